@@ -202,3 +202,6 @@ fn layout_of(settings: &Settings, parts: &Parts) -> Layout {
         metallib: parts.mlx.metallib.as_deref().map(of_mlx),
     }
 }
+
+#[cfg(test)]
+mod tests;
