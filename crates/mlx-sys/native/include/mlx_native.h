@@ -8,6 +8,9 @@
 
 #include "mlx/c/mlx.h"
 
+/* Raised with every change of this header. */
+#define MLX_NATIVE_VERSION 1
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -32,6 +35,21 @@ const char* mlx_native_compiled_mlxc_version(void);
 int mlx_native_version(void);
 /* A number that no other call in this process returns. Lives here because evcxr duplicates Rust statics. */
 uint64_t mlx_native_next_id(void);
+
+/* True for the first caller in this process and false ever after: for set-up that must happen once. */
+bool mlx_native_first(void);
+
+/* ---- The stream of this thread --------------------------------------------------------------------------
+ * Operations go to the innermost scope's stream, or to the default stream of the default device. Scopes belong
+ * to a thread, and live here rather than in Rust because evcxr duplicates Rust statics. */
+
+/* Borrowed until the scope changes; an empty handle with an error when there is no stream. */
+mlx_stream mlx_native_stream(void);
+/* Makes a copy of `s` this thread's innermost scope. */
+int mlx_native_stream_push(const mlx_stream s);
+/* Ends the innermost scope; nothing happens when there is none. */
+void mlx_native_stream_pop(void);
+bool mlx_native_stream_is_gpu(const mlx_stream s);
 
 /* ---- Host kernels: a function over raw slices as an MLX primitive on the CPU ---------------------------*/
 

@@ -1,0 +1,218 @@
+// A function over raw slices as an MLX primitive on the CPU: what metal_kernel and cuda_kernel are to GPUs.
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "guard.h"
+#include "mlx/backend/cpu/encoder.h"
+#include "mlx/c/private/mlx.h"
+#include "mlx/primitives.h"
+#include "mlx/transforms.h"
+
+namespace mx = mlx::core;
+
+namespace {
+
+using Arrays = std::vector<mx::array>;
+using Function = std::function<Arrays(const Arrays&)>;
+
+std::atomic<uint64_t> runs{0};
+
+// Counts by name live for the process; a kernel keeps a pointer to its own.
+std::atomic<uint64_t>* counter_of(const std::string& name) {
+  static std::mutex lock;
+  static std::map<std::string, std::atomic<uint64_t>> counters;
+  std::lock_guard<std::mutex> hold(lock);
+  return &counters[name];
+}
+
+struct Kernel {
+  mlx_native_kernel run;
+  std::shared_ptr<void> payload;
+  std::string name;
+  std::atomic<uint64_t>* counter;
+  uint64_t identity;
+  bool row_contiguous;
+};
+
+mlx_native_buffer describe(const mx::array& a, const mx::Shape& shape, const mx::Strides& strides, void* data) {
+  return mlx_native_buffer{
+      data,
+      shape.data(),
+      strides.data(),
+      shape.size(),
+      a.size(),
+      mlx_dtype_to_c(a.dtype())};
+}
+
+// Everything one run needs, kept alive until it ends on the stream's thread.
+struct Run {
+  Kernel kernel;
+  std::vector<mx::Shape> shapes;
+  std::vector<mx::Strides> strides;
+  std::vector<mlx_native_buffer> inputs;
+  std::vector<mlx_native_buffer> outputs;
+
+  void operator()() const {
+    mlx_native_error_clear();
+    runs.fetch_add(1, std::memory_order_relaxed);
+    kernel.counter->fetch_add(1, std::memory_order_relaxed);
+    int status =
+        kernel.run(kernel.payload.get(), inputs.data(), inputs.size(), outputs.data(), outputs.size());
+    if (status != 0) {
+      const char* text = mlx_native_error();
+      std::string message = text ? text : kernel.name + " failed";
+      mlx_native_error_clear();
+      throw std::runtime_error(message);
+    }
+  }
+};
+
+class HostKernel : public mx::Primitive {
+ public:
+  HostKernel(mx::Stream stream, Kernel kernel, Function composed)
+      : Primitive(stream), kernel_(std::move(kernel)), composed_(std::move(composed)) {}
+
+  void eval_cpu(const Arrays& inputs, Arrays& outputs) override {
+    auto& encoder = mx::cpu::get_command_encoder(stream());
+    auto run = std::make_shared<Run>(Run{kernel_, {}, {}, {}, {}});
+    // Pointers into `shapes` and `strides` are taken below, so they must not move.
+    run->shapes.reserve(inputs.size() + outputs.size());
+    run->strides.reserve(inputs.size() + outputs.size());
+    auto add = [&](std::vector<mlx_native_buffer>& list, const mx::array& a, void* data) {
+      run->shapes.push_back(a.shape());
+      run->strides.push_back(a.strides());
+      list.push_back(describe(a, run->shapes.back(), run->strides.back(), data));
+    };
+    for (auto& input : inputs) {
+      encoder.set_input_array(input);
+      add(run->inputs, input, const_cast<void*>(static_cast<const void*>(input.data<void>())));
+    }
+    for (auto& output : outputs) {
+      output.set_data(mx::allocator::malloc(output.nbytes()));
+      encoder.set_output_array(output);
+      add(run->outputs, output, output.data<void>());
+    }
+    encoder.dispatch([run] { (*run)(); });
+  }
+
+  void eval_gpu(const Arrays&, Arrays&) override {
+    throw std::runtime_error(kernel_.name + ": a host kernel runs on the CPU only");
+  }
+
+  Arrays vjp(
+      const Arrays& primals,
+      const Arrays& cotangents,
+      const std::vector<int>& argnums,
+      const Arrays&) override {
+    auto gradients = mx::vjp(needed("a gradient"), primals, cotangents).second;
+    return pick(gradients, argnums);
+  }
+
+  Arrays jvp(const Arrays& primals, const Arrays& tangents, const std::vector<int>& argnums) override {
+    Arrays all;
+    for (int i = 0; i < static_cast<int>(primals.size()); i++) {
+      auto given = std::find(argnums.begin(), argnums.end(), i);
+      all.push_back(
+          given == argnums.end() ? mx::zeros_like(primals[i], stream()) : tangents[given - argnums.begin()]);
+    }
+    return mx::jvp(needed("a tangent"), primals, all).second;
+  }
+
+  std::pair<Arrays, std::vector<int>> vmap(const Arrays& inputs, const std::vector<int>& axes) override {
+    auto outputs = mx::vmap(needed("vmap"), axes)(inputs);
+    return {outputs, std::vector<int>(outputs.size(), 0)};
+  }
+
+  const char* name() const override {
+    return kernel_.name.c_str();
+  }
+
+  bool is_equivalent(const Primitive& other) const override {
+    auto* kernel = dynamic_cast<const HostKernel*>(&other);
+    return kernel && kernel_.identity != 0 && kernel->kernel_.identity == kernel_.identity;
+  }
+
+ private:
+  static Arrays pick(const Arrays& all, const std::vector<int>& argnums) {
+    Arrays picked;
+    for (int i : argnums) {
+      picked.push_back(all[i]);
+    }
+    return picked;
+  }
+
+  const Function& needed(const char* what) const {
+    if (!composed_) {
+      throw std::runtime_error(kernel_.name + ": " + what + " needs the composed form, which was not given");
+    }
+    return composed_;
+  }
+
+  Kernel kernel_;
+  Function composed_;
+};
+
+} // namespace
+
+extern "C" int mlx_native_host_kernel(
+    mlx_vector_array* res,
+    const char* name,
+    const mlx_vector_array inputs,
+    const int* shapes,
+    const size_t* ndims,
+    const mlx_dtype* dtypes,
+    size_t n_outputs,
+    mlx_native_kernel kernel,
+    void* payload,
+    void (*dtor)(void*),
+    const mlx_closure composed,
+    bool row_contiguous,
+    uint64_t identity,
+    const mlx_stream s) {
+  // Owned from here on, so that it is freed whatever happens.
+  std::shared_ptr<void> owned(payload, dtor ? dtor : [](void*) {});
+  return guarded(name, [&] {
+    auto stream = mlx_stream_get_(s);
+    if (stream.device.type != mx::Device::cpu) {
+      throw std::runtime_error(std::string(name) + ": a host kernel needs a CPU stream");
+    }
+    Arrays arrays = mlx_vector_array_get_(inputs);
+    if (row_contiguous) {
+      for (auto& array : arrays) {
+        array = mx::contiguous(array, false, stream);
+      }
+    }
+    std::vector<mx::Shape> out_shapes;
+    std::vector<mx::Dtype> out_dtypes;
+    for (size_t i = 0; i < n_outputs; i++) {
+      out_shapes.emplace_back(shapes, shapes + ndims[i]);
+      out_dtypes.push_back(mlx_dtype_to_cpp(dtypes[i]));
+      shapes += ndims[i];
+    }
+    Function function;
+    if (composed.ctx) {
+      function = mlx_closure_get_(composed);
+    }
+    std::string label(name);
+    auto* counter = counter_of(label);
+    auto primitive = std::make_shared<HostKernel>(
+        stream,
+        Kernel{kernel, std::move(owned), std::move(label), counter, identity, row_contiguous},
+        std::move(function));
+    auto outputs =
+        mx::array::make_arrays(std::move(out_shapes), out_dtypes, primitive, arrays);
+    mlx_vector_array_set_(*res, outputs);
+  });
+}
+
+extern "C" uint64_t mlx_native_host_kernel_runs(void) {
+  return runs.load(std::memory_order_relaxed);
+}
+
+extern "C" uint64_t mlx_native_host_kernel_runs_of(const char* name) {
+  return counter_of(name)->load(std::memory_order_relaxed);
+}

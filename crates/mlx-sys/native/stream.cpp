@@ -1,0 +1,47 @@
+// The stream that this thread's operations go to.
+#include <vector>
+
+#include "guard.h"
+#include "mlx/c/private/mlx.h"
+
+namespace mx = mlx::core;
+
+namespace {
+
+struct Streams {
+  std::vector<mx::Stream> scopes;
+  // The default stream, looked up once: a thread keeps its default streams until it ends.
+  std::vector<mx::Stream> fallback;
+};
+
+Streams& streams() {
+  thread_local Streams streams;
+  return streams;
+}
+
+} // namespace
+
+extern "C" mlx_stream mlx_native_stream(void) {
+  auto& own = streams();
+  if (!own.scopes.empty()) {
+    return mlx_stream{&own.scopes.back()};
+  }
+  if (own.fallback.empty()) {
+    guarded("no default stream", [&] { own.fallback.push_back(mx::default_stream(mx::default_device())); });
+  }
+  return mlx_stream{own.fallback.empty() ? nullptr : &own.fallback.back()};
+}
+
+extern "C" int mlx_native_stream_push(const mlx_stream s) {
+  return guarded("stream_push", [&] { streams().scopes.push_back(mlx_stream_get_(s)); });
+}
+
+extern "C" void mlx_native_stream_pop(void) {
+  if (!streams().scopes.empty()) {
+    streams().scopes.pop_back();
+  }
+}
+
+extern "C" bool mlx_native_stream_is_gpu(const mlx_stream s) {
+  return s.ctx && static_cast<mx::Stream*>(s.ctx)->device.type == mx::Device::gpu;
+}
