@@ -87,8 +87,13 @@ impl Audio {
         if bytes.is_empty() {
             return Err(Error::Audio("wanted a wav, flac or mp3 file, got an empty one".into()));
         }
+        if let Some(channels) = wav::absurd_channels(&bytes) {
+            return Err(Error::Audio(format!("channels: wanted at most 64, got {channels}")));
+        }
         let short = wav::mend_length(&mut bytes);
-        let mut decoded = Decoded::read(bytes)?;
+        // The decoders are written for sound files; a damaged one must not end the program.
+        let mut decoded = std::panic::catch_unwind(|| Decoded::read(bytes))
+            .unwrap_or_else(|_| Err(Error::Audio("wanted a sound file, got a damaged one".into())))?;
         if let Some(length) = short {
             decoded.truncated = Some(Truncated::Short { wanted: length.wanted, got: length.got, unit: "bytes" });
         }

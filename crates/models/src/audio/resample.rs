@@ -28,7 +28,7 @@ pub fn resample(samples: &[f32], rate: u32) -> Result<Vec<f32>> {
     let mut resampler = Fft::<f32>::new_custom(
         rate as usize,
         SAMPLE_RATE as usize,
-        BLOCK,
+        block(rate),
         1,
         1,
         WindowFunction::BlackmanHarris2,
@@ -39,4 +39,17 @@ pub fn resample(samples: &[f32], rate: u32) -> Result<Vec<f32>> {
     let input = SequentialSliceOfVecs::new(&channels, 1, samples.len()).map_err(|error| failed(&error))?;
     let output = resampler.process_all(&input, samples.len(), None).map_err(|error| failed(&error))?;
     Ok(output.take_data())
+}
+
+/// Input frames per transform, near [`BLOCK`].
+///
+/// Both sides must be even: the filter's delay is half a block, and half a sample of it would stay
+/// in the result.
+fn block(rate: u32) -> usize {
+    let smallest = (rate / greatest_common_divisor(rate, SAMPLE_RATE)) as usize;
+    smallest * BLOCK.div_ceil(smallest).next_multiple_of(2)
+}
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }

@@ -1,4 +1,4 @@
-//! How long is the data of a wav file really?
+//! How long is the data of a wav file really, and is its format plausible?
 //!
 //! A recording that was cut short, or streamed, has a header that promises more than the file holds.
 
@@ -14,9 +14,6 @@ pub(super) struct DataLength {
 /// Lengths of all ones or zero with data behind them mean "not known when the header was written"
 /// and are not a sign of truncation, so they are mended in silence.
 pub(super) fn mend_length(bytes: &mut [u8]) -> Option<DataLength> {
-    if bytes.get(..4)? != b"RIFF" || bytes.get(8..12)? != b"WAVE" {
-        return None;
-    }
     let (header, block) = find_data(bytes)?;
     let start = header + 8;
     let wanted = read_u32(bytes, header + 4)?;
@@ -31,17 +28,31 @@ pub(super) fn mend_length(bytes: &mut [u8]) -> Option<DataLength> {
     (!streamed).then_some(DataLength { wanted: u64::from(wanted), got: u64::from(got) })
 }
 
+/// Returns the number of channels, when it is more than any recording has.
+///
+/// The reader multiplies it without a check.
+pub(super) fn absurd_channels(bytes: &[u8]) -> Option<u16> {
+    let at = find_chunk(bytes, b"fmt ")?;
+    read_u16(bytes, at + 10).filter(|&channels| channels > 64)
+}
+
 /// Returns the offset of the data chunk's header and the bytes per frame.
 fn find_data(bytes: &[u8]) -> Option<(usize, u16)> {
-    let mut at = 12;
-    let mut block = 1;
+    let block = find_chunk(bytes, b"fmt ").and_then(|at| read_u16(bytes, at + 20)).unwrap_or(1);
+    Some((find_chunk(bytes, b"data")?, block.max(1)))
+}
+
+/// Returns the offset of a chunk's header.
+fn find_chunk(bytes: &[u8], wanted: &[u8; 4]) -> Option<usize> {
+    if bytes.get(..4)? != b"RIFF" || bytes.get(8..12)? != b"WAVE" {
+        return None;
+    }
+    let mut at = 12_usize;
     loop {
-        let id = bytes.get(at..at + 4)?;
+        let id = bytes.get(at..at.checked_add(4)?)?;
         let length = read_u32(bytes, at + 4)? as usize;
-        match id {
-            b"data" => return Some((at, block)),
-            b"fmt " => block = u16::from_le_bytes(bytes.get(at + 20..at + 22)?.try_into().ok()?).max(1),
-            _ => {}
+        if id == wanted {
+            return Some(at);
         }
         // Chunks are padded to even lengths.
         at = at.checked_add(8)?.checked_add(length)?.checked_add(length % 2)?;
@@ -50,4 +61,8 @@ fn find_data(bytes: &[u8]) -> Option<(usize, u16)> {
 
 fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
