@@ -113,7 +113,11 @@ pub fn speech() -> Result<Speech> {
     const JFK_WORDS: &str = "and so my fellow americans ask not what your country can do for you ask what you can do for your country";
     const BECKETT_WORDS: &str = "ever tried ever failed no matter try again fail again fail better";
     match jfk_wav() {
-        Ok(path) => Ok(Speech { path, words: JFK_WORDS, note: None }),
+        Ok(path) => Ok(Speech {
+            path,
+            words: JFK_WORDS,
+            note: None,
+        }),
         Err(reason) => Ok(Speech {
             path: beckett_wav()?,
             words: BECKETT_WORDS,
@@ -153,10 +157,16 @@ struct Store {
 
 impl Store {
     fn locate() -> Self {
-        let build = std::env::var_os("MLX_BUILD_DIR")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../build"), PathBuf::from);
-        let offline = std::env::var("MLX_OFFLINE").is_ok_and(|value| value != "0" && !value.is_empty());
-        Self { root: build.join("testdata"), offline }
+        let build = std::env::var_os("MLX_BUILD_DIR").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../build"),
+            PathBuf::from,
+        );
+        let offline =
+            std::env::var("MLX_OFFLINE").is_ok_and(|value| value != "0" && !value.is_empty());
+        Self {
+            root: build.join("testdata"),
+            offline,
+        }
     }
 
     fn fetch(&self, pin: &Pin, registry: Registry) -> Result<PathBuf> {
@@ -189,7 +199,11 @@ impl Store {
         let archive = home.join(pin.archive);
         if !archive.is_file() {
             if self.offline {
-                return Err(failure(pin, registry, "not here, and MLX_OFFLINE forbids fetching"));
+                return Err(failure(
+                    pin,
+                    registry,
+                    "not here, and MLX_OFFLINE forbids fetching",
+                ));
             }
             download(pin, registry, stage)?;
             let fresh = stage.join(pin.archive);
@@ -209,8 +223,22 @@ fn download(pin: &Pin, registry: Registry, stage: &Path) -> Result<()> {
             let line = format!("{spec} --hash=sha256:{}\n", pin.sha256);
             fs::write(&list, line).map_err(Error::io(&list))?;
             let mut command = Command::new("python3");
-            command.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]);
-            command.args(["--require-hashes", "--requirement", "requirements.txt", "--dest", "."]);
+            command.args([
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+            ]);
+            command.args([
+                "--require-hashes",
+                "--requirement",
+                "requirements.txt",
+                "--dest",
+                ".",
+            ]);
             command
         }
         Registry::Npm => {
@@ -232,13 +260,26 @@ fn unpack(pin: &Pin, registry: Registry, archive: &Path, into: &Path) -> Result<
         }
         Registry::Npm => {
             let mut command = Command::new("tar");
-            command.arg("-xzf").arg(archive).arg("-C").arg(into).args(pin.members);
+            command
+                .arg("-xzf")
+                .arg(archive)
+                .arg("-C")
+                .arg(into)
+                .args(pin.members);
             command
         }
     };
     run(pin, registry, &mut command)?;
-    match pin.members.iter().find(|member| !into.join(member).is_file()) {
-        Some(member) => Err(failure(pin, registry, &format!("the archive has no {member}"))),
+    match pin
+        .members
+        .iter()
+        .find(|member| !into.join(member).is_file())
+    {
+        Some(member) => Err(failure(
+            pin,
+            registry,
+            &format!("the archive has no {member}"),
+        )),
         None => Ok(()),
     }
 }
@@ -257,17 +298,32 @@ fn run(pin: &Pin, registry: Registry, command: &mut Command) -> Result<()> {
         return Ok(());
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    let last = complaint.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
-    Err(failure(pin, registry, &format!("{program} failed: {}", last.trim())))
+    let last = complaint
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("no message");
+    Err(failure(
+        pin,
+        registry,
+        &format!("{program} failed: {}", last.trim()),
+    ))
 }
 
 fn check_hash(pin: &Pin, registry: Registry, archive: &Path) -> Result<()> {
     let bytes = fs::read(archive).map_err(Error::io(archive))?;
-    let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let found: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     if found == pin.sha256 {
         return Ok(());
     }
-    let reason = format!("{} has sha256 {found}, wanted {}; delete it and retry", archive.display(), pin.sha256);
+    let reason = format!(
+        "{} has sha256 {found}, wanted {}; delete it and retry",
+        archive.display(),
+        pin.sha256
+    );
     Err(failure(pin, registry, &reason))
 }
 
@@ -286,7 +342,10 @@ fn failure(pin: &Pin, registry: Registry, reason: &str) -> Error {
     Error::Asset {
         name: format!("{} {}", pin.package, pin.version),
         reason: reason.to_string(),
-        command: format!("{command} (put the file into build/testdata/{}/)", pin.package),
+        command: format!(
+            "{command} (put the file into build/testdata/{}/)",
+            pin.package
+        ),
     }
 }
 
@@ -314,10 +373,22 @@ mod tests {
     #[test]
     fn names_the_package_and_the_command_when_offline() {
         let root = tempfile::tempdir().unwrap();
-        let store = Store { root: root.path().to_path_buf(), offline: true };
-        let text = store.fetch(&NOWHERE, Registry::Pypi).unwrap_err().to_string();
-        assert!(text.contains("a-package 1.0: not here, and MLX_OFFLINE forbids fetching"), "{text}");
-        assert!(text.contains("python3 -m pip download --no-deps a-package==1.0"), "{text}");
+        let store = Store {
+            root: root.path().to_path_buf(),
+            offline: true,
+        };
+        let text = store
+            .fetch(&NOWHERE, Registry::Pypi)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains("a-package 1.0: not here, and MLX_OFFLINE forbids fetching"),
+            "{text}"
+        );
+        assert!(
+            text.contains("python3 -m pip download --no-deps a-package==1.0"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -326,8 +397,14 @@ mod tests {
         let home = root.path().join(NOWHERE.package);
         fs::create_dir_all(&home).unwrap();
         fs::write(home.join(NOWHERE.archive), b"other bytes").unwrap();
-        let store = Store { root: root.path().to_path_buf(), offline: true };
-        let text = store.fetch(&NOWHERE, Registry::Npm).unwrap_err().to_string();
+        let store = Store {
+            root: root.path().to_path_buf(),
+            offline: true,
+        };
+        let text = store
+            .fetch(&NOWHERE, Registry::Npm)
+            .unwrap_err()
+            .to_string();
         assert!(text.contains("wanted 00"), "{text}");
         assert!(!home.join(NOWHERE.version).exists());
         assert!(!home.join(".stage").exists());

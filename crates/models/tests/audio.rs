@@ -16,10 +16,16 @@ enum Format {
 
 impl Format {
     fn bytes(self, value: f64) -> Vec<u8> {
-        let scaled = |bits: u32| (value * (1_i64 << (bits - 1)) as f64).round().min(((1_i64 << (bits - 1)) - 1) as f64);
+        let scaled = |bits: u32| {
+            (value * (1_i64 << (bits - 1)) as f64)
+                .round()
+                .min(((1_i64 << (bits - 1)) - 1) as f64)
+        };
         match self {
             Self::Int(8) => vec![(scaled(8) + 128.0) as u8],
-            Self::Int(bits) => (scaled(u32::from(bits)) as i64).to_le_bytes()[..usize::from(bits / 8)].to_vec(),
+            Self::Int(bits) => {
+                (scaled(u32::from(bits)) as i64).to_le_bytes()[..usize::from(bits / 8)].to_vec()
+            }
             Self::Float(32) => (value as f32).to_le_bytes().to_vec(),
             Self::Float(_) => value.to_le_bytes().to_vec(),
         }
@@ -33,8 +39,10 @@ fn wav(format: Format, rate: u32, channels: u16, samples: &[f64]) -> Vec<u8> {
         Format::Float(bits) => (3_u16, bits),
     };
     let block = channels * bits / 8;
-    let data: Vec<u8> =
-        samples.iter().flat_map(|&x| (0..channels).flat_map(move |_| format.bytes(x))).collect();
+    let data: Vec<u8> = samples
+        .iter()
+        .flat_map(|&x| (0..channels).flat_map(move |_| format.bytes(x)))
+        .collect();
     let mut file = b"RIFF".to_vec();
     file.extend((36 + data.len() as u32).to_le_bytes());
     file.extend(b"WAVEfmt ");
@@ -52,14 +60,18 @@ fn wav(format: Format, rate: u32, channels: u16, samples: &[f64]) -> Vec<u8> {
 }
 
 fn sine(hz: f64, rate: u32, n: usize) -> Vec<f64> {
-    (0..n).map(|i| 0.5 * (std::f64::consts::TAU * hz * i as f64 / f64::from(rate)).sin()).collect()
+    (0..n)
+        .map(|i| 0.5 * (std::f64::consts::TAU * hz * i as f64 / f64::from(rate)).sin())
+        .collect()
 }
 
 /// The largest difference from a sine at 16 kHz, away from the ends.
 fn error_against_sine(samples: &[f32], hz: f64) -> f64 {
     let wanted = sine(hz, 16_000, samples.len());
     let inside = 1000..samples.len() - 1000;
-    inside.map(|i| (f64::from(samples[i]) - wanted[i]).abs()).fold(0.0, f64::max)
+    inside
+        .map(|i| (f64::from(samples[i]) - wanted[i]).abs())
+        .fold(0.0, f64::max)
 }
 
 #[rstest]
@@ -74,10 +86,18 @@ fn error_against_sine(samples: &[f32], hz: f64) -> f64 {
 #[case::double(Format::Float(64), 32_000, 2, 1e-5)]
 #[case::odd_rate(Format::Int(24), 37_799, 1, 1e-5)]
 #[case::six_channels(Format::Int(16), 48_000, 6, 1e-4)]
-fn loads_wav_as_the_analytic_sine(#[case] format: Format, #[case] rate: u32, #[case] channels: u16, #[case] tolerance: f64) {
+fn loads_wav_as_the_analytic_sine(
+    #[case] format: Format,
+    #[case] rate: u32,
+    #[case] channels: u16,
+    #[case] tolerance: f64,
+) {
     let file = wav(format, rate, channels, &sine(440.0, rate, rate as usize));
     let audio = Audio::from_bytes(file).unwrap();
-    assert_eq!((audio.source_rate, audio.source_channels), (rate, usize::from(channels)));
+    assert_eq!(
+        (audio.source_rate, audio.source_channels),
+        (rate, usize::from(channels))
+    );
     assert_eq!(audio.samples.len(), 16_000);
     assert_eq!(audio.truncated, None);
     let error = error_against_sine(&audio.samples, 440.0);
@@ -87,9 +107,14 @@ fn loads_wav_as_the_analytic_sine(#[case] format: Format, #[case] rate: u32, #[c
 
 #[test]
 fn tones_above_half_the_target_rate_vanish() {
-    let samples: Vec<f32> = sine(10_000.0, 48_000, 48_000).iter().map(|&x| x as f32).collect();
+    let samples: Vec<f32> = sine(10_000.0, 48_000, 48_000)
+        .iter()
+        .map(|&x| x as f32)
+        .collect();
     let got = resample(&samples, 48_000).unwrap();
-    let loudest = got[1000..15_000].iter().fold(0.0_f32, |a, x| a.max(x.abs()));
+    let loudest = got[1000..15_000]
+        .iter()
+        .fold(0.0_f32, |a, x| a.max(x.abs()));
     assert!(loudest < 1e-4, "left {loudest}");
 }
 
@@ -106,7 +131,14 @@ fn resampled_length_follows_the_rates(#[case] n: usize, #[case] wanted: usize) {
 fn stereo_is_the_mean_of_the_channels() {
     // The file has a sine of 0.5 on the left and silence on the right.
     let audio = Audio::from_bytes(FLAC).unwrap();
-    assert_eq!((audio.source_rate, audio.source_channels, audio.samples.len()), (44_100, 2, 8_000));
+    assert_eq!(
+        (
+            audio.source_rate,
+            audio.source_channels,
+            audio.samples.len()
+        ),
+        (44_100, 2, 8_000)
+    );
     let doubled: Vec<f32> = audio.samples.iter().map(|x| x * 2.0).collect();
     assert!(error_against_sine(&doubled, 440.0) < 2e-4);
 }
@@ -115,7 +147,11 @@ fn stereo_is_the_mean_of_the_channels() {
 fn mp3_starts_where_the_sound_starts() {
     let audio = Audio::from_bytes(MP3).unwrap();
     assert_eq!(audio.source_rate, 22_050);
-    assert!(audio.samples.len().abs_diff(8_000) < 900, "got {} samples", audio.samples.len());
+    assert!(
+        audio.samples.len().abs_diff(8_000) < 900,
+        "got {} samples",
+        audio.samples.len()
+    );
     let error = error_against_sine(&audio.samples[..7_500], 440.0);
     assert!(error < 0.03, "off by {error}");
 }
@@ -149,7 +185,15 @@ fn a_truncated_wav_gives_what_is_there(#[case] kept: usize, #[case] got: u64) {
     let file = wav(Format::Int(16), 16_000, 1, &sine(440.0, 16_000, 16_000));
     let audio = Audio::from_bytes(&file[..kept]).unwrap();
     assert_eq!(audio.samples.len() as u64, got / 2);
-    assert_eq!(audio.truncated, Some(Truncated::Short { wanted: 32_000, got, unit: "bytes" }).filter(|_| true));
+    assert_eq!(
+        audio.truncated,
+        Some(Truncated::Short {
+            wanted: 32_000,
+            got,
+            unit: "bytes"
+        })
+        .filter(|_| true)
+    );
 }
 
 #[rstest]
@@ -163,7 +207,11 @@ fn a_truncated_stream_gives_a_part_or_an_error(#[case] file: &[u8]) {
         }
     }
     let most = Audio::from_bytes(&file[..file.len() * 3 / 4]).unwrap();
-    assert!(most.samples.len() > whole / 3 && most.truncated.is_some(), "{:?} of {whole}", most.samples.len());
+    assert!(
+        most.samples.len() > whole / 3 && most.truncated.is_some(),
+        "{:?} of {whole}",
+        most.samples.len()
+    );
 }
 
 #[test]
@@ -178,7 +226,10 @@ fn a_streamed_wav_without_lengths_is_not_truncated() {
 #[test]
 fn reads_from_a_reader() {
     let file = wav(Format::Int(16), 16_000, 1, &sine(440.0, 16_000, 1600));
-    assert_eq!(Audio::from_reader(file.as_slice()).unwrap().samples.len(), 1600);
+    assert_eq!(
+        Audio::from_reader(file.as_slice()).unwrap().samples.len(),
+        1600
+    );
 }
 
 #[test]
@@ -189,7 +240,9 @@ fn damaged_files_never_panic() {
         for _ in 0..400 {
             let mut damaged = original.to_vec();
             for _ in 0..4 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 let at = (state >> 33) as usize % damaged.len().min(600);
                 damaged[at] = (state >> 20) as u8;
             }
@@ -205,7 +258,11 @@ fn jfk_is_the_same_as_wav_and_mp3() {
     };
     let (wav, mp3) = (Audio::load(wav).unwrap(), Audio::load(mp3).unwrap());
     assert_eq!(wav.samples.len(), 176_000);
-    assert!(mp3.samples.len().abs_diff(176_000) < 3000, "got {}", mp3.samples.len());
+    assert!(
+        mp3.samples.len().abs_diff(176_000) < 3000,
+        "got {}",
+        mp3.samples.len()
+    );
     let energy = |x: &[f32]| x.iter().map(|v| v * v).sum::<f32>();
     let ratio = energy(&mp3.samples) / energy(&wav.samples);
     assert!((0.95..1.05).contains(&ratio), "energy differs by {ratio}");

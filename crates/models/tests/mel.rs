@@ -30,12 +30,18 @@ fn reference(samples: &[f32], n_mels: usize) -> Vec<f64> {
     let mut out = Vec::new();
     for frame in 0..samples.len() / 160 {
         let windowed: Vec<f64> = (0..400_isize)
-            .map(|i| at(frame as isize * 160 + i - 200) * (0.5 - 0.5 * (tau * i as f64 / 400.0).cos()))
+            .map(|i| {
+                at(frame as isize * 160 + i - 200) * (0.5 - 0.5 * (tau * i as f64 / 400.0).cos())
+            })
             .collect();
         let power: Vec<f64> = (0..201)
             .map(|k| {
                 let part = |f: fn(f64) -> f64| -> f64 {
-                    windowed.iter().enumerate().map(|(i, x)| x * f(tau * (k * i % 400) as f64 / 400.0)).sum()
+                    windowed
+                        .iter()
+                        .enumerate()
+                        .map(|(i, x)| x * f(tau * (k * i % 400) as f64 / 400.0))
+                        .sum()
                 };
                 part(f64::cos).powi(2) + part(f64::sin).powi(2)
             })
@@ -51,7 +57,11 @@ fn reference(samples: &[f32], n_mels: usize) -> Vec<f64> {
 
 fn largest_difference(mel: &Mel, wanted: &[f64]) -> f64 {
     assert_eq!(mel.data().len(), wanted.len());
-    mel.data().iter().zip(wanted).map(|(got, want)| (f64::from(*got) - want).abs()).fold(0.0, f64::max)
+    mel.data()
+        .iter()
+        .zip(wanted)
+        .map(|(got, want)| (f64::from(*got) - want).abs())
+        .fold(0.0, f64::max)
 }
 
 #[rstest]
@@ -89,7 +99,10 @@ fn equals_the_golden_values_of_faster_whisper(#[case] n_mels: usize) {
     let mel = LogMel::new(n_mels).unwrap().exact(&signal(16_000));
     let golden = include_str!("golden/mel.txt");
     let mut checked = 0;
-    for line in golden.lines().filter(|line| line.starts_with(&format!("{n_mels} "))) {
+    for line in golden
+        .lines()
+        .filter(|line| line.starts_with(&format!("{n_mels} ")))
+    {
         let mut fields = line.split(' ').skip(1);
         let frame: usize = fields.next().unwrap().parse().unwrap();
         let got = &mel.data()[frame * n_mels..(frame + 1) * n_mels];
@@ -113,6 +126,8 @@ fn a_window_of_thirty_seconds_has_three_thousand_frames() {
 
 #[test]
 fn infinite_and_missing_samples_do_not_spread() {
-    let mel = LogMel::new(80).unwrap().padded(&[f32::NAN, f32::INFINITY, 1e38, 0.5]);
+    let mel = LogMel::new(80)
+        .unwrap()
+        .padded(&[f32::NAN, f32::INFINITY, 1e38, 0.5]);
     assert!(mel.data().iter().all(|value| value.is_finite()));
 }

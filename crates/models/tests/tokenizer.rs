@@ -1,7 +1,7 @@
 //! Does the tokenizer speak Whisper's vocabulary?
 
-use mlx_models::whisper::{Checkpoint, GenerationConfig, Task, Tokenizer};
 use mlx_models::assets;
+use mlx_models::whisper::{Checkpoint, GenerationConfig, Task, Tokenizer};
 use rstest::rstest;
 
 mod support;
@@ -19,10 +19,31 @@ fn tiny_en() -> Option<Tokenizer> {
 fn tiny_en_has_the_special_tokens_of_the_english_vocabulary() {
     let Some(tokenizer) = tiny_en() else { return };
     let special = tokenizer.special();
-    assert_eq!((special.eot, special.sot, special.translate, special.transcribe), (50256, 50257, 50357, 50358));
-    assert_eq!((special.lm, special.prev, special.no_speech), (Some(50359), 50360, Some(50361)));
-    assert_eq!((special.no_timestamps, special.timestamp_begin), (50362, 50363));
-    assert_eq!((special.languages.len(), special.language("en"), special.multilingual), (99, Some(50258), false));
+    assert_eq!(
+        (
+            special.eot,
+            special.sot,
+            special.translate,
+            special.transcribe
+        ),
+        (50256, 50257, 50357, 50358)
+    );
+    assert_eq!(
+        (special.lm, special.prev, special.no_speech),
+        (Some(50359), 50360, Some(50361))
+    );
+    assert_eq!(
+        (special.no_timestamps, special.timestamp_begin),
+        (50362, 50363)
+    );
+    assert_eq!(
+        (
+            special.languages.len(),
+            special.language("en"),
+            special.multilingual
+        ),
+        (99, Some(50258), false)
+    );
 }
 
 #[rstest]
@@ -42,7 +63,10 @@ fn decoding_skips_special_tokens_and_timestamps() {
     tokens.extend(tokenizer.encode(" Hello there").unwrap());
     tokens.extend([50363 + 75, 50256]);
     assert_eq!(tokenizer.decode(&tokens).unwrap(), " Hello there");
-    assert_eq!(tokenizer.decode_with_timestamps(&tokens[2..]).unwrap(), "<|0.00|> Hello there<|1.50|>");
+    assert_eq!(
+        tokenizer.decode_with_timestamps(&tokens[2..]).unwrap(),
+        "<|0.00|> Hello there<|1.50|>"
+    );
 }
 
 #[test]
@@ -53,7 +77,10 @@ fn marks_that_are_not_spoken_are_those_of_the_published_list() {
     let checkpoint = Checkpoint::open(folder).unwrap();
     let computed = GenerationConfig::from_tokenizer(&checkpoint.tokenizer);
     assert_eq!(computed.suppress, checkpoint.generation.suppress);
-    assert_eq!(computed.suppress_at_begin, checkpoint.generation.suppress_at_begin);
+    assert_eq!(
+        computed.suppress_at_begin,
+        checkpoint.generation.suppress_at_begin
+    );
     assert!(!checkpoint.tokenizer.special().multilingual);
 }
 
@@ -73,15 +100,30 @@ fn a_multilingual_transcript_starts_with_language_and_task(
 fn an_english_only_transcript_starts_alone() {
     let tokenizer = tiny_tokenizer().with_multilingual(false);
     assert_eq!(tokenizer.start(Some("en"), Task::Transcribe).unwrap(), [33]);
-    let text = tokenizer.start(Some("de"), Task::Transcribe).unwrap_err().to_string();
-    assert_eq!(text, "tokenizer: language: wanted en for an English-only model, got de");
-    let text = tokenizer.start(None, Task::Translate).unwrap_err().to_string();
-    assert_eq!(text, "tokenizer: task: wanted transcribe for an English-only model, got translate");
+    let text = tokenizer
+        .start(Some("de"), Task::Transcribe)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        text,
+        "tokenizer: language: wanted en for an English-only model, got de"
+    );
+    let text = tokenizer
+        .start(None, Task::Translate)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        text,
+        "tokenizer: task: wanted transcribe for an English-only model, got translate"
+    );
 }
 
 #[test]
 fn an_unknown_language_lists_the_known_ones() {
-    let text = tiny_tokenizer().start(Some("xx"), Task::Transcribe).unwrap_err().to_string();
+    let text = tiny_tokenizer()
+        .start(Some("xx"), Task::Transcribe)
+        .unwrap_err()
+        .to_string();
     assert_eq!(text, "tokenizer: language: wanted one of en de, got xx");
 }
 
@@ -96,8 +138,14 @@ fn refuses_files_that_are_no_tokenizer(#[case] json: &[u8], #[case] message: &st
 #[test]
 fn a_vocabulary_without_whispers_tokens_is_refused() {
     let json = support::tiny_tokenizer_json().replace("<|startofprev|>", "<|other|>");
-    let text = Tokenizer::from_json(json.as_bytes()).err().unwrap().to_string();
-    assert_eq!(text, "tokenizer: wanted the token <|startofprev|>, got none");
+    let text = Tokenizer::from_json(json.as_bytes())
+        .err()
+        .unwrap()
+        .to_string();
+    assert_eq!(
+        text,
+        "tokenizer: wanted the token <|startofprev|>, got none"
+    );
 }
 
 #[rstest]
@@ -106,7 +154,10 @@ fn a_vocabulary_without_whispers_tokens_is_refused() {
 #[case::a_list(r#"{"suppress_tokens": [3, 4]}"#, Some(vec![3, 4]))]
 #[case::ctranslate2(r#"{"suppress_ids": [5], "lang_ids": [1]}"#, Some(vec![5]))]
 #[case::an_empty_list(r#"{"suppress_tokens": []}"#, Some(vec![]))]
-fn suppress_lists_come_from_the_file_or_the_vocabulary(#[case] json: &str, #[case] wanted: Option<Vec<u32>>) {
+fn suppress_lists_come_from_the_file_or_the_vocabulary(
+    #[case] json: &str,
+    #[case] wanted: Option<Vec<u32>>,
+) {
     let tokenizer = tiny_tokenizer();
     let got = GenerationConfig::from_json(json, &tokenizer).unwrap();
     let defaults = GenerationConfig::from_tokenizer(&tokenizer);

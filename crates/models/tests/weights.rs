@@ -19,12 +19,21 @@ struct Ct2Writer {
 
 impl Ct2Writer {
     fn add(&mut self, name: &str, shape: &[u32], dtype: u8, bytes: Vec<u8>) -> &mut Self {
-        self.variables.push((name.to_string(), shape.to_vec(), dtype, bytes));
+        self.variables
+            .push((name.to_string(), shape.to_vec(), dtype, bytes));
         self
     }
 
     fn floats(&mut self, name: &str, shape: &[u32], values: &[f32]) -> &mut Self {
-        self.add(name, shape, 0, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        self.add(
+            name,
+            shape,
+            0,
+            values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
+        )
     }
 
     fn finish(&self, version: u32) -> Vec<u8> {
@@ -46,7 +55,11 @@ impl Ct2Writer {
             shape.iter().for_each(|dim| file.extend(dim.to_le_bytes()));
             let size = [4, 1, 2, 4, 2, 2][usize::from(*dtype)];
             file.push(if version >= 4 { *dtype } else { size });
-            let n = if version >= 4 { bytes.len() } else { bytes.len() / usize::from(size) };
+            let n = if version >= 4 {
+                bytes.len()
+            } else {
+                bytes.len() / usize::from(size)
+            };
             file.extend((n as u32).to_le_bytes());
             file.extend(bytes);
         }
@@ -69,16 +82,34 @@ fn parse(bytes: Vec<u8>) -> Result<Weights> {
 fn sample() -> Ct2Writer {
     let mut writer = Ct2Writer::default();
     writer.floats("a", &[2, 2], &[1.0, -2.0, 3.5, 0.0]);
-    writer.add("b", &[2], 4, [1.5_f32, -0.25].iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect());
+    writer.add(
+        "b",
+        &[2],
+        4,
+        [1.5_f32, -0.25]
+            .iter()
+            .flat_map(|&x| f16::from_f32(x).to_le_bytes())
+            .collect(),
+    );
     writer.add("c", &[2], 5, vec![0x80, 0x3f, 0x00, 0xc0]);
     writer.add("q/weight", &[2, 3], 1, vec![127, 0, 129, 64, 1, 255]);
     writer.floats("q/weight_scale", &[2], &[127.0, 2.0]);
-    writer.add("s/weight", &[2], 2, [100_i16, -50].iter().flat_map(|x| x.to_le_bytes()).collect());
+    writer.add(
+        "s/weight",
+        &[2],
+        2,
+        [100_i16, -50]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect(),
+    );
     writer.floats("s/weight_scale", &[], &[10.0]);
     writer.add("n", &[], 2, 6_i16.to_le_bytes().to_vec());
     writer.add("i", &[], 3, (-7_i32).to_le_bytes().to_vec());
     writer.aliases.push(("q2/weight".into(), "q/weight".into()));
-    writer.aliases.push(("q2/weight_scale".into(), "q/weight_scale".into()));
+    writer
+        .aliases
+        .push(("q2/weight_scale".into(), "q/weight_scale".into()));
     writer
 }
 
@@ -96,8 +127,13 @@ fn reads_every_type_of_ctranslate2() {
     assert_eq!(weights.get("i").unwrap().to_integer().unwrap(), -7);
     assert_eq!(weights.len(), 8);
     assert!(!weights.contains("q/weight_scale"));
-    let Format::Ct2(header) = &weights.format else { panic!("wanted CTranslate2") };
-    assert_eq!((header.version, header.spec.as_str(), header.revision), (6, "WhisperSpec", 3));
+    let Format::Ct2(header) = &weights.format else {
+        panic!("wanted CTranslate2")
+    };
+    assert_eq!(
+        (header.version, header.spec.as_str(), header.revision),
+        (6, "WhisperSpec", 3)
+    );
 }
 
 #[rstest]
@@ -108,7 +144,9 @@ fn reads_every_type_of_ctranslate2() {
 #[case(5)]
 fn reads_older_versions(#[case] version: u32) {
     let mut writer = Ct2Writer::default();
-    writer.floats("a", &[2], &[1.0, 2.0]).add("q", &[2], 1, vec![1, 2]);
+    writer
+        .floats("a", &[2], &[1.0, 2.0])
+        .add("q", &[2], 1, vec![1, 2]);
     let weights = parse(writer.finish(version)).unwrap();
     assert_eq!(weights.get("a").unwrap().to_f32().unwrap(), [1.0, 2.0]);
     assert_eq!(weights.get("q").unwrap().dtype, Dtype::I8);
@@ -117,8 +155,15 @@ fn reads_older_versions(#[case] version: u32) {
 #[test]
 fn rows_of_a_quantised_weight_keep_their_scales() {
     let weights = parse(sample().finish(6)).unwrap();
-    let row = weights.get("q/weight").unwrap().rows("second", 1, 2).unwrap();
-    assert_eq!((row.name.as_str(), row.shape.as_slice()), ("second", &[1, 3][..]));
+    let row = weights
+        .get("q/weight")
+        .unwrap()
+        .rows("second", 1, 2)
+        .unwrap();
+    assert_eq!(
+        (row.name.as_str(), row.shape.as_slice()),
+        ("second", &[1, 3][..])
+    );
     assert_eq!(row.to_f32().unwrap(), [32.0, 0.5, -0.5]);
     let text = row.rows("third", 1, 3).unwrap_err().to_string();
     assert_eq!(text, "weights: second: wanted rows 1..3, got [1, 3]");
@@ -141,7 +186,10 @@ fn refuses(#[case] file: Vec<u8>, #[case] message: &str) {
 fn every_truncation_is_an_error() {
     let file = sample().finish(6);
     for length in 0..file.len() {
-        assert!(parse(file[..length].to_vec()).is_err(), "cut to {length} bytes");
+        assert!(
+            parse(file[..length].to_vec()).is_err(),
+            "cut to {length} bytes"
+        );
     }
 }
 
@@ -189,9 +237,15 @@ fn reads_safetensors_and_survives_damage() {
     let weights = read(file.clone()).unwrap();
     assert_eq!(weights.get("x").unwrap().to_f32().unwrap(), [1.0, 2.0]);
     assert_eq!(weights.get("y").unwrap().to_f32().unwrap(), [3.0]);
-    assert_eq!(weights.get("z").unwrap_err().to_string(), "weights: z: wanted a tensor, got none");
+    assert_eq!(
+        weights.get("z").unwrap_err().to_string(),
+        "weights: z: wanted a tensor, got none"
+    );
     for length in 0..file.len() {
-        assert!(read(file[..length].to_vec()).is_err(), "cut to {length} bytes");
+        assert!(
+            read(file[..length].to_vec()).is_err(),
+            "cut to {length} bytes"
+        );
     }
     for at in 0..file.len() {
         for value in [0, 0x22, 0x39, 0xff] {
@@ -210,23 +264,44 @@ fn reads_the_shards_of_an_index() {
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
     write("one.safetensors", &safetensors(&[("x", &[1.0])]));
     write("two.safetensors", &safetensors(&[("y", &[2.0])]));
-    write("model.safetensors.index.json", br#"{"weight_map": {"x": "one.safetensors", "y": "two.safetensors"}}"#);
+    write(
+        "model.safetensors.index.json",
+        br#"{"weight_map": {"x": "one.safetensors", "y": "two.safetensors"}}"#,
+    );
     let weights = Weights::open(folder.path()).unwrap();
-    assert_eq!(weights.iter().map(|tensor| tensor.name.as_str()).collect::<Vec<_>>(), ["x", "y"]);
+    assert_eq!(
+        weights
+            .iter()
+            .map(|tensor| tensor.name.as_str())
+            .collect::<Vec<_>>(),
+        ["x", "y"]
+    );
 
-    write("model.safetensors.index.json", br#"{"weight_map": {"z": "one.safetensors"}}"#);
+    write(
+        "model.safetensors.index.json",
+        br#"{"weight_map": {"z": "one.safetensors"}}"#,
+    );
     let text = Weights::open(folder.path()).unwrap_err().to_string();
     assert_eq!(text, "weights: z: wanted it in one.safetensors, got none");
 
-    write("model.safetensors.index.json", br#"{"weight_map": {"z": "../one.safetensors"}}"#);
+    write(
+        "model.safetensors.index.json",
+        br#"{"weight_map": {"z": "../one.safetensors"}}"#,
+    );
     let text = Weights::open(folder.path()).unwrap_err().to_string();
-    assert_eq!(text, "weights: index: wanted the name of a file, got \"../one.safetensors\"");
+    assert_eq!(
+        text,
+        "weights: index: wanted the name of a file, got \"../one.safetensors\""
+    );
 }
 
 #[test]
 fn a_folder_without_weights_lists_what_was_looked_for() {
     let text = Weights::open(Path::new("no/such")).unwrap_err().to_string();
-    assert!(text.contains("wanted model.safetensors, model.safetensors.index.json or model.bin"), "{text}");
+    assert!(
+        text.contains("wanted model.safetensors, model.safetensors.index.json or model.bin"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -242,23 +317,61 @@ fn a_file_that_shrinks_after_opening_is_an_error() {
 #[test]
 fn joined_projections_are_split_and_the_zero_bias_left_out() {
     let mut writer = Ct2Writer::default();
-    writer.floats("encoder/layer_0/self_attention/linear_0/weight", &[6, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-    writer.floats("encoder/layer_0/self_attention/linear_0/bias", &[6], &[1.0, 2.0, 0.0, 0.0, 5.0, 6.0]);
-    writer.floats("decoder/layer_11/attention/linear_1/weight", &[4, 1], &[1.0, 2.0, 3.0, 4.0]);
+    writer.floats(
+        "encoder/layer_0/self_attention/linear_0/weight",
+        &[6, 1],
+        &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+    );
+    writer.floats(
+        "encoder/layer_0/self_attention/linear_0/bias",
+        &[6],
+        &[1.0, 2.0, 0.0, 0.0, 5.0, 6.0],
+    );
+    writer.floats(
+        "decoder/layer_11/attention/linear_1/weight",
+        &[4, 1],
+        &[1.0, 2.0, 3.0, 4.0],
+    );
     writer.floats("decoder/layer_11/ffn/layer_norm/gamma", &[1], &[9.0]);
     writer.add("encoder/num_heads", &[], 2, vec![6, 0]);
-    writer.aliases.push(("decoder/projection/weight".into(), "decoder/layer_11/attention/linear_1/weight".into()));
+    writer.aliases.push((
+        "decoder/projection/weight".into(),
+        "decoder/layer_11/attention/linear_1/weight".into(),
+    ));
     let named = whisper_names(&parse(writer.finish(6)).unwrap()).unwrap();
-    let got: HashMap<&str, Vec<f32>> =
-        named.iter().map(|tensor| (tensor.name.as_str(), tensor.to_f32().unwrap())).collect();
+    let got: HashMap<&str, Vec<f32>> = named
+        .iter()
+        .map(|tensor| (tensor.name.as_str(), tensor.to_f32().unwrap()))
+        .collect();
     let wanted = [
-        ("model.encoder.layers.0.self_attn.q_proj.weight", vec![1.0, 2.0]),
-        ("model.encoder.layers.0.self_attn.k_proj.weight", vec![3.0, 4.0]),
-        ("model.encoder.layers.0.self_attn.v_proj.weight", vec![5.0, 6.0]),
-        ("model.encoder.layers.0.self_attn.q_proj.bias", vec![1.0, 2.0]),
-        ("model.encoder.layers.0.self_attn.v_proj.bias", vec![5.0, 6.0]),
-        ("model.decoder.layers.11.encoder_attn.k_proj.weight", vec![1.0, 2.0]),
-        ("model.decoder.layers.11.encoder_attn.v_proj.weight", vec![3.0, 4.0]),
+        (
+            "model.encoder.layers.0.self_attn.q_proj.weight",
+            vec![1.0, 2.0],
+        ),
+        (
+            "model.encoder.layers.0.self_attn.k_proj.weight",
+            vec![3.0, 4.0],
+        ),
+        (
+            "model.encoder.layers.0.self_attn.v_proj.weight",
+            vec![5.0, 6.0],
+        ),
+        (
+            "model.encoder.layers.0.self_attn.q_proj.bias",
+            vec![1.0, 2.0],
+        ),
+        (
+            "model.encoder.layers.0.self_attn.v_proj.bias",
+            vec![5.0, 6.0],
+        ),
+        (
+            "model.decoder.layers.11.encoder_attn.k_proj.weight",
+            vec![1.0, 2.0],
+        ),
+        (
+            "model.decoder.layers.11.encoder_attn.v_proj.weight",
+            vec![3.0, 4.0],
+        ),
         ("model.decoder.layers.11.final_layer_norm.weight", vec![9.0]),
     ];
     assert_eq!(got, HashMap::from(wanted));
@@ -268,9 +381,17 @@ fn joined_projections_are_split_and_the_zero_bias_left_out() {
 #[case::another_layer("encoder/layer_0/self_attention/linear_9/weight", &[2], "wanted a variable of Whisper, got another")]
 #[case::no_slash("weight", &[2], "wanted a variable of Whisper, got another")]
 #[case::unequal_parts("decoder/layer_0/self_attention/linear_0/weight", &[2], "wanted 3 equal parts, got [2]")]
-fn refuses_variables_that_whisper_lacks(#[case] name: &str, #[case] shape: &[u32], #[case] message: &str) {
-    let file = Ct2Writer::default().floats(name, shape, &[1.0, 2.0]).finish(6);
-    let text = whisper_names(&parse(file).unwrap()).unwrap_err().to_string();
+fn refuses_variables_that_whisper_lacks(
+    #[case] name: &str,
+    #[case] shape: &[u32],
+    #[case] message: &str,
+) {
+    let file = Ct2Writer::default()
+        .floats(name, shape, &[1.0, 2.0])
+        .finish(6);
+    let text = whisper_names(&parse(file).unwrap())
+        .unwrap_err()
+        .to_string();
     assert_eq!(text, format!("weights: {name}: {message}"));
 }
 
@@ -282,16 +403,32 @@ fn tiny_en_opens_with_the_names_and_shapes_of_hugging_face() {
     let stored = Weights::open(&folder).unwrap();
     let weights = whisper_names(&stored).unwrap();
     assert_eq!(weights.len(), 167);
-    assert_eq!(Config::from_weights(&weights).unwrap(), Config::named("tiny.en").unwrap());
+    assert_eq!(
+        Config::from_weights(&weights).unwrap(),
+        Config::named("tiny.en").unwrap()
+    );
     let shape = |name: &str| weights.get(name).unwrap().shape.clone();
     assert_eq!(shape("model.encoder.conv1.weight"), [384, 80, 3]);
-    assert_eq!(shape("model.decoder.layers.3.encoder_attn.v_proj.weight"), [384, 384]);
+    assert_eq!(
+        shape("model.decoder.layers.3.encoder_attn.v_proj.weight"),
+        [384, 384]
+    );
     assert_eq!(shape("model.decoder.embed_tokens.weight"), [51864, 384]);
     // Split rows are the joined ones, in order.
-    let joined = stored.get("encoder/layer_2/self_attention/linear_0/weight").unwrap().to_f32().unwrap();
+    let joined = stored
+        .get("encoder/layer_2/self_attention/linear_0/weight")
+        .unwrap()
+        .to_f32()
+        .unwrap();
     let split: Vec<f32> = ["q", "k", "v"]
         .iter()
-        .flat_map(|p| weights.get(&format!("model.encoder.layers.2.self_attn.{p}_proj.weight")).unwrap().to_f32().unwrap())
+        .flat_map(|p| {
+            weights
+                .get(&format!("model.encoder.layers.2.self_attn.{p}_proj.weight"))
+                .unwrap()
+                .to_f32()
+                .unwrap()
+        })
         .collect();
     assert_eq!(split, joined);
 }

@@ -45,7 +45,9 @@ pub enum Truncated {
 impl std::fmt::Display for Truncated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Short { wanted, got, unit } => write!(f, "truncated: wanted {wanted} {unit}, got {got}"),
+            Self::Short { wanted, got, unit } => {
+                write!(f, "truncated: wanted {wanted} {unit}, got {got}")
+            }
             Self::Broken => f.write_str("truncated: the last packet is incomplete"),
         }
     }
@@ -74,7 +76,9 @@ impl Audio {
     /// As for [`Audio::load`].
     pub fn from_reader(mut reader: impl Read) -> Result<Self> {
         let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(Error::io(Path::new("reader")))?;
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(Error::io(Path::new("reader")))?;
         Self::from_bytes(bytes)
     }
 
@@ -85,21 +89,37 @@ impl Audio {
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
         let mut bytes = bytes.into();
         if bytes.is_empty() {
-            return Err(Error::Audio("wanted a wav, flac or mp3 file, got an empty one".into()));
+            return Err(Error::Audio(
+                "wanted a wav, flac or mp3 file, got an empty one".into(),
+            ));
         }
         if let Some(channels) = wav::absurd_channels(&bytes) {
-            return Err(Error::Audio(format!("channels: wanted at most 64, got {channels}")));
+            return Err(Error::Audio(format!(
+                "channels: wanted at most 64, got {channels}"
+            )));
         }
         let short = wav::mend_length(&mut bytes);
         // The decoders are written for sound files; a damaged one must not end the program.
-        let mut decoded = std::panic::catch_unwind(|| Decoded::read(bytes))
-            .unwrap_or_else(|_| Err(Error::Audio("wanted a sound file, got a damaged one".into())))?;
+        let mut decoded =
+            std::panic::catch_unwind(|| Decoded::read(bytes)).unwrap_or_else(|_| {
+                Err(Error::Audio(
+                    "wanted a sound file, got a damaged one".into(),
+                ))
+            })?;
         if let Some(length) = short {
-            decoded.truncated = Some(Truncated::Short { wanted: length.wanted, got: length.got, unit: "bytes" });
+            decoded.truncated = Some(Truncated::Short {
+                wanted: length.wanted,
+                got: length.got,
+                unit: "bytes",
+            });
         }
         if decoded.mono.is_empty() {
-            let why = decoded.truncated.map_or_else(String::new, |truncated| format!(" ({truncated})"));
-            return Err(Error::Audio(format!("wanted samples, got a file without any{why}")));
+            let why = decoded
+                .truncated
+                .map_or_else(String::new, |truncated| format!(" ({truncated})"));
+            return Err(Error::Audio(format!(
+                "wanted samples, got a file without any{why}"
+            )));
         }
         let mut audio = Self::from_samples(&decoded.mono, decoded.rate)?;
         audio.source_channels = decoded.channels;
@@ -113,7 +133,12 @@ impl Audio {
     /// [`Error::Audio`] when `rate` is outside 1 kHz to 768 kHz.
     pub fn from_samples(samples: &[f32], rate: u32) -> Result<Self> {
         let samples = resample(samples, rate)?;
-        Ok(Self { samples, source_rate: rate, source_channels: 1, truncated: None })
+        Ok(Self {
+            samples,
+            source_rate: rate,
+            source_channels: 1,
+            truncated: None,
+        })
     }
 
     /// Returns the length in seconds.
@@ -148,13 +173,22 @@ impl Decoded {
         let mut decoder = symphonia::default::get_codecs()
             .make_audio_decoder(params, &Default::default())
             .map_err(|error| not_audio(&error))?;
-        let mut decoded = Self { mono: Vec::new(), rate: 0, channels: 0, truncated: None };
+        let mut decoded = Self {
+            mono: Vec::new(),
+            rate: 0,
+            channels: 0,
+            truncated: None,
+        };
         let broken = decoded.drain(format.as_mut(), decoder.as_mut(), track_id)?;
         let got = decoded.mono.len() as u64;
         decoded.truncated = match promised {
             // mp3 headers count the encoder's delay, which the decoder trims: only a lack of
             // more than one packet is a lack.
-            Some(wanted) if got + 2400 < wanted => Some(Truncated::Short { wanted, got, unit: "frames" }),
+            Some(wanted) if got + 2400 < wanted => Some(Truncated::Short {
+                wanted,
+                got,
+                unit: "frames",
+            }),
             _ if broken => Some(Truncated::Broken),
             _ => None,
         };
@@ -162,7 +196,12 @@ impl Decoded {
     }
 
     /// Decodes packets to the end; returns whether the stream ended in a broken one.
-    fn drain(&mut self, format: &mut dyn FormatReader, decoder: &mut dyn AudioDecoder, track: u32) -> Result<bool> {
+    fn drain(
+        &mut self,
+        format: &mut dyn FormatReader,
+        decoder: &mut dyn AudioDecoder,
+        track: u32,
+    ) -> Result<bool> {
         let mut broken = false;
         let mut interleaved: Vec<f32> = Vec::new();
         loop {
@@ -200,7 +239,11 @@ impl Decoded {
             0 | 1 => self.mono.extend_from_slice(interleaved),
             channels => {
                 let scale = 1.0 / channels as f32;
-                self.mono.extend(interleaved.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() * scale));
+                self.mono.extend(
+                    interleaved
+                        .chunks_exact(channels)
+                        .map(|frame| frame.iter().sum::<f32>() * scale),
+                );
             }
         }
         // A float file can hold NaN or infinity, which would poison everything after it.
@@ -214,5 +257,7 @@ impl Decoded {
 }
 
 fn not_audio(error: &CodecError) -> Error {
-    Error::Audio(format!("wanted a wav, flac or mp3 file, got something else ({error})"))
+    Error::Audio(format!(
+        "wanted a wav, flac or mp3 file, got something else ({error})"
+    ))
 }

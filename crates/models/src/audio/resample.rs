@@ -19,12 +19,17 @@ const BLOCK: usize = 1024;
 /// [`Error::Audio`] when `rate` is outside 1 kHz to 768 kHz.
 pub fn resample(samples: &[f32], rate: u32) -> Result<Vec<f32>> {
     if !RATES.contains(&rate) {
-        return Err(Error::Audio(format!("sample rate: wanted {} to {} Hz, got {rate}", RATES.start(), RATES.end())));
+        return Err(Error::Audio(format!(
+            "sample rate: wanted {} to {} Hz, got {rate}",
+            RATES.start(),
+            RATES.end()
+        )));
     }
     if rate == SAMPLE_RATE || samples.is_empty() {
         return Ok(samples.to_vec());
     }
-    let failed = |error: &dyn std::fmt::Display| Error::Audio(format!("resampling from {rate} Hz: {error}"));
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Audio(format!("resampling from {rate} Hz: {error}"));
     let mut resampler = Fft::<f32>::new_custom(
         rate as usize,
         SAMPLE_RATE as usize,
@@ -36,8 +41,11 @@ pub fn resample(samples: &[f32], rate: u32) -> Result<Vec<f32>> {
     )
     .map_err(|error| failed(&error))?;
     let channels = [samples.to_vec()];
-    let input = SequentialSliceOfVecs::new(&channels, 1, samples.len()).map_err(|error| failed(&error))?;
-    let output = resampler.process_all(&input, samples.len(), None).map_err(|error| failed(&error))?;
+    let input =
+        SequentialSliceOfVecs::new(&channels, 1, samples.len()).map_err(|error| failed(&error))?;
+    let output = resampler
+        .process_all(&input, samples.len(), None)
+        .map_err(|error| failed(&error))?;
     Ok(output.take_data())
 }
 
@@ -51,5 +59,9 @@ fn block(rate: u32) -> usize {
 }
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
 }

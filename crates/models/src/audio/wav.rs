@@ -23,9 +23,13 @@ pub(super) fn mend_length(bytes: &mut [u8]) -> Option<DataLength> {
         return None;
     }
     // Whole frames only: the reader refuses a last packet that is short by a byte.
-    let got = u32::try_from(there - there % u64::from(block)).unwrap_or(u32::MAX - u32::from(block));
+    let got =
+        u32::try_from(there - there % u64::from(block)).unwrap_or(u32::MAX - u32::from(block));
     bytes[header + 4..start].copy_from_slice(&got.to_le_bytes());
-    (!streamed).then_some(DataLength { wanted: u64::from(wanted), got: u64::from(got) })
+    (!streamed).then_some(DataLength {
+        wanted: u64::from(wanted),
+        got: u64::from(got),
+    })
 }
 
 /// Returns the number of channels, when it is more than any recording has.
@@ -38,7 +42,9 @@ pub(super) fn absurd_channels(bytes: &[u8]) -> Option<u16> {
 
 /// Returns the offset of the data chunk's header and the bytes per frame.
 fn find_data(bytes: &[u8]) -> Option<(usize, u16)> {
-    let block = find_chunk(bytes, b"fmt ").and_then(|at| read_u16(bytes, at + 20)).unwrap_or(1);
+    let block = find_chunk(bytes, b"fmt ")
+        .and_then(|at| read_u16(bytes, at + 20))
+        .unwrap_or(1);
     Some((find_chunk(bytes, b"data")?, block.max(1)))
 }
 
@@ -55,7 +61,10 @@ fn find_chunk(bytes: &[u8], wanted: &[u8; 4]) -> Option<usize> {
             return Some(at);
         }
         // Chunks are padded to even lengths.
-        at = at.checked_add(8)?.checked_add(length)?.checked_add(length % 2)?;
+        at = at
+            .checked_add(8)?
+            .checked_add(length)?
+            .checked_add(length % 2)?;
     }
 }
 

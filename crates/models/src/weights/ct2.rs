@@ -38,7 +38,12 @@ pub struct Ct2Header {
 /// # Errors
 /// [`Error::Weights`] when the file is malformed or of an unknown version.
 pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
-    let mut cursor = Cursor { source: &source, at: 0, chunk: Vec::new(), chunk_at: 0 };
+    let mut cursor = Cursor {
+        source: &source,
+        at: 0,
+        chunk: Vec::new(),
+        chunk_at: 0,
+    };
     let header = read_header(&mut cursor)?;
     let version = header.version;
     let mut weights = Weights::new(Format::Ct2(header), []);
@@ -46,7 +51,10 @@ pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
     for _ in 0..n_variables {
         let tensor = read_variable(&mut cursor, version)?;
         if weights.contains(&tensor.name) {
-            return Err(Error::Weights(format!("{}: wanted one variable of this name, got two", tensor.name)));
+            return Err(Error::Weights(format!(
+                "{}: wanted one variable of this name, got two",
+                tensor.name
+            )));
         }
         weights.insert(tensor);
     }
@@ -56,7 +64,9 @@ pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
         for _ in 0..n_aliases {
             let (alias, name) = (cursor.string("alias")?, cursor.string("alias target")?);
             // A scale has moved into its weight, and is renamed with it.
-            let moved = name.strip_suffix("_scale").and_then(|base| weights.get(base).ok());
+            let moved = name
+                .strip_suffix("_scale")
+                .and_then(|base| weights.get(base).ok());
             if moved.is_some_and(|weight| weight.scale.is_some()) {
                 continue;
             }
@@ -70,28 +80,43 @@ pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
 fn read_header(cursor: &mut Cursor<'_>) -> Result<Ct2Header> {
     let version = cursor.u32("version")?;
     if !(1..=NEWEST).contains(&version) {
-        return Err(Error::Weights(format!("model.bin version: wanted 1 to {NEWEST}, got {version}")));
+        return Err(Error::Weights(format!(
+            "model.bin version: wanted 1 to {NEWEST}, got {version}"
+        )));
     }
     let (spec, revision) = match version {
         1 => (String::new(), 1),
         _ => (cursor.string("specification")?, cursor.u32("revision")?),
     };
-    Ok(Ct2Header { version, spec, revision })
+    Ok(Ct2Header {
+        version,
+        spec,
+        revision,
+    })
 }
 
 fn read_variable(cursor: &mut Cursor<'_>, version: u32) -> Result<RawTensor> {
     let name = cursor.string("variable name")?;
     let rank = cursor.u8("rank")?;
     if rank > MAX_RANK {
-        return Err(Error::Weights(format!("{name}: wanted at most {MAX_RANK} dimensions, got {rank}")));
+        return Err(Error::Weights(format!(
+            "{name}: wanted at most {MAX_RANK} dimensions, got {rank}"
+        )));
     }
-    let shape: Vec<usize> =
-        (0..rank).map(|_| Ok(cursor.u32("dimension")? as usize)).collect::<Result<_>>()?;
+    let shape: Vec<usize> = (0..rank)
+        .map(|_| Ok(cursor.u32("dimension")? as usize))
+        .collect::<Result<_>>()?;
     let (dtype, n_bytes) = if version >= 4 {
-        (dtype_of_id(&name, cursor.u8("type")?)?, u64::from(cursor.u32("size")?))
+        (
+            dtype_of_id(&name, cursor.u8("type")?)?,
+            u64::from(cursor.u32("size")?),
+        )
     } else {
         let dtype = dtype_of_size(&name, cursor.u8("element size")?)?;
-        (dtype, u64::from(cursor.u32("number of elements")?) * dtype.size() as u64)
+        (
+            dtype,
+            u64::from(cursor.u32("number of elements")?) * dtype.size() as u64,
+        )
     };
     let tensor = RawTensor::new(name, shape, dtype, Arc::clone(cursor.source), cursor.at)?;
     if tensor.n_bytes() as u64 != n_bytes {
@@ -107,7 +132,14 @@ fn read_variable(cursor: &mut Cursor<'_>, version: u32) -> Result<RawTensor> {
 }
 
 fn dtype_of_id(name: &str, id: u8) -> Result<Dtype> {
-    const IDS: [Dtype; 6] = [Dtype::F32, Dtype::I8, Dtype::I16, Dtype::I32, Dtype::F16, Dtype::BF16];
+    const IDS: [Dtype; 6] = [
+        Dtype::F32,
+        Dtype::I8,
+        Dtype::I16,
+        Dtype::I32,
+        Dtype::F16,
+        Dtype::BF16,
+    ];
     let known = IDS.get(usize::from(id)).copied();
     known.ok_or_else(|| Error::Weights(format!("{name}: wanted a type from 0 to 5, got {id}")))
 }
@@ -118,16 +150,23 @@ fn dtype_of_size(name: &str, size: u8) -> Result<Dtype> {
         4 => Ok(Dtype::F32),
         2 => Ok(Dtype::I16),
         1 => Ok(Dtype::I8),
-        _ => Err(Error::Weights(format!("{name}: wanted elements of 1, 2 or 4 bytes, got {size}"))),
+        _ => Err(Error::Weights(format!(
+            "{name}: wanted elements of 1, 2 or 4 bytes, got {size}"
+        ))),
     }
 }
 
 /// Moves each `x_scale` into the quantised `x` that it belongs to.
 fn attach_scales(weights: &mut Weights) {
-    let names: Vec<String> =
-        weights.iter().filter_map(|tensor| tensor.name.strip_suffix("_scale")).map(str::to_string).collect();
+    let names: Vec<String> = weights
+        .iter()
+        .filter_map(|tensor| tensor.name.strip_suffix("_scale"))
+        .map(str::to_string)
+        .collect();
     for name in names {
-        let quantised = weights.get(&name).is_ok_and(|t| matches!(t.dtype, Dtype::I8 | Dtype::I16) && !t.shape.is_empty());
+        let quantised = weights
+            .get(&name)
+            .is_ok_and(|t| matches!(t.dtype, Dtype::I8 | Dtype::I16) && !t.shape.is_empty());
         if quantised {
             let scale = weights.remove(&format!("{name}_scale")).map(Box::new);
             if let Some(tensor) = weights.get_mut(&name) {
@@ -147,8 +186,14 @@ struct Cursor<'a> {
 
 impl Cursor<'_> {
     fn take(&mut self, n: usize, what: &str) -> Result<&[u8]> {
-        let here = self.at.checked_sub(self.chunk_at).and_then(|skip| usize::try_from(skip).ok());
-        let cached = here.filter(|&skip| skip.checked_add(n).is_some_and(|end| end <= self.chunk.len()));
+        let here = self
+            .at
+            .checked_sub(self.chunk_at)
+            .and_then(|skip| usize::try_from(skip).ok());
+        let cached = here.filter(|&skip| {
+            skip.checked_add(n)
+                .is_some_and(|end| end <= self.chunk.len())
+        });
         let start = match cached {
             Some(start) => start,
             None => {
@@ -160,7 +205,9 @@ impl Cursor<'_> {
                         self.source.len()
                     )));
                 }
-                self.chunk = self.source.read(self.at, left.min(n.max(CHUNK) as u64) as usize)?;
+                self.chunk = self
+                    .source
+                    .read(self.at, left.min(n.max(CHUNK) as u64) as usize)?;
                 self.chunk_at = self.at;
                 0
             }
@@ -189,7 +236,9 @@ impl Cursor<'_> {
         let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
         match std::str::from_utf8(text) {
             Ok(text) => Ok(text.to_string()),
-            Err(_) => Err(Error::Weights(format!("{what}: wanted text, got other bytes"))),
+            Err(_) => Err(Error::Weights(format!(
+                "{what}: wanted text, got other bytes"
+            ))),
         }
     }
 }

@@ -50,7 +50,10 @@ impl Weights {
 
     /// Makes a map of tensors, named as they name themselves.
     pub fn new(format: Format, tensors: impl IntoIterator<Item = RawTensor>) -> Self {
-        let tensors = tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
+        let tensors = tensors
+            .into_iter()
+            .map(|tensor| (tensor.name.clone(), tensor))
+            .collect();
         Self { format, tensors }
     }
 
@@ -59,7 +62,9 @@ impl Weights {
     /// # Errors
     /// [`Error::Weights`] when there is none of this name.
     pub fn get(&self, name: &str) -> Result<&RawTensor> {
-        self.tensors.get(name).ok_or_else(|| Error::Weights(format!("{name}: wanted a tensor, got none")))
+        self.tensors
+            .get(name)
+            .ok_or_else(|| Error::Weights(format!("{name}: wanted a tensor, got none")))
     }
 
     /// Returns whether there is a tensor of this name.

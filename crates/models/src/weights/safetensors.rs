@@ -22,17 +22,26 @@ pub fn read_safetensors(source: Arc<Source>) -> Result<Weights> {
     let prefix = source.read(0, 8)?;
     let length = u64::from_le_bytes(std::array::from_fn(|i| prefix[i]));
     if length > MAX_HEADER || length > source.len() - 8 {
-        return Err(Error::Weights(format!("header: wanted at most {} bytes, got {length}", source.len() - 8)));
+        return Err(Error::Weights(format!(
+            "header: wanted at most {} bytes, got {length}",
+            source.len() - 8
+        )));
     }
     let header = source.read(8, length as usize)?;
     // Reading as metadata also checks that shapes, types and offsets agree.
-    let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|error| Error::Weights(format!("header: {error}")))?;
+    let metadata: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| Error::Weights(format!("header: {error}")))?;
     let mut weights = Weights::new(Format::Safetensors, []);
     for (name, info) in metadata.tensors() {
         let dtype = dtype(&name, info.dtype)?;
         let offset = 8 + length + info.data_offsets.0 as u64;
-        weights.insert(RawTensor::new(name, info.shape.clone(), dtype, Arc::clone(&source), offset)?);
+        weights.insert(RawTensor::new(
+            name,
+            info.shape.clone(),
+            dtype,
+            Arc::clone(&source),
+            offset,
+        )?);
     }
     Ok(weights)
 }
@@ -59,17 +68,27 @@ pub(super) fn open_index(path: &Path) -> Result<Weights> {
             weights.insert(tensor.clone());
         }
     }
-    match index.weight_map.iter().find(|(name, _)| !weights.contains(name)) {
-        Some((name, shard)) => Err(Error::Weights(format!("{name}: wanted it in {shard}, got none"))),
+    match index
+        .weight_map
+        .iter()
+        .find(|(name, _)| !weights.contains(name))
+    {
+        Some((name, shard)) => Err(Error::Weights(format!(
+            "{name}: wanted it in {shard}, got none"
+        ))),
         None => Ok(weights),
     }
 }
 
 /// A shard lies beside its index: a name with folders in it could point anywhere.
 fn shard_path(folder: &Path, shard: &str) -> Result<PathBuf> {
-    let plain = Path::new(shard).file_name().is_some_and(|name| name == shard);
+    let plain = Path::new(shard)
+        .file_name()
+        .is_some_and(|name| name == shard);
     if !plain {
-        return Err(Error::Weights(format!("index: wanted the name of a file, got {shard:?}")));
+        return Err(Error::Weights(format!(
+            "index: wanted the name of a file, got {shard:?}"
+        )));
     }
     Ok(folder.join(shard))
 }
@@ -85,6 +104,10 @@ fn dtype(name: &str, stored: Stored) -> Result<Dtype> {
         Stored::I64 => Dtype::I64,
         Stored::U8 | Stored::BOOL => Dtype::U8,
         Stored::U32 => Dtype::U32,
-        other => return Err(Error::Weights(format!("{name}: wanted f32, f16, bf16 or an integer, got {other:?}"))),
+        other => {
+            return Err(Error::Weights(format!(
+                "{name}: wanted f32, f16, bf16 or an integer, got {other:?}"
+            )));
+        }
     })
 }

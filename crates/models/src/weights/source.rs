@@ -31,13 +31,22 @@ impl Source {
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
         let length = file.metadata().map_err(Error::io(path))?.len();
-        Ok(Self { place: Place::File { path: path.to_path_buf(), file: Mutex::new(file) }, length })
+        Ok(Self {
+            place: Place::File {
+                path: path.to_path_buf(),
+                file: Mutex::new(file),
+            },
+            length,
+        })
     }
 
     /// Wraps bytes in memory.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
-        Self { length: bytes.len() as u64, place: Place::Memory(bytes) }
+        Self {
+            length: bytes.len() as u64,
+            place: Place::Memory(bytes),
+        }
     }
 
     /// Returns the length in bytes.
@@ -68,7 +77,8 @@ impl Source {
             Place::File { path, file } => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut bytes = vec![0; length];
-                file.seek(SeekFrom::Start(offset)).map_err(Error::io(path))?;
+                file.seek(SeekFrom::Start(offset))
+                    .map_err(Error::io(path))?;
                 file.read_exact(&mut bytes).map_err(Error::io(path))?;
                 Ok(bytes)
             }

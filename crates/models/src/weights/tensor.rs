@@ -72,8 +72,16 @@ impl RawTensor {
         source: Arc<Source>,
         offset: u64,
     ) -> Result<Self> {
-        let tensor = Self { name: name.into(), shape, dtype, scale: None, source, offset };
-        let end = checked_bytes(&tensor.shape, dtype).and_then(|bytes| offset.checked_add(bytes as u64));
+        let tensor = Self {
+            name: name.into(),
+            shape,
+            dtype,
+            scale: None,
+            source,
+            offset,
+        };
+        let end =
+            checked_bytes(&tensor.shape, dtype).and_then(|bytes| offset.checked_add(bytes as u64));
         if end.is_none_or(|end| end > tensor.source.len()) {
             return Err(Error::Weights(format!(
                 "{}: wanted {dtype:?} {:?} at byte {offset}, got a file of {} bytes",
@@ -115,12 +123,24 @@ impl RawTensor {
     pub fn to_f32(&self) -> Result<Vec<f32>> {
         let bytes = self.bytes()?;
         let mut values: Vec<f32> = match self.dtype {
-            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::F32 => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            Dtype::F16 => bytes
+                .chunks_exact(2)
+                .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            Dtype::BF16 => bytes
+                .chunks_exact(2)
+                .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
             Dtype::I8 => bytes.iter().map(|&b| f32::from(b as i8)).collect(),
             Dtype::U8 => bytes.iter().map(|&b| f32::from(b)).collect(),
-            Dtype::I16 => bytes.chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]]))).collect(),
+            Dtype::I16 => bytes
+                .chunks_exact(2)
+                .map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])))
+                .collect(),
             _ => self.integers(&bytes).map(|value| value as f32).collect(),
         };
         if let Some(scale) = &self.scale {
@@ -153,7 +173,10 @@ impl RawTensor {
     pub fn rows(&self, name: impl Into<String>, start: usize, end: usize) -> Result<Self> {
         let n_rows = self.shape.first().copied().unwrap_or(0);
         if start > end || end > n_rows {
-            return Err(Error::Weights(format!("{}: wanted rows {start}..{end}, got {:?}", self.name, self.shape)));
+            return Err(Error::Weights(format!(
+                "{}: wanted rows {start}..{end}, got {:?}",
+                self.name, self.shape
+            )));
         }
         let row: usize = self.shape[1..].iter().product();
         let mut shape = self.shape.clone();
@@ -165,17 +188,29 @@ impl RawTensor {
             }
             other => other.clone(),
         };
-        Ok(Self { name: name.into(), shape, scale, offset, ..self.clone() })
+        Ok(Self {
+            name: name.into(),
+            shape,
+            scale,
+            offset,
+            ..self.clone()
+        })
     }
 
     /// Returns the same tensor under another name.
     pub fn renamed(&self, name: impl Into<String>) -> Self {
-        Self { name: name.into(), ..self.clone() }
+        Self {
+            name: name.into(),
+            ..self.clone()
+        }
     }
 
     /// The elements of an integer type.
     fn integers<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = i64> + use<'a> {
-        let (size, unsigned) = (self.dtype.size(), matches!(self.dtype, Dtype::U8 | Dtype::U32));
+        let (size, unsigned) = (
+            self.dtype.size(),
+            matches!(self.dtype, Dtype::U8 | Dtype::U32),
+        );
         bytes.chunks_exact(size).map(move |chunk| {
             let negative = !unsigned && chunk[size - 1] & 0x80 != 0;
             let mut wide = [if negative { 0xff } else { 0 }; 8];
@@ -207,5 +242,7 @@ impl RawTensor {
 }
 
 fn checked_bytes(shape: &[usize], dtype: Dtype) -> Option<usize> {
-    shape.iter().try_fold(dtype.size(), |bytes, &dim| bytes.checked_mul(dim))
+    shape
+        .iter()
+        .try_fold(dtype.size(), |bytes, &dim| bytes.checked_mul(dim))
 }

@@ -38,8 +38,15 @@ impl Checkpoint {
         };
         let tokenizer = Tokenizer::open(&folder.join("tokenizer.json"))?;
         let generation = Self::generation(folder, &tokenizer)?;
-        let multilingual = generation.is_multilingual.unwrap_or(config.is_multilingual());
-        Ok(Self { config, generation, tokenizer: tokenizer.with_multilingual(multilingual), weights })
+        let multilingual = generation
+            .is_multilingual
+            .unwrap_or(config.is_multilingual());
+        Ok(Self {
+            config,
+            generation,
+            tokenizer: tokenizer.with_multilingual(multilingual),
+            weights,
+        })
     }
 
     /// Older folders keep the lists in `config.json`, as CTranslate2's do.

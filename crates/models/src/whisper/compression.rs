@@ -18,6 +18,9 @@ use flate2::write::ZlibEncoder;
 pub fn compression_ratio(text: &str) -> f32 {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     // Writing into memory cannot fail.
-    let packed = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).unwrap_or_default();
+    let packed = encoder
+        .write_all(text.as_bytes())
+        .and_then(|()| encoder.finish())
+        .unwrap_or_default();
     text.len() as f32 / packed.len().max(1) as f32
 }

@@ -54,10 +54,14 @@ impl Config {
     /// [`Error::Config`] when there is no such size.
     pub fn named(name: &str) -> Result<Self> {
         let size = SIZES.iter().find(|size| size.0 == name);
-        let &(_, state, heads, audio_layers, text_layers, n_mels, n_vocab) = size.ok_or_else(|| {
-            let known: Vec<&str> = SIZES.iter().map(|size| size.0).collect();
-            Error::Config(format!("size: wanted one of {}, got {name}", known.join(", ")))
-        })?;
+        let &(_, state, heads, audio_layers, text_layers, n_mels, n_vocab) =
+            size.ok_or_else(|| {
+                let known: Vec<&str> = SIZES.iter().map(|size| size.0).collect();
+                Error::Config(format!(
+                    "size: wanted one of {}, got {name}",
+                    known.join(", ")
+                ))
+            })?;
         Ok(Self {
             n_mels,
             n_audio_ctx: 1500,
@@ -81,13 +85,16 @@ impl Config {
             serde_json::from_str(text).map_err(|error| Error::Config(format!("json: {error}")))?;
         let dims = json.get("dims").unwrap_or(&json);
         let config = if dims.get("n_audio_state").is_some() {
-            serde_json::from_value(dims.clone()).map_err(|error| Error::Config(error.to_string()))?
+            serde_json::from_value(dims.clone())
+                .map_err(|error| Error::Config(error.to_string()))?
         } else if json.get("d_model").is_some() {
             let dims: HuggingFace =
                 serde_json::from_value(json).map_err(|error| Error::Config(error.to_string()))?;
             dims.into_config()?
         } else {
-            return Err(Error::Config("wanted the key d_model or n_audio_state, got neither".into()));
+            return Err(Error::Config(
+                "wanted the key d_model or n_audio_state, got neither".into(),
+            ));
         };
         config.check()
     }
@@ -112,7 +119,9 @@ impl Config {
         let [n_vocab, n_text_state] = shape(weights, "model.decoder.embed_tokens.weight")?;
         let [n_text_ctx, _] = shape(weights, "model.decoder.embed_positions.weight")?;
         let layers = |side: &str| {
-            (0..).take_while(|i| weights.contains(&format!("model.{side}.layers.{i}.fc1.weight"))).count()
+            (0..)
+                .take_while(|i| weights.contains(&format!("model.{side}.layers.{i}.fc1.weight")))
+                .count()
         };
         let config = Self {
             n_mels,
@@ -163,9 +172,15 @@ impl Config {
                 self.n_audio_state, self.n_text_state
             ));
         }
-        for (name, heads) in [("n_audio_head", self.n_audio_head), ("n_text_head", self.n_text_head)] {
-            if heads == 0 || self.n_text_state % heads != 0 {
-                return wanted(format!("{name}: wanted a divisor of {}, got {heads}", self.n_text_state));
+        for (name, heads) in [
+            ("n_audio_head", self.n_audio_head),
+            ("n_text_head", self.n_text_head),
+        ] {
+            if heads == 0 || !self.n_text_state.is_multiple_of(heads) {
+                return wanted(format!(
+                    "{name}: wanted a divisor of {}, got {heads}",
+                    self.n_text_state
+                ));
             }
         }
         Ok(self)
@@ -174,8 +189,12 @@ impl Config {
 
 /// Returns the heads that a CTranslate2 file states, read before its names are changed.
 pub(super) fn ct2_heads(weights: &Weights) -> Option<usize> {
-    let tensor = matches!(weights.format, Format::Ct2(_)).then(|| weights.get("encoder/num_heads").ok())??;
-    tensor.to_integer().ok().and_then(|heads| usize::try_from(heads).ok())
+    let tensor = matches!(weights.format, Format::Ct2(_))
+        .then(|| weights.get("encoder/num_heads").ok())??;
+    tensor
+        .to_integer()
+        .ok()
+        .and_then(|heads| usize::try_from(heads).ok())
 }
 
 fn shape<const N: usize>(weights: &Weights, name: &str) -> Result<[usize; N]> {
@@ -207,9 +226,15 @@ fn eighty() -> usize {
 
 impl HuggingFace {
     fn into_config(self) -> Result<Config> {
-        for (name, width) in [("encoder_ffn_dim", self.encoder_ffn_dim), ("decoder_ffn_dim", self.decoder_ffn_dim)] {
+        for (name, width) in [
+            ("encoder_ffn_dim", self.encoder_ffn_dim),
+            ("decoder_ffn_dim", self.decoder_ffn_dim),
+        ] {
             if let Some(width) = width.filter(|&width| Some(width) != self.d_model.checked_mul(4)) {
-                return Err(Error::Config(format!("{name}: wanted 4 times d_model {}, got {width}", self.d_model)));
+                return Err(Error::Config(format!(
+                    "{name}: wanted 4 times d_model {}, got {width}",
+                    self.d_model
+                )));
             }
         }
         Ok(Config {
@@ -245,12 +270,18 @@ mod tests {
     #[case::openai(TINY_OPENAI.to_string())]
     #[case::openai_in_dims(format!("{{\"dims\": {TINY_OPENAI}}}"))]
     fn both_spellings_give_tiny(#[case] text: String) {
-        assert_eq!(Config::from_json(&text).unwrap(), Config::named("tiny.en").unwrap());
+        assert_eq!(
+            Config::from_json(&text).unwrap(),
+            Config::named("tiny.en").unwrap()
+        );
     }
 
     #[rstest]
     #[case::not_json("{", "config: json: ")]
-    #[case::another_model("{\"hidden_size\": 4}", "config: wanted the key d_model or n_audio_state, got neither")]
+    #[case::another_model(
+        "{\"hidden_size\": 4}",
+        "config: wanted the key d_model or n_audio_state, got neither"
+    )]
     #[case::a_missing_key("{\"d_model\": 384}", "config: missing field")]
     #[case::no_heads(&TINY_HF.replace("_heads\": 6", "_heads\": 0"), "config: n_audio_head: wanted a divisor of 384, got 0")]
     #[case::odd_heads(&TINY_HF.replace("_heads\": 6", "_heads\": 7"), "config: n_audio_head: wanted a divisor of 384, got 7")]
@@ -265,14 +296,27 @@ mod tests {
     #[case("tiny.en", false, 4, 80)]
     #[case("large-v3", true, 32, 128)]
     #[case("large-v3-turbo", true, 4, 128)]
-    fn sizes_are_known_by_name(#[case] name: &str, #[case] multilingual: bool, #[case] layers: usize, #[case] mels: usize) {
+    fn sizes_are_known_by_name(
+        #[case] name: &str,
+        #[case] multilingual: bool,
+        #[case] layers: usize,
+        #[case] mels: usize,
+    ) {
         let config = Config::named(name).unwrap();
-        assert_eq!((config.is_multilingual(), config.n_text_layer, config.n_mels), (multilingual, layers, mels));
+        assert_eq!(
+            (config.is_multilingual(), config.n_text_layer, config.n_mels),
+            (multilingual, layers, mels)
+        );
         assert_eq!(config.check().unwrap(), config);
     }
 
     #[test]
     fn an_unknown_size_lists_the_known_ones() {
-        assert!(Config::named("huge").unwrap_err().to_string().contains("large-v3-turbo"));
+        assert!(
+            Config::named("huge")
+                .unwrap_err()
+                .to_string()
+                .contains("large-v3-turbo")
+        );
     }
 }

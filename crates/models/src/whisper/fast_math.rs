@@ -34,7 +34,8 @@ pub(super) fn exp_of_negative(x: f32) -> f32 {
     // Taylor to the sixth power: |r| <= 0.347 leaves less than 1.3e-7.
     let p = 1.0
         + r * (1.0
-            + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
+            + r * (0.5
+                + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
     let power = f32::from_bits((((n as i32) + 127) << 23) as u32);
     if x < -87.0 { 0.0 } else { p * power }
 }

@@ -23,9 +23,15 @@ impl Filterbank {
     /// Builds `n_mels` filters for a 400-point transform at 16 kHz.
     pub fn new(n_mels: usize) -> Self {
         let top = hz_to_mel(f64::from(SAMPLE_RATE) / 2.0);
-        let edges: Vec<f64> =
-            (0..n_mels + 2).map(|i| mel_to_hz(top * i as f64 / (n_mels + 1) as f64)).collect();
-        Self { bands: edges.windows(3).map(|f| Band::new(f[0], f[1], f[2])).collect() }
+        let edges: Vec<f64> = (0..n_mels + 2)
+            .map(|i| mel_to_hz(top * i as f64 / (n_mels + 1) as f64))
+            .collect();
+        Self {
+            bands: edges
+                .windows(3)
+                .map(|f| Band::new(f[0], f[1], f[2]))
+                .collect(),
+        }
     }
 
     /// Returns the number of bands.
@@ -46,7 +52,11 @@ impl Filterbank {
     pub(super) fn apply(&self, power: &[f32; N_BINS], energies: &mut [f32]) {
         for (energy, band) in energies.iter_mut().zip(&self.bands) {
             let bins = &power[band.first_bin..band.first_bin + band.weights.len()];
-            *energy = bins.iter().zip(&band.weights).map(|(bin, weight)| bin * weight).sum();
+            *energy = bins
+                .iter()
+                .zip(&band.weights)
+                .map(|(bin, weight)| bin * weight)
+                .sum();
         }
     }
 }
@@ -59,7 +69,10 @@ impl Band {
             (slope.max(0.0) * 2.0 / (high - low)) as f32
         };
         let first_bin = (0..N_BINS).find(|&bin| weight(bin) > 0.0).unwrap_or(0);
-        let weights = (first_bin..N_BINS).map(weight).take_while(|&weight| weight > 0.0).collect();
+        let weights = (first_bin..N_BINS)
+            .map(weight)
+            .take_while(|&weight| weight > 0.0)
+            .collect();
         Self { first_bin, weights }
     }
 }
@@ -75,11 +88,19 @@ fn log_step() -> f64 {
 }
 
 fn hz_to_mel(hz: f64) -> f64 {
-    if hz < BREAK_HZ { hz / HZ_PER_MEL } else { BREAK_MEL + (hz / BREAK_HZ).ln() / log_step() }
+    if hz < BREAK_HZ {
+        hz / HZ_PER_MEL
+    } else {
+        BREAK_MEL + (hz / BREAK_HZ).ln() / log_step()
+    }
 }
 
 fn mel_to_hz(mel: f64) -> f64 {
-    if mel < BREAK_MEL { mel * HZ_PER_MEL } else { BREAK_HZ * ((mel - BREAK_MEL) * log_step()).exp() }
+    if mel < BREAK_MEL {
+        mel * HZ_PER_MEL
+    } else {
+        BREAK_HZ * ((mel - BREAK_MEL) * log_step()).exp()
+    }
 }
 
 #[cfg(test)]
@@ -101,6 +122,10 @@ mod tests {
     #[case(128)]
     fn every_band_has_weight(#[case] n_mels: usize) {
         let dense = Filterbank::new(n_mels).to_dense();
-        assert!(dense.chunks_exact(N_BINS).all(|row| row.iter().any(|&weight| weight > 0.0)));
+        assert!(
+            dense
+                .chunks_exact(N_BINS)
+                .all(|row| row.iter().any(|&weight| weight > 0.0))
+        );
     }
 }

@@ -33,12 +33,15 @@ impl GenerationConfig {
     /// # Errors
     /// [`Error::Config`] when it is not JSON of this shape.
     pub fn from_json(text: &str, tokenizer: &Tokenizer) -> Result<Self> {
-        let stored: Stored =
-            serde_json::from_str(text).map_err(|error| Error::Config(format!("generation config: {error}")))?;
+        let stored: Stored = serde_json::from_str(text)
+            .map_err(|error| Error::Config(format!("generation config: {error}")))?;
         let defaults = Self::from_tokenizer(tokenizer);
         // -1 asks for the defaults, as in OpenAI's options.
         let list = |stored: Option<Vec<i64>>, default: Vec<u32>| match stored {
-            Some(ids) if !ids.contains(&-1) => ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect(),
+            Some(ids) if !ids.contains(&-1) => ids
+                .into_iter()
+                .filter_map(|id| u32::try_from(id).ok())
+                .collect(),
             _ => default,
         };
         Ok(Self {
@@ -52,13 +55,22 @@ impl GenerationConfig {
     pub fn from_tokenizer(tokenizer: &Tokenizer) -> Self {
         let special = tokenizer.special();
         let mut suppress = tokenizer.non_speech();
-        suppress.extend([special.sot, special.translate, special.transcribe, special.prev]);
+        suppress.extend([
+            special.sot,
+            special.translate,
+            special.transcribe,
+            special.prev,
+        ]);
         suppress.extend(special.no_speech);
         suppress.extend(special.lm);
         suppress.sort_unstable();
         suppress.dedup();
         let mut suppress_at_begin = tokenizer.encode(" ").unwrap_or_default();
         suppress_at_begin.push(special.eot);
-        Self { suppress, suppress_at_begin, is_multilingual: None }
+        Self {
+            suppress,
+            suppress_at_begin,
+            is_multilingual: None,
+        }
     }
 }

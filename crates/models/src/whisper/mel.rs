@@ -55,7 +55,9 @@ impl Mel {
     /// Returns the values as `[n_mels, frames]`, the order of PyTorch and of published examples.
     pub fn to_channels_first(&self) -> Vec<f32> {
         let frames = self.frames();
-        (0..self.data.len()).map(|i| self.data[i % frames * self.n_mels + i / frames]).collect()
+        (0..self.data.len())
+            .map(|i| self.data[i % frames * self.n_mels + i / frames])
+            .collect()
     }
 
     /// Returns a copy of `count` frames from `start` on; frames past the end repeat the last one.
@@ -74,7 +76,10 @@ impl Mel {
                 None => data.push(0.0),
             }
         }
-        Self { data, n_mels: self.n_mels }
+        Self {
+            data,
+            n_mels: self.n_mels,
+        }
     }
 }
 
@@ -98,12 +103,18 @@ impl LogMel {
     /// [`Error::Config`] unless `n_mels` is 80 or 128.
     pub fn new(n_mels: usize) -> Result<Self> {
         if !matches!(n_mels, 80 | 128) {
-            return Err(Error::Config(format!("n_mels: wanted 80 or 128, got {n_mels}")));
+            return Err(Error::Config(format!(
+                "n_mels: wanted 80 or 128, got {n_mels}"
+            )));
         }
         let turn = std::f64::consts::TAU / N_FFT as f64;
         let window = std::array::from_fn(|i| (0.5 - 0.5 * (turn * i as f64).cos()) as f32);
         let transform = RealFftPlanner::new().plan_fft_forward(N_FFT);
-        Ok(Self { filters: Filterbank::new(n_mels), window, transform })
+        Ok(Self {
+            filters: Filterbank::new(n_mels),
+            window,
+            transform,
+        })
     }
 
     /// Returns the number of mel bands.
@@ -118,7 +129,10 @@ impl LogMel {
 
     /// Computes one window: the samples are cut or padded with silence to 30 s.
     pub fn padded(&self, samples: &[f32]) -> Mel {
-        self.compute(&samples[..samples.len().min(WINDOW_SAMPLES)], WINDOW_SAMPLES)
+        self.compute(
+            &samples[..samples.len().min(WINDOW_SAMPLES)],
+            WINDOW_SAMPLES,
+        )
     }
 
     /// Computes the spectrogram of a whole recording followed by 30 s of silence.
@@ -139,7 +153,12 @@ impl LogMel {
         for (index, energies) in data.chunks_exact_mut(n_mels).enumerate() {
             let silent = self.gather(samples, length, index * HOP, &mut frame);
             // Silence has no energy in any band: it stays at the floor.
-            if silent || self.transform.process_with_scratch(&mut frame, &mut spectrum, &mut scratch).is_err() {
+            if silent
+                || self
+                    .transform
+                    .process_with_scratch(&mut frame, &mut spectrum, &mut scratch)
+                    .is_err()
+            {
                 continue;
             }
             for (power, bin) in power.iter_mut().zip(&spectrum) {
@@ -152,12 +171,21 @@ impl LogMel {
     }
 
     /// Fills `frame` with the windowed samples around `centre`; returns whether all are zero.
-    fn gather(&self, samples: &[f32], length: usize, centre: usize, frame: &mut [f32; N_FFT]) -> bool {
+    fn gather(
+        &self,
+        samples: &[f32],
+        length: usize,
+        centre: usize,
+        frame: &mut [f32; N_FFT],
+    ) -> bool {
         const HALF: usize = N_FFT / 2;
         if centre >= samples.len() + HALF && centre + HALF <= length {
             return true;
         }
-        match centre.checked_sub(HALF).and_then(|start| samples.get(start..start + N_FFT)) {
+        match centre
+            .checked_sub(HALF)
+            .and_then(|start| samples.get(start..start + N_FFT))
+        {
             Some(inside) => frame.copy_from_slice(inside),
             None => {
                 for (offset, value) in frame.iter_mut().enumerate() {
@@ -231,7 +259,10 @@ mod tests {
 
     #[test]
     fn windows_past_the_end_repeat_the_last_frame() {
-        let mel = Mel { data: vec![1.0, 2.0, 3.0, 4.0], n_mels: 2 };
+        let mel = Mel {
+            data: vec![1.0, 2.0, 3.0, 4.0],
+            n_mels: 2,
+        };
         assert_eq!(mel.window(1, 3).data(), [3.0, 4.0, 3.0, 4.0, 3.0, 4.0]);
         assert_eq!(mel.window(9, 1).data(), [3.0, 4.0]);
         assert_eq!(mel.to_channels_first(), [1.0, 3.0, 2.0, 4.0]);

@@ -72,7 +72,10 @@ impl Logits {
     /// [`Error::Decoding`] when `data` is not whole rows of `n_vocab`.
     pub fn new(data: Vec<f32>, n_vocab: usize) -> Result<Self> {
         if n_vocab == 0 || data.is_empty() || !data.len().is_multiple_of(n_vocab) {
-            return Err(Error::Decoding(format!("logits: wanted rows of {n_vocab}, got {} values", data.len())));
+            return Err(Error::Decoding(format!(
+                "logits: wanted rows of {n_vocab}, got {} values",
+                data.len()
+            )));
         }
         Ok(Self { data, n_vocab })
     }
@@ -97,6 +100,9 @@ impl Logits {
         if self.rows() == wanted {
             return Ok(self);
         }
-        Err(Error::Decoding(format!("logits: wanted {wanted} rows, got {}", self.rows())))
+        Err(Error::Decoding(format!(
+            "logits: wanted {wanted} rows, got {}",
+            self.rows()
+        )))
     }
 }

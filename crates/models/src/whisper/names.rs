@@ -19,14 +19,20 @@ pub fn whisper_names(weights: &Weights) -> Result<Weights> {
     match &weights.format {
         Format::Ct2(header) => {
             if header.spec != "WhisperSpec" {
-                return Err(Error::Weights(format!("wanted a WhisperSpec, got a {}", header.spec)));
+                return Err(Error::Weights(format!(
+                    "wanted a WhisperSpec, got a {}",
+                    header.spec
+                )));
             }
             for tensor in weights.iter().filter(|tensor| !is_setting(&tensor.name)) {
                 rename_ct2(tensor, &mut renamed)?;
             }
         }
         Format::Safetensors => {
-            for tensor in weights.iter().filter(|tensor| tensor.name != "proj_out.weight") {
+            for tensor in weights
+                .iter()
+                .filter(|tensor| tensor.name != "proj_out.weight")
+            {
                 let name = tensor.name.strip_prefix("model.").unwrap_or(&tensor.name);
                 renamed.push(tensor.renamed(format!("model.{name}")));
             }
@@ -47,18 +53,30 @@ fn is_setting(name: &str) -> bool {
         "scale_embeddings",
         "start_from_zero_embedding",
     ];
-    let setting = name.split_once('/').is_some_and(|(_, rest)| SETTINGS.contains(&rest));
+    let setting = name
+        .split_once('/')
+        .is_some_and(|(_, rest)| SETTINGS.contains(&rest));
     setting || name.starts_with("decoder/projection/")
 }
 
 fn rename_ct2(tensor: &RawTensor, renamed: &mut Vec<RawTensor>) -> Result<()> {
-    let unknown = || Error::Weights(format!("{}: wanted a variable of Whisper, got another", tensor.name));
+    let unknown = || {
+        Error::Weights(format!(
+            "{}: wanted a variable of Whisper, got another",
+            tensor.name
+        ))
+    };
     let (side, rest) = tensor.name.split_once('/').ok_or_else(unknown)?;
     if !matches!(side, "encoder" | "decoder") {
         return Err(unknown());
     }
-    let (prefix, rest) = match rest.strip_prefix("layer_").and_then(|rest| rest.split_once('/')) {
-        Some((index, rest)) if index.parse::<usize>().is_ok() => (format!("model.{side}.layers.{index}"), rest),
+    let (prefix, rest) = match rest
+        .strip_prefix("layer_")
+        .and_then(|rest| rest.split_once('/'))
+    {
+        Some((index, rest)) if index.parse::<usize>().is_ok() => {
+            (format!("model.{side}.layers.{index}"), rest)
+        }
         _ => (format!("model.{side}"), rest),
     };
     let (module, kind) = rest.rsplit_once('/').ok_or_else(unknown)?;
@@ -81,7 +99,10 @@ fn rename_ct2(tensor: &RawTensor, renamed: &mut Vec<RawTensor>) -> Result<()> {
     for (index, module) in modules.iter().enumerate() {
         let name = format!("{prefix}.{module}.{kind}");
         let piece = tensor.rows(name, index * part, (index + 1) * part)?;
-        if kind == "bias" && module.ends_with("k_proj") && piece.to_f32()?.iter().all(|&value| value == 0.0) {
+        if kind == "bias"
+            && module.ends_with("k_proj")
+            && piece.to_f32()?.iter().all(|&value| value == 0.0)
+        {
             continue;
         }
         renamed.push(piece);

@@ -22,20 +22,40 @@ pub struct Span {
 /// single timestamp closes them: the next window will hear them again.
 pub fn spans(tokens: &[u32], special: &SpecialTokens) -> Vec<Span> {
     let span = |tokens: &[u32]| {
-        let time = |token: Option<&u32>| token.filter(|&&t| special.is_timestamp(t)).map(|&t| special.seconds(t));
-        let end = if tokens.len() > 1 { time(tokens.last()) } else { None };
-        Span { start: time(tokens.first()).unwrap_or(0.0), end, tokens: tokens.to_vec() }
+        let time = |token: Option<&u32>| {
+            token
+                .filter(|&&t| special.is_timestamp(t))
+                .map(|&t| special.seconds(t))
+        };
+        let end = if tokens.len() > 1 {
+            time(tokens.last())
+        } else {
+            None
+        };
+        Span {
+            start: time(tokens.first()).unwrap_or(0.0),
+            end,
+            tokens: tokens.to_vec(),
+        }
     };
-    let mut cuts: Vec<usize> =
-        (1..tokens.len()).filter(|&i| special.is_timestamp(tokens[i - 1]) && special.is_timestamp(tokens[i])).collect();
+    let mut cuts: Vec<usize> = (1..tokens.len())
+        .filter(|&i| special.is_timestamp(tokens[i - 1]) && special.is_timestamp(tokens[i]))
+        .collect();
     if cuts.is_empty() {
-        return if tokens.is_empty() { Vec::new() } else { vec![span(tokens)] };
+        return if tokens.is_empty() {
+            Vec::new()
+        } else {
+            vec![span(tokens)]
+        };
     }
     if ends_in_single_timestamp(tokens, special) {
         cuts.push(tokens.len());
     }
     let starts = std::iter::once(0).chain(cuts.iter().copied());
-    starts.zip(&cuts).map(|(start, &end)| span(&tokens[start..end])).collect()
+    starts
+        .zip(&cuts)
+        .map(|(start, &end)| span(&tokens[start..end]))
+        .collect()
 }
 
 /// Returns whether the last token is a timestamp and the one before it is not.

@@ -65,10 +65,13 @@ impl Tokenizer {
     /// # Errors
     /// As for [`Tokenizer::open`].
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|error| Error::Tokenizer(error.to_string()))?;
         // A tokenizer.json may carry settings of a training run that would cut or pad texts.
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        inner
+            .with_truncation(None)
+            .map_err(|error| Error::Tokenizer(error.to_string()))?;
         let special = SpecialTokens::find(&inner)?;
         Ok(Self { inner, special })
     }
@@ -90,7 +93,10 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the vocabulary cannot spell the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|error| Error::Tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -99,8 +105,14 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the decoder of the vocabulary refuses.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        let text: Vec<u32> = tokens.iter().copied().filter(|&token| self.is_text(token)).collect();
-        self.inner.decode(&text, true).map_err(|error| Error::Tokenizer(error.to_string()))
+        let text: Vec<u32> = tokens
+            .iter()
+            .copied()
+            .filter(|&token| self.is_text(token))
+            .collect();
+        self.inner
+            .decode(&text, true)
+            .map_err(|error| Error::Tokenizer(error.to_string()))
     }
 
     /// Returns the text of tokens with timestamps written as `<|1.08|>`.
@@ -109,7 +121,9 @@ impl Tokenizer {
     /// As for [`Tokenizer::decode`].
     pub fn decode_with_timestamps(&self, tokens: &[u32]) -> Result<String> {
         let mut text = String::new();
-        for run in tokens.chunk_by(|&a, &b| self.special.is_timestamp(a) == self.special.is_timestamp(b)) {
+        for run in
+            tokens.chunk_by(|&a, &b| self.special.is_timestamp(a) == self.special.is_timestamp(b))
+        {
             if self.special.is_timestamp(run[0]) {
                 for &token in run {
                     text += &format!("<|{:.2}|>", self.special.seconds(token));
@@ -145,17 +159,25 @@ impl Tokenizer {
     pub(super) fn non_speech(&self) -> Vec<u32> {
         const SINGLE: &str = "\"#()*+/:;<=>@[\\]^_`{|}~「」『』";
         const JOINED: [&str; 18] = [
-            "<<", ">>", "<<<", ">>>", "--", "---", "-(", "-[", "('", "(\"", "((", "))", "(((", ")))", "[[", "]]",
-            "{{", "}}",
+            "<<", ">>", "<<<", ">>>", "--", "---", "-(", "-[", "('", "(\"", "((", "))", "(((",
+            ")))", "[[", "]]", "{{", "}}",
         ];
         const NOTES: [&str; 2] = ["♪♪", "♪♪♪"];
         // Their first token means music however it goes on.
         const MUSIC: &str = "♩♪♫♬♭♮♯";
-        let mut found: Vec<u32> =
-            [" -", " '"].iter().filter_map(|text| self.encode(text).ok()?.first().copied()).collect();
-        let marks = SINGLE.chars().map(String::from).chain(JOINED.iter().chain(&NOTES).map(ToString::to_string));
+        let mut found: Vec<u32> = [" -", " '"]
+            .iter()
+            .filter_map(|text| self.encode(text).ok()?.first().copied())
+            .collect();
+        let marks = SINGLE
+            .chars()
+            .map(String::from)
+            .chain(JOINED.iter().chain(&NOTES).map(ToString::to_string));
         let music = MUSIC.chars().map(String::from);
-        for (text, any_length) in marks.map(|text| (text, false)).chain(music.map(|text| (text, true))) {
+        for (text, any_length) in marks
+            .map(|text| (text, false))
+            .chain(music.map(|text| (text, true)))
+        {
             for spelled in [text.clone(), format!(" {text}")] {
                 let tokens = self.encode(&spelled).unwrap_or_default();
                 if tokens.len() == 1 || any_length {
@@ -182,10 +204,18 @@ pub enum Task {
 impl SpecialTokens {
     fn find(inner: &tokenizers::Tokenizer) -> Result<Self> {
         let id = |name: &str| inner.token_to_id(name);
-        let need = |name: &str| id(name).ok_or_else(|| Error::Tokenizer(format!("wanted the token {name}, got none")));
-        let (eot, sot, translate) = (need("<|endoftext|>")?, need("<|startoftranscript|>")?, need("<|translate|>")?);
+        let need = |name: &str| {
+            id(name).ok_or_else(|| Error::Tokenizer(format!("wanted the token {name}, got none")))
+        };
+        let (eot, sot, translate) = (
+            need("<|endoftext|>")?,
+            need("<|startoftranscript|>")?,
+            need("<|translate|>")?,
+        );
         let no_timestamps = need("<|notimestamps|>")?;
-        let is_code = |code: &str| (2..=3).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase());
+        let is_code = |code: &str| {
+            (2..=3).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase())
+        };
         let languages = (sot + 1..translate.min(sot + 1000))
             .filter_map(|token| {
                 let name = inner.id_to_token(token)?;
@@ -222,7 +252,10 @@ impl SpecialTokens {
 
     /// Returns the token of a language, by its code.
     pub fn language(&self, code: &str) -> Option<u32> {
-        self.languages.iter().find(|(known, _)| known == code).map(|&(_, token)| token)
+        self.languages
+            .iter()
+            .find(|(known, _)| known == code)
+            .map(|&(_, token)| token)
     }
 
     /// See [`Tokenizer::start`].
@@ -233,18 +266,37 @@ impl SpecialTokens {
     pub fn start(&self, language: Option<&str>, task: Task) -> Result<Vec<u32>> {
         if !self.multilingual {
             if let Some(code) = language.filter(|&code| code != "en") {
-                return Err(Error::Tokenizer(format!("language: wanted en for an English-only model, got {code}")));
+                return Err(Error::Tokenizer(format!(
+                    "language: wanted en for an English-only model, got {code}"
+                )));
             }
             if task == Task::Translate {
-                return Err(Error::Tokenizer("task: wanted transcribe for an English-only model, got translate".into()));
+                return Err(Error::Tokenizer(
+                    "task: wanted transcribe for an English-only model, got translate".into(),
+                ));
             }
             return Ok(vec![self.sot]);
         }
         let code = language.unwrap_or("en");
         let token = self.language(code).ok_or_else(|| {
-            let known: Vec<&str> = self.languages.iter().map(|(code, _)| code.as_str()).collect();
-            Error::Tokenizer(format!("language: wanted one of {}, got {code}", known.join(" ")))
+            let known: Vec<&str> = self
+                .languages
+                .iter()
+                .map(|(code, _)| code.as_str())
+                .collect();
+            Error::Tokenizer(format!(
+                "language: wanted one of {}, got {code}",
+                known.join(" ")
+            ))
         })?;
-        Ok(vec![self.sot, token, if task == Task::Translate { self.translate } else { self.transcribe }])
+        Ok(vec![
+            self.sot,
+            token,
+            if task == Task::Translate {
+                self.translate
+            } else {
+                self.transcribe
+            },
+        ])
     }
 }

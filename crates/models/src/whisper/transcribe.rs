@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::decoding::{DecodeOptions, Decoded, decode, detect_language};
 use super::{
-    GenerationConfig, HOP, LogMel, Mel, Model, SECONDS_PER_TIMESTAMP, Segment, Span, Timings, Tokenizer, Transcript,
-    WINDOW_FRAMES, compression_ratio, ends_in_single_timestamp,
+    GenerationConfig, HOP, LogMel, Mel, Model, SECONDS_PER_TIMESTAMP, Segment, Span, Timings,
+    Tokenizer, Transcript, WINDOW_FRAMES, compression_ratio, ends_in_single_timestamp,
 };
 use crate::{Error, Result};
 
@@ -55,12 +55,24 @@ impl<'a, M: Model> Transcriber<'a, M> {
     ///
     /// # Errors
     /// [`Error::Config`] when the model wants a spectrogram that cannot be made.
-    pub fn new(model: &'a M, tokenizer: &'a Tokenizer, generation: &'a GenerationConfig) -> Result<Self> {
+    pub fn new(
+        model: &'a M,
+        tokenizer: &'a Tokenizer,
+        generation: &'a GenerationConfig,
+    ) -> Result<Self> {
         let n_audio_ctx = model.config().n_audio_ctx;
         if 2 * n_audio_ctx != WINDOW_FRAMES {
-            return Err(Error::Config(format!("n_audio_ctx: wanted {}, got {n_audio_ctx}", WINDOW_FRAMES / 2)));
+            return Err(Error::Config(format!(
+                "n_audio_ctx: wanted {}, got {n_audio_ctx}",
+                WINDOW_FRAMES / 2
+            )));
         }
-        Ok(Self { model, tokenizer, generation, mel: LogMel::new(model.config().n_mels)? })
+        Ok(Self {
+            model,
+            tokenizer,
+            generation,
+            mel: LogMel::new(model.config().n_mels)?,
+        })
     }
 
     /// Transcribes mono samples at 16 kHz.
@@ -83,7 +95,9 @@ impl<'a, M: Model> Transcriber<'a, M> {
         mut show: impl FnMut(&Segment),
     ) -> Result<Transcript> {
         if options.temperatures.is_empty() {
-            return Err(Error::Decoding("temperatures: wanted at least one, got none".into()));
+            return Err(Error::Decoding(
+                "temperatures: wanted at least one, got none".into(),
+            ));
         }
         let mut run = Run::new(self, samples, options)?;
         while let Some(window) = run.next_window() {
@@ -124,7 +138,11 @@ impl Window {
 }
 
 impl<'a, M: Model> Run<'a, M> {
-    fn new(whole: &'a Transcriber<'a, M>, samples: &'a [f32], options: &'a TranscribeOptions) -> Result<Self> {
+    fn new(
+        whole: &'a Transcriber<'a, M>,
+        samples: &'a [f32],
+        options: &'a TranscribeOptions,
+    ) -> Result<Self> {
         let special = whole.tokenizer.special();
         let language = match &options.decode.language {
             Some(code) => Some(code.clone()),
@@ -139,16 +157,36 @@ impl<'a, M: Model> Run<'a, M> {
         let n_frames = samples.len() / HOP;
         // Silence has no spectrogram worth computing.
         let mel = whole.mel.long(if n_frames == 0 { &[] } else { samples });
-        let timings = Timings { mel: clock.elapsed(), ..Timings::default() };
-        let transcript = Transcript { timings, ..Transcript::default() };
-        Ok(Self { whole, options, samples, mel, n_frames, seek: 0, language, said, told_from: 0, transcript })
+        let timings = Timings {
+            mel: clock.elapsed(),
+            ..Timings::default()
+        };
+        let transcript = Transcript {
+            timings,
+            ..Transcript::default()
+        };
+        Ok(Self {
+            whole,
+            options,
+            samples,
+            mel,
+            n_frames,
+            seek: 0,
+            language,
+            said,
+            told_from: 0,
+            transcript,
+        })
     }
 
     /// The next stretch with any sound in it; digital silence is passed over unheard.
     fn next_window(&mut self) -> Option<Window> {
         while self.seek < self.n_frames {
             let n_frames = WINDOW_FRAMES.min(self.n_frames - self.seek);
-            let window = Window { start: self.seek, n_frames };
+            let window = Window {
+                start: self.seek,
+                n_frames,
+            };
             let heard = &self.samples[window.start * HOP..(window.start + n_frames) * HOP];
             if heard.iter().any(|&sample| sample != 0.0) {
                 return Some(window);
@@ -161,7 +199,10 @@ impl<'a, M: Model> Run<'a, M> {
     /// Transcribes a window and moves on behind what was understood.
     fn transcribe_window(&mut self, window: &Window) -> Result<Vec<Segment>> {
         let clock = Instant::now();
-        let features = self.whole.model.encode(&self.mel.window(window.start, WINDOW_FRAMES))?;
+        let features = self
+            .whole
+            .model
+            .encode(&self.mel.window(window.start, WINDOW_FRAMES))?;
         self.transcript.timings.encoder += clock.elapsed();
         self.transcript.timings.windows += 1;
 
@@ -183,7 +224,8 @@ impl<'a, M: Model> Run<'a, M> {
 
     fn detect(&mut self, features: &M::Features) -> Result<()> {
         if self.language.is_none() {
-            let languages = detect_language(self.whole.model, features, self.whole.tokenizer.special())?;
+            let languages =
+                detect_language(self.whole.model, features, self.whole.tokenizer.special())?;
             self.language = languages.into_iter().next().map(|(code, _)| code);
         }
         Ok(())
@@ -198,7 +240,13 @@ impl<'a, M: Model> Run<'a, M> {
         for &temperature in &self.options.temperatures {
             options.temperature = temperature;
             let special = self.whole.tokenizer.special();
-            let decoded = decode(self.whole.model, features, special, self.whole.generation, &options)?;
+            let decoded = decode(
+                self.whole.model,
+                features,
+                special,
+                self.whole.generation,
+                &options,
+            )?;
             self.transcript.timings.attempts += 1;
             self.transcript.timings.tokens += decoded.tokens.len();
             let good = self.is_good(&decoded)?;
@@ -214,29 +262,47 @@ impl<'a, M: Model> Run<'a, M> {
 
     fn is_good(&self, decoded: &Decoded) -> Result<bool> {
         let ratio = compression_ratio(self.whole.tokenizer.decode(&decoded.tokens)?.trim());
-        let repeats = self.options.compression_ratio_threshold.is_some_and(|threshold| ratio > threshold);
-        let unlikely = self.options.logprob_threshold.is_some_and(|threshold| decoded.avg_logprob < threshold);
+        let repeats = self
+            .options
+            .compression_ratio_threshold
+            .is_some_and(|threshold| ratio > threshold);
+        let unlikely = self
+            .options
+            .logprob_threshold
+            .is_some_and(|threshold| decoded.avg_logprob < threshold);
         Ok(self.is_silence(decoded) || !(repeats || unlikely))
     }
 
     /// Nobody speaks when the model says so, unless it is sure of its words all the same.
     fn is_silence(&self, decoded: &Decoded) -> bool {
-        let quiet = self.options.no_speech_threshold.is_some_and(|threshold| decoded.no_speech_prob > threshold);
-        let sure = self.options.logprob_threshold.is_some_and(|threshold| decoded.avg_logprob > threshold);
+        let quiet = self
+            .options
+            .no_speech_threshold
+            .is_some_and(|threshold| decoded.no_speech_prob > threshold);
+        let sure = self
+            .options
+            .logprob_threshold
+            .is_some_and(|threshold| decoded.avg_logprob > threshold);
         quiet && !sure
     }
 
     /// How many frames the window was understood for: to the last pair of timestamps, or all of it.
     fn advance(&self, tokens: &[u32], spans: &[Span], window: &Window) -> usize {
         let special = self.whole.tokenizer.special();
-        let pairs = spans.iter().map(|span| span.tokens.len()).sum::<usize>() < tokens.len() || spans.len() > 1;
+        let pairs = tokens
+            .windows(2)
+            .any(|pair| special.is_timestamp(pair[0]) && special.is_timestamp(pair[1]));
         if !pairs || ends_in_single_timestamp(tokens, special) {
             return window.n_frames;
         }
         let end = spans.last().and_then(|span| span.end).unwrap_or(0.0);
         let frames = (end / SECONDS_PER_TIMESTAMP).round() as usize * 2;
         // Staying in place would never end; going past the end would skip sound.
-        if frames == 0 { window.n_frames } else { frames.min(window.n_frames) }
+        if frames == 0 {
+            window.n_frames
+        } else {
+            frames.min(window.n_frames)
+        }
     }
 
     fn segments(&self, decoded: &Decoded, spans: &[Span], window: &Window) -> Result<Vec<Segment>> {
@@ -266,14 +332,20 @@ impl<'a, M: Model> Run<'a, M> {
 
     /// Keeps what was said for the next window, unless it was guessed at a high temperature.
     fn remember(&mut self, segments: &[Segment], temperature: f32) {
-        self.said.extend(segments.iter().flat_map(|segment| &segment.tokens));
+        self.said
+            .extend(segments.iter().flat_map(|segment| &segment.tokens));
         if !self.options.condition_on_previous_text || temperature > 0.5 {
             self.told_from = self.said.len();
         }
     }
 
     fn finish(mut self) -> Transcript {
-        let text: String = self.transcript.segments.iter().map(|segment| segment.text.as_str()).collect();
+        let text: String = self
+            .transcript
+            .segments
+            .iter()
+            .map(|segment| segment.text.as_str())
+            .collect();
         self.transcript.text = text.trim().to_string();
         self.transcript.language = self.language.unwrap_or_default();
         self.transcript

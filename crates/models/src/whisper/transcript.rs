@@ -59,6 +59,10 @@ impl Timings {
     /// Returns the tokens written per second of the decoder.
     pub fn tokens_per_second(&self) -> f64 {
         let seconds = self.decoder.as_secs_f64();
-        if seconds > 0.0 { self.tokens as f64 / seconds } else { 0.0 }
+        if seconds > 0.0 {
+            self.tokens as f64 / seconds
+        } else {
+            0.0
+        }
     }
 }

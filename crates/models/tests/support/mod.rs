@@ -1,6 +1,8 @@
 //! A vocabulary small enough to read: one token per letter.
 #![allow(dead_code)]
 
+pub mod fake;
+
 use mlx_models::whisper::Tokenizer;
 
 /// The token of the space.
@@ -22,7 +24,15 @@ pub const N_VOCAB: usize = 41 + 1501;
 
 /// The tokens of letters and spaces.
 pub fn text(text: &str) -> Vec<u32> {
-    text.bytes().map(|byte| if byte == b' ' { SPACE } else { u32::from(byte - b'a') + 1 }).collect()
+    text.bytes()
+        .map(|byte| {
+            if byte == b' ' {
+                SPACE
+            } else {
+                u32::from(byte - b'a') + 1
+            }
+        })
+        .collect()
 }
 
 /// The timestamp nearest to this time.
@@ -34,7 +44,12 @@ pub fn at(seconds: f64) -> u32 {
 pub fn tiny_tokenizer_json() -> String {
     let mut vocab = vec!["\"\u{120}\": 0".to_string()];
     vocab.extend((0..26_u8).map(|i| format!("\"{}\": {}", char::from(b'a' + i), i + 1)));
-    vocab.extend([".", ",", "(", "[", "?"].iter().enumerate().map(|(i, mark)| format!("\"{mark}\": {}", i + 27)));
+    vocab.extend(
+        [".", ",", "(", "[", "?"]
+            .iter()
+            .enumerate()
+            .map(|(i, mark)| format!("\"{mark}\": {}", i + 27)),
+    );
     let special = [
         "<|endoftext|>",
         "<|startoftranscript|>",

@@ -8,15 +8,24 @@ use crate::Result;
 /// Follows `plan.beam_size` texts until `beam_size * patience` have ended.
 ///
 /// Unfinished texts are returned only when too few have ended.
-pub(super) fn search<S: Session>(session: &mut S, first: &[f32], plan: &Plan) -> Result<Vec<Candidate>> {
+pub(super) fn search<S: Session>(
+    session: &mut S,
+    first: &[f32],
+    plan: &Plan,
+) -> Result<Vec<Candidate>> {
     let wanted = ((plan.beam_size as f32 * plan.patience).round() as usize).max(1);
     let mut ended: Vec<Candidate> = Vec::new();
     let mut beams = vec![Candidate::default()];
     let mut logits = Logits::new(first.to_vec(), first.len())?;
     loop {
         let (rows, next) = advance(&beams, &mut logits, plan, &mut ended, wanted)?;
-        let full = next.first().is_some_and(|beam| beam.tokens.len() >= plan.max_tokens);
-        let tokens: Vec<u32> = next.iter().filter_map(|beam| beam.tokens.last().copied()).collect();
+        let full = next
+            .first()
+            .is_some_and(|beam| beam.tokens.len() >= plan.max_tokens);
+        let tokens: Vec<u32> = next
+            .iter()
+            .filter_map(|beam| beam.tokens.last().copied())
+            .collect();
         let n_before = beams.len();
         beams = next;
         if ended.len() >= wanted || full || beams.is_empty() {
@@ -46,9 +55,21 @@ fn advance(
     for ((row, beam), logits) in beams.iter().enumerate().zip(logits.rows_mut()) {
         plan.rules.apply(&beam.tokens, logits)?;
         let total = log_sum_exp(logits)?;
+        if total == f32::NEG_INFINITY && ended.len() < wanted {
+            // Nothing is allowed: the lists and the rules leave no token, so the text ends.
+            ended.push(Candidate {
+                ended: true,
+                ..beam.clone()
+            });
+            continue;
+        }
         // One more than the beams, since one of them can be the end.
         for (token, logit) in top(logits, plan.beam_size + 1) {
-            choices.push((beam.sum_logprob + f64::from(logit - total), row, token as u32));
+            choices.push((
+                beam.sum_logprob + f64::from(logit - total),
+                row,
+                token as u32,
+            ));
         }
     }
     choices.sort_by(|a, b| b.0.total_cmp(&a.0));

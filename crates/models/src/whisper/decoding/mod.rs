@@ -5,8 +5,8 @@
 mod beam;
 mod language;
 mod options;
-mod run;
 mod rules;
+mod run;
 mod sampling;
 mod scores;
 

@@ -22,14 +22,26 @@ pub struct Rules {
 
 impl Rules {
     /// Prepares the rules of a model for these options.
-    pub fn new(special: &SpecialTokens, generation: &GenerationConfig, options: &DecodeOptions) -> Self {
-        let obey = |list: &[u32]| if options.suppress { list.to_vec() } else { Vec::new() };
+    pub fn new(
+        special: &SpecialTokens,
+        generation: &GenerationConfig,
+        options: &DecodeOptions,
+    ) -> Self {
+        let obey = |list: &[u32]| {
+            if options.suppress {
+                list.to_vec()
+            } else {
+                Vec::new()
+            }
+        };
         let steps = |seconds: f64| (seconds / SECONDS_PER_TIMESTAMP).round().clamp(0.0, 1e6) as u32;
         Self {
             suppress: obey(&generation.suppress),
             suppress_at_begin: obey(&generation.suppress_at_begin),
             timestamps: options.timestamps,
-            last_initial: options.max_initial_timestamp.map(|s| special.timestamp_begin.saturating_add(steps(s))),
+            last_initial: options
+                .max_initial_timestamp
+                .map(|s| special.timestamp_begin.saturating_add(steps(s))),
             special: special.clone(),
         }
     }
@@ -64,7 +76,11 @@ impl Rules {
         let begin = special.timestamp_begin;
         strike_range(logits, special.no_timestamps, special.no_timestamps + 1);
         let is_timestamp = |from_end: usize| {
-            written.len().checked_sub(from_end).and_then(|i| written.get(i)).map(|&t| special.is_timestamp(t))
+            written
+                .len()
+                .checked_sub(from_end)
+                .and_then(|i| written.get(i))
+                .map(|&t| special.is_timestamp(t))
         };
         let last = is_timestamp(1).unwrap_or(false);
         // The first token stands for a pair: what went before it was the window's start.
@@ -74,9 +90,17 @@ impl Rules {
         } else if last {
             strike_range(logits, 0, special.eot);
         }
-        if let Some(&latest) = written.iter().rev().find(|&&token| special.is_timestamp(token)) {
+        if let Some(&latest) = written
+            .iter()
+            .rev()
+            .find(|&&token| special.is_timestamp(token))
+        {
             // A segment may start when the last one ended, but must not end when it starts.
-            let allowed = if last && !pair { latest } else { latest + 1 };
+            let allowed = if last && !pair {
+                latest
+            } else {
+                latest.saturating_add(1)
+            };
             strike_range(logits, begin, allowed);
         }
         if written.is_empty() {

@@ -35,9 +35,14 @@ pub fn decode<M: Model>(
     let plan = Plan::new(model.config().n_text_ctx, special, generation, options)?;
     let mut session = model.start(features)?;
     let positions = [plan.sot_position, plan.prompt.len() - 1];
-    let mut logits = session.prompt(&plan.prompt, &positions)?.expect_rows(positions.len())?;
+    let mut logits = session
+        .prompt(&plan.prompt, &positions)?
+        .expect_rows(positions.len())?;
     let mut rows = logits.rows_mut();
-    let (at_start, first) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
+    let (at_start, first) = (
+        rows.next().unwrap_or_default(),
+        rows.next().unwrap_or_default(),
+    );
     let no_speech_prob = no_speech(at_start, special)?;
     let candidates = if plan.temperature == 0.0 && plan.beam_size > 1 {
         beam::search(&mut session, first, &plan)?
@@ -45,18 +50,29 @@ pub fn decode<M: Model>(
         sampling::write(&mut session, first, &plan, options.best_of)?
     };
     let best = candidates.into_iter().reduce(|best, other| {
-        if other.rank(options.length_penalty) > best.rank(options.length_penalty) { other } else { best }
+        if other.rank(options.length_penalty) > best.rank(options.length_penalty) {
+            other
+        } else {
+            best
+        }
     });
     let best = best.ok_or_else(|| Error::Decoding("wanted a text, got none".into()))?;
     let avg_logprob = (best.sum_logprob / (best.tokens.len() + 1) as f64) as f32;
     let mut tokens = options.prefix.clone();
     tokens.extend(best.tokens);
-    Ok(Decoded { tokens, avg_logprob, no_speech_prob, temperature: options.temperature })
+    Ok(Decoded {
+        tokens,
+        avg_logprob,
+        no_speech_prob,
+        temperature: options.temperature,
+    })
 }
 
 /// The probability of "no speech" where the transcript starts.
 fn no_speech(logits: &[f32], special: &SpecialTokens) -> Result<f32> {
-    let logit = special.no_speech.and_then(|token| logits.get(token as usize).copied());
+    let logit = special
+        .no_speech
+        .and_then(|token| logits.get(token as usize).copied());
     match logit {
         Some(logit) => Ok((logit - log_sum_exp(logits)?).exp()),
         None => Ok(0.0),
@@ -146,18 +162,26 @@ impl Plan {
 }
 
 fn check(options: &DecodeOptions) -> Result<()> {
-    let wanted = |what: &str, got: &dyn std::fmt::Display| Err(Error::Decoding(format!("{what}, got {got}")));
+    let wanted = |what: &str, got: &dyn std::fmt::Display| {
+        Err(Error::Decoding(format!("{what}, got {got}")))
+    };
     if !(options.temperature >= 0.0 && options.temperature.is_finite()) {
         return wanted("temperature: wanted 0 or more", &options.temperature);
     }
     // More than this is a slip of the pen that would take all memory.
-    for (name, n) in [("beam_size", options.beam_size), ("best_of", options.best_of)] {
+    for (name, n) in [
+        ("beam_size", options.beam_size),
+        ("best_of", options.best_of),
+    ] {
         if !(1..=64).contains(&n) {
             return wanted(&format!("{name}: wanted 1 to 64"), &n);
         }
     }
     if !(options.patience > 0.0 && options.patience <= 64.0) {
-        return wanted("patience: wanted more than 0 and at most 64", &options.patience);
+        return wanted(
+            "patience: wanted more than 0 and at most 64",
+            &options.patience,
+        );
     }
     Ok(())
 }

@@ -7,7 +7,12 @@ use super::scores::{argmax, largest, log_sum_exp};
 use crate::Result;
 
 /// Writes `n` texts from the same beginning; at temperature 0 one, with the likeliest tokens.
-pub(super) fn write<S: Session>(session: &mut S, first: &[f32], plan: &Plan, n: usize) -> Result<Vec<Candidate>> {
+pub(super) fn write<S: Session>(
+    session: &mut S,
+    first: &[f32],
+    plan: &Plan,
+    n: usize,
+) -> Result<Vec<Candidate>> {
     let n = if plan.temperature > 0.0 { n.max(1) } else { 1 };
     if n > 1 {
         session.select(&vec![0; n])?;
@@ -28,7 +33,11 @@ pub(super) fn write<S: Session>(session: &mut S, first: &[f32], plan: &Plan, n: 
                 next.push(text);
             }
         }
-        let Some(tokens) = next.iter().map(|text| text.tokens.last().copied()).collect::<Option<Vec<u32>>>() else {
+        let Some(tokens) = next
+            .iter()
+            .map(|text| text.tokens.last().copied())
+            .collect::<Option<Vec<u32>>>()
+        else {
             return Ok(done);
         };
         if tokens.is_empty() {
@@ -43,7 +52,13 @@ pub(super) fn write<S: Session>(session: &mut S, first: &[f32], plan: &Plan, n: 
 }
 
 /// Chooses the next token of a text.
-fn extend(mut text: Candidate, logits: &mut [f32], rules: &Rules, plan: &Plan, chance: &mut Chance) -> Result<Candidate> {
+fn extend(
+    mut text: Candidate,
+    logits: &mut [f32],
+    rules: &Rules,
+    plan: &Plan,
+    chance: &mut Chance,
+) -> Result<Candidate> {
     rules.apply(&text.tokens, logits)?;
     let total = log_sum_exp(logits)?;
     if total == f32::NEG_INFINITY {
@@ -51,7 +66,11 @@ fn extend(mut text: Candidate, logits: &mut [f32], rules: &Rules, plan: &Plan, c
         text.ended = true;
         return Ok(text);
     }
-    let token = if plan.temperature > 0.0 { chance.draw(logits, plan.temperature) } else { argmax(logits) };
+    let token = if plan.temperature > 0.0 {
+        chance.draw(logits, plan.temperature)
+    } else {
+        argmax(logits)
+    };
     text.sum_logprob += f64::from(logits[token] - total);
     text.push(token as u32, plan.eot);
     Ok(text)

@@ -14,7 +14,10 @@ pub(super) fn largest(logits: &[f32]) -> f32 {
             *lane = if value > *lane { value } else { *lane };
         }
     }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    lanes
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
 }
 
 /// Returns the index of the first largest value.
@@ -43,9 +46,15 @@ pub(super) fn log_sum_exp(logits: &[f32]) -> Result<f32> {
     // A NaN compares false in the exponential's bound and would be lost there, so look for it.
     let broken = top.is_infinite() || logits.iter().any(|value| value.is_nan());
     if broken {
-        return Err(Error::Decoding("wanted finite logits from the model, got NaN or infinity".into()));
+        return Err(Error::Decoding(
+            "wanted finite logits from the model, got NaN or infinity".into(),
+        ));
     }
-    let sum = lanes.iter().sum::<f32>() + rest.iter().map(|&value| exp_of_negative(value - top)).sum::<f32>();
+    let sum = lanes.iter().sum::<f32>()
+        + rest
+            .iter()
+            .map(|&value| exp_of_negative(value - top))
+            .sum::<f32>();
     Ok(top + sum.ln())
 }
 
