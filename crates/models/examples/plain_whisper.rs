@@ -55,12 +55,17 @@ impl Matrix {
     }
 
     fn add(mut self, other: &Self) -> Self {
-        self.data.iter_mut().zip(&other.data).for_each(|(a, b)| *a += b);
+        self.data
+            .iter_mut()
+            .zip(&other.data)
+            .for_each(|(a, b)| *a += b);
         self
     }
 
     fn gelu(mut self) -> Self {
-        self.data.iter_mut().for_each(|x| *x *= 0.5 * (1.0 + erf(*x / std::f32::consts::SQRT_2)));
+        self.data
+            .iter_mut()
+            .for_each(|x| *x *= 0.5 * (1.0 + erf(*x / std::f32::consts::SQRT_2)));
         self
     }
 }
@@ -68,7 +73,8 @@ impl Matrix {
 /// Abramowitz and Stegun 7.1.26, within 1.5e-7.
 fn erf(x: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
-    let p = ((((1.061_405_4 * t - 1.453_152) * t) + 1.421_413_7) * t - 0.284_496_74) * t + 0.254_829_6;
+    let p =
+        ((((1.061_405_4 * t - 1.453_152) * t) + 1.421_413_7) * t - 0.284_496_74) * t + 0.254_829_6;
     (1.0 - p * t * (-x * x).exp()).copysign(x)
 }
 
@@ -80,7 +86,12 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     let done = a.len() / 8 * 8;
-    lanes.iter().sum::<f32>() + a[done..].iter().zip(&b[done..]).map(|(a, b)| a * b).sum::<f32>()
+    lanes.iter().sum::<f32>()
+        + a[done..]
+            .iter()
+            .zip(&b[done..])
+            .map(|(a, b)| a * b)
+            .sum::<f32>()
 }
 
 struct Plain {
@@ -90,9 +101,13 @@ struct Plain {
 
 impl Plain {
     fn new(checkpoint: &Checkpoint) -> Result<Self> {
-        let load = |tensor: &mlx_models::weights::RawTensor| Ok((tensor.name.clone(), tensor.to_f32()?));
+        let load =
+            |tensor: &mlx_models::weights::RawTensor| Ok((tensor.name.clone(), tensor.to_f32()?));
         let weights = checkpoint.weights.iter().map(load).collect::<Result<_>>()?;
-        Ok(Self { config: checkpoint.config, weights })
+        Ok(Self {
+            config: checkpoint.config,
+            weights,
+        })
     }
 
     fn weight(&self, name: &str) -> &[f32] {
@@ -108,13 +123,19 @@ impl Plain {
         for i in 0..x.rows() {
             let row = x.row(i);
             let out = weight.chunks_exact(x.width).map(|w| dot(row, w));
-            data.extend(out.enumerate().map(|(j, y)| y + bias.get(j).copied().unwrap_or(0.0)));
+            data.extend(
+                out.enumerate()
+                    .map(|(j, y)| y + bias.get(j).copied().unwrap_or(0.0)),
+            );
         }
         Matrix { data, width }
     }
 
     fn norm(&self, x: &Matrix, name: &str) -> Matrix {
-        let (gain, bias) = (self.weight(&format!("{name}.weight")), self.weight(&format!("{name}.bias")));
+        let (gain, bias) = (
+            self.weight(&format!("{name}.weight")),
+            self.weight(&format!("{name}.bias")),
+        );
         let mut out = x.clone();
         for row in out.data.chunks_exact_mut(x.width) {
             let mean = row.iter().sum::<f32>() / x.width as f32;
@@ -142,30 +163,49 @@ impl Plain {
         }
         let k = 3 * x.width;
         let rows = patches.chunks_exact(k);
-        let data = rows.flat_map(|p| weight.chunks_exact(k).zip(bias).map(|(w, b)| dot(p, w) + b)).collect();
-        Matrix { data, width: bias.len() }
+        let data = rows
+            .flat_map(|p| weight.chunks_exact(k).zip(bias).map(|(w, b)| dot(p, w) + b))
+            .collect();
+        Matrix {
+            data,
+            width: bias.len(),
+        }
     }
 
-    fn attention(&self, x: &Matrix, over: &Matrix, name: &str, heads: usize, causal: bool) -> Matrix {
+    fn attention(
+        &self,
+        x: &Matrix,
+        over: &Matrix,
+        name: &str,
+        heads: usize,
+        causal: bool,
+    ) -> Matrix {
         let q = self.linear(x, &format!("{name}.q_proj"));
         let k = self.linear(over, &format!("{name}.k_proj"));
         let v = self.linear(over, &format!("{name}.v_proj"));
         let size = x.width / heads;
-        let mut out = Matrix { data: vec![0.0; x.data.len()], width: x.width };
+        let mut out = Matrix {
+            data: vec![0.0; x.data.len()],
+            width: x.width,
+        };
         for head in 0..heads {
             let part = head * size..(head + 1) * size;
             for i in 0..x.rows() {
                 let seen = if causal { i + 1 } else { over.rows() };
                 let query = &q.row(i)[part.clone()];
                 let scale = 1.0 / (size as f32).sqrt();
-                let scores: Vec<f32> = (0..seen).map(|j| scale * dot(query, &k.row(j)[part.clone()])).collect();
+                let scores: Vec<f32> = (0..seen)
+                    .map(|j| scale * dot(query, &k.row(j)[part.clone()]))
+                    .collect();
                 let top = scores.iter().fold(f32::MIN, |a, &b| a.max(b));
                 let odds: Vec<f32> = scores.iter().map(|s| (s - top).exp()).collect();
                 let total: f32 = odds.iter().sum();
                 let row = &mut out.data[i * x.width..][part.clone()];
                 for (j, weight) in odds.iter().enumerate() {
                     let value = &v.row(j)[part.clone()];
-                    row.iter_mut().zip(value).for_each(|(o, v)| *o += weight / total * v);
+                    row.iter_mut()
+                        .zip(value)
+                        .for_each(|(o, v)| *o += weight / total * v);
                 }
             }
         }
@@ -173,7 +213,12 @@ impl Plain {
     }
 
     fn feed_forward(&self, x: Matrix, layer: &str) -> Matrix {
-        let hidden = self.linear(&self.norm(&x, &format!("{layer}.final_layer_norm")), &format!("{layer}.fc1")).gelu();
+        let hidden = self
+            .linear(
+                &self.norm(&x, &format!("{layer}.final_layer_norm")),
+                &format!("{layer}.fc1"),
+            )
+            .gelu();
         x.add(&self.linear(&hidden, &format!("{layer}.fc2")))
     }
 
@@ -181,10 +226,20 @@ impl Plain {
     fn decode(&self, tokens: &[u32], audio: &Matrix) -> Matrix {
         let width = self.config.n_text_state;
         let embedding = self.weight("model.decoder.embed_tokens.weight");
-        let token = |&t: &u32| embedding[t as usize * width..(t as usize + 1) * width].iter().copied();
-        let x = Matrix { data: tokens.iter().flat_map(token).collect(), width };
+        let token = |&t: &u32| {
+            embedding[t as usize * width..(t as usize + 1) * width]
+                .iter()
+                .copied()
+        };
+        let x = Matrix {
+            data: tokens.iter().flat_map(token).collect(),
+            width,
+        };
         let places = self.weight("model.decoder.embed_positions.weight")[..x.data.len()].to_vec();
-        let mut x = x.add(&Matrix { data: places, width });
+        let mut x = x.add(&Matrix {
+            data: places,
+            width,
+        });
         for layer in 0..self.config.n_text_layer {
             let layer = format!("model.decoder.layers.{layer}");
             let heads = self.config.n_text_head;
@@ -207,22 +262,38 @@ impl Model for Plain {
     }
 
     fn encode(&self, mel: &Mel) -> Result<Matrix> {
-        let x = Matrix { data: mel.data().to_vec(), width: mel.n_mels() };
+        let x = Matrix {
+            data: mel.data().to_vec(),
+            width: mel.n_mels(),
+        };
         let x = self.convolve(&x, "model.encoder.conv1", 1).gelu();
         let x = self.convolve(&x, "model.encoder.conv2", 2).gelu();
         let width = x.width;
-        let mut x = x.add(&Matrix { data: self.weight("model.encoder.embed_positions.weight").to_vec(), width });
+        let mut x = x.add(&Matrix {
+            data: self.weight("model.encoder.embed_positions.weight").to_vec(),
+            width,
+        });
         for layer in 0..self.config.n_audio_layer {
             let layer = format!("model.encoder.layers.{layer}");
             let y = self.norm(&x, &format!("{layer}.self_attn_layer_norm"));
-            x = x.add(&self.attention(&y, &y, &format!("{layer}.self_attn"), self.config.n_audio_head, false));
+            x = x.add(&self.attention(
+                &y,
+                &y,
+                &format!("{layer}.self_attn"),
+                self.config.n_audio_head,
+                false,
+            ));
             x = self.feed_forward(x, &layer);
         }
         Ok(self.norm(&x, "model.encoder.layer_norm"))
     }
 
     fn start<'a>(&'a self, features: &'a Matrix) -> Result<Rows<'a>> {
-        Ok(Rows { model: self, audio: features, rows: vec![Vec::new()] })
+        Ok(Rows {
+            model: self,
+            audio: features,
+            rows: vec![Vec::new()],
+        })
     }
 }
 
@@ -236,7 +307,9 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn logits(&self, hidden: &[f32]) -> impl Iterator<Item = f32> {
         let embedding = self.model.weight("model.decoder.embed_tokens.weight");
-        embedding.chunks_exact(hidden.len()).map(move |token| dot(hidden, token))
+        embedding
+            .chunks_exact(hidden.len())
+            .map(move |token| dot(hidden, token))
     }
 }
 
@@ -244,13 +317,19 @@ impl Session for Rows<'_> {
     fn prompt(&mut self, tokens: &[u32], positions: &[usize]) -> Result<Logits> {
         self.rows[0] = tokens.to_vec();
         let hidden = self.model.decode(tokens, self.audio);
-        let data = positions.iter().flat_map(|&at| self.logits(hidden.row(at))).collect();
+        let data = positions
+            .iter()
+            .flat_map(|&at| self.logits(hidden.row(at)))
+            .collect();
         Logits::new(data, self.model.config.n_vocab)
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<Logits> {
         let mut data = Vec::new();
-        self.rows.iter_mut().zip(tokens).for_each(|(row, &token)| row.push(token));
+        self.rows
+            .iter_mut()
+            .zip(tokens)
+            .for_each(|(row, &token)| row.push(token));
         for row in &self.rows {
             let hidden = self.model.decode(row, self.audio);
             data.extend(self.logits(hidden.row(row.len() - 1)));

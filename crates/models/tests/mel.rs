@@ -10,7 +10,11 @@ fn signal(n: usize) -> Vec<f32> {
     let sample = |i: usize| {
         state = (state * 1_103_515_245 + 12_345) % (1 << 31);
         let noise = (state >> 16) as f64 / 32_768.0 - 0.5;
-        let loudness = if (i / 1600) % 3 == 0 { 0.05 } else { 1.0 };
+        let loudness = if (i / 1600).is_multiple_of(3) {
+            0.05
+        } else {
+            1.0
+        };
         (loudness * (0.4 * tone(440.0, i) + 0.2 * tone(3100.0, i) + 0.05 * noise)) as f32
     };
     (0..n).map(sample).collect()

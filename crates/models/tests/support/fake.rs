@@ -77,9 +77,10 @@ impl Fake {
 
 /// Nothing suppressed but a blank or an end at the beginning.
 pub fn generation() -> GenerationConfig {
-    let mut generation = GenerationConfig::default();
-    generation.suppress_at_begin = vec![SPACE, EOT];
-    generation
+    GenerationConfig {
+        suppress_at_begin: vec![SPACE, EOT],
+        ..GenerationConfig::default()
+    }
 }
 
 impl Model for Fake {
