@@ -1,5 +1,7 @@
 // A function over raw slices as an MLX primitive on the CPU: what metal_kernel and cuda_kernel are to GPUs.
+#include <algorithm>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>

@@ -1,10 +1,11 @@
 //! Speech models for MLX: audio, weights and Whisper.
 //!
-//! Everything here is plain Rust; a model implements [`whisper::Model`] and plugs in.
+//! All but [`whisper::Network`] is plain Rust; another network implements [`whisper::Model`] and plugs in.
 //!
 //! * [`audio`] loads wav, flac and mp3 as 16 kHz mono samples.
 //! * [`weights`] opens CTranslate2 and safetensors folders as one map of [`weights::RawTensor`].
 //! * [`whisper`] holds the front end, the tokenizer, decoding and transcription.
+//! * `hub`, a feature, fetches models from the Hugging Face hub.
 //! * [`assets`] fetches the recordings and weights that tests and the demo use.
 //!
 //! ```
@@ -14,10 +15,13 @@
 //! assert_eq!((mel.frames(), mel.n_mels()), (3000, 80));
 //! # Ok::<(), mlx_models::Error>(())
 //! ```
+#![forbid(unsafe_code)]
 
 pub mod assets;
 pub mod audio;
 mod error;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod weights;
 pub mod whisper;
 

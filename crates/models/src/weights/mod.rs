@@ -3,6 +3,7 @@
 //! [`Weights`] is one interface to CTranslate2's `model.bin`, and to safetensors files, single or
 //! sharded. Opening reads headers only; a tensor's bytes are read when asked for.
 
+mod array;
 mod ct2;
 mod map;
 mod safetensors;
