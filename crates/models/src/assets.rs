@@ -118,11 +118,27 @@ pub fn speech() -> Result<Speech> {
             words: JFK_WORDS,
             note: None,
         }),
-        Err(reason) => Ok(Speech {
-            path: beckett_wav()?,
-            words: BECKETT_WORDS,
-            note: Some(format!("using beckett.wav instead of jfk.wav: {reason}")),
-        }),
+        Err(reason) => {
+            let note = format!("using beckett.wav instead of jfk.wav: {reason}");
+            // When neither can be had, either reason may be the one to act on.
+            let path = beckett_wav().map_err(|error| match error {
+                Error::Asset {
+                    name,
+                    reason,
+                    command,
+                } => Error::Asset {
+                    reason: format!("{reason} ({note})"),
+                    name,
+                    command,
+                },
+                other => other,
+            })?;
+            Ok(Speech {
+                path,
+                words: BECKETT_WORDS,
+                note: Some(note),
+            })
+        }
     }
 }
 
