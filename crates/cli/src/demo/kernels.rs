@@ -148,8 +148,8 @@ fn rope(input: &'static str, x: &Array) -> Result<Case> {
         input,
         shape: HEADS.to_vec(),
         reference: reference::rope(&wide(&x)?, seq, dim, 10_000.0),
-        composed: Box::new(move || fast::composed::rope(&x, &fast::RopeOptions::new(HEADS[3]))),
-        fused: Box::new(move || fast::rope(&y, &fast::RopeOptions::new(HEADS[3]))),
+        composed: Box::new(move || fast::composed::rope(&x, &fast::RopeOptions::default())),
+        fused: Box::new(move || fast::rope(&y, &fast::RopeOptions::default())),
     })
 }
 
