@@ -5,13 +5,10 @@ use mlx_models::whisper::{Checkpoint, GenerationConfig, Task, Tokenizer};
 use rstest::rstest;
 
 mod support;
-use support::tiny_tokenizer;
+use support::{asset, tiny_tokenizer};
 
 fn tiny_en() -> Option<Tokenizer> {
-    let Ok(folder) = assets::whisper_tiny_en() else {
-        eprintln!("skipped: the tokenizer of Whisper tiny.en cannot be had here");
-        return None;
-    };
+    let folder = asset(assets::whisper_tiny_en())?;
     Some(Tokenizer::open(&folder.join("tokenizer.json")).unwrap())
 }
 
@@ -71,8 +68,8 @@ fn decoding_skips_special_tokens_and_timestamps() {
 
 #[test]
 fn marks_that_are_not_spoken_are_those_of_the_published_list() {
-    let Ok(folder) = assets::whisper_tiny_en() else {
-        return eprintln!("skipped: the tokenizer of Whisper tiny.en cannot be had here");
+    let Some(folder) = asset(assets::whisper_tiny_en()) else {
+        return;
     };
     let checkpoint = Checkpoint::open(folder).unwrap();
     let computed = GenerationConfig::from_tokenizer(&checkpoint.tokenizer);

@@ -85,6 +85,14 @@ impl Logits {
         self.data.len() / self.n_vocab
     }
 
+    /// Returns a row: the logits behind one token.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.data[row * self.n_vocab..(row + 1) * self.n_vocab]
+    }
+
     /// Returns the size of the vocabulary.
     pub fn n_vocab(&self) -> usize {
         self.n_vocab

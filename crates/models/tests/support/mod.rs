@@ -1,7 +1,10 @@
 //! A vocabulary small enough to read: one token per letter.
 #![allow(dead_code)]
 
+mod asset;
 pub mod fake;
+
+pub use asset::asset;
 
 use mlx_models::whisper::Tokenizer;
 
