@@ -59,15 +59,6 @@ impl Network {
         Ok(network)
     }
 
-    /// Returns the dtype that suits this thread's device: half precision on a GPU, single on the CPU.
-    ///
-    /// # Errors
-    /// [`Error::Model`] when the native libraries could not be loaded.
-    pub fn preferred_dtype() -> Result<Dtype> {
-        let device = mlx::Device::current().map_err(Error::model)?;
-        Ok(if device == mlx::Device::Gpu { Dtype::Float16 } else { Dtype::Float32 })
-    }
-
     /// Returns the dtype the network computes in.
     pub fn dtype(&self) -> Dtype {
         self.dtype
