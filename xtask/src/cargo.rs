@@ -30,3 +30,9 @@ pub fn run(mut command: Command) -> Result<()> {
     ensure!(status.success(), "{shown} failed ({status})");
     Ok(())
 }
+
+/// Returns the arguments that are left, for another program.
+pub fn rest(args: &mut lexopt::Parser) -> Result<Vec<String>> {
+    let text = |arg: std::ffi::OsString| arg.into_string().map_err(|arg| anyhow::anyhow!("{arg:?} is not text"));
+    args.raw_args()?.map(text).collect()
+}

@@ -1,13 +1,23 @@
 //! `cargo xtask ci`: all that CI runs, in its order.
 
 use anyhow::Result;
+use lexopt::prelude::*;
 
 use crate::cargo::{cargo, command, root, run as run_command};
 
 /// Runs tests, formatting, lints, documentation and house rules; stops at the first that fails.
-pub fn run(args: &[String]) -> Result<()> {
-    if !args.iter().any(|arg| arg == "--skip-tests") {
-        crate::test::run(&[])?;
+pub fn run(mut args: lexopt::Parser) -> Result<()> {
+    let mut tests = true;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("skip-tests") => tests = false,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    crate::setup::ready()?;
+    if tests {
+        step("tests");
+        crate::test::all([])?;
     }
     step("formatting");
     cargo(["fmt", "--all", "--check"])?;
@@ -18,7 +28,7 @@ pub fn run(args: &[String]) -> Result<()> {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     run_command(docs)?;
     step("house rules");
-    crate::tidy::run(&root())
+    crate::tidy::check(&root())
 }
 
 fn step(name: &str) {

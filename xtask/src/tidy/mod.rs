@@ -32,8 +32,16 @@ impl Complaint {
     }
 }
 
+/// Checks this workspace.
+pub fn run(mut args: lexopt::Parser) -> Result<()> {
+    match args.next()? {
+        None => check(&crate::cargo::root()),
+        Some(other) => Err(other.unexpected().into()),
+    }
+}
+
 /// Checks every source file and page, and prints what is against the rules.
-pub fn run(root: &Path) -> Result<()> {
+pub fn check(root: &Path) -> Result<()> {
     let sources = sources(root)?;
     let rules = [length::check, opening::check, fence::check];
     let mut complaints: Vec<Complaint> = Vec::new();
