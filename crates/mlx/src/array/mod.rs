@@ -1,6 +1,7 @@
 //! The array: a handle of MLX's, a value of a function being traced, or a computation that failed.
 
 mod create;
+mod display;
 mod operand;
 mod operators;
 mod read;
