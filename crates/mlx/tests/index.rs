@@ -200,16 +200,12 @@ fn refuses_with_what_was_wanted(#[case] result: Array, #[case] want: &str) {
 
 #[test]
 fn an_error_names_the_callers_line() {
-    let text = x().i((0, 7)).eval().unwrap_err().to_string();
-    assert!(
-        text.contains(&format!("index.rs:{}:", line!() - 1)),
-        "{text}"
-    );
-    let text = x().at((0, 7)).add(1).eval().unwrap_err().to_string();
-    assert!(
-        text.contains(&format!("index.rs:{}:", line!() - 1)),
-        "{text}"
-    );
+    let (read, update) = (x().i((0, 7)), x().at((0, 7)).add(1));
+    let line = format!("index.rs:{}:", line!() - 1);
+    for array in [read, update] {
+        let text = array.eval().unwrap_err().to_string();
+        assert!(text.contains(&line), "{text}");
+    }
 }
 
 #[test]

@@ -58,12 +58,6 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
             .iter()
             .chain(high)
             .try_for_each(|&n| at_least("padding", n, 0)),
-        Op::Slice { strides, .. }
-        | Op::SliceUpdate { strides, .. }
-        | Op::SliceUpdateAdd { strides, .. }
-        | Op::SliceUpdateMax { strides, .. }
-        | Op::SliceUpdateMin { strides, .. }
-        | Op::SliceUpdateProd { strides, .. } => steps_forward_or_back(strides),
         Op::MaskedScatter if inputs[2].size() == 0 => {
             Err(Fault::from("wanted at least one value, got none"))
         }
@@ -78,17 +72,6 @@ fn at_least(name: &str, value: i32, least: i32) -> Result<(), Fault> {
         Err(Fault(format!(
             "{name} must be at least {least}, got {value}"
         )))
-    }
-}
-
-/// Refuses steps by which MLX would divide by zero, or that have no negative.
-fn steps_forward_or_back(strides: &[i32]) -> Result<(), Fault> {
-    match strides.iter().find(|&&step| step == 0 || step == i32::MIN) {
-        Some(step) => Err(Fault(format!(
-            "wanted a step that is neither 0 nor {}, got {step}",
-            i32::MIN
-        ))),
-        None => Ok(()),
     }
 }
 
