@@ -37,7 +37,12 @@ pub fn bind_all(op: Op, inputs: &[&Array]) -> Result<Vec<Array>> {
     let mut handles = Vec::with_capacity(inputs.len());
     for input in inputs {
         match &input.state {
-            State::Ready(handle) => handles.push(handle.as_ref()),
+            State::Ready(handle) => {
+                if let Some(fault) = handle.failure() {
+                    return Err(Error::from_fault("eval", fault.clone()));
+                }
+                handles.push(handle.as_ref());
+            }
             State::Traced(traced) => {
                 recorder.get_or_insert(&traced.recorder);
                 handles.push(traced.shadow.as_ref());

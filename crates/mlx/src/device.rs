@@ -3,8 +3,9 @@
 use std::fmt;
 use std::rc::Rc;
 
+use crate::Result;
+use crate::error::Named;
 use crate::ffi::stream::{self, StreamHandle};
-use crate::{Error, Result};
 
 /// A kind of processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,8 +23,7 @@ impl Device {
     /// When the native libraries could not be loaded.
     #[track_caller]
     pub fn is_available(self) -> Result<bool> {
-        stream::is_available(self == Device::Gpu)
-            .map_err(|fault| Error::from_fault("device", fault))
+        stream::is_available(self == Device::Gpu).named("device")
     }
 
     /// Returns the device this thread's operations go to.
@@ -32,7 +32,7 @@ impl Device {
     /// When the native libraries could not be loaded.
     #[track_caller]
     pub fn current() -> Result<Self> {
-        let stream = stream::current().map_err(|fault| Error::from_fault("device", fault))?;
+        let stream = stream::current().named("device")?;
         Ok(if stream::is_gpu(stream) {
             Device::Gpu
         } else {
@@ -89,7 +89,7 @@ impl Stream {
 
     #[track_caller]
     fn wrap(handle: std::result::Result<StreamHandle, crate::ffi::Fault>) -> Result<Self> {
-        let handle = handle.map_err(|fault| Error::from_fault("stream", fault))?;
+        let handle = handle.named("stream")?;
         Ok(Self {
             handle: Rc::new(handle),
         })
@@ -110,9 +110,7 @@ impl Stream {
     /// When MLX does not know it any more.
     #[track_caller]
     pub fn index(&self) -> Result<i32> {
-        self.handle
-            .index()
-            .map_err(|fault| Error::from_fault("stream", fault))
+        self.handle.index().named("stream")
     }
 
     /// Waits until everything given to this stream is done.
@@ -121,9 +119,7 @@ impl Stream {
     /// When something on it failed.
     #[track_caller]
     pub fn synchronize(&self) -> Result<()> {
-        self.handle
-            .synchronize()
-            .map_err(|fault| Error::from_fault("synchronize", fault))
+        self.handle.synchronize().named("synchronize")
     }
 }
 
@@ -140,10 +136,7 @@ impl fmt::Debug for Stream {
 /// When the stream is not usable; otherwise whatever `work` returns is in `Ok`.
 #[track_caller]
 pub fn with_stream<T>(stream: &Stream, work: impl FnOnce() -> T) -> Result<T> {
-    stream
-        .handle
-        .push()
-        .map_err(|fault| Error::from_fault("with_stream", fault))?;
+    stream.handle.push().named("with_stream")?;
     let _scope = Scope;
     Ok(work())
 }

@@ -123,6 +123,22 @@ impl Error {
     }
 }
 
+/// Says which operation a native call belongs to. A method, because a closure would not pass the caller's line on.
+pub(crate) trait Named<T> {
+    /// Returns the value, or the error of operation `op` at the caller's line.
+    fn named(self, op: &'static str) -> Result<T>;
+}
+
+impl<T> Named<T> for std::result::Result<T, crate::ffi::Fault> {
+    #[track_caller]
+    fn named(self, op: &'static str) -> Result<T> {
+        match self {
+            Ok(value) => Ok(value),
+            Err(fault) => Err(Error::from_fault(op, fault)),
+        }
+    }
+}
+
 /// Turns MLX's text into ours: without the bracketed name of the inner function and the C++ line.
 pub(crate) fn plain_message(text: &str) -> String {
     let text = text.trim();

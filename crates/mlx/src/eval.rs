@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
+use crate::error::Named;
 use crate::ffi::{self, Handle};
-use crate::{Array, Error, Result};
+use crate::{Array, Result};
 
 /// Computes these arrays together and waits for them.
 ///
@@ -21,8 +22,7 @@ use crate::{Array, Error, Result};
 #[track_caller]
 pub fn eval<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<()> {
     let handles = handles("eval", arrays)?;
-    ffi::eval::eval(handles.iter().map(|handle| handle.as_ref()))
-        .map_err(|fault| Error::from_fault("eval", fault))
+    ffi::eval::eval(handles.iter().map(|handle| handle.as_ref())).named("eval")
 }
 
 /// Starts computing these arrays and returns; reading one waits for it.
@@ -34,7 +34,7 @@ pub fn eval<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<()> {
 pub fn async_eval<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<()> {
     let handles = handles("async_eval", arrays)?;
     let started = ffi::eval::async_eval(handles.iter().map(|handle| handle.as_ref()));
-    started.map_err(|fault| Error::from_fault("async_eval", fault))
+    started.named("async_eval")
 }
 
 /// Waits until everything given to this thread's stream is done.

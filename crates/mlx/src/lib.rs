@@ -26,6 +26,7 @@ mod error;
 mod eval;
 mod ffi;
 mod guard;
+pub mod index;
 mod macros;
 pub mod memory;
 mod op;

@@ -4,8 +4,9 @@
 //! them, and fetches larger ones from the system for every operation, which costs 3 to 6 times the work itself on
 //! large arrays; this crate raises the limit to a quarter of the memory when the library is loaded.
 
+use crate::Result;
+use crate::error::Named;
 use crate::ffi::memory as native;
-use crate::{Error, Result};
 
 /// Numbers of bytes: in use, kept for reuse, most ever in use, and the limit that evaluation tries to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +27,11 @@ pub struct Usage {
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn usage() -> Result<Usage> {
-    let read = |get| native::get(get).map_err(|fault| Error::from_fault("memory", fault));
     Ok(Usage {
-        active: read(native::Get::Active)?,
-        cache: read(native::Get::Cache)?,
-        peak: read(native::Get::Peak)?,
-        limit: read(native::Get::Limit)?,
+        active: native::get(native::Get::Active).named("memory")?,
+        cache: native::get(native::Get::Cache).named("memory")?,
+        peak: native::get(native::Get::Peak).named("memory")?,
+        limit: native::get(native::Get::Limit).named("memory")?,
     })
 }
 
@@ -41,7 +41,7 @@ pub fn usage() -> Result<Usage> {
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn set_cache_limit(bytes: usize) -> Result<usize> {
-    native::set(native::Set::Cache, bytes).map_err(|fault| Error::from_fault("memory", fault))
+    native::set(native::Set::Cache, bytes).named("memory")
 }
 
 /// Sets the number of bytes that evaluation tries to stay below, and above which a single result is refused.
@@ -51,7 +51,7 @@ pub fn set_cache_limit(bytes: usize) -> Result<usize> {
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn set_memory_limit(bytes: usize) -> Result<usize> {
-    native::set(native::Set::Memory, bytes).map_err(|fault| Error::from_fault("memory", fault))
+    native::set(native::Set::Memory, bytes).named("memory")
 }
 
 /// Sets the number of bytes that stay resident on the GPU (Metal only) and returns the one before.
@@ -60,7 +60,7 @@ pub fn set_memory_limit(bytes: usize) -> Result<usize> {
 /// When the device does not allow it.
 #[track_caller]
 pub fn set_wired_limit(bytes: usize) -> Result<usize> {
-    native::set(native::Set::Wired, bytes).map_err(|fault| Error::from_fault("memory", fault))
+    native::set(native::Set::Wired, bytes).named("memory")
 }
 
 /// Gives all cached buffers back to the system.
@@ -69,7 +69,7 @@ pub fn set_wired_limit(bytes: usize) -> Result<usize> {
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn clear_cache() -> Result<()> {
-    native::clear_cache().map_err(|fault| Error::from_fault("memory", fault))
+    native::clear_cache().named("memory")
 }
 
 /// Starts counting the peak anew.
@@ -78,5 +78,5 @@ pub fn clear_cache() -> Result<()> {
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn reset_peak() -> Result<()> {
-    native::reset_peak().map_err(|fault| Error::from_fault("memory", fault))
+    native::reset_peak().named("memory")
 }

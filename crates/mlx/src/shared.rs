@@ -1,7 +1,8 @@
 //! Values that can go to other threads: computed, waited for, never written again.
 
+use crate::error::Named;
 use crate::ffi::{self, Handle};
-use crate::{Array, ArrayType, Error, Result};
+use crate::{Array, ArrayType, Result};
 
 /// An evaluated array that any thread may read: weights shared between workers.
 ///
@@ -19,8 +20,7 @@ impl Array {
     #[track_caller]
     pub fn share(&self) -> Result<SharedArray> {
         let handle = self.handle("share")?;
-        let handle = ffi::shared::SharedHandle::new(handle)
-            .map_err(|fault| Error::from_fault("share", fault))?;
+        let handle = ffi::shared::SharedHandle::new(handle).named("share")?;
         Ok(SharedArray { handle })
     }
 }
@@ -29,10 +29,7 @@ impl SharedArray {
     /// Returns this thread's array of the same values; nothing is copied.
     #[track_caller]
     pub fn array(&self) -> Array {
-        let duplicate = self
-            .handle
-            .duplicate()
-            .map_err(|fault| Error::from_fault("array", fault));
+        let duplicate = self.handle.duplicate().named("array");
         Array::from_result(duplicate.map(Array::from_handle))
     }
 

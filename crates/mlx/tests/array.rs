@@ -102,3 +102,33 @@ fn weak_scalars_keep_the_arrays_dtype() {
     assert_eq!((1.5 * array!([1, 2])).dtype().unwrap(), Dtype::Float32);
     assert!((Array::new([1_i8]) + 300).shape().is_err());
 }
+
+#[test]
+fn what_failed_when_it_ran_stays_failed() {
+    let bad = mlx::iota(4).take(array!([1, 2]) + 9, 0);
+    let text = bad.eval().unwrap_err().to_string();
+    let line = line!() - 1;
+    assert!(text.contains("take: index 10 is out of range"), "{text}");
+    assert!(text.contains(&format!("array.rs:{line}:")), "{text}");
+    // MLX itself says it once and then reads zeros.
+    for error in [
+        bad.eval(),
+        bad.to_vec::<i32>().map(drop),
+        (&bad + 1).eval(),
+        bad.share().map(drop),
+    ] {
+        assert!(error.unwrap_err().to_string().contains("index 10"));
+    }
+    assert_eq!(bad.shape().unwrap(), [2]);
+    assert_eq!((mlx::iota(2) + 1).to_vec::<i32>().unwrap(), [1, 2]);
+}
+
+#[test]
+fn what_was_there_before_a_failure_stays() {
+    let good = array!([1.0]).exp();
+    good.eval().unwrap();
+    let bad = mlx::iota(4).take(array!([1, 2]) + 9, 0);
+    assert!(eval([&good, &bad]).is_err());
+    assert!(good.item::<f32>().is_ok());
+    assert!(bad.eval().is_err());
+}

@@ -1,6 +1,7 @@
 //! Arrays from Rust data.
 
 use super::{Array, Shape};
+use crate::error::Named;
 use crate::ffi::data;
 use crate::{Element, Error, Result};
 
@@ -38,7 +39,7 @@ impl Array {
         }
         data::from_slice(data, &shape)
             .map(Self::from_handle)
-            .map_err(|fault| Error::from_fault("from_slice", fault))
+            .named("from_slice")
     }
 
     /// Returns a scalar array of this element's own dtype (not weak: see [`Scalar`](crate::Scalar)).

@@ -1,6 +1,7 @@
 //! The array: a handle of MLX's, a value of a function being traced, or a computation that failed.
 
 mod create;
+mod display;
 mod operand;
 mod operators;
 mod read;
@@ -153,7 +154,10 @@ impl Array {
     #[track_caller]
     pub(crate) fn handle(&self, op: &'static str) -> Result<&Rc<Handle>> {
         match &self.state {
-            State::Ready(handle) => Ok(handle),
+            State::Ready(handle) => match handle.failure() {
+                None => Ok(handle),
+                Some(fault) => Err(Error::from_fault(op, fault.clone())),
+            },
             State::Traced(_) => Err(Error::Traced {
                 op,
                 hint: "; return it instead, or use cond, while_loop or scan",

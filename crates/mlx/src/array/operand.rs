@@ -2,6 +2,7 @@
 
 use super::Array;
 use crate::dtype::Complex64;
+use crate::error::Named;
 use crate::ffi::data;
 use crate::{Dtype, Error, Result};
 use half::{bf16, f16};
@@ -114,9 +115,7 @@ impl Scalar {
             Dtype::Bfloat16 => data::from_slice(&[bf16::from_f64(self.as_f64())], &[]),
             Dtype::Complex64 => data::from_slice(&[self.as_complex()], &[]),
         };
-        handle
-            .map(Array::from_handle)
-            .map_err(|fault| Error::from_fault("array", fault))
+        handle.map(Array::from_handle).named("array")
     }
 
     #[track_caller]

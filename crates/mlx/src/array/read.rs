@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::{Array, State};
+use crate::error::Named;
 use crate::ffi::{self, Handle, data};
 use crate::op::Op;
 use crate::{Element, Error, Result, bind};
@@ -15,7 +16,7 @@ impl Array {
     #[track_caller]
     pub fn eval(&self) -> Result<()> {
         let handle = self.handle("eval")?;
-        ffi::eval::eval([handle.as_ref()]).map_err(|fault| Error::from_fault("eval", fault))
+        ffi::eval::eval([handle.as_ref()]).named("eval")
     }
 
     /// Computes this array and returns its only element.
@@ -25,7 +26,7 @@ impl Array {
     #[track_caller]
     pub fn item<T: Element>(&self) -> Result<T> {
         let handle = self.readable::<T>("item")?;
-        match data::as_slice::<T>(&handle).map_err(|fault| Error::from_fault("item", fault))? {
+        match data::as_slice::<T>(&handle).named("item")? {
             [value] => Ok(*value),
             _ => Err(Error::op(
                 "item",
@@ -43,7 +44,7 @@ impl Array {
         let handle = self.readable::<T>("to_vec")?;
         data::as_slice::<T>(&handle)
             .map(<[T]>::to_vec)
-            .map_err(|fault| Error::from_fault("to_vec", fault))
+            .named("to_vec")
     }
 
     /// Computes this array and returns its elements without a copy.
@@ -55,8 +56,7 @@ impl Array {
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
         self.check_dtype::<T>("as_slice")?;
         self.eval()?;
-        data::as_slice(self.handle("as_slice")?)
-            .map_err(|fault| Error::from_fault("as_slice", fault))
+        data::as_slice(self.handle("as_slice")?).named("as_slice")
     }
 
     #[track_caller]
@@ -79,11 +79,7 @@ impl Array {
         self.check_dtype::<T>(op)?;
         self.eval()?;
         let handle = self.handle(op)?;
-        if handle.size() == 0
-            || handle
-                .is_row_contiguous()
-                .map_err(|fault| Error::from_fault(op, fault))?
-        {
+        if handle.size() == 0 || handle.is_row_contiguous().named(op)? {
             return Ok(Rc::clone(handle));
         }
         let copy = bind(

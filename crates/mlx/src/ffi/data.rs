@@ -56,6 +56,15 @@ pub(crate) fn as_slice<T: Element>(handle: &Handle) -> Result<&[T], Fault> {
     if data.is_null() {
         return Err(take_error(api));
     }
+    if T::DTYPE == crate::Dtype::Bool {
+        // SAFETY: `size` elements of one byte lie there (see below), and any byte is a `u8`.
+        let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), handle.size()) };
+        if bytes.iter().any(|&byte| byte > 1) {
+            return Err(Fault::from(
+                "an element is neither 0 nor 1, which no bool can be",
+            ));
+        }
+    }
     // SAFETY: evaluated, of dtype `T` and row-contiguous (checked above), so `size` elements lie there, aligned
     // as MLX's allocator does (8 bytes, enough for every element). They stay put and unwritten while the handle
     // lives: MLX reuses a buffer only when nobody else holds the array.

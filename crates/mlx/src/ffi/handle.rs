@@ -1,5 +1,7 @@
 //! An owned array handle, and what can be asked of it without running anything.
 
+use std::cell::OnceCell;
+
 use mlx_sys as sys;
 
 use super::call::{Fault, api, check, loaded};
@@ -10,6 +12,8 @@ use crate::Dtype;
 /// Not `Send` and not `Sync`: evaluation writes to the array's node without locks.
 pub(crate) struct Handle {
     raw: sys::mlx_array,
+    /// Why its computation failed, after which what it holds means nothing.
+    failure: OnceCell<Fault>,
 }
 
 /// The handle that stands for "no array" in C.
@@ -22,7 +26,23 @@ pub(crate) fn null_array() -> sys::mlx_array {
 impl Handle {
     /// Takes ownership of a handle that a call has just made.
     pub(crate) fn from_raw(raw: sys::mlx_array) -> Self {
-        Self { raw }
+        Self {
+            raw,
+            failure: OnceCell::new(),
+        }
+    }
+
+    /// Returns why the computation of this array failed, if it was tried and did.
+    ///
+    /// MLX forgets: the error comes once, from then on the array reads as if it had been computed.
+    pub(crate) fn failure(&self) -> Option<&Fault> {
+        self.failure.get()
+    }
+
+    /// Remembers that the computation of this array failed.
+    pub(crate) fn set_failure(&self, fault: &Fault) {
+        // One that failed before keeps its first reason.
+        let _ = self.failure.set(fault.clone());
     }
 
     /// Returns the handle, borrowed for a call.
@@ -42,7 +62,7 @@ impl Handle {
         // SAFETY: `raw` is alive for the call; `out` is empty, so a new handle is allocated and owned by us.
         let status = unsafe { api.mlx_array_set(&mut out, raw) };
         check(api, status)?;
-        Ok(Self { raw: out })
+        Ok(Self::from_raw(out))
     }
 
     pub(crate) fn ndim(&self) -> usize {

@@ -58,6 +58,9 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
             .iter()
             .chain(high)
             .try_for_each(|&n| at_least("padding", n, 0)),
+        Op::MaskedScatter if inputs[2].size() == 0 => {
+            Err(Fault::from("wanted at least one value, got none"))
+        }
         _ => Ok(()),
     }
 }
