@@ -61,6 +61,10 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
         Op::MaskedScatter if inputs[2].size() == 0 => {
             Err(Fault::from("wanted at least one value, got none"))
         }
+        Op::ScaledDotProductAttention { .. } if inputs[1].shape().get(1) == Some(&0) => {
+            // MLX takes the remainder of the heads of the queries by those of the keys.
+            Err(Fault::from("keys must have at least 1 head, got 0"))
+        }
         _ => Ok(()),
     }
 }
@@ -76,7 +80,7 @@ fn at_least(name: &str, value: i32, least: i32) -> Result<(), Fault> {
 }
 
 /// Refuses negative sizes and sizes whose product overflows.
-fn countable(shape: &[i32]) -> Result<(), Fault> {
+pub(crate) fn countable(shape: &[i32]) -> Result<(), Fault> {
     if let Some(dim) = shape.iter().find(|&&dim| dim < 0) {
         return Err(Fault(format!(
             "sizes must not be negative, got {dim} in {shape:?}"
