@@ -1,6 +1,6 @@
 // A function over raw slices as an MLX primitive on the CPU: what metal_kernel and cuda_kernel are to GPUs.
-#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
@@ -62,14 +62,31 @@ struct Run {
     mlx_native_error_clear();
     runs.fetch_add(1, std::memory_order_relaxed);
     kernel.counter->fetch_add(1, std::memory_order_relaxed);
-    int status =
-        kernel.run(kernel.payload.get(), inputs.data(), inputs.size(), outputs.data(), outputs.size());
-    if (status != 0) {
-      const char* text = mlx_native_error();
-      std::string message = text ? text : kernel.name + " failed";
-      mlx_native_error_clear();
-      throw std::runtime_error(message);
+    if (call() == 0) {
+      return;
     }
+    // MLX goes on with what is queued after this and reports the error at the end: what reads the outputs meanwhile,
+    // as indices for one, must find defined values.
+    for (auto& output : outputs) {
+      if (output.data && output.size) {
+        std::memset(output.data, 0, output.size * mx::size_of(mlx_dtype_to_cpp(output.dtype)));
+      }
+    }
+    const char* text = mlx_native_error();
+    std::string message = text ? text : kernel.name + " failed";
+    mlx_native_error_clear();
+    throw std::runtime_error(message);
+  }
+
+  int call() const noexcept {
+    try {
+      return kernel.run(kernel.payload.get(), inputs.data(), inputs.size(), outputs.data(), outputs.size());
+    } catch (const std::exception& e) {
+      mlx_native_error_set(e.what());
+    } catch (...) {
+      // MLX's stream thread catches nothing else, so that this would end the process.
+    }
+    return 1;
   }
 };
 
@@ -105,28 +122,28 @@ class HostKernel : public mx::Primitive {
     throw std::runtime_error(kernel_.name + ": a host kernel runs on the CPU only");
   }
 
+  // Derivatives are taken with respect to the asked-for inputs only: others may be of a dtype that has none.
   Arrays vjp(
       const Arrays& primals,
       const Arrays& cotangents,
       const std::vector<int>& argnums,
       const Arrays&) override {
-    auto gradients = mx::vjp(needed("a gradient"), primals, cotangents).second;
-    return pick(gradients, argnums);
+    return mx::vjp(only(needed("a gradient"), primals, argnums), pick(primals, argnums), cotangents).second;
   }
 
+  // `tangents` has one entry for each of `argnums`.
   Arrays jvp(const Arrays& primals, const Arrays& tangents, const std::vector<int>& argnums) override {
-    Arrays all;
-    for (int i = 0; i < static_cast<int>(primals.size()); i++) {
-      auto given = std::find(argnums.begin(), argnums.end(), i);
-      all.push_back(
-          given == argnums.end() ? mx::zeros_like(primals[i], stream()) : tangents[given - argnums.begin()]);
-    }
-    return mx::jvp(needed("a tangent"), primals, all).second;
+    return mx::jvp(only(needed("a tangent"), primals, argnums), pick(primals, argnums), tangents).second;
   }
 
   std::pair<Arrays, std::vector<int>> vmap(const Arrays& inputs, const std::vector<int>& axes) override {
     auto outputs = mx::vmap(needed("vmap"), axes)(inputs);
     return {outputs, std::vector<int>(outputs.size(), 0)};
+  }
+
+  std::vector<mx::Shape> output_shapes(const Arrays&) override {
+    throw std::runtime_error(
+        kernel_.name + ": a host kernel has fixed output shapes and cannot be part of a shapeless function");
   }
 
   const char* name() const override {
@@ -145,6 +162,17 @@ class HostKernel : public mx::Primitive {
       picked.push_back(all[i]);
     }
     return picked;
+  }
+
+  // `function` of the inputs at `argnums`, the others being those of `primals`.
+  static Function only(const Function& function, const Arrays& primals, const std::vector<int>& argnums) {
+    return [function, primals, argnums](const Arrays& some) {
+      auto all = primals;
+      for (size_t i = 0; i < argnums.size(); i++) {
+        all[argnums[i]] = some[i];
+      }
+      return function(all);
+    };
   }
 
   const Function& needed(const char* what) const {

@@ -1,40 +1,60 @@
-//! Fetches, checks, stages and builds the native files (first rough form: finds what is already staged).
+//! Fetches, checks, stages and builds the native files that MLX for Rust loads at run time.
+//!
+//! The build script of `mlx-sys` and `cargo xtask setup` both call [`setup`], so there is one way to a working
+//! checkout and no second copy of it. Everything lands in one folder (see [`places`]): each item is unpacked beside
+//! its place, stamped and renamed into it under a lock, so that a kill at any moment leaves either the whole item or
+//! nothing, and several cargo processes at once wait for each other instead of fighting.
+//!
+//! Without the feature `fetch` only the names and places are left, which the loader of `mlx-sys` needs.
 
-use std::io;
-use std::path::{Path, PathBuf};
+pub mod backend;
+pub mod environment;
+pub mod layout;
+pub mod places;
 
-/// What is staged, and where.
-pub struct Staged {
-    /// The folder that holds everything.
-    pub root: PathBuf,
-    /// The folder of the built native library.
-    pub native: PathBuf,
-    /// The source of mlx-c.
-    pub mlxc: PathBuf,
-    /// The folder of libclang.
-    pub libclang: PathBuf,
-}
+#[cfg(feature = "fetch")]
+mod archive;
+#[cfg(feature = "fetch")]
+mod download;
+#[cfg(feature = "fetch")]
+mod error;
+#[cfg(feature = "fetch")]
+mod hash;
+#[cfg(feature = "fetch")]
+mod inspect;
+#[cfg(feature = "fetch")]
+mod lock;
+#[cfg(feature = "fetch")]
+mod mlx;
+#[cfg(feature = "fetch")]
+mod native;
+#[cfg(feature = "fetch")]
+pub mod pins;
+#[cfg(feature = "fetch")]
+mod platform;
+#[cfg(feature = "fetch")]
+mod process;
+#[cfg(feature = "fetch")]
+mod progress;
+#[cfg(feature = "fetch")]
+mod settings;
+#[cfg(feature = "fetch")]
+mod setup;
+#[cfg(feature = "fetch")]
+mod stage;
+#[cfg(feature = "fetch")]
+mod stamp;
+#[cfg(feature = "fetch")]
+mod tools;
 
-/// Finds the staged files.
-///
-/// # Errors
-/// When one is missing.
-pub fn stage(manifest: &Path) -> io::Result<Staged> {
-    let root = std::env::var_os("MLX_BUILD_DIR")
-        .map_or_else(|| manifest.join("../../build"), PathBuf::from);
-    let find = |prefix: &str| {
-        std::fs::read_dir(&root)?
-            .filter_map(Result::ok)
-            .find(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
-            .map(|entry| entry.path())
-            .ok_or_else(|| {
-                io::Error::other(format!("{prefix} is not staged in {}", root.display()))
-            })
-    };
-    Ok(Staged {
-        native: find("native-")?,
-        mlxc: find("mlx-c-")?,
-        libclang: find("libclang-")?.join("libclang-18.1.1.data/platlib/clang/native"),
-        root,
-    })
-}
+#[cfg(feature = "fetch")]
+pub use self::{
+    error::{Error, MissingFile, Result},
+    inspect::{Fact, State, inspect},
+    native::enter,
+    platform::{Os, Platform},
+    progress::Progress,
+    settings::Settings,
+    setup::{Staged, setup},
+    stage::{stage_archive, stage_with},
+};

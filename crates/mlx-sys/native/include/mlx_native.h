@@ -62,7 +62,16 @@ typedef struct mlx_native_buffer_ {
   mlx_dtype dtype;
 } mlx_native_buffer;
 
-/* Runs on MLX's stream thread. Returns 0, or non-zero after mlx_native_error_set: the error reaches eval. */
+/* Runs on MLX's stream thread. Returns 0, or non-zero after mlx_native_error_set: the text reaches `eval`.
+ * It must not unwind (Rust: catch panics).
+ *
+ * What MLX 0.32.2 does with an error: the stream's thread keeps the first text and goes on with everything that is
+ * queued behind the failed kernel, in the same `eval` too; the text is thrown once, by the wait at the end of `eval`,
+ * or, after `async_eval`, by the next operation that is evaluated on this stream or the next synchronisation, whichever
+ * comes first. Therefore all outputs of a failed kernel are filled with zeros here before the error goes on: what is
+ * queued behind reads defined values and, where it uses them as indices, valid ones. A kernel that reports an error
+ * need not write its outputs; the arrays that depend on them count as evaluated, with meaningless values, so that
+ * after an error whatever was evaluated on the stream since its last synchronisation must be thrown away. */
 typedef int (*mlx_native_kernel)(
     void* payload,
     const mlx_native_buffer* inputs,

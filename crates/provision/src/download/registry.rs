@@ -1,0 +1,61 @@
+//! Fetching a crate file with cargo, from its cache when it is there.
+
+use std::path::{Path, PathBuf};
+
+use super::failed;
+use crate::pins::Pin;
+use crate::process::{command, find, output};
+use crate::{Error, Result, Settings};
+
+/// The manifest and lock of an empty package that depends on the pinned one; see `vendor/`.
+const MANIFEST: &str = include_str!("../../../../vendor/mlx-c-source/Cargo.toml");
+const LOCK: &str = include_str!("../../../../vendor/mlx-c-source/Cargo.lock");
+
+/// Returns the crate file in cargo's cache.
+pub(super) fn cached(settings: &Settings, pin: &Pin) -> Option<PathBuf> {
+    let cache = settings.cargo_home.join("registry/cache");
+    std::fs::read_dir(cache)
+        .ok()?
+        .filter_map(std::result::Result::ok)
+        .map(|registry| registry.path().join(&pin.file))
+        .find(|file| file.is_file())
+}
+
+/// Has cargo fetch the package into its cache.
+pub(super) fn fetch(settings: &Settings, pin: &Pin, temp: &Path) -> Result<PathBuf> {
+    let manifest = temp.join("mlx-c-source/Cargo.toml");
+    for (name, text) in [
+        ("Cargo.toml", MANIFEST),
+        ("Cargo.lock", LOCK),
+        ("src/lib.rs", ""),
+    ] {
+        let file = temp.join("mlx-c-source").join(name);
+        let parent = file.parent().unwrap_or(temp);
+        std::fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, error))?;
+        std::fs::write(&file, text).map_err(|error| Error::io("write", &file, error))?;
+    }
+    let program =
+        find(&settings.cargo, &settings.path).unwrap_or_else(|| PathBuf::from(&settings.cargo));
+    let said = output(
+        command(&program, settings)
+            .args(["fetch", "--locked", "--manifest-path"])
+            .arg(&manifest)
+            .env("CARGO_HOME", &settings.cargo_home),
+    )?;
+    if said.status.success()
+        && let Some(file) = cached(settings, pin)
+    {
+        return Ok(file);
+    }
+    Err(failed(settings, pin, &String::from_utf8_lossy(&said.stderr)))
+}
+
+/// Returns commands for people that bring the file into `downloads`.
+pub(super) fn command_by_hand(pin: &Pin, downloads: &Path) -> String {
+    format!(
+        "cargo fetch --locked --manifest-path vendor/mlx-c-source/Cargo.toml, then copy registry/cache/*/{} from \
+         cargo's home to {}",
+        pin.file,
+        downloads.display()
+    )
+}

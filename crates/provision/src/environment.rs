@@ -1,0 +1,139 @@
+//! Every environment variable that this workspace's build, set-up and loader look at.
+
+/// When a variable is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// By build scripts and `cargo xtask setup`.
+    Build,
+    /// By a program that loads MLX.
+    Run,
+    /// By both.
+    Both,
+}
+
+/// A variable and its meaning.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// Who reads it.
+    pub when: When,
+    /// What it does, in one sentence.
+    pub meaning: &'static str,
+}
+
+/// Where everything is staged.
+pub const BUILD_DIR: &str = "MLX_BUILD_DIR";
+/// Set to anything but 0: no network.
+pub const OFFLINE: &str = "MLX_OFFLINE";
+/// Cargo's own switch, obeyed too.
+pub const CARGO_OFFLINE: &str = "CARGO_NET_OFFLINE";
+/// Set on docs.rs.
+pub const DOCS_RS: &str = "DOCS_RS";
+/// An existing MLX.
+pub const MLX_DIR: &str = "MLX_DIR";
+/// Which build of MLX.
+pub const BACKEND: &str = "MLX_BACKEND";
+/// Where the loader looks first.
+pub const LIB_DIR: &str = "MLX_LIB_DIR";
+/// Whose BLAS.
+pub const BLAS: &str = "MLX_BLAS";
+/// NVIDIA's libraries.
+pub const CUDA_DIR: &str = "MLX_CUDA_DIR";
+/// The Python to use.
+pub const PYTHON: &str = "MLX_PYTHON";
+/// The C++ compiler.
+pub const CXX: &str = "CXX";
+/// Its flags.
+pub const CXXFLAGS: &str = "CXXFLAGS";
+/// The CMake to use.
+pub const CMAKE: &str = "CMAKE";
+/// Where bindgen finds libclang.
+pub const LIBCLANG_PATH: &str = "LIBCLANG_PATH";
+
+/// The variables, in the order a reader wants them.
+pub const ALL: &[Variable] = &[
+    Variable {
+        name: BUILD_DIR,
+        when: When::Both,
+        meaning: "the folder where native files are staged, instead of `build/` of the checkout or the user's cache",
+    },
+    Variable {
+        name: BACKEND,
+        when: When::Both,
+        meaning: "cpu, metal, cuda12 or cuda13, instead of the default for the machine",
+    },
+    Variable {
+        name: OFFLINE,
+        when: When::Build,
+        meaning: "1 forbids every network call; what is missing is named, with the command that fetches it",
+    },
+    Variable {
+        name: CARGO_OFFLINE,
+        when: When::Build,
+        meaning: "true forbids every network call, as for cargo itself",
+    },
+    Variable {
+        name: DOCS_RS,
+        when: When::Build,
+        meaning: "when set nothing is staged and the bindings are left empty, so that documentation builds",
+    },
+    Variable {
+        name: MLX_DIR,
+        when: When::Both,
+        meaning: "an existing MLX of the pinned version: a folder with `lib/` and `include/`",
+    },
+    Variable {
+        name: LIB_DIR,
+        when: When::Run,
+        meaning: "a folder with the native libraries, looked at before all others",
+    },
+    Variable {
+        name: BLAS,
+        when: When::Run,
+        meaning: "`bundled` keeps the BLAS inside the MLX wheel instead of binding OpenBLAS first",
+    },
+    Variable {
+        name: CUDA_DIR,
+        when: When::Run,
+        meaning: "a CUDA toolkit, or a `site-packages/nvidia` folder, with the libraries that MLX needs on NVIDIA",
+    },
+    Variable {
+        name: PYTHON,
+        when: When::Build,
+        meaning: "the Python that runs pip, instead of `python3` or `python`",
+    },
+    Variable {
+        name: CXX,
+        when: When::Build,
+        meaning: "the C++20 compiler, instead of `c++`, `g++` or `clang++`",
+    },
+    Variable {
+        name: CXXFLAGS,
+        when: When::Build,
+        meaning: "further flags for the C++ compiler",
+    },
+    Variable {
+        name: CMAKE,
+        when: When::Build,
+        meaning: "the CMake program, instead of `cmake` or the staged one",
+    },
+    Variable {
+        name: LIBCLANG_PATH,
+        when: When::Build,
+        meaning: "the folder of libclang, instead of the system's or the staged one",
+    },
+];
+
+/// Returns a variable's value when it is set and not empty.
+#[must_use]
+pub fn value(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Tells cargo to run the calling build script again when one of the variables changes.
+pub fn rerun_if_changed() {
+    for variable in ALL.iter().filter(|variable| variable.when != When::Run) {
+        println!("cargo:rerun-if-env-changed={}", variable.name);
+    }
+}

@@ -1,0 +1,207 @@
+//! What can go wrong while staging, each with the way out.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The result of staging.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A file that is needed and not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingFile {
+    /// Its name, as it must lie in `downloads/` of the stage folder.
+    pub file: String,
+    /// A command that fetches it.
+    pub command: String,
+}
+
+impl fmt::Display for MissingFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n  {}\n    {}", self.file, self.command)
+    }
+}
+
+/// Why the native files could not be staged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file operation failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The disk is full.
+    #[error(
+        "no space left while staging into {}; free about 1 GB there, or point MLX_BUILD_DIR at a larger disk, and run \
+         the same command again",
+        path.display()
+    )]
+    NoSpace {
+        /// The file that did not fit.
+        path: PathBuf,
+    },
+    /// A fetched file is not the pinned one.
+    #[error(
+        "{} has sha256 {got}, but {wanted} is pinned: the file was damaged or changed on the way; \
+         delete it if it lies in `downloads/`, and run the same command again",
+        file.display()
+    )]
+    Hash {
+        /// The file.
+        file: PathBuf,
+        /// The pinned hash.
+        wanted: String,
+        /// The file's hash.
+        got: String,
+    },
+    /// Files are missing and the network is forbidden.
+    #[error(
+        "{reason} forbids the network, and these files are not in {}:{}\nrun the commands on a machine with a network, \
+         put the files there, and run the same command again",
+        downloads.display(),
+        list(missing)
+    )]
+    Offline {
+        /// The variable that forbids it.
+        reason: &'static str,
+        /// Where the files may be put.
+        downloads: PathBuf,
+        /// What is missing.
+        missing: Vec<MissingFile>,
+    },
+    /// A download failed.
+    #[error(
+        "cannot fetch {file}: {tail}\ncheck the network or the proxy settings and run the same command again, or run \
+         this by hand and put the file into {}:\n  {command}",
+        downloads.display()
+    )]
+    Fetch {
+        /// The file.
+        file: String,
+        /// The end of what the client said.
+        tail: String,
+        /// A command to run by hand.
+        command: String,
+        /// Where the file may be put.
+        downloads: PathBuf,
+    },
+    /// There is no Python.
+    #[error("no Python found (tried {}); install Python 3.9 or newer with pip, or set MLX_PYTHON", tried.join(", "))]
+    NoPython {
+        /// What was tried.
+        tried: Vec<String>,
+    },
+    /// Python is too old.
+    #[error(
+        "{} is Python {version}, but 3.9 or newer is needed; install a newer one and put it first in PATH, or set \
+         MLX_PYTHON",
+        path.display()
+    )]
+    OldPython {
+        /// The interpreter.
+        path: PathBuf,
+        /// Its version.
+        version: String,
+    },
+    /// Python has no pip.
+    #[error(
+        "{} has no pip; install it (Debian and Ubuntu: `apt install python3-pip`; elsewhere: `python3 -m ensurepip`)",
+        path.display()
+    )]
+    NoPip {
+        /// The interpreter.
+        path: PathBuf,
+    },
+    /// There is no C++ compiler.
+    #[error(
+        "no C++ compiler found (tried {}); install one (Debian and Ubuntu: `apt install g++`; Fedora: \
+         `dnf install gcc-c++`; macOS: `xcode-select --install`), or set CXX",
+        tried.join(", ")
+    )]
+    NoCompiler {
+        /// What was tried.
+        tried: Vec<String>,
+    },
+    /// The C++ compiler does not know C++20.
+    #[error(
+        "{compiler} cannot compile C++20, which MLX's headers need: {tail}\ninstall g++ 11 or clang 14 or newer, or \
+         set CXX to one"
+    )]
+    OldCompiler {
+        /// The compiler and its version.
+        compiler: String,
+        /// The end of what it said.
+        tail: String,
+    },
+    /// The native build failed.
+    #[error("the native build failed: {tail}\nthe whole log is {}; {fix}", log.display())]
+    Native {
+        /// The end of the log.
+        tail: String,
+        /// The log.
+        log: PathBuf,
+        /// What may help.
+        fix: &'static str,
+    },
+    /// A program could not be started.
+    #[error("cannot run {}: {source}", program.display())]
+    Run {
+        /// The program.
+        program: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// An archive is not what it should be.
+    #[error("cannot unpack {}: {reason}; run the same command again to fetch it anew", file.display())]
+    Archive {
+        /// The archive.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// MLX has no build for this machine or choice.
+    #[error("{0}; set MLX_DIR to an existing MLX of version {version}, if there is one", version = crate::pins::MLX_VERSION)]
+    NoBackend(String),
+    /// Building for another machine than this one.
+    #[error("cannot build the native library for {target} on {host}: stage it on such a machine and set MLX_BUILD_DIR")]
+    CrossCompiling {
+        /// The machine to build for.
+        target: String,
+        /// This machine.
+        host: String,
+    },
+    /// `MLX_DIR` is not a usable MLX.
+    #[error("MLX_DIR={} cannot be used: {reason}", path.display())]
+    MlxDir {
+        /// Its value.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Returns the error of a failed file operation.
+    #[must_use]
+    pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace { path },
+            _ => Error::Io {
+                action,
+                path,
+                source,
+            },
+        }
+    }
+}
+
+fn list(missing: &[MissingFile]) -> String {
+    missing.iter().map(MissingFile::to_string).collect()
+}

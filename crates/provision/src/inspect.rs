@@ -1,0 +1,154 @@
+//! What there is on this machine, for `cargo xtask doctor`: looked at, never changed.
+
+use std::path::PathBuf;
+
+use crate::backend::Backend;
+use crate::tools::{cmake, compiler, libclang};
+use crate::{Settings, download, layout, mlx, pins, stamp};
+
+/// How a fact stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As it should be.
+    Good,
+    /// Not there, and not needed as things are.
+    Absent,
+    /// In the way of building or running.
+    Bad,
+}
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is about: `platform`, `backend`, `compiler`, ...
+    pub name: String,
+    /// What was found.
+    pub value: String,
+    /// How it stands.
+    pub state: State,
+    /// What to do when it is bad.
+    pub advice: Option<String>,
+}
+
+/// Returns what is known of this machine and of what is staged, without fetching or building anything.
+#[must_use]
+pub fn inspect(settings: &Settings) -> Vec<Fact> {
+    let mut facts = vec![
+        good("platform", settings.platform.to_string()),
+        good(
+            "stage folder",
+            format!("{} ({})", settings.root.path.display(), settings.root.why),
+        ),
+        good(
+            "network",
+            settings
+                .offline
+                .map_or("allowed".into(), |name| format!("forbidden by {name}")),
+        ),
+    ];
+    facts.push(backend(settings));
+    facts.extend(programs(settings));
+    facts.extend(staged(settings));
+    facts
+}
+
+fn backend(settings: &Settings) -> Fact {
+    match mlx::choose(settings) {
+        Ok((choice, _)) => good("backend", format!("{} ({})", choice.backend, choice.why)),
+        Err(error) => bad("backend", "none".into(), error.to_string()),
+    }
+}
+
+fn programs(settings: &Settings) -> Vec<Fact> {
+    let python = match download::find_python(settings) {
+        Ok(found) => good(
+            "python",
+            format!("{} ({}, pip {})", found.path.display(), found.version, found.pip),
+        ),
+        Err(error) => unneeded_or_bad(settings, "python", error.to_string()),
+    };
+    let compiler = match compiler::find(settings) {
+        Ok(found) => good("c++ compiler", format!("{} ({})", found.path.display(), found.version)),
+        Err(error) => unneeded_or_bad(settings, "c++ compiler", error.to_string()),
+    };
+    let or_staged = |name: &str, own: Option<PathBuf>| match own {
+        Some(path) => good(name, path.display().to_string()),
+        None => Fact {
+            state: State::Absent,
+            ..good(name, "none on this machine, the staged one is used".into())
+        },
+    };
+    vec![
+        python,
+        compiler,
+        or_staged("cmake", cmake::own(settings)),
+        or_staged("libclang", libclang::own(settings)),
+    ]
+}
+
+/// A missing tool is bad only while there is something left to stage.
+fn unneeded_or_bad(settings: &Settings, name: &str, advice: String) -> Fact {
+    if Backend::ALL
+        .iter()
+        .any(|backend| native(settings, *backend).is_some())
+    {
+        return Fact {
+            state: State::Absent,
+            ..good(name, "none, and all is staged".into())
+        };
+    }
+    bad(name, "none".into(), advice)
+}
+
+fn staged(settings: &Settings) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let roles = ["mlx-c", "openblas", "cmake", "ninja", "libclang"].map(str::to_owned);
+    let of_mlx = Backend::ALL.map(|backend| format!("mlx:{backend}"));
+    for role in of_mlx.iter().chain(&roles) {
+        let Some(pin) = pins::find(role, &settings.platform) else {
+            continue;
+        };
+        let dir = settings.root.path.join(pin.folder());
+        let name = format!("staged {}", pin.package);
+        if stamp::is_complete(&dir) {
+            facts.push(good(&name, format!("{} in {}", pin.version, dir.display())));
+        } else if dir.exists() {
+            let advice = "run `cargo xtask setup`, which stages it again".into();
+            facts.push(bad(&name, format!("incomplete: {}", dir.display()), advice));
+        }
+    }
+    let built: Vec<_> = Backend::ALL
+        .iter()
+        .filter_map(|backend| native(settings, *backend))
+        .collect();
+    for dir in &built {
+        facts.push(good("native library", dir.display().to_string()));
+    }
+    if built.is_empty() {
+        let advice = "run `cargo xtask setup`".into();
+        facts.push(bad("native library", "not built".into(), advice));
+    }
+    facts
+}
+
+fn native(settings: &Settings, backend: Backend) -> Option<PathBuf> {
+    layout::current(&settings.root.path, backend).filter(|dir| stamp::is_complete(dir))
+}
+
+fn good(name: &str, value: String) -> Fact {
+    Fact {
+        name: name.to_owned(),
+        value,
+        state: State::Good,
+        advice: None,
+    }
+}
+
+fn bad(name: &str, value: String, advice: String) -> Fact {
+    Fact {
+        name: name.to_owned(),
+        value,
+        state: State::Bad,
+        advice: Some(advice),
+    }
+}

@@ -1,0 +1,10 @@
+//! The native library: mlx-c and our own C++, built once and kept.
+
+mod build;
+mod child;
+mod key;
+mod log;
+
+pub(crate) use build::{Parts, build};
+pub use child::enter;
+pub(crate) use key::{built_by_any_compiler, names};

@@ -1,0 +1,81 @@
+//! How an item comes into its folder: made beside it, stamped, and renamed into place under a lock.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::pins::Pin;
+use crate::{Error, Result, Settings, archive, download, lock, stamp};
+
+/// Stages a pinned archive and returns its folder.
+///
+/// # Errors
+/// When it can neither be found nor fetched, has another hash, or does not fit on the disk.
+pub fn stage_archive(settings: &Settings, pin: &Pin) -> Result<PathBuf> {
+    stage_with(settings, &pin.folder(), |temp, out| {
+        let file = download::obtain(settings, pin, temp)?;
+        settings.progress.step(&format!("unpacking {}", pin.file));
+        archive::unpack(&file, out)
+    })
+}
+
+/// Stages the folder `name` by calling `make(temp, out)`, which fills `out` and may use `temp`.
+///
+/// `make` is not called when the folder is there. When it fails, nothing is left behind.
+///
+/// # Errors
+/// Those of `make`, and when the folder cannot be written.
+pub fn stage_with(
+    settings: &Settings,
+    name: &str,
+    make: impl FnOnce(&Path, &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let dir = settings.root.path.join(name);
+    if stamp::is_complete(&dir) {
+        return Ok(dir);
+    }
+    let _lock = lock::hold(&settings.root.path, name, &settings.progress)?;
+    if stamp::is_complete(&dir) {
+        return Ok(dir);
+    }
+    let temps = settings.root.path.join(".tmp");
+    remove_leftovers(&temps, name);
+    // The process id keeps a killed build's children, which may live on, out of the new build's folder.
+    let temp = temps.join(format!("{name}.{}", std::process::id()));
+    let made = make_in(&temp, &dir, make);
+    let _ = fs::remove_dir_all(&temp);
+    made.map(|()| dir)
+}
+
+fn make_in(
+    temp: &Path,
+    dir: &Path,
+    make: impl FnOnce(&Path, &Path) -> Result<()>,
+) -> Result<()> {
+    let out = temp.join("out");
+    fs::create_dir_all(&out).map_err(|error| Error::io("create", &out, error))?;
+    make(temp, &out)?;
+    stamp::write(&out)?;
+    if dir.exists() {
+        // Incomplete: somebody deleted a part of it.
+        let old = temp.join("old");
+        fs::rename(dir, &old).map_err(|error| Error::io("move", dir, error))?;
+    }
+    fs::rename(&out, dir).map_err(|error| Error::io("move", &out, error))
+}
+
+/// Removes what killed processes left of this item; the caller holds its lock.
+fn remove_leftovers(temps: &Path, name: &str) {
+    let Ok(entries) = fs::read_dir(temps) else {
+        return;
+    };
+    for entry in entries.filter_map(std::result::Result::ok) {
+        let is_ours = entry
+            .file_name()
+            .to_str()
+            .and_then(|found| found.strip_prefix(name)?.strip_prefix('.'))
+            .is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_digit()));
+        if is_ours {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `cargo xtask setup`: the native files, fetched, checked, staged and built.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Result;
+use lexopt::prelude::*;
+use mlx_provision::{Settings, places::Root, setup};
+
+/// Runs the command.
+pub fn run(mut args: lexopt::Parser) -> Result<()> {
+    let mut settings = Settings::from_env(&native_source());
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("backend") => settings.backend = Some(args.value()?.string()?),
+            Long("dir") => {
+                settings.root = Root {
+                    path: std::path::absolute(PathBuf::from(args.value()?))?,
+                    why: "--dir says so",
+                }
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let start = Instant::now();
+    let staged = setup(&settings)?;
+    println!("backend  {} ({})", staged.choice.backend, staged.choice.why);
+    println!("staged   {} ({})", staged.root.display(), settings.root.why);
+    println!("native   {}", staged.native.display());
+    println!("mlx      {}", staged.layout.mlx.display());
+    if let Some(openblas) = &staged.layout.openblas {
+        println!("blas     {}", openblas.display());
+    }
+    println!("ready after {:.1} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Makes sure that the native files are there before cargo needs them, so that their progress is seen.
+pub fn ready() -> Result<()> {
+    setup(&Settings::from_env(&native_source()))?;
+    Ok(())
+}
+
+/// Returns the folder of our C++ sources in this checkout.
+pub fn native_source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/mlx-sys/native")
+}
