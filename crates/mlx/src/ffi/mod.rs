@@ -12,12 +12,16 @@ pub(crate) mod call;
 pub(crate) mod closure;
 pub(crate) mod data;
 pub(crate) mod eval;
+pub(crate) mod gpu_kernel;
 pub(crate) mod handle;
 pub(crate) mod host;
+pub(crate) mod inspect;
 pub(crate) mod memory;
 pub(crate) mod shared;
 pub(crate) mod stream;
 pub(crate) mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod vector;
 
 pub(crate) use call::{Fault, api};
