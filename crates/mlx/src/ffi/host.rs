@@ -91,7 +91,7 @@ fn check_dtype<T: Element>(buffer: &sys::mlx_native_buffer) -> Result<(), String
     }
 }
 
-fn shape_of<'a>(buffer: &'a sys::mlx_native_buffer) -> &'a [i32] {
+fn shape_of(buffer: &sys::mlx_native_buffer) -> &[i32] {
     if buffer.ndim == 0 {
         return &[];
     }
@@ -187,8 +187,23 @@ unsafe extern "C" fn run(
         // This is MLX's thread: the panic cannot resume here, so its text reaches whoever evaluates.
         Err(panic) => panic_text(panic.as_ref()),
     };
+    // MLX takes the outputs for computed, whatever we say, and may hand them to somebody who did not see the error.
+    outputs.iter().for_each(spoil);
     set_error(&text);
     1
+}
+
+/// Fills the output of a failed run with NaN, or zeros where there is none.
+fn spoil(output: &sys::mlx_native_buffer) {
+    let dtype = Dtype::from_raw(output.dtype);
+    if output.size > 0 {
+        // All bits set is a NaN in every floating dtype.
+        let byte = if dtype.is_inexact() { 0xFF } else { 0 };
+        // SAFETY: the output has `size` elements of this dtype, which nobody else looks at until the run has ended.
+        unsafe {
+            std::ptr::write_bytes(output.data.cast::<u8>(), byte, output.size * dtype.size())
+        };
+    }
 }
 
 /// The slice at `data`, which may be null when it is empty.
