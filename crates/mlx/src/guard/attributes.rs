@@ -58,6 +58,10 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
             .iter()
             .chain(high)
             .try_for_each(|&n| at_least("padding", n, 0)),
+        Op::ScaledDotProductAttention { .. } if inputs[1].shape().get(1) == Some(&0) => {
+            // MLX takes the remainder of the heads of the queries by those of the keys.
+            Err(Fault::from("keys must have at least 1 head, got 0"))
+        }
         _ => Ok(()),
     }
 }
@@ -73,7 +77,7 @@ fn at_least(name: &str, value: i32, least: i32) -> Result<(), Fault> {
 }
 
 /// Refuses negative sizes and sizes whose product overflows.
-fn countable(shape: &[i32]) -> Result<(), Fault> {
+pub(crate) fn countable(shape: &[i32]) -> Result<(), Fault> {
     if let Some(dim) = shape.iter().find(|&&dim| dim < 0) {
         return Err(Fault(format!(
             "sizes must not be negative, got {dim} in {shape:?}"

@@ -13,6 +13,7 @@ use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Fault, Handle, stream};
 use crate::op::Op;
 
+pub(crate) use attributes::countable;
 pub(crate) use memory::check_size;
 
 /// Calls `op` on `stream` with whatever it needs to be safe.
