@@ -24,6 +24,7 @@ mod device;
 mod dtype;
 mod error;
 mod eval;
+pub mod fast;
 mod ffi;
 mod guard;
 mod macros;
