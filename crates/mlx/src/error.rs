@@ -117,20 +117,6 @@ impl Error {
         }
     }
 
-    /// Turns what the native library said into an error of `op` at the caller's line.
-    ///
-    /// Unlike `map_err` with a closure, which would report its own line.
-    #[track_caller]
-    pub(crate) fn from_native<T>(
-        op: &'static str,
-        result: std::result::Result<T, crate::ffi::Fault>,
-    ) -> Result<T> {
-        match result {
-            Ok(value) => Ok(value),
-            Err(fault) => Err(Self::from_fault(op, fault)),
-        }
-    }
-
     /// Returns a closure's own error in this crate's type; [`Error::Closure`] gives it back.
     pub fn closure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Error::Closure(Arc::from(error.into()))

@@ -23,7 +23,7 @@ struct Sizes {
 
 const SMALL: Sizes = Sizes {
     batch: 2,
-    heads: 4,
+    heads: 6,
     kv_heads: 2,
     queries: 5,
     keys: 7,
@@ -237,13 +237,13 @@ fn huge_scores_do_not_overflow() {
 
 #[rstest]
 fn sinks_take_part_without_a_value(
-    #[values(&[0.0, 0.0, 0.0, 0.0], &[-2.0, 1.0, 5.0, 0.5], &[90.0, -90.0, 0.0, 1.0])]
+    #[values(&[0.0; 6], &[-2.0, 1.0, 5.0, 0.5, -1.0, 3.0], &[90.0, -90.0, 0.0, 1.0, 2.0, -3.0])]
     sinks: &[f64],
-    #[values(2, 4)] kv_heads: i32,
+    #[values(2, 6)] kv_heads: i32,
     #[values(false, true)] is_causal: bool,
 ) {
     for dtype in FLOATS {
-        let sinks = Tensor::new(sinks.iter().copied(), &[4], dtype);
+        let sinks = Tensor::new(sinks.iter().copied(), &[6], dtype);
         let mask = if is_causal {
             AttentionMask::causal()
         } else {
@@ -268,7 +268,7 @@ fn sinks_take_part_without_a_value(
 
 #[test]
 fn a_sink_of_minus_infinity_is_no_sink() {
-    let sinks = Tensor::filled(f64::NEG_INFINITY, &[4], Dtype::Float32);
+    let sinks = Tensor::filled(f64::NEG_INFINITY, &[6], Dtype::Float32);
     let options = AttentionOptions {
         sinks: Some(sinks.array()),
         ..Default::default()
@@ -277,7 +277,7 @@ fn a_sink_of_minus_infinity_is_no_sink() {
 }
 
 #[rstest]
-fn softcap_limits_scores(#[values(0.5, 2.0, 50.0)] softcap: f32, #[values(2, 4)] kv_heads: i32) {
+fn softcap_limits_scores(#[values(0.5, 2.0, 50.0)] softcap: f32, #[values(2, 6)] kv_heads: i32) {
     let options = AttentionOptions {
         softcap: Some(softcap),
         ..Default::default()

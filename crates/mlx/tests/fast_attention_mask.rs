@@ -9,10 +9,10 @@ use reference::compare::assert_close_by;
 use reference::{Numbers, Tensor};
 use rstest::rstest;
 
-const SHAPE: [i32; 4] = [2, 4, 5, 7];
+const SHAPE: [i32; 4] = [2, 6, 5, 7];
 const FLOATS: [Dtype; 3] = [Dtype::Float32, Dtype::Float16, Dtype::Bfloat16];
 
-/// Queries, keys and values for scores of this shape, two query heads for each key head.
+/// Queries, keys and values for scores of this shape, two query heads for each of the key heads.
 fn inputs([batch, heads, queries, keys]: [i32; 4], dtype: Dtype) -> [Tensor; 3] {
     let mut numbers = Numbers::new(31);
     [
@@ -96,7 +96,7 @@ fn windows_are_bands_around_the_position(
     offset: Option<i32>,
 ) {
     for [queries, keys] in [[5, 7], [7, 5], [1, 7], [4, 4], [1, 1], [7, 1]] {
-        let shape = [2, 4, queries, keys];
+        let shape = [2, 6, queries, keys];
         let mut mask = AttentionMask::window(left, right);
         if let Some(offset) = offset {
             mask = mask.offset(offset);
@@ -137,7 +137,7 @@ fn at(shape: &[i32], [b, h, i, j]: [usize; 4]) -> usize {
 
 #[rstest]
 fn bool_masks_keep_where_true(
-    #[values(&[], &[7], &[1], &[5, 1], &[5, 7], &[1, 5, 7], &[4, 5, 7], &[4, 1, 1], &[2, 1, 1, 7], &[2, 4, 5, 7], &[1, 4, 1, 7])]
+    #[values(&[], &[7], &[1], &[5, 1], &[5, 7], &[1, 5, 7], &[6, 5, 7], &[6, 1, 1], &[2, 1, 1, 7], &[2, 6, 5, 7], &[1, 6, 1, 7])]
     shape: &[i32],
     #[values(0, 30, 70, 100)] percent: u64,
 ) {
@@ -160,7 +160,7 @@ fn bool_masks_keep_where_true(
 
 #[rstest]
 fn additive_masks_are_added_to_scaled_scores(
-    #[values(&[], &[7], &[5, 1], &[5, 7], &[4, 5, 7], &[2, 1, 1, 7], &[2, 4, 5, 7])]
+    #[values(&[], &[7], &[5, 1], &[5, 7], &[6, 5, 7], &[2, 1, 1, 7], &[2, 6, 5, 7])]
     shape: &[i32],
     #[values(0, 60, 100)] percent: u64,
 ) {
@@ -189,10 +189,10 @@ fn all_kinds_together_with_an_offset_and_sinks() {
     let other = numbers.bools(80, &[5, 7]);
     for dtype in FLOATS {
         let (a, b) = (
-            numbers.tensor(2.0, &[4, 1, 7], dtype),
+            numbers.tensor(2.0, &[6, 1, 7], dtype),
             numbers.tensor(2.0, &[5, 1], dtype),
         );
-        let sinks = numbers.tensor(1.0, &[4], dtype);
+        let sinks = numbers.tensor(1.0, &[6], dtype);
         let mask = AttentionMask::causal()
             .and_window(4, 3)
             .and_bool(&Array::from_slice(&keep, [2, 1, 1, 7]).unwrap())
@@ -270,8 +270,8 @@ fn not_a_number_in_a_mask_is_not_hidden_away() {
 #[rstest]
 #[case(AttentionMask::bool(&mlx::zeros([7], Dtype::Int32)), "a keep mask must be bool, got int32")]
 #[case(AttentionMask::additive(&array!([true])), "an additive mask must be real numbers, got bool")]
-#[case(AttentionMask::bool(&mlx::ones([5, 6], Dtype::Bool)), "mask must broadcast to [2, 4, 5, 7], got [5, 6]")]
-#[case(AttentionMask::additive(&mlx::ones([1, 1, 1, 1, 1], Dtype::Float32)), "mask must broadcast to [2, 4, 5, 7], got [1, 1, 1, 1, 1]")]
+#[case(AttentionMask::bool(&mlx::ones([5, 6], Dtype::Bool)), "mask must broadcast to [2, 6, 5, 7], got [5, 6]")]
+#[case(AttentionMask::additive(&mlx::ones([1, 1, 1, 1, 1], Dtype::Float32)), "mask must broadcast to [2, 6, 5, 7], got [1, 1, 1, 1, 1]")]
 #[case(AttentionMask::window(-1, None), "left side of the window must be at least 0, got -1")]
 #[case(AttentionMask::window(None, -2), "right side of the window must be at least 0, got -2")]
 #[case(AttentionMask::causal().offset(array!([1, 2, 3])), "offset must be a scalar or [2], got [3]")]

@@ -1,7 +1,7 @@
 //! Attention: `softmax(q @ k^T * scale + mask) @ v`, with grouped heads, typed masks and sinks.
 
 use super::attention_mask::{AttentionMask, Resolved, Scores, causal};
-use super::inputs::{check_floating, reject};
+use super::inputs::{cast, check_floating, reject};
 use super::path::{Kernel, took};
 use crate::op::{MaskMode, Op};
 use crate::{Array, Dtype, Result, bind, concatenate, where_, zeros};
@@ -89,10 +89,7 @@ fn fused(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<
         sinks: options.sinks.is_some(),
         force_fused: options.force_fused,
     };
-    let sinks = options
-        .sinks
-        .as_ref()
-        .map(|sinks| sinks.astype(sizes.dtype));
+    let sinks = options.sinks.as_ref().map(|sinks| cast(sinks, sizes.dtype));
     let mut inputs = vec![q, k, v];
     inputs.extend(&mask);
     inputs.extend(&sinks);
@@ -106,78 +103,69 @@ fn formula(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Resul
     if sizes.is_empty() {
         return Ok(sizes.zeros());
     }
-    let Sizes {
-        batch,
-        heads,
-        kv_heads,
-        queries,
-        keys,
-        value_dim,
-        dtype,
-        ..
-    } = sizes;
-    let group = heads / kv_heads;
-    // Heads in groups get an axis of their own, over which keys and values broadcast.
-    let is_grouped = group > 1;
-    let per_query: &[i32] = if is_grouped {
-        &[batch, kv_heads, group, queries]
-    } else {
-        &[batch, heads, queries]
-    };
-    let (mut q, mut k, mut v) = (q.astype(dtype), k.astype(dtype), v.astype(dtype));
-    if is_grouped {
-        q = q.unflatten(1, [kv_heads, group]);
-        (k, v) = (k.expand_dims(2), v.expand_dims(2));
-    }
-    let mut scores = (q * sizes.scale(options)).matmul(&k.swapaxes(-1, -2));
-    if let Some(softcap) = options.softcap {
-        scores = (scores / softcap).tanh() * softcap;
-    }
+    let dtype = sizes.dtype;
     let (mask, alive) = match options.mask.resolve(&sizes.scores())? {
         Resolved::None => (None, None),
         Resolved::Causal => (Some(causal(&sizes.scores())), None),
         Resolved::Array { mask, alive } => (Some(mask), alive),
     };
-    if let Some(mut mask) = mask {
-        if is_grouped {
-            mask = grouped(&mask, kv_heads, group)?;
-        }
+    let (mut q, mut k, mut v) = (cast(q, dtype), cast(k, dtype), cast(v, dtype));
+    let mut mask = mask;
+    let mut per_head = vec![sizes.heads, 1, 1];
+    let group = sizes.heads / sizes.kv_heads;
+    if group > 1 {
+        // Heads in groups get an axis of their own, over which keys and values broadcast.
+        q = q.unflatten(1, [sizes.kv_heads, group]);
+        (k, v) = (k.expand_dims(2), v.expand_dims(2));
+        mask = mask
+            .map(|mask| grouped(&mask, sizes.kv_heads, group))
+            .transpose()?;
+        per_head = vec![sizes.kv_heads, group, 1, 1];
+    }
+
+    let mut scores = (q * sizes.scale(options)).matmul(&k.swapaxes(-1, -2));
+    if let Some(softcap) = options.softcap {
+        scores = (scores / softcap).tanh() * softcap;
+    }
+    if let Some(mask) = mask {
         scores = match mask.dtype()? {
             Dtype::Bool => where_(&mask, scores, f32::NEG_INFINITY),
             _ => scores + mask,
         };
     }
-    let weights = match &options.sinks {
-        None => scores.softmax_precise(-1),
-        Some(sinks) => {
-            let per_head = if is_grouped {
-                [kv_heads, group, 1, 1].to_vec()
-            } else {
-                [heads, 1, 1].to_vec()
-            };
-            let one_more = |n: i32| [per_query, &[n]].concat();
-            let sinks = sinks
-                .astype(dtype)
-                .reshape(per_head)
-                .broadcast_to(one_more(1));
-            let weights = concatenate([&sinks, &scores], -1).softmax_precise(-1);
-            let mut start = vec![0; per_query.len()];
-            start.push(1);
-            let op = Op::Slice {
-                strides: vec![1; start.len()],
-                start,
-                stop: one_more(keys + 1),
-            };
-            bind(op, &[&weights])
-        }
-    };
-    let result = weights.matmul(&v);
-    let result = if is_grouped {
-        result.reshape([batch, heads, queries, value_dim])
+    let sinks = options.sinks.as_ref();
+    let sinks = sinks.map(|sinks| cast(sinks, dtype).reshape(per_head));
+    let result = softmax(&scores, sinks)?.matmul(&v);
+    let result = if group > 1 {
+        result.flatten(1, 2)
     } else {
         result
     };
     Ok(silence(result, alive))
+}
+
+/// Returns the softmax of scores, in which sinks take part as one more key that has no value.
+#[track_caller]
+fn softmax(scores: &Array, sinks: Option<Array>) -> Result<Array> {
+    let Some(sinks) = sinks else {
+        return Ok(scores.softmax_precise(-1));
+    };
+    let mut stop = scores.shape()?;
+    let last = stop.len() - 1;
+    let n_keys = std::mem::replace(&mut stop[last], 1);
+    let weights = concatenate([&sinks.broadcast_to(&stop), scores], -1).softmax_precise(-1);
+    stop[last] += n_keys;
+    let mut start = vec![0; stop.len()];
+    start[last] = 1;
+    let strides = vec![1; stop.len()];
+    Ok(bind(
+        Op::Slice {
+            start,
+            stop,
+            strides,
+        },
+        &[&weights],
+    ))
 }
 
 /// A mask that broadcasts to `[batch, heads, queries, keys]`, with its heads in groups.
@@ -249,33 +237,24 @@ impl Sizes {
 #[track_caller]
 fn check(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<Sizes> {
     let mut inputs = vec![q, k, v];
-    let mut shapes = Vec::new();
-    for (name, input) in ["q", "k", "v"].into_iter().zip([q, k, v]) {
-        let shape = input.shape()?;
-        let Ok(shape) = <[i32; 4]>::try_from(shape.as_slice()) else {
-            let message = format!("{name} must be [batch, heads, seq, dim], got {shape:?}");
-            return reject(NAME, message, &inputs);
-        };
-        shapes.push(shape);
-    }
-    let (q_shape, k_shape, v_shape) = (shapes[0], shapes[1], shapes[2]);
+    let [q_shape, k_shape, v_shape] = check_axes([q, k, v])?;
     let [batch, heads, queries, dim] = q_shape;
     let [_, kv_heads, keys, value_dim] = v_shape;
-    if k_shape != [batch, kv_heads, keys, dim] {
-        let message = format!(
-            "k must be {:?} to match q {q_shape:?} and v {v_shape:?}, got {k_shape:?}",
-            [batch, kv_heads, keys, dim]
-        );
-        return reject(NAME, message, &inputs);
-    }
-    if v_shape[0] != batch {
-        let message = format!("v must have batch {batch} as q, got {v_shape:?}");
-        return reject(NAME, message, &inputs);
-    }
-    if heads.checked_rem(kv_heads).unwrap_or(heads) != 0 {
-        let message = format!(
+    let wanted = [batch, kv_heads, keys, dim];
+    let refusal = if k_shape != wanted {
+        Some(format!(
+            "k must be {wanted:?} to match q {q_shape:?} and v {v_shape:?}, got {k_shape:?}"
+        ))
+    } else if v_shape[0] != batch {
+        Some(format!("v must have batch {batch} as q, got {v_shape:?}"))
+    } else if heads.checked_rem(kv_heads).unwrap_or(heads) != 0 {
+        Some(format!(
             "heads of q must be a multiple of those of k and v, got {heads} and {kv_heads}"
-        );
+        ))
+    } else {
+        None
+    };
+    if let Some(message) = refusal {
         return reject(NAME, message, &inputs);
     }
     if let Some(sinks) = &options.sinks {
@@ -288,11 +267,8 @@ fn check(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<
     }
     let is_bad = |softcap: &f32| softcap.is_nan() || *softcap <= 0.0;
     if let Some(softcap) = options.softcap.filter(is_bad) {
-        return reject(
-            NAME,
-            format!("softcap must be positive, got {softcap}"),
-            &inputs,
-        );
+        let message = format!("softcap must be positive, got {softcap}");
+        return reject(NAME, message, &inputs);
     }
     let dtypes = [q.dtype()?, k.dtype()?, v.dtype()?];
     let dtype = check_floating(NAME, &dtypes, &inputs)?;
@@ -306,4 +282,19 @@ fn check(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<
         value_dim,
         dtype,
     })
+}
+
+/// Returns the shapes of arrays that must have four axes.
+#[track_caller]
+fn check_axes(inputs: [&Array; 3]) -> Result<[[i32; 4]; 3]> {
+    let mut shapes = [[0; 4]; 3];
+    for (k, name) in ["q", "k", "v"].into_iter().enumerate() {
+        let shape = inputs[k].shape()?;
+        let Ok(four) = shape.as_slice().try_into() else {
+            let message = format!("{name} must be [batch, heads, seq, dim], got {shape:?}");
+            return reject(NAME, message, &inputs);
+        };
+        shapes[k] = four;
+    }
+    Ok(shapes)
 }

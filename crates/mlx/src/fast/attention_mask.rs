@@ -1,6 +1,6 @@
 //! Which keys a query may look at: one typed mask for causal, windows, arrays and all of them together.
 
-use super::inputs::reject;
+use super::inputs::{cast, reject};
 use super::offset::Offset;
 use crate::dtype::Kind;
 use crate::{Array, Dtype, Result, arange, where_};
@@ -147,7 +147,7 @@ impl AttentionMask {
         };
         let keep = self.bools.iter().cloned().chain(keep);
         let keep = keep.reduce(|a, b| a.logical_and(b));
-        let additives = self.additives.iter().map(|bias| bias.astype(scores.dtype));
+        let additives = self.additives.iter().map(|bias| cast(bias, scores.dtype));
         match (keep, additives.reduce(|a, b| a + b)) {
             (keep, Some(bias)) => Ok(additive_mask(keep, &bias, scores.dtype)),
             (Some(keep), None) => Ok(bool_mask(keep, false)),

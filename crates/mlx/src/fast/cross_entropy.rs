@@ -1,6 +1,6 @@
 //! Cross entropy of class indices: `logsumexp(logits) - logits[target]`.
 
-use super::inputs::{check_floating, reject};
+use super::inputs::{cast, check_floating, reject};
 use super::path::{Kernel, took};
 use crate::dtype::Kind;
 use crate::op::Op;
@@ -55,11 +55,11 @@ fn formula(logits: &Array, targets: &Array) -> Result<Array> {
     if targets.size()? == 0 {
         return Ok(zeros(targets.shape()?, Dtype::Float32));
     }
-    let logits = logits.astype(Dtype::Float32);
+    let logits = cast(logits, Dtype::Float32);
     let mut targets = targets.clone();
     if targets.dtype()?.kind() == Kind::Signed {
         // take_along_axis would count a negative index back from the end; here it is out of range.
-        let wide = targets.astype(Dtype::Int64);
+        let wide = cast(&targets, Dtype::Int64);
         targets = where_(&wide.less(0), n_classes, &wide);
     }
     let taken = bind(

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::path::HOST_PREFIX;
+use crate::error::Named;
 use crate::ffi::closure::{Closure, panic_text};
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
 use crate::ffi::table::Outputs;
@@ -30,7 +31,7 @@ struct Definition {
     /// The name MLX sees: with a prefix by which [`path`](super::path) knows it, and by which errors say what it is.
     native_name: CString,
     identity: u64,
-    output_types: Box<OutputTypes>,
+    output_types: Arc<OutputTypes>,
     kernel: Arc<host::Kernel>,
     composed: Option<Arc<ComposedForm>>,
 }
@@ -77,7 +78,7 @@ pub fn host_kernel(
             "name must not have a zero byte",
         ));
     };
-    let identity = Error::from_native("fast.host_kernel", inspect::next_id())?;
+    let identity = inspect::next_id().named("fast.host_kernel")?;
     let label = format!("{HOST_PREFIX}{name}");
     let kernel = move |inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]| {
         // A panic here is on MLX's thread: all that can go on is its text.
@@ -91,7 +92,7 @@ pub fn host_kernel(
         name: name.to_owned(),
         native_name,
         identity,
-        output_types: Box::new(output_types),
+        output_types: Arc::new(output_types),
         kernel: Arc::new(kernel),
         composed: None,
     };
@@ -106,15 +107,12 @@ impl HostKernel {
     /// Gradients, tangents and `vmap` go through it, and on a GPU stream it is what runs. Without one, those transforms
     /// are errors, and on a GPU stream the Rust function runs on the CPU in between.
     pub fn composed(self, form: impl Fn(&[Array]) -> Vec<Array> + Send + Sync + 'static) -> Self {
-        let old = self.definition;
+        let old = &self.definition;
         let definition = Definition {
             name: old.name.clone(),
             native_name: old.native_name.clone(),
             identity: old.identity,
-            output_types: Box::new({
-                let old = Arc::clone(&old);
-                move |inputs| (old.output_types)(inputs)
-            }),
+            output_types: Arc::clone(&old.output_types),
             kernel: Arc::clone(&old.kernel),
             composed: Some(Arc::new(form)),
         };

@@ -14,6 +14,15 @@ pub(super) fn reject<T>(op: &str, message: String, inputs: &[&Array]) -> Result<
     Err(Error::op_with(op, message, types(inputs)?))
 }
 
+/// Returns `x` in `dtype`: itself if it is that already, so that a trace has no operation for it.
+#[track_caller]
+pub(super) fn cast(x: &Array, dtype: Dtype) -> Array {
+    match x.dtype() {
+        Ok(same) if same == dtype => x.clone(),
+        _ => x.astype(dtype),
+    }
+}
+
 /// Checks that these dtypes are floating together, and returns the one that MLX promotes them to.
 #[track_caller]
 pub(super) fn check_floating(op: &str, dtypes: &[Dtype], inputs: &[&Array]) -> Result<Dtype> {

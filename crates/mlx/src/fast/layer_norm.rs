@@ -1,6 +1,6 @@
 //! Layer normalization: `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias`.
 
-use super::inputs::{check_floating, check_vector, reject};
+use super::inputs::{cast, check_floating, check_vector, reject};
 use super::path::{Kernel, took};
 use crate::op::Op;
 use crate::{Array, Dtype, Result, bind, keepdims};
@@ -52,7 +52,7 @@ fn fused(x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> R
     let dtype = check(x, weight, bias)?;
     if x.size()? == 0 {
         // Kernels divide by the size of the last axis.
-        return Ok(x.astype(dtype));
+        return Ok(cast(x, dtype));
     }
     let op = Op::LayerNorm {
         weight: weight.is_some(),
@@ -65,15 +65,15 @@ fn fused(x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> R
 #[track_caller]
 fn formula(x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> Result<Array> {
     let dtype = check(x, weight, bias)?;
-    let wide = x.astype(Dtype::Float32);
+    let wide = cast(x, Dtype::Float32);
     let centred = &wide - wide.mean(keepdims(-1));
     let scale = (centred.square().mean(keepdims(-1)) + eps).rsqrt();
-    let mut result = (centred * scale).astype(dtype);
+    let mut result = cast(&(centred * scale), dtype);
     if let Some(weight) = weight {
-        result *= weight.astype(dtype);
+        result *= cast(weight, dtype);
     }
     if let Some(bias) = bias {
-        result += bias.astype(dtype);
+        result += cast(bias, dtype);
     }
     Ok(result)
 }

@@ -38,6 +38,8 @@ mod offset;
 mod path;
 mod rms_norm;
 mod rope;
+#[cfg(test)]
+mod tests;
 
 pub use crate::ffi::host::{HostInput, HostOutput};
 pub use attention::{AttentionOptions, scaled_dot_product_attention};

@@ -1,5 +1,6 @@
 //! Where a sequence starts: one number, or one for each batch row.
 
+use super::inputs::cast;
 use crate::{Array, Dtype, Error, Result};
 
 /// The position of the first element of a sequence, such as the length of a key-value cache.
@@ -60,6 +61,6 @@ impl Offset {
                 return Err(Error::op_with(op, message, vec![array.array_type()?]));
             }
         };
-        Ok(array.astype(Dtype::Int32))
+        Ok(cast(&array, Dtype::Int32))
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::attention::{AttentionOptions, scaled_dot_product_attention};
 use super::{RopeOptions, cross_entropy, layer_norm, rms_norm, rope};
+use crate::error::Named;
 use crate::ffi::inspect;
 use crate::{Array, Dtype, Error, Result, zeros};
 
@@ -108,7 +109,7 @@ pub(super) const HOST_PREFIX: &str = "host kernel ";
 /// ```
 #[track_caller]
 pub fn path(array: &Array) -> Result<Path> {
-    let name = Error::from_native("fast.path", inspect::primitive_name(array.typed()?))?;
+    let name = inspect::primitive_name(array.typed()?).named("fast.path")?;
     if name.is_empty() {
         let message = "the array has been computed, ask before eval";
         return Err(Error::op("fast.path", message));

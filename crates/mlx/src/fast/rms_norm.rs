@@ -1,6 +1,6 @@
 //! RMS normalization: `x * rsqrt(mean(x^2) + eps) * weight`.
 
-use super::inputs::{check_floating, check_vector, reject};
+use super::inputs::{cast, check_floating, check_vector, reject};
 use super::path::{Kernel, took};
 use crate::op::Op;
 use crate::{Array, Dtype, Result, bind, keepdims};
@@ -41,7 +41,7 @@ fn fused(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
     let dtype = check(x, weight)?;
     if x.size()? == 0 {
         // Kernels divide by the size of the last axis.
-        return Ok(x.astype(dtype));
+        return Ok(cast(x, dtype));
     }
     let mut inputs = vec![x];
     inputs.extend(weight);
@@ -51,11 +51,11 @@ fn fused(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
 #[track_caller]
 fn formula(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
     let dtype = check(x, weight)?;
-    let wide = x.astype(Dtype::Float32);
+    let wide = cast(x, Dtype::Float32);
     let scale = (wide.square().mean(keepdims(-1)) + eps).rsqrt();
-    let normalized = (wide * scale).astype(dtype);
+    let normalized = cast(&(wide * scale), dtype);
     Ok(match weight {
-        Some(weight) => normalized * weight.astype(dtype),
+        Some(weight) => normalized * cast(weight, dtype),
         None => normalized,
     })
 }

@@ -1,6 +1,6 @@
 //! Rotary position embedding: pairs of features turned by an angle that grows with the position.
 
-use super::inputs::{check_floating, reject};
+use super::inputs::{cast, check_floating, reject};
 use super::offset::Offset;
 use super::path::{Kernel, took};
 use crate::op::Op;
@@ -141,7 +141,7 @@ fn formula(x: &Array, options: &RopeOptions) -> Result<Array> {
     let offset = sizes.offset.reshape([-1, 1, 1, 1]).astype(Dtype::Float32);
     let steps = iota(seq).reshape([1, 1, seq, 1]).astype(Dtype::Float32);
     let angles = (steps + offset) * options.scale * angle_per_position(options, dims);
-    let (cos, sin) = (angles.cos().astype(wide), angles.sin().astype(wide));
+    let (cos, sin) = (cast(&angles.cos(), wide), cast(&angles.sin(), wide));
 
     let (first, second) = if options.traditional {
         (features(&four, 0, dims, 2)?, features(&four, 1, dims, 2)?)
@@ -151,7 +151,7 @@ fn formula(x: &Array, options: &RopeOptions) -> Result<Array> {
             features(&four, half, dims, 1)?,
         )
     };
-    let (first, second) = (first.astype(wide), second.astype(wide));
+    let (first, second) = (cast(&first, wide), cast(&second, wide));
     let turned = [
         &first * &cos - &second * &sin,
         &first * &sin + &second * &cos,
@@ -161,7 +161,7 @@ fn formula(x: &Array, options: &RopeOptions) -> Result<Array> {
     } else {
         concatenate(&turned, -1)
     };
-    let rotated = rotated.astype(x.dtype()?);
+    let rotated = cast(&rotated, x.dtype()?);
     let whole = if dims < dim {
         concatenate([&rotated, &features(&four, dims, dim, 1)?], -1)
     } else {
@@ -174,7 +174,7 @@ fn formula(x: &Array, options: &RopeOptions) -> Result<Array> {
 #[track_caller]
 fn angle_per_position(options: &RopeOptions, dims: i32) -> Array {
     let base = match &options.frequencies {
-        RopeFrequencies::Freqs(freqs) => return freqs.astype(Dtype::Float32).reciprocal(),
+        RopeFrequencies::Freqs(freqs) => return cast(freqs, Dtype::Float32).reciprocal(),
         RopeFrequencies::Base(base) => f64::from(*base),
     };
     #[allow(clippy::cast_possible_truncation)]

@@ -91,7 +91,7 @@ fn check_dtype<T: Element>(buffer: &sys::mlx_native_buffer) -> Result<(), String
     }
 }
 
-fn shape_of<'a>(buffer: &'a sys::mlx_native_buffer) -> &'a [i32] {
+fn shape_of(buffer: &sys::mlx_native_buffer) -> &[i32] {
     if buffer.ndim == 0 {
         return &[];
     }

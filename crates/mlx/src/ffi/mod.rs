@@ -20,6 +20,8 @@ pub(crate) mod memory;
 pub(crate) mod shared;
 pub(crate) mod stream;
 pub(crate) mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod vector;
 
 pub(crate) use call::{Fault, api};

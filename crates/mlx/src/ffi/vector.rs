@@ -14,9 +14,8 @@ impl Vector {
     /// Returns an empty list.
     pub(crate) fn new() -> Result<Self, Fault> {
         // SAFETY: takes nothing; the new list is owned by the returned value.
-        Ok(Self {
-            raw: unsafe { api()?.mlx_vector_array_new() },
-        })
+        let raw = unsafe { api()?.mlx_vector_array_new() };
+        Ok(Self { raw })
     }
 
     /// Returns a list that shares the arrays behind `handles`.

@@ -10,9 +10,9 @@ use mlx::{Array, Dtype};
 /// MLX keeps in them. `float64` is only as good as the `float32` statistics inside.
 pub fn tolerance(dtype: Dtype) -> f64 {
     match dtype {
-        Dtype::Float32 | Dtype::Float64 => 4e-6,
-        Dtype::Float16 => 4e-3,
-        Dtype::Bfloat16 => 3e-2,
+        Dtype::Float32 | Dtype::Float64 => 2e-6,
+        Dtype::Float16 => 2e-3,
+        Dtype::Bfloat16 => 1.5e-2,
         other => panic!("no tolerance for {other}"),
     }
 }
