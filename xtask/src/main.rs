@@ -10,7 +10,11 @@ mod tidy;
 use std::process::ExitCode;
 
 /// A command: its name, what it does in one line, and its function.
-type Command = (&'static str, &'static str, fn(lexopt::Parser) -> anyhow::Result<()>);
+type Command = (
+    &'static str,
+    &'static str,
+    fn(lexopt::Parser) -> anyhow::Result<()>,
+);
 
 /// The commands. A new one is a file beside this one and a line here.
 const COMMANDS: &[Command] = &[

@@ -1,6 +1,6 @@
 //! Why MLX could not be loaded, and what to do about it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why MLX could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -8,15 +8,25 @@ use std::path::PathBuf;
 pub enum LoadError {
     /// No place holds the libraries.
     #[error(
-        "no MLX libraries found; looked in {}; run `cargo xtask setup`, or point MLX_LIB_DIR at them",
+        "no MLX libraries found{}; looked in:{}\nrun `cargo xtask setup` in a checkout, or point MLX_LIB_DIR at a \
+         folder that has them",
+        for_backend(backend),
         list(tried)
     )]
     NotFound {
+        /// The value of `MLX_BACKEND`.
+        backend: Option<String>,
         /// The places, in the order they were tried.
         tried: Vec<PathBuf>,
     },
+    /// `MLX_BACKEND` is no backend.
+    #[error("MLX_BACKEND={name} is unknown; it may be cpu, metal, cuda12 or cuda13")]
+    Backend {
+        /// Its value.
+        name: String,
+    },
     /// The dynamic loader refused a library.
-    #[error("cannot load {}: {reason}; run `cargo xtask setup` to stage it again", path.display())]
+    #[error("cannot load {}: {reason}; {}", path.display(), fix(path, reason))]
     Open {
         /// The library.
         path: PathBuf,
@@ -24,7 +34,10 @@ pub enum LoadError {
         reason: String,
     },
     /// A library lacks a function of the bindings.
-    #[error("{} does not match the bindings: {reason}; run `cargo xtask setup` and rebuild", path.display())]
+    #[error(
+        "{} does not match the bindings of this program: {reason}; run `cargo xtask setup` and build the program again",
+        path.display()
+    )]
     Symbol {
         /// The library.
         path: PathBuf,
@@ -32,7 +45,11 @@ pub enum LoadError {
         reason: String,
     },
     /// Parts of different versions came together.
-    #[error("{what} is version {got}, but this program was built for {wanted} ({}); run `cargo xtask setup` and rebuild", path.display())]
+    #[error(
+        "{} has {what} {got}, but this program was built for {wanted}; run `cargo xtask setup` and build the program \
+         again",
+        path.display()
+    )]
     Version {
         /// The part.
         what: &'static str,
@@ -45,10 +62,39 @@ pub enum LoadError {
     },
 }
 
+fn for_backend(backend: &Option<String>) -> String {
+    match backend {
+        Some(name) => format!(" for MLX_BACKEND={name}"),
+        None => String::new(),
+    }
+}
+
 fn list(paths: &[PathBuf]) -> String {
     paths
         .iter()
-        .map(|path| path.display().to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
+        .map(|path| format!("\n  {}", path.display()))
+        .collect()
+}
+
+/// Returns what helps against the dynamic loader's most common reasons.
+fn fix(path: &Path, reason: &str) -> &'static str {
+    let is_nvidia = [
+        "libcuda",
+        "libcublas",
+        "libcudnn",
+        "libcufft",
+        "libnvrtc",
+        "libnccl",
+    ]
+    .iter()
+    .any(|name| reason.contains(name));
+    if reason.contains("GLIBC_") || reason.contains("GLIBCXX_") {
+        "MLX's wheel needs a newer Linux (glibc 2.35, as in Ubuntu 22.04 and Debian 12)"
+    } else if is_nvidia {
+        "install NVIDIA's driver and libraries and point MLX_CUDA_DIR at them, or set MLX_BACKEND=cpu"
+    } else if path.is_file() {
+        "run `cargo xtask setup` to stage it again"
+    } else {
+        "it is gone: run `cargo xtask setup`, or correct the variable that names it"
+    }
 }

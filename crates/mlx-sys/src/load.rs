@@ -1,33 +1,63 @@
-//! Loads the libraries once for the process.
+//! Loading the libraries, once for the process.
 
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::layout::Layout;
-use crate::open::{Names, open};
-use crate::{Api, LoadError};
+use libloading::Library;
+use mlx_provision::backend::Backend;
+use mlx_provision::environment::{self, value};
+use mlx_provision::layout::Layout;
 
-/// What was loaded.
+use crate::open::{Names, open, open_for_good};
+use crate::search::{Found, Places};
+pub use crate::versions::Versions;
+use crate::{Api, LoadError, cuda, versions};
+
+/// Whose matrix products and decompositions MLX uses on the CPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blas {
+    /// OpenBLAS, bound before MLX's own.
+    OpenBlas {
+        /// Its library.
+        path: PathBuf,
+        /// What it says of itself: version, processor kernels, threads.
+        config: String,
+    },
+    /// The one that came with MLX: reference BLAS in the wheels for Linux.
+    Bundled,
+    /// Apple's.
+    Accelerate,
+}
+
+/// What was loaded, and from where.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// `cpu`, `metal`, `cuda12` or `cuda13`.
-    pub backend: String,
-    /// The library of MLX.
+    /// The build of MLX.
+    pub backend: Backend,
+    /// The place where the libraries were found, for people.
+    pub place: &'static str,
+    /// MLX's library.
     pub mlx: PathBuf,
     /// The library of mlx-c and our own functions.
     pub mlxc: PathBuf,
-    /// The BLAS library that was bound before MLX's own, if any.
-    pub openblas: Option<PathBuf>,
+    /// The versions of both.
+    pub versions: Versions,
+    /// The BLAS in use.
+    pub blas: Blas,
+    /// The library that turns failed allocations into errors.
+    pub guard: Option<PathBuf>,
+    /// Metal's compiled kernels.
+    pub metallib: Option<PathBuf>,
+    /// NVIDIA's libraries that were loaded before MLX.
+    pub cuda: Vec<PathBuf>,
+    /// What did not go as wanted and is no error, for people.
+    pub notes: Vec<String>,
 }
 
 struct State {
     api: Api,
     loaded: Loaded,
-}
-
-fn state() -> Result<&'static State, &'static LoadError> {
-    static STATE: OnceLock<Result<State, LoadError>> = OnceLock::new();
-    STATE.get_or_init(load).as_ref()
 }
 
 /// Returns every C function, loading the libraries on the first call.
@@ -38,7 +68,7 @@ pub fn api() -> Result<&'static Api, &'static LoadError> {
     state().map(|state| &state.api)
 }
 
-/// Returns what was loaded.
+/// Returns what was loaded, loading the libraries on the first call.
 ///
 /// # Errors
 /// As [`api`].
@@ -46,27 +76,146 @@ pub fn loaded() -> Result<&'static Loaded, &'static LoadError> {
     state().map(|state| &state.loaded)
 }
 
+fn state() -> Result<&'static State, &'static LoadError> {
+    static STATE: OnceLock<Result<State, LoadError>> = OnceLock::new();
+    STATE.get_or_init(load).as_ref()
+}
+
 fn load() -> Result<State, LoadError> {
-    let tried = vec![PathBuf::from(env!("MLX_SYS_NATIVE"))];
-    let layout = tried.iter().find_map(|dir| Layout::staged(Path::new(dir)));
-    let layout = layout.ok_or(LoadError::NotFound { tried })?;
-    for path in [&layout.openblas, &layout.blas].into_iter().flatten() {
-        std::mem::forget(open(path, Names::Global)?);
-    }
-    std::mem::forget(open(&layout.mlx, Names::Local)?);
+    let Found { layout, place } = Places::of_process().find()?;
+    let mut notes = Vec::new();
+    let cuda = preload_cuda(&layout, &mut notes);
+    let blas = preload_blas(&layout, &mut notes);
+    let guard = preload_guard(&layout, &mut notes);
+    preload_beside(&layout.mlx);
+    open_for_good(&layout.mlx, Names::Local)?;
     let library = open(&layout.mlxc, Names::Local)?;
-    // SAFETY: the functions have the types of the headers that the library was built with.
+    let versions = versions::check(&library, &layout.mlxc, &layout.mlx)?;
+    if let Some(metallib) = &layout.metallib {
+        set_metallib(&library, metallib, &mut notes);
+    }
+    // SAFETY: the library was built from the headers that the bindings were made of: the versions say so.
     let api = unsafe { Api::from_library(library) }.map_err(|error| LoadError::Symbol {
         path: layout.mlxc.clone(),
         reason: error.to_string(),
     })?;
-    Ok(State {
-        api,
-        loaded: Loaded {
-            backend: layout.backend,
-            mlx: layout.mlx,
-            mlxc: layout.mlxc,
-            openblas: layout.openblas,
-        },
-    })
+    let loaded = Loaded {
+        backend: layout.backend,
+        place,
+        mlx: layout.mlx,
+        mlxc: layout.mlxc,
+        versions,
+        blas,
+        guard,
+        metallib: layout.metallib,
+        cuda,
+        notes,
+    };
+    Ok(State { api, loaded })
+}
+
+fn preload_cuda(layout: &Layout, notes: &mut Vec<String>) -> Vec<PathBuf> {
+    let cuda_dir = value(environment::CUDA_DIR).map(PathBuf::from);
+    let mut loaded = cuda::libraries(layout.backend, &layout.mlx, cuda_dir.as_deref());
+    loaded.retain(|path| noted(open_for_good(path, Names::Global), notes));
+    loaded
+}
+
+/// Binds OpenBLAS: its library, then the names that MLX imports, which win because they are loaded globally first.
+fn preload_blas(layout: &Layout, notes: &mut Vec<String>) -> Blas {
+    let without = if cfg!(target_os = "macos") {
+        Blas::Accelerate
+    } else {
+        Blas::Bundled
+    };
+    let (Some(openblas), Some(names)) = (&layout.openblas, &layout.blas) else {
+        return without;
+    };
+    if value(environment::BLAS).is_some_and(|value| value == "bundled") {
+        return without;
+    }
+    let library = match open(openblas, Names::Local) {
+        Ok(library) => library,
+        Err(error) => {
+            notes.push(format!("MLX's own slow BLAS is in use: {error}"));
+            return without;
+        }
+    };
+    let config = openblas_config(&library);
+    std::mem::forget(library);
+    if !noted(open_for_good(names, Names::Global), notes) {
+        return without;
+    }
+    Blas::OpenBlas {
+        path: openblas.clone(),
+        config,
+    }
+}
+
+fn openblas_config(library: &Library) -> String {
+    type Config = unsafe extern "C" fn() -> *const c_char;
+    type Threads = unsafe extern "C" fn() -> c_int;
+    // SAFETY: OpenBLAS declares both functions with these types.
+    let functions = unsafe {
+        (
+            library.get::<Config>(b"scipy_openblas_get_config"),
+            library.get::<Threads>(b"scipy_openblas_get_num_threads"),
+        )
+    };
+    let (Ok(config), Ok(threads)) = functions else {
+        return "OpenBLAS".to_owned();
+    };
+    // SAFETY: the first returns a constant string of the library, the second has no conditions.
+    let (config, threads) = unsafe { (CStr::from_ptr(config()).to_string_lossy(), threads()) };
+    format!("{}, {threads} threads", config.trim())
+}
+
+fn preload_guard(layout: &Layout, notes: &mut Vec<String>) -> Option<PathBuf> {
+    let guard = layout.guard.as_ref()?;
+    noted(open_for_good(guard, Names::Global), notes).then(|| guard.clone())
+}
+
+/// Loads the libraries that MLX's wheel brings along when they lie in the same folder, where MLX does not look.
+fn preload_beside(mlx: &Path) {
+    let Some(entries) = mlx.parent().and_then(|dir| std::fs::read_dir(dir).ok()) else {
+        return;
+    };
+    let files: Vec<_> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .collect();
+    // Each after those it needs.
+    for start in ["libquadmath-", "libgfortran-", "libblas-", "liblapack-"] {
+        for file in &files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(start) {
+                // MLX's own failure to load says what is missing, should it matter.
+                let _ = open_for_good(file, Names::Local);
+            }
+        }
+    }
+}
+
+fn set_metallib(library: &Library, metallib: &Path, notes: &mut Vec<String>) {
+    let Ok(path) = CString::new(metallib.as_os_str().as_encoded_bytes()) else {
+        return;
+    };
+    type Set = unsafe extern "C" fn(*const c_char) -> c_int;
+    // SAFETY: mlx-c's `metal.h` declares the function with this type; it copies the path.
+    let status = unsafe {
+        library
+            .get::<Set>(b"mlx_metal_set_metallib_path")
+            .map(|set| set(path.as_ptr()))
+    };
+    if !matches!(status, Ok(0)) {
+        notes.push(format!("MLX did not accept {}", metallib.display()));
+    }
+}
+
+/// Keeps an error that is not one for the caller.
+fn noted(result: Result<(), LoadError>, notes: &mut Vec<String>) -> bool {
+    if let Err(error) = &result {
+        notes.push(error.to_string());
+    }
+    result.is_ok()
 }

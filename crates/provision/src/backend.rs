@@ -73,10 +73,18 @@ pub fn choose(os: &str, arch: &str, requested: Option<&str>) -> Result<Choice, S
     let offered: &[Backend] = match (os, arch) {
         ("linux", "x86_64" | "aarch64") => &[Backend::Cpu, Backend::Cuda13, Backend::Cuda12],
         ("macos", "aarch64") => &[Backend::Metal],
-        ("macos", _) => return Err("MLX has builds for Apple silicon only, not for Intel Macs".into()),
+        ("macos", _) => {
+            return Err("MLX has builds for Apple silicon only, not for Intel Macs".into());
+        }
         _ => return Err(format!("MLX has no build for {os} on {arch}")),
     };
-    let names = || offered.iter().map(|b| b.name()).collect::<Vec<_>>().join(", ");
+    let names = || {
+        offered
+            .iter()
+            .map(|b| b.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let Some(name) = requested.filter(|name| !name.is_empty()) else {
         return Ok(Choice {
             backend: offered[0],

@@ -169,7 +169,9 @@ pub enum Error {
     #[error("{0}; set MLX_DIR to an existing MLX of version {version}, if there is one", version = crate::pins::MLX_VERSION)]
     NoBackend(String),
     /// Building for another machine than this one.
-    #[error("cannot build the native library for {target} on {host}: stage it on such a machine and set MLX_BUILD_DIR")]
+    #[error(
+        "cannot build the native library for {target} on {host}: stage it on such a machine and set MLX_BUILD_DIR"
+    )]
     CrossCompiling {
         /// The machine to build for.
         target: String,

@@ -63,12 +63,20 @@ fn programs(settings: &Settings) -> Vec<Fact> {
     let python = match download::find_python(settings) {
         Ok(found) => good(
             "python",
-            format!("{} ({}, pip {})", found.path.display(), found.version, found.pip),
+            format!(
+                "{} ({}, pip {})",
+                found.path.display(),
+                found.version,
+                found.pip
+            ),
         ),
         Err(error) => unneeded_or_bad(settings, "python", error.to_string()),
     };
     let compiler = match compiler::find(settings) {
-        Ok(found) => good("c++ compiler", format!("{} ({})", found.path.display(), found.version)),
+        Ok(found) => good(
+            "c++ compiler",
+            format!("{} ({})", found.path.display(), found.version),
+        ),
         Err(error) => unneeded_or_bad(settings, "c++ compiler", error.to_string()),
     };
     let or_staged = |name: &str, own: Option<PathBuf>| match own {

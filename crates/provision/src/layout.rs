@@ -38,7 +38,7 @@ impl Layout {
                 .find(|(key, _)| *key == name)
                 .map(|(_, value)| value)
         };
-        let path = |name: &str| field(name).map(|value| dir.join(value));
+        let path = |name: &str| field(name).map(|value| resolve(dir, value));
         Some(Self {
             backend: Backend::from_name(field("backend")?)?,
             mlx: path("mlx")?,
@@ -83,6 +83,14 @@ impl Layout {
             }
         }
         text
+    }
+}
+
+/// Returns `value` as seen from `dir`, without going down into `dir` and up again.
+fn resolve(dir: &Path, value: &str) -> PathBuf {
+    match (value.strip_prefix("../"), dir.parent()) {
+        (Some(rest), Some(parent)) => parent.join(rest),
+        _ => dir.join(value),
     }
 }
 

@@ -33,10 +33,13 @@ pub(crate) fn choose(settings: &Settings) -> Result<(Choice, Source)> {
         let why = "MLX_DIR points to it".to_owned();
         return Ok((Choice { backend, why }, Source::Existing(dir.clone())));
     }
-    let choice = backend::choose(platform.os_name(), &platform.arch, requested)
-        .map_err(Error::NoBackend)?;
+    let choice =
+        backend::choose(platform.os_name(), &platform.arch, requested).map_err(Error::NoBackend)?;
     let pin = pins::mlx(choice.backend, platform).ok_or_else(|| {
-        let text = format!("no {} build of MLX is pinned for {platform}", choice.backend);
+        let text = format!(
+            "no {} build of MLX is pinned for {platform}",
+            choice.backend
+        );
         Error::NoBackend(text)
     })?;
     Ok((choice, Source::Wheel(pin)))

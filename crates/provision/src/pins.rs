@@ -45,7 +45,11 @@ impl Pin {
     #[must_use]
     pub fn platform_tags(&self) -> Vec<&str> {
         let stem = self.file.strip_suffix(".whl").unwrap_or(&self.file);
-        stem.rsplit('-').next().unwrap_or("any").split('.').collect()
+        stem.rsplit('-')
+            .next()
+            .unwrap_or("any")
+            .split('.')
+            .collect()
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -105,7 +109,11 @@ mod tests {
         for pin in all() {
             assert_eq!(pin.sha256.len(), 64, "{}", pin.file);
             let name = pin.package.replace('-', "_");
-            assert!(pin.file.replace('-', "_").starts_with(&name), "{}", pin.file);
+            assert!(
+                pin.file.replace('-', "_").starts_with(&name),
+                "{}",
+                pin.file
+            );
             assert!(pin.file.contains(&pin.version), "{}", pin.file);
         }
     }

@@ -80,7 +80,10 @@ fn macos_version() -> Option<u32> {
     if !cfg!(target_os = "macos") {
         return None;
     }
-    let output = Command::new("sw_vers").arg("-productVersion").output().ok()?;
+    let output = Command::new("sw_vers")
+        .arg("-productVersion")
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.split('.').next()?.trim().parse().ok()
 }

@@ -46,7 +46,10 @@ pub(crate) fn output(command: &mut Command) -> Result<Output> {
 
 /// Returns the last lines of what a program wrote, for an error message.
 pub(crate) fn tail(text: &str, lines: usize) -> String {
-    let kept: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let kept: Vec<_> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let from = kept.len().saturating_sub(lines);
     kept[from..].join("\n  ")
 }

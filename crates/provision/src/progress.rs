@@ -68,7 +68,11 @@ impl Default for Progress {
 fn drawn(label: &str, percent: u32) -> String {
     let percent = percent.min(100);
     let full = WIDTH * percent as usize / 100;
-    format!("{label} [{}{}] {percent:3}%", "#".repeat(full), ".".repeat(WIDTH - full))
+    format!(
+        "{label} [{}{}] {percent:3}%",
+        "#".repeat(full),
+        ".".repeat(WIDTH - full)
+    )
 }
 
 /// Returns how far a build is, from a line of make (`[ 12%] Building`) or ninja (`[3/25] Building`).

@@ -54,7 +54,11 @@ pub fn setup(settings: &Settings) -> Result<Staged> {
         (!has_own_libclang).then(|| compiler.include_dir(settings))?
     });
     let staged = [Some(&mlxc), openblas.as_ref()];
-    let mut watch: Vec<_> = staged.into_iter().flatten().map(|dir| stamp::path(dir)).collect();
+    let mut watch: Vec<_> = staged
+        .into_iter()
+        .flatten()
+        .map(|dir| stamp::path(dir))
+        .collect();
     watch.push(mlx.library.clone());
     let native = match (plan.native, plan.compiler) {
         (Native::ToBuild(name), Some(compiler)) => {

@@ -46,11 +46,7 @@ pub fn stage_with(
     made.map(|()| dir)
 }
 
-fn make_in(
-    temp: &Path,
-    dir: &Path,
-    make: impl FnOnce(&Path, &Path) -> Result<()>,
-) -> Result<()> {
+fn make_in(temp: &Path, dir: &Path, make: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<()> {
     let out = temp.join("out");
     fs::create_dir_all(&out).map_err(|error| Error::io("create", &out, error))?;
     make(temp, &out)?;

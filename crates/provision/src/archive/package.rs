@@ -19,7 +19,10 @@ pub(super) fn unpack(file: &Path, out: &Path) -> Result<()> {
     let mut n_files = 0;
     for entry in entries {
         let mut entry = entry.map_err(|error| damaged(file, error))?;
-        let path = entry.path().map_err(|error| damaged(file, error))?.into_owned();
+        let path = entry
+            .path()
+            .map_err(|error| damaged(file, error))?
+            .into_owned();
         let inner: std::path::PathBuf = path.components().skip(1).collect();
         let Ok(name) = inner.strip_prefix(SOURCE) else {
             continue;
@@ -27,7 +30,10 @@ pub(super) fn unpack(file: &Path, out: &Path) -> Result<()> {
         if !entry.header().entry_type().is_file() {
             continue;
         }
-        if name.components().any(|part| !matches!(part, Component::Normal(_))) {
+        if name
+            .components()
+            .any(|part| !matches!(part, Component::Normal(_)))
+        {
             return Err(damaged(file, format!("it contains {}", path.display())));
         }
         write(&mut entry, out.join(name), false)?;

@@ -12,7 +12,10 @@ use crate::{Error, Result, Settings};
 pub(super) fn fetch(settings: &Settings, pin: &Pin, temp: &Path) -> Result<PathBuf> {
     let python = python::find(settings)?;
     let requirements = temp.join("requirements.txt");
-    let text = format!("{}=={} --hash=sha256:{}\n", pin.package, pin.version, pin.sha256);
+    let text = format!(
+        "{}=={} --hash=sha256:{}\n",
+        pin.package, pin.version, pin.sha256
+    );
     std::fs::write(&requirements, text)
         .map_err(|error| Error::io("write", &requirements, error))?;
     let mut pip = command(&python.path, settings);

@@ -47,7 +47,11 @@ pub(super) fn fetch(settings: &Settings, pin: &Pin, temp: &Path) -> Result<PathB
     {
         return Ok(file);
     }
-    Err(failed(settings, pin, &String::from_utf8_lossy(&said.stderr)))
+    Err(failed(
+        settings,
+        pin,
+        &String::from_utf8_lossy(&said.stderr),
+    ))
 }
 
 /// Returns commands for people that bring the file into `downloads`.

@@ -33,7 +33,10 @@ const OPENBLAS: &str = "scipy_openblas32/lib/libscipy_openblas.so";
 pub(crate) fn build(settings: &Settings, name: &str, parts: &Parts) -> Result<PathBuf> {
     stage_with(settings, name, |temp, out| {
         check_host(settings)?;
-        let label = format!("building mlx-c {MLXC_VERSION} and native/ with {}", parts.compiler.version);
+        let label = format!(
+            "building mlx-c {MLXC_VERSION} and native/ with {}",
+            parts.compiler.version
+        );
         settings.progress.step(&label);
         let defines = defines(settings, parts, temp, out)?;
         run_cmake(settings, parts, name, temp, &defines)?;
@@ -63,14 +66,22 @@ fn defines(
 ) -> Result<Vec<(&'static str, OsString)>> {
     let format_compat = !parts.compiler.has_format(settings, temp)?;
     let on_off = |on: bool| OsString::from(if on { "ON" } else { "OFF" });
-    let lib = parts.mlx.library.parent().unwrap_or(Path::new("")).to_owned();
+    let lib = parts
+        .mlx
+        .library
+        .parent()
+        .unwrap_or(Path::new(""))
+        .to_owned();
     let mlx_rpath = match &parts.mlx.folder {
         Some(folder) => beside(settings, &format!("{folder}/mlx/lib")),
         None => lib.into_os_string(),
     };
     let mut defines = vec![
         ("CMAKE_INSTALL_PREFIX", out.as_os_str().to_owned()),
-        ("CMAKE_CXX_COMPILER", parts.compiler.path.as_os_str().to_owned()),
+        (
+            "CMAKE_CXX_COMPILER",
+            parts.compiler.path.as_os_str().to_owned(),
+        ),
         ("CMAKE_CXX_FLAGS", settings.cxxflags.clone()),
         ("CMAKE_CXX_FLAGS_RELEASE", "-O2".into()),
         ("MLX_INCLUDE", parts.mlx.include.as_os_str().to_owned()),
@@ -108,7 +119,10 @@ fn beside(settings: &Settings, path: &str) -> OsString {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Runs CMake in a child process, with a bar on a terminal and the whole log in a file.
@@ -131,7 +145,9 @@ fn run_cmake(
     command
         .stdout(writer.try_clone().map_err(failed)?)
         .stderr(writer);
-    let mut child = command.spawn().map_err(|source| Error::Run { program, source })?;
+    let mut child = command
+        .spawn()
+        .map_err(|source| Error::Run { program, source })?;
     // The command holds the writing end; without it the reading end sees the end when the child is gone.
     drop(command);
     for line in BufReader::new(reader).split(b'\n') {

@@ -22,7 +22,15 @@ pub fn enter() {
 
 /// Sets the child's environment: the marker, and no variable that would steer the build from outside.
 pub(super) fn prepare(command: &mut Command, jobs: usize, cmake: &Cmake) {
-    for name in ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "DESTDIR", "CXXFLAGS", "CFLAGS"] {
+    for name in [
+        "CARGO_MAKEFLAGS",
+        "MAKEFLAGS",
+        "MFLAGS",
+        "MAKELEVEL",
+        "DESTDIR",
+        "CXXFLAGS",
+        "CFLAGS",
+    ] {
         command.env_remove(name);
     }
     let generator = match cmake.ninja {

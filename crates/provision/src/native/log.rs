@@ -23,7 +23,9 @@ pub(super) fn error(path: &Path, settings: &Settings) -> Error {
 fn complaint(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
     let is_complaint = |line: &&str| {
-        line.contains("error:") || line.contains("CMake Error") || line.contains("undefined reference")
+        line.contains("error:")
+            || line.contains("CMake Error")
+            || line.contains("undefined reference")
     };
     match lines.iter().position(is_complaint) {
         Some(at) => lines[at..lines.len().min(at + 6)].join("\n  "),

@@ -82,6 +82,8 @@ fn holds_libclang(dir: &Path) -> bool {
         name == "libclang.so"
             || name == "libclang.dylib"
             || name.starts_with("libclang.so.")
-            || (name.starts_with("libclang-") && name.contains(".so") && !name.starts_with("libclang-cpp"))
+            || (name.starts_with("libclang-")
+                && name.contains(".so")
+                && !name.starts_with("libclang-cpp"))
     })
 }
