@@ -24,6 +24,6 @@ pub(crate) mod table;
 pub(crate) mod testing;
 pub(crate) mod vector;
 
-pub(crate) use call::{Fault, api};
+pub(crate) use call::Fault;
 pub(crate) use handle::Handle;
-pub(crate) use vector::Vector;
+

@@ -34,11 +34,6 @@ impl Vector {
         Self::of(&raws)
     }
 
-    /// Takes ownership of a list that a call has just made.
-    pub(crate) fn from_raw(raw: sys::mlx_vector_array) -> Self {
-        Self { raw }
-    }
-
     /// Returns the list, borrowed for a call.
     pub(crate) fn raw(&self) -> sys::mlx_vector_array {
         self.raw
