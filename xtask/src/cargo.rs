@@ -26,13 +26,18 @@ pub fn command<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
 /// Runs a command and fails when it does.
 pub fn run(mut command: Command) -> Result<()> {
     let shown = format!("{command:?}").replace('"', "");
-    let status = command.status().with_context(|| format!("{shown} could not be started"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("{shown} could not be started"))?;
     ensure!(status.success(), "{shown} failed ({status})");
     Ok(())
 }
 
 /// Returns the arguments that are left, for another program.
 pub fn rest(args: &mut lexopt::Parser) -> Result<Vec<String>> {
-    let text = |arg: std::ffi::OsString| arg.into_string().map_err(|arg| anyhow::anyhow!("{arg:?} is not text"));
+    let text = |arg: std::ffi::OsString| {
+        arg.into_string()
+            .map_err(|arg| anyhow::anyhow!("{arg:?} is not text"))
+    };
     args.raw_args()?.map(text).collect()
 }

@@ -22,7 +22,15 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     step("formatting");
     cargo(["fmt", "--all", "--check"])?;
     step("lints");
-    cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ])?;
     step("documentation");
     let mut docs = command(["doc", "--workspace", "--no-deps", "--locked"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");

@@ -23,7 +23,14 @@ pub fn transcribe(args: lexopt::Parser) -> Result<()> {
 
 fn run(subcommand: &str, mut args: lexopt::Parser) -> Result<()> {
     let args = rest(&mut args)?;
-    let mut all = vec!["run", "--quiet", "--release", "--locked", "--package", "mlx-cli"];
+    let mut all = vec![
+        "run",
+        "--quiet",
+        "--release",
+        "--locked",
+        "--package",
+        "mlx-cli",
+    ];
     // Only then: it needs a TLS library, which takes long to build.
     if args.iter().any(|arg| arg.contains("hf:")) {
         all.extend(["--features", "hub"]);

@@ -31,11 +31,26 @@ struct Check {
 
 impl Check {
     fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, status: Status::Ok, found: found.into(), fix: String::new() }
+        Self {
+            name,
+            status: Status::Ok,
+            found: found.into(),
+            fix: String::new(),
+        }
     }
 
-    fn bad(name: &'static str, status: Status, found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name, status, found: found.into(), fix: fix.into() }
+    fn bad(
+        name: &'static str,
+        status: Status,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            name,
+            status,
+            found: found.into(),
+            fix: fix.into(),
+        }
     }
 }
 
@@ -54,11 +69,25 @@ pub fn run(mut args: lexopt::Parser) -> Result<ExitCode> {
     } else {
         checks.iter().for_each(print);
     }
-    let failed = checks.iter().filter(|check| check.status == Status::Fail).count();
+    let failed = checks
+        .iter()
+        .filter(|check| check.status == Status::Fail)
+        .count();
     if !json {
-        println!("\n{}", if failed == 0 { "everything works" } else { "something is missing: see the lines marked FAIL" });
+        println!(
+            "\n{}",
+            if failed == 0 {
+                "everything works"
+            } else {
+                "something is missing: see the lines marked FAIL"
+            }
+        );
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print(check: &Check) {
@@ -109,30 +138,60 @@ fn platform() -> Check {
 fn libraries() -> Vec<Check> {
     let loaded = match mlx_sys::loaded() {
         Ok(loaded) => loaded,
-        Err(error) => return vec![Check::bad("libraries", Status::Fail, error.to_string(), "run `cargo xtask setup`")],
+        Err(error) => {
+            return vec![Check::bad(
+                "libraries",
+                Status::Fail,
+                error.to_string(),
+                "run `cargo xtask setup`",
+            )];
+        }
     };
     let mut checks = vec![
-        Check::ok("backend", format!("{} ({})", loaded.backend, loaded.why)),
-        Check::ok("MLX", format!("{} at {}", loaded.versions.mlx, loaded.mlx.display())),
-        Check::ok("mlx-c", format!("{} at {}", loaded.versions.mlxc, loaded.mlxc.display())),
+        Check::ok("backend", format!("{} ({})", loaded.backend, loaded.place)),
+        Check::ok(
+            "MLX",
+            format!("{} at {}", loaded.versions.mlx, loaded.mlx.display()),
+        ),
+        Check::ok(
+            "mlx-c",
+            format!("{} at {}", loaded.versions.mlxc, loaded.mlxc.display()),
+        ),
+        blas(&loaded.blas),
     ];
-    checks.push(match &loaded.openblas {
-        Some(path) => Check::ok("BLAS", format!("OpenBLAS at {}", path.display())),
-        None if cfg!(target_os = "macos") => Check::ok("BLAS", "Accelerate"),
-        None => Check::bad(
+    checks.extend(
+        loaded
+            .notes
+            .iter()
+            .map(|note| Check::bad("note", Status::Warn, note, "")),
+    );
+    checks
+}
+
+fn blas(blas: &mlx_sys::Blas) -> Check {
+    match blas {
+        mlx_sys::Blas::OpenBlas { path, config } => {
+            Check::ok("BLAS", format!("{config} at {}", path.display()))
+        }
+        mlx_sys::Blas::Accelerate => Check::ok("BLAS", "Accelerate"),
+        mlx_sys::Blas::Bundled => Check::bad(
             "BLAS",
             Status::Warn,
-            "MLX's own reference BLAS",
+            "the reference BLAS inside MLX's wheel",
             "run `cargo xtask setup`: with OpenBLAS matrix products are 25 to 50 times faster",
         ),
-    });
-    checks
+    }
 }
 
 fn device() -> Check {
     match Device::current() {
         Ok(device) => Check::ok("device", device.to_string()),
-        Err(error) => Check::bad("device", Status::Fail, error.to_string(), "run `cargo xtask setup`"),
+        Err(error) => Check::bad(
+            "device",
+            Status::Fail,
+            error.to_string(),
+            "run `cargo xtask setup`",
+        ),
     }
 }
 
@@ -145,9 +204,22 @@ fn computation() -> Check {
         Ok(product == 54.0 && refused)
     };
     match compute() {
-        Ok(true) => Check::ok("computation", "a product, a sum and a refused shape come out right"),
-        Ok(false) => Check::bad("computation", Status::Fail, "wrong result", "delete build/ and run `cargo xtask setup`"),
-        Err(error) => Check::bad("computation", Status::Fail, error.to_string(), "delete build/ and run `cargo xtask setup`"),
+        Ok(true) => Check::ok(
+            "computation",
+            "a product, a sum and a refused shape come out right",
+        ),
+        Ok(false) => Check::bad(
+            "computation",
+            Status::Fail,
+            "wrong result",
+            "delete build/ and run `cargo xtask setup`",
+        ),
+        Err(error) => Check::bad(
+            "computation",
+            Status::Fail,
+            error.to_string(),
+            "delete build/ and run `cargo xtask setup`",
+        ),
     }
 }
 
@@ -155,16 +227,32 @@ fn computation() -> Check {
 fn kernel(kernel: fast::Kernel) -> Check {
     match fast::probe(kernel) {
         Ok(path) => Check::ok(kernel.name(), path.to_string()),
-        Err(error) => Check::bad(kernel.name(), Status::Fail, error.to_string(), "report this with the text above"),
+        Err(error) => Check::bad(
+            kernel.name(),
+            Status::Fail,
+            error.to_string(),
+            "report this with the text above",
+        ),
     }
 }
 
 fn limits() -> Check {
     let mb = |bytes: usize| bytes / 1_000_000;
     match memory::usage() {
-        Ok(usage) => {
-            Check::ok("memory", format!("limit {} MB, in use {} MB, kept for reuse {} MB", mb(usage.limit), mb(usage.active), mb(usage.cache)))
-        }
-        Err(error) => Check::bad("memory", Status::Fail, error.to_string(), "run `cargo xtask setup`"),
+        Ok(usage) => Check::ok(
+            "memory",
+            format!(
+                "limit {} MB, in use {} MB, kept for reuse {} MB",
+                mb(usage.limit),
+                mb(usage.active),
+                mb(usage.cache)
+            ),
+        ),
+        Err(error) => Check::bad(
+            "memory",
+            Status::Fail,
+            error.to_string(),
+            "run `cargo xtask setup`",
+        ),
     }
 }

@@ -44,7 +44,9 @@ fn run() -> anyhow::Result<ExitCode> {
     match args.next()? {
         Some(Value(command)) if command == "demo" => demo::run(args).map(|()| ExitCode::SUCCESS),
         Some(Value(command)) if command == "doctor" => doctor::run(args),
-        Some(Value(command)) if command == "transcribe" => transcribe::run(args).map(|()| ExitCode::SUCCESS),
+        Some(Value(command)) if command == "transcribe" => {
+            transcribe::run(args).map(|()| ExitCode::SUCCESS)
+        }
         Some(Short('h') | Long("help")) | None => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)

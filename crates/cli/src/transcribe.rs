@@ -26,17 +26,29 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
             other => return Err(other.unexpected().into()),
         }
     }
-    ensure!(!files.is_empty(), "transcribe: wanted at least one recording");
+    ensure!(
+        !files.is_empty(),
+        "transcribe: wanted at least one recording"
+    );
     let whisper = load(model.as_deref())?;
     let network = whisper.network.with_kernels(kernels);
-    let transcriber = Transcriber::new(&network, &whisper.checkpoint.tokenizer, &whisper.checkpoint.generation)?;
+    let transcriber = Transcriber::new(
+        &network,
+        &whisper.checkpoint.tokenizer,
+        &whisper.checkpoint.generation,
+    )?;
     for file in &files {
         let audio = Audio::load(file).with_context(|| format!("audio {}", file.display()))?;
         if files.len() > 1 {
             println!("{}", file.display());
         }
         transcriber.transcribe_with(&audio.samples, &options, |segment| {
-            println!("[{} - {}] {}", clock(segment.start), clock(segment.end), segment.text.trim());
+            println!(
+                "[{} - {}] {}",
+                clock(segment.start),
+                clock(segment.end),
+                segment.text.trim()
+            );
         })?;
     }
     Ok(())
@@ -45,5 +57,10 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
 /// Seconds as `mm:ss.hh`.
 fn clock(seconds: f64) -> String {
     let hundredths = (seconds * 100.0).round().max(0.0) as u64;
-    format!("{:02}:{:02}.{:02}", hundredths / 6000, hundredths / 100 % 60, hundredths % 100)
+    format!(
+        "{:02}:{:02}.{:02}",
+        hundredths / 6000,
+        hundredths / 100 % 60,
+        hundredths % 100
+    )
 }

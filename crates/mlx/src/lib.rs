@@ -32,6 +32,7 @@ mod macros;
 pub mod memory;
 mod op;
 mod ops;
+pub mod random;
 mod shared;
 mod trace;
 mod worker;

@@ -10,7 +10,12 @@ use hf_hub::{Cache, Repo};
 use crate::{Error, Result};
 
 /// Files besides the weights, where a repository has them.
-const SMALL: [&str; 4] = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"];
+const SMALL: [&str; 4] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
@@ -23,12 +28,23 @@ pub fn fetch(repository: &str) -> Result<PathBuf> {
     if let Some(folder) = cached(repository) {
         return Ok(folder);
     }
-    if ["MLX_OFFLINE", "HF_HUB_OFFLINE"].iter().any(|name| std::env::var_os(name).is_some_and(|value| value == "1")) {
-        return Err(failed(repository, "not in the cache, and fetching is switched off"));
+    if ["MLX_OFFLINE", "HF_HUB_OFFLINE"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| value == "1"))
+    {
+        return Err(failed(
+            repository,
+            "not in the cache, and fetching is switched off",
+        ));
     }
-    let api = ApiBuilder::new().build().map_err(|error| failed(repository, error))?;
+    let api = ApiBuilder::new()
+        .build()
+        .map_err(|error| failed(repository, error))?;
     let api = api.repo(Repo::model(repository.to_owned()));
-    let files = api.info().map_err(|error| failed(repository, error))?.siblings;
+    let files = api
+        .info()
+        .map_err(|error| failed(repository, error))?
+        .siblings;
     let has = |name: &str| files.iter().any(|file| file.rfilename == name);
     for name in SMALL.into_iter().filter(|name| has(name)) {
         get(&api, repository, name)?;
@@ -42,9 +58,15 @@ pub fn fetch(repository: &str) -> Result<PathBuf> {
     } else if has(SINGLE) {
         get(&api, repository, SINGLE)?
     } else {
-        return Err(failed(repository, "the repository has no model.safetensors"));
+        return Err(failed(
+            repository,
+            "the repository has no model.safetensors",
+        ));
     };
-    weights.parent().map(Path::to_path_buf).ok_or_else(|| failed(repository, "the cache has no folder for it"))
+    weights
+        .parent()
+        .map(Path::to_path_buf)
+        .ok_or_else(|| failed(repository, "the cache has no folder for it"))
 }
 
 /// The repository's folder in the cache, if everything needed is there.
@@ -54,7 +76,10 @@ fn cached(repository: &str) -> Option<PathBuf> {
     repo.get("tokenizer.json")?;
     let weights = match repo.get(INDEX) {
         Some(index) => {
-            let all = shards(&index).ok()?.iter().all(|shard| repo.get(shard).is_some());
+            let all = shards(&index)
+                .ok()?
+                .iter()
+                .all(|shard| repo.get(shard).is_some());
             all.then_some(index)?
         }
         None => repo.get(SINGLE)?,
@@ -63,15 +88,21 @@ fn cached(repository: &str) -> Option<PathBuf> {
 }
 
 fn get(api: &ApiRepo, repository: &str, name: &str) -> Result<PathBuf> {
-    api.get(name).map_err(|error| failed(repository, format!("{name}: {error}")))
+    api.get(name)
+        .map_err(|error| failed(repository, format!("{name}: {error}")))
 }
 
 /// The files that an index names, each once.
 fn shards(index: &Path) -> std::io::Result<Vec<String>> {
     let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(index)?)?;
-    let map = json.get("weight_map").and_then(serde_json::Value::as_object);
-    let mut names: Vec<String> =
-        map.into_iter().flat_map(|map| map.values()).filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    let map = json
+        .get("weight_map")
+        .and_then(serde_json::Value::as_object);
+    let mut names: Vec<String> = map
+        .into_iter()
+        .flat_map(|map| map.values())
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect();
     names.sort_unstable();
     names.dedup();
     Ok(names)
@@ -93,8 +124,14 @@ mod tests {
     fn an_index_names_each_file_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("index.json");
-        std::fs::write(&path, r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "1.safetensors"}}"#)
-            .expect("written");
-        assert_eq!(shards(&path).expect("read"), ["1.safetensors", "2.safetensors"]);
+        std::fs::write(
+            &path,
+            r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "1.safetensors"}}"#,
+        )
+        .expect("written");
+        assert_eq!(
+            shards(&path).expect("read"),
+            ["1.safetensors", "2.safetensors"]
+        );
     }
 }

@@ -5,7 +5,7 @@ use mlx_models::{Error, assets};
 use rstest::rstest;
 
 mod support;
-use support::asset;
+use support::asset::asset;
 
 const FLAC: &[u8] = include_bytes!("data/sine_44100_stereo.flac");
 const MP3: &[u8] = include_bytes!("data/sine_22050_mono.mp3");

@@ -5,7 +5,7 @@ use mlx_models::whisper::{Checkpoint, GenerationConfig, Task, Tokenizer};
 use rstest::rstest;
 
 mod support;
-use support::{asset, tiny_tokenizer};
+use support::{asset::asset, tiny_tokenizer};
 
 fn tiny_en() -> Option<Tokenizer> {
     let folder = asset(assets::whisper_tiny_en())?;

@@ -11,7 +11,7 @@ use mlx_models::{Result, assets};
 use rstest::rstest;
 
 mod support;
-use support::asset;
+use support::asset::asset;
 
 /// Writes the CTranslate2 format.
 #[derive(Default)]

@@ -38,13 +38,20 @@ impl MultiHeadAttention {
 
     /// Lets each query `[batch, length, dims]` look at the keys and values `[batch, length', dims]`.
     #[track_caller]
-    pub fn forward(&self, queries: &Array, keys: &Array, values: &Array, mask: &AttentionMask) -> Array {
+    pub fn forward(
+        &self,
+        queries: &Array,
+        keys: &Array,
+        values: &Array,
+        mask: &AttentionMask,
+    ) -> Array {
         let heads = |x: Array| x.unflatten(-1, [self.n_heads, -1]).transpose([0, 2, 1, 3]);
         let queries = heads(self.query_proj.forward(queries));
         let keys = heads(self.key_proj.forward(keys));
         let values = heads(self.value_proj.forward(values));
         let mixed = self.kernels.attention(&queries, &keys, &values, mask);
-        self.out_proj.forward(&mixed.transpose([0, 2, 1, 3]).flatten(2, 3))
+        self.out_proj
+            .forward(&mixed.transpose([0, 2, 1, 3]).flatten(2, 3))
     }
 }
 

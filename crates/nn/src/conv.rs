@@ -23,7 +23,13 @@ pub struct Conv1d {
 
 impl Conv1d {
     /// Returns a convolution with stride 1, no padding, and evenly drawn values; change the fields for others.
-    pub fn new(in_channels: i32, out_channels: i32, kernel_size: i32, bias: bool, init: &mut Init) -> Self {
+    pub fn new(
+        in_channels: i32,
+        out_channels: i32,
+        kernel_size: i32,
+        bias: bool,
+        init: &mut Init,
+    ) -> Self {
         #[allow(clippy::cast_precision_loss)]
         let scale = (1.0 / (in_channels * kernel_size).max(1) as f32).sqrt();
         Self {

@@ -16,7 +16,9 @@ impl Embedding {
     pub fn new(num_embeddings: i32, dims: i32, init: &mut Init) -> Self {
         #[allow(clippy::cast_precision_loss)]
         let scale = (1.0 / dims.max(1) as f32).sqrt();
-        Self { weight: init.normal(&[num_embeddings, dims], scale) }
+        Self {
+            weight: init.normal(&[num_embeddings, dims], scale),
+        }
     }
 
     /// Maps whole numbers `[..]` to vectors `[.., dims]`; one that is not in the table is an error.

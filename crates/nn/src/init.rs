@@ -18,12 +18,17 @@ impl Init {
 
     /// Returns random values that depend on `seed` only.
     pub fn seed(seed: u64) -> Self {
-        Self { key: Some(mlx::random::key(seed)) }
+        Self {
+            key: Some(mlx::random::key(seed)),
+        }
     }
 
     /// Returns values drawn evenly from `-scale` to `scale`.
     pub fn uniform(&mut self, shape: &[i32], scale: f32) -> Array {
-        let op = Op::RandomUniform { shape: shape.to_vec(), dtype: Dtype::Float32 };
+        let op = Op::RandomUniform {
+            shape: shape.to_vec(),
+            dtype: Dtype::Float32,
+        };
         match self.next_key() {
             Some(key) => bind(op, &[&Array::scalar(-scale), &Array::scalar(scale), &key]),
             None => mlx::zeros(shape, Dtype::Float32),
@@ -32,7 +37,12 @@ impl Init {
 
     /// Returns normally distributed values with mean 0 and this standard deviation.
     pub fn normal(&mut self, shape: &[i32], scale: f32) -> Array {
-        let op = Op::RandomNormal { shape: shape.to_vec(), dtype: Dtype::Float32, loc: 0.0, scale };
+        let op = Op::RandomNormal {
+            shape: shape.to_vec(),
+            dtype: Dtype::Float32,
+            loc: 0.0,
+            scale,
+        };
         match self.next_key() {
             Some(key) => bind(op, &[&key]),
             None => mlx::zeros(shape, Dtype::Float32),

@@ -16,7 +16,13 @@ pub enum Kernels {
 impl Kernels {
     /// Normalizes the last axis to mean 0 and variance 1: see [`fast::layer_norm`].
     #[track_caller]
-    pub fn layer_norm(self, x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> Array {
+    pub fn layer_norm(
+        self,
+        x: &Array,
+        weight: Option<&Array>,
+        bias: Option<&Array>,
+        eps: f32,
+    ) -> Array {
         match self {
             Kernels::Composed => fast::composed::layer_norm(x, weight, bias, eps),
             Kernels::Fused => fast::layer_norm(x, weight, bias, eps),
@@ -44,10 +50,21 @@ impl Kernels {
     /// Lets queries look at keys and values, all `[batch, heads, length, dim]`, with scale `1 / sqrt(dim)`: see
     /// [`fast::scaled_dot_product_attention`].
     #[track_caller]
-    pub fn attention(self, queries: &Array, keys: &Array, values: &Array, mask: &AttentionMask) -> Array {
-        let options = AttentionOptions { mask: mask.clone(), ..AttentionOptions::default() };
+    pub fn attention(
+        self,
+        queries: &Array,
+        keys: &Array,
+        values: &Array,
+        mask: &AttentionMask,
+    ) -> Array {
+        let options = AttentionOptions {
+            mask: mask.clone(),
+            ..AttentionOptions::default()
+        };
         match self {
-            Kernels::Composed => fast::composed::scaled_dot_product_attention(queries, keys, values, &options),
+            Kernels::Composed => {
+                fast::composed::scaled_dot_product_attention(queries, keys, values, &options)
+            }
             Kernels::Fused => fast::scaled_dot_product_attention(queries, keys, values, &options),
         }
     }
@@ -70,5 +87,9 @@ impl Kernels {
 #[track_caller]
 pub fn preferred_dtype() -> mlx::Result<Dtype> {
     let device = mlx::Device::current()?;
-    Ok(if device == mlx::Device::Gpu { Dtype::Float16 } else { Dtype::Float32 })
+    Ok(if device == mlx::Device::Gpu {
+        Dtype::Float16
+    } else {
+        Dtype::Float32
+    })
 }

@@ -21,7 +21,10 @@ pub trait Module: Clone {
     fn parameters(&self) -> WeightMap {
         let mut module = self.clone();
         let parameters = Parts::of(&mut module).parameters;
-        parameters.into_iter().map(|(name, array)| (name, array.clone())).collect()
+        parameters
+            .into_iter()
+            .map(|(name, array)| (name, array.clone()))
+            .collect()
     }
 
     /// Replaces parameters by those of the same name, and says what did not fit.
@@ -35,7 +38,9 @@ pub trait Module: Clone {
                 continue;
             };
             match (parameter.shape(), weight.shape()) {
-                (Ok(wanted), Ok(got)) if wanted != got => report.misshapen.push((name, wanted, got)),
+                (Ok(wanted), Ok(got)) if wanted != got => {
+                    report.misshapen.push((name, wanted, got))
+                }
                 _ => {
                     *parameter = weight;
                     report.loaded += 1;
@@ -71,7 +76,8 @@ impl<'a> Parts<'a> {
 
     /// Names a parameter.
     pub fn parameter(&mut self, name: &str, array: &'a mut Array) {
-        self.parameters.push((format!("{}{name}", self.prefix), array));
+        self.parameters
+            .push((format!("{}{name}", self.prefix), array));
     }
 
     /// Names a parameter that this module may lack.
@@ -132,7 +138,11 @@ impl LoadReport {
     /// # Errors
     /// When a weight is missing or has the wrong shape.
     pub fn require_all(self) -> Result<Self, LoadError> {
-        if self.missing.is_empty() && self.misshapen.is_empty() { Ok(self) } else { Err(LoadError(self)) }
+        if self.missing.is_empty() && self.misshapen.is_empty() {
+            Ok(self)
+        } else {
+            Err(LoadError(self))
+        }
     }
 
     /// Returns an error unless weights and parameters match exactly.
@@ -140,7 +150,11 @@ impl LoadReport {
     /// # Errors
     /// When a weight is missing, left over or has the wrong shape.
     pub fn require_exact(self) -> Result<Self, LoadError> {
-        if self.is_complete() { Ok(self) } else { Err(LoadError(self)) }
+        if self.is_complete() {
+            Ok(self)
+        } else {
+            Err(LoadError(self))
+        }
     }
 }
 
@@ -162,7 +176,11 @@ fn list(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt::Result
     if names.is_empty() {
         return Ok(());
     }
-    write!(f, "; {what}: {}", names[..names.len().min(SHOWN)].join(", "))?;
+    write!(
+        f,
+        "; {what}: {}",
+        names[..names.len().min(SHOWN)].join(", ")
+    )?;
     if names.len() > SHOWN {
         write!(f, " and {} more", names.len() - SHOWN)?;
     }

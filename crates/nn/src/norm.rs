@@ -31,7 +31,8 @@ impl LayerNorm {
     /// Normalizes `[.., dims]`.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
-        self.kernels.layer_norm(x, self.weight.as_ref(), self.bias.as_ref(), self.eps)
+        self.kernels
+            .layer_norm(x, self.weight.as_ref(), self.bias.as_ref(), self.eps)
     }
 }
 
@@ -57,7 +58,11 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// Returns a norm with weight 1.
     pub fn new(dims: i32, eps: f32) -> Self {
-        Self { weight: mlx::ones([dims], Dtype::Float32), eps, kernels: Kernels::default() }
+        Self {
+            weight: mlx::ones([dims], Dtype::Float32),
+            eps,
+            kernels: Kernels::default(),
+        }
     }
 
     /// Normalizes `[.., dims]`.

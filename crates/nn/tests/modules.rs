@@ -1,7 +1,10 @@
 //! Parameters as a tree, loading with a report, and one set of weights with both kinds of kernels.
 
 use mlx::{Array, Dtype, array};
-use mlx_nn::{Conv1d, Embedding, Init, Kernels, LayerNorm, Linear, Module, MultiHeadAttention, Parts, RmsNorm, WeightMap};
+use mlx_nn::{
+    Conv1d, Embedding, Init, Kernels, LayerNorm, Linear, Module, MultiHeadAttention, Parts,
+    RmsNorm, WeightMap,
+};
 
 #[derive(Clone)]
 struct Block {
@@ -37,10 +40,21 @@ impl Module for Block {
 
 #[test]
 fn names_every_parameter_by_its_path() {
-    let names: Vec<String> = Block::new(&mut Init::seed(1)).parameters().into_keys().collect();
+    let names: Vec<String> = Block::new(&mut Init::seed(1))
+        .parameters()
+        .into_keys()
+        .collect();
     assert_eq!(names.len(), 8 + 4 + 1);
-    for name in ["attention.query_proj.weight", "attention.out_proj.bias", "norms.1.bias", "head.weight"] {
-        assert!(names.iter().any(|known| known == name), "{name} is not among {names:?}");
+    for name in [
+        "attention.query_proj.weight",
+        "attention.out_proj.bias",
+        "norms.1.bias",
+        "head.weight",
+    ] {
+        assert!(
+            names.iter().any(|known| known == name),
+            "{name} is not among {names:?}"
+        );
     }
 }
 
@@ -55,9 +69,15 @@ fn loads_what_fits_and_reports_the_rest() {
     assert_eq!(report.loaded, 11);
     assert_eq!(report.missing, ["norms.0.weight"]);
     assert_eq!(report.unused, ["tail.weight"]);
-    assert_eq!(report.misshapen, [("head.weight".to_owned(), vec![3, 8], vec![3, 9])]);
+    assert_eq!(
+        report.misshapen,
+        [("head.weight".to_owned(), vec![3, 8], vec![3, 9])]
+    );
     let text = report.require_all().unwrap_err().to_string();
-    assert!(text.contains("missing: norms.0.weight") && text.contains("must be [3, 8], got [3, 9]"), "{text}");
+    assert!(
+        text.contains("missing: norms.0.weight") && text.contains("must be [3, 8], got [3, 9]"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -65,7 +85,10 @@ fn a_saved_tree_loads_into_another_module_exactly() {
     let block = Block::new(&mut Init::seed(7));
     let mut other = Block::new(&mut Init::zeros());
     other.load(block.parameters()).require_exact().unwrap();
-    let x = mlx::iota(2 * 5 * 8).astype(Dtype::Float32).reshape([2, 5, 8]) / 80.0;
+    let x = mlx::iota(2 * 5 * 8)
+        .astype(Dtype::Float32)
+        .reshape([2, 5, 8])
+        / 80.0;
     let (a, b) = (block.forward(&x), other.forward(&x));
     assert_eq!(a.to_vec::<f32>().unwrap(), b.to_vec::<f32>().unwrap());
 }
@@ -75,7 +98,11 @@ fn composed_and_fused_agree_on_the_same_weights() {
     let fused = Block::new(&mut Init::seed(3));
     let mut composed = fused.clone();
     composed.set_kernels(Kernels::Composed);
-    assert_eq!(fused.norms[0].kernels, Kernels::Fused, "a clone is changed by itself");
+    assert_eq!(
+        fused.norms[0].kernels,
+        Kernels::Fused,
+        "a clone is changed by itself"
+    );
     let x = mlx::iota(5 * 8).astype(Dtype::Float32).reshape([1, 5, 8]) / 10.0;
     let difference = (fused.forward(&x) - composed.forward(&x)).abs().max(());
     assert!(difference.item::<f32>().unwrap() < 1e-5);
@@ -83,33 +110,67 @@ fn composed_and_fused_agree_on_the_same_weights() {
 
 #[test]
 fn equal_seeds_give_equal_parameters_and_others_do_not() {
-    let first = |seed: u64| Linear::new(4, 4, true, &mut Init::seed(seed)).weight.to_vec::<f32>().unwrap();
+    let first = |seed: u64| {
+        Linear::new(4, 4, true, &mut Init::seed(seed))
+            .weight
+            .to_vec::<f32>()
+            .unwrap()
+    };
     assert_eq!(first(5), first(5));
     assert_ne!(first(5), first(6));
     let layer = Linear::new(4, 4, true, &mut Init::seed(5));
-    assert_ne!(layer.weight.to_vec::<f32>().unwrap()[..4], layer.bias.unwrap().to_vec::<f32>().unwrap()[..]);
+    assert_ne!(
+        layer.weight.to_vec::<f32>().unwrap()[..4],
+        layer.bias.unwrap().to_vec::<f32>().unwrap()[..]
+    );
 }
 
 #[test]
 fn linear_conv_embedding_and_norms_compute_their_formulas() {
-    let linear = Linear { weight: array!([[1.0, 2.0], [3.0, 4.0]]), bias: Some(array!([10.0, 20.0])) };
-    assert_eq!(linear.forward(&array!([[1.0, 1.0]])).to_vec::<f32>().unwrap(), [13.0, 27.0]);
+    let linear = Linear {
+        weight: array!([[1.0, 2.0], [3.0, 4.0]]),
+        bias: Some(array!([10.0, 20.0])),
+    };
+    assert_eq!(
+        linear
+            .forward(&array!([[1.0, 1.0]]))
+            .to_vec::<f32>()
+            .unwrap(),
+        [13.0, 27.0]
+    );
 
     let mut conv = Conv1d::new(1, 1, 3, true, &mut Init::zeros());
     conv.weight = array!([[[1.0], [2.0], [3.0]]]);
     conv.bias = Some(array!([0.5]));
     conv.padding = 1;
     let x = array!([[[1.0], [2.0], [3.0], [4.0]]]);
-    assert_eq!(conv.forward(&x).to_vec::<f32>().unwrap(), [8.5, 14.5, 20.5, 11.5]);
+    assert_eq!(
+        conv.forward(&x).to_vec::<f32>().unwrap(),
+        [8.5, 14.5, 20.5, 11.5]
+    );
     conv.stride = 2;
     assert_eq!(conv.forward(&x).to_vec::<f32>().unwrap(), [8.5, 20.5]);
 
-    let table = Embedding { weight: array!([[1.0, 2.0], [3.0, 4.0]]) };
-    assert_eq!(table.forward(&array!([1, 0])).to_vec::<f32>().unwrap(), [3.0, 4.0, 1.0, 2.0]);
-    assert_eq!(table.as_linear(&array!([[1.0, 1.0]])).to_vec::<f32>().unwrap(), [3.0, 7.0]);
+    let table = Embedding {
+        weight: array!([[1.0, 2.0], [3.0, 4.0]]),
+    };
+    assert_eq!(
+        table.forward(&array!([1, 0])).to_vec::<f32>().unwrap(),
+        [3.0, 4.0, 1.0, 2.0]
+    );
+    assert_eq!(
+        table
+            .as_linear(&array!([[1.0, 1.0]]))
+            .to_vec::<f32>()
+            .unwrap(),
+        [3.0, 7.0]
+    );
     assert!(table.forward(&array!([2])).shape().is_err());
 
-    let norm = RmsNorm { weight: array!([1.0, 2.0]), ..RmsNorm::new(2, 0.0) };
+    let norm = RmsNorm {
+        weight: array!([1.0, 2.0]),
+        ..RmsNorm::new(2, 0.0)
+    };
     let got = norm.forward(&array!([[3.0, 4.0]])).to_vec::<f32>().unwrap();
     let root = 12.5_f32.sqrt();
     assert!((got[0] - 3.0 / root).abs() < 1e-6 && (got[1] - 8.0 / root).abs() < 1e-6);
@@ -125,10 +186,22 @@ fn activations_equal_python_mlx() {
         }
     };
     close(mlx_nn::relu(&x), [0.0, 0.0, 0.0, 0.5, 3.0]);
-    close(mlx_nn::silu(&x), [-0.238_405_84, -0.188_770_34, 0.0, 0.311_229_67, 2.857_722_5]);
-    close(mlx_nn::gelu(&x), [-0.045_500_28, -0.154_268_77, 0.0, 0.345_731_23, 2.995_950_2]);
-    close(mlx_nn::gelu_approx(&x), [-0.045_402_31, -0.154_285_99, 0.0, 0.345_714_0, 2.996_362_7]);
-    close(mlx_nn::gelu_fast_approx(&x), [-0.064_341_37, -0.149_611_56, 0.0, 0.350_388_44, 2.981_928_8]);
+    close(
+        mlx_nn::silu(&x),
+        [-0.238_405_84, -0.188_770_34, 0.0, 0.311_229_67, 2.857_722_5],
+    );
+    close(
+        mlx_nn::gelu(&x),
+        [-0.045_500_28, -0.154_268_77, 0.0, 0.345_731_23, 2.995_950_2],
+    );
+    close(
+        mlx_nn::gelu_approx(&x),
+        [-0.045_402_31, -0.154_286, 0.0, 0.345_714, 2.996_362_7],
+    );
+    close(
+        mlx_nn::gelu_fast_approx(&x),
+        [-0.064_341_37, -0.149_611_56, 0.0, 0.350_388_44, 2.981_928_8],
+    );
 }
 
 #[test]

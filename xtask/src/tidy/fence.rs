@@ -3,7 +3,12 @@
 use super::{Complaint, Source};
 
 /// Where unsafe code may be: the loader, the fence of `mlx`, kernels, and tests.
-const ALLOWED: [&str; 4] = ["crates/mlx-sys/", "crates/mlx/src/ffi/", "crates/kernels/", "/tests/"];
+const ALLOWED: [&str; 4] = [
+    "crates/mlx-sys/",
+    "crates/mlx/src/ffi/",
+    "crates/kernels/",
+    "/tests/",
+];
 
 /// Crates and modules outside the fence must not contain unsafe code; inside, each block needs `// SAFETY:`.
 pub fn check(source: &Source) -> Vec<Complaint> {
@@ -16,9 +21,17 @@ pub fn check(source: &Source) -> Vec<Complaint> {
             continue;
         }
         if !allowed {
-            complaints.push(Complaint::new(source, number + 1, "unsafe code outside the fence"));
+            complaints.push(Complaint::new(
+                source,
+                number + 1,
+                "unsafe code outside the fence",
+            ));
         } else if !is_explained(&lines[..number], line) {
-            complaints.push(Complaint::new(source, number + 1, "unsafe without a `// SAFETY:` comment above it"));
+            complaints.push(Complaint::new(
+                source,
+                number + 1,
+                "unsafe without a `// SAFETY:` comment above it",
+            ));
         }
     }
     complaints
@@ -35,5 +48,10 @@ fn opens_unsafe(code: &str) -> bool {
 /// Whether the comment right above, or an earlier line of the same statement, says SAFETY.
 fn is_explained(above: &[&str], line: &str) -> bool {
     const REACH: usize = 8;
-    line.contains("SAFETY:") || above.iter().rev().take(REACH).any(|line| line.contains("SAFETY"))
+    line.contains("SAFETY:")
+        || above
+            .iter()
+            .rev()
+            .take(REACH)
+            .any(|line| line.contains("SAFETY"))
 }

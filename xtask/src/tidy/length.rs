@@ -10,5 +10,9 @@ pub fn check(source: &Source) -> Vec<Complaint> {
     if lines <= LONGEST {
         return Vec::new();
     }
-    vec![Complaint::new(source, 0, format!("has {lines} lines, wanted at most {LONGEST}: split it by verb"))]
+    vec![Complaint::new(
+        source,
+        0,
+        format!("has {lines} lines, wanted at most {LONGEST}: split it by verb"),
+    )]
 }

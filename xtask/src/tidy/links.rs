@@ -6,7 +6,11 @@ use super::{Complaint, Source};
 
 /// Complains of a link to a file that is not there. Addresses of the web are not followed.
 pub fn check(source: &Source, root: &Path) -> Vec<Complaint> {
-    let folder = root.join(&source.path).parent().map(Path::to_path_buf).unwrap_or_default();
+    let folder = root
+        .join(&source.path)
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default();
     let mut complaints = Vec::new();
     let mut in_code = false;
     for (number, line) in source.text.lines().enumerate() {
@@ -20,7 +24,11 @@ pub fn check(source: &Source, root: &Path) -> Vec<Complaint> {
             let path = target.split('#').next().unwrap_or_default();
             let is_web = target.contains("://") || target.starts_with("mailto:");
             if !is_web && !path.is_empty() && !folder.join(path).exists() {
-                complaints.push(Complaint::new(source, number + 1, format!("the link to {path} leads nowhere")));
+                complaints.push(Complaint::new(
+                    source,
+                    number + 1,
+                    format!("the link to {path} leads nowhere"),
+                ));
             }
         }
     }
@@ -35,7 +43,13 @@ fn targets(line: &str) -> Vec<String> {
     while let Some(start) = rest.find("](") {
         rest = &rest[start + 2..];
         let Some(end) = rest.find(')') else { break };
-        found.push(rest[..end].split_whitespace().next().unwrap_or_default().to_owned());
+        found.push(
+            rest[..end]
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        );
         rest = &rest[end..];
     }
     found
@@ -47,6 +61,9 @@ mod tests {
 
     #[test]
     fn finds_targets_outside_of_code() {
-        assert_eq!(targets("see [a](b.md#c) and `[x](y)` and [d](e/f.rs \"title\")"), ["b.md#c", "e/f.rs"]);
+        assert_eq!(
+            targets("see [a](b.md#c) and `[x](y)` and [d](e/f.rs \"title\")"),
+            ["b.md#c", "e/f.rs"]
+        );
     }
 }

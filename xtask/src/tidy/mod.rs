@@ -28,7 +28,11 @@ pub struct Complaint {
 impl Complaint {
     /// Returns a complaint about a line of a file; line 0 means all of it.
     pub fn new(source: &Source, line: usize, text: impl Into<String>) -> Self {
-        Self { path: source.path.clone(), line, text: text.into() }
+        Self {
+            path: source.path.clone(),
+            line,
+            text: text.into(),
+        }
     }
 }
 
@@ -64,12 +68,22 @@ pub fn check(root: &Path) -> Result<()> {
 /// Reads the Rust files and pages that git tracks, and new ones that it does not ignore.
 fn sources(root: &Path) -> Result<Vec<Source>> {
     let output = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs", "*.md"])
+        .args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "*.rs",
+            "*.md",
+        ])
         .current_dir(root)
         .output()
         .context("tidy: git ls-files could not be run")?;
     if !output.status.success() {
-        bail!("tidy: git ls-files failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "tidy: git ls-files failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     let mut sources = Vec::new();
     for path in String::from_utf8(output.stdout)?.lines() {
@@ -77,7 +91,10 @@ fn sources(root: &Path) -> Result<Vec<Source>> {
         // A file that was deleted but not yet committed is still listed.
         if file.is_file() {
             let text = std::fs::read_to_string(&file).with_context(|| format!("tidy: {path}"))?;
-            sources.push(Source { path: path.to_owned(), text });
+            sources.push(Source {
+                path: path.to_owned(),
+                text,
+            });
         }
     }
     Ok(sources)

@@ -64,7 +64,9 @@ pub fn run() -> Result<Vec<Row>> {
         );
         rows.push(row);
     }
-    println!("\nerr: greatest distance from the same formula in f64. ratio: composed over fused, above 1 when fusing wins.");
+    println!(
+        "\nerr: greatest distance from the same formula in f64. ratio: composed over fused, above 1 when fusing wins."
+    );
     Ok(rows)
 }
 
@@ -73,7 +75,12 @@ fn cases() -> Result<Vec<Case>> {
     for input in ["iota", "random"] {
         let norm = data(input, &NORM, 100.0, 1)?;
         let heads = data(input, &HEADS, 10_000.0, 2)?;
-        cases.extend([rms_norm(input, &norm)?, attention(input, &heads)?, layer_norm(input, &norm)?, rope(input, &heads)?]);
+        cases.extend([
+            rms_norm(input, &norm)?,
+            attention(input, &heads)?,
+            layer_norm(input, &norm)?,
+            rope(input, &heads)?,
+        ]);
     }
     Ok(cases)
 }
@@ -81,8 +88,13 @@ fn cases() -> Result<Vec<Case>> {
 /// Counting numbers divided by `by`, or normally distributed ones; evaluated.
 fn data(input: &str, shape: &[i32], by: f32, seed: u64) -> Result<Array> {
     let array = match input {
-        "iota" => mlx::iota(shape.iter().product()).astype(Dtype::Float32).reshape(shape) / by,
-        _ => mlx::random::normal(shape, &mlx::random::key(seed)),
+        "iota" => {
+            mlx::iota(shape.iter().product())
+                .astype(Dtype::Float32)
+                .reshape(shape)
+                / by
+        }
+        _ => mlx::random::normal(&mlx::random::key(seed), shape, mlx::random::Bell::default()),
     };
     array.eval()?;
     Ok(array)
@@ -108,7 +120,10 @@ fn rms_norm(input: &'static str, x: &Array) -> Result<Case> {
 }
 
 fn layer_norm(input: &'static str, x: &Array) -> Result<Case> {
-    let (weight, bias) = (mlx::ones([NORM[2]], Dtype::Float32), mlx::zeros([NORM[2]], Dtype::Float32));
+    let (weight, bias) = (
+        mlx::ones([NORM[2]], Dtype::Float32),
+        mlx::zeros([NORM[2]], Dtype::Float32),
+    );
     mlx::eval([&weight, &bias])?;
     let (x, y) = (x.clone(), x.clone());
     let (w, b) = (weight.clone(), bias.clone());
@@ -116,7 +131,12 @@ fn layer_norm(input: &'static str, x: &Array) -> Result<Case> {
         name: "layer_norm",
         input,
         shape: NORM.to_vec(),
-        reference: reference::layer_norm(&wide(&x)?, &wide(&weight)?, &wide(&bias)?, f64::from(1e-5_f32)),
+        reference: reference::layer_norm(
+            &wide(&x)?,
+            &wide(&weight)?,
+            &wide(&bias)?,
+            f64::from(1e-5_f32),
+        ),
         composed: Box::new(move || fast::composed::layer_norm(&x, &weight, &bias, 1e-5)),
         fused: Box::new(move || fast::layer_norm(&y, &w, &b, 1e-5)),
     })
@@ -132,7 +152,12 @@ fn attention(input: &'static str, x: &Array) -> Result<Case> {
         shape: HEADS.to_vec(),
         reference: reference::attention(&values, &values, &values, seq, dim),
         composed: Box::new(move || {
-            fast::composed::scaled_dot_product_attention(&x, &x, &x, &fast::AttentionOptions::default())
+            fast::composed::scaled_dot_product_attention(
+                &x,
+                &x,
+                &x,
+                &fast::AttentionOptions::default(),
+            )
         }),
         fused: Box::new(move || {
             fast::scaled_dot_product_attention(&y, &y, &y, &fast::AttentionOptions::default())
@@ -155,7 +180,8 @@ fn rope(input: &'static str, x: &Array) -> Result<Case> {
 
 fn measure(case: Case) -> Result<Row> {
     let (composed, fused) = ((case.composed)(), (case.fused)());
-    let fused_path = fast::path(&fused).map_or_else(|error| error.to_string(), |path| path.to_string());
+    let fused_path =
+        fast::path(&fused).map_or_else(|error| error.to_string(), |path| path.to_string());
     mlx::eval([&composed, &fused])?;
     let (a, b) = (wide(&composed)?, wide(&fused)?);
     let (composed_ms, fused_ms) = time(&case)?;
@@ -164,7 +190,10 @@ fn measure(case: Case) -> Result<Row> {
         input: case.input,
         shape: case.shape,
         dtype: composed.dtype()?.to_string(),
-        scale: case.reference.iter().fold(0.0, |greatest, v| v.abs().max(greatest)),
+        scale: case
+            .reference
+            .iter()
+            .fold(0.0, |greatest, v| v.abs().max(greatest)),
         max_diff: distance(&a, &b),
         err_composed: distance(&a, &case.reference),
         err_fused: distance(&b, &case.reference),
@@ -176,8 +205,17 @@ fn measure(case: Case) -> Result<Row> {
 
 /// The greatest distance between two results; NaN where one has it.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
-    let farther = |greatest: f64, d: f64| if d.is_nan() || d > greatest { d } else { greatest };
-    a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, farther)
+    let farther = |greatest: f64, d: f64| {
+        if d.is_nan() || d > greatest {
+            d
+        } else {
+            greatest
+        }
+    };
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| (x - y).abs())
+        .fold(0.0, farther)
 }
 
 /// Median milliseconds of both forms, taken in turns after a warm-up, each call evaluated.

@@ -30,16 +30,26 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
         }
     }
     let device = mlx::Device::current()?.to_string();
-    println!("Part 1: fused kernels against composed formulas ({device}, float32, median of {} runs)\n", kernels::RUNS);
+    println!(
+        "Part 1: fused kernels against composed formulas ({device}, float32, median of {} runs)\n",
+        kernels::RUNS
+    );
     let kernels = kernels::run()?;
     println!("\nPart 2: Whisper on real speech\n");
     let whisper = whisper::run(audio.as_deref(), model.as_deref())?;
-    let report = Report { device, kernels, whisper };
+    let report = Report {
+        device,
+        kernels,
+        whisper,
+    };
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(&path, text + "\n").with_context(|| format!("demo: {}", path.display()))?;
         println!("\nwritten to {}", path.display());
     }
-    anyhow::ensure!(report.whisper.equal, "the transcripts with composed and with fused kernels differ");
+    anyhow::ensure!(
+        report.whisper.equal,
+        "the transcripts with composed and with fused kernels differ"
+    );
     Ok(())
 }

@@ -51,7 +51,10 @@ pub fn run(audio: Option<&Path>, model: Option<&str>) -> Result<Report> {
     mlx::memory::reset_peak()?;
     let composed = transcribe(&whisper, Kernels::Composed, &sound.samples)?;
     let fused = transcribe(&whisper, Kernels::Fused, &sound.samples)?;
-    println!("{:<9} {:>8} {:>11} {:>11} {:>10} {:>9}", "", "mel ms", "encoder ms", "decoder ms", "total ms", "tokens/s");
+    println!(
+        "{:<9} {:>8} {:>11} {:>11} {:>10} {:>9}",
+        "", "mel ms", "encoder ms", "decoder ms", "total ms", "tokens/s"
+    );
     for (name, run) in [("composed", &composed), ("fused", &fused)] {
         println!(
             "{name:<9} {:>8.1} {:>11.1} {:>11.1} {:>10.1} {:>9.1}",
@@ -62,8 +65,18 @@ pub fn run(audio: Option<&Path>, model: Option<&str>) -> Result<Report> {
     println!("\ncomposed {}", composed.text.trim());
     println!("fused    {}", fused.text.trim());
     let peak_memory_mb = mlx::memory::usage()?.peak as f64 / 1e6;
-    println!("\nsame words: {}; peak memory {peak_memory_mb:.0} MB", if equal { "yes" } else { "NO" });
-    Ok(Report { audio: path.display().to_string(), model: whisper.name, composed, fused, equal, peak_memory_mb })
+    println!(
+        "\nsame words: {}; peak memory {peak_memory_mb:.0} MB",
+        if equal { "yes" } else { "NO" }
+    );
+    Ok(Report {
+        audio: path.display().to_string(),
+        model: whisper.name,
+        composed,
+        fused,
+        equal,
+        peak_memory_mb,
+    })
 }
 
 /// The JFK recording, or the other one where npm is missing; says so.
@@ -77,13 +90,20 @@ fn recording() -> Result<PathBuf> {
 
 fn transcribe(whisper: &Whisper, kernels: Kernels, samples: &[f32]) -> Result<Run> {
     let network = whisper.network.with_kernels(kernels);
-    let transcriber = Transcriber::new(&network, &whisper.checkpoint.tokenizer, &whisper.checkpoint.generation)?;
+    let transcriber = Transcriber::new(
+        &network,
+        &whisper.checkpoint.tokenizer,
+        &whisper.checkpoint.generation,
+    )?;
     let mut best: Option<Run> = None;
     for _ in 0..RUNS {
         let start = Instant::now();
         let transcript = transcriber.transcribe(samples, &options())?;
         let run = Run::of(&transcript, start.elapsed().as_secs_f64() * 1e3);
-        if best.as_ref().is_none_or(|best| run.total_ms < best.total_ms) {
+        if best
+            .as_ref()
+            .is_none_or(|best| run.total_ms < best.total_ms)
+        {
             best = Some(run);
         }
     }

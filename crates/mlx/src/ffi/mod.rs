@@ -26,4 +26,3 @@ pub(crate) mod vector;
 
 pub(crate) use call::Fault;
 pub(crate) use handle::Handle;
-

@@ -4,7 +4,9 @@
 pub fn asset<T>(asset: mlx_models::Result<T>) -> Option<T> {
     match asset {
         Ok(asset) => Some(asset),
-        Err(error) if std::env::var_os("MLX_REQUIRE_ASSETS").is_some() => panic!("a needed asset: {error}"),
+        Err(error) if std::env::var_os("MLX_REQUIRE_ASSETS").is_some() => {
+            panic!("a needed asset: {error}")
+        }
         Err(error) => {
             eprintln!("skipped: {error}");
             None

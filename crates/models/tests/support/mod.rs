@@ -1,10 +1,8 @@
 //! A vocabulary small enough to read: one token per letter.
 #![allow(dead_code)]
 
-mod asset;
+pub mod asset;
 pub mod fake;
-
-pub use asset::asset;
 
 use mlx_models::whisper::Tokenizer;
 

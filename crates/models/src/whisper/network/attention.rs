@@ -31,14 +31,23 @@ impl Attention {
 
     /// Returns the keys and values of `x`, `[batch, length, dims]`.
     pub(super) fn keys_values(&self, x: &Array) -> KeyValue {
-        (self.heads(&self.k_proj.forward(x)), self.heads(&self.v_proj.forward(x)))
+        (
+            self.heads(&self.k_proj.forward(x)),
+            self.heads(&self.v_proj.forward(x)),
+        )
     }
 
     /// Lets the positions of `x` look at these keys and values.
-    pub(super) fn forward(&self, x: &Array, (keys, values): &KeyValue, mask: &fast::AttentionMask) -> Array {
+    pub(super) fn forward(
+        &self,
+        x: &Array,
+        (keys, values): &KeyValue,
+        mask: &fast::AttentionMask,
+    ) -> Array {
         let queries = self.heads(&self.q_proj.forward(x));
         let mixed = self.kernels.attention(&queries, keys, values, mask);
-        self.out_proj.forward(&mixed.transpose([0, 2, 1, 3]).flatten(2, 3))
+        self.out_proj
+            .forward(&mixed.transpose([0, 2, 1, 3]).flatten(2, 3))
     }
 
     /// `[batch, length, dims]` to `[batch, n_heads, length, dims / n_heads]`.

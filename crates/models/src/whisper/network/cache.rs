@@ -29,9 +29,16 @@ impl Cache {
         let room = |sound: &KeyValue| -> Result<LayerCache> {
             let [_, n_heads, _, dim] = sound.0.dims().map_err(Error::model)?;
             let empty = || mlx::zeros([1, n_heads, capacity, dim], dtype);
-            Ok(LayerCache { sound: sound.clone(), tokens: (empty(), empty()) })
+            Ok(LayerCache {
+                sound: sound.clone(),
+                tokens: (empty(), empty()),
+            })
         };
-        Ok(Self { layers: sound.iter().map(room).collect::<Result<_>>()?, n_tokens: 0, capacity })
+        Ok(Self {
+            layers: sound.iter().map(room).collect::<Result<_>>()?,
+            n_tokens: 0,
+            capacity,
+        })
     }
 
     /// Returns the number of tokens read.
@@ -44,12 +51,18 @@ impl Cache {
         let n_rows = rows.dim(0).map_err(Error::model)?;
         let shared = |array: &Array| -> mlx::Result<Array> {
             let [_, n_heads, length, dim] = array.dims()?;
-            let one = Op::Slice { start: vec![0; 4], stop: vec![1, n_heads, length, dim], strides: vec![1; 4] };
+            let one = Op::Slice {
+                start: vec![0; 4],
+                stop: vec![1, n_heads, length, dim],
+                strides: vec![1; 4],
+            };
             // A broadcast copies nothing: all rows hear the same sound.
             Ok(bind(one, &[array]).broadcast_to([n_rows, n_heads, length, dim]))
         };
         for layer in &mut self.layers {
-            layer.sound = (shared(&layer.sound.0), shared(&layer.sound.1)).both().map_err(Error::model)?;
+            layer.sound = (shared(&layer.sound.0), shared(&layer.sound.1))
+                .both()
+                .map_err(Error::model)?;
             let take = |array: &Array| bind(Op::Take { axis: 0 }, &[array, rows]);
             layer.tokens = (take(&layer.tokens.0), take(&layer.tokens.1));
         }
@@ -62,7 +75,10 @@ impl Cache {
         if after <= self.capacity {
             return Ok(());
         }
-        Err(Error::Decoding(format!("wanted at most {} tokens in the context, got {after}", self.capacity)))
+        Err(Error::Decoding(format!(
+            "wanted at most {} tokens in the context, got {after}",
+            self.capacity
+        )))
     }
 
     /// Counts tokens whose keys and values every layer has taken in.
@@ -72,22 +88,43 @@ impl Cache {
 
     /// Returns the arrays that change with each token.
     pub(super) fn tokens(&self) -> impl Iterator<Item = &Array> {
-        self.layers.iter().flat_map(|layer| [&layer.tokens.0, &layer.tokens.1])
+        self.layers
+            .iter()
+            .flat_map(|layer| [&layer.tokens.0, &layer.tokens.1])
     }
 }
 
 impl LayerCache {
     /// Writes the keys and values of tokens that begin at `start`, and returns those of all tokens so far.
-    pub(super) fn extend(&mut self, start: i32, (keys, values): &KeyValue) -> mlx::Result<KeyValue> {
+    pub(super) fn extend(
+        &mut self,
+        start: i32,
+        (keys, values): &KeyValue,
+    ) -> mlx::Result<KeyValue> {
         let all = |room: &mut Array, new: &Array| -> mlx::Result<Array> {
             let [rows, n_heads, length, dim] = new.dims()?;
             let stop = vec![rows, n_heads, start + length, dim];
-            let update = Op::SliceUpdate { start: vec![0, 0, start, 0], stop: stop.clone(), strides: vec![1; 4] };
+            let update = Op::SliceUpdate {
+                start: vec![0, 0, start, 0],
+                stop: stop.clone(),
+                strides: vec![1; 4],
+            };
             // The old array is dropped here, so MLX may write into its memory.
             *room = bind(update, &[room, new]);
-            Ok(bind(Op::Slice { start: vec![0; 4], stop, strides: vec![1; 4] }, &[room]))
+            Ok(bind(
+                Op::Slice {
+                    start: vec![0; 4],
+                    stop,
+                    strides: vec![1; 4],
+                },
+                &[room],
+            ))
         };
-        (all(&mut self.tokens.0, keys), all(&mut self.tokens.1, values)).both()
+        (
+            all(&mut self.tokens.0, keys),
+            all(&mut self.tokens.1, values),
+        )
+            .both()
     }
 }
 

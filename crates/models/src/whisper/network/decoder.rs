@@ -37,7 +37,9 @@ impl Decoder {
         Self {
             embed_tokens: Embedding::new(size(config.n_vocab), state, init),
             embed_positions: Positions::new(capacity, state),
-            layers: (0..config.n_text_layer).map(|_| Layer::new(config, init)).collect(),
+            layers: (0..config.n_text_layer)
+                .map(|_| Layer::new(config, init))
+                .collect(),
             layer_norm: LayerNorm::new(state, 1e-5),
             capacity,
         }
@@ -45,7 +47,10 @@ impl Decoder {
 
     /// Returns the keys and values of the sound for every layer.
     pub(super) fn sound(&self, features: &Array) -> Vec<KeyValue> {
-        self.layers.iter().map(|layer| layer.encoder_attn.keys_values(features)).collect()
+        self.layers
+            .iter()
+            .map(|layer| layer.encoder_attn.keys_values(features))
+            .collect()
     }
 
     /// Returns the number of tokens there is room for.
@@ -55,13 +60,20 @@ impl Decoder {
 
     /// Reads tokens `[rows, n]` after those read before and returns scores `[rows, n', n_vocab]` behind those at
     /// `positions`, or behind all of them.
-    pub(super) fn forward(&self, tokens: &Array, positions: Option<&Array>, cache: &mut Cache) -> Result<Array> {
+    pub(super) fn forward(
+        &self,
+        tokens: &Array,
+        positions: Option<&Array>,
+        cache: &mut Cache,
+    ) -> Result<Array> {
         let length = tokens.dim(1).map_err(Error::model)?;
         cache.check_room(length)?;
         let hidden = self.hidden(tokens, length, cache).map_err(Error::model)?;
         cache.advance(length);
         Ok(match positions {
-            Some(positions) => self.embed_tokens.as_linear(&bind(Op::Take { axis: 1 }, &[&hidden, positions])),
+            Some(positions) => self
+                .embed_tokens
+                .as_linear(&bind(Op::Take { axis: 1 }, &[&hidden, positions])),
             None => self.embed_tokens.as_linear(&hidden),
         })
     }
@@ -69,7 +81,11 @@ impl Decoder {
     fn hidden(&self, tokens: &Array, length: i32, cache: &mut Cache) -> mlx::Result<Array> {
         let start = cache.n_tokens();
         let dims = self.embed_positions.weight.dim(1)?;
-        let here = Op::Slice { start: vec![start, 0], stop: vec![start + length, dims], strides: vec![1; 2] };
+        let here = Op::Slice {
+            start: vec![start, 0],
+            stop: vec![start + length, dims],
+            strides: vec![1; 2],
+        };
         let mut x = self.embed_tokens.forward(tokens) + bind(here, &[&self.embed_positions.weight]);
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
             x = layer.forward(&x, start, cache)?;
@@ -97,9 +113,14 @@ impl Layer {
         let normed = self.self_attn_layer_norm.forward(x);
         let text = cache.extend(start, &self.self_attn.keys_values(&normed))?;
         // Bottom-right aligned: the last query sees every token.
-        let x = x + self.self_attn.forward(&normed, &text, &AttentionMask::causal());
+        let x = x + self
+            .self_attn
+            .forward(&normed, &text, &AttentionMask::causal());
         let normed = self.encoder_attn_layer_norm.forward(&x);
-        let x = &x + self.encoder_attn.forward(&normed, &cache.sound, &AttentionMask::none());
+        let x = &x
+            + self
+                .encoder_attn
+                .forward(&normed, &cache.sound, &AttentionMask::none());
         let hidden = gelu(&self.fc1.forward(&self.final_layer_norm.forward(&x)));
         Ok(x + self.fc2.forward(&hidden))
     }

@@ -43,7 +43,9 @@ impl Encoder {
             conv1: convolution(size(config.n_mels), 1, init),
             conv2: convolution(state, 2, init),
             embed_positions: Positions::new(size(config.n_audio_ctx), state),
-            layers: (0..config.n_audio_layer).map(|_| Layer::new(config, init)).collect(),
+            layers: (0..config.n_audio_layer)
+                .map(|_| Layer::new(config, init))
+                .collect(),
             layer_norm: LayerNorm::new(state, 1e-5),
         }
     }
@@ -73,7 +75,9 @@ impl Layer {
     fn forward(&self, x: &Array) -> Array {
         let normed = self.self_attn_layer_norm.forward(x);
         let own = self.self_attn.keys_values(&normed);
-        let x = x + self.self_attn.forward(&normed, &own, &AttentionMask::none());
+        let x = x + self
+            .self_attn
+            .forward(&normed, &own, &AttentionMask::none());
         let hidden = gelu(&self.fc1.forward(&self.final_layer_norm.forward(&x)));
         x + self.fc2.forward(&hidden)
     }
@@ -81,7 +85,9 @@ impl Layer {
 
 impl Positions {
     pub(super) fn new(length: i32, dims: i32) -> Self {
-        Self { weight: mlx::zeros([length, dims], Dtype::Float32) }
+        Self {
+            weight: mlx::zeros([length, dims], Dtype::Float32),
+        }
     }
 }
 

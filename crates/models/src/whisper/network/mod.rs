@@ -51,10 +51,17 @@ impl Network {
             let array = tensor.to_array()?;
             // Convolutions are [out, in, width] in the file and [out, width, in] in MLX.
             let is_convolution = tensor.name.contains(".conv") && tensor.shape.len() == 3;
-            let array = if is_convolution { array.swapaxes(1, 2).contiguous() } else { array };
+            let array = if is_convolution {
+                array.swapaxes(1, 2).contiguous()
+            } else {
+                array
+            };
             map.insert(tensor.name.clone(), array.astype(dtype));
         }
-        network.load(map).require_exact().map_err(|error| Error::Weights(error.to_string()))?;
+        network
+            .load(map)
+            .require_exact()
+            .map_err(|error| Error::Weights(error.to_string()))?;
         mlx::eval(network.parameters().values()).map_err(Error::model)?;
         Ok(network)
     }

@@ -38,7 +38,10 @@ impl Model for Network {
 
     fn start<'a>(&'a self, features: &'a Features) -> Result<Writing<'a>> {
         let cache = Cache::new(&features.sound, self.decoder.capacity(), self.dtype)?;
-        Ok(Writing { network: self, cache })
+        Ok(Writing {
+            network: self,
+            cache,
+        })
     }
 }
 
@@ -46,7 +49,8 @@ impl Session for Writing<'_> {
     fn prompt(&mut self, tokens: &[u32], positions: &[usize]) -> Result<Logits> {
         let tokens = Array::from_slice(tokens, [1, size(tokens.len())]).map_err(Error::model)?;
         let positions: Vec<i32> = positions.iter().map(|&position| size(position)).collect();
-        let positions = Array::from_slice(&positions, [size(positions.len())]).map_err(Error::model)?;
+        let positions =
+            Array::from_slice(&positions, [size(positions.len())]).map_err(Error::model)?;
         self.logits(&tokens, Some(&positions))
     }
 
@@ -64,7 +68,10 @@ impl Session for Writing<'_> {
 
 impl Writing<'_> {
     fn logits(&mut self, tokens: &Array, positions: Option<&Array>) -> Result<Logits> {
-        let scores = self.network.decoder.forward(tokens, positions, &mut self.cache)?;
+        let scores = self
+            .network
+            .decoder
+            .forward(tokens, positions, &mut self.cache)?;
         let scores = scores.astype(mlx::Dtype::Float32);
         // The cache too: left lazy, each step would drag the whole history along.
         mlx::eval(self.cache.tokens().chain([&scores])).map_err(Error::model)?;
