@@ -1,6 +1,11 @@
 //! `cargo xtask`: everything that is done to this workspace by hand, one file for each command.
 
+mod cargo;
+mod ci;
+mod mlx;
 mod setup;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -12,11 +17,39 @@ type Command = (
 );
 
 /// The commands. A new one is a file beside this one and a line here.
-const COMMANDS: &[Command] = &[(
-    "setup",
-    "fetch and build the native files: [--backend cpu|metal|cuda12|cuda13] [--dir FOLDER]",
-    setup::run,
-)];
+const COMMANDS: &[Command] = &[
+    (
+        "setup",
+        "fetch and build the native files: [--backend cpu|metal|cuda12|cuda13] [--dir FOLDER]",
+        setup::run,
+    ),
+    (
+        "demo",
+        "fused kernels and Whisper on real speech: [--audio FILE] [--model DIR|hf:NAME] [--json FILE]",
+        mlx::demo,
+    ),
+    (
+        "test",
+        "every test of every crate; arguments go to cargo test",
+        test::run,
+    ),
+    (
+        "doctor",
+        "what this machine has and how to mend it: [--json]",
+        mlx::doctor,
+    ),
+    (
+        "transcribe",
+        "text of recordings: [--model DIR|hf:NAME] FILE...",
+        mlx::transcribe,
+    ),
+    (
+        "tidy",
+        "house rules: file length, first lines, the fence, SAFETY comments, links",
+        tidy::run,
+    ),
+    ("ci", "all that CI runs: [--skip-tests]", ci::run),
+];
 
 fn main() -> ExitCode {
     // First of all: this process may be the child that runs CMake.

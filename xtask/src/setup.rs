@@ -35,6 +35,12 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that the native files are there before cargo needs them, so that their progress is seen.
+pub fn ready() -> Result<()> {
+    setup(&Settings::from_env(&native_source()))?;
+    Ok(())
+}
+
 /// Returns the folder of our C++ sources in this checkout.
 pub fn native_source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/mlx-sys/native")

@@ -1,1 +1,53 @@
-//! mlx
+//! Apple's MLX for Rust: lazy arrays, fused transformer kernels, on Metal, CUDA and CPU.
+//!
+//! ```
+//! use mlx::{Array, array, fast, keepdims};
+//!
+//! # fn main() -> mlx::Result<()> {
+//! let x = array!([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+//! let weight = array!([1.0, 1.0, 1.0]);
+//! let composed = &x * (x.square().mean(keepdims(-1)) + 1e-6).rsqrt() * &weight;
+//! let fused = fast::rms_norm(&x, &weight, 1e-6);
+//! assert!((composed - fused).abs().max(()).item::<f32>()? < 1e-5);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing is computed until [`eval`], [`Array::item`] or another call that needs values. Operations never panic:
+//! one that rejects its inputs gives an [`Array`] that carries the error, which the next call returning [`Result`]
+//! reports. Names and defaults are those of Python's `mlx.core`.
+#![deny(unsafe_code)]
+
+mod array;
+mod bind;
+mod device;
+mod dtype;
+mod error;
+mod eval;
+pub mod fast;
+mod ffi;
+mod guard;
+pub mod index;
+mod macros;
+pub mod memory;
+mod op;
+mod ops;
+pub mod random;
+mod shared;
+mod trace;
+mod worker;
+
+pub use array::{Array, ArrayType, Axes, IntoArray, Operand, Reduction, Scalar, Shape, keepdims};
+pub use bind::{bind, bind_all};
+pub use device::{Device, Stream, with_device, with_stream};
+pub use dtype::{Complex64, Dtype, Element, Kind};
+pub use error::{Error, OpError, Result};
+pub use eval::{async_eval, eval, synchronize};
+pub use op::{
+    Attr, Custom, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, Text,
+    Triangle, Value,
+};
+pub use ops::*;
+pub use shared::SharedArray;
+pub use trace::{Call, Recorder};
+pub use worker::{Pending, Worker, WorkerPool};

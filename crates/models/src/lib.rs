@@ -1,1 +1,28 @@
-//! mlx-models
+//! Speech models for MLX: audio, weights and Whisper.
+//!
+//! All but [`whisper::Network`] is plain Rust; another network implements [`whisper::Model`] and plugs in.
+//!
+//! * [`audio`] loads wav, flac and mp3 as 16 kHz mono samples.
+//! * [`weights`] opens CTranslate2 and safetensors folders as one map of [`weights::RawTensor`].
+//! * [`whisper`] holds the front end, the tokenizer, decoding and transcription.
+//! * `hub`, a feature, fetches models from the Hugging Face hub.
+//! * [`assets`] fetches the recordings and weights that tests and the demo use.
+//!
+//! ```
+//! use mlx_models::whisper::LogMel;
+//!
+//! let mel = LogMel::new(80)?.padded(&vec![0.0; 16_000]);
+//! assert_eq!((mel.frames(), mel.n_mels()), (3000, 80));
+//! # Ok::<(), mlx_models::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod assets;
+pub mod audio;
+mod error;
+#[cfg(feature = "hub")]
+pub mod hub;
+pub mod weights;
+pub mod whisper;
+
+pub use error::{Error, Result};

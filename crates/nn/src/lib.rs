@@ -1,1 +1,37 @@
-//! mlx-nn
+//! Layers for models on `mlx`, with the names of Python's `mlx.nn`.
+//!
+//! A layer is a plain struct with its parameters in public fields. What makes it a [`Module`] is one method that
+//! names them; from that come the tree of parameters, loading with a report, and switching kernels.
+//!
+//! ```
+//! use mlx_nn::{Init, Linear, Module};
+//!
+//! # fn main() -> mlx::Result<()> {
+//! let layer = Linear::new(4, 2, true, &mut Init::seed(0));
+//! let y = layer.forward(&mlx::array!([[1.0, 2.0, 3.0, 4.0]]));
+//! assert_eq!(y.shape()?, [1, 2]);
+//! assert_eq!(layer.parameters().into_keys().collect::<Vec<_>>(), ["bias", "weight"]);
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod activation;
+mod attention;
+mod conv;
+mod embedding;
+mod init;
+mod kernels;
+mod linear;
+mod module;
+mod norm;
+
+pub use activation::{gelu, gelu_approx, gelu_fast_approx, relu, silu};
+pub use attention::MultiHeadAttention;
+pub use conv::Conv1d;
+pub use embedding::Embedding;
+pub use init::Init;
+pub use kernels::{Kernels, preferred_dtype};
+pub use linear::Linear;
+pub use module::{LoadError, LoadReport, Module, Parts, WeightMap};
+pub use norm::{LayerNorm, RmsNorm};

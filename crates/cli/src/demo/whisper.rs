@@ -1,0 +1,133 @@
+//! Part 2: a recording transcribed with composed formulas and with fused kernels.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use mlx_models::assets;
+use mlx_models::audio::Audio;
+use mlx_models::whisper::{TranscribeOptions, Transcriber, Transcript};
+use mlx_nn::Kernels;
+use serde::Serialize;
+
+use crate::model::{Whisper, load};
+
+/// What the transcription found.
+#[derive(Serialize)]
+pub struct Report {
+    audio: String,
+    model: String,
+    composed: Run,
+    fused: Run,
+    /// Whether both wrote the same words.
+    pub equal: bool,
+    peak_memory_mb: f64,
+}
+
+/// One transcription.
+#[derive(Serialize)]
+struct Run {
+    text: String,
+    mel_ms: f64,
+    encoder_ms: f64,
+    decoder_ms: f64,
+    total_ms: f64,
+    tokens_per_s: f64,
+}
+
+/// How often each form runs; the fastest is shown.
+const RUNS: usize = 3;
+
+/// Transcribes `audio`, or the JFK recording, with both forms and prints them.
+pub fn run(audio: Option<&Path>, model: Option<&str>) -> Result<Report> {
+    let path = match audio {
+        Some(path) => path.to_owned(),
+        None => recording()?,
+    };
+    let sound = Audio::load(&path).with_context(|| format!("audio {}", path.display()))?;
+    println!("audio  {} ({:.1} s)", path.display(), sound.seconds());
+    let whisper = load(model)?;
+    println!("model  {}\n", whisper.name);
+    mlx::memory::reset_peak()?;
+    let composed = transcribe(&whisper, Kernels::Composed, &sound.samples)?;
+    let fused = transcribe(&whisper, Kernels::Fused, &sound.samples)?;
+    println!(
+        "{:<9} {:>8} {:>11} {:>11} {:>10} {:>9}",
+        "", "mel ms", "encoder ms", "decoder ms", "total ms", "tokens/s"
+    );
+    for (name, run) in [("composed", &composed), ("fused", &fused)] {
+        println!(
+            "{name:<9} {:>8.1} {:>11.1} {:>11.1} {:>10.1} {:>9.1}",
+            run.mel_ms, run.encoder_ms, run.decoder_ms, run.total_ms, run.tokens_per_s
+        );
+    }
+    let equal = composed.text == fused.text;
+    println!("\ncomposed {}", composed.text.trim());
+    println!("fused    {}", fused.text.trim());
+    let peak_memory_mb = mlx::memory::usage()?.peak as f64 / 1e6;
+    println!(
+        "\nsame words: {}; peak memory {peak_memory_mb:.0} MB",
+        if equal { "yes" } else { "NO" }
+    );
+    Ok(Report {
+        audio: path.display().to_string(),
+        model: whisper.name,
+        composed,
+        fused,
+        equal,
+        peak_memory_mb,
+    })
+}
+
+/// The JFK recording, or the other one where npm is missing; says so.
+fn recording() -> Result<PathBuf> {
+    let speech = assets::speech()?;
+    if let Some(note) = &speech.note {
+        println!("note: {note}");
+    }
+    Ok(speech.path)
+}
+
+fn transcribe(whisper: &Whisper, kernels: Kernels, samples: &[f32]) -> Result<Run> {
+    let network = whisper.network.with_kernels(kernels);
+    let transcriber = Transcriber::new(
+        &network,
+        &whisper.checkpoint.tokenizer,
+        &whisper.checkpoint.generation,
+    )?;
+    let mut best: Option<Run> = None;
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        let transcript = transcriber.transcribe(samples, &options())?;
+        let run = Run::of(&transcript, start.elapsed().as_secs_f64() * 1e3);
+        if best
+            .as_ref()
+            .is_none_or(|best| run.total_ms < best.total_ms)
+        {
+            best = Some(run);
+        }
+    }
+    best.context("no run was made")
+}
+
+/// Greedy, without timestamps: what the comparison with other programs is measured on.
+fn options() -> TranscribeOptions {
+    let mut options = TranscribeOptions::default();
+    options.decode.timestamps = false;
+    options
+}
+
+impl Run {
+    fn of(transcript: &Transcript, total_ms: f64) -> Self {
+        let timings = &transcript.timings;
+        let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
+        Self {
+            text: transcript.text.clone(),
+            mel_ms: ms(timings.mel),
+            encoder_ms: ms(timings.encoder),
+            decoder_ms: ms(timings.decoder),
+            total_ms,
+            tokens_per_s: timings.tokens_per_second(),
+        }
+    }
+}

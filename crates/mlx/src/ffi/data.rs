@@ -1,0 +1,72 @@
+//! Elements in and out: copies into new arrays, slices of evaluated ones.
+
+use std::ffi::{c_int, c_void};
+
+use super::call::{Fault, api, take_error};
+use super::handle::Handle;
+use crate::Element;
+
+/// Returns a new array with a copy of `data`, whose length is the product of `shape`.
+pub(crate) fn from_slice<T: Element>(data: &[T], shape: &[i32]) -> Result<Handle, Fault> {
+    let api = api()?;
+    let elements: i64 = shape.iter().map(|&n| i64::from(n)).product();
+    if usize::try_from(elements) != Ok(data.len()) {
+        return Err(Fault(format!(
+            "shape {shape:?} has {elements} elements, got {}",
+            data.len()
+        )));
+    }
+    let ndim = c_int::try_from(shape.len()).map_err(|_| Fault::from("too many dimensions"))?;
+    // SAFETY: `data` holds as many elements of this dtype as `shape` says (checked above); C copies them.
+    let raw = unsafe {
+        api.mlx_array_new_data(
+            data.as_ptr().cast::<c_void>(),
+            shape.as_ptr(),
+            ndim,
+            T::DTYPE.raw(),
+        )
+    };
+    if raw.ctx.is_null() {
+        return Err(take_error(api));
+    }
+    Ok(Handle::from_raw(raw))
+}
+
+/// Returns the elements of an evaluated, row-contiguous array of this very dtype.
+pub(crate) fn as_slice<T: Element>(handle: &Handle) -> Result<&[T], Fault> {
+    let api = api()?;
+    if handle.dtype() != T::DTYPE {
+        return Err(Fault(format!(
+            "elements are {}, not {}",
+            handle.dtype(),
+            T::DTYPE
+        )));
+    }
+    if handle.size() == 0 {
+        return Ok(&[]);
+    }
+    if !handle.is_available()? {
+        return Err(Fault::from("the array is not evaluated"));
+    }
+    if !handle.is_row_contiguous()? {
+        return Err(Fault::from("the array is not row-contiguous"));
+    }
+    // SAFETY: the handle is alive and evaluated (checked above).
+    let data = unsafe { api.mlx_native_data(handle.raw()) };
+    if data.is_null() {
+        return Err(take_error(api));
+    }
+    if T::DTYPE == crate::Dtype::Bool {
+        // SAFETY: `size` elements of one byte lie there (see below), and any byte is a `u8`.
+        let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), handle.size()) };
+        if bytes.iter().any(|&byte| byte > 1) {
+            return Err(Fault::from(
+                "an element is neither 0 nor 1, which no bool can be",
+            ));
+        }
+    }
+    // SAFETY: evaluated, of dtype `T` and row-contiguous (checked above), so `size` elements lie there, aligned
+    // as MLX's allocator does (8 bytes, enough for every element). They stay put and unwritten while the handle
+    // lives: MLX reuses a buffer only when nobody else holds the array.
+    Ok(unsafe { std::slice::from_raw_parts(data.cast::<T>(), handle.size()) })
+}

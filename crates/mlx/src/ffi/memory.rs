@@ -1,0 +1,65 @@
+//! The memory counters and limits.
+
+use super::call::{Fault, api, check};
+
+/// A counter.
+#[derive(Clone, Copy)]
+pub(crate) enum Get {
+    Active,
+    Cache,
+    Peak,
+    Limit,
+}
+
+/// A limit.
+#[derive(Clone, Copy)]
+pub(crate) enum Set {
+    Cache,
+    Memory,
+    Wired,
+}
+
+pub(crate) fn get(what: Get) -> Result<usize, Fault> {
+    let api = api()?;
+    let mut out = 0;
+    // SAFETY: each of these writes one number of ours.
+    let status = unsafe {
+        match what {
+            Get::Active => api.mlx_get_active_memory(&mut out),
+            Get::Cache => api.mlx_get_cache_memory(&mut out),
+            Get::Peak => api.mlx_get_peak_memory(&mut out),
+            Get::Limit => api.mlx_get_memory_limit(&mut out),
+        }
+    };
+    check(api, status)?;
+    Ok(out)
+}
+
+pub(crate) fn set(what: Set, bytes: usize) -> Result<usize, Fault> {
+    let api = api()?;
+    let mut before = 0;
+    // SAFETY: each of these takes a number and writes one number of ours.
+    let status = unsafe {
+        match what {
+            Set::Cache => api.mlx_set_cache_limit(&mut before, bytes),
+            Set::Memory => api.mlx_set_memory_limit(&mut before, bytes),
+            Set::Wired => api.mlx_set_wired_limit(&mut before, bytes),
+        }
+    };
+    check(api, status)?;
+    Ok(before)
+}
+
+pub(crate) fn clear_cache() -> Result<(), Fault> {
+    let api = api()?;
+    // SAFETY: takes nothing; MLX waits for its streams itself.
+    let status = unsafe { api.mlx_clear_cache() };
+    check(api, status)
+}
+
+pub(crate) fn reset_peak() -> Result<(), Fault> {
+    let api = api()?;
+    // SAFETY: takes nothing.
+    let status = unsafe { api.mlx_reset_peak_memory() };
+    check(api, status)
+}

@@ -1,0 +1,144 @@
+//! Streams and devices: owned handles, and the stream this thread works on.
+
+use std::ffi::c_int;
+
+use mlx_sys as sys;
+
+use super::call::{Fault, api, check, loaded};
+
+/// An `mlx_stream` owned by this value.
+pub(crate) struct StreamHandle {
+    raw: sys::mlx_stream,
+}
+
+/// An `mlx_device` that lives for one call.
+struct DeviceHandle(sys::mlx_device);
+
+impl Drop for DeviceHandle {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the device, and nothing uses it after this.
+        let _ = unsafe { loaded().mlx_device_free(self.0) };
+    }
+}
+
+fn device(gpu: bool) -> Result<DeviceHandle, Fault> {
+    let kind = if gpu {
+        sys::mlx_device_type__MLX_GPU
+    } else {
+        sys::mlx_device_type__MLX_CPU
+    };
+    // SAFETY: takes plain values; the new device is owned by the returned value.
+    Ok(DeviceHandle(unsafe { api()?.mlx_device_new_type(kind, 0) }))
+}
+
+impl StreamHandle {
+    /// Returns a new stream, which keeps a thread (CPU) or a queue (GPU) for the life of the process.
+    pub(crate) fn new(gpu: bool) -> Result<Self, Fault> {
+        let (api, device) = (api()?, device(gpu)?);
+        // SAFETY: the device is alive for the call; the new stream is owned by the returned value.
+        let raw = unsafe { api.mlx_stream_new_device(device.0) };
+        if raw.ctx.is_null() {
+            return Err(super::call::take_error(api));
+        }
+        Ok(Self { raw })
+    }
+
+    /// Returns this thread's default stream of a device.
+    pub(crate) fn default_of(gpu: bool) -> Result<Self, Fault> {
+        let (api, device) = (api()?, device(gpu)?);
+        let mut raw = sys::mlx_stream {
+            ctx: std::ptr::null_mut(),
+        };
+        // SAFETY: the device is alive for the call; the slot is empty, so a new handle is made and owned by us.
+        let status = unsafe { api.mlx_get_default_stream(&mut raw, device.0) };
+        check(api, status)?;
+        Ok(Self { raw })
+    }
+
+    /// Returns a handle of our own to the stream that this thread's operations go to.
+    pub(crate) fn current() -> Result<Self, Fault> {
+        let (api, current) = (api()?, current()?);
+        let mut raw = sys::mlx_stream {
+            ctx: std::ptr::null_mut(),
+        };
+        // SAFETY: `current` is alive until the scope changes, which only this thread does; the slot is empty.
+        let status = unsafe { api.mlx_stream_set(&mut raw, current) };
+        check(api, status)?;
+        Ok(Self { raw })
+    }
+
+    pub(crate) fn raw(&self) -> sys::mlx_stream {
+        self.raw
+    }
+
+    pub(crate) fn is_gpu(&self) -> bool {
+        is_gpu(self.raw)
+    }
+
+    pub(crate) fn index(&self) -> Result<i32, Fault> {
+        let api = api()?;
+        let mut out: c_int = 0;
+        // SAFETY: the stream is alive, `out` is an int of ours.
+        let status = unsafe { api.mlx_stream_get_index(&mut out, self.raw) };
+        check(api, status)?;
+        Ok(out)
+    }
+
+    /// Waits until everything given to this stream is done.
+    pub(crate) fn synchronize(&self) -> Result<(), Fault> {
+        let api = api()?;
+        // SAFETY: the stream is alive for the call.
+        let status = unsafe { api.mlx_synchronize(self.raw) };
+        check(api, status)
+    }
+
+    /// Makes this the stream of this thread until the matching [`pop`].
+    pub(crate) fn push(&self) -> Result<(), Fault> {
+        let api = api()?;
+        // SAFETY: the stream is alive for the call, and C keeps a copy of its own.
+        let status = unsafe { api.mlx_native_stream_push(self.raw) };
+        check(api, status)
+    }
+}
+
+impl Drop for StreamHandle {
+    fn drop(&mut self) {
+        if !self.raw.ctx.is_null() {
+            // SAFETY: this value owns the handle; the stream itself belongs to MLX and stays.
+            let _ = unsafe { loaded().mlx_stream_free(self.raw) };
+        }
+    }
+}
+
+/// Ends the innermost scope of this thread.
+pub(crate) fn pop() {
+    // SAFETY: only takes the innermost scope off this thread's stack; nothing happens when there is none.
+    unsafe { loaded().mlx_native_stream_pop() };
+}
+
+/// Returns the stream that operations of this thread go to, borrowed until the scope changes.
+pub(crate) fn current() -> Result<sys::mlx_stream, Fault> {
+    let api = api()?;
+    // SAFETY: takes nothing; the handle belongs to the native library's thread-local storage.
+    let raw = unsafe { api.mlx_native_stream() };
+    if raw.ctx.is_null() {
+        return Err(super::call::take_error(api));
+    }
+    Ok(raw)
+}
+
+/// Returns whether a stream runs on a GPU.
+pub(crate) fn is_gpu(stream: sys::mlx_stream) -> bool {
+    // SAFETY: the stream is alive for the call.
+    unsafe { loaded().mlx_native_stream_is_gpu(stream) }
+}
+
+/// Returns whether a device of this kind is there.
+pub(crate) fn is_available(gpu: bool) -> Result<bool, Fault> {
+    let (api, device) = (api()?, device(gpu)?);
+    let mut out = false;
+    // SAFETY: the device is alive for the call, `out` is a bool of ours.
+    let status = unsafe { api.mlx_device_is_available(&mut out, device.0) };
+    check(api, status)?;
+    Ok(out)
+}

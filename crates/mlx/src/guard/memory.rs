@@ -1,0 +1,48 @@
+//! Sizes that cannot be: refused when the graph is built, because a failed allocation cannot be caught later.
+
+use crate::ffi::{Fault, Handle, memory};
+use crate::op::Op;
+
+/// Results smaller than this are never looked at closer.
+const LARGE: usize = 1 << 28;
+
+/// Refuses a result with more elements than can be counted, or more bytes than this machine may hold.
+pub(crate) fn check_size(op: &Op, output: &Handle) -> Result<(), Fault> {
+    let shape = output.shape();
+    let elements = shape
+        .iter()
+        .try_fold(1_usize, |n, &dim| n.checked_mul(usize::try_from(dim).ok()?));
+    let bytes = elements.and_then(|n| n.checked_mul(output.dtype().size()));
+    match bytes {
+        Some(bytes) if bytes < LARGE || is_view(op) => Ok(()),
+        Some(bytes) => {
+            let limit = memory::get(memory::Get::Limit)?;
+            if bytes <= limit {
+                return Ok(());
+            }
+            Err(Fault(format!(
+                "the result {shape:?} needs {bytes} bytes, the memory limit is {limit}"
+            )))
+        }
+        None => Err(Fault(format!(
+            "the result {shape:?} has more elements than can be counted"
+        ))),
+    }
+}
+
+/// Operations whose result shares its input's memory.
+fn is_view(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::BroadcastTo { .. }
+            | Op::BroadcastArrays
+            | Op::AsStrided { .. }
+            | Op::ExpandDims { .. }
+            | Op::Squeeze { .. }
+            | Op::Transpose { .. }
+            | Op::Swapaxes { .. }
+            | Op::Moveaxis { .. }
+            | Op::Slice { .. }
+            | Op::Meshgrid { .. }
+    )
+}

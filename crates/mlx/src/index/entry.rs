@@ -1,0 +1,319 @@
+//! What an index is made of, and which Rust values can be one.
+
+use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
+
+use crate::Array;
+
+/// One part of an index.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Index {
+    /// A position; its axis goes away.
+    At(i64),
+    /// A range of positions.
+    Slice(Slice),
+    /// An array of positions, or a boolean mask.
+    Array(Array),
+    /// A new axis of size 1: Python's `None`.
+    NewAxis,
+    /// All axes that the other parts leave: Python's `...`.
+    Ellipsis,
+}
+
+/// A new axis of size 1 in an index, as in `x.i((NewAxis, ..))`; `new` in [`s!`](crate::s).
+#[derive(Clone, Copy, Debug)]
+pub struct NewAxis;
+
+/// All axes that the other parts of an index leave, as in `x.i((Ellipsis, 0))`; `...` in [`s!`](crate::s).
+#[derive(Clone, Copy, Debug)]
+pub struct Ellipsis;
+
+/// A range of positions with a step: `Slice::from(..).by(-1)` is Python's `::-1`, and `..;-1` in [`s!`](crate::s).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    start: Option<i64>,
+    stop: Option<i64>,
+    inclusive: bool,
+    step: i64,
+}
+
+/// A whole index: parts for the axes from the first on.
+///
+/// Made from one part, a tuple of up to eight, an array or vector of [`Index`], or `()` for none.
+#[derive(Clone, Debug)]
+pub struct Indices(pub(super) Vec<Index>);
+
+impl Slice {
+    /// Returns the slice that Python writes `start:stop:step`.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let x = mlx::array!([0, 1, 2, 3, 4]);
+    /// let slice = mlx::index::Slice::new(None, Some(-1), 2);
+    /// assert_eq!(x.i(slice).to_vec::<i32>()?, [0, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(
+        start: impl Into<Option<i64>>,
+        stop: impl Into<Option<i64>>,
+        step: impl Into<i64>,
+    ) -> Self {
+        Self {
+            start: start.into(),
+            stop: stop.into(),
+            inclusive: false,
+            step: step.into(),
+        }
+    }
+
+    /// Returns the same range in steps of `step`; a negative one goes from its start down to its end.
+    ///
+    /// As in Python, and unlike `ndarray`, a range that goes down is written from high to low: `5..2` by -1 is 5, 4, 3.
+    #[must_use]
+    pub fn by(self, step: impl Into<i64>) -> Self {
+        Self {
+            step: step.into(),
+            ..self
+        }
+    }
+
+    /// Returns the first position, the position after the last in the direction of the step (-1 where that is before
+    /// the first element), the step and the number of positions on an axis of `size`; nothing when the step is 0.
+    pub(super) fn on(self, size: i64) -> Option<(i64, i64, i64, i64)> {
+        let step = self.step;
+        if step == 0 {
+            return None;
+        }
+        let (least, most) = if step > 0 { (0, size) } else { (-1, size - 1) };
+        let wrap = |position: i64| {
+            if position < 0 {
+                position.saturating_add(size)
+            } else {
+                position
+            }
+        };
+        let start = match self.start {
+            Some(start) => wrap(start).clamp(least, most),
+            None if step > 0 => least,
+            None => most,
+        };
+        let stop = match self.stop {
+            Some(stop) if self.inclusive => {
+                wrap(stop).saturating_add(step.signum()).clamp(least, most)
+            }
+            Some(stop) => wrap(stop).clamp(least, most),
+            None if step > 0 => most,
+            None => least,
+        };
+        let span = if step > 0 { stop - start } else { start - stop };
+        // The sizes are far from the ends of i64, so only the step can be large.
+        let len = if span <= 0 {
+            0
+        } else {
+            (span - 1) / step.saturating_abs() + 1
+        };
+        Some((start, stop, step, len))
+    }
+}
+
+/// Conversions from a Rust integer type and the ranges over it; `$wide` makes an `i64` of it.
+macro_rules! positions {
+    ($($t:ty => $wide:expr),* $(,)?) => {$(
+        impl From<$t> for Index {
+            fn from(position: $t) -> Self {
+                Index::At($wide(position))
+            }
+        }
+        impl From<Range<$t>> for Slice {
+            fn from(range: Range<$t>) -> Self {
+                Slice::new($wide(range.start), $wide(range.end), 1)
+            }
+        }
+        impl From<RangeFrom<$t>> for Slice {
+            fn from(range: RangeFrom<$t>) -> Self {
+                Slice::new($wide(range.start), None, 1)
+            }
+        }
+        impl From<RangeTo<$t>> for Slice {
+            fn from(range: RangeTo<$t>) -> Self {
+                Slice::new(None, $wide(range.end), 1)
+            }
+        }
+        impl From<RangeInclusive<$t>> for Slice {
+            fn from(range: RangeInclusive<$t>) -> Self {
+                Slice { inclusive: true, ..Slice::new($wide(*range.start()), $wide(*range.end()), 1) }
+            }
+        }
+        impl From<RangeToInclusive<$t>> for Slice {
+            fn from(range: RangeToInclusive<$t>) -> Self {
+                Slice { inclusive: true, ..Slice::new(None, $wide(range.end), 1) }
+            }
+        }
+        slices!(Range<$t>, RangeFrom<$t>, RangeTo<$t>, RangeInclusive<$t>, RangeToInclusive<$t>);
+    )*};
+}
+
+/// What becomes a [`Slice`] becomes an [`Index`].
+macro_rules! slices {
+    ($($t:ty),*) => {$(
+        impl From<$t> for Index {
+            fn from(range: $t) -> Self {
+                Index::Slice(Slice::from(range))
+            }
+        }
+    )*};
+}
+
+// A number that no i64 holds is beyond every axis, and stays so as the greatest i64.
+positions!(i32 => i64::from, i64 => i64::from, usize => |n| i64::try_from(n).unwrap_or(i64::MAX));
+
+impl From<RangeFull> for Slice {
+    fn from(_: RangeFull) -> Self {
+        Slice::new(None, None, 1)
+    }
+}
+slices!(RangeFull);
+
+impl From<Slice> for Index {
+    fn from(slice: Slice) -> Self {
+        Index::Slice(slice)
+    }
+}
+
+impl From<NewAxis> for Index {
+    fn from(_: NewAxis) -> Self {
+        Index::NewAxis
+    }
+}
+
+impl From<Ellipsis> for Index {
+    fn from(_: Ellipsis) -> Self {
+        Index::Ellipsis
+    }
+}
+
+impl From<&Array> for Index {
+    fn from(array: &Array) -> Self {
+        Index::Array(array.clone())
+    }
+}
+
+impl From<Array> for Index {
+    fn from(array: Array) -> Self {
+        Index::Array(array)
+    }
+}
+
+/// Lists of positions, and masks: what `Array::from_slice` makes of them.
+macro_rules! lists {
+    ($($t:ty),*) => {$(
+        impl<const N: usize> From<[$t; N]> for Index {
+            #[track_caller]
+            fn from(list: [$t; N]) -> Self {
+                Index::from(&list[..])
+            }
+        }
+        impl From<Vec<$t>> for Index {
+            #[track_caller]
+            fn from(list: Vec<$t>) -> Self {
+                Index::from(&list[..])
+            }
+        }
+        impl From<&[$t]> for Index {
+            #[track_caller]
+            fn from(list: &[$t]) -> Self {
+                let len = i32::try_from(list.len()).unwrap_or(i32::MAX);
+                Index::Array(Array::from_result(Array::from_slice(list, len)))
+            }
+        }
+    )*};
+}
+lists!(i32, bool);
+
+impl<T: Into<Index>> From<T> for Indices {
+    #[track_caller]
+    fn from(part: T) -> Self {
+        Indices(vec![part.into()])
+    }
+}
+
+impl From<()> for Indices {
+    fn from((): ()) -> Self {
+        Indices(Vec::new())
+    }
+}
+
+impl From<Vec<Index>> for Indices {
+    fn from(parts: Vec<Index>) -> Self {
+        Indices(parts)
+    }
+}
+
+impl<const N: usize> From<[Index; N]> for Indices {
+    fn from(parts: [Index; N]) -> Self {
+        Indices(parts.into())
+    }
+}
+
+macro_rules! tuples {
+    ($($name:ident $field:tt),*) => {
+        impl<$($name: Into<Index>),*> From<($($name,)*)> for Indices {
+            #[track_caller]
+            fn from(parts: ($($name,)*)) -> Self {
+                Indices(vec![$(parts.$field.into()),*])
+            }
+        }
+    };
+}
+tuples!(A 0);
+tuples!(A 0, B 1);
+tuples!(A 0, B 1, C 2);
+tuples!(A 0, B 1, C 2, D 3);
+tuples!(A 0, B 1, C 2, D 3, E 4);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    // What Python's `range(5)[start:stop:step]` has, for the first and last position and the number of them.
+    #[rstest]
+    #[case(Slice::from(..), (0, 5))]
+    #[case(Slice::from(1..4), (1, 3))]
+    #[case(Slice::from(-2..), (3, 2))]
+    #[case(Slice::from(..-1), (0, 4))]
+    #[case(Slice::from(0..=-1), (0, 5))]
+    #[case(Slice::from(..=2), (0, 3))]
+    #[case(Slice::from(-100..100), (0, 5))]
+    #[case(Slice::from(4..1), (4, 0))]
+    #[case(Slice::from(..).by(2), (0, 3))]
+    #[case(Slice::from(..).by(-1), (4, 5))]
+    #[case(Slice::from(..).by(-2), (4, 3))]
+    #[case(Slice::from(4..1).by(-1), (4, 3))]
+    #[case(Slice::from(4..=1).by(-1), (4, 4))]
+    #[case(Slice::from(2..=0).by(-1), (2, 3))]
+    #[case(Slice::from(..=-3).by(-1), (4, 3))]
+    #[case(Slice::from(..).by(i64::MIN), (4, 1))]
+    #[case(Slice::from(..=i64::MAX).by(i64::MAX), (0, 1))]
+    #[case(Slice::from(usize::MAX..), (5, 0))]
+    fn a_slice_has_the_positions_it_has_in_python(#[case] slice: Slice, #[case] want: (i64, i64)) {
+        let (start, _, _, len) = slice.on(5).unwrap();
+        assert_eq!((start, len), want);
+    }
+
+    #[test]
+    fn a_step_of_zero_goes_nowhere() {
+        assert_eq!(Slice::from(..).by(0).on(5), None);
+    }
+
+    #[test]
+    fn an_empty_axis_has_no_positions() {
+        for step in [1, -1, 3] {
+            assert_eq!(Slice::from(..).by(step).on(0).map(|found| found.3), Some(0));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! How much memory MLX holds and may hold.
+//!
+//! Buffers that are no longer used go to a cache and are handed out again. On the CPU MLX keeps only 32 MiB of
+//! them, and fetches larger ones from the system for every operation, which costs 3 to 6 times the work itself on
+//! large arrays; this crate raises the limit to a quarter of the memory when the library is loaded.
+
+use crate::Result;
+use crate::error::Named;
+use crate::ffi::memory as native;
+
+/// Numbers of bytes: in use, kept for reuse, most ever in use, and the limit that evaluation tries to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Held by arrays.
+    pub active: usize,
+    /// Kept for reuse.
+    pub cache: usize,
+    /// The most that arrays have held since the start or [`reset_peak`].
+    pub peak: usize,
+    /// What evaluation tries to stay below.
+    pub limit: usize,
+}
+
+/// Returns how much memory MLX uses.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn usage() -> Result<Usage> {
+    Ok(Usage {
+        active: native::get(native::Get::Active).named("memory")?,
+        cache: native::get(native::Get::Cache).named("memory")?,
+        peak: native::get(native::Get::Peak).named("memory")?,
+        limit: native::get(native::Get::Limit).named("memory")?,
+    })
+}
+
+/// Sets the number of bytes kept for reuse and returns the one before.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn set_cache_limit(bytes: usize) -> Result<usize> {
+    native::set(native::Set::Cache, bytes).named("memory")
+}
+
+/// Sets the number of bytes that evaluation tries to stay below, and above which a single result is refused.
+/// Returns the one before.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn set_memory_limit(bytes: usize) -> Result<usize> {
+    native::set(native::Set::Memory, bytes).named("memory")
+}
+
+/// Sets the number of bytes that stay resident on the GPU (Metal only) and returns the one before.
+///
+/// # Errors
+/// When the device does not allow it.
+#[track_caller]
+pub fn set_wired_limit(bytes: usize) -> Result<usize> {
+    native::set(native::Set::Wired, bytes).named("memory")
+}
+
+/// Gives all cached buffers back to the system.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn clear_cache() -> Result<()> {
+    native::clear_cache().named("memory")
+}
+
+/// Starts counting the peak anew.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn reset_peak() -> Result<()> {
+    native::reset_peak().named("memory")
+}

@@ -1,0 +1,142 @@
+//! The operations: one enum from one table, with names, attributes, printing and parsing.
+//!
+//! Every primitive is a variant of [`Op`] with its attributes; [`bind`](crate::bind) applies it to
+//! arrays, whether they are MLX's or traced. The table is in `op/table.rs`.
+
+mod attr;
+mod custom;
+pub(crate) mod table;
+
+pub use attr::{
+    Attr, FftNorm, MaskMode, MeshIndexing, PadMode, QuantizationMode, Side, Text, Triangle, Value,
+};
+pub use custom::Custom;
+pub(crate) use custom::CustomCall;
+
+use crate::Dtype;
+use table::op_table;
+
+macro_rules! define_op {
+    ($i:ident; $(
+        $name:ident $({ $($attr:ident : $type:ty),* })? $text:literal ($least:expr, $most:expr)
+        $outputs:ident $function:ident ( $($argument:expr),* );
+    )*) => {
+        /// A primitive operation with its attributes.
+        ///
+        /// Variants, attributes and their meaning are those of the function of the same name in Python's
+        /// `mlx.core`; optional inputs are told by a flag (`mask: true`) or by the number of inputs.
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        #[allow(missing_docs)]
+        pub enum Op {
+            $(#[doc = concat!("`", $text, "`.")] $name $({ $($attr: $type),* })?,)*
+            /// A kernel given by the user: see [`fast::host_kernel`](crate::fast::host_kernel).
+            Custom(Custom),
+        }
+
+        impl Op {
+            /// The names of all operations of the table, in its order.
+            pub const NAMES: &'static [&'static str] = &[$($text),*];
+
+            /// Returns the operation's name in Python MLX: `add`, `fast.rms_norm`.
+            pub fn name(&self) -> &str {
+                match self {
+                    $(Op::$name $({ $($attr: _),* })? => $text,)*
+                    Op::Custom(custom) => custom.name(),
+                }
+            }
+
+            /// Returns the least and the greatest number of inputs.
+            pub fn arity(&self) -> (usize, usize) {
+                match self {
+                    $(Op::$name $({ $($attr: _),* })? => ($least, $most),)*
+                    Op::Custom(_) => (0, usize::MAX),
+                }
+            }
+
+            /// Returns the attributes with their names, in the table's order.
+            pub fn attrs(&self) -> Vec<(&'static str, Value)> {
+                match self {
+                    $(Op::$name $({ $($attr),* })? => vec![$($((stringify!($attr), $attr.to_value())),*)?],)*
+                    Op::Custom(_) => Vec::new(),
+                }
+            }
+
+            /// Returns the operation with this name and these attributes, if there is one.
+            ///
+            /// `attr` is asked once for each attribute by name.
+            pub fn from_parts(name: &str, mut attr: impl FnMut(&str) -> Option<Value>) -> Option<Op> {
+                // An operation without attributes asks for none.
+                let _ = &mut attr;
+                match name {
+                    $($text => Some(Op::$name $({ $($attr: Attr::from_value(&attr(stringify!($attr))?)?),* })?),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+op_table!(define_op);
+
+impl std::fmt::Display for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())?;
+        for (name, value) in self.attrs() {
+            match value {
+                Value::None | Value::Bool(false) => {}
+                Value::Bool(true) => write!(f, " {name}")?,
+                value => write!(f, " {name}={value}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_name_and_attributes_that_are_set() {
+        let op = Op::Sum {
+            axes: vec![-1],
+            keepdims: true,
+        };
+        assert_eq!(op.to_string(), "sum axes=[-1] keepdims");
+        assert_eq!(
+            Op::RmsNorm { eps: 1e-5 }.to_string(),
+            "fast.rms_norm eps=1e-5"
+        );
+    }
+
+    #[test]
+    fn is_read_back_from_its_parts() {
+        let op = Op::Conv {
+            stride: vec![2],
+            padding_lo: vec![1],
+            padding_hi: vec![1],
+            kernel_dilation: vec![1],
+            input_dilation: vec![1],
+            groups: 1,
+            flip: false,
+        };
+        let attrs = op.attrs();
+        let find = |name: &str| {
+            attrs
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| v.clone())
+        };
+        assert_eq!(Op::from_parts(op.name(), find), Some(op.clone()));
+        assert_eq!(Op::from_parts("no such op", find), None);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names = Op::NAMES.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Op::NAMES.len());
+    }
+}

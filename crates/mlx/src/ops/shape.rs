@@ -1,0 +1,250 @@
+//! The same elements in another shape or order of axes.
+
+use crate::op::Op;
+use crate::{Array, Axes, Result, Shape, bind, bind_all};
+
+impl Array {
+    /// Returns the elements in another shape; one size may be -1, which the others determine.
+    #[track_caller]
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Array {
+        bind(
+            Op::Reshape {
+                shape: shape.into().0,
+            },
+            &[self],
+        )
+    }
+
+    /// Returns the array with the axes from `start_axis` to `end_axis`, both included, made one.
+    #[track_caller]
+    pub fn flatten(&self, start_axis: i32, end_axis: i32) -> Array {
+        bind(
+            Op::Flatten {
+                start_axis,
+                end_axis,
+            },
+            &[self],
+        )
+    }
+
+    /// Returns the array with `axis` split into axes of these sizes, one of which may be -1.
+    #[track_caller]
+    pub fn unflatten(&self, axis: i32, shape: impl Into<Shape>) -> Array {
+        bind(
+            Op::Unflatten {
+                axis,
+                shape: shape.into().0,
+            },
+            &[self],
+        )
+    }
+
+    /// Returns the array without these axes of size 1; `()` removes all of them.
+    #[track_caller]
+    pub fn squeeze(&self, axes: impl Into<Axes>) -> Array {
+        let axes = match axes.into() {
+            Axes::Some(axes) => axes,
+            Axes::All => {
+                let shape = self
+                    .typed()
+                    .map_or(Vec::new(), |handle| handle.shape().to_vec());
+                (0_i32..)
+                    .zip(shape)
+                    .filter(|&(_, size)| size == 1)
+                    .map(|(axis, _)| axis)
+                    .collect()
+            }
+        };
+        bind(Op::Squeeze { axes }, &[self])
+    }
+
+    /// Returns the array with axes of size 1 put in, so that they are at these positions in the result.
+    #[track_caller]
+    pub fn expand_dims(&self, axes: impl Into<Shape>) -> Array {
+        bind(
+            Op::ExpandDims {
+                axes: axes.into().0,
+            },
+            &[self],
+        )
+    }
+
+    /// Returns the array with its axes in this order; `()` reverses them.
+    #[track_caller]
+    pub fn transpose(&self, axes: impl Into<Axes>) -> Array {
+        let axes = match axes.into() {
+            Axes::Some(axes) => axes,
+            Axes::All => {
+                let mut axes = self.axes_list(Axes::All);
+                axes.reverse();
+                axes
+            }
+        };
+        bind(Op::Transpose { axes }, &[self])
+    }
+
+    /// Returns the array with its axes reversed, the transpose of a matrix.
+    #[track_caller]
+    pub fn t(&self) -> Array {
+        self.transpose(())
+    }
+
+    /// Returns the array with two axes exchanged.
+    #[track_caller]
+    pub fn swapaxes(&self, axis1: i32, axis2: i32) -> Array {
+        bind(Op::Swapaxes { axis1, axis2 }, &[self])
+    }
+
+    /// Returns the array with the axis `source` moved to `destination`, the others keeping their order.
+    #[track_caller]
+    pub fn moveaxis(&self, source: i32, destination: i32) -> Array {
+        bind(
+            Op::Moveaxis {
+                source,
+                destination,
+            },
+            &[self],
+        )
+    }
+
+    /// Returns the array repeated along axes of size 1, and new leading ones, to this shape. Nothing is copied.
+    #[track_caller]
+    pub fn broadcast_to(&self, shape: impl Into<Shape>) -> Array {
+        bind(
+            Op::BroadcastTo {
+                shape: shape.into().0,
+            },
+            &[self],
+        )
+    }
+
+    /// Returns the same values in row-major memory without gaps, copied if they are not.
+    #[track_caller]
+    pub fn contiguous(&self) -> Array {
+        bind(
+            Op::Contiguous {
+                allow_col_major: false,
+            },
+            &[self],
+        )
+    }
+
+    /// Returns a view with these strides (in elements) and offset into the array's elements in row-major order.
+    ///
+    /// A view that reaches outside them is an error, so this is safe, unlike in other libraries.
+    #[track_caller]
+    pub fn as_strided(
+        &self,
+        shape: impl Into<Shape>,
+        strides: impl Into<Vec<i64>>,
+        offset: usize,
+    ) -> Array {
+        bind(
+            Op::AsStrided {
+                shape: shape.into().0,
+                strides: strides.into(),
+                offset,
+            },
+            &[self],
+        )
+    }
+
+    /// Returns the array with at least one axis.
+    #[track_caller]
+    pub fn atleast_1d(&self) -> Array {
+        bind(Op::Atleast1d, &[self])
+    }
+
+    /// Returns the array with at least two axes.
+    #[track_caller]
+    pub fn atleast_2d(&self) -> Array {
+        bind(Op::Atleast2d, &[self])
+    }
+
+    /// Returns the array with at least three axes.
+    #[track_caller]
+    pub fn atleast_3d(&self) -> Array {
+        bind(Op::Atleast3d, &[self])
+    }
+
+    /// Returns the elements with their order along these axes reversed.
+    #[track_caller]
+    pub fn flip(&self, axes: impl Into<Axes>) -> Array {
+        let axes = self.axes_list(axes.into());
+        bind(Op::Flip { axes }, &[self])
+    }
+
+    /// Returns the elements moved along `axes` by `shift`, those that fall off coming in at the other end.
+    #[track_caller]
+    pub fn roll(&self, shift: impl Into<Shape>, axes: impl Into<Axes>) -> Array {
+        let axes = axes.into();
+        let shift = shift.into().0;
+        if axes == Axes::All {
+            // As in NumPy: the array is rolled as one row.
+            let shape = match self.shape() {
+                Ok(shape) => shape,
+                Err(error) => return Array::failed(error),
+            };
+            return bind(
+                Op::Roll {
+                    shift,
+                    axes: vec![0],
+                },
+                &[&self.flatten(0, -1)],
+            )
+            .reshape(shape);
+        }
+        let axes = self.axes_list(axes);
+        bind(Op::Roll { shift, axes }, &[self])
+    }
+
+    /// Returns the array cut into `num_splits` equal parts along `axis`.
+    ///
+    /// # Errors
+    /// When the size does not divide, or the array carries an error.
+    #[track_caller]
+    pub fn split(&self, num_splits: i32, axis: i32) -> Result<Vec<Array>> {
+        bind_all(Op::Split { num_splits, axis }, &[self])
+    }
+
+    /// Returns the array cut along `axis` before each of these indices.
+    ///
+    /// # Errors
+    /// When there is no such axis, or the array carries an error.
+    #[track_caller]
+    pub fn split_at(&self, indices: impl Into<Shape>, axis: i32) -> Result<Vec<Array>> {
+        bind_all(
+            Op::SplitSections {
+                indices: indices.into().0,
+                axis,
+            },
+            &[self],
+        )
+    }
+
+    /// Returns the slices along `axis`, without that axis.
+    ///
+    /// # Errors
+    /// When there is no such axis, or the array carries an error.
+    #[track_caller]
+    pub fn unstack(&self, axis: i32) -> Result<Vec<Array>> {
+        bind_all(Op::Unstack { axis }, &[self])
+    }
+
+    /// Returns the array repeated `reps` times along each axis.
+    #[track_caller]
+    pub fn tile(&self, reps: impl Into<Shape>) -> Array {
+        bind(
+            Op::Tile {
+                reps: reps.into().0,
+            },
+            &[self],
+        )
+    }
+
+    /// Returns the array with each element along `axis` repeated.
+    #[track_caller]
+    pub fn repeat(&self, repeats: i32, axis: i32) -> Array {
+        bind(Op::Repeat { repeats, axis }, &[self])
+    }
+}

@@ -1,0 +1,134 @@
+//! The array's three states, and values in and out.
+
+use mlx::{Array, Dtype, Error, array, eval};
+
+#[test]
+fn a_failed_operation_is_carried_and_reported_with_its_own_line() {
+    let bad = array!([1.0, 2.0]) + array!([1.0, 2.0, 3.0]);
+    let line = line!() - 1;
+    let later = (bad.exp() * 2.0).sum(());
+    let text = later.item::<f32>().unwrap_err().to_string();
+    assert!(text.starts_with("add: "), "{text}");
+    assert!(text.contains("float32[2], float32[3]"), "{text}");
+    assert!(text.contains(&format!("array.rs:{line}:")), "{text}");
+}
+
+#[test]
+fn reads_only_the_dtype_it_has() {
+    let error = array!([1.0, 2.0]).to_vec::<i32>().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Dtype {
+                wanted: Dtype::Int32,
+                got: Dtype::Float32,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn copies_what_is_not_contiguous() {
+    let x = array!([[1, 2, 3], [4, 5, 6]]);
+    assert_eq!(x.t().to_vec::<i32>().unwrap(), [1, 4, 2, 5, 3, 6]);
+    assert!(
+        x.t()
+            .as_slice::<i32>()
+            .unwrap_err()
+            .to_string()
+            .contains("row-contiguous")
+    );
+    assert_eq!(x.as_slice::<i32>().unwrap(), [1, 2, 3, 4, 5, 6]);
+    let row = array!([7, 8]).broadcast_to([2, 2]);
+    assert_eq!(row.to_vec::<i32>().unwrap(), [7, 8, 7, 8]);
+}
+
+#[test]
+fn empty_arrays_work() {
+    let x = Array::from_slice::<f32>(&[], [0, 3]).unwrap();
+    assert!(x.to_vec::<f32>().unwrap().is_empty());
+    assert!(x.as_slice::<f32>().unwrap().is_empty());
+    assert_eq!(x.sum(()).item::<f32>().unwrap(), 0.0);
+    eval([&x, &x.exp()]).unwrap();
+}
+
+#[test]
+fn a_percent_sign_in_an_error_is_only_a_percent_sign() {
+    let x = array!([1.0]).reshape([3]);
+    assert!(x.shape().is_err());
+    let text = mlx::einsum("%s%d%n,ij->k", [&array!([1.0]), &array!([[1.0]])])
+        .shape()
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("got '%'"), "{text}");
+}
+
+#[test]
+fn integer_division_by_zero_is_zero_and_the_least_number_wraps() {
+    let a = array!([7, -7, i32::MIN, 5]);
+    let b = array!([0, 2, -1, -1]);
+    // MLX's own: floor_divide of integers cuts towards zero, divmod rounds down.
+    assert_eq!(
+        a.floor_divide(&b).to_vec::<i32>().unwrap(),
+        [0, -3, i32::MIN, -5]
+    );
+    assert_eq!((&a % &b).to_vec::<i32>().unwrap(), [0, 1, 0, 0]);
+    let (quotient, remainder) = a.divmod(&b).unwrap();
+    assert_eq!(quotient.to_vec::<i32>().unwrap(), [0, -4, i32::MIN, -5]);
+    assert_eq!(remainder.to_vec::<i32>().unwrap(), [0, 1, 0, 0]);
+    assert_eq!((&a % 0).to_vec::<i32>().unwrap(), [0, 0, 0, 0]);
+}
+
+#[test]
+fn a_result_larger_than_memory_is_refused() {
+    let text = mlx::zeros([1 << 20, 1 << 20], Dtype::Float32)
+        .eval()
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("memory limit"), "{text}");
+    assert!(
+        mlx::zeros([i32::MAX, i32::MAX, i32::MAX], Dtype::Uint8)
+            .eval()
+            .is_err()
+    );
+}
+
+#[test]
+fn weak_scalars_keep_the_arrays_dtype() {
+    let x = array!([1.0]).astype(Dtype::Bfloat16);
+    assert_eq!((&x + 1.0).dtype().unwrap(), Dtype::Bfloat16);
+    assert_eq!((1.5 * array!([1, 2])).dtype().unwrap(), Dtype::Float32);
+    assert!((Array::new([1_i8]) + 300).shape().is_err());
+}
+
+#[test]
+fn what_failed_when_it_ran_stays_failed() {
+    let bad = mlx::iota(4).take(array!([1, 2]) + 9, 0);
+    let text = bad.eval().unwrap_err().to_string();
+    let line = line!() - 1;
+    assert!(text.contains("take: index 10 is out of range"), "{text}");
+    assert!(text.contains(&format!("array.rs:{line}:")), "{text}");
+    // MLX itself says it once and then reads zeros.
+    for error in [
+        bad.eval(),
+        bad.to_vec::<i32>().map(drop),
+        (&bad + 1).eval(),
+        bad.share().map(drop),
+    ] {
+        assert!(error.unwrap_err().to_string().contains("index 10"));
+    }
+    assert_eq!(bad.shape().unwrap(), [2]);
+    assert_eq!((mlx::iota(2) + 1).to_vec::<i32>().unwrap(), [1, 2]);
+}
+
+#[test]
+fn what_was_there_before_a_failure_stays() {
+    let good = array!([1.0]).exp();
+    good.eval().unwrap();
+    let bad = mlx::iota(4).take(array!([1, 2]) + 9, 0);
+    assert!(eval([&good, &bad]).is_err());
+    assert!(good.item::<f32>().is_ok());
+    assert!(bad.eval().is_err());
+}

@@ -1,0 +1,89 @@
+//! Which path fused calls take on this device.
+
+use mlx::fast::{
+    self, AttentionMask, AttentionOptions, Kernel, Path, RopeOptions, composed, path, probe, watch,
+};
+use mlx::{Device, Dtype, array};
+
+/// MLX has no kernels on the CPU; on a GPU it has all five on CUDA and all but cross entropy on Metal.
+fn expected(kernel: Kernel) -> Option<Path> {
+    match Device::current().unwrap() {
+        Device::Cpu => Some(Path::Composed),
+        Device::Gpu if kernel == Kernel::CrossEntropy => None,
+        Device::Gpu => Some(Path::Fused),
+    }
+}
+
+#[test]
+fn each_kernel_can_be_probed() {
+    for kernel in Kernel::ALL {
+        let path = probe(kernel).unwrap();
+        println!("{kernel}: {path}");
+        if let Some(want) = expected(kernel) {
+            assert_eq!(path, want, "{kernel}");
+        }
+    }
+}
+
+#[test]
+fn the_path_of_one_result_is_asked_before_it_is_computed() {
+    let x = mlx::ones([1, 2, 3, 64], Dtype::Float32);
+    let options = AttentionOptions::default();
+    let results = [
+        (Kernel::RmsNorm, fast::rms_norm(&x, None, 1e-5)),
+        (Kernel::LayerNorm, fast::layer_norm(&x, None, None, 1e-5)),
+        (Kernel::Rope, fast::rope(&x, &RopeOptions::default())),
+        (
+            Kernel::ScaledDotProductAttention,
+            fast::scaled_dot_product_attention(&x, &x, &x, &options),
+        ),
+    ];
+    for (kernel, result) in results {
+        assert_eq!(Some(path(&result).unwrap()), expected(kernel), "{kernel}");
+    }
+    assert_eq!(
+        path(&composed::rms_norm(&x, None, 1e-5)).unwrap(),
+        Path::Composed
+    );
+    let text = path(&array!([1.0])).unwrap_err().to_string();
+    assert!(
+        text.starts_with("fast.path: the array has been computed, ask before eval; at "),
+        "{text}"
+    );
+    let failed = array!([1.0, 2.0]) + array!([1.0, 2.0, 3.0]);
+    assert!(path(&failed).unwrap_err().to_string().starts_with("add: "));
+}
+
+#[test]
+fn a_watch_sees_kernels_behind_masks_and_reshapes_and_in_nested_work() {
+    let x = mlx::ones([1, 2, 3, 64], Dtype::Float32);
+    let mask = AttentionMask::causal().and_bool(&array!([true, true, false]));
+    let options = AttentionOptions {
+        mask,
+        ..Default::default()
+    };
+    let ((inner, result), outer) = watch(|| {
+        let (_, inner) = watch(|| fast::rope(&x.squeeze(0), &RopeOptions::default()));
+        (
+            inner,
+            fast::scaled_dot_product_attention(&x, &x, &x, &options),
+        )
+    });
+    result.eval().unwrap();
+    assert_eq!(
+        inner.iter().map(|call| call.0).collect::<Vec<_>>(),
+        [Kernel::Rope]
+    );
+    let kernels: Vec<Kernel> = outer.iter().map(|call| call.0).collect();
+    assert_eq!(kernels, [Kernel::Rope, Kernel::ScaledDotProductAttention]);
+    let (_, after) = watch(|| composed::layer_norm(&x, None, None, 1e-5));
+    assert!(after.is_empty());
+}
+
+#[test]
+fn a_watch_ends_also_when_the_work_panics() {
+    let panic = std::panic::catch_unwind(|| watch(|| panic!("over")));
+    assert!(panic.is_err());
+    let (_, calls) = watch(|| fast::rms_norm(&array!([1.0]), None, 1e-5));
+    assert_eq!(calls.len(), 1);
+}

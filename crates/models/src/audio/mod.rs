@@ -1,0 +1,19 @@
+//! How does a recording become 16 kHz mono samples?
+//!
+//! ```
+//! use mlx_models::audio::{Audio, SAMPLE_RATE};
+//!
+//! let silence = Audio::from_samples(&[0.0; 8000], 8000)?;
+//! assert_eq!(silence.samples.len(), SAMPLE_RATE as usize);
+//! # Ok::<(), mlx_models::Error>(())
+//! ```
+
+mod load;
+mod resample;
+mod wav;
+
+pub use load::{Audio, Truncated};
+pub use resample::resample;
+
+/// Samples per second that Whisper works with.
+pub const SAMPLE_RATE: u32 = 16_000;

@@ -1,0 +1,137 @@
+//! How is a model fetched from the Hugging Face hub?
+//!
+//! Needs the feature `hub` and a network; what was fetched before is found in the hub's own cache without one.
+
+use std::path::{Path, PathBuf};
+
+use hf_hub::api::sync::{ApiBuilder, ApiRepo};
+use hf_hub::{Cache, Repo};
+
+use crate::{Error, Result};
+
+/// Files besides the weights, where a repository has them.
+const SMALL: [&str; 4] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+const INDEX: &str = "model.safetensors.index.json";
+const SINGLE: &str = "model.safetensors";
+
+/// Returns the folder of a repository such as `openai/whisper-tiny.en`, fetching what is not in the cache.
+///
+/// With `MLX_OFFLINE=1` or `HF_HUB_OFFLINE=1` only the cache is asked.
+/// # Errors
+/// [`Error::Asset`] when the repository has no weights in safetensors, or cannot be reached.
+pub fn fetch(repository: &str) -> Result<PathBuf> {
+    if let Some(folder) = cached(repository) {
+        return Ok(folder);
+    }
+    if ["MLX_OFFLINE", "HF_HUB_OFFLINE"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| value == "1"))
+    {
+        return Err(failed(
+            repository,
+            "not in the cache, and fetching is switched off",
+        ));
+    }
+    let api = ApiBuilder::new()
+        .build()
+        .map_err(|error| failed(repository, error))?;
+    let api = api.repo(Repo::model(repository.to_owned()));
+    let files = api
+        .info()
+        .map_err(|error| failed(repository, error))?
+        .siblings;
+    let has = |name: &str| files.iter().any(|file| file.rfilename == name);
+    for name in SMALL.into_iter().filter(|name| has(name)) {
+        get(&api, repository, name)?;
+    }
+    let weights = if has(INDEX) {
+        let index = get(&api, repository, INDEX)?;
+        for shard in shards(&index).map_err(|error| failed(repository, error))? {
+            get(&api, repository, &shard)?;
+        }
+        index
+    } else if has(SINGLE) {
+        get(&api, repository, SINGLE)?
+    } else {
+        return Err(failed(
+            repository,
+            "the repository has no model.safetensors",
+        ));
+    };
+    weights
+        .parent()
+        .map(Path::to_path_buf)
+        .ok_or_else(|| failed(repository, "the cache has no folder for it"))
+}
+
+/// The repository's folder in the cache, if everything needed is there.
+fn cached(repository: &str) -> Option<PathBuf> {
+    let repo = Cache::from_env().repo(Repo::model(repository.to_owned()));
+    repo.get("config.json")?;
+    repo.get("tokenizer.json")?;
+    let weights = match repo.get(INDEX) {
+        Some(index) => {
+            let all = shards(&index)
+                .ok()?
+                .iter()
+                .all(|shard| repo.get(shard).is_some());
+            all.then_some(index)?
+        }
+        None => repo.get(SINGLE)?,
+    };
+    weights.parent().map(Path::to_path_buf)
+}
+
+fn get(api: &ApiRepo, repository: &str, name: &str) -> Result<PathBuf> {
+    api.get(name)
+        .map_err(|error| failed(repository, format!("{name}: {error}")))
+}
+
+/// The files that an index names, each once.
+fn shards(index: &Path) -> std::io::Result<Vec<String>> {
+    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(index)?)?;
+    let map = json
+        .get("weight_map")
+        .and_then(serde_json::Value::as_object);
+    let mut names: Vec<String> = map
+        .into_iter()
+        .flat_map(|map| map.values())
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+fn failed(repository: &str, reason: impl ToString) -> Error {
+    Error::Asset {
+        name: repository.to_owned(),
+        reason: reason.to_string(),
+        command: format!("huggingface-cli download {repository}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shards;
+
+    #[test]
+    fn an_index_names_each_file_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("index.json");
+        std::fs::write(
+            &path,
+            r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "1.safetensors"}}"#,
+        )
+        .expect("written");
+        assert_eq!(
+            shards(&path).expect("read"),
+            ["1.safetensors", "2.safetensors"]
+        );
+    }
+}

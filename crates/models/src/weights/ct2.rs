@@ -1,0 +1,244 @@
+//! How is CTranslate2's `model.bin` read?
+//!
+//! Little-endian: `u32` version; name of the specification and `u32` revision (from version 2);
+//! `u32` count of variables, each with its name, `u8` rank, `u32` dimensions, type and bytes; then
+//! `u32` count of aliases, each two names (from version 3). A string is a `u16` length, bytes and
+//! a zero that the length counts. Type and size are a `u8` type and `u32` bytes from version 4;
+//! before, a `u8` element size and a `u32` count of elements.
+
+use std::sync::Arc;
+
+use super::{Dtype, Format, RawTensor, Source, Weights};
+use crate::{Error, Result};
+
+/// The newest version of the format that is known.
+const NEWEST: u32 = 6;
+
+/// More dimensions than any weight has.
+const MAX_RANK: u8 = 8;
+
+/// Bytes read at a time while walking the headers; names and shapes are far shorter.
+const CHUNK: usize = 4096;
+
+/// Is what a `model.bin` says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ct2Header {
+    /// The version of the file format.
+    pub version: u32,
+    /// The specification, such as `WhisperSpec`.
+    pub spec: String,
+    /// The revision of the specification.
+    pub revision: u32,
+}
+
+/// Reads the variables of a `model.bin`, under their own names.
+///
+/// Aliases become entries of their own. A quantised weight carries its scale, and `..._scale` is
+/// not an entry.
+/// # Errors
+/// [`Error::Weights`] when the file is malformed or of an unknown version.
+pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
+    let mut cursor = Cursor {
+        source: &source,
+        at: 0,
+        chunk: Vec::new(),
+        chunk_at: 0,
+    };
+    let header = read_header(&mut cursor)?;
+    let version = header.version;
+    let mut weights = Weights::new(Format::Ct2(header), []);
+    let n_variables = cursor.u32("number of variables")?;
+    for _ in 0..n_variables {
+        let tensor = read_variable(&mut cursor, version)?;
+        if weights.contains(&tensor.name) {
+            return Err(Error::Weights(format!(
+                "{}: wanted one variable of this name, got two",
+                tensor.name
+            )));
+        }
+        weights.insert(tensor);
+    }
+    attach_scales(&mut weights);
+    if version >= 3 {
+        let n_aliases = cursor.u32("number of aliases")?;
+        for _ in 0..n_aliases {
+            let (alias, name) = (cursor.string("alias")?, cursor.string("alias target")?);
+            // A scale has moved into its weight, and is renamed with it.
+            let moved = name
+                .strip_suffix("_scale")
+                .and_then(|base| weights.get(base).ok());
+            if moved.is_some_and(|weight| weight.scale.is_some()) {
+                continue;
+            }
+            let target = weights.get(&name)?.renamed(alias);
+            weights.insert(target);
+        }
+    }
+    Ok(weights)
+}
+
+fn read_header(cursor: &mut Cursor<'_>) -> Result<Ct2Header> {
+    let version = cursor.u32("version")?;
+    if !(1..=NEWEST).contains(&version) {
+        return Err(Error::Weights(format!(
+            "model.bin version: wanted 1 to {NEWEST}, got {version}"
+        )));
+    }
+    let (spec, revision) = match version {
+        1 => (String::new(), 1),
+        _ => (cursor.string("specification")?, cursor.u32("revision")?),
+    };
+    Ok(Ct2Header {
+        version,
+        spec,
+        revision,
+    })
+}
+
+fn read_variable(cursor: &mut Cursor<'_>, version: u32) -> Result<RawTensor> {
+    let name = cursor.string("variable name")?;
+    let rank = cursor.u8("rank")?;
+    if rank > MAX_RANK {
+        return Err(Error::Weights(format!(
+            "{name}: wanted at most {MAX_RANK} dimensions, got {rank}"
+        )));
+    }
+    let shape: Vec<usize> = (0..rank)
+        .map(|_| Ok(cursor.u32("dimension")? as usize))
+        .collect::<Result<_>>()?;
+    let (dtype, n_bytes) = if version >= 4 {
+        (
+            dtype_of_id(&name, cursor.u8("type")?)?,
+            u64::from(cursor.u32("size")?),
+        )
+    } else {
+        let dtype = dtype_of_size(&name, cursor.u8("element size")?)?;
+        (
+            dtype,
+            u64::from(cursor.u32("number of elements")?) * dtype.size() as u64,
+        )
+    };
+    let tensor = RawTensor::new(name, shape, dtype, Arc::clone(cursor.source), cursor.at)?;
+    if tensor.n_bytes() as u64 != n_bytes {
+        return Err(Error::Weights(format!(
+            "{}: wanted {} bytes for {dtype:?} {:?}, got {n_bytes}",
+            tensor.name,
+            tensor.n_bytes(),
+            tensor.shape
+        )));
+    }
+    cursor.at += n_bytes;
+    Ok(tensor)
+}
+
+fn dtype_of_id(name: &str, id: u8) -> Result<Dtype> {
+    const IDS: [Dtype; 6] = [
+        Dtype::F32,
+        Dtype::I8,
+        Dtype::I16,
+        Dtype::I32,
+        Dtype::F16,
+        Dtype::BF16,
+    ];
+    let known = IDS.get(usize::from(id)).copied();
+    known.ok_or_else(|| Error::Weights(format!("{name}: wanted a type from 0 to 5, got {id}")))
+}
+
+/// Old files store no type: sizes stand for the types that existed then.
+fn dtype_of_size(name: &str, size: u8) -> Result<Dtype> {
+    match size {
+        4 => Ok(Dtype::F32),
+        2 => Ok(Dtype::I16),
+        1 => Ok(Dtype::I8),
+        _ => Err(Error::Weights(format!(
+            "{name}: wanted elements of 1, 2 or 4 bytes, got {size}"
+        ))),
+    }
+}
+
+/// Moves each `x_scale` into the quantised `x` that it belongs to.
+fn attach_scales(weights: &mut Weights) {
+    let names: Vec<String> = weights
+        .iter()
+        .filter_map(|tensor| tensor.name.strip_suffix("_scale"))
+        .map(str::to_string)
+        .collect();
+    for name in names {
+        let quantised = weights
+            .get(&name)
+            .is_ok_and(|t| matches!(t.dtype, Dtype::I8 | Dtype::I16) && !t.shape.is_empty());
+        if quantised {
+            let scale = weights.remove(&format!("{name}_scale")).map(Box::new);
+            if let Some(tensor) = weights.get_mut(&name) {
+                tensor.scale = scale;
+            }
+        }
+    }
+}
+
+/// Walks the headers of a file; no size that the file states is trusted before it is checked.
+struct Cursor<'a> {
+    source: &'a Arc<Source>,
+    at: u64,
+    chunk: Vec<u8>,
+    chunk_at: u64,
+}
+
+impl Cursor<'_> {
+    fn take(&mut self, n: usize, what: &str) -> Result<&[u8]> {
+        let here = self
+            .at
+            .checked_sub(self.chunk_at)
+            .and_then(|skip| usize::try_from(skip).ok());
+        let cached = here.filter(|&skip| {
+            skip.checked_add(n)
+                .is_some_and(|end| end <= self.chunk.len())
+        });
+        let start = match cached {
+            Some(start) => start,
+            None => {
+                let left = self.source.len().saturating_sub(self.at);
+                if left < n as u64 {
+                    return Err(Error::Weights(format!(
+                        "{what}: wanted {n} bytes at {}, got the end of the file at {}",
+                        self.at,
+                        self.source.len()
+                    )));
+                }
+                self.chunk = self
+                    .source
+                    .read(self.at, left.min(n.max(CHUNK) as u64) as usize)?;
+                self.chunk_at = self.at;
+                0
+            }
+        };
+        self.at += n as u64;
+        Ok(&self.chunk[start..start + n])
+    }
+
+    fn u8(&mut self, what: &str) -> Result<u8> {
+        Ok(self.take(1, what)?[0])
+    }
+
+    fn u16(&mut self, what: &str) -> Result<u16> {
+        let bytes = self.take(2, what)?;
+        Ok(u16::from_le_bytes([bytes[0], bytes[1]]))
+    }
+
+    fn u32(&mut self, what: &str) -> Result<u32> {
+        let bytes = self.take(4, what)?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    fn string(&mut self, what: &str) -> Result<String> {
+        let length = usize::from(self.u16(what)?);
+        let bytes = self.take(length, what)?;
+        let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+        match std::str::from_utf8(text) {
+            Ok(text) => Ok(text.to_string()),
+            Err(_) => Err(Error::Weights(format!(
+                "{what}: wanted text, got other bytes"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! How is a folder of weights opened, whatever its format?
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Ct2Header, RawTensor, Source, read_ct2, safetensors};
+use crate::{Error, Result};
+
+/// Says where weights come from, and so how their tensors are named.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Format {
+    /// CTranslate2's `model.bin`.
+    Ct2(Ct2Header),
+    /// One safetensors file, or the shards of an index.
+    Safetensors,
+}
+
+/// Is a map from names to tensors, in the order of the names.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// The format they were stored in.
+    pub format: Format,
+    tensors: BTreeMap<String, RawTensor>,
+}
+
+impl Weights {
+    /// Opens the weights in a folder: `model.safetensors`, its index, or `model.bin`, in this order.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when there are none, or they are malformed.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let safetensors = folder.join("model.safetensors");
+        let index = folder.join("model.safetensors.index.json");
+        let ct2 = folder.join("model.bin");
+        if safetensors.is_file() {
+            safetensors::open_file(&safetensors)
+        } else if index.is_file() {
+            safetensors::open_index(&index)
+        } else if ct2.is_file() {
+            read_ct2(Arc::new(Source::open(&ct2)?)).map_err(|error| named(error, &ct2))
+        } else {
+            Err(Error::Weights(format!(
+                "{}: wanted model.safetensors, model.safetensors.index.json or model.bin, got none of them",
+                folder.display()
+            )))
+        }
+    }
+
+    /// Makes a map of tensors, named as they name themselves.
+    pub fn new(format: Format, tensors: impl IntoIterator<Item = RawTensor>) -> Self {
+        let tensors = tensors
+            .into_iter()
+            .map(|tensor| (tensor.name.clone(), tensor))
+            .collect();
+        Self { format, tensors }
+    }
+
+    /// Returns a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when there is none of this name.
+    pub fn get(&self, name: &str) -> Result<&RawTensor> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| Error::Weights(format!("{name}: wanted a tensor, got none")))
+    }
+
+    /// Returns whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Returns the tensors in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &RawTensor> {
+        self.tensors.values()
+    }
+
+    /// Returns the number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Returns whether there are no tensors.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// Adds a tensor, or replaces the one of the same name.
+    pub(super) fn insert(&mut self, tensor: RawTensor) {
+        self.tensors.insert(tensor.name.clone(), tensor);
+    }
+
+    /// Takes a tensor out.
+    pub(super) fn remove(&mut self, name: &str) -> Option<RawTensor> {
+        self.tensors.remove(name)
+    }
+
+    /// Returns a tensor to change.
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut RawTensor> {
+        self.tensors.get_mut(name)
+    }
+}
+
+/// Puts the file's name in front of a message about weights.
+pub(super) fn named(error: Error, path: &Path) -> Error {
+    match error {
+        Error::Weights(text) => Error::Weights(format!("{}: {text}", path.display())),
+        other => other,
+    }
+}

@@ -1,0 +1,113 @@
+//! How are safetensors files and their sharded index read?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::safetensors::Dtype as Stored;
+use ::safetensors::tensor::Metadata;
+
+use super::map::named;
+use super::{Dtype, Format, RawTensor, Source, Weights};
+use crate::{Error, Result};
+
+/// Larger headers are refused, as the format's own reader does.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Reads the tensors of one safetensors file.
+///
+/// # Errors
+/// [`Error::Weights`] when the file is malformed or holds a type that weights do not have.
+pub fn read_safetensors(source: Arc<Source>) -> Result<Weights> {
+    let prefix = source.read(0, 8)?;
+    let length = u64::from_le_bytes(std::array::from_fn(|i| prefix[i]));
+    if length > MAX_HEADER || length > source.len() - 8 {
+        return Err(Error::Weights(format!(
+            "header: wanted at most {} bytes, got {length}",
+            source.len() - 8
+        )));
+    }
+    let header = source.read(8, length as usize)?;
+    // Reading as metadata also checks that shapes, types and offsets agree.
+    let metadata: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| Error::Weights(format!("header: {error}")))?;
+    let mut weights = Weights::new(Format::Safetensors, []);
+    for (name, info) in metadata.tensors() {
+        let dtype = dtype(&name, info.dtype)?;
+        let offset = 8 + length + info.data_offsets.0 as u64;
+        weights.insert(RawTensor::new(
+            name,
+            info.shape.clone(),
+            dtype,
+            Arc::clone(&source),
+            offset,
+        )?);
+    }
+    Ok(weights)
+}
+
+/// Opens one file.
+pub(super) fn open_file(path: &Path) -> Result<Weights> {
+    read_safetensors(Arc::new(Source::open(path)?)).map_err(|error| named(error, path))
+}
+
+/// Opens the shards that an index names.
+pub(super) fn open_index(path: &Path) -> Result<Weights> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let text = std::fs::read(path).map_err(Error::io(path))?;
+    let index: Index = serde_json::from_slice(&text)
+        .map_err(|error| named(Error::Weights(format!("index: {error}")), path))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut weights = Weights::new(Format::Safetensors, []);
+    let shards: BTreeSet<&String> = index.weight_map.values().collect();
+    for shard in shards {
+        for tensor in open_file(&shard_path(folder, shard)?)?.iter() {
+            weights.insert(tensor.clone());
+        }
+    }
+    match index
+        .weight_map
+        .iter()
+        .find(|(name, _)| !weights.contains(name))
+    {
+        Some((name, shard)) => Err(Error::Weights(format!(
+            "{name}: wanted it in {shard}, got none"
+        ))),
+        None => Ok(weights),
+    }
+}
+
+/// A shard lies beside its index: a name with folders in it could point anywhere.
+fn shard_path(folder: &Path, shard: &str) -> Result<PathBuf> {
+    let plain = Path::new(shard)
+        .file_name()
+        .is_some_and(|name| name == shard);
+    if !plain {
+        return Err(Error::Weights(format!(
+            "index: wanted the name of a file, got {shard:?}"
+        )));
+    }
+    Ok(folder.join(shard))
+}
+
+fn dtype(name: &str, stored: Stored) -> Result<Dtype> {
+    Ok(match stored {
+        Stored::F32 => Dtype::F32,
+        Stored::F16 => Dtype::F16,
+        Stored::BF16 => Dtype::BF16,
+        Stored::I8 => Dtype::I8,
+        Stored::I16 => Dtype::I16,
+        Stored::I32 => Dtype::I32,
+        Stored::I64 => Dtype::I64,
+        Stored::U8 | Stored::BOOL => Dtype::U8,
+        Stored::U32 => Dtype::U32,
+        other => {
+            return Err(Error::Weights(format!(
+                "{name}: wanted f32, f16, bf16 or an integer, got {other:?}"
+            )));
+        }
+    })
+}

@@ -1,0 +1,87 @@
+//! How are byte ranges of a weight file read when they are needed?
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::{Error, Result};
+
+/// Is an open weight file, or its bytes in memory.
+///
+/// Ranges are read rather than mapped: a file that shrinks while it is mapped ends the process,
+/// one that shrinks while it is read is an error.
+#[derive(Debug)]
+pub struct Source {
+    place: Place,
+    length: u64,
+}
+
+#[derive(Debug)]
+enum Place {
+    File { path: PathBuf, file: Mutex<File> },
+    Memory(Vec<u8>),
+}
+
+impl Source {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        let length = file.metadata().map_err(Error::io(path))?.len();
+        Ok(Self {
+            place: Place::File {
+                path: path.to_path_buf(),
+                file: Mutex::new(file),
+            },
+            length,
+        })
+    }
+
+    /// Wraps bytes in memory.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            length: bytes.len() as u64,
+            place: Place::Memory(bytes),
+        }
+    }
+
+    /// Returns the length in bytes.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Returns whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Reads `length` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when they are not all there, [`Error::Io`] when reading fails.
+    pub fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let end = offset.checked_add(length as u64);
+        if end.is_none_or(|end| end > self.length) {
+            // Checked before anything is allocated: the numbers come from the file.
+            return Err(Error::Weights(format!(
+                "wanted {length} bytes at {offset}, got a file of {} bytes",
+                self.length
+            )));
+        }
+        match &self.place {
+            Place::Memory(bytes) => Ok(bytes[offset as usize..offset as usize + length].to_vec()),
+            Place::File { path, file } => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut bytes = vec![0; length];
+                file.seek(SeekFrom::Start(offset))
+                    .map_err(Error::io(path))?;
+                file.read_exact(&mut bytes).map_err(Error::io(path))?;
+                Ok(bytes)
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! How does Whisper score the next token?
+
+use mlx::fast::AttentionMask;
+use mlx::{Array, Op, bind};
+use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module, Parts, gelu};
+
+use super::attention::{Attention, KeyValue};
+use super::cache::{Cache, LayerCache};
+use super::encoder::{Positions, size};
+use crate::whisper::Config;
+use crate::{Error, Result};
+
+/// Tokens and positions, and layers that look at the text and at the sound.
+#[derive(Clone)]
+pub(super) struct Decoder {
+    embed_tokens: Embedding,
+    embed_positions: Positions,
+    layers: Vec<Layer>,
+    layer_norm: LayerNorm,
+    capacity: i32,
+}
+
+#[derive(Clone)]
+struct Layer {
+    self_attn: Attention,
+    self_attn_layer_norm: LayerNorm,
+    encoder_attn: Attention,
+    encoder_attn_layer_norm: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    final_layer_norm: LayerNorm,
+}
+
+impl Decoder {
+    pub(super) fn new(config: &Config, init: &mut Init) -> Self {
+        let (state, capacity) = (size(config.n_text_state), size(config.n_text_ctx));
+        Self {
+            embed_tokens: Embedding::new(size(config.n_vocab), state, init),
+            embed_positions: Positions::new(capacity, state),
+            layers: (0..config.n_text_layer)
+                .map(|_| Layer::new(config, init))
+                .collect(),
+            layer_norm: LayerNorm::new(state, 1e-5),
+            capacity,
+        }
+    }
+
+    /// Returns the keys and values of the sound for every layer.
+    pub(super) fn sound(&self, features: &Array) -> Vec<KeyValue> {
+        self.layers
+            .iter()
+            .map(|layer| layer.encoder_attn.keys_values(features))
+            .collect()
+    }
+
+    /// Returns the number of tokens there is room for.
+    pub(super) fn capacity(&self) -> i32 {
+        self.capacity
+    }
+
+    /// Reads tokens `[rows, n]` after those read before and returns scores `[rows, n', n_vocab]` behind those at
+    /// `positions`, or behind all of them.
+    pub(super) fn forward(
+        &self,
+        tokens: &Array,
+        positions: Option<&Array>,
+        cache: &mut Cache,
+    ) -> Result<Array> {
+        let length = tokens.dim(1).map_err(Error::model)?;
+        cache.check_room(length)?;
+        let hidden = self.hidden(tokens, length, cache).map_err(Error::model)?;
+        cache.advance(length);
+        Ok(match positions {
+            Some(positions) => self
+                .embed_tokens
+                .as_linear(&bind(Op::Take { axis: 1 }, &[&hidden, positions])),
+            None => self.embed_tokens.as_linear(&hidden),
+        })
+    }
+
+    fn hidden(&self, tokens: &Array, length: i32, cache: &mut Cache) -> mlx::Result<Array> {
+        let start = cache.n_tokens();
+        let dims = self.embed_positions.weight.dim(1)?;
+        let here = Op::Slice {
+            start: vec![start, 0],
+            stop: vec![start + length, dims],
+            strides: vec![1; 2],
+        };
+        let mut x = self.embed_tokens.forward(tokens) + bind(here, &[&self.embed_positions.weight]);
+        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
+            x = layer.forward(&x, start, cache)?;
+        }
+        Ok(self.layer_norm.forward(&x))
+    }
+}
+
+impl Layer {
+    fn new(config: &Config, init: &mut Init) -> Self {
+        let (state, mlp) = (size(config.n_text_state), size(config.n_text_mlp()));
+        let attention = |init: &mut Init| Attention::new(state, size(config.n_text_head), init);
+        Self {
+            self_attn: attention(init),
+            self_attn_layer_norm: LayerNorm::new(state, 1e-5),
+            encoder_attn: attention(init),
+            encoder_attn_layer_norm: LayerNorm::new(state, 1e-5),
+            fc1: Linear::new(state, mlp, true, init),
+            fc2: Linear::new(mlp, state, true, init),
+            final_layer_norm: LayerNorm::new(state, 1e-5),
+        }
+    }
+
+    fn forward(&self, x: &Array, start: i32, cache: &mut LayerCache) -> mlx::Result<Array> {
+        let normed = self.self_attn_layer_norm.forward(x);
+        let text = cache.extend(start, &self.self_attn.keys_values(&normed))?;
+        // Bottom-right aligned: the last query sees every token.
+        let x = x + self
+            .self_attn
+            .forward(&normed, &text, &AttentionMask::causal());
+        let normed = self.encoder_attn_layer_norm.forward(&x);
+        let x = &x
+            + self
+                .encoder_attn
+                .forward(&normed, &cache.sound, &AttentionMask::none());
+        let hidden = gelu(&self.fc1.forward(&self.final_layer_norm.forward(&x)));
+        Ok(x + self.fc2.forward(&hidden))
+    }
+}
+
+impl Module for Decoder {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        parts.module("embed_tokens", &mut self.embed_tokens);
+        parts.module("embed_positions", &mut self.embed_positions);
+        parts.list("layers", &mut self.layers);
+        parts.module("layer_norm", &mut self.layer_norm);
+    }
+}
+
+impl Module for Layer {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        parts.module("self_attn", &mut self.self_attn);
+        parts.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
+        parts.module("encoder_attn", &mut self.encoder_attn);
+        parts.module("encoder_attn_layer_norm", &mut self.encoder_attn_layer_norm);
+        parts.module("fc1", &mut self.fc1);
+        parts.module("fc2", &mut self.fc2);
+        parts.module("final_layer_norm", &mut self.final_layer_norm);
+    }
+}

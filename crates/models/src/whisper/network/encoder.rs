@@ -1,0 +1,123 @@
+//! How does Whisper read a window of sound?
+
+use mlx::{Array, Dtype, fast::AttentionMask};
+use mlx_nn::{Conv1d, Init, LayerNorm, Linear, Module, Parts, gelu};
+
+use super::attention::Attention;
+use crate::whisper::Config;
+
+/// Two convolutions, positions, and layers of self-attention.
+#[derive(Clone)]
+pub(super) struct Encoder {
+    conv1: Conv1d,
+    conv2: Conv1d,
+    embed_positions: Positions,
+    layers: Vec<Layer>,
+    layer_norm: LayerNorm,
+}
+
+#[derive(Clone)]
+struct Layer {
+    self_attn: Attention,
+    self_attn_layer_norm: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    final_layer_norm: LayerNorm,
+}
+
+/// A vector for each position.
+#[derive(Clone)]
+pub(super) struct Positions {
+    pub(super) weight: Array,
+}
+
+impl Encoder {
+    pub(super) fn new(config: &Config, init: &mut Init) -> Self {
+        let state = size(config.n_audio_state);
+        let convolution = |input: i32, stride: i32, init: &mut Init| Conv1d {
+            stride,
+            padding: 1,
+            ..Conv1d::new(input, state, 3, true, init)
+        };
+        Self {
+            conv1: convolution(size(config.n_mels), 1, init),
+            conv2: convolution(state, 2, init),
+            embed_positions: Positions::new(size(config.n_audio_ctx), state),
+            layers: (0..config.n_audio_layer)
+                .map(|_| Layer::new(config, init))
+                .collect(),
+            layer_norm: LayerNorm::new(state, 1e-5),
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn forward(&self, mel: &Array) -> Array {
+        let x = gelu(&self.conv1.forward(mel));
+        let x = gelu(&self.conv2.forward(&x));
+        let x = x + &self.embed_positions.weight;
+        let x = self.layers.iter().fold(x, |x, layer| layer.forward(&x));
+        self.layer_norm.forward(&x)
+    }
+}
+
+impl Layer {
+    fn new(config: &Config, init: &mut Init) -> Self {
+        let (state, mlp) = (size(config.n_audio_state), size(config.n_audio_mlp()));
+        Self {
+            self_attn: Attention::new(state, size(config.n_audio_head), init),
+            self_attn_layer_norm: LayerNorm::new(state, 1e-5),
+            fc1: Linear::new(state, mlp, true, init),
+            fc2: Linear::new(mlp, state, true, init),
+            final_layer_norm: LayerNorm::new(state, 1e-5),
+        }
+    }
+
+    fn forward(&self, x: &Array) -> Array {
+        let normed = self.self_attn_layer_norm.forward(x);
+        let own = self.self_attn.keys_values(&normed);
+        let x = x + self
+            .self_attn
+            .forward(&normed, &own, &AttentionMask::none());
+        let hidden = gelu(&self.fc1.forward(&self.final_layer_norm.forward(&x)));
+        x + self.fc2.forward(&hidden)
+    }
+}
+
+impl Positions {
+    pub(super) fn new(length: i32, dims: i32) -> Self {
+        Self {
+            weight: mlx::zeros([length, dims], Dtype::Float32),
+        }
+    }
+}
+
+/// A dimension as MLX counts: the configuration's check keeps them far below `i32::MAX`.
+pub(super) fn size(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+impl Module for Encoder {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        parts.module("conv1", &mut self.conv1);
+        parts.module("conv2", &mut self.conv2);
+        parts.module("embed_positions", &mut self.embed_positions);
+        parts.list("layers", &mut self.layers);
+        parts.module("layer_norm", &mut self.layer_norm);
+    }
+}
+
+impl Module for Layer {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        parts.module("self_attn", &mut self.self_attn);
+        parts.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
+        parts.module("fc1", &mut self.fc1);
+        parts.module("fc2", &mut self.fc2);
+        parts.module("final_layer_norm", &mut self.final_layer_norm);
+    }
+}
+
+impl Module for Positions {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        parts.parameter("weight", &mut self.weight);
+    }
+}

@@ -1,0 +1,70 @@
+//! Convolutions.
+
+use mlx::{Array, Op, bind};
+
+use crate::{Init, Module, Parts};
+
+/// A convolution along one axis: `[batch, length, input]` to `[batch, length', output]`.
+#[derive(Clone)]
+pub struct Conv1d {
+    /// `[out_channels, kernel_size, in_channels / groups]`.
+    pub weight: Array,
+    /// `[out_channels]`.
+    pub bias: Option<Array>,
+    /// Steps between windows.
+    pub stride: i32,
+    /// Zeros before and after the input.
+    pub padding: i32,
+    /// Steps between the inputs of one window.
+    pub dilation: i32,
+    /// Number of separate groups of channels.
+    pub groups: i32,
+}
+
+impl Conv1d {
+    /// Returns a convolution with stride 1, no padding, and evenly drawn values; change the fields for others.
+    pub fn new(
+        in_channels: i32,
+        out_channels: i32,
+        kernel_size: i32,
+        bias: bool,
+        init: &mut Init,
+    ) -> Self {
+        #[allow(clippy::cast_precision_loss)]
+        let scale = (1.0 / (in_channels * kernel_size).max(1) as f32).sqrt();
+        Self {
+            weight: init.uniform(&[out_channels, kernel_size, in_channels], scale),
+            bias: bias.then(|| mlx::zeros([out_channels], mlx::Dtype::Float32)),
+            stride: 1,
+            padding: 0,
+            dilation: 1,
+            groups: 1,
+        }
+    }
+
+    /// Applies the convolution to `[batch, length, in_channels]`.
+    #[track_caller]
+    pub fn forward(&self, x: &Array) -> Array {
+        let op = Op::Conv {
+            stride: vec![self.stride],
+            padding_lo: vec![self.padding],
+            padding_hi: vec![self.padding],
+            kernel_dilation: vec![self.dilation],
+            input_dilation: vec![1],
+            groups: self.groups,
+            flip: false,
+        };
+        let y = bind(op, &[x, &self.weight]);
+        match &self.bias {
+            Some(bias) => y + bias,
+            None => y,
+        }
+    }
+}
+
+impl Module for Conv1d {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        parts.parameter("weight", &mut self.weight);
+        parts.optional("bias", &mut self.bias);
+    }
+}

@@ -1,0 +1,44 @@
+//! `cargo xtask ci`: all that CI runs, in its order.
+
+use anyhow::Result;
+use lexopt::prelude::*;
+
+use crate::cargo::{cargo, command, root, run as run_command};
+
+/// Runs tests, formatting, lints, documentation and house rules; stops at the first that fails.
+pub fn run(mut args: lexopt::Parser) -> Result<()> {
+    let mut tests = true;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("skip-tests") => tests = false,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    crate::setup::ready()?;
+    if tests {
+        step("tests");
+        crate::test::all([])?;
+    }
+    step("formatting");
+    cargo(["fmt", "--all", "--check"])?;
+    step("lints");
+    cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ])?;
+    step("documentation");
+    let mut docs = command(["doc", "--workspace", "--no-deps", "--locked"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    run_command(docs)?;
+    step("house rules");
+    crate::tidy::check(&root())
+}
+
+fn step(name: &str) {
+    println!("\n== {name}");
+}
