@@ -240,7 +240,8 @@ fn failing() -> Array {
 #[ignore = "run by `in_a_process_of_their_own`"]
 fn child_work_after_errors_on_a_stream_goes_on() {
     let stream = Stream::new(Device::Cpu).unwrap();
-    for _ in 0..50 {
+    // Often enough for what goes wrong one time in ten.
+    for _ in 0..200 {
         for on_stream in [false, true] {
             let work = || {
                 let text = failing().eval().unwrap_err().to_string();

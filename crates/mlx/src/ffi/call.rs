@@ -20,7 +20,7 @@ pub(crate) fn api() -> Result<&'static Api, Fault> {
     static SET_UP: Once = Once::new();
     match mlx_sys::api() {
         Ok(api) => {
-            SET_UP.call_once(|| super::memory::set_up(api));
+            SET_UP.call_once(|| super::start::set_up(api));
             Ok(api)
         }
         Err(error) => Err(Fault(error.to_string())),

@@ -16,6 +16,7 @@ pub(crate) mod handle;
 pub(crate) mod host;
 pub(crate) mod memory;
 pub(crate) mod shared;
+mod start;
 pub(crate) mod stream;
 pub(crate) mod table;
 pub(crate) mod vector;
