@@ -54,6 +54,11 @@ impl fmt::Display for Device {
 ///
 /// Each new stream keeps a thread (CPU) or a queue (GPU) for the life of the process, so make few; scopes never
 /// make one.
+///
+/// ```compile_fail,E0277
+/// let stream = mlx::Stream::new(mlx::Device::Cpu).unwrap();
+/// std::thread::spawn(move || stream.synchronize()); // the trait `Send` is not implemented
+/// ```
 #[derive(Clone)]
 pub struct Stream {
     handle: Rc<StreamHandle>,

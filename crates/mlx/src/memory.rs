@@ -2,7 +2,9 @@
 //!
 //! Buffers that are no longer used go to a cache and are handed out again. On the CPU MLX keeps only 32 MiB of
 //! them, and fetches larger ones from the system for every operation, which costs 3 to 6 times the work itself on
-//! large arrays; this crate raises the limit to a quarter of the memory when the library is loaded.
+//! large arrays; this crate raises the limit to a quarter of the memory (of the machine, or of the container where that
+//! is less) when the library is loaded. The environment variable `MLX_CACHE_LIMIT` sets another number of bytes, on any
+//! device; what is not a number is ignored.
 
 use crate::Result;
 use crate::error::Named;
@@ -61,6 +63,26 @@ pub fn set_memory_limit(bytes: usize) -> Result<usize> {
 #[track_caller]
 pub fn set_wired_limit(bytes: usize) -> Result<usize> {
     native::set(native::Set::Wired, bytes).named("memory")
+}
+
+/// Returns the cache limit a process starts with, or nothing for MLX's own; MLX limits its memory to 0.8 of all.
+pub(crate) fn first_cache_limit(on_cpu: bool, memory_limit: usize) -> Option<usize> {
+    let asked = std::env::var("MLX_CACHE_LIMIT").ok();
+    if let Some(bytes) = asked.and_then(|text| text.trim().parse().ok()) {
+        return Some(bytes);
+    }
+    let memory = (memory_limit / 4).saturating_mul(5);
+    on_cpu.then(|| memory.min(container_memory().unwrap_or(memory)) / 4)
+}
+
+/// Returns the memory this container may use, where it is limited: MLX counts that of the whole machine.
+fn container_memory() -> Option<usize> {
+    let files = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let limit = |file: &&str| std::fs::read_to_string(file).ok()?.trim().parse().ok();
+    files.iter().find_map(limit)
 }
 
 /// Gives all cached buffers back to the system.

@@ -15,6 +15,9 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Arrays never leave the thread that made them; values go in and out as [`SharedArray`](crate::SharedArray) or
 /// plain Rust data. Dropping a worker waits for its work.
 ///
+/// MLX keeps the thread of a CPU stream for the life of the process, so make workers once and keep them, rather than
+/// one for each piece of work.
+///
 /// ```
 /// # fn main() -> mlx::Result<()> {
 /// let worker = mlx::Worker::new("adder")?;

@@ -31,6 +31,14 @@ use crate::{Error, Result};
 /// Neither `Send` nor `Sync`: MLX evaluates without locks, and streams belong to threads. Evaluated values go to
 /// other threads as [`SharedArray`](crate::SharedArray).
 ///
+/// ```compile_fail,E0277
+/// let x = mlx::array!([1.0, 2.0]);
+/// std::thread::spawn(move || x.eval()); // the trait `Send` is not implemented
+/// ```
+///
+/// Arrays are not compared with `==`, which would have to compute them: there are [`equal`](Self::equal), one answer
+/// for each element, and [`array_equal`](Self::array_equal), one for all.
+///
 /// ```
 /// # fn main() -> mlx::Result<()> {
 /// let x = mlx::Array::from_slice(&[1.0_f32, 2.0, 3.0], [3])?;

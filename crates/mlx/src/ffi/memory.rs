@@ -1,5 +1,7 @@
 //! The memory counters and limits.
 
+use mlx_sys::Api;
+
 use super::call::{Fault, api, check};
 
 /// A counter.
@@ -20,7 +22,10 @@ pub(crate) enum Set {
 }
 
 pub(crate) fn get(what: Get) -> Result<usize, Fault> {
-    let api = api()?;
+    get_of(api()?, what)
+}
+
+pub(super) fn get_of(api: &Api, what: Get) -> Result<usize, Fault> {
     let mut out = 0;
     // SAFETY: each of these writes one number of ours.
     let status = unsafe {
@@ -36,7 +41,10 @@ pub(crate) fn get(what: Get) -> Result<usize, Fault> {
 }
 
 pub(crate) fn set(what: Set, bytes: usize) -> Result<usize, Fault> {
-    let api = api()?;
+    set_of(api()?, what, bytes)
+}
+
+pub(super) fn set_of(api: &Api, what: Set, bytes: usize) -> Result<usize, Fault> {
     let mut before = 0;
     // SAFETY: each of these takes a number and writes one number of ours.
     let status = unsafe {

@@ -18,6 +18,7 @@ pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod memory;
 pub(crate) mod shared;
+mod start;
 pub(crate) mod stream;
 pub(crate) mod table;
 #[cfg(test)]

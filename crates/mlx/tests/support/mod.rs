@@ -1,0 +1,19 @@
+//! Tests in a process of their own: for what belongs to the process, and for what might end it.
+
+use std::process::Command;
+
+/// Runs an ignored test of this test program in a process of its own.
+pub fn alone(name: &str, variables: &[(&str, &str)]) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--ignored", "--nocapture"])
+        .env_remove("MLX_CACHE_LIMIT")
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+}
