@@ -27,6 +27,7 @@ mod eval;
 mod ffi;
 mod guard;
 pub mod index;
+pub mod io;
 mod macros;
 pub mod memory;
 mod op;

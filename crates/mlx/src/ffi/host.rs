@@ -82,6 +82,18 @@ impl HostOutput<'_> {
     }
 }
 
+impl HostOutput<'_> {
+    /// Returns the bytes of the elements, to be written. Bytes of a `bool` must end up 0 or 1.
+    pub(crate) fn as_mut_bytes(&mut self) -> &mut [u8] {
+        let len = self.buffer.size * self.dtype().size();
+        if len == 0 {
+            return &mut [];
+        }
+        // SAFETY: row-contiguous with `size` elements of this dtype, and only this kernel has it until it returns.
+        unsafe { std::slice::from_raw_parts_mut(self.buffer.data.cast::<u8>(), len) }
+    }
+}
+
 fn check_dtype<T: Element>(buffer: &sys::mlx_native_buffer) -> Result<(), String> {
     let dtype = Dtype::from_raw(buffer.dtype);
     if dtype == T::DTYPE {
