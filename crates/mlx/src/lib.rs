@@ -29,6 +29,7 @@ mod ffi;
 pub mod fft;
 mod guard;
 pub mod index;
+pub mod io;
 pub mod linalg;
 mod macros;
 pub mod memory;
