@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use lexopt::prelude::*;
-use mlx_provision::{Settings, places::Root, setup};
+use mlx_provision::{Settings, environment, places::Root, setup};
 
 /// Runs the command.
 pub fn run(mut args: lexopt::Parser) -> Result<()> {
@@ -18,6 +18,10 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
                     path: std::path::absolute(PathBuf::from(args.value()?))?,
                     why: "--dir says so",
                 }
+            }
+            Long("help") | Short('h') => {
+                print_help();
+                return Ok(());
             }
             other => return Err(other.unexpected().into()),
         }
@@ -33,6 +37,17 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     }
     println!("ready after {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+fn print_help() {
+    println!("cargo xtask setup [--backend cpu|metal|cuda12|cuda13] [--dir FOLDER]\n");
+    println!(
+        "Fetches MLX, mlx-c and OpenBLAS, and the tools that this machine lacks, and builds the native library."
+    );
+    println!("Environment variables, which cargo build and programs at run time look at too:\n");
+    for variable in environment::ALL {
+        println!("  {:<18} {}", variable.name, variable.meaning);
+    }
 }
 
 /// Makes sure that the native files are there before cargo needs them, so that their progress is seen.

@@ -122,6 +122,41 @@ fn makes_no_network_call_once_all_is_staged() {
 }
 
 #[test]
+fn does_not_build_again_what_is_built() {
+    let stamp = settings().root.path.join("current-cpu");
+    let native = || {
+        let name = fs::read_to_string(&stamp).unwrap();
+        fs::metadata(real().join(name.trim()).join(".staged"))
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    let before = {
+        let _ = real();
+        native()
+    };
+    // Neither the profile nor the target folder is part of what the native library depends on.
+    let scratch = Scratch::empty();
+    let output = xtask(&scratch)
+        .env("PROFILE", "release")
+        .env("OPT_LEVEL", "3")
+        .env("CARGO_TARGET_DIR", scratch.path("target"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(!said(&output).contains("building mlx-c"));
+    assert_eq!(native(), before);
+}
+
+#[test]
+fn lists_the_variables() {
+    let output = xtask(&Scratch::empty()).arg("--help").output().unwrap();
+    for variable in mlx_provision::environment::ALL {
+        assert!(said(&output).contains(variable.name), "{}", variable.name);
+    }
+}
+
+#[test]
 fn finds_what_is_built_without_a_compiler() {
     let settings = Settings {
         path: Scratch::empty().path("bin").into_os_string(),

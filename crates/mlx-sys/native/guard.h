@@ -3,6 +3,7 @@
 #define MLX_NATIVE_GUARD_H
 
 #include <exception>
+#include <string>
 
 #include "mlx_native.h"
 
@@ -14,7 +15,7 @@ int guarded(const char* name, Work&& work) noexcept {
   } catch (const std::exception& e) {
     mlx_native_error_set(e.what());
   } catch (...) {
-    mlx_native_error_set(name);
+    mlx_native_error_set((std::string(name) + ": an exception of an unknown type").c_str());
   }
   return 1;
 }

@@ -10,7 +10,7 @@ namespace {
 
 struct Streams {
   std::vector<mx::Stream> scopes;
-  // The default stream, looked up once: a thread keeps its default streams until it ends.
+  // The default stream, empty or one: a thread keeps its default streams until it ends.
   std::vector<mx::Stream> fallback;
 };
 
@@ -26,8 +26,9 @@ extern "C" mlx_stream mlx_native_stream(void) {
   if (!own.scopes.empty()) {
     return mlx_stream{&own.scopes.back()};
   }
-  if (own.fallback.empty()) {
-    guarded("no default stream", [&] { own.fallback.push_back(mx::default_stream(mx::default_device())); });
+  if (own.fallback.empty() || own.fallback.back().device != mx::default_device()) {
+    own.fallback.clear();
+    guarded("default stream", [&] { own.fallback.push_back(mx::default_stream(mx::default_device())); });
   }
   return mlx_stream{own.fallback.empty() ? nullptr : &own.fallback.back()};
 }

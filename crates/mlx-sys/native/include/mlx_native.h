@@ -43,7 +43,8 @@ bool mlx_native_first(void);
  * Operations go to the innermost scope's stream, or to the default stream of the default device. Scopes belong
  * to a thread, and live here rather than in Rust because evcxr duplicates Rust statics. */
 
-/* Borrowed until the scope changes; an empty handle with an error when there is no stream. */
+/* Borrowed until the scope changes or this is called again; an empty handle with an error when there is no stream.
+ * Outside of scopes the default stream is looked up again only when the default device has changed since. */
 mlx_stream mlx_native_stream(void);
 /* Makes a copy of `s` this thread's innermost scope. */
 int mlx_native_stream_push(const mlx_stream s);
@@ -66,12 +67,12 @@ typedef struct mlx_native_buffer_ {
  * It must not unwind (Rust: catch panics).
  *
  * What MLX 0.32.2 does with an error: the stream's thread keeps the first text and goes on with everything that is
- * queued behind the failed kernel, in the same `eval` too; the text is thrown once, by the wait at the end of `eval`,
- * or, after `async_eval`, by the next operation that is evaluated on this stream or the next synchronisation, whichever
- * comes first. Therefore all outputs of a failed kernel are filled with zeros here before the error goes on: what is
- * queued behind reads defined values and, where it uses them as indices, valid ones. A kernel that reports an error
- * need not write its outputs; the arrays that depend on them count as evaluated, with meaningless values, so that
- * after an error whatever was evaluated on the stream since its last synchronisation must be thrown away. */
+ * queued behind the failed kernel, in the same `eval` too. The text is thrown once: by the wait at the end of `eval`;
+ * after `async_eval` by the next wait or synchronisation, or, on the thread that first gave MLX's scheduler work, by
+ * whatever that thread evaluates next. Therefore all outputs of a failed kernel are filled with zeros here before the
+ * error goes on: what is queued behind reads defined values and, where it uses them as indices, valid ones. A kernel
+ * that reports an error need not write its outputs. The arrays that depend on them count as evaluated, with values
+ * that mean nothing, so that after an error whatever was evaluated with it must be thrown away. */
 typedef int (*mlx_native_kernel)(
     void* payload,
     const mlx_native_buffer* inputs,
