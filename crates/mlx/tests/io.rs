@@ -466,13 +466,19 @@ fn refuses_npy_with_absurd_sizes(#[case] header: &str, #[case] want: &str) {
 #[test]
 fn refuses_npz_members_that_claim_more_than_they_can_become() {
     let mut bytes = fs::read(golden("deflated.npz")).unwrap();
-    let entry = bytes.windows(4).position(|part| part == b"PK\x01\x02").unwrap();
+    let entry = bytes
+        .windows(4)
+        .position(|part| part == b"PK\x01\x02")
+        .unwrap();
     bytes[entry + 24..entry + 28].copy_from_slice(&0xF000_0000_u32.to_le_bytes());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bomb.npz");
     fs::write(&path, bytes).unwrap();
     let text = io::load_npz(&path).unwrap_err().to_string();
-    assert!(text.contains("cannot become the 4026531840 it claims"), "{text}");
+    assert!(
+        text.contains("cannot become the 4026531840 it claims"),
+        "{text}"
+    );
 }
 
 /// Loads a file of any kind, and computes what it gives.
