@@ -21,7 +21,7 @@
 //! overwritten before an array is computed, `eval` says so, where a mapping would end the process. A member of an npz
 //! is decompressed and checked against its checksum when it is loaded.
 //!
-//! A file that is missing, cut short, not of its format or claims what cannot be is an [`Error::Io`](crate::Error::Io)
+//! A file that is missing, cut short, not of its format or claims what cannot be is an [`Error::Io`]
 //! with the path, and never a large allocation.
 //!
 //! # Saving

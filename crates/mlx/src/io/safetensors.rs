@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype as Stored, Metadata, TensorInfo};
 use super::fault;
 use super::lazy::{Part, Source};
 use super::write::write;
-use crate::{Array, ArrayType, Dtype, Error, Result, eval};
+use crate::{Array, ArrayType, Dtype, Result, eval};
 
 /// What a safetensors file has.
 #[derive(Clone, Debug, Default)]
