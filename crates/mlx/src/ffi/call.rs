@@ -1,6 +1,7 @@
 //! How a call's status becomes a `Result`, with the text MLX left for it.
 
 use std::ffi::{CStr, c_int};
+use std::sync::Once;
 
 use mlx_sys::Api;
 
@@ -14,10 +15,14 @@ impl From<&str> for Fault {
     }
 }
 
-/// Returns the loaded library.
+/// Returns the loaded library, set up.
 pub(crate) fn api() -> Result<&'static Api, Fault> {
+    static SET_UP: Once = Once::new();
     match mlx_sys::api() {
-        Ok(api) => Ok(api),
+        Ok(api) => {
+            SET_UP.call_once(|| super::main_thread::claim(api));
+            Ok(api)
+        }
         Err(error) => Err(Fault(error.to_string())),
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod handle;
 pub(crate) mod host;
+mod main_thread;
 pub(crate) mod memory;
 pub(crate) mod shared;
 pub(crate) mod stream;
