@@ -1,11 +1,33 @@
 //! Attributes that MLX does not look at before it uses them.
 
+use super::axis_of;
 use crate::ffi::{Fault, Handle};
-use crate::op::Op;
+use crate::op::{Op, PadMode};
 
 /// Refuses attributes that would divide by zero, count backwards or reach beyond a buffer.
 pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
     match op {
+        Op::Slice { strides, .. }
+        | Op::SliceUpdate { strides, .. }
+        | Op::SliceUpdateAdd { strides, .. }
+        | Op::SliceUpdateMax { strides, .. }
+        | Op::SliceUpdateMin { strides, .. }
+        | Op::SliceUpdateProd { strides, .. }
+            if strides.contains(&0) =>
+        {
+            Err(Fault(format!("steps must not be 0, got {strides:?}")))
+        }
+        Op::Reshape { shape } => one_to_infer(shape),
+        Op::Unflatten { shape, .. } => {
+            one_to_infer(shape)?;
+            if shape.contains(&-1) && shape.contains(&0) {
+                return Err(Fault(format!(
+                    "a size cannot be inferred beside one of 0, got {shape:?}"
+                )));
+            }
+            Ok(())
+        }
+        Op::NumberOfElements { axes, .. } => existing(axes, inputs[0].ndim()),
         Op::Conv {
             stride,
             kernel_dilation,
@@ -48,18 +70,108 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
         Op::Bartlett { m } | Op::Blackman { m } | Op::Hamming { m } | Op::Hanning { m } => {
             at_least("m", *m, 0)
         }
-        Op::Split { num_splits, .. } => at_least("num_splits", *num_splits, 1),
+        Op::Split { num_splits, axis } => {
+            at_least("num_splits", *num_splits, 1)?;
+            let size = axis_of(*axis, inputs[0].ndim()).map_or(0, |axis| inputs[0].shape()[axis]);
+            // Any number of empty parts can be cut from an empty axis.
+            let most = size.max(MOST_EMPTY_PARTS);
+            if *num_splits > most {
+                return Err(Fault(format!(
+                    "num_splits must be at most {most} on an axis of size {size}, got {num_splits}"
+                )));
+            }
+            Ok(())
+        }
         Op::Repeat { repeats, .. } => at_least("repeats", *repeats, 0),
         Op::Tile { reps } => reps.iter().try_for_each(|&n| at_least("reps", n, 0)),
         Op::Linspace { num, .. } => at_least("num", *num, 0),
         Op::Fftfreq { n, .. } | Op::Rfftfreq { n, .. } => at_least("n", *n, 1),
         Op::RandomSplit { num } => at_least("num", *num, 1),
-        Op::Pad { low, high, .. } => low
-            .iter()
-            .chain(high)
-            .try_for_each(|&n| at_least("padding", n, 0)),
+        Op::Pad {
+            axes,
+            low,
+            high,
+            mode,
+        } => padding(inputs, axes, low, high, *mode),
+        Op::Diag { k } if inputs[0].ndim() == 1 => {
+            let size = i64::from(inputs[0].shape()[0]) + i64::from(*k).abs();
+            let size = i32::try_from(size)
+                .map_err(|_| Fault(format!("k must fit a matrix of 32-bit sizes, got {k}")))?;
+            countable(&[size, size])
+        }
         _ => Ok(()),
     }
+}
+
+/// The most empty parts that an empty axis is split into.
+const MOST_EMPTY_PARTS: i32 = 1 << 16;
+
+/// The most mirrored pieces that padding is put together from, each a node of the graph.
+const MOST_PIECES: i32 = 1 << 12;
+
+/// Refuses negative sizes other than one -1.
+fn one_to_infer(shape: &[i32]) -> Result<(), Fault> {
+    let inferred = shape.iter().filter(|&&size| size == -1).count();
+    if inferred > 1 || shape.iter().any(|&size| size < -1) {
+        return Err(Fault(format!(
+            "sizes must not be negative, but for one -1, got {shape:?}"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses axes that an array of `ndim` axes does not have.
+fn existing(axes: &[i32], ndim: usize) -> Result<(), Fault> {
+    match axes.iter().find(|&&axis| axis_of(axis, ndim).is_none()) {
+        Some(axis) => Err(Fault(format!(
+            "wanted an axis of an array with {ndim} axes, got {axis}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn padding(
+    inputs: &[&Handle],
+    axes: &[i32],
+    low: &[i32],
+    high: &[i32],
+    mode: PadMode,
+) -> Result<(), Fault> {
+    let (input, value) = (inputs[0], inputs[1]);
+    existing(axes, input.ndim())?;
+    let mut found: Vec<_> = axes
+        .iter()
+        .map(|&axis| axis_of(axis, input.ndim()))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    if found.len() != axes.len() || low.len() != axes.len() || high.len() != axes.len() {
+        return Err(Fault(format!(
+            "wanted different axes and two widths for each, got {axes:?}, {low:?} and {high:?}"
+        )));
+    }
+    if value.size() != 1 {
+        return Err(Fault(format!(
+            "the value must be one element, got shape {:?}",
+            value.shape()
+        )));
+    }
+    for ((&axis, &before), &after) in axes.iter().zip(low).zip(high) {
+        at_least("padding", before.min(after), 0)?;
+        let size = axis_of(axis, input.ndim()).map_or(0, |axis| input.shape()[axis]);
+        // A mirror of one element repeats it; of more, it leaves out the outermost one.
+        let piece = match mode {
+            PadMode::Reflect => (size - 1).max(1),
+            PadMode::Symmetric => size.max(1),
+            _ => continue,
+        };
+        if before.max(after) / piece > MOST_PIECES {
+            return Err(Fault(format!(
+                "padding must be at most {MOST_PIECES} times the {size} elements it mirrors, got {before} and {after}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn at_least(name: &str, value: i32, least: i32) -> Result<(), Fault> {

@@ -121,11 +121,14 @@ fn ranges(op: &Op, inputs: &[&Handle]) -> Result<Vec<(usize, Range)>, Fault> {
             .into_iter()
             .collect()
         };
+    // An update has the last axes of the source, of any size up to its own, and covers one place of the others.
     let update = |axis: usize| {
-        inputs
-            .get(1)
-            .and_then(|u| u.shape().get(axis))
-            .map(|&n| i64::from(n))
+        let shape = inputs.get(1)?.shape();
+        let lead = source.len().checked_sub(shape.len())?;
+        match axis.checked_sub(lead) {
+            None => Some(1),
+            Some(k) => Some(i64::from(shape[k].min(source[axis]))),
+        }
     };
     Ok(match op {
         Op::Take { axis } => along("take", *axis),
@@ -158,6 +161,20 @@ fn ranges(op: &Op, inputs: &[&Handle]) -> Result<Vec<(usize, Range)>, Fault> {
                     Range {
                         op: "fast.cross_entropy",
                         ends: vec![n],
+                        wrap: None,
+                    },
+                )
+            };
+            size(-1).map(range).into_iter().collect()
+        }
+        // A segment may end, or begin, where the contracted axis ends.
+        Op::SegmentedMm => {
+            let range = |n| {
+                (
+                    2,
+                    Range {
+                        op: "segmented_mm",
+                        ends: vec![n + 1],
                         wrap: None,
                     },
                 )

@@ -30,6 +30,27 @@ pub(crate) fn check_size(op: &Op, output: &Handle) -> Result<(), Fault> {
     }
 }
 
+/// Refuses inputs that could not be held: what looks at them may copy them, a view of one number as well.
+pub(crate) fn check_inputs(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
+    if is_view(op) {
+        return Ok(());
+    }
+    for input in inputs {
+        let bytes = input.size().saturating_mul(input.dtype().size());
+        if bytes < LARGE {
+            continue;
+        }
+        let limit = memory::get(memory::Get::Limit)?;
+        if bytes > limit {
+            let shape = input.shape();
+            return Err(Fault(format!(
+                "the input {shape:?} would need {bytes} bytes, the memory limit is {limit}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Operations whose result shares its input's memory.
 fn is_view(op: &Op) -> bool {
     matches!(

@@ -5,12 +5,19 @@
 //! an error or a defined value here. Everything else goes straight to the table.
 
 mod attributes;
+mod conv;
 mod divide;
+mod empty;
 mod indices;
+mod linalg;
 mod memory;
+mod normal;
+mod shapes;
+mod view;
 
+use crate::Dtype;
 use crate::ffi::table::{self, Outputs};
-use crate::ffi::{Fault, Handle, stream};
+use crate::ffi::{Fault, Handle, data, stream};
 use crate::op::Op;
 
 pub(crate) use memory::check_size;
@@ -25,19 +32,101 @@ pub(crate) fn call(
         return custom.call(inputs);
     }
     attributes::check(op, inputs)?;
-    if matches!(op, Op::FloorDivide | Op::Remainder | Op::Divmod) {
-        return divide::call(op, inputs, stream);
+    shapes::check(op, inputs)?;
+    memory::check_inputs(op, inputs)?;
+    let op = &*normal::form(op, inputs);
+    let cpu;
+    let stream = if is_cpu_only(op) && stream::is_gpu(stream) {
+        cpu = stream::StreamHandle::default_of(false)?;
+        cpu.raw()
+    } else {
+        stream
+    };
+    let outputs = match empty::renewed(inputs, stream)? {
+        None => dispatch(op, inputs, stream)?,
+        Some(renewed) => dispatch(op, &renewed.iter().collect::<Vec<_>>(), stream)?,
+    };
+    empty::filled(op, inputs, outputs, stream)
+}
+
+fn dispatch(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<Outputs, Fault> {
+    match op {
+        Op::FloorDivide | Op::Remainder | Op::Divmod => return divide::call(op, inputs, stream),
+        Op::View { dtype } => return view::call(*dtype, inputs[0], stream),
+        Op::Conv { .. } => return conv::call(op, inputs, stream),
+        // Without a product to add, the CPU scales what may be seen through strides as if it were a plain row.
+        Op::Addmm { beta, .. } if inputs[1].shape().last() == Some(&0) => {
+            let plain = table::call(
+                op,
+                &[inputs[0].raw(), inputs[1].raw(), inputs[2].raw()],
+                stream,
+            )?;
+            let (shape, dtype) = (
+                plain.as_slice()[0].shape().to_vec(),
+                plain.as_slice()[0].dtype(),
+            );
+            let factor = one(
+                &Op::Astype { dtype },
+                &[&data::from_slice(&[*beta], &[])?],
+                stream,
+            )?;
+            let c = one(&Op::Astype { dtype }, &[inputs[0]], stream)?;
+            let scaled = one(&Op::Multiply, &[&c, &factor], stream)?;
+            return one(&Op::BroadcastTo { shape }, &[&scaled], stream).map(Outputs::One);
+        }
+        // The CPU reads and writes FP8 as if doubles were half as wide.
+        Op::ToFp8 if inputs[0].dtype() == Dtype::Float64 => {
+            let single = one(
+                &Op::Astype {
+                    dtype: Dtype::Float32,
+                },
+                inputs,
+                stream,
+            )?;
+            return table::call(op, &[single.raw()], stream);
+        }
+        Op::FromFp8 {
+            dtype: Dtype::Float64,
+        } => {
+            let single = one(
+                &Op::FromFp8 {
+                    dtype: Dtype::Float32,
+                },
+                inputs,
+                stream,
+            )?;
+            return table::call(
+                &Op::Astype {
+                    dtype: Dtype::Float64,
+                },
+                &[single.raw()],
+                stream,
+            );
+        }
+        _ => {}
     }
-    let checked = indices::check(op, inputs, stream)?;
+    let checked = match linalg::check(op, inputs, stream)? {
+        None => indices::check(op, inputs, stream)?,
+        checked => checked,
+    };
     let raws: Vec<_> = match &checked {
         None => inputs.iter().map(|handle| handle.raw()).collect(),
-        Some(replaced) => replaced.iter().map(|handle| handle.raw()).collect(),
+        Some(replaced) => replaced.iter().map(Handle::raw).collect(),
     };
-    if is_cpu_only(op) && stream::is_gpu(stream) {
-        let cpu = stream::StreamHandle::default_of(false)?;
-        return table::call(op, &raws, cpu.raw());
+    match table::call(op, &raws, stream)? {
+        Outputs::One(factor) if matches!(op, Op::Cholesky { .. }) => {
+            linalg::factor(&factor, stream).map(Outputs::One)
+        }
+        outputs => Ok(outputs),
     }
-    table::call(op, &raws, stream)
+}
+
+/// Returns the axis counted from the front, if there is one.
+fn axis_of(axis: i32, ndim: usize) -> Option<usize> {
+    let ndim = i64::try_from(ndim).ok()?;
+    let axis = i64::from(axis);
+    let axis = if axis < 0 { axis + ndim } else { axis };
+    usize::try_from(axis).ok().filter(|_| axis < ndim)
 }
 
 /// Calls an operation of the table that has one output, without any checks.

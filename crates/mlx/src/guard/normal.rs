@@ -1,0 +1,87 @@
+//! The same operation with attributes that MLX can count with.
+//!
+//! Steps and offsets far beyond an array mean the same as ones just beyond it, but overflow MLX's 32-bit arithmetic or
+//! keep it busy for ever; padding of some axes overruns lists that MLX takes to be as long as the shape.
+
+use std::borrow::Cow;
+
+use crate::Dtype;
+use crate::ffi::Handle;
+use crate::op::Op;
+
+/// Returns `op`, or one that means the same on these inputs.
+pub(super) fn form<'a>(op: &'a Op, inputs: &[&Handle]) -> Cow<'a, Op> {
+    let shape = inputs.first().map_or(&[][..], |input| input.shape());
+    match changed(op, shape, inputs) {
+        Some(changed) if changed != *op => Cow::Owned(changed),
+        _ => Cow::Borrowed(op),
+    }
+}
+
+fn changed(op: &Op, shape: &[i32], inputs: &[&Handle]) -> Option<Op> {
+    let from_end = |k: usize| {
+        shape
+            .len()
+            .checked_sub(k)
+            .map_or(0, |position| shape[position])
+    };
+    let mut changed = op.clone();
+    match &mut changed {
+        Op::Slice { strides, .. }
+        | Op::SliceUpdate { strides, .. }
+        | Op::SliceUpdateAdd { strides, .. }
+        | Op::SliceUpdateMax { strides, .. }
+        | Op::SliceUpdateMin { strides, .. }
+        | Op::SliceUpdateProd { strides, .. } => {
+            for (stride, &size) in strides.iter_mut().zip(shape) {
+                let longest = size.max(1);
+                *stride = (*stride).clamp(-longest, longest);
+            }
+        }
+        Op::Diff { n, axis } => {
+            let axis = super::axis_of(*axis, shape.len())?;
+            *n = (*n).min(shape[axis]);
+        }
+        Op::Eye { n, m, k, .. } | Op::Tri { n, m, k, .. } => *k = diagonal(*k, *n, *m),
+        Op::Tril { k } | Op::Triu { k } => *k = diagonal(*k, from_end(2), from_end(1)),
+        Op::Diag { k } if shape.len() == 2 => *k = diagonal(*k, shape[0], shape[1]),
+        Op::Diagonal {
+            offset,
+            axis1,
+            axis2,
+        }
+        | Op::Trace {
+            offset,
+            axis1,
+            axis2,
+            ..
+        } => {
+            let rows = shape[super::axis_of(*axis1, shape.len())?];
+            let columns = shape[super::axis_of(*axis2, shape.len())?];
+            *offset = diagonal(*offset, rows, columns);
+        }
+        Op::Pad {
+            axes, low, high, ..
+        } => {
+            let (mut lows, mut highs) = (vec![0; shape.len()], vec![0; shape.len()]);
+            // `attributes::check` has seen that there are as many of each, and that axes exist and differ.
+            for ((&axis, &before), &after) in axes.iter().zip(&*low).zip(&*high) {
+                let axis = super::axis_of(axis, shape.len())?;
+                (lows[axis], highs[axis]) = (before, after);
+            }
+            *axes = (0..).take(shape.len()).collect();
+            (*low, *high) = (lows, highs);
+        }
+        // MLX's partial sort of positions runs out of bounds when an order has NaN in it, as complex numbers may.
+        Op::Argpartition { axis, .. } if inputs[0].dtype() == Dtype::Complex64 => {
+            changed = Op::Argsort { axis: *axis };
+        }
+        _ => return None,
+    }
+    Some(changed)
+}
+
+/// The diagonal nearest to `k` of those that begin within or just beyond a matrix.
+fn diagonal(k: i32, rows: i32, columns: i32) -> i32 {
+    k.max(rows.max(0).wrapping_neg()).min(columns.max(0))
+}

@@ -1,0 +1,154 @@
+//! Shapes and dtypes of inputs that MLX does not compare before it reads them.
+
+use crate::Dtype;
+use crate::ffi::{Fault, Handle};
+use crate::op::{Op, QuantizationMode};
+
+/// Refuses inputs that would be read beyond their end, or that MLX answers with something that is no exception.
+pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
+    match op {
+        Op::Scatter { .. }
+        | Op::ScatterAdd { .. }
+        | Op::ScatterMax { .. }
+        | Op::ScatterMin { .. }
+        | Op::ScatterProd { .. } => {
+            if inputs[2..].iter().any(|index| index.dtype() == Dtype::Bool) {
+                return Err(Fault::from("indices must be integers, got bool"));
+            }
+            Ok(())
+        }
+        Op::SliceUpdateDynamic { .. } if inputs[1].ndim() > inputs[0].ndim() => {
+            Err(Fault(format!(
+                "the update must have at most {} axes, got {}",
+                inputs[0].ndim(),
+                inputs[1].ndim()
+            )))
+        }
+        // It would divide by how many there are.
+        Op::MaskedScatter if inputs[2].size() == 0 && inputs[1].size() != 0 => {
+            Err(Fault::from("wanted at least one value, got none"))
+        }
+        Op::SegmentedMm => match (inputs[0].shape(), inputs[1].shape()) {
+            ([_, columns], [rows, _]) if columns != rows => Err(Fault(format!(
+                "the {columns} columns of the left side must be the rows of the right, got {rows}"
+            ))),
+            _ => Ok(()),
+        },
+        Op::ScaledDotProductAttention { .. } => match (inputs[0].shape(), inputs[1].shape()) {
+            ([_, _, _, _], [_, 0, _, _]) => Err(Fault::from("keys must have heads, got none")),
+            _ => Ok(()),
+        },
+        Op::Einsum { subscripts } => einsum(&subscripts.to_string(), inputs),
+        Op::Quantize {
+            group_size,
+            bits,
+            mode,
+        } => packing(*group_size, *bits, *mode),
+        Op::Dequantize {
+            group_size,
+            bits,
+            mode,
+            ..
+        } => {
+            packing(*group_size, *bits, *mode)?;
+            packed(inputs, 0)
+        }
+        Op::QuantizedMatmul {
+            group_size,
+            bits,
+            mode,
+            ..
+        } => {
+            packing(*group_size, *bits, *mode)?;
+            packed(inputs, 1)?;
+            if inputs[0].ndim() <= 2 && inputs[1].ndim() > 2 {
+                return Err(Fault(format!(
+                    "the input must have batches as the weights have, got {:?} and {:?}",
+                    inputs[0].shape(),
+                    inputs[1].shape()
+                )));
+            }
+            Ok(())
+        }
+        Op::GatherQmm {
+            biases,
+            lhs,
+            rhs,
+            group_size,
+            bits,
+            mode,
+            ..
+        } => {
+            let wanted = 3 + usize::from(*biases) + usize::from(*lhs) + usize::from(*rhs);
+            if inputs.len() != wanted {
+                return Err(Fault(format!(
+                    "wanted {wanted} inputs, got {}",
+                    inputs.len()
+                )));
+            }
+            packing(*group_size, *bits, *mode)?;
+            packed(inputs, 1)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses groups and bits that the mode does not have; MLX divides by both.
+fn packing(group_size: i32, bits: i32, mode: QuantizationMode) -> Result<(), Fault> {
+    let (groups, widths): (&[i32], &[i32]) = match mode {
+        QuantizationMode::Affine => (&[32, 64, 128], &[2, 3, 4, 5, 6, 8]),
+        QuantizationMode::Mxfp4 => (&[32], &[4]),
+        QuantizationMode::Mxfp8 => (&[32], &[8]),
+        QuantizationMode::Nvfp4 => (&[16], &[4]),
+    };
+    let refuse = |name: &str, wanted: &[i32], got: i32| {
+        Err(Fault(format!(
+            "{name} must be one of {wanted:?}, got {got}"
+        )))
+    };
+    if !groups.contains(&group_size) {
+        return refuse("group_size", groups, group_size);
+    }
+    if !widths.contains(&bits) {
+        return refuse("bits", widths, bits);
+    }
+    Ok(())
+}
+
+/// Refuses packed weights, at `position`, whose scales are for another number of rows.
+fn packed(inputs: &[&Handle], position: usize) -> Result<(), Fault> {
+    let (Some(weight), Some(scales)) = (inputs.get(position), inputs.get(position + 1)) else {
+        return Err(Fault::from("wanted weights and scales"));
+    };
+    let (weight, scales) = (weight.shape(), scales.shape());
+    let rows = |shape: &[i32]| shape.len().saturating_sub(1);
+    if weight.len() < 2 || weight[..rows(weight)] != scales[..rows(scales)] {
+        return Err(Fault(format!(
+            "weights and scales must be matrices with the same rows, got {weight:?} and {scales:?}"
+        )));
+    }
+    Ok(())
+}
+
+/// MLX names the axes behind an ellipsis with the letters that are left, and takes it that there are enough.
+fn einsum(subscripts: &str, inputs: &[&Handle]) -> Result<(), Fault> {
+    if !subscripts.is_ascii() {
+        return Err(Fault(format!(
+            "subscripts must be letters, got {subscripts:?}"
+        )));
+    }
+    let mut used: Vec<char> = subscripts
+        .chars()
+        .filter(char::is_ascii_alphabetic)
+        .collect();
+    used.sort_unstable();
+    used.dedup();
+    let most = inputs.iter().map(|input| input.ndim()).max().unwrap_or(0);
+    if subscripts.contains('.') && most + used.len() > 52 {
+        return Err(Fault(format!(
+            "an ellipsis must leave letters for all axes, got {most} axes and {} letters used",
+            used.len()
+        )));
+    }
+    Ok(())
+}
