@@ -249,6 +249,10 @@ named! {
         Constant = c"constant",
         /// The nearest element.
         Edge = c"edge",
+        /// The elements mirrored at the outermost one, which is not repeated.
+        Reflect = c"reflect",
+        /// The elements mirrored at the border: the outermost one is repeated.
+        Symmetric = c"symmetric",
     }
 }
 named! {

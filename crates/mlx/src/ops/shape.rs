@@ -242,9 +242,9 @@ impl Array {
         )
     }
 
-    /// Returns the array with each element along `axis` repeated.
+    /// Returns the array with each element along an axis repeated; `()` reads the array as one row.
     #[track_caller]
-    pub fn repeat(&self, repeats: i32, axis: i32) -> Array {
-        bind(Op::Repeat { repeats, axis }, &[self])
+    pub fn repeat(&self, repeats: i32, axis: impl Into<Axes>) -> Array {
+        self.along("repeat", axis.into(), |axis| Op::Repeat { repeats, axis })
     }
 }

@@ -1,0 +1,265 @@
+//! Discrete Fourier transforms, as Python's `mlx.core.fft`.
+//!
+//! A transform in one direction sums `x[k] * exp(-2 pi i k m / n)`; back, with the sign changed and divided by `n`.
+//! Complex results are `complex64`; the input is read as `complex64`, or as `float32` by [`rfft`] and its kin.
+//!
+//! ```
+//! # fn main() -> mlx::Result<()> {
+//! use mlx::fft::{self, Fft};
+//! let x = mlx::array!([1.0, 2.0, 3.0, 4.0]);
+//! let back = fft::irfft(&fft::rfft(&x, Fft::default()), Fft::default());
+//! assert!(back.allclose(&x, 1e-5, 1e-6, false).item::<bool>()?);
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::op::{FftNorm, Op};
+use crate::{Array, Axes, Result, Shape, bind};
+
+/// What a transform along one axis goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fft {
+    /// Size of the axis, which is cut or filled with zeros; of [`irfft`], the size of the result. By default the
+    /// size it has, for [`irfft`] twice one less than that.
+    pub n: Option<i32>,
+    /// The axis. The last by default.
+    pub axis: i32,
+    /// Which direction is divided by the size. The way back by default.
+    pub norm: FftNorm,
+}
+
+impl Default for Fft {
+    fn default() -> Self {
+        Self {
+            n: None,
+            axis: -1,
+            norm: FftNorm::Backward,
+        }
+    }
+}
+
+/// What a transform along several axes goes over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fftn {
+    /// Sizes of the axes, which are cut or filled with zeros; see [`Fft::n`].
+    pub shape: Option<Shape>,
+    /// The axes. By default the last two for the two-dimensional transforms; for the others as many last axes as
+    /// `shape` has sizes, or all.
+    pub axes: Option<Axes>,
+    /// Which direction is divided by the size. The way back by default.
+    pub norm: FftNorm,
+}
+
+impl Default for Fftn {
+    fn default() -> Self {
+        Self {
+            shape: None,
+            axes: None,
+            norm: FftNorm::Backward,
+        }
+    }
+}
+
+/// Returns the transform along one axis.
+#[track_caller]
+pub fn fft(a: &Array, options: Fft) -> Array {
+    one(a, options, false, |n, axes, norm| Op::Fftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the transform back along one axis.
+#[track_caller]
+pub fn ifft(a: &Array, options: Fft) -> Array {
+    one(a, options, false, |n, axes, norm| Op::Ifftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the transform of real numbers along one axis: the first `n / 2 + 1` results, which determine the others.
+#[track_caller]
+pub fn rfft(a: &Array, options: Fft) -> Array {
+    one(a, options, false, |n, axes, norm| Op::Rfftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the real numbers whose [`rfft`] this is.
+#[track_caller]
+pub fn irfft(a: &Array, options: Fft) -> Array {
+    one(a, options, true, |n, axes, norm| Op::Irfftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the transform along two axes, the last two by default.
+#[track_caller]
+pub fn fft2(a: &Array, options: Fftn) -> Array {
+    several(a, two(options), false, |n, axes, norm| Op::Fftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the transform back along two axes, the last two by default.
+#[track_caller]
+pub fn ifft2(a: &Array, options: Fftn) -> Array {
+    several(a, two(options), false, |n, axes, norm| Op::Ifftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the transform of real numbers along two axes, the last of which gets `n / 2 + 1` results.
+#[track_caller]
+pub fn rfft2(a: &Array, options: Fftn) -> Array {
+    several(a, two(options), false, |n, axes, norm| Op::Rfftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the real numbers whose [`rfft2`] this is.
+#[track_caller]
+pub fn irfft2(a: &Array, options: Fftn) -> Array {
+    several(a, two(options), true, |n, axes, norm| Op::Irfftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the transform along several axes, all by default.
+#[track_caller]
+pub fn fftn(a: &Array, options: Fftn) -> Array {
+    several(a, options, false, |n, axes, norm| Op::Fftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the transform back along several axes, all by default.
+#[track_caller]
+pub fn ifftn(a: &Array, options: Fftn) -> Array {
+    several(a, options, false, |n, axes, norm| Op::Ifftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the transform of real numbers along several axes, the last of which gets `n / 2 + 1` results.
+#[track_caller]
+pub fn rfftn(a: &Array, options: Fftn) -> Array {
+    several(a, options, false, |n, axes, norm| Op::Rfftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the real numbers whose [`rfftn`] this is.
+#[track_caller]
+pub fn irfftn(a: &Array, options: Fftn) -> Array {
+    several(a, options, true, |n, axes, norm| Op::Irfftn {
+        n,
+        axes,
+        norm,
+    })
+}
+
+/// Returns the array with frequency 0 moved to the middle of `axes`; `()` means all.
+#[track_caller]
+pub fn fftshift(a: &Array, axes: impl Into<Axes>) -> Array {
+    bind(
+        Op::Fftshift {
+            axes: a.axes_list(axes.into()),
+        },
+        &[a],
+    )
+}
+
+/// Returns the array with frequency 0 moved from the middle of `axes` to the front: undoes [`fftshift`].
+#[track_caller]
+pub fn ifftshift(a: &Array, axes: impl Into<Axes>) -> Array {
+    bind(
+        Op::Ifftshift {
+            axes: a.axes_list(axes.into()),
+        },
+        &[a],
+    )
+}
+
+/// Returns the frequencies of [`fft`]'s results for `n` samples at distance `d`, `float32`.
+#[track_caller]
+pub fn fftfreq(n: i32, d: f64) -> Array {
+    bind(Op::Fftfreq { n, d }, &[])
+}
+
+/// Returns the frequencies of [`rfft`]'s results for `n` samples at distance `d`, `float32`.
+#[track_caller]
+pub fn rfftfreq(n: i32, d: f64) -> Array {
+    bind(Op::Rfftfreq { n, d }, &[])
+}
+
+type Make = fn(Vec<i32>, Vec<i32>, FftNorm) -> Op;
+
+#[track_caller]
+fn one(a: &Array, options: Fft, to_real: bool, op: Make) -> Array {
+    let options = Fftn {
+        shape: options.n.map(Shape::from),
+        axes: Some(options.axis.into()),
+        norm: options.norm,
+    };
+    several(a, options, to_real, op)
+}
+
+fn two(options: Fftn) -> Fftn {
+    Fftn {
+        axes: Some(options.axes.unwrap_or_else(|| [-2, -1].into())),
+        ..options
+    }
+}
+
+#[track_caller]
+fn several(a: &Array, options: Fftn, to_real: bool, op: Make) -> Array {
+    let Fftn { shape, axes, norm } = options;
+    let axes = match (axes, &shape) {
+        (Some(axes), _) => a.axes_list(axes),
+        (None, Some(Shape(sizes))) => (1..=sizes.len()).rev().map(from_end).collect(),
+        (None, None) => a.axes_list(Axes::All),
+    };
+    let sizes = match shape {
+        Some(Shape(sizes)) => Ok(sizes),
+        None => default_sizes(a, &axes, to_real),
+    };
+    Array::from_result(sizes.map(|sizes| bind(op(sizes, axes, norm), &[a])))
+}
+
+fn from_end(distance: usize) -> i32 {
+    i32::try_from(distance).map_or(i32::MIN, |distance| -distance)
+}
+
+#[track_caller]
+fn default_sizes(a: &Array, axes: &[i32], to_real: bool) -> Result<Vec<i32>> {
+    let mut sizes = axes
+        .iter()
+        .map(|&axis| a.dim(axis))
+        .collect::<Result<Vec<i32>>>()?;
+    if let (true, Some(last)) = (to_real, sizes.last_mut()) {
+        *last = (*last - 1).saturating_mul(2);
+    }
+    Ok(sizes)
+}

@@ -1,0 +1,175 @@
+//! Weights in few bits: packing them, unpacking them, multiplying without unpacking.
+
+use super::product::GatherOptions;
+use crate::op::{Op, QuantizationMode};
+use crate::{Array, Dtype, Error, Result, bind, bind_all};
+
+/// How weights are packed: so many to a group that shares a scale, in so many bits, coded so.
+///
+/// The default is MLX's: affine, 4 bits, groups of 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quantization {
+    /// Number of weights that share a scale.
+    pub group_size: i32,
+    /// Bits of one weight.
+    pub bits: i32,
+    /// How they are coded.
+    pub mode: QuantizationMode,
+}
+
+impl Quantization {
+    /// Returns the group size and bits that MLX uses for `mode` unless told otherwise.
+    pub fn of(mode: QuantizationMode) -> Self {
+        let (group_size, bits) = match mode {
+            QuantizationMode::Affine => (64, 4),
+            QuantizationMode::Mxfp4 => (32, 4),
+            QuantizationMode::Mxfp8 => (32, 8),
+            QuantizationMode::Nvfp4 => (16, 4),
+        };
+        Self {
+            group_size,
+            bits,
+            mode,
+        }
+    }
+}
+
+impl Default for Quantization {
+    fn default() -> Self {
+        Self::of(QuantizationMode::Affine)
+    }
+}
+
+/// Packed weights, as [`quantize`](Array::quantize) makes them and files hold them.
+#[derive(Clone)]
+pub struct Quantized {
+    /// The packed weights, `[..., out, in * bits / 32]`, `uint32`.
+    pub weight: Array,
+    /// One scale for each group, `[..., out, in / group_size]`.
+    pub scales: Array,
+    /// One offset for each group in the affine mode, none in others.
+    pub biases: Option<Array>,
+    /// How they are packed.
+    pub quantization: Quantization,
+}
+
+impl Quantized {
+    /// Returns the weights unpacked, in `dtype` or that of the scales (`bfloat16` in the modes without biases).
+    #[track_caller]
+    pub fn dequantize(&self, dtype: impl Into<Option<Dtype>>) -> Array {
+        let Quantization {
+            group_size,
+            bits,
+            mode,
+        } = self.quantization;
+        let op = Op::Dequantize {
+            group_size,
+            bits,
+            mode,
+            dtype: dtype.into(),
+        };
+        let mut inputs = vec![&self.weight, &self.scales];
+        inputs.extend(&self.biases);
+        bind(op, &inputs)
+    }
+}
+
+impl Array {
+    /// Returns this matrix, `[..., out, in]` and floating, with the last axis packed into few bits.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// use mlx::{Dtype, Quantization, arange};
+    /// let w = arange(0.0, 16.0, 0.25, Dtype::Float32).reshape([1, 64]);
+    /// let packed = w.quantize(Quantization { bits: 8, ..Quantization::default() })?;
+    /// assert_eq!(packed.weight.shape()?, [1, 16]);
+    /// assert!((packed.dequantize(None) - w).abs().max(()).item::<f32>()? < 0.05);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the last axis is not a multiple of the group size, or MLX does not have this group size and bits.
+    #[track_caller]
+    pub fn quantize(&self, quantization: Quantization) -> Result<Quantized> {
+        let Quantization {
+            group_size,
+            bits,
+            mode,
+        } = quantization;
+        let mut parts = bind_all(
+            Op::Quantize {
+                group_size,
+                bits,
+                mode,
+            },
+            &[self],
+        )?
+        .into_iter();
+        match (parts.next(), parts.next()) {
+            (Some(weight), Some(scales)) => Ok(Quantized {
+                weight,
+                scales,
+                biases: parts.next(),
+                quantization,
+            }),
+            _ => Err(Error::op(
+                "quantize",
+                "wanted at least two outputs, got fewer",
+            )),
+        }
+    }
+
+    /// Returns the product with packed weights, `x @ w.T` with `transpose` (weights are `[out, in]`), else `x @ w`.
+    #[track_caller]
+    pub fn quantized_matmul(&self, weights: &Quantized, transpose: bool) -> Array {
+        let Quantization {
+            group_size,
+            bits,
+            mode,
+        } = weights.quantization;
+        let mut inputs = vec![self, &weights.weight, &weights.scales];
+        inputs.extend(&weights.biases);
+        bind(
+            Op::QuantizedMatmul {
+                transpose,
+                group_size,
+                bits,
+                mode,
+            },
+            &inputs,
+        )
+    }
+
+    /// Returns products of chosen matrices of both sides: a mixture of experts.
+    ///
+    /// As [`quantized_matmul`](Self::quantized_matmul) where no indices are given.
+    #[track_caller]
+    pub fn gather_qmm(
+        &self,
+        weights: &Quantized,
+        transpose: bool,
+        options: GatherOptions<'_>,
+    ) -> Array {
+        let Quantization {
+            group_size,
+            bits,
+            mode,
+        } = weights.quantization;
+        let op = Op::GatherQmm {
+            biases: weights.biases.is_some(),
+            lhs: options.lhs_indices.is_some(),
+            rhs: options.rhs_indices.is_some(),
+            transpose,
+            group_size,
+            bits,
+            mode,
+            sorted_indices: options.sorted_indices,
+        };
+        let mut inputs = vec![self, &weights.weight, &weights.scales];
+        inputs.extend(&weights.biases);
+        inputs.extend(options.lhs_indices);
+        inputs.extend(options.rhs_indices);
+        bind(op, &inputs)
+    }
+}

@@ -1,0 +1,303 @@
+//! Random numbers from explicit keys, as Python's `mlx.core.random` with `key=`.
+//!
+//! The same key always gives the same numbers, so a key is used once and then split. There is no hidden state: it
+//! would be frozen when a function is compiled, and differ between threads.
+//!
+//! ```
+//! # fn main() -> mlx::Result<()> {
+//! use mlx::random::{self, Uniform};
+//! let [first, second] = random::keys(&random::key(7));
+//! let x = random::uniform(&first, [2, 3], Uniform::default());
+//! let again = random::uniform(&first, [2, 3], Uniform::default());
+//! let other = random::uniform(&second, [2, 3], Uniform::default());
+//! assert!(x.array_equal(&again, false).item::<bool>()?);
+//! assert!(!x.array_equal(&other, false).item::<bool>()?);
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::op::Op;
+use crate::{Array, Dtype, Error, Operand, Result, Scalar, Shape, bind};
+
+/// The range and dtype of [`uniform`]: from 0 to 1 in `float32` unless told otherwise.
+#[derive(Clone)]
+pub struct Uniform {
+    /// The least value.
+    pub low: Operand,
+    /// What values stay below.
+    pub high: Operand,
+    /// The dtype: `float32`, `float16` or `bfloat16`.
+    pub dtype: Dtype,
+}
+
+impl Default for Uniform {
+    fn default() -> Self {
+        Self {
+            low: Operand::Scalar(Scalar::Float(0.0)),
+            high: Operand::Scalar(Scalar::Float(1.0)),
+            dtype: Dtype::Float32,
+        }
+    }
+}
+
+/// Where a bell lies, how wide it is, and in which dtype: 0, 1 and `float32` unless told otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bell {
+    /// The middle.
+    pub loc: f32,
+    /// The width: the standard deviation of [`normal`], the mean distance from the middle of [`laplace`].
+    pub scale: f32,
+    /// The dtype.
+    pub dtype: Dtype,
+}
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self {
+            loc: 0.0,
+            scale: 1.0,
+            dtype: Dtype::Float32,
+        }
+    }
+}
+
+/// How many samples [`categorical`] takes: one from each row along the last axis unless told otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Categorical {
+    /// The axis of the logits.
+    pub axis: i32,
+    /// The shape of the result, to which the logits' shape without `axis` broadcasts.
+    pub shape: Option<Shape>,
+    /// The number of samples from each row, as a new last axis; not together with `shape`.
+    pub num_samples: Option<i32>,
+}
+
+impl Default for Categorical {
+    fn default() -> Self {
+        Self {
+            axis: -1,
+            shape: None,
+            num_samples: None,
+        }
+    }
+}
+
+/// Returns the key of a seed, `uint32[2]`.
+#[track_caller]
+pub fn key(seed: u64) -> Array {
+    #[allow(clippy::cast_possible_truncation)] // The two halves of the seed.
+    let halves = [(seed >> 32) as u32, seed as u32];
+    Array::new(halves)
+}
+
+/// Returns `num` new keys, `[num, 2]`.
+#[track_caller]
+pub fn split(key: &Array, num: i32) -> Array {
+    bind(Op::RandomSplit { num }, &[key])
+}
+
+/// Returns new keys, as many as the pattern has names: `let [a, b] = keys(&key)`.
+#[track_caller]
+pub fn keys<const N: usize>(key: &Array) -> [Array; N] {
+    let num = i32::try_from(N).unwrap_or(i32::MAX);
+    let all = split(key, num.max(1));
+    let mut next = 0;
+    [(); N].map(|()| {
+        let row = Op::Slice {
+            start: vec![next, 0],
+            stop: vec![next + 1, 2],
+            strides: vec![1, 1],
+        };
+        next += 1;
+        bind(row, &[&all]).reshape([2])
+    })
+}
+
+/// Returns random bits in unsigned integers of `width` bytes: 1, 2 or 4.
+#[track_caller]
+pub fn bits(key: &Array, shape: impl Into<Shape>, width: i32) -> Array {
+    bind(
+        Op::RandomBits {
+            shape: shape.into().0,
+            width,
+        },
+        &[key],
+    )
+}
+
+/// Returns numbers that lie anywhere in a range equally often. Its ends broadcast to `shape`.
+#[track_caller]
+pub fn uniform(key: &Array, shape: impl Into<Shape>, options: Uniform) -> Array {
+    let (low, high) = (options.low.alone(), options.high.alone());
+    bind(
+        Op::RandomUniform {
+            shape: shape.into().0,
+            dtype: options.dtype,
+        },
+        &[&low, &high, key],
+    )
+}
+
+/// Returns normally distributed numbers; also of `complex64`.
+#[track_caller]
+pub fn normal(key: &Array, shape: impl Into<Shape>, options: Bell) -> Array {
+    let Bell { loc, scale, dtype } = options;
+    bind(
+        Op::RandomNormal {
+            shape: shape.into().0,
+            dtype,
+            loc,
+            scale,
+        },
+        &[key],
+    )
+}
+
+/// Returns numbers with the Laplace distribution, `exp(-abs(x - loc) / scale) / (2 * scale)`.
+#[track_caller]
+pub fn laplace(key: &Array, shape: impl Into<Shape>, options: Bell) -> Array {
+    let Bell { loc, scale, dtype } = options;
+    bind(
+        Op::RandomLaplace {
+            shape: shape.into().0,
+            dtype,
+            loc,
+            scale,
+        },
+        &[key],
+    )
+}
+
+/// Returns numbers with the standard Gumbel distribution, `-log(-log(u))`.
+#[track_caller]
+pub fn gumbel(key: &Array, shape: impl Into<Shape>, dtype: Dtype) -> Array {
+    bind(
+        Op::RandomGumbel {
+            shape: shape.into().0,
+            dtype,
+        },
+        &[key],
+    )
+}
+
+/// Returns standard normal numbers of those that lie between `lower` and `upper`, which broadcast to `shape`.
+#[track_caller]
+pub fn truncated_normal(
+    key: &Array,
+    shape: impl Into<Shape>,
+    lower: impl Into<Operand>,
+    upper: impl Into<Operand>,
+    dtype: Dtype,
+) -> Array {
+    let (lower, upper) = (lower.into().alone(), upper.into().alone());
+    bind(
+        Op::RandomTruncatedNormal {
+            shape: shape.into().0,
+            dtype,
+        },
+        &[&lower, &upper, key],
+    )
+}
+
+/// Returns `float32` vectors from the normal distribution with this mean, `[..., n]`, and covariance, `[..., n, n]`:
+/// `shape` of them, with which the leading axes of both broadcast.
+#[track_caller]
+pub fn multivariate_normal(
+    key: &Array,
+    mean: &Array,
+    cov: &Array,
+    shape: impl Into<Shape>,
+) -> Array {
+    let op = Op::RandomMultivariateNormal {
+        shape: shape.into().0,
+        dtype: Dtype::Float32,
+    };
+    bind(op, &[mean, cov, key])
+}
+
+/// Returns integers from `low` up to but not including `high`, which broadcast to `shape`.
+///
+/// They come from `float32`, so in ranges above 2^24 not every number occurs.
+#[track_caller]
+pub fn randint(
+    key: &Array,
+    shape: impl Into<Shape>,
+    low: impl Into<Operand>,
+    high: impl Into<Operand>,
+    dtype: Dtype,
+) -> Array {
+    let (low, high) = (low.into().alone(), high.into().alone());
+    bind(
+        Op::RandomRandint {
+            shape: shape.into().0,
+            dtype,
+        },
+        &[&low, &high, key],
+    )
+}
+
+/// Returns `bool`s that are true with probability `p`, a floating number or array that broadcasts to `shape`.
+#[track_caller]
+pub fn bernoulli(key: &Array, shape: impl Into<Shape>, p: impl Into<Operand>) -> Array {
+    bind(
+        Op::RandomBernoulli {
+            shape: shape.into().0,
+        },
+        &[&p.into().alone(), key],
+    )
+}
+
+/// Returns positions along an axis of `logits`, `uint32`, each with probability `softmax(logits)`.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// use mlx::random::{self, Categorical};
+/// let logits = mlx::array!([[0.0, 100.0], [100.0, 0.0]]);
+/// let sampled = random::categorical(&random::key(0), &logits, Categorical::default());
+/// assert_eq!(sampled.to_vec::<u32>()?, [1, 0]);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn categorical(key: &Array, logits: &Array, options: Categorical) -> Array {
+    Array::from_result(categorical_of(key, logits, options))
+}
+
+#[track_caller]
+fn categorical_of(key: &Array, logits: &Array, options: Categorical) -> Result<Array> {
+    let Categorical {
+        axis,
+        shape,
+        num_samples,
+    } = options;
+    let mut rest = logits.shape()?;
+    logits.dim(axis)?;
+    let ndim = i32::try_from(rest.len()).unwrap_or(i32::MAX);
+    let axis = if axis < 0 { axis + ndim } else { axis };
+    // `dim` has refused axes that are not there.
+    rest.remove(usize::try_from(axis).unwrap_or(0));
+    match (shape, num_samples) {
+        (None, None) => Ok(bind(
+            Op::RandomCategorical { axis, shape: rest },
+            &[logits, key],
+        )),
+        (Some(Shape(shape)), None) => {
+            Ok(bind(Op::RandomCategorical { axis, shape }, &[logits, key]))
+        }
+        (None, Some(num)) => {
+            rest.push(num);
+            let op = Op::RandomCategorical { axis, shape: rest };
+            Ok(bind(op, &[&logits.expand_dims(-1), key]))
+        }
+        (Some(_), Some(_)) => Err(Error::op(
+            "random.categorical",
+            "wanted shape or num_samples, got both",
+        )),
+    }
+}
+
+/// Returns `x` with its slices along `axis` in random order. Shuffle [`iota(n)`](crate::iota) for an order alone.
+#[track_caller]
+pub fn permutation(key: &Array, x: &Array, axis: i32) -> Array {
+    bind(Op::RandomPermutation { axis }, &[x, key])
+}
