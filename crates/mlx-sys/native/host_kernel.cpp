@@ -66,10 +66,13 @@ struct Run {
       return;
     }
     // MLX goes on with what is queued after this and reports the error at the end: what reads the outputs meanwhile,
-    // as indices for one, must find defined values.
+    // as indices for one, must find defined values. All bits set is a NaN in every floating dtype, so that nobody
+    // takes them for results; of whole numbers, 0 is in range of anything.
     for (auto& output : outputs) {
       if (output.data && output.size) {
-        std::memset(output.data, 0, output.size * mx::size_of(mlx_dtype_to_cpp(output.dtype)));
+        auto dtype = mlx_dtype_to_cpp(output.dtype);
+        int byte = mx::issubdtype(dtype, mx::inexact) ? 0xff : 0;
+        std::memset(output.data, byte, output.size * mx::size_of(dtype));
       }
     }
     const char* text = mlx_native_error();

@@ -8,6 +8,9 @@ use crate::{Array, Result};
 
 /// Computes these arrays together and waits for them.
 ///
+/// An array whose computation failed keeps that error. One that was only needed on the way to it, and that is used
+/// later, may hold zeros instead of values: MLX does not say which step failed.
+///
 /// # Errors
 /// When one of them, or anything they depend on, could not be built or computed, or is being traced.
 ///

@@ -29,6 +29,7 @@ mod ffi;
 pub mod fft;
 mod guard;
 pub mod index;
+pub mod io;
 pub mod linalg;
 mod macros;
 pub mod memory;
@@ -39,7 +40,9 @@ mod shared;
 mod trace;
 mod worker;
 
-pub use array::{Array, ArrayType, Axes, IntoArray, Operand, Reduction, Scalar, Shape, keepdims};
+pub use array::{
+    Array, ArrayType, Axes, IntoArray, Operand, Reduction, Rows, Scalar, Shape, keepdims,
+};
 pub use bind::{bind, bind_all};
 pub use device::{Device, Stream, with_device, with_stream};
 pub use dtype::{Complex64, Dtype, Element, Kind};

@@ -65,11 +65,23 @@ macro_rules! __index {
     };
     ([$($done:expr,)*] $range:expr; $step:expr $(, $($rest:tt)*)?) => {
         $crate::__index!(
-            [$($done,)* $crate::index::Index::from($crate::index::Slice::from($range).by($step)),]
+            [$($done,)* {
+                // Clippy takes `5..2` and `1..-1` for empty ranges.
+                #[allow(clippy::reversed_empty_ranges)]
+                let range = $crate::index::Slice::from($range);
+                $crate::index::Index::from(range.by($step))
+            },]
             $($($rest)*)?
         )
     };
     ([$($done:expr,)*] $part:expr $(, $($rest:tt)*)?) => {
-        $crate::__index!([$($done,)* $crate::index::Index::from($part),] $($($rest)*)?)
+        $crate::__index!(
+            [$($done,)* {
+                #[allow(clippy::reversed_empty_ranges)]
+                let part = $crate::index::Index::from($part);
+                part
+            },]
+            $($($rest)*)?
+        )
     };
 }

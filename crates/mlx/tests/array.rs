@@ -132,3 +132,48 @@ fn what_was_there_before_a_failure_stays() {
     assert!(good.item::<f32>().is_ok());
     assert!(bad.eval().is_err());
 }
+
+#[test]
+fn rust_collections_become_arrays_of_one_axis() {
+    assert_eq!(
+        Array::from(vec![1.5_f32, 2.5]).to_vec::<f32>().unwrap(),
+        [1.5, 2.5]
+    );
+    assert_eq!(
+        Array::from(&[true, false][..]).dtype().unwrap(),
+        Dtype::Bool
+    );
+    assert_eq!(
+        (0..3)
+            .map(|k| k * k)
+            .collect::<Array>()
+            .to_vec::<i32>()
+            .unwrap(),
+        [0, 1, 4]
+    );
+    assert_eq!(Array::from(Vec::<u8>::new()).shape().unwrap(), [0]);
+}
+
+#[test]
+fn goes_over_the_first_axis_from_both_ends() {
+    let x = array!([[1, 2], [3, 4], [5, 6]]);
+    let mut rows = x.iter().unwrap();
+    assert_eq!(
+        (rows.len(), x.len().unwrap(), x.is_empty().unwrap()),
+        (3, 3, false)
+    );
+    assert_eq!(rows.next().unwrap().to_vec::<i32>().unwrap(), [1, 2]);
+    assert_eq!(rows.next_back().unwrap().to_vec::<i32>().unwrap(), [5, 6]);
+    assert_eq!(rows.next().unwrap().to_vec::<i32>().unwrap(), [3, 4]);
+    assert!(rows.next().is_none() && rows.next_back().is_none());
+    assert!(array!(1.0).iter().is_err());
+    assert_eq!((x.itemsize().unwrap(), x.nbytes().unwrap()), (4, 24));
+}
+
+#[test]
+fn a_byte_that_is_no_bool_is_never_read_as_one() {
+    let odd = Array::new([0_u8, 2, 255]).view(Dtype::Bool);
+    if let Ok(values) = odd.to_vec::<bool>() {
+        assert_eq!(values, [false, true, true]);
+    }
+}

@@ -146,6 +146,10 @@ fn the_macro_says_what_the_plain_types_say() {
         &x.i((1, 2))
     ));
     assert!(same(&x.i(s![]), &x.i(())));
+    assert_eq!(
+        x.i(s![0, 2..0;-1, 1..-1]).to_vec::<i32>().unwrap(),
+        [9, 10, 5, 6]
+    );
     assert!(same(
         &x.i(s![Slice::new(2, None, -1).by(1), ..0]),
         &x.i((2.., ..0))

@@ -32,7 +32,9 @@ fn cache_limit() -> usize {
 fn child_has_a_quarter_of_the_memory_as_cache_limit() {
     array!([1.0]).eval().unwrap();
     let memory = memory::usage().unwrap().limit / 4 * 5;
-    let container = std::fs::read_to_string("/sys/fs/cgroup/memory.max").unwrap_or_default();
+    let container = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .or_else(|_| std::fs::read_to_string("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+        .unwrap_or_default();
     let memory = container.trim().parse().unwrap_or(memory).min(memory);
     assert_eq!(cache_limit(), memory / 4);
     assert!(cache_limit() > 32 * MIB);

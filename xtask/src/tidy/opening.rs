@@ -17,7 +17,8 @@ pub fn check(source: &Source) -> Vec<Complaint> {
     let holes = [
         concat!("todo", "!("),
         concat!("unimplemented", "!("),
-        concat!("#[ig", "nore"),
+        // With a reason it is a part of another test, which runs it in a process of its own.
+        concat!("#[ig", "nore]"),
     ];
     for (number, line) in source.text.lines().enumerate() {
         if let Some(hole) = holes.iter().find(|hole| line.contains(*hole)) {

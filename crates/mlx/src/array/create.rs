@@ -49,6 +49,39 @@ impl Array {
     }
 }
 
+/// Returns an array of one axis.
+impl<T: Element> From<&[T]> for Array {
+    #[track_caller]
+    fn from(elements: &[T]) -> Self {
+        match i32::try_from(elements.len()) {
+            Ok(len) => Self::from_result(Self::from_slice(elements, len)),
+            Err(_) => Self::failed(Error::op(
+                "array",
+                format!(
+                    "wanted at most {} elements, got {}",
+                    i32::MAX,
+                    elements.len()
+                ),
+            )),
+        }
+    }
+}
+
+/// Returns an array of one axis.
+impl<T: Element> From<Vec<T>> for Array {
+    #[track_caller]
+    fn from(elements: Vec<T>) -> Self {
+        Self::from(&elements[..])
+    }
+}
+
+/// Collects elements into an array of one axis: `(0..3).collect::<Array>()`.
+impl<T: Element> FromIterator<T> for Array {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        Self::from(elements.into_iter().collect::<Vec<T>>())
+    }
+}
+
 /// What `array!` and friends accept: a number, or nested lists of one shape.
 pub trait IntoArray {
     /// The element type.

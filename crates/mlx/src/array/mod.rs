@@ -5,11 +5,13 @@ mod display;
 mod operand;
 mod operators;
 mod read;
+mod rows;
 mod shape;
 
 pub use create::IntoArray;
 pub(crate) use operand::pair;
 pub use operand::{Operand, Scalar};
+pub use rows::Rows;
 pub use shape::{ArrayType, Axes, Reduction, Shape, keepdims};
 
 use std::panic::Location;

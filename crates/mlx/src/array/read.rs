@@ -73,10 +73,26 @@ impl Array {
         }
     }
 
-    /// Returns an evaluated, row-contiguous handle to the same values.
     #[track_caller]
     fn readable<T: Element>(&self, op: &'static str) -> Result<Rc<Handle>> {
         self.check_dtype::<T>(op)?;
+        self.contiguous_handle(op)
+    }
+
+    /// Computes this array and gives its bytes in row-major order to `read`.
+    #[track_caller]
+    pub(crate) fn with_bytes<T>(
+        &self,
+        op: &'static str,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
+        let handle = self.contiguous_handle(op)?;
+        data::bytes(&handle).named(op).map(read)
+    }
+
+    /// Returns an evaluated, row-contiguous handle to the same values.
+    #[track_caller]
+    fn contiguous_handle(&self, op: &'static str) -> Result<Rc<Handle>> {
         self.eval()?;
         let handle = self.handle(op)?;
         if handle.size() == 0 || handle.is_row_contiguous().named(op)? {

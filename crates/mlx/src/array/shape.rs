@@ -205,6 +205,14 @@ impl Array {
         Ok(self.typed()?.size())
     }
 
+    /// Returns the number of bytes one element takes.
+    ///
+    /// # Errors
+    /// When the array could not be built.
+    pub fn itemsize(&self) -> Result<usize> {
+        Ok(self.typed()?.dtype().size())
+    }
+
     /// Returns the number of bytes its elements take.
     ///
     /// # Errors

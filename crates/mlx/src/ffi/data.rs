@@ -34,7 +34,6 @@ pub(crate) fn from_slice<T: Element>(data: &[T], shape: &[i32]) -> Result<Handle
 
 /// Returns the elements of an evaluated, row-contiguous array of this very dtype.
 pub(crate) fn as_slice<T: Element>(handle: &Handle) -> Result<&[T], Fault> {
-    let api = api()?;
     if handle.dtype() != T::DTYPE {
         return Err(Fault(format!(
             "elements are {}, not {}",
@@ -42,20 +41,9 @@ pub(crate) fn as_slice<T: Element>(handle: &Handle) -> Result<&[T], Fault> {
             T::DTYPE
         )));
     }
-    if handle.size() == 0 {
+    let Some(data) = first_element(handle)? else {
         return Ok(&[]);
-    }
-    if !handle.is_available()? {
-        return Err(Fault::from("the array is not evaluated"));
-    }
-    if !handle.is_row_contiguous()? {
-        return Err(Fault::from("the array is not row-contiguous"));
-    }
-    // SAFETY: the handle is alive and evaluated (checked above).
-    let data = unsafe { api.mlx_native_data(handle.raw()) };
-    if data.is_null() {
-        return Err(take_error(api));
-    }
+    };
     if T::DTYPE == crate::Dtype::Bool {
         // SAFETY: `size` elements of one byte lie there (see below), and any byte is a `u8`.
         let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), handle.size()) };
@@ -69,4 +57,35 @@ pub(crate) fn as_slice<T: Element>(handle: &Handle) -> Result<&[T], Fault> {
     // as MLX's allocator does (8 bytes, enough for every element). They stay put and unwritten while the handle
     // lives: MLX reuses a buffer only when nobody else holds the array.
     Ok(unsafe { std::slice::from_raw_parts(data.cast::<T>(), handle.size()) })
+}
+
+/// Returns the bytes of an evaluated, row-contiguous array.
+pub(crate) fn bytes(handle: &Handle) -> Result<&[u8], Fault> {
+    let Some(data) = first_element(handle)? else {
+        return Ok(&[]);
+    };
+    let len = handle.size() * handle.dtype().size();
+    // SAFETY: evaluated and row-contiguous (checked in `first_element`), so `size` elements lie there without gaps,
+    // and stay put and unwritten while the handle lives.
+    Ok(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) })
+}
+
+/// Returns where the elements of an evaluated, row-contiguous array lie, or nothing when it has none.
+fn first_element(handle: &Handle) -> Result<Option<*const c_void>, Fault> {
+    let api = api()?;
+    if handle.size() == 0 {
+        return Ok(None);
+    }
+    if !handle.is_available()? {
+        return Err(Fault::from("the array is not evaluated"));
+    }
+    if !handle.is_row_contiguous()? {
+        return Err(Fault::from("the array is not row-contiguous"));
+    }
+    // SAFETY: the handle is alive and evaluated (checked above).
+    let data = unsafe { api.mlx_native_data(handle.raw()) };
+    if data.is_null() {
+        return Err(take_error(api));
+    }
+    Ok(Some(data))
 }

@@ -82,6 +82,18 @@ impl HostOutput<'_> {
     }
 }
 
+impl HostOutput<'_> {
+    /// Returns the bytes of the elements, to be written. Bytes of a `bool` must end up 0 or 1.
+    pub(crate) fn as_mut_bytes(&mut self) -> &mut [u8] {
+        let len = self.buffer.size * self.dtype().size();
+        if len == 0 {
+            return &mut [];
+        }
+        // SAFETY: row-contiguous with `size` elements of this dtype, and only this kernel has it until it returns.
+        unsafe { std::slice::from_raw_parts_mut(self.buffer.data.cast::<u8>(), len) }
+    }
+}
+
 fn check_dtype<T: Element>(buffer: &sys::mlx_native_buffer) -> Result<(), String> {
     let dtype = Dtype::from_raw(buffer.dtype);
     if dtype == T::DTYPE {
@@ -187,23 +199,9 @@ unsafe extern "C" fn run(
         // This is MLX's thread: the panic cannot resume here, so its text reaches whoever evaluates.
         Err(panic) => panic_text(panic.as_ref()),
     };
-    // MLX takes the outputs for computed, whatever we say, and may hand them to somebody who did not see the error.
-    outputs.iter().for_each(spoil);
+    // The native library fills the outputs with NaN or zeros: MLX takes them for computed, whatever we say.
     set_error(&text);
     1
-}
-
-/// Fills the output of a failed run with NaN, or zeros where there is none.
-fn spoil(output: &sys::mlx_native_buffer) {
-    let dtype = Dtype::from_raw(output.dtype);
-    if output.size > 0 {
-        // All bits set is a NaN in every floating dtype.
-        let byte = if dtype.is_inexact() { 0xFF } else { 0 };
-        // SAFETY: the output has `size` elements of this dtype, which nobody else looks at until the run has ended.
-        unsafe {
-            std::ptr::write_bytes(output.data.cast::<u8>(), byte, output.size * dtype.size())
-        };
-    }
 }
 
 /// The slice at `data`, which may be null when it is empty.

@@ -17,7 +17,8 @@
 //! ```
 //!
 //! # Rules
-//! - Negative positions count from the end, in ranges too: `-3..` are the last three, `0..=-1` is all.
+//! - Negative positions count from the end, in ranges too: `-3..` are the last three, `1..-1` all but the first and
+//!   the last. Clippy takes such a literal for an empty range, unless it is in [`s!`](crate::s).
 //! - A position must exist; a range is cut to the axis, as in Python. Both are checked when the graph is built.
 //! - Positions in index arrays are checked when they are known, at the latest by `eval` (on a GPU, where nothing can
 //!   report, they are brought into range).

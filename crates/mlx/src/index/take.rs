@@ -30,7 +30,7 @@ impl Array {
     /// Returns for each place of `indices` the element at that index along `axis`, or with `()` of both as one row.
     ///
     /// `indices` has as many axes as the array and broadcasts with it on all others: what
-    /// [`argsort`](Self::argsort) gives sorts.
+    /// `argsort` gives sorts.
     #[track_caller]
     pub fn take_along_axis(&self, indices: &Array, axis: impl Into<Axes>) -> Array {
         match one_axis("take_along_axis", axis.into()) {

@@ -52,6 +52,8 @@ impl Array {
     }
 }
 
+// `add` is Python's name for it; the operator would want two arrays.
+#[allow(clippy::should_implement_trait)]
 impl ArrayAt<'_> {
     /// Returns the array with `value` there. Where positions repeat, the last value stays on a CPU, any on a GPU.
     #[track_caller]
@@ -85,7 +87,7 @@ impl ArrayAt<'_> {
         match self.array.dtype() {
             Ok(dtype) if !dtype.is_inexact() => {
                 let text = format!("divide wants a floating-point or complex array, got {dtype}");
-                return Array::failed(refused(text));
+                Array::failed(refused(text))
             }
             Ok(dtype) => {
                 let value = cast(value.into().beside(self.array), dtype);

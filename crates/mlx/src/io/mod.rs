@@ -1,0 +1,54 @@
+//! Arrays in files: safetensors, alone or sharded over a folder, and NumPy's npy and npz.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use mlx::{array, io};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("weights.safetensors");
+//! io::save_safetensors(&path, [("scale", &array!([1.0, 2.0]))], &BTreeMap::new())?;
+//! let weights = io::load_safetensors(&path)?.arrays;
+//! assert_eq!(weights["scale"].to_vec::<f32>()?, [1.0, 2.0]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Loading
+//! Headers are read and checked at once: names, types, shapes, and that the file is as long as they say. The elements
+//! of safetensors and npy files are read when the array is computed, each at its place in the file, which stays open
+//! until then; what is never used is never read. The file is not mapped into memory: if it is cut short or
+//! overwritten before an array is computed, `eval` says so, where a mapping would end the process. A member of an npz
+//! is decompressed and checked against its checksum when it is loaded.
+//!
+//! A file that is missing, cut short, not of its format or claims what cannot be is an [`Error::Io`]
+//! with the path, and never a large allocation.
+//!
+//! # Saving
+//! A file is written under another name in the same folder and then renamed, so a reader sees the old one or the new
+//! one whole, and arrays loaded from the old one can still be computed.
+
+mod lazy;
+mod npy;
+mod npz;
+mod safetensors;
+mod sharded;
+mod write;
+
+pub use npy::{load_npy, save_npy};
+pub use npz::{load_npz, save_npz, save_npz_compressed};
+pub use safetensors::{Safetensors, load_safetensors, save_safetensors};
+pub use sharded::{load_sharded, save_sharded};
+
+use std::path::Path;
+
+use crate::Error;
+
+/// Returns the error of reading or writing a file.
+fn fault(op: &'static str, path: &Path, message: impl ToString) -> Error {
+    Error::Io {
+        op,
+        path: path.to_owned(),
+        message: message.to_string(),
+    }
+}
