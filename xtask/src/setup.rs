@@ -35,6 +35,11 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     if let Some(openblas) = &staged.layout.openblas {
         println!("blas     {}", openblas.display());
     }
+    if staged.choice.backend.is_cuda() {
+        println!(
+            "cuda     needs NVIDIA's driver, cuBLAS, cuDNN, cuFFT, NVRTC and NCCL: point MLX_CUDA_DIR at them"
+        );
+    }
     println!("ready after {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
 }
@@ -58,5 +63,6 @@ pub fn ready() -> Result<()> {
 
 /// Returns the folder of our C++ sources in this checkout.
 pub fn native_source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/mlx-sys/native")
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).join("crates/mlx-sys/native")
 }

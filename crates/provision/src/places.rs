@@ -19,9 +19,9 @@ pub struct Root {
 /// because cargo deletes those.
 #[must_use]
 pub fn root(manifest_dir: &Path, cargo_home: &Path) -> Root {
-    if let Some(path) = environment::value(environment::BUILD_DIR) {
+    if let Some(path) = from_workspace(environment::BUILD_DIR, manifest_dir) {
         return Root {
-            path: PathBuf::from(path),
+            path,
             why: "MLX_BUILD_DIR says so",
         };
     }
@@ -35,6 +35,17 @@ pub fn root(manifest_dir: &Path, cargo_home: &Path) -> Root {
             why: "the user's cache, outside of a checkout",
         },
     }
+}
+
+/// Returns the path in a variable; a relative one counts from the workspace, because build scripts run elsewhere.
+#[must_use]
+pub fn from_workspace(name: &str, manifest_dir: &Path) -> Option<PathBuf> {
+    let path = PathBuf::from(environment::value(name)?);
+    if path.is_absolute() {
+        return Some(path);
+    }
+    let base = workspace(manifest_dir).or_else(|| std::env::current_dir().ok());
+    Some(base.unwrap_or_default().join(path))
 }
 
 /// Returns the root of the workspace checkout that contains `dir`, if there is one.

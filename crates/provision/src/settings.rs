@@ -54,7 +54,7 @@ impl Settings {
         Self {
             root: places::root(native_source, &cargo_home),
             offline: offline(),
-            mlx_dir: value(environment::MLX_DIR).map(PathBuf::from),
+            mlx_dir: places::from_workspace(environment::MLX_DIR, native_source),
             backend: value(environment::BACKEND).and_then(|name| name.into_string().ok()),
             platform: target_platform(),
             native_source: native_source.to_owned(),
