@@ -63,7 +63,7 @@ mod child {
     fn least_number_by_minus_one() {
         let least = Array::new([i32::MIN]);
         assert_eq!(least.floor_divide(-1).item::<i32>().unwrap(), i32::MIN);
-        assert_eq!((&least % -1).item::<i32>().unwrap(), 0);
+        assert_eq!(least.remainder(-1).item::<i32>().unwrap(), 0);
         let least = Array::new([i64::MIN]);
         assert_eq!(least.floor_divide(-1).item::<i64>().unwrap(), i64::MIN);
         let least = Array::new([i8::MIN]);
@@ -173,7 +173,11 @@ mod child {
         assert!(x.item::<i32>().is_err() && x.item::<f64>().is_err() && x.to_vec::<u8>().is_err());
         assert!(x.as_slice::<f64>().is_err());
         let bytes = Array::new([7_u8, 0]).view(Dtype::Bool);
-        assert_eq!(bytes.to_vec::<bool>().unwrap(), [true, false], "7 is no bool, but it is true");
+        assert_eq!(
+            bytes.to_vec::<bool>().unwrap(),
+            [true, false],
+            "7 is no bool, but it is true"
+        );
     }
 
     #[test]
@@ -315,9 +319,8 @@ mod child {
     #[test]
     #[ignore = "run by `does_not_crash`"]
     fn percent_signs() {
-        let error = mlx::io::load_npy("/no/such/%s%n%d/file.npy")
-            .err()
-            .expect("there is no such file");
+        let error =
+            mlx::io::load_npy("/no/such/%s%n%d/file.npy").expect_err("there is no such file");
         assert!(error.to_string().contains("%s%n%d"), "{error}");
         refused(&mlx::einsum("%s%n", [&array!([1.0])]), "%");
     }
