@@ -182,7 +182,7 @@ fn what_is_saved_is_loaded() {
             .iter()
             .for_each(|(name, want)| same(&from[name], want));
     }
-    for (_, want) in &arrays {
+    for want in arrays.values() {
         io::save_npy(path("a.npy"), want).unwrap();
         same(&io::load_npy(path("a.npy")).unwrap(), want);
     }
