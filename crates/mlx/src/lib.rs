@@ -56,3 +56,8 @@ pub use ops::*;
 pub use shared::SharedArray;
 pub use trace::{Call, Recorder};
 pub use worker::{Pending, Worker, WorkerPool};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
