@@ -6,6 +6,7 @@
 //! every case. To look for reads beyond buffers: `MLX_FUZZ_CHILD=log valgrind <test> --nocapture`.
 
 mod cases;
+mod fitting;
 mod random;
 
 use std::io::Write;

@@ -1,43 +1,97 @@
-"""Writes promotion.json: which dtype Python MLX gives operations on two arrays, and on an array and a number.
+"""Makes promotion.json: the dtype Python MLX gives for every pair of dtypes, and for arrays beside plain numbers.
 
-Run with mlx 0.32.2 (pip install mlx mlx-cpu): python make_promotion.py > promotion.json
+Run with Python MLX of the pinned version on its CPU: `python make_promotion.py > promotion.json`.
+
+`dtypes` names the fourteen dtypes in MLX's order. `pairs` has for each operation a line for each left dtype, with the
+result's dtype for each right dtype; "-" is an error. `numbers` has for each operation (a leading `r` swaps the sides)
+and each number a line with the result of applying it to the array [0, 1, 3] of each dtype, as `dtype:values`, complex ones as `re_im`.
 """
+
 import json
+
 import mlx.core as mx
 
-NAMES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
-         "float16", "float32", "float64", "bfloat16", "complex64"]
-DTYPES = [getattr(mx, "bool_" if n == "bool" else n) for n in NAMES]
-name = lambda a: str(a.dtype).split(".")[-1]
+mx.set_default_device(mx.cpu)
+NAMES = "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32 float64 bfloat16 complex64".split()
+DTYPES = [mx.bool_ if name == "bool" else getattr(mx, name) for name in NAMES]
 
 
-def dtype_of(f):
+def name(dtype):
+    return str(dtype).split(".")[-1].rstrip("_")
+
+
+def outcome(function):
     try:
-        return name(f())
+        result = function()
+        result = result[0] if isinstance(result, (list, tuple)) else result
+        mx.eval(result)
+        return result
     except Exception:
         return None
 
 
-mx.set_default_device(mx.cpu)
-BINARY = {
-    "add": lambda a, b: a + b,
-    "subtract": lambda a, b: a - b,
-    "multiply": lambda a, b: a * b,
-    "divide": lambda a, b: a / b,
+PAIRS = {
+    op: getattr(mx, op)
+    for op in (
+        "add subtract multiply divide floor_divide remainder divmod power maximum minimum logaddexp arctan2 equal "
+        "less logical_and logical_xor bitwise_and left_shift right_shift matmul inner outer kron isclose array_equal"
+    ).split()
+}
+PAIRS["where"] = lambda a, b: mx.where(mx.array([[True, False], [False, True]]), a, b)
+PAIRS["concatenate"] = lambda a, b: mx.concatenate([a, b])
+PAIRS["searchsorted"] = lambda a, b: mx.searchsorted(a.flatten(), b)
+PAIRS["tensordot"] = lambda a, b: mx.tensordot(a, b, 1)
+PAIRS["addmm"] = lambda a, b: mx.addmm(a, b, b)
+PAIRS["solve"] = lambda a, b: mx.linalg.solve(a, b)
+PAIRS["clip"] = lambda a, b: mx.clip(a, b, None)
+
+NUMBERS = [True, 1, -1, 300, 2**31, 2**40, 1.5, 1e300, complex(1, 2)]
+BESIDE = {
+    "add": lambda a, n: a + n,
+    "radd": lambda a, n: n + a,
+    "rsubtract": lambda a, n: n - a,
+    "multiply": lambda a, n: a * n,
+    "divide": lambda a, n: a / n,
+    "rdivide": lambda a, n: n / a,
     "maximum": mx.maximum,
     "power": mx.power,
-    "less": lambda a, b: a < b,
-    "where": lambda a, b: mx.where(mx.array([True]), a, b),
-    "concatenate": lambda a, b: mx.concatenate([a, b]),
-    "matmul": lambda a, b: mx.matmul(mx.ones((2, 2), a.dtype), mx.ones((2, 2), b.dtype)),
+    "equal": mx.equal,
+    "where": lambda a, n: mx.where(a.astype(mx.bool_), a, n),
 }
-SCALARS = {"true": True, "3": 3, "1.5": 1.5, "2j": 2j}
-arrays = {}
-for op, f in BINARY.items():
-    arrays[op] = [[dtype_of(lambda: f(mx.ones((1,), a), mx.ones((1,), b))) for b in DTYPES] for a in DTYPES]
-numbers = {}
-for op in ["add", "multiply", "divide", "maximum", "less", "where"]:
-    f = BINARY[op]
-    numbers[op] = {s: [dtype_of(lambda: f(mx.ones((1,), a), v)) for a in DTYPES] for s, v in SCALARS.items()}
-    numbers[op + " reversed"] = {s: [dtype_of(lambda: f(v, mx.ones((1,), a))) for a in DTYPES] for s, v in SCALARS.items()}
-print(json.dumps({"dtypes": NAMES, "arrays": arrays, "numbers": numbers}))
+
+
+def pair(op, left, right):
+    # Invertible, and without zeros that would divide.
+    a, b = mx.array([[2, 1], [1, 1]]).astype(left), mx.array([[2, 1], [1, 1]]).astype(right)
+    result = outcome(lambda: PAIRS[op](a, b))
+    return "-" if result is None else name(result.dtype)
+
+
+def value(x):
+    if isinstance(x, complex):
+        return f"{float(x.real)!r}_{float(x.imag)!r}"
+    return str(x).lower() if isinstance(x, bool) else repr(x)
+
+
+def beside(op, number, dtype):
+    a = mx.array([0, 1, 3]).astype(dtype)
+    result = outcome(lambda: BESIDE[op](a, number))
+    if result is None:
+        return "-"
+    return name(result.dtype) + ":" + ",".join(value(x) for x in result.tolist())
+
+
+print(
+    json.dumps(
+        {
+            "dtypes": NAMES,
+            "pairs": {
+                op: {name(left): " ".join(pair(op, left, right) for right in DTYPES) for left in DTYPES} for op in PAIRS
+            },
+            "numbers": {
+                op: {str(n): [beside(op, n, dtype) for dtype in DTYPES] for n in NUMBERS} for op in BESIDE
+            },
+        },
+        indent=1,
+    )
+)
