@@ -62,17 +62,15 @@ struct Run {
     mlx_native_error_clear();
     runs.fetch_add(1, std::memory_order_relaxed);
     kernel.counter->fetch_add(1, std::memory_order_relaxed);
-    if (call() == 0) {
+    int status = call();
+    if (status == 0) {
       return;
     }
     // MLX goes on with what is queued after this and reports the error at the end: what reads the outputs meanwhile,
-    // as indices for one, must find defined values. All bits set is a NaN in every floating dtype, so that nobody
-    // takes them for results; of whole numbers, 0 is in range of anything.
+    // as indices for one, must find defined values.
     for (auto& output : outputs) {
-      if (output.data && output.size) {
-        auto dtype = mlx_dtype_to_cpp(output.dtype);
-        int byte = mx::issubdtype(dtype, mx::inexact) ? 0xff : 0;
-        std::memset(output.data, byte, output.size * mx::size_of(dtype));
+      if (status != MLX_NATIVE_OUTPUTS_DEFINED && output.data && output.size) {
+        std::memset(output.data, 0, output.size * mx::size_of(mlx_dtype_to_cpp(output.dtype)));
       }
     }
     const char* text = mlx_native_error();

@@ -63,6 +63,9 @@ typedef struct mlx_native_buffer_ {
   mlx_dtype dtype;
 } mlx_native_buffer;
 
+/* Returned by a kernel that failed and has written its outputs all the same. */
+#define MLX_NATIVE_OUTPUTS_DEFINED 2
+
 /* Runs on MLX's stream thread. Returns 0, or non-zero after mlx_native_error_set: the text reaches `eval`.
  * It must not unwind (Rust: catch panics).
  *
@@ -71,7 +74,8 @@ typedef struct mlx_native_buffer_ {
  * after `async_eval` by the next wait or synchronisation, or, on the thread that first gave MLX's scheduler work, by
  * whatever that thread evaluates next. Therefore all outputs of a failed kernel are filled with zeros here before the
  * error goes on: what is queued behind reads defined values and, where it uses them as indices, valid ones. A kernel
- * that reports an error need not write its outputs. The arrays that depend on them count as evaluated, with values
+ * that reports an error need not write its outputs; one that has written what others may read returns
+ * MLX_NATIVE_OUTPUTS_DEFINED. The arrays that depend on them count as evaluated, with values
  * that mean nothing, so that after an error whatever was evaluated with it must be thrown away. */
 typedef int (*mlx_native_kernel)(
     void* payload,

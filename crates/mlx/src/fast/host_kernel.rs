@@ -183,6 +183,7 @@ impl CustomCall for HostKernel {
             name: &kernel.native_name,
             outputs: &outputs,
             kernel: Arc::clone(&kernel.kernel),
+            defines_outputs: false,
             composed: composed.transpose()?,
             identity: kernel.identity,
         };

@@ -116,6 +116,9 @@ pub(crate) struct HostCall<'a> {
     pub(crate) name: &'a CStr,
     pub(crate) outputs: &'a [(Vec<i32>, Dtype)],
     pub(crate) kernel: Arc<Kernel>,
+    /// Whether the kernel writes its outputs also when it fails; otherwise they become NaN, or zeros where there is
+    /// none. What reads them may already be queued.
+    pub(crate) defines_outputs: bool,
     /// The same in MLX's own operations: gradients and vmap go through it.
     pub(crate) composed: Option<Closure>,
     /// Equal and not zero: may be merged with another application on the same inputs.
@@ -138,7 +141,11 @@ pub(crate) fn apply(
     let dtypes: Vec<sys::mlx_dtype> = call.outputs.iter().map(|(_, dtype)| dtype.raw()).collect();
     let inputs = Vector::of(inputs)?;
     let mut results = Vector::new()?;
-    let payload = Box::into_raw(Box::new(call.kernel)).cast::<c_void>();
+    let payload = Payload {
+        kernel: call.kernel,
+        defines_outputs: call.defines_outputs,
+    };
+    let payload = Box::into_raw(Box::new(payload)).cast::<c_void>();
     let composed = call.composed.as_ref().map_or(
         sys::mlx_closure {
             ctx: std::ptr::null_mut(),
@@ -146,7 +153,7 @@ pub(crate) fn apply(
         Closure::raw,
     );
     // SAFETY: all lists live to the end of the call, with `n_outputs` entries as told; `payload` is a
-    // `Box<Arc<Kernel>>` that `run` reads and `drop_kernel` frees exactly once, also when the call fails.
+    // `Box<Payload>` that `run` reads and `drop_kernel` frees exactly once, also when the call fails.
     let status = unsafe {
         api.mlx_native_host_kernel(
             results.slot(),
@@ -169,6 +176,12 @@ pub(crate) fn apply(
     results.handles()
 }
 
+/// What the native library keeps for us.
+struct Payload {
+    kernel: Arc<Kernel>,
+    defines_outputs: bool,
+}
+
 unsafe extern "C" fn run(
     payload: *mut c_void,
     inputs: *const sys::mlx_native_buffer,
@@ -177,7 +190,7 @@ unsafe extern "C" fn run(
     n_outputs: usize,
 ) -> c_int {
     // SAFETY: MLX passes the payload of `apply`, alive while the primitive is.
-    let kernel = unsafe { &*payload.cast::<Arc<Kernel>>() };
+    let payload = unsafe { &*payload.cast::<Payload>() };
     // SAFETY: the native library passes this many descriptions, alive for the call.
     let (inputs, outputs) = unsafe { (slice(inputs, n_inputs), slice(outputs, n_outputs)) };
     for output in outputs
@@ -191,7 +204,7 @@ unsafe extern "C" fn run(
         let inputs: Vec<HostInput<'_>> = inputs.iter().map(|buffer| HostInput { buffer }).collect();
         let mut outputs: Vec<HostOutput<'_>> =
             outputs.iter().map(|buffer| HostOutput { buffer }).collect();
-        kernel(&inputs, &mut outputs)
+        (payload.kernel)(&inputs, &mut outputs)
     }));
     let text = match ran {
         Ok(Ok(())) => return 0,
@@ -199,9 +212,29 @@ unsafe extern "C" fn run(
         // This is MLX's thread: the panic cannot resume here, so its text reaches whoever evaluates.
         Err(panic) => panic_text(panic.as_ref()),
     };
-    // The native library fills the outputs with NaN or zeros: MLX takes them for computed, whatever we say.
+    // MLX takes the outputs for computed, whatever we say, and may hand them to somebody who did not see the error.
+    if !payload.defines_outputs {
+        outputs.iter().for_each(spoil);
+    }
     set_error(&text);
-    1
+    OUTPUTS_DEFINED
+}
+
+/// Tells the native library that the outputs of a failed run hold what they should.
+#[allow(clippy::cast_possible_wrap)]
+const OUTPUTS_DEFINED: c_int = sys::MLX_NATIVE_OUTPUTS_DEFINED as c_int;
+
+/// Fills the output of a failed run with NaN, or zeros where there is none.
+fn spoil(output: &sys::mlx_native_buffer) {
+    let dtype = Dtype::from_raw(output.dtype);
+    if output.size > 0 {
+        // All bits set is a NaN in every floating dtype.
+        let byte = if dtype.is_inexact() { 0xFF } else { 0 };
+        // SAFETY: the output has `size` elements of this dtype, which nobody else looks at until the run has ended.
+        unsafe {
+            std::ptr::write_bytes(output.data.cast::<u8>(), byte, output.size * dtype.size())
+        };
+    }
 }
 
 /// The slice at `data`, which may be null when it is empty.
@@ -218,7 +251,7 @@ unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
 
 unsafe extern "C" fn drop_kernel(payload: *mut c_void) {
     // SAFETY: called once, with the payload of `apply`.
-    let kernel = unsafe { Box::from_raw(payload.cast::<Arc<Kernel>>()) };
+    let kernel = unsafe { Box::from_raw(payload.cast::<Payload>()) };
     // A panic in a captured value's `Drop` must not reach C; there is nobody to tell.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(kernel)));
 }

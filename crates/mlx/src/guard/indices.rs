@@ -283,6 +283,7 @@ fn lazily(indices: &Handle, range: Range, stream: mlx_sys::mlx_stream) -> Result
         name: c"check_indices",
         outputs: &[(shape, indices.dtype())],
         kernel,
+        defines_outputs: true,
         composed: Some(composed),
         identity: 0,
     };

@@ -97,6 +97,7 @@ fn passed(
         name,
         outputs: &[(input.shape().to_vec(), input.dtype())],
         kernel,
+        defines_outputs: true,
         composed: Some(composed),
         identity: 0,
     };

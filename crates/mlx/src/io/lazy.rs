@@ -116,6 +116,7 @@ impl Source {
             name: c"load",
             outputs: &[(array_type.shape, array_type.dtype)],
             kernel: Arc::new(kernel),
+            defines_outputs: false,
             composed: None,
             identity: 0,
         };
