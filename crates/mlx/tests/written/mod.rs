@@ -123,11 +123,9 @@ pub fn difference(got: &Array, want: &Array, tolerance: f64) -> Option<String> {
         (Err(error), _) | (_, Err(error)) => return Some(error.to_string()),
     };
     let differs = |(got, want): (&Value, &Value)| !close(*got, *want, tolerance);
-    match got.iter().zip(&want).position(differs) {
-        None => None,
-        Some(k) => Some(format!(
-            "at element {k}: got {:?}, want {:?}; got {got:?}",
-            got[k], want[k]
-        )),
-    }
+    let k = got.iter().zip(&want).position(differs)?;
+    Some(format!(
+        "at element {k}: got {:?}, want {:?}; got {got:?}",
+        got[k], want[k]
+    ))
 }
