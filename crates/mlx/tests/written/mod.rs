@@ -3,8 +3,10 @@
 //! Shared by the tests that compare with Python MLX: golden files hold such texts.
 #![allow(dead_code)] // Each test uses a part of it.
 
+use std::str::FromStr;
+
 use half::{bf16, f16};
-use mlx::{Array, Complex64, Dtype, Element};
+use mlx::{Array, ArrayType, Complex64, Dtype, Element, Kind};
 
 /// One element in the widest form of its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,48 +18,150 @@ pub enum Value {
 }
 
 /// Returns the array that a text describes.
+///
+/// `~7` in place of elements makes element `k` out of `(7 * k) % 23`: see `golden/make_oracle.py`.
 pub fn read(text: &str) -> Array {
-    let (kind, values) = text.split_once(' ').unwrap_or((text, ""));
-    let (dtype, shape) = kind
-        .split_once('[')
-        .unwrap_or_else(|| panic!("no shape in {text:?}"));
-    let dtype = Dtype::from_name(dtype).unwrap_or_else(|| panic!("no dtype in {text:?}"));
-    let shape: Vec<i32> = shape
-        .trim_end_matches(']')
-        .split(',')
-        .filter(|size| !size.is_empty())
-        .map(|size| size.parse().unwrap())
-        .collect();
-    let words: Vec<&str> = values.split_whitespace().collect();
+    let (head, words) = text.split_once(' ').unwrap_or((text, ""));
+    let ArrayType { shape, dtype } = array_type(head);
+    let n = shape.iter().map(|&size| size as usize).product();
+    let words: Vec<String> = match words.strip_prefix('~') {
+        None => words.split_whitespace().map(str::to_owned).collect(),
+        Some(factor) => (0..n)
+            .map(|k| generated(k, factor.parse().unwrap(), dtype))
+            .collect(),
+    };
     macro_rules! make {
         ($t:ty, $parse:expr) => {{
             let values: Vec<$t> = words.iter().map(|word| $parse(word)).collect();
             Array::from_slice(&values, shape).unwrap_or_else(|error| panic!("{text:?}: {error}"))
         }};
     }
-    let single = |word: &str| {
-        word.parse::<f32>()
-            .unwrap_or_else(|_| panic!("{word:?} in {text:?}"))
-    };
     match dtype {
-        Dtype::Bool => make!(bool, |word: &str| word.parse().unwrap()),
-        Dtype::Uint8 => make!(u8, |word: &str| word.parse().unwrap()),
-        Dtype::Uint16 => make!(u16, |word: &str| word.parse().unwrap()),
-        Dtype::Uint32 => make!(u32, |word: &str| word.parse().unwrap()),
-        Dtype::Uint64 => make!(u64, |word: &str| word.parse().unwrap()),
-        Dtype::Int8 => make!(i8, |word: &str| word.parse().unwrap()),
-        Dtype::Int16 => make!(i16, |word: &str| word.parse().unwrap()),
-        Dtype::Int32 => make!(i32, |word: &str| word.parse().unwrap()),
-        Dtype::Int64 => make!(i64, |word: &str| word.parse().unwrap()),
-        Dtype::Float16 => make!(f16, |word: &str| f16::from_f32(single(word))),
-        Dtype::Float32 => make!(f32, single),
-        Dtype::Float64 => make!(f64, |word: &str| word.parse().unwrap()),
-        Dtype::Bfloat16 => make!(bf16, |word: &str| bf16::from_f32(single(word))),
+        Dtype::Bool => make!(bool, parsed),
+        Dtype::Uint8 => make!(u8, parsed),
+        Dtype::Uint16 => make!(u16, parsed),
+        Dtype::Uint32 => make!(u32, parsed),
+        Dtype::Uint64 => make!(u64, parsed),
+        Dtype::Int8 => make!(i8, parsed),
+        Dtype::Int16 => make!(i16, parsed),
+        Dtype::Int32 => make!(i32, parsed),
+        Dtype::Int64 => make!(i64, parsed),
+        Dtype::Float16 => make!(f16, |word: &str| f16::from_f32(parsed(word))),
+        Dtype::Float32 => make!(f32, parsed),
+        Dtype::Float64 => make!(f64, parsed),
+        Dtype::Bfloat16 => make!(bf16, |word: &str| bf16::from_f32(parsed(word))),
         Dtype::Complex64 => make!(Complex64, |word: &str| {
             let (re, im) = word.split_once('_').unwrap_or((word, "0"));
-            Complex64::new(single(re), single(im))
+            Complex64::new(parsed(re), parsed(im))
         }),
     }
+}
+
+/// What a result should be: a type, and some or all elements.
+pub struct Wanted {
+    array_type: ArrayType,
+    /// Every how manieth element is told.
+    step: usize,
+    values: Vec<Value>,
+}
+
+impl Wanted {
+    /// Returns what a text wants: `dtype[shape] values`, or `dtype[shape] @step values`.
+    pub fn read(text: &str) -> Self {
+        let mut words = text.split_whitespace().peekable();
+        let array_type = array_type(words.next().unwrap_or(""));
+        let step = words
+            .next_if(|word| word.starts_with('@'))
+            .map_or(1, |word| parsed(&word[1..]));
+        let value = |word: &str| match array_type.dtype.kind() {
+            Kind::Bool => Value::Bool(parsed(word)),
+            Kind::Unsigned | Kind::Signed => Value::Int(parsed(word)),
+            Kind::Floating => Value::Real(parsed(word)),
+            Kind::Complex => {
+                let (re, im) = word.split_once('_').unwrap_or((word, "0"));
+                Value::Complex(parsed(re), parsed(im))
+            }
+        };
+        let values = words.map(value).collect();
+        Self {
+            array_type,
+            step,
+            values,
+        }
+    }
+
+    /// Returns the dtype.
+    pub fn dtype(&self) -> Dtype {
+        self.array_type.dtype
+    }
+
+    /// Says how an array differs from this, if it does: in dtype, shape, or an element further than `tolerance`.
+    /// With `signless`, elements may have the other sign.
+    pub fn difference(&self, got: &Array, tolerance: f64, signless: bool) -> Option<String> {
+        let got_type = match got.array_type() {
+            Ok(got) => got,
+            Err(error) => return Some(error.to_string()),
+        };
+        if got_type != self.array_type {
+            return Some(format!("got {got_type}, want {}", self.array_type));
+        }
+        let got = match values(got) {
+            Ok(got) => got,
+            Err(error) => return Some(error.to_string()),
+        };
+        let got: Vec<Value> = got.into_iter().step_by(self.step).collect();
+        if got.len() != self.values.len() {
+            return Some(format!(
+                "got {} elements, want {}",
+                got.len(),
+                self.values.len()
+            ));
+        }
+        let side = |value: Value| if signless { value.absolute() } else { value };
+        let differs = |(got, want): (&Value, &Value)| !close(side(*got), side(*want), tolerance);
+        let k = got.iter().zip(&self.values).position(differs)?;
+        Some(format!(
+            "at element {k}: got {:?}, want {:?}; got {got:?}",
+            got[k], self.values[k]
+        ))
+    }
+}
+
+impl Value {
+    fn absolute(self) -> Self {
+        match self {
+            Value::Real(x) => Value::Real(x.abs()),
+            Value::Complex(re, im) => Value::Complex(re.abs(), im.abs()),
+            other => other,
+        }
+    }
+}
+
+fn array_type(head: &str) -> ArrayType {
+    let (dtype, shape) = head
+        .split_once('[')
+        .unwrap_or_else(|| panic!("no shape in {head:?}"));
+    let dtype = Dtype::from_name(dtype).unwrap_or_else(|| panic!("no dtype in {head:?}"));
+    let sizes = shape
+        .trim_end_matches(']')
+        .split(',')
+        .filter(|size| !size.is_empty());
+    ArrayType::new(sizes.map(parsed::<i32>).collect::<Vec<i32>>(), dtype)
+}
+
+fn generated(k: usize, factor: usize, dtype: Dtype) -> String {
+    let raw = i32::try_from(k * factor % 23).unwrap();
+    match dtype.kind() {
+        Kind::Bool => (raw % 2 == 1).to_string(),
+        Kind::Unsigned => raw.to_string(),
+        Kind::Signed => (raw - 11).to_string(),
+        Kind::Floating | Kind::Complex => (f64::from(raw - 11) / 8.0).to_string(),
+    }
+}
+
+fn parsed<T: FromStr>(word: &str) -> T {
+    word.parse()
+        .unwrap_or_else(|_| panic!("{word:?} is no number of this kind"))
 }
 
 /// Returns the elements of an array.
@@ -107,25 +211,4 @@ pub fn close(got: Value, want: Value, tolerance: f64) -> bool {
         (Value::Complex(a, b), Value::Complex(c, d)) => real(a, c) && real(b, d),
         (got, want) => got == want,
     }
-}
-
-/// Says how two arrays differ, if they do: in dtype, shape, or an element further than `tolerance`.
-pub fn difference(got: &Array, want: &Array, tolerance: f64) -> Option<String> {
-    let (got_type, want_type) = match (got.array_type(), want.array_type()) {
-        (Ok(got), Ok(want)) => (got, want),
-        (Err(error), _) | (_, Err(error)) => return Some(error.to_string()),
-    };
-    if got_type != want_type {
-        return Some(format!("got {got_type}, want {want_type}"));
-    }
-    let (got, want) = match (values(got), values(want)) {
-        (Ok(got), Ok(want)) => (got, want),
-        (Err(error), _) | (_, Err(error)) => return Some(error.to_string()),
-    };
-    let differs = |(got, want): (&Value, &Value)| !close(*got, *want, tolerance);
-    let k = got.iter().zip(&want).position(differs)?;
-    Some(format!(
-        "at element {k}: got {:?}, want {:?}; got {got:?}",
-        got[k], want[k]
-    ))
 }
