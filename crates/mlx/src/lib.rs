@@ -37,7 +37,8 @@ mod op;
 mod ops;
 pub mod random;
 mod shared;
-mod trace;
+pub mod trace;
+pub mod transforms;
 mod worker;
 
 pub use array::{
