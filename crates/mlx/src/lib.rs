@@ -18,6 +18,9 @@
 //! reports. Names and defaults are those of Python's `mlx.core`.
 #![deny(unsafe_code)]
 
+// The derive macro writes `::mlx`, in this crate too.
+extern crate self as mlx;
+
 mod array;
 mod bind;
 mod device;
@@ -39,6 +42,7 @@ pub mod random;
 mod shared;
 pub mod trace;
 pub mod transforms;
+pub mod tree;
 mod worker;
 
 pub use array::{
@@ -49,6 +53,8 @@ pub use device::{Device, Stream, with_device, with_stream};
 pub use dtype::{Complex64, Dtype, Element, Kind};
 pub use error::{Error, OpError, Result};
 pub use eval::{async_eval, eval, synchronize};
+/// Makes a struct or an enum a [`Tree`](trait@Tree) of arrays.
+pub use mlx_derive::Tree;
 pub use op::{
     Attr, Custom, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, Text,
     Triangle, Value,
@@ -56,6 +62,7 @@ pub use op::{
 pub use ops::*;
 pub use shared::SharedArray;
 pub use trace::{Call, Recorder};
+pub use tree::Tree;
 pub use worker::{Pending, Worker, WorkerPool};
 
 /// The examples of the README, as tests.
