@@ -48,7 +48,7 @@ mod worker;
 pub use array::{
     Array, ArrayType, Axes, IntoArray, Operand, Reduction, Rows, Scalar, Shape, keepdims,
 };
-pub use bind::{bind, bind_all};
+pub use bind::{bind, bind_all, bind_all_at};
 pub use device::{Device, Stream, with_device, with_stream};
 pub use dtype::{Complex64, Dtype, Element, Kind};
 pub use error::{Error, OpError, Result};

@@ -39,3 +39,15 @@ pub struct TransformCall<'a> {
     /// The line that applied it.
     pub at: &'static Location<'static>,
 }
+
+/// Applies a transform to functions over flat arrays.
+///
+/// # Errors
+/// Always, until transforms are written.
+pub fn apply(
+    transform: &Transform,
+    _functions: &[Rc<FlatFunction>],
+    _inputs: &[&Array],
+) -> Result<Vec<Array>> {
+    Err(crate::Error::op(transform.name(), "not written yet"))
+}
