@@ -1,0 +1,154 @@
+//! Transforms of functions over flat lists of arrays, and where they go: to MLX, or to a recorder.
+
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::{checks, execute};
+use crate::{Array, Result, trace};
+
+/// A function over flat arrays that a transform may keep.
+pub type FlatFunction = dyn Fn(&[Array]) -> Result<Vec<Array>>;
+
+/// A function over flat arrays, lent for one call.
+pub type FlatRef<'a> = &'a (dyn Fn(&[Array]) -> Result<Vec<Array>> + 'a);
+
+/// A transform of functions with its settings; what [`Op`](crate::Op) is for arrays.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transform {
+    /// Outputs of the function, then gradients of the first with respect to the inputs `argnums`.
+    ValueAndGrad {
+        /// The inputs that gradients are taken of, in ascending order.
+        argnums: Vec<usize>,
+    },
+    /// Inputs are primals, then cotangents, one for each output. Gives outputs, then one product for each primal.
+    Vjp {
+        /// How many of the inputs are primals.
+        n_primals: usize,
+    },
+    /// Inputs are primals, then as many tangents. Gives outputs, then one product for each output.
+    Jvp,
+    /// The function over an axis of its inputs.
+    Vmap {
+        /// The axis of each input; none for one that is the same for all. Negative ones count from the end.
+        in_axes: Vec<Option<i32>>,
+        /// Where the axis goes in each output; one for all when there is one.
+        out_axes: Vec<i32>,
+    },
+    /// The function; its gradient runs it again instead of keeping what it computed.
+    Checkpoint,
+    /// The first function, whose gradient is the second: of primals, cotangents and outputs to one for each primal.
+    CustomVjp,
+}
+
+impl Transform {
+    /// Returns the transform's name in Python MLX.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Transform::ValueAndGrad { .. } => "value_and_grad",
+            Transform::Vjp { .. } => "vjp",
+            Transform::Jvp => "jvp",
+            Transform::Vmap { .. } => "vmap",
+            Transform::Checkpoint => "checkpoint",
+            Transform::CustomVjp => "custom_vjp",
+        }
+    }
+
+    /// Returns the number of functions it is of.
+    pub fn n_functions(&self) -> usize {
+        match self {
+            Transform::CustomVjp => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// One use of a transform while a function is traced.
+pub struct TransformCall<'a> {
+    /// The transform.
+    pub transform: &'a Transform,
+    /// The functions it is of. They check what they are given and give, and can be called with traced arrays.
+    pub functions: &'a [FlatRef<'a>],
+    /// The arrays it is applied to.
+    pub inputs: &'a [&'a Array],
+    /// The line that applied it.
+    pub at: &'static Location<'static>,
+}
+
+/// Applies a transform to functions over flat arrays; what [`bind`](crate::bind) is for operations.
+///
+/// While a function is traced on this thread, its recorder gets the call. Otherwise MLX runs the functions, some of
+/// them later again: those of [`Transform::Checkpoint`] and [`Transform::CustomVjp`] when a gradient is taken.
+///
+/// ```
+/// use std::rc::Rc;
+/// use mlx::transforms::{FlatFunction, Transform, apply};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let square: Rc<FlatFunction> = Rc::new(|x: &[mlx::Array]| Ok(vec![x[0].square()]));
+/// let transform = Transform::ValueAndGrad { argnums: vec![0] };
+/// let results = apply(&transform, &[square], &[&mlx::array!(3.0)])?;
+/// assert_eq!(results[1].item::<f32>()?, 6.0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// When inputs or outputs do not fit the transform, a function returns an error, or MLX cannot transform an operation.
+///
+/// # Panics
+/// When a function does.
+#[track_caller]
+pub fn apply(
+    transform: &Transform,
+    functions: &[Rc<FlatFunction>],
+    inputs: &[&Array],
+) -> Result<Vec<Array>> {
+    let at = Location::caller();
+    checks::functions(transform, functions.len(), at)?;
+    match transform {
+        Transform::Checkpoint | Transform::CustomVjp => {
+            let lent: Vec<FlatRef<'_>> =
+                functions.iter().map(|function| &**function as _).collect();
+            match record(transform, &lent, inputs, at) {
+                Some(recorded) => recorded,
+                None => execute::kept(transform, functions, inputs, at),
+            }
+        }
+        _ => apply_lent(transform, &*functions[0], inputs, at),
+    }
+}
+
+/// Applies a transform that does not keep its function.
+pub(super) fn apply_lent(
+    transform: &Transform,
+    function: FlatRef<'_>,
+    inputs: &[&Array],
+    at: &'static Location<'static>,
+) -> Result<Vec<Array>> {
+    let types = checks::inputs(transform, inputs, at)?;
+    let checked = |arrays: &[Array]| {
+        let outputs = function(arrays)?;
+        checks::outputs(transform, &types, &outputs, at)?;
+        Ok(outputs)
+    };
+    match record(transform, &[&checked], inputs, at) {
+        Some(recorded) => recorded,
+        None => execute::lent(transform, &checked, inputs, at),
+    }
+}
+
+fn record(
+    transform: &Transform,
+    functions: &[FlatRef<'_>],
+    inputs: &[&Array],
+    at: &'static Location<'static>,
+) -> Option<Result<Vec<Array>>> {
+    let call = TransformCall {
+        transform,
+        functions,
+        inputs,
+        at,
+    };
+    trace::current().map(|recorder| recorder.record_transform(&call))
+}
