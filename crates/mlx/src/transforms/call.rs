@@ -60,7 +60,7 @@ pub(super) fn leaves<'a, Args: Arguments + 'a>(args: Args::Refs<'a>) -> Vec<&'a 
 }
 
 /// Takes as many arrays from the front of `results` as `like` has, in its form.
-pub(super) fn split<T: Tree>(like: &T, results: &mut std::vec::IntoIter<Array>) -> Result<T> {
+pub(super) fn split<T: Tree>(like: &T, results: &mut impl Iterator<Item = Array>) -> Result<T> {
     let count = tree::arrays(like).len();
     tree::rebuild(like, results.take(count))
 }

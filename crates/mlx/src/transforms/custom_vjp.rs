@@ -79,7 +79,7 @@ where
         Rc::new(move |arrays: &[Array]| {
             // The function has run before its gradient does.
             let form = taken(&Form::new(output.borrow().as_ref().map(form)))?;
-            let mut arrays = arrays.to_vec().into_iter();
+            let mut arrays = arrays.iter().cloned();
             let args = split(&like, &mut arrays)?;
             let cotangents = split(&form, &mut arrays)?;
             let outputs = split(&form, &mut arrays)?;
