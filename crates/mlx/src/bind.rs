@@ -32,7 +32,18 @@ pub fn bind(op: Op, inputs: &[&Array]) -> Array {
 /// When the operation rejects its inputs, or an input carries an error.
 #[track_caller]
 pub fn bind_all(op: Op, inputs: &[&Array]) -> Result<Vec<Array>> {
-    let at = Location::caller();
+    bind_all_at(op, inputs, Location::caller())
+}
+
+/// Applies an operation as [`bind_all`] does, in the name of another line of the program.
+///
+/// # Errors
+/// When the operation rejects its inputs, or an input carries an error.
+pub fn bind_all_at(
+    op: Op,
+    inputs: &[&Array],
+    at: &'static Location<'static>,
+) -> Result<Vec<Array>> {
     let mut owner = None;
     let mut known = true;
     let mut handles = Vec::with_capacity(inputs.len());

@@ -7,7 +7,8 @@
 //! alone: a mask that the function makes by `arange` is part of its graph. Values that depend on constants only are
 //! *known*: their shadow has real values, so they can be read while tracing.
 
-use std::cell::RefCell;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
@@ -29,6 +30,16 @@ pub trait Recorder {
 
     /// Returns whether the function is still being traced; an array used after that has escaped.
     fn is_open(&self) -> bool;
+
+    /// Returns the recorder as what it is, for whoever made it to find it again.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
+
+    /// Is told that the function asked for the size of a traced array that depends on its inputs.
+    fn reads_size(&self, op: &'static str, at: &'static Location<'static>) {
+        let _ = (op, at);
+    }
 
     /// Records a function transform, such as a gradient, and returns its outputs.
     ///
@@ -73,6 +84,8 @@ impl fmt::Debug for Traced {
 
 thread_local! {
     static OPEN: RefCell<Vec<Rc<dyn Recorder>>> = const { RefCell::new(Vec::new()) };
+    /// Whether recorders are not told of sizes that are read.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `function` with all operations of this thread recorded by `recorder`.
@@ -92,9 +105,38 @@ pub fn without_recording<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// While it lives, sizes that are read are not told to recorders: checks freeze none into a result.
+///
+/// A value rather than a function of a closure, because a closure would not pass the caller's line on.
+pub(crate) struct QuietSizes(bool);
+
+impl QuietSizes {
+    pub(crate) fn new() -> Self {
+        Self(QUIET.replace(true))
+    }
+}
+
+impl Drop for QuietSizes {
+    fn drop(&mut self) {
+        QUIET.set(self.0);
+    }
+}
+
 /// Returns the innermost recorder of this thread.
 pub(crate) fn current() -> Option<Rc<dyn Recorder>> {
     OPEN.with_borrow(|open| open.last().cloned())
+}
+
+/// Returns the recorders of this thread, the innermost last.
+pub fn recorders() -> Vec<Rc<dyn Recorder>> {
+    OPEN.with_borrow(Clone::clone)
+}
+
+/// Runs `function` with exactly these recorders, the innermost last, as [`recorders`] gave them.
+pub fn record_on_all<T>(recorders: &[Rc<dyn Recorder>], function: impl FnOnce() -> T) -> T {
+    let _restore =
+        Restore(OPEN.with_borrow_mut(|open| std::mem::replace(open, recorders.to_vec())));
+    function()
 }
 
 /// Returns whether a recorder is one of those that are tracing on this thread now.
@@ -177,6 +219,41 @@ impl Array {
         match &self.state {
             State::Traced(traced) => Self::from_state(State::Ready(Rc::clone(&traced.shadow))),
             _ => self.clone(),
+        }
+    }
+
+    /// Returns whether both are one value of one trace.
+    pub fn is_same_traced(&self, other: &Array) -> bool {
+        match (&self.state, &other.state) {
+            (State::Traced(a), State::Traced(b)) => {
+                a.node == b.node && Rc::ptr_eq(&a.recorder, &b.recorder)
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the address of the recorder that traces this array, to compare with a recorder's own.
+    pub fn recorder_address(&self) -> Option<*const ()> {
+        match &self.state {
+            State::Traced(traced) => Some(Rc::as_ptr(&traced.recorder).cast()),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the array has this shape and dtype; one that could not be built has none.
+    pub fn has_type(&self, array_type: &ArrayType) -> bool {
+        self.typed().is_ok_and(|handle| {
+            handle.dtype() == array_type.dtype && handle.shape() == array_type.shape
+        })
+    }
+
+    /// Tells the recorder of a traced array that its size was read.
+    pub(crate) fn note_size_read(&self, op: &'static str, at: &'static Location<'static>) {
+        if let State::Traced(traced) = &self.state
+            && !traced.known
+            && !QUIET.get()
+        {
+            traced.recorder.reads_size(op, at);
         }
     }
 
