@@ -1,10 +1,9 @@
 //! Rust closures that C calls back: no panic crosses, none is lost.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::{CString, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 
 use mlx_sys as sys;
 
@@ -17,7 +16,7 @@ use super::vector::{Vector, handles_in};
 pub(crate) type Body = dyn Fn(Vec<Handle>) -> Result<Vec<Handle>, Fault> + Send + Sync;
 
 /// What a closure does that belongs to the thread that made it: it may capture arrays.
-pub(crate) type LocalBody<'a> = dyn Fn(Vec<Handle>) -> Result<Vector, Fault> + 'a;
+pub(crate) type LocalBody = dyn Fn(Vec<Handle>) -> Result<Vector, Fault>;
 
 /// What the rule of a gradient does: inputs, cotangents and outputs to gradients of the inputs.
 pub(crate) type LocalRule = dyn Fn([Vec<Handle>; 3]) -> Result<Vector, Fault>;
@@ -40,34 +39,13 @@ impl Closure {
     }
 
     /// Returns a closure that runs `body` on this thread only, and whose captured values are dropped by it.
-    pub(crate) fn local(body: Box<LocalBody<'static>>) -> Result<Self, Fault> {
+    pub(crate) fn local(body: Box<LocalBody>) -> Result<Self, Fault> {
         let api = api()?;
         let payload = homebound(body)?;
         // SAFETY: `payload` is a `Homebound` that `run_local` reads and `drop_local` frees exactly once.
         let raw =
             unsafe { api.mlx_closure_new_func_payload(Some(run_local), payload, Some(drop_local)) };
         Ok(Self { raw })
-    }
-
-    /// Runs `work` with a closure that runs `body`, which it borrows.
-    ///
-    /// MLX may keep the closure: called after this, it fails.
-    pub(crate) fn scoped<T>(
-        body: &LocalBody<'_>,
-        work: impl FnOnce(&Closure) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        // SAFETY: only the lifetime changes; `_end` takes the reference away before `body` can go.
-        let body =
-            unsafe { std::mem::transmute::<&LocalBody<'_>, &'static LocalBody<'static>>(body) };
-        let lent = Rc::new(Cell::new(Some(body)));
-        let _end = End(Rc::clone(&lent));
-        let closure = Self::local(Box::new(move |inputs| match lent.get() {
-            Some(body) => body(inputs),
-            None => Err(Fault::from(
-                "the function of a transform ran after the transform",
-            )),
-        }))?;
-        work(&closure)
     }
 
     /// Returns an empty place for a call to write a closure to.
@@ -96,15 +74,6 @@ impl Closure {
         let status = unsafe { api.mlx_closure_apply(results.slot(), self.raw, inputs.raw()) };
         check(api, status)?;
         Ok(results)
-    }
-}
-
-/// Takes a borrowed body away from its closure, also when the work panics.
-struct End(Rc<Cell<Option<&'static LocalBody<'static>>>>);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.set(None);
     }
 }
 
@@ -173,7 +142,7 @@ unsafe extern "C" fn run_local(
 ) -> c_int {
     guarded(|| {
         // SAFETY: MLX passes the payload of `Closure::local`, alive as long as the closure is.
-        let body = unsafe { &*payload.cast::<Homebound<Box<LocalBody<'static>>>>() };
+        let body = unsafe { &*payload.cast::<Homebound<Box<LocalBody>>>() };
         let body = body.get().ok_or(Fault::from(STRANGER))?;
         give(results, &body(handles_in(inputs)?)?)
     })
@@ -217,7 +186,7 @@ unsafe extern "C" fn drop_body(payload: *mut c_void) {
 
 unsafe extern "C" fn drop_local(payload: *mut c_void) {
     // SAFETY: MLX calls this once, with the payload of `Closure::local`.
-    let body = unsafe { Box::from_raw(payload.cast::<Homebound<Box<LocalBody<'static>>>>()) };
+    let body = unsafe { Box::from_raw(payload.cast::<Homebound<Box<LocalBody>>>()) };
     // As in `drop_body`.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(body)));
 }

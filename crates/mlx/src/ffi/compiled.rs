@@ -23,7 +23,7 @@ pub(crate) struct CompiledFunction {
 }
 
 impl CompiledFunction {
-    pub(crate) fn new(body: Box<LocalBody<'static>>, shapeless: bool) -> Result<Self, Fault> {
+    pub(crate) fn new(body: Box<LocalBody>, shapeless: bool) -> Result<Self, Fault> {
         let api = api()?;
         let entries = Entries::new()?;
         let plain = Closure::local(body)?;

@@ -19,6 +19,7 @@ pub(crate) mod handle;
 pub(crate) mod home;
 pub(crate) mod host;
 pub(crate) mod inspect;
+pub(crate) mod lend;
 pub(crate) mod memory;
 pub(crate) mod shared;
 mod start;

@@ -14,54 +14,48 @@ pub(crate) type Pair = (Vector, Vector);
 
 /// Outputs, and gradients of the first with respect to the inputs `argnums`, in ascending order of these.
 pub(crate) fn value_and_grad(
-    body: &LocalBody<'_>,
+    body: Box<LocalBody>,
     argnums: &[c_int],
     inputs: &Vector,
 ) -> Result<Pair, Fault> {
-    Closure::scoped(body, |closure| {
-        let api = api()?;
-        let ctx = std::ptr::null_mut();
-        let mut gradient = Gradient(sys::mlx_closure_value_and_grad { ctx });
-        let (fun, len) = (closure.raw(), argnums.len());
-        // SAFETY: closure and numbers are alive for the call; the slot is empty, so a new handle is made for us.
-        let status = unsafe { api.mlx_value_and_grad(&mut gradient.0, fun, argnums.as_ptr(), len) };
-        check(api, status)?;
-        pair(|values, gradients| {
-            // SAFETY: closure and list are alive for the call; the slots are empty and ours.
-            unsafe {
-                api.mlx_closure_value_and_grad_apply(values, gradients, gradient.0, inputs.raw())
-            }
-        })
+    let (api, closure) = (api()?, Closure::local(body)?);
+    let ctx = std::ptr::null_mut();
+    let mut gradient = Gradient(sys::mlx_closure_value_and_grad { ctx });
+    let (fun, len) = (closure.raw(), argnums.len());
+    // SAFETY: closure and numbers are alive for the call; the slot is empty, so a new handle is made for us.
+    let status = unsafe { api.mlx_value_and_grad(&mut gradient.0, fun, argnums.as_ptr(), len) };
+    check(api, status)?;
+    pair(|values, gradients| {
+        // SAFETY: closure and list are alive for the call; the slots are empty and ours.
+        unsafe { api.mlx_closure_value_and_grad_apply(values, gradients, gradient.0, inputs.raw()) }
     })
 }
 
 /// Outputs, and the products of `cotangents` with the Jacobian.
 pub(crate) fn vjp(
-    body: &LocalBody<'_>,
+    body: Box<LocalBody>,
     primals: &Vector,
     cotangents: &Vector,
 ) -> Result<Pair, Fault> {
-    Closure::scoped(body, |closure| {
-        let (api, fun) = (api()?, closure.raw());
-        pair(|values, products| {
-            // SAFETY: closure and lists are alive for the call; the slots are empty and ours.
-            unsafe { api.mlx_vjp(values, products, fun, primals.raw(), cotangents.raw()) }
-        })
+    let (api, closure) = (api()?, Closure::local(body)?);
+    pair(|values, products| {
+        let (fun, at, along) = (closure.raw(), primals.raw(), cotangents.raw());
+        // SAFETY: closure and lists are alive for the call; the slots are empty and ours.
+        unsafe { api.mlx_vjp(values, products, fun, at, along) }
     })
 }
 
 /// Outputs, and the products of the Jacobian with `tangents`.
 pub(crate) fn jvp(
-    body: &LocalBody<'_>,
+    body: Box<LocalBody>,
     primals: &Vector,
     tangents: &Vector,
 ) -> Result<Pair, Fault> {
-    Closure::scoped(body, |closure| {
-        let (api, fun) = (api()?, closure.raw());
-        pair(|values, products| {
-            // SAFETY: closure and lists are alive for the call; the slots are empty and ours.
-            unsafe { api.mlx_jvp(values, products, fun, primals.raw(), tangents.raw()) }
-        })
+    let (api, closure) = (api()?, Closure::local(body)?);
+    pair(|values, products| {
+        let (fun, at, along) = (closure.raw(), primals.raw(), tangents.raw());
+        // SAFETY: closure and lists are alive for the call; the slots are empty and ours.
+        unsafe { api.mlx_jvp(values, products, fun, at, along) }
     })
 }
 
@@ -70,19 +64,17 @@ pub(crate) fn jvp(
 /// `out_axes` says where the axis goes in each output, which it gets as for one element; at least one input has an
 /// axis, all are in range.
 pub(crate) fn vmap(
-    body: &LocalBody<'_>,
+    body: Box<LocalBody>,
     inputs: &Vector,
     in_axes: &[c_int],
     out_axes: impl FnOnce(&[Handle]) -> Result<Vec<c_int>, Fault>,
 ) -> Result<Vector, Fault> {
-    let api = api()?;
+    let (api, closure) = (api()?, Closure::local(body)?);
     let (axes, n_axes) = (in_axes.as_ptr(), in_axes.len());
-    let (traced, outputs) = Closure::scoped(body, |closure| {
-        pair(|traced, outputs| {
-            let (fun, from) = (closure.raw(), inputs.raw());
-            // SAFETY: closure, list and axes are alive for the call; the slots are empty and ours.
-            unsafe { api.mlx_detail_vmap_trace(traced, outputs, fun, from, axes, n_axes) }
-        })
+    let (traced, outputs) = pair(|traced, outputs| {
+        let (fun, from) = (closure.raw(), inputs.raw());
+        // SAFETY: closure, list and axes are alive for the call; the slots are empty and ours.
+        unsafe { api.mlx_detail_vmap_trace(traced, outputs, fun, from, axes, n_axes) }
     })?;
     let out_axes = out_axes(&outputs.handles()?)?;
     let mut results = Vector::empty();
@@ -104,7 +96,7 @@ pub(crate) fn vmap(
 }
 
 /// Outputs, whose gradient runs the function again instead of keeping what it computed. `body` must give outputs.
-pub(crate) fn checkpoint(body: Box<LocalBody<'static>>, inputs: &Vector) -> Result<Vector, Fault> {
+pub(crate) fn checkpoint(body: Box<LocalBody>, inputs: &Vector) -> Result<Vector, Fault> {
     let (api, closure) = (api()?, Closure::local(body)?);
     let mut checkpointed = Closure::empty();
     // SAFETY: the closure is alive for the call, and MLX counts its further uses; the slot is empty and ours.
@@ -115,7 +107,7 @@ pub(crate) fn checkpoint(body: Box<LocalBody<'static>>, inputs: &Vector) -> Resu
 
 /// Outputs, whose gradient is `rule`. `body` must give outputs, and `rule` as many gradients as there are inputs.
 pub(crate) fn custom_vjp(
-    body: Box<LocalBody<'static>>,
+    body: Box<LocalBody>,
     rule: Box<LocalRule>,
     inputs: &Vector,
 ) -> Result<Vector, Fault> {

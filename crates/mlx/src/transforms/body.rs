@@ -14,10 +14,10 @@ thread_local! {
 }
 
 /// Returns what C calls to run `function`, under the name that errors give.
-pub(crate) fn body<'a>(
+pub(crate) fn body(
     name: &'static str,
-    function: impl Fn(&[Array]) -> Result<Vec<Array>> + 'a,
-) -> Box<LocalBody<'a>> {
+    function: impl Fn(&[Array]) -> Result<Vec<Array>> + 'static,
+) -> Box<LocalBody> {
     Box::new(move |inputs| run(name, inputs, &function))
 }
 

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::panic::Location;
 
-use super::flat::{Transform, apply_lent};
+use super::flat::{Transform, apply_at};
+use crate::ffi::lend::lend;
 use crate::tree::{Arguments, Function};
 use crate::{Array, Error, Result, Tree, tree};
 
@@ -42,7 +43,7 @@ pub(super) fn transformed<Args: Arguments, F: Function<Args>>(
     let flat = |arrays: &[Array]| run(function, args, &output, arrays);
     let mut inputs = leaves::<Args>(args);
     inputs.extend(others);
-    let results = apply_lent(transform, &flat, &inputs, at)?;
+    let results = lend(&flat, |flat| apply_at(transform, &[flat], &inputs, at))?;
     Ok((taken(&output)?, results))
 }
 

@@ -4,13 +4,10 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::{checks, execute};
-use crate::{Array, Result, trace};
+use crate::{Array, ArrayType, Result, trace};
 
-/// A function over flat arrays that a transform may keep.
+/// A function over flat arrays, as a transform takes it.
 pub type FlatFunction = dyn Fn(&[Array]) -> Result<Vec<Array>>;
-
-/// A function over flat arrays, lent for one call.
-pub type FlatRef<'a> = &'a (dyn Fn(&[Array]) -> Result<Vec<Array>> + 'a);
 
 /// A transform of functions with its settings; what [`Op`](crate::Op) is for arrays.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,8 +64,8 @@ impl Transform {
 pub struct TransformCall<'a> {
     /// The transform.
     pub transform: &'a Transform,
-    /// The functions it is of. They check what they are given and give, and can be called with traced arrays.
-    pub functions: &'a [FlatRef<'a>],
+    /// The functions it is of; they check what they give. Those that borrow fail when they are called after this call.
+    pub functions: &'a [Rc<FlatFunction>],
     /// The arrays it is applied to.
     pub inputs: &'a [&'a Array],
     /// The line that applied it.
@@ -104,51 +101,37 @@ pub fn apply(
     functions: &[Rc<FlatFunction>],
     inputs: &[&Array],
 ) -> Result<Vec<Array>> {
-    let at = Location::caller();
-    checks::functions(transform, functions.len(), at)?;
-    match transform {
-        Transform::Checkpoint | Transform::CustomVjp => {
-            let lent: Vec<FlatRef<'_>> =
-                functions.iter().map(|function| &**function as _).collect();
-            match record(transform, &lent, inputs, at) {
-                Some(recorded) => recorded,
-                None => execute::kept(transform, functions, inputs, at),
-            }
-        }
-        _ => apply_lent(transform, &*functions[0], inputs, at),
-    }
+    apply_at(transform, functions, inputs, Location::caller())
 }
 
-/// Applies a transform that does not keep its function.
-pub(super) fn apply_lent(
+/// [`apply`] for a caller that knows the user's line.
+pub(super) fn apply_at(
     transform: &Transform,
-    function: FlatRef<'_>,
+    functions: &[Rc<FlatFunction>],
     inputs: &[&Array],
     at: &'static Location<'static>,
 ) -> Result<Vec<Array>> {
-    let types = checks::inputs(transform, inputs, at)?;
-    let checked = |arrays: &[Array]| {
-        let outputs = function(arrays)?;
-        checks::outputs(transform, &types, &outputs, at)?;
-        Ok(outputs)
-    };
-    match record(transform, &[&checked], inputs, at) {
-        Some(recorded) => recorded,
-        None => execute::lent(transform, &checked, inputs, at),
+    checks::functions(transform, functions.len(), at)?;
+    let types: Rc<[ArrayType]> = checks::inputs(transform, inputs, at)?.into();
+    let mut checked: Vec<Rc<FlatFunction>> = Vec::with_capacity(functions.len());
+    for (index, function) in functions.iter().enumerate() {
+        let (function, of, types) = (Rc::clone(function), transform.clone(), Rc::clone(&types));
+        checked.push(match index {
+            0 => Rc::new(move |arrays: &[Array]| {
+                let outputs = function(arrays)?;
+                checks::outputs(&of, &types, &outputs, at)?;
+                Ok(outputs)
+            }),
+            _ => Rc::new(move |arrays: &[Array]| checks::gradients(&types, function(arrays)?, at)),
+        });
     }
-}
-
-fn record(
-    transform: &Transform,
-    functions: &[FlatRef<'_>],
-    inputs: &[&Array],
-    at: &'static Location<'static>,
-) -> Option<Result<Vec<Array>>> {
-    let call = TransformCall {
-        transform,
-        functions,
-        inputs,
-        at,
-    };
-    trace::current().map(|recorder| recorder.record_transform(&call))
+    match trace::current() {
+        Some(recorder) => recorder.record_transform(&TransformCall {
+            transform,
+            functions: &checked,
+            inputs,
+            at,
+        }),
+        None => execute::execute(transform, &checked, inputs, at),
+    }
 }
