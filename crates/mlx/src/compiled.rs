@@ -90,3 +90,31 @@ impl std::fmt::Debug for CompiledClosure {
         write!(f, "CompiledClosure({})", self.id())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn shortest(mut work: impl FnMut()) -> Duration {
+        let once = |_| {
+            let start = Instant::now();
+            (0..1000).for_each(|_| work());
+            start.elapsed() / 1000
+        };
+        (0..20).map(once).min().unwrap_or_default()
+    }
+
+    #[test]
+    #[ignore = "prints times: run it alone, with --release --ignored --nocapture"]
+    fn a_cached_call_costs_little_more_than_mlx() {
+        let (x, y) = (crate::array!([1.0, 2.0]), crate::array!([3.0, 4.0]));
+        let f = CompiledClosure::new(|x| Ok(vec![(&x[0] * &x[1] + &x[0]).exp()]), false).unwrap();
+        let handles = [x.handle(NAME).unwrap(), y.handle(NAME).unwrap()];
+        let inputs = Vector::of_handles(handles.map(AsRef::as_ref)).unwrap();
+        let raw = shortest(|| drop(f.function.call(&inputs).unwrap()));
+        let call = shortest(|| drop(f.call(&[&x, &y]).unwrap()));
+        eprintln!("mlx {raw:?}, with handles {call:?}");
+    }
+}
