@@ -154,7 +154,8 @@ fn a_function_may_call_itself() -> Result<()> {
 
 #[test]
 fn dropping_a_function_drops_what_its_graphs_hold() -> Result<()> {
-    // The trace holds a checkpoint, that holds a compiled function: dropping one drops the other under MLX's lock.
+    // The trace holds a checkpoint, that holds a compiled function, whose trace holds another checkpoint: dropping the
+    // first function drops the second while MLX's lock is taken.
     struct Told(Rc<Cell<bool>>);
     impl Drop for Told {
         fn drop(&mut self) {
@@ -162,16 +163,20 @@ fn dropping_a_function_drops_what_its_graphs_hold() -> Result<()> {
         }
     }
     let dropped = Rc::new(Cell::new(false));
-    let told = Told(Rc::clone(&dropped));
+    let told = RefCell::new(Some(Told(Rc::clone(&dropped))));
     let inner = CompiledClosure::new(
         move |x| {
-            let _ = &told;
-            Ok(vec![x[0].exp()])
+            let told = told.borrow_mut().take();
+            let block = checkpoint(move |x: &Array| {
+                let _ = &told;
+                x.exp()
+            });
+            Ok(vec![block.call(&x[0])?])
         },
         false,
     )?;
     let one = array!([1.0]);
-    let _cached = inner.call(&[&one])?;
+    drop(inner.call(&[&one])?);
     let holder = Rc::new(RefCell::new(Some(inner)));
     let held = Rc::clone(&holder);
     let outer = CompiledClosure::new(
@@ -186,6 +191,7 @@ fn dropping_a_function_drops_what_its_graphs_hold() -> Result<()> {
         false,
     )?;
     assert_eq!(first(outer.call(&[&one])), [1.0_f32.exp()]);
+    assert!(!dropped.get() || !compiles());
     drop(outer);
     assert!(dropped.get());
     Ok(())
