@@ -235,3 +235,6 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", said.unwrap_or("no message"))
 }
+
+#[cfg(test)]
+mod tests;
