@@ -2,8 +2,10 @@
 
 use mlx_sys as sys;
 
+use crate::error::Named;
 use crate::ffi::compiled::CompiledFunction;
 use crate::ffi::handle::null_array;
+use crate::ffi::home;
 use crate::ffi::vector::Vector;
 use crate::transforms::{body, finish};
 use crate::{Array, Error, Result};
@@ -35,14 +37,13 @@ impl CompiledClosure {
     ///
     /// # Errors
     /// When the native library is missing or refuses.
+    #[track_caller]
     pub fn new(
         function: impl Fn(&[Array]) -> Result<Vec<Array>> + 'static,
         shapeless: bool,
     ) -> Result<Self> {
-        let function = finish(
-            || CompiledFunction::new(body(NAME, function), shapeless),
-            |fault| Error::from_fault(NAME, fault),
-        )?;
+        home::collect();
+        let function = CompiledFunction::new(body(NAME, function), shapeless).named(NAME)?;
         Ok(Self { function })
     }
 

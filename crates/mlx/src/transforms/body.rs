@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::stack;
 use crate::ffi::closure::LocalBody;
 use crate::ffi::vector::Vector;
 use crate::ffi::{Fault, Handle, home};
@@ -33,7 +34,9 @@ pub(super) fn run(
             .iter()
             .map(|output| output.handle(name).map(AsRef::as_ref))
             .collect();
-        Ok(Vector::of_handles(handles?))
+        let handles = handles?;
+        stack::check(name, &handles)?;
+        Ok(Vector::of_handles(handles))
     });
     outputs.unwrap_or_else(|error| {
         let fault = Fault(error.to_string());
@@ -46,15 +49,18 @@ pub(super) fn run(
 
 /// Makes a call into C that may run functions, and returns a function's own error if one failed.
 ///
-/// Also drops what other threads have left for this one.
+/// Also drops what other threads have left for this one, and calls again with more stack if that was missing.
 pub(crate) fn finish<T>(
-    call: impl FnOnce() -> std::result::Result<T, Fault>,
+    call: impl Fn() -> std::result::Result<T, Fault>,
     wrong: impl FnOnce(Fault) -> Error,
 ) -> Result<T> {
     home::collect();
-    // What an earlier call left means nothing here.
-    PARKED.with_borrow_mut(Option::take);
-    call().map_err(|fault| match PARKED.with_borrow_mut(Option::take) {
+    let attempt = || {
+        // What an earlier call left means nothing here.
+        PARKED.with_borrow_mut(Option::take);
+        call()
+    };
+    stack::with_enough(attempt).map_err(|fault| match PARKED.with_borrow_mut(Option::take) {
         Some(error) => error,
         None => wrong(fault),
     })

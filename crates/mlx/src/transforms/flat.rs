@@ -75,7 +75,8 @@ pub struct TransformCall<'a> {
 /// Applies a transform to functions over flat arrays; what [`bind`](crate::bind) is for operations.
 ///
 /// While a function is traced on this thread, its recorder gets the call. Otherwise MLX runs the functions, some of
-/// them later again: those of [`Transform::Checkpoint`] and [`Transform::CustomVjp`] when a gradient is taken.
+/// them later again: those of [`Transform::Checkpoint`] and [`Transform::CustomVjp`] when a gradient is taken. A
+/// function whose graph is too large for this thread's stack is run a second time on a larger one.
 ///
 /// ```
 /// use std::rc::Rc;

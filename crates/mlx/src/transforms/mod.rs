@@ -28,6 +28,7 @@ mod execute;
 mod flat;
 mod grad;
 mod products;
+mod stack;
 mod vmap;
 
 pub use argnums::{Arg, Argnums, Nth};
