@@ -5,6 +5,7 @@
 
 mod array;
 mod ct2;
+mod cursor;
 mod map;
 mod safetensors;
 mod source;
