@@ -180,6 +180,33 @@ fn a_full_cache_is_an_error_and_stays_whole() {
     assert!(Cache::new(&network, 65).is_err());
 }
 
+#[rstest]
+#[case::by_number(false)]
+#[case::by_array(true)]
+fn steps_write_into_the_memory_that_is_there(#[case] by_array: bool) {
+    let (network, _) = network(&llama());
+    let mut cache = network.room(1, 16);
+    let mut places = Vec::new();
+    for position in 0..4 {
+        let (logits, grown) = if by_array {
+            network.next(&ids(&[1]), cache, &Array::scalar(position))
+        } else {
+            network.next(&ids(&[1]), cache, position)
+        }
+        .unwrap();
+        cache = grown;
+        let arrays = cache.iter().flat_map(|(keys, values)| [keys, values]);
+        mlx::eval(arrays.clone().chain([&logits])).unwrap();
+        let now: Vec<usize> = arrays
+            .map(|array| array.as_slice::<f32>().unwrap().as_ptr() as usize)
+            .collect();
+        places.push(now);
+    }
+    // The first step makes the room.
+    assert_eq!(places[1], places[2]);
+    assert_eq!(places[2], places[3]);
+}
+
 #[test]
 fn positions_beyond_the_room_are_errors() {
     let (network, _) = network(&llama());

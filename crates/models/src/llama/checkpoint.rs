@@ -52,9 +52,7 @@ impl Checkpoint {
         let template = gguf.metadata.text("tokenizer.chat_template")?;
         Ok(Self {
             config: Config::from_gguf(gguf)?,
-            chat_template: template
-                .map(|template| chat_template(template, &tokenizer))
-                .transpose()?,
+            chat_template: template.map(|template| chat_template(template, &tokenizer)),
             end_tokens: end_tokens(&gguf.metadata, &tokenizer)?,
             tokenizer,
             weights: Store::from_gguf(gguf)?,
@@ -82,8 +80,7 @@ impl Checkpoint {
         Ok(Self {
             config,
             chat_template: folder_template(folder)?
-                .map(|template| chat_template(&template, &tokenizer))
-                .transpose()?,
+                .map(|template| chat_template(&template, &tokenizer)),
             end_tokens,
             tokenizer,
             weights: Store::from_weights(&Weights::open(folder)?, quantization(&json)?),
@@ -91,7 +88,7 @@ impl Checkpoint {
     }
 }
 
-fn chat_template(template: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
+fn chat_template(template: &str, tokenizer: &Tokenizer) -> ChatTemplate {
     let text = |token: Option<u32>| token.and_then(|id| tokenizer.token(id)).unwrap_or_default();
     ChatTemplate::new(template, text(tokenizer.bos), text(tokenizer.eos))
 }
