@@ -15,7 +15,7 @@ fn read(bytes: Vec<u8>) -> mlx_models::Result<Gguf> {
 }
 
 fn refused(bytes: Vec<u8>) -> String {
-    read(bytes).err().expect("a refusal").to_string()
+    read(bytes).expect_err("a refusal").to_string()
 }
 
 /// A file with every type of metadata and tensors of both sorts.

@@ -278,7 +278,8 @@ pub fn save_tensors(weights: &Random, folder: &Path) {
 /// A vocabulary of a few letters.
 pub const TOKENIZER: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "normalizer": null,
     "added_tokens": [{"id": 5, "content": "</s>", "special": true, "single_word": false, "lstrip": false,
-    "rstrip": false, "normalized": false}], "pre_tokenizer": null, "decoder": null, "post_processor": null,
+    "rstrip": false, "normalized": false}], "pre_tokenizer": null, "post_processor": null,
+    "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
     "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "d": 3, "ab": 4}, "merges": ["a b"]}}"#;
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
