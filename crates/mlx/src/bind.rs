@@ -7,7 +7,7 @@ use crate::array::State;
 use crate::error::plain_message;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle, stream};
-use crate::trace::{Call, Traced};
+use crate::trace::{self, Call, Recorder, Traced};
 use crate::{Array, ArrayType, Error, Op, Result, guard};
 
 /// Applies an operation that has one output.
@@ -32,8 +32,20 @@ pub fn bind(op: Op, inputs: &[&Array]) -> Array {
 /// When the operation rejects its inputs, or an input carries an error.
 #[track_caller]
 pub fn bind_all(op: Op, inputs: &[&Array]) -> Result<Vec<Array>> {
-    let at = Location::caller();
-    let mut recorder = None;
+    bind_all_at(op, inputs, Location::caller())
+}
+
+/// Applies an operation as [`bind_all`] does, in the name of another line of the program.
+///
+/// # Errors
+/// When the operation rejects its inputs, or an input carries an error.
+pub fn bind_all_at(
+    op: Op,
+    inputs: &[&Array],
+    at: &'static Location<'static>,
+) -> Result<Vec<Array>> {
+    let mut owner = None;
+    let mut known = true;
     let mut handles = Vec::with_capacity(inputs.len());
     for input in inputs {
         match &input.state {
@@ -44,35 +56,26 @@ pub fn bind_all(op: Op, inputs: &[&Array]) -> Result<Vec<Array>> {
                 handles.push(handle.as_ref());
             }
             State::Traced(traced) => {
-                recorder.get_or_insert(&traced.recorder);
+                owner.get_or_insert(&traced.recorder);
+                known &= traced.known;
                 handles.push(traced.shadow.as_ref());
             }
             State::Failed(error) => return Err(error.as_ref().clone()),
         }
     }
     let outputs = execute(&op, &handles).map_err(|fault| failure(&op, fault, &handles, at))?;
-    let Some(recorder) = recorder else {
-        return Ok(outputs
-            .into_vec()
-            .into_iter()
-            .map(Array::from_handle)
-            .collect());
+    let recorder = match (trace::current(), owner) {
+        (Some(current), _) => current,
+        (None, Some(owner)) => Rc::clone(owner),
+        (None, None) => {
+            return Ok(outputs
+                .into_vec()
+                .into_iter()
+                .map(Array::from_handle)
+                .collect());
+        }
     };
-    if !recorder.is_open() {
-        return Err(Error::Traced {
-            op: "bind",
-            hint: " and has ended; it escaped its function",
-            at,
-        });
-    }
-    let stranger = inputs.iter().any(|input| match &input.state {
-        State::Traced(traced) => !Rc::ptr_eq(&traced.recorder, recorder),
-        _ => false,
-    });
-    if stranger {
-        let fault = Fault::from("inputs belong to two different traces");
-        return Err(failure(&op, fault, &handles, at));
-    }
+    check_owners(&op, inputs, &recorder, &handles, at)?;
     let types: Vec<ArrayType> = outputs.as_slice().iter().map(ArrayType::of).collect();
     let nodes = recorder.record(&Call {
         op: &op,
@@ -85,14 +88,42 @@ pub fn bind_all(op: Op, inputs: &[&Array]) -> Result<Vec<Array>> {
         .into_iter()
         .zip(shadows)
         .map(|(node, shadow)| {
-            let (recorder, shadow) = (Rc::clone(recorder), Rc::new(shadow));
+            let (recorder, shadow) = (Rc::clone(&recorder), Rc::new(shadow));
             Array::from_state(State::Traced(Traced {
                 recorder,
                 node,
                 shadow,
+                known,
             }))
         })
         .collect())
+}
+
+/// Refuses traced inputs whose function has ended, and those of a trace that `recorder` knows nothing of.
+fn check_owners(
+    op: &Op,
+    inputs: &[&Array],
+    recorder: &Rc<dyn Recorder>,
+    handles: &[&Handle],
+    at: &'static Location<'static>,
+) -> Result<()> {
+    for input in inputs {
+        let State::Traced(traced) = &input.state else {
+            continue;
+        };
+        if !traced.recorder.is_open() {
+            return Err(Error::Traced {
+                op: "bind",
+                hint: " and has ended; it escaped its function",
+                at,
+            });
+        }
+        if !Rc::ptr_eq(&traced.recorder, recorder) && !trace::is_recording(&traced.recorder) {
+            let fault = Fault::from("inputs belong to two different traces");
+            return Err(failure(op, fault, handles, at));
+        }
+    }
+    Ok(())
 }
 
 /// Applies an operation to handles on this thread's stream, with everything that keeps it from crashing.

@@ -18,6 +18,9 @@
 //! reports. Names and defaults are those of Python's `mlx.core`.
 #![deny(unsafe_code)]
 
+// The derive macro writes `::mlx`, in this crate too.
+extern crate self as mlx;
+
 mod array;
 mod bind;
 mod device;
@@ -37,17 +40,21 @@ mod op;
 mod ops;
 pub mod random;
 mod shared;
-mod trace;
+pub mod trace;
+pub mod transforms;
+pub mod tree;
 mod worker;
 
 pub use array::{
     Array, ArrayType, Axes, IntoArray, Operand, Reduction, Rows, Scalar, Shape, keepdims,
 };
-pub use bind::{bind, bind_all};
+pub use bind::{bind, bind_all, bind_all_at};
 pub use device::{Device, Stream, with_device, with_stream};
 pub use dtype::{Complex64, Dtype, Element, Kind};
 pub use error::{Error, OpError, Result};
 pub use eval::{async_eval, eval, synchronize};
+/// Makes a struct or an enum a [`Tree`](trait@Tree) of arrays.
+pub use mlx_derive::Tree;
 pub use op::{
     Attr, Custom, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, Text,
     Triangle, Value,
@@ -55,6 +62,7 @@ pub use op::{
 pub use ops::*;
 pub use shared::SharedArray;
 pub use trace::{Call, Recorder};
+pub use tree::Tree;
 pub use worker::{Pending, Worker, WorkerPool};
 
 /// The examples of the README, as tests.

@@ -18,7 +18,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::ffi::Handle;
-use crate::trace::{Recorder, Traced};
+use crate::trace::Traced;
 use crate::{Error, Result};
 
 /// An n-dimensional array of one dtype, computed when it is needed.
@@ -108,49 +108,6 @@ impl Array {
         }
     }
 
-    /// Returns a value of a function being traced: the `node`-th of `recorder`, of this type.
-    pub fn traced(recorder: &Rc<dyn Recorder>, node: usize, array_type: &ArrayType) -> Self {
-        let dtype = array_type.dtype;
-        let shadow = crate::bind(
-            crate::Op::Zeros {
-                shape: array_type.shape.clone(),
-                dtype,
-            },
-            &[],
-        );
-        match shadow.state {
-            State::Ready(shadow) => {
-                let recorder = Rc::clone(recorder);
-                Self {
-                    state: State::Traced(Traced {
-                        recorder,
-                        node,
-                        shadow,
-                    }),
-                }
-            }
-            state => Self { state },
-        }
-    }
-
-    /// Returns the number this array has in the graph being traced, if it has one.
-    pub fn traced_node(&self) -> Option<usize> {
-        match &self.state {
-            State::Traced(traced) => Some(traced.node),
-            _ => None,
-        }
-    }
-
-    /// Returns whether this is a value of a function being traced by `recorder`.
-    pub fn is_traced_by(&self, recorder: &Rc<dyn Recorder>) -> bool {
-        matches!(&self.state, State::Traced(traced) if Rc::ptr_eq(&traced.recorder, recorder))
-    }
-
-    /// Returns whether this is a value of a function being traced.
-    pub fn is_traced(&self) -> bool {
-        matches!(self.state, State::Traced(_))
-    }
-
     /// Returns the handle that knows this array's shape and dtype: its own, or its shadow's.
     pub(crate) fn typed(&self) -> Result<&Handle> {
         match &self.state {
@@ -160,11 +117,16 @@ impl Array {
         }
     }
 
-    /// Returns the handle whose values can be computed; a traced array has none.
+    /// Returns the handle whose values can be computed; a traced array that depends on inputs has none.
     #[track_caller]
     pub(crate) fn handle(&self, op: &'static str) -> Result<&Rc<Handle>> {
         match &self.state {
-            State::Ready(handle) => match handle.failure() {
+            State::Ready(handle)
+            | State::Traced(Traced {
+                known: true,
+                shadow: handle,
+                ..
+            }) => match handle.failure() {
                 None => Ok(handle),
                 Some(fault) => Err(Error::from_fault(op, fault.clone())),
             },

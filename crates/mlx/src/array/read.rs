@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use super::{Array, State};
+use super::Array;
 use crate::error::Named;
 use crate::ffi::{self, Handle, data};
 use crate::op::Op;
+use crate::trace::without_recording;
 use crate::{Element, Error, Result, bind};
 
 impl Array {
@@ -98,17 +99,11 @@ impl Array {
         if handle.size() == 0 || handle.is_row_contiguous().named(op)? {
             return Ok(Rc::clone(handle));
         }
-        let copy = bind(
-            Op::Contiguous {
-                allow_col_major: false,
-            },
-            &[self],
-        );
+        let op_contiguous = Op::Contiguous {
+            allow_col_major: false,
+        };
+        let copy = without_recording(|| bind(op_contiguous, &[&self.shadow()]));
         copy.eval()?;
-        match copy.state {
-            State::Ready(handle) => Ok(handle),
-            State::Failed(error) => Err(error.as_ref().clone()),
-            State::Traced(_) => Err(Error::op(op, "a traced array has no values")),
-        }
+        copy.handle(op).map(Rc::clone)
     }
 }

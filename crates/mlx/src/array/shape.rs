@@ -1,6 +1,7 @@
 //! Shapes, dtypes and axes: what is known of an array before it is computed, and how axes are named.
 
 use std::fmt;
+use std::panic::Location;
 
 use super::Array;
 use crate::ffi::Handle;
@@ -141,7 +142,9 @@ impl Array {
     ///
     /// # Errors
     /// When the array could not be built.
+    #[track_caller]
     pub fn shape(&self) -> Result<Vec<i32>> {
+        self.note_size_read("shape", Location::caller());
         Ok(self.typed()?.shape().to_vec())
     }
 
@@ -151,6 +154,7 @@ impl Array {
     /// When the array has another number of axes, or could not be built.
     #[track_caller]
     pub fn dims<const N: usize>(&self) -> Result<[i32; N]> {
+        self.note_size_read("dims", Location::caller());
         let shape = self.typed()?.shape();
         shape
             .try_into()
@@ -163,6 +167,7 @@ impl Array {
     /// When there is no such axis, or the array could not be built.
     #[track_caller]
     pub fn dim(&self, axis: i32) -> Result<i32> {
+        self.note_size_read("dim", Location::caller());
         let shape = self.typed()?.shape();
         let ndim = i32::try_from(shape.len()).unwrap_or(i32::MAX);
         let index = if axis < 0 {
@@ -201,7 +206,9 @@ impl Array {
     ///
     /// # Errors
     /// When the array could not be built.
+    #[track_caller]
     pub fn size(&self) -> Result<usize> {
+        self.note_size_read("size", Location::caller());
         Ok(self.typed()?.size())
     }
 

@@ -55,6 +55,8 @@ impl Attr for bool {
     fn from_value(value: &Value) -> Option<Self> {
         match value {
             Value::Bool(value) => Some(*value),
+            // Printing leaves out what is not set.
+            Value::None => Some(false),
             _ => None,
         }
     }

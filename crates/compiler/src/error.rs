@@ -1,0 +1,68 @@
+//! What can go wrong when a function is traced, compiled or called.
+
+use std::sync::Arc;
+
+use mlx::tree::BoxedError;
+
+use crate::graph::{ParseError, VerifyError};
+
+/// The result of anything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of this crate. Cloning is cheap.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operation failed, while tracing or when it ran.
+    #[error(transparent)]
+    Mlx(#[from] mlx::Error),
+    /// The traced function returned an error of its own.
+    #[error("{0}")]
+    Function(Arc<dyn std::error::Error + Send + Sync>),
+    /// A fusion that was [expected](crate::Report::expect) did not fire.
+    #[error("expect: wanted {wanted}, got {got}")]
+    Expectation {
+        /// The fusions and how often.
+        wanted: String,
+        /// What fired, and the reasons of what did not.
+        got: String,
+    },
+    /// A function cannot be compiled without regard to sizes.
+    #[error("shapeless: {0}")]
+    Shapeless(String),
+    /// A text is not a graph.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// A pass broke the graph: a bug of this crate.
+    #[error("pass {pass}: {error}")]
+    Verify {
+        /// The pass.
+        pass: &'static str,
+        /// What does not hold.
+        error: VerifyError,
+    },
+    /// A graph cannot be run as it was asked to; names the operation.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl Error {
+    /// Returns an error that a traced function returned: one of MLX's as it is, any other as [`Error::Function`].
+    pub(crate) fn from_function(error: BoxedError) -> Self {
+        match error.downcast::<mlx::Error>() {
+            Ok(error) => Error::Mlx(*error),
+            Err(error) => match error.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(error) => Error::Function(Arc::from(error)),
+            },
+        }
+    }
+
+    /// Returns the same as an error of MLX's, as a closure given to it must return.
+    pub(crate) fn into_mlx(self) -> mlx::Error {
+        match self {
+            Error::Mlx(error) => error,
+            other => mlx::Error::closure(other),
+        }
+    }
+}

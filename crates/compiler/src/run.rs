@@ -1,0 +1,169 @@
+//! Running a graph: its nodes one after the other by [`bind_all_at`], values dropped when nobody needs them any more.
+
+use std::rc::Rc;
+
+use mlx::{Array, bind_all_at, with_device};
+
+use crate::control;
+use crate::graph::{Constant, Graph, Node, Operation, Source, Value};
+use crate::{Error, Result};
+
+/// A graph that is ready to run, with the graphs inside its nodes.
+pub(crate) struct Plan {
+    graph: Graph,
+    /// Arrays of the constants, by value.
+    constants: Vec<Option<Array>>,
+    /// What a node is the last to use.
+    last_uses: Vec<Vec<Value>>,
+    /// The plans of the graphs inside each node.
+    inner: Vec<Vec<Rc<Plan>>>,
+}
+
+impl Plan {
+    /// Makes a graph ready.
+    ///
+    /// # Errors
+    /// When a constant has no value.
+    pub(crate) fn new(graph: Graph) -> Result<Self> {
+        let constants = graph
+            .values()
+            .map(|(value, source)| match source {
+                Source::Constant(Constant::Number(literal)) => {
+                    Ok(Some(literal.to_array(graph.array_type(value).dtype)))
+                }
+                Source::Constant(Constant::Array(array)) => Ok(Some(array.clone())),
+                Source::Constant(Constant::Missing) => Err(Error::Unsupported(format!(
+                    "run: wanted values for all constants of graph {}, got none for one of {}",
+                    graph.name(),
+                    graph.array_type(value)
+                ))),
+                _ => Ok(None),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let inner = graph.nodes.iter().map(inner_plans).collect::<Result<_>>()?;
+        Ok(Self {
+            last_uses: last_uses(&graph),
+            constants,
+            inner,
+            graph,
+        })
+    }
+
+    /// Returns the graph.
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Runs the graph on its inputs and returns its outputs, lazy as far as no control flow reads values.
+    pub(crate) fn run(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
+        if inputs.len() != self.graph.inputs.len() {
+            let message = format!(
+                "wanted {} arrays, got {}",
+                self.graph.inputs.len(),
+                inputs.len()
+            );
+            return Err(mlx::Error::op(self.graph.name(), message));
+        }
+        let mut values = self.constants.clone();
+        for (value, input) in self.graph.inputs.iter().zip(inputs) {
+            values[value.index()] = Some((*input).clone());
+        }
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            let outputs = match node.site.device {
+                None => self.run_node(index, node, &values)?,
+                Some(device) => with_device(device, || self.run_node(index, node, &values))??,
+            };
+            for (value, output) in node.outputs.iter().zip(outputs) {
+                values[value.index()] = Some(output);
+            }
+            for value in &self.last_uses[index] {
+                values[value.index()] = None;
+            }
+        }
+        self.graph
+            .outputs
+            .iter()
+            .map(|value| get(&values, *value).cloned())
+            .collect()
+    }
+
+    fn run_node(
+        &self,
+        index: usize,
+        node: &Node,
+        values: &[Option<Array>],
+    ) -> mlx::Result<Vec<Array>> {
+        let inputs: Vec<&Array> = node
+            .inputs
+            .iter()
+            .map(|value| get(values, *value))
+            .collect::<mlx::Result<_>>()?;
+        let inner = &self.inner[index];
+        match &node.operation {
+            Operation::Op(op) => {
+                let at = node.site.at.unwrap_or(std::panic::Location::caller());
+                bind_all_at(op.clone(), &inputs, at)
+            }
+            Operation::Fused(_) | Operation::Region(_) => inner[0].run(&inputs),
+            Operation::Cond { .. } => control::run_cond(&inputs, &inner[0], &inner[1]),
+            Operation::While { n_state, .. } => {
+                control::run_while(&inputs, *n_state, &inner[0], &inner[1])
+            }
+            Operation::Scan {
+                n_carry,
+                n_sequences,
+                length,
+                reverse,
+                ..
+            } => {
+                let layout = control::ScanLayout {
+                    n_carry: *n_carry,
+                    n_sequences: *n_sequences,
+                    length: *length,
+                    reverse: *reverse,
+                };
+                control::run_scan(&inputs, layout, &inner[0])
+            }
+            Operation::Transform {
+                transform,
+                n_captures,
+                ..
+            } => control::run_transform(transform, &inputs, *n_captures, inner),
+        }
+    }
+}
+
+/// Plans of the graphs inside a node; of a fused one that was not lowered, its body.
+fn inner_plans(node: &Node) -> Result<Vec<Rc<Plan>>> {
+    node.operation
+        .graphs()
+        .into_iter()
+        .map(|(_, graph)| Plan::new(graph.clone()).map(Rc::new))
+        .collect()
+}
+
+/// What each node is the last to use. Constants stay for the next run; inputs and intermediates go.
+fn last_uses(graph: &Graph) -> Vec<Vec<Value>> {
+    let mut last = vec![None; graph.values.len()];
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for value in node.inputs.iter().chain(&node.outputs) {
+            last[value.index()] = Some(index);
+        }
+    }
+    for output in &graph.outputs {
+        last[output.index()] = None;
+    }
+    let mut uses = vec![Vec::new(); graph.nodes.len()];
+    for (value, source) in graph.values() {
+        if let (Some(index), Source::Input(_) | Source::Node(..)) = (last[value.index()], source) {
+            uses[index].push(value);
+        }
+    }
+    uses
+}
+
+fn get(values: &[Option<Array>], value: Value) -> mlx::Result<&Array> {
+    values[value.index()]
+        .as_ref()
+        .ok_or_else(|| mlx::Error::op("run", "wanted a value that is defined, got none: a bug"))
+}
