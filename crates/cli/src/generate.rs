@@ -1,6 +1,7 @@
 //! `mlx generate`: text from a language model, as it is written.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -151,9 +152,14 @@ fn write(
     let mut out = std::io::stdout().lock();
     let mut failed = None;
     let _ = out.flush();
-    let written = generator.generate(prompt, options, |piece| {
-        let told = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
-        failed = failed.take().or(told.err());
+    let written = generator.generate_while(prompt, options, |piece| {
+        match out.write_all(piece.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
     })?;
     failed.map_or(Ok(()), Err)?;
     writeln!(out)?;

@@ -3,6 +3,8 @@
 #[path = "support/llama_reference.rs"]
 mod reference;
 
+use std::ops::ControlFlow;
+
 use mlx::{Array, Dtype, Quantization};
 use mlx_models::llama::{
     Checkpoint, Finish, GenerateOptions, Generator, Network, NetworkOptions, SamplingOptions,
@@ -102,6 +104,26 @@ fn ends_with_the_number_of_tokens_a_stop_or_a_full_context() {
     assert_eq!(
         (written.finish, written.tokens.len()),
         (Finish::MaxTokens, 0)
+    );
+}
+
+#[test]
+fn ends_when_whoever_listens_has_enough() {
+    let (checkpoint, network) = always(4);
+    let mut generator = Generator::new(&network, &checkpoint).unwrap();
+    let mut n = 0;
+    let written = generator.generate_while(&[0], &at_most(50), |_| {
+        n += 1;
+        if n < 3 {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    let written = written.unwrap();
+    assert_eq!(
+        (written.finish, written.text.as_str()),
+        (Finish::Cancelled, "ababab")
     );
 }
 

@@ -48,6 +48,11 @@ impl Checkpoint {
     /// # Errors
     /// As for [`Checkpoint::open`].
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        if let Some(parts @ 2..) = gguf.metadata.count("split.count")? {
+            return Err(Error::Weights(format!(
+                "gguf: wanted a model in one file, got one of {parts}"
+            )));
+        }
         let tokenizer = Tokenizer::from_gguf(&gguf.metadata)?;
         let template = gguf.metadata.text("tokenizer.chat_template")?;
         Ok(Self {

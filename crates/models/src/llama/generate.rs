@@ -1,5 +1,6 @@
 //! How is a prompt continued?
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
@@ -49,6 +50,8 @@ pub enum Finish {
     Stop,
     /// The context is full.
     Full,
+    /// Whoever was told the text wanted no more.
+    Cancelled,
 }
 
 /// How long it took.
@@ -132,6 +135,22 @@ impl<'a> Generator<'a> {
         options: &GenerateOptions,
         mut tell: impl FnMut(&str),
     ) -> Result<Generated> {
+        self.generate_while(prompt, options, |piece| {
+            tell(piece);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Continues a prompt like [`Generator::generate`], until `tell` breaks off.
+    ///
+    /// # Errors
+    /// As for [`Generator::generate`].
+    pub fn generate_while(
+        &mut self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        mut tell: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generated> {
         if prompt.is_empty() || prompt.len() > self.session.capacity() {
             return Err(Error::Decoding(format!(
                 "prompt: wanted 1 to {} tokens, got {}",
@@ -143,9 +162,10 @@ impl<'a> Generator<'a> {
         let mut stream = TextStream::new(self.tokenizer, &options.stop);
         let mut text = String::new();
         let mut tell = |piece: String| {
-            if !piece.is_empty() {
-                tell(&piece);
-                text.push_str(&piece);
+            text.push_str(&piece);
+            match piece.is_empty() {
+                true => ControlFlow::Continue(()),
+                false => tell(&piece),
             }
         };
         let started = Instant::now();
@@ -162,7 +182,9 @@ impl<'a> Generator<'a> {
                 break Finish::End;
             }
             tokens.push(token);
-            tell(stream.push(token)?);
+            if tell(stream.push(token)?).is_break() {
+                break Finish::Cancelled;
+            }
             if stream.stopped() {
                 break Finish::Stop;
             }
@@ -176,7 +198,10 @@ impl<'a> Generator<'a> {
             steps += 1;
         };
         let decode = started.elapsed();
-        tell(stream.finish()?);
+        if finish != Finish::Cancelled {
+            // There is nothing left to break off.
+            let _ = tell(stream.finish()?);
+        }
         Ok(Generated {
             tokens,
             text,

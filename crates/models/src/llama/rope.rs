@@ -85,6 +85,15 @@ impl Rope {
 
     /// Refuses numbers that are no angles.
     pub(super) fn check(&self, head_dim: usize) -> Result<()> {
+        if let RopeScaling::Factors(factors) = &self.scaling
+            && factors.len() != head_dim / 2
+        {
+            return Err(Error::Config(format!(
+                "rope: wanted {} factors, one for each pair, got {}",
+                head_dim / 2,
+                factors.len()
+            )));
+        }
         let radians = self.radians_per_position(head_dim);
         if self.theta > 0.0 && radians.iter().all(|radians| radians.is_finite()) {
             return Ok(());

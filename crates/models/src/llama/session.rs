@@ -43,6 +43,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// [`Error::Decoding`] when there are no tokens, they do not fit, or one is not in the vocabulary.
+    /// [`Error::Model`] when the network fails; the session has read nothing then.
     pub fn read(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let vocabulary = self.network.config().vocab_size;
         if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
@@ -61,7 +62,12 @@ impl<'a> Session<'a> {
         for chunk in tokens.chunks(CHUNK) {
             let logits = self.cache.read(self.network, chunk)?;
             // The cache too: left lazy, each step would drag the whole history along.
-            mlx::eval(self.cache.arrays().chain([&logits])).map_err(Error::model)?;
+            if let Err(error) = mlx::eval(self.cache.arrays().chain([&logits])) {
+                // What is in the cache now is not known.
+                self.cache = Cache::new(self.network, self.cache.capacity())?;
+                self.tokens.clear();
+                return Err(Error::model(error));
+            }
             self.tokens.extend(chunk);
             scores = Some(logits);
         }
