@@ -19,6 +19,7 @@
 mod cache;
 mod chat;
 mod checkpoint;
+mod compiled;
 mod config;
 mod config_gguf;
 mod generate;

@@ -14,12 +14,16 @@
 //! The formulas are written out below, [`rms_norm`], [`rope`], [`attention`]; [`Kernels`] chooses between them and
 //! the fused kernels that compute the same.
 
+use std::rc::Rc;
+
 use mlx::fast::{AttentionMask, Offset, RopeFrequencies, RopeOptions};
 use mlx::index::Slice;
 use mlx::{Array, Dtype, concatenate, iota, keepdims, stack, where_};
+use mlx_compiler::{CompileOptions, Report};
 use mlx_nn::{Kernels, Module, Parts, RmsNorm, silu};
 
 use super::checkpoint::Checkpoint;
+use super::compiled::Compiled;
 use super::config::Config;
 use super::projection::{Projection, Table};
 use super::store::{Loader, Store};
@@ -88,6 +92,8 @@ pub struct Network {
     radians: Array,
     dtype: Dtype,
     kernels: Kernels,
+    /// The network as one graph for each length of text read at once, when that was asked for.
+    compiled: Option<Rc<Compiled>>,
 }
 
 #[derive(Clone)]
@@ -168,6 +174,7 @@ impl Network {
             radians: Array::from_slice(&radians, [size(radians.len())]).map_err(Error::model)?,
             dtype,
             kernels: Kernels::default(),
+            compiled: None,
             config,
         };
         loader.finish()?;
@@ -191,6 +198,22 @@ impl Network {
         let mut network = self.clone();
         network.set_kernels(kernels);
         network
+    }
+
+    /// Returns the network compiled: each length of text that is read at once is traced once and then replayed.
+    ///
+    /// Formulas that the options name are recognized, whatever [`Kernels`] the network is written with; the weights are
+    /// shared.
+    #[must_use]
+    pub fn compiled(&self, options: CompileOptions) -> Self {
+        let mut network = self.clone();
+        network.compiled = Some(Rc::new(Compiled::new(self, options)));
+        network
+    }
+
+    /// Returns what the compiler made of the network, once it has read something.
+    pub fn report(&self) -> Option<Report> {
+        self.compiled.as_ref()?.report()
     }
 
     /// Returns empty room for the keys and values of `capacity` positions, for every layer.
@@ -234,11 +257,28 @@ impl Network {
         cache: Vec<KeyValue>,
         start: impl Into<Offset>,
     ) -> mlx::Result<(Array, Vec<KeyValue>)> {
+        let start = start.into();
+        if let (Some(compiled), Offset::Int(start)) = (&self.compiled, &start) {
+            self.check_room(*start, tokens, &cache)?;
+            return compiled.next(tokens, &cache, *start);
+        }
         let (x, cache) = self.hidden(tokens, cache, start)?;
         Ok((self.logits(&x.i((.., -1))), cache))
     }
 
+    /// Refuses tokens that do not fit into the cache, which a graph that is replayed cannot do.
     #[track_caller]
+    fn check_room(&self, start: i32, tokens: &Array, cache: &[KeyValue]) -> mlx::Result<()> {
+        let length = tokens.dim(-1)?;
+        let capacity = cache.first().map_or(Ok(0), |(keys, _)| keys.dim(2))?;
+        if start >= 0 && start.saturating_add(length) <= capacity {
+            return Ok(());
+        }
+        Err(wrong(format!(
+            "cache: wanted at most {capacity} positions, got {length} more behind {start}"
+        )))
+    }
+
     fn hidden(
         &self,
         tokens: &Array,
@@ -264,7 +304,6 @@ impl Network {
         Ok((normalized(&self.norm, &x), grown))
     }
 
-    #[track_caller]
     fn logits(&self, x: &Array) -> Array {
         match &self.lm_head {
             Some(lm_head) => lm_head.forward(x),
@@ -272,7 +311,6 @@ impl Network {
         }
     }
 
-    #[track_caller]
     fn here(&self, start: Offset, length: i32, capacity: i32) -> mlx::Result<Here> {
         let n_keys = match &start {
             Offset::Int(start) => start.saturating_add(length),
@@ -307,7 +345,6 @@ impl Network {
 }
 
 impl Layer {
-    #[track_caller]
     fn forward(&self, x: &Array, here: &Here, memory: KeyValue) -> mlx::Result<(Array, KeyValue)> {
         let normed = normalized(&self.input_layernorm, x);
         let (attended, memory) = self.self_attn.forward(&normed, here, memory)?;
@@ -319,7 +356,6 @@ impl Layer {
 }
 
 impl GatedMlp {
-    #[track_caller]
     fn forward(&self, x: &Array) -> Array {
         let gate = silu(&self.gate_proj.forward(x));
         self.down_proj.forward(&(gate * self.up_proj.forward(x)))
@@ -327,7 +363,6 @@ impl GatedMlp {
 }
 
 impl Attention {
-    #[track_caller]
     fn forward(
         &self,
         x: &Array,
@@ -357,7 +392,6 @@ impl Attention {
         Ok((self.o_proj.forward(&mixed), (keys, values)))
     }
 
-    #[track_caller]
     fn turned(&self, x: &Array, here: &Here) -> mlx::Result<Array> {
         match self.kernels {
             Kernels::Composed => rope(x, &here.cos, &here.sin, here.rope.traditional),
@@ -368,7 +402,6 @@ impl Attention {
 
 impl Here {
     /// Writes new keys or values behind the old ones; returns the memory, and the part of it that is looked at.
-    #[track_caller]
     fn remember(&self, memory: Array, new: &Array) -> (Array, Array) {
         match &self.start {
             Offset::Int(start) => {
