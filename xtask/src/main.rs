@@ -25,7 +25,7 @@ const COMMANDS: &[Command] = &[
     ),
     (
         "demo",
-        "fused kernels and Whisper on real speech: [--audio FILE] [--model DIR|hf:NAME] [--json FILE]",
+        "fused kernels, Whisper on real speech, compiled models: [--audio FILE] [--model DIR|hf:NAME] [--json FILE]",
         mlx::demo,
     ),
     (

@@ -22,7 +22,7 @@ const USAGE: &str = "\
 usage: mlx <command> [options]
 
 commands:
-  demo        fused kernels against composed formulas, then Whisper with both
+  demo        fused kernels against composed formulas, Whisper with both, then models compiled
               [--audio FILE] [--model DIR|hf:NAME] [--json FILE]
   doctor      what this machine has and which path each kernel takes
               [--json]
