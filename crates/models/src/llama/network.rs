@@ -212,7 +212,6 @@ impl Network {
     /// # Errors
     /// When `tokens` is not `[batch, length]`, the cache is not of this network, or a number `start` leaves no room;
     /// with an array, that is found when the graph runs.
-    #[track_caller]
     pub fn forward(
         &self,
         tokens: &Array,
@@ -227,7 +226,6 @@ impl Network {
     ///
     /// # Errors
     /// As for [`Network::forward`].
-    #[track_caller]
     pub fn next(
         &self,
         tokens: &Array,
@@ -238,7 +236,6 @@ impl Network {
         Ok((self.logits(&x.i((.., -1))), cache))
     }
 
-    #[track_caller]
     fn hidden(
         &self,
         tokens: &Array,
@@ -264,7 +261,6 @@ impl Network {
         Ok((normalized(&self.norm, &x), grown))
     }
 
-    #[track_caller]
     fn logits(&self, x: &Array) -> Array {
         match &self.lm_head {
             Some(lm_head) => lm_head.forward(x),
@@ -272,7 +268,6 @@ impl Network {
         }
     }
 
-    #[track_caller]
     fn here(&self, start: Offset, length: i32, capacity: i32) -> mlx::Result<Here> {
         let n_keys = match &start {
             Offset::Int(start) => start.saturating_add(length),
@@ -307,7 +302,6 @@ impl Network {
 }
 
 impl Layer {
-    #[track_caller]
     fn forward(&self, x: &Array, here: &Here, memory: KeyValue) -> mlx::Result<(Array, KeyValue)> {
         let normed = normalized(&self.input_layernorm, x);
         let (attended, memory) = self.self_attn.forward(&normed, here, memory)?;
@@ -319,7 +313,6 @@ impl Layer {
 }
 
 impl GatedMlp {
-    #[track_caller]
     fn forward(&self, x: &Array) -> Array {
         let gate = silu(&self.gate_proj.forward(x));
         self.down_proj.forward(&(gate * self.up_proj.forward(x)))
@@ -327,7 +320,6 @@ impl GatedMlp {
 }
 
 impl Attention {
-    #[track_caller]
     fn forward(
         &self,
         x: &Array,
@@ -357,7 +349,6 @@ impl Attention {
         Ok((self.o_proj.forward(&mixed), (keys, values)))
     }
 
-    #[track_caller]
     fn turned(&self, x: &Array, here: &Here) -> mlx::Result<Array> {
         match self.kernels {
             Kernels::Composed => rope(x, &here.cos, &here.sin, here.rope.traditional),
@@ -368,7 +359,6 @@ impl Attention {
 
 impl Here {
     /// Writes new keys or values behind the old ones; returns the memory, and the part of it that is looked at.
-    #[track_caller]
     fn remember(&self, memory: Array, new: &Array) -> (Array, Array) {
         match &self.start {
             Offset::Int(start) => {
@@ -385,7 +375,6 @@ impl Here {
     }
 }
 
-#[track_caller]
 fn normalized(norm: &RmsNorm, x: &Array) -> Array {
     match norm.kernels {
         Kernels::Composed => rms_norm(x, &norm.weight, norm.eps),
