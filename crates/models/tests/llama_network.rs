@@ -81,10 +81,34 @@ fn both_kernels_give_the_reference(#[case] shape: Shape) {
     assert_eq!(network.parameters().len(), weights.len());
 }
 
+const LINEAR: &str = r#", "rope_scaling": {"type": "linear", "factor": 4.0}"#;
+const LLAMA3: &str = r#", "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 64}"#;
+
+#[rstest]
+#[case("llama", llama())]
+#[case("llama_linear", Shape { extra: LINEAR, ..llama() })]
+#[case("llama3", Shape { extra: LLAMA3, ..llama() })]
+#[case("qwen2", qwen2())]
+#[case("qwen3", qwen3())]
+fn scores_are_those_of_mlx_lm(#[case] name: &str, #[case] shape: Shape) {
+    let lines = include_str!("golden/llama_logits.txt").lines();
+    let line = lines
+        .filter_map(|line| line.split_once(' '))
+        .find(|line| line.0 == name);
+    let numbers = line.unwrap().1.split(' ');
+    let wanted: Vec<f64> = numbers.map(|number| number.parse().unwrap()).collect();
+    let (network, _) = network(&shape);
+    let (logits, _) = network.next(&ids(&TOKENS), network.room(1, 16), 0).unwrap();
+    close(&logits.to_vec::<f32>().unwrap(), &wanted);
+}
+
 #[test]
 fn linear_scaling_slows_all_pairs() {
-    let extra = r#", "rope_scaling": {"type": "linear", "factor": 4.0}"#;
-    let shape = Shape { extra, ..llama() };
+    let shape = Shape {
+        extra: LINEAR,
+        ..llama()
+    };
     let (network, weights) = network(&shape);
     let radians: Vec<f64> = shape.radians().iter().map(|r| r / 4.0).collect();
     let wanted = shape.forward(&weights, &TOKENS, &radians).concat();
@@ -93,9 +117,10 @@ fn linear_scaling_slows_all_pairs() {
 
 #[test]
 fn scaling_of_llama3_slows_slow_pairs() {
-    let extra = r#", "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0, "original_max_position_embeddings": 64}"#;
-    let shape = Shape { extra, ..llama() };
+    let shape = Shape {
+        extra: LLAMA3,
+        ..llama()
+    };
     let (network, weights) = network(&shape);
     let radians: Vec<f64> = shape
         .radians()

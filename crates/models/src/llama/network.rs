@@ -235,7 +235,6 @@ impl Network {
     /// # Errors
     /// When `tokens` is not `[batch, length]`, the cache is not of this network, or a number `start` leaves no room;
     /// with an array, that is found when the graph runs.
-    #[track_caller]
     pub fn forward(
         &self,
         tokens: &Array,
@@ -250,7 +249,6 @@ impl Network {
     ///
     /// # Errors
     /// As for [`Network::forward`].
-    #[track_caller]
     pub fn next(
         &self,
         tokens: &Array,
@@ -418,7 +416,6 @@ impl Here {
     }
 }
 
-#[track_caller]
 fn normalized(norm: &RmsNorm, x: &Array) -> Array {
     match norm.kernels {
         Kernels::Composed => rms_norm(x, &norm.weight, norm.eps),
