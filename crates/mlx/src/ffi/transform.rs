@@ -80,7 +80,7 @@ pub(crate) fn vmap(
     let mut results = Vector::empty();
     // SAFETY: lists and axes are alive for the call; the slot is empty and ours.
     let status = unsafe {
-        api.mlx_detail_vmap_replace(
+        api.mlx_native_vmap_replace(
             results.slot(),
             inputs.raw(),
             traced.raw(),
