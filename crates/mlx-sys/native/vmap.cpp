@@ -8,6 +8,7 @@
 #include "vmap.h"
 
 #include <cstring>
+#include <optional>
 #include <stdexcept>
 #include <unordered_map>
 #include <unordered_set>
@@ -16,6 +17,7 @@
 #include "guard.h"
 #include "mlx/c/private/mlx.h"
 #include "mlx/primitives.h"
+#include "mlx/transforms.h"
 #include "mlx/transforms_impl.h"
 
 namespace mx = mlx::core;
@@ -161,6 +163,36 @@ Arrays replace(
 std::vector<mx::array> vmap_in_front(const ArraysFunction& function, const Arrays& inputs, const Axes& in_axes) {
   auto [s_inputs, s_outputs] = mx::detail::vmap_trace(function, inputs, in_axes);
   return replace(inputs, s_inputs, s_outputs, in_axes, Axes(s_outputs.size(), 0));
+}
+
+namespace {
+
+// What vmap makes of a function with a gradient of its own: the function, vectorized.
+auto vectorized_by_us(const ArraysFunction& function) {
+  return [function](const Arrays& inputs, const Axes& axes) {
+    auto outputs = vmap_in_front(function, inputs, axes);
+    return std::pair(outputs, Axes(outputs.size(), 0));
+  };
+}
+
+} // namespace
+
+extern "C" int mlx_native_checkpoint(mlx_closure* res, const mlx_closure fun) {
+  return guarded("checkpoint", [&] {
+    ArraysFunction function = mlx_closure_get_(fun);
+    auto vjp = [function](const Arrays& primals, const Arrays& cotangents, const Arrays& outputs) {
+      return mx::vjp(function, mx::depends(primals, outputs), cotangents).second;
+    };
+    mlx_closure_set_(*res, mx::custom_function(function, vjp, std::nullopt, vectorized_by_us(function)));
+  });
+}
+
+extern "C" int mlx_native_custom_vjp(mlx_closure* res, const mlx_closure fun, const mlx_closure_custom fun_vjp) {
+  return guarded("custom_vjp", [&] {
+    ArraysFunction function = mlx_closure_get_(fun);
+    auto vjp = mlx_closure_custom_get_(fun_vjp);
+    mlx_closure_set_(*res, mx::custom_function(function, vjp, std::nullopt, vectorized_by_us(function)));
+  });
 }
 
 extern "C" int mlx_native_vmap_replace(
