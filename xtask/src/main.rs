@@ -44,6 +44,11 @@ const COMMANDS: &[Command] = &[
         mlx::transcribe,
     ),
     (
+        "generate",
+        "text that a language model writes: [--model FILE.gguf|DIR|hf:NAME] [--prompt TEXT | --chat TEXT]",
+        mlx::generate,
+    ),
+    (
         "tidy",
         "house rules: file length, first lines, the fence, SAFETY comments, links",
         tidy::run,
