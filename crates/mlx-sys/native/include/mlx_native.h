@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header. */
-#define MLX_NATIVE_VERSION 1
+#define MLX_NATIVE_VERSION 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -112,6 +112,24 @@ uint64_t mlx_native_host_kernel_runs(void);
 
 /* The same count for kernels with this name. */
 uint64_t mlx_native_host_kernel_runs_of(const char* name);
+
+/* ---- Transforms ----------------------------------------------------------------------------------------*/
+
+/* mlx_detail_vmap_replace without its defects: a Scatter whose vectorized axis is not the first one wrote out of
+ * bounds, and a long graph overflowed the stack. Axes count from the start. */
+int mlx_native_vmap_replace(
+    mlx_vector_array* res,
+    const mlx_vector_array inputs,
+    const mlx_vector_array s_inputs,
+    const mlx_vector_array s_outputs,
+    const int* in_axes,
+    size_t in_axes_num,
+    const int* out_axes,
+    size_t out_axes_num);
+
+/* mlx_checkpoint and mlx_custom_vjp whose vectorized form is made by the function above. */
+int mlx_native_checkpoint(mlx_closure* res, const mlx_closure fun);
+int mlx_native_custom_vjp(mlx_closure* res, const mlx_closure fun, const mlx_closure_custom fun_vjp);
 
 /* ---- Graph inspection ----------------------------------------------------------------------------------*/
 
