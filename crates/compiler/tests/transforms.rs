@@ -125,3 +125,32 @@ fn vmap_of_a_compiled_gradient_is_the_gradient_of_each() -> Outcome {
     close(&each.call(&xs)?, &vmap(grad(wave)).call(&xs)?);
     Ok(())
 }
+
+#[test]
+fn a_captured_argument_of_a_transform_keeps_its_gradient() -> Outcome {
+    // Made inside of the differentiated function, it captures what the gradient is taken of, once as it is and once in
+    // something that would otherwise be folded, or read as a number.
+    let f = |w: &Array| -> Result<Array, Error> {
+        let (inner, number) = (w.clone(), w.sum(()));
+        let scaled = jit(move |x: &Array| x * (&inner * 3.0) * &number);
+        Ok(scaled.call(&array!([1.0, 10.0]))?.sum(()))
+    };
+    let wanted = |w: &Array| (array!([1.0, 10.0]) * (w * 3.0) * w.sum(())).sum(());
+    let w = array!([2.0, 5.0]);
+    close(&grad(f).call(&w)?, &grad(wanted).call(&w)?);
+    close(
+        &grad(f).call(&(&w + 1.0))?,
+        &grad(wanted).call(&(&w + 1.0))?,
+    );
+    Ok(())
+}
+
+#[test]
+fn a_compiled_function_made_outside_may_capture_constants_under_a_gradient() -> Outcome {
+    let weight = array!([2.0, 3.0]);
+    let scaled = jit(move |x: &Array| (x * &weight).sum(()));
+    let slope = grad(|x: &Array| scaled.call(x));
+    assert_eq!(values(&slope.call(&array!([1.0, 1.0]))?), [2.0, 3.0]);
+    assert_eq!(scaled.stats().misses, 1);
+    Ok(())
+}

@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header. */
-#define MLX_NATIVE_VERSION 2
+#define MLX_NATIVE_VERSION 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -137,6 +137,8 @@ int mlx_native_custom_vjp(mlx_closure* res, const mlx_closure fun, const mlx_clo
 int mlx_native_primitive_name(mlx_string* res, const mlx_array a);
 /* The number of distinct unevaluated nodes `a` depends on, itself included. */
 int mlx_native_graph_size(size_t* res, const mlx_array a);
+/* Whether `a` depends on an argument of a function that MLX is transforming or compiling on this thread. */
+int mlx_native_is_tracer(bool* res, const mlx_array a);
 
 /* ---- Data ----------------------------------------------------------------------------------------------*/
 
