@@ -5,6 +5,7 @@ mod control;
 mod error;
 mod fusions;
 pub mod graph;
+pub mod interpret;
 mod run;
 mod trace;
 
