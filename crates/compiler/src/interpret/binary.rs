@@ -23,9 +23,9 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         Op::LessEqual => |a, b| Number::Bool(a.is_less(b) || a == b),
         Op::Greater => |a, b| Number::Bool(b.is_less(a)),
         Op::GreaterEqual => |a, b| Number::Bool(b.is_less(a) || a == b),
-        Op::LogicalAnd => |a, b| Number::Bool(a.is_true() && b.is_true()),
-        Op::LogicalOr => |a, b| Number::Bool(a.is_true() || b.is_true()),
-        Op::LogicalXor => |a, b| Number::Bool(a.is_true() != b.is_true()),
+        Op::LogicalAnd => |a, b| Number::Bool(a.holds() && b.holds()),
+        Op::LogicalOr => |a, b| Number::Bool(a.holds() || b.holds()),
+        Op::LogicalXor => |a, b| Number::Bool(a.holds() != b.holds()),
         Op::BitwiseAnd => |a, b| bitwise(a, b, |a, b| a & b),
         Op::BitwiseOr => |a, b| bitwise(a, b, |a, b| a | b),
         Op::BitwiseXor => |a, b| bitwise(a, b, |a, b| a ^ b),
@@ -64,7 +64,7 @@ fn inexact_or_more(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
             call.one(each(&a, &b, |a, b| shift(a, b, is_left, bits)))
         }),
         Op::Divmod => pairs(call, |dtype| dtype).and_then(|(a, b)| {
-            let quotients = call.result(0, each(&a, &b, floor_divide))?;
+            let quotients = call.result(0, each(&a, &b, floor_quotient))?;
             Ok(vec![quotients, call.result(1, each(&a, &b, remainder))?])
         }),
         Op::Where => choose(call),
@@ -118,23 +118,15 @@ fn bitwise(a: Number, b: Number, combine: fn(u64, u64) -> u64) -> Number {
     }
 }
 
-/// Shifts by at least the width give 0 to the left, and the sign to the right.
+/// Shifts by at least the width count modulo 32, or 64 for integers of 64 bits, as processors do.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn shift(a: Number, b: Number, is_left: bool, bits: u32) -> Number {
-    let by = b.to_i64();
-    let by = if (0..i64::from(bits)).contains(&by) {
-        Some(by as u32)
-    } else {
-        None
-    };
-    match (a, is_left, by) {
-        (Number::Unsigned(a), true, Some(by)) => Number::Unsigned(a << by),
-        (Number::Unsigned(a), false, Some(by)) => Number::Unsigned(a >> by),
-        (Number::Unsigned(_), _, None) => Number::Unsigned(0),
-        (a, true, Some(by)) => Number::Int(a.to_i64() << by),
-        (a, false, Some(by)) => Number::Int(a.to_i64() >> by),
-        (_, true, None) => Number::Int(0),
-        (a, false, None) => Number::Int(a.to_i64() >> 63),
+    let by = b.to_i64() as u32 & if bits == 64 { 63 } else { 31 };
+    match (a, is_left) {
+        (Number::Unsigned(a), true) => Number::Unsigned(a << by),
+        (Number::Unsigned(a), false) => Number::Unsigned(a >> by),
+        (a, true) => Number::Int(a.to_i64() << by),
+        (a, false) => Number::Int(a.to_i64() >> by),
     }
 }
 
@@ -185,6 +177,17 @@ fn floor_divide(a: Number, b: Number) -> Number {
         (Number::Int(a), Number::Int(b)) => Number::Int(a.wrapping_div(b)),
         (Number::Unsigned(a), Number::Unsigned(b)) => Number::Unsigned(a / b),
         (a, b) => Number::Float((a.to_f64() / b.to_f64()).floor()),
+    }
+}
+
+/// The quotient of `divmod` is rounded down, unlike that of `floor_divide`.
+fn floor_quotient(a: Number, b: Number) -> Number {
+    match (a, b) {
+        (Number::Int(x), Number::Int(y)) if y != 0 => {
+            let is_below = x.wrapping_rem(y) != 0 && (x < 0) != (y < 0);
+            Number::Int(x.wrapping_div(y) - i64::from(is_below))
+        }
+        _ => floor_divide(a, b),
     }
 }
 

@@ -9,21 +9,33 @@ use crate::Result;
 
 /// Computes a product of several tensors, summed over the letters that are not in the result.
 ///
-/// An ellipsis, which MLX has no meaning for either, is refused.
+/// An ellipsis stands for the leading axes that have no letter.
 pub(super) fn einsum(call: &Call<'_>, subscripts: &str) -> Result<Vec<Tensor>> {
     let text: String = subscripts.chars().filter(|c| !c.is_whitespace()).collect();
     let (left, right) = match text.split_once("->") {
         Some((left, right)) => (left, right.to_owned()),
         None => (text.as_str(), implied(&text)),
     };
+    let leading: Vec<usize> = left
+        .split(',')
+        .zip(call.inputs)
+        .map(|(letters, x)| (x.ndim() + 3).saturating_sub(letters.chars().count()))
+        .collect();
     let operands: Vec<Vec<char>> = left
         .split(',')
-        .map(|letters| letters.chars().collect())
+        .zip(&leading)
+        .map(|(letters, &n)| spelled(letters, n))
         .collect();
-    let output: Vec<char> = right.chars().collect();
+    let most = left
+        .split(',')
+        .zip(&leading)
+        .filter(|(letters, _)| letters.contains("..."))
+        .map(|(_, n)| *n)
+        .max();
+    let output: Vec<char> = spelled(&right, most.unwrap_or(0));
     let mut sizes: BTreeMap<char, usize> = BTreeMap::new();
     for (letters, input) in operands.iter().zip(call.inputs) {
-        if letters.len() != input.ndim() || letters.contains(&'.') {
+        if letters.len() != input.ndim() {
             return Err(call.error(format!("wanted a letter for each axis, got {subscripts:?}")));
         }
         for (&letter, &size) in letters.iter().zip(input.shape()) {
@@ -99,4 +111,13 @@ fn implied(left: &str) -> String {
         .filter(|(_, n)| *n == 1)
         .map(|(letter, _)| letter)
         .collect()
+}
+
+/// Letters that no subscripts have, in place of an ellipsis; the last axes are common to all.
+const LEADING: [char; 6] = ['\u{1}', '\u{2}', '\u{3}', '\u{4}', '\u{5}', '\u{6}'];
+
+fn spelled(letters: &str, n_leading: usize) -> Vec<char> {
+    let n = n_leading.min(LEADING.len());
+    let leading: String = LEADING[LEADING.len() - n..].iter().collect();
+    letters.replace("...", &leading).chars().collect()
 }

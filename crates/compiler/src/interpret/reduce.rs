@@ -92,8 +92,12 @@ fn mean(x: &[Number]) -> Number {
 
 #[allow(clippy::cast_precision_loss)]
 fn variance(x: &[Number], ddof: i32) -> f64 {
-    let mean = mean(x).to_f64();
-    let squares: f64 = x.iter().map(|x| (x.to_f64() - mean).powi(2)).sum();
+    let (re, im) = mean(x).to_complex();
+    let distance = |x: &Number| {
+        let (a, b) = x.to_complex();
+        (a - re).powi(2) + (b - im).powi(2)
+    };
+    let squares: f64 = x.iter().map(distance).sum();
     // MLX takes no number of degrees of freedom below 0.
     squares / (x.len() as f64 - f64::from(ddof)).max(0.0)
 }
@@ -136,7 +140,24 @@ fn softmax(call: &Call<'_>, list: &[i32]) -> Result<Vec<Tensor>> {
     let along = axes(list, x.ndim())?;
     let x = x.astype(inexact(x.dtype()), call.rounding);
     let mut numbers = x.numbers().to_vec();
+    let is_complex = super::tensor::is_complex(&x);
     for places in groups(x.shape(), &along) {
+        if is_complex {
+            let powers: Vec<complex::Complex> = places
+                .iter()
+                .map(|&k| complex::exp(x.at(k).to_complex()))
+                .collect();
+            let total = powers
+                .iter()
+                .fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
+            for (place, power) in places.into_iter().zip(powers) {
+                let (re, im) = complex::divide(power, total);
+                if let Some(slot) = numbers.get_mut(place) {
+                    *slot = Number::Complex(re, im);
+                }
+            }
+            continue;
+        }
         let values: Vec<f64> = places.iter().map(|&k| x.at(k).to_f64()).collect();
         for (place, value) in places.into_iter().zip(softmax_of(&values)) {
             if let Some(slot) = numbers.get_mut(place) {

@@ -273,7 +273,12 @@ fn pad(
             let mut at = coordinates(k, &shape);
             let row = rows.get(at[along]).copied().unwrap_or(0);
             if row >= n {
-                return value;
+                // Nothing can be repeated of an empty axis.
+                return if mode == PadMode::Constant {
+                    value
+                } else {
+                    Number::zero(x.dtype())
+                };
             }
             at[along] = usize::try_from(row).unwrap_or(0);
             result.at(place(&at, &from))

@@ -31,7 +31,7 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         Op::Isnan => |x| Number::Bool(x.is_nan()),
         Op::Isneginf => |x| Number::Bool(x.to_f64() == f64::NEG_INFINITY),
         Op::Isposinf => |x| Number::Bool(x.to_f64() == f64::INFINITY),
-        Op::LogicalNot => |x| Number::Bool(!x.is_true()),
+        Op::LogicalNot => |x| Number::Bool(!x.holds()),
         Op::Negative => negative,
         Op::Sign => sign,
         Op::Square => |x| x.multiply(x),
@@ -48,11 +48,15 @@ fn special(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
     Some(match op {
         Op::Round { decimals } => call.input(0).and_then(|x| {
             let scale = 10_f64.powi(*decimals);
-            let round = |x: f64| {
+            let wide = call.rounding.round(1.0, x.dtype()) * scale;
+            let round = |value: f64| {
                 if *decimals == 0 {
-                    x.round_ties_even()
+                    value.round_ties_even()
                 } else {
-                    (x * scale).round_ties_even() / scale
+                    call.rounding
+                        .round(value * wide, x.dtype())
+                        .round_ties_even()
+                        / scale
                 }
             };
             call.one(
@@ -225,13 +229,8 @@ fn negative(x: Number) -> Number {
 }
 
 fn sign(x: Number) -> Number {
-    let of = |x: f64| {
-        if x == 0.0 || x.is_nan() {
-            x * 0.0
-        } else {
-            x.signum()
-        }
-    };
+    // NaN has none, as in MLX.
+    let of = |x: f64| f64::from(i8::from(x > 0.0) - i8::from(x < 0.0));
     match x {
         Number::Bool(_) => x,
         Number::Int(x) => Number::Int(x.signum()),
