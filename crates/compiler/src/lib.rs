@@ -1,15 +1,36 @@
 //! Compiles Rust functions over arrays: traces them, fuses what is proven, keeps the rest as it was written.
+//!
+//! The chapter [what the compiler does to your function](chapter) shows each stage.
+//!
+//! [`jit`] makes a compiled function of an ordinary one. What it recognized, what it refused and why is in the
+//! [`Report`]; the graphs of all stages print as text.
+//!
+//! ```text
+//! function ── trace ──► Traced ── passes, fusions ──► Lowered, Report ── compile ──► Compiled
+//! ```
 #![forbid(unsafe_code)]
 
+pub mod chapter;
 mod control;
 mod error;
+mod execute;
 mod fusions;
 pub mod graph;
 pub mod interpret;
+mod jit;
+mod options;
+mod passes;
+mod report;
 mod run;
+mod shapeless;
+mod stages;
 mod trace;
 
 pub use control::{ScanOptions, cond, scan, while_loop};
 pub use error::{Error, Result};
-pub use fusions::Fusion;
+pub use fusions::{Fusion, Refusal, RefusalKind};
 pub use graph::Graph;
+pub use jit::{CacheStats, Jit, jit, jit_with};
+pub use options::{CompileOptions, Fallback, Regions};
+pub use report::{Choice, Difference, Fired, Refused, Report};
+pub use stages::{Compiled, Lowered, Traced, trace};

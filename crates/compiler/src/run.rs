@@ -6,7 +6,7 @@ use mlx::{Array, bind_all_at, with_device};
 
 use crate::control;
 use crate::graph::{Constant, Graph, Node, Operation, Source, Value};
-use crate::{Error, Result};
+use crate::{Error, Result, report};
 
 /// A graph that is ready to run, with the graphs inside its nodes.
 pub(crate) struct Plan {
@@ -47,11 +47,6 @@ impl Plan {
             inner,
             graph,
         })
-    }
-
-    /// Returns the graph.
-    pub(crate) fn graph(&self) -> &Graph {
-        &self.graph
     }
 
     /// Runs the graph on its inputs and returns its outputs, lazy as far as no control flow reads values.
@@ -104,7 +99,14 @@ impl Plan {
                 let at = node.site.at.unwrap_or(std::panic::Location::caller());
                 bind_all_at(op.clone(), &inputs, at)
             }
-            Operation::Fused(_) | Operation::Region(_) => inner[0].run(&inputs),
+            Operation::Fused(fused) => {
+                let outputs = inner[0].run(&inputs)?;
+                if report::is_observing() {
+                    report::observe(fused, node.site, &outputs, &inner[1].run(&inputs)?)?;
+                }
+                Ok(outputs)
+            }
+            Operation::Region(_) => inner[0].run(&inputs),
             Operation::Cond { .. } => control::run_cond(&inputs, &inner[0], &inner[1]),
             Operation::While { n_state, .. } => {
                 control::run_while(&inputs, *n_state, &inner[0], &inner[1])

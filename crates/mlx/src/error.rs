@@ -111,8 +111,22 @@ impl Error {
     /// Returns the error of `op` for what the native library said.
     #[track_caller]
     pub(crate) fn from_fault(op: &'static str, fault: crate::ffi::Fault) -> Self {
+        Self::fault_at(op, &fault, Location::caller())
+    }
+
+    /// Returns the error of `op` at this line for what the native library said.
+    pub(crate) fn fault_at(
+        op: &'static str,
+        fault: &crate::ffi::Fault,
+        at: &'static Location<'static>,
+    ) -> Self {
         match mlx_sys::api() {
-            Ok(_) => Self::op(op, plain_message(&fault.0)),
+            Ok(_) => Error::Op(Arc::new(OpError {
+                op: op.to_owned(),
+                message: plain_message(&fault.0),
+                inputs: Vec::new(),
+                at,
+            })),
             Err(error) => Error::Library(error.to_string().into()),
         }
     }

@@ -23,6 +23,7 @@ extern crate self as mlx;
 
 mod array;
 mod bind;
+mod compiled;
 mod device;
 mod dtype;
 mod error;
@@ -49,6 +50,8 @@ pub use array::{
     Array, ArrayType, Axes, IntoArray, Operand, Reduction, Rows, Scalar, Shape, keepdims,
 };
 pub use bind::{bind, bind_all, bind_all_at};
+#[doc(hidden)]
+pub use compiled::CompiledClosure;
 pub use device::{Device, Stream, with_device, with_stream};
 pub use dtype::{Complex64, Dtype, Element, Kind};
 pub use error::{Error, OpError, Result};
@@ -62,6 +65,9 @@ pub use op::{
 pub use ops::*;
 pub use shared::SharedArray;
 pub use trace::{Call, Recorder};
+pub use transforms::{
+    checkpoint, custom_vjp, grad, grad_of, jvp, value_and_grad, value_and_grad_of, vjp, vmap,
+};
 pub use tree::Tree;
 pub use worker::{Pending, Worker, WorkerPool};
 

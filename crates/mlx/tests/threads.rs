@@ -30,6 +30,7 @@ macro_rules! never {
 }
 
 never! {
+    mlx::CompiledClosure: Send, mlx::CompiledClosure: Sync,
     Array: Send, Array: Sync, Stream: Send, Stream: Sync, Operand: Send, Index: Send, Indices: Sync,
     mlx::index::ArrayAt<'static>: Send,
 }

@@ -1,4 +1,60 @@
 //! Which formulas are recognized. One file each; a new one fails to compile until every match here knows it.
+//!
+//! A file of a fusion has `find`: it is given a value, and says whether that is the result of the formula or, where a
+//! formula ends in optional steps, its core. `None` is a value that does not look like it; a [`Refusal`] one that
+//! does and is not. What it finds is checked further by the pass: no value in between may be used elsewhere.
+
+mod affine;
+mod attention;
+mod cross_entropy;
+mod gelu;
+mod layer_norm;
+mod linear;
+pub(crate) mod look;
+mod mask;
+mod quantized_linear;
+mod refusal;
+mod rms_norm;
+mod rope;
+mod rope_angles;
+mod silu;
+mod softmax;
+
+use mlx::Array;
+
+use crate::graph::Value;
+use look::Look;
+pub use refusal::{Refusal, RefusalKind};
+
+/// A formula that was found in a graph.
+pub(crate) struct Match {
+    /// What goes into the formula.
+    pub(crate) inputs: Vec<Value>,
+    /// Its result.
+    pub(crate) output: Value,
+    /// Values inside that others may use too: they depend on positions only, not on the data.
+    pub(crate) shared: Vec<Value>,
+    /// The fused form, from the inputs. It is traced with their types.
+    pub(crate) kernel: Box<dyn Fn(&[Array]) -> Array>,
+}
+
+impl Match {
+    pub(crate) fn new(
+        inputs: Vec<Value>,
+        output: Value,
+        kernel: impl Fn(&[Array]) -> Array + 'static,
+    ) -> Self {
+        Self {
+            inputs,
+            output,
+            shared: Vec::new(),
+            kernel: Box::new(kernel),
+        }
+    }
+}
+
+/// What a matcher says of a value.
+pub(crate) type Found = Option<Result<Match, Refusal>>;
 
 /// A formula that the compiler recognizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +123,32 @@ impl Fusion {
             Fusion::CrossEntropy => "fused.cross_entropy",
             Fusion::Linear => "fused.linear",
             Fusion::QuantizedLinear => "fused.quantized_linear",
+        }
+    }
+
+    /// Returns whether there is a fused operation for it, rather than only elementwise ones.
+    pub(crate) fn has_kernel(self) -> bool {
+        !matches!(
+            self,
+            Fusion::Gelu | Fusion::GeluApprox | Fusion::Silu | Fusion::SwiGlu
+        )
+    }
+
+    /// Looks whether a value is the result of this formula.
+    pub(crate) fn find(self, look: &Look<'_>, value: Value) -> Found {
+        match self {
+            Fusion::RmsNorm => rms_norm::find(look, value),
+            Fusion::LayerNorm => layer_norm::find(look, value),
+            Fusion::Rope => rope::find(look, value),
+            Fusion::Attention => attention::find(look, value),
+            Fusion::Gelu => gelu::find_exact(look, value),
+            Fusion::GeluApprox => gelu::find_approx(look, value),
+            Fusion::Silu => silu::find(look, value),
+            Fusion::SwiGlu => silu::find_gated(look, value),
+            Fusion::Softmax => softmax::find(look, value),
+            Fusion::CrossEntropy => cross_entropy::find(look, value),
+            Fusion::Linear => linear::find(look, value),
+            Fusion::QuantizedLinear => quantized_linear::find(look, value),
         }
     }
 

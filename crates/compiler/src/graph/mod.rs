@@ -351,3 +351,40 @@ impl<'a> Transplant<'a> {
             .collect()
     }
 }
+
+/// Returns the part of a graph that computes `outputs` from `inputs`, as a graph of its own.
+///
+/// `None` when an output depends on an input of the graph that is not among `inputs`.
+pub(crate) fn slice(graph: &Graph, inputs: &[Value], outputs: &[Value]) -> Option<Graph> {
+    let mut part = Graph::new(&graph.name);
+    let mut copy = Transplant::new(graph);
+    for input in inputs {
+        let new = part.add_input(graph.array_type(*input).clone());
+        copy.set(*input, new);
+    }
+    for id in nodes_between(graph, inputs, outputs) {
+        copy.node(&mut part, graph.node(id))?;
+    }
+    for output in outputs {
+        let new = copy.get(&mut part, *output)?;
+        part.outputs.push(new);
+    }
+    Some(part)
+}
+
+/// Returns the nodes that `outputs` depend on, without going behind `inputs`, in running order.
+pub(crate) fn nodes_between(graph: &Graph, inputs: &[Value], outputs: &[Value]) -> Vec<NodeId> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut open: Vec<Value> = outputs.to_vec();
+    while let Some(value) = open.pop() {
+        if inputs.contains(&value) {
+            continue;
+        }
+        if let Source::Node(id, _) = graph.source(value)
+            && seen.insert(*id)
+        {
+            open.extend(&graph.node(*id).inputs);
+        }
+    }
+    seen.into_iter().collect()
+}

@@ -26,19 +26,47 @@ pub enum Rounding {
     Exact,
     /// Each is rounded to its dtype, as if every operation computed exactly and then stored.
     PerOp,
+    /// Each is rounded to its dtype with so many bits less: tells how much a graph makes of small errors.
+    Coarse(u32),
 }
 
 impl Rounding {
     /// Returns a real number as an element of a dtype holds it.
-    #[allow(clippy::cast_possible_truncation)]
     pub(super) fn round(self, value: f64, dtype: Dtype) -> f64 {
-        match (self, dtype) {
-            (Rounding::Exact, _) => value,
-            (_, Dtype::Float16) => f16::from_f64(value).into(),
-            (_, Dtype::Bfloat16) => bf16::from_f64(value).into(),
-            (_, Dtype::Float32 | Dtype::Complex64) => f64::from(value as f32),
-            _ => value,
+        match self {
+            Rounding::Exact => value,
+            Rounding::PerOp => stored(value, dtype),
+            Rounding::Coarse(bits) => {
+                // Adding and taking away a number so much greater leaves the wanted bits.
+                let stored = stored(value, dtype);
+                let bits = bits.min(mantissa(dtype)) + 53 - mantissa(dtype);
+                let factor = 2_f64.powi(i32::try_from(bits).unwrap_or(0)) + 1.0;
+                let product = stored * factor;
+                let coarse = product - (product - stored);
+                if coarse.is_finite() { coarse } else { stored }
+            }
         }
+    }
+}
+
+/// Returns the nearest number of a floating dtype.
+#[allow(clippy::cast_possible_truncation)]
+fn stored(value: f64, dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::Float16 => f16::from_f64(value).into(),
+        Dtype::Bfloat16 => bf16::from_f64(value).into(),
+        Dtype::Float32 | Dtype::Complex64 => f64::from(value as f32),
+        _ => value,
+    }
+}
+
+/// The bits of a number's fraction, the leading one included.
+fn mantissa(dtype: Dtype) -> u32 {
+    match dtype {
+        Dtype::Float16 => 11,
+        Dtype::Bfloat16 => 8,
+        Dtype::Float64 => 53,
+        _ => 24,
     }
 }
 

@@ -7,12 +7,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, loaded};
+use super::call::{Fault, api, check, loaded};
 use super::handle::Handle;
+use super::home::Homebound;
 use super::vector::{Vector, handles_in};
 
 /// What a closure over arrays does.
 pub(crate) type Body = dyn Fn(Vec<Handle>) -> Result<Vec<Handle>, Fault> + Send + Sync;
+
+/// What a closure does that belongs to the thread that made it: it may capture arrays.
+pub(crate) type LocalBody = dyn Fn(Vec<Handle>) -> Result<Vector, Fault>;
+
+/// What the rule of a gradient does: inputs, cotangents and outputs to gradients of the inputs.
+pub(crate) type LocalRule = dyn Fn([Vec<Handle>; 3]) -> Result<Vector, Fault>;
 
 /// An `mlx_closure` owned by this value.
 pub(crate) struct Closure {
@@ -31,17 +38,89 @@ impl Closure {
         Ok(Self { raw })
     }
 
+    /// Returns a closure that runs `body` on this thread only, and whose captured values are dropped by it.
+    pub(crate) fn local(body: Box<LocalBody>) -> Result<Self, Fault> {
+        let api = api()?;
+        let payload = homebound(body)?;
+        // SAFETY: `payload` is a `Homebound` that `run_local` reads and `drop_local` frees exactly once.
+        let raw =
+            unsafe { api.mlx_closure_new_func_payload(Some(run_local), payload, Some(drop_local)) };
+        Ok(Self { raw })
+    }
+
+    /// Returns an empty place for a call to write a closure to.
+    pub(crate) fn empty() -> Self {
+        let ctx = std::ptr::null_mut();
+        Self {
+            raw: sys::mlx_closure { ctx },
+        }
+    }
+
+    /// Returns the place a call writes a closure to.
+    pub(crate) fn slot(&mut self) -> *mut sys::mlx_closure {
+        &raw mut self.raw
+    }
+
     /// Returns the closure, borrowed for a call.
     pub(crate) fn raw(&self) -> sys::mlx_closure {
         self.raw
+    }
+
+    /// Runs the closure.
+    pub(crate) fn call(&self, inputs: &Vector) -> Result<Vector, Fault> {
+        let api = api()?;
+        let mut results = Vector::empty();
+        // SAFETY: closure and list are alive for the call; the slot is empty, so a new list is made for us.
+        let status = unsafe { api.mlx_closure_apply(results.slot(), self.raw, inputs.raw()) };
+        check(api, status)?;
+        Ok(results)
     }
 }
 
 impl Drop for Closure {
     fn drop(&mut self) {
-        // SAFETY: this value owns the handle; MLX counts further uses of the closure itself.
-        let _ = unsafe { loaded().mlx_closure_free(self.raw) };
+        if !self.raw.ctx.is_null() {
+            // SAFETY: this value owns the handle; MLX counts further uses of the closure itself.
+            let _ = unsafe { loaded().mlx_closure_free(self.raw) };
+        }
     }
+}
+
+/// An `mlx_closure_custom` owned by this value: the rule of a gradient.
+pub(crate) struct RuleClosure {
+    raw: sys::mlx_closure_custom,
+}
+
+impl RuleClosure {
+    /// Returns a closure that runs `rule` on this thread only, and whose captured values are dropped by it.
+    pub(crate) fn local(rule: Box<LocalRule>) -> Result<Self, Fault> {
+        let api = api()?;
+        let payload = homebound(rule)?;
+        // SAFETY: `payload` is a `Homebound` that `run_rule` reads and `drop_rule` frees exactly once.
+        let raw = unsafe {
+            api.mlx_closure_custom_new_func_payload(Some(run_rule), payload, Some(drop_rule))
+        };
+        Ok(Self { raw })
+    }
+
+    /// Returns the closure, borrowed for a call.
+    pub(crate) fn raw(&self) -> sys::mlx_closure_custom {
+        self.raw
+    }
+}
+
+impl Drop for RuleClosure {
+    fn drop(&mut self) {
+        if !self.raw.ctx.is_null() {
+            // SAFETY: this value owns the handle; MLX counts further uses of the closure itself.
+            let _ = unsafe { loaded().mlx_closure_custom_free(self.raw) };
+        }
+    }
+}
+
+fn homebound<T: 'static>(body: T) -> Result<*mut c_void, Fault> {
+    let body = Homebound::new(body).ok_or(Fault::from("this thread is ending"))?;
+    Ok(Box::into_raw(Box::new(body)).cast::<c_void>())
 }
 
 unsafe extern "C" fn run(
@@ -52,11 +131,50 @@ unsafe extern "C" fn run(
     guarded(|| {
         // SAFETY: MLX passes the payload of `Closure::new`, alive as long as the closure is.
         let body = unsafe { &*payload.cast::<Box<Body>>() };
-        let outputs = Vector::of_handles(&body(handles_in(inputs)?)?)?;
-        // SAFETY: `results` is MLX's slot; assigning copies the list, ours is freed by its `Drop`.
-        let status = unsafe { loaded().mlx_vector_array_set(results, outputs.raw()) };
-        super::call::check(loaded(), status)
+        give(results, &Vector::of_handles(&body(handles_in(inputs)?)?)?)
     })
+}
+
+unsafe extern "C" fn run_local(
+    results: *mut sys::mlx_vector_array,
+    inputs: sys::mlx_vector_array,
+    payload: *mut c_void,
+) -> c_int {
+    guarded(|| {
+        // SAFETY: MLX passes the payload of `Closure::local`, alive as long as the closure is.
+        let body = unsafe { &*payload.cast::<Homebound<Box<LocalBody>>>() };
+        let body = body.get().ok_or(Fault::from(STRANGER))?;
+        give(results, &body(handles_in(inputs)?)?)
+    })
+}
+
+unsafe extern "C" fn run_rule(
+    results: *mut sys::mlx_vector_array,
+    inputs: sys::mlx_vector_array,
+    cotangents: sys::mlx_vector_array,
+    outputs: sys::mlx_vector_array,
+    payload: *mut c_void,
+) -> c_int {
+    guarded(|| {
+        // SAFETY: MLX passes the payload of `RuleClosure::local`, alive as long as the closure is.
+        let rule = unsafe { &*payload.cast::<Homebound<Box<LocalRule>>>() };
+        let rule = rule.get().ok_or(Fault::from(STRANGER))?;
+        let lists = [
+            handles_in(inputs)?,
+            handles_in(cotangents)?,
+            handles_in(outputs)?,
+        ];
+        give(results, &rule(lists)?)
+    })
+}
+
+const STRANGER: &str = "a function ran on another thread than the one that made it";
+
+/// Hands a list of ours to MLX.
+fn give(results: *mut sys::mlx_vector_array, outputs: &Vector) -> Result<(), Fault> {
+    // SAFETY: `results` is MLX's slot; assigning copies the list, ours is freed by its `Drop`.
+    let status = unsafe { loaded().mlx_vector_array_set(results, outputs.raw()) };
+    check(loaded(), status)
 }
 
 unsafe extern "C" fn drop_body(payload: *mut c_void) {
@@ -64,6 +182,20 @@ unsafe extern "C" fn drop_body(payload: *mut c_void) {
     let body = unsafe { Box::from_raw(payload.cast::<Box<Body>>()) };
     // A panic in a captured value's `Drop` must not reach C; there is nobody to tell.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(body)));
+}
+
+unsafe extern "C" fn drop_local(payload: *mut c_void) {
+    // SAFETY: MLX calls this once, with the payload of `Closure::local`.
+    let body = unsafe { Box::from_raw(payload.cast::<Homebound<Box<LocalBody>>>()) };
+    // As in `drop_body`.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(body)));
+}
+
+unsafe extern "C" fn drop_rule(payload: *mut c_void) {
+    // SAFETY: MLX calls this once, with the payload of `RuleClosure::local`.
+    let rule = unsafe { Box::from_raw(payload.cast::<Homebound<Box<LocalRule>>>()) };
+    // As in `drop_body`.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(rule)));
 }
 
 thread_local! {
@@ -103,3 +235,6 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", said.unwrap_or("no message"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use mlx_sys as sys;
 
 use super::call::{Fault, api, check, loaded};
 use super::handle::Handle;
+use super::vector::Vector;
 
 /// An `mlx_string` owned by this value.
 struct Text(sys::mlx_string);
@@ -34,6 +35,34 @@ pub(crate) fn primitive_name(handle: &Handle) -> Result<String, Fault> {
     Ok(unsafe { CStr::from_ptr(data) }
         .to_string_lossy()
         .into_owned())
+}
+
+/// Returns the number of distinct operations that these arrays wait for.
+pub(crate) fn graph_size(handles: &[&Handle]) -> Result<usize, Fault> {
+    match handles {
+        [] => Ok(0),
+        [one] => graph_size_of(one),
+        [first, others @ ..] => {
+            // Of one array that waits for all of them, so that what they share is counted once.
+            let (first, others) = (
+                Vector::of_handles([*first])?,
+                Vector::of_handles(others.iter().copied())?,
+            );
+            let (api, mut all) = (api()?, Vector::empty());
+            // SAFETY: the lists are alive for the call; the slot is empty and ours.
+            let status = unsafe { api.mlx_depends(all.slot(), first.raw(), others.raw()) };
+            check(api, status)?;
+            all.handles()?.first().map_or(Ok(0), graph_size_of)
+        }
+    }
+}
+
+fn graph_size_of(handle: &Handle) -> Result<usize, Fault> {
+    let (api, mut size) = (api()?, 0);
+    // SAFETY: the handle is alive for the call, `size` is ours.
+    let status = unsafe { api.mlx_native_graph_size(&mut size, handle.raw()) };
+    check(api, status)?;
+    Ok(size)
 }
 
 /// Returns a number that no other call in this process returns, never 0.

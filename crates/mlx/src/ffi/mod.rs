@@ -5,17 +5,21 @@
 //! - every status is checked, and the text of a failure taken, by the same call (`call`);
 //! - data is read only after evaluation and only as the type it has (`data`);
 //! - no panic crosses into C, and none is lost (`closure`, `host`);
+//! - what a thread's closures capture is dropped by that thread (`home`);
 //! - everything here works on handles; shapes, names and policy are the callers' business.
 #![allow(unsafe_code)]
 
 pub(crate) mod call;
 pub(crate) mod closure;
+pub(crate) mod compiled;
 pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod gpu_kernel;
 pub(crate) mod handle;
+pub(crate) mod home;
 pub(crate) mod host;
 pub(crate) mod inspect;
+pub(crate) mod lend;
 pub(crate) mod memory;
 pub(crate) mod shared;
 mod start;
@@ -23,6 +27,7 @@ pub(crate) mod stream;
 pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod transform;
 pub(crate) mod vector;
 
 pub(crate) use call::Fault;

@@ -21,11 +21,22 @@ pub(super) fn set_up(api: &'static Api) {
     };
     if on_cpu {
         spare_the_main_thread(api);
+        never_run_a_compiler(api);
     }
     if let Ok(limit) = get_of(api, Get::Limit)
         && let Some(bytes) = crate::memory::first_cache_limit(on_cpu, limit)
     {
         let _ = set_of(api, Set::Cache, bytes);
+    }
+}
+
+/// Makes MLX's compile leave elementwise operations as they are: fusing them would run the user's C++ compiler.
+fn never_run_a_compiler(api: &Api) {
+    // MLX's own switch against compiling is any value of this variable, and setting a mode would override it.
+    if std::env::var_os("MLX_DISABLE_COMPILE").is_none() {
+        // SAFETY: takes a plain value; this is set before anything is compiled.
+        let _ =
+            unsafe { api.mlx_set_compile_mode(sys::mlx_compile_mode__MLX_COMPILE_MODE_NO_FUSE) };
     }
 }
 

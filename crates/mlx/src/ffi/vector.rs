@@ -18,6 +18,14 @@ impl Vector {
         Ok(Self { raw })
     }
 
+    /// Returns an empty place for a call to make a list in.
+    pub(crate) fn empty() -> Self {
+        let ctx = std::ptr::null_mut();
+        Self {
+            raw: sys::mlx_vector_array { ctx },
+        }
+    }
+
     /// Returns a list that shares the arrays behind `handles`.
     pub(crate) fn of(handles: &[sys::mlx_array]) -> Result<Self, Fault> {
         let api = api()?;

@@ -1,53 +1,41 @@
-//! Functions made out of functions: what is given to a recorder when one is used while tracing.
+//! Functions made out of functions: gradients, products with Jacobians, vectorization, checkpoints, own gradients.
+//!
+//! What they take is a [`Function`](crate::tree::Function): it takes references to trees of arrays and returns a tree
+//! of arrays, or a `Result` of one. What they give is one as well, so that they nest: `vmap(grad(f))`.
+//!
+//! ```
+//! use mlx::{Array, array, grad};
+//!
+//! # fn main() -> mlx::Result<()> {
+//! let cube = |x: &Array| x * x * x;
+//! let slope = grad(cube);
+//! assert_eq!(slope.call(&array!(2.0))?.item::<f32>()?, 12.0);
+//! assert_eq!(grad(slope).call(&array!(2.0))?.item::<f32>()?, 12.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Underneath is [`apply`], which knows flat lists of arrays only. It calls MLX, or, while a function is traced, the
+//! [`Recorder`](crate::Recorder), which calls it again when it replays the function.
 
-use std::panic::Location;
-use std::rc::Rc;
+mod argnums;
+mod body;
+mod call;
+mod checkpoint;
+mod checks;
+mod custom_vjp;
+mod execute;
+mod flat;
+mod grad;
+mod products;
+mod stack;
+mod vmap;
 
-use crate::{Array, Result};
-
-/// A function over flat arrays, as a transform takes it.
-pub type FlatFunction = dyn Fn(&[Array]) -> Result<Vec<Array>>;
-
-/// A transform of functions with its settings; what [`Op`](crate::Op) is for arrays.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Transform {
-    /// Outputs of the function, then gradients of the first with respect to the inputs `argnums`.
-    ValueAndGrad {
-        /// The inputs that gradients are taken of.
-        argnums: Vec<usize>,
-    },
-}
-
-impl Transform {
-    /// Returns the transform's name in Python MLX.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Transform::ValueAndGrad { .. } => "value_and_grad",
-        }
-    }
-}
-
-/// One use of a transform while a function is traced.
-pub struct TransformCall<'a> {
-    /// The transform.
-    pub transform: &'a Transform,
-    /// The functions it is of.
-    pub functions: &'a [Rc<FlatFunction>],
-    /// The arrays it is applied to.
-    pub inputs: &'a [&'a Array],
-    /// The line that applied it.
-    pub at: &'static Location<'static>,
-}
-
-/// Applies a transform to functions over flat arrays.
-///
-/// # Errors
-/// Always, until transforms are written.
-pub fn apply(
-    transform: &Transform,
-    _functions: &[Rc<FlatFunction>],
-    _inputs: &[&Array],
-) -> Result<Vec<Array>> {
-    Err(crate::Error::op(transform.name(), "not written yet"))
-}
+pub use argnums::{Arg, Argnums, Nth};
+pub(crate) use body::{body, finish};
+pub use checkpoint::{Checkpoint, checkpoint};
+pub use custom_vjp::{CustomVjp, custom_vjp};
+pub use flat::{FlatFunction, Transform, TransformCall, apply};
+pub use grad::{Grad, Loss, ValueAndGrad, grad, grad_of, value_and_grad, value_and_grad_of};
+pub use products::{jvp, vjp};
+pub use vmap::{Vmap, vmap};

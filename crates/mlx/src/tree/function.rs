@@ -10,6 +10,12 @@ pub trait Arguments: Tree + Sized {
     where
         Self: 'a;
 
+    /// The arguments as one tree: `A` for one argument, `(A, B)` for two.
+    type Values: Tree;
+
+    /// Returns these arguments as one tree.
+    fn values(self) -> Self::Values;
+
     /// Returns references to these arguments.
     fn refs(&self) -> Self::Refs<'_>;
 
@@ -79,7 +85,14 @@ macro_rules! functions {
     ($(($($t:ident $arg:ident),*) as $refs:ty, $pattern:tt;)*) => {$(
         impl<$($t: Tree),*> Arguments for ($($t,)*) {
             type Refs<'a> = $refs where Self: 'a;
+            #[allow(unused_parens)]
+            type Values = ($($t),*);
 
+            #[allow(clippy::unused_unit)]
+            fn values(self) -> Self::Values {
+                let ($($arg,)*) = self;
+                ($($arg),*)
+            }
             #[allow(clippy::unused_unit)]
             fn refs(&self) -> Self::Refs<'_> {
                 let ($($arg,)*) = self;

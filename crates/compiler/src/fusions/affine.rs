@@ -1,0 +1,113 @@
+//! What follows a normalization: a cast back, a weight, a bias, in the orders in which people write them.
+
+use mlx::{Dtype, Op};
+
+use super::look::Look;
+use super::{Refusal, RefusalKind};
+use crate::graph::Value;
+
+/// Where the normalized values are computed, and from what.
+pub(super) struct Core {
+    /// What is normalized, in the dtype of the statistics.
+    pub(super) x: Value,
+    /// The normalized values.
+    pub(super) normalized: Value,
+    pub(super) eps: f32,
+}
+
+/// A normalization with what follows it.
+pub(super) struct Affine {
+    /// What is normalized, before a cast to the dtype of the statistics.
+    pub(super) x: Value,
+    pub(super) weight: Option<Value>,
+    pub(super) bias: Option<Value>,
+    /// The dtype in which weight and bias are applied.
+    pub(super) dtype: Dtype,
+    pub(super) output: Value,
+}
+
+/// Checks the dtype of the statistics.
+pub(super) fn check_dtype(look: &Look<'_>, core: &Core) -> Result<(), Refusal> {
+    match look.dtype(core.x) {
+        Dtype::Float32 => Ok(()),
+        dtype => Err(Refusal::new(
+            RefusalKind::Dtype,
+            format!("the statistics are computed in {dtype}, the kernel computes them in float32"),
+        )),
+    }
+}
+
+/// Goes on from the normalized values over casts, a weight and, if `bias`, a bias.
+///
+/// The kernel casts the normalized values to the dtype of its result before the weight, so a cast of an input from
+/// half precision is taken in only when the values are cast back there, or when a `float32` weight follows.
+pub(super) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
+    let narrow = match look.node(core.x) {
+        Some((Op::Astype { .. }, node)) if look.dtype(node.inputs[0]).is_floating() => {
+            Some(node.inputs[0])
+        }
+        _ => None,
+    };
+    let mut affine = Affine {
+        x: core.x,
+        weight: None,
+        bias: None,
+        dtype: Dtype::Float32,
+        output: core.normalized,
+    };
+    if let Some(narrow) = narrow
+        && let Some((output, dtype)) = cast_after(look, core.normalized)
+        && dtype == look.dtype(narrow)
+    {
+        (affine.x, affine.dtype, affine.output) = (narrow, dtype, output);
+    }
+    if let Some((weight, output)) = operand_after(look, affine.output, &Op::Multiply)
+        && look.dtype(output) == affine.dtype
+    {
+        (affine.weight, affine.output) = (Some(weight), output);
+    }
+    if bias
+        && let Some((bias, output)) = operand_after(look, affine.output, &Op::Add)
+        && look.dtype(output) == affine.dtype
+    {
+        (affine.bias, affine.output) = (Some(bias), output);
+    }
+    // The values stayed in float32 to the end: a cast of the input can be taken in beside a weight, whose dtype makes
+    // the kernel's result float32.
+    if affine.x == core.x
+        && let (Some(narrow), Some(weight)) = (narrow, affine.weight)
+        && look.dtype(weight) == Dtype::Float32
+    {
+        affine.x = narrow;
+    }
+    if let Some((output, _)) = cast_after(look, affine.output)
+        && affine.output != core.normalized
+    {
+        affine.output = output;
+    }
+    affine
+}
+
+/// The cast that is the only user of a value.
+fn cast_after(look: &Look<'_>, value: Value) -> Option<(Value, Dtype)> {
+    let user = look.only_user(value)?;
+    match user.operation.op()? {
+        Op::Astype { dtype } if dtype.is_floating() => Some((user.outputs[0], *dtype)),
+        _ => None,
+    }
+}
+
+/// The vector that the only user of a value multiplies it with or adds to it, and the result.
+fn operand_after(look: &Look<'_>, value: Value, op: &Op) -> Option<(Value, Value)> {
+    let user = look.only_user(value)?;
+    if user.operation.op()? != op {
+        return None;
+    }
+    let output = user.outputs[0];
+    let other = *user.inputs.iter().find(|input| **input != value)?;
+    let fits = look.is_vector_for(other, value)
+        && look.shape(output) == look.shape(value)
+        && look.dtype(other).is_floating()
+        && !look.depends(other, value);
+    fits.then_some((other, output))
+}

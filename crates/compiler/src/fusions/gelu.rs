@@ -1,0 +1,107 @@
+//! GELU: `x * (1 + erf(x / sqrt(2))) / 2`, and its form with `tanh`.
+//!
+//! Recognized: the factors in any order and grouping, constants that are right to the rounding of `float32`, and a
+//! cube as a power or as a product.
+
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
+
+use mlx::{Array, Op};
+
+use super::look::{Look, close};
+use super::{Found, Match};
+use crate::graph::Value;
+
+/// Finds `x * (1 + erf(x / sqrt(2))) / 2`.
+pub(super) fn find_exact(look: &Look<'_>, value: Value) -> Found {
+    let (x, erf) = halves(look, value, &Op::Erf)?;
+    let inner = look.product(erf);
+    let fits =
+        inner.factors == [x] && inner.divisors.is_empty() && close(inner.number, FRAC_1_SQRT_2);
+    fits.then(|| {
+        Ok(Match::new(vec![x], value, |inputs| {
+            let x = &inputs[0];
+            x * (1.0 + (x / std::f32::consts::SQRT_2).erf()) / 2.0
+        }))
+    })
+}
+
+/// Finds `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`.
+pub(super) fn find_approx(look: &Look<'_>, value: Value) -> Found {
+    let (x, tanh) = halves(look, value, &Op::Tanh)?;
+    cubic(look, tanh, x).then(|| {
+        Ok(Match::new(vec![x], value, |inputs| {
+            let x: &Array = &inputs[0];
+            let cubic = x + 0.044_715 * x.power(3.0);
+            0.5 * x * (1.0 + (cubic * (2.0 / PI).sqrt()).tanh())
+        }))
+    })
+}
+
+/// `x` and the argument of `op`, when a value is `x * (1 + op(..)) / 2`.
+fn halves(look: &Look<'_>, value: Value, op: &Op) -> Option<(Value, Value)> {
+    let product = look.product(value);
+    if product.number != 0.5 || !product.divisors.is_empty() {
+        return None;
+    }
+    let [a, b] = *product.factors.as_slice() else {
+        return None;
+    };
+    [(a, b), (b, a)].into_iter().find_map(|(x, sum)| {
+        let (function, one) = look.plus_number(sum)?;
+        let argument = look.unary(function, op)?;
+        (one == 1.0 && look.array_type(x) == look.array_type(value)).then_some((x, argument))
+    })
+}
+
+/// Whether a value is `sqrt(2 / pi) * (x + 0.044715 * x^3)`, or `sqrt(2 / pi) * x * (1 + 0.044715 * x^2)`.
+fn cubic(look: &Look<'_>, value: Value, x: Value) -> bool {
+    const CUBE: f64 = 0.044_715;
+    let product = look.product(value);
+    if !close(product.number, (2.0 / PI).sqrt()) || !product.divisors.is_empty() {
+        return false;
+    }
+    match *product.factors.as_slice() {
+        [sum] => look.orders(sum, &Op::Add).into_iter().any(|[first, cube]| {
+            let cube = look.product(cube);
+            first == x
+                && close(cube.number, CUBE)
+                && cube.divisors.is_empty()
+                && power_of(look, &cube.factors, x) == Some(3)
+        }),
+        [a, b] => [(a, b), (b, a)].into_iter().any(|(first, sum)| {
+            first == x
+                && look.plus_number(sum).is_some_and(|(square, one)| {
+                    let square = look.product(square);
+                    one == 1.0
+                        && close(square.number, CUBE)
+                        && square.divisors.is_empty()
+                        && power_of(look, &square.factors, x) == Some(2)
+                })
+        }),
+        _ => false,
+    }
+}
+
+/// The power of `x` that a product of factors is.
+fn power_of(look: &Look<'_>, factors: &[Value], x: Value) -> Option<u32> {
+    factors.iter().try_fold(0, |power, factor| {
+        let one = if *factor == x {
+            1
+        } else if look.square_of(*factor) == Some(x) {
+            2
+        } else {
+            let (Op::Power, node) = look.node(*factor)? else {
+                return None;
+            };
+            if node.inputs[0] != x {
+                return None;
+            }
+            match look.number(node.inputs[1])? {
+                2.0 => 2,
+                3.0 => 3,
+                _ => return None,
+            }
+        };
+        Some(power + one)
+    })
+}

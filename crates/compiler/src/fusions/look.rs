@@ -1,0 +1,431 @@
+//! Looking at a graph as at a formula: what a value is, behind spellings that do not matter.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use mlx::{Array, ArrayType, Dtype, Op};
+
+use crate::graph::{Constant, Graph, Node, NodeId, Source, Value, slice};
+use crate::run::Plan;
+
+/// A graph with what matchers ask of it again and again.
+pub(crate) struct Look<'g> {
+    pub(crate) graph: &'g Graph,
+    users: Vec<Vec<NodeId>>,
+    known: Vec<bool>,
+    arrays: RefCell<HashMap<Value, Option<Array>>>,
+}
+
+/// A product or quotient taken apart: a number times some factors, divided by others.
+#[derive(Clone, Debug)]
+pub(crate) struct Product {
+    pub(crate) number: f64,
+    pub(crate) factors: Vec<Value>,
+    pub(crate) divisors: Vec<Value>,
+}
+
+impl<'g> Look<'g> {
+    pub(crate) fn new(graph: &'g Graph) -> Self {
+        Self {
+            users: graph.users(),
+            known: graph.known(),
+            arrays: RefCell::default(),
+            graph,
+        }
+    }
+
+    pub(crate) fn array_type(&self, value: Value) -> &'g ArrayType {
+        self.graph.array_type(value)
+    }
+
+    pub(crate) fn shape(&self, value: Value) -> &'g [i32] {
+        &self.graph.array_type(value).shape
+    }
+
+    pub(crate) fn dtype(&self, value: Value) -> Dtype {
+        self.graph.array_type(value).dtype
+    }
+
+    pub(crate) fn ndim(&self, value: Value) -> usize {
+        self.shape(value).len()
+    }
+
+    /// The node that makes a value, when it is a primitive with one output.
+    pub(crate) fn node(&self, value: Value) -> Option<(&'g Op, &'g Node)> {
+        let node = self.graph.producer(value)?;
+        match (node.operation.op(), node.outputs.as_slice()) {
+            (Some(op), [_]) => Some((op, node)),
+            _ => None,
+        }
+    }
+
+    /// The inputs of the node that makes a value, when it is this operation, which has no attributes.
+    pub(crate) fn inputs(&self, value: Value, op: &Op) -> Option<&'g [Value]> {
+        let (found, node) = self.node(value)?;
+        (found == op).then_some(node.inputs.as_slice())
+    }
+
+    /// The input of a unary operation.
+    pub(crate) fn unary(&self, value: Value, op: &Op) -> Option<Value> {
+        self.inputs(value, op)?.first().copied()
+    }
+
+    /// The two inputs of a binary operation.
+    pub(crate) fn binary(&self, value: Value, op: &Op) -> Option<[Value; 2]> {
+        self.inputs(value, op)?.try_into().ok()
+    }
+
+    /// Both orders of the inputs of a binary operation that commutes.
+    pub(crate) fn orders(&self, value: Value, op: &Op) -> Vec<[Value; 2]> {
+        match self.binary(value, op) {
+            Some([a, b]) if a == b => vec![[a, b]],
+            Some([a, b]) => vec![[a, b], [b, a]],
+            None => Vec::new(),
+        }
+    }
+
+    /// Who uses a value.
+    pub(crate) fn users(&self, value: Value) -> &[NodeId] {
+        &self.users[value.index()]
+    }
+
+    /// The only node that uses a value, if it is one and the value is not returned.
+    pub(crate) fn only_user(&self, value: Value) -> Option<&'g Node> {
+        match self.users(value) {
+            [user] if !self.is_output(value) => Some(self.graph.node(*user)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_output(&self, value: Value) -> bool {
+        self.graph.outputs.contains(&value)
+    }
+
+    /// Whether a value depends on no input.
+    pub(crate) fn is_known(&self, value: Value) -> bool {
+        self.known[value.index()]
+    }
+
+    /// Behind casts: the value they begin with.
+    pub(crate) fn uncast(&self, value: Value) -> Value {
+        match self.node(value) {
+            Some((Op::Astype { .. }, node)) => self.uncast(node.inputs[0]),
+            _ => value,
+        }
+    }
+
+    /// Behind casts and changes of shape that keep all elements in order.
+    pub(crate) fn unshaped(&self, value: Value) -> Value {
+        match self.node(value) {
+            Some((Op::Astype { .. } | Op::Reshape { .. }, node)) => self.unshaped(node.inputs[0]),
+            _ => value,
+        }
+    }
+
+    /// The values of an array that depends on no input, computed at most once.
+    pub(crate) fn known_array(&self, value: Value) -> Option<Array> {
+        if !self.is_known(value) {
+            return None;
+        }
+        if let Some(array) = self.arrays.borrow().get(&value) {
+            return array.clone();
+        }
+        let array = mlx::trace::without_recording(|| {
+            let part = slice(self.graph, &[], &[value])?;
+            let array = Plan::new(part).ok()?.run(&[]).ok()?.into_iter().next()?;
+            array.eval().ok()?;
+            Some(array)
+        });
+        self.arrays.borrow_mut().insert(value, array.clone());
+        array
+    }
+
+    /// The elements of an array that depends on no input, as `f64`, when there are at most `most`.
+    pub(crate) fn known_values(&self, value: Value, most: usize) -> Option<Vec<f64>> {
+        if size(self.shape(value)) > most {
+            return None;
+        }
+        let array = self.known_array(value)?;
+        mlx::trace::without_recording(|| elements(&array))
+    }
+
+    /// The number that a value is everywhere: a constant, or a small known array of one number.
+    pub(crate) fn number(&self, value: Value) -> Option<f64> {
+        if let Some(Constant::Number(literal)) = self.graph.constant(value) {
+            return literal.as_f64();
+        }
+        if !self.is_known(value) {
+            return None;
+        }
+        // A broadcast of a number is that number, however large.
+        if let Some((
+            Op::BroadcastTo { .. } | Op::Full { .. } | Op::Astype { .. } | Op::Reshape { .. },
+            node,
+        )) = self.node(value)
+            && let Some(number) = self.number(node.inputs[0])
+        {
+            return Some(rounded(number, self.dtype(value)));
+        }
+        let values = self.known_values(value, 64)?;
+        let first = *values.first()?;
+        values.iter().all(|v| *v == first).then_some(first)
+    }
+
+    /// Takes a product apart: multiplications, divisions, signs; numbers among the factors become one.
+    ///
+    /// Goes only through values that nothing else uses.
+    pub(crate) fn product(&self, value: Value) -> Product {
+        let mut product = Product {
+            number: 1.0,
+            factors: Vec::new(),
+            divisors: Vec::new(),
+        };
+        self.collect(value, true, true, &mut product);
+        product
+    }
+
+    fn collect(&self, value: Value, above: bool, is_root: bool, product: &mut Product) {
+        if let Some(number) = self.number(value) {
+            product.number *= if above { number } else { 1.0 / number };
+            return;
+        }
+        let open = is_root || self.only_user(value).is_some();
+        match self.node(value) {
+            Some((Op::Multiply, node)) if open => {
+                for input in &node.inputs {
+                    self.collect(*input, above, false, product);
+                }
+            }
+            Some((Op::Divide, node)) if open => {
+                self.collect(node.inputs[0], above, false, product);
+                self.collect(node.inputs[1], !above, false, product);
+            }
+            Some((Op::Negative, node)) if open => {
+                product.number = -product.number;
+                self.collect(node.inputs[0], above, false, product);
+            }
+            Some((Op::Reciprocal, node)) if open => {
+                self.collect(node.inputs[0], !above, false, product);
+            }
+            _ if above => product.factors.push(value),
+            _ => product.divisors.push(value),
+        }
+    }
+
+    /// The other term and the number, when a value is a sum of something and a number.
+    pub(crate) fn plus_number(&self, value: Value) -> Option<(Value, f64)> {
+        for [term, number] in self.orders(value, &Op::Add) {
+            if let Some(number) = self.number(number) {
+                return Some((term, number));
+            }
+        }
+        None
+    }
+
+    /// What a mean over the last axis is of; the result may keep the axis or not.
+    pub(crate) fn mean_of(&self, value: Value) -> Option<Mean> {
+        let value = self.keeps_axis(value);
+        let (op, node) = self.node(value)?;
+        match op {
+            Op::Mean { axes, .. } => Some(self.reduced(node.inputs[0], axes)),
+            Op::Multiply | Op::Divide => {
+                let product = self.product(value);
+                let ([sum], []) = (product.factors.as_slice(), product.divisors.as_slice()) else {
+                    return None;
+                };
+                let sum = self.keeps_axis(*sum);
+                let (Op::Sum { axes, .. }, node) = self.node(sum)? else {
+                    return None;
+                };
+                let of = node.inputs[0];
+                let n: f64 = axes
+                    .iter()
+                    .filter_map(|axis| self.shape(of).get(usize::try_from(*axis).ok()?))
+                    .map(|n| f64::from(*n))
+                    .product();
+                close(product.number, 1.0 / n).then(|| self.reduced(of, axes))
+            }
+            _ => None,
+        }
+    }
+
+    fn reduced(&self, of: Value, axes: &[i32]) -> Mean {
+        let last = i32::try_from(self.ndim(of)).unwrap_or(i32::MAX) - 1;
+        Mean {
+            of,
+            over_last_axis: axes == [last] || axes == [-1],
+        }
+    }
+
+    /// Behind a reshape that only adds or drops axes of size 1.
+    pub(crate) fn keeps_axis(&self, value: Value) -> Value {
+        match self.node(value) {
+            Some((Op::Reshape { .. } | Op::ExpandDims { .. }, node)) => {
+                let wide = |shape: &[i32]| -> Vec<i32> {
+                    shape.iter().copied().filter(|n| *n != 1).collect()
+                };
+                let inner = node.inputs[0];
+                if wide(self.shape(inner)) == wide(self.shape(value)) {
+                    inner
+                } else {
+                    value
+                }
+            }
+            _ => value,
+        }
+    }
+
+    /// What is squared: `square(x)`, `x * x`, `power(x, 2)`.
+    pub(crate) fn square_of(&self, value: Value) -> Option<Value> {
+        let (op, node) = self.node(value)?;
+        match op {
+            Op::Square => Some(node.inputs[0]),
+            Op::Multiply if node.inputs[0] == node.inputs[1] => Some(node.inputs[0]),
+            Op::Power if self.number(node.inputs[1]) == Some(2.0) => Some(node.inputs[0]),
+            _ => None,
+        }
+    }
+
+    /// What the square root is of that a value is: `sqrt(x)`, `power(x, 0.5)`.
+    pub(crate) fn sqrt_of(&self, value: Value) -> Option<Value> {
+        let (op, node) = self.node(value)?;
+        match op {
+            Op::Sqrt => Some(node.inputs[0]),
+            Op::Power if self.number(node.inputs[1]) == Some(0.5) => Some(node.inputs[0]),
+            _ => None,
+        }
+    }
+
+    /// What the inverse square root is of that a value is: `rsqrt(x)`, `1 / sqrt(x)`, `power(x, -0.5)`.
+    pub(crate) fn rsqrt_of(&self, value: Value) -> Option<Value> {
+        let (op, node) = self.node(value)?;
+        match op {
+            Op::Rsqrt => Some(node.inputs[0]),
+            Op::Power if self.number(node.inputs[1]) == Some(-0.5) => Some(node.inputs[0]),
+            Op::Reciprocal => self.sqrt_of(node.inputs[0]),
+            Op::Divide if self.number(node.inputs[0]) == Some(1.0) => self.sqrt_of(node.inputs[1]),
+            _ => None,
+        }
+    }
+
+    /// `a` and `b` when a value is `a * rsqrt(b)` or `a / sqrt(b)`, in every way to see it so.
+    pub(crate) fn over_root(&self, value: Value) -> Vec<(Value, Value)> {
+        let mut found = Vec::new();
+        for [a, root] in self.orders(value, &Op::Multiply) {
+            if let Some(b) = self.rsqrt_of(root) {
+                found.push((a, b));
+            }
+        }
+        if let Some([a, root]) = self.binary(value, &Op::Divide)
+            && let Some(b) = self.sqrt_of(root)
+        {
+            found.push((a, b));
+        }
+        found
+    }
+
+    /// Whether a value is a vector over the last axis of `like`, broadcast over all others.
+    pub(crate) fn is_vector_for(&self, value: Value, like: Value) -> bool {
+        let (shape, like) = (self.shape(value), self.shape(like));
+        match (shape.split_last(), like.last()) {
+            (Some((last, rest)), Some(dim)) => {
+                last == dim && rest.iter().all(|n| *n == 1) && shape.len() <= like.len()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `value` depends on `on`.
+    pub(crate) fn depends(&self, value: Value, on: Value) -> bool {
+        let mut seen = std::collections::HashSet::new();
+        let mut open = vec![value];
+        while let Some(value) = open.pop() {
+            if value == on {
+                return true;
+            }
+            if value < on && !matches!(self.graph.source(value), Source::Node(..)) {
+                continue;
+            }
+            if seen.insert(value)
+                && let Some(node) = self.graph.producer(value)
+            {
+                open.extend(&node.inputs);
+            }
+        }
+        false
+    }
+}
+
+/// A mean that was found.
+pub(crate) struct Mean {
+    pub(crate) of: Value,
+    pub(crate) over_last_axis: bool,
+}
+
+/// Whether two numbers are one up to the rounding of `float32`.
+pub(crate) fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
+}
+
+pub(crate) fn size(shape: &[i32]) -> usize {
+    shape
+        .iter()
+        .map(|n| usize::try_from(*n).unwrap_or(0))
+        .product()
+}
+
+/// The number as `dtype` holds it.
+#[allow(clippy::cast_possible_truncation)]
+fn rounded(number: f64, dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::Float32 => f64::from(number as f32),
+        Dtype::Float16 => half::f16::from_f64(number).to_f64(),
+        Dtype::Bfloat16 => half::bf16::from_f64(number).to_f64(),
+        _ => number,
+    }
+}
+
+/// The elements as `f64`; `None` for complex numbers.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn elements(array: &Array) -> Option<Vec<f64>> {
+    match array.dtype().ok()? {
+        Dtype::Bool => {
+            let values = array.to_vec::<bool>().ok()?;
+            Some(values.into_iter().map(|v| f64::from(u8::from(v))).collect())
+        }
+        Dtype::Int64 => Some(
+            array
+                .to_vec::<i64>()
+                .ok()?
+                .into_iter()
+                .map(|v| v as f64)
+                .collect(),
+        ),
+        Dtype::Uint64 => Some(
+            array
+                .to_vec::<u64>()
+                .ok()?
+                .into_iter()
+                .map(|v| v as f64)
+                .collect(),
+        ),
+        Dtype::Float64 => array.to_vec::<f64>().ok(),
+        Dtype::Float32 => Some(
+            array
+                .to_vec::<f32>()
+                .ok()?
+                .into_iter()
+                .map(f64::from)
+                .collect(),
+        ),
+        Dtype::Complex64 => None,
+        dtype => {
+            let wide = if dtype.is_floating() {
+                Dtype::Float32
+            } else {
+                Dtype::Int64
+            };
+            elements(&array.astype(wide))
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Rotary position embedding: pairs of features turned by their position become one kernel.
+//!
+//! Recognized: pairs half of the features apart, as two halves or by a "rotate half"; pairs of neighbours, by strided
+//! slices or a last axis of 2; a part of the features turned and the rest passed on; positions that are constants, or a
+//! run of numbers plus an offset known only when the function runs; any frequencies. Refused: positions that are an
+//! input as a whole, since nothing proves that they are consecutive.
+
+use mlx::fast::{self, Offset, RopeFrequencies, RopeOptions};
+use mlx::{Array, Op};
+
+use super::look::Look;
+use super::rope_angles::{Angles, Tables, base_of, read};
+use super::{Found, Match, Refusal};
+use crate::graph::{Source, Value, nodes_between};
+
+/// A formula that turns pairs.
+struct Turned {
+    /// What is turned, with all its features.
+    x: Value,
+    /// How many of its features turn.
+    dims: i32,
+    traditional: bool,
+    cos: Value,
+    sin: Value,
+    /// The shape of one half of the pairs.
+    half_shape: Vec<i32>,
+    /// Whether the tables hold each angle twice, for both halves.
+    doubled: bool,
+    /// Whether features of `x` behind `dims` are passed on in the result.
+    passes: bool,
+}
+
+/// Finds the formula by the value that has all turned features.
+pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
+    let turned = halves(look, value)
+        .or_else(|| rotate_half(look, value))
+        .or_else(|| neighbours(look, value))?;
+    let turned = with_rest(look, value, turned)?;
+    let tables = Tables {
+        cos: turned.0.cos,
+        sin: turned.0.sin,
+        doubled: turned.0.doubled,
+    };
+    let angles = match read(look, &tables, &turned.0.half_shape)? {
+        Ok(angles) => angles,
+        Err(refusal) => return Some(Err(refusal)),
+    };
+    Some(assemble(look, turned.1, &turned.0, angles))
+}
+
+/// One feature of each pair after turning: `first * cos - second * sin`, or `second * cos + first * sin`.
+struct Terms {
+    first: Value,
+    second: Value,
+    cos: Value,
+    sin: Value,
+}
+
+/// `concatenate([a cos - b sin, b cos + a sin])` with `a` and `b` the halves of the features.
+fn halves(look: &Look<'_>, value: Value) -> Option<Turned> {
+    let parts = concatenated(look, value)?;
+    let [first, second, ..] = *parts.as_slice() else {
+        return None;
+    };
+    let terms = turned_pair(look, first, second)?;
+    let (a, b) = (look.part(terms.first)?, look.part(terms.second)?);
+    let half = *look.shape(terms.first).last()?;
+    let fits = a.x == b.x && a.step == 1 && b.step == 1 && a.start == 0 && b.start == half;
+    let rest = match parts.as_slice() {
+        [_, _] => false,
+        [_, _, rest] => look.is_rest(*rest, a.x, 2 * half),
+        _ => return None,
+    };
+    let whole = 2 * half == *look.shape(a.x).last()?;
+    (fits && (parts.len() == 2 || rest)).then(|| Turned {
+        x: a.x,
+        dims: 2 * half,
+        traditional: false,
+        cos: terms.cos,
+        sin: terms.sin,
+        half_shape: look.shape(terms.first).to_vec(),
+        doubled: false,
+        passes: rest || whole,
+    })
+}
+
+/// `x * cos + concatenate([-b, a]) * sin`, with tables that hold each angle twice.
+fn rotate_half(look: &Look<'_>, value: Value) -> Option<Turned> {
+    for [straight, crossed] in look.orders(value, &Op::Add) {
+        for [x, cos] in look.orders(straight, &Op::Multiply) {
+            for [rotated, sin] in look.orders(crossed, &Op::Multiply) {
+                let Some(parts) = concatenated(look, rotated) else {
+                    continue;
+                };
+                let [negated, a] = *parts.as_slice() else {
+                    continue;
+                };
+                let Some(b) = look.unary(negated, &Op::Negative) else {
+                    continue;
+                };
+                let (Some(a), Some(b)) = (look.part(a), look.part(b)) else {
+                    continue;
+                };
+                let dims = *look.shape(x).last()?;
+                let fits = a.x == x && b.x == x && a.start == 0 && b.start * 2 == dims;
+                if fits {
+                    let mut half_shape = look.shape(x).to_vec();
+                    *half_shape.last_mut()? /= 2;
+                    // The features may themselves be a part of something larger.
+                    let whole = look
+                        .part(x)
+                        .filter(|part| part.start == 0 && part.step == 1);
+                    return Some(Turned {
+                        x: whole.map_or(x, |part| part.x),
+                        dims,
+                        traditional: false,
+                        cos,
+                        sin,
+                        half_shape,
+                        doubled: true,
+                        passes: false,
+                    });
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Pairs of neighbours: `stack([a cos - b sin, b cos + a sin], -1)`, the last two axes then one.
+fn neighbours(look: &Look<'_>, value: Value) -> Option<Turned> {
+    let (Op::Reshape { .. }, node) = look.node(value)? else {
+        return None;
+    };
+    let stacked = node.inputs[0];
+    let (op, node) = look.node(stacked)?;
+    let last = i32::try_from(look.ndim(stacked)).ok()? - 1;
+    let parts: Vec<Value> = match op {
+        Op::Stack { axis } if *axis == -1 || *axis == last => node.inputs.clone(),
+        Op::Concatenate { axis } if *axis == -1 || *axis == last => node
+            .inputs
+            .iter()
+            .map(|part| look.without_last_one(*part))
+            .collect::<Option<_>>()?,
+        _ => return None,
+    };
+    let [first, second] = *parts.as_slice() else {
+        return None;
+    };
+    let mut merged = look.shape(first).to_vec();
+    *merged.last_mut()? *= 2;
+    if merged != look.shape(value) {
+        return None;
+    }
+    let terms = turned_pair(look, first, second)?;
+    let (a, b) = (look.part(terms.first)?, look.part(terms.second)?);
+    let fits = a.x == b.x && a.step == 2 && b.step == 2 && a.start == 0 && b.start == 1;
+    let half = *look.shape(terms.first).last()?;
+    fits.then(|| Turned {
+        x: a.x,
+        dims: 2 * half,
+        traditional: true,
+        cos: terms.cos,
+        sin: terms.sin,
+        half_shape: look.shape(terms.first).to_vec(),
+        doubled: false,
+        passes: false,
+    })
+}
+
+/// Goes on to the value that has also the features that are passed on.
+fn with_rest(look: &Look<'_>, value: Value, turned: Turned) -> Option<(Turned, Value)> {
+    let all = *look.shape(turned.x).last()?;
+    if turned.passes || turned.dims == all {
+        return Some((turned, value));
+    }
+    let user = look.only_user(value)?;
+    let output = user.outputs.first().copied()?;
+    let parts = concatenated(look, output)?;
+    let fits =
+        parts.len() == 2 && parts[0] == value && look.is_rest(parts[1], turned.x, turned.dims);
+    fits.then_some((turned, output))
+}
+
+fn assemble(
+    look: &Look<'_>,
+    output: Value,
+    turned: &Turned,
+    angles: Angles,
+) -> Result<Match, Refusal> {
+    let mut inputs = vec![turned.x];
+    inputs.extend(angles.offset);
+    let shared = independent(look, &inputs, output, turned.x);
+    let (dims, traditional) = (turned.dims, turned.traditional);
+    let base = base_of(&angles.speeds);
+    let kernel = move |inputs: &[Array]| {
+        let x = &inputs[0];
+        let ndim = x.ndim().unwrap_or(0);
+        // Positions are the last axis but one for the kernel.
+        let (last, axis) = (ndim.wrapping_sub(2), ndim.wrapping_sub(1 + angles.axis));
+        let mut order: Vec<i32> = (0..i32::try_from(ndim).unwrap_or(0)).collect();
+        let mut x = x.clone();
+        if angles.axis != 1 && axis < ndim {
+            order.swap(last, axis);
+            x = x.transpose(order.clone());
+        }
+        let flat = (ndim == 2).then(|| x.expand_dims(0));
+        let offset = match inputs.get(1) {
+            None => Offset::Int(angles.start),
+            Some(offset) if angles.start == 0 => Offset::Array(offset.reshape(())),
+            Some(offset) => Offset::Array(offset.reshape(()) + i64::from(angles.start)),
+        };
+        #[allow(clippy::cast_possible_truncation)]
+        let frequencies = match base {
+            Some(base) => RopeFrequencies::Base(base as f32),
+            None => {
+                let freqs: Vec<f32> = angles.speeds.iter().map(|s| (1.0 / s) as f32).collect();
+                let n = i32::try_from(freqs.len()).unwrap_or(0);
+                RopeFrequencies::Freqs(Array::from_result(Array::from_slice(&freqs, [n])))
+            }
+        };
+        let options = RopeOptions {
+            dims: Some(dims),
+            traditional,
+            frequencies,
+            scale: 1.0,
+            offset,
+        };
+        let mut y = fast::rope(flat.as_ref().unwrap_or(&x), &options);
+        if flat.is_some() {
+            y = y.squeeze(0);
+        }
+        if angles.axis != 1 && axis < ndim {
+            y = y.transpose(order);
+        }
+        y
+    };
+    let mut found = Match::new(inputs, output, move |inputs| kernel.clone()(inputs));
+    found.shared = shared;
+    Ok(found)
+}
+
+/// Values inside that do not depend on what is turned.
+fn independent(look: &Look<'_>, inputs: &[Value], output: Value, x: Value) -> Vec<Value> {
+    nodes_between(look.graph, inputs, &[output])
+        .into_iter()
+        .flat_map(|id| look.graph.node(id).outputs.iter().copied())
+        .filter(|value| !look.depends(*value, x))
+        .collect()
+}
+
+/// The parts of a concatenation along the last axis.
+pub(super) fn concatenated(look: &Look<'_>, value: Value) -> Option<Vec<Value>> {
+    let last = i32::try_from(look.ndim(value)).ok()? - 1;
+    let (Op::Concatenate { axis }, node) = look.node(value)? else {
+        return None;
+    };
+    if *axis != last && *axis != -1 {
+        return None;
+    }
+    // `concatenate([concatenate([a, b]), rest])` is one list.
+    let mut parts = Vec::new();
+    for part in &node.inputs {
+        match concatenated(look, *part) {
+            Some(inner)
+                if look.only_user(*part).is_some()
+                    && inner.len() == 2
+                    && parts.is_empty()
+                    && node.inputs.len() == 2 =>
+            {
+                parts.extend(inner);
+            }
+            _ => parts.push(*part),
+        }
+    }
+    Some(parts)
+}
+
+/// Sees `first cos - second sin` beside `second cos + first sin`.
+fn turned_pair(look: &Look<'_>, minus: Value, plus: Value) -> Option<Terms> {
+    let [left, right] = look.binary(minus, &Op::Subtract)?;
+    for [first, cos] in look.orders(left, &Op::Multiply) {
+        for [second, sin] in look.orders(right, &Op::Multiply) {
+            let is_product = |value: Value, a: Value, b: Value| {
+                look.orders(value, &Op::Multiply)
+                    .into_iter()
+                    .any(|[x, y]| x == a && y == b)
+            };
+            let fits = look
+                .orders(plus, &Op::Add)
+                .into_iter()
+                .any(|[a, b]| is_product(a, second, cos) && is_product(b, first, sin));
+            if fits
+                && look.shape(first) == look.shape(second)
+                && look.shape(first) == look.shape(minus)
+            {
+                return Some(Terms {
+                    first,
+                    second,
+                    cos,
+                    sin,
+                });
+            }
+        }
+    }
+    None
+}
+
+/// A part of the last axis.
+struct Part {
+    x: Value,
+    start: i32,
+    step: i32,
+}
+
+impl Look<'_> {
+    /// Sees a value as a part of the last axis of another.
+    fn part(&self, value: Value) -> Option<Part> {
+        if let Source::Node(id, index) = self.graph.source(value) {
+            let node = self.graph.node(*id);
+            let x = *node.inputs.first()?;
+            let last = i32::try_from(self.ndim(x)).ok()? - 1;
+            match node.operation.op()? {
+                Op::Split { num_splits, axis } if *axis == -1 || *axis == last => {
+                    let size = self.shape(x).last()? / num_splits;
+                    return Some(Part {
+                        x,
+                        start: size * i32::try_from(*index).ok()?,
+                        step: 1,
+                    });
+                }
+                Op::SplitSections { indices, axis } if *axis == -1 || *axis == last => {
+                    let start = if *index == 0 {
+                        0
+                    } else {
+                        *indices.get(index - 1)?
+                    };
+                    return Some(Part { x, start, step: 1 });
+                }
+                Op::Unstack { axis } if *axis == -1 || *axis == last => {
+                    return self.pair_of(x, i32::try_from(*index).ok()?);
+                }
+                Op::Slice {
+                    start,
+                    stop,
+                    strides,
+                } => {
+                    return self.sliced(x, start, stop, strides);
+                }
+                Op::Reshape { .. } => {
+                    // One of the two along a last axis of pairs.
+                    let inner = self.without_last_one_of(value, x)?;
+                    let part = self.part(inner)?;
+                    if part.step == 1
+                        && self.shape(part.x).last() == Some(&2)
+                        && self.shape(inner).last() == Some(&1)
+                    {
+                        return self.pair_of(part.x, part.start);
+                    }
+                    return None;
+                }
+                Op::Take { axis }
+                    if (*axis == -1 || *axis == last) && self.shape(x).last() == Some(&2) =>
+                {
+                    let place = self.number(node.inputs[1])?;
+                    #[allow(clippy::cast_possible_truncation)]
+                    return self.pair_of(x, place as i32);
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// The first or second of each pair, of features that were given an axis of pairs.
+    fn pair_of(&self, pairs: Value, place: i32) -> Option<Part> {
+        let (Op::Reshape { .. }, node) = self.node(pairs)? else {
+            return None;
+        };
+        let x = node.inputs[0];
+        let (last, rest) = self.shape(pairs).split_last()?;
+        let mut merged = rest.to_vec();
+        *merged.last_mut()? *= last;
+        (*last == 2 && merged == self.shape(x)).then_some(Part {
+            x,
+            start: place,
+            step: 2,
+        })
+    }
+
+    fn sliced(&self, x: Value, start: &[i32], stop: &[i32], strides: &[i32]) -> Option<Part> {
+        let shape = self.shape(x);
+        if start.len() != shape.len() {
+            return None;
+        }
+        let end = shape.len() - 1;
+        let whole = (0..end)
+            .all(|axis| start[axis] == 0 && stop[axis] >= shape[axis] && strides[axis] == 1);
+        let start = if start[end] < 0 {
+            start[end] + shape[end]
+        } else {
+            start[end]
+        };
+        let takes_all = strides[end] == 1 || stop[end] >= shape[end];
+        (whole && takes_all && start >= 0).then_some(Part {
+            x,
+            start,
+            step: strides[end],
+        })
+    }
+
+    /// Whether a value is all features of `x` from `from` on.
+    fn is_rest(&self, value: Value, x: Value, from: i32) -> bool {
+        let all = self.shape(x).last().copied().unwrap_or(0);
+        let width = self.shape(value).last().copied().unwrap_or(0);
+        self.part(value).is_some_and(|part| {
+            part.x == x && part.step == 1 && part.start == from && width == all - from
+        })
+    }
+
+    /// Behind a reshape that adds a last axis of 1.
+    fn without_last_one(&self, value: Value) -> Option<Value> {
+        let (Op::Reshape { .. }, node) = self.node(value)? else {
+            return None;
+        };
+        let inner = node.inputs[0];
+        let (last, rest) = self.shape(value).split_last()?;
+        (*last == 1 && rest == self.shape(inner)).then_some(inner)
+    }
+
+    /// `inner`, when `value` is it without a last axis of 1.
+    fn without_last_one_of(&self, value: Value, inner: Value) -> Option<Value> {
+        let (last, rest) = self.shape(inner).split_last()?;
+        (*last == 1 && rest == self.shape(value)).then_some(inner)
+    }
+}

@@ -1,0 +1,91 @@
+//! SiLU, `x * sigmoid(x)`, and the gate of SwiGLU, `silu(gate) * up`.
+//!
+//! Recognized: `sigmoid`, or `1 / (1 + exp(-x))` written out.
+
+use mlx::Op;
+
+use super::look::Look;
+use super::{Found, Match};
+use crate::graph::Value;
+
+/// Finds `x * sigmoid(x)`.
+pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
+    let x = silu_of(look, value)?;
+    Some(Ok(Match::new(vec![x], value, |inputs| {
+        &inputs[0] * inputs[0].sigmoid()
+    })))
+}
+
+/// Finds `silu(gate) * up`.
+pub(super) fn find_gated(look: &Look<'_>, value: Value) -> Found {
+    // The three factors in any grouping.
+    let product = look.product(value);
+    if product.number != 1.0 || look.node(value)?.0 == &Op::Negative {
+        return None;
+    }
+    for (gate, rest) in gates(look, &product.factors, &product.divisors) {
+        let [up] = rest.as_slice() else { continue };
+        let same = [gate, *up]
+            .iter()
+            .all(|v| look.array_type(*v) == look.array_type(value));
+        if same && *up != gate && !look.depends(gate, *up) {
+            return Some(Ok(Match::new(vec![gate, *up], value, |inputs| {
+                &inputs[0] * inputs[0].sigmoid() * &inputs[1]
+            })));
+        }
+    }
+    None
+}
+
+/// `x` when a value is `x * sigmoid(x)`.
+fn silu_of(look: &Look<'_>, value: Value) -> Option<Value> {
+    let product = look.product(value);
+    let has_number = product.number != 1.0;
+    let found = gates(look, &product.factors, &product.divisors);
+    let (gate, rest) = found.first()?;
+    let whole = rest.is_empty() && !has_number && look.array_type(*gate) == look.array_type(value);
+    whole.then_some(*gate)
+}
+
+/// Each way to see `x * sigmoid(x)` in a product, with the other factors.
+fn gates(look: &Look<'_>, factors: &[Value], divisors: &[Value]) -> Vec<(Value, Vec<Value>)> {
+    let mut found = Vec::new();
+    for (index, factor) in factors.iter().enumerate() {
+        if divisors.is_empty()
+            && let Some(x) = look.unary(*factor, &Op::Sigmoid)
+            && let Some(place) = factors.iter().position(|other| *other == x)
+        {
+            let rest = without(factors, &[index, place]);
+            found.push((x, rest));
+        }
+        if let [divisor] = divisors
+            && one_plus_exp(look, *divisor) == Some(*factor)
+        {
+            found.push((*factor, without(factors, &[index])));
+        }
+    }
+    found
+}
+
+/// `x` when a value is `1 + exp(-x)`.
+fn one_plus_exp(look: &Look<'_>, value: Value) -> Option<Value> {
+    let (exp, one) = look.plus_number(value)?;
+    let negated = look.product(look.unary(exp, &Op::Exp)?);
+    match (
+        one == 1.0,
+        negated.number == -1.0,
+        negated.factors.as_slice(),
+        negated.divisors.as_slice(),
+    ) {
+        (true, true, [x], []) => Some(*x),
+        _ => None,
+    }
+}
+
+fn without(values: &[Value], places: &[usize]) -> Vec<Value> {
+    let kept = values
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| !places.contains(index));
+    kept.map(|(_, value)| *value).collect()
+}

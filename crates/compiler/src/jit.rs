@@ -1,0 +1,251 @@
+//! A function that compiles itself for each combination of input types, once.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use mlx::trace::recorders;
+use mlx::tree::{Arguments, Function, Structure};
+use mlx::{Array, ArrayType, Device, Dtype};
+
+use crate::stages::{Compiled, Key, Lowered, Traced, trace_ref};
+use crate::{CompileOptions, Error, Report, Result};
+
+/// A function that is compiled when it is called: see [`jit`].
+///
+/// Neither `Send` nor `Sync`, as the arrays that it captured: it lives and is dropped on the thread that made it.
+pub struct Jit<Args: Arguments, F: Function<Args>> {
+    function: F,
+    options: CompileOptions,
+    /// The most recently used first.
+    entries: RefCell<VecDeque<Rc<Entry<F::Output>>>>,
+    stats: RefCell<CacheStats>,
+    hits: Cell<u64>,
+    args: PhantomData<fn(Args)>,
+}
+
+/// One compiled form and what it is good for.
+struct Entry<Output> {
+    key: Key,
+    compiled: Compiled<Output>,
+}
+
+/// How often a compiled function was found ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Calls for which a compiled form was there.
+    pub hits: u64,
+    /// Calls for which one had to be made.
+    pub misses: u64,
+    /// Compiled forms held now.
+    pub entries: usize,
+    /// Compiled forms dropped because there were too many.
+    pub evictions: u64,
+    /// Why the latest forms had to be made, the last at the end; the first form has no reason.
+    pub retraces: VecDeque<String>,
+}
+
+/// How many reasons are kept.
+const REASONS: usize = 32;
+
+/// Returns a function that traces `function` when it is called with new types, compiles it, and runs what it compiled.
+///
+/// `function` takes references to trees of arrays and gives a tree or a `Result` of one. Arrays that it captures become
+/// constants, and are shared, not copied. It runs once for each combination of structure, shapes, dtypes and device;
+/// what else it does besides applying operations (printing, counting) happens only then. Inside another traced
+/// function, the call becomes part of that one's graph.
+///
+/// ```
+/// use mlx::{Array, array, keepdims};
+/// use mlx_compiler::{Fusion, jit};
+///
+/// fn rms_norm(x: &Array, weight: &Array) -> Array {
+///     x * (x.square().mean(keepdims(-1)) + 1e-6).rsqrt() * weight
+/// }
+///
+/// # fn main() -> Result<(), mlx_compiler::Error> {
+/// let norm = jit(rms_norm);
+/// let (x, weight) = (array!([[1.0, 2.0, 2.0]]), array!([1.0, 1.0, 3.0]));
+/// let y = norm.call((&x, &weight))?;
+/// assert!((y.to_vec::<f32>()?[0] - 1.0 / 3_f32.sqrt()).abs() < 1e-5);
+/// norm.report().unwrap_or_default().expect([Fusion::RmsNorm])?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn jit<Args: Arguments, F: Function<Args>>(function: F) -> Jit<Args, F> {
+    jit_with(function, CompileOptions::default())
+}
+
+/// Returns a function as [`jit`] does, with options.
+pub fn jit_with<Args: Arguments, F: Function<Args>>(
+    function: F,
+    options: CompileOptions,
+) -> Jit<Args, F> {
+    Jit {
+        function,
+        options,
+        entries: RefCell::default(),
+        stats: RefCell::default(),
+        hits: Cell::new(0),
+        args: PhantomData,
+    }
+}
+
+impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
+    /// Calls the function: `f.call(&x)`, `f.call((&x, &y))`.
+    ///
+    /// # Errors
+    /// When the function cannot be traced, or an operation fails.
+    pub fn call(&self, args: Args::Refs<'_>) -> Result<F::Output> {
+        if !recorders().is_empty() {
+            // Another function is being traced: this one becomes part of it.
+            return self.function.apply_refs(args).map_err(Error::from_function);
+        }
+        let mut inputs = Vec::new();
+        Args::visit_refs(args, &mut |array| inputs.push(array));
+        self.entry(args, &inputs)?.compiled.call_arrays(&inputs)
+    }
+
+    /// Traces the function for arguments of these types.
+    ///
+    /// # Errors
+    /// When the function cannot be traced.
+    pub fn trace(&self, args: Args::Refs<'_>) -> Result<Traced<F::Output>> {
+        trace_ref(&self.function, args)
+    }
+
+    /// Traces and lowers the function for arguments of these types.
+    ///
+    /// # Errors
+    /// When the function cannot be traced or lowered.
+    pub fn lower(&self, args: Args::Refs<'_>) -> Result<Lowered<F::Output>> {
+        self.trace(args)?.lower(&self.options)
+    }
+
+    /// Returns the report of the form that was called or compiled last.
+    pub fn report(&self) -> Option<Report> {
+        self.entries
+            .borrow()
+            .front()
+            .map(|entry| entry.compiled.report().clone())
+    }
+
+    /// Returns how often compiled forms were found ready, and why they were not.
+    pub fn stats(&self) -> CacheStats {
+        let mut stats = self.stats.borrow().clone();
+        stats.hits = self.hits.get();
+        stats.entries = self.entries.borrow().len();
+        stats
+    }
+
+    /// Returns the options.
+    pub fn options(&self) -> &CompileOptions {
+        &self.options
+    }
+
+    /// Returns the compiled form for these arguments, made when there is none.
+    fn entry(&self, args: Args::Refs<'_>, inputs: &[&Array]) -> Result<Rc<Entry<F::Output>>> {
+        let device = Device::current().ok();
+        let mut structure = Structure::default();
+        Args::structure_refs(args, &mut structure);
+        let shapeless = self.options.shapeless;
+        {
+            let mut entries = self.entries.borrow_mut();
+            let found = entries
+                .iter()
+                .position(|entry| entry.fits(inputs, &structure, device, shapeless));
+            if let Some(place) = found {
+                if place > 0
+                    && let Some(entry) = entries.remove(place)
+                {
+                    entries.push_front(entry);
+                }
+                if let Some(entry) = entries.front() {
+                    self.hits.set(self.hits.get() + 1);
+                    return Ok(Rc::clone(entry));
+                }
+            }
+        }
+        let types = inputs
+            .iter()
+            .map(|array| array.array_type())
+            .collect::<mlx::Result<_>>()?;
+        let key = Key {
+            structure,
+            types,
+            device,
+        };
+        self.note_miss(&key);
+        let compiled = self.lower(args)?.compile()?;
+        let entry = Rc::new(Entry { key, compiled });
+        let mut entries = self.entries.borrow_mut();
+        entries.push_front(Rc::clone(&entry));
+        while entries.len() > self.options.cache_size.max(1) {
+            entries.pop_back();
+            self.stats.borrow_mut().evictions += 1;
+        }
+        Ok(entry)
+    }
+
+    fn note_miss(&self, key: &Key) {
+        let mut stats = self.stats.borrow_mut();
+        stats.misses += 1;
+        if let Some(last) = self.entries.borrow().front() {
+            stats.retraces.push_back(difference(&last.key, key));
+            if stats.retraces.len() > REASONS {
+                stats.retraces.pop_front();
+            }
+        }
+    }
+}
+
+impl<Output> Entry<Output> {
+    fn fits(
+        &self,
+        inputs: &[&Array],
+        structure: &Structure,
+        device: Option<Device>,
+        shapeless: bool,
+    ) -> bool {
+        let fits = |input: &Array, array_type: &ArrayType| {
+            if shapeless {
+                let rank_and_dtype = |n: usize, dtype: Dtype| {
+                    n == array_type.shape.len() && dtype == array_type.dtype
+                };
+                input
+                    .ndim()
+                    .is_ok_and(|n| input.dtype().is_ok_and(|dtype| rank_and_dtype(n, dtype)))
+            } else {
+                input.has_type(array_type)
+            }
+        };
+        self.key.device == device
+            && self.key.types.len() == inputs.len()
+            && self.key.structure == *structure
+            && inputs
+                .iter()
+                .zip(&self.key.types)
+                .all(|(input, array_type)| fits(input, array_type))
+    }
+}
+
+/// What is different about a call that needs a new form.
+fn difference(before: &Key, now: &Key) -> String {
+    if before.device != now.device {
+        return "another device".to_owned();
+    }
+    if before.structure != now.structure || before.types.len() != now.types.len() {
+        return "another structure or setting of the arguments".to_owned();
+    }
+    let changed = before
+        .types
+        .iter()
+        .zip(&now.types)
+        .enumerate()
+        .find(|(_, (a, b))| a != b);
+    match changed {
+        Some((index, (before, now))) => format!("input {index} is {now}, was {before}"),
+        None => "the form for these types had been dropped".to_owned(),
+    }
+}

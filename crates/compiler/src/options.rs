@@ -1,0 +1,72 @@
+//! What a caller can choose about compiling.
+
+use crate::Fusion;
+
+/// When the composed body of a recognized formula is used instead of its kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Fallback {
+    /// Where the device has no kernel for the shapes and dtypes at hand.
+    #[default]
+    Auto,
+    /// Never: the fused operation is used wherever there is one. Where the device has no kernel for it, MLX composes
+    /// it itself.
+    Never,
+    /// Always: formulas are recognized and reported, and run as they were written.
+    Always,
+}
+
+/// What becomes of neighbouring elementwise operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Regions {
+    /// They stay as they are in the graph. On a GPU, MLX fuses them when it compiles the graph.
+    #[default]
+    Plain,
+    /// They become region nodes, for a backend that runs each as one kernel.
+    Form,
+}
+
+/// How a function is compiled.
+///
+/// ```
+/// use mlx_compiler::{CompileOptions, Fallback, Fusion};
+/// let options = CompileOptions { fallback: Fallback::Never, ..CompileOptions::default() };
+/// assert!(options.fusions.contains(&Fusion::RmsNorm));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CompileOptions {
+    /// The formulas that are recognized; all by default.
+    pub fusions: Vec<Fusion>,
+    /// When composed bodies are used.
+    pub fallback: Fallback,
+    /// What becomes of elementwise operations.
+    pub regions: Regions,
+    /// Whether one compiled function serves all sizes. Refused where a size is frozen into the graph.
+    pub shapeless: bool,
+    /// The greatest number of compiled forms that are held, one for each combination of input types.
+    pub cache_size: usize,
+    /// Whether graphs are verified between passes in release builds too.
+    pub verify: bool,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        Self {
+            fusions: Fusion::ALL.to_vec(),
+            fallback: Fallback::default(),
+            regions: Regions::default(),
+            shapeless: false,
+            cache_size: 64,
+            verify: false,
+        }
+    }
+}
+
+impl CompileOptions {
+    /// Returns options with which no formula is recognized.
+    pub fn without_fusions() -> Self {
+        Self {
+            fusions: Vec::new(),
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! One spelling for what can be written in several ways, so that later passes know only one.
+//!
+//! Every rule is exact: results keep all their bits.
+
+use mlx::{ArrayType, Op};
+
+use super::{Context, inside, undefined};
+use crate::Result;
+use crate::graph::{Constant, Graph, Literal, Operation, Transplant, Value};
+
+/// What a rule makes of a node.
+enum Rewritten {
+    /// Another operation on these values.
+    Op(Op, Vec<Value>),
+    /// A value that is there already.
+    Value(Value),
+}
+
+pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
+    let keep_sizes_open = context.options.shapeless;
+    let mut next = Graph::new(&graph.name);
+    let mut copy = Transplant::new(graph);
+    copy.inputs(&mut next);
+    for node in &graph.nodes {
+        let rewritten = match (&node.operation, node.outputs.as_slice()) {
+            (Operation::Op(op), [output]) => {
+                let inputs: Option<Vec<Value>> = node
+                    .inputs
+                    .iter()
+                    .map(|input| copy.get(&mut next, *input))
+                    .collect();
+                let inputs = inputs.ok_or_else(|| undefined("canonicalize"))?;
+                let types = Rule {
+                    graph: &next,
+                    inputs: &inputs,
+                    output: graph.array_type(*output),
+                    keep_sizes_open,
+                };
+                types.apply(op).map(|rewritten| (*output, rewritten))
+            }
+            _ => None,
+        };
+        match rewritten {
+            Some((output, Rewritten::Value(value))) => copy.set(output, value),
+            Some((output, Rewritten::Op(op, inputs))) => {
+                let types = vec![graph.array_type(output).clone()];
+                let new = next.add_node(Operation::Op(op), inputs, types, node.site);
+                copy.set(output, new[0]);
+            }
+            None => {
+                let mut node = node.clone();
+                node.operation = inside(&node.operation, context, run)?;
+                copy.node(&mut next, &node)
+                    .ok_or_else(|| undefined("canonicalize"))?;
+            }
+        }
+    }
+    copy.outputs(&mut next)
+        .ok_or_else(|| undefined("canonicalize"))?;
+    Ok(next)
+}
+
+/// A node to which rules are applied, its inputs already in the new graph.
+struct Rule<'a> {
+    graph: &'a Graph,
+    inputs: &'a [Value],
+    output: &'a ArrayType,
+    keep_sizes_open: bool,
+}
+
+impl Rule<'_> {
+    fn apply(&self, op: &Op) -> Option<Rewritten> {
+        match op {
+            Op::Copy | Op::Positive => self.same(self.inputs[0]),
+            Op::Astype { .. } => self.same(self.inputs[0]),
+            Op::BroadcastTo { .. } if !self.keep_sizes_open => self.same(self.inputs[0]),
+            Op::Reshape { .. }
+            | Op::Flatten { .. }
+            | Op::Unflatten { .. }
+            | Op::Squeeze { .. }
+            | Op::ExpandDims { .. }
+            | Op::Atleast1d
+            | Op::Atleast2d
+            | Op::Atleast3d => self.reshape(op),
+            Op::Transpose { axes } => self.transpose(&permutation(axes, self.ndim())?, op),
+            Op::Swapaxes { axis1, axis2 } => {
+                let mut order: Vec<usize> = (0..self.ndim()).collect();
+                order.swap(place(*axis1, self.ndim())?, place(*axis2, self.ndim())?);
+                self.transpose(&order, op)
+            }
+            Op::Moveaxis {
+                source,
+                destination,
+            } => {
+                let mut order: Vec<usize> = (0..self.ndim()).collect();
+                let moved = order.remove(place(*source, self.ndim())?);
+                order.insert(place(*destination, self.ndim())?, moved);
+                self.transpose(&order, op)
+            }
+            Op::Multiply if self.inputs[0] == self.inputs[1] => {
+                Some(Rewritten::Op(Op::Square, vec![self.inputs[0]]))
+            }
+            Op::Multiply => self
+                .without_one(1)
+                .or_else(|| self.without_one(0))
+                .or_else(|| self.number_last(op)),
+            Op::Divide => self.without_one(1),
+            Op::Add | Op::Maximum | Op::Minimum => self.number_last(op),
+            Op::Negative => {
+                let inner = self.graph.producer(self.inputs[0])?;
+                match inner.operation.op() {
+                    Some(Op::Negative) => self.same(inner.inputs[0]),
+                    _ => None,
+                }
+            }
+            _ => self.axes_from_the_front(op),
+        }
+    }
+
+    fn ndim(&self) -> usize {
+        self.graph.array_type(self.inputs[0]).shape.len()
+    }
+
+    /// The value, if it has the type of the result.
+    fn same(&self, value: Value) -> Option<Rewritten> {
+        (self.graph.array_type(value) == self.output).then_some(Rewritten::Value(value))
+    }
+
+    /// All changes of shape that keep the order of elements are `reshape` to explicit sizes.
+    fn reshape(&self, op: &Op) -> Option<Rewritten> {
+        if self.keep_sizes_open {
+            return None;
+        }
+        let mut from = self.inputs[0];
+        if let Some(inner) = self.graph.producer(from)
+            && let Some(Op::Reshape { .. }) = inner.operation.op()
+        {
+            from = inner.inputs[0];
+        }
+        if let Some(same) = self.same(from) {
+            return Some(same);
+        }
+        let shape = self.output.shape.clone();
+        let wanted = Op::Reshape { shape };
+        if *op == wanted && from == self.inputs[0] {
+            return None;
+        }
+        Some(Rewritten::Op(wanted, vec![from]))
+    }
+
+    /// All orders of axes are `transpose` with all axes counted from the front; two in a row are one.
+    fn transpose(&self, order: &[usize], op: &Op) -> Option<Rewritten> {
+        let (mut from, mut order) = (self.inputs[0], order.to_vec());
+        if let Some(inner) = self.graph.producer(from)
+            && let Some(Op::Transpose { axes }) = inner.operation.op()
+            && let Some(first) = permutation(axes, self.ndim())
+        {
+            from = inner.inputs[0];
+            order = order.iter().map(|axis| first[*axis]).collect();
+        }
+        if order.iter().enumerate().all(|(index, axis)| index == *axis) {
+            return Some(Rewritten::Value(from));
+        }
+        let axes = order
+            .iter()
+            .map(|axis| i32::try_from(*axis).ok())
+            .collect::<Option<_>>()?;
+        let wanted = Op::Transpose { axes };
+        if *op == wanted && from == self.inputs[0] {
+            return None;
+        }
+        Some(Rewritten::Op(wanted, vec![from]))
+    }
+
+    /// A product with 1 is its other side.
+    fn without_one(&self, place: usize) -> Option<Rewritten> {
+        let is_one = match self.graph.constant(self.inputs[place])? {
+            Constant::Number(Literal::Float(value)) => *value == 1.0,
+            Constant::Number(Literal::Int(value)) => *value == 1,
+            _ => false,
+        };
+        is_one.then(|| self.same(self.inputs[1 - place])).flatten()
+    }
+
+    /// In sums and products a number is the second operand.
+    fn number_last(&self, op: &Op) -> Option<Rewritten> {
+        let is_number =
+            |value: Value| matches!(self.graph.constant(value), Some(Constant::Number(_)));
+        let [a, b] = *self.inputs else { return None };
+        (is_number(a) && !is_number(b)).then(|| Rewritten::Op(op.clone(), vec![b, a]))
+    }
+
+    /// Axes of reductions count from the front, in order.
+    fn axes_from_the_front(&self, op: &Op) -> Option<Rewritten> {
+        let mut changed = op.clone();
+        match &mut changed {
+            Op::All { axes, .. }
+            | Op::Any { axes, .. }
+            | Op::CountNonzero { axes, .. }
+            | Op::Logsumexp { axes, .. }
+            | Op::Max { axes, .. }
+            | Op::Mean { axes, .. }
+            | Op::Median { axes, .. }
+            | Op::Min { axes, .. }
+            | Op::Prod { axes, .. }
+            | Op::Std { axes, .. }
+            | Op::Sum { axes, .. }
+            | Op::Var { axes, .. }
+            | Op::Softmax { axes, .. } => {
+                let places: Option<Vec<usize>> =
+                    axes.iter().map(|axis| place(*axis, self.ndim())).collect();
+                let mut places = places?;
+                places.sort_unstable();
+                *axes = places
+                    .iter()
+                    .map(|axis| i32::try_from(*axis).ok())
+                    .collect::<Option<_>>()?;
+            }
+            _ => return None,
+        }
+        (changed != *op).then(|| Rewritten::Op(changed, self.inputs.to_vec()))
+    }
+}
+
+/// The axis counted from the front.
+fn place(axis: i32, ndim: usize) -> Option<usize> {
+    let ndim = i64::try_from(ndim).ok()?;
+    let axis = i64::from(axis);
+    let axis = if axis < 0 { axis + ndim } else { axis };
+    usize::try_from(axis).ok().filter(|_| axis < ndim)
+}
+
+/// The order of axes counted from the front, if it names each once.
+fn permutation(axes: &[i32], ndim: usize) -> Option<Vec<usize>> {
+    let order: Vec<usize> = axes
+        .iter()
+        .map(|axis| place(*axis, ndim))
+        .collect::<Option<_>>()?;
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    (sorted.iter().copied().eq(0..ndim)).then_some(order)
+}

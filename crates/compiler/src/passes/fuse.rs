@@ -1,0 +1,217 @@
+//! Fusions: formulas that are proven to be what a kernel computes become one node that holds both.
+
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+use mlx::Array;
+
+use super::{Context, inside, undefined};
+use crate::fusions::look::Look;
+use crate::fusions::{Fusion, Match, Refusal, RefusalKind};
+use crate::graph::{
+    Fused, Graph, NodeId, Operation, Site, Source, Transplant, Value, nodes_between, slice,
+};
+use crate::report::{Fired, Refused};
+use crate::trace::record;
+use crate::{Error, Result};
+
+pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
+    let mut found = Found::default();
+    let look = Look::new(graph);
+    for fusion in Fusion::ALL {
+        if context.options.fusions.contains(&fusion) {
+            found.search(fusion, &look);
+        }
+    }
+    // What fired as one formula is not reported as another that it is not.
+    found.refused.retain(|(id, _)| !found.claimed.contains(id));
+    for (_, refused) in std::mem::take(&mut found.refused) {
+        context.report.add_refused(refused);
+    }
+    rebuild(graph, &found.sites, context)
+}
+
+/// A formula that was found at a place.
+struct SiteFound {
+    fusion: Fusion,
+    inputs: Vec<Value>,
+    output: Value,
+    fused: Rc<Fused>,
+    site: Site,
+}
+
+#[derive(Default)]
+struct Found {
+    /// Formulas by the node that gives their result.
+    sites: HashMap<NodeId, SiteFound>,
+    /// Nodes that are part of a formula that was found.
+    claimed: BTreeSet<NodeId>,
+    refused: Vec<(NodeId, Refused)>,
+}
+
+impl Found {
+    /// Tries one fusion at every node.
+    fn search(&mut self, fusion: Fusion, look: &Look<'_>) {
+        for (id, node) in (0..).map(NodeId).zip(look.graph.nodes()) {
+            if self.claimed.contains(&id) || node.site.device.is_some() {
+                continue;
+            }
+            let Some(&[output]) = node.outputs.first_chunk() else {
+                continue;
+            };
+            let outcome = fusion
+                .find(look, output)
+                .map(|found| found.and_then(|found| self.accept(fusion, look, found)));
+            if let Some(Err(refusal)) = outcome {
+                let refused = Refused {
+                    fusion,
+                    site: node.site,
+                    refusal,
+                };
+                self.refused.push((id, refused));
+            }
+        }
+    }
+
+    /// Takes a formula unless something outside of it needs a value inside of it.
+    fn accept(
+        &mut self,
+        fusion: Fusion,
+        look: &Look<'_>,
+        found: Match,
+    ) -> std::result::Result<(), Refusal> {
+        let graph = look.graph;
+        let nodes = nodes_between(graph, &found.inputs, &[found.output]);
+        // Nodes that only prepare what depends on no data (tables of angles, masks) are shared freely.
+        let inner: BTreeSet<NodeId> = nodes
+            .iter()
+            .copied()
+            .filter(|id| {
+                let outputs = &graph.node(*id).outputs;
+                outputs
+                    .iter()
+                    .any(|v| !look.is_known(*v) && !found.shared.contains(v))
+            })
+            .collect();
+        if inner.iter().any(|id| self.claimed.contains(id)) {
+            // Part of it is something else already.
+            return Ok(());
+        }
+        check_private(look, &inner, found.output)?;
+        let Source::Node(root, _) = graph.source(found.output) else {
+            return Ok(());
+        };
+        let Some(body) = slice(graph, &found.inputs, &[found.output]) else {
+            return Ok(());
+        };
+        let kernel = kernel(graph, &found, &body)
+            .map_err(|error| Refusal::new(RefusalKind::Shape, error.to_string()))?;
+        self.claimed.extend(inner);
+        let fused = Fused {
+            fusion,
+            body,
+            kernel,
+        };
+        self.sites.insert(
+            *root,
+            SiteFound {
+                fusion,
+                site: graph.node(*root).site,
+                inputs: found.inputs,
+                output: found.output,
+                fused: Rc::new(fused),
+            },
+        );
+        Ok(())
+    }
+}
+
+/// Refuses a formula of which an intermediate value is used or returned elsewhere.
+fn check_private(
+    look: &Look<'_>,
+    inner: &BTreeSet<NodeId>,
+    output: Value,
+) -> std::result::Result<(), Refusal> {
+    for id in inner {
+        let node = look.graph.node(*id);
+        for value in &node.outputs {
+            if *value == output || look.is_known(*value) {
+                continue;
+            }
+            let name = node.operation.name();
+            if look.is_output(*value) {
+                let reason = format!("the result of {name} at {} is also returned", node.site);
+                return Err(Refusal::new(RefusalKind::Output, reason));
+            }
+            if let Some(user) = look.users(*value).iter().find(|user| !inner.contains(user)) {
+                let user = look.graph.node(*user);
+                let reason = format!(
+                    "the result of {name} at {} is also used by {} at {}",
+                    node.site,
+                    user.operation.name(),
+                    user.site
+                );
+                return Err(Refusal::new(RefusalKind::Reused, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Traces the fused form on the types of the formula's inputs.
+fn kernel(graph: &Graph, found: &Match, body: &Graph) -> Result<Graph> {
+    let types: Vec<_> = found
+        .inputs
+        .iter()
+        .map(|v| graph.array_type(*v).clone())
+        .collect();
+    let wanted = graph.array_type(found.output).clone();
+    let recorded = record("kernel", &types, |inputs| {
+        let result: Array = (found.kernel)(inputs).checked()?;
+        let got = result.array_type()?;
+        if got.shape != wanted.shape {
+            return Err(Error::Unsupported(format!(
+                "the kernel would give {got} for {wanted}"
+            )));
+        }
+        Ok((vec![result.astype(wanted.dtype)], ()))
+    })?;
+    debug_assert_eq!(recorded.graph.input_types(), body.input_types());
+    let mut kernel = recorded.graph;
+    kernel.name = "kernel".to_owned();
+    Ok(super::tidied(&kernel))
+}
+
+fn rebuild(
+    graph: &Graph,
+    sites: &HashMap<NodeId, SiteFound>,
+    context: &mut Context<'_>,
+) -> Result<Graph> {
+    let mut next = Graph::new(&graph.name);
+    let mut copy = Transplant::new(graph);
+    copy.inputs(&mut next);
+    for (id, node) in (0..).map(NodeId).zip(&graph.nodes) {
+        let Some(found) = sites.get(&id) else {
+            let mut node = node.clone();
+            node.operation = inside(&node.operation, context, run)?;
+            copy.node(&mut next, &node)
+                .ok_or_else(|| undefined("fuse"))?;
+            continue;
+        };
+        let inputs: Option<Vec<Value>> = found
+            .inputs
+            .iter()
+            .map(|input| copy.get(&mut next, *input))
+            .collect();
+        let types = vec![graph.array_type(found.output).clone()];
+        let operation = Operation::Fused(Rc::clone(&found.fused));
+        let inputs = inputs.ok_or_else(|| undefined("fuse"))?;
+        let output = next.add_node(operation, inputs, types, found.site);
+        copy.set(found.output, output[0]);
+        context
+            .report
+            .add_fired(Fired::new(found.fusion, found.site, &found.fused));
+    }
+    copy.outputs(&mut next).ok_or_else(|| undefined("fuse"))?;
+    Ok(next)
+}

@@ -1,0 +1,130 @@
+//! The passes: each makes a graph into a better one that means the same.
+
+mod canonicalize;
+mod cse;
+mod dce;
+mod fold;
+mod fuse;
+mod regions;
+mod select;
+
+use crate::graph::Graph;
+use crate::report::Report;
+use crate::{CompileOptions, Error, Result};
+
+pub(crate) use regions::is_elementwise;
+
+/// What passes may look at and write to besides the graph.
+pub(crate) struct Context<'a> {
+    pub(crate) options: &'a CompileOptions,
+    pub(crate) report: &'a mut Report,
+}
+
+/// A pass: a name, and a function from a graph to the next one.
+pub(crate) struct Pass {
+    pub(crate) name: &'static str,
+    run: fn(&Graph, &mut Context<'_>) -> Result<Graph>,
+}
+
+/// The passes that recognize formulas, in order.
+pub(crate) const OPTIMIZE: &[Pass] = &[
+    Pass {
+        name: "canonicalize",
+        run: canonicalize::run,
+    },
+    Pass {
+        name: "cse",
+        run: cse::run,
+    },
+    Pass {
+        name: "dce",
+        run: dce::run,
+    },
+    Pass {
+        name: "fuse",
+        run: fuse::run,
+    },
+    Pass {
+        name: "dce",
+        run: dce::run,
+    },
+];
+
+/// The passes that make what was recognized ready to run, in order.
+///
+/// Constants are folded here and not earlier: a causal mask is easier to see while it is made of positions.
+pub(crate) const LOWER: &[Pass] = &[
+    Pass {
+        name: "select",
+        run: select::run,
+    },
+    Pass {
+        name: "fold",
+        run: fold::run,
+    },
+    Pass {
+        name: "cse",
+        run: cse::run,
+    },
+    Pass {
+        name: "dce",
+        run: dce::run,
+    },
+    Pass {
+        name: "regions",
+        run: regions::run,
+    },
+];
+
+/// Runs passes one after the other. In debug builds the graph is verified after each.
+pub(crate) fn run(passes: &[Pass], graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
+    let mut graph = graph.clone();
+    for pass in passes {
+        graph = (pass.run)(&graph, context)?;
+        if cfg!(debug_assertions) || context.options.verify {
+            graph.verify().map_err(|error| Error::Verify {
+                pass: pass.name,
+                error,
+            })?;
+        }
+    }
+    Ok(graph)
+}
+
+/// A value that running order should have defined: a bug of the pass that asked.
+pub(crate) fn undefined(pass: &'static str) -> Error {
+    Error::Unsupported(format!(
+        "pass {pass}: wanted a value defined before its use, got none"
+    ))
+}
+
+/// Applies a pass to the graphs inside a node.
+fn inside(
+    operation: &crate::graph::Operation,
+    context: &mut Context<'_>,
+    pass: fn(&Graph, &mut Context<'_>) -> Result<Graph>,
+) -> Result<crate::graph::Operation> {
+    let mut failed = None;
+    let mapped = operation.map_graphs(&mut |graph| match pass(graph, context) {
+        Ok(graph) => graph,
+        Err(error) => {
+            failed.get_or_insert(error);
+            graph.clone()
+        }
+    });
+    failed.map_or(Ok(mapped), Err)
+}
+
+/// A small graph canonical and without what nobody uses, for printing.
+fn tidied(graph: &Graph) -> Graph {
+    let options = CompileOptions::default();
+    let mut report = Report::default();
+    let mut context = Context {
+        options: &options,
+        report: &mut report,
+    };
+    let tidy = canonicalize::run(graph, &mut context)
+        .and_then(|graph| cse::run(&graph, &mut context))
+        .and_then(|graph| dce::run(&graph, &mut context));
+    tidy.unwrap_or_else(|_| graph.clone())
+}

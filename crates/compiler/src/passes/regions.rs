@@ -1,0 +1,230 @@
+//! Elementwise regions: neighbouring operations on one shape that a device can run as one kernel.
+//!
+//! On a GPU, `mx::compile` makes a kernel of each; on the CPU, MLX would call a C++ compiler for every one of them, so
+//! none is formed there unless a backend for them is chosen.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use mlx::Op;
+
+use super::{Context, undefined};
+use crate::Result;
+use crate::graph::{Graph, NodeId, Operation, Transplant, Value};
+use crate::options::Regions;
+
+/// More inputs than this a kernel does not take: Metal has 31 buffers, and MLX stops at 24.
+const MOST_INPUTS: usize = 16;
+
+pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
+    if context.options.regions != Regions::Form {
+        return Ok(graph.clone());
+    }
+    let groups = groups(graph);
+    let mut next = Graph::new(&graph.name);
+    let mut copy = Transplant::new(graph);
+    copy.inputs(&mut next);
+    for (id, node) in (0..).map(NodeId).zip(&graph.nodes) {
+        match groups.iter().find(|group| group.nodes.contains(&id)) {
+            None => {
+                let mut node = node.clone();
+                node.operation = super::inside(&node.operation, context, run)?;
+                copy.node(&mut next, &node)
+                    .ok_or_else(|| undefined("regions"))?;
+            }
+            // The group stands where its last node stood: all its inputs are defined there.
+            Some(group) if group.nodes.last() == Some(&id) => {
+                let body = crate::graph::slice(graph, &group.inputs, &group.outputs)
+                    .ok_or_else(|| undefined("regions"))?;
+                let inputs: Option<Vec<Value>> = group
+                    .inputs
+                    .iter()
+                    .map(|input| copy.get(&mut next, *input))
+                    .collect();
+                let types = body.output_types();
+                let inputs = inputs.ok_or_else(|| undefined("regions"))?;
+                let operation = Operation::Region(Rc::new(body));
+                let outputs = next.add_node(operation, inputs, types, node.site);
+                for (old, new) in group.outputs.iter().zip(outputs) {
+                    copy.set(*old, new);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    copy.outputs(&mut next)
+        .ok_or_else(|| undefined("regions"))?;
+    Ok(next)
+}
+
+/// Nodes that become one region.
+struct Group {
+    nodes: BTreeSet<NodeId>,
+    inputs: Vec<Value>,
+    outputs: Vec<Value>,
+}
+
+/// Grows regions from the end of the graph towards its inputs.
+///
+/// A node joins the region of its users when all of them are in it, so a region never waits for something that waits
+/// for it.
+fn groups(graph: &Graph) -> Vec<Group> {
+    let users = graph.users();
+    let mut region_of: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+    let mut regions: Vec<BTreeSet<NodeId>> = Vec::new();
+    for (id, node) in (0..)
+        .map(NodeId)
+        .zip(&graph.nodes)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
+        let [output] = node.outputs.as_slice() else {
+            continue;
+        };
+        if !node.operation.op().is_some_and(is_elementwise) || node.site.device.is_some() {
+            continue;
+        }
+        let is_output = graph.outputs.contains(output);
+        let mut joined: BTreeSet<Option<usize>> = users[output.index()]
+            .iter()
+            .map(|user| region_of[user.index()])
+            .collect();
+        let shared = (joined.len() == 1 && !is_output)
+            .then(|| joined.pop_first().flatten())
+            .flatten();
+        let same_shape = |region: usize| {
+            regions[region].iter().all(|other| {
+                graph.array_type(graph.node(*other).outputs[0]).shape
+                    == graph.array_type(*output).shape
+            })
+        };
+        let region = match shared.filter(|region| same_shape(*region)) {
+            Some(region) => region,
+            None => {
+                regions.push(BTreeSet::new());
+                regions.len() - 1
+            }
+        };
+        regions[region].insert(id);
+        region_of[id.index()] = Some(region);
+    }
+    regions
+        .into_iter()
+        .filter(|nodes| nodes.len() > 1)
+        .filter_map(|nodes| group(graph, &users, nodes))
+        .collect()
+}
+
+fn group(graph: &Graph, users: &[Vec<NodeId>], nodes: BTreeSet<NodeId>) -> Option<Group> {
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    for id in &nodes {
+        let node = graph.node(*id);
+        for input in &node.inputs {
+            let inside = matches!(graph.source(*input), crate::graph::Source::Node(from, _) if nodes.contains(from));
+            let number = matches!(
+                graph.constant(*input),
+                Some(crate::graph::Constant::Number(_))
+            );
+            if !inside && !number && !inputs.contains(input) {
+                inputs.push(*input);
+            }
+        }
+        for output in &node.outputs {
+            let leaves = users[output.index()]
+                .iter()
+                .any(|user| !nodes.contains(user));
+            if leaves || graph.outputs.contains(output) {
+                outputs.push(*output);
+            }
+        }
+    }
+    (inputs.len() <= MOST_INPUTS).then_some(Group {
+        nodes,
+        inputs,
+        outputs,
+    })
+}
+
+/// Returns whether an operation makes each element from the elements at the same place.
+pub(crate) fn is_elementwise(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Abs
+            | Op::Arccos
+            | Op::Arccosh
+            | Op::Arcsin
+            | Op::Arcsinh
+            | Op::Arctan
+            | Op::Arctanh
+            | Op::BitwiseInvert
+            | Op::Ceil
+            | Op::Conjugate
+            | Op::Cos
+            | Op::Cosh
+            | Op::Degrees
+            | Op::Erf
+            | Op::Erfinv
+            | Op::Exp
+            | Op::Expm1
+            | Op::Floor
+            | Op::Imag
+            | Op::Isfinite
+            | Op::Isinf
+            | Op::Isnan
+            | Op::Isneginf
+            | Op::Isposinf
+            | Op::Log
+            | Op::Log10
+            | Op::Log1p
+            | Op::Log2
+            | Op::LogicalNot
+            | Op::Negative
+            | Op::NanToNum { .. }
+            | Op::Positive
+            | Op::Radians
+            | Op::Real
+            | Op::Reciprocal
+            | Op::Round { .. }
+            | Op::Rsqrt
+            | Op::Sigmoid
+            | Op::Sign
+            | Op::Sin
+            | Op::Sinh
+            | Op::Sqrt
+            | Op::Square
+            | Op::Tan
+            | Op::Tanh
+            | Op::Trunc
+            | Op::Astype { .. }
+            | Op::Add
+            | Op::Arctan2
+            | Op::BitwiseAnd
+            | Op::BitwiseOr
+            | Op::BitwiseXor
+            | Op::Divide
+            | Op::Equal
+            | Op::FloorDivide
+            | Op::Greater
+            | Op::GreaterEqual
+            | Op::LeftShift
+            | Op::Less
+            | Op::LessEqual
+            | Op::Logaddexp
+            | Op::LogicalAnd
+            | Op::LogicalOr
+            | Op::LogicalXor
+            | Op::Maximum
+            | Op::Minimum
+            | Op::Multiply
+            | Op::NotEqual
+            | Op::Power
+            | Op::Remainder
+            | Op::RightShift
+            | Op::Subtract
+            | Op::Where
+            | Op::Clip { .. }
+            | Op::Isclose { .. }
+            | Op::StopGradient
+    )
+}

@@ -1,0 +1,107 @@
+//! Choice of kernels: each recognized formula becomes its kernel where the device has one, else its body.
+
+use mlx::fast::{self, Path};
+use mlx::{Array, Op, bind, zeros};
+
+use super::{Context, inside, undefined};
+use crate::fusions::{Refusal, RefusalKind};
+use crate::graph::{Fused, Graph, Operation, Transplant, Value};
+use crate::{Fallback, Result};
+
+pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
+    let mut next = Graph::new(&graph.name);
+    let mut copy = Transplant::new(graph);
+    copy.inputs(&mut next);
+    for node in &graph.nodes {
+        let Operation::Fused(fused) = &node.operation else {
+            let mut node = node.clone();
+            node.operation = inside(&node.operation, context, run)?;
+            copy.node(&mut next, &node)
+                .ok_or_else(|| undefined("select"))?;
+            continue;
+        };
+        let refusal = refusal(fused, context.options.fallback);
+        let chosen = if refusal.is_some() {
+            &fused.body
+        } else {
+            &fused.kernel
+        };
+        context.report.set_choice(fused, refusal);
+        let inputs: Option<Vec<Value>> = node
+            .inputs
+            .iter()
+            .map(|input| copy.get(&mut next, *input))
+            .collect();
+        let inputs = inputs.ok_or_else(|| undefined("select"))?;
+        let mut inner = Transplant::new(chosen);
+        let outputs = inner
+            .inline(&mut next, &inputs)
+            .ok_or_else(|| undefined("select"))?;
+        for (old, new) in node.outputs.iter().zip(outputs) {
+            copy.set(*old, new);
+        }
+    }
+    copy.outputs(&mut next).ok_or_else(|| undefined("select"))?;
+    Ok(next)
+}
+
+/// Why the body runs, if it does.
+fn refusal(fused: &Fused, fallback: Fallback) -> Option<Refusal> {
+    match fallback {
+        Fallback::Always => Some(Refusal::new(RefusalKind::Asked, "Fallback::Always")),
+        _ if !fused.fusion.has_kernel() => Some(Refusal::new(
+            RefusalKind::NoKernel,
+            "MLX has no kernel of its own for it; its operations are one elementwise region",
+        )),
+        Fallback::Never => None,
+        Fallback::Auto => missing_kernel(&fused.kernel),
+    }
+}
+
+/// Asks MLX which path the fused operations of a kernel take on this device. Nothing runs.
+fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
+    mlx::trace::without_recording(|| {
+        kernel.nodes.iter().find_map(|node| {
+            let op = node.operation.op().filter(|op| is_fast(op))?;
+            let inputs: Vec<Array> = node
+                .inputs
+                .iter()
+                .map(|input| {
+                    let array_type = kernel.array_type(*input);
+                    zeros(array_type.shape.clone(), array_type.dtype)
+                })
+                .collect();
+            let result = bind(op.clone(), &inputs.iter().collect::<Vec<_>>());
+            match fast::path(&result) {
+                Ok(Path::Composed) => {
+                    let types: Vec<String> = node
+                        .inputs
+                        .iter()
+                        .map(|v| kernel.array_type(*v).to_string())
+                        .collect();
+                    let device = mlx::Device::current()
+                        .map_or_else(|_| "this device".to_owned(), |d| d.to_string());
+                    let reason = format!(
+                        "no {} kernel on {device} for {}",
+                        op.name(),
+                        types.join(", ")
+                    );
+                    Some(Refusal::new(RefusalKind::NoKernel, reason))
+                }
+                Ok(_) => None,
+                Err(error) => Some(Refusal::new(RefusalKind::NoKernel, error.to_string())),
+            }
+        })
+    })
+}
+
+fn is_fast(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::RmsNorm { .. }
+            | Op::LayerNorm { .. }
+            | Op::Rope { .. }
+            | Op::ScaledDotProductAttention { .. }
+            | Op::CrossEntropy
+    )
+}

@@ -1,0 +1,328 @@
+//! What the compiler did: which formulas fired, which were refused and why, and how well both forms agree.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+use mlx::Array;
+
+use crate::graph::{Fused, Graph, Site};
+use crate::run::Plan;
+use crate::{Error, Fusion, Refusal, Result};
+
+/// What was recognized in a function, what was not and why, and how often each operation occurs.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Formulas that were recognized, in the order of the graph.
+    pub fired: Vec<Fired>,
+    /// Places that look like a formula and are not one.
+    pub refused: Vec<Refused>,
+    /// How often each operation occurred in the function as it was written.
+    pub ops_before: BTreeMap<String, usize>,
+    /// How often each operation occurs in what runs.
+    pub ops_after: BTreeMap<String, usize>,
+    /// The graph with recognized formulas as nodes.
+    pub(crate) optimized: Option<Rc<Graph>>,
+}
+
+/// A formula that was recognized.
+#[derive(Clone, Debug)]
+pub struct Fired {
+    /// Which.
+    pub fusion: Fusion,
+    /// The line of the operation that gives its result.
+    pub site: Site,
+    /// What runs for it.
+    pub choice: Choice,
+    fused: Rc<Fused>,
+}
+
+/// What runs for a formula that was recognized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The fused operation.
+    Kernel,
+    /// The formula as it was written, for this reason.
+    Body(Refusal),
+}
+
+/// A place that looks like a formula and is not one.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Which formula.
+    pub fusion: Fusion,
+    /// The line.
+    pub site: Site,
+    /// Why not.
+    pub refusal: Refusal,
+}
+
+/// How far the two forms of a formula are apart on sample inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Which formula.
+    pub fusion: Fusion,
+    /// The line.
+    pub site: Site,
+    /// The greatest distance between an element of both results; NaN when only one of them is NaN somewhere.
+    pub max_error: f64,
+    /// The greatest magnitude in the composed result.
+    pub scale: f64,
+}
+
+impl Fired {
+    pub(crate) fn new(fusion: Fusion, site: Site, fused: &Rc<Fused>) -> Self {
+        Self {
+            fusion,
+            site,
+            choice: Choice::Kernel,
+            fused: Rc::clone(fused),
+        }
+    }
+
+    /// Returns the formula as the program wrote it.
+    pub fn body(&self) -> &Graph {
+        &self.fused.body
+    }
+
+    /// Returns the formula by its fused operation.
+    pub fn kernel(&self) -> &Graph {
+        &self.fused.kernel
+    }
+}
+
+impl Report {
+    pub(crate) fn add_fired(&mut self, fired: Fired) {
+        self.fired.push(fired);
+    }
+
+    pub(crate) fn add_refused(&mut self, refused: Refused) {
+        self.refused.push(refused);
+    }
+
+    pub(crate) fn set_choice(&mut self, fused: &Rc<Fused>, refusal: Option<Refusal>) {
+        let choice = refusal.map_or(Choice::Kernel, Choice::Body);
+        for fired in &mut self.fired {
+            if Rc::ptr_eq(&fired.fused, fused) {
+                fired.choice = choice.clone();
+            }
+        }
+    }
+
+    /// Adds what another report says of another part of a program. [`verify`](Self::verify) goes on with this one's.
+    pub fn extend(&mut self, other: &Report) {
+        self.fired.extend(other.fired.iter().cloned());
+        self.refused.extend(other.refused.iter().cloned());
+        for (counts, more) in [
+            (&mut self.ops_before, &other.ops_before),
+            (&mut self.ops_after, &other.ops_after),
+        ] {
+            for (name, n) in more {
+                *counts.entry(name.clone()).or_insert(0) += n;
+            }
+        }
+    }
+
+    /// Returns how often each formula was recognized.
+    pub fn counts(&self) -> BTreeMap<Fusion, usize> {
+        let mut counts = BTreeMap::new();
+        for fired in &self.fired {
+            *counts.entry(fired.fusion).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// Returns how often one formula was recognized.
+    pub fn count(&self, fusion: Fusion) -> usize {
+        self.fired
+            .iter()
+            .filter(|fired| fired.fusion == fusion)
+            .count()
+    }
+
+    /// Checks that each of these formulas was recognized, as often as it is listed or more.
+    ///
+    /// # Errors
+    /// When one was not; the error says what fired and what was refused and why.
+    pub fn expect(&self, wanted: impl IntoIterator<Item = Fusion>) -> Result<()> {
+        let mut least: BTreeMap<Fusion, usize> = BTreeMap::new();
+        for fusion in wanted {
+            *least.entry(fusion).or_insert(0) += 1;
+        }
+        if least
+            .iter()
+            .all(|(fusion, least)| self.count(*fusion) >= *least)
+        {
+            return Ok(());
+        }
+        let mut got = counts_text(&self.counts());
+        for refused in self
+            .refused
+            .iter()
+            .filter(|one| least.contains_key(&one.fusion))
+        {
+            got += &format!("; {refused}");
+        }
+        Err(Error::Expectation {
+            wanted: counts_text(&least),
+            got,
+        })
+    }
+
+    /// Runs the function on sample inputs with both forms of each recognized formula and returns how far they are
+    /// apart, in the order in which they run. Each formula is given the same inputs in both forms.
+    ///
+    /// # Errors
+    /// When there are not as many inputs as the graph has, or something fails.
+    pub fn verify<'a>(
+        &self,
+        inputs: impl IntoIterator<Item = &'a Array>,
+    ) -> Result<Vec<Difference>> {
+        let Some(graph) = &self.optimized else {
+            return Ok(Vec::new());
+        };
+        let inputs: Vec<&Array> = inputs.into_iter().collect();
+        let plan = Plan::new(graph.as_ref().clone())?;
+        let observation = Observation::begin();
+        let outputs = mlx::trace::without_recording(|| plan.run(&inputs))?;
+        mlx::eval(&outputs)?;
+        Ok(observation.end())
+    }
+}
+
+thread_local! {
+    static OBSERVED: RefCell<Vec<Vec<Difference>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While it lives, running a recognized formula compares both of its forms.
+struct Observation;
+
+impl Observation {
+    fn begin() -> Self {
+        OBSERVED.with_borrow_mut(|observed| observed.push(Vec::new()));
+        Self
+    }
+
+    fn end(self) -> Vec<Difference> {
+        OBSERVED
+            .with_borrow_mut(|observed| observed.last_mut().map(std::mem::take))
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        OBSERVED.with_borrow_mut(|observed| observed.pop());
+    }
+}
+
+/// Returns whether both forms are to be run and [`observe`]d.
+pub(crate) fn is_observing() -> bool {
+    OBSERVED.with_borrow(|observed| !observed.is_empty())
+}
+
+/// Compares both results of a recognized formula.
+pub(crate) fn observe(
+    fused: &Fused,
+    site: Site,
+    body: &[Array],
+    kernel: &[Array],
+) -> mlx::Result<()> {
+    let (mut max_error, mut scale) = (0.0_f64, 0.0_f64);
+    for (a, b) in body.iter().zip(kernel) {
+        for (a, b) in values(a)?.into_iter().zip(values(b)?) {
+            if a.is_finite() {
+                scale = scale.max(a.abs());
+            }
+            // Equal infinities and NaN on both sides agree.
+            let error = if a == b || (a.is_nan() && b.is_nan()) {
+                0.0
+            } else {
+                (a - b).abs()
+            };
+            if error.is_nan() || error > max_error {
+                max_error = error;
+            }
+        }
+    }
+    let difference = Difference {
+        fusion: fused.fusion,
+        site,
+        max_error,
+        scale,
+    };
+    OBSERVED.with_borrow_mut(|observed| {
+        if let Some(list) = observed.last_mut() {
+            list.push(difference);
+        }
+    });
+    Ok(())
+}
+
+fn values(array: &Array) -> mlx::Result<Vec<f64>> {
+    crate::fusions::look::elements(array).ok_or_else(|| {
+        mlx::Error::op(
+            "verify",
+            "wanted real numbers, got complex ones or a failed result",
+        )
+    })
+}
+
+fn counts_text(counts: &BTreeMap<Fusion, usize>) -> String {
+    if counts.is_empty() {
+        return "nothing".to_owned();
+    }
+    let texts: Vec<String> = counts
+        .iter()
+        .map(|(fusion, n)| format!("{fusion} x {n}"))
+        .collect();
+    texts.join(", ")
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "refused {} at {}: {}",
+            self.fusion, self.site, self.refusal
+        )
+    }
+}
+
+impl fmt::Display for Fired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fired   {} at {}", self.fusion, self.site)?;
+        match &self.choice {
+            Choice::Kernel => Ok(()),
+            Choice::Body(reason) => write!(f, ", composed: {reason}"),
+        }
+    }
+}
+
+/// One line for each place, equal lines together, then the operations before and after.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines: Vec<(String, usize)> = Vec::new();
+        let fired = self.fired.iter().map(ToString::to_string);
+        for line in fired.chain(self.refused.iter().map(ToString::to_string)) {
+            match lines.iter_mut().find(|(known, _)| *known == line) {
+                Some((_, n)) => *n += 1,
+                None => lines.push((line, 1)),
+            }
+        }
+        for (line, n) in lines {
+            match n {
+                1 => writeln!(f, "{line}")?,
+                n => writeln!(f, "{line} (x {n})")?,
+            }
+        }
+        let sum = |counts: &BTreeMap<String, usize>| counts.values().sum::<usize>();
+        write!(
+            f,
+            "operations {} -> {}",
+            sum(&self.ops_before),
+            sum(&self.ops_after)
+        )
+    }
+}

@@ -1,0 +1,244 @@
+//! The stages of compiling, as types: [`Traced`], [`Lowered`], [`Compiled`]. Each prints as text.
+
+use std::fmt;
+use std::rc::Rc;
+
+use mlx::tree::{self, Arguments, Function, Structure};
+use mlx::{Array, ArrayType, Device, Tree};
+
+use crate::execute::Executable;
+use crate::graph::Graph;
+use crate::passes::{self, Context};
+use crate::report::Difference;
+use crate::trace::{Recorded, SizeRead, record};
+use crate::{CompileOptions, Error, Report, Result, shapeless};
+
+/// A function that has been traced: its graph, as it was written.
+pub struct Traced<Output> {
+    graph: Rc<Graph>,
+    /// What the function returned, with arrays of the right types in it.
+    template: Output,
+    size_read: Option<SizeRead>,
+}
+
+/// A function whose formulas have been recognized and whose kernels have been chosen.
+pub struct Lowered<Output> {
+    traced: Rc<Graph>,
+    optimized: Rc<Graph>,
+    graph: Rc<Graph>,
+    report: Report,
+    template: Output,
+    options: CompileOptions,
+}
+
+/// A function that is ready to be called with arrays of the types it was traced with.
+pub struct Compiled<Output> {
+    lowered: Lowered<Output>,
+    executable: Executable,
+}
+
+/// Traces a function on arguments of these types; their values are not looked at.
+///
+/// # Errors
+/// When an operation rejects its inputs, or the function returns an error or reads a value that is not known yet.
+///
+/// ```
+/// use mlx::{Array, array};
+///
+/// # fn main() -> Result<(), mlx_compiler::Error> {
+/// let traced = mlx_compiler::trace(|x: &Array| x * 2.0 + 1.0, &array!([1.0, 2.0]))?;
+/// assert_eq!(traced.to_string(), "\
+/// graph function(x0: float32[2]) {
+///   %0: float32[2] = multiply x0, 2.0
+///   %1: float32[2] = add %0, 1.0
+///   return %1
+/// }");
+/// # Ok(())
+/// # }
+/// ```
+pub fn trace<Args, F>(function: F, args: Args::Refs<'_>) -> Result<Traced<F::Output>>
+where
+    Args: Arguments,
+    F: Function<Args>,
+{
+    trace_ref(&function, args)
+}
+
+/// Traces a function that is kept.
+pub(crate) fn trace_ref<Args, F>(function: &F, args: Args::Refs<'_>) -> Result<Traced<F::Output>>
+where
+    Args: Arguments,
+    F: Function<Args>,
+{
+    let mut types = Vec::new();
+    Args::visit_refs(args, &mut |array| types.push(array.array_type()));
+    let types: Vec<ArrayType> = types.into_iter().collect::<mlx::Result<_>>()?;
+    let recorded = record("function", &types, |arrays| {
+        let mut arrays = arrays.iter();
+        let args = Args::map_refs(args, &mut |given| arrays.next().unwrap_or(given).clone());
+        let output = function.apply(&args).map_err(Error::from_function)?;
+        let outputs = tree::arrays(&output).into_iter().cloned().collect();
+        Ok((outputs, output))
+    })?;
+    let Recorded {
+        graph,
+        captures,
+        rest,
+        size_read,
+    } = recorded;
+    if !captures.is_empty() {
+        let message = "wanted no trace around this one, got arrays of another that is open";
+        return Err(mlx::Error::op("trace", message).into());
+    }
+    Ok(Traced {
+        graph: Rc::new(graph),
+        template: rest.map(&mut Array::shadow),
+        size_read,
+    })
+}
+
+impl<Output: Tree> Traced<Output> {
+    /// Returns the graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Recognizes formulas and chooses kernels for this thread's device.
+    ///
+    /// # Errors
+    /// When a constant cannot be computed, or the options ask for what the function does not allow.
+    pub fn lower(self, options: &CompileOptions) -> Result<Lowered<Output>> {
+        if options.shapeless {
+            shapeless::check(&self.graph, self.size_read)?;
+        }
+        let mut report = Report {
+            ops_before: self.graph.op_frequencies(),
+            ..Report::default()
+        };
+        let mut context = Context {
+            options,
+            report: &mut report,
+        };
+        let optimized = Rc::new(passes::run(passes::OPTIMIZE, &self.graph, &mut context)?);
+        let graph = passes::run(passes::LOWER, &optimized, &mut context)?;
+        if options.shapeless {
+            shapeless::check(&graph, None)?;
+        }
+        report.ops_after = graph.op_frequencies();
+        report.optimized = Some(Rc::clone(&optimized));
+        Ok(Lowered {
+            traced: self.graph,
+            optimized,
+            graph: Rc::new(graph),
+            report,
+            template: self.template,
+            options: options.clone(),
+        })
+    }
+}
+
+impl<Output: Tree> Lowered<Output> {
+    /// Returns the graph as it runs.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Returns the graph as the function was written.
+    pub fn traced(&self) -> &Graph {
+        &self.traced
+    }
+
+    /// Returns the graph with recognized formulas as nodes that hold both forms.
+    pub fn optimized(&self) -> &Graph {
+        &self.optimized
+    }
+
+    /// Returns what was recognized, what was not and why.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Makes the function ready to be called.
+    ///
+    /// # Errors
+    /// When a constant has no value.
+    pub fn compile(self) -> Result<Compiled<Output>> {
+        let executable = Executable::new(self.graph.as_ref().clone(), &self.options)?;
+        Ok(Compiled {
+            lowered: self,
+            executable,
+        })
+    }
+}
+
+impl<Output: Tree> Compiled<Output> {
+    /// Calls the function with the arrays of its arguments, in their order. Nothing is computed until it is needed,
+    /// except what control flow has to read.
+    ///
+    /// # Errors
+    /// When there are not as many arrays as the function takes, or an operation fails.
+    pub fn call_flat(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
+        Ok(self.executable.call(inputs)?)
+    }
+
+    /// Calls the function and puts its results where it returned them.
+    ///
+    /// # Errors
+    /// As [`call_flat`](Self::call_flat).
+    pub fn call_arrays(&self, inputs: &[&Array]) -> Result<Output> {
+        let mut outputs = self.executable.call(inputs)?.into_iter();
+        Ok(self
+            .lowered
+            .template
+            .map(&mut |array| outputs.next().unwrap_or_else(|| array.clone())))
+    }
+
+    /// Returns the stage before.
+    pub fn lowered(&self) -> &Lowered<Output> {
+        &self.lowered
+    }
+
+    /// Returns the graph as it runs.
+    pub fn graph(&self) -> &Graph {
+        self.lowered.graph()
+    }
+
+    /// Returns what was recognized, what was not and why.
+    pub fn report(&self) -> &Report {
+        &self.lowered.report
+    }
+
+    /// Compares both forms of each recognized formula on sample inputs: see [`Report::verify`].
+    ///
+    /// # Errors
+    /// As [`Report::verify`].
+    pub fn verify(&self, inputs: &[&Array]) -> Result<Vec<Difference>> {
+        self.report().verify(inputs.iter().copied())
+    }
+}
+
+impl<Output> fmt::Display for Traced<Output> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.graph.fmt(f)
+    }
+}
+
+impl<Output> fmt::Display for Lowered<Output> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.graph.fmt(f)
+    }
+}
+
+impl<Output> fmt::Display for Compiled<Output> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lowered.fmt(f)
+    }
+}
+
+/// What a compiled form is good for.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) structure: Structure,
+    pub(crate) types: Vec<ArrayType>,
+    pub(crate) device: Option<Device>,
+}

@@ -1,0 +1,100 @@
+//! Functions that MLX's compile traces once for each kind of input and then replays.
+
+use std::cell::Cell;
+
+use mlx_sys as sys;
+
+use super::call::{Fault, api, check, loaded};
+use super::closure::{Closure, LocalBody};
+use super::home::hold;
+use super::inspect::next_id;
+use super::vector::Vector;
+
+/// A compiled closure of this thread, and its entries in this thread's cache.
+///
+/// MLX keys the cache by a number, and two functions under one number get each other's results. `mlx_compile` takes an
+/// address for it, which comes back; here it is a number that the process uses once.
+pub(crate) struct CompiledFunction {
+    /// What was compiled, for calls from inside of itself.
+    plain: Closure,
+    compiled: Closure,
+    entries: Entries,
+    is_running: Cell<bool>,
+}
+
+impl CompiledFunction {
+    pub(crate) fn new(body: Box<LocalBody>, shapeless: bool) -> Result<Self, Fault> {
+        let api = api()?;
+        let entries = Entries::new()?;
+        let plain = Closure::local(body)?;
+        let mut compiled = Closure::empty();
+        let (slot, fun, none) = (compiled.slot(), plain.raw(), [0_u64; 0]);
+        // SAFETY: the closure is alive for the call, the slot is empty, and no constants are read of an empty list.
+        let status = unsafe {
+            api.mlx_detail_compile(slot, fun, entries.id, shapeless, none.as_ptr(), none.len())
+        };
+        check(api, status)?;
+        Ok(Self {
+            plain,
+            compiled,
+            entries,
+            is_running: Cell::new(false),
+        })
+    }
+
+    /// Runs the function, tracing it first if it has not seen inputs like these.
+    pub(crate) fn call(&self, inputs: &Vector) -> Result<Vector, Fault> {
+        // MLX keeps a reference into its cache while it traces, which a call of the same function would leave dangling.
+        if self.is_running.replace(true) {
+            return self.plain.call(inputs);
+        }
+        let _stopped = Stopped(&self.is_running);
+        self.compiled.call(inputs)
+    }
+
+    /// Returns the number under which MLX keeps what it traced.
+    pub(crate) fn id(&self) -> usize {
+        self.entries.id
+    }
+}
+
+/// Says that the function has ended, also when it panicked.
+struct Stopped<'a>(&'a Cell<bool>);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+/// What a thread's cache holds under one number, forgotten with this value.
+struct Entries {
+    id: usize,
+    cache: sys::mlx_compile_cache,
+}
+
+impl Entries {
+    fn new() -> Result<Self, Fault> {
+        let api = api()?;
+        let id = usize::try_from(next_id()?).map_err(|_| Fault::from("no numbers are left"))?;
+        let ctx = std::ptr::null_mut();
+        let mut cache = sys::mlx_compile_cache { ctx };
+        // SAFETY: the slot is empty, so a new handle is made; it refers to the cache of this thread weakly.
+        let status = unsafe { api.mlx_detail_compile_cache(&mut cache) };
+        check(api, status)?;
+        Ok(Self { id, cache })
+    }
+}
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        let api = loaded();
+        // MLX drops the traced graphs under a lock, and with them closures that may have compiled functions in them.
+        hold(|| {
+            // SAFETY: the cache's handle is ours and alive; MLX checks whether the cache itself still is.
+            let _ = unsafe { api.mlx_detail_compile_erase(self.cache, self.id) };
+        });
+        // SAFETY: this value owns the handle, and nothing uses it after this.
+        let _ = unsafe { api.mlx_compile_cache_free(self.cache) };
+    }
+}

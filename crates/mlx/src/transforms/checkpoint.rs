@@ -1,0 +1,101 @@
+//! Functions whose gradient computes again what it needs, to save memory.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use super::call::{Form, form, leaves, run, split, taken};
+use super::{FlatFunction, Transform, apply};
+use crate::tree::{Arguments, BoxedError, Function};
+use crate::{Array, Error, Result};
+
+/// Returns the same function, whose gradient runs it again instead of keeping what it computed on the way.
+///
+/// ```
+/// use mlx::{Array, array, checkpoint, grad};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let block = checkpoint(|x: &Array| x.exp().sin().exp());
+/// let loss = move |x: &Array| block.call(x).map(|y| y.sum(()));
+/// assert_eq!(grad(loss).call(&array!([0.0, 1.0]))?.shape()?, [2]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn checkpoint<Args, F>(function: F) -> Checkpoint<F, Args>
+where
+    Args: Arguments + 'static,
+    F: Function<Args> + 'static,
+{
+    Checkpoint {
+        function: Rc::new(function),
+        of: PhantomData,
+    }
+}
+
+/// What [`checkpoint`] gives.
+pub struct Checkpoint<F, Args> {
+    function: Rc<F>,
+    of: PhantomData<fn(Args)>,
+}
+
+impl<Args, F> Checkpoint<F, Args>
+where
+    Args: Arguments + 'static,
+    F: Function<Args> + 'static,
+{
+    /// Returns the function's output. Nothing runs until [`eval`](crate::eval()).
+    ///
+    /// # Errors
+    /// When the function returns one, or gives no arrays.
+    ///
+    /// # Panics
+    /// When the function does.
+    #[track_caller]
+    pub fn call(&self, args: Args::Refs<'_>) -> Result<F::Output> {
+        let output = Rc::new(Form::default());
+        let flat = flat(Rc::clone(&self.function), args, Rc::clone(&output));
+        let results = apply(&Transform::Checkpoint, &[flat], &leaves::<Args>(args))?;
+        split(&taken(&output)?, &mut results.into_iter())
+    }
+}
+
+/// Returns the function over flat arrays, which keeps the form of these arguments but not the arrays.
+pub(super) fn flat<Args, F>(
+    function: Rc<F>,
+    args: Args::Refs<'_>,
+    output: Rc<Form<F::Output>>,
+) -> Rc<FlatFunction>
+where
+    Args: Arguments + 'static,
+    F: Function<Args> + 'static,
+{
+    let like = form(&Args::map_refs(args, &mut Array::clone));
+    Rc::new(move |arrays: &[Array]| run(&*function, like.refs(), &output, arrays))
+}
+
+impl<Args, F> Function<Args> for Checkpoint<F, Args>
+where
+    Args: Arguments + 'static,
+    F: Function<Args> + 'static,
+{
+    type Output = F::Output;
+
+    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
+        self.call(args).map_err(Error::into)
+    }
+}
+
+impl<F, Args> Clone for Checkpoint<F, Args> {
+    fn clone(&self) -> Self {
+        Self {
+            function: Rc::clone(&self.function),
+            of: PhantomData,
+        }
+    }
+}
+
+impl<F, Args> fmt::Debug for Checkpoint<F, Args> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Checkpoint({})", std::any::type_name::<F>())
+    }
+}

@@ -1,0 +1,137 @@
+//! How a transform is applied to arrays with values: by MLX.
+
+use std::ffi::c_int;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::body::{body, finish, run};
+use super::flat::FlatFunction;
+use super::{Transform, checks};
+use crate::error::{Named, plain_message};
+use crate::ffi::closure::{LocalBody, LocalRule};
+use crate::ffi::vector::Vector;
+use crate::ffi::{Fault, Handle, inspect, transform as native};
+use crate::{Array, ArrayType, Error, Op, Result, bind};
+
+type At = &'static Location<'static>;
+
+/// Applies a transform whose functions and inputs have been checked.
+pub(super) fn execute(
+    transform: &Transform,
+    functions: &[Rc<FlatFunction>],
+    inputs: &[&Array],
+    at: At,
+) -> Result<Vec<Array>> {
+    let handles: Result<Vec<&Handle>> = inputs
+        .iter()
+        .map(|input| input.handle(transform.name()).map(AsRef::as_ref))
+        .collect();
+    let handles = handles?;
+    let call = || native_call(transform, functions, &handles);
+    let results = finish(call, |fault| failure(transform, fault, &handles, at))?;
+    Ok(results.into_iter().map(Array::from_handle).collect())
+}
+
+fn native_call(
+    transform: &Transform,
+    functions: &[Rc<FlatFunction>],
+    handles: &[&Handle],
+) -> std::result::Result<Vec<Handle>, Fault> {
+    let name = transform.name();
+    let [function, rules @ ..] = functions else {
+        return Err(Fault::from("wanted a function, got none"));
+    };
+    let (values, others) = match transform {
+        Transform::ValueAndGrad { argnums } => {
+            let argnums: Vec<c_int> = argnums.iter().copied().map(to_int).collect();
+            native::value_and_grad(as_is(name, function), &argnums, &list(handles)?)?
+        }
+        Transform::Vjp { n_primals } => {
+            let (primals, cotangents) = handles.split_at(*n_primals);
+            native::vjp(
+                each_paired(name, function),
+                &list(primals)?,
+                &list(cotangents)?,
+            )?
+        }
+        Transform::Jvp => {
+            let (primals, tangents) = handles.split_at(handles.len() / 2);
+            native::jvp(as_is(name, function), &list(primals)?, &list(tangents)?)?
+        }
+        Transform::Vmap { in_axes, out_axes } => {
+            let in_axes = checks::in_axes_of(in_axes, &types(handles)).map_err(Fault)?;
+            let out_axes = |outputs: &[Handle]| {
+                let types: Vec<ArrayType> = outputs.iter().map(ArrayType::of).collect();
+                checks::out_axes_of(out_axes, &types).map_err(Fault)
+            };
+            let inputs = list(handles)?;
+            return native::vmap(as_is(name, function), &inputs, &in_axes, out_axes)?.handles();
+        }
+        Transform::Checkpoint => {
+            return native::checkpoint(each_paired(name, function), &list(handles)?)?.handles();
+        }
+        Transform::CustomVjp => {
+            let rule = rules
+                .first()
+                .ok_or(Fault::from("wanted a rule, got none"))?;
+            let (function, rule) = (as_is(name, function), gradient(Rc::clone(rule)));
+            return native::custom_vjp(function, rule, &list(handles)?)?.handles();
+        }
+    };
+    let mut results = values.handles()?;
+    results.extend(others.handles()?);
+    Ok(results)
+}
+
+/// Returns what C calls for a function.
+fn as_is(name: &'static str, function: &Rc<FlatFunction>) -> Box<LocalBody> {
+    let function = Rc::clone(function);
+    body(name, move |arrays| function(arrays))
+}
+
+/// Returns what C calls for a function whose outputs get a cotangent each.
+///
+/// MLX leaves out stopped gradients when it pairs outputs with cotangents, so that the next output would get the wrong
+/// one; a copy of such an output is none.
+fn each_paired(name: &'static str, function: &Rc<FlatFunction>) -> Box<LocalBody> {
+    let function = Rc::clone(function);
+    let unstopped = move |output: Array| {
+        let primitive = inspect::primitive_name(output.handle(name)?).named(name)?;
+        if primitive == "StopGradient" {
+            bind(Op::Copy, &[&output]).checked()
+        } else {
+            Ok(output)
+        }
+    };
+    body(name, move |arrays| {
+        function(arrays)?.into_iter().map(unstopped).collect()
+    })
+}
+
+/// Returns what C calls for the gradient of a custom vjp.
+fn gradient(rule: Rc<FlatFunction>) -> Box<LocalRule> {
+    Box::new(move |lists| {
+        let all = lists.into_iter().flatten().collect();
+        run(Transform::CustomVjp.name(), all, &*rule)
+    })
+}
+
+fn types(handles: &[&Handle]) -> Vec<ArrayType> {
+    handles.iter().map(|handle| ArrayType::of(handle)).collect()
+}
+
+fn list(handles: &[&Handle]) -> std::result::Result<Vector, Fault> {
+    Vector::of_handles(handles.iter().copied())
+}
+
+fn to_int(number: usize) -> c_int {
+    c_int::try_from(number).unwrap_or(c_int::MAX)
+}
+
+#[cold]
+fn failure(transform: &Transform, fault: Fault, inputs: &[&Handle], at: At) -> Error {
+    match mlx_sys::api() {
+        Ok(_) => checks::wrong(transform, plain_message(&fault.0), &types(inputs), at),
+        Err(error) => Error::Library(error.to_string().into()),
+    }
+}

@@ -1,0 +1,254 @@
+//! Gradients of functions that give a scalar.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+
+use super::call::{split, transformed};
+use super::{Arg, Argnums, Nth, Transform};
+use crate::tree::{Arguments, BoxedError, Function};
+use crate::{Array, Error, Result, Tree};
+
+/// What a function must give for [`value_and_grad`]: a scalar, or a tuple that begins with one.
+///
+/// What comes after the scalar has no part in the gradient.
+#[diagnostic::on_unimplemented(
+    message = "a function with a gradient must give an `Array` or a tuple that begins with one, got `{Self}`"
+)]
+pub trait Loss: Tree {}
+
+impl Loss for Array {}
+impl<A: Tree> Loss for (Array, A) {}
+impl<A: Tree, B: Tree> Loss for (Array, A, B) {}
+impl<A: Tree, B: Tree, C: Tree> Loss for (Array, A, B, C) {}
+
+/// Returns the function that gives the gradient of `function` with respect to its first argument.
+///
+/// The gradient is a tree of the argument's own type: of a map of parameters it is a map under the same keys.
+/// `function` must give a floating scalar.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use mlx::{Array, array, grad};
+///
+/// # fn main() -> mlx::Result<()> {
+/// type Parameters = BTreeMap<&'static str, Array>;
+/// let loss = |p: &Parameters, x: &Array| (&p["w"] * x + &p["b"]).square().sum(());
+/// let parameters = Parameters::from([("w", array!(2.0)), ("b", array!(1.0))]);
+/// let gradient = grad(loss).call((&parameters, &array!([1.0, 3.0])))?;
+/// assert_eq!(gradient["w"].item::<f32>()?, 48.0); // 2*3*1 + 2*7*3
+/// assert_eq!(gradient["b"].item::<f32>()?, 20.0);
+/// # Ok(())
+/// # }
+/// ```
+pub fn grad<Args, F>(function: F) -> Grad<F, Args>
+where
+    Args: Nth<0>,
+    F: Function<Args, Output = Array>,
+{
+    Grad(value_and_grad(function))
+}
+
+/// Returns the function that gives the gradient of `function` with respect to the arguments `argnums`.
+///
+/// ```
+/// use mlx::{Array, array, grad_of, transforms::Arg};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let area = |a: &Array, b: &Array| a * b;
+/// let by_both = grad_of(area, (Arg::<0>, Arg::<1>));
+/// let (by_a, by_b) = by_both.call((&array!(2.0), &array!(3.0)))?;
+/// assert_eq!((by_a.item::<f32>()?, by_b.item::<f32>()?), (3.0, 2.0));
+/// # Ok(())
+/// # }
+/// ```
+pub fn grad_of<Args, F, N>(function: F, argnums: N) -> Grad<F, Args, N>
+where
+    Args: Arguments,
+    F: Function<Args, Output = Array>,
+    N: Argnums<Args>,
+{
+    Grad(value_and_grad_of(function, argnums))
+}
+
+/// Returns the function that gives the output of `function` and its gradient with respect to the first argument.
+///
+/// `function` gives a floating scalar, or a tuple of one and anything else, which has no part in the gradient.
+///
+/// ```
+/// use mlx::{Array, array, value_and_grad};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let loss = |w: &Array, x: &Array| {
+///     let error = w - x;
+///     (error.square().sum(()), error)
+/// };
+/// let ((loss, error), gradient) = value_and_grad(loss).call((&array!([1.0, 2.0]), &array!([0.0, 4.0])))?;
+/// assert_eq!(loss.item::<f32>()?, 5.0);
+/// assert_eq!(error.to_vec::<f32>()?, [1.0, -2.0]);
+/// assert_eq!(gradient.to_vec::<f32>()?, [2.0, -4.0]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn value_and_grad<Args, F>(function: F) -> ValueAndGrad<F, Args>
+where
+    Args: Nth<0>,
+    F: Function<Args>,
+    F::Output: Loss,
+{
+    value_and_grad_of(function, Arg::<0>)
+}
+
+/// Returns the function that gives the output of `function` and its gradient with respect to the arguments `argnums`.
+///
+/// ```
+/// use mlx::{Array, array, transforms::Arg, value_and_grad_of};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let f = value_and_grad_of(|a: &Array, b: &Array| a * b, Arg::<1>);
+/// let (value, by_b) = f.call((&array!(2.0), &array!(3.0)))?;
+/// assert_eq!((value.item::<f32>()?, by_b.item::<f32>()?), (6.0, 2.0));
+/// # Ok(())
+/// # }
+/// ```
+pub fn value_and_grad_of<Args, F, N>(function: F, argnums: N) -> ValueAndGrad<F, Args, N>
+where
+    Args: Arguments,
+    F: Function<Args>,
+    F::Output: Loss,
+    N: Argnums<Args>,
+{
+    // The type says it all.
+    drop(argnums);
+    ValueAndGrad {
+        function,
+        of: PhantomData,
+    }
+}
+
+/// What [`value_and_grad`] gives.
+pub struct ValueAndGrad<F, Args, N = Arg<0>> {
+    function: F,
+    of: PhantomData<fn(Args) -> N>,
+}
+
+/// What [`grad`] gives.
+pub struct Grad<F, Args, N = Arg<0>>(ValueAndGrad<F, Args, N>);
+
+impl<Args, F, N> ValueAndGrad<F, Args, N>
+where
+    Args: Arguments,
+    F: Function<Args>,
+    F::Output: Loss,
+    N: Argnums<Args>,
+{
+    /// Returns the function's output and gradients. Nothing runs until [`eval`](crate::eval()).
+    ///
+    /// # Errors
+    /// When the function returns one, or gives no floating scalar; when an array of the arguments is not floating; when
+    /// MLX knows no gradient of an operation.
+    ///
+    /// # Panics
+    /// When the function does.
+    #[track_caller]
+    pub fn call(&self, args: Args::Refs<'_>) -> Result<(F::Output, N::Grads)> {
+        value_and_grads::<Args, F, N>(&self.function, args, Location::caller())
+    }
+}
+
+impl<Args, F, N> Grad<F, Args, N>
+where
+    Args: Arguments,
+    F: Function<Args>,
+    F::Output: Loss,
+    N: Argnums<Args>,
+{
+    /// Returns the gradients. Nothing runs until [`eval`](crate::eval()).
+    ///
+    /// # Errors
+    /// As [`ValueAndGrad::call`].
+    ///
+    /// # Panics
+    /// When the function does.
+    #[track_caller]
+    pub fn call(&self, args: Args::Refs<'_>) -> Result<N::Grads> {
+        self.0.call(args).map(|(_, grads)| grads)
+    }
+}
+
+fn value_and_grads<Args, F, N>(
+    function: &F,
+    args: Args::Refs<'_>,
+    at: &'static Location<'static>,
+) -> Result<(F::Output, N::Grads)>
+where
+    Args: Arguments,
+    F: Function<Args>,
+    N: Argnums<Args>,
+{
+    let counts = Args::counts(args);
+    let mut numbers = N::numbers();
+    numbers.sort_unstable();
+    let starts = |number: usize| counts[..number].iter().sum::<usize>();
+    let ranges = numbers
+        .iter()
+        .map(|&number| (starts(number), counts[number]));
+    let argnums = ranges.flat_map(|(start, count)| start..start + count);
+    let transform = Transform::ValueAndGrad {
+        argnums: argnums.collect(),
+    };
+    let (output, results) = transformed(&transform, function, args, &[], at)?;
+    let mut results = results.into_iter();
+    let output = split(&output, &mut results)?;
+    let mut by_number: Vec<(usize, Vec<Array>)> = numbers
+        .into_iter()
+        .map(|number| (number, results.by_ref().take(counts[number]).collect()))
+        .collect();
+    let grads = N::grads(args, &mut |number| {
+        let found = by_number.iter_mut().find(|(one, _)| *one == number);
+        found
+            .map(|(_, arrays)| std::mem::take(arrays))
+            .unwrap_or_default()
+    })?;
+    Ok((output, grads))
+}
+
+impl<Args, F, N> Function<Args> for ValueAndGrad<F, Args, N>
+where
+    Args: Arguments,
+    F: Function<Args>,
+    F::Output: Loss,
+    N: Argnums<Args>,
+{
+    type Output = (F::Output, N::Grads);
+
+    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
+        self.call(args).map_err(Error::into)
+    }
+}
+
+impl<Args, F, N> Function<Args> for Grad<F, Args, N>
+where
+    Args: Arguments,
+    F: Function<Args>,
+    F::Output: Loss,
+    N: Argnums<Args>,
+{
+    type Output = N::Grads;
+
+    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
+        self.call(args).map_err(Error::into)
+    }
+}
+
+impl<F, Args, N> fmt::Debug for ValueAndGrad<F, Args, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ValueAndGrad({})", std::any::type_name::<F>())
+    }
+}
+
+impl<F, Args, N> fmt::Debug for Grad<F, Args, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Grad({})", std::any::type_name::<F>())
+    }
+}
