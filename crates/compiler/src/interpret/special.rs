@@ -1,6 +1,6 @@
 //! Functions of real numbers that the standard library lacks: the error function and its inverse.
 
-use std::f64::consts::{PI, SQRT_2};
+use std::f64::consts::PI;
 
 /// Returns the error function, to about 1e-15.
 pub(super) fn erf(x: f64) -> f64 {
@@ -77,11 +77,6 @@ pub(super) fn logaddexp(a: f64, b: f64) -> f64 {
         return most;
     }
     most + softplus(least - most) - softplus(f64::NEG_INFINITY)
-}
-
-/// Returns the normal distribution's quantile.
-pub(super) fn normal_quantile(uniform: f64) -> f64 {
-    SQRT_2 * erfinv(uniform)
 }
 
 #[cfg(test)]
