@@ -26,8 +26,14 @@ pub enum Rounding {
     Exact,
     /// Each is rounded to its dtype, as if every operation computed exactly and then stored.
     PerOp,
-    /// Each is rounded to its dtype with so many bits less: tells how much a graph makes of small errors.
-    Coarse(u32),
+    /// Each is rounded to its dtype and off by up to so many units in the last place: tells how much a graph makes of
+    /// small errors. Equal numbers are off by the same; another seed makes other errors.
+    Noisy {
+        /// The greatest error of a result.
+        ulps: u32,
+        /// Chooses the errors.
+        seed: u32,
+    },
 }
 
 impl Rounding {
@@ -35,18 +41,35 @@ impl Rounding {
     pub(super) fn round(self, value: f64, dtype: Dtype) -> f64 {
         match self {
             Rounding::Exact => value,
-            Rounding::PerOp => stored(value, dtype),
-            Rounding::Coarse(bits) => {
-                // Adding and taking away a number so much greater leaves the wanted bits.
-                let stored = stored(value, dtype);
-                let bits = bits.min(mantissa(dtype)) + 53 - mantissa(dtype);
-                let factor = 2_f64.powi(i32::try_from(bits).unwrap_or(0)) + 1.0;
-                let product = stored * factor;
-                let coarse = product - (product - stored);
-                if coarse.is_finite() { coarse } else { stored }
-            }
+            // Noise is added to results, not where operands are converted: see `disturbed`.
+            Rounding::PerOp | Rounding::Noisy { .. } => stored(value, dtype),
         }
     }
+
+    /// Returns a result as it is handed on. What is `absolute` is off in proportion to 1, or itself if that is more.
+    pub(super) fn disturbed(self, value: f64, dtype: Dtype, absolute: bool) -> f64 {
+        match self {
+            Rounding::Noisy { ulps, seed } => {
+                let size = if absolute {
+                    value.abs().max(1.0)
+                } else {
+                    value
+                };
+                value + size * epsilon(dtype) * f64::from(ulps) * noise(value, seed)
+            }
+            _ => value,
+        }
+    }
+}
+
+/// A number between -1 and 1 that looks random.
+#[allow(clippy::cast_precision_loss)]
+fn noise(value: f64, seed: u32) -> f64 {
+    let mut bits = value.to_bits() ^ (u64::from(seed) << 32 | 0x9E37_79B9);
+    for _ in 0..3 {
+        bits = (bits ^ (bits >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    }
+    (bits >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
 }
 
 /// Returns the nearest number of a floating dtype.
@@ -60,13 +83,13 @@ fn stored(value: f64, dtype: Dtype) -> f64 {
     }
 }
 
-/// The bits of a number's fraction, the leading one included.
-fn mantissa(dtype: Dtype) -> u32 {
+/// The distance from 1 to the next number.
+fn epsilon(dtype: Dtype) -> f64 {
     match dtype {
-        Dtype::Float16 => 11,
-        Dtype::Bfloat16 => 8,
-        Dtype::Float64 => 53,
-        _ => 24,
+        Dtype::Float16 => f16::EPSILON.into(),
+        Dtype::Bfloat16 => bf16::EPSILON.into(),
+        Dtype::Float64 => f64::EPSILON,
+        _ => f32::EPSILON.into(),
     }
 }
 

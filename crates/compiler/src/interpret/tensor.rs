@@ -118,6 +118,16 @@ impl Tensor {
         }
     }
 
+    /// Returns the elements with the noise that a rounding asks for.
+    pub(super) fn disturbed(mut self, rounding: Rounding, absolute: bool) -> Self {
+        for number in &mut self.numbers {
+            if let Number::Float(value) = number {
+                *value = rounding.disturbed(*value, self.dtype, absolute);
+            }
+        }
+        self
+    }
+
     /// Returns the same elements in another shape with as many of them.
     pub(super) fn reshaped(&self, shape: &[usize]) -> Result<Self> {
         if count(shape)? != self.size() {

@@ -166,7 +166,7 @@ fn layer_norm(g: &mut Builder) -> Option<usize> {
     let x = wide(g, given)?;
     let middle = mean(g, x, &axes)?;
     let centred = g.apply(Op::Subtract, &[x, middle])?;
-    let variance = if g.random.percent(50) {
+    let variance = if g.dtype(x) == Dtype::Float32 && g.random.percent(50) {
         let ddof = i32::from(g.random.percent(10));
         g.apply(
             Op::Var {
