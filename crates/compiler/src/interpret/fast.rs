@@ -166,6 +166,9 @@ fn attention(call: &Call<'_>, scale: f64, mode: MaskMode, sinks: bool) -> Result
     let ([batch, heads, queries, _], [_, kv_heads, keys, _]) = (q.shape(), k.shape()) else {
         return Err(call.error("wanted [batch, heads, length, dim]"));
     };
+    if v.ndim() != 4 {
+        return Err(call.error("wanted [batch, heads, length, dim]"));
+    }
     let per_kv = (heads / (*kv_heads).max(1)).max(1);
     let has_mask = mode == MaskMode::Array;
     let shape = [*batch, *heads, *queries, *keys];

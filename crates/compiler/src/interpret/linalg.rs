@@ -1,4 +1,5 @@
 //! Linear algebra on small matrices, by the methods of textbooks.
+#![allow(clippy::needless_range_loop)] // Rows and columns are written as textbooks have them.
 
 use mlx::{Op, Triangle};
 
@@ -255,6 +256,9 @@ fn determinant(m: &Matrix) -> f64 {
 
 /// Solves `a @ x = b` by Gauss's elimination with the greatest pivots.
 fn solved(call: &Call<'_>, a: &Matrix, b: &Matrix) -> Result<Matrix> {
+    if b.len() != a.len() {
+        return Err(call.error(format!("wanted {} rows, got {}", a.len(), b.len())));
+    }
     let (rows, lu) = lu(a);
     let n = a.len();
     if (0..n).any(|k| get(&lu, k, k) == 0.0) {

@@ -79,9 +79,9 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
             |a, b| Number::Float(logaddexp(a.to_f64(), b.to_f64())),
         ),
         Op::Diff { n, axis } => {
-            let n = *n;
+            let n = usize::try_from(*n).unwrap_or(0);
             along(call, *axis, |line| {
-                (0..n).fold(line.to_vec(), |line, _| {
+                (0..n.min(line.len())).fold(line.to_vec(), |line, _| {
                     line.windows(2)
                         .map(|pair| pair[1].subtract(pair[0]))
                         .collect()

@@ -217,7 +217,7 @@ fn hadamard(call: &Call<'_>, scale: Option<f32>) -> Result<Vec<Tensor>> {
     super::order::along(call, -1, |line| {
         let row = |i: usize| {
             let term = |(k, x): (usize, &Number)| {
-                if (i & k).count_ones() % 2 == 0 {
+                if (i & k).count_ones().is_multiple_of(2) {
                     x.to_f64()
                 } else {
                     -x.to_f64()

@@ -86,6 +86,7 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         } => call.input(0).and_then(|x| {
             let along = axis(*along, x.ndim())?;
             let n = usize::try_from(*repeats).unwrap_or(0);
+            super::tensor::count(&[x.shape()[along], n])?;
             let rows: Vec<usize> = (0..x.shape()[along])
                 .flat_map(|k| std::iter::repeat_n(k, n))
                 .collect();
@@ -262,6 +263,8 @@ fn pad(
                 if k < n { k } else { 2 * n - 1 - k }
             }
         };
+        let padding = [before, after].map(|n| usize::try_from(n).unwrap_or(0));
+        super::tensor::count(&[x.shape()[along] + padding[0] + padding[1]])?;
         let rows: Vec<i64> = (-i64::from(before)..n + i64::from(after))
             .map(row)
             .collect();
