@@ -34,3 +34,8 @@ pub use jit::{CacheStats, Jit, jit, jit_with};
 pub use options::{CompileOptions, Fallback, Regions};
 pub use report::{Choice, Difference, Fired, Refused, Report};
 pub use stages::{Compiled, Lowered, Traced, trace};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
