@@ -3,11 +3,12 @@
 use std::f64::consts::{PI, SQRT_2};
 
 use mlx::{Dtype, Op};
+use mlx_compiler::interpret::Tensor;
 
 use crate::generate::Builder;
 
 /// Those that must have fired some times.
-pub const PLANTED: [&str; 8] = [
+pub const PLANTED: [&str; 10] = [
     "rms_norm",
     "layer_norm",
     "softmax",
@@ -16,11 +17,13 @@ pub const PLANTED: [&str; 8] = [
     "silu",
     "scaled_dot_product_attention",
     "linear",
+    "rope",
+    "cross_entropy",
 ];
 
 /// Adds a formula on some value.
 pub fn plant(g: &mut Builder) -> Option<usize> {
-    let result = match g.random.below(10) {
+    let result = match g.random.below(12) {
         0 => rms_norm(g),
         1 => layer_norm(g),
         2 => softmax(g),
@@ -29,6 +32,8 @@ pub fn plant(g: &mut Builder) -> Option<usize> {
         5 => silu(g),
         6 => swiglu(g),
         7 | 8 => attention(g),
+        9 => rope(g),
+        10 => cross_entropy(g),
         _ => linear(g),
     };
     // One more user of what is inside keeps a fusion from being profitable, or makes it wrong if it is not seen.
@@ -369,4 +374,67 @@ fn attention(g: &mut Builder) -> Option<usize> {
         g.apply(Op::Divide, &[powers, total])?
     };
     g.apply(Op::Matmul, &[weights, v])
+}
+
+/// Two halves of the features turned by tables of cosines and sines.
+fn rope(g: &mut Builder) -> Option<usize> {
+    let (length, half) = (*g.random.pick(&[2, 3]), *g.random.pick(&[2, 4]));
+    let dtype = g.floating();
+    let x = g.fresh(&[1, 2, length, 2 * half], dtype);
+    let base: f64 = *g.random.pick(&[10_000.0, 100.0]);
+    let first = g.random.below(3) as f64;
+    let angles: Vec<f64> = (0..length * half)
+        .map(|k| (first + f64::from(k / half)) * base.powf(-f64::from(k % half) / f64::from(half)))
+        .collect();
+    let shape = [length as usize, half as usize];
+    let table = |g: &mut Builder, of: fn(f64) -> f64| {
+        let values: Vec<f64> = angles.iter().copied().map(of).collect();
+        g.given(Tensor::from_f64(&shape, dtype, &values).unwrap(), true)
+    };
+    let (cos, sin) = (table(g, f64::cos), table(g, f64::sin));
+    let part = |g: &mut Builder, from: i32| {
+        let (start, stop) = (vec![0, 0, 0, from], vec![1, 2, length, from + half]);
+        g.apply(
+            Op::Slice {
+                start,
+                stop,
+                strides: vec![1; 4],
+            },
+            &[x],
+        )
+    };
+    let (a, b) = (part(g, 0)?, part(g, half)?);
+    let mut product = |x: usize, y: usize| g.apply(Op::Multiply, &[x, y]);
+    let (a_cos, b_sin, b_cos, a_sin) = (
+        product(a, cos)?,
+        product(b, sin)?,
+        product(b, cos)?,
+        product(a, sin)?,
+    );
+    let left = g.apply(Op::Subtract, &[a_cos, b_sin])?;
+    let right = g.apply(Op::Add, &[b_cos, a_sin])?;
+    g.apply(Op::Concatenate { axis: -1 }, &[left, right])
+}
+
+/// The logarithm of the sum, less the logit of the target; or its negative, after the logarithm of the softmax.
+fn cross_entropy(g: &mut Builder) -> Option<usize> {
+    let n = *g.random.pick(&[1, 3]);
+    let logits = g.fresh(&[n, 8], Dtype::Float32);
+    let targets = g.fresh(&[n, 1], Dtype::Uint32);
+    let total = g.apply(
+        Op::Logsumexp {
+            axes: vec![-1],
+            keepdims: true,
+        },
+        &[logits],
+    )?;
+    let result = if g.random.percent(60) {
+        let chosen = g.apply(Op::TakeAlongAxis { axis: -1 }, &[logits, targets])?;
+        g.apply(Op::Subtract, &[total, chosen])?
+    } else {
+        let shifted = g.apply(Op::Subtract, &[logits, total])?;
+        let chosen = g.apply(Op::TakeAlongAxis { axis: -1 }, &[shifted, targets])?;
+        g.apply(Op::Negative, &[chosen])?
+    };
+    g.apply(Op::Squeeze { axes: vec![-1] }, &[result])
 }

@@ -1,6 +1,7 @@
 //! Makes a random program out of a seed.
 
 use mlx::{Array, ArrayType, Dtype, Op};
+use mlx_compiler::interpret::Tensor;
 
 use crate::formulas;
 use crate::program::{Operand, Program, Source, Step, random_tensor};
@@ -86,11 +87,16 @@ impl Builder {
         ])
     }
 
-    /// Adds an input or a constant.
+    /// Adds an input or a constant of random elements.
     pub fn source(&mut self, array_type: &ArrayType, constant: bool) -> usize {
         let tensor = random_tensor(&mut self.random, array_type);
+        self.given(tensor, constant)
+    }
+
+    /// Adds an input or a constant.
+    pub fn given(&mut self, tensor: Tensor, constant: bool) -> usize {
         self.arrays.push(tensor.to_array().unwrap());
-        self.types.push(array_type.clone());
+        self.types.push(tensor.array_type());
         self.numbers.push(tensor.to_f64());
         self.program.values.push(if constant {
             Source::Constant(tensor)
@@ -127,7 +133,7 @@ impl Builder {
         if n == 0 || n > MOST_ELEMENTS {
             return None;
         }
-        let numbers = mlx_compiler::interpret::Tensor::of(&array).ok()?.to_f64();
+        let numbers = Tensor::of(&array).ok()?.to_f64();
         if numbers.iter().any(|x| !x.is_finite() || x.abs() > GREATEST) {
             return None;
         }
