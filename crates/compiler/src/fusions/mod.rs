@@ -35,8 +35,11 @@ pub(crate) struct Match {
     /// Values inside that others may use too: they depend on positions only, not on the data.
     pub(crate) shared: Vec<Value>,
     /// The fused form, from the inputs. It is traced with their types.
-    pub(crate) kernel: Box<dyn Fn(&[Array]) -> Array>,
+    pub(crate) kernel: Box<Kernel>,
 }
+
+/// A fused form, from its inputs.
+pub(crate) type Kernel = dyn Fn(&[Array]) -> Array;
 
 impl Match {
     pub(crate) fn new(
