@@ -267,3 +267,18 @@ fn every_operation_is_known_or_refused_by_name() {
         .collect();
     assert!(unknown.is_empty(), "refused but no operation: {unknown:?}");
 }
+
+#[test]
+fn a_refused_operation_says_so() {
+    let all = FAMILIES.iter().flat_map(|(_, golden, _)| cases(golden));
+    let refused = all.filter(|(case, _)| {
+        case["error"] != true && REFUSED.contains(&case["op"].as_str().unwrap())
+    });
+    for (case, line) in refused {
+        let failure = failure(&case, 1.0).unwrap_or_default();
+        assert!(
+            failure.contains("wanted an operation that the interpreter knows"),
+            "{failure}: {line}"
+        );
+    }
+}
