@@ -135,6 +135,40 @@ impl Plan {
     }
 }
 
+impl Graph {
+    /// Runs the graph on MLX, node by node, as it is: recognized formulas by their bodies.
+    ///
+    /// For a graph that was read from a text. A function is called faster by [`jit`](crate::jit()).
+    ///
+    /// # Errors
+    /// When there are not as many inputs as the graph has, a constant is missing, or an operation fails.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mlx_compiler::Error> {
+    /// let graph: mlx_compiler::Graph = "\
+    /// graph twice(x0: float32[2]) {
+    ///   %0: float32[2] = multiply x0, 2.0
+    ///   return %0
+    /// }".parse()?;
+    /// assert_eq!(graph.run(&[&mlx::array!([1.0, 2.0])])?[0].to_vec::<f32>()?, [2.0, 4.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
+        let plan = Plan::new(self.clone())?;
+        for (index, (input, wanted)) in inputs.iter().zip(self.input_types()).enumerate() {
+            if !input.has_type(&wanted) {
+                let message = format!(
+                    "wanted {wanted} as input {index}, got {}",
+                    input.array_type()?
+                );
+                return Err(mlx::Error::op(self.name(), message).into());
+            }
+        }
+        Ok(mlx::trace::without_recording(|| plan.run(inputs))?)
+    }
+}
+
 /// Plans of the graphs inside a node; of a fused one that was not lowered, its body.
 fn inner_plans(node: &Node) -> Result<Vec<Rc<Plan>>> {
     node.operation

@@ -366,3 +366,56 @@ fn every_stage_prints_and_the_text_reads_back() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn constants_of_a_text_are_filled_in_everywhere() -> Outcome {
+    let text = "\
+graph f(x0: bool[], x1: float32[2]) {
+  const c0: float32[2]
+  %0: float32[2] = cond x0, x1 {
+    graph then(x0: float32[2]) {
+      const c0: float32[2]
+      %0: float32[2] = add x0, c0
+      return %0
+    }
+    graph else(x0: float32[2]) {
+      return x0
+    }
+  }
+  %1: float32[2] = multiply %0, c0
+  return %1
+}";
+    let graph: mlx_compiler::Graph = text.parse()?;
+    let filled = graph
+        .clone()
+        .with_constants([array!([2.0, 3.0]), array!([10.0, 20.0])])?;
+    assert_eq!(filled.to_string(), text);
+    let inputs = [
+        mlx_compiler::interpret::Tensor::of(&array!(true))?,
+        mlx_compiler::interpret::Tensor::of(&array!([1.0, 1.0]))?,
+    ];
+    let run = mlx_compiler::interpret::Interpreter {
+        constants: mlx_compiler::interpret::array_constants(&filled)?,
+        ..Default::default()
+    };
+    let result = run.run(&filled, &inputs)?.remove(0).to_array()?;
+    assert_eq!(values(&result), [22.0, 63.0]);
+    let text = graph
+        .clone()
+        .with_constants([array!([2.0, 3.0])])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("wanted another array, float32[2], got no more"),
+        "{text}"
+    );
+    let text = graph
+        .with_constants([array!([2.0])])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("wanted an array float32[2], got float32[1]"),
+        "{text}"
+    );
+    Ok(())
+}

@@ -177,6 +177,22 @@ impl Operation {
         }
     }
 
+    /// Returns the same operation with each graph inside replaced, in the order of [`graphs`](Self::graphs).
+    pub(crate) fn map_all_graphs(&self, map: &mut dyn FnMut(&Graph) -> Graph) -> Self {
+        match self {
+            Operation::Fused(fused) => {
+                let body = map(&fused.body);
+                Operation::Fused(Rc::new(Fused {
+                    fusion: fused.fusion,
+                    body,
+                    kernel: map(&fused.kernel),
+                }))
+            }
+            Operation::Region(body) => Operation::Region(Rc::new(map(body))),
+            other => other.map_graphs(map),
+        }
+    }
+
     /// Returns the primitive, if the node is one.
     pub fn op(&self) -> Option<&Op> {
         match self {

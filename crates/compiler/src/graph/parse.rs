@@ -37,7 +37,8 @@ impl FromStr for Graph {
 }
 
 impl Graph {
-    /// Returns the graph with its missing constants replaced by `arrays`, in the order of the text.
+    /// Returns the graph with its missing constants replaced by `arrays`, in the order of the text: its own, then those
+    /// of the graphs inside its nodes.
     ///
     /// # Errors
     /// When there are more or fewer of them, or one has another type.
@@ -46,11 +47,7 @@ impl Graph {
         arrays: impl IntoIterator<Item = mlx::Array>,
     ) -> mlx::Result<Self> {
         let mut arrays = arrays.into_iter();
-        for definition in &mut self.values {
-            if !matches!(definition.source, Source::Constant(Constant::Missing)) {
-                continue;
-            }
-            let wanted = &definition.array_type;
+        self.fill(&mut |wanted| {
             let Some(array) = arrays.next() else {
                 let message = format!("wanted another array, {wanted}, got no more");
                 return Err(mlx::Error::op("with_constants", message));
@@ -60,8 +57,8 @@ impl Graph {
                 let message = format!("wanted an array {wanted}, got {got}");
                 return Err(mlx::Error::op("with_constants", message));
             }
-            definition.source = Source::Constant(Constant::Array(array));
-        }
+            Ok(array)
+        })?;
         match arrays.count() {
             0 => Ok(self),
             more => {
@@ -69,6 +66,33 @@ impl Graph {
                 Err(mlx::Error::op("with_constants", message))
             }
         }
+    }
+
+    fn fill(
+        &mut self,
+        next: &mut dyn FnMut(&ArrayType) -> mlx::Result<mlx::Array>,
+    ) -> mlx::Result<()> {
+        for definition in &mut self.values {
+            if matches!(definition.source, Source::Constant(Constant::Missing)) {
+                let array = next(&definition.array_type)?;
+                definition.source = Source::Constant(Constant::Array(array));
+            }
+        }
+        for node in &mut self.nodes {
+            if node.operation.op().is_some() {
+                continue;
+            }
+            let mut failed = None;
+            node.operation = node.operation.map_all_graphs(&mut |graph| {
+                let mut graph = graph.clone();
+                if failed.is_none() {
+                    failed = graph.fill(next).err();
+                }
+                graph
+            });
+            failed.map_or(Ok(()), Err)?;
+        }
+        Ok(())
     }
 }
 
