@@ -7,32 +7,56 @@
 
 use mlx::{Array, Dtype, MaskMode, Op, bind};
 
-use super::look::Look;
+use super::look::{Look, size};
 use super::mask::{self, Applied, How, Mask};
-use super::softmax::softmax_of;
+use super::softmax::{Softmax, softmax_of};
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Finds the formula by the product with the values.
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
     let [weights, v] = look.binary(value, &Op::Matmul)?;
-    let softmax = match weights_of(look, weights)? {
+    let mut scores = Scores::default();
+    let softmax = match weights_of(look, weights, &mut scores)? {
         Ok(softmax) => softmax,
         Err(refusal) => return Some(Err(refusal)),
     };
-    let mut scores = Scores::default();
-    let (q, k_t) = match scores.read(look, softmax.0)? {
+    let masked = scores.uncast(look, softmax.x);
+    let (q, k_t) = match scores.read(look, masked)? {
         Ok(product) => product,
         Err(refusal) => return Some(Err(refusal)),
     };
-    Some(assemble(look, value, [q, k_t, v], &scores, &softmax.1))
+    if [q, k_t, v].iter().any(|side| size(look.shape(*side)) == 0) {
+        return None;
+    }
+    if !look.is_last_axis(softmax.x, &softmax.axes) {
+        let reason = "the softmax is not over the keys";
+        return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
+    }
+    if look.ndim(value) < 2
+        || scores
+            .product
+            .is_none_or(|product| look.shape(weights) != look.shape(product))
+    {
+        let reason = format!(
+            "a mask makes scores {:?} of queries {:?}",
+            look.shape(weights),
+            look.shape(q)
+        );
+        return Some(Err(Refusal::new(RefusalKind::Shape, reason)));
+    }
+    Some(assemble(look, value, [q, k_t, v], &scores))
 }
 
-/// The scores under the softmax that the weights are, with its axes.
-fn weights_of(look: &Look<'_>, weights: Value) -> Option<Result<(Value, Vec<i32>), Refusal>> {
-    let plain = look.uncast(weights);
+/// The softmax that the weights are.
+fn weights_of(
+    look: &Look<'_>,
+    weights: Value,
+    scores: &mut Scores,
+) -> Option<Result<Softmax, Refusal>> {
+    let plain = scores.uncast(look, weights);
     if let Some(softmax) = softmax_of(look, plain) {
-        return Some(Ok((look.uncast(softmax.x), softmax.axes)));
+        return Some(Ok(softmax));
     }
     // Weights times something: dropout, unless it is 1 everywhere.
     let mut product = look.product(plain);
@@ -43,17 +67,14 @@ fn weights_of(look: &Look<'_>, weights: Value) -> Option<Result<(Value, Vec<i32>
         }
         product.number = f64::NAN;
     }
-    let place = product
+    let softmax = product
         .factors
         .iter()
-        .position(|f| softmax_of(look, look.uncast(*f)).is_some())?;
-    let softmax = softmax_of(look, look.uncast(product.factors[place]))?;
+        .find_map(|factor| softmax_of(look, look.uncast(*factor)))?;
     let mut probe = Scores::default();
     // Only what would be attention is worth a word.
-    probe.read(look, look.uncast(softmax.x))?.ok()?;
-    if product.factors.len() == 1 && product.divisors.is_empty() && product.number == 1.0 {
-        return Some(Ok((look.uncast(softmax.x), softmax.axes)));
-    }
+    let inner = probe.uncast(look, softmax.x);
+    probe.read(look, inner)?.ok()?;
     let is_random = product.factors.iter().any(|factor| look.is_random(*factor));
     Some(Err(if is_random {
         Refusal::new(
@@ -69,45 +90,46 @@ fn weights_of(look: &Look<'_>, weights: Value) -> Option<Result<(Value, Vec<i32>
 }
 
 /// What is done to the product of queries and keys before the softmax.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Scores {
     scale: Option<f64>,
     masks: Vec<Applied>,
+    /// The dtypes through which scores and weights go.
+    dtypes: Vec<Dtype>,
+    product: Option<Value>,
 }
 
 impl Scores {
+    /// Goes behind casts, and notes their dtypes.
+    fn uncast(&mut self, look: &Look<'_>, value: Value) -> Value {
+        self.dtypes.push(look.dtype(value));
+        match look.cast(value) {
+            Some(inner) => self.uncast(look, inner),
+            None => value,
+        }
+    }
+
     /// Reads scores from the outside in and returns queries and transposed keys.
     fn read(&mut self, look: &Look<'_>, value: Value) -> Option<Result<(Value, Value), Refusal>> {
+        self.dtypes.push(look.dtype(value));
         let (op, node) = look.node(value)?;
         match op {
-            Op::Matmul => Some(Ok((node.inputs[0], node.inputs[1]))),
-            Op::Astype { dtype } if dtype.is_floating() => self.read(look, node.inputs[0]),
-            Op::Multiply | Op::Divide => {
-                let number = look.number(node.inputs[1])?;
-                let factor = if *op == Op::Divide {
-                    1.0 / number
-                } else {
-                    number
-                };
-                self.scale = Some(self.scale.unwrap_or(1.0) * factor);
-                let masks = self.masks.len();
-                let inner = self.read(look, node.inputs[0])?;
-                if self.masks.len() > masks && factor != 1.0 {
-                    let reason = "the mask is scaled with the scores";
-                    return Some(Err(Refusal::new(RefusalKind::Mask, reason)));
-                }
-                Some(inner)
+            Op::Matmul => {
+                self.product = Some(value);
+                Some(Ok((node.inputs[0], node.inputs[1])))
             }
-            Op::Add => {
-                let sides = [
-                    [node.inputs[0], node.inputs[1]],
-                    [node.inputs[1], node.inputs[0]],
-                ];
-                sides.into_iter().find_map(|[scores, mask]| {
-                    let mut inner = Scores {
-                        scale: self.scale,
-                        masks: self.masks.clone(),
-                    };
+            Op::Astype { .. } => self.read(look, look.cast(value)?),
+            Op::Negative => self.scaled(look, node.inputs[0], -1.0),
+            Op::Multiply => look
+                .orders(value, op)
+                .into_iter()
+                .find_map(|[scores, number]| self.scaled(look, scores, look.number(number)?)),
+            Op::Divide => self.scaled(look, node.inputs[0], 1.0 / look.number(node.inputs[1])?),
+            Op::Add => look
+                .orders(value, op)
+                .into_iter()
+                .find_map(|[scores, mask]| {
+                    let mut inner = self.clone();
                     inner.masks.push(Applied {
                         value: mask,
                         how: How::Added,
@@ -115,8 +137,7 @@ impl Scores {
                     let product = inner.read(look, scores)?;
                     *self = inner;
                     Some(product)
-                })
-            }
+                }),
             Op::Where => {
                 let [condition, a, b] = *node.inputs.as_slice() else {
                     return None;
@@ -144,6 +165,35 @@ impl Scores {
             _ => None,
         }
     }
+
+    /// Reads scores that are multiplied with a number.
+    fn scaled(
+        &mut self,
+        look: &Look<'_>,
+        scores: Value,
+        factor: f64,
+    ) -> Option<Result<(Value, Value), Refusal>> {
+        self.scale = Some(self.scale.unwrap_or(1.0) * factor);
+        let masks = self.masks.len();
+        let inner = self.read(look, scores)?;
+        if self.masks.len() > masks && factor != 1.0 {
+            let reason = "the mask is scaled with the scores";
+            return Some(Err(Refusal::new(RefusalKind::Mask, reason)));
+        }
+        Some(inner)
+    }
+
+    /// Checks that scores and weights are nowhere rounded to less than the queries have.
+    fn check_dtypes(&self, dtype: Dtype) -> Result<(), Refusal> {
+        let exact = |other: &&Dtype| **other == dtype || **other == Dtype::Float32;
+        match self.dtypes.iter().find(|other| !exact(other)) {
+            None => Ok(()),
+            Some(other) => {
+                let reason = format!("queries are {dtype}, scores or weights {other} in between");
+                Err(Refusal::new(RefusalKind::Dtype, reason))
+            }
+        }
+    }
 }
 
 /// A side of a product, behind what the kernel does itself.
@@ -156,6 +206,8 @@ struct Side {
     repeats: i32,
     /// The shape after reordering, without the repetition.
     shape: Vec<i32>,
+    /// Value and shape with the repetition.
+    wide: (Value, Vec<i32>),
 }
 
 fn assemble(
@@ -163,14 +215,8 @@ fn assemble(
     output: Value,
     [q, k_t, v]: [Value; 3],
     scores: &Scores,
-    axes: &[i32],
 ) -> Result<Match, Refusal> {
     let ndim = look.ndim(output);
-    let last = i32::try_from(ndim).unwrap_or(0) - 1;
-    if axes != [last] && axes != [-1] {
-        let reason = "the softmax is not over the keys";
-        return Err(Refusal::new(RefusalKind::Axis, reason));
-    }
     let dtype = look.dtype(q);
     if [k_t, v].iter().any(|side| look.dtype(*side) != dtype)
         || !dtype.is_floating()
@@ -183,15 +229,21 @@ fn assemble(
         );
         return Err(Refusal::new(RefusalKind::Dtype, reason));
     }
+    scores.check_dtypes(dtype)?;
     let mut scale = scores.scale.unwrap_or(1.0);
     let q = unscaled(look, q, &mut scale);
-    let k_t = side(
-        look,
-        unscaled(look, k_t, &mut scale),
-        &mut scale,
-        [ndim.wrapping_sub(2), ndim.wrapping_sub(1)],
-    );
-    let v = side(look, v, &mut 1.0, [0, 0]);
+    let k_t = unscaled(look, k_t, &mut scale);
+    let mut k_side = side(look, k_t, Some(&mut scale));
+    let mut v_side = side(look, v, None);
+    if k_side.repeats != v_side.repeats {
+        // Only one of them is seen through.
+        (k_side, v_side) = (k_side.repeated(), v_side.repeated());
+    }
+    let (k_t, v) = (k_side, v_side);
+    if !scale.is_finite() {
+        let reason = format!("the scale is {scale:?}");
+        return Err(Refusal::new(RefusalKind::Formula, reason));
+    }
     let layout = layout(look, q, &k_t, &v)?;
     let queries = look.shape(q)[ndim - 2];
     let keys = k_t.shape[ndim - 1];
@@ -246,25 +298,25 @@ fn unscaled(look: &Look<'_>, value: Value, scale: &mut f64) -> Value {
     }
 }
 
-/// Sees a side through a change of the order of axes and a repetition of heads.
-///
-/// `swapped` are the axes that a scale may be under: of keys, the transposed ones.
-fn side(look: &Look<'_>, value: Value, scale: &mut f64, swapped: [usize; 2]) -> Side {
-    let whole = Side {
+/// Sees a side through a change of the order of axes and a repetition of heads; of keys, through a scale between.
+fn side(look: &Look<'_>, value: Value, scale: Option<&mut f64>) -> Side {
+    let shape = look.shape(value).to_vec();
+    let mut seen = Side {
         value,
         order: None,
         repeats: 1,
-        shape: look.shape(value).to_vec(),
+        wide: (value, shape.clone()),
+        shape,
     };
-    let mut seen = whole.clone();
     if let Some((Op::Transpose { axes }, node)) = look.node(value)
         && look.only_user(value).is_some()
     {
         seen.value = node.inputs[0];
         seen.order = Some(axes.clone());
-        if swapped != [0, 0] {
+        if let Some(scale) = scale {
             seen.value = unscaled(look, seen.value, scale);
         }
+        seen.wide.0 = seen.value;
     }
     let head = match &seen.order {
         Some(order) if order.len() == 4 => usize::try_from(order[1]).unwrap_or(0),
@@ -317,6 +369,16 @@ fn repeated(look: &Look<'_>, value: Value, head: usize) -> Option<(Value, i32)> 
 }
 
 impl Side {
+    /// The same, not seen through the repetition.
+    fn repeated(self) -> Self {
+        Self {
+            value: self.wide.0,
+            shape: self.wide.1.clone(),
+            repeats: 1,
+            ..self
+        }
+    }
+
     fn apply(&self, value: &Array) -> Array {
         match &self.order {
             Some(order) => value.transpose(order.clone()),
@@ -358,7 +420,10 @@ fn layout(look: &Look<'_>, q: Value, k_t: &Side, v: &Side) -> Result<Layout, Ref
         ([], [], []) => Ok(four(1, 1, 1)),
         ([heads], [a], [b]) if a == heads && b == heads => Ok(four(1, *heads, *heads)),
         ([batch, heads], [b1, h1], [b2, h2])
-            if batch == b1 && b1 == b2 && h1 == h2 && *heads == h1 * k_t.repeats =>
+            if batch == b1
+                && b1 == b2
+                && h1 == h2
+                && (*heads == h1 * k_t.repeats || *h1 == 1 && k_t.repeats == 1) =>
         {
             Ok(four(*batch, *heads, *h1))
         }

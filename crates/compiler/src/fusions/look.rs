@@ -106,19 +106,39 @@ impl<'g> Look<'g> {
         self.known[value.index()]
     }
 
-    /// Behind casts: the value they begin with.
+    /// Behind casts from one floating dtype to another: the value they begin with. Some of them may round.
     pub(crate) fn uncast(&self, value: Value) -> Value {
-        match self.node(value) {
-            Some((Op::Astype { .. }, node)) => self.uncast(node.inputs[0]),
+        match self.cast(value) {
+            Some(inner) => self.uncast(inner),
+            None => value,
+        }
+    }
+
+    /// What a value is a cast of, both floating.
+    pub(crate) fn cast(&self, value: Value) -> Option<Value> {
+        let (Op::Astype { dtype }, node) = self.node(value)? else {
+            return None;
+        };
+        let inner = node.inputs[0];
+        (dtype.is_floating() && self.dtype(inner).is_floating()).then_some(inner)
+    }
+
+    /// Behind casts to a wider floating dtype, which keep all values.
+    pub(crate) fn unwidened(&self, value: Value) -> Value {
+        match self.cast(value) {
+            Some(inner) if self.dtype(inner).size() < self.dtype(value).size() => {
+                self.unwidened(inner)
+            }
             _ => value,
         }
     }
 
-    /// Behind casts and changes of shape that keep all elements in order.
-    pub(crate) fn unshaped(&self, value: Value) -> Value {
-        match self.node(value) {
-            Some((Op::Astype { .. } | Op::Reshape { .. }, node)) => self.unshaped(node.inputs[0]),
-            _ => value,
+    /// The cast to a floating dtype that is the only user of a value.
+    pub(crate) fn cast_after(&self, value: Value) -> Option<(Value, Dtype)> {
+        let user = self.only_user(value)?;
+        match user.operation.op()? {
+            Op::Astype { dtype } if dtype.is_floating() => Some((user.outputs[0], *dtype)),
+            _ => None,
         }
     }
 
@@ -158,13 +178,17 @@ impl<'g> Look<'g> {
             return None;
         }
         // A broadcast of a number is that number, however large.
-        if let Some((
-            Op::BroadcastTo { .. } | Op::Full { .. } | Op::Astype { .. } | Op::Reshape { .. },
-            node,
-        )) = self.node(value)
-            && let Some(number) = self.number(node.inputs[0])
+        let dtype = self.dtype(value);
+        if let Some((op, node)) = self.node(value)
+            && let Some(number) = node.inputs.first().and_then(|input| self.number(*input))
         {
-            return Some(rounded(number, self.dtype(value)));
+            match op {
+                Op::BroadcastTo { .. } | Op::Reshape { .. } => return Some(number),
+                Op::Full { .. } | Op::Astype { .. } if dtype.is_floating() => {
+                    return Some(rounded(number, dtype));
+                }
+                _ => {}
+            }
         }
         let values = self.known_values(value, 64)?;
         let first = *values.first()?;
@@ -219,15 +243,19 @@ impl<'g> Look<'g> {
                 return Some((term, number));
             }
         }
-        None
+        let [term, number] = self.binary(value, &Op::Subtract)?;
+        Some((term, -self.number(number)?))
     }
 
-    /// What a mean over the last axis is of; the result may keep the axis or not.
+    /// What a mean is of; the result may keep the axes or not.
     pub(crate) fn mean_of(&self, value: Value) -> Option<Mean> {
         let value = self.keeps_axis(value);
         let (op, node) = self.node(value)?;
         match op {
-            Op::Mean { axes, .. } => Some(self.reduced(node.inputs[0], axes)),
+            Op::Mean { axes, .. } => Some(Mean {
+                of: node.inputs[0],
+                axes: axes.clone(),
+            }),
             Op::Multiply | Op::Divide => {
                 let product = self.product(value);
                 let ([sum], []) = (product.factors.as_slice(), product.divisors.as_slice()) else {
@@ -243,18 +271,38 @@ impl<'g> Look<'g> {
                     .filter_map(|axis| self.shape(of).get(usize::try_from(*axis).ok()?))
                     .map(|n| f64::from(*n))
                     .product();
-                close(product.number, 1.0 / n).then(|| self.reduced(of, axes))
+                close(product.number, 1.0 / n).then(|| Mean {
+                    of,
+                    axes: axes.clone(),
+                })
             }
             _ => None,
         }
     }
 
-    fn reduced(&self, of: Value, axes: &[i32]) -> Mean {
+    /// Whether these axes are the last one of a value.
+    pub(crate) fn is_last_axis(&self, of: Value, axes: &[i32]) -> bool {
         let last = i32::try_from(self.ndim(of)).unwrap_or(i32::MAX) - 1;
-        Mean {
-            of,
-            over_last_axis: axes == [last] || axes == [-1],
+        axes == [last] || axes == [-1]
+    }
+
+    /// Whether a value that was reduced over `axes` of another stands beside that as if the axes had been kept.
+    ///
+    /// Without them kept, a row's result may come to stand beside a column of as many elements.
+    pub(crate) fn is_kept(&self, reduced: Value, of: Value, axes: &[i32]) -> bool {
+        let mut kept = self.shape(of).to_vec();
+        let ndim = i32::try_from(kept.len()).unwrap_or(i32::MAX);
+        for axis in axes {
+            let axis = if *axis < 0 { *axis + ndim } else { *axis };
+            match usize::try_from(axis)
+                .ok()
+                .and_then(|axis| kept.get_mut(axis))
+            {
+                Some(n) => *n = 1,
+                None => return false,
+            }
         }
+        without_leading_ones(self.shape(reduced)) == without_leading_ones(&kept)
     }
 
     /// Behind a reshape that only adds or drops axes of size 1.
@@ -308,18 +356,51 @@ impl<'g> Look<'g> {
         }
     }
 
-    /// `a` and `b` when a value is `a * rsqrt(b)` or `a / sqrt(b)`, in every way to see it so.
-    pub(crate) fn over_root(&self, value: Value) -> Vec<(Value, Value)> {
+    /// Every way to see a value as `above * rsqrt(under)` or `above / sqrt(under)`.
+    pub(crate) fn over_root(&self, value: Value) -> Vec<OverRoot> {
         let mut found = Vec::new();
-        for [a, root] in self.orders(value, &Op::Multiply) {
-            if let Some(b) = self.rsqrt_of(root) {
-                found.push((a, b));
+        for [above, root] in self.orders(value, &Op::Multiply) {
+            let plain = self.uncast(self.keeps_axis(root));
+            if let Some(under) = self.rsqrt_of(plain) {
+                let is_cast = plain != self.keeps_axis(root);
+                found.push(OverRoot {
+                    above,
+                    under,
+                    root,
+                    is_cast,
+                });
             }
         }
-        if let Some([a, root]) = self.binary(value, &Op::Divide)
-            && let Some(b) = self.sqrt_of(root)
+        if let Some([above, root]) = self.binary(value, &Op::Divide)
+            && let plain = self.uncast(self.keeps_axis(root))
+            && let Some(under) = self.sqrt_of(plain)
         {
-            found.push((a, b));
+            let is_cast = plain != self.keeps_axis(root);
+            found.push(OverRoot {
+                above,
+                under,
+                root,
+                is_cast,
+            });
+        }
+        found
+    }
+
+    /// `above` and `below` when a value is `above / below` or `above * (1 / below)`, in every way to see it so.
+    pub(crate) fn quotients(&self, value: Value) -> Vec<(Value, Value)> {
+        let mut found = Vec::new();
+        for [above, inverse] in self.orders(value, &Op::Multiply) {
+            if let Some(below) = self.unary(inverse, &Op::Reciprocal) {
+                found.push((above, below));
+            }
+            if let Some([one, below]) = self.binary(inverse, &Op::Divide)
+                && self.number(one) == Some(1.0)
+            {
+                found.push((above, below));
+            }
+        }
+        if let Some([above, below]) = self.binary(value, &Op::Divide) {
+            found.push((above, below));
         }
         found
     }
@@ -359,7 +440,23 @@ impl<'g> Look<'g> {
 /// A mean that was found.
 pub(crate) struct Mean {
     pub(crate) of: Value,
-    pub(crate) over_last_axis: bool,
+    pub(crate) axes: Vec<i32>,
+}
+
+/// Something over a square root.
+pub(crate) struct OverRoot {
+    pub(crate) above: Value,
+    /// What the root is of.
+    pub(crate) under: Value,
+    /// The root, or its inverse, with the axes with which it is used.
+    pub(crate) root: Value,
+    /// Whether the root is cast to another dtype before it is used.
+    pub(crate) is_cast: bool,
+}
+
+fn without_leading_ones(shape: &[i32]) -> &[i32] {
+    let ones = shape.iter().take_while(|n| **n == 1).count();
+    &shape[ones..]
 }
 
 /// Whether two numbers are one up to the rounding of `float32`.

@@ -6,11 +6,11 @@
 //! input as a whole, since nothing proves that they are consecutive.
 
 use mlx::fast::{self, Offset, RopeFrequencies, RopeOptions};
-use mlx::{Array, Op};
+use mlx::{Array, Dtype, Op};
 
 use super::look::Look;
-use super::rope_angles::{Angles, Tables, base_of, read};
-use super::{Found, Match, Refusal};
+use super::rope_angles::{Angles, Copies, Tables, base_of, read};
+use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::{Source, Value, nodes_between};
 
 /// A formula that turns pairs.
@@ -24,8 +24,7 @@ struct Turned {
     sin: Value,
     /// The shape of one half of the pairs.
     half_shape: Vec<i32>,
-    /// Whether the tables hold each angle twice, for both halves.
-    doubled: bool,
+    copies: Copies,
     /// Whether features of `x` behind `dims` are passed on in the result.
     passes: bool,
 }
@@ -35,17 +34,31 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
     let turned = halves(look, value)
         .or_else(|| rotate_half(look, value))
         .or_else(|| neighbours(look, value))?;
-    let turned = with_rest(look, value, turned)?;
-    let tables = Tables {
-        cos: turned.0.cos,
-        sin: turned.0.sin,
-        doubled: turned.0.doubled,
+    let dtype = look.dtype(turned.x);
+    if !dtype.is_floating() {
+        return None;
+    }
+    // Computed in a wider dtype and cast back.
+    let value = match look.cast_after(value) {
+        Some((cast, to)) if to == dtype && look.dtype(value) != dtype => cast,
+        _ => value,
     };
-    let angles = match read(look, &tables, &turned.0.half_shape)? {
+    let (turned, output) = with_rest(look, value, turned)?;
+    let tables = Tables {
+        cos: turned.cos,
+        sin: turned.sin,
+        copies: turned.copies,
+        dtype: look.dtype(output),
+    };
+    let angles = match read(look, &tables, &turned.half_shape)? {
         Ok(angles) => angles,
         Err(refusal) => return Some(Err(refusal)),
     };
-    Some(assemble(look, turned.1, &turned.0, angles))
+    if look.dtype(output) == Dtype::Float64 || look.dtype(output).size() < dtype.size() {
+        let reason = format!("{dtype} is turned, the kernel computes in float32");
+        return Some(Err(Refusal::new(RefusalKind::Dtype, reason)));
+    }
+    Some(assemble(look, output, &turned, angles))
 }
 
 /// One feature of each pair after turning: `first * cos - second * sin`, or `second * cos + first * sin`.
@@ -79,7 +92,7 @@ fn halves(look: &Look<'_>, value: Value) -> Option<Turned> {
         cos: terms.cos,
         sin: terms.sin,
         half_shape: look.shape(terms.first).to_vec(),
-        doubled: false,
+        copies: Copies::One,
         passes: rest || whole,
     })
 }
@@ -89,46 +102,62 @@ fn rotate_half(look: &Look<'_>, value: Value) -> Option<Turned> {
     for [straight, crossed] in look.orders(value, &Op::Add) {
         for [x, cos] in look.orders(straight, &Op::Multiply) {
             for [rotated, sin] in look.orders(crossed, &Op::Multiply) {
-                let Some(parts) = concatenated(look, rotated) else {
+                let Some(traditional) = quarter_turn(look, rotated, look.unwidened(x)) else {
                     continue;
                 };
-                let [negated, a] = *parts.as_slice() else {
+                let mut half_shape = look.shape(x).to_vec();
+                let dims = half_shape.last_mut()?;
+                let whole = *dims;
+                *dims /= 2;
+                if look.shape(value) != look.shape(x) {
                     continue;
-                };
-                let Some(b) = look.unary(negated, &Op::Negative) else {
-                    continue;
-                };
-                let (Some(a), Some(b)) = (look.part(a), look.part(b)) else {
-                    continue;
-                };
-                let dims = *look.shape(x).last()?;
-                let fits = a.x == x && b.x == x && a.start == 0 && b.start * 2 == dims;
-                if fits {
-                    let mut half_shape = look.shape(x).to_vec();
-                    *half_shape.last_mut()? /= 2;
-                    // The features may themselves be a part of something larger.
-                    let whole = look
-                        .part(x)
-                        .filter(|part| part.start == 0 && part.step == 1);
-                    return Some(Turned {
-                        x: whole.map_or(x, |part| part.x),
-                        dims,
-                        traditional: false,
-                        cos,
-                        sin,
-                        half_shape,
-                        doubled: true,
-                        passes: false,
-                    });
                 }
+                // The features may themselves be a part of something larger.
+                let part = look
+                    .part(x)
+                    .filter(|part| part.start == 0 && part.step == 1);
+                return Some(Turned {
+                    x: part.map_or(look.unwidened(x), |part| part.x),
+                    dims: whole,
+                    traditional,
+                    cos,
+                    sin,
+                    half_shape,
+                    copies: if traditional {
+                        Copies::Neighbours
+                    } else {
+                        Copies::Halves
+                    },
+                    passes: false,
+                });
             }
         }
     }
     None
 }
 
-/// Pairs of neighbours: `stack([a cos - b sin, b cos + a sin], -1)`, the last two axes then one.
-fn neighbours(look: &Look<'_>, value: Value) -> Option<Turned> {
+/// Whether a value is `x` with each pair `(a, b)` made `(-b, a)`, and then whether pairs are neighbours.
+fn quarter_turn(look: &Look<'_>, value: Value, x: Value) -> Option<bool> {
+    let dims = *look.shape(x).last()?;
+    let value = look.unwidened(value);
+    let pair = |negated: Value, a: Value| {
+        let b = look.part(look.unary(look.unwidened(negated), &Op::Negative)?)?;
+        let a = look.part(a)?;
+        (a.x == x && b.x == x && a.start == 0 && a.step == b.step).then_some((a.step, b.start))
+    };
+    if let Some(parts) = concatenated(look, value)
+        && let [negated, a] = *parts.as_slice()
+        && look.shape(a).last() == Some(&(dims / 2))
+        && pair(negated, a) == Some((1, dims / 2))
+    {
+        return (dims % 2 == 0).then_some(false);
+    }
+    let [negated, a] = stacked_pair(look, value)?;
+    (pair(negated, a) == Some((2, 1))).then_some(true)
+}
+
+/// Two values of which each element stands beside that of the other along the last axis of a third.
+pub(super) fn stacked_pair(look: &Look<'_>, value: Value) -> Option<[Value; 2]> {
     let (Op::Reshape { .. }, node) = look.node(value)? else {
         return None;
     };
@@ -149,9 +178,12 @@ fn neighbours(look: &Look<'_>, value: Value) -> Option<Turned> {
     };
     let mut merged = look.shape(first).to_vec();
     *merged.last_mut()? *= 2;
-    if merged != look.shape(value) {
-        return None;
-    }
+    (merged == look.shape(value)).then_some([first, second])
+}
+
+/// Pairs of neighbours: `stack([a cos - b sin, b cos + a sin], -1)`, the last two axes then one.
+fn neighbours(look: &Look<'_>, value: Value) -> Option<Turned> {
+    let [first, second] = stacked_pair(look, value)?;
     let terms = turned_pair(look, first, second)?;
     let (a, b) = (look.part(terms.first)?, look.part(terms.second)?);
     let fits = a.x == b.x && a.step == 2 && b.step == 2 && a.start == 0 && b.start == 1;
@@ -163,7 +195,7 @@ fn neighbours(look: &Look<'_>, value: Value) -> Option<Turned> {
         cos: terms.cos,
         sin: terms.sin,
         half_shape: look.shape(terms.first).to_vec(),
-        doubled: false,
+        copies: Copies::One,
         passes: false,
     })
 }
@@ -193,13 +225,17 @@ fn assemble(
     let shared = independent(look, &inputs, output, turned.x);
     let (dims, traditional) = (turned.dims, turned.traditional);
     let base = base_of(&angles.speeds);
+    let dtype = look.dtype(output);
     let kernel = move |inputs: &[Array]| {
         let x = &inputs[0];
         let ndim = x.ndim().unwrap_or(0);
         // Positions are the last axis but one for the kernel.
         let (last, axis) = (ndim.wrapping_sub(2), ndim.wrapping_sub(1 + angles.axis));
         let mut order: Vec<i32> = (0..i32::try_from(ndim).unwrap_or(0)).collect();
-        let mut x = x.clone();
+        let mut x = match x.dtype() {
+            Ok(same) if same == dtype => x.clone(),
+            _ => x.astype(dtype),
+        };
         if angles.axis != 1 && axis < ndim {
             order.swap(last, axis);
             x = x.transpose(order.clone());
@@ -314,8 +350,9 @@ struct Part {
 }
 
 impl Look<'_> {
-    /// Sees a value as a part of the last axis of another.
+    /// Sees a value as a part of the last axis of another, behind a cast to a wider dtype.
     fn part(&self, value: Value) -> Option<Part> {
+        let value = self.unwidened(value);
         if let Source::Node(id, index) = self.graph.source(value) {
             let node = self.graph.node(*id);
             let x = *node.inputs.first()?;

@@ -246,7 +246,9 @@ fn heads_first(a: &[Array]) -> [Array; 3] {
 }
 
 fn from_seq_heads(a: &[Array]) -> Array {
-    textbook(&heads_first(a)).transpose([0, 2, 1, 3]).reshape([2, 4, 24])
+    textbook(&heads_first(a))
+        .transpose([0, 2, 1, 3])
+        .reshape([2, 4, 24])
 }
 
 /// `k.transpose(0, 2, 3, 1)`, as older MLX examples have it.

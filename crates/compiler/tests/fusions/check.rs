@@ -211,7 +211,10 @@ fn values(array: &Array) -> Vec<f64> {
 
 /// Arrays of these types that look random and are always the same.
 pub fn inputs(types: &[Type]) -> Vec<Array> {
-    (1..).zip(types).map(|(seed, one)| input(seed, *one)).collect()
+    (1..)
+        .zip(types)
+        .map(|(seed, one)| input(seed, *one))
+        .collect()
 }
 
 /// Floating numbers are from -2 to 2, integers from 0 to 3.

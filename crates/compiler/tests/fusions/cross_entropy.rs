@@ -52,7 +52,9 @@ others! { Fusion::CrossEntropy;
 }
 
 fn taken(logits: &Array, targets: &Array) -> Array {
-    logits.take_along_axis(&targets.expand_dims(-1), -1).squeeze(-1)
+    logits
+        .take_along_axis(&targets.expand_dims(-1), -1)
+        .squeeze(-1)
 }
 
 fn mlx_nn(a: &[Array]) -> Array {

@@ -181,7 +181,10 @@ fn cast_back_last(a: &[Array]) -> Array {
 
 fn without_eps(a: &[Array]) -> Array {
     let x = &a[0];
-    scaled((x - x.mean(keepdims(-1))) * x.var(keepdims(-1), 0).rsqrt(), a)
+    scaled(
+        (x - x.mean(keepdims(-1))) * x.var(keepdims(-1), 0).rsqrt(),
+        a,
+    )
 }
 
 fn composed(a: &[Array]) -> Array {

@@ -156,7 +156,7 @@ fn weights_are_returned(a: &[Array]) -> Vec<Array> {
 
 fn weights_are_reused(a: &[Array]) -> Vec<Array> {
     let dense = dense(a);
-    vec![a[0].matmul(&dense.t()) + dense.sum(-1)]
+    vec![a[0].matmul(&dense.t()) * dense.sum(-1)]
 }
 
 fn batch_of_weights(a: &[Array]) -> Vec<Array> {

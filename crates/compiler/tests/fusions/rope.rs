@@ -46,6 +46,8 @@ spellings! { Fusion::Rope, "fast.rope";
     wide_tables_cast_back(HALF),
     stays_wide(HALF),
     turned_the_other_way(X),
+    rest_of_another(TWO_ARRAYS),
+    rest_in_front(X),
     composed(X),
     composed_of_neighbours(X),
     composed_in_part(X),
@@ -81,8 +83,6 @@ others! { Fusion::Rope;
     cos_of_cos(X),
     tables_along_heads_and_positions(X),
     angles_transposed(SQUARE),
-    rest_of_another(TWO_ARRAYS),
-    rest_in_front(X),
     integers(&[(&[2, 3, 5, 8], Int32)]),
 }
 
@@ -102,6 +102,7 @@ fn angles_of(x: &Array) -> Array {
 }
 
 /// The halves turned by tables of half the width.
+#[track_caller]
 pub fn turn(x: &Array, cos: &Array, sin: &Array) -> Array {
     let parts = x.split(2, -1).unwrap();
     let (a, b) = (&parts[0], &parts[1]);
@@ -116,6 +117,7 @@ pub fn rotated_half(x: &Array) -> Array {
 }
 
 /// `x * cos + rotate_half(x) * sin`, of tables of the whole width.
+#[track_caller]
 pub fn apply(x: &Array, cos: &Array, sin: &Array) -> Array {
     x * cos + rotated_half(x) * sin
 }
@@ -130,14 +132,26 @@ fn by_halves_swapped_terms(a: &[Array]) -> Array {
     let (cos, sin) = (angles.cos(), angles.sin());
     let parts = a[0].split(2, -1).unwrap();
     let (first, second) = (&parts[0], &parts[1]);
-    concatenate([&(&cos * first - second * &sin), &(first * &sin + &cos * second)], -1)
+    concatenate(
+        [
+            &(&cos * first - second * &sin),
+            &(first * &sin + &cos * second),
+        ],
+        -1,
+    )
 }
 
 fn by_slices(a: &[Array]) -> Array {
     let angles = angles_of(&a[0]);
     let (cos, sin) = (angles.cos(), angles.sin());
     let (first, second) = (a[0].i(s![..., ..4]), a[0].i(s![..., 4..]));
-    concatenate([&(&first * &cos - &second * &sin), &(&first * &sin + &second * &cos)], -1)
+    concatenate(
+        [
+            &(&first * &cos - &second * &sin),
+            &(&first * &sin + &second * &cos),
+        ],
+        -1,
+    )
 }
 
 fn rotate_half(a: &[Array]) -> Array {
@@ -170,7 +184,10 @@ fn neighbours_of_pairs(a: &[Array]) -> Array {
     let (cos, sin) = (angles.cos(), angles.sin());
     let pairs = a[0].reshape([2, 3, 5, 4, 2]);
     let (first, second) = (pairs.i(s![..., 0]), pairs.i(s![..., 1]));
-    let turned = [&first * &cos - &second * &sin, &first * &sin + &second * &cos];
+    let turned = [
+        &first * &cos - &second * &sin,
+        &first * &sin + &second * &cos,
+    ];
     stack(&turned, -1).reshape([2, 3, 5, 8])
 }
 
@@ -178,7 +195,10 @@ fn neighbours_unstacked(a: &[Array]) -> Array {
     let angles = angles_of(&a[0]);
     let (cos, sin) = (angles.cos(), angles.sin());
     let parts = a[0].reshape([2, 3, 5, 4, 2]).unstack(-1).unwrap();
-    let turned = [&parts[0] * &cos - &parts[1] * &sin, &parts[1] * &cos + &parts[0] * &sin];
+    let turned = [
+        &parts[0] * &cos - &parts[1] * &sin,
+        &parts[1] * &cos + &parts[0] * &sin,
+    ];
     stack(&turned, 4).reshape([2, 3, 5, 8])
 }
 
@@ -251,6 +271,19 @@ fn one_pair(a: &[Array]) -> Array {
     by_halves(a)
 }
 
+/// Only the part turns; what stands beside it is something else.
+fn rest_of_another(a: &[Array]) -> Array {
+    let angles = angles(5, 4);
+    let front = turn(&a[0].i(s![..., ..4]), &angles.cos(), &angles.sin());
+    concatenate([&front, &a[1].i(s![..., 4..])], -1)
+}
+
+fn rest_in_front(a: &[Array]) -> Array {
+    let angles = angles(5, 4);
+    let front = turn(&a[0].i(s![..., ..4]), &angles.cos(), &angles.sin());
+    concatenate([&a[0].i(s![..., 4..]), &front], -1)
+}
+
 /// A position other than 0, or nothing would turn.
 fn one_position(a: &[Array]) -> Array {
     let angles = Array::scalar(7.0_f32).reshape([1, 1]) * speeds(8);
@@ -267,7 +300,11 @@ fn tables_in_half_of_half(a: &[Array]) -> Array {
     let dtype = a[0].dtype().unwrap();
     let angles = angles_of(&a[0]);
     let angles = concatenate([&angles, &angles], -1);
-    apply(&a[0], &angles.cos().astype(dtype), &angles.sin().astype(dtype))
+    apply(
+        &a[0],
+        &angles.cos().astype(dtype),
+        &angles.sin().astype(dtype),
+    )
 }
 
 fn tables_in_brain_of_brain(a: &[Array]) -> Array {
@@ -367,7 +404,11 @@ fn part_is_reused(a: &[Array]) -> Vec<Array> {
 
 fn tables_in_half_of_full(a: &[Array]) -> Vec<Array> {
     let angles = angles_of(&a[0]);
-    vec![turn(&a[0], &angles.cos().astype(Float16), &angles.sin().astype(Float16))]
+    vec![turn(
+        &a[0],
+        &angles.cos().astype(Float16),
+        &angles.sin().astype(Float16),
+    )]
 }
 
 fn captured_tables_in_half(a: &[Array]) -> Vec<Array> {
@@ -450,14 +491,26 @@ fn halves_of_two_arrays(a: &[Array]) -> Vec<Array> {
     let angles = angles_of(&a[0]);
     let (cos, sin) = (angles.cos(), angles.sin());
     let (first, second) = (a[0].i(s![..., ..4]), a[1].i(s![..., 4..]));
-    vec![concatenate([&(&first * &cos - &second * &sin), &(&first * &sin + &second * &cos)], -1)]
+    vec![concatenate(
+        [
+            &(&first * &cos - &second * &sin),
+            &(&first * &sin + &second * &cos),
+        ],
+        -1,
+    )]
 }
 
 fn overlapping_parts(a: &[Array]) -> Vec<Array> {
     let angles = angles_of(&a[0]);
     let (cos, sin) = (angles.cos(), angles.sin());
     let (first, second) = (a[0].i(s![..., ..4]), a[0].i(s![..., 3..7]));
-    vec![concatenate([&(&first * &cos - &second * &sin), &(&first * &sin + &second * &cos)], -1)]
+    vec![concatenate(
+        [
+            &(&first * &cos - &second * &sin),
+            &(&first * &sin + &second * &cos),
+        ],
+        -1,
+    )]
 }
 
 /// The first and the third quarter of the features.
@@ -467,7 +520,10 @@ fn quarters(a: &[Array]) -> Vec<Array> {
     let parts = a[0].split(4, -1).unwrap();
     let (first, second) = (&parts[0], &parts[2]);
     let turned = [first * &cos - second * &sin, second * &cos + first * &sin];
-    vec![concatenate([&turned[0], &turned[1], &parts[1], &parts[3]], -1)]
+    vec![concatenate(
+        [&turned[0], &turned[1], &parts[1], &parts[3]],
+        -1,
+    )]
 }
 
 fn cos_of_cos(a: &[Array]) -> Vec<Array> {
@@ -486,18 +542,6 @@ fn tables_along_heads_and_positions(a: &[Array]) -> Vec<Array> {
 fn angles_transposed(a: &[Array]) -> Vec<Array> {
     let angles = angles(4, 8).t();
     vec![turn(&a[0], &angles.cos(), &angles.sin())]
-}
-
-fn rest_of_another(a: &[Array]) -> Vec<Array> {
-    let angles = angles(5, 4);
-    let front = turn(&a[0].i(s![..., ..4]), &angles.cos(), &angles.sin());
-    vec![concatenate([&front, &a[1].i(s![..., 4..])], -1)]
-}
-
-fn rest_in_front(a: &[Array]) -> Vec<Array> {
-    let angles = angles(5, 4);
-    let front = turn(&a[0].i(s![..., ..4]), &angles.cos(), &angles.sin());
-    vec![concatenate([&a[0].i(s![..., 4..]), &front], -1)]
 }
 
 fn integers(a: &[Array]) -> Vec<Array> {

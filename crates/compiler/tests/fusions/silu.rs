@@ -9,7 +9,7 @@ use crate::check::Type;
 const X: &[Type] = &[(&[2, 8], Float32)];
 const GATED: &[Type] = &[(&[2, 8], Float32), (&[2, 8], Float32)];
 
-mod plain {
+pub mod plain {
     use super::*;
 
     spellings! { Fusion::Silu, "fused.silu x0";
@@ -107,7 +107,7 @@ mod plain {
     }
 }
 
-mod gated {
+pub mod gated {
     use super::*;
 
     spellings! { Fusion::SwiGlu, "fused.swiglu x0, x1";
@@ -203,7 +203,7 @@ mod gated {
     }
 
     fn scaled(a: &[Array]) -> Vec<Array> {
-        vec![&a[0] * a[0].sigmoid() * &a[1] * 2.0]
+        vec![&a[0] * 2.0 * (a[0].sigmoid() * &a[1])]
     }
 
     fn mixed_dtypes(a: &[Array]) -> Vec<Array> {
