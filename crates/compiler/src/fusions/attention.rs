@@ -218,14 +218,17 @@ fn assemble(
 ) -> Result<Match, Refusal> {
     let ndim = look.ndim(output);
     let dtype = look.dtype(q);
-    if [k_t, v].iter().any(|side| look.dtype(*side) != dtype)
+    if [k_t, v, output]
+        .iter()
+        .any(|side| look.dtype(*side) != dtype)
         || !dtype.is_floating()
         || dtype == Dtype::Float64
     {
         let reason = format!(
-            "queries are {dtype}, keys {}, values {}",
+            "queries are {dtype}, keys {}, values {}, the result {}",
             look.dtype(k_t),
-            look.dtype(v)
+            look.dtype(v),
+            look.dtype(output)
         );
         return Err(Refusal::new(RefusalKind::Dtype, reason));
     }

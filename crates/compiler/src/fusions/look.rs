@@ -461,7 +461,7 @@ fn without_leading_ones(shape: &[i32]) -> &[i32] {
 
 /// Whether two numbers are one up to the rounding of `float32`.
 pub(crate) fn close(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
+    a.is_finite() && b.is_finite() && (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
 }
 
 pub(crate) fn size(shape: &[i32]) -> usize {
