@@ -25,7 +25,7 @@ const COMMANDS: &[Command] = &[
     ),
     (
         "demo",
-        "fused kernels and Whisper on real speech: [--audio FILE] [--model DIR|hf:NAME] [--json FILE]",
+        "fused kernels, Whisper on real speech, compiled models: [--audio FILE] [--model DIR|hf:NAME] [--json FILE]",
         mlx::demo,
     ),
     (
@@ -42,6 +42,11 @@ const COMMANDS: &[Command] = &[
         "transcribe",
         "text of recordings: [--model DIR|hf:NAME] FILE...",
         mlx::transcribe,
+    ),
+    (
+        "generate",
+        "text that a language model writes: [--model FILE.gguf|DIR|hf:NAME] [--prompt TEXT | --chat TEXT]",
+        mlx::generate,
     ),
     (
         "tidy",

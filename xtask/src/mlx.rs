@@ -1,4 +1,4 @@
-//! `cargo xtask demo`, `doctor`, `transcribe`: the command `mlx`, built with optimisation after set-up.
+//! `cargo xtask demo`, `doctor`, `transcribe`, `generate`: the command `mlx`, built with optimisation after set-up.
 
 use anyhow::Result;
 
@@ -19,6 +19,12 @@ pub fn doctor(args: lexopt::Parser) -> Result<()> {
 pub fn transcribe(args: lexopt::Parser) -> Result<()> {
     crate::setup::ready()?;
     run("transcribe", args)
+}
+
+/// Runs `mlx generate`.
+pub fn generate(args: lexopt::Parser) -> Result<()> {
+    crate::setup::ready()?;
+    run("generate", args)
 }
 
 fn run(subcommand: &str, mut args: lexopt::Parser) -> Result<()> {

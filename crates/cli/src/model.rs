@@ -42,13 +42,15 @@ pub fn load(model: Option<&str>) -> Result<Whisper> {
     })
 }
 
+/// Returns the folder of a Hugging Face repository.
 #[cfg(feature = "hub")]
-fn from_hub(repository: &str) -> Result<PathBuf> {
+pub fn from_hub(repository: &str) -> Result<PathBuf> {
     Ok(mlx_models::hub::fetch(repository)?)
 }
 
+/// Says how a build is made that can fetch models.
 #[cfg(not(feature = "hub"))]
-fn from_hub(repository: &str) -> Result<PathBuf> {
+pub fn from_hub(repository: &str) -> Result<PathBuf> {
     anyhow::bail!(
         "model hf:{repository}: this build cannot fetch models; build it with `--features hub`"
     )

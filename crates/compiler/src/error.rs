@@ -60,7 +60,14 @@ impl Error {
 
     /// Returns the same as an error of MLX's, as a closure given to it must return.
     pub(crate) fn into_mlx(self) -> mlx::Error {
-        match self {
+        self.into()
+    }
+}
+
+impl From<Error> for mlx::Error {
+    /// Returns an error of MLX's as it is, and any other as [`mlx::Error::Closure`].
+    fn from(error: Error) -> Self {
+        match error {
             Error::Mlx(error) => error,
             other => mlx::Error::closure(other),
         }

@@ -1,25 +1,47 @@
-//! How a lowered graph runs: node by node, or as one function compiled by MLX.
+//! How a lowered graph runs: as one function that MLX replays, or node by node where control flow reads values.
 
-use mlx::Array;
+use std::rc::Rc;
 
-use crate::CompileOptions;
-use crate::Result;
-use crate::graph::Graph;
+use mlx::{Array, CompiledClosure};
+
+use crate::graph::{Graph, Operation};
 use crate::run::Plan;
+use crate::{CompileOptions, Result};
 
 /// A graph that is ready to be called.
-pub(crate) struct Executable {
-    plan: Plan,
+pub(crate) enum Executable {
+    /// MLX keeps the list of its primitives and makes new arrays from it for each call.
+    Replayed(CompiledClosure),
+    /// Each node is bound anew: values are read in between, or sizes differ from call to call.
+    Bound(Rc<Plan>),
 }
 
 impl Executable {
-    pub(crate) fn new(graph: Graph, _options: &CompileOptions) -> Result<Self> {
-        Ok(Self {
-            plan: Plan::new(graph)?,
-        })
+    pub(crate) fn new(graph: Graph, options: &CompileOptions) -> Result<Self> {
+        let bound = options.shapeless || reads_values(&graph);
+        let plan = Rc::new(Plan::new(graph)?);
+        if bound {
+            return Ok(Executable::Bound(plan));
+        }
+        let function = move |inputs: &[Array]| plan.run(&inputs.iter().collect::<Vec<_>>());
+        Ok(Executable::Replayed(CompiledClosure::new(function, false)?))
     }
 
     pub(crate) fn call(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
-        mlx::trace::without_recording(|| self.plan.run(inputs))
+        match self {
+            Executable::Replayed(function) => function.call(inputs),
+            Executable::Bound(plan) => mlx::trace::without_recording(|| plan.run(inputs)),
+        }
     }
+}
+
+/// Whether running the graph reads values of arrays.
+fn reads_values(graph: &Graph) -> bool {
+    graph.nodes.iter().any(|node| match &node.operation {
+        Operation::Cond { .. } | Operation::While { .. } | Operation::Scan { .. } => true,
+        operation => operation
+            .graphs()
+            .iter()
+            .any(|(_, graph)| reads_values(graph)),
+    })
 }

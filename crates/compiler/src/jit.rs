@@ -104,7 +104,10 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         }
         let mut inputs = Vec::new();
         Args::visit_refs(args, &mut |array| inputs.push(array));
-        self.entry(args, &inputs)?.compiled.call_arrays(&inputs)
+        match self.entry(args, &inputs)? {
+            Some(entry) => entry.compiled.call_arrays(&inputs),
+            None => self.function.apply_refs(args).map_err(Error::from_function),
+        }
     }
 
     /// Traces the function for arguments of these types.
@@ -145,7 +148,14 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
     }
 
     /// Returns the compiled form for these arguments, made when there is none.
-    fn entry(&self, args: Args::Refs<'_>, inputs: &[&Array]) -> Result<Rc<Entry<F::Output>>> {
+    ///
+    /// `None` when the function captured an array that a transform around this call is working on: it means something
+    /// else in each call, so nothing can be kept.
+    fn entry(
+        &self,
+        args: Args::Refs<'_>,
+        inputs: &[&Array],
+    ) -> Result<Option<Rc<Entry<F::Output>>>> {
         let device = Device::current().ok();
         let mut structure = Structure::default();
         Args::structure_refs(args, &mut structure);
@@ -163,7 +173,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
                 }
                 if let Some(entry) = entries.front() {
                     self.hits.set(self.hits.get() + 1);
-                    return Ok(Rc::clone(entry));
+                    return Ok(Some(Rc::clone(entry)));
                 }
             }
         }
@@ -176,8 +186,12 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
             types,
             device,
         };
+        let traced = self.trace(args)?;
+        if traced.captures_transforming() {
+            return Ok(None);
+        }
         self.note_miss(&key);
-        let compiled = self.lower(args)?.compile()?;
+        let compiled = traced.lower(&self.options)?.compile()?;
         let entry = Rc::new(Entry { key, compiled });
         let mut entries = self.entries.borrow_mut();
         entries.push_front(Rc::clone(&entry));
@@ -185,7 +199,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
             entries.pop_back();
             self.stats.borrow_mut().evictions += 1;
         }
-        Ok(entry)
+        Ok(Some(entry))
     }
 
     fn note_miss(&self, key: &Key) {

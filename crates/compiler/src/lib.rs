@@ -1,5 +1,7 @@
 //! Compiles Rust functions over arrays: traces them, fuses what is proven, keeps the rest as it was written.
 //!
+//! The chapter [what the compiler does to your function](chapter) shows each stage.
+//!
 //! [`jit`] makes a compiled function of an ordinary one. What it recognized, what it refused and why is in the
 //! [`Report`]; the graphs of all stages print as text.
 //!
@@ -8,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod chapter;
 mod control;
 mod error;
 mod execute;
@@ -30,3 +33,8 @@ pub use jit::{CacheStats, Jit, jit, jit_with};
 pub use options::{CompileOptions, Fallback, Regions};
 pub use report::{Choice, Difference, Fired, Refused, Report};
 pub use stages::{Compiled, Lowered, Traced, trace};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -110,6 +110,20 @@ impl Report {
         }
     }
 
+    /// Adds what another report says of another part of a program. [`verify`](Self::verify) goes on with this one's.
+    pub fn extend(&mut self, other: &Report) {
+        self.fired.extend(other.fired.iter().cloned());
+        self.refused.extend(other.refused.iter().cloned());
+        for (counts, more) in [
+            (&mut self.ops_before, &other.ops_before),
+            (&mut self.ops_after, &other.ops_after),
+        ] {
+            for (name, n) in more {
+                *counts.entry(name.clone()).or_insert(0) += n;
+            }
+        }
+    }
+
     /// Returns how often each formula was recognized.
     pub fn counts(&self) -> BTreeMap<Fusion, usize> {
         let mut counts = BTreeMap::new();

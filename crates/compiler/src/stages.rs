@@ -19,6 +19,8 @@ pub struct Traced<Output> {
     /// What the function returned, with arrays of the right types in it.
     template: Output,
     size_read: Option<SizeRead>,
+    /// Whether a constant stands for an argument of a transform around the trace.
+    captures_transforming: bool,
 }
 
 /// A function whose formulas have been recognized and whose kernels have been chosen.
@@ -85,6 +87,7 @@ where
         captures,
         rest,
         size_read,
+        captures_transforming,
     } = recorded;
     if !captures.is_empty() {
         let message = "wanted no trace around this one, got arrays of another that is open";
@@ -94,6 +97,7 @@ where
         graph: Rc::new(graph),
         template: rest.map(&mut Array::shadow),
         size_read,
+        captures_transforming,
     })
 }
 
@@ -103,11 +107,23 @@ impl<Output: Tree> Traced<Output> {
         &self.graph
     }
 
+    /// Returns whether the function captured an array that a transform around it is working on.
+    pub(crate) fn captures_transforming(&self) -> bool {
+        self.captures_transforming
+    }
+
     /// Recognizes formulas and chooses kernels for this thread's device.
     ///
     /// # Errors
     /// When a constant cannot be computed, or the options ask for what the function does not allow.
     pub fn lower(self, options: &CompileOptions) -> Result<Lowered<Output>> {
+        if self.captures_transforming {
+            return Err(Error::Unsupported(
+                "lower: wanted constants, got a captured array that a transform around the function is working on; \
+                 make it an argument"
+                    .to_owned(),
+            ));
+        }
         if options.shapeless {
             shapeless::check(&self.graph, self.size_read)?;
         }

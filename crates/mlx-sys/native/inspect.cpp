@@ -30,6 +30,10 @@ extern "C" int mlx_native_graph_size(size_t* res, const mlx_array a) {
   });
 }
 
+extern "C" int mlx_native_is_tracer(bool* res, const mlx_array a) {
+  return guarded("is_tracer", [&] { *res = mlx_array_get_(a).is_tracer(); });
+}
+
 extern "C" const void* mlx_native_data(const mlx_array a) {
   const void* data = nullptr;
   guarded("data", [&] {

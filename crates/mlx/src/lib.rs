@@ -70,8 +70,3 @@ pub use transforms::{
 };
 pub use tree::Tree;
 pub use worker::{Pending, Worker, WorkerPool};
-
-/// The examples of the README, as tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;

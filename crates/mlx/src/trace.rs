@@ -212,6 +212,17 @@ impl Array {
         }
     }
 
+    /// Returns whether the array stands for the argument of a function of which MLX is taking a gradient, or that it is
+    /// vectorizing, or depends on one.
+    ///
+    /// It means something else in each call of that function, so it is nobody's constant.
+    pub fn is_transforming(&self) -> bool {
+        match &self.state {
+            State::Ready(handle) => crate::ffi::inspect::is_tracer(handle).unwrap_or(false),
+            State::Traced(_) | State::Failed(_) => false,
+        }
+    }
+
     /// Returns the array that a traced one takes its shape and dtype from; any other array itself.
     ///
     /// It has the values of the traced one when that [is known](Self::is_known), else meaningless ones.

@@ -10,7 +10,7 @@ const LENGTH: usize = 25_000;
 fn chain(x: &Array) -> Array {
     let mut y = x.clone();
     for _ in 0..LENGTH {
-        y = y + 1.0;
+        y += 1.0;
     }
     y.sum(())
 }

@@ -356,3 +356,33 @@ fn nothing_is_left_of_ten_thousand_closures() {
     }
     assert_eq!(drops.get(), 5_000);
 }
+
+#[test]
+fn an_array_that_escaped_its_transform_has_no_value_and_crashes_nothing() {
+    let escaped = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let keep = |x: &Array| {
+        escaped.borrow_mut().push(x.clone());
+        escaped.borrow_mut().push(x + 1.0);
+        x.square()
+    };
+    let x = array!([1.0, 2.0]);
+    assert!(vmap(keep).call(&x).is_ok());
+    let held = Rc::clone(&escaped);
+    let compiled = CompiledClosure::new(
+        move |x| {
+            held.borrow_mut().push(x[0].clone());
+            held.borrow_mut().push(&x[0] * 2.0);
+            Ok(vec![x[0].exp()])
+        },
+        false,
+    );
+    assert!(compiled.unwrap().call(&[&x]).is_ok());
+    for array in escaped.take() {
+        // Without MLX's compile, the function got the array itself.
+        if array.to_vec::<f32>().is_err() {
+            assert!(array.share().is_err());
+            assert!((&array + &x).sum(()).item::<f32>().is_err());
+            assert!(!format!("{array:?}").is_empty());
+        }
+    }
+}

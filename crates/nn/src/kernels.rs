@@ -1,9 +1,9 @@
 //! The one place where a model chooses between composed formulas and fused kernels.
 
 use mlx::fast::{self, AttentionMask, AttentionOptions, RopeOptions};
-use mlx::{Array, Dtype};
+use mlx::{Array, Dtype, Quantized};
 
-/// Which form norms, rotary positions and attention take; both give the same values up to rounding.
+/// Which form norms, rotary positions, attention and products with packed weights take; both give the same values up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kernels {
     /// The textbook formula in MLX's plain operations.
@@ -66,6 +66,16 @@ impl Kernels {
                 fast::composed::scaled_dot_product_attention(queries, keys, values, &options)
             }
             Kernels::Fused => fast::scaled_dot_product_attention(queries, keys, values, &options),
+        }
+    }
+
+    /// Multiplies `x`, `[.., in]`, by packed weights `[out, in]` turned: `x @ weights.T`. Composed, they are unpacked
+    /// first.
+    #[track_caller]
+    pub fn quantized_matmul(self, x: &Array, weights: &Quantized) -> Array {
+        match self {
+            Kernels::Composed => x.matmul(&weights.dequantize(None).t()),
+            Kernels::Fused => x.quantized_matmul(weights, true),
         }
     }
 

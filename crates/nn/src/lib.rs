@@ -25,6 +25,7 @@ mod kernels;
 mod linear;
 mod module;
 mod norm;
+mod quantized;
 
 pub use activation::{gelu, gelu_approx, gelu_fast_approx, relu, silu};
 pub use attention::MultiHeadAttention;
@@ -35,3 +36,4 @@ pub use kernels::{Kernels, preferred_dtype};
 pub use linear::Linear;
 pub use module::{LoadError, LoadReport, Module, Parts, WeightMap};
 pub use norm::{LayerNorm, RmsNorm};
+pub use quantized::{QuantizedEmbedding, QuantizedLinear};

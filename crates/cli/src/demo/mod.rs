@@ -1,5 +1,6 @@
-//! `mlx demo`: fused kernels against composed formulas, then Whisper on real speech with both.
+//! `mlx demo`: fused kernels against composed formulas, Whisper on real speech with both, then models compiled.
 
+mod compiler;
 mod kernels;
 mod reference;
 mod whisper;
@@ -16,9 +17,10 @@ struct Report {
     device: String,
     kernels: Vec<kernels::Row>,
     whisper: whisper::Report,
+    compiler: compiler::Report,
 }
 
-/// Runs both parts and prints them.
+/// Runs all parts and prints them.
 pub fn run(mut args: lexopt::Parser) -> Result<()> {
     let (mut audio, mut model, mut json) = (None, None, None);
     while let Some(arg) = args.next()? {
@@ -36,11 +38,15 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     );
     let kernels = kernels::run()?;
     println!("\nPart 2: Whisper on real speech\n");
-    let whisper = whisper::run(audio.as_deref(), model.as_deref())?;
+    let loaded = crate::model::load(model.as_deref())?;
+    let whisper = whisper::run(audio.as_deref(), &loaded)?;
+    println!("\nPart 3: models compiled\n");
+    let compiler = compiler::run(&loaded, audio.as_deref())?;
     let report = Report {
         device,
         kernels,
         whisper,
+        compiler,
     };
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&report)?;

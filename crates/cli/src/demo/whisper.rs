@@ -10,7 +10,7 @@ use mlx_models::whisper::{TranscribeOptions, Transcriber, Transcript};
 use mlx_nn::Kernels;
 use serde::Serialize;
 
-use crate::model::{Whisper, load};
+use crate::model::Whisper;
 
 /// What the transcription found.
 #[derive(Serialize)]
@@ -39,18 +39,14 @@ struct Run {
 const RUNS: usize = 3;
 
 /// Transcribes `audio`, or the JFK recording, with both forms and prints them.
-pub fn run(audio: Option<&Path>, model: Option<&str>) -> Result<Report> {
-    let path = match audio {
-        Some(path) => path.to_owned(),
-        None => recording()?,
-    };
-    let sound = Audio::load(&path).with_context(|| format!("audio {}", path.display()))?;
+pub fn run(audio: Option<&Path>, whisper: &Whisper) -> Result<Report> {
+    let path = path(audio)?;
+    let sound = sound(audio)?;
     println!("audio  {} ({:.1} s)", path.display(), sound.seconds());
-    let whisper = load(model)?;
     println!("model  {}\n", whisper.name);
     mlx::memory::reset_peak()?;
-    let composed = transcribe(&whisper, Kernels::Composed, &sound.samples)?;
-    let fused = transcribe(&whisper, Kernels::Fused, &sound.samples)?;
+    let composed = transcribe(whisper, Kernels::Composed, &sound.samples)?;
+    let fused = transcribe(whisper, Kernels::Fused, &sound.samples)?;
     println!(
         "{:<9} {:>8} {:>11} {:>11} {:>10} {:>9}",
         "", "mel ms", "encoder ms", "decoder ms", "total ms", "tokens/s"
@@ -71,7 +67,7 @@ pub fn run(audio: Option<&Path>, model: Option<&str>) -> Result<Report> {
     );
     Ok(Report {
         audio: path.display().to_string(),
-        model: whisper.name,
+        model: whisper.name.clone(),
         composed,
         fused,
         equal,
@@ -79,8 +75,20 @@ pub fn run(audio: Option<&Path>, model: Option<&str>) -> Result<Report> {
     })
 }
 
-/// The JFK recording, or the other one where npm is missing; says so.
-fn recording() -> Result<PathBuf> {
+/// The samples of `audio`, or of the JFK recording.
+pub(super) fn sound(audio: Option<&Path>) -> Result<Audio> {
+    let path = match audio {
+        Some(path) => path.to_owned(),
+        None => assets::speech()?.path,
+    };
+    Audio::load(&path).with_context(|| format!("audio {}", path.display()))
+}
+
+/// The file of `audio`, or the JFK recording, or the other one where npm is missing; says so.
+fn path(audio: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = audio {
+        return Ok(path.to_owned());
+    }
     let speech = assets::speech()?;
     if let Some(note) = &speech.note {
         println!("note: {note}");
@@ -111,7 +119,7 @@ fn transcribe(whisper: &Whisper, kernels: Kernels, samples: &[f32]) -> Result<Ru
 }
 
 /// Greedy, without timestamps: what the comparison with other programs is measured on.
-fn options() -> TranscribeOptions {
+pub(super) fn options() -> TranscribeOptions {
     let mut options = TranscribeOptions::default();
     options.decode.timestamps = false;
     options

@@ -58,6 +58,19 @@ pub(crate) fn record_call(call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
     let shadows: Vec<Array> = call.inputs.iter().map(|input| input.shadow()).collect();
     let inputs: Vec<&Array> = shadows.iter().collect();
     let outputs = without_recording(|| apply(call.transform, &functions, &inputs))?;
+    if let (Transform::CustomVjp, Some(rule)) = (call.transform, call.functions.get(1)) {
+        // MLX calls the rule only when a gradient is taken, so its types are put together here.
+        let outputs: Vec<&Array> = outputs.iter().collect();
+        let arguments = [inputs, outputs.clone(), outputs].concat();
+        let types = arguments
+            .iter()
+            .map(|array| array.array_type())
+            .collect::<mlx::Result<Vec<_>>>()?;
+        let recorded = record("function", &types, |arrays| {
+            Ok((rule(arrays).map_err(Error::Mlx)?, ()))
+        });
+        *traced[1].borrow_mut() = Some(recorded.map_err(Error::into_mlx)?);
+    }
     let mut recorded = Vec::new();
     for slot in traced {
         match slot.borrow_mut().take() {

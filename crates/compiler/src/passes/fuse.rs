@@ -97,6 +97,10 @@ impl Found {
             // Part of it is something else already.
             return Ok(());
         }
+        if nodes.iter().any(|id| graph.node(*id).site.device.is_some()) {
+            // The program asked for another device somewhere in between.
+            return Ok(());
+        }
         check_private(look, &inner, found.output)?;
         let Source::Node(root, _) = graph.source(found.output) else {
             return Ok(());

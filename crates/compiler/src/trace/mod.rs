@@ -20,6 +20,8 @@ pub(crate) struct Recorded<T> {
     pub(crate) rest: T,
     /// Where the function first read the size of an array.
     pub(crate) size_read: Option<SizeRead>,
+    /// Whether the function captured an array that stands for an argument of a transform around the trace.
+    pub(crate) captures_transforming: bool,
 }
 
 impl<T> Recorded<T> {
@@ -30,6 +32,7 @@ impl<T> Recorded<T> {
             captures: self.captures,
             rest: (),
             size_read: self.size_read,
+            captures_transforming: self.captures_transforming,
         }
     }
 }
@@ -56,13 +59,7 @@ pub(crate) fn record<T>(
     for output in &outputs {
         tape.add_output(&recorder, output).map_err(Error::Mlx)?;
     }
-    let (graph, captures, size_read) = tape.finish();
-    Ok(Recorded {
-        graph,
-        captures,
-        rest,
-        size_read,
-    })
+    Ok(tape.finish(rest))
 }
 
 /// Ends a trace, also when the function panics, so that arrays that escaped are errors.

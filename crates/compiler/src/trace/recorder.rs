@@ -27,6 +27,8 @@ struct State {
     /// Arrays of enclosing traces and the inputs they became.
     captures: Vec<(Array, Value)>,
     size_read: Option<SizeRead>,
+    /// Whether a captured array stands for an argument of a transform around the trace.
+    captures_transforming: bool,
 }
 
 /// Where a function read a size, and by which method.
@@ -44,6 +46,7 @@ impl Tape {
                 constants: HashMap::new(),
                 captures: Vec::new(),
                 size_read: None,
+                captures_transforming: false,
             }),
             open: Cell::new(true),
             device: Device::current().ok(),
@@ -65,17 +68,18 @@ impl Tape {
         Ok(())
     }
 
-    /// Returns the graph, the captures of enclosing traces, and where a size was read.
-    pub(crate) fn finish(&self) -> (Graph, Vec<Array>, Option<SizeRead>) {
+    /// Returns what was recorded, with what the function returned besides.
+    pub(crate) fn finish<T>(&self, rest: T) -> super::Recorded<T> {
         self.close();
         let mut state = self.state.borrow_mut();
-        let graph = std::mem::replace(&mut state.graph, Graph::new(""));
         let captures = std::mem::take(&mut state.captures);
-        (
-            graph,
-            captures.into_iter().map(|(array, _)| array).collect(),
-            state.size_read,
-        )
+        super::Recorded {
+            graph: std::mem::replace(&mut state.graph, Graph::new("")),
+            captures: captures.into_iter().map(|(array, _)| array).collect(),
+            rest,
+            size_read: state.size_read,
+            captures_transforming: state.captures_transforming,
+        }
     }
 
     /// Appends a node and returns the numbers of its outputs.
@@ -114,9 +118,15 @@ impl Tape {
         {
             return Ok(known);
         }
+        // What stands for an argument of a transform must stay what it is: neither a number nor folded.
+        let is_transforming = array.is_transforming();
         // Reading a number may compute it, which is no business of the function being traced.
-        let literal = without_recording(|| Literal::read(array)).ok().flatten();
+        let literal = match is_transforming {
+            true => None,
+            false => without_recording(|| Literal::read(array)).ok().flatten(),
+        };
         let mut state = self.state.borrow_mut();
+        state.captures_transforming |= is_transforming;
         let value = match literal {
             Some(literal) => state
                 .graph

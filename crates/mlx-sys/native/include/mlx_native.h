@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header. */
-#define MLX_NATIVE_VERSION 1
+#define MLX_NATIVE_VERSION 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -113,12 +113,32 @@ uint64_t mlx_native_host_kernel_runs(void);
 /* The same count for kernels with this name. */
 uint64_t mlx_native_host_kernel_runs_of(const char* name);
 
+/* ---- Transforms ----------------------------------------------------------------------------------------*/
+
+/* mlx_detail_vmap_replace without its defects: a Scatter whose vectorized axis is not the first one wrote out of
+ * bounds, and a long graph overflowed the stack. Axes count from the start. */
+int mlx_native_vmap_replace(
+    mlx_vector_array* res,
+    const mlx_vector_array inputs,
+    const mlx_vector_array s_inputs,
+    const mlx_vector_array s_outputs,
+    const int* in_axes,
+    size_t in_axes_num,
+    const int* out_axes,
+    size_t out_axes_num);
+
+/* mlx_checkpoint and mlx_custom_vjp whose vectorized form is made by the function above. */
+int mlx_native_checkpoint(mlx_closure* res, const mlx_closure fun);
+int mlx_native_custom_vjp(mlx_closure* res, const mlx_closure fun, const mlx_closure_custom fun_vjp);
+
 /* ---- Graph inspection ----------------------------------------------------------------------------------*/
 
 /* The name of the primitive that will compute `a` ("Add", "RMSNorm", ...), or "" when `a` has none. */
 int mlx_native_primitive_name(mlx_string* res, const mlx_array a);
 /* The number of distinct unevaluated nodes `a` depends on, itself included. */
 int mlx_native_graph_size(size_t* res, const mlx_array a);
+/* Whether `a` depends on an argument of a function that MLX is transforming or compiling on this thread. */
+int mlx_native_is_tracer(bool* res, const mlx_array a);
 
 /* ---- Data ----------------------------------------------------------------------------------------------*/
 

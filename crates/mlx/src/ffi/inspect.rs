@@ -65,6 +65,15 @@ fn graph_size_of(handle: &Handle) -> Result<usize, Fault> {
     Ok(size)
 }
 
+/// Returns whether the array depends on an argument of a function that MLX is transforming on this thread.
+pub(crate) fn is_tracer(handle: &Handle) -> Result<bool, Fault> {
+    let (api, mut out) = (api()?, false);
+    // SAFETY: the handle is alive for the call, `out` is ours.
+    let status = unsafe { api.mlx_native_is_tracer(&mut out, handle.raw()) };
+    check(api, status)?;
+    Ok(out)
+}
+
 /// Returns a number that no other call in this process returns, never 0.
 pub(crate) fn next_id() -> Result<u64, Fault> {
     // SAFETY: takes nothing and counts atomically.

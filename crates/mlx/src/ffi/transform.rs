@@ -80,7 +80,7 @@ pub(crate) fn vmap(
     let mut results = Vector::empty();
     // SAFETY: lists and axes are alive for the call; the slot is empty and ours.
     let status = unsafe {
-        api.mlx_detail_vmap_replace(
+        api.mlx_native_vmap_replace(
             results.slot(),
             inputs.raw(),
             traced.raw(),
@@ -100,7 +100,7 @@ pub(crate) fn checkpoint(body: Box<LocalBody>, inputs: &Vector) -> Result<Vector
     let (api, closure) = (api()?, Closure::local(body)?);
     let mut checkpointed = Closure::empty();
     // SAFETY: the closure is alive for the call, and MLX counts its further uses; the slot is empty and ours.
-    let status = unsafe { api.mlx_checkpoint(checkpointed.slot(), closure.raw()) };
+    let status = unsafe { api.mlx_native_checkpoint(checkpointed.slot(), closure.raw()) };
     check(api, status)?;
     checkpointed.call(inputs)
 }
@@ -116,7 +116,7 @@ pub(crate) fn custom_vjp(
     let mut with_rule = Closure::empty();
     let (slot, fun) = (with_rule.slot(), closure.raw());
     // SAFETY: both closures are alive for the call, and MLX counts their further uses; the slot is empty and ours.
-    let status = unsafe { api.mlx_custom_vjp(slot, fun, rule.raw()) };
+    let status = unsafe { api.mlx_native_custom_vjp(slot, fun, rule.raw()) };
     check(api, status)?;
     with_rule.call(inputs)
 }

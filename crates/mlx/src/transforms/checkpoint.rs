@@ -11,6 +11,8 @@ use crate::{Array, Error, Result};
 
 /// Returns the same function, whose gradient runs it again instead of keeping what it computed on the way.
 ///
+/// Gradients are those of the arguments: arrays that the function captures are constants to it.
+///
 /// ```
 /// use mlx::{Array, array, checkpoint, grad};
 ///

@@ -12,7 +12,8 @@ use crate::{Array, Error, Result, tree};
 /// Returns the same function, whose gradient is `rule`.
 ///
 /// `rule` gets the arguments (one as it is, several as a tuple), the cotangents and the outputs, and returns what the
-/// cotangents give for each argument, in the form of the arguments.
+/// cotangents give for each argument, in the form of the arguments. Arrays that the function captures are constants to
+/// it. Vectorized by [`vmap`](crate::vmap), the function has its ordinary gradient again.
 ///
 /// ```
 /// use mlx::{Array, array, custom_vjp, grad};

@@ -7,7 +7,8 @@ use super::{Dtype, RawTensor};
 use crate::{Error, Result};
 
 impl RawTensor {
-    /// Returns the values as an array: floats in their stored type, integers with a scale as `float32`.
+    /// Returns the values as an array: 16-bit floats and `uint32` in their stored type, all others
+    /// as `float32`.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when the shape is too large for MLX.
@@ -37,6 +38,15 @@ impl RawTensor {
                 let values: Vec<bf16> = values
                     .chunks_exact(2)
                     .map(|b| bf16::from_le_bytes([b[0], b[1]]))
+                    .collect();
+                Array::from_slice(&values, shape)
+            }
+            // Packed weights: their bits are no number.
+            Dtype::U32 => {
+                let values = self.bytes()?;
+                let values: Vec<u32> = values
+                    .chunks_exact(4)
+                    .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
                     .collect();
                 Array::from_slice(&values, shape)
             }

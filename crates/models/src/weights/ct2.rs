@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::cursor::Cursor;
 use super::{Dtype, Format, RawTensor, Source, Weights};
 use crate::{Error, Result};
 
@@ -16,9 +17,6 @@ const NEWEST: u32 = 6;
 
 /// More dimensions than any weight has.
 const MAX_RANK: u8 = 8;
-
-/// Bytes read at a time while walking the headers; names and shapes are far shorter.
-const CHUNK: usize = 4096;
 
 /// Is what a `model.bin` says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,12 +36,7 @@ pub struct Ct2Header {
 /// # Errors
 /// [`Error::Weights`] when the file is malformed or of an unknown version.
 pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
-    let mut cursor = Cursor {
-        source: &source,
-        at: 0,
-        chunk: Vec::new(),
-        chunk_at: 0,
-    };
+    let mut cursor = Cursor::new(&source);
     let header = read_header(&mut cursor)?;
     let version = header.version;
     let mut weights = Weights::new(Format::Ct2(header), []);
@@ -62,7 +55,10 @@ pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
     if version >= 3 {
         let n_aliases = cursor.u32("number of aliases")?;
         for _ in 0..n_aliases {
-            let (alias, name) = (cursor.string("alias")?, cursor.string("alias target")?);
+            let (alias, name) = (
+                string(&mut cursor, "alias")?,
+                string(&mut cursor, "alias target")?,
+            );
             // A scale has moved into its weight, and is renamed with it.
             let moved = name
                 .strip_suffix("_scale")
@@ -86,7 +82,7 @@ fn read_header(cursor: &mut Cursor<'_>) -> Result<Ct2Header> {
     }
     let (spec, revision) = match version {
         1 => (String::new(), 1),
-        _ => (cursor.string("specification")?, cursor.u32("revision")?),
+        _ => (string(cursor, "specification")?, cursor.u32("revision")?),
     };
     Ok(Ct2Header {
         version,
@@ -96,7 +92,7 @@ fn read_header(cursor: &mut Cursor<'_>) -> Result<Ct2Header> {
 }
 
 fn read_variable(cursor: &mut Cursor<'_>, version: u32) -> Result<RawTensor> {
-    let name = cursor.string("variable name")?;
+    let name = string(cursor, "variable name")?;
     let rank = cursor.u8("rank")?;
     if rank > MAX_RANK {
         return Err(Error::Weights(format!(
@@ -176,69 +172,15 @@ fn attach_scales(weights: &mut Weights) {
     }
 }
 
-/// Walks the headers of a file; no size that the file states is trusted before it is checked.
-struct Cursor<'a> {
-    source: &'a Arc<Source>,
-    at: u64,
-    chunk: Vec<u8>,
-    chunk_at: u64,
-}
-
-impl Cursor<'_> {
-    fn take(&mut self, n: usize, what: &str) -> Result<&[u8]> {
-        let here = self
-            .at
-            .checked_sub(self.chunk_at)
-            .and_then(|skip| usize::try_from(skip).ok());
-        let cached = here.filter(|&skip| {
-            skip.checked_add(n)
-                .is_some_and(|end| end <= self.chunk.len())
-        });
-        let start = match cached {
-            Some(start) => start,
-            None => {
-                let left = self.source.len().saturating_sub(self.at);
-                if left < n as u64 {
-                    return Err(Error::Weights(format!(
-                        "{what}: wanted {n} bytes at {}, got the end of the file at {}",
-                        self.at,
-                        self.source.len()
-                    )));
-                }
-                self.chunk = self
-                    .source
-                    .read(self.at, left.min(n.max(CHUNK) as u64) as usize)?;
-                self.chunk_at = self.at;
-                0
-            }
-        };
-        self.at += n as u64;
-        Ok(&self.chunk[start..start + n])
-    }
-
-    fn u8(&mut self, what: &str) -> Result<u8> {
-        Ok(self.take(1, what)?[0])
-    }
-
-    fn u16(&mut self, what: &str) -> Result<u16> {
-        let bytes = self.take(2, what)?;
-        Ok(u16::from_le_bytes([bytes[0], bytes[1]]))
-    }
-
-    fn u32(&mut self, what: &str) -> Result<u32> {
-        let bytes = self.take(4, what)?;
-        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-    }
-
-    fn string(&mut self, what: &str) -> Result<String> {
-        let length = usize::from(self.u16(what)?);
-        let bytes = self.take(length, what)?;
-        let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-        match std::str::from_utf8(text) {
-            Ok(text) => Ok(text.to_string()),
-            Err(_) => Err(Error::Weights(format!(
-                "{what}: wanted text, got other bytes"
-            ))),
-        }
+/// A string: its length, its bytes, and a zero that the length counts.
+fn string(cursor: &mut Cursor<'_>, what: &str) -> Result<String> {
+    let length = usize::from(cursor.u16(what)?);
+    let bytes = cursor.take(length, what)?;
+    let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    match std::str::from_utf8(text) {
+        Ok(text) => Ok(text.to_string()),
+        Err(_) => Err(Error::Weights(format!(
+            "{what}: wanted text, got other bytes"
+        ))),
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! [`Weights`] is one interface to CTranslate2's `model.bin`, and to safetensors files, single or
 //! sharded. Opening reads headers only; a tensor's bytes are read when asked for.
+//! [`gguf`] reads llama.cpp's files, whose tensors are in blocks of few bits.
 
 mod array;
 mod ct2;
+mod cursor;
+pub mod gguf;
 mod map;
 mod safetensors;
 mod source;

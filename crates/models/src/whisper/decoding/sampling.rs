@@ -5,6 +5,7 @@ use super::rules::Rules;
 use super::run::{Candidate, Plan};
 use super::scores::{argmax, largest, log_sum_exp};
 use crate::Result;
+use crate::chance::Chance;
 
 /// Writes `n` texts from the same beginning; at temperature 0 one, with the likeliest tokens.
 pub(super) fn write<S: Session>(
@@ -67,7 +68,7 @@ fn extend(
         return Ok(text);
     }
     let token = if plan.temperature > 0.0 {
-        chance.draw(logits, plan.temperature)
+        draw(chance, logits, plan.temperature)
     } else {
         argmax(logits)
     };
@@ -76,39 +77,19 @@ fn extend(
     Ok(text)
 }
 
-/// Is a small random number generator (SplitMix64): the same seed, the same text, on every machine.
-struct Chance {
-    state: u64,
-}
-
-impl Chance {
-    fn new(seed: u64) -> Self {
-        Self { state: seed }
-    }
-
-    /// Returns a number from 0 up to, not including, 1.
-    fn unit(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Draws an index with probability `softmax(logits / temperature)`.
-    fn draw(&mut self, logits: &[f32], temperature: f32) -> usize {
-        let top = largest(logits);
-        let weight = |logit: f32| f64::from((logit - top) / temperature).exp();
-        let mut left = self.unit() * logits.iter().map(|&logit| weight(logit)).sum::<f64>();
-        for (index, &logit) in logits.iter().enumerate() {
-            left -= weight(logit);
-            if left < 0.0 {
-                return index;
-            }
+/// Draws an index with probability `softmax(logits / temperature)`.
+fn draw(chance: &mut Chance, logits: &[f32], temperature: f32) -> usize {
+    let top = largest(logits);
+    let weight = |logit: f32| f64::from((logit - top) / temperature).exp();
+    let mut left = chance.unit() * logits.iter().map(|&logit| weight(logit)).sum::<f64>();
+    for (index, &logit) in logits.iter().enumerate() {
+        left -= weight(logit);
+        if left < 0.0 {
+            return index;
         }
-        // Rounding can leave a crumb: it belongs to a token that is possible.
-        argmax(logits)
     }
+    // Rounding can leave a crumb: it belongs to a token that is possible.
+    argmax(logits)
 }
 
 #[cfg(test)]
@@ -121,7 +102,7 @@ mod tests {
         let mut chance = Chance::new(7);
         let mut counts = [0; 3];
         for _ in 0..4000 {
-            counts[chance.draw(&logits, 1.0)] += 1;
+            counts[draw(&mut chance, &logits, 1.0)] += 1;
         }
         assert_eq!(counts[1], 0);
         assert!((2850..3150).contains(&counts[2]), "{counts:?}");
@@ -130,6 +111,6 @@ mod tests {
     #[test]
     fn a_low_temperature_draws_the_likeliest() {
         let mut chance = Chance::new(7);
-        assert!((0..100).all(|_| chance.draw(&[1.0, 2.0, 1.5], 0.01) == 1));
+        assert!((0..100).all(|_| draw(&mut chance, &[1.0, 2.0, 1.5], 0.01) == 1));
     }
 }

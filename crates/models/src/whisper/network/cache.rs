@@ -1,6 +1,7 @@
 //! What does the decoder remember of the sound and of the tokens it has read?
 
-use mlx::{Array, Dtype, Op, bind};
+use mlx::fast::Offset;
+use mlx::{Array, Dtype, Op, Tree, bind};
 
 use super::attention::KeyValue;
 use crate::{Error, Result};
@@ -16,11 +17,12 @@ pub(super) struct Cache {
 }
 
 /// The cache of one layer.
+#[derive(Clone, Tree)]
 pub(super) struct LayerCache {
     /// Of the sound: `[rows, n_heads, n_audio_ctx, dim]`, one memory for all rows.
     pub(super) sound: KeyValue,
     /// Of the tokens: `[rows, n_heads, capacity, dim]`.
-    tokens: KeyValue,
+    pub(super) tokens: KeyValue,
 }
 
 impl Cache {
@@ -95,13 +97,21 @@ impl Cache {
 }
 
 impl LayerCache {
-    /// Writes the keys and values of tokens that begin at `start`, and returns those of all tokens so far.
+    /// Writes the keys and values of tokens that begin at `start`, and returns those that are looked at: of all tokens
+    /// so far, or, where the start is known only when a graph runs, all room there is.
     pub(super) fn extend(
         &mut self,
-        start: i32,
+        start: &Offset,
         (keys, values): &KeyValue,
     ) -> mlx::Result<KeyValue> {
         let all = |room: &mut Array, new: &Array| -> mlx::Result<Array> {
+            let start = match start {
+                Offset::Int(start) => *start,
+                Offset::Array(start) => {
+                    *room = room.slice_update(new, &start.reshape([1]), 2);
+                    return Ok(room.clone());
+                }
+            };
             let [rows, n_heads, length, dim] = new.dims()?;
             let stop = vec![rows, n_heads, start + length, dim];
             let update = Op::SliceUpdate {

@@ -1,14 +1,13 @@
 //! How does Whisper score the next token?
 
-use mlx::fast::AttentionMask;
+use mlx::fast::{AttentionMask, Offset};
 use mlx::{Array, Op, bind};
 use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module, Parts, gelu};
 
 use super::attention::{Attention, KeyValue};
-use super::cache::{Cache, LayerCache};
+use super::cache::LayerCache;
 use super::encoder::{Positions, size};
 use crate::whisper::Config;
-use crate::{Error, Result};
 
 /// Tokens and positions, and layers that look at the text and at the sound.
 #[derive(Clone)]
@@ -58,39 +57,43 @@ impl Decoder {
         self.capacity
     }
 
-    /// Reads tokens `[rows, n]` after those read before and returns scores `[rows, n', n_vocab]` behind those at
-    /// `positions`, or behind all of them.
+    /// Reads tokens `[rows, n]`, the first at position `start`, and returns scores `[rows, n', n_vocab]` behind those
+    /// at `positions`, or behind all of them, and the layers' memory with these tokens in it.
+    ///
+    /// A pure function of arrays, for tracing as it is: with an array as the start, one graph serves all positions.
     pub(super) fn forward(
         &self,
         tokens: &Array,
         positions: Option<&Array>,
-        cache: &mut Cache,
-    ) -> Result<Array> {
-        let length = tokens.dim(1).map_err(Error::model)?;
-        cache.check_room(length)?;
-        let hidden = self.hidden(tokens, length, cache).map_err(Error::model)?;
-        cache.advance(length);
-        Ok(match positions {
+        mut layers: Vec<LayerCache>,
+        start: &Offset,
+    ) -> mlx::Result<(Array, Vec<LayerCache>)> {
+        let length = tokens.dim(1)?;
+        let dims = self.embed_positions.weight.dim(1)?;
+        let table = &self.embed_positions.weight;
+        let here = match start {
+            Offset::Int(start) => {
+                let part = Op::Slice {
+                    start: vec![*start, 0],
+                    stop: vec![start + length, dims],
+                    strides: vec![1; 2],
+                };
+                bind(part, &[table])
+            }
+            Offset::Array(start) => table.slice(&start.reshape([1]), 0, [length, dims]),
+        };
+        let mut x = self.embed_tokens.forward(tokens) + here;
+        for (layer, memory) in self.layers.iter().zip(&mut layers) {
+            x = layer.forward(&x, start, memory)?;
+        }
+        let hidden = self.layer_norm.forward(&x);
+        let scores = match positions {
             Some(positions) => self
                 .embed_tokens
                 .as_linear(&bind(Op::Take { axis: 1 }, &[&hidden, positions])),
             None => self.embed_tokens.as_linear(&hidden),
-        })
-    }
-
-    fn hidden(&self, tokens: &Array, length: i32, cache: &mut Cache) -> mlx::Result<Array> {
-        let start = cache.n_tokens();
-        let dims = self.embed_positions.weight.dim(1)?;
-        let here = Op::Slice {
-            start: vec![start, 0],
-            stop: vec![start + length, dims],
-            strides: vec![1; 2],
         };
-        let mut x = self.embed_tokens.forward(tokens) + bind(here, &[&self.embed_positions.weight]);
-        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
-            x = layer.forward(&x, start, cache)?;
-        }
-        Ok(self.layer_norm.forward(&x))
+        Ok((scores, layers))
     }
 }
 
@@ -109,13 +112,15 @@ impl Layer {
         }
     }
 
-    fn forward(&self, x: &Array, start: i32, cache: &mut LayerCache) -> mlx::Result<Array> {
+    fn forward(&self, x: &Array, start: &Offset, cache: &mut LayerCache) -> mlx::Result<Array> {
         let normed = self.self_attn_layer_norm.forward(x);
         let text = cache.extend(start, &self.self_attn.keys_values(&normed))?;
-        // Bottom-right aligned: the last query sees every token.
-        let x = x + self
-            .self_attn
-            .forward(&normed, &text, &AttentionMask::causal());
+        let mask = match start {
+            // Bottom-right aligned: the last query sees every token.
+            Offset::Int(_) => AttentionMask::causal(),
+            Offset::Array(_) => AttentionMask::causal().offset(start.clone()),
+        };
+        let x = x + self.self_attn.forward(&normed, &text, &mask);
         let normed = self.encoder_attn_layer_norm.forward(&x);
         let x = &x
             + self

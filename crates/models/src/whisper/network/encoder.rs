@@ -50,7 +50,6 @@ impl Encoder {
         }
     }
 
-    #[track_caller]
     pub(super) fn forward(&self, mel: &Array) -> Array {
         let x = gelu(&self.conv1.forward(mel));
         let x = gelu(&self.conv2.forward(&x));

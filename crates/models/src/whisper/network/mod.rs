@@ -7,15 +7,23 @@
 
 mod attention;
 mod cache;
+mod compiled;
 mod decoder;
 mod encoder;
 mod session;
 
+use std::rc::Rc;
+
+use mlx::fast::Offset;
 use mlx::{Array, Dtype};
+use mlx_compiler::{CompileOptions, Report};
 use mlx_nn::{Init, Kernels, Module, Parts, WeightMap};
 
 pub use session::{Features, Writing};
 
+use attention::KeyValue;
+use cache::LayerCache;
+use compiled::Compiled;
 use decoder::Decoder;
 use encoder::Encoder;
 
@@ -30,6 +38,8 @@ pub struct Network {
     encoder: Encoder,
     decoder: Decoder,
     dtype: Dtype,
+    /// Encoder and decoder as graphs that are traced once, when that was asked for.
+    compiled: Option<Rc<Compiled>>,
 }
 
 impl Network {
@@ -45,6 +55,7 @@ impl Network {
             encoder: Encoder::new(&config, &mut init),
             decoder: Decoder::new(&config, &mut init),
             dtype,
+            compiled: None,
         };
         let mut map = WeightMap::new();
         for tensor in weights.iter() {
@@ -77,6 +88,46 @@ impl Network {
         let mut network = self.clone();
         network.set_kernels(kernels);
         network
+    }
+
+    /// Returns the network compiled: encoder and decoder are traced once for each kind of input and then replayed.
+    ///
+    /// Formulas that the options name are recognized, whatever [`Kernels`] the network is written with; the weights are
+    /// shared.
+    #[must_use]
+    pub fn compiled(&self, options: CompileOptions) -> Self {
+        let mut network = self.clone();
+        network.compiled = Some(Rc::new(Compiled::new(self, options)));
+        network
+    }
+
+    /// Returns what the compiler made of the encoder and of the last form of the decoder, once they have run.
+    pub fn report(&self) -> Option<Report> {
+        self.compiled.as_ref()?.report()
+    }
+
+    /// Maps features of sound to its keys and values for every layer of the decoder.
+    fn hear(&self, mel: &Array) -> mlx::Result<Vec<KeyValue>> {
+        match &self.compiled {
+            Some(compiled) => compiled.hear(mel),
+            None => Ok(self.decoder.sound(&self.encode_array(mel))),
+        }
+    }
+
+    /// Reads tokens, the first at position `start`, and returns scores and the layers' memory.
+    fn score(
+        &self,
+        tokens: &Array,
+        positions: Option<&Array>,
+        layers: Vec<LayerCache>,
+        start: i32,
+    ) -> mlx::Result<(Array, Vec<LayerCache>)> {
+        match &self.compiled {
+            Some(compiled) => compiled.score(tokens, positions, layers, start),
+            None => self
+                .decoder
+                .forward(tokens, positions, layers, &Offset::Int(start)),
+        }
     }
 
     /// Maps log-mel features `[batch, frames, n_mels]` to `[batch, n_audio_ctx, n_audio_state]`.

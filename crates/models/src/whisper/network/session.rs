@@ -30,8 +30,7 @@ impl Model for Network {
     fn encode(&self, mel: &Mel) -> Result<Features> {
         let shape = [1, size(mel.frames()), size(mel.n_mels())];
         let mel = Array::from_slice(mel.data(), shape).map_err(Error::model)?;
-        let features = self.encode_array(&mel);
-        let sound = self.decoder.sound(&features);
+        let sound = self.hear(&mel).map_err(Error::model)?;
         mlx::eval(sound.iter().flat_map(|(keys, values)| [keys, values])).map_err(Error::model)?;
         Ok(Features { sound })
     }
@@ -68,10 +67,17 @@ impl Session for Writing<'_> {
 
 impl Writing<'_> {
     fn logits(&mut self, tokens: &Array, positions: Option<&Array>) -> Result<Logits> {
-        let scores = self
+        let length = tokens.dim(1).map_err(Error::model)?;
+        self.cache.check_room(length)?;
+        let start = self.cache.n_tokens();
+        // Without a second owner, MLX may write into the memory of the old arrays.
+        let layers = std::mem::take(&mut self.cache.layers);
+        let (scores, layers) = self
             .network
-            .decoder
-            .forward(tokens, positions, &mut self.cache)?;
+            .score(tokens, positions, layers, start)
+            .map_err(Error::model)?;
+        self.cache.layers = layers;
+        self.cache.advance(length);
         let scores = scores.astype(mlx::Dtype::Float32);
         // The cache too: left lazy, each step would drag the whole history along.
         mlx::eval(self.cache.tokens().chain([&scores])).map_err(Error::model)?;

@@ -1,0 +1,154 @@
+//! How is a model opened, from one GGUF file or from a folder?
+
+use std::path::Path;
+
+use mlx::{Quantization, QuantizationMode};
+use serde_json::Value;
+
+use super::chat::ChatTemplate;
+use super::config::Config;
+use super::store::Store;
+use super::tokenizer::{Tokenizer, content, read_json};
+use super::tokenizer_gguf::end_tokens;
+use crate::weights::Weights;
+use crate::weights::gguf::Gguf;
+use crate::{Error, Result};
+
+/// Is everything that the files of a model hold, in one form for all formats.
+#[derive(Clone)]
+pub struct Checkpoint {
+    /// The dimensions.
+    pub config: Config,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// How a conversation becomes a prompt, where the model knows conversations.
+    pub chat_template: Option<ChatTemplate>,
+    /// The tokens that end a text.
+    pub end_tokens: Vec<u32>,
+    /// The weights.
+    pub weights: Store,
+}
+
+impl Checkpoint {
+    /// Opens a GGUF file, or a Hugging Face folder with safetensors, also one packed by MLX's tools.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Config`], [`Error::Weights`] or [`Error::Tokenizer`], whichever part is at fault.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        if path.is_dir() {
+            Self::from_folder(path)
+        } else {
+            Self::from_gguf(&Gguf::open(path)?)
+        }
+    }
+
+    /// Takes the parts of a GGUF file.
+    ///
+    /// # Errors
+    /// As for [`Checkpoint::open`].
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        if let Some(parts @ 2..) = gguf.metadata.count("split.count")? {
+            return Err(Error::Weights(format!(
+                "gguf: wanted a model in one file, got one of {parts}"
+            )));
+        }
+        let tokenizer = Tokenizer::from_gguf(&gguf.metadata)?;
+        let template = gguf.metadata.text("tokenizer.chat_template")?;
+        Ok(Self {
+            config: Config::from_gguf(gguf)?,
+            chat_template: template.map(|template| chat_template(template, &tokenizer)),
+            end_tokens: end_tokens(&gguf.metadata, &tokenizer)?,
+            tokenizer,
+            weights: Store::from_gguf(gguf)?,
+        })
+    }
+
+    fn from_folder(folder: &Path) -> Result<Self> {
+        let path = folder.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let config = Config::from_json(&text)?;
+        let json: Value =
+            serde_json::from_str(&text).map_err(|error| Error::Config(error.to_string()))?;
+        let tokenizer = Tokenizer::open(folder)?;
+        let generation = read_json(&folder.join("generation_config.json"))?;
+        let mut end_tokens = [generation.as_ref(), Some(&json)]
+            .into_iter()
+            .flatten()
+            .filter_map(|json| json.get("eos_token_id"))
+            .map(numbers)
+            .find(|numbers| !numbers.is_empty())
+            .unwrap_or_default();
+        end_tokens.extend(tokenizer.eos);
+        end_tokens.sort_unstable();
+        end_tokens.dedup();
+        Ok(Self {
+            config,
+            chat_template: folder_template(folder)?
+                .map(|template| chat_template(&template, &tokenizer)),
+            end_tokens,
+            tokenizer,
+            weights: Store::from_weights(&Weights::open(folder)?, quantization(&json)?),
+        })
+    }
+}
+
+fn chat_template(template: &str, tokenizer: &Tokenizer) -> ChatTemplate {
+    let text = |token: Option<u32>| token.and_then(|id| tokenizer.token(id)).unwrap_or_default();
+    ChatTemplate::new(template, text(tokenizer.bos), text(tokenizer.eos))
+}
+
+/// The template lies in a file of its own, or in the tokenizer's configuration, alone or among others.
+fn folder_template(folder: &Path) -> Result<Option<String>> {
+    let path = folder.join("chat_template.jinja");
+    if path.is_file() {
+        return std::fs::read_to_string(&path)
+            .map(Some)
+            .map_err(Error::io(&path));
+    }
+    let Some(config) = read_json(&folder.join("tokenizer_config.json"))? else {
+        return Ok(None);
+    };
+    Ok(match config.get("chat_template") {
+        Some(Value::Array(templates)) => templates
+            .iter()
+            .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))
+            .and_then(|entry| entry.get("template")?.as_str())
+            .map(str::to_owned),
+        Some(template) => content(template).map(str::to_owned),
+        None => None,
+    })
+}
+
+/// One number, or a list of them.
+fn numbers(json: &Value) -> Vec<u32> {
+    let number = |json: &Value| u32::try_from(json.as_u64()?).ok();
+    match json {
+        Value::Array(list) => list.iter().filter_map(number).collect(),
+        one => number(one).into_iter().collect(),
+    }
+}
+
+/// How MLX's tools packed the weights, if they did.
+fn quantization(json: &Value) -> Result<Option<Quantization>> {
+    let Some(stated) = json.get("quantization").filter(|json| !json.is_null()) else {
+        return Ok(None);
+    };
+    let number = |key: &str| {
+        let number = stated.get(key).and_then(Value::as_i64);
+        number.and_then(|number| i32::try_from(number).ok())
+    };
+    let mode = stated.get("mode").and_then(Value::as_str);
+    match (number("group_size"), number("bits"), mode) {
+        (Some(group_size @ 1..), Some(bits @ 1..=8), None | Some("affine")) => {
+            Ok(Some(Quantization {
+                group_size,
+                bits,
+                mode: QuantizationMode::Affine,
+            }))
+        }
+        _ => Err(Error::Config(format!(
+            "quantization: wanted group_size, bits and the mode affine, got {stated}"
+        ))),
+    }
+}

@@ -1,0 +1,41 @@
+//! How does one graph serve every step of a text?
+
+use mlx::Array;
+use mlx_compiler::{CompileOptions, Jit, Report, jit_with};
+
+use super::network::{KeyValue, Network};
+
+/// Scores the next token, from tokens, cache and the position of the first token.
+type Step = Box<dyn Fn(&Array, &Vec<KeyValue>, &Array) -> mlx::Result<(Array, Vec<KeyValue>)>>;
+
+/// A network whose steps are compiled.
+///
+/// The position is an array, so that the graph of a step holds for all positions.
+pub(super) struct Compiled {
+    step: Jit<(Array, Vec<KeyValue>, Array), Step>,
+}
+
+impl Compiled {
+    pub(super) fn new(network: &Network, options: CompileOptions) -> Self {
+        let network = network.clone();
+        let step: Step =
+            Box::new(move |tokens, cache, start| network.next(tokens, cache.clone(), start));
+        Self {
+            step: jit_with(step, options),
+        }
+    }
+
+    pub(super) fn next(
+        &self,
+        tokens: &Array,
+        cache: &Vec<KeyValue>,
+        start: i32,
+    ) -> mlx::Result<(Array, Vec<KeyValue>)> {
+        let start = Array::scalar(start);
+        Ok(self.step.call((tokens, cache, &start))?)
+    }
+
+    pub(super) fn report(&self) -> Option<Report> {
+        self.step.report()
+    }
+}

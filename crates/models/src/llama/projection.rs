@@ -1,0 +1,80 @@
+//! Which form do the matrices of a network have: plain, or packed in few bits?
+
+use mlx::{Array, Dtype, Quantized};
+use mlx_nn::{Embedding, Linear, Module, Parts, QuantizedEmbedding, QuantizedLinear};
+
+/// A linear layer in either form.
+#[derive(Clone)]
+pub enum Projection {
+    /// Plain numbers.
+    Plain(Linear),
+    /// Packed.
+    Packed(QuantizedLinear),
+}
+
+impl Projection {
+    /// Maps `[.., in]` to `[.., out]`.
+    #[track_caller]
+    pub fn forward(&self, x: &Array) -> Array {
+        match self {
+            Self::Plain(layer) => layer.forward(x),
+            Self::Packed(layer) => layer.forward(x),
+        }
+    }
+}
+
+/// A table of vectors for tokens in either form.
+#[derive(Clone)]
+pub enum Table {
+    /// Plain numbers.
+    Plain(Embedding),
+    /// Packed.
+    Packed(QuantizedEmbedding),
+}
+
+impl Table {
+    /// Maps tokens `[..]` to vectors `[.., dims]`.
+    #[track_caller]
+    pub fn forward(&self, tokens: &Array) -> Array {
+        match self {
+            Self::Plain(table) => table.forward(tokens),
+            Self::Packed(table) => table.forward(tokens),
+        }
+    }
+
+    /// Maps vectors `[.., dims]` to scores of all tokens.
+    #[track_caller]
+    pub fn as_linear(&self, x: &Array) -> Array {
+        match self {
+            Self::Plain(table) => table.as_linear(x),
+            Self::Packed(table) => table.as_linear(x),
+        }
+    }
+}
+
+impl Module for Projection {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        match self {
+            Self::Plain(layer) => layer.parts(parts),
+            Self::Packed(layer) => layer.parts(parts),
+        }
+    }
+}
+
+impl Module for Table {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        match self {
+            Self::Plain(table) => table.parts(parts),
+            Self::Packed(table) => table.parts(parts),
+        }
+    }
+}
+
+/// Returns packed weights with scales and biases in `dtype`.
+pub(super) fn scales_in(weights: Quantized, dtype: Dtype) -> Quantized {
+    Quantized {
+        scales: weights.scales.astype(dtype),
+        biases: weights.biases.map(|biases| biases.astype(dtype)),
+        ..weights
+    }
+}

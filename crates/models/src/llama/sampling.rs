@@ -1,0 +1,207 @@
+//! Which token is written next?
+
+use crate::chance::Chance;
+use crate::{Error, Result};
+
+/// How the next token is chosen, under the names of `mlx_lm`; by default the likeliest.
+///
+/// The repetition penalty comes first; then `top_p`, `min_p` and `top_k` leave tokens out, in this order and by the
+/// probabilities that the model gives; the temperature shapes the draw among those left.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SamplingOptions {
+    /// 0 for the likeliest token; 1 for the model's own probabilities; more for more surprise.
+    pub temperature: f32,
+    /// Keeps this many of the likeliest tokens; 0 for all.
+    pub top_k: usize,
+    /// Keeps the likeliest tokens that together have this probability; 1 for all.
+    pub top_p: f32,
+    /// Keeps tokens at least this likely in relation to the likeliest; 0 for all.
+    pub min_p: f32,
+    /// Divides the positive scores of tokens that were written lately and multiplies the negative ones; 1 for nothing.
+    pub repetition_penalty: f32,
+    /// How many tokens back that looks.
+    pub repetition_context_size: usize,
+    /// The same seed, the same text.
+    pub seed: u64,
+}
+
+impl Default for SamplingOptions {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            repetition_context_size: 20,
+            seed: 0,
+        }
+    }
+}
+
+/// Chooses tokens from scores.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    options: SamplingOptions,
+    chance: Chance,
+}
+
+impl Sampler {
+    /// Returns a sampler at the beginning of its seed.
+    ///
+    /// # Errors
+    /// [`Error::Decoding`] when an option is out of its range.
+    pub fn new(options: SamplingOptions) -> Result<Self> {
+        let SamplingOptions {
+            temperature,
+            top_p,
+            min_p,
+            repetition_penalty,
+            ..
+        } = options;
+        let at_least = |low: f32, value: f32| value.is_finite() && value >= low;
+        let checks = [
+            (
+                "temperature",
+                "0 or more",
+                temperature,
+                at_least(0.0, temperature),
+            ),
+            (
+                "top_p",
+                "above 0, up to 1",
+                top_p,
+                top_p > 0.0 && top_p <= 1.0,
+            ),
+            ("min_p", "from 0 to 1", min_p, (0.0..=1.0).contains(&min_p)),
+            (
+                "repetition_penalty",
+                "above 0",
+                repetition_penalty,
+                repetition_penalty.is_finite() && repetition_penalty > 0.0,
+            ),
+        ];
+        match checks.into_iter().find(|check| !check.3) {
+            Some((name, wanted, got, _)) => Err(Error::Decoding(format!(
+                "{name}: wanted {wanted}, got {got}"
+            ))),
+            None => Ok(Self {
+                options,
+                chance: Chance::new(options.seed),
+            }),
+        }
+    }
+
+    /// Chooses a token from the scores of all, knowing the tokens `before`.
+    ///
+    /// # Errors
+    /// [`Error::Decoding`] when there are no scores or one is not a number.
+    pub fn choose(&mut self, logits: &mut [f32], before: &[u32]) -> Result<u32> {
+        self.penalize(logits, before);
+        if logits.is_empty() || logits.iter().any(|logit| logit.is_nan()) {
+            return Err(Error::Decoding(format!(
+                "scores: wanted numbers, got {}",
+                if logits.is_empty() { "none" } else { "NaN" }
+            )));
+        }
+        if self.options.temperature == 0.0 {
+            return Ok(likeliest(logits));
+        }
+        Ok(self.draw(&self.kept(logits), logits))
+    }
+
+    fn penalize(&self, logits: &mut [f32], before: &[u32]) {
+        let penalty = self.options.repetition_penalty;
+        if penalty == 1.0 {
+            return;
+        }
+        let start = before
+            .len()
+            .saturating_sub(self.options.repetition_context_size);
+        let mut recent = before.get(start..).unwrap_or(&[]).to_vec();
+        recent.sort_unstable();
+        recent.dedup();
+        for token in recent {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = if *logit > 0.0 {
+                    *logit / penalty
+                } else {
+                    *logit * penalty
+                };
+            }
+        }
+    }
+
+    /// The tokens that may be drawn, the likeliest first where the options look at the order.
+    fn kept(&self, logits: &[f32]) -> Vec<u32> {
+        let SamplingOptions {
+            top_k,
+            top_p,
+            min_p,
+            ..
+        } = self.options;
+        let logit = |token: u32| logits.get(token as usize).copied().unwrap_or(f32::MIN);
+        let mut tokens: Vec<u32> = (0..logits.len() as u32).collect();
+        if top_p >= 1.0 && min_p == 0.0 && top_k == 0 {
+            return tokens;
+        }
+        let likelier_first =
+            |a: &u32, b: &u32| logit(*b).total_cmp(&logit(*a)).then_with(|| a.cmp(b));
+        if top_k > 0 && top_k < tokens.len() && top_p >= 1.0 {
+            tokens.select_nth_unstable_by(top_k, likelier_first);
+            tokens.truncate(top_k);
+        }
+        tokens.sort_unstable_by(likelier_first);
+        let best = tokens.first().map_or(0.0, |&token| logit(token));
+        let weight = |token: u32| f64::from(logit(token) - best).exp();
+        if top_p < 1.0 {
+            let wanted = f64::from(top_p) * tokens.iter().map(|&t| weight(t)).sum::<f64>();
+            let mut sum = 0.0;
+            let enough = tokens.iter().position(|&token| {
+                sum += weight(token);
+                sum >= wanted
+            });
+            tokens.truncate(enough.map_or(tokens.len(), |last| last + 1));
+        }
+        if min_p > 0.0 {
+            let enough = tokens.partition_point(|&token| weight(token) >= f64::from(min_p));
+            tokens.truncate(enough.max(1));
+        }
+        if top_k > 0 {
+            tokens.truncate(top_k);
+        }
+        tokens
+    }
+
+    /// Draws one of the tokens with probability `softmax(logits / temperature)`.
+    fn draw(&mut self, tokens: &[u32], logits: &[f32]) -> u32 {
+        let logit = |token: u32| logits.get(token as usize).copied().unwrap_or(f32::MIN);
+        let best = tokens
+            .iter()
+            .copied()
+            .max_by(|&a, &b| logit(a).total_cmp(&logit(b)).then_with(|| b.cmp(&a)))
+            .unwrap_or(0);
+        let temperature = f64::from(self.options.temperature);
+        let weight = |token: u32| (f64::from(logit(token) - logit(best)) / temperature).exp();
+        let mut left = self.chance.unit() * tokens.iter().map(|&t| weight(t)).sum::<f64>();
+        for &token in tokens {
+            left -= weight(token);
+            if left < 0.0 {
+                return token;
+            }
+        }
+        // Rounding can leave a crumb.
+        best
+    }
+}
+
+/// The first of the largest.
+fn likeliest(logits: &[f32]) -> u32 {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (token, &logit) in logits.iter().enumerate() {
+        if logit > best.1 {
+            best = (token as u32, logit);
+        }
+    }
+    best.0
+}

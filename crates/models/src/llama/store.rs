@@ -1,0 +1,235 @@
+//! How are weights taken out of a file, whatever its format, under Hugging Face's names?
+
+use std::collections::BTreeMap;
+
+use mlx::{Array, Dtype, Quantization, Quantized};
+use mlx_nn::{Embedding, Linear, QuantizedEmbedding, QuantizedLinear, RmsNorm};
+
+use super::names::from_gguf;
+use super::projection::{Projection, Table, scales_in};
+use crate::weights::gguf::{Gguf, GgufTensor};
+use crate::weights::{RawTensor, Weights};
+use crate::{Error, Result};
+
+/// The weights of a file or folder, none of them read yet, under Hugging Face's names.
+#[derive(Clone)]
+pub struct Store {
+    tensors: BTreeMap<String, Tensor>,
+    quantization: Option<Quantization>,
+}
+
+#[derive(Clone)]
+enum Tensor {
+    Gguf(GgufTensor),
+    Raw(RawTensor),
+}
+
+/// A matrix as it is stored.
+pub enum Stored {
+    /// Plain numbers.
+    Plain(Array),
+    /// Packed in few bits.
+    Packed(Quantized),
+}
+
+impl Store {
+    /// Returns the weights of a GGUF file.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when there is one that this family does not have.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
+        // Factors of rotary positions belong to the configuration.
+        for tensor in gguf.tensors().filter(|t| t.name != "rope_freqs.weight") {
+            let name = from_gguf(&tensor.name).ok_or_else(|| {
+                Error::Weights(format!("{}: wanted a weight of Llama's", tensor.name))
+            })?;
+            tensors.insert(name, Tensor::Gguf(tensor.clone()));
+        }
+        Ok(Self {
+            tensors,
+            quantization: None,
+        })
+    }
+
+    /// Returns the weights of a folder; `quantization` says how those are packed that come with scales, as MLX's own
+    /// tools write them.
+    pub fn from_weights(weights: &Weights, quantization: Option<Quantization>) -> Self {
+        // Frequencies that old files hold are worked out from the configuration.
+        let kept = weights
+            .iter()
+            .filter(|tensor| !tensor.name.ends_with(".rotary_emb.inv_freq"));
+        Self {
+            tensors: kept
+                .map(|tensor| (tensor.name.clone(), Tensor::Raw(tensor.clone())))
+                .collect(),
+            quantization,
+        }
+    }
+
+    /// Returns the names in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Returns whether there is a weight of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    fn take(&mut self, name: &str) -> Result<Tensor> {
+        self.tensors
+            .remove(name)
+            .ok_or_else(|| Error::Weights(format!("{name}: wanted a tensor, got none")))
+    }
+
+    /// Takes a matrix out in the form in which it is stored, or unpacked.
+    fn matrix(&mut self, name: &str, packed: bool) -> Result<Stored> {
+        let tensor = self.take(&format!("{name}.weight"))?;
+        let stored = match (&tensor, self.quantization) {
+            (Tensor::Gguf(tensor), _) if packed => tensor.to_quantized()?.map(Stored::Packed),
+            (Tensor::Raw(tensor), Some(quantization))
+                if self.contains(&format!("{name}.scales")) =>
+            {
+                let mut part = |part: &str| self.take(&format!("{name}.{part}"))?.to_array();
+                let weights = Quantized {
+                    weight: tensor.to_array()?,
+                    scales: part("scales")?,
+                    biases: Some(part("biases")?),
+                    quantization,
+                };
+                Some(if packed {
+                    Stored::Packed(weights)
+                } else {
+                    Stored::Plain(weights.dequantize(Dtype::Float32))
+                })
+            }
+            _ => None,
+        };
+        match stored {
+            Some(stored) => Ok(stored),
+            None => Ok(Stored::Plain(tensor.to_array()?)),
+        }
+    }
+}
+
+impl Tensor {
+    fn to_array(&self) -> Result<Array> {
+        match self {
+            Self::Gguf(tensor) => tensor.to_array(),
+            Self::Raw(tensor) => tensor.to_array(),
+        }
+    }
+}
+
+/// Takes weights out of a store as layers, and checks their shapes.
+pub(super) struct Loader {
+    store: Store,
+    dtype: Dtype,
+    packed: bool,
+}
+
+impl Loader {
+    pub(super) fn new(store: &Store, dtype: Dtype, packed: bool) -> Self {
+        Self {
+            store: store.clone(),
+            dtype,
+            packed,
+        }
+    }
+
+    /// Returns the layer `[outputs, inputs]` of this name.
+    pub(super) fn projection(
+        &mut self,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        bias: bool,
+    ) -> Result<Projection> {
+        let stored = self.matrix(name, [outputs, inputs])?;
+        let bias = match bias {
+            true => Some(self.vector(&format!("{name}.bias"), outputs)?),
+            false => None,
+        };
+        Ok(match stored {
+            Stored::Plain(weight) => Projection::Plain(Linear { weight, bias }),
+            Stored::Packed(weights) => Projection::Packed(QuantizedLinear::new(weights, bias)),
+        })
+    }
+
+    /// Returns the table `[tokens, dims]` of this name.
+    pub(super) fn table(&mut self, name: &str, shape: [usize; 2]) -> Result<Table> {
+        Ok(match self.matrix(name, shape)? {
+            Stored::Plain(weight) => Table::Plain(Embedding { weight }),
+            Stored::Packed(weights) => Table::Packed(QuantizedEmbedding::new(weights)),
+        })
+    }
+
+    /// Returns the norm of this name.
+    pub(super) fn norm(&mut self, name: &str, dims: usize, eps: f32) -> Result<RmsNorm> {
+        let mut norm = RmsNorm::new(0, eps);
+        norm.weight = self.vector(&format!("{name}.weight"), dims)?;
+        Ok(norm)
+    }
+
+    /// Leaves a weight out that the network does not use.
+    pub(super) fn ignore(&mut self, name: &str) {
+        self.store.tensors.remove(name);
+    }
+
+    /// Refuses weights that were not asked for: the network would not be the one they were made for.
+    pub(super) fn finish(self) -> Result<()> {
+        let left: Vec<&str> = self.store.names().take(8).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Weights(format!(
+            "wanted no other weights than the network's, got {}",
+            left.join(", ")
+        )))
+    }
+
+    fn vector(&mut self, name: &str, dims: usize) -> Result<Array> {
+        let array = self.store.take(name)?.to_array()?;
+        check_shape(name, &array, &[dims])?;
+        Ok(array.astype(self.dtype))
+    }
+
+    fn matrix(&mut self, name: &str, [outputs, inputs]: [usize; 2]) -> Result<Stored> {
+        let stored = self.store.matrix(name, self.packed)?;
+        match stored {
+            Stored::Plain(array) => {
+                check_shape(name, &array, &[outputs, inputs])?;
+                Ok(Stored::Plain(array.astype(self.dtype)))
+            }
+            Stored::Packed(weights) => {
+                let Quantization {
+                    group_size, bits, ..
+                } = weights.quantization;
+                let size = |size: i32| usize::try_from(size).unwrap_or(1).max(1);
+                let words = inputs * size(bits) / 32;
+                check_shape(name, &weights.weight, &[outputs, words])?;
+                let groups = [outputs, inputs / size(group_size)];
+                check_shape(name, &weights.scales, &groups)?;
+                if let Some(biases) = &weights.biases {
+                    check_shape(name, biases, &groups)?;
+                }
+                Ok(Stored::Packed(scales_in(weights, self.dtype)))
+            }
+        }
+    }
+}
+
+fn check_shape(name: &str, array: &Array, wanted: &[usize]) -> Result<()> {
+    let got = array.shape().map_err(Error::model)?;
+    let fits = got.len() == wanted.len()
+        && got
+            .iter()
+            .zip(wanted)
+            .all(|(&got, &wanted)| usize::try_from(got) == Ok(wanted));
+    if fits {
+        return Ok(());
+    }
+    Err(Error::Weights(format!(
+        "{name}: wanted shape {wanted:?}, got {got:?}"
+    )))
+}

@@ -1,0 +1,125 @@
+//! How does text become tokens, and tokens text?
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+/// Turns text into tokens and back.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// The token that begins a text, where the model has one.
+    pub bos: Option<u32>,
+    /// The token that ends a text, where the model has one.
+    pub eos: Option<u32>,
+    /// Whether [`Tokenizer::encode`] puts the former in front, besides what `tokenizer.json` says.
+    pub(super) add_bos: bool,
+}
+
+impl Tokenizer {
+    pub(super) fn new(inner: tokenizers::Tokenizer) -> Self {
+        Self {
+            inner,
+            bos: None,
+            eos: None,
+            add_bos: false,
+        }
+    }
+
+    /// Opens the `tokenizer.json` of a folder, and its `tokenizer_config.json` where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::Tokenizer`] when it is malformed.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        let json = std::fs::read(&path).map_err(Error::io(&path))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&json)
+            .map_err(|error| Error::Tokenizer(format!("{}: {error}", path.display())))?;
+        // A tokenizer.json may carry settings of a training run that would cut or pad texts.
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let mut tokenizer = Self::new(inner);
+        if let Some(config) = read_json(&folder.join("tokenizer_config.json"))? {
+            let token = |key: &str| content(config.get(key)?);
+            tokenizer.bos = token("bos_token").and_then(|text| tokenizer.id(text));
+            tokenizer.eos = token("eos_token").and_then(|text| tokenizer.id(text));
+        }
+        Ok(tokenizer)
+    }
+
+    /// Returns the tokens of a text, with the one that begins a text where the model wants it. Special tokens that
+    /// are spelled out in the text count as such.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the vocabulary cannot spell the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut tokens = self.tokens(text, true)?;
+        if let (true, Some(bos)) = (self.add_bos, self.bos)
+            && tokens.first() != Some(&bos)
+        {
+            tokens.insert(0, bos);
+        }
+        Ok(tokens)
+    }
+
+    /// Returns the tokens of a text and nothing else; for prompts of chat templates, which spell special tokens out.
+    ///
+    /// # Errors
+    /// As for [`Tokenizer::encode`].
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
+        self.tokens(text, false)
+    }
+
+    /// Returns the text of tokens; special ones are left out, and bytes that are no characters replaced.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the decoder of the vocabulary refuses.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String> {
+        self.inner
+            .decode(tokens, true)
+            .map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    /// Returns the number of a token by its text in the vocabulary.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Returns a token's text in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Returns the number of tokens.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    fn tokens(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, special)
+            .map_err(|error| Error::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+}
+
+/// Reads a JSON file, if there is one.
+pub(super) fn read_json(path: &Path) -> Result<Option<Value>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read(path).map_err(Error::io(path))?;
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|error| Error::Config(format!("{}: {error}", path.display())))
+}
+
+/// The text of a token, which stands alone or in an object.
+pub(super) fn content(token: &Value) -> Option<&str> {
+    token.get("content").unwrap_or(token).as_str()
+}

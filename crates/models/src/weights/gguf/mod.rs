@@ -1,0 +1,20 @@
+//! How are GGUF files, the format of llama.cpp, read?
+//!
+//! Little-endian: the letters `GGUF`, `u32` version (2 or 3), `u64` numbers of tensors and of metadata; the metadata,
+//! each a key, a type and a value; of each tensor its name, its sizes with the innermost first, its type and where
+//! its bytes begin behind the header; then, aligned, the bytes. A string is a `u64` length and UTF-8.
+//!
+//! A file is not trusted: whatever is wrong with it is an error, and nothing is allocated that the file could not
+//! fill. Block formats whose groups share a scale and an offset stay packed in MLX's layout, see
+//! [`GgufTensor::to_quantized`]; the others are unpacked.
+
+mod blocks;
+mod file;
+mod kind;
+mod metadata;
+mod tensor;
+
+pub use file::Gguf;
+pub use kind::GgmlType;
+pub use metadata::{List, Metadata, Value};
+pub use tensor::GgufTensor;

@@ -1,0 +1,194 @@
+//! Layers whose weights stay packed in few bits.
+
+use mlx::{Array, Op, Quantization, Quantized, Result, bind};
+
+use crate::{Embedding, Kernels, Linear, Module, Parts};
+
+/// `y = x @ weight.T + bias` with packed weights: `mlx.nn.QuantizedLinear`.
+///
+/// ```
+/// use mlx_nn::{Init, Linear, QuantizedLinear};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let layer = Linear::new(64, 2, true, &mut Init::seed(0));
+/// let packed = QuantizedLinear::from_linear(&layer, mlx::Quantization::default())?;
+/// let x = mlx::ones([1, 64], mlx::Dtype::Float32);
+/// let error = (packed.forward(&x) - layer.forward(&x)).abs().max(()).item::<f32>()?;
+/// assert!(error < 0.1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct QuantizedLinear {
+    /// The packed weights, `[output_dims, input_dims * bits / 32]`, `uint32`.
+    pub weight: Array,
+    /// One scale for each group, `[output_dims, input_dims / group_size]`.
+    pub scales: Array,
+    /// One offset for each group; none in the modes without.
+    pub biases: Option<Array>,
+    /// `[output_dims]`: the bias of the layer, unlike the offsets of its groups.
+    pub bias: Option<Array>,
+    /// How the weights are packed.
+    pub quantization: Quantization,
+    /// Unpacked and multiplied, or multiplied as they are.
+    pub kernels: Kernels,
+}
+
+impl QuantizedLinear {
+    /// Returns a layer of packed weights `[output_dims, input_dims]` and a bias.
+    pub fn new(weights: Quantized, bias: Option<Array>) -> Self {
+        let Quantized {
+            weight,
+            scales,
+            biases,
+            quantization,
+        } = weights;
+        Self {
+            weight,
+            scales,
+            biases,
+            bias,
+            quantization,
+            kernels: Kernels::default(),
+        }
+    }
+
+    /// Returns a layer with its weights packed.
+    ///
+    /// # Errors
+    /// When MLX does not pack this way, or `input_dims` is not a multiple of the group size.
+    #[track_caller]
+    pub fn from_linear(layer: &Linear, quantization: Quantization) -> Result<Self> {
+        let weights = layer.weight.quantize(quantization)?;
+        Ok(Self::new(weights, layer.bias.clone()))
+    }
+
+    /// Maps `[.., input_dims]` to `[.., output_dims]`.
+    #[track_caller]
+    pub fn forward(&self, x: &Array) -> Array {
+        let y = self.kernels.quantized_matmul(x, &self.weights());
+        match &self.bias {
+            Some(bias) => y + bias,
+            None => y,
+        }
+    }
+
+    /// Returns the packed weights.
+    pub fn weights(&self) -> Quantized {
+        Quantized {
+            weight: self.weight.clone(),
+            scales: self.scales.clone(),
+            biases: self.biases.clone(),
+            quantization: self.quantization,
+        }
+    }
+
+    /// Returns the layer with its weights unpacked.
+    #[track_caller]
+    pub fn dequantize(&self) -> Linear {
+        Linear {
+            weight: self.weights().dequantize(None),
+            bias: self.bias.clone(),
+        }
+    }
+}
+
+impl Module for QuantizedLinear {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        parts.parameter("weight", &mut self.weight);
+        parts.parameter("scales", &mut self.scales);
+        parts.optional("biases", &mut self.biases);
+        parts.optional("bias", &mut self.bias);
+        parts.kernels(&mut self.kernels);
+    }
+}
+
+/// A vector for each token, from packed weights: `mlx.nn.QuantizedEmbedding`.
+#[derive(Clone)]
+pub struct QuantizedEmbedding {
+    /// The packed weights, `[num_embeddings, dims * bits / 32]`, `uint32`.
+    pub weight: Array,
+    /// One scale for each group, `[num_embeddings, dims / group_size]`.
+    pub scales: Array,
+    /// One offset for each group; none in the modes without.
+    pub biases: Option<Array>,
+    /// How the weights are packed.
+    pub quantization: Quantization,
+    /// Unpacked and multiplied, or multiplied as they are.
+    pub kernels: Kernels,
+}
+
+impl QuantizedEmbedding {
+    /// Returns a table of packed weights `[num_embeddings, dims]`.
+    pub fn new(weights: Quantized) -> Self {
+        let Quantized {
+            weight,
+            scales,
+            biases,
+            quantization,
+        } = weights;
+        Self {
+            weight,
+            scales,
+            biases,
+            quantization,
+            kernels: Kernels::default(),
+        }
+    }
+
+    /// Returns a table with its weights packed.
+    ///
+    /// # Errors
+    /// As for [`QuantizedLinear::from_linear`].
+    #[track_caller]
+    pub fn from_embedding(table: &Embedding, quantization: Quantization) -> Result<Self> {
+        Ok(Self::new(table.weight.quantize(quantization)?))
+    }
+
+    /// Maps whole numbers `[..]` to vectors `[.., dims]`; only the rows asked for are unpacked. A number that is not
+    /// in the table is an error.
+    #[track_caller]
+    pub fn forward(&self, tokens: &Array) -> Array {
+        let rows = |table: &Array| bind(Op::Take { axis: 0 }, &[table, tokens]);
+        let chosen = Quantized {
+            weight: rows(&self.weight),
+            scales: rows(&self.scales),
+            biases: self.biases.as_ref().map(rows),
+            quantization: self.quantization,
+        };
+        chosen.dequantize(None)
+    }
+
+    /// Maps vectors `[.., dims]` to scores `[.., num_embeddings]`: the table as a linear layer.
+    #[track_caller]
+    pub fn as_linear(&self, x: &Array) -> Array {
+        self.kernels.quantized_matmul(x, &self.weights())
+    }
+
+    /// Returns the packed weights.
+    pub fn weights(&self) -> Quantized {
+        Quantized {
+            weight: self.weight.clone(),
+            scales: self.scales.clone(),
+            biases: self.biases.clone(),
+            quantization: self.quantization,
+        }
+    }
+
+    /// Returns the table with its weights unpacked.
+    #[track_caller]
+    pub fn dequantize(&self) -> Embedding {
+        Embedding {
+            weight: self.weights().dequantize(None),
+        }
+    }
+}
+
+impl Module for QuantizedEmbedding {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        parts.parameter("weight", &mut self.weight);
+        parts.parameter("scales", &mut self.scales);
+        parts.optional("biases", &mut self.biases);
+        parts.kernels(&mut self.kernels);
+    }
+}
