@@ -11,6 +11,7 @@ mod attention_masks;
 mod cross_entropy;
 mod fuzz;
 mod gelu;
+mod golden;
 mod layer_norm;
 mod linear;
 mod quantized_linear;
