@@ -2,7 +2,8 @@
 
 use mlx::{Dtype, Op};
 
-use super::look::{Look, OverRoot};
+use super::look::Look;
+use super::statistics::OverRoot;
 use super::{Refusal, RefusalKind};
 use crate::graph::Value;
 

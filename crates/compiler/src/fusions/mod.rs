@@ -6,6 +6,8 @@
 
 mod affine;
 mod attention;
+mod attention_scores;
+mod attention_sides;
 mod cross_entropy;
 mod gelu;
 mod layer_norm;
@@ -17,8 +19,12 @@ mod refusal;
 mod rms_norm;
 mod rope;
 mod rope_angles;
+mod rope_parts;
+mod rope_positions;
+mod rope_tables;
 mod silu;
 mod softmax;
+mod statistics;
 
 use mlx::Array;
 
