@@ -129,6 +129,10 @@ fn assemble(
         return Err(Refusal::new(RefusalKind::Formula, reason));
     }
     let layout = layout(look, q, &k_t, &v)?;
+    if look.open_sizes && (ndim != 4 || k_t.repeats != 1) {
+        let reason = "the kernel would be given shapes that are frozen";
+        return Err(Refusal::new(RefusalKind::Shape, reason));
+    }
     let queries = look.shape(q)[ndim - 2];
     let keys = k_t.shape[ndim - 1];
     let mask = masks(look, &scores.masks, dtype, [queries, keys])?;

@@ -47,19 +47,7 @@ impl Scores {
                 .into_iter()
                 .find_map(|[scores, number]| self.scaled(look, scores, look.number(number)?)),
             Op::Divide => self.scaled(look, node.inputs[0], 1.0 / look.number(node.inputs[1])?),
-            Op::Add => look
-                .orders(value, op)
-                .into_iter()
-                .find_map(|[scores, mask]| {
-                    let mut inner = self.clone();
-                    inner.masks.push(Applied {
-                        value: mask,
-                        how: How::Added,
-                    });
-                    let product = inner.read(look, scores)?;
-                    *self = inner;
-                    Some(product)
-                }),
+            Op::Add => self.masked(look, value),
             Op::Where => {
                 let [condition, a, b] = *node.inputs.as_slice() else {
                     return None;
@@ -86,6 +74,33 @@ impl Scores {
             }
             _ => None,
         }
+    }
+
+    /// Reads scores to which a mask is added. When both sides are products, scores are that of two batches.
+    fn masked(&mut self, look: &Look<'_>, sum: Value) -> Option<Result<(Value, Value), Refusal>> {
+        let sides = look.orders(sum, &Op::Add).into_iter();
+        let mut found: Vec<_> = sides
+            .filter_map(|[scores, mask]| {
+                let mut inner = self.clone();
+                inner.masks.push(Applied {
+                    value: mask,
+                    how: How::Added,
+                });
+                let product = inner.read(look, scores)?;
+                Some((inner, product))
+            })
+            .collect();
+        let of_batches = |product: &Result<(Value, Value), Refusal>| match product {
+            Ok((q, k_t)) => look.ndim(*q) == look.ndim(*k_t),
+            Err(_) => false,
+        };
+        let place = found.iter().position(|(_, product)| of_batches(product));
+        let place = place.unwrap_or(0);
+        (place < found.len()).then(|| {
+            let (inner, product) = found.swap_remove(place);
+            *self = inner;
+            product
+        })
     }
 
     /// Reads scores that are multiplied with a number.

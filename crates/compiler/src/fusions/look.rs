@@ -14,6 +14,8 @@ pub(crate) struct Look<'g> {
     users: Vec<Vec<NodeId>>,
     known: Vec<bool>,
     arrays: RefCell<HashMap<Value, Option<Array>>>,
+    /// Whether the graph is to hold for other sizes than those it was traced with, so that equal ones prove nothing.
+    pub(crate) open_sizes: bool,
 }
 
 /// A product or quotient taken apart: a number times some factors, divided by others.
@@ -25,11 +27,12 @@ pub(crate) struct Product {
 }
 
 impl<'g> Look<'g> {
-    pub(crate) fn new(graph: &'g Graph) -> Self {
+    pub(crate) fn new(graph: &'g Graph, open_sizes: bool) -> Self {
         Self {
             users: graph.users(),
             known: graph.known(),
             arrays: RefCell::default(),
+            open_sizes,
             graph,
         }
     }
@@ -252,7 +255,8 @@ impl<'g> Look<'g> {
         let (shape, like) = (self.shape(value), self.shape(like));
         match (shape.split_last(), like.last()) {
             (Some((last, rest)), Some(dim)) => {
-                last == dim && rest.iter().all(|n| *n == 1) && shape.len() <= like.len()
+                let is_one_row = rest.iter().all(|n| *n == 1) && shape.len() <= like.len();
+                last == dim && is_one_row && (rest.is_empty() || !self.open_sizes)
             }
             _ => false,
         }

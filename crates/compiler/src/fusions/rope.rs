@@ -32,6 +32,9 @@ struct Turned {
 
 /// Finds the formula by the value that has all turned features.
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
+    if look.open_sizes {
+        return None;
+    }
     let turned = halves(look, value)
         .or_else(|| rotate_half(look, value))
         .or_else(|| neighbours(look, value))?;

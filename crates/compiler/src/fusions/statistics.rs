@@ -15,7 +15,8 @@ impl Look<'_> {
                 of: node.inputs[0],
                 axes: axes.clone(),
             }),
-            Op::Multiply | Op::Divide => {
+            // The number of elements is frozen into such a mean.
+            Op::Multiply | Op::Divide if !self.open_sizes => {
                 let product = self.product(value);
                 let ([sum], []) = (product.factors.as_slice(), product.divisors.as_slice()) else {
                     return None;
@@ -60,6 +61,9 @@ impl Look<'_> {
                 Some(n) => *n = 1,
                 None => return false,
             }
+        }
+        if self.open_sizes {
+            return self.shape(reduced) == kept;
         }
         without_leading_ones(self.shape(reduced)) == without_leading_ones(&kept)
     }

@@ -129,6 +129,37 @@ spellings! { Fusion::Attention, "fast.scaled_dot_product_attention";
     padding_times_number(KEEP),
     bias(BIAS),
     bias_first(BIAS),
+    number_added(QKV),
+    one_truth_for_all(&[
+        (&[2, 3, 4, 8], Float32),
+        (&[2, 3, 4, 8], Float32),
+        (&[2, 3, 4, 8], Float32),
+        (&[], Bool),
+    ]),
+    keys_masked(&[
+        (&[2, 3, 4, 8], Float32),
+        (&[2, 3, 4, 8], Float32),
+        (&[2, 3, 4, 8], Float32),
+        (&[4], Bool),
+    ]),
+    bias_by_matmul(&[
+        (&[2, 3, 4, 8], Float32),
+        (&[2, 3, 4, 8], Float32),
+        (&[2, 3, 4, 8], Float32),
+        (&[8, 4], Float32),
+    ]),
+    three_axes_with_padding(&[
+        (&[3, 4, 8], Float32),
+        (&[3, 5, 8], Float32),
+        (&[3, 5, 8], Float32),
+        (&[3, 1, 5], Bool),
+    ]),
+    two_axes_with_padding(&[
+        (&[4, 8], Float32),
+        (&[5, 8], Float32),
+        (&[5, 8], Float32),
+        (&[5], Bool),
+    ]),
     alibi(QKV),
     causal_top_left_of_cache(CACHE),
     causal_off_by_one(QKV),
@@ -391,6 +422,31 @@ fn bias(a: &[Array]) -> Array {
 
 fn bias_first(a: &[Array]) -> Array {
     finish(&a[3] + scores(a), a)
+}
+
+fn number_added(a: &[Array]) -> Array {
+    finish(scores(a) + 1.5, a)
+}
+
+fn one_truth_for_all(a: &[Array]) -> Array {
+    finish(where_(&a[3], scores(a), -1e9), a)
+}
+
+fn keys_masked(a: &[Array]) -> Array {
+    padding_by_masked_fill(a)
+}
+
+/// Relative positions as in T5 and ViT.
+fn bias_by_matmul(a: &[Array]) -> Array {
+    finish(a[0].matmul(&a[3]) + scores(a), a)
+}
+
+fn three_axes_with_padding(a: &[Array]) -> Array {
+    padding_by_masked_fill(a)
+}
+
+fn two_axes_with_padding(a: &[Array]) -> Array {
+    padding_by_masked_fill(a)
 }
 
 fn alibi(a: &[Array]) -> Array {

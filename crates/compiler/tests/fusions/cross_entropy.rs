@@ -25,6 +25,7 @@ spellings! { Fusion::CrossEntropy, "fast.cross_entropy";
     mean_over_rows(ROWS),
     flattened(TOKENS),
     upcast(HALF),
+    one_class(&[(&[6, 1], Float32), (&[1], Int32)]),
     negative_targets(ROWS),
     composed(ROWS),
     composed_of_unsigned(UNSIGNED),
@@ -112,6 +113,11 @@ fn flattened(a: &[Array]) -> Array {
 fn upcast(a: &[Array]) -> Array {
     let logits = a[0].astype(Float32);
     logits.logsumexp(-1) - taken(&logits, &a[1])
+}
+
+fn one_class(a: &[Array]) -> Array {
+    let targets = mlx::zeros([6], Int32) * &a[1];
+    mlx_nn(&[a[0].clone(), targets])
 }
 
 /// A target of -1 is the last class, as `take_along_axis` has it.

@@ -165,12 +165,12 @@ pub mod approx {
 
     fn factored(a: &[Array]) -> Array {
         let x = &a[0];
-        x * 0.5 * (1.0 + (x * 0.797_884_56 * (1.0 + 0.044_715 * x * x)).tanh())
+        x * 0.5 * (1.0 + (x * 0.797_884_6 * (1.0 + 0.044_715 * x * x)).tanh())
     }
 
     fn square_times(a: &[Array]) -> Array {
         let x = &a[0];
-        x * 0.5 * (1.0 + (0.797_884_56 * (x + 0.044_715 * (x.square() * x))).tanh())
+        x * 0.5 * (1.0 + (0.797_884_6 * (x + 0.044_715 * (x.square() * x))).tanh())
     }
 
     /// As many digits as Hugging Face's `gelu_python` has.

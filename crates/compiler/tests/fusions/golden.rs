@@ -145,7 +145,7 @@ fn gelu_returned(a: &[Array]) -> Vec<Array> {
 }
 
 fn tanh_of_cubic(x: &Array) -> Array {
-    (0.797_884_56 * (x + 0.044_715 * x.power(3))).tanh()
+    (0.797_884_6 * (x + 0.044_715 * x.power(3))).tanh()
 }
 
 fn gelu_approx(a: &[Array]) -> Vec<Array> {

@@ -22,6 +22,8 @@ spellings! { Fusion::Linear, "= addmm";
     in_half(&[(&[3, 4], Float16), (&[4, 5], Float16), (&[5], Float16)]),
     in_bfloat16(&[(&[3, 4], Bfloat16), (&[4, 5], Bfloat16), (&[5], Bfloat16)]),
     weight_twice(SQUARE),
+    no_rows(&[(&[0, 4], Float32), (&[4, 5], Float32), (&[5], Float32)]),
+    no_features(&[(&[3, 0], Float32), (&[0, 5], Float32), (&[5], Float32)]),
 }
 
 refusals! { Fusion::Linear;
@@ -79,6 +81,14 @@ fn in_half(a: &[Array]) -> Array {
 }
 
 fn in_bfloat16(a: &[Array]) -> Array {
+    textbook(a)
+}
+
+fn no_rows(a: &[Array]) -> Array {
+    textbook(a)
+}
+
+fn no_features(a: &[Array]) -> Array {
     textbook(a)
 }
 

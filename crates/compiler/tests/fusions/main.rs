@@ -14,6 +14,7 @@ mod gelu;
 mod golden;
 mod layer_norm;
 mod linear;
+mod open_sizes;
 mod quantized_linear;
 mod replay;
 mod rms_norm;

@@ -4,7 +4,7 @@ use mlx::Dtype::{Bfloat16, Float16, Float32, Float64};
 use mlx::{Array, array, fast, keepdims};
 use mlx_compiler::Fusion;
 
-use crate::check::Type;
+use crate::check::{self, Type};
 
 const X: &[Type] = &[(&[2, 3, 8], Float32)];
 const XW: &[Type] = &[(&[2, 3, 8], Float32), (&[8], Float32)];
@@ -33,6 +33,8 @@ spellings! { Fusion::RmsNorm, "fast.rms_norm";
     one_axis(&[(&[8], Float32), (&[8], Float32)]),
     one_axis_without_keeping(&[(&[8], Float32), (&[8], Float32)]),
     weight_plus_one(XW),
+    weight_from_x(X),
+    large_eps(XW),
     weight_of_all_axes(&[(&[2, 3, 8], Float32), (&[1, 1, 8], Float32)]),
     weight_captured(X),
     llama(HALF),
@@ -154,6 +156,20 @@ fn one_axis_without_keeping(a: &[Array]) -> Array {
 
 fn weight_plus_one(a: &[Array]) -> Array {
     &a[0] * (a[0].square().mean(keepdims(-1)) + 1e-5).rsqrt() * (1.0 + &a[1])
+}
+
+fn weight_from_x(a: &[Array]) -> Array {
+    without_weight(a) * a[0].mean([0, 1])
+}
+
+#[test]
+fn no_rows_stay_none() {
+    let inputs = check::inputs(&[(&[0, 8], Float32), (&[8], Float32)]);
+    check::agree(&|a| vec![mean_of_square(a)], &inputs);
+}
+
+fn large_eps(a: &[Array]) -> Array {
+    &a[0] * (a[0].square().mean(keepdims(-1)) + 3).rsqrt() * &a[1]
 }
 
 fn weight_of_all_axes(a: &[Array]) -> Array {

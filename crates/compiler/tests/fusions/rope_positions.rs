@@ -76,6 +76,7 @@ others! { Fusion::Rope;
     squared_positions(X),
     different_angles(OFFSET),
     turned_angles_of_square(SQUARE),
+    no_positions(&[(&[2, 3, 0, 8], Float32), (&[], Int32)]),
     tables_are_inputs(&[(&[2, 3, 5, 8], Float32), (&[5, 4], Float32), (&[5, 4], Float32)]),
 }
 
@@ -381,6 +382,10 @@ fn different_angles(a: &[Array]) -> Vec<Array> {
 fn turned_angles_of_square(a: &[Array]) -> Vec<Array> {
     let angles = positions(a).astype(Float32) * speeds(8).expand_dims(-1);
     vec![turn_by(a, &angles)]
+}
+
+fn no_positions(a: &[Array]) -> Vec<Array> {
+    vec![traced_offset(a)]
 }
 
 fn tables_are_inputs(a: &[Array]) -> Vec<Array> {
