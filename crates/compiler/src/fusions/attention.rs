@@ -3,7 +3,9 @@
 //! Recognized: the scale on queries, keys or scores; softmax by the operation or written out, in `float32` or in the
 //! dtype of the scores; masks that are added or that select, causal ones proven by their values; keys and values
 //! repeated for groups of heads, by `repeat`, by broadcasting, or with an axis of their own; two to five axes. Refused:
-//! active dropout on the weights, a mask that is scaled with the scores, scores changed in other ways.
+//! active dropout on the weights, a mask that is scaled with the scores or that widens them, scores changed in other
+//! ways, scores or weights in less precision than the queries. A row that may see no key stays what the formula makes
+//! of it: NaN below minus infinity, else the mean of all values.
 
 use mlx::{Dtype, MaskMode, Op, bind};
 

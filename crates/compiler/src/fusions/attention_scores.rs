@@ -76,7 +76,8 @@ impl Scores {
         }
     }
 
-    /// Reads scores to which a mask is added. When both sides are products, scores are that of two batches.
+    /// Reads scores to which a mask is added. When both sides are products, such as with relative positions, scores
+    /// are the one of which both factors have a batch.
     fn masked(&mut self, look: &Look<'_>, sum: Value) -> Option<Result<(Value, Value), Refusal>> {
         let sides = look.orders(sum, &Op::Add).into_iter();
         let mut found: Vec<_> = sides

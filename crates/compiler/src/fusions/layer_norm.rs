@@ -1,8 +1,8 @@
 //! Layer normalization: `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias` becomes one kernel.
 //!
-//! Recognized: the variance as the mean of the squared differences, or by `var`; the same spellings of root, casts and
-//! weights as for RMS normalization. Refused: a variance as `mean(x^2) - mean(x)^2`, which loses digits that the
-//! kernel keeps, so that the results differ by more than rounding; statistics in half precision; another axis; a
+//! Recognized: the variance as the mean of the squared differences, or by `var` or `std`; the same spellings of root,
+//! casts and weights as for RMS normalization. Refused: a variance as `mean(x^2) - mean(x)^2`, which loses digits that
+//! the kernel keeps, so that the results differ by more than rounding; statistics in half precision; another axis; a
 //! variance with `n - 1`.
 
 use mlx::{Op, fast};

@@ -1,7 +1,7 @@
 //! A matrix product with a bias: `x @ weight + bias` becomes one operation.
 //!
-//! Recognized: a bias over the last axis. Refused: a bias that varies over rows; mixed dtypes,
-//! which the kernel would round elsewhere.
+//! Recognized: a bias over the last axis. Refused: a bias that varies over rows; mixed dtypes, which the kernel would
+//! round elsewhere.
 
 use mlx::{Op, addmm};
 

@@ -1,6 +1,7 @@
 //! A product with packed weights: `x @ dequantize(weight).T` becomes one operation on the packed ones.
 //!
-//! Recognized: with or without the transpose. Refused: weights of another dtype than the other side.
+//! Recognized: with or without the transpose. Refused: weights of another dtype than the other side, or rounded on
+//! their way.
 
 use mlx::{Op, QuantizationMode, bind};
 

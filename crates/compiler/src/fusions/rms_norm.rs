@@ -2,8 +2,9 @@
 //!
 //! Recognized: the mean of a square or of a power 2, or a sum divided by the length; a root and a division or an
 //! inverse root; statistics in `float32` of an input of another dtype, cast back before or behind the weight; weights
-//! such as `weight + 1`. Refused: statistics in half precision, which overflow where the kernel's do not; another axis
-//! than the last; `eps` outside of the root.
+//! such as `weight + 1`. Refused: statistics in half precision, which overflow where the kernel's do not, or a root
+//! that is rounded before it is used; another axis than the last; `eps` outside of the root. Silent where the mean
+//! stands beside a column, as without `keepdims` it may.
 
 use mlx::fast;
 

@@ -1,9 +1,10 @@
 //! Rotary position embedding: pairs of features turned by their position become one kernel.
 //!
 //! Recognized: pairs half of the features apart, as two halves or by a "rotate half"; pairs of neighbours, by strided
-//! slices or a last axis of 2; a part of the features turned and the rest passed on; positions that are constants, or a
-//! run of numbers plus an offset known only when the function runs; any frequencies. Refused: positions that are an
-//! input as a whole, since nothing proves that they are consecutive.
+//! slices, a last axis of 2 or a "rotate every two"; a part of the features turned and the rest passed on; positions
+//! that are constants, or a run of numbers plus an offset known only when the function runs; any frequencies. Refused:
+//! positions that are an input as a whole, since nothing proves that they are consecutive; tables, angles or positions
+//! in less precision than what is turned.
 
 use mlx::fast::{self, Offset, RopeFrequencies, RopeOptions};
 use mlx::{Array, Dtype, Op};

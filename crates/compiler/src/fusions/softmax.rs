@@ -1,7 +1,7 @@
 //! Softmax written out: `exp(x - max(x)) / sum(exp(x - max(x)))` becomes one operation.
 //!
-//! Recognized: any axes, the same for both reductions. Refused: without subtracting the maximum, which overflows where
-//! the operation does not; maximum and sum over different axes.
+//! Recognized: any axes, the same for both reductions; a division, or a product with the inverse sum. Refused: without
+//! subtracting the maximum, which overflows where the operation does not; maximum and sum over different axes.
 
 use mlx::Op;
 

@@ -168,6 +168,11 @@ pub fn compiled(
 
 /// Whether results agree within the tolerance of their dtype.
 pub fn same(eager: &[Array], compiled: &[Array]) -> Result<(), String> {
+    same_within(eager, compiled, 1.0)
+}
+
+/// Whether results agree within so many times the tolerance of their dtype.
+pub fn same_within(eager: &[Array], compiled: &[Array], times: f64) -> Result<(), String> {
     for (eager, compiled) in eager.iter().zip(compiled) {
         let (wanted, got) = (eager.array_type().unwrap(), compiled.array_type().unwrap());
         if wanted != got {
@@ -178,7 +183,7 @@ pub fn same(eager: &[Array], compiled: &[Array]) -> Result<(), String> {
             .iter()
             .filter(|value| value.is_finite())
             .fold(1.0_f64, |scale, value| scale.max(value.abs()));
-        let tolerance = scale * tolerance(eager.dtype().unwrap());
+        let tolerance = times * scale * tolerance(eager.dtype().unwrap());
         for (wanted, got) in wanted.iter().zip(got) {
             let same = *wanted == got
                 || (wanted.is_nan() && got.is_nan())
