@@ -2,6 +2,7 @@
 
 mod cargo;
 mod ci;
+mod golden;
 mod mlx;
 mod setup;
 mod test;
@@ -47,6 +48,11 @@ const COMMANDS: &[Command] = &[
         "generate",
         "text that a language model writes: [--model FILE.gguf|DIR|hf:NAME] [--prompt TEXT | --chat TEXT]",
         mlx::generate,
+    ),
+    (
+        "golden",
+        "write the golden files of the compiler anew",
+        golden::run,
     ),
     (
         "tidy",

@@ -3,6 +3,7 @@
 use mlx::{Dtype, Op};
 
 use super::look::Look;
+use super::statistics::OverRoot;
 use super::{Refusal, RefusalKind};
 use crate::graph::Value;
 
@@ -37,6 +38,26 @@ pub(super) fn check_dtype(look: &Look<'_>, core: &Core) -> Result<(), Refusal> {
     }
 }
 
+/// Checks that a root is used as it is.
+pub(super) fn check_root(found: &OverRoot) -> Result<(), Refusal> {
+    if !found.is_cast {
+        return Ok(());
+    }
+    let reason = "the root is rounded before it is used";
+    Err(Refusal::new(RefusalKind::Dtype, reason))
+}
+
+/// Checks the small number under the root.
+pub(super) fn check_eps(eps: f64) -> Result<f32, Refusal> {
+    #[allow(clippy::cast_possible_truncation)]
+    let eps = eps as f32;
+    if eps >= 0.0 {
+        return Ok(eps);
+    }
+    let reason = format!("eps is {eps:?}, which is not a positive number");
+    Err(Refusal::new(RefusalKind::Eps, reason))
+}
+
 /// Goes on from the normalized values over casts, a weight and, if `bias`, a bias.
 ///
 /// The kernel casts the normalized values to the dtype of its result before the weight, so a cast of an input from
@@ -56,7 +77,7 @@ pub(super) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
         output: core.normalized,
     };
     if let Some(narrow) = narrow
-        && let Some((output, dtype)) = cast_after(look, core.normalized)
+        && let Some((output, dtype)) = look.cast_after(core.normalized)
         && dtype == look.dtype(narrow)
     {
         (affine.x, affine.dtype, affine.output) = (narrow, dtype, output);
@@ -80,21 +101,12 @@ pub(super) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
     {
         affine.x = narrow;
     }
-    if let Some((output, _)) = cast_after(look, affine.output)
+    if let Some((output, _)) = look.cast_after(affine.output)
         && affine.output != core.normalized
     {
         affine.output = output;
     }
     affine
-}
-
-/// The cast that is the only user of a value.
-fn cast_after(look: &Look<'_>, value: Value) -> Option<(Value, Dtype)> {
-    let user = look.only_user(value)?;
-    match user.operation.op()? {
-        Op::Astype { dtype } if dtype.is_floating() => Some((user.outputs[0], *dtype)),
-        _ => None,
-    }
 }
 
 /// The vector that the only user of a value multiplies it with or adds to it, and the result.

@@ -3,36 +3,64 @@
 //! Recognized: the scale on queries, keys or scores; softmax by the operation or written out, in `float32` or in the
 //! dtype of the scores; masks that are added or that select, causal ones proven by their values; keys and values
 //! repeated for groups of heads, by `repeat`, by broadcasting, or with an axis of their own; two to five axes. Refused:
-//! active dropout on the weights, a mask that is scaled with the scores, scores changed in other ways.
+//! active dropout on the weights, a mask that is scaled with the scores or that widens them, scores changed in other
+//! ways, scores or weights in less precision than the queries. A row that may see no key stays what the formula makes
+//! of it: NaN below minus infinity, else the mean of all values.
 
-use mlx::{Array, Dtype, MaskMode, Op, bind};
+use mlx::{Dtype, MaskMode, Op, bind};
 
-use super::look::Look;
-use super::mask::{self, Applied, How, Mask};
-use super::softmax::softmax_of;
+use super::attention_scores::Scores;
+use super::attention_sides::{layout, side, unscaled};
+use super::look::{Look, size};
+use super::mask::{self, Applied, Mask};
+use super::softmax::{Softmax, softmax_of};
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Finds the formula by the product with the values.
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
     let [weights, v] = look.binary(value, &Op::Matmul)?;
-    let softmax = match weights_of(look, weights)? {
+    let mut scores = Scores::default();
+    let softmax = match weights_of(look, weights, &mut scores)? {
         Ok(softmax) => softmax,
         Err(refusal) => return Some(Err(refusal)),
     };
-    let mut scores = Scores::default();
-    let (q, k_t) = match scores.read(look, softmax.0)? {
+    let masked = scores.uncast(look, softmax.x);
+    let (q, k_t) = match scores.read(look, masked)? {
         Ok(product) => product,
         Err(refusal) => return Some(Err(refusal)),
     };
-    Some(assemble(look, value, [q, k_t, v], &scores, &softmax.1))
+    if [q, k_t, v].iter().any(|side| size(look.shape(*side)) == 0) {
+        return None;
+    }
+    if !look.is_last_axis(softmax.x, &softmax.axes) {
+        let reason = "the softmax is not over the keys";
+        return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
+    }
+    if look.ndim(value) < 2
+        || scores
+            .product
+            .is_none_or(|product| look.shape(weights) != look.shape(product))
+    {
+        let reason = format!(
+            "a mask makes scores {:?} of queries {:?}",
+            look.shape(weights),
+            look.shape(q)
+        );
+        return Some(Err(Refusal::new(RefusalKind::Shape, reason)));
+    }
+    Some(assemble(look, value, [q, k_t, v], &scores))
 }
 
-/// The scores under the softmax that the weights are, with its axes.
-fn weights_of(look: &Look<'_>, weights: Value) -> Option<Result<(Value, Vec<i32>), Refusal>> {
-    let plain = look.uncast(weights);
+/// The softmax that the weights are.
+fn weights_of(
+    look: &Look<'_>,
+    weights: Value,
+    scores: &mut Scores,
+) -> Option<Result<Softmax, Refusal>> {
+    let plain = scores.uncast(look, weights);
     if let Some(softmax) = softmax_of(look, plain) {
-        return Some(Ok((look.uncast(softmax.x), softmax.axes)));
+        return Some(Ok(softmax));
     }
     // Weights times something: dropout, unless it is 1 everywhere.
     let mut product = look.product(plain);
@@ -43,17 +71,14 @@ fn weights_of(look: &Look<'_>, weights: Value) -> Option<Result<(Value, Vec<i32>
         }
         product.number = f64::NAN;
     }
-    let place = product
+    let softmax = product
         .factors
         .iter()
-        .position(|f| softmax_of(look, look.uncast(*f)).is_some())?;
-    let softmax = softmax_of(look, look.uncast(product.factors[place]))?;
+        .find_map(|factor| softmax_of(look, look.uncast(*factor)))?;
     let mut probe = Scores::default();
     // Only what would be attention is worth a word.
-    probe.read(look, look.uncast(softmax.x))?.ok()?;
-    if product.factors.len() == 1 && product.divisors.is_empty() && product.number == 1.0 {
-        return Some(Ok((look.uncast(softmax.x), softmax.axes)));
-    }
+    let inner = probe.uncast(look, softmax.x);
+    probe.read(look, inner)?.ok()?;
     let is_random = product.factors.iter().any(|factor| look.is_random(*factor));
     Some(Err(if is_random {
         Refusal::new(
@@ -68,131 +93,48 @@ fn weights_of(look: &Look<'_>, weights: Value) -> Option<Result<(Value, Vec<i32>
     }))
 }
 
-/// What is done to the product of queries and keys before the softmax.
-#[derive(Default)]
-struct Scores {
-    scale: Option<f64>,
-    masks: Vec<Applied>,
-}
-
-impl Scores {
-    /// Reads scores from the outside in and returns queries and transposed keys.
-    fn read(&mut self, look: &Look<'_>, value: Value) -> Option<Result<(Value, Value), Refusal>> {
-        let (op, node) = look.node(value)?;
-        match op {
-            Op::Matmul => Some(Ok((node.inputs[0], node.inputs[1]))),
-            Op::Astype { dtype } if dtype.is_floating() => self.read(look, node.inputs[0]),
-            Op::Multiply | Op::Divide => {
-                let number = look.number(node.inputs[1])?;
-                let factor = if *op == Op::Divide {
-                    1.0 / number
-                } else {
-                    number
-                };
-                self.scale = Some(self.scale.unwrap_or(1.0) * factor);
-                let masks = self.masks.len();
-                let inner = self.read(look, node.inputs[0])?;
-                if self.masks.len() > masks && factor != 1.0 {
-                    let reason = "the mask is scaled with the scores";
-                    return Some(Err(Refusal::new(RefusalKind::Mask, reason)));
-                }
-                Some(inner)
-            }
-            Op::Add => {
-                let sides = [
-                    [node.inputs[0], node.inputs[1]],
-                    [node.inputs[1], node.inputs[0]],
-                ];
-                sides.into_iter().find_map(|[scores, mask]| {
-                    let mut inner = Scores {
-                        scale: self.scale,
-                        masks: self.masks.clone(),
-                    };
-                    inner.masks.push(Applied {
-                        value: mask,
-                        how: How::Added,
-                    });
-                    let product = inner.read(look, scores)?;
-                    *self = inner;
-                    Some(product)
-                })
-            }
-            Op::Where => {
-                let [condition, a, b] = *node.inputs.as_slice() else {
-                    return None;
-                };
-                let (scores, fill, hides) = match (look.number(a), look.number(b)) {
-                    (None, Some(fill)) => (a, fill, false),
-                    (Some(fill), None) => (b, fill, true),
-                    _ => return None,
-                };
-                self.masks.push(Applied {
-                    value: condition,
-                    how: How::Selects { hides, fill },
-                });
-                self.read(look, scores)
-            }
-            Op::Tanh => {
-                let product = look.product(node.inputs[0]);
-                let [scores] = *product.factors.as_slice() else {
-                    return None;
-                };
-                self.read(look, scores)?.ok()?;
-                let reason = "the scores are capped by tanh";
-                Some(Err(Refusal::new(RefusalKind::Formula, reason)))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// A side of a product, behind what the kernel does itself.
-#[derive(Clone)]
-struct Side {
-    value: Value,
-    /// The order of axes that makes it `[.., rows, columns]`.
-    order: Option<Vec<i32>>,
-    /// How often each head was repeated.
-    repeats: i32,
-    /// The shape after reordering, without the repetition.
-    shape: Vec<i32>,
-}
-
 fn assemble(
     look: &Look<'_>,
     output: Value,
     [q, k_t, v]: [Value; 3],
     scores: &Scores,
-    axes: &[i32],
 ) -> Result<Match, Refusal> {
     let ndim = look.ndim(output);
-    let last = i32::try_from(ndim).unwrap_or(0) - 1;
-    if axes != [last] && axes != [-1] {
-        let reason = "the softmax is not over the keys";
-        return Err(Refusal::new(RefusalKind::Axis, reason));
-    }
     let dtype = look.dtype(q);
-    if [k_t, v].iter().any(|side| look.dtype(*side) != dtype)
+    if [k_t, v, output]
+        .iter()
+        .any(|side| look.dtype(*side) != dtype)
         || !dtype.is_floating()
         || dtype == Dtype::Float64
     {
         let reason = format!(
-            "queries are {dtype}, keys {}, values {}",
+            "queries are {dtype}, keys {}, values {}, the result {}",
             look.dtype(k_t),
-            look.dtype(v)
+            look.dtype(v),
+            look.dtype(output)
         );
         return Err(Refusal::new(RefusalKind::Dtype, reason));
     }
+    scores.check_dtypes(dtype)?;
     let mut scale = scores.scale.unwrap_or(1.0);
     let q = unscaled(look, q, &mut scale);
-    let k_t = side(
-        look,
-        unscaled(look, k_t, &mut scale),
-        &mut scale,
-        [ndim.wrapping_sub(2), ndim.wrapping_sub(1)],
-    );
-    let v = side(look, v, &mut 1.0, [0, 0]);
+    let k_t = unscaled(look, k_t, &mut scale);
+    let mut k_side = side(look, k_t, Some(&mut scale));
+    let mut v_side = side(look, v, None);
+    if k_side.repeats != v_side.repeats {
+        // Only one of them is seen through.
+        (k_side, v_side) = (k_side.repeated(), v_side.repeated());
+    }
+    let (k_t, v) = (k_side, v_side);
+    if !scale.is_finite() {
+        let reason = format!("the scale is {scale:?}");
+        return Err(Refusal::new(RefusalKind::Formula, reason));
+    }
     let layout = layout(look, q, &k_t, &v)?;
+    if look.open_sizes && (ndim != 4 || k_t.repeats != 1) {
+        let reason = "the kernel would be given shapes that are frozen";
+        return Err(Refusal::new(RefusalKind::Shape, reason));
+    }
     let queries = look.shape(q)[ndim - 2];
     let keys = k_t.shape[ndim - 1];
     let mask = masks(look, &scores.masks, dtype, [queries, keys])?;
@@ -229,146 +171,6 @@ fn assemble(
         all.extend(&array);
         bind(op, &all).reshape(shape.clone())
     }))
-}
-
-/// Takes a number off a side that nothing else uses.
-fn unscaled(look: &Look<'_>, value: Value, scale: &mut f64) -> Value {
-    if look.only_user(value).is_none() {
-        return value;
-    }
-    let product = look.product(value);
-    match (product.factors.as_slice(), product.divisors.as_slice()) {
-        ([inner], []) if look.array_type(*inner) == look.array_type(value) => {
-            *scale *= product.number;
-            *inner
-        }
-        _ => value,
-    }
-}
-
-/// Sees a side through a change of the order of axes and a repetition of heads.
-///
-/// `swapped` are the axes that a scale may be under: of keys, the transposed ones.
-fn side(look: &Look<'_>, value: Value, scale: &mut f64, swapped: [usize; 2]) -> Side {
-    let whole = Side {
-        value,
-        order: None,
-        repeats: 1,
-        shape: look.shape(value).to_vec(),
-    };
-    let mut seen = whole.clone();
-    if let Some((Op::Transpose { axes }, node)) = look.node(value)
-        && look.only_user(value).is_some()
-    {
-        seen.value = node.inputs[0];
-        seen.order = Some(axes.clone());
-        if swapped != [0, 0] {
-            seen.value = unscaled(look, seen.value, scale);
-        }
-    }
-    let head = match &seen.order {
-        Some(order) if order.len() == 4 => usize::try_from(order[1]).unwrap_or(0),
-        None if look.ndim(seen.value) == 4 => 1,
-        _ => return seen,
-    };
-    if look.only_user(seen.value).is_none() {
-        return seen;
-    }
-    if let Some((inner, repeats)) = repeated(look, seen.value, head) {
-        seen.value = inner;
-        seen.repeats = repeats;
-        seen.shape[1] /= repeats;
-    }
-    seen
-}
-
-/// What is repeated along the axis of heads, each head several times in a row.
-fn repeated(look: &Look<'_>, value: Value, head: usize) -> Option<(Value, i32)> {
-    let (op, node) = look.node(value)?;
-    let inner = node.inputs[0];
-    match op {
-        Op::Repeat { repeats, axis } => {
-            let axis = if *axis < 0 { *axis + 4 } else { *axis };
-            (usize::try_from(axis).ok()? == head && *repeats > 0).then_some((inner, *repeats))
-        }
-        Op::Reshape { .. } => {
-            // [.., heads, ..] -> [.., heads, 1, ..] -> [.., heads, n, ..] -> [.., heads * n, ..]
-            let (Op::BroadcastTo { shape: wide }, node) = look.node(inner)? else {
-                return None;
-            };
-            let narrow = look.unreshaped(node.inputs[0]);
-            let mut expected = look.shape(narrow).to_vec();
-            if expected.len() != 4 || wide.len() != 5 {
-                return None;
-            }
-            let repeats = wide[head + 1];
-            expected.insert(head + 1, repeats);
-            let mut merged = expected.clone();
-            merged[head] *= merged.remove(head + 1);
-            let mut opened = look.shape(narrow).to_vec();
-            opened.insert(head + 1, 1);
-            let fits = *wide == expected
-                && look.shape(value) == merged
-                && look.shape(node.inputs[0]) == opened;
-            fits.then_some((narrow, repeats))
-        }
-        _ => None,
-    }
-}
-
-impl Side {
-    fn apply(&self, value: &Array) -> Array {
-        match &self.order {
-            Some(order) => value.transpose(order.clone()),
-            None => value.clone(),
-        }
-    }
-}
-
-/// Shapes `[batch, heads, length, dim]` of queries, keys and values.
-struct Layout {
-    q: Vec<i32>,
-    k: Vec<i32>,
-    v: Vec<i32>,
-}
-
-fn layout(look: &Look<'_>, q: Value, k_t: &Side, v: &Side) -> Result<Layout, Refusal> {
-    let (q, k, v_shape) = (look.shape(q), &k_t.shape, &v.shape);
-    let refuse = || {
-        let reason = format!(
-            "queries {q:?}, transposed keys {k:?} and values {v_shape:?} do not fit the kernel"
-        );
-        Refusal::new(RefusalKind::Shape, reason)
-    };
-    if k.len() != q.len() || v_shape.len() != q.len() || k_t.repeats != v.repeats {
-        return Err(refuse());
-    }
-    let n = q.len();
-    let [queries, dim] = [q[n - 2], q[n - 1]];
-    let [keys, v_dim] = [v_shape[n - 2], v_shape[n - 1]];
-    if k[n - 2..] != [dim, keys] {
-        return Err(refuse());
-    }
-    let four = |batch: i32, heads: i32, kv_heads: i32| Layout {
-        q: vec![batch, heads, queries, dim],
-        k: vec![batch, kv_heads, keys, dim],
-        v: vec![batch, kv_heads, keys, v_dim],
-    };
-    match (&q[..n - 2], &k[..n - 2], &v_shape[..n - 2]) {
-        ([], [], []) => Ok(four(1, 1, 1)),
-        ([heads], [a], [b]) if a == heads && b == heads => Ok(four(1, *heads, *heads)),
-        ([batch, heads], [b1, h1], [b2, h2])
-            if batch == b1 && b1 == b2 && h1 == h2 && *heads == h1 * k_t.repeats =>
-        {
-            Ok(four(*batch, *heads, *h1))
-        }
-        ([batch, heads, group], [b1, h1, 1], [b2, h2, 1])
-            if batch == b1 && b1 == b2 && heads == h1 && h1 == h2 && k_t.repeats == 1 =>
-        {
-            Ok(four(*batch, heads * group, *heads))
-        }
-        _ => Err(refuse()),
-    }
 }
 
 /// The mask that all masks together are.
@@ -420,14 +222,6 @@ fn mask_shape(shape: &[i32], ndim: usize) -> Result<Vec<i32>, Refusal> {
 }
 
 impl Look<'_> {
-    /// Behind one reshape.
-    fn unreshaped(&self, value: Value) -> Value {
-        match self.node(value) {
-            Some((Op::Reshape { .. }, node)) => node.inputs[0],
-            _ => value,
-        }
-    }
-
     /// Whether a value depends on random numbers.
     fn is_random(&self, value: Value) -> bool {
         let mut open = vec![value];

@@ -1,13 +1,13 @@
 //! Layer normalization: `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias` becomes one kernel.
 //!
-//! Recognized: the variance as the mean of the squared differences, or by `var`; the same spellings of root, casts and
-//! weights as for RMS normalization. Refused: a variance as `mean(x^2) - mean(x)^2`, which loses digits that the
-//! kernel keeps, so that the results differ by more than rounding; statistics in half precision; another axis; a
+//! Recognized: the variance as the mean of the squared differences, or by `var` or `std`; the same spellings of root,
+//! casts and weights as for RMS normalization. Refused: a variance as `mean(x^2) - mean(x)^2`, which loses digits that
+//! the kernel keeps, so that the results differ by more than rounding; statistics in half precision; another axis; a
 //! variance with `n - 1`.
 
 use mlx::{Op, fast};
 
-use super::affine::{Core, check_dtype, follow};
+use super::affine::{Core, check_dtype, check_eps, check_root, follow};
 use super::look::Look;
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
@@ -37,62 +37,136 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
 
 /// `(x - mean(x)) * rsqrt(var(x) + eps)`.
 fn core(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>> {
-    for (centred, under_root) in look.over_root(value) {
-        let Some((x, mean_axis)) = look.centred(centred) else {
+    for found in look.over_root(value) {
+        let (variance, eps) = look.plus_number(found.under).unwrap_or((found.under, 0.0));
+        let Some(centred) = look.centred(found.above) else {
             continue;
         };
-        let (variance, eps) = look.plus_number(under_root).unwrap_or((under_root, 0.0));
-        let Some(last_axis) = variance_of(look, variance, x, centred) else {
-            continue;
+        let axes = match variance_of(look, variance, &centred, found.above) {
+            Some(Ok(axes)) => axes,
+            Some(Err(refusal)) => return Some(Err(refusal)),
+            None => continue,
         };
-        let last_axis = match last_axis {
-            Ok(last_axis) => last_axis,
-            Err(refusal) => return Some(Err(refusal)),
-        };
-        if !(last_axis && mean_axis) {
-            let reason = "mean or variance is not over the last axis alone";
-            return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
+        match check_axes(look, &centred, &axes, found.root) {
+            Some(Ok(())) => {}
+            Some(Err(refusal)) => return Some(Err(refusal)),
+            None => continue,
         }
-        #[allow(clippy::cast_possible_truncation)]
-        let eps = eps as f32;
-        return Some(Ok(Core {
-            x,
+        let checked = check_root(&found).and_then(|()| check_eps(eps));
+        return Some(checked.map(|eps| Core {
+            x: centred.x,
             normalized: value,
             eps,
         }));
     }
-    None
+    over_deviation(look, value)
 }
 
-/// Whether a value is the variance of `x`, and then whether over the last axis alone.
+/// Whether mean and variance are over the last axis and stand beside the values as they should.
+fn check_axes(
+    look: &Look<'_>,
+    centred: &Centred,
+    axes: &[i32],
+    root: Value,
+) -> Option<Result<(), Refusal>> {
+    let last = look.is_last_axis(centred.x, axes) && look.is_last_axis(centred.x, &centred.axes);
+    if !last {
+        let reason = "mean or variance is not over the last axis alone";
+        return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
+    }
+    look.is_kept(root, centred.x, axes).then_some(Ok(()))
+}
+
+/// The axes of the variance of `x` that a value is.
 fn variance_of(
     look: &Look<'_>,
     value: Value,
-    x: Value,
-    centred: Value,
-) -> Option<Result<bool, Refusal>> {
+    centred: &Centred,
+    differences: Value,
+) -> Option<Result<Vec<i32>, Refusal>> {
     if let Some(mean) = look.mean_of(value)
         && let Some(squared) = look.square_of(mean.of)
     {
-        let same = squared == centred || look.centred(squared).is_some_and(|(of, _)| of == x);
-        return same.then_some(Ok(mean.over_last_axis));
+        if squared == differences {
+            return Some(Ok(mean.axes));
+        }
+        let other = look.centred(squared).filter(|other| other.x == centred.x)?;
+        if other.axes != centred.axes {
+            let reason = "the mean is over other axes than that in the variance";
+            return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
+        }
+        return Some(Ok(mean.axes));
     }
     let kept = look.keeps_axis(value);
     if let Some((Op::Var { axes, ddof, .. }, node)) = look.node(kept)
-        && node.inputs[0] == x
+        && (node.inputs[0] == centred.x || node.inputs[0] == differences)
     {
-        if *ddof != 0 {
-            let reason = format!("the variance divides by n - {ddof}, the kernel by n");
-            return Some(Err(Refusal::new(RefusalKind::Formula, reason)));
-        }
-        let last = i32::try_from(look.ndim(x)).unwrap_or(i32::MAX) - 1;
-        return Some(Ok(axes == &[last] || axes == &[-1]));
+        return Some(check_ddof(*ddof).map(|()| axes.clone()));
     }
-    one_pass(look, value, x)
+    one_pass(look, value, centred.x)
+}
+
+fn check_ddof(ddof: i32) -> Result<(), Refusal> {
+    if ddof == 0 {
+        return Ok(());
+    }
+    let reason = format!("the variance divides by n - {ddof}, the kernel by n");
+    Err(Refusal::new(RefusalKind::Formula, reason))
+}
+
+/// `(x - mean(x)) / std(x)`; with something added to the deviation, it is another function.
+fn over_deviation(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>> {
+    for (above, below) in look.quotients(value) {
+        let deviation = look.plus_number(below).map_or(below, |(root, _)| root);
+        if deviation != below {
+            let of = look.product(above).factors;
+            let is_centred = |x: Value| {
+                let mut centred = of.iter().filter_map(|factor| look.centred(*factor));
+                centred.any(|centred| centred.x == x)
+            };
+            if deviation_of(look, deviation).is_some_and(is_centred) {
+                let reason = "eps is added to the root, not under it";
+                return Some(Err(Refusal::new(RefusalKind::Eps, reason)));
+            }
+            continue;
+        }
+        let (Some(centred), Some((Op::Std { axes, ddof, .. }, node))) =
+            (look.centred(above), look.node(look.keeps_axis(below)))
+        else {
+            continue;
+        };
+        if node.inputs[0] != centred.x && node.inputs[0] != above {
+            continue;
+        }
+        if let Err(refusal) = check_ddof(*ddof) {
+            return Some(Err(refusal));
+        }
+        return check_axes(look, &centred, axes, below).map(|checked| {
+            checked.map(|()| Core {
+                x: centred.x,
+                normalized: value,
+                eps: 0.0,
+            })
+        });
+    }
+    None
+}
+
+/// What a value is the standard deviation of.
+fn deviation_of(look: &Look<'_>, value: Value) -> Option<Value> {
+    if let (Op::Std { .. }, node) = look.node(look.keeps_axis(value))? {
+        return Some(node.inputs[0]);
+    }
+    let variance = look.keeps_axis(look.sqrt_of(value)?);
+    if let (Op::Var { .. }, node) = look.node(variance)? {
+        return Some(node.inputs[0]);
+    }
+    let squared = look.square_of(look.mean_of(variance)?.of)?;
+    Some(look.centred(squared)?.x)
 }
 
 /// `mean(x^2) - mean(x)^2`.
-fn one_pass(look: &Look<'_>, value: Value, x: Value) -> Option<Result<bool, Refusal>> {
+fn one_pass(look: &Look<'_>, value: Value, x: Value) -> Option<Result<Vec<i32>, Refusal>> {
     let [of_squares, square] = look.binary(value, &Op::Subtract)?;
     let of_squares = look.mean_of(of_squares)?;
     let mean = look.mean_of(look.square_of(square)?)?;
@@ -103,12 +177,19 @@ fn one_pass(look: &Look<'_>, value: Value, x: Value) -> Option<Result<bool, Refu
     })
 }
 
+/// Something less its own mean.
+pub(super) struct Centred {
+    pub(super) x: Value,
+    axes: Vec<i32>,
+}
+
 impl Look<'_> {
-    /// `x` when a value is `x - mean(x)`, and whether the mean is over the last axis alone.
-    pub(super) fn centred(&self, value: Value) -> Option<(Value, bool)> {
-        let [x, mean] = self.binary(value, &Op::Subtract)?;
-        let mean = self.mean_of(mean)?;
-        (mean.of == x).then_some((x, mean.over_last_axis))
+    /// Sees a value as `x - mean(x)`.
+    fn centred(&self, value: Value) -> Option<Centred> {
+        let [x, subtracted] = self.binary(value, &Op::Subtract)?;
+        let mean = self.mean_of(subtracted)?;
+        (mean.of == x && self.is_kept(subtracted, x, &mean.axes))
+            .then_some(Centred { x, axes: mean.axes })
     }
 
     /// Whether a value is something less its own mean.

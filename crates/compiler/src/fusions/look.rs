@@ -14,6 +14,8 @@ pub(crate) struct Look<'g> {
     users: Vec<Vec<NodeId>>,
     known: Vec<bool>,
     arrays: RefCell<HashMap<Value, Option<Array>>>,
+    /// Whether the graph is to hold for other sizes than those it was traced with, so that equal ones prove nothing.
+    pub(crate) open_sizes: bool,
 }
 
 /// A product or quotient taken apart: a number times some factors, divided by others.
@@ -25,11 +27,12 @@ pub(crate) struct Product {
 }
 
 impl<'g> Look<'g> {
-    pub(crate) fn new(graph: &'g Graph) -> Self {
+    pub(crate) fn new(graph: &'g Graph, open_sizes: bool) -> Self {
         Self {
             users: graph.users(),
             known: graph.known(),
             arrays: RefCell::default(),
+            open_sizes,
             graph,
         }
     }
@@ -106,19 +109,39 @@ impl<'g> Look<'g> {
         self.known[value.index()]
     }
 
-    /// Behind casts: the value they begin with.
+    /// Behind casts from one floating dtype to another: the value they begin with. Some of them may round.
     pub(crate) fn uncast(&self, value: Value) -> Value {
-        match self.node(value) {
-            Some((Op::Astype { .. }, node)) => self.uncast(node.inputs[0]),
+        match self.cast(value) {
+            Some(inner) => self.uncast(inner),
+            None => value,
+        }
+    }
+
+    /// What a value is a cast of, both floating.
+    pub(crate) fn cast(&self, value: Value) -> Option<Value> {
+        let (Op::Astype { dtype }, node) = self.node(value)? else {
+            return None;
+        };
+        let inner = node.inputs[0];
+        (dtype.is_floating() && self.dtype(inner).is_floating()).then_some(inner)
+    }
+
+    /// Behind casts to a wider floating dtype, which keep all values.
+    pub(crate) fn unwidened(&self, value: Value) -> Value {
+        match self.cast(value) {
+            Some(inner) if self.dtype(inner).size() < self.dtype(value).size() => {
+                self.unwidened(inner)
+            }
             _ => value,
         }
     }
 
-    /// Behind casts and changes of shape that keep all elements in order.
-    pub(crate) fn unshaped(&self, value: Value) -> Value {
-        match self.node(value) {
-            Some((Op::Astype { .. } | Op::Reshape { .. }, node)) => self.unshaped(node.inputs[0]),
-            _ => value,
+    /// The cast to a floating dtype that is the only user of a value.
+    pub(crate) fn cast_after(&self, value: Value) -> Option<(Value, Dtype)> {
+        let user = self.only_user(value)?;
+        match user.operation.op()? {
+            Op::Astype { dtype } if dtype.is_floating() => Some((user.outputs[0], *dtype)),
+            _ => None,
         }
     }
 
@@ -158,13 +181,17 @@ impl<'g> Look<'g> {
             return None;
         }
         // A broadcast of a number is that number, however large.
-        if let Some((
-            Op::BroadcastTo { .. } | Op::Full { .. } | Op::Astype { .. } | Op::Reshape { .. },
-            node,
-        )) = self.node(value)
-            && let Some(number) = self.number(node.inputs[0])
+        let dtype = self.dtype(value);
+        if let Some((op, node)) = self.node(value)
+            && let Some(number) = node.inputs.first().and_then(|input| self.number(*input))
         {
-            return Some(rounded(number, self.dtype(value)));
+            match op {
+                Op::BroadcastTo { .. } | Op::Reshape { .. } => return Some(number),
+                Op::Full { .. } | Op::Astype { .. } if dtype.is_floating() => {
+                    return Some(rounded(number, dtype));
+                }
+                _ => {}
+            }
         }
         let values = self.known_values(value, 64)?;
         let first = *values.first()?;
@@ -219,109 +246,8 @@ impl<'g> Look<'g> {
                 return Some((term, number));
             }
         }
-        None
-    }
-
-    /// What a mean over the last axis is of; the result may keep the axis or not.
-    pub(crate) fn mean_of(&self, value: Value) -> Option<Mean> {
-        let value = self.keeps_axis(value);
-        let (op, node) = self.node(value)?;
-        match op {
-            Op::Mean { axes, .. } => Some(self.reduced(node.inputs[0], axes)),
-            Op::Multiply | Op::Divide => {
-                let product = self.product(value);
-                let ([sum], []) = (product.factors.as_slice(), product.divisors.as_slice()) else {
-                    return None;
-                };
-                let sum = self.keeps_axis(*sum);
-                let (Op::Sum { axes, .. }, node) = self.node(sum)? else {
-                    return None;
-                };
-                let of = node.inputs[0];
-                let n: f64 = axes
-                    .iter()
-                    .filter_map(|axis| self.shape(of).get(usize::try_from(*axis).ok()?))
-                    .map(|n| f64::from(*n))
-                    .product();
-                close(product.number, 1.0 / n).then(|| self.reduced(of, axes))
-            }
-            _ => None,
-        }
-    }
-
-    fn reduced(&self, of: Value, axes: &[i32]) -> Mean {
-        let last = i32::try_from(self.ndim(of)).unwrap_or(i32::MAX) - 1;
-        Mean {
-            of,
-            over_last_axis: axes == [last] || axes == [-1],
-        }
-    }
-
-    /// Behind a reshape that only adds or drops axes of size 1.
-    pub(crate) fn keeps_axis(&self, value: Value) -> Value {
-        match self.node(value) {
-            Some((Op::Reshape { .. } | Op::ExpandDims { .. }, node)) => {
-                let wide = |shape: &[i32]| -> Vec<i32> {
-                    shape.iter().copied().filter(|n| *n != 1).collect()
-                };
-                let inner = node.inputs[0];
-                if wide(self.shape(inner)) == wide(self.shape(value)) {
-                    inner
-                } else {
-                    value
-                }
-            }
-            _ => value,
-        }
-    }
-
-    /// What is squared: `square(x)`, `x * x`, `power(x, 2)`.
-    pub(crate) fn square_of(&self, value: Value) -> Option<Value> {
-        let (op, node) = self.node(value)?;
-        match op {
-            Op::Square => Some(node.inputs[0]),
-            Op::Multiply if node.inputs[0] == node.inputs[1] => Some(node.inputs[0]),
-            Op::Power if self.number(node.inputs[1]) == Some(2.0) => Some(node.inputs[0]),
-            _ => None,
-        }
-    }
-
-    /// What the square root is of that a value is: `sqrt(x)`, `power(x, 0.5)`.
-    pub(crate) fn sqrt_of(&self, value: Value) -> Option<Value> {
-        let (op, node) = self.node(value)?;
-        match op {
-            Op::Sqrt => Some(node.inputs[0]),
-            Op::Power if self.number(node.inputs[1]) == Some(0.5) => Some(node.inputs[0]),
-            _ => None,
-        }
-    }
-
-    /// What the inverse square root is of that a value is: `rsqrt(x)`, `1 / sqrt(x)`, `power(x, -0.5)`.
-    pub(crate) fn rsqrt_of(&self, value: Value) -> Option<Value> {
-        let (op, node) = self.node(value)?;
-        match op {
-            Op::Rsqrt => Some(node.inputs[0]),
-            Op::Power if self.number(node.inputs[1]) == Some(-0.5) => Some(node.inputs[0]),
-            Op::Reciprocal => self.sqrt_of(node.inputs[0]),
-            Op::Divide if self.number(node.inputs[0]) == Some(1.0) => self.sqrt_of(node.inputs[1]),
-            _ => None,
-        }
-    }
-
-    /// `a` and `b` when a value is `a * rsqrt(b)` or `a / sqrt(b)`, in every way to see it so.
-    pub(crate) fn over_root(&self, value: Value) -> Vec<(Value, Value)> {
-        let mut found = Vec::new();
-        for [a, root] in self.orders(value, &Op::Multiply) {
-            if let Some(b) = self.rsqrt_of(root) {
-                found.push((a, b));
-            }
-        }
-        if let Some([a, root]) = self.binary(value, &Op::Divide)
-            && let Some(b) = self.sqrt_of(root)
-        {
-            found.push((a, b));
-        }
-        found
+        let [term, number] = self.binary(value, &Op::Subtract)?;
+        Some((term, -self.number(number)?))
     }
 
     /// Whether a value is a vector over the last axis of `like`, broadcast over all others.
@@ -329,7 +255,8 @@ impl<'g> Look<'g> {
         let (shape, like) = (self.shape(value), self.shape(like));
         match (shape.split_last(), like.last()) {
             (Some((last, rest)), Some(dim)) => {
-                last == dim && rest.iter().all(|n| *n == 1) && shape.len() <= like.len()
+                let is_one_row = rest.iter().all(|n| *n == 1) && shape.len() <= like.len();
+                last == dim && is_one_row && (rest.is_empty() || !self.open_sizes)
             }
             _ => false,
         }
@@ -356,15 +283,9 @@ impl<'g> Look<'g> {
     }
 }
 
-/// A mean that was found.
-pub(crate) struct Mean {
-    pub(crate) of: Value,
-    pub(crate) over_last_axis: bool,
-}
-
 /// Whether two numbers are one up to the rounding of `float32`.
 pub(crate) fn close(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
+    a.is_finite() && b.is_finite() && (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
 }
 
 pub(crate) fn size(shape: &[i32]) -> usize {

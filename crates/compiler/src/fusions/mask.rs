@@ -34,10 +34,12 @@ pub(super) enum Mask {
         value: Value,
         hides: bool,
     },
-    /// The same, as numbers: 0 and minus infinity.
+    /// The same, as numbers: 0, and what leaves a row that sees no key as the formula has it: minus infinity, which
+    /// gives NaN, or the least finite number, which gives all keys the same weight.
     BoolAdded {
         value: Value,
         hides: bool,
+        infinite: bool,
     },
     Added(Value),
 }
@@ -57,18 +59,26 @@ impl Mask {
 
     /// The array that the kernel is given, from the value.
     pub(super) fn array(self, value: &Array, dtype: Dtype) -> Array {
-        let seen = |value: &Array, hides: bool| {
-            if hides {
-                value.logical_not()
-            } else {
-                value.clone()
+        let seen = |hides: bool| {
+            let is_bool = value.dtype().is_ok_and(|dtype| dtype == Dtype::Bool);
+            match (hides, is_bool) {
+                (true, _) => value.logical_not(),
+                (false, true) => value.clone(),
+                (false, false) => value.astype(Dtype::Bool),
             }
         };
         match self {
-            Mask::Bool { hides, .. } => seen(value, hides),
-            Mask::BoolAdded { hides, .. } => {
+            Mask::Bool { hides, .. } => seen(hides),
+            Mask::BoolAdded {
+                hides, infinite, ..
+            } => {
+                let hidden = if infinite {
+                    f64::NEG_INFINITY
+                } else {
+                    least(dtype)
+                };
                 let zero = mlx::zeros((), dtype);
-                where_(&seen(value, hides), zero, f32::NEG_INFINITY).astype(dtype)
+                where_(&seen(hides), zero, hidden).astype(dtype)
             }
             _ => value.clone(),
         }
@@ -98,10 +108,13 @@ pub(super) fn resolve(
         )),
         How::Selects { hides, fill } => {
             let value = applied.value;
-            if fill == f64::NEG_INFINITY {
-                Ok(Mask::BoolAdded { value, hides })
-            } else if hides_fully(fill, dtype) {
-                Ok(Mask::Bool { value, hides })
+            if hides_fully(fill, dtype) {
+                // A row may see no key.
+                Ok(Mask::BoolAdded {
+                    value,
+                    hides,
+                    infinite: fill == f64::NEG_INFINITY,
+                })
             } else {
                 Err(Refusal::new(
                     RefusalKind::Mask,
@@ -117,6 +130,15 @@ pub(super) fn resolve(
 /// Whether a score of this value counts for nothing beside any other of the dtype.
 fn hides_fully(score: f64, dtype: Dtype) -> bool {
     score <= if dtype == Dtype::Float16 { -3e4 } else { -1e9 }
+}
+
+/// The least finite number of a dtype.
+fn least(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::Float16 => half::f16::MIN.to_f64(),
+        Dtype::Bfloat16 => half::bf16::MIN.to_f64(),
+        _ => f64::from(f32::MIN),
+    }
 }
 
 /// Which keys are seen, when the values of the mask are known and say just that.

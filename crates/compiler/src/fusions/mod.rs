@@ -6,6 +6,8 @@
 
 mod affine;
 mod attention;
+mod attention_scores;
+mod attention_sides;
 mod cross_entropy;
 mod gelu;
 mod layer_norm;
@@ -17,14 +19,21 @@ mod refusal;
 mod rms_norm;
 mod rope;
 mod rope_angles;
+mod rope_parts;
+mod rope_positions;
+mod rope_tables;
 mod silu;
 mod softmax;
+mod statistics;
 
 use mlx::Array;
 
 use crate::graph::Value;
 use look::Look;
 pub use refusal::{Refusal, RefusalKind};
+
+/// A fused form as a function of what goes into the formula.
+pub(crate) type Kernel = Box<dyn Fn(&[Array]) -> Array>;
 
 /// A formula that was found in a graph.
 pub(crate) struct Match {
@@ -35,11 +44,8 @@ pub(crate) struct Match {
     /// Values inside that others may use too: they depend on positions only, not on the data.
     pub(crate) shared: Vec<Value>,
     /// The fused form, from the inputs. It is traced with their types.
-    pub(crate) kernel: Box<Kernel>,
+    pub(crate) kernel: Kernel,
 }
-
-/// A fused form, from its inputs.
-pub(crate) type Kernel = dyn Fn(&[Array]) -> Array;
 
 impl Match {
     pub(crate) fn new(

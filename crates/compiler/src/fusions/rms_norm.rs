@@ -2,12 +2,13 @@
 //!
 //! Recognized: the mean of a square or of a power 2, or a sum divided by the length; a root and a division or an
 //! inverse root; statistics in `float32` of an input of another dtype, cast back before or behind the weight; weights
-//! such as `weight + 1`. Refused: statistics in half precision, which overflow where the kernel's do not; another axis
-//! than the last; `eps` outside of the root.
+//! such as `weight + 1`. Refused: statistics in half precision, which overflow where the kernel's do not, or a root
+//! that is rounded before it is used; another axis than the last; `eps` outside of the root. Silent where the mean
+//! stands beside a column, as without `keepdims` it may.
 
 use mlx::fast;
 
-use super::affine::{Core, check_dtype, follow};
+use super::affine::{Core, check_dtype, check_eps, follow};
 use super::look::Look;
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
@@ -35,32 +36,34 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
 
 /// `x * rsqrt(mean(x^2) + eps)`.
 fn core(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>> {
-    for (x, under_root) in look.over_root(value) {
-        let (mean, eps) = look.plus_number(under_root).unwrap_or((under_root, 0.0));
-        let Some(mean) = look.mean_of(mean) else {
+    for found in look.over_root(value) {
+        let (under, eps) = look.plus_number(found.under).unwrap_or((found.under, 0.0));
+        let Some(mean) = look.mean_of(under) else {
             continue;
         };
-        let Some(squared) = look.square_of(mean.of) else {
+        let Some(x) = look.square_of(mean.of) else {
             continue;
         };
-        if squared != x {
+        let same = x == found.above;
+        if (!same || found.is_cast) && look.uncast(x) == look.uncast(found.above) {
+            let reason = "the values, their squares and the root are rounded differently";
+            return Some(Err(Refusal::new(RefusalKind::Dtype, reason)));
+        }
+        if !same {
             continue;
         }
         // A vector that is subtracted first makes it a layer norm, which is looked for elsewhere.
         if look.is_centred(x) {
             return None;
         }
-        if !mean.over_last_axis {
+        if !look.is_last_axis(x, &mean.axes) {
             let reason = "the mean is not over the last axis alone";
             return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
         }
-        #[allow(clippy::cast_possible_truncation)]
-        let eps = eps as f32;
-        if eps < 0.0 {
-            let reason = format!("eps is negative, {eps:?}");
-            return Some(Err(Refusal::new(RefusalKind::Eps, reason)));
+        if !look.is_kept(found.root, x, &mean.axes) {
+            continue;
         }
-        return Some(Ok(Core {
+        return Some(check_eps(eps).map(|eps| Core {
             x,
             normalized: value,
             eps,
@@ -71,11 +74,12 @@ fn core(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>> {
 
 /// `x / (sqrt(mean(x^2)) + eps)` is another function.
 fn eps_outside(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>> {
-    let [x, below] = look.binary(value, &mlx::Op::Divide)?;
-    let (root, _) = look.plus_number(below)?;
-    let mean = look.mean_of(look.sqrt_of(root)?)?;
-    (look.square_of(mean.of) == Some(x)).then(|| {
-        let reason = "eps is added to the root, not under it";
-        Err(Refusal::new(RefusalKind::Eps, reason))
+    look.quotients(value).into_iter().find_map(|(x, below)| {
+        let (root, _) = look.plus_number(below)?;
+        let mean = look.mean_of(look.sqrt_of(root)?)?;
+        (look.square_of(mean.of) == Some(x)).then(|| {
+            let reason = "eps is added to the root, not under it";
+            Err(Refusal::new(RefusalKind::Eps, reason))
+        })
     })
 }

@@ -1,17 +1,19 @@
 //! Rotary position embedding: pairs of features turned by their position become one kernel.
 //!
 //! Recognized: pairs half of the features apart, as two halves or by a "rotate half"; pairs of neighbours, by strided
-//! slices or a last axis of 2; a part of the features turned and the rest passed on; positions that are constants, or a
-//! run of numbers plus an offset known only when the function runs; any frequencies. Refused: positions that are an
-//! input as a whole, since nothing proves that they are consecutive.
+//! slices, a last axis of 2 or a "rotate every two"; a part of the features turned and the rest passed on; positions
+//! that are constants, or a run of numbers plus an offset known only when the function runs; any frequencies. Refused:
+//! positions that are an input as a whole, since nothing proves that they are consecutive; tables, angles or positions
+//! in less precision than what is turned.
 
 use mlx::fast::{self, Offset, RopeFrequencies, RopeOptions};
-use mlx::{Array, Op};
+use mlx::{Array, Dtype, Op};
 
 use super::look::Look;
-use super::rope_angles::{Angles, Tables, base_of, read};
-use super::{Found, Match, Refusal};
-use crate::graph::{Source, Value, nodes_between};
+use super::rope_angles::{Angles, Copies, Tables, base_of, read};
+use super::rope_parts::{concatenated, stacked_pair};
+use super::{Found, Match, Refusal, RefusalKind};
+use crate::graph::{Value, nodes_between};
 
 /// A formula that turns pairs.
 struct Turned {
@@ -24,28 +26,44 @@ struct Turned {
     sin: Value,
     /// The shape of one half of the pairs.
     half_shape: Vec<i32>,
-    /// Whether the tables hold each angle twice, for both halves.
-    doubled: bool,
+    copies: Copies,
     /// Whether features of `x` behind `dims` are passed on in the result.
     passes: bool,
 }
 
 /// Finds the formula by the value that has all turned features.
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
+    if look.open_sizes {
+        return None;
+    }
     let turned = halves(look, value)
         .or_else(|| rotate_half(look, value))
         .or_else(|| neighbours(look, value))?;
-    let turned = with_rest(look, value, turned)?;
-    let tables = Tables {
-        cos: turned.0.cos,
-        sin: turned.0.sin,
-        doubled: turned.0.doubled,
+    let dtype = look.dtype(turned.x);
+    if !dtype.is_floating() {
+        return None;
+    }
+    // Computed in a wider dtype and cast back.
+    let value = match look.cast_after(value) {
+        Some((cast, to)) if to == dtype && look.dtype(value) != dtype => cast,
+        _ => value,
     };
-    let angles = match read(look, &tables, &turned.0.half_shape)? {
+    let (turned, output) = with_rest(look, value, turned)?;
+    let tables = Tables {
+        cos: turned.cos,
+        sin: turned.sin,
+        copies: turned.copies,
+        dtype: look.dtype(output),
+    };
+    let angles = match read(look, &tables, &turned.half_shape)? {
         Ok(angles) => angles,
         Err(refusal) => return Some(Err(refusal)),
     };
-    Some(assemble(look, turned.1, &turned.0, angles))
+    if look.dtype(output) == Dtype::Float64 || look.dtype(output).size() < dtype.size() {
+        let reason = format!("{dtype} is turned, the kernel computes in float32");
+        return Some(Err(Refusal::new(RefusalKind::Dtype, reason)));
+    }
+    Some(assemble(look, output, &turned, angles))
 }
 
 /// One feature of each pair after turning: `first * cos - second * sin`, or `second * cos + first * sin`.
@@ -79,7 +97,7 @@ fn halves(look: &Look<'_>, value: Value) -> Option<Turned> {
         cos: terms.cos,
         sin: terms.sin,
         half_shape: look.shape(terms.first).to_vec(),
-        doubled: false,
+        copies: Copies::One,
         passes: rest || whole,
     })
 }
@@ -89,69 +107,63 @@ fn rotate_half(look: &Look<'_>, value: Value) -> Option<Turned> {
     for [straight, crossed] in look.orders(value, &Op::Add) {
         for [x, cos] in look.orders(straight, &Op::Multiply) {
             for [rotated, sin] in look.orders(crossed, &Op::Multiply) {
-                let Some(parts) = concatenated(look, rotated) else {
+                let Some(traditional) = quarter_turn(look, rotated, look.unwidened(x)) else {
                     continue;
                 };
-                let [negated, a] = *parts.as_slice() else {
+                let mut half_shape = look.shape(x).to_vec();
+                let dims = half_shape.last_mut()?;
+                let whole = *dims;
+                *dims /= 2;
+                if look.shape(value) != look.shape(x) {
                     continue;
-                };
-                let Some(b) = look.unary(negated, &Op::Negative) else {
-                    continue;
-                };
-                let (Some(a), Some(b)) = (look.part(a), look.part(b)) else {
-                    continue;
-                };
-                let dims = *look.shape(x).last()?;
-                let fits = a.x == x && b.x == x && a.start == 0 && b.start * 2 == dims;
-                if fits {
-                    let mut half_shape = look.shape(x).to_vec();
-                    *half_shape.last_mut()? /= 2;
-                    // The features may themselves be a part of something larger.
-                    let whole = look
-                        .part(x)
-                        .filter(|part| part.start == 0 && part.step == 1);
-                    return Some(Turned {
-                        x: whole.map_or(x, |part| part.x),
-                        dims,
-                        traditional: false,
-                        cos,
-                        sin,
-                        half_shape,
-                        doubled: true,
-                        passes: false,
-                    });
                 }
+                // The features may themselves be a part of something larger.
+                let part = look
+                    .part(x)
+                    .filter(|part| part.start == 0 && part.step == 1);
+                return Some(Turned {
+                    x: part.map_or(look.unwidened(x), |part| part.x),
+                    dims: whole,
+                    traditional,
+                    cos,
+                    sin,
+                    half_shape,
+                    copies: if traditional {
+                        Copies::Neighbours
+                    } else {
+                        Copies::Halves
+                    },
+                    passes: false,
+                });
             }
         }
     }
     None
 }
 
+/// Whether a value is `x` with each pair `(a, b)` made `(-b, a)`, and then whether pairs are neighbours.
+fn quarter_turn(look: &Look<'_>, value: Value, x: Value) -> Option<bool> {
+    let dims = *look.shape(x).last()?;
+    let value = look.unwidened(value);
+    let pair = |negated: Value, a: Value| {
+        let b = look.part(look.unary(look.unwidened(negated), &Op::Negative)?)?;
+        let a = look.part(a)?;
+        (a.x == x && b.x == x && a.start == 0 && a.step == b.step).then_some((a.step, b.start))
+    };
+    if let Some(parts) = concatenated(look, value)
+        && let [negated, a] = *parts.as_slice()
+        && look.shape(a).last() == Some(&(dims / 2))
+        && pair(negated, a) == Some((1, dims / 2))
+    {
+        return (dims % 2 == 0).then_some(false);
+    }
+    let [negated, a] = stacked_pair(look, value)?;
+    (pair(negated, a) == Some((2, 1))).then_some(true)
+}
+
 /// Pairs of neighbours: `stack([a cos - b sin, b cos + a sin], -1)`, the last two axes then one.
 fn neighbours(look: &Look<'_>, value: Value) -> Option<Turned> {
-    let (Op::Reshape { .. }, node) = look.node(value)? else {
-        return None;
-    };
-    let stacked = node.inputs[0];
-    let (op, node) = look.node(stacked)?;
-    let last = i32::try_from(look.ndim(stacked)).ok()? - 1;
-    let parts: Vec<Value> = match op {
-        Op::Stack { axis } if *axis == -1 || *axis == last => node.inputs.clone(),
-        Op::Concatenate { axis } if *axis == -1 || *axis == last => node
-            .inputs
-            .iter()
-            .map(|part| look.without_last_one(*part))
-            .collect::<Option<_>>()?,
-        _ => return None,
-    };
-    let [first, second] = *parts.as_slice() else {
-        return None;
-    };
-    let mut merged = look.shape(first).to_vec();
-    *merged.last_mut()? *= 2;
-    if merged != look.shape(value) {
-        return None;
-    }
+    let [first, second] = stacked_pair(look, value)?;
     let terms = turned_pair(look, first, second)?;
     let (a, b) = (look.part(terms.first)?, look.part(terms.second)?);
     let fits = a.x == b.x && a.step == 2 && b.step == 2 && a.start == 0 && b.start == 1;
@@ -163,7 +175,7 @@ fn neighbours(look: &Look<'_>, value: Value) -> Option<Turned> {
         cos: terms.cos,
         sin: terms.sin,
         half_shape: look.shape(terms.first).to_vec(),
-        doubled: false,
+        copies: Copies::One,
         passes: false,
     })
 }
@@ -193,13 +205,17 @@ fn assemble(
     let shared = independent(look, &inputs, output, turned.x);
     let (dims, traditional) = (turned.dims, turned.traditional);
     let base = base_of(&angles.speeds);
+    let dtype = look.dtype(output);
     let kernel = move |inputs: &[Array]| {
         let x = &inputs[0];
         let ndim = x.ndim().unwrap_or(0);
         // Positions are the last axis but one for the kernel.
         let (last, axis) = (ndim.wrapping_sub(2), ndim.wrapping_sub(1 + angles.axis));
         let mut order: Vec<i32> = (0..i32::try_from(ndim).unwrap_or(0)).collect();
-        let mut x = x.clone();
+        let mut x = match x.dtype() {
+            Ok(same) if same == dtype => x.clone(),
+            _ => x.astype(dtype),
+        };
         if angles.axis != 1 && axis < ndim {
             order.swap(last, axis);
             x = x.transpose(order.clone());
@@ -249,33 +265,6 @@ fn independent(look: &Look<'_>, inputs: &[Value], output: Value, x: Value) -> Ve
         .collect()
 }
 
-/// The parts of a concatenation along the last axis.
-pub(super) fn concatenated(look: &Look<'_>, value: Value) -> Option<Vec<Value>> {
-    let last = i32::try_from(look.ndim(value)).ok()? - 1;
-    let (Op::Concatenate { axis }, node) = look.node(value)? else {
-        return None;
-    };
-    if *axis != last && *axis != -1 {
-        return None;
-    }
-    // `concatenate([concatenate([a, b]), rest])` is one list.
-    let mut parts = Vec::new();
-    for part in &node.inputs {
-        match concatenated(look, *part) {
-            Some(inner)
-                if look.only_user(*part).is_some()
-                    && inner.len() == 2
-                    && parts.is_empty()
-                    && node.inputs.len() == 2 =>
-            {
-                parts.extend(inner);
-            }
-            _ => parts.push(*part),
-        }
-    }
-    Some(parts)
-}
-
 /// Sees `first cos - second sin` beside `second cos + first sin`.
 fn turned_pair(look: &Look<'_>, minus: Value, plus: Value) -> Option<Terms> {
     let [left, right] = look.binary(minus, &Op::Subtract)?;
@@ -304,133 +293,4 @@ fn turned_pair(look: &Look<'_>, minus: Value, plus: Value) -> Option<Terms> {
         }
     }
     None
-}
-
-/// A part of the last axis.
-struct Part {
-    x: Value,
-    start: i32,
-    step: i32,
-}
-
-impl Look<'_> {
-    /// Sees a value as a part of the last axis of another.
-    fn part(&self, value: Value) -> Option<Part> {
-        if let Source::Node(id, index) = self.graph.source(value) {
-            let node = self.graph.node(*id);
-            let x = *node.inputs.first()?;
-            let last = i32::try_from(self.ndim(x)).ok()? - 1;
-            match node.operation.op()? {
-                Op::Split { num_splits, axis } if *axis == -1 || *axis == last => {
-                    let size = self.shape(x).last()? / num_splits;
-                    return Some(Part {
-                        x,
-                        start: size * i32::try_from(*index).ok()?,
-                        step: 1,
-                    });
-                }
-                Op::SplitSections { indices, axis } if *axis == -1 || *axis == last => {
-                    let start = if *index == 0 {
-                        0
-                    } else {
-                        *indices.get(index - 1)?
-                    };
-                    return Some(Part { x, start, step: 1 });
-                }
-                Op::Unstack { axis } if *axis == -1 || *axis == last => {
-                    return self.pair_of(x, i32::try_from(*index).ok()?);
-                }
-                Op::Slice {
-                    start,
-                    stop,
-                    strides,
-                } => {
-                    return self.sliced(x, start, stop, strides);
-                }
-                Op::Reshape { .. } => {
-                    // One of the two along a last axis of pairs.
-                    let inner = self.without_last_one_of(value, x)?;
-                    let part = self.part(inner)?;
-                    if part.step == 1
-                        && self.shape(part.x).last() == Some(&2)
-                        && self.shape(inner).last() == Some(&1)
-                    {
-                        return self.pair_of(part.x, part.start);
-                    }
-                    return None;
-                }
-                Op::Take { axis }
-                    if (*axis == -1 || *axis == last) && self.shape(x).last() == Some(&2) =>
-                {
-                    let place = self.number(node.inputs[1])?;
-                    #[allow(clippy::cast_possible_truncation)]
-                    return self.pair_of(x, place as i32);
-                }
-                _ => return None,
-            }
-        }
-        None
-    }
-
-    /// The first or second of each pair, of features that were given an axis of pairs.
-    fn pair_of(&self, pairs: Value, place: i32) -> Option<Part> {
-        let (Op::Reshape { .. }, node) = self.node(pairs)? else {
-            return None;
-        };
-        let x = node.inputs[0];
-        let (last, rest) = self.shape(pairs).split_last()?;
-        let mut merged = rest.to_vec();
-        *merged.last_mut()? *= last;
-        (*last == 2 && merged == self.shape(x)).then_some(Part {
-            x,
-            start: place,
-            step: 2,
-        })
-    }
-
-    fn sliced(&self, x: Value, start: &[i32], stop: &[i32], strides: &[i32]) -> Option<Part> {
-        let shape = self.shape(x);
-        if start.len() != shape.len() {
-            return None;
-        }
-        let end = shape.len() - 1;
-        let whole = (0..end)
-            .all(|axis| start[axis] == 0 && stop[axis] >= shape[axis] && strides[axis] == 1);
-        let start = if start[end] < 0 {
-            start[end] + shape[end]
-        } else {
-            start[end]
-        };
-        let takes_all = strides[end] == 1 || stop[end] >= shape[end];
-        (whole && takes_all && start >= 0).then_some(Part {
-            x,
-            start,
-            step: strides[end],
-        })
-    }
-
-    /// Whether a value is all features of `x` from `from` on.
-    fn is_rest(&self, value: Value, x: Value, from: i32) -> bool {
-        let all = self.shape(x).last().copied().unwrap_or(0);
-        let width = self.shape(value).last().copied().unwrap_or(0);
-        self.part(value).is_some_and(|part| {
-            part.x == x && part.step == 1 && part.start == from && width == all - from
-        })
-    }
-
-    /// Behind a reshape that adds a last axis of 1.
-    fn without_last_one(&self, value: Value) -> Option<Value> {
-        let (Op::Reshape { .. }, node) = self.node(value)? else {
-            return None;
-        };
-        let inner = node.inputs[0];
-        let (last, rest) = self.shape(value).split_last()?;
-        (*last == 1 && rest == self.shape(inner)).then_some(inner)
-    }
-
-    /// `inner`, when `value` is it without a last axis of 1.
-    fn without_last_one_of(&self, value: Value, inner: Value) -> Option<Value> {
-        let (last, rest) = self.shape(inner).split_last()?;
-        (*last == 1 && rest == self.shape(value)).then_some(inner)
-    }
 }

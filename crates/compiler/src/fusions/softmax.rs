@@ -1,7 +1,7 @@
 //! Softmax written out: `exp(x - max(x)) / sum(exp(x - max(x)))` becomes one operation.
 //!
-//! Recognized: any axes, the same for both reductions. Refused: without subtracting the maximum, which overflows where
-//! the operation does not; maximum and sum over different axes.
+//! Recognized: any axes, the same for both reductions; a division, or a product with the inverse sum. Refused: without
+//! subtracting the maximum, which overflows where the operation does not; maximum and sum over different axes.
 
 use mlx::Op;
 
@@ -41,40 +41,61 @@ pub(super) fn softmax_of(look: &Look<'_>, value: Value) -> Option<Softmax> {
 
 /// `exp(x - max(x)) / sum(exp(x - max(x)))`.
 fn written(look: &Look<'_>, value: Value) -> Option<Result<Softmax, Refusal>> {
-    let [exp, sum] = look.binary(value, &Op::Divide)?;
+    let quotients = look.quotients(value).into_iter();
+    quotients
+        .filter(|(exp, _)| look.dtype(*exp).is_floating())
+        .find_map(|(exp, sum)| quotient(look, exp, sum))
+}
+
+fn quotient(look: &Look<'_>, exp: Value, below: Value) -> Option<Result<Softmax, Refusal>> {
     let shifted = look.unary(exp, &Op::Exp)?;
-    let sum = look.keeps_axis(sum);
-    let (Op::Sum { axes, .. }, node) = look.node(sum)? else {
+    let (Op::Sum { axes, .. }, node) = look.node(look.keeps_axis(below))? else {
         return None;
     };
-    if node.inputs[0] != exp {
+    if node.inputs[0] != exp || !look.is_kept(below, exp, axes) {
         return None;
     }
-    if !look.dtype(exp).is_floating() {
-        return None;
-    }
-    let Some([x, max]) = look.binary(shifted, &Op::Subtract) else {
-        let reason = "the maximum is not subtracted, so it overflows where the kernel does not";
-        return Some(Err(Refusal::new(RefusalKind::Formula, reason)));
+    let shifted = match look.less_max(shifted) {
+        Ok(shifted) => shifted?,
+        Err(refusal) => return Some(Err(refusal)),
     };
-    let mut max = look.keeps_axis(max);
-    if let Some((Op::StopGradient, node)) = look.node(max) {
-        max = look.keeps_axis(node.inputs[0]);
-    }
-    let Some((Op::Max { axes: max_axes, .. }, node)) = look.node(max) else {
-        let reason = "something else than the maximum is subtracted";
-        return Some(Err(Refusal::new(RefusalKind::Formula, reason)));
-    };
-    if node.inputs[0] != x {
-        let reason = "the maximum is of something else";
-        return Some(Err(Refusal::new(RefusalKind::Formula, reason)));
-    }
-    if max_axes != axes {
-        let reason = format!("the maximum is over axes {max_axes:?}, the sum over {axes:?}");
+    if shifted.axes != *axes {
+        let reason = format!(
+            "the maximum is over axes {:?}, the sum over {axes:?}",
+            shifted.axes
+        );
         return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
     }
-    Some(Ok(Softmax {
-        x,
-        axes: axes.clone(),
-    }))
+    // Of whole numbers, differences may wrap around.
+    look.dtype(shifted.x).is_floating().then_some(Ok(shifted))
+}
+
+impl Look<'_> {
+    /// Sees a value as `x - max(x)`, and says so when the maximum is missing; `None` when it stands elsewhere.
+    pub(super) fn less_max(&self, value: Value) -> Result<Option<Softmax>, Refusal> {
+        let refuse = |reason: &str| Err(Refusal::new(RefusalKind::Formula, reason));
+        let Some([x, subtracted]) = self.binary(value, &Op::Subtract) else {
+            return refuse(
+                "the maximum is not subtracted, so it overflows where the kernel does not",
+            );
+        };
+        match self.max_of(subtracted) {
+            None => refuse("something else than the maximum is subtracted"),
+            Some((of, _)) if of != x => refuse("the maximum is of something else"),
+            Some((_, axes)) if self.is_kept(subtracted, x, &axes) => Ok(Some(Softmax { x, axes })),
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// What a value is the maximum of, and over which axes.
+    pub(super) fn max_of(&self, value: Value) -> Option<(Value, Vec<i32>)> {
+        let mut max = self.keeps_axis(value);
+        if let Some((Op::StopGradient, node)) = self.node(max) {
+            max = self.keeps_axis(node.inputs[0]);
+        }
+        match self.node(max)? {
+            (Op::Max { axes, .. }, node) => Some((node.inputs[0], axes.clone())),
+            _ => None,
+        }
+    }
 }

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let mut found = Found::default();
-    let look = Look::new(graph);
+    let look = Look::new(graph, context.options.shapeless);
     for fusion in Fusion::ALL {
         if context.options.fusions.contains(&fusion) {
             found.search(fusion, &look);

@@ -1,0 +1,135 @@
+//! Scores of attention: what is done to the product of queries and keys before the softmax.
+
+use mlx::{Dtype, Op};
+
+use super::look::Look;
+use super::mask::{Applied, How};
+use super::{Refusal, RefusalKind};
+use crate::graph::Value;
+
+/// What is done to the product of queries and keys before the softmax.
+#[derive(Clone, Default)]
+pub(super) struct Scores {
+    pub(super) scale: Option<f64>,
+    pub(super) masks: Vec<Applied>,
+    /// The dtypes through which scores and weights go.
+    dtypes: Vec<Dtype>,
+    pub(super) product: Option<Value>,
+}
+
+impl Scores {
+    /// Goes behind casts, and notes their dtypes.
+    pub(super) fn uncast(&mut self, look: &Look<'_>, value: Value) -> Value {
+        self.dtypes.push(look.dtype(value));
+        match look.cast(value) {
+            Some(inner) => self.uncast(look, inner),
+            None => value,
+        }
+    }
+
+    /// Reads scores from the outside in and returns queries and transposed keys.
+    pub(super) fn read(
+        &mut self,
+        look: &Look<'_>,
+        value: Value,
+    ) -> Option<Result<(Value, Value), Refusal>> {
+        self.dtypes.push(look.dtype(value));
+        let (op, node) = look.node(value)?;
+        match op {
+            Op::Matmul => {
+                self.product = Some(value);
+                Some(Ok((node.inputs[0], node.inputs[1])))
+            }
+            Op::Astype { .. } => self.read(look, look.cast(value)?),
+            Op::Negative => self.scaled(look, node.inputs[0], -1.0),
+            Op::Multiply => look
+                .orders(value, op)
+                .into_iter()
+                .find_map(|[scores, number]| self.scaled(look, scores, look.number(number)?)),
+            Op::Divide => self.scaled(look, node.inputs[0], 1.0 / look.number(node.inputs[1])?),
+            Op::Add => self.masked(look, value),
+            Op::Where => {
+                let [condition, a, b] = *node.inputs.as_slice() else {
+                    return None;
+                };
+                let (scores, fill, hides) = match (look.number(a), look.number(b)) {
+                    (None, Some(fill)) => (a, fill, false),
+                    (Some(fill), None) => (b, fill, true),
+                    _ => return None,
+                };
+                self.masks.push(Applied {
+                    value: condition,
+                    how: How::Selects { hides, fill },
+                });
+                self.read(look, scores)
+            }
+            Op::Tanh => {
+                let product = look.product(node.inputs[0]);
+                let [scores] = *product.factors.as_slice() else {
+                    return None;
+                };
+                self.read(look, scores)?.ok()?;
+                let reason = "the scores are capped by tanh";
+                Some(Err(Refusal::new(RefusalKind::Formula, reason)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads scores to which a mask is added. When both sides are products, such as with relative positions, scores
+    /// are the one of which both factors have a batch.
+    fn masked(&mut self, look: &Look<'_>, sum: Value) -> Option<Result<(Value, Value), Refusal>> {
+        let sides = look.orders(sum, &Op::Add).into_iter();
+        let mut found: Vec<_> = sides
+            .filter_map(|[scores, mask]| {
+                let mut inner = self.clone();
+                inner.masks.push(Applied {
+                    value: mask,
+                    how: How::Added,
+                });
+                let product = inner.read(look, scores)?;
+                Some((inner, product))
+            })
+            .collect();
+        let of_batches = |product: &Result<(Value, Value), Refusal>| match product {
+            Ok((q, k_t)) => look.ndim(*q) == look.ndim(*k_t),
+            Err(_) => false,
+        };
+        let place = found.iter().position(|(_, product)| of_batches(product));
+        let place = place.unwrap_or(0);
+        (place < found.len()).then(|| {
+            let (inner, product) = found.swap_remove(place);
+            *self = inner;
+            product
+        })
+    }
+
+    /// Reads scores that are multiplied with a number.
+    fn scaled(
+        &mut self,
+        look: &Look<'_>,
+        scores: Value,
+        factor: f64,
+    ) -> Option<Result<(Value, Value), Refusal>> {
+        self.scale = Some(self.scale.unwrap_or(1.0) * factor);
+        let masks = self.masks.len();
+        let inner = self.read(look, scores)?;
+        if self.masks.len() > masks && factor != 1.0 {
+            let reason = "the mask is scaled with the scores";
+            return Some(Err(Refusal::new(RefusalKind::Mask, reason)));
+        }
+        Some(inner)
+    }
+
+    /// Checks that scores and weights are nowhere rounded to less than the queries have.
+    pub(super) fn check_dtypes(&self, dtype: Dtype) -> Result<(), Refusal> {
+        let exact = |other: &&Dtype| **other == dtype || **other == Dtype::Float32;
+        match self.dtypes.iter().find(|other| !exact(other)) {
+            None => Ok(()),
+            Some(other) => {
+                let reason = format!("queries are {dtype}, scores or weights {other} in between");
+                Err(Refusal::new(RefusalKind::Dtype, reason))
+            }
+        }
+    }
+}

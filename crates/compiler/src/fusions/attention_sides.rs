@@ -1,0 +1,186 @@
+//! Sides of attention: queries, keys and values behind scales, orders of axes and repeated heads, and their shapes.
+
+use mlx::{Array, Op};
+
+use super::look::Look;
+use super::{Refusal, RefusalKind};
+use crate::graph::Value;
+
+/// A side of a product, behind what the kernel does itself.
+#[derive(Clone)]
+pub(super) struct Side {
+    pub(super) value: Value,
+    /// The order of axes that makes it `[.., rows, columns]`.
+    order: Option<Vec<i32>>,
+    /// How often each head was repeated.
+    pub(super) repeats: i32,
+    /// The shape after reordering, without the repetition.
+    pub(super) shape: Vec<i32>,
+    /// Value and shape with the repetition.
+    wide: (Value, Vec<i32>),
+}
+
+/// Takes a number off a side that nothing else uses.
+pub(super) fn unscaled(look: &Look<'_>, value: Value, scale: &mut f64) -> Value {
+    if look.only_user(value).is_none() {
+        return value;
+    }
+    let product = look.product(value);
+    match (product.factors.as_slice(), product.divisors.as_slice()) {
+        ([inner], []) if look.array_type(*inner) == look.array_type(value) => {
+            *scale *= product.number;
+            *inner
+        }
+        _ => value,
+    }
+}
+
+/// Sees a side through a change of the order of axes and a repetition of heads; of keys, through a scale between.
+pub(super) fn side(look: &Look<'_>, value: Value, scale: Option<&mut f64>) -> Side {
+    let shape = look.shape(value).to_vec();
+    let mut seen = Side {
+        value,
+        order: None,
+        repeats: 1,
+        wide: (value, shape.clone()),
+        shape,
+    };
+    if let Some((Op::Transpose { axes }, node)) = look.node(value)
+        && look.only_user(value).is_some()
+    {
+        seen.value = node.inputs[0];
+        seen.order = Some(axes.clone());
+        if let Some(scale) = scale {
+            seen.value = unscaled(look, seen.value, scale);
+        }
+        seen.wide.0 = seen.value;
+    }
+    let head = match &seen.order {
+        Some(order) if order.len() == 4 => usize::try_from(order[1]).unwrap_or(0),
+        None if look.ndim(seen.value) == 4 => 1,
+        _ => return seen,
+    };
+    if look.only_user(seen.value).is_none() {
+        return seen;
+    }
+    if let Some((inner, repeats)) = repeated(look, seen.value, head) {
+        seen.value = inner;
+        seen.repeats = repeats;
+        seen.shape[1] /= repeats;
+    }
+    seen
+}
+
+/// What is repeated along the axis of heads, each head several times in a row.
+fn repeated(look: &Look<'_>, value: Value, head: usize) -> Option<(Value, i32)> {
+    let (op, node) = look.node(value)?;
+    let inner = node.inputs[0];
+    match op {
+        Op::Repeat { repeats, axis } => {
+            let axis = if *axis < 0 { *axis + 4 } else { *axis };
+            (usize::try_from(axis).ok()? == head && *repeats > 0).then_some((inner, *repeats))
+        }
+        Op::Reshape { .. } => {
+            // [.., heads, ..] -> [.., heads, 1, ..] -> [.., heads, n, ..] -> [.., heads * n, ..]
+            let (Op::BroadcastTo { shape: wide }, node) = look.node(inner)? else {
+                return None;
+            };
+            let narrow = look.unreshaped(node.inputs[0]);
+            let mut expected = look.shape(narrow).to_vec();
+            if expected.len() != 4 || wide.len() != 5 {
+                return None;
+            }
+            let repeats = wide[head + 1];
+            expected.insert(head + 1, repeats);
+            let mut merged = expected.clone();
+            merged[head] *= merged.remove(head + 1);
+            let mut opened = look.shape(narrow).to_vec();
+            opened.insert(head + 1, 1);
+            let fits = *wide == expected
+                && look.shape(value) == merged
+                && look.shape(node.inputs[0]) == opened;
+            fits.then_some((narrow, repeats))
+        }
+        _ => None,
+    }
+}
+
+impl Side {
+    /// The same, not seen through the repetition.
+    pub(super) fn repeated(self) -> Self {
+        Self {
+            value: self.wide.0,
+            shape: self.wide.1.clone(),
+            repeats: 1,
+            ..self
+        }
+    }
+
+    /// Puts the axes of the value in order.
+    pub(super) fn apply(&self, value: &Array) -> Array {
+        match &self.order {
+            Some(order) => value.transpose(order.clone()),
+            None => value.clone(),
+        }
+    }
+}
+
+/// Shapes `[batch, heads, length, dim]` of queries, keys and values.
+pub(super) struct Layout {
+    pub(super) q: Vec<i32>,
+    pub(super) k: Vec<i32>,
+    pub(super) v: Vec<i32>,
+}
+
+/// The shapes with four axes, if sides of these shapes have any.
+pub(super) fn layout(look: &Look<'_>, q: Value, k_t: &Side, v: &Side) -> Result<Layout, Refusal> {
+    let (q, k, v_shape) = (look.shape(q), &k_t.shape, &v.shape);
+    let refuse = || {
+        let reason = format!(
+            "queries {q:?}, transposed keys {k:?} and values {v_shape:?} do not fit the kernel"
+        );
+        Refusal::new(RefusalKind::Shape, reason)
+    };
+    if k.len() != q.len() || v_shape.len() != q.len() || k_t.repeats != v.repeats {
+        return Err(refuse());
+    }
+    let n = q.len();
+    let [queries, dim] = [q[n - 2], q[n - 1]];
+    let [keys, v_dim] = [v_shape[n - 2], v_shape[n - 1]];
+    if k[n - 2..] != [dim, keys] {
+        return Err(refuse());
+    }
+    let four = |batch: i32, heads: i32, kv_heads: i32| Layout {
+        q: vec![batch, heads, queries, dim],
+        k: vec![batch, kv_heads, keys, dim],
+        v: vec![batch, kv_heads, keys, v_dim],
+    };
+    match (&q[..n - 2], &k[..n - 2], &v_shape[..n - 2]) {
+        ([], [], []) => Ok(four(1, 1, 1)),
+        ([heads], [a], [b]) if a == heads && b == heads => Ok(four(1, *heads, *heads)),
+        ([batch, heads], [b1, h1], [b2, h2])
+            if batch == b1
+                && b1 == b2
+                && h1 == h2
+                && (*heads == h1 * k_t.repeats || *h1 == 1 && k_t.repeats == 1) =>
+        {
+            Ok(four(*batch, *heads, *h1))
+        }
+        ([batch, heads, group], [b1, h1, 1], [b2, h2, 1])
+            if batch == b1 && b1 == b2 && heads == h1 && h1 == h2 && k_t.repeats == 1 =>
+        {
+            Ok(four(*batch, heads * group, *heads))
+        }
+        _ => Err(refuse()),
+    }
+}
+
+impl Look<'_> {
+    /// Behind one reshape.
+    fn unreshaped(&self, value: Value) -> Value {
+        match self.node(value) {
+            Some((Op::Reshape { .. }, node)) => node.inputs[0],
+            _ => value,
+        }
+    }
+}

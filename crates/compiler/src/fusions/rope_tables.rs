@@ -1,0 +1,203 @@
+//! Tables of sines and cosines that depend on no input: which angles they hold, proven by their values.
+
+use mlx::Dtype;
+
+use super::look::Look;
+use super::rope_angles::{Angles, Copies, MOST, axis_of_one, unproven};
+use super::{Refusal, RefusalKind};
+use crate::graph::Value;
+
+/// Tables by their values.
+pub(super) struct Known {
+    cos: Vec<f64>,
+    sin: Vec<f64>,
+    dtype: Dtype,
+    /// The number of positions, and of pairs.
+    length: usize,
+    half: usize,
+    copies: Copies,
+    axis: usize,
+    /// Whether one position stands for several elements.
+    is_spread: bool,
+}
+
+impl Known {
+    /// Reads tables for elements of `shape`; `None` when they do not hold sines and cosines of anything.
+    pub(super) fn read(
+        look: &Look<'_>,
+        [cos, sin]: [Value; 2],
+        shape: &[i32],
+        copies: Copies,
+        axis: usize,
+    ) -> Option<Self> {
+        if look.shape(cos) != look.shape(sin) {
+            return None;
+        }
+        let half = usize::try_from(*shape.last()?)
+            .ok()
+            .filter(|half| *half > 0)?;
+        let dtype = look.dtype(cos);
+        let (cos, sin) = (look.known_values(cos, MOST)?, look.known_values(sin, MOST)?);
+        let width = if copies == Copies::One {
+            half
+        } else {
+            2 * half
+        };
+        let length = cos.len() / width;
+        let axis = if length == 1 {
+            axis_of_one(shape).unwrap_or(axis)
+        } else {
+            axis
+        };
+        let wanted = usize::try_from(*shape.get(shape.len().checked_sub(1 + axis)?)?).ok()?;
+        let known = Self {
+            cos,
+            sin,
+            dtype,
+            length,
+            half,
+            copies,
+            axis,
+            is_spread: length == 1 && wanted != 1,
+        };
+        let fits = length > 0 && (length == wanted || length == 1);
+        (fits && known.is_on_circle() && known.copies_agree()).then_some(known)
+    }
+
+    /// The places of the angle of a pair.
+    fn places(&self, t: usize, i: usize) -> [usize; 2] {
+        let half = self.half;
+        match self.copies {
+            Copies::One => [t * half + i; 2],
+            Copies::Halves => [t * 2 * half + i, t * 2 * half + half + i],
+            Copies::Neighbours => [t * 2 * half + 2 * i, t * 2 * half + 2 * i + 1],
+        }
+    }
+
+    fn all(&self, holds: impl Fn(usize, usize) -> bool) -> bool {
+        (0..self.length).all(|t| (0..self.half).all(|i| holds(t, i)))
+    }
+
+    fn is_on_circle(&self) -> bool {
+        let tolerance = if self.dtype.size() < 4 { 2e-2 } else { 1e-3 };
+        self.all(|t, i| {
+            let (c, s) = self.point(t, i);
+            (c * c + s * s - 1.0).abs() < tolerance
+        })
+    }
+
+    fn copies_agree(&self) -> bool {
+        self.all(|t, i| {
+            let [a, b] = self.places(t, i);
+            self.cos[a] == self.cos[b] && self.sin[a] == self.sin[b]
+        })
+    }
+
+    fn point(&self, t: usize, i: usize) -> (f64, f64) {
+        let [place, _] = self.places(t, i);
+        (self.cos[place], self.sin[place])
+    }
+
+    fn angle(&self, t: usize, i: usize) -> f64 {
+        let (c, s) = self.point(t, i);
+        s.atan2(c)
+    }
+
+    /// Proves that the tables are sines and cosines of `(t + start) * speed`.
+    pub(super) fn angles(&self) -> Option<Result<Angles, Refusal>> {
+        if self.dtype.size() < Dtype::Float32.size() {
+            let reason = format!(
+                "the tables are {}, too coarse to prove angles by",
+                self.dtype
+            );
+            return Some(Err(Refusal::new(RefusalKind::Dtype, reason)));
+        }
+        if self.is_spread {
+            return Some(Err(unproven("one position is used for all elements")));
+        }
+        let (speeds, start) = if self.length == 1 {
+            ((0..self.half).map(|i| self.angle(0, i)).collect(), 1)
+        } else {
+            self.speeds()?
+        };
+        let fits = self.all(|t, i| {
+            #[allow(clippy::cast_precision_loss)]
+            let wanted = (t as f64 + f64::from(start)) * speeds[i];
+            // float32 rounds the angle itself before the sine is taken.
+            let tolerance = 4e-6 + 4e-7 * wanted.abs();
+            let (c, s) = self.point(t, i);
+            (c - wanted.cos()).abs() <= tolerance && (s - wanted.sin()).abs() <= tolerance
+        });
+        Some(if fits {
+            Ok(Angles {
+                speeds,
+                start,
+                offset: None,
+                axis: self.axis,
+            })
+        } else {
+            Err(unproven("the angles do not grow evenly with the position"))
+        })
+    }
+
+    /// Speeds and the first position, as the values have them; whether they fit all values is to be seen.
+    fn speeds(&self) -> Option<(Vec<f64>, i32)> {
+        use std::f64::consts::TAU;
+        let mut speeds: Vec<f64> = (0..self.half)
+            .map(|i| speed(self.length, |t| self.angle(t, i)))
+            .collect();
+        let start = start(&speeds, |i| self.angle(0, i))?;
+        // The position furthest from 0 tells a speed best.
+        let last = self.length - 1;
+        #[allow(clippy::cast_precision_loss)]
+        let (t, position) = [
+            (0, f64::from(start)),
+            (last, last as f64 + f64::from(start)),
+        ]
+        .into_iter()
+        .max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
+        for (i, speed) in speeds.iter_mut().enumerate() {
+            let turns = ((*speed * position - self.angle(t, i)) / TAU).round();
+            *speed = (self.angle(t, i) + turns * TAU) / position;
+        }
+        Some((speeds, start))
+    }
+}
+
+/// The angle between neighbouring positions, ever more precisely from positions further apart.
+#[allow(clippy::cast_precision_loss)]
+fn speed(length: usize, angle: impl Fn(usize) -> f64) -> f64 {
+    use std::f64::consts::TAU;
+    let mut speed = 0.0;
+    let mut distance = 1;
+    while distance < length {
+        let measured = angle(distance) - angle(0);
+        let guess = speed * distance as f64;
+        let turns = ((guess - measured) / TAU).round();
+        speed = (measured + turns * TAU) / distance as f64;
+        distance *= 2;
+    }
+    speed
+}
+
+/// The first position, from the pair whose angle is the clearest.
+fn start(speeds: &[f64], first: impl Fn(usize) -> f64) -> Option<i32> {
+    use std::f64::consts::TAU;
+    // The slowest pair that has turned measurably has turned less than once, if any has; others then agree.
+    let candidates = (0..speeds.len()).rev().filter(|i| speeds[*i].abs() > 1e-7);
+    let mut start: Option<f64> = None;
+    for i in candidates {
+        let angle = first(i);
+        start = Some(match start {
+            None => angle / speeds[i],
+            Some(known) => {
+                let turns = ((known * speeds[i] - angle) / TAU).round();
+                (angle + turns * TAU) / speeds[i]
+            }
+        });
+    }
+    let start = start?.round();
+    #[allow(clippy::cast_possible_truncation)]
+    let whole = start as i32;
+    (f64::from(whole) == start).then_some(whole)
+}

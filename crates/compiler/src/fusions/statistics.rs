@@ -1,0 +1,192 @@
+//! Means, roots and quotients, however they are written, and whether a reduced value stands where it should.
+
+use mlx::Op;
+
+use super::look::{Look, close};
+use crate::graph::Value;
+
+impl Look<'_> {
+    /// What a mean is of; the result may keep the axes or not.
+    pub(crate) fn mean_of(&self, value: Value) -> Option<Mean> {
+        let value = self.keeps_axis(value);
+        let (op, node) = self.node(value)?;
+        match op {
+            Op::Mean { axes, .. } => Some(Mean {
+                of: node.inputs[0],
+                axes: axes.clone(),
+            }),
+            // The number of elements is frozen into such a mean.
+            Op::Multiply | Op::Divide if !self.open_sizes => {
+                let product = self.product(value);
+                let ([sum], []) = (product.factors.as_slice(), product.divisors.as_slice()) else {
+                    return None;
+                };
+                let sum = self.keeps_axis(*sum);
+                let (Op::Sum { axes, .. }, node) = self.node(sum)? else {
+                    return None;
+                };
+                let of = node.inputs[0];
+                let n: f64 = axes
+                    .iter()
+                    .filter_map(|axis| self.shape(of).get(usize::try_from(*axis).ok()?))
+                    .map(|n| f64::from(*n))
+                    .product();
+                close(product.number, 1.0 / n).then(|| Mean {
+                    of,
+                    axes: axes.clone(),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether these axes are the last one of a value.
+    pub(crate) fn is_last_axis(&self, of: Value, axes: &[i32]) -> bool {
+        let last = i32::try_from(self.ndim(of)).unwrap_or(i32::MAX) - 1;
+        axes == [last] || axes == [-1]
+    }
+
+    /// Whether a value that was reduced over `axes` of another stands beside that as if the axes had been kept.
+    ///
+    /// Without them kept, a row's result may come to stand beside a column of as many elements.
+    pub(crate) fn is_kept(&self, reduced: Value, of: Value, axes: &[i32]) -> bool {
+        let mut kept = self.shape(of).to_vec();
+        let ndim = i32::try_from(kept.len()).unwrap_or(i32::MAX);
+        for axis in axes {
+            let axis = if *axis < 0 { *axis + ndim } else { *axis };
+            match usize::try_from(axis)
+                .ok()
+                .and_then(|axis| kept.get_mut(axis))
+            {
+                Some(n) => *n = 1,
+                None => return false,
+            }
+        }
+        if self.open_sizes {
+            return self.shape(reduced) == kept;
+        }
+        without_leading_ones(self.shape(reduced)) == without_leading_ones(&kept)
+    }
+
+    /// Behind a reshape that only adds or drops axes of size 1.
+    pub(crate) fn keeps_axis(&self, value: Value) -> Value {
+        match self.node(value) {
+            Some((Op::Reshape { .. } | Op::ExpandDims { .. }, node)) => {
+                let wide = |shape: &[i32]| -> Vec<i32> {
+                    shape.iter().copied().filter(|n| *n != 1).collect()
+                };
+                let inner = node.inputs[0];
+                if wide(self.shape(inner)) == wide(self.shape(value)) {
+                    inner
+                } else {
+                    value
+                }
+            }
+            _ => value,
+        }
+    }
+
+    /// What is squared: `square(x)`, `x * x`, `power(x, 2)`.
+    pub(crate) fn square_of(&self, value: Value) -> Option<Value> {
+        let (op, node) = self.node(value)?;
+        match op {
+            Op::Square => Some(node.inputs[0]),
+            Op::Multiply if node.inputs[0] == node.inputs[1] => Some(node.inputs[0]),
+            Op::Power if self.number(node.inputs[1]) == Some(2.0) => Some(node.inputs[0]),
+            _ => None,
+        }
+    }
+
+    /// What the square root is of that a value is: `sqrt(x)`, `power(x, 0.5)`.
+    pub(crate) fn sqrt_of(&self, value: Value) -> Option<Value> {
+        let (op, node) = self.node(value)?;
+        match op {
+            Op::Sqrt => Some(node.inputs[0]),
+            Op::Power if self.number(node.inputs[1]) == Some(0.5) => Some(node.inputs[0]),
+            _ => None,
+        }
+    }
+
+    /// What the inverse square root is of that a value is: `rsqrt(x)`, `1 / sqrt(x)`, `power(x, -0.5)`.
+    pub(crate) fn rsqrt_of(&self, value: Value) -> Option<Value> {
+        let (op, node) = self.node(value)?;
+        match op {
+            Op::Rsqrt => Some(node.inputs[0]),
+            Op::Power if self.number(node.inputs[1]) == Some(-0.5) => Some(node.inputs[0]),
+            Op::Reciprocal => self.sqrt_of(node.inputs[0]),
+            Op::Divide if self.number(node.inputs[0]) == Some(1.0) => self.sqrt_of(node.inputs[1]),
+            _ => None,
+        }
+    }
+
+    /// Every way to see a value as `above * rsqrt(under)` or `above / sqrt(under)`.
+    pub(crate) fn over_root(&self, value: Value) -> Vec<OverRoot> {
+        let mut found = Vec::new();
+        for [above, root] in self.orders(value, &Op::Multiply) {
+            let plain = self.uncast(self.keeps_axis(root));
+            if let Some(under) = self.rsqrt_of(plain) {
+                let is_cast = plain != self.keeps_axis(root);
+                found.push(OverRoot {
+                    above,
+                    under,
+                    root,
+                    is_cast,
+                });
+            }
+        }
+        if let Some([above, root]) = self.binary(value, &Op::Divide)
+            && let plain = self.uncast(self.keeps_axis(root))
+            && let Some(under) = self.sqrt_of(plain)
+        {
+            let is_cast = plain != self.keeps_axis(root);
+            found.push(OverRoot {
+                above,
+                under,
+                root,
+                is_cast,
+            });
+        }
+        found
+    }
+
+    /// `above` and `below` when a value is `above / below` or `above * (1 / below)`, in every way to see it so.
+    pub(crate) fn quotients(&self, value: Value) -> Vec<(Value, Value)> {
+        let mut found = Vec::new();
+        for [above, inverse] in self.orders(value, &Op::Multiply) {
+            if let Some(below) = self.unary(inverse, &Op::Reciprocal) {
+                found.push((above, below));
+            }
+            if let Some([one, below]) = self.binary(inverse, &Op::Divide)
+                && self.number(one) == Some(1.0)
+            {
+                found.push((above, below));
+            }
+        }
+        if let Some([above, below]) = self.binary(value, &Op::Divide) {
+            found.push((above, below));
+        }
+        found
+    }
+}
+
+/// A mean that was found.
+pub(crate) struct Mean {
+    pub(crate) of: Value,
+    pub(crate) axes: Vec<i32>,
+}
+
+/// Something over a square root.
+pub(crate) struct OverRoot {
+    pub(crate) above: Value,
+    /// What the root is of.
+    pub(crate) under: Value,
+    /// The root, or its inverse, with the axes with which it is used.
+    pub(crate) root: Value,
+    /// Whether the root is cast to another dtype before it is used.
+    pub(crate) is_cast: bool,
+}
+
+fn without_leading_ones(shape: &[i32]) -> &[i32] {
+    let ones = shape.iter().take_while(|n| **n == 1).count();
+    &shape[ones..]
+}

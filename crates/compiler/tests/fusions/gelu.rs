@@ -1,0 +1,240 @@
+//! GELU, exact and with `tanh`, as in BERT, GPT-2, nanoGPT and `mlx.nn`.
+
+use std::f32::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
+
+use mlx::Array;
+use mlx::Dtype::Float32;
+use mlx_compiler::Fusion;
+
+use crate::check::Type;
+
+const X: &[Type] = &[(&[2, 8], Float32)];
+
+pub mod exact {
+    use super::*;
+
+    spellings! { Fusion::Gelu, "fused.gelu x0";
+        mlx_nn(X),
+        half_first(X),
+        half_last(X),
+        times_inverse_root(X),
+        divided_by_root_of_two(X),
+        phi(X),
+    }
+
+    refusals! { Fusion::Gelu;
+        erf_is_returned(Output, X),
+        erf_is_reused(Reused, X),
+        sum_is_reused(Reused, X),
+        inner_is_returned(Output, X),
+    }
+
+    others! { Fusion::Gelu;
+        twice(X),
+        phi_is_reused(X),
+        without_root(X),
+        of_another(&[(&[2, 8], Float32), (&[2, 8], Float32)]),
+        without_half(X),
+        minus(X),
+        quick(X),
+        broadcast(&[(&[2, 8], Float32), (&[8], Float32)]),
+    }
+
+    fn mlx_nn(a: &[Array]) -> Array {
+        &a[0] * (1.0 + (&a[0] / SQRT_2).erf()) / 2.0
+    }
+
+    fn half_first(a: &[Array]) -> Array {
+        0.5 * &a[0] * (1.0 + (&a[0] / SQRT_2).erf())
+    }
+
+    fn half_last(a: &[Array]) -> Array {
+        &a[0] * ((1.0 + (&a[0] / SQRT_2).erf()) * 0.5)
+    }
+
+    fn times_inverse_root(a: &[Array]) -> Array {
+        &a[0] * 0.5 * ((&a[0] * FRAC_1_SQRT_2).erf() + 1.0)
+    }
+
+    fn divided_by_root_of_two(a: &[Array]) -> Array {
+        &a[0] * 0.5 * (1.0 + (&a[0] / Array::scalar(2.0_f32).sqrt()).erf())
+    }
+
+    fn phi(a: &[Array]) -> Array {
+        let phi = 0.5 * (1.0 + (&a[0] / SQRT_2).erf());
+        phi * &a[0]
+    }
+
+    fn erf_is_returned(a: &[Array]) -> Vec<Array> {
+        let erf = (&a[0] / SQRT_2).erf();
+        vec![&a[0] * (1.0 + &erf) / 2.0, erf]
+    }
+
+    fn erf_is_reused(a: &[Array]) -> Vec<Array> {
+        let erf = (&a[0] / SQRT_2).erf();
+        vec![&a[0] * (1.0 + &erf) / 2.0 + erf]
+    }
+
+    fn sum_is_reused(a: &[Array]) -> Vec<Array> {
+        let sum = 1.0 + (&a[0] / SQRT_2).erf();
+        vec![&a[0] * &sum / 2.0 + sum]
+    }
+
+    fn inner_is_returned(a: &[Array]) -> Vec<Array> {
+        let inner = &a[0] / SQRT_2;
+        vec![&a[0] * (1.0 + inner.erf()) / 2.0, inner]
+    }
+
+    fn phi_is_reused(a: &[Array]) -> Vec<Array> {
+        let phi = 0.5 * (1.0 + (&a[0] / SQRT_2).erf());
+        vec![&phi * &a[0] - phi.square()]
+    }
+
+    fn twice(a: &[Array]) -> Vec<Array> {
+        vec![&a[0] * (1.0 + (&a[0] / SQRT_2).erf())]
+    }
+
+    fn without_root(a: &[Array]) -> Vec<Array> {
+        vec![&a[0] * (1.0 + a[0].erf()) / 2.0]
+    }
+
+    fn of_another(a: &[Array]) -> Vec<Array> {
+        vec![&a[0] * (1.0 + (&a[1] / SQRT_2).erf()) / 2.0]
+    }
+
+    fn without_half(a: &[Array]) -> Vec<Array> {
+        vec![&a[0] * (1.0 + (&a[0] / SQRT_2).erf()) / 3.0]
+    }
+
+    fn minus(a: &[Array]) -> Vec<Array> {
+        vec![&a[0] * (1.0 - (&a[0] / SQRT_2).erf()) / 2.0]
+    }
+
+    fn quick(a: &[Array]) -> Vec<Array> {
+        vec![&a[0] * (1.702 * &a[0]).sigmoid()]
+    }
+
+    fn broadcast(a: &[Array]) -> Vec<Array> {
+        vec![&a[0] * (1.0 + (&a[1] / SQRT_2).erf()) / 2.0]
+    }
+}
+
+pub mod approx {
+    use super::*;
+
+    spellings! { Fusion::GeluApprox, "fused.gelu_approx x0";
+        mlx_nn(X),
+        nano_gpt(X),
+        product_of_three(X),
+        factored(X),
+        square_times(X),
+        short_constant(X),
+    }
+
+    refusals! { Fusion::GeluApprox;
+        tanh_is_returned(Output, X),
+        tanh_is_reused(Reused, X),
+        cube_is_reused(Reused, X),
+        inner_is_returned(Output, X),
+        inner_is_reused(Reused, X),
+    }
+
+    others! { Fusion::GeluApprox;
+        another_constant(X),
+        another_root(X),
+        square_instead_of_cube(X),
+        without_half(X),
+        cube_of_another(&[(&[2, 8], Float32), (&[2, 8], Float32)]),
+        minus(X),
+    }
+
+    fn mlx_nn(a: &[Array]) -> Array {
+        let x = &a[0];
+        0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x.power(3))).tanh())
+    }
+
+    fn nano_gpt(a: &[Array]) -> Array {
+        let x = &a[0];
+        0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x.power(3.0))).tanh())
+    }
+
+    fn product_of_three(a: &[Array]) -> Array {
+        let x = &a[0];
+        0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())
+    }
+
+    fn factored(a: &[Array]) -> Array {
+        let x = &a[0];
+        x * 0.5 * (1.0 + (x * 0.797_884_6 * (1.0 + 0.044_715 * x * x)).tanh())
+    }
+
+    fn square_times(a: &[Array]) -> Array {
+        let x = &a[0];
+        x * 0.5 * (1.0 + (0.797_884_6 * (x + 0.044_715 * (x.square() * x))).tanh())
+    }
+
+    /// As many digits as Hugging Face's `gelu_python` has.
+    fn short_constant(a: &[Array]) -> Array {
+        let x = &a[0];
+        x * 0.5 * (1.0 + (x * 0.797_884_5 * (1.0 + 0.044_715 * x * x)).tanh())
+    }
+
+    fn tanh_of(x: &Array) -> Array {
+        ((2.0 / PI).sqrt() * (x + 0.044_715 * x.power(3.0))).tanh()
+    }
+
+    fn tanh_is_returned(a: &[Array]) -> Vec<Array> {
+        let tanh = tanh_of(&a[0]);
+        vec![0.5 * &a[0] * (1.0 + &tanh), tanh]
+    }
+
+    fn tanh_is_reused(a: &[Array]) -> Vec<Array> {
+        let tanh = tanh_of(&a[0]);
+        vec![0.5 * &a[0] * (1.0 + &tanh) - tanh]
+    }
+
+    fn cube_is_reused(a: &[Array]) -> Vec<Array> {
+        let x = &a[0];
+        let cube = x.power(3.0);
+        let tanh = ((2.0 / PI).sqrt() * (x + 0.044_715 * &cube)).tanh();
+        vec![0.5 * x * (1.0 + tanh) + cube]
+    }
+
+    fn inner_is_returned(a: &[Array]) -> Vec<Array> {
+        let inner = (2.0 / PI).sqrt() * (&a[0] + 0.044_715 * a[0].power(3.0));
+        vec![0.5 * &a[0] * (1.0 + inner.tanh()), inner]
+    }
+
+    fn inner_is_reused(a: &[Array]) -> Vec<Array> {
+        let inner = (2.0 / PI).sqrt() * (&a[0] + 0.044_715 * a[0].power(3.0));
+        vec![0.5 * &a[0] * (1.0 + inner.tanh()) + inner]
+    }
+
+    fn another_constant(a: &[Array]) -> Vec<Array> {
+        let x = &a[0];
+        vec![0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.05 * x.power(3.0))).tanh())]
+    }
+
+    fn another_root(a: &[Array]) -> Vec<Array> {
+        let x = &a[0];
+        vec![0.5 * x * (1.0 + (0.8 * (x + 0.044_715 * x.power(3.0))).tanh())]
+    }
+
+    fn square_instead_of_cube(a: &[Array]) -> Vec<Array> {
+        let x = &a[0];
+        vec![0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x.square())).tanh())]
+    }
+
+    fn without_half(a: &[Array]) -> Vec<Array> {
+        vec![&a[0] * (1.0 + tanh_of(&a[0]))]
+    }
+
+    fn cube_of_another(a: &[Array]) -> Vec<Array> {
+        let x = &a[0];
+        vec![0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * a[1].power(3.0))).tanh())]
+    }
+
+    fn minus(a: &[Array]) -> Vec<Array> {
+        vec![0.5 * &a[0] * (1.0 - tanh_of(&a[0]))]
+    }
+}
