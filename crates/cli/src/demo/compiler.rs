@@ -39,6 +39,9 @@ struct Model {
     fused_ms: f64,
     /// Whether all three gave the same words or tokens.
     equal: bool,
+    /// The report as it is printed: a line for each place, with how often it occurs.
+    #[serde(skip)]
+    sites: String,
 }
 
 #[derive(Serialize)]
@@ -152,6 +155,7 @@ impl Model {
             compiled_ms: compiled.1,
             fused_ms: fused.1,
             equal: plain.0 == compiled.0 && plain.0 == fused.0,
+            sites: report.to_string(),
         }
     }
 
@@ -161,13 +165,7 @@ impl Model {
             .iter()
             .map(|(name, n)| format!("{name} x {n}"))
             .collect();
-        println!("recognized  {}", fired.join(", "));
-        for refused in &self.refused {
-            println!(
-                "refused     {} at {}: {}",
-                refused.fusion, refused.site, refused.reason
-            );
-        }
+        println!("{}\n\nrecognized {}", self.sites, fired.join(", "));
         println!("\n{:<38} {:>8} {:>8}", "operation", "before", "after");
         for (name, before, after) in self.frequencies() {
             println!("{name:<38} {before:>8} {after:>8}");

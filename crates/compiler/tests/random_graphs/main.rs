@@ -1,0 +1,130 @@
+//! Random programs give the same result eagerly, compiled, compiled without fusions, and in the interpreter.
+//!
+//! Programs are data: see `program`. Formulas that the compiler recognizes are planted among other operations, as they
+//! are in textbooks and slightly wrong (`formulas`). How far results may be apart is measured for each program by running
+//! it with coarser roundings (`check`). A failure is made small (`shrink`) and printed with its seed.
+//!
+//! `RANDOM_GRAPHS=20000` runs more of them, `RANDOM_GRAPHS_SEED=17` one.
+
+mod check;
+mod formulas;
+mod generate;
+mod program;
+mod random;
+mod shrink;
+
+use std::collections::BTreeMap;
+
+use check::{Outcome, check};
+
+/// How many programs there are, in batches that run beside each other.
+const BATCHES: u64 = 4;
+const PER_BATCH: u64 = 600;
+
+/// What a batch of programs saw.
+#[derive(Default)]
+struct Seen {
+    fired: BTreeMap<&'static str, usize>,
+    refused: usize,
+    judged: usize,
+    vague: usize,
+    /// How many programs computed in each dtype.
+    dtypes: BTreeMap<&'static str, usize>,
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn batch(number: u64) {
+    let n = variable("RANDOM_GRAPHS").map_or(PER_BATCH, |n| n / BATCHES);
+    let seeds: Vec<u64> = match variable("RANDOM_GRAPHS_SEED") {
+        Some(seed) if number == 0 => vec![seed],
+        Some(_) => return,
+        None => (0..n).map(|k| number * 1_000_000 + k).collect(),
+    };
+    let mut seen = Seen::default();
+    for seed in &seeds {
+        let program = generate::program(*seed);
+        match check(&program, *seed) {
+            Ok(outcome) => seen.add(outcome),
+            Err(message) => {
+                let (small, message) =
+                    shrink::shrink(program, message, &|program| check(program, *seed).err());
+                panic!("seed {seed}: {message}\n{}", small.describe());
+            }
+        }
+    }
+    println!(
+        "{} programs, {} outputs judged, {} too ill-conditioned to judge, {} refusals, fired {:?}, dtypes {:?}",
+        seeds.len(),
+        seen.judged,
+        seen.vague,
+        seen.refused,
+        seen.fired,
+        seen.dtypes
+    );
+    if seeds.len() >= 500 {
+        assert!(
+            seen.judged > 3 * seen.vague,
+            "judged {} outputs, {} were too vague",
+            seen.judged,
+            seen.vague
+        );
+        for fusion in formulas::PLANTED {
+            let n = seen.fired.get(fusion).copied().unwrap_or(0);
+            assert!(n >= 3, "{fusion} fired {n} times: {:?}", seen.fired);
+        }
+        assert!(seen.refused > 10, "only {} refusals", seen.refused);
+    }
+}
+
+impl Seen {
+    fn add(&mut self, outcome: Outcome) {
+        for name in outcome.fired {
+            *self.fired.entry(name).or_default() += 1;
+        }
+        for name in outcome.dtypes {
+            *self.dtypes.entry(name).or_default() += 1;
+        }
+        self.refused += outcome.refused;
+        self.judged += outcome.judged;
+        self.vague += outcome.vague;
+    }
+}
+
+#[test]
+fn random_programs_agree_in_the_first_batch() {
+    batch(0);
+}
+
+#[test]
+fn random_programs_agree_in_the_second_batch() {
+    batch(1);
+}
+
+#[test]
+fn random_programs_agree_in_the_third_batch() {
+    batch(2);
+}
+
+#[test]
+fn random_programs_agree_in_the_fourth_batch() {
+    batch(3);
+}
+
+/// The check must be able to fail: a program against one that differs in a single number.
+#[test]
+fn a_wrong_result_is_found() {
+    let mut found = 0;
+    for seed in 0..60 {
+        let program = generate::program(seed);
+        let wrong = program.with_a_number_changed();
+        if let Some(wrong) = wrong
+            && check::difference(&program, &wrong).is_some()
+        {
+            found += 1;
+        }
+    }
+    assert!(found >= 10, "only {found} of the wrong programs were found");
+}
