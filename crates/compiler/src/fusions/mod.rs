@@ -32,9 +32,6 @@ use crate::graph::Value;
 use look::Look;
 pub use refusal::{Refusal, RefusalKind};
 
-/// A fused form as a function of what goes into the formula.
-pub(crate) type Kernel = Box<dyn Fn(&[Array]) -> Array>;
-
 /// A formula that was found in a graph.
 pub(crate) struct Match {
     /// What goes into the formula.
@@ -44,8 +41,11 @@ pub(crate) struct Match {
     /// Values inside that others may use too: they depend on positions only, not on the data.
     pub(crate) shared: Vec<Value>,
     /// The fused form, from the inputs. It is traced with their types.
-    pub(crate) kernel: Kernel,
+    pub(crate) kernel: Box<Kernel>,
 }
+
+/// A fused form, from its inputs.
+pub(crate) type Kernel = dyn Fn(&[Array]) -> Array;
 
 impl Match {
     pub(crate) fn new(
