@@ -1,0 +1,268 @@
+//! Normalization of rows: `rms_norm` and `layer_norm`.
+//!
+//! Blocking: groups of rows go to threads; a row is read from memory once and is in the first cache for the second
+//! look. Limit: memory bandwidth. Error: `2^-21` of the largest result of the row for rows of up to 65,536 elements.
+
+use pulp::{Simd, WithSimd};
+
+use crate::element::{Element, widened};
+use crate::error::{Error, Result, length, product};
+use crate::lanes::Lanes;
+use crate::{pool, simd, stream};
+
+/// Rows of equal length, one after another: `[rows, dim]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The number of rows.
+    pub rows: usize,
+    /// The length of a row.
+    pub dim: usize,
+}
+
+impl Rows {
+    /// The number of elements, if it fits.
+    pub(crate) fn elements(self, op: &'static str) -> Result<usize> {
+        product(op, &[self.rows, self.dim])
+    }
+
+    /// Rows that one thread takes at a time: about 64 KiB of them.
+    pub(crate) fn per_piece(self) -> usize {
+        (16 * 1024 / self.dim.max(1)).max(1)
+    }
+}
+
+/// Writes `x * rsqrt(mean(x^2) + eps) * weight` to `out`, row by row; no weight counts as ones.
+///
+/// `x` and `out` are `[rows, dim]`, `weight` is `[dim]`; the mean is taken in `f32`.
+///
+/// # Errors
+/// When a length does not match the shape.
+pub fn rms_norm<T: Element>(
+    shape: Rows,
+    x: &[T],
+    weight: Option<&[T]>,
+    eps: f32,
+    out: &mut [T],
+) -> Result<()> {
+    normalize(
+        "rms_norm",
+        shape,
+        x,
+        weight,
+        None,
+        out,
+        |x, weight, _, out| {
+            simd::dispatch(RmsNorm {
+                x,
+                weight,
+                eps,
+                out,
+            });
+        },
+    )
+}
+
+/// Writes `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias` to `out`, row by row.
+///
+/// `x` and `out` are `[rows, dim]`, `weight` and `bias` are `[dim]`; without them they count as ones and zeros.
+/// The variance is the mean of squared differences, taken after the mean: large means do not cancel.
+///
+/// # Errors
+/// When a length does not match the shape.
+pub fn layer_norm<T: Element>(
+    shape: Rows,
+    x: &[T],
+    weight: Option<&[T]>,
+    bias: Option<&[T]>,
+    eps: f32,
+    out: &mut [T],
+) -> Result<()> {
+    normalize(
+        "layer_norm",
+        shape,
+        x,
+        weight,
+        bias,
+        out,
+        |x, weight, bias, out| {
+            simd::dispatch(LayerNorm {
+                x,
+                weight,
+                bias,
+                eps,
+                out,
+            });
+        },
+    )
+}
+
+/// Cuts the rows into pieces and gives each row, as `f32`, to `row`.
+fn normalize<T: Element>(
+    op: &'static str,
+    shape: Rows,
+    x: &[T],
+    weight: Option<&[T]>,
+    bias: Option<&[T]>,
+    out: &mut [T],
+    row: impl Fn(&[f32], &[f32], &[f32], &mut [f32]) + Sync,
+) -> Result<()> {
+    let elements = shape.elements(op)?;
+    length(op, "x", elements, x.len())?;
+    length(op, "out", elements, out.len())?;
+    length(
+        op,
+        "weight",
+        shape.dim,
+        weight.map_or(shape.dim, <[T]>::len),
+    )?;
+    length(op, "bias", shape.dim, bias.map_or(shape.dim, <[T]>::len))?;
+    if elements == 0 {
+        return Ok(());
+    }
+    let weight = weight.map_or_else(|| vec![1.0; shape.dim], widened);
+    let bias = bias.map(widened).unwrap_or_default();
+    let past = T::IS_F32 && stream::pays(size_of_val(out));
+    let piece = shape.per_piece() * shape.dim;
+    pool::each(
+        x.chunks(piece).zip(out.chunks_mut(piece)),
+        0.4 * elements as f64,
+        || (vec![0.0; shape.dim], vec![0.0; shape.dim]),
+        |(wide, result), (x, out)| {
+            for (x, out) in x
+                .chunks_exact(shape.dim)
+                .zip(out.chunks_exact_mut(shape.dim))
+            {
+                let x = T::read(x, wide);
+                T::write(out, result, past, |out| row(x, &weight, &bias, out));
+            }
+            if past {
+                stream::finish();
+            }
+        },
+    );
+    Ok(())
+}
+
+struct RmsNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let squares = sum_of(simd, self.x, |x| x * x);
+        let scale = 1.0 / (squares / self.x.len() as f32 + self.eps).sqrt();
+        let scale = Lanes::splat(simd, scale);
+        let (x, x_tail) = S::as_simd_f32s(self.x);
+        let (weight, weight_tail) = S::as_simd_f32s(self.weight);
+        let (out, out_tail) = S::as_mut_simd_f32s(self.out);
+        for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+            *out = (Lanes::new(simd, *x) * scale * Lanes::new(simd, *weight)).value;
+        }
+        if !x_tail.is_empty() {
+            let x = Lanes::new(simd, simd.partial_load_f32s(x_tail));
+            let weight = Lanes::new(simd, simd.partial_load_f32s(weight_tail));
+            simd.partial_store_f32s(out_tail, (x * scale * weight).value);
+        }
+    }
+}
+
+struct LayerNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    /// Empty if there is none.
+    bias: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for LayerNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Moments { mean, scale } = moments(simd, self.x, self.eps);
+        let (mean, scale) = (Lanes::splat(simd, mean), Lanes::splat(simd, scale));
+        let (x, x_tail) = S::as_simd_f32s(self.x);
+        let (weight, weight_tail) = S::as_simd_f32s(self.weight);
+        let (bias, bias_tail) = S::as_simd_f32s(self.bias);
+        let (out, out_tail) = S::as_mut_simd_f32s(self.out);
+        let normal = |x, weight| (Lanes::new(simd, x) - mean) * scale * Lanes::new(simd, weight);
+        if self.bias.is_empty() {
+            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+                *out = normal(*x, *weight).value;
+            }
+        } else {
+            for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+                *out = (normal(*x, *weight) + Lanes::new(simd, *bias)).value;
+            }
+        }
+        if !x_tail.is_empty() {
+            let x = simd.partial_load_f32s(x_tail);
+            let weight = simd.partial_load_f32s(weight_tail);
+            let bias = Lanes::new(simd, simd.partial_load_f32s(bias_tail));
+            simd.partial_store_f32s(out_tail, (normal(x, weight) + bias).value);
+        }
+    }
+}
+
+/// What a layer norm divides a row by.
+pub(crate) struct Moments {
+    pub(crate) mean: f32,
+    /// `1 / sqrt(variance + eps)`.
+    pub(crate) scale: f32,
+}
+
+/// The mean of a row, and then the variance about it.
+#[inline(always)]
+pub(crate) fn moments<S: Simd>(simd: S, x: &[f32], eps: f32) -> Moments {
+    let count = x.len() as f32;
+    let mean = sum_of(simd, x, |x| x) / count;
+    let center = Lanes::splat(simd, mean);
+    let (body, tail) = x.split_at(x.len() - x.len() % S::F32_LANES);
+    let squares = sum_of(simd, body, |x| (x - center) * (x - center));
+    // The padding of a partial register is not part of the row.
+    let rest: f32 = tail.iter().map(|x| (x - mean) * (x - mean)).sum();
+    Moments {
+        mean,
+        scale: 1.0 / ((squares + rest) / count + eps).sqrt(),
+    }
+}
+
+/// The sum of `f` of each element, where `f(0) = 0`; four registers hide the latency of the addition.
+#[inline(always)]
+pub(crate) fn sum_of<S: Simd>(simd: S, x: &[f32], f: impl Fn(Lanes<S>) -> Lanes<S>) -> f32 {
+    let (x, tail) = S::as_simd_f32s(x);
+    let zero = Lanes::splat(simd, 0.0);
+    let mut sums = [zero; 4];
+    let (quads, singles) = x.as_chunks::<4>();
+    for quad in quads {
+        for (sum, x) in sums.iter_mut().zip(quad) {
+            *sum = *sum + f(Lanes::new(simd, *x));
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(singles) {
+        *sum = *sum + f(Lanes::new(simd, *x));
+    }
+    let [a, b, c, d] = sums;
+    let rest = f(Lanes::new(simd, simd.partial_load_f32s(tail)));
+    ((a + b) + (c + d) + rest).sum()
+}
+
+/// Refuses a shape whose rows have no elements although there are rows.
+pub(crate) fn rows_not_empty(op: &'static str, shape: Rows) -> Result<()> {
+    if shape.dim == 0 && shape.rows > 0 {
+        return Err(Error::Parameter {
+            op,
+            what: "dim",
+            wanted: "at least 1",
+            got: 0,
+        });
+    }
+    Ok(())
+}
