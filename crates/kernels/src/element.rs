@@ -16,6 +16,10 @@ pub(crate) mod private {
         /// Whether values are `f32` already, so that nothing is converted.
         const IS_F32: bool;
         fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
+        /// Both slices as `f32`, if that is what they are.
+        fn singles<'a>(_: &'a [Self], _: &'a mut [Self]) -> Option<(&'a [f32], &'a mut [f32])> {
+            None
+        }
         /// Lets `fill` write the row: in place, or in `scratch` and converted after. `past` the cache if asked for.
         fn write(row: &mut [Self], scratch: &mut [f32], past: bool, fill: impl FnOnce(&mut [f32]));
     }
@@ -23,6 +27,10 @@ pub(crate) mod private {
 
 impl private::Storage for f32 {
     const IS_F32: bool = true;
+
+    fn singles<'a>(x: &'a [f32], out: &'a mut [f32]) -> Option<(&'a [f32], &'a mut [f32])> {
+        Some((x, out))
+    }
 
     #[inline(always)]
     fn read<'a>(row: &'a [Self], _: &'a mut [f32]) -> &'a [f32] {

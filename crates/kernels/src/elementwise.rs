@@ -209,29 +209,61 @@ impl WithSimd for Block<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { function, x, out } = self;
         match function {
-            Unary::Exp => map(simd, x, out, Lanes::exp),
-            Unary::Log => map(simd, x, out, Lanes::log),
-            Unary::Sin => map(simd, x, out, Lanes::sin),
-            Unary::Cos => map(simd, x, out, Lanes::cos),
-            Unary::Tanh => map(simd, x, out, Lanes::tanh),
-            Unary::Sigmoid => map(simd, x, out, Lanes::sigmoid),
-            Unary::Erf => map(simd, x, out, Lanes::erf),
-            Unary::Gelu => map(simd, x, out, Lanes::gelu),
-            Unary::GeluTanh => map(simd, x, out, Lanes::gelu_tanh),
-            Unary::Silu => map(simd, x, out, Lanes::silu),
+            Unary::Exp => map::<S, Exp>(simd, x, out),
+            Unary::Log => map::<S, Log>(simd, x, out),
+            Unary::Sin => map::<S, Sin>(simd, x, out),
+            Unary::Cos => map::<S, Cos>(simd, x, out),
+            Unary::Tanh => map::<S, Tanh>(simd, x, out),
+            Unary::Sigmoid => map::<S, Sigmoid>(simd, x, out),
+            Unary::Erf => map::<S, Erf>(simd, x, out),
+            Unary::Gelu => map::<S, Gelu>(simd, x, out),
+            Unary::GeluTanh => map::<S, GeluTanh>(simd, x, out),
+            Unary::Silu => map::<S, Silu>(simd, x, out),
         }
     }
 }
 
+/// A function of a register. A type and not a closure: a reference to a generic function is called through a shim that
+/// is compiled without the vector instructions, and then nothing is inlined.
+trait Function {
+    fn of<S: Simd>(x: Lanes<S>) -> Lanes<S>;
+}
+
+macro_rules! functions {
+    ($($type:ident = $method:ident),*) => {$(
+        struct $type;
+
+        impl Function for $type {
+            #[inline(always)]
+            fn of<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+                x.$method()
+            }
+        }
+    )*};
+}
+
+functions!(
+    Exp = exp,
+    Log = log,
+    Sin = sin,
+    Cos = cos,
+    Tanh = tanh,
+    Sigmoid = sigmoid,
+    Erf = erf,
+    Gelu = gelu,
+    GeluTanh = gelu_tanh,
+    Silu = silu
+);
+
 #[inline(always)]
-fn map<S: Simd>(simd: S, x: &[f32], out: &mut [f32], f: impl Fn(Lanes<S>) -> Lanes<S>) {
+fn map<S: Simd, F: Function>(simd: S, x: &[f32], out: &mut [f32]) {
     let (x, x_tail) = S::as_simd_f32s(x);
     let (out, out_tail) = S::as_mut_simd_f32s(out);
     for (out, x) in out.iter_mut().zip(x) {
-        *out = f(Lanes::new(simd, *x)).value;
+        *out = F::of(Lanes::new(simd, *x)).value;
     }
     if !x_tail.is_empty() {
-        let value = f(Lanes::new(simd, simd.partial_load_f32s(x_tail))).value;
+        let value = F::of(Lanes::new(simd, simd.partial_load_f32s(x_tail))).value;
         simd.partial_store_f32s(out_tail, value);
     }
 }

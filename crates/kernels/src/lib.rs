@@ -20,6 +20,7 @@
 
 #![deny(unsafe_code)]
 
+mod attention;
 mod element;
 mod elementwise;
 mod error;
@@ -27,10 +28,12 @@ mod lanes;
 mod norm;
 mod norm_gradient;
 mod pool;
+mod rope;
 mod simd;
 mod softmax;
 mod stream;
 
+pub use attention::{AttentionInputs, AttentionShape, Mask, attention};
 pub use element::Element;
 pub use elementwise::{
     Unary, cos, erf, exp, gelu, gelu_tanh, log, sigmoid, silu, sin, swiglu, tanh, unary,
@@ -40,5 +43,6 @@ pub use error::{Error, Result};
 pub use norm::{Rows, layer_norm, rms_norm};
 pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
 pub use pool::threads;
+pub use rope::{Rope, RopeShape, Rotations, rope};
 pub use simd::instruction_set;
 pub use softmax::{cross_entropy, logsumexp, softmax, softmax_gradient};

@@ -234,7 +234,7 @@ pub(crate) fn moments<S: Simd>(simd: S, x: &[f32], eps: f32) -> Moments {
     }
 }
 
-/// The sum of `f` of each element, where `f(0) = 0`; four registers hide the latency of the addition.
+/// The sum of `f` of each element, where `f(0) = 0` unless only whole registers come; four registers hide the latency of the addition.
 #[inline(always)]
 pub(crate) fn sum_of<S: Simd>(simd: S, x: &[f32], f: impl Fn(Lanes<S>) -> Lanes<S>) -> f32 {
     let (x, tail) = S::as_simd_f32s(x);
@@ -250,8 +250,11 @@ pub(crate) fn sum_of<S: Simd>(simd: S, x: &[f32], f: impl Fn(Lanes<S>) -> Lanes<
         *sum = *sum + f(Lanes::new(simd, *x));
     }
     let [a, b, c, d] = sums;
-    let rest = f(Lanes::new(simd, simd.partial_load_f32s(tail)));
-    ((a + b) + (c + d) + rest).sum()
+    let mut sum = (a + b) + (c + d);
+    if !tail.is_empty() {
+        sum = sum + f(Lanes::new(simd, simd.partial_load_f32s(tail)));
+    }
+    sum.sum()
 }
 
 /// Refuses a shape whose rows have no elements although there are rows.

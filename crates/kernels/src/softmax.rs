@@ -8,7 +8,7 @@ use pulp::{Simd, WithSimd};
 use crate::element::Element;
 use crate::error::{Error, Result, length};
 use crate::lanes::Lanes;
-use crate::norm::{Rows, rows_not_empty};
+use crate::norm::{Rows, rows_not_empty, sum_of};
 use crate::{pool, simd, stream};
 
 /// Writes `exp(x - max(x)) / sum(exp(x - max(x)))` to `out`, row by row.
@@ -226,21 +226,10 @@ impl WithSimd for LogSumExp<'_> {
         }
         let center = Lanes::splat(simd, largest);
         let (body, tail) = self.0.split_at(self.0.len() - self.0.len() % S::F32_LANES);
-        let sum = sum_of_whole(simd, body, |x| (x - center).exp_not_positive());
+        let sum = sum_of(simd, body, |x| (x - center).exp_not_positive());
         let rest: f32 = tail.iter().map(|x| (x - largest).exp()).sum();
         largest + (sum + rest).ln()
     }
-}
-
-/// The sum of `f` over whole registers, where `f(0)` need not be 0.
-#[inline(always)]
-fn sum_of_whole<S: Simd>(simd: S, x: &[f32], f: impl Fn(Lanes<S>) -> Lanes<S>) -> f32 {
-    let (x, _) = S::as_simd_f32s(x);
-    let mut sums = [Lanes::splat(simd, 0.0); 2];
-    for (i, x) in x.iter().enumerate() {
-        sums[i % 2] = sums[i % 2] + f(Lanes::new(simd, *x));
-    }
-    (sums[0] + sums[1]).sum()
 }
 
 /// The largest element, `-inf` if there is none; what is not a number may be skipped.
