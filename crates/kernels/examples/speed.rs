@@ -1,6 +1,6 @@
 //! How fast each kernel is, next to a plain copy of memory: the least time of many rounds.
 //!
-//! `cargo run --release -p mlx-kernels --example speed [seconds for each row]`
+//! `cargo run --release -p mlx-kernels --example speed [seconds for each row] [part of a row's name]`
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -28,11 +28,16 @@ fn numbers(count: usize) -> Vec<f32> {
 
 struct Report {
     budget: Duration,
+    /// Rows whose name contains this are run.
+    only: String,
 }
 
 impl Report {
     /// Prints milliseconds, and what is moved (bytes) or computed (operations) in a second.
     fn row(&self, name: &str, amount: f64, unit: &str, target: &str, call: impl FnMut()) {
+        if !name.contains(&self.only) {
+            return;
+        }
         let milliseconds = least(self.budget, call);
         let rate = amount / milliseconds / 1e6;
         println!("{name:<34} {milliseconds:>9.3} ms {rate:>8.1} G{unit}/s   target {target}");
@@ -44,8 +49,10 @@ fn main() -> Result<()> {
         .nth(1)
         .and_then(|text| text.parse().ok())
         .unwrap_or(0.5);
+    let only = std::env::args().nth(2).unwrap_or_default();
     let report = Report {
         budget: Duration::from_secs_f64(seconds),
+        only,
     };
     println!("{} with {} threads", instruction_set(), threads());
 
@@ -178,6 +185,52 @@ fn main() -> Result<()> {
         let operations = 4.0 * (n_queries * keys) as f64;
         report.row(name, operations, "FLOP", target, || {
             attention(shape, black_box(inputs), 0.125, &mut out[..n_queries]).unwrap();
+        });
+    }
+
+    let shape = MatrixShape {
+        rows: 4096,
+        columns: 4096,
+    };
+    let vector = &weight;
+    report.row("matvec 4096x4096", 4.0 * large as f64, "B", "1.45", || {
+        matvec(shape, black_box(&x), vector, &mut out[..4096]).unwrap();
+    });
+    let halves: Vec<half::f16> = x.iter().map(|x| half::f16::from_f32(*x)).collect();
+    report.row(
+        "matvec 4096x4096, f16 weights",
+        2.0 * large as f64,
+        "B",
+        "-",
+        || {
+            matvec(shape, black_box(&halves), vector, &mut out[..4096]).unwrap();
+        },
+    );
+    let packed: Vec<u32> = x
+        .iter()
+        .map(|x| x.to_bits().wrapping_mul(0x9e37_79b1))
+        .collect();
+    for (bits, group_size, vectors, target) in [
+        (4, 64, 1, "1.57"),
+        (4, 32, 1, "-"),
+        (8, 64, 1, "-"),
+        (4, 64, 16, "-"),
+        (4, 64, 128, "-"),
+    ] {
+        let groups = large / group_size;
+        let matrix = Quantized {
+            shape,
+            bits,
+            group_size,
+            weights: &packed[..large * bits / 32],
+            scales: &x[..groups],
+            biases: &x[groups..2 * groups],
+        };
+        let name = format!("{bits}-bit 4096x4096 g{group_size}, {vectors} vectors");
+        let operations = 2.0 * (large * vectors) as f64;
+        report.row(&name, operations, "FLOP", target, || {
+            let x = black_box(&x[..4096 * vectors]);
+            quantized_matmul(matrix, vectors, x, &mut out[..4096 * vectors]).unwrap();
         });
     }
     Ok(())

@@ -25,9 +25,11 @@ mod element;
 mod elementwise;
 mod error;
 mod lanes;
+mod matvec;
 mod norm;
 mod norm_gradient;
 mod pool;
+mod quantized;
 mod rope;
 mod simd;
 mod softmax;
@@ -40,9 +42,11 @@ pub use elementwise::{
     unary_in_place,
 };
 pub use error::{Error, Result};
+pub use matvec::{MatrixShape, matvec};
 pub use norm::{Rows, layer_norm, rms_norm};
 pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
 pub use pool::threads;
+pub use quantized::{Quantized, quantized_matmul};
 pub use rope::{Rope, RopeShape, Rotations, rope};
 pub use simd::instruction_set;
 pub use softmax::{cross_entropy, logsumexp, softmax, softmax_gradient};

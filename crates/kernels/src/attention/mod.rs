@@ -54,7 +54,8 @@ pub struct AttentionInputs<'a> {
 
 /// Writes `softmax(q k^T * scale + mask) v` to `out`, `[batch, heads, queries, value_dim]`.
 ///
-/// A query that sees no key gets zeros. Error: `2^-19` of the largest value, for scores of up to 30 in magnitude.
+/// A query that sees no key gets zeros. Error: `2^-24 * (32 + size)` of the largest value, where
+/// `size` is the largest `scale * |q| * |k|`: a score is rounded before it becomes an exponent.
 ///
 /// # Errors
 /// When a length does not match the shape, or heads do not divide into groups.
