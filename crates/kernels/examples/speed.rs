@@ -206,6 +206,19 @@ fn main() -> Result<()> {
             matvec(shape, black_box(&halves), vector, &mut out[..4096]).unwrap();
         },
     );
+    for vectors in [16, 128] {
+        let operations = 2.0 * (large * vectors) as f64;
+        report.row(
+            &format!("matmul 4096x4096, {vectors} vectors"),
+            operations,
+            "FLOP",
+            "-",
+            || {
+                let x = black_box(&x[..4096 * vectors]);
+                matmul(shape, vectors, &halves, x, &mut out[..4096 * vectors]).unwrap();
+            },
+        );
+    }
     let packed: Vec<u32> = x
         .iter()
         .map(|x| x.to_bits().wrapping_mul(0x9e37_79b1))

@@ -16,6 +16,10 @@ pub(crate) mod private {
         /// Whether values are `f32` already, so that nothing is converted.
         const IS_F32: bool;
         fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
+        /// As `read`, but compiled into the caller, with its instruction set.
+        fn read_inline<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
+        /// Writes `result * factor` past the cache; only `f32` is ever written so.
+        fn stream(row: &mut [Self], result: &mut [f32], factor: f32);
         /// Both slices as `f32`, if that is what they are.
         fn singles<'a>(_: &'a [Self], _: &'a mut [Self]) -> Option<(&'a [f32], &'a mut [f32])> {
             None
@@ -27,6 +31,15 @@ pub(crate) mod private {
 
 impl private::Storage for f32 {
     const IS_F32: bool = true;
+
+    #[inline(always)]
+    fn read_inline<'a>(row: &'a [Self], _: &'a mut [f32]) -> &'a [f32] {
+        row
+    }
+
+    fn stream(row: &mut [Self], result: &mut [f32], factor: f32) {
+        crate::stream::copy(row, result, factor);
+    }
 
     fn singles<'a>(x: &'a [f32], out: &'a mut [f32]) -> Option<(&'a [f32], &'a mut [f32])> {
         Some((x, out))
@@ -42,7 +55,7 @@ impl private::Storage for f32 {
         if past {
             let scratch = &mut scratch[..row.len()];
             fill(scratch);
-            crate::stream::copy(row, scratch);
+            crate::stream::copy(row, scratch, 1.0);
         } else {
             fill(row);
         }
@@ -50,7 +63,7 @@ impl private::Storage for f32 {
 }
 
 macro_rules! half_storage {
-    ($type:ty) => {
+    ($type:ty, $widen:path) => {
         impl private::Storage for $type {
             const IS_F32: bool = false;
 
@@ -58,6 +71,20 @@ macro_rules! half_storage {
                 let scratch = &mut scratch[..row.len()];
                 row.convert_to_f32_slice(scratch);
                 scratch
+            }
+
+            #[inline(always)]
+            fn read_inline<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
+                let scratch = &mut scratch[..row.len()];
+                for (wide, value) in scratch.iter_mut().zip(row) {
+                    *wide = $widen(*value);
+                }
+                scratch
+            }
+
+            fn stream(row: &mut [Self], result: &mut [f32], factor: f32) {
+                result.iter_mut().for_each(|value| *value *= factor);
+                Self::write(row, result, false, |_| ());
             }
 
             fn write(
@@ -74,8 +101,31 @@ macro_rules! half_storage {
     };
 }
 
-half_storage!(f16);
-half_storage!(bf16);
+half_storage!(f16, widen_f16);
+half_storage!(bf16, widen_bf16);
+
+/// The `f32` of an `f16`, without a branch: a loop of it becomes vector instructions.
+#[inline(always)]
+fn widen_f16(value: f16) -> f32 {
+    /// `2^112`: the difference of the biases of the exponents.
+    const REBIAS: f32 = f32::from_bits((112 + 127) << 23);
+    const FIRST_INFINITE: u32 = 0x7c00;
+    let bits = u32::from(value.to_bits());
+    let magnitude = bits & 0x7fff;
+    let finite = (f32::from_bits(magnitude << 13) * REBIAS).to_bits();
+    let infinite = 0x7f80_0000 | (magnitude << 13);
+    let wide = if magnitude >= FIRST_INFINITE {
+        infinite
+    } else {
+        finite
+    };
+    f32::from_bits(wide | (bits & 0x8000) << 16)
+}
+
+#[inline(always)]
+fn widen_bf16(value: bf16) -> f32 {
+    f32::from_bits(u32::from(value.to_bits()) << 16)
+}
 
 /// All of `values` as `f32`, converted once.
 pub(crate) fn widened<T: Element>(values: &[T]) -> Vec<f32> {

@@ -25,6 +25,7 @@ mod element;
 mod elementwise;
 mod error;
 mod lanes;
+mod many;
 mod matvec;
 mod norm;
 mod norm_gradient;
@@ -34,6 +35,7 @@ mod rope;
 mod simd;
 mod softmax;
 mod stream;
+mod tiles;
 
 pub use attention::{AttentionInputs, AttentionShape, Mask, attention};
 pub use element::Element;
@@ -42,7 +44,7 @@ pub use elementwise::{
     unary_in_place,
 };
 pub use error::{Error, Result};
-pub use matvec::{MatrixShape, matvec};
+pub use matvec::{MatrixShape, matmul, matvec};
 pub use norm::{Rows, layer_norm, rms_norm};
 pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
 pub use pool::threads;

@@ -1,7 +1,7 @@
 //! Normalization of rows: `rms_norm` and `layer_norm`.
 //!
 //! Blocking: groups of rows go to threads; a row is read from memory once and is in the first cache for the second
-//! look. Limit: memory bandwidth. Error: `2^-21` of the largest result of the row for rows of up to 65,536 elements.
+//! look, which writes 4 KiB at a time. Limit: memory bandwidth. Error: `2^-21` of the largest result of the row for rows of up to 65,536 elements.
 
 use pulp::{Simd, WithSimd};
 
@@ -31,6 +31,9 @@ impl Rows {
     }
 }
 
+/// Elements that are computed before they are written out.
+const BLOCK: usize = 1024;
+
 /// Writes `x * rsqrt(mean(x^2) + eps) * weight` to `out`, row by row; no weight counts as ones.
 ///
 /// `x` and `out` are `[rows, dim]`, `weight` is `[dim]`; the mean is taken in `f32`.
@@ -44,22 +47,7 @@ pub fn rms_norm<T: Element>(
     eps: f32,
     out: &mut [T],
 ) -> Result<()> {
-    normalize(
-        "rms_norm",
-        shape,
-        x,
-        weight,
-        None,
-        out,
-        |x, weight, _, out| {
-            simd::dispatch(RmsNorm {
-                x,
-                weight,
-                eps,
-                out,
-            });
-        },
-    )
+    normalize("rms_norm", false, shape, x, weight, None, eps, out)
 }
 
 /// Writes `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias` to `out`, row by row.
@@ -77,34 +65,19 @@ pub fn layer_norm<T: Element>(
     eps: f32,
     out: &mut [T],
 ) -> Result<()> {
-    normalize(
-        "layer_norm",
-        shape,
-        x,
-        weight,
-        bias,
-        out,
-        |x, weight, bias, out| {
-            simd::dispatch(LayerNorm {
-                x,
-                weight,
-                bias,
-                eps,
-                out,
-            });
-        },
-    )
+    normalize("layer_norm", true, shape, x, weight, bias, eps, out)
 }
 
-/// Cuts the rows into pieces and gives each row, as `f32`, to `row`.
+#[expect(clippy::too_many_arguments, reason = "two public functions, one body")]
 fn normalize<T: Element>(
     op: &'static str,
+    centered: bool,
     shape: Rows,
     x: &[T],
     weight: Option<&[T]>,
     bias: Option<&[T]>,
+    eps: f32,
     out: &mut [T],
-    row: impl Fn(&[f32], &[f32], &[f32], &mut [f32]) + Sync,
 ) -> Result<()> {
     let elements = shape.elements(op)?;
     length(op, "x", elements, x.len())?;
@@ -120,20 +93,40 @@ fn normalize<T: Element>(
         return Ok(());
     }
     let weight = weight.map_or_else(|| vec![1.0; shape.dim], widened);
-    let bias = bias.map(widened).unwrap_or_default();
+    let bias = bias.map_or_else(|| vec![0.0; shape.dim], widened);
     let past = T::IS_F32 && stream::pays(size_of_val(out));
     let piece = shape.per_piece() * shape.dim;
     pool::each(
         x.chunks(piece).zip(out.chunks_mut(piece)),
         0.4 * elements as f64,
-        || (vec![0.0; shape.dim], vec![0.0; shape.dim]),
+        || {
+            (
+                vec![0.0; if T::IS_F32 { 0 } else { shape.dim }],
+                [0.0; BLOCK],
+            )
+        },
         |(wide, result), (x, out)| {
             for (x, out) in x
                 .chunks_exact(shape.dim)
                 .zip(out.chunks_exact_mut(shape.dim))
             {
                 let x = T::read(x, wide);
-                T::write(out, result, past, |out| row(x, &weight, &bias, out));
+                let Moments { mean, scale } = simd::dispatch(Statistics { x, centered, eps });
+                let parameters = weight.chunks(BLOCK).zip(bias.chunks(BLOCK));
+                let blocks = x.chunks(BLOCK).zip(parameters).zip(out.chunks_mut(BLOCK));
+                for ((x, (weight, bias)), out) in blocks {
+                    T::write(out, result, past, |out| {
+                        simd::dispatch(Block {
+                            x,
+                            weight,
+                            bias,
+                            mean,
+                            scale,
+                            centered,
+                            out,
+                        });
+                    });
+                }
             }
             if past {
                 stream::finish();
@@ -143,70 +136,72 @@ fn normalize<T: Element>(
     Ok(())
 }
 
-struct RmsNorm<'a> {
+/// What a row is normalized by.
+struct Statistics<'a> {
     x: &'a [f32],
-    weight: &'a [f32],
+    centered: bool,
     eps: f32,
-    out: &'a mut [f32],
 }
 
-impl WithSimd for RmsNorm<'_> {
-    type Output = ();
+impl WithSimd for Statistics<'_> {
+    type Output = Moments;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let squares = sum_of(simd, self.x, |x| x * x);
-        let scale = 1.0 / (squares / self.x.len() as f32 + self.eps).sqrt();
-        let scale = Lanes::splat(simd, scale);
-        let (x, x_tail) = S::as_simd_f32s(self.x);
-        let (weight, weight_tail) = S::as_simd_f32s(self.weight);
-        let (out, out_tail) = S::as_mut_simd_f32s(self.out);
-        for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-            *out = (Lanes::new(simd, *x) * scale * Lanes::new(simd, *weight)).value;
+    fn with_simd<S: Simd>(self, simd: S) -> Moments {
+        if self.centered {
+            return moments(simd, self.x, self.eps);
         }
-        if !x_tail.is_empty() {
-            let x = Lanes::new(simd, simd.partial_load_f32s(x_tail));
-            let weight = Lanes::new(simd, simd.partial_load_f32s(weight_tail));
-            simd.partial_store_f32s(out_tail, (x * scale * weight).value);
+        let squares = sum_of(simd, self.x, |x| x * x);
+        Moments {
+            mean: 0.0,
+            scale: 1.0 / (squares / self.x.len() as f32 + self.eps).sqrt(),
         }
     }
 }
 
-struct LayerNorm<'a> {
+/// Part of a row.
+struct Block<'a> {
     x: &'a [f32],
     weight: &'a [f32],
-    /// Empty if there is none.
     bias: &'a [f32],
-    eps: f32,
+    mean: f32,
+    scale: f32,
+    centered: bool,
     out: &'a mut [f32],
 }
 
-impl WithSimd for LayerNorm<'_> {
+impl WithSimd for Block<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Moments { mean, scale } = moments(simd, self.x, self.eps);
-        let (mean, scale) = (Lanes::splat(simd, mean), Lanes::splat(simd, scale));
+        let (mean, scale) = (
+            Lanes::splat(simd, self.mean),
+            Lanes::splat(simd, self.scale),
+        );
         let (x, x_tail) = S::as_simd_f32s(self.x);
         let (weight, weight_tail) = S::as_simd_f32s(self.weight);
         let (bias, bias_tail) = S::as_simd_f32s(self.bias);
         let (out, out_tail) = S::as_mut_simd_f32s(self.out);
-        let normal = |x, weight| (Lanes::new(simd, x) - mean) * scale * Lanes::new(simd, weight);
-        if self.bias.is_empty() {
-            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-                *out = normal(*x, *weight).value;
+        let normal = |x, weight, bias| {
+            let scaled = (Lanes::new(simd, x) - mean) * scale;
+            scaled.mul_add(Lanes::new(simd, weight), Lanes::new(simd, bias))
+        };
+        if self.centered {
+            for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+                *out = normal(*x, *weight, *bias).value;
             }
         } else {
-            for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
-                *out = (normal(*x, *weight) + Lanes::new(simd, *bias)).value;
+            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+                *out = (Lanes::new(simd, *x) * scale * Lanes::new(simd, *weight)).value;
             }
         }
         if !x_tail.is_empty() {
             let x = simd.partial_load_f32s(x_tail);
             let weight = simd.partial_load_f32s(weight_tail);
-            let bias = Lanes::new(simd, simd.partial_load_f32s(bias_tail));
-            simd.partial_store_f32s(out_tail, (normal(x, weight) + bias).value);
+            let bias = simd.partial_load_f32s(bias_tail);
+            // Without centering, the mean and the bias are zeros.
+            simd.partial_store_f32s(out_tail, normal(x, weight, bias).value);
         }
     }
 }

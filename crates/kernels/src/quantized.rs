@@ -4,14 +4,15 @@
 //! weight is `scale * number + bias`. So a row times a vector is
 //! `sum over words of scale * sum(number * x) + sum over groups of bias * sum(x)`.
 //!
-//! Blocking: each vector is reordered once so that the numbers at one place of many words meet one register; runs of
-//! rows go to threads, and for many vectors a run of weights stays in the cache while all vectors pass.
-//! Limit: about four instructions for each register of weights; the bandwidth of the packed weights after that.
+//! Blocking of one vector: it is reordered once so that the numbers at one place of many words meet one register, and
+//! runs of rows go to threads. Limit: about four instructions for each register of weights, then their bandwidth.
+//! From four vectors on, rows are unpacked once for all; the limit is multiply-adds.
 
 use pulp::{Simd, WithSimd};
 
 use crate::error::{Error, Result, length, product};
 use crate::lanes::Lanes;
+use crate::many::{self, MANY, Unpack};
 use crate::matvec::MatrixShape;
 use crate::{pool, simd};
 
@@ -19,8 +20,6 @@ use crate::{pool, simd};
 const WORDS: usize = 16;
 /// `2^23`: a small number set into its low bits reads as `2^23 + number`.
 const EXPONENT: u32 = 0x4b00_0000;
-/// Vectors that are multiplied at once, so that a number is unpacked once for all of them.
-const VECTORS: usize = 4;
 
 /// A matrix in MLX's affine layout.
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +69,8 @@ impl Quantized<'_> {
 
 /// Writes `x * transpose(matrix)` to `out`: `x` is `[vectors, columns]`, `out` is `[vectors, rows]`.
 ///
-/// Weights are never rounded: numbers are multiplied in `f32`, scales are applied after.
-/// Error: `2^-24 * (8 + columns / 16)` of `sum((scale * number + |bias|) * |x|)`, and far less on average.
+/// Vectors are not quantized: numbers are multiplied in `f32`, and scales are applied after or before.
+/// Error: `2^-24 * (8 + min(columns, 512) + columns / 16)` of `sum((scale * number + |bias|) * |x|)`, and far less on average.
 ///
 /// # Errors
 /// When a length does not match the shape, or the layout is none of MLX's with 4 or 8 bits.
@@ -90,24 +89,25 @@ pub fn quantized_matmul(
         out.fill(0.0);
         return Ok(());
     }
-    let prepared: Vec<Prepared> = x
-        .chunks_exact(columns)
-        .map(|x| Prepared::new(matrix, x))
-        .collect();
-    // Threads write whole rows of the transposed result, which is turned at the end; one vector needs no turn.
-    let mut transposed = if vectors == 1 {
-        Vec::new()
-    } else {
-        vec![0.0; out.len()]
-    };
-    let target = if vectors == 1 {
-        &mut *out
-    } else {
-        transposed.as_mut_slice()
-    };
-    let run = (64 * 1024 / (columns * matrix.bits / 8)).max(4);
+    if vectors >= MANY {
+        match matrix.bits {
+            4 => many::multiply(matrix.shape, vectors, &Packed::<4, 8>(matrix), x, out),
+            _ => many::multiply(matrix.shape, vectors, &Packed::<8, 4>(matrix), x, out),
+        }
+        return Ok(());
+    }
+    for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(rows)) {
+        multiply_one(matrix, &Prepared::new(matrix, x), out);
+    }
+    Ok(())
+}
+
+/// The product with one vector.
+fn multiply_one(matrix: Quantized, prepared: &Prepared, out: &mut [f32]) {
+    let MatrixShape { rows, columns } = matrix.shape;
     let words = columns * matrix.bits / 32;
     let groups = columns / matrix.group_size;
+    let run = (64 * 1024 / (columns * matrix.bits / 8)).max(4);
     let pieces = matrix.weights.chunks(run * words).zip(
         matrix
             .scales
@@ -115,41 +115,53 @@ pub fn quantized_matmul(
             .zip(matrix.biases.chunks(run * groups)),
     );
     pool::each(
-        pieces.zip(target.chunks_mut(run * vectors)),
-        0.08 * (rows * columns * vectors) as f64,
+        pieces.zip(out.chunks_mut(run)),
+        0.08 * (rows * columns) as f64,
         || vec![0.0; words.next_multiple_of(WORDS)],
         |spread, ((weights, (scales, biases)), out)| {
             let inputs = scales.chunks_exact(groups).zip(biases.chunks_exact(groups));
-            let rows = weights
-                .chunks_exact(words)
-                .zip(inputs)
-                .zip(out.chunks_exact_mut(vectors));
-            for ((weights, (scales, biases)), out) in rows {
-                for (prepared, out) in prepared.chunks(VECTORS).zip(out.chunks_mut(VECTORS)) {
-                    let row = Row {
-                        weights,
-                        scales,
-                        biases,
-                        spread,
-                        prepared,
-                        out,
-                    };
-                    match matrix.bits {
-                        4 => simd::dispatch(Bits::<4, 8>(row)),
-                        _ => simd::dispatch(Bits::<8, 4>(row)),
-                    }
-                }
+            for ((weights, (scales, biases)), out) in
+                weights.chunks_exact(words).zip(inputs).zip(out)
+            {
+                let row = Row {
+                    weights,
+                    scales,
+                    biases,
+                    spread,
+                    prepared,
+                };
+                *out = match matrix.bits {
+                    4 => simd::dispatch(Bits::<4, 8>(row)),
+                    _ => simd::dispatch(Bits::<8, 4>(row)),
+                };
             }
         },
     );
-    if vectors > 1 {
-        for (row, sums) in transposed.chunks_exact(vectors).enumerate() {
-            for (vector, sum) in sums.iter().enumerate() {
-                out[vector * rows + row] = *sum;
+}
+
+/// A matrix whose words hold `PLACES` numbers of `BITS` bits.
+struct Packed<'a, const BITS: u32, const PLACES: usize>(Quantized<'a>);
+
+impl<const BITS: u32, const PLACES: usize> Unpack for Packed<'_, BITS, PLACES> {
+    #[inline(always)]
+    fn unpack(&self, row: usize, start: usize, out: &mut [f32]) {
+        let first = row * self.0.shape.columns + start;
+        let words = &self.0.weights[first / PLACES..][..out.len() / PLACES];
+        let group_words = self.0.group_size / PLACES;
+        let at = first / self.0.group_size;
+        let groups = words
+            .chunks_exact(group_words)
+            .zip(out.chunks_exact_mut(self.0.group_size));
+        for (i, (words, out)) in groups.enumerate() {
+            let (scale, bias) = (self.0.scales[at + i], self.0.biases[at + i]);
+            for (word, out) in words.iter().zip(out.as_chunks_mut::<PLACES>().0) {
+                for (place, out) in out.iter_mut().enumerate() {
+                    let number = word >> (place as u32 * BITS) & ((1 << BITS) - 1);
+                    *out = number as i32 as f32 * scale + bias;
+                }
             }
         }
     }
-    Ok(())
 }
 
 /// A vector in the order in which numbers are unpacked.
@@ -180,63 +192,51 @@ impl Prepared {
     }
 }
 
-/// One row of the matrix and up to [`VECTORS`] vectors.
+/// One row of the matrix and a vector.
 struct Row<'a> {
     weights: &'a [u32],
     scales: &'a [f32],
     biases: &'a [f32],
     /// Room for a scale for each word.
     spread: &'a mut [f32],
-    prepared: &'a [Prepared],
-    out: &'a mut [f32],
+    prepared: &'a Prepared,
 }
 
 /// A row whose words hold `PLACES` numbers of `BITS` bits.
 struct Bits<'a, const BITS: u32, const PLACES: usize>(Row<'a>);
 
 impl<const BITS: u32, const PLACES: usize> WithSimd for Bits<'_, BITS, PLACES> {
-    type Output = ();
+    type Output = f32;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
         let row = self.0;
         let words = row.weights.len() / row.scales.len();
         for (spread, scale) in row.spread.chunks_exact_mut(words).zip(row.scales) {
             spread.fill(*scale);
         }
-        if let ([prepared], [out]) = (row.prepared, &mut *row.out) {
-            let [sum] = numbers::<S, BITS, PLACES, 1>(simd, row.weights, row.spread, [&prepared.x]);
-            *out = sum + biases(row.biases, &prepared.sums);
-        } else if let ([a, b, c, d], [_, _, _, _]) = (row.prepared, &mut *row.out) {
-            let x = [&*a.x, &*b.x, &*c.x, &*d.x];
-            let sums = numbers::<S, BITS, PLACES, VECTORS>(simd, row.weights, row.spread, x);
-            for ((out, prepared), sum) in row.out.iter_mut().zip(row.prepared).zip(sums) {
-                *out = sum + biases(row.biases, &prepared.sums);
-            }
-        } else {
-            for (out, prepared) in row.out.iter_mut().zip(row.prepared) {
-                let [sum] =
-                    numbers::<S, BITS, PLACES, 1>(simd, row.weights, row.spread, [&prepared.x]);
-                *out = sum + biases(row.biases, &prepared.sums);
-            }
-        }
+        let sum = numbers::<S, BITS, PLACES>(simd, row.weights, row.spread, &row.prepared.x);
+        sum + biases(row.biases, &row.prepared.sums)
     }
 }
 
-/// `sum over words of scale * sum(number * x)` for each vector.
+/// `sum over words of scale * sum(number * x)`.
 #[inline(always)]
-fn numbers<S: Simd, const BITS: u32, const PLACES: usize, const N: usize>(
+fn numbers<S: Simd, const BITS: u32, const PLACES: usize>(
     simd: S,
     weights: &[u32],
     scales: &[f32],
-    x: [&[f32]; N],
-) -> [f32; N] {
-    let mut totals = [Lanes::splat(simd, 0.0); N];
+    x: &[f32],
+) -> f32 {
+    let mut total = Lanes::splat(simd, 0.0);
     let (blocks, rest) = weights.as_chunks::<WORDS>();
-    let scale_blocks = scales.as_chunks::<WORDS>().0;
-    for (block, (weights, scales)) in blocks.iter().zip(scale_blocks).enumerate() {
-        let x = x.map(|x| &x[block * WORDS * PLACES..][..WORDS * PLACES]);
-        totals = block_sums::<S, BITS, PLACES, N>(simd, weights, scales, x, totals);
+    let x_blocks = x.chunks_exact(WORDS * PLACES);
+    for ((weights, scales), x) in blocks
+        .iter()
+        .zip(scales.as_chunks::<WORDS>().0)
+        .zip(x_blocks)
+    {
+        total = block_sum::<S, BITS, PLACES>(simd, weights, scales, x, total);
     }
     if !rest.is_empty() {
         // Words past the row are zeros, and so are the elements that meet them.
@@ -244,44 +244,39 @@ fn numbers<S: Simd, const BITS: u32, const PLACES: usize, const N: usize>(
         weights[..rest.len()].copy_from_slice(rest);
         let at = blocks.len() * WORDS;
         last[..rest.len()].copy_from_slice(&scales[at..at + rest.len()]);
-        let x = x.map(|x| &x[at * PLACES..][..WORDS * PLACES]);
-        totals = block_sums::<S, BITS, PLACES, N>(simd, &weights, &last, x, totals);
+        let x = &x[at * PLACES..][..WORDS * PLACES];
+        total = block_sum::<S, BITS, PLACES>(simd, &weights, &last, x, total);
     }
-    totals.map(|total| total.sum())
+    total.sum()
 }
 
 /// One block of words: each register of words gives a register of numbers for each place.
 #[inline(always)]
-fn block_sums<S: Simd, const BITS: u32, const PLACES: usize, const N: usize>(
+fn block_sum<S: Simd, const BITS: u32, const PLACES: usize>(
     simd: S,
     weights: &[u32; WORDS],
     scales: &[f32; WORDS],
-    x: [&[f32]; N],
-    mut totals: [Lanes<S>; N],
-) -> [Lanes<S>; N] {
+    x: &[f32],
+    mut total: Lanes<S>,
+) -> Lanes<S> {
     let low = simd.splat_u32s((1 << BITS) - 1);
     let exponent = simd.splat_u32s(EXPONENT);
     let offset = Lanes::from_bits(simd, exponent);
     let words = S::as_simd_u32s(weights).0;
     let scales = S::as_simd_f32s(scales).0;
-    let x = x.map(|x| S::as_simd_f32s(x).0);
-    let registers = words.len();
+    let x = S::as_simd_f32s(x).0;
     for (i, (word, scale)) in words.iter().zip(scales).enumerate() {
-        let mut sums = [[Lanes::splat(simd, 0.0); 2]; N];
+        let mut sums = [Lanes::splat(simd, 0.0); 2];
         for place in 0..PLACES {
             let shifted = simd.wrapping_dyn_shr_u32s(*word, simd.splat_u32s(place as u32 * BITS));
             let number = simd.or_u32s(simd.and_u32s(shifted, low), exponent);
             let number = Lanes::from_bits(simd, number) - offset;
-            for n in 0..N {
-                let x = Lanes::new(simd, x[n][place * registers + i]);
-                sums[n][place % 2] = number.mul_add(x, sums[n][place % 2]);
-            }
+            let x = Lanes::new(simd, x[place * words.len() + i]);
+            sums[place % 2] = number.mul_add(x, sums[place % 2]);
         }
-        for n in 0..N {
-            totals[n] = (sums[n][0] + sums[n][1]).mul_add(Lanes::new(simd, *scale), totals[n]);
-        }
+        total = (sums[0] + sums[1]).mul_add(Lanes::new(simd, *scale), total);
     }
-    totals
+    total
 }
 
 /// `sum over groups of bias * sum(x)`, in eight sums.

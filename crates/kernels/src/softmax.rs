@@ -36,7 +36,15 @@ pub fn softmax<T: Element>(shape: Rows, x: &[T], out: &mut [T]) -> Result<()> {
                 .zip(out.chunks_exact_mut(shape.dim))
             {
                 let x = T::read(x, wide);
-                T::write(out, result, past, |out| simd::dispatch(Softmax { x, out }));
+                if past {
+                    let scale = simd::dispatch(Powers { x, out: result });
+                    T::stream(out, result, scale);
+                } else {
+                    T::write(out, result, false, |out| {
+                        let scale = simd::dispatch(Powers { x, out: &mut *out });
+                        simd::dispatch(Scale { scale, out });
+                    });
+                }
             }
             if past {
                 stream::finish();
@@ -148,16 +156,17 @@ fn over_rows<T: Element>(
     );
 }
 
-struct Softmax<'a> {
+/// Writes `exp(x - max(x))` and returns one over the sum of that.
+struct Powers<'a> {
     x: &'a [f32],
     out: &'a mut [f32],
 }
 
-impl WithSimd for Softmax<'_> {
-    type Output = ();
+impl WithSimd for Powers<'_> {
+    type Output = f32;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
         let largest = maximum(simd, self.x);
         let center = Lanes::splat(simd, largest);
         let (x, x_tail) = S::as_simd_f32s(self.x);
@@ -174,12 +183,21 @@ impl WithSimd for Softmax<'_> {
             simd.partial_store_f32s(out_tail, (x - center).exp_not_positive().value);
             rest = Lanes::new(simd, simd.partial_load_f32s(out_tail));
         }
-        let inverse = 1.0 / (sums[0] + sums[1] + rest).sum();
-        let scale = Lanes::splat(simd, inverse);
-        for out in out.iter_mut() {
-            *out = (Lanes::new(simd, *out) * scale).value;
-        }
-        out_tail.iter_mut().for_each(|out| *out *= inverse);
+        1.0 / (sums[0] + sums[1] + rest).sum()
+    }
+}
+
+struct Scale<'a> {
+    scale: f32,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Scale<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.out.iter_mut().for_each(|out| *out *= self.scale);
     }
 }
 

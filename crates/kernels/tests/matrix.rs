@@ -3,7 +3,7 @@
 mod reference;
 
 use half::{bf16, f16};
-use mlx_kernels::{MatrixShape, Quantized, matvec, quantized_matmul};
+use mlx_kernels::{MatrixShape, Quantized, matmul, matvec, quantized_matmul};
 use reference::random;
 use rstest::rstest;
 
@@ -49,12 +49,62 @@ fn matvec_matches_its_formula(
 }
 
 #[rstest]
+fn matmul_matches_its_formula(
+    #[values(1, 4, 7, 8, 33, 70)] rows: usize,
+    #[values(1, 7, 64, 513, 1030)] columns: usize,
+    #[values(1, 3, 4, 15, 32, 65)] vectors: usize,
+) {
+    let shape = MatrixShape { rows, columns };
+    let (weights, x) = (random(rows * columns, 1), random(vectors * columns, 2));
+    let mut out = vec![f32::NAN; rows * vectors];
+    let check = |weights: &[f64], out: &[f32]| {
+        let bound = (4.0 + columns.min(512) as f64 + columns as f64 / 16.0) / 16_777_216.0;
+        for (i, got) in out.iter().enumerate() {
+            let (row, x) = (
+                &weights[i % rows * columns..][..columns],
+                &x[i / rows * columns..],
+            );
+            let terms = || row.iter().zip(x).map(|(w, x)| w * f64::from(*x));
+            let size: f64 = terms().map(f64::abs).sum();
+            assert!((f64::from(*got) - terms().sum::<f64>()).abs() <= size * bound);
+        }
+    };
+    matmul(shape, vectors, &weights, &x, &mut out).unwrap();
+    check(&reference::wide(&weights), &out);
+    let halves: Vec<f16> = weights.iter().map(|x| f16::from_f32(*x)).collect();
+    matmul(shape, vectors, &halves, &x, &mut out).unwrap();
+    check(&halves.iter().map(|x| x.to_f64()).collect::<Vec<_>>(), &out);
+}
+
+#[test]
+fn every_half_precision_number_is_widened_exactly() {
+    let x: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+    let mut out = vec![0.0; x.len()];
+    matvec(
+        MatrixShape {
+            rows: x.len(),
+            columns: 1,
+        },
+        &x,
+        &[1.0],
+        &mut out,
+    )
+    .unwrap();
+    for (x, out) in x.iter().zip(&out) {
+        assert!(
+            x.to_f32() == *out || x.is_nan() && out.is_nan(),
+            "{x} {out}"
+        );
+    }
+}
+
+#[rstest]
 fn quantized_matches_its_formula(
     #[values(4, 8)] bits: usize,
     #[values(32, 64, 128)] group_size: usize,
     #[values(1, 2, 3, 5, 34)] groups: usize,
     #[values(1, 5, 67)] rows: usize,
-    #[values(1, 2, 4, 7)] vectors: usize,
+    #[values(1, 2, 4, 7, 70)] vectors: usize,
 ) {
     let columns = groups * group_size;
     let places = 32 / bits;
@@ -75,7 +125,7 @@ fn quantized_matches_its_formula(
     };
     let mut out = vec![f32::NAN; vectors * rows];
     quantized_matmul(matrix, vectors, &x, &mut out).unwrap();
-    let bound = (8.0 + columns as f64 / 16.0) / 16_777_216.0;
+    let bound = (8.0 + columns.min(512) as f64 + columns as f64 / 16.0) / 16_777_216.0;
     for vector in 0..vectors {
         for row in 0..rows {
             let (mut sum, mut size) = (0.0, 0.0);

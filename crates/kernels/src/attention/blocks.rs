@@ -8,14 +8,13 @@ use pulp::{Simd, WithSimd};
 use super::mask::HeadMask;
 use super::{AttentionInputs, AttentionShape};
 use crate::lanes::Lanes;
+use crate::tiles::{WIDE, dots, few_registers};
 use crate::{pool, simd};
 
 /// Queries that one thread takes at a time.
 const QUERIES: usize = 64;
 /// Keys between two corrections of the running output.
 const KEYS: usize = 128;
-/// Registers that lie side by side in a tile of queries.
-const WIDE: usize = 2;
 
 /// Buffers of one thread.
 struct Scratch {
@@ -109,8 +108,7 @@ impl WithSimd for Block<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        // 32 registers hold twice the rows of a tile that 16 hold.
-        if S::F32_LANES == 8 || S::F32_LANES == 1 {
+        if few_registers::<S>() {
             self.run::<S, 4>(simd)
         } else {
             self.run::<S, 8>(simd)
@@ -273,43 +271,6 @@ impl Block<'_> {
             }
         }
     }
-}
-
-/// The products of `ROWS` rows with a tile of columns: `result[row, :] = sum over k of rows[row][k] * columns[k, :]`.
-#[inline(always)]
-fn dots<S: Simd, const ROWS: usize>(
-    simd: S,
-    rows: [&[f32]; ROWS],
-    columns: &[[S::f32s; WIDE]],
-) -> [[S::f32s; WIDE]; ROWS] {
-    /// Steps between two checks of the bounds of the rows.
-    const STEPS: usize = 8;
-    let mut sums = [[simd.splat_f32s(0.0); WIDE]; ROWS];
-    let (column_steps, column_rest) = columns.as_chunks::<STEPS>();
-    let row_steps: [&[[f32; STEPS]]; ROWS] =
-        std::array::from_fn(|row| rows[row].as_chunks::<STEPS>().0);
-    for (step, columns) in column_steps.iter().enumerate() {
-        let rows: [&[f32; STEPS]; ROWS] = std::array::from_fn(|row| &row_steps[row][step]);
-        for k in 0..STEPS {
-            for row in 0..ROWS {
-                let factor = simd.splat_f32s(rows[row][k]);
-                for wide in 0..WIDE {
-                    sums[row][wide] =
-                        simd.mul_add_e_f32s(factor, columns[k][wide], sums[row][wide]);
-                }
-            }
-        }
-    }
-    let done = column_steps.len() * STEPS;
-    for (k, column) in column_rest.iter().enumerate() {
-        for row in 0..ROWS {
-            let factor = simd.splat_f32s(rows[row][done + k]);
-            for wide in 0..WIDE {
-                sums[row][wide] = simd.mul_add_e_f32s(factor, column[wide], sums[row][wide]);
-            }
-        }
-    }
-    sums
 }
 
 /// Adds to `ROWS` rows of the output, from element `at` of the values.
