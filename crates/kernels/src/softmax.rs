@@ -8,7 +8,7 @@ use pulp::{Simd, WithSimd};
 use crate::element::Element;
 use crate::error::{Error, Result, length};
 use crate::lanes::Lanes;
-use crate::norm::{Rows, rows_not_empty, sum_of};
+use crate::norm::{RUN, Rows, rows_not_empty, sum_of};
 use crate::{pool, simd, stream};
 
 /// Writes `exp(x - max(x)) / sum(exp(x - max(x)))` to `out`, row by row.
@@ -171,19 +171,24 @@ impl WithSimd for Powers<'_> {
         let center = Lanes::splat(simd, largest);
         let (x, x_tail) = S::as_simd_f32s(self.x);
         let (out, out_tail) = S::as_mut_simd_f32s(self.out);
-        let mut sums = [Lanes::splat(simd, 0.0); 2];
-        for (i, (out, x)) in out.iter_mut().zip(x).enumerate() {
-            let power = (Lanes::new(simd, *x) - center).exp_not_positive();
-            sums[i % 2] = sums[i % 2] + power;
-            *out = power.value;
+        let zero = Lanes::splat(simd, 0.0);
+        let mut total = zero;
+        // Long sums lose bits: each run of registers is summed for itself.
+        for (out, x) in out.chunks_mut(RUN).zip(x.chunks(RUN)) {
+            let mut sums = [zero; 2];
+            for (i, (out, x)) in out.iter_mut().zip(x).enumerate() {
+                let power = (Lanes::new(simd, *x) - center).exp_not_positive();
+                sums[i % 2] = sums[i % 2] + power;
+                *out = power.value;
+            }
+            total = total + (sums[0] + sums[1]);
         }
-        let mut rest = Lanes::splat(simd, 0.0);
         if !x_tail.is_empty() {
             let x = Lanes::new(simd, simd.partial_load_f32s(x_tail));
             simd.partial_store_f32s(out_tail, (x - center).exp_not_positive().value);
-            rest = Lanes::new(simd, simd.partial_load_f32s(out_tail));
+            total = total + Lanes::new(simd, simd.partial_load_f32s(out_tail));
         }
-        1.0 / (sums[0] + sums[1] + rest).sum()
+        1.0 / total.sum()
     }
 }
 

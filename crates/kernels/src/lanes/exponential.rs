@@ -8,7 +8,7 @@ use super::Lanes;
 pub(super) const ROUND: f32 = 12_582_912.0;
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// `ln 2` in two parts; the first has so few bits that its product with an exponent is exact.
-const LN_2_HIGH: f32 = 0.693_359_375;
+const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// `(exp(r) - 1 - r) / r^2` on `[-ln(2)/2, ln(2)/2]`.
 const EXP: [f32; 6] = [
@@ -17,7 +17,7 @@ const EXP: [f32; 6] = [
     8.333_452e-3,
     4.166_579_6e-2,
     1.666_666_5e-1,
-    5.000_000_1e-1,
+    0.5,
 ];
 /// `(log(1 + f) - f + f^2 / 2) / f^3` on `[sqrt(1/2) - 1, sqrt(2) - 1]`.
 const LOG: [f32; 9] = [
@@ -29,7 +29,7 @@ const LOG: [f32; 9] = [
     -1.666_805_8e-1,
     2.000_071_5e-1,
     -2.499_999_4e-1,
-    3.333_333_1e-1,
+    3.333_333e-1,
 ];
 const ONE: u32 = 0x3f80_0000;
 const SQRT_HALF: u32 = 0x3f35_04f3;

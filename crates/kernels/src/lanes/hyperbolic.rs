@@ -7,10 +7,10 @@ use super::Lanes;
 /// `(tanh(x) - x) / x^3` in `x^2`, for `|x| < 0.625`.
 const TANH: [f32; 5] = [
     -5.704_988_7e-3,
-    2.063_908_9e-2,
+    2.063_909e-2,
     -5.373_971_6e-2,
     1.333_144_2e-1,
-    -3.333_328_2e-1,
+    -3.333_328e-1,
 ];
 /// `erf(x) / x - 1` in `x^2`, for `|x| < 0.921875`.
 const ERF_SMALL: [f32; 6] = [
@@ -33,7 +33,7 @@ const ERF_LARGE: [f32; 7] = [
 ];
 const SQRT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
 /// `2 * sqrt(2 / pi)`.
-const GELU_TANH: f32 = 1.595_769_1;
+const GELU_TANH: f32 = 1.595_769;
 const GELU_CUBE: f32 = 0.044_715;
 
 impl<S: Simd> Lanes<S> {
