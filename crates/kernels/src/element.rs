@@ -18,14 +18,12 @@ pub(crate) mod private {
         fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
         /// As `read`, but compiled into the caller, with its instruction set.
         fn read_inline<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
-        /// Writes `result * factor` past the cache; only `f32` is ever written so.
-        fn stream(row: &mut [Self], result: &mut [f32], factor: f32);
         /// Both slices as `f32`, if that is what they are.
         fn singles<'a>(_: &'a [Self], _: &'a mut [Self]) -> Option<(&'a [f32], &'a mut [f32])> {
             None
         }
-        /// Lets `fill` write the row: in place, or in `scratch` and converted after. `past` the cache if asked for.
-        fn write(row: &mut [Self], scratch: &mut [f32], past: bool, fill: impl FnOnce(&mut [f32]));
+        /// Lets `fill` write the row: in place, or in `scratch` and converted after.
+        fn write(row: &mut [Self], scratch: &mut [f32], fill: impl FnOnce(&mut [f32]));
     }
 }
 
@@ -35,10 +33,6 @@ impl private::Storage for f32 {
     #[inline(always)]
     fn read_inline<'a>(row: &'a [Self], _: &'a mut [f32]) -> &'a [f32] {
         row
-    }
-
-    fn stream(row: &mut [Self], result: &mut [f32], factor: f32) {
-        crate::stream::copy(row, result, factor);
     }
 
     fn singles<'a>(x: &'a [f32], out: &'a mut [f32]) -> Option<(&'a [f32], &'a mut [f32])> {
@@ -51,14 +45,8 @@ impl private::Storage for f32 {
     }
 
     #[inline(always)]
-    fn write(row: &mut [Self], scratch: &mut [f32], past: bool, fill: impl FnOnce(&mut [f32])) {
-        if past {
-            let scratch = &mut scratch[..row.len()];
-            fill(scratch);
-            crate::stream::copy(row, scratch, 1.0);
-        } else {
-            fill(row);
-        }
+    fn write(row: &mut [Self], _: &mut [f32], fill: impl FnOnce(&mut [f32])) {
+        fill(row);
     }
 }
 
@@ -82,17 +70,7 @@ macro_rules! half_storage {
                 scratch
             }
 
-            fn stream(row: &mut [Self], result: &mut [f32], factor: f32) {
-                result.iter_mut().for_each(|value| *value *= factor);
-                Self::write(row, result, false, |_| ());
-            }
-
-            fn write(
-                row: &mut [Self],
-                scratch: &mut [f32],
-                _: bool,
-                fill: impl FnOnce(&mut [f32]),
-            ) {
+            fn write(row: &mut [Self], scratch: &mut [f32], fill: impl FnOnce(&mut [f32])) {
                 let scratch = &mut scratch[..row.len()];
                 fill(scratch);
                 row.convert_from_f32_slice(scratch);

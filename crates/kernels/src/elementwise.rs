@@ -1,7 +1,7 @@
 //! Functions of one element: `exp` and its family, activations, and the gated `swiglu`.
 //!
-//! Blocking: pieces of 64 KiB go to threads; within one, blocks of 16 KiB stay in the second cache while they are
-//! converted, computed and, for outputs of 24 MiB and more, written past the cache.
+//! Blocking: pieces of 64 KiB go to threads; within one, blocks of 16 KiB stay in the first or second cache while
+//! they are converted and computed; outputs of 24 MiB and more are written past the cache.
 //! Limit: memory bandwidth for large arrays on two cores or more, otherwise 10 to 25 vector instructions a register.
 
 use pulp::{Simd, WithSimd};
@@ -61,7 +61,7 @@ pub fn unary<T: Element>(function: Unary, x: &[T], out: &mut [T]) -> Result<()> 
             let (wide, result) = scratch.split_at_mut(BLOCK);
             for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
                 let x = T::read(x, wide);
-                T::write(out, result, past, |out| function.block(x, out));
+                T::write(out, result, |out| function.block(x, out, past));
             }
             if past {
                 stream::finish();
@@ -85,12 +85,12 @@ pub fn unary_in_place<T: Element>(function: Unary, values: &mut [T]) {
                 let read = T::read(values, wide);
                 if T::IS_F32 {
                     result[..read.len()].copy_from_slice(read);
-                    T::write(values, wide, false, |out| {
-                        function.block(&result[..out.len()], out)
+                    T::write(values, wide, |out| {
+                        function.block(&result[..out.len()], out, false)
                     });
                 } else {
                     let read = &*wide;
-                    T::write(values, result, false, |out| function.block(read, out));
+                    T::write(values, result, |out| function.block(read, out, false));
                 }
             }
         },
@@ -129,7 +129,6 @@ named!(
 pub fn swiglu<T: Element>(gate: &[T], x: &[T], out: &mut [T]) -> Result<()> {
     length("swiglu", "x", gate.len(), x.len())?;
     length("swiglu", "out", gate.len(), out.len())?;
-    let past = T::IS_F32 && stream::pays(size_of_val(out));
     let pieces = gate
         .chunks(PIECE)
         .zip(x.chunks(PIECE))
@@ -145,12 +144,7 @@ pub fn swiglu<T: Element>(gate: &[T], x: &[T], out: &mut [T]) -> Result<()> {
             for ((gate, x), out) in inputs.zip(out.chunks_mut(BLOCK)) {
                 let gate = T::read(gate, wide_gate);
                 let x = T::read(x, wide_x);
-                T::write(out, result, past, |out| {
-                    simd::dispatch(Gated { gate, x, out })
-                });
-            }
-            if past {
-                stream::finish();
+                T::write(out, result, |out| simd::dispatch(Gated { gate, x, out }));
             }
         },
     );
@@ -183,7 +177,7 @@ impl Unary {
     }
 
     /// Computes one block of at most [`BLOCK`] elements.
-    fn block(self, x: &[f32], out: &mut [f32]) {
+    fn block(self, x: &[f32], out: &mut [f32], past: bool) {
         let function = self;
         if matches!(self, Self::Sin | Self::Cos) && !simd::dispatch(Reducible(x)) {
             // Arguments of more than 10,000 turns: the standard library reduces them with as many bits as it takes.
@@ -192,33 +186,38 @@ impl Unary {
             }
             return;
         }
-        simd::dispatch(Block { function, x, out });
+        if past {
+            simd::dispatch(Block::<true> { function, x, out });
+        } else {
+            simd::dispatch(Block::<false> { function, x, out });
+        }
     }
 }
 
-struct Block<'a> {
+/// `PAST` the cache or not.
+struct Block<'a, const PAST: bool> {
     function: Unary,
     x: &'a [f32],
     out: &'a mut [f32],
 }
 
-impl WithSimd for Block<'_> {
+impl<const PAST: bool> WithSimd for Block<'_, PAST> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { function, x, out } = self;
         match function {
-            Unary::Exp => map::<S, Exp>(simd, x, out),
-            Unary::Log => map::<S, Log>(simd, x, out),
-            Unary::Sin => map::<S, Sin>(simd, x, out),
-            Unary::Cos => map::<S, Cos>(simd, x, out),
-            Unary::Tanh => map::<S, Tanh>(simd, x, out),
-            Unary::Sigmoid => map::<S, Sigmoid>(simd, x, out),
-            Unary::Erf => map::<S, Erf>(simd, x, out),
-            Unary::Gelu => map::<S, Gelu>(simd, x, out),
-            Unary::GeluTanh => map::<S, GeluTanh>(simd, x, out),
-            Unary::Silu => map::<S, Silu>(simd, x, out),
+            Unary::Exp => map::<S, Exp, PAST>(simd, x, out),
+            Unary::Log => map::<S, Log, PAST>(simd, x, out),
+            Unary::Sin => map::<S, Sin, PAST>(simd, x, out),
+            Unary::Cos => map::<S, Cos, PAST>(simd, x, out),
+            Unary::Tanh => map::<S, Tanh, PAST>(simd, x, out),
+            Unary::Sigmoid => map::<S, Sigmoid, PAST>(simd, x, out),
+            Unary::Erf => map::<S, Erf, PAST>(simd, x, out),
+            Unary::Gelu => map::<S, Gelu, PAST>(simd, x, out),
+            Unary::GeluTanh => map::<S, GeluTanh, PAST>(simd, x, out),
+            Unary::Silu => map::<S, Silu, PAST>(simd, x, out),
         }
     }
 }
@@ -256,16 +255,23 @@ functions!(
 );
 
 #[inline(always)]
-fn map<S: Simd, F: Function>(simd: S, x: &[f32], out: &mut [f32]) {
+fn map<S: Simd, F: Function, const PAST: bool>(simd: S, x: &[f32], out: &mut [f32]) {
+    let part = |x: &[f32], out: &mut [f32]| {
+        if !x.is_empty() {
+            let value = F::of(Lanes::new(simd, simd.partial_load_f32s(x))).value;
+            simd.partial_store_f32s(out, value);
+        }
+    };
+    let head = if PAST { stream::head::<S>(out) } else { 0 };
+    let (x_head, x) = x.split_at(head);
+    let (out_head, out) = out.split_at_mut(head);
+    part(x_head, out_head);
     let (x, x_tail) = S::as_simd_f32s(x);
     let (out, out_tail) = S::as_mut_simd_f32s(out);
     for (out, x) in out.iter_mut().zip(x) {
-        *out = F::of(Lanes::new(simd, *x)).value;
+        stream::store::<S, PAST>(out, F::of(Lanes::new(simd, *x)).value);
     }
-    if !x_tail.is_empty() {
-        let value = F::of(Lanes::new(simd, simd.partial_load_f32s(x_tail))).value;
-        simd.partial_store_f32s(out_tail, value);
-    }
+    part(x_tail, out_tail);
 }
 
 struct Gated<'a> {

@@ -115,8 +115,8 @@ fn normalize<T: Element>(
                 let parameters = weight.chunks(BLOCK).zip(bias.chunks(BLOCK));
                 let blocks = x.chunks(BLOCK).zip(parameters).zip(out.chunks_mut(BLOCK));
                 for ((x, (weight, bias)), out) in blocks {
-                    T::write(out, result, past, |out| {
-                        simd::dispatch(Block {
+                    T::write(out, result, |out| {
+                        let block = Block {
                             x,
                             weight,
                             bias,
@@ -124,7 +124,12 @@ fn normalize<T: Element>(
                             scale,
                             centered,
                             out,
-                        });
+                        };
+                        if past {
+                            simd::dispatch(Stored::<true>(block));
+                        } else {
+                            simd::dispatch(Stored::<false>(block));
+                        }
                     });
                 }
             }
@@ -170,39 +175,58 @@ struct Block<'a> {
     out: &'a mut [f32],
 }
 
-impl WithSimd for Block<'_> {
+/// A block that is written `PAST` the cache or not.
+struct Stored<'a, const PAST: bool>(Block<'a>);
+
+impl<const PAST: bool> WithSimd for Stored<'_, PAST> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (mean, scale) = (
-            Lanes::splat(simd, self.mean),
-            Lanes::splat(simd, self.scale),
-        );
-        let (x, x_tail) = S::as_simd_f32s(self.x);
-        let (weight, weight_tail) = S::as_simd_f32s(self.weight);
-        let (bias, bias_tail) = S::as_simd_f32s(self.bias);
-        let (out, out_tail) = S::as_mut_simd_f32s(self.out);
+        let Block {
+            x,
+            weight,
+            bias,
+            mean,
+            scale,
+            centered,
+            out,
+        } = self.0;
+        let (mean, scale) = (Lanes::splat(simd, mean), Lanes::splat(simd, scale));
         let normal = |x, weight, bias| {
             let scaled = (Lanes::new(simd, x) - mean) * scale;
-            scaled.mul_add(Lanes::new(simd, weight), Lanes::new(simd, bias))
+            scaled
+                .mul_add(Lanes::new(simd, weight), Lanes::new(simd, bias))
+                .value
         };
-        if self.centered {
+        // Without centering, the mean and the bias are zeros.
+        let part = |x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]| {
+            if !x.is_empty() {
+                let [x, weight, bias] = [x, weight, bias].map(|part| simd.partial_load_f32s(part));
+                simd.partial_store_f32s(out, normal(x, weight, bias));
+            }
+        };
+        let head = if PAST { stream::head::<S>(out) } else { 0 };
+        let (x_head, x) = x.split_at(head);
+        let (weight_head, weight) = weight.split_at(head);
+        let (bias_head, bias) = bias.split_at(head);
+        let (out_head, out) = out.split_at_mut(head);
+        part(x_head, weight_head, bias_head, out_head);
+        let (x, x_tail) = S::as_simd_f32s(x);
+        let (weight, weight_tail) = S::as_simd_f32s(weight);
+        let (bias, bias_tail) = S::as_simd_f32s(bias);
+        let (out, out_tail) = S::as_mut_simd_f32s(out);
+        if centered {
             for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
-                *out = normal(*x, *weight, *bias).value;
+                stream::store::<S, PAST>(out, normal(*x, *weight, *bias));
             }
         } else {
             for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-                *out = (Lanes::new(simd, *x) * scale * Lanes::new(simd, *weight)).value;
+                let value = Lanes::new(simd, *x) * scale * Lanes::new(simd, *weight);
+                stream::store::<S, PAST>(out, value.value);
             }
         }
-        if !x_tail.is_empty() {
-            let x = simd.partial_load_f32s(x_tail);
-            let weight = simd.partial_load_f32s(weight_tail);
-            let bias = simd.partial_load_f32s(bias_tail);
-            // Without centering, the mean and the bias are zeros.
-            simd.partial_store_f32s(out_tail, normal(x, weight, bias).value);
-        }
+        part(x_tail, weight_tail, bias_tail, out_tail);
     }
 }
 

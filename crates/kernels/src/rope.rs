@@ -163,9 +163,7 @@ impl Rotations {
                     .zip(out.chunks_exact_mut(shape.dim));
                 for (row, (x, out)) in pairs.enumerate() {
                     let x = T::read(x, wide);
-                    T::write(out, result, false, |out| {
-                        self.rows(first + row, shape.dim, x, out)
-                    });
+                    T::write(out, result, |out| self.rows(first + row, shape.dim, x, out));
                 }
             },
         );

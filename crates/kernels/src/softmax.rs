@@ -29,22 +29,29 @@ pub fn softmax<T: Element>(shape: Rows, x: &[T], out: &mut [T]) -> Result<()> {
     pool::each(
         x.chunks(piece).zip(out.chunks_mut(piece)),
         0.9 * elements as f64,
-        || (vec![0.0; shape.dim], vec![0.0; shape.dim]),
-        |(wide, result), (x, out)| {
+        || {
+            let converted = if T::IS_F32 { 0 } else { shape.dim };
+            (
+                vec![0.0; converted],
+                vec![0.0; shape.dim],
+                vec![0.0; converted],
+            )
+        },
+        |(wide, powers, narrow), (x, out)| {
             for (x, out) in x
                 .chunks_exact(shape.dim)
                 .zip(out.chunks_exact_mut(shape.dim))
             {
                 let x = T::read(x, wide);
-                if past {
-                    let scale = simd::dispatch(Powers { x, out: result });
-                    T::stream(out, result, scale);
-                } else {
-                    T::write(out, result, false, |out| {
-                        let scale = simd::dispatch(Powers { x, out: &mut *out });
-                        simd::dispatch(Scale { scale, out });
-                    });
-                }
+                T::write(out, narrow, |out| {
+                    // Powers stand in the cache, and are scaled on their way out.
+                    let scale = simd::dispatch(Powers { x, out: powers });
+                    if past {
+                        simd::dispatch(Scale::<true> { scale, powers, out });
+                    } else {
+                        simd::dispatch(Scale::<false> { scale, powers, out });
+                    }
+                });
             }
             if past {
                 stream::finish();
@@ -192,17 +199,31 @@ impl WithSimd for Powers<'_> {
     }
 }
 
-struct Scale<'a> {
+/// Writes powers times a number, `PAST` the cache or not.
+struct Scale<'a, const PAST: bool> {
     scale: f32,
+    powers: &'a [f32],
     out: &'a mut [f32],
 }
 
-impl WithSimd for Scale<'_> {
+impl<const PAST: bool> WithSimd for Scale<'_, PAST> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        self.out.iter_mut().for_each(|out| *out *= self.scale);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let scale = Lanes::splat(simd, self.scale);
+        let head = if PAST { stream::head::<S>(self.out) } else { 0 };
+        let (powers_head, powers) = self.powers.split_at(head);
+        let (out_head, out) = self.out.split_at_mut(head);
+        let (powers, powers_tail) = S::as_simd_f32s(powers);
+        let (out, out_tail) = S::as_mut_simd_f32s(out);
+        for (out, power) in out.iter_mut().zip(powers) {
+            stream::store::<S, PAST>(out, (Lanes::new(simd, *power) * scale).value);
+        }
+        let ends = out_head.iter_mut().zip(powers_head);
+        for (out, power) in ends.chain(out_tail.iter_mut().zip(powers_tail)) {
+            *out = power * self.scale;
+        }
     }
 }
 

@@ -1,84 +1,77 @@
 //! Stores that bypass the cache, for outputs too large to be found there again.
 //!
-//! A plain store of a line that is not in the cache reads it first; a kernel bound by memory then moves a third more.
+//! A plain store of a line that is not in the cache reads it first; a kernel bound by memory then moves half as much again.
+//! This is the only file of the crate with unsafe code.
+
+use pulp::Simd;
 
 /// Outputs of at least this many bytes are written past the cache.
 const LARGE: usize = 24 << 20;
 
-/// Whether an output of `bytes` bytes should be written with [`copy`] instead of plain stores.
+/// Whether an output of `bytes` bytes should be written past the cache.
 pub(crate) fn pays(bytes: usize) -> bool {
-    bytes >= LARGE && available()
+    bytes >= LARGE && cfg!(target_arch = "x86_64")
 }
 
-/// Copies `source`, times `factor`, to `target`, past the cache where that is possible.
+/// How many elements come before the first that starts a whole register.
+#[inline(always)]
+pub(crate) fn head<S: Simd>(out: &[f32]) -> usize {
+    out.as_ptr()
+        .align_offset(size_of::<S::f32s>())
+        .min(out.len())
+}
+
+/// Stores a register past the cache if `PAST` and the place is aligned to it, and plainly if not.
 ///
-/// Call [`finish`] before others read it.
-pub(crate) fn copy(target: &mut [f32], source: &[f32], factor: f32) {
-    debug_assert_eq!(target.len(), source.len());
+/// Call [`finish`] before another thread reads what was stored.
+#[inline(always)]
+pub(crate) fn store<S: Simd, const PAST: bool>(target: &mut S::f32s, value: S::f32s) {
     #[cfg(target_arch = "x86_64")]
-    if available() && target.len() == source.len() {
-        return x86::copy(target, source, factor);
+    if PAST && x86::store::<S>(target, value) {
+        return;
     }
-    for (target, source) in target.iter_mut().zip(source) {
-        *target = source * factor;
-    }
+    *target = value;
 }
 
-/// Orders the stores of [`copy`] on this thread before whatever it does next.
+/// Orders the stores of this thread before whatever it does next.
 pub(crate) fn finish() {
     #[cfg(target_arch = "x86_64")]
-    if available() {
-        x86::fence();
-    }
-}
-
-fn available() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+    x86::fence();
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     #![expect(unsafe_code, reason = "non-temporal stores take a pointer")]
 
-    use std::arch::x86_64::{
-        _mm_sfence, _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_stream_ps,
-    };
+    use std::arch::x86_64::{__m256, __m512, _mm_sfence, _mm256_stream_ps, _mm512_stream_ps};
 
-    const LANES: usize = 8;
-    const ALIGNMENT: usize = 32;
+    use pulp::Simd;
 
     pub(super) fn fence() {
         // SAFETY: every x86-64 processor has SSE, and the fence touches no memory.
         unsafe { _mm_sfence() };
     }
 
-    /// Needs AVX, and slices of equal length.
-    pub(super) fn copy(target: &mut [f32], source: &[f32], factor: f32) {
-        let head = target.as_ptr().align_offset(ALIGNMENT).min(target.len());
-        let (target_head, target) = target.split_at_mut(head);
-        let (source_head, source) = source.split_at(head);
-        let (target, target_tail) = target.as_chunks_mut::<LANES>();
-        let (source, source_tail) = source.as_chunks::<LANES>();
-        // SAFETY: the caller checked that the processor has AVX.
-        unsafe { body(target, source, factor) };
-        let head = target_head.iter_mut().zip(source_head);
-        for (target, source) in head.chain(target_tail.iter_mut().zip(source_tail)) {
-            *target = source * factor;
+    /// Whether it was stored: if there is an instruction for this register and the place is aligned.
+    #[inline(always)]
+    pub(super) fn store<S: Simd>(target: &mut S::f32s, value: S::f32s) -> bool {
+        let place: *mut S::f32s = target;
+        if !place.addr().is_multiple_of(size_of::<S::f32s>()) {
+            return false;
         }
-    }
-
-    #[target_feature(enable = "avx")]
-    fn body(target: &mut [[f32; LANES]], source: &[[f32; LANES]], factor: f32) {
-        let factor = _mm256_set1_ps(factor);
-        for (target, source) in target.iter_mut().zip(source) {
-            // SAFETY: `source` is eight floats, and the load needs no alignment.
-            let value = unsafe { _mm256_loadu_ps(source.as_ptr()) };
-            let value = _mm256_mul_ps(value, factor);
-            // SAFETY: `target` is eight floats that start at a multiple of 32 bytes, because the head was cut off.
-            unsafe { _mm256_stream_ps(target.as_mut_ptr(), value) };
+        match size_of::<S::f32s>() {
+            32 => {
+                let value: __m256 = pulp::bytemuck::cast(value);
+                // SAFETY: a register of 32 bytes comes only with a proof of AVX; the place is borrowed, as large, and aligned.
+                unsafe { _mm256_stream_ps(place.cast(), value) };
+            }
+            64 => {
+                let value: __m512 = pulp::bytemuck::cast(value);
+                // SAFETY: a register of 64 bytes comes only with a proof of AVX-512; the place is borrowed, as large, and aligned.
+                unsafe { _mm512_stream_ps(place.cast(), value) };
+            }
+            _ => return false,
         }
+        true
     }
 }
