@@ -36,6 +36,7 @@ mod simd;
 mod softmax;
 mod stream;
 mod tiles;
+mod widen;
 
 pub use attention::{AttentionInputs, AttentionShape, Mask, attention};
 pub use element::Element;

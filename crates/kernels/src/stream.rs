@@ -1,7 +1,7 @@
 //! Stores that bypass the cache, for outputs too large to be found there again.
 //!
 //! A plain store of a line that is not in the cache reads it first; a kernel bound by memory then moves half as much again.
-//! This is the only file of the crate with unsafe code.
+//! Unsafe code stands only here and in one call of `widen`.
 
 use pulp::Simd;
 
