@@ -13,6 +13,9 @@ use crate::error::{Error, Result, length, product};
 use crate::lanes::Lanes;
 use crate::{pool, simd};
 
+/// More elements of a row than this are not turned: no model has so many, and the table would not fit.
+const MOST_DIMS: usize = 1 << 20;
+
 /// The shape of what is turned: `[outer, positions, dim]`, where `outer` is the batch times the heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RopeShape {
@@ -68,8 +71,17 @@ impl Rotations {
     /// Angles are formed and reduced in `f64`, so late positions are as exact as early ones: 2 ulp of 1.
     ///
     /// # Errors
-    /// When `dims` is odd, or the table does not fit in memory.
+    /// When `dims` is odd or above a million, or the table does not fit in memory.
     pub fn new(rope: Rope, positions: usize) -> Result<Self> {
+        if rope.dims > MOST_DIMS {
+            let wanted = "at most a million";
+            return Err(Error::Parameter {
+                op: "rope",
+                what: "dims",
+                wanted,
+                got: rope.dims,
+            });
+        }
         let step =
             |pair: usize| f64::from(rope.base).powf(-((2 * pair) as f64) / rope.dims.max(1) as f64);
         let steps: Vec<f64> = (0..rope.dims / 2).map(step).collect();
@@ -95,7 +107,7 @@ impl Rotations {
                 got: rope.dims,
             });
         }
-        let size = product("rope", &[positions, steps.len()])?;
+        let size = product("rope", &[positions, steps.len(), size_of::<f64>()])? / size_of::<f64>();
         let mut angles = vec![0.0; size];
         if size > 0 {
             for (position, angles) in angles.chunks_exact_mut(steps.len()).enumerate() {
@@ -126,24 +138,13 @@ impl Rotations {
     /// # Errors
     /// When a length does not match the shape, rows are shorter than what is turned, or the table has other positions.
     pub fn apply<T: Element>(&self, shape: RopeShape, x: &[T], out: &mut [T]) -> Result<()> {
-        let elements = product("rope", &[shape.outer, shape.positions, shape.dim])?;
-        length("rope", "x", elements, x.len())?;
-        length("rope", "out", elements, out.len())?;
+        let elements = check(self.dims, shape, x.len(), out.len())?;
         length(
             "rope",
             "table of positions",
             shape.positions,
             self.positions,
         )?;
-        if shape.dim < self.dims {
-            let wanted = "at least the turned dims";
-            return Err(Error::Parameter {
-                op: "rope",
-                what: "dim",
-                wanted,
-                got: shape.dim,
-            });
-        }
         if elements == 0 {
             return Ok(());
         }
@@ -190,7 +191,27 @@ impl Rotations {
 /// # Errors
 /// When a length does not match the shape, or `dims` is odd or larger than a row.
 pub fn rope<T: Element>(rope: Rope, shape: RopeShape, x: &[T], out: &mut [T]) -> Result<()> {
+    if check(rope.dims, shape, x.len(), out.len())? == 0 {
+        return Ok(());
+    }
     Rotations::new(rope, shape.positions)?.apply(shape, x, out)
+}
+
+/// The number of elements, if lengths and dims match the shape.
+fn check(dims: usize, shape: RopeShape, x: usize, out: usize) -> Result<usize> {
+    let elements = product("rope", &[shape.outer, shape.positions, shape.dim])?;
+    length("rope", "x", elements, x)?;
+    length("rope", "out", elements, out)?;
+    if shape.dim < dims {
+        let wanted = "at least the turned dims";
+        return Err(Error::Parameter {
+            op: "rope",
+            what: "dim",
+            wanted,
+            got: shape.dim,
+        });
+    }
+    Ok(elements)
 }
 
 struct Angles<'a> {

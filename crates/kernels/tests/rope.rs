@@ -139,4 +139,39 @@ fn refuses_what_does_not_fit() {
         )
         .is_err()
     );
+    let none = RopeShape {
+        outer: 0,
+        positions: usize::MAX,
+        dim: 4,
+    };
+    rope(
+        Rope {
+            dims: 4,
+            ..Rope::default()
+        },
+        none,
+        &[0.0; 0],
+        &mut [],
+    )
+    .unwrap();
+    assert!(
+        Rotations::new(
+            Rope {
+                dims: 1 << 40,
+                ..Rope::default()
+            },
+            1
+        )
+        .is_err()
+    );
+    assert!(
+        Rotations::new(
+            Rope {
+                dims: 4,
+                ..Rope::default()
+            },
+            usize::MAX / 4
+        )
+        .is_err()
+    );
 }
