@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-/// A storage type of kernels. Sealed: `f32`, [`f16`], [`bf16`].
+/// A storage type of kernels. Sealed: `f32`, [`half::f16`], [`half::bf16`].
 pub trait Element: Copy + Default + Send + Sync + private::Storage + 'static {}
 
 impl Element for f32 {}

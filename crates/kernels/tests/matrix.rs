@@ -58,7 +58,7 @@ fn matmul_matches_its_formula(
     let (weights, x) = (random(rows * columns, 1), random(vectors * columns, 2));
     let mut out = vec![f32::NAN; rows * vectors];
     let check = |weights: &[f64], out: &[f32]| {
-        let bound = (4.0 + columns.min(512) as f64 + columns as f64 / 16.0) / 16_777_216.0;
+        let bound = (4.0 + columns.min(512) as f64 + columns as f64 / 512.0) / 16_777_216.0;
         for (i, got) in out.iter().enumerate() {
             let (row, x) = (
                 &weights[i % rows * columns..][..columns],
