@@ -1,0 +1,250 @@
+//! How fast each kernel is, next to a plain copy of memory: the least time of many rounds.
+//!
+//! `cargo run --release -p mlx-kernels --example speed [seconds for each row] [part of a row's name]`
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use mlx_kernels::*;
+
+/// The least time of one call, over at least `budget` of calls.
+fn least(budget: Duration, mut call: impl FnMut()) -> f64 {
+    call();
+    let begin = Instant::now();
+    let mut least = f64::INFINITY;
+    while begin.elapsed() < budget {
+        let start = Instant::now();
+        call();
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    least * 1e3
+}
+
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count)
+        .map(|i| ((i * 7919 + 13) % 4093) as f32 / 2046.5 - 1.0)
+        .collect()
+}
+
+struct Report {
+    budget: Duration,
+    /// Rows whose name contains this are run.
+    only: String,
+}
+
+impl Report {
+    /// Prints milliseconds, and what is moved (bytes) or computed (operations) in a second.
+    fn row(&self, name: &str, amount: f64, unit: &str, target: &str, call: impl FnMut()) {
+        if !name.contains(&self.only) {
+            return;
+        }
+        let milliseconds = least(self.budget, call);
+        let rate = amount / milliseconds / 1e6;
+        println!("{name:<34} {milliseconds:>9.3} ms {rate:>8.1} G{unit}/s   target {target}");
+    }
+}
+
+fn main() -> Result<()> {
+    let seconds = std::env::args()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0.5);
+    let only = std::env::args().nth(2).unwrap_or_default();
+    let report = Report {
+        budget: Duration::from_secs_f64(seconds),
+        only,
+    };
+    println!("{} with {} threads", instruction_set(), threads());
+
+    let large = 4096 * 4096;
+    let bytes = 8.0 * large as f64;
+    let x = numbers(large);
+    let mut out = vec![0.0; large];
+    report.row("copy 4096x4096, one thread", bytes, "B", "-", || {
+        out.copy_from_slice(black_box(&x));
+    });
+    let shape = Rows {
+        rows: 4096,
+        dim: 4096,
+    };
+    let weight = numbers(4096);
+    report.row("rms_norm 4096x4096", bytes, "B", "5.6", || {
+        rms_norm(shape, black_box(&x), Some(&weight), 1e-5, &mut out).unwrap();
+    });
+    report.row("layer_norm 4096x4096", bytes, "B", "7.7", || {
+        layer_norm(
+            shape,
+            black_box(&x),
+            Some(&weight),
+            Some(&weight),
+            1e-5,
+            &mut out,
+        )
+        .unwrap();
+    });
+    report.row("softmax 4096x4096", bytes, "B", "7.4", || {
+        softmax(shape, black_box(&x), &mut out).unwrap();
+    });
+    report.row("exp 4096x4096", bytes, "B", "6.1", || {
+        exp(black_box(&x), &mut out).unwrap();
+    });
+    for (name, function) in [
+        ("log", Unary::Log),
+        ("sin", Unary::Sin),
+        ("tanh", Unary::Tanh),
+        ("erf", Unary::Erf),
+        ("sigmoid", Unary::Sigmoid),
+    ] {
+        report.row(&format!("{name} 4096x4096"), bytes, "B", "-", || {
+            unary(function, black_box(&x), &mut out).unwrap();
+        });
+    }
+
+    let shape = Rows {
+        rows: 512,
+        dim: 1024,
+    };
+    let small = 512 * 1024;
+    let bytes = 8.0 * small as f64;
+    report.row("rms_norm 4x128x1024", bytes, "B", "0.12", || {
+        rms_norm(
+            shape,
+            black_box(&x[..small]),
+            Some(&weight[..1024]),
+            1e-5,
+            &mut out[..small],
+        )
+        .unwrap();
+    });
+    report.row("layer_norm 4x128x1024", bytes, "B", "0.20", || {
+        let weight = Some(&weight[..1024]);
+        layer_norm(
+            shape,
+            black_box(&x[..small]),
+            weight,
+            weight,
+            1e-5,
+            &mut out[..small],
+        )
+        .unwrap();
+    });
+    let size = 1500 * 1536;
+    report.row("gelu 1500x1536", 8.0 * size as f64, "B", "1.70", || {
+        gelu(black_box(&x[..size]), &mut out[..size]).unwrap();
+    });
+    let size = 9 * 512 * 64;
+    let shape = RopeShape {
+        outer: 9,
+        positions: 512,
+        dim: 64,
+    };
+    let turns = Rope {
+        dims: 64,
+        ..Rope::default()
+    };
+    report.row("rope 1x9x512x64", 8.0 * size as f64, "B", "0.095", || {
+        rope(turns, shape, black_box(&x[..size]), &mut out[..size]).unwrap();
+    });
+    let table = Rotations::new(turns, 512)?;
+    report.row(
+        "rope 1x9x512x64, table kept",
+        8.0 * size as f64,
+        "B",
+        "0.095",
+        || {
+            table
+                .apply(shape, black_box(&x[..size]), &mut out[..size])
+                .unwrap();
+        },
+    );
+
+    for (name, batch, heads, queries, keys, target) in [
+        ("attention 1x6x1500x64", 1, 6, 1500, 1500, "24.4"),
+        ("attention 2x8x128x64", 2, 8, 128, 128, "0.61"),
+        ("attention 1x6x1x64, 4096 keys", 1, 6, 1, 4096, "-"),
+    ] {
+        let shape = AttentionShape {
+            batch,
+            heads,
+            kv_heads: heads,
+            queries,
+            keys,
+            capacity: keys,
+            dim: 64,
+            value_dim: 64,
+        };
+        let (n_queries, n_keys) = (batch * heads * queries * 64, batch * heads * keys * 64);
+        let (k, v) = x[large / 2..].split_at(n_keys);
+        let inputs = AttentionInputs {
+            queries: &x[..n_queries],
+            keys: k,
+            values: &v[..n_keys],
+            mask: Mask::None,
+            sinks: None,
+        };
+        let operations = 4.0 * (n_queries * keys) as f64;
+        report.row(name, operations, "FLOP", target, || {
+            attention(shape, black_box(inputs), 0.125, &mut out[..n_queries]).unwrap();
+        });
+    }
+
+    let shape = MatrixShape {
+        rows: 4096,
+        columns: 4096,
+    };
+    let vector = &weight;
+    report.row("matvec 4096x4096", 4.0 * large as f64, "B", "1.45", || {
+        matvec(shape, black_box(&x), vector, &mut out[..4096]).unwrap();
+    });
+    let halves: Vec<half::f16> = x.iter().map(|x| half::f16::from_f32(*x)).collect();
+    report.row(
+        "matvec 4096x4096, f16 weights",
+        2.0 * large as f64,
+        "B",
+        "-",
+        || {
+            matvec(shape, black_box(&halves), vector, &mut out[..4096]).unwrap();
+        },
+    );
+    for vectors in [16, 128] {
+        let operations = 2.0 * (large * vectors) as f64;
+        report.row(
+            &format!("matmul 4096x4096, {vectors} vectors"),
+            operations,
+            "FLOP",
+            "-",
+            || {
+                let x = black_box(&x[..4096 * vectors]);
+                matmul(shape, vectors, &halves, x, &mut out[..4096 * vectors]).unwrap();
+            },
+        );
+    }
+    let packed: Vec<u32> = x
+        .iter()
+        .map(|x| x.to_bits().wrapping_mul(0x9e37_79b1))
+        .collect();
+    for (bits, group_size, vectors, target) in [
+        (4, 64, 1, "1.57"),
+        (4, 32, 1, "-"),
+        (8, 64, 1, "-"),
+        (4, 64, 16, "-"),
+        (4, 64, 128, "-"),
+    ] {
+        let groups = large / group_size;
+        let matrix = Quantized {
+            shape,
+            bits,
+            group_size,
+            weights: &packed[..large * bits / 32],
+            scales: &x[..groups],
+            biases: &x[groups..2 * groups],
+        };
+        let name = format!("{bits}-bit 4096x4096 g{group_size}, {vectors} vectors");
+        let operations = 2.0 * (large * vectors) as f64;
+        report.row(&name, operations, "FLOP", target, || {
+            let x = black_box(&x[..4096 * vectors]);
+            quantized_matmul(matrix, vectors, x, &mut out[..4096 * vectors]).unwrap();
+        });
+    }
+    Ok(())
+}

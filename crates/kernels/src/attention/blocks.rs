@@ -1,0 +1,300 @@
+//! Attention of many queries: blocks of queries lie across the lanes of registers, keys are walked in blocks.
+//!
+//! Scores are kept transposed, `[keys, queries]`, so that the maximum and the sum over keys never cross lanes, and
+//! both products read keys and values as they lie in memory, one number at a time for a whole register of queries.
+
+use pulp::{Simd, WithSimd};
+
+use super::mask::HeadMask;
+use super::{AttentionInputs, AttentionShape};
+use crate::lanes::Lanes;
+use crate::tiles::{WIDE, dots, few_registers};
+use crate::{pool, simd};
+
+/// Queries that one thread takes at a time.
+const QUERIES: usize = 64;
+/// Keys between two corrections of the running output.
+const KEYS: usize = 128;
+
+/// Buffers of one thread.
+struct Scratch {
+    /// `[tiles, dim, tile]`: the scaled queries, transposed.
+    queries: Vec<f32>,
+    /// `[KEYS, tile]`: scores, then powers.
+    scores: Vec<f32>,
+    /// `[tiles, value_dim, tile]`: the running output, transposed.
+    outputs: Vec<f32>,
+    /// `[QUERIES]` each: the running maximum and sum.
+    largest: [f32; QUERIES],
+    sums: [f32; QUERIES],
+}
+
+/// Lengths are checked; there are queries and keys.
+pub(super) fn run(shape: AttentionShape, inputs: AttentionInputs, scale: f32, out: &mut [f32]) {
+    let AttentionShape {
+        heads,
+        kv_heads,
+        queries,
+        keys,
+        capacity,
+        dim,
+        value_dim,
+        ..
+    } = shape;
+    let per_head = queries.div_ceil(QUERIES);
+    let nanoseconds = 0.02 * (shape.batch * heads * queries * keys * (dim + value_dim)) as f64;
+    let blocks: Vec<(usize, usize, &mut [f32])> = out
+        .chunks_mut(queries * value_dim)
+        .enumerate()
+        .flat_map(|(head, out)| {
+            let blocks = out.chunks_mut(QUERIES * value_dim).enumerate();
+            blocks.map(move |(block, out)| (head, block, out))
+        })
+        .collect();
+    debug_assert_eq!(blocks.len(), shape.batch * heads * per_head);
+    pool::each(
+        blocks.into_iter(),
+        nanoseconds,
+        || Scratch {
+            queries: vec![0.0; QUERIES * dim],
+            scores: vec![0.0; QUERIES * KEYS],
+            outputs: vec![0.0; QUERIES * value_dim],
+            largest: [0.0; QUERIES],
+            sums: [0.0; QUERIES],
+        },
+        |scratch, (batch_head, block, out)| {
+            let (batch, head) = (batch_head / heads, batch_head % heads);
+            let kv = batch * kv_heads + head / (heads / kv_heads);
+            let first = block * QUERIES;
+            let count = out.len() / value_dim;
+            simd::dispatch(Block {
+                first,
+                count,
+                queries: &inputs.queries[(batch_head * queries + first) * dim..][..count * dim],
+                keys: &inputs.keys[kv * capacity * dim..][..keys * dim],
+                values: &inputs.values[kv * capacity * value_dim..][..keys * value_dim],
+                n_keys: keys,
+                dim,
+                value_dim,
+                mask: inputs.mask.of_head(shape, batch, head),
+                sink: inputs.sinks.map(|sinks| sinks[head]),
+                scale,
+                scratch,
+                out,
+            });
+        },
+    );
+}
+
+/// One block of queries of one head.
+struct Block<'a> {
+    first: usize,
+    count: usize,
+    queries: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    n_keys: usize,
+    dim: usize,
+    value_dim: usize,
+    mask: HeadMask<'a>,
+    sink: Option<f32>,
+    scale: f32,
+    scratch: &'a mut Scratch,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        if few_registers::<S>() {
+            self.run::<S, 4>(simd)
+        } else {
+            self.run::<S, 8>(simd)
+        }
+    }
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize>(&mut self, simd: S) {
+        let tile = WIDE * S::F32_LANES;
+        let tiles = self.count.div_ceil(tile);
+        self.pack(tile, tiles);
+        let reach = self.mask.reach(self.first + self.count - 1, self.n_keys);
+        for start in (0..reach).step_by(KEYS) {
+            let end = (start + KEYS).min(reach);
+            for index in 0..tiles {
+                self.scores::<S, ROWS>(simd, index, start, end);
+                let first = self.first + index * tile;
+                if self.mask.touches(first, end - 1) {
+                    self.hide(tile, index, start, end);
+                }
+                let corrections = self.powers(simd, index, end - start);
+                self.accumulate::<S, ROWS>(simd, index, start, end, corrections);
+            }
+        }
+        self.unpack(tile);
+    }
+
+    /// Transposes and scales the queries, and starts the running maximum and sum.
+    #[inline(always)]
+    fn pack(&mut self, tile: usize, tiles: usize) {
+        let dim = self.dim;
+        self.scratch.queries[..tiles * dim * tile].fill(0.0);
+        for (i, query) in self.queries.chunks_exact(dim).enumerate() {
+            let tile_of_query = &mut self.scratch.queries[i / tile * dim * tile..][..dim * tile];
+            for (column, x) in tile_of_query.chunks_exact_mut(tile).zip(query) {
+                column[i % tile] = x * self.scale;
+            }
+        }
+        self.scratch.outputs.fill(0.0);
+        // The most negative finite number keeps `score - maximum` from being `-inf + inf`.
+        self.scratch.largest = [self.sink.unwrap_or(f32::MIN).max(f32::MIN); QUERIES];
+        let share = f32::from(u8::from(
+            self.sink.is_some_and(|sink| sink > f32::NEG_INFINITY),
+        ));
+        self.scratch.sums = [share; QUERIES];
+    }
+
+    /// `scores[key, query] = sum over d of keys[key, d] * queries[d, query]`.
+    #[inline(always)]
+    fn scores<S: Simd, const ROWS: usize>(
+        &mut self,
+        simd: S,
+        index: usize,
+        start: usize,
+        end: usize,
+    ) {
+        let (dim, tile) = (self.dim, WIDE * S::F32_LANES);
+        let queries = &self.scratch.queries[index * dim * tile..][..dim * tile];
+        let queries = S::as_simd_f32s(queries).0.as_chunks::<WIDE>().0;
+        let scores = &mut self.scratch.scores[..(end - start) * tile];
+        let scores = S::as_mut_simd_f32s(scores).0.as_chunks_mut::<WIDE>().0;
+        let keys = &self.keys[start * dim..end * dim];
+        let mut groups = scores.chunks_exact_mut(ROWS);
+        let mut key_groups = keys.chunks_exact(ROWS * dim);
+        for (scores, keys) in (&mut groups).zip(&mut key_groups) {
+            let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &keys[row * dim..][..dim]);
+            scores.copy_from_slice(&dots::<S, ROWS>(simd, rows, queries));
+        }
+        let rest = groups.into_remainder().iter_mut();
+        for (score, key) in rest.zip(key_groups.remainder().chunks_exact(dim)) {
+            [*score] = dots::<S, 1>(simd, [key], queries);
+        }
+    }
+
+    /// Lays the mask over a block of scores.
+    #[inline(always)]
+    fn hide(&mut self, tile: usize, index: usize, start: usize, end: usize) {
+        let first = self.first + index * tile;
+        let count = tile.min(self.count - index * tile);
+        let scores = &mut self.scratch.scores[..(end - start) * tile];
+        for (key, scores) in (start..end).zip(scores.chunks_exact_mut(tile)) {
+            for (query, score) in scores[..count].iter_mut().enumerate() {
+                *score = self.mask.apply(first + query, key, self.n_keys, *score);
+            }
+        }
+    }
+
+    /// Turns scores into powers about the new maximum; returns what earlier sums and outputs are to be multiplied by.
+    #[inline(always)]
+    fn powers<S: Simd>(&mut self, simd: S, index: usize, count: usize) -> [Lanes<S>; WIDE] {
+        let tile = WIDE * S::F32_LANES;
+        let at = index * tile..(index + 1) * tile;
+        let scores = S::as_mut_simd_f32s(&mut self.scratch.scores[..count * tile]).0;
+        let scores = scores.as_chunks_mut::<WIDE>().0;
+        let largest = S::as_mut_simd_f32s(&mut self.scratch.largest[at.clone()]).0;
+        let sums = S::as_mut_simd_f32s(&mut self.scratch.sums[at]).0;
+        let before: [Lanes<S>; WIDE] = std::array::from_fn(|i| Lanes::new(simd, largest[i]));
+        let mut now = before;
+        for scores in scores.iter() {
+            for i in 0..WIDE {
+                now[i] = Lanes::new(simd, scores[i]).max(now[i]);
+            }
+        }
+        let mut sum = [Lanes::splat(simd, 0.0); WIDE];
+        for scores in scores.iter_mut() {
+            for i in 0..WIDE {
+                let power = (Lanes::new(simd, scores[i]) - now[i]).exp_not_positive();
+                sum[i] = sum[i] + power;
+                scores[i] = power.value;
+            }
+        }
+        std::array::from_fn(|i| {
+            let correction = (before[i] - now[i]).exp_not_positive();
+            largest[i] = now[i].value;
+            sums[i] = Lanes::new(simd, sums[i]).mul_add(correction, sum[i]).value;
+            correction
+        })
+    }
+
+    /// `outputs[d, query] = outputs[d, query] * correction + sum over keys of values[key, d] * powers[key, query]`.
+    #[inline(always)]
+    fn accumulate<S: Simd, const ROWS: usize>(
+        &mut self,
+        simd: S,
+        index: usize,
+        start: usize,
+        end: usize,
+        corrections: [Lanes<S>; WIDE],
+    ) {
+        let (dim, tile) = (self.value_dim, WIDE * S::F32_LANES);
+        let powers = &self.scratch.scores[..(end - start) * tile];
+        let powers = S::as_simd_f32s(powers).0.as_chunks::<WIDE>().0;
+        let outputs = &mut self.scratch.outputs[index * dim * tile..][..dim * tile];
+        let outputs = S::as_mut_simd_f32s(outputs).0.as_chunks_mut::<WIDE>().0;
+        let values = &self.values[start * dim..end * dim];
+        let mut groups = outputs.chunks_exact_mut(ROWS);
+        let mut at = 0;
+        for outputs in &mut groups {
+            sums::<S, ROWS>(simd, outputs, values, dim, at, powers, corrections);
+            at += ROWS;
+        }
+        for output in groups.into_remainder().chunks_exact_mut(1) {
+            sums::<S, 1>(simd, output, values, dim, at, powers, corrections);
+            at += 1;
+        }
+    }
+
+    /// Divides by the sums and transposes back.
+    #[inline(always)]
+    fn unpack(&mut self, tile: usize) {
+        let dim = self.value_dim;
+        for (i, out) in self.out.chunks_exact_mut(dim).enumerate() {
+            let sum = self.scratch.sums[i];
+            let inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
+            let outputs = &self.scratch.outputs[i / tile * dim * tile..][..dim * tile];
+            for (out, column) in out.iter_mut().zip(outputs.chunks_exact(tile)) {
+                *out = column[i % tile] * inverse;
+            }
+        }
+    }
+}
+
+/// Adds to `ROWS` rows of the output, from element `at` of the values.
+#[inline(always)]
+fn sums<S: Simd, const ROWS: usize>(
+    simd: S,
+    outputs: &mut [[S::f32s; WIDE]],
+    values: &[f32],
+    dim: usize,
+    at: usize,
+    powers: &[[S::f32s; WIDE]],
+    corrections: [Lanes<S>; WIDE],
+) {
+    let mut sums: [[S::f32s; WIDE]; ROWS] = std::array::from_fn(|row| {
+        std::array::from_fn(|wide| (Lanes::new(simd, outputs[row][wide]) * corrections[wide]).value)
+    });
+    for (value, power) in values.chunks_exact(dim).zip(powers) {
+        let value = &value[at..at + ROWS];
+        for row in 0..ROWS {
+            let factor = simd.splat_f32s(value[row]);
+            for wide in 0..WIDE {
+                sums[row][wide] = simd.mul_add_e_f32s(factor, power[wide], sums[row][wide]);
+            }
+        }
+    }
+    outputs[..ROWS].copy_from_slice(&sums);
+}

@@ -1,0 +1,92 @@
+//! How values are stored: `f32` as it is, `f16` and `bf16` converted at the edge; arithmetic is always `f32`.
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+/// A storage type of kernels. Sealed: `f32`, [`half::f16`], [`half::bf16`].
+pub trait Element: Copy + Default + Send + Sync + private::Storage + 'static {}
+
+impl Element for f32 {}
+impl Element for f16 {}
+impl Element for bf16 {}
+
+pub(crate) mod private {
+    /// Reads and writes rows; `scratch` is at least as long as the row, and `f32` does not touch it to read.
+    pub trait Storage: Sized {
+        /// Whether values are `f32` already, so that nothing is converted.
+        const IS_F32: bool;
+        fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
+        /// As `read`, but compiled into the caller, with its instruction set.
+        fn read_inline<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
+        /// Both slices as `f32`, if that is what they are.
+        fn singles<'a>(_: &'a [Self], _: &'a mut [Self]) -> Option<(&'a [f32], &'a mut [f32])> {
+            None
+        }
+        /// Lets `fill` write the row: in place, or in `scratch` and converted after.
+        fn write(row: &mut [Self], scratch: &mut [f32], fill: impl FnOnce(&mut [f32]));
+    }
+}
+
+impl private::Storage for f32 {
+    const IS_F32: bool = true;
+
+    #[inline(always)]
+    fn read_inline<'a>(row: &'a [Self], _: &'a mut [f32]) -> &'a [f32] {
+        row
+    }
+
+    fn singles<'a>(x: &'a [f32], out: &'a mut [f32]) -> Option<(&'a [f32], &'a mut [f32])> {
+        Some((x, out))
+    }
+
+    #[inline(always)]
+    fn read<'a>(row: &'a [Self], _: &'a mut [f32]) -> &'a [f32] {
+        row
+    }
+
+    #[inline(always)]
+    fn write(row: &mut [Self], _: &mut [f32], fill: impl FnOnce(&mut [f32])) {
+        fill(row);
+    }
+}
+
+macro_rules! half_storage {
+    ($type:ty, $widen:path) => {
+        impl private::Storage for $type {
+            const IS_F32: bool = false;
+
+            fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
+                let scratch = &mut scratch[..row.len()];
+                row.convert_to_f32_slice(scratch);
+                scratch
+            }
+
+            #[inline(always)]
+            fn read_inline<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
+                let scratch = &mut scratch[..row.len()];
+                $widen(row, scratch);
+                scratch
+            }
+
+            fn write(row: &mut [Self], scratch: &mut [f32], fill: impl FnOnce(&mut [f32])) {
+                let scratch = &mut scratch[..row.len()];
+                fill(scratch);
+                row.convert_from_f32_slice(scratch);
+            }
+        }
+    };
+}
+
+half_storage!(f16, crate::widen::widen_f16);
+half_storage!(bf16, crate::widen::widen_bf16);
+
+/// All of `values` as `f32`, converted once.
+pub(crate) fn widened<T: Element>(values: &[T]) -> Vec<f32> {
+    let mut wide = vec![0.0; values.len()];
+    if T::IS_F32 {
+        wide.copy_from_slice(T::read(values, &mut []));
+    } else {
+        T::read(values, &mut wide);
+    }
+    wide
+}

@@ -1,0 +1,67 @@
+//! What can go wrong when a kernel is called: a slice of the wrong length, a parameter out of range.
+
+/// The result of a kernel.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a kernel refused its arguments; nothing was written then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice does not have the length that the shape asks for.
+    #[error("{op}: {what} must have {wanted} elements, got {got}")]
+    Length {
+        /// The kernel.
+        op: &'static str,
+        /// The argument.
+        what: &'static str,
+        /// The length that the shape asks for.
+        wanted: usize,
+        /// The length that came.
+        got: usize,
+    },
+    /// A parameter is outside of what the kernel is defined for.
+    #[error("{op}: {what} must be {wanted}, got {got}")]
+    Parameter {
+        /// The kernel.
+        op: &'static str,
+        /// The parameter.
+        what: &'static str,
+        /// What is allowed, in words.
+        wanted: &'static str,
+        /// The value that came.
+        got: usize,
+    },
+    /// The product of a shape's sizes does not fit in memory.
+    #[error("{op}: the number of elements must fit in memory")]
+    TooLarge {
+        /// The kernel.
+        op: &'static str,
+    },
+}
+
+/// Refuses a slice whose length is not `wanted`.
+pub(crate) fn length(
+    op: &'static str,
+    what: &'static str,
+    wanted: usize,
+    got: usize,
+) -> Result<()> {
+    if wanted == got {
+        Ok(())
+    } else {
+        Err(Error::Length {
+            op,
+            what,
+            wanted,
+            got,
+        })
+    }
+}
+
+/// Multiplies sizes, and refuses a product that overflows.
+pub(crate) fn product(op: &'static str, sizes: &[usize]) -> Result<usize> {
+    sizes
+        .iter()
+        .try_fold(1_usize, |product, size| product.checked_mul(*size))
+        .ok_or(Error::TooLarge { op })
+}

@@ -1,0 +1,8 @@
+//! One vector register of `f32` with arithmetic, so that formulas read as formulas for every instruction set.
+
+mod arithmetic;
+mod exponential;
+mod hyperbolic;
+mod trigonometric;
+
+pub(crate) use arithmetic::Lanes;

@@ -1,0 +1,153 @@
+//! A matrix times many vectors: rows are unpacked once into the cache and meet tiles of transposed vectors.
+//!
+//! Blocking: 32 rows go to a thread; of each tile of rows, 512 columns are unpacked (16 KiB) and multiplied with every
+//! tile of vectors before the next 512.
+
+use pulp::{Simd, WithSimd};
+
+use crate::matvec::MatrixShape;
+use crate::tiles::{WIDE, dots, few_registers};
+use crate::{pool, simd};
+
+/// From this many vectors on, tiles are faster than one vector after another.
+pub(crate) const MANY: usize = 4;
+/// Rows that one thread takes at a time: a multiple of the height of a tile.
+const ROWS: usize = 32;
+/// The height of the tallest tile.
+const TALL: usize = 8;
+/// Columns that are unpacked at a time.
+const COLUMNS: usize = 512;
+
+/// Where rows of a matrix come from.
+pub(crate) trait Unpack: Sync {
+    /// The alignment of the starts and lengths that may be asked for divides 32.
+    fn unpack(&self, row: usize, start: usize, out: &mut [f32]);
+}
+
+/// Writes `x * transpose(matrix)` to `out`. Lengths are checked, nothing is empty.
+pub(crate) fn multiply(
+    shape: MatrixShape,
+    vectors: usize,
+    matrix: &impl Unpack,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let MatrixShape { rows, columns } = shape;
+    let tile = simd::dispatch(TileWidth);
+    let tiles = vectors.div_ceil(tile);
+    let mut transposed = vec![0.0; tiles * tile * columns];
+    for (vector, x) in x.chunks_exact(columns).enumerate() {
+        let target = &mut transposed[vector / tile * tile * columns..][..tile * columns];
+        for (column, x) in target.chunks_exact_mut(tile).zip(x) {
+            column[vector % tile] = *x;
+        }
+    }
+    // Threads write whole rows of the transposed result, `[rows, tiles * tile]`.
+    let width = tiles * tile;
+    let mut results = vec![0.0; rows * width];
+    pool::each(
+        results.chunks_mut(ROWS * width).enumerate(),
+        0.02 * rows as f64 * columns as f64 * vectors as f64,
+        || vec![0.0; TALL * COLUMNS],
+        |unpacked, (piece, results)| {
+            let first = piece * ROWS;
+            simd::dispatch(Piece {
+                matrix,
+                first,
+                columns,
+                x: &transposed,
+                unpacked,
+                width,
+                results,
+            });
+        },
+    );
+    for (block, out) in out.chunks_mut(rows * TALL).enumerate() {
+        for (row, result) in results.chunks_exact(width).enumerate() {
+            for (out, result) in out.chunks_exact_mut(rows).zip(&result[block * TALL..]) {
+                out[row] = *result;
+            }
+        }
+    }
+}
+
+/// How many vectors a tile holds.
+struct TileWidth;
+
+impl WithSimd for TileWidth {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        WIDE * S::F32_LANES
+    }
+}
+
+/// Rows of the result for one thread.
+struct Piece<'a, M> {
+    matrix: &'a M,
+    first: usize,
+    columns: usize,
+    /// `[tiles, columns, tile]`.
+    x: &'a [f32],
+    /// `[TALL, COLUMNS]`.
+    unpacked: &'a mut [f32],
+    width: usize,
+    /// `[rows, width]`, zeros.
+    results: &'a mut [f32],
+}
+
+impl<M: Unpack> WithSimd for Piece<'_, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let tall = if few_registers::<S>() { 4 } else { 8 };
+        let width = self.width;
+        let results = std::mem::take(&mut self.results);
+        let mut row = self.first;
+        for results in results.chunks_mut(tall * width) {
+            match results.len() / width {
+                8 => self.rows::<S, 8>(simd, row, results),
+                4 => self.rows::<S, 4>(simd, row, results),
+                _ => {
+                    for (i, results) in results.chunks_exact_mut(width).enumerate() {
+                        self.rows::<S, 1>(simd, row + i, results);
+                    }
+                }
+            }
+            row += tall;
+        }
+    }
+}
+
+impl<M: Unpack> Piece<'_, M> {
+    /// The results of `TALL` rows.
+    #[inline(always)]
+    fn rows<S: Simd, const TALL: usize>(&mut self, simd: S, row: usize, results: &mut [f32]) {
+        let (columns, tile) = (self.columns, WIDE * S::F32_LANES);
+        for start in (0..columns).step_by(COLUMNS) {
+            let count = COLUMNS.min(columns - start);
+            for (i, out) in self
+                .unpacked
+                .chunks_exact_mut(COLUMNS)
+                .take(TALL)
+                .enumerate()
+            {
+                self.matrix.unpack(row + i, start, &mut out[..count]);
+            }
+            let rows: [&[f32]; TALL] =
+                std::array::from_fn(|i| &self.unpacked[i * COLUMNS..][..count]);
+            for (index, x) in self.x.chunks_exact(columns * tile).enumerate() {
+                let x = S::as_simd_f32s(&x[start * tile..][..count * tile]).0;
+                let sums = dots::<S, TALL>(simd, rows, x.as_chunks::<WIDE>().0);
+                for (sums, results) in sums.iter().zip(results.chunks_exact_mut(self.width)) {
+                    let results = S::as_mut_simd_f32s(&mut results[index * tile..][..tile]).0;
+                    for (result, sum) in results.iter_mut().zip(sums) {
+                        *result = simd.add_f32s(*result, *sum);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Softmax of rows, its gradient, `logsumexp` and the cross entropy made of it.
+//!
+//! Blocking: groups of rows go to threads; a row is read from memory once, the passes after the maximum find it in the
+//! cache. Limit: memory bandwidth for long arrays, the exponential otherwise.
+
+use pulp::{Simd, WithSimd};
+
+use crate::element::Element;
+use crate::error::{Error, Result, length};
+use crate::lanes::Lanes;
+use crate::norm::{RUN, Rows, rows_not_empty, sum_of};
+use crate::{pool, simd, stream};
+
+/// Writes `exp(x - max(x)) / sum(exp(x - max(x)))` to `out`, row by row.
+///
+/// Error: `2^-21` relative, and results below `2^-126` may be 0. A row of `-inf` only is not a number, as in MLX.
+///
+/// # Errors
+/// When a length does not match the shape.
+pub fn softmax<T: Element>(shape: Rows, x: &[T], out: &mut [T]) -> Result<()> {
+    let elements = shape.elements("softmax")?;
+    length("softmax", "x", elements, x.len())?;
+    length("softmax", "out", elements, out.len())?;
+    if elements == 0 {
+        return Ok(());
+    }
+    let past = T::IS_F32 && stream::pays(size_of_val(out));
+    let piece = shape.per_piece() * shape.dim;
+    pool::each(
+        x.chunks(piece).zip(out.chunks_mut(piece)),
+        0.9 * elements as f64,
+        || {
+            let converted = if T::IS_F32 { 0 } else { shape.dim };
+            (
+                vec![0.0; converted],
+                vec![0.0; shape.dim],
+                vec![0.0; converted],
+            )
+        },
+        |(wide, powers, narrow), (x, out)| {
+            for (x, out) in x
+                .chunks_exact(shape.dim)
+                .zip(out.chunks_exact_mut(shape.dim))
+            {
+                let x = T::read(x, wide);
+                T::write(out, narrow, |out| {
+                    // Powers stand in the cache, and are scaled on their way out.
+                    let scale = simd::dispatch(Powers { x, out: powers });
+                    if past {
+                        simd::dispatch(Scale::<true> { scale, powers, out });
+                    } else {
+                        simd::dispatch(Scale::<false> { scale, powers, out });
+                    }
+                });
+            }
+            if past {
+                stream::finish();
+            }
+        },
+    );
+    Ok(())
+}
+
+/// Writes the gradient of a softmax to `out`: `y * (g - sum(g * y))`, row by row.
+///
+/// `y` is the softmax, `g` the gradient of it. Error: `2^-20` of the largest `|g| * y`.
+///
+/// # Errors
+/// When a length does not match the shape.
+pub fn softmax_gradient(shape: Rows, y: &[f32], g: &[f32], out: &mut [f32]) -> Result<()> {
+    let elements = shape.elements("softmax_gradient")?;
+    length("softmax_gradient", "y", elements, y.len())?;
+    length("softmax_gradient", "g", elements, g.len())?;
+    length("softmax_gradient", "out", elements, out.len())?;
+    if elements == 0 {
+        return Ok(());
+    }
+    let piece = shape.per_piece() * shape.dim;
+    pool::each(
+        y.chunks(piece)
+            .zip(g.chunks(piece))
+            .zip(out.chunks_mut(piece)),
+        0.5 * elements as f64,
+        || (),
+        |(), ((y, g), out)| {
+            let rows = y.chunks_exact(shape.dim).zip(g.chunks_exact(shape.dim));
+            for ((y, g), out) in rows.zip(out.chunks_exact_mut(shape.dim)) {
+                simd::dispatch(Gradient { y, g, out });
+            }
+        },
+    );
+    Ok(())
+}
+
+/// Writes `log(sum(exp(x)))` of each row to `out`, `[rows]`; large values do not overflow.
+///
+/// Error: `2^-22` of the result plus `2^-22`. A row of `-inf` only gives `-inf`.
+///
+/// # Errors
+/// When a length does not match the shape, or rows have no elements.
+pub fn logsumexp<T: Element>(shape: Rows, x: &[T], out: &mut [f32]) -> Result<()> {
+    rows_not_empty("logsumexp", shape)?;
+    length("logsumexp", "x", shape.elements("logsumexp")?, x.len())?;
+    length("logsumexp", "out", shape.rows, out.len())?;
+    over_rows(shape, x, out, |_, x| simd::dispatch(LogSumExp(x)));
+    Ok(())
+}
+
+/// Writes the cross entropy of each row of logits against its class to `out`: `logsumexp(x) - x[target]`.
+///
+/// `x` is `[rows, classes]`, `targets` and `out` are `[rows]`. Error: as [`logsumexp`], plus the rounding of the difference.
+///
+/// # Errors
+/// When a length does not match the shape, or a target is not a class.
+pub fn cross_entropy<T: Element>(
+    shape: Rows,
+    x: &[T],
+    targets: &[u32],
+    out: &mut [f32],
+) -> Result<()> {
+    const OP: &str = "cross_entropy";
+    rows_not_empty(OP, shape)?;
+    length(OP, "x", shape.elements(OP)?, x.len())?;
+    length(OP, "targets", shape.rows, targets.len())?;
+    length(OP, "out", shape.rows, out.len())?;
+    if let Some(target) = targets.iter().find(|target| **target as usize >= shape.dim) {
+        let wanted = "less than the number of classes";
+        return Err(Error::Parameter {
+            op: OP,
+            what: "target",
+            wanted,
+            got: *target as usize,
+        });
+    }
+    over_rows(shape, x, out, |row, x| {
+        simd::dispatch(LogSumExp(x)) - x[targets[row] as usize]
+    });
+    Ok(())
+}
+
+/// Writes one number for each row; lengths are checked by the caller.
+fn over_rows<T: Element>(
+    shape: Rows,
+    x: &[T],
+    out: &mut [f32],
+    row: impl Fn(usize, &[f32]) -> f32 + Sync,
+) {
+    if shape.rows == 0 {
+        return;
+    }
+    let rows = shape.per_piece();
+    pool::each(
+        x.chunks(rows * shape.dim)
+            .zip(out.chunks_mut(rows))
+            .enumerate(),
+        0.7 * x.len() as f64,
+        || vec![0.0; shape.dim],
+        |wide, (piece, (x, out))| {
+            for (i, (x, out)) in x.chunks_exact(shape.dim).zip(out).enumerate() {
+                *out = row(piece * rows + i, T::read(x, wide));
+            }
+        },
+    );
+}
+
+/// Writes `exp(x - max(x))` and returns one over the sum of that.
+struct Powers<'a> {
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Powers<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let largest = maximum(simd, self.x);
+        let center = Lanes::splat(simd, largest);
+        let (x, x_tail) = S::as_simd_f32s(self.x);
+        let (out, out_tail) = S::as_mut_simd_f32s(self.out);
+        let zero = Lanes::splat(simd, 0.0);
+        let mut total = zero;
+        // Long sums lose bits: each run of registers is summed for itself.
+        for (out, x) in out.chunks_mut(RUN).zip(x.chunks(RUN)) {
+            let mut sums = [zero; 2];
+            for (i, (out, x)) in out.iter_mut().zip(x).enumerate() {
+                let power = (Lanes::new(simd, *x) - center).exp_not_positive();
+                sums[i % 2] = sums[i % 2] + power;
+                *out = power.value;
+            }
+            total = total + (sums[0] + sums[1]);
+        }
+        if !x_tail.is_empty() {
+            let x = Lanes::new(simd, simd.partial_load_f32s(x_tail));
+            simd.partial_store_f32s(out_tail, (x - center).exp_not_positive().value);
+            total = total + Lanes::new(simd, simd.partial_load_f32s(out_tail));
+        }
+        1.0 / total.sum()
+    }
+}
+
+/// Writes powers times a number, `PAST` the cache or not.
+struct Scale<'a, const PAST: bool> {
+    scale: f32,
+    powers: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl<const PAST: bool> WithSimd for Scale<'_, PAST> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let scale = Lanes::splat(simd, self.scale);
+        let head = if PAST { stream::head::<S>(self.out) } else { 0 };
+        let (powers_head, powers) = self.powers.split_at(head);
+        let (out_head, out) = self.out.split_at_mut(head);
+        let (powers, powers_tail) = S::as_simd_f32s(powers);
+        let (out, out_tail) = S::as_mut_simd_f32s(out);
+        for (out, power) in out.iter_mut().zip(powers) {
+            stream::store::<S, PAST>(out, (Lanes::new(simd, *power) * scale).value);
+        }
+        let ends = out_head.iter_mut().zip(powers_head);
+        for (out, power) in ends.chain(out_tail.iter_mut().zip(powers_tail)) {
+            *out = power * self.scale;
+        }
+    }
+}
+
+struct Gradient<'a> {
+    y: &'a [f32],
+    g: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Gradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        // Plain loops: they are compiled for the instruction set of the caller.
+        const LANES: usize = 16;
+        let (y_body, y_tail) = self.y.as_chunks::<LANES>();
+        let (g_body, g_tail) = self.g.as_chunks::<LANES>();
+        let mut sums = [0.0_f32; LANES];
+        for (y, g) in y_body.iter().zip(g_body) {
+            for lane in 0..LANES {
+                sums[lane] += y[lane] * g[lane];
+            }
+        }
+        let rest: f32 = y_tail.iter().zip(g_tail).map(|(y, g)| y * g).sum();
+        let dot = sums.iter().sum::<f32>() + rest;
+        for ((out, y), g) in self.out.iter_mut().zip(self.y).zip(self.g) {
+            *out = y * (g - dot);
+        }
+    }
+}
+
+struct LogSumExp<'a>(&'a [f32]);
+
+impl WithSimd for LogSumExp<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let largest = maximum(simd, self.0);
+        if !largest.is_finite() {
+            let unknown = self.0.iter().any(|x| x.is_nan());
+            return if unknown { f32::NAN } else { largest };
+        }
+        let center = Lanes::splat(simd, largest);
+        let (body, tail) = self.0.split_at(self.0.len() - self.0.len() % S::F32_LANES);
+        let sum = sum_of(simd, body, |x| (x - center).exp_not_positive());
+        let rest: f32 = tail.iter().map(|x| (x - largest).exp()).sum();
+        largest + (sum + rest).ln()
+    }
+}
+
+/// The largest element, `-inf` if there is none; what is not a number may be skipped.
+#[inline(always)]
+pub(crate) fn maximum<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    let (body, tail) = S::as_simd_f32s(x);
+    let mut largest = [Lanes::splat(simd, f32::NEG_INFINITY); 4];
+    let (quads, singles) = body.as_chunks::<4>();
+    for quad in quads {
+        for (largest, x) in largest.iter_mut().zip(quad) {
+            *largest = Lanes::new(simd, *x).max(*largest);
+        }
+    }
+    for (largest, x) in largest.iter_mut().zip(singles) {
+        *largest = Lanes::new(simd, *x).max(*largest);
+    }
+    let [a, b, c, d] = largest;
+    let body = a.max(b).max(c.max(d));
+    let largest = simd.reduce_max_f32s(body.value);
+    tail.iter().fold(largest, |largest, x| largest.max(*x))
+}

@@ -1,0 +1,77 @@
+//! Stores that bypass the cache, for outputs too large to be found there again.
+//!
+//! A plain store of a line that is not in the cache reads it first; a kernel bound by memory then moves half as much again.
+//! Unsafe code stands only here and in one call of `widen`.
+
+use pulp::Simd;
+
+/// Outputs of at least this many bytes are written past the cache.
+const LARGE: usize = 24 << 20;
+
+/// Whether an output of `bytes` bytes should be written past the cache.
+pub(crate) fn pays(bytes: usize) -> bool {
+    bytes >= LARGE && cfg!(target_arch = "x86_64")
+}
+
+/// How many elements come before the first that starts a whole register.
+#[inline(always)]
+pub(crate) fn head<S: Simd>(out: &[f32]) -> usize {
+    out.as_ptr()
+        .align_offset(size_of::<S::f32s>())
+        .min(out.len())
+}
+
+/// Stores a register past the cache if `PAST` and the place is aligned to it, and plainly if not.
+///
+/// Call [`finish`] before another thread reads what was stored.
+#[inline(always)]
+pub(crate) fn store<S: Simd, const PAST: bool>(target: &mut S::f32s, value: S::f32s) {
+    #[cfg(target_arch = "x86_64")]
+    if PAST && x86::store::<S>(target, value) {
+        return;
+    }
+    *target = value;
+}
+
+/// Orders the stores of this thread before whatever it does next.
+pub(crate) fn finish() {
+    #[cfg(target_arch = "x86_64")]
+    x86::fence();
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    #![expect(unsafe_code, reason = "non-temporal stores take a pointer")]
+
+    use std::arch::x86_64::{__m256, __m512, _mm_sfence, _mm256_stream_ps, _mm512_stream_ps};
+
+    use pulp::Simd;
+
+    pub(super) fn fence() {
+        // SAFETY: every x86-64 processor has SSE, and the fence touches no memory.
+        unsafe { _mm_sfence() };
+    }
+
+    /// Whether it was stored: if there is an instruction for this register and the place is aligned.
+    #[inline(always)]
+    pub(super) fn store<S: Simd>(target: &mut S::f32s, value: S::f32s) -> bool {
+        let place: *mut S::f32s = target;
+        if !place.addr().is_multiple_of(size_of::<S::f32s>()) {
+            return false;
+        }
+        match size_of::<S::f32s>() {
+            32 => {
+                let value: __m256 = pulp::bytemuck::cast(value);
+                // SAFETY: a register of 32 bytes comes only with a proof of AVX; the place is borrowed, as large, and aligned.
+                unsafe { _mm256_stream_ps(place.cast(), value) };
+            }
+            64 => {
+                let value: __m512 = pulp::bytemuck::cast(value);
+                // SAFETY: a register of 64 bytes comes only with a proof of AVX-512; the place is borrowed, as large, and aligned.
+                unsafe { _mm512_stream_ps(place.cast(), value) };
+            }
+            _ => return false,
+        }
+        true
+    }
+}
