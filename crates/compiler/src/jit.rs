@@ -105,7 +105,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         let mut inputs = Vec::new();
         Args::visit_refs(args, &mut |array| inputs.push(array));
         match self.entry(args, &inputs)? {
-            Some(entry) => entry.compiled.call_arrays(&inputs),
+            Some(entry) => entry.compiled.call_fitting(&inputs),
             None => self.function.apply_refs(args).map_err(Error::from_function),
         }
     }

@@ -419,3 +419,36 @@ graph f(x0: bool[], x1: float32[2]) {
     );
     Ok(())
 }
+
+#[test]
+fn a_compiled_form_refuses_arrays_of_other_types() -> Outcome {
+    // The size is frozen into the graph and the cast that does nothing is dropped: other types would run and be wrong.
+    let mean = |x: &Array| -> mlx::Result<Array> { Ok(x.astype(Dtype::Float32) / x.dim(0)?) };
+    let traced = mlx_compiler::trace(mean, &array!([1.0, 2.0]))?;
+    let form = traced.lower(&CompileOptions::default())?.compile()?;
+    let text = |got: Result<Vec<Array>, Error>| got.unwrap_err().to_string();
+    let longer = text(form.call_flat(&[&array!([4.0, 8.0, 12.0])]));
+    assert!(longer.starts_with("call: wanted float32[2] as input 0, got float32[3]; at "));
+    let whole = text(form.call_flat(&[&array!([4, 8])]));
+    assert!(whole.starts_with("call: wanted float32[2] as input 0, got int32[2]; at "));
+    let none = text(form.call_flat(&[]));
+    assert!(none.starts_with("call: wanted 1 arrays, got 0; at "));
+    assert!(form.call_arrays(&[&array!(1.0)]).is_err());
+    assert!(form.verify(&[&array!(1.0)]).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_shapeless_form_takes_other_sizes_only() -> Outcome {
+    let options = CompileOptions {
+        shapeless: true,
+        ..CompileOptions::default()
+    };
+    let traced = mlx_compiler::trace(|x: &Array| x * 2.0, &array!([1.0, 2.0]))?;
+    let form = traced.lower(&options)?.compile()?;
+    assert_eq!(values(&form.call_flat(&[&array!([4.0])])?[0]), [8.0]);
+    let error = form.call_flat(&[&array!([[4.0]])]).unwrap_err();
+    let wanted = "call: wanted float32 of 1 dimensions as input 0, got float32[1, 1]";
+    assert!(error.to_string().starts_with(wanted), "{error}");
+    Ok(())
+}
