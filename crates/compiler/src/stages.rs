@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use mlx::trace::recorders;
 use mlx::tree::{self, Arguments, Function, Structure};
 use mlx::{Array, ArrayType, Device, Tree};
 
@@ -89,8 +90,14 @@ where
         size_read,
         captures_transforming,
     } = recorded;
-    if !captures.is_empty() {
-        let message = "wanted no trace around this one, got arrays of another that is open";
+    if let Some(capture) = captures.first() {
+        let is_open = recorders().iter().any(|one| capture.is_traced_by(one));
+        let message = match is_open {
+            true => "wanted no trace around this one, got arrays of another that is open",
+            false => {
+                "wanted arrays of this function, got one that escaped another whose trace has ended"
+            }
+        };
         return Err(mlx::Error::op("trace", message).into());
     }
     Ok(Traced {

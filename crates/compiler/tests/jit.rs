@@ -452,3 +452,19 @@ fn a_shapeless_form_takes_other_sizes_only() -> Outcome {
     assert!(error.to_string().starts_with(wanted), "{error}");
     Ok(())
 }
+
+#[test]
+fn an_escaped_array_that_another_function_returns_is_named_so() -> Outcome {
+    let kept = std::cell::RefCell::new(array!(0.0));
+    jit(|x: &Array| {
+        let y = x * 2.0;
+        kept.replace(y.clone());
+        y
+    })
+    .call(&array!(1.0))?;
+    let error = jit(|_: &Array| kept.borrow().clone()).call(&array!(1.0));
+    let wanted = "trace: wanted arrays of this function, got one that escaped another";
+    let text = error.unwrap_err().to_string();
+    assert!(text.starts_with(wanted), "{text}");
+    Ok(())
+}
