@@ -468,3 +468,22 @@ fn an_escaped_array_that_another_function_returns_is_named_so() -> Outcome {
     assert!(text.starts_with(wanted), "{text}");
     Ok(())
 }
+
+#[test]
+fn zeros_keep_their_signs() -> Outcome {
+    let bounds = |x: &Array| {
+        let (zero, minus) = (array!(0.0), array!(-0.0));
+        let slopes = [
+            zero.maximum(x),
+            minus.maximum(x),
+            zero.minimum(x),
+            minus.minimum(x),
+        ];
+        slopes.map(|bound| 1.0 / bound)
+    };
+    let x = array!([0.0, -0.0]);
+    for (compiled, eager) in jit(bounds).call(&x)?.iter().zip(&bounds(&x)) {
+        assert_eq!(values(compiled), values(eager));
+    }
+    Ok(())
+}
