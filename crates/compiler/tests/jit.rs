@@ -487,3 +487,38 @@ fn zeros_keep_their_signs() -> Outcome {
     }
     Ok(())
 }
+
+fn count_down(x: &Array) -> Result<Array, Error> {
+    let next = |x: &Array| count_down(&(x - 1.0));
+    cond(&x.greater(0.0), x, next, |x: &Array| {
+        Ok::<_, Error>(x * 1.0)
+    })
+}
+
+#[test]
+fn a_function_that_calls_itself_in_a_branch_is_an_error_when_traced() -> Outcome {
+    assert_eq!(count_down(&array!(3.0))?.item::<f32>()?, 0.0);
+    let error = jit(count_down).call(&array!(3.0)).unwrap_err();
+    let wanted = "trace: wanted at most 62 functions inside one another, got more";
+    assert!(error.to_string().starts_with(wanted), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_deepest_nest_reads_back() -> Outcome {
+    fn nest(x: &Array, depth: usize) -> Result<Array, Error> {
+        match depth {
+            0 => Ok(x + 1.0),
+            depth => {
+                let inner = |x: &Array| nest(&(x * 1.5), depth - 1);
+                cond(&x.greater(0.0), x, inner, |x: &Array| {
+                    Ok::<_, Error>(x * 3.0)
+                })
+            }
+        }
+    }
+    let traced = mlx_compiler::trace(|x: &Array| nest(x, 61), &array!(1.0))?;
+    let back: mlx_compiler::Graph = traced.to_string().parse()?;
+    assert_eq!(back.to_string(), traced.to_string());
+    Ok(())
+}
