@@ -181,7 +181,11 @@ fn element(x: &Array, place: usize) -> mlx::Result<Array> {
     let place = i32::try_from(place).unwrap_or(i32::MAX);
     let mut start = vec![0; shape.len()];
     let mut stop = shape;
-    (start[0], stop[0]) = (place, place + 1);
+    let (Some(first), Some(last)) = (start.first_mut(), stop.first_mut()) else {
+        let message = "wanted a sequence with a first axis, got a scalar";
+        return Err(mlx::Error::op("scan", message));
+    };
+    (*first, *last) = (place, place.saturating_add(1));
     let strides = vec![1; stop.len()];
     let op = Op::Slice {
         start,

@@ -125,9 +125,11 @@ impl<'a> Lines<'a> {
                 let (name, array_type) = cursor.declaration()?;
                 let value = graph.add_constant(array_type, Constant::Missing);
                 cursor.define(&mut values, name, value)?;
+                cursor.end()?;
             } else if line == "return" || line.starts_with("return ") {
                 cursor.rest = &line["return".len()..];
                 graph.outputs = cursor.operands(&mut graph, &values)?;
+                cursor.end()?;
                 break;
             } else {
                 self.node(cursor, &mut graph, &mut values)?;
@@ -178,6 +180,17 @@ impl<'a> Lines<'a> {
                 "wanted an operation, got {op_name:?} with attributes {names:?} and {n_graphs} graphs"
             )));
         };
+        for (index, (name, _)) in attributes.iter().enumerate() {
+            let known = super::print::attributes(&operation);
+            if !known.iter().any(|(one, _)| one == name) {
+                let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+                let message = format!("wanted attributes of {op_name}, {names:?}, got {name:?}");
+                return Err(cursor.error(message));
+            }
+            if attributes[..index].iter().any(|(one, _)| one == name) {
+                return Err(cursor.error(format!("wanted {name:?} once, got it once more")));
+            }
+        }
         let site = Site { at: None, device };
         let outputs = graph.add_node(operation, inputs, types, site);
         for (name, output) in names.into_iter().zip(outputs) {
@@ -249,6 +262,14 @@ impl<'a> Cursor<'a> {
     fn at_end(&mut self) -> bool {
         self.rest = self.rest.trim_start();
         self.rest.is_empty()
+    }
+
+    /// Refuses what is left of the line.
+    fn end(&mut self) -> Result<(), ParseError> {
+        if self.at_end() {
+            return Ok(());
+        }
+        Err(self.error(format!("wanted the end of the line, got {:?}", self.rest)))
     }
 
     /// Steps over `token` if it comes next.
