@@ -522,3 +522,18 @@ fn the_deepest_nest_reads_back() -> Outcome {
     assert_eq!(back.to_string(), traced.to_string());
     Ok(())
 }
+
+#[test]
+fn a_squeeze_of_whatever_is_one_is_not_shapeless() -> Outcome {
+    let options = CompileOptions {
+        shapeless: true,
+        ..CompileOptions::default()
+    };
+    let squeezed = jit_with(|x: &Array| x.squeeze(()), options);
+    let error = squeezed
+        .call(&mlx::ones([3, 1], Dtype::Float32))
+        .unwrap_err();
+    let wanted = "shapeless: wanted a function that asks for no sizes, got squeeze at ";
+    assert!(error.to_string().starts_with(wanted), "{error}");
+    Ok(())
+}
