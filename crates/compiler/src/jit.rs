@@ -105,7 +105,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         let mut inputs = Vec::new();
         Args::visit_refs(args, &mut |array| inputs.push(array));
         match self.entry(args, &inputs)? {
-            Some(entry) => entry.compiled.call_arrays(&inputs),
+            Some(entry) => entry.compiled.call_fitting(&inputs),
             None => self.function.apply_refs(args).map_err(Error::from_function),
         }
     }
@@ -193,11 +193,12 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         self.note_miss(&key);
         let compiled = traced.lower(&self.options)?.compile()?;
         let entry = Rc::new(Entry { key, compiled });
-        let mut entries = self.entries.borrow_mut();
-        entries.push_front(Rc::clone(&entry));
-        while entries.len() > self.options.cache_size.max(1) {
-            entries.pop_back();
+        self.entries.borrow_mut().push_front(Rc::clone(&entry));
+        while self.entries.borrow().len() > self.options.cache_size.max(1) {
+            // Dropped when nothing is borrowed: the user's type in it may ask this function something as it goes.
+            let evicted = self.entries.borrow_mut().pop_back();
             self.stats.borrow_mut().evictions += 1;
+            drop(evicted);
         }
         Ok(Some(entry))
     }

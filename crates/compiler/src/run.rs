@@ -68,6 +68,14 @@ impl Plan {
                 None => self.run_node(index, node, &values)?,
                 Some(device) => with_device(device, || self.run_node(index, node, &values))??,
             };
+            if outputs.len() < node.outputs.len() {
+                let message = format!(
+                    "wanted {} results, got {}",
+                    node.outputs.len(),
+                    outputs.len()
+                );
+                return Err(mlx::Error::op(node.operation.name(), message));
+            }
             for (value, output) in node.outputs.iter().zip(outputs) {
                 values[value.index()] = Some(output);
             }
@@ -141,7 +149,8 @@ impl Graph {
     /// For a graph that was read from a text. A function is called faster by [`jit`](crate::jit()).
     ///
     /// # Errors
-    /// When there are not as many inputs as the graph has, a constant is missing, or an operation fails.
+    /// When the graph does not hold together, inputs are not as many or of other types, a constant is missing, an
+    /// operation fails, or an output is not what the graph says.
     ///
     /// ```
     /// # fn main() -> Result<(), mlx_compiler::Error> {
@@ -155,6 +164,8 @@ impl Graph {
     /// # }
     /// ```
     pub fn run(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
+        self.verify()
+            .map_err(|error| Error::Unsupported(format!("run: {error}")))?;
         let plan = Plan::new(self.clone())?;
         for (index, (input, wanted)) in inputs.iter().zip(self.input_types()).enumerate() {
             if !input.has_type(&wanted) {
@@ -165,7 +176,17 @@ impl Graph {
                 return Err(mlx::Error::op(self.name(), message).into());
             }
         }
-        Ok(mlx::trace::without_recording(|| plan.run(inputs))?)
+        let outputs = mlx::trace::without_recording(|| plan.run(inputs))?;
+        for (index, (output, wanted)) in outputs.iter().zip(self.output_types()).enumerate() {
+            if !output.has_type(&wanted) {
+                let message = format!(
+                    "wanted {wanted} as output {index}, got {}",
+                    output.array_type()?
+                );
+                return Err(mlx::Error::op(self.name(), message).into());
+            }
+        }
+        Ok(outputs)
     }
 }
 

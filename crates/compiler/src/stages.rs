@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use mlx::trace::recorders;
 use mlx::tree::{self, Arguments, Function, Structure};
 use mlx::{Array, ArrayType, Device, Tree};
 
@@ -89,8 +90,14 @@ where
         size_read,
         captures_transforming,
     } = recorded;
-    if !captures.is_empty() {
-        let message = "wanted no trace around this one, got arrays of another that is open";
+    if let Some(capture) = captures.first() {
+        let is_open = recorders().iter().any(|one| capture.is_traced_by(one));
+        let message = match is_open {
+            true => "wanted no trace around this one, got arrays of another that is open",
+            false => {
+                "wanted arrays of this function, got one that escaped another whose trace has ended"
+            }
+        };
         return Err(mlx::Error::op("trace", message).into());
     }
     Ok(Traced {
@@ -192,8 +199,11 @@ impl<Output: Tree> Compiled<Output> {
     /// except what control flow has to read.
     ///
     /// # Errors
-    /// When there are not as many arrays as the function takes, or an operation fails.
+    /// When the arrays are not as many as the function takes, one has another type than it was traced with (`shapeless`:
+    /// another dtype or number of dimensions), or an operation fails.
+    #[track_caller]
     pub fn call_flat(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
+        self.check(inputs)?;
         Ok(self.executable.call(inputs)?)
     }
 
@@ -201,7 +211,14 @@ impl<Output: Tree> Compiled<Output> {
     ///
     /// # Errors
     /// As [`call_flat`](Self::call_flat).
+    #[track_caller]
     pub fn call_arrays(&self, inputs: &[&Array]) -> Result<Output> {
+        self.check(inputs)?;
+        self.call_fitting(inputs)
+    }
+
+    /// Does as [`call_arrays`](Self::call_arrays) with arrays whose types have been looked at.
+    pub(crate) fn call_fitting(&self, inputs: &[&Array]) -> Result<Output> {
         let mut outputs = self.executable.call(inputs)?.into_iter();
         Ok(self
             .lowered
@@ -227,9 +244,39 @@ impl<Output: Tree> Compiled<Output> {
     /// Compares both forms of each recognized formula on sample inputs: see [`Report::verify`].
     ///
     /// # Errors
-    /// As [`Report::verify`].
+    /// As [`call_flat`](Self::call_flat).
+    #[track_caller]
     pub fn verify(&self, inputs: &[&Array]) -> Result<Vec<Difference>> {
+        self.check(inputs)?;
         self.report().verify(inputs.iter().copied())
+    }
+
+    /// Refuses arrays of other types: what was traced holds for its own only.
+    #[track_caller]
+    fn check(&self, inputs: &[&Array]) -> Result<()> {
+        let graph = &self.lowered.traced;
+        let wanted = graph.inputs();
+        if wanted.len() != inputs.len() {
+            let message = format!("wanted {} arrays, got {}", wanted.len(), inputs.len());
+            return Err(mlx::Error::op("call", message).into());
+        }
+        for (index, (value, input)) in wanted.iter().zip(inputs).enumerate() {
+            let wanted = graph.array_type(*value);
+            if input.has_type(wanted) {
+                continue;
+            }
+            let got = input.array_type()?;
+            let message = if !self.lowered.options.shapeless {
+                format!("wanted {wanted} as input {index}, got {got}")
+            } else if got.dtype != wanted.dtype || got.shape.len() != wanted.shape.len() {
+                let (dtype, ndim) = (wanted.dtype, wanted.shape.len());
+                format!("wanted {dtype} of {ndim} dimensions as input {index}, got {got}")
+            } else {
+                continue;
+            };
+            return Err(mlx::Error::op("call", message).into());
+        }
+        Ok(())
     }
 }
 

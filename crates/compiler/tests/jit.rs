@@ -419,3 +419,121 @@ graph f(x0: bool[], x1: float32[2]) {
     );
     Ok(())
 }
+
+#[test]
+fn a_compiled_form_refuses_arrays_of_other_types() -> Outcome {
+    // The size is frozen into the graph and the cast that does nothing is dropped: other types would run and be wrong.
+    let mean = |x: &Array| -> mlx::Result<Array> { Ok(x.astype(Dtype::Float32) / x.dim(0)?) };
+    let traced = mlx_compiler::trace(mean, &array!([1.0, 2.0]))?;
+    let form = traced.lower(&CompileOptions::default())?.compile()?;
+    let text = |got: Result<Vec<Array>, Error>| got.unwrap_err().to_string();
+    let longer = text(form.call_flat(&[&array!([4.0, 8.0, 12.0])]));
+    assert!(longer.starts_with("call: wanted float32[2] as input 0, got float32[3]; at "));
+    let whole = text(form.call_flat(&[&array!([4, 8])]));
+    assert!(whole.starts_with("call: wanted float32[2] as input 0, got int32[2]; at "));
+    let none = text(form.call_flat(&[]));
+    assert!(none.starts_with("call: wanted 1 arrays, got 0; at "));
+    assert!(form.call_arrays(&[&array!(1.0)]).is_err());
+    assert!(form.verify(&[&array!(1.0)]).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_shapeless_form_takes_other_sizes_only() -> Outcome {
+    let options = CompileOptions {
+        shapeless: true,
+        ..CompileOptions::default()
+    };
+    let traced = mlx_compiler::trace(|x: &Array| x * 2.0, &array!([1.0, 2.0]))?;
+    let form = traced.lower(&options)?.compile()?;
+    assert_eq!(values(&form.call_flat(&[&array!([4.0])])?[0]), [8.0]);
+    let error = form.call_flat(&[&array!([[4.0]])]).unwrap_err();
+    let wanted = "call: wanted float32 of 1 dimensions as input 0, got float32[1, 1]";
+    assert!(error.to_string().starts_with(wanted), "{error}");
+    Ok(())
+}
+
+#[test]
+fn an_escaped_array_that_another_function_returns_is_named_so() -> Outcome {
+    let kept = std::cell::RefCell::new(array!(0.0));
+    let keeps = jit(|x: &Array| {
+        let y = x * 2.0;
+        *kept.borrow_mut() = y.clone();
+        y
+    });
+    assert_eq!(keeps.call(&array!(1.0))?.item::<f32>()?, 2.0);
+    let error = jit(|_: &Array| kept.borrow().clone()).call(&array!(1.0));
+    let wanted = "trace: wanted arrays of this function, got one that escaped another";
+    let text = error.unwrap_err().to_string();
+    assert!(text.starts_with(wanted), "{text}");
+    Ok(())
+}
+
+#[test]
+fn zeros_keep_their_signs() -> Outcome {
+    let bounds = |x: &Array| {
+        let (zero, minus) = (array!(0.0), array!(-0.0));
+        let slopes = [
+            zero.maximum(x),
+            minus.maximum(x),
+            zero.minimum(x),
+            minus.minimum(x),
+        ];
+        slopes.map(|bound| 1.0 / bound)
+    };
+    let x = array!([0.0, -0.0]);
+    for (compiled, eager) in jit(bounds).call(&x)?.iter().zip(&bounds(&x)) {
+        assert_eq!(values(compiled), values(eager));
+    }
+    Ok(())
+}
+
+fn count_down(x: &Array) -> Result<Array, Error> {
+    let next = |x: &Array| count_down(&(x - 1.0));
+    cond(&x.greater(0.0), x, next, |x: &Array| {
+        Ok::<_, Error>(x * 1.0)
+    })
+}
+
+#[test]
+fn a_function_that_calls_itself_in_a_branch_is_an_error_when_traced() -> Outcome {
+    assert_eq!(count_down(&array!(3.0))?.item::<f32>()?, 0.0);
+    let error = jit(count_down).call(&array!(3.0)).unwrap_err();
+    let wanted = "trace: wanted at most 62 functions inside one another, got more";
+    assert!(error.to_string().starts_with(wanted), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_deepest_nest_reads_back() -> Outcome {
+    fn nest(x: &Array, depth: usize) -> Result<Array, Error> {
+        match depth {
+            0 => Ok(x + 1.0),
+            depth => {
+                let inner = |x: &Array| nest(&(x * 1.5), depth - 1);
+                cond(&x.greater(0.0), x, inner, |x: &Array| {
+                    Ok::<_, Error>(x * 3.0)
+                })
+            }
+        }
+    }
+    let traced = mlx_compiler::trace(|x: &Array| nest(x, 61), &array!(1.0))?;
+    let back: mlx_compiler::Graph = traced.to_string().parse()?;
+    assert_eq!(back.to_string(), traced.to_string());
+    Ok(())
+}
+
+#[test]
+fn a_squeeze_of_whatever_is_one_is_not_shapeless() -> Outcome {
+    let options = CompileOptions {
+        shapeless: true,
+        ..CompileOptions::default()
+    };
+    let squeezed = jit_with(|x: &Array| x.squeeze(()), options);
+    let error = squeezed
+        .call(&mlx::ones([3, 1], Dtype::Float32))
+        .unwrap_err();
+    let wanted = "shapeless: wanted a function that asks for no sizes, got squeeze at ";
+    assert!(error.to_string().starts_with(wanted), "{error}");
+    Ok(())
+}

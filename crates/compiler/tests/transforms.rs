@@ -1,8 +1,8 @@
 //! Function transforms inside and around compiled functions, each against the same without compiling.
 
 use mlx::transforms::{checkpoint, custom_vjp};
-use mlx::{Array, array, grad, jvp, value_and_grad, vjp, vmap};
-use mlx_compiler::{Error, ScanOptions, cond, jit, scan};
+use mlx::{Array, Dtype, array, grad, jvp, value_and_grad, vjp, vmap};
+use mlx_compiler::{Error, ScanOptions, cond, jit, scan, while_loop};
 
 type Outcome = Result<(), Error>;
 
@@ -152,5 +152,32 @@ fn a_compiled_function_made_outside_may_capture_constants_under_a_gradient() -> 
     let slope = grad(|x: &Array| scaled.call(x));
     assert_eq!(values(&slope.call(&array!([1.0, 1.0]))?), [2.0, 3.0]);
     assert_eq!(scaled.stats().misses, 1);
+    Ok(())
+}
+
+#[test]
+fn a_gradient_of_a_loop_does_not_run_the_loop_while_it_is_traced() -> Outcome {
+    // Of the zeros that stand for the input while tracing, the doubles never reach 10.
+    let double = |x: &Array| while_loop(x, |x: &Array| x.less(10.0), |x: &Array| x * 2.0);
+    let slope = jit(move |x: &Array| grad(double).call(x));
+    assert_eq!(slope.call(&array!(3.0))?.item::<f32>()?, 4.0);
+    assert_eq!(slope.call(&array!(1.0))?.item::<f32>()?, 16.0);
+    Ok(())
+}
+
+#[test]
+fn a_gradient_is_traced_without_computing_values_that_mean_nothing() -> Outcome {
+    let ones = mlx::ones([16], Dtype::Float32);
+    let slope = jit(move |x: &Array, n: &Array| {
+        let steps = |x: &Array| {
+            let step = |c: &Array, y: &Array| (c * y * array!(4).floor_divide(n), y.clone());
+            let (x, _) = scan(x, &ones, ScanOptions::default(), step)?;
+            let holds = array!(9).floor_divide(n).greater(1);
+            cond(&holds, &x, |x: &Array| x * 3.0, Array::clone)
+        };
+        grad(steps).call(x)
+    });
+    let four = array!(4);
+    assert_eq!(slope.call((&array!(2.0), &four))?.item::<f32>()?, 3.0);
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use mlx::tree::{self, Outcome};
 use mlx::{Array, ArrayType, Dtype, Tree};
 
+use super::transform::is_types_only;
 use super::{append, open_tape, share_captures};
 use crate::graph::Operation;
 use crate::run::Plan;
@@ -102,7 +103,8 @@ pub(crate) fn run(inputs: &[&Array], then: &Plan, otherwise: &Plan) -> mlx::Resu
     let [predicate, arguments @ ..] = inputs else {
         return Err(mlx::Error::op("cond", "wanted a condition, got none"));
     };
-    if predicate.item::<bool>()? {
+    // Both branches give the same types; a meaningless value is not read.
+    if is_types_only() || predicate.item::<bool>()? {
         then.run(arguments)
     } else {
         otherwise.run(arguments)

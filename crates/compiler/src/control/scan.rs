@@ -7,6 +7,7 @@ use mlx::tree::{self, Outcome};
 use mlx::{Array, ArrayType, Op, Tree, bind};
 
 use super::cond::type_list;
+use super::transform::is_types_only;
 use super::{append, open_tape, share_captures};
 use crate::graph::Operation;
 use crate::run::Plan;
@@ -154,7 +155,8 @@ pub(crate) fn run(inputs: &[&Array], layout: Layout, body: &Plan) -> mlx::Result
         let ys = outputs.split_off(layout.n_carry.min(outputs.len()));
         carry = outputs;
         results.push(ys);
-        if (step + 1) % STEPS_AT_ONCE == 0 {
+        // Meaningless values are not computed: a division by one of them would fail.
+        if (step + 1) % STEPS_AT_ONCE == 0 && !is_types_only() {
             mlx::eval(
                 carry
                     .iter()
@@ -179,7 +181,11 @@ fn element(x: &Array, place: usize) -> mlx::Result<Array> {
     let place = i32::try_from(place).unwrap_or(i32::MAX);
     let mut start = vec![0; shape.len()];
     let mut stop = shape;
-    (start[0], stop[0]) = (place, place + 1);
+    let (Some(first), Some(last)) = (start.first_mut(), stop.first_mut()) else {
+        let message = "wanted a sequence with a first axis, got a scalar";
+        return Err(mlx::Error::op("scan", message));
+    };
+    (*first, *last) = (place, place.saturating_add(1));
     let strides = vec![1; stop.len()];
     let op = Op::Slice {
         start,

@@ -1,6 +1,6 @@
 //! Function transforms inside a traced function: their functions become graphs, and MLX transforms those.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use mlx::Array;
@@ -12,6 +12,30 @@ use crate::Error;
 use crate::graph::Operation;
 use crate::run::Plan;
 use crate::trace::{Recorded, record};
+
+thread_local! {
+    static TYPES_ONLY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether graphs are run now only for the types of their outputs, on arrays whose values mean nothing.
+pub(super) fn is_types_only() -> bool {
+    TYPES_ONLY.get()
+}
+
+/// While it lives, graphs are run for types only, or again for values.
+struct TypesOnly(bool);
+
+impl TypesOnly {
+    fn new(now: bool) -> Self {
+        Self(TYPES_ONLY.replace(now))
+    }
+}
+
+impl Drop for TypesOnly {
+    fn drop(&mut self) {
+        TYPES_ONLY.set(self.0);
+    }
+}
 
 /// Records a transform as a node.
 ///
@@ -39,12 +63,15 @@ pub(crate) fn record_call(call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
                     .iter()
                     .map(Array::array_type)
                     .collect::<mlx::Result<Vec<_>>>()?;
+                // The user's function may call compiled ones with values of its own.
+                let user = TypesOnly::new(false);
                 let recorded = record_on_all(&open, || {
                     record("function", &types, |arrays| {
                         Ok((function(arrays).map_err(Error::Mlx)?, ()))
                     })
                 })
                 .map_err(Error::into_mlx)?;
+                drop(user);
                 let plan = Plan::new(recorded.graph.clone()).map_err(Error::into_mlx)?;
                 let shadows: Vec<Array> = recorded.captures.iter().map(Array::shadow).collect();
                 let all: Vec<&Array> = inputs.iter().chain(&shadows).collect();
@@ -57,7 +84,9 @@ pub(crate) fn record_call(call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
         .collect();
     let shadows: Vec<Array> = call.inputs.iter().map(|input| input.shadow()).collect();
     let inputs: Vec<&Array> = shadows.iter().collect();
+    let types_only = TypesOnly::new(true);
     let outputs = without_recording(|| apply(call.transform, &functions, &inputs))?;
+    drop(types_only);
     if let (Transform::CustomVjp, Some(rule)) = (call.transform, call.functions.get(1)) {
         // MLX calls the rule only when a gradient is taken, so its types are put together here.
         let outputs: Vec<&Array> = outputs.iter().collect();

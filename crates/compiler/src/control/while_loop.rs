@@ -7,6 +7,7 @@ use mlx::tree::{self, Outcome};
 use mlx::{Array, Tree};
 
 use super::cond::{check_predicate, type_list};
+use super::transform::is_types_only;
 use super::{append, open_tape, share_captures};
 use crate::graph::Operation;
 use crate::run::Plan;
@@ -118,6 +119,10 @@ pub(crate) fn run(
 ) -> mlx::Result<Vec<Array>> {
     let (state, captures) = inputs.split_at(n_state.min(inputs.len()));
     let mut state: Vec<Array> = state.iter().map(|array| (*array).clone()).collect();
+    if is_types_only() {
+        // The state keeps its types; with meaningless values the loop might never end.
+        return Ok(state);
+    }
     loop {
         let arguments: Vec<&Array> = state.iter().chain(captures.iter().copied()).collect();
         let holds = condition.run(&arguments)?;

@@ -112,9 +112,22 @@ impl Literal {
         }
     }
 
-    /// Returns the number as one of this dtype's kind.
+    /// Returns the number as one of this dtype, unless that has no such number.
     pub(crate) fn of_kind(self, dtype: Dtype) -> Option<Self> {
+        let is_in_range = match (dtype, self) {
+            (Dtype::Int8, Literal::Int(value)) => i8::try_from(value).is_ok(),
+            (Dtype::Int16, Literal::Int(value)) => i16::try_from(value).is_ok(),
+            (Dtype::Int32, Literal::Int(value)) => i32::try_from(value).is_ok(),
+            (Dtype::Uint8, Literal::Int(value)) => u8::try_from(value).is_ok(),
+            (Dtype::Uint16, Literal::Int(value)) => u16::try_from(value).is_ok(),
+            (Dtype::Uint32, Literal::Int(value)) => u32::try_from(value).is_ok(),
+            (Dtype::Uint8, Literal::Unsigned(value)) => u8::try_from(value).is_ok(),
+            (Dtype::Uint16, Literal::Unsigned(value)) => u16::try_from(value).is_ok(),
+            (Dtype::Uint32, Literal::Unsigned(value)) => u32::try_from(value).is_ok(),
+            _ => true,
+        };
         match (dtype.kind(), self) {
+            _ if !is_in_range => None,
             (Kind::Bool, Literal::Bool(_))
             | (Kind::Signed, Literal::Int(_))
             | (Kind::Unsigned, Literal::Unsigned(_))

@@ -5,6 +5,7 @@
 
 mod constant;
 mod draw;
+mod fill;
 mod node;
 mod parse;
 mod print;
@@ -13,6 +14,7 @@ mod verify;
 
 pub use constant::{Constant, Literal};
 pub use node::{Fused, Node, Operation, Site};
+pub(crate) use parse::DEPTH;
 pub use parse::ParseError;
 pub use verify::VerifyError;
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use mlx::{ArrayType, Device, Dtype, Op, Value as Attribute};
 
-use super::{Constant, Fused, Graph, Literal, Operation, Site, Source, Value};
+use super::{Constant, Fused, Graph, Literal, Operation, Site, Value};
 use crate::fusions::Fusion;
 
 /// A text is not a graph; says where and why.
@@ -36,68 +36,8 @@ impl FromStr for Graph {
     }
 }
 
-impl Graph {
-    /// Returns the graph with its missing constants replaced by `arrays`, in the order of the text: its own, then those
-    /// of the graphs inside its nodes.
-    ///
-    /// # Errors
-    /// When there are more or fewer of them, or one has another type.
-    pub fn with_constants(
-        mut self,
-        arrays: impl IntoIterator<Item = mlx::Array>,
-    ) -> mlx::Result<Self> {
-        let mut arrays = arrays.into_iter();
-        self.fill(&mut |wanted| {
-            let Some(array) = arrays.next() else {
-                let message = format!("wanted another array, {wanted}, got no more");
-                return Err(mlx::Error::op("with_constants", message));
-            };
-            let got = array.array_type()?;
-            if got != *wanted {
-                let message = format!("wanted an array {wanted}, got {got}");
-                return Err(mlx::Error::op("with_constants", message));
-            }
-            Ok(array)
-        })?;
-        match arrays.count() {
-            0 => Ok(self),
-            more => {
-                let message = format!("all constants have values, got {more} more");
-                Err(mlx::Error::op("with_constants", message))
-            }
-        }
-    }
-
-    fn fill(
-        &mut self,
-        next: &mut dyn FnMut(&ArrayType) -> mlx::Result<mlx::Array>,
-    ) -> mlx::Result<()> {
-        for definition in &mut self.values {
-            if matches!(definition.source, Source::Constant(Constant::Missing)) {
-                let array = next(&definition.array_type)?;
-                definition.source = Source::Constant(Constant::Array(array));
-            }
-        }
-        for node in &mut self.nodes {
-            if node.operation.op().is_some() {
-                continue;
-            }
-            let mut failed = None;
-            node.operation = node.operation.map_all_graphs(&mut |graph| {
-                let mut graph = graph.clone();
-                if failed.is_none() {
-                    failed = graph.fill(next).err();
-                }
-                graph
-            });
-            failed.map_or(Ok(()), Err)?;
-        }
-        Ok(())
-    }
-}
-
 /// How deep graphs may lie in one another.
-const DEPTH: usize = 64;
+pub(crate) const DEPTH: usize = 64;
 
 /// The lines of a text without comments and blank lines.
 struct Lines<'a> {
@@ -185,9 +125,11 @@ impl<'a> Lines<'a> {
                 let (name, array_type) = cursor.declaration()?;
                 let value = graph.add_constant(array_type, Constant::Missing);
                 cursor.define(&mut values, name, value)?;
+                cursor.end()?;
             } else if line == "return" || line.starts_with("return ") {
                 cursor.rest = &line["return".len()..];
                 graph.outputs = cursor.operands(&mut graph, &values)?;
+                cursor.end()?;
                 break;
             } else {
                 self.node(cursor, &mut graph, &mut values)?;
@@ -238,6 +180,17 @@ impl<'a> Lines<'a> {
                 "wanted an operation, got {op_name:?} with attributes {names:?} and {n_graphs} graphs"
             )));
         };
+        for (index, (name, _)) in attributes.iter().enumerate() {
+            let known = super::print::attributes(&operation);
+            if !known.iter().any(|(one, _)| one == name) {
+                let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+                let message = format!("wanted attributes of {op_name}, {names:?}, got {name:?}");
+                return Err(cursor.error(message));
+            }
+            if attributes[..index].iter().any(|(one, _)| one == name) {
+                return Err(cursor.error(format!("wanted {name:?} once, got it once more")));
+            }
+        }
         let site = Site { at: None, device };
         let outputs = graph.add_node(operation, inputs, types, site);
         for (name, output) in names.into_iter().zip(outputs) {
@@ -309,6 +262,14 @@ impl<'a> Cursor<'a> {
     fn at_end(&mut self) -> bool {
         self.rest = self.rest.trim_start();
         self.rest.is_empty()
+    }
+
+    /// Refuses what is left of the line.
+    fn end(&mut self) -> Result<(), ParseError> {
+        if self.at_end() {
+            return Ok(());
+        }
+        Err(self.error(format!("wanted the end of the line, got {:?}", self.rest)))
     }
 
     /// Steps over `token` if it comes next.

@@ -159,6 +159,7 @@ impl Graph {
                 body,
                 n_carry,
                 n_sequences,
+                length,
                 ..
             } => {
                 body.verify()?;
@@ -168,6 +169,15 @@ impl Graph {
                     && *n_carry <= outputs.len();
                 if !fits {
                     return self.broken("the body of scan does not fit its inputs".to_owned());
+                }
+                let has_length = |size: &i32| usize::try_from(*size) == Ok(*length);
+                let sequences = inputs.iter().skip(*n_carry).take(*n_sequences);
+                for sequence in sequences {
+                    if !sequence.shape.first().is_some_and(has_length) {
+                        return self.broken(format!(
+                            "scan takes sequences of length {length}, got {sequence}"
+                        ));
+                    }
                 }
                 results(body, "body", *n_carry)
             }

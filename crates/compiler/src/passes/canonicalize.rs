@@ -105,7 +105,11 @@ impl Rule<'_> {
                 .or_else(|| self.without_one(0))
                 .or_else(|| self.number_last(op)),
             Op::Divide => self.without_one(1),
-            Op::Add | Op::Maximum | Op::Minimum => self.number_last(op),
+            Op::Add => self.number_last(op),
+            // Of two zeros the second is taken, so their order tells 0 from -0.
+            Op::Maximum | Op::Minimum if !self.is_zero_or_complex(self.inputs[0]) => {
+                self.number_last(op)
+            }
             Op::Negative => {
                 let inner = self.graph.producer(self.inputs[0])?;
                 match inner.operation.op() {
@@ -182,7 +186,15 @@ impl Rule<'_> {
         is_one.then(|| self.same(self.inputs[1 - place])).flatten()
     }
 
-    /// In sums and products a number is the second operand.
+    /// Whether a value is the number 0, or one of which it is not known.
+    fn is_zero_or_complex(&self, value: Value) -> bool {
+        match self.graph.constant(value) {
+            Some(Constant::Number(literal)) => literal.as_f64().is_none_or(|number| number == 0.0),
+            _ => false,
+        }
+    }
+
+    /// In sums, products, and most maxima and minima a number is the second operand.
     fn number_last(&self, op: &Op) -> Option<Rewritten> {
         let is_number =
             |value: Value| matches!(self.graph.constant(value), Some(Constant::Number(_)));

@@ -17,6 +17,8 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let known = graph.known();
     let wanted = frontier(graph, &known);
     let values = compute(graph, &wanted)?;
+    let mut is_wanted = vec![false; graph.values.len()];
+    wanted.iter().for_each(|v| is_wanted[v.index()] = true);
     let mut next = Graph::new(&graph.name);
     let mut copy = Transplant::new(graph);
     copy.inputs(&mut next);
@@ -29,7 +31,7 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         copy.set(*value, new);
     }
     for node in &graph.nodes {
-        if node.outputs.iter().all(|output| wanted.contains(output)) {
+        if node.outputs.iter().all(|v| is_wanted[v.index()]) {
             continue;
         }
         let mut node = node.clone();
@@ -38,7 +40,7 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         let folded: Vec<(Value, Option<Value>)> = node
             .outputs
             .iter()
-            .filter(|output| wanted.contains(output))
+            .filter(|output| is_wanted[output.index()])
             .map(|output| (*output, copy.get(&mut next, *output)))
             .collect();
         copy.node(&mut next, &node)
@@ -62,8 +64,9 @@ fn frontier(graph: &Graph, known: &[bool]) -> Vec<Value> {
         }
     }
     let mut wanted = Vec::new();
+    let mut seen = vec![false; graph.values.len()];
     let mut want = |value: Value| {
-        if holds[value.index()] && !wanted.contains(&value) {
+        if holds[value.index()] && !std::mem::replace(&mut seen[value.index()], true) {
             wanted.push(value);
         }
     };

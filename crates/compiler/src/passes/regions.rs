@@ -21,11 +21,17 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         return Ok(graph.clone());
     }
     let groups = groups(graph);
+    let mut group_of: Vec<Option<&Group>> = vec![None; graph.nodes.len()];
+    for group in &groups {
+        for id in &group.nodes {
+            group_of[id.index()] = Some(group);
+        }
+    }
     let mut next = Graph::new(&graph.name);
     let mut copy = Transplant::new(graph);
     copy.inputs(&mut next);
     for (id, node) in (0..).map(NodeId).zip(&graph.nodes) {
-        match groups.iter().find(|group| group.nodes.contains(&id)) {
+        match group_of[id.index()] {
             None => {
                 let mut node = node.clone();
                 node.operation = super::inside(&node.operation, context, run)?;
@@ -93,8 +99,9 @@ fn groups(graph: &Graph) -> Vec<Group> {
         let shared = (joined.len() == 1 && !is_output)
             .then(|| joined.pop_first().flatten())
             .flatten();
+        // All in a region have one shape, so any of them tells it.
         let same_shape = |region: usize| {
-            regions[region].iter().all(|other| {
+            regions[region].first().is_none_or(|other| {
                 graph.array_type(graph.node(*other).outputs[0]).shape
                     == graph.array_type(*output).shape
             })

@@ -4,12 +4,15 @@ mod recorder;
 
 use std::rc::Rc;
 
-use mlx::trace::record_on;
+use mlx::trace::{record_on, recorders};
 use mlx::{Array, ArrayType, Recorder};
 
-use crate::graph::Graph;
+use crate::graph::{DEPTH, Graph};
 use crate::{Error, Result};
 pub(crate) use recorder::{SizeRead, Tape};
+
+/// How deep functions may be traced inside one another, so that graphs with formulas and regions read back.
+const NESTED: usize = DEPTH - 2;
 
 /// A function that was traced: its graph, and what it returned besides arrays.
 pub(crate) struct Recorded<T> {
@@ -45,6 +48,13 @@ pub(crate) fn record<T>(
     types: &[ArrayType],
     function: impl FnOnce(&[Array]) -> Result<(Vec<Array>, T)>,
 ) -> Result<Recorded<T>> {
+    if recorders().len() >= NESTED {
+        let message = format!(
+            "wanted at most {NESTED} functions inside one another, got more; a function that calls itself \
+             never ends while it is traced"
+        );
+        return Err(mlx::Error::op("trace", message).into());
+    }
     let tape = Rc::new(Tape::new(name));
     let recorder: Rc<dyn Recorder> = tape.clone();
     let _closed = CloseOnDrop(&tape);

@@ -224,7 +224,9 @@ impl Array {
     ///
     /// # Errors
     /// When the array could not be built.
+    #[track_caller]
     pub fn nbytes(&self) -> Result<usize> {
+        self.note_size_read("nbytes", Location::caller());
         let handle = self.typed()?;
         Ok(handle.size() * handle.dtype().size())
     }

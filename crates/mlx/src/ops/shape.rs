@@ -1,5 +1,7 @@
 //! The same elements in another shape or order of axes.
 
+use std::panic::Location;
+
 use crate::op::Op;
 use crate::{Array, Axes, Result, Shape, bind, bind_all};
 
@@ -45,6 +47,8 @@ impl Array {
         let axes = match axes.into() {
             Axes::Some(axes) => axes,
             Axes::All => {
+                // Which axes go depends on the sizes.
+                self.note_size_read("squeeze", Location::caller());
                 let shape = self
                     .typed()
                     .map_or(Vec::new(), |handle| handle.shape().to_vec());
