@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use mlx::trace::recorders;
-use mlx::tree::{Arguments, Function, Structure};
+use mlx::tree::{Arguments, BoxedError, Function, Structure};
 use mlx::{Array, ArrayType, Device, Dtype};
 
 use crate::stages::{Compiled, Key, Lowered, Traced, trace_ref};
@@ -53,8 +53,9 @@ const REASONS: usize = 32;
 ///
 /// `function` takes references to trees of arrays and gives a tree or a `Result` of one. Arrays that it captures become
 /// constants, and are shared, not copied. It runs once for each combination of structure, shapes, dtypes and device;
-/// what else it does besides applying operations (printing, counting) happens only then. Inside another traced
-/// function, the call becomes part of that one's graph.
+/// what else it does besides applying operations (printing, counting) happens only then, and what it captures is taken
+/// as it was then: a `Cell` whose array changes later, to the argument of a gradient for example, is not noticed. Make
+/// what changes an argument. Inside another traced function, the call becomes part of that one's graph.
 ///
 /// ```
 /// use mlx::{Array, array, keepdims};
@@ -89,6 +90,16 @@ pub fn jit_with<Args: Arguments, F: Function<Args>>(
         stats: RefCell::default(),
         hits: Cell::new(0),
         args: PhantomData,
+    }
+}
+
+/// A compiled function is a function of trees, so that transforms take it: `grad(jit(f))`.
+impl<Args: Arguments, F: Function<Args>> Function<Args> for Jit<Args, F> {
+    type Output = F::Output;
+
+    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
+        self.call(args)
+            .map_err(|error| Box::new(mlx::Error::from(error)) as BoxedError)
     }
 }
 
@@ -179,7 +190,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         }
         let types = inputs
             .iter()
-            .map(|array| array.array_type())
+            .map(|array| mlx::trace::type_of(array))
             .collect::<mlx::Result<_>>()?;
         let key = Key {
             structure,

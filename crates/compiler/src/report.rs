@@ -174,7 +174,7 @@ impl Report {
     /// apart, in the order in which they run. Each formula is given the same inputs in both forms.
     ///
     /// # Errors
-    /// When there are not as many inputs as the graph has, or something fails.
+    /// When the inputs are not of the types that the function was traced with, or something fails.
     pub fn verify<'a>(
         &self,
         inputs: impl IntoIterator<Item = &'a Array>,
@@ -183,6 +183,13 @@ impl Report {
             return Ok(Vec::new());
         };
         let inputs: Vec<&Array> = inputs.into_iter().collect();
+        for (index, (input, wanted)) in inputs.iter().zip(graph.input_types()).enumerate() {
+            if !input.has_type(&wanted) {
+                let got = mlx::trace::type_of(input)?;
+                let message = format!("wanted {wanted} as input {index}, got {got}");
+                return Err(mlx::Error::op("verify", message).into());
+            }
+        }
         let plan = Plan::new(graph.as_ref().clone())?;
         let observation = Observation::begin();
         let outputs = mlx::trace::without_recording(|| plan.run(&inputs))?;

@@ -171,7 +171,7 @@ impl Graph {
             if !input.has_type(&wanted) {
                 let message = format!(
                     "wanted {wanted} as input {index}, got {}",
-                    input.array_type()?
+                    mlx::trace::type_of(input)?
                 );
                 return Err(mlx::Error::op(self.name(), message).into());
             }
@@ -181,7 +181,7 @@ impl Graph {
             if !output.has_type(&wanted) {
                 let message = format!(
                     "wanted {wanted} as output {index}, got {}",
-                    output.array_type()?
+                    mlx::trace::type_of(output)?
                 );
                 return Err(mlx::Error::op(self.name(), message).into());
             }

@@ -74,7 +74,7 @@ where
     F: Function<Args>,
 {
     let mut types = Vec::new();
-    Args::visit_refs(args, &mut |array| types.push(array.array_type()));
+    Args::visit_refs(args, &mut |array| types.push(mlx::trace::type_of(array)));
     let types: Vec<ArrayType> = types.into_iter().collect::<mlx::Result<_>>()?;
     let recorded = record("function", &types, |arrays| {
         let mut arrays = arrays.iter();
@@ -265,7 +265,7 @@ impl<Output: Tree> Compiled<Output> {
             if input.has_type(wanted) {
                 continue;
             }
-            let got = input.array_type()?;
+            let got = mlx::trace::type_of(input)?;
             let message = if !self.lowered.options.shapeless {
                 format!("wanted {wanted} as input {index}, got {got}")
             } else if got.dtype != wanted.dtype || got.shape.len() != wanted.shape.len() {

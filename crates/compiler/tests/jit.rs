@@ -322,6 +322,16 @@ fn shapeless_serves_all_sizes_or_says_why_not() -> Outcome {
     );
     let text = sized.call(&array!([1.0, 2.0])).unwrap_err().to_string();
     assert!(text.contains("got dim at"), "{text}");
+    let options = CompileOptions {
+        shapeless: true,
+        ..CompileOptions::default()
+    };
+    let typed = jit_with(
+        |x: &Array| -> mlx::Result<Array> { Ok(x / x.array_type()?.shape[0]) },
+        options,
+    );
+    let text = typed.call(&array!([1.0, 2.0])).unwrap_err().to_string();
+    assert!(text.contains("got array_type at"), "{text}");
     Ok(())
 }
 

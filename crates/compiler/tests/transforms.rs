@@ -181,3 +181,13 @@ fn a_gradient_is_traced_without_computing_values_that_mean_nothing() -> Outcome 
     assert_eq!(slope.call((&array!(2.0), &four))?.item::<f32>()?, 3.0);
     Ok(())
 }
+
+#[test]
+fn transforms_take_a_compiled_function_as_it_is() -> Outcome {
+    let x = array!([0.3, 2.0]);
+    close(&grad(jit(wave)).call(&x)?, &grad(wave).call(&x)?);
+    let xs = array!([[0.3, 2.0], [1.0, -1.0]]);
+    close(&vmap(jit(wave)).call(&xs)?, &vmap(wave).call(&xs)?);
+    close(&jit(jit(wave)).call(&x)?, &wave(&x));
+    Ok(())
+}

@@ -122,6 +122,15 @@ impl Drop for QuietSizes {
     }
 }
 
+/// Returns shape and dtype of an array for a recorder's own use: sizes are not noted as read by the function.
+///
+/// # Errors
+/// When the array could not be built.
+pub fn type_of(array: &Array) -> Result<ArrayType> {
+    let _quiet = QuietSizes::new();
+    array.array_type()
+}
+
 /// Returns the innermost recorder of this thread.
 pub(crate) fn current() -> Option<Rc<dyn Recorder>> {
     OPEN.with_borrow(|open| open.last().cloned())

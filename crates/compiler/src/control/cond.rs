@@ -48,7 +48,7 @@ where
     B: Outcome<Tree = A::Tree>,
 {
     let at = Location::caller();
-    check_predicate("cond", &predicate.array_type()?)?;
+    check_predicate("cond", &mlx::trace::type_of(predicate)?)?;
     let Some(recorder) = open_tape().filter(|_| !predicate.is_known()) else {
         return if predicate.item::<bool>()? {
             then(inputs).outcome().map_err(Error::from_function)
@@ -59,7 +59,7 @@ where
     let arguments = tree::arrays(inputs);
     let types = arguments
         .iter()
-        .map(|array| array.array_type())
+        .map(|array| mlx::trace::type_of(array))
         .collect::<mlx::Result<Vec<_>>>()?;
     let branch = |name: &str, function: &dyn Fn(&In) -> Result<A::Tree>| {
         record(name, &types, |arrays| {

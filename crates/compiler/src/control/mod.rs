@@ -46,7 +46,7 @@ fn append(
             operation.name()
         )));
     };
-    let types: mlx::Result<Vec<ArrayType>> = shadows.iter().map(Array::array_type).collect();
+    let types: mlx::Result<Vec<ArrayType>> = shadows.iter().map(mlx::trace::type_of).collect();
     let nodes = tape.add_node(operation, inputs, types?, at)?;
     Ok(nodes
         .into_iter()
@@ -76,7 +76,7 @@ fn share_captures<T>(recorded: Vec<Recorded<T>>) -> (Vec<Graph>, Vec<Array>) {
             let mut inputs = graph.inputs.clone();
             for capture in &all {
                 let found = one.captures.iter().position(|c| c.is_same_traced(capture));
-                match (found, capture.array_type()) {
+                match (found, mlx::trace::type_of(capture)) {
                     (Some(place), _) => inputs.push(captured[place]),
                     (None, Ok(array_type)) => {
                         graph.add_input(array_type);

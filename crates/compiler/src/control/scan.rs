@@ -177,7 +177,7 @@ pub(crate) fn run(inputs: &[&Array], layout: Layout, body: &Plan) -> mlx::Result
 
 /// One element along the first axis, without it.
 fn element(x: &Array, place: usize) -> mlx::Result<Array> {
-    let shape = x.array_type()?.shape;
+    let shape = mlx::trace::type_of(x)?.shape;
     let place = i32::try_from(place).unwrap_or(i32::MAX);
     let mut start = vec![0; shape.len()];
     let mut stop = shape;
@@ -197,13 +197,16 @@ fn element(x: &Array, place: usize) -> mlx::Result<Array> {
 
 /// An array of the type of all results of one kind, never computed.
 fn stacked_like(one: &Array, length: usize) -> mlx::Result<Array> {
-    let ArrayType { mut shape, dtype } = one.array_type()?;
+    let ArrayType { mut shape, dtype } = mlx::trace::type_of(one)?;
     shape.insert(0, i32::try_from(length).unwrap_or(i32::MAX));
     mlx::trace::without_recording(|| Ok(mlx::zeros(shape, dtype)))
 }
 
 fn types_of(arrays: &[&Array]) -> mlx::Result<Vec<ArrayType>> {
-    arrays.iter().map(|array| array.array_type()).collect()
+    arrays
+        .iter()
+        .map(|array| mlx::trace::type_of(array))
+        .collect()
 }
 
 #[track_caller]

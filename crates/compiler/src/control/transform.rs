@@ -61,7 +61,7 @@ pub(crate) fn record_call(call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
                 // The outer trace is open for the inner one, which may capture its arrays.
                 let types = inputs
                     .iter()
-                    .map(Array::array_type)
+                    .map(mlx::trace::type_of)
                     .collect::<mlx::Result<Vec<_>>>()?;
                 // The user's function may call compiled ones with values of its own.
                 let user = TypesOnly::new(false);
@@ -93,7 +93,7 @@ pub(crate) fn record_call(call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
         let arguments = [inputs, outputs.clone(), outputs].concat();
         let types = arguments
             .iter()
-            .map(|array| array.array_type())
+            .map(|array| mlx::trace::type_of(array))
             .collect::<mlx::Result<Vec<_>>>()?;
         let recorded = record("function", &types, |arrays| {
             Ok((rule(arrays).map_err(Error::Mlx)?, ()))

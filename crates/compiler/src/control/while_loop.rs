@@ -52,13 +52,13 @@ where
     let arrays = tree::arrays(state);
     let types = arrays
         .iter()
-        .map(|array| array.array_type())
+        .map(|array| mlx::trace::type_of(array))
         .collect::<mlx::Result<Vec<_>>>()?;
     let structure = tree::structure(state);
     let check_next = |next: &State| -> Result<()> {
         let got = tree::arrays(next)
             .iter()
-            .map(|array| array.array_type())
+            .map(|array| mlx::trace::type_of(array))
             .collect::<mlx::Result<Vec<_>>>()?;
         if tree::structure(next) == structure && got == types {
             return Ok(());
@@ -74,7 +74,7 @@ where
         let mut state = state.map(&mut Array::clone);
         loop {
             let holds = condition(&state)?;
-            check_predicate("while_loop", &holds.array_type()?)?;
+            check_predicate("while_loop", &mlx::trace::type_of(&holds)?)?;
             if !holds.item::<bool>()? {
                 return Ok(state);
             }
@@ -87,7 +87,7 @@ where
     let rebuild = |arrays: &[Array]| tree::rebuild(state, arrays.iter().cloned());
     let condition = record("condition", &types, |arrays| {
         let holds = condition(&rebuild(arrays)?)?;
-        check_predicate("while_loop", &holds.array_type()?)?;
+        check_predicate("while_loop", &mlx::trace::type_of(&holds)?)?;
         Ok((vec![holds], ()))
     })?;
     let body = record("body", &types, |arrays| {

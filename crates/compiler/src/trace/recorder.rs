@@ -112,7 +112,7 @@ impl Tape {
             }
             return self.capture(array);
         }
-        let array_type = array.array_type()?;
+        let array_type = mlx::trace::type_of(array)?;
         let identity = array.identity();
         if let Some(known) = identity.and_then(|id| self.state.borrow().constants.get(&id).copied())
         {
@@ -146,7 +146,7 @@ impl Tape {
 
     /// Makes an array of an enclosing trace an input.
     fn capture(&self, array: &Array) -> mlx::Result<Value> {
-        let array_type = array.array_type()?;
+        let array_type = mlx::trace::type_of(array)?;
         let mut state = self.state.borrow_mut();
         let found = state
             .captures

@@ -235,7 +235,9 @@ impl Array {
     ///
     /// # Errors
     /// When the array could not be built.
+    #[track_caller]
     pub fn array_type(&self) -> Result<ArrayType> {
+        self.note_size_read("array_type", Location::caller());
         Ok(ArrayType::of(self.typed()?))
     }
 
