@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is done to this workspace by hand, one file for each command.
 
+mod bench;
 mod cargo;
 mod ci;
 mod mlx;
@@ -47,6 +48,11 @@ const COMMANDS: &[Command] = &[
         "generate",
         "text that a language model writes: [--model FILE.gguf|DIR|hf:NAME] [--prompt TEXT | --chat TEXT]",
         mlx::generate,
+    ),
+    (
+        "bench",
+        "us and our rivals on the same work: [--quick] [--only PART] [--against NAME,..] [--compare OLD.json] ...",
+        bench::run,
     ),
     (
         "tidy",
