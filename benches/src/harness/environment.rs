@@ -173,7 +173,8 @@ impl Rival {
             ),
             Home::Candle => Ok(read(rivals.join("candle/Cargo.lock"))?
                 + &read(rivals.join("candle/Cargo.toml"))?
-                + &read(rivals.join("candle/src/main.rs"))?),
+                + &read(rivals.join("candle/src/main.rs"))?
+                + &read(rivals.join("candle/src/models.rs"))?),
         }
     }
 

@@ -51,7 +51,7 @@ fn answer(form: Form, request: Request, threads: usize, rows: &mut Rows) -> Resu
     Ok(match request.verb {
         Verb::Hello { .. } => Reply {
             name: Some("ours".to_owned()),
-            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            version: Some(versions()),
             ..reply
         },
         Verb::Limits(_) => Reply {
@@ -90,6 +90,23 @@ fn answer(form: Form, request: Request, threads: usize, rows: &mut Rows) -> Resu
             }
         }
     })
+}
+
+/// What computes: MLX, mlx-c, and the library behind matrix products.
+fn versions() -> String {
+    let this = env!("CARGO_PKG_VERSION");
+    match mlx_sys::loaded() {
+        Ok(loaded) => {
+            let blas = match &loaded.blas {
+                mlx_sys::Blas::OpenBlas { config, .. } => config.as_str(),
+                mlx_sys::Blas::Bundled => "reference BLAS",
+                mlx_sys::Blas::Accelerate => "Accelerate",
+            };
+            let versions = &loaded.versions;
+            format!("{this}, {versions:?}, {blas}")
+        }
+        Err(error) => format!("{this}, {error}"),
+    }
 }
 
 fn prepare(form: Form, load: &Load) -> Result<Option<Box<dyn Work>>> {

@@ -208,9 +208,10 @@ pub(super) fn quantized(rows: usize, op: &'static str, target: Target) -> Row {
         id: id(op, "q4g64", &by(shape)),
         dtype: "q4g64",
         target,
-        // A sum of 4096 products of about 0.07: its deviation is 4.5. Activations of 8 bits are off by half a percent.
+        // A sum of 4096 products of about 0.07: its deviation is 4.5. With
+        // activations of 8 bits and candle's own scales it is off by 0.2, which a wrong layout is not.
         check: if is_int8 {
-            Check::close(0.05, 0.3)
+            Check::close(0.05, 1.0)
         } else {
             Check::close(1e-3, 5e-3)
         },
