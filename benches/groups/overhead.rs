@@ -40,12 +40,12 @@ fn run(criterion: &mut Criterion) -> Result<()> {
         bencher.iter(|| closure.call(&[&x]));
     });
     let compiled = jit(formula);
-    compiled.call(&x)?;
+    compiled.call(&x)?.eval()?;
     group.bench_function("jit.call/float32/scalar/cpu", |bencher| {
         bencher.iter(|| compiled.call(&x));
     });
     let plain = jit_with(formula, CompileOptions::without_fusions());
-    plain.call(&x)?;
+    plain.call(&x)?.eval()?;
     group.bench_function("jit.call.without_fusions/float32/scalar/cpu", |bencher| {
         bencher.iter(|| plain.call(&x));
     });

@@ -86,8 +86,9 @@ fn numbers(relative: f32, absolute: f32, ours: &[f32], theirs: &[f32]) -> Option
     for (a, b) in ours.iter().zip(theirs) {
         let difference = (a - b).abs();
         let same = a == b || a.is_nan() && b.is_nan();
-        // A NaN on one side must count as wrong: comparisons with it are false.
-        if !same && !(difference <= absolute + relative * a.abs()) {
+        // A NaN on one side must count as wrong: no comparison with it holds.
+        let is_near = difference <= absolute + relative * a.abs();
+        if !same && !is_near {
             wrong += 1;
             worst = if difference.is_nan() {
                 f32::INFINITY

@@ -103,7 +103,10 @@ fn versions() -> String {
                 mlx_sys::Blas::Accelerate => "Accelerate",
             };
             let versions = &loaded.versions;
-            format!("{this}, {versions:?}, {blas}")
+            format!(
+                "{this}, MLX {}, mlx-c {}, {blas}",
+                versions.mlx, versions.mlxc
+            )
         }
         Err(error) => format!("{this}, {error}"),
     }

@@ -18,6 +18,8 @@ const BOTTOM: f64 = HEIGHT - 52.0;
 
 /// Points of each line, the smallest size first.
 type Lines = BTreeMap<String, Vec<(f64, f64)>>;
+/// Reads a row's size from its shape.
+type Size = fn(&Line) -> Option<f64>;
 
 pub(super) fn all(results: &Results) -> Vec<Plot> {
     let plots = [
@@ -25,7 +27,7 @@ pub(super) fn all(results: &Results) -> Vec<Plot> {
             "attention",
             "attention-sequence.svg",
             "Attention, 8 heads of 64: milliseconds against the length of the sequence",
-            size_of_sequence as fn(&Line) -> Option<f64>,
+            size_of_sequence as Size,
         ),
         (
             "rms_norm",
@@ -40,7 +42,7 @@ pub(super) fn all(results: &Results) -> Vec<Plot> {
             number_of_rows,
         ),
     ];
-    let draw = |(op, file, title, size): (&str, &str, &str, fn(&Line) -> Option<f64>)| {
+    let draw = |(op, file, title, size): (&str, &str, &str, Size)| {
         let lines = lines(results, op, size);
         Some(Plot {
             caption: title.to_owned(),
@@ -51,7 +53,7 @@ pub(super) fn all(results: &Results) -> Vec<Plot> {
     plots.into_iter().filter_map(draw).collect()
 }
 
-fn lines(results: &Results, op: &str, size: fn(&Line) -> Option<f64>) -> Lines {
+fn lines(results: &Results, op: &str, size: Size) -> Lines {
     let mut lines = Lines::new();
     let swept = |row: &&Line| row.op == op && matches!(row.group, Group::Sweep | Group::Scaling);
     for row in results.rows.iter().filter(swept) {
