@@ -11,6 +11,10 @@ from protocol import Row, Unsupported, package, serve
 if os.environ.get("MLX_BENCH_CACHE"):
     # With OpenBLAS it also gets room to keep buffers: MLX's own limit on the CPU is 32 MiB.
     mx.set_cache_limit(6 << 30)
+    with open("/proc/self/maps") as maps:
+        # The loader only warns of a library that it cannot preload.
+        if "openblas" not in maps.read():
+            raise SystemExit("OpenBLAS was not preloaded")
 
 
 def pack(codes, scales, zeros):

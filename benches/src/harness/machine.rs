@@ -68,6 +68,27 @@ impl Machine {
     }
 }
 
+/// Above this share of the processors, what others do shows in the numbers.
+pub const TOO_BUSY: f64 = 0.1;
+
+/// Returns the share of the processors that is in use, over half a second in which this process sleeps.
+pub fn busy_share() -> Option<f64> {
+    let (idle, all) = ticks()?;
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let (idle_after, all_after) = ticks()?;
+    let passed = all_after.checked_sub(all).filter(|passed| *passed > 0)?;
+    Some(1.0 - idle_after.saturating_sub(idle) as f64 / passed as f64)
+}
+
+/// The ticks that all processors have slept, or waited for a disk, and all ticks.
+fn ticks() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let numbers = text.lines().next()?.split_whitespace().skip(1);
+    let numbers: Vec<u64> = numbers.map_while(|number| number.parse().ok()).collect();
+    let idle = numbers.get(3)? + numbers.get(4)?;
+    Some((idle, numbers.iter().sum()))
+}
+
 fn memory_gib() -> u64 {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = info.lines().find(|line| line.starts_with("MemTotal"));

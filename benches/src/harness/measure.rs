@@ -138,6 +138,7 @@ pub fn row(
     // We may take long: a row without us says nothing.
     let patient = Settings {
         patience: settings.patience.max(Duration::from_secs(600)),
+        slow: settings.slow * 5,
         ..*settings
     };
     let settings_of = |idx: usize| if idx == 0 { &patient } else { settings };
@@ -154,7 +155,10 @@ pub fn row(
             &mut reference,
             settings_of(idx),
         );
-        if let Entry::Out(why) = &entry {
+        if let Entry::Out(why) = &entry
+            // Whoever is absent was told of at the start.
+            && contestant.spec.is_ok()
+        {
             eprintln!("    {}: {why}", contestant.name);
         }
         entries.push(entry);
@@ -180,7 +184,9 @@ pub fn row(
         .next()
         .map_or(Err("did not run".to_owned()), |(_, ours)| ours);
     let forms: BTreeMap<String, Measured> = measured.by_ref().take(n_forms).collect();
-    let rivals: BTreeMap<String, Measured> = measured.collect();
+    let mut rivals: BTreeMap<String, Measured> = measured.collect();
+    let left_out = row.left_out.iter();
+    rivals.extend(left_out.map(|(name, why)| ((*name).to_owned(), Err((*why).to_owned()))));
     Ok(Line::new(row, limits, ours, rivals, forms))
 }
 

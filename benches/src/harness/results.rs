@@ -20,6 +20,8 @@ pub struct Results {
     pub mode: String,
     /// The machine.
     pub machine: Machine,
+    /// The share of the processors that others used before the run began.
+    pub busy: Option<f64>,
     /// What it can do, measured in this run.
     pub limits: Limits,
     /// Versions: of this repository, of what is vendored, of each rival.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::compare::{compare, is_worse, report};
 use super::environment::{Places, RIVALS, threads_of_everyone};
 use super::limits::Limits;
-use super::machine::Machine;
+use super::machine::{Machine, TOO_BUSY, busy_share};
 use super::measure::{self, Contestant, Settings};
 use super::options::{HELP, Options};
 use super::process::Spec;
@@ -66,9 +66,6 @@ fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
     let mut absent = BTreeMap::new();
     let mut rivals = rivals(options, places, machine.threads, &mut absent);
     if options.set_up {
-        for (name, why) in absent {
-            println!("{name}: {why}");
-        }
         return Ok(None);
     }
     let mut ours = Contestant::new("ours", Ok(ours(places, "fast", machine.threads)?));
@@ -85,11 +82,17 @@ fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
         ));
     }
     let assets = assets(places)?;
+    let busy = busy_share();
+    if let Some(busy) = busy.filter(|busy| *busy > TOO_BUSY) {
+        let percent = busy * 100.0;
+        eprintln!("warning: others use {percent:.0} % of this machine: do not trust the numbers");
+    }
     eprintln!("measuring the machine");
     let limits = limits(&mut ours, &settings)?;
     let mut results = Results {
         date: output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_default(),
         mode: mode(options).to_owned(),
+        busy,
         machine,
         limits,
         absent,
@@ -111,6 +114,10 @@ fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
             .iter_mut()
             .filter(|rival| row.rivals.contains(&rival.name.as_str()))
             .collect();
+        let mut settings = settings;
+        if row.group == rows::Group::Models && options.quick {
+            settings.rounds = 3;
+        }
         let line = measure::row(
             &row,
             &mut ours,
@@ -173,6 +180,7 @@ fn rivals(
         };
         let spec = spec.map_err(|error| format!("{error:#}"));
         if let Err(why) = &spec {
+            eprintln!("{}: {why}", rival.name);
             absent.insert(rival.name.to_owned(), why.clone());
         }
         contestants.push(Contestant::new(rival.name, spec));

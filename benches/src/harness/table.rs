@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::machine::TOO_BUSY;
 use super::results::{Line, Results};
 use super::rows::Group;
 
@@ -33,14 +34,15 @@ pub fn page(results: &Results, plots: &[(String, String)]) -> String {
     line(
         &mut page,
         &format!(
-            "{} run of {} on {} with {} threads, {} GiB, {}, {}.",
+            "{} run of {} on {} with {} threads, {} GiB, {}, {}{}.",
             title(&results.mode),
             results.date,
             machine.cpu,
             machine.threads,
             machine.memory_gib,
             machine.simd,
-            machine.os
+            machine.os,
+            busy(results.busy)
         ),
     );
     line(
@@ -146,6 +148,17 @@ fn forms(rows: &[&Line]) -> String {
         );
     }
     out
+}
+
+/// Says when the numbers are not to be trusted.
+fn busy(share: Option<f64>) -> String {
+    match share {
+        Some(share) if share > TOO_BUSY => format!(
+            " (**others used {:.0} % of it, so do not trust these numbers**)",
+            share * 100.0
+        ),
+        _ => String::new(),
+    }
 }
 
 /// Says who is absent, on which rows, and why.

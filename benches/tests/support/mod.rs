@@ -68,6 +68,7 @@ pub fn row() -> Row {
         target: Target::ratio(1.0),
         rivals: &["fast", "slow"],
         forms: &[],
+        left_out: &[],
         quick: true,
         note: "",
     }

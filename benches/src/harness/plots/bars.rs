@@ -66,7 +66,7 @@ pub(super) fn speed_ups(results: &Results) -> Option<Plot> {
             svg.line((x, y + 2.0), (x, y + STEP - 2.0), INK, 2.0);
         }
         let rival = row.best_rival.as_deref().unwrap_or("none");
-        let words = format!("{} x {rival}", label((speed_up * 100.0).round() / 100.0));
+        let words = format!("{speed_up:.2} x {rival}");
         svg.text(RIGHT + 10.0, y + 15.0, Anchor::Start, 11.0, INK, &words);
     }
     svg.line((one, TOP - 4.0), (one, bottom), INK, 1.5);

@@ -103,13 +103,25 @@ fn draw(svg: &mut Svg, panel: &Panel<'_>, top: f64) -> Option<()> {
         svg.line((x, first), (x, bottom), FAINT, 1.0);
         svg.text(x, bottom + 16.0, Anchor::Middle, 11.0, INK, &label(tick));
     }
-    for (idx, (name, limit)) in panel.limits.iter().enumerate() {
+    let mut limits = panel.limits.clone();
+    limits.sort_by(|a, b| a.1.total_cmp(&b.1));
+    for (idx, (name, limit)) in limits.iter().enumerate() {
         let x = axis.at(*limit);
         svg.dashed((x, first - 6.0), (x, bottom), INK);
-        // Two limits are near each other: their names stand on two lines.
-        let y = first - 8.0 - 12.0 * idx as f64;
-        let words = format!("{name} {limit:.0}");
-        svg.text(x, y, Anchor::Middle, 10.0, INK, &words);
+        // Two limits are near each other: the lower one's name stands to the left.
+        let (anchor, x) = match (idx, limits.len()) {
+            (_, 1) => (Anchor::Middle, x),
+            (0, _) => (Anchor::End, x + 4.0),
+            _ => (Anchor::Start, x - 4.0),
+        };
+        svg.text(
+            x,
+            first - 10.0,
+            anchor,
+            10.0,
+            INK,
+            &format!("{name} {limit:.0}"),
+        );
     }
     for (idx, (row, ours, rival)) in panel.rows.iter().enumerate() {
         let y = first + STEP * (idx as f64 + 0.5);

@@ -54,6 +54,7 @@ fn plain(op: &'static str, shape: &[usize], inputs: Vec<Input>, params: Value) -
         target: Target::default(),
         rivals: ARRAYS,
         forms: &[],
+        left_out: &[],
         quick: true,
         note: "",
     }

@@ -85,6 +85,8 @@ pub struct Row {
     pub rivals: &'static [&'static str],
     /// Other forms of ours that are timed beside.
     pub forms: &'static [&'static str],
+    /// Rivals that are not asked although they could be, and why.
+    pub left_out: &'static [(&'static str, &'static str)],
     /// Whether `--quick` measures it.
     pub quick: bool,
     /// What a reader should know.

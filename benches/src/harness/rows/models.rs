@@ -19,6 +19,18 @@ const SMOLLM2_BYTES: f64 = 98e6;
 /// Twice the weights that take part in products.
 const SMOLLM2_FLOPS: f64 = 2.0 * 134.5e6;
 
+/// Who is not asked for long prompts in short runs.
+const TOO_LONG: &[(&str, &str)] = &[
+    (
+        "python-mlx",
+        "takes a minute and more for a call: in full runs only",
+    ),
+    (
+        "python-mlx-openblas",
+        "takes a minute and more for a call: in full runs only",
+    ),
+];
+
 pub(super) fn rows(quick: bool) -> Vec<Row> {
     let decode = if quick { 16 } else { 64 };
     vec![
@@ -29,7 +41,7 @@ pub(super) fn rows(quick: bool) -> Vec<Row> {
             },
             note: "greedy, no timestamps, from samples to text",
             check: Check::Words { first: None },
-            ..whisper("whisper_total")
+            ..whisper(quick, "whisper_total")
         },
         Row {
             target: Target {
@@ -42,7 +54,7 @@ pub(super) fn rows(quick: bool) -> Vec<Row> {
             },
             check: Check::close(0.05, 0.05),
             note: "one window of 30 s, the same spectrogram for all",
-            ..whisper("whisper_encoder")
+            ..whisper(quick, "whisper_encoder")
         },
         Row {
             target: Target {
@@ -55,7 +67,7 @@ pub(super) fn rows(quick: bool) -> Vec<Row> {
             },
             check: Check::Words { first: None },
             note: "milliseconds of one token: the whole decoding over its number of steps",
-            ..whisper("whisper_token")
+            ..whisper(quick, "whisper_token")
         },
         Row {
             target: Target {
@@ -70,15 +82,16 @@ pub(super) fn rows(quick: bool) -> Vec<Row> {
             params: json!({"tokens": decode}),
             check: Check::Words { first: Some(5) },
             note: "milliseconds of one token, greedy; llama.cpp and candle round activations to 8 bits",
-            ..smollm2("smollm2_decode", "135M")
+            ..smollm2(quick, "smollm2_decode", "135M")
         },
-        prefill(10, "135M-prompt10"),
-        prefill(512, "135M-prompt512"),
+        prefill(quick, 10, "135M-prompt10"),
+        prefill(quick, 512, "135M-prompt512"),
     ]
 }
 
-fn prefill(length: usize, shape: &str) -> Row {
+fn prefill(quick: bool, length: usize, shape: &str) -> Row {
     let tokens: Vec<u32> = PROMPT.iter().copied().cycle().take(length).collect();
+    let is_too_long = quick && length > 100;
     Row {
         target: Target {
             against: Some("llama-cpp"),
@@ -91,20 +104,27 @@ fn prefill(length: usize, shape: &str) -> Row {
         },
         params: json!({"prompt": tokens}),
         check: Check::Unchecked,
+        rivals: if is_too_long {
+            &["llama-cpp", "candle"]
+        } else {
+            LLAMA
+        },
+        left_out: if is_too_long { TOO_LONG } else { &[] },
         note: "from an empty cache to the scores behind the prompt",
-        ..smollm2("smollm2_prefill", shape)
+        ..smollm2(quick, "smollm2_prefill", shape)
     }
 }
 
-fn whisper(op: &'static str) -> Row {
-    model(op, "float32", "tiny.en-jfk", WHISPER)
+fn whisper(quick: bool, op: &'static str) -> Row {
+    model(quick, op, "float32", "tiny.en-jfk", WHISPER)
 }
 
-fn smollm2(op: &'static str, shape: &str) -> Row {
-    model(op, "q4_1", shape, LLAMA)
+fn smollm2(quick: bool, op: &'static str, shape: &str) -> Row {
+    model(quick, op, "q4_1", shape, LLAMA)
 }
 
 fn model(
+    quick: bool,
     op: &'static str,
     dtype: &'static str,
     shape: &str,
@@ -122,7 +142,8 @@ fn model(
         cost: Cost::default(),
         target: Target::default(),
         rivals,
-        forms: &["eager"],
+        forms: if quick { &[] } else { &["eager"] },
+        left_out: &[],
         quick: true,
         note: "",
     }
