@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is done to this workspace by hand, one file for each command.
 
+mod bench;
 mod cargo;
 mod ci;
 mod golden;
@@ -53,6 +54,9 @@ const COMMANDS: &[Command] = &[
         "golden",
         "write the golden files of the compiler anew",
         golden::run,
+        "bench",
+        "us and our rivals on the same work: [--quick] [--only PART] [--against NAME,..] [--compare OLD.json] ...",
+        bench::run,
     ),
     (
         "tidy",

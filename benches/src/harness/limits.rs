@@ -1,0 +1,100 @@
+//! What can this machine do at best?
+
+use std::hint::black_box;
+use std::thread;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+/// The machine's limits, measured in the run whose rows are compared with them.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Limits {
+    /// Copying large arrays, bytes read and written, in 10^9 bytes a second.
+    pub copy_gb_s: f64,
+    /// Reading large arrays, in 10^9 bytes a second.
+    pub read_gb_s: f64,
+    /// The product of 2048 x 2048 matrices in `float32`, in 10^9 operations a second.
+    pub sgemm_gflop_s: f64,
+}
+
+/// Large enough that no cache helps: 256 MiB of `f32`.
+const LENGTH: usize = 64 << 20;
+const MATRIX: i32 = 2048;
+const TRIES: usize = 7;
+
+/// Measures all three, the best of some tries with one thread and with all of them.
+///
+/// # Errors
+/// When MLX cannot multiply.
+pub fn measure(threads: usize) -> mlx::Result<Limits> {
+    let source = vec![1.0_f32; LENGTH];
+    let mut target = vec![2.0_f32; LENGTH];
+    let (mut copy, mut read) = (0.0_f64, 0.0_f64);
+    for threads in [1, threads.max(1)] {
+        for _ in 0..TRIES {
+            copy = copy.max(copy_once(&source, &mut target, threads));
+            read = read.max(read_once(&source, threads));
+        }
+    }
+    Ok(Limits {
+        copy_gb_s: copy,
+        read_gb_s: read,
+        sgemm_gflop_s: sgemm()?,
+    })
+}
+
+/// `memcpy` of the C library, which writes around the caches from some size on.
+fn copy_once(source: &[f32], target: &mut [f32], threads: usize) -> f64 {
+    let part = source.len().div_ceil(threads);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for (from, to) in source.chunks(part).zip(target.chunks_mut(part)) {
+            scope.spawn(move || to.copy_from_slice(from));
+        }
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    black_box(&target);
+    gb(2 * size_of_val(source)) / seconds
+}
+
+/// Each thread sums four streams at once, which keeps more reads in flight than one.
+fn read_once(source: &[f32], threads: usize) -> f64 {
+    let part = source.len().div_ceil(threads);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for mine in source.chunks(part) {
+            scope.spawn(move || black_box(sum_of_streams(mine)));
+        }
+    });
+    gb(size_of_val(source)) / start.elapsed().as_secs_f64()
+}
+
+fn sum_of_streams(data: &[f32]) -> f32 {
+    const LANES: usize = 32;
+    let (left, right) = data.split_at(data.len() / 2);
+    let (a, b) = left.split_at(left.len() / 2);
+    let (c, d) = right.split_at(right.len() / 2);
+    let mut sums = [[0.0_f32; LANES]; 4];
+    let lanes = |stream| <[f32]>::chunks_exact(stream, LANES);
+    for (((a, b), c), d) in lanes(a).zip(lanes(b)).zip(lanes(c)).zip(lanes(d)) {
+        for (sum, lane) in sums.iter_mut().zip([a, b, c, d]) {
+            for (sum, value) in sum.iter_mut().zip(lane) {
+                *sum += value;
+            }
+        }
+    }
+    sums.iter().flatten().sum()
+}
+
+fn sgemm() -> mlx::Result<f64> {
+    let a = mlx::full([MATRIX, MATRIX], 0.5);
+    let b = mlx::full([MATRIX, MATRIX], 0.25);
+    crate::ready([&a, &b])?;
+    let timing = crate::time_with(2, TRIES, || Ok(a.matmul(&b)))?;
+    let flops = 2.0 * f64::from(MATRIX).powi(3);
+    Ok(flops / timing.min().as_secs_f64() / 1e9)
+}
+
+fn gb(bytes: usize) -> f64 {
+    bytes as f64 / 1e9
+}

@@ -1,0 +1,284 @@
+//! How is a row measured? Everyone prepares and is checked, then rounds go around: ours, a rival, the next, ours again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::check::Outcome;
+use super::inputs;
+use super::limits::Limits;
+use super::process::{Fault, Runner, Spec};
+use super::protocol::{Load, Verb};
+use super::results::{Line, Measured};
+use super::rows::Row;
+use super::statistics::Samples;
+
+/// How long and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The threads that everyone may use.
+    pub threads: usize,
+    /// The number of rounds.
+    pub rounds: usize,
+    /// How long a runner runs in a round; at least once.
+    pub budget: Duration,
+    /// The most runs in a round.
+    pub most: usize,
+    /// How long a rival may take to prepare a row, or for one round of it.
+    pub patience: Duration,
+    /// Above this, one call is all that is measured of a rival.
+    pub slow: Duration,
+    /// How long to wait between two runners, until the threads of the first have gone to sleep.
+    pub pause: Duration,
+}
+
+/// Someone who computes rows, and the process that does it, which is started when it is first needed.
+#[derive(Debug)]
+pub struct Contestant {
+    /// The name in the table.
+    pub name: String,
+    spec: std::result::Result<Spec, String>,
+    runner: Option<Runner>,
+    /// Its versions, once it has said them.
+    pub version: Option<String>,
+}
+
+/// The state of a contestant on one row.
+enum Entry {
+    /// Ready: how many runs make a round, and the samples so far.
+    Ready {
+        runs: usize,
+        rounds: usize,
+        samples: Samples,
+    },
+    /// Out, and why.
+    Out(String),
+}
+
+impl Contestant {
+    /// Returns a contestant that is started like this, or is absent for a reason.
+    pub fn new(name: &str, spec: std::result::Result<Spec, String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            spec,
+            runner: None,
+            version: None,
+        }
+    }
+
+    /// Returns the running process.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn runner(&mut self, settings: &Settings) -> std::result::Result<&mut Runner, String> {
+        if self.runner.is_none() {
+            let spec = self.spec.as_ref().map_err(Clone::clone)?;
+            let runner = Runner::start(spec, settings.threads, Duration::from_secs(120));
+            let runner = runner.map_err(|fault| fault.to_string())?;
+            self.version.clone_from(&runner.hello.version);
+            self.runner = Some(runner);
+        }
+        self.runner
+            .as_mut()
+            .ok_or_else(|| "is not running".to_owned())
+    }
+
+    fn ask(
+        &mut self,
+        id: &str,
+        verb: Verb,
+        settings: &Settings,
+    ) -> std::result::Result<super::protocol::Reply, String> {
+        let runner = self.runner(settings)?;
+        match runner.ask(Some(id), verb, settings.patience) {
+            Ok(reply) => match (reply.unsupported, reply.failed) {
+                (Some(why), _) => Err(why),
+                (_, Some(why)) => Err(format!("failed: {why}")),
+                _ => Ok(super::protocol::Reply {
+                    unsupported: None,
+                    failed: None,
+                    ..reply
+                }),
+            },
+            Err(fault) => {
+                // The process is gone; the next row starts a new one.
+                self.runner = None;
+                Err(self.say(&fault))
+            }
+        }
+    }
+
+    fn say(&self, fault: &Fault) -> String {
+        fault.to_string()
+    }
+}
+
+/// Measures a row with us, our other forms, and the rivals that are here; all of it is judged in the result.
+///
+/// # Errors
+/// When the inputs cannot be written.
+pub fn row(
+    row: &Row,
+    ours: &mut Contestant,
+    forms: &mut [&mut Contestant],
+    rivals: &mut [&mut Contestant],
+    limits: &Limits,
+    settings: &Settings,
+) -> Result<Line> {
+    let folder = tempfile::tempdir()?;
+    let inputs = inputs::write_all(folder.path(), &row.id, &row.inputs)?;
+    let n_forms = forms.len();
+    let mut everyone: Vec<&mut Contestant> = Vec::with_capacity(1 + n_forms + rivals.len());
+    everyone.push(ours);
+    everyone.extend(forms.iter_mut().map(|form| &mut **form));
+    everyone.extend(rivals.iter_mut().map(|rival| &mut **rival));
+    // We may take long: a row without us says nothing.
+    let patient = Settings {
+        patience: settings.patience.max(Duration::from_secs(600)),
+        slow: settings.slow * 5,
+        ..*settings
+    };
+    let settings_of = |idx: usize| if idx == 0 { &patient } else { settings };
+
+    let mut reference: Option<Outcome> = None;
+    let mut entries = Vec::new();
+    for (idx, contestant) in everyone.iter_mut().enumerate() {
+        let output = folder.path().join(format!("output-{idx}.npy"));
+        let entry = prepare(
+            row,
+            contestant,
+            &inputs,
+            output,
+            &mut reference,
+            settings_of(idx),
+        );
+        if let Entry::Out(why) = &entry
+            // Whoever is absent was told of at the start.
+            && contestant.spec.is_ok()
+        {
+            eprintln!("    {}: {why}", contestant.name);
+        }
+        entries.push(entry);
+    }
+    for round in 0..settings.rounds {
+        for place in 0..everyone.len() {
+            // Another one begins in each round, so that nobody always follows the same neighbour.
+            let idx = (place + round) % everyone.len();
+            if let (Some(contestant), Some(entry)) = (everyone.get_mut(idx), entries.get_mut(idx)) {
+                run(row, contestant, entry, round, settings_of(idx));
+            }
+        }
+    }
+    for (contestant, entry) in everyone.iter_mut().zip(&entries) {
+        if matches!(entry, Entry::Ready { .. }) {
+            // What cannot be forgotten is a process that is gone.
+            let _ = contestant.ask(&row.id, Verb::Drop(true), settings);
+        }
+    }
+    let names: Vec<String> = everyone.iter().map(|one| one.name.clone()).collect();
+    let mut measured = names.into_iter().zip(entries.into_iter().map(finish));
+    let ours = measured
+        .next()
+        .map_or(Err("did not run".to_owned()), |(_, ours)| ours);
+    let forms: BTreeMap<String, Measured> = measured.by_ref().take(n_forms).collect();
+    let mut rivals: BTreeMap<String, Measured> = measured.collect();
+    let left_out = row.left_out.iter();
+    rivals.extend(left_out.map(|(name, why)| ((*name).to_owned(), Err((*why).to_owned()))));
+    Ok(Line::new(row, limits, ours, rivals, forms))
+}
+
+/// Lets a contestant load a row, compares its result with ours, and finds out how many runs make a round.
+fn prepare(
+    row: &Row,
+    contestant: &mut Contestant,
+    inputs: &[PathBuf],
+    output: PathBuf,
+    reference: &mut Option<Outcome>,
+    settings: &Settings,
+) -> Entry {
+    let load = Load {
+        op: row.op.to_owned(),
+        params: row.params.clone(),
+        inputs: inputs.to_vec(),
+        output: output.clone(),
+    };
+    let reply = match contestant.ask(&row.id, Verb::Load(load), settings) {
+        Ok(reply) => reply,
+        Err(why) => return Entry::Out(why),
+    };
+    let outcome = match row.check.outcome(&output, reply.text.as_deref()) {
+        Ok(outcome) => outcome,
+        Err(error) => return Entry::Out(format!("failed: {error:#}")),
+    };
+    // The files are large: none stays longer than it is needed.
+    let _ = std::fs::remove_file(output);
+    match reference {
+        None => *reference = Some(outcome),
+        Some(ours) => {
+            if let Some(difference) = row.check.difference(ours, &outcome) {
+                return Entry::Out(difference);
+            }
+        }
+    }
+    match contestant.ask(&row.id, Verb::Run(1), settings) {
+        Err(why) => Entry::Out(why),
+        Ok(reply) => {
+            let ms = reply.ms.as_deref().and_then(<[f64]>::first).copied();
+            let Some(ms) = ms.filter(|ms| ms.is_finite() && *ms >= 0.0) else {
+                return Entry::Out("failed: gave no time".to_owned());
+            };
+            let runs = settings.budget.as_secs_f64() * 1e3 / ms.max(1e-3);
+            let mut samples = Samples::default();
+            let is_slow = ms > settings.slow.as_secs_f64() * 1e3;
+            if is_slow {
+                samples.push(vec![ms]);
+            }
+            Entry::Ready {
+                runs: (runs as usize).clamp(1, settings.most),
+                rounds: if is_slow { 0 } else { usize::MAX },
+                samples,
+            }
+        }
+    }
+}
+
+/// Lets a contestant run one round.
+fn run(
+    row: &Row,
+    contestant: &mut Contestant,
+    entry: &mut Entry,
+    round: usize,
+    settings: &Settings,
+) {
+    let Entry::Ready {
+        runs,
+        rounds,
+        samples,
+    } = entry
+    else {
+        return;
+    };
+    if round >= *rounds {
+        return;
+    }
+    sleep(settings.pause);
+    match contestant.ask(&row.id, Verb::Run(*runs), settings) {
+        Err(why) => *entry = Entry::Out(why),
+        Ok(reply) => match reply.ms {
+            Some(ms) if ms.len() == *runs && ms.iter().all(|ms| ms.is_finite() && *ms >= 0.0) => {
+                samples.push(ms);
+            }
+            _ => *entry = Entry::Out(format!("failed: wanted {runs} times, got others")),
+        },
+    }
+}
+
+fn finish(entry: Entry) -> Measured {
+    match entry {
+        Entry::Out(why) => Err(why),
+        Entry::Ready { samples, .. } => samples.summary().ok_or_else(|| "did not run".to_owned()),
+    }
+}

@@ -1,0 +1,277 @@
+//! How does a run read? As a Markdown page with a table for each part.
+
+use std::fmt::Write;
+
+use super::machine::TOO_BUSY;
+use super::results::{Line, Results};
+use super::rows::Group;
+
+const PARTS: [(Group, &str, &str); 4] = [
+    (
+        Group::Kernels,
+        "Operations",
+        "One operation on `float32` unless the row says otherwise.",
+    ),
+    (Group::Models, "Models", "Real weights and real data."),
+    (
+        Group::Sweep,
+        "Composed against fused",
+        "The same formula as plain operations, compiled by `mlx-compiler`, and as the fused function. A number above 1 says how many times as long the other form takes: there fusing wins.",
+    ),
+    (
+        Group::Scaling,
+        "Cost against size",
+        "The product with 4-bit weights, from few rows to many.",
+    ),
+];
+
+/// Returns the page. `plots` are names of files beside it.
+pub fn page(results: &Results, plots: &[(String, String)]) -> String {
+    let mut page = String::new();
+    let machine = &results.machine;
+    let limits = &results.limits;
+    line(&mut page, "# Benchmark results\n");
+    line(
+        &mut page,
+        &format!(
+            "{} run of {} on {} with {} threads, {} GiB, {}, {}{}.",
+            title(&results.mode),
+            results.date,
+            machine.cpu,
+            machine.threads,
+            machine.memory_gib,
+            machine.simd,
+            machine.os,
+            busy(results.busy)
+        ),
+    );
+    line(
+        &mut page,
+        &format!(
+            "Measured limits: copy {:.1} GB/s (read and written), read {:.1} GB/s, sgemm {:.1} GFLOP/s.\n",
+            limits.copy_gb_s, limits.read_gb_s, limits.sgemm_gflop_s
+        ),
+    );
+    line(
+        &mut page,
+        "Milliseconds are medians over interleaved rounds; `±` is half the range of the rounds' medians.\n\
+         The ratio is ours over the best rival's time, the median of the rounds' ratios: below 1 we are faster.\n\
+         The limit's share is the time that the measured limits leave for the row's bytes and products, over ours; above 100 % where caches hold the row.\n",
+    );
+    for (caption, file) in plots {
+        line(&mut page, &format!("![{caption}]({file})\n"));
+    }
+    for (group, name, about) in PARTS {
+        let rows: Vec<&Line> = results
+            .rows
+            .iter()
+            .filter(|row| row.group == group)
+            .collect();
+        if rows.is_empty() {
+            continue;
+        }
+        line(&mut page, &format!("## {name}\n\n{about}\n"));
+        line(&mut page, &table(&rows));
+        if group == Group::Sweep {
+            line(&mut page, &forms(&rows));
+        }
+    }
+    line(&mut page, &absences(results));
+    line(
+        &mut page,
+        "## Versions\n\n| What | Version |\n| --- | --- |",
+    );
+    for (name, version) in &results.pins {
+        line(&mut page, &format!("| {name} | {} |", escape(version)));
+    }
+    page
+}
+
+/// Returns the table of some rows.
+pub fn table(rows: &[&Line]) -> String {
+    let mut out = String::from(
+        "| Row | Ours, ms | Best rival | Its ms | Ratio | Share of the limit | Target | Other rivals, ms |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for row in rows {
+        let best = row.best_rival.as_deref();
+        let best_ms = best.and_then(|name| row.samples.get(name));
+        let others = row
+            .rivals
+            .iter()
+            .filter(|(name, _)| Some(name.as_str()) != best);
+        let others: Vec<String> = others
+            .map(|(name, ms)| format!("{name} {}", ms.map_or_else(|| "—".to_owned(), number)))
+            .collect();
+        let ours = match &row.ours {
+            Some(ours) => format!("{} ± {:.0} %", number(ours.median_ms), ours.noise * 100.0),
+            None => "failed".to_owned(),
+        };
+        let _ = writeln!(
+            out,
+            "| `{}` | {ours} | {} | {} | {} | {} | {} | {} |",
+            row.id.trim_end_matches("/cpu"),
+            best.unwrap_or("none"),
+            best_ms.map_or_else(|| "—".to_owned(), |summary| number(summary.median_ms)),
+            row.ratio.map_or_else(|| "—".to_owned(), ratio),
+            row.limit_share.map_or_else(|| "—".to_owned(), percent),
+            target(row),
+            others.join(", "),
+        );
+    }
+    out
+}
+
+/// Returns the table of our own forms.
+fn forms(rows: &[&Line]) -> String {
+    let mut out = String::from(
+        "| Row | Fused, ms | Composed, ms | Composed over fused | Compiled, ms | Compiled over fused |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for row in rows {
+        let Some(ours) = &row.ours else { continue };
+        let form = |name: &str| row.forms.get(name);
+        let ms = |name| form(name).map_or_else(|| "—".to_owned(), |it| number(it.median_ms));
+        let over = |name| {
+            let ratio_of = form(name).and_then(|it| super::statistics::ratio(it, ours));
+            ratio_of.map_or_else(|| "—".to_owned(), ratio)
+        };
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} | {} | {} |",
+            row.id.trim_end_matches("/cpu"),
+            number(ours.median_ms),
+            ms("composed"),
+            over("composed"),
+            ms("compiled"),
+            over("compiled"),
+        );
+    }
+    out
+}
+
+/// Says when the numbers are not to be trusted.
+fn busy(share: Option<f64>) -> String {
+    match share {
+        Some(share) if share > TOO_BUSY => format!(
+            " (**others used {:.0} % of it, so do not trust these numbers**)",
+            share * 100.0
+        ),
+        _ => String::new(),
+    }
+}
+
+/// Says who is absent, on which rows, and why.
+fn absences(results: &Results) -> String {
+    let mut out = String::from("## Who is absent, and why\n\n");
+    for (name, why) in &results.absent {
+        let _ = writeln!(out, "- {name}, everywhere: {}", escape(why));
+    }
+    // One line for each reason, with the rows it holds for.
+    let mut reasons: Vec<((&str, &str), Vec<&str>)> = Vec::new();
+    for row in &results.rows {
+        for (name, why) in &row.failures {
+            if results.absent.contains_key(name) {
+                continue;
+            }
+            let key = (name.as_str(), why.as_str());
+            match reasons.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, rows)) => rows.push(&row.id),
+                None => reasons.push((key, vec![&row.id])),
+            }
+        }
+    }
+    reasons.sort();
+    for ((name, why), rows) in reasons {
+        let rows: Vec<String> = rows
+            .iter()
+            .map(|id| format!("`{}`", id.trim_end_matches("/cpu")))
+            .collect();
+        let _ = writeln!(out, "- {name}: {} ({})", escape(why), rows.join(", "));
+    }
+    if out.ends_with("why\n\n") {
+        out.push_str("Nobody.\n");
+    }
+    out
+}
+
+fn target(row: &Line) -> String {
+    let mut aims = Vec::new();
+    if let Some(most) = row.target {
+        let rival = row.target_rival.as_deref().map(|name| format!(" {name}"));
+        let is = row.target_ratio().map(|is| format!(" (is {})", ratio(is)));
+        let is = is.filter(|_| row.target_rival.is_some() && row.target_rival != row.best_rival);
+        aims.push(format!(
+            "≤ {most} x{}{}",
+            rival.unwrap_or_default(),
+            is.unwrap_or_default()
+        ));
+    }
+    aims.extend(row.target_ms.map(|ms| format!("≤ {ms} ms")));
+    aims.extend(
+        row.target_share
+            .map(|share| format!("≥ {:.0} % of the limit", share * 100.0)),
+    );
+    if aims.is_empty() {
+        return "—".to_owned();
+    }
+    let verdict = match row.met {
+        Some(true) => "met",
+        Some(false) => "not met",
+        None => "cannot be judged",
+    };
+    format!("{}: {verdict}", aims.join(", "))
+}
+
+/// Returns three digits that count.
+pub fn number(ms: f64) -> String {
+    match ms {
+        ms if ms >= 100.0 => format!("{ms:.0}"),
+        ms if ms >= 10.0 => format!("{ms:.1}"),
+        ms if ms >= 1.0 => format!("{ms:.2}"),
+        ms if ms >= 0.1 => format!("{ms:.3}"),
+        ms => format!("{ms:.4}"),
+    }
+}
+
+fn ratio(ratio: f64) -> String {
+    format!(
+        "{} x",
+        if ratio >= 10.0 {
+            format!("{ratio:.0}")
+        } else {
+            format!("{ratio:.2}")
+        }
+    )
+}
+
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent < 10.0 {
+        format!("{percent:.1} %")
+    } else {
+        format!("{percent:.0} %")
+    }
+}
+
+fn title(word: &str) -> String {
+    let mut letters = word.chars();
+    let first: String = letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
+    first + letters.as_str()
+}
+
+/// Keeps text of others from breaking the table.
+fn escape(text: &str) -> String {
+    text.replace('|', "\\|")
+        .replace(['\n', '\r'], " ")
+        .replace('<', "&lt;")
+}
+
+fn line(page: &mut String, text: &str) {
+    page.push_str(text);
+    page.push('\n');
+}

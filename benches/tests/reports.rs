@@ -1,0 +1,215 @@
+//! What a run is kept as, how it reads, and what two runs say of each other.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use mlx_bench::harness::compare::{Verdict, compare, is_worse, report};
+use mlx_bench::harness::plots;
+use mlx_bench::harness::results::{Line, Measured, Results};
+use mlx_bench::harness::rows::{Group, Row, Target};
+use mlx_bench::harness::statistics::Samples;
+use mlx_bench::harness::table;
+use rstest::rstest;
+use support::{LIMITS, row};
+
+/// Three rounds around a time, the outer ones off by `noise`.
+fn timed(ms: f64, noise: f64) -> Measured {
+    let mut samples = Samples::default();
+    for factor in [1.0 - noise, 1.0, 1.0 + noise] {
+        samples.push(vec![ms * factor]);
+    }
+    samples.summary().ok_or_else(String::new)
+}
+
+fn line(row: &Row, ours: Measured, rivals: &[(&str, Measured)]) -> Line {
+    let rivals = rivals
+        .iter()
+        .map(|(name, it)| ((*name).to_owned(), it.clone()));
+    Line::new(row, &LIMITS, ours, rivals.collect(), BTreeMap::new())
+}
+
+fn results(rows: Vec<Line>) -> Results {
+    Results {
+        mode: "quick".to_owned(),
+        limits: LIMITS,
+        rows,
+        ..Results::default()
+    }
+}
+
+#[rstest]
+#[case::beyond_both_noises(1.3, 0.05, "slower")]
+#[case::within_noise(1.08, 0.05, "as before")]
+#[case::within_the_least_noise(1.03, 0.0, "as before")]
+#[case::beyond_the_least_noise(1.06, 0.0, "slower")]
+#[case::faster(0.7, 0.05, "faster")]
+fn a_row_is_slower_only_beyond_noise(
+    #[case] change: f64,
+    #[case] noise: f64,
+    #[case] expected: &str,
+) {
+    let old = results(vec![line(&row(), timed(10.0, noise), &[])]);
+    let new = results(vec![line(&row(), timed(10.0 * change, noise), &[])]);
+    let changes = compare(&old, &new);
+    assert!(changes[0].verdict.to_string().starts_with(expected));
+    assert_eq!(is_worse(&changes), expected == "slower");
+}
+
+#[test]
+fn a_comparison_tells_what_the_machine_did() {
+    let run = |ours, theirs| {
+        let rivals = [("numpy", timed(theirs, 0.0))];
+        results(vec![line(&row(), timed(ours, 0.0), &rivals)])
+    };
+    let changes = compare(&run(10.0, 4.0), &run(15.0, 6.0));
+    let Verdict::Slower(times) = &changes[0].verdict else {
+        panic!("{changes:?}");
+    };
+    assert_eq!(times.rival, Some(1.5));
+    let text = report(&changes);
+    assert!(
+        text.contains("slower 1.50 x (10.000 to 15.000 ms, noise 4 %, best rival 1.50 x) add/")
+    );
+}
+
+#[test]
+fn rows_that_are_lost_or_new_are_told() {
+    let other = Row {
+        id: "exp/float32/4/cpu".to_owned(),
+        ..row()
+    };
+    let old = results(vec![
+        line(&row(), timed(1.0, 0.0), &[]),
+        line(&other, timed(1.0, 0.0), &[]),
+    ]);
+    let failed = line(&row(), Err("failed: no memory".to_owned()), &[]);
+    let changes = compare(&old, &results(vec![failed.clone()]));
+    let text = report(&changes);
+    assert!(
+        text.contains("lost (failed: no memory) add/float32/4/cpu"),
+        "{text}"
+    );
+    assert!(
+        text.contains("lost (is not in the new run) exp/float32/4/cpu"),
+        "{text}"
+    );
+    assert!(is_worse(&changes));
+    // A part of a run leaves rows out on purpose.
+    let part = Results {
+        mode: "partial".to_owned(),
+        ..results(vec![line(&row(), timed(1.0, 0.0), &[])])
+    };
+    assert!(!is_worse(&compare(&old, &part)));
+    let changes = compare(&results(vec![failed]), &part);
+    assert_eq!(changes[0].verdict, Verdict::New);
+}
+
+#[test]
+fn a_file_has_the_fields_that_readers_rely_on() {
+    let rivals = [
+        ("numpy", timed(4.0, 0.0)),
+        ("jax", Err("has no add".to_owned())),
+    ];
+    let results = results(vec![line(&row(), timed(2.0, 0.1), &rivals)]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    results.write(file.path()).unwrap();
+    assert_eq!(Results::read(file.path()).unwrap(), results);
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for name in ["machine", "limits", "pins", "rows"] {
+        assert!(!json[name].is_null(), "{name}");
+    }
+    assert_eq!(json["limits"]["copy_gb_s"], 1000.0);
+    let row = &json["rows"][0];
+    assert_eq!(row["id"], "add/float32/4/cpu");
+    assert_eq!(
+        (&row["shape"], &row["dtype"], &row["device"]),
+        (&"4".into(), &"float32".into(), &"cpu".into())
+    );
+    assert_eq!(row["ours_ms"], 2.0);
+    assert_eq!(row["rivals"]["numpy"], 4.0);
+    assert!(row["rivals"]["jax"].is_null());
+    assert_eq!(row["failures"]["jax"], "has no add");
+    assert_eq!(
+        (&row["best_rival"], &row["ratio"]),
+        (&"numpy".into(), &0.5.into())
+    );
+    assert_eq!((&row["target"], &row["met"]), (&1.0.into(), &true.into()));
+    assert_eq!(row["limit_share"], 1.0);
+    assert_eq!(row["ours"]["runs"], 3);
+    assert!(row["note"].is_string());
+}
+
+#[rstest]
+#[case::no_target(Target::default(), None, "—")]
+#[case::met(Target::ratio(0.6), Some(true), "≤ 0.6 x: met")]
+#[case::missed(Target::ratio(0.4), Some(false), "≤ 0.4 x: not met")]
+#[case::another_rival(
+    Target { against: Some("jax"), ..Target::ratio(0.6) },
+    Some(true),
+    "≤ 0.6 x jax (is 0.25 x): met"
+)]
+#[case::absent_rival(
+    Target { against: Some("candle"), ..Target::ratio(0.6) },
+    None,
+    "≤ 0.6 x candle: cannot be judged"
+)]
+#[case::milliseconds(Target { ms: Some(1.0), ..Target::default() }, Some(false), "≤ 1 ms: not met")]
+#[case::share(Target { share: Some(0.65), ..Target::default() }, Some(true), "≥ 65 % of the limit: met")]
+fn targets_are_judged(#[case] target: Target, #[case] met: Option<bool>, #[case] text: &str) {
+    let row = Row { target, ..row() };
+    let rivals = [("numpy", timed(4.0, 0.0)), ("jax", timed(8.0, 0.0))];
+    let line = line(&row, timed(2.0, 0.0), &rivals);
+    assert_eq!(line.met, met);
+    let table = table::table(&[&line]);
+    assert!(table.contains(&format!("| {text} |")), "{table}");
+}
+
+#[test]
+fn the_table_has_every_number_and_every_absence() {
+    let rivals = [
+        ("numpy", timed(4.0, 0.0)),
+        ("jax", Err("broke | here".to_owned())),
+    ];
+    let line = line(&row(), timed(2.0, 0.1), &rivals);
+    let page = table::page(&results(vec![line]), &[]);
+    let expected =
+        "| `add/float32/4` | 2.00 ± 10 % | numpy | 4.00 | 0.50 x | 100 % | ≤ 1 x: met | jax — |";
+    assert!(page.contains(expected), "{page}");
+    assert!(
+        page.contains("- jax: broke \\| here (`add/float32/4`)"),
+        "{page}"
+    );
+}
+
+#[test]
+fn pictures_are_drawn_of_what_there_is() {
+    assert!(plots::all(&results(Vec::new())).is_empty());
+    let rivals = [("numpy", timed(4.0, 0.0))];
+    let mut rows = vec![line(&row(), timed(2.0, 0.0), &rivals)];
+    for seq in [128, 512] {
+        let row = Row {
+            id: format!("attention/float32/1x8x{seq}x64/cpu"),
+            op: "attention",
+            shape: format!("1x8x{seq}x64"),
+            group: Group::Sweep,
+            ..row()
+        };
+        rows.push(line(&row, timed(f64::from(seq), 0.0), &rivals));
+    }
+    let plots = plots::all(&results(rows));
+    let files: Vec<&str> = plots.iter().map(|plot| plot.file.as_str()).collect();
+    assert_eq!(
+        files,
+        ["speed-ups.svg", "roofline.svg", "attention-sequence.svg"]
+    );
+    for plot in &plots {
+        assert!(plot.svg.starts_with("<svg ") && plot.svg.ends_with("</svg>\n"));
+        assert!(
+            !plot.svg.contains("NaN") && !plot.svg.contains("inf"),
+            "{}",
+            plot.file
+        );
+    }
+}
