@@ -54,6 +54,8 @@ const COMMANDS: &[Command] = &[
         "golden",
         "write the golden files of the compiler anew",
         golden::run,
+    ),
+    (
         "bench",
         "us and our rivals on the same work: [--quick] [--only PART] [--against NAME,..] [--compare OLD.json] ...",
         bench::run,
