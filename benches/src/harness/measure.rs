@@ -138,7 +138,8 @@ pub fn row(
     // We may take long: a row without us says nothing.
     let patient = Settings {
         patience: settings.patience.max(Duration::from_secs(600)),
-        slow: settings.slow * 5,
+        // Nor does a call of a minute go around nine times.
+        slow: (settings.slow * 5).min(Duration::from_secs(20)),
         ..*settings
     };
     let settings_of = |idx: usize| if idx == 0 { &patient } else { settings };

@@ -32,7 +32,7 @@ const TOO_LONG: &[(&str, &str)] = &[
 ];
 
 pub(super) fn rows(quick: bool) -> Vec<Row> {
-    let decode = if quick { 16 } else { 64 };
+    let decode = if quick { 16 } else { 32 };
     vec![
         Row {
             target: Target {
