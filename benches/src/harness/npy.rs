@@ -27,7 +27,9 @@ pub fn write(path: &Path, shape: &[usize], values: &Values) -> Result<()> {
         "npy: wanted {count} values for {shape:?}, got {length}"
     );
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    // As NumPy writes it, to the comma: one reader stumbles over any other form.
+    let sizes: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    let sizes = sizes.join(", ") + if shape.len() == 1 { "," } else { "" };
     let mut header =
         format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sizes}), }}");
     // Magic, version and length are 10 bytes; the header ends in a line feed on a multiple of 64.
