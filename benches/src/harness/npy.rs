@@ -27,7 +27,15 @@ pub fn write(path: &Path, shape: &[usize], values: &Values) -> Result<()> {
         "npy: wanted {count} values for {shape:?}, got {length}"
     );
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    // As Python writes tuples: `(4,)`, `(4, 128)`. Not every reader takes a comma more.
+    let mut sizes = shape
+        .iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if shape.len() == 1 {
+        sizes.push(',');
+    }
     let mut header =
         format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sizes}), }}");
     // Magic, version and length are 10 bytes; the header ends in a line feed on a multiple of 64.
