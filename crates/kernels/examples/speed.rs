@@ -169,19 +169,12 @@ fn main() -> Result<()> {
             kv_heads: heads,
             queries,
             keys,
-            capacity: keys,
             dim: 64,
             value_dim: 64,
         };
         let (n_queries, n_keys) = (batch * heads * queries * 64, batch * heads * keys * 64);
         let (k, v) = x[large / 2..].split_at(n_keys);
-        let inputs = AttentionInputs {
-            queries: &x[..n_queries],
-            keys: k,
-            values: &v[..n_keys],
-            mask: Mask::None,
-            sinks: None,
-        };
+        let inputs = AttentionInputs::contiguous(shape, &x[..n_queries], k, &v[..n_keys]);
         let operations = 4.0 * (n_queries * keys) as f64;
         report.row(name, operations, "FLOP", target, || {
             attention(shape, black_box(inputs), 0.125, &mut out[..n_queries]).unwrap();

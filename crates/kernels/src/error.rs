@@ -19,6 +19,18 @@ pub enum Error {
         /// The length that came.
         got: usize,
     },
+    /// A slice ends before the last element that its strides reach.
+    #[error("{op}: {what} must have at least {wanted} elements for its strides, got {got}")]
+    Reach {
+        /// The kernel.
+        op: &'static str,
+        /// The argument.
+        what: &'static str,
+        /// The least length that the strides ask for.
+        wanted: usize,
+        /// The length that came.
+        got: usize,
+    },
     /// A parameter is outside of what the kernel is defined for.
     #[error("{op}: {what} must be {wanted}, got {got}")]
     Parameter {

@@ -38,7 +38,9 @@ mod stream;
 mod tiles;
 mod widen;
 
-pub use attention::{AttentionInputs, AttentionShape, Mask, attention};
+pub use attention::{
+    AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides, attention,
+};
 pub use element::Element;
 pub use elementwise::{
     Unary, cos, erf, exp, gelu, gelu_tanh, log, sigmoid, silu, sin, swiglu, tanh, unary,

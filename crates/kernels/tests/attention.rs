@@ -1,86 +1,14 @@
-//! Attention against the formula in `f64`, for every mask, grouped heads, caches with room, sinks and lengths.
+//! Attention against the formula in `f64`, for every mask, grouped heads, layouts in memory, storage types, sinks, lengths.
 
 mod reference;
 
-use mlx_kernels::{AttentionInputs, AttentionShape, Mask, attention};
+use half::{bf16, f16};
+use mlx_kernels::{
+    AttentionInputs, AttentionShape, Element, Mask, MaskStrides, Strided, Strides, attention,
+};
+use reference::attention::{Layout, Number, bound, exact, laid_out};
 use reference::random;
 use rstest::rstest;
-
-/// `2^-24 * (32 + size)`, where `size` is the largest `scale * sum(|q| * |k|)`; values are below 1 here.
-fn bound(q: &[f32], k: &[f32], dim: usize, scale: f64) -> f64 {
-    let norm = |rows: &[f32]| {
-        let squares = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
-        rows.chunks(dim).map(squares).fold(0.0, f64::max).sqrt()
-    };
-    (32.0 + scale * norm(q) * norm(k)) / (1 << 24) as f64
-}
-
-/// The formula, score by score; a query that sees nothing gets zeros.
-fn exact(shape: AttentionShape, inputs: AttentionInputs, scale: f32) -> Vec<f64> {
-    let AttentionShape {
-        batch,
-        heads,
-        kv_heads,
-        queries,
-        keys,
-        capacity,
-        dim,
-        value_dim,
-    } = shape;
-    let mut out = Vec::new();
-    for row in 0..batch * heads * queries {
-        let (b, h, i) = (row / queries / heads, row / queries % heads, row % queries);
-        let kv = (b * kv_heads + h / (heads / kv_heads)) * capacity;
-        let at = |per_batch: bool, per_head: bool, j: usize| {
-            let n_heads = if per_head { heads } else { 1 };
-            let head = if per_head { h } else { 0 };
-            (((if per_batch { b } else { 0 }) * n_heads + head) * queries + i) * keys + j
-        };
-        let score = |j: usize| -> f64 {
-            let q = &inputs.queries[row * dim..][..dim];
-            let k = &inputs.keys[(kv + j) * dim..][..dim];
-            let dot: f64 = q
-                .iter()
-                .zip(k)
-                .map(|(q, k)| f64::from(*q) * f64::from(*k))
-                .sum();
-            let score = dot * f64::from(scale);
-            match inputs.mask {
-                Mask::Causal if j + queries > i + keys => f64::NEG_INFINITY,
-                Mask::Boolean {
-                    values,
-                    per_batch,
-                    per_head,
-                } if !values[at(per_batch, per_head, j)] => f64::NEG_INFINITY,
-                Mask::Additive {
-                    values,
-                    per_batch,
-                    per_head,
-                } => score + f64::from(values[at(per_batch, per_head, j)]),
-                _ => score,
-            }
-        };
-        let scores: Vec<f64> = (0..keys).map(score).collect();
-        let sink = inputs
-            .sinks
-            .map_or(f64::NEG_INFINITY, |sinks| f64::from(sinks[h]));
-        let largest = scores.iter().copied().fold(sink, f64::max);
-        let power = |score: f64| {
-            if score == f64::NEG_INFINITY {
-                0.0
-            } else {
-                (score - largest).exp()
-            }
-        };
-        let sum: f64 = scores.iter().map(|score| power(*score)).sum::<f64>() + power(sink);
-        for d in 0..value_dim {
-            let value = |j: usize| f64::from(inputs.values[(kv + j) * value_dim + d]);
-            let total: f64 = (0..keys).map(|j| power(scores[j]) * value(j)).sum();
-            out.push(if sum == 0.0 { 0.0 } else { total / sum });
-        }
-    }
-    out
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -90,78 +18,81 @@ enum Kind {
     Additive(bool, bool),
 }
 
-fn check(shape: AttentionShape, kind: Kind, with_sinks: bool) {
+/// How an output of this type may differ from a result within `bound` of `wanted`.
+fn allowed<T: Number>(bound: f64, wanted: f64) -> f64 {
+    bound + (wanted.abs() + bound) * T::ROUNDING + T::TINY
+}
+
+fn check<T: Element + Number>(shape: AttentionShape, kind: Kind, with_sinks: bool, layout: Layout) {
     let AttentionShape {
         batch,
         heads,
         kv_heads,
         queries,
         keys,
-        capacity,
         dim,
         value_dim,
     } = shape;
-    let q: Vec<f32> = random(batch * heads * queries * dim, 1)
-        .iter()
-        .map(|x| 3.0 * x)
-        .collect();
-    let k: Vec<f32> = random(batch * kv_heads * capacity * dim, 2)
-        .iter()
-        .map(|x| 3.0 * x)
-        .collect();
-    let v = random(batch * kv_heads * capacity * value_dim, 3);
-    let count = |per_batch: bool, per_head: bool| {
-        (if per_batch { batch } else { 1 }) * (if per_head { heads } else { 1 }) * queries * keys
+    let (q, q_strides) = laid_out::<T>(layout, [batch, heads, queries, dim], 3.0, 1);
+    let (k, k_strides) = laid_out::<T>(layout, [batch, kv_heads, keys, dim], 3.0, 2);
+    let (v, v_strides) = laid_out::<T>(layout, [batch, kv_heads, keys, value_dim], 1.0, 3);
+    let sizes = |per_batch, per_head| {
+        let batch = if per_batch { batch } else { 1 };
+        [batch, if per_head { heads } else { 1 }, queries, keys]
     };
-    let (booleans, numbers): (Vec<bool>, Vec<f32>) = match kind {
+    let (booleans, numbers): (Vec<bool>, Vec<T>) = match kind {
         Kind::Boolean(b, h) => {
             // Query 2 sees nothing.
-            let hidden = |i: usize, x: f32| x > -0.2 && i / keys % queries != 2;
-            (
-                random(count(b, h), 4)
-                    .iter()
-                    .enumerate()
-                    .map(|(i, x)| hidden(i, *x))
-                    .collect(),
-                vec![],
-            )
+            let hidden = |(i, x): (usize, &f32)| *x > -0.2 && i / keys % queries != 2;
+            let x = random(sizes(b, h).iter().product(), 4);
+            (x.iter().enumerate().map(hidden).collect(), vec![])
         }
         Kind::Additive(b, h) => {
             let number = |x: &f32| if *x > 0.8 { f32::NEG_INFINITY } else { 5.0 * x };
-            (vec![], random(count(b, h), 4).iter().map(number).collect())
+            let x = random(sizes(b, h).iter().product(), 4);
+            (vec![], x.iter().map(|x| T::narrow(number(x))).collect())
         }
         _ => (vec![], vec![]),
     };
     let mask = match kind {
         Kind::None => Mask::None,
         Kind::Causal => Mask::Causal,
-        Kind::Boolean(per_batch, per_head) => Mask::Boolean {
+        Kind::Boolean(b, h) => Mask::Boolean {
             values: &booleans,
-            per_batch,
-            per_head,
+            strides: MaskStrides::contiguous(sizes(b, h)),
         },
-        Kind::Additive(per_batch, per_head) => Mask::Additive {
+        Kind::Additive(b, h) => Mask::Additive {
             values: &numbers,
-            per_batch,
-            per_head,
+            strides: MaskStrides::contiguous(sizes(b, h)),
         },
     };
     let sinks = random(heads, 5);
-    let sinks = with_sinks.then_some(sinks.as_slice());
+    let strided = |values, strides| Strided { values, strides };
     let inputs = AttentionInputs {
-        queries: &q,
-        keys: &k,
-        values: &v,
+        queries: strided(&q, q_strides),
+        keys: strided(&k, k_strides),
+        values: strided(&v, v_strides),
         mask,
-        sinks,
+        sinks: with_sinks.then_some(sinks.as_slice()),
     };
-    let mut out = vec![f32::NAN; batch * heads * queries * value_dim];
+    let mut out = vec![T::narrow(f32::NAN); batch * heads * queries * value_dim];
     attention(shape, inputs, 0.5, &mut out).unwrap();
     let mut worst = 0.0_f64;
-    let bound = bound(&q, &k, dim, 0.5);
+    // The roundings of a sum of equal numbers all point one way.
+    let alike = if matches!(layout, Layout::OneRow) {
+        keys
+    } else {
+        0
+    };
+    let bound = bound(shape, inputs, 0.5) + alike as f64 / 16_777_216.0;
     for (i, (got, wanted)) in out.iter().zip(exact(shape, inputs, 0.5)).enumerate() {
-        let error = (f64::from(*got) - wanted).abs();
-        assert!(error <= bound, "{shape:?} {kind:?} {i}: {got} {wanted}");
+        let error = (got.wide() - wanted).abs();
+        let allowed = allowed::<T>(bound, wanted);
+        let got = got.wide();
+        assert!(
+            error <= allowed,
+            "{shape:?} {kind:?} {layout:?} {i}: {got} {wanted}"
+        );
         worst = worst.max(error);
     }
     println!("{kind:?} {queries}x{keys}: {worst:e} of {bound:e}");
@@ -179,7 +110,6 @@ fn shape(
         kv_heads: heads.1,
         queries,
         keys,
-        capacity: keys,
         dim: dims.0,
         value_dim: dims.1,
     }
@@ -200,7 +130,46 @@ fn matches_the_formula(
     #[values((1, 1), (3, 9), (4, 700), (5, 5), (16, 17), (33, 64), (65, 129), (130, 300))]
     lengths: (usize, usize),
 ) {
-    check(shape((4, 2), lengths.0, lengths.1, (64, 64)), kind, sinks);
+    let shape = shape((4, 2), lengths.0, lengths.1, (64, 64));
+    check::<f32>(shape, kind, sinks, Layout::Contiguous);
+}
+
+#[rstest]
+fn reads_rows_where_they_lie(
+    #[values(
+        Layout::Contiguous,
+        Layout::HeadsInside,
+        Layout::Cache,
+        Layout::Gaps,
+        Layout::OneHead,
+        Layout::OneBatch,
+        Layout::OneRow
+    )]
+    layout: Layout,
+    #[values((1, 70), (4, 600), (70, 140))] lengths: (usize, usize),
+    #[values((64, 64), (5, 3))] dims: (usize, usize),
+) {
+    let shape = shape((4, 2), lengths.0, lengths.1, dims);
+    check::<f32>(shape, Kind::Causal, false, layout);
+    check::<f16>(shape, Kind::Additive(true, true), false, layout);
+    check::<bf16>(shape, Kind::None, true, layout);
+}
+
+#[rstest]
+fn half_precision_is_rounded_once(
+    #[values(
+        Kind::None,
+        Kind::Causal,
+        Kind::Boolean(true, false),
+        Kind::Additive(false, true)
+    )]
+    kind: Kind,
+    #[values((1, 1), (2, 1500), (5, 5), (65, 129))] lengths: (usize, usize),
+    #[values((64, 64), (17, 9))] dims: (usize, usize),
+) {
+    let shape = shape((4, 2), lengths.0, lengths.1, dims);
+    check::<f16>(shape, kind, true, Layout::Contiguous);
+    check::<bf16>(shape, kind, true, Layout::Contiguous);
 }
 
 #[rstest]
@@ -209,27 +178,53 @@ fn any_dims_and_groups_work(
     #[values((1, 1), (6, 6), (6, 2), (5, 1))] heads: (usize, usize),
     #[values(1, 2, 40)] queries: usize,
 ) {
-    check(shape(heads, queries, 70, dims), Kind::Causal, true);
+    let shape = shape(heads, queries, 70, dims);
+    check::<f32>(shape, Kind::Causal, true, Layout::Contiguous);
 }
 
 #[test]
 fn every_number_of_keys_works() {
     for keys in 1..=67 {
-        check(shape((2, 1), 9, keys, (16, 8)), Kind::None, false);
-        check(shape((2, 1), 2, keys, (16, 8)), Kind::None, false);
-        check(shape((2, 1), 9, keys, (16, 8)), Kind::Causal, false);
+        for (queries, kind) in [(9, Kind::None), (2, Kind::None), (9, Kind::Causal)] {
+            let shape = shape((2, 1), queries, keys, (16, 8));
+            check::<f32>(shape, kind, false, Layout::Contiguous);
+        }
     }
 }
 
 #[rstest]
-#[case(1)]
-#[case(20)]
-fn reads_a_cache_with_room(#[case] queries: usize) {
+fn a_mask_is_repeated_along_any_axis(
+    #[values(2, 40)] queries: usize,
+    #[values(0, 1, 2, 3)] axis: usize,
+    #[values(false, true)] additive: bool,
+) {
+    let (batch, heads, keys, dim) = (2, 3, 50, 8);
     let shape = AttentionShape {
-        capacity: 256,
-        ..shape((4, 2), queries, 90, (32, 32))
+        batch,
+        ..shape((heads, 3), queries, keys, (dim, dim))
     };
-    check(shape, Kind::Causal, false);
+    let x: Vec<f32> = random(batch * heads * (queries + 2 * keys) * dim, 1);
+    let (q, rest) = x.split_at(batch * heads * queries * dim);
+    let (k, v) = rest.split_at(batch * heads * keys * dim);
+    let mut sizes = [batch, heads, queries, keys];
+    sizes[axis] = 1;
+    let numbers = random(sizes.iter().product(), 2);
+    let booleans: Vec<bool> = numbers.iter().map(|x| *x > 0.0).collect();
+    let strides = MaskStrides::contiguous(sizes);
+    let mask = if additive {
+        let values = &numbers;
+        Mask::Additive { values, strides }
+    } else {
+        let values = &booleans;
+        Mask::Boolean { values, strides }
+    };
+    let inputs = AttentionInputs {
+        mask,
+        ..AttentionInputs::contiguous(shape, q, k, v)
+    };
+    let mut out = vec![f32::NAN; q.len()];
+    attention(shape, inputs, 1.0, &mut out).unwrap();
+    reference::close(&out, &exact(shape, inputs, 1.0), 1e-5);
 }
 
 #[rstest]
@@ -240,17 +235,9 @@ fn large_scores_do_not_overflow(#[case] queries: usize) {
         batch: 1,
         ..shape((1, 1), queries, 40, (4, 4))
     };
-    let q = vec![1e18; queries * 4];
-    let k = vec![1e18; 40 * 4];
-    let v = vec![0.25; 40 * 4];
-    let inputs = AttentionInputs {
-        queries: &q,
-        keys: &k,
-        values: &v,
-        mask: Mask::None,
-        sinks: None,
-    };
-    let mut out = vec![0.0; queries * 4];
+    let (q, k, v) = (vec![1e18; queries * 4], [1e18; 160], [0.25; 160]);
+    let inputs = AttentionInputs::contiguous(shape, &q, &k, &v);
+    let mut out = vec![0.0_f32; queries * 4];
     attention(shape, inputs, 1.0, &mut out).unwrap();
     assert!(out.iter().all(|x| (x - 0.25).abs() < 1e-6));
 }
@@ -263,18 +250,10 @@ fn what_is_not_a_number_reaches_the_result(#[case] queries: usize) {
         batch: 1,
         ..shape((1, 1), queries, 40, (4, 4))
     };
-    let q = vec![1.0; queries * 4];
-    let mut k = vec![1.0; 40 * 4];
+    let (q, mut k, v) = (vec![1.0; queries * 4], [1.0; 160], [0.25; 160]);
     k[17] = f32::NAN;
-    let v = vec![0.25; 40 * 4];
-    let inputs = AttentionInputs {
-        queries: &q,
-        keys: &k,
-        values: &v,
-        mask: Mask::None,
-        sinks: None,
-    };
-    let mut out = vec![0.0; queries * 4];
+    let inputs = AttentionInputs::contiguous(shape, &q, &k, &v);
+    let mut out = vec![0.0_f32; queries * 4];
     attention(shape, inputs, 1.0, &mut out).unwrap();
     assert!(out.iter().all(|x| x.is_nan()));
 }
@@ -286,95 +265,82 @@ fn refuses_shapes_that_do_not_fit() {
         ..shape((2, 1), 3, 4, (2, 2))
     };
     let (q, k) = ([0.0; 12], [0.0; 8]);
-    let inputs = AttentionInputs {
-        queries: &q,
-        keys: &k,
-        values: &k,
-        mask: Mask::None,
-        sinks: None,
-    };
-    let run = |shape, inputs, size| attention(shape, inputs, 1.0, &mut vec![0.0; size]);
+    let inputs = AttentionInputs::contiguous(right, &q, &k, &k);
+    let run = |shape, inputs, size| attention(shape, inputs, 1.0, &mut vec![0.0_f32; size]);
+    let refused = |shape, inputs| run(shape, inputs, 12).unwrap_err().to_string();
     run(right, inputs, 12).unwrap();
     assert!(run(right, inputs, 11).is_err());
-    assert!(
-        run(
-            AttentionShape {
-                kv_heads: 0,
-                ..right
-            },
-            inputs,
-            12
-        )
-        .is_err()
-    );
-    assert!(
-        run(
-            AttentionShape {
-                heads: 3,
-                kv_heads: 2,
-                ..right
-            },
-            inputs,
-            12
-        )
-        .is_err()
-    );
-    assert!(
-        run(
-            AttentionShape {
-                capacity: 3,
-                ..right
-            },
-            inputs,
-            12
-        )
-        .is_err()
-    );
-    assert!(
-        run(
-            AttentionShape {
-                dim: usize::MAX,
-                ..right
-            },
-            inputs,
-            12
-        )
-        .is_err()
-    );
-    let mask = Mask::Boolean {
-        values: &[true; 11],
-        per_batch: false,
-        per_head: false,
-    };
-    let error = run(right, AttentionInputs { mask, ..inputs }, 12).unwrap_err();
+    for (heads, kv_heads) in [(2, 0), (3, 2)] {
+        let shape = AttentionShape {
+            heads,
+            kv_heads,
+            ..right
+        };
+        assert!(run(shape, inputs, 12).is_err());
+    }
+    for dim in [0, usize::MAX] {
+        assert!(run(AttentionShape { dim, ..right }, inputs, 12).is_err());
+    }
+    let values = &[true; 11];
+    let strides = MaskStrides::contiguous([1, 1, 3, 4]);
+    let mask = Mask::Boolean { values, strides };
     assert_eq!(
-        error.to_string(),
-        "attention: mask must have 12 elements, got 11"
+        refused(right, AttentionInputs { mask, ..inputs }),
+        "attention: mask must have at least 12 elements for its strides, got 11"
     );
-    let error = run(
-        right,
-        AttentionInputs {
-            sinks: Some(&[0.0]),
-            ..inputs
-        },
-        12,
-    )
-    .unwrap_err();
+    let sinks = Some(&[0.0][..]);
     assert_eq!(
-        error.to_string(),
+        refused(right, AttentionInputs { sinks, ..inputs }),
         "attention: sinks must have 2 elements, got 1"
     );
     run(AttentionShape { keys: 0, ..right }, inputs, 12).unwrap();
-    run(
-        AttentionShape {
-            value_dim: 0,
-            ..right
+    let shape = AttentionShape {
+        value_dim: 0,
+        ..right
+    };
+    run(shape, AttentionInputs::contiguous(shape, &q, &k, &[]), 0).unwrap();
+}
+
+#[rstest]
+#[case(Strides { batch: 0, head: 0, row: 2 }, 4, Some("attention: keys must have at least 8 elements for its strides, got 7"))]
+#[case(Strides { batch: 9, head: 9, row: 1 }, 4, None)]
+#[case(Strides { batch: 0, head: 0, row: 5 }, 2, None)]
+#[case(Strides { batch: 0, head: 0, row: 6 }, 2, Some("attention: keys must have at least 8 elements for its strides, got 7"))]
+#[case(Strides { batch: 0, head: 0, row: usize::MAX }, 2, Some("attention: the number of elements must fit in memory"))]
+#[case(Strides { batch: 0, head: 0, row: usize::MAX / 2 }, 4, Some("attention: the number of elements must fit in memory"))]
+#[case(Strides { batch: 0, head: 0, row: 0 }, usize::MAX, Some("attention: the number of elements must fit in memory"))]
+fn strides_never_reach_past_the_slice(
+    #[case] strides: Strides,
+    #[case] keys: usize,
+    #[case] error: Option<&str>,
+) {
+    let shape = AttentionShape {
+        batch: 1,
+        ..shape((1, 1), 1, keys, (2, 1))
+    };
+    let inputs = AttentionInputs {
+        queries: Strided {
+            values: &[0.0_f32; 2],
+            strides,
         },
-        AttentionInputs {
-            values: &[],
-            ..inputs
+        keys: Strided {
+            values: &[0.0; 7],
+            strides,
         },
-        0,
-    )
-    .unwrap();
+        values: Strided {
+            values: &[0.0],
+            strides: Strides {
+                batch: 0,
+                head: 0,
+                row: 0,
+            },
+        },
+        mask: Mask::None,
+        sinks: None,
+    };
+    let result = attention(shape, inputs, 1.0, &mut [0.0]);
+    assert_eq!(
+        result.err().map(|error| error.to_string()).as_deref(),
+        error
+    );
 }

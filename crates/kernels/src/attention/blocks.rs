@@ -6,7 +6,9 @@
 use pulp::{Simd, WithSimd};
 
 use super::mask::HeadMask;
+use super::strided::{HeadRows, widen};
 use super::{AttentionInputs, AttentionShape};
+use crate::element::Element;
 use crate::lanes::Lanes;
 use crate::tiles::{WIDE, dots, few_registers};
 use crate::{pool, simd};
@@ -24,26 +26,35 @@ struct Scratch {
     scores: Vec<f32>,
     /// `[tiles, value_dim, tile]`: the running output, transposed.
     outputs: Vec<f32>,
+    /// `[KEYS, dim]` and `[KEYS, value_dim]`: rows that do not lie side by side as `f32`; empty if all do.
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    /// A row of queries or of the output.
+    row: Vec<f32>,
     /// `[QUERIES]` each: the running maximum and sum.
     largest: [f32; QUERIES],
     sums: [f32; QUERIES],
 }
 
 /// Lengths are checked; there are queries and keys.
-pub(super) fn run(shape: AttentionShape, inputs: AttentionInputs, scale: f32, out: &mut [f32]) {
+pub(super) fn run<T: Element>(
+    shape: AttentionShape,
+    inputs: AttentionInputs<T>,
+    scale: f32,
+    out: &mut [T],
+) {
     let AttentionShape {
         heads,
         kv_heads,
         queries,
         keys,
-        capacity,
         dim,
         value_dim,
         ..
     } = shape;
     let per_head = queries.div_ceil(QUERIES);
     let nanoseconds = 0.02 * (shape.batch * heads * queries * keys * (dim + value_dim)) as f64;
-    let blocks: Vec<(usize, usize, &mut [f32])> = out
+    let blocks: Vec<(usize, usize, &mut [T])> = out
         .chunks_mut(queries * value_dim)
         .enumerate()
         .flat_map(|(head, out)| {
@@ -59,20 +70,21 @@ pub(super) fn run(shape: AttentionShape, inputs: AttentionInputs, scale: f32, ou
             queries: vec![0.0; QUERIES * dim],
             scores: vec![0.0; QUERIES * KEYS],
             outputs: vec![0.0; QUERIES * value_dim],
+            keys: vec![0.0; room(inputs.keys.of_head(0, 0, dim), dim)],
+            values: vec![0.0; room(inputs.values.of_head(0, 0, value_dim), value_dim)],
+            row: vec![0.0; dim.max(value_dim)],
             largest: [0.0; QUERIES],
             sums: [0.0; QUERIES],
         },
         |scratch, (batch_head, block, out)| {
             let (batch, head) = (batch_head / heads, batch_head % heads);
-            let kv = batch * kv_heads + head / (heads / kv_heads);
-            let first = block * QUERIES;
-            let count = out.len() / value_dim;
+            let kv_head = head / (heads / kv_heads);
             simd::dispatch(Block {
-                first,
-                count,
-                queries: &inputs.queries[(batch_head * queries + first) * dim..][..count * dim],
-                keys: &inputs.keys[kv * capacity * dim..][..keys * dim],
-                values: &inputs.values[kv * capacity * value_dim..][..keys * value_dim],
+                first: block * QUERIES,
+                count: out.len() / value_dim,
+                queries: inputs.queries.of_head(batch, head, dim),
+                keys: inputs.keys.of_head(batch, kv_head, dim),
+                values: inputs.values.of_head(batch, kv_head, value_dim),
                 n_keys: keys,
                 dim,
                 value_dim,
@@ -86,24 +98,29 @@ pub(super) fn run(shape: AttentionShape, inputs: AttentionInputs, scale: f32, ou
     );
 }
 
+/// How many numbers of scratch a block of rows needs.
+fn room<T: Element>(rows: HeadRows<T>, dim: usize) -> usize {
+    if rows.is_direct() { 0 } else { KEYS * dim }
+}
+
 /// One block of queries of one head.
-struct Block<'a> {
+struct Block<'a, T> {
     first: usize,
     count: usize,
-    queries: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
+    queries: HeadRows<'a, T>,
+    keys: HeadRows<'a, T>,
+    values: HeadRows<'a, T>,
     n_keys: usize,
     dim: usize,
     value_dim: usize,
-    mask: HeadMask<'a>,
+    mask: HeadMask<'a, T>,
     sink: Option<f32>,
     scale: f32,
     scratch: &'a mut Scratch,
-    out: &'a mut [f32],
+    out: &'a mut [T],
 }
 
-impl WithSimd for Block<'_> {
+impl<T: Element> WithSimd for Block<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -116,25 +133,31 @@ impl WithSimd for Block<'_> {
     }
 }
 
-impl Block<'_> {
+impl<T: Element> Block<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(&mut self, simd: S) {
         let tile = WIDE * S::F32_LANES;
         let tiles = self.count.div_ceil(tile);
         self.pack(tile, tiles);
         let reach = self.mask.reach(self.first + self.count - 1, self.n_keys);
+        let mut key_scratch = std::mem::take(&mut self.scratch.keys);
+        let mut value_scratch = std::mem::take(&mut self.scratch.values);
         for start in (0..reach).step_by(KEYS) {
             let end = (start + KEYS).min(reach);
+            let keys = self.keys.block(start, end - start, &mut key_scratch);
+            let values = self.values.block(start, end - start, &mut value_scratch);
             for index in 0..tiles {
-                self.scores::<S, ROWS>(simd, index, start, end);
+                self.scores::<S, ROWS>(simd, index, keys);
                 let first = self.first + index * tile;
                 if self.mask.touches(first, end - 1) {
                     self.hide(tile, index, start, end);
                 }
                 let corrections = self.powers(simd, index, end - start);
-                self.accumulate::<S, ROWS>(simd, index, start, end, corrections);
+                self.accumulate::<S, ROWS>(simd, index, values, corrections);
             }
         }
+        self.scratch.keys = key_scratch;
+        self.scratch.values = value_scratch;
         self.unpack(tile);
     }
 
@@ -143,9 +166,11 @@ impl Block<'_> {
     fn pack(&mut self, tile: usize, tiles: usize) {
         let dim = self.dim;
         self.scratch.queries[..tiles * dim * tile].fill(0.0);
-        for (i, query) in self.queries.chunks_exact(dim).enumerate() {
+        for i in 0..self.count {
+            let query = &mut self.scratch.row[..dim];
+            widen(self.queries.row(self.first + i), query);
             let tile_of_query = &mut self.scratch.queries[i / tile * dim * tile..][..dim * tile];
-            for (column, x) in tile_of_query.chunks_exact_mut(tile).zip(query) {
+            for (column, x) in tile_of_query.chunks_exact_mut(tile).zip(&*query) {
                 column[i % tile] = x * self.scale;
             }
         }
@@ -160,19 +185,12 @@ impl Block<'_> {
 
     /// `scores[key, query] = sum over d of keys[key, d] * queries[d, query]`.
     #[inline(always)]
-    fn scores<S: Simd, const ROWS: usize>(
-        &mut self,
-        simd: S,
-        index: usize,
-        start: usize,
-        end: usize,
-    ) {
+    fn scores<S: Simd, const ROWS: usize>(&mut self, simd: S, index: usize, keys: &[f32]) {
         let (dim, tile) = (self.dim, WIDE * S::F32_LANES);
         let queries = &self.scratch.queries[index * dim * tile..][..dim * tile];
         let queries = S::as_simd_f32s(queries).0.as_chunks::<WIDE>().0;
-        let scores = &mut self.scratch.scores[..(end - start) * tile];
+        let scores = &mut self.scratch.scores[..keys.len() / dim * tile];
         let scores = S::as_mut_simd_f32s(scores).0.as_chunks_mut::<WIDE>().0;
-        let keys = &self.keys[start * dim..end * dim];
         let mut groups = scores.chunks_exact_mut(ROWS);
         let mut key_groups = keys.chunks_exact(ROWS * dim);
         for (scores, keys) in (&mut groups).zip(&mut key_groups) {
@@ -193,7 +211,7 @@ impl Block<'_> {
         let scores = &mut self.scratch.scores[..(end - start) * tile];
         for (key, scores) in (start..end).zip(scores.chunks_exact_mut(tile)) {
             for (query, score) in scores[..count].iter_mut().enumerate() {
-                *score = self.mask.apply(first + query, key, self.n_keys, *score);
+                *score = self.mask.apply(first + query, key, *score);
             }
         }
     }
@@ -236,16 +254,14 @@ impl Block<'_> {
         &mut self,
         simd: S,
         index: usize,
-        start: usize,
-        end: usize,
+        values: &[f32],
         corrections: [Lanes<S>; WIDE],
     ) {
         let (dim, tile) = (self.value_dim, WIDE * S::F32_LANES);
-        let powers = &self.scratch.scores[..(end - start) * tile];
+        let powers = &self.scratch.scores[..values.len() / dim * tile];
         let powers = S::as_simd_f32s(powers).0.as_chunks::<WIDE>().0;
         let outputs = &mut self.scratch.outputs[index * dim * tile..][..dim * tile];
         let outputs = S::as_mut_simd_f32s(outputs).0.as_chunks_mut::<WIDE>().0;
-        let values = &self.values[start * dim..end * dim];
         let mut groups = outputs.chunks_exact_mut(ROWS);
         let mut at = 0;
         for outputs in &mut groups {
@@ -262,13 +278,17 @@ impl Block<'_> {
     #[inline(always)]
     fn unpack(&mut self, tile: usize) {
         let dim = self.value_dim;
+        let Scratch {
+            sums, outputs, row, ..
+        } = &mut *self.scratch;
         for (i, out) in self.out.chunks_exact_mut(dim).enumerate() {
-            let sum = self.scratch.sums[i];
-            let inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
-            let outputs = &self.scratch.outputs[i / tile * dim * tile..][..dim * tile];
-            for (out, column) in out.iter_mut().zip(outputs.chunks_exact(tile)) {
-                *out = column[i % tile] * inverse;
-            }
+            let inverse = if sums[i] == 0.0 { 0.0 } else { 1.0 / sums[i] };
+            let outputs = &outputs[i / tile * dim * tile..][..dim * tile];
+            T::write(out, row, |out| {
+                for (out, column) in out.iter_mut().zip(outputs.chunks_exact(tile)) {
+                    *out = column[i % tile] * inverse;
+                }
+            });
         }
     }
 }

@@ -1,25 +1,28 @@
 //! What attention asks of its arguments.
 
 use super::{AttentionInputs, AttentionShape};
+use crate::element::Element;
 use crate::error::{Error, Result, length, product};
 
-const OP: &str = "attention";
-
-/// Refuses lengths that do not match the shape.
-pub(super) fn check(shape: AttentionShape, inputs: AttentionInputs, out: usize) -> Result<()> {
+/// Refuses sizes that do not fit together, and slices that end before the last row.
+pub(super) fn check<T: Element>(
+    op: &'static str,
+    shape: AttentionShape,
+    inputs: AttentionInputs<T>,
+    out: usize,
+) -> Result<()> {
     let AttentionShape {
         batch,
         heads,
         kv_heads,
         queries,
         keys,
-        capacity,
         dim,
         value_dim,
     } = shape;
     let refuse = |what, wanted, got| {
         Err(Error::Parameter {
-            op: OP,
+            op,
             what,
             wanted,
             got,
@@ -28,34 +31,25 @@ pub(super) fn check(shape: AttentionShape, inputs: AttentionInputs, out: usize) 
     if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
         return refuse("heads", "a multiple of kv_heads", heads);
     }
-    if capacity < keys {
-        return refuse("capacity", "at least the number of keys", capacity);
-    }
     if dim == 0 {
         return refuse("dim", "at least 1", dim);
     }
+    // A distance of 0 lets a slice of any length hold any number of keys: their number is bounded here.
+    product(op, &[batch, heads, queries, keys, 2])?;
     length(
-        OP,
-        "queries",
-        product(OP, &[batch, heads, queries, dim])?,
-        inputs.queries.len(),
-    )?;
-    length(
-        OP,
-        "keys",
-        product(OP, &[batch, kv_heads, capacity, dim])?,
-        inputs.keys.len(),
-    )?;
-    let values = product(OP, &[batch, kv_heads, capacity, value_dim])?;
-    length(OP, "values", values, inputs.values.len())?;
-    length(
-        OP,
+        op,
         "out",
-        product(OP, &[batch, heads, queries, value_dim])?,
+        product(op, &[batch, heads, queries, value_dim])?,
         out,
     )?;
+    let query_sizes = [batch, heads, queries, dim];
+    let key_sizes = [batch, kv_heads, keys, dim];
+    inputs.queries.check(op, "queries", query_sizes)?;
+    inputs.keys.check(op, "keys", key_sizes)?;
+    let value_sizes = [batch, kv_heads, keys, value_dim];
+    inputs.values.check(op, "values", value_sizes)?;
     if let Some(sinks) = inputs.sinks {
-        length(OP, "sinks", heads, sinks.len())?;
+        length(op, "sinks", heads, sinks.len())?;
     }
-    inputs.mask.check(shape)
+    inputs.mask.check(op, [batch, heads, queries, keys])
 }

@@ -1,25 +1,35 @@
 //! Attention of few queries: runs of keys go to threads, and their partial results are merged in order.
+//!
+//! A run is read once: each key, widened if it is stored in half precision, meets every query that shares it.
 
 use pulp::{Simd, WithSimd};
 
 use super::mask::HeadMask;
+use super::strided::{HeadRows, widen};
 use super::{AttentionInputs, AttentionShape};
+use crate::element::Element;
 use crate::lanes::Lanes;
 use crate::softmax::maximum;
 use crate::{pool, simd};
 
 /// Keys of a run: the same for any number of threads.
 const RUN: usize = 512;
+/// Keys that are read at once.
+const AT_ONCE: usize = 4;
 
 /// Lengths are checked; there are queries and keys.
-pub(super) fn run(shape: AttentionShape, inputs: AttentionInputs, scale: f32, out: &mut [f32]) {
+pub(super) fn run<T: Element>(
+    shape: AttentionShape,
+    inputs: AttentionInputs<T>,
+    scale: f32,
+    out: &mut [T],
+) {
     let AttentionShape {
         batch,
         heads,
         kv_heads,
         queries,
         keys,
-        capacity,
         dim,
         value_dim,
     } = shape;
@@ -33,36 +43,45 @@ pub(super) fn run(shape: AttentionShape, inputs: AttentionInputs, scale: f32, ou
     pool::each(
         partials.chunks_exact_mut(rows * partial).enumerate(),
         nanoseconds,
-        || vec![0.0; RUN],
-        |scores, (piece, partials)| {
+        || Scratch {
+            queries: vec![0.0; rows * dim],
+            scores: vec![0.0; rows * RUN.min(keys)],
+            wide: vec![0.0; AT_ONCE * dim.max(value_dim)],
+        },
+        |scratch, (piece, partials)| {
             let (kv, run) = (piece / runs, piece % runs);
-            let start = run * RUN;
-            let count = RUN.min(keys - start);
-            for (row, partial) in partials.chunks_exact_mut(partial).enumerate() {
-                let (batch, head) = (kv / kv_heads, kv % kv_heads * group + row / queries);
-                let query = row % queries;
-                let at = (batch * heads + head) * queries + query;
-                simd::dispatch(Part {
-                    query: &inputs.queries[at * dim..][..dim],
-                    keys: &inputs.keys[(kv * capacity + start) * dim..][..count * dim],
-                    values: &inputs.values[(kv * capacity + start) * value_dim..]
-                        [..count * value_dim],
-                    mask: inputs.mask.of_head(shape, batch, head),
-                    place: (query, start, keys),
-                    scale,
-                    scores: &mut scores[..count],
-                    partial,
-                });
+            let (batch, kv_head) = (kv / kv_heads, kv % kv_heads);
+            for (row, query) in scratch.queries.chunks_exact_mut(dim).enumerate() {
+                let head = kv_head * group + row / queries;
+                let head = inputs.queries.of_head(batch, head, dim);
+                widen(head.row(row % queries), query);
             }
+            simd::dispatch(Run {
+                shape,
+                mask: |row: usize| {
+                    inputs
+                        .mask
+                        .of_head(shape, batch, kv_head * group + row / queries)
+                },
+                keys: inputs.keys.of_head(batch, kv_head, dim),
+                values: inputs.values.of_head(batch, kv_head, value_dim),
+                start: run * RUN,
+                count: RUN.min(keys - run * RUN),
+                scale,
+                scratch,
+                partials,
+            });
         },
     );
+    let mut wide = vec![0.0; value_dim];
     for (at, out) in out.chunks_exact_mut(value_dim).enumerate() {
         let (batch, head, query) = (at / queries / heads, at / queries % heads, at % queries);
         let kv = batch * kv_heads + head / group;
         let row = head % group * queries + query;
         let parts =
             (0..runs).map(|run| &partials[((kv * runs + run) * rows + row) * partial..][..partial]);
-        merge(parts, inputs.sinks.map(|sinks| sinks[head]), out);
+        let sink = inputs.sinks.map(|sinks| sinks[head]);
+        T::write(out, &mut wide, |out| merge(parts, sink, out));
     }
 }
 
@@ -85,103 +104,183 @@ fn merge<'a>(parts: impl Iterator<Item = &'a [f32]> + Clone, sink: Option<f32>, 
     out.iter_mut().for_each(|out| *out *= inverse);
 }
 
-/// One query and one run of keys.
-struct Part<'a> {
-    query: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
-    mask: HeadMask<'a>,
-    /// The number of the query, of the first key, and of all keys.
-    place: (usize, usize, usize),
-    scale: f32,
-    scores: &'a mut [f32],
-    partial: &'a mut [f32],
+/// Buffers of one thread.
+struct Scratch {
+    /// `[rows, dim]`.
+    queries: Vec<f32>,
+    /// `[rows, RUN]`: scores, then powers.
+    scores: Vec<f32>,
+    /// `[AT_ONCE, dim or value_dim]`.
+    wide: Vec<f32>,
 }
 
-impl WithSimd for Part<'_> {
+/// One run of keys of one key head, and all queries that share it.
+struct Run<'a, T, M> {
+    shape: AttentionShape,
+    /// The mask of a row of the scratch.
+    mask: M,
+    keys: HeadRows<'a, T>,
+    values: HeadRows<'a, T>,
+    start: usize,
+    count: usize,
+    scale: f32,
+    scratch: &'a mut Scratch,
+    /// `[rows, 2 + value_dim]`.
+    partials: &'a mut [f32],
+}
+
+impl<'a, T: Element, M: Fn(usize) -> HeadMask<'a, T>> WithSimd for Run<'a, T, M> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (query, start, keys) = self.place;
-        for (score, key) in self
-            .scores
-            .iter_mut()
-            .zip(self.keys.chunks_exact(self.query.len()))
-        {
-            *score = dot(simd, self.query, key) * self.scale;
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        self.scores(simd);
+        let partial = self.shape.value_dim + 2;
+        let scores = self.scratch.scores.chunks_exact_mut(self.count);
+        let partials = self.partials.chunks_exact_mut(partial);
+        for (row, (scores, partial)) in scores.zip(partials).enumerate() {
+            let (query, mask) = (row % self.shape.queries, (self.mask)(row));
+            if mask.touches(query, self.start + self.count - 1) {
+                for (key, score) in (self.start..).zip(scores.iter_mut()) {
+                    *score = mask.apply(query, key, *score);
+                }
+            }
+            let (largest, sum) = powers(simd, scores);
+            partial.fill(0.0);
+            partial[..2].copy_from_slice(&[largest, sum]);
         }
-        if self.mask.touches(query, start + self.scores.len() - 1) {
-            for (i, score) in self.scores.iter_mut().enumerate() {
-                *score = self.mask.apply(query, start + i, keys, *score);
+        self.weigh(simd);
+    }
+}
+
+impl<T: Element, M> Run<'_, T, M> {
+    /// `scores[row, key] = scale * sum over d of queries[row, d] * keys[key, d]`.
+    #[inline(always)]
+    fn scores<S: Simd>(&mut self, simd: S) {
+        let (dim, count, scale) = (self.shape.dim, self.count, self.scale);
+        let Scratch {
+            queries,
+            scores,
+            wide,
+        } = &mut *self.scratch;
+        let whole = count - count % AT_ONCE;
+        for first in (0..whole).step_by(AT_ONCE) {
+            let keys = rows::<T, AT_ONCE>(self.keys, self.start + first, wide);
+            for (query, scores) in queries
+                .chunks_exact(dim)
+                .zip(scores.chunks_exact_mut(count))
+            {
+                let dots = dots(simd, query, keys).map(|dot| dot * scale);
+                scores[first..first + AT_ONCE].copy_from_slice(&dots);
             }
         }
-        let largest = maximum(simd, self.scores).max(f32::MIN);
-        let center = Lanes::splat(simd, largest);
-        let mut sum = Lanes::splat(simd, 0.0);
-        let (body, tail) = S::as_mut_simd_f32s(self.scores);
-        for score in body {
-            let power = (Lanes::new(simd, *score) - center).exp_not_positive();
-            sum = sum + power;
-            *score = power.value;
+        for key in whole..count {
+            let keys = rows::<T, 1>(self.keys, self.start + key, wide);
+            for (query, scores) in queries
+                .chunks_exact(dim)
+                .zip(scores.chunks_exact_mut(count))
+            {
+                scores[key] = dots(simd, query, keys)[0] * scale;
+            }
         }
-        let mut rest = 0.0;
-        for score in tail {
-            *score = (*score - largest).exp();
-            rest += *score;
+    }
+
+    /// `partials[row, 2..] = sum over keys of powers[row, key] * values[key, :]`.
+    #[inline(always)]
+    fn weigh<S: Simd>(&mut self, simd: S) {
+        let (count, partial) = (self.count, self.shape.value_dim + 2);
+        let Scratch { scores, wide, .. } = &mut *self.scratch;
+        let whole = count - count % AT_ONCE;
+        for first in (0..whole).step_by(AT_ONCE) {
+            let values = rows::<T, AT_ONCE>(self.values, self.start + first, wide);
+            let outs = self.partials.chunks_exact_mut(partial);
+            for (scores, out) in scores.chunks_exact(count).zip(outs) {
+                let weights = std::array::from_fn(|i| scores[first + i]);
+                add(simd, weights, values, &mut out[2..]);
+            }
         }
-        let (head, out) = self.partial.split_at_mut(2);
-        head.copy_from_slice(&[largest, sum.sum() + rest]);
-        weigh(simd, self.scores, self.values, out);
+        for key in whole..count {
+            let values = rows::<T, 1>(self.values, self.start + key, wide);
+            let outs = self.partials.chunks_exact_mut(partial);
+            for (scores, out) in scores.chunks_exact(count).zip(outs) {
+                add(simd, [scores[key]], values, &mut out[2..]);
+            }
+        }
     }
 }
 
-/// The inner product, in two registers.
+/// `N` rows from `first` on, widened to `scratch` if they are in half precision.
 #[inline(always)]
-pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_tail) = S::as_simd_f32s(a);
-    let (b, b_tail) = S::as_simd_f32s(b);
-    let (a_pairs, a_single) = a.as_chunks::<2>();
-    let (b_pairs, b_single) = b.as_chunks::<2>();
-    let mut sums = [simd.splat_f32s(0.0); 2];
-    for (a, b) in a_pairs.iter().zip(b_pairs) {
-        sums[0] = simd.mul_add_e_f32s(a[0], b[0], sums[0]);
-        sums[1] = simd.mul_add_e_f32s(a[1], b[1], sums[1]);
-    }
-    for (a, b) in a_single.iter().zip(b_single) {
-        sums[0] = simd.mul_add_e_f32s(*a, *b, sums[0]);
-    }
-    if !a_tail.is_empty() {
-        let (a, b) = (
-            simd.partial_load_f32s(a_tail),
-            simd.partial_load_f32s(b_tail),
-        );
-        sums[1] = simd.mul_add_e_f32s(a, b, sums[1]);
-    }
-    simd.reduce_sum_f32s(simd.add_f32s(sums[0], sums[1]))
+fn rows<'s, T: Element, const N: usize>(
+    rows: HeadRows<'s, T>,
+    first: usize,
+    scratch: &'s mut [f32],
+) -> [&'s [f32]; N] {
+    let mut buffers = scratch.chunks_exact_mut(scratch.len() / AT_ONCE);
+    std::array::from_fn(|i| {
+        let buffer = buffers.next().unwrap_or_default();
+        T::read_inline(rows.row(first + i), buffer)
+    })
 }
 
-/// `out = sum over rows of weights[row] * values[row, :]`, four rows at a time.
+/// Turns scores into powers about their maximum; returns it and the sum.
 #[inline(always)]
-fn weigh<S: Simd>(_: S, weights: &[f32], values: &[f32], out: &mut [f32]) {
-    let dim = out.len();
-    out.fill(0.0);
-    if dim == 0 {
-        return;
+fn powers<S: Simd>(simd: S, scores: &mut [f32]) -> (f32, f32) {
+    let largest = maximum(simd, scores).max(f32::MIN);
+    let center = Lanes::splat(simd, largest);
+    let mut sum = Lanes::splat(simd, 0.0);
+    let (body, tail) = S::as_mut_simd_f32s(scores);
+    for score in body {
+        let power = (Lanes::new(simd, *score) - center).exp_not_positive();
+        sum = sum + power;
+        *score = power.value;
     }
-    let (quads, singles) = weights.as_chunks::<4>();
-    let (body, rest) = values.split_at(quads.len() * 4 * dim);
-    for ([a, b, c, d], values) in quads.iter().zip(body.chunks_exact(4 * dim)) {
-        let (va, values) = values.split_at(dim);
-        let (vb, values) = values.split_at(dim);
-        let (vc, vd) = values.split_at(dim);
-        for i in 0..dim {
-            out[i] += (a * va[i] + b * vb[i]) + (c * vc[i] + d * vd[i]);
+    let mut rest = 0.0;
+    for score in tail {
+        *score = (*score - largest).exp();
+        rest += *score;
+    }
+    (largest, sum.sum() + rest)
+}
+
+/// The inner products of `a` with each of `rows`.
+#[inline(always)]
+fn dots<S: Simd, const N: usize>(simd: S, a: &[f32], rows: [&[f32]; N]) -> [f32; N] {
+    let (body, tail) = S::as_simd_f32s(a);
+    let bodies = rows.map(|row| &S::as_simd_f32s(row).0[..body.len()]);
+    let mut sums = [simd.splat_f32s(0.0); N];
+    for (i, a) in body.iter().enumerate() {
+        for row in 0..N {
+            sums[row] = simd.mul_add_e_f32s(*a, bodies[row][i], sums[row]);
         }
     }
-    for (weight, value) in singles.iter().zip(rest.chunks_exact(dim)) {
-        for (out, value) in out.iter_mut().zip(value) {
-            *out += weight * value;
+    if !tail.is_empty() {
+        let a = simd.partial_load_f32s(tail);
+        for row in 0..N {
+            let b = simd.partial_load_f32s(S::as_simd_f32s(rows[row]).1);
+            sums[row] = simd.mul_add_e_f32s(a, b, sums[row]);
+        }
+    }
+    sums.map(|sum| simd.reduce_sum_f32s(sum))
+}
+
+/// `out += sum over rows of weights[row] * rows[row]`.
+#[inline(always)]
+fn add<S: Simd, const N: usize>(simd: S, weights: [f32; N], rows: [&[f32]; N], out: &mut [f32]) {
+    let factors = weights.map(|weight| simd.splat_f32s(weight));
+    let (body, tail) = S::as_mut_simd_f32s(out);
+    let bodies = rows.map(|row| &S::as_simd_f32s(row).0[..body.len()]);
+    for (i, out) in body.iter_mut().enumerate() {
+        let mut sum = *out;
+        for row in 0..N {
+            sum = simd.mul_add_e_f32s(factors[row], bodies[row][i], sum);
+        }
+        *out = sum;
+    }
+    let first = rows[0].len() - tail.len();
+    for (i, out) in tail.iter_mut().enumerate() {
+        for row in 0..N {
+            *out += weights[row] * rows[row][first + i];
         }
     }
 }

@@ -1,14 +1,48 @@
 //! Which keys a query sees, and how a mask is laid over a block of scores.
 
 use super::AttentionShape;
-use crate::error::{Result, length, product};
+use super::strided::reaches;
+use crate::element::Element;
+use crate::error::Result;
+
+/// The distances, in elements, between neighbours along the axes of a mask `[batch, head, query, key]`.
+///
+/// A distance of 0 repeats the mask along that axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaskStrides {
+    /// From one sequence to the next.
+    pub batch: usize,
+    /// From one head to the next.
+    pub head: usize,
+    /// From one query to the next.
+    pub query: usize,
+    /// From one key to the next.
+    pub key: usize,
+}
+
+impl MaskStrides {
+    /// The distances in an array of these sizes without gaps; an axis of size 1 is repeated.
+    pub const fn contiguous([batch, heads, queries, keys]: [usize; 4]) -> Self {
+        const fn stride(size: usize, inside: usize) -> usize {
+            if size == 1 { 0 } else { inside }
+        }
+        let (matrix, sequence) = (
+            queries.saturating_mul(keys),
+            heads.saturating_mul(queries).saturating_mul(keys),
+        );
+        Self {
+            batch: stride(batch, sequence),
+            head: stride(heads, matrix),
+            query: stride(queries, keys),
+            key: stride(keys, 1),
+        }
+    }
+}
 
 /// Which keys a query sees.
-///
-/// An array of a mask is `[batch or 1, heads or 1, queries, keys]`.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
-pub enum Mask<'a> {
+pub enum Mask<'a, T = f32> {
     /// All.
     #[default]
     None,
@@ -18,79 +52,84 @@ pub enum Mask<'a> {
     Boolean {
         /// Whether a query sees a key.
         values: &'a [bool],
-        /// Whether each sequence has its own.
-        per_batch: bool,
-        /// Whether each head has its own.
-        per_head: bool,
+        /// Where they are.
+        strides: MaskStrides,
     },
     /// All, with a number added to each score; `-inf` hides a key.
     Additive {
         /// What is added.
-        values: &'a [f32],
-        /// Whether each sequence has its own.
-        per_batch: bool,
-        /// Whether each head has its own.
-        per_head: bool,
+        values: &'a [T],
+        /// Where they are.
+        strides: MaskStrides,
     },
 }
 
-/// The mask of one head of one sequence, `[queries, keys]`.
+/// The mask of one head of one sequence.
 #[derive(Clone, Copy)]
-pub(super) enum HeadMask<'a> {
+pub(super) enum HeadMask<'a, T> {
     None,
     /// How many keys more than its own number a query sees, less one; negative if there are more queries than keys.
     Causal(isize),
-    Boolean(&'a [bool]),
-    Additive(&'a [f32]),
+    Boolean(Plane<'a, bool>),
+    Additive(Plane<'a, T>),
 }
 
-impl<'a> Mask<'a> {
-    pub(super) fn check(self, shape: AttentionShape) -> Result<()> {
-        let (got, per_batch, per_head) = match self {
+/// The numbers of one head, with the distances between queries and between keys.
+#[derive(Clone, Copy)]
+pub(super) struct Plane<'a, V> {
+    values: &'a [V],
+    query: usize,
+    key: usize,
+}
+
+impl<'a, V: Copy> Plane<'a, V> {
+    fn new(values: &'a [V], strides: MaskStrides, batch: usize, head: usize) -> Self {
+        Self {
+            values: &values[batch * strides.batch + head * strides.head..],
+            query: strides.query,
+            key: strides.key,
+        }
+    }
+
+    #[inline(always)]
+    fn at(self, query: usize, key: usize) -> V {
+        self.values[query * self.query + key * self.key]
+    }
+}
+
+impl<'a, T: Element> Mask<'a, T> {
+    /// Refuses an array that ends before the last pair of `[batch, heads, queries, keys]`.
+    pub(super) fn check(self, op: &'static str, sizes: [usize; 4]) -> Result<()> {
+        let (got, strides) = match self {
             Self::None | Self::Causal => return Ok(()),
-            Self::Boolean {
-                values,
-                per_batch,
-                per_head,
-            } => (values.len(), per_batch, per_head),
-            Self::Additive {
-                values,
-                per_batch,
-                per_head,
-            } => (values.len(), per_batch, per_head),
+            Self::Boolean { values, strides } => (values.len(), strides),
+            Self::Additive { values, strides } => (values.len(), strides),
         };
-        let batch = if per_batch { shape.batch } else { 1 };
-        let heads = if per_head { shape.heads } else { 1 };
-        let wanted = product("attention", &[batch, heads, shape.queries, shape.keys])?;
-        length("attention", "mask", wanted, got)
+        let strides = [strides.batch, strides.head, strides.query, strides.key];
+        reaches(op, "mask", sizes, strides, got)
     }
 
     /// The part for one head.
-    pub(super) fn of_head(self, shape: AttentionShape, batch: usize, head: usize) -> HeadMask<'a> {
-        let size = shape.queries * shape.keys;
-        let start = |per_batch, per_head| {
-            let heads = if per_head { shape.heads } else { 1 };
-            let batch = if per_batch { batch } else { 0 };
-            (batch * heads + if per_head { head } else { 0 }) * size
-        };
+    pub(super) fn of_head(
+        self,
+        shape: AttentionShape,
+        batch: usize,
+        head: usize,
+    ) -> HeadMask<'a, T> {
         match self {
             Self::None => HeadMask::None,
             Self::Causal => HeadMask::Causal(shape.keys as isize - shape.queries as isize),
-            Self::Boolean {
-                values,
-                per_batch,
-                per_head,
-            } => HeadMask::Boolean(&values[start(per_batch, per_head)..][..size]),
-            Self::Additive {
-                values,
-                per_batch,
-                per_head,
-            } => HeadMask::Additive(&values[start(per_batch, per_head)..][..size]),
+            Self::Boolean { values, strides } => {
+                HeadMask::Boolean(Plane::new(values, strides, batch, head))
+            }
+            Self::Additive { values, strides } => {
+                HeadMask::Additive(Plane::new(values, strides, batch, head))
+            }
         }
     }
 }
 
-impl HeadMask<'_> {
+impl<T: Element> HeadMask<'_, T> {
     /// How many keys, from the first, any query up to `query` can see.
     pub(super) fn reach(self, query: usize, keys: usize) -> usize {
         match self {
@@ -113,12 +152,12 @@ impl HeadMask<'_> {
 
     /// The score of a pair under the mask.
     #[inline(always)]
-    pub(super) fn apply(self, query: usize, key: usize, keys: usize, score: f32) -> f32 {
+    pub(super) fn apply(self, query: usize, key: usize, score: f32) -> f32 {
         match self {
             Self::None => score,
             Self::Causal(offset) if key as isize <= query as isize + offset => score,
-            Self::Boolean(values) if values[query * keys + key] => score,
-            Self::Additive(values) => score + values[query * keys + key],
+            Self::Boolean(plane) if plane.at(query, key) => score,
+            Self::Additive(plane) => score + T::read_inline(&[plane.at(query, key)], &mut [0.0])[0],
             _ => f32::NEG_INFINITY,
         }
     }

@@ -9,9 +9,12 @@ mod blocks;
 mod check;
 mod decode;
 mod mask;
+mod strided;
 
+use crate::element::Element;
 use crate::error::Result;
-pub use mask::Mask;
+pub use mask::{Mask, MaskStrides};
+pub use strided::{Strided, Strides};
 
 /// Up to this many queries, work is split over the keys and not over the queries.
 const FEW_QUERIES: usize = 4;
@@ -29,8 +32,6 @@ pub struct AttentionShape {
     pub queries: usize,
     /// The number of keys and values of each head.
     pub keys: usize,
-    /// The rows that a head of keys and values has room for, at least `keys`: a cache need not be copied to be read.
-    pub capacity: usize,
     /// The length of a query and of a key.
     pub dim: usize,
     /// The length of a value.
@@ -39,38 +40,74 @@ pub struct AttentionShape {
 
 /// What attention reads.
 #[derive(Clone, Copy, Debug)]
-pub struct AttentionInputs<'a> {
+pub struct AttentionInputs<'a, T = f32> {
     /// `[batch, heads, queries, dim]`.
-    pub queries: &'a [f32],
-    /// `[batch, kv_heads, capacity, dim]`.
-    pub keys: &'a [f32],
-    /// `[batch, kv_heads, capacity, value_dim]`.
-    pub values: &'a [f32],
+    pub queries: Strided<'a, T>,
+    /// `[batch, kv_heads, keys, dim]`.
+    pub keys: Strided<'a, T>,
+    /// `[batch, kv_heads, keys, value_dim]`.
+    pub values: Strided<'a, T>,
     /// Which keys a query sees.
-    pub mask: Mask<'a>,
+    pub mask: Mask<'a, T>,
     /// `[heads]`: for each head a score without a value, which takes its share of the softmax.
     pub sinks: Option<&'a [f32]>,
 }
 
-/// Writes `softmax(q k^T * scale + mask) v` to `out`, `[batch, heads, queries, value_dim]`.
+impl<'a, T: Element> AttentionInputs<'a, T> {
+    /// Arrays without gaps, no mask and no sinks.
+    pub fn contiguous(
+        shape: AttentionShape,
+        queries: &'a [T],
+        keys: &'a [T],
+        values: &'a [T],
+    ) -> Self {
+        let strided = |values, heads, rows, dim| Strided {
+            values,
+            strides: Strides::contiguous(heads, rows, dim),
+        };
+        Self {
+            queries: strided(queries, shape.heads, shape.queries, shape.dim),
+            keys: strided(keys, shape.kv_heads, shape.keys, shape.dim),
+            values: strided(values, shape.kv_heads, shape.keys, shape.value_dim),
+            mask: Mask::None,
+            sinks: None,
+        }
+    }
+}
+
+/// Writes `softmax(q k^T * scale + mask) v` to `out`, `[batch, heads, queries, value_dim]` without gaps.
 ///
-/// A query that sees no key gets zeros. Error: `2^-24 * (32 + size)` of the largest value, where
-/// `size` is the largest `scale * |q| * |k|`: a score is rounded before it becomes an exponent.
+/// Inputs are read where they lie, by their strides. Half precision is widened block by block, and the result is rounded
+/// once. A query that sees no key gets zeros.
+///
+/// Error before that rounding: `2^-24 * (32 + size + keys)` of the largest value, where `size` is the largest
+/// `scale * |q| * |k|`: a score is rounded before it becomes an exponent. The share of `keys` is that of a sum whose
+/// roundings all point one way; with random numbers it is not seen.
+///
+/// ```
+/// use mlx_kernels::{AttentionInputs, AttentionShape, attention};
+/// let shape = AttentionShape { batch: 1, heads: 1, kv_heads: 1, queries: 1, keys: 2, dim: 1, value_dim: 1 };
+/// let inputs = AttentionInputs::contiguous(shape, &[0.0_f32], &[5.0, -5.0], &[1.0, 3.0]);
+/// let mut out = [0.0];
+/// attention(shape, inputs, 1.0, &mut out)?;
+/// assert_eq!(out, [2.0]);
+/// # Ok::<(), mlx_kernels::Error>(())
+/// ```
 ///
 /// # Errors
-/// When a length does not match the shape, or heads do not divide into groups.
-pub fn attention(
+/// When a slice ends before its last row, `out` does not match the shape, or heads do not divide into groups.
+pub fn attention<T: Element>(
     shape: AttentionShape,
-    inputs: AttentionInputs,
+    inputs: AttentionInputs<T>,
     scale: f32,
-    out: &mut [f32],
+    out: &mut [T],
 ) -> Result<()> {
-    check::check(shape, inputs, out.len())?;
+    check::check("attention", shape, inputs, out.len())?;
     if out.is_empty() {
         return Ok(());
     }
     if shape.keys == 0 {
-        out.fill(0.0);
+        out.fill(T::default());
     } else if shape.queries <= FEW_QUERIES {
         decode::run(shape, inputs, scale, out);
     } else {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod attention;
+
 /// Uniform numbers in `[-1, 1)` from a small generator, the same each time.
 pub fn random(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);

@@ -1,0 +1,151 @@
+//! Where the rows of queries, keys and values lie: a slice and the distances between batches, heads and rows.
+
+use crate::element::Element;
+use crate::error::{Error, Result};
+
+/// The distances, in elements, between neighbours along the first three axes of a `[batch, head, row, dim]` array.
+///
+/// The numbers of a row lie side by side. A distance of 0 repeats what is there, and rows may overlap or have gaps:
+/// a transposed view, a slice of a cache and a broadcast are read where they lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strides {
+    /// From one sequence to the next.
+    pub batch: usize,
+    /// From one head to the next.
+    pub head: usize,
+    /// From one row to the next.
+    pub row: usize,
+}
+
+impl Strides {
+    /// The distances in an array `[batch, heads, rows, dim]` without gaps.
+    pub const fn contiguous(heads: usize, rows: usize, dim: usize) -> Self {
+        let head = rows.saturating_mul(dim);
+        Self {
+            batch: heads.saturating_mul(head),
+            head,
+            row: dim,
+        }
+    }
+
+    /// The distances in an array `[batch, rows, heads, dim]` without gaps, as a linear layer leaves it.
+    pub const fn heads_inside(heads: usize, rows: usize, dim: usize) -> Self {
+        let row = heads.saturating_mul(dim);
+        Self {
+            batch: rows.saturating_mul(row),
+            head: dim,
+            row,
+        }
+    }
+}
+
+/// Rows of numbers that need not lie side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Strided<'a, T = f32> {
+    /// The numbers, from the first of the first row.
+    pub values: &'a [T],
+    /// Where the rows are.
+    pub strides: Strides,
+}
+
+impl<'a, T: Element> Strided<'a, T> {
+    /// Refuses numbers that end before the last row, for sizes `[batch, heads, rows, dim]`.
+    pub(super) fn check(
+        self,
+        op: &'static str,
+        what: &'static str,
+        sizes: [usize; 4],
+    ) -> Result<()> {
+        let Strides { batch, head, row } = self.strides;
+        reaches(op, what, sizes, [batch, head, row, 1], self.values.len())
+    }
+
+    /// The rows of one head.
+    pub(super) fn of_head(self, batch: usize, head: usize, dim: usize) -> HeadRows<'a, T> {
+        let first = batch * self.strides.batch + head * self.strides.head;
+        HeadRows {
+            values: &self.values[first..],
+            stride: self.strides.row,
+            dim,
+        }
+    }
+}
+
+/// Refuses `got` elements if an index into `sizes` with these strides would lie past them.
+pub(super) fn reaches(
+    op: &'static str,
+    what: &'static str,
+    sizes: [usize; 4],
+    strides: [usize; 4],
+    got: usize,
+) -> Result<()> {
+    if sizes.contains(&0) {
+        return Ok(());
+    }
+    let wanted = sizes
+        .iter()
+        .zip(strides)
+        .try_fold(1_usize, |end, (size, stride)| {
+            end.checked_add((size - 1).checked_mul(stride)?)
+        })
+        .ok_or(Error::TooLarge { op })?;
+    if got < wanted {
+        return Err(Error::Reach {
+            op,
+            what,
+            wanted,
+            got,
+        });
+    }
+    Ok(())
+}
+
+/// The rows of one head of one sequence.
+#[derive(Clone, Copy)]
+pub(super) struct HeadRows<'a, T> {
+    /// From the first row on.
+    values: &'a [T],
+    stride: usize,
+    dim: usize,
+}
+
+impl<'a, T: Element> HeadRows<'a, T> {
+    /// Whether blocks are read where they lie.
+    pub(super) fn is_direct(&self) -> bool {
+        T::IS_F32 && self.stride == self.dim
+    }
+
+    #[inline(always)]
+    pub(super) fn row(&self, index: usize) -> &'a [T] {
+        &self.values[index * self.stride..][..self.dim]
+    }
+
+    /// Rows `start..start + count` side by side as `f32`, in `scratch` if they do not lie so.
+    #[inline(always)]
+    pub(super) fn block<'s>(&self, start: usize, count: usize, scratch: &'s mut [f32]) -> &'s [f32]
+    where
+        'a: 's,
+    {
+        if self.is_direct() {
+            return T::read_inline(
+                &self.values[start * self.dim..][..count * self.dim],
+                &mut [],
+            );
+        }
+        let rows = scratch[..count * self.dim].chunks_exact_mut(self.dim);
+        for (index, out) in (start..).zip(rows) {
+            widen(self.row(index), out);
+        }
+        &scratch[..count * self.dim]
+    }
+}
+
+/// Writes a row as `f32`.
+#[inline(always)]
+pub(super) fn widen<T: Element>(row: &[T], out: &mut [f32]) {
+    if T::IS_F32 {
+        out.copy_from_slice(T::read_inline(row, &mut []));
+    } else {
+        T::read_inline(row, out);
+    }
+}
