@@ -39,7 +39,7 @@ pub struct Rope {
     /// What positions are multiplied by.
     pub scale: f32,
     /// The position of the first row.
-    pub offset: usize,
+    pub offset: i64,
 }
 
 impl Default for Rope {

@@ -1,6 +1,5 @@
 // A function over raw slices as an MLX primitive on the CPU: what metal_kernel and cuda_kernel are to GPUs.
 #include <atomic>
-#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
@@ -9,20 +8,20 @@
 #include <vector>
 
 #include "guard.h"
+#include "run.h"
 #include "vmap.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/c/private/mlx.h"
 #include "mlx/primitives.h"
 #include "mlx/transforms.h"
 
 namespace mx = mlx::core;
 
+// All runs of kernels of ours, whatever their kind.
+std::atomic<uint64_t> mlx_native_runs{0};
+
 namespace {
 
-using Arrays = std::vector<mx::array>;
 using Function = std::function<Arrays(const Arrays&)>;
-
-std::atomic<uint64_t> runs{0};
 
 // Counts by name live for the process; a kernel keeps a pointer to its own.
 std::atomic<uint64_t>* counter_of(const std::string& name) {
@@ -41,57 +40,6 @@ struct Kernel {
   bool row_contiguous;
 };
 
-mlx_native_buffer describe(const mx::array& a, const mx::Shape& shape, const mx::Strides& strides, void* data) {
-  return mlx_native_buffer{
-      data,
-      shape.data(),
-      strides.data(),
-      shape.size(),
-      a.size(),
-      mlx_dtype_to_c(a.dtype())};
-}
-
-// Everything one run needs, kept alive until it ends on the stream's thread.
-struct Run {
-  Kernel kernel;
-  std::vector<mx::Shape> shapes;
-  std::vector<mx::Strides> strides;
-  std::vector<mlx_native_buffer> inputs;
-  std::vector<mlx_native_buffer> outputs;
-
-  void operator()() const {
-    mlx_native_error_clear();
-    runs.fetch_add(1, std::memory_order_relaxed);
-    kernel.counter->fetch_add(1, std::memory_order_relaxed);
-    int status = call();
-    if (status == 0) {
-      return;
-    }
-    // MLX goes on with what is queued after this and reports the error at the end: what reads the outputs meanwhile,
-    // as indices for one, must find defined values.
-    for (auto& output : outputs) {
-      if (status != MLX_NATIVE_OUTPUTS_DEFINED && output.data && output.size) {
-        std::memset(output.data, 0, output.size * mx::size_of(mlx_dtype_to_cpp(output.dtype)));
-      }
-    }
-    const char* text = mlx_native_error();
-    std::string message = text ? text : kernel.name + " failed";
-    mlx_native_error_clear();
-    throw std::runtime_error(message);
-  }
-
-  int call() const noexcept {
-    try {
-      return kernel.run(kernel.payload.get(), inputs.data(), inputs.size(), outputs.data(), outputs.size());
-    } catch (const std::exception& e) {
-      mlx_native_error_set(e.what());
-    } catch (...) {
-      // MLX's stream thread catches nothing else, so that this would end the process.
-    }
-    return 1;
-  }
-};
-
 class HostKernel : public mx::Primitive {
  public:
   HostKernel(mx::Stream stream, Kernel kernel, Function composed)
@@ -99,25 +47,24 @@ class HostKernel : public mx::Primitive {
 
   void eval_cpu(const Arrays& inputs, Arrays& outputs) override {
     auto& encoder = mx::cpu::get_command_encoder(stream());
-    auto run = std::make_shared<Run>(Run{kernel_, {}, {}, {}, {}});
-    // Pointers into `shapes` and `strides` are taken below, so they must not move.
-    run->shapes.reserve(inputs.size() + outputs.size());
-    run->strides.reserve(inputs.size() + outputs.size());
-    auto add = [&](std::vector<mlx_native_buffer>& list, const mx::array& a, void* data) {
-      run->shapes.push_back(a.shape());
-      run->strides.push_back(a.strides());
-      list.push_back(describe(a, run->shapes.back(), run->strides.back(), data));
-    };
+    auto buffers = std::make_shared<Buffers>(inputs, outputs);
+    allocate(outputs, *buffers);
     for (auto& input : inputs) {
       encoder.set_input_array(input);
-      add(run->inputs, input, const_cast<void*>(static_cast<const void*>(input.data<void>())));
     }
     for (auto& output : outputs) {
-      output.set_data(mx::allocator::malloc(output.nbytes()));
       encoder.set_output_array(output);
-      add(run->outputs, output, output.data<void>());
     }
-    encoder.dispatch([run] { (*run)(); });
+    encoder.dispatch([kernel = kernel_, buffers] {
+      run_guarded(kernel.name, kernel.counter, *buffers, [&] {
+        return kernel.run(
+            kernel.payload.get(),
+            buffers->inputs.data(),
+            buffers->inputs.size(),
+            buffers->outputs.data(),
+            buffers->outputs.size());
+      });
+    });
   }
 
   void eval_gpu(const Arrays&, Arrays&) override {
@@ -143,9 +90,13 @@ class HostKernel : public mx::Primitive {
     return {outputs, std::vector<int>(outputs.size(), 0)};
   }
 
-  std::vector<mx::Shape> output_shapes(const Arrays&) override {
-    throw std::runtime_error(
-        kernel_.name + ": a host kernel has fixed output shapes and cannot be part of a shapeless function");
+  // For shapeless functions: the composed form knows.
+  std::vector<mx::Shape> output_shapes(const Arrays& inputs) override {
+    std::vector<mx::Shape> shapes;
+    for (auto& output : needed("a shapeless function")(inputs)) {
+      shapes.push_back(output.shape());
+    }
+    return shapes;
   }
 
   const char* name() const override {
@@ -242,7 +193,7 @@ extern "C" int mlx_native_host_kernel(
 }
 
 extern "C" uint64_t mlx_native_host_kernel_runs(void) {
-  return runs.load(std::memory_order_relaxed);
+  return mlx_native_runs.load(std::memory_order_relaxed);
 }
 
 extern "C" uint64_t mlx_native_host_kernel_runs_of(const char* name) {

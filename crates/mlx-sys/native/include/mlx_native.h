@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header. */
-#define MLX_NATIVE_VERSION 3
+#define MLX_NATIVE_VERSION 4
 
 #ifdef __cplusplus
 extern "C" {
@@ -112,6 +112,146 @@ uint64_t mlx_native_host_kernel_runs(void);
 
 /* The same count for kernels with this name. */
 uint64_t mlx_native_host_kernel_runs_of(const char* name);
+
+/* ---- Kernels of ours on the CPU ------------------------------------------------------------------------
+ * What Rust computes in the place of MLX's own code on CPU streams. Two ways lead there: the functions
+ * mlx_native_fast_* below, and MLX's own operations (Exp, Softmax, Matmul, ...), whose evaluation is replaced when
+ * kernels are installed, so that gradients, vmap and compiled graphs use them as well. */
+
+typedef enum mlx_native_cpu_kernel_ {
+  /* One input, one output of its shape and dtype. */
+  MLX_NATIVE_EXP,
+  MLX_NATIVE_LOG,
+  MLX_NATIVE_SIN,
+  MLX_NATIVE_COS,
+  MLX_NATIVE_TANH,
+  MLX_NATIVE_SIGMOID,
+  MLX_NATIVE_ERF,
+  MLX_NATIVE_SQUARE,
+  MLX_NATIVE_SQRT,
+  MLX_NATIVE_RSQRT,
+  MLX_NATIVE_NEGATIVE,
+  MLX_NATIVE_ABS,
+  MLX_NATIVE_GELU,
+  MLX_NATIVE_GELU_APPROX,
+  MLX_NATIVE_SILU,
+  /* Two inputs of one shape, by strides. */
+  MLX_NATIVE_ADD,
+  MLX_NATIVE_SUBTRACT,
+  MLX_NATIVE_MULTIPLY,
+  MLX_NATIVE_DIVIDE,
+  MLX_NATIVE_MAXIMUM,
+  MLX_NATIVE_MINIMUM,
+  /* gate, x: silu(gate) * x. */
+  MLX_NATIVE_SWIGLU,
+  /* Over the last axis. */
+  MLX_NATIVE_SOFTMAX,
+  MLX_NATIVE_LOGSUMEXP,
+  /* integers: the kind (0 sum, 1 max, 2 min), then the number of axes and the axes. */
+  MLX_NATIVE_REDUCE,
+  /* a [.., m, k], b [.., k, n]. */
+  MLX_NATIVE_MATMUL,
+  /* a, b and c, which broadcasts to the result; numbers: alpha, beta. */
+  MLX_NATIVE_ADDMM,
+  /* x [.., k], weight [n, k] of half precision: x @ transpose(weight). */
+  MLX_NATIVE_LINEAR,
+  /* x, weight, scales, biases; integers: group size, bits, transposed. */
+  MLX_NATIVE_QUANTIZED_MATMUL,
+  /* x, weight if integers[0]; numbers: eps. */
+  MLX_NATIVE_RMS_NORM,
+  /* x, weight if integers[0], bias if integers[1]; numbers: eps. */
+  MLX_NATIVE_LAYER_NORM,
+  /* x, offset, frequencies if integers[2]; integers: dims, traditional; numbers: base, scale. */
+  MLX_NATIVE_ROPE,
+  /* q, k, v, mask if integers[0] is 2, sinks if integers[1]; integers[0]: 0 no mask, 1 causal; numbers: scale. */
+  MLX_NATIVE_ATTENTION,
+  /* logits, targets. */
+  MLX_NATIVE_CROSS_ENTROPY,
+  /* The inputs of the kernel, then the gradient of its output; gives the gradients of the inputs. */
+  MLX_NATIVE_RMS_NORM_GRADIENT,
+  MLX_NATIVE_LAYER_NORM_GRADIENT,
+  MLX_NATIVE_ATTENTION_GRADIENT,
+  MLX_NATIVE_CROSS_ENTROPY_GRADIENT,
+  MLX_NATIVE_CPU_KERNELS
+} mlx_native_cpu_kernel;
+
+/* Which kernel, with its attributes. */
+typedef struct mlx_native_cpu_call_ {
+  int kernel; /* mlx_native_cpu_kernel */
+  int64_t integers[8];
+  double numbers[4];
+} mlx_native_cpu_call;
+
+/* Whether a kernel can compute this and is worth it. Strides are known, data is not there yet. */
+typedef bool (*mlx_native_cpu_accepts)(
+    const mlx_native_cpu_call* call,
+    const mlx_native_buffer* inputs,
+    size_t n_inputs,
+    const mlx_native_buffer* outputs,
+    size_t n_outputs);
+
+/* Computes, on MLX's stream thread. Returns as mlx_native_kernel does; it must not unwind. */
+typedef int (*mlx_native_cpu_run)(
+    const mlx_native_cpu_call* call,
+    const mlx_native_buffer* inputs,
+    size_t n_inputs,
+    const mlx_native_buffer* outputs,
+    size_t n_outputs);
+
+/* From now on CPU streams of this process use these kernels; the first caller's stay. `replaced` gets the number of
+ * MLX's own operations whose evaluation was replaced: 0 where this build of MLX is not laid out as expected. */
+int mlx_native_cpu_install(int* replaced, mlx_native_cpu_accepts accepts, mlx_native_cpu_run run);
+/* How often a kernel has run in this process. */
+uint64_t mlx_native_cpu_runs(int kernel);
+/* "exp", "fast.rms_norm": the operation, by the number of its kernel. */
+const char* mlx_native_cpu_kernel_name(int kernel);
+
+/* mlx_fast_*, with a kernel of ours on CPU streams where one applies. */
+int mlx_native_fast_rms_norm(
+    mlx_array* res,
+    const mlx_array x,
+    const mlx_array weight /* may be null */,
+    float eps,
+    const mlx_stream s);
+int mlx_native_fast_layer_norm(
+    mlx_array* res,
+    const mlx_array x,
+    const mlx_array weight /* may be null */,
+    const mlx_array bias /* may be null */,
+    float eps,
+    const mlx_stream s);
+int mlx_native_fast_rope(
+    mlx_array* res,
+    const mlx_array x,
+    int dims,
+    bool traditional,
+    mlx_optional_float base,
+    float scale,
+    const mlx_array offset,
+    const mlx_array freqs /* may be null */,
+    const mlx_stream s);
+int mlx_native_fast_scaled_dot_product_attention(
+    mlx_array* res,
+    const mlx_array queries,
+    const mlx_array keys,
+    const mlx_array values,
+    float scale,
+    const char* mask_mode,
+    const mlx_array mask_arr /* may be null */,
+    const mlx_array sinks /* may be null */,
+    bool force_fused,
+    const mlx_stream s);
+int mlx_native_fast_cross_entropy(
+    mlx_array* res,
+    const mlx_array logits,
+    const mlx_array targets,
+    const mlx_stream s);
+/* What mlx.nn calls gelu, gelu_approx and silu, by their number above; composed where no kernel of ours applies. */
+int mlx_native_fast_activation(mlx_array* res, int kernel, const mlx_array x, const mlx_stream s);
+/* silu(gate) * x. */
+int mlx_native_fast_swiglu(mlx_array* res, const mlx_array gate, const mlx_array x, const mlx_stream s);
+/* x @ transpose(weight), in the dtype of x and weight together: half-precision weights are read as they are. */
+int mlx_native_fast_linear(mlx_array* res, const mlx_array x, const mlx_array weight, const mlx_stream s);
 
 /* ---- Transforms ----------------------------------------------------------------------------------------*/
 

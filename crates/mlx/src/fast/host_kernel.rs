@@ -10,7 +10,7 @@ use crate::error::Named;
 use crate::ffi::closure::{Closure, panic_text};
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
 use crate::ffi::table::Outputs;
-use crate::ffi::{Fault, Handle, inspect, stream};
+use crate::ffi::{Fault, Handle, cpu, inspect, stream};
 use crate::op::{Custom, CustomCall, Op};
 use crate::{Array, ArrayType, Error, bind, bind_all, guard};
 
@@ -244,7 +244,27 @@ pub fn host_kernel_runs() -> u64 {
     host::runs()
 }
 
-/// Returns how many times the [host kernels](host_kernel) of this name have run in this process.
+/// Returns how many times the [host kernels](host_kernel) of this name have run in this process, or this crate's own
+/// for the operation of this name (`exp`, `fast.rms_norm`).
 pub fn host_kernel_runs_of(name: &str) -> u64 {
-    CString::new(format!("{HOST_PREFIX}{name}")).map_or(0, |name| host::runs_of(&name))
+    let own = cpu::runs().into_iter().find(|(own, _)| *own == name);
+    let users = CString::new(format!("{HOST_PREFIX}{name}")).map_or(0, |name| host::runs_of(&name));
+    users + own.map_or(0, |(_, runs)| runs)
+}
+
+/// Returns how many times each of this crate's own kernels for the CPU has run in this process, by operation.
+///
+/// Kernels that have not run are left out. The gradient of an operation counts as `fast.rms_norm gradient`.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// mlx::fast::rms_norm(&mlx::ones([4, 64], mlx::Dtype::Float32), None, 1e-5).eval()?;
+/// for (operation, runs) in mlx::fast::cpu_kernel_runs() {
+///     println!("{operation}: {runs}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn cpu_kernel_runs() -> Vec<(&'static str, u64)> {
+    cpu::runs()
 }

@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod activation;
 mod attention;
 mod attention_mask;
 mod cross_entropy;
@@ -33,6 +34,7 @@ mod gpu_kernel;
 mod host_kernel;
 mod inputs;
 mod layer_norm;
+mod linear;
 mod metal_kernel;
 mod offset;
 mod path;
@@ -42,13 +44,17 @@ mod rope;
 mod tests;
 
 pub use crate::ffi::host::{HostInput, HostOutput};
+pub use activation::{gelu, gelu_approx, silu, swiglu};
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub use attention_mask::AttentionMask;
 pub use cross_entropy::cross_entropy;
 pub use cuda_kernel::{CudaKernel, cuda_kernel};
 pub use gpu_kernel::{Launch, TemplateArg};
-pub use host_kernel::{HostKernel, host_kernel, host_kernel_runs, host_kernel_runs_of};
+pub use host_kernel::{
+    HostKernel, cpu_kernel_runs, host_kernel, host_kernel_runs, host_kernel_runs_of,
+};
 pub use layer_norm::layer_norm;
+pub use linear::linear;
 pub use metal_kernel::{MetalKernel, metal_kernel};
 pub use offset::Offset;
 pub use path::{Kernel, Path, path, probe, watch};
@@ -57,9 +63,11 @@ pub use rope::{RopeFrequencies, RopeOptions, rope};
 
 /// The same functions in MLX's plain operations: what the fused ones mean.
 pub mod composed {
+    pub use super::activation::composed::{gelu, gelu_approx, silu, swiglu};
     pub use super::attention::composed as scaled_dot_product_attention;
     pub use super::cross_entropy::composed as cross_entropy;
     pub use super::layer_norm::composed as layer_norm;
+    pub use super::linear::composed as linear;
     pub use super::rms_norm::composed as rms_norm;
     pub use super::rope::composed as rope;
 }

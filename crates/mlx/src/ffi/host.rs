@@ -1,5 +1,6 @@
 //! Rust functions as MLX primitives on the CPU.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,6 +23,67 @@ pub struct HostOutput<'a> {
     buffer: &'a sys::mlx_native_buffer,
 }
 
+/// Where the elements of a buffer are, without the elements.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout<'a> {
+    buffer: &'a sys::mlx_native_buffer,
+}
+
+impl<'a> Layout<'a> {
+    pub(crate) fn of(buffer: &'a sys::mlx_native_buffer) -> Self {
+        Self { buffer }
+    }
+
+    pub(crate) fn dtype(self) -> Dtype {
+        Dtype::from_raw(self.buffer.dtype)
+    }
+
+    pub(crate) fn shape(self) -> &'a [i32] {
+        shape_of(self.buffer)
+    }
+
+    /// The distances between neighbours along each axis, in elements.
+    pub(crate) fn strides(self) -> &'a [i64] {
+        if self.buffer.ndim == 0 {
+            return &[];
+        }
+        // SAFETY: the native library gives `ndim` numbers that live as long as the buffer's description.
+        unsafe { std::slice::from_raw_parts(self.buffer.strides, self.buffer.ndim) }
+    }
+
+    /// The number of elements.
+    pub(crate) fn size(self) -> usize {
+        self.buffer.size
+    }
+
+    /// Whether elements lie in row-major order without gaps.
+    pub(crate) fn is_row_contiguous(self) -> bool {
+        let mut wanted = 1;
+        for (&size, &stride) in self.shape().iter().zip(self.strides()).rev() {
+            if size != 1 && stride != wanted {
+                return false;
+            }
+            wanted *= i64::from(size);
+        }
+        true
+    }
+
+    /// How many elements there are from the first to the last; none when one lies before the first.
+    fn extent(self) -> Option<usize> {
+        if self.size() == 0 {
+            return Some(0);
+        }
+        let mut last = 0_i64;
+        for (&size, &stride) in self.shape().iter().zip(self.strides()) {
+            if stride < 0 && size > 1 {
+                return None;
+            }
+            last = last.checked_add(stride.checked_mul(i64::from(size) - 1)?)?;
+        }
+        usize::try_from(last).ok()?.checked_add(1)
+    }
+}
+
 /// What a host kernel does: reads inputs, writes outputs, or says why not.
 ///
 /// Runs on MLX's stream thread. What an output holds before it is written is unspecified.
@@ -39,18 +101,82 @@ impl<'a> HostInput<'a> {
         shape_of(self.buffer)
     }
 
+    pub(crate) fn layout(&self) -> Layout<'a> {
+        Layout::of(self.buffer)
+    }
+
     /// Returns the elements.
     ///
     /// # Errors
     /// When the input is of another dtype than `T`.
     pub fn as_slice<T: Element>(&self) -> Result<&'a [T], String> {
         check_dtype::<T>(self.buffer)?;
+        if !self.layout().is_row_contiguous() {
+            return Err("elements are not in row-major order".to_owned());
+        }
         if self.buffer.size == 0 {
             return Ok(&[]);
         }
-        // SAFETY: of dtype `T` (checked), row-contiguous (asked for in `apply`), and MLX keeps inputs alive and
-        // unwritten until the kernel returns.
+        // SAFETY: of dtype `T` and row-contiguous (checked), and MLX keeps inputs alive and unwritten until the kernel
+        // returns.
         Ok(unsafe { std::slice::from_raw_parts(self.buffer.data.cast::<T>(), self.buffer.size) })
+    }
+
+    /// Returns everything from the first element to the last, whatever lies between; none when an element lies before
+    /// the first one.
+    pub(crate) fn as_strided<T: Element>(&self) -> Result<Option<&'a [T]>, String> {
+        check_dtype::<T>(self.buffer)?;
+        Ok(match self.layout().extent() {
+            None => None,
+            Some(0) => Some(&[]),
+            // SAFETY: of dtype `T` (checked); all elements between belong to the array's buffer, as views beyond it
+            // are refused (`guard::view`), and are written by nobody until the kernel returns.
+            Some(extent) => {
+                Some(unsafe { std::slice::from_raw_parts(self.buffer.data.cast::<T>(), extent) })
+            }
+        })
+    }
+
+    /// Returns the elements in row-major order, copied where they are not.
+    pub(crate) fn in_rows<T: Element>(&self) -> Result<Cow<'a, [T]>, String> {
+        check_dtype::<T>(self.buffer)?;
+        let layout = self.layout();
+        if layout.is_row_contiguous() {
+            return self.as_slice::<T>().map(Cow::Borrowed);
+        }
+        let (shape, strides) = (layout.shape(), layout.strides());
+        let data = self.buffer.data.cast::<T>();
+        let mut copy = Vec::with_capacity(layout.size());
+        let mut index = vec![0_i32; shape.len()];
+        let (Some((&length, outer)), Some((&step, _))) = (shape.split_last(), strides.split_last())
+        else {
+            return Err("a scalar is in row-major order".to_owned());
+        };
+        if layout.size() == 0 {
+            return Ok(Cow::Owned(copy));
+        }
+        let mut start = 0_i64;
+        loop {
+            for i in 0..i64::from(length) {
+                // SAFETY: an element of the array: each part of the index is below its size.
+                copy.push(unsafe { *data.offset((start + i * step) as isize) });
+            }
+            // The next row, counting the last axis of the outer ones fastest.
+            let mut axis = outer.len();
+            loop {
+                if axis == 0 {
+                    return Ok(Cow::Owned(copy));
+                }
+                axis -= 1;
+                index[axis] += 1;
+                start += strides[axis];
+                if index[axis] < outer[axis] {
+                    break;
+                }
+                start -= strides[axis] * i64::from(outer[axis]);
+                index[axis] = 0;
+            }
+        }
     }
 }
 
@@ -79,6 +205,19 @@ impl HostOutput<'_> {
         Ok(unsafe {
             std::slice::from_raw_parts_mut(self.buffer.data.cast::<T>(), self.buffer.size)
         })
+    }
+}
+
+impl<'a> HostInput<'a> {
+    pub(crate) fn of(buffer: &'a sys::mlx_native_buffer) -> Self {
+        Self { buffer }
+    }
+}
+
+impl<'a> HostOutput<'a> {
+    /// As the native library describes it: `size` elements in row-major order that nobody else uses meanwhile.
+    pub(super) fn of(buffer: &'a sys::mlx_native_buffer) -> Self {
+        Self { buffer }
     }
 }
 
@@ -193,6 +332,23 @@ unsafe extern "C" fn run(
     let payload = unsafe { &*payload.cast::<Payload>() };
     // SAFETY: the native library passes this many descriptions, alive for the call.
     let (inputs, outputs) = unsafe { (slice(inputs, n_inputs), slice(outputs, n_outputs)) };
+    run_over(
+        inputs,
+        outputs,
+        payload.defines_outputs,
+        |inputs, outputs| (payload.kernel)(inputs, outputs),
+    )
+}
+
+/// Runs a function over buffers and returns what the native library wants to hear.
+///
+/// Outputs of a function that fails become NaN, or zeros where there is none, unless it `defines_outputs` all the same.
+pub(super) fn run_over(
+    inputs: &[sys::mlx_native_buffer],
+    outputs: &[sys::mlx_native_buffer],
+    defines_outputs: bool,
+    function: impl FnOnce(&[HostInput<'_>], &mut [HostOutput<'_>]) -> Result<(), String>,
+) -> c_int {
     for output in outputs
         .iter()
         .filter(|output| output.dtype == Dtype::Bool.raw() && output.size > 0)
@@ -201,10 +357,9 @@ unsafe extern "C" fn run(
         unsafe { std::ptr::write_bytes(output.data.cast::<u8>(), 0, output.size) };
     }
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        let inputs: Vec<HostInput<'_>> = inputs.iter().map(|buffer| HostInput { buffer }).collect();
-        let mut outputs: Vec<HostOutput<'_>> =
-            outputs.iter().map(|buffer| HostOutput { buffer }).collect();
-        (payload.kernel)(&inputs, &mut outputs)
+        let inputs: Vec<HostInput<'_>> = inputs.iter().map(HostInput::of).collect();
+        let mut outputs: Vec<HostOutput<'_>> = outputs.iter().map(HostOutput::of).collect();
+        function(&inputs, &mut outputs)
     }));
     let text = match ran {
         Ok(Ok(())) => return 0,
@@ -213,7 +368,7 @@ unsafe extern "C" fn run(
         Err(panic) => panic_text(panic.as_ref()),
     };
     // MLX takes the outputs for computed, whatever we say, and may hand them to somebody who did not see the error.
-    if !payload.defines_outputs {
+    if !defines_outputs {
         outputs.iter().for_each(spoil);
     }
     set_error(&text);
@@ -241,7 +396,7 @@ fn spoil(output: &sys::mlx_native_buffer) {
 ///
 /// # Safety
 /// `data` points to `len` values that live for `'a`.
-unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
+pub(super) unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
     if len == 0 {
         return &[];
     }

@@ -12,6 +12,7 @@
 pub(crate) mod call;
 pub(crate) mod closure;
 pub(crate) mod compiled;
+pub(crate) mod cpu;
 pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod gpu_kernel;

@@ -22,6 +22,7 @@ pub(super) fn set_up(api: &'static Api) {
     if on_cpu {
         spare_the_main_thread(api);
         never_run_a_compiler(api);
+        use_our_kernels(api);
     }
     if let Ok(limit) = get_of(api, Get::Limit)
         && let Some(bytes) = crate::memory::first_cache_limit(on_cpu, limit)
@@ -38,6 +39,15 @@ fn never_run_a_compiler(api: &Api) {
         let _ =
             unsafe { api.mlx_set_compile_mode(sys::mlx_compile_mode__MLX_COMPILE_MODE_NO_FUSE) };
     }
+}
+
+/// Lets the kernels of this workspace compute on the CPU, unless `MLX_HOST_KERNELS` is 0.
+fn use_our_kernels(api: &Api) {
+    if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value.trim() == "0") {
+        return;
+    }
+    // Without them MLX's own code computes.
+    let _ = super::cpu::install(api);
 }
 
 /// Makes a thread that nobody uses MLX's main thread, the one that first gives its CPU scheduler something to do.

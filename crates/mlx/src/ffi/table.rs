@@ -97,6 +97,12 @@ fn nth_if(inputs: &[sys::mlx_array], index: usize, present: bool) -> sys::mlx_ar
     }
 }
 
+/// The number of a kernel of ours, as C passes it.
+#[allow(clippy::cast_possible_wrap)]
+const fn kernel_number(number: u32) -> i32 {
+    number as i32
+}
+
 fn optional_f32(value: Option<f32>) -> sys::mlx_optional_float {
     sys::mlx_optional_float {
         value: value.unwrap_or(0.0),

@@ -398,6 +398,9 @@ fn attention(random: &mut Random, name: &str, dtype: Dtype) -> Option<Fitting> {
                 random.array(&[length], Dtype::Int32),
             ]
         }
+        "fast.swiglu" => vec![x.clone(), x],
+        "fast.gelu" | "fast.gelu_approx" | "fast.silu" => vec![x],
+        "fast.linear" => vec![x, random.array(&[length, dim], dtype)],
         _ => return None,
     };
     Some((inputs, Vec::new()))

@@ -1,0 +1,196 @@
+//! Kernels of ours on the CPU: which operations they take, and how arrays of MLX become their slices.
+//!
+//! The native library offers each evaluation of an operation on a CPU stream (`native/cpu_replace.cpp`,
+//! `native/cpu_fast.cpp`). [`accepts`] looks at dtypes, sizes and strides and says whether a kernel computes it; if not,
+//! MLX's own code does. [`run`] is the kernel. Everything here is safe code over the crate `mlx_kernels`.
+
+mod attention;
+mod elementwise;
+mod layout;
+mod norm;
+mod product;
+mod rope;
+mod softmax;
+
+use mlx_kernels::Unary;
+
+use crate::Dtype;
+use crate::ffi::host::{HostInput, HostOutput, Layout};
+
+/// An operation with its attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kernel {
+    Unary(Unary),
+    Binary(Binary),
+    /// Gate and `x`.
+    SwiGlu,
+    Softmax,
+    LogSumExp,
+    Reduce {
+        kind: Reduction,
+        axes: Vec<usize>,
+    },
+    Matmul,
+    /// `alpha * a @ b + beta * c`, of `a`, `b` and `c`.
+    Addmm {
+        alpha: f32,
+        beta: f32,
+    },
+    /// `x` and half-precision weights, `[n, k]`.
+    Linear,
+    /// `x`, packed weights, scales and biases.
+    QuantizedMatmul {
+        group_size: usize,
+        bits: usize,
+        is_transposed: bool,
+    },
+    /// `x` and perhaps weights.
+    RmsNorm {
+        eps: f32,
+    },
+    /// As `RmsNorm`, and the gradient of its result.
+    RmsNormGradient {
+        eps: f32,
+    },
+    LayerNorm {
+        has_weight: bool,
+        has_bias: bool,
+        eps: f32,
+    },
+    /// As `LayerNorm`, and the gradient of its result.
+    LayerNormGradient {
+        has_weight: bool,
+        has_bias: bool,
+        eps: f32,
+    },
+    /// `x`, offset and perhaps frequencies.
+    Rope {
+        dims: usize,
+        is_traditional: bool,
+        has_frequencies: bool,
+        base: f32,
+        scale: f32,
+    },
+    /// Queries, keys, values, mask if `mask` is 2, sinks.
+    Attention {
+        /// 0 none, 1 causal, 2 an array.
+        mask: i64,
+        has_sinks: bool,
+        scale: f32,
+    },
+    /// Logits and targets.
+    CrossEntropy,
+}
+
+/// Functions of two elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binary {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Maximum,
+    Minimum,
+}
+
+/// What a reduction keeps of many elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reduction {
+    Sum,
+    Max,
+    Min,
+}
+
+/// Returns whether a kernel computes this operation of MLX's, and faster than MLX does.
+pub(crate) fn accepts(kernel: &Kernel, inputs: &[Layout<'_>], outputs: &[Layout<'_>]) -> bool {
+    let &[out] = outputs else {
+        return false;
+    };
+    match kernel {
+        Kernel::Unary(_) => elementwise::accepts_unary(inputs, out),
+        Kernel::Binary(_) => elementwise::accepts_binary(inputs, out),
+        Kernel::Softmax => softmax::accepts(inputs),
+        Kernel::LogSumExp => softmax::accepts_logsumexp(inputs),
+        Kernel::Reduce { .. } => false,
+        Kernel::Matmul => product::accepts_matmul(inputs),
+        Kernel::Addmm { .. } => product::accepts_addmm(inputs),
+        Kernel::QuantizedMatmul {
+            group_size,
+            bits,
+            is_transposed,
+        } => *is_transposed && product::accepts_quantized(*group_size, *bits, inputs),
+        // Primitives of our own are only made where the kernel applies.
+        Kernel::SwiGlu
+        | Kernel::Linear
+        | Kernel::RmsNorm { .. }
+        | Kernel::RmsNormGradient { .. }
+        | Kernel::LayerNorm { .. }
+        | Kernel::LayerNormGradient { .. }
+        | Kernel::Rope { .. }
+        | Kernel::Attention { .. }
+        | Kernel::CrossEntropy => true,
+    }
+}
+
+/// Computes. An error reaches whoever evaluates.
+pub(crate) fn run(
+    kernel: &Kernel,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    match *kernel {
+        Kernel::Unary(function) => elementwise::unary(function, inputs, outputs),
+        Kernel::Binary(function) => elementwise::binary(function, inputs, outputs),
+        Kernel::SwiGlu => elementwise::swiglu(inputs, outputs),
+        Kernel::Softmax => softmax::softmax(inputs, outputs),
+        Kernel::LogSumExp => softmax::logsumexp(inputs, outputs),
+        Kernel::CrossEntropy => softmax::cross_entropy(inputs, outputs),
+        Kernel::Reduce { .. } => Err("no kernel reduces this".to_owned()),
+        Kernel::Matmul => product::matmul(inputs, outputs),
+        Kernel::Addmm { alpha, beta } => product::addmm([alpha, beta], inputs, outputs),
+        Kernel::Linear => product::linear(inputs, outputs),
+        Kernel::QuantizedMatmul {
+            group_size, bits, ..
+        } => product::quantized(group_size, bits, inputs, outputs),
+        Kernel::RmsNorm { eps } => norm::rms_norm(eps, inputs, outputs),
+        Kernel::RmsNormGradient { eps } => norm::rms_norm_gradient(eps, inputs, outputs),
+        Kernel::LayerNorm {
+            has_weight,
+            has_bias,
+            eps,
+        } => norm::layer_norm([has_weight, has_bias], eps, inputs, outputs),
+        Kernel::LayerNormGradient {
+            has_weight,
+            has_bias,
+            eps,
+        } => norm::layer_norm_gradient([has_weight, has_bias], eps, inputs, outputs),
+        Kernel::Rope { .. } => rope::run(kernel, inputs, outputs),
+        Kernel::Attention {
+            mask,
+            has_sinks,
+            scale,
+        } => attention::run(mask, has_sinks, scale, inputs, outputs),
+    }
+}
+
+/// Whether kernels store this dtype.
+fn is_stored(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16)
+}
+
+/// Calls a function that is generic over the storage type with the type of a dtype.
+macro_rules! by_dtype {
+    ($dtype:expr, $function:ident ( $($argument:expr),* $(,)? )) => {
+        match $dtype {
+            $crate::Dtype::Float32 => $function::<f32>($($argument),*),
+            $crate::Dtype::Float16 => $function::<half::f16>($($argument),*),
+            $crate::Dtype::Bfloat16 => $function::<half::bf16>($($argument),*),
+            other => Err(format!("no kernel stores {other}")),
+        }
+    };
+}
+use by_dtype;
+
+/// What both crates store.
+trait Stored: crate::Element + mlx_kernels::Element {}
+impl<T: crate::Element + mlx_kernels::Element> Stored for T {}

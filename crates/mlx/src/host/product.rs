@@ -1,0 +1,243 @@
+//! Products with one vector or a few, and with packed weights.
+
+use std::borrow::Cow;
+
+use half::{bf16, f16};
+use mlx_kernels::{MatrixShape, Quantized};
+
+use super::is_stored;
+use super::layout::{input, output, rows, said, size};
+use crate::Dtype;
+use crate::ffi::host::{HostInput, HostOutput, Layout};
+
+/// More `float32` vectors than this are better left to a BLAS.
+const FEW_VECTORS: usize = 3;
+
+/// The sizes of `[.., vectors, k] @ transpose([n, k])`, where `b` is seen as `[k, n]`.
+struct Transposed {
+    vectors: usize,
+    matrix: MatrixShape,
+}
+
+/// Reads the sizes if `b` is one matrix whose rows, as a linear layer keeps them, lie side by side.
+fn transposed(a: Layout<'_>, b: Layout<'_>) -> Option<Transposed> {
+    let (&[.., k, n], &[.., k_stride, n_stride]) = (b.shape(), b.strides()) else {
+        return None;
+    };
+    let is_one = b.shape().iter().rev().skip(2).all(|&axis| axis == 1);
+    let in_rows = (k_stride == 1 || k == 1) && (n_stride == i64::from(k) || n == 1);
+    let vectors = rows(a.shape()).rows;
+    (is_one && in_rows && k > 0 && a.shape().last() == Some(&k) && a.shape().len() >= 2).then_some(
+        Transposed {
+            vectors,
+            matrix: MatrixShape {
+                rows: size(n),
+                columns: size(k),
+            },
+        },
+    )
+}
+
+pub(super) fn accepts_matmul(inputs: &[Layout<'_>]) -> bool {
+    let &[a, b] = inputs else {
+        return false;
+    };
+    let Some(sizes) = transposed(a, b) else {
+        return false;
+    };
+    match a.dtype() {
+        Dtype::Float32 => sizes.vectors <= FEW_VECTORS,
+        // MLX multiplies half precision one number at a time.
+        Dtype::Float16 | Dtype::Bfloat16 => true,
+        _ => false,
+    }
+}
+
+pub(super) fn accepts_addmm(inputs: &[Layout<'_>]) -> bool {
+    let &[a, b, c] = inputs else {
+        return false;
+    };
+    // In half precision MLX rounds twice as well, so nothing is lost by the sum after the product.
+    accepts_matmul(&[a, b]) && is_stored(c.dtype())
+}
+
+/// `alpha * a @ b + beta * c`; MLX has broadcast `c` to the result.
+pub(super) fn addmm(
+    [alpha, beta]: [f32; 2],
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (a, b) = (input(inputs, 0)?, input(inputs, 1)?);
+    let sizes = transposed(a.layout(), b.layout()).ok_or("wanted a transposed matrix")?;
+    let (x, c) = (widened(a)?, widened(input(inputs, 2)?)?);
+    into_f32(output(outputs, 0)?, |out| {
+        product(&sizes, &x, b, out)?;
+        if c.len() != out.len() {
+            return Err(format!(
+                "c must have {} elements, got {}",
+                out.len(),
+                c.len()
+            ));
+        }
+        for (out, c) in out.iter_mut().zip(c.iter()) {
+            *out = alpha * *out + beta * c;
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn matmul(
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (a, b) = (input(inputs, 0)?, input(inputs, 1)?);
+    let sizes = transposed(a.layout(), b.layout()).ok_or("wanted a transposed matrix")?;
+    multiply(&sizes, a, b, output(outputs, 0)?)
+}
+
+/// `x @ transpose(weight)` with weights of half precision.
+pub(super) fn linear(
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (x, weight) = (input(inputs, 0)?, input(inputs, 1)?);
+    let &[n, k] = weight.shape() else {
+        return Err(format!("weight must be [n, k], got {:?}", weight.shape()));
+    };
+    let sizes = Transposed {
+        vectors: rows(x.shape()).rows,
+        matrix: MatrixShape {
+            rows: size(n),
+            columns: size(k),
+        },
+    };
+    if weight.layout().is_row_contiguous() {
+        return multiply(&sizes, x, weight, output(outputs, 0)?);
+    }
+    let x = widened(x)?;
+    let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
+    let Transposed { vectors, matrix } = sizes;
+    match weight.dtype() {
+        Dtype::Float16 => mlx_kernels::matmul(matrix, vectors, &weight.in_rows::<f16>()?, &x, out),
+        _ => mlx_kernels::matmul(matrix, vectors, &weight.in_rows::<bf16>()?, &x, out),
+    }
+    .map_err(said)
+}
+
+/// Multiplies with weights that lie as `[n, k]`, whatever the input's view of them is.
+fn multiply(
+    sizes: &Transposed,
+    x: &HostInput<'_>,
+    weights: &HostInput<'_>,
+    out: &mut HostOutput<'_>,
+) -> Result<(), String> {
+    let x = widened(x)?;
+    into_f32(out, |out| product(sizes, &x, weights, out))
+}
+
+fn product(
+    sizes: &Transposed,
+    x: &[f32],
+    weights: &HostInput<'_>,
+    out: &mut [f32],
+) -> Result<(), String> {
+    const BEFORE: &str = "weights have strides below zero";
+    let &Transposed { vectors, matrix } = sizes;
+    match weights.dtype() {
+        Dtype::Float32 => {
+            let weights = weights.as_strided::<f32>()?.ok_or(BEFORE)?;
+            mlx_kernels::matmul(matrix, vectors, weights, x, out).map_err(said)
+        }
+        Dtype::Float16 => {
+            let weights = weights.as_strided::<f16>()?.ok_or(BEFORE)?;
+            mlx_kernels::matmul(matrix, vectors, weights, x, out).map_err(said)
+        }
+        Dtype::Bfloat16 => {
+            let weights = weights.as_strided::<bf16>()?.ok_or(BEFORE)?;
+            mlx_kernels::matmul(matrix, vectors, weights, x, out).map_err(said)
+        }
+        other => Err(format!("no kernel multiplies {other}")),
+    }
+}
+
+pub(super) fn accepts_quantized(group_size: usize, bits: usize, inputs: &[Layout<'_>]) -> bool {
+    let &[x, weights, scales, biases] = inputs else {
+        return false;
+    };
+    let dtype = x.dtype();
+    matches!(bits, 4 | 8)
+        && matches!(group_size, 32 | 64 | 128)
+        && is_stored(dtype)
+        && scales.dtype() == dtype
+        && biases.dtype() == dtype
+        && [weights, scales, biases]
+            .iter()
+            .all(|part| part.shape().len() == 2)
+}
+
+pub(super) fn quantized(
+    group_size: usize,
+    bits: usize,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (x, weights) = (input(inputs, 0)?, input(inputs, 1)?);
+    let (scales, biases) = (widened(input(inputs, 2)?)?, widened(input(inputs, 3)?)?);
+    let shape = rows(x.shape());
+    let matrix = MatrixShape {
+        rows: weights.shape().first().map_or(0, |&n| size(n)),
+        columns: shape.dim,
+    };
+    let weights = weights.in_rows::<u32>()?;
+    let quantized = Quantized {
+        shape: matrix,
+        bits,
+        group_size,
+        weights: &weights,
+        scales: &scales,
+        biases: &biases,
+    };
+    let x = widened(x)?;
+    into_f32(output(outputs, 0)?, |out| {
+        mlx_kernels::quantized_matmul(quantized, shape.rows, &x, out).map_err(said)
+    })
+}
+
+/// The elements in rows, as `float32`.
+fn widened<'a>(array: &HostInput<'a>) -> Result<Cow<'a, [f32]>, String> {
+    fn wide<T: crate::Element + Into<f32>>(array: &HostInput<'_>) -> Result<Vec<f32>, String> {
+        Ok(array.in_rows::<T>()?.iter().map(|&x| x.into()).collect())
+    }
+    match array.dtype() {
+        Dtype::Float32 => array.in_rows::<f32>(),
+        Dtype::Float16 => wide::<f16>(array).map(Cow::Owned),
+        Dtype::Bfloat16 => wide::<bf16>(array).map(Cow::Owned),
+        other => Err(format!("no kernel reads {other}")),
+    }
+}
+
+/// Lets `fill` write the output in `float32`, and rounds once where it is stored shorter.
+fn into_f32(
+    out: &mut HostOutput<'_>,
+    fill: impl FnOnce(&mut [f32]) -> Result<(), String>,
+) -> Result<(), String> {
+    let size = |out: &HostOutput<'_>| out.shape().iter().map(|&axis| size(axis)).product();
+    match out.dtype() {
+        Dtype::Float32 => fill(out.as_mut_slice::<f32>()?),
+        Dtype::Float16 => {
+            let mut wide = vec![0.0; size(out)];
+            fill(&mut wide)?;
+            let narrow = out.as_mut_slice::<f16>()?.iter_mut().zip(&wide);
+            narrow.for_each(|(to, &from)| *to = f16::from_f32(from));
+            Ok(())
+        }
+        Dtype::Bfloat16 => {
+            let mut wide = vec![0.0; size(out)];
+            fill(&mut wide)?;
+            let narrow = out.as_mut_slice::<bf16>()?.iter_mut().zip(&wide);
+            narrow.for_each(|(to, &from)| *to = bf16::from_f32(from));
+            Ok(())
+        }
+        other => Err(format!("no kernel writes {other}")),
+    }
+}

@@ -1,0 +1,52 @@
+//! Softmax, logsumexp and cross entropy of the last axis.
+
+use super::layout::{input, output, rows, said};
+use super::{Stored, by_dtype, is_stored};
+use crate::Dtype;
+use crate::ffi::host::{HostInput, HostOutput, Layout};
+
+pub(super) fn accepts(inputs: &[Layout<'_>]) -> bool {
+    matches!(inputs, [x] if is_stored(x.dtype()))
+}
+
+/// The sum of half-precision rows is kept in `float32` by the kernel, and MLX wants it rounded: left to MLX.
+pub(super) fn accepts_logsumexp(inputs: &[Layout<'_>]) -> bool {
+    matches!(inputs, [x] if x.dtype() == Dtype::Float32)
+}
+
+pub(super) fn softmax(
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    fn typed<T: Stored>(x: &HostInput<'_>, out: &mut HostOutput<'_>) -> Result<(), String> {
+        let shape = rows(x.shape());
+        mlx_kernels::softmax(shape, &x.in_rows::<T>()?, out.as_mut_slice::<T>()?).map_err(said)
+    }
+    let x = input(inputs, 0)?;
+    by_dtype!(x.dtype(), typed(x, output(outputs, 0)?))
+}
+
+pub(super) fn logsumexp(
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let x = input(inputs, 0)?;
+    let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
+    mlx_kernels::logsumexp(rows(x.shape()), &x.in_rows::<f32>()?, out).map_err(said)
+}
+
+/// A target that is no class is an error, whether negative or too large.
+pub(super) fn cross_entropy(
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (logits, targets) = (input(inputs, 0)?, input(inputs, 1)?);
+    let targets: Vec<u32> = targets
+        .in_rows::<i64>()?
+        .iter()
+        .map(|&target| u32::try_from(target).unwrap_or(u32::MAX))
+        .collect();
+    let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
+    let shape = rows(logits.shape());
+    mlx_kernels::cross_entropy(shape, &logits.in_rows::<f32>()?, &targets, out).map_err(said)
+}
