@@ -168,8 +168,10 @@ impl<T: Element> WithSimd for Group<'_, T> {
             });
             sums = add(simd, parts, &x[start..end], sums);
         }
-        let sums = sums.map(|[a, b]| simd.reduce_sum_f32s(simd.add_f32s(a, b)));
-        out.copy_from_slice(&sums[..out.len()]);
+        // A loop and not `map`, whose closure would be compiled without the instruction set.
+        for (out, [a, b]) in out.iter_mut().zip(sums) {
+            *out = simd.reduce_sum_f32s(simd.add_f32s(a, b));
+        }
     }
 }
 
