@@ -134,7 +134,8 @@ fn preload_blas(layout: &Layout, notes: &mut Vec<String>) -> Blas {
     if value(environment::BLAS).is_some_and(|value| value == "bundled") {
         return without;
     }
-    let library = match open(openblas, Names::Local) {
+    let opened = with_short_patience(|| open(openblas, Names::Local));
+    let library = match opened {
         Ok(library) => library,
         Err(error) => {
             notes.push(format!("MLX's own slow BLAS is in use: {error}"));
@@ -150,6 +151,24 @@ fn preload_blas(layout: &Layout, notes: &mut Vec<String>) -> Blas {
         path: openblas.clone(),
         config,
     }
+}
+
+/// Runs `load` with OpenBLAS told to let idle threads sleep soon.
+///
+/// By default they look for work for some 20 ms after each product, on cores that the kernels of this workspace need:
+/// Whisper's encoder took a quarter longer. OpenBLAS reads the variable when it is loaded, and only then.
+fn with_short_patience<T>(load: impl FnOnce() -> T) -> T {
+    const VARIABLE: &str = "OPENBLAS_THREAD_TIMEOUT";
+    if std::env::var_os(VARIABLE).is_some() {
+        return load();
+    }
+    // SAFETY: nothing of ours reads the environment meanwhile but through the standard library, which locks it; this
+    // happens once, while the first call into this crate loads the libraries.
+    unsafe { std::env::set_var(VARIABLE, "14") };
+    let loaded = load();
+    // SAFETY: as above. What the process starts later finds its environment as it was.
+    unsafe { std::env::remove_var(VARIABLE) };
+    loaded
 }
 
 fn openblas_config(library: &Library) -> String {
