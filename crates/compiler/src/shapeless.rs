@@ -108,5 +108,10 @@ fn freezes_sizes(op: &Op) -> bool {
             | Op::Rope { .. }
             | Op::ScaledDotProductAttention { .. }
             | Op::CrossEntropy
+            | Op::Gelu
+            | Op::GeluApprox
+            | Op::Silu
+            | Op::SwiGlu
+            | Op::Linear
     )
 }

@@ -1,7 +1,8 @@
 //! Rows of a table by number.
 
-use mlx::{Array, Op, bind};
+use mlx::{Array, Op, bind, fast};
 
+use crate::linear::is_shorter;
 use crate::{Init, Module, Parts};
 
 /// A vector for each token.
@@ -30,6 +31,9 @@ impl Embedding {
     /// Maps vectors `[.., dims]` to scores `[.., num_embeddings]`: the table as a linear layer.
     #[track_caller]
     pub fn as_linear(&self, x: &Array) -> Array {
+        if is_shorter(&self.weight, x) {
+            return fast::linear(x, &self.weight);
+        }
         x.matmul(&self.weight.t())
     }
 }

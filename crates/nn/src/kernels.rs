@@ -69,6 +69,24 @@ impl Kernels {
         }
     }
 
+    /// Returns `x * (1 + erf(x / sqrt(2))) / 2`: see [`fast::gelu`].
+    #[track_caller]
+    pub fn gelu(self, x: &Array) -> Array {
+        match self {
+            Kernels::Composed => fast::composed::gelu(x),
+            Kernels::Fused => fast::gelu(x),
+        }
+    }
+
+    /// Returns `silu(gate) * x`: see [`fast::swiglu`].
+    #[track_caller]
+    pub fn swiglu(self, gate: &Array, x: &Array) -> Array {
+        match self {
+            Kernels::Composed => fast::composed::swiglu(gate, x),
+            Kernels::Fused => fast::swiglu(gate, x),
+        }
+    }
+
     /// Multiplies `x`, `[.., in]`, by packed weights `[out, in]` turned: `x @ weights.T`. Composed, they are unpacked
     /// first.
     #[track_caller]

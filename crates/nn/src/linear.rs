@@ -1,6 +1,6 @@
 //! A matrix product with a bias.
 
-use mlx::{Array, addmm};
+use mlx::{Array, Dtype, addmm, fast};
 
 use crate::{Init, Module, Parts};
 
@@ -27,12 +27,21 @@ impl Linear {
     /// Maps `[.., input_dims]` to `[.., output_dims]`.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
-        let weight = self.weight.t();
         match &self.bias {
-            Some(bias) => addmm(bias, x, &weight, 1.0, 1.0),
-            None => x.matmul(&weight),
+            // Weights that are stored shorter are read as they are.
+            Some(bias) if is_shorter(&self.weight, x) => fast::linear(x, &self.weight) + bias,
+            None if is_shorter(&self.weight, x) => fast::linear(x, &self.weight),
+            Some(bias) => addmm(bias, x, &self.weight.t(), 1.0, 1.0),
+            None => x.matmul(&self.weight.t()),
         }
     }
+}
+
+/// Whether weights are half precision and what they meet is not.
+pub(crate) fn is_shorter(weight: &Array, x: &Array) -> bool {
+    let is =
+        |array: &Array, dtypes: &[Dtype]| array.dtype().is_ok_and(|dtype| dtypes.contains(&dtype));
+    is(weight, &[Dtype::Float16, Dtype::Bfloat16]) && is(x, &[Dtype::Float32])
 }
 
 impl Module for Linear {

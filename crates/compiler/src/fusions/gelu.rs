@@ -5,7 +5,7 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
-use mlx::{Array, Op};
+use mlx::{Op, fast};
 
 use super::look::{Look, close};
 use super::{Found, Match};
@@ -17,12 +17,7 @@ pub(super) fn find_exact(look: &Look<'_>, value: Value) -> Found {
     let inner = look.product(erf);
     let fits =
         inner.factors == [x] && inner.divisors.is_empty() && close(inner.number, FRAC_1_SQRT_2);
-    fits.then(|| {
-        Ok(Match::new(vec![x], value, |inputs| {
-            let x = &inputs[0];
-            x * (1.0 + (x / std::f32::consts::SQRT_2).erf()) / 2.0
-        }))
-    })
+    fits.then(|| Ok(Match::new(vec![x], value, |inputs| fast::gelu(&inputs[0]))))
 }
 
 /// Finds `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`.
@@ -30,9 +25,7 @@ pub(super) fn find_approx(look: &Look<'_>, value: Value) -> Found {
     let (x, tanh) = halves(look, value, &Op::Tanh)?;
     cubic(look, tanh, x).then(|| {
         Ok(Match::new(vec![x], value, |inputs| {
-            let x: &Array = &inputs[0];
-            let cubic = x + 0.044_715 * x.power(3.0);
-            0.5 * x * (1.0 + (cubic * (2.0 / PI).sqrt()).tanh())
+            fast::gelu_approx(&inputs[0])
         }))
     })
 }

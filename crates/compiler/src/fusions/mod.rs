@@ -135,14 +135,6 @@ impl Fusion {
         }
     }
 
-    /// Returns whether there is a fused operation for it, rather than only elementwise ones.
-    pub(crate) fn has_kernel(self) -> bool {
-        !matches!(
-            self,
-            Fusion::Gelu | Fusion::GeluApprox | Fusion::Silu | Fusion::SwiGlu
-        )
-    }
-
     /// Looks whether a value is the result of this formula.
     pub(crate) fn find(self, look: &Look<'_>, value: Value) -> Found {
         match self {

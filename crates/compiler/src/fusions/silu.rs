@@ -2,7 +2,7 @@
 //!
 //! Recognized: `sigmoid`, or `1 / (1 + exp(-x))` written out.
 
-use mlx::Op;
+use mlx::{Op, fast};
 
 use super::look::Look;
 use super::{Found, Match};
@@ -12,7 +12,7 @@ use crate::graph::Value;
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
     let x = silu_of(look, value)?;
     Some(Ok(Match::new(vec![x], value, |inputs| {
-        &inputs[0] * inputs[0].sigmoid()
+        fast::silu(&inputs[0])
     })))
 }
 
@@ -30,7 +30,7 @@ pub(super) fn find_gated(look: &Look<'_>, value: Value) -> Found {
             .all(|v| look.array_type(*v) == look.array_type(value));
         if same && *up != gate && !look.depends(gate, *up) {
             return Some(Ok(Match::new(vec![gate, *up], value, |inputs| {
-                &inputs[0] * inputs[0].sigmoid() * &inputs[1]
+                fast::swiglu(&inputs[0], &inputs[1])
             })));
         }
     }

@@ -6,6 +6,7 @@ use super::call::Call;
 use super::number::Number;
 use super::product::matmul;
 use super::reduce::{logsumexp, softmax_of};
+use super::special::erf;
 use super::tensor::{Tensor, coordinates};
 use crate::Result;
 
@@ -34,6 +35,14 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
             scale, mask, sinks, ..
         } => attention(call, f64::from(*scale), *mask, *sinks),
         Op::CrossEntropy => cross_entropy(call),
+        Op::Gelu => each(call, |x| x * (1.0 + erf(x / 2_f64.sqrt())) / 2.0),
+        Op::GeluApprox => each(call, |x| {
+            let cubic = x + 0.044_715 * x * x * x;
+            x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * cubic).tanh()) / 2.0
+        }),
+        Op::Silu => each(call, silu),
+        Op::SwiGlu => swiglu(call),
+        Op::Linear => linear(call),
         _ => return None,
     })
 }
@@ -95,6 +104,51 @@ fn rows(call: &Call<'_>, map: impl Fn(&[f64]) -> Vec<f64>) -> Result<Vec<Tensor>
             .map(Number::Float)
             .collect(),
     )
+}
+
+/// Replaces each element.
+fn each(call: &Call<'_>, map: impl Fn(f64) -> f64) -> Result<Vec<Tensor>> {
+    let values = call.input(0)?.to_f64();
+    call.one(values.into_iter().map(map).map(Number::Float).collect())
+}
+
+fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+/// `silu(gate) * x`.
+fn swiglu(call: &Call<'_>) -> Result<Vec<Tensor>> {
+    let (gate, x) = (call.input(0)?.to_f64(), call.input(1)?.to_f64());
+    let both = gate.into_iter().zip(x);
+    call.one(
+        both.map(|(gate, x)| Number::Float(silu(gate) * x))
+            .collect(),
+    )
+}
+
+/// `x @ transpose(weight)`.
+fn linear(call: &Call<'_>) -> Result<Vec<Tensor>> {
+    let (x, weight) = (call.input(0)?, call.input(1)?);
+    let (Some(&width), [rows, columns]) = (x.shape().last(), weight.shape()) else {
+        return Err(call.error("wanted [.., in] and [out, in]"));
+    };
+    if width != *columns {
+        return Err(call.error(format!("wanted {columns} numbers in a row, got {width}")));
+    }
+    if width == 0 {
+        return call.one(vec![
+            Number::Float(0.0);
+            x.shape().iter().rev().skip(1).product::<usize>() * rows
+        ]);
+    }
+    let (x, weight) = (x.to_f64(), weight.to_f64());
+    let products = x.chunks(width).flat_map(|x| {
+        weight.chunks(width).map(|weight| {
+            let terms = x.iter().zip(weight).map(|(x, weight)| x * weight);
+            Number::Float(terms.sum())
+        })
+    });
+    call.one(products.collect())
 }
 
 struct Rope {

@@ -49,10 +49,6 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
 fn refusal(fused: &Fused, fallback: Fallback) -> Option<Refusal> {
     match fallback {
         Fallback::Always => Some(Refusal::new(RefusalKind::Asked, "Fallback::Always")),
-        _ if !fused.fusion.has_kernel() => Some(Refusal::new(
-            RefusalKind::NoKernel,
-            "MLX has no kernel of its own for it; its operations are one elementwise region",
-        )),
         Fallback::Never => None,
         Fallback::Auto => missing_kernel(&fused.kernel),
     }
@@ -103,5 +99,9 @@ fn is_fast(op: &Op) -> bool {
             | Op::Rope { .. }
             | Op::ScaledDotProductAttention { .. }
             | Op::CrossEntropy
+            | Op::Gelu
+            | Op::GeluApprox
+            | Op::Silu
+            | Op::SwiGlu
     )
 }

@@ -20,7 +20,7 @@ use mlx::fast::{AttentionMask, Offset, RopeFrequencies, RopeOptions};
 use mlx::index::Slice;
 use mlx::{Array, Dtype, concatenate, iota, keepdims, stack, where_};
 use mlx_compiler::{CompileOptions, Report};
-use mlx_nn::{Kernels, Module, Parts, RmsNorm, silu};
+use mlx_nn::{Kernels, Module, Parts, RmsNorm};
 
 use super::checkpoint::Checkpoint;
 use super::compiled::Compiled;
@@ -348,15 +348,16 @@ impl Layer {
         let (attended, memory) = self.self_attn.forward(&normed, here, memory)?;
         let x = x + attended;
         let normed = normalized(&self.post_attention_layernorm, &x);
-        let x = &x + self.mlp.forward(&normed);
+        let kernels = self.post_attention_layernorm.kernels;
+        let x = &x + self.mlp.forward(&normed, kernels);
         Ok((x, memory))
     }
 }
 
 impl GatedMlp {
-    fn forward(&self, x: &Array) -> Array {
-        let gate = silu(&self.gate_proj.forward(x));
-        self.down_proj.forward(&(gate * self.up_proj.forward(x)))
+    fn forward(&self, x: &Array, kernels: Kernels) -> Array {
+        let (gate, up) = (self.gate_proj.forward(x), self.up_proj.forward(x));
+        self.down_proj.forward(&kernels.swiglu(&gate, &up))
     }
 }
 

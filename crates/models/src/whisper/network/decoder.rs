@@ -2,7 +2,7 @@
 
 use mlx::fast::{AttentionMask, Offset};
 use mlx::{Array, Op, bind};
-use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module, Parts, gelu};
+use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module, Parts};
 
 use super::attention::{Attention, KeyValue};
 use super::cache::LayerCache;
@@ -126,7 +126,10 @@ impl Layer {
             + self
                 .encoder_attn
                 .forward(&normed, &cache.sound, &AttentionMask::none());
-        let hidden = gelu(&self.fc1.forward(&self.final_layer_norm.forward(&x)));
+        let hidden = self
+            .final_layer_norm
+            .kernels
+            .gelu(&self.fc1.forward(&self.final_layer_norm.forward(&x)));
         Ok(x + self.fc2.forward(&hidden))
     }
 }

@@ -1,7 +1,7 @@
 //! How does Whisper read a window of sound?
 
 use mlx::{Array, Dtype, fast::AttentionMask};
-use mlx_nn::{Conv1d, Init, LayerNorm, Linear, Module, Parts, gelu};
+use mlx_nn::{Conv1d, Init, LayerNorm, Linear, Module, Parts};
 
 use super::attention::Attention;
 use crate::whisper::Config;
@@ -51,8 +51,9 @@ impl Encoder {
     }
 
     pub(super) fn forward(&self, mel: &Array) -> Array {
-        let x = gelu(&self.conv1.forward(mel));
-        let x = gelu(&self.conv2.forward(&x));
+        let kernels = self.layer_norm.kernels;
+        let x = kernels.gelu(&self.conv1.forward(mel));
+        let x = kernels.gelu(&self.conv2.forward(&x));
         let x = x + &self.embed_positions.weight;
         let x = self.layers.iter().fold(x, |x, layer| layer.forward(&x));
         self.layer_norm.forward(&x)
@@ -77,7 +78,10 @@ impl Layer {
         let x = x + self
             .self_attn
             .forward(&normed, &own, &AttentionMask::none());
-        let hidden = gelu(&self.fc1.forward(&self.final_layer_norm.forward(&x)));
+        let hidden = self
+            .final_layer_norm
+            .kernels
+            .gelu(&self.fc1.forward(&self.final_layer_norm.forward(&x)));
         x + self.fc2.forward(&hidden)
     }
 }

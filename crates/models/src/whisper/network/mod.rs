@@ -67,7 +67,7 @@ impl Network {
             } else {
                 array
             };
-            map.insert(tensor.name.clone(), array.astype(dtype));
+            map.insert(tensor.name.clone(), kept(&tensor.name, array, dtype)?);
         }
         network
             .load(map)
@@ -135,6 +135,23 @@ impl Network {
     pub fn encode_array(&self, mel: &Array) -> Array {
         self.encoder.forward(&mel.astype(self.dtype))
     }
+}
+
+/// A weight in the dtype in which the network computes, or as it is stored where that is shorter and read as well:
+/// the decoder meets one position at a time, and its matrices are read from memory for each.
+fn kept(name: &str, array: Array, dtype: Dtype) -> Result<Array> {
+    let stored = array.array_type().map_err(Error::model)?;
+    let is_matrix = name.starts_with("model.decoder.") && stored.shape.len() == 2;
+    let is_read_as_it_is = is_matrix
+        && !name.contains("embed_positions")
+        && dtype == Dtype::Float32
+        && matches!(stored.dtype, Dtype::Float16 | Dtype::Bfloat16)
+        && mlx::Device::current().map_err(Error::model)? == mlx::Device::Cpu;
+    Ok(if is_read_as_it_is {
+        array
+    } else {
+        array.astype(dtype)
+    })
 }
 
 impl Module for Network {
