@@ -44,6 +44,25 @@ impl Report {
     }
 }
 
+/// `max(step(x * 0.5 + 1), x) * x - 0.25`, square root of its magnitude.
+fn chain(step: Step) -> Result<Program> {
+    let steps = [
+        Step::Input(0),
+        Step::Constant(0.5),
+        Step::Constant(1.0),
+        Step::Constant(0.25),
+        Step::Binary(Binary::Multiply, 0, 1),
+        Step::Binary(Binary::Add, 4, 2),
+        Step::Simple(Simple::Negate, 5),
+        step,
+        Step::Binary(Binary::Maximum, 7, 0),
+        Step::Binary(Binary::Multiply, 8, 0),
+        Step::Binary(Binary::Subtract, 9, 3),
+        Step::Simple(Simple::Square, 10),
+    ];
+    Program::new(1, &steps, &[11])
+}
+
 fn main() -> Result<()> {
     let seconds = std::env::args()
         .nth(1)
@@ -97,6 +116,35 @@ fn main() -> Result<()> {
     ] {
         report.row(&format!("{name} 4096x4096"), bytes, "B", "-", || {
             unary(function, black_box(&x), &mut out).unwrap();
+        });
+    }
+
+    report.row("add 4096x4096", 1.5 * bytes, "B", "5.6", || {
+        let (a, b) = (Operand::Array(black_box(&x[..])), Operand::Array(&x[..]));
+        binary(Binary::Add, a, b, &mut out).unwrap();
+    });
+    report.row("add row 4096x4096", bytes, "B", "-", || {
+        let (a, b) = (Operand::Array(black_box(&x[..])), Operand::Row(&weight[..]));
+        binary(Binary::Add, a, b, &mut out).unwrap();
+    });
+    for (name, program) in [
+        (
+            "region of 8 cheap steps",
+            chain(Step::Simple(Simple::Abs, 6))?,
+        ),
+        (
+            "region of 8 steps, one exp",
+            chain(Step::Unary(Unary::Exp, 6))?,
+        ),
+    ] {
+        let values = Values::F32(&x);
+        report.row(&format!("{name} 4096x4096"), bytes, "B", "-", || {
+            let x = RegionInput {
+                values: black_box(values),
+                strides: &[4096, 1],
+            };
+            let out = &mut [ValuesMut::F32(&mut out)];
+            program.run(&[4096, 4096], &[x], out).unwrap();
         });
     }
 

@@ -21,6 +21,7 @@
 #![deny(unsafe_code)]
 
 mod attention;
+mod binary;
 mod element;
 mod elementwise;
 mod error;
@@ -31,6 +32,7 @@ mod norm;
 mod norm_gradient;
 mod pool;
 mod quantized;
+mod region;
 mod rope;
 mod simd;
 mod softmax;
@@ -39,6 +41,7 @@ mod tiles;
 mod widen;
 
 pub use attention::{AttentionInputs, AttentionShape, Mask, attention};
+pub use binary::{Operand, binary};
 pub use element::Element;
 pub use elementwise::{
     Unary, cos, erf, exp, gelu, gelu_tanh, log, sigmoid, silu, sin, swiglu, tanh, unary,
@@ -50,6 +53,7 @@ pub use norm::{Rows, layer_norm, rms_norm};
 pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
 pub use pool::threads;
 pub use quantized::{Quantized, quantized_matmul};
+pub use region::{Binary, Program, RegionInput, Simple, Step, Values, ValuesMut};
 pub use rope::{Rope, RopeShape, Rotations, rope};
 pub use simd::instruction_set;
 pub use softmax::{cross_entropy, logsumexp, softmax, softmax_gradient};
