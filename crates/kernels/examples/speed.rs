@@ -236,6 +236,83 @@ fn main() -> Result<()> {
         });
     }
 
+    for (name, outer, reduced, inner) in [
+        ("sum of rows 4096x4096", 4096, 4096, 1),
+        ("sum of columns 4096x4096", 1, 4096, 4096),
+        ("sum of all 4096x4096", 1, large, 1),
+    ] {
+        let shape = ReduceShape {
+            outer,
+            reduced,
+            inner,
+        };
+        report.row(name, 4.0 * large as f64, "B", "-", || {
+            let out = &mut out[..outer * inner];
+            reduce(Reduction::Sum, shape, black_box(&x), out).unwrap();
+        });
+    }
+    let shape = ReduceShape {
+        outer: 4096,
+        reduced: 4096,
+        inner: 1,
+    };
+    report.row(
+        "max of rows 4096x4096",
+        4.0 * large as f64,
+        "B",
+        "-",
+        || {
+            reduce(Reduction::Max, shape, black_box(&x), &mut out[..4096]).unwrap();
+        },
+    );
+    let indices: Vec<u32> = (0..4096).map(|i| i * 7919 % 16_384).collect();
+    let shape = Rows {
+        rows: 16_384,
+        dim: 1024,
+    };
+    let bytes = 8.0 * (4096 * 1024) as f64;
+    report.row("gather 4096 of 16384x1024", bytes, "B", "-", || {
+        gather(shape, black_box(&x), &indices, &mut out[..4096 * 1024]).unwrap();
+    });
+    for (name, length, channels, stride) in [
+        ("conv1d 3000x80 to 384, k3", 3000, 80, 1),
+        ("conv1d 3000x384 to 384, k3 s2", 3000, 384, 2),
+    ] {
+        let shape = Conv1d {
+            batch: 1,
+            length,
+            channels,
+            outputs: 384,
+            kernel_size: 3,
+            stride,
+            padding: 1,
+            dilation: 1,
+            groups: 1,
+        };
+        let (n_x, n_weight) = (length * channels, 384 * 3 * channels);
+        let n_out = shape.out_length()? * 384;
+        let operations = 2.0 * (n_out * 3 * channels) as f64;
+        report.row(name, operations, "FLOP", "-", || {
+            let weight = &x[large / 2..][..n_weight];
+            conv1d(shape, black_box(&x[..n_x]), weight, &mut out[..n_out]).unwrap();
+        });
+    }
+    let shape = Rows {
+        rows: 512,
+        dim: 32_768,
+    };
+    let targets: Vec<u32> = (0..512).collect();
+    report.row(
+        "cross_entropy_gradient 512x32768",
+        8.0 * large as f64,
+        "B",
+        "-",
+        || {
+            let g = &weight[..512];
+            cross_entropy_gradient(shape, black_box(&x), &targets, g, &mut out).unwrap();
+        },
+    );
+
     let shape = MatrixShape {
         rows: 4096,
         columns: 4096,

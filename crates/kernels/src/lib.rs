@@ -22,6 +22,8 @@
 
 mod attention;
 mod binary;
+mod conv;
+mod cross_entropy_gradient;
 mod element;
 mod elementwise;
 mod error;
@@ -44,6 +46,8 @@ mod widen;
 
 pub use attention::{AttentionInputs, AttentionShape, Mask, attention};
 pub use binary::{Operand, binary};
+pub use conv::{Conv1d, conv1d};
+pub use cross_entropy_gradient::cross_entropy_gradient;
 pub use element::Element;
 pub use elementwise::{
     Unary, cos, erf, exp, gelu, gelu_tanh, log, sigmoid, silu, sin, swiglu, tanh, unary,
