@@ -7,18 +7,16 @@ use super::{ReduceShape, Reduction, greatest, least};
 use crate::element::Element;
 use crate::{pool, simd};
 
-/// Columns whose results stay in the cache.
-const TILE: usize = 1024;
+/// Columns whose results stay in the cache, at most.
+const TILE: usize = 4096;
 /// Elements that one thread takes at a time, if there are so many to share.
 const PIECE: usize = 16 * 1024;
 /// Rows that are added to one result before that is added to the total.
 const RUN: usize = 64;
-/// More rows than this are split, and their results added pairwise.
-const TALL: usize = 4096;
 
 /// Lengths are checked, nothing is empty.
 pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut [T]) {
-    if shape.reduced > TALL {
+    if shape.reduced > part(shape.inner) {
         tall(reduction, shape, x, out);
         return;
     }
@@ -58,6 +56,11 @@ pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[
     );
 }
 
+/// How many rows one thread takes: more are split, and their results joined pairwise.
+fn part(inner: usize) -> usize {
+    (64 * 1024 / inner).clamp(128, 4096)
+}
+
 fn nanoseconds(shape: ReduceShape) -> f64 {
     let elements = (shape.outer * shape.reduced * shape.inner) as f64;
     // Few columns leave most of a register empty.
@@ -67,11 +70,12 @@ fn nanoseconds(shape: ReduceShape) -> f64 {
 /// Many rows: parts of them reduced by themselves, then all parts.
 fn tall<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut [T]) {
     let ReduceShape { reduced, inner, .. } = shape;
-    let parts = reduced.div_ceil(TALL);
+    let tall = part(inner);
+    let parts = reduced.div_ceil(tall);
     let mut results = vec![0.0; out.len() * parts];
     let rows = x
         .chunks_exact(reduced * inner)
-        .flat_map(|x| x.chunks(TALL * inner));
+        .flat_map(|x| x.chunks(tall * inner));
     let pieces: Vec<(&[T], usize, &mut [f32])> = rows
         .zip(results.chunks_mut(inner))
         .flat_map(|(rows, results)| {

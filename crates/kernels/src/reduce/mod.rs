@@ -4,8 +4,8 @@
 //! `outer = 1`.
 //! Formula: `out[o, i] = sum over r of x[o, r, i]`, and so on.
 //! Blocking: rows (`inner = 1`) are summed in blocks of 4,096 elements whose sums are added pairwise; rows of more than
-//! 65,536 elements are split over threads. Columns are summed row by row into a tile of 1,024 sums that stays in the first
-//! cache; more than 4,096 rows are split over threads and their sums added pairwise.
+//! 65,536 elements are split over threads. Columns are summed row by row into a tile of up to 4,096 sums that stays in the
+//! cache; more than 128 to 4,096 rows, by their length, are split over threads and their sums added pairwise.
 //! Limit: memory bandwidth; with `inner` of 2 to 15 the loop over few columns.
 //! Error of a sum: `2^-24 * (96 + log2(reduced / 4096))` of `sum(|x|)` for rows, `2^-24 * (128 + log2(reduced / 4096))` for
 //! columns, and far less on average; a mean is rounded twice more. The result depends on the shape and the instruction
