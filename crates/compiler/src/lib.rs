@@ -20,6 +20,7 @@ pub mod interpret;
 mod jit;
 mod options;
 mod passes;
+mod region;
 mod report;
 mod run;
 mod shapeless;

@@ -18,10 +18,15 @@ pub enum Fallback {
 /// What becomes of neighbouring elementwise operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Regions {
-    /// They stay as they are in the graph. On a GPU, MLX fuses them when it compiles the graph.
+    /// On the CPU, those that a kernel of ours runs in one pass over memory, where that pays: two or more on arrays of
+    /// 4,096 elements or more, of `float32`, `float16`, `bfloat16` and truth values. None on GPUs, where MLX fuses them
+    /// when it compiles the graph; none in functions that a transform works on, in `shapeless` ones, and when the
+    /// environment says `MLX_HOST_KERNELS=0`.
     #[default]
+    Auto,
+    /// They stay as they are in the graph.
     Plain,
-    /// They become region nodes, for a backend that runs each as one kernel.
+    /// All become region nodes. On the CPU each runs as one kernel if there is one for all that is in it.
     Form,
 }
 

@@ -18,6 +18,8 @@ pub struct Report {
     pub fired: Vec<Fired>,
     /// Places that look like a formula and are not one.
     pub refused: Vec<Refused>,
+    /// The number of operations in each elementwise region that was formed.
+    pub regions: Vec<usize>,
     /// How often each operation occurred in the function as it was written.
     pub ops_before: BTreeMap<String, usize>,
     /// How often each operation occurs in what runs.
@@ -101,6 +103,10 @@ impl Report {
         self.refused.push(refused);
     }
 
+    pub(crate) fn add_region(&mut self, operations: usize) {
+        self.regions.push(operations);
+    }
+
     pub(crate) fn set_choice(&mut self, fused: &Rc<Fused>, refusal: Option<Refusal>) {
         let choice = refusal.map_or(Choice::Kernel, Choice::Body);
         for fired in &mut self.fired {
@@ -114,6 +120,7 @@ impl Report {
     pub fn extend(&mut self, other: &Report) {
         self.fired.extend(other.fired.iter().cloned());
         self.refused.extend(other.refused.iter().cloned());
+        self.regions.extend(&other.regions);
         for (counts, more) in [
             (&mut self.ops_before, &other.ops_before),
             (&mut self.ops_after, &other.ops_after),
@@ -307,7 +314,7 @@ impl fmt::Display for Fired {
     }
 }
 
-/// One line for each place, equal lines together, then the operations before and after.
+/// One line for each place, equal lines together, then regions if there are any, and the operations before and after.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines: Vec<(String, usize)> = Vec::new();
@@ -323,6 +330,11 @@ impl fmt::Display for Report {
                 1 => writeln!(f, "{line}")?,
                 n => writeln!(f, "{line} (x {n})")?,
             }
+        }
+        if !self.regions.is_empty() {
+            let operations: usize = self.regions.iter().sum();
+            let n = self.regions.len();
+            writeln!(f, "formed  {n} regions of {operations} operations")?;
         }
         let sum = |counts: &BTreeMap<String, usize>| counts.values().sum::<usize>();
         write!(

@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
+use mlx::fast::HostKernel;
 use mlx::{Array, bind_all_at, with_device};
 
 use crate::control;
 use crate::graph::{Constant, Graph, Node, Operation, Source, Value};
-use crate::{Error, Result, report};
+use crate::{Error, Result, region, report};
 
 /// A graph that is ready to run, with the graphs inside its nodes.
 pub(crate) struct Plan {
@@ -17,6 +18,8 @@ pub(crate) struct Plan {
     last_uses: Vec<Vec<Value>>,
     /// The plans of the graphs inside each node.
     inner: Vec<Vec<Rc<Plan>>>,
+    /// The kernels of regions, by node.
+    kernels: Vec<Option<HostKernel>>,
 }
 
 impl Plan {
@@ -43,6 +46,7 @@ impl Plan {
         let inner = graph.nodes.iter().map(inner_plans).collect::<Result<_>>()?;
         Ok(Self {
             last_uses: last_uses(&graph),
+            kernels: graph.nodes.iter().map(region_kernel).collect(),
             constants,
             inner,
             graph,
@@ -114,7 +118,10 @@ impl Plan {
                 }
                 Ok(outputs)
             }
-            Operation::Region(_) => inner[0].run(&inputs),
+            Operation::Region(_) => match &self.kernels[index] {
+                Some(kernel) => kernel.apply(&inputs),
+                None => inner[0].run(&inputs),
+            },
             Operation::Cond { .. } => control::run_cond(&inputs, &inner[0], &inner[1]),
             Operation::While { n_state, .. } => {
                 control::run_while(&inputs, *n_state, &inner[0], &inner[1])
@@ -187,6 +194,14 @@ impl Graph {
             }
         }
         Ok(outputs)
+    }
+}
+
+/// The kernel of a region, where there is one. On a GPU the kernel replays the region.
+fn region_kernel(node: &Node) -> Option<HostKernel> {
+    match &node.operation {
+        Operation::Region(body) if region::host_kernels() => region::kernel(body),
+        _ => None,
     }
 }
 

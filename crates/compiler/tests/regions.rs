@@ -1,7 +1,9 @@
 //! Elementwise regions: what becomes one, and that nothing changes.
 
-use mlx::{Array, array, keepdims};
-use mlx_compiler::{CompileOptions, Regions, jit_with};
+use mlx::fast::host_kernel_runs_of;
+use mlx::{Array, Device, Dtype, arange, array, grad, keepdims, where_};
+use mlx_compiler::{CompileOptions, Error, Fallback, Regions, jit, jit_with};
+use rstest::rstest;
 
 fn options(regions: Regions) -> CompileOptions {
     CompileOptions {
@@ -73,4 +75,169 @@ fn results_are_the_same_with_and_without_regions() {
     let values =
         |(a, b): &(Array, Array)| [a.to_vec::<f32>().unwrap(), b.to_vec().unwrap()].concat();
     assert_eq!(values(&plain), values(&formed));
+}
+
+fn whole(rows: i32) -> Array {
+    arange(0.0, f64::from(rows * 128), 1.0, Dtype::Int32).reshape([rows, 128])
+}
+
+/// Numbers around 0, `[rows, 128]`.
+fn numbers(rows: i32) -> Array {
+    let x = whole(rows).astype(Dtype::Float32) * 0.37;
+    let x = x.sin() * 3.0;
+    x.eval().unwrap();
+    x
+}
+
+fn runs() -> u64 {
+    host_kernel_runs_of("region")
+}
+
+fn on_cpu() -> bool {
+    let allowed = std::env::var_os("MLX_HOST_KERNELS").is_none_or(|value| value != "0");
+    let on_cpu = allowed && matches!(Device::current(), Ok(Device::Cpu));
+    if !on_cpu {
+        eprintln!("skipped: regions are kernels on the CPU only");
+    }
+    on_cpu
+}
+
+/// Only ordinary arithmetic: every step is rounded as MLX rounds it.
+fn arithmetic(x: &Array, y: &Array) -> Array {
+    let a = x * 2.0 + y;
+    let b = (&a - 0.25) / (x.square() + 1.0);
+    where_(&b.greater(y), b.abs().sqrt(), b.maximum(-0.5)).rsqrt()
+}
+
+fn bits(x: &Array) -> Vec<u32> {
+    let values = x.astype(Dtype::Float32).to_vec::<f32>().unwrap();
+    let one = |x: f32| if x.is_nan() { u32::MAX } else { x.to_bits() };
+    values.into_iter().map(one).collect()
+}
+
+#[rstest]
+fn the_kernel_gives_the_bits_of_eager_arithmetic(
+    #[values(Dtype::Float32, Dtype::Float16, Dtype::Bfloat16)] dtype: Dtype,
+    #[values(64, 1)] others: i32,
+) {
+    let x = numbers(64).astype(dtype);
+    let y = (numbers(others) - 0.1).astype(dtype);
+    let f = jit(arithmetic);
+    let before = runs();
+    let got = f.call((&x, &y)).unwrap();
+    assert_eq!(got.dtype().unwrap(), dtype);
+    assert_eq!(bits(&got), bits(&arithmetic(&x, &y)));
+    if on_cpu() {
+        assert!(runs() > before);
+        assert_eq!(f.report().unwrap().regions.len(), 1);
+    }
+}
+
+#[test]
+fn functions_of_one_value_stay_close_to_eager() {
+    let formula = |x: &Array| (x.exp() + x.tanh()).sigmoid() * x.erf() - x.cos().log1p() * x.sin();
+    let x = numbers(64);
+    let (got, wanted) = (jit(formula).call(&x).unwrap(), formula(&x));
+    let apart = (&got - &wanted).abs().max(()).item::<f32>().unwrap();
+    assert!(apart <= 4e-6, "{apart}");
+}
+
+#[test]
+fn truth_values_and_integers_are_read_as_numbers() {
+    let formula = |x: &Array, n: &Array| {
+        let inside = x.greater(0.0).logical_and(&x.less(n));
+        where_(&inside.logical_not(), x * n, x + 1.0)
+    };
+    let (x, n) = (numbers(64), whole(64).remainder(3));
+    let got = jit(formula).call((&x, &n)).unwrap();
+    assert_eq!(bits(&got), bits(&formula(&x, &n)));
+}
+
+#[test]
+fn the_report_says_how_many_regions_of_how_many_operations() {
+    if !on_cpu() {
+        return;
+    }
+    let f = jit(|x: &Array| (x * 2.0 + 1.0).sum(keepdims(-1)) * x - 3.0);
+    let report = f.lower(&numbers(64)).unwrap().report().clone();
+    assert_eq!(report.regions.iter().sum::<usize>(), 4);
+    assert!(
+        report
+            .to_string()
+            .contains("formed  2 regions of 4 operations")
+    );
+}
+
+#[test]
+fn small_arrays_shapeless_functions_and_other_dtypes_stay_plain() {
+    let formula = |x: &Array| (x * 2 + 1).abs();
+    let regions = |options: CompileOptions, x: &Array| {
+        let f = jit_with(formula, options);
+        f.lower(x).unwrap().report().regions.clone()
+    };
+    let plain = CompileOptions::default();
+    let shapeless = CompileOptions {
+        shapeless: true,
+        ..plain.clone()
+    };
+    assert!(regions(plain.clone(), &numbers(1)).is_empty());
+    assert!(regions(shapeless, &numbers(64)).is_empty());
+    assert!(regions(plain.clone(), &whole(64)).is_empty());
+    assert_eq!(regions(plain, &numbers(64)).len(), usize::from(on_cpu()));
+}
+
+#[test]
+fn recognized_formulas_are_not_swallowed() {
+    let f = jit_with(
+        |x: &Array| x * x.sigmoid() * 2.0 + 1.0,
+        CompileOptions {
+            fallback: Fallback::Never,
+            ..CompileOptions::default()
+        },
+    );
+    let plain = CompileOptions {
+        regions: Regions::Plain,
+        fallback: Fallback::Never,
+        ..CompileOptions::default()
+    };
+    let g = jit_with(|x: &Array| x * x.sigmoid() * 2.0 + 1.0, plain);
+    let x = numbers(64);
+    let (f, g) = (f.lower(&x).unwrap(), g.lower(&x).unwrap());
+    assert!(!f.report().fired.is_empty());
+    assert_eq!(f.report().counts(), g.report().counts());
+}
+
+#[test]
+fn gradients_go_through_regions() {
+    let formula = |x: &Array| ((x * 0.5).sin() + x.square()) * 0.25;
+    let compiled = jit(formula);
+    let x = numbers(64);
+    let wanted = grad(move |x: &Array| formula(x).sum(())).call(&x).unwrap();
+    let around = grad(|x: &Array| -> Result<Array, Error> { Ok(compiled.call(x)?.sum(())) });
+    assert_eq!(bits(&around.call(&x).unwrap()), bits(&wanted));
+    let inside = jit(move |x: &Array| grad(move |x: &Array| formula(x).sum(())).call(x));
+    assert_eq!(bits(&inside.call(&x).unwrap()), bits(&wanted));
+}
+
+#[test]
+fn maps_go_through_regions() {
+    let formula = |x: &Array| ((x * 0.5).abs() + x.square()) * 0.25;
+    let compiled = jit(formula);
+    let x = numbers(64).reshape([2, 32, 128]);
+    let mapped = mlx::vmap(|x: &Array| compiled.call(x));
+    assert_eq!(bits(&mapped.call(&x).unwrap()), bits(&formula(&x)));
+}
+
+#[test]
+fn a_region_reads_transposed_and_repeated_inputs() {
+    let formula = |x: &Array, y: &Array| (x - y).abs() * 2.0;
+    let x = numbers(64).transpose(&[1, 0]);
+    let y = array!([0.5, -0.25])
+        .reshape([2, 1, 1])
+        .broadcast_to([2, 64, 64])
+        .reshape([128, 64]);
+    assert_eq!(
+        bits(&jit(formula).call((&x, &y)).unwrap()),
+        bits(&formula(&x, &y))
+    );
 }

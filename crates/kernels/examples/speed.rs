@@ -44,6 +44,25 @@ impl Report {
     }
 }
 
+/// `max(step(x * 0.5 + 1), x) * x - 0.25`, square root of its magnitude.
+fn chain(step: Step) -> Result<Program> {
+    let steps = [
+        Step::Input(0),
+        Step::Constant(0.5),
+        Step::Constant(1.0),
+        Step::Constant(0.25),
+        Step::Binary(Binary::Multiply, 0, 1),
+        Step::Binary(Binary::Add, 4, 2),
+        Step::Simple(Simple::Negate, 5),
+        step,
+        Step::Binary(Binary::Maximum, 7, 0),
+        Step::Binary(Binary::Multiply, 8, 0),
+        Step::Binary(Binary::Subtract, 9, 3),
+        Step::Simple(Simple::Square, 10),
+    ];
+    Program::new(1, &steps, &[11])
+}
+
 fn main() -> Result<()> {
     let seconds = std::env::args()
         .nth(1)
@@ -97,6 +116,35 @@ fn main() -> Result<()> {
     ] {
         report.row(&format!("{name} 4096x4096"), bytes, "B", "-", || {
             unary(function, black_box(&x), &mut out).unwrap();
+        });
+    }
+
+    report.row("add 4096x4096", 1.5 * bytes, "B", "5.6", || {
+        let (a, b) = (Operand::Array(black_box(&x[..])), Operand::Array(&x[..]));
+        binary(Binary::Add, a, b, &mut out).unwrap();
+    });
+    report.row("add row 4096x4096", bytes, "B", "-", || {
+        let (a, b) = (Operand::Array(black_box(&x[..])), Operand::Row(&weight[..]));
+        binary(Binary::Add, a, b, &mut out).unwrap();
+    });
+    for (name, program) in [
+        (
+            "region of 8 cheap steps",
+            chain(Step::Simple(Simple::Abs, 6))?,
+        ),
+        (
+            "region of 8 steps, one exp",
+            chain(Step::Unary(Unary::Exp, 6))?,
+        ),
+    ] {
+        let values = Values::F32(&x);
+        report.row(&format!("{name} 4096x4096"), bytes, "B", "-", || {
+            let x = RegionInput {
+                values: black_box(values),
+                strides: &[4096, 1],
+            };
+            let out = &mut [ValuesMut::F32(&mut out)];
+            program.run(&[4096, 4096], &[x], out).unwrap();
         });
     }
 
@@ -180,6 +228,83 @@ fn main() -> Result<()> {
             attention(shape, black_box(inputs), 0.125, &mut out[..n_queries]).unwrap();
         });
     }
+
+    for (name, outer, reduced, inner) in [
+        ("sum of rows 4096x4096", 4096, 4096, 1),
+        ("sum of columns 4096x4096", 1, 4096, 4096),
+        ("sum of all 4096x4096", 1, large, 1),
+    ] {
+        let shape = ReduceShape {
+            outer,
+            reduced,
+            inner,
+        };
+        report.row(name, 4.0 * large as f64, "B", "-", || {
+            let out = &mut out[..outer * inner];
+            reduce(Reduction::Sum, shape, black_box(&x), out).unwrap();
+        });
+    }
+    let shape = ReduceShape {
+        outer: 4096,
+        reduced: 4096,
+        inner: 1,
+    };
+    report.row(
+        "max of rows 4096x4096",
+        4.0 * large as f64,
+        "B",
+        "-",
+        || {
+            reduce(Reduction::Max, shape, black_box(&x), &mut out[..4096]).unwrap();
+        },
+    );
+    let indices: Vec<u32> = (0..4096).map(|i| i * 7919 % 16_384).collect();
+    let shape = Rows {
+        rows: 16_384,
+        dim: 1024,
+    };
+    let bytes = 8.0 * (4096 * 1024) as f64;
+    report.row("gather 4096 of 16384x1024", bytes, "B", "-", || {
+        gather(shape, black_box(&x), &indices, &mut out[..4096 * 1024]).unwrap();
+    });
+    for (name, length, channels, stride) in [
+        ("conv1d 3000x80 to 384, k3", 3000, 80, 1),
+        ("conv1d 3000x384 to 384, k3 s2", 3000, 384, 2),
+    ] {
+        let shape = Conv1d {
+            batch: 1,
+            length,
+            channels,
+            outputs: 384,
+            kernel_size: 3,
+            stride,
+            padding: 1,
+            dilation: 1,
+            groups: 1,
+        };
+        let (n_x, n_weight) = (length * channels, 384 * 3 * channels);
+        let n_out = shape.out_length()? * 384;
+        let operations = 2.0 * (n_out * 3 * channels) as f64;
+        report.row(name, operations, "FLOP", "-", || {
+            let weight = &x[large / 2..][..n_weight];
+            conv1d(shape, black_box(&x[..n_x]), weight, &mut out[..n_out]).unwrap();
+        });
+    }
+    let shape = Rows {
+        rows: 512,
+        dim: 32_768,
+    };
+    let targets: Vec<u32> = (0..512).collect();
+    report.row(
+        "cross_entropy_gradient 512x32768",
+        8.0 * large as f64,
+        "B",
+        "-",
+        || {
+            let g = &weight[..512];
+            cross_entropy_gradient(shape, black_box(&x), &targets, g, &mut out).unwrap();
+        },
+    );
 
     let shape = MatrixShape {
         rows: 4096,

@@ -8,7 +8,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::element::Element;
 use crate::error::{Result, length};
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, TRIGONOMETRIC_LIMIT};
 use crate::{pool, simd, stream};
 
 /// Elements that one thread takes at a time.
@@ -168,7 +168,7 @@ impl Unary {
     }
 
     /// A rough cost of one element on one thread.
-    fn nanoseconds(self) -> f64 {
+    pub(crate) fn nanoseconds(self) -> f64 {
         match self {
             Self::Exp | Self::Log => 0.6,
             Self::Sin | Self::Cos | Self::Sigmoid | Self::Silu => 0.9,
@@ -177,19 +177,20 @@ impl Unary {
     }
 
     /// Computes one block of at most [`BLOCK`] elements.
-    fn block(self, x: &[f32], out: &mut [f32], past: bool) {
+    pub(crate) fn block(self, x: &[f32], out: &mut [f32], past: bool) {
         let function = self;
-        if matches!(self, Self::Sin | Self::Cos) && !simd::dispatch(Reducible(x)) {
-            // Arguments of more than 10,000 turns: the standard library reduces them with as many bits as it takes.
-            for (out, x) in out.iter_mut().zip(x) {
-                *out = if self == Self::Sin { x.sin() } else { x.cos() };
-            }
-            return;
-        }
         if past {
             simd::dispatch(Block::<true> { function, x, out });
         } else {
             simd::dispatch(Block::<false> { function, x, out });
+        }
+        if matches!(self, Self::Sin | Self::Cos) && !simd::dispatch(Reducible(x)) {
+            // Arguments of more than 5,000 turns: the standard library reduces them with as many bits as it takes. Only
+            // these, so that a result never depends on its neighbours.
+            let far = |x: f32| x.is_nan() || x.abs() > TRIGONOMETRIC_LIMIT;
+            for (out, x) in out.iter_mut().zip(x).filter(|(_, x)| far(**x)) {
+                *out = if self == Self::Sin { x.sin() } else { x.cos() };
+            }
         }
     }
 }
@@ -307,11 +308,10 @@ impl WithSimd for Reducible<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> bool {
-        let limit = Lanes::<S>::TRIGONOMETRIC_LIMIT;
         let outside = self
             .0
             .iter()
-            .map(|x| u32::from(x.abs() > limit || x.is_nan()))
+            .map(|x| u32::from(x.abs() > TRIGONOMETRIC_LIMIT || x.is_nan()))
             .sum::<u32>();
         outside == 0
     }

@@ -21,9 +21,13 @@
 #![deny(unsafe_code)]
 
 mod attention;
+mod binary;
+mod conv;
+mod cross_entropy_gradient;
 mod element;
 mod elementwise;
 mod error;
+mod gather;
 mod lanes;
 mod many;
 mod matvec;
@@ -31,6 +35,8 @@ mod norm;
 mod norm_gradient;
 mod pool;
 mod quantized;
+mod reduce;
+mod region;
 mod rope;
 mod simd;
 mod softmax;
@@ -41,17 +47,23 @@ mod widen;
 pub use attention::{
     AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides, attention,
 };
+pub use binary::{Operand, binary};
+pub use conv::{Conv1d, conv1d};
+pub use cross_entropy_gradient::cross_entropy_gradient;
 pub use element::Element;
 pub use elementwise::{
     Unary, cos, erf, exp, gelu, gelu_tanh, log, sigmoid, silu, sin, swiglu, tanh, unary,
     unary_in_place,
 };
 pub use error::{Error, Result};
+pub use gather::{RowIndex, gather};
 pub use matvec::{MatrixShape, matmul, matvec};
 pub use norm::{Rows, layer_norm, rms_norm};
 pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
 pub use pool::threads;
 pub use quantized::{Quantized, quantized_matmul};
+pub use reduce::{ReduceShape, Reduction, reduce};
+pub use region::{Binary, Program, RegionInput, Simple, Step, Values, ValuesMut};
 pub use rope::{Rope, RopeShape, Rotations, rope};
 pub use simd::instruction_set;
 pub use softmax::{cross_entropy, logsumexp, softmax, softmax_gradient};

@@ -123,19 +123,24 @@ pub fn cross_entropy<T: Element>(
     length(OP, "x", shape.elements(OP)?, x.len())?;
     length(OP, "targets", shape.rows, targets.len())?;
     length(OP, "out", shape.rows, out.len())?;
-    if let Some(target) = targets.iter().find(|target| **target as usize >= shape.dim) {
-        let wanted = "less than the number of classes";
-        return Err(Error::Parameter {
-            op: OP,
-            what: "target",
-            wanted,
-            got: *target as usize,
-        });
-    }
+    targets_are_classes(OP, shape, targets)?;
     over_rows(shape, x, out, |row, x| {
         simd::dispatch(LogSumExp(x)) - x[targets[row] as usize]
     });
     Ok(())
+}
+
+/// Refuses a target that is not a class.
+pub(crate) fn targets_are_classes(op: &'static str, shape: Rows, targets: &[u32]) -> Result<()> {
+    let Some(target) = targets.iter().find(|target| **target as usize >= shape.dim) else {
+        return Ok(());
+    };
+    Err(Error::Parameter {
+        op,
+        what: "target",
+        wanted: "less than the number of classes",
+        got: *target as usize,
+    })
 }
 
 /// Writes one number for each row; lengths are checked by the caller.
@@ -164,9 +169,9 @@ fn over_rows<T: Element>(
 }
 
 /// Writes `exp(x - max(x))` and returns one over the sum of that.
-struct Powers<'a> {
-    x: &'a [f32],
-    out: &'a mut [f32],
+pub(crate) struct Powers<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) out: &'a mut [f32],
 }
 
 impl WithSimd for Powers<'_> {
@@ -200,10 +205,10 @@ impl WithSimd for Powers<'_> {
 }
 
 /// Writes powers times a number, `PAST` the cache or not.
-struct Scale<'a, const PAST: bool> {
-    scale: f32,
-    powers: &'a [f32],
-    out: &'a mut [f32],
+pub(crate) struct Scale<'a, const PAST: bool> {
+    pub(crate) scale: f32,
+    pub(crate) powers: &'a [f32],
+    pub(crate) out: &'a mut [f32],
 }
 
 impl<const PAST: bool> WithSimd for Scale<'_, PAST> {

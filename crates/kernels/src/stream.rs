@@ -3,7 +3,7 @@
 //! A plain store of a line that is not in the cache reads it first; a kernel bound by memory then moves half as much again.
 //! Unsafe code stands only here and in one call of `widen`.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 /// Outputs of at least this many bytes are written past the cache.
 const LARGE: usize = 24 << 20;
@@ -31,6 +31,34 @@ pub(crate) fn store<S: Simd, const PAST: bool>(target: &mut S::f32s, value: S::f
         return;
     }
     *target = value;
+}
+
+/// Copies past the cache; both slices have one length. Call [`finish`] after.
+pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
+    crate::simd::dispatch(Copy { from, to });
+}
+
+struct Copy<'a> {
+    from: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl WithSimd for Copy<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let head = head::<S>(self.to).min(self.from.len());
+        let (from_head, from) = self.from.split_at(head);
+        let (to_head, to) = self.to.split_at_mut(head);
+        let (from, from_tail) = S::as_simd_f32s(from);
+        let (to, to_tail) = S::as_mut_simd_f32s(to);
+        for (to, from) in to.iter_mut().zip(from) {
+            store::<S, true>(to, *from);
+        }
+        to_head.copy_from_slice(from_head);
+        to_tail.copy_from_slice(from_tail);
+    }
 }
 
 /// Orders the stores of this thread before whatever it does next.

@@ -322,3 +322,66 @@ fn empty_shapes_and_wrong_lengths_do_not_panic() {
     };
     assert!(softmax(huge, &[0.0], &mut [0.0]).is_err());
 }
+
+#[rstest]
+#[case(1, 1)]
+#[case(3, 10)]
+#[case(40, 1003)]
+#[case(2, 70_001)]
+fn the_gradient_of_cross_entropy_is_softmax_less_the_target(
+    #[case] rows: usize,
+    #[case] dim: usize,
+) {
+    let shape = Rows { rows, dim };
+    let x: Vec<f32> = random(rows * dim, 1).iter().map(|x| x * 20.0).collect();
+    let g = random(rows, 2);
+    let targets: Vec<u32> = (0..rows).map(|r| (r * 7919 % dim) as u32).collect();
+    let mut out = vec![7.0; rows * dim];
+    mlx_kernels::cross_entropy_gradient(shape, &x, &targets, &g, &mut out).unwrap();
+    let narrow: Vec<half::bf16> = x.iter().map(|x| half::bf16::from_f32(*x)).collect();
+    let mut short = vec![half::bf16::ZERO; rows * dim];
+    mlx_kernels::cross_entropy_gradient(shape, &narrow, &targets, &g, &mut short).unwrap();
+    let check = |row: usize, x: &[f64], got: &dyn Fn(usize) -> f64, bound: f64| {
+        let most = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = x.iter().map(|x| (x - most).exp()).sum();
+        for (class, x) in x.iter().enumerate() {
+            let target = f64::from(u8::from(targets[row] as usize == class));
+            let wanted = f64::from(g[row]) * ((x - most).exp() / total - target);
+            let error = (got(class) - wanted).abs();
+            assert!(
+                error <= bound * f64::from(g[row].abs()),
+                "{row} {class}: {error:e}"
+            );
+        }
+    };
+    for row in 0..rows {
+        let range = row * dim..(row + 1) * dim;
+        let exact: Vec<f64> = x[range.clone()].iter().map(|x| f64::from(*x)).collect();
+        check(
+            row,
+            &exact,
+            &|class| f64::from(out[row * dim + class]),
+            1.0 / 1_048_576.0,
+        );
+        let exact: Vec<f64> = narrow[range].iter().map(|x| x.to_f64()).collect();
+        check(
+            row,
+            &exact,
+            &|class| short[row * dim + class].to_f64(),
+            0.004,
+        );
+    }
+}
+
+#[test]
+fn the_gradient_of_cross_entropy_refuses_targets_that_are_no_class() {
+    let shape = Rows { rows: 1, dim: 2 };
+    let mut out = [7.0; 2];
+    let error = mlx_kernels::cross_entropy_gradient(shape, &[0.0, 0.0], &[2], &[1.0], &mut out)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cross_entropy_gradient: target must be less than the number of classes, got 2"
+    );
+    assert_eq!(out, [7.0; 2]);
+}

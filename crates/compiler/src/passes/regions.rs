@@ -1,26 +1,30 @@
 //! Elementwise regions: neighbouring operations on one shape that a device can run as one kernel.
 //!
-//! On a GPU, `mx::compile` makes a kernel of each; on the CPU, MLX would call a C++ compiler for every one of them, so
-//! none is formed there unless a backend for them is chosen.
+//! On a GPU, `mx::compile` makes a kernel of each; on the CPU, MLX would call a C++ compiler for every one of them, and
+//! a kernel of ours interprets them instead: see `region/`.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use mlx::Op;
+use mlx::{ArrayType, Device, Op};
 
 use super::{Context, undefined};
 use crate::Result;
-use crate::graph::{Graph, NodeId, Operation, Transplant, Value};
+use crate::graph::{Graph, Node, NodeId, Operation, Transplant, Value};
 use crate::options::Regions;
+use crate::region;
 
 /// More inputs than this a kernel does not take: Metal has 31 buffers, and MLX stops at 24.
 const MOST_INPUTS: usize = 16;
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
-    if context.options.regions != Regions::Form {
+    let Some(choice) = Choice::of(context) else {
         return Ok(graph.clone());
+    };
+    let groups = groups(graph, choice);
+    for group in &groups {
+        context.report.add_region(group.nodes.len());
     }
-    let groups = groups(graph);
     let mut group_of: Vec<Option<&Group>> = vec![None; graph.nodes.len()];
     for group in &groups {
         for id in &group.nodes {
@@ -34,7 +38,9 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         match group_of[id.index()] {
             None => {
                 let mut node = node.clone();
-                node.operation = super::inside(&node.operation, context, run)?;
+                if choice == Choice::All || !matches!(node.operation, Operation::Transform { .. }) {
+                    node.operation = super::inside(&node.operation, context, run)?;
+                }
                 copy.node(&mut next, &node)
                     .ok_or_else(|| undefined("regions"))?;
             }
@@ -63,6 +69,46 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     Ok(next)
 }
 
+/// What becomes a region.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// Everything elementwise.
+    All,
+    /// What the CPU's kernel can do, where it pays. Not in functions that a transform works on: gradients go through the
+    /// operations one by one, and would compute them twice.
+    Kernels,
+}
+
+impl Choice {
+    fn of(context: &Context<'_>) -> Option<Self> {
+        match context.options.regions {
+            Regions::Plain => None,
+            Regions::Form => Some(Self::All),
+            Regions::Auto => {
+                let kernels = region::host_kernels() && !context.options.shapeless;
+                (kernels && matches!(Device::current(), Ok(Device::Cpu))).then_some(Self::Kernels)
+            }
+        }
+    }
+
+    fn takes(self, graph: &Graph, node: &Node, output: &ArrayType) -> bool {
+        match self {
+            Self::All => node.operation.op().is_some_and(is_elementwise),
+            Self::Kernels => elements(output) >= LEAST_ELEMENTS && region::supports(graph, node),
+        }
+    }
+}
+
+/// Arrays with fewer elements are so soon done that one call more or less is all that counts.
+const LEAST_ELEMENTS: usize = 4096;
+
+fn elements(array_type: &ArrayType) -> usize {
+    let sizes = array_type.shape.iter();
+    sizes.fold(1, |product, size| {
+        product.saturating_mul(usize::try_from(*size).unwrap_or(0))
+    })
+}
+
 /// Nodes that become one region.
 struct Group {
     nodes: BTreeSet<NodeId>,
@@ -74,7 +120,7 @@ struct Group {
 ///
 /// A node joins the region of its users when all of them are in it, so a region never waits for something that waits
 /// for it.
-fn groups(graph: &Graph) -> Vec<Group> {
+fn groups(graph: &Graph, choice: Choice) -> Vec<Group> {
     let users = graph.users();
     let mut region_of: Vec<Option<usize>> = vec![None; graph.nodes.len()];
     let mut regions: Vec<BTreeSet<NodeId>> = Vec::new();
@@ -88,7 +134,8 @@ fn groups(graph: &Graph) -> Vec<Group> {
         let [output] = node.outputs.as_slice() else {
             continue;
         };
-        if !node.operation.op().is_some_and(is_elementwise) || node.site.device.is_some() {
+        let fits = choice.takes(graph, node, graph.array_type(*output));
+        if !fits || node.site.device.is_some() {
             continue;
         }
         let is_output = graph.outputs.contains(output);

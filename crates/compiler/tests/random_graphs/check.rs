@@ -134,11 +134,13 @@ fn variants(seed: u64) -> Vec<(&'static str, CompileOptions)> {
     };
     let without = CompileOptions {
         verify: true,
+        // The programs' arrays are too small for regions otherwise.
+        regions: Regions::Form,
         ..CompileOptions::without_fusions()
     };
     vec![
         ("compiled", plain),
-        ("compiled without fusions", without),
+        ("compiled without fusions, with regions", without),
         third,
     ]
 }

@@ -127,6 +127,16 @@ impl<S: Simd> Lanes<S> {
         self.simd.equal_f32s(self.value, other.value)
     }
 
+    #[inline(always)]
+    pub(crate) fn at_most(self, other: Self) -> S::m32s {
+        self.simd.less_than_or_equal_f32s(self.value, other.value)
+    }
+
+    #[inline(always)]
+    pub(crate) fn sqrt(self) -> Self {
+        Self::new(self.simd, self.simd.sqrt_f32s(self.value))
+    }
+
     /// `yes` where `mask` is set, `no` elsewhere.
     #[inline(always)]
     pub(crate) fn select(mask: S::m32s, yes: Self, no: Self) -> Self {

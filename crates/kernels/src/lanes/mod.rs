@@ -6,3 +6,4 @@ mod hyperbolic;
 mod trigonometric;
 
 pub(crate) use arithmetic::Lanes;
+pub(crate) use trigonometric::TRIGONOMETRIC_LIMIT;

@@ -1,4 +1,4 @@
-//! `sin` and `cos` of a register, for arguments up to [`LIMIT`].
+//! `sin` and `cos` of a register, for arguments up to [`TRIGONOMETRIC_LIMIT`].
 
 use pulp::Simd;
 
@@ -6,13 +6,12 @@ use super::{Lanes, exponential::ROUND};
 
 /// `pi / 2` in three parts, for a reduction with products that are rounded once.
 const HALF_PI: [f32; 3] = [1.570_796_4, -4.371_139e-8, -1.715_124_5e-15];
+/// Up to this magnitude three parts of `pi / 2` reduce an argument to full precision.
+pub(crate) const TRIGONOMETRIC_LIMIT: f32 = 32_768.0;
 const SIN: [f32; 3] = [-1.951_529_6e-4, 8.332_161e-3, -1.666_665_5e-1];
 const COS: [f32; 3] = [2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2];
 
 impl<S: Simd> Lanes<S> {
-    /// Up to this magnitude three parts of `pi / 2` reduce an argument to full precision.
-    pub(crate) const TRIGONOMETRIC_LIMIT: f32 = 32_768.0;
-
     /// The sine, for `|x|` up to the limit.
     #[inline(always)]
     pub(crate) fn sin(self) -> Self {

@@ -1,0 +1,196 @@
+//! A host kernel that runs a program, and replays the region's body where the program is of no use.
+
+use half::{bf16, f16};
+use mlx::fast::{HostInput, HostKernel, HostOutput, host_kernel};
+use mlx::{Array, ArrayType, Dtype, Op, Value as Attribute, bind};
+use mlx_kernels::{Program, RegionInput, Values, ValuesMut};
+
+use super::translate::translate;
+use crate::graph::{Constant, Graph, Literal, Source, Value};
+
+/// The name by which `mlx::fast::host_kernel_runs_of` counts regions that ran.
+const NAME: &str = "region";
+
+/// Makes a host kernel of a region's body, if every operation in it has a step.
+pub(crate) fn kernel(body: &Graph) -> Option<HostKernel> {
+    let program = translate(body)?;
+    let recipe = Recipe::of(body)?;
+    let dtypes: Vec<Dtype> = body.output_types().iter().map(|t| t.dtype).collect();
+    let output_types = move |inputs: &[ArrayType]| {
+        let shape = broadcast(inputs)?;
+        let of = |dtype: &Dtype| ArrayType::new(shape.clone(), *dtype);
+        Ok(dtypes.iter().map(of).collect())
+    };
+    let run = move |inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]| {
+        run(&program, inputs, outputs)
+    };
+    let kernel = host_kernel(NAME, output_types, run).ok()?;
+    Some(kernel.composed(move |inputs| recipe.replay(inputs)))
+}
+
+/// The shape of all inputs together: every operation of a region has it.
+fn broadcast(inputs: &[ArrayType]) -> Result<Vec<i32>, String> {
+    let ndim = inputs.iter().map(|input| input.shape.len()).max();
+    let mut shape = vec![1; ndim.unwrap_or(0)];
+    for input in inputs {
+        for (size, other) in shape.iter_mut().rev().zip(input.shape.iter().rev()) {
+            if *size == 1 {
+                *size = *other;
+            } else if *other != 1 && *other != *size {
+                let texts: Vec<String> = inputs.iter().map(ToString::to_string).collect();
+                return Err(format!("wanted shapes that fit, got {}", texts.join(", ")));
+            }
+        }
+    }
+    Ok(shape)
+}
+
+fn run(
+    program: &Program,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let Some(first) = outputs.first() else {
+        return Ok(());
+    };
+    let shape = sizes(first.shape())?;
+    let strides: Vec<Vec<usize>> = inputs
+        .iter()
+        .map(|input| Ok(strides(&sizes(input.shape())?, &shape)))
+        .collect::<Result<_, String>>()?;
+    let inputs: Vec<RegionInput<'_>> = inputs
+        .iter()
+        .zip(&strides)
+        .map(|(input, strides)| {
+            let values = values(input)?;
+            Ok(RegionInput { values, strides })
+        })
+        .collect::<Result<_, String>>()?;
+    let mut outputs: Vec<ValuesMut<'_>> = outputs
+        .iter_mut()
+        .map(values_mut)
+        .collect::<Result<_, String>>()?;
+    program
+        .run(&shape, &inputs, &mut outputs)
+        .map_err(|error| error.to_string())
+}
+
+fn sizes(shape: &[i32]) -> Result<Vec<usize>, String> {
+    let size = |size: &i32| usize::try_from(*size).map_err(|error| error.to_string());
+    shape.iter().map(size).collect()
+}
+
+/// Strides of a row-major array, 0 along the axes on which it is repeated.
+fn strides(sizes: &[usize], shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![0; shape.len()];
+    let mut next = 1_usize;
+    for (stride, size) in strides.iter_mut().rev().zip(sizes.iter().rev()) {
+        if *size != 1 {
+            *stride = next;
+        }
+        next = next.saturating_mul(*size);
+    }
+    strides
+}
+
+fn values<'a>(input: &HostInput<'a>) -> Result<Values<'a>, String> {
+    Ok(match input.dtype() {
+        Dtype::Float32 => Values::F32(input.as_slice()?),
+        Dtype::Float16 => Values::F16(input.as_slice::<f16>()?),
+        Dtype::Bfloat16 => Values::Bf16(input.as_slice::<bf16>()?),
+        Dtype::Bool => Values::Bool(input.as_slice()?),
+        Dtype::Int32 => Values::I32(input.as_slice()?),
+        Dtype::Uint32 => Values::U32(input.as_slice()?),
+        other => return Err(format!("wanted real numbers, got {other}")),
+    })
+}
+
+fn values_mut<'a>(output: &'a mut HostOutput<'_>) -> Result<ValuesMut<'a>, String> {
+    Ok(match output.dtype() {
+        Dtype::Float32 => ValuesMut::F32(output.as_mut_slice()?),
+        Dtype::Float16 => ValuesMut::F16(output.as_mut_slice::<f16>()?),
+        Dtype::Bfloat16 => ValuesMut::Bf16(output.as_mut_slice::<bf16>()?),
+        Dtype::Bool => ValuesMut::Bool(output.as_mut_slice()?),
+        other => return Err(format!("wanted real numbers, got {other}")),
+    })
+}
+
+/// A body that any thread can replay.
+struct Recipe {
+    steps: Vec<Application>,
+    outputs: Vec<Place>,
+}
+
+/// One operation, by its name and attributes.
+struct Application {
+    name: String,
+    attrs: Vec<(&'static str, Attribute)>,
+    operands: Vec<Place>,
+}
+
+/// Where an operand comes from.
+#[derive(Clone, Copy)]
+enum Place {
+    Input(usize),
+    Number(Literal, Dtype),
+    Step(usize),
+}
+
+impl Recipe {
+    fn of(body: &Graph) -> Option<Self> {
+        let place = |value: &Value| match body.source(*value) {
+            Source::Input(input) => Some(Place::Input(*input)),
+            Source::Constant(Constant::Number(literal)) => {
+                Some(Place::Number(*literal, body.array_type(*value).dtype))
+            }
+            Source::Constant(_) => None,
+            Source::Node(id, _) => Some(Place::Step(id.index())),
+        };
+        let steps = body.nodes.iter().map(|node| {
+            let op = node.operation.op()?;
+            Some(Application {
+                name: op.name().to_owned(),
+                attrs: op.attrs(),
+                operands: node.inputs.iter().map(place).collect::<Option<_>>()?,
+            })
+        });
+        Some(Self {
+            steps: steps.collect::<Option<_>>()?,
+            outputs: body.outputs.iter().map(place).collect::<Option<_>>()?,
+        })
+    }
+
+    /// Applies MLX's operations one by one; what fails is an error in the results.
+    fn replay(&self, inputs: &[Array]) -> Vec<Array> {
+        let mut values: Vec<Array> = Vec::new();
+        for step in &self.steps {
+            let operands: Option<Vec<Array>> = step
+                .operands
+                .iter()
+                .map(|place| find(*place, inputs, &values))
+                .collect();
+            let attr = |wanted: &str| {
+                let found = step.attrs.iter().find(|(name, _)| *name == wanted);
+                found.map(|(_, value)| value.clone())
+            };
+            let (Some(operands), Some(op)) = (operands, Op::from_parts(&step.name, attr)) else {
+                return Vec::new();
+            };
+            let operands: Vec<&Array> = operands.iter().collect();
+            values.push(bind(op, &operands));
+        }
+        let outputs = self
+            .outputs
+            .iter()
+            .map(|place| find(*place, inputs, &values));
+        outputs.collect::<Option<_>>().unwrap_or_default()
+    }
+}
+
+fn find(place: Place, inputs: &[Array], values: &[Array]) -> Option<Array> {
+    match place {
+        Place::Input(input) => inputs.get(input).cloned(),
+        Place::Number(literal, dtype) => Some(literal.to_array(dtype)),
+        Place::Step(step) => values.get(step).cloned(),
+    }
+}
