@@ -216,12 +216,19 @@ fn main() -> Result<()> {
         .iter()
         .map(|x| x.to_bits().wrapping_mul(0x9e37_79b1))
         .collect();
-    for (bits, group_size, vectors, target) in [
-        (4, 64, 1, "1.57"),
-        (4, 32, 1, "-"),
-        (8, 64, 1, "-"),
-        (4, 64, 16, "-"),
-        (4, 64, 128, "-"),
+    for (bits, group_size, vectors, target, target_int8) in [
+        (4, 64, 1, "1.57", "0.48"),
+        (4, 32, 1, "-", "0.48"),
+        (2, 64, 1, "-", "-"),
+        (3, 64, 1, "-", "-"),
+        (6, 64, 1, "-", "-"),
+        (8, 64, 1, "-", "-"),
+        (4, 64, 4, "-", "-"),
+        (4, 64, 8, "-", "-"),
+        (4, 64, 16, "-", "-"),
+        (6, 64, 16, "-", "-"),
+        (4, 64, 64, "-", "-"),
+        (4, 64, 512, "-", "-"),
     ] {
         let groups = large / group_size;
         let matrix = Quantized {
@@ -232,12 +239,22 @@ fn main() -> Result<()> {
             scales: &x[..groups],
             biases: &x[groups..2 * groups],
         };
-        let name = format!("{bits}-bit 4096x4096 g{group_size}, {vectors} vectors");
         let operations = 2.0 * (large * vectors) as f64;
+        let name = format!("{bits}-bit 4096x4096 g{group_size}, {vectors} vectors");
         report.row(&name, operations, "FLOP", target, || {
             let x = black_box(&x[..4096 * vectors]);
             quantized_matmul(matrix, vectors, x, &mut out[..4096 * vectors]).unwrap();
         });
+        report.row(
+            &format!("{name}, int8"),
+            operations,
+            "FLOP",
+            target_int8,
+            || {
+                let x = black_box(&x[..4096 * vectors]);
+                quantized_matmul_int8(matrix, vectors, x, &mut out[..4096 * vectors]).unwrap();
+            },
+        );
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ pub use matvec::{MatrixShape, matmul, matvec};
 pub use norm::{Rows, layer_norm, rms_norm};
 pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
 pub use pool::threads;
-pub use quantized::{Quantized, quantized_matmul};
+pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use rope::{Rope, RopeShape, Rotations, rope};
 pub use simd::instruction_set;
 pub use softmax::{cross_entropy, logsumexp, softmax, softmax_gradient};
