@@ -39,7 +39,8 @@ mod tiles;
 mod widen;
 
 pub use attention::{
-    AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides, attention,
+    AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
+    attention, attention_gradient,
 };
 pub use element::Element;
 pub use elementwise::{
