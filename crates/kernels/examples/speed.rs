@@ -209,7 +209,7 @@ fn main() -> Result<()> {
     for (name, batch, heads, queries, keys, target) in [
         ("attention 1x6x1500x64", 1, 6, 1500, 1500, "24.4"),
         ("attention 2x8x128x64", 2, 8, 128, 128, "0.61"),
-        ("attention 1x6x1x64, 4096 keys", 1, 6, 1, 4096, "-"),
+        ("attention 1x6x1x64, 1500 keys", 1, 6, 1, 1500, "-"),
     ] {
         let shape = AttentionShape {
             batch,
@@ -226,6 +226,65 @@ fn main() -> Result<()> {
         let operations = 4.0 * (n_queries * keys) as f64;
         report.row(name, operations, "FLOP", target, || {
             attention(shape, black_box(inputs), 0.125, &mut out[..n_queries]).unwrap();
+        });
+        let halves: Vec<half::f16> = x[..n_queries.max(n_keys)]
+            .iter()
+            .map(|x| half::f16::from_f32(*x))
+            .collect();
+        let half_inputs = AttentionInputs::contiguous(
+            shape,
+            &halves[..n_queries],
+            &halves[..n_keys],
+            &halves[..n_keys],
+        );
+        let mut half_out = vec![half::f16::ZERO; n_queries];
+        report.row(&format!("{name}, f16"), operations, "FLOP", "-", || {
+            attention(shape, black_box(half_inputs), 0.125, &mut half_out).unwrap();
+        });
+        // `[batch, rows, heads, dim]`, as a linear layer leaves it.
+        let inside = |rows, values| Strided {
+            values,
+            strides: Strides::heads_inside(heads, rows, 64),
+        };
+        let heads_inside = AttentionInputs {
+            queries: inside(queries, inputs.queries.values),
+            keys: inside(keys, inputs.keys.values),
+            values: inside(keys, inputs.values.values),
+            ..inputs
+        };
+        let row = format!("{name}, heads inside");
+        report.row(&row, operations, "FLOP", "-", || {
+            attention(shape, black_box(heads_inside), 0.125, &mut out[..n_queries]).unwrap();
+        });
+        let causal = AttentionInputs {
+            mask: Mask::Causal,
+            ..inputs
+        };
+        report.row(&format!("{name}, causal"), operations, "FLOP", "-", || {
+            attention(shape, black_box(causal), 0.125, &mut out[..n_queries]).unwrap();
+        });
+        let seen = vec![true; queries * keys];
+        let boolean = AttentionInputs {
+            mask: Mask::Boolean {
+                values: &seen,
+                strides: MaskStrides::contiguous([1, 1, queries, keys]),
+            },
+            ..inputs
+        };
+        report.row(&format!("{name}, mask"), operations, "FLOP", "-", || {
+            attention(shape, black_box(boolean), 0.125, &mut out[..n_queries]).unwrap();
+        });
+        let (dq, rest) = out.split_at_mut(n_queries);
+        let (dk, dv) = rest.split_at_mut(n_keys);
+        let row = format!("{name}, gradient");
+        report.row(&row, 4.5 * operations, "FLOP", "-", || {
+            let gradient = AttentionGradient {
+                queries: dq,
+                keys: dk,
+                values: &mut dv[..n_keys],
+            };
+            let cotangent = inputs.queries;
+            attention_gradient(shape, black_box(inputs), 0.125, cotangent, gradient).unwrap();
         });
     }
 
@@ -341,12 +400,19 @@ fn main() -> Result<()> {
         .iter()
         .map(|x| x.to_bits().wrapping_mul(0x9e37_79b1))
         .collect();
-    for (bits, group_size, vectors, target) in [
-        (4, 64, 1, "1.57"),
-        (4, 32, 1, "-"),
-        (8, 64, 1, "-"),
-        (4, 64, 16, "-"),
-        (4, 64, 128, "-"),
+    for (bits, group_size, vectors, target, target_int8) in [
+        (4, 64, 1, "1.57", "0.48"),
+        (4, 32, 1, "-", "0.48"),
+        (2, 64, 1, "-", "-"),
+        (3, 64, 1, "-", "-"),
+        (6, 64, 1, "-", "-"),
+        (8, 64, 1, "-", "-"),
+        (4, 64, 4, "-", "-"),
+        (4, 64, 8, "-", "-"),
+        (4, 64, 16, "-", "-"),
+        (6, 64, 16, "-", "-"),
+        (4, 64, 64, "-", "-"),
+        (4, 64, 512, "-", "-"),
     ] {
         let groups = large / group_size;
         let matrix = Quantized {
@@ -357,12 +423,22 @@ fn main() -> Result<()> {
             scales: &x[..groups],
             biases: &x[groups..2 * groups],
         };
-        let name = format!("{bits}-bit 4096x4096 g{group_size}, {vectors} vectors");
         let operations = 2.0 * (large * vectors) as f64;
+        let name = format!("{bits}-bit 4096x4096 g{group_size}, {vectors} vectors");
         report.row(&name, operations, "FLOP", target, || {
             let x = black_box(&x[..4096 * vectors]);
             quantized_matmul(matrix, vectors, x, &mut out[..4096 * vectors]).unwrap();
         });
+        report.row(
+            &format!("{name}, int8"),
+            operations,
+            "FLOP",
+            target_int8,
+            || {
+                let x = black_box(&x[..4096 * vectors]);
+                quantized_matmul_int8(matrix, vectors, x, &mut out[..4096 * vectors]).unwrap();
+            },
+        );
     }
     Ok(())
 }

@@ -45,7 +45,8 @@ mod tiles;
 mod widen;
 
 pub use attention::{
-    AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides, attention,
+    AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
+    attention, attention_gradient,
 };
 pub use binary::{Operand, binary};
 pub use conv::{Conv1d, conv1d};
@@ -61,7 +62,7 @@ pub use matvec::{MatrixShape, matmul, matvec};
 pub use norm::{Rows, layer_norm, rms_norm};
 pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
 pub use pool::threads;
-pub use quantized::{Quantized, quantized_matmul};
+pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use reduce::{ReduceShape, Reduction, reduce};
 pub use region::{Binary, Program, RegionInput, Simple, Step, Values, ValuesMut};
 pub use rope::{Rope, RopeShape, Rotations, rope};

@@ -1,9 +1,9 @@
-//! Matrix times vector, dense and quantized, against sums in `f64`.
+//! A dense matrix times vectors, against sums in `f64`.
 
 mod reference;
 
 use half::{bf16, f16};
-use mlx_kernels::{MatrixShape, Quantized, matmul, matvec, quantized_matmul};
+use mlx_kernels::{MatrixShape, matmul, matvec};
 use reference::random;
 use rstest::rstest;
 
@@ -98,56 +98,6 @@ fn every_half_precision_number_is_widened_exactly() {
     }
 }
 
-#[rstest]
-fn quantized_matches_its_formula(
-    #[values(4, 8)] bits: usize,
-    #[values(32, 64, 128)] group_size: usize,
-    #[values(1, 2, 3, 5, 34)] groups: usize,
-    #[values(1, 5, 67)] rows: usize,
-    #[values(1, 2, 4, 7, 70)] vectors: usize,
-) {
-    let columns = groups * group_size;
-    let places = 32 / bits;
-    let weights: Vec<u32> = random(rows * columns / places, 1)
-        .iter()
-        .map(|x| x.to_bits().wrapping_mul(0x9e37_79b1))
-        .collect();
-    let (scales, biases) = (random(rows * groups, 2), random(rows * groups, 3));
-    let x = random(vectors * columns, 4);
-    let shape = MatrixShape { rows, columns };
-    let matrix = Quantized {
-        shape,
-        bits,
-        group_size,
-        weights: &weights,
-        scales: &scales,
-        biases: &biases,
-    };
-    let mut out = vec![f32::NAN; vectors * rows];
-    quantized_matmul(matrix, vectors, &x, &mut out).unwrap();
-    let bound = (8.0 + columns.min(512) as f64 + columns as f64 / 16.0) / 16_777_216.0;
-    for vector in 0..vectors {
-        for row in 0..rows {
-            let (mut sum, mut size) = (0.0, 0.0);
-            for column in 0..columns {
-                let word = weights[(row * columns + column) / places];
-                let number = f64::from(word >> (column % places * bits) & ((1 << bits) - 1));
-                let group = row * groups + column / group_size;
-                let (scale, bias) = (f64::from(scales[group]), f64::from(biases[group]));
-                let x = f64::from(x[vector * columns + column]);
-                sum += (scale * number + bias) * x;
-                size += (scale.abs() * number + bias.abs()) * x.abs();
-            }
-            let error = (f64::from(out[vector * rows + row]) - sum).abs();
-            assert!(
-                error <= size * bound,
-                "{row} {vector}: {error:e} {:e}",
-                size * bound
-            );
-        }
-    }
-}
-
 #[test]
 fn refuses_what_does_not_fit() {
     let shape = MatrixShape {
@@ -169,55 +119,4 @@ fn refuses_what_does_not_fit() {
         &mut [1.0; 2],
     )
     .unwrap();
-    let shape = MatrixShape {
-        rows: 1,
-        columns: 32,
-    };
-    let right = Quantized {
-        shape,
-        bits: 4,
-        group_size: 32,
-        weights: &[0; 4],
-        scales: &[1.0],
-        biases: &[0.0],
-    };
-    let run = |matrix| quantized_matmul(matrix, 1, &[0.0; 32], &mut [0.0]);
-    run(right).unwrap();
-    let error = run(Quantized { bits: 3, ..right }).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "quantized_matmul: bits must be 4 or 8, got 3"
-    );
-    assert!(
-        run(Quantized {
-            group_size: 0,
-            ..right
-        })
-        .is_err()
-    );
-    assert!(
-        run(Quantized {
-            group_size: 64,
-            ..right
-        })
-        .is_err()
-    );
-    assert!(
-        run(Quantized {
-            weights: &[0; 3],
-            ..right
-        })
-        .is_err()
-    );
-    assert!(
-        run(Quantized {
-            shape: MatrixShape {
-                rows: usize::MAX,
-                columns: 32
-            },
-            ..right
-        })
-        .is_err()
-    );
-    assert!(quantized_matmul(right, 2, &[0.0; 32], &mut [0.0; 2]).is_err());
 }

@@ -6,11 +6,12 @@
 use pulp::{Simd, WithSimd};
 
 use super::mask::HeadMask;
-use super::strided::{HeadRows, widen};
+use super::panel::{pack, unpack};
+use super::strided::HeadRows;
 use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
 use crate::lanes::Lanes;
-use crate::tiles::{WIDE, dots, few_registers};
+use crate::tiles::{WIDE, accumulate, few_registers, products};
 use crate::{pool, simd};
 
 /// Queries that one thread takes at a time.
@@ -138,7 +139,7 @@ impl<T: Element> Block<'_, T> {
     fn run<S: Simd, const ROWS: usize>(&mut self, simd: S) {
         let tile = WIDE * S::F32_LANES;
         let tiles = self.count.div_ceil(tile);
-        self.pack(tile, tiles);
+        self.start(tile);
         let reach = self.mask.reach(self.first + self.count - 1, self.n_keys);
         let mut key_scratch = std::mem::take(&mut self.scratch.keys);
         let mut value_scratch = std::mem::take(&mut self.scratch.values);
@@ -158,22 +159,15 @@ impl<T: Element> Block<'_, T> {
         }
         self.scratch.keys = key_scratch;
         self.scratch.values = value_scratch;
-        self.unpack(tile);
+        self.finish(tile);
     }
 
     /// Transposes and scales the queries, and starts the running maximum and sum.
     #[inline(always)]
-    fn pack(&mut self, tile: usize, tiles: usize) {
-        let dim = self.dim;
-        self.scratch.queries[..tiles * dim * tile].fill(0.0);
-        for i in 0..self.count {
-            let query = &mut self.scratch.row[..dim];
-            widen(self.queries.row(self.first + i), query);
-            let tile_of_query = &mut self.scratch.queries[i / tile * dim * tile..][..dim * tile];
-            for (column, x) in tile_of_query.chunks_exact_mut(tile).zip(&*query) {
-                column[i % tile] = x * self.scale;
-            }
-        }
+    fn start(&mut self, tile: usize) {
+        let Scratch { queries, row, .. } = &mut *self.scratch;
+        let place = (self.first, self.count);
+        pack(self.queries, place, self.scale, tile, row, queries);
         self.scratch.outputs.fill(0.0);
         // The most negative finite number keeps `score - maximum` from being `-inf + inf`.
         self.scratch.largest = [self.sink.unwrap_or(f32::MIN).max(f32::MIN); QUERIES];
@@ -191,16 +185,7 @@ impl<T: Element> Block<'_, T> {
         let queries = S::as_simd_f32s(queries).0.as_chunks::<WIDE>().0;
         let scores = &mut self.scratch.scores[..keys.len() / dim * tile];
         let scores = S::as_mut_simd_f32s(scores).0.as_chunks_mut::<WIDE>().0;
-        let mut groups = scores.chunks_exact_mut(ROWS);
-        let mut key_groups = keys.chunks_exact(ROWS * dim);
-        for (scores, keys) in (&mut groups).zip(&mut key_groups) {
-            let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &keys[row * dim..][..dim]);
-            scores.copy_from_slice(&dots::<S, ROWS>(simd, rows, queries));
-        }
-        let rest = groups.into_remainder().iter_mut();
-        for (score, key) in rest.zip(key_groups.remainder().chunks_exact(dim)) {
-            [*score] = dots::<S, 1>(simd, [key], queries);
-        }
+        products::<S, ROWS>(simd, keys, queries, scores);
     }
 
     /// Lays the mask over a block of scores.
@@ -218,7 +203,7 @@ impl<T: Element> Block<'_, T> {
 
     /// Turns scores into powers about the new maximum; returns what earlier sums and outputs are to be multiplied by.
     #[inline(always)]
-    fn powers<S: Simd>(&mut self, simd: S, index: usize, count: usize) -> [Lanes<S>; WIDE] {
+    fn powers<S: Simd>(&mut self, simd: S, index: usize, count: usize) -> [S::f32s; WIDE] {
         let tile = WIDE * S::F32_LANES;
         let at = index * tile..(index + 1) * tile;
         let scores = S::as_mut_simd_f32s(&mut self.scratch.scores[..count * tile]).0;
@@ -244,7 +229,7 @@ impl<T: Element> Block<'_, T> {
             let correction = (before[i] - now[i]).exp_not_positive();
             largest[i] = now[i].value;
             sums[i] = Lanes::new(simd, sums[i]).mul_add(correction, sum[i]).value;
-            correction
+            correction.value
         })
     }
 
@@ -255,66 +240,24 @@ impl<T: Element> Block<'_, T> {
         simd: S,
         index: usize,
         values: &[f32],
-        corrections: [Lanes<S>; WIDE],
+        corrections: [S::f32s; WIDE],
     ) {
         let (dim, tile) = (self.value_dim, WIDE * S::F32_LANES);
         let powers = &self.scratch.scores[..values.len() / dim * tile];
         let powers = S::as_simd_f32s(powers).0.as_chunks::<WIDE>().0;
         let outputs = &mut self.scratch.outputs[index * dim * tile..][..dim * tile];
         let outputs = S::as_mut_simd_f32s(outputs).0.as_chunks_mut::<WIDE>().0;
-        let mut groups = outputs.chunks_exact_mut(ROWS);
-        let mut at = 0;
-        for outputs in &mut groups {
-            sums::<S, ROWS>(simd, outputs, values, dim, at, powers, corrections);
-            at += ROWS;
-        }
-        for output in groups.into_remainder().chunks_exact_mut(1) {
-            sums::<S, 1>(simd, output, values, dim, at, powers, corrections);
-            at += 1;
-        }
+        accumulate::<S, ROWS>(simd, values, powers, corrections, outputs);
     }
 
     /// Divides by the sums and transposes back.
     #[inline(always)]
-    fn unpack(&mut self, tile: usize) {
+    fn finish(&mut self, tile: usize) {
         let dim = self.value_dim;
         let Scratch {
             sums, outputs, row, ..
         } = &mut *self.scratch;
-        for (i, out) in self.out.chunks_exact_mut(dim).enumerate() {
-            let inverse = if sums[i] == 0.0 { 0.0 } else { 1.0 / sums[i] };
-            let outputs = &outputs[i / tile * dim * tile..][..dim * tile];
-            T::write(out, row, |out| {
-                for (out, column) in out.iter_mut().zip(outputs.chunks_exact(tile)) {
-                    *out = column[i % tile] * inverse;
-                }
-            });
-        }
+        let inverse = |i: usize| if sums[i] == 0.0 { 0.0 } else { 1.0 / sums[i] };
+        unpack(outputs, inverse, (tile, dim), row, self.out);
     }
-}
-
-/// Adds to `ROWS` rows of the output, from element `at` of the values.
-#[inline(always)]
-fn sums<S: Simd, const ROWS: usize>(
-    simd: S,
-    outputs: &mut [[S::f32s; WIDE]],
-    values: &[f32],
-    dim: usize,
-    at: usize,
-    powers: &[[S::f32s; WIDE]],
-    corrections: [Lanes<S>; WIDE],
-) {
-    let mut sums: [[S::f32s; WIDE]; ROWS] = std::array::from_fn(|row| {
-        std::array::from_fn(|wide| (Lanes::new(simd, outputs[row][wide]) * corrections[wide]).value)
-    });
-    for (value, power) in values.chunks_exact(dim).zip(powers) {
-        let value = &value[at..at + ROWS];
-        for row in 0..ROWS {
-            let factor = simd.splat_f32s(value[row]);
-            for wide in 0..WIDE {
-                sums[row][wide] = simd.mul_add_e_f32s(factor, power[wide], sums[row][wide]);
-            }
-        }
-    }
-    outputs[..ROWS].copy_from_slice(&sums);
 }

@@ -9,7 +9,6 @@ pub(super) fn check<T: Element>(
     op: &'static str,
     shape: AttentionShape,
     inputs: AttentionInputs<T>,
-    out: usize,
 ) -> Result<()> {
     let AttentionShape {
         batch,
@@ -36,12 +35,6 @@ pub(super) fn check<T: Element>(
     }
     // A distance of 0 lets a slice of any length hold any number of keys: their number is bounded here.
     product(op, &[batch, heads, queries, keys, 2])?;
-    length(
-        op,
-        "out",
-        product(op, &[batch, heads, queries, value_dim])?,
-        out,
-    )?;
     let query_sizes = [batch, heads, queries, dim];
     let key_sizes = [batch, kv_heads, keys, dim];
     inputs.queries.check(op, "queries", query_sizes)?;

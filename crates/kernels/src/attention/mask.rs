@@ -141,6 +141,14 @@ impl<T: Element> HeadMask<'_, T> {
         }
     }
 
+    /// The first query that can see key `key` or one after it.
+    pub(super) fn first_query(self, key: usize) -> usize {
+        match self {
+            Self::Causal(offset) => usize::try_from(key as isize - offset).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// Whether the score of a pair changes; the last query's reach bounds the keys already.
     pub(super) fn touches(self, first_query: usize, last_key: usize) -> bool {
         match self {

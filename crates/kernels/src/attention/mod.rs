@@ -8,11 +8,14 @@
 mod blocks;
 mod check;
 mod decode;
+mod gradient;
 mod mask;
+mod panel;
 mod strided;
 
 use crate::element::Element;
-use crate::error::Result;
+use crate::error::{Result, length, product};
+pub use gradient::{AttentionGradient, attention_gradient};
 pub use mask::{Mask, MaskStrides};
 pub use strided::{Strided, Strides};
 
@@ -102,7 +105,10 @@ pub fn attention<T: Element>(
     scale: f32,
     out: &mut [T],
 ) -> Result<()> {
-    check::check("attention", shape, inputs, out.len())?;
+    const OP: &str = "attention";
+    check::check(OP, shape, inputs)?;
+    let sizes = [shape.batch, shape.heads, shape.queries, shape.value_dim];
+    length(OP, "out", product(OP, &sizes)?, out.len())?;
     if out.is_empty() {
         return Ok(());
     }

@@ -115,6 +115,11 @@ impl<'a, T: Element> HeadRows<'a, T> {
         T::IS_F32 && self.stride == self.dim
     }
 
+    /// The length of a row.
+    pub(super) fn dim(&self) -> usize {
+        self.dim
+    }
+
     #[inline(always)]
     pub(super) fn row(&self, index: usize) -> &'a [T] {
         &self.values[index * self.stride..][..self.dim]

@@ -200,3 +200,74 @@ pub fn exact<T: Number>(shape: AttentionShape, inputs: AttentionInputs<T>, scale
     }
     out
 }
+
+/// A number of a gradient and the sum that its error is a share of.
+#[derive(Clone, Copy, Default)]
+pub struct Term {
+    pub exact: f64,
+    pub size: f64,
+}
+
+/// The gradients of queries, keys and values by the formula, arrays without gaps.
+pub fn gradient<T: Number>(
+    shape: AttentionShape,
+    inputs: AttentionInputs<T>,
+    scale: f32,
+    cotangent: Strided<T>,
+) -> [Vec<Term>; 3] {
+    let AttentionShape {
+        batch,
+        heads,
+        kv_heads,
+        queries,
+        keys,
+        dim,
+        value_dim,
+    } = shape;
+    let zeros = |heads, rows, dim| vec![Term::default(); batch * heads * rows * dim];
+    let mut dq = zeros(heads, queries, dim);
+    let mut dk = zeros(kv_heads, keys, dim);
+    let mut dv = zeros(kv_heads, keys, value_dim);
+    let scale_wide = f64::from(scale);
+    let add = |term: &mut Term, exact: f64, size: f64| {
+        term.exact += exact;
+        term.size += size;
+    };
+    for at in 0..batch * heads * queries {
+        let [b, h, i] = [at / queries / heads, at / queries % heads, at % queries];
+        let kv = h / (heads / kv_heads);
+        let p = weights(shape, inputs, scale, [b, h, i]);
+        let (q, g) = (
+            row(inputs.queries, [b, h, i], dim),
+            row(cotangent, [b, h, i], value_dim),
+        );
+        let t: Vec<f64> = (0..keys)
+            .map(|j| dot(&g, &row(inputs.values, [b, kv, j], value_dim)))
+            .collect();
+        let delta = dot(&p, &t);
+        // A product of values and the gradient of the output is rounded by a share of the sizes of its terms.
+        let largest = (0..keys)
+            .map(|j| {
+                let value = row(inputs.values, [b, kv, j], value_dim);
+                g.iter()
+                    .zip(&value)
+                    .map(|(g, v)| (g * v).abs())
+                    .sum::<f64>()
+            })
+            .fold(0.0, f64::max);
+        for j in 0..keys {
+            let k = row(inputs.keys, [b, kv, j], dim);
+            let key = (b * kv_heads + kv) * keys + j;
+            let ds = p[j] * (t[j] - delta) * scale_wide;
+            let size = 4.0 * p[j] * largest * scale_wide;
+            for d in 0..dim {
+                add(&mut dq[at * dim + d], ds * k[d], size * k[d].abs());
+                add(&mut dk[key * dim + d], ds * q[d], size * q[d].abs());
+            }
+            for d in 0..value_dim {
+                add(&mut dv[key * value_dim + d], p[j] * g[d], p[j] * g[d].abs());
+            }
+        }
+    }
+    [dq, dk, dv]
+}

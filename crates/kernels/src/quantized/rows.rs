@@ -1,0 +1,157 @@
+//! Rows of a quantized matrix for threads: runs of rows, scales spread over the lanes that need them, sums of biases.
+
+use pulp::Simd;
+
+use super::Quantized;
+use super::layout::{UNITS, places};
+use crate::element::Element;
+use crate::matvec::MatrixShape;
+use crate::pool;
+
+/// Some rows, with scales and biases as `f32`.
+pub(super) struct Rows<'a> {
+    /// Numbers of a row.
+    pub(super) columns: usize,
+    pub(super) bits: usize,
+    pub(super) group_size: usize,
+    /// `[rows, columns * bits / 32]`.
+    pub(super) weights: &'a [u32],
+    /// `[rows, columns / group_size]`.
+    pub(super) scales: &'a [f32],
+    pub(super) biases: &'a [f32],
+    /// Room for a scale for each unit of a row.
+    pub(super) spread: &'a mut [f32],
+    /// `[rows, vectors]`.
+    pub(super) results: &'a mut [f32],
+}
+
+/// Lets `work` fill the results of runs of rows, on all threads.
+pub(super) fn each<S: Element>(
+    matrix: Quantized<S>,
+    vectors: usize,
+    nanoseconds: f64,
+    out: &mut [f32],
+    work: impl Fn(Rows) + Sync,
+) {
+    let MatrixShape { rows, columns } = matrix.shape;
+    let (words, groups) = (columns / 32 * matrix.bits, columns / matrix.group_size);
+    let run = (32 * 1024 / (columns * matrix.bits / 8)).max(4);
+    let mut transposed = vec![0.0; if vectors == 1 { 0 } else { out.len() }];
+    let results = if vectors == 1 {
+        &mut *out
+    } else {
+        transposed.as_mut_slice()
+    };
+    let scales = matrix
+        .scales
+        .chunks(run * groups)
+        .zip(matrix.biases.chunks(run * groups));
+    let pieces = matrix.weights.chunks(run * words).zip(scales);
+    let room = if S::IS_F32 { 0 } else { run * groups };
+    pool::each(
+        pieces.zip(results.chunks_mut(run * vectors)),
+        nanoseconds,
+        || {
+            let units = (columns / places(matrix.bits)).next_multiple_of(UNITS);
+            (vec![0.0; units], vec![0.0; room], vec![0.0; room])
+        },
+        |(spread, wide_scales, wide_biases), ((weights, (scales, biases)), results)| {
+            work(Rows {
+                columns,
+                bits: matrix.bits,
+                group_size: matrix.group_size,
+                weights,
+                scales: S::read(scales, wide_scales),
+                biases: S::read(biases, wide_biases),
+                spread,
+                results,
+            });
+        },
+    );
+    for (row, results) in transposed.chunks_exact(vectors).enumerate() {
+        for (out, result) in out.chunks_exact_mut(rows).zip(results) {
+            out[row] = *result;
+        }
+    }
+}
+
+/// One row.
+pub(super) struct Row<'a> {
+    pub(super) weights: &'a [u32],
+    /// A scale for each unit, then zeros up to a whole block.
+    pub(super) unit_scales: &'a [f32],
+    pub(super) scales: &'a [f32],
+    pub(super) biases: &'a [f32],
+    /// One for each vector.
+    pub(super) results: &'a mut [f32],
+}
+
+impl Rows<'_> {
+    pub(super) fn count(&self) -> usize {
+        self.scales.len() * self.group_size / self.columns
+    }
+
+    #[inline(always)]
+    pub(super) fn row<S: Simd>(&mut self, simd: S, index: usize) -> Row<'_> {
+        let words = self.columns / 32 * self.bits;
+        let groups = self.columns / self.group_size;
+        let vectors = self.results.len() / self.count();
+        let scales = &self.scales[index * groups..][..groups];
+        spread(
+            simd,
+            scales,
+            self.group_size / places(self.bits),
+            self.spread,
+        );
+        Row {
+            weights: &self.weights[index * words..][..words],
+            unit_scales: self.spread,
+            scales,
+            biases: &self.biases[index * groups..][..groups],
+            results: &mut self.results[index * vectors..][..vectors],
+        }
+    }
+}
+
+/// Repeats each number `times` times.
+#[inline(always)]
+pub(super) fn spread<S: Simd>(simd: S, numbers: &[f32], times: usize, out: &mut [f32]) {
+    #[inline(always)]
+    fn repeat<const N: usize>(numbers: &[f32], out: &mut [f32]) {
+        for (out, number) in out.as_chunks_mut::<N>().0.iter_mut().zip(numbers) {
+            *out = [*number; N];
+        }
+    }
+    if times >= S::F32_LANES {
+        // Registers are named, or the compiler scatters single numbers.
+        let (registers, _) = S::as_mut_simd_f32s(out);
+        let runs = registers.chunks_exact_mut(times / S::F32_LANES);
+        for (run, number) in runs.zip(numbers) {
+            for register in run {
+                *register = simd.splat_f32s(*number);
+            }
+        }
+        return;
+    }
+    match times {
+        1 => out[..numbers.len()].copy_from_slice(numbers),
+        2 => repeat::<2>(numbers, out),
+        4 => repeat::<4>(numbers, out),
+        _ => repeat::<8>(numbers, out),
+    }
+}
+
+/// `sum of a * b`, in eight sums.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_tail) = a.as_chunks::<8>();
+    let (b, b_tail) = b.as_chunks::<8>();
+    let mut totals = [0.0_f32; 8];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..8 {
+            totals[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest: f32 = a_tail.iter().zip(b_tail).map(|(a, b)| a * b).sum();
+    totals.iter().sum::<f32>() + rest
+}
