@@ -51,6 +51,7 @@ constexpr const char* kNames[] = {
     "host kernel matmul",
     "host kernel addmm",
     "host kernel fast.linear",
+    "host kernel conv1d",
     "host kernel quantized_matmul",
     "host kernel fast.rms_norm",
     "host kernel fast.layer_norm",

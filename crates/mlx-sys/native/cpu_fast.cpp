@@ -346,7 +346,7 @@ mx::array cross_entropy(const mx::array& logits, const mx::array& targets, mx::S
   return mx::array(
       targets.shape(),
       mx::float32,
-      std::make_shared<CpuKernel>(s, Call{MLX_NATIVE_CROSS_ENTROPY}, composed),
+      std::make_shared<CpuKernel>(s, Call{MLX_NATIVE_CROSS_ENTROPY}, composed, MLX_NATIVE_CROSS_ENTROPY_GRADIENT, 1),
       std::move(inputs));
 }
 

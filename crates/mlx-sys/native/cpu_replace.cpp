@@ -126,6 +126,19 @@ bool addmm(const mx::AddMM& product, const Arrays&, Call& call) {
   return true;
 }
 
+bool conv1d(const mx::Convolution& conv, const Arrays& inputs, Call& call) {
+  auto [strides, padding_lo, padding_hi, kernel_dilation, input_dilation, groups, flip] = conv.state();
+  if (inputs[0].ndim() != 3 || padding_lo != padding_hi || input_dilation[0] != 1 || flip) {
+    return false;
+  }
+  call.kernel = MLX_NATIVE_CONV1D;
+  call.integers[0] = strides[0];
+  call.integers[1] = padding_lo[0];
+  call.integers[2] = kernel_dilation[0];
+  call.integers[3] = groups;
+  return true;
+}
+
 bool quantized_matmul(const mx::QuantizedMatmul& product, const Arrays& inputs, Call& call) {
   auto [group_size, bits, mode, transposed] = product.state();
   call.kernel = MLX_NATIVE_QUANTIZED_MATMUL;
@@ -212,6 +225,8 @@ int replace_evaluations() {
   done += replace<mx::Reduce, reduce>(mx::sum(x, std::vector<int>{-1}, true, s), "Sum");
   done += replace<mx::Matmul, plain<MLX_NATIVE_MATMUL, mx::Matmul>>(mx::matmul(x, x, s), "Matmul");
   done += replace<mx::AddMM, addmm>(mx::addmm(x, x, x, 1.0f, 1.0f, s), "AddMM");
+  auto sequence = mx::zeros({1, 4, 1}, mx::float32, s);
+  done += replace<mx::Convolution, conv1d>(mx::conv1d(sequence, sequence, 1, 0, 1, 1, s), "Convolution");
   done += replace<mx::QuantizedMatmul, quantized_matmul>(
       mx::quantized_matmul(grid, packed, scales, scales, true, 32, 4, "affine", s), "QuantizedMatmul");
   return done;

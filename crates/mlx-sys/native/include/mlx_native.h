@@ -155,6 +155,8 @@ typedef enum mlx_native_cpu_kernel_ {
   MLX_NATIVE_ADDMM,
   /* x [.., k], weight [n, k] of half precision: x @ transpose(weight). */
   MLX_NATIVE_LINEAR,
+  /* x [n, length, in], weight [out, width, in / groups]; integers: stride, padding, dilation, groups. */
+  MLX_NATIVE_CONV1D,
   /* x, weight, scales, biases; integers: group size, bits, transposed. */
   MLX_NATIVE_QUANTIZED_MATMUL,
   /* x, weight if integers[0]; numbers: eps. */

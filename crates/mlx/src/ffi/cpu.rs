@@ -7,8 +7,8 @@ use mlx_sys::Api;
 
 use super::call::{Fault, api, check};
 use super::host::{Layout, run_over, slice};
-use crate::host::{self, Binary, Kernel, Reduction};
-use mlx_kernels::Unary;
+use crate::host::{self, Kernel};
+use mlx_kernels::{Binary, Reduction, Simple, Unary};
 
 /// Installs the kernels and returns how many of MLX's own operations they take over; the first in the process counts.
 pub(super) fn install(api: &Api) -> Result<i32, Fault> {
@@ -47,6 +47,7 @@ fn read(call: &sys::mlx_native_cpu_call) -> Option<Kernel> {
     let [first, second, third, ..] = call.integers;
     let [number, factor, ..] = call.numbers.map(|number| number as f32);
     let unary = |function| Some(Kernel::Unary(function));
+    let simple = |function| Some(Kernel::Simple(function));
     let binary = |function| Some(Kernel::Binary(function));
     match u32::try_from(call.kernel).ok()? {
         sys::mlx_native_cpu_kernel__MLX_NATIVE_EXP => unary(Unary::Exp),
@@ -56,6 +57,11 @@ fn read(call: &sys::mlx_native_cpu_call) -> Option<Kernel> {
         sys::mlx_native_cpu_kernel__MLX_NATIVE_TANH => unary(Unary::Tanh),
         sys::mlx_native_cpu_kernel__MLX_NATIVE_SIGMOID => unary(Unary::Sigmoid),
         sys::mlx_native_cpu_kernel__MLX_NATIVE_ERF => unary(Unary::Erf),
+        sys::mlx_native_cpu_kernel__MLX_NATIVE_SQUARE => simple(Simple::Square),
+        sys::mlx_native_cpu_kernel__MLX_NATIVE_SQRT => simple(Simple::Sqrt),
+        sys::mlx_native_cpu_kernel__MLX_NATIVE_RSQRT => simple(Simple::Rsqrt),
+        sys::mlx_native_cpu_kernel__MLX_NATIVE_NEGATIVE => simple(Simple::Negate),
+        sys::mlx_native_cpu_kernel__MLX_NATIVE_ABS => simple(Simple::Abs),
         sys::mlx_native_cpu_kernel__MLX_NATIVE_GELU => unary(Unary::Gelu),
         sys::mlx_native_cpu_kernel__MLX_NATIVE_GELU_APPROX => unary(Unary::GeluTanh),
         sys::mlx_native_cpu_kernel__MLX_NATIVE_SILU => unary(Unary::Silu),
@@ -84,6 +90,13 @@ fn read(call: &sys::mlx_native_cpu_call) -> Option<Kernel> {
             alpha: number,
             beta: factor,
         }),
+        sys::mlx_native_cpu_kernel__MLX_NATIVE_CONV1D => {
+            let mut sizes = [0; 4];
+            for (size, given) in sizes.iter_mut().zip(call.integers) {
+                *size = usize::try_from(given).ok()?;
+            }
+            Some(Kernel::Conv1d(sizes))
+        }
         sys::mlx_native_cpu_kernel__MLX_NATIVE_LINEAR => Some(Kernel::Linear),
         sys::mlx_native_cpu_kernel__MLX_NATIVE_QUANTIZED_MATMUL => Some(Kernel::QuantizedMatmul {
             group_size: usize::try_from(first).ok()?,
@@ -119,6 +132,9 @@ fn read(call: &sys::mlx_native_cpu_call) -> Option<Kernel> {
             scale: number,
         }),
         sys::mlx_native_cpu_kernel__MLX_NATIVE_CROSS_ENTROPY => Some(Kernel::CrossEntropy),
+        sys::mlx_native_cpu_kernel__MLX_NATIVE_CROSS_ENTROPY_GRADIENT => {
+            Some(Kernel::CrossEntropyGradient)
+        }
         _ => None,
     }
 }

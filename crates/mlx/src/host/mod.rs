@@ -5,14 +5,16 @@
 //! MLX's own code does. [`run`] is the kernel. Everything here is safe code over the crate `mlx_kernels`.
 
 mod attention;
+mod conv;
 mod elementwise;
 mod layout;
 mod norm;
 mod product;
+mod reduce;
 mod rope;
 mod softmax;
 
-use mlx_kernels::Unary;
+use mlx_kernels::{Binary, Reduction, Simple, Unary};
 
 use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput, Layout};
@@ -21,6 +23,8 @@ use crate::ffi::host::{HostInput, HostOutput, Layout};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Kernel {
     Unary(Unary),
+    /// A function that is an instruction or two.
+    Simple(Simple),
     Binary(Binary),
     /// Gate and `x`.
     SwiGlu,
@@ -38,6 +42,8 @@ pub(crate) enum Kernel {
     },
     /// `x` and half-precision weights, `[n, k]`.
     Linear,
+    /// `x` and weights; stride, padding, dilation and groups.
+    Conv1d([usize; 4]),
     /// `x`, packed weights, scales and biases.
     QuantizedMatmul {
         group_size: usize,
@@ -80,25 +86,8 @@ pub(crate) enum Kernel {
     },
     /// Logits and targets.
     CrossEntropy,
-}
-
-/// Functions of two elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Binary {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Maximum,
-    Minimum,
-}
-
-/// What a reduction keeps of many elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reduction {
-    Sum,
-    Max,
-    Min,
+    /// Logits, targets and the gradient of the losses.
+    CrossEntropyGradient,
 }
 
 /// Returns whether a kernel computes this operation of MLX's, and faster than MLX does.
@@ -108,10 +97,11 @@ pub(crate) fn accepts(kernel: &Kernel, inputs: &[Layout<'_>], outputs: &[Layout<
     };
     match kernel {
         Kernel::Unary(_) => elementwise::accepts_unary(inputs, out),
-        Kernel::Binary(_) => elementwise::accepts_binary(inputs, out),
+        Kernel::Simple(_) | Kernel::Binary(_) => elementwise::accepts_region(inputs, out),
+        Kernel::Conv1d(_) => conv::accepts(inputs),
         Kernel::Softmax => softmax::accepts(inputs),
         Kernel::LogSumExp => softmax::accepts_logsumexp(inputs),
-        Kernel::Reduce { .. } => false,
+        Kernel::Reduce { axes, .. } => reduce::accepts(axes, inputs),
         Kernel::Matmul => product::accepts_matmul(inputs),
         Kernel::Addmm { .. } => product::accepts_addmm(inputs),
         Kernel::QuantizedMatmul {
@@ -128,7 +118,8 @@ pub(crate) fn accepts(kernel: &Kernel, inputs: &[Layout<'_>], outputs: &[Layout<
         | Kernel::LayerNormGradient { .. }
         | Kernel::Rope { .. }
         | Kernel::Attention { .. }
-        | Kernel::CrossEntropy => true,
+        | Kernel::CrossEntropy
+        | Kernel::CrossEntropyGradient => true,
     }
 }
 
@@ -140,12 +131,15 @@ pub(crate) fn run(
 ) -> Result<(), String> {
     match *kernel {
         Kernel::Unary(function) => elementwise::unary(function, inputs, outputs),
+        Kernel::Simple(function) => elementwise::simple(function, inputs, outputs),
+        Kernel::Conv1d(sizes) => conv::run(sizes, inputs, outputs),
         Kernel::Binary(function) => elementwise::binary(function, inputs, outputs),
         Kernel::SwiGlu => elementwise::swiglu(inputs, outputs),
         Kernel::Softmax => softmax::softmax(inputs, outputs),
         Kernel::LogSumExp => softmax::logsumexp(inputs, outputs),
         Kernel::CrossEntropy => softmax::cross_entropy(inputs, outputs),
-        Kernel::Reduce { .. } => Err("no kernel reduces this".to_owned()),
+        Kernel::CrossEntropyGradient => softmax::cross_entropy_gradient(inputs, outputs),
+        Kernel::Reduce { kind, ref axes } => reduce::run(kind, axes, inputs, outputs),
         Kernel::Matmul => product::matmul(inputs, outputs),
         Kernel::Addmm { alpha, beta } => product::addmm([alpha, beta], inputs, outputs),
         Kernel::Linear => product::linear(inputs, outputs),

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use half::{bf16, f16};
 use mlx_kernels::{MatrixShape, Quantized};
 
-use super::is_stored;
 use super::layout::{input, output, rows, said, size};
+use super::{Stored, by_dtype, is_stored};
 use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput, Layout};
 
@@ -165,7 +165,7 @@ pub(super) fn accepts_quantized(group_size: usize, bits: usize, inputs: &[Layout
         return false;
     };
     let dtype = x.dtype();
-    matches!(bits, 4 | 8)
+    matches!(bits, 2 | 3 | 4 | 6 | 8)
         && matches!(group_size, 32 | 64 | 128)
         && is_stored(dtype)
         && scales.dtype() == dtype
@@ -181,26 +181,36 @@ pub(super) fn quantized(
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
-    let (x, weights) = (input(inputs, 0)?, input(inputs, 1)?);
-    let (scales, biases) = (widened(input(inputs, 2)?)?, widened(input(inputs, 3)?)?);
-    let shape = rows(x.shape());
-    let matrix = MatrixShape {
-        rows: weights.shape().first().map_or(0, |&n| size(n)),
-        columns: shape.dim,
-    };
-    let weights = weights.in_rows::<u32>()?;
-    let quantized = Quantized {
-        shape: matrix,
-        bits,
-        group_size,
-        weights: &weights,
-        scales: &scales,
-        biases: &biases,
-    };
-    let x = widened(x)?;
-    into_f32(output(outputs, 0)?, |out| {
-        mlx_kernels::quantized_matmul(quantized, shape.rows, &x, out).map_err(said)
-    })
+    fn typed<T: Stored>(
+        group_size: usize,
+        bits: usize,
+        inputs: &[HostInput<'_>],
+        out: &mut HostOutput<'_>,
+    ) -> Result<(), String> {
+        let (x, weights) = (input(inputs, 0)?, input(inputs, 1)?);
+        let shape = rows(x.shape());
+        let words = weights.in_rows::<u32>()?;
+        let (scales, biases) = (
+            input(inputs, 2)?.in_rows::<T>()?,
+            input(inputs, 3)?.in_rows::<T>()?,
+        );
+        let matrix = Quantized {
+            shape: MatrixShape {
+                rows: weights.shape().first().map_or(0, |&n| size(n)),
+                columns: shape.dim,
+            },
+            bits,
+            group_size,
+            weights: &words,
+            scales: &scales,
+            biases: &biases,
+        };
+        let x = x.in_rows::<T>()?;
+        mlx_kernels::quantized_matmul(matrix, shape.rows, &x, out.as_mut_slice::<T>()?)
+            .map_err(said)
+    }
+    let dtype = input(inputs, 0)?.dtype();
+    by_dtype!(dtype, typed(group_size, bits, inputs, output(outputs, 0)?))
 }
 
 /// The elements in rows, as `float32`.

@@ -41,12 +41,26 @@ pub(super) fn cross_entropy(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     let (logits, targets) = (input(inputs, 0)?, input(inputs, 1)?);
-    let targets: Vec<u32> = targets
-        .in_rows::<i64>()?
-        .iter()
-        .map(|&target| u32::try_from(target).unwrap_or(u32::MAX))
-        .collect();
+    let targets = classes(targets)?;
     let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
     let shape = rows(logits.shape());
     mlx_kernels::cross_entropy(shape, &logits.in_rows::<f32>()?, &targets, out).map_err(said)
+}
+
+pub(super) fn cross_entropy_gradient(
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (logits, targets, g) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
+    let (targets, g) = (classes(targets)?, g.in_rows::<f32>()?);
+    let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
+    let (shape, x) = (rows(logits.shape()), logits.in_rows::<f32>()?);
+    mlx_kernels::cross_entropy_gradient(shape, &x, &targets, &g, out).map_err(said)
+}
+
+/// Targets as the kernel counts them; what is below zero is as little a class as what is too large.
+fn classes(targets: &HostInput<'_>) -> Result<Vec<u32>, String> {
+    let targets = targets.in_rows::<i64>()?;
+    let class = |&target: &i64| u32::try_from(target).unwrap_or(u32::MAX);
+    Ok(targets.iter().map(class).collect())
 }
