@@ -210,7 +210,11 @@ impl<T: Element> Block<'_, T> {
         let scores = scores.as_chunks_mut::<WIDE>().0;
         let largest = S::as_mut_simd_f32s(&mut self.scratch.largest[at.clone()]).0;
         let sums = S::as_mut_simd_f32s(&mut self.scratch.sums[at]).0;
-        let before: [Lanes<S>; WIDE] = std::array::from_fn(|i| Lanes::new(simd, largest[i]));
+        // Loops and no `from_fn` around vectors: its closure may be compiled without the instruction set.
+        let mut before = [Lanes::splat(simd, 0.0); WIDE];
+        for i in 0..WIDE {
+            before[i] = Lanes::new(simd, largest[i]);
+        }
         let mut now = before;
         for scores in scores.iter() {
             for i in 0..WIDE {
@@ -225,12 +229,14 @@ impl<T: Element> Block<'_, T> {
                 scores[i] = power.value;
             }
         }
-        std::array::from_fn(|i| {
+        let mut corrections = [simd.splat_f32s(0.0); WIDE];
+        for i in 0..WIDE {
             let correction = (before[i] - now[i]).exp_not_positive();
             largest[i] = now[i].value;
             sums[i] = Lanes::new(simd, sums[i]).mul_add(correction, sum[i]).value;
-            correction.value
-        })
+            corrections[i] = correction.value;
+        }
+        corrections
     }
 
     /// `outputs[d, query] = outputs[d, query] * correction + sum over keys of values[key, d] * powers[key, query]`.

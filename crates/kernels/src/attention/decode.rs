@@ -261,13 +261,21 @@ fn dots<S: Simd, const N: usize>(simd: S, a: &[f32], rows: [&[f32]; N]) -> [f32;
             sums[row] = simd.mul_add_e_f32s(a, b, sums[row]);
         }
     }
-    sums.map(|sum| simd.reduce_sum_f32s(sum))
+    // Loops and no `map` around vectors: its closure may be compiled without the instruction set.
+    let mut products = [0.0; N];
+    for row in 0..N {
+        products[row] = simd.reduce_sum_f32s(sums[row]);
+    }
+    products
 }
 
 /// `out += sum over rows of weights[row] * rows[row]`.
 #[inline(always)]
 fn add<S: Simd, const N: usize>(simd: S, weights: [f32; N], rows: [&[f32]; N], out: &mut [f32]) {
-    let factors = weights.map(|weight| simd.splat_f32s(weight));
+    let mut factors = [simd.splat_f32s(0.0); N];
+    for row in 0..N {
+        factors[row] = simd.splat_f32s(weights[row]);
+    }
     let (body, tail) = S::as_mut_simd_f32s(out);
     let bodies = rows.map(|row| &S::as_simd_f32s(row).0[..body.len()]);
     for (i, out) in body.iter_mut().enumerate() {
