@@ -170,8 +170,10 @@ impl<T: Element, M> Run<'_, T, M> {
                 .chunks_exact(dim)
                 .zip(scores.chunks_exact_mut(count))
             {
-                let dots = dots(simd, query, keys).map(|dot| dot * scale);
-                scores[first..first + AT_ONCE].copy_from_slice(&dots);
+                let dots = dots(simd, query, keys);
+                for (score, dot) in scores[first..first + AT_ONCE].iter_mut().zip(dots) {
+                    *score = dot * scale;
+                }
             }
         }
         for key in whole..count {
@@ -216,11 +218,19 @@ fn rows<'s, T: Element, const N: usize>(
     first: usize,
     scratch: &'s mut [f32],
 ) -> [&'s [f32]; N] {
-    let mut buffers = scratch.chunks_exact_mut(scratch.len() / AT_ONCE);
-    std::array::from_fn(|i| {
-        let buffer = buffers.next().unwrap_or_default();
-        T::read_inline(rows.row(first + i), buffer)
-    })
+    // Loops and not closures, here and below: one that is not inlined is compiled without the instructions of `S`.
+    let mut wide: [&[f32]; N] = [&[]; N];
+    if T::IS_F32 {
+        for (i, wide) in wide.iter_mut().enumerate() {
+            *wide = T::read_inline(rows.row(first + i), &mut []);
+        }
+    } else {
+        let block = rows.block(first, N, scratch);
+        for (wide, row) in wide.iter_mut().zip(block.chunks_exact(rows.dim())) {
+            *wide = row;
+        }
+    }
+    wide
 }
 
 /// Turns scores into powers about their maximum; returns it and the sum.
@@ -247,7 +257,10 @@ fn powers<S: Simd>(simd: S, scores: &mut [f32]) -> (f32, f32) {
 #[inline(always)]
 fn dots<S: Simd, const N: usize>(simd: S, a: &[f32], rows: [&[f32]; N]) -> [f32; N] {
     let (body, tail) = S::as_simd_f32s(a);
-    let bodies = rows.map(|row| &S::as_simd_f32s(row).0[..body.len()]);
+    let mut bodies: [&[S::f32s]; N] = [&[]; N];
+    for (body_of_row, row) in bodies.iter_mut().zip(rows) {
+        *body_of_row = &S::as_simd_f32s(row).0[..body.len()];
+    }
     let mut sums = [simd.splat_f32s(0.0); N];
     for (i, a) in body.iter().enumerate() {
         for row in 0..N {
@@ -261,15 +274,25 @@ fn dots<S: Simd, const N: usize>(simd: S, a: &[f32], rows: [&[f32]; N]) -> [f32;
             sums[row] = simd.mul_add_e_f32s(a, b, sums[row]);
         }
     }
-    sums.map(|sum| simd.reduce_sum_f32s(sum))
+    let mut dots = [0.0; N];
+    for (dot, sum) in dots.iter_mut().zip(sums) {
+        *dot = simd.reduce_sum_f32s(sum);
+    }
+    dots
 }
 
 /// `out += sum over rows of weights[row] * rows[row]`.
 #[inline(always)]
 fn add<S: Simd, const N: usize>(simd: S, weights: [f32; N], rows: [&[f32]; N], out: &mut [f32]) {
-    let factors = weights.map(|weight| simd.splat_f32s(weight));
+    let mut factors = [simd.splat_f32s(0.0); N];
+    for (factor, weight) in factors.iter_mut().zip(weights) {
+        *factor = simd.splat_f32s(weight);
+    }
     let (body, tail) = S::as_mut_simd_f32s(out);
-    let bodies = rows.map(|row| &S::as_simd_f32s(row).0[..body.len()]);
+    let mut bodies: [&[S::f32s]; N] = [&[]; N];
+    for (body_of_row, row) in bodies.iter_mut().zip(rows) {
+        *body_of_row = &S::as_simd_f32s(row).0[..body.len()];
+    }
     for (i, out) in body.iter_mut().enumerate() {
         let mut sum = *out;
         for row in 0..N {

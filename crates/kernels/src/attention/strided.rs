@@ -131,10 +131,10 @@ impl<'a, T: Element> HeadRows<'a, T> {
     where
         'a: 's,
     {
-        if self.is_direct() {
+        if self.stride == self.dim {
             return T::read_inline(
                 &self.values[start * self.dim..][..count * self.dim],
-                &mut [],
+                scratch,
             );
         }
         let rows = scratch[..count * self.dim].chunks_exact_mut(self.dim);
