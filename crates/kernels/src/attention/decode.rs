@@ -16,6 +16,8 @@ use crate::{pool, simd};
 const RUN: usize = 512;
 /// Keys that are read at once.
 const AT_ONCE: usize = 4;
+/// Keys that are widened at a time: enough that what was stored is in the cache when it is read.
+const WIDENED: usize = 32;
 
 /// Lengths are checked; there are queries and keys.
 pub(super) fn run<T: Element>(
@@ -46,7 +48,14 @@ pub(super) fn run<T: Element>(
         || Scratch {
             queries: vec![0.0; rows * dim],
             scores: vec![0.0; rows * RUN.min(keys)],
-            wide: vec![0.0; AT_ONCE * dim.max(value_dim)],
+            wide: vec![
+                0.0;
+                if T::IS_F32 {
+                    0
+                } else {
+                    WIDENED * dim.max(value_dim)
+                }
+            ],
         },
         |scratch, (piece, partials)| {
             let (kv, run) = (piece / runs, piece % runs);
@@ -110,7 +119,7 @@ struct Scratch {
     queries: Vec<f32>,
     /// `[rows, RUN]`: scores, then powers.
     scores: Vec<f32>,
-    /// `[AT_ONCE, dim or value_dim]`.
+    /// `[WIDENED, dim or value_dim]`, empty if nothing is widened.
     wide: Vec<f32>,
 }
 
@@ -163,26 +172,26 @@ impl<T: Element, M> Run<'_, T, M> {
             scores,
             wide,
         } = &mut *self.scratch;
-        let whole = count - count % AT_ONCE;
-        for first in (0..whole).step_by(AT_ONCE) {
-            let keys = rows::<T, AT_ONCE>(self.keys, self.start + first, wide);
-            for (query, scores) in queries
-                .chunks_exact(dim)
-                .zip(scores.chunks_exact_mut(count))
-            {
-                let dots = dots(simd, query, keys);
-                for (score, dot) in scores[first..first + AT_ONCE].iter_mut().zip(dots) {
-                    *score = dot * scale;
+        for begin in (0..count).step_by(WIDENED) {
+            let end = (begin + WIDENED).min(count);
+            let whole = end - (end - begin) % AT_ONCE;
+            let keys = self.keys.view(self.start + begin, end - begin, wide);
+            for first in (begin..whole).step_by(AT_ONCE) {
+                let keys = rows::<AT_ONCE>(keys, first - begin, dim);
+                let pairs = queries.chunks_exact(dim);
+                for (query, scores) in pairs.zip(scores.chunks_exact_mut(count)) {
+                    let dots = dots(simd, query, keys);
+                    for (score, dot) in scores[first..first + AT_ONCE].iter_mut().zip(dots) {
+                        *score = dot * scale;
+                    }
                 }
             }
-        }
-        for key in whole..count {
-            let keys = rows::<T, 1>(self.keys, self.start + key, wide);
-            for (query, scores) in queries
-                .chunks_exact(dim)
-                .zip(scores.chunks_exact_mut(count))
-            {
-                scores[key] = dots(simd, query, keys)[0] * scale;
+            for key in whole..end {
+                let keys = rows::<1>(keys, key - begin, dim);
+                let pairs = queries.chunks_exact(dim);
+                for (query, scores) in pairs.zip(scores.chunks_exact_mut(count)) {
+                    scores[key] = dots(simd, query, keys)[0] * scale;
+                }
             }
         }
     }
@@ -190,47 +199,44 @@ impl<T: Element, M> Run<'_, T, M> {
     /// `partials[row, 2..] = sum over keys of powers[row, key] * values[key, :]`.
     #[inline(always)]
     fn weigh<S: Simd>(&mut self, simd: S) {
-        let (count, partial) = (self.count, self.shape.value_dim + 2);
+        let (count, dim) = (self.count, self.shape.value_dim);
         let Scratch { scores, wide, .. } = &mut *self.scratch;
-        let whole = count - count % AT_ONCE;
-        for first in (0..whole).step_by(AT_ONCE) {
-            let values = rows::<T, AT_ONCE>(self.values, self.start + first, wide);
-            let outs = self.partials.chunks_exact_mut(partial);
-            for (scores, out) in scores.chunks_exact(count).zip(outs) {
-                let weights = std::array::from_fn(|i| scores[first + i]);
-                add(simd, weights, values, &mut out[2..]);
+        for begin in (0..count).step_by(WIDENED) {
+            let end = (begin + WIDENED).min(count);
+            let whole = end - (end - begin) % AT_ONCE;
+            let values = self.values.view(self.start + begin, end - begin, wide);
+            for first in (begin..whole).step_by(AT_ONCE) {
+                let values = rows::<AT_ONCE>(values, first - begin, dim);
+                let outs = self.partials.chunks_exact_mut(dim + 2);
+                for (scores, out) in scores.chunks_exact(count).zip(outs) {
+                    let weights = std::array::from_fn(|i| scores[first + i]);
+                    add(simd, weights, values, &mut out[2..]);
+                }
             }
-        }
-        for key in whole..count {
-            let values = rows::<T, 1>(self.values, self.start + key, wide);
-            let outs = self.partials.chunks_exact_mut(partial);
-            for (scores, out) in scores.chunks_exact(count).zip(outs) {
-                add(simd, [scores[key]], values, &mut out[2..]);
+            for key in whole..end {
+                let values = rows::<1>(values, key - begin, dim);
+                let outs = self.partials.chunks_exact_mut(dim + 2);
+                for (scores, out) in scores.chunks_exact(count).zip(outs) {
+                    add(simd, [scores[key]], values, &mut out[2..]);
+                }
             }
         }
     }
 }
 
-/// `N` rows from `first` on, widened to `scratch` if they are in half precision.
+/// `N` rows from `first` on of a view: numbers and the distance between rows.
 #[inline(always)]
-fn rows<'s, T: Element, const N: usize>(
-    rows: HeadRows<'s, T>,
+fn rows<'s, const N: usize>(
+    (values, stride): (&'s [f32], usize),
     first: usize,
-    scratch: &'s mut [f32],
+    dim: usize,
 ) -> [&'s [f32]; N] {
     // Loops and not closures, here and below: one that is not inlined is compiled without the instructions of `S`.
-    let mut wide: [&[f32]; N] = [&[]; N];
-    if T::IS_F32 {
-        for (i, wide) in wide.iter_mut().enumerate() {
-            *wide = T::read_inline(rows.row(first + i), &mut []);
-        }
-    } else {
-        let block = rows.block(first, N, scratch);
-        for (wide, row) in wide.iter_mut().zip(block.chunks_exact(rows.dim())) {
-            *wide = row;
-        }
+    let mut rows: [&[f32]; N] = [&[]; N];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &values[(first + i) * stride..][..dim];
     }
-    wide
+    rows
 }
 
 /// Turns scores into powers about their maximum; returns it and the sum.
