@@ -210,6 +210,12 @@ fn main() -> Result<()> {
         ("attention 1x6x1500x64", 1, 6, 1500, 1500, "24.4"),
         ("attention 2x8x128x64", 2, 8, 128, 128, "0.61"),
         ("attention 1x6x1x64, 1500 keys", 1, 6, 1, 1500, "-"),
+        ("attention 1x2x32x64, small", 1, 2, 32, 32, "-"),
+        ("attention 1x2x64x64, small", 1, 2, 64, 64, "-"),
+        ("attention 1x4x64x64, small", 1, 4, 64, 64, "-"),
+        ("attention 1x8x64x64, small", 1, 8, 64, 64, "-"),
+        ("attention 1x6x1x64, 200 keys, small", 1, 6, 1, 200, "-"),
+        ("attention 1x6x1x64, 512 keys, small", 1, 6, 1, 512, "-"),
     ] {
         let shape = AttentionShape {
             batch,

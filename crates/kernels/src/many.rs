@@ -33,7 +33,9 @@ pub(crate) fn multiply(
     out: &mut [f32],
 ) {
     let MatrixShape { rows, columns } = shape;
-    let tile = simd::dispatch(TileWidth);
+    let lanes = simd::dispatch(LaneCount);
+    let wide = if vectors <= lanes { 1 } else { WIDE };
+    let tile = wide * lanes;
     let tiles = vectors.div_ceil(tile);
     let mut transposed = vec![0.0; tiles * tile * columns];
     for (vector, x) in x.chunks_exact(columns).enumerate() {
@@ -57,6 +59,7 @@ pub(crate) fn multiply(
                 columns,
                 x: &transposed,
                 unpacked,
+                wide,
                 width,
                 results,
             });
@@ -71,15 +74,15 @@ pub(crate) fn multiply(
     }
 }
 
-/// How many vectors a tile holds.
-struct TileWidth;
+/// How many vectors a register holds.
+struct LaneCount;
 
-impl WithSimd for TileWidth {
+impl WithSimd for LaneCount {
     type Output = usize;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> usize {
-        WIDE * S::F32_LANES
+        S::F32_LANES
     }
 }
 
@@ -92,6 +95,8 @@ struct Piece<'a, M> {
     x: &'a [f32],
     /// `[TALL, COLUMNS]`.
     unpacked: &'a mut [f32],
+    /// Registers of a tile.
+    wide: usize,
     width: usize,
     /// `[rows, width]`, zeros.
     results: &'a mut [f32],
@@ -101,30 +106,45 @@ impl<M: Unpack> WithSimd for Piece<'_, M> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.wide == 1 {
+            self.all::<S, 1>(simd);
+        } else {
+            self.all::<S, WIDE>(simd);
+        }
+    }
+}
+
+impl<M: Unpack> Piece<'_, M> {
+    /// All rows, with tiles of `WIDE` registers.
+    #[inline(always)]
+    fn all<S: Simd, const WIDE: usize>(mut self, simd: S) {
         let tall = if few_registers::<S>() { 4 } else { 8 };
         let width = self.width;
         let results = std::mem::take(&mut self.results);
         let mut row = self.first;
         for results in results.chunks_mut(tall * width) {
             match results.len() / width {
-                8 => self.rows::<S, 8>(simd, row, results),
-                4 => self.rows::<S, 4>(simd, row, results),
+                8 => self.rows::<S, 8, WIDE>(simd, row, results),
+                4 => self.rows::<S, 4, WIDE>(simd, row, results),
                 _ => {
                     for (i, results) in results.chunks_exact_mut(width).enumerate() {
-                        self.rows::<S, 1>(simd, row + i, results);
+                        self.rows::<S, 1, WIDE>(simd, row + i, results);
                     }
                 }
             }
             row += tall;
         }
     }
-}
 
-impl<M: Unpack> Piece<'_, M> {
     /// The results of `TALL` rows.
     #[inline(always)]
-    fn rows<S: Simd, const TALL: usize>(&mut self, simd: S, row: usize, results: &mut [f32]) {
+    fn rows<S: Simd, const TALL: usize, const WIDE: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        results: &mut [f32],
+    ) {
         let (columns, tile) = (self.columns, WIDE * S::F32_LANES);
         for start in (0..columns).step_by(COLUMNS) {
             let count = COLUMNS.min(columns - start);
@@ -140,7 +160,7 @@ impl<M: Unpack> Piece<'_, M> {
                 std::array::from_fn(|i| &self.unpacked[i * COLUMNS..][..count]);
             for (index, x) in self.x.chunks_exact(columns * tile).enumerate() {
                 let x = S::as_simd_f32s(&x[start * tile..][..count * tile]).0;
-                let sums = dots::<S, TALL>(simd, rows, x.as_chunks::<WIDE>().0);
+                let sums = dots::<S, TALL, WIDE>(simd, rows, x.as_chunks::<WIDE>().0);
                 for (sums, results) in sums.iter().zip(results.chunks_exact_mut(self.width)) {
                     let results = S::as_mut_simd_f32s(&mut results[index * tile..][..tile]).0;
                     for (result, sum) in results.iter_mut().zip(sums) {

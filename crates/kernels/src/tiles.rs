@@ -14,9 +14,9 @@ pub(crate) fn few_registers<S: Simd>() -> bool {
     S::F32_LANES == 8 || S::F32_LANES == 1
 }
 
-/// The products of `ROWS` rows with a tile of columns: `result[row, :] = sum over k of rows[row][k] * columns[k, :]`.
+/// The products of `ROWS` rows with a tile of columns `WIDE` registers wide: `result[row, :] = sum over k of rows[row][k] * columns[k, :]`.
 #[inline(always)]
-pub(crate) fn dots<S: Simd, const ROWS: usize>(
+pub(crate) fn dots<S: Simd, const ROWS: usize, const WIDE: usize>(
     simd: S,
     rows: [&[f32]; ROWS],
     columns: &[[S::f32s; WIDE]],
@@ -64,11 +64,11 @@ pub(crate) fn products<S: Simd, const ROWS: usize>(
     let mut row_groups = rows.chunks_exact(ROWS * length);
     for (out, rows) in (&mut groups).zip(&mut row_groups) {
         let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &rows[row * length..][..length]);
-        out.copy_from_slice(&dots::<S, ROWS>(simd, rows, columns));
+        out.copy_from_slice(&dots::<S, ROWS, WIDE>(simd, rows, columns));
     }
     let rest = groups.into_remainder().iter_mut();
     for (out, row) in rest.zip(row_groups.remainder().chunks_exact(length)) {
-        [*out] = dots::<S, 1>(simd, [row], columns);
+        [*out] = dots::<S, 1, WIDE>(simd, [row], columns);
     }
 }
 

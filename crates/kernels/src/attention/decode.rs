@@ -16,6 +16,8 @@ use crate::{pool, simd};
 const RUN: usize = 512;
 /// Keys that are read at once.
 const AT_ONCE: usize = 4;
+/// Keys that are widened at a time: enough that what was stored is in the cache when it is read.
+const WIDENED: usize = 32;
 
 /// Lengths are checked; there are queries and keys.
 pub(super) fn run<T: Element>(
@@ -46,7 +48,14 @@ pub(super) fn run<T: Element>(
         || Scratch {
             queries: vec![0.0; rows * dim],
             scores: vec![0.0; rows * RUN.min(keys)],
-            wide: vec![0.0; AT_ONCE * dim.max(value_dim)],
+            wide: vec![
+                0.0;
+                if T::IS_F32 {
+                    0
+                } else {
+                    WIDENED * dim.max(value_dim)
+                }
+            ],
         },
         |scratch, (piece, partials)| {
             let (kv, run) = (piece / runs, piece % runs);
@@ -110,7 +119,7 @@ struct Scratch {
     queries: Vec<f32>,
     /// `[rows, RUN]`: scores, then powers.
     scores: Vec<f32>,
-    /// `[AT_ONCE, dim or value_dim]`.
+    /// `[WIDENED, dim or value_dim]`, empty if nothing is widened.
     wide: Vec<f32>,
 }
 
@@ -163,24 +172,26 @@ impl<T: Element, M> Run<'_, T, M> {
             scores,
             wide,
         } = &mut *self.scratch;
-        let whole = count - count % AT_ONCE;
-        for first in (0..whole).step_by(AT_ONCE) {
-            let keys = rows::<T, AT_ONCE>(self.keys, self.start + first, wide);
-            for (query, scores) in queries
-                .chunks_exact(dim)
-                .zip(scores.chunks_exact_mut(count))
-            {
-                let dots = dots(simd, query, keys).map(|dot| dot * scale);
-                scores[first..first + AT_ONCE].copy_from_slice(&dots);
+        for begin in (0..count).step_by(WIDENED) {
+            let end = (begin + WIDENED).min(count);
+            let whole = end - (end - begin) % AT_ONCE;
+            let keys = self.keys.view(self.start + begin, end - begin, wide);
+            for first in (begin..whole).step_by(AT_ONCE) {
+                let keys = rows::<AT_ONCE>(keys, first - begin, dim);
+                let pairs = queries.chunks_exact(dim);
+                for (query, scores) in pairs.zip(scores.chunks_exact_mut(count)) {
+                    let dots = dots(simd, query, keys);
+                    for (score, dot) in scores[first..first + AT_ONCE].iter_mut().zip(dots) {
+                        *score = dot * scale;
+                    }
+                }
             }
-        }
-        for key in whole..count {
-            let keys = rows::<T, 1>(self.keys, self.start + key, wide);
-            for (query, scores) in queries
-                .chunks_exact(dim)
-                .zip(scores.chunks_exact_mut(count))
-            {
-                scores[key] = dots(simd, query, keys)[0] * scale;
+            for key in whole..end {
+                let keys = rows::<1>(keys, key - begin, dim);
+                let pairs = queries.chunks_exact(dim);
+                for (query, scores) in pairs.zip(scores.chunks_exact_mut(count)) {
+                    scores[key] = dots(simd, query, keys)[0] * scale;
+                }
             }
         }
     }
@@ -188,39 +199,44 @@ impl<T: Element, M> Run<'_, T, M> {
     /// `partials[row, 2..] = sum over keys of powers[row, key] * values[key, :]`.
     #[inline(always)]
     fn weigh<S: Simd>(&mut self, simd: S) {
-        let (count, partial) = (self.count, self.shape.value_dim + 2);
+        let (count, dim) = (self.count, self.shape.value_dim);
         let Scratch { scores, wide, .. } = &mut *self.scratch;
-        let whole = count - count % AT_ONCE;
-        for first in (0..whole).step_by(AT_ONCE) {
-            let values = rows::<T, AT_ONCE>(self.values, self.start + first, wide);
-            let outs = self.partials.chunks_exact_mut(partial);
-            for (scores, out) in scores.chunks_exact(count).zip(outs) {
-                let weights = std::array::from_fn(|i| scores[first + i]);
-                add(simd, weights, values, &mut out[2..]);
+        for begin in (0..count).step_by(WIDENED) {
+            let end = (begin + WIDENED).min(count);
+            let whole = end - (end - begin) % AT_ONCE;
+            let values = self.values.view(self.start + begin, end - begin, wide);
+            for first in (begin..whole).step_by(AT_ONCE) {
+                let values = rows::<AT_ONCE>(values, first - begin, dim);
+                let outs = self.partials.chunks_exact_mut(dim + 2);
+                for (scores, out) in scores.chunks_exact(count).zip(outs) {
+                    let weights = std::array::from_fn(|i| scores[first + i]);
+                    add(simd, weights, values, &mut out[2..]);
+                }
             }
-        }
-        for key in whole..count {
-            let values = rows::<T, 1>(self.values, self.start + key, wide);
-            let outs = self.partials.chunks_exact_mut(partial);
-            for (scores, out) in scores.chunks_exact(count).zip(outs) {
-                add(simd, [scores[key]], values, &mut out[2..]);
+            for key in whole..end {
+                let values = rows::<1>(values, key - begin, dim);
+                let outs = self.partials.chunks_exact_mut(dim + 2);
+                for (scores, out) in scores.chunks_exact(count).zip(outs) {
+                    add(simd, [scores[key]], values, &mut out[2..]);
+                }
             }
         }
     }
 }
 
-/// `N` rows from `first` on, widened to `scratch` if they are in half precision.
+/// `N` rows from `first` on of a view: numbers and the distance between rows.
 #[inline(always)]
-fn rows<'s, T: Element, const N: usize>(
-    rows: HeadRows<'s, T>,
+fn rows<'s, const N: usize>(
+    (values, stride): (&'s [f32], usize),
     first: usize,
-    scratch: &'s mut [f32],
+    dim: usize,
 ) -> [&'s [f32]; N] {
-    let mut buffers = scratch.chunks_exact_mut(scratch.len() / AT_ONCE);
-    std::array::from_fn(|i| {
-        let buffer = buffers.next().unwrap_or_default();
-        T::read_inline(rows.row(first + i), buffer)
-    })
+    // Loops and not closures, here and below: one that is not inlined is compiled without the instructions of `S`.
+    let mut rows: [&[f32]; N] = [&[]; N];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &values[(first + i) * stride..][..dim];
+    }
+    rows
 }
 
 /// Turns scores into powers about their maximum; returns it and the sum.
@@ -247,7 +263,10 @@ fn powers<S: Simd>(simd: S, scores: &mut [f32]) -> (f32, f32) {
 #[inline(always)]
 fn dots<S: Simd, const N: usize>(simd: S, a: &[f32], rows: [&[f32]; N]) -> [f32; N] {
     let (body, tail) = S::as_simd_f32s(a);
-    let bodies = rows.map(|row| &S::as_simd_f32s(row).0[..body.len()]);
+    let mut bodies: [&[S::f32s]; N] = [&[]; N];
+    for (body_of_row, row) in bodies.iter_mut().zip(rows) {
+        *body_of_row = &S::as_simd_f32s(row).0[..body.len()];
+    }
     let mut sums = [simd.splat_f32s(0.0); N];
     for (i, a) in body.iter().enumerate() {
         for row in 0..N {
@@ -261,23 +280,25 @@ fn dots<S: Simd, const N: usize>(simd: S, a: &[f32], rows: [&[f32]; N]) -> [f32;
             sums[row] = simd.mul_add_e_f32s(a, b, sums[row]);
         }
     }
-    // Loops and no `map` around vectors: its closure may be compiled without the instruction set.
-    let mut products = [0.0; N];
-    for row in 0..N {
-        products[row] = simd.reduce_sum_f32s(sums[row]);
+    let mut dots = [0.0; N];
+    for (dot, sum) in dots.iter_mut().zip(sums) {
+        *dot = simd.reduce_sum_f32s(sum);
     }
-    products
+    dots
 }
 
 /// `out += sum over rows of weights[row] * rows[row]`.
 #[inline(always)]
 fn add<S: Simd, const N: usize>(simd: S, weights: [f32; N], rows: [&[f32]; N], out: &mut [f32]) {
     let mut factors = [simd.splat_f32s(0.0); N];
-    for row in 0..N {
-        factors[row] = simd.splat_f32s(weights[row]);
+    for (factor, weight) in factors.iter_mut().zip(weights) {
+        *factor = simd.splat_f32s(weight);
     }
     let (body, tail) = S::as_mut_simd_f32s(out);
-    let bodies = rows.map(|row| &S::as_simd_f32s(row).0[..body.len()]);
+    let mut bodies: [&[S::f32s]; N] = [&[]; N];
+    for (body_of_row, row) in bodies.iter_mut().zip(rows) {
+        *body_of_row = &S::as_simd_f32s(row).0[..body.len()];
+    }
     for (i, out) in body.iter_mut().enumerate() {
         let mut sum = *out;
         for row in 0..N {

@@ -125,16 +125,34 @@ impl<'a, T: Element> HeadRows<'a, T> {
         &self.values[index * self.stride..][..self.dim]
     }
 
+    /// Rows from `start` on as `f32` and the distance between them: where they lie, or widened to `scratch`.
+    #[inline(always)]
+    pub(super) fn view<'s>(
+        &self,
+        start: usize,
+        count: usize,
+        scratch: &'s mut [f32],
+    ) -> (&'s [f32], usize)
+    where
+        'a: 's,
+    {
+        if T::IS_F32 {
+            let values = &self.values[start * self.stride..];
+            return (T::read_inline(values, &mut []), self.stride);
+        }
+        (self.block(start, count, scratch), self.dim)
+    }
+
     /// Rows `start..start + count` side by side as `f32`, in `scratch` if they do not lie so.
     #[inline(always)]
     pub(super) fn block<'s>(&self, start: usize, count: usize, scratch: &'s mut [f32]) -> &'s [f32]
     where
         'a: 's,
     {
-        if self.is_direct() {
+        if self.stride == self.dim {
             return T::read_inline(
                 &self.values[start * self.dim..][..count * self.dim],
-                &mut [],
+                scratch,
             );
         }
         let rows = scratch[..count * self.dim].chunks_exact_mut(self.dim);
