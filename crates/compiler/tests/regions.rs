@@ -241,3 +241,25 @@ fn a_region_reads_transposed_and_repeated_inputs() {
         bits(&formula(&x, &y))
     );
 }
+
+#[test]
+#[ignore = "prints times: run it alone, with --ignored --nocapture"]
+fn a_chain_of_eight_operations_with_and_without_regions() {
+    let chain = |x: &Array| {
+        let y = (x * 0.5 + 1.0).exp() - x;
+        (y * 0.25).maximum(x).square() + 3.0
+    };
+    let x = arange(0.0, 4096.0 * 4096.0, 1.0, Dtype::Float32) / 1.7e7;
+    let x = x.reshape([4096, 4096]);
+    x.eval().unwrap();
+    for regions in [Regions::Auto, Regions::Plain] {
+        let f = jit_with(chain, options(regions));
+        let once = |_| {
+            let start = std::time::Instant::now();
+            f.call(&x).unwrap().eval().unwrap();
+            start.elapsed()
+        };
+        let times: Vec<_> = (0..7).map(once).collect();
+        eprintln!("{regions:?}: {:?}", times.iter().min());
+    }
+}

@@ -338,8 +338,8 @@ fn the_gradient_of_cross_entropy_is_softmax_less_the_target(
     let targets: Vec<u32> = (0..rows).map(|r| (r * 7919 % dim) as u32).collect();
     let mut out = vec![7.0; rows * dim];
     mlx_kernels::cross_entropy_gradient(shape, &x, &targets, &g, &mut out).unwrap();
-    let narrow: Vec<half::bf16> = x.iter().map(|x| half::bf16::from_f32(*x)).collect();
-    let mut short = vec![half::bf16::ZERO; rows * dim];
+    let narrow: Vec<bf16> = x.iter().map(|x| bf16::from_f32(*x)).collect();
+    let mut short = vec![bf16::ZERO; rows * dim];
     mlx_kernels::cross_entropy_gradient(shape, &narrow, &targets, &g, &mut short).unwrap();
     let check = |row: usize, x: &[f64], got: &dyn Fn(usize) -> f64, bound: f64| {
         let most = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);

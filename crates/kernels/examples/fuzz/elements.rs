@@ -1,0 +1,283 @@
+//! Random calls of kernels that work on elements and rows.
+
+use half::{bf16, f16};
+use mlx_kernels::*;
+
+use crate::cases::{Checked, close, went};
+use crate::dice::{Dice, Guarded};
+
+const GUARD: f32 = 12_345.0;
+
+pub fn unary_case(dice: &mut Dice) -> Checked {
+    let function = dice.pick(&[
+        Unary::Exp,
+        Unary::Log,
+        Unary::Sin,
+        Unary::Cos,
+        Unary::Tanh,
+        Unary::Sigmoid,
+        Unary::Silu,
+    ]);
+    let of = |x: f64| match function {
+        Unary::Exp => x.exp(),
+        Unary::Log => x.ln(),
+        Unary::Sin => x.sin(),
+        Unary::Cos => x.cos(),
+        Unary::Tanh => x.tanh(),
+        Unary::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        _ => x / (1.0 + (-x).exp()),
+    };
+    let count = dice.length(70_000);
+    let x: Vec<f32> = dice.numbers(count).iter().map(|x| x * 5.0).collect();
+    let what = format!("{function:?} of {count}");
+    let wanted: Vec<f64> = x.iter().map(|x| of(f64::from(*x))).collect();
+    let mut out = Guarded::new(dice, count, GUARD);
+    went(unary(function, &x, out.get()), &what)?;
+    close(out.checked()?, &wanted, 1e-6, &what)?;
+    let mut values = x.clone();
+    unary_in_place(function, &mut values);
+    close(&values, &wanted, 1e-6, &format!("{what} in place"))?;
+    let narrow: Vec<f16> = x.iter().map(|x| f16::from_f32(*x)).collect();
+    let mut out = Guarded::new(dice, count, f16::MAX);
+    went(unary(function, &narrow, out.get()), &what)?;
+    let wanted: Vec<f64> = narrow.iter().map(|x| of(x.to_f64())).collect();
+    let got: Vec<f32> = out.checked()?.iter().map(|x| x.to_f32()).collect();
+    close(&got, &wanted, 1e-3, &format!("{what} of f16"))
+}
+
+pub fn binary_case(dice: &mut Dice) -> Checked {
+    let (rows, dim) = (dice.length(60), dice.size(5000));
+    let count = rows * dim;
+    let (whole, row) = (dice.numbers(count), dice.numbers(dim));
+    let mut side = || match dice.below(3) {
+        0 => Operand::Array(&whole[..]),
+        1 => Operand::Row(&row[..]),
+        _ => Operand::Scalar(0.75),
+    };
+    let (a, b) = (side(), side());
+    let at = |side: Operand<'_, f32>, i: usize| match side {
+        Operand::Array(values) => values[i],
+        Operand::Row(row) => row[i % dim],
+        Operand::Scalar(value) => value,
+    };
+    let function = dice.pick(&[Binary::Add, Binary::Multiply, Binary::Maximum]);
+    let wanted: Vec<f64> = (0..count)
+        .map(|i| match (function, at(a, i), at(b, i)) {
+            (Binary::Add, a, b) => f64::from(a + b),
+            (Binary::Multiply, a, b) => f64::from(a * b),
+            (_, a, b) => f64::from(a.max(b)),
+        })
+        .collect();
+    let mut out = Guarded::new(dice, count, GUARD);
+    let what = format!("{function:?} {rows} {dim}");
+    went(binary(function, a, b, out.get()), &what)?;
+    close(out.checked()?, &wanted, 0.0, &what)
+}
+
+pub fn region_case(dice: &mut Dice) -> Checked {
+    let ndim = dice.below(5);
+    let shape: Vec<usize> = (0..ndim).map(|_| dice.length(30)).collect();
+    let mut shape = shape;
+    if let Some(last) = shape.last_mut() {
+        *last = dice.length(700);
+    }
+    let count: usize = shape.iter().product();
+    let n_inputs = 1 + dice.below(4);
+    let mut stored: Vec<(usize, Vec<f32>, Vec<usize>)> = Vec::new();
+    for _ in 0..n_inputs {
+        let (mut next, mut strides) = (dice.pick(&[1, 1, 1, 2]), vec![0; ndim]);
+        for (axis, stride) in strides.iter_mut().enumerate().rev() {
+            if !dice.chance(3) {
+                *stride = next;
+                next *= shape[axis].max(1) + usize::from(dice.chance(5));
+            }
+        }
+        let reach: usize = shape
+            .iter()
+            .zip(&strides)
+            .map(|(size, stride)| size.saturating_sub(1) * stride)
+            .sum();
+        let values = dice.numbers(reach + 1);
+        stored.push((dice.below(3), values, strides));
+    }
+    let halves: Vec<Vec<f16>> = stored
+        .iter()
+        .map(|(_, values, _)| values.iter().map(|x| f16::from_f32(*x)).collect())
+        .collect();
+    let brains: Vec<Vec<bf16>> = stored
+        .iter()
+        .map(|(_, values, _)| values.iter().map(|x| bf16::from_f32(*x)).collect())
+        .collect();
+    let inputs: Vec<RegionInput<'_>> = (0..n_inputs)
+        .map(|i| RegionInput {
+            values: match stored[i].0 {
+                0 => Values::F16(&halves[i]),
+                1 => Values::Bf16(&brains[i]),
+                _ => Values::F32(&stored[i].1),
+            },
+            strides: &stored[i].2,
+        })
+        .collect();
+    // The sum of all inputs, and twice that.
+    let mut steps: Vec<Step> = (0..n_inputs).map(Step::Input).collect();
+    let mut sum = 0;
+    for input in 1..n_inputs {
+        steps.push(Step::Binary(Binary::Add, sum, input));
+        sum = steps.len() - 1;
+    }
+    steps.push(Step::Binary(Binary::Add, sum, sum));
+    let twice = steps.len() - 1;
+    let program = went(Program::new(n_inputs, &steps, &[sum, twice]), "program")?;
+    let element = |index: usize| -> f64 {
+        let of_input = |i: usize| {
+            let (mut rest, mut place) = (index, 0);
+            for (size, stride) in shape.iter().zip(&stored[i].2).rev() {
+                place += rest % size * stride;
+                rest /= size;
+            }
+            match stored[i].0 {
+                0 => halves[i][place].to_f64(),
+                1 => brains[i][place].to_f64(),
+                _ => f64::from(stored[i].1[place]),
+            }
+        };
+        (0..n_inputs).map(of_input).sum()
+    };
+    let wanted: Vec<f64> = (0..count).map(element).collect();
+    let mut outs = [(); 2].map(|()| Guarded::new(dice, count, GUARD));
+    let what = format!(
+        "{shape:?} {:?}",
+        stored.iter().map(|one| &one.2).collect::<Vec<_>>()
+    );
+    let [first, second] = &mut outs;
+    let mut outputs = [ValuesMut::F32(first.get()), ValuesMut::F32(second.get())];
+    went(program.run(&shape, &inputs, &mut outputs), &what)?;
+    close(outs[0].checked()?, &wanted, 1e-6, &what)?;
+    let wanted: Vec<f64> = wanted.iter().map(|x| 2.0 * x).collect();
+    close(outs[1].checked()?, &wanted, 1e-6, &what)?;
+    // One element too few.
+    let mut short = inputs.clone();
+    let last = stored[0].1.len() - 1;
+    short[0].values = Values::F32(&stored[0].1[..last]);
+    let mut out = Guarded::new(dice, count, GUARD);
+    let mut again = Guarded::new(dice, count, GUARD);
+    let mut outputs = [ValuesMut::F32(out.get()), ValuesMut::F32(again.get())];
+    if program.run(&shape, &short, &mut outputs).is_ok() && count > 0 {
+        return Err(format!("{what}: read an input that is too short"));
+    }
+    out.untouched()
+}
+
+pub fn rows_case(dice: &mut Dice) -> Checked {
+    let dim = dice.size(5000);
+    let rows = dice.length(100_000 / dim);
+    let shape = Rows { rows, dim };
+    let x: Vec<f32> = dice.numbers(rows * dim).iter().map(|x| x * 8.0).collect();
+    let weight = dice.numbers(dim);
+    let which = dice.below(5);
+    let what = format!("{which} of {shape:?}");
+    let mut wanted = Vec::new();
+    let targets: Vec<u32> = (0..rows).map(|_| dice.below(dim) as u32).collect();
+    for (row, x) in x.chunks_exact(dim).enumerate() {
+        let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        let most = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = x.iter().map(|x| (x - most).exp()).sum();
+        let mean = x.iter().sum::<f64>() / dim as f64;
+        let squares = x.iter().map(|x| x * x).sum::<f64>() / dim as f64;
+        let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / dim as f64;
+        let target = targets[row] as usize;
+        match which {
+            0 => wanted.extend(x.iter().map(|x| (x - most).exp() / total)),
+            1 => wanted.push(most + total.ln()),
+            2 => wanted.extend(
+                x.iter()
+                    .zip(&weight)
+                    .map(|(x, w)| x / (squares + 1e-5).sqrt() * f64::from(*w)),
+            ),
+            3 => wanted.extend(
+                x.iter()
+                    .zip(&weight)
+                    .map(|(x, w)| (x - mean) / (variance + 1e-5).sqrt() * f64::from(*w)),
+            ),
+            _ => wanted.extend(
+                x.iter()
+                    .enumerate()
+                    .map(|(i, x)| (x - most).exp() / total - f64::from(u8::from(i == target))),
+            ),
+        }
+    }
+    let mut out = Guarded::new(dice, if which == 1 { rows } else { rows * dim }, GUARD);
+    let result = match which {
+        0 => softmax(shape, &x, out.get()),
+        1 => logsumexp(shape, &x, out.get()),
+        2 => rms_norm(shape, &x, Some(&weight), 1e-5, out.get()),
+        3 => layer_norm(shape, &x, Some(&weight), None, 1e-5, out.get()),
+        _ => cross_entropy_gradient(shape, &x, &targets, &vec![1.0; rows], out.get()),
+    };
+    went(result, &what)?;
+    // The variance of a single element is 0, and its normalization magnifies any error.
+    let bound = if dim < 3 { 1e-3 } else { 1e-5 };
+    close(out.checked()?, &wanted, bound, &what)
+}
+
+pub fn reduce_case(dice: &mut Dice) -> Checked {
+    let inner = if dice.chance(2) { 1 } else { dice.length(5000) };
+    let reduced = dice.size(200_000 / inner.max(1));
+    let outer = dice.length(200_000 / (inner.max(1) * reduced));
+    let shape = ReduceShape {
+        outer,
+        reduced,
+        inner,
+    };
+    let x = dice.numbers(outer * reduced * inner);
+    let reduction = dice.pick(&[
+        Reduction::Sum,
+        Reduction::Mean,
+        Reduction::Max,
+        Reduction::Min,
+    ]);
+    let element = |index: usize| {
+        let (o, i) = (index / inner, index % inner);
+        let column = (0..reduced).map(|r| f64::from(x[(o * reduced + r) * inner + i]));
+        match reduction {
+            Reduction::Sum => column.sum(),
+            Reduction::Mean => column.sum::<f64>() / reduced as f64,
+            Reduction::Max => column.fold(f64::NEG_INFINITY, f64::max),
+            _ => column.fold(f64::INFINITY, f64::min),
+        }
+    };
+    let wanted: Vec<f64> = (0..outer * inner).map(element).collect();
+    let mut out = Guarded::new(dice, outer * inner, GUARD);
+    let what = format!("{reduction:?} {shape:?}");
+    went(reduce(reduction, shape, &x, out.get()), &what)?;
+    // Sums cancel: the bound is of the sum of magnitudes.
+    close(
+        out.checked()?,
+        &wanted,
+        1e-5 * (reduced as f64).sqrt(),
+        &what,
+    )
+}
+
+pub fn gather_case(dice: &mut Dice) -> Checked {
+    let (rows, dim, count) = (dice.size(500), dice.length(300), dice.length(300));
+    let table = dice.numbers(rows * dim);
+    let indices: Vec<i32> = (0..count)
+        .map(|_| dice.below(2 * rows) as i32 - rows as i32)
+        .collect();
+    let shape = Rows { rows, dim };
+    let mut out = Guarded::new(dice, count * dim, GUARD);
+    let what = format!("{count} of {shape:?}");
+    went(gather(shape, &table, &indices, out.get()), &what)?;
+    let row = |index: &i32| index.rem_euclid(rows as i32) as usize;
+    let element = |index: usize| f64::from(table[row(&indices[index / dim]) * dim + index % dim]);
+    let wanted: Vec<f64> = (0..count * dim).map(element).collect();
+    close(out.checked()?, &wanted, 0.0, &what)?;
+    let mut bad = indices;
+    bad.push(dice.pick(&[rows as i32, i32::MAX, i32::MIN, -(rows as i32) - 1]));
+    let mut out = Guarded::new(dice, bad.len() * dim, GUARD);
+    if gather(shape, &table, &bad, out.get()).is_ok() {
+        return Err(format!("{what}: took a row that is not there"));
+    }
+    out.untouched()
+}
