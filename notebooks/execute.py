@@ -4,6 +4,7 @@ usage: execute.py OUTPUT_FOLDER NOTEBOOK...
 """
 
 import pathlib
+import re
 import sys
 import time
 
@@ -30,7 +31,22 @@ def said(cell):
         texts.append(output.get("evalue", ""))
         texts.extend(output.get("traceback", []))
         texts.append(output.get("data", {}).get("text/plain", ""))
-    return "\n".join(text for text in texts if text)
+    return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(text for text in texts if text))
+
+
+class NotAsWanted(Exception):
+    """A cell ran, and what came of it is not what a notebook should show."""
+
+
+def complained(cell):
+    """Whether a cell ended in an error: evcxr writes what `?` gives to the standard error and calls that success."""
+    kinds = {output.output_type for output in cell.outputs}
+    return "error" in kinds or any(output.get("name") == "stderr" for output in cell.outputs)
+
+
+def is_debug_text(output):
+    data = output.get("data", {})
+    return set(data) == {"text/plain"} and re.match(r"[A-Z]\w* \{ ", data["text/plain"]) is not None
 
 
 def execute(path, output):
@@ -54,6 +70,13 @@ def execute(path, output):
                 print(f"  cell {index:2} {seconds:6.1f} s  {title(cell.source)}", flush=True)
                 if seconds > 60 and not first:
                     slow.append(index)
+                must_fail = "raises-exception" in cell.metadata.get("tags", [])
+                if must_fail != complained(cell):
+                    wanted = "an error" if must_fail else "no error"
+                    raise NotAsWanted(f"cell {index}: wanted {wanted}, got\n{said(cell)}")
+                if any(is_debug_text(output) for output in cell.outputs):
+                    # The last expression moved a variable out, and evcxr tried again without: borrow it there.
+                    raise NotAsWanted(f"cell {index} shows itself as debugging text, not as a picture")
                 first = False
     finally:
         kept = output / path.name
@@ -71,7 +94,9 @@ def main():
         print(path.stem, flush=True)
         try:
             slow = execute(path, output)
-        except CellExecutionError:
+        except (CellExecutionError, NotAsWanted) as error:
+            if isinstance(error, NotAsWanted):
+                print(f"  {error}", file=sys.stderr)
             failed.append(f"{path.stem}: a cell failed")
         else:
             if slow:

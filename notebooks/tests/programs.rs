@@ -2,7 +2,13 @@
 
 use rstest::rstest;
 
-const NOTEBOOKS: [&str; 1] = ["fast_kernels"];
+const NOTEBOOKS: [&str; 5] = [
+    "embeddings",
+    "fast_kernels",
+    "quantized_llm",
+    "training",
+    "whisper",
+];
 
 #[test]
 fn every_notebook_is_run_here() {
@@ -10,7 +16,10 @@ fn every_notebook_is_run_here() {
 }
 
 #[rstest]
-fn runs_as_a_program(#[values("fast_kernels")] name: &'static str) {
+fn runs_as_a_program(
+    #[values("embeddings", "fast_kernels", "quantized_llm", "training", "whisper")]
+    name: &'static str,
+) {
     // As much stack as the main thread of a kernel has.
     let thread = std::thread::Builder::new().stack_size(8 << 20);
     let run = move || mlx_notebooks::run(name).map_err(|error| error.to_string());

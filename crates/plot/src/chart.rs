@@ -169,13 +169,20 @@ impl Chart {
         let y_axis = Axis::around(all().map(|(_, y)| *y).chain(floor), self.log_y, BOTTOM, TOP);
         let mut svg = Svg::new(WIDTH, HEIGHT, &self.title);
         self.draw_axes(&mut svg, &x_axis, &y_axis, right);
+        let mut bars_before = 0;
         for (k, series) in self.series.iter().enumerate() {
             let colour = COLOURS[k % COLOURS.len()];
             match series.kind {
                 Kind::Line => draw_line(&mut svg, series, &x_axis, &y_axis, colour),
                 Kind::Points => draw_points(&mut svg, series, &x_axis, &y_axis, colour),
                 Kind::Bars => {
-                    draw_bars(&mut svg, series, &x_axis, &y_axis, self.bar_width(), colour)
+                    // Bars of several series stand side by side.
+                    let width = self.bar_width();
+                    let share = width / self.n_bars() as f64;
+                    let from = -width / 2.0 + share * bars_before as f64;
+                    bars_before += 1;
+                    let sides = (from, from + share);
+                    draw_bars(&mut svg, series, &x_axis, &y_axis, sides, colour);
                 }
             }
             if self.legend() {
@@ -211,6 +218,10 @@ impl Chart {
     /// One series without a name needs no legend.
     fn legend(&self) -> bool {
         self.series.iter().any(|series| !series.name.is_empty())
+    }
+
+    fn n_bars(&self) -> usize {
+        self.series.iter().filter(|s| s.kind == Kind::Bars).count()
     }
 
     fn bar_width(&self) -> f64 {
@@ -298,14 +309,14 @@ fn draw_bars(
     series: &Series,
     x_axis: &Axis,
     y_axis: &Axis,
-    width: f64,
+    (left, right): (f64, f64),
     colour: &str,
 ) {
     let floor = y_axis.at(0.0).unwrap_or(BOTTOM);
     for &(x, y) in &series.points {
-        let sides = (x_axis.at(x - width / 2.0), x_axis.at(x + width / 2.0));
+        let sides = (x_axis.at(x + left), x_axis.at(x + right));
         if let (Some(from), Some(to), Some(top)) = (sides.0, sides.1, y_axis.at(y)) {
-            let width = (to - from - 1.0).max(1.0);
+            let width = (to - from - 0.5).max(1.0);
             svg.rectangle(
                 from + 0.5,
                 top.min(floor),
