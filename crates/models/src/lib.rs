@@ -7,6 +7,8 @@
 //! * [`whisper`] holds the front end, the tokenizer, decoding and transcription.
 //! * [`llama`] holds networks, tokenizers, chat templates and generation for Llama, Qwen2 and Qwen3.
 //! * `hub`, a feature, fetches models from the Hugging Face hub.
+//! * [`bert`] turns sentences into vectors.
+//! * [`digits`] reads the handwritten digits of scikit-learn, to learn from.
 //! * [`assets`] fetches the recordings and weights that tests and the demo use.
 //!
 //! ```
@@ -20,7 +22,9 @@
 
 pub mod assets;
 pub mod audio;
+pub mod bert;
 mod chance;
+pub mod digits;
 mod error;
 #[cfg(feature = "hub")]
 pub mod hub;

@@ -1,6 +1,6 @@
 //! Convolutions.
 
-use mlx::{Array, Op, bind};
+use mlx::{Array, ConvOptions, Op, bind};
 
 use crate::{Init, Module, Parts};
 
@@ -63,6 +63,55 @@ impl Conv1d {
 }
 
 impl Module for Conv1d {
+    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+        parts.parameter("weight", &mut self.weight);
+        parts.optional("bias", &mut self.bias);
+    }
+}
+
+/// A convolution over a picture: `[batch, height, width, input]` to `[batch, height', width', output]`.
+#[derive(Clone)]
+pub struct Conv2d {
+    /// `[out_channels, kernel height, kernel width, in_channels / groups]`.
+    pub weight: Array,
+    /// `[out_channels]`.
+    pub bias: Option<Array>,
+    /// How the window moves: stride 1, no padding, and one group unless changed.
+    pub options: ConvOptions,
+}
+
+impl Conv2d {
+    /// Returns a convolution with stride 1, no padding, and evenly drawn values; change the options for others.
+    pub fn new(
+        in_channels: i32,
+        out_channels: i32,
+        kernel_size: [i32; 2],
+        bias: bool,
+        init: &mut Init,
+    ) -> Self {
+        let [height, width] = kernel_size;
+        let n_inputs = f64::from(in_channels) * f64::from(height) * f64::from(width);
+        #[allow(clippy::cast_possible_truncation)]
+        let scale = (1.0 / n_inputs.max(1.0)).sqrt() as f32;
+        Self {
+            weight: init.uniform(&[out_channels, height, width, in_channels], scale),
+            bias: bias.then(|| mlx::zeros([out_channels], mlx::Dtype::Float32)),
+            options: ConvOptions::default(),
+        }
+    }
+
+    /// Applies the convolution to `[batch, height, width, in_channels]`.
+    #[track_caller]
+    pub fn forward(&self, x: &Array) -> Array {
+        let y = x.conv2d(&self.weight, self.options.clone());
+        match &self.bias {
+            Some(bias) => y + bias,
+            None => y,
+        }
+    }
+}
+
+impl Module for Conv2d {
     fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
         parts.parameter("weight", &mut self.weight);
         parts.optional("bias", &mut self.bias);

@@ -49,6 +49,45 @@ impl Init {
         }
     }
 
+    /// Returns the same value everywhere, whatever the seed.
+    pub fn constant(&mut self, shape: &[i32], value: f32) -> Array {
+        mlx::full(shape, value)
+    }
+
+    /// Returns values drawn evenly from `-limit` to `limit`, with `limit = gain * sqrt(6 / (fan_in + fan_out))`.
+    ///
+    /// The last axis counts the inputs, the first one the outputs, those between them are the window.
+    pub fn glorot_uniform(&mut self, shape: &[i32], gain: f32) -> Array {
+        match fans(shape) {
+            Ok((fan_in, fan_out)) => self.uniform(shape, gain * (6.0 / (fan_in + fan_out)).sqrt()),
+            Err(error) => Array::failed(error),
+        }
+    }
+
+    /// Returns normal values with standard deviation `gain * sqrt(2 / (fan_in + fan_out))`.
+    pub fn glorot_normal(&mut self, shape: &[i32], gain: f32) -> Array {
+        match fans(shape) {
+            Ok((fan_in, fan_out)) => self.normal(shape, gain * (2.0 / (fan_in + fan_out)).sqrt()),
+            Err(error) => Array::failed(error),
+        }
+    }
+
+    /// Returns values drawn evenly from `-limit` to `limit`, with `limit = gain * sqrt(3 / fan)`.
+    pub fn he_uniform(&mut self, shape: &[i32], fan: Fan, gain: f32) -> Array {
+        match fans(shape) {
+            Ok(fans) => self.uniform(shape, gain * (3.0 / fan.of(fans)).sqrt()),
+            Err(error) => Array::failed(error),
+        }
+    }
+
+    /// Returns normal values with standard deviation `gain / sqrt(fan)`.
+    pub fn he_normal(&mut self, shape: &[i32], fan: Fan, gain: f32) -> Array {
+        match fans(shape) {
+            Ok(fans) => self.normal(shape, gain / fan.of(fans).sqrt()),
+            Err(error) => Array::failed(error),
+        }
+    }
+
     /// Splits the key: one half for the parameter at hand, one for those after it.
     fn next_key(&mut self) -> Option<Array> {
         let key = self.key.take()?;
@@ -61,4 +100,34 @@ impl Init {
             Err(error) => Some(Array::failed(error)),
         }
     }
+}
+
+/// Which side of a layer its first values are scaled by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fan {
+    /// The inputs of one output: keeps the scale of values.
+    #[default]
+    In,
+    /// The outputs of one input: keeps the scale of gradients.
+    Out,
+}
+
+impl Fan {
+    fn of(self, (fan_in, fan_out): (f32, f32)) -> f32 {
+        match self {
+            Fan::In => fan_in,
+            Fan::Out => fan_out,
+        }
+    }
+}
+
+/// The number of inputs of one output and of outputs of one input.
+#[allow(clippy::cast_precision_loss)]
+fn fans(shape: &[i32]) -> mlx::Result<(f32, f32)> {
+    let [outputs, window @ .., inputs] = shape else {
+        let message = format!("wanted at least 2 axes, got {shape:?}");
+        return Err(mlx::Error::op("init", message));
+    };
+    let window: f32 = window.iter().map(|&size| size as f32).product();
+    Ok((*inputs as f32 * window, *outputs as f32 * window))
 }

@@ -1,4 +1,4 @@
-//! Layers for models on `mlx`, with the names of Python's `mlx.nn`.
+//! Layers, losses and optimizers for models on `mlx`, with the names of Python's `mlx.nn` and `mlx.optimizers`.
 //!
 //! A layer is a plain struct with its parameters in public fields. What makes it a [`Module`] is one method that
 //! names them; from that come the tree of parameters, loading with a report, and switching kernels.
@@ -19,21 +19,27 @@
 mod activation;
 mod attention;
 mod conv;
+mod dropout;
 mod embedding;
 mod init;
 mod kernels;
 mod linear;
+pub mod losses;
 mod module;
 mod norm;
+pub mod optimizers;
 mod quantized;
+mod training;
 
 pub use activation::{gelu, gelu_approx, gelu_fast_approx, relu, silu};
 pub use attention::MultiHeadAttention;
-pub use conv::Conv1d;
+pub use conv::{Conv1d, Conv2d};
+pub use dropout::Dropout;
 pub use embedding::Embedding;
-pub use init::Init;
+pub use init::{Fan, Init};
 pub use kernels::{Kernels, preferred_dtype};
 pub use linear::Linear;
 pub use module::{LoadError, LoadReport, Module, Parts, WeightMap};
 pub use norm::{LayerNorm, RmsNorm};
 pub use quantized::{QuantizedEmbedding, QuantizedLinear};
+pub use training::{LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad};

@@ -51,6 +51,24 @@ pub trait Module: Clone {
         report
     }
 
+    /// Returns the module with parameters replaced by those of the same name; those without one stay.
+    ///
+    /// # Errors
+    /// When there is a name that no parameter has, or a shape is not the parameter's.
+    #[track_caller]
+    fn with_parameters(&self, parameters: &WeightMap) -> mlx::Result<Self> {
+        let mut module = self.clone();
+        let report = module.load(parameters.clone());
+        if report.unused.is_empty() && report.misshapen.is_empty() {
+            return Ok(module);
+        }
+        let message = LoadReport {
+            missing: Vec::new(),
+            ..report
+        };
+        Err(mlx::Error::op("with_parameters", message.to_string()))
+    }
+
     /// Makes every norm and attention inside use the composed formulas or the fused kernels.
     fn set_kernels(&mut self, kernels: Kernels) {
         for slot in Parts::of(self).kernels {

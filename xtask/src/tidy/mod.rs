@@ -3,6 +3,7 @@
 mod fence;
 mod length;
 mod links;
+mod notebooks;
 mod opening;
 
 use std::path::{Path, PathBuf};
@@ -55,6 +56,12 @@ pub fn check(root: &Path) -> Result<()> {
     for source in sources.iter().filter(|source| source.path.ends_with(".md")) {
         complaints.extend(links::check(source, root));
     }
+    for source in sources
+        .iter()
+        .filter(|source| source.path.ends_with(".ipynb"))
+    {
+        complaints.extend(notebooks::check(source));
+    }
     for complaint in &complaints {
         println!("{}:{}: {}", complaint.path, complaint.line, complaint.text);
     }
@@ -65,7 +72,7 @@ pub fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Reads the Rust files and pages that git tracks, and new ones that it does not ignore.
+/// Reads the Rust files, pages and notebooks that git tracks, and new ones that it does not ignore.
 fn sources(root: &Path) -> Result<Vec<Source>> {
     let output = Command::new("git")
         .args([
@@ -75,6 +82,7 @@ fn sources(root: &Path) -> Result<Vec<Source>> {
             "--exclude-standard",
             "*.rs",
             "*.md",
+            "*.ipynb",
         ])
         .current_dir(root)
         .output()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mlx::{Array, Dtype, Quantization, Quantized};
+use mlx::{Array, Dtype, Quantization, Quantized, SharedArray};
 use mlx_nn::{Embedding, Linear, QuantizedEmbedding, QuantizedLinear, RmsNorm};
 
 use super::names::from_gguf;
@@ -11,7 +11,8 @@ use crate::weights::gguf::{Gguf, GgufTensor};
 use crate::weights::{RawTensor, Weights};
 use crate::{Error, Result};
 
-/// The weights of a file or folder, none of them read yet, under Hugging Face's names.
+/// The weights of a file or folder under Hugging Face's names: none of them read yet, or, after [`Store::share`], all
+/// of them in memory that threads share.
 #[derive(Clone)]
 pub struct Store {
     tensors: BTreeMap<String, Tensor>,
@@ -22,6 +23,17 @@ pub struct Store {
 enum Tensor {
     Gguf(GgufTensor),
     Raw(RawTensor),
+    Shared(SharedArray),
+    SharedPacked(Packed),
+}
+
+/// A packed matrix that threads share.
+#[derive(Clone)]
+struct Packed {
+    weight: SharedArray,
+    scales: SharedArray,
+    biases: Option<SharedArray>,
+    quantization: Quantization,
 }
 
 /// A matrix as it is stored.
@@ -67,6 +79,49 @@ impl Store {
         }
     }
 
+    /// Returns the store with every weight read, packed where the file has it so, and in `dtype`, in which activations
+    /// will be. Networks that are built from it on several threads use one copy of the weights.
+    ///
+    /// ```no_run
+    /// use mlx_models::llama::{Checkpoint, Network, NetworkOptions};
+    ///
+    /// # fn main() -> mlx_models::Result<()> {
+    /// let mut checkpoint = Checkpoint::open("SmolLM2-135M-Instruct.Q4_1.gguf")?;
+    /// checkpoint.weights = checkpoint.weights.share(mlx::Dtype::Float32)?;
+    /// let there = checkpoint.clone();
+    /// let worker = std::thread::spawn(move || Network::new(&there, &NetworkOptions::default()).map(|_| ()));
+    /// let here = Network::new(&checkpoint, &NetworkOptions::default())?;
+    /// # let _ = (worker, here);
+    /// # Ok(())
+    /// # }
+    /// ```
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Weights`] when a weight cannot be read, [`Error::Model`] when MLX fails.
+    pub fn share(&self, dtype: Dtype) -> Result<Self> {
+        let mut rest = self.clone();
+        let mut tensors = BTreeMap::new();
+        let matrices: Vec<String> = self
+            .names()
+            .filter_map(|name| name.strip_suffix(".weight"))
+            .map(str::to_owned)
+            .collect();
+        for name in matrices {
+            let tensor = match rest.matrix(&name, true)? {
+                Stored::Plain(array) => Tensor::Shared(shared(&array.astype(dtype))?),
+                Stored::Packed(weights) => Tensor::SharedPacked(Packed::new(weights, dtype)?),
+            };
+            tensors.insert(format!("{name}.weight"), tensor);
+        }
+        for (name, tensor) in rest.tensors {
+            let array = tensor.to_array()?.astype(dtype);
+            tensors.insert(name, Tensor::Shared(shared(&array)?));
+        }
+        Ok(Self {
+            tensors,
+            quantization: None,
+        })
+    }
+
     /// Returns the names in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
@@ -88,6 +143,7 @@ impl Store {
         let tensor = self.take(&format!("{name}.weight"))?;
         let stored = match (&tensor, self.quantization) {
             (Tensor::Gguf(tensor), _) if packed => tensor.to_quantized()?.map(Stored::Packed),
+            (Tensor::SharedPacked(weights), _) if packed => Some(Stored::Packed(weights.weights())),
             (Tensor::Raw(tensor), Some(quantization))
                 if self.contains(&format!("{name}.scales")) =>
             {
@@ -118,8 +174,35 @@ impl Tensor {
         match self {
             Self::Gguf(tensor) => tensor.to_array(),
             Self::Raw(tensor) => tensor.to_array(),
+            Self::Shared(array) => Ok(array.array()),
+            Self::SharedPacked(weights) => Ok(weights.weights().dequantize(Dtype::Float32)),
         }
     }
+}
+
+impl Packed {
+    fn new(weights: Quantized, dtype: Dtype) -> Result<Self> {
+        let weights = scales_in(weights, dtype);
+        Ok(Self {
+            weight: shared(&weights.weight)?,
+            scales: shared(&weights.scales)?,
+            biases: weights.biases.as_ref().map(shared).transpose()?,
+            quantization: weights.quantization,
+        })
+    }
+
+    fn weights(&self) -> Quantized {
+        Quantized {
+            weight: self.weight.array(),
+            scales: self.scales.array(),
+            biases: self.biases.as_ref().map(SharedArray::array),
+            quantization: self.quantization,
+        }
+    }
+}
+
+fn shared(array: &Array) -> Result<SharedArray> {
+    array.share().map_err(Error::model)
 }
 
 /// Takes weights out of a store as layers, and checks their shapes.

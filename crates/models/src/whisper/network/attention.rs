@@ -50,6 +50,15 @@ impl Attention {
             .forward(&mixed.transpose([0, 2, 1, 3]).flatten(2, 3))
     }
 
+    /// Returns how much each position of `x` looks at each key: `[batch, n_heads, length, keys]`, whose rows sum to 1.
+    pub(super) fn looks(&self, x: &Array, keys: &Array) -> mlx::Result<Array> {
+        let queries = self.heads(&self.q_proj.forward(x));
+        let dim = queries.dim(-1)?;
+        #[allow(clippy::cast_precision_loss)]
+        let scores = queries.matmul(&keys.swapaxes(-1, -2)) / (dim as f32).sqrt();
+        Ok(scores.softmax(-1))
+    }
+
     /// `[batch, length, dims]` to `[batch, n_heads, length, dims / n_heads]`.
     fn heads(&self, x: &Array) -> Array {
         x.unflatten(-1, [self.n_heads, -1]).transpose([0, 2, 1, 3])

@@ -68,6 +68,41 @@ impl Decoder {
         mut layers: Vec<LayerCache>,
         start: &Offset,
     ) -> mlx::Result<(Array, Vec<LayerCache>)> {
+        let mut x = self.embed(tokens, start)?;
+        for (layer, memory) in self.layers.iter().zip(&mut layers) {
+            x = layer.forward(&x, start, memory)?;
+        }
+        let hidden = self.layer_norm.forward(&x);
+        let scores = match positions {
+            Some(positions) => self
+                .embed_tokens
+                .as_linear(&bind(Op::Take { axis: 1 }, &[&hidden, positions])),
+            None => self.embed_tokens.as_linear(&hidden),
+        };
+        Ok((scores, layers))
+    }
+
+    /// Reads tokens `[1, n]` from the start, and returns how much each looks at each place of the sound in every layer,
+    /// `[1, n_heads, n, n_audio_ctx]`.
+    pub(super) fn looks(
+        &self,
+        tokens: &Array,
+        mut layers: Vec<LayerCache>,
+    ) -> mlx::Result<Vec<Array>> {
+        let start = Offset::Int(0);
+        let mut x = self.embed(tokens, &start)?;
+        let mut looks = Vec::with_capacity(layers.len());
+        for (layer, memory) in self.layers.iter().zip(&mut layers) {
+            x = layer.read(&x, &start, memory)?;
+            let normed = layer.encoder_attn_layer_norm.forward(&x);
+            looks.push(layer.encoder_attn.looks(&normed, &memory.sound.0)?);
+            x = layer.hear(&x, memory);
+        }
+        Ok(looks)
+    }
+
+    /// Returns tokens `[rows, n]`, the first at position `start`, as vectors with their positions.
+    fn embed(&self, tokens: &Array, start: &Offset) -> mlx::Result<Array> {
         let length = tokens.dim(1)?;
         let dims = self.embed_positions.weight.dim(1)?;
         let table = &self.embed_positions.weight;
@@ -82,18 +117,7 @@ impl Decoder {
             }
             Offset::Array(start) => table.slice(&start.reshape([1]), 0, [length, dims]),
         };
-        let mut x = self.embed_tokens.forward(tokens) + here;
-        for (layer, memory) in self.layers.iter().zip(&mut layers) {
-            x = layer.forward(&x, start, memory)?;
-        }
-        let hidden = self.layer_norm.forward(&x);
-        let scores = match positions {
-            Some(positions) => self
-                .embed_tokens
-                .as_linear(&bind(Op::Take { axis: 1 }, &[&hidden, positions])),
-            None => self.embed_tokens.as_linear(&hidden),
-        };
-        Ok((scores, layers))
+        Ok(self.embed_tokens.forward(tokens) + here)
     }
 }
 
@@ -113,6 +137,12 @@ impl Layer {
     }
 
     fn forward(&self, x: &Array, start: &Offset, cache: &mut LayerCache) -> mlx::Result<Array> {
+        let x = self.read(x, start, cache)?;
+        Ok(self.hear(&x, cache))
+    }
+
+    /// Looks at the text so far.
+    fn read(&self, x: &Array, start: &Offset, cache: &mut LayerCache) -> mlx::Result<Array> {
         let normed = self.self_attn_layer_norm.forward(x);
         let text = cache.extend(start, &self.self_attn.keys_values(&normed))?;
         let mask = match start {
@@ -120,17 +150,18 @@ impl Layer {
             Offset::Int(_) => AttentionMask::causal(),
             Offset::Array(_) => AttentionMask::causal().offset(start.clone()),
         };
-        let x = x + self.self_attn.forward(&normed, &text, &mask);
-        let normed = self.encoder_attn_layer_norm.forward(&x);
-        let x = &x
-            + self
-                .encoder_attn
-                .forward(&normed, &cache.sound, &AttentionMask::none());
-        let hidden = self
-            .final_layer_norm
-            .kernels
-            .gelu(&self.fc1.forward(&self.final_layer_norm.forward(&x)));
-        Ok(x + self.fc2.forward(&hidden))
+        Ok(x + self.self_attn.forward(&normed, &text, &mask))
+    }
+
+    /// Looks at the sound, and goes on to the next layer.
+    fn hear(&self, x: &Array, cache: &LayerCache) -> Array {
+        let normed = self.encoder_attn_layer_norm.forward(x);
+        let x = x + self
+            .encoder_attn
+            .forward(&normed, &cache.sound, &AttentionMask::none());
+        let norm = &self.final_layer_norm;
+        let hidden = norm.kernels.gelu(&self.fc1.forward(&norm.forward(&x)));
+        x + self.fc2.forward(&hidden)
     }
 }
 

@@ -44,6 +44,30 @@ impl Model for Network {
     }
 }
 
+impl Network {
+    /// Returns how much each token looks at each place of the sound, `[layers, heads, tokens, n_audio_ctx]`: rows sum to
+    /// 1, and a place is 20 ms. `tokens` is a whole text from its start token on.
+    ///
+    /// # Errors
+    /// [`Error::Decoding`] when there are no tokens or they do not fit, [`Error::Model`] when MLX fails.
+    pub fn cross_attention(&self, features: &Features, tokens: &[u32]) -> Result<Array> {
+        let length = size(tokens.len());
+        if length == 0 {
+            return Err(Error::Decoding(
+                "cross_attention: wanted tokens, got none".into(),
+            ));
+        }
+        let cache = Cache::new(&features.sound, self.decoder.capacity(), self.dtype)?;
+        cache.check_room(length)?;
+        let tokens = Array::from_slice(tokens, [1, length]).map_err(Error::model)?;
+        let looks = self
+            .decoder
+            .looks(&tokens, cache.layers)
+            .map_err(Error::model)?;
+        mlx::concatenate(&looks, 0).checked().map_err(Error::model)
+    }
+}
+
 impl Session for Writing<'_> {
     fn prompt(&mut self, tokens: &[u32], positions: &[usize]) -> Result<Logits> {
         let tokens = Array::from_slice(tokens, [1, size(tokens.len())]).map_err(Error::model)?;

@@ -1,0 +1,104 @@
+//! What dimensions does an encoder of BERT's kind have?
+
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// Holds the dimensions, under Hugging Face's names.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Config {
+    /// Features of a token.
+    pub hidden_size: i32,
+    /// Features between the two layers of a block's network.
+    pub intermediate_size: i32,
+    /// Heads of attention.
+    pub num_attention_heads: i32,
+    /// Blocks.
+    pub num_hidden_layers: i32,
+    /// The most tokens of a text.
+    pub max_position_embeddings: i32,
+    /// Kinds of text: first and second sentence.
+    pub type_vocab_size: i32,
+    /// Tokens.
+    pub vocab_size: i32,
+    /// What is added to variances.
+    pub layer_norm_eps: f32,
+    /// The function between the two layers.
+    pub hidden_act: String,
+    /// The token that fills short texts.
+    #[serde(default)]
+    pub pad_token_id: u32,
+}
+
+impl Config {
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it is malformed, or not of an encoder with learned positions and exact GELU.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let config: Self =
+            serde_json::from_str(text).map_err(|error| Error::Config(format!("bert: {error}")))?;
+        let sizes = [
+            ("hidden_size", config.hidden_size),
+            ("intermediate_size", config.intermediate_size),
+            ("num_attention_heads", config.num_attention_heads),
+            ("num_hidden_layers", config.num_hidden_layers),
+            ("max_position_embeddings", config.max_position_embeddings),
+            ("type_vocab_size", config.type_vocab_size),
+            ("vocab_size", config.vocab_size),
+        ];
+        for (name, size) in sizes {
+            if !(1..1 << 24).contains(&size) {
+                return Err(Error::Config(format!(
+                    "{name}: wanted 1 or more, got {size}"
+                )));
+            }
+        }
+        if config.hidden_size % config.num_attention_heads != 0 {
+            return Err(Error::Config(format!(
+                "hidden_size: wanted a multiple of {} heads, got {}",
+                config.num_attention_heads, config.hidden_size
+            )));
+        }
+        if config.hidden_act != "gelu" {
+            return Err(Error::Config(format!(
+                "hidden_act: wanted gelu, got {}",
+                config.hidden_act
+            )));
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"{"hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2,
+        "num_hidden_layers": 1, "max_position_embeddings": 32, "type_vocab_size": 2, "vocab_size": 10,
+        "layer_norm_eps": 1e-12, "hidden_act": "gelu"}"#;
+
+    #[test]
+    fn says_which_dimension_is_wrong() {
+        assert_eq!(Config::from_json(SMALL).unwrap().hidden_size, 8);
+        for (from, to, wanted) in [
+            (
+                "\"num_attention_heads\": 2",
+                "\"num_attention_heads\": 3",
+                "a multiple of 3 heads",
+            ),
+            (
+                "\"num_attention_heads\": 2",
+                "\"num_attention_heads\": 0",
+                "num_attention_heads",
+            ),
+            ("\"gelu\"", "\"relu\"", "wanted gelu, got relu"),
+            ("\"vocab_size\": 10,", "", "missing field `vocab_size`"),
+        ] {
+            let text = Config::from_json(&SMALL.replace(from, to))
+                .unwrap_err()
+                .to_string();
+            assert!(text.contains(wanted), "{text}");
+        }
+    }
+}

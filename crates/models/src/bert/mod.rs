@@ -1,0 +1,22 @@
+//! How do BERT and its kind turn sentences into vectors?
+//!
+//! [`SentenceEncoder`] opens a folder and embeds sentences; [`Network`] is the encoder alone.
+//!
+//! ```no_run
+//! use mlx_models::{assets, bert::SentenceEncoder};
+//!
+//! # fn main() -> mlx_models::Result<()> {
+//! let encoder = SentenceEncoder::open(assets::minilm()?)?;
+//! let vectors = encoder.embed(&["A cat sat.", "A kitten was sitting."])?; // [2, 384], each of length 1
+//! # let _ = vectors;
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod network;
+mod sentences;
+
+pub use config::Config;
+pub use network::Network;
+pub use sentences::SentenceEncoder;

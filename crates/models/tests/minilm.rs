@@ -1,0 +1,93 @@
+//! Sentences become the vectors that an independent program in float64 computes.
+//!
+//! Needs all-MiniLM-L6-v2, fetched once into the build folder; says so and passes where it cannot be had, unless
+//! `MLX_REQUIRE_ASSETS` is set.
+
+#[path = "support/asset.rs"]
+mod asset;
+
+use mlx_models::assets;
+use mlx_models::bert::SentenceEncoder;
+use mlx_nn::{Kernels, Module};
+
+struct Sentence {
+    text: &'static str,
+    tokens: Vec<u32>,
+    vector: Vec<f32>,
+}
+
+fn golden() -> Vec<Sentence> {
+    let lines: Vec<&str> = include_str!("golden/minilm.txt").lines().collect();
+    let sentence = |lines: &[&'static str]| Sentence {
+        text: lines[0],
+        tokens: lines[1]
+            .split(' ')
+            .map(|token| token.parse().unwrap())
+            .collect(),
+        vector: lines[2]
+            .split(' ')
+            .map(|value| value.parse().unwrap())
+            .collect(),
+    };
+    lines.chunks_exact(3).map(sentence).collect()
+}
+
+#[test]
+fn sentences_become_the_vectors_of_the_reference() {
+    let Some(folder) = asset::asset(assets::minilm()) else {
+        return;
+    };
+    let encoder = SentenceEncoder::open(folder).unwrap();
+    let golden = golden();
+    assert_eq!(golden.len(), 5);
+    for sentence in &golden {
+        assert_eq!(
+            encoder.tokens(sentence.text).unwrap(),
+            sentence.tokens,
+            "{}",
+            sentence.text
+        );
+    }
+    // All at once: short ones are filled up, which must change nothing.
+    let texts: Vec<&str> = golden.iter().map(|sentence| sentence.text).collect();
+    let together = encoder.embed(&texts).unwrap();
+    assert_eq!(together.shape().unwrap(), [5, 384]);
+    let together = together.to_vec::<f32>().unwrap();
+    for (sentence, got) in golden.iter().zip(together.chunks_exact(384)) {
+        let alone = encoder
+            .embed(&[sentence.text])
+            .unwrap()
+            .to_vec::<f32>()
+            .unwrap();
+        for ((got, alone), wanted) in got.iter().zip(&alone).zip(&sentence.vector) {
+            assert!(
+                (got - wanted).abs() < 2e-5,
+                "{}: {got}, wanted {wanted}",
+                sentence.text
+            );
+            assert!(
+                (alone - wanted).abs() < 2e-5,
+                "{}: {alone}, wanted {wanted}",
+                sentence.text
+            );
+        }
+    }
+}
+
+#[test]
+fn composed_and_fused_kernels_agree_and_nothing_is_an_error() {
+    let Some(folder) = asset::asset(assets::minilm()) else {
+        return;
+    };
+    let encoder = SentenceEncoder::open(folder).unwrap();
+    let tokens = mlx::array!([[101, 7592, 102]]);
+    let visible = mlx::array!([[true, true, true]]);
+    let mut composed = encoder.network().clone();
+    composed.set_kernels(Kernels::Composed);
+    let difference =
+        composed.forward(&tokens, &visible) - encoder.network().forward(&tokens, &visible);
+    assert!(difference.abs().max(()).item::<f32>().unwrap() < 1e-4);
+    let none: [&str; 0] = [];
+    let text = encoder.embed(&none).unwrap_err().to_string();
+    assert!(text.contains("embed: wanted sentences, got none"), "{text}");
+}

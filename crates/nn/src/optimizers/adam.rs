@@ -1,0 +1,124 @@
+//! Adam and AdamW.
+
+use mlx::{Array, Result};
+
+use super::{Moment, Optimizer, Schedule, check_betas, out_of_range};
+
+/// Adam: `m` and `v` are running means of the gradient and of its square, `w = w - learning_rate * m / (sqrt(v) + eps)`.
+#[derive(Clone, Debug)]
+pub struct Adam {
+    /// How fast to learn.
+    pub learning_rate: Schedule,
+    /// How much of the running means stays. `(0.9, 0.999)` by default.
+    pub betas: (f64, f64),
+    /// What is added to the denominator. `1e-8` by default.
+    pub eps: f64,
+    /// Whether the first steps are corrected for means that began at 0. False by default, as in Python MLX.
+    pub bias_correction: bool,
+}
+
+impl Adam {
+    /// Returns Adam with its usual settings.
+    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
+        Self {
+            learning_rate: learning_rate.into(),
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            bias_correction: false,
+        }
+    }
+
+    fn check_as(&self, name: &'static str) -> Result<()> {
+        check_betas(name, self.betas)?;
+        if self.eps.is_nan() || self.eps < 0.0 {
+            return Err(out_of_range(name, "eps", "at least 0", self.eps));
+        }
+        Ok(())
+    }
+}
+
+impl Optimizer for Adam {
+    fn learning_rate(&self) -> &Schedule {
+        &self.learning_rate
+    }
+
+    fn slots(&self) -> &'static [&'static str] {
+        &["m", "v"]
+    }
+
+    fn check(&self) -> Result<()> {
+        self.check_as("adam")
+    }
+
+    #[track_caller]
+    fn apply_single(
+        &self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        moment: &Moment,
+    ) -> Array {
+        let [m, v] = slots else {
+            return parameter.clone();
+        };
+        let (b1, b2) = self.betas;
+        let rate = moment.rate_for(gradient);
+        *m = &*m * b1 + gradient * (1.0 - b1);
+        *v = &*v * b2 + gradient.square() * (1.0 - b2);
+        if !self.bias_correction {
+            return parameter - rate * &*m / (v.sqrt() + self.eps);
+        }
+        let left = |beta: f64| 1.0 - mlx::full([], beta).power(&moment.step);
+        let like = |correction: Array| match gradient.dtype() {
+            Ok(dtype) => correction.astype(dtype),
+            Err(error) => Array::failed(error),
+        };
+        let (c1, c2) = (like(rate / left(b1)), like(left(b2).rsqrt()));
+        parameter - c1 * &*m / (v.sqrt() * c2 + self.eps)
+    }
+}
+
+/// AdamW: Adam on parameters that shrink by `learning_rate * weight_decay` in each step.
+#[derive(Clone, Debug)]
+pub struct AdamW {
+    /// Adam's settings.
+    pub adam: Adam,
+    /// How much parameters shrink. `0.01` by default.
+    pub weight_decay: f64,
+}
+
+impl AdamW {
+    /// Returns AdamW with its usual settings.
+    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
+        Self {
+            adam: Adam::new(learning_rate),
+            weight_decay: 0.01,
+        }
+    }
+}
+
+impl Optimizer for AdamW {
+    fn learning_rate(&self) -> &Schedule {
+        &self.adam.learning_rate
+    }
+
+    fn slots(&self) -> &'static [&'static str] {
+        self.adam.slots()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.adam.check_as("adamw")
+    }
+
+    #[track_caller]
+    fn apply_single(
+        &self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        moment: &Moment,
+    ) -> Array {
+        let shrunk = parameter * (1.0 - moment.rate_for(gradient) * self.weight_decay);
+        self.adam.apply_single(gradient, &shrunk, slots, moment)
+    }
+}

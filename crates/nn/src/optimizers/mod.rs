@@ -1,0 +1,193 @@
+//! Optimizers, with the names, formulas and defaults of `mlx.optimizers`.
+//!
+//! They are pure: parameters, gradients and state go in, parameters and state come out. So a whole training step
+//! is one function that `mlx_compiler::jit` can compile, and the state is a map of arrays that saves and loads
+//! like weights, under the names that Python MLX gives it.
+
+mod adam;
+mod lion;
+mod schedule;
+mod sgd;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mlx::{Array, Error, Result};
+
+use crate::{Module, WeightMap};
+
+pub use adam::{Adam, AdamW};
+pub use lion::Lion;
+pub use schedule::{
+    Schedule, cosine_decay, exponential_decay, join_schedules, linear_schedule, step_decay,
+};
+pub use sgd::Sgd;
+
+/// What an optimizer remembers: `step`, `learning_rate`, and for each parameter arrays such as `layers.0.weight.m`.
+pub type OptimizerState = WeightMap;
+
+/// The step at hand.
+pub struct Moment {
+    /// How fast to learn, `float32`.
+    pub learning_rate: Array,
+    /// The number of this step, from 1, `uint64`.
+    pub step: Array,
+}
+
+/// A rule by which parameters follow their gradients.
+///
+/// ```
+/// use mlx_nn::optimizers::{Adam, Optimizer};
+/// use mlx_nn::WeightMap;
+///
+/// # fn main() -> mlx::Result<()> {
+/// let parameters = WeightMap::from([("w".to_owned(), mlx::array!([1.0]))]);
+/// let gradients = WeightMap::from([("w".to_owned(), mlx::array!([0.5]))]);
+/// let adam = Adam::new(0.1);
+/// let state = adam.init(&parameters);
+/// let (parameters, state) = adam.apply_gradients(&gradients, &parameters, &state)?;
+/// assert!(parameters["w"].item::<f32>()? < 1.0);
+/// assert_eq!(state["step"].item::<u64>()?, 1);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Optimizer {
+    /// Returns how fast it learns.
+    fn learning_rate(&self) -> &Schedule;
+
+    /// Returns the names of the arrays that are remembered for each parameter; they begin as zeros of its shape.
+    fn slots(&self) -> &'static [&'static str];
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// When one is out of its range.
+    fn check(&self) -> Result<()>;
+
+    /// Returns a parameter after a step; `slots` is what is remembered for it, in the order of [`Optimizer::slots`].
+    fn apply_single(
+        &self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        moment: &Moment,
+    ) -> Array;
+
+    /// Returns the state before the first step.
+    #[track_caller]
+    fn init(&self, parameters: &WeightMap) -> OptimizerState {
+        let step = Array::scalar(0_u64);
+        let mut state = OptimizerState::new();
+        state.insert("learning_rate".to_owned(), self.learning_rate().at(&step));
+        state.insert("step".to_owned(), step);
+        for (name, parameter) in parameters {
+            for slot in self.slots() {
+                state.insert(format!("{name}.{slot}"), mlx::zeros_like(parameter));
+            }
+        }
+        state
+    }
+
+    /// Returns the parameters and the state after a step. A parameter without a gradient stays as it is.
+    ///
+    /// A constant learning rate is taken from the state, so that changing it there changes the next step.
+    /// # Errors
+    /// When a setting is out of its range, the state is another optimizer's or another model's, or there is a gradient
+    /// without a parameter.
+    #[track_caller]
+    fn apply_gradients(
+        &self,
+        gradients: &WeightMap,
+        parameters: &WeightMap,
+        state: &OptimizerState,
+    ) -> Result<(WeightMap, OptimizerState)> {
+        self.check()?;
+        let before = remembered(state, "step")?;
+        let learning_rate = match self.learning_rate().is_constant() {
+            true => remembered(state, "learning_rate")?.clone(),
+            false => self.learning_rate().at(before),
+        };
+        let moment = Moment {
+            learning_rate,
+            step: before + 1,
+        };
+        let (mut parameters, mut state) = (parameters.clone(), state.clone());
+        state.insert("step".to_owned(), moment.step.clone());
+        state.insert("learning_rate".to_owned(), moment.learning_rate.clone());
+        for (name, gradient) in gradients {
+            let Some(parameter) = parameters.get_mut(name) else {
+                let message = format!("there is a gradient of {name} and no such parameter");
+                return Err(Error::op("optimizer", message));
+            };
+            let names: Vec<String> = self.slots().iter().map(|s| format!("{name}.{s}")).collect();
+            let mut slots = Vec::with_capacity(names.len());
+            for name in &names {
+                slots.push(remembered(&state, name)?.clone());
+            }
+            *parameter = self.apply_single(gradient, parameter, &mut slots, &moment);
+            state.extend(names.into_iter().zip(slots));
+        }
+        Ok((parameters, state))
+    }
+
+    /// Makes a step: replaces the parameters of a module, and the state.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::apply_gradients`].
+    #[track_caller]
+    fn update(
+        &self,
+        module: &mut impl Module,
+        gradients: &WeightMap,
+        state: &mut OptimizerState,
+    ) -> Result<()> {
+        let (parameters, next) = self.apply_gradients(gradients, &module.parameters(), state)?;
+        *module = module.with_parameters(&parameters)?;
+        *state = next;
+        Ok(())
+    }
+}
+
+fn remembered<'a>(state: &'a OptimizerState, name: &str) -> Result<&'a Array> {
+    state.get(name).ok_or_else(|| {
+        let message =
+            format!("the state must have {name}: make it with `init` for these parameters");
+        Error::op("optimizer", message)
+    })
+}
+
+/// Saves what an optimizer remembers as safetensors.
+///
+/// # Errors
+/// When an array cannot be computed, or the file cannot be written.
+#[track_caller]
+pub fn save_state(path: impl AsRef<Path>, state: &OptimizerState) -> Result<()> {
+    let arrays = state.iter().map(|(name, array)| (name.as_str(), array));
+    mlx::io::save_safetensors(path, arrays, &BTreeMap::new())
+}
+
+/// Loads what an optimizer remembers, as [`save_state`] or Python MLX saved it.
+///
+/// # Errors
+/// When the file cannot be read or is no safetensors file.
+#[track_caller]
+pub fn load_state(path: impl AsRef<Path>) -> Result<OptimizerState> {
+    Ok(mlx::io::load_safetensors(path)?
+        .arrays
+        .into_iter()
+        .collect())
+}
+
+/// An error about a setting.
+fn out_of_range(optimizer: &'static str, setting: &str, wanted: &str, got: f64) -> Error {
+    Error::op(optimizer, format!("{setting} must be {wanted}, got {got}"))
+}
+
+fn check_betas(optimizer: &'static str, betas: (f64, f64)) -> Result<()> {
+    for (name, beta) in [("beta1", betas.0), ("beta2", betas.1)] {
+        if !(0.0..1.0).contains(&beta) {
+            return Err(out_of_range(optimizer, name, "in [0, 1)", beta));
+        }
+    }
+    Ok(())
+}

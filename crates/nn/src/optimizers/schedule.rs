@@ -1,0 +1,134 @@
+//! Learning rates that change from step to step.
+
+use std::f64::consts::PI;
+use std::fmt;
+use std::rc::Rc;
+
+use mlx::{Array, Dtype, Error};
+
+use super::Moment;
+
+/// How fast to learn at each step: a constant, or a function of the number of steps made, which is `uint64`.
+///
+/// ```
+/// use mlx_nn::optimizers::{Schedule, cosine_decay, join_schedules, linear_schedule};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let warm_up = linear_schedule(0.0, 0.1, 10);
+/// let schedule = join_schedules(vec![warm_up, cosine_decay(0.1, 200, 0.0)], vec![10]);
+/// assert!((schedule.at(&mlx::Array::scalar(5_u64)).item::<f32>()? - 0.05).abs() < 1e-6);
+/// assert_eq!(Schedule::from(0.1).at(&mlx::Array::scalar(5_u64)).item::<f32>()?, 0.1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Schedule(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Constant(f64),
+    Of(Rc<dyn Fn(&Array) -> Array>),
+}
+
+impl Schedule {
+    /// Returns a schedule that is any function of the number of steps made.
+    pub fn of(schedule: impl Fn(&Array) -> Array + 'static) -> Self {
+        Self(Kind::Of(Rc::new(schedule)))
+    }
+
+    /// Returns the learning rate after so many steps, `float32`.
+    #[track_caller]
+    pub fn at(&self, step: &Array) -> Array {
+        match &self.0 {
+            #[allow(clippy::cast_possible_truncation)]
+            Kind::Constant(rate) => Array::scalar(*rate as f32),
+            Kind::Of(schedule) => schedule(step).astype(Dtype::Float32),
+        }
+    }
+
+    /// Returns whether it never changes.
+    pub fn is_constant(&self) -> bool {
+        matches!(self.0, Kind::Constant(_))
+    }
+}
+
+impl From<f64> for Schedule {
+    fn from(rate: f64) -> Self {
+        Self(Kind::Constant(rate))
+    }
+}
+
+impl fmt::Debug for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Kind::Constant(rate) => write!(f, "{rate}"),
+            Kind::Of(_) => f.write_str("schedule"),
+        }
+    }
+}
+
+impl Moment {
+    /// Returns the learning rate in the dtype of a gradient.
+    #[track_caller]
+    pub fn rate_for(&self, gradient: &Array) -> Array {
+        match gradient.dtype() {
+            Ok(dtype) => self.learning_rate.astype(dtype),
+            Err(error) => Array::failed(error),
+        }
+    }
+}
+
+/// Returns `init * decay_rate^step`.
+pub fn exponential_decay(init: f64, decay_rate: f64) -> Schedule {
+    Schedule::of(move |step| mlx::full([], decay_rate).power(step) * init)
+}
+
+/// Returns `init * decay_rate^(step / step_size)`, with the quotient rounded down; a `step_size` of 0 counts as 1.
+pub fn step_decay(init: f64, decay_rate: f64, step_size: u32) -> Schedule {
+    Schedule::of(move |step| {
+        let power = step.floor_divide(step_size.max(1));
+        mlx::full([], decay_rate).power(power) * init
+    })
+}
+
+/// Returns half a wave of a cosine from `init` down to `end` in `decay_steps` steps, and `end` from then on.
+pub fn cosine_decay(init: f64, decay_steps: u32, end: f64) -> Schedule {
+    let steps = decay_steps.max(1);
+    Schedule::of(move |step| {
+        let step = step.minimum(steps);
+        let decay = (1.0 + (step * (PI / f64::from(steps))).cos()) * 0.5;
+        decay * (init - end) + end
+    })
+}
+
+/// Returns a straight line from `init` to `end` in `steps` steps, and `end` from then on.
+pub fn linear_schedule(init: f64, end: f64, steps: u32) -> Schedule {
+    let steps = steps.max(1);
+    Schedule::of(move |step| step.minimum(steps) * ((end - init) / f64::from(steps)) + init)
+}
+
+/// Returns schedules one after the other: the next begins, from its step 0, at each boundary.
+///
+/// There is one boundary less than schedules; otherwise every learning rate carries the error.
+pub fn join_schedules(schedules: Vec<Schedule>, boundaries: Vec<u32>) -> Schedule {
+    Schedule::of(move |step| {
+        let Some((first, later)) = schedules.split_first() else {
+            return Array::failed(Error::op(
+                "join_schedules",
+                "wanted at least 1 schedule, got 0",
+            ));
+        };
+        if later.len() != boundaries.len() {
+            let (wanted, got) = (later.len(), boundaries.len());
+            let message = format!("wanted {wanted} boundaries, got {got}");
+            return Array::failed(Error::op("join_schedules", message));
+        }
+        let mut rate = first.at(step);
+        for (&boundary, schedule) in boundaries.iter().zip(later) {
+            // Before the boundary the difference wraps around, and what comes of it is not used.
+            let next = schedule.at(&(step - boundary));
+            rate = mlx::where_(&step.less(boundary), rate, next);
+        }
+        rate
+    })
+}

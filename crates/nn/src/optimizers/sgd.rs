@@ -1,0 +1,83 @@
+//! Stochastic gradient descent.
+
+use mlx::{Array, Result};
+
+use super::{Moment, Optimizer, Schedule, out_of_range};
+
+/// Stochastic gradient descent: `v = momentum * v + (1 - dampening) * g`, `w = w - learning_rate * v`.
+#[derive(Clone, Debug)]
+pub struct Sgd {
+    /// How fast to learn.
+    pub learning_rate: Schedule,
+    /// How much of the last step goes on in the next. 0 by default.
+    pub momentum: f64,
+    /// How much of the parameter is added to its gradient. 0 by default.
+    pub weight_decay: f64,
+    /// How much less of the gradient goes into the momentum. 0 by default.
+    pub dampening: f64,
+    /// Whether the momentum is applied ahead of the gradient; needs momentum and no dampening.
+    pub nesterov: bool,
+}
+
+impl Sgd {
+    /// Returns plain gradient descent.
+    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
+        Self {
+            learning_rate: learning_rate.into(),
+            momentum: 0.0,
+            weight_decay: 0.0,
+            dampening: 0.0,
+            nesterov: false,
+        }
+    }
+}
+
+impl Optimizer for Sgd {
+    fn learning_rate(&self) -> &Schedule {
+        &self.learning_rate
+    }
+
+    fn slots(&self) -> &'static [&'static str] {
+        &["v"]
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.nesterov && (self.momentum <= 0.0 || self.dampening != 0.0) {
+            let wanted = "above 0 and dampening 0 for nesterov";
+            return Err(out_of_range("sgd", "momentum", wanted, self.momentum));
+        }
+        Ok(())
+    }
+
+    #[track_caller]
+    fn apply_single(
+        &self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        moment: &Moment,
+    ) -> Array {
+        let gradient = match self.weight_decay {
+            0.0 => gradient.clone(),
+            decay => gradient + parameter * decay,
+        };
+        let rate = moment.rate_for(&gradient);
+        let [v] = slots else {
+            return parameter.clone();
+        };
+        if self.momentum <= 0.0 {
+            return parameter - rate * gradient;
+        }
+        *v = if self.dampening > 0.0 {
+            &*v * self.momentum + &gradient * (1.0 - self.dampening)
+        } else {
+            &*v * self.momentum + &gradient
+        };
+        let update = if self.nesterov {
+            gradient + &*v * self.momentum
+        } else {
+            v.clone()
+        };
+        parameter - rate * update
+    }
+}

@@ -1,0 +1,186 @@
+//! Gradients of a module's parameters, and what is done to gradients before an optimizer sees them.
+
+use mlx::transforms::Loss;
+use mlx::{Array, Dtype, Result, Tree, tree};
+
+use crate::{Module, WeightMap};
+
+/// Returns a function that gives the loss of a module on a batch, and the gradients of all its parameters by name.
+///
+/// `loss` gives a floating scalar, or a tuple of one and anything else, which has no part in the gradients.
+///
+/// ```
+/// use mlx_nn::losses::{Reduction, mse_loss};
+/// use mlx_nn::{Init, Linear, value_and_grad};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let layer = Linear::new(2, 1, true, &mut Init::seed(0));
+/// let step = value_and_grad(|layer: &Linear, (x, y): &(mlx::Array, mlx::Array)| {
+///     mse_loss(&layer.forward(x), y, Reduction::Mean)
+/// });
+/// let batch = (mlx::array!([[1.0, 2.0]]), mlx::array!([[3.0]]));
+/// let (loss, gradients) = step(&layer, &batch)?;
+/// assert!(loss.item::<f32>()? > 0.0);
+/// assert_eq!(gradients["weight"].shape()?, [1, 2]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn value_and_grad<M, Batch, Value>(
+    loss: impl Fn(&M, &Batch) -> Value,
+) -> impl Fn(&M, &Batch) -> Result<(Value, WeightMap)>
+where
+    M: Module,
+    Batch: Tree,
+    Value: Loss,
+{
+    move |module, batch| {
+        let of_parameters = |parameters: &WeightMap, batch: &Batch| -> Result<Value> {
+            Ok(loss(&module.with_parameters(parameters)?, batch))
+        };
+        mlx::value_and_grad(of_parameters).call((&module.parameters(), batch))
+    }
+}
+
+/// Returns gradients scaled down so that their norm, all taken as one vector, is at most `max_norm`, and that norm.
+///
+/// ```
+/// use mlx_nn::{WeightMap, clip_grad_norm};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let gradients = WeightMap::from([("a".to_owned(), mlx::array!([3.0, 4.0]))]);
+/// let (clipped, norm) = clip_grad_norm(&gradients, 1.0);
+/// assert_eq!(norm.item::<f32>()?, 5.0);
+/// assert!((clipped["a"].to_vec::<f32>()?[0] - 0.6).abs() < 1e-5);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn clip_grad_norm<T: Tree>(gradients: &T, max_norm: f32) -> (T, Array) {
+    let squares = tree::arrays(gradients)
+        .into_iter()
+        .map(|gradient| gradient.square().sum(()));
+    let total = squares.reduce(|sum, square| sum + square);
+    let norm = total
+        .unwrap_or_else(|| mlx::zeros([], Dtype::Float32))
+        .sqrt();
+    let share = (max_norm / (&norm + 1e-6)).minimum(1.0);
+    (gradients.map(&mut |gradient| gradient * &share), norm)
+}
+
+/// Returns a tree with its floating arrays in another dtype.
+#[track_caller]
+pub fn cast<T: Tree>(tree: &T, dtype: Dtype) -> T {
+    tree.map(&mut |array| match array.dtype() {
+        Ok(own) if own.is_floating() && own != dtype => array.astype(dtype),
+        _ => array.clone(),
+    })
+}
+
+/// Settings of dynamic loss scaling, which keeps small gradients of half precision from becoming 0.
+///
+/// The loss is multiplied by a scale before the gradient is taken, and gradients are divided by it after. A step whose
+/// gradients are not finite is left out and the scale made smaller; after many good steps it grows again. All of it is
+/// part of the graph: nothing is read back between steps.
+///
+/// ```
+/// use mlx_nn::{LossScaler, WeightMap};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let scaler = LossScaler::default();
+/// let scale = scaler.init();
+/// let gradients = WeightMap::from([("a".to_owned(), mlx::array!([f32::INFINITY]))]);
+/// let (_, finite) = scale.unscale(&gradients);
+/// let scale = scaler.update(&scale, &finite);
+/// assert_eq!(scale.scale.item::<f32>()?, 32768.0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossScaler {
+    /// The first scale.
+    pub init_scale: f32,
+    /// What the scale is multiplied by after `growth_interval` good steps.
+    pub growth_factor: f32,
+    /// What it is multiplied by when gradients are not finite.
+    pub backoff_factor: f32,
+    /// Good steps in a row before the scale grows.
+    pub growth_interval: u32,
+}
+
+impl Default for LossScaler {
+    fn default() -> Self {
+        Self {
+            init_scale: 65_536.0,
+            growth_factor: 2.0,
+            backoff_factor: 0.5,
+            growth_interval: 2000,
+        }
+    }
+}
+
+/// The state of dynamic loss scaling: goes into a training step and comes out of it.
+#[derive(Clone, Tree)]
+pub struct LossScale {
+    /// What the loss is multiplied by, `float32`.
+    pub scale: Array,
+    /// Good steps since the scale changed, `int32`.
+    pub good_steps: Array,
+}
+
+impl LossScaler {
+    /// Returns the state before the first step.
+    pub fn init(&self) -> LossScale {
+        LossScale {
+            scale: Array::scalar(self.init_scale),
+            good_steps: Array::scalar(0_i32),
+        }
+    }
+
+    /// Returns the state after a step; `finite` says whether its gradients were.
+    #[track_caller]
+    pub fn update(&self, scale: &LossScale, finite: &Array) -> LossScale {
+        let steps = &scale.good_steps + 1;
+        let grows = steps.greater_equal(i64::from(self.growth_interval));
+        let grown = mlx::where_(&grows, &scale.scale * self.growth_factor, &scale.scale);
+        // A scale that reaches infinity would never come back.
+        let grown = grown.minimum(f64::from(f32::MAX) / 4.0);
+        let backed = (&scale.scale * self.backoff_factor).maximum(1.0);
+        LossScale {
+            scale: mlx::where_(finite, grown, backed),
+            good_steps: mlx::where_(&finite.logical_and(grows.logical_not()), steps, 0),
+        }
+    }
+}
+
+impl LossScale {
+    /// Returns the loss times the scale, in `float32`.
+    #[track_caller]
+    pub fn scale(&self, loss: &Array) -> Array {
+        loss.astype(Dtype::Float32) * &self.scale
+    }
+
+    /// Returns gradients divided by the scale, in `float32`, and whether all of them are finite.
+    #[track_caller]
+    pub fn unscale<T: Tree>(&self, gradients: &T) -> (T, Array) {
+        let gradients =
+            gradients.map(&mut |gradient| gradient.astype(Dtype::Float32) / &self.scale);
+        let finite = tree::arrays(&gradients)
+            .into_iter()
+            .map(|gradient| gradient.isfinite().all(()))
+            .reduce(|all, finite| all.logical_and(finite));
+        (gradients, finite.unwrap_or_else(|| Array::scalar(true)))
+    }
+}
+
+/// Returns `new` where `condition` is true and `old` where it is not, array by array.
+///
+/// # Errors
+/// When one tree has more arrays than the other.
+#[track_caller]
+pub fn select<T: Tree>(condition: &Array, new: &T, old: &T) -> Result<T> {
+    let pairs = tree::arrays(new).into_iter().zip(tree::arrays(old));
+    tree::rebuild(
+        old,
+        pairs.map(|(new, old)| mlx::where_(condition, new, old)),
+    )
+}

@@ -1,0 +1,313 @@
+//! Losses, schedules and the first twenty steps of each optimizer are Python MLX's.
+
+use mlx::{Array, Dtype, array};
+use mlx_nn::losses::{
+    BinaryCrossEntropyOptions, CrossEntropyOptions, Reduction, binary_cross_entropy, cross_entropy,
+    hinge_loss, huber_loss, kl_div_loss, l1_loss, mse_loss, nll_loss, smooth_l1_loss,
+};
+use mlx_nn::optimizers::{
+    Adam, AdamW, Lion, Optimizer, Schedule, Sgd, cosine_decay, exponential_decay, join_schedules,
+    linear_schedule, step_decay,
+};
+use mlx_nn::{WeightMap, clip_grad_norm};
+use rstest::rstest;
+use serde_json::Value;
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("golden/training.json")).expect("the golden file is JSON")
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    let list = value.as_array().expect("a list of numbers");
+    let number = |value: &Value| value.as_f64().expect("a number") as f32;
+    list.iter().map(number).collect()
+}
+
+/// Whole numbers over 64, the same as in the script that made the golden file.
+struct Numbers(u64);
+
+impl Numbers {
+    fn array(&mut self, shape: &[i32]) -> Array {
+        let mut next = || {
+            self.0 = (self.0 * 1_103_515_245 + 12_345) % (1 << 31);
+            ((self.0 >> 16) % 257) as f32 / 64.0 - 2.0
+        };
+        let size = shape.iter().product();
+        let values: Vec<f32> = (0..size).map(|_| next()).collect();
+        Array::from_slice(&values, shape).expect("as many numbers as the shape has")
+    }
+}
+
+fn flat(array: &Array) -> Vec<f32> {
+    array.astype(Dtype::Float32).to_vec().expect("numbers")
+}
+
+/// Equal up to the last places of `float32`.
+#[track_caller]
+fn assert_close(got: &[f32], wanted: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(got.len(), wanted.len(), "{what}");
+    for (got, wanted) in got.iter().zip(wanted) {
+        let distance = (got - wanted).abs();
+        assert!(
+            distance <= tolerance * wanted.abs().max(1e-2),
+            "{what}: {got} is not {wanted}"
+        );
+    }
+}
+
+fn warm() -> Schedule {
+    let parts = vec![linear_schedule(0.0, 0.1, 5), cosine_decay(0.1, 12, 0.0)];
+    join_schedules(parts, vec![5])
+}
+
+fn optimizer(name: &str) -> Box<dyn Steps> {
+    let sgd = Sgd::new(0.1);
+    let adam = |rate: f64| Adam {
+        bias_correction: true,
+        ..Adam::new(rate)
+    };
+    match name {
+        "sgd" => Box::new(sgd),
+        "sgd_momentum" => Box::new(Sgd {
+            momentum: 0.9,
+            ..sgd
+        }),
+        "sgd_dampening" => Box::new(Sgd {
+            momentum: 0.9,
+            dampening: 0.25,
+            weight_decay: 0.01,
+            ..sgd
+        }),
+        "sgd_nesterov" => Box::new(Sgd {
+            momentum: 0.9,
+            nesterov: true,
+            weight_decay: 0.05,
+            ..sgd
+        }),
+        "sgd_cosine" => Box::new(Sgd {
+            momentum: 0.5,
+            ..Sgd::new(cosine_decay(0.1, 15, 0.01))
+        }),
+        "adam" => Box::new(Adam::new(0.01)),
+        "adam_corrected" => Box::new(Adam {
+            betas: (0.8, 0.95),
+            eps: 1e-6,
+            ..adam(0.01)
+        }),
+        "adam_warm" => Box::new(Adam {
+            bias_correction: true,
+            ..Adam::new(warm())
+        }),
+        "adamw" => Box::new(AdamW {
+            weight_decay: 0.1,
+            ..AdamW::new(0.01)
+        }),
+        "adamw_corrected" => Box::new(AdamW {
+            adam: adam(0.02),
+            ..AdamW::new(0.02)
+        }),
+        "lion" => Box::new(Lion::new(0.01)),
+        "lion_decay" => Box::new(Lion {
+            betas: (0.8, 0.9),
+            weight_decay: 0.2,
+            ..Lion::new(0.01)
+        }),
+        other => panic!("no optimizer {other}"),
+    }
+}
+
+/// Optimizers as objects.
+trait Steps {
+    fn init(&self, parameters: &WeightMap) -> WeightMap;
+    fn step(
+        &self,
+        gradients: &WeightMap,
+        parameters: &WeightMap,
+        state: &WeightMap,
+    ) -> mlx::Result<(WeightMap, WeightMap)>;
+}
+
+impl<T: Optimizer> Steps for T {
+    fn init(&self, parameters: &WeightMap) -> WeightMap {
+        Optimizer::init(self, parameters)
+    }
+    fn step(
+        &self,
+        gradients: &WeightMap,
+        parameters: &WeightMap,
+        state: &WeightMap,
+    ) -> mlx::Result<(WeightMap, WeightMap)> {
+        self.apply_gradients(gradients, parameters, state)
+    }
+}
+
+fn takes_the_steps_of(name: &str, dtype: Dtype, golden: &Value, tolerance: f32) -> mlx::Result<()> {
+    let mut numbers_from_script = Numbers(7);
+    let mut draw = || {
+        let weight = numbers_from_script.array(&[3, 2]).astype(dtype);
+        let bias = numbers_from_script.array(&[2]).astype(dtype);
+        WeightMap::from([("weight".to_owned(), weight), ("bias".to_owned(), bias)])
+    };
+    let optimizer = optimizer(name);
+    let mut parameters = draw();
+    let mut state = optimizer.init(&parameters);
+    let steps = golden["steps"].as_array().expect("steps");
+    assert_eq!(steps.len(), 20);
+    for (k, wanted) in steps.iter().enumerate() {
+        (parameters, state) = optimizer.step(&draw(), &parameters, &state)?;
+        assert_eq!(parameters["weight"].dtype()?, dtype, "{name}");
+        let got = [flat(&parameters["weight"]), flat(&parameters["bias"])].concat();
+        assert_close(
+            &got,
+            &numbers(wanted),
+            tolerance,
+            &format!("{name}, step {k}"),
+        );
+    }
+    let wanted = golden["state"].as_object().expect("a state");
+    assert_eq!(state.keys().collect::<Vec<_>>(), {
+        let mut names: Vec<&String> = wanted.keys().collect();
+        names.sort();
+        names
+    });
+    for (slot, wanted) in wanted {
+        assert_close(
+            &flat(&state[slot]),
+            &numbers(wanted),
+            tolerance,
+            &format!("{name}, {slot}"),
+        );
+    }
+    Ok(())
+}
+
+#[rstest]
+fn optimizer_takes_python_mlx_s_steps(
+    #[values(
+        "sgd",
+        "sgd_momentum",
+        "sgd_dampening",
+        "sgd_nesterov",
+        "sgd_cosine",
+        "adam",
+        "adam_corrected",
+        "adam_warm",
+        "adamw",
+        "adamw_corrected",
+        "lion",
+        "lion_decay"
+    )]
+    name: &str,
+) -> mlx::Result<()> {
+    takes_the_steps_of(name, Dtype::Float32, &golden()["optimizers"][name], 2e-6)
+}
+
+#[rstest]
+fn optimizer_takes_python_mlx_s_steps_in_bfloat16(
+    #[values("sgd_nesterov", "adam_corrected", "adamw", "lion_decay")] name: &str,
+) -> mlx::Result<()> {
+    // One unit in the last place of bfloat16 is 2^-8 of the value.
+    takes_the_steps_of(name, Dtype::Bfloat16, &golden()["bfloat16"][name], 1e-2)
+}
+
+#[rstest]
+#[case("exponential", exponential_decay(0.1, 0.9))]
+#[case("step", step_decay(0.1, 0.5, 7))]
+#[case("cosine", cosine_decay(0.1, 30, 0.02))]
+#[case("linear", linear_schedule(0.2, 0.05, 25))]
+#[case("join", join_schedules(
+    vec![linear_schedule(0.0, 0.1, 8), cosine_decay(0.1, 20, 0.0), exponential_decay(0.03, 0.8)],
+    vec![8, 28],
+))]
+fn schedule_is_python_mlx_s(#[case] name: &str, #[case] schedule: Schedule) -> mlx::Result<()> {
+    let rates: mlx::Result<Vec<f32>> = (0..40_u64)
+        .map(|step| schedule.at(&Array::scalar(step)).item::<f32>())
+        .collect();
+    assert_close(&rates?, &numbers(&golden()["schedules"][name]), 1e-6, name);
+    Ok(())
+}
+
+#[test]
+fn losses_are_python_mlx_s() -> mlx::Result<()> {
+    let golden = golden();
+    let mut from_script = Numbers(11);
+    let (logits, other) = (from_script.array(&[4, 5]), from_script.array(&[4, 5]));
+    let classes = array!([0, 3, 4, 1]);
+    let chances = other.softmax(-1);
+    let weights = from_script.array(&[4]).abs();
+    let binary = array!([0, 1, 1, 0, 1]).broadcast_to([4, 5]);
+    let (mean, none) = (Reduction::Mean, Reduction::None);
+    let inputs = &golden["losses"]["inputs"];
+    for (name, array) in [
+        ("logits", &logits),
+        ("other", &other),
+        ("weights", &weights),
+    ] {
+        assert_close(&flat(array), &numbers(&inputs[name]), 0.0, name);
+    }
+    let smooth = CrossEntropyOptions {
+        weights: Some(weights),
+        label_smoothing: 0.1,
+        ..CrossEntropyOptions::default()
+    };
+    let along_rows = CrossEntropyOptions {
+        axis: 0,
+        ..CrossEntropyOptions::default()
+    };
+    let of_chances = BinaryCrossEntropyOptions {
+        with_logits: false,
+        reduction: none,
+        ..Default::default()
+    };
+    let made = [
+        ("cross_entropy", cross_entropy(&logits, &classes, none)),
+        ("cross_entropy_mean", cross_entropy(&logits, &classes, mean)),
+        (
+            "cross_entropy_chances",
+            cross_entropy(&logits, &chances, Reduction::Sum),
+        ),
+        (
+            "cross_entropy_smooth",
+            cross_entropy(&logits, &classes, smooth),
+        ),
+        (
+            "cross_entropy_axis",
+            cross_entropy(&logits, &array!([2, 0, 1, 3, 3]), along_rows),
+        ),
+        ("binary", binary_cross_entropy(&logits, &binary, mean)),
+        (
+            "binary_chances",
+            binary_cross_entropy(&chances, &binary, of_chances),
+        ),
+        ("l1", l1_loss(&logits, &other, mean)),
+        ("mse", mse_loss(&logits, &other, mean)),
+        ("nll", nll_loss(&chances.log(), &classes, -1, none)),
+        (
+            "kl_div",
+            kl_div_loss(&chances.log(), &logits.softmax(-1).log(), -1, none),
+        ),
+        ("smooth_l1", smooth_l1_loss(&logits, &other, 0.5, mean)),
+        ("huber", huber_loss(&logits, &other, 0.75, none)),
+        ("hinge", hinge_loss(&logits, &(2 * &binary - 1), none)),
+    ];
+    let wanted = golden["losses"]["values"].as_object().expect("losses");
+    assert_eq!(made.len(), wanted.len());
+    for (name, loss) in made {
+        assert_close(&flat(&loss), &numbers(&wanted[name]), 2e-6, name);
+    }
+    Ok(())
+}
+
+#[rstest]
+#[case("tight", 0.5)]
+#[case("loose", 100.0)]
+fn clipping_is_python_mlx_s(#[case] name: &str, #[case] max_norm: f32) {
+    let mut from_script = Numbers(13);
+    let gradients = WeightMap::from([
+        ("a".to_owned(), from_script.array(&[3, 2])),
+        ("b".to_owned(), from_script.array(&[4])),
+    ]);
+    let (clipped, norm) = clip_grad_norm(&gradients, max_norm);
+    let got = [flat(&clipped["a"]), flat(&clipped["b"]), flat(&norm)].concat();
+    assert_close(&got, &numbers(&golden()["clipped"][name]), 2e-6, name);
+}

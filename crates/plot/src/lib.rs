@@ -1,0 +1,27 @@
+//! Charts, heat maps and tables that a notebook shows: SVG and HTML as text, without dependencies.
+//!
+//! The last expression of a notebook cell shows itself when it is one of these; elsewhere `to_svg` and `to_html` give
+//! the text. Numbers that are not finite are left out, never drawn.
+//!
+//! ```
+//! use mlx_plot::Chart;
+//!
+//! let svg = Chart::new("loss")
+//!     .x_label("step")
+//!     .line("train", [(0.0, 2.3), (1.0, 1.1), (2.0, 0.6)])
+//!     .to_svg();
+//! assert!(svg.contains("polyline"));
+//! ```
+#![forbid(unsafe_code)]
+
+mod axis;
+mod chart;
+mod heatmap;
+mod png;
+mod show;
+mod svg;
+mod table;
+
+pub use chart::Chart;
+pub use heatmap::Heatmap;
+pub use table::Table;

@@ -1,0 +1,195 @@
+//! `cargo xtask notebooks`: the notebooks run from top to bottom, in Jupyter's kernel or as programs.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use lexopt::prelude::*;
+use mlx_provision::{Settings, setup};
+
+use crate::cargo::{command, root, run as run_command};
+use crate::setup::native_source;
+
+/// The kernel that notebooks are written for.
+const KERNEL: (&str, &str) = ("evcxr_jupyter", "0.22.0");
+
+/// Runs the notebooks that are named, or all.
+pub fn run(mut args: lexopt::Parser) -> Result<()> {
+    let mut names = Vec::new();
+    let mut as_programs = false;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("as-programs") => as_programs = true,
+            Value(name) => names.push(name.string()?.trim_end_matches(".ipynb").to_owned()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let notebooks = chosen(&names)?;
+    let staged = setup(&Settings::from_env(&native_source()))?;
+    if as_programs {
+        return programs(&names);
+    }
+    let build = staged.root.join("notebooks");
+    fs::create_dir_all(&build)?;
+    // The kernel's folder holds one session at a time.
+    let lock = File::create(build.join(".lock"))?;
+    if lock.try_lock().is_err() {
+        eprintln!("waiting for another `cargo xtask notebooks`");
+        lock.lock()?;
+    }
+    let kernel = kernel()?;
+    let python = environment(&build, &kernel)?;
+    let work = build.join("evcxr");
+    fs::create_dir_all(&work)?;
+    // The same versions as the workspace has; cargo drops what it does not need.
+    fs::copy(root().join("Cargo.lock"), work.join("Cargo.lock"))?;
+    let executed = build.join("executed");
+    let mut execute = Command::new(python);
+    execute
+        .arg(root().join("notebooks/execute.py"))
+        .arg(&executed);
+    execute.args(&notebooks);
+    execute.env("EVCXR_TMPDIR", &work);
+    // Settings of the user's own would change what is tested.
+    execute.env("EVCXR_CONFIG_DIR", build.join("evcxr-config"));
+    execute.env("MLX_BUILD_DIR", &staged.root);
+    eprintln!(
+        "the first cell builds the crates with optimisation (once, some minutes on two cores)"
+    );
+    run_command(execute)?;
+    println!("executed notebooks and pages: {}", executed.display());
+    Ok(())
+}
+
+/// The paths of these notebooks, or of all.
+fn chosen(names: &[String]) -> Result<Vec<PathBuf>> {
+    let folder = root().join("notebooks");
+    let mut all: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "ipynb") {
+            all.push(path);
+        }
+    }
+    all.sort();
+    let stem = |path: &Path| {
+        path.file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+    };
+    let known: Vec<String> = all.iter().filter_map(|path| stem(path)).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(*name)) {
+        anyhow::bail!(
+            "notebooks: no notebook {name}; there are {}",
+            known.join(", ")
+        );
+    }
+    let is_chosen =
+        |path: &PathBuf| names.is_empty() || stem(path).is_some_and(|stem| names.contains(&stem));
+    all.retain(is_chosen);
+    Ok(all)
+}
+
+/// Runs the notebooks as the functions that the package `mlx-notebooks` makes of them.
+fn programs(names: &[String]) -> Result<()> {
+    let mut tests = command([
+        "test",
+        "--locked",
+        "--package",
+        "mlx-notebooks",
+        "--test",
+        "programs",
+        "--",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    tests.args(names);
+    run_command(tests)
+}
+
+/// The program of the kernel, installed when there is none.
+fn kernel() -> Result<PathBuf> {
+    let (name, version) = KERNEL;
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let mut folders: Vec<PathBuf> = std::env::var_os("PATH")
+        .map(|path| std::env::split_paths(&path).collect())
+        .unwrap_or_default();
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    folders.extend(home.map(|home| home.join("bin")));
+    let find = || {
+        let files = folders.iter().map(|folder| folder.join(&file));
+        files.into_iter().find(|path| path.is_file())
+    };
+    if let Some(path) = find() {
+        return Ok(path);
+    }
+    eprintln!("installing {name} {version} (once, 15 to 30 minutes on two cores)");
+    run_command(command(["install", "--locked", name, "--version", version]))?;
+    find().with_context(|| {
+        format!("notebooks: {name} is installed, but not where cargo should put it")
+    })
+}
+
+/// The Python of an environment with nbclient and nbconvert, made once from pinned packages; knows the kernel.
+fn environment(build: &Path, kernel: &Path) -> Result<PathBuf> {
+    let folder = build.join("environment");
+    let python = match cfg!(windows) {
+        true => folder.join("Scripts/python.exe"),
+        false => folder.join("bin/python"),
+    };
+    let list = root().join("notebooks/requirements.txt");
+    let pins = fs::read_to_string(&list)?;
+    let stamp = folder.join(".made-from");
+    if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == pins) {
+        tell_kernel(&folder, kernel)?;
+        return Ok(python);
+    }
+    eprintln!("making the environment for Jupyter in {}", folder.display());
+    // Without the stamp it is made again, should this be broken off.
+    let mut venv = Command::new("python3");
+    run_command_quietly(venv.args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut pip = Command::new(&python);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]);
+    pip.args(["--no-deps", "--only-binary", ":all:", "--require-hashes"]);
+    run_command_quietly(pip.arg("--requirement").arg(&list))?;
+    tell_kernel(&folder, kernel)?;
+    fs::write(&stamp, pins)?;
+    Ok(python)
+}
+
+/// Tells Jupyter in this environment, and nowhere else, of the kernel.
+fn tell_kernel(environment: &Path, kernel: &Path) -> Result<()> {
+    let folder = environment.join("share/jupyter/kernels/rust");
+    fs::create_dir_all(&folder)?;
+    let text = kernel
+        .to_string_lossy()
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"");
+    let spec = format!(
+        "{{\"argv\": [\"{text}\", \"--control_file\", \"{{connection_file}}\"], \"display_name\": \"Rust\", \
+         \"language\": \"rust\"}}\n"
+    );
+    fs::write(folder.join("kernel.json"), spec)?;
+    Ok(())
+}
+
+fn run_command_quietly(command: &mut Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("{:?} could not be started", command.get_program()))?;
+    ensure!(
+        output.status.success(),
+        "notebooks: {:?} failed ({}): {}",
+        command.get_program(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
