@@ -252,7 +252,7 @@ impl Piece<'_> {
             for first in (0..windows).step_by(TALL) {
                 // The last windows are computed again where there are not enough.
                 let rows = std::array::from_fn(|i| row((first + i).min(windows - 1)));
-                let sums = dots::<S, TALL>(simd, rows, packed);
+                let sums = dots::<S, TALL, WIDE>(simd, rows, packed);
                 for (i, sums) in sums.iter().enumerate().take(windows - first) {
                     let start = (first + i) * shape.outputs + group * width + number * tile;
                     let out = &mut self.out[start..start + count];

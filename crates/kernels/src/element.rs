@@ -22,6 +22,10 @@ pub(crate) mod private {
         fn singles<'a>(_: &'a [Self], _: &'a mut [Self]) -> Option<(&'a [f32], &'a mut [f32])> {
             None
         }
+        /// The products of four rows with `x`, if the processor reads this type in its own instructions.
+        fn dots(_: [&[Self]; 4], _: &[f32]) -> Option<[f32; 4]> {
+            None
+        }
         /// Lets `fill` write the row: in place, or in `scratch` and converted after.
         fn write(row: &mut [Self], scratch: &mut [f32], fill: impl FnOnce(&mut [f32]));
     }
@@ -51,9 +55,13 @@ impl private::Storage for f32 {
 }
 
 macro_rules! half_storage {
-    ($type:ty, $widen:path) => {
+    ($type:ty, $widen:path, $dots:expr) => {
         impl private::Storage for $type {
             const IS_F32: bool = false;
+
+            fn dots(rows: [&[Self]; 4], x: &[f32]) -> Option<[f32; 4]> {
+                $dots(rows, x)
+            }
 
             fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
                 let scratch = &mut scratch[..row.len()];
@@ -77,8 +85,8 @@ macro_rules! half_storage {
     };
 }
 
-half_storage!(f16, crate::widen::widen_f16);
-half_storage!(bf16, crate::widen::widen_bf16);
+half_storage!(f16, crate::widen::widen_f16, crate::half_dots::dots_f16);
+half_storage!(bf16, crate::widen::widen_bf16, |_, _| None);
 
 /// All of `values` as `f32`, converted once.
 pub(crate) fn widened<T: Element>(values: &[T]) -> Vec<f32> {

@@ -28,6 +28,7 @@ mod element;
 mod elementwise;
 mod error;
 mod gather;
+mod half_dots;
 mod lanes;
 mod many;
 mod matvec;

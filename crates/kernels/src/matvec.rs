@@ -58,6 +58,12 @@ pub fn matvec<T: Element>(
         |scratch, (weights, out)| {
             let groups = weights.chunks(ROWS * shape.columns);
             for (weights, out) in groups.zip(out.chunks_mut(ROWS)) {
+                if let (Some(rows), [_, _, _, _]) = (four(weights, shape.columns), &*out)
+                    && let Some(products) = T::dots(rows, x)
+                {
+                    out.copy_from_slice(&products);
+                    continue;
+                }
                 simd::dispatch(Group {
                     weights,
                     x,
@@ -114,6 +120,12 @@ pub fn matmul<T: Element>(
     x.chunks_exact(columns)
         .zip(out.chunks_exact_mut(rows))
         .try_for_each(|(x, out)| matvec(shape, weights, x, out))
+}
+
+/// Four whole rows, if there are so many.
+fn four<T>(weights: &[T], columns: usize) -> Option<[&[T]; ROWS]> {
+    let mut rows = weights.chunks_exact(columns);
+    Some([rows.next()?, rows.next()?, rows.next()?, rows.next()?])
 }
 
 /// Rows that need no unpacking, or only widening.

@@ -331,7 +331,7 @@ mx::array attention(
   return mx::array(
       shape,
       dtype,
-      std::make_shared<CpuKernel>(s, call, composed),
+      std::make_shared<CpuKernel>(s, call, composed, MLX_NATIVE_ATTENTION_GRADIENT, 3),
       std::move(inputs));
 }
 

@@ -7,7 +7,7 @@ use mlx_sys::Api;
 
 use super::call::{Fault, api, check};
 use super::host::{Layout, run_over, slice};
-use crate::host::{self, Kernel};
+use crate::host::{self, Asked, Kernel};
 use mlx_kernels::{Binary, Reduction, Simple, Unary};
 
 /// Installs the kernels and returns how many of MLX's own operations they take over; the first in the process counts.
@@ -46,6 +46,11 @@ const KERNELS: c_int = sys::mlx_native_cpu_kernel__MLX_NATIVE_CPU_KERNELS as c_i
 fn read(call: &sys::mlx_native_cpu_call) -> Option<Kernel> {
     let [first, second, third, ..] = call.integers;
     let [number, factor, ..] = call.numbers.map(|number| number as f32);
+    let asked = Asked {
+        mask: first,
+        has_sinks: second != 0,
+        scale: number,
+    };
     let unary = |function| Some(Kernel::Unary(function));
     let simple = |function| Some(Kernel::Simple(function));
     let binary = |function| Some(Kernel::Binary(function));
@@ -126,11 +131,10 @@ fn read(call: &sys::mlx_native_cpu_call) -> Option<Kernel> {
             base: number,
             scale: factor,
         }),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_ATTENTION => Some(Kernel::Attention {
-            mask: first,
-            has_sinks: second != 0,
-            scale: number,
-        }),
+        sys::mlx_native_cpu_kernel__MLX_NATIVE_ATTENTION => Some(Kernel::Attention(asked)),
+        sys::mlx_native_cpu_kernel__MLX_NATIVE_ATTENTION_GRADIENT => {
+            Some(Kernel::AttentionGradient(asked))
+        }
         sys::mlx_native_cpu_kernel__MLX_NATIVE_CROSS_ENTROPY => Some(Kernel::CrossEntropy),
         sys::mlx_native_cpu_kernel__MLX_NATIVE_CROSS_ENTROPY_GRADIENT => {
             Some(Kernel::CrossEntropyGradient)

@@ -2,70 +2,115 @@
 
 use std::borrow::Cow;
 
-use mlx_kernels::{AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides};
+use mlx_kernels::{
+    AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
+};
 
 use super::layout::{input, output, said, size};
 use super::{Stored, by_dtype};
 use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput};
 
+/// How attention is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Asked {
+    /// 0 none, 1 causal, 2 an array.
+    pub(crate) mask: i64,
+    pub(crate) has_sinks: bool,
+    pub(crate) scale: f32,
+}
+
 pub(super) fn run(
-    mask: i64,
-    has_sinks: bool,
-    scale: f32,
+    asked: Asked,
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
+    fn typed<T: Stored>(
+        asked: Asked,
+        inputs: &[HostInput<'_>],
+        out: &mut HostOutput<'_>,
+    ) -> Result<(), String> {
+        let given = Given::<T>::new(asked, inputs)?;
+        let out = out.as_mut_slice::<T>()?;
+        mlx_kernels::attention(given.shape, given.inputs(), asked.scale, out).map_err(said)
+    }
     let q = input(inputs, 0)?;
-    by_dtype!(
-        q.dtype(),
-        typed(mask, has_sinks, scale, inputs, output(outputs, 0)?)
-    )
+    by_dtype!(q.dtype(), typed(asked, inputs, output(outputs, 0)?))
 }
 
-fn typed<T: Stored>(
-    mask: i64,
-    has_sinks: bool,
-    scale: f32,
+/// The last input is the gradient of the result; outputs are those of queries, keys and values.
+pub(super) fn gradient(
+    asked: Asked,
     inputs: &[HostInput<'_>],
-    out: &mut HostOutput<'_>,
+    outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
-    let [q, k, v] = [0, 1, 2].map(|index| input(inputs, index));
-    let (q, k, v) = (q?, k?, v?);
-    let (q_shape, v_shape) = (four(q)?, four(v)?);
-    let shape = AttentionShape {
-        batch: q_shape[0],
-        heads: q_shape[1],
-        kv_heads: v_shape[1],
-        queries: q_shape[2],
-        keys: v_shape[2],
-        dim: q_shape[3],
-        value_dim: v_shape[3],
+    let (cotangent, inputs) = inputs.split_last().ok_or("wanted inputs, got none")?;
+    let given = Given::<f32>::new(asked, inputs)?;
+    let cotangent = strided::<f32>(cotangent)?;
+    let [dq, dk, dv] = outputs else {
+        return Err(format!("wanted 3 outputs, got {}", outputs.len()));
     };
-    let (q, k, v) = (strided::<T>(q)?, strided::<T>(k)?, strided::<T>(v)?);
-    let array = if mask == 2 {
-        Some(input(inputs, 3)?)
-    } else {
-        None
+    let gradient = AttentionGradient {
+        queries: dq.as_mut_slice()?,
+        keys: dk.as_mut_slice()?,
+        values: dv.as_mut_slice()?,
     };
-    let mut bools = None;
-    let mut numbers = None;
-    match array {
-        Some(array) if array.dtype() == Dtype::Bool => bools = Some(in_place::<bool>(array)?),
-        Some(array) => numbers = Some(in_place::<T>(array)?),
-        None => {}
+    let (shape, inputs) = (given.shape, given.inputs());
+    mlx_kernels::attention_gradient(shape, inputs, asked.scale, cotangent.view(), gradient)
+        .map_err(said)
+}
+
+/// Inputs as the kernels read them.
+struct Given<'a, T: Clone> {
+    shape: AttentionShape,
+    queries: Rows<'a, T>,
+    keys: Rows<'a, T>,
+    values: Rows<'a, T>,
+    is_causal: bool,
+    bools: Option<(Cow<'a, [bool]>, MaskStrides)>,
+    numbers: Option<(Cow<'a, [T]>, MaskStrides)>,
+    sinks: Option<Cow<'a, [f32]>>,
+}
+
+impl<'a, T: Stored> Given<'a, T> {
+    fn new(asked: Asked, inputs: &[HostInput<'a>]) -> Result<Self, String> {
+        let (q, k, v) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
+        let (q_shape, v_shape) = (four(q)?, four(v)?);
+        let mut given = Self {
+            shape: AttentionShape {
+                batch: q_shape[0],
+                heads: q_shape[1],
+                kv_heads: v_shape[1],
+                queries: q_shape[2],
+                keys: v_shape[2],
+                dim: q_shape[3],
+                value_dim: v_shape[3],
+            },
+            queries: strided(q)?,
+            keys: strided(k)?,
+            values: strided(v)?,
+            is_causal: asked.mask == 1,
+            bools: None,
+            numbers: None,
+            sinks: None,
+        };
+        if asked.mask == 2 {
+            let mask = input(inputs, 3)?;
+            if mask.dtype() == Dtype::Bool {
+                given.bools = Some(in_place(mask)?);
+            } else {
+                given.numbers = Some(in_place(mask)?);
+            }
+        }
+        if asked.has_sinks {
+            let sinks = inputs.last().ok_or("wanted sinks")?;
+            given.sinks = Some(sinks.in_rows()?);
+        }
+        Ok(given)
     }
-    let sinks = if has_sinks {
-        let sinks = inputs.last().ok_or("wanted sinks")?;
-        Some(sinks.in_rows::<f32>()?)
-    } else {
-        None
-    };
-    let inputs = AttentionInputs {
-        queries: q.view(),
-        keys: k.view(),
-        values: v.view(),
-        mask: match (&bools, &numbers) {
+
+    fn inputs(&self) -> AttentionInputs<'_, T> {
+        let mask = match (&self.bools, &self.numbers) {
             (Some((values, strides)), _) => Mask::Boolean {
                 values,
                 strides: *strides,
@@ -74,12 +119,17 @@ fn typed<T: Stored>(
                 values,
                 strides: *strides,
             },
-            _ if mask == 1 => Mask::Causal,
+            _ if self.is_causal => Mask::Causal,
             _ => Mask::None,
-        },
-        sinks: sinks.as_deref(),
-    };
-    mlx_kernels::attention(shape, inputs, scale, out.as_mut_slice()?).map_err(said)
+        };
+        AttentionInputs {
+            queries: self.queries.view(),
+            keys: self.keys.view(),
+            values: self.values.view(),
+            mask,
+            sinks: self.sinks.as_deref(),
+        }
+    }
 }
 
 /// The four sizes of an array.
@@ -128,7 +178,6 @@ fn strided<'a, T: Stored>(array: &HostInput<'a>) -> Result<Rows<'a, T>, String> 
 }
 
 /// Reads a mask where it is, or copies it when its strides go backwards.
-#[allow(clippy::type_complexity)]
 fn in_place<'a, T: crate::Element>(
     array: &HostInput<'a>,
 ) -> Result<(Cow<'a, [T]>, MaskStrides), String> {

@@ -16,6 +16,8 @@ mod softmax;
 
 use mlx_kernels::{Binary, Reduction, Simple, Unary};
 
+pub(crate) use attention::Asked;
+
 use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput, Layout};
 
@@ -77,13 +79,10 @@ pub(crate) enum Kernel {
         base: f32,
         scale: f32,
     },
-    /// Queries, keys, values, mask if `mask` is 2, sinks.
-    Attention {
-        /// 0 none, 1 causal, 2 an array.
-        mask: i64,
-        has_sinks: bool,
-        scale: f32,
-    },
+    /// Queries, keys, values, perhaps mask and sinks.
+    Attention(Asked),
+    /// As `Attention`, and the gradient of its result.
+    AttentionGradient(Asked),
     /// Logits and targets.
     CrossEntropy,
     /// Logits, targets and the gradient of the losses.
@@ -117,7 +116,8 @@ pub(crate) fn accepts(kernel: &Kernel, inputs: &[Layout<'_>], outputs: &[Layout<
         | Kernel::LayerNorm { .. }
         | Kernel::LayerNormGradient { .. }
         | Kernel::Rope { .. }
-        | Kernel::Attention { .. }
+        | Kernel::Attention(_)
+        | Kernel::AttentionGradient(_)
         | Kernel::CrossEntropy
         | Kernel::CrossEntropyGradient => true,
     }
@@ -159,11 +159,8 @@ pub(crate) fn run(
             eps,
         } => norm::layer_norm_gradient([has_weight, has_bias], eps, inputs, outputs),
         Kernel::Rope { .. } => rope::run(kernel, inputs, outputs),
-        Kernel::Attention {
-            mask,
-            has_sinks,
-            scale,
-        } => attention::run(mask, has_sinks, scale, inputs, outputs),
+        Kernel::Attention(asked) => attention::run(asked, inputs, outputs),
+        Kernel::AttentionGradient(asked) => attention::gradient(asked, inputs, outputs),
     }
 }
 
