@@ -20,8 +20,18 @@ const COLUMNS: usize = 512;
 
 /// Where rows of a matrix come from.
 pub(crate) trait Unpack: Sync {
-    /// The alignment of the starts and lengths that may be asked for divides 32.
-    fn unpack(&self, row: usize, start: usize, out: &mut [f32]);
+    /// How long an unpacked row is: zeros may follow its numbers.
+    fn length(&self, columns: usize) -> usize {
+        columns
+    }
+
+    /// Where the number of a column lies in an unpacked row.
+    fn place(&self, column: usize) -> usize {
+        column
+    }
+
+    /// Writes numbers `start..start + out.len()` of an unpacked row; `start` is a multiple of 512.
+    fn unpack<S: Simd>(&self, simd: S, row: usize, start: usize, out: &mut [f32]);
 }
 
 /// Writes `x * transpose(matrix)` to `out`. Lengths are checked, nothing is empty.
@@ -37,11 +47,12 @@ pub(crate) fn multiply(
     let wide = if vectors <= lanes { 1 } else { WIDE };
     let tile = wide * lanes;
     let tiles = vectors.div_ceil(tile);
-    let mut transposed = vec![0.0; tiles * tile * columns];
+    let length = matrix.length(columns);
+    let mut transposed = vec![0.0; tiles * tile * length];
     for (vector, x) in x.chunks_exact(columns).enumerate() {
-        let target = &mut transposed[vector / tile * tile * columns..][..tile * columns];
-        for (column, x) in target.chunks_exact_mut(tile).zip(x) {
-            column[vector % tile] = *x;
+        let target = &mut transposed[vector / tile * tile * length..][..tile * length];
+        for (column, x) in x.iter().enumerate() {
+            target[matrix.place(column) * tile + vector % tile] = *x;
         }
     }
     // Threads write whole rows of the transposed result, `[rows, tiles * tile]`.
@@ -56,7 +67,7 @@ pub(crate) fn multiply(
             simd::dispatch(Piece {
                 matrix,
                 first,
-                columns,
+                length,
                 x: &transposed,
                 unpacked,
                 wide,
@@ -90,8 +101,9 @@ impl WithSimd for LaneCount {
 struct Piece<'a, M> {
     matrix: &'a M,
     first: usize,
-    columns: usize,
-    /// `[tiles, columns, tile]`.
+    /// Numbers of an unpacked row.
+    length: usize,
+    /// `[tiles, length, tile]`.
     x: &'a [f32],
     /// `[TALL, COLUMNS]`.
     unpacked: &'a mut [f32],
@@ -145,20 +157,20 @@ impl<M: Unpack> Piece<'_, M> {
         row: usize,
         results: &mut [f32],
     ) {
-        let (columns, tile) = (self.columns, WIDE * S::F32_LANES);
-        for start in (0..columns).step_by(COLUMNS) {
-            let count = COLUMNS.min(columns - start);
+        let (length, tile) = (self.length, WIDE * S::F32_LANES);
+        for start in (0..length).step_by(COLUMNS) {
+            let count = COLUMNS.min(length - start);
             for (i, out) in self
                 .unpacked
                 .chunks_exact_mut(COLUMNS)
                 .take(TALL)
                 .enumerate()
             {
-                self.matrix.unpack(row + i, start, &mut out[..count]);
+                self.matrix.unpack(simd, row + i, start, &mut out[..count]);
             }
             let rows: [&[f32]; TALL] =
                 std::array::from_fn(|i| &self.unpacked[i * COLUMNS..][..count]);
-            for (index, x) in self.x.chunks_exact(columns * tile).enumerate() {
+            for (index, x) in self.x.chunks_exact(length * tile).enumerate() {
                 let x = S::as_simd_f32s(&x[start * tile..][..count * tile]).0;
                 let sums = dots::<S, TALL, WIDE>(simd, rows, x.as_chunks::<WIDE>().0);
                 for (sums, results) in sums.iter().zip(results.chunks_exact_mut(self.width)) {

@@ -136,7 +136,7 @@ struct Dense<'a, T> {
 
 impl<T: Element> Unpack for Dense<'_, T> {
     #[inline(always)]
-    fn unpack(&self, row: usize, start: usize, out: &mut [f32]) {
+    fn unpack<S: Simd>(&self, _: S, row: usize, start: usize, out: &mut [f32]) {
         let weights = &self.weights[row * self.columns + start..][..out.len()];
         if T::IS_F32 {
             out.copy_from_slice(T::read_inline(weights, &mut []));

@@ -226,11 +226,11 @@ impl<T: Element, M> Run<'_, T, M> {
 
 /// `N` rows from `first` on of a view: numbers and the distance between rows.
 #[inline(always)]
-fn rows<'s, const N: usize>(
-    (values, stride): (&'s [f32], usize),
+fn rows<const N: usize>(
+    (values, stride): (&[f32], usize),
     first: usize,
     dim: usize,
-) -> [&'s [f32]; N] {
+) -> [&[f32]; N] {
     // Loops and not closures, here and below: one that is not inlined is compiled without the instructions of `S`.
     let mut rows: [&[f32]; N] = [&[]; N];
     for (i, row) in rows.iter_mut().enumerate() {

@@ -4,6 +4,9 @@
 //!   128 and keeps a running maximum, sum and output. Limit: multiply-adds. Memory: 100 KiB or so a thread.
 //! - Few queries (`decode`): runs of 512 keys of one key head go to threads, for all the query heads that share it;
 //!   the runs are merged in order. Limit: the bandwidth of reading keys and values once.
+//! - The gradient (`gradient`) computes the weights again, block by block.
+//!
+//! Inputs and masks are read by their strides, in `f32`, `f16` or `bf16`; arithmetic is `f32`.
 
 mod blocks;
 mod check;

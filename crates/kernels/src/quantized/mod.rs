@@ -22,9 +22,9 @@ use crate::error::{Error, Result, length, product};
 use crate::matvec::MatrixShape;
 
 /// From this many vectors on, unpacking rows for tiles is faster.
-const MANY: usize = 12;
+const MANY: usize = 9;
 /// The same for vectors of 8 bits.
-const MANY_INT8: usize = 32;
+const MANY_INT8: usize = 16;
 
 /// A matrix in MLX's affine layout, with scales and biases in `f32`, `f16` or `bf16`.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ pub fn quantized_matmul<S: Element, T: Element>(
 /// Writes `x * transpose(matrix)` to `out` with `x` rounded to 8 bits: `x` is `[vectors, columns]`, `out` is
 /// `[vectors, rows]`.
 ///
-/// From 32 vectors on, nothing is rounded: then [`quantized_matmul`] is as fast, and it runs. Before that,
+/// From 16 vectors on, nothing is rounded: then [`quantized_matmul`] is as fast, and it runs. Before that,
 /// each group of `group_size` numbers of `x` is rounded to multiples of `max|x| / 127`; what its sum loses by that is
 /// added back, so a constant added to all numbers of a matrix changes nothing in the error. It is at most
 /// `sum over groups of max|x| / 254 * sum(|scale * (number - middle)|)` with `middle = 2^(bits - 1)`,

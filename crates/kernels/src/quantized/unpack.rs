@@ -1,9 +1,14 @@
-//! Many vectors: rows are unpacked to `f32` once for all of them.
+//! Many vectors: rows are unpacked to `f32` once for all of them, in the order in which registers give their numbers.
+
+use pulp::Simd;
 
 use super::Quantized;
-use super::layout::for_bits;
+use super::layout::{UNITS, for_bits, number, pieces, split};
+use super::rows::spread;
 use crate::element::Element;
+use crate::lanes::Lanes;
 use crate::many::{self, Unpack};
+use crate::matvec::MatrixShape;
 
 /// Lengths are checked, nothing is empty.
 pub(super) fn multiply<S: Element>(
@@ -37,42 +42,65 @@ struct Packed<
 impl<S: Element, const BITS: usize, const WORDS: usize, const PLACES: usize, const PIECES: usize>
     Unpack for Packed<'_, S, BITS, WORDS, PLACES, PIECES>
 {
+    fn length(&self, columns: usize) -> usize {
+        columns.next_multiple_of(UNITS * PLACES)
+    }
+
+    /// In a block, the numbers at one place of all units lie side by side.
+    fn place(&self, column: usize) -> usize {
+        let (block, at) = (column / (UNITS * PLACES), column % (UNITS * PLACES));
+        block * UNITS * PLACES + at % PLACES * UNITS + at / PLACES
+    }
+
     #[inline(always)]
-    fn unpack(&self, row: usize, start: usize, out: &mut [f32]) {
-        let first = row * self.0.shape.columns + start;
-        let words = &self.0.weights[first / 32 * BITS..][..out.len() / 32 * BITS];
-        let at = first / self.0.group_size;
-        let groups = words
-            .chunks_exact(self.0.group_size / 32 * BITS)
-            .zip(out.chunks_exact_mut(self.0.group_size));
-        for (i, (words, out)) in groups.enumerate() {
-            let scale = S::read_inline(&self.0.scales[at + i..=at + i], &mut [0.0])[0];
-            let bias = S::read_inline(&self.0.biases[at + i..=at + i], &mut [0.0])[0];
-            let units = words.as_chunks::<WORDS>().0;
-            for (words, out) in units.iter().zip(out.as_chunks_mut::<PLACES>().0) {
-                // All numbers of a unit stand in one array, which becomes one register or two.
-                let pieces = pieces::<WORDS, PIECES>(*words);
-                let mut numbers = [0; PLACES];
-                for (i, number) in numbers.iter_mut().enumerate() {
-                    let (piece, place) = (i / (PLACES / PIECES), i % (PLACES / PIECES));
-                    *number = pieces[piece] >> (place * BITS) & ((1 << BITS) - 1);
-                }
-                for (out, number) in out.iter_mut().zip(numbers) {
-                    *out = number as i32 as f32 * scale + bias;
+    fn unpack<R: Simd>(&self, simd: R, row: usize, start: usize, out: &mut [f32]) {
+        let Quantized {
+            shape: MatrixShape { columns, .. },
+            group_size,
+            ..
+        } = self.0;
+        // A power of two: with 8 bits and groups of 128 it is two blocks.
+        let (groups, per_group) = (columns / group_size, group_size / PLACES);
+        let row_words = columns / 32 * BITS;
+        let weights = &self.0.weights[row * row_words..][..row_words];
+        let scales = &self.0.scales[row * groups..][..groups];
+        let biases = &self.0.biases[row * groups..][..groups];
+        // A small number set into the low bits of `2^23` reads as `2^23 + number`.
+        let exponent = simd.splat_u32s(8_388_608_f32.to_bits());
+        let offset = Lanes::from_bits(simd, exponent);
+        for (i, out) in out.chunks_exact_mut(UNITS * PLACES).enumerate() {
+            let first = start / PLACES + i * UNITS;
+            let weights = weights.as_chunks::<WORDS>().0.get(first..).unwrap_or(&[]);
+            // Missing units, their scales and biases are zeros.
+            let mut block = [[0; WORDS]; UNITS];
+            match weights.first_chunk::<UNITS>() {
+                Some(weights) => block = *weights,
+                None => block[..weights.len()].copy_from_slice(weights),
+            }
+            let (mut scale, mut bias) = ([0.0; UNITS], [0.0; UNITS]);
+            let at = first >> per_group.trailing_zeros();
+            let here = at..groups.min(at + UNITS.div_ceil(per_group));
+            let (times, mut wide) = (per_group.min(UNITS), [0.0; UNITS]);
+            let numbers = S::read_inline(&scales[here.clone()], &mut wide);
+            spread(simd, numbers, times, &mut scale);
+            let numbers = S::read_inline(&biases[here], &mut wide);
+            spread(simd, numbers, times, &mut bias);
+            let words = split(&block);
+            let out = R::as_mut_simd_f32s(out).0;
+            let registers = UNITS / R::F32_LANES;
+            let (scale, bias) = (R::as_simd_f32s(&scale).0, R::as_simd_f32s(&bias).0);
+            for i in 0..registers {
+                let pieces = pieces::<R, WORDS, PIECES>(simd, &words, i);
+                for (p, piece) in pieces.into_iter().enumerate() {
+                    for place in 0..PLACES / PIECES {
+                        let number = simd.or_u32s(number::<R, BITS>(simd, piece, place), exponent);
+                        let number = Lanes::from_bits(simd, number) - offset;
+                        let at = (p * (PLACES / PIECES) + place) * registers + i;
+                        let scale = Lanes::new(simd, scale[i]);
+                        out[at] = number.mul_add(scale, Lanes::new(simd, bias[i])).value;
+                    }
                 }
             }
         }
     }
-}
-
-/// The word of a unit, or its three words as four pieces of 24 bits (and what lies above them).
-#[inline(always)]
-fn pieces<const WORDS: usize, const PIECES: usize>(words: [u32; WORDS]) -> [u32; PIECES] {
-    let mut pieces = [words[0]; PIECES];
-    if PIECES == 4 {
-        pieces[1] = words[0] >> 24 | words[1] << 8;
-        pieces[2] = words[1] >> 16 | words[2] << 16;
-        pieces[3] = words[2] >> 8;
-    }
-    pieces
 }
