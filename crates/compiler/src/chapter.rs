@@ -137,6 +137,28 @@
 //! of this at the first call with new types and keeps the result; [`CacheStats`](crate::CacheStats) counts how often it
 //! was ready, and says why it was not.
 //!
+//! # What is left between formulas
+//!
+//! On the CPU, neighbouring elementwise operations on large arrays become one kernel that runs them block by block in
+//! the cache, with the bits of the operations one by one, except where `exp` and its like differ by units in the last
+//! place. The report counts them; gradients and `vmap` go through the operations again.
+//!
+//! ```
+//! # use mlx::{Array, Device, Dtype, ones};
+//! # use mlx_compiler::jit;
+//! # fn main() -> Result<(), mlx_compiler::Error> {
+//! let squash = jit(|x: &Array| (x * 0.5 + 1.0).tanh().abs());
+//! let lowered = squash.lower(&ones([64, 64], Dtype::Float32))?;
+//! # if Device::current()? == Device::Cpu && std::env::var_os("MLX_HOST_KERNELS").is_none() {
+//! assert_eq!(lowered.report().regions, [4]);
+//! assert!(lowered.to_string().contains("region x0 {"));
+//! # }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Regions`](crate::Regions) says when regions are formed.
+//!
 //! # Is it right?
 //!
 //! [`Report::verify`](crate::Report::verify) runs both forms of each formula on your own inputs:

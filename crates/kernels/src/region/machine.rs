@@ -7,18 +7,58 @@ use super::values::{Values, ValuesMut};
 
 /// Registers, and copies of inputs whose elements do not lie together.
 pub(super) struct Machine {
-    registers: Vec<Vec<f32>>,
-    pub(super) loads: Vec<Vec<f32>>,
+    registers: Vec<Aligned>,
+    pub(super) loads: Vec<Aligned>,
     pub(super) places: Vec<Place>,
+}
+
+/// Numbers that begin at a cache line, and each at another place of a page: a vector register that is stored across two
+/// lines takes twice as long, and so does reading what looks, by the low bits of its address, as if it had just been
+/// written elsewhere.
+#[derive(Default)]
+pub(super) struct Aligned {
+    values: Vec<f32>,
+    start: usize,
+}
+
+impl Aligned {
+    /// Elements of a page.
+    const PAGE: usize = 1024;
+    /// Elements by which places in the page differ: ten cache lines.
+    const APART: usize = 160;
+
+    fn new(number: usize, count: usize) -> Self {
+        let shift = number * Self::APART % Self::PAGE;
+        let values = vec![0.0_f32; Self::PAGE + shift + count];
+        let page = values.as_ptr().align_offset(Self::PAGE * size_of::<f32>());
+        Self {
+            start: page.min(Self::PAGE) + shift,
+            values,
+        }
+    }
+
+    fn slice(&self) -> &[f32] {
+        &self.values[self.start..]
+    }
+
+    pub(super) fn slice_mut(&mut self) -> &mut [f32] {
+        &mut self.values[self.start..]
+    }
 }
 
 impl Machine {
     /// `block` elements a register; `loaded` tells which inputs need a copy.
     pub(super) fn new(program: &Program, block: usize, loaded: &[bool]) -> Self {
-        let copy = |loaded: &bool| vec![0.0; if *loaded { block } else { 0 }];
+        let count = program.n_registers;
+        let copy = |(input, loaded): (usize, &bool)| match loaded {
+            true => Aligned::new(count + input, block),
+            false => Aligned::default(),
+        };
         Self {
-            registers: vec![vec![0.0; block]; program.n_registers],
-            loads: loaded.iter().map(copy).collect(),
+            registers: (0..count)
+                .map(|number| Aligned::new(number, block))
+                .collect(),
+            loads: loaded.iter().enumerate().map(copy).collect(),
             places: vec![Place::Loaded; loaded.len()],
         }
     }
@@ -43,15 +83,16 @@ impl Machine {
                     // Taken out, so that the others can be read meanwhile.
                     let mut register = std::mem::take(&mut self.registers[*target]);
                     let operands = operands.map(|operand| self.source(operand, inputs, length));
+                    let place = &mut register.slice_mut()[..length];
                     match output.map(|output| &mut outputs[output]) {
                         Some(ValuesMut::F32(out)) => {
                             compute(*step, operands, &mut out[start..start + length], past);
                         }
                         Some(out) => {
-                            compute(*step, operands, &mut register[..length], false);
-                            out.write(start, &register[..length], past);
+                            compute(*step, operands, place, false);
+                            out.write(start, place, past);
                         }
-                        None => compute(*step, operands, &mut register[..length], false),
+                        None => compute(*step, operands, place, false),
                     }
                     self.registers[*target] = register;
                 }
@@ -66,13 +107,15 @@ impl Machine {
     fn source<'a>(&'a self, operand: Operand, inputs: &[Values<'a>], length: usize) -> Source<'a> {
         match operand {
             Operand::Constant(value) => Source::Scalar(value),
-            Operand::Register(register) => Source::Slice(&self.registers[register][..length]),
+            Operand::Register(register) => {
+                Source::Slice(&self.registers[register].slice()[..length])
+            }
             Operand::Input(input) => match (self.places[input], inputs[input]) {
                 (Place::Scalar(value), _) => Source::Scalar(value),
                 (Place::Direct(start), Values::F32(values)) => {
                     Source::Slice(&values[start..start + length])
                 }
-                _ => Source::Slice(&self.loads[input][..length]),
+                _ => Source::Slice(&self.loads[input].slice()[..length]),
             },
         }
     }

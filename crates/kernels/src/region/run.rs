@@ -76,7 +76,7 @@ impl Program {
                         count = count.min(shape.row - start % shape.row);
                     }
                     for (input, layout) in layouts.iter().enumerate() {
-                        let copies = &mut machine.loads[input];
+                        let copies = machine.loads[input].slice_mut();
                         let place = shape.place(layout, values[input], (start, count), copies);
                         machine.places[input] = place;
                     }
