@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use lexopt::prelude::*;
-use mlx::{Array, Device, fast, memory};
+use mlx::{Array, Device, Dtype, fast, memory};
 use serde::Serialize;
 
 /// How a check ended.
@@ -115,6 +115,7 @@ fn checks() -> Vec<Check> {
     checks.push(device());
     checks.push(computation());
     checks.extend(fast::Kernel::ALL.map(kernel));
+    checks.extend(cpu_kernels());
     checks.push(limits());
     checks
 }
@@ -234,6 +235,31 @@ fn kernel(kernel: fast::Kernel) -> Check {
             "report this with the text above",
         ),
     }
+}
+
+/// On the CPU: whether kernels of ours compute MLX's own operations.
+fn cpu_kernels() -> Option<Check> {
+    const NAME: &str = "cpu kernels";
+    if Device::current().ok()? != Device::Cpu {
+        return None;
+    }
+    let ran = |operation| {
+        fast::cpu_kernel_runs()
+            .iter()
+            .any(|(name, _)| *name == operation)
+    };
+    if let Err(error) = mlx::ones([64, 64], Dtype::Float32).exp().eval() {
+        let hint = "report this with the text above";
+        return Some(Check::bad(NAME, Status::Fail, error.to_string(), hint));
+    }
+    let found = if ran("exp") {
+        "compute MLX's operations"
+    } else if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value == "0") {
+        "switched off by MLX_HOST_KERNELS"
+    } else {
+        "only fused operations: this MLX is laid out in another way"
+    };
+    Some(Check::ok(NAME, found.to_owned()))
 }
 
 fn limits() -> Check {

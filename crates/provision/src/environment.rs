@@ -38,6 +38,12 @@ pub const BACKEND: &str = "MLX_BACKEND";
 pub const LIB_DIR: &str = "MLX_LIB_DIR";
 /// Whose BLAS.
 pub const BLAS: &str = "MLX_BLAS";
+/// Whether kernels of ours compute on the CPU.
+pub const HOST_KERNELS: &str = "MLX_HOST_KERNELS";
+/// How many threads those use.
+pub const NUM_THREADS: &str = "MLX_NUM_THREADS";
+/// Which instructions those use.
+pub const KERNELS_SIMD: &str = "MLX_KERNELS_SIMD";
 /// NVIDIA's libraries.
 pub const CUDA_DIR: &str = "MLX_CUDA_DIR";
 /// The Python to use.
@@ -92,6 +98,21 @@ pub const ALL: &[Variable] = &[
         name: BLAS,
         when: When::Run,
         meaning: "`bundled` keeps the BLAS inside the MLX wheel instead of binding OpenBLAS first",
+    },
+    Variable {
+        name: HOST_KERNELS,
+        when: When::Run,
+        meaning: "0 leaves all work on the CPU to MLX's own code",
+    },
+    Variable {
+        name: NUM_THREADS,
+        when: When::Run,
+        meaning: "how many threads the kernels for the CPU use, instead of one for each core",
+    },
+    Variable {
+        name: KERNELS_SIMD,
+        when: When::Run,
+        meaning: "avx2 or scalar: lesser vector instructions for the kernels than the machine has",
     },
     Variable {
         name: CUDA_DIR,

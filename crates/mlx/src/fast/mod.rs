@@ -7,7 +7,10 @@
 //!
 //! Which path a call takes depends on the device, shapes and dtypes, so it is asked for, not assumed: [`path`] tells
 //! it of one result, [`probe`] of a kernel on this device, [`watch`] of all fused calls in a piece of work. On the
-//! CPU, MLX has no kernels for these five and composes them itself.
+//! CPU, where MLX has none, kernels are those of the crate `mlx_kernels` (on Linux; `MLX_HOST_KERNELS=0` switches them
+//! off), and they compute MLX's own operations too: [`cpu_kernel_runs`] counts them.
+//!
+//! [`gelu`], [`gelu_approx`], [`silu`], [`swiglu`] and [`linear`] are one kernel on the CPU, and MLX's operations elsewhere.
 //!
 //! [`host_kernel`], [`metal_kernel`] and [`cuda_kernel`] make operations out of Rust functions and of Metal or CUDA
 //! source.
