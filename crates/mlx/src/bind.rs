@@ -66,7 +66,7 @@ pub fn bind_all_at(
     let outputs = execute(&op, &handles).map_err(|fault| failure(&op, fault, &handles, at))?;
     let recorder = match (trace::current(), owner) {
         (Some(current), _) => current,
-        (None, Some(owner)) => Rc::clone(owner),
+        (None, Some(owner)) => owner.open().pop().unwrap_or_else(|| Rc::clone(owner)),
         (None, None) => {
             return Ok(outputs
                 .into_vec()

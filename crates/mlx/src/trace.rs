@@ -36,6 +36,14 @@ pub trait Recorder {
         None
     }
 
+    /// Returns the recorders of this thread, the innermost last, as the code that made this one sees them.
+    ///
+    /// evcxr links this crate into each cell of a notebook, so a function of one cell that is traced from another has a
+    /// list of recorders of its own, which is empty; those of its arguments know better. Nobody implements this.
+    fn open(&self) -> Vec<Rc<dyn Recorder>> {
+        recorders()
+    }
+
     /// Is told that the function asked for the size of a traced array that depends on its inputs.
     fn reads_size(&self, op: &'static str, at: &'static Location<'static>) {
         let _ = (op, at);
@@ -136,6 +144,17 @@ pub(crate) fn current() -> Option<Rc<dyn Recorder>> {
     OPEN.with_borrow(|open| open.last().cloned())
 }
 
+/// Returns the innermost recorder of this thread, or where none is known here, as one of `inputs` knows it.
+pub(crate) fn current_for(inputs: &[&Array]) -> Option<Rc<dyn Recorder>> {
+    current().or_else(|| {
+        let recorder_of = |input: &&Array| match &input.state {
+            State::Traced(traced) => traced.recorder.open().pop(),
+            _ => None,
+        };
+        inputs.iter().find_map(recorder_of)
+    })
+}
+
 /// Returns the recorders of this thread, the innermost last.
 pub fn recorders() -> Vec<Rc<dyn Recorder>> {
     OPEN.with_borrow(Clone::clone)
@@ -150,7 +169,8 @@ pub fn record_on_all<T>(recorders: &[Rc<dyn Recorder>], function: impl FnOnce() 
 
 /// Returns whether a recorder is one of those that are tracing on this thread now.
 pub(crate) fn is_recording(recorder: &Rc<dyn Recorder>) -> bool {
-    OPEN.with_borrow(|open| open.iter().any(|one| Rc::ptr_eq(one, recorder)))
+    let is_in = |open: &[Rc<dyn Recorder>]| open.iter().any(|one| Rc::ptr_eq(one, recorder));
+    OPEN.with_borrow(|open| is_in(open)) || is_in(&recorder.open())
 }
 
 /// Puts the recorders back as they were, also when the work panics.

@@ -146,3 +146,47 @@ fn a_recorder_without_transforms_says_so() {
         "{text}"
     );
 }
+
+/// A recorder as it looks from another copy of this crate: nothing is recorded there, and the recorder knows better.
+struct Far {
+    toy: Toy,
+}
+
+impl Recorder for Far {
+    fn record(&self, call: &Call<'_>) -> Result<Vec<usize>> {
+        self.toy.record(call)
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn open(&self) -> Vec<Rc<dyn Recorder>> {
+        self.toy.this.borrow().iter().cloned().collect()
+    }
+
+    fn record_transform(&self, call: &TransformCall<'_>) -> Result<Vec<Array>> {
+        self.toy.record_transform(call)
+    }
+}
+
+#[test]
+fn a_transform_is_recorded_by_the_recorder_of_its_inputs_where_none_is_known_as_in_a_notebook()
+-> Result<()> {
+    let far = Rc::new(Far {
+        toy: Toy::default(),
+    });
+    let recorder: Rc<dyn Recorder> = far.clone();
+    *far.toy.this.borrow_mut() = Some(Rc::clone(&recorder));
+    let x = Array::traced(
+        &recorder,
+        far.toy.next(),
+        &ArrayType::new([2], Dtype::Float32),
+    );
+    let slope = grad(|x: &Array| x.square().sum(())).call(&(x + 1.0))?;
+    assert!(slope.is_traced_by(&recorder));
+    assert_eq!(far.toy.transforms.borrow().len(), 1);
+    // A recorder holds itself here, which a test must not leave behind.
+    far.toy.this.borrow_mut().take();
+    Ok(())
+}

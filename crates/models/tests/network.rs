@@ -288,3 +288,46 @@ fn loud_mel(n_mels: usize) -> Mel {
         .unwrap()
         .padded(&samples)
 }
+
+#[test]
+fn each_token_looks_at_the_sound_once_and_later_ones_further_on() {
+    let Some(tiny) = tiny() else {
+        return;
+    };
+    let Some(path) = support::asset::asset(assets::jfk_wav()) else {
+        return;
+    };
+    let sound = Audio::load(&path).unwrap();
+    let mel = mlx_models::whisper::LogMel::new(80)
+        .unwrap()
+        .padded(&sound.samples);
+    let features = tiny.network.encode(&mel).unwrap();
+    let tokenizer = &tiny.checkpoint.tokenizer;
+    let mut tokens = tokenizer
+        .start(None, mlx_models::whisper::Task::Transcribe)
+        .unwrap();
+    let first = i32::try_from(tokens.len()).unwrap();
+    tokens.extend(
+        tokenizer
+            .encode(" And so my fellow Americans, ask not")
+            .unwrap(),
+    );
+    let looks = tiny.network.cross_attention(&features, &tokens).unwrap();
+    let n = i32::try_from(tokens.len()).unwrap();
+    assert_eq!(looks.shape().unwrap(), [4, 6, n, 1500]);
+    let sums = looks.sum(-1) - 1.0;
+    assert!(sums.abs().max(()).item::<f32>().unwrap() < 1e-3);
+    let places = looks.mean([0, 1]).argmax(-1).astype(mlx::Dtype::Int32);
+    let places = places.to_vec::<i32>().unwrap();
+    let (early, late) = (
+        places[usize::try_from(first).unwrap()],
+        places[tokens.len() - 1],
+    );
+    assert!(early < late && late < 550, "{places:?}");
+    let none = tiny.network.cross_attention(&features, &[]).unwrap_err();
+    assert!(
+        none.to_string()
+            .contains("cross_attention: wanted tokens, got none")
+    );
+    assert!(tiny.network.cross_attention(&features, &[0; 449]).is_err());
+}

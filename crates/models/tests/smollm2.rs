@@ -157,3 +157,29 @@ fn chat_prompts_are_exact() {
          <|im_start|>assistant\nHello.<|im_end|>\n"
     );
 }
+
+#[test]
+fn networks_on_other_threads_write_the_same_from_one_copy_of_the_weights() {
+    let Some(mut checkpoint) = checkpoint() else {
+        return;
+    };
+    let prompt = checkpoint.tokenizer.encode(PROMPT).unwrap();
+    checkpoint.weights = checkpoint.weights.share(mlx::Dtype::Float32).unwrap();
+    let wanted = golden("tokens:");
+    let workers = mlx::WorkerPool::new("shared", 2).unwrap();
+    let pending: Vec<_> = (0..2)
+        .map(|_| {
+            let (checkpoint, prompt) = (checkpoint.clone(), prompt.clone());
+            let work = move || {
+                let network = Network::new(&checkpoint, &NetworkOptions::default()).unwrap();
+                let mut generator = Generator::with_capacity(&network, &checkpoint, 64).unwrap();
+                let written = generator.generate(&prompt, &options(6), |_| {}).unwrap();
+                written.tokens
+            };
+            workers.start(work).unwrap()
+        })
+        .collect();
+    for tokens in pending {
+        assert_eq!(tokens.wait().unwrap(), wanted[..6]);
+    }
+}

@@ -114,7 +114,7 @@ pub(crate) fn label(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 || size < 1e-15 {
         "0".to_owned()
-    } else if size >= 1e9 || size < 1e-3 {
+    } else if !(1e-3..1e9).contains(&size) {
         format!("{value:.0e}")
     } else if size >= 1e6 {
         format!("{}M", short(value / 1e6))

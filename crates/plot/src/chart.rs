@@ -294,14 +294,32 @@ fn draw_line(svg: &mut Svg, series: &Series, x_axis: &Axis, y_axis: &Axis, colou
 }
 
 fn draw_points(svg: &mut Svg, series: &Series, x_axis: &Axis, y_axis: &Axis, colour: &str) {
+    let mut written: Vec<(f64, f64)> = Vec::new();
     for (k, &(x, y)) in series.points.iter().enumerate() {
         if let (Some(x), Some(y)) = (x_axis.at(x), y_axis.at(y)) {
             svg.circle(x, y, 3.5, colour);
             if let Some(text) = series.labels.get(k) {
-                svg.text(x + 6.0, y + 4.0, Anchor::Start, 11.0, INK, text);
+                let place = free_place((x + 6.0, y + 4.0), &written);
+                svg.text(place.0, place.1, Anchor::Start, 11.0, INK, text);
+                written.push(place);
             }
         }
     }
+}
+
+/// Moves a text down until it covers none of those of its series that are written already.
+fn free_place((x, mut y): (f64, f64), written: &[(f64, f64)]) -> (f64, f64) {
+    const WIDTH: f64 = 110.0;
+    const HEIGHT: f64 = 12.0;
+    let covers = |y: f64| {
+        let near =
+            |place: &&(f64, f64)| (place.0 - x).abs() < WIDTH && (place.1 - y).abs() < HEIGHT;
+        written.iter().find(near).map(|place| place.1)
+    };
+    while let Some(taken) = covers(y) {
+        y = taken + HEIGHT;
+    }
+    (x, y)
 }
 
 fn draw_bars(
@@ -358,6 +376,15 @@ mod tests {
             svg.contains("a &lt; b &amp; c") && svg.contains("&lt;x&gt;"),
             "{svg}"
         );
+    }
+
+    #[test]
+    fn labels_do_not_cover_each_other() {
+        let first = free_place((10.0, 50.0), &[]);
+        let second = free_place((12.0, 51.0), &[first]);
+        let third = free_place((11.0, 49.0), &[first, second]);
+        assert_eq!([first.1, second.1, third.1], [50.0, 62.0, 74.0]);
+        assert_eq!(free_place((200.0, 50.0), &[first, second]), (200.0, 50.0));
     }
 
     #[test]

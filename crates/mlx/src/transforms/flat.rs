@@ -126,7 +126,7 @@ pub(super) fn apply_at(
             _ => Rc::new(move |arrays: &[Array]| checks::gradients(&types, function(arrays)?, at)),
         });
     }
-    match trace::current() {
+    match trace::current_for(inputs) {
         Some(recorder) => recorder.record_transform(&TransformCall {
             transform,
             functions: &checked,
