@@ -1,11 +1,13 @@
 //! `cargo xtask ci`: all that CI runs, in its order.
+//!
+//! Tests run every notebook as a program already; one of them runs in Jupyter's kernel at the end.
 
 use anyhow::Result;
 use lexopt::prelude::*;
 
 use crate::cargo::{cargo, command, root, run as run_command};
 
-/// Runs tests, formatting, lints, documentation and house rules; stops at the first that fails.
+/// Runs tests, formatting, lints, documentation, house rules and a notebook; stops at the first that fails.
 pub fn run(mut args: lexopt::Parser) -> Result<()> {
     let mut tests = true;
     while let Some(arg) = args.next()? {
@@ -36,7 +38,9 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     run_command(docs)?;
     step("house rules");
-    crate::tidy::check(&root())
+    crate::tidy::check(&root())?;
+    step("a notebook in Jupyter's kernel");
+    cargo(["xtask", "notebooks", "fast_kernels"])
 }
 
 fn step(name: &str) {
