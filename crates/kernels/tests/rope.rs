@@ -9,7 +9,8 @@ use rstest::rstest;
 fn exact(rope: Rope, shape: RopeShape, steps: &[f64], x: &[f32]) -> Vec<f64> {
     let mut out = reference::wide(x);
     for (row, out) in out.chunks_mut(shape.dim).enumerate() {
-        let position = (rope.offset + row % shape.positions) as f64 * f64::from(rope.scale);
+        let position =
+            (rope.offset as f64 + (row % shape.positions) as f64) * f64::from(rope.scale);
         for (i, step) in steps.iter().enumerate() {
             let (a, b) = if rope.traditional {
                 (2 * i, 2 * i + 1)
@@ -27,7 +28,7 @@ fn exact(rope: Rope, shape: RopeShape, steps: &[f64], x: &[f32]) -> Vec<f64> {
 fn matches_the_formula(
     #[values(false, true)] traditional: bool,
     #[values((2, 2), (6, 6), (64, 64), (64, 80), (32, 64), (34, 35), (0, 5))] dims: (usize, usize),
-    #[values(0, 7, 1_000_000)] offset: usize,
+    #[values(0, 7, 1_000_000, -20)] offset: i64,
     #[values((1, 1), (9, 40), (3, 301))] size: (usize, usize),
 ) {
     let shape = RopeShape {

@@ -17,15 +17,15 @@ pub fn attention_case(dice: &mut Dice) -> Checked {
         kv_heads,
         queries: dice.length(140),
         keys,
-        capacity: keys + dice.below(5),
         dim: dice.size(70),
         value_dim: dice.size(70),
     };
+    // A cache has room for more keys than there are.
+    let capacity = keys + dice.below(5);
     let AttentionShape {
         batch,
         heads,
         queries,
-        capacity,
         dim,
         value_dim,
         ..
@@ -42,18 +42,21 @@ pub fn attention_case(dice: &mut Dice) -> Checked {
         .iter()
         .map(|seen| if *seen { 0.5 } else { f32::NEG_INFINITY })
         .collect();
+    let (mask_batch, mask_heads) = (
+        if per_batch { batch } else { 1 },
+        if per_head { heads } else { 1 },
+    );
+    let strides = MaskStrides::contiguous([mask_batch, mask_heads, queries, keys]);
     let mask = match dice.below(4) {
         0 => Mask::None,
         1 => Mask::Causal,
         2 => Mask::Boolean {
             values: &truth,
-            per_batch,
-            per_head,
+            strides,
         },
         _ => Mask::Additive {
             values: &added,
-            per_batch,
-            per_head,
+            strides,
         },
     };
     let score = |row: usize, kv: usize, j: usize| -> f64 {
@@ -88,9 +91,18 @@ pub fn attention_case(dice: &mut Dice) -> Checked {
         wanted.extend((0..value_dim).map(value));
     }
     let inputs = AttentionInputs {
-        queries: &q,
-        keys: &k,
-        values: &v,
+        queries: Strided {
+            values: &q,
+            strides: Strides::contiguous(heads, queries, dim),
+        },
+        keys: Strided {
+            values: &k,
+            strides: Strides::contiguous(kv_heads, capacity, dim),
+        },
+        values: Strided {
+            values: &v,
+            strides: Strides::contiguous(kv_heads, capacity, value_dim),
+        },
         mask,
         sinks: None,
     };
@@ -140,7 +152,7 @@ pub fn matmul_case(dice: &mut Dice) -> Checked {
 }
 
 pub fn quantized_case(dice: &mut Dice) -> Checked {
-    let (bits, group_size) = (dice.pick(&[4, 8]), dice.pick(&[32, 64, 128]));
+    let (bits, group_size) = (dice.pick(&[2, 3, 4, 6, 8]), dice.pick(&[32, 64, 128]));
     let (rows, columns) = (dice.length(60), group_size * (1 + dice.below(6)));
     let vectors = 1 + dice.below(12);
     let (words, groups) = (rows * columns * bits / 32, rows * columns / group_size);
@@ -148,8 +160,11 @@ pub fn quantized_case(dice: &mut Dice) -> Checked {
     let (scales, biases) = (dice.numbers(groups), dice.numbers(groups));
     let x = dice.numbers(vectors * columns);
     let weight = |index: usize| {
-        let per_word = 32 / bits;
-        let number = packed[index / per_word] >> (index % per_word * bits) & ((1 << bits) - 1);
+        // Numbers follow each other bit by bit, and may begin in one word and end in the next.
+        let (word, bit) = (index * bits / 32, index * bits % 32);
+        let next = packed.get(word + 1).copied().unwrap_or(0);
+        let both = u64::from(packed[word]) | u64::from(next) << 32;
+        let number = (both >> bit) as u32 & ((1 << bits) - 1);
         let group = index / group_size;
         f64::from(scales[group]) * f64::from(number) + f64::from(biases[group])
     };
@@ -222,7 +237,7 @@ pub fn rope_case(dice: &mut Dice) -> Checked {
     let turn = Rope {
         dims,
         traditional: dice.chance(2),
-        offset: dice.below(1000),
+        offset: dice.below(1000) as i64 - 300,
         ..Rope::default()
     };
     let shape = RopeShape {
@@ -233,7 +248,7 @@ pub fn rope_case(dice: &mut Dice) -> Checked {
     let x = dice.numbers(shape.outer * shape.positions * shape.dim);
     let mut wanted: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
     for (row, out) in wanted.chunks_exact_mut(shape.dim).enumerate() {
-        let position = (row % shape.positions + turn.offset) as f64;
+        let position = (row % shape.positions) as f64 + turn.offset as f64;
         for pair in 0..dims / 2 {
             let (a, b) = match turn.traditional {
                 true => (2 * pair, 2 * pair + 1),
