@@ -1,7 +1,7 @@
 //! Plain operations: elementwise, reductions, products.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mlx::{Array, Quantization};
+use mlx::Quantization;
 use mlx_bench::{Work, bench_lazy, normal, ready};
 
 criterion_group!(benches, ops);

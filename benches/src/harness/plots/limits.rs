@@ -82,7 +82,7 @@ fn legend(svg: &mut Svg) {
     svg.dot(22.0, 43.0, 4.0, super::colour("ours"));
     svg.text(32.0, 47.0, Anchor::Start, 11.0, INK, "ours");
     svg.ring(82.0, 43.0, 5.5, super::colour("onnxruntime"));
-    svg.text(92.0, 47.0, Anchor::Start, 11.0, INK, "best rival");
+    svg.text(94.0, 47.0, Anchor::Start, 11.0, INK, "best rival");
     let about = "dashed: the limit; beyond it are rows that the caches hold";
     svg.text(170.0, 47.0, Anchor::Start, 11.0, "#555555", about);
 }
