@@ -233,15 +233,19 @@ fn prepare(
         }
     }
     let started = Instant::now();
-    match contestant.ask(&row.id, Verb::Run(1), settings) {
+    let reply = contestant.ask(&row.id, Verb::Run(1), settings);
+    let waited = started.elapsed().as_secs_f64();
+    match reply {
         Err(why) => Entry::Out(why),
         Ok(reply) => {
             let ms = reply.ms.as_deref().and_then(<[f64]>::first).copied();
             let Some(ms) = ms.filter(|ms| ms.is_finite() && *ms >= 0.0) else {
                 return Entry::Out("failed: gave no time".to_owned());
             };
-            // The time of a token is a part of the call that it was measured in.
-            let call = started.elapsed().as_secs_f64().max(ms / 1e3).max(1e-6);
+            // The time of a token is a part of the call that it was measured in; below a tenth of a second the
+            // difference is the way to the runner and back.
+            let waited = Some(waited).filter(|seconds| *seconds > 0.1);
+            let call = waited.unwrap_or(0.0).max(ms / 1e3).max(1e-6);
             let runs = (settings.budget.as_secs_f64() / call) as usize;
             let runs = runs.clamp(1, settings.most);
             let mut samples = Samples::with_peak(peak_bytes);
