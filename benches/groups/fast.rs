@@ -1,9 +1,9 @@
 //! Fused functions beside the same formula composed and compiled, over sizes.
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use mlx::Array;
 use mlx::fast::{self, AttentionOptions, RopeOptions};
-use mlx::{Array, Dtype, random};
-use mlx_bench::{Work, bench_lazy, ready};
+use mlx_bench::{Work, bench_lazy, normal};
 use mlx_compiler::jit;
 
 criterion_group!(benches, fast_functions);
@@ -14,13 +14,6 @@ fn fast_functions(criterion: &mut Criterion) {
         eprintln!("fast: {error}");
         std::process::exit(1);
     }
-}
-
-fn normal(shape: &[i32], seed: u64) -> mlx::Result<Array> {
-    let array = random::normal(&random::key(seed), shape, random::Bell::default());
-    let array = array.astype(Dtype::Float32);
-    ready([&array])?;
-    Ok(array)
 }
 
 fn run(criterion: &mut Criterion) -> mlx::Result<()> {

@@ -1,8 +1,8 @@
 //! Plain operations: elementwise, reductions, products.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mlx::{Array, Dtype, Quantization, random};
-use mlx_bench::{Work, bench_lazy, ready};
+use mlx::Quantization;
+use mlx_bench::{Work, bench_lazy, normal, ready};
 
 criterion_group!(benches, ops);
 criterion_main!(benches);
@@ -12,13 +12,6 @@ fn ops(criterion: &mut Criterion) {
         eprintln!("ops: {error}");
         std::process::exit(1);
     }
-}
-
-fn normal(shape: &[i32], seed: u64) -> mlx::Result<Array> {
-    let array = random::normal(&random::key(seed), shape, random::Bell::default());
-    let array = array.astype(Dtype::Float32);
-    ready([&array])?;
-    Ok(array)
 }
 
 fn run(criterion: &mut Criterion) -> mlx::Result<()> {

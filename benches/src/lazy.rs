@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
-use mlx::Array;
 use mlx::tree::Tree;
+use mlx::{Array, Dtype, random};
 
 use crate::clock::once;
 
@@ -37,6 +37,17 @@ impl Work {
 pub fn ready<'a>(inputs: impl IntoIterator<Item = &'a Array>) -> mlx::Result<()> {
     mlx::eval(inputs)?;
     mlx::synchronize()
+}
+
+/// Returns a `float32` array of normal random numbers that is computed already; the same seed gives the same numbers.
+///
+/// # Errors
+/// When it cannot be computed.
+pub fn normal(shape: &[i32], seed: u64) -> mlx::Result<Array> {
+    let array = random::normal(&random::key(seed), shape, random::Bell::default());
+    let array = array.astype(Dtype::Float32);
+    ready([&array])?;
+    Ok(array)
 }
 
 /// Adds a bench of a function over lazy arrays to a group; each measured call ends when its arrays are computed.

@@ -13,7 +13,7 @@ mod clock;
 mod lazy;
 
 pub use clock::{Timing, once, time, time_with};
-pub use lazy::{Work, bench_lazy, ready};
+pub use lazy::{Work, bench_lazy, normal, ready};
 
 #[cfg(feature = "harness")]
 pub mod harness;

@@ -8,7 +8,7 @@ use mlx_bench::harness::compare::{Verdict, compare, is_worse, report};
 use mlx_bench::harness::plots;
 use mlx_bench::harness::results::{Line, Measured, Results};
 use mlx_bench::harness::rows::{Group, Row, Target};
-use mlx_bench::harness::statistics::Samples;
+use mlx_bench::harness::statistics::{Samples, Summary};
 use mlx_bench::harness::table;
 use rstest::rstest;
 use support::{LIMITS, row};
@@ -196,13 +196,34 @@ fn pictures_are_drawn_of_what_there_is() {
             group: Group::Sweep,
             ..row()
         };
-        rows.push(line(&row, timed(f64::from(seq), 0.0), &rivals));
+        let ours = timed(f64::from(seq), 0.0).map(|ours| Summary {
+            peak_bytes: Some(1 << 20),
+            ..ours
+        });
+        rows.push(line(&row, ours, &rivals));
     }
-    let plots = plots::all(&results(rows));
+    let forms = BTreeMap::from([("one-thread".to_owned(), timed(3.0, 0.0))]);
+    rows.push(Line::new(
+        &row(),
+        &LIMITS,
+        timed(2.0, 0.0),
+        BTreeMap::new(),
+        forms,
+    ));
+    let mut results = results(rows);
+    results.machine.threads = 2;
+    assert!(table::page(&results, &[]).contains("| `attention/float32/1x8x128x64` | 954 | 1.00 |"));
+    let plots = plots::all(&results);
     let files: Vec<&str> = plots.iter().map(|plot| plot.file.as_str()).collect();
     assert_eq!(
         files,
-        ["speed-ups.svg", "roofline.svg", "attention-sequence.svg"]
+        [
+            "speed-ups.svg",
+            "roofline.svg",
+            "threads.svg",
+            "attention-sequence.svg",
+            "attention-memory.svg"
+        ]
     );
     for plot in &plots {
         assert!(plot.svg.starts_with("<svg ") && plot.svg.ends_with("</svg>\n"));

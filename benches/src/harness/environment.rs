@@ -235,7 +235,7 @@ pub fn threads_of_everyone(threads: usize) -> Vec<(String, String)> {
         "OPENBLAS_NUM_THREADS",
         "MKL_NUM_THREADS",
         "RAYON_NUM_THREADS",
-        "MLX_HOST_THREADS",
+        "MLX_NUM_THREADS",
     ];
     let name = |name: &str| (name.to_owned(), threads.to_string());
     names.into_iter().map(name).collect()

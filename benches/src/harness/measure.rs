@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -25,6 +25,8 @@ pub struct Settings {
     pub rounds: usize,
     /// How long a runner runs in a round; at least once.
     pub budget: Duration,
+    /// How long all rounds of a runner together may take before there are fewer of them; never under three.
+    pub longest: Duration,
     /// The most runs in a round.
     pub most: usize,
     /// How long a rival may take to prepare a row, or for one round of it.
@@ -84,6 +86,11 @@ impl Contestant {
         self.runner
             .as_mut()
             .ok_or_else(|| "is not running".to_owned())
+    }
+
+    /// Whether it is there at all.
+    pub fn is_here(&self) -> bool {
+        self.spec.is_ok()
     }
 
     fn ask(
@@ -210,6 +217,7 @@ fn prepare(
         Ok(reply) => reply,
         Err(why) => return Entry::Out(why),
     };
+    let peak_bytes = reply.peak_bytes;
     let outcome = match row.check.outcome(&output, reply.text.as_deref()) {
         Ok(outcome) => outcome,
         Err(error) => return Entry::Out(format!("failed: {error:#}")),
@@ -224,22 +232,31 @@ fn prepare(
             }
         }
     }
-    match contestant.ask(&row.id, Verb::Run(1), settings) {
+    let started = Instant::now();
+    let reply = contestant.ask(&row.id, Verb::Run(1), settings);
+    let waited = started.elapsed().as_secs_f64();
+    match reply {
         Err(why) => Entry::Out(why),
         Ok(reply) => {
             let ms = reply.ms.as_deref().and_then(<[f64]>::first).copied();
             let Some(ms) = ms.filter(|ms| ms.is_finite() && *ms >= 0.0) else {
                 return Entry::Out("failed: gave no time".to_owned());
             };
-            let runs = settings.budget.as_secs_f64() * 1e3 / ms.max(1e-3);
-            let mut samples = Samples::default();
-            let is_slow = ms > settings.slow.as_secs_f64() * 1e3;
+            // The time of a token is a part of the call that it was measured in; below a tenth of a second the
+            // difference is the way to the runner and back.
+            let waited = Some(waited).filter(|seconds| *seconds > 0.1);
+            let call = waited.unwrap_or(0.0).max(ms / 1e3).max(1e-6);
+            let runs = (settings.budget.as_secs_f64() / call) as usize;
+            let runs = runs.clamp(1, settings.most);
+            let mut samples = Samples::with_peak(peak_bytes);
+            let is_slow = call > settings.slow.as_secs_f64();
             if is_slow {
                 samples.push(vec![ms]);
             }
+            let rounds = settings.longest.as_secs_f64() / (call * runs as f64);
             Entry::Ready {
-                runs: (runs as usize).clamp(1, settings.most),
-                rounds: if is_slow { 0 } else { usize::MAX },
+                runs,
+                rounds: if is_slow { 0 } else { (rounds as usize).max(3) },
                 samples,
             }
         }

@@ -14,6 +14,7 @@ pub mod machine;
 pub mod measure;
 pub mod npy;
 pub mod options;
+pub mod plan;
 pub mod plots;
 pub mod process;
 pub mod protocol;

@@ -81,6 +81,9 @@ pub struct Reply {
     /// How the row was done, when that is worth saying.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The most bytes of arrays at once while the row was computed first, beyond its inputs (our own runner only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
     /// Why the rival does not have this row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<String>,

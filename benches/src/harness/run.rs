@@ -14,6 +14,7 @@ use super::limits::Limits;
 use super::machine::{Machine, TOO_BUSY, busy_share};
 use super::measure::{self, Contestant, Settings};
 use super::options::{HELP, Options};
+use super::plan::{Plan, words};
 use super::process::Spec;
 use super::protocol::Verb;
 use super::results::Results;
@@ -21,7 +22,7 @@ use super::rows::{self, Row};
 use super::{plots, table};
 
 /// Our own forms beside the usual one.
-const FORMS: [&str; 4] = ["composed", "compiled", "eager", "one-thread"];
+const FORMS: [&str; 4] = ["composed", "compiled", "eager", rows::ONE_THREAD];
 
 /// Runs the command; returns whether a comparison found nothing worse.
 ///
@@ -71,7 +72,7 @@ fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
     let mut ours = Contestant::new("ours", Ok(ours(places, "fast", machine.threads)?));
     let mut forms = Vec::new();
     for form in FORMS {
-        let threads = if form == "one-thread" {
+        let threads = if form == rows::ONE_THREAD {
             1
         } else {
             machine.threads
@@ -98,17 +99,32 @@ fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
         absent,
         ..Results::default()
     };
+    let mut rows = rows::all(options.quick);
+    rows.retain(|row| options.wants_row(&row.id));
+    let mut plan = Plan::default();
+    for row in &rows {
+        let forms = FORMS
+            .iter()
+            .filter(|form| row.wants_form(form, options.quick));
+        let rivals = rivals
+            .iter()
+            .filter(|rival| rival.is_here() && row.rivals.contains(&rival.name.as_str()));
+        plan.push(row, 1 + forms.count() + rivals.count(), &settings);
+    }
+    eprintln!("{} rows, about {}", rows.len(), words(plan.whole()));
     let started = Instant::now();
     let path = results_path(options, places, &results)?;
-    for row in rows::all(options.quick) {
-        if !options.wants_row(&row.id) {
-            continue;
-        }
-        eprintln!("{:>5.0} s  {}", started.elapsed().as_secs_f64(), row.id);
+    for row in rows {
+        let (place, left) = (plan.place(), words(plan.left(started.elapsed())));
+        eprintln!(
+            "{:>5.0} s  {place}, {left} left  {}",
+            started.elapsed().as_secs_f64(),
+            row.id
+        );
         let row = with_paths(row, &assets);
         let mut beside: Vec<&mut Contestant> = forms
             .iter_mut()
-            .filter(|form| row.forms.contains(&form.name.as_str()))
+            .filter(|form| row.wants_form(&form.name, options.quick))
             .collect();
         let mut against: Vec<&mut Contestant> = rivals
             .iter_mut()
@@ -130,6 +146,7 @@ fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
             eprintln!("         {} ms, {ratio:.2} x {best}", table::number(ms));
         }
         results.rows.push(line);
+        plan.advance();
         // A run that is broken off leaves what it has.
         results.write(&path)?;
     }
@@ -155,11 +172,12 @@ fn mode(options: &Options) -> &'static str {
 fn settings(quick: bool, threads: usize) -> Settings {
     Settings {
         threads,
-        rounds: if quick { 5 } else { 9 },
-        budget: Duration::from_millis(if quick { 60 } else { 200 }),
+        rounds: if quick { 5 } else { 7 },
+        budget: Duration::from_millis(if quick { 60 } else { 120 }),
+        longest: Duration::from_secs(if quick { 5 } else { 8 }),
         most: if quick { 50 } else { 100 },
-        patience: Duration::from_secs(if quick { 60 } else { 300 }),
-        slow: Duration::from_secs(if quick { 3 } else { 15 }),
+        patience: Duration::from_secs(if quick { 60 } else { 120 }),
+        slow: Duration::from_secs(if quick { 3 } else { 5 }),
         pause: Duration::from_millis(20),
     }
 }

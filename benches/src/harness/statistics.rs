@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
     rounds: Vec<Vec<f64>>,
+    /// The most bytes of arrays at once while the row was computed first, beyond its inputs; ours alone tell.
+    peak_bytes: Option<u64>,
 }
 
 /// What is kept of samples.
@@ -21,9 +23,18 @@ pub struct Summary {
     pub noise: f64,
     /// The median of each round, in the order of time.
     pub rounds_ms: Vec<f64>,
+    /// The most bytes of arrays at once, beyond the inputs, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
 }
 
 impl Samples {
+    /// Returns no samples yet of a row whose peak of memory is known, or is not.
+    pub fn with_peak(peak_bytes: Option<u64>) -> Self {
+        let rounds = Vec::new();
+        Self { rounds, peak_bytes }
+    }
+
     /// Adds the samples of one round.
     pub fn push(&mut self, round: Vec<f64>) {
         self.rounds.push(round);
@@ -47,6 +58,7 @@ impl Samples {
             runs: all.len(),
             noise,
             rounds_ms,
+            peak_bytes: self.peak_bytes,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::machine::TOO_BUSY;
 use super::results::{Line, Results};
 use super::rows::Group;
+use super::statistics::Summary;
 
 const PARTS: [(Group, &str, &str); 4] = [
     (
@@ -21,7 +22,7 @@ const PARTS: [(Group, &str, &str); 4] = [
     (
         Group::Scaling,
         "Cost against size",
-        "The product with 4-bit weights, from few rows to many.",
+        "The product with 4-bit weights, from one row to many.",
     ),
 ];
 
@@ -74,6 +75,7 @@ pub fn page(results: &Results, plots: &[(String, String)]) -> String {
         line(&mut page, &table(&rows));
         if group == Group::Sweep {
             line(&mut page, &forms(&rows));
+            line(&mut page, &memory(&rows));
         }
     }
     line(&mut page, &absences(results));
@@ -148,6 +150,37 @@ fn forms(rows: &[&Line]) -> String {
         );
     }
     out
+}
+
+/// Returns the table of what attention needs beyond its inputs, or nothing when nobody measured it.
+fn memory(rows: &[&Line]) -> String {
+    let mib = |summary: Option<&Summary>| {
+        let bytes = summary.and_then(|summary| summary.peak_bytes);
+        bytes.map(|bytes| bytes as f64 / f64::from(1 << 20))
+    };
+    let cell = |mib: Option<f64>| mib.map_or_else(|| "—".to_owned(), number);
+    let mut out = String::from(
+        "Peak of arrays beyond the inputs, with the result, which alone has the size in the second column:\n\n\
+         | Row | Result, MiB | Fused, MiB | Composed, MiB | Compiled, MiB |\n\
+         | --- | --- | --- | --- | --- |\n",
+    );
+    let measured = rows
+        .iter()
+        .filter(|row| row.op == "attention" && mib(row.ours.as_ref()).is_some());
+    let mut is_empty = true;
+    for row in measured {
+        is_empty = false;
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} | {} |",
+            row.id.trim_end_matches("/cpu"),
+            number(row.cost.written / f64::from(1 << 20)),
+            cell(mib(row.ours.as_ref())),
+            cell(mib(row.forms.get("composed"))),
+            cell(mib(row.forms.get("compiled"))),
+        );
+    }
+    if is_empty { String::new() } else { out }
 }
 
 /// Says when the numbers are not to be trusted.

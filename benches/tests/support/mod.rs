@@ -79,6 +79,7 @@ pub fn settings() -> Settings {
         threads: 1,
         rounds: 3,
         budget: Duration::from_millis(8),
+        longest: Duration::from_secs(10),
         most: 10,
         patience: Duration::from_secs(5),
         slow: Duration::from_secs(100),

@@ -6,6 +6,7 @@ use mlx::{Array, Quantized};
 use mlx_bench::harness::protocol::Load;
 use mlx_compiler::jit;
 
+use crate::int8::Int8;
 use crate::packed::pack;
 use crate::work::{Computed, Form, Work};
 
@@ -16,6 +17,9 @@ pub fn prepare(form: Form, load: &Load) -> Result<Option<Box<dyn Work>>> {
         inputs.push(mlx::io::load_npy(path)?);
     }
     mlx_bench::ready(&inputs)?;
+    if load.op == "quantized_matvec_int8" {
+        return Ok(Some(Box::new(Int8::new(load, &inputs)?)));
+    }
     let body = body(form, load, inputs)?;
     Ok(body.map(|body| Box::new(Computed(body)) as Box<dyn Work>))
 }
@@ -35,9 +39,7 @@ fn body(form: Form, load: &Load, inputs: Vec<Array>) -> Result<Option<Body>> {
         "matvec" => binary(&inputs, |x, weight| x.matmul(&weight.t()))?,
         "matmul" => binary(&inputs, Array::matmul)?,
         "chain8" => chain(form, &inputs)?,
-        "quantized_matvec" | "quantized_matvec_int8" | "quantized_matmul" => {
-            quantized(load, &inputs)?
-        }
+        "quantized_matvec" | "quantized_matmul" => quantized(load, &inputs)?,
         _ => return Ok(None),
     }))
 }
@@ -114,11 +116,16 @@ fn chain(form: Form, inputs: &[Array]) -> Result<Body> {
 }
 
 fn quantized(load: &Load, inputs: &[Array]) -> Result<Body> {
+    let (x, weights) = packed(load, inputs)?;
+    Ok(Box::new(move || Ok(x.quantized_matmul(&weights, true))))
+}
+
+/// Returns vectors and the packed matrix that they are multiplied by.
+pub fn packed(load: &Load, inputs: &[Array]) -> Result<(Array, Quantized)> {
     let [x, codes, scales, zeros] = take(inputs)?;
     let group_size = load.params["group_size"].as_i64();
     let group_size = i32::try_from(group_size.context("group_size is missing")?)?;
-    let weights: Quantized = pack(&codes, &scales, &zeros, group_size)?;
-    Ok(Box::new(move || Ok(x.quantized_matmul(&weights, true))))
+    Ok((x, pack(&codes, &scales, &zeros, group_size)?))
 }
 
 fn unary(inputs: &[Array], function: impl Fn(&Array) -> Array + 'static) -> Result<Body> {

@@ -4,6 +4,7 @@
 //! gives it fewer threads).
 #![forbid(unsafe_code)]
 
+mod int8;
 mod kernels;
 mod language;
 mod packed;
@@ -65,11 +66,15 @@ fn answer(form: Form, request: Request, threads: usize, rows: &mut Rows) -> Resu
                     ..reply
                 });
             };
+            mlx::memory::reset_peak()?;
+            let before = mlx::memory::usage()?.active;
             let text = work.first(&load.output)?;
+            let peak = mlx::memory::usage()?.peak.saturating_sub(before);
             rows.insert(id, work);
             Reply {
                 loaded: Some(true),
                 text,
+                peak_bytes: u64::try_from(peak).ok(),
                 ..reply
             }
         }

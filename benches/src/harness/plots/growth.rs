@@ -18,59 +18,84 @@ const BOTTOM: f64 = HEIGHT - 52.0;
 
 /// Points of each line, the smallest size first.
 type Lines = BTreeMap<String, Vec<(f64, f64)>>;
-/// Reads a row's size from its shape.
-type Size = fn(&Line) -> Option<f64>;
 
-pub(super) fn all(results: &Results) -> Vec<Plot> {
-    let plots = [
-        (
-            "attention",
-            "attention-sequence.svg",
-            "Attention, 8 heads of 64: milliseconds against the length of the sequence",
-            size_of_sequence as Size,
-        ),
-        (
-            "rms_norm",
-            "rms_norm-size.svg",
-            "RMSNorm: milliseconds against the number of elements",
-            number_of_elements,
-        ),
-        (
-            "quantized_matmul",
-            "quantized_matmul-rows.svg",
-            "Product with 4096 x 4096 weights of 4 bits: milliseconds against the number of rows",
-            number_of_rows,
-        ),
-    ];
-    let draw = |(op, file, title, size): (&str, &str, &str, Size)| {
-        let lines = lines(results, op, size);
-        Some(Plot {
-            caption: title.to_owned(),
-            file: file.to_owned(),
-            svg: draw(&lines, title)?,
-        })
-    };
-    plots.into_iter().filter_map(draw).collect()
+/// What a plot shows of which rows.
+struct Growth {
+    op: &'static str,
+    file: &'static str,
+    title: &'static str,
+    /// What stands below the axis.
+    axis: &'static str,
+    /// Reads a row's size from its shape.
+    size: fn(&Line) -> Option<f64>,
+    /// Reads what grows.
+    value: fn(&Summary) -> Option<f64>,
 }
 
-fn lines(results: &Results, op: &str, size: Size) -> Lines {
+const PLOTS: [Growth; 4] = [
+    Growth {
+        op: "attention",
+        file: "attention-sequence.svg",
+        title: "Attention, 8 heads of 64: milliseconds",
+        axis: "length of the sequence",
+        size: size_of_sequence,
+        value: milliseconds,
+    },
+    Growth {
+        op: "attention",
+        file: "attention-memory.svg",
+        title: "Attention, 8 heads of 64: peak MiB of arrays beyond the inputs",
+        axis: "length of the sequence",
+        size: size_of_sequence,
+        value: mebibytes,
+    },
+    Growth {
+        op: "rms_norm",
+        file: "rms_norm-size.svg",
+        title: "RMSNorm: milliseconds",
+        axis: "number of elements",
+        size: number_of_elements,
+        value: milliseconds,
+    },
+    Growth {
+        op: "quantized_matmul",
+        file: "quantized_matmul-rows.svg",
+        title: "Product with 4096 x 4096 weights of 4 bits: milliseconds",
+        axis: "number of rows",
+        size: number_of_rows,
+        value: milliseconds,
+    },
+];
+
+pub(super) fn all(results: &Results) -> Vec<Plot> {
+    let draw = |growth: &Growth| {
+        let svg = draw(&lines(results, growth), growth)?;
+        Some(Plot {
+            caption: format!("{}, against {}", growth.title, growth.axis),
+            file: growth.file.to_owned(),
+            svg,
+        })
+    };
+    PLOTS.iter().filter_map(draw).collect()
+}
+
+fn lines(results: &Results, growth: &Growth) -> Lines {
     let mut lines = Lines::new();
-    let swept = |row: &&Line| row.op == op && matches!(row.group, Group::Sweep | Group::Scaling);
+    let swept =
+        |row: &&Line| row.op == growth.op && matches!(row.group, Group::Sweep | Group::Scaling);
     for row in results.rows.iter().filter(swept) {
-        let Some(size) = size(row) else { continue };
-        let mut put = |name: &str, summary: &Summary| {
-            let points = lines.entry(name.to_owned()).or_default();
-            points.push((size, summary.median_ms));
+        let Some(size) = (growth.size)(row) else {
+            continue;
         };
-        if let Some(ours) = &row.ours {
-            put("ours", ours);
+        let ours = row.ours.iter().map(|summary| ("ours", summary));
+        let others = row.forms.iter().chain(&row.samples);
+        let others = others.map(|(name, summary)| (name.as_str(), summary));
+        for (name, summary) in ours.chain(others) {
+            if let Some(value) = (growth.value)(summary) {
+                let points = lines.entry(name.to_owned()).or_default();
+                points.push((size, value));
+            }
         }
-        row.forms
-            .iter()
-            .for_each(|(name, summary)| put(name, summary));
-        row.samples
-            .iter()
-            .for_each(|(name, summary)| put(name, summary));
     }
     for points in lines.values_mut() {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -78,7 +103,7 @@ fn lines(results: &Results, op: &str, size: Size) -> Lines {
     lines
 }
 
-fn draw(lines: &Lines, title: &str) -> Option<String> {
+fn draw(lines: &Lines, growth: &Growth) -> Option<String> {
     let points = || lines.values().flatten().copied();
     let sizes: Vec<f64> = points().map(|(size, _)| size).collect();
     // One size is no growth.
@@ -88,7 +113,7 @@ fn draw(lines: &Lines, title: &str) -> Option<String> {
     }
     let x = Axis::around(sizes.iter().copied(), LEFT, RIGHT)?;
     let y = Axis::around(points().map(|(_, ms)| ms), BOTTOM, TOP)?;
-    let mut svg = Svg::new(WIDTH, HEIGHT, title);
+    let mut svg = Svg::new(WIDTH, HEIGHT, growth.title);
     for tick in y.ticks() {
         let at = y.at(tick);
         svg.line((LEFT, at), (RIGHT, at), FAINT, 1.0);
@@ -127,12 +152,12 @@ fn draw(lines: &Lines, title: &str) -> Option<String> {
         Anchor::Middle,
         11.0,
         INK,
-        "size",
+        growth.axis,
     );
     Some(svg.finish())
 }
 
-/// Writes each line's name beside its end, pushed down where two would touch.
+/// Writes each line's name beside its end, pushed down where two would touch, and up again from the bottom.
 fn names(svg: &mut Svg, lines: &Lines, y: &Axis) {
     let end = |(name, points): (&String, &Vec<(f64, f64)>)| {
         let (_, ms) = points.last()?;
@@ -141,9 +166,16 @@ fn names(svg: &mut Svg, lines: &Lines, y: &Axis) {
     let mut ends: Vec<(f64, String)> = lines.iter().filter_map(end).collect();
     ends.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut next = TOP;
+    for (at, _) in &mut ends {
+        *at = at.max(next);
+        next = *at + 14.0;
+    }
+    let mut last = BOTTOM;
+    for (at, _) in ends.iter_mut().rev() {
+        *at = at.min(last);
+        last = *at - 14.0;
+    }
     for (at, name) in ends {
-        let at = at.max(next);
-        next = at + 14.0;
         svg.text(
             RIGHT + 10.0,
             at + 4.0,
@@ -153,6 +185,14 @@ fn names(svg: &mut Svg, lines: &Lines, y: &Axis) {
             &name,
         );
     }
+}
+
+fn milliseconds(summary: &Summary) -> Option<f64> {
+    Some(summary.median_ms)
+}
+
+fn mebibytes(summary: &Summary) -> Option<f64> {
+    Some(summary.peak_bytes? as f64 / f64::from(1 << 20))
 }
 
 fn sizes(row: &Line) -> Vec<f64> {

@@ -79,10 +79,10 @@ pub(super) fn roofline(results: &Results) -> Option<Plot> {
 }
 
 fn legend(svg: &mut Svg) {
-    svg.dot(22.0, 43.0, 5.0, super::colour("ours"));
+    svg.dot(22.0, 43.0, 4.0, super::colour("ours"));
     svg.text(32.0, 47.0, Anchor::Start, 11.0, INK, "ours");
-    svg.dot(82.0, 43.0, 5.0, super::colour("onnxruntime"));
-    svg.text(92.0, 47.0, Anchor::Start, 11.0, INK, "best rival");
+    svg.ring(82.0, 43.0, 5.5, super::colour("onnxruntime"));
+    svg.text(94.0, 47.0, Anchor::Start, 11.0, INK, "best rival");
     let about = "dashed: the limit; beyond it are rows that the caches hold";
     svg.text(170.0, 47.0, Anchor::Start, 11.0, "#555555", about);
 }
@@ -111,8 +111,8 @@ fn draw(svg: &mut Svg, panel: &Panel<'_>, top: f64) -> Option<()> {
         // Two limits are near each other: the lower one's name stands to the left.
         let (anchor, x) = match (idx, limits.len()) {
             (_, 1) => (Anchor::Middle, x),
-            (0, _) => (Anchor::End, x + 4.0),
-            _ => (Anchor::Start, x - 4.0),
+            (0, _) => (Anchor::End, x - 1.0),
+            _ => (Anchor::Start, x + 1.0),
         };
         svg.text(
             x,
@@ -131,10 +131,10 @@ fn draw(svg: &mut Svg, panel: &Panel<'_>, top: f64) -> Option<()> {
             svg.line((axis.at(*ours), y), (axis.at(*rival), y), "#bbbbbb", 1.5);
         }
         if let Some(rival) = rival {
-            svg.dot(axis.at(*rival), y, 5.0, super::colour("onnxruntime"));
+            svg.ring(axis.at(*rival), y, 5.5, super::colour("onnxruntime"));
         }
         if let Some(ours) = ours {
-            svg.dot(axis.at(*ours), y, 5.0, super::colour("ours"));
+            svg.dot(axis.at(*ours), y, 4.0, super::colour("ours"));
         }
     }
     Some(())

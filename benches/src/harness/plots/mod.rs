@@ -5,6 +5,7 @@ mod bars;
 mod growth;
 mod limits;
 mod svg;
+mod threads;
 
 use super::results::Results;
 
@@ -24,6 +25,7 @@ pub fn all(results: &Results) -> Vec<Plot> {
     let mut plots = Vec::new();
     plots.extend(bars::speed_ups(results));
     plots.extend(limits::roofline(results));
+    plots.extend(threads::scaling(results));
     plots.extend(growth::all(results));
     plots
 }
@@ -41,6 +43,7 @@ fn colour(name: &str) -> &'static str {
         "python-mlx" => "#b9a3c9",
         "python-mlx-openblas" => "#7b4fa3",
         "candle" => "#7a5c3e",
+        "eager" => "#5c5c5c",
         _ => "#333333",
     }
 }

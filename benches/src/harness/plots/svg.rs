@@ -70,6 +70,13 @@ impl Svg {
         ));
     }
 
+    /// A circle that shows what lies on it.
+    pub(super) fn ring(&mut self, x: f64, y: f64, radius: f64, colour: &str) {
+        self.put(format_args!(
+            r##"<circle cx="{x:.1}" cy="{y:.1}" r="{radius}" fill="#ffffff" stroke="{colour}" stroke-width="2.5"/>"##
+        ));
+    }
+
     pub(super) fn text(
         &mut self,
         x: f64,

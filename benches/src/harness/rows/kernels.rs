@@ -191,7 +191,8 @@ fn matmul(m: usize, k: usize, n: usize, target: Target) -> Row {
 /// Weights of 4 bits in groups of 64; `w = scale * (code - zero)`, which all layouts can hold exactly.
 pub(super) fn quantized(rows: usize, op: &'static str, target: Target) -> Row {
     let (n, group_size) = (4096, 64);
-    let shape: &[usize] = if rows == 1 { &[n, n] } else { &[rows, n, n] };
+    let is_swept = op == "quantized_matmul";
+    let shape: &[usize] = if is_swept { &[rows, n, n] } else { &[n, n] };
     let inputs = vec![
         Input::new(&[rows, n], NORMAL),
         Input::new(&[n, n], Draw::Codes(0, 16)),
@@ -222,7 +223,7 @@ pub(super) fn quantized(rows: usize, op: &'static str, target: Target) -> Row {
             flops: 2.0 * (rows * n * n) as f64,
         },
         note: if is_int8 {
-            "rivals round activations to 8 bits, and candle's Q4_K has other groups"
+            "activations are rounded to 8 bits, and candle's Q4_K has other groups; ours is `mlx_kernels::quantized_matmul_int8`, called directly, as MLX has no such operation"
         } else {
             ""
         },

@@ -93,6 +93,16 @@ pub struct Row {
     pub note: &'static str,
 }
 
+impl Row {
+    /// Whether a form of ours is timed beside the usual one. A full run also asks how work scales with threads.
+    pub fn wants_form(&self, form: &str, quick: bool) -> bool {
+        self.forms.contains(&form) || (form == ONE_THREAD && !quick)
+    }
+}
+
+/// The form of ours that may use one thread only.
+pub const ONE_THREAD: &str = "one-thread";
+
 /// Everyone who computes single operations.
 pub const ARRAYS: &[&str] = &[
     "python-mlx",
@@ -162,6 +172,112 @@ mod tests {
             ids
         };
         assert_eq!(with_target(true), with_target(false));
-        assert!(with_target(true).len() >= 20);
+        assert_eq!(with_target(true).len(), TARGETS.len());
+    }
+
+    /// What the CPU backend has promised: row, ratio, whose, milliseconds, share of the limit.
+    type Promise = (
+        &'static str,
+        Option<f64>,
+        Option<&'static str>,
+        Option<f64>,
+        Option<f64>,
+    );
+    const JAX: Option<&str> = Some("jax");
+    const LLAMA_CPP: Option<&str> = Some("llama-cpp");
+    const FASTER_WHISPER: Option<&str> = Some("faster-whisper");
+    const TARGETS: [Promise; 22] = [
+        ("rms_norm/float32/4096x4096", Some(1.0), None, None, None),
+        ("layer_norm/float32/4096x4096", Some(1.0), None, None, None),
+        ("softmax/float32/4096x4096", Some(1.0), None, None, None),
+        ("rms_norm/float32/4x128x1024", Some(1.2), None, None, None),
+        ("layer_norm/float32/4x128x1024", Some(1.2), None, None, None),
+        ("attention/float32/1x6x1500x64", Some(1.0), None, None, None),
+        ("attention/float32/2x8x128x64", Some(1.2), None, None, None),
+        ("rope/float32/1x9x512x64", Some(1.5), None, None, None),
+        ("gelu/float32/1500x1536", Some(1.1), None, None, None),
+        ("exp/float32/4096x4096", Some(1.1), None, None, None),
+        ("add/float32/4096x4096", Some(1.1), None, None, None),
+        ("chain8/float32/4096x4096", Some(0.7), JAX, None, None),
+        ("matvec/float32/4096x4096", Some(1.2), None, None, None),
+        (
+            "quantized_matvec/q4g64/4096x4096",
+            Some(0.9),
+            None,
+            None,
+            None,
+        ),
+        (
+            "quantized_matvec_int8/q4g64/4096x4096",
+            Some(1.2),
+            None,
+            None,
+            None,
+        ),
+        (
+            "matmul/float32/1024x1024x1024",
+            Some(1.05),
+            None,
+            None,
+            None,
+        ),
+        (
+            "whisper_total/float32/tiny.en-jfk",
+            Some(0.75),
+            FASTER_WHISPER,
+            None,
+            None,
+        ),
+        (
+            "whisper_encoder/float32/tiny.en-jfk",
+            None,
+            None,
+            None,
+            Some(0.65),
+        ),
+        (
+            "whisper_token/float32/tiny.en-jfk",
+            None,
+            None,
+            Some(4.5),
+            None,
+        ),
+        // 1.15 times as many tokens a second.
+        (
+            "smollm2_decode/q4_1/135M",
+            Some(0.869),
+            LLAMA_CPP,
+            None,
+            None,
+        ),
+        (
+            "smollm2_prefill/q4_1/135M-prompt10",
+            Some(1.0),
+            LLAMA_CPP,
+            None,
+            None,
+        ),
+        (
+            "smollm2_prefill/q4_1/135M-prompt512",
+            Some(1.0),
+            LLAMA_CPP,
+            None,
+            None,
+        ),
+    ];
+
+    #[test]
+    fn every_promised_row_has_its_target() {
+        let rows = all(true);
+        for (id, ratio, against, ms, share) in TARGETS {
+            let wanted = Target {
+                ratio,
+                against,
+                ms,
+                share,
+            };
+            let row = rows.iter().find(|row| row.id == format!("{id}/cpu"));
+            assert_eq!(row.map(|row| row.target), Some(wanted), "{id}");
+        }
     }
 }
