@@ -316,8 +316,9 @@ mx::array attention(
   Call call{MLX_NATIVE_ATTENTION, {mask ? 2 : mode == "causal", sinks.has_value()}, {scale}};
   auto composed = [=, masked = mask.has_value(), has_sinks = sinks.has_value()](const Arrays& in) -> Arrays {
     auto m = masked ? std::make_optional(in[3]) : std::nullopt;
-    auto k = has_sinks ? std::make_optional(in.back()) : std::nullopt;
-    return {mx::fast::scaled_dot_product_attention(in[0], in[1], in[2], scale, mode, m, k, false, s)};
+    // The kernel reads sinks in `float32`; MLX refuses those that are wider than the result.
+    auto sinks = has_sinks ? std::make_optional(mx::astype(in.back(), dtype, s)) : std::nullopt;
+    return {mx::fast::scaled_dot_product_attention(in[0], in[1], in[2], scale, mode, m, sinks, false, s)};
   };
   Arrays inputs{mx::astype(q, dtype, s), mx::astype(k, dtype, s), mx::astype(v, dtype, s)};
   if (mask) {

@@ -129,9 +129,9 @@ impl<'a> HostInput<'a> {
         Ok(match self.layout().extent() {
             None => None,
             Some(0) => Some(&[]),
-            // SAFETY: of dtype `T` (checked); all elements between belong to the array's buffer, as views beyond it
-            // are refused (`guard::view`), and are written by nobody until the kernel returns.
             Some(extent) => {
+                // SAFETY: of dtype `T` (checked); all elements between belong to the array's buffer, as views beyond it
+                // are refused (`guard::view`), and are written by nobody until the kernel returns.
                 Some(unsafe { std::slice::from_raw_parts(self.buffer.data.cast::<T>(), extent) })
             }
         })

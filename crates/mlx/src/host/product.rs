@@ -79,8 +79,10 @@ pub(super) fn addmm(
                 c.len()
             ));
         }
+        // As in a BLAS, a factor of 0 leaves its part out, whatever is in it.
+        let scaled = |factor: f32, value: f32| if factor == 0.0 { 0.0 } else { factor * value };
         for (out, c) in out.iter_mut().zip(c.iter()) {
-            *out = alpha * *out + beta * c;
+            *out = scaled(alpha, *out) + scaled(beta, *c);
         }
         Ok(())
     })
