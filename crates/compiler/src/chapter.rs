@@ -117,10 +117,9 @@
 //! graph function(x0: float32[2, 4], x1: float32[4]) {
 //!   const c0: float32[4]
 //!   %0: float32[2, 4] = fast.rms_norm x0, x1 eps=1e-5
-//!   %1: float32[2, 4] = sigmoid %0
-//!   %2: float32[2, 4] = multiply %0, %1
-//!   %3: float32[2, 4] = multiply %2, c0
-//!   return %3
+//!   %1: float32[2, 4] = fast.silu %0
+//!   %2: float32[2, 4] = multiply %1, c0
+//!   return %2
 //! }");
 //! let compiled = lowered.compile()?;
 //! let y = compiled.call_arrays(&[&x, &weight])?;

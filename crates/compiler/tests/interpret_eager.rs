@@ -69,6 +69,11 @@ fn one_node(op: &str, inputs: &[Array], output: &str) -> Graph {
 #[case("fast.scaled_dot_product_attention scale=0.5 mask=\"array\"", &["float32[1,2,3,8] ~7", "float32[1,2,4,8] ~5", "float32[1,2,4,8] ~3", "float32[3,4] ~11"])]
 #[case("fast.scaled_dot_product_attention scale=0.5 mask=\"array\" sinks", &["float32[1,2,2,8] ~7", "float32[1,2,2,8] ~5", "float32[1,2,2,8] ~3", "bool[2,2] true false true true", "float32[2] ~5"])]
 #[case("fast.cross_entropy", &["float32[3,5] ~7", "int32[3] 1 0 4"])]
+#[case("fast.gelu", &["float32[3,40] ~7"])]
+#[case("fast.gelu_approx", &["float32[3,40] ~7"])]
+#[case("fast.silu", &["bfloat16[3,40] ~7"])]
+#[case("fast.swiglu", &["float32[3,40] ~7", "float32[3,40] ~5"])]
+#[case("fast.linear", &["float32[2,8] ~7", "float16[5,8] ~5"])]
 fn gives_what_eager_mlx_gives(#[case] op: &str, #[case] inputs: &[&str]) {
     let arrays: Vec<Array> = inputs.iter().map(|text| written::read(text)).collect();
     let graph = one_node(op, &arrays, "float32[]");

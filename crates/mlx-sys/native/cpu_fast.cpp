@@ -248,10 +248,9 @@ mx::array layer_norm(
     const std::optional<mx::array>& bias,
     float eps,
     mx::Stream s) {
-  auto dtype = x.dtype();
-  for (auto* vector : {&weight, &bias}) {
-    dtype = *vector ? mx::promote_types(dtype, (*vector)->dtype()) : dtype;
-  }
+  // As in MLX, a bias takes part in the promotion only beside a weight.
+  auto dtype = weight ? mx::promote_types(x.dtype(), weight->dtype()) : x.dtype();
+  dtype = weight && bias ? mx::promote_types(dtype, bias->dtype()) : dtype;
   if (!kernels_on(s) || !is_short(dtype) || x.ndim() == 0 || x.size() == 0 || !fits(weight, x) || !fits(bias, x)) {
     return mx::fast::layer_norm(x, weight, bias, eps, s);
   }

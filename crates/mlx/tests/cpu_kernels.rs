@@ -8,7 +8,7 @@ use std::process::Command;
 
 use mlx::fast::{self, AttentionMask, AttentionOptions, Path, cpu_kernel_runs};
 use mlx::{Array, CompiledClosure, Device, Dtype, array, eval, grad, vmap};
-use reference::{Numbers, Tensor};
+use reference::Numbers;
 use rstest::rstest;
 
 /// Whether this process computes with our kernels at all: not on a GPU.
@@ -276,6 +276,8 @@ fn a_few_rows_times_a_transposed_matrix_are_the_product(#[case] rows: i32, #[cas
     }
 }
 
+type Formula = dyn Fn(&[Array]) -> Array;
+
 /// A function and its composed form, with arguments.
 fn gradients(
     operation: &str,
@@ -292,7 +294,7 @@ fn gradients(
     };
     let argnums: Vec<usize> = argnums.to_vec();
     let all = arguments.to_vec();
-    let of = |function: Box<dyn Fn(&[Array]) -> Array>| {
+    let of = |function: Box<Formula>| {
         let loss = move |arguments: &Vec<Array>| weighed(function(arguments));
         grad(loss).call(&all).unwrap()
     };
@@ -331,7 +333,7 @@ fn gradients_of_norms_are_those_of_their_formulas() {
         "fast.rms_norm gradient",
         |a| fast::rms_norm(&a[0], None, 1e-5),
         |a| fast::composed::rms_norm(&a[0], None, 1e-5),
-        &[x.clone()],
+        std::slice::from_ref(&x),
         &[0],
     );
     gradients(

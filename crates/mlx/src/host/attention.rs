@@ -32,7 +32,9 @@ pub(super) fn run(
     ) -> Result<(), String> {
         let given = Given::<T>::new(asked, inputs)?;
         let out = out.as_mut_slice::<T>()?;
-        mlx_kernels::attention(given.shape, given.inputs(), asked.scale, out).map_err(said)
+        mlx_kernels::attention(given.shape, given.inputs(), asked.scale, out).map_err(said)?;
+        given.mark_blind(out);
+        Ok(())
     }
     let q = input(inputs, 0)?;
     by_dtype!(q.dtype(), typed(asked, inputs, output(outputs, 0)?))
@@ -107,6 +109,38 @@ impl<'a, T: Stored> Given<'a, T> {
             given.sinks = Some(sinks.in_rows()?);
         }
         Ok(given)
+    }
+
+    /// Makes results of queries that see no key not a number, as MLX's are: the kernel gives zeros.
+    fn mark_blind(&self, out: &mut [T]) {
+        let AttentionShape {
+            heads,
+            queries,
+            keys,
+            value_dim,
+            ..
+        } = self.shape;
+        // With sinks there is always something to see.
+        if value_dim == 0 || self.sinks.is_some() {
+            return;
+        }
+        let place = |strides: &MaskStrides, [batch, head, query, key]: [usize; 4]| {
+            batch * strides.batch + head * strides.head + query * strides.query + key * strides.key
+        };
+        let sees = |at: [usize; 4]| match (&self.bools, &self.numbers) {
+            (Some((values, strides)), _) => values[place(strides, at)],
+            (_, Some((values, strides))) => values[place(strides, at)].into() > f32::NEG_INFINITY,
+            _ if self.is_causal => at[3] + queries <= at[2] + keys,
+            _ => true,
+        };
+        for (row, out) in out.chunks_exact_mut(value_dim).enumerate() {
+            let (batch, head, query) =
+                (row / queries / heads, row / queries % heads, row % queries);
+            // Nearly always the first key that is looked at is seen.
+            if !(0..keys).any(|key| sees([batch, head, query, key])) {
+                out.fill(T::nearest(f32::NAN));
+            }
+        }
     }
 
     fn inputs(&self) -> AttentionInputs<'_, T> {

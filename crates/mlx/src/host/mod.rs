@@ -96,6 +96,10 @@ pub(crate) fn accepts(kernel: &Kernel, inputs: &[Layout<'_>], outputs: &[Layout<
     };
     match kernel {
         Kernel::Unary(_) => elementwise::accepts_unary(inputs, out),
+        // In half precision MLX rounds the root before it divides.
+        Kernel::Simple(Simple::Rsqrt) => {
+            out.dtype() == Dtype::Float32 && elementwise::accepts_region(inputs, out)
+        }
         Kernel::Simple(_) | Kernel::Binary(_) => elementwise::accepts_region(inputs, out),
         Kernel::Conv1d(_) => conv::accepts(inputs),
         Kernel::Softmax => softmax::accepts(inputs),
@@ -183,5 +187,25 @@ macro_rules! by_dtype {
 use by_dtype;
 
 /// What both crates store.
-trait Stored: crate::Element + mlx_kernels::Element {}
-impl<T: crate::Element + mlx_kernels::Element> Stored for T {}
+trait Stored: crate::Element + mlx_kernels::Element + Into<f32> {
+    /// The nearest number of this type.
+    fn nearest(number: f32) -> Self;
+}
+
+impl Stored for f32 {
+    fn nearest(number: f32) -> Self {
+        number
+    }
+}
+
+impl Stored for half::f16 {
+    fn nearest(number: f32) -> Self {
+        Self::from_f32(number)
+    }
+}
+
+impl Stored for half::bf16 {
+    fn nearest(number: f32) -> Self {
+        Self::from_f32(number)
+    }
+}
