@@ -329,7 +329,8 @@ fn functions_of_a_view_that_goes_down_from_the_middle_are_right() {
     let numbers: Vec<f32> = (0..12_000).map(|i| (i as f32 * 0.01).sin()).collect();
     let x = Array::from_slice(&numbers, [12_000]).unwrap();
     let down = x.i(Slice::new(5999, None, -1));
-    let functions: [(fn(&Array) -> Array, fn(f32) -> f32); 3] = [
+    type Pair = (fn(&Array) -> Array, fn(f32) -> f32);
+    let functions: [Pair; 3] = [
         (Array::exp, f32::exp),
         (Array::square, |x| x * x),
         (Array::floor, f32::floor),
