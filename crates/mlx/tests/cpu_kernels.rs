@@ -105,8 +105,9 @@ fn functions_of_one_element_are_right_in_every_view(
         let plain = values(&x);
         for (name, function, exact) in FUNCTIONS {
             let y = function(&x);
-            // What is an instruction MLX's own loops compute backwards, and for the one row that is repeated.
-            if !["backwards", "repeated"].contains(&view) {
+            // What is an instruction MLX's own loops compute backwards, for the one row that is repeated, and where it rounds twice.
+            let in_half = dtype != Dtype::Float32 && *name == "rsqrt";
+            if !["backwards", "repeated"].contains(&view) && !in_half {
                 ran(name, &y);
             }
             let want: Vec<f64> = plain.iter().map(|&x| exact(x)).collect();
