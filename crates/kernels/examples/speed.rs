@@ -379,6 +379,21 @@ fn main() -> Result<()> {
     report.row("matvec 4096x4096", 4.0 * large as f64, "B", "1.45", || {
         matvec(shape, black_box(&x), vector, &mut out[..4096]).unwrap();
     });
+    // Whisper's words by its width; 16 of 4096^2 numbers are left over.
+    let words = MatrixShape {
+        rows: 43_690,
+        columns: 384,
+    };
+    let count = words.rows * words.columns;
+    report.row("matvec 43690x384", 4.0 * count as f64, "B", "-", || {
+        matvec(
+            words,
+            black_box(&x[..count]),
+            &vector[..384],
+            &mut out[..words.rows],
+        )
+        .unwrap();
+    });
     let halves: Vec<half::f16> = x.iter().map(|x| half::f16::from_f32(*x)).collect();
     report.row(
         "matvec 4096x4096, f16 weights",
@@ -387,6 +402,16 @@ fn main() -> Result<()> {
         "-",
         || {
             matvec(shape, black_box(&halves), vector, &mut out[..4096]).unwrap();
+        },
+    );
+    report.row(
+        "matvec 43690x384, f16 weights",
+        2.0 * count as f64,
+        "B",
+        "-",
+        || {
+            let weights = black_box(&halves[..count]);
+            matvec(words, weights, &vector[..384], &mut out[..words.rows]).unwrap();
         },
     );
     for vectors in [16, 128] {

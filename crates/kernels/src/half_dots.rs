@@ -26,8 +26,9 @@ mod x86 {
 
     use std::arch::is_x86_feature_detected;
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_add_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_setzero_ps,
-        _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_setzero_ps,
+        __m256, __m512, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
+        _mm256_setzero_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps,
+        _mm512_setzero_ps,
     };
 
     use half::f16;
@@ -53,6 +54,7 @@ mod x86 {
     #[target_feature(enable = "avx512f")]
     fn dots_512(rows: [&[f16]; ROWS], x: &[f32]) -> [f32; ROWS] {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        let length = x.len();
         let (body, tail) = x.as_chunks::<32>();
         let [a, b, c, d] = rows;
         let [a, b, c, d] = [
@@ -63,6 +65,9 @@ mod x86 {
         ];
         let bodies = a.0.iter().zip(b.0).zip(c.0.iter().zip(d.0));
         for (x, ((a, b), (c, d))) in body.iter().zip(bodies) {
+            for row in [a, b, c, d] {
+                prefetch(row, ROWS * length);
+            }
             let x: [__m512; 2] = cast(*x);
             sums[0] = add_512(sums[0], a, x);
             sums[1] = add_512(sums[1], b, x);
@@ -77,6 +82,16 @@ mod x86 {
             products[row] += rest(tails[row], tail);
         }
         products
+    }
+
+    /// Asks for what lies so many numbers further: the next rows, when rows follow each other.
+    ///
+    /// Short rows end before the processor has seen that they are read in order.
+    #[inline(always)]
+    fn prefetch<const N: usize>(row: &[f16; N], ahead: usize) {
+        let place = row.as_ptr().wrapping_add(ahead).cast::<i8>();
+        // SAFETY: a prefetch is a hint: nothing is read for the program, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
     }
 
     #[inline]
