@@ -34,7 +34,7 @@ fn run(criterion: &mut Criterion) -> mlx::Result<()> {
             Ok(x.softmax(-1))
         })?;
         bench_lazy(&mut group, &name("gelu"), Work::Bytes(8 * size), || {
-            Ok(mlx_nn::gelu(&x))
+            Ok(mlx::fast::gelu(&x))
         })?;
         let row = normal(&[1, n], 3)?;
         let matvec = || Ok(row.matmul(&x.t()));

@@ -33,7 +33,7 @@ fn body(form: Form, load: &Load, inputs: Vec<Array>) -> Result<Option<Body>> {
         "attention" => attention(form, number(load, "scale")?, &inputs)?,
         "rope" => rope(form, number(load, "base")?, &inputs)?,
         "softmax" => unary(&inputs, |x| x.softmax(-1))?,
-        "gelu" => unary(&inputs, mlx_nn::gelu)?,
+        "gelu" => unary(&inputs, fast::gelu)?,
         "exp" => unary(&inputs, Array::exp)?,
         "add" => binary(&inputs, |a, b| a + b)?,
         "matvec" => binary(&inputs, |x, weight| x.matmul(&weight.t()))?,

@@ -1,5 +1,7 @@
 //! Rotary positions.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use mlx_kernels::{Rope, RopeShape, Rotations};
 
 use super::layout::{input, output, said, size};
@@ -55,19 +57,61 @@ pub(super) fn run(
             scale,
             offset: i64::from(offset),
         };
-        tables.push(
-            match &frequencies {
-                Some(frequencies) => Rotations::with_frequencies(rope, positions, frequencies),
-                None => Rotations::new(rope, positions),
-            }
-            .map_err(said)?,
-        );
+        tables.push(table(rope, positions, frequencies.as_deref())?);
     }
     by_dtype!(x.dtype(), turn(&tables, shape, x, output(outputs, 0)?))
 }
 
+/// Tables that were asked for last, of up to `KEPT_NUMBERS` each: all heads, layers, queries and keys of a step want
+/// the same one.
+static KEPT: Mutex<Vec<(Key, Arc<Rotations>)>> = Mutex::new(Vec::new());
+const KEPT_TABLES: usize = 4;
+const KEPT_NUMBERS: usize = 1 << 20;
+
+/// What a table depends on, by its bits.
+#[derive(PartialEq)]
+struct Key {
+    sizes: [usize; 2],
+    is_traditional: bool,
+    numbers: [u32; 2],
+    offset: i64,
+    frequencies: Option<Vec<u32>>,
+}
+
+/// Returns the table of a run of positions, made or found.
+fn table(
+    rope: Rope,
+    positions: usize,
+    frequencies: Option<&[f32]>,
+) -> Result<Arc<Rotations>, String> {
+    let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect();
+    let key = Key {
+        sizes: [rope.dims, positions],
+        is_traditional: rope.traditional,
+        numbers: [rope.base.to_bits(), rope.scale.to_bits()],
+        offset: rope.offset,
+        frequencies: frequencies.map(bits),
+    };
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, table)) = kept.iter().find(|(other, _)| *other == key) {
+        return Ok(Arc::clone(table));
+    }
+    drop(kept);
+    let table = match frequencies {
+        Some(frequencies) => Rotations::with_frequencies(rope, positions, frequencies),
+        None => Rotations::new(rope, positions),
+    };
+    let table = Arc::new(table.map_err(said)?);
+    if positions.saturating_mul(rope.dims) <= KEPT_NUMBERS {
+        kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.truncate(KEPT_TABLES - 1);
+        kept.insert(0, (key, Arc::clone(&table)));
+    }
+    Ok(table)
+}
+
 fn turn<T: Stored>(
-    tables: &[Rotations],
+    tables: &[Arc<Rotations>],
     shape: RopeShape,
     x: &HostInput<'_>,
     out: &mut HostOutput<'_>,
