@@ -22,6 +22,9 @@ use rstest::rstest;
 #[case("shifts_beyond_the_width")]
 #[case("matrices_by_bad_index")]
 #[case("masked_scatter_with_too_few_values")]
+#[case("scatters_of_nothing")]
+#[case("parts_of_what_goes_down")]
+#[case("doubles_in_four_bits")]
 #[case("singular_and_nan_matrices")]
 #[case("sorting_arguments")]
 #[case("percent_signs")]
@@ -285,6 +288,60 @@ mod child {
                 );
             }
         }
+    }
+
+    #[test]
+    #[ignore = "run by `does_not_crash`"]
+    fn scatters_of_nothing() {
+        let (x, index) = (array!([1.0, 2.0, 3.0]), Array::new([0]));
+        let nothing = mlx::zeros([1, 0], Dtype::Float32);
+        let axes = || vec![0];
+        for op in [
+            mlx::Op::Scatter { axes: axes() },
+            mlx::Op::ScatterAdd { axes: axes() },
+            mlx::Op::ScatterMax { axes: axes() },
+            mlx::Op::ScatterMin { axes: axes() },
+            mlx::Op::ScatterProd { axes: axes() },
+        ] {
+            let result = mlx::bind(op, &[&x, &nothing, &index]);
+            assert_eq!(result.to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0]);
+        }
+    }
+
+    #[test]
+    #[ignore = "run by `does_not_crash`"]
+    fn parts_of_what_goes_down() {
+        let numbers: Vec<u16> = (0..8).collect();
+        let x = Array::from_slice(&numbers, [2, 4]).unwrap().flip([1]);
+        let mut rows = x.split(2, 0).unwrap();
+        rows.extend(mlx::bind_all(mlx::Op::Unstack { axis: 0 }, &[&x]).unwrap());
+        for (row, first) in rows.iter().zip([3.0, 7.0, 3.0, 7.0]) {
+            let want = [first, first - 1.0, first - 2.0, first - 3.0];
+            assert_eq!(row.astype(Dtype::Float64).to_vec::<f64>().unwrap(), want);
+        }
+    }
+
+    #[test]
+    #[ignore = "run by `does_not_crash`"]
+    fn doubles_in_four_bits() {
+        let numbers: Vec<f64> = (0..64).map(|i| f64::from(i % 4)).collect();
+        let x = Array::from_slice(&numbers, [2, 32]).unwrap();
+        let mode = mlx::QuantizationMode::Mxfp4;
+        let (group_size, bits) = (32, 4);
+        let quantize = mlx::Op::Quantize {
+            group_size,
+            bits,
+            mode,
+        };
+        let packed = mlx::bind_all(quantize, &[&x]).unwrap();
+        let dequantize = mlx::Op::Dequantize {
+            group_size,
+            bits,
+            mode,
+            dtype: Some(Dtype::Float64),
+        };
+        let back = mlx::bind(dequantize, &[&packed[0], &packed[1]]);
+        assert_eq!(back.to_vec::<f64>().unwrap(), numbers);
     }
 
     #[test]

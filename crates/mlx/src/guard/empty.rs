@@ -32,6 +32,9 @@ pub(super) fn filled(
     outputs: Outputs,
     stream: mlx_sys::mlx_stream,
 ) -> Result<Outputs, Fault> {
+    if writes_nothing(op, inputs) {
+        return one(&Op::Copy, &[inputs[0]], stream).map(Outputs::One);
+    }
     let has_empty = outputs.as_slice().iter().any(|output| output.size() == 0);
     let contracts_nothing = is_product(op) && inputs.iter().any(|input| input.size() == 0)
         || traces_nothing(op, inputs);
@@ -61,6 +64,19 @@ pub(super) fn filled(
             Ok(Outputs::Many(results))
         }
     }
+}
+
+/// Whether no element is written: MLX divides by their number.
+fn writes_nothing(op: &Op, inputs: &[&Handle]) -> bool {
+    let is_scatter = matches!(
+        op,
+        Op::Scatter { .. }
+            | Op::ScatterAdd { .. }
+            | Op::ScatterMax { .. }
+            | Op::ScatterMin { .. }
+            | Op::ScatterProd { .. }
+    );
+    is_scatter && inputs[1].size() == 0
 }
 
 /// Operations that sum products: without elements, nothing.

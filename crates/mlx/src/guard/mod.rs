@@ -7,6 +7,7 @@
 mod attributes;
 mod conv;
 mod divide;
+mod doubles;
 mod empty;
 mod indices;
 mod linalg;
@@ -15,7 +16,6 @@ mod normal;
 mod shapes;
 mod view;
 
-use crate::Dtype;
 use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Fault, Handle, data, stream};
 use crate::op::Op;
@@ -75,36 +75,18 @@ fn dispatch(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<
             let scaled = one(&Op::Multiply, &[&c, &factor], stream)?;
             return one(&Op::BroadcastTo { shape }, &[&scaled], stream).map(Outputs::One);
         }
-        // The CPU reads and writes FP8 as if doubles were half as wide.
-        Op::ToFp8 if inputs[0].dtype() == Dtype::Float64 => {
-            let single = one(
-                &Op::Astype {
-                    dtype: Dtype::Float32,
-                },
-                inputs,
-                stream,
-            )?;
-            return table::call(op, &[single.raw()], stream);
-        }
-        Op::FromFp8 {
-            dtype: Dtype::Float64,
-        } => {
-            let single = one(
-                &Op::FromFp8 {
-                    dtype: Dtype::Float32,
-                },
-                inputs,
-                stream,
-            )?;
-            return table::call(
-                &Op::Astype {
-                    dtype: Dtype::Float64,
-                },
-                &[single.raw()],
-                stream,
-            );
+        // Of an array with negative strides MLX takes each part for one element seen many times.
+        Op::Split { .. } | Op::SplitSections { .. } | Op::Unstack { .. } => {
+            let in_order = Op::Contiguous {
+                allow_col_major: false,
+            };
+            let whole = one(&in_order, inputs, stream)?;
+            return table::call(op, &[whole.raw()], stream);
         }
         _ => {}
+    }
+    if let Some(outputs) = doubles::call(op, inputs, stream)? {
+        return Ok(outputs);
     }
     let checked = match linalg::check(op, inputs, stream)? {
         None => indices::check(op, inputs, stream)?,
@@ -123,7 +105,7 @@ fn dispatch(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<
 }
 
 /// Returns the axis counted from the front, if there is one.
-fn axis_of(axis: i32, ndim: usize) -> Option<usize> {
+pub(crate) fn axis_of(axis: i32, ndim: usize) -> Option<usize> {
     let ndim = i64::try_from(ndim).ok()?;
     let axis = i64::from(axis);
     let axis = if axis < 0 { axis + ndim } else { axis };
