@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::array::State;
+use crate::compiled::Watch;
 use crate::error::plain_message;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle, stream};
@@ -136,11 +137,18 @@ pub(crate) fn execute(op: &Op, inputs: &[&Handle]) -> std::result::Result<Output
             inputs.len()
         )));
     }
+    let watch = Watch::of(inputs);
+    if let Some(watch) = &watch {
+        watch.check(op, inputs)?;
+    }
     let outputs = guard::call(op, inputs, stream::current()?)?;
     outputs
         .as_slice()
         .iter()
         .try_for_each(|output| guard::check_size(op, output))?;
+    if let Some(watch) = watch {
+        watch.keep(outputs.as_slice());
+    }
     Ok(outputs)
 }
 

@@ -282,13 +282,24 @@ impl Array {
 
     /// Returns whether the array has this shape and dtype; one that could not be built has none.
     pub fn has_type(&self, array_type: &ArrayType) -> bool {
+        self.note_open_size_read();
         self.typed().is_ok_and(|handle| {
             handle.dtype() == array_type.dtype && handle.shape() == array_type.shape
         })
     }
 
+    /// Tells a trace for all sizes that the size of one of its arrays was read.
+    fn note_open_size_read(&self) {
+        if let State::Ready(handle) = &self.state
+            && let Some(watch) = handle.watch()
+        {
+            watch.refuse();
+        }
+    }
+
     /// Tells the recorder of a traced array that its size was read.
     pub(crate) fn note_size_read(&self, op: &'static str, at: &'static Location<'static>) {
+        self.note_open_size_read();
         if let State::Traced(traced) = &self.state
             && !traced.known
             && !QUIET.get()

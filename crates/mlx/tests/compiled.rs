@@ -60,16 +60,126 @@ fn a_function_is_traced_once_for_each_kind_of_input() {
     assert_eq!(calls.get(), 3);
 }
 
+fn numbers(shape: &[i32]) -> Array {
+    let n = shape.iter().product::<i32>();
+    let numbers: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
+    Array::from_slice(&numbers, shape).unwrap()
+}
+
+/// Calls a shapeless function with inputs of each of these shapes, and compares with the function itself.
+fn agrees(function: fn(&[Array]) -> Result<Vec<Array>>, calls: &[&[&[i32]]]) -> usize {
+    let n_traces = Rc::new(Cell::new(0));
+    let counter = Rc::clone(&n_traces);
+    let body = move |x: &[Array]| {
+        counter.set(counter.get() + 1);
+        function(x)
+    };
+    let compiled = CompiledClosure::new(body, true).unwrap();
+    for shapes in calls {
+        let inputs: Vec<Array> = shapes.iter().map(|shape| numbers(shape)).collect();
+        let got = compiled.call(&inputs.iter().collect::<Vec<_>>());
+        let read = |outputs: Vec<Array>| {
+            let one = |output: Array| Ok((output.shape()?, output.to_vec::<f32>()?));
+            outputs.into_iter().map(one).collect::<Result<Vec<_>>>()
+        };
+        match (got.and_then(read), function(&inputs).and_then(read)) {
+            (Ok(got), Ok(want)) => {
+                for ((shape, got), (wanted, want)) in got.iter().zip(&want) {
+                    assert_eq!(shape, wanted, "{shapes:?}");
+                    let is_near = |(got, want): (&f32, &f32)| {
+                        (got - want).abs() < 1e-5 || got.is_nan() && want.is_nan()
+                    };
+                    let are_near = got.iter().zip(want).all(is_near);
+                    assert!(are_near, "{shapes:?}: {got:?} is not {want:?}");
+                }
+            }
+            (Err(_), Err(_)) => {}
+            (got, want) => panic!("{shapes:?}: wanted {want:?}, got {got:?}"),
+        }
+    }
+    n_traces.get()
+}
+
 #[test]
 fn shapeless_functions_are_traced_once_for_all_sizes() {
     if !compiles() {
         return;
     }
-    let calls = Rc::new(Cell::new(0));
-    let f = counted(&calls, |x| (x * 2.0).sum(()), true);
-    assert_eq!(first(f.call(&[&array!([1.0])])), [2.0]);
-    assert_eq!(first(f.call(&[&array!([1.0, 2.0])])), [6.0]);
-    assert_eq!(calls.get(), 1);
+    let total = |x: &[Array]| Ok(vec![(&x[0] * 2.0).sum(())]);
+    assert_eq!(agrees(total, &[&[&[2]], &[&[3]], &[&[500]]]), 1);
+    let normed = |x: &[Array]| Ok(vec![(&x[0] - x[0].mean(mlx::keepdims(-1))).softmax(0)]);
+    assert_eq!(agrees(normed, &[&[&[2, 3]], &[&[7, 5]], &[&[3, 9]]]), 1);
+    let product = |x: &[Array]| Ok(vec![x[0].matmul(&x[1]).t() + &x[2]]);
+    let calls: [&[&[i32]]; 3] = [
+        &[&[2, 3], &[3, 4], &[2]],
+        &[&[5, 7], &[7, 6], &[5]],
+        &[&[7, 5], &[5, 6], &[7]],
+    ];
+    assert_eq!(agrees(product, &calls), 1);
+}
+
+#[test]
+fn shapeless_functions_know_ones_equal_sizes_and_constants() {
+    if !compiles() {
+        return;
+    }
+    let twice = |x: &[Array]| Ok(vec![&x[0] * 2.0 + 1.0]);
+    assert_eq!(agrees(twice, &[&[&[1]], &[&[2]], &[&[3]], &[&[1]]]), 2);
+    // Sizes that are equal by chance, and then are not.
+    let outer = |x: &[Array]| Ok(vec![(&x[0] + &x[1]).exp() * 2.0]);
+    let calls: [&[&[i32]]; 4] = [&[&[3], &[3]], &[&[3], &[4]], &[&[4], &[4]], &[&[1], &[4]]];
+    let _ = agrees(outer, &calls);
+    let scaled = |x: &[Array]| Ok(vec![(&x[0] + array!([1.0, 2.0, 3.0])).exp()]);
+    let _ = agrees(
+        scaled,
+        &[&[&[3]], &[&[4]], &[&[5, 3]], &[&[3, 3]], &[&[3, 4]]],
+    );
+    let product = |x: &[Array]| Ok(vec![x[0].matmul(&x[1])]);
+    let _ = agrees(product, &[&[&[2, 3], &[3, 2]], &[&[2, 3], &[500, 2]]]);
+    let power = |x: &[Array]| Ok(vec![x[0].power(&x[1])]);
+    let _ = agrees(power, &[&[&[3], &[3]], &[&[300], &[3]], &[&[3], &[300]]]);
+}
+
+#[test]
+fn a_shapeless_function_that_needs_its_sizes_is_traced_for_each() {
+    if !compiles() {
+        return;
+    }
+    let calls: [&[&[i32]]; 3] = [&[&[2, 3]], &[&[4, 6]], &[&[1, 12]]];
+    let read = |x: &[Array]| Ok(vec![&x[0] / x[0].dim(0)?]);
+    let reshaped = |x: &[Array]| Ok(vec![x[0].reshape([3, -1])]);
+    let taken = |x: &[Array]| Ok(vec![x[0].take(&Array::new([0, 1]), 0)]);
+    let slope = |x: &[Array]| Ok(vec![grad(|x: &Array| x.square().sum(())).call(&x[0])?]);
+    let inner = |x: &[Array]| {
+        let inner = CompiledClosure::new(|x| Ok(vec![x[0].flatten(0, -1)]), true)?;
+        inner.call(&[&x[0]])
+    };
+    for function in [read, reshaped, taken, slope, inner] {
+        let _ = agrees(function, &calls);
+    }
+}
+
+#[test]
+fn reductions_over_one_element_are_right_in_shapeless_functions() {
+    let calls: [&[&[i32]]; 5] = [&[&[1, 2]], &[&[33, 1]], &[&[1, 1]], &[&[0, 1]], &[&[3, 2]]];
+    let most = |x: &[Array]| Ok(vec![x[0].max(0)]);
+    let shares = |x: &[Array]| Ok(vec![x[0].softmax(0)]);
+    let spread = |x: &[Array]| Ok(vec![x[0].var(mlx::keepdims(-1), 0)]);
+    let twice = |x: &[Array]| {
+        let mean = x[0].mean(mlx::keepdims(-1));
+        Ok(vec![mean.sum(-1)])
+    };
+    let normed = |x: &[Array]| {
+        let mean = x[0].square().mean(mlx::keepdims(-1));
+        Ok(vec![&x[0] * (mean + 1e-5).rsqrt()])
+    };
+    let of_constants = |x: &[Array]| {
+        let one = mlx::ones([1, 2], Dtype::Float32).max(0);
+        Ok(vec![x[0].exp().sum(()) + one])
+    };
+    for function in [most, shares, spread, twice, normed, of_constants] {
+        let _ = agrees(function, &calls);
+    }
 }
 
 #[test]

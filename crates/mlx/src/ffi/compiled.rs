@@ -52,6 +52,11 @@ impl CompiledFunction {
         self.compiled.call(inputs)
     }
 
+    /// Runs the function itself.
+    pub(crate) fn call_plain(&self, inputs: &Vector) -> Result<Vector, Fault> {
+        self.plain.call(inputs)
+    }
+
     /// Returns the number under which MLX keeps what it traced.
     pub(crate) fn id(&self) -> usize {
         self.entries.id

@@ -1,11 +1,13 @@
 //! An owned array handle, and what can be asked of it without running anything.
 
 use std::cell::OnceCell;
+use std::rc::Rc;
 
 use mlx_sys as sys;
 
 use super::call::{Fault, api, check, loaded};
 use crate::Dtype;
+use crate::compiled::Watch;
 
 /// An `mlx_array` owned by this value.
 ///
@@ -14,6 +16,8 @@ pub(crate) struct Handle {
     raw: sys::mlx_array,
     /// Why its computation failed, after which what it holds means nothing.
     failure: OnceCell<Fault>,
+    /// The trace for all sizes that it was made in.
+    watch: OnceCell<Rc<Watch>>,
 }
 
 /// The handle that stands for "no array" in C.
@@ -29,6 +33,7 @@ impl Handle {
         Self {
             raw,
             failure: OnceCell::new(),
+            watch: OnceCell::new(),
         }
     }
 
@@ -43,6 +48,17 @@ impl Handle {
     pub(crate) fn set_failure(&self, fault: &Fault) {
         // One that failed before keeps its first reason.
         let _ = self.failure.set(fault.clone());
+    }
+
+    /// Returns the trace for all sizes that this array was made in.
+    pub(crate) fn watch(&self) -> Option<&Rc<Watch>> {
+        self.watch.get()
+    }
+
+    /// Says in which trace for all sizes this array is made.
+    pub(crate) fn set_watch(&self, watch: &Rc<Watch>) {
+        // One that belongs to another trace already is a stranger in this one.
+        let _ = self.watch.set(Rc::clone(watch));
     }
 
     /// Returns the handle, borrowed for a call.

@@ -47,6 +47,11 @@ pub(super) fn run(
     })
 }
 
+/// Forgets the error of a function that has failed and is run again.
+pub(crate) fn forget() {
+    PARKED.with_borrow_mut(Option::take);
+}
+
 /// Makes a call into C that may run functions, and returns a function's own error if one failed.
 ///
 /// Also drops what other threads have left for this one, and calls again with more stack if that was missing.

@@ -32,7 +32,7 @@ mod stack;
 mod vmap;
 
 pub use argnums::{Arg, Argnums, Nth};
-pub(crate) use body::{body, finish};
+pub(crate) use body::{body, finish, forget};
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use custom_vjp::{CustomVjp, custom_vjp};
 pub use flat::{FlatFunction, Transform, TransformCall, apply};

@@ -8,6 +8,7 @@
 mod cases;
 mod fitting;
 mod random;
+mod shapeless;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,7 +20,6 @@ use mlx::{Array, Complex64, Dtype, Op, Result, bind_all, eval};
 use random::Random;
 
 const SEED: u64 = 20_260_901;
-const TEST: &str = "no_operation_crashes_or_hangs";
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -30,14 +30,24 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn no_operation_crashes_or_hangs() {
+    watched("no_operation_crashes_or_hangs", one_operation);
+}
+
+#[test]
+fn shapeless_functions_agree_with_eager_calls() {
+    watched("shapeless_functions_agree_with_eager_calls", shapeless::run);
+}
+
+/// Runs a test in a process of its own, which stops when it hangs and is told of by its last case when it fails.
+fn watched(test: &str, one: One) {
     if let Ok(log) = std::env::var("MLX_FUZZ_CHILD") {
-        run(PathBuf::from(log));
+        run(PathBuf::from(log), one);
         return;
     }
-    let log = std::env::temp_dir().join(format!("mlx-fuzz-{}.txt", std::process::id()));
+    let log = std::env::temp_dir().join(format!("mlx-fuzz-{test}-{}.txt", std::process::id()));
     let exe = std::env::current_exe().unwrap();
     let mut child = Command::new(exe)
-        .args([TEST, "--exact", "--nocapture", "--test-threads=1"])
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("MLX_FUZZ_CHILD", &log)
         .stdout(Stdio::null())
         .spawn()
@@ -69,7 +79,7 @@ fn no_operation_crashes_or_hangs() {
 }
 
 /// Runs cases until the time is over, writing down each before it runs.
-fn run(log: PathBuf) {
+fn run(log: PathBuf, one: One) {
     let (seed, start) = (number("MLX_FUZZ_SEED", SEED), number("MLX_FUZZ_START", 0));
     let count = number("MLX_FUZZ_COUNT", u64::MAX);
     let time = Duration::from_secs(number("MLX_FUZZ_SECONDS", 10));
@@ -101,21 +111,25 @@ fn run(log: PathBuf) {
         }
         let mut random = Random::new(seed, index);
         let name = random.pick(&names);
-        write(format!(
-            "seed {seed}, case {index}: {name}, making inputs\n"
-        ));
-        let Some(case) = cases::case(&mut random, name) else {
-            continue;
-        };
-        let lazy = random.chance(30);
-        write(format!(
-            "seed {seed}, case {index}: {}\n",
-            describe(&case, lazy)
-        ));
         ran += 1;
-        worked += u64::from(apply(&case, lazy).is_ok());
+        worked += one(&mut random, name, &mut |what| {
+            write(format!("seed {seed}, case {index}: {name}, {what}\n"));
+        });
     }
-    write(format!("done: {ran} cases, {worked} without an error\n"));
+    write(format!("done: {ran} cases, {worked} times a result\n"));
+}
+
+/// Runs a case of the operation of this name, and returns how many times it gave a result.
+type One = fn(&mut Random, &str, &mut dyn FnMut(&str)) -> u64;
+
+fn one_operation(random: &mut Random, name: &str, write: &mut dyn FnMut(&str)) -> u64 {
+    write("making inputs");
+    let Some(case) = cases::case(random, name) else {
+        return 0;
+    };
+    let lazy = random.chance(30);
+    write(&describe(&case, lazy));
+    u64::from(apply(&case, lazy).is_ok())
 }
 
 fn apply(case: &cases::Case, lazy: bool) -> Result<()> {
