@@ -206,6 +206,8 @@ mod child {
         refused(&with(1, 0, 1), "dilation");
         refused(&with(1, 1, 0), "groups");
         refused(&with(-1, 1, 1), "stride");
+        // Two beyond the end, which is less than a step.
+        refused(&with(3, 3, 1), "must fit");
         with(1, 1, 1).eval().unwrap();
     }
 

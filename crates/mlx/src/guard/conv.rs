@@ -1,11 +1,12 @@
 //! Convolutions: what MLX's CPU loops do not look at.
 //!
 //! They divide by the number of channels, write before checking when padding is wider than the result, count in
-//! 32 bits, and unfold the input into memory that may not be there.
+//! 32 bits, and unfold the input into memory that may not be there. And the gradient with respect to the input is right
+//! only for as much padding before as after, and no more than the kernel reaches: other padding is put on by hand.
 
 use super::one;
 use crate::ffi::table::{self, Outputs};
-use crate::ffi::{Fault, Handle, data, memory, stream};
+use crate::ffi::{Fault, Handle, data, inspect, memory, stream};
 use crate::op::{Op, PadMode};
 
 pub(super) fn call(
@@ -25,6 +26,13 @@ pub(super) fn call(
         return Ok(plain);
     };
     axes.iter().try_for_each(Axis::check)?;
+    if axes.iter().any(Axis::has_wrong_gradient)
+        && (inspect::is_tracer(input)? || inspect::is_tracer(weight)?)
+    {
+        let spread = spread(input, &axes, stream)?;
+        let inside: Vec<Axis> = axes.iter().map(Axis::without_spread).collect();
+        return one(&with_axes(op, &inside), &[&spread, weight], stream).map(Outputs::One);
+    }
     if stream::is_gpu(stream) {
         return Ok(plain);
     }
@@ -89,8 +97,16 @@ impl Axis {
     }
 
     fn check(&self) -> Result<(), Fault> {
-        let dilated = |size: i64, dilation: i32| 1 + (size - 1).max(0) * i64::from(dilation);
         let padding = i64::from(self.low.max(0)) + i64::from(self.high.max(0));
+        // MLX lets a kernel reach beyond the input by less than a step.
+        let room = self.room();
+        if room < 0 {
+            let kernel = dilated(self.kernel, self.kernel_dilation);
+            return Err(Fault(format!(
+                "the kernel must fit the padded input of size {}, got size {kernel}",
+                room + kernel
+            )));
+        }
         let axis = self.simplified();
         let sizes = [
             dilated(self.input, axis.input_dilation) + padding,
@@ -115,15 +131,47 @@ impl Axis {
         if axis.kernel <= 1 {
             axis.kernel_dilation = 1;
         }
-        if axis.output <= 1 {
-            axis.stride = 1;
-        }
+        // A step beyond the end leaves one result, as the shortest such step does.
+        let beyond = i32::try_from(axis.room() + 1).unwrap_or(i32::MAX);
+        axis.stride = axis.stride.min(beyond);
         axis
+    }
+
+    /// Returns how far the kernel can move.
+    fn room(&self) -> i64 {
+        let (low, high) = (i64::from(self.low), i64::from(self.high));
+        // Negative padding is cut off before dilation.
+        let input = self.input + low.min(0) + high.min(0);
+        let padding = low.max(0) + high.max(0);
+        dilated(input, self.input_dilation) + padding - dilated(self.kernel, self.kernel_dilation)
+    }
+
+    /// Returns how many places at the end no kernel reaches.
+    fn rest(&self) -> i64 {
+        self.room() % i64::from(self.stride)
     }
 
     /// Returns whether MLX would take results that see only padding for more than there are.
     fn is_padded_beyond_output(&self) -> bool {
         i64::from(self.low) > self.output.saturating_mul(i64::from(self.stride))
+    }
+
+    /// Returns whether MLX's gradient with respect to the input or the weight has another shape than that.
+    fn has_wrong_gradient(&self) -> bool {
+        let (low, high) = (self.low.max(0), self.high.max(0));
+        let reach = (self.kernel - 1) * i64::from(self.kernel_dilation);
+        let is_cut_dilated = self.input_dilation > 1 && i64::from(high) < self.rest();
+        low != high || i64::from(low) > reach || is_cut_dilated
+    }
+
+    /// Returns the axis of an input that has its padding and dilation already.
+    fn without_spread(&self) -> Self {
+        Self {
+            low: 0,
+            high: 0,
+            input_dilation: 1,
+            ..*self
+        }
     }
 
     fn without_padding(&self) -> Self {
@@ -133,6 +181,11 @@ impl Axis {
             ..*self
         }
     }
+}
+
+/// Returns the size of an axis with zeros between its elements.
+fn dilated(size: i64, dilation: i32) -> i64 {
+    1 + (size - 1).max(0) * i64::from(dilation)
 }
 
 /// Returns the operation with these axes in place of its own.
@@ -155,13 +208,89 @@ fn with_axes(op: &Op, axes: &[Axis]) -> Op {
 
 /// Returns the input with its zeros put around it by hand.
 fn padded(input: &Handle, axes: &[Axis], stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+    // MLX's gradient takes these lists to be as long as the shape.
+    let around = |width: fn(&Axis) -> i32| {
+        let inner = axes.iter().map(|axis| width(axis).max(0));
+        [0].into_iter().chain(inner).chain([0]).collect()
+    };
     let pad = Op::Pad {
-        axes: (1..).take(axes.len()).collect(),
-        low: axes.iter().map(|axis| axis.low.max(0)).collect(),
-        high: axes.iter().map(|axis| axis.high.max(0)).collect(),
+        axes: (0..).take(axes.len() + 2).collect(),
+        low: around(|axis| axis.low),
+        high: around(|axis| axis.high),
         mode: PadMode::Constant,
     };
-    one(&pad, &[input, &data::from_slice(&[0.0_f32], &[])?], stream)
+    one(&pad, &[input, &zero()?], stream)
+}
+
+/// Returns the input cut where padding is negative, then with the zeros of dilation and padding put into it by hand.
+fn spread(input: &Handle, axes: &[Axis], stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+    let mut shape = input.shape().to_vec();
+    let (mut start, mut stop) = (vec![0; shape.len()], shape.clone());
+    for (k, axis) in axes.iter().enumerate() {
+        start[k + 1] = axis.low.min(0).saturating_neg();
+        stop[k + 1] = shape[k + 1].saturating_add(axis.high.min(0));
+        shape[k + 1] = stop[k + 1].saturating_sub(start[k + 1]).max(0);
+    }
+    let mut spread = sliced(input, start, stop, stream)?;
+    for (k, dilation) in axes.iter().map(|axis| axis.input_dilation).enumerate() {
+        if dilation > 1 && shape[k + 1] > 1 {
+            spread = with_zeros_between(&spread, k + 1, dilation, stream)?;
+        }
+    }
+    padded(&spread, axes, stream)
+}
+
+/// Returns the array with `dilation - 1` zeros between the elements of an axis.
+fn with_zeros_between(
+    array: &Handle,
+    axis: usize,
+    dilation: i32,
+    stream: mlx_sys::mlx_stream,
+) -> Result<Handle, Fault> {
+    let mut shape = array.shape().to_vec();
+    let size = shape[axis];
+    // Zeros behind each element on an axis of its own, which then is a part of the axis; the last ones are cut off.
+    shape.insert(axis + 1, 1);
+    let column = Op::Reshape {
+        shape: shape.clone(),
+    };
+    let column = one(&column, &[array], stream)?;
+    let mut high = vec![0; shape.len()];
+    high[axis + 1] = dilation - 1;
+    let zeros = Op::Pad {
+        axes: (0..).take(shape.len()).collect(),
+        low: vec![0; shape.len()],
+        high,
+        mode: PadMode::Constant,
+    };
+    let zeros = one(&zeros, &[&column, &zero()?], stream)?;
+    shape.remove(axis + 1);
+    shape[axis] = size * dilation;
+    let whole = Op::Reshape {
+        shape: shape.clone(),
+    };
+    let whole = one(&whole, &[&zeros], stream)?;
+    shape[axis] = (size - 1) * dilation + 1;
+    sliced(&whole, vec![0; shape.len()], shape, stream)
+}
+
+fn sliced(
+    array: &Handle,
+    start: Vec<i32>,
+    stop: Vec<i32>,
+    stream: mlx_sys::mlx_stream,
+) -> Result<Handle, Fault> {
+    let strides = vec![1; start.len()];
+    let slice = Op::Slice {
+        start,
+        stop,
+        strides,
+    };
+    one(&slice, &[array], stream)
+}
+
+fn zero() -> Result<Handle, Fault> {
+    data::from_slice(&[0.0_f32], &[])
 }
 
 /// Refuses a convolution whose unfolded input, one row for each result, does not fit in memory.
