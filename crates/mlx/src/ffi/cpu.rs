@@ -5,8 +5,8 @@ use std::ffi::{CStr, c_int};
 use mlx_sys as sys;
 use mlx_sys::Api;
 
-use super::call::{Fault, api, check};
-use super::host::{Layout, run_over, slice};
+use super::call::{Fault, api, check, loaded};
+use super::host::{HostInput, HostOutput, Layout, run_over, slice};
 use crate::host::{self, Asked, Kernel};
 use mlx_kernels::{Binary, Reduction, Simple, Unary};
 
@@ -25,14 +25,9 @@ pub(crate) fn runs() -> Vec<(&'static str, u64)> {
         return Vec::new();
     };
     let count = |number| {
-        // SAFETY: reads a counter and a text that lives as long as the library.
-        let (runs, name) = unsafe {
-            (
-                api.mlx_native_cpu_runs(number),
-                CStr::from_ptr(api.mlx_native_cpu_kernel_name(number)),
-            )
-        };
-        (runs > 0).then(|| (name.to_str().unwrap_or_default(), runs))
+        // SAFETY: reads a counter.
+        let runs = unsafe { api.mlx_native_cpu_runs(number) };
+        (runs > 0).then(|| (kernel_name(number), runs))
     };
     (0..KERNELS).filter_map(count).collect()
 }
@@ -175,7 +170,76 @@ unsafe extern "C" fn run(
     let (call, inputs, outputs) =
         unsafe { (&*call, slice(inputs, n_inputs), slice(outputs, n_outputs)) };
     run_over(inputs, outputs, false, |inputs, outputs| {
-        let kernel = read(call).ok_or("no kernel has this number")?;
-        host::run(&kernel, inputs, outputs)
+        compute(call, inputs, outputs)
     })
+}
+
+/// Runs the kernel of a call. An error begins with the operation's name.
+fn compute(
+    call: &sys::mlx_native_cpu_call,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let kernel = read(call).ok_or_else(|| format!("cpu: no kernel has number {}", call.kernel))?;
+    host::run(&kernel, inputs, outputs).map_err(|text| said_by(kernel_name(call.kernel), &text))
+}
+
+/// Returns the error of an operation, which a kernel may know by the last part of its name.
+fn said_by(name: &str, text: &str) -> String {
+    let is_of = |op: &str| name.split(['.', ' ']).any(|part| part == op) || op == name;
+    match text.split_once(": ") {
+        Some((op, said)) if is_of(op) => format!("{name}: {said}"),
+        _ => format!("{name}: {text}"),
+    }
+}
+
+/// Returns the name of a kernel: that of its operation.
+fn kernel_name(number: c_int) -> &'static str {
+    // SAFETY: takes a number and returns a text that lives as long as the library.
+    let name = unsafe { loaded().mlx_native_cpu_kernel_name(number) };
+    // SAFETY: the text is never null, and ends with a zero.
+    unsafe { CStr::from_ptr(name) }.to_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("add", "no kernel reads bool", "add: no kernel reads bool")]
+    #[case(
+        "fast.rope",
+        "rope: x must be even, got odd",
+        "fast.rope: x must be even, got odd"
+    )]
+    #[case(
+        "fast.rms_norm gradient",
+        "wanted 3: got 2",
+        "fast.rms_norm gradient: wanted 3: got 2"
+    )]
+    fn an_error_is_said_once_by_its_operation(
+        #[case] name: &str,
+        #[case] text: &str,
+        #[case] want: &str,
+    ) {
+        assert_eq!(said_by(name, text), want);
+    }
+
+    #[test]
+    fn kernels_name_their_operation_in_errors() {
+        let _ = api().unwrap();
+        for kernel in 0..KERNELS {
+            let call = sys::mlx_native_cpu_call {
+                kernel,
+                integers: [1; _],
+                numbers: [1.0; _],
+            };
+            let text = compute(&call, &[], &mut []).unwrap_err();
+            assert!(
+                text.starts_with(&format!("{}: ", kernel_name(kernel))),
+                "{text}"
+            );
+        }
+    }
 }
