@@ -30,7 +30,8 @@ pub(super) fn call(
         && (inspect::is_tracer(input)? || inspect::is_tracer(weight)?)
     {
         let spread = spread(input, &axes, stream)?;
-        let inside: Vec<Axis> = axes.iter().map(Axis::without_spread).collect();
+        let inside = axes.iter().map(|axis| axis.simplified().without_spread());
+        let inside: Vec<Axis> = inside.collect();
         return one(&with_axes(op, &inside), &[&spread, weight], stream).map(Outputs::One);
     }
     if stream::is_gpu(stream) {
