@@ -55,6 +55,9 @@ pub fn run(random: &mut Random, name: &str, write: &mut dyn FnMut(&str)) -> u64 
                 if error.to_string().contains("out of range")
                     && (got.iter().any(|(shape, _)| shape.contains(&0))
                         || inputs.iter().any(|x| x.size().is_ok_and(|size| size == 0))) => {}
+            // MLX has no loops for doubles where the input is dilated, but has them where that is done by hand.
+            (Ok(_), Err(error))
+                if name == "conv_general" && error.to_string().contains("unsupported data") => {}
             (got, want) => panic!("wanted {want:?}, got {got:?}"),
         }
     }
