@@ -42,6 +42,7 @@ mod rope;
 mod simd;
 mod softmax;
 mod stream;
+mod team;
 mod tiles;
 mod widen;
 

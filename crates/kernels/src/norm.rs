@@ -98,7 +98,7 @@ fn normalize<T: Element>(
     let piece = shape.per_piece() * shape.dim;
     pool::each(
         x.chunks(piece).zip(out.chunks_mut(piece)),
-        0.4 * elements as f64,
+        0.18 * elements as f64,
         || {
             (
                 vec![0.0; if T::IS_F32 { 0 } else { shape.dim }],
