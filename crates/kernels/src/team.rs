@@ -134,8 +134,8 @@ impl Team {
                 return state.jobs.swap_remove(at).panic;
             }
             drop(state);
-            while self.left.load(Ordering::Acquire) == left {
-                look_for(|| self.left.load(Ordering::Relaxed) != left);
+            while !look_for(|| self.left.load(Ordering::Acquire) != left) {
+                thread::yield_now();
             }
         }
     }
@@ -200,7 +200,7 @@ impl Team {
     }
 }
 
-/// Looks for a moment whether something has come true, and says whether; if not, others may have run.
+/// Looks for about a microsecond whether something has come true, and says whether.
 fn look_for(come: impl Fn() -> bool) -> bool {
     for _ in 0..LOOKS {
         if come() {
@@ -208,7 +208,6 @@ fn look_for(come: impl Fn() -> bool) -> bool {
         }
         spin_loop();
     }
-    thread::yield_now();
     false
 }
 

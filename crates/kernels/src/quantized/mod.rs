@@ -16,6 +16,10 @@ mod integers;
 mod layout;
 mod rows;
 mod unpack;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
@@ -122,7 +126,13 @@ pub fn quantized_matmul_int8<S: Element, T: Element>(
     if vectors >= MANY_INT8 {
         return quantized_matmul(matrix, vectors, x, out);
     }
-    in_f32(x, out, |x, out| int8::multiply(matrix, x, out));
+    in_f32(x, out, |x, out| {
+        #[cfg(target_arch = "x86_64")]
+        if vnni::multiply(matrix, x, out) {
+            return;
+        }
+        int8::multiply(matrix, x, out);
+    });
     Ok(())
 }
 
