@@ -11,13 +11,15 @@
 //! - With 8-bit vectors (`int8`): as few vectors, but bytes are multiplied and four products are added at once.
 
 mod few;
+#[cfg(target_arch = "x86_64")]
+mod four_bit_vectors;
+#[cfg(target_arch = "x86_64")]
+mod four_bits;
 mod int8;
 mod integers;
 mod layout;
 mod rows;
 mod unpack;
-#[cfg(target_arch = "x86_64")]
-mod vnni;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
@@ -96,9 +98,13 @@ pub fn quantized_matmul<S: Element, T: Element>(
     in_f32(x, out, |x, out| {
         if vectors >= MANY {
             unpack::multiply(matrix, vectors, x, out);
-        } else {
-            few::multiply(matrix, x, out);
+            return;
         }
+        #[cfg(target_arch = "x86_64")]
+        if four_bits::multiply(matrix, x, out) {
+            return;
+        }
+        few::multiply(matrix, x, out);
     });
     Ok(())
 }
@@ -128,7 +134,7 @@ pub fn quantized_matmul_int8<S: Element, T: Element>(
     }
     in_f32(x, out, |x, out| {
         #[cfg(target_arch = "x86_64")]
-        if vnni::multiply(matrix, x, out) {
+        if four_bits::multiply_bytes(matrix, x, out) {
             return;
         }
         int8::multiply(matrix, x, out);

@@ -20,17 +20,9 @@ pub(super) const GROUPS: usize = 16;
 pub(super) const WORDS: usize = 16;
 pub(super) const NUMBERS: usize = 128;
 
-/// Rows that are read at once: each register of the vector meets so many.
-pub(super) const AT_ONCE: usize = 2;
-
 /// Whether the instruction set in use has these registers, and the processor the sums of products of bytes.
-pub(super) fn has_byte_products() -> bool {
-    has_registers() && is_x86_feature_detected!("avx512vnni")
-}
-
-/// Whether the instruction set in use has these registers.
-pub(super) fn has_registers() -> bool {
-    crate::instruction_set() == "avx512"
+pub(super) fn has_instructions() -> bool {
+    crate::instruction_set() == "avx512" && is_x86_feature_detected!("avx512vnni")
 }
 
 /// Up to 16 words, then zeros.
@@ -83,6 +75,21 @@ pub(super) struct Run<'a, const N: usize> {
     pub(super) weights: [&'a [u32]; N],
     pub(super) scales: [&'a [f32]; N],
     pub(super) biases: [&'a [f32]; N],
+}
+
+impl<const N: usize> Run<'_, N> {
+    /// The words, scales and biases of the 16 groups of row `i` from `16 * at` on, which are there.
+    #[inline(always)]
+    pub(super) fn whole<const BLOCKS: usize>(
+        &self,
+        i: usize,
+        at: usize,
+    ) -> (&[[u32; WORDS]; BLOCKS], &[f32; GROUPS], &[f32; GROUPS]) {
+        let words = self.weights[i].as_chunks::<WORDS>().0;
+        let scales = self.scales[i].as_chunks::<GROUPS>().0;
+        let biases = self.biases[i].as_chunks::<GROUPS>().0;
+        (&words.as_chunks::<BLOCKS>().0[at], &scales[at], &biases[at])
+    }
 }
 
 impl<'a> Rows<'a> {
