@@ -6,7 +6,8 @@
 use crate::element::Element;
 use crate::error::{Result, length};
 use crate::norm::{Rows, rows_not_empty};
-use crate::softmax::{Row, targets_are_classes};
+use crate::powers::PowerRow;
+use crate::softmax::targets_are_classes;
 use crate::{pool, stream};
 
 /// Writes the gradient of [`cross_entropy`](crate::cross_entropy) with respect to the logits to `out`.
@@ -45,7 +46,7 @@ pub fn cross_entropy_gradient<T: Element>(
             let converted = if T::IS_F32 { 0 } else { shape.dim };
             (
                 vec![0.0; converted],
-                Row::new(shape.dim),
+                PowerRow::new(shape.dim),
                 vec![0.0; converted],
             )
         },
@@ -56,7 +57,11 @@ pub fn cross_entropy_gradient<T: Element>(
             for ((x, out), (target, g)) in rows.zip(targets.iter().zip(g)) {
                 row.take(T::read(x, wide), *g);
                 T::write(out, narrow, |out| {
-                    row.write(past, out);
+                    if past {
+                        row.write_past(out);
+                    } else {
+                        row.write(out);
+                    }
                     out[*target as usize] -= g;
                 });
             }

@@ -35,6 +35,7 @@ mod matvec;
 mod norm;
 mod norm_gradient;
 mod pool;
+mod powers;
 mod quantized;
 mod reduce;
 mod region;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::team::Team;
 
 /// Estimated work of one thread, in nanoseconds, for which it pays to call a helper who is awake.
-const WORTH_SHARING: f64 = 8_000.0;
+const WORTH_SHARING: f64 = 6_000.0;
 /// The same for a helper who sleeps. The caller does not wait for it if it is too late, so what counts is the call, of
 /// some microseconds; and it is awake for the next kernel.
 const WORTH_WAKING: f64 = 25_000.0;

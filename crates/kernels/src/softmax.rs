@@ -1,7 +1,7 @@
 //! Softmax of rows, its gradient, `logsumexp` and the cross entropy made of it.
 //!
-//! Blocking: groups of rows go to threads; a row is read from memory once, the passes after the maximum find it in the
-//! cache. Limit: memory bandwidth for long arrays, the exponential otherwise.
+//! Blocking: groups of rows go to threads; a row is read from memory once, and what it becomes stands in the cache until it
+//! is written (`powers`). Limit: memory bandwidth for long arrays, the exponential otherwise.
 
 use pulp::{Simd, WithSimd};
 
@@ -9,7 +9,11 @@ use crate::element::Element;
 use crate::error::{Error, Result, length};
 use crate::lanes::Lanes;
 use crate::norm::{Rows, rows_not_empty, sum_of};
+use crate::powers::PowerRow;
 use crate::{pool, simd, stream};
+
+/// Pieces are so many times larger for outputs that are written past the cache: the last row of one overlaps with nothing.
+const ROWS_PAST: usize = 4;
 
 /// Writes `exp(x - max(x)) / sum(exp(x - max(x)))` to `out`, row by row.
 ///
@@ -24,16 +28,38 @@ pub fn softmax<T: Element>(shape: Rows, x: &[T], out: &mut [T]) -> Result<()> {
     if elements == 0 {
         return Ok(());
     }
-    let past = T::IS_F32 && stream::pays(size_of_val(out));
     let piece = shape.per_piece() * shape.dim;
+    let nanoseconds = 0.5 * elements as f64;
+    if stream::pays(size_of_val(out))
+        && let Some((x, out)) = T::singles(x, out)
+    {
+        let piece = ROWS_PAST * piece;
+        pool::each(
+            x.chunks(piece).zip(out.chunks_mut(piece)),
+            nanoseconds,
+            || PowerRow::new(shape.dim),
+            |row, (x, out)| {
+                let mut before = None;
+                let rows = x.chunks_exact(shape.dim);
+                for (x, out) in rows.zip(out.chunks_exact_mut(shape.dim)) {
+                    row.take_past(x, before.replace(out));
+                }
+                if let Some(out) = before {
+                    row.write_past(out);
+                }
+                stream::finish();
+            },
+        );
+        return Ok(());
+    }
     pool::each(
         x.chunks(piece).zip(out.chunks_mut(piece)),
-        0.5 * elements as f64,
+        nanoseconds,
         || {
             let converted = if T::IS_F32 { 0 } else { shape.dim };
             (
                 vec![0.0; converted],
-                Row::new(shape.dim),
+                PowerRow::new(shape.dim),
                 vec![0.0; converted],
             )
         },
@@ -43,10 +69,7 @@ pub fn softmax<T: Element>(shape: Rows, x: &[T], out: &mut [T]) -> Result<()> {
                 .zip(out.chunks_exact_mut(shape.dim))
             {
                 row.take(T::read(x, wide), 1.0);
-                T::write(out, narrow, |out| row.write(past, out));
-            }
-            if past {
-                stream::finish();
+                T::write(out, narrow, |out| row.write(out));
             }
         },
     );
@@ -158,167 +181,6 @@ fn over_rows<T: Element>(
             }
         },
     );
-}
-
-/// Elements whose powers are taken of their distance to their own maximum: they are still in the first cache when that is
-/// known.
-const BLOCK: usize = 1024;
-
-/// Room for the powers of a row: they stand in the cache, and are scaled on their way out.
-pub(crate) struct Row {
-    powers: Vec<f32>,
-    /// The maximum of each block, and the sum of its powers, or what they are multiplied by.
-    blocks: Vec<(f32, f32)>,
-}
-
-impl Row {
-    pub(crate) fn new(dim: usize) -> Self {
-        Self {
-            powers: vec![0.0; dim],
-            blocks: vec![(0.0, 0.0); dim.div_ceil(BLOCK)],
-        }
-    }
-
-    /// Takes a row, as long as the room, times `factor`.
-    pub(crate) fn take(&mut self, x: &[f32], factor: f32) {
-        let Self { powers, blocks } = self;
-        simd::dispatch(Powers { x, powers, blocks });
-        scales(blocks, factor);
-    }
-
-    /// Writes `factor * exp(x - max(x)) / sum(exp(x - max(x)))`, perhaps `past` the cache.
-    pub(crate) fn write(&self, past: bool, out: &mut [f32]) {
-        let Self { powers, blocks } = self;
-        if past {
-            simd::dispatch(Scale::<true> {
-                blocks,
-                powers,
-                out,
-            });
-        } else {
-            simd::dispatch(Scale::<false> {
-                blocks,
-                powers,
-                out,
-            });
-        }
-    }
-}
-
-/// Writes `exp(x - max(x))` of each block, and the block's maximum and sum of that.
-struct Powers<'a> {
-    x: &'a [f32],
-    powers: &'a mut [f32],
-    blocks: &'a mut [(f32, f32)],
-}
-
-impl WithSimd for Powers<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let pieces = self.x.chunks(BLOCK).zip(self.powers.chunks_mut(BLOCK));
-        for (block, (x, powers)) in self.blocks.iter_mut().zip(pieces) {
-            let largest = maximum(simd, x);
-            // A block of `-inf` has no power, whatever it is measured by.
-            let center = if largest == f32::NEG_INFINITY {
-                0.0
-            } else {
-                largest
-            };
-            *block = (largest, self::powers(simd, x, center, powers));
-        }
-    }
-}
-
-/// Writes `exp(x - center)` and returns the sum of that.
-#[inline(always)]
-fn powers<S: Simd>(simd: S, x: &[f32], center: f32, out: &mut [f32]) -> f32 {
-    let center = Lanes::splat(simd, center);
-    let (body, x_tail) = S::as_simd_f32s(x);
-    let (out, out_tail) = S::as_mut_simd_f32s(out);
-    let zero = Lanes::splat(simd, 0.0);
-    let mut sums = [zero; 2];
-    let (pairs, singles) = body.as_chunks::<2>();
-    let (out_pairs, out_singles) = out.as_chunks_mut::<2>();
-    for (out, x) in out_pairs.iter_mut().zip(pairs) {
-        for i in 0..2 {
-            // The next block is on its way while this one is computed.
-            stream::ahead(&x[i], BLOCK);
-            let power = (Lanes::new(simd, x[i]) - center).exp_not_positive();
-            sums[i] = sums[i] + power;
-            out[i] = power.value;
-        }
-    }
-    for (out, x) in out_singles.iter_mut().zip(singles) {
-        let power = (Lanes::new(simd, *x) - center).exp_not_positive();
-        sums[0] = sums[0] + power;
-        *out = power.value;
-    }
-    if !x_tail.is_empty() {
-        let x = Lanes::new(simd, simd.partial_load_f32s(x_tail));
-        simd.partial_store_f32s(out_tail, (x - center).exp_not_positive().value);
-        sums[1] = sums[1] + Lanes::new(simd, simd.partial_load_f32s(out_tail));
-    }
-    (sums[0] + sums[1]).sum()
-}
-
-/// From maxima and sums of blocks to what their powers are multiplied by, in the place of the sums.
-fn scales(blocks: &mut [(f32, f32)], factor: f32) {
-    let largest = blocks
-        .iter()
-        .map(|(largest, _)| *largest)
-        .fold(f32::NEG_INFINITY, f32::max);
-    let mut total = 0.0;
-    for (own, sum) in blocks.iter_mut() {
-        // `exp(0)` without a call, for rows of one block.
-        let smaller = if *own == largest && own.is_finite() {
-            1.0
-        } else {
-            (*own - largest).exp()
-        };
-        total += *sum * smaller;
-        *sum = smaller;
-    }
-    for (_, scale) in blocks {
-        *scale *= factor / total;
-    }
-}
-
-/// Writes the powers of each block times its scale, `PAST` the cache or not.
-struct Scale<'a, const PAST: bool> {
-    blocks: &'a [(f32, f32)],
-    powers: &'a [f32],
-    out: &'a mut [f32],
-}
-
-impl<const PAST: bool> WithSimd for Scale<'_, PAST> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let pieces = self.powers.chunks(BLOCK).zip(self.out.chunks_mut(BLOCK));
-        for ((_, scale), (powers, out)) in self.blocks.iter().zip(pieces) {
-            scaled::<S, PAST>(simd, *scale, powers, out);
-        }
-    }
-}
-
-#[inline(always)]
-fn scaled<S: Simd, const PAST: bool>(simd: S, factor: f32, powers: &[f32], out: &mut [f32]) {
-    let scale = Lanes::splat(simd, factor);
-    let head = if PAST { stream::head::<S>(out) } else { 0 };
-    let (powers_head, powers) = powers.split_at(head);
-    let (out_head, out) = out.split_at_mut(head);
-    let (powers, powers_tail) = S::as_simd_f32s(powers);
-    let (out, out_tail) = S::as_mut_simd_f32s(out);
-    for (out, power) in out.iter_mut().zip(powers) {
-        stream::store::<S, PAST>(out, (Lanes::new(simd, *power) * scale).value);
-    }
-    let ends = out_head.iter_mut().zip(powers_head);
-    for (out, power) in ends.chain(out_tail.iter_mut().zip(powers_tail)) {
-        *out = power * factor;
-    }
 }
 
 struct Gradient<'a> {

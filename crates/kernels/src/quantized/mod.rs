@@ -29,6 +29,8 @@ use crate::matvec::MatrixShape;
 
 /// From this many vectors on, unpacking rows for tiles is faster.
 const MANY: usize = 9;
+/// The same for 4 bits in registers of 512 bits.
+const MANY_WIDE: usize = 12;
 /// The same for vectors of 8 bits.
 const MANY_INT8: usize = 16;
 
@@ -96,15 +98,15 @@ pub fn quantized_matmul<S: Element, T: Element>(
 ) -> Result<()> {
     matrix.check("quantized_matmul", vectors, x.len(), out.len())?;
     in_f32(x, out, |x, out| {
+        #[cfg(target_arch = "x86_64")]
+        if vectors < MANY_WIDE && four_bits::multiply(matrix, x, out) {
+            return;
+        }
         if vectors >= MANY {
             unpack::multiply(matrix, vectors, x, out);
-            return;
+        } else {
+            few::multiply(matrix, x, out);
         }
-        #[cfg(target_arch = "x86_64")]
-        if four_bits::multiply(matrix, x, out) {
-            return;
-        }
-        few::multiply(matrix, x, out);
     });
     Ok(())
 }

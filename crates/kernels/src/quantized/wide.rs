@@ -54,9 +54,9 @@ fn mask(count: usize) -> u16 {
 #[inline(always)]
 pub(super) fn places<const GROUP: usize, const BLOCKS: usize>() -> [[u32; WORDS]; BLOCKS] {
     let mut places = [[0; WORDS]; BLOCKS];
-    for block in 0..BLOCKS {
-        for word in 0..WORDS {
-            places[block][word] = ((block * WORDS + word) * 8 / GROUP) as u32;
+    for (block, places) in places.iter_mut().enumerate() {
+        for (word, place) in places.iter_mut().enumerate() {
+            *place = ((block * WORDS + word) * 8 / GROUP) as u32;
         }
     }
     places
