@@ -11,7 +11,7 @@ use crate::team::Team;
 const WORTH_SHARING: f64 = 6_000.0;
 /// The same for a helper who sleeps. The caller does not wait for it if it is too late, so what counts is the call, of
 /// some microseconds; and it is awake for the next kernel.
-const WORTH_WAKING: f64 = 25_000.0;
+const WORTH_WAKING: f64 = 15_000.0;
 
 /// The number of threads that kernels use, the caller's included.
 ///
