@@ -9,6 +9,12 @@
 //!   register of numbers, shared by four vectors, then the bandwidth of the weights.
 //! - Many vectors (`unpack`): rows are unpacked once for all and multiplied in tiles. Limit: multiply-adds.
 //! - With 8-bit vectors (`int8`): as few vectors, but bytes are multiplied and four products are added at once.
+//! - Four bits with AVX-512 VNNI (`four_bits`), rounded vectors or not. 4096 x 4096 in groups of 64, one vector, two
+//!   threads, milliseconds, tried one after another. In bytes: 0.28 with products of pairs and scales spread in memory;
+//!   0.14 with VNNI, permuted scales and reading ahead; 0.13 with vectors that lie on lines of the cache. In `f32`: 0.45 with
+//!   shifts and conversions; 0.36 with numbers set into the bits of a power of two; 0.35 with vectors on lines.
+//!   Four vectors in `f32` went from 1.5 to 1.4, and to 1.0 when four rows met 16 groups of them before the next 16.
+//!   Looking numbers up by permutation takes as many instructions as cutting them out.
 
 mod few;
 #[cfg(target_arch = "x86_64")]
