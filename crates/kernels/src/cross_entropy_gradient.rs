@@ -6,8 +6,9 @@
 use crate::element::Element;
 use crate::error::{Result, length};
 use crate::norm::{Rows, rows_not_empty};
-use crate::softmax::{Powers, Scale, targets_are_classes};
-use crate::{pool, simd, stream};
+use crate::powers::PowerRow;
+use crate::softmax::targets_are_classes;
+use crate::{pool, stream};
 
 /// Writes the gradient of [`cross_entropy`](crate::cross_entropy) with respect to the logits to `out`.
 ///
@@ -45,22 +46,21 @@ pub fn cross_entropy_gradient<T: Element>(
             let converted = if T::IS_F32 { 0 } else { shape.dim };
             (
                 vec![0.0; converted],
-                vec![0.0; shape.dim],
+                PowerRow::new(shape.dim),
                 vec![0.0; converted],
             )
         },
-        |(wide, powers, narrow), ((x, out), (targets, g))| {
+        |(wide, row, narrow), ((x, out), (targets, g))| {
             let rows = x
                 .chunks_exact(shape.dim)
                 .zip(out.chunks_exact_mut(shape.dim));
             for ((x, out), (target, g)) in rows.zip(targets.iter().zip(g)) {
-                let x = T::read(x, wide);
+                row.take(T::read(x, wide), *g);
                 T::write(out, narrow, |out| {
-                    let scale = simd::dispatch(Powers { x, out: powers }) * g;
                     if past {
-                        simd::dispatch(Scale::<true> { scale, powers, out });
+                        row.write_past(out);
                     } else {
-                        simd::dispatch(Scale::<false> { scale, powers, out });
+                        row.write(out);
                     }
                     out[*target as usize] -= g;
                 });

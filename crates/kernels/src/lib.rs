@@ -35,6 +35,7 @@ mod matvec;
 mod norm;
 mod norm_gradient;
 mod pool;
+mod powers;
 mod quantized;
 mod reduce;
 mod region;
@@ -42,6 +43,7 @@ mod rope;
 mod simd;
 mod softmax;
 mod stream;
+mod team;
 mod tiles;
 mod widen;
 

@@ -1,14 +1,17 @@
-//! How work is split: a private, persistent pool of threads that share a queue of pieces with the caller.
+//! How work is split: pieces in a queue, which the caller and its helpers take from.
 //!
 //! The pieces are cut by the kernel from sizes alone and each is computed by one thread from start to end,
 //! so which thread takes which piece never changes a result.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Below this much estimated work, in nanoseconds of one thread, waking another thread costs more than it saves.
-///
-/// Measured with attention on two busy cores: 27 and 63 microseconds became 33 and 70, and 129 became 72.
-const WORTH_SHARING: f64 = 50_000.0;
+use crate::team::Team;
+
+/// Estimated work of one thread, in nanoseconds, for which it pays to call a helper who is awake.
+const WORTH_SHARING: f64 = 6_000.0;
+/// The same for a helper who sleeps. The caller does not wait for it if it is too late, so what counts is the call, of
+/// some microseconds; and it is awake for the next kernel.
+const WORTH_WAKING: f64 = 15_000.0;
 
 /// The number of threads that kernels use, the caller's included.
 ///
@@ -33,9 +36,8 @@ pub(crate) fn each<Piece: Send, Context>(
     context: impl Fn() -> Context + Sync,
     work: impl Fn(&mut Context, Piece) + Sync,
 ) {
-    let helpers = helpers(pieces.len(), nanoseconds);
-    let pool = if helpers == 0 { None } else { pool() };
-    let Some(pool) = pool else {
+    let shared = team().map(|team| (team, helpers(team, pieces.len(), nanoseconds)));
+    let Some((team, helpers @ 1..)) = shared else {
         let mut own = context();
         pieces.for_each(|piece| work(&mut own, piece));
         return;
@@ -50,28 +52,17 @@ pub(crate) fn each<Piece: Send, Context>(
             work(&mut own, piece);
         }
     };
-    pool.in_place_scope(|scope| {
-        for _ in 0..helpers {
-            scope.spawn(|_| take_all());
-        }
-        take_all();
-    });
+    team.run(helpers, &take_all);
 }
 
-fn helpers(pieces: usize, nanoseconds: f64) -> usize {
-    let worth = (nanoseconds / WORTH_SHARING) as usize;
+fn helpers(team: &Team, pieces: usize, nanoseconds: f64) -> usize {
+    let ready = ((nanoseconds / WORTH_SHARING) as usize).min(team.awake());
+    let worth = ready.max((nanoseconds / WORTH_WAKING) as usize);
     (threads() - 1).min(pieces.saturating_sub(1)).min(worth)
 }
 
 /// The helpers: one thread fewer than [`threads`], because the caller works too. `None` if threads cannot be made.
-fn pool() -> Option<&'static rayon::ThreadPool> {
-    static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
-    POOL.get_or_init(|| {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads((threads() - 1).max(1))
-            .thread_name(|number| format!("mlx-kernels-{number}"))
-            .build()
-            .ok()
-    })
-    .as_ref()
+fn team() -> Option<&'static Team> {
+    static TEAM: OnceLock<Option<&Team>> = OnceLock::new();
+    *TEAM.get_or_init(|| Team::start(threads() - 1))
 }

@@ -1,15 +1,19 @@
 //! Softmax of rows, its gradient, `logsumexp` and the cross entropy made of it.
 //!
-//! Blocking: groups of rows go to threads; a row is read from memory once, the passes after the maximum find it in the
-//! cache. Limit: memory bandwidth for long arrays, the exponential otherwise.
+//! Blocking: groups of rows go to threads; a row is read from memory once, and what it becomes stands in the cache until it
+//! is written (`powers`). Limit: memory bandwidth for long arrays, the exponential otherwise.
 
 use pulp::{Simd, WithSimd};
 
 use crate::element::Element;
 use crate::error::{Error, Result, length};
 use crate::lanes::Lanes;
-use crate::norm::{RUN, Rows, rows_not_empty, sum_of};
+use crate::norm::{Rows, rows_not_empty, sum_of};
+use crate::powers::PowerRow;
 use crate::{pool, simd, stream};
+
+/// Pieces are so many times larger for outputs that are written past the cache: the last row of one overlaps with nothing.
+const ROWS_PAST: usize = 4;
 
 /// Writes `exp(x - max(x)) / sum(exp(x - max(x)))` to `out`, row by row.
 ///
@@ -24,37 +28,48 @@ pub fn softmax<T: Element>(shape: Rows, x: &[T], out: &mut [T]) -> Result<()> {
     if elements == 0 {
         return Ok(());
     }
-    let past = T::IS_F32 && stream::pays(size_of_val(out));
     let piece = shape.per_piece() * shape.dim;
+    let nanoseconds = 0.5 * elements as f64;
+    if stream::pays(size_of_val(out))
+        && let Some((x, out)) = T::singles(x, out)
+    {
+        let piece = ROWS_PAST * piece;
+        pool::each(
+            x.chunks(piece).zip(out.chunks_mut(piece)),
+            nanoseconds,
+            || PowerRow::new(shape.dim),
+            |row, (x, out)| {
+                let mut before = None;
+                let rows = x.chunks_exact(shape.dim);
+                for (x, out) in rows.zip(out.chunks_exact_mut(shape.dim)) {
+                    row.take_past(x, before.replace(out));
+                }
+                if let Some(out) = before {
+                    row.write_past(out);
+                }
+                stream::finish();
+            },
+        );
+        return Ok(());
+    }
     pool::each(
         x.chunks(piece).zip(out.chunks_mut(piece)),
-        0.9 * elements as f64,
+        nanoseconds,
         || {
             let converted = if T::IS_F32 { 0 } else { shape.dim };
             (
                 vec![0.0; converted],
-                vec![0.0; shape.dim],
+                PowerRow::new(shape.dim),
                 vec![0.0; converted],
             )
         },
-        |(wide, powers, narrow), (x, out)| {
+        |(wide, row, narrow), (x, out)| {
             for (x, out) in x
                 .chunks_exact(shape.dim)
                 .zip(out.chunks_exact_mut(shape.dim))
             {
-                let x = T::read(x, wide);
-                T::write(out, narrow, |out| {
-                    // Powers stand in the cache, and are scaled on their way out.
-                    let scale = simd::dispatch(Powers { x, out: powers });
-                    if past {
-                        simd::dispatch(Scale::<true> { scale, powers, out });
-                    } else {
-                        simd::dispatch(Scale::<false> { scale, powers, out });
-                    }
-                });
-            }
-            if past {
-                stream::finish();
+                row.take(T::read(x, wide), 1.0);
+                T::write(out, narrow, |out| row.write(out));
             }
         },
     );
@@ -166,70 +181,6 @@ fn over_rows<T: Element>(
             }
         },
     );
-}
-
-/// Writes `exp(x - max(x))` and returns one over the sum of that.
-pub(crate) struct Powers<'a> {
-    pub(crate) x: &'a [f32],
-    pub(crate) out: &'a mut [f32],
-}
-
-impl WithSimd for Powers<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> f32 {
-        let largest = maximum(simd, self.x);
-        let center = Lanes::splat(simd, largest);
-        let (x, x_tail) = S::as_simd_f32s(self.x);
-        let (out, out_tail) = S::as_mut_simd_f32s(self.out);
-        let zero = Lanes::splat(simd, 0.0);
-        let mut total = zero;
-        // Long sums lose bits: each run of registers is summed for itself.
-        for (out, x) in out.chunks_mut(RUN).zip(x.chunks(RUN)) {
-            let mut sums = [zero; 2];
-            for (i, (out, x)) in out.iter_mut().zip(x).enumerate() {
-                let power = (Lanes::new(simd, *x) - center).exp_not_positive();
-                sums[i % 2] = sums[i % 2] + power;
-                *out = power.value;
-            }
-            total = total + (sums[0] + sums[1]);
-        }
-        if !x_tail.is_empty() {
-            let x = Lanes::new(simd, simd.partial_load_f32s(x_tail));
-            simd.partial_store_f32s(out_tail, (x - center).exp_not_positive().value);
-            total = total + Lanes::new(simd, simd.partial_load_f32s(out_tail));
-        }
-        1.0 / total.sum()
-    }
-}
-
-/// Writes powers times a number, `PAST` the cache or not.
-pub(crate) struct Scale<'a, const PAST: bool> {
-    pub(crate) scale: f32,
-    pub(crate) powers: &'a [f32],
-    pub(crate) out: &'a mut [f32],
-}
-
-impl<const PAST: bool> WithSimd for Scale<'_, PAST> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let scale = Lanes::splat(simd, self.scale);
-        let head = if PAST { stream::head::<S>(self.out) } else { 0 };
-        let (powers_head, powers) = self.powers.split_at(head);
-        let (out_head, out) = self.out.split_at_mut(head);
-        let (powers, powers_tail) = S::as_simd_f32s(powers);
-        let (out, out_tail) = S::as_mut_simd_f32s(out);
-        for (out, power) in out.iter_mut().zip(powers) {
-            stream::store::<S, PAST>(out, (Lanes::new(simd, *power) * scale).value);
-        }
-        let ends = out_head.iter_mut().zip(powers_head);
-        for (out, power) in ends.chain(out_tail.iter_mut().zip(powers_tail)) {
-            *out = power * self.scale;
-        }
-    }
 }
 
 struct Gradient<'a> {

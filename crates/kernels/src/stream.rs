@@ -33,6 +33,15 @@ pub(crate) fn store<S: Simd, const PAST: bool>(target: &mut S::f32s, value: S::f
     *target = value;
 }
 
+/// Asks for what lies so many `f32` further, if something does: it will be read soon.
+#[inline(always)]
+pub(crate) fn ahead<T>(place: &T, further: usize) {
+    #[cfg(target_arch = "x86_64")]
+    x86::ahead(place, further);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (place, further);
+}
+
 /// Copies past the cache; both slices have one length. Call [`finish`] after.
 pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
     crate::simd::dispatch(Copy { from, to });
@@ -71,13 +80,24 @@ pub(crate) fn finish() {
 mod x86 {
     #![expect(unsafe_code, reason = "non-temporal stores take a pointer")]
 
-    use std::arch::x86_64::{__m256, __m512, _mm_sfence, _mm256_stream_ps, _mm512_stream_ps};
+    use std::arch::x86_64::{
+        __m256, __m512, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm256_stream_ps, _mm512_stream_ps,
+    };
 
     use pulp::Simd;
 
     pub(super) fn fence() {
         // SAFETY: every x86-64 processor has SSE, and the fence touches no memory.
         unsafe { _mm_sfence() };
+    }
+
+    #[inline(always)]
+    pub(super) fn ahead<T>(place: &T, further: usize) {
+        let place = std::ptr::from_ref(place)
+            .cast::<f32>()
+            .wrapping_add(further);
+        // SAFETY: a prefetch is a hint: nothing is read for the program, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
     }
 
     /// Whether it was stored: if there is an instruction for this register and the place is aligned.

@@ -40,6 +40,11 @@ impl<S: Simd> Lanes<S> {
     #[inline(always)]
     pub(crate) fn exp(self) -> Self {
         let s = self.simd;
+        if Self::SCALES {
+            // The second of two numbers is taken if one is not a number, and stays that.
+            let x = self.constant(89.0).min(self.constant(-104.0).max(self));
+            return x.exp_scaled();
+        }
         let x = self.max(self.constant(-104.0)).min(self.constant(89.0));
         let (power, exponent) = x.exp_parts();
         // 2^n in two factors, because n reaches from -150 to 128: only the last product rounds.
@@ -52,10 +57,13 @@ impl<S: Simd> Lanes<S> {
         (power * half * rest).or_nan_of(self)
     }
 
-    /// `e^self` for `self <= 0`; results below the smallest normal number are 0. Not a number stays that.
+    /// `e^self` for `self <= 0`; results below the smallest normal number may be 0. Not a number stays that.
     #[inline(always)]
     pub(crate) fn exp_not_positive(self) -> Self {
         let s = self.simd;
+        if Self::SCALES {
+            return self.constant(-104.0).max(self).exp_scaled();
+        }
         let x = self.max(self.constant(-87.5));
         let (power, exponent) = x.exp_parts();
         let biased = s.add_u32s(exponent, s.splat_u32s(127));
@@ -68,6 +76,14 @@ impl<S: Simd> Lanes<S> {
         .or_nan_of(self)
     }
 
+    /// `e^self` for `self` from -104 to 89 or not a number, with the instruction for powers of two.
+    #[inline(always)]
+    fn exp_scaled(self) -> Self {
+        let round = self.constant(ROUND);
+        let n = self.mul_add(self.constant(LOG2_E), round) - round;
+        self.exp_rest(n).times_power_of_two(n)
+    }
+
     /// `(e^r, n)` with `self = n * ln(2) + r`.
     #[inline(always)]
     fn exp_parts(self) -> (Self, S::u32s) {
@@ -75,11 +91,15 @@ impl<S: Simd> Lanes<S> {
         let round = self.constant(ROUND);
         let shifted = self.mul_add(self.constant(LOG2_E), round);
         let exponent = s.sub_u32s(shifted.bits(), round.bits());
-        let n = shifted - round;
+        (self.exp_rest(shifted - round), exponent)
+    }
+
+    /// `e^r` with `self = n * ln(2) + r`.
+    #[inline(always)]
+    fn exp_rest(self, n: Self) -> Self {
         let r = n.mul_add(self.constant(-LN_2_HIGH), self);
         let r = n.mul_add(self.constant(-LN_2_LOW), r);
-        let power = r.polynomial(EXP).mul_add(r * r, r) + self.constant(1.0);
-        (power, exponent)
+        r.polynomial(EXP).mul_add(r * r, r) + self.constant(1.0)
     }
 
     /// The natural logarithm, within 1 ulp or so; `-inf` at 0 and not a number below.

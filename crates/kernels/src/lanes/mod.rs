@@ -3,6 +3,7 @@
 mod arithmetic;
 mod exponential;
 mod hyperbolic;
+mod powers;
 mod trigonometric;
 
 pub(crate) use arithmetic::Lanes;
