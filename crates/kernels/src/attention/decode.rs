@@ -10,12 +10,16 @@ use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
 use crate::lanes::Lanes;
 use crate::softmax::maximum;
-use crate::{pool, simd};
+use crate::{pool, simd, stream};
 
 /// Keys of a run: the same for any number of threads.
 const RUN: usize = 512;
 /// Keys that are read at once.
 const AT_ONCE: usize = 4;
+/// How many rows ahead keys and values are asked for.
+const AHEAD: usize = 16;
+/// Numbers of a line of the cache.
+const LINE: usize = 16;
 /// Keys that are widened at a time: enough that what was stored is in the cache when it is read.
 const WIDENED: usize = 32;
 
@@ -177,7 +181,10 @@ impl<T: Element, M> Run<'_, T, M> {
             let whole = end - (end - begin) % AT_ONCE;
             let keys = self.keys.view(self.start + begin, end - begin, wide);
             for first in (begin..whole).step_by(AT_ONCE) {
-                let keys = rows::<AT_ONCE>(keys, first - begin, dim);
+                let (stride, keys) = (keys.1, rows::<AT_ONCE>(keys, first - begin, dim));
+                if T::IS_F32 {
+                    ask_ahead(keys, AHEAD * stride);
+                }
                 let pairs = queries.chunks_exact(dim);
                 for (query, scores) in pairs.zip(scores.chunks_exact_mut(count)) {
                     let dots = dots(simd, query, keys);
@@ -206,7 +213,10 @@ impl<T: Element, M> Run<'_, T, M> {
             let whole = end - (end - begin) % AT_ONCE;
             let values = self.values.view(self.start + begin, end - begin, wide);
             for first in (begin..whole).step_by(AT_ONCE) {
-                let values = rows::<AT_ONCE>(values, first - begin, dim);
+                let (stride, values) = (values.1, rows::<AT_ONCE>(values, first - begin, dim));
+                if T::IS_F32 {
+                    ask_ahead(values, AHEAD * stride);
+                }
                 let outs = self.partials.chunks_exact_mut(dim + 2);
                 for (scores, out) in scores.chunks_exact(count).zip(outs) {
                     let weights = std::array::from_fn(|i| scores[first + i]);
@@ -220,6 +230,17 @@ impl<T: Element, M> Run<'_, T, M> {
                     add(simd, [scores[key]], values, &mut out[2..]);
                 }
             }
+        }
+    }
+}
+
+/// Asks for what lies so many numbers behind these rows. Rows of heads side by side are short pieces far apart, which the
+/// processor does not foresee.
+#[inline(always)]
+fn ask_ahead(rows: [&[f32]; AT_ONCE], further: usize) {
+    for row in rows {
+        for line in row.chunks(LINE) {
+            stream::ahead(&line[0], further);
         }
     }
 }
