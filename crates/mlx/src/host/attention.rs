@@ -30,7 +30,8 @@ pub(super) fn run(
         inputs: &[HostInput<'_>],
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        let given = Given::<T>::new(asked, inputs)?;
+        let mut given = Given::<T>::new(asked, inputs)?;
+        given.leave_out_unseen();
         let out = out.as_mut_slice::<T>()?;
         mlx_kernels::attention(given.shape, given.inputs(), asked.scale, out).map_err(said)?;
         given.mark_blind(out);
@@ -61,6 +62,9 @@ pub(super) fn gradient(
     mlx_kernels::attention_gradient(shape, inputs, asked.scale, cotangent.view(), gradient)
         .map_err(said)
 }
+
+/// More rows of a mask than this are not searched for keys that nobody sees.
+const MOST_MASK_ROWS: usize = 64;
 
 /// Inputs as the kernels read them.
 struct Given<'a, T: Clone> {
@@ -109,6 +113,43 @@ impl<'a, T: Stored> Given<'a, T> {
             given.sinks = Some(sinks.in_rows()?);
         }
         Ok(given)
+    }
+
+    /// Leaves out keys at the end that no query sees: a cache that is not full yet, behind a mask.
+    fn leave_out_unseen(&mut self) {
+        let AttentionShape {
+            batch,
+            heads,
+            queries,
+            keys,
+            ..
+        } = self.shape;
+        let Some((values, strides)) = &self.bools else {
+            return;
+        };
+        // An axis along which the mask is repeated is looked at once.
+        let once = |size, stride| if stride == 0 { 1 } else { size };
+        let rows = [
+            once(batch, strides.batch),
+            once(heads, strides.head),
+            once(queries, strides.query),
+        ];
+        if rows.iter().product::<usize>() > MOST_MASK_ROWS || strides.key == 0 {
+            return;
+        }
+        let mut seen = 1;
+        for batch in 0..rows[0] {
+            for head in 0..rows[1] {
+                for query in 0..rows[2] {
+                    let row = batch * strides.batch + head * strides.head + query * strides.query;
+                    let last = (seen..keys)
+                        .rev()
+                        .find(|key| values[row + key * strides.key]);
+                    seen = last.map_or(seen, |last| last + 1);
+                }
+            }
+        }
+        self.shape.keys = seen.min(keys);
     }
 
     /// Makes results of queries that see no key not a number, as MLX's are: the kernel gives zeros.
