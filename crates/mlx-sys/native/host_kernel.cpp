@@ -1,10 +1,13 @@
 // A function over raw slices as an MLX primitive on the CPU: what metal_kernel and cuda_kernel are to GPUs.
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "guard.h"
@@ -37,7 +40,76 @@ struct Kernel {
   std::string name;
   std::atomic<uint64_t>* counter;
   uint64_t identity;
-  bool row_contiguous;
+  // For each output the input that it starts as, or -1; or nothing at all.
+  std::vector<int> origins;
+  // Inputs after those that an application is given; or null.
+  std::shared_ptr<const Arrays> captured;
+};
+
+// Lets the one line below name a private member: access is not checked for the arguments of an instantiation.
+template <auto Member>
+struct Reach {
+  friend long owners(const mx::array& a) {
+    return (a.*Member).use_count();
+  }
+};
+long owners(const mx::array& a);
+template struct Reach<&mx::array::array_desc_>;
+
+// How often each array is among these.
+std::unordered_map<std::uintptr_t, int> occurrences(const Arrays& arrays) {
+  std::unordered_map<std::uintptr_t, int> counts;
+  for (auto& array : arrays) {
+    counts[array.id()]++;
+  }
+  return counts;
+}
+
+// Whether nobody but these outputs, which are evaluated together, needs the memory of their input of this number.
+//
+// It is array::is_donatable for several outputs: each of them holds the inputs.
+bool is_last_use(const mx::array& input, size_t number, const Arrays& outputs) {
+  long holders = 0;
+  for (auto& output : outputs) {
+    auto& held = output.inputs();
+    holders += number < held.size() && held[number].id() == input.id();
+  }
+  // And our own list of inputs.
+  return owners(input) == holders + 1 && input.data_shared_ptr().use_count() == 1;
+}
+
+// Copies elements in row-major order to where they lie side by side.
+void copy_rows(const mlx_native_buffer& from, size_t itemsize, char* to) {
+  std::vector<int> index(from.ndim, 0);
+  auto* source = static_cast<const char*>(from.data);
+  for (size_t i = 0; i < from.size; i++, to += itemsize) {
+    std::memcpy(to, source, itemsize);
+    for (size_t axis = from.ndim; axis-- > 0;) {
+      auto step = from.strides[axis] * static_cast<int64_t>(itemsize);
+      source += step;
+      if (++index[axis] < from.shape[axis]) {
+        break;
+      }
+      source -= step * from.shape[axis];
+      index[axis] = 0;
+    }
+  }
+}
+
+// An output that starts as a copy of an input.
+struct Start {
+  mlx_native_buffer from;
+  size_t itemsize;
+  bool in_rows;
+  char* to;
+
+  void copy() const {
+    if (in_rows) {
+      std::memcpy(to, from.data, from.size * itemsize);
+    } else {
+      copy_rows(from, itemsize, to);
+    }
+  }
 };
 
 class HostKernel : public mx::Primitive {
@@ -45,17 +117,24 @@ class HostKernel : public mx::Primitive {
   HostKernel(mx::Stream stream, Kernel kernel, Function composed)
       : Primitive(stream), kernel_(std::move(kernel)), composed_(std::move(composed)) {}
 
-  void eval_cpu(const Arrays& inputs, Arrays& outputs) override {
+  void eval_cpu(const Arrays& given, Arrays& outputs) override {
     auto& encoder = mx::cpu::get_command_encoder(stream());
+    auto inputs = given;
+    if (kernel_.captured) {
+      inputs.insert(inputs.end(), kernel_.captured->begin(), kernel_.captured->end());
+    }
     auto buffers = std::make_shared<Buffers>(inputs, outputs);
-    allocate(outputs, *buffers);
+    auto starts = allocate_from(inputs, outputs, *buffers);
     for (auto& input : inputs) {
       encoder.set_input_array(input);
     }
     for (auto& output : outputs) {
       encoder.set_output_array(output);
     }
-    encoder.dispatch([kernel = kernel_, buffers] {
+    encoder.dispatch([kernel = kernel_, buffers, starts = std::move(starts)] {
+      for (auto& start : starts) {
+        start.copy();
+      }
       run_guarded(kernel.name, kernel.counter, *buffers, [&] {
         return kernel.run(
             kernel.payload.get(),
@@ -109,6 +188,42 @@ class HostKernel : public mx::Primitive {
   }
 
  private:
+  // Allocates the outputs, except those that take over the memory of the input that they start as. The kernel does not
+  // see such inputs. Returns what must be copied first.
+  std::vector<Start> allocate_from(const Arrays& inputs, Arrays& outputs, Buffers& buffers) const {
+    std::vector<Start> starts;
+    if (kernel_.origins.empty()) {
+      allocate(outputs, buffers);
+      return starts;
+    }
+    auto counts = occurrences(inputs);
+    for (size_t i = 0; i < outputs.size(); i++) {
+      auto& output = outputs[i];
+      int origin = kernel_.origins[i];
+      if (origin >= 0) {
+        auto& input = inputs[origin];
+        bool in_rows = input.flags().row_contiguous && input.data_size() == input.size();
+        bool is_last = counts[input.id()] == 1 && is_last_use(input, origin, outputs);
+        if (in_rows && input.nbytes() == output.nbytes() && is_last) {
+          output.copy_shared_buffer(input);
+        } else {
+          output.set_data(mx::allocator::malloc(output.nbytes()));
+          starts.push_back({buffers.inputs[origin], input.itemsize(), in_rows, output.data<char>()});
+        }
+      } else {
+        output.set_data(mx::allocator::malloc(output.nbytes()));
+      }
+      buffers.outputs[i].data = output.data<void>();
+    }
+    for (int origin : kernel_.origins) {
+      if (origin >= 0) {
+        buffers.inputs[origin].data = nullptr;
+        buffers.inputs[origin].size = 0;
+      }
+    }
+    return starts;
+  }
+
   static Arrays pick(const Arrays& all, const std::vector<int>& argnums) {
     Arrays picked;
     for (int i : argnums) {
@@ -154,6 +269,8 @@ extern "C" int mlx_native_host_kernel(
     void (*dtor)(void*),
     const mlx_closure composed,
     bool row_contiguous,
+    const int* origins,
+    const mlx_vector_array captured,
     uint64_t identity,
     const mlx_stream s) {
   // Owned from here on, so that it is freed whatever happens.
@@ -180,11 +297,28 @@ extern "C" int mlx_native_host_kernel(
     if (composed.ctx) {
       function = mlx_closure_get_(composed);
     }
+    std::vector<int> from;
+    if (origins) {
+      from.assign(origins, origins + n_outputs);
+      for (size_t i = 0; i < n_outputs; i++) {
+        int origin = from[i];
+        bool fits = origin < 0 ||
+            (static_cast<size_t>(origin) < arrays.size() && arrays[origin].shape() == out_shapes[i] &&
+             arrays[origin].dtype() == out_dtypes[i]);
+        if (!fits) {
+          throw std::runtime_error("an output must be of the type of the input that it starts as");
+        }
+      }
+    }
+    std::shared_ptr<const Arrays> kept;
+    if (captured.ctx) {
+      kept = std::make_shared<const Arrays>(mlx_vector_array_get_(captured));
+    }
     std::string label(name);
     auto* counter = counter_of(label);
     auto primitive = std::make_shared<HostKernel>(
         stream,
-        Kernel{kernel, std::move(owned), std::move(label), counter, identity, row_contiguous},
+        Kernel{kernel, std::move(owned), std::move(label), counter, identity, std::move(from), std::move(kept)},
         std::move(function));
     auto outputs =
         mx::array::make_arrays(std::move(out_shapes), out_dtypes, primitive, arrays);

@@ -118,6 +118,10 @@ impl Kernel {
                 Some(freed),
                 closure,
                 self.row_contiguous,
+                std::ptr::null(),
+                sys::mlx_vector_array {
+                    ctx: std::ptr::null_mut(),
+                },
                 self.identity,
                 stream,
             ))?;

@@ -6,9 +6,9 @@
 //! is less) when the library is loaded. The environment variable `MLX_CACHE_LIMIT` sets another number of bytes, on any
 //! device; what is not a number is ignored.
 
-use crate::Result;
 use crate::error::Named;
 use crate::ffi::memory as native;
+use crate::{Array, Result};
 
 /// Numbers of bytes: in use, kept for reuse, most ever in use, and the limit that evaluation tries to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,32 @@ pub fn usage() -> Result<Usage> {
         peak: native::get(native::Get::Peak).named("memory")?,
         limit: native::get(native::Get::Limit).named("memory")?,
     })
+}
+
+/// Returns the arrays with their elements side by side in one buffer, which lives as long as any of them.
+///
+/// For weights that are read one after the other: where the system has huge pages, one buffer of some MiB lies in them,
+/// and small ones of its own do not. They are evaluated first. Arrays with gaps stay as they are, and on a GPU all do.
+///
+/// # Errors
+/// When an array could not be computed, or is being traced, or there is no memory.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let weights = [mlx::array!([1.0, 2.0]), mlx::array!([3.0])];
+/// let moved = mlx::memory::compact(&weights)?;
+/// assert_eq!(moved[1].to_vec::<f32>()?, [3.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn compact<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<Vec<Array>> {
+    let arrays: Vec<&Array> = arrays.into_iter().collect();
+    crate::eval(arrays.iter().copied())?;
+    let handles = arrays.iter().map(|array| array.handle("compact"));
+    let handles: Vec<_> = handles.collect::<Result<_>>()?;
+    let moved = native::compact(handles.iter().map(AsRef::as_ref)).named("compact")?;
+    Ok(moved.into_iter().map(Array::from_handle).collect())
 }
 
 /// Sets the number of bytes kept for reuse and returns the one before.

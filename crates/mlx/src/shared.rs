@@ -33,6 +33,10 @@ impl SharedArray {
         Array::from_result(duplicate.map(Array::from_handle))
     }
 
+    pub(crate) fn handle(&self) -> ffi::shared::SharedHandle {
+        self.handle.clone()
+    }
+
     /// Returns shape and dtype.
     pub fn array_type(&self) -> ArrayType {
         self.handle.with(|handle: &Handle| ArrayType::of(handle))

@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header. */
-#define MLX_NATIVE_VERSION 4
+#define MLX_NATIVE_VERSION 5
 
 #ifdef __cplusplus
 extern "C" {
@@ -87,7 +87,11 @@ typedef int (*mlx_native_kernel)(
 /* Builds the (lazy) application of a kernel to `inputs` on the CPU stream `s`.
  * `shapes` holds the outputs' shapes one after another, `ndims[i]` entries each.
  * `composed` is a closure over the same inputs giving the same outputs; vjp, jvp and vmap go through it, and
- * it may be empty, in which case they are errors. With `row_contiguous`, inputs are made row-contiguous first.
+ * it may be empty, in which case they are errors. With `row_contiguous`, inputs are made row-contiguous first; without,
+ * the kernel must look at strides. `origins` may be null; otherwise output `i` starts with the elements of input
+ * `origins[i]`, of its type, unless that is -1: in that input's memory if nobody else needs it, copied otherwise. The
+ * kernel sees such an input without elements. `captured` may be empty; otherwise the kernel sees these arrays, which are
+ * evaluated, after `inputs`, with whatever strides they have, and `composed` does not: they are no part of MLX's graph.
  * `identity`: two applications with equal non-zero identity and equal inputs may be merged by MLX's compiler;
  * 0 never merges. `payload` is freed with `dtor` (which may run on any thread) when the last use is gone, also
  * when this call fails. */
@@ -104,6 +108,8 @@ int mlx_native_host_kernel(
     void (*dtor)(void*),
     const mlx_closure composed /* may be empty */,
     bool row_contiguous,
+    const int* origins /* may be null */,
+    const mlx_vector_array captured /* may be empty */,
     uint64_t identity,
     const mlx_stream s);
 
@@ -112,6 +118,10 @@ uint64_t mlx_native_host_kernel_runs(void);
 
 /* The same count for kernels with this name. */
 uint64_t mlx_native_host_kernel_runs_of(const char* name);
+
+/* Copies small evaluated arrays side by side into one buffer, which lives as long as any of them; others come back as
+ * they are, and all do on a GPU. Network weights read one after the other are read faster from there. */
+int mlx_native_compact(mlx_vector_array* res, const mlx_vector_array arrays);
 
 /* ---- Kernels of ours on the CPU ------------------------------------------------------------------------
  * What Rust computes in the place of MLX's own code on CPU streams. Two ways lead there: the functions

@@ -9,10 +9,11 @@ use super::path::HOST_PREFIX;
 use crate::error::Named;
 use crate::ffi::closure::{Closure, panic_text};
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
+use crate::ffi::shared::SharedHandle;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle, cpu, inspect, stream};
 use crate::op::{Custom, CustomCall, Op};
-use crate::{Array, ArrayType, Error, bind, bind_all, guard};
+use crate::{Array, ArrayType, Error, SharedArray, bind, bind_all, guard};
 
 type OutputTypes = dyn Fn(&[ArrayType]) -> Result<Vec<ArrayType>, String> + Send + Sync;
 /// The same in MLX's own operations.
@@ -34,6 +35,10 @@ struct Definition {
     output_types: Arc<OutputTypes>,
     kernel: Arc<host::Kernel>,
     composed: Option<Arc<ComposedForm>>,
+    /// The input that each output starts as; empty for all but sequences.
+    origins: Arc<[Option<usize>]>,
+    /// The last inputs, where they are always the same arrays.
+    captured: Arc<[SharedArray]>,
 }
 
 /// Makes an operation of a Rust function that reads slices of its inputs and writes slices of its outputs.
@@ -95,6 +100,8 @@ pub fn host_kernel(
         output_types: Arc::new(output_types),
         kernel: Arc::new(kernel),
         composed: None,
+        origins: Arc::default(),
+        captured: Arc::default(),
     };
     Ok(HostKernel {
         definition: Arc::new(definition),
@@ -107,15 +114,36 @@ impl HostKernel {
     /// Gradients, tangents and `vmap` go through it, and on a GPU stream it is what runs. Without one, those transforms
     /// are errors, and on a GPU stream the Rust function runs on the CPU in between.
     pub fn composed(self, form: impl Fn(&[Array]) -> Vec<Array> + Send + Sync + 'static) -> Self {
+        self.with(|definition| definition.composed = Some(Arc::new(form)))
+    }
+
+    /// Returns the kernel with outputs that start as copies of inputs, in their memory where nobody else needs it. The
+    /// Rust function does not see such inputs, and inputs come as they lie: it must look at strides.
+    ///
+    /// An output must be of its input's type, and not `bool`.
+    pub(crate) fn starting_as(self, origins: Vec<Option<usize>>) -> Self {
+        self.with(|definition| definition.origins = origins.into())
+    }
+
+    /// Returns the kernel with its last inputs given once and for all: it is applied to the others. They are no part of
+    /// MLX's graph, so that they cost little however many they are.
+    pub(crate) fn capturing(self, arrays: Vec<SharedArray>) -> Self {
+        self.with(|definition| definition.captured = arrays.into())
+    }
+
+    fn with(self, change: impl FnOnce(&mut Definition)) -> Self {
         let old = &self.definition;
-        let definition = Definition {
+        let mut definition = Definition {
             name: old.name.clone(),
             native_name: old.native_name.clone(),
             identity: old.identity,
             output_types: Arc::clone(&old.output_types),
             kernel: Arc::clone(&old.kernel),
-            composed: Some(Arc::new(form)),
+            composed: old.composed.clone(),
+            origins: Arc::clone(&old.origins),
+            captured: Arc::clone(&old.captured),
         };
+        change(&mut definition);
         Self {
             definition: Arc::new(definition),
         }
@@ -155,7 +183,9 @@ impl CustomCall for HostKernel {
 
     fn call(&self, inputs: &[&Handle]) -> Result<Outputs, Fault> {
         let kernel = &self.definition;
-        let types: Vec<ArrayType> = inputs.iter().map(|input| ArrayType::of(input)).collect();
+        let captured = kernel.captured.iter().map(SharedArray::array_type);
+        let types = inputs.iter().map(|input| ArrayType::of(input));
+        let types: Vec<ArrayType> = types.chain(captured).collect();
         let types = (kernel.output_types)(&types).map_err(Fault)?;
         types
             .iter()
@@ -164,7 +194,9 @@ impl CustomCall for HostKernel {
         let cpu;
         if stream::is_gpu(on) {
             if let Some(form) = &kernel.composed {
-                return compose(form.as_ref(), inputs, Some(&types));
+                let captured = handles(&kernel.captured)?;
+                let inputs: Vec<&Handle> = inputs.iter().copied().chain(&captured).collect();
+                return compose(form.as_ref(), &inputs, Some(&types));
             }
             cpu = stream::StreamHandle::default_of(false)?;
             on = cpu.raw();
@@ -174,17 +206,22 @@ impl CustomCall for HostKernel {
             .map(|output| (output.shape, output.dtype))
             .collect();
         let composed = kernel.composed.clone().map(|form| {
+            let captured = Arc::clone(&kernel.captured);
             Closure::new(Box::new(move |inputs: Vec<Handle>| {
-                let inputs: Vec<&Handle> = inputs.iter().collect();
+                let captured = handles(&captured)?;
+                let inputs: Vec<&Handle> = inputs.iter().chain(&captured).collect();
                 compose(form.as_ref(), &inputs, None).map(Outputs::into_vec)
             }))
         });
+        let captured: Vec<SharedHandle> = kernel.captured.iter().map(SharedArray::handle).collect();
         let call = HostCall {
             name: &kernel.native_name,
             outputs: &outputs,
             kernel: Arc::clone(&kernel.kernel),
             defines_outputs: false,
             composed: composed.transpose()?,
+            origins: &kernel.origins,
+            captured: &captured,
             identity: kernel.identity,
         };
         let raws: Vec<_> = inputs.iter().map(|input| input.raw()).collect();
@@ -196,6 +233,14 @@ impl CustomCall for HostKernel {
             .downcast_ref::<Self>()
             .is_some_and(|other| self.definition.identity == other.definition.identity)
     }
+}
+
+/// This thread's handles of captured arrays.
+fn handles(captured: &[SharedArray]) -> Result<Vec<Handle>, Fault> {
+    captured
+        .iter()
+        .map(|array| array.handle().duplicate())
+        .collect()
 }
 
 /// Runs a composed form on handles; its outputs must be of these types, if they are known.

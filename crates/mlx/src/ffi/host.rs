@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int, c_void};
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -10,8 +11,9 @@ use mlx_sys as sys;
 use super::call::{Fault, api, check, loaded};
 use super::closure::{Closure, panic_text, set_error};
 use super::handle::Handle;
+use super::shared::SharedHandle;
 use super::vector::Vector;
-use crate::{Dtype, Element};
+use crate::{ArrayType, Dtype, Element};
 
 /// An input of a host kernel: elements in row-major order.
 pub struct HostInput<'a> {
@@ -27,6 +29,36 @@ pub struct HostOutput<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Layout<'a> {
     buffer: &'a sys::mlx_native_buffer,
+}
+
+/// A layout without a buffer.
+pub(crate) struct Described<'a> {
+    buffer: sys::mlx_native_buffer,
+    of: PhantomData<&'a ArrayType>,
+}
+
+impl<'a> Described<'a> {
+    /// `None` unless there is a stride for each axis.
+    pub(crate) fn new(array_type: &'a ArrayType, strides: &'a [i64]) -> Option<Self> {
+        let shape = &array_type.shape;
+        let buffer = sys::mlx_native_buffer {
+            data: std::ptr::null_mut(),
+            shape: shape.as_ptr(),
+            strides: strides.as_ptr(),
+            ndim: shape.len(),
+            // MLX has no negative sizes.
+            size: shape.iter().map(|&size| size.max(0) as usize).product(),
+            dtype: array_type.dtype.raw(),
+        };
+        (shape.len() == strides.len()).then_some(Self {
+            buffer,
+            of: PhantomData,
+        })
+    }
+
+    pub(crate) fn layout(&self) -> Layout<'_> {
+        Layout::of(&self.buffer)
+    }
 }
 
 impl<'a> Layout<'a> {
@@ -209,8 +241,64 @@ impl HostOutput<'_> {
 }
 
 impl<'a> HostInput<'a> {
+    /// As the native library describes it: `size` elements that nobody writes meanwhile.
     pub(crate) fn of(buffer: &'a sys::mlx_native_buffer) -> Self {
         Self { buffer }
+    }
+
+    pub(super) fn buffer(&self) -> &'a sys::mlx_native_buffer {
+        self.buffer
+    }
+
+    pub(super) fn size_in_bytes(&self) -> usize {
+        self.buffer.size * self.dtype().size()
+    }
+
+    /// Returns the bytes of the elements in row-major order, copied where they are not.
+    pub(crate) fn bytes_in_rows(&self) -> Cow<'a, [u8]> {
+        let len = self.size_in_bytes();
+        if len == 0 {
+            return Cow::Borrowed(&[]);
+        }
+        if self.layout().is_row_contiguous() {
+            // SAFETY: so many bytes of elements that are alive and unwritten until the kernel returns.
+            return Cow::Borrowed(unsafe {
+                std::slice::from_raw_parts(self.buffer.data.cast::<u8>(), len)
+            });
+        }
+        let mut copy = vec![0; len];
+        // SAFETY: there is room for all elements.
+        unsafe { self.copy_rows(copy.as_mut_ptr()) };
+        Cow::Owned(copy)
+    }
+
+    /// Copies the elements in row-major order.
+    ///
+    /// # Safety
+    /// There must be room for [`size_in_bytes`](Self::size_in_bytes) at `to`.
+    pub(super) unsafe fn copy_rows(&self, mut to: *mut u8) {
+        let itemsize = self.dtype().size();
+        let (shape, strides) = (self.shape(), self.layout().strides());
+        let mut index = vec![0_i32; shape.len()];
+        let mut from = 0_i64;
+        for _ in 0..self.buffer.size {
+            // SAFETY: an element of the array, each part of the index being below its size, and room for it.
+            unsafe {
+                let source = self.buffer.data.cast::<u8>();
+                let source = source.offset(from as isize * itemsize as isize);
+                std::ptr::copy_nonoverlapping(source, to, itemsize);
+                to = to.add(itemsize);
+            }
+            for (axis, &stride) in strides.iter().enumerate().rev() {
+                from += stride;
+                index[axis] += 1;
+                if index[axis] < shape[axis] {
+                    break;
+                }
+                from -= stride * i64::from(shape[axis]);
+                index[axis] = 0;
+            }
+        }
     }
 }
 
@@ -218,6 +306,10 @@ impl<'a> HostOutput<'a> {
     /// As the native library describes it: `size` elements in row-major order that nobody else uses meanwhile.
     pub(super) fn of(buffer: &'a sys::mlx_native_buffer) -> Self {
         Self { buffer }
+    }
+
+    pub(super) fn buffer(&self) -> &'a sys::mlx_native_buffer {
+        self.buffer
     }
 }
 
@@ -260,6 +352,10 @@ pub(crate) struct HostCall<'a> {
     pub(crate) defines_outputs: bool,
     /// The same in MLX's own operations: gradients and vmap go through it.
     pub(crate) composed: Option<Closure>,
+    /// The input that each output starts as; empty when all start with anything. Then the kernel looks at strides.
+    pub(crate) origins: &'a [Option<usize>],
+    /// Evaluated inputs that the kernel sees after the others, and the composed form does not.
+    pub(crate) captured: &'a [SharedHandle],
     /// Equal and not zero: may be merged with another application on the same inputs.
     pub(crate) identity: u64,
 }
@@ -285,6 +381,22 @@ pub(crate) fn apply(
         defines_outputs: call.defines_outputs,
     };
     let payload = Box::into_raw(Box::new(payload)).cast::<c_void>();
+    let origin = |origin: &Option<usize>| origin.and_then(|index| c_int::try_from(index).ok());
+    let origins: Vec<c_int> = call
+        .origins
+        .iter()
+        .map(|from| origin(from).unwrap_or(-1))
+        .collect();
+    let captured: Vec<Handle> = call
+        .captured
+        .iter()
+        .map(SharedHandle::duplicate)
+        .collect::<Result<_, _>>()?;
+    let captured = match captured.as_slice() {
+        [] => None,
+        some => Some(Vector::of_handles(some)?),
+    };
+    let is_free = origins.len() != call.outputs.len() || origins.is_empty();
     let composed = call.composed.as_ref().map_or(
         sys::mlx_closure {
             ctx: std::ptr::null_mut(),
@@ -306,7 +418,18 @@ pub(crate) fn apply(
             payload,
             Some(drop_kernel),
             composed,
-            true,
+            is_free,
+            if is_free {
+                std::ptr::null()
+            } else {
+                origins.as_ptr()
+            },
+            captured.as_ref().map_or(
+                sys::mlx_vector_array {
+                    ctx: std::ptr::null_mut(),
+                },
+                Vector::raw,
+            ),
             call.identity,
             stream,
         )

@@ -3,6 +3,8 @@
 use mlx_sys::Api;
 
 use super::call::{Fault, api, check};
+use super::handle::Handle;
+use super::vector::Vector;
 
 /// A counter.
 #[derive(Clone, Copy)]
@@ -70,4 +72,17 @@ pub(crate) fn reset_peak() -> Result<(), Fault> {
     // SAFETY: takes nothing.
     let status = unsafe { api.mlx_reset_peak_memory() };
     check(api, status)
+}
+
+/// Returns the arrays with the small and evaluated ones in one buffer.
+pub(crate) fn compact<'a>(
+    arrays: impl IntoIterator<Item = &'a Handle>,
+) -> Result<Vec<Handle>, Fault> {
+    let api = api()?;
+    let arrays = Vector::of_handles(arrays)?;
+    let mut moved = Vector::new()?;
+    // SAFETY: both lists live to the end of the call, which reads one and fills the other.
+    let status = unsafe { api.mlx_native_compact(moved.slot(), arrays.raw()) };
+    check(api, status)?;
+    moved.handles()
 }

@@ -285,6 +285,8 @@ fn lazily(indices: &Handle, range: Range, stream: mlx_sys::mlx_stream) -> Result
         kernel,
         defines_outputs: true,
         composed: Some(composed),
+        origins: &[],
+        captured: &[],
         identity: 0,
     };
     let mut results = host::apply(call, &[indices.raw()], stream)?;

@@ -99,6 +99,8 @@ fn passed(
         kernel,
         defines_outputs: true,
         composed: Some(composed),
+        origins: &[],
+        captured: &[],
         identity: 0,
     };
     host::apply(call, &[input.raw()], stream)?

@@ -118,6 +118,8 @@ impl Source {
             kernel: Arc::new(kernel),
             defines_outputs: false,
             composed: None,
+            origins: &[],
+            captured: &[],
             identity: 0,
         };
         apply(call).named(self.op).map(Array::from_handle)

@@ -6,7 +6,7 @@ use crate::{Array, array};
 
 /// `x^2 * y` in Rust, whose composed form is told apart by being in MLX's operations.
 fn product(name: &str) -> HostKernel {
-    let types = |inputs: &[crate::ArrayType]| Ok(vec![inputs[0].clone()]);
+    let types = |inputs: &[ArrayType]| Ok(vec![inputs[0].clone()]);
     let kernel = host_kernel(name, types, |inputs, outputs| {
         let (x, y) = (inputs[0].as_slice::<f32>()?, inputs[1].as_slice::<f32>()?);
         let out = outputs[0].as_mut_slice::<f32>()?;
