@@ -23,6 +23,7 @@ pub(crate) mod inspect;
 pub(crate) mod lend;
 pub(crate) mod memory;
 pub(crate) mod shared;
+pub(crate) mod slots;
 mod start;
 pub(crate) mod stream;
 pub(crate) mod table;

@@ -12,7 +12,9 @@ mod norm;
 mod product;
 mod reduce;
 mod rope;
+pub mod sequence;
 mod softmax;
+mod step;
 
 use mlx_kernels::{Binary, Reduction, Simple, Unary};
 

@@ -1,0 +1,423 @@
+//! Which operations can be steps of a sequence: views, writes into part of an array, and those that kernels compute.
+
+use mlx_kernels::Unary;
+
+use super::attention::Asked;
+use super::layout::{input, output, size};
+use super::sequence::{Placed, accepts};
+use super::{Kernel, is_stored};
+use crate::ffi::host::{HostInput, HostOutput};
+use crate::ffi::slots::row_major;
+use crate::op::{MaskMode, Op, QuantizationMode};
+use crate::{ArrayType, Dtype};
+
+/// Whether an operation only looks at its input differently.
+pub(super) fn is_view(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape { .. }
+            | Op::Flatten { .. }
+            | Op::Unflatten { .. }
+            | Op::Squeeze { .. }
+            | Op::ExpandDims { .. }
+            | Op::Transpose { .. }
+            | Op::Swapaxes { .. }
+            | Op::Moveaxis { .. }
+            | Op::BroadcastTo { .. }
+            | Op::StopGradient
+    ) || matches!(op, Op::Slice { strides, .. } if strides.iter().all(|&stride| stride > 0))
+}
+
+/// Returns the input seen as the operation says; `None` if it must be made row-contiguous first.
+pub(super) fn view(op: &Op, input: &Placed, output: &ArrayType) -> Option<Placed> {
+    let ndim = input.array_type.shape.len();
+    let permuted = |axes: &[usize]| {
+        let strides = axes.iter().map(|&axis| input.strides.get(axis).copied());
+        Some(Placed {
+            strides: strides.collect::<Option<_>>()?,
+            array_type: output.clone(),
+            ..input.clone()
+        })
+    };
+    match op {
+        Op::StopGradient => Some(input.clone()),
+        Op::Transpose { axes } => {
+            let axes: Option<Vec<usize>> = axes.iter().map(|&number| axis(number, ndim)).collect();
+            permuted(&axes?)
+        }
+        Op::Swapaxes { axis1, axis2 } => {
+            let mut axes: Vec<usize> = (0..ndim).collect();
+            axes.swap(axis(*axis1, ndim)?, axis(*axis2, ndim)?);
+            permuted(&axes)
+        }
+        Op::Moveaxis {
+            source,
+            destination,
+        } => {
+            let mut axes: Vec<usize> = (0..ndim).collect();
+            let moved = axes.remove(axis(*source, ndim)?);
+            axes.insert(axis(*destination, ndim)?, moved);
+            permuted(&axes)
+        }
+        Op::BroadcastTo { .. } => broadcast(input, &output.shape),
+        Op::Slice { start, strides, .. } => {
+            let mut sliced = input.clone();
+            for (axis, stride) in sliced.strides.iter_mut().enumerate() {
+                let (&first, &step) = (start.get(axis)?, strides.get(axis)?);
+                let length = input.array_type.shape[axis];
+                // As Python counts: from the end below zero, and cut to the axis.
+                let first = if first < 0 { first + length } else { first };
+                let first = usize::try_from(first.clamp(0, length)).ok()?;
+                if output.shape[axis] > 0 {
+                    sliced.offset += first * usize::try_from(*stride).ok()?;
+                }
+                *stride *= i64::from(step);
+            }
+            sliced.array_type = output.clone();
+            Some(sliced)
+        }
+        // The others keep the elements and their order.
+        _ => input.is_row_contiguous().then(|| Placed {
+            strides: row_major(&output.shape),
+            array_type: output.clone(),
+            ..input.clone()
+        }),
+    }
+}
+
+fn axis(axis: i32, ndim: usize) -> Option<usize> {
+    let ndim = i32::try_from(ndim).ok()?;
+    let axis = if axis < 0 { axis + ndim } else { axis };
+    (0..ndim)
+        .contains(&axis)
+        .then(|| axis.unsigned_abs() as usize)
+}
+
+/// Repeats axes of one element without copying.
+fn broadcast(input: &Placed, shape: &[i32]) -> Option<Placed> {
+    let mut strides = vec![0; shape.len()];
+    let lead = shape.len().checked_sub(input.strides.len())?;
+    for (axis, (&size, &stride)) in input
+        .array_type
+        .shape
+        .iter()
+        .zip(&input.strides)
+        .enumerate()
+    {
+        match size {
+            1 => {}
+            size if size == shape[lead + axis] => strides[lead + axis] = stride,
+            _ => return None,
+        }
+    }
+    Some(Placed {
+        strides,
+        array_type: ArrayType {
+            shape: shape.to_vec(),
+            dtype: input.array_type.dtype,
+        },
+        ..input.clone()
+    })
+}
+
+/// Writes the elements of the input in row-major order.
+pub(super) fn copy(inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]) -> Result<(), String> {
+    let from = input(inputs, 0)?.bytes_in_rows();
+    let to = output(outputs, 0)?.as_mut_bytes();
+    if from.len() != to.len() {
+        return Err(format!("wanted {} bytes, got {}", to.len(), from.len()));
+    }
+    to.copy_from_slice(&from);
+    Ok(())
+}
+
+/// Whether an operation writes into part of its first input.
+pub(super) fn is_write(op: &Op, inputs: &[Placed]) -> bool {
+    Write::new(op, inputs).is_some()
+}
+
+/// Writing an update into part of an array that is already in the output.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Write {
+    /// Where the update starts, and the distances between its neighbours.
+    start: Vec<usize>,
+    strides: Vec<usize>,
+    /// The axes on which the second input adds to the start.
+    axes: Vec<usize>,
+}
+
+impl Write {
+    /// Reads a write, and which inputs it has besides the array; `None` for other operations.
+    pub(super) fn new(op: &Op, inputs: &[Placed]) -> Option<(Self, Vec<Placed>)> {
+        let (target, rest) = inputs.split_first()?;
+        let (update, ndim) = (rest.first()?, target.array_type.shape.len());
+        let zeros = || vec![0; ndim];
+        let count = |numbers: &[i32]| -> Option<Vec<usize>> {
+            let sized = numbers.iter().map(|&number| usize::try_from(number).ok());
+            sized.collect::<Option<Vec<_>>>()
+        };
+        let write = match op {
+            Op::SliceUpdate { start, strides, .. } => Self {
+                start: count(start)?,
+                strides: count(strides)?,
+                axes: Vec::new(),
+            },
+            Op::SliceUpdateDynamic { axes } => {
+                let start = &rest.get(1)?.array_type;
+                let axes: Option<Vec<usize>> =
+                    axes.iter().map(|&number| axis(number, ndim)).collect();
+                let axes = axes?;
+                let fits =
+                    start.dtype == Dtype::Int32 && start.shape == [i32::try_from(axes.len()).ok()?];
+                fits.then_some(Self {
+                    start: zeros(),
+                    strides: vec![1; ndim],
+                    axes,
+                })?
+            }
+            _ => return None,
+        };
+        // Bytes of a truth value must be 0 or 1 at all times, also in memory that is being filled.
+        let right = update.array_type.dtype == target.array_type.dtype
+            && target.array_type.dtype != Dtype::Bool
+            && update.array_type.shape.len() == ndim
+            && write.start.len() == ndim
+            && write.strides.len() == ndim
+            && ndim > 0
+            && write.strides.iter().all(|&stride| stride > 0);
+        right.then(|| (write, rest.to_vec()))
+    }
+
+    pub(super) fn run(
+        &self,
+        inputs: &[HostInput<'_>],
+        outputs: &mut [HostOutput<'_>],
+    ) -> Result<(), String> {
+        let update = input(inputs, 0)?;
+        let shape: Vec<usize> = update.shape().iter().map(|&n| size(n)).collect();
+        let mut start = self.start.clone();
+        if !self.axes.is_empty() {
+            let given = input(inputs, 1)?.in_rows::<i32>()?;
+            for (&axis, &at) in self.axes.iter().zip(given.iter()) {
+                start[axis] = usize::try_from(at)
+                    .map_err(|_| format!("wanted a start from 0 up on axis {axis}, got {at}"))?;
+            }
+        }
+        let target = output(outputs, 0)?;
+        let sizes: Vec<usize> = target.shape().iter().map(|&n| size(n)).collect();
+        for (axis, &length) in sizes.iter().enumerate() {
+            let last =
+                shape[axis].saturating_sub(1) * self.strides[axis] + usize::from(shape[axis] > 0);
+            let end = start[axis].checked_add(last);
+            if end.is_none_or(|end| end > length) {
+                let most = length.saturating_sub(last);
+                return Err(format!(
+                    "wanted a start of at most {most} on axis {axis}, got {}",
+                    start[axis]
+                ));
+            }
+        }
+        let itemsize = target.dtype().size();
+        let from = update.bytes_in_rows();
+        let (Some(&row), Some(&step)) = (shape.last(), self.strides.last()) else {
+            return Err("wanted at least one axis, got none".to_owned());
+        };
+        if from.is_empty() {
+            return Ok(());
+        }
+        let to = target.as_mut_bytes();
+        let mut index = vec![0; shape.len() - 1];
+        for from in from.chunks_exact(row * itemsize) {
+            let mut at = 0;
+            for (axis, &length) in sizes.iter().enumerate() {
+                let inner = index
+                    .get(axis)
+                    .map_or(0, |index| index * self.strides[axis]);
+                at = at * length + start[axis] + inner;
+            }
+            if step == 1 {
+                to[at * itemsize..][..from.len()].copy_from_slice(from);
+            } else {
+                for (number, from) in from.chunks_exact(itemsize).enumerate() {
+                    to[(at + number * step) * itemsize..][..itemsize].copy_from_slice(from);
+                }
+            }
+            for (axis, index) in index.iter_mut().enumerate().rev() {
+                *index += 1;
+                if *index < shape[axis] {
+                    break;
+                }
+                *index = 0;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the kernel of an operation, and what it reads; `None` if there is none for such inputs.
+///
+/// The conditions are those under which the native library makes these kernels (`native/cpu_fast.cpp`).
+pub(super) fn kernel(
+    op: &Op,
+    inputs: &[Placed],
+    output: &ArrayType,
+) -> Option<(Kernel, Vec<Placed>)> {
+    let first = inputs.first()?;
+    let dtype = first.array_type.dtype;
+    let all_alike = inputs.iter().all(|input| input.array_type.dtype == dtype);
+    let is_full = inputs
+        .iter()
+        .all(|input| !input.array_type.shape.contains(&0));
+    if !is_full || output.shape.contains(&0) || !is_stored(dtype) {
+        return None;
+    }
+    let last = first.array_type.shape.last().copied();
+    // A vector for the last axis.
+    let fits = |vector: &Placed| {
+        Some(vector.array_type.shape.as_slice()) == last.as_ref().map(std::slice::from_ref)
+    };
+    let plain = |kernel| Some((kernel, inputs.to_vec()));
+    let made = match op {
+        Op::RmsNorm { eps } if all_alike && inputs[1..].iter().all(fits) => {
+            plain(Kernel::RmsNorm { eps: *eps })
+        }
+        Op::LayerNorm { weight, bias, eps } if all_alike && inputs[1..].iter().all(fits) => {
+            plain(Kernel::LayerNorm {
+                has_weight: *weight,
+                has_bias: *bias,
+                eps: *eps,
+            })
+        }
+        Op::Rope {
+            dims,
+            traditional,
+            base,
+            scale,
+            freqs,
+        } => {
+            let (offset, shape) = (&inputs.get(1)?.array_type, &first.array_type.shape);
+            let half = inputs.get(2).map(|given| &given.array_type);
+            let right = shape.len() >= 3
+                && *dims > 0
+                && dims % 2 == 0
+                && Some(*dims) <= last
+                && base.is_some() != *freqs
+                && *freqs == half.is_some()
+                && half.is_none_or(|half| half.dtype == Dtype::Float32 && half.shape == [dims / 2])
+                && offset.dtype == Dtype::Int32
+                && (offset.shape.is_empty() || offset.shape == [1] || offset.shape == shape[..1]);
+            right.then_some(())?;
+            plain(Kernel::Rope {
+                dims: size(*dims),
+                is_traditional: *traditional,
+                has_frequencies: *freqs,
+                base: base.unwrap_or(0.0),
+                scale: *scale,
+            })
+        }
+        Op::ScaledDotProductAttention {
+            scale, mask, sinks, ..
+        } => attention(*scale, *mask, *sinks, inputs),
+        Op::Gelu => plain(Kernel::Unary(Unary::Gelu)),
+        Op::GeluApprox => plain(Kernel::Unary(Unary::GeluTanh)),
+        Op::Silu => plain(Kernel::Unary(Unary::Silu)),
+        Op::SwiGlu if all_alike && inputs.get(1)?.array_type == first.array_type => {
+            plain(Kernel::SwiGlu)
+        }
+        Op::Softmax { axes, .. } => {
+            let ndim = first.array_type.shape.len();
+            let &[only] = axes.as_slice() else {
+                return None;
+            };
+            (axis(only, ndim)? + 1 == ndim).then_some(())?;
+            plain(Kernel::Softmax)
+        }
+        Op::Linear => {
+            let weight = &inputs.get(1)?.array_type;
+            let is_half = matches!(weight.dtype, Dtype::Float16 | Dtype::Bfloat16);
+            let &[_, k] = weight.shape.as_slice() else {
+                return None;
+            };
+            let vectors = super::layout::rows(&first.array_type.shape).rows;
+            (dtype == Dtype::Float32 && is_half && Some(k) == last && vectors <= MOST_VECTORS)
+                .then_some(())?;
+            plain(Kernel::Linear)
+        }
+        Op::Matmul if all_alike && first.array_type.shape.len() >= 2 => plain(Kernel::Matmul),
+        Op::Addmm { alpha, beta } if all_alike => {
+            let [c, a, b] = inputs else {
+                return None;
+            };
+            let kernel = Kernel::Addmm {
+                alpha: *alpha,
+                beta: *beta,
+            };
+            Some((
+                kernel,
+                vec![a.clone(), b.clone(), broadcast(c, &output.shape)?],
+            ))
+        }
+        Op::QuantizedMatmul {
+            transpose: true,
+            group_size,
+            bits,
+            mode: QuantizationMode::Affine,
+        } if inputs.len() == 4 => plain(Kernel::QuantizedMatmul {
+            group_size: usize::try_from(*group_size).ok()?,
+            bits: usize::try_from(*bits).ok()?,
+            is_transposed: true,
+        }),
+        _ => None,
+    };
+    let (kernel, reads) = made?;
+    (accepts(&kernel, &reads, output) && output.dtype == dtype).then_some((kernel, reads))
+}
+
+/// As in `native/cpu_fast.cpp`: more are worth a cast and a BLAS.
+const MOST_VECTORS: usize = 8;
+
+fn attention(
+    scale: f32,
+    mask: MaskMode,
+    sinks: bool,
+    inputs: &[Placed],
+) -> Option<(Kernel, Vec<Placed>)> {
+    let [q, k, v, ..] = inputs else {
+        return None;
+    };
+    let shape = |placed: &Placed| <[i32; 4]>::try_from(placed.array_type.shape.as_slice()).ok();
+    let (queries, keys, values) = (shape(q)?, shape(k)?, shape(v)?);
+    let dtype = q.array_type.dtype;
+    let right = queries[0] == keys[0]
+        && queries[0] == values[0]
+        && queries[3] == keys[3]
+        && keys[1] == values[1]
+        && keys[2] == values[2]
+        && queries[1] % keys[1] == 0
+        && k.array_type.dtype == dtype
+        && v.array_type.dtype == dtype
+        && inputs.len() == 3 + usize::from(mask.has_array()) + usize::from(sinks);
+    right.then_some(())?;
+    let mut reads = inputs.to_vec();
+    if mask.has_array() {
+        let given = &mut reads[3];
+        if !matches!(given.array_type.dtype, Dtype::Bool) && given.array_type.dtype != dtype {
+            return None;
+        }
+        *given = broadcast(given, &[queries[0], queries[1], queries[2], keys[2]])?;
+    }
+    if sinks {
+        let given = &reads.last()?.array_type;
+        (given.dtype == Dtype::Float32 && given.shape == [queries[1]]).then_some(())?;
+    }
+    let asked = Asked {
+        mask: match mask {
+            MaskMode::None => 0,
+            MaskMode::Causal => 1,
+            MaskMode::Array => 2,
+        },
+        has_sinks: sinks,
+        scale,
+    };
+    Some((Kernel::Attention(asked), reads))
+}
