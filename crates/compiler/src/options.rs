@@ -15,13 +15,18 @@ pub enum Fallback {
     Always,
 }
 
-/// What becomes of neighbouring elementwise operations.
+/// What becomes of neighbouring operations that one kernel can compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Regions {
     /// On the CPU, those that a kernel of ours runs in one pass over memory, where that pays: two or more on arrays of
     /// 4,096 elements or more, of `float32`, `float16`, `bfloat16` and truth values. None on GPUs, where MLX fuses them
     /// when it compiles the graph; none in functions that a transform works on, in `shapeless` ones, and when the
     /// environment says `MLX_HOST_KERNELS=0`.
+    ///
+    /// Under the same conditions, two or more operations that kernels of ours compute (norms, products with few rows,
+    /// attention, rotary positions, writes into caches, elementwise ones) become a *sequence*: one kernel that runs them
+    /// one after the other, if their intermediate results take no more than 4 MiB. They are the same kernels; what is
+    /// saved is MLX's work for each operation, most of the time of a decoder's step.
     #[default]
     Auto,
     /// They stay as they are in the graph.

@@ -20,6 +20,8 @@ pub struct Report {
     pub refused: Vec<Refused>,
     /// The number of operations in each elementwise region that was formed.
     pub regions: Vec<usize>,
+    /// The number of operations in each sequence that was formed: what runs as one kernel on the CPU.
+    pub sequences: Vec<usize>,
     /// How often each operation occurred in the function as it was written.
     pub ops_before: BTreeMap<String, usize>,
     /// How often each operation occurs in what runs.
@@ -103,6 +105,10 @@ impl Report {
         self.refused.push(refused);
     }
 
+    pub(crate) fn add_sequence(&mut self, operations: usize) {
+        self.sequences.push(operations);
+    }
+
     pub(crate) fn add_region(&mut self, operations: usize) {
         self.regions.push(operations);
     }
@@ -121,6 +127,7 @@ impl Report {
         self.fired.extend(other.fired.iter().cloned());
         self.refused.extend(other.refused.iter().cloned());
         self.regions.extend(&other.regions);
+        self.sequences.extend(&other.sequences);
         for (counts, more) in [
             (&mut self.ops_before, &other.ops_before),
             (&mut self.ops_after, &other.ops_after),
@@ -335,6 +342,11 @@ impl fmt::Display for Report {
             let operations: usize = self.regions.iter().sum();
             let n = self.regions.len();
             writeln!(f, "formed  {n} regions of {operations} operations")?;
+        }
+        if !self.sequences.is_empty() {
+            let operations: usize = self.sequences.iter().sum();
+            let n = self.sequences.len();
+            writeln!(f, "formed  {n} sequences of {operations} operations")?;
         }
         let sum = |counts: &BTreeMap<String, usize>| counts.values().sum::<usize>();
         write!(

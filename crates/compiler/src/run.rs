@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use mlx::fast::HostKernel;
 use mlx::{Array, bind_all_at, with_device};
 
 use crate::control;
 use crate::graph::{Constant, Graph, Node, Operation, Source, Value};
-use crate::{Error, Result, region, report};
+use crate::region::{self, RegionKernel};
+use crate::{Error, Result, report};
 
 /// A graph that is ready to run, with the graphs inside its nodes.
 pub(crate) struct Plan {
@@ -19,7 +19,7 @@ pub(crate) struct Plan {
     /// The plans of the graphs inside each node.
     inner: Vec<Vec<Rc<Plan>>>,
     /// The kernels of regions, by node.
-    kernels: Vec<Option<HostKernel>>,
+    kernels: Vec<Option<RegionKernel>>,
 }
 
 impl Plan {
@@ -46,7 +46,11 @@ impl Plan {
         let inner = graph.nodes.iter().map(inner_plans).collect::<Result<_>>()?;
         Ok(Self {
             last_uses: last_uses(&graph),
-            kernels: graph.nodes.iter().map(region_kernel).collect(),
+            kernels: graph
+                .nodes
+                .iter()
+                .map(|node| region_kernel(&graph, node))
+                .collect(),
             constants,
             inner,
             graph,
@@ -119,7 +123,7 @@ impl Plan {
                 Ok(outputs)
             }
             Operation::Region(_) => match &self.kernels[index] {
-                Some(kernel) => kernel.apply(&inputs),
+                Some(region) => region.kernel.apply(&inputs[..region.n_inputs]),
                 None => inner[0].run(&inputs),
             },
             Operation::Cond { .. } => control::run_cond(&inputs, &inner[0], &inner[1]),
@@ -198,9 +202,11 @@ impl Graph {
 }
 
 /// The kernel of a region, where there is one. On a GPU the kernel replays the region.
-fn region_kernel(node: &Node) -> Option<HostKernel> {
+fn region_kernel(graph: &Graph, node: &Node) -> Option<RegionKernel> {
     match &node.operation {
-        Operation::Region(body) if region::host_kernels() => region::kernel(body),
+        Operation::Region(body) if region::host_kernels() => {
+            region::kernel(graph, &node.inputs, body)
+        }
         _ => None,
     }
 }

@@ -30,7 +30,7 @@ pub enum Operation {
     Op(Op),
     /// A formula that was recognized: one kernel, or its composed body.
     Fused(Rc<Fused>),
-    /// Elementwise operations that are one kernel on a device that can do that.
+    /// Operations that are one kernel on a device that can do that: elementwise ones, or a sequence on the CPU.
     Region(Rc<Graph>),
     /// The first input chooses a branch; the others are its arguments.
     Cond {

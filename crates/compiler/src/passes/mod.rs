@@ -7,6 +7,7 @@ mod fold;
 mod fuse;
 mod regions;
 mod select;
+mod sequences;
 
 use crate::graph::Graph;
 use crate::report::Report;
@@ -73,6 +74,10 @@ pub(crate) const LOWER: &[Pass] = &[
     Pass {
         name: "regions",
         run: regions::run,
+    },
+    Pass {
+        name: "sequences",
+        run: sequences::run,
     },
 ];
 

@@ -45,7 +45,7 @@ fn broadcast(inputs: &[ArrayType]) -> Result<Vec<i32>, String> {
     Ok(shape)
 }
 
-fn run(
+pub(super) fn run(
     program: &Program,
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
@@ -116,7 +116,7 @@ fn values_mut<'a>(output: &'a mut HostOutput<'_>) -> Result<ValuesMut<'a>, Strin
 }
 
 /// A body that any thread can replay.
-struct Recipe {
+pub(super) struct Recipe {
     steps: Vec<Application>,
     outputs: Vec<Place>,
 }
@@ -137,7 +137,7 @@ enum Place {
 }
 
 impl Recipe {
-    fn of(body: &Graph) -> Option<Self> {
+    pub(super) fn of(body: &Graph) -> Option<Self> {
         let place = |value: &Value| match body.source(*value) {
             Source::Input(input) => Some(Place::Input(*input)),
             Source::Constant(Constant::Number(literal)) => {
@@ -161,7 +161,7 @@ impl Recipe {
     }
 
     /// Applies MLX's operations one by one; what fails is an error in the results.
-    fn replay(&self, inputs: &[Array]) -> Vec<Array> {
+    pub(super) fn replay(&self, inputs: &[Array]) -> Vec<Array> {
         let mut values: Vec<Array> = Vec::new();
         for step in &self.steps {
             let operands: Option<Vec<Array>> = step

@@ -1,0 +1,224 @@
+//! Sequences: neighbouring operations that the CPU's kernels compute, run one after the other in one host kernel.
+//!
+//! What a graph of small arrays costs otherwise is not its arithmetic but MLX's work for each operation.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use mlx::Device;
+use mlx::fast::sequence::NoSequence;
+
+use super::{Context, undefined};
+use crate::Result;
+use crate::graph::{Constant, Graph, NodeId, Operation, Transplant, Value};
+use crate::options::Regions;
+use crate::region::{self, sequence};
+
+/// How many operations must run for a sequence to be worth its call.
+const LEAST_OPERATIONS: usize = 2;
+
+pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
+    let wanted = context.options.regions == Regions::Auto && !context.options.shapeless;
+    if !wanted || !region::host_kernels() || !matches!(Device::current(), Ok(Device::Cpu)) {
+        return Ok(graph.clone());
+    }
+    let plan = Plan::of(graph);
+    let mut next = Graph::new(&graph.name);
+    let mut copy = Transplant::new(graph);
+    copy.inputs(&mut next);
+    let mut done: HashSet<NodeId> = HashSet::new();
+    for id in &plan.order {
+        let node = graph.node(*id);
+        let Some(group) = plan.group_of(*id) else {
+            let mut node = node.clone();
+            if !matches!(
+                node.operation,
+                Operation::Transform { .. } | Operation::Fused(_)
+            ) {
+                node.operation = super::inside(&node.operation, context, run)?;
+            }
+            copy.node(&mut next, &node)
+                .ok_or_else(|| undefined("sequences"))?;
+            continue;
+        };
+        // The group stands where its first node stood: nothing that it needs comes later in this order.
+        if done.contains(id) {
+            continue;
+        }
+        done.extend(&group.nodes);
+        context.report.add_sequence(group.operations(graph));
+        let inputs: Option<Vec<Value>> = group
+            .inputs
+            .iter()
+            .map(|input| copy.get(&mut next, *input))
+            .collect();
+        let inputs = inputs.ok_or_else(|| undefined("sequences"))?;
+        let types = group.body.output_types();
+        let operation = Operation::Region(Rc::new(group.body.clone()));
+        let outputs = next.add_node(operation, inputs, types, node.site);
+        for (old, new) in group.outputs.iter().zip(outputs) {
+            copy.set(*old, new);
+        }
+    }
+    copy.outputs(&mut next)
+        .ok_or_else(|| undefined("sequences"))?;
+    Ok(next)
+}
+
+/// Nodes that become one sequence.
+struct Group {
+    nodes: Vec<NodeId>,
+    inputs: Vec<Value>,
+    outputs: Vec<Value>,
+    body: Graph,
+}
+
+impl Group {
+    /// Nodes that do something.
+    fn operations(&self, graph: &Graph) -> usize {
+        let works = |id: &&NodeId| !sequence::only_looks(graph.node(**id));
+        self.nodes.iter().filter(works).count()
+    }
+}
+
+/// The groups, and an order of all nodes in which each group is together.
+struct Plan {
+    order: Vec<NodeId>,
+    groups: Vec<Group>,
+}
+
+impl Plan {
+    fn of(graph: &Graph) -> Self {
+        let mut refused: HashSet<NodeId> = HashSet::new();
+        loop {
+            let stages = stages(graph, &refused);
+            let mut order: Vec<NodeId> = ids(graph).collect();
+            order.sort_by_key(|id| stages[id.index()]);
+            let before = refused.len();
+            let mut groups = Vec::new();
+            let mut rest = order.as_slice();
+            while let Some(first) = rest.first() {
+                let stage = stages[first.index()];
+                let together = rest.iter().take_while(|id| stages[id.index()] == stage);
+                let (nodes, later) = rest.split_at(together.count());
+                rest = later;
+                // Even stages are MLX's.
+                if stage % 2 == 1 {
+                    groups.extend(group(graph, nodes, &mut refused));
+                }
+            }
+            if refused.len() == before {
+                return Self { order, groups };
+            }
+        }
+    }
+
+    fn group_of(&self, id: NodeId) -> Option<&Group> {
+        self.groups.iter().find(|group| group.nodes.contains(&id))
+    }
+}
+
+fn ids(graph: &Graph) -> impl Iterator<Item = NodeId> {
+    (0..).map(NodeId).take(graph.nodes.len())
+}
+
+/// Numbers nodes so that those of a sequence have the same odd number, and no number is above that of a user.
+///
+/// So nothing outside a sequence both needs it and is needed by it.
+fn stages(graph: &Graph, refused: &HashSet<NodeId>) -> Vec<usize> {
+    let mut stages: Vec<usize> = Vec::with_capacity(graph.nodes.len());
+    for (id, node) in ids(graph).zip(&graph.nodes) {
+        let is_step = !refused.contains(&id) && sequence::may_be(graph, node);
+        let own = usize::from(is_step);
+        let after = node.inputs.iter().filter_map(|input| {
+            let stage = stages[sequence::producer(graph, *input)?.index()];
+            Some(if stage % 2 == own { stage } else { stage + 1 })
+        });
+        stages.push(after.fold(own, usize::max));
+    }
+    stages
+}
+
+/// Makes a group of nodes if a kernel can be made of them; otherwise refuses the nodes that are in the way.
+fn group(graph: &Graph, nodes: &[NodeId], refused: &mut HashSet<NodeId>) -> Option<Group> {
+    let set: HashSet<NodeId> = nodes.iter().copied().collect();
+    let users = graph.users();
+    let leaves = |value: &Value| {
+        graph.outputs.contains(value) || users[value.index()].iter().any(|user| !set.contains(user))
+    };
+    // What only looks at an array for somebody outside is MLX's: it would be copied here.
+    let looking: Vec<NodeId> = nodes
+        .iter()
+        .copied()
+        .filter(|id| {
+            let node = graph.node(*id);
+            sequence::only_looks(node)
+                && node
+                    .outputs
+                    .iter()
+                    .all(|output| users[output.index()].iter().all(|user| !set.contains(user)))
+        })
+        .collect();
+    let works = nodes
+        .iter()
+        .filter(|id| !sequence::only_looks(graph.node(**id)));
+    if works.count() < LEAST_OPERATIONS {
+        refused.extend(nodes);
+        return None;
+    }
+    if !looking.is_empty() {
+        refused.extend(looking);
+        return None;
+    }
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    let mut seen = HashSet::new();
+    for id in nodes {
+        let node = graph.node(*id);
+        for input in &node.inputs {
+            let inside = sequence::producer(graph, *input).is_some_and(|from| set.contains(&from));
+            let number = matches!(graph.constant(*input), Some(Constant::Number(_)));
+            if !inside && !number && seen.insert(*input) {
+                inputs.push(*input);
+            }
+        }
+        outputs.extend(node.outputs.iter().copied().filter(leaves));
+    }
+    // Arrays that are the same in all runs come last: the kernel keeps them.
+    let is_kept = |input: &Value| graph.constant(*input).is_some();
+    inputs.sort_by_key(is_kept);
+    let body = part(graph, nodes, &inputs, &outputs)?;
+    match sequence::kernel(&body, Vec::new()) {
+        Ok(_) => Some(Group {
+            nodes: nodes.to_vec(),
+            inputs,
+            outputs,
+            body,
+        }),
+        Err(NoSequence::Step(number)) => {
+            refused.insert(*nodes.get(number)?);
+            None
+        }
+        Err(_) => {
+            refused.extend(nodes);
+            None
+        }
+    }
+}
+
+/// These nodes, in this order, as a graph of their own.
+fn part(graph: &Graph, nodes: &[NodeId], inputs: &[Value], outputs: &[Value]) -> Option<Graph> {
+    let mut part = Graph::new(&graph.name);
+    let mut copy = Transplant::new(graph);
+    for input in inputs {
+        let new = part.add_input(graph.array_type(*input).clone());
+        copy.set(*input, new);
+    }
+    for id in nodes {
+        copy.node(&mut part, graph.node(*id))?;
+    }
+    for output in outputs {
+        let new = copy.get(&mut part, *output)?;
+        part.outputs.push(new);
+    }
+    Some(part)
+}

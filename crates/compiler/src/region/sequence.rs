@@ -1,0 +1,150 @@
+//! Operations on the CPU that run one after the other in one host kernel.
+
+use std::sync::Arc;
+
+use mlx::fast::sequence::{NoSequence, SequenceStep, StepKind, is_view, may_be_step, sequence};
+use mlx::fast::{HostInput, HostKernel, HostOutput};
+use mlx::{ArrayType, SharedArray};
+
+use super::kernel::{Recipe, run};
+use super::translate::{supports, translate};
+use crate::graph::{Constant, Graph, Node, Operation, Source, Transplant, Value};
+
+/// The name by which `mlx::fast::host_kernel_runs_of` counts sequences that ran.
+const NAME: &str = "sequence";
+
+/// Whether a node can perhaps be a step of a sequence; [`kernel`] knows for sure.
+pub(crate) fn may_be(graph: &Graph, node: &Node) -> bool {
+    let ([output], None) = (node.outputs.as_slice(), node.site.device) else {
+        return matches!(node.operation, Operation::Region(_)) && node.site.device.is_none();
+    };
+    let is_array = |value: &Value| !matches!(graph.constant(*value), Some(Constant::Number(_)));
+    match &node.operation {
+        Operation::Region(_) => true,
+        Operation::Op(op) => {
+            let types: Vec<ArrayType> = types(graph, &node.inputs);
+            let is_step = node.inputs.iter().all(is_array)
+                && may_be_step(op, &types, graph.array_type(*output));
+            is_step || supports(graph, node)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a node only looks at its input differently, which costs nothing in a sequence.
+pub(crate) fn only_looks(node: &Node) -> bool {
+    node.operation.op().is_some_and(is_view)
+}
+
+fn types(graph: &Graph, values: &[Value]) -> Vec<ArrayType> {
+    let of = |value: &Value| graph.array_type(*value).clone();
+    values.iter().map(of).collect()
+}
+
+/// Makes a host kernel of nodes that all may be steps. The last inputs may be `captured`.
+///
+/// # Errors
+/// Why there is none. The number of a step is that of the body's node.
+pub(crate) fn kernel(body: &Graph, captured: Vec<SharedArray>) -> Result<HostKernel, NoSequence> {
+    let mut numbers = vec![None; body.values.len()];
+    for (number, input) in body.inputs.iter().enumerate() {
+        numbers[input.index()] = Some(number);
+    }
+    let mut next = body.inputs.len();
+    let mut steps = Vec::with_capacity(body.nodes.len());
+    for (number, node) in body.nodes.iter().enumerate() {
+        let refused = NoSequence::Step(number);
+        steps.push(step(body, node, &numbers).ok_or(refused)?);
+        for output in &node.outputs {
+            numbers[output.index()] = Some(next);
+            next += 1;
+        }
+    }
+    let outputs = body.outputs.iter().map(|output| numbers[output.index()]);
+    let outputs: Option<Vec<usize>> = outputs.collect();
+    let outputs = outputs.ok_or(NoSequence::Malformed)?;
+    let recipe = flat(body).as_ref().and_then(Recipe::of);
+    let recipe = recipe.ok_or(NoSequence::Malformed)?;
+    let kernel = sequence(NAME, &body.input_types(), steps, &outputs, captured)?;
+    Ok(kernel.composed(move |inputs| recipe.replay(inputs)))
+}
+
+fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<SequenceStep> {
+    let outputs = types(body, &node.outputs);
+    let arrays = |values: &[Value]| -> Option<Vec<usize>> {
+        values.iter().map(|value| numbers[value.index()]).collect()
+    };
+    let with = |kind, inputs| SequenceStep {
+        kind,
+        name: node.operation.name().to_owned(),
+        inputs,
+        outputs: outputs.clone(),
+    };
+    let part = match &node.operation {
+        Operation::Region(region) => {
+            let program = translate(region)?;
+            return Some(with(elementwise(program), arrays(&node.inputs)?));
+        }
+        Operation::Op(op) => {
+            let [output] = outputs.as_slice() else {
+                return None;
+            };
+            if let Some(inputs) = arrays(&node.inputs)
+                && may_be_step(op, &types(body, &node.inputs), output)
+            {
+                return Some(with(StepKind::Op(op.clone()), inputs));
+            }
+            node
+        }
+        _ => return None,
+    };
+    // One elementwise operation: numbers are in its program, arrays are its inputs.
+    let mut inputs: Vec<Value> = Vec::new();
+    for input in &part.inputs {
+        if numbers[input.index()].is_some() && !inputs.contains(input) {
+            inputs.push(*input);
+        }
+    }
+    let program = translate(&crate::graph::slice(body, &inputs, &part.outputs)?)?;
+    Some(with(elementwise(program), arrays(&inputs)?))
+}
+
+fn elementwise(program: mlx_kernels::Program) -> StepKind {
+    StepKind::Function(Arc::new(
+        move |inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]| {
+            run(&program, inputs, outputs)
+        },
+    ))
+}
+
+/// The same graph with what is in its regions in their place.
+fn flat(body: &Graph) -> Option<Graph> {
+    let mut next = Graph::new(body.name());
+    let mut copy = Transplant::new(body);
+    copy.inputs(&mut next);
+    for node in &body.nodes {
+        let Operation::Region(region) = &node.operation else {
+            copy.node(&mut next, node)?;
+            continue;
+        };
+        let arguments: Option<Vec<Value>> = node
+            .inputs
+            .iter()
+            .map(|input| copy.get(&mut next, *input))
+            .collect();
+        let outputs = Transplant::new(region).inline(&mut next, &arguments?)?;
+        for (old, new) in node.outputs.iter().zip(outputs) {
+            copy.set(*old, new);
+        }
+    }
+    copy.outputs(&mut next)?;
+    Some(next)
+}
+
+/// Whether a value comes from a node.
+pub(crate) fn producer(graph: &Graph, value: Value) -> Option<crate::graph::NodeId> {
+    match graph.source(value) {
+        Source::Node(id, _) => Some(*id),
+        _ => None,
+    }
+}
