@@ -69,6 +69,40 @@ pub trait Module: Clone {
         Err(mlx::Error::op("with_parameters", message.to_string()))
     }
 
+    /// Puts the parameters side by side into few large buffers, in the order of their names' declaration.
+    ///
+    /// A network that reads its weights once for each token reads them faster from there: see
+    /// [`compact`](mlx::memory::compact). They are evaluated first; at most 64 MiB exist twice meanwhile.
+    ///
+    /// # Errors
+    /// When a parameter could not be computed, or there is no memory.
+    #[track_caller]
+    fn compact(&mut self) -> mlx::Result<()> {
+        let mut small: Vec<(&mut Array, usize)> = Vec::new();
+        for (_, parameter) in Parts::of(self).parameters {
+            let bytes = parameter.nbytes()?;
+            if bytes < LARGE {
+                small.push((parameter, bytes));
+            }
+        }
+        let mut rest = small.as_mut_slice();
+        while !rest.is_empty() {
+            let mut total = 0;
+            let count = rest.iter().take_while(|(_, bytes)| {
+                let fits = total < AT_ONCE;
+                total += bytes;
+                fits
+            });
+            let (some, later) = rest.split_at_mut(count.count());
+            let moved = mlx::memory::compact(some.iter().map(|(parameter, _)| &**parameter))?;
+            for ((parameter, _), moved) in some.iter_mut().zip(moved) {
+                **parameter = moved;
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+
     /// Makes every norm and attention inside use the composed formulas or the fused kernels.
     fn set_kernels(&mut self, kernels: Kernels) {
         for slot in Parts::of(self).kernels {
@@ -76,6 +110,11 @@ pub trait Module: Clone {
         }
     }
 }
+
+/// Parameters of so many bytes lie well where they are.
+const LARGE: usize = 4 << 20;
+/// Bytes that [`Module::compact`] moves at once.
+const AT_ONCE: usize = 60 << 20;
 
 /// Collects what a module names in [`Module::parts`].
 #[derive(Default)]

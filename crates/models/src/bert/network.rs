@@ -2,7 +2,7 @@
 
 use mlx::fast::AttentionMask;
 use mlx::{Array, Dtype};
-use mlx_nn::{Embedding, Init, Kernels, LayerNorm, Linear, Module, Parts, WeightMap, gelu};
+use mlx_nn::{Embedding, Init, Kernels, LayerNorm, Linear, Module, Parts, WeightMap};
 
 use super::Config;
 use crate::weights::Weights;
@@ -126,7 +126,7 @@ impl Layer {
         let x = self
             .attention_norm
             .forward(&(x + self.attention_output.forward(&mixed)));
-        let wide = gelu(&self.intermediate.forward(&x));
+        let wide = self.kernels.gelu(&self.intermediate.forward(&x));
         self.output_norm.forward(&(&x + self.output.forward(&wide)))
     }
 }

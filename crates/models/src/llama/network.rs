@@ -166,7 +166,7 @@ impl Network {
             Some(loader.projection("lm_head", [vocabulary, hidden], false)?)
         };
         let radians = config.rope.radians_per_position(config.head_dim);
-        let network = Self {
+        let mut network = Self {
             embed_tokens: loader.table("model.embed_tokens", [vocabulary, hidden])?,
             layers,
             norm: loader.norm("model.norm", hidden, config.rms_norm_eps)?,
@@ -179,6 +179,7 @@ impl Network {
         };
         loader.finish()?;
         mlx::eval(network.parameters().values()).map_err(Error::model)?;
+        network.compact().map_err(Error::model)?;
         Ok(network)
     }
 

@@ -74,6 +74,7 @@ impl Network {
             .require_exact()
             .map_err(|error| Error::Weights(error.to_string()))?;
         mlx::eval(network.parameters().values()).map_err(Error::model)?;
+        network.compact().map_err(Error::model)?;
         Ok(network)
     }
 
