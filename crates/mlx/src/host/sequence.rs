@@ -1,7 +1,7 @@
 //! Operations that run one after the other in one kernel: what a graph of small arrays costs is then its arithmetic.
 //!
 //! An operation of MLX's costs some microseconds however little it computes. A sequence is one such operation for many:
-//! layouts and the places of intermediate results are worked out once, and a run calls the kernels of [`host`](super)
+//! layouts and the places of intermediate results are worked out once, and a run calls the kernels
 //! in order. Operations that only look at an array differently cost nothing. An output that an operation makes by
 //! writing into an input keeps that input's memory, where nobody else needs it.
 
