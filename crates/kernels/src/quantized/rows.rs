@@ -25,6 +25,9 @@ pub(super) struct Rows<'a> {
     pub(super) results: &'a mut [f32],
 }
 
+/// Nanoseconds in which one thread reads a byte of weights that are in no cache, as those of a network are.
+const FROM_MEMORY: f64 = 0.12;
+
 /// Lets `work` fill the results of runs of rows, on all threads.
 pub(super) fn each<S: Element>(
     matrix: Quantized<S>,
@@ -47,6 +50,7 @@ pub(super) fn each<S: Element>(
         .chunks(run * groups)
         .zip(matrix.biases.chunks(run * groups));
     let pieces = matrix.weights.chunks(run * words).zip(scales);
+    let nanoseconds = nanoseconds.max(size_of_val(matrix.weights) as f64 * FROM_MEMORY);
     let room = if S::IS_F32 { 0 } else { run * groups };
     pool::each(
         pieces.zip(results.chunks_mut(run * vectors)),
