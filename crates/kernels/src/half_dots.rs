@@ -26,9 +26,8 @@ mod x86 {
 
     use std::arch::is_x86_feature_detected;
     use std::arch::x86_64::{
-        __m256, __m512, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
-        _mm256_setzero_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps,
-        _mm512_setzero_ps,
+        __m256, __m512, _mm256_add_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_setzero_ps,
+        _mm512_add_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_setzero_ps,
     };
 
     use half::f16;
@@ -53,45 +52,33 @@ mod x86 {
 
     #[target_feature(enable = "avx512f")]
     fn dots_512(rows: [&[f16]; ROWS], x: &[f32]) -> [f32; ROWS] {
-        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-        let length = x.len();
-        let (body, tail) = x.as_chunks::<32>();
-        let [a, b, c, d] = rows;
-        let [a, b, c, d] = [
-            a.as_chunks::<32>(),
-            b.as_chunks::<32>(),
-            c.as_chunks::<32>(),
-            d.as_chunks::<32>(),
-        ];
-        let bodies = a.0.iter().zip(b.0).zip(c.0.iter().zip(d.0));
-        for (x, ((a, b), (c, d))) in body.iter().zip(bodies) {
-            for row in [a, b, c, d] {
-                prefetch(row, ROWS * length);
-            }
-            let x: [__m512; 2] = cast(*x);
-            sums[0] = add_512(sums[0], a, x);
-            sums[1] = add_512(sums[1], b, x);
-            sums[2] = add_512(sums[2], c, x);
-            sums[3] = add_512(sums[3], d, x);
-        }
         let mut products = [0.0; ROWS];
-        let tails = [a.1, b.1, c.1, d.1];
-        for row in 0..ROWS {
-            let [first, second] = sums[row];
-            products[row] = _mm512_reduce_add_ps(first) + _mm512_reduce_add_ps(second);
-            products[row] += rest(tails[row], tail);
+        for (product, row) in products.iter_mut().zip(rows) {
+            *product = dot_512(row, x);
         }
         products
     }
 
-    /// Asks for what lies so many numbers further: the next rows, when rows follow each other.
-    ///
-    /// Short rows end before the processor has seen that they are read in order.
-    #[inline(always)]
-    fn prefetch<const N: usize>(row: &[f16; N], ahead: usize) {
-        let place = row.as_ptr().wrapping_add(ahead).cast::<i8>();
-        // SAFETY: a prefetch is a hint: nothing is read for the program, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
+    /// One row after another is read as it lies in memory: only so does the processor read ahead by itself.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn dot_512(row: &[f16], x: &[f32]) -> f32 {
+        let mut sums = [[_mm512_setzero_ps(); 2]; 2];
+        let (row, row_tail) = row.as_chunks::<32>();
+        let (x, x_tail) = x.as_chunks::<32>();
+        let (row_pairs, row_last) = row.as_chunks::<2>();
+        let (x_pairs, x_last) = x.as_chunks::<2>();
+        for (row, x) in row_pairs.iter().zip(x_pairs) {
+            for half in 0..2 {
+                sums[half] = add_512(sums[half], &row[half], cast(x[half]));
+            }
+        }
+        for (row, x) in row_last.iter().zip(x_last) {
+            sums[0] = add_512(sums[0], row, cast(*x));
+        }
+        let [[a, b], [c, d]] = sums;
+        let sum = _mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, d));
+        _mm512_reduce_add_ps(sum) + rest(row_tail, x_tail)
     }
 
     #[inline]

@@ -25,9 +25,6 @@ pub struct MatrixShape {
     pub columns: usize,
 }
 
-/// Bytes of weights that a thread takes at once: small enough that matrices of a small network are shared evenly.
-const PIECE: usize = 32 * 1024;
-
 /// Writes `weights * x` to `out`: `out[r] = sum over c of weights[r, c] * x[c]`.
 ///
 /// `weights` is `[rows, columns]`, as a linear layer keeps them. The sums are in `f32`.
@@ -49,7 +46,7 @@ pub fn matvec<T: Element>(
         out.fill(0.0);
         return Ok(());
     }
-    let rows = (PIECE / size_of::<T>() / shape.columns)
+    let rows = (pool::run_of_weights(size_of_val(weights)) / size_of::<T>() / shape.columns)
         .next_multiple_of(ROWS)
         .max(ROWS);
     pool::each(

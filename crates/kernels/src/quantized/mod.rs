@@ -17,10 +17,6 @@
 //!   Looking numbers up by permutation takes as many instructions as cutting them out.
 
 mod few;
-#[cfg(target_arch = "x86_64")]
-mod four_bit_vectors;
-#[cfg(target_arch = "x86_64")]
-mod four_bits;
 mod int8;
 mod integers;
 mod layout;
@@ -28,6 +24,10 @@ mod rows;
 mod unpack;
 #[cfg(target_arch = "x86_64")]
 mod wide;
+#[cfg(target_arch = "x86_64")]
+mod wide_rows;
+#[cfg(target_arch = "x86_64")]
+mod wide_vectors;
 
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
@@ -105,7 +105,7 @@ pub fn quantized_matmul<S: Element, T: Element>(
     matrix.check("quantized_matmul", vectors, x.len(), out.len())?;
     in_f32(x, out, |x, out| {
         #[cfg(target_arch = "x86_64")]
-        if vectors < MANY_WIDE && four_bits::multiply(matrix, x, out) {
+        if vectors < MANY_WIDE && wide_rows::multiply(matrix, x, out) {
             return;
         }
         if vectors >= MANY {
@@ -142,7 +142,7 @@ pub fn quantized_matmul_int8<S: Element, T: Element>(
     }
     in_f32(x, out, |x, out| {
         #[cfg(target_arch = "x86_64")]
-        if four_bits::multiply_bytes(matrix, x, out) {
+        if wide_rows::multiply_bytes(matrix, x, out) {
             return;
         }
         int8::multiply(matrix, x, out);

@@ -38,7 +38,8 @@ pub(super) fn each<S: Element>(
 ) {
     let MatrixShape { rows, columns } = matrix.shape;
     let (words, groups) = (columns / 32 * matrix.bits, columns / matrix.group_size);
-    let run = (32 * 1024 / (columns * matrix.bits / 8)).max(4);
+    let run =
+        (pool::run_of_weights(size_of_val(matrix.weights)) / (columns * matrix.bits / 8)).max(4);
     let mut transposed = vec![0.0; if vectors == 1 { 0 } else { out.len() }];
     let results = if vectors == 1 {
         &mut *out

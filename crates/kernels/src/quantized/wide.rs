@@ -1,6 +1,6 @@
-//! What the kernels of 4 bits in registers of 512 bits share: parts of registers, scales for lanes, reading ahead.
+//! What the kernels of 4 and 8 bits in registers of 512 bits share: parts of registers, scales for lanes, reading ahead.
 //!
-//! A register holds 16 words, 128 numbers. 16 groups share one register of scales, and each register of words takes those
+//! A register holds 16 words, 128 numbers of 4 bits or 64 of 8. 16 groups share one register of scales, and each register of words takes those
 //! of its groups from there with one permutation: nothing is spread in memory.
 
 #![expect(unsafe_code, reason = "a part of a register is read by its pointer")]
@@ -16,9 +16,8 @@ use super::rows::Rows;
 
 /// Groups of a register of scales.
 pub(super) const GROUPS: usize = 16;
-/// Words of a register, and numbers of those.
+/// Words of a register.
 pub(super) const WORDS: usize = 16;
-pub(super) const NUMBERS: usize = 128;
 
 /// Whether the instruction set in use has these registers, and the processor the sums of products of bytes.
 pub(super) fn has_instructions() -> bool {
@@ -50,16 +49,24 @@ fn mask(count: usize) -> u16 {
     }
 }
 
-/// For each register of words, which of 16 scales each of its lanes takes.
-#[inline(always)]
-pub(super) fn places<const GROUP: usize, const BLOCKS: usize>() -> [[u32; WORDS]; BLOCKS] {
+/// For each of the registers of words that have 16 groups, which of 16 scales each of its lanes takes.
+pub(super) const fn places<const BLOCKS: usize>() -> [[u32; WORDS]; BLOCKS] {
     let mut places = [[0; WORDS]; BLOCKS];
-    for (block, places) in places.iter_mut().enumerate() {
-        for (word, place) in places.iter_mut().enumerate() {
-            *place = ((block * WORDS + word) * 8 / GROUP) as u32;
-        }
+    let mut word = 0;
+    while word < BLOCKS * WORDS {
+        places[word / WORDS][word % WORDS] = (word / BLOCKS) as u32;
+        word += 1;
     }
     places
+}
+
+/// Words between what is read and what is asked for, at least.
+const AHEAD: usize = 1024;
+
+/// How many words further to ask for what is read next: whole runs of rows, so that no line is left out.
+#[inline(always)]
+pub(super) fn further(run: usize) -> usize {
+    run * AHEAD.div_ceil(run)
 }
 
 /// Asks for the line that lies so many words further, if it is there.
@@ -96,7 +103,10 @@ impl<'a> Rows<'a> {
     /// `N` rows from `first` on, which are there.
     #[inline(always)]
     pub(super) fn run<const N: usize>(&self, first: usize) -> Run<'a, N> {
-        let (words, groups) = (self.columns / 8, self.columns / self.group_size);
+        let (words, groups) = (
+            self.columns / 32 * self.bits,
+            self.columns / self.group_size,
+        );
         let mut run = Run {
             weights: [&[]; N],
             scales: [&[]; N],

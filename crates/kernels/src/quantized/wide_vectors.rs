@@ -1,4 +1,4 @@
-//! Vectors in the order in which a register of 16 words with 4-bit numbers is taken apart, rounded to bytes or not.
+//! Vectors in the order in which a register of 16 words with numbers of 4 or 8 bits is taken apart, rounded to bytes or not.
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_abs_ps, _mm512_add_ps, _mm512_cvtepi16_epi8, _mm512_cvtepi32_epi8,
@@ -9,15 +9,28 @@ use std::arch::x86_64::{
 
 use pulp::bytemuck::cast;
 
-use super::wide::{GROUPS, NUMBERS, WORDS};
+use super::wide::{GROUPS, WORDS};
 
-/// Registers for the numbers of a register of words: as bytes, and as `f32`.
-pub(super) const BYTES: usize = 2;
-pub(super) const SINGLES: usize = 8;
+/// The bits of a number of a word that is taken apart into so many registers: one for each number as `f32`, 8 of 4 bits
+/// or 4 of 8; one for four numbers as bytes, 2 or 1.
+pub(super) const fn bits(parts: usize) -> usize {
+    if matches!(parts, 8 | 2) { 4 } else { 8 }
+}
+
+/// Whether these are registers of bytes.
+pub(super) const fn is_bytes(parts: usize) -> bool {
+    parts <= 2
+}
+
+/// How many numbers a register of words has.
+const fn numbers(parts: usize) -> usize {
+    WORDS * 32 / bits(parts)
+}
 
 /// A vector; zeros fill the last register.
 pub(super) struct Vector<const PARTS: usize> {
-    /// For each 128 numbers the even ones and then the odd ones, as bytes; or the first of each word, the second, ...
+    /// For each register of words the first numbers of all words, the second ones, ...; as bytes, the numbers at even
+    /// places of words of 4 bits and then those at odd ones, or all as they are.
     pub(super) x: Vec<Block<PARTS>>,
     pub(super) groups: Vec<Groups>,
 }
@@ -35,14 +48,14 @@ pub(super) struct Groups {
     pub(super) sums: [f32; GROUPS],
     /// The steps of rounded numbers.
     pub(super) steps: [f32; GROUPS],
-    /// `8 * sum(x - step * q)`, for scales.
+    /// `middle * sum(x - step * q)`, for scales.
     pub(super) rests: [f32; GROUPS],
 }
 
 impl<const PARTS: usize> Vector<PARTS> {
     fn zeros(group_size: usize, columns: usize) -> Self {
         Self {
-            x: vec![Block([[0; WORDS]; PARTS]); columns.div_ceil(NUMBERS)],
+            x: vec![Block([[0; WORDS]; PARTS]); columns.div_ceil(numbers(PARTS))],
             groups: vec![Groups::default(); (columns / group_size).div_ceil(GROUPS)],
         }
     }
@@ -54,22 +67,70 @@ impl<const PARTS: usize> Vector<PARTS> {
     }
 }
 
-impl Vector<SINGLES> {
+impl<const PARTS: usize> Vector<PARTS> {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn new(group_size: usize, x: &[f32]) -> Self {
+        if is_bytes(PARTS) {
+            Self::rounded(group_size, x)
+        } else {
+            Self::in_order(group_size, x)
+        }
+    }
+
     #[target_feature(enable = "avx512f")]
-    pub(super) fn in_order(group_size: usize, x: &[f32]) -> Self {
+    fn in_order(group_size: usize, x: &[f32]) -> Self {
         let mut vector = Self::zeros(group_size, x.len());
-        for (x, out) in x.chunks(NUMBERS).zip(&mut vector.x) {
-            let mut numbers = [0.0; NUMBERS];
-            numbers[..x.len()].copy_from_slice(x);
+        for (x, out) in x.chunks(numbers(PARTS)).zip(&mut vector.x) {
+            let mut ordered = [[0.0; WORDS]; PARTS];
+            ordered.as_flattened_mut()[..x.len()].copy_from_slice(x);
+            let mut registers = [_mm512_setzero_ps(); PARTS];
+            for part in 0..PARTS {
+                registers[part] = cast(ordered[part]);
+            }
             // Each time the even numbers come to the front, and a bit of the place in a word to the top of the index.
-            let mut registers: [__m512; SINGLES] = cast(numbers);
-            for _ in 0..3 {
+            for _ in 0..PARTS.trailing_zeros() {
                 registers = even_first(registers);
             }
-            out.0 = cast(registers);
+            for part in 0..PARTS {
+                out.0[part] = cast(registers[part]);
+            }
         }
         for (group, x) in x.chunks_exact(group_size).enumerate() {
             vector.groups[group / GROUPS].sums[group % GROUPS] = sum(x);
+        }
+        vector
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn rounded(group_size: usize, x: &[f32]) -> Self {
+        let mut vector = Self::zeros(group_size, x.len());
+        let middle = (1 << (bits(PARTS) - 1)) as f32;
+        // A group may be as long as two registers of words.
+        let mut rounded = vec![[[0_u8; 4 * WORDS]; PARTS]; vector.x.len()];
+        let bytes = rounded.as_flattened_mut().as_flattened_mut();
+        let pieces = x
+            .chunks_exact(group_size)
+            .zip(bytes.chunks_exact_mut(group_size));
+        for (group, (x, bytes)) in pieces.enumerate() {
+            let (step, sum, rest) = round(x, bytes);
+            let (groups, at) = (&mut vector.groups[group / GROUPS], group % GROUPS);
+            groups.steps[at] = step;
+            groups.sums[at] = sum;
+            groups.rests[at] = middle * rest;
+        }
+        for (bytes, out) in rounded.iter().zip(&mut vector.x) {
+            for part in 0..PARTS {
+                out.0[part] = cast(bytes[part]);
+            }
+            if PARTS == 2 {
+                let (first, second): (__m512i, __m512i) = (cast(bytes[0]), cast(bytes[1]));
+                let even = [_mm512_cvtepi16_epi8(first), _mm512_cvtepi16_epi8(second)];
+                let odd = [
+                    _mm512_cvtepi16_epi8(_mm512_srli_epi16::<8>(first)),
+                    _mm512_cvtepi16_epi8(_mm512_srli_epi16::<8>(second)),
+                ];
+                (out.0[0], out.0[1]) = (cast(even), cast(odd));
+            }
         }
         vector
     }
@@ -77,14 +138,14 @@ impl Vector<SINGLES> {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn even_first(registers: [__m512; SINGLES]) -> [__m512; SINGLES] {
+fn even_first<const PARTS: usize>(registers: [__m512; PARTS]) -> [__m512; PARTS] {
     const EVEN: [u32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
     const ODD: [u32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
     let mut sorted = registers;
-    for i in 0..SINGLES / 2 {
+    for i in 0..PARTS / 2 {
         let [a, b] = [registers[2 * i], registers[2 * i + 1]];
         sorted[i] = _mm512_permutex2var_ps(a, cast(EVEN), b);
-        sorted[SINGLES / 2 + i] = _mm512_permutex2var_ps(a, cast(ODD), b);
+        sorted[PARTS / 2 + i] = _mm512_permutex2var_ps(a, cast(ODD), b);
     }
     sorted
 }
@@ -97,36 +158,6 @@ fn sum(x: &[f32]) -> f32 {
         sum = _mm512_add_ps(sum, cast(*x));
     }
     _mm512_reduce_add_ps(sum)
-}
-
-impl Vector<BYTES> {
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn rounded(group_size: usize, x: &[f32]) -> Self {
-        let mut vector = Self::zeros(group_size, x.len());
-        let mut group = 0;
-        for (x, out) in x.chunks(NUMBERS).zip(&mut vector.x) {
-            let mut bytes = [0_u8; NUMBERS];
-            for (x, bytes) in x
-                .chunks_exact(group_size)
-                .zip(bytes.chunks_exact_mut(group_size))
-            {
-                let (step, sum, rest) = round(x, bytes);
-                let (groups, at) = (&mut vector.groups[group / GROUPS], group % GROUPS);
-                groups.steps[at] = step;
-                groups.sums[at] = sum;
-                groups.rests[at] = 8.0 * rest;
-                group += 1;
-            }
-            let [first, second]: [__m512i; 2] = cast(bytes);
-            let even = [_mm512_cvtepi16_epi8(first), _mm512_cvtepi16_epi8(second)];
-            let odd = [
-                _mm512_cvtepi16_epi8(_mm512_srli_epi16::<8>(first)),
-                _mm512_cvtepi16_epi8(_mm512_srli_epi16::<8>(second)),
-            ];
-            out.0 = cast([even, odd]);
-        }
-        vector
-    }
 }
 
 /// Rounds a group to multiples of a step; returns the step, the sum, and the sum of what was lost.

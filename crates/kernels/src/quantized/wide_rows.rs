@@ -1,11 +1,11 @@
-//! Few vectors and rows of 4 bits in registers of 512 bits, for vectors in `f32` and for vectors rounded to bytes.
+//! Few vectors and rows of 4 or 8 bits in registers of 512 bits, for vectors in `f32` and for vectors rounded to bytes.
 //!
-//! - Vectors of bytes: a register of words gives two of bytes, the even numbers and the odd ones, and the instruction that
-//!   adds four products to a lane (AVX-512 VNNI) takes both. About nine instructions for 128 numbers.
-//!   Limit: the bandwidth of the third cache or of memory.
+//! - Vectors of bytes: a register of 4-bit words gives two of bytes, the even numbers and the odd ones, and one of 8-bit
+//!   words is bytes; the instruction that adds four products to a lane (AVX-512 VNNI) takes them. About nine instructions
+//!   for 128 numbers of 4 bits. Limit: the bandwidth of the third cache or of memory.
 //! - Vectors in `f32`: a number is cut out of its word and set into the bits of a float of the exponent for which it reads
-//!   as a power of two and itself, in one instruction; one more takes the power off. About 27 instructions for 128 numbers.
-//!   Limit: these instructions, at about 12 cycles for 64 bytes.
+//!   as a power of two and itself, in one instruction; one more takes the power off. About 27 instructions for 128 numbers
+//!   of 4 bits, and 16 for 64 of 8 bits. Limit: these instructions, at about 12 and 8 cycles for 64 bytes.
 //!
 //! A lane's sum is of one group, and meets the scale of that.
 
@@ -28,11 +28,12 @@ use std::arch::x86_64::{
 use pulp::bytemuck::cast;
 
 use super::Quantized;
-use super::four_bit_vectors::{BYTES, Block, SINGLES, Vector};
 use super::rows::{self, Rows};
 use super::wide::{
-    GROUPS, Run, WORDS, ahead, has_instructions, part_of_numbers, part_of_words, places, register,
+    GROUPS, Run, WORDS, ahead, further, has_instructions, part_of_numbers, part_of_words, places,
+    register,
 };
+use super::wide_vectors::{Block, Vector, bits, is_bytes};
 use crate::element::Element;
 
 /// Rows that one vector meets at once.
@@ -41,83 +42,95 @@ const ROWS: usize = 2;
 const VECTORS: usize = 4;
 const ROWS_OF_MANY: usize = 4;
 
-/// Computes with vectors as they are, and says whether: for 4 bits, if the processor has the instructions.
+/// Computes with vectors as they are, and says whether: for 4 and 8 bits, if the processor has the instructions.
 ///
 /// Lengths are checked, nothing is empty.
 pub(super) fn multiply<S: Element>(matrix: Quantized<S>, x: &[f32], out: &mut [f32]) -> bool {
-    // SAFETY: it is called when the processor has been asked.
-    let prepare = |x: &[f32]| unsafe { Vector::in_order(matrix.group_size, x) };
-    run::<S, SINGLES>(matrix, x, 0.045, out, prepare)
+    if !has_instructions() {
+        return false;
+    }
+    match matrix.bits {
+        4 => run::<S, 8>(matrix, x, 0.045, out),
+        8 => run::<S, 4>(matrix, x, 0.05, out),
+        _ => return false,
+    }
+    true
 }
 
 /// The same with vectors rounded to bytes.
 pub(super) fn multiply_bytes<S: Element>(matrix: Quantized<S>, x: &[f32], out: &mut [f32]) -> bool {
-    // SAFETY: it is called when the processor has been asked.
-    let prepare = |x: &[f32]| unsafe { Vector::rounded(matrix.group_size, x) };
-    run::<S, BYTES>(matrix, x, 0.016, out, prepare)
+    if !has_instructions() {
+        return false;
+    }
+    match matrix.bits {
+        4 => run::<S, 2>(matrix, x, 0.016, out),
+        8 => run::<S, 1>(matrix, x, 0.02, out),
+        _ => return false,
+    }
+    true
 }
 
+/// Computes, when the processor has been asked for its instructions.
 fn run<S: Element, const PARTS: usize>(
     matrix: Quantized<S>,
     x: &[f32],
     nanoseconds: f64,
     out: &mut [f32],
-    prepare: impl Fn(&[f32]) -> Vector<PARTS>,
-) -> bool {
-    if matrix.bits != 4 || !has_instructions() {
-        return false;
-    }
+) {
     let columns = matrix.shape.columns;
-    let vectors: Vec<_> = x.chunks_exact(columns).map(prepare).collect();
+    let mut vectors = Vec::with_capacity(x.len() / columns);
+    for x in x.chunks_exact(columns) {
+        // SAFETY: the processor has been asked.
+        vectors.push(unsafe { Vector::<PARTS>::new(matrix.group_size, x) });
+    }
     let numbers = (matrix.shape.rows * columns * vectors.len()) as f64;
     rows::each(matrix, vectors.len(), nanoseconds * numbers, out, |rows| {
         // SAFETY: the processor has been asked.
         unsafe {
-            match rows.group_size {
-                32 => fill::<32, 4, PARTS>(rows, &vectors),
-                64 => fill::<64, 8, PARTS>(rows, &vectors),
-                _ => fill::<128, 16, PARTS>(rows, &vectors),
+            match (bits(PARTS), rows.group_size) {
+                (4, 32) => fill::<4, PARTS>(rows, &vectors),
+                (4, 64) => fill::<8, PARTS>(rows, &vectors),
+                (4, _) => fill::<16, PARTS>(rows, &vectors),
+                (_, 32) => fill::<8, PARTS>(rows, &vectors),
+                (_, 64) => fill::<16, PARTS>(rows, &vectors),
+                (..) => fill::<32, PARTS>(rows, &vectors),
             }
         }
     });
-    true
 }
 
-/// `BLOCKS` registers of words have 16 groups of `GROUP` numbers.
+/// `BLOCKS` registers of words have 16 groups.
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn fill<const GROUP: usize, const BLOCKS: usize, const PARTS: usize>(
-    mut rows: Rows<'_>,
-    vectors: &[Vector<PARTS>],
-) {
+fn fill<const BLOCKS: usize, const PARTS: usize>(mut rows: Rows<'_>, vectors: &[Vector<PARTS>]) {
     let count = rows.count();
     if let [vector] = vectors {
         let pairs = count / ROWS * ROWS;
         for first in (0..pairs).step_by(ROWS) {
             let run = rows.run::<ROWS>(first);
-            let sums = products::<GROUP, BLOCKS, PARTS, ROWS, 1>(&run, [vector]);
+            let sums = products::<BLOCKS, PARTS, ROWS, 1>(&run, [vector]);
             for i in 0..ROWS {
                 rows.results[first + i] = sums[i][0];
             }
         }
         for row in pairs..count {
             let run = rows.run::<1>(row);
-            rows.results[row] = products::<GROUP, BLOCKS, PARTS, 1, 1>(&run, [vector])[0][0];
+            rows.results[row] = products::<BLOCKS, PARTS, 1, 1>(&run, [vector])[0][0];
         }
         return;
     }
     let fours = count / ROWS_OF_MANY * ROWS_OF_MANY;
     for first in (0..fours).step_by(ROWS_OF_MANY) {
-        some::<GROUP, BLOCKS, PARTS, ROWS_OF_MANY>(&mut rows, first, vectors);
+        some::<BLOCKS, PARTS, ROWS_OF_MANY>(&mut rows, first, vectors);
     }
     for row in fours..count {
-        some::<GROUP, BLOCKS, PARTS, 1>(&mut rows, row, vectors);
+        some::<BLOCKS, PARTS, 1>(&mut rows, row, vectors);
     }
 }
 
 /// `N` rows from `first` on times all vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn some<const GROUP: usize, const BLOCKS: usize, const PARTS: usize, const N: usize>(
+fn some<const BLOCKS: usize, const PARTS: usize, const N: usize>(
     rows: &mut Rows<'_>,
     first: usize,
     vectors: &[Vector<PARTS>],
@@ -130,7 +143,7 @@ fn some<const GROUP: usize, const BLOCKS: usize, const PARTS: usize, const N: us
         for (x, vector) in x.iter_mut().zip(some) {
             *x = vector;
         }
-        let sums = products::<GROUP, BLOCKS, PARTS, N, VECTORS>(&run, x);
+        let sums = products::<BLOCKS, PARTS, N, VECTORS>(&run, x);
         for (sums, results) in sums.iter().zip(results.chunks_exact_mut(vectors.len())) {
             let results = &mut results[at * VECTORS..][..some.len()];
             results.copy_from_slice(&sums[..some.len()]);
@@ -141,19 +154,15 @@ fn some<const GROUP: usize, const BLOCKS: usize, const PARTS: usize, const N: us
 /// `N` rows times `V` vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn products<
-    const GROUP: usize,
-    const BLOCKS: usize,
-    const PARTS: usize,
-    const N: usize,
-    const V: usize,
->(
+fn products<const BLOCKS: usize, const PARTS: usize, const N: usize, const V: usize>(
     run: &Run<'_, N>,
     vectors: [&Vector<PARTS>; V],
 ) -> [[f32; V]; N] {
-    let places = places::<GROUP, BLOCKS>();
+    // In memory, and not on the stack of each call.
+    let places = const { &places::<BLOCKS>() };
     let mut totals = [[_mm512_setzero_ps(); V]; N];
     let words = run.weights[0].len();
+    let further = further(N * words);
     let whole = words / (WORDS * BLOCKS);
     for at in 0..whole {
         for i in 0..N {
@@ -166,7 +175,7 @@ fn products<
                 (factors[v], totals[i][v]) = vectors[v].meet(at, scale, bias, totals[i][v]);
             }
             for block in 0..BLOCKS {
-                ahead(&weights[block], N * words);
+                ahead(&weights[block], further);
                 let numbers = numbers::<PARTS>(register(&weights[block]));
                 for v in 0..V {
                     let factor = _mm512_permutexvar_ps(cast(places[block]), factors[v]);
@@ -185,11 +194,21 @@ fn products<
             for v in 0..V {
                 (factors[v], totals[i][v]) = vectors[v].meet(whole, scale, bias, totals[i][v]);
             }
-            let rest = run.weights[i][first_word..].chunks(WORDS);
-            for ((block, words), places) in rest.enumerate().zip(places) {
-                let numbers = numbers::<PARTS>(part_of_words(words));
+            let (registers, last) = run.weights[i][first_word..].as_chunks::<WORDS>();
+            for (block, words) in registers.iter().enumerate() {
+                ahead(words, further);
+                let numbers = numbers::<PARTS>(register(words));
                 for v in 0..V {
-                    let factor = _mm512_permutexvar_ps(cast(places), factors[v]);
+                    let factor = _mm512_permutexvar_ps(cast(places[block]), factors[v]);
+                    let sum = dot(numbers, &vectors[v].x[whole * BLOCKS + block]);
+                    totals[i][v] = _mm512_fmadd_ps(sum, factor, totals[i][v]);
+                }
+            }
+            if !last.is_empty() {
+                let block = registers.len();
+                let numbers = numbers::<PARTS>(part_of_words(last));
+                for v in 0..V {
+                    let factor = _mm512_permutexvar_ps(cast(places[block]), factors[v]);
                     let sum = dot(numbers, &vectors[v].x[whole * BLOCKS + block]);
                     totals[i][v] = _mm512_fmadd_ps(sum, factor, totals[i][v]);
                 }
@@ -205,26 +224,33 @@ fn products<
     results
 }
 
-/// The numbers of each word: the even ones as bytes and then the odd ones, or each as `f32`.
+/// The numbers of each word: as bytes, those of 4 bits at even places and then at odd ones; or each as `f32`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn numbers<const PARTS: usize>(words: __m512i) -> [__m512i; PARTS] {
     let mut numbers = [words; PARTS];
-    if PARTS == BYTES {
-        let low = _mm512_set1_epi8(0x0f);
-        numbers[0] = _mm512_and_si512(words, low);
-        numbers[1] = _mm512_and_si512(_mm512_srli_epi32::<4>(words), low);
+    if is_bytes(PARTS) {
+        if PARTS == 2 {
+            let low = _mm512_set1_epi8(0x0f);
+            numbers[0] = _mm512_and_si512(words, low);
+            numbers[1] = _mm512_and_si512(_mm512_srli_epi32::<4>(words), low);
+        }
         return numbers;
     }
-    let last = _mm512_srli_epi32::<12>(words);
+    let last = if PARTS == 8 {
+        _mm512_srli_epi32::<12>(words)
+    } else {
+        _mm512_srli_epi32::<16>(words)
+    };
     for place in 0..PARTS {
-        // Fractions have 23 bits: the last three numbers are brought down to where others were.
-        let (words, bit) = if place < 5 {
-            (words, 4 * place)
-        } else {
-            (last, 4 * place - 12)
+        let bit = place * bits(PARTS);
+        // Fractions have 23 bits: the last numbers are brought down to where others were.
+        let (words, bit) = match bit + bits(PARTS) {
+            0..24 => (words, bit),
+            _ if PARTS == 8 => (last, bit - 12),
+            _ => (last, bit - 16),
         };
-        let mask = _mm512_set1_epi32(0xf << bit);
+        let mask = _mm512_set1_epi32(((1 << bits(PARTS)) - 1) << bit);
         let power = _mm512_set1_epi32((127 + 23 - bit as i32) << 23);
         // `words & mask | power`.
         let sum = _mm512_ternarylogic_epi32::<0xea>(words, mask, power);
@@ -240,9 +266,12 @@ fn numbers<const PARTS: usize>(words: __m512i) -> [__m512i; PARTS] {
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn dot<const PARTS: usize>(numbers: [__m512i; PARTS], x: &Block<PARTS>) -> __m512 {
-    if PARTS == BYTES {
-        let sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), numbers[0], register(&x.0[0]));
-        return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(sum, numbers[1], register(&x.0[1])));
+    if is_bytes(PARTS) {
+        let mut sum = _mm512_setzero_si512();
+        for part in 0..PARTS {
+            sum = _mm512_dpbusd_epi32(sum, numbers[part], register(&x.0[part]));
+        }
+        return _mm512_cvtepi32_ps(sum);
     }
     // Two sums hide the latency of the addition.
     let mut sums = [_mm512_setzero_ps(); 2];
@@ -260,7 +289,7 @@ impl<const PARTS: usize> Vector<PARTS> {
     fn meet(&self, at: usize, scale: __m512, bias: __m512, total: __m512) -> (__m512, __m512) {
         let groups = &self.groups[at];
         let total = _mm512_fmadd_ps(bias, cast(groups.sums), total);
-        if PARTS != BYTES {
+        if !is_bytes(PARTS) {
             return (scale, total);
         }
         let total = _mm512_fmadd_ps(scale, cast(groups.rests), total);
