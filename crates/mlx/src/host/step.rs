@@ -64,11 +64,11 @@ pub(super) fn view(op: &Op, input: &Placed, output: &ArrayType) -> Option<Placed
             let mut sliced = input.clone();
             for (axis, stride) in sliced.strides.iter_mut().enumerate() {
                 let (&first, &step) = (start.get(axis)?, strides.get(axis)?);
-                let length = input.array_type.shape[axis];
+                let length = *input.array_type.shape.get(axis)?;
                 // As Python counts: from the end below zero, and cut to the axis.
                 let first = if first < 0 { first + length } else { first };
                 let first = usize::try_from(first.clamp(0, length)).ok()?;
-                if output.shape[axis] > 0 {
+                if *output.shape.get(axis)? > 0 {
                     sliced.offset += first * usize::try_from(*stride).ok()?;
                 }
                 *stride *= i64::from(step);
@@ -156,17 +156,39 @@ impl Write {
             let sized = numbers.iter().map(|&number| usize::try_from(number).ok());
             sized.collect::<Option<Vec<_>>>()
         };
+        // MLX repeats an update along axes on which it has one element.
+        let mut wanted = target.array_type.shape.clone();
         let write = match op {
-            Op::SliceUpdate { start, strides, .. } => Self {
-                start: count(start)?,
-                strides: count(strides)?,
-                axes: Vec::new(),
-            },
+            Op::SliceUpdate {
+                start,
+                stop,
+                strides,
+            } => {
+                let write = Self {
+                    start: count(start)?,
+                    strides: count(strides)?,
+                    axes: Vec::new(),
+                };
+                for (axis, length) in wanted.iter_mut().enumerate() {
+                    let (first, stop) = (*start.get(axis)?, *stop.get(axis)?);
+                    let (first, end) = (i64::from(first), i64::from(stop));
+                    let n = i64::from(*length);
+                    let end = if end < 0 { end + n } else { end };
+                    let stride = u64::try_from(*strides.get(axis)?).ok()?;
+                    let covered = u64::try_from(end.min(n) - first).unwrap_or(0);
+                    let count = (stride > 0).then(|| covered.div_ceil(stride))?;
+                    *length = i32::try_from(count).ok()?;
+                }
+                write
+            }
             Op::SliceUpdateDynamic { axes } => {
                 let start = &rest.get(1)?.array_type;
                 let axes: Option<Vec<usize>> =
                     axes.iter().map(|&number| axis(number, ndim)).collect();
                 let axes = axes?;
+                for &axis in &axes {
+                    wanted[axis] = *update.array_type.shape.get(axis)?;
+                }
                 let fits =
                     start.dtype == Dtype::Int32 && start.shape == [i32::try_from(axes.len()).ok()?];
                 fits.then_some(Self {
@@ -185,7 +207,10 @@ impl Write {
             && write.strides.len() == ndim
             && ndim > 0
             && write.strides.iter().all(|&stride| stride > 0);
-        right.then(|| (write, rest.to_vec()))
+        right.then_some(())?;
+        let mut rest = rest.to_vec();
+        rest[0] = broadcast(&rest[0], &wanted)?;
+        Some((write, rest))
     }
 
     pub(super) fn run(
@@ -202,6 +227,10 @@ impl Write {
                 start[axis] = usize::try_from(at)
                     .map_err(|_| format!("wanted a start from 0 up on axis {axis}, got {at}"))?;
             }
+        }
+        // A part without elements may begin beyond the end.
+        if update.layout().size() == 0 && self.axes.is_empty() {
+            return Ok(());
         }
         let target = output(outputs, 0)?;
         let sizes: Vec<usize> = target.shape().iter().map(|&n| size(n)).collect();
