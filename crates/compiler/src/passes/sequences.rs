@@ -85,11 +85,14 @@ impl Group {
 struct Plan {
     order: Vec<NodeId>,
     groups: Vec<Group>,
+    /// The number of the group of each node.
+    group_of: Vec<Option<usize>>,
 }
 
 impl Plan {
     fn of(graph: &Graph) -> Self {
         let mut refused: HashSet<NodeId> = HashSet::new();
+        let users = graph.users();
         loop {
             let stages = stages(graph, &refused);
             let mut order: Vec<NodeId> = ids(graph).collect();
@@ -104,17 +107,27 @@ impl Plan {
                 rest = later;
                 // Even stages are MLX's.
                 if stage % 2 == 1 {
-                    groups.extend(group(graph, nodes, &mut refused));
+                    groups.extend(group(graph, &users, nodes, &mut refused));
                 }
             }
             if refused.len() == before {
-                return Self { order, groups };
+                let mut group_of = vec![None; graph.nodes.len()];
+                for (number, group) in groups.iter().enumerate() {
+                    for id in &group.nodes {
+                        group_of[id.index()] = Some(number);
+                    }
+                }
+                return Self {
+                    order,
+                    groups,
+                    group_of,
+                };
             }
         }
     }
 
     fn group_of(&self, id: NodeId) -> Option<&Group> {
-        self.groups.iter().find(|group| group.nodes.contains(&id))
+        self.groups.get((*self.group_of.get(id.index())?)?)
     }
 }
 
@@ -140,9 +153,13 @@ fn stages(graph: &Graph, refused: &HashSet<NodeId>) -> Vec<usize> {
 }
 
 /// Makes a group of nodes if a kernel can be made of them; otherwise refuses the nodes that are in the way.
-fn group(graph: &Graph, nodes: &[NodeId], refused: &mut HashSet<NodeId>) -> Option<Group> {
+fn group(
+    graph: &Graph,
+    users: &[Vec<NodeId>],
+    nodes: &[NodeId],
+    refused: &mut HashSet<NodeId>,
+) -> Option<Group> {
     let set: HashSet<NodeId> = nodes.iter().copied().collect();
-    let users = graph.users();
     let leaves = |value: &Value| {
         graph.outputs.contains(value) || users[value.index()].iter().any(|user| !set.contains(user))
     };
