@@ -236,6 +236,24 @@ fn writes_with_strides_go_where_they_should() {
     assert!(close(&jit(f).call(&x).unwrap(), &f(&x)));
 }
 
+#[rstest]
+#[case::one_row_for_two([1, 8])]
+#[case::one_column_for_all([2, 1])]
+fn an_update_is_repeated_as_mlx_repeats_it(#[case] update: [i32; 2]) {
+    let f = |x: &Array, update: &Array| {
+        let op = mlx::Op::SliceUpdate {
+            start: vec![1, 0],
+            stop: vec![-1, 8],
+            strides: vec![1, 1],
+        };
+        let next = mlx::bind(op, &[x, &fast::rms_norm(update, None, 1e-5)]);
+        fast::rms_norm(&next, None, 1e-5)
+    };
+    let (x, update) = (normal(1, &[4, 8]), normal(2, &update));
+    let wanted = f(&x, &update);
+    assert!(close(&jit(f).call((&x, &update)).unwrap(), &wanted));
+}
+
 #[test]
 fn gradients_and_maps_go_through_sequences() {
     let f = |x: &Array| {

@@ -281,6 +281,13 @@ impl Slots {
             let slots = step.inputs.iter().chain(&step.outputs);
             buffers.extend(slots.map(|slot| buffer(slot, step.takes_strides)));
             let (reads, writes) = buffers.split_at(step.inputs.len());
+            for (slot, write) in step.outputs.iter().zip(writes) {
+                if slot.memory == Memory::Scratch && slot.array_type.dtype == Dtype::Bool {
+                    // SAFETY: within the scratch memory, as was checked, and nobody else has it. Bytes of another dtype
+                    // that were here before are no truth values.
+                    unsafe { std::ptr::write_bytes(write.data.cast::<u8>(), 0, write.size) };
+                }
+            }
             // The slots were checked: all that is read is within its memory and written, all that is written is within
             // its memory and not read by this step.
             let reads: Vec<HostInput<'_>> = reads.iter().map(HostInput::of).collect();
