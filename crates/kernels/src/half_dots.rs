@@ -5,7 +5,7 @@
 
 use half::f16;
 
-/// Rows that are read at once.
+/// Rows of a call.
 pub(crate) const ROWS: usize = 4;
 
 /// The products of four rows with `x`, all of one length; none if this machine has no instruction for it.

@@ -1,8 +1,9 @@
 //! A dense matrix times a vector or a few, with weights in `f32`, `f16` or `bf16`.
 //!
-//! Blocking: runs of rows of about 256 KiB go to threads; four rows are read at once, each with its own sums, so that
-//! several streams of memory are open and each number of the vector is loaded once for four rows.
-//! Limit: the bandwidth of reading the weights once. Half precision is widened in the first cache, 256 numbers at a time.
+//! Blocking: runs of rows of 32 KiB to 2 MiB go to threads; four rows are read at once, each with its own sums, so that
+//! each number of the vector is loaded once for four rows. Where the processor reads `f16` itself, rows are read one after
+//! another (`half_dots`). Limit: the bandwidth of reading the weights once. Other half precision is widened in the first
+//! cache, 256 numbers at a time.
 
 use pulp::{Simd, WithSimd};
 

@@ -13,10 +13,10 @@ const WORTH_SHARING: f64 = 6_000.0;
 /// some microseconds; and it is awake for the next kernel.
 const WORTH_WAKING: f64 = 15_000.0;
 
-/// Bytes of weights that a thread takes at once: a sixteenth, so that small matrices are shared evenly, and long runs of
-/// large ones, because the processor reads ahead past the end of each.
+/// Bytes of weights that a thread takes at once: an eighth of its part, so that small matrices are shared evenly, and long
+/// runs of large ones, because the processor reads ahead past the end of each.
 pub(crate) fn run_of_weights(bytes: usize) -> usize {
-    (bytes / 16).clamp(32 << 10, 2 << 20)
+    (bytes / (8 * threads().max(2))).clamp(32 << 10, 2 << 20)
 }
 
 /// The number of threads that kernels use, the caller's included.

@@ -9,8 +9,8 @@
 //!   register of numbers, shared by four vectors, then the bandwidth of the weights.
 //! - Many vectors (`unpack`): rows are unpacked once for all and multiplied in tiles. Limit: multiply-adds.
 //! - With 8-bit vectors (`int8`): as few vectors, but bytes are multiplied and four products are added at once.
-//! - Four bits with AVX-512 VNNI (`four_bits`), rounded vectors or not. 4096 x 4096 in groups of 64, one vector, two
-//!   threads, milliseconds, tried one after another. In bytes: 0.28 with products of pairs and scales spread in memory;
+//! - Four and eight bits with AVX-512 VNNI (`wide_rows`), rounded vectors or not. Four bits, 4096 x 4096 in
+//!   groups of 64, one vector, two threads, milliseconds, tried one after another. In bytes: 0.28 with products of pairs and scales spread in memory;
 //!   0.14 with VNNI, permuted scales and reading ahead; 0.13 with vectors that lie on lines of the cache. In `f32`: 0.45 with
 //!   shifts and conversions; 0.36 with numbers set into the bits of a power of two; 0.35 with vectors on lines.
 //!   Four vectors in `f32` went from 1.5 to 1.4, and to 1.0 when four rows met 16 groups of them before the next 16.
@@ -35,7 +35,7 @@ use crate::matvec::MatrixShape;
 
 /// From this many vectors on, unpacking rows for tiles is faster.
 const MANY: usize = 9;
-/// The same for 4 bits in registers of 512 bits.
+/// The same for 4 and 8 bits in registers of 512 bits.
 const MANY_WIDE: usize = 12;
 /// The same for vectors of 8 bits.
 const MANY_INT8: usize = 16;

@@ -84,15 +84,15 @@ impl<const PARTS: usize> Vector<PARTS> {
             let mut ordered = [[0.0; WORDS]; PARTS];
             ordered.as_flattened_mut()[..x.len()].copy_from_slice(x);
             let mut registers = [_mm512_setzero_ps(); PARTS];
-            for part in 0..PARTS {
-                registers[part] = cast(ordered[part]);
+            for (register, numbers) in registers.iter_mut().zip(ordered) {
+                *register = cast(numbers);
             }
             // Each time the even numbers come to the front, and a bit of the place in a word to the top of the index.
             for _ in 0..PARTS.trailing_zeros() {
                 registers = even_first(registers);
             }
-            for part in 0..PARTS {
-                out.0[part] = cast(registers[part]);
+            for (out, register) in out.0.iter_mut().zip(registers) {
+                *out = cast(register);
             }
         }
         for (group, x) in x.chunks_exact(group_size).enumerate() {
@@ -119,8 +119,8 @@ impl<const PARTS: usize> Vector<PARTS> {
             groups.rests[at] = middle * rest;
         }
         for (bytes, out) in rounded.iter().zip(&mut vector.x) {
-            for part in 0..PARTS {
-                out.0[part] = cast(bytes[part]);
+            for (out, bytes) in out.0.iter_mut().zip(bytes) {
+                *out = cast(*bytes);
             }
             if PARTS == 2 {
                 let (first, second): (__m512i, __m512i) = (cast(bytes[0]), cast(bytes[1]));
