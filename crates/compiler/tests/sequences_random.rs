@@ -478,7 +478,8 @@ fn difference(one: &Array, other: &Array) -> Option<String> {
         .map(|(at, (&a, &b))| (at, a, b))
         .find(|&(_, a, b)| {
             let same = a == b || a.is_nan() && b.is_nan();
-            !same && !((a - b).abs() <= most * (1.0 + b.abs()))
+            let within = (a - b).abs() <= most * (1.0 + b.abs());
+            !(same || within)
         })
         .map(|(at, a, b)| format!("element {at}: got {a}, want {b}"))
 }

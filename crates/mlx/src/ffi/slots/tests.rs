@@ -1,3 +1,5 @@
+//! Which slots are refused, and which are taken.
+
 use rstest::rstest;
 
 use super::*;
