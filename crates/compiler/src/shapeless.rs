@@ -41,7 +41,7 @@ pub(crate) fn check(graph: &Graph, size_read: Option<SizeRead>) -> Result<()> {
 
 /// Whether an operation's attributes say sizes, or places that depend on them.
 fn freezes_sizes(op: &Op) -> bool {
-    if crate::passes::is_elementwise(op) {
+    if op.is_elementwise() {
         return false;
     }
     !matches!(

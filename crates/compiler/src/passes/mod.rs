@@ -13,8 +13,6 @@ use crate::graph::Graph;
 use crate::report::Report;
 use crate::{CompileOptions, Error, Result};
 
-pub(crate) use regions::is_elementwise;
-
 /// What passes may look at and write to besides the graph.
 pub(crate) struct Context<'a> {
     pub(crate) options: &'a CompileOptions,

@@ -154,7 +154,12 @@ fn keeps_sizes(op: &Op, inputs: &[&Handle]) -> bool {
         Op::Isfinite | Op::Isinf | Op::Isnan | Op::Isneginf | Op::Isposinf => inputs
             .iter()
             .all(|input| !input.dtype().is_integer() && input.dtype() != Dtype::Bool),
-        _ => is_elementwise(op) || moves_axes(op) || matches!(op, Op::Matmul),
+        // These are made of several of MLX's operations.
+        Op::FloorDivide | Op::Remainder | Op::LeftShift | Op::RightShift | Op::Isclose { .. } => {
+            false
+        }
+        Op::Copy | Op::Matmul => true,
+        _ => op.is_elementwise() || moves_axes(op),
     }
 }
 
@@ -173,78 +178,5 @@ fn moves_axes(op: &Op) -> bool {
             | Op::Transpose { .. }
             | Op::Swapaxes { .. }
             | Op::Moveaxis { .. }
-    )
-}
-
-fn is_elementwise(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Abs
-            | Op::Arccos
-            | Op::Arccosh
-            | Op::Arcsin
-            | Op::Arcsinh
-            | Op::Arctan
-            | Op::Arctanh
-            | Op::BitwiseInvert
-            | Op::Ceil
-            | Op::Conjugate
-            | Op::Copy
-            | Op::Cos
-            | Op::Cosh
-            | Op::Degrees
-            | Op::Erf
-            | Op::Erfinv
-            | Op::Exp
-            | Op::Expm1
-            | Op::Floor
-            | Op::Imag
-            | Op::Log
-            | Op::Log10
-            | Op::Log1p
-            | Op::Log2
-            | Op::LogicalNot
-            | Op::Negative
-            | Op::NanToNum { .. }
-            | Op::Positive
-            | Op::Radians
-            | Op::Real
-            | Op::Reciprocal
-            | Op::Round { .. }
-            | Op::Rsqrt
-            | Op::Sigmoid
-            | Op::Sign
-            | Op::Sin
-            | Op::Sinh
-            | Op::Sqrt
-            | Op::Square
-            | Op::StopGradient
-            | Op::Tan
-            | Op::Tanh
-            | Op::Trunc
-            | Op::Astype { .. }
-            | Op::Add
-            | Op::Arctan2
-            | Op::BitwiseAnd
-            | Op::BitwiseOr
-            | Op::BitwiseXor
-            | Op::Divide
-            | Op::Equal
-            | Op::Greater
-            | Op::GreaterEqual
-            | Op::Less
-            | Op::LessEqual
-            | Op::Logaddexp
-            | Op::LogicalAnd
-            | Op::LogicalOr
-            | Op::LogicalXor
-            | Op::Maximum
-            | Op::Minimum
-            | Op::Multiply
-            | Op::NotEqual
-            | Op::Power
-            | Op::Subtract
-            | Op::Where
-            | Op::Clip { .. }
     )
 }

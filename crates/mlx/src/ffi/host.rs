@@ -90,14 +90,7 @@ impl<'a> Layout<'a> {
 
     /// Whether elements lie in row-major order without gaps.
     pub(crate) fn is_row_contiguous(self) -> bool {
-        let mut wanted = 1;
-        for (&size, &stride) in self.shape().iter().zip(self.strides()).rev() {
-            if size != 1 && stride != wanted {
-                return false;
-            }
-            wanted *= i64::from(size);
-        }
-        true
+        is_row_contiguous(self.shape(), self.strides())
     }
 
     /// How many elements there are from the first to the last; none when one lies before the first.
@@ -323,6 +316,16 @@ impl HostOutput<'_> {
         // SAFETY: row-contiguous with `size` elements of this dtype, and only this kernel has it until it returns.
         unsafe { std::slice::from_raw_parts_mut(self.buffer.data.cast::<u8>(), len) }
     }
+}
+
+/// Whether elements that are so far apart lie in row-major order without gaps.
+pub(crate) fn is_row_contiguous(shape: &[i32], strides: &[i64]) -> bool {
+    let mut wanted = 1;
+    shape.iter().zip(strides).rev().all(|(&size, &stride)| {
+        let fits = size == 1 || stride == wanted;
+        wanted *= i64::from(size);
+        fits
+    })
 }
 
 fn check_dtype<T: Element>(buffer: &sys::mlx_native_buffer) -> Result<(), String> {

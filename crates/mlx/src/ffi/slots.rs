@@ -94,7 +94,8 @@ impl Span {
     }
 }
 
-fn bytes(array_type: &ArrayType) -> Option<usize> {
+/// The bytes of an array's elements; `None` if there are too many to count.
+pub(crate) fn bytes(array_type: &ArrayType) -> Option<usize> {
     let sizes = array_type.shape.iter();
     let count = sizes.map(|&size| usize::try_from(size).ok());
     count

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::{Kernel, step};
 use crate::fast::{HostKernel, host_kernel};
-use crate::ffi::host::{Described, HostInput, HostOutput};
-use crate::ffi::slots::{Memory, Slot, Slots, StepSlots, row_major};
+use crate::ffi::host::{Described, HostInput, HostOutput, is_row_contiguous};
+use crate::ffi::slots::{Memory, Slot, Slots, StepSlots, bytes, row_major};
 use crate::op::Op;
 use crate::{ArrayType, SharedArray};
 
@@ -133,13 +133,7 @@ impl Placed {
     }
 
     pub(super) fn is_row_contiguous(&self) -> bool {
-        let mut wanted = 1;
-        let axes = self.array_type.shape.iter().zip(&self.strides);
-        axes.rev().all(|(&size, &stride)| {
-            let fits = size == 1 || stride == wanted;
-            wanted *= i64::from(size);
-            fits
-        })
+        is_row_contiguous(&self.array_type.shape, &self.strides)
     }
 }
 
@@ -528,14 +522,6 @@ fn places(planned: &[Planned], made: &mut [Made]) -> Result<(Vec<usize>, usize),
         }
     }
     Ok((places, most))
-}
-
-fn bytes(array_type: &ArrayType) -> Option<usize> {
-    let sizes = array_type.shape.iter();
-    sizes
-        .map(|&size| usize::try_from(size).ok())
-        .chain([Some(array_type.dtype.size())])
-        .try_fold(1_usize, |product, size| product.checked_mul(size?))
 }
 
 /// Asks whether the kernel takes values that lie like this.

@@ -8,6 +8,7 @@ use super::sequence::{Placed, accepts};
 use super::{Kernel, is_stored};
 use crate::ffi::host::{HostInput, HostOutput};
 use crate::ffi::slots::row_major;
+use crate::guard::axis_of;
 use crate::op::{MaskMode, Op, QuantizationMode};
 use crate::{ArrayType, Dtype};
 
@@ -42,12 +43,13 @@ pub(super) fn view(op: &Op, input: &Placed, output: &ArrayType) -> Option<Placed
     match op {
         Op::StopGradient => Some(input.clone()),
         Op::Transpose { axes } => {
-            let axes: Option<Vec<usize>> = axes.iter().map(|&number| axis(number, ndim)).collect();
+            let axes: Option<Vec<usize>> =
+                axes.iter().map(|&number| axis_of(number, ndim)).collect();
             permuted(&axes?)
         }
         Op::Swapaxes { axis1, axis2 } => {
             let mut axes: Vec<usize> = (0..ndim).collect();
-            axes.swap(axis(*axis1, ndim)?, axis(*axis2, ndim)?);
+            axes.swap(axis_of(*axis1, ndim)?, axis_of(*axis2, ndim)?);
             permuted(&axes)
         }
         Op::Moveaxis {
@@ -55,8 +57,8 @@ pub(super) fn view(op: &Op, input: &Placed, output: &ArrayType) -> Option<Placed
             destination,
         } => {
             let mut axes: Vec<usize> = (0..ndim).collect();
-            let moved = axes.remove(axis(*source, ndim)?);
-            axes.insert(axis(*destination, ndim)?, moved);
+            let moved = axes.remove(axis_of(*source, ndim)?);
+            axes.insert(axis_of(*destination, ndim)?, moved);
             permuted(&axes)
         }
         Op::BroadcastTo { .. } => broadcast(input, &output.shape),
@@ -83,14 +85,6 @@ pub(super) fn view(op: &Op, input: &Placed, output: &ArrayType) -> Option<Placed
             ..input.clone()
         }),
     }
-}
-
-fn axis(axis: i32, ndim: usize) -> Option<usize> {
-    let ndim = i32::try_from(ndim).ok()?;
-    let axis = if axis < 0 { axis + ndim } else { axis };
-    (0..ndim)
-        .contains(&axis)
-        .then(|| axis.unsigned_abs() as usize)
 }
 
 /// Repeats axes of one element without copying.
@@ -184,7 +178,7 @@ impl Write {
             Op::SliceUpdateDynamic { axes } => {
                 let start = &rest.get(1)?.array_type;
                 let axes: Option<Vec<usize>> =
-                    axes.iter().map(|&number| axis(number, ndim)).collect();
+                    axes.iter().map(|&number| axis_of(number, ndim)).collect();
                 let axes = axes?;
                 for &axis in &axes {
                     wanted[axis] = *update.array_type.shape.get(axis)?;
@@ -358,7 +352,7 @@ pub(super) fn kernel(
             let &[only] = axes.as_slice() else {
                 return None;
             };
-            (axis(only, ndim)? + 1 == ndim).then_some(())?;
+            (axis_of(only, ndim)? + 1 == ndim).then_some(())?;
             plain(Kernel::Softmax)
         }
         Op::Linear => {

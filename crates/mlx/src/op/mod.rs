@@ -5,6 +5,7 @@
 
 mod attr;
 mod custom;
+mod elementwise;
 pub(crate) mod table;
 
 pub use attr::{
