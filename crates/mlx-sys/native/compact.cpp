@@ -19,11 +19,10 @@ constexpr size_t kHeader = sizeof(size_t);
 // Whether buffers are plain memory behind such a header: not on a GPU.
 bool has_plain_buffers() {
   static const bool is_plain = [] {
-    auto buffer = mx::allocator::malloc(kLine);
-    bool found = static_cast<char*>(buffer.raw_ptr()) - static_cast<char*>(buffer.ptr()) == kHeader &&
+    auto data = mx::allocator::malloc(kLine);
+    auto buffer = data.buffer();
+    return static_cast<char*>(buffer.raw_ptr()) - static_cast<char*>(buffer.ptr()) == kHeader &&
         mx::allocator::allocator().size(buffer) >= kLine;
-    mx::allocator::free(buffer);
-    return found;
   }();
   return is_plain;
 }
@@ -49,10 +48,9 @@ extern "C" int mlx_native_compact(mlx_vector_array* res, const mlx_vector_array 
       }
     }
     if (has_plain_buffers() && total > 2 * kLine) {
-      auto whole = mx::allocator::malloc(total);
       // Lives until the last of the arrays in it.
-      auto owner = std::shared_ptr<void>(whole.ptr(), [whole](void*) { mx::allocator::free(whole); });
-      auto next = reinterpret_cast<uintptr_t>(whole.raw_ptr());
+      auto whole = std::make_shared<mx::allocator::Data>(mx::allocator::malloc(total));
+      auto next = reinterpret_cast<uintptr_t>(whole->buffer().raw_ptr());
       for (auto& array : all) {
         if (!can_move(array)) {
           continue;
@@ -62,11 +60,9 @@ extern "C" int mlx_native_compact(mlx_vector_array* res, const mlx_vector_array 
         std::memcpy(reinterpret_cast<void*>(place - kHeader), &size, kHeader);
         std::memcpy(reinterpret_cast<void*>(place), array.data<void>(), size);
         next = place + size;
-        array = mx::array(
-            mx::allocator::Buffer{reinterpret_cast<void*>(place - kHeader)},
-            array.shape(),
-            array.dtype(),
-            [owner](mx::allocator::Buffer) {});
+        mx::allocator::Data part(
+            mx::allocator::Buffer{reinterpret_cast<void*>(place - kHeader)}, [whole](mx::allocator::Buffer) {});
+        array = mx::array(std::move(part), array.shape(), array.dtype());
       }
     }
     mlx_vector_array_set_(*res, all);

@@ -74,8 +74,9 @@ bool is_last_use(const mx::array& input, size_t number, const Arrays& outputs) {
     auto& held = output.inputs();
     holders += number < held.size() && held[number].id() == input.id();
   }
-  // And our own list of inputs.
-  return owners(input) == holders + 1 && input.data_shared_ptr().use_count() == 1;
+  // And our own list of inputs. Memory that MLX's allocator does not own may belong to somebody else.
+  auto& data = input.data_shared_ptr();
+  return owners(input) == holders + 1 && data.use_count() == 1 && data->is_owned();
 }
 
 // Copies elements in row-major order to where they lie side by side.

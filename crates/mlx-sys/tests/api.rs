@@ -35,7 +35,7 @@ fn library_has_every_function_of_the_bindings() {
     // Loading resolves them all and fails at the first that is missing.
     support::api();
     let loaded = mlx_sys::loaded().unwrap();
-    assert_eq!(loaded.versions.mlx, "0.32.2");
+    assert_eq!(loaded.versions.mlx, "0.32.4");
     assert_eq!(loaded.versions.mlxc, "0.7.0");
     assert_eq!(loaded.versions.native, mlx_sys::MLX_NATIVE_VERSION);
     assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);

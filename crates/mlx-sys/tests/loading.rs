@@ -52,7 +52,7 @@ fn shipped() -> tempfile::TempDir {
 #[test]
 fn loads_libraries_that_lie_in_one_folder() {
     let said = load_from(shipped().path());
-    assert!(said.contains("loaded 0.32.2 from MLX_LIB_DIR"), "{said}");
+    assert!(said.contains("loaded 0.32.4 from MLX_LIB_DIR"), "{said}");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn refuses_another_version() {
     let dir = shipped();
     let source = dir.path().join("other.cpp");
     let text = r#"extern "C" {
-        const char* mlx_native_compiled_mlx_version() { return "0.32.2"; }
+        const char* mlx_native_compiled_mlx_version() { return "0.32.4"; }
         const char* mlx_native_compiled_mlxc_version() { return "0.7.0"; }
         int mlx_native_version() { return 1; }
         struct text { void* p; };
@@ -121,7 +121,7 @@ fn refuses_another_version() {
     assert!(output.status.success());
     let said = load_from(dir.path());
     assert!(
-        said.contains("has MLX 0.31.0, but this program was built for 0.32.2"),
+        said.contains("has MLX 0.31.0, but this program was built for 0.32.4"),
         "{said}"
     );
 }
@@ -131,5 +131,5 @@ fn goes_on_with_the_bundled_blas_when_openblas_does_not_load() {
     let dir = shipped();
     std::fs::write(dir.path().join("libscipy_openblas.so"), "text").unwrap();
     let said = load_from(dir.path());
-    assert!(said.contains("loaded 0.32.2"), "{said}");
+    assert!(said.contains("loaded 0.32.4"), "{said}");
 }

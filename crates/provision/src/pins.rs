@@ -4,7 +4,7 @@ use crate::Platform;
 use crate::backend::Backend;
 
 /// The version of MLX that everything is built for.
-pub const MLX_VERSION: &str = "0.32.2";
+pub const MLX_VERSION: &str = "0.32.4";
 /// The version of mlx-c that everything is built for.
 pub const MLXC_VERSION: &str = "0.7.0";
 

@@ -29,7 +29,7 @@ void mlx_native_error_set(const char* text);
 
 /* ---- Identity ----------------------------------------------------------------------------------------*/
 
-/* Versions this library was compiled against: "0.32.2" and "0.7.0", and the version of this header. */
+/* Versions this library was compiled against: "0.32.4" and "0.7.0", and the version of this header. */
 const char* mlx_native_compiled_mlx_version(void);
 const char* mlx_native_compiled_mlxc_version(void);
 int mlx_native_version(void);
@@ -69,7 +69,7 @@ typedef struct mlx_native_buffer_ {
 /* Runs on MLX's stream thread. Returns 0, or non-zero after mlx_native_error_set: the text reaches `eval`.
  * It must not unwind (Rust: catch panics).
  *
- * What MLX 0.32.2 does with an error: the stream's thread keeps the first text and goes on with everything that is
+ * What MLX 0.32.4 does with an error: the stream's thread keeps the first text and goes on with everything that is
  * queued behind the failed kernel, in the same `eval` too. The text is thrown once: by the wait at the end of `eval`;
  * after `async_eval` by the next wait or synchronisation, or, on the thread that first gave MLX's scheduler work, by
  * whatever that thread evaluates next. Therefore all outputs of a failed kernel are filled with zeros here before the
