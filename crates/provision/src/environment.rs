@@ -127,12 +127,12 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: CXX,
         when: When::Build,
-        meaning: "the C++20 compiler, instead of `c++`, `g++` or `clang++`",
+        meaning: "the C++20 compiler, instead of `c++`, `g++` or `clang++`; with arguments or through ccache: `ccache g++ -m64`",
     },
     Variable {
         name: CXXFLAGS,
         when: When::Build,
-        meaning: "further flags for the C++ compiler",
+        meaning: "further flags for the C++ compiler, quoted as in a shell",
     },
     Variable {
         name: CMAKE,

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::pins::MLX_VERSION;
+use crate::words::{self, quoted};
+
 /// The result of staging.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -38,9 +41,10 @@ pub enum Error {
     },
     /// The disk is full.
     #[error(
-        "no space left while staging into {}; free about 1 GB there, or point MLX_BUILD_DIR at a larger disk, and run \
-         the same command again",
-        path.display()
+        "no space left while staging into {}; free about 1 GB there and in the folder for temporary files ({}), or \
+         point MLX_BUILD_DIR and TMPDIR at a larger disk, and run the same command again",
+        quoted(path),
+        quoted(&std::env::temp_dir())
     )]
     NoSpace {
         /// The file that did not fit.
@@ -64,7 +68,7 @@ pub enum Error {
     #[error(
         "{reason} forbids the network, and these files are not in {}:{}\nrun the commands on a machine with a network, \
          put the files there, and run the same command again",
-        downloads.display(),
+        quoted(downloads),
         list(missing)
     )]
     Offline {
@@ -75,11 +79,31 @@ pub enum Error {
         /// What is missing.
         missing: Vec<MissingFile>,
     },
+    /// pip may not use an index.
+    #[error(
+        "{forbidden} forbids pip to use a package index, and {file} is not where pip may look{}; unset it, or point \
+         PIP_FIND_LINKS at a folder that has the file, or put the file into {}, and run the same command again; on a \
+         machine with a network this fetches it:\n  {command}",
+        said(tail),
+        quoted(downloads)
+    )]
+    NoIndex {
+        /// The setting of pip that forbids it.
+        forbidden: &'static str,
+        /// The file.
+        file: String,
+        /// The end of what pip said; empty when it was not asked.
+        tail: String,
+        /// A command to run by hand elsewhere.
+        command: String,
+        /// Where the file may be put.
+        downloads: PathBuf,
+    },
     /// A download failed.
     #[error(
         "cannot fetch {file}: {tail}\ncheck the network or the proxy settings and run the same command again, or run \
          this by hand and put the file into {}:\n  {command}",
-        downloads.display()
+        quoted(downloads)
     )]
     Fetch {
         /// The file.
@@ -117,6 +141,19 @@ pub enum Error {
     NoPip {
         /// The interpreter.
         path: PathBuf,
+    },
+    /// pip is there and does not run.
+    #[error(
+        "{} does not run: {tail}\nmend pip or its configuration (`{} config list` shows it, the variables that begin \
+         with PIP_ among it), or set MLX_PYTHON to another Python",
+        pip_of(path),
+        pip_of(path)
+    )]
+    BrokenPip {
+        /// The interpreter.
+        path: PathBuf,
+        /// The end of what it said.
+        tail: String,
     },
     /// There is no C++ compiler.
     #[error(
@@ -165,8 +202,22 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The system's C library is too old, or not glibc.
+    #[error(
+        "{package} is built for Linux with glibc {wanted} or newer (Ubuntu 22.04, Debian 12, Fedora 36), this is \
+         {got}; build and run on such a system or in a container of one{}",
+        or_own_mlx(got)
+    )]
+    Libc {
+        /// The package that needs it.
+        package: String,
+        /// The oldest version that works.
+        wanted: String,
+        /// What there is.
+        got: String,
+    },
     /// MLX has no build for this machine or choice.
-    #[error("{0}; set MLX_DIR to an existing MLX of version {version}, if there is one", version = crate::pins::MLX_VERSION)]
+    #[error("{0}; set MLX_DIR to an existing MLX of version {version}, if there is one", version = MLX_VERSION)]
     NoBackend(String),
     /// Building for another machine than this one.
     #[error(
@@ -178,13 +229,30 @@ pub enum Error {
         /// This machine.
         host: String,
     },
-    /// `MLX_DIR` is not a usable MLX.
-    #[error("MLX_DIR={} cannot be used: {reason}", path.display())]
-    MlxDir {
+    /// A variable or an option has a value that cannot be used.
+    #[error("{name}={} cannot be used: {reason}; {fix}", words::quote(value))]
+    Setting {
+        /// The variable, or the option.
+        name: &'static str,
         /// Its value.
-        path: PathBuf,
+        value: String,
         /// Why not.
         reason: String,
+        /// What to set.
+        fix: String,
+    },
+    /// The stage folder cannot be written.
+    #[error(
+        "cannot write into {} ({why}): {source}; point MLX_BUILD_DIR at a folder that can be written",
+        quoted(path)
+    )]
+    StageFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why this one.
+        why: &'static str,
+        /// The system's reason.
+        source: io::Error,
     },
 }
 
@@ -201,6 +269,25 @@ impl Error {
                 source,
             },
         }
+    }
+}
+
+fn said(tail: &str) -> String {
+    match tail {
+        "" => String::new(),
+        tail => format!(" ({tail})"),
+    }
+}
+
+fn pip_of(python: &Path) -> String {
+    format!("{} -m pip", quoted(python))
+}
+
+/// With musl even an MLX of the user's own lacks its BLAS.
+fn or_own_mlx(got: &str) -> String {
+    match got.contains("musl") {
+        true => String::new(),
+        false => format!(", or set MLX_DIR to an MLX {MLX_VERSION} that was built here"),
     }
 }
 

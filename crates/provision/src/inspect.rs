@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::backend::Backend;
 use crate::tools::{cmake, compiler, libclang};
-use crate::{Settings, download, layout, mlx, pins, stamp};
+use crate::{Settings, download, layout, mlx, pins, places, stamp};
 
 /// How a fact stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +73,7 @@ fn programs(settings: &Settings) -> Vec<Fact> {
         Err(error) => unneeded_or_bad(settings, "python", error.to_string()),
     };
     let compiler = match compiler::find(settings) {
-        Ok(found) => good(
-            "c++ compiler",
-            format!("{} ({})", found.path.display(), found.version),
-        ),
+        Ok(found) => good("c++ compiler", format!("{found} ({})", found.version)),
         Err(error) => unneeded_or_bad(settings, "c++ compiler", error.to_string()),
     };
     let or_staged = |name: &str, own: Option<PathBuf>| match own {
@@ -121,7 +118,7 @@ fn staged(settings: &Settings) -> Vec<Fact> {
         if stamp::is_complete(&dir) {
             facts.push(good(&name, format!("{} in {}", pin.version, dir.display())));
         } else if dir.exists() {
-            let advice = "run `cargo xtask setup`, which stages it again".into();
+            let advice = format!("{}, which stages it again", how_to_stage(settings));
             facts.push(bad(&name, format!("incomplete: {}", dir.display()), advice));
         }
     }
@@ -133,10 +130,21 @@ fn staged(settings: &Settings) -> Vec<Fact> {
         facts.push(good("native library", dir.display().to_string()));
     }
     if built.is_empty() {
-        let advice = "run `cargo xtask setup`".into();
+        let advice = how_to_stage(settings);
         facts.push(bad("native library", "not built".into(), advice));
     }
     facts
+}
+
+/// Says how set-up is started: users of a git dependency have no `cargo xtask`.
+fn how_to_stage(settings: &Settings) -> String {
+    let checkout = places::workspace(&settings.native_source);
+    match checkout.is_some_and(|dir| !dir.starts_with(&settings.cargo_home)) {
+        true => "run `cargo xtask setup`".into(),
+        false => {
+            "build your program again with `cargo build`, or set MLX_BUILD_DIR or MLX_DIR".into()
+        }
+    }
 }
 
 fn native(settings: &Settings, backend: Backend) -> Option<PathBuf> {

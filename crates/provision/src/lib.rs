@@ -45,10 +45,17 @@ mod stage;
 #[cfg(feature = "fetch")]
 mod stamp;
 #[cfg(feature = "fetch")]
+mod sweep;
+#[cfg(feature = "fetch")]
+mod system;
+#[cfg(feature = "fetch")]
 mod tools;
+#[cfg(feature = "fetch")]
+mod words;
 
 #[cfg(feature = "fetch")]
 pub use self::{
+    download::prepare_pip,
     error::{Error, MissingFile, Result},
     inspect::{Fact, State, inspect},
     native::enter,

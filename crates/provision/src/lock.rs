@@ -16,12 +16,7 @@ pub(crate) fn hold(root: &Path, name: &str, progress: &Progress) -> Result<Lock>
     std::fs::create_dir_all(&dir).map_err(|error| Error::io("create", &dir, error))?;
     let path = dir.join(name);
     let failed = |error| Error::io("lock", &path, error);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(failed)?;
+    let file = open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -31,4 +26,19 @@ pub(crate) fn hold(root: &Path, name: &str, progress: &Progress) -> Result<Lock>
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
     Ok(Lock { _file: file })
+}
+
+/// Returns the lock of `name` when no process works on it; `None` also when that cannot be known.
+pub(crate) fn try_hold(root: &Path, name: &str) -> Option<Lock> {
+    let file = open(&root.join(".locks").join(name)).ok()?;
+    file.try_lock().ok()?;
+    Some(Lock { _file: file })
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
 }

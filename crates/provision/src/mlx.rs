@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::backend::{self, Backend, Choice};
 use crate::layout::library_on;
 use crate::pins::{self, MLX_VERSION, Pin};
-use crate::{Error, Result, Settings, stage_archive};
+use crate::words::quoted;
+use crate::{Error, Platform, Result, Settings, environment, stage_archive};
 
 /// Where MLX will come from, before anything is staged.
 #[derive(Clone, Debug)]
@@ -27,14 +28,16 @@ pub(crate) struct Mlx {
 /// Chooses the backend and where MLX comes from.
 pub(crate) fn choose(settings: &Settings) -> Result<(Choice, Source)> {
     let platform = &settings.platform;
-    let requested = settings.backend.as_deref();
+    let choice = chosen_backend(settings)?;
     if let Some(dir) = &settings.mlx_dir {
-        let backend = existing_backend(dir, requested)?;
+        check_existing(dir, &in_prefix(dir, settings, None), platform)?;
+        let backend = match settings.backend {
+            Some(_) => choice.backend,
+            None => existing_backend(dir),
+        };
         let why = "MLX_DIR points to it".to_owned();
         return Ok((Choice { backend, why }, Source::Existing(dir.clone())));
     }
-    let choice =
-        backend::choose(platform.os_name(), &platform.arch, requested).map_err(Error::NoBackend)?;
     let pin = pins::mlx(choice.backend, platform).ok_or_else(|| {
         let text = format!(
             "no {} build of MLX is pinned for {platform}",
@@ -43,6 +46,25 @@ pub(crate) fn choose(settings: &Settings) -> Result<(Choice, Source)> {
         Error::NoBackend(text)
     })?;
     Ok((choice, Source::Wheel(pin)))
+}
+
+/// Returns the backend that is asked for, or the machine's default.
+fn chosen_backend(settings: &Settings) -> Result<Choice> {
+    let platform = &settings.platform;
+    let (os, arch) = (platform.os_name(), platform.arch.as_str());
+    let default = backend::choose(os, arch, None).map_err(Error::NoBackend)?;
+    let Some(name) = settings.backend.as_deref() else {
+        return Ok(default);
+    };
+    backend::choose(os, arch, Some(name)).map_err(|reason| Error::Setting {
+        name: match environment::value(environment::BACKEND) {
+            Some(value) if value == *name => environment::BACKEND,
+            _ => "--backend",
+        },
+        value: name.to_owned(),
+        reason,
+        fix: format!("choose one of those, or none for {}", default.backend),
+    })
 }
 
 impl Source {
@@ -68,9 +90,8 @@ impl Source {
                 Ok(in_prefix(&dir.join("mlx"), settings, Some(pin.folder())))
             }
             Source::Existing(dir) => {
-                let mlx = in_prefix(dir, settings, None);
-                check_existing(dir, &mlx)?;
-                Ok(mlx)
+                // Checked when it was chosen.
+                Ok(in_prefix(dir, settings, None))
             }
         }
     }
@@ -86,37 +107,62 @@ fn in_prefix(prefix: &Path, settings: &Settings, folder: Option<String>) -> Mlx 
     }
 }
 
-/// Returns the backend of an existing MLX: the one asked for, or what its files tell.
-fn existing_backend(dir: &Path, requested: Option<&str>) -> Result<Backend> {
-    if let Some(name) = requested {
-        return Backend::from_name(name)
-            .ok_or_else(|| Error::NoBackend(format!("unknown backend `{name}`")));
+/// Returns the backend of an existing MLX, as its files tell.
+fn existing_backend(dir: &Path) -> Backend {
+    match dir.join("lib/mlx.metallib").is_file() {
+        true => Backend::Metal,
+        false => Backend::Cpu,
     }
-    let has_metal = dir.join("lib/mlx.metallib").is_file();
-    Ok(if has_metal {
-        Backend::Metal
-    } else {
-        Backend::Cpu
-    })
 }
 
-fn check_existing(dir: &Path, mlx: &Mlx) -> Result<()> {
-    let refuse = |reason: String| Error::MlxDir {
-        path: dir.to_owned(),
+fn check_existing(dir: &Path, mlx: &Mlx, platform: &Platform) -> Result<()> {
+    let refuse = |reason: String| Error::Setting {
+        name: environment::MLX_DIR,
+        value: dir.to_string_lossy().into_owned(),
         reason,
+        fix: match meant(dir, platform) {
+            Some(other) => format!("set it to {}", quoted(&other)),
+            None => format!(
+                "set it to the folder with `lib/` and `include/` of an MLX {MLX_VERSION} (of Python's package: \
+                 `site-packages/mlx`), or unset it to have that fetched"
+            ),
+        },
     };
-    if !mlx.library.is_file() {
-        return Err(refuse(format!("it has no {}", mlx.library.display())));
+    if !dir.is_dir() {
+        let what = match dir.exists() {
+            true => "it is no folder",
+            false => "there is no such folder",
+        };
+        return Err(refuse(what.to_owned()));
     }
     let header = mlx.include.join("mlx/version.h");
+    for file in [&mlx.library, &header] {
+        if !file.is_file() {
+            return Err(refuse(format!("it has no {}", within(file, dir))));
+        }
+    }
     let text = std::fs::read_to_string(&header)
-        .map_err(|error| refuse(format!("cannot read {}: {error}", header.display())))?;
+        .map_err(|error| refuse(format!("cannot read {}: {error}", within(&header, dir))))?;
     let version = version_in(&text);
     if version != MLX_VERSION {
         let reason = format!("it is version {version}, but {MLX_VERSION} is needed");
         return Err(refuse(reason));
     }
     Ok(())
+}
+
+/// Returns the folder near `dir` that was probably meant: the one above `lib/`, or Python's `mlx` below.
+fn meant(dir: &Path, platform: &Platform) -> Option<PathBuf> {
+    let library = Path::new("lib").join(library_on("mlx", platform.os_name()));
+    let near = dir.ancestors().skip(1).take(2).map(Path::to_owned);
+    let below = ["mlx", "site-packages/mlx", "build/install"].map(|name| dir.join(name));
+    near.chain(below)
+        .find(|dir| dir.join(&library).is_file() && dir.join("include/mlx/version.h").is_file())
+}
+
+/// Returns a file's name as seen from a folder.
+fn within(file: &Path, dir: &Path) -> String {
+    file.strip_prefix(dir).unwrap_or(file).display().to_string()
 }
 
 /// Returns the version that MLX's `version.h` defines.
@@ -137,7 +183,7 @@ mod tests {
 
     #[test]
     fn reads_the_version_of_a_header() {
-        let text = "#define MLX_VERSION_MAJOR 0\n#define MLX_VERSION_MINOR 32\n#define MLX_VERSION_PATCH 2\n\
+        let text = "#define MLX_VERSION_MAJOR 0\n#define MLX_VERSION_MINOR 32\n#define MLX_VERSION_PATCH 4\n\
             #define MLX_VERSION_NUMERIC \\\n";
         assert_eq!(version_in(text), "0.32.4");
         assert_eq!(version_in(""), "?.?.?");

@@ -55,7 +55,7 @@ impl Settings {
             root: places::root(native_source, &cargo_home),
             offline: offline(),
             mlx_dir: places::from_workspace(environment::MLX_DIR, native_source),
-            backend: value(environment::BACKEND).and_then(|name| name.into_string().ok()),
+            backend: value(environment::BACKEND).map(|name| name.to_string_lossy().into_owned()),
             platform: target_platform(),
             native_source: native_source.to_owned(),
             path: value("PATH").unwrap_or_default(),

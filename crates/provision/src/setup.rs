@@ -7,9 +7,10 @@ use crate::layout::{self, Layout};
 use crate::mlx::{self, Source};
 use crate::native::{self, Parts};
 use crate::pins::{self, Pin};
+use crate::stage::in_scratch;
 use crate::tools::compiler::Compiler;
 use crate::tools::{cmake, compiler, libclang};
-use crate::{Error, Result, Settings, download, stage_archive, stamp};
+use crate::{Error, Result, Settings, download, stage_archive, stamp, sweep, system};
 
 /// What is staged, and where.
 #[derive(Clone, Debug)]
@@ -41,6 +42,9 @@ pub struct Staged {
 pub fn setup(settings: &Settings) -> Result<Staged> {
     let plan = Plan::new(settings)?;
     plan.check(settings)?;
+    if !plan.is_staged(settings) {
+        sweep::leftovers(&settings.root.path);
+    }
     let mlx = plan.source.ready(settings)?;
     let mlxc = stage_archive(settings, &plan.mlxc)?;
     let openblas = plan
@@ -147,20 +151,53 @@ impl Plan {
         })
     }
 
-    /// Fails now for what would fail late: no network, no Python, an old compiler, a folder that cannot be written.
+    /// Fails now for what would fail late: a C library that is too old, no network, no Python, an old compiler, a
+    /// folder that cannot be written.
     fn check(&self, settings: &Settings) -> Result<()> {
         let pins = self.pins(settings);
-        let root = &settings.root.path;
+        system::check_libc(settings, &pins.iter().collect::<Vec<_>>())?;
+        cmake::check_given(settings)?;
+        libclang::check_given(settings)?;
+        if self.is_staged(settings) {
+            // Not one file is written, so that a stage folder which is complete may be read-only.
+            return Ok(());
+        }
+        system::check_temp_dir()?;
         download::check_offline(settings, &pins)?;
         if pins.iter().any(|pin| download::needs_python(settings, pin)) {
             download::find_python(settings)?;
         }
-        let temp = root.join(".tmp");
-        std::fs::create_dir_all(&temp).map_err(|error| Error::io("create", &temp, error))?;
+        self.check_folder(settings)?;
         match (&self.native, &self.compiler) {
-            (Native::ToBuild(_), Some(compiler)) => compiler.check_cxx20(settings, &temp),
+            (Native::ToBuild(_), Some(compiler)) => in_scratch(settings, "probe", |temp| {
+                compiler.check_cxx20(settings, temp)
+            }),
             _ => Ok(()),
         }
+    }
+
+    /// Returns whether everything is there.
+    fn is_staged(&self, settings: &Settings) -> bool {
+        let is_there = |pin: &Pin| stamp::is_complete(&settings.root.path.join(pin.folder()));
+        matches!(self.native, Native::Built(_)) && self.pins(settings).iter().all(is_there)
+    }
+
+    /// Fails when the stage folder cannot be written.
+    fn check_folder(&self, settings: &Settings) -> Result<()> {
+        let temp = settings.root.path.join(".tmp");
+        let file = temp.join(format!("write.{}", std::process::id()));
+        let made = std::fs::create_dir_all(&temp).and_then(|()| std::fs::write(&file, ""));
+        let _ = std::fs::remove_file(&file);
+        made.map_err(|source| match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Error::io("write", &file, source)
+            }
+            _ => Error::StageFolder {
+                path: settings.root.path.clone(),
+                why: settings.root.why,
+                source,
+            },
+        })
     }
 
     /// Returns every file that must be staged for this plan.

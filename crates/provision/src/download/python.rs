@@ -55,7 +55,12 @@ fn check(path: PathBuf, settings: &Settings) -> Result<Python> {
     }
     let said = output(command(&path, settings).args(["-m", "pip", "--version"]))?;
     if !said.status.success() {
-        return Err(Error::NoPip { path });
+        let errors = String::from_utf8_lossy(&said.stderr);
+        if errors.trim().is_empty() || errors.contains("No module named") {
+            return Err(Error::NoPip { path });
+        }
+        let tail = process::tail(&errors, 3);
+        return Err(Error::BrokenPip { path, tail });
     }
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
     let pip = text.split_whitespace().nth(1).unwrap_or("?").to_owned();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::failed;
 use crate::pins::Pin;
 use crate::process::{command, find, output};
+use crate::words::quoted;
 use crate::{Error, Result, Settings};
 
 /// The manifest and lock file of an empty package that depends on the pinned one; see `vendor/README.md`.
@@ -56,12 +57,15 @@ pub(super) fn fetch(settings: &Settings, pin: &Pin, temp: &Path) -> Result<PathB
     ))
 }
 
-/// Returns commands for people that bring the file into `downloads`.
+/// Returns commands for people that bring the file into `downloads`; they need no checkout.
 pub(super) fn command_by_hand(pin: &Pin, downloads: &Path) -> String {
     format!(
-        "cargo fetch --locked --manifest-path vendor/mlx-c-source/Cargo.toml, then copy registry/cache/*/{} from \
-         cargo's home to {}",
+        "(dir=$(mktemp -d)/fetch && cargo init --quiet --lib \"$dir\" && cd \"$dir\" && cargo add --quiet \
+         --no-default-features {}@={} && cargo fetch && mkdir -p {to} && \
+         cp \"${{CARGO_HOME:-$HOME/.cargo}}\"/registry/cache/*/{} {to})",
+        pin.package,
+        pin.version,
         pin.file,
-        downloads.display()
+        to = quoted(downloads),
     )
 }

@@ -80,9 +80,13 @@ fn defines(
         ("CMAKE_INSTALL_PREFIX", out.as_os_str().to_owned()),
         (
             "CMAKE_CXX_COMPILER",
-            parts.compiler.path.as_os_str().to_owned(),
+            parts
+                .compiler
+                .as_one_program(settings, temp)?
+                .into_os_string(),
         ),
-        ("CMAKE_CXX_FLAGS", settings.cxxflags.clone()),
+        // Those of `CXXFLAGS` are in the program.
+        ("CMAKE_CXX_FLAGS", OsString::new()),
         ("CMAKE_CXX_FLAGS_RELEASE", "-O2".into()),
         ("MLX_INCLUDE", parts.mlx.include.as_os_str().to_owned()),
         ("MLX_LIBRARY", parts.mlx.library.as_os_str().to_owned()),

@@ -46,6 +46,9 @@ pub(crate) fn names(
     let compiler = compiler.map(|compiler| {
         let mut key = Key::default();
         key.add("path", compiler.path.as_os_str().as_encoded_bytes());
+        if !compiler.args.is_empty() {
+            key.add("arguments", compiler.args.join("\0"));
+        }
         key.add("version", &compiler.version);
         key.add("flags", settings.cxxflags.as_encoded_bytes());
         key.short()[..6].to_owned()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::pins::{self, Pin};
-use crate::{Result, Settings, process, stage_archive};
+use crate::{Error, Result, Settings, environment, process, stage_archive};
 
 /// CMake, and ninja where the machine has no make.
 #[derive(Clone, Debug)]
@@ -18,6 +18,19 @@ pub(crate) fn own(settings: &Settings) -> Option<PathBuf> {
     match &settings.cmake {
         Some(name) => process::find(name, &settings.path),
         None => process::find("cmake".as_ref(), &settings.path),
+    }
+}
+
+/// Fails when `CMAKE` names no program.
+pub(crate) fn check_given(settings: &Settings) -> Result<()> {
+    match &settings.cmake {
+        Some(name) if own(settings).is_none() => Err(Error::Setting {
+            name: environment::CMAKE,
+            value: name.to_string_lossy().into_owned(),
+            reason: "there is no such program".into(),
+            fix: "set it to the CMake program, or unset it".into(),
+        }),
+        _ => Ok(()),
     }
 }
 

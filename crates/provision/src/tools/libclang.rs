@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::pins::{self, Pin};
-use crate::{Result, Settings, process, stage_archive};
+use crate::{Error, Result, Settings, environment, process, stage_archive};
 
 /// Where distributions put libclang; a `*` at the end stands for any version.
 const PLACES: &[&str] = &[
@@ -32,6 +32,19 @@ pub(crate) fn own(settings: &Settings) -> Option<PathBuf> {
         .into_iter()
         .chain(PLACES.iter().flat_map(|place| expand(place)))
         .find(|dir| holds_libclang(dir))
+}
+
+/// Fails when `LIBCLANG_PATH` leads to no libclang, of which bindgen would tell by a panic.
+pub(crate) fn check_given(settings: &Settings) -> Result<()> {
+    match &settings.libclang {
+        Some(given) if !given.is_file() && !holds_libclang(given) => Err(Error::Setting {
+            name: environment::LIBCLANG_PATH,
+            value: given.to_string_lossy().into_owned(),
+            reason: "no libclang is there".into(),
+            fix: "set it to the folder of libclang.so or libclang.dylib, or unset it".into(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the pin of libclang when the machine has none.

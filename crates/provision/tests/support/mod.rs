@@ -58,6 +58,12 @@ impl Scratch {
         self.program("python3", &python_body(version, download));
     }
 
+    /// Writes a Python that runs `first`, which is shell, and goes on as that of [`Scratch::python`].
+    pub fn python_after(&self, first: &str, download: &str) {
+        let body = format!("{first}\n{}", python_body("3.11.2", download));
+        self.program("python3", &body);
+    }
+
     /// Writes a Python whose pip delivers this wheel.
     pub fn python_with(&self, wheel: &Path) {
         self.python(&format!("cp '{}' \"$dest\"", wheel.display()));

@@ -32,6 +32,7 @@ fn parts(settings: &Settings, source: &Source, mlx: Mlx) -> Parts {
         openblas: openblas.map(|pin| settings.root.path.join(pin.folder())),
         compiler: Compiler {
             path: "/usr/bin/c++".into(),
+            args: Vec::new(),
             version: "c++ 0".into(),
         },
         cmake: Cmake {
