@@ -1,4 +1,4 @@
-//! The files that are fetched, each pinned by hash: `vendor/pins.txt`, read into the program when it is compiled.
+//! The files that are fetched, each pinned by hash: `pins.txt` of this crate, read into the program when it is compiled.
 
 use crate::Platform;
 use crate::backend::Backend;
@@ -72,7 +72,7 @@ impl Pin {
 /// Returns every pin.
 #[must_use]
 pub fn all() -> Vec<Pin> {
-    include_str!("../../../vendor/pins.txt")
+    include_str!("../pins.txt")
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(Pin::parse)
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn every_line_is_a_whole_pin() {
-        let lines = include_str!("../../../vendor/pins.txt")
+        let lines = include_str!("../pins.txt")
             .lines()
             .filter(|line| !line.starts_with('#') && !line.trim().is_empty());
         assert_eq!(lines.count(), all().len());

@@ -7,9 +7,11 @@ use crate::pins::Pin;
 use crate::process::{command, find, output};
 use crate::{Error, Result, Settings};
 
-/// The manifest and lock of an empty package that depends on the pinned one; see `vendor/`.
-const MANIFEST: &str = include_str!("../../../../vendor/mlx-c-source/Cargo.toml");
-const LOCK: &str = include_str!("../../../../vendor/mlx-c-source/Cargo.lock");
+/// The manifest and lock file of an empty package that depends on the pinned one; see `vendor/README.md`.
+///
+/// They have names of their own because cargo leaves folders with a `Cargo.toml` out of a package.
+const MANIFEST: &str = include_str!("../../mlx-c-source.toml");
+const LOCK: &str = include_str!("../../mlx-c-source.lock");
 
 /// Returns the crate file in cargo's cache.
 pub(super) fn cached(settings: &Settings, pin: &Pin) -> Option<PathBuf> {
