@@ -32,6 +32,7 @@ mod half_dots;
 mod lanes;
 mod many;
 mod matvec;
+mod narrow;
 mod norm;
 mod norm_gradient;
 mod pool;
