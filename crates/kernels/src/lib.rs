@@ -23,6 +23,7 @@
 mod attention;
 mod binary;
 mod conv;
+mod copy;
 mod cross_entropy_gradient;
 mod element;
 mod elementwise;
@@ -46,6 +47,7 @@ mod softmax;
 mod stream;
 mod team;
 mod tiles;
+mod walk;
 mod widen;
 
 pub use attention::{
@@ -54,6 +56,7 @@ pub use attention::{
 };
 pub use binary::{Operand, binary};
 pub use conv::{Conv1d, conv1d};
+pub use copy::copy_strided;
 pub use cross_entropy_gradient::cross_entropy_gradient;
 pub use element::Element;
 pub use elementwise::{
