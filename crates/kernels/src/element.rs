@@ -1,6 +1,5 @@
 //! How values are stored: `f32` as it is, `f16` and `bf16` converted at the edge; arithmetic is always `f32`.
 
-use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// A storage type of kernels. Sealed: `f32`, [`half::f16`], [`half::bf16`].
@@ -55,7 +54,7 @@ impl private::Storage for f32 {
 }
 
 macro_rules! half_storage {
-    ($type:ty, $widen:path, $dots:expr) => {
+    ($type:ty, $widen:path, $narrow:path, $dots:expr) => {
         impl private::Storage for $type {
             const IS_F32: bool = false;
 
@@ -65,7 +64,7 @@ macro_rules! half_storage {
 
             fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
                 let scratch = &mut scratch[..row.len()];
-                row.convert_to_f32_slice(scratch);
+                $widen(row, scratch);
                 scratch
             }
 
@@ -79,14 +78,24 @@ macro_rules! half_storage {
             fn write(row: &mut [Self], scratch: &mut [f32], fill: impl FnOnce(&mut [f32])) {
                 let scratch = &mut scratch[..row.len()];
                 fill(scratch);
-                row.convert_from_f32_slice(scratch);
+                $narrow(scratch, row);
             }
         }
     };
 }
 
-half_storage!(f16, crate::widen::widen_f16, crate::half_dots::dots_f16);
-half_storage!(bf16, crate::widen::widen_bf16, |_, _| None);
+half_storage!(
+    f16,
+    crate::widen::widen_f16,
+    crate::narrow::narrow_f16,
+    crate::half_dots::dots_f16
+);
+half_storage!(
+    bf16,
+    crate::widen::widen_bf16,
+    crate::narrow::narrow_bf16,
+    |_, _| None
+);
 
 /// All of `values` as `f32`, converted once.
 pub(crate) fn widened<T: Element>(values: &[T]) -> Vec<f32> {

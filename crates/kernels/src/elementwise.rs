@@ -257,22 +257,21 @@ functions!(
 
 #[inline(always)]
 fn map<S: Simd, F: Function, const PAST: bool>(simd: S, x: &[f32], out: &mut [f32]) {
-    let part = |x: &[f32], out: &mut [f32]| {
-        if !x.is_empty() {
-            let value = F::of(Lanes::new(simd, simd.partial_load_f32s(x))).value;
-            simd.partial_store_f32s(out, value);
-        }
-    };
     let head = if PAST { stream::head::<S>(out) } else { 0 };
     let (x_head, x) = x.split_at(head);
     let (out_head, out) = out.split_at_mut(head);
-    part(x_head, out_head);
     let (x, x_tail) = S::as_simd_f32s(x);
     let (out, out_tail) = S::as_mut_simd_f32s(out);
     for (out, x) in out.iter_mut().zip(x) {
         stream::store::<S, PAST>(out, F::of(Lanes::new(simd, *x)).value);
     }
-    part(x_tail, out_tail);
+    // A loop and not a closure, which would be compiled without the vector instructions.
+    for (out, x) in [(out_head, x_head), (out_tail, x_tail)] {
+        if !x.is_empty() {
+            let value = F::of(Lanes::new(simd, simd.partial_load_f32s(x))).value;
+            simd.partial_store_f32s(out, value);
+        }
+    }
 }
 
 struct Gated<'a> {

@@ -23,6 +23,7 @@
 mod attention;
 mod binary;
 mod conv;
+mod copy;
 mod cross_entropy_gradient;
 mod element;
 mod elementwise;
@@ -32,6 +33,7 @@ mod half_dots;
 mod lanes;
 mod many;
 mod matvec;
+mod narrow;
 mod norm;
 mod norm_gradient;
 mod pool;
@@ -45,6 +47,7 @@ mod softmax;
 mod stream;
 mod team;
 mod tiles;
+mod walk;
 mod widen;
 
 pub use attention::{
@@ -53,6 +56,7 @@ pub use attention::{
 };
 pub use binary::{Operand, binary};
 pub use conv::{Conv1d, conv1d};
+pub use copy::copy_strided;
 pub use cross_entropy_gradient::cross_entropy_gradient;
 pub use element::Element;
 pub use elementwise::{

@@ -26,6 +26,7 @@ pub mod bert;
 mod chance;
 pub mod digits;
 mod error;
+mod guarded;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod llama;

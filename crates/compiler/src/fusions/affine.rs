@@ -116,7 +116,7 @@ fn operand_after(look: &Look<'_>, value: Value, op: &Op) -> Option<(Value, Value
         return None;
     }
     let output = user.outputs[0];
-    let other = *user.inputs.iter().find(|input| **input != value)?;
+    let other = look.unbroadcast(*user.inputs.iter().find(|input| **input != value)?);
     let fits = look.is_vector_for(other, value)
         && look.shape(output) == look.shape(value)
         && look.dtype(other).is_floating()

@@ -7,12 +7,12 @@
 //! ways, scores or weights in less precision than the queries. A row that may see no key stays what the formula makes
 //! of it: NaN below minus infinity, else the mean of all values.
 
-use mlx::{Dtype, MaskMode, Op, bind};
+use mlx::{Array, Dtype, MaskMode, Op, bind, keepdims, where_};
 
 use super::attention_scores::Scores;
 use super::attention_sides::{layout, side, unscaled};
 use super::look::{Look, size};
-use super::mask::{self, Applied, Mask};
+use super::mask::{self, Mask};
 use super::softmax::{Softmax, softmax_of};
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
@@ -137,13 +137,15 @@ fn assemble(
     }
     let queries = look.shape(q)[ndim - 2];
     let keys = k_t.shape[ndim - 1];
-    let mask = masks(look, &scores.masks, dtype, [queries, keys])?;
-    let mask_shape = match mask.value() {
-        Some(value) => Some(mask_shape(look.shape(value), ndim)?),
-        None => None,
-    };
+    let masks: Vec<_> = scores.masks.iter().rev().copied().collect();
+    let mask = mask::resolve(look, &masks, dtype, [queries, keys])?;
+    let mask_shapes = mask
+        .values()
+        .iter()
+        .map(|value| mask_shape(look.shape(*value), ndim))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut inputs = vec![q, k_t.value, v.value];
-    inputs.extend(mask.value());
+    inputs.extend(mask.values());
     let shape = look.shape(output).to_vec();
     #[allow(clippy::cast_possible_truncation)]
     let scale = scale as f32;
@@ -152,7 +154,7 @@ fn assemble(
         let k_t = k_t.apply(&inputs[1]);
         let k = k_t.swapaxes(-1, -2).reshape(layout.k.clone());
         let v = v.apply(&inputs[2]).reshape(layout.v.clone());
-        let mode = match mask {
+        let mode = match &mask {
             Mask::None => MaskMode::None,
             Mask::Causal => MaskMode::Causal,
             _ => MaskMode::Array,
@@ -163,36 +165,22 @@ fn assemble(
             sinks: false,
             force_fused: false,
         };
-        let array = inputs
-            .get(3)
-            .zip(mask_shape.as_ref())
-            .map(|(value, shape)| mask.array(value, dtype).reshape(shape.clone()));
+        let values: Vec<Array> = inputs[3..]
+            .iter()
+            .zip(&mask_shapes)
+            .map(|(value, shape)| value.reshape(shape.clone()))
+            .collect();
+        let built = mask.build(&values, dtype);
         let mut all = vec![&q, &k, &v];
-        all.extend(&array);
-        bind(op, &all).reshape(shape.clone())
-    }))
-}
-
-/// The mask that all masks together are.
-fn masks(
-    look: &Look<'_>,
-    applied: &[Applied],
-    dtype: Dtype,
-    sizes: [i32; 2],
-) -> Result<Mask, Refusal> {
-    let mut one = Mask::None;
-    for applied in applied {
-        match (one, mask::resolve(look, *applied, dtype, sizes)?) {
-            (_, Mask::None) => {}
-            (Mask::None, mask) => one = mask,
-            (Mask::Causal, Mask::Causal) => {}
-            _ => {
-                let reason = "more than one mask is applied";
-                return Err(Refusal::new(RefusalKind::Mask, reason));
-            }
+        all.extend(built.as_ref().map(|built| &built.mask));
+        let mut result = bind(op, &all);
+        if let Some(dead) = built.and_then(|built| built.mean) {
+            let mean = v.astype(Dtype::Float32).mean(keepdims(-2)).astype(dtype);
+            let group = layout.q[1] / layout.v[1].max(1);
+            result = where_(&dead, mean.repeat(group, 1), result);
         }
-    }
-    Ok(one)
+        result.reshape(shape.clone())
+    }))
 }
 
 /// The shape that makes a mask of scores with `ndim` axes one of `[batch, heads, queries, keys]`.

@@ -60,6 +60,7 @@ impl Scores {
                 self.masks.push(Applied {
                     value: condition,
                     how: How::Selects { hides, fill },
+                    dtype: look.dtype(value),
                 });
                 self.read(look, scores)
             }
@@ -86,6 +87,7 @@ impl Scores {
                 inner.masks.push(Applied {
                     value: mask,
                     how: How::Added,
+                    dtype: look.dtype(sum),
                 });
                 let product = inner.read(look, scores)?;
                 Some((inner, product))

@@ -53,7 +53,11 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
 fn from_the_front(targets: &Array, n_classes: i32) -> Array {
     match targets.dtype() {
         Ok(dtype) if dtype.kind() == Kind::Signed => {
-            let wide = targets.astype(Dtype::Int32);
+            // As wide as they are: a target of 2^32 must stay out of range.
+            let wide = match dtype {
+                Dtype::Int64 => targets.clone(),
+                _ => targets.astype(Dtype::Int32),
+            };
             where_(&wide.less(0), &wide + n_classes, &wide)
         }
         _ => targets.clone(),

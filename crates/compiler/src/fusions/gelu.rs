@@ -1,13 +1,13 @@
 //! GELU: `x * (1 + erf(x / sqrt(2))) / 2`, and its form with `tanh`.
 //!
-//! Recognized: the factors in any order and grouping, constants that are right to the rounding of `float32`, and a
+//! Recognized: the factors in any order and grouping, constants that are right to the rounding of the dtype, and a
 //! cube as a power or as a product.
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use mlx::{Op, fast};
 
-use super::look::{Look, close};
+use super::look::{Look, close_in};
 use super::{Found, Match};
 use crate::graph::Value;
 
@@ -15,8 +15,9 @@ use crate::graph::Value;
 pub(super) fn find_exact(look: &Look<'_>, value: Value) -> Found {
     let (x, erf) = halves(look, value, &Op::Erf)?;
     let inner = look.product(erf);
-    let fits =
-        inner.factors == [x] && inner.divisors.is_empty() && close(inner.number, FRAC_1_SQRT_2);
+    let fits = inner.factors == [x]
+        && inner.divisors.is_empty()
+        && close_in(inner.number, FRAC_1_SQRT_2, look.dtype(x));
     fits.then(|| Ok(Match::new(vec![x], value, |inputs| fast::gelu(&inputs[0]))))
 }
 
@@ -50,6 +51,7 @@ fn halves(look: &Look<'_>, value: Value, op: &Op) -> Option<(Value, Value)> {
 fn cubic(look: &Look<'_>, value: Value, x: Value) -> bool {
     const CUBE: f64 = 0.044_715;
     let product = look.product(value);
+    let close = |a: f64, b: f64| close_in(a, b, look.dtype(x));
     if !close(product.number, (2.0 / PI).sqrt()) || !product.divisors.is_empty() {
         return false;
     }

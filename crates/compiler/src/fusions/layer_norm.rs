@@ -3,7 +3,7 @@
 //! Recognized: the variance as the mean of the squared differences, or by `var` or `std`; the same spellings of root,
 //! casts and weights as for RMS normalization. Refused: a variance as `mean(x^2) - mean(x)^2`, which loses digits that
 //! the kernel keeps, so that the results differ by more than rounding; statistics in half precision; another axis; a
-//! variance with `n - 1`.
+//! variance with `n - 1`; no eps, since a constant row is then NaN or not by rounding alone.
 
 use mlx::{Op, fast};
 
@@ -20,6 +20,10 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
     };
     if let Err(refusal) = check_dtype(look, &core) {
         return Some(Err(refusal));
+    }
+    if core.eps == 0.0 {
+        let reason = "without eps a constant row is 0 / 0, of which the kernel's rounding makes another number";
+        return Some(Err(Refusal::new(RefusalKind::Eps, reason)));
     }
     let affine = follow(look, &core, true);
     let (eps, dtype) = (core.eps, affine.dtype);

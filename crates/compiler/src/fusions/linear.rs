@@ -1,6 +1,6 @@
 //! A matrix product with a bias: `x @ weight + bias` becomes one operation.
 //!
-//! Recognized: a bias over the last axis. Refused: a bias that varies over rows; mixed dtypes, which the kernel would
+//! Recognized: a bias over the last axis, broadcast or not. Refused: a bias that varies over rows; mixed dtypes, which the kernel would
 //! round elsewhere.
 
 use mlx::{Op, addmm};
@@ -12,6 +12,10 @@ use crate::graph::Value;
 /// Finds the formula.
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
     for [product, bias] in look.orders(value, &Op::Add) {
+        let bias = match look.unbroadcast(bias) {
+            vector if look.is_vector_for(vector, product) => vector,
+            _ => bias,
+        };
         let Some([x, weight]) = look.binary(product, &Op::Matmul) else {
             continue;
         };

@@ -262,6 +262,18 @@ impl<'g> Look<'g> {
         }
     }
 
+    /// Behind broadcasts that only repeat a vector along other axes than the last.
+    pub(crate) fn unbroadcast(&self, value: Value) -> Value {
+        match self.node(value) {
+            Some((Op::BroadcastTo { .. }, node))
+                if self.shape(node.inputs[0]).last() == self.shape(value).last() =>
+            {
+                self.unbroadcast(node.inputs[0])
+            }
+            _ => value,
+        }
+    }
+
     /// Whether `value` depends on `on`.
     pub(crate) fn depends(&self, value: Value, on: Value) -> bool {
         let mut seen = std::collections::HashSet::new();
@@ -286,6 +298,12 @@ impl<'g> Look<'g> {
 /// Whether two numbers are one up to the rounding of `float32`.
 pub(crate) fn close(a: f64, b: f64) -> bool {
     a.is_finite() && b.is_finite() && (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
+}
+
+/// Whether a number is another as `dtype` holds that, or its inverse is: constants of half precision are rounded.
+pub(crate) fn close_in(a: f64, b: f64, dtype: Dtype) -> bool {
+    let same = |a: f64, b: f64| dtype.size() < 4 && a == rounded(b, dtype);
+    close(a, b) || same(a, b) || same(1.0 / a, 1.0 / b)
 }
 
 pub(crate) fn size(shape: &[i32]) -> usize {

@@ -1,9 +1,10 @@
-//! What a mask of attention means: nothing, causal, truth values, or numbers that are added.
+//! What the masks of attention mean together: nothing, causal, truth values, or numbers that are added.
 //!
 //! A mask that depends on no input is proven by its values, however it was made. Of others, what is known is how they
-//! are applied: a kernel is given the same values in the same way.
+//! are applied: the kernel is given the same values in the same way. A finite number that takes the place of scores
+//! hides a key only if no score can be as low, so it must lie near the least number of the dtype.
 
-use mlx::{Array, Dtype, where_};
+use mlx::{Array, Dtype, where_, zeros};
 
 use super::look::{Look, size};
 use super::{Refusal, RefusalKind};
@@ -14,6 +15,8 @@ use crate::graph::Value;
 pub(super) struct Applied {
     pub(super) value: Value,
     pub(super) how: How,
+    /// The dtype of the scores that it makes.
+    pub(super) dtype: Dtype,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -24,112 +27,225 @@ pub(super) enum How {
     Selects { hides: bool, fill: f64 },
 }
 
-/// A mask as the kernel takes it.
-#[derive(Clone, Copy, PartialEq)]
+/// All masks as the kernel takes them.
+#[derive(Clone, PartialEq)]
 pub(super) enum Mask {
     None,
     Causal,
-    /// True where a key is seen, or, if `hides`, where it is not.
-    Bool {
-        value: Value,
-        hides: bool,
-    },
-    /// The same, as numbers: 0, and what leaves a row that sees no key as the formula has it: minus infinity, which
-    /// gives NaN, or the least finite number, which gives all keys the same weight.
-    BoolAdded {
-        value: Value,
+    Layers { layers: Vec<Layer>, form: Form },
+}
+
+/// One mask, the innermost first.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Layer {
+    pub(super) value: Value,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Added,
+    /// Hides keys where it is false, or, if `hides`, where it is true; by minus infinity or by a finite number.
+    Hides {
         hides: bool,
         infinite: bool,
     },
-    Added(Value),
+}
+
+/// How layers are put together.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Form {
+    /// Truth values; every row sees a key.
+    Bool,
+    /// Truth values, and a row that sees no key gives the mean of all values.
+    BoolOrMean,
+    /// Numbers: a row that sees no key becomes NaN or a mean as in the formula.
+    Numbers,
+    /// Numbers in half precision, below which the formula's scores vanish where the kernel's do not: a row that has
+    /// only such numbers gives the mean of all values.
+    NumbersOrMean,
+}
+
+/// What the kernel is given, and where its result is the mean of the values.
+pub(super) struct Built {
+    pub(super) mask: Array,
+    pub(super) mean: Option<Array>,
 }
 
 /// The most elements of a mask that are looked at one by one.
 const MOST: usize = 1 << 24;
 
 impl Mask {
-    pub(super) fn value(self) -> Option<Value> {
+    pub(super) fn values(&self) -> Vec<Value> {
         match self {
-            Mask::None | Mask::Causal => None,
-            Mask::Bool { value, .. } | Mask::BoolAdded { value, .. } | Mask::Added(value) => {
-                Some(value)
-            }
+            Mask::None | Mask::Causal => Vec::new(),
+            Mask::Layers { layers, .. } => layers.iter().map(|layer| layer.value).collect(),
         }
     }
 
-    /// The array that the kernel is given, from the value.
-    pub(super) fn array(self, value: &Array, dtype: Dtype) -> Array {
-        let seen = |hides: bool| {
-            let is_bool = value.dtype().is_ok_and(|dtype| dtype == Dtype::Bool);
-            match (hides, is_bool) {
-                (true, _) => value.logical_not(),
-                (false, true) => value.clone(),
-                (false, false) => value.astype(Dtype::Bool),
-            }
+    /// The array that the kernel is given, from the values of its layers.
+    pub(super) fn build(&self, values: &[Array], dtype: Dtype) -> Option<Built> {
+        let Mask::Layers { layers, form } = self else {
+            return None;
         };
-        match self {
-            Mask::Bool { hides, .. } => seen(hides),
-            Mask::BoolAdded {
-                hides, infinite, ..
-            } => {
+        let layers = layers.iter().zip(values);
+        Some(match form {
+            Form::Bool | Form::BoolOrMean => {
+                let keep = layers
+                    .map(|(layer, value)| layer.keeps(value))
+                    .reduce(|a, b| a.logical_and(b))?;
+                if *form == Form::Bool {
+                    return Some(Built {
+                        mask: keep,
+                        mean: None,
+                    });
+                }
+                let dead = keep.atleast_1d().any(mlx::keepdims(-1)).logical_not();
+                Built {
+                    mask: keep.logical_or(&dead),
+                    mean: Some(dead),
+                }
+            }
+            Form::Numbers | Form::NumbersOrMean => {
+                let mut sum: Option<Array> = None;
+                for (layer, value) in layers {
+                    sum = Some(layer.applied(sum, value, dtype));
+                }
+                let mask = sum?;
+                let mean = (*form == Form::NumbersOrMean).then(|| {
+                    let swallows = mask.less_equal(swallowing(dtype));
+                    swallows
+                        .logical_and(mask.greater(f32::NEG_INFINITY))
+                        .atleast_1d()
+                        .all(mlx::keepdims(-1))
+                });
+                Built { mask, mean }
+            }
+        })
+    }
+}
+
+impl Layer {
+    /// The numbers that are added to scores, after this layer.
+    fn applied(&self, sum: Option<Array>, value: &Array, dtype: Dtype) -> Array {
+        match (self.kind, sum) {
+            (Kind::Added, Some(sum)) => sum + value,
+            (Kind::Added, None) => value.clone(),
+            (Kind::Hides { infinite, .. }, sum) => {
                 let hidden = if infinite {
                     f64::NEG_INFINITY
                 } else {
                     least(dtype)
                 };
-                let zero = mlx::zeros((), dtype);
-                where_(&seen(hides), zero, hidden).astype(dtype)
+                let sum = sum.unwrap_or_else(|| zeros((), dtype));
+                where_(&self.keeps(value), sum, hidden).astype(dtype)
             }
-            _ => value.clone(),
+        }
+    }
+
+    /// True where a key is seen.
+    fn keeps(&self, value: &Array) -> Array {
+        let is_bool = value.dtype().is_ok_and(|dtype| dtype == Dtype::Bool);
+        match self.kind {
+            Kind::Hides { hides: true, .. } => value.logical_not(),
+            _ if is_bool => value.clone(),
+            _ => value.astype(Dtype::Bool),
         }
     }
 }
 
-/// Finds out what a mask means for queries of `dtype` and scores of which the last two axes are `[queries, keys]`.
+/// Finds out what masks, the innermost first, mean for queries of `dtype` and scores of which the last two axes are
+/// `[queries, keys]`.
 pub(super) fn resolve(
     look: &Look<'_>,
-    applied: Applied,
+    applied: &[Applied],
     dtype: Dtype,
-    [queries, keys]: [i32; 2],
+    sizes: [i32; 2],
 ) -> Result<Mask, Refusal> {
-    let proven =
-        seen(look, applied, dtype).and_then(|seen| proven(look, applied, &seen, [queries, keys]));
-    if let Some(mask) = proven {
-        return Ok(mask);
-    }
-    match applied.how {
-        How::Added if look.dtype(applied.value) == dtype => Ok(Mask::Added(applied.value)),
-        How::Added => Err(Refusal::new(
-            RefusalKind::Dtype,
-            format!(
-                "the mask that is added is {}, the queries are {dtype}",
-                look.dtype(applied.value)
-            ),
-        )),
-        How::Selects { hides, fill } => {
-            let value = applied.value;
-            if hides_fully(fill, dtype) {
-                // A row may see no key.
-                Ok(Mask::BoolAdded {
-                    value,
-                    hides,
-                    infinite: fill == f64::NEG_INFINITY,
-                })
-            } else {
-                Err(Refusal::new(
-                    RefusalKind::Mask,
-                    format!(
-                        "masked scores become {fill:?}, which is not low enough to hide them surely"
-                    ),
-                ))
-            }
+    let mut layers: Vec<Layer> = Vec::new();
+    let mut fills: Vec<f64> = Vec::new();
+    let (mut all_causal, mut all_alive, mut swallows) = (true, true, false);
+    for one in applied {
+        let seen = seen(look, *one, dtype);
+        if seen
+            .as_ref()
+            .is_some_and(|(seen, _)| seen.iter().all(|seen| *seen))
+        {
+            continue;
         }
+        let shape = look.shape(one.value);
+        all_causal &= seen
+            .as_ref()
+            .is_some_and(|(seen, _)| is_causal(shape, seen, sizes));
+        all_alive &= seen
+            .as_ref()
+            .is_some_and(|(seen, _)| rows_see_a_key(shape, seen));
+        let (kind, fill) = match (one.how, seen) {
+            (How::Added, None) if look.dtype(one.value) == dtype => {
+                swallows |= one.dtype.size() < 4 && !is_harmless(look, one.value, dtype);
+                (Kind::Added, None)
+            }
+            (How::Added, None) => {
+                let reason = format!(
+                    "the mask that is added is {}, the queries are {dtype}",
+                    look.dtype(one.value)
+                );
+                return Err(Refusal::new(RefusalKind::Dtype, reason));
+            }
+            // Numbers that are added hide where they are not 0.
+            (How::Added, Some((_, fill))) => (hidden_by(true, fill), Some(fill)),
+            (How::Selects { hides, fill }, _) if hides_fully(fill, dtype) => {
+                (hidden_by(hides, fill), Some(fill))
+            }
+            (How::Selects { fill, .. }, _) => {
+                let reason = format!(
+                    "masked scores become {fill:?}, which does not hide a key surely: other scores may be as low"
+                );
+                return Err(Refusal::new(RefusalKind::Mask, reason));
+            }
+        };
+        layers.push(Layer {
+            value: one.value,
+            kind,
+        });
+        fills.extend(fill);
+    }
+    if layers.is_empty() {
+        return Ok(Mask::None);
+    }
+    let only_hides = fills.len() == layers.len();
+    if only_hides && all_causal {
+        return Ok(Mask::Causal);
+    }
+    let infinite = |fill: &&f64| **fill == f64::NEG_INFINITY;
+    let same = fills.windows(2).all(|pair| pair[0] == pair[1]);
+    let n_infinite = fills.iter().filter(infinite).count();
+    let alive = only_hides && layers.len() == 1 && all_alive;
+    let finite_in_half = dtype == Dtype::Float16 && n_infinite < fills.len();
+    if !alive && !same && (finite_in_half || n_infinite == 0) {
+        let reason =
+            "several masks hide keys by different numbers, so that a row that sees none differs";
+        return Err(Refusal::new(RefusalKind::Mask, reason));
+    }
+    let form = match () {
+        () if alive => Form::Bool,
+        () if only_hides && finite_in_half => Form::BoolOrMean,
+        () if swallows || finite_in_half => Form::NumbersOrMean,
+        () => Form::Numbers,
+    };
+    Ok(Mask::Layers { layers, form })
+}
+
+fn hidden_by(hides: bool, fill: f64) -> Kind {
+    Kind::Hides {
+        hides,
+        infinite: fill == f64::NEG_INFINITY,
     }
 }
 
-/// Whether a score of this value counts for nothing beside any other of the dtype.
+/// Whether no other score of the dtype can be as low as this one, but by a step from overflow.
 fn hides_fully(score: f64, dtype: Dtype) -> bool {
-    score <= if dtype == Dtype::Float16 { -3e4 } else { -1e9 }
+    score <= 0.49 * least(dtype)
 }
 
 /// The least finite number of a dtype.
@@ -141,55 +257,54 @@ fn least(dtype: Dtype) -> f64 {
     }
 }
 
-/// Which keys are seen, when the values of the mask are known and say just that.
-fn seen(look: &Look<'_>, applied: Applied, dtype: Dtype) -> Option<Vec<bool>> {
+/// From which number on scores vanish beside it in half precision.
+fn swallowing(dtype: Dtype) -> f64 {
+    if dtype == Dtype::Float16 { -2e4 } else { -1e4 }
+}
+
+/// Whether numbers that are added are known, and swallow no score.
+fn is_harmless(look: &Look<'_>, value: Value, dtype: Dtype) -> bool {
+    look.known_values(value, MOST)
+        .is_some_and(|values| values.iter().all(|v| *v > swallowing(dtype)))
+}
+
+/// Which keys are seen, when the values of the mask are known and say just that, and what hidden scores become.
+fn seen(look: &Look<'_>, applied: Applied, dtype: Dtype) -> Option<(Vec<bool>, f64)> {
     let values = look.known_values(applied.value, MOST)?;
     match applied.how {
-        How::Added => values
-            .iter()
-            .map(|value| match *value {
-                0.0 => Some(true),
-                value if hides_fully(value, dtype) => Some(false),
-                _ => None,
-            })
-            .collect(),
+        How::Added => {
+            let fill = values.iter().copied().fold(0.0, f64::min);
+            let says_so = |value: &f64| *value == 0.0 || *value == fill;
+            let hides = fill == 0.0 || hides_fully(fill, dtype);
+            (hides && values.iter().all(says_so))
+                .then(|| (values.iter().map(|v| *v == 0.0).collect(), fill))
+        }
         How::Selects { hides, fill } => {
-            hides_fully(fill, dtype).then(|| values.iter().map(|v| (*v != 0.0) != hides).collect())
+            Some((values.iter().map(|v| (*v != 0.0) != hides).collect(), fill))
         }
     }
 }
 
-/// The simplest mask that is proven to be this one.
-fn proven(
-    look: &Look<'_>,
-    applied: Applied,
-    seen: &[bool],
-    [queries, keys]: [i32; 2],
-) -> Option<Mask> {
-    if seen.iter().all(|seen| *seen) {
-        return Some(Mask::None);
-    }
-    let shape = look.shape(applied.value);
+/// Whether just the keys behind the query are hidden, the last of both being level.
+fn is_causal(shape: &[i32], seen: &[bool], [queries, keys]: [i32; 2]) -> bool {
+    let (Ok(n_queries), Ok(n_keys)) = (usize::try_from(queries), usize::try_from(keys)) else {
+        return false;
+    };
     let whole = shape.len() >= 2 && shape[shape.len() - 2..] == [queries, keys];
-    let (n_queries, n_keys) = (usize::try_from(queries).ok()?, usize::try_from(keys).ok()?);
-    if whole && size(shape) == n_queries * n_keys && queries <= keys {
-        let shift = n_keys - n_queries;
-        let causal = seen.iter().enumerate().all(|(index, seen)| {
-            let (query, key) = (index / n_keys, index % n_keys);
-            *seen == (key <= query + shift)
-        });
-        if causal {
-            return Some(Mask::Causal);
-        }
+    if !whole || size(shape) != n_queries * n_keys || queries > keys {
+        return false;
     }
-    // Every row sees a key, so that no row is left to what a kernel makes of nothing.
-    let last = usize::try_from(*shape.last()?).ok()?;
-    let alive = last > 0 && seen.chunks_exact(last).all(|row| row.contains(&true));
-    match applied.how {
-        How::Selects { hides, .. } if alive => Some(Mask::Bool {
-            value: applied.value,
-            hides,
-        }),
-        _ => None,
+    let shift = n_keys - n_queries;
+    seen.iter().enumerate().all(|(index, seen)| {
+        let (query, key) = (index / n_keys, index % n_keys);
+        *seen == (key <= query + shift)
+    })
+}
+
+/// Whether no row is left to what a kernel makes of nothing.
+fn rows_see_a_key(shape: &[i32], seen: &[bool]) -> bool {
+    match shape.last().map(|last| usize::try_from(*last)) {
+        Some(Ok(last)) if last > 0 => seen.chunks_exact(last).all(|row| row.contains(&true)),
+        _ => false,
     }
 }

@@ -5,7 +5,7 @@ use mlx::{MaskMode, Op};
 use super::call::Call;
 use super::number::Number;
 use super::product::matmul;
-use super::reduce::{logsumexp, softmax_of};
+use super::reduce::{max_and_rest, softmax_of};
 use super::special::erf;
 use super::tensor::{Tensor, coordinates};
 use crate::Result;
@@ -293,7 +293,8 @@ fn cross_entropy(call: &Call<'_>) -> Result<Vec<Tensor>> {
                     classes - 1
                 ))
             })?;
-        Ok(Number::Float(logsumexp(logits).to_f64() - chosen.to_f64()))
+        let (most, rest) = max_and_rest(logits);
+        Ok(Number::Float((most - chosen.to_f64()) + rest))
     };
     call.one(
         logits

@@ -123,16 +123,22 @@ pub(super) fn logsumexp(x: &[Number]) -> Number {
         let (re, im) = complex::ln(total.fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1)));
         return Number::Complex(re, im);
     }
+    let (most, rest) = max_and_rest(x);
+    Number::Float(most + rest)
+}
+
+/// The maximum of real numbers, and the logarithm of the sum of exponentials below it: `logsumexp` is their sum.
+pub(super) fn max_and_rest(x: &[Number]) -> (f64, f64) {
     let most = x
         .iter()
         .copied()
         .reduce(Number::maximum)
         .map_or(f64::NEG_INFINITY, Number::to_f64);
     if most.is_infinite() || most.is_nan() {
-        return Number::Float(most);
+        return (most, 0.0);
     }
     let total: f64 = x.iter().map(|x| (x.to_f64() - most).exp()).sum();
-    Number::Float(most + total.ln())
+    (most, total.ln())
 }
 
 fn softmax(call: &Call<'_>, list: &[i32]) -> Result<Vec<Tensor>> {

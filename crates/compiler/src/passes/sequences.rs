@@ -59,6 +59,10 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         for (old, new) in group.outputs.iter().zip(outputs) {
             copy.set(*old, new);
         }
+        for id in &group.views_outside {
+            copy.node(&mut next, graph.node(*id))
+                .ok_or_else(|| undefined("sequences"))?;
+        }
     }
     copy.outputs(&mut next)
         .ok_or_else(|| undefined("sequences"))?;
@@ -68,6 +72,8 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
 /// Nodes that become one sequence.
 struct Group {
     nodes: Vec<NodeId>,
+    /// Those that are taken once more outside, of the inputs and outputs.
+    views_outside: Vec<NodeId>,
     inputs: Vec<Value>,
     outputs: Vec<Value>,
     body: Graph,
@@ -187,7 +193,8 @@ fn group(
         refused.extend(looking);
         return None;
     }
-    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    let mut inputs = Vec::new();
+    let mut leaving = Leaving::new(graph, &set);
     let mut seen = HashSet::new();
     for id in nodes {
         let node = graph.node(*id);
@@ -198,8 +205,13 @@ fn group(
                 inputs.push(*input);
             }
         }
-        outputs.extend(node.outputs.iter().copied().filter(leaves));
+        for output in node.outputs.iter().filter(|output| leaves(output)) {
+            leaving.add(*output);
+        }
     }
+    let Leaving { outputs, views, .. } = leaving;
+    let is_outside = |id: &NodeId| views.contains(id);
+    let views_outside = nodes.iter().copied().filter(is_outside).collect();
     // Arrays that are the same in all runs come last: the kernel keeps them.
     let is_kept = |input: &Value| graph.constant(*input).is_some();
     inputs.sort_by_key(is_kept);
@@ -207,6 +219,7 @@ fn group(
     match sequence::kernel(&body, Vec::new()) {
         Ok(_) => Some(Group {
             nodes: nodes.to_vec(),
+            views_outside,
             inputs,
             outputs,
             body,
@@ -219,6 +232,65 @@ fn group(
             refused.extend(nodes);
             None
         }
+    }
+}
+
+/// What a group of nodes gives to others.
+struct Leaving<'a> {
+    graph: &'a Graph,
+    group: &'a HashSet<NodeId>,
+    outputs: Vec<Value>,
+    views: HashSet<NodeId>,
+}
+
+impl<'a> Leaving<'a> {
+    fn new(graph: &'a Graph, group: &'a HashSet<NodeId>) -> Self {
+        Self {
+            graph,
+            group,
+            outputs: Vec::new(),
+            views: HashSet::new(),
+        }
+    }
+
+    /// Lets a value leave. Views are copied when they leave a kernel, and cost nothing when they are taken outside: so it
+    /// is the array that leaves at which they look, or nothing if that came from outside.
+    fn add(&mut self, mut value: Value) {
+        while let Some((id, source)) = self.view(value) {
+            self.views.insert(id);
+            value = source;
+        }
+        let is_own = self.producer(value).is_some();
+        if is_own && !self.outputs.contains(&value) {
+            self.outputs.push(value);
+        }
+    }
+
+    fn producer(&self, value: Value) -> Option<NodeId> {
+        sequence::producer(self.graph, value).filter(|id| self.group.contains(id))
+    }
+
+    /// The node of a view that is not copied where it is taken, and what it looks at.
+    fn view(&self, value: Value) -> Option<(NodeId, Value)> {
+        let id = self.producer(value)?;
+        let node = self.graph.node(id);
+        let source = *node.inputs.first().filter(|_| sequence::only_looks(node))?;
+        let keeps_order = sequence::keeps_order(node);
+        (!keeps_order || self.is_whole(source)).then_some((id, source))
+    }
+
+    /// Whether an array lies in rows, as far as can be told: another shape of it is a view.
+    fn is_whole(&self, value: Value) -> bool {
+        let Some(id) = self.producer(value) else {
+            return true;
+        };
+        let node = self.graph.node(id);
+        !sequence::only_looks(node)
+            || sequence::keeps_order(node)
+                && node
+                    .inputs
+                    .first()
+                    .is_some_and(|source| self.is_whole(*source))
     }
 }
 

@@ -1,9 +1,8 @@
 //! A host kernel that runs a program, and replays the region's body where the program is of no use.
 
-use half::{bf16, f16};
-use mlx::fast::{HostInput, HostKernel, HostOutput, host_kernel};
+use mlx::fast::HostKernel;
+use mlx::fast::sequence::program_kernel;
 use mlx::{Array, ArrayType, Dtype, Op, Value as Attribute, bind};
-use mlx_kernels::{Program, RegionInput, Values, ValuesMut};
 
 use super::translate::translate;
 use crate::graph::{Constant, Graph, Literal, Source, Value};
@@ -21,10 +20,7 @@ pub(crate) fn kernel(body: &Graph) -> Option<HostKernel> {
         let of = |dtype: &Dtype| ArrayType::new(shape.clone(), *dtype);
         Ok(dtypes.iter().map(of).collect())
     };
-    let run = move |inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]| {
-        run(&program, inputs, outputs)
-    };
-    let kernel = host_kernel(NAME, output_types, run).ok()?;
+    let kernel = program_kernel(NAME, output_types, program).ok()?;
     Some(kernel.composed(move |inputs| recipe.replay(inputs)))
 }
 
@@ -43,76 +39,6 @@ fn broadcast(inputs: &[ArrayType]) -> Result<Vec<i32>, String> {
         }
     }
     Ok(shape)
-}
-
-pub(super) fn run(
-    program: &Program,
-    inputs: &[HostInput<'_>],
-    outputs: &mut [HostOutput<'_>],
-) -> Result<(), String> {
-    let Some(first) = outputs.first() else {
-        return Ok(());
-    };
-    let shape = sizes(first.shape())?;
-    let strides: Vec<Vec<usize>> = inputs
-        .iter()
-        .map(|input| Ok(strides(&sizes(input.shape())?, &shape)))
-        .collect::<Result<_, String>>()?;
-    let inputs: Vec<RegionInput<'_>> = inputs
-        .iter()
-        .zip(&strides)
-        .map(|(input, strides)| {
-            let values = values(input)?;
-            Ok(RegionInput { values, strides })
-        })
-        .collect::<Result<_, String>>()?;
-    let mut outputs: Vec<ValuesMut<'_>> = outputs
-        .iter_mut()
-        .map(values_mut)
-        .collect::<Result<_, String>>()?;
-    program
-        .run(&shape, &inputs, &mut outputs)
-        .map_err(|error| error.to_string())
-}
-
-fn sizes(shape: &[i32]) -> Result<Vec<usize>, String> {
-    let size = |size: &i32| usize::try_from(*size).map_err(|error| error.to_string());
-    shape.iter().map(size).collect()
-}
-
-/// Strides of a row-major array, 0 along the axes on which it is repeated.
-fn strides(sizes: &[usize], shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![0; shape.len()];
-    let mut next = 1_usize;
-    for (stride, size) in strides.iter_mut().rev().zip(sizes.iter().rev()) {
-        if *size != 1 {
-            *stride = next;
-        }
-        next = next.saturating_mul(*size);
-    }
-    strides
-}
-
-fn values<'a>(input: &HostInput<'a>) -> Result<Values<'a>, String> {
-    Ok(match input.dtype() {
-        Dtype::Float32 => Values::F32(input.as_slice()?),
-        Dtype::Float16 => Values::F16(input.as_slice::<f16>()?),
-        Dtype::Bfloat16 => Values::Bf16(input.as_slice::<bf16>()?),
-        Dtype::Bool => Values::Bool(input.as_slice()?),
-        Dtype::Int32 => Values::I32(input.as_slice()?),
-        Dtype::Uint32 => Values::U32(input.as_slice()?),
-        other => return Err(format!("wanted real numbers, got {other}")),
-    })
-}
-
-fn values_mut<'a>(output: &'a mut HostOutput<'_>) -> Result<ValuesMut<'a>, String> {
-    Ok(match output.dtype() {
-        Dtype::Float32 => ValuesMut::F32(output.as_mut_slice()?),
-        Dtype::Float16 => ValuesMut::F16(output.as_mut_slice::<f16>()?),
-        Dtype::Bfloat16 => ValuesMut::Bf16(output.as_mut_slice::<bf16>()?),
-        Dtype::Bool => ValuesMut::Bool(output.as_mut_slice()?),
-        other => return Err(format!("wanted real numbers, got {other}")),
-    })
 }
 
 /// A body that any thread can replay.

@@ -1,12 +1,12 @@
 //! Operations on the CPU that run one after the other in one host kernel.
 
-use std::sync::Arc;
-
-use mlx::fast::sequence::{NoSequence, SequenceStep, StepKind, is_view, may_be_step, sequence};
-use mlx::fast::{HostInput, HostKernel, HostOutput};
+use mlx::fast::HostKernel;
+use mlx::fast::sequence::{
+    NoSequence, SequenceStep, StepKind, is_view, may_be_step, reshapes, sequence,
+};
 use mlx::{ArrayType, SharedArray};
 
-use super::kernel::{Recipe, run};
+use super::kernel::Recipe;
 use super::translate::{supports, translate};
 use crate::graph::{Constant, Graph, Node, Operation, Source, Transplant, Value};
 
@@ -34,6 +34,11 @@ pub(crate) fn may_be(graph: &Graph, node: &Node) -> bool {
 /// Whether a node only looks at its input differently, which costs nothing in a sequence.
 pub(crate) fn only_looks(node: &Node) -> bool {
     node.operation.op().is_some_and(is_view)
+}
+
+/// Whether a view keeps the order of elements, so that it needs them in rows, and lies in rows then.
+pub(crate) fn keeps_order(node: &Node) -> bool {
+    node.operation.op().is_some_and(reshapes)
 }
 
 fn types(graph: &Graph, values: &[Value]) -> Vec<ArrayType> {
@@ -83,7 +88,7 @@ fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<Sequence
     let part = match &node.operation {
         Operation::Region(region) => {
             let program = translate(region)?;
-            return Some(with(elementwise(program), arrays(&node.inputs)?));
+            return Some(with(StepKind::Program(program), arrays(&node.inputs)?));
         }
         Operation::Op(op) => {
             let [output] = outputs.as_slice() else {
@@ -106,15 +111,7 @@ fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<Sequence
         }
     }
     let program = translate(&crate::graph::slice(body, &inputs, &part.outputs)?)?;
-    Some(with(elementwise(program), arrays(&inputs)?))
-}
-
-fn elementwise(program: mlx_kernels::Program) -> StepKind {
-    StepKind::Function(Arc::new(
-        move |inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]| {
-            run(&program, inputs, outputs)
-        },
-    ))
+    Some(with(StepKind::Program(program), arrays(&inputs)?))
 }
 
 /// The same graph with what is in its regions in their place.

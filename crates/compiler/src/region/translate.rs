@@ -246,6 +246,9 @@ impl Made {
             },
         };
         let value = self.push(step);
+        if is_exact(op) {
+            return Some(value);
+        }
         Some(self.rounded(value, to))
     }
 
@@ -267,6 +270,23 @@ impl Made {
             _ => value,
         }
     }
+}
+
+/// Whether the result of values of one dtype is always a value of it, so that nothing is to be rounded.
+fn is_exact(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Abs
+            | Op::Negative
+            | Op::Sign
+            | Op::Floor
+            | Op::Ceil
+            | Op::Trunc
+            | Op::Round { decimals: 0 }
+            | Op::Maximum
+            | Op::Minimum
+            | Op::Where
+    )
 }
 
 /// A number of a dtype as `f32`, as MLX would read it.

@@ -56,6 +56,18 @@ const KEEP_HALF: &[Type] = &[
     (&[2, 3, 4, 8], Float16),
     (&[2, 1, 1, 4], Bool),
 ];
+const KEEP_BRAIN: &[Type] = &[
+    (&[2, 3, 4, 8], Bfloat16),
+    (&[2, 3, 4, 8], Bfloat16),
+    (&[2, 3, 4, 8], Bfloat16),
+    (&[2, 1, 1, 4], Bool),
+];
+const KEEP_GROUPED_HALF: &[Type] = &[
+    (&[2, 6, 4, 8], Float16),
+    (&[2, 2, 4, 8], Float16),
+    (&[2, 2, 4, 8], Float16),
+    (&[2, 1, 4, 4], Bool),
+];
 const KEEP_GROUPED: &[Type] = &[
     (&[2, 6, 4, 8], Float32),
     (&[2, 2, 4, 8], Float32),
@@ -165,6 +177,21 @@ spellings! { Fusion::Attention, "fast.scaled_dot_product_attention";
     causal_off_by_one(QKV),
     causal_upside_down(QKV),
     causal_of_few_keys(SHORT),
+    bias_and_padding(BIAS_KEEP),
+    bias_and_causal(BIAS),
+    two_biases(BIAS),
+    causal_and_padding(KEEP),
+    causal_and_padding_least_finite(KEEP),
+    causal_and_padding_in_half(KEEP_HALF),
+    causal_and_padding_in_bfloat16(KEEP_BRAIN),
+    alibi_and_causal(QKV),
+    padding_added_and_causal(KEEP),
+    scores_below_what_is_added(QKV),
+    dead_rows_by_fill_in_half(KEEP_HALF),
+    dead_rows_by_fill_in_groups_in_half(KEEP_GROUPED_HALF),
+    dead_rows_added_in_half(KEEP_HALF),
+    dead_rows_added_in_bfloat16(KEEP_BRAIN),
+    dead_rows_added_less_in_bfloat16(KEEP_BRAIN),
     composed_causal(QKV),
     composed_window(QKV),
     composed_bool(KEEP),
@@ -175,9 +202,11 @@ refusals! { Fusion::Attention;
     mask_scaled(Mask, BIAS),
     fill_too_small(Mask, KEEP),
     fill_is_zero(Mask, KEEP),
-    two_masks(Mask, BIAS_KEEP),
-    two_biases(Mask, BIAS),
-    causal_and_padding(Mask, KEEP),
+    low_fill(Mask, KEEP),
+    low_fill_in_bfloat16(Mask, KEEP_BRAIN),
+    causal_by_low_fill(Mask, QKV),
+    scores_below_the_fill(Mask, QKV),
+    masks_of_two_fills(Mask, KEEP),
     mask_widens(Shape, WIDENING),
     mask_differs_within_group(Shape, &[
         (&[2, 6, 4, 8], Float32),
@@ -202,7 +231,8 @@ others! { Fusion::Attention;
 #[case::triu(causal_by_triu, QKV, "mask=\"causal\"")]
 #[case::arange(causal_by_arange, QKV, "mask=\"causal\"")]
 #[case::added(causal_added, QKV, "mask=\"causal\"")]
-#[case::finite(causal_added_finite, QKV, "mask=\"causal\"")]
+#[case::finite(causal_added_finite, QKV, "mask=\"array\"")]
+#[case::least(causal_least_finite, QKV, "mask=\"causal\"")]
 #[case::half(causal_in_half, HALF, "mask=\"causal\"")]
 #[case::captured(causal_captured, QKV, "mask=\"causal\"")]
 #[case::cache(causal_of_cache, CACHE, "mask=\"causal\"")]
@@ -258,7 +288,7 @@ fn causal_by_triu(a: &[Array]) -> Array {
 fn causal_by_arange(a: &[Array]) -> Array {
     let rows = arange(0.0, 4.0, 1.0, Int32).expand_dims(1);
     let mask = rows.greater_equal(arange(0.0, 4.0, 1.0, Int32).expand_dims(0));
-    finish(where_(&mask, scores(a), -1e9), a)
+    finish(where_(&mask, scores(a), f32::MIN), a)
 }
 
 /// `create_additive_causal_mask` of `mlx.nn`.
@@ -379,7 +409,7 @@ fn padding_least_finite(a: &[Array]) -> Array {
 }
 
 fn padding_by_masked_fill(a: &[Array]) -> Array {
-    finish(where_(&a[3].logical_not(), -1e9, scores(a)), a)
+    finish(where_(&a[3].logical_not(), f32::MIN, scores(a)), a)
 }
 
 fn padding_in_half(a: &[Array]) -> Array {
@@ -409,7 +439,7 @@ fn padding_as_numbers(a: &[Array]) -> Array {
 }
 
 fn padding_by_whole_numbers(a: &[Array]) -> Array {
-    finish(where_(&a[3], scores(a), -1e9), a)
+    finish(where_(&a[3], scores(a), f32::MIN), a)
 }
 
 fn padding_times_number(a: &[Array]) -> Array {
@@ -429,7 +459,7 @@ fn number_added(a: &[Array]) -> Array {
 }
 
 fn one_truth_for_all(a: &[Array]) -> Array {
-    finish(where_(&a[3], scores(a), -1e9), a)
+    finish(where_(&a[3], scores(a), f32::MIN), a)
 }
 
 fn keys_masked(a: &[Array]) -> Array {
@@ -514,17 +544,123 @@ fn fill_is_zero(a: &[Array]) -> Vec<Array> {
     vec![finish(where_(&a[3], scores(a), 0.0), a)]
 }
 
-fn two_masks(a: &[Array]) -> Vec<Array> {
-    vec![finish(where_(&a[4], scores(a) + &a[3], -1e9), a)]
+fn bias_and_padding(a: &[Array]) -> Array {
+    finish(where_(&a[4], scores(a) + &a[3], f32::MIN), a)
 }
 
-fn two_biases(a: &[Array]) -> Vec<Array> {
-    vec![finish(scores(a) + &a[3] + a[3].square(), a)]
+fn bias_and_causal(a: &[Array]) -> Array {
+    let mask = mlx::tri(4, 4, 0, Bool);
+    finish(where_(&mask, scores(a), f32::NEG_INFINITY) + &a[3], a)
 }
 
-fn causal_and_padding(a: &[Array]) -> Vec<Array> {
+fn two_biases(a: &[Array]) -> Array {
+    finish(scores(a) + &a[3] + a[3].square(), a)
+}
+
+fn causal_and_padding(a: &[Array]) -> Array {
     let scores = where_(&mlx::tri(4, 4, 0, Bool), scores(a), f32::NEG_INFINITY);
-    vec![finish(where_(&a[3], scores, f32::NEG_INFINITY), a)]
+    finish(where_(&a[3], scores, f32::NEG_INFINITY), a)
+}
+
+fn causal_and_padding_by(fill: f32, a: &[Array]) -> Array {
+    let scores = where_(&mlx::tri(4, 4, 0, Bool), scores(a), fill);
+    let keep = a[3].logical_and(mlx::array!([[[[true]]], [[[false]]]]));
+    finish(where_(&keep, scores, fill), a)
+}
+
+fn causal_and_padding_least_finite(a: &[Array]) -> Array {
+    causal_and_padding_by(f32::MIN, a)
+}
+
+fn causal_and_padding_in_half(a: &[Array]) -> Array {
+    causal_and_padding_by(-65504.0, a)
+}
+
+fn causal_and_padding_in_bfloat16(a: &[Array]) -> Array {
+    causal_and_padding_by(-3e38, a)
+}
+
+fn distances(a: &[Array]) -> Array {
+    let slopes = Array::scalar(2.0_f32)
+        .power(-arange(1.0, 4.0, 1.0, Float32))
+        .reshape([3, 1, 1]);
+    let distance = iota(4).expand_dims(0) - iota(4).expand_dims(1);
+    (slopes * distance.astype(Float32)).astype(a[0].dtype().unwrap())
+}
+
+fn alibi_and_causal(a: &[Array]) -> Array {
+    let mask = mlx::full([4, 4], f32::NEG_INFINITY).triu(1);
+    finish(scores(a) + distances(a) + mask, a)
+}
+
+fn padding_added_and_causal(a: &[Array]) -> Array {
+    let padding = (1.0 - a[3].astype(Float32)) * -1e9;
+    let mask = mlx::tri(4, 4, 0, Bool);
+    finish(where_(&mask, scores(a) + padding, f32::NEG_INFINITY), a)
+}
+
+/// Scores of -1e10: what is hidden by -1e9 is seen best.
+fn scores_below(a: &[Array]) -> Array {
+    scores(&[a[0].abs() + 1e5, -(a[1].abs() + 1e5), a[2].clone()])
+}
+
+fn scores_below_what_is_added(a: &[Array]) -> Array {
+    let mask = (1.0 - mlx::tri(4, 4, 0, Float32)) * -1e9;
+    finish(scores_below(a) + mask, a)
+}
+
+fn scores_below_the_fill(a: &[Array]) -> Vec<Array> {
+    let mask = mlx::tri(4, 4, 0, Bool);
+    vec![finish(where_(&mask, scores_below(a), -1e9), a)]
+}
+
+/// No key is seen by the second half of the batch.
+fn half_seen(a: &[Array]) -> Array {
+    a[3].logical_and(mlx::array!([[[[true]]], [[[false]]]]))
+}
+
+fn dead_rows_by_fill_in_half(a: &[Array]) -> Array {
+    finish(where_(&half_seen(a), scores(a), -65504.0), a)
+}
+
+fn dead_rows_by_fill_in_groups_in_half(a: &[Array]) -> Array {
+    let (k, v) = (a[1].repeat(3, 1), a[2].repeat(3, 1));
+    dead_rows_by_fill_in_half(&[a[0].clone(), k, v, a[3].clone()])
+}
+
+fn dead_rows_added(least: f32, a: &[Array]) -> Array {
+    let mask = where_(&half_seen(a), 0.0, least).astype(a[0].dtype().unwrap());
+    finish(scores(a) + mask, a)
+}
+
+fn dead_rows_added_in_half(a: &[Array]) -> Array {
+    dead_rows_added(-65504.0, a)
+}
+
+fn dead_rows_added_in_bfloat16(a: &[Array]) -> Array {
+    dead_rows_added(-3e38, a)
+}
+
+fn dead_rows_added_less_in_bfloat16(a: &[Array]) -> Array {
+    dead_rows_added(-1e9, a)
+}
+
+fn low_fill(a: &[Array]) -> Vec<Array> {
+    vec![finish(where_(&a[3], scores(a), -1e9), a)]
+}
+
+fn low_fill_in_bfloat16(a: &[Array]) -> Vec<Array> {
+    low_fill(a)
+}
+
+fn causal_by_low_fill(a: &[Array]) -> Vec<Array> {
+    let mask = mlx::tri(4, 4, 0, Bool);
+    vec![finish(where_(&mask, scores(a), -1e9), a)]
+}
+
+fn masks_of_two_fills(a: &[Array]) -> Vec<Array> {
+    let scores = where_(&mlx::tri(4, 4, 0, Bool), scores(a), f32::MIN);
+    vec![finish(where_(&a[3], scores, -3e38), a)]
 }
 
 /// The mask has a batch, and nothing else does.

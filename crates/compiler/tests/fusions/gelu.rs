@@ -3,12 +3,14 @@
 use std::f32::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
 
 use mlx::Array;
-use mlx::Dtype::Float32;
+use mlx::Dtype::{Bfloat16, Float16, Float32};
 use mlx_compiler::Fusion;
 
 use crate::check::Type;
 
 const X: &[Type] = &[(&[2, 8], Float32)];
+const HALF: &[Type] = &[(&[2, 8], Float16)];
+const BRAIN: &[Type] = &[(&[2, 8], Bfloat16)];
 
 pub mod exact {
     use super::*;
@@ -20,6 +22,16 @@ pub mod exact {
         times_inverse_root(X),
         divided_by_root_of_two(X),
         phi(X),
+        mlx_nn_in_half(HALF),
+        mlx_nn_in_bfloat16(BRAIN),
+        half_first_in_half(HALF),
+        half_first_in_bfloat16(BRAIN),
+        half_last_in_half(HALF),
+        half_last_in_bfloat16(BRAIN),
+        times_inverse_root_in_half(HALF),
+        times_inverse_root_in_bfloat16(BRAIN),
+        phi_in_half(HALF),
+        phi_in_bfloat16(BRAIN),
     }
 
     refusals! { Fusion::Gelu;
@@ -63,6 +75,46 @@ pub mod exact {
     fn phi(a: &[Array]) -> Array {
         let phi = 0.5 * (1.0 + (&a[0] / SQRT_2).erf());
         phi * &a[0]
+    }
+
+    fn mlx_nn_in_half(a: &[Array]) -> Array {
+        mlx_nn(a)
+    }
+
+    fn mlx_nn_in_bfloat16(a: &[Array]) -> Array {
+        mlx_nn(a)
+    }
+
+    fn half_first_in_half(a: &[Array]) -> Array {
+        half_first(a)
+    }
+
+    fn half_first_in_bfloat16(a: &[Array]) -> Array {
+        half_first(a)
+    }
+
+    fn half_last_in_half(a: &[Array]) -> Array {
+        half_last(a)
+    }
+
+    fn half_last_in_bfloat16(a: &[Array]) -> Array {
+        half_last(a)
+    }
+
+    fn times_inverse_root_in_half(a: &[Array]) -> Array {
+        times_inverse_root(a)
+    }
+
+    fn times_inverse_root_in_bfloat16(a: &[Array]) -> Array {
+        times_inverse_root(a)
+    }
+
+    fn phi_in_half(a: &[Array]) -> Array {
+        phi(a)
+    }
+
+    fn phi_in_bfloat16(a: &[Array]) -> Array {
+        phi(a)
     }
 
     fn erf_is_returned(a: &[Array]) -> Vec<Array> {
@@ -129,6 +181,16 @@ pub mod approx {
         factored(X),
         square_times(X),
         short_constant(X),
+        mlx_nn_in_half(HALF),
+        mlx_nn_in_bfloat16(BRAIN),
+        nano_gpt_in_half(HALF),
+        nano_gpt_in_bfloat16(BRAIN),
+        product_of_three_in_half(HALF),
+        product_of_three_in_bfloat16(BRAIN),
+        factored_in_half(HALF),
+        factored_in_bfloat16(BRAIN),
+        square_times_in_half(HALF),
+        square_times_in_bfloat16(BRAIN),
     }
 
     refusals! { Fusion::GeluApprox;
@@ -177,6 +239,46 @@ pub mod approx {
     fn short_constant(a: &[Array]) -> Array {
         let x = &a[0];
         x * 0.5 * (1.0 + (x * 0.797_884_5 * (1.0 + 0.044_715 * x * x)).tanh())
+    }
+
+    fn mlx_nn_in_half(a: &[Array]) -> Array {
+        mlx_nn(a)
+    }
+
+    fn mlx_nn_in_bfloat16(a: &[Array]) -> Array {
+        mlx_nn(a)
+    }
+
+    fn nano_gpt_in_half(a: &[Array]) -> Array {
+        nano_gpt(a)
+    }
+
+    fn nano_gpt_in_bfloat16(a: &[Array]) -> Array {
+        nano_gpt(a)
+    }
+
+    fn product_of_three_in_half(a: &[Array]) -> Array {
+        product_of_three(a)
+    }
+
+    fn product_of_three_in_bfloat16(a: &[Array]) -> Array {
+        product_of_three(a)
+    }
+
+    fn factored_in_half(a: &[Array]) -> Array {
+        factored(a)
+    }
+
+    fn factored_in_bfloat16(a: &[Array]) -> Array {
+        factored(a)
+    }
+
+    fn square_times_in_half(a: &[Array]) -> Array {
+        square_times(a)
+    }
+
+    fn square_times_in_bfloat16(a: &[Array]) -> Array {
+        square_times(a)
     }
 
     fn tanh_of(x: &Array) -> Array {

@@ -19,7 +19,6 @@ spellings! { Fusion::LayerNorm, "fast.layer_norm";
     differences_written_twice(XWB),
     sums_over_dim(XWB),
     divided_by_sqrt(XWB),
-    divided_by_std(XWB),
     one_over_sqrt(XWB),
     bias_first(XWB),
     without_bias(XWB),
@@ -32,7 +31,6 @@ spellings! { Fusion::LayerNorm, "fast.layer_norm";
     upcast_and_cast_back(HALF),
     upcast_in_bfloat16(BRAIN),
     cast_back_last(HALF),
-    without_eps(XWB),
     composed(XWB),
     composed_in_half(HALF),
     composed_plain(X),
@@ -56,6 +54,9 @@ refusals! { Fusion::LayerNorm;
     eps_outside(Eps, XWB),
     annotated_transformer(Eps, XWB),
     eps_is_negative(Eps, XWB),
+    divided_by_std(Eps, XWB),
+    without_eps(Eps, XWB),
+    constant_rows_by_std(Eps, XWB),
 }
 
 others! { Fusion::LayerNorm;
@@ -110,9 +111,18 @@ fn divided_by_sqrt(a: &[Array]) -> Array {
     scaled(normalized, a)
 }
 
-fn divided_by_std(a: &[Array]) -> Array {
+/// 0 / 0 for a constant row.
+fn constant_rows_by_std(a: &[Array]) -> Vec<Array> {
+    let x = a[0].i((.., .., ..1)).broadcast_to([2, 3, 8]);
+    vec![(&x - x.mean(keepdims(-1))) / x.std(keepdims(-1), 0)]
+}
+
+fn divided_by_std(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    scaled((x - x.mean(keepdims(-1))) / x.std(keepdims(-1), 0), a)
+    vec![scaled(
+        (x - x.mean(keepdims(-1))) / x.std(keepdims(-1), 0),
+        a,
+    )]
 }
 
 fn one_over_sqrt(a: &[Array]) -> Array {
@@ -179,12 +189,12 @@ fn cast_back_last(a: &[Array]) -> Array {
     (normalized * a[1].astype(Float32) + a[2].astype(Float32)).astype(Float16)
 }
 
-fn without_eps(a: &[Array]) -> Array {
+fn without_eps(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    scaled(
+    vec![scaled(
         (x - x.mean(keepdims(-1))) * x.var(keepdims(-1), 0).rsqrt(),
         a,
-    )
+    )]
 }
 
 fn composed(a: &[Array]) -> Array {

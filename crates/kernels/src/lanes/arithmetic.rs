@@ -34,7 +34,9 @@ impl<S: Simd> Neg for Lanes<S> {
 
     #[inline(always)]
     fn neg(self) -> Self {
-        Self::new(self.simd, self.simd.neg_f32s(self.value))
+        // `neg_f32s` of pulp is a call of a function without vector instructions.
+        let minus = self.simd.splat_u32s(0x8000_0000);
+        Self::from_bits(self.simd, self.simd.xor_u32s(self.bits(), minus))
     }
 }
 
@@ -96,7 +98,9 @@ impl<S: Simd> Lanes<S> {
 
     #[inline(always)]
     pub(crate) fn abs(self) -> Self {
-        Self::new(self.simd, self.simd.abs_f32s(self.value))
+        // As for the negative.
+        let magnitude = self.simd.splat_u32s(0x7fff_ffff);
+        Self::from_bits(self.simd, self.simd.and_u32s(self.bits(), magnitude))
     }
 
     /// The magnitude of `self` with the sign of `sign`.

@@ -1,11 +1,10 @@
 //! One step over one block.
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
 use pulp::{Simd, WithSimd};
 
 use super::{Binary, Simple, Step};
 use crate::lanes::Lanes;
+use crate::narrow::{nearest_bf16, nearest_f16};
 use crate::{simd, stream};
 
 /// An operand of one block.
@@ -25,7 +24,6 @@ pub(super) fn compute(step: Step, operands: [Source<'_>; 3], out: &mut [f32], pa
             function.block(&[x], &mut one, false);
             out.fill(one[0]);
         }
-        (Step::Simple(Simple::RoundToF16, _), a) => round_to_f16(a, out),
         (Step::Simple(function, _), a) if past => {
             simd::dispatch(OfOne::<true> { function, a, out });
         }
@@ -204,8 +202,7 @@ impl<const PAST: bool> WithSimd for OfOne<'_, PAST> {
             Simple::Round => one_by_one!(a, out, |x| x.round_ties_even()),
             Simple::Truncate => one_by_one!(a, out, |x| x.trunc()),
             Simple::RoundToBf16 => one_by_one!(a, out, |x| nearest_bf16(x)),
-            // Conversions of slices, elsewhere.
-            Simple::RoundToF16 => {}
+            Simple::RoundToF16 => one_by_one!(a, out, |x| nearest_f16(x)),
             Simple::Expm1 => one_by_one!(a, out, |x| x.exp_m1()),
             Simple::Log1p => one_by_one!(a, out, |x| x.ln_1p()),
             Simple::Log2 => one_by_one!(a, out, |x| x.log2()),
@@ -392,31 +389,5 @@ impl<'a, S: Simd> Registers<'a, S> {
             Some(_) => s.partial_load_f32s(self.tail),
             None => self.splat,
         }
-    }
-}
-
-fn round_to_f16(a: Source<'_>, out: &mut [f32]) {
-    match a {
-        Source::Slice(a) => {
-            let mut narrow = [f16::ZERO; 256];
-            for (a, out) in a.chunks(narrow.len()).zip(out.chunks_mut(narrow.len())) {
-                let narrow = &mut narrow[..a.len()];
-                narrow.convert_from_f32_slice(a);
-                narrow.convert_to_f32_slice(out);
-            }
-        }
-        Source::Scalar(x) => out.fill(f16::from_f32(x).to_f32()),
-    }
-}
-
-/// Without a branch, so that a loop of it becomes vector instructions.
-#[inline(always)]
-fn nearest_bf16(x: f32) -> f32 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
-    if x.is_nan() {
-        x
-    } else {
-        f32::from_bits(rounded)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::values::Values;
 use crate::error::{Error, Result, length, product};
+use crate::walk::Walk;
 
 /// The shape of the outputs, with axes joined that all inputs step through alike.
 #[derive(Debug)]
@@ -84,17 +85,6 @@ impl Shape {
         Ok((shape, layouts))
     }
 
-    /// Where the row begins that the output element `start` is in.
-    fn base(&self, strides: &[usize], start: usize) -> usize {
-        let mut row = start / self.row;
-        let mut base = 0;
-        for (size, stride) in self.outer.iter().zip(strides).rev() {
-            base += row % size * stride;
-            row /= size;
-        }
-        base
-    }
-
     /// Finds an input's elements for a block, and copies them to `copies` if they do not lie together.
     pub(super) fn place(
         &self,
@@ -112,27 +102,25 @@ impl Shape {
                 Place::Loaded
             }
             Layout::Rows { outer, last } => {
-                let column = start % self.row;
+                let mut walk = Walk::from_row(&self.outer, outer, start / self.row);
+                let mut column = start % self.row;
                 let one_row = column + count <= self.row;
                 if one_row && (*last == 0 || *last == 1 && is_f32) {
-                    let base = self.base(outer, start);
                     return match last {
-                        0 => Place::Scalar(values.at(base)),
-                        _ => Place::Direct(base + column),
+                        0 => Place::Scalar(values.at(walk.place())),
+                        _ => Place::Direct(walk.place() + column),
                     };
                 }
-                let mut done = 0;
-                while done < count {
-                    let at = start + done;
-                    let column = at % self.row;
-                    let part = (self.row - column).min(count - done);
-                    let base = self.base(outer, at);
-                    let part = &mut copies[done..done + part];
+                let mut rest = &mut copies[..count];
+                while !rest.is_empty() {
+                    let length = (self.row - column).min(rest.len());
+                    let (part, later) = std::mem::take(&mut rest).split_at_mut(length);
                     match last {
-                        0 => part.fill(values.at(base)),
-                        _ => values.read(base + column * last, *last, part),
+                        0 => part.fill(values.at(walk.place())),
+                        _ => values.read(walk.place() + column * last, *last, part),
                     }
-                    done += part.len();
+                    (rest, column) = (later, 0);
+                    walk.advance(1);
                 }
                 Place::Loaded
             }

@@ -88,10 +88,14 @@ impl Machine {
                         Some(ValuesMut::F32(out)) => {
                             compute(*step, operands, &mut out[start..start + length], past);
                         }
-                        Some(out) => {
-                            compute(*step, operands, place, false);
-                            out.write(start, place, past);
-                        }
+                        Some(out) => match (out.rounds_by(*step), operands[0]) {
+                            // Writing rounds by itself.
+                            (true, Source::Slice(values)) => out.write(start, values, past),
+                            _ => {
+                                compute(*step, operands, place, false);
+                                out.write(start, place, past);
+                            }
+                        },
                         None => compute(*step, operands, place, false),
                     }
                     self.registers[*target] = register;

@@ -1,9 +1,10 @@
 //! Slices of several element types: what a program reads and writes; in between, all is `f32`.
 
-use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::step::{Simple, Step};
 use crate::element::private::Storage;
+use crate::narrow::{narrow_bf16, narrow_f16};
 use crate::stream;
 
 /// Elements that a program reads.
@@ -57,7 +58,7 @@ impl Values<'_> {
             Self::F32(values) => values[index],
             Self::F16(values) => values[index].to_f32(),
             Self::Bf16(values) => values[index].to_f32(),
-            Self::Bool(values) => f32::from(u8::from(values[index])),
+            Self::Bool(values) => truth(values[index]),
             Self::I32(values) => values[index] as f32,
             Self::U32(values) => values[index] as f32,
         }
@@ -66,8 +67,13 @@ impl Values<'_> {
     /// Reads `out.len()` elements from `start` on, each `stride` after the other.
     pub(super) fn read(&self, start: usize, stride: usize, out: &mut [f32]) {
         if stride != 1 {
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = self.at(start + i * stride);
+            match self {
+                Self::F32(values) => each(&values[start..], stride, out, |value| value),
+                Self::F16(values) => each(&values[start..], stride, out, f16::to_f32),
+                Self::Bf16(values) => each(&values[start..], stride, out, bf16::to_f32),
+                Self::Bool(values) => each(&values[start..], stride, out, truth),
+                Self::I32(values) => each(&values[start..], stride, out, |value| value as f32),
+                Self::U32(values) => each(&values[start..], stride, out, |value| value as f32),
             }
             return;
         }
@@ -80,7 +86,7 @@ impl Values<'_> {
             Self::Bf16(values) => {
                 bf16::read_inline(&values[range], out);
             }
-            Self::Bool(values) => convert(&values[range], out, |value| f32::from(u8::from(value))),
+            Self::Bool(values) => convert(&values[range], out, truth),
             Self::I32(values) => convert(&values[range], out, |value| value as f32),
             Self::U32(values) => convert(&values[range], out, |value| value as f32),
         }
@@ -91,6 +97,17 @@ fn convert<T: Copy, U>(from: &[T], to: &mut [U], of: impl Fn(T) -> U) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = of(*from);
     }
+}
+
+/// Converts elements that lie `stride` apart, at least 1.
+fn each<T: Copy>(from: &[T], stride: usize, to: &mut [f32], of: impl Fn(T) -> f32) {
+    for (to, from) in to.iter_mut().zip(from.iter().step_by(stride)) {
+        *to = of(*from);
+    }
+}
+
+fn truth(value: bool) -> f32 {
+    f32::from(u8::from(value))
 }
 
 impl Default for ValuesMut<'_> {
@@ -130,14 +147,23 @@ impl<'a> ValuesMut<'a> {
         }
     }
 
+    /// Whether a step does no more than writing does.
+    pub(super) fn rounds_by(&self, step: Step) -> bool {
+        matches!(
+            (self, step),
+            (Self::F16(_), Step::Simple(Simple::RoundToF16, _))
+                | (Self::Bf16(_), Step::Simple(Simple::RoundToBf16, _))
+        )
+    }
+
     /// Writes values at `start`, past the cache if asked for.
     pub(super) fn write(&mut self, start: usize, values: &[f32], past: bool) {
         let range = start..start + values.len();
         match self {
             Self::F32(out) if past => stream::copy(values, &mut out[range]),
             Self::F32(out) => out[range].copy_from_slice(values),
-            Self::F16(out) => out[range].convert_from_f32_slice(values),
-            Self::Bf16(out) => out[range].convert_from_f32_slice(values),
+            Self::F16(out) => narrow_f16(values, &mut out[range]),
+            Self::Bf16(out) => narrow_bf16(values, &mut out[range]),
             Self::Bool(out) => convert(values, &mut out[range], |value| value != 0.0),
         }
     }

@@ -5,7 +5,7 @@ use super::path::{Kernel, took};
 use crate::dtype::Kind;
 use crate::op::Op;
 use crate::trace::QuietSizes;
-use crate::{Array, Dtype, Result, bind, where_, zeros};
+use crate::{Array, Dtype, Result, bind, keepdims, where_, zeros};
 
 const NAME: &str = "fast.cross_entropy";
 
@@ -58,6 +58,9 @@ fn formula(logits: &Array, targets: &Array) -> Result<Array> {
         return Ok(zeros(targets.shape()?, Dtype::Float32));
     }
     let logits = cast(logits, Dtype::Float32);
+    // Below the maximum, so that large logits do not swallow the loss. A maximum that is not finite stays where it is.
+    let max = logits.max(keepdims(-1)).stop_gradient();
+    let logits = &logits - where_(&max.isfinite(), &max, 0);
     let mut targets = targets.clone();
     if targets.dtype()?.kind() == Kind::Signed {
         // take_along_axis would count a negative index back from the end; here it is out of range.

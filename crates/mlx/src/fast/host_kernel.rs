@@ -35,6 +35,8 @@ struct Definition {
     output_types: Arc<OutputTypes>,
     kernel: Arc<host::Kernel>,
     composed: Option<Arc<ComposedForm>>,
+    /// Whether inputs come as they lie.
+    takes_strides: bool,
     /// The input that each output starts as; empty for all but sequences.
     origins: Arc<[Option<usize>]>,
     /// The last inputs, where they are always the same arrays.
@@ -100,6 +102,7 @@ pub fn host_kernel(
         output_types: Arc::new(output_types),
         kernel: Arc::new(kernel),
         composed: None,
+        takes_strides: false,
         origins: Arc::default(),
         captured: Arc::default(),
     };
@@ -117,8 +120,14 @@ impl HostKernel {
         self.with(|definition| definition.composed = Some(Arc::new(form)))
     }
 
+    /// Returns the kernel for inputs as they lie, which are not made row-contiguous first: the Rust function must look at
+    /// strides.
+    pub(crate) fn taking_strides(self) -> Self {
+        self.with(|definition| definition.takes_strides = true)
+    }
+
     /// Returns the kernel with outputs that start as copies of inputs, in their memory where nobody else needs it. The
-    /// Rust function does not see such inputs, and inputs come as they lie: it must look at strides.
+    /// Rust function does not see such inputs.
     ///
     /// An output must be of its input's type, and not `bool`.
     pub(crate) fn starting_as(self, origins: Vec<Option<usize>>) -> Self {
@@ -140,6 +149,7 @@ impl HostKernel {
             output_types: Arc::clone(&old.output_types),
             kernel: Arc::clone(&old.kernel),
             composed: old.composed.clone(),
+            takes_strides: old.takes_strides,
             origins: Arc::clone(&old.origins),
             captured: Arc::clone(&old.captured),
         };
@@ -220,6 +230,7 @@ impl CustomCall for HostKernel {
             kernel: Arc::clone(&kernel.kernel),
             defines_outputs: false,
             composed: composed.transpose()?,
+            takes_strides: kernel.takes_strides,
             origins: &kernel.origins,
             captured: &captured,
             identity: kernel.identity,

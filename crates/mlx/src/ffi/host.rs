@@ -95,17 +95,26 @@ impl<'a> Layout<'a> {
 
     /// How many elements there are from the first to the last; none when one lies before the first.
     fn extent(self) -> Option<usize> {
+        let (before, extent) = self.reach()?;
+        (before == 0).then_some(extent)
+    }
+
+    /// How many elements lie before the first, and how many there are from the lowest to the highest.
+    fn reach(self) -> Option<(usize, usize)> {
         if self.size() == 0 {
-            return Some(0);
+            return Some((0, 0));
         }
-        let mut last = 0_i64;
+        let (mut before, mut after) = (0_i64, 0_i64);
         for (&size, &stride) in self.shape().iter().zip(self.strides()) {
-            if stride < 0 && size > 1 {
-                return None;
+            let last = stride.checked_mul(i64::from(size) - 1)?;
+            if last < 0 {
+                before = before.checked_sub(last)?;
+            } else {
+                after = after.checked_add(last)?;
             }
-            last = last.checked_add(stride.checked_mul(i64::from(size) - 1)?)?;
         }
-        usize::try_from(last).ok()?.checked_add(1)
+        let extent = before.checked_add(after)?.checked_add(1)?;
+        Some((usize::try_from(before).ok()?, usize::try_from(extent).ok()?))
     }
 }
 
@@ -165,43 +174,21 @@ impl<'a> HostInput<'a> {
     /// Returns the elements in row-major order, copied where they are not.
     pub(crate) fn in_rows<T: Element>(&self) -> Result<Cow<'a, [T]>, String> {
         check_dtype::<T>(self.buffer)?;
-        let layout = self.layout();
-        if layout.is_row_contiguous() {
+        if self.layout().is_row_contiguous() {
             return self.as_slice::<T>().map(Cow::Borrowed);
         }
-        let (shape, strides) = (layout.shape(), layout.strides());
-        let data = self.buffer.data.cast::<T>();
-        let mut copy = Vec::with_capacity(layout.size());
-        let mut index = vec![0_i32; shape.len()];
-        let (Some((&length, outer)), Some((&step, _))) = (shape.split_last(), strides.split_last())
-        else {
-            return Err("a scalar is in row-major order".to_owned());
+        let size = self.buffer.size;
+        let mut copy: Vec<T> = Vec::with_capacity(size);
+        // SAFETY: there is room for `size` elements, and all bits 0 is an element of every dtype.
+        unsafe { copy.as_mut_ptr().write_bytes(0, size) };
+        // SAFETY: so many bytes, which were written above and which nobody else has.
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(copy.as_mut_ptr().cast::<u8>(), size * size_of::<T>())
         };
-        if layout.size() == 0 {
-            return Ok(Cow::Owned(copy));
-        }
-        let mut start = 0_i64;
-        loop {
-            for i in 0..i64::from(length) {
-                // SAFETY: an element of the array: each part of the index is below its size.
-                copy.push(unsafe { *data.offset((start + i * step) as isize) });
-            }
-            // The next row, counting the last axis of the outer ones fastest.
-            let mut axis = outer.len();
-            loop {
-                if axis == 0 {
-                    return Ok(Cow::Owned(copy));
-                }
-                axis -= 1;
-                index[axis] += 1;
-                start += strides[axis];
-                if index[axis] < outer[axis] {
-                    break;
-                }
-                start -= strides[axis] * i64::from(outer[axis]);
-                index[axis] = 0;
-            }
-        }
+        self.copy_rows(bytes)?;
+        // SAFETY: all of them were written.
+        unsafe { copy.set_len(size) };
+        Ok(Cow::Owned(copy))
     }
 }
 
@@ -248,50 +235,64 @@ impl<'a> HostInput<'a> {
     }
 
     /// Returns the bytes of the elements in row-major order, copied where they are not.
-    pub(crate) fn bytes_in_rows(&self) -> Cow<'a, [u8]> {
+    pub(crate) fn bytes_in_rows(&self) -> Result<Cow<'a, [u8]>, String> {
         let len = self.size_in_bytes();
         if len == 0 {
-            return Cow::Borrowed(&[]);
+            return Ok(Cow::Borrowed(&[]));
         }
         if self.layout().is_row_contiguous() {
             // SAFETY: so many bytes of elements that are alive and unwritten until the kernel returns.
-            return Cow::Borrowed(unsafe {
+            return Ok(Cow::Borrowed(unsafe {
                 std::slice::from_raw_parts(self.buffer.data.cast::<u8>(), len)
-            });
+            }));
         }
         let mut copy = vec![0; len];
-        // SAFETY: there is room for all elements.
-        unsafe { self.copy_rows(copy.as_mut_ptr()) };
-        Cow::Owned(copy)
+        self.copy_rows(&mut copy)?;
+        Ok(Cow::Owned(copy))
     }
 
-    /// Copies the elements in row-major order.
-    ///
-    /// # Safety
-    /// There must be room for [`size_in_bytes`](Self::size_in_bytes) at `to`.
-    pub(super) unsafe fn copy_rows(&self, mut to: *mut u8) {
-        let itemsize = self.dtype().size();
-        let (shape, strides) = (self.shape(), self.layout().strides());
-        let mut index = vec![0_i32; shape.len()];
-        let mut from = 0_i64;
-        for _ in 0..self.buffer.size {
-            // SAFETY: an element of the array, each part of the index being below its size, and room for it.
-            unsafe {
-                let source = self.buffer.data.cast::<u8>();
-                let source = source.offset(from as isize * itemsize as isize);
-                std::ptr::copy_nonoverlapping(source, to, itemsize);
-                to = to.add(itemsize);
-            }
-            for (axis, &stride) in strides.iter().enumerate().rev() {
-                from += stride;
-                index[axis] += 1;
-                if index[axis] < shape[axis] {
-                    break;
-                }
-                from -= stride * i64::from(shape[axis]);
-                index[axis] = 0;
-            }
+    /// Writes the bytes of the elements in row-major order to `out`, which must be as long.
+    pub(crate) fn copy_rows(&self, out: &mut [u8]) -> Result<(), String> {
+        match self.dtype().size() {
+            1 => self.copy_rows_of::<1>(out),
+            2 => self.copy_rows_of::<2>(out),
+            4 => self.copy_rows_of::<4>(out),
+            8 => self.copy_rows_of::<8>(out),
+            other => Err(format!(
+                "wanted elements of 1, 2, 4 or 8 bytes, got {other}"
+            )),
         }
+    }
+
+    /// The same for elements of `N` bytes.
+    fn copy_rows_of<const N: usize>(&self, out: &mut [u8]) -> Result<(), String> {
+        if self.size_in_bytes() != out.len() {
+            let wanted = self.size_in_bytes();
+            return Err(format!(
+                "wanted {wanted} bytes for a copy, got {}",
+                out.len()
+            ));
+        }
+        if out.is_empty() {
+            return Ok(());
+        }
+        let layout = self.layout();
+        let too_far = || "elements lie too far apart".to_owned();
+        let (before, extent) = layout.reach().ok_or_else(too_far)?;
+        let strides = layout.strides().iter();
+        let strides: Result<Vec<isize>, _> = strides.map(|&s| isize::try_from(s)).collect();
+        let shape = layout.shape().iter();
+        let shape: Result<Vec<usize>, _> = shape.map(|&n| usize::try_from(n)).collect();
+        let (Ok(strides), Ok(shape)) = (strides, shape) else {
+            return Err(too_far());
+        };
+        let lowest = self.buffer.data.cast::<[u8; N]>().wrapping_sub(before);
+        // SAFETY: from the lowest element to the highest, each of `N` bytes (the caller matched the dtype); all between
+        // belong to the array's buffer, as views beyond it are refused (`guard::view`), and are written by nobody until
+        // the kernel returns.
+        let from = unsafe { std::slice::from_raw_parts(lowest, extent) };
+        mlx_kernels::copy_strided(from, before, &shape, &strides, out.as_chunks_mut().0)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -355,7 +356,9 @@ pub(crate) struct HostCall<'a> {
     pub(crate) defines_outputs: bool,
     /// The same in MLX's own operations: gradients and vmap go through it.
     pub(crate) composed: Option<Closure>,
-    /// The input that each output starts as; empty when all start with anything. Then the kernel looks at strides.
+    /// Whether inputs come as they lie; otherwise they are made row-contiguous first.
+    pub(crate) takes_strides: bool,
+    /// The input that each output starts as; empty when all start with anything.
     pub(crate) origins: &'a [Option<usize>],
     /// Evaluated inputs that the kernel sees after the others, and the composed form does not.
     pub(crate) captured: &'a [SharedHandle],
@@ -421,7 +424,7 @@ pub(crate) fn apply(
             payload,
             Some(drop_kernel),
             composed,
-            is_free,
+            !call.takes_strides,
             if is_free {
                 std::ptr::null()
             } else {

@@ -230,9 +230,10 @@ impl Slots {
                 places.push(input.buffer().data.cast::<u8>());
             } else {
                 let mut copy = lines(input.size_in_bytes());
-                let place = copy.as_mut_ptr().cast::<u8>();
-                // SAFETY: the copy has room for all elements, and keeps its place when the vector around it grows.
-                unsafe { input.copy_rows(place) };
+                let (place, len) = (copy.as_mut_ptr().cast::<u8>(), input.size_in_bytes());
+                // SAFETY: the copy has so many bytes, of which nobody else knows.
+                input.copy_rows(unsafe { std::slice::from_raw_parts_mut(place, len) })?;
+                // The lines keep their place when the vector around them grows.
                 copies.push(copy);
                 places.push(place);
             }

@@ -284,6 +284,7 @@ fn lazily(indices: &Handle, range: Range, stream: mlx_sys::mlx_stream) -> Result
         outputs: &[(shape, indices.dtype())],
         kernel,
         defines_outputs: true,
+        takes_strides: false,
         composed: Some(composed),
         origins: &[],
         captured: &[],

@@ -98,6 +98,7 @@ fn passed(
         outputs: &[(input.shape().to_vec(), input.dtype())],
         kernel,
         defines_outputs: true,
+        takes_strides: false,
         composed: Some(composed),
         origins: &[],
         captured: &[],

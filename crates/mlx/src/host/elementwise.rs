@@ -1,11 +1,9 @@
 //! Functions of one or two elements.
 
-use half::{bf16, f16};
-use mlx_kernels::{Binary, Program, RegionInput, Simple, Step, Unary, Values, ValuesMut};
+use mlx_kernels::{Binary, Program, Simple, Step, Unary};
 
-use super::layout::{input, output, said, size};
-use super::{Stored, by_dtype, is_stored};
-use crate::Dtype;
+use super::layout::{input, output, said};
+use super::{Stored, by_dtype, is_stored, region};
 use crate::ffi::host::{HostInput, HostOutput, Layout};
 
 /// Fewer elements are not worth the call.
@@ -71,44 +69,7 @@ fn run(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     let program = Program::new(inputs.len(), steps, &[steps.len() - 1]).map_err(said)?;
-    let out = output(outputs, 0)?;
-    let shape: Vec<usize> = out.shape().iter().map(|&axis| size(axis)).collect();
-    let strides: Vec<Vec<usize>> = inputs.iter().map(strides).collect::<Result<_, _>>()?;
-    let inputs: Vec<RegionInput<'_>> = inputs
-        .iter()
-        .zip(&strides)
-        .map(|(input, strides)| {
-            let values = values(input)?;
-            Ok(RegionInput { values, strides })
-        })
-        .collect::<Result<_, String>>()?;
-    let out = match out.dtype() {
-        Dtype::Float32 => ValuesMut::F32(out.as_mut_slice()?),
-        Dtype::Float16 => ValuesMut::F16(out.as_mut_slice()?),
-        _ => ValuesMut::Bf16(out.as_mut_slice()?),
-    };
-    program.run(&shape, &inputs, &mut [out]).map_err(said)
-}
-
-/// Where the elements of an input are along the axes of the output, which has its shape.
-fn strides(input: &HostInput<'_>) -> Result<Vec<usize>, String> {
-    let layout = input.layout();
-    let axes = layout.shape().iter().zip(layout.strides());
-    axes.map(|(&size, &stride)| match size {
-        1 => Ok(0),
-        _ => usize::try_from(stride).map_err(|_| format!("a stride is {stride}")),
-    })
-    .collect()
-}
-
-fn values<'a>(input: &HostInput<'a>) -> Result<Values<'a>, String> {
-    const BACKWARDS: &str = "strides go backwards";
-    Ok(match input.dtype() {
-        Dtype::Float32 => Values::F32(input.as_strided()?.ok_or(BACKWARDS)?),
-        Dtype::Float16 => Values::F16(input.as_strided::<f16>()?.ok_or(BACKWARDS)?),
-        Dtype::Bfloat16 => Values::Bf16(input.as_strided::<bf16>()?.ok_or(BACKWARDS)?),
-        other => return Err(format!("no kernel reads {other}")),
-    })
+    region::run(&program, inputs, outputs)
 }
 
 pub(super) fn swiglu(

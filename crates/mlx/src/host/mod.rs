@@ -11,6 +11,7 @@ mod layout;
 mod norm;
 mod product;
 mod reduce;
+mod region;
 mod rope;
 pub mod sequence;
 mod softmax;

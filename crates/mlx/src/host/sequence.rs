@@ -5,25 +5,22 @@
 //! in order. Operations that only look at an array differently cost nothing. An output that an operation makes by
 //! writing into an input keeps that input's memory, where nobody else needs it.
 
-use std::sync::Arc;
+use mlx_kernels::Program;
 
-use super::{Kernel, step};
+pub use super::region::program_kernel;
+use super::{Kernel, region, step};
 use crate::fast::{HostKernel, host_kernel};
 use crate::ffi::host::{Described, HostInput, HostOutput, is_row_contiguous};
 use crate::ffi::slots::{Memory, Slot, Slots, StepSlots, bytes, row_major};
 use crate::op::Op;
 use crate::{ArrayType, SharedArray};
 
-/// What a step does that is no operation of the table.
-pub type Function =
-    dyn Fn(&[HostInput<'_>], &mut [HostOutput<'_>]) -> Result<(), String> + Send + Sync;
-
 /// What a step of a sequence does.
 pub enum StepKind {
     /// An operation of the table, with one output.
     Op(Op),
-    /// A function of row-contiguous inputs, as that of a [`host_kernel`].
-    Function(Arc<Function>),
+    /// An elementwise program, whose inputs broadcast to the shape of its outputs.
+    Program(Program),
 }
 
 /// One step of a sequence. Values are numbered: first the inputs of the sequence, then the outputs of each step.
@@ -55,6 +52,11 @@ const MOST_SCRATCH: usize = 4 << 20;
 /// Returns whether an operation only looks at its input differently.
 pub fn is_view(op: &Op) -> bool {
     step::is_view(op)
+}
+
+/// Returns whether a view keeps its input's elements in their order, in another shape.
+pub fn reshapes(op: &Op) -> bool {
+    step::reshapes(op)
 }
 
 /// Returns whether there may be a kernel for an operation of inputs of these types; [`sequence`] knows for sure.
@@ -101,7 +103,10 @@ pub fn sequence(
         move |inputs, outputs| plan.run(inputs, outputs),
     );
     let kernel = kernel.map_err(|_| NoSequence::Malformed)?;
-    Ok(kernel.starting_as(origins).capturing(captured))
+    Ok(kernel
+        .taking_strides()
+        .starting_as(origins)
+        .capturing(captured))
 }
 
 /// Where the elements of a value live.
@@ -144,7 +149,7 @@ enum Work {
     Copy,
     /// An update, and perhaps where it starts, into the output.
     Write(step::Write),
-    Function(Arc<Function>),
+    Program(Program),
 }
 
 impl Work {
@@ -153,8 +158,7 @@ impl Work {
         match self {
             // These read weights where they lie, and were chosen for where that is.
             Work::Kernel(Kernel::Matmul | Kernel::Addmm { .. }) => false,
-            Work::Kernel(_) | Work::Copy | Work::Write(_) => true,
-            Work::Function(_) => false,
+            Work::Kernel(_) | Work::Copy | Work::Write(_) | Work::Program(_) => true,
         }
     }
 }
@@ -275,7 +279,7 @@ impl Plan {
                 Work::Kernel(kernel) => super::run(kernel, inputs, outputs),
                 Work::Copy => step::copy(inputs, outputs),
                 Work::Write(write) => write.run(inputs, outputs),
-                Work::Function(function) => function(inputs, outputs),
+                Work::Program(program) => region::run(program, inputs, outputs),
             };
             done.map_err(|text| format!("{name}: {text}"))
         })
@@ -348,11 +352,7 @@ impl Builder {
                     let one = self.op(op, step.name, (source, inputs), output, made, &mut planned);
                     self.values.push(one.ok_or(NoSequence::Step(number))?);
                 }
-                StepKind::Function(function) => {
-                    let reads = inputs
-                        .into_iter()
-                        .map(|input| in_rows(input, made, &mut planned))
-                        .collect();
+                StepKind::Program(program) => {
                     let writes: Vec<Placed> = step
                         .outputs
                         .iter()
@@ -360,9 +360,9 @@ impl Builder {
                         .collect();
                     self.values.extend(writes.iter().cloned());
                     planned.push(Planned {
-                        work: Work::Function(function),
+                        work: Work::Program(program),
                         name: step.name,
-                        reads,
+                        reads: inputs,
                         writes,
                     });
                 }
@@ -447,14 +447,6 @@ impl Builder {
 
 fn has_origin(made: &[Made], index: usize) -> bool {
     made.iter().any(|made| made.origin == Some(index))
-}
-
-/// The elements in row-major order, copied if they are not.
-fn in_rows(value: Placed, made: &mut Vec<Made>, planned: &mut Vec<Planned>) -> Placed {
-    if value.is_row_contiguous() {
-        return value;
-    }
-    copied(&value, made, planned)
 }
 
 fn copied(value: &Placed, made: &mut Vec<Made>, planned: &mut Vec<Planned>) -> Placed {

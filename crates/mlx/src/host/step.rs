@@ -6,7 +6,7 @@ use super::attention::Asked;
 use super::layout::{input, output, size};
 use super::sequence::{Placed, accepts};
 use super::{Kernel, is_stored};
-use crate::ffi::host::{HostInput, HostOutput};
+use crate::ffi::host::{HostInput, HostOutput, is_row_contiguous};
 use crate::ffi::slots::row_major;
 use crate::guard::axis_of;
 use crate::op::{MaskMode, Op, QuantizationMode};
@@ -14,6 +14,20 @@ use crate::{ArrayType, Dtype};
 
 /// Whether an operation only looks at its input differently.
 pub(super) fn is_view(op: &Op) -> bool {
+    reshapes(op)
+        || matches!(
+            op,
+            Op::Transpose { .. }
+                | Op::Swapaxes { .. }
+                | Op::Moveaxis { .. }
+                | Op::BroadcastTo { .. }
+                | Op::StopGradient
+        )
+        || matches!(op, Op::Slice { strides, .. } if strides.iter().all(|&stride| stride > 0))
+}
+
+/// Whether a view keeps the elements in their order, in another shape.
+pub(super) fn reshapes(op: &Op) -> bool {
     matches!(
         op,
         Op::Reshape { .. }
@@ -21,12 +35,7 @@ pub(super) fn is_view(op: &Op) -> bool {
             | Op::Unflatten { .. }
             | Op::Squeeze { .. }
             | Op::ExpandDims { .. }
-            | Op::Transpose { .. }
-            | Op::Swapaxes { .. }
-            | Op::Moveaxis { .. }
-            | Op::BroadcastTo { .. }
-            | Op::StopGradient
-    ) || matches!(op, Op::Slice { strides, .. } if strides.iter().all(|&stride| stride > 0))
+    )
 }
 
 /// Returns the input seen as the operation says; `None` if it must be made row-contiguous first.
@@ -79,12 +88,46 @@ pub(super) fn view(op: &Op, input: &Placed, output: &ArrayType) -> Option<Placed
             Some(sliced)
         }
         // The others keep the elements and their order.
-        _ => input.is_row_contiguous().then(|| Placed {
-            strides: row_major(&output.shape),
+        _ => Some(Placed {
+            strides: reshaped(&input.array_type.shape, &input.strides, &output.shape)?,
             array_type: output.clone(),
             ..input.clone()
         }),
     }
+}
+
+/// The strides of the same elements in another shape; `None` if one stride is not enough for each axis.
+fn reshaped(shape: &[i32], strides: &[i64], to: &[i32]) -> Option<Vec<i64>> {
+    if to.contains(&0) || is_row_contiguous(shape, strides) {
+        return Some(row_major(to));
+    }
+    // Axes joined to runs that one stride goes through: how many elements, and how far apart.
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for (&size, &stride) in shape.iter().zip(strides) {
+        let size = i64::from(size);
+        match runs.last_mut() {
+            _ if size == 1 => {}
+            Some((count, step)) if *step == stride * size => {
+                (*count, *step) = (*count * size, stride)
+            }
+            _ => runs.push((size, stride)),
+        }
+    }
+    // Each axis divides what is left of a run, from the last run on.
+    let mut made = vec![1; to.len()];
+    let mut run = (1, 1);
+    for (made, &size) in made.iter_mut().zip(to).rev() {
+        let size = i64::from(size);
+        if run.0 == 1 && size > 1 {
+            run = runs.pop()?;
+        }
+        *made = run.1;
+        if run.0 % size != 0 {
+            return None;
+        }
+        run = (run.0 / size, run.1 * size);
+    }
+    Some(made)
 }
 
 /// Repeats axes of one element without copying.
@@ -116,13 +159,7 @@ fn broadcast(input: &Placed, shape: &[i32]) -> Option<Placed> {
 
 /// Writes the elements of the input in row-major order.
 pub(super) fn copy(inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]) -> Result<(), String> {
-    let from = input(inputs, 0)?.bytes_in_rows();
-    let to = output(outputs, 0)?.as_mut_bytes();
-    if from.len() != to.len() {
-        return Err(format!("wanted {} bytes, got {}", to.len(), from.len()));
-    }
-    to.copy_from_slice(&from);
-    Ok(())
+    input(inputs, 0)?.copy_rows(output(outputs, 0)?.as_mut_bytes())
 }
 
 /// Whether an operation writes into part of its first input.
@@ -241,7 +278,7 @@ impl Write {
             }
         }
         let itemsize = target.dtype().size();
-        let from = update.bytes_in_rows();
+        let from = update.bytes_in_rows()?;
         let (Some(&row), Some(&step)) = (shape.last(), self.strides.last()) else {
             return Err("wanted at least one axis, got none".to_owned());
         };

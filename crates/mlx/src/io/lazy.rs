@@ -117,6 +117,7 @@ impl Source {
             outputs: &[(array_type.shape, array_type.dtype)],
             kernel: Arc::new(kernel),
             defines_outputs: false,
+            takes_strides: false,
             composed: None,
             origins: &[],
             captured: &[],

@@ -30,6 +30,12 @@ pub struct Config {
     pub pad_token_id: u32,
 }
 
+/// More layers than any model has; each is made before a weight is asked for.
+const MAX_LAYERS: i32 = 4096;
+
+/// Sizes above are none of a model's: two of them make no matrix that MLX can hold.
+const MAX_SIZE: i32 = (1 << 24) - 1;
+
 impl Config {
     /// Reads a `config.json`.
     ///
@@ -48,9 +54,13 @@ impl Config {
             ("vocab_size", config.vocab_size),
         ];
         for (name, size) in sizes {
-            if !(1..1 << 24).contains(&size) {
+            let most = match name {
+                "num_hidden_layers" => MAX_LAYERS,
+                _ => MAX_SIZE,
+            };
+            if !(1..=most).contains(&size) {
                 return Err(Error::Config(format!(
-                    "{name}: wanted 1 or more, got {size}"
+                    "{name}: wanted a number from 1 to {most}, got {size}"
                 )));
             }
         }
@@ -91,6 +101,11 @@ mod tests {
                 "\"num_attention_heads\": 2",
                 "\"num_attention_heads\": 0",
                 "num_attention_heads",
+            ),
+            (
+                "\"num_hidden_layers\": 1",
+                "\"num_hidden_layers\": 16777215",
+                "num_hidden_layers: wanted a number from 1 to 4096, got 16777215",
             ),
             ("\"gelu\"", "\"relu\"", "wanted gelu, got relu"),
             ("\"vocab_size\": 10,", "", "missing field `vocab_size`"),

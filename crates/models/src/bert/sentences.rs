@@ -6,6 +6,7 @@ use mlx::{Array, Dtype, keepdims};
 use tokenizers::TruncationParams;
 
 use super::{Config, Network};
+use crate::guarded::guarded;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -29,8 +30,11 @@ impl SentenceEncoder {
         let config = Config::from_json(&std::fs::read_to_string(&path).map_err(Error::io(&path))?)?;
         let path = folder.join("tokenizer.json");
         let json = std::fs::read(&path).map_err(Error::io(&path))?;
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(&json)
-            .map_err(|error| Error::Tokenizer(format!("{}: {error}", path.display())))?;
+        let mut tokenizer =
+            guarded(|| tokenizers::Tokenizer::from_bytes(&json)).map_err(|error| match error {
+                Error::Tokenizer(text) => Error::Tokenizer(format!("{}: {text}", path.display())),
+                other => other,
+            })?;
         let longest = usize::try_from(config.max_position_embeddings).unwrap_or(LONGEST);
         // The file's own settings pad every sentence to the same length.
         tokenizer.with_padding(None);
@@ -55,8 +59,7 @@ impl SentenceEncoder {
     /// # Errors
     /// [`Error::Tokenizer`] when the vocabulary cannot spell it.
     pub fn tokens(&self, sentence: &str) -> Result<Vec<u32>> {
-        let encoding = self.tokenizer.encode(sentence, true);
-        let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let encoding = guarded(|| self.tokenizer.encode(sentence, true))?;
         Ok(encoding.get_ids().to_vec())
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::guarded::guarded;
 use crate::{Error, Result};
 
 /// Turns text into tokens and back.
@@ -35,8 +36,11 @@ impl Tokenizer {
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         let json = std::fs::read(&path).map_err(Error::io(&path))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&json)
-            .map_err(|error| Error::Tokenizer(format!("{}: {error}", path.display())))?;
+        let mut inner =
+            guarded(|| tokenizers::Tokenizer::from_bytes(&json)).map_err(|error| match error {
+                Error::Tokenizer(text) => Error::Tokenizer(format!("{}: {text}", path.display())),
+                other => other,
+            })?;
         // A tokenizer.json may carry settings of a training run that would cut or pad texts.
         inner.with_padding(None);
         inner
@@ -79,9 +83,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the decoder of the vocabulary refuses.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        self.inner
-            .decode(tokens, true)
-            .map_err(|error| Error::Tokenizer(error.to_string()))
+        guarded(|| self.inner.decode(tokens, true))
     }
 
     /// Returns the number of a token by its text in the vocabulary.
@@ -100,10 +102,7 @@ impl Tokenizer {
     }
 
     fn tokens(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, special)
-            .map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let encoding = guarded(|| self.inner.encode_fast(text, special))?;
         Ok(encoding.get_ids().to_vec())
     }
 }

@@ -47,6 +47,12 @@ const SIZES: [(&str, usize, usize, usize, usize, usize, usize); 13] = [
     ("turbo", 1280, 20, 32, 4, 128, 51866),
 ];
 
+/// More layers than any model has.
+const MAX_LAYERS: usize = 4096;
+
+/// Sizes above are none of a model's.
+const MAX_SIZE: usize = (1 << 24) - 1;
+
 impl Config {
     /// Returns the dimensions of a published size, such as `"tiny.en"` or `"large-v3"`.
     ///
@@ -165,6 +171,20 @@ impl Config {
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return wanted(format!("{name}: wanted more than 0, got 0"));
+        }
+        // Checked before anything is allocated: the numbers come from a file.
+        let widths = [
+            ("n_audio_state", self.n_audio_state),
+            ("n_text_state", self.n_text_state),
+        ];
+        for (name, size) in positive.into_iter().chain(widths) {
+            let most = match name {
+                "n_audio_layer" | "n_text_layer" => MAX_LAYERS,
+                _ => MAX_SIZE,
+            };
+            if size > most {
+                return wanted(format!("{name}: wanted at most {most}, got {size}"));
+            }
         }
         if self.n_audio_state != self.n_text_state {
             return wanted(format!(
@@ -287,6 +307,9 @@ mod tests {
     #[case::odd_heads(&TINY_HF.replace("_heads\": 6", "_heads\": 7"), "config: n_audio_head: wanted a divisor of 384, got 7")]
     #[case::narrow_mlp(&TINY_HF.replace("1536", "1000"), "config: encoder_ffn_dim: wanted 4 times d_model 384, got 1000")]
     #[case::no_layers(&TINY_OPENAI.replace("layer\": 4", "layer\": 0"), "config: n_audio_layer: wanted more than 0, got 0")]
+    #[case::too_many_layers(&TINY_HF.replace("encoder_layers\": 4", "encoder_layers\": 1000000000000"), "config: n_audio_layer: wanted at most 4096, got 1000000000000")]
+    #[case::too_wide(&TINY_OPENAI.replace("384", "18446744073709551615"), "config: n_audio_state: wanted at most 16777215, got 18446744073709551615")]
+    #[case::too_many_bands(&TINY_HF.replace("80", "99999999999"), "config: n_mels: wanted at most 16777215, got 99999999999")]
     fn refuses(#[case] text: &str, #[case] message: &str) {
         let text = Config::from_json(text).unwrap_err().to_string();
         assert!(text.starts_with(message), "{text}");

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::timestamps::{SECONDS_PER_TIMESTAMP, Span, spans};
+use crate::guarded::guarded;
 use crate::{Error, Result};
 
 /// Turns text into tokens and back, and knows the special tokens.
@@ -65,8 +66,7 @@ impl Tokenizer {
     /// # Errors
     /// As for [`Tokenizer::open`].
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(json))?;
         // A tokenizer.json may carry settings of a training run that would cut or pad texts.
         inner.with_padding(None);
         inner
@@ -93,10 +93,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the vocabulary cannot spell the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let encoding = guarded(|| self.inner.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -110,9 +107,7 @@ impl Tokenizer {
             .copied()
             .filter(|&token| self.is_text(token))
             .collect();
-        self.inner
-            .decode(&text, true)
-            .map_err(|error| Error::Tokenizer(error.to_string()))
+        guarded(|| self.inner.decode(&text, true))
     }
 
     /// Returns the text of tokens with timestamps written as `<|1.08|>`.
@@ -216,7 +211,7 @@ impl SpecialTokens {
         let is_code = |code: &str| {
             (2..=3).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase())
         };
-        let languages = (sot + 1..translate.min(sot + 1000))
+        let languages = (sot.saturating_add(1)..translate.min(sot.saturating_add(1000)))
             .filter_map(|token| {
                 let name = inner.id_to_token(token)?;
                 let code = name.strip_prefix("<|")?.strip_suffix("|>")?;
@@ -233,7 +228,7 @@ impl SpecialTokens {
             no_speech: id("<|nospeech|>").or_else(|| id("<|nocaptions|>")),
             no_timestamps,
             // Many files leave the timestamps out; they always come right behind.
-            timestamp_begin: id("<|0.00|>").unwrap_or(no_timestamps + 1),
+            timestamp_begin: id("<|0.00|>").unwrap_or(no_timestamps.saturating_add(1)),
             n_timestamps: N_TIMESTAMPS,
             languages,
             multilingual: eot != ENGLISH_EOT,
