@@ -14,12 +14,18 @@ pub(super) struct Core {
     /// The normalized values.
     pub(super) normalized: Value,
     pub(super) eps: f32,
+    /// The weight that is in the normalized values already.
+    pub(super) weight: Option<Value>,
+    /// Whether what is normalized also stands beside the statistics as it was before it was cast.
+    pub(super) is_mixed: bool,
 }
 
 /// A normalization with what follows it.
 pub(super) struct Affine {
     /// What is normalized, before a cast to the dtype of the statistics.
     pub(super) x: Value,
+    /// Whether the kernel has to make that cast first.
+    pub(super) widens: bool,
     pub(super) weight: Option<Value>,
     pub(super) bias: Option<Value>,
     /// The dtype in which weight and bias are applied.
@@ -71,18 +77,21 @@ pub(super) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
     };
     let mut affine = Affine {
         x: core.x,
-        weight: None,
+        widens: false,
+        weight: core.weight,
         bias: None,
         dtype: Dtype::Float32,
         output: core.normalized,
     };
     if let Some(narrow) = narrow
+        && core.weight.is_none()
         && let Some((output, dtype)) = look.cast_after(core.normalized)
         && dtype == look.dtype(narrow)
     {
         (affine.x, affine.dtype, affine.output) = (narrow, dtype, output);
     }
-    if let Some((weight, output)) = operand_after(look, affine.output, &Op::Multiply)
+    if affine.weight.is_none()
+        && let Some((weight, output)) = operand_after(look, affine.output, &Op::Multiply)
         && look.dtype(output) == affine.dtype
     {
         (affine.weight, affine.output) = (Some(weight), output);
@@ -102,9 +111,15 @@ pub(super) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
         affine.x = narrow;
     }
     if let Some((output, _)) = look.cast_after(affine.output)
-        && affine.output != core.normalized
+        && (affine.output != core.normalized || core.weight.is_some())
     {
         affine.output = output;
+    }
+    if core.is_mixed
+        && affine.x == core.x
+        && let Some(narrow) = narrow
+    {
+        (affine.x, affine.widens) = (narrow, true);
     }
     affine
 }

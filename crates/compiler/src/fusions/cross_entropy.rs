@@ -1,7 +1,7 @@
 //! Cross entropy of class indices: `logsumexp(logits) - logits[target]` becomes one kernel.
 //!
-//! Recognized: the difference; the negative of the taken element of `logits - logsumexp(logits)`; the sum by the
-//! operation or written out below the maximum. Negative indices count from the end in the formula and are out of range
+//! Recognized: the difference; the taken element of `logits - logsumexp(logits)`, which is the negative of the loss,
+//! by `take_along_axis` or by an index for each axis; the sum by the operation or written out below the maximum. Negative indices count from the end in the formula and are out of range
 //! for the kernel, so they are made positive. Refused: logits in half precision, whose sum the kernel computes in
 //! `float32`; sums of exponentials without the maximum, and the logarithm of a softmax, which overflow or vanish where
 //! the kernel does not.
@@ -15,15 +15,19 @@ use crate::graph::Value;
 
 /// Finds the formula.
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
-    if look.open_sizes {
-        // Targets get the shape of the rows.
-        return None;
-    }
-    let loss = match difference(look, value).or_else(|| negated(look, value))? {
+    let found = difference(look, value)
+        .or_else(|| negated(look, value))
+        .or_else(|| likelihood(look, value))
+        .or_else(|| weighted(look, value))?;
+    let loss = match found {
         Ok(loss) => loss,
         Err(refusal) => return Some(Err(refusal)),
     };
-    if !look.is_last_axis(loss.logits, &[loss.axis]) {
+    if look.open_sizes {
+        let reason = "targets would be given the shape of the rows, which would be frozen";
+        return Some(Err(Refusal::new(RefusalKind::Shape, reason)));
+    }
+    if !look.is_last_axis(loss.logits, &[loss.taken.axis]) {
         let reason = "classes are not along the last axis";
         return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
     }
@@ -32,20 +36,25 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
         let reason = format!("logits are {dtype}, the kernel sums in float32");
         return Some(Err(Refusal::new(RefusalKind::Dtype, reason)));
     }
-    let (shape, targets) = (look.shape(loss.logits), look.shape(loss.targets));
+    let (shape, targets) = (look.shape(loss.logits), look.shape(loss.taken.targets));
     let (n_classes, rows) = shape.split_last()?;
-    if targets.split_last() != Some((&1, rows)) {
+    let one_each = match loss.taken.has_axis {
+        true => targets.split_last() == Some((&1, rows)),
+        false => targets == rows,
+    };
+    if !one_each {
         let reason = format!("indices {targets:?} are not one class for each row of {shape:?}");
         return Some(Err(Refusal::new(RefusalKind::Shape, reason)));
     }
-    if !look.dtype(loss.targets).is_integer() {
+    if !look.dtype(loss.taken.targets).is_integer() {
         return None;
     }
     let (n_classes, rows, shape) = (*n_classes, rows.to_vec(), look.shape(value).to_vec());
-    let inputs = vec![loss.logits, loss.targets];
+    let (inputs, negative) = (vec![loss.logits, loss.taken.targets], loss.negative);
     Some(Ok(Match::new(inputs, value, move |inputs| {
         let targets = from_the_front(&inputs[1].reshape(rows.clone()), n_classes);
-        fast::cross_entropy(&inputs[0], &targets).reshape(shape.clone())
+        let loss = fast::cross_entropy(&inputs[0], &targets).reshape(shape.clone());
+        if negative { -loss } else { loss }
     })))
 }
 
@@ -67,20 +76,22 @@ fn from_the_front(targets: &Array, n_classes: i32) -> Array {
 /// What the formula is of.
 struct Loss {
     logits: Value,
-    targets: Value,
-    axis: i32,
+    taken: Taken,
+    /// Whether it is the log-likelihood, the negative of the loss.
+    negative: bool,
 }
 
 /// `logsumexp(logits) - take_along_axis(logits, targets)`.
 fn difference(look: &Look<'_>, value: Value) -> Option<Result<Loss, Refusal>> {
     let [sum, taken] = look.binary(value, &Op::Subtract)?;
-    let (logits, targets, axis) = taken_of(look, taken)?;
+    let taken = taken_of(look, taken)?;
     let sum = log_sum_exp(look, sum)?;
-    (sum.logits == logits && is_axis(look, logits, &sum.axes, axis)).then(|| {
+    let logits = taken.of;
+    (sum.logits == logits && is_axis(look, logits, &sum.axes, taken.axis)).then(|| {
         sum.check().map(|()| Loss {
             logits,
-            targets,
-            axis,
+            taken,
+            negative: false,
         })
     })
 }
@@ -91,38 +102,97 @@ fn negated(look: &Look<'_>, value: Value) -> Option<Result<Loss, Refusal>> {
     let ([taken], []) = (product.factors.as_slice(), product.divisors.as_slice()) else {
         return None;
     };
-    let (log_softmax, targets, axis) = taken_of(look, *taken)?;
     if product.number != -1.0 {
         return None;
     }
-    if let Some(softmax) = look.unary(log_softmax, &Op::Log)
+    of_log_softmax(look, taken_of(look, *taken)?, false)
+}
+
+/// `take_along_axis(log_softmax(logits), targets)`, of which the loss is made by what follows: a mean, a mask.
+fn likelihood(look: &Look<'_>, value: Value) -> Option<Result<Loss, Refusal>> {
+    if look.keeps_axis(value) != value || is_negated(look, value) {
+        return None;
+    }
+    of_log_softmax(look, taken_of(look, value)?, true)
+}
+
+/// Whether the negative is all that a value is used for.
+fn is_negated(look: &Look<'_>, value: Value) -> bool {
+    let Some(user) = look.only_user(value) else {
+        return false;
+    };
+    match user.operation.op() {
+        Some(Op::Reshape { .. }) => {
+            look.keeps_axis(user.outputs[0]) == value && is_negated(look, user.outputs[0])
+        }
+        Some(Op::Negative | Op::Multiply | Op::Divide) => {
+            let product = look.product(user.outputs[0]);
+            product.number == -1.0 && product.factors == [value] && product.divisors.is_empty()
+        }
+        _ => false,
+    }
+}
+
+fn of_log_softmax(look: &Look<'_>, taken: Taken, negative: bool) -> Option<Result<Loss, Refusal>> {
+    if let Some(softmax) = look.unary(taken.of, &Op::Log)
         && softmax_of(look, softmax).is_some()
     {
         let reason = "the logarithm is of a softmax, which may have become 0";
         return Some(Err(Refusal::new(RefusalKind::Formula, reason)));
     }
-    let [values, subtracted] = look.binary(log_softmax, &Op::Subtract)?;
+    let log_softmax = log_softmax_of(look, taken.of)?;
+    if !is_axis(look, taken.of, &log_softmax.axes, taken.axis) {
+        return None;
+    }
+    Some(log_softmax.logits.map(|logits| Loss {
+        logits,
+        taken,
+        negative,
+    }))
+}
+
+/// `sum(weights * log_softmax(logits))`: targets that are not one class each.
+fn weighted(look: &Look<'_>, value: Value) -> Option<Result<Loss, Refusal>> {
+    let (Op::Sum { axes, .. }, node) = look.node(value)? else {
+        return None;
+    };
+    let product = look.product(node.inputs[0]);
+    if product.factors.len() != 2 || !look.is_last_axis(node.inputs[0], axes) {
+        return None;
+    }
+    let found = product
+        .factors
+        .iter()
+        .any(|factor| log_softmax_of(look, *factor).is_some());
+    found.then(|| {
+        let reason = "targets are weights of all classes, the kernel takes one class for each row";
+        Err(Refusal::new(RefusalKind::Formula, reason))
+    })
+}
+
+/// Logits, or why they are none, and the axes of their softmax.
+struct LogSoftmax {
+    logits: Result<Value, Refusal>,
+    axes: Vec<i32>,
+}
+
+/// Sees a value as `logits - logsumexp(logits)`.
+fn log_softmax_of(look: &Look<'_>, value: Value) -> Option<LogSoftmax> {
+    let [values, subtracted] = look.binary(value, &Op::Subtract)?;
     let sum = log_sum_exp(look, subtracted)?;
-    if sum.logits != values
-        || !is_axis(look, values, &sum.axes, axis)
-        || !look.is_kept(subtracted, values, &sum.axes)
-    {
+    if sum.logits != values || !look.is_kept(subtracted, values, &sum.axes) {
         return None;
     }
     // Of values below their maximum, the plain sum is as good.
     let shifted = look.less_max(values).ok().flatten();
     let logits = match shifted.filter(|shifted| shifted.axes == sum.axes) {
-        Some(shifted) if !sum.below_max => shifted.x,
-        _ => match sum.check() {
-            Ok(()) => values,
-            Err(refusal) => return Some(Err(refusal)),
-        },
+        Some(shifted) if !sum.below_max => Ok(shifted.x),
+        _ => sum.check().map(|()| values),
     };
-    Some(Ok(Loss {
+    Some(LogSoftmax {
         logits,
-        targets,
-        axis,
-    }))
+        axes: sum.axes,
+    })
 }
 
 /// The logarithm of a sum of exponentials.
@@ -192,10 +262,59 @@ fn is_axis(look: &Look<'_>, of: Value, axes: &[i32], axis: i32) -> bool {
     axes == [axis] || axes == [axis - ndim]
 }
 
-fn taken_of(look: &Look<'_>, value: Value) -> Option<(Value, Value, i32)> {
+/// One element of each row.
+struct Taken {
+    of: Value,
+    targets: Value,
+    axis: i32,
+    /// Whether targets have an axis of one element where classes are.
+    has_axis: bool,
+}
+
+/// `take_along_axis(x, targets)`, or `x[rows, targets]`.
+fn taken_of(look: &Look<'_>, value: Value) -> Option<Taken> {
     let value = look.keeps_axis(value);
-    let (Op::TakeAlongAxis { axis }, node) = look.node(value)? else {
-        return None;
-    };
-    Some((node.inputs[0], node.inputs[1], *axis))
+    let (op, node) = look.node(value)?;
+    match op {
+        Op::TakeAlongAxis { axis } => Some(Taken {
+            of: node.inputs[0],
+            targets: node.inputs[1],
+            axis: *axis,
+            has_axis: true,
+        }),
+        Op::Gather { axes, slice_sizes } => {
+            let [of, rows @ .., targets] = node.inputs.as_slice() else {
+                return None;
+            };
+            let last = i32::try_from(look.ndim(*of)).ok()? - 1;
+            let in_order = axes.iter().copied().eq(0..=last);
+            let all_rows = (0..)
+                .zip(rows)
+                .all(|(axis, index)| counts(look, *index, axis, look.shape(*of)));
+            (in_order && all_rows && slice_sizes.iter().all(|n| *n == 1)).then_some(Taken {
+                of: *of,
+                targets: *targets,
+                axis: last,
+                has_axis: false,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Whether indices count along one axis of the rows of `shape`, broadcast over the others.
+fn counts(look: &Look<'_>, index: Value, axis: usize, shape: &[i32]) -> bool {
+    if let Some((Op::BroadcastTo { .. }, node)) = look.node(index) {
+        return counts(look, node.inputs[0], axis, shape);
+    }
+    let n_rows = shape.len() - 1;
+    // Counted from the end, as shapes are broadcast.
+    let own = look.shape(index);
+    let along = own.len().checked_sub(n_rows - axis);
+    let fits = own
+        .iter()
+        .enumerate()
+        .all(|(place, n)| *n == if Some(place) == along { shape[axis] } else { 1 });
+    let counted = |values: Vec<f64>| (0_i32..).zip(values).all(|(i, v)| v == f64::from(i));
+    fits && along.is_some() && look.known_values(index, 1 << 24).is_some_and(counted)
 }

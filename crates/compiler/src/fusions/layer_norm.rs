@@ -26,7 +26,7 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
         return Some(Err(Refusal::new(RefusalKind::Eps, reason)));
     }
     let affine = follow(look, &core, true);
-    let (eps, dtype) = (core.eps, affine.dtype);
+    let (eps, dtype, widens) = (core.eps, affine.dtype, affine.widens);
     let (has_weight, has_bias) = (affine.weight.is_some(), affine.bias.is_some());
     let mut inputs = vec![affine.x];
     inputs.extend(affine.weight);
@@ -35,7 +35,11 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
         let vector = |place: usize| inputs[place].reshape([-1]).astype(dtype);
         let weight = has_weight.then(|| vector(1));
         let bias = has_bias.then(|| vector(1 + usize::from(has_weight)));
-        fast::layer_norm(&inputs[0], weight.as_ref(), bias.as_ref(), eps)
+        let x = match widens {
+            true => inputs[0].astype(dtype),
+            false => inputs[0].clone(),
+        };
+        fast::layer_norm(&x, weight.as_ref(), bias.as_ref(), eps)
     })))
 }
 
@@ -61,6 +65,8 @@ fn core(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>> {
             x: centred.x,
             normalized: value,
             eps,
+            weight: found.weight,
+            is_mixed: centred.is_mixed,
         }));
     }
     over_deviation(look, value)
@@ -150,6 +156,8 @@ fn over_deviation(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>
                 x: centred.x,
                 normalized: value,
                 eps: 0.0,
+                weight: None,
+                is_mixed: centred.is_mixed,
             })
         });
     }
@@ -171,7 +179,12 @@ fn deviation_of(look: &Look<'_>, value: Value) -> Option<Value> {
 
 /// `mean(x^2) - mean(x)^2`.
 fn one_pass(look: &Look<'_>, value: Value, x: Value) -> Option<Result<Vec<i32>, Refusal>> {
-    let [of_squares, square] = look.binary(value, &Op::Subtract)?;
+    // Flax keeps it from becoming negative.
+    let clipped = look
+        .orders(value, &Op::Maximum)
+        .into_iter()
+        .find_map(|[inner, zero]| (look.number(zero) == Some(0.0)).then_some(inner));
+    let [of_squares, square] = look.binary(clipped.unwrap_or(value), &Op::Subtract)?;
     let of_squares = look.mean_of(of_squares)?;
     let mean = look.mean_of(look.square_of(square)?)?;
     (look.square_of(of_squares.of) == Some(x) && mean.of == x).then(|| {
@@ -185,6 +198,8 @@ fn one_pass(look: &Look<'_>, value: Value, x: Value) -> Option<Result<Vec<i32>, 
 pub(super) struct Centred {
     pub(super) x: Value,
     axes: Vec<i32>,
+    /// Whether the mean is of a cast to a wider dtype of what it is subtracted from.
+    is_mixed: bool,
 }
 
 impl Look<'_> {
@@ -192,8 +207,13 @@ impl Look<'_> {
     fn centred(&self, value: Value) -> Option<Centred> {
         let [x, subtracted] = self.binary(value, &Op::Subtract)?;
         let mean = self.mean_of(subtracted)?;
-        (mean.of == x && self.is_kept(subtracted, x, &mean.axes))
-            .then_some(Centred { x, axes: mean.axes })
+        let wide = self.dtype(value) == self.dtype(mean.of);
+        let same = mean.of == x || wide && self.widens_to(x, mean.of);
+        (same && self.is_kept(subtracted, x, &mean.axes)).then_some(Centred {
+            x: mean.of,
+            axes: mean.axes,
+            is_mixed: mean.of != x,
+        })
     }
 
     /// Whether a value is something less its own mean.

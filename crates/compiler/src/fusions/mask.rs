@@ -4,7 +4,7 @@
 //! are applied: the kernel is given the same values in the same way. A finite number that takes the place of scores
 //! hides a key only if no score can be as low, so it must lie near the least number of the dtype.
 
-use mlx::{Array, Dtype, where_, zeros};
+use mlx::{Array, Dtype, keepdims, where_, zeros};
 
 use super::look::{Look, size};
 use super::{Refusal, RefusalKind};
@@ -61,8 +61,8 @@ pub(super) enum Form {
     BoolOrMean,
     /// Numbers: a row that sees no key becomes NaN or a mean as in the formula.
     Numbers,
-    /// Numbers in half precision, below which the formula's scores vanish where the kernel's do not: a row that has
-    /// only such numbers gives the mean of all values.
+    /// Numbers in half precision, beside which the formula's scores vanish where the kernel's do not: a row of one
+    /// large number gives the mean of all values.
     NumbersOrMean,
 }
 
@@ -100,7 +100,7 @@ impl Mask {
                         mean: None,
                     });
                 }
-                let dead = keep.atleast_1d().any(mlx::keepdims(-1)).logical_not();
+                let dead = keep.atleast_1d().any(keepdims(-1)).logical_not();
                 Built {
                     mask: keep.logical_or(&dead),
                     mean: Some(dead),
@@ -113,11 +113,11 @@ impl Mask {
                 }
                 let mask = sum?;
                 let mean = (*form == Form::NumbersOrMean).then(|| {
-                    let swallows = mask.less_equal(swallowing(dtype));
-                    swallows
-                        .logical_and(mask.greater(f32::NEG_INFINITY))
-                        .atleast_1d()
-                        .all(mlx::keepdims(-1))
+                    let rows = mask.atleast_1d();
+                    let (most, least) = (rows.max(keepdims(-1)), rows.min(keepdims(-1)));
+                    most.equal(least)
+                        .logical_and(most.abs().greater_equal(swallowing(dtype)))
+                        .logical_and(most.isfinite())
                 });
                 Built { mask, mean }
             }
@@ -257,15 +257,15 @@ fn least(dtype: Dtype) -> f64 {
     }
 }
 
-/// From which number on scores vanish beside it in half precision.
+/// From which magnitude on scores vanish beside a number in half precision.
 fn swallowing(dtype: Dtype) -> f64 {
-    if dtype == Dtype::Float16 { -2e4 } else { -1e4 }
+    if dtype == Dtype::Float16 { 2e4 } else { 1e4 }
 }
 
 /// Whether numbers that are added are known, and swallow no score.
 fn is_harmless(look: &Look<'_>, value: Value, dtype: Dtype) -> bool {
     look.known_values(value, MOST)
-        .is_some_and(|values| values.iter().all(|v| *v > swallowing(dtype)))
+        .is_some_and(|values| values.iter().all(|v| v.abs() < swallowing(dtype)))
 }
 
 /// Which keys are seen, when the values of the mask are known and say just that, and what hidden scores become.

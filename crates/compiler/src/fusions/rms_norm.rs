@@ -2,7 +2,7 @@
 //!
 //! Recognized: the mean of a square or of a power 2, or a sum divided by the length; a root and a division or an
 //! inverse root; statistics in `float32` of an input of another dtype, cast back before or behind the weight; weights
-//! such as `weight + 1`. Refused: statistics in half precision, which overflow where the kernel's do not, or a root
+//! such as `weight + 1`, also on the root or on the input, as in Flax. Refused: statistics in half precision, which overflow where the kernel's do not, or a root
 //! that is rounded before it is used; another axis than the last; `eps` outside of the root. Silent where the mean
 //! stands beside a column, as without `keepdims` it may.
 
@@ -23,14 +23,18 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
         return Some(Err(refusal));
     }
     let affine = follow(look, &core, false);
-    let (eps, dtype) = (core.eps, affine.dtype);
+    let (eps, dtype, widens) = (core.eps, affine.dtype, affine.widens);
     let mut inputs = vec![affine.x];
     inputs.extend(affine.weight);
     Some(Ok(Match::new(inputs, affine.output, move |inputs| {
         let weight = inputs
             .get(1)
             .map(|weight| weight.reshape([-1]).astype(dtype));
-        fast::rms_norm(&inputs[0], weight.as_ref(), eps)
+        let x = match widens {
+            true => inputs[0].astype(dtype),
+            false => inputs[0].clone(),
+        };
+        fast::rms_norm(&x, weight.as_ref(), eps)
     })))
 }
 
@@ -44,7 +48,8 @@ fn core(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>> {
         let Some(x) = look.square_of(mean.of) else {
             continue;
         };
-        let same = x == found.above;
+        let wide = look.dtype(value) == look.dtype(x);
+        let same = x == found.above || wide && look.widens_to(found.above, x);
         if (!same || found.is_cast) && look.uncast(x) == look.uncast(found.above) {
             let reason = "the values, their squares and the root are rounded differently";
             return Some(Err(Refusal::new(RefusalKind::Dtype, reason)));
@@ -67,6 +72,8 @@ fn core(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>> {
             x,
             normalized: value,
             eps,
+            weight: found.weight,
+            is_mixed: x != found.above,
         }));
     }
     eps_outside(look, value)

@@ -33,9 +33,6 @@ struct Turned {
 
 /// Finds the formula by the value that has all turned features.
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
-    if look.open_sizes {
-        return None;
-    }
     let turned = halves(look, value)
         .or_else(|| rotate_half(look, value))
         .or_else(|| neighbours(look, value))?;
@@ -48,14 +45,22 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
         Some((cast, to)) if to == dtype && look.dtype(value) != dtype => cast,
         _ => value,
     };
-    let (turned, output) = with_rest(look, value, turned)?;
+    if look.open_sizes {
+        let reason = "tables hold for the number of positions that they were traced with";
+        return Some(Err(Refusal::new(RefusalKind::Shape, reason)));
+    }
+    let dims = turned.dims;
+    let Some((turned, output)) = with_rest(look, value, turned) else {
+        let reason = format!("{dims} features turn, and the others are not passed on behind them");
+        return Some(Err(Refusal::new(RefusalKind::Shape, reason)));
+    };
     let tables = Tables {
         cos: turned.cos,
         sin: turned.sin,
         copies: turned.copies,
         dtype: look.dtype(output),
     };
-    let angles = match read(look, &tables, &turned.half_shape)? {
+    let angles = match read(look, &tables, &turned.half_shape) {
         Ok(angles) => angles,
         Err(refusal) => return Some(Err(refusal)),
     };
@@ -148,7 +153,8 @@ fn quarter_turn(look: &Look<'_>, value: Value, x: Value) -> Option<bool> {
     let pair = |negated: Value, a: Value| {
         let b = look.part(look.unary(look.unwidened(negated), &Op::Negative)?)?;
         let a = look.part(a)?;
-        (a.x == x && b.x == x && a.start == 0 && a.step == b.step).then_some((a.step, b.start))
+        let is_x = |part: Value| look.unwidened(part) == x;
+        (is_x(a.x) && is_x(b.x) && a.start == 0 && a.step == b.step).then_some((a.step, b.start))
     };
     if let Some(parts) = concatenated(look, value)
         && let [negated, a] = *parts.as_slice()

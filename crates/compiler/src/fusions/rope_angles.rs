@@ -49,41 +49,140 @@ pub(super) struct Tables {
 }
 
 /// Reads the angles of tables, for parts of shape `[.., half]`.
-///
-/// `None` when they are no such tables.
-pub(super) fn read(
-    look: &Look<'_>,
-    tables: &Tables,
-    shape: &[i32],
-) -> Option<Result<Angles, Refusal>> {
+pub(super) fn read(look: &Look<'_>, tables: &Tables, shape: &[i32]) -> Result<Angles, Refusal> {
     let strip = |table: Value| strip(look, table, tables.dtype);
-    let (cos, sin) = match (strip(tables.cos), strip(tables.sin)) {
-        (Ok(cos), Ok(sin)) => (cos, sin),
-        (Err(refusal), _) | (_, Err(refusal)) => return Some(Err(refusal)),
-    };
+    let (cos, sin) = (strip(tables.cos)?, strip(tables.sin)?);
     let copies = tables.copies;
-    let width = *shape.last()? * if copies == Copies::One { 1 } else { 2 };
+    let half = shape.last().copied().unwrap_or(0);
     let mut wide = shape.to_vec();
-    *wide.last_mut()? = width;
+    if let Some(width) = wide.last_mut() {
+        *width = half * if copies == Copies::One { 1 } else { 2 };
+    }
     let axis = position_axis(look.shape(cos), &wide);
     if look.is_known(cos) && look.is_known(sin) {
-        let values = Known::read(look, [cos, sin], shape, copies, axis?)?;
-        return values.angles();
+        let axis =
+            axis.ok_or_else(|| unproven("the tables vary along another axis than positions"))?;
+        // As they were before they were rounded to what is turned.
+        let values = [
+            exact(look, cos, tables.dtype)?,
+            exact(look, sin, tables.dtype)?,
+        ];
+        let found = Known::read(look, values, shape, copies, axis).and_then(|known| known.angles());
+        return found.unwrap_or_else(|| Err(no_tables(look, cos, sin)));
     }
-    let angles = angle_of(look, cos, &Op::Cos, tables)?;
-    if angle_of(look, sin, &Op::Sin, tables)? != angles {
-        return None;
+    let angles = angle_of(look, cos, &Op::Cos, tables);
+    match angles.filter(|angles| angle_of(look, sin, &Op::Sin, tables) == Some(*angles)) {
+        Some(angles) => by_structure(look, angles, axis, shape),
+        None => Err(no_tables(look, cos, sin)),
     }
-    Some(by_structure(look, angles, axis, shape))
+}
+
+/// Behind changes of shape too, none of which moves an element.
+fn exact(look: &Look<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
+    let inner = strip_casts(look, value, to)?;
+    let kept = look.keeps_axis(inner);
+    if kept != inner && same_last(look, kept, inner) {
+        return exact(look, kept, to);
+    }
+    Ok(inner)
+}
+
+/// Why tables that stand where sines and cosines would are not taken for those.
+fn no_tables(look: &Look<'_>, cos: Value, sin: Value) -> Refusal {
+    let [(cos_from, cos_scale), (sin_from, sin_scale)] = [origin(look, cos), origin(look, sin)];
+    let reason = match (look.node(cos_from), look.node(sin_from)) {
+        _ if cos_scale != 1.0 && cos_scale == sin_scale => format!(
+            "sines and cosines are multiplied with {cos_scale}, which the kernel does not do"
+        ),
+        (None, None) if !look.is_known(cos_from) => {
+            "the tables are inputs, which may hold anything but sines and cosines of consecutive positions"
+                .to_owned()
+        }
+        (Some((Op::Take { .. } | Op::Gather { .. } | Op::TakeAlongAxis { .. }, node)), Some(_)) => {
+            let at = look.graph.producer(cos_from).map(|node| node.site);
+            let known = if look.is_known(node.inputs[0]) {
+                "tables"
+            } else {
+                "tables that are inputs"
+            };
+            format!(
+                "{known} are indexed at {} by positions known only when the function runs, which may not be \
+                 consecutive",
+                at.unwrap_or_default()
+            )
+        }
+        (Some((Op::SliceDynamic { .. }, node)), Some(_)) => {
+            let at = look.graph.producer(cos_from).map(|node| node.site);
+            let known = if look.is_known(node.inputs[0]) {
+                "tables"
+            } else {
+                "tables that are inputs"
+            };
+            format!(
+                "{known} are cut at {} where an input says, which may lie beyond their end, where the kernel goes on",
+                at.unwrap_or_default()
+            )
+        }
+        _ => "the tables are not sines and cosines of one product of positions and speeds".to_owned(),
+    };
+    unproven(&reason)
+}
+
+/// Where a table comes from, behind changes of shape, casts and copies side by side, and a number it is multiplied
+/// with on the way.
+fn origin(look: &Look<'_>, value: Value) -> (Value, f64) {
+    let Some((op, node)) = look.node(value) else {
+        return (value, 1.0);
+    };
+    let inner = node.inputs.first().copied();
+    match (op, inner) {
+        (
+            Op::Reshape { .. }
+            | Op::BroadcastTo { .. }
+            | Op::Astype { .. }
+            | Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::Repeat { .. },
+            Some(inner),
+        ) => origin(look, inner),
+        (Op::Concatenate { .. } | Op::Stack { .. }, Some(inner))
+            if node.inputs.iter().all(|other| *other == inner) =>
+        {
+            origin(look, inner)
+        }
+        (Op::Multiply | Op::Divide, _) => {
+            let product = look.product(value);
+            match (product.factors.as_slice(), product.divisors.as_slice()) {
+                ([inner], []) if *inner != value => {
+                    let (from, scale) = origin(look, *inner);
+                    (from, scale * product.number)
+                }
+                _ => (value, 1.0),
+            }
+        }
+        _ => (value, 1.0),
+    }
 }
 
 /// Behind broadcasts, and casts that round no more than the kernel does.
 fn strip(look: &Look<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
     match look.node(value) {
         Some((Op::BroadcastTo { .. }, node)) => strip(look, node.inputs[0], to),
+        _ => {
+            let inner = strip_casts(look, value, to)?;
+            match inner == value {
+                true => Ok(value),
+                false => strip(look, inner, to),
+            }
+        }
+    }
+}
+
+fn strip_casts(look: &Look<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
+    match look.node(value) {
         Some((Op::Astype { dtype }, _)) => match look.cast(value) {
             Some(inner) if *dtype == to || dtype.size() >= Dtype::Float32.size() => {
-                strip(look, inner, to)
+                strip_casts(look, inner, to)
             }
             Some(_) => {
                 let reason =

@@ -119,34 +119,77 @@ impl Look<'_> {
         }
     }
 
-    /// Every way to see a value as `above * rsqrt(under)` or `above / sqrt(under)`.
+    /// Every way to see a value as `above * rsqrt(under)` or `above / sqrt(under)`, with a weight on either side.
     pub(crate) fn over_root(&self, value: Value) -> Vec<OverRoot> {
         let mut found = Vec::new();
         for [above, root] in self.orders(value, &Op::Multiply) {
-            let plain = self.uncast(self.keeps_axis(root));
-            if let Some(under) = self.rsqrt_of(plain) {
-                let is_cast = plain != self.keeps_axis(root);
-                found.push(OverRoot {
-                    above,
-                    under,
-                    root,
-                    is_cast,
-                });
+            found.extend(self.above_root(above, root, None));
+            // `above * (rsqrt(under) * weight)`, as in Flax.
+            for [root, weight] in self.orders(root, &Op::Multiply) {
+                found.extend(self.above_root(above, root, Some(weight)));
             }
         }
-        if let Some([above, root]) = self.binary(value, &Op::Divide)
-            && let plain = self.uncast(self.keeps_axis(root))
-            && let Some(under) = self.sqrt_of(plain)
-        {
-            let is_cast = plain != self.keeps_axis(root);
-            found.push(OverRoot {
-                above,
-                under,
-                root,
-                is_cast,
-            });
+        if let Some([above, root]) = self.binary(value, &Op::Divide) {
+            let plain = self.uncast(self.keeps_axis(root));
+            let under = self.sqrt_of(plain);
+            found.extend(under.map(|under| self.over(above, root, under, None)));
+        }
+        // `(above * weight) * rsqrt(under)`.
+        let plain: Vec<OverRoot> = std::mem::take(&mut found);
+        for one in plain {
+            if one.weight.is_none() {
+                for [above, weight] in self.orders(one.above, &Op::Multiply) {
+                    if self.is_weight(weight, above) {
+                        found.push(OverRoot {
+                            above,
+                            weight: Some(self.unbroadcast(weight)),
+                            ..one
+                        });
+                    }
+                }
+            }
+            found.push(one);
         }
         found
+    }
+
+    fn above_root(&self, above: Value, root: Value, weight: Option<Value>) -> Option<OverRoot> {
+        if weight.is_some_and(|weight| !self.is_weight(weight, above)) {
+            return None;
+        }
+        let under = self.rsqrt_of(self.uncast(self.keeps_axis(root)))?;
+        Some(self.over(
+            above,
+            root,
+            under,
+            weight.map(|weight| self.unbroadcast(weight)),
+        ))
+    }
+
+    fn over(&self, above: Value, root: Value, under: Value, weight: Option<Value>) -> OverRoot {
+        let kept = self.keeps_axis(root);
+        OverRoot {
+            above,
+            under,
+            root,
+            is_cast: self.uncast(kept) != kept,
+            weight,
+        }
+    }
+
+    /// Whether a value is a vector over the last axis that does not depend on what it stands beside.
+    fn is_weight(&self, value: Value, beside: Value) -> bool {
+        let vector = self.unbroadcast(value);
+        self.is_vector_for(vector, beside)
+            && self.dtype(vector).is_floating()
+            && self.shape(vector).last() != Some(&1)
+            && !self.depends(beside, vector)
+            && !self.depends(vector, beside)
+    }
+
+    /// Whether `narrow` is `wide`, or what that is a cast of to a wider dtype, so that beside `wide` it counts as that.
+    pub(crate) fn widens_to(&self, narrow: Value, wide: Value) -> bool {
+        narrow == wide || self.unwidened(wide) == narrow
     }
 
     /// `above` and `below` when a value is `above / below` or `above * (1 / below)`, in every way to see it so.
@@ -176,6 +219,7 @@ pub(crate) struct Mean {
 }
 
 /// Something over a square root.
+#[derive(Clone, Copy)]
 pub(crate) struct OverRoot {
     pub(crate) above: Value,
     /// What the root is of.
@@ -184,6 +228,8 @@ pub(crate) struct OverRoot {
     pub(crate) root: Value,
     /// Whether the root is cast to another dtype before it is used.
     pub(crate) is_cast: bool,
+    /// A vector over the last axis with which it is multiplied.
+    pub(crate) weight: Option<Value>,
 }
 
 fn without_leading_ones(shape: &[i32]) -> &[i32] {

@@ -1,10 +1,10 @@
 //! Cross entropy of class indices, as in `mlx.nn`, nanoGPT and JAX.
 
 use mlx::Dtype::{Float16, Float32, Int32, Uint32};
-use mlx::{Array, fast, keepdims};
-use mlx_compiler::Fusion;
+use mlx::{Array, fast, iota, keepdims};
+use mlx_compiler::{Fallback, Fusion};
 
-use crate::check::Type;
+use crate::check::{self, Type};
 
 const ROWS: &[Type] = &[(&[6, 4], Float32), (&[6], Int32)];
 const UNSIGNED: &[Type] = &[(&[6, 4], Float32), (&[6], Uint32)];
@@ -27,6 +27,14 @@ spellings! { Fusion::CrossEntropy, "fast.cross_entropy";
     upcast(HALF),
     one_class(&[(&[6, 1], Float32), (&[1], Int32)]),
     negative_targets(ROWS),
+    log_likelihood(ROWS),
+    negative_mean(ROWS),
+    negative_mean_of_tokens(TOKENS),
+    negative_sum_under_mask(&[(&[6, 4], Float32), (&[6], Int32), (&[6], Float32)]),
+    twice(ROWS),
+    indexed(ROWS),
+    indexed_likelihood(ROWS),
+    indexed_likelihood_of_tokens(TOKENS),
     composed(ROWS),
     composed_of_unsigned(UNSIGNED),
     composed_of_tokens(TOKENS),
@@ -41,15 +49,16 @@ refusals! { Fusion::CrossEntropy;
     sum_is_returned(Output, ROWS),
     sum_is_reused(Reused, ROWS),
     log_of_softmax(Formula, ROWS),
+    one_hot(Formula, ROWS),
+    negative_mean_in_half(Dtype, HALF),
     sum_without_max(Formula, ROWS),
 }
 
 others! { Fusion::CrossEntropy;
-    log_likelihood(ROWS),
     of_another(&[(&[6, 4], Float32), (&[6], Int32), (&[6, 4], Float32)]),
     sum_over_all(ROWS),
+    indexed_in_another_order(SQUARE),
     sum_over_rows(SQUARE),
-    twice(ROWS),
 }
 
 fn taken(logits: &Array, targets: &Array) -> Array {
@@ -178,9 +187,86 @@ fn sum_without_max(a: &[Array]) -> Vec<Array> {
     vec![a[0].exp().sum(-1).log() - taken(&a[0], &a[1])]
 }
 
-fn log_likelihood(a: &[Array]) -> Vec<Array> {
-    let log_softmax = &a[0] - a[0].logsumexp(keepdims(-1));
-    vec![taken(&log_softmax, &a[1])]
+fn log_softmax_of(a: &[Array]) -> Array {
+    &a[0] - a[0].logsumexp(keepdims(-1))
+}
+
+/// The negative of the loss.
+fn log_likelihood(a: &[Array]) -> Array {
+    taken(&log_softmax_of(a), &a[1]) * 1.0
+}
+
+fn negative_mean(a: &[Array]) -> Array {
+    -taken(&log_softmax_of(a), &a[1]).mean(())
+}
+
+fn negative_mean_of_tokens(a: &[Array]) -> Array {
+    negative_mean(a)
+}
+
+fn negative_sum_under_mask(a: &[Array]) -> Array {
+    -(taken(&log_softmax_of(a), &a[1]) * &a[2]).sum(()) / 3.0
+}
+
+fn indexed(a: &[Array]) -> Array {
+    a[0].logsumexp(-1) - a[0].i((&iota(6), &a[1]))
+}
+
+fn indexed_likelihood(a: &[Array]) -> Array {
+    -log_softmax_of(a).i((&iota(6), &a[1])).mean(())
+}
+
+fn indexed_likelihood_of_tokens(a: &[Array]) -> Array {
+    let (batch, step) = (iota(2).expand_dims(-1), iota(3).expand_dims(0));
+    -log_softmax_of(a).i((&batch, &step, &a[1])).mean(())
+}
+
+fn indexed_in_another_order(a: &[Array]) -> Vec<Array> {
+    vec![
+        -log_softmax_of(a)
+            .i((&mlx::array!([0, 2, 1, 3]), &a[1]))
+            .mean(()),
+    ]
+}
+
+fn one_hot(a: &[Array]) -> Vec<Array> {
+    let targets = a[1].expand_dims(-1).equal(iota(4)).astype(Float32);
+    vec![-(targets * log_softmax_of(a)).sum(-1).mean(())]
+}
+
+fn negative_mean_in_half(a: &[Array]) -> Vec<Array> {
+    vec![negative_mean(a)]
+}
+
+/// Of two large logits the loss is ln 2, of a target of 2^32 an error, as without compiling.
+#[test]
+fn large_logits_and_large_targets() {
+    let written = |a: &[Array]| {
+        let shifted = &a[0] - a[0].max(keepdims(-1));
+        let log_softmax = &shifted - shifted.exp().sum(keepdims(-1)).log();
+        vec![-taken(&log_softmax, &a[1])]
+    };
+    let logits = mlx::array!([[1e8_f32, 1e8], [1e30, 1e30]]);
+    let inputs = [logits, mlx::array!([0, 1])];
+    for fallback in [Fallback::Never, Fallback::Always] {
+        let loss = check::compiled(&written, &inputs, fallback);
+        for value in loss[0].to_vec::<f32>().unwrap() {
+            assert!(
+                (f64::from(value) - std::f64::consts::LN_2).abs() < 1e-6,
+                "{value}"
+            );
+        }
+    }
+    for target in [1_i64 << 32, -(1_i64 << 32), 3, -3] {
+        let target = Array::from_slice(&[target], [1]).unwrap();
+        let function =
+            mlx_compiler::jit(|x: &Array, target: &Array| mlx_nn(&[x.clone(), target.clone()]));
+        let got = function
+            .call((&mlx::array!([[1.0, 2.0]]), &target))
+            .unwrap();
+        let text = got.to_vec::<f32>().unwrap_err().to_string();
+        assert!(text.contains("out of range"), "{text}");
+    }
 }
 
 fn of_another(a: &[Array]) -> Vec<Array> {
@@ -195,7 +281,6 @@ fn sum_over_rows(a: &[Array]) -> Vec<Array> {
     vec![a[0].logsumexp(0) - taken(&a[0], &a[1])]
 }
 
-fn twice(a: &[Array]) -> Vec<Array> {
-    let log_softmax = &a[0] - a[0].logsumexp(keepdims(-1));
-    vec![-2.0 * taken(&log_softmax, &a[1])]
+fn twice(a: &[Array]) -> Array {
+    -2.0 * taken(&log_softmax_of(a), &a[1])
 }

@@ -31,6 +31,11 @@ spellings! { Fusion::LayerNorm, "fast.layer_norm";
     upcast_and_cast_back(HALF),
     upcast_in_bfloat16(BRAIN),
     cast_back_last(HALF),
+    flax_without_fast_variance(XWB),
+    flax_in_half(HALF),
+    flax_in_bfloat16(BRAIN),
+    weight_on_input(XWB),
+    broadcast_weights(XWB),
     composed(XWB),
     composed_in_half(HALF),
     composed_plain(X),
@@ -43,6 +48,8 @@ refusals! { Fusion::LayerNorm;
     variance_is_reused(Reused, XWB),
     one_pass(Formula, XWB),
     one_pass_over_root(Formula, XWB),
+    flax(Formula, XWB),
+    flax_fast_in_half(Formula, HALF),
     unbiased(Formula, XWB),
     first_axis(Axis, SQUARE),
     two_axes(Axis, XWB),
@@ -109,6 +116,49 @@ fn divided_by_sqrt(a: &[Array]) -> Array {
     let x = &a[0];
     let normalized = (x - x.mean(keepdims(-1))) / (x.var(keepdims(-1), 0) + 1e-5).sqrt();
     scaled(normalized, a)
+}
+
+/// `_normalize` of Flax, in `float32` whatever the input is.
+fn normalize(a: &[Array], mean: &Array, variance: Array) -> Array {
+    let scale = (variance + 1e-6).rsqrt() * &a[1];
+    ((&a[0] - mean) * scale + &a[2]).astype(a[0].dtype().unwrap())
+}
+
+fn flax_without_fast_variance(a: &[Array]) -> Array {
+    let x = a[0].astype(Float32);
+    let mean = x.mean(keepdims(-1));
+    let variance = (&a[0] - &mean).square().mean(keepdims(-1));
+    normalize(a, &mean, variance)
+}
+
+fn flax_in_half(a: &[Array]) -> Array {
+    flax_without_fast_variance(a)
+}
+
+fn flax_in_bfloat16(a: &[Array]) -> Array {
+    flax_without_fast_variance(a)
+}
+
+fn flax(a: &[Array]) -> Vec<Array> {
+    let x = a[0].astype(Float32);
+    let mean = x.mean(keepdims(-1));
+    let variance = (x.square().mean(keepdims(-1)) - mean.square()).maximum(0.0);
+    vec![normalize(a, &mean, variance)]
+}
+
+fn flax_fast_in_half(a: &[Array]) -> Vec<Array> {
+    flax(a)
+}
+
+fn weight_on_input(a: &[Array]) -> Array {
+    let x = &a[0];
+    &a[1] * (x - x.mean(keepdims(-1))) / (x.var(keepdims(-1), 0) + 1e-5).sqrt() + &a[2]
+}
+
+fn broadcast_weights(a: &[Array]) -> Array {
+    let x = &a[0];
+    let normalized = (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1), 0) + 1e-5).rsqrt();
+    normalized * a[1].broadcast_to([2, 3, 8]) + a[2].broadcast_to([2, 3, 8])
 }
 
 /// 0 / 0 for a constant row.

@@ -19,6 +19,8 @@ spellings! { Fusion::Linear, "= addmm";
     one_row(&[(&[1, 4], Float32), (&[4, 5], Float32), (&[5], Float32)]),
     bias_with_axes(&[(&[3, 4], Float32), (&[4, 5], Float32), (&[1, 5], Float32)]),
     square_of_sides(SQUARE),
+    bias_by_broadcast_to(XWB),
+    bias_broadcast_twice(XWB),
     in_half(&[(&[3, 4], Float16), (&[4, 5], Float16), (&[5], Float16)]),
     in_bfloat16(&[(&[3, 4], Bfloat16), (&[4, 5], Bfloat16), (&[5], Bfloat16)]),
     weight_twice(SQUARE),
@@ -50,6 +52,14 @@ fn textbook(a: &[Array]) -> Array {
 
 fn bias_first(a: &[Array]) -> Array {
     &a[2] + a[0].matmul(&a[1])
+}
+
+fn bias_by_broadcast_to(a: &[Array]) -> Array {
+    a[0].matmul(&a[1]) + a[2].broadcast_to([3, 5])
+}
+
+fn bias_broadcast_twice(a: &[Array]) -> Array {
+    a[0].matmul(&a[1]) + a[2].broadcast_to([1, 5]).broadcast_to([3, 5])
 }
 
 fn transposed(a: &[Array]) -> Array {

@@ -45,6 +45,15 @@ spellings! { Fusion::RmsNorm, "fast.rms_norm";
     weight_before_cast(HALF_BESIDE_FULL),
     stays_wide(HALF_BESIDE_FULL),
     upcast_without_weight(&[(&[2, 3, 8], Float16)]),
+    t5(HALF),
+    t5_in_bfloat16(BRAIN),
+    t5_beside_full_weight(HALF_BESIDE_FULL),
+    t5_stays_wide(&[(&[2, 3, 8], Float16)]),
+    flax(XW),
+    flax_in_half(HALF),
+    flax_in_bfloat16(BRAIN),
+    weight_on_input(XW),
+    weight_by_broadcast_to(XW),
     composed(XW),
     composed_in_half(HALF),
     composed_without_weight(X),
@@ -226,6 +235,50 @@ fn upcast_without_weight(a: &[Array]) -> Array {
 
 fn composed(a: &[Array]) -> Array {
     fast::composed::rms_norm(&a[0], &a[1], 1e-5)
+}
+
+/// What is normalized stands beside the root in half precision, and the product is `float32`.
+fn wide_scale(a: &[Array]) -> Array {
+    (a[0].astype(Float32).power(2.0).mean(keepdims(-1)) + 1e-6).rsqrt()
+}
+
+fn t5(a: &[Array]) -> Array {
+    let normalized = &a[0] * wide_scale(a);
+    &a[1] * normalized.astype(a[1].dtype().unwrap())
+}
+
+fn t5_in_bfloat16(a: &[Array]) -> Array {
+    t5(a)
+}
+
+fn t5_beside_full_weight(a: &[Array]) -> Array {
+    t5(a)
+}
+
+fn t5_stays_wide(a: &[Array]) -> Array {
+    &a[0] * wide_scale(a)
+}
+
+fn flax(a: &[Array]) -> Array {
+    let scale = wide_scale(a) * &a[1];
+    (&a[0] * scale).astype(a[0].dtype().unwrap())
+}
+
+fn flax_in_half(a: &[Array]) -> Array {
+    flax(a)
+}
+
+fn flax_in_bfloat16(a: &[Array]) -> Array {
+    flax(a)
+}
+
+fn weight_on_input(a: &[Array]) -> Array {
+    &a[1] * &a[0] * (a[0].square().mean(keepdims(-1)) + 1e-5).rsqrt()
+}
+
+fn weight_by_broadcast_to(a: &[Array]) -> Array {
+    let normalized = &a[0] * (a[0].square().mean(keepdims(-1)) + 1e-5).rsqrt();
+    normalized * a[1].broadcast_to([2, 3, 8])
 }
 
 fn composed_in_half(a: &[Array]) -> Array {

@@ -14,6 +14,9 @@ const LONG_OFFSET: &[Type] = &[(&[2, 3, 5, 8], Float32), (&[], Int64)];
 const FLOAT_OFFSET: &[Type] = &[(&[2, 3, 5, 8], Float32), (&[], Float32)];
 const OFFSET_IN_HALF: &[Type] = &[(&[2, 3, 5, 8], Float16), (&[], Int32)];
 const OFFSET_IN_BRAIN: &[Type] = &[(&[2, 3, 5, 8], Bfloat16), (&[], Int32)];
+const X_IN_HALF: &[Type] = &[(&[2, 3, 5, 8], Float16)];
+const X_IN_BRAIN: &[Type] = &[(&[2, 3, 5, 8], Bfloat16)];
+const POSITIONS_IN_HALF: &[Type] = &[(&[2, 3, 5, 8], Float16), (&[5], Int32)];
 const OFFSETS: &[Type] = &[(&[2, 3, 5, 8], Float32), (&[2], Int32)];
 const BSHD: &[Type] = &[(&[2, 5, 3, 8], Float32), (&[], Int32)];
 const ONE: &[Type] = &[(&[2, 3, 1, 8], Float32), (&[], Int32)];
@@ -53,6 +56,11 @@ spellings! { Fusion::Rope, "fast.rope";
     traced_offset_before_heads(BSHD),
     traced_offset_of_square(SQUARE),
     traced_offset_and_start(OFFSET),
+    hugging_face(X),
+    hugging_face_in_half(X_IN_HALF),
+    hugging_face_in_bfloat16(X_IN_BRAIN),
+    hugging_face_upcast(X_IN_HALF),
+    hugging_face_upcast_from_offset(OFFSET_IN_BRAIN),
 }
 
 refusals! { Fusion::Rope;
@@ -68,6 +76,13 @@ refusals! { Fusion::Rope;
     positions_in_half(Dtype, OFFSET),
     positions_in_bytes(Dtype, OFFSET),
     tables_rounded(Dtype, OFFSET),
+    tables_are_inputs(Formula, &[(&[2, 3, 5, 8], Float32), (&[5, 4], Float32), (&[5, 4], Float32)]),
+    tables_taken(Formula, POSITIONS),
+    tables_taken_by_batch(Formula, POSITIONS_OF_BATCH),
+    tables_taken_in_half(Formula, POSITIONS_IN_HALF),
+    tables_cut(Formula, OFFSET_OF_ONE),
+    yarn(Formula, X),
+    yarn_from_offset(Formula, OFFSET),
 }
 
 others! { Fusion::Rope;
@@ -77,7 +92,6 @@ others! { Fusion::Rope;
     different_angles(OFFSET),
     turned_angles_of_square(SQUARE),
     no_positions(&[(&[2, 3, 0, 8], Float32), (&[], Int32)]),
-    tables_are_inputs(&[(&[2, 3, 5, 8], Float32), (&[5, 4], Float32), (&[5, 4], Float32)]),
 }
 
 /// What the kernel is told of frequencies and of the offset.
@@ -386,6 +400,79 @@ fn turned_angles_of_square(a: &[Array]) -> Vec<Array> {
 
 fn no_positions(a: &[Array]) -> Vec<Array> {
     vec![traced_offset(a)]
+}
+
+fn whole_table(of: fn(&Array) -> Array) -> Array {
+    let [table, _] = outside(|| {
+        let angles = concatenate([&angles(64, 8), &angles(64, 8)], -1);
+        [of(&angles), of(&angles)]
+    });
+    table
+}
+
+/// `cos[position_ids]`, as of the older Llama of Hugging Face.
+fn tables_taken(a: &[Array]) -> Vec<Array> {
+    let dtype = a[0].dtype().unwrap();
+    let row = |of| whole_table(of).take(&a[1], 0).astype(dtype);
+    vec![apply(&a[0], &row(Array::cos), &row(Array::sin))]
+}
+
+fn tables_taken_in_half(a: &[Array]) -> Vec<Array> {
+    tables_taken(a)
+}
+
+fn tables_taken_by_batch(a: &[Array]) -> Vec<Array> {
+    let row = |of| whole_table(of).take(&a[1], 0).expand_dims(1);
+    vec![apply(&a[0], &row(Array::cos), &row(Array::sin))]
+}
+
+fn tables_cut(a: &[Array]) -> Vec<Array> {
+    let row = |of| whole_table(of).slice(&a[1], 0, [5, 8]);
+    vec![apply(&a[0], &row(Array::cos), &row(Array::sin))]
+}
+
+/// Attention is scaled by way of the tables.
+fn yarn(a: &[Array]) -> Vec<Array> {
+    let angles = concatenate([&angles(5, 8), &angles(5, 8)], -1);
+    vec![apply(
+        &a[0],
+        &(angles.cos() * 1.138),
+        &(angles.sin() * 1.138),
+    )]
+}
+
+fn yarn_from_offset(a: &[Array]) -> Vec<Array> {
+    let angles = positions(a).astype(Float32).expand_dims(-1) * speeds(8);
+    let angles = concatenate([&angles, &angles], -1);
+    vec![apply(
+        &a[0],
+        &(angles.cos() * 1.138),
+        &(angles.sin() * 1.138),
+    )]
+}
+
+/// `LlamaRotaryEmbedding` with the positions that a model makes itself.
+fn hugging_face(a: &[Array]) -> Array {
+    let offset = mlx::zeros((), Int32);
+    traced_offset_hugging_face(&[a[0].clone(), offset])
+}
+
+fn hugging_face_in_half(a: &[Array]) -> Array {
+    hugging_face(a)
+}
+
+fn hugging_face_in_bfloat16(a: &[Array]) -> Array {
+    hugging_face(a)
+}
+
+/// What is turned is `float32` while it is.
+fn hugging_face_upcast(a: &[Array]) -> Array {
+    hugging_face(&[a[0].astype(Float32)]).astype(a[0].dtype().unwrap())
+}
+
+fn hugging_face_upcast_from_offset(a: &[Array]) -> Array {
+    let wide = [a[0].astype(Float32), a[1].clone()];
+    traced_offset_hugging_face(&wide).astype(a[0].dtype().unwrap())
 }
 
 fn tables_are_inputs(a: &[Array]) -> Vec<Array> {
