@@ -2,13 +2,14 @@
 //!
 //! [`rows`] says what is measured, a [`runner`](process) is a process that measures it and speaks [`protocol`],
 //! [`measure`] interleaves them, and [`results`] holds what came out, which [`table`], [`plots`] and [`compare`]
-//! read.
+//! read. [`jit_vs_eager`] is a gate of its own: compiled functions against the same functions uncompiled.
 
 pub mod check;
 pub mod compare;
 pub mod environment;
 pub mod export;
 pub mod inputs;
+pub mod jit_vs_eager;
 pub mod limits;
 pub mod machine;
 pub mod measure;

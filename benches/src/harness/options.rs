@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
 use super::environment::RIVALS;
+use super::jit_vs_eager::PREFIX;
 
 /// The command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +38,8 @@ pub const HELP: &str = "\
 usage: cargo xtask bench [options]
 
   --quick            every row with a target and a few sizes, under 15 minutes on 2 cores
-  --only PART...     rows whose name has one of these parts
+  --only PART...     rows whose name has one of these parts; with jit-vs-eager, functions compiled and uncompiled
+                     in one process: exit status 2 when one is slower compiled
   --against NAME,..  only these rivals, built first when they are not: python-mlx, python-mlx-openblas, numpy,
                      jax, onnxruntime, candle, faster-whisper, llama-cpp, all, none
   --compare OLD.json what got slower than in OLD.json by more than the noise of both runs
@@ -82,6 +84,12 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(|part| id.contains(part.as_str()))
     }
 
+    /// Whether the gate of compiled functions was asked for, which runs alone.
+    pub fn names_gate(&self) -> bool {
+        let name = PREFIX.trim_end_matches('/');
+        self.only.iter().any(|part| part.starts_with(name))
+    }
+
     /// Whether a rival is wanted.
     pub fn wants_rival(&self, name: &str) -> bool {
         self.against.is_empty() || self.names(name)
@@ -111,6 +119,8 @@ fn against(list: &str) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Options> {
@@ -124,6 +134,15 @@ mod tests {
         assert!(options.wants_row("rms_norm/float32/4/cpu"));
         assert!(options.wants_row("gelu/float32/4/cpu"));
         assert!(!options.wants_row("add/float32/4/cpu"));
+    }
+
+    #[rstest]
+    #[case(&["--only", "jit-vs-eager"], true)]
+    #[case(&["--only", "add", "jit-vs-eager/rope"], true)]
+    #[case(&["--only", "rope"], false)]
+    #[case(&[], false)]
+    fn the_gate_runs_when_it_is_named(#[case] args: &[&str], #[case] named: bool) {
+        assert_eq!(parse(args).unwrap().names_gate(), named);
     }
 
     #[test]

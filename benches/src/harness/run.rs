@@ -19,12 +19,12 @@ use super::process::Spec;
 use super::protocol::Verb;
 use super::results::Results;
 use super::rows::{self, Row};
-use super::{plots, table};
+use super::{jit_vs_eager, plots, table};
 
 /// Our own forms beside the usual one.
 const FORMS: [&str; 4] = ["composed", "compiled", "eager", rows::ONE_THREAD];
 
-/// Runs the command; returns whether a comparison found nothing worse.
+/// Runs the command; returns whether a comparison, or the gate of compiled functions, found nothing worse.
 ///
 /// # Errors
 /// When options make no sense, files cannot be written, or our own runner does not start.
@@ -38,7 +38,13 @@ pub fn run(options: &Options) -> Result<bool> {
         for row in rows::all(options.quick) {
             println!("{}", row.id);
         }
+        for formula in jit_vs_eager::formulas() {
+            println!("{}{}", jit_vs_eager::PREFIX, formula.name);
+        }
         return Ok(true);
+    }
+    if options.names_gate() {
+        return jit_vs_eager::run(|row| options.wants_row(row));
     }
     if let Some(path) = &options.render {
         let results = Results::read(path)?;

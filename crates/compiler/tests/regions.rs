@@ -1,6 +1,7 @@
 //! Elementwise regions: what becomes one, and that nothing changes.
 
 use mlx::fast::host_kernel_runs_of;
+use mlx::index::Slice;
 use mlx::{Array, Device, Dtype, arange, array, grad, keepdims, where_};
 use mlx_compiler::{CompileOptions, Error, Fallback, Regions, jit, jit_with};
 use rstest::rstest;
@@ -240,6 +241,85 @@ fn a_region_reads_transposed_and_repeated_inputs() {
         bits(&jit(formula).call((&x, &y)).unwrap()),
         bits(&formula(&x, &y))
     );
+}
+
+/// A view of an array as given arguments may lie, `[64, 128]`.
+fn lying(layout: &str, dtype: Dtype) -> Array {
+    let x = numbers(256).astype(dtype);
+    let view = match layout {
+        "rows" => x.i((..64,)),
+        "transposed" => x.reshape([128, 256]).t().i((..64,)),
+        "columns" => x.reshape([64, 512]).i((.., Slice::from(7..135))),
+        "every third" => x.reshape([64, 512]).i((.., Slice::from(1..385).by(3))),
+        "rows backwards" => x.i((Slice::from(63..).by(-1),)),
+        "columns backwards" => x.i((..64, Slice::from(..).by(-1))),
+        "repeated" => x.i((3,)).broadcast_to([64, 128]),
+        "heads" => x
+            .reshape([8, 16, 8, 32])
+            .transpose([1, 0, 3, 2])
+            .i((..4,))
+            .reshape([64, 128]),
+        other => panic!("no layout {other}"),
+    };
+    view.eval().unwrap();
+    view
+}
+
+#[rstest]
+fn arguments_may_lie_in_any_way(
+    #[values(
+        "rows",
+        "transposed",
+        "columns",
+        "every third",
+        "rows backwards",
+        "columns backwards",
+        "repeated",
+        "heads"
+    )]
+    layout: &str,
+    #[values(Dtype::Float32, Dtype::Float16, Dtype::Bfloat16)] dtype: Dtype,
+) {
+    let (x, y) = (lying(layout, dtype), numbers(64).astype(dtype));
+    for (x, y) in [(&x, &y), (&y, &x), (&x, &x)] {
+        let got = jit(arithmetic).call((x, y)).unwrap();
+        assert_eq!(bits(&got), bits(&arithmetic(x, y)));
+    }
+}
+
+#[rstest]
+fn truth_values_and_integers_may_lie_in_any_way(
+    #[values("transposed", "every third", "rows backwards", "repeated")] layout: &str,
+) {
+    let formula = |c: &Array, n: &Array, x: &Array| where_(c, x * n, x + 1.0) - 0.5;
+    let base = lying(layout, Dtype::Float32);
+    let (c, n) = (base.greater(0.0), (&base * 10.0).astype(Dtype::Int32));
+    // As the view lies, where the operation keeps that; and as one made of a view.
+    let (c, n) = (c.t().contiguous().t(), n.t().contiguous().t());
+    let x = numbers(64);
+    let got = jit(formula).call((&c, &n, &x)).unwrap();
+    assert_eq!(bits(&got), bits(&formula(&c, &n, &x)));
+}
+
+#[rstest]
+fn what_is_exact_is_not_rounded_and_stays_the_same(
+    #[values(Dtype::Float16, Dtype::Bfloat16)] dtype: Dtype,
+) {
+    let formula = |x: &Array, y: &Array| {
+        let z = (-x).maximum(y).minimum(&(y.abs() * 3.0));
+        where_(
+            &z.greater(x),
+            z.floor() + y.ceil(),
+            z.round(0) - y.sign() * x.trunc(),
+        )
+    };
+    // Beyond what half precision holds, and below its normal numbers.
+    let x = (numbers(64) * 3e4).astype(dtype);
+    let y = (numbers(64) * 1e-6).astype(dtype);
+    for (x, y) in [(&x, &y), (&y, &x)] {
+        let got = jit(formula).call((x, y)).unwrap();
+        assert_eq!(bits(&got), bits(&formula(x, y)));
+    }
 }
 
 #[test]

@@ -221,6 +221,86 @@ fn views_of_results_and_inputs_may_be_results() {
     assert!(close(&got.3, &wanted.3) && close(&got.4, &wanted.4) && close(&got.5, &wanted.5));
 }
 
+/// Heads of three projections in one array, of which one only leaves.
+fn heads(x: &Array) -> (Array, Array, Array) {
+    let heads = x.reshape([1, 6, 3, 2, 4]).transpose([2, 0, 3, 1, 4]);
+    let part = |k: i64| heads.i(k);
+    let q = fast::rms_norm(&part(0), None, 1e-5);
+    let k = fast::rms_norm(&part(1), None, 1e-5);
+    (q, k, part(2))
+}
+
+#[test]
+fn a_view_that_leaves_is_taken_outside_and_not_copied() {
+    let x = normal(1, &[1, 6, 24]);
+    let compiled = jit(heads);
+    let (wanted, got) = (heads(&x), compiled.call(&x).unwrap());
+    assert!(close(&got.0, &wanted.0) && close(&got.1, &wanted.1) && close(&got.2, &wanted.2));
+    if has_kernels() {
+        let lowered = compiled.lower(&x).unwrap().to_string();
+        // The norms leave the kernel; the view of all heads would be a copy.
+        assert!(lowered.contains("%0: float32[1, 2, 6, 4], %1: float32[1, 2, 6, 4] = region x0"));
+    }
+}
+
+#[test]
+fn a_view_of_a_result_that_leaves_takes_the_result_along() {
+    let f = |x: &Array| {
+        let normed = fast::rms_norm(x, None, 1e-5);
+        let turned = normed.reshape([2, 3, 8]).transpose([1, 0, 2]);
+        let twice = fast::rms_norm(&turned, None, 1e-5);
+        // The shape of a turned array is no view: it leaves as a copy, and what is cut from it does not.
+        let flat = turned.reshape([48]);
+        (turned, twice, flat.i((8..16,)) * 2.0, flat)
+    };
+    let x = normal(1, &[6, 8]);
+    let (wanted, got) = (f(&x), jit(f).call(&x).unwrap());
+    assert!(close(&got.0, &wanted.0) && close(&got.1, &wanted.1));
+    assert!(close(&got.2, &wanted.2) && close(&got.3, &wanted.3));
+}
+
+#[test]
+fn a_view_of_old_memory_that_leaves_keeps_the_old_values() {
+    let f = |memory: &Array, new: &Array| {
+        let turned = memory.t();
+        let seen = fast::rms_norm(&turned, None, 1e-5);
+        let next = memory.slice_update(new, &array!([1]), 0);
+        (fast::rms_norm(&next, None, 1e-5), next, seen, turned)
+    };
+    let wanted = f(&normal(1, &[4, 8]), &normal(2, &[1, 8]));
+    // Nobody else holds the memory, so that it could be written in place.
+    let got = jit(f)
+        .call((&normal(1, &[4, 8]), &normal(2, &[1, 8])))
+        .unwrap();
+    assert!(close(&got.0, &wanted.0) && close(&got.1, &wanted.1));
+    assert!(close(&got.2, &wanted.2) && close(&got.3, &wanted.3));
+}
+
+#[rstest]
+#[case::an_axis_of_one_goes(&[1, 12, 8], &[12, 8])]
+#[case::an_axis_is_divided(&[1, 12, 8], &[3, 4, 8])]
+#[case::the_last_is_divided(&[1, 12, 8], &[12, 1, 2, 4])]
+#[case::rows_are_joined(&[1, 12, 8], &[96])]
+#[case::across_rows(&[1, 12, 8], &[8, 12])]
+fn a_strided_array_gets_another_shape(#[case] from: &[i32], #[case] to: &[i32]) {
+    let (from, to) = (from.to_vec(), to.to_vec());
+    let f = move |x: &Array| {
+        let part = fast::rms_norm(x, None, 1e-5).i((Slice::from(1..2), .., Slice::from(4..12)));
+        let turned = part.reshape(from.clone()).reshape(to.clone());
+        let back = x
+            .transpose([2, 0, 1])
+            .i((Slice::from(..).by(2),))
+            .reshape([2, 4, 3, 12]);
+        (
+            fast::rms_norm(&turned, None, 1e-5),
+            fast::rms_norm(&back, None, 1e-5),
+        )
+    };
+    let x = normal(1, &[3, 12, 16]);
+    let (wanted, got) = (f(&x), jit(f).call(&x).unwrap());
+    assert!(close(&got.0, &wanted.0) && close(&got.1, &wanted.1));
+}
+
 #[test]
 fn writes_with_strides_go_where_they_should() {
     let f = |x: &Array| {

@@ -481,3 +481,30 @@ fn attention(
     };
     Some((Kernel::Attention(asked), reads))
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// What NumPy's `reshape` gives without a copy.
+    #[rstest]
+    #[case::rows(&[2, 3, 4], &[12, 4, 1], &[6, 4], Some(vec![4, 1]))]
+    #[case::gaps_between_rows(&[6, 4], &[8, 1], &[2, 3, 2, 2], Some(vec![24, 8, 2, 1]))]
+    #[case::gaps_are_not_joined(&[6, 4], &[8, 1], &[24], None)]
+    #[case::across_a_gap(&[6, 4], &[8, 1], &[3, 8], None)]
+    #[case::transposed(&[4, 6], &[1, 4], &[2, 2, 3, 2], Some(vec![2, 1, 8, 4]))]
+    #[case::transposed_joined(&[4, 6], &[1, 4], &[24], None)]
+    #[case::heads(&[3, 1, 8, 5, 2], &[16, 240, 2, 48, 1], &[3, 8, 5, 2], Some(vec![16, 2, 48, 1]))]
+    #[case::repeated(&[4, 6], &[0, 0], &[8, 3], Some(vec![0, 0]))]
+    #[case::odd_division(&[6, 4], &[8, 1], &[4, 6], None)]
+    fn a_shape_is_a_view_where_one_stride_goes_through(
+        #[case] shape: &[i32],
+        #[case] strides: &[i64],
+        #[case] to: &[i32],
+        #[case] wanted: Option<Vec<i64>>,
+    ) {
+        assert_eq!(reshaped(shape, strides, to), wanted);
+    }
+}
