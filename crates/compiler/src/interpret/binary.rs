@@ -23,9 +23,9 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         Op::LessEqual => |a, b| Number::Bool(a.is_less(b) || a == b),
         Op::Greater => |a, b| Number::Bool(b.is_less(a)),
         Op::GreaterEqual => |a, b| Number::Bool(b.is_less(a) || a == b),
-        Op::LogicalAnd => |a, b| Number::Bool(a.holds() && b.holds()),
-        Op::LogicalOr => |a, b| Number::Bool(a.holds() || b.holds()),
-        Op::LogicalXor => |a, b| Number::Bool(a.holds() != b.holds()),
+        Op::LogicalAnd => |a, b| Number::Bool(a.is_true() && b.is_true()),
+        Op::LogicalOr => |a, b| Number::Bool(a.is_true() || b.is_true()),
+        Op::LogicalXor => |a, b| Number::Bool(a.is_true() != b.is_true()),
         Op::BitwiseAnd => |a, b| bitwise(a, b, |a, b| a & b),
         Op::BitwiseOr => |a, b| bitwise(a, b, |a, b| a | b),
         Op::BitwiseXor => |a, b| bitwise(a, b, |a, b| a ^ b),
@@ -64,7 +64,7 @@ fn inexact_or_more(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
             call.one(each(&a, &b, |a, b| shift(a, b, is_left, bits)))
         }),
         Op::Divmod => pairs(call, |dtype| dtype).and_then(|(a, b)| {
-            let quotients = call.result(0, each(&a, &b, floor_quotient))?;
+            let quotients = call.result(0, each(&a, &b, floor_divide))?;
             Ok(vec![quotients, call.result(1, each(&a, &b, remainder))?])
         }),
         Op::Where => choose(call),
@@ -169,25 +169,18 @@ fn wrapping_power(base: i64, exponent: i64) -> i64 {
     result
 }
 
-/// Integer division cuts towards zero, as MLX's does on the CPU; by zero it gives 0.
+/// Division rounds down; of integers by zero it gives 0, and complex numbers are divided without rounding.
 fn floor_divide(a: Number, b: Number) -> Number {
     match (a, b) {
         (_, Number::Int(0) | Number::Unsigned(0) | Number::Bool(false)) => Number::Int(0),
         (Number::Bool(a), Number::Bool(_)) => Number::Bool(a),
-        (Number::Int(a), Number::Int(b)) => Number::Int(a.wrapping_div(b)),
-        (Number::Unsigned(a), Number::Unsigned(b)) => Number::Unsigned(a / b),
-        (a, b) => Number::Float((a.to_f64() / b.to_f64()).floor()),
-    }
-}
-
-/// The quotient of `divmod` is rounded down, unlike that of `floor_divide`.
-fn floor_quotient(a: Number, b: Number) -> Number {
-    match (a, b) {
-        (Number::Int(x), Number::Int(y)) if y != 0 => {
-            let is_below = x.wrapping_rem(y) != 0 && (x < 0) != (y < 0);
-            Number::Int(x.wrapping_div(y) - i64::from(is_below))
+        (Number::Int(a), Number::Int(b)) => {
+            let is_below = a.wrapping_rem(b) != 0 && (a < 0) != (b < 0);
+            Number::Int(a.wrapping_div(b) - i64::from(is_below))
         }
-        _ => floor_divide(a, b),
+        (Number::Unsigned(a), Number::Unsigned(b)) => Number::Unsigned(a / b),
+        (Number::Complex(..), _) | (_, Number::Complex(..)) => a.divide(b),
+        (a, b) => Number::Float((a.to_f64() / b.to_f64()).floor()),
     }
 }
 

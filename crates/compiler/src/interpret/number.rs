@@ -125,14 +125,6 @@ impl Number {
         }
     }
 
-    /// Whether it counts as true in logic: of a complex number MLX looks at the real part.
-    pub(super) fn holds(self) -> bool {
-        match self {
-            Number::Complex(re, _) => re != 0.0,
-            x => x.is_true(),
-        }
-    }
-
     /// Returns the nearest `f64`; of a complex number its real part.
     #[allow(clippy::cast_precision_loss)]
     pub fn to_f64(self) -> f64 {

@@ -114,7 +114,8 @@ fn best(call: &Call<'_>, along: i32, is_worse: fn(Number, Number) -> bool) -> Re
         let mut best = 0;
         for (k, place) in places.iter().enumerate() {
             let (champion, other) = (x.at(places[best]), x.at(*place));
-            if is_worse(champion, other) {
+            // The first NaN is the result.
+            if !champion.is_nan() && (other.is_nan() || is_worse(champion, other)) {
                 best = k;
             }
         }

@@ -31,7 +31,7 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         Op::Isnan => |x| Number::Bool(x.is_nan()),
         Op::Isneginf => |x| Number::Bool(x.to_f64() == f64::NEG_INFINITY),
         Op::Isposinf => |x| Number::Bool(x.to_f64() == f64::INFINITY),
-        Op::LogicalNot => |x| Number::Bool(!x.holds()),
+        Op::LogicalNot => |x| Number::Bool(!x.is_true()),
         Op::Negative => negative,
         Op::Sign => sign,
         Op::Square => |x| x.multiply(x),
