@@ -185,7 +185,7 @@ mod tests {
     fn reads_the_version_of_a_header() {
         let text = "#define MLX_VERSION_MAJOR 0\n#define MLX_VERSION_MINOR 32\n#define MLX_VERSION_PATCH 4\n\
             #define MLX_VERSION_NUMERIC \\\n";
-        assert_eq!(version_in(text), "0.32.2");
+        assert_eq!(version_in(text), "0.32.4");
         assert_eq!(version_in(""), "?.?.?");
     }
 }
