@@ -64,7 +64,7 @@ pub use gather::{RowIndex, gather};
 pub use matvec::{MatrixShape, matmul, matvec};
 pub use norm::{Rows, layer_norm, rms_norm};
 pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
-pub use pool::threads;
+pub use pool::{parallel_for, threads};
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use reduce::{ReduceShape, Reduction, reduce};
 pub use region::{Binary, Program, RegionInput, Simple, Step, Values, ValuesMut};

@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::team::Team;
+use crate::team::{self, Team};
 
 /// Estimated work of one thread, in nanoseconds, for which it pays to call a helper who is awake.
 const WORTH_SHARING: f64 = 6_000.0;
@@ -61,14 +61,25 @@ pub(crate) fn each<Piece: Send, Context>(
     team.run(helpers, &take_all);
 }
 
+/// Calls `work` once with each number below `n`, on this thread and on helpers where that pays.
+///
+/// `nanoseconds` is a rough estimate of the whole work on one thread: little work stays on the caller's thread.
+pub fn parallel_for(n: usize, nanoseconds: f64, work: impl Fn(usize) + Sync) {
+    each(0..n, nanoseconds, || (), |(), number| work(number));
+}
+
 fn helpers(team: &Team, pieces: usize, nanoseconds: f64) -> usize {
     let ready = ((nanoseconds / WORTH_SHARING) as usize).min(team.awake());
     let worth = ready.max((nanoseconds / WORTH_WAKING) as usize);
     (threads() - 1).min(pieces.saturating_sub(1)).min(worth)
 }
 
-/// The helpers: one thread fewer than [`threads`], because the caller works too. `None` if threads cannot be made.
+/// The helpers: one thread fewer than [`threads`], because the caller works too. `None` if threads cannot be made, and in
+/// a child of fork, where they do not exist.
 fn team() -> Option<&'static Team> {
     static TEAM: OnceLock<Option<&Team>> = OnceLock::new();
+    if team::is_forked() {
+        return None;
+    }
     *TEAM.get_or_init(|| Team::start(threads() - 1))
 }

@@ -22,7 +22,7 @@
 use std::any::Any;
 use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -70,6 +70,7 @@ type Panic = Box<dyn Any + Send>;
 impl Team {
     /// Starts up to `helpers` threads, which live as long as the process; `None` if there is not even one.
     pub(crate) fn start(helpers: usize) -> Option<&'static Self> {
+        watch_forks();
         let team: &'static Self = Box::leak(Box::new(Self {
             state: Mutex::default(),
             open: AtomicUsize::new(0),
@@ -206,6 +207,28 @@ impl Team {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Whether this process is a child of fork, made after a team was started.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process is a child of fork, in which the threads of a team do not exist, and its lock may be held for ever
+/// by one of them.
+pub(crate) fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+#[cfg(unix)]
+fn watch_forks() {
+    extern "C" fn in_child() {
+        FORKED.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: the function only stores to an atomic, which a child of a process with threads may do. Without memory for
+    // it nothing is watched.
+    let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+#[cfg(not(unix))]
+fn watch_forks() {}
 
 /// Looks for about a microsecond whether something has come true, and says whether.
 fn look_for(come: impl Fn() -> bool) -> bool {

@@ -1,6 +1,6 @@
-// The BLAS and LAPACK names that libmlx imports, each a jump to the same function of the OpenBLAS wheel, whose names
+// The LAPACK names that libmlx imports, each a jump to the same function of the OpenBLAS wheel, whose names
 // carry a `scipy_` prefix. Jumps need no signatures and keep every argument, also Fortran's hidden string lengths.
-// Loaded globally before libmlx, this library's names win over those of the reference BLAS that libmlx brings along.
+// Loaded globally before libmlx, this library's names win over those of the reference LAPACK that libmlx brings along.
 
 #if defined(__x86_64__)
 #define FORWARD(name)                        \
@@ -25,10 +25,6 @@
 #else
 #error "no BLAS forwarders for this processor"
 #endif
-
-FORWARD(cblas_sgemm)
-FORWARD(cblas_dgemm)
-FORWARD(cblas_cgemm)
 
 FORWARD(sgetrf_)
 FORWARD(dgetrf_)

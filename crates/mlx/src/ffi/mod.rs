@@ -22,6 +22,7 @@ pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod lend;
 pub(crate) mod memory;
+mod share;
 pub(crate) mod shared;
 pub(crate) mod slots;
 mod start;

@@ -16,6 +16,8 @@ pub(super) fn set_up(api: &'static Api) {
     if !unsafe { api.mlx_native_first() } {
         return;
     }
+    // Without it OpenBLAS computes on the thread that asks.
+    let _ = sys::share_products(mlx_kernels::threads(), super::share::share);
     let Ok(on_cpu) = works_on_cpu(api) else {
         return;
     };
