@@ -292,6 +292,14 @@ int mlx_native_graph_size(size_t* res, const mlx_array a);
 /* Whether `a` depends on an argument of a function that MLX is transforming or compiling on this thread. */
 int mlx_native_is_tracer(bool* res, const mlx_array a);
 
+/* MLX's transforms unmark what depends on the arguments of functions further out, so that reading it would cut it off
+ * from them. A function begins with its arguments; it ends with its outputs or, when it failed, with a list that is
+ * NULL. When the transform of it is done, the function further out resumes: `results` (or NULL), and what it gave to
+ * functions that have ended, are marked again. Each begin has one end on the same thread. */
+int mlx_native_transform_begin(const mlx_vector_array args);
+int mlx_native_transform_end(const mlx_vector_array outputs);
+int mlx_native_transform_resume(const mlx_vector_array results);
+
 /* ---- Data ----------------------------------------------------------------------------------------------*/
 
 /* The first element of an evaluated array, whatever its dtype; NULL with an error when it is not evaluated. */

@@ -4,7 +4,7 @@
 
 use super::one;
 use crate::ffi::table::{self, Outputs};
-use crate::ffi::{Fault, Handle, data};
+use crate::ffi::{Fault, Handle, data, inspect};
 use crate::op::Op;
 use crate::{Dtype, dtype::Kind};
 
@@ -14,6 +14,12 @@ pub(super) fn call(
     stream: mlx_sys::mlx_stream,
 ) -> Result<Outputs, Fault> {
     let (a, b) = (inputs[0], inputs[1]);
+    if matches!(op, Op::Divmod) && (inspect::is_tracer(a)? || inspect::is_tracer(b)?) {
+        // MLX gives the remainder a gradient of 0.
+        let mut both = call(&Op::FloorDivide, inputs, stream)?.into_vec();
+        both.extend(call(&Op::Remainder, inputs, stream)?.into_vec());
+        return Ok(Outputs::Many(both));
+    }
     let plain = table::call(op, &[a.raw(), b.raw()], stream)?;
     let dtype = plain.as_slice()[0].dtype();
     if dtype.is_inexact() || is_safe_divisor(b) {
