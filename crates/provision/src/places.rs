@@ -52,7 +52,9 @@ pub fn from_workspace(name: &str, manifest_dir: &Path) -> Option<PathBuf> {
 #[must_use]
 pub fn workspace(dir: &Path) -> Option<PathBuf> {
     dir.ancestors()
-        .find(|dir| dir.join("crates/provision/pins.txt").is_file() && dir.join("crates/mlx-sys").is_dir())
+        .find(|dir| {
+            dir.join("crates/provision/pins.txt").is_file() && dir.join("crates/mlx-sys").is_dir()
+        })
         .map(Path::to_owned)
 }
 
