@@ -14,21 +14,23 @@ use super::attention_sides::{layout, side, unscaled};
 use super::look::{Look, size};
 use super::mask::{self, Mask};
 use super::softmax::{Softmax, softmax_of};
-use super::{Found, Match, Refusal, RefusalKind};
+use super::{Found, Match, Refusal, RefusalKind, attention_near as near};
 use crate::graph::Value;
 
 /// Finds the formula by the product with the values.
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
     let [weights, v] = look.binary(value, &Op::Matmul)?;
     let mut scores = Scores::default();
-    let softmax = match weights_of(look, weights, &mut scores)? {
-        Ok(softmax) => softmax,
-        Err(refusal) => return Some(Err(refusal)),
+    let softmax = match weights_of(look, weights, &mut scores) {
+        Some(Ok(softmax)) => softmax,
+        Some(Err(refusal)) => return Some(Err(refusal)),
+        None => return near::weights(look, weights).map(Err),
     };
     let masked = scores.uncast(look, softmax.x);
-    let (q, k_t) = match scores.read(look, masked)? {
-        Ok(product) => product,
-        Err(refusal) => return Some(Err(refusal)),
+    let (q, k_t) = match scores.read(look, masked) {
+        Some(Ok(product)) => product,
+        Some(Err(refusal)) => return Some(Err(refusal)),
+        None => return near::scores(look, masked).map(Err),
     };
     if [q, k_t, v].iter().any(|side| size(look.shape(*side)) == 0) {
         return None;

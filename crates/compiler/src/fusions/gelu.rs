@@ -8,27 +8,86 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 use mlx::{Op, fast};
 
 use super::look::{Look, close_in};
-use super::{Found, Match};
+use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Finds `x * (1 + erf(x / sqrt(2))) / 2`.
 pub(super) fn find_exact(look: &Look<'_>, value: Value) -> Found {
-    let (x, erf) = halves(look, value, &Op::Erf)?;
+    let Some((x, erf)) = halves(look, value, &Op::Erf) else {
+        return near(look, value, &Op::Erf);
+    };
     let inner = look.product(erf);
     let fits = inner.factors == [x]
         && inner.divisors.is_empty()
         && close_in(inner.number, FRAC_1_SQRT_2, look.dtype(x));
-    fits.then(|| Ok(Match::new(vec![x], value, |inputs| fast::gelu(&inputs[0]))))
+    if !fits {
+        return other_argument("erf", "x / sqrt(2)");
+    }
+    Some(Ok(Match::new(vec![x], value, |inputs| {
+        fast::gelu(&inputs[0])
+    })))
 }
 
 /// Finds `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`.
 pub(super) fn find_approx(look: &Look<'_>, value: Value) -> Found {
-    let (x, tanh) = halves(look, value, &Op::Tanh)?;
-    cubic(look, tanh, x).then(|| {
-        Ok(Match::new(vec![x], value, |inputs| {
-            fast::gelu_approx(&inputs[0])
-        }))
+    let Some((x, tanh)) = halves(look, value, &Op::Tanh) else {
+        return quick(look, value).or_else(|| near(look, value, &Op::Tanh));
+    };
+    if !cubic(look, tanh, x) {
+        return other_argument("tanh", "sqrt(2 / pi) * (x + 0.044715 * x^3)");
+    }
+    Some(Ok(Match::new(vec![x], value, |inputs| {
+        fast::gelu_approx(&inputs[0])
+    })))
+}
+
+fn other_argument(function: &str, wanted: &str) -> Found {
+    let reason = format!("the argument of {function} is not {wanted}");
+    Some(Err(Refusal::new(RefusalKind::Formula, reason)))
+}
+
+/// `x * sigmoid(1.702 * x)` has no kernel.
+fn quick(look: &Look<'_>, value: Value) -> Found {
+    let product = look.product(value);
+    product.factors.iter().find_map(|factor| {
+        let argument = look.product(look.unary(*factor, &Op::Sigmoid)?);
+        let of_x = match argument.factors.as_slice() {
+            [x] => argument.divisors.is_empty() && product.factors.contains(x),
+            _ => false,
+        };
+        (of_x && argument.number != 1.0).then(|| {
+            let reason = format!(
+                "x * sigmoid({} * x) is another approximation, which has no kernel",
+                argument.number
+            );
+            Err(Refusal::new(RefusalKind::Formula, reason))
+        })
     })
+}
+
+/// A product of something with `1 + op(..)` that is not the formula.
+fn near(look: &Look<'_>, value: Value, op: &Op) -> Found {
+    let goes_on = look.only_user(value).is_some_and(|user| {
+        matches!(
+            user.operation.op(),
+            Some(Op::Multiply | Op::Divide | Op::Negative)
+        )
+    });
+    let product = look.product(value);
+    let sum = product.factors.iter().find(|factor| {
+        look.plus_number(**factor)
+            .is_some_and(|(function, _)| look.unary(look.uncast(function), op).is_some())
+    })?;
+    if goes_on || product.factors.len() != 2 {
+        return None;
+    }
+    let at = look.graph.producer(*sum).map(|node| node.site);
+    let reason = format!(
+        "1 + {}(..) at {} is not multiplied with x / 2, of its shape and dtype",
+        op.name(),
+        at.unwrap_or_default()
+    );
+    Some(Err(Refusal::new(RefusalKind::Formula, reason)))
 }
 
 /// `x` and the argument of `op`, when a value is `x * (1 + op(..)) / 2`.

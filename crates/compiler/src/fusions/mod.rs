@@ -6,6 +6,7 @@
 
 mod affine;
 mod attention;
+mod attention_near;
 mod attention_scores;
 mod attention_sides;
 mod cross_entropy;

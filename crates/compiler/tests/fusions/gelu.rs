@@ -199,6 +199,10 @@ pub mod approx {
         cube_is_reused(Reused, X),
         inner_is_returned(Output, X),
         inner_is_reused(Reused, X),
+        quick(Formula, X),
+        quick_in_half(Formula, HALF),
+        quick_in_bfloat16(Formula, BRAIN),
+        another_constant_in_half(Formula, HALF),
     }
 
     others! { Fusion::GeluApprox;
@@ -310,6 +314,22 @@ pub mod approx {
     fn inner_is_reused(a: &[Array]) -> Vec<Array> {
         let inner = (2.0 / PI).sqrt() * (&a[0] + 0.044_715 * a[0].power(3.0));
         vec![0.5 * &a[0] * (1.0 + inner.tanh()) + inner]
+    }
+
+    fn quick(a: &[Array]) -> Vec<Array> {
+        vec![&a[0] * (1.702 * &a[0]).sigmoid()]
+    }
+
+    fn quick_in_half(a: &[Array]) -> Vec<Array> {
+        quick(a)
+    }
+
+    fn quick_in_bfloat16(a: &[Array]) -> Vec<Array> {
+        quick(a)
+    }
+
+    fn another_constant_in_half(a: &[Array]) -> Vec<Array> {
+        another_constant(a)
     }
 
     fn another_constant(a: &[Array]) -> Vec<Array> {

@@ -22,3 +22,4 @@ mod rope;
 mod rope_positions;
 mod silu;
 mod softmax;
+mod subscripts;
