@@ -1,34 +1,16 @@
 // MLX's own operations on the CPU, evaluated by kernels of ours where those apply.
 //
-// `eval_cpu` is the first virtual function of a primitive. For each class below, its entry in the class's table is
-// replaced by a function that offers the work to our kernels and calls MLX's own code when they decline. So everything
-// that MLX derives from its operations (gradients, vmap, compiled and shapeless functions) uses them without knowing.
-// Before anything is written, the tables of two classes whose functions libmlx exports are looked at; where those
-// stand elsewhere, as in a build with another compiler, nothing is replaced.
-#include <string>
-
+// For each class below, the evaluation is replaced (`evaluation.h`) by a function that offers the work to our kernels and
+// calls what was there before when they decline. So everything that MLX derives from its operations (gradients, vmap,
+// compiled and shapeless functions) uses them without knowing.
 #include "cpu.h"
-#include "mlx/ops.h"
-
-#if defined(__linux__)
-#include <dlfcn.h>
-#include <sys/mman.h>
-#include <unistd.h>
-#endif
+#include "evaluation.h"
 
 namespace mx = mlx::core;
 
 namespace {
 
-using Evaluate = void (*)(mx::Primitive*, const Arrays&, Arrays&);
-
-// Where tables keep `eval_cpu` of many outputs, and, in primitives of one output, that of one.
-constexpr size_t kEvaluate = 0;
-constexpr size_t kEvaluateOne = 10;
-
-void** table_of(const mx::Primitive& primitive) {
-  return *reinterpret_cast<void** const*>(&primitive);
-}
+using evaluation::Evaluate;
 
 // Offers the evaluation to a kernel. Returns false when that declines; then nothing has been done.
 bool offer(const Call& call, mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
@@ -57,7 +39,7 @@ bool offer(const Call& call, mx::Primitive* self, const Arrays& inputs, Arrays& 
   return true;
 }
 
-// One class: what MLX did, and what is done now. `describe` returns false for what no kernel can do.
+// One class: what was done before, and what is done now. `describe` returns false for what no kernel can do.
 template <class Class, bool (*describe)(const Class&, const Arrays&, Call&)>
 struct Site {
   static inline Evaluate original = nullptr;
@@ -150,36 +132,11 @@ bool quantized_matmul(const mx::QuantizedMatmul& product, const Arrays& inputs, 
 
 #if defined(__linux__)
 
-bool write_entry(void** entry, void* value) {
-  auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  auto start = reinterpret_cast<uintptr_t>(entry) & ~(page - 1);
-  auto* address = reinterpret_cast<void*>(start);
-  // Tables are read-only once relocated. One entry never crosses a page, and is written whole.
-  if (mprotect(address, page, PROT_READ | PROT_WRITE) != 0) {
-    return false;
-  }
-  __atomic_store_n(entry, value, __ATOMIC_RELEASE);
-  mprotect(address, page, PROT_READ);
-  return true;
-}
-
 // Replaces the evaluation of the class of `sample`'s primitive, which must have this name.
 template <class Class, bool (*describe)(const Class&, const Arrays&, Call&)>
 int replace(const mx::array& sample, const char* name) {
   using Here = Site<Class, describe>;
-  if (!sample.has_primitive() || sample.primitive().name() != std::string(name)) {
-    return 0;
-  }
-  auto** entry = table_of(sample.primitive()) + kEvaluate;
-  Here::original = reinterpret_cast<Evaluate>(*entry);
-  return write_entry(entry, reinterpret_cast<void*>(&Here::evaluate)) ? 1 : 0;
-}
-
-// Whether the table of a primitive of one output is laid out as expected: its own function, which libmlx exports, stands
-// where that of one output should.
-bool is_as_expected(const mx::array& sample, const char* symbol) {
-  void* own = dlsym(RTLD_DEFAULT, symbol);
-  return own && table_of(sample.primitive())[kEvaluateOne] == own;
+  return evaluation::exchange(sample, name, &Here::evaluate, Here::original);
 }
 
 #endif
@@ -188,16 +145,13 @@ bool is_as_expected(const mx::array& sample, const char* symbol) {
 
 int replace_evaluations() {
 #if defined(__linux__)
+  if (!evaluation::can_exchange()) {
+    return 0;
+  }
   auto s = mx::default_stream(mx::Device::cpu);
   mx::array x({0.5f, 0.5f, 0.5f, 0.5f}, {2, 2});
   auto exp = mx::exp(x, s);
   auto add = mx::add(x, x, s);
-  // Of one output, both have the function of their base in the first place.
-  if (!is_as_expected(exp, "_ZN3mlx4core3Exp8eval_cpuERKSt6vectorINS0_5arrayESaIS3_EERS3_") ||
-      !is_as_expected(add, "_ZN3mlx4core3Add8eval_cpuERKSt6vectorINS0_5arrayESaIS3_EERS3_") ||
-      table_of(exp.primitive())[kEvaluate] != table_of(add.primitive())[kEvaluate]) {
-    return 0;
-  }
   mx::array grid = mx::zeros({2, 32}, mx::float32, s);
   auto packed = mx::zeros({2, 4}, mx::uint32, s);
   auto scales = mx::zeros({2, 1}, mx::float32, s);
