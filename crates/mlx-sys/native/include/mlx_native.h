@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header. */
-#define MLX_NATIVE_VERSION 5
+#define MLX_NATIVE_VERSION 6
 
 #ifdef __cplusplus
 extern "C" {
@@ -217,6 +217,11 @@ int mlx_native_cpu_install(int* replaced, mlx_native_cpu_accepts accepts, mlx_na
 uint64_t mlx_native_cpu_runs(int kernel);
 /* "exp", "fast.rms_norm": the operation, by the number of its kernel. */
 const char* mlx_native_cpu_kernel_name(int kernel);
+
+/* From now on MLX's own operations on CPU streams keep sums in a wider type than their result's and compute functions of
+ * doubles in double. To be called before mlx_native_cpu_install. `replaced` gets the number of operations: 0 where this
+ * build of MLX is not laid out as expected. */
+int mlx_native_cpu_widen(int* replaced);
 
 /* mlx_fast_*, with a kernel of ours on CPU streams where one applies. */
 int mlx_native_fast_rms_norm(

@@ -19,6 +19,17 @@ pub(super) fn install(api: &Api) -> Result<i32, Fault> {
     Ok(replaced)
 }
 
+/// Makes MLX's own operations on the CPU keep sums in a wider type, and compute functions of doubles in double.
+///
+/// Returns for how many operations that was done. It comes before [`install`], whose kernels then fall back on it.
+pub(super) fn widen(api: &Api) -> Result<i32, Fault> {
+    let mut replaced = 0;
+    // SAFETY: `replaced` is ours.
+    let status = unsafe { api.mlx_native_cpu_widen(&mut replaced) };
+    check(api, status)?;
+    Ok(replaced)
+}
+
 /// Returns how many times each kernel has run in this process; those that never ran are left out.
 pub(crate) fn runs() -> Vec<(&'static str, u64)> {
     let Ok(api) = api() else {

@@ -22,6 +22,8 @@ pub(super) fn set_up(api: &'static Api) {
     if on_cpu {
         spare_the_main_thread(api);
         never_run_a_compiler(api);
+        // Before the kernels, which leave to MLX's operations what they do not take.
+        let _ = super::cpu::widen(api);
         use_our_kernels(api);
     }
     if let Ok(limit) = get_of(api, Get::Limit)
