@@ -30,22 +30,23 @@ void set(mx::array& out) {
   out.set_data(mx::allocator::malloc(out.nbytes()));
 }
 
-// A sum in double of numbers that are doubles themselves needs what was lost as well (Neumaier).
-template <class A>
+// A sum of numbers of type T. In double, that of doubles needs what was lost as well (Neumaier).
+template <class T>
 struct Sum {
+  using A = typename State<T>::Type;
   A total{};
   A lost{};
 
   void add(A x) {
     auto next = total + x;
-    if constexpr (std::is_same_v<A, double>) {
+    if constexpr (std::is_same_v<T, double>) {
       lost += std::abs(total) >= std::abs(x) ? (total - next) + x : (x - next) + total;
     }
     total = next;
   }
 
   A value() const {
-    if constexpr (std::is_same_v<A, double>) {
+    if constexpr (std::is_same_v<T, double>) {
       // Of infinities nothing sensible is lost.
       return std::isfinite(lost) ? total + lost : total;
     } else {
@@ -54,8 +55,9 @@ struct Sum {
   }
 };
 
-template <class A>
+template <class T>
 struct Product {
+  using A = typename State<T>::Type;
   A total{1};
 
   void add(A x) {
@@ -67,39 +69,91 @@ struct Product {
   }
 };
 
-// Reduces `x` over axes into `out`, whose other axes lie in rows. Reads `x` in the order of its axes.
-template <class T, class Part>
-void reduce(const mx::array& x, mx::array& out, const std::vector<int>& axes) {
-  wide::Layout from(x);
-  mx::Strides to(from.shape.size(), 0);
-  int64_t size = 1;
-  for (int axis = x.ndim() - 1; axis >= 0; axis--) {
-    if (std::find(axes.begin(), axes.end(), axis) == axes.end()) {
-      to[axis] = size;
-      size *= from.shape[axis];
+// A reduction over axes: results of the outer axes one after the other, each over the inner ones, which begin with the
+// first axis that is reduced.
+struct Plan {
+  Plan(const mx::array& x, const std::vector<int>& axes) : inner(x) {
+    int first = 0;
+    auto is_reduced = [&](int axis) { return std::find(axes.begin(), axes.end(), axis) != axes.end(); };
+    while (first + 1 < static_cast<int>(inner.shape.size()) && (!is_reduced(first) || inner.shape[first] == 1)) {
+      first++;
+    }
+    outer_shape = mx::Shape(inner.shape.begin(), inner.shape.begin() + first);
+    outer_strides = mx::Strides(inner.strides.begin(), inner.strides.begin() + first);
+    outer_shape.push_back(1);
+    outer_strides.push_back(0);
+    inner.shape = mx::Shape(inner.shape.begin() + first, inner.shape.end());
+    inner.strides = mx::Strides(inner.strides.begin() + first, inner.strides.end());
+    to = mx::Strides(inner.shape.size(), 0);
+    for (int axis = static_cast<int>(to.size()) - 1; axis >= 0; axis--) {
+      if (!is_reduced(axis + first)) {
+        to[axis] = parts;
+        parts *= inner.shape[axis];
+      }
     }
   }
-  std::vector<Part> parts(out.size());
-  auto n = from.shape.back();
-  each_row(from.shape, {from.strides, to}, [&](const std::vector<int64_t>& at) {
-    auto* row = x.data<T>() + at[0];
-    auto* part = parts.data() + at[1];
-    if (to.back() == 0) {
-      auto own = *part;
-      for (int i = 0; i < n; i++, row += from.step()) {
-        own.add(widened(*row));
+
+  mx::Shape outer_shape;
+  mx::Strides outer_strides;
+  wide::Layout inner;
+  // Where a result lies among those of the inner axes.
+  mx::Strides to;
+  int64_t parts = 1;
+};
+
+// Adds a row to one result: sums of a few lanes, which need not wait for each other.
+template <class T, class Part>
+void add_row(Part& part, const T* row, int64_t step, int n) {
+  constexpr int lanes = 8;
+  Part own[lanes];
+  int i = 0;
+  for (; i + lanes <= n; i += lanes, row += lanes * step) {
+    for (int lane = 0; lane < lanes; lane++) {
+      own[lane].add(widened(row[lane * step]));
+    }
+  }
+  for (; i < n; i++, row += step) {
+    part.add(widened(*row));
+  }
+  if (n >= lanes) {
+    for (auto& lane : own) {
+      part.add(lane.value());
+    }
+  }
+}
+
+// Reads the elements in the order of the axes.
+template <class T, class Part>
+void reduce(const Plan& plan, const T* x, T* result, std::vector<Part>& parts) {
+  auto n = plan.inner.shape.back();
+  auto step = plan.inner.step();
+  each_row(plan.outer_shape, {plan.outer_strides}, [&](const std::vector<int64_t>& from) {
+    std::fill(parts.begin(), parts.end(), Part());
+    each_row(plan.inner.shape, {plan.inner.strides, plan.to}, [&](const std::vector<int64_t>& at) {
+      auto* row = x + from[0] + at[0];
+      auto* part = parts.data() + at[1];
+      if (plan.to.back() == 0) {
+        add_row(*part, row, step, n);
+      } else {
+        for (int i = 0; i < n; i++, row += step, part += plan.to.back()) {
+          part->add(widened(*row));
+        }
       }
-      *part = own;
-    } else {
-      for (int i = 0; i < n; i++, row += from.step(), part += to.back()) {
-        part->add(widened(*row));
-      }
+    });
+    for (auto& part : parts) {
+      *result++ = narrowed<T>(part.value());
     }
   });
-  auto* result = out.data<T>();
-  for (auto& part : parts) {
-    *result++ = narrowed<T>(part.value());
-  }
+}
+
+template <class T, template <class> class Part>
+void queue_reduce(const mx::Reduce& self, const mx::array& x, mx::array& out, const std::vector<int>& axes) {
+  Plan plan(x, axes);
+  // Made here, where memory that is missing is an error of the evaluation.
+  auto parts = std::make_shared<std::vector<Part<T>>>(plan.parts);
+  wide::queue(stream_of(self), x, out, [plan, parts](const mx::array& x, mx::array& out) {
+    reduce(plan, x.data<T>(), out.data<T>(), *parts);
+  });
 }
 
 bool reduce(const mx::Reduce& self, const Arrays& inputs, Arrays& outputs) {
@@ -110,12 +164,10 @@ bool reduce(const mx::Reduce& self, const Arrays& inputs, Arrays& outputs) {
     return false;
   }
   set(outputs[0]);
-  wide::queue(stream_of(self), inputs[0], outputs[0], [is_sum, axes = axes](const mx::array& x, mx::array& out) {
-    by_type(x.dtype(), [&](auto number) {
-      using T = decltype(number);
-      using A = typename State<T>::Type;
-      is_sum ? reduce<T, Sum<A>>(x, out, axes) : reduce<T, Product<A>>(x, out, axes);
-    });
+  by_type(dtype, [&, &axes = axes](auto number) {
+    using T = decltype(number);
+    is_sum ? queue_reduce<T, Sum>(self, inputs[0], outputs[0], axes)
+           : queue_reduce<T, Product>(self, inputs[0], outputs[0], axes);
   });
   return true;
 }
@@ -150,7 +202,7 @@ bool is_less(A a, A b) {
 template <class T, class A>
 void scan_line(mx::Scan::ReduceType kind, bool inclusive, int n, const T* x, int64_t dx, T* out, int64_t dout) {
   A first = kind == mx::Scan::Sum ? A(0) : kind == mx::Scan::Prod ? A(1) : kind == mx::Scan::Min ? A(INFINITY) : A(-INFINITY);
-  Sum<A> sum;
+  Sum<T> sum;
   A state = first;
   for (int i = 0; i < n; i++, x += dx, out += dout) {
     if (!inclusive) {
@@ -227,7 +279,7 @@ std::pair<double, double> exponentials(const T* x, int64_t step, int n) {
     auto value = widened(x[i * step]);
     most = std::isnan(most) || most >= value ? most : value;
   }
-  Sum<double> sum;
+  Sum<T> sum;
   for (int i = 0; i < n; i++) {
     sum.add(std::exp(widened(x[i * step]) - most));
   }
@@ -335,20 +387,38 @@ bool of_doubles(const Class& self, const Arrays& inputs, Arrays& outputs) {
   return true;
 }
 
-bool of_two_doubles(const mx::LogAddExp& self, const Arrays& inputs, Arrays& outputs) {
-  if (inputs[0].dtype() != mx::float64 || inputs[1].dtype() != mx::float64) {
+// A power of complex numbers in double, in which 0 needs no logarithm.
+mx::complex64_t complex_power(mx::complex64_t base, mx::complex64_t exponent) {
+  auto x = widened(base);
+  auto y = widened(exponent);
+  if (y == 0.0) {
+    return {1.0f, 0.0f};
+  }
+  if (x == 0.0 && y.real() > 0) {
+    return {0.0f, 0.0f};
+  }
+  return narrowed<mx::complex64_t>(std::pow(x, y));
+}
+
+// A function of two numbers of type T.
+template <class Class, class T, T (*function)(T, T)>
+bool of_two(const Class& self, const Arrays& inputs, Arrays& outputs) {
+  // MLX's own table calls double float32.
+  auto dtype = std::is_same_v<T, double> ? mx::float64 : mx::Dtype(mx::TypeToDtype<T>());
+  if (inputs[0].dtype() != dtype || inputs[1].dtype() != dtype) {
     return false;
   }
   set(outputs[0]);
   auto second = mx::array::unsafe_weak_copy(inputs[1]);
+  mx::cpu::get_command_encoder(stream_of(self)).set_input_array(inputs[1]);
   wide::queue(stream_of(self), inputs[0], outputs[0], [second](const mx::array& x, mx::array& out) {
     wide::Layout a(x);
     wide::Layout b(second);
     auto n = a.shape.back();
-    auto* result = out.data<double>();
+    auto* result = out.data<T>();
     each_row(a.shape, {a.strides, b.strides}, [&](const std::vector<int64_t>& at) {
       for (int i = 0; i < n; i++) {
-        *result++ = log_add_exp(x.data<double>()[at[0] + i * a.step()], second.data<double>()[at[1] + i * b.step()]);
+        *result++ = function(x.data<T>()[at[0] + i * a.step()], second.data<T>()[at[1] + i * b.step()]);
       }
     });
   });
@@ -442,9 +512,10 @@ int widen_all() {
   done += widen<mx::Sigmoid, of_doubles<mx::Sigmoid, sigmoid>>(mx::sigmoid(x, s), "Sigmoid");
   done += widen<mx::Erf, of_doubles<mx::Erf, error_function>>(mx::erf(x, s), "Erf");
   done += widen<mx::ErfInv, of_doubles<mx::ErfInv, erfinv>>(mx::erfinv(x, s), "ErfInv");
-  done += widen<mx::LogAddExp, of_two_doubles>(mx::logaddexp(x, x, s), "LogAddExp");
-  done += in_single<mx::Scatter, adds>(mx::scatter_add(x, index, update, 0, s), "ScatterAdd");
-  done += in_single<mx::ScatterAxis, adds_along>(mx::scatter_add_axis(x, along, x, 0, s), "ScatterAxis");
+  done += widen<mx::LogAddExp, of_two<mx::LogAddExp, double, log_add_exp>>(mx::logaddexp(x, x, s), "LogAddExp");
+  done += widen<mx::Power, of_two<mx::Power, mx::complex64_t, complex_power>>(mx::power(x, x, s), "Power");
+  done += in_single<mx::Scatter, adds>(mx::scatter_add(x, index, update, 0, s), "Scatter Sum");
+  done += in_single<mx::ScatterAxis, adds_along>(mx::scatter_add_axis(x, along, x, 0, s), "ScatterAxis Sum");
   done += in_single<mx::QuantizedMatmul, always<mx::QuantizedMatmul>>(
       mx::quantized_matmul(grid, packed, scales, scales, true, 32, 4, "affine", s), "QuantizedMatmul");
   return done;

@@ -3,11 +3,14 @@
 // MLX 0.32.2 has it as detail::vmap_replace. Ours hands the vectorized axis to every operation as the first one,
 // because Scatter writes out of bounds when it is another: it makes room for the axis in the updates as if it were in
 // front (primitives.cpp, Scatter::vmap), and a Gather puts it elsewhere. It repeats an update that is the same for all
-// elements, which SliceUpdate would write to the first of them only. And it does not call itself, so that a long graph
-// does not overflow the stack.
+// elements, which SliceUpdate would write to the first of them only, and both sides of a bitwise operation, which takes
+// the shape of the left one. A factorization goes over the axis as over any other leading one; what MLX has no rule
+// for is computed element by element. And it does not call itself, so that a long graph does not overflow the stack.
 #include "vmap.h"
 
+#include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <optional>
 #include <stdexcept>
 #include <unordered_map>
@@ -46,6 +49,70 @@ bool is_a(const mx::Primitive& primitive, const char* kind) {
   return std::strncmp(name, kind, length) == 0 && (name[length] == 0 || name[length] == ' ');
 }
 
+bool is_one_of(const mx::Primitive& primitive, std::initializer_list<const char*> kinds) {
+  return std::any_of(kinds.begin(), kinds.end(), [&](auto kind) { return is_a(primitive, kind); });
+}
+
+// What an operation depends on. A function with rules of its own also holds the outputs it gave, which are made anew.
+size_t dependencies(const mx::array& array) {
+  bool holds = array.has_primitive() && is_a(array.primitive(), "CustomTransforms");
+  auto held = holds ? array.outputs().size() : 0;
+  return array.inputs().size() - held;
+}
+
+// The types of the outputs of an operation, with an axis of this size in front unless it is negative.
+std::pair<std::vector<mx::Shape>, std::vector<mx::Dtype>> output_types(const Arrays& outputs, int size) {
+  std::vector<mx::Shape> shapes;
+  std::vector<mx::Dtype> dtypes;
+  for (auto& output : outputs) {
+    auto shape = output.shape();
+    if (size >= 0) {
+      shape.insert(shape.begin(), size);
+    }
+    shapes.push_back(std::move(shape));
+    dtypes.push_back(output.dtype());
+  }
+  return {std::move(shapes), std::move(dtypes)};
+}
+
+// An operation on matrices, for which the axis in front is one more of its leading ones. MLX's own rules have none for
+// LU and QR, and turn the inverse of a triangular matrix into that of a full one.
+Arrays batched(const mx::array& array, const Arrays& v_inputs, int size) {
+  auto [shapes, dtypes] = output_types(array.outputs(), size);
+  return mx::array::make_arrays(std::move(shapes), dtypes, array.primitive_ptr(), v_inputs);
+}
+
+// An operation that has no rule: of each element by itself.
+Arrays one_by_one(const mx::array& array, const Arrays& v_inputs, const Axes& v_axes, int size) {
+  auto stream = array.primitive().stream();
+  auto [shapes, dtypes] = output_types(array.outputs(), -1);
+  std::vector<Arrays> parts(shapes.size());
+  for (int i = 0; i < size; ++i) {
+    Arrays inputs;
+    for (size_t k = 0; k < v_inputs.size(); ++k) {
+      // Some operations read their inputs as if they were in row-major order.
+      inputs.push_back(
+          v_axes[k] < 0 ? v_inputs[k]
+                        : mx::contiguous(mx::take(v_inputs[k], i, 0, stream), false, stream));
+    }
+    auto outputs = mx::array::make_arrays(shapes, dtypes, array.primitive_ptr(), inputs);
+    for (size_t k = 0; k < outputs.size(); ++k) {
+      parts[k].push_back(outputs[k]);
+    }
+  }
+  Arrays results;
+  for (size_t k = 0; k < parts.size(); ++k) {
+    if (size > 0) {
+      results.push_back(mx::stack(parts[k], 0, stream));
+    } else {
+      auto shape = shapes[k];
+      shape.insert(shape.begin(), 0);
+      results.push_back(mx::zeros(shape, dtypes[k], stream));
+    }
+  }
+  return results;
+}
+
 // The operations that depend on `mapped`, each after those it needs.
 Arrays tape_of(const Arrays& s_inputs, const Arrays& s_outputs, std::unordered_set<std::uintptr_t> mapped) {
   std::unordered_set<std::uintptr_t> seen;
@@ -67,7 +134,7 @@ Arrays tape_of(const Arrays& s_inputs, const Arrays& s_outputs, std::unordered_s
     }
     while (!path.empty()) {
       auto& [array, next] = path.back();
-      if (next < array.inputs().size()) {
+      if (next < dependencies(array)) {
         mx::array input = array.inputs()[next++];
         if (enter(input)) {
           path.emplace_back(std::move(input), 0);
@@ -76,8 +143,8 @@ Arrays tape_of(const Arrays& s_inputs, const Arrays& s_outputs, std::unordered_s
       }
       mx::array done = std::move(array);
       path.pop_back();
-      for (auto& input : done.inputs()) {
-        if (mapped.count(input.id())) {
+      for (size_t i = 0; i < dependencies(done); ++i) {
+        if (mapped.count(done.inputs()[i].id())) {
           done.set_tracer(false);
           mapped.insert(done.id());
           for (auto sibling : done.siblings()) {
@@ -91,6 +158,19 @@ Arrays tape_of(const Arrays& s_inputs, const Arrays& s_outputs, std::unordered_s
     }
   }
   return tape;
+}
+
+// An operation on these inputs, and the axis of each output.
+std::pair<Arrays, Axes> vectorize(const mx::array& array, const Arrays& v_inputs, const Axes& v_axes, int size) {
+  auto& primitive = array.primitive();
+  if (is_one_of(primitive, {"Inverse", "Cholesky", "LUF", "QRF", "SVD", "Eigh", "Eig"})) {
+    return {batched(array, v_inputs, size), {0}};
+  }
+  // These have no rule, or one that only says so.
+  if (is_one_of(primitive, {"AsStrided", "BlockMaskedMM", "GatherMM", "SegmentedMM", "QuantizedMatmul", "GatherQMM"})) {
+    return {one_by_one(array, v_inputs, v_axes, size), {0}};
+  }
+  return primitive.vmap(v_inputs, v_axes);
 }
 
 Arrays replace(
@@ -129,17 +209,26 @@ Arrays replace(
     if (is_a(primitive, "Scatter") && v_inputs.size() < 3) {
       throw std::invalid_argument("[vmap] a scatter without indices cannot be vectorized.");
     }
-    if ((is_a(primitive, "SliceUpdate") || is_a(primitive, "DynamicSliceUpdate")) && v_axes[1] < 0) {
-      v_inputs[1] = repeated(v_inputs[1], size, 0, primitive.stream());
-      v_axes[1] = 0;
+    auto repeat_input = [&](size_t i) {
+      if (v_axes[i] < 0) {
+        v_inputs[i] = repeated(v_inputs[i], size, 0, primitive.stream());
+        v_axes[i] = 0;
+      }
+    };
+    if (is_one_of(primitive, {"SliceUpdate", "DynamicSliceUpdate"})) {
+      repeat_input(1);
+    } else if (is_one_of(primitive, {"BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift"})) {
+      repeat_input(0);
+      repeat_input(1);
     }
-    auto [v_outputs, v_out_axes] = primitive.vmap(v_inputs, v_axes);
+    auto [v_outputs, v_out_axes] = vectorize(array, v_inputs, v_axes, size);
     auto outputs = array.outputs();
     for (size_t i = 0; i < v_outputs.size() && i < outputs.size(); ++i) {
       auto& out = v_outputs[i];
+      // DivMod gives one axis for both of its outputs.
+      auto axis = v_out_axes[std::min(i, v_out_axes.size() - 1)];
       // An operation may find that an output does not depend on the axis.
-      auto front = v_out_axes[i] < 0 ? repeated(out, size, 0, primitive.stream())
-                                     : in_front(out, v_out_axes[i], primitive.stream());
+      auto front = axis < 0 ? repeated(out, size, 0, primitive.stream()) : in_front(out, axis, primitive.stream());
       vectorized.insert({outputs[i].id(), std::move(front)});
     }
   }

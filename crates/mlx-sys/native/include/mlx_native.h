@@ -223,6 +223,10 @@ const char* mlx_native_cpu_kernel_name(int kernel);
  * build of MLX is not laid out as expected. */
 int mlx_native_cpu_widen(int* replaced);
 
+/* From now on powers, remainders, and absolute values and signs of complex numbers have the right derivatives. `replaced`
+ * gets the number of rules: 0 where this build of MLX is not laid out as expected. */
+int mlx_native_replace_gradients(int* replaced);
+
 /* mlx_fast_*, with a kernel of ours on CPU streams where one applies. */
 int mlx_native_fast_rms_norm(
     mlx_array* res,
@@ -296,6 +300,14 @@ int mlx_native_primitive_name(mlx_string* res, const mlx_array a);
 int mlx_native_graph_size(size_t* res, const mlx_array a);
 /* Whether `a` depends on an argument of a function that MLX is transforming or compiling on this thread. */
 int mlx_native_is_tracer(bool* res, const mlx_array a);
+
+/* MLX's transforms unmark what depends on the arguments of functions further out, so that reading it would cut it off
+ * from them. A function begins with its arguments; it ends with its outputs or, when it failed, with a list that is
+ * NULL. When the transform of it is done, the function further out resumes: `results` (or NULL), and what it gave to
+ * functions that have ended, are marked again. Each begin has one end on the same thread. */
+int mlx_native_transform_begin(const mlx_vector_array args);
+int mlx_native_transform_end(const mlx_vector_array outputs);
+int mlx_native_transform_resume(const mlx_vector_array results);
 
 /* ---- Data ----------------------------------------------------------------------------------------------*/
 

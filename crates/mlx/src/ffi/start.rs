@@ -16,6 +16,7 @@ pub(super) fn set_up(api: &'static Api) {
     if !unsafe { api.mlx_native_first() } {
         return;
     }
+    let _ = super::cpu::replace_gradients(api);
     let Ok(on_cpu) = works_on_cpu(api) else {
         return;
     };

@@ -95,6 +95,40 @@ pub(crate) fn vmap(
     Ok(results)
 }
 
+/// Runs a function of a transform on `inputs`; what depends on them is known to, until it has ended.
+///
+/// # Errors
+/// When it fails.
+pub(crate) fn run_inside(
+    inputs: &Vector,
+    function: impl FnOnce() -> Result<Vector, Fault>,
+) -> Result<Vector, Fault> {
+    struct End(Option<Vector>);
+    impl Drop for End {
+        fn drop(&mut self) {
+            let outputs = self.0.take().unwrap_or_else(Vector::empty);
+            // SAFETY: the list is alive for the call, or empty; the function has begun on this thread.
+            let _ = unsafe { loaded().mlx_native_transform_end(outputs.raw()) };
+        }
+    }
+    let api = api()?;
+    // SAFETY: the list is alive for the call, and C copies it.
+    check(api, unsafe { api.mlx_native_transform_begin(inputs.raw()) })?;
+    let mut end = End(None);
+    let outputs = function()?;
+    end.0 = Some(Vector::of_handles(&outputs.handles()?)?);
+    Ok(outputs)
+}
+
+/// Says that a transform has given `results`, which a function of another transform goes on with.
+pub(crate) fn resume(results: &[&Handle]) -> Result<(), Fault> {
+    let (api, results) = (api()?, Vector::of_handles(results.iter().copied())?);
+    // SAFETY: the list is alive for the call.
+    check(api, unsafe {
+        api.mlx_native_transform_resume(results.raw())
+    })
+}
+
 /// Outputs, whose gradient runs the function again instead of keeping what it computed. `body` must give outputs.
 pub(crate) fn checkpoint(body: Box<LocalBody>, inputs: &Vector) -> Result<Vector, Fault> {
     let (api, closure) = (api()?, Closure::local(body)?);

@@ -28,6 +28,14 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
             Ok(())
         }
         Op::NumberOfElements { axes, .. } => existing(axes, inputs[0].ndim()),
+        // MLX hands back a single array, and a repeat by 1, without a look at the axis.
+        Op::Concatenate { axis } | Op::Repeat { axis, .. } if inputs.len() == 1 => {
+            existing(&[*axis], inputs[0].ndim())?;
+            match op {
+                Op::Repeat { repeats, .. } => at_least("repeats", *repeats, 0),
+                _ => Ok(()),
+            }
+        }
         Op::Conv {
             stride,
             kernel_dilation,

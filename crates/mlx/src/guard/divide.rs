@@ -1,7 +1,9 @@
-//! Integer division: by zero it gives 0, as NumPy does, and the least number by -1 wraps.
+//! Division as NumPy's: integers by zero give 0, the least number by -1 wraps, and `a // b * b + a % b` is `a`.
 //!
-//! The processor traps on both, so MLX on the CPU dies of SIGFPE.
+//! The processor traps on the first two, so MLX on the CPU dies of SIGFPE. Of floating numbers MLX rounds `a / b` before
+//! it takes the floor, so that 1 // 0.1 is 10 beside a remainder of 0.1, and divisions of and by infinity are off.
 
+use super::calculate::Calculator;
 use super::one;
 use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Fault, Handle, data};
@@ -16,6 +18,16 @@ pub(super) fn call(
     let (a, b) = (inputs[0], inputs[1]);
     let plain = table::call(op, &[a.raw(), b.raw()], stream)?;
     let dtype = plain.as_slice()[0].dtype();
+    if dtype.kind() == Kind::Floating {
+        return match op {
+            Op::FloorDivide => floor(a, b, dtype, stream).map(Outputs::One),
+            Op::Divmod => {
+                let rest = one(&Op::Remainder, &[a, b], stream)?;
+                Ok(Outputs::Many(vec![floor(a, b, dtype, stream)?, rest]))
+            }
+            _ => Ok(plain),
+        };
+    }
     if dtype.is_inexact() || is_safe_divisor(b) {
         return Ok(plain);
     }
@@ -58,6 +70,63 @@ pub(super) fn call(
             Ok(Outputs::Many(both?))
         }
     }
+}
+
+/// The floor of the quotient of floating numbers: `round((a - a % b) / b)`, as the remainder is exact.
+fn floor(
+    a: &Handle,
+    b: &Handle,
+    dtype: Dtype,
+    stream: mlx_sys::mlx_stream,
+) -> Result<Handle, Fault> {
+    let calculate = Calculator::on(stream);
+    let wide = match dtype {
+        Dtype::Float16 | Dtype::Bfloat16 => Dtype::Float32,
+        other => other,
+    };
+    // It is constant but for its steps.
+    let still = |x: &Handle| calculate.unary(Op::StopGradient, &calculate.astype(x, wide)?);
+    let (a, b) = (&still(a)?, &still(b)?);
+    let number = |x: f32| calculate.number(x, wide);
+    let zero = &number(0.0)?;
+    let ratio = &calculate.divide(a, b)?;
+    let rest = calculate.binary(Op::Remainder, a, b)?;
+    let whole = calculate.divide(&calculate.subtract(a, &rest)?, b)?;
+    let whole = calculate.unary(Op::Round { decimals: 0 }, &whole)?;
+    // A zero has the sign of the ratio.
+    let is_zero = calculate.binary(Op::Equal, &whole, zero)?;
+    let whole = calculate.choose(&is_zero, &calculate.multiply(ratio, zero)?, &whole)?;
+    // By infinity: 0 or, where the signs differ, -1.
+    let is_below = calculate.binary(Op::Less, ratio, zero)?;
+    let signs = |x: &Handle| calculate.binary(Op::Less, x, zero);
+    let differ = calculate.binary(Op::NotEqual, &signs(a)?, &signs(b)?)?;
+    let not_zero = calculate.binary(Op::NotEqual, a, zero)?;
+    let is_below = calculate.binary(
+        Op::LogicalOr,
+        &is_below,
+        &calculate.binary(Op::LogicalAnd, &differ, &not_zero)?,
+    )?;
+    let step = calculate.choose(&is_below, &number(-1.0)?, &calculate.multiply(ratio, zero)?)?;
+    let by_infinity = calculate.binary(
+        Op::LogicalAnd,
+        &calculate.unary(Op::Isinf, b)?,
+        &calculate.unary(Op::Isfinite, a)?,
+    )?;
+    let whole = calculate.choose(&by_infinity, &step, &whole)?;
+    let by_zero = calculate.binary(Op::Equal, b, zero)?;
+    let whole = calculate.choose(&by_zero, ratio, &whole)?;
+    calculate.astype(&whole, dtype)
+}
+
+/// The sign, which of NaN is NaN.
+pub(super) fn sign(x: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+    let calculate = Calculator::on(stream);
+    let plain = calculate.unary(Op::Sign, x)?;
+    if x.dtype().kind() != Kind::Floating {
+        return Ok(plain);
+    }
+    let is_nan = calculate.unary(Op::Isnan, x)?;
+    calculate.choose(&is_nan, &calculate.unary(Op::StopGradient, x)?, &plain)
 }
 
 /// Returns whether the divisor is one known number that is neither 0 nor -1: `x / 2` needs no care.

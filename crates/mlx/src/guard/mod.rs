@@ -5,6 +5,7 @@
 //! an error or a defined value here. Everything else goes straight to the table.
 
 mod attributes;
+mod calculate;
 mod conv;
 mod divide;
 mod doubles;
@@ -13,8 +14,12 @@ mod indices;
 mod linalg;
 mod memory;
 mod normal;
+mod order;
+mod random;
+mod ranges;
 mod shapes;
 mod view;
+mod wide;
 
 use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Fault, Handle, data, stream};
@@ -53,6 +58,7 @@ pub(crate) fn call(
 fn dispatch(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<Outputs, Fault> {
     match op {
         Op::FloorDivide | Op::Remainder | Op::Divmod => return divide::call(op, inputs, stream),
+        Op::Sign => return divide::sign(inputs[0], stream).map(Outputs::One),
         Op::View { dtype } => return view::call(*dtype, inputs[0], stream),
         Op::Conv { .. } => return conv::call(op, inputs, stream),
         // Without a product to add, the CPU scales what may be seen through strides as if it were a plain row.
@@ -85,7 +91,7 @@ fn dispatch(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<
         }
         _ => {}
     }
-    if let Some(outputs) = doubles::call(op, inputs, stream)? {
+    if let Some(outputs) = replaced(op, inputs, stream)? {
         return Ok(outputs);
     }
     let checked = match linalg::check(op, inputs, stream)? {
@@ -102,6 +108,20 @@ fn dispatch(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<
         }
         outputs => Ok(outputs),
     }
+}
+
+/// Returns what is computed in another way than MLX does it, if anything is.
+fn replaced(
+    op: &Op,
+    inputs: &[&Handle],
+    stream: mlx_sys::mlx_stream,
+) -> Result<Option<Outputs>, Fault> {
+    for call in [doubles::call, wide::call, order::call, random::call] {
+        if let Some(outputs) = call(op, inputs, stream)? {
+            return Ok(Some(outputs));
+        }
+    }
+    ranges::call(op, stream)
 }
 
 /// Returns the axis counted from the front, if there is one.

@@ -5,20 +5,19 @@
 
 use std::borrow::Cow;
 
-use crate::Dtype;
 use crate::ffi::Handle;
 use crate::op::Op;
 
 /// Returns `op`, or one that means the same on these inputs.
 pub(super) fn form<'a>(op: &'a Op, inputs: &[&Handle]) -> Cow<'a, Op> {
     let shape = inputs.first().map_or(&[][..], |input| input.shape());
-    match changed(op, shape, inputs) {
+    match changed(op, shape) {
         Some(changed) if changed != *op => Cow::Owned(changed),
         _ => Cow::Borrowed(op),
     }
 }
 
-fn changed(op: &Op, shape: &[i32], inputs: &[&Handle]) -> Option<Op> {
+fn changed(op: &Op, shape: &[i32]) -> Option<Op> {
     let from_end = |k: usize| {
         shape
             .len()
@@ -71,10 +70,6 @@ fn changed(op: &Op, shape: &[i32], inputs: &[&Handle]) -> Option<Op> {
             }
             *axes = (0..).take(shape.len()).collect();
             (*low, *high) = (lows, highs);
-        }
-        // MLX's partial sort of positions runs out of bounds when an order has NaN in it, as complex numbers may.
-        Op::Argpartition { axis, .. } if inputs[0].dtype() == Dtype::Complex64 => {
-            changed = Op::Argsort { axis: *axis };
         }
         _ => return None,
     }

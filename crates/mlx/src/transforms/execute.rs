@@ -28,8 +28,11 @@ pub(super) fn execute(
         .collect();
     let handles = handles?;
     let call = || native_call(transform, functions, &handles);
-    let results = finish(call, |fault| failure(transform, fault, &handles, at))?;
-    Ok(results.into_iter().map(Array::from_handle).collect())
+    let results = finish(call, |fault| failure(transform, fault, &handles, at));
+    // MLX forgets what depends on the functions around this one; what is read there would be cut off from them.
+    let given = results.as_deref().unwrap_or_default();
+    native::resume(&given.iter().collect::<Vec<_>>()).named(transform.name())?;
+    Ok(results?.into_iter().map(Array::from_handle).collect())
 }
 
 fn native_call(
@@ -86,7 +89,7 @@ fn native_call(
 /// Returns what C calls for a function.
 fn as_is(name: &'static str, function: &Rc<FlatFunction>) -> Box<LocalBody> {
     let function = Rc::clone(function);
-    body(name, move |arrays| function(arrays))
+    inside(body(name, move |arrays| function(arrays)))
 }
 
 /// Returns what C calls for a function whose outputs get a cotangent each.
@@ -103,8 +106,16 @@ fn each_paired(name: &'static str, function: &Rc<FlatFunction>) -> Box<LocalBody
             Ok(output)
         }
     };
-    body(name, move |arrays| {
+    inside(body(name, move |arrays| {
         function(arrays)?.into_iter().map(unstopped).collect()
+    }))
+}
+
+/// Returns a function whose inputs are known to be arguments of a transform while it runs.
+fn inside(body: Box<LocalBody>) -> Box<LocalBody> {
+    Box::new(move |inputs| {
+        let arguments = Vector::of_handles(&inputs)?;
+        native::run_inside(&arguments, || body(inputs))
     })
 }
 
