@@ -180,8 +180,31 @@ fn floor_divide(a: Number, b: Number) -> Number {
         }
         (Number::Unsigned(a), Number::Unsigned(b)) => Number::Unsigned(a / b),
         (Number::Complex(..), _) | (_, Number::Complex(..)) => a.divide(b),
-        (a, b) => Number::Float((a.to_f64() / b.to_f64()).floor()),
+        (a, b) => Number::Float(float_floor_divide(a.to_f64(), b.to_f64())),
     }
+}
+
+/// The floor of the quotient as NumPy takes it, from the exact remainder.
+fn float_floor_divide(a: f64, b: f64) -> f64 {
+    let ratio = a / b;
+    if b == 0.0 || ratio.is_nan() {
+        return ratio;
+    }
+    if b.is_infinite() && a.is_finite() {
+        return if a != 0.0 && (a < 0.0) != (b < 0.0) {
+            -1.0
+        } else {
+            ratio * 0.0
+        };
+    }
+    let rest = a % b;
+    let rest = if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
+        rest + b
+    } else {
+        rest
+    };
+    let whole = ((a - rest) / b).round();
+    if whole == 0.0 { ratio * 0.0 } else { whole }
 }
 
 /// The remainder has the sign of the divisor; by zero it is 0 for integers.

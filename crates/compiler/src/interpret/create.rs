@@ -28,9 +28,13 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
             } else {
                 (*num).max(1)
             });
+            let step = (*stop - *start) / parts;
             filled(call, |k| {
-                let part = k / parts;
-                *start * (1.0 - part) + *stop * part
+                if *endpoint && k > 0.0 && k == parts {
+                    *stop
+                } else {
+                    *start + k * step
+                }
             })
         }
         Op::Full { .. } => call

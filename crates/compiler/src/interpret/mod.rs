@@ -29,6 +29,7 @@ mod random;
 mod reduce;
 mod shape;
 mod special;
+mod tails;
 mod tensor;
 mod unary;
 

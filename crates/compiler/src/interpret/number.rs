@@ -178,10 +178,17 @@ impl Number {
     /// The order of sorting, with NaN behind everything.
     pub(super) fn order(self, other: Self) -> std::cmp::Ordering {
         use std::cmp::Ordering;
-        match (self.is_nan(), other.is_nan()) {
-            (true, true) => Ordering::Equal,
-            (true, false) => Ordering::Greater,
-            (false, true) => Ordering::Less,
+        let class = |x: Self| match x {
+            Number::Complex(re, im) => u8::from(re.is_nan()) * 2 + u8::from(im.is_nan()),
+            other => u8::from(other.is_nan()),
+        };
+        match (self, other) {
+            _ if class(self) != class(other) => class(self).cmp(&class(other)),
+            // In one class, the same parts are NaN.
+            (Number::Complex(a, b), Number::Complex(c, d)) if class(self) > 0 => {
+                let known = |(x, y): (f64, f64)| x.partial_cmp(&y).unwrap_or(Ordering::Equal);
+                known((a, c)).then(known((b, d)))
+            }
             _ if self.is_less(other) => Ordering::Less,
             _ if other.is_less(self) => Ordering::Greater,
             _ => Ordering::Equal,

@@ -2,7 +2,7 @@
 
 use std::f64::consts::SQRT_2;
 
-use mlx::{Dtype, Op};
+use mlx::{Dtype, Kind, Op};
 
 use super::call::Call;
 use super::number::{Number, Rounding};
@@ -28,10 +28,22 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         }),
         Op::RandomUniform { dtype, .. } => key(call, 2).and_then(|key| {
             let (low, high) = (spread(call, 0)?, spread(call, 1)?);
+            let drawn = uniform(key, &low, &high, *dtype, call.rounding);
+            let round = |x: f64| call.rounding.round(x, *dtype);
+            // What was rounded up to the excluded bound is the other one.
+            let below = |(u, (low, high)): (f64, (&f64, &f64))| {
+                let (low, high) = (round(*low), round(*high));
+                Number::Float(if u >= high && low < high && low != 0.0 {
+                    low
+                } else {
+                    u
+                })
+            };
             call.one(
-                uniform(key, &low, &high, *dtype, call.rounding)
+                drawn
                     .into_iter()
-                    .map(Number::Float)
+                    .zip(low.iter().zip(&high))
+                    .map(below)
                     .collect(),
             )
         }),
@@ -43,12 +55,17 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         Op::RandomRandint { .. } => key(call, 2).and_then(|key| {
             let (low, high) = (spread(call, 0)?, spread(call, 1)?);
             let u = uniform(key, &low, &high, Dtype::Float32, Rounding::PerOp);
-            call.one(
-                u.iter()
-                    .zip(&low)
-                    .map(|(u, low)| Number::Float(u.max(*low)))
-                    .collect(),
-            )
+            let narrow = u.iter().zip(&low).map(|(u, low)| u.max(*low));
+            let wide = wide_integers(call, key)?;
+            let is_integer = call.inputs[..2].iter().all(|x| is_integer(x.dtype()));
+            let one = |(k, narrow): (usize, f64)| {
+                if is_integer && !is_narrow(low[k], high[k]) {
+                    wide[k]
+                } else {
+                    Number::Float(narrow)
+                }
+            };
+            call.one(narrow.enumerate().map(one).collect())
         }),
         Op::RandomNormal {
             dtype, loc, scale, ..
@@ -98,6 +115,14 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         }),
         Op::RandomTruncatedNormal { dtype, .. } => key(call, 2).and_then(|key| {
             let (low, high) = (spread(call, 0)?, spread(call, 1)?);
+            let is_middle = low.iter().chain(&high).all(|x| x.abs() <= 3.0);
+            if *dtype != Dtype::Float32 || !is_middle {
+                let units = unit(key, low.len(), Dtype::Float32, call.rounding);
+                let one = |(u, (low, high)): (&f64, (&f64, &f64))| {
+                    Number::Float(tails::between(*low, *high, *u))
+                };
+                return call.one(units.iter().zip(low.iter().zip(&high)).map(one).collect());
+            }
             let bound = |list: &[f64]| -> Vec<f64> {
                 list.iter()
                     .map(|x| {
@@ -126,6 +151,50 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
 }
 
 type Key = (u32, u32);
+
+fn is_integer(dtype: Dtype) -> bool {
+    matches!(dtype.kind(), Kind::Signed | Kind::Unsigned)
+}
+
+/// Ranges of integers that are drawn as `float32`.
+fn is_narrow(low: f64, high: f64) -> bool {
+    const SINGLE: f64 = 16_777_216.0;
+    low.abs() <= SINGLE && high.abs() <= SINGLE && high - low <= 1_048_576.0
+}
+
+/// `low + floor(word * (high - low) / 2^64)` of words of 64 random bits.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn wide_integers(call: &Call<'_>, key: Key) -> Result<Vec<Number>> {
+    let shape = call.shape()?;
+    let dtype = call.dtype()?;
+    let (low, high) = (
+        call.input(0)?.broadcast_to(&shape)?,
+        call.input(1)?.broadcast_to(&shape)?,
+    );
+    let n = count(&shape)?;
+    let words = bits(key, 2 * n, 4);
+    let one = |k: usize| {
+        let (low, high) = (low.at(k).to_i64() as u64, high.at(k).to_i64() as u64);
+        let is_range = is_less(low, high, dtype);
+        let word = (words[k] << 32) | words[n + k];
+        let offset = ((u128::from(word) * u128::from(high.wrapping_sub(low))) >> 64) as u64;
+        let drawn = low.wrapping_add(if is_range { offset } else { 0 });
+        if dtype.kind() == Kind::Unsigned {
+            Number::Unsigned(drawn)
+        } else {
+            Number::Int(drawn.cast_signed())
+        }
+    };
+    Ok((0..n).map(one).collect())
+}
+
+fn is_less(low: u64, high: u64, dtype: Dtype) -> bool {
+    if dtype.kind() == Kind::Unsigned {
+        low < high
+    } else {
+        low.cast_signed() < high.cast_signed()
+    }
+}
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn key(call: &Call<'_>, k: usize) -> Result<Key> {

@@ -47,6 +47,11 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         // Sums of small integers are made in the dtype of the result.
         let wide = match op {
             Op::Sum { .. } | Op::Prod { .. } => x.astype(call.dtype()?, call.rounding),
+            Op::Mean { .. } | Op::Var { .. } | Op::Std { .. } | Op::Median { .. }
+                if !x.dtype().is_inexact() =>
+            {
+                x.astype(Dtype::Float64, call.rounding)
+            }
             Op::Logsumexp { .. }
             | Op::Mean { .. }
             | Op::Var { .. }

@@ -229,8 +229,14 @@ fn negative(x: Number) -> Number {
 }
 
 fn sign(x: Number) -> Number {
-    // NaN has none, as in MLX.
-    let of = |x: f64| f64::from(i8::from(x > 0.0) - i8::from(x < 0.0));
+    // That of NaN is NaN, as in NumPy.
+    let of = |x: f64| {
+        if x.is_nan() {
+            x
+        } else {
+            f64::from(i8::from(x > 0.0) - i8::from(x < 0.0))
+        }
+    };
     match x {
         Number::Bool(_) => x,
         Number::Int(x) => Number::Int(x.signum()),

@@ -177,7 +177,9 @@ impl<const PAST: bool> WithSimd for OfOne<'_, PAST> {
             Simple::Rsqrt => of_one!(s, PAST, a, out, |x| one / x.sqrt()),
             Simple::Reciprocal => of_one!(s, PAST, a, out, |x| one / x),
             Simple::Sign => of_one!(s, PAST, a, out, |x| {
-                let below = Lanes::select(x.less_than(zero), -one, zero);
+                // NaN, which equals nothing, stays.
+                let neither = Lanes::select(x.equal(zero), zero, x);
+                let below = Lanes::select(x.less_than(zero), -one, neither);
                 Lanes::select(zero.less_than(x), one, below)
             }),
             Simple::Not => of_one!(s, PAST, a, out, |x| Lanes::select(x.equal(zero), one, zero)),
