@@ -216,6 +216,10 @@ pub fn smooth_l1_loss(
     }
     let beta = f64::from(beta);
     let distance = (predictions - targets).abs();
+    if beta == 0.0 {
+        // No distance is below it; dividing by it would make the gradient NaN.
+        return reduced(distance, reduction);
+    }
     let near = 0.5 * distance.square() / beta;
     let far = &distance - 0.5 * beta;
     reduced(where_(&distance.less(beta), near, far), reduction)

@@ -58,13 +58,25 @@ where
 pub fn clip_grad_norm<T: Tree>(gradients: &T, max_norm: f32) -> (T, Array) {
     let squares = tree::arrays(gradients)
         .into_iter()
-        .map(|gradient| gradient.square().sum(()));
+        .map(|gradient| wide(gradient).abs().square().sum(()));
     let total = squares.reduce(|sum, square| sum + square);
     let norm = total
         .unwrap_or_else(|| mlx::zeros([], Dtype::Float32))
         .sqrt();
     let share = (max_norm / (&norm + 1e-6)).minimum(1.0);
-    (gradients.map(&mut |gradient| gradient * &share), norm)
+    let clipped = gradients.map(&mut |gradient| match gradient.dtype() {
+        Ok(dtype) => (wide(gradient) * &share).astype(dtype),
+        Err(_) => gradient.clone(),
+    });
+    (clipped, norm)
+}
+
+/// Half precision as `float32`: the square of 300 is no `float16`.
+fn wide(x: &Array) -> Array {
+    match x.dtype() {
+        Ok(Dtype::Float16 | Dtype::Bfloat16) => x.astype(Dtype::Float32),
+        _ => x.clone(),
+    }
 }
 
 /// Returns a tree with its floating arrays in another dtype.
