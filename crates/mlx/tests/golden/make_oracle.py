@@ -1,6 +1,7 @@
 """Makes oracle/*.jsonl: what Python MLX answers for every operation of the table, on small inputs with edge values.
 
-Run with Python MLX of the pinned version on its CPU: `python make_oracle.py`, beside the folder `oracle`.
+Run with Python MLX of the pinned version on its CPU, NumPy and SciPy: `python make_oracle.py`, beside the folder
+`oracle`.
 
 Each line is one case: `{"op": name, "attrs": {..}, "in": [arrays], "out": [arrays]}`, or `"error": true` in place of
 `out` when MLX refuses. Attributes are those of the Rust table. An array is a text, `dtype[shape] values`:
@@ -9,6 +10,8 @@ Each line is one case: `{"op": name, "attrs": {..}, "in": [arrays], "out": [arra
 - `float32[8,9] ~7`: element k is `((7 * k) % 23 - 11) / 8`, without the division for integers and without the
   subtraction for unsigned ones, odd numbers for bool;
 - `float32[8,9] @13 1 2.5 ..`: only elements 0, 13, 26, ..
+
+Where Python MLX is wrong (docs/upstream.md), `RIGHT` has what NumPy or SciPy gives instead.
 
 The cases are in oracle/*.py, one file for each family; `calls` says how an operation is called in Python.
 """
@@ -21,6 +24,7 @@ import sys
 
 import mlx.core as mx
 import numpy as np
+import scipy.special as special
 
 mx.set_default_device(mx.cpu)
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -122,6 +126,59 @@ def attribute(value):
     return value
 
 
+def log_cumulative_sum_exp(x, axis=-1, reverse=False, inclusive=True):
+    x = np.flip(x, axis) if reverse else x
+    sums = np.logaddexp.accumulate(x, axis)
+    if not inclusive:
+        first = np.full_like(np.take(x, [0], axis), -np.inf)
+        sums = np.concatenate([first, np.delete(sums, -1, axis)], axis)
+    return np.flip(sums, axis).copy() if reverse else sums
+
+
+def axes_of(x, axes):
+    return tuple(axes) if axes else tuple(range(x.ndim))
+
+
+# What MLX gets wrong for NaN and infinity.
+OF_FLOATS = {
+    "sign": lambda x: [np.sign(x)],
+    "floor_divide": lambda a, b: [np.floor_divide(a, b)],
+    "divmod": lambda a, b: [np.floor_divide(a, b), None],
+}
+# What MLX computes in float32.
+OF_DOUBLES = {
+    "exp": lambda x: [np.exp(x)],
+    "sin": lambda x: [np.sin(x)],
+    "cos": lambda x: [np.cos(x)],
+    "sigmoid": lambda x: [special.expit(x)],
+    "erf": lambda x: [special.erf(x)],
+    "erfinv": lambda x: [special.erfinv(x)],
+    "logaddexp": lambda a, b: [np.logaddexp(a, b)],
+    "logsumexp": lambda x, axes=(), keepdims=False: [special.logsumexp(x, axes_of(x, axes), keepdims=keepdims)],
+    "softmax": lambda x, axes=(), precise=False: [special.softmax(x, axes_of(x, axes))],
+    "logcumsumexp": lambda x, **attrs: [log_cumulative_sum_exp(x, **attrs)],
+}
+
+
+def right(op, inputs, attrs, out):
+    """The outputs of NumPy and SciPy where those of MLX are wrong."""
+    floats = [mx.float16, mx.bfloat16, mx.float32, mx.float64]
+    if op in OF_FLOATS and all(o.dtype in floats for o in out):
+        function = OF_FLOATS[op]
+    elif op in OF_DOUBLES and out[0].dtype == mx.float64:
+        function = OF_DOUBLES[op]
+    else:
+        return out
+    wide = mx.float64 if out[0].dtype == mx.float64 else mx.float32
+    with np.errstate(all="ignore"):
+        results = function(*[np.array(i.array.astype(wide)) for i in inputs], **attrs)
+    # `mx.array` would make single precision of doubles.
+    kind = np.float64 if wide == mx.float64 else np.float32
+    return [
+        o if r is None else mx.array(np.ascontiguousarray(r, kind).reshape(np.shape(r)), wide).astype(o.dtype) for r, o in zip(results, out)
+    ]
+
+
 def lines(family):
     calls, cases = family.CALLS, family.cases()
     for op, attrs, inputs in cases:
@@ -130,6 +187,7 @@ def lines(family):
             out = calls[op](*[i.array for i in inputs], **attrs)
             out = list(out) if isinstance(out, (tuple, list)) else [out]
             mx.eval(out)
+            out = right(op, inputs, attrs, out)
             entry["out"] = [text(o) for o in out]
         except (ValueError, RuntimeError, IndexError, OverflowError) as error:
             if os.environ.get("SHOW"):
