@@ -217,7 +217,7 @@ pub fn multivariate_normal(
 
 /// Returns integers from `low` up to but not including `high`, which broadcast to `shape`.
 ///
-/// They come from `float32`, so in ranges above 2^24 not every number occurs.
+/// Each of them equally often, in ranges of any width; the numbers of ranges up to 2^20 are those of Python MLX.
 #[track_caller]
 pub fn randint(
     key: &Array,

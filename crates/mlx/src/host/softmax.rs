@@ -9,7 +9,6 @@ pub(super) fn accepts(inputs: &[Layout<'_>]) -> bool {
     matches!(inputs, [x] if is_stored(x.dtype()))
 }
 
-/// The sum of half-precision rows is kept in `float32` by the kernel, and MLX wants it rounded: left to MLX.
 pub(super) fn accepts_logsumexp(inputs: &[Layout<'_>]) -> bool {
     matches!(inputs, [x] if x.dtype() == Dtype::Float32)
 }

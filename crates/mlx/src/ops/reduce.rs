@@ -106,7 +106,8 @@ impl Array {
 
     /// Returns `exp(x) / sum(exp(x))` over `axes`, without overflow.
     ///
-    /// Computed in the array's dtype; [`softmax_precise`](Self::softmax_precise) sums in `float32`.
+    /// Half precision is summed in `float32` or wider and rounded once, on the CPU; on a GPU,
+    /// [`softmax_precise`](Self::softmax_precise) asks for that.
     #[track_caller]
     pub fn softmax(&self, axes: impl Into<Axes>) -> Array {
         let axes = self.axes_list(axes.into());

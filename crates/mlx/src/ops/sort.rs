@@ -9,7 +9,7 @@ impl Array {
     /// Returns the position of the greatest element along an axis, as `uint32`; the first of equal ones.
     ///
     /// `()` gives the position in the array read as one row; [`keepdims(-1)`](crate::keepdims) keeps the axis.
-    /// NaN is never greater, so it is the position only when it comes first.
+    /// The first NaN, if there is one, as in NumPy.
     ///
     /// ```
     /// # fn main() -> mlx::Result<()> {
