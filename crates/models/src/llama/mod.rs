@@ -29,11 +29,14 @@ mod pre_tokenizer;
 mod projection;
 mod rope;
 mod sampling;
+mod sentence_piece;
 mod session;
+mod split_patterns;
 mod store;
 mod stream;
 mod tokenizer;
 mod tokenizer_gguf;
+mod tokenizer_scores;
 
 pub use cache::Cache;
 pub use chat::{ChatTemplate, Message};
