@@ -25,6 +25,7 @@ mod config_gguf;
 mod generate;
 mod names;
 mod network;
+mod packing;
 mod pre_tokenizer;
 mod projection;
 mod python_json;
