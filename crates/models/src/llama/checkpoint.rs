@@ -54,10 +54,9 @@ impl Checkpoint {
             )));
         }
         let tokenizer = Tokenizer::from_gguf(&gguf.metadata)?;
-        let template = gguf.metadata.text("tokenizer.chat_template")?;
         Ok(Self {
             config: Config::from_gguf(gguf)?,
-            chat_template: template.map(|template| chat_template(template, &tokenizer)),
+            chat_template: gguf_template(gguf, &tokenizer)?,
             end_tokens: end_tokens(&gguf.metadata, &tokenizer)?,
             tokenizer,
             weights: Store::from_gguf(gguf)?,
@@ -103,6 +102,24 @@ fn chat_template(template: &str, tokenizer: &Tokenizer) -> ChatTemplate {
     ChatTemplate::new(template, text(tokenizer.bos), text(tokenizer.eos))
 }
 
+/// The template of a GGUF file, with the texts of the special tokens that the file names.
+fn gguf_template(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
+    let Some(template) = gguf.metadata.text("tokenizer.chat_template")? else {
+        return Ok(None);
+    };
+    let mut template = chat_template(template, tokenizer);
+    for (name, key) in [
+        ("unk_token", "tokenizer.ggml.unknown_token_id"),
+        ("pad_token", "tokenizer.ggml.padding_token_id"),
+    ] {
+        let id = gguf.metadata.count(key)?.map(u32::try_from);
+        if let Some(text) = id.and_then(|id| tokenizer.token(id.ok()?)) {
+            template = template.with_token(name, text);
+        }
+    }
+    Ok(Some(template))
+}
+
 /// The texts of special tokens that only a folder states, under the names that templates have for them.
 fn other_tokens(mut template: ChatTemplate, folder: &Path) -> Result<ChatTemplate> {
     let config = read_json(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
@@ -128,10 +145,13 @@ fn folder_template(folder: &Path) -> Result<Option<String>> {
             .map(Some)
             .map_err(Error::io(&path));
     }
-    let Some(config) = read_json(&folder.join("tokenizer_config.json"))? else {
-        return Ok(None);
-    };
-    Ok(match config.get("chat_template") {
+    let config = read_json(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
+    // Models that also read pictures have it in a file of their own.
+    let other = read_json(&folder.join("chat_template.json"))?.unwrap_or_default();
+    let stated = [&config, &other]
+        .into_iter()
+        .find_map(|json| json.get("chat_template").filter(|stated| !stated.is_null()));
+    Ok(match stated {
         Some(Value::Array(templates)) => templates
             .iter()
             .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))

@@ -58,6 +58,10 @@ fn environment() -> Rendered<Environment<'static>> {
     environment.add_filter("fromjson", python_json::read);
     environment.add_filter("from_json", python_json::read);
     environment.add_test("sequence", is_sequence);
+    // Minijinja also goes through what is none, as through an empty list.
+    environment.add_test("iterable", |value: &Value| {
+        !value.is_none() && value.try_iter().is_ok()
+    });
     environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
     environment.add_function("strftime_now", strftime_now);
     environment.add_function("raise_exception", |text: String| {

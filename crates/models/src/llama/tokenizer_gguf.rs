@@ -116,15 +116,17 @@ fn pairs(metadata: &Metadata, pre_tokenizer: &str) -> Result<(Tokenizer, bool)> 
     let types = metadata
         .integers("tokenizer.ggml.token_type")?
         .unwrap_or_default();
+    // All at once: what finds them in texts is built anew each time.
+    let (mut special, mut added) = (Vec::new(), Vec::new());
     for (token, kind) in tokens.iter().zip(types) {
-        let added = AddedToken::from(token.clone(), kind == CONTROL).normalized(false);
-        let added = match kind {
-            CONTROL => inner.add_special_tokens([added]),
-            USER_DEFINED => inner.add_tokens([added]),
-            _ => continue,
-        };
-        added.map_err(failed)?;
+        match kind {
+            CONTROL | UNKNOWN => special.push(AddedToken::from(token, true).normalized(false)),
+            USER_DEFINED => added.push(AddedToken::from(token, false).normalized(false)),
+            _ => {}
+        }
     }
+    inner.add_special_tokens(special).map_err(failed)?;
+    inner.add_tokens(added).map_err(failed)?;
     Ok((Tokenizer::new(inner), add_bos))
 }
 

@@ -87,6 +87,16 @@ LINES = r'''
 {{ messages[0].content[:3] }} {{ messages[0].content[-3:] }} {{ 'abc'[1:][0] }} {{ messages[0]['content'].split('\n')[0] }} {{ 'a\nb'.split('\n') | length }}
 {% for m in messages recursive %}{{ m.role }}{% endfor %} {% for a in [[1, [2]], [3, []]] recursive %}{{ a[0] }}{% endfor %}
 {{ ['a', 'b'].index('b') }} {{ [1, 1, 2].count(1) }} {{ ('a', 'b')[1] }} {{ 'x' ~ ('a', 'b') }}
+{%- if tools is iterable and tools | length > 0 %}tools{% endif %}{%- if tools %}a{% elif not documents %}b{% endif %}
+{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}{%- for message in messages[::-1] %}{%- set index = (messages|length - 1) - loop.index0 %}{%- if ns.multi_step_tool and message.role == "user" and message.content is string and not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}{%- set ns.multi_step_tool = false %}{%- set ns.last_query_index = index %}{%- endif %}{%- endfor %}{{ ns.last_query_index }}
+{%- set content = '<think>\nx\n</think>\n\ny' %}{{ content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') }}|{{ content.split('</think>')[-1].lstrip('\n') }}|{% if '</think>' in content %}in{% endif %}
+{{ (messages[0].content if messages[0].role == 'system' else '') | trim }}{{ '\n\n' if not loop is defined }}{{ messages[0].tool_calls is defined and messages[0].tool_calls }}{% if messages[0].tool_calls %}x{% endif %}{{ messages[0]['reasoning_content'] is string }}
+{%- for k in ({'b': 1, 'a': 2}).keys() | list | sort %}{{ k }}{% endfor %}{{ ({'b': 1})['b'] }}{{ {'a': [1, {'b': 2}]}.a[1].b }}{{ 'x' if {} else 'y' }}{{ not [] }}
+{{ 'a' ~ nothing ~ 'b' }}{{ nothing == none }}{{ nothing is none }}{{ [nothing] | length }}{% for x in nothing %}x{% endfor %}
+{{ nothing + 'a' }}
+{{ none + 'a' }}
+{{ messages[99] is defined }}{{ messages[0].content[99] is defined }}{{ {}['x'] is defined }}{{ messages[99] }}
+{{ messages[0].role in ['system', 'developer'] }}{{ messages | length > 1 and messages[1].role == 'user' }}{{ 5 // 2 * 2 + 5 % 2 }}{{ 1 if 1 > 0 else 2 }}{{ -1 ** 2 }}{{ 2 ** 3 ** 2 }}{{ 10 - 2 - 3 }}{{ not 1 == 2 }}
 '''
 
 # Blank lines, indents and blocks.
@@ -123,7 +133,12 @@ def render(template):
         return None
 
 
-templates = [line for line in LINES.split("\n") if line] + LONG
+# Tests of values of all kinds.
+TESTS = "boolean defined undefined none string mapping sequence iterable number integer float true false".split()
+VALUES = "none true 1 1.5 'a' '' [] [1] {} {'a':1} (1,) nothing messages messages[0].nothing".split()
+KINDS = [f"{value}: " + " ".join(f"{{{{ {value} is {test} }}}}" for test in TESTS) for value in VALUES]
+
+templates = [line for line in LINES.split("\n") if line] + LONG + KINDS
 with open("chat_templates.json", "w", encoding="utf-8") as file:
     pairs = [[template, render(template)] for template in templates]
     json.dump(pairs, file, ensure_ascii=True, indent=0)
