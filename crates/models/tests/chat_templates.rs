@@ -43,6 +43,7 @@ fn templates_give_what_python_gives() {
 )]
 #[case("{{ '[1, 2]' | from_json | length }}", "2")]
 #[case("{{ unk_token }}{{ pad_token }}", "<unk>")]
+#[case("{{ '{} of 1000000 {:>4}'.format(1, 2) }}", "1 of 1000000    2")]
 fn other_words(#[case] template: &str, #[case] wanted: &str) {
     let template = ChatTemplate::new(template, "<s>", "</s>").with_token("unk_token", "<unk>");
     assert_eq!(template.render(&talk(), true).unwrap(), wanted);

@@ -39,6 +39,38 @@ fn texts_become_the_tokens_of_sentence_piece() {
 }
 
 #[test]
+fn a_file_may_say_that_texts_are_changed_first() {
+    let file = include_bytes!("golden/sentence_piece_normalized.gguf");
+    let source = Arc::new(Source::from_bytes(file.as_slice()));
+    let metadata = Gguf::read(&source).unwrap().metadata;
+    let tokenizer = Tokenizer::from_gguf(&metadata).unwrap();
+    let golden = include_str!("golden/sentence_piece_normalized.json");
+    let golden: Vec<(String, Vec<u32>, String)> = serde_json::from_str(golden).unwrap();
+    for (text, tokens, decoded) in golden {
+        assert_eq!(tokenizer.encode_plain(&text).unwrap(), tokens, "{text:?}");
+        assert_eq!(tokenizer.decode(&tokens).unwrap(), decoded, "{text:?}");
+    }
+    // What replaces characters, with wrong bytes: an error, or other tokens.
+    let Some(Value::List(list)) = metadata.get("tokenizer.ggml.precompiled_charsmap") else {
+        panic!("a list");
+    };
+    let bytes: Vec<i64> = match list {
+        List::Signed(bytes) => bytes.clone(),
+        List::Unsigned(bytes) => bytes.iter().map(|&byte| byte as i64).collect(),
+        _ => panic!("bytes"),
+    };
+    for at in 0..bytes.len() {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 0xff;
+        let list = Value::List(List::Signed(bytes[..at.max(bytes.len() / 2)].to_vec()));
+        let changed = ("tokenizer.ggml.precompiled_charsmap", list);
+        if let Ok(tokenizer) = Tokenizer::from_gguf(&self::metadata(&letters(&[]), &[changed])) {
+            let _ = tokenizer.encode("aé fiß\t");
+        }
+    }
+}
+
+#[test]
 fn a_stream_gives_what_decoding_gives() {
     let tokenizer = Tokenizer::from_gguf(&trained()).unwrap();
     let text = "the cat 日本 👩‍👩‍👧 sat\n";

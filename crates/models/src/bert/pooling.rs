@@ -81,19 +81,21 @@ impl Pooling {
     pub(super) fn forward(&self, hidden: &Array, visible: &Array, last: &Array) -> Array {
         let weights = visible.astype(Dtype::Float32).expand_dims([-1]);
         let sum = |weights: &Array| (hidden * weights).sum(1);
+        // No tokens have the mean 0.
+        let count = |weights: &Array| weights.sum(1).maximum(1e-9);
         let one = |mode: &Mode| match mode {
             Mode::Cls => hidden.take(&mlx::zeros([1], Dtype::Int32), 1).squeeze([1]),
             Mode::Max => {
                 let shown = visible.expand_dims([-1]);
                 mlx::where_(&shown, hidden, f32::NEG_INFINITY).max(1)
             }
-            Mode::Mean => sum(&weights) / weights.sum(1),
-            Mode::MeanSqrtLen => sum(&weights) / weights.sum(1).sqrt(),
+            Mode::Mean => sum(&weights) / count(&weights),
+            Mode::MeanSqrtLen => sum(&weights) / count(&weights).sqrt(),
             Mode::WeightedMean => {
                 let length = hidden.dim(1).unwrap_or(1);
                 let places = (mlx::iota(length).astype(Dtype::Float32) + 1.0).expand_dims([0, -1]);
                 let weights = &weights * places;
-                sum(&weights) / weights.sum(1)
+                sum(&weights) / count(&weights)
             }
             Mode::Last => hidden
                 .take_along_axis(&last.expand_dims([-1, -2]), 1)

@@ -93,11 +93,13 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Rendered<Option<Value>> 
     Ok(Some(result))
 }
 
-/// The largest number that is written in a text.
+/// The largest number that is written between braces.
 fn widest(text: &str) -> usize {
-    let numbers = text.split(|c: char| !c.is_ascii_digit());
-    let numbers = numbers.filter(|digits| !digits.is_empty());
-    numbers
+    let fields = text.split('{').skip(1);
+    let fields = fields.filter_map(|field| field.split('}').next());
+    fields
+        .flat_map(|field| field.split(|c: char| !c.is_ascii_digit()))
+        .filter(|digits| !digits.is_empty())
         .map(|digits| digits.parse().unwrap_or(usize::MAX))
         .max()
         .unwrap_or(0)

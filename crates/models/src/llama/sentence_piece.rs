@@ -3,9 +3,14 @@
 //! Characters are merged in pairs, the pair whose token has the highest score first, the leftmost among equals; what is
 //! left without a token is spelled in bytes. Spaces are written `▁`, and one is put in front of a text.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
+use tokenizers::normalizers::precompiled::Precompiled;
+use tokenizers::{NormalizedString, Normalizer};
+
+use crate::guarded::guarded;
 use crate::{Error, Result};
 
 /// What stands for a space.
@@ -36,6 +41,48 @@ pub(super) struct Piece {
     pub(super) kind: Kind,
 }
 
+/// What happens to a text before it is spelled. Models of Llama's kind change nothing but spaces.
+#[derive(Debug, Default)]
+pub(super) struct Normalization {
+    /// What characters are replaced by, in SentencePiece's own format.
+    pub(super) charsmap: Option<Precompiled>,
+    /// Whether spaces at both ends are left out, and several of them become one.
+    pub(super) remove_extra_whitespaces: bool,
+    /// Whether a space is put in front.
+    pub(super) add_space_prefix: bool,
+}
+
+impl Normalization {
+    /// Returns a text with `▁` for its spaces.
+    fn apply(&self, text: &str) -> Result<String> {
+        let text = match &self.charsmap {
+            Some(charsmap) => Cow::Owned(guarded(|| {
+                let mut normalized = NormalizedString::from(text);
+                charsmap.normalize(&mut normalized)?;
+                Ok(normalized.get().to_owned())
+            })?),
+            None => Cow::Borrowed(text),
+        };
+        let text = match self.remove_extra_whitespaces {
+            true => {
+                let words = text.split(' ').filter(|word| !word.is_empty());
+                Cow::Owned(words.collect::<Vec<&str>>().join(" "))
+            }
+            false => text,
+        };
+        let mut escaped = String::with_capacity(text.len() + SPACE.len_utf8());
+        if self.add_space_prefix && !text.is_empty() {
+            escaped.push(SPACE);
+        }
+        escaped.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
+        if self.remove_extra_whitespaces {
+            // Also what was written as `▁` in the text.
+            escaped.truncate(escaped.trim_end_matches(SPACE).len());
+        }
+        Ok(escaped)
+    }
+}
+
 /// A vocabulary with scores.
 #[derive(Debug)]
 pub(super) struct SentencePiece {
@@ -45,12 +92,16 @@ pub(super) struct SentencePiece {
     unknown: Option<u32>,
     /// Tokens that are found in texts as they are, by their first character, longest first.
     special: HashMap<char, Vec<u32>>,
-    add_space_prefix: bool,
+    normalization: Normalization,
 }
 
 impl SentencePiece {
     /// Returns the vocabulary of these pieces; `unknown` stands for what they cannot spell.
-    pub(super) fn new(pieces: Vec<Piece>, unknown: Option<u32>, add_space_prefix: bool) -> Self {
+    pub(super) fn new(
+        pieces: Vec<Piece>,
+        unknown: Option<u32>,
+        normalization: Normalization,
+    ) -> Self {
         let mut ids = HashMap::with_capacity(pieces.len());
         let mut bytes = [None; 256];
         let mut special: HashMap<char, Vec<u32>> = HashMap::new();
@@ -77,7 +128,7 @@ impl SentencePiece {
             bytes,
             unknown,
             special,
-            add_space_prefix,
+            normalization,
         }
     }
 
@@ -133,7 +184,12 @@ impl SentencePiece {
                 }
                 Kind::Normal | Kind::Unused => {
                     push_bytes(&mut text, &mut bytes);
-                    let put_in_front = first && self.add_space_prefix;
+                    // Where spaces at the ends are left out, all in front are.
+                    let front = &self.normalization;
+                    let put_in_front = match front.remove_extra_whitespaces {
+                        true => text.is_empty(),
+                        false => first && front.add_space_prefix,
+                    };
                     let shown = match piece.text.strip_prefix(SPACE) {
                         Some(rest) if put_in_front => rest,
                         _ => &piece.text,
@@ -156,14 +212,7 @@ impl SentencePiece {
     }
 
     fn encode_between(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        let mut escaped = String::with_capacity(text.len() + SPACE.len_utf8());
-        if self.add_space_prefix {
-            escaped.push(SPACE);
-        }
-        escaped.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
+        let escaped = self.normalization.apply(text)?;
         let mut merging = Merging::new(self, &escaped);
         merging.run();
         let symbols = merging.symbols.iter().filter(|symbol| !symbol.is_empty());

@@ -1,8 +1,11 @@
 //! How is a tokenizer with scores built from the metadata of a GGUF file?
 
-use super::sentence_piece::{Kind, Piece, SentencePiece};
+use tokenizers::normalizers::precompiled::Precompiled;
+
+use super::sentence_piece::{Kind, Normalization, Piece, SentencePiece};
 use super::tokenizer::Tokenizer;
 use super::tokenizer_gguf::{BYTE, CONTROL, UNKNOWN, UNUSED, USER_DEFINED, texts, token};
+use crate::guarded::guarded;
 use crate::weights::gguf::{List, Metadata, Value};
 use crate::{Error, Result};
 
@@ -43,14 +46,32 @@ impl Tokenizer {
                 kind,
             });
         }
-        let add_space_prefix = metadata
-            .bool("tokenizer.ggml.add_space_prefix")?
-            .unwrap_or(true);
-        let mut tokenizer =
-            Self::from_scores(SentencePiece::new(pieces, unknown, add_space_prefix));
+        let pieces = SentencePiece::new(pieces, unknown, normalization(metadata)?);
+        let mut tokenizer = Self::from_scores(pieces);
         (tokenizer.bos, tokenizer.eos) = (bos, eos);
         Ok(tokenizer)
     }
+}
+
+/// What the file says of what happens to a text first; files of Llama's kind say nothing.
+fn normalization(metadata: &Metadata) -> Result<Normalization> {
+    const KEY: &str = "tokenizer.ggml.precompiled_charsmap";
+    let charsmap = match metadata.integers(KEY)?.filter(|bytes| !bytes.is_empty()) {
+        Some(bytes) => {
+            // Bytes, which a file may call signed.
+            let bytes: Vec<u8> = bytes.iter().map(|&byte| byte as u8).collect();
+            let read = || Precompiled::from(&bytes).map_err(|error| error.to_string().into());
+            Some(guarded(read)?)
+        }
+        None => None,
+    };
+    let truth =
+        |key: &str, otherwise: bool| Ok::<_, Error>(metadata.bool(key)?.unwrap_or(otherwise));
+    Ok(Normalization {
+        charsmap,
+        remove_extra_whitespaces: truth("tokenizer.ggml.remove_extra_whitespaces", false)?,
+        add_space_prefix: truth("tokenizer.ggml.add_space_prefix", true)?,
+    })
 }
 
 /// A score for each token; all are alike where the file has none.

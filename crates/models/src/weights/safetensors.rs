@@ -80,6 +80,39 @@ pub(super) fn open_index(path: &Path) -> Result<Weights> {
     }
 }
 
+/// The files of a folder that MLX's tools take for weights where there is no index: `model*.safetensors`.
+pub(super) fn shards(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Ok(None);
+    };
+    let mut shards = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let is_shard = |name: &str| name.starts_with("model") && name.ends_with(".safetensors");
+        if name.is_some_and(is_shard) {
+            shards.push(path);
+        }
+    }
+    shards.sort();
+    Ok((!shards.is_empty()).then_some(shards))
+}
+
+/// Opens all of these files as one; no tensor may be in two.
+pub(super) fn open_shards(shards: &[PathBuf]) -> Result<Weights> {
+    let mut weights = Weights::new(Format::Safetensors, []);
+    for shard in shards {
+        for tensor in open_file(shard)?.iter() {
+            if weights.contains(&tensor.name) {
+                let twice = format!("{}: wanted it in one shard, got it in two", tensor.name);
+                return Err(named(Error::Weights(twice), shard));
+            }
+            weights.insert(tensor.clone());
+        }
+    }
+    Ok(weights)
+}
+
 /// A shard lies beside its index: a name with folders in it could point anywhere.
 fn shard_path(folder: &Path, shard: &str) -> Result<PathBuf> {
     let plain = Path::new(shard)
