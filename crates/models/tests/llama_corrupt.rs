@@ -15,24 +15,48 @@ use mlx_models::weights::Source;
 use mlx_models::weights::gguf::{GgmlType, Gguf};
 use mlx_models::{Error, Result};
 use reference::{Shape, llama};
+use rstest::rstest;
+
+/// The tokenizer of a file.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Pairs,
+    Scores,
+}
 
 /// A model with its tokenizer and template in one file, and about where the bytes of its tensors begin.
-fn file() -> (Vec<u8>, usize) {
+fn file(kind: Kind) -> (Vec<u8>, usize) {
     let shape = Shape {
         vocab: 8,
         layers: 1,
         ..llama()
     };
     let zeros = |values: &[f32]| (GgmlType::Q4_0, vec![0; values.len() / 32 * 18]);
-    let file = llama_gguf::writer(&shape, &shape.weights(1), zeros)
-        .text("tokenizer.ggml.model", "gpt2")
-        .text("tokenizer.ggml.pre", "smollm")
-        .texts(
-            "tokenizer.ggml.tokens",
-            &["a", "b", "Ġ", "ab", "c", "d", "<e>", "<u>"],
-        )
-        .texts("tokenizer.ggml.merges", &["a b"])
-        .i32s("tokenizer.ggml.token_type", &[1, 1, 1, 1, 1, 1, 3, 4])
+    let file = llama_gguf::writer(&shape, &shape.weights(1), zeros);
+    let file = match kind {
+        Kind::Pairs => file
+            .text("tokenizer.ggml.model", "gpt2")
+            .text("tokenizer.ggml.pre", "smollm")
+            .texts(
+                "tokenizer.ggml.tokens",
+                &["a", "b", "Ġ", "ab", "c", "d", "<e>", "<u>"],
+            )
+            .texts("tokenizer.ggml.merges", &["a b"])
+            .i32s("tokenizer.ggml.token_type", &[1, 1, 1, 1, 1, 1, 3, 4]),
+        Kind::Scores => file
+            .text("tokenizer.ggml.model", "llama")
+            .text("tokenizer.ggml.pre", "default")
+            .texts(
+                "tokenizer.ggml.tokens",
+                &["<unk>", "a", "b", "▁", "ab", "<0x0A>", "<e>", "<u>"],
+            )
+            .f32s(
+                "tokenizer.ggml.scores",
+                &[0.0, -3.0, -4.0, -5.0, -1.0, 0.0, 0.0, 0.0],
+            )
+            .i32s("tokenizer.ggml.token_type", &[2, 1, 1, 1, 1, 6, 3, 4]),
+    };
+    let file = file
         .u32("tokenizer.ggml.bos_token_id", 6)
         .u32("tokenizer.ggml.eos_token_id", 6)
         .bool("tokenizer.ggml.add_bos_token", true)
@@ -73,14 +97,18 @@ fn run(bytes: Vec<u8>) -> Result<String> {
     Ok(generator.generate(&tokens, &options, |_| ())?.text)
 }
 
-#[test]
-fn the_whole_file_works() {
-    run(file().0).unwrap();
+#[rstest]
+#[case(Kind::Pairs)]
+#[case(Kind::Scores)]
+fn the_whole_file_works(#[case] kind: Kind) {
+    run(file(kind).0).unwrap();
 }
 
-#[test]
-fn a_file_cut_short_is_an_error() {
-    let (file, headers) = file();
+#[rstest]
+#[case(Kind::Pairs)]
+#[case(Kind::Scores)]
+fn a_file_cut_short_is_an_error(#[case] kind: Kind) {
+    let (file, headers) = file(kind);
     for length in (0..headers).step_by(7).chain([file.len() - 1]) {
         let error = run(file[..length].to_vec()).unwrap_err();
         assert!(
@@ -90,9 +118,11 @@ fn a_file_cut_short_is_an_error() {
     }
 }
 
-#[test]
-fn no_wrong_byte_makes_it_panic() {
-    let (file, headers) = file();
+#[rstest]
+#[case(Kind::Pairs)]
+#[case(Kind::Scores)]
+fn no_wrong_byte_makes_it_panic(#[case] kind: Kind) {
+    let (file, headers) = file(kind);
     let (mut works, mut fails) = (0, 0);
     for at in 0..headers {
         for change in [0x01, 0x80, 0xff] {

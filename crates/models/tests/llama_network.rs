@@ -449,6 +449,16 @@ fn a_folder_says_which_tokens_end_a_text() {
     r#""rope_scaling": {"type": "linear"}"#,
     "wanted a number factor"
 )]
+#[case(
+    r#""hidden_act": "silu""#,
+    r#""layer_types": ["full_attention", "sliding_attention"]"#,
+    "layer_types: wanted full_attention, got sliding_attention"
+)]
+#[case(
+    r#""hidden_act": "silu""#,
+    r#""partial_rotary_factor": 0.5"#,
+    "partial_rotary_factor: wanted 1, got 0.5"
+)]
 #[case("{", "[", "json")]
 fn refuses_configurations(#[case] part: &str, #[case] other: &str, #[case] says: &str) {
     let json = llama().config_json();
@@ -458,4 +468,28 @@ fn refuses_configurations(#[case] part: &str, #[case] other: &str, #[case] says:
         .unwrap_err()
         .to_string();
     assert!(text.contains(says), "{text}");
+}
+
+/// Mistral is Llama, and reads as many tokens as its window has: within it nothing is hidden.
+#[rstest]
+#[case(r#""sliding_window": null"#, 64)]
+#[case(r#""sliding_window": 16"#, 16)]
+#[case(r#""sliding_window": 4096"#, 64)]
+#[case(
+    r#""sliding_window": 16, "layer_types": ["sliding_attention", "sliding_attention"]"#,
+    16
+)]
+#[case(
+    r#""rope_parameters": null, "rope_scaling": {"rope_type": "default"}"#,
+    64
+)]
+fn mistral_is_llama_with_a_window(#[case] more: &str, #[case] positions: usize) {
+    let llama = llama().config_json();
+    let mistral = llama.replacen("\"llama\"", "\"mistral\"", 1);
+    let mistral = mistral.replacen(r#""hidden_act": "silu""#, more, 1);
+    let wanted = Config {
+        max_position_embeddings: positions,
+        ..Config::from_json(&llama).unwrap()
+    };
+    assert_eq!(Config::from_json(&mistral).unwrap(), wanted);
 }

@@ -63,7 +63,7 @@ fn tokenizer(pre: &str, merges: &[&str]) -> Tokenizer {
 
 /// The tokens of a text, as they are in the vocabulary.
 fn pieces(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
-    let tokens = tokenizer.encode(text).unwrap();
+    let tokens = tokenizer.encode_plain(text).unwrap();
     tokens
         .iter()
         .map(|&token| tokenizer.token(token).unwrap())
@@ -109,7 +109,7 @@ fn every_text_survives(#[case] pre: &str) {
         "\u{0}\u{7f}\r\n\t",
         "a'b 12345",
     ] {
-        let tokens = tokenizer.encode(text).unwrap();
+        let tokens = tokenizer.encode_plain(text).unwrap();
         assert_eq!(tokenizer.decode(&tokens).unwrap(), text, "{pre}");
     }
 }
@@ -139,8 +139,10 @@ fn special_tokens_are_found_in_text_and_left_out_of_it() {
 }
 
 #[rstest]
-#[case("tokenizer.ggml.model", Value::Text("llama".into()), "tokenizer.ggml.model: wanted gpt2, got llama")]
-#[case("tokenizer.ggml.pre", Value::Text("tekken".into()), "tokenizer.ggml.pre: wanted gpt-2")]
+#[case("tokenizer.ggml.model", Value::Text("t5".into()), "tokenizer.ggml.model: wanted gpt2 or llama, got t5 (unigrams")]
+#[case("tokenizer.ggml.model", Value::Text("bert".into()), "got bert (WordPiece)")]
+#[case("tokenizer.ggml.model", Value::Text("rwkv".into()), "got rwkv")]
+#[case("tokenizer.ggml.pre", Value::Text("tekke".into()), "tokenizer.ggml.pre: wanted the name of a pre-tokenizer of llama.cpp's")]
 #[case(
     "tokenizer.ggml.tokens",
     Value::Bool(true),
@@ -208,12 +210,12 @@ fn templates_know_what_python_knows() {
     let template = "{%- if messages[0]['role'] == 'system' -%}\n    {%- set system = messages[0].content.strip() -%}\n\
         {%- endif %}\n{{ bos_token }}{% for message in messages[1:] %}\n\
         {% if loop.last and message.role.startswith('us') %}{{ {'a<': [1, message.content | trim]} | tojson }}{% endif %}\n\
-        {% endfor %}{{ system.upper() }}{% if strftime_now is defined %}now{% endif %}{{ eos_token }}\n";
+        {% endfor %}{{ system.upper() }}{% if strftime_now is defined %}!{% endif %}{{ eos_token }}\n";
     let template = ChatTemplate::new(template, "<s>", "</s>");
     let talk = [Message::system(" be <brief> "), Message::user(" \"Hi\" ")];
     assert_eq!(
         template.render(&talk, false).unwrap(),
-        "<s>{\"a<\": [1, \"\\\"Hi\\\"\"]}BE <BRIEF></s>"
+        "<s>{\"a<\": [1, \"\\\"Hi\\\"\"]}BE <BRIEF>!</s>"
     );
 }
 

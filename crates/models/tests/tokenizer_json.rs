@@ -48,3 +48,42 @@ fn parts_that_do_not_fit_are_errors(#[case] part: &str, #[case] other: &str) {
         assert!(error.to_string().starts_with("tokenizer: "), "{error}");
     }
 }
+
+/// The crate cuts the prefix off the second token of each pair without looking, and takes what is left for text: such
+/// pairs are refused before it reads them, by all who read this file.
+#[rstest]
+#[case::inside_a_character(
+    r##""é": 1, "aé": 2}, "continuing_subword_prefix": "#", "merges": [["a", "é"]]"##
+)]
+#[case::as_text(r##""é": 1, "aé": 2}, "continuing_subword_prefix": "#", "merges": ["a é"]"##)]
+#[case::longer(
+    r####""é": 1, "aé": 2}, "continuing_subword_prefix": "###", "merges": [["a", "é"]]"####
+)]
+#[case::behind_the_merges(
+    r##""é": 1, "aé": 2}, "merges": [["a", "é"]], "continuing_subword_prefix": "#""##
+)]
+#[case::escaped(
+    r##""é": 1, "aé": 2}, "continuing_subword_prefi\u0078": "#", "merges": [["a", "é"]]"##
+)]
+fn prefixes_that_cut_characters_are_refused(#[case] model: &str) {
+    let part = r#""b": 1, "ab": 2}, "merges": ["a b"]"#;
+    let json = WHOLE.replacen(part, model, 1);
+    assert_ne!(json, WHOLE);
+    let says = "merges: wanted tokens that begin with";
+    let text = run(&json).unwrap_err().to_string();
+    assert!(text.contains(says), "{text}");
+    let whisper = mlx_models::whisper::Tokenizer::from_json(json.as_bytes());
+    let text = whisper.err().unwrap().to_string();
+    assert!(text.contains(says), "{text}");
+}
+
+#[rstest]
+#[case::right(
+    r###""##b": 1, "ab": 2}, "continuing_subword_prefix": "##", "merges": [["a", "##b"]]"###
+)]
+#[case::none(r#""b": 1, "ab": 2}, "continuing_subword_prefix": null, "merges": [["a", "b"]]"#)]
+#[case::empty(r#""b": 1, "ab": 2}, "continuing_subword_prefix": "", "merges": ["a b"]"#)]
+fn other_prefixes_are_read(#[case] model: &str) {
+    let part = r#""b": 1, "ab": 2}, "merges": ["a b"]"#;
+    assert_eq!(run(&WHOLE.replacen(part, model, 1)).unwrap(), "ab");
+}

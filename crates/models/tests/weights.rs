@@ -298,6 +298,31 @@ fn reads_the_shards_of_an_index() {
     );
 }
 
+/// As MLX's tools do where there is no index.
+#[test]
+fn reads_shards_without_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write(
+        "model-00001-of-00002.safetensors",
+        &safetensors(&[("x", &[1.0])]),
+    );
+    write(
+        "model-00002-of-00002.safetensors",
+        &safetensors(&[("y", &[2.0])]),
+    );
+    write("other.safetensors", b"");
+    let weights = Weights::open(folder.path()).unwrap();
+    let names: Vec<&str> = weights.iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(names, ["x", "y"]);
+    write("model-00003.safetensors", &safetensors(&[("x", &[3.0])]));
+    let text = Weights::open(folder.path()).unwrap_err().to_string();
+    assert!(
+        text.contains("x: wanted it in one shard, got it in two"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_folder_without_weights_lists_what_was_looked_for() {
     let text = Weights::open(Path::new("no/such")).unwrap_err().to_string();

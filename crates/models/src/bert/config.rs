@@ -28,6 +28,15 @@ pub struct Config {
     /// The token that fills short texts.
     #[serde(default)]
     pub pad_token_id: u32,
+    /// Which encoder it is: BERT or RoBERTa, whose positions begin behind the number of the token that fills texts.
+    #[serde(default = "bert")]
+    pub model_type: String,
+    /// How positions are told: `absolute` only.
+    pub position_embedding_type: Option<String>,
+}
+
+fn bert() -> String {
+    "bert".into()
 }
 
 /// More layers than any model has; each is made before a weight is asked for.
@@ -76,7 +85,39 @@ impl Config {
                 config.hidden_act
             )));
         }
+        if !["bert", "roberta", "xlm-roberta", "camembert"].contains(&config.model_type.as_str()) {
+            return Err(Error::Config(format!(
+                "model_type: wanted bert, roberta, xlm-roberta or camembert, got {}",
+                config.model_type
+            )));
+        }
+        let positions = config.position_embedding_type.as_deref();
+        if let Some(other) = positions.filter(|kind| *kind != "absolute") {
+            return Err(Error::Config(format!(
+                "position_embedding_type: wanted absolute, got {other}"
+            )));
+        }
+        if config.longest() == 0 {
+            return Err(Error::Config(format!(
+                "max_position_embeddings: wanted more than pad_token_id {} and one, got {}",
+                config.pad_token_id, config.max_position_embeddings
+            )));
+        }
         Ok(config)
+    }
+
+    /// Returns the position of the first token.
+    pub(super) fn first_position(&self) -> u32 {
+        match self.model_type.as_str() {
+            "bert" => 0,
+            _ => self.pad_token_id.saturating_add(1),
+        }
+    }
+
+    /// Returns the most tokens that there are positions for.
+    pub(super) fn longest(&self) -> usize {
+        let positions = u32::try_from(self.max_position_embeddings).unwrap_or(0);
+        positions.saturating_sub(self.first_position()) as usize
     }
 }
 

@@ -7,14 +7,16 @@
 //!
 //! # fn main() -> mlx_models::Result<()> {
 //! let encoder = SentenceEncoder::open(assets::minilm()?)?;
-//! let vectors = encoder.embed(&["A cat sat.", "A kitten was sitting."])?; // [2, 384], each of length 1
+//! let vectors = encoder.embed(&["A cat sat.", "A kitten was sitting."])?; // [2, 384], as the model's files have it
 //! # let _ = vectors;
 //! # Ok(())
 //! # }
 //! ```
 
 mod config;
+mod modules;
 mod network;
+mod pooling;
 mod sentences;
 
 pub use config::Config;

@@ -1,5 +1,7 @@
 //! How does an encoder of BERT's kind read tokens?
 
+use std::collections::BTreeSet;
+
 use mlx::fast::AttentionMask;
 use mlx::{Array, Dtype};
 use mlx_nn::{Embedding, Init, Kernels, LayerNorm, Linear, Module, Parts, WeightMap};
@@ -41,10 +43,17 @@ impl Network {
     /// [`Error::Weights`] when a weight is missing or has the wrong shape.
     pub fn new(config: Config, weights: &Weights, dtype: Dtype) -> Result<Self> {
         let mut network = Self::empty(config);
+        let wanted: BTreeSet<String> = network.parameters().into_keys().collect();
         let mut map = WeightMap::new();
         for tensor in weights.iter() {
-            let name = tensor.name.trim_start_matches("bert.");
-            map.insert(name.to_owned(), tensor.to_array()?.astype(dtype));
+            let name = ["bert.", "roberta."]
+                .iter()
+                .find_map(|prefix| tensor.name.strip_prefix(prefix))
+                .unwrap_or(&tensor.name);
+            // What the network has no place for is not read: a folder may hold heads for other work, and other types.
+            if wanted.contains(name) {
+                map.insert(name.to_owned(), tensor.to_array()?.astype(dtype));
+            }
         }
         network
             .load(map)
@@ -67,12 +76,14 @@ impl Network {
             Ok(length) => length,
             Err(error) => return Array::failed(error),
         };
+        let first = i32::try_from(self.config.first_position()).unwrap_or(0);
+        let positions = mlx::iota(length) + first;
         // All of a text is of the first kind.
         let first_kind = self
             .token_type_embeddings
             .forward(&mlx::zeros([1], Dtype::Int32));
         let mut x = self.word_embeddings.forward(tokens)
-            + self.position_embeddings.forward(&mlx::iota(length))
+            + self.position_embeddings.forward(&positions)
             + first_kind;
         x = self.norm.forward(&x);
         let mask = AttentionMask::bool(&visible.expand_dims([1, 2]));

@@ -2,51 +2,56 @@
 
 use std::path::Path;
 
-use mlx::{Array, Dtype, keepdims};
+use mlx::{Array, Dtype};
 use tokenizers::TruncationParams;
 
+use super::modules::{Limits, Modules};
 use super::{Config, Network};
-use crate::guarded::guarded;
+use crate::guarded::{guarded, read_tokenizer};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
-/// Tokens of a sentence that are read; what is longer is cut.
-const LONGEST: usize = 256;
-
-/// An encoder with its tokenizer, as sentence-transformers packs them: the mean of a sentence's tokens, of length 1.
+/// An encoder with its tokenizer and what follows it, as sentence-transformers packs them.
+///
+/// `modules.json` and the files it names say how the vectors of tokens become one (CLS, mean, maximum, last token and
+/// others, or several next to each other), and what happens to it then; without it a sentence is the mean of its tokens,
+/// of length 1. Sentences are cut at `max_seq_length` tokens of `sentence_bert_config.json`; without such files at 256.
 pub struct SentenceEncoder {
     network: Network,
     tokenizer: tokenizers::Tokenizer,
+    modules: Modules,
+    limits: Limits,
 }
 
 impl SentenceEncoder {
-    /// Opens a folder with `config.json`, `tokenizer.json` and safetensors.
+    /// Opens a folder with `config.json`, `tokenizer.json` and safetensors, and the files of sentence-transformers where
+    /// there are some.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Config`], [`Error::Weights`] or [`Error::Tokenizer`], whichever file is at fault.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        let path = folder.join("config.json");
+        let modules = Modules::open(folder)?;
+        let path = modules.transformer.join("config.json");
         let config = Config::from_json(&std::fs::read_to_string(&path).map_err(Error::io(&path))?)?;
-        let path = folder.join("tokenizer.json");
-        let json = std::fs::read(&path).map_err(Error::io(&path))?;
-        let mut tokenizer =
-            guarded(|| tokenizers::Tokenizer::from_bytes(&json)).map_err(|error| match error {
-                Error::Tokenizer(text) => Error::Tokenizer(format!("{}: {text}", path.display())),
-                other => other,
-            })?;
-        let longest = usize::try_from(config.max_position_embeddings).unwrap_or(LONGEST);
+        let mut tokenizer = read_tokenizer(&modules.transformer.join("tokenizer.json"))?;
+        let limits = Limits::open(folder, &modules, config.longest())?;
         // The file's own settings pad every sentence to the same length.
         tokenizer.with_padding(None);
         tokenizer
             .with_truncation(Some(TruncationParams {
-                max_length: longest.min(LONGEST),
+                max_length: limits.max_seq_length,
                 ..TruncationParams::default()
             }))
             .map_err(|error| Error::Tokenizer(error.to_string()))?;
         let dtype = mlx_nn::preferred_dtype().map_err(Error::model)?;
-        let network = Network::new(config, &Weights::open(folder)?, dtype)?;
-        Ok(Self { network, tokenizer })
+        let network = Network::new(config, &Weights::open(&modules.transformer)?, dtype)?;
+        Ok(Self {
+            network,
+            tokenizer,
+            modules,
+            limits,
+        })
     }
 
     /// Returns the network.
@@ -59,12 +64,16 @@ impl SentenceEncoder {
     /// # Errors
     /// [`Error::Tokenizer`] when the vocabulary cannot spell it.
     pub fn tokens(&self, sentence: &str) -> Result<Vec<u32>> {
+        let mut sentence = format!("{}{sentence}", self.limits.prompt);
+        if self.limits.do_lower_case {
+            sentence = sentence.to_lowercase();
+        }
         let encoding = guarded(|| self.tokenizer.encode(sentence, true))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Returns a vector of length 1 for each sentence, `[sentences, hidden_size]`, `float32`. The product of two is the
-    /// cosine between them.
+    /// Returns a vector for each sentence, `[sentences, dims]`, `float32`. Where the model's files say so, and where there
+    /// are none, each has length 1, and the product of two is the cosine between them.
     ///
     /// # Errors
     /// [`Error::Decoding`] when there are no sentences, [`Error::Tokenizer`] when one cannot be spelled,
@@ -96,11 +105,17 @@ impl SentenceEncoder {
             .network
             .forward(&tokens, &visible)
             .astype(Dtype::Float32);
-        let weights = visible.astype(Dtype::Float32).expand_dims([-1]);
-        let mean = (hidden * &weights).sum(1) / weights.sum(1);
-        let unit = &mean / mean.square().sum(keepdims(-1)).sqrt().maximum(1e-12);
-        unit.eval().map_err(Error::model)?;
-        Ok(unit)
+        let last: Vec<i32> = rows
+            .iter()
+            .map(|row| size(row.len().saturating_sub(1)))
+            .collect::<Result<_>>()?;
+        let last = Array::from_slice(&last, [shape[0]]).map_err(Error::model)?;
+        let mut vectors = self.modules.pooling.forward(&hidden, &visible, &last);
+        for step in &self.modules.last {
+            vectors = step.forward(&vectors);
+        }
+        vectors.eval().map_err(Error::model)?;
+        Ok(vectors)
     }
 }
 

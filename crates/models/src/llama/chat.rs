@@ -1,17 +1,13 @@
 //! How does a conversation become a prompt?
 
-use std::io::{self, Write};
+use std::collections::BTreeMap;
 
-use minijinja::syntax::SyntaxConfig;
+use minijinja::Value;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, ErrorKind, Value, context};
 use serde::Serialize;
-use serde_json::ser::Formatter;
 
-use crate::{Error, Result};
-
-/// Steps after which a template is given up; a long conversation takes some thousands.
-const FUEL: u64 = 10_000_000;
+use super::template;
+use crate::Result;
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,6 +46,8 @@ impl Message {
 /// The chat template of a model, in Jinja, as Python's `transformers` renders it.
 ///
 /// It is parsed when it is rendered: a model with a template that is not understood can still continue texts.
+/// Besides `messages`, `add_generation_prompt` and the texts of special tokens it knows `tools` and `documents`, which
+/// are none.
 ///
 /// ```
 /// use mlx_models::llama::{ChatTemplate, Message};
@@ -62,8 +60,8 @@ impl Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatTemplate {
     template: String,
-    bos_token: String,
-    eos_token: String,
+    /// Texts of special tokens by the names that templates have for them, such as `bos_token`.
+    tokens: BTreeMap<String, String>,
 }
 
 impl ChatTemplate {
@@ -75,82 +73,36 @@ impl ChatTemplate {
     ) -> Self {
         Self {
             template: template.into(),
-            bos_token: bos_token.into(),
-            eos_token: eos_token.into(),
+            tokens: BTreeMap::new(),
         }
+        .with_token("bos_token", bos_token)
+        .with_token("eos_token", eos_token)
+    }
+
+    /// Returns the template with the text of another special token, such as `unk_token` or `pad_token`.
+    #[must_use]
+    pub fn with_token(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.tokens.insert(name.into(), text.into());
+        self
     }
 
     /// Returns the prompt of a conversation, up to where the model's answer begins if `add_generation_prompt`.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when the template is malformed, refuses, such as for roles in an order it does not know,
-    /// or does not end.
+    /// [`Error::Tokenizer`](crate::Error::Tokenizer) when the template is malformed, refuses, such as for roles in an
+    /// order it does not know, or does not end.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let environment = environment().map_err(failed)?;
-        let template = environment
-            .template_from_str(&self.template)
-            .map_err(failed)?;
-        let text = template.render(context! {
-            messages => Value::from(Serde(messages)),
-            add_generation_prompt => add_generation_prompt,
-            bos_token => self.bos_token.as_str(),
-            eos_token => self.eos_token.as_str(),
-        });
-        text.map_err(failed)
+        let tokens = self.tokens.iter();
+        let known = [
+            ("messages", Value::from(Serde(messages))),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
+        ];
+        let values: BTreeMap<String, Value> = tokens
+            .map(|(name, text)| (name.clone(), Value::from(text.as_str())))
+            .chain(known.map(|(name, value)| (name.to_owned(), value)))
+            .collect();
+        template::render(&self.template, Value::from(values))
     }
-}
-
-/// Jinja as `transformers` sets it up.
-fn environment() -> std::result::Result<Environment<'static>, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_syntax(
-        SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()?,
-    );
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_fuel(Some(FUEL));
-    environment.add_filter("tojson", to_json);
-    environment.add_function("raise_exception", |text: String| {
-        let error = minijinja::Error::new(ErrorKind::InvalidOperation, text);
-        Err::<Value, _>(error)
-    });
-    Ok(environment)
-}
-
-/// JSON as Python writes it: a space behind commas and colons, and nothing escaped that need not be.
-fn to_json(value: Value) -> std::result::Result<String, minijinja::Error> {
-    struct Spaced;
-    impl Formatter for Spaced {
-        fn begin_array_value<W: ?Sized + Write>(
-            &mut self,
-            to: &mut W,
-            first: bool,
-        ) -> io::Result<()> {
-            to.write_all(if first { b"" } else { b", " })
-        }
-        fn begin_object_key<W: ?Sized + Write>(
-            &mut self,
-            to: &mut W,
-            first: bool,
-        ) -> io::Result<()> {
-            to.write_all(if first { b"" } else { b", " })
-        }
-        fn begin_object_value<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
-            to.write_all(b": ")
-        }
-    }
-    let mut bytes = Vec::new();
-    let written = value.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut bytes, Spaced,
-    ));
-    let wrong = |text: String| minijinja::Error::new(ErrorKind::BadSerialization, text);
-    written.map_err(|error| wrong(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))
-}
-
-fn failed(error: minijinja::Error) -> Error {
-    Error::Tokenizer(format!("chat template: {error}"))
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use mlx::{Quantization, QuantizationMode};
 use serde_json::Value;
 
 use super::chat::ChatTemplate;
 use super::config::Config;
+use super::packing::packed_store;
 use super::store::Store;
 use super::tokenizer::{Tokenizer, content, read_json};
 use super::tokenizer_gguf::end_tokens;
@@ -54,10 +54,9 @@ impl Checkpoint {
             )));
         }
         let tokenizer = Tokenizer::from_gguf(&gguf.metadata)?;
-        let template = gguf.metadata.text("tokenizer.chat_template")?;
         Ok(Self {
             config: Config::from_gguf(gguf)?,
-            chat_template: template.map(|template| chat_template(template, &tokenizer)),
+            chat_template: gguf_template(gguf, &tokenizer)?,
             end_tokens: end_tokens(&gguf.metadata, &tokenizer)?,
             tokenizer,
             weights: Store::from_gguf(gguf)?,
@@ -84,11 +83,16 @@ impl Checkpoint {
         end_tokens.dedup();
         Ok(Self {
             config,
-            chat_template: folder_template(folder)?
-                .map(|template| chat_template(&template, &tokenizer)),
+            chat_template: match folder_template(folder)? {
+                Some(template) => {
+                    let template = chat_template(&template, &tokenizer);
+                    Some(other_tokens(template, folder)?)
+                }
+                None => None,
+            },
             end_tokens,
             tokenizer,
-            weights: Store::from_weights(&Weights::open(folder)?, quantization(&json)?),
+            weights: packed_store(&Weights::open(folder)?, &json)?,
         })
     }
 }
@@ -96,6 +100,41 @@ impl Checkpoint {
 fn chat_template(template: &str, tokenizer: &Tokenizer) -> ChatTemplate {
     let text = |token: Option<u32>| token.and_then(|id| tokenizer.token(id)).unwrap_or_default();
     ChatTemplate::new(template, text(tokenizer.bos), text(tokenizer.eos))
+}
+
+/// The template of a GGUF file, with the texts of the special tokens that the file names.
+fn gguf_template(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
+    let Some(template) = gguf.metadata.text("tokenizer.chat_template")? else {
+        return Ok(None);
+    };
+    let mut template = chat_template(template, tokenizer);
+    for (name, key) in [
+        ("unk_token", "tokenizer.ggml.unknown_token_id"),
+        ("pad_token", "tokenizer.ggml.padding_token_id"),
+    ] {
+        let id = gguf.metadata.count(key)?.map(u32::try_from);
+        if let Some(text) = id.and_then(|id| tokenizer.token(id.ok()?)) {
+            template = template.with_token(name, text);
+        }
+    }
+    Ok(Some(template))
+}
+
+/// The texts of special tokens that only a folder states, under the names that templates have for them.
+fn other_tokens(mut template: ChatTemplate, folder: &Path) -> Result<ChatTemplate> {
+    let config = read_json(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
+    for name in [
+        "unk_token",
+        "pad_token",
+        "sep_token",
+        "cls_token",
+        "mask_token",
+    ] {
+        if let Some(text) = config.get(name).and_then(content) {
+            template = template.with_token(name, text);
+        }
+    }
+    Ok(template)
 }
 
 /// The template lies in a file of its own, or in the tokenizer's configuration, alone or among others.
@@ -106,10 +145,13 @@ fn folder_template(folder: &Path) -> Result<Option<String>> {
             .map(Some)
             .map_err(Error::io(&path));
     }
-    let Some(config) = read_json(&folder.join("tokenizer_config.json"))? else {
-        return Ok(None);
-    };
-    Ok(match config.get("chat_template") {
+    let config = read_json(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
+    // Models that also read pictures have it in a file of their own.
+    let other = read_json(&folder.join("chat_template.json"))?.unwrap_or_default();
+    let stated = [&config, &other]
+        .into_iter()
+        .find_map(|json| json.get("chat_template").filter(|stated| !stated.is_null()));
+    Ok(match stated {
         Some(Value::Array(templates)) => templates
             .iter()
             .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))
@@ -126,29 +168,5 @@ fn numbers(json: &Value) -> Vec<u32> {
     match json {
         Value::Array(list) => list.iter().filter_map(number).collect(),
         one => number(one).into_iter().collect(),
-    }
-}
-
-/// How MLX's tools packed the weights, if they did.
-fn quantization(json: &Value) -> Result<Option<Quantization>> {
-    let Some(stated) = json.get("quantization").filter(|json| !json.is_null()) else {
-        return Ok(None);
-    };
-    let number = |key: &str| {
-        let number = stated.get(key).and_then(Value::as_i64);
-        number.and_then(|number| i32::try_from(number).ok())
-    };
-    let mode = stated.get("mode").and_then(Value::as_str);
-    match (number("group_size"), number("bits"), mode) {
-        (Some(group_size @ 1..), Some(bits @ 1..=8), None | Some("affine")) => {
-            Ok(Some(Quantization {
-                group_size,
-                bits,
-                mode: QuantizationMode::Affine,
-            }))
-        }
-        _ => Err(Error::Config(format!(
-            "quantization: wanted group_size, bits and the mode affine, got {stated}"
-        ))),
     }
 }

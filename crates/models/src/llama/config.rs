@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// Which model it is; they differ in biases and norms only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
-    /// Llama 2 and 3, SmolLM2 and others of their shape.
+    /// Llama 2 and 3, Mistral, SmolLM2 and others of their shape.
     Llama,
     /// Qwen2 and Qwen2.5: queries, keys and values have a bias.
     Qwen2,
@@ -94,6 +94,9 @@ struct HuggingFace {
     mlp_bias: bool,
     #[serde(default)]
     use_sliding_window: bool,
+    sliding_window: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    partial_rotary_factor: Option<f64>,
     hidden_act: Option<String>,
 }
 
@@ -116,7 +119,13 @@ impl Config {
         let rope = Rope::from_json(&json)?;
         let file: HuggingFace =
             serde_json::from_value(json).map_err(|error| Error::Config(error.to_string()))?;
-        let family = Family::named(&file.model_type)?;
+        // Mistral is Llama with a window: who is farther away than that is not seen.
+        let mistral = file.model_type == "mistral";
+        let family = match mistral {
+            true => Family::Llama,
+            false => Family::named(&file.model_type)?,
+        };
+        let window = file.sliding_window.filter(|_| mistral);
         if let Some(other) = file.hidden_act.filter(|name| name != "silu") {
             return Err(Error::Config(format!(
                 "hidden_act: wanted silu, got {other}"
@@ -126,6 +135,19 @@ impl Config {
             return Err(Error::Config(
                 "use_sliding_window: wanted false, got true".into(),
             ));
+        }
+        let sliding = |kind: &&String| *kind != "full_attention";
+        if let Some(other) = file.layer_types.iter().flatten().find(sliding)
+            && !mistral
+        {
+            return Err(Error::Config(format!(
+                "layer_types: wanted full_attention, got {other}"
+            )));
+        }
+        if let Some(part) = file.partial_rotary_factor.filter(|part| *part != 1.0) {
+            return Err(Error::Config(format!(
+                "partial_rotary_factor: wanted 1, got {part}"
+            )));
         }
         let heads = file.num_attention_heads;
         let config = Self {
@@ -139,7 +161,10 @@ impl Config {
                 .head_dim
                 .unwrap_or(file.hidden_size.checked_div(heads).unwrap_or(0)),
             vocab_size: file.vocab_size,
-            max_position_embeddings: file.max_position_embeddings,
+            // Within the window nothing is hidden.
+            max_position_embeddings: file
+                .max_position_embeddings
+                .min(window.unwrap_or(usize::MAX)),
             rms_norm_eps: file.rms_norm_eps,
             rope,
             tie_word_embeddings: file.tie_word_embeddings,

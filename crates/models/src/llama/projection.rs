@@ -1,6 +1,6 @@
 //! Which form do the matrices of a network have: plain, or packed in few bits?
 
-use mlx::{Array, Dtype, Quantized};
+use mlx::{Array, Dtype, QuantizationMode, Quantized};
 use mlx_nn::{Embedding, Linear, Module, Parts, QuantizedEmbedding, QuantizedLinear};
 
 /// A linear layer in either form.
@@ -70,8 +70,11 @@ impl Module for Table {
     }
 }
 
-/// Returns packed weights with scales and biases in `dtype`.
+/// Returns packed weights with scales and biases in `dtype`; exponents stay what they are.
 pub(super) fn scales_in(weights: Quantized, dtype: Dtype) -> Quantized {
+    if weights.quantization.mode != QuantizationMode::Affine {
+        return weights;
+    }
     Quantized {
         scales: weights.scales.astype(dtype),
         biases: weights.biases.map(|biases| biases.astype(dtype)),

@@ -68,7 +68,7 @@ impl Rope {
 
     /// Reads the keys of a `config.json`: `rope_theta` and `rope_scaling`, or `rope_parameters` with both.
     pub(super) fn from_json(json: &Value) -> Result<Self> {
-        let parameters = json.get("rope_parameters");
+        let parameters = json.get("rope_parameters").filter(|json| !json.is_null());
         let scaling = parameters.or_else(|| json.get("rope_scaling"));
         let theta = parameters
             .and_then(|parameters| parameters.get("rope_theta"))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mlx::{Array, Dtype, Quantization, Quantized, SharedArray};
+use mlx::{Array, Dtype, Quantization, QuantizationMode, Quantized, SharedArray};
 use mlx_nn::{Embedding, Linear, QuantizedEmbedding, QuantizedLinear, RmsNorm};
 
 use super::names::from_gguf;
@@ -17,6 +17,8 @@ use crate::{Error, Result};
 pub struct Store {
     tensors: BTreeMap<String, Tensor>,
     quantization: Option<Quantization>,
+    /// How single modules are packed, or that they are not, where that differs.
+    modules: BTreeMap<String, Option<Quantization>>,
 }
 
 #[derive(Clone)]
@@ -61,6 +63,7 @@ impl Store {
         Ok(Self {
             tensors,
             quantization: None,
+            modules: BTreeMap::new(),
         })
     }
 
@@ -76,7 +79,20 @@ impl Store {
                 .map(|tensor| (tensor.name.clone(), Tensor::Raw(tensor.clone())))
                 .collect(),
             quantization,
+            modules: BTreeMap::new(),
         }
+    }
+
+    /// Returns the store with one module, such as `model.layers.0.mlp.down_proj`, packed in another way than the rest,
+    /// or not packed.
+    #[must_use]
+    pub fn with_module(
+        mut self,
+        name: impl Into<String>,
+        quantization: Option<Quantization>,
+    ) -> Self {
+        self.modules.insert(name.into(), quantization);
+        self
     }
 
     /// Returns the store with every weight read, packed where the file has it so, and in `dtype`, in which activations
@@ -119,6 +135,7 @@ impl Store {
         Ok(Self {
             tensors,
             quantization: None,
+            modules: BTreeMap::new(),
         })
     }
 
@@ -141,17 +158,26 @@ impl Store {
     /// Takes a matrix out in the form in which it is stored, or unpacked.
     fn matrix(&mut self, name: &str, packed: bool) -> Result<Stored> {
         let tensor = self.take(&format!("{name}.weight"))?;
-        let stored = match (&tensor, self.quantization) {
+        let stated = self.modules.get(name).copied();
+        let stored = match (&tensor, stated.unwrap_or(self.quantization)) {
             (Tensor::Gguf(tensor), _) if packed => tensor.to_quantized()?.map(Stored::Packed),
             (Tensor::SharedPacked(weights), _) if packed => Some(Stored::Packed(weights.weights())),
             (Tensor::Raw(tensor), Some(quantization))
                 if self.contains(&format!("{name}.scales")) =>
             {
-                let mut part = |part: &str| self.take(&format!("{name}.{part}"))?.to_array();
+                let mut part = |part: &str| self.take(&format!("{name}.{part}"));
+                let affine = quantization.mode == QuantizationMode::Affine;
                 let weights = Quantized {
                     weight: tensor.to_array()?,
-                    scales: part("scales")?,
-                    biases: Some(part("biases")?),
+                    scales: match part("scales")? {
+                        // Exponents, of which the bits are wanted.
+                        Tensor::Raw(scales) if !affine => scales.to_bytes_array()?,
+                        scales => scales.to_array()?,
+                    },
+                    biases: match affine {
+                        true => Some(part("biases")?.to_array()?),
+                        false => None,
+                    },
                     quantization,
                 };
                 Some(if packed {
@@ -261,7 +287,11 @@ impl Loader {
 
     /// Refuses weights that were not asked for: the network would not be the one they were made for.
     pub(super) fn finish(self) -> Result<()> {
-        let left: Vec<&str> = self.store.names().take(8).collect();
+        let foreign =
+            |tensor: &Tensor| matches!(tensor, Tensor::Raw(tensor) if tensor.is_foreign());
+        let left = self.store.tensors.iter();
+        let left = left.filter(|(_, tensor)| !foreign(tensor)).take(8);
+        let left: Vec<&str> = left.map(|(name, _)| name.as_str()).collect();
         if left.is_empty() {
             return Ok(());
         }

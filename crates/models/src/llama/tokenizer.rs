@@ -1,16 +1,18 @@
 //! How does text become tokens, and tokens text?
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::guarded::guarded;
+use super::sentence_piece::SentencePiece;
+use crate::guarded::{guarded, read_tokenizer};
 use crate::{Error, Result};
 
 /// Turns text into tokens and back.
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    vocabulary: Vocabulary,
     /// The token that begins a text, where the model has one.
     pub bos: Option<u32>,
     /// The token that ends a text, where the model has one.
@@ -19,10 +21,27 @@ pub struct Tokenizer {
     pub(super) add_bos: bool,
 }
 
+/// The tokens and how a text is spelled with them.
+#[derive(Clone)]
+enum Vocabulary {
+    /// As the tokenizers crate has it.
+    Crate(Box<tokenizers::Tokenizer>),
+    /// SentencePiece's, with scores.
+    Scores(Arc<SentencePiece>),
+}
+
 impl Tokenizer {
     pub(super) fn new(inner: tokenizers::Tokenizer) -> Self {
+        Self::with_vocabulary(Vocabulary::Crate(Box::new(inner)))
+    }
+
+    pub(super) fn from_scores(pieces: SentencePiece) -> Self {
+        Self::with_vocabulary(Vocabulary::Scores(Arc::new(pieces)))
+    }
+
+    fn with_vocabulary(vocabulary: Vocabulary) -> Self {
         Self {
-            inner,
+            vocabulary,
             bos: None,
             eos: None,
             add_bos: false,
@@ -34,13 +53,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Tokenizer`] when it is malformed.
     pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        let json = std::fs::read(&path).map_err(Error::io(&path))?;
-        let mut inner =
-            guarded(|| tokenizers::Tokenizer::from_bytes(&json)).map_err(|error| match error {
-                Error::Tokenizer(text) => Error::Tokenizer(format!("{}: {text}", path.display())),
-                other => other,
-            })?;
+        let mut inner = read_tokenizer(&folder.join("tokenizer.json"))?;
         // A tokenizer.json may carry settings of a training run that would cut or pad texts.
         inner.with_padding(None);
         inner
@@ -83,27 +96,44 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the decoder of the vocabulary refuses.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        guarded(|| self.inner.decode(tokens, true))
+        match &self.vocabulary {
+            Vocabulary::Crate(inner) => guarded(|| inner.decode(tokens, true)),
+            Vocabulary::Scores(pieces) => Ok(pieces.decode(tokens)),
+        }
     }
 
     /// Returns the number of a token by its text in the vocabulary.
     pub fn id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        match &self.vocabulary {
+            Vocabulary::Crate(inner) => inner.token_to_id(token),
+            Vocabulary::Scores(pieces) => pieces.id(token),
+        }
     }
 
     /// Returns a token's text in the vocabulary.
     pub fn token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        match &self.vocabulary {
+            Vocabulary::Crate(inner) => inner.id_to_token(id),
+            Vocabulary::Scores(pieces) => pieces.token(id).map(str::to_owned),
+        }
     }
 
     /// Returns the number of tokens.
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        match &self.vocabulary {
+            Vocabulary::Crate(inner) => inner.get_vocab_size(true),
+            Vocabulary::Scores(pieces) => pieces.len(),
+        }
     }
 
     fn tokens(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let encoding = guarded(|| self.inner.encode_fast(text, special))?;
-        Ok(encoding.get_ids().to_vec())
+        match &self.vocabulary {
+            Vocabulary::Crate(inner) => {
+                let encoding = guarded(|| inner.encode_fast(text, special))?;
+                Ok(encoding.get_ids().to_vec())
+            }
+            Vocabulary::Scores(pieces) => pieces.encode(text),
+        }
     }
 }
 

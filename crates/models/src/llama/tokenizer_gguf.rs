@@ -1,80 +1,154 @@
 //! How is a tokenizer built from the metadata of a GGUF file?
 
-use tokenizers::AddedToken;
+use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::decoders::sequence::Sequence;
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::replace::Replace;
 use tokenizers::normalizers::unicode::NFC;
+use tokenizers::{AddedToken, DecoderWrapper};
 
-use super::pre_tokenizer::way;
+use super::pre_tokenizer::{Way, way};
 use super::tokenizer::Tokenizer;
 use crate::weights::gguf::Metadata;
 use crate::{Error, Result};
 
 /// Types of tokens in files.
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
+pub(super) const UNKNOWN: i64 = 2;
+pub(super) const CONTROL: i64 = 3;
+pub(super) const USER_DEFINED: i64 = 4;
+pub(super) const UNUSED: i64 = 5;
+pub(super) const BYTE: i64 = 6;
 
-/// Tokens that end a text or a turn, by their names in the vocabularies of this family.
-const ENDS: [&str; 6] = [
+/// Tokens that end a text or a turn, by their names in vocabularies.
+const ENDS: [&str; 17] = [
     "<|endoftext|>",
     "<|im_end|>",
     "<|end_of_text|>",
     "<|eot_id|>",
     "<|eom_id|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
     "</s>",
+    "<eos>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<｜end▁of▁sentence｜>",
 ];
 
 impl Tokenizer {
-    /// Builds the tokenizer that the metadata of a GGUF file describes: byte-level pairs, as GPT-2 has them.
+    /// Builds the tokenizer that the metadata of a GGUF file describes: byte-level pairs, as GPT-2 has them, or
+    /// SentencePiece's pieces with scores, as Llama 2 has them.
+    ///
+    /// A text begins with the token that begins texts where the file says so, or says nothing and llama.cpp has it so.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when it describes another kind, or contradicts itself; [`Error::Config`] when a value has
     /// the wrong type.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
         let kind = metadata.text("tokenizer.ggml.model")?.unwrap_or("none");
-        if kind != "gpt2" {
-            return Err(Error::Tokenizer(format!(
-                "tokenizer.ggml.model: wanted gpt2, got {kind}"
-            )));
-        }
+        let (mut tokenizer, add_bos) = match kind {
+            "gpt2" => pairs(metadata, pre_tokenizer_name(metadata)?)?,
+            "gemma4" => pairs(metadata, "gemma4")?,
+            "llama" => (Self::scores(metadata)?, true),
+            other => {
+                let what = match other {
+                    "t5" => " (unigrams of SentencePiece's)",
+                    "bert" => " (WordPiece)",
+                    _ => "",
+                };
+                return Err(Error::Tokenizer(format!(
+                    "tokenizer.ggml.model: wanted gpt2 or llama, got {other}{what}"
+                )));
+            }
+        };
         let tokens = texts(metadata, "tokenizer.ggml.tokens")?;
-        let way = way(metadata.text("tokenizer.ggml.pre")?.unwrap_or("default"))?;
-        let vocabulary: Vocab = tokens
-            .iter()
-            .zip(0_u32..)
-            .map(|(token, id)| (token.clone(), id))
-            .collect();
-        let bpe = BPE::builder()
-            .vocab_and_merges(vocabulary, merges(metadata)?)
-            .ignore_merges(way.ignore_merges)
-            .build()
-            .map_err(failed)?;
-        let mut inner = tokenizers::Tokenizer::new(bpe);
-        if way.compose {
-            inner.with_normalizer(Some(NFC)).map_err(failed)?;
-        }
-        inner.with_pre_tokenizer(Some(way.pre_tokenizer));
-        inner.with_decoder(Some(ByteLevel::new(false, false, false)));
-        let types = metadata
-            .integers("tokenizer.ggml.token_type")?
-            .unwrap_or_default();
-        for (token, kind) in tokens.iter().zip(types) {
-            let added = AddedToken::from(token.clone(), kind == CONTROL).normalized(false);
-            let added = match kind {
-                CONTROL => inner.add_special_tokens([added]),
-                USER_DEFINED => inner.add_tokens([added]),
-                _ => continue,
-            };
-            added.map_err(failed)?;
-        }
-        let mut tokenizer = Self::new(inner);
-        tokenizer.bos = token(metadata, "tokenizer.ggml.bos_token_id", tokens)?;
-        tokenizer.eos = token(metadata, "tokenizer.ggml.eos_token_id", tokens)?;
+        let id = |key: &str| token(metadata, key, tokens);
+        tokenizer.bos = id("tokenizer.ggml.bos_token_id")?.or(tokenizer.bos);
+        tokenizer.eos = id("tokenizer.ggml.eos_token_id")?.or(tokenizer.eos);
         tokenizer.add_bos = metadata
             .bool("tokenizer.ggml.add_bos_token")?
-            .unwrap_or(false);
+            .unwrap_or(add_bos);
         Ok(tokenizer)
     }
+}
+
+/// The way in which text is split, by the file's own word, or else by what the file is of. Llama.cpp splits by its
+/// default in all files that say nothing; models of these two kinds were trained otherwise.
+fn pre_tokenizer_name(metadata: &Metadata) -> Result<&str> {
+    let stated = metadata.text("tokenizer.ggml.pre")?;
+    if let Some(name) = stated.filter(|name| !name.is_empty()) {
+        return Ok(name);
+    }
+    let tokens = texts(metadata, "tokenizer.ggml.tokens")?;
+    let has = |token: &str| tokens.iter().any(|one| one == token);
+    Ok(match metadata.text("general.architecture")? {
+        Some("qwen2" | "qwen3") => "qwen2",
+        Some("llama") if has("<|begin_of_text|>") && has("<|end_of_text|>") => "llama-bpe",
+        _ => "default",
+    })
+}
+
+/// The tokenizer of pairs, and whether its texts begin with a token of their own.
+fn pairs(metadata: &Metadata, pre_tokenizer: &str) -> Result<(Tokenizer, bool)> {
+    let way = way(pre_tokenizer)?;
+    let tokens = texts(metadata, "tokenizer.ggml.tokens")?;
+    let vocabulary: Vocab = tokens
+        .iter()
+        .zip(0_u32..)
+        .map(|(token, id)| (token.clone(), id))
+        .collect();
+    let bpe = BPE::builder()
+        .vocab_and_merges(vocabulary, merges(metadata)?)
+        .ignore_merges(way.ignore_merges)
+        .byte_fallback(!way.byte_level)
+        .build()
+        .map_err(failed)?;
+    let mut inner = tokenizers::Tokenizer::new(bpe);
+    let add_bos = way.add_bos;
+    set_up(&mut inner, way)?;
+    let types = metadata
+        .integers("tokenizer.ggml.token_type")?
+        .unwrap_or_default();
+    // All at once: what finds them in texts is built anew each time.
+    let (mut special, mut added) = (Vec::new(), Vec::new());
+    for (token, kind) in tokens.iter().zip(types) {
+        match kind {
+            CONTROL | UNKNOWN => special.push(AddedToken::from(token, true).normalized(false)),
+            USER_DEFINED => added.push(AddedToken::from(token, false).normalized(false)),
+            _ => {}
+        }
+    }
+    inner.add_special_tokens(special).map_err(failed)?;
+    inner.add_tokens(added).map_err(failed)?;
+    Ok((Tokenizer::new(inner), add_bos))
+}
+
+/// What happens to a text before it is spelled, and to tokens behind.
+fn set_up(inner: &mut tokenizers::Tokenizer, way: Way) -> Result<()> {
+    if way.compose {
+        inner.with_normalizer(Some(NFC)).map_err(failed)?;
+    }
+    if way.byte_level {
+        inner.with_decoder(Some(ByteLevel::new(false, false, false)));
+    } else {
+        let spaces = Replace::new(" ", "▁").map_err(failed)?;
+        inner.with_normalizer(Some(spaces)).map_err(failed)?;
+        let steps: Vec<DecoderWrapper> = vec![
+            Replace::new("▁", " ").map_err(failed)?.into(),
+            ByteFallback::new().into(),
+            Fuse::new().into(),
+        ];
+        inner.with_decoder(Some(Sequence::new(steps)));
+    }
+    inner.with_pre_tokenizer(Some(way.pre_tokenizer));
+    Ok(())
 }
 
 /// The tokens that end a text or a turn.
@@ -91,18 +165,27 @@ pub(super) fn end_tokens(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<V
     let types = metadata
         .integers("tokenizer.ggml.token_type")?
         .unwrap_or_default();
-    let special = tokens.iter().zip(types).zip(0_u32..);
-    ends.extend(
-        special
-            .filter(|((token, kind), _)| *kind == CONTROL && ENDS.contains(&token.as_str()))
-            .map(|(_, id)| id),
-    );
+    let marks: Vec<(&str, u32)> = tokens
+        .iter()
+        .zip(types)
+        .zip(0_u32..)
+        .filter(|((_, kind), _)| matches!(*kind, CONTROL | USER_DEFINED))
+        .map(|((token, _), id)| (token.as_str(), id))
+        .filter(|(token, _)| ENDS.contains(token))
+        .collect();
+    let has = |name: &str| marks.iter().any(|(token, _)| *token == name);
+    // Where there is a mark for the end of an answer, this one ends parts of it.
+    let parts = has("<|return|>") && has("<|call|>");
+    let ending = marks
+        .iter()
+        .filter(|(token, _)| !(parts && *token == "<|end|>"));
+    ends.extend(ending.map(|(_, id)| *id));
     ends.sort_unstable();
     ends.dedup();
     Ok(ends)
 }
 
-fn texts<'a>(metadata: &'a Metadata, key: &str) -> Result<&'a [String]> {
+pub(super) fn texts<'a>(metadata: &'a Metadata, key: &str) -> Result<&'a [String]> {
     match metadata.texts(key)? {
         Some(texts) if u32::try_from(texts.len()).is_ok() => Ok(texts),
         _ => Err(Error::Tokenizer(format!(
@@ -123,7 +206,7 @@ fn merges(metadata: &Metadata) -> Result<Vec<(String, String)>> {
     merges.map(pair).collect()
 }
 
-fn token(metadata: &Metadata, key: &str, tokens: &[String]) -> Result<Option<u32>> {
+pub(super) fn token(metadata: &Metadata, key: &str, tokens: &[String]) -> Result<Option<u32>> {
     match metadata.count(key)? {
         Some(id) if id >= tokens.len() => Err(Error::Tokenizer(format!(
             "{key}: wanted a token below {}, got {id}",

@@ -7,23 +7,24 @@ use super::{Dtype, RawTensor};
 use crate::{Error, Result};
 
 impl RawTensor {
+    /// Returns the stored bytes as an array of `uint8` in the tensor's shape, which must be of bytes.
+    pub(crate) fn to_bytes_array(&self) -> Result<Array> {
+        if self.dtype != Dtype::U8 {
+            return Err(Error::Weights(format!(
+                "{}: wanted bytes, got {:?}",
+                self.name, self.dtype
+            )));
+        }
+        Array::from_slice(&self.bytes()?, self.sizes()?).map_err(Error::model)
+    }
+
     /// Returns the values as an array: 16-bit floats and `uint32` in their stored type, all others
     /// as `float32`.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when the shape is too large for MLX.
     pub fn to_array(&self) -> Result<Array> {
-        let sizes = self
-            .shape
-            .iter()
-            .map(|&size| i32::try_from(size))
-            .collect::<std::result::Result<Vec<_>, _>>();
-        let shape = sizes.map_err(|_| {
-            Error::Weights(format!(
-                "{}: wanted sizes below 2^31, got {:?}",
-                self.name, self.shape
-            ))
-        })?;
+        let shape = self.sizes()?;
         let array = match self.dtype {
             Dtype::F16 => {
                 let values = self.bytes()?;
@@ -53,5 +54,17 @@ impl RawTensor {
             _ => Array::from_slice(&self.to_f32()?, shape),
         };
         array.map_err(Error::model)
+    }
+
+    fn sizes(&self) -> Result<Vec<i32>> {
+        let sizes = self.shape.iter().map(|&size| i32::try_from(size));
+        sizes
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|_| {
+                Error::Weights(format!(
+                    "{}: wanted sizes below 2^31, got {:?}",
+                    self.name, self.shape
+                ))
+            })
     }
 }

@@ -26,7 +26,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Opens the weights in a folder: `model.safetensors`, its index, or `model.bin`, in this order.
+    /// Opens the weights in a folder: `model.safetensors`, its index, shards without one, or `model.bin`, in this order.
     ///
     /// # Errors
     /// [`Error::Weights`] when there are none, or they are malformed.
@@ -38,6 +38,8 @@ impl Weights {
             safetensors::open_file(&safetensors)
         } else if index.is_file() {
             safetensors::open_index(&index)
+        } else if let Some(shards) = safetensors::shards(folder)? {
+            safetensors::open_shards(&shards)
         } else if ct2.is_file() {
             read_ct2(Arc::new(Source::open(&ct2)?)).map_err(|error| named(error, &ct2))
         } else {

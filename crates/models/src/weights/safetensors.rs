@@ -17,7 +17,7 @@ const MAX_HEADER: u64 = 100_000_000;
 /// Reads the tensors of one safetensors file.
 ///
 /// # Errors
-/// [`Error::Weights`] when the file is malformed or holds a type that weights do not have.
+/// [`Error::Weights`] when the file is malformed.
 pub fn read_safetensors(source: Arc<Source>) -> Result<Weights> {
     let prefix = source.read(0, 8)?;
     let length = u64::from_le_bytes(std::array::from_fn(|i| prefix[i]));
@@ -33,7 +33,7 @@ pub fn read_safetensors(source: Arc<Source>) -> Result<Weights> {
         .map_err(|error| Error::Weights(format!("header: {error}")))?;
     let mut weights = Weights::new(Format::Safetensors, []);
     for (name, info) in metadata.tensors() {
-        let dtype = dtype(&name, info.dtype)?;
+        let dtype = dtype(info.dtype);
         let offset = 8 + length + info.data_offsets.0 as u64;
         weights.insert(RawTensor::new(
             name,
@@ -80,6 +80,39 @@ pub(super) fn open_index(path: &Path) -> Result<Weights> {
     }
 }
 
+/// The files of a folder that MLX's tools take for weights where there is no index: `model*.safetensors`.
+pub(super) fn shards(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Ok(None);
+    };
+    let mut shards = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let is_shard = |name: &str| name.starts_with("model") && name.ends_with(".safetensors");
+        if name.is_some_and(is_shard) {
+            shards.push(path);
+        }
+    }
+    shards.sort();
+    Ok((!shards.is_empty()).then_some(shards))
+}
+
+/// Opens all of these files as one; no tensor may be in two.
+pub(super) fn open_shards(shards: &[PathBuf]) -> Result<Weights> {
+    let mut weights = Weights::new(Format::Safetensors, []);
+    for shard in shards {
+        for tensor in open_file(shard)?.iter() {
+            if weights.contains(&tensor.name) {
+                let twice = format!("{}: wanted it in one shard, got it in two", tensor.name);
+                return Err(named(Error::Weights(twice), shard));
+            }
+            weights.insert(tensor.clone());
+        }
+    }
+    Ok(weights)
+}
+
 /// A shard lies beside its index: a name with folders in it could point anywhere.
 fn shard_path(folder: &Path, shard: &str) -> Result<PathBuf> {
     let plain = Path::new(shard)
@@ -93,8 +126,10 @@ fn shard_path(folder: &Path, shard: &str) -> Result<PathBuf> {
     Ok(folder.join(shard))
 }
 
-fn dtype(name: &str, stored: Stored) -> Result<Dtype> {
-    Ok(match stored {
+/// The type of a tensor; one that is not read here is refused when the tensor is used, and not before.
+fn dtype(stored: Stored) -> Dtype {
+    match stored {
+        Stored::F64 => Dtype::F64,
         Stored::F32 => Dtype::F32,
         Stored::F16 => Dtype::F16,
         Stored::BF16 => Dtype::BF16,
@@ -104,10 +139,17 @@ fn dtype(name: &str, stored: Stored) -> Result<Dtype> {
         Stored::I64 => Dtype::I64,
         Stored::U8 | Stored::BOOL => Dtype::U8,
         Stored::U32 => Dtype::U32,
-        other => {
-            return Err(Error::Weights(format!(
-                "{name}: wanted f32, f16, bf16 or an integer, got {other:?}"
-            )));
-        }
-    })
+        Stored::U16 => Dtype::Other("U16"),
+        Stored::U64 => Dtype::Other("U64"),
+        Stored::C64 => Dtype::Other("C64"),
+        Stored::F8_E4M3 => Dtype::Other("F8_E4M3"),
+        Stored::F8_E5M2 => Dtype::Other("F8_E5M2"),
+        Stored::F8_E8M0 => Dtype::Other("F8_E8M0"),
+        Stored::F8_E4M3FNUZ => Dtype::Other("F8_E4M3FNUZ"),
+        Stored::F8_E5M2FNUZ => Dtype::Other("F8_E5M2FNUZ"),
+        Stored::F4 => Dtype::Other("F4"),
+        Stored::F6_E2M3 => Dtype::Other("F6_E2M3"),
+        Stored::F6_E3M2 => Dtype::Other("F6_E3M2"),
+        _ => Dtype::Other("another type"),
+    }
 }

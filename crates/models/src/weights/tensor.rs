@@ -29,16 +29,21 @@ pub enum Dtype {
     U8,
     /// Unsigned 32-bit integer, in which MLX packs quantised weights.
     U32,
+    /// IEEE 64-bit float.
+    F64,
+    /// A type that is not read here, by its name in the file, such as an 8-bit float: using the tensor is an error.
+    Other(&'static str),
 }
 
 impl Dtype {
-    /// Returns the bytes of one element.
+    /// Returns the bytes of one element; 0 for a type that is not read here.
     pub const fn size(self) -> usize {
         match self {
+            Self::Other(_) => 0,
             Self::I8 | Self::U8 => 1,
             Self::F16 | Self::BF16 | Self::I16 => 2,
             Self::F32 | Self::I32 | Self::U32 => 4,
-            Self::I64 => 8,
+            Self::I64 | Self::F64 => 8,
         }
     }
 }
@@ -111,8 +116,14 @@ impl RawTensor {
     /// Reads the stored bytes.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read.
+    /// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when the type is [`Dtype::Other`].
     pub fn bytes(&self) -> Result<Vec<u8>> {
+        if let Dtype::Other(dtype) = self.dtype {
+            return Err(Error::Weights(format!(
+                "{}: wanted f64, f32, f16, bf16 or an integer, got {dtype}",
+                self.name
+            )));
+        }
         self.source.read(self.offset, self.n_bytes())
     }
 
@@ -141,6 +152,12 @@ impl RawTensor {
                 .chunks_exact(2)
                 .map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])))
                 .collect(),
+            Dtype::F64 => bytes
+                .chunks_exact(8)
+                .map(|b| {
+                    f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32
+                })
+                .collect(),
             _ => self.integers(&bytes).map(|value| value as f32).collect(),
         };
         if let Some(scale) = &self.scale {
@@ -154,7 +171,10 @@ impl RawTensor {
     /// # Errors
     /// [`Error::Weights`] when there is not exactly one element or it is not an integer.
     pub fn to_integer(&self) -> Result<i64> {
-        let float = matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
+        let float = matches!(
+            self.dtype,
+            Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16
+        );
         if self.len() != 1 || float {
             return Err(Error::Weights(format!(
                 "{}: wanted one integer, got {:?} {:?}",
@@ -195,6 +215,12 @@ impl RawTensor {
             offset,
             ..self.clone()
         })
+    }
+
+    /// Returns whether no network here has a weight of this type, so that one that was not asked for is of something
+    /// else.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self.dtype, Dtype::F64 | Dtype::Other(_))
     }
 
     /// Returns the same tensor under another name.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::timestamps::{SECONDS_PER_TIMESTAMP, Span, spans};
-use crate::guarded::guarded;
+use crate::guarded::{guarded, parse_tokenizer};
 use crate::{Error, Result};
 
 /// Turns text into tokens and back, and knows the special tokens.
@@ -66,7 +66,7 @@ impl Tokenizer {
     /// # Errors
     /// As for [`Tokenizer::open`].
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(json))?;
+        let mut inner = parse_tokenizer(json)?;
         // A tokenizer.json may carry settings of a training run that would cut or pad texts.
         inner.with_padding(None);
         inner

@@ -81,6 +81,11 @@ impl GgufWriter {
         self.list(key, 8, values.len() as u64, &bytes)
     }
 
+    pub fn f32s(self, key: &str, values: &[f32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.list(key, 6, values.len() as u64, &bytes)
+    }
+
     pub fn i32s(self, key: &str, values: &[i32]) -> Self {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.list(key, 5, values.len() as u64, &bytes)

@@ -28,7 +28,7 @@ use decoder::Decoder;
 use encoder::Encoder;
 
 use super::Config;
-use crate::weights::Weights;
+use crate::weights::{RawTensor, Weights};
 use crate::{Error, Result};
 
 /// Whisper's encoder and decoder with their weights. Cloning shares the weights.
@@ -57,8 +57,11 @@ impl Network {
             dtype,
             compiled: None,
         };
+        let wanted = network.parameters();
         let mut map = WeightMap::new();
-        for tensor in weights.iter() {
+        let of_others =
+            |tensor: &RawTensor| tensor.is_foreign() && !wanted.contains_key(&tensor.name);
+        for tensor in weights.iter().filter(|tensor| !of_others(tensor)) {
             let array = tensor.to_array()?;
             // Convolutions are [out, in, width] in the file and [out, width, in] in MLX.
             let is_convolution = tensor.name.contains(".conv") && tensor.shape.len() == 3;

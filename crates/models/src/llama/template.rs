@@ -1,0 +1,113 @@
+//! How is a Jinja template rendered as Python's `transformers` renders it?
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{AutoEscape, Environment, ErrorKind, Value};
+
+use super::{python_json, python_methods, template_blocks};
+use crate::{Error, Result};
+
+/// Steps after which a template is given up; a long conversation takes some thousands.
+const FUEL: u64 = 2_000_000;
+
+/// Bytes of stack that a template is rendered with. In all its steps one can put lists into each other so deep that
+/// dropping or printing them, which recurs, would overflow a common stack; pages that are not touched cost nothing.
+const STACK: usize = 768 << 20;
+
+type Rendered<T> = std::result::Result<T, minijinja::Error>;
+
+/// Returns the text of a template with these values.
+pub(super) fn render(template: &str, values: Value) -> Result<String> {
+    let template = template_blocks::without_generation(template);
+    let wrong = |text: String| Error::Tokenizer(format!("chat template: {text}"));
+    let rendered = || -> Rendered<String> {
+        let environment = environment()?;
+        environment.template_from_str(&template)?.render(values)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("chat-template".into())
+            .stack_size(STACK);
+        // The error is turned into text there: it may hold values too.
+        let work = || rendered().map_err(|error| error.to_string());
+        match thread.spawn_scoped(scope, work) {
+            Ok(thread) => match thread.join() {
+                Ok(rendered) => rendered.map_err(wrong),
+                Err(_) => Err(wrong("wanted a text, got a panic of minijinja".into())),
+            },
+            Err(error) => Err(wrong(format!("a thread could not be started: {error}"))),
+        }
+    })
+}
+
+/// Jinja as `transformers` sets it up.
+fn environment() -> Rendered<Environment<'static>> {
+    let mut environment = Environment::new();
+    environment.set_syntax(
+        SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()?,
+    );
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_unknown_method_callback(python_methods::call);
+    environment.set_fuel(Some(FUEL));
+    // What Jinja has and minijinja itself has not: `truncate`, `cycler` and others.
+    minijinja_contrib::add_to_environment(&mut environment);
+    environment.add_filter("tojson", to_json);
+    environment.add_filter("fromjson", python_json::read);
+    environment.add_filter("from_json", python_json::read);
+    environment.add_test("sequence", is_sequence);
+    // Minijinja also goes through what is none, as through an empty list.
+    environment.add_test("iterable", |value: &Value| {
+        !value.is_none() && value.try_iter().is_ok()
+    });
+    environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+    environment.add_function("strftime_now", strftime_now);
+    environment.add_function("raise_exception", |text: String| {
+        Err::<Value, _>(minijinja::Error::new(ErrorKind::InvalidOperation, text))
+    });
+    Ok(environment)
+}
+
+/// What has a length and elements by number or key, in Python: texts and maps too.
+fn is_sequence(value: &Value) -> bool {
+    value.is_undefined()
+        || matches!(
+            value.kind(),
+            ValueKind::Seq | ValueKind::String | ValueKind::Map
+        )
+}
+
+/// The local time in the form of C's `strftime`.
+fn strftime_now(format: &str) -> Rendered<String> {
+    use std::fmt::Write;
+    let mut text = String::new();
+    // What the formatter does not know is an error here, where its `to_string` would panic.
+    match write!(text, "{}", chrono::Local::now().format(format)) {
+        Ok(()) => Ok(text),
+        Err(_) => Err(minijinja::Error::new(
+            ErrorKind::InvalidOperation,
+            format!("strftime_now: wanted a format of strftime's, got {format:?}"),
+        )),
+    }
+}
+
+/// The filter `tojson`, with the options of Python's `json.dumps` that `transformers` hands on.
+fn to_json(value: &Value, ensure_ascii: Option<bool>, options: Kwargs) -> Rendered<String> {
+    let indent: Option<Value> = options.get("indent")?;
+    let separators: Option<Vec<String>> = options.get("separators")?;
+    let ensure_ascii = match ensure_ascii {
+        Some(truth) => Some(truth),
+        None => options.get("ensure_ascii")?,
+    };
+    let sort_keys: Option<bool> = options.get("sort_keys")?;
+    options.assert_all_used()?;
+    let style = python_json::Style::new(
+        indent.filter(|indent| !indent.is_none()),
+        separators,
+        ensure_ascii.unwrap_or(false),
+        sort_keys.unwrap_or(false),
+    )?;
+    python_json::write(value, &style)
+}
