@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use mlx_provision::{Settings, Staged, environment, pins, setup};
+use mlx_provision::{Settings, Staged, environment, pins, places, setup};
 
 /// What documentation builds get: no C functions, but everything around them.
 const EMPTY: &str = "
@@ -33,12 +33,17 @@ fn main() -> Result<()> {
 
     if environment::value(environment::DOCS_RS).is_some() {
         bake(Path::new(""), Path::new(""));
+        println!("cargo:rustc-env=MLX_SYS_SET_UP=cargo build");
         return std::fs::write(bindings, EMPTY).context("writing empty bindings");
     }
     let native = Path::new(env!("CARGO_MANIFEST_DIR")).join("native");
     let settings = Settings::from_env(&native);
     let staged = setup(&settings)?;
     bake(&staged.root, &staged.native);
+    println!(
+        "cargo:rustc-env=MLX_SYS_SET_UP={}",
+        set_up_command(&settings, &native)
+    );
     // For the test that compares headers and bindings.
     println!(
         "cargo:rustc-env=MLX_SYS_MLXC_SOURCE={}",
@@ -54,6 +59,15 @@ fn main() -> Result<()> {
 fn bake(root: &Path, native: &Path) {
     println!("cargo:rustc-env=MLX_SYS_STAGE_ROOT={}", root.display());
     println!("cargo:rustc-env=MLX_SYS_NATIVE={}", native.display());
+}
+
+/// What stages the native files again. The command of a checkout is of no use to a program that has this crate as a
+/// dependency: there this build script must run once more.
+fn set_up_command(settings: &Settings, native: &Path) -> &'static str {
+    match places::workspace(native).filter(|dir| !dir.starts_with(&settings.cargo_home)) {
+        Some(_) => "cargo xtask setup",
+        None => "cargo clean -p mlx-sys && cargo build",
+    }
 }
 
 fn generate(staged: &Staged, to: &Path) -> Result<()> {

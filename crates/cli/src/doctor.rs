@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use lexopt::prelude::*;
 use mlx::{Array, Device, Dtype, fast, memory};
+use mlx_sys::SET_UP;
 use serde::Serialize;
+
+use crate::output;
 
 /// How a check ended.
 #[derive(Clone, Copy, PartialEq, Serialize)]
@@ -65,7 +68,7 @@ pub fn run(mut args: lexopt::Parser) -> Result<ExitCode> {
     }
     let checks = checks();
     if json {
-        println!("{}", serde_json::to_string_pretty(&checks)?);
+        output::line(format_args!("{}", serde_json::to_string_pretty(&checks)?));
     } else {
         checks.iter().for_each(print);
     }
@@ -74,14 +77,14 @@ pub fn run(mut args: lexopt::Parser) -> Result<ExitCode> {
         .filter(|check| check.status == Status::Fail)
         .count();
     if !json {
-        println!(
+        output::line(format_args!(
             "\n{}",
             if failed == 0 {
                 "everything works"
             } else {
                 "something is missing: see the lines marked FAIL"
             }
-        );
+        ));
     }
     Ok(if failed == 0 {
         ExitCode::SUCCESS
@@ -97,9 +100,9 @@ fn print(check: &Check) {
         Status::Fail => "FAIL",
         Status::Skipped => "--",
     };
-    println!("{mark:<5} {:<28} {}", check.name, check.found);
+    output::line(format_args!("{mark:<5} {:<28} {}", check.name, check.found));
     if !check.fix.is_empty() {
-        println!("{:<5} {:<28} fix: {}", "", "", check.fix);
+        output::line(format_args!("{:<5} {:<28} fix: {}", "", "", check.fix));
     }
 }
 
@@ -144,7 +147,7 @@ fn libraries() -> Vec<Check> {
                 "libraries",
                 Status::Fail,
                 error.to_string(),
-                "run `cargo xtask setup`",
+                format!("run `{SET_UP}`"),
             )];
         }
     };
@@ -179,7 +182,7 @@ fn blas(blas: &mlx_sys::Blas) -> Check {
             "BLAS",
             Status::Warn,
             "the reference BLAS inside MLX's wheel",
-            "run `cargo xtask setup`: with OpenBLAS matrix products are 25 to 50 times faster",
+            format!("run `{SET_UP}`: with OpenBLAS matrix products are 25 to 50 times faster"),
         ),
     }
 }
@@ -191,9 +194,18 @@ fn device() -> Check {
             "device",
             Status::Fail,
             error.to_string(),
-            "run `cargo xtask setup`",
+            format!("run `{SET_UP}`"),
         ),
     }
+}
+
+/// What to do when the libraries load and compute wrongly.
+fn stage_again() -> String {
+    let place = mlx_sys::loaded().map_or_else(
+        |_| String::new(),
+        |loaded| loaded.mlxc.display().to_string(),
+    );
+    format!("delete the folder of {place} and run `{SET_UP}`")
 }
 
 /// A matrix product, a reduction and an error, all as they must be.
@@ -209,17 +221,12 @@ fn computation() -> Check {
             "computation",
             "a product, a sum and a refused shape come out right",
         ),
-        Ok(false) => Check::bad(
-            "computation",
-            Status::Fail,
-            "wrong result",
-            "delete build/ and run `cargo xtask setup`",
-        ),
+        Ok(false) => Check::bad("computation", Status::Fail, "wrong result", stage_again()),
         Err(error) => Check::bad(
             "computation",
             Status::Fail,
             error.to_string(),
-            "delete build/ and run `cargo xtask setup`",
+            stage_again(),
         ),
     }
 }
@@ -278,7 +285,7 @@ fn limits() -> Check {
             "memory",
             Status::Fail,
             error.to_string(),
-            "run `cargo xtask setup`",
+            format!("run `{SET_UP}`"),
         ),
     }
 }

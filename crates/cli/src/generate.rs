@@ -13,6 +13,7 @@ use mlx_models::llama::{
 use mlx_nn::Kernels;
 
 use crate::model::from_hub;
+use crate::output;
 
 /// What the command line asks for.
 struct Asked {
@@ -35,7 +36,7 @@ pub fn run(args: lexopt::Parser) -> Result<()> {
     let mut generator = Generator::new(&network, &checkpoint)?;
     if let Some(prompt) = &asked.prompt {
         let tokens = checkpoint.tokenizer.encode(prompt)?;
-        print!("{prompt}");
+        output::write(format_args!("{prompt}"));
         return write(&mut generator, &tokens, &asked.options).map(|_| ());
     }
     let system = asked.system.map(Message::system);
@@ -129,12 +130,12 @@ impl Talk<'_> {
 fn converse(talk: &mut Talk<'_>, name: &str) -> Result<()> {
     let terminal = std::io::stdin().is_terminal();
     if terminal {
-        eprintln!("{name}; an empty line ends the conversation");
+        output::note(format_args!("{name}; an empty line ends the conversation"));
     }
     let mut lines = std::io::stdin().lock().lines();
     loop {
         if terminal {
-            eprint!("> ");
+            let _ = write!(std::io::stderr(), "> ");
         }
         match lines.next().transpose()? {
             Some(line) if !line.trim().is_empty() => talk.answer(line)?,
@@ -161,16 +162,19 @@ fn write(
             }
         }
     })?;
-    failed.map_or(Ok(()), Err)?;
-    writeln!(out)?;
+    if let Some(error) = failed {
+        output::failed(&error);
+    }
+    drop(out);
+    output::line(format_args!(""));
     let timings = &written.timings;
-    eprintln!(
+    output::note(format_args!(
         "[prompt {} tokens in {:.0} ms; {} tokens at {:.1} a second; {:?}]",
         timings.prompt_tokens,
         timings.prefill.as_secs_f64() * 1000.0,
         written.tokens.len(),
         timings.tokens_per_second(),
         written.finish
-    );
+    ));
     Ok(written)
 }

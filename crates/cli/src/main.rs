@@ -3,7 +3,7 @@
 //! ```text
 //! mlx demo       [--audio FILE] [--model DIR|hf:NAME] [--json FILE]
 //! mlx doctor     [--json]
-//! mlx transcribe [--model DIR|hf:NAME] [--composed] [--language CODE] [--translate] [--beams N] FILE...
+//! mlx transcribe [--model DIR|hf:NAME] [--composed] [--language CODE] [--translate] [--beams N] ... FILE...
 //! mlx generate   [--model FILE.gguf|DIR|hf:NAME] [--prompt TEXT | --chat TEXT] [--max-tokens N] [--temperature T] ...
 //! ```
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod generate;
 mod model;
+mod output;
 mod transcribe;
 
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ commands:
               [--json]
   transcribe  text of recordings
               [--model DIR|hf:NAME] [--composed] [--language CODE] [--translate]
-              [--beams N] [--no-timestamps] FILE...
+              [--beams N] [--no-timestamps] FILE...   (- is the standard input)
   generate    text that a language model writes; a conversation without --prompt and --chat
               [--model FILE.gguf|DIR|hf:NAME] [--prompt TEXT | --chat TEXT] [--system TEXT]
               [--max-tokens N] [--stop TEXT] [--temperature T] [--top-k N] [--top-p P] [--min-p P]
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::note(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -50,14 +51,12 @@ fn run() -> anyhow::Result<ExitCode> {
     match args.next()? {
         Some(Value(command)) if command == "demo" => demo::run(args).map(|()| ExitCode::SUCCESS),
         Some(Value(command)) if command == "doctor" => doctor::run(args),
-        Some(Value(command)) if command == "transcribe" => {
-            transcribe::run(args).map(|()| ExitCode::SUCCESS)
-        }
+        Some(Value(command)) if command == "transcribe" => transcribe::run(args),
         Some(Value(command)) if command == "generate" => {
             generate::run(args).map(|()| ExitCode::SUCCESS)
         }
         Some(Short('h') | Long("help")) | None => {
-            print!("{USAGE}");
+            output::write(format_args!("{USAGE}"));
             Ok(ExitCode::SUCCESS)
         }
         Some(other) => Err(other.unexpected().into()),

@@ -10,7 +10,7 @@ use crate::graph::{ParseError, VerifyError};
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error of this crate. Cloning is cheap.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An operation failed, while tracing or when it ran.
@@ -44,6 +44,13 @@ pub enum Error {
     /// A graph cannot be run as it was asked to; names the operation.
     #[error("{0}")]
     Unsupported(String),
+}
+
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {

@@ -4,7 +4,7 @@
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a kernel refused its arguments; nothing was written then.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A slice does not have the length that the shape asks for.
@@ -49,6 +49,13 @@ pub enum Error {
         /// The kernel.
         op: &'static str,
     },
+}
+
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 /// Refuses a slice whose length is not `wanted`.

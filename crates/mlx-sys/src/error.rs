@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+/// The command that stages the native files again, for whoever built this program: a checkout of the workspace has one
+/// of its own; where this crate is a dependency, its build script does it.
+pub const SET_UP: &str = env!("MLX_SYS_SET_UP");
+
 /// Why MLX could not be loaded.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
     /// No place holds the libraries.
     #[error(
-        "no MLX libraries found{}; looked in:{}\nrun `cargo xtask setup` in a checkout, or point MLX_LIB_DIR at a \
-         folder that has them",
+        "no MLX libraries found{}; looked in:{}\nrun `{SET_UP}`, or point MLX_LIB_DIR at a folder that has them",
         for_backend(backend),
         list(tried)
     )]
@@ -35,7 +38,7 @@ pub enum LoadError {
     },
     /// A library lacks a function of the bindings.
     #[error(
-        "{} does not match the bindings of this program: {reason}; run `cargo xtask setup` and build the program again",
+        "{} does not match the bindings of this program: {reason}; run `{SET_UP}` and build the program again",
         path.display()
     )]
     Symbol {
@@ -46,8 +49,7 @@ pub enum LoadError {
     },
     /// Parts of different versions came together.
     #[error(
-        "{} has {what} {got}, but this program was built for {wanted}; run `cargo xtask setup` and build the program \
-         again",
+        "{} has {what} {got}, but this program was built for {wanted}; run `{SET_UP}` and build the program again",
         path.display()
     )]
     Version {
@@ -60,6 +62,13 @@ pub enum LoadError {
         /// The library that said so.
         path: PathBuf,
     },
+}
+
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+impl std::fmt::Debug for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 fn for_backend(backend: &Option<String>) -> String {
@@ -77,7 +86,7 @@ fn list(paths: &[PathBuf]) -> String {
 }
 
 /// Returns what helps against the dynamic loader's most common reasons.
-fn fix(path: &Path, reason: &str) -> &'static str {
+fn fix(path: &Path, reason: &str) -> String {
     let is_nvidia = [
         "libcuda",
         "libcublas",
@@ -89,12 +98,13 @@ fn fix(path: &Path, reason: &str) -> &'static str {
     .iter()
     .any(|name| reason.contains(name));
     if reason.contains("GLIBC_") || reason.contains("GLIBCXX_") {
-        "MLX's wheel needs a newer Linux (glibc 2.35, as in Ubuntu 22.04 and Debian 12)"
+        "MLX's wheel needs a newer Linux (glibc 2.35, as in Ubuntu 22.04 and Debian 12)".into()
     } else if is_nvidia {
         "install NVIDIA's driver and libraries and point MLX_CUDA_DIR at them, or set MLX_BACKEND=cpu"
+            .into()
     } else if path.is_file() {
-        "run `cargo xtask setup` to stage it again"
+        format!("run `{SET_UP}` to stage it again")
     } else {
-        "it is gone: run `cargo xtask setup`, or correct the variable that names it"
+        format!("it is gone: run `{SET_UP}`, or correct the variable that names it")
     }
 }

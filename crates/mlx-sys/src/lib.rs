@@ -24,5 +24,5 @@ mod search;
 mod versions;
 
 pub use bindings::*;
-pub use error::LoadError;
+pub use error::{LoadError, SET_UP};
 pub use load::{Blas, Loaded, Versions, api, loaded};

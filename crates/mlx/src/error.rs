@@ -15,7 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Building a graph never fails loudly: an operation that rejects its inputs gives an
 /// [`Array`](crate::Array) that carries one of these, and the next call that looks at a value or a
 /// shape returns it. Cloning is cheap.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The native libraries are missing, do not match, or could not be loaded.
@@ -63,7 +63,7 @@ pub enum Error {
 }
 
 /// An operation that failed: see [`Error::Op`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OpError {
     /// The operation's name in Python MLX: `add`, `fast.rms_norm`.
     pub op: String,
@@ -83,6 +83,19 @@ impl fmt::Display for OpError {
             write!(f, "; inputs {}", types.join(", "))?;
         }
         write!(f, "; at {}", self.at)
+    }
+}
+
+// `fn main() -> mlx::Result<()>` and `unwrap` show `Debug`: it is the text for people.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for OpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -185,6 +198,16 @@ mod tests {
     #[case("", "failed without a message")]
     fn speaks_plainly(#[case] text: &str, #[case] want: &str) {
         assert_eq!(plain_message(text), want);
+    }
+
+    #[test]
+    fn debug_is_the_text_for_people() {
+        let error = Error::op("add", "wanted two, got one");
+        assert_eq!(format!("{error:?}"), error.to_string());
+        let Error::Op(inner) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(format!("{inner:#?}"), error.to_string());
     }
 
     #[test]

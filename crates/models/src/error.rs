@@ -1,16 +1,17 @@
 //! What can go wrong in this crate, as one enum.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Says what was wanted and what was got.
-#[derive(Debug, thiserror::Error)]
+///
+/// The text holds all there is to say, so [`source`](std::error::Error::source) never repeats a part of it.
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder could not be read or written.
-    #[error("{path}: {source}", path = .path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -18,25 +19,18 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The input is not audio that can be decoded, or holds no audio.
-    #[error("audio: {0}")]
     Audio(String),
     /// A model's configuration is missing, malformed or contradicts itself.
-    #[error("config: {0}")]
     Config(String),
     /// A weight file is malformed, or a tensor in it is not what was asked for.
-    #[error("weights: {0}")]
     Weights(String),
     /// A tokenizer file is malformed or lacks a token that Whisper needs.
-    #[error("tokenizer: {0}")]
     Tokenizer(String),
     /// Decoding was asked for something that this model cannot do.
-    #[error("decoding: {0}")]
     Decoding(String),
-    /// The model itself failed; the source has the reason.
-    #[error("model: {0}")]
-    Model(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The model itself failed.
+    Model(Box<dyn std::error::Error + Send + Sync>),
     /// A pinned file is neither here nor could it be fetched.
-    #[error("assets: {name}: {reason}; by hand: {command}")]
     Asset {
         /// The package and its version.
         name: String,
@@ -45,6 +39,43 @@ pub enum Error {
         /// The command that fetches it.
         command: String,
     },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Audio(text) => write!(f, "audio: {text}"),
+            Self::Config(text) => write!(f, "config: {text}"),
+            Self::Weights(text) => write!(f, "weights: {text}"),
+            Self::Tokenizer(text) => write!(f, "tokenizer: {text}"),
+            Self::Decoding(text) => write!(f, "decoding: {text}"),
+            Self::Model(error) => write!(f, "model: {error}"),
+            Self::Asset {
+                name,
+                reason,
+                command,
+            } => write!(f, "assets: {name}: {reason}; by hand: {command}"),
+        }
+    }
+}
+
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // Their own texts are part of this one's: what is behind them comes next.
+            Self::Io { source, .. } => source.source(),
+            Self::Model(error) => error.source(),
+            _ => None,
+        }
+    }
 }
 
 impl Error {
@@ -59,5 +90,25 @@ impl Error {
             path: path.to_path_buf(),
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_is_the_text_and_the_chain_repeats_nothing() {
+        let inner = std::io::Error::new(std::io::ErrorKind::NotFound, "nothing there");
+        let error = Error::io(Path::new("a.wav"))(inner);
+        assert_eq!(error.to_string(), "a.wav: nothing there");
+        assert_eq!(format!("{error:?}"), error.to_string());
+        assert!(
+            std::error::Error::source(&error)
+                .is_none_or(|next| next.to_string() != "nothing there")
+        );
+        let model = Error::model(error);
+        assert_eq!(format!("{model:#?}"), "model: a.wav: nothing there");
+        assert!(std::error::Error::source(&model).is_none());
     }
 }

@@ -180,9 +180,16 @@ pub struct LoadReport {
 }
 
 /// The weights of a file do not fit a model; says which.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("load: {0}")]
 pub struct LoadError(LoadReport);
+
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+impl fmt::Debug for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl LoadReport {
     /// Returns whether every parameter got its weight and none was left over.

@@ -26,18 +26,18 @@ impl fmt::Display for MissingFile {
 }
 
 /// Why the native files could not be staged.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file operation failed.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {reason}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
         /// On what.
         path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
+        /// The system's reason. Not called `source`: its text is part of this one.
+        reason: io::Error,
     },
     /// The disk is full.
     #[error(
@@ -187,12 +187,12 @@ pub enum Error {
         fix: &'static str,
     },
     /// A program could not be started.
-    #[error("cannot run {}: {source}", program.display())]
+    #[error("cannot run {}: {reason}", program.display())]
     Run {
         /// The program.
         program: PathBuf,
-        /// The system's reason.
-        source: io::Error,
+        /// The system's reason. Not called `source`: its text is part of this one.
+        reason: io::Error,
     },
     /// An archive is not what it should be.
     #[error("cannot unpack {}: {reason}; run the same command again to fetch it anew", file.display())]
@@ -256,6 +256,13 @@ pub enum Error {
     },
 }
 
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
 impl Error {
     /// Returns the error of a failed file operation.
     #[must_use]
@@ -266,7 +273,7 @@ impl Error {
             _ => Error::Io {
                 action,
                 path,
-                source,
+                reason: source,
             },
         }
     }

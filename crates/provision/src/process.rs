@@ -38,9 +38,9 @@ pub(crate) fn command(program: &Path, settings: &Settings) -> Command {
 
 /// Runs a command to its end, keeping what it writes.
 pub(crate) fn output(command: &mut Command) -> Result<Output> {
-    command.output().map_err(|source| Error::Run {
+    command.output().map_err(|reason| Error::Run {
         program: PathBuf::from(command.get_program()),
-        source,
+        reason,
     })
 }
 

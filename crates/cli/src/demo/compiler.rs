@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::whisper::{options as decode_options, sound};
 use crate::model::Whisper;
+use crate::output;
 
 /// What the compiler made of both models.
 #[derive(Serialize)]
@@ -60,10 +61,12 @@ const RUNS: usize = 2;
 
 /// Compiles both models and prints what came of it.
 pub fn run(loaded: &Whisper, audio: Option<&Path>) -> Result<Report> {
-    println!("Whisper, written with textbook formulas:\n");
+    output::line(format_args!("Whisper, written with textbook formulas:\n"));
     let whisper = run_whisper(loaded, audio).context("compiled Whisper")?;
     whisper.print("ms a transcription");
-    println!("\nSmolLM2-135M-Instruct Q4_1, written with textbook formulas:\n");
+    output::line(format_args!(
+        "\nSmolLM2-135M-Instruct Q4_1, written with textbook formulas:\n"
+    ));
     let llama = run_llama().context("compiled SmolLM2")?;
     llama.print(&format!("ms for {TOKENS} tokens"));
     ensure!(
@@ -165,18 +168,25 @@ impl Model {
             .iter()
             .map(|(name, n)| format!("{name} x {n}"))
             .collect();
-        println!("{}\n\nrecognized {}", self.sites, fired.join(", "));
-        println!("\n{:<38} {:>8} {:>8}", "operation", "before", "after");
+        output::line(format_args!(
+            "{}\n\nrecognized {}",
+            self.sites,
+            fired.join(", ")
+        ));
+        output::line(format_args!(
+            "\n{:<38} {:>8} {:>8}",
+            "operation", "before", "after"
+        ));
         for (name, before, after) in self.frequencies() {
-            println!("{name:<38} {before:>8} {after:>8}");
+            output::line(format_args!("{name:<38} {before:>8} {after:>8}"));
         }
-        println!(
+        output::line(format_args!(
             "\n{unit}: plain {:.0}, compiled {:.0}, compiled and fused {:.0}; same result: {}",
             self.plain_ms,
             self.compiled_ms,
             self.fused_ms,
             if self.equal { "yes" } else { "NO" }
-        );
+        ));
     }
 
     /// The operations that are most frequent before or after, then all of them together.

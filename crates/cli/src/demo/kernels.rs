@@ -7,6 +7,7 @@ use mlx::{Array, Dtype, fast};
 use serde::Serialize;
 
 use super::reference;
+use crate::output;
 
 /// How often each form is timed.
 pub const RUNS: usize = 50;
@@ -42,14 +43,14 @@ const HEADS: [i32; 4] = [2, 8, 128, 64];
 
 /// Runs every kernel on counting and on random numbers, printing a line for each.
 pub fn run() -> Result<Vec<Row>> {
-    println!(
+    output::line(format_args!(
         "{:<30} {:<7} {:>17}  {:>9} {:>9} {:>9}  {:>9} {:>9} {:>6}  path",
         "kernel", "input", "shape", "|c - f|", "err c", "err f", "comp. ms", "fused ms", "ratio"
-    );
+    ));
     let mut rows = Vec::new();
     for case in cases()? {
         let row = measure(case)?;
-        println!(
+        output::line(format_args!(
             "{:<30} {:<7} {:>17}  {:>9.1e} {:>9.1e} {:>9.1e}  {:>9.3} {:>9.3} {:>6.2}  {}",
             row.name,
             row.input,
@@ -61,12 +62,12 @@ pub fn run() -> Result<Vec<Row>> {
             row.fused_ms,
             row.composed_ms / row.fused_ms,
             row.fused_path
-        );
+        ));
         rows.push(row);
     }
-    println!(
+    output::line(format_args!(
         "\nerr: greatest distance from the same formula in f64. ratio: composed over fused, above 1 when fusing wins."
-    );
+    ));
     Ok(rows)
 }
 

@@ -7,6 +7,7 @@ mod whisper;
 
 use std::path::PathBuf;
 
+use crate::output;
 use anyhow::{Context, Result};
 use lexopt::prelude::*;
 use serde::Serialize;
@@ -32,15 +33,15 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
         }
     }
     let device = mlx::Device::current()?.to_string();
-    println!(
+    output::line(format_args!(
         "Part 1: fused kernels against composed formulas ({device}, float32, median of {} runs)\n",
         kernels::RUNS
-    );
+    ));
     let kernels = kernels::run()?;
-    println!("\nPart 2: Whisper on real speech\n");
+    output::line(format_args!("\nPart 2: Whisper on real speech\n"));
     let loaded = crate::model::load(model.as_deref())?;
     let whisper = whisper::run(audio.as_deref(), &loaded)?;
-    println!("\nPart 3: models compiled\n");
+    output::line(format_args!("\nPart 3: models compiled\n"));
     let compiler = compiler::run(&loaded, audio.as_deref())?;
     let report = Report {
         device,
@@ -51,7 +52,7 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(&path, text + "\n").with_context(|| format!("demo: {}", path.display()))?;
-        println!("\nwritten to {}", path.display());
+        output::line(format_args!("\nwritten to {}", path.display()));
     }
     anyhow::ensure!(
         report.whisper.equal,

@@ -11,6 +11,7 @@ use mlx_nn::Kernels;
 use serde::Serialize;
 
 use crate::model::Whisper;
+use crate::output;
 
 /// What the transcription found.
 #[derive(Serialize)]
@@ -42,29 +43,33 @@ const RUNS: usize = 3;
 pub fn run(audio: Option<&Path>, whisper: &Whisper) -> Result<Report> {
     let path = path(audio)?;
     let sound = sound(audio)?;
-    println!("audio  {} ({:.1} s)", path.display(), sound.seconds());
-    println!("model  {}\n", whisper.name);
+    output::line(format_args!(
+        "audio  {} ({:.1} s)",
+        path.display(),
+        sound.seconds()
+    ));
+    output::line(format_args!("model  {}\n", whisper.name));
     mlx::memory::reset_peak()?;
     let composed = transcribe(whisper, Kernels::Composed, &sound.samples)?;
     let fused = transcribe(whisper, Kernels::Fused, &sound.samples)?;
-    println!(
+    output::line(format_args!(
         "{:<9} {:>8} {:>11} {:>11} {:>10} {:>9}",
         "", "mel ms", "encoder ms", "decoder ms", "total ms", "tokens/s"
-    );
+    ));
     for (name, run) in [("composed", &composed), ("fused", &fused)] {
-        println!(
+        output::line(format_args!(
             "{name:<9} {:>8.1} {:>11.1} {:>11.1} {:>10.1} {:>9.1}",
             run.mel_ms, run.encoder_ms, run.decoder_ms, run.total_ms, run.tokens_per_s
-        );
+        ));
     }
     let equal = composed.text == fused.text;
-    println!("\ncomposed {}", composed.text.trim());
-    println!("fused    {}", fused.text.trim());
+    output::line(format_args!("\ncomposed {}", composed.text.trim()));
+    output::line(format_args!("fused    {}", fused.text.trim()));
     let peak_memory_mb = mlx::memory::usage()?.peak as f64 / 1e6;
-    println!(
+    output::line(format_args!(
         "\nsame words: {}; peak memory {peak_memory_mb:.0} MB",
         if equal { "yes" } else { "NO" }
-    );
+    ));
     Ok(Report {
         audio: path.display().to_string(),
         model: whisper.name.clone(),
@@ -91,7 +96,7 @@ fn path(audio: Option<&Path>) -> Result<PathBuf> {
     }
     let speech = assets::speech()?;
     if let Some(note) = &speech.note {
-        println!("note: {note}");
+        output::line(format_args!("note: {note}"));
     }
     Ok(speech.path)
 }

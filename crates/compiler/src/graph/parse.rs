@@ -10,13 +10,20 @@ use super::{Constant, Fused, Graph, Literal, Operation, Site, Value};
 use crate::fusions::Fusion;
 
 /// A text is not a graph; says where and why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("parse: line {line}: {message}")]
 pub struct ParseError {
     /// The line, from 1.
     pub line: usize,
     /// What was wanted and what came.
     pub message: String,
+}
+
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+impl std::fmt::Debug for ParseError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 impl FromStr for Graph {

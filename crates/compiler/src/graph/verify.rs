@@ -3,13 +3,20 @@
 use super::{Graph, Node, NodeId, Operation, Source, Value};
 
 /// A graph is broken: a bug of the pass before, or of the text it was read from.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("verify: graph {graph}: {message}")]
 pub struct VerifyError {
     /// The graph's name.
     pub graph: String,
     /// What was wanted and what came.
     pub message: String,
+}
+
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+impl std::fmt::Debug for VerifyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 impl Graph {

@@ -151,7 +151,7 @@ fn run_cmake(
         .stderr(writer);
     let mut child = command
         .spawn()
-        .map_err(|source| Error::Run { program, source })?;
+        .map_err(|reason| Error::Run { program, reason })?;
     // The command holds the writing end; without it the reading end sees the end when the child is gone.
     drop(command);
     for line in BufReader::new(reader).split(b'\n') {

@@ -1,0 +1,34 @@
+//! How does a command print? As other Unix tools do, it ends quietly when nobody reads on.
+
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
+
+/// The exit status of a program that a closed pipe ended: 128 and SIGPIPE.
+const CLOSED_PIPE: i32 = 128 + 13;
+
+/// Prints a line to the standard output, at once.
+pub fn line(text: Arguments<'_>) {
+    write(format_args!("{text}\n"));
+}
+
+/// Prints to the standard output, at once.
+pub fn write(text: Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_fmt(text).and_then(|()| out.flush()) {
+        failed(&error);
+    }
+}
+
+/// Prints a line to the standard error. One that cannot be written is lost: there is nobody to tell.
+pub fn note(text: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Ends the program because the standard output cannot be written: without a word when its reader has gone.
+pub fn failed(error: &std::io::Error) -> ! {
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(CLOSED_PIPE);
+    }
+    note(format_args!("error: standard output: {error}"));
+    std::process::exit(1);
+}

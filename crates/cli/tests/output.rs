@@ -1,0 +1,97 @@
+//! How do commands end when their output or their recordings are not what they hoped for?
+
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
+
+use rstest::rstest;
+
+fn mlx(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mlx"));
+    command.args(args);
+    command
+}
+
+/// Runs a command whose standard output is closed before it writes, as `| head` does.
+fn closed(args: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    mlx(args)
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap()
+}
+
+#[rstest]
+#[case::help(&["--help"])]
+#[case::doctor(&["doctor"])]
+#[case::doctor_json(&["doctor", "--json"])]
+#[case::demo(&["demo"])]
+#[cfg(unix)]
+fn a_closed_pipe_ends_a_command_quietly(#[case] args: &[&str]) {
+    let output = closed(args);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    // As if SIGPIPE had ended it, which is what a shell expects of `yes | head`.
+    assert_eq!(output.status.code(), Some(128 + 13));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_an_error() {
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = mlx(&["--help"]).stdout(full).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.starts_with("error: standard output: "), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_closed_standard_error_is_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = mlx(&["transcribe", "no-such.wav"])
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn every_recording_that_is_missing_is_named_once() {
+    let output = mlx(&["transcribe", "no-such.wav", "nor-this.mp3"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    for (line, name) in lines.iter().zip(["no-such.wav", "nor-this.mp3"]) {
+        assert!(line.starts_with(&format!("error: {name}: ")), "{line}");
+        assert_eq!(line.matches(name).count(), 1, "{line}");
+        assert_eq!(line.matches("os error").count(), 1, "{line}");
+    }
+}
+
+#[test]
+fn standard_input_that_is_no_recording_is_an_error() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let status = mlx(&["transcribe", "-"])
+        .stdin(Stdio::null())
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert!(
+        text.starts_with("error: standard input: audio: wanted "),
+        "{text}"
+    );
+}
