@@ -240,7 +240,9 @@ impl Drop for Observation {
 
 /// Returns whether both forms are to be run and [`observe`]d.
 pub(crate) fn is_observing() -> bool {
-    OBSERVED.with_borrow(|observed| !observed.is_empty())
+    OBSERVED
+        .try_with(|observed| !observed.borrow().is_empty())
+        .unwrap_or(false)
 }
 
 /// Compares both results of a recognized formula.

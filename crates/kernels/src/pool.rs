@@ -42,7 +42,9 @@ pub(crate) fn each<Piece: Send, Context>(
     context: impl Fn() -> Context + Sync,
     work: impl Fn(&mut Context, Piece) + Sync,
 ) {
-    let shared = team().map(|team| (team, helpers(team, pieces.len(), nanoseconds)));
+    let is_shared = nanoseconds >= WORTH_SHARING && pieces.len() > 1;
+    let team = is_shared.then(team).flatten();
+    let shared = team.map(|team| (team, helpers(team, pieces.len(), nanoseconds)));
     let Some((team, helpers @ 1..)) = shared else {
         let mut own = context();
         pieces.for_each(|piece| work(&mut own, piece));
@@ -67,8 +69,11 @@ fn helpers(team: &Team, pieces: usize, nanoseconds: f64) -> usize {
     (threads() - 1).min(pieces.saturating_sub(1)).min(worth)
 }
 
-/// The helpers: one thread fewer than [`threads`], because the caller works too. `None` if threads cannot be made.
+/// The helpers: one thread fewer than [`threads`], because the caller works too. `None` if threads cannot be made, and in
+/// a child of fork, where they do not exist and their lock may be held for ever.
 fn team() -> Option<&'static Team> {
-    static TEAM: OnceLock<Option<&Team>> = OnceLock::new();
-    *TEAM.get_or_init(|| Team::start(threads() - 1))
+    static TEAM: OnceLock<(u32, Option<&Team>)> = OnceLock::new();
+    let process = std::process::id();
+    let (started_in, team) = *TEAM.get_or_init(|| (process, Team::start(threads() - 1)));
+    team.filter(|_| started_in == process)
 }

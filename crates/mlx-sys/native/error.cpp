@@ -1,20 +1,19 @@
 // The error slot: literal text, one for each thread, keeping the first. Replaces mlx-c's error.cpp, which passes
 // messages to printf as formats and whose default handler ends the process.
-#include <string>
+#include <cstdlib>
+#include <cstring>
 
 #include "mlx_native.h"
 
 namespace {
 
+// Without a destructor, so that errors can be kept until the very end of a thread.
 struct Slot {
-  std::string text;
-  bool full = false;
+  char* text;
+  bool full;
 };
 
-Slot& slot() {
-  thread_local Slot slot;
-  return slot;
-}
+thread_local Slot slot{nullptr, false};
 
 mlx_error_handler_func handler = nullptr;
 void* handler_data = nullptr;
@@ -23,18 +22,17 @@ void (*handler_dtor)(void*) = nullptr;
 } // namespace
 
 extern "C" const char* mlx_native_error(void) {
-  return slot().full ? slot().text.c_str() : nullptr;
+  return slot.full ? (slot.text ? slot.text : "out of memory") : nullptr;
 }
 
 extern "C" void mlx_native_error_clear(void) {
-  slot().full = false;
-  slot().text.clear();
+  std::free(slot.text);
+  slot = {nullptr, false};
 }
 
 extern "C" void mlx_native_error_set(const char* text) {
-  if (!slot().full) {
-    slot().text = text ? text : "";
-    slot().full = true;
+  if (!slot.full) {
+    slot = {strdup(text ? text : ""), true};
   }
 }
 

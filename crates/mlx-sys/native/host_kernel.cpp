@@ -28,10 +28,11 @@ using Function = std::function<Arrays(const Arrays&)>;
 
 // Counts by name live for the process; a kernel keeps a pointer to its own.
 std::atomic<uint64_t>* counter_of(const std::string& name) {
-  static std::mutex lock;
-  static std::map<std::string, std::atomic<uint64_t>> counters;
-  std::lock_guard<std::mutex> hold(lock);
-  return &counters[name];
+  // Never destroyed: kernels run until the very end of the process.
+  static auto* lock = new std::mutex;
+  static auto* counters = new std::map<std::string, std::atomic<uint64_t>>;
+  std::lock_guard<std::mutex> hold(*lock);
+  return &(*counters)[name];
 }
 
 struct Kernel {

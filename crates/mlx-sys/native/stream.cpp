@@ -3,6 +3,7 @@
 
 #include "guard.h"
 #include "mlx/c/private/mlx.h"
+#include "thread.h"
 
 namespace mx = mlx::core;
 
@@ -21,6 +22,10 @@ Streams& streams() {
 
 } // namespace
 
+void make_scopes() {
+  streams();
+}
+
 extern "C" mlx_stream mlx_native_stream(void) {
   auto& own = streams();
   if (!own.scopes.empty()) {
@@ -28,13 +33,23 @@ extern "C" mlx_stream mlx_native_stream(void) {
   }
   if (own.fallback.empty() || own.fallback.back().device != mx::default_device()) {
     own.fallback.clear();
-    guarded("default stream", [&] { own.fallback.push_back(mx::default_stream(mx::default_device())); });
+    guarded("default stream", [&] {
+      own.fallback.push_back(mx::default_stream(mx::default_device()));
+      stream_is_used(own.fallback.back());
+    });
   }
   return mlx_stream{own.fallback.empty() ? nullptr : &own.fallback.back()};
 }
 
+extern "C" int mlx_native_stream_new(mlx_stream* res, const mlx_device device) {
+  return guarded("stream_new", [&] { mlx_stream_set_(*res, new_stream_of_thread(mlx_device_get_(device))); });
+}
+
 extern "C" int mlx_native_stream_push(const mlx_stream s) {
-  return guarded("stream_push", [&] { streams().scopes.push_back(mlx_stream_get_(s)); });
+  return guarded("stream_push", [&] {
+    streams().scopes.push_back(mlx_stream_get_(s));
+    stream_is_used(streams().scopes.back());
+  });
 }
 
 extern "C" void mlx_native_stream_pop(void) {

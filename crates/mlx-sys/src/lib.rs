@@ -16,6 +16,7 @@
 //! Every variable is described in [`mlx_provision::environment`].
 
 mod bindings;
+mod blas;
 mod cuda;
 mod error;
 mod load;
@@ -24,5 +25,6 @@ mod search;
 mod versions;
 
 pub use bindings::*;
+pub use blas::Blas;
 pub use error::{LoadError, SET_UP};
-pub use load::{Blas, Loaded, Versions, api, loaded};
+pub use load::{Loaded, Versions, api, loaded};

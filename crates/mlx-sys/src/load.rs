@@ -1,6 +1,6 @@
 //! Loading the libraries, once for the process.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -9,26 +9,11 @@ use mlx_provision::backend::Backend;
 use mlx_provision::environment::{self, value};
 use mlx_provision::layout::Layout;
 
+use crate::blas::{self, Blas};
 use crate::open::{Names, open, open_for_good};
 use crate::search::{Found, Places};
 pub use crate::versions::Versions;
 use crate::{Api, LoadError, cuda, versions};
-
-/// Whose matrix products and decompositions MLX uses on the CPU.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Blas {
-    /// OpenBLAS, bound before MLX's own.
-    OpenBlas {
-        /// Its library.
-        path: PathBuf,
-        /// What it says of itself: version, processor kernels, threads.
-        config: String,
-    },
-    /// The one that came with MLX: reference BLAS in the wheels for Linux.
-    Bundled,
-    /// Apple's.
-    Accelerate,
-}
 
 /// What was loaded, and from where.
 #[derive(Clone, Debug)]
@@ -85,7 +70,7 @@ fn load() -> Result<State, LoadError> {
     let Found { layout, place } = Places::of_process().find()?;
     let mut notes = Vec::new();
     let cuda = preload_cuda(&layout, &mut notes);
-    let blas = preload_blas(&layout, &mut notes);
+    let blas = blas::preload(&layout, &mut notes);
     let guard = preload_guard(&layout, &mut notes);
     preload_beside(&layout.mlx);
     open_for_good(&layout.mlx, Names::Local)?;
@@ -119,74 +104,6 @@ fn preload_cuda(layout: &Layout, notes: &mut Vec<String>) -> Vec<PathBuf> {
     let mut loaded = cuda::libraries(layout.backend, &layout.mlx, cuda_dir.as_deref());
     loaded.retain(|path| noted(open_for_good(path, Names::Global), notes));
     loaded
-}
-
-/// Binds OpenBLAS: its library, then the names that MLX imports, which win because they are loaded globally first.
-fn preload_blas(layout: &Layout, notes: &mut Vec<String>) -> Blas {
-    let without = if cfg!(target_os = "macos") {
-        Blas::Accelerate
-    } else {
-        Blas::Bundled
-    };
-    let (Some(openblas), Some(names)) = (&layout.openblas, &layout.blas) else {
-        return without;
-    };
-    if value(environment::BLAS).is_some_and(|value| value == "bundled") {
-        return without;
-    }
-    let opened = with_short_patience(|| open(openblas, Names::Local));
-    let library = match opened {
-        Ok(library) => library,
-        Err(error) => {
-            notes.push(format!("MLX's own slow BLAS is in use: {error}"));
-            return without;
-        }
-    };
-    let config = openblas_config(&library);
-    std::mem::forget(library);
-    if !noted(open_for_good(names, Names::Global), notes) {
-        return without;
-    }
-    Blas::OpenBlas {
-        path: openblas.clone(),
-        config,
-    }
-}
-
-/// Runs `load` with OpenBLAS told to let idle threads sleep soon.
-///
-/// By default they look for work for some 20 ms after each product, on cores that the kernels of this workspace need:
-/// Whisper's encoder took a quarter longer. OpenBLAS reads the variable when it is loaded, and only then.
-fn with_short_patience<T>(load: impl FnOnce() -> T) -> T {
-    const VARIABLE: &str = "OPENBLAS_THREAD_TIMEOUT";
-    if std::env::var_os(VARIABLE).is_some() {
-        return load();
-    }
-    // SAFETY: nothing of ours reads the environment meanwhile but through the standard library, which locks it; this
-    // happens once, while the first call into this crate loads the libraries.
-    unsafe { std::env::set_var(VARIABLE, "14") };
-    let loaded = load();
-    // SAFETY: as above. What the process starts later finds its environment as it was.
-    unsafe { std::env::remove_var(VARIABLE) };
-    loaded
-}
-
-fn openblas_config(library: &Library) -> String {
-    type Config = unsafe extern "C" fn() -> *const c_char;
-    type Threads = unsafe extern "C" fn() -> c_int;
-    // SAFETY: OpenBLAS declares both functions with these types.
-    let functions = unsafe {
-        (
-            library.get::<Config>(b"scipy_openblas_get_config"),
-            library.get::<Threads>(b"scipy_openblas_get_num_threads"),
-        )
-    };
-    let (Ok(config), Ok(threads)) = functions else {
-        return "OpenBLAS".to_owned();
-    };
-    // SAFETY: the first returns a constant string of the library, the second has no conditions.
-    let (config, threads) = unsafe { (CStr::from_ptr(config()).to_string_lossy(), threads()) };
-    format!("{}, {threads} threads", config.trim())
 }
 
 fn preload_guard(layout: &Layout, notes: &mut Vec<String>) -> Option<PathBuf> {

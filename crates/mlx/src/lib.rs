@@ -36,6 +36,7 @@ mod host;
 pub mod index;
 pub mod io;
 pub mod linalg;
+mod local;
 mod macros;
 pub mod memory;
 mod op;

@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use crate::array::State;
 use crate::ffi::Handle;
+use crate::local::with_local;
 use crate::transforms::TransformCall;
 use crate::{Array, ArrayType, Error, Op, Result};
 
@@ -100,8 +101,10 @@ thread_local! {
 ///
 /// Calls nest: the innermost recorder gets the operations, and arrays of the outer ones are captures to it.
 pub fn record_on<T>(recorder: &Rc<dyn Recorder>, function: impl FnOnce() -> T) -> T {
-    OPEN.with_borrow_mut(|open| open.push(Rc::clone(recorder)));
-    let _restore = Restore(OPEN.with_borrow(|open| open[..open.len() - 1].to_vec()));
+    with_local(&OPEN, |open| open.push(Rc::clone(recorder)));
+    let _restore = Restore(with_local(&OPEN, |open| {
+        open[..open.len().saturating_sub(1)].to_vec()
+    }));
     function()
 }
 
@@ -109,7 +112,7 @@ pub fn record_on<T>(recorder: &Rc<dyn Recorder>, function: impl FnOnce() -> T) -
 ///
 /// Operations on traced arrays are still recorded by the recorder of their inputs.
 pub fn without_recording<T>(work: impl FnOnce() -> T) -> T {
-    let _restore = Restore(OPEN.with_borrow_mut(std::mem::take));
+    let _restore = Restore(with_local(&OPEN, std::mem::take));
     work()
 }
 
@@ -141,7 +144,7 @@ pub fn type_of(array: &Array) -> Result<ArrayType> {
 
 /// Returns the innermost recorder of this thread.
 pub(crate) fn current() -> Option<Rc<dyn Recorder>> {
-    OPEN.with_borrow(|open| open.last().cloned())
+    with_local(&OPEN, |open| open.last().cloned())
 }
 
 /// Returns the innermost recorder of this thread, or where none is known here, as one of `inputs` knows it.
@@ -157,20 +160,21 @@ pub(crate) fn current_for(inputs: &[&Array]) -> Option<Rc<dyn Recorder>> {
 
 /// Returns the recorders of this thread, the innermost last.
 pub fn recorders() -> Vec<Rc<dyn Recorder>> {
-    OPEN.with_borrow(Clone::clone)
+    with_local(&OPEN, |open| open.clone())
 }
 
 /// Runs `function` with exactly these recorders, the innermost last, as [`recorders`] gave them.
 pub fn record_on_all<T>(recorders: &[Rc<dyn Recorder>], function: impl FnOnce() -> T) -> T {
-    let _restore =
-        Restore(OPEN.with_borrow_mut(|open| std::mem::replace(open, recorders.to_vec())));
+    let _restore = Restore(with_local(&OPEN, |open| {
+        std::mem::replace(open, recorders.to_vec())
+    }));
     function()
 }
 
 /// Returns whether a recorder is one of those that are tracing on this thread now.
 pub(crate) fn is_recording(recorder: &Rc<dyn Recorder>) -> bool {
     let is_in = |open: &[Rc<dyn Recorder>]| open.iter().any(|one| Rc::ptr_eq(one, recorder));
-    OPEN.with_borrow(|open| is_in(open)) || is_in(&recorder.open())
+    with_local(&OPEN, |open| is_in(open)) || is_in(&recorder.open())
 }
 
 /// Puts the recorders back as they were, also when the work panics.
@@ -179,7 +183,7 @@ struct Restore(Vec<Rc<dyn Recorder>>);
 impl Drop for Restore {
     fn drop(&mut self) {
         let outer = std::mem::take(&mut self.0);
-        OPEN.with_borrow_mut(|open| *open = outer);
+        with_local(&OPEN, |open| *open = outer);
     }
 }
 

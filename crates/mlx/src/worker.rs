@@ -2,11 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::{self, JoinHandle, ThreadId};
 
+use self::wait::Wait;
 use crate::{Error, Result};
+
+mod wait;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -15,8 +18,8 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Arrays never leave the thread that made them; values go in and out as [`SharedArray`](crate::SharedArray) or
 /// plain Rust data. Dropping a worker waits for its work.
 ///
-/// MLX keeps the thread of a CPU stream for the life of the process, so make workers once and keep them, rather than
-/// one for each piece of work.
+/// A job may use other workers, and wait for them, but not for work of its own worker, which begins only after it: that is
+/// an error, also when other workers are between.
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
@@ -28,23 +31,36 @@ type Job = Box<dyn FnOnce() + Send>;
 /// # }
 /// ```
 pub struct Worker {
+    /// None, like the thread, when it is being dropped.
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    id: ThreadId,
 }
 
 impl Worker {
     /// Returns a worker whose thread has this name.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system gives no thread, or there is a NUL in the name.
     pub fn new(name: &str) -> Result<Self> {
+        if name.contains('\0') {
+            let text = format!("wanted a name without NUL, got {name:?}");
+            return Err(Error::Worker(text.into()));
+        }
         let (jobs, queue) = channel::<Job>();
-        let thread = std::thread::Builder::new()
+        let work = move || {
+            for job in queue {
+                // A job catches the panic of its work; this one is of a value that it gave up.
+                let _ = catch_unwind(AssertUnwindSafe(job));
+            }
+        };
+        let thread = thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || queue.into_iter().for_each(|job| job()))
+            .spawn(work)
             .map_err(|error| Error::Worker(error.to_string().into()))?;
         Ok(Self {
             jobs: Some(jobs),
+            id: thread.thread().id(),
             thread: Some(thread),
         })
     }
@@ -58,19 +74,26 @@ impl Worker {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Pending<T>> {
         let (sender, receiver) = channel();
+        let is_done = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&is_done);
         let job: Job = Box::new(move || {
             // The receiver may be gone: then nobody wants the result.
             let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
+            done.store(true, Ordering::Release);
         });
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job).map_err(|_| gone())?;
-        Ok(Pending { receiver })
+        Ok(Pending {
+            receiver,
+            worker: self.id,
+            is_done,
+        })
     }
 
     /// Runs `work` on the worker's thread and returns what it returned. A panic goes on here.
     ///
     /// # Errors
-    /// When the worker's thread is gone.
+    /// When the worker's thread is gone, or this is a job of the same worker, or one that it waits for.
     pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         self.start(work)?.wait()
     }
@@ -80,8 +103,9 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // Closing the queue ends the thread's loop.
         drop(self.jobs.take());
+        // One that waits for this thread ends later, by itself.
         if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
+            && let Some(_wait) = Wait::begin(self.id, &Arc::default())
         {
             // Jobs catch their panics, so there is nothing to report.
             let _ = thread.join();
@@ -106,22 +130,41 @@ fn gone() -> Error {
 /// A result that a worker is computing.
 #[derive(Debug)]
 pub struct Pending<T> {
-    receiver: Receiver<std::thread::Result<T>>,
+    receiver: Receiver<thread::Result<T>>,
+    worker: ThreadId,
+    is_done: Arc<AtomicBool>,
 }
 
 impl<T> Pending<T> {
     /// Waits for the result. A panic of the work goes on here.
     ///
     /// # Errors
-    /// When the worker's thread is gone.
+    /// When the worker's thread is gone, or this is a job that the result has to wait for: one of the same worker, or of
+    /// one that waits for this one.
     pub fn wait(self) -> Result<T> {
-        match self.receiver.recv() {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(panic)) => resume_unwind(panic),
-            Err(_) => Err(gone()),
+        let result = match self.receiver.try_recv() {
+            Err(TryRecvError::Empty) => {
+                let _wait = Wait::begin(self.worker, &self.is_done).ok_or_else(deadlock)?;
+                self.receiver.recv().map_err(|_| gone())?
+            }
+            Err(TryRecvError::Disconnected) => return Err(gone()),
+            Ok(result) => result,
+        };
+        match result {
+            Ok(value) => Ok(value),
+            Err(panic) => resume_unwind(panic),
         }
     }
 }
+
+fn deadlock() -> Error {
+    Error::Worker(Arc::from(
+        "wanted to wait for work that can begin, got work that has to wait for the job that asks",
+    ))
+}
+
+/// More threads than a pool can use, and few enough for other processes to go on.
+const MOST_WORKERS: usize = 4096;
 
 /// Several workers that take turns.
 #[derive(Debug)]
@@ -134,8 +177,12 @@ impl WorkerPool {
     /// Returns a pool of `n_workers` threads, at least one.
     ///
     /// # Errors
-    /// When the system gives no threads.
+    /// When the system gives no threads, for more than 4096 of them, or there is a NUL in the name.
     pub fn new(name: &str, n_workers: usize) -> Result<Self> {
+        if n_workers > MOST_WORKERS {
+            let text = format!("wanted at most {MOST_WORKERS} workers, got {n_workers}");
+            return Err(Error::Worker(text.into()));
+        }
         let workers: Result<Vec<_>> = (0..n_workers.max(1))
             .map(|k| Worker::new(&format!("{name}-{k}")))
             .collect();

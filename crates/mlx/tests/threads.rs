@@ -133,6 +133,125 @@ fn a_panic_of_the_work_goes_on_at_the_caller_and_the_worker_goes_on_too() {
     );
 }
 
+/// Runs `work` with what must not wait for ever.
+fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver
+        .recv_timeout(Duration::from_secs(60))
+        .expect("an end")
+}
+
+#[test]
+fn work_that_waits_for_itself_is_an_error() {
+    const TEXT: &str = "work that has to wait for the job that asks";
+    soon(|| {
+        let worker = Arc::new(Worker::new("itself").unwrap());
+        let own = Arc::clone(&worker);
+        let text = worker.run(move || own.run(|| 1).unwrap_err().to_string());
+        assert!(text.unwrap().contains(TEXT));
+        // Through others, started before.
+        let workers: Vec<_> = (0..3)
+            .map(|k| Arc::new(Worker::new(&k.to_string()).unwrap()))
+            .collect();
+        let [a, b, c] = [0, 1, 2].map(|k: usize| Arc::clone(&workers[k]));
+        let first = Arc::clone(&a);
+        let result = first
+            .run(move || b.run(move || c.run(move || a.run(|| 1))))
+            .unwrap();
+        // Whoever comes last to wait is told: the circle is closed then.
+        let error = match result {
+            Ok(Ok(inner)) => inner.unwrap_err(),
+            Ok(Err(error)) | Err(error) => error,
+        };
+        assert!(error.to_string().contains(TEXT), "{error}");
+        // A pool whose turn comes to the worker that asks.
+        let pool = Arc::new(WorkerPool::new("pool", 2).unwrap());
+        let own = Arc::clone(&pool);
+        let results = pool
+            .start(move || {
+                let some: Vec<_> = (0..2).map(|_| own.start(|| 1).unwrap()).collect();
+                some.into_iter()
+                    .map(|one| one.wait().is_ok())
+                    .collect::<Vec<_>>()
+            })
+            .unwrap();
+        assert_eq!(results.wait().unwrap(), [true, false]);
+    });
+}
+
+#[test]
+fn work_for_others_and_work_that_is_done_can_be_waited_for() {
+    soon(|| {
+        let worker = Arc::new(Worker::new("own").unwrap());
+        let other = Arc::new(Worker::new("other").unwrap());
+        // Done before this job began.
+        let done = worker.start(|| 5).unwrap();
+        assert_eq!(worker.run(move || done.wait().unwrap()).unwrap(), 5);
+        for _ in 0..200 {
+            let (one, two) = (Arc::clone(&worker), Arc::clone(&other));
+            let done = one.start(|| 1).unwrap();
+            let first = two.start(move || done.wait().unwrap()).unwrap();
+            let second = one.start(move || two.run(|| 2).unwrap()).unwrap();
+            assert_eq!((first.wait().unwrap(), second.wait().unwrap()), (1, 2));
+        }
+    });
+}
+
+#[test]
+fn workers_may_be_dropped_in_jobs() {
+    soon(|| {
+        let worker = Arc::new(Worker::new("own").unwrap());
+        let (own, shared) = (Arc::clone(&worker), iota(3).share().unwrap());
+        let done = worker.start(move || drop((own, shared))).unwrap();
+        drop(worker);
+        done.wait().unwrap();
+        // Each drops the other.
+        let (a, b) = (Worker::new("a").unwrap(), Worker::new("b").unwrap());
+        let (to_a, for_a) = std::sync::mpsc::channel::<Worker>();
+        let (to_b, for_b) = std::sync::mpsc::channel::<Worker>();
+        let first = a.start(move || drop(for_a.recv())).unwrap();
+        let second = b.start(move || drop(for_b.recv())).unwrap();
+        to_a.send(b).unwrap();
+        to_b.send(a).unwrap();
+        first.wait().unwrap();
+        second.wait().unwrap();
+    });
+}
+
+#[test]
+fn names_and_numbers_of_workers_that_cannot_be_are_errors() {
+    let texts = [
+        Worker::new("a\0b").unwrap_err(),
+        WorkerPool::new("a\0b", 2).unwrap_err(),
+        WorkerPool::new("many", usize::MAX).unwrap_err(),
+    ]
+    .map(|error| error.to_string());
+    assert!(texts[0].contains("a name without NUL"), "{texts:?}");
+    assert!(texts[1].contains("a name without NUL"), "{texts:?}");
+    assert!(texts[2].contains("at most 4096 workers"), "{texts:?}");
+}
+
+#[test]
+fn a_value_that_panics_when_it_is_given_up_does_not_end_a_worker() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("given up");
+        }
+    }
+    let worker = Worker::new("gives up").unwrap();
+    // Nobody waits for the value when it is there, so the worker gives it up.
+    let (is_gone, gone) = std::sync::mpsc::channel();
+    let pending = worker.start(move || {
+        gone.recv().unwrap();
+        Panics
+    });
+    drop(pending.unwrap());
+    is_gone.send(()).unwrap();
+    assert_eq!(worker.run(|| 3).unwrap(), 3);
+}
+
 #[test]
 fn dropping_a_worker_waits_for_its_work() {
     let done = Arc::new(AtomicUsize::new(0));

@@ -39,6 +39,15 @@ uint64_t mlx_native_next_id(void);
 /* True for the first caller in this process and false ever after: for set-up that must happen once. */
 bool mlx_native_first(void);
 
+/* ---- Threads --------------------------------------------------------------------------------------------*/
+
+/* Makes this thread ready for MLX; to be called before anything else, and cheap once it has been. Fails in a child of
+ * fork, and while the storage of the thread is being destroyed: then nothing may be called but the functions of the
+ * error slot, and, in such a thread but not in such a child, those that free. */
+int mlx_native_enter(void);
+/* Whether this process is a child of fork, made after the library was loaded. */
+bool mlx_native_is_forked(void);
+
 /* ---- The stream of this thread --------------------------------------------------------------------------
  * Operations go to the innermost scope's stream, or to the default stream of the default device. Scopes belong
  * to a thread, and live here rather than in Rust because evcxr duplicates Rust statics. */
@@ -46,6 +55,8 @@ bool mlx_native_first(void);
 /* Borrowed until the scope changes or this is called again; an empty handle with an error when there is no stream.
  * Outside of scopes the default stream is looked up again only when the default device has changed since. */
 mlx_stream mlx_native_stream(void);
+/* A stream for this thread. When the thread has ended, others get its CPU streams. */
+int mlx_native_stream_new(mlx_stream* res, const mlx_device device);
 /* Makes a copy of `s` this thread's innermost scope. */
 int mlx_native_stream_push(const mlx_stream s);
 /* Ends the innermost scope; nothing happens when there is none. */

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use crate::ffi::{Fault, Handle, inspect};
 use crate::guard::axis_of;
+use crate::local::with_local;
 use crate::{Array, Dtype, Op};
 
 /// The trace of one function. Arrays that belong to it know it, also in another copy of this crate.
@@ -42,7 +43,7 @@ struct Over(Rc<Watch>);
 impl Drop for Over {
     fn drop(&mut self) {
         self.0.is_over.set(true);
-        CURRENT.set(None);
+        with_local(&CURRENT, Option::take);
     }
 }
 
@@ -53,7 +54,7 @@ impl Watch {
         function: impl FnOnce() -> Result<Vec<Array>, E>,
     ) -> (Result<Vec<Array>, E>, Option<Found>) {
         let watch = Rc::new(Watch::default());
-        CURRENT.set(Some(Rc::clone(&watch)));
+        with_local(&CURRENT, |current| *current = Some(Rc::clone(&watch)));
         let over = Over(Rc::clone(&watch));
         for input in inputs {
             match input.typed() {
@@ -77,13 +78,12 @@ impl Watch {
 
     /// Returns whether a function is traced on this thread for all sizes.
     pub(crate) fn is_running() -> bool {
-        CURRENT.with_borrow(Option::is_some)
+        with_local(&CURRENT, |current| current.is_some())
     }
 
     /// Returns the trace that an operation on these arrays belongs to.
     pub(crate) fn of(inputs: &[&Handle]) -> Option<Rc<Watch>> {
-        CURRENT
-            .with_borrow(Clone::clone)
+        with_local(&CURRENT, |current| current.clone())
             .or_else(|| inputs.iter().find_map(|input| input.watch()).cloned())
             .filter(|watch| !watch.is_over.get())
     }

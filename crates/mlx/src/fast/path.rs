@@ -7,6 +7,7 @@ use super::attention::{AttentionOptions, scaled_dot_product_attention};
 use super::{RopeOptions, cross_entropy, layer_norm, rms_norm, rope};
 use crate::error::Named;
 use crate::ffi::inspect;
+use crate::local::with_local;
 use crate::{Array, Dtype, Error, Result, zeros};
 
 /// What computes the result of a fused call.
@@ -180,20 +181,20 @@ pub fn watch<T>(work: impl FnOnce() -> T) -> (T, Vec<(Kernel, Path)>) {
     struct Watch;
     impl Drop for Watch {
         fn drop(&mut self) {
-            WATCHED.with_borrow_mut(|watched| watched.pop());
+            with_local(&WATCHED, |watched| watched.pop());
         }
     }
-    WATCHED.with_borrow_mut(|watched| watched.push(Vec::new()));
+    with_local(&WATCHED, |watched| watched.push(Vec::new()));
     let watch = Watch;
     let result = work();
-    let taken = WATCHED.with_borrow_mut(|watched| watched.last_mut().map(std::mem::take));
+    let taken = with_local(&WATCHED, |watched| watched.last_mut().map(std::mem::take));
     drop(watch);
     (result, taken.unwrap_or_default())
 }
 
 /// Notes for whoever watches which path this result of a fused operation takes, and returns it.
 pub(super) fn took(kernel: Kernel, result: Array) -> Array {
-    WATCHED.with_borrow_mut(|watched| {
+    with_local(&WATCHED, |watched| {
         if watched.is_empty() {
             return;
         }

@@ -15,12 +15,18 @@ impl From<&str> for Fault {
     }
 }
 
-/// Returns the loaded library, set up.
+/// Returns the loaded library, set up, where this thread may use it: not in a child of fork, nor while the thread's own
+/// storage is being destroyed.
 pub(crate) fn api() -> Result<&'static Api, Fault> {
     static SET_UP: Once = Once::new();
     match mlx_sys::api() {
         Ok(api) => {
+            // Before this thread enters: set-up decides which thread is MLX's main thread.
             SET_UP.call_once(|| super::start::set_up(api));
+            // SAFETY: takes nothing.
+            if unsafe { api.mlx_native_enter() } != 0 {
+                return Err(take_error(api));
+            }
             Ok(api)
         }
         Err(error) => Err(Fault(error.to_string())),
@@ -34,6 +40,15 @@ pub(crate) fn loaded() -> &'static Api {
         // A handle exists, so the library was loaded; the result is kept for the whole process.
         Err(_) => unreachable!("a native handle without the native library"),
     }
+}
+
+/// Returns the loaded library to give a handle back to; none in a child of fork, where a lock of MLX may be held for ever by
+/// a thread that is not there.
+pub(crate) fn loaded_to_free() -> Option<&'static Api> {
+    let api = loaded();
+    // SAFETY: reads a flag.
+    let is_forked = unsafe { api.mlx_native_is_forked() };
+    (!is_forked).then_some(api)
 }
 
 /// Turns a status into a `Result`, taking this thread's error text.

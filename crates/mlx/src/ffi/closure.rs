@@ -1,5 +1,6 @@
 //! Rust closures that C calls back: no panic crosses, none is lost.
 
+use crate::local::with_local;
 use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::{CString, c_int, c_void};
@@ -7,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded};
+use super::call::{Fault, api, check, loaded, loaded_to_free};
 use super::handle::Handle;
 use super::home::Homebound;
 use super::vector::{Vector, handles_in};
@@ -79,9 +80,11 @@ impl Closure {
 
 impl Drop for Closure {
     fn drop(&mut self) {
-        if !self.raw.ctx.is_null() {
+        if !self.raw.ctx.is_null()
+            && let Some(api) = loaded_to_free()
+        {
             // SAFETY: this value owns the handle; MLX counts further uses of the closure itself.
-            let _ = unsafe { loaded().mlx_closure_free(self.raw) };
+            let _ = unsafe { api.mlx_closure_free(self.raw) };
         }
     }
 }
@@ -111,9 +114,11 @@ impl RuleClosure {
 
 impl Drop for RuleClosure {
     fn drop(&mut self) {
-        if !self.raw.ctx.is_null() {
+        if !self.raw.ctx.is_null()
+            && let Some(api) = loaded_to_free()
+        {
             // SAFETY: this value owns the handle; MLX counts further uses of the closure itself.
-            let _ = unsafe { loaded().mlx_closure_custom_free(self.raw) };
+            let _ = unsafe { api.mlx_closure_custom_free(self.raw) };
         }
     }
 }
@@ -209,7 +214,7 @@ pub(crate) fn guarded(work: impl FnOnce() -> Result<(), Fault>) -> c_int {
         Ok(Err(Fault(text))) => text,
         Err(panic) => {
             let text = panic_text(panic.as_ref());
-            PANIC.with(|slot| *slot.borrow_mut() = Some(panic));
+            with_local(&PANIC, |slot| *slot = Some(panic));
             text
         }
     };
@@ -226,7 +231,7 @@ pub(crate) fn set_error(text: &str) {
 
 /// Takes the panic that a callback on this thread has parked.
 pub(crate) fn take_panic() -> Option<Box<dyn Any + Send>> {
-    PANIC.with(|slot| slot.borrow_mut().take())
+    with_local(&PANIC, Option::take)
 }
 
 /// Returns what a panic said.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded};
+use super::call::{Fault, api, check, loaded_to_free};
 use super::closure::{Closure, LocalBody};
 use super::home::hold;
 use super::inspect::next_id;
@@ -93,7 +93,9 @@ impl Entries {
 
 impl Drop for Entries {
     fn drop(&mut self) {
-        let api = loaded();
+        let Some(api) = loaded_to_free() else {
+            return;
+        };
         // MLX drops the traced graphs under a lock, and with them closures that may have compiled functions in them.
         hold(|| {
             // SAFETY: the cache's handle is ours and alive; MLX checks whether the cache itself still is.

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded, take_error};
+use super::call::{Fault, api, check, loaded_to_free, take_error};
 use super::handle::Handle;
 use super::vector::Vector;
 use crate::{ArrayType, Dtype};
@@ -55,8 +55,10 @@ impl Names {
 
 impl Drop for Names {
     fn drop(&mut self) {
-        // SAFETY: this value owns the list, and nothing uses it after this.
-        let _ = unsafe { loaded().mlx_vector_string_free(self.0) };
+        if let Some(api) = loaded_to_free() {
+            // SAFETY: this value owns the list, and nothing uses it after this.
+            let _ = unsafe { api.mlx_vector_string_free(self.0) };
+        }
     }
 }
 
@@ -72,8 +74,10 @@ macro_rules! language {
 
         impl Drop for $kernel {
             fn drop(&mut self) {
-                // SAFETY: see above `language`.
-                unsafe { loaded().$kernel_free(self.0) };
+                if let Some(api) = loaded_to_free() {
+                    // SAFETY: see above `language`.
+                    unsafe { api.$kernel_free(self.0) };
+                }
             }
         }
 
@@ -81,8 +85,10 @@ macro_rules! language {
 
         impl Drop for $config {
             fn drop(&mut self) {
-                // SAFETY: see above `language`.
-                unsafe { loaded().$config_free(self.0) };
+                if let Some(api) = loaded_to_free() {
+                    // SAFETY: see above `language`.
+                    unsafe { api.$config_free(self.0) };
+                }
             }
         }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded};
+use super::call::{Fault, api, check, loaded, loaded_to_free};
 use crate::Dtype;
 use crate::compiled::Watch;
 
@@ -131,10 +131,12 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if !self.raw.ctx.is_null() {
+        if !self.raw.ctx.is_null()
+            && let Some(api) = loaded_to_free()
+        {
             // SAFETY: this value owns the handle, and nothing uses it after this.
             // A failure to free cannot be acted on here.
-            let _ = unsafe { loaded().mlx_array_free(self.raw) };
+            let _ = unsafe { api.mlx_array_free(self.raw) };
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded};
+use super::call::{Fault, api, check, loaded_to_free};
 use super::handle::Handle;
 use super::vector::Vector;
 
@@ -13,8 +13,10 @@ struct Text(sys::mlx_string);
 
 impl Drop for Text {
     fn drop(&mut self) {
-        // SAFETY: this value owns the string, and nothing uses it after this; an empty one may be freed too.
-        let _ = unsafe { loaded().mlx_string_free(self.0) };
+        if let Some(api) = loaded_to_free() {
+            // SAFETY: this value owns the string, and nothing uses it after this; an empty one may be freed too.
+            let _ = unsafe { api.mlx_string_free(self.0) };
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded};
+use super::call::{Fault, api, check, loaded, loaded_to_free};
 
 /// An `mlx_stream` owned by this value.
 pub(crate) struct StreamHandle {
@@ -16,8 +16,10 @@ struct DeviceHandle(sys::mlx_device);
 
 impl Drop for DeviceHandle {
     fn drop(&mut self) {
-        // SAFETY: this value owns the device, and nothing uses it after this.
-        let _ = unsafe { loaded().mlx_device_free(self.0) };
+        if let Some(api) = loaded_to_free() {
+            // SAFETY: this value owns the device, and nothing uses it after this.
+            let _ = unsafe { api.mlx_device_free(self.0) };
+        }
     }
 }
 
@@ -32,14 +34,15 @@ fn device(gpu: bool) -> Result<DeviceHandle, Fault> {
 }
 
 impl StreamHandle {
-    /// Returns a new stream, which keeps a thread (CPU) or a queue (GPU) for the life of the process.
+    /// Returns a new stream, which keeps a thread (CPU, given to others when this thread has ended) or a queue (GPU).
     pub(crate) fn new(gpu: bool) -> Result<Self, Fault> {
         let (api, device) = (api()?, device(gpu)?);
-        // SAFETY: the device is alive for the call; the new stream is owned by the returned value.
-        let raw = unsafe { api.mlx_stream_new_device(device.0) };
-        if raw.ctx.is_null() {
-            return Err(super::call::take_error(api));
-        }
+        let mut raw = sys::mlx_stream {
+            ctx: std::ptr::null_mut(),
+        };
+        // SAFETY: the device is alive for the call; the slot is empty, so a new handle is made and owned by us.
+        let status = unsafe { api.mlx_native_stream_new(&mut raw, device.0) };
+        check(api, status)?;
         Ok(Self { raw })
     }
 
@@ -103,9 +106,11 @@ impl StreamHandle {
 
 impl Drop for StreamHandle {
     fn drop(&mut self) {
-        if !self.raw.ctx.is_null() {
+        if !self.raw.ctx.is_null()
+            && let Some(api) = loaded_to_free()
+        {
             // SAFETY: this value owns the handle; the stream itself belongs to MLX and stays.
-            let _ = unsafe { loaded().mlx_stream_free(self.raw) };
+            let _ = unsafe { api.mlx_stream_free(self.raw) };
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded};
+use super::call::{Fault, api, check, loaded_to_free};
 use super::closure::{Closure, LocalBody, LocalRule, RuleClosure};
 use super::handle::Handle;
 use super::vector::Vector;
@@ -169,9 +169,11 @@ struct Gradient(sys::mlx_closure_value_and_grad);
 
 impl Drop for Gradient {
     fn drop(&mut self) {
-        if !self.0.ctx.is_null() {
+        if !self.0.ctx.is_null()
+            && let Some(api) = loaded_to_free()
+        {
             // SAFETY: this value owns the handle, and nothing uses it after this.
-            let _ = unsafe { loaded().mlx_closure_value_and_grad_free(self.0) };
+            let _ = unsafe { api.mlx_closure_value_and_grad_free(self.0) };
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded};
+use super::call::{Fault, api, check, loaded_to_free};
 use super::handle::{Handle, null_array};
 
 /// An `mlx_vector_array` owned by this value.
@@ -76,9 +76,11 @@ pub(crate) fn handles_in(raw: sys::mlx_vector_array) -> Result<Vec<Handle>, Faul
 
 impl Drop for Vector {
     fn drop(&mut self) {
-        if !self.raw.ctx.is_null() {
+        if !self.raw.ctx.is_null()
+            && let Some(api) = loaded_to_free()
+        {
             // SAFETY: this value owns the list, and nothing uses it after this.
-            let _ = unsafe { loaded().mlx_vector_array_free(self.raw) };
+            let _ = unsafe { api.mlx_vector_array_free(self.raw) };
         }
     }
 }

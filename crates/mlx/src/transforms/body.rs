@@ -6,6 +6,7 @@ use super::stack;
 use crate::ffi::closure::LocalBody;
 use crate::ffi::vector::Vector;
 use crate::ffi::{Fault, Handle, home};
+use crate::local::with_local;
 use crate::trace::without_recording;
 use crate::{Array, Error, Result};
 
@@ -40,7 +41,7 @@ pub(super) fn run(
     });
     outputs.unwrap_or_else(|error| {
         let fault = Fault(error.to_string());
-        PARKED.with_borrow_mut(|parked| {
+        with_local(&PARKED, |parked| {
             parked.get_or_insert(error);
         });
         Err(fault)
@@ -49,7 +50,7 @@ pub(super) fn run(
 
 /// Forgets the error of a function that has failed and is run again.
 pub(crate) fn forget() {
-    PARKED.with_borrow_mut(Option::take);
+    with_local(&PARKED, Option::take);
 }
 
 /// Makes a call into C that may run functions, and returns a function's own error if one failed.
@@ -62,10 +63,10 @@ pub(crate) fn finish<T>(
     home::collect();
     let attempt = || {
         // What an earlier call left means nothing here.
-        PARKED.with_borrow_mut(Option::take);
+        with_local(&PARKED, Option::take);
         call()
     };
-    stack::with_enough(attempt).map_err(|fault| match PARKED.with_borrow_mut(Option::take) {
+    stack::with_enough(attempt).map_err(|fault| match with_local(&PARKED, Option::take) {
         Some(error) => error,
         None => wrong(fault),
     })

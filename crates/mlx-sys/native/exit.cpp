@@ -1,0 +1,132 @@
+// Keeps what MLX and OpenBLAS compute with alive while the process exits.
+//
+// `exit` destroys globals while other threads still compute. MLX's tables of encoders, its allocator and its thread pools
+// go then, and the memory and the dispatch table of OpenBLAS: a process that exits meanwhile crashed, or waited for ever
+// for threads. The system takes everything back anyway, so nothing here is destroyed at all:
+// - libmlx and this library register no destructors of globals (`__cxa_atexit`, in their relocated tables of functions);
+// - OpenBLAS's own, listed in its dynamic section, which the loader reads at exit, become none.
+// Destructors of a thread's storage are another function and stay.
+//
+// OpenBLAS ends its threads before a fork as well, and waits for them. A product that runs meanwhile never ends then, and
+// neither does the fork. They are needed by nobody in the child, where MLX is refused: its handler is taken away.
+#ifdef __linux__
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "mlx/version.h"
+
+extern "C" void __cxa_finalize(void* dso_handle);
+
+namespace {
+
+link_map* library_of(const void* address) {
+  Dl_info info;
+  link_map* map = nullptr;
+  bool found = address && dladdr1(address, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP);
+  return found ? map : nullptr;
+}
+
+ElfW(Dyn)* entry_of(const link_map& map, ElfW(Sxword) tag) {
+  for (auto* entry = map.l_ld; entry->d_tag != DT_NULL; entry++) {
+    if (entry->d_tag == tag) {
+      return entry;
+    }
+  }
+  return nullptr;
+}
+
+size_t size_of(const link_map& map, ElfW(Sxword) tag) {
+  auto* entry = entry_of(map, tag);
+  return entry ? entry->d_un.d_val : 0;
+}
+
+// The table that an entry points to; most loaders have added the library's address already.
+template <class T>
+T* table_of(const link_map& map, ElfW(Sxword) tag) {
+  auto* entry = entry_of(map, tag);
+  if (!entry) {
+    return nullptr;
+  }
+  auto address = entry->d_un.d_ptr;
+  return reinterpret_cast<T*>(address < map.l_addr ? address + map.l_addr : address);
+}
+
+// Writes an aligned value that the loader may have made read-only; the page stays writable.
+template <class T>
+void write_value(T& place, T value) {
+  auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  auto* start = reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(&place) & ~(page - 1));
+  if (mprotect(start, page, PROT_READ | PROT_WRITE) == 0) {
+    place = value;
+  }
+}
+
+int register_nothing(void (*)(void*), void*, void*) {
+  return 0;
+}
+
+void replace_in(const link_map& map, const ElfW(Rela)* relocations, size_t bytes, const char* name, void* function) {
+  auto* symbols = table_of<const ElfW(Sym)>(map, DT_SYMTAB);
+  auto* names = table_of<const char>(map, DT_STRTAB);
+  if (!relocations || !symbols || !names) {
+    return;
+  }
+  for (size_t i = 0; i < bytes / sizeof(ElfW(Rela)); i++) {
+    auto symbol = ELF64_R_SYM(relocations[i].r_info);
+    if (symbol != STN_UNDEF && std::strcmp(names + symbols[symbol].st_name, name) == 0) {
+      write_value(*reinterpret_cast<void**>(map.l_addr + relocations[i].r_offset), function);
+    }
+  }
+}
+
+void register_no_destructors(const void* address_in_library) {
+  if (auto* map = library_of(address_in_library)) {
+    auto* function = reinterpret_cast<void*>(&register_nothing);
+    for (auto [table, size] : {std::pair{DT_JMPREL, DT_PLTRELSZ}, {DT_RELA, DT_RELASZ}}) {
+      replace_in(*map, table_of<const ElfW(Rela)>(*map, table), size_of(*map, size), "__cxa_atexit", function);
+    }
+  }
+}
+
+void run_no_destructors(const void* address_in_library) {
+  auto* map = library_of(address_in_library);
+  if (auto* size = map ? entry_of(*map, DT_FINI_ARRAYSZ) : nullptr) {
+    write_value(size->d_un.d_val, ElfW(Xword){0});
+  }
+}
+
+// `fork` knows a library by the address of its `__dso_handle`, a pointer that points to itself: the table of relocations
+// says which do. Libraries are forgotten by this function when they are closed; it asks for their exit functions too, of
+// which OpenBLAS registers none.
+void handle_no_forks(const void* address_in_library) {
+  auto* map = library_of(address_in_library);
+  auto* relocations = map ? table_of<const ElfW(Rela)>(*map, DT_RELA) : nullptr;
+  size_t count = relocations ? size_of(*map, DT_RELASZ) / sizeof(ElfW(Rela)) : 0;
+  for (size_t i = 0; i < count; i++) {
+    bool has_symbol = ELF64_R_SYM(relocations[i].r_info) != STN_UNDEF;
+    if (!has_symbol && static_cast<ElfW(Addr)>(relocations[i].r_addend) == relocations[i].r_offset) {
+      __cxa_finalize(reinterpret_cast<void*>(map->l_addr + relocations[i].r_offset));
+    }
+  }
+}
+
+// When this library is loaded, right after libmlx, and before its own globals are made.
+__attribute__((constructor(101))) void keep_globals() {
+  register_no_destructors(reinterpret_cast<const void*>(&mlx::core::version));
+  register_no_destructors(reinterpret_cast<const void*>(&keep_globals));
+  const void* in_openblas = dlsym(RTLD_DEFAULT, "scipy_cblas_sgemm");
+  run_no_destructors(in_openblas);
+  handle_no_forks(in_openblas);
+}
+
+} // namespace
+
+#endif

@@ -1,0 +1,16 @@
+// The streams of a thread, which the next thread gets when it ends.
+#ifndef MLX_NATIVE_THREAD_H
+#define MLX_NATIVE_THREAD_H
+
+#include "mlx/stream.h"
+
+// A stream for this thread, given to another one when this thread has ended, if it is a CPU stream.
+mlx::core::Stream new_stream_of_thread(mlx::core::Device device);
+
+// Says that work may go to this stream from now on.
+void stream_is_used(const mlx::core::Stream& stream);
+
+// Makes the storage for scopes of streams.
+void make_scopes();
+
+#endif
