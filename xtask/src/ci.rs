@@ -39,6 +39,8 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     run_command(docs)?;
     step("house rules");
     crate::tidy::check(&root())?;
+    step("C++ for macOS");
+    crate::macos::check()?;
     step("a notebook in Jupyter's kernel");
     cargo(["xtask", "notebooks", "fast_kernels"])
 }

@@ -1,9 +1,11 @@
 //! `cargo xtask`: everything that is done to this workspace by hand, one file for each command.
 
 mod bench;
+mod bundle;
 mod cargo;
 mod ci;
 mod golden;
+mod macos;
 mod mlx;
 mod notebooks;
 mod setup;
@@ -25,6 +27,11 @@ const COMMANDS: &[Command] = &[
         "setup",
         "fetch and build the native files: [--backend cpu|metal|cuda12|cuda13] [--dir FOLDER]",
         setup::run,
+    ),
+    (
+        "bundle",
+        "a program with all that it loads, in a folder that runs elsewhere: [--to FOLDER] [--backend NAME] [PROGRAM..]",
+        bundle::run,
     ),
     (
         "demo",
@@ -65,6 +72,11 @@ const COMMANDS: &[Command] = &[
         "notebooks",
         "the notebooks, run in Jupyter's Rust kernel: [--as-programs] [NAME..]",
         notebooks::run,
+    ),
+    (
+        "macos",
+        "the C++ compiled and linked for macOS, without running it",
+        macos::run,
     ),
     (
         "tidy",

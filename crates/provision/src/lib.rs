@@ -15,6 +15,8 @@ pub mod places;
 #[cfg(feature = "fetch")]
 mod archive;
 #[cfg(feature = "fetch")]
+mod bundle;
+#[cfg(feature = "fetch")]
 mod download;
 #[cfg(feature = "fetch")]
 mod error;
@@ -55,6 +57,7 @@ mod words;
 
 #[cfg(feature = "fetch")]
 pub use self::{
+    bundle::bundle,
     download::prepare_pip,
     error::{Error, MissingFile, Result},
     inspect::{Fact, State, inspect},

@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header. */
-#define MLX_NATIVE_VERSION 6
+#define MLX_NATIVE_VERSION 7
 
 #ifdef __cplusplus
 extern "C" {
