@@ -45,7 +45,9 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
         to.display()
     );
     if staged.choice.backend.is_cuda() {
-        println!("where it runs it also needs NVIDIA's driver, cuBLAS, cuDNN, cuFFT, NVRTC and NCCL");
+        println!(
+            "where it runs it also needs NVIDIA's driver, cuBLAS, cuDNN, cuFFT, NVRTC and NCCL"
+        );
     }
     Ok(())
 }

@@ -12,8 +12,16 @@ fn a_bundled_program_loads_what_lies_beside_it() {
     let dir = tempfile::tempdir().unwrap();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_mlx"));
     let files = bundle(&staged, &[program], dir.path()).unwrap();
-    assert!(files.iter().any(|file| file.ends_with("lib/libmlxc.so") || file.ends_with("lib/libmlxc.dylib")));
-    assert!(files.iter().any(|file| file.starts_with(dir.path().join("licences"))));
+    assert!(
+        files
+            .iter()
+            .any(|file| file.ends_with("lib/libmlxc.so") || file.ends_with("lib/libmlxc.dylib"))
+    );
+    assert!(
+        files
+            .iter()
+            .any(|file| file.starts_with(dir.path().join("licences")))
+    );
 
     let doctor = Command::new(dir.path().join("bin/mlx"))
         .args(["doctor", "--json"])
@@ -24,8 +32,15 @@ fn a_bundled_program_loads_what_lies_beside_it() {
         .output()
         .unwrap();
     let text = String::from_utf8(doctor.stdout).unwrap();
-    assert!(doctor.status.success(), "{text}{}", String::from_utf8_lossy(&doctor.stderr));
+    assert!(
+        doctor.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&doctor.stderr)
+    );
     assert!(text.contains("beside the executable"), "{text}");
     let lib = dir.path().canonicalize().unwrap().join("lib");
-    assert!(text.contains(&lib.display().to_string()) || text.contains("/lib/libmlx"), "{text}");
+    assert!(
+        text.contains(&lib.display().to_string()) || text.contains("/lib/libmlx"),
+        "{text}"
+    );
 }

@@ -60,14 +60,24 @@ fn libraries(layout: &Layout) -> Result<Vec<(PathBuf, String)>> {
         all.extend(file.clone().map(|file| (file, name)));
     }
     // What a wheel brings along for MLX: beside it, and in its folder `mlx_cpu.libs`.
-    let mut folders: Vec<PathBuf> = layout.mlx.parent().map(Path::to_owned).into_iter().collect();
+    let mut folders: Vec<PathBuf> = layout
+        .mlx
+        .parent()
+        .map(Path::to_owned)
+        .into_iter()
+        .collect();
     let wheel = layout.mlx.ancestors().nth(3);
     for entry in wheel.map(entries).transpose()?.into_iter().flatten() {
         if entry.extension() == Some(OsStr::new("libs")) {
             folders.push(entry);
         }
     }
-    for file in folders.iter().map(|dir| entries(dir)).collect::<Result<Vec<_>>>()?.concat() {
+    for file in folders
+        .iter()
+        .map(|dir| entries(dir))
+        .collect::<Result<Vec<_>>>()?
+        .concat()
+    {
         let Some(name) = file.file_name().and_then(OsStr::to_str) else {
             continue;
         };
@@ -85,12 +95,20 @@ fn licences(staged: &Staged) -> Vec<(PathBuf, String)> {
     let layout = &staged.layout;
     let packages = [Some(&layout.mlx), layout.openblas.as_ref()];
     let mut found = Vec::new();
-    for package in packages.into_iter().flatten().filter_map(|file| file.ancestors().nth(3)) {
+    for package in packages
+        .into_iter()
+        .flatten()
+        .filter_map(|file| file.ancestors().nth(3))
+    {
         for info in entries(package).unwrap_or_default() {
             if info.extension() != Some(OsStr::new("dist-info")) {
                 continue;
             }
-            let package = info.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let package = info
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             for text in entries(&info.join("licenses")).unwrap_or_default() {
                 let name = text.file_name().unwrap_or_default().to_string_lossy();
                 let name = format!("{package}-{name}");
