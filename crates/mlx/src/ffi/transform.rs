@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded_to_free};
+use super::call::{Fault, api, check, loaded, loaded_to_free};
 use super::closure::{Closure, LocalBody, LocalRule, RuleClosure};
 use super::handle::Handle;
 use super::vector::Vector;
