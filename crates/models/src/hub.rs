@@ -10,10 +10,17 @@ use hf_hub::{Cache, Repo};
 use crate::{Error, Result};
 
 /// Files besides the weights, where a repository has them.
-const SMALL: [&str; 5] = [
+const SMALL: [&str; 12] = [
     "chat_template.jinja",
+    "chat_template.json",
     "config.json",
+    "config_sentence_transformers.json",
     "generation_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_xlm-roberta_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
 ];
@@ -47,7 +54,9 @@ pub fn fetch(repository: &str) -> Result<PathBuf> {
         .map_err(|error| failed(repository, error))?
         .siblings;
     let has = |name: &str| files.iter().any(|file| file.rfilename == name);
-    for name in SMALL.into_iter().filter(|name| has(name)) {
+    let small = SMALL.into_iter().filter(|name| has(name));
+    let modules = files.iter().map(|file| file.rfilename.as_str());
+    for name in small.chain(modules.filter(|name| of_module(name))) {
         get(&api, repository, name)?;
     }
     let weights = if has(INDEX) {
@@ -68,6 +77,17 @@ pub fn fetch(repository: &str) -> Result<PathBuf> {
         .parent()
         .map(Path::to_path_buf)
         .ok_or_else(|| failed(repository, "the cache has no folder for it"))
+}
+
+/// Whether a file is of a step of sentence-transformers', such as `1_Pooling/config.json`.
+fn of_module(name: &str) -> bool {
+    let Some((folder, file)) = name.split_once('/') else {
+        return false;
+    };
+    let numbered = folder.split_once('_').is_some_and(|(number, _)| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    numbered && ["config.json", SINGLE].contains(&file)
 }
 
 /// The repository's folder in the cache, if everything needed is there.
@@ -119,7 +139,21 @@ fn failed(repository: &str, reason: impl ToString) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::shards;
+    use super::{of_module, shards};
+
+    #[test]
+    fn steps_have_numbered_folders() {
+        for (name, wanted) in [
+            ("1_Pooling/config.json", true),
+            ("2_Dense/model.safetensors", true),
+            ("2_Dense/pytorch_model.bin", false),
+            ("onnx/config.json", false),
+            ("_Pooling/config.json", false),
+            ("config.json", false),
+        ] {
+            assert_eq!(of_module(name), wanted, "{name}");
+        }
+    }
 
     #[test]
     fn an_index_names_each_file_once() {

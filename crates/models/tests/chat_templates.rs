@@ -77,6 +77,10 @@ fn the_date_is_todays() {
     "separators: wanted two texts"
 )]
 #[case("{{ messages | tojson(indent=100000000) }}", "indent: wanted")]
+#[case(
+    "{{ messages | tojson(indent='x' * 65) }}",
+    "indent: wanted a text or a number up to 64"
+)]
 #[case("{{ messages | tojson(color=1) }}", "chat template")]
 #[case(
     "{{ undefined_thing | tojson }}",

@@ -289,6 +289,11 @@ fn sentences_are_cut_and_lowered_as_the_files_say() {
     );
     assert_eq!(tokens("A b"), [2, 4, 5, 3]);
     assert_eq!(tokens(long).len(), 6);
+    let own = folder.path().join("sentence_bert_config.json");
+    let older = folder.path().join("sentence_roberta_config.json");
+    std::fs::rename(&own, &older).unwrap();
+    assert_eq!(tokens(long).len(), 6);
+    std::fs::remove_file(older).unwrap();
     // More than there are positions for.
     write(
         folder.path(),
@@ -423,6 +428,16 @@ fn positions_of_roberta_begin_later() {
     "linear.weight: wanted [out_features, in_features]"
 )]
 #[case("2_Dense/model.safetensors", "", "2_Dense")]
+#[case(
+    "2_Dense/config.json",
+    r#"{"in_features": 8, "out_features": 3, "module_input_name": "token_embeddings"}"#,
+    "got token_embeddings"
+)]
+#[case(
+    "2_Dense/config.json",
+    r#"{"in_features": 8, "out_features": 8, "use_residual": true}"#,
+    "wanted use_residual false, got true"
+)]
 #[case("config.json", r#"{"model_type": "mpnet", "hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2,
     "num_hidden_layers": 1, "max_position_embeddings": 12, "type_vocab_size": 2, "vocab_size": 8, "layer_norm_eps": 1e-12,
     "hidden_act": "gelu"}"#, "model_type: wanted bert, roberta, xlm-roberta or camembert, got mpnet")]

@@ -67,7 +67,10 @@ impl Modules {
                     transformer = Some(path);
                 }
                 "Pooling" if transformer.is_some() && pooling.is_none() => {
-                    let config = read(&path.join("config.json"))?.unwrap_or_default();
+                    let path = path.join("config.json");
+                    let config = std::fs::read(&path).map_err(Error::io(&path))?;
+                    let config = serde_json::from_slice(&config)
+                        .map_err(|error| Error::Config(format!("{}: {error}", path.display())))?;
                     pooling = Some(Pooling::from_json(&config)?);
                 }
                 "Normalize" if pooling.is_some() => last.push(Step::Normalize),
@@ -109,7 +112,7 @@ impl Limits {
     /// Reads `sentence_bert_config.json` in the encoder's folder, and `config_sentence_transformers.json` in the model's;
     /// the encoder has `positions`.
     pub(super) fn open(folder: &Path, modules: &Modules, positions: usize) -> Result<Self> {
-        let own = read(&modules.transformer.join("sentence_bert_config.json"))?;
+        let own = own_limits(&modules.transformer)?;
         let stated = own.as_ref().and_then(|own| own.get("max_seq_length"));
         let max_seq_length = match stated.filter(|stated| !stated.is_null()) {
             Some(stated) => length("max_seq_length", stated)?,
@@ -173,6 +176,13 @@ impl Dense {
                 path.display()
             )));
         }
+        let input = config.get("module_input_name").and_then(Value::as_str);
+        if let Some(other) = input.filter(|input| *input != "sentence_embedding") {
+            return Err(Error::Config(format!(
+                "{}: wanted the module_input_name sentence_embedding, got {other}",
+                path.display()
+            )));
+        }
         let name = config.get("activation_function").and_then(Value::as_str);
         let activation = match name.map(|name| name.rsplit('.').next().unwrap_or(name)) {
             None | Some("Tanh") => Activation::Tanh,
@@ -226,6 +236,17 @@ impl Dense {
             Activation::Gelu => mlx_nn::Kernels::Composed.gelu(&mapped),
         }
     }
+}
+
+/// The file is named after the encoder in older folders.
+fn own_limits(folder: &Path) -> Result<Option<Value>> {
+    for name in ["bert", "roberta", "xlm-roberta", "camembert"] {
+        let own = read(&folder.join(format!("sentence_{name}_config.json")))?;
+        if own.is_some() {
+            return Ok(own);
+        }
+    }
+    Ok(None)
 }
 
 /// A path that `modules.json` names: of a folder inside the model's.

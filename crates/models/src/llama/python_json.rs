@@ -6,6 +6,9 @@ use minijinja::{ErrorKind, Value};
 /// Values that lie deeper in each other are refused, as Python does.
 const MAX_DEPTH: usize = 500;
 
+/// The most bytes that a level of depth is indented by.
+const MAX_INDENT: usize = 64;
+
 type Rendered<T> = Result<T, minijinja::Error>;
 
 /// How `json.dumps` writes.
@@ -26,18 +29,9 @@ impl Style {
         ensure_ascii: bool,
         sort_keys: bool,
     ) -> Rendered<Self> {
-        const MAX_INDENT: i64 = 1000;
         let indent = match indent {
             None => None,
-            Some(text) if text.kind() == ValueKind::String => Some(text.to_string()),
-            Some(number) => match i64::try_from(number.clone()) {
-                Ok(n) if n <= MAX_INDENT => Some(" ".repeat(usize::try_from(n).unwrap_or(0))),
-                _ => {
-                    return Err(wrong(format!(
-                        "indent: wanted a text or a number up to {MAX_INDENT}, got {number}"
-                    )));
-                }
-            },
+            Some(indent) => Some(indent_text(&indent)?),
         };
         let [between_items, behind_key] = match separators.as_deref() {
             None if indent.is_some() => [",".into(), ": ".into()],
@@ -57,6 +51,23 @@ impl Style {
             sort_keys,
         })
     }
+}
+
+/// What `indent` stands for: a text, or so many spaces; a number below 0 is none.
+fn indent_text(indent: &Value) -> Rendered<String> {
+    let text = match (indent.kind(), i64::try_from(indent.clone())) {
+        (ValueKind::String, _) => Some(indent.to_string()),
+        (_, Ok(n)) => {
+            let n = usize::try_from(n).unwrap_or(0);
+            (n <= MAX_INDENT).then(|| " ".repeat(n))
+        }
+        _ => None,
+    };
+    text.filter(|text| text.len() <= MAX_INDENT).ok_or_else(|| {
+        wrong(format!(
+            "indent: wanted a text or a number up to {MAX_INDENT}, got {indent}"
+        ))
+    })
 }
 
 /// Reads JSON.

@@ -20,7 +20,7 @@ pub(super) fn call(
     args: &[Value],
 ) -> Rendered<Value> {
     let own = match value.kind() {
-        ValueKind::String => of_text(value.as_str().unwrap_or_default(), method, args)?,
+        ValueKind::String => of_text(state, value.as_str().unwrap_or_default(), method, args)?,
         ValueKind::Seq => of_list(value, method, args)?,
         ValueKind::Map if method == "copy" => Some(value.clone()),
         _ => None,
@@ -31,7 +31,7 @@ pub(super) fn call(
     }
 }
 
-fn of_text(text: &str, method: &str, args: &[Value]) -> Rendered<Option<Value>> {
+fn of_text(state: &State, text: &str, method: &str, args: &[Value]) -> Rendered<Option<Value>> {
     let result = match method {
         "removeprefix" => {
             let (prefix,): (&str,) = from_args(args)?;
@@ -76,7 +76,12 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Rendered<Option<Value>> 
         "expandtabs" => {
             let (size,): (Option<usize>,) = from_args(args)?;
             match size.unwrap_or(8) {
-                size @ 0..=MAX_TAB => expand_tabs(text, size).into(),
+                size @ 0..=MAX_TAB => {
+                    // Paid for before it is made, as 64 bytes are a step.
+                    let tabs = text.bytes().filter(|&byte| byte == b'\t').count();
+                    state.consume_fuel((tabs * size / 64) as u64)?;
+                    expand_tabs(text, size).into()
+                }
                 size => {
                     return Err(invalid(format!(
                         "expandtabs: wanted at most {MAX_TAB}, got {size}"

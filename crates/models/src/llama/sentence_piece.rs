@@ -205,10 +205,8 @@ impl SentencePiece {
 
     /// The longest special token that a text begins with.
     fn special_at(&self, first: char, text: &str) -> Option<u32> {
-        let candidates = self.special.get(&first)?.iter().copied();
-        candidates
-            .into_iter()
-            .find(|&id| text.starts_with(&self.pieces[id as usize].text))
+        let mut candidates = self.special.get(&first)?.iter().copied();
+        candidates.find(|&id| text.starts_with(&self.pieces[id as usize].text))
     }
 
     fn encode_between(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {

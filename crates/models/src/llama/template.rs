@@ -7,12 +7,13 @@ use minijinja::{AutoEscape, Environment, ErrorKind, Value};
 use super::{python_json, python_methods, template_blocks};
 use crate::{Error, Result};
 
-/// Steps after which a template is given up; a long conversation takes some thousands.
-const FUEL: u64 = 2_000_000;
-
-/// Bytes of stack that a template is rendered with. In all its steps one can put lists into each other so deep that
-/// dropping or printing them, which recurs, would overflow a common stack; pages that are not touched cost nothing.
-const STACK: usize = 768 << 20;
+/// Steps after which a template is given up, and bytes of stack that it is rendered with; a long conversation takes some
+/// thousands of steps.
+///
+/// In each step a template can put a list into another, and dropping or printing lists that lie deep in each other
+/// recurs: a common stack would overflow. Pages that are not touched cost nothing, but a system may refuse them; then
+/// there are fewer steps.
+const LIMITS: [(u64, usize); 2] = [(2_000_000, 768 << 20), (100_000, 48 << 20)];
 
 type Rendered<T> = std::result::Result<T, minijinja::Error>;
 
@@ -20,28 +21,35 @@ type Rendered<T> = std::result::Result<T, minijinja::Error>;
 pub(super) fn render(template: &str, values: Value) -> Result<String> {
     let template = template_blocks::without_generation(template);
     let wrong = |text: String| Error::Tokenizer(format!("chat template: {text}"));
-    let rendered = || -> Rendered<String> {
-        let environment = environment()?;
-        environment.template_from_str(&template)?.render(values)
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("chat-template".into())
-            .stack_size(STACK);
-        // The error is turned into text there: it may hold values too.
-        let work = || rendered().map_err(|error| error.to_string());
-        match thread.spawn_scoped(scope, work) {
-            Ok(thread) => match thread.join() {
-                Ok(rendered) => rendered.map_err(wrong),
-                Err(_) => Err(wrong("wanted a text, got a panic of minijinja".into())),
-            },
-            Err(error) => Err(wrong(format!("a thread could not be started: {error}"))),
+    let mut refused = String::new();
+    for (fuel, stack) in LIMITS {
+        let rendered = || -> Rendered<String> {
+            let environment = environment(fuel)?;
+            environment.template_from_str(&template)?.render(&values)
+        };
+        let done = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name("chat-template".into())
+                .stack_size(stack);
+            // The error is turned into text there: it may hold values too.
+            let work = || rendered().map_err(|error| error.to_string());
+            thread.spawn_scoped(scope, work).map(|thread| {
+                let panicked = || Err(String::from("wanted a text, got a panic of minijinja"));
+                thread.join().unwrap_or_else(|_| panicked())
+            })
+        });
+        match done {
+            Ok(rendered) => return rendered.map_err(wrong),
+            Err(error) => refused = error.to_string(),
         }
-    })
+    }
+    Err(wrong(format!(
+        "wanted a thread to render it on, got none: {refused}"
+    )))
 }
 
 /// Jinja as `transformers` sets it up.
-fn environment() -> Rendered<Environment<'static>> {
+fn environment(fuel: u64) -> Rendered<Environment<'static>> {
     let mut environment = Environment::new();
     environment.set_syntax(
         SyntaxConfig::builder()
@@ -51,7 +59,7 @@ fn environment() -> Rendered<Environment<'static>> {
     );
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(python_methods::call);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(fuel));
     // What Jinja has and minijinja itself has not: `truncate`, `cycler` and others.
     minijinja_contrib::add_to_environment(&mut environment);
     environment.add_filter("tojson", to_json);
