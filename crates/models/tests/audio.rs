@@ -160,11 +160,11 @@ fn mp3_starts_where_the_sound_starts() {
 }
 
 #[rstest]
-#[case::empty(b"".to_vec(), "audio: wanted a wav, flac or mp3 file, got an empty one")]
-#[case::text(b"this is a text file, not a recording of anything".repeat(40), "audio: wanted a wav, flac or mp3 file, got something else")]
-#[case::zeros(vec![0; 5000], "audio: wanted a wav, flac or mp3 file, got something else")]
+#[case::empty(b"".to_vec(), "audio: wanted wav, flac, mp3, ogg, opus, m4a, webm, aiff or caf, got an empty file")]
+#[case::text(b"this is a text file, not a recording of anything".repeat(40), "audio: wanted wav, flac, mp3, ogg, opus, m4a, webm, aiff or caf, got something else")]
+#[case::zeros(vec![0; 5000], "audio: wanted wav, flac, mp3, ogg, opus, m4a, webm, aiff or caf, got something else")]
 #[case::only_a_header(wav(Format::Int(16), 16_000, 1, &[]), "audio: wanted samples, got a file without any")]
-#[case::cut_in_the_header(wav(Format::Int(16), 16_000, 1, &[0.1; 100])[..30].to_vec(), "audio: wanted a wav, flac or mp3 file")]
+#[case::cut_in_the_header(wav(Format::Int(16), 16_000, 1, &[0.1; 100])[..30].to_vec(), "audio: wav: wanted a format chunk, got none that is whole")]
 #[case::no_data_left(wav(Format::Int(16), 16_000, 1, &[0.1; 100])[..44].to_vec(), "audio: wanted samples, got a file without any (truncated: wanted 200 bytes, got 0)")]
 #[case::rate_of_zero(wav(Format::Int(16), 0, 1, &[0.1; 100]), "audio: ")]
 #[case::absurd_rate(wav(Format::Int(8), 2_000_000_000, 1, &[0.1; 100]), "audio: sample rate: wanted 1000 to 768000 Hz, got 2000000000")]

@@ -1,16 +1,14 @@
-//! How are wav, flac and mp3 files decoded?
+//! How is a recording loaded from a file, a pipe or memory?
 
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::Path;
 
-use symphonia::core::codecs::audio::AudioDecoder;
-use symphonia::core::errors::Error as CodecError;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
-
-use super::{SAMPLE_RATE, resample, wav};
+use super::decode::Decoded;
+use super::{SAMPLE_RATE, kind, resample};
 use crate::{Error, Result};
+
+/// The most that is read of something that is no file, and so may never end: 2 GiB.
+const MOST: u64 = 2 << 30;
 
 /// Is a recording as mono samples at [`SAMPLE_RATE`], in -1 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,7 +36,7 @@ pub enum Truncated {
         /// `"bytes"` or `"frames"`.
         unit: &'static str,
     },
-    /// The stream ends or breaks in the middle of a packet; the header gives no length.
+    /// The stream ends or breaks in the middle of a packet.
     Broken,
 }
 
@@ -48,37 +46,64 @@ impl std::fmt::Display for Truncated {
             Self::Short { wanted, got, unit } => {
                 write!(f, "truncated: wanted {wanted} {unit}, got {got}")
             }
-            Self::Broken => f.write_str("truncated: the last packet is incomplete"),
+            Self::Broken => f.write_str("truncated: a packet is incomplete or damaged"),
         }
     }
 }
 
 impl Audio {
-    /// Loads a wav, flac or mp3 file.
+    /// Loads a recording: wav (RF64 and Wave64 too), flac, mp3, ogg, opus, m4a, webm, aiff or caf.
     ///
-    /// A file cut short gives the samples that are there and sets [`Audio::truncated`].
+    /// The first audio track is taken. Recordings that were joined end to end give all of their samples. A file cut
+    /// short gives the samples that are there and sets [`Audio::truncated`].
     /// # Errors
     /// [`Error::Io`] when the file cannot be read; [`Error::Audio`] when it is not audio of a
     /// known kind, or holds no samples at all.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        let named = |error| match error {
+        let read = || {
+            let mut file = std::fs::File::open(path)?;
+            let mut bytes = Vec::new();
+            // A device or a pipe has no length, and may have no end.
+            if !file.metadata()?.is_file() {
+                return Ok(Err(file));
+            }
+            file.read_to_end(&mut bytes)?;
+            Ok(Ok(bytes))
+        };
+        let audio = match read().map_err(Error::io(path))? {
+            Ok(bytes) => Self::from_bytes(bytes),
+            Err(device) => Self::from_stream(device, path),
+        };
+        audio.map_err(|error| match error {
             Error::Audio(text) => Error::Audio(format!("{}: {text}", path.display())),
             other => other,
-        };
-        Self::from_bytes(bytes).map_err(named)
+        })
     }
 
-    /// Loads a recording from a reader, to its end.
+    /// Loads a recording from a reader, to its end, but no more than 2 GiB.
     ///
+    /// What does not begin as a recording is refused as soon as its first MiB is read.
     /// # Errors
     /// As for [`Audio::load`].
-    pub fn from_reader(mut reader: impl Read) -> Result<Self> {
+    pub fn from_reader(reader: impl Read) -> Result<Self> {
+        Self::from_stream(reader, Path::new("reader"))
+    }
+
+    fn from_stream(mut reader: impl Read, name: &Path) -> Result<Self> {
         let mut bytes = Vec::new();
-        reader
-            .read_to_end(&mut bytes)
-            .map_err(Error::io(Path::new("reader")))?;
+        let mut read = |bytes: &mut Vec<u8>, most: u64| {
+            let part = reader.by_ref().take(most).read_to_end(bytes);
+            part.map_err(Error::io(name))
+        };
+        read(&mut bytes, kind::HEAD as u64)?;
+        kind::check(&bytes)?;
+        read(&mut bytes, MOST - kind::HEAD as u64)?;
+        if bytes.len() as u64 == MOST && read(&mut bytes, 1)? > 0 {
+            return Err(Error::Audio(format!(
+                "wanted at most {MOST} bytes from a pipe or device, got more"
+            )));
+        }
         Self::from_bytes(bytes)
     }
 
@@ -87,44 +112,38 @@ impl Audio {
     /// # Errors
     /// As for [`Audio::load`].
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
-        let mut bytes = bytes.into();
-        if bytes.is_empty() {
-            return Err(Error::Audio(
-                "wanted a wav, flac or mp3 file, got an empty one".into(),
-            ));
-        }
-        if let Some(channels) = wav::absurd_channels(&bytes) {
-            return Err(Error::Audio(format!(
-                "channels: wanted at most 64, got {channels}"
-            )));
-        }
-        let short = wav::mend_length(&mut bytes);
+        let bytes = bytes.into();
+        kind::check(&bytes[..bytes.len().min(kind::HEAD)])?;
         // The decoders are written for sound files; a damaged one must not end the program.
-        let mut decoded =
-            std::panic::catch_unwind(|| Decoded::read(bytes)).unwrap_or_else(|_| {
-                Err(Error::Audio(
-                    "wanted a sound file, got a damaged one".into(),
-                ))
-            })?;
-        if let Some(length) = short {
-            decoded.truncated = Some(Truncated::Short {
-                wanted: length.wanted,
-                got: length.got,
-                unit: "bytes",
-            });
-        }
-        if decoded.mono.is_empty() {
+        let decoded = std::panic::catch_unwind(|| Decoded::read(&bytes)).unwrap_or_else(|_| {
+            Err(Error::Audio(
+                "wanted a sound file, got a damaged one".into(),
+            ))
+        })?;
+        let Some(first) = decoded.sections.first() else {
             let why = decoded
                 .truncated
                 .map_or_else(String::new, |truncated| format!(" ({truncated})"));
             return Err(Error::Audio(format!(
                 "wanted samples, got a file without any{why}"
             )));
+        };
+        let (source_rate, source_channels) = (first.rate, first.channels);
+        let mut samples = Vec::new();
+        for section in decoded.sections {
+            let part = resample(&section.mono, section.rate)?;
+            if samples.is_empty() {
+                samples = part;
+            } else {
+                samples.extend(part);
+            }
         }
-        let mut audio = Self::from_samples(&decoded.mono, decoded.rate)?;
-        audio.source_channels = decoded.channels;
-        audio.truncated = decoded.truncated;
-        Ok(audio)
+        Ok(Self {
+            samples,
+            source_rate,
+            source_channels,
+            truncated: decoded.truncated,
+        })
     }
 
     /// Makes a recording of mono samples at `rate` Hz.
@@ -145,119 +164,4 @@ impl Audio {
     pub fn seconds(&self) -> f64 {
         self.samples.len() as f64 / f64::from(SAMPLE_RATE)
     }
-}
-
-/// A file's samples before they are resampled.
-struct Decoded {
-    mono: Vec<f32>,
-    rate: u32,
-    channels: usize,
-    truncated: Option<Truncated>,
-}
-
-impl Decoded {
-    fn read(bytes: Vec<u8>) -> Result<Self> {
-        let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
-        let mut format = symphonia::default::get_probe()
-            .probe(&Hint::new(), stream, Default::default(), Default::default())
-            .map_err(|error| not_audio(&error))?;
-        let track = format
-            .default_track(TrackType::Audio)
-            .ok_or_else(|| Error::Audio("wanted an audio track, got none".into()))?;
-        let (track_id, promised) = (track.id, track.num_frames);
-        let params = track
-            .codec_params
-            .as_ref()
-            .and_then(|params| params.audio())
-            .ok_or_else(|| Error::Audio("wanted an audio codec, got none".into()))?;
-        let mut decoder = symphonia::default::get_codecs()
-            .make_audio_decoder(params, &Default::default())
-            .map_err(|error| not_audio(&error))?;
-        let mut decoded = Self {
-            mono: Vec::new(),
-            rate: 0,
-            channels: 0,
-            truncated: None,
-        };
-        let broken = decoded.drain(format.as_mut(), decoder.as_mut(), track_id)?;
-        let got = decoded.mono.len() as u64;
-        decoded.truncated = match promised {
-            // mp3 headers count the encoder's delay, which the decoder trims: only a lack of
-            // more than one packet is a lack.
-            Some(wanted) if got + 2400 < wanted => Some(Truncated::Short {
-                wanted,
-                got,
-                unit: "frames",
-            }),
-            _ if broken => Some(Truncated::Broken),
-            _ => None,
-        };
-        Ok(decoded)
-    }
-
-    /// Decodes packets to the end; returns whether the stream ended in a broken one.
-    fn drain(
-        &mut self,
-        format: &mut dyn FormatReader,
-        decoder: &mut dyn AudioDecoder,
-        track: u32,
-    ) -> Result<bool> {
-        let mut broken = false;
-        let mut interleaved: Vec<f32> = Vec::new();
-        loop {
-            let packet = match format.next_packet() {
-                Ok(Some(packet)) => packet,
-                Ok(None) => return Ok(broken),
-                // What came before the damage is worth more than an error.
-                Err(_) => return Ok(true),
-            };
-            if packet.track_id != track {
-                continue;
-            }
-            match decoder.decode(&packet) {
-                Ok(buffer) => {
-                    let (rate, channels) = (buffer.spec().rate(), buffer.num_planes());
-                    if self.rate != 0 && (self.rate, self.channels) != (rate, channels) {
-                        return Err(Error::Audio(format!(
-                            "wanted one format throughout, got {} Hz x {} and then {rate} Hz x {channels}",
-                            self.rate, self.channels
-                        )));
-                    }
-                    (self.rate, self.channels) = (rate, channels);
-                    buffer.copy_to_vec_interleaved(&mut interleaved);
-                    self.downmix(&interleaved);
-                }
-                Err(CodecError::DecodeError(_)) => broken = true,
-                Err(_) => return Ok(true),
-            }
-        }
-    }
-
-    /// Appends the mean of the channels.
-    fn downmix(&mut self, interleaved: &[f32]) {
-        match self.channels {
-            0 | 1 => self.mono.extend_from_slice(interleaved),
-            channels => {
-                let scale = 1.0 / channels as f32;
-                self.mono.extend(
-                    interleaved
-                        .chunks_exact(channels)
-                        .map(|frame| frame.iter().sum::<f32>() * scale),
-                );
-            }
-        }
-        // A float file can hold NaN or infinity, which would poison everything after it.
-        let start = self.mono.len() - interleaved.len() / self.channels.max(1);
-        for sample in &mut self.mono[start..] {
-            if !sample.is_finite() {
-                *sample = 0.0;
-            }
-        }
-    }
-}
-
-fn not_audio(error: &CodecError) -> Error {
-    Error::Audio(format!(
-        "wanted a wav, flac or mp3 file, got something else ({error})"
-    ))
 }

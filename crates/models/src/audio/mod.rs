@@ -8,7 +8,12 @@
 //! # Ok::<(), mlx_models::Error>(())
 //! ```
 
+mod decode;
+mod kind;
 mod load;
+mod mend;
+mod mpeg;
+mod opus;
 mod resample;
 mod wav;
 
