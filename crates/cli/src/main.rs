@@ -29,7 +29,7 @@ commands:
               [--json]
   transcribe  text of recordings
               [--model DIR|hf:NAME] [--composed] [--language CODE] [--translate]
-              [--beams N] [--no-timestamps] FILE...   (- is the standard input)
+              [--beams N] [--best-of N] [--no-timestamps] [--no-vad] FILE...   (- is the standard input)
   generate    text that a language model writes; a conversation without --prompt and --chat
               [--model FILE.gguf|DIR|hf:NAME] [--prompt TEXT | --chat TEXT] [--system TEXT]
               [--max-tokens N] [--stop TEXT] [--temperature T] [--top-k N] [--top-p P] [--min-p P]

@@ -80,7 +80,9 @@ fn parse(mut args: lexopt::Parser) -> Result<Asked> {
             Long("language") => decode.language = Some(args.value()?.string()?),
             Long("translate") => decode.task = Task::Translate,
             Long("beams") => decode.beam_size = args.value()?.parse()?,
+            Long("best-of") => decode.best_of = args.value()?.parse()?,
             Long("no-timestamps") => decode.timestamps = false,
+            Long("no-vad") => asked.options.vad_filter = false,
             Value(file) => asked.files.push(file.into()),
             other => return Err(other.unexpected().into()),
         }

@@ -1,8 +1,10 @@
 //! How do commands end when their output or their recordings are not what they hoped for?
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use mlx_models::assets;
 use rstest::rstest;
 
 fn mlx(args: &[&str]) -> Command {
@@ -94,4 +96,44 @@ fn standard_input_that_is_no_recording_is_an_error() {
         text.starts_with("error: standard input: audio: wanted "),
         "{text}"
     );
+}
+
+/// Returns a recording that tests share, or `None` where it cannot be had and is not required.
+fn asset(asset: mlx_models::Result<PathBuf>) -> Option<PathBuf> {
+    match asset {
+        Ok(path) => Some(path),
+        Err(error) if std::env::var_os("MLX_REQUIRE_ASSETS").is_some() => panic!("{error}"),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn what_can_be_read_is_transcribed_and_the_rest_is_told() {
+    let files = [assets::jfk_wav(), assets::beckett_wav()].map(asset);
+    let ([Some(jfk), Some(beckett)], Some(_)) = (files, asset(assets::whisper_tiny_en())) else {
+        return;
+    };
+    let cut = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cut.wav");
+    let whole = std::fs::read(beckett).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let cut = cut.to_str().unwrap();
+    let output = mlx(&["transcribe", "-", "no-such.wav", cut])
+        .stdin(std::fs::File::open(jfk).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let errors: Vec<&str> = errors.lines().collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].starts_with("error: no-such.wav: "), "{errors:?}");
+    let warning = format!("warning: {cut}: truncated: wanted ");
+    assert!(errors[1].starts_with(&warning), "{errors:?}");
+    let texts = String::from_utf8_lossy(&output.stdout).to_lowercase();
+    let (first, second) = texts.split_once(cut.to_lowercase().as_str()).unwrap();
+    assert!(first.starts_with("standard input\n"), "{texts}");
+    assert!(first.contains("ask not what your country"), "{texts}");
+    assert!(second.contains("[00:00"), "{texts}");
 }

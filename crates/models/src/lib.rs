@@ -2,7 +2,7 @@
 //!
 //! All but the networks is plain Rust; another network implements [`whisper::Model`] and plugs in.
 //!
-//! * [`audio`] loads wav, flac and mp3 as 16 kHz mono samples.
+//! * [`audio`] loads recordings of every common kind as 16 kHz mono samples.
 //! * [`weights`] opens CTranslate2 and safetensors folders as one map of [`weights::RawTensor`], and GGUF files.
 //! * [`whisper`] holds the front end, the tokenizer, decoding and transcription.
 //! * [`llama`] holds networks, tokenizers, chat templates and generation for Llama, Qwen2 and Qwen3.

@@ -23,8 +23,13 @@ fn english() -> TranscribeOptions {
         language: Some("en".into()),
         ..DecodeOptions::default()
     };
+    TranscribeOptions { decode, ..heard() }
+}
+
+/// The sound of these tests is a tone, which the check for voice would pass over.
+fn heard() -> TranscribeOptions {
     TranscribeOptions {
-        decode,
+        vad_filter: false,
         ..TranscribeOptions::default()
     }
 }
@@ -134,7 +139,7 @@ fn without_timestamps_each_window_is_a_segment() {
             timestamps: false,
             ..english().decode
         },
-        ..TranscribeOptions::default()
+        ..heard()
     };
     let model = Fake::writing(vec![text("one "), text("two ")]);
     let transcript = run(&model, &sound(40.0), &options).unwrap();
@@ -232,10 +237,61 @@ fn repetition_raises_the_temperature(#[case] stuck_for: usize, #[case] temperatu
 }
 
 #[test]
-fn the_last_attempt_is_kept_when_none_is_good() {
+fn a_text_that_repeats_itself_is_kept_when_all_do() {
     let transcript = run(&stuck(100), &sound(5.0), &english()).unwrap();
     assert_eq!(transcript.timings.attempts, 6);
     assert!(transcript.segments[0].compression_ratio > 2.4);
+}
+
+#[test]
+fn the_likeliest_attempt_is_kept_when_none_is_good() {
+    // Each token of the greedy text has a log probability of -2.5; any other, which sampling draws, has -3.1.
+    let transcript = run(&unsure(0.1, -2.5), &sound(5.0), &english()).unwrap();
+    assert_eq!(transcript.timings.attempts, 6);
+    assert_eq!(transcript.text, "one");
+    assert_eq!(transcript.segments[0].temperature, 0.0);
+    let greedy = TranscribeOptions {
+        temperatures: vec![0.0],
+        ..english()
+    };
+    let greedy = run(&unsure(0.1, -2.5), &sound(5.0), &greedy).unwrap();
+    assert_eq!(transcript.segments, greedy.segments);
+}
+
+#[test]
+fn an_unlikely_text_is_better_than_one_that_repeats_itself() {
+    let looped = said(0.0, &" no".repeat(40), 1.0);
+    let unsure = unsure(0.1, -2.5);
+    let model = Fake::new(move |asked| {
+        if asked.attempt > 0 {
+            return unsure.asked(asked);
+        }
+        let token = looped.get(asked.written.len()).copied().unwrap_or(EOT);
+        vec![(token, 0.0)]
+    });
+    let transcript = run(&model, &sound(5.0), &english()).unwrap();
+    assert_eq!(transcript.timings.attempts, 6);
+    assert!(!transcript.text.contains("no no"), "{}", transcript.text);
+}
+
+#[test]
+fn the_best_of_five_is_kept_at_a_temperature() {
+    assert_eq!(TranscribeOptions::default().decode.best_of, 5);
+    let model = stuck(1);
+    let mut options = english();
+    options.decode.best_of = 5;
+    run(&model, &sound(5.0), &options).unwrap();
+    // The first attempt is greedy, the second writes five texts at once.
+    assert_eq!(model.log().selections, [vec![0; 5]]);
+}
+
+#[rstest]
+#[case::at_the_end(10.0)]
+#[case::behind_it(12.0)]
+fn no_segment_is_behind_the_end_of_the_recording(#[case] start: f64) {
+    let text = [said(0.0, " one", 5.0), said(start, " two", start + 2.0)].concat();
+    let transcript = run(&Fake::writing(vec![text]), &sound(10.0), &english()).unwrap();
+    assert_eq!(times(&transcript), [(0.0, 5.0, " one")]);
 }
 
 #[test]
@@ -291,7 +347,7 @@ fn the_language_is_detected_once() {
             0.0,
         )],
     });
-    let transcript = run(&model, &sound(40.0), &TranscribeOptions::default()).unwrap();
+    let transcript = run(&model, &sound(40.0), &heard()).unwrap();
     assert_eq!(transcript.language, "de");
     let prompts = model.log().prompts;
     assert_eq!(prompts.len(), 3);
@@ -303,13 +359,7 @@ fn the_language_is_detected_once() {
 fn an_english_only_model_is_not_asked_for_the_language() {
     let model = Fake::writing(vec![said(0.0, " one", 1.0)]);
     let tokenizer = tiny_tokenizer().with_multilingual(false);
-    let transcript = run_with(
-        &model,
-        &tokenizer,
-        &sound(5.0),
-        &TranscribeOptions::default(),
-    )
-    .unwrap();
+    let transcript = run_with(&model, &tokenizer, &sound(5.0), &heard()).unwrap();
     assert_eq!(transcript.language, "en");
     assert_eq!(model.log().prompts, [[SOT]]);
 }

@@ -18,6 +18,7 @@ mod timestamps;
 mod tokenizer;
 mod transcribe;
 mod transcript;
+mod voice;
 
 pub use checkpoint::Checkpoint;
 pub use compression::compression_ratio;

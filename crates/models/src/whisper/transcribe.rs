@@ -1,20 +1,25 @@
 //! How is a recording of any length transcribed?
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::decoding::{DecodeOptions, Decoded, decode, detect_language};
+use super::voice::Voice;
 use super::{
-    GenerationConfig, HOP, LogMel, Mel, Model, SECONDS_PER_TIMESTAMP, Segment, Span, Timings,
-    Tokenizer, Transcript, WINDOW_FRAMES, compression_ratio, ends_in_single_timestamp,
+    FRAMES_PER_SECOND, GenerationConfig, HOP, LogMel, Mel, Model, SECONDS_PER_TIMESTAMP, Segment,
+    Span, Timings, Tokenizer, Transcript, WINDOW_FRAMES, compression_ratio,
+    ends_in_single_timestamp,
 };
 use crate::{Error, Result};
 
-/// Says how a recording is transcribed; the defaults are OpenAI's.
+/// Says how a recording is transcribed; the defaults are those of OpenAI's command, with a check for voice before it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TranscribeOptions {
     /// How each window is decoded. Its temperature and prompt are not used.
     pub decode: DecodeOptions,
     /// The temperatures to try in turn until the text is good enough.
+    ///
+    /// When none is, the likeliest text is kept that does not repeat itself, or the likeliest of all.
     pub temperatures: Vec<f32>,
     /// A text that compresses more than this repeats itself; the next temperature is tried.
     pub compression_ratio_threshold: Option<f32>,
@@ -24,6 +29,11 @@ pub struct TranscribeOptions {
     pub no_speech_threshold: Option<f32>,
     /// Whether each window is told what was said before it.
     pub condition_on_previous_text: bool,
+    /// Whether stretches without voice are passed over: steady noise of any level, dithered silence and tones.
+    ///
+    /// The model writes words for them. The check needs no model of its own and lets everything pass whose spectrum
+    /// changes as that of speech does; see `whisper/voice.rs`.
+    pub vad_filter: bool,
     /// Words that may come up, given as if they had been said before the recording.
     pub initial_prompt: Option<String>,
 }
@@ -31,12 +41,16 @@ pub struct TranscribeOptions {
 impl Default for TranscribeOptions {
     fn default() -> Self {
         Self {
-            decode: DecodeOptions::default(),
+            decode: DecodeOptions {
+                best_of: 5,
+                ..DecodeOptions::default()
+            },
             temperatures: vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
             compression_ratio_threshold: Some(2.4),
             logprob_threshold: Some(-1.0),
             no_speech_threshold: Some(0.6),
             condition_on_previous_text: true,
+            vad_filter: true,
             initial_prompt: None,
         }
     }
@@ -77,7 +91,8 @@ impl<'a, M: Model> Transcriber<'a, M> {
 
     /// Transcribes mono samples at 16 kHz.
     ///
-    /// No samples, or only zeros, give an empty transcript.
+    /// No samples, or only zeros, give an empty transcript; so do noise and tones unless
+    /// [`vad_filter`](TranscribeOptions::vad_filter) is off. No segment lasts beyond the samples.
     /// # Errors
     /// What [`decode`] and the model say.
     pub fn transcribe(&self, samples: &[f32], options: &TranscribeOptions) -> Result<Transcript> {
@@ -117,12 +132,21 @@ struct Run<'a, M> {
     samples: &'a [f32],
     mel: Mel,
     n_frames: usize,
+    /// Where somebody may speak; `None` is everywhere.
+    voice: Option<Voice>,
     seek: usize,
     language: Option<String>,
     /// Everything that was said, as tokens, and from where on the next window is told of it.
     said: Vec<u32>,
     told_from: usize,
     transcript: Transcript,
+}
+
+/// Is the text of a window that was chosen.
+struct Attempt {
+    decoded: Decoded,
+    /// The highest temperature that was tried.
+    heat: f32,
 }
 
 /// Is the stretch of the recording that the model hears at once.
@@ -157,6 +181,7 @@ impl<'a, M: Model> Run<'a, M> {
         let n_frames = samples.len() / HOP;
         // Silence has no spectrogram worth computing.
         let mel = whole.mel.long(if n_frames == 0 { &[] } else { samples });
+        let voice = options.vad_filter.then(|| Voice::find(&mel, n_frames));
         let timings = Timings {
             mel: clock.elapsed(),
             ..Timings::default()
@@ -171,6 +196,7 @@ impl<'a, M: Model> Run<'a, M> {
             samples,
             mel,
             n_frames,
+            voice,
             seek: 0,
             language,
             said,
@@ -179,7 +205,7 @@ impl<'a, M: Model> Run<'a, M> {
         })
     }
 
-    /// The next stretch with any sound in it; digital silence is passed over unheard.
+    /// The next stretch that may have a voice in it; digital silence is passed over unheard, noise and tones too.
     fn next_window(&mut self) -> Option<Window> {
         while self.seek < self.n_frames {
             let n_frames = WINDOW_FRAMES.min(self.n_frames - self.seek);
@@ -188,12 +214,17 @@ impl<'a, M: Model> Run<'a, M> {
                 n_frames,
             };
             let heard = &self.samples[window.start * HOP..(window.start + n_frames) * HOP];
-            if heard.iter().any(|&sample| sample != 0.0) {
+            let frames = window.start..window.start + n_frames;
+            if heard.iter().any(|&sample| sample != 0.0) && self.may_speak(frames) {
                 return Some(window);
             }
             self.seek += n_frames;
         }
         None
+    }
+
+    fn may_speak(&self, frames: Range<usize>) -> bool {
+        self.voice.as_ref().is_none_or(|voice| voice.any(frames))
     }
 
     /// Transcribes a window and moves on behind what was understood.
@@ -209,7 +240,7 @@ impl<'a, M: Model> Run<'a, M> {
         let clock = Instant::now();
         let decoded = self.detect(&features).and_then(|()| self.decode(&features));
         self.transcript.timings.decoder += clock.elapsed();
-        let decoded = decoded?;
+        let Attempt { decoded, heat } = decoded?;
 
         if self.is_silence(&decoded) {
             self.seek += window.n_frames;
@@ -218,7 +249,7 @@ impl<'a, M: Model> Run<'a, M> {
         let spans = self.whole.tokenizer.spans(&decoded.tokens);
         self.seek += self.advance(&decoded.tokens, &spans, window);
         let segments = self.segments(&decoded, &spans, window)?;
-        self.remember(&segments, decoded.temperature);
+        self.remember(&segments, heat);
         Ok(segments)
     }
 
@@ -232,11 +263,11 @@ impl<'a, M: Model> Run<'a, M> {
     }
 
     /// Decodes at one temperature after the other until the text is good enough.
-    fn decode(&mut self, features: &M::Features) -> Result<Decoded> {
+    fn decode(&mut self, features: &M::Features) -> Result<Attempt> {
         let mut options = self.options.decode.clone();
         options.language.clone_from(&self.language);
         options.prompt = self.said[self.told_from..].to_vec();
-        let mut last = None;
+        let mut best: Option<(bool, Decoded)> = None;
         for &temperature in &self.options.temperatures {
             options.temperature = temperature;
             let special = self.whole.tokenizer.special();
@@ -249,28 +280,40 @@ impl<'a, M: Model> Run<'a, M> {
             )?;
             self.transcript.timings.attempts += 1;
             self.transcript.timings.tokens += decoded.tokens.len();
-            let good = self.is_good(&decoded)?;
-            last = Some(decoded);
-            if good {
-                break;
+            let repeats = self.repeats(&decoded)?;
+            if self.is_silence(&decoded) || !(repeats || self.is_unlikely(&decoded)) {
+                return Ok(Attempt {
+                    decoded,
+                    heat: temperature,
+                });
+            }
+            // A text that repeats itself is likely, and bad all the same.
+            let is_better = best.as_ref().is_none_or(|(best_repeats, best)| {
+                (!repeats, decoded.avg_logprob) > (!best_repeats, best.avg_logprob)
+            });
+            if is_better {
+                best = Some((repeats, decoded));
             }
             // Another attempt must not draw the same numbers.
             options.seed = options.seed.wrapping_add(1);
         }
-        last.ok_or_else(|| Error::Decoding("temperatures: wanted at least one, got none".into()))
+        let (_, decoded) = best
+            .ok_or_else(|| Error::Decoding("temperatures: wanted at least one, got none".into()))?;
+        Ok(Attempt {
+            decoded,
+            heat: options.temperature,
+        })
     }
 
-    fn is_good(&self, decoded: &Decoded) -> Result<bool> {
+    fn repeats(&self, decoded: &Decoded) -> Result<bool> {
         let ratio = compression_ratio(self.whole.tokenizer.decode(&decoded.tokens)?.trim());
-        let repeats = self
-            .options
-            .compression_ratio_threshold
-            .is_some_and(|threshold| ratio > threshold);
-        let unlikely = self
-            .options
-            .logprob_threshold
-            .is_some_and(|threshold| decoded.avg_logprob < threshold);
-        Ok(self.is_silence(decoded) || !(repeats || unlikely))
+        let threshold = self.options.compression_ratio_threshold;
+        Ok(threshold.is_some_and(|threshold| ratio > threshold))
+    }
+
+    fn is_unlikely(&self, decoded: &Decoded) -> bool {
+        let threshold = self.options.logprob_threshold;
+        threshold.is_some_and(|threshold| decoded.avg_logprob < threshold)
     }
 
     /// Nobody speaks when the model says so, unless it is sure of its words all the same.
@@ -313,7 +356,7 @@ impl<'a, M: Model> Run<'a, M> {
             let text = self.whole.tokenizer.decode(&span.tokens)?;
             let start = span.start.min(window.seconds());
             let end = span.end.unwrap_or(window.seconds()).min(window.seconds());
-            if text.trim().is_empty() || start >= end {
+            if text.trim().is_empty() || start >= end || !self.may_be_said(window, start, end) {
                 continue;
             }
             segments.push(Segment {
@@ -330,11 +373,18 @@ impl<'a, M: Model> Run<'a, M> {
         Ok(segments)
     }
 
-    /// Keeps what was said for the next window, unless it was guessed at a high temperature.
-    fn remember(&mut self, segments: &[Segment], temperature: f32) {
+    /// Whether somebody may speak within a second of these times; the model's own are not exact.
+    fn may_be_said(&self, window: &Window, start: f64, end: f64) -> bool {
+        let frame = |time: f64| window.start + (time * FRAMES_PER_SECOND as f64) as usize;
+        let from = frame(start).saturating_sub(FRAMES_PER_SECOND);
+        self.may_speak(from..frame(end) + FRAMES_PER_SECOND)
+    }
+
+    /// Keeps what was said for the next window, unless it was guessed: at a high temperature, or after all had failed.
+    fn remember(&mut self, segments: &[Segment], heat: f32) {
         self.said
             .extend(segments.iter().flat_map(|segment| &segment.tokens));
-        if !self.options.condition_on_previous_text || temperature > 0.5 {
+        if !self.options.condition_on_previous_text || heat > 0.5 {
             self.told_from = self.said.len();
         }
     }

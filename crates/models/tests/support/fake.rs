@@ -65,6 +65,11 @@ impl Fake {
         })
     }
 
+    /// What the script answers.
+    pub fn asked(&self, asked: &Asked<'_>) -> Vec<(u32, f32)> {
+        (self.script)(asked)
+    }
+
     pub fn with_text_ctx(mut self, n_text_ctx: usize) -> Self {
         self.config.n_text_ctx = n_text_ctx;
         self

@@ -2,7 +2,7 @@
 
 use super::super::Task;
 
-/// Says how the text of a window is chosen; the defaults are OpenAI's.
+/// Says how the text of a window is chosen; the defaults are those of OpenAI's `DecodingOptions`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecodeOptions {
     /// Whether to transcribe or to translate into English.
