@@ -17,8 +17,8 @@ const RUNS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the other threads do when the process ends.
-const WORK: [&str; 8] = [
-    "matmul", "svd", "eigh", "inverse", "kernel", "conv", "streams", "load",
+const WORK: [&str; 9] = [
+    "matmul", "product", "svd", "eigh", "inverse", "kernel", "conv", "streams", "load",
 ];
 /// Who ends it.
 const WAYS: [&str; 4] = ["main", "exit", "thread", "worker"];
@@ -131,6 +131,8 @@ fn keep_at(work: &str, first: impl Fn()) {
     loop {
         match work {
             "matmul" | "load" => cpu(&|| square(512).matmul(&square(512))),
+            // Hundreds of milliseconds each.
+            "product" => cpu(&|| square(2048).matmul(&square(2048))),
             "svd" => cpu(&|| mlx::linalg::svd(&square(200)).expect("a decomposition").1),
             "eigh" => cpu(&|| {
                 let x = square(200);

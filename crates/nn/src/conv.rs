@@ -30,8 +30,9 @@ impl Conv1d {
         bias: bool,
         init: &mut Init,
     ) -> Self {
-        #[allow(clippy::cast_precision_loss)]
-        let scale = (1.0 / (in_channels * kernel_size).max(1) as f32).sqrt();
+        let n_inputs = f64::from(in_channels) * f64::from(kernel_size);
+        #[allow(clippy::cast_possible_truncation)]
+        let scale = (1.0 / n_inputs.max(1.0)).sqrt() as f32;
         Self {
             weight: init.uniform(&[out_channels, kernel_size, in_channels], scale),
             bias: bias.then(|| mlx::zeros([out_channels], mlx::Dtype::Float32)),

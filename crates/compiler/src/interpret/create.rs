@@ -23,11 +23,8 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
             endpoint,
             ..
         } => {
-            let parts = f64::from(if *endpoint {
-                (*num - 1).max(1)
-            } else {
-                (*num).max(1)
-            });
+            let points = f64::from(*num);
+            let parts = if *endpoint { points - 1.0 } else { points }.max(1.0);
             let step = (*stop - *start) / parts;
             filled(call, |k| {
                 if *endpoint && k > 0.0 && k == parts {
@@ -130,7 +127,7 @@ fn window(call: &Call<'_>, m: i32, of: impl Fn(f64) -> f64) -> Result<Vec<Tensor
     if m == 1 {
         return filled(call, |_| 1.0);
     }
-    filled(call, |k| of(k / f64::from(m - 1)))
+    filled(call, |k| of(k / (f64::from(m) - 1.0)))
 }
 
 fn diag(call: &Call<'_>, x: &Tensor, k: i32) -> Result<Vec<Tensor>> {

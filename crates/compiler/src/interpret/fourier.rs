@@ -119,7 +119,14 @@ fn plan(x: &Tensor, n: &[i32], list: &[i32], is_half: bool) -> Result<Vec<(usize
                 .unwrap_or(own),
         )
     };
-    Ok(along.iter().enumerate().map(size).collect())
+    let plan: Vec<(usize, usize)> = along.iter().enumerate().map(size).collect();
+    // What is between the steps is as large as the longest transforms make it.
+    let mut largest = x.shape().to_vec();
+    for &(axis, size) in &plan {
+        largest[axis] = largest[axis].max(size);
+    }
+    count(&largest)?;
+    Ok(plan)
 }
 
 #[allow(clippy::cast_precision_loss)]

@@ -87,6 +87,14 @@ fn within(call: &Call<'_>, index: Number, size: usize) -> Result<usize> {
         })
 }
 
+/// Refuses a block that is larger than what it is cut out of.
+fn within_shape(call: &Call<'_>, block: &[usize], shape: &[usize]) -> Result<()> {
+    if block.len() == shape.len() && block.iter().zip(shape).all(|(block, size)| block <= size) {
+        return Ok(());
+    }
+    Err(call.error(format!("wanted a block within {shape:?}, got {block:?}")))
+}
+
 /// Rows along each axis that a slice takes.
 struct Plan(Vec<Vec<usize>>);
 
@@ -122,6 +130,7 @@ impl Plan {
         list: &[i32],
         size: &[usize],
     ) -> Result<Self> {
+        within_shape(call, size, shape)?;
         let mut first = vec![0; shape.len()];
         for (along, k) in axes(list, shape.len())?.into_iter().zip(0..) {
             let room = (shape[along] + 1).saturating_sub(size.get(along).copied().unwrap_or(1));
@@ -338,6 +347,7 @@ fn start_of(
 
 fn gather(call: &Call<'_>, list: &[i32], slice_sizes: &[i32]) -> Result<Vec<Tensor>> {
     let (x, size) = (call.input(0)?, sizes(slice_sizes)?);
+    within_shape(call, &size, x.shape())?;
     let (shape, arrays, along) = starts(call, list, 1, x.ndim())?;
     let inner = count(&size)?;
     let mut numbers = Vec::new();

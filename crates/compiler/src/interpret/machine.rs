@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::number::{Number, Rounding};
-use super::tensor::{Tensor, sizes};
+use super::tensor::{Tensor, count, sizes};
 use super::{apply, gradient, n_arrays};
 use crate::graph::{Constant, Graph, Literal, Node, Operation, Source, Value};
 use crate::{Error, Result};
@@ -86,6 +86,10 @@ impl Interpreter {
                 .iter()
                 .map(|v| get(&values, *v))
                 .collect::<Result<Vec<_>>>()?;
+            // Before anything of that size is computed.
+            for value in &node.outputs {
+                count(&sizes(&graph.array_type(*value).shape)?)?;
+            }
             let outputs = self.run_node(graph, node, inner, &inputs)?;
             if outputs.len() != node.outputs.len() {
                 return Err(Error::Unsupported(format!(
@@ -228,7 +232,10 @@ impl Interpreter {
                 .chain(captures.iter().copied())
                 .collect();
             let mut outputs = self.run_prepared(body, &arguments)?;
-            results.push(outputs.split_off(layout.n_carry.min(outputs.len())));
+            let made = outputs.split_off(layout.n_carry.min(outputs.len()));
+            if !made.is_empty() {
+                results.push(made);
+            }
             carry = outputs;
         }
         if layout.reverse {

@@ -16,8 +16,12 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
     Some(match op {
         Op::RandomBits { shape, width } => key(call, 0).and_then(|key| {
             let n = count(&sizes(shape)?)?;
+            let width = usize::try_from(*width).unwrap_or(0);
+            if ![1, 2, 4].contains(&width) {
+                return Err(call.error(format!("wanted a width of 1, 2 or 4 bytes, got {width}")));
+            }
             call.one(
-                bits(key, n, usize::try_from(*width).unwrap_or(4))
+                bits(key, n, width)
                     .into_iter()
                     .map(Number::Unsigned)
                     .collect(),

@@ -52,7 +52,11 @@ pub(super) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
             axis: along,
         } => call.input(0).and_then(|x| {
             let n = x.shape()[axis(*along, x.ndim())?];
-            let parts = usize::try_from(*num_splits).unwrap_or(1).max(1);
+            let parts = usize::try_from(*num_splits).unwrap_or(0);
+            if parts != call.types.len() {
+                let wanted = call.types.len();
+                return Err(call.error(format!("wanted {wanted} parts, got {num_splits}")));
+            }
             let ends: Vec<usize> = (1..parts).map(|k| k * (n / parts)).collect();
             split(call, &ends, *along)
         }),

@@ -5,8 +5,8 @@ use mlx::{ArrayType, Dtype, Kind};
 use super::number::{Number, Rounding};
 use crate::{Error, Result};
 
-/// The most elements that a tensor may have.
-const MOST_ELEMENTS: usize = 1 << 28;
+/// The most elements that a tensor may have: 800 MB of them, because some operations need several times as much.
+const MOST_ELEMENTS: usize = 1 << 25;
 
 /// An array in plain memory, which no part of MLX has seen.
 #[derive(Clone, Debug, PartialEq)]

@@ -165,7 +165,7 @@ impl Network {
         } else {
             Some(loader.projection("lm_head", [vocabulary, hidden], false)?)
         };
-        let radians = config.rope.radians_per_position(config.head_dim);
+        let radians = config.rope.radians_per_position(config.head_dim)?;
         let mut network = Self {
             embed_tokens: loader.table("model.embed_tokens", [vocabulary, hidden])?,
             layers,

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 
+/// More than a hundred times what models have: beyond it memory ends before errors of weights are found.
+const MAX_HEAD_DIM: usize = 1 << 16;
+
 /// Rotary positions: how fast pairs turn, and which features are pairs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
@@ -43,7 +46,15 @@ pub enum RopeScaling {
 
 impl Rope {
     /// Returns the radians by which each pair of a head of `head_dim` features turns for a position.
-    pub fn radians_per_position(&self, head_dim: usize) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a head of more than 65536 features.
+    pub fn radians_per_position(&self, head_dim: usize) -> Result<Vec<f32>> {
+        if head_dim > MAX_HEAD_DIM {
+            return Err(Error::Config(format!(
+                "rope: wanted a head of at most {MAX_HEAD_DIM} features, got {head_dim}"
+            )));
+        }
         let n = head_dim / 2;
         let radians = (0..n).map(|i| self.theta.powf(-(i as f64) / n as f64));
         let scaled = radians.enumerate().map(|(i, radians)| match &self.scaling {
@@ -63,7 +74,7 @@ impl Rope {
                 radians * (fast + (1.0 - fast) / factor)
             }
         });
-        scaled.map(|radians| radians as f32).collect()
+        Ok(scaled.map(|radians| radians as f32).collect())
     }
 
     /// Reads the keys of a `config.json`: `rope_theta` and `rope_scaling`, or `rope_parameters` with both.
@@ -94,7 +105,7 @@ impl Rope {
                 factors.len()
             )));
         }
-        let radians = self.radians_per_position(head_dim);
+        let radians = self.radians_per_position(head_dim)?;
         if self.theta > 0.0 && radians.iter().all(|radians| radians.is_finite()) {
             return Ok(());
         }
@@ -126,5 +137,26 @@ impl RopeScaling {
                 "rope scaling: wanted default, linear or llama3, got {other}"
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_that_no_memory_holds_are_an_error() {
+        let rope = Rope {
+            theta: 10_000.0,
+            scaling: RopeScaling::None,
+            traditional: false,
+        };
+        for head_dim in [usize::MAX, 1 << 40, MAX_HEAD_DIM + 1] {
+            let text = rope.radians_per_position(head_dim).unwrap_err().to_string();
+            assert!(text.contains("at most 65536 features"), "{text}");
+        }
+        // theta^(-i / 2): one radian, then a hundredth of one.
+        assert_eq!(rope.radians_per_position(4).unwrap(), [1.0, 0.01]);
+        assert!(rope.radians_per_position(0).unwrap().is_empty());
     }
 }

@@ -151,12 +151,12 @@ impl Config {
 
     /// Returns the width of the feed-forward layers of the encoder: four times its width.
     pub fn n_audio_mlp(&self) -> usize {
-        4 * self.n_audio_state
+        self.n_audio_state.saturating_mul(4)
     }
 
     /// Returns the width of the feed-forward layers of the decoder: four times its width.
     pub fn n_text_mlp(&self) -> usize {
-        4 * self.n_text_state
+        self.n_text_state.saturating_mul(4)
     }
 
     fn check(self) -> Result<Self> {

@@ -3,6 +3,9 @@
 use super::mel::{N_BINS, N_FFT};
 use crate::audio::SAMPLE_RATE;
 
+/// Models have up to 128.
+const MOST_BANDS: usize = 4096;
+
 /// Triangular filters on the Slaney mel scale, each with unit area in Hz.
 ///
 /// Filter `b` rises from `f[b]` to `f[b + 1]` and falls to `f[b + 2]`, where the `f` are evenly
@@ -20,8 +23,9 @@ struct Band {
 }
 
 impl Filterbank {
-    /// Builds `n_mels` filters for a 400-point transform at 16 kHz.
+    /// Builds `n_mels` filters for a 400-point transform at 16 kHz: at most 4096, which is far more than it has frequencies.
     pub fn new(n_mels: usize) -> Self {
+        let n_mels = n_mels.min(MOST_BANDS);
         let top = hz_to_mel(f64::from(SAMPLE_RATE) / 2.0);
         let edges: Vec<f64> = (0..n_mels + 2)
             .map(|i| mel_to_hz(top * i as f64 / (n_mels + 1) as f64))

@@ -60,11 +60,12 @@ impl Mel {
             .collect()
     }
 
-    /// Returns a copy of `count` frames from `start` on; frames past the end repeat the last one.
+    /// Returns a copy of `count` frames from `start` on; frames past the end repeat the last one, for an hour at most.
     ///
     /// A spectrogram from [`LogMel::long`] ends in silence, so what repeats is silence.
     pub fn window(&self, start: usize, count: usize) -> Self {
         let frames = self.frames();
+        let count = count.min(frames.saturating_add(FRAMES_PER_HOUR));
         let from = start.min(frames);
         let to = start.saturating_add(count).min(frames);
         let mut data = Vec::with_capacity(count * self.n_mels);
@@ -82,6 +83,9 @@ impl Mel {
         }
     }
 }
+
+/// Frames of 10 ms.
+const FRAMES_PER_HOUR: usize = 360_000;
 
 /// Computes log-mel spectrograms.
 ///
@@ -265,6 +269,9 @@ mod tests {
         };
         assert_eq!(mel.window(1, 3).data(), [3.0, 4.0, 3.0, 4.0, 3.0, 4.0]);
         assert_eq!(mel.window(9, 1).data(), [3.0, 4.0]);
+        assert_eq!(mel.window(usize::MAX, 1).data(), [3.0, 4.0]);
+        // As many frames as memory never has are cut.
+        assert_eq!(mel.window(0, usize::MAX).frames(), 2 + FRAMES_PER_HOUR);
         assert_eq!(mel.to_channels_first(), [1.0, 3.0, 2.0, 4.0]);
     }
 }
