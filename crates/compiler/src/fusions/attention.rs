@@ -2,7 +2,8 @@
 //!
 //! Recognized: the scale on queries, keys or scores; softmax by the operation or written out, in `float32` or in the
 //! dtype of the scores; masks that are added or that select, causal ones proven by their values; keys and values
-//! repeated for groups of heads, by `repeat`, by broadcasting, or with an axis of their own; two to five axes. Refused:
+//! repeated for groups of heads, by `repeat`, by broadcasting, or with an axis of their own; two to five axes; a sink for
+//! each head. Refused:
 //! active dropout on the weights, a mask that is scaled with the scores or that widens them, scores changed in other
 //! ways, scores or weights in less precision than the queries. A row that may see no key stays what the formula makes
 //! of it: NaN below minus infinity, else the mean of all values.
@@ -11,24 +12,27 @@ use mlx::{Array, Dtype, MaskMode, Op, bind, keepdims, where_};
 
 use super::attention_scores::Scores;
 use super::attention_sides::{layout, side, unscaled};
+use super::attention_sinks::{for_heads, sunk};
 use super::look::{Look, size};
 use super::mask::{self, Mask};
 use super::softmax::{Softmax, softmax_of};
-use super::{Found, Match, Refusal, RefusalKind};
+use super::{Found, Match, Refusal, RefusalKind, attention_near as near};
 use crate::graph::Value;
 
 /// Finds the formula by the product with the values.
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
     let [weights, v] = look.binary(value, &Op::Matmul)?;
     let mut scores = Scores::default();
-    let softmax = match weights_of(look, weights, &mut scores)? {
-        Ok(softmax) => softmax,
-        Err(refusal) => return Some(Err(refusal)),
+    let softmax = match weights_of(look, weights, &mut scores) {
+        Some(Ok(softmax)) => softmax,
+        Some(Err(refusal)) => return Some(Err(refusal)),
+        None => return near::weights(look, weights).map(Err),
     };
     let masked = scores.uncast(look, softmax.x);
-    let (q, k_t) = match scores.read(look, masked)? {
-        Ok(product) => product,
-        Err(refusal) => return Some(Err(refusal)),
+    let (q, k_t) = match scores.read(look, masked) {
+        Some(Ok(product)) => product,
+        Some(Err(refusal)) => return Some(Err(refusal)),
+        None => return near::scores(look, masked).map(Err),
     };
     if [q, k_t, v].iter().any(|side| size(look.shape(*side)) == 0) {
         return None;
@@ -61,6 +65,11 @@ fn weights_of(
     let plain = scores.uncast(look, weights);
     if let Some(softmax) = softmax_of(look, plain) {
         return Some(Ok(softmax));
+    }
+    if let Some(sunk) = sunk(look, plain) {
+        scores.uncast(look, sunk.joined);
+        scores.sinks = Some(sunk.sinks);
+        return Some(Ok(sunk.softmax));
     }
     // Weights times something: dropout, unless it is 1 everywhere.
     let mut product = look.product(plain);
@@ -138,15 +147,23 @@ fn assemble(
     let queries = look.shape(q)[ndim - 2];
     let keys = k_t.shape[ndim - 1];
     let masks: Vec<_> = scores.masks.iter().rev().copied().collect();
-    let mask = mask::resolve(look, &masks, dtype, [queries, keys])?;
+    let mut mask = mask::resolve(look, &masks, dtype, [queries, keys])?;
+    if scores.sinks.is_some() {
+        mask = mask.beside_sinks();
+    }
     let mask_shapes = mask
         .values()
         .iter()
         .map(|value| mask_shape(look.shape(*value), ndim))
         .collect::<Result<Vec<_>, _>>()?;
+    let sinks = match scores.sinks {
+        Some(sinks) => Some(for_heads(look, sinks, ndim, &layout.q, dtype)?),
+        None => None,
+    };
     let mut inputs = vec![q, k_t.value, v.value];
     inputs.extend(mask.values());
-    let shape = look.shape(output).to_vec();
+    inputs.extend(sinks);
+    let (shape, has_sinks) = (look.shape(output).to_vec(), sinks.is_some());
     #[allow(clippy::cast_possible_truncation)]
     let scale = scale as f32;
     Ok(Match::new(inputs, output, move |inputs| {
@@ -162,10 +179,11 @@ fn assemble(
         let op = Op::ScaledDotProductAttention {
             scale,
             mask: mode,
-            sinks: false,
+            sinks: has_sinks,
             force_fused: false,
         };
-        let values: Vec<Array> = inputs[3..]
+        let (masks, sinks) = inputs[3..].split_at(mask_shapes.len());
+        let values: Vec<Array> = masks
             .iter()
             .zip(&mask_shapes)
             .map(|(value, shape)| value.reshape(shape.clone()))
@@ -173,6 +191,11 @@ fn assemble(
         let built = mask.build(&values, dtype);
         let mut all = vec![&q, &k, &v];
         all.extend(built.as_ref().map(|built| &built.mask));
+        let heads = layout.q[1];
+        let sinks = sinks
+            .first()
+            .map(|sinks| sinks.reshape([-1]).broadcast_to([heads]));
+        all.extend(&sinks);
         let mut result = bind(op, &all);
         if let Some(dead) = built.and_then(|built| built.mean) {
             let mean = v.astype(Dtype::Float32).mean(keepdims(-2)).astype(dtype);

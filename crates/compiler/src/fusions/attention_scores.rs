@@ -12,6 +12,8 @@ use crate::graph::Value;
 pub(super) struct Scores {
     pub(super) scale: Option<f64>,
     pub(super) masks: Vec<Applied>,
+    /// One more score for each row, whose weight is dropped.
+    pub(super) sinks: Option<Value>,
     /// The dtypes through which scores and weights go.
     dtypes: Vec<Dtype>,
     pub(super) product: Option<Value>,

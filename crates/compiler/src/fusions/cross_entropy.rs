@@ -1,10 +1,10 @@
 //! Cross entropy of class indices: `logsumexp(logits) - logits[target]` becomes one kernel.
 //!
 //! Recognized: the difference; the taken element of `logits - logsumexp(logits)`, which is the negative of the loss,
-//! by `take_along_axis` or by an index for each axis; the sum by the operation or written out below the maximum. Negative indices count from the end in the formula and are out of range
-//! for the kernel, so they are made positive. Refused: logits in half precision, whose sum the kernel computes in
-//! `float32`; sums of exponentials without the maximum, and the logarithm of a softmax, which overflow or vanish where
-//! the kernel does not.
+//! by `take_along_axis` or by an index for each axis; the sum by the operation or written out below the maximum. Negative
+//! indices count from the end in the formula and are out of range for the kernel, so they are made positive. Refused:
+//! logits in half precision, whose sum the kernel computes in `float32`; sums of exponentials without the maximum, and
+//! the logarithm of a softmax, which overflow or vanish where the kernel does not; targets that are weights of classes.
 
 use mlx::{Array, Dtype, Kind, Op, fast, where_};
 
@@ -81,17 +81,20 @@ struct Loss {
     negative: bool,
 }
 
-/// `logsumexp(logits) - take_along_axis(logits, targets)`.
+/// `logsumexp(logits) - take_along_axis(logits, targets)`, or the other way round.
 fn difference(look: &Look<'_>, value: Value) -> Option<Result<Loss, Refusal>> {
-    let [sum, taken] = look.binary(value, &Op::Subtract)?;
-    let taken = taken_of(look, taken)?;
-    let sum = log_sum_exp(look, sum)?;
-    let logits = taken.of;
-    (sum.logits == logits && is_axis(look, logits, &sum.axes, taken.axis)).then(|| {
-        sum.check().map(|()| Loss {
-            logits,
-            taken,
-            negative: false,
+    let [above, below] = look.binary(value, &Op::Subtract)?;
+    let orders = [(above, below, false), (below, above, true)];
+    orders.into_iter().find_map(|(sum, taken, negative)| {
+        let taken = taken_of(look, taken)?;
+        let sum = log_sum_exp(look, sum)?;
+        let fits = sum.logits == taken.of && is_axis(look, taken.of, &sum.axes, taken.axis);
+        fits.then(|| {
+            sum.below_maximum(look).map(|logits| Loss {
+                logits,
+                taken,
+                negative,
+            })
         })
     })
 }
@@ -153,21 +156,35 @@ fn of_log_softmax(look: &Look<'_>, taken: Taken, negative: bool) -> Option<Resul
 
 /// `sum(weights * log_softmax(logits))`: targets that are not one class each.
 fn weighted(look: &Look<'_>, value: Value) -> Option<Result<Loss, Refusal>> {
-    let (Op::Sum { axes, .. }, node) = look.node(value)? else {
-        return None;
+    let of_log_softmax = weighted_sum(look, value).is_some_and(|factors| {
+        let is_one = |factor: &Value| log_softmax_of(look, *factor).is_some();
+        factors.iter().any(is_one)
+    });
+    let of_logits = || {
+        let [above, below] = look.binary(value, &Op::Subtract)?;
+        [(above, below), (below, above)]
+            .into_iter()
+            .find_map(|(sum, weighted)| {
+                let logits = log_sum_exp(look, sum)?.logits;
+                let factors = weighted_sum(look, look.keeps_axis(weighted))?;
+                factors.contains(&logits).then_some(())
+            })
     };
-    let product = look.product(node.inputs[0]);
-    if product.factors.len() != 2 || !look.is_last_axis(node.inputs[0], axes) {
-        return None;
-    }
-    let found = product
-        .factors
-        .iter()
-        .any(|factor| log_softmax_of(look, *factor).is_some());
-    found.then(|| {
+    (of_log_softmax || of_logits().is_some()).then(|| {
         let reason = "targets are weights of all classes, the kernel takes one class for each row";
         Err(Refusal::new(RefusalKind::Formula, reason))
     })
+}
+
+/// The two factors of a product that is summed over classes, and perhaps over rows.
+fn weighted_sum(look: &Look<'_>, value: Value) -> Option<Vec<Value>> {
+    let (Op::Sum { axes, .. } | Op::Mean { axes, .. }, node) = look.node(value)? else {
+        return None;
+    };
+    let last = i32::try_from(look.ndim(node.inputs[0])).ok()? - 1;
+    let product = look.product(node.inputs[0]);
+    let over_classes = axes.contains(&last) || axes.contains(&-1);
+    (over_classes && product.factors.len() == 2).then_some(product.factors)
 }
 
 /// Logits, or why they are none, and the axes of their softmax.
@@ -183,14 +200,8 @@ fn log_softmax_of(look: &Look<'_>, value: Value) -> Option<LogSoftmax> {
     if sum.logits != values || !look.is_kept(subtracted, values, &sum.axes) {
         return None;
     }
-    // Of values below their maximum, the plain sum is as good.
-    let shifted = look.less_max(values).ok().flatten();
-    let logits = match shifted.filter(|shifted| shifted.axes == sum.axes) {
-        Some(shifted) if !sum.below_max => Ok(shifted.x),
-        _ => sum.check().map(|()| values),
-    };
     Some(LogSoftmax {
-        logits,
+        logits: sum.below_maximum(look),
         axes: sum.axes,
     })
 }
@@ -204,6 +215,15 @@ struct LogSumExp {
 }
 
 impl LogSumExp {
+    /// The logits; when they are values below their maximum, of which the plain sum is as good, those before.
+    fn below_maximum(&self, look: &Look<'_>) -> Result<Value, Refusal> {
+        let shifted = look.less_max(self.logits).ok().flatten();
+        match shifted.filter(|shifted| shifted.axes == self.axes) {
+            Some(shifted) if !self.below_max => Ok(shifted.x),
+            _ => self.check().map(|()| self.logits),
+        }
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         if self.below_max {
             return Ok(());

@@ -76,6 +76,21 @@ pub(super) struct Built {
 const MOST: usize = 1 << 24;
 
 impl Mask {
+    /// The same where rows have a sink: one that sees no key gives nearly zeros then, with the formula and the kernel.
+    pub(super) fn beside_sinks(self) -> Self {
+        match self {
+            Mask::Layers { layers, form } => Mask::Layers {
+                layers,
+                form: match form {
+                    Form::BoolOrMean => Form::Bool,
+                    Form::NumbersOrMean => Form::Numbers,
+                    form => form,
+                },
+            },
+            mask => mask,
+        }
+    }
+
     pub(super) fn values(&self) -> Vec<Value> {
         match self {
             Mask::None | Mask::Causal => Vec::new(),

@@ -6,8 +6,10 @@
 
 mod affine;
 mod attention;
+mod attention_near;
 mod attention_scores;
 mod attention_sides;
+mod attention_sinks;
 mod cross_entropy;
 mod gelu;
 mod layer_norm;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use mlx::Array;
 
-use super::{Context, inside, undefined};
+use super::{Context, contract, inside, undefined};
 use crate::fusions::look::Look;
 use crate::fusions::{Fusion, Match, Refusal, RefusalKind};
 use crate::graph::{
@@ -16,19 +16,41 @@ use crate::trace::record;
 use crate::{Error, Result};
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
-    let mut found = Found::default();
-    let look = Look::new(graph, context.options.shapeless);
-    for fusion in Fusion::ALL {
-        if context.options.fusions.contains(&fusion) {
-            found.search(fusion, &look);
+    if context.options.shapeless {
+        // A product that is rewritten may freeze sizes.
+        let found = Found::all(graph, context);
+        report_refused(&found, context);
+        return rebuild(graph, &found.sites, context);
+    }
+    let mut rewritten = contract::rewrite(graph, None)?;
+    let mut found = Found::all(&rewritten.graph, context);
+    report_refused(&found, context);
+    // A product around which no formula was found stays as it was written.
+    loop {
+        let is_claimed = |range: &std::ops::Range<u32>| {
+            range.clone().any(|id| found.claimed.contains(&NodeId(id)))
+        };
+        let used: BTreeSet<NodeId> = rewritten
+            .products
+            .iter()
+            .filter(|(_, range)| is_claimed(range))
+            .map(|(id, _)| *id)
+            .collect();
+        if used.len() == rewritten.products.len() {
+            return rebuild(&rewritten.graph, &found.sites, context);
+        }
+        rewritten = contract::rewrite(graph, Some(&used))?;
+        found = Found::all(&rewritten.graph, context);
+    }
+}
+
+/// What fired as one formula is not reported as another that it is not.
+fn report_refused(found: &Found, context: &mut Context<'_>) {
+    for (id, refused) in &found.refused {
+        if !found.claimed.contains(id) {
+            context.report.add_refused(refused.clone());
         }
     }
-    // What fired as one formula is not reported as another that it is not.
-    found.refused.retain(|(id, _)| !found.claimed.contains(id));
-    for (_, refused) in std::mem::take(&mut found.refused) {
-        context.report.add_refused(refused);
-    }
-    rebuild(graph, &found.sites, context)
 }
 
 /// A formula that was found at a place.
@@ -50,6 +72,18 @@ struct Found {
 }
 
 impl Found {
+    /// Tries all fusions that are asked for, in their order.
+    fn all(graph: &Graph, context: &Context<'_>) -> Self {
+        let mut found = Self::default();
+        let look = Look::new(graph, context.options.shapeless);
+        for fusion in Fusion::ALL {
+            if context.options.fusions.contains(&fusion) {
+                found.search(fusion, &look);
+            }
+        }
+        found
+    }
+
     /// Tries one fusion at every node.
     fn search(&mut self, fusion: Fusion, look: &Look<'_>) {
         for (id, node) in (0..).map(NodeId).zip(look.graph.nodes()) {

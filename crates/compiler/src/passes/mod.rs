@@ -1,6 +1,7 @@
 //! The passes: each makes a graph into a better one that means the same.
 
 mod canonicalize;
+mod contract;
 mod cse;
 mod dce;
 mod fold;

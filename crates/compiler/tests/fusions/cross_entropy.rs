@@ -35,6 +35,10 @@ spellings! { Fusion::CrossEntropy, "fast.cross_entropy";
     indexed(ROWS),
     indexed_likelihood(ROWS),
     indexed_likelihood_of_tokens(TOKENS),
+    likelihood_by_difference(ROWS),
+    likelihood_by_difference_of_tokens(TOKENS),
+    indexed_by_difference(ROWS),
+    optax(ROWS),
     composed(ROWS),
     composed_of_unsigned(UNSIGNED),
     composed_of_tokens(TOKENS),
@@ -50,6 +54,9 @@ refusals! { Fusion::CrossEntropy;
     sum_is_reused(Reused, ROWS),
     log_of_softmax(Formula, ROWS),
     one_hot(Formula, ROWS),
+    one_hot_over_all(Formula, ROWS),
+    one_hot_of_logits(Formula, ROWS),
+    smoothed(Reused, ROWS),
     negative_mean_in_half(Dtype, HALF),
     sum_without_max(Formula, ROWS),
 }
@@ -232,6 +239,42 @@ fn indexed_in_another_order(a: &[Array]) -> Vec<Array> {
 fn one_hot(a: &[Array]) -> Vec<Array> {
     let targets = a[1].expand_dims(-1).equal(iota(4)).astype(Float32);
     vec![-(targets * log_softmax_of(a)).sum(-1).mean(())]
+}
+
+fn one_hot_over_all(a: &[Array]) -> Vec<Array> {
+    let targets = a[1].expand_dims(-1).equal(iota(4)).astype(Float32);
+    vec![-(targets * log_softmax_of(a)).sum(()) / 6.0]
+}
+
+fn one_hot_of_logits(a: &[Array]) -> Vec<Array> {
+    let targets = a[1].expand_dims(-1).equal(iota(4)).astype(Float32);
+    vec![(a[0].logsumexp(-1) - (targets * &a[0]).sum(-1)).mean(())]
+}
+
+/// With label smoothing, which needs all of the logarithms.
+fn smoothed(a: &[Array]) -> Vec<Array> {
+    let log_softmax = log_softmax_of(a);
+    let loss = -taken(&log_softmax, &a[1]);
+    vec![0.9 * loss - 0.1 * log_softmax.mean(-1)]
+}
+
+fn likelihood_by_difference(a: &[Array]) -> Array {
+    -(taken(&a[0], &a[1]) - a[0].logsumexp(-1)).mean(())
+}
+
+fn likelihood_by_difference_of_tokens(a: &[Array]) -> Array {
+    likelihood_by_difference(a)
+}
+
+fn indexed_by_difference(a: &[Array]) -> Array {
+    (a[0].i((&iota(6), &a[1])) - a[0].logsumexp(-1)).sum(()) / -6.0
+}
+
+/// `softmax_cross_entropy_with_integer_labels`.
+fn optax(a: &[Array]) -> Array {
+    let logits = &a[0] - a[0].max(keepdims(-1)).stop_gradient();
+    let label = taken(&logits, &a[1]);
+    logits.exp().sum(-1).log() - label
 }
 
 fn negative_mean_in_half(a: &[Array]) -> Vec<Array> {

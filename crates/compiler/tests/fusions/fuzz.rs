@@ -7,8 +7,8 @@ use mlx_compiler::{Fallback, trace};
 use crate::check::{self, Random, Spelling};
 use crate::replay::Steps;
 use crate::{
-    attention, attention_masks, cross_entropy, gelu, layer_norm, linear, quantized_linear,
-    rms_norm, rope, rope_positions, silu, softmax,
+    attention, attention_masks, attention_sinks, cross_entropy, gelu, layer_norm, linear,
+    quantized_linear, rms_norm, rope, rope_positions, silu, softmax, subscripts,
 };
 
 /// Changes of each spelling. `MLX_FUZZ_ROUNDS` asks for more.
@@ -18,6 +18,7 @@ fn spellings() -> Vec<Spelling> {
     [
         attention::SPELLINGS,
         attention_masks::SPELLINGS,
+        attention_sinks::SPELLINGS,
         cross_entropy::SPELLINGS,
         gelu::exact::SPELLINGS,
         gelu::approx::SPELLINGS,
@@ -30,6 +31,8 @@ fn spellings() -> Vec<Spelling> {
         silu::plain::SPELLINGS,
         silu::gated::SPELLINGS,
         softmax::SPELLINGS,
+        subscripts::attention::SPELLINGS,
+        subscripts::linear::SPELLINGS,
     ]
     .concat()
 }

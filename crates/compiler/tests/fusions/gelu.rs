@@ -15,7 +15,7 @@ const BRAIN: &[Type] = &[(&[2, 8], Bfloat16)];
 pub mod exact {
     use super::*;
 
-    spellings! { Fusion::Gelu, "fused.gelu x0";
+    spellings! { Fusion::Gelu, "fused.gelu ";
         mlx_nn(X),
         half_first(X),
         half_last(X),
@@ -32,6 +32,14 @@ pub mod exact {
         times_inverse_root_in_bfloat16(BRAIN),
         phi_in_half(HALF),
         phi_in_bfloat16(BRAIN),
+        expanded(X),
+        expanded_in_half(HALF),
+        expanded_in_bfloat16(BRAIN),
+        two_halves(X),
+        two_halves_in_half(HALF),
+        two_halves_in_bfloat16(BRAIN),
+        upcast(HALF),
+        upcast_of_bfloat16(BRAIN),
     }
 
     refusals! { Fusion::Gelu;
@@ -117,6 +125,39 @@ pub mod exact {
         phi(a)
     }
 
+    fn expanded(a: &[Array]) -> Array {
+        0.5 * (&a[0] + &a[0] * (&a[0] / SQRT_2).erf())
+    }
+
+    fn expanded_in_half(a: &[Array]) -> Array {
+        expanded(a)
+    }
+
+    fn expanded_in_bfloat16(a: &[Array]) -> Array {
+        expanded(a)
+    }
+
+    fn two_halves(a: &[Array]) -> Array {
+        let half = 0.5 * &a[0];
+        &half * (&a[0] * FRAC_1_SQRT_2).erf() + half
+    }
+
+    fn two_halves_in_half(a: &[Array]) -> Array {
+        two_halves(a)
+    }
+
+    fn two_halves_in_bfloat16(a: &[Array]) -> Array {
+        two_halves(a)
+    }
+
+    fn upcast(a: &[Array]) -> Array {
+        mlx_nn(&[a[0].astype(Float32)]).astype(a[0].dtype().unwrap())
+    }
+
+    fn upcast_of_bfloat16(a: &[Array]) -> Array {
+        upcast(a)
+    }
+
     fn erf_is_returned(a: &[Array]) -> Vec<Array> {
         let erf = (&a[0] / SQRT_2).erf();
         vec![&a[0] * (1.0 + &erf) / 2.0, erf]
@@ -191,6 +232,15 @@ pub mod approx {
         factored_in_bfloat16(BRAIN),
         square_times_in_half(HALF),
         square_times_in_bfloat16(BRAIN),
+        expanded(X),
+        expanded_in_half(HALF),
+        expanded_in_bfloat16(BRAIN),
+        root_in_both_terms(X),
+        root_in_both_terms_in_half(HALF),
+        root_in_both_terms_in_bfloat16(BRAIN),
+        root_in_the_factor(X),
+        root_in_the_factor_in_half(HALF),
+        root_in_the_factor_in_bfloat16(BRAIN),
     }
 
     refusals! { Fusion::GeluApprox;
@@ -199,6 +249,10 @@ pub mod approx {
         cube_is_reused(Reused, X),
         inner_is_returned(Output, X),
         inner_is_reused(Reused, X),
+        quick(Formula, X),
+        quick_in_half(Formula, HALF),
+        quick_in_bfloat16(Formula, BRAIN),
+        another_constant_in_half(Formula, HALF),
     }
 
     others! { Fusion::GeluApprox;
@@ -281,6 +335,44 @@ pub mod approx {
         square_times(a)
     }
 
+    fn expanded(a: &[Array]) -> Array {
+        0.5 * (&a[0] + &a[0] * tanh_of(&a[0]))
+    }
+
+    fn expanded_in_half(a: &[Array]) -> Array {
+        expanded(a)
+    }
+
+    fn expanded_in_bfloat16(a: &[Array]) -> Array {
+        expanded(a)
+    }
+
+    fn root_in_both_terms(a: &[Array]) -> Array {
+        let x = &a[0];
+        0.5 * x * (1.0 + (0.797_884_6 * x + 0.035_677_41 * x.power(3)).tanh())
+    }
+
+    fn root_in_both_terms_in_half(a: &[Array]) -> Array {
+        root_in_both_terms(a)
+    }
+
+    fn root_in_both_terms_in_bfloat16(a: &[Array]) -> Array {
+        root_in_both_terms(a)
+    }
+
+    fn root_in_the_factor(a: &[Array]) -> Array {
+        let x = &a[0];
+        0.5 * x * (1.0 + (x * (0.797_884_6 + 0.035_677_41 * x.square())).tanh())
+    }
+
+    fn root_in_the_factor_in_half(a: &[Array]) -> Array {
+        root_in_the_factor(a)
+    }
+
+    fn root_in_the_factor_in_bfloat16(a: &[Array]) -> Array {
+        root_in_the_factor(a)
+    }
+
     fn tanh_of(x: &Array) -> Array {
         ((2.0 / PI).sqrt() * (x + 0.044_715 * x.power(3.0))).tanh()
     }
@@ -310,6 +402,22 @@ pub mod approx {
     fn inner_is_reused(a: &[Array]) -> Vec<Array> {
         let inner = (2.0 / PI).sqrt() * (&a[0] + 0.044_715 * a[0].power(3.0));
         vec![0.5 * &a[0] * (1.0 + inner.tanh()) + inner]
+    }
+
+    fn quick(a: &[Array]) -> Vec<Array> {
+        vec![&a[0] * (1.702 * &a[0]).sigmoid()]
+    }
+
+    fn quick_in_half(a: &[Array]) -> Vec<Array> {
+        quick(a)
+    }
+
+    fn quick_in_bfloat16(a: &[Array]) -> Vec<Array> {
+        quick(a)
+    }
+
+    fn another_constant_in_half(a: &[Array]) -> Vec<Array> {
+        another_constant(a)
     }
 
     fn another_constant(a: &[Array]) -> Vec<Array> {

@@ -1,7 +1,7 @@
 //! SiLU and the gate of SwiGLU, as in Llama, `mlx-lm` and written out.
 
 use mlx::Array;
-use mlx::Dtype::{Float16, Float32};
+use mlx::Dtype::{Bfloat16, Float16, Float32};
 use mlx_compiler::Fusion;
 
 use crate::check::Type;
@@ -18,6 +18,11 @@ pub mod plain {
         divided(X),
         sigmoid_written(X),
         in_half(&[(&[2, 8], Float16)]),
+        in_bfloat16(&[(&[2, 8], Bfloat16)]),
+        divided_in_half(&[(&[2, 8], Float16)]),
+        divided_in_bfloat16(&[(&[2, 8], Bfloat16)]),
+        written_in_half(&[(&[2, 8], Float16)]),
+        written_in_bfloat16(&[(&[2, 8], Bfloat16)]),
     }
 
     refusals! { Fusion::Silu;
@@ -55,6 +60,26 @@ pub mod plain {
 
     fn in_half(a: &[Array]) -> Array {
         times_sigmoid(a)
+    }
+
+    fn in_bfloat16(a: &[Array]) -> Array {
+        times_sigmoid(a)
+    }
+
+    fn divided_in_half(a: &[Array]) -> Array {
+        divided(a)
+    }
+
+    fn divided_in_bfloat16(a: &[Array]) -> Array {
+        divided(a)
+    }
+
+    fn written_in_half(a: &[Array]) -> Array {
+        sigmoid_written(a)
+    }
+
+    fn written_in_bfloat16(a: &[Array]) -> Array {
+        sigmoid_written(a)
     }
 
     fn sigmoid_is_returned(a: &[Array]) -> Vec<Array> {
@@ -116,6 +141,8 @@ pub mod gated {
         sigmoid_between(GATED),
         written(GATED),
         sigmoid_with_up(GATED),
+        llama_in_half(&[(&[2, 8], Float16), (&[2, 8], Float16)]),
+        llama_in_bfloat16(&[(&[2, 8], Bfloat16), (&[2, 8], Bfloat16)]),
     }
 
     refusals! { Fusion::SwiGlu;
@@ -138,6 +165,14 @@ pub mod gated {
 
     fn llama(a: &[Array]) -> Array {
         &a[0] * a[0].sigmoid() * &a[1]
+    }
+
+    fn llama_in_half(a: &[Array]) -> Array {
+        llama(a)
+    }
+
+    fn llama_in_bfloat16(a: &[Array]) -> Array {
+        llama(a)
     }
 
     fn up_first(a: &[Array]) -> Array {

@@ -1,0 +1,82 @@
+//! Attention sinks, as of gpt-oss: one more score for each head takes part in the softmax, and its weight is dropped.
+
+use mlx::{Dtype, Op};
+
+use super::look::{Look, size};
+use super::softmax::{Softmax, softmax_of};
+use super::{Refusal, RefusalKind};
+use crate::graph::Value;
+
+/// Weights of all keys, of a softmax over the keys and a sink.
+pub(super) struct Sunk {
+    /// The softmax, of the scores without the sink.
+    pub(super) softmax: Softmax,
+    /// What the softmax is of, with the sink.
+    pub(super) joined: Value,
+    /// The sinks, with as many axes as the scores or fewer; one number for each head or one for all.
+    pub(super) sinks: Value,
+}
+
+/// Sees weights as `softmax(concatenate([scores, sinks], -1))[.., :-1]`, also below their maximum.
+pub(super) fn sunk(look: &Look<'_>, weights: Value) -> Option<Sunk> {
+    let part = look.part(weights)?;
+    let keys = *look.shape(weights).last()?;
+    let kept = look.shape(part.x).last().copied()? - 1;
+    if part.step != 1 || keys != kept {
+        return None;
+    }
+    let softmax = softmax_of(look, look.uncast(part.x))?;
+    let mut joined = look.uncast(softmax.x);
+    if let Ok(Some(shifted)) = look.less_max(joined)
+        && shifted.axes == softmax.axes
+    {
+        joined = look.uncast(shifted.x);
+    }
+    let last = i32::try_from(look.ndim(joined)).ok()? - 1;
+    let (Op::Concatenate { axis }, node) = look.node(joined)? else {
+        return None;
+    };
+    let [a, b] = *node.inputs.as_slice() else {
+        return None;
+    };
+    let (scores, sinks) = if part.start == 0 { (a, b) } else { (b, a) };
+    let is_one = look.shape(sinks).last() == Some(&1) && look.shape(scores).last() == Some(&keys);
+    (is_one && (*axis == -1 || *axis == last)).then(|| Sunk {
+        softmax: Softmax {
+            x: scores,
+            axes: softmax.axes,
+        },
+        joined,
+        sinks,
+    })
+}
+
+/// The value that holds one sink for each head of queries `[batch, heads, ..]`, of scores with `ndim` axes, or one for
+/// all heads.
+pub(super) fn for_heads(
+    look: &Look<'_>,
+    sinks: Value,
+    ndim: usize,
+    queries: &[i32],
+    dtype: Dtype,
+) -> Result<Value, Refusal> {
+    let inner = match look.node(sinks) {
+        Some((Op::BroadcastTo { .. }, node)) => node.inputs[0],
+        _ => sinks,
+    };
+    let inner = look.unwidened(inner);
+    // Axes of heads, and of groups of them, lie between those of the batch and of the queries.
+    let mut axes = look.shape(inner).iter().rev().enumerate();
+    let of_heads = |from_end: usize| from_end >= 2 && (from_end + 1 < ndim || ndim == 3);
+    let aligned = axes.all(|(from_end, n)| *n == 1 || of_heads(from_end));
+    let count = i32::try_from(size(look.shape(inner))).unwrap_or(0);
+    if !aligned || count != 1 && queries.get(1) != Some(&count) {
+        let reason = format!("sinks {:?} are not one for each head", look.shape(inner));
+        return Err(Refusal::new(RefusalKind::Shape, reason));
+    }
+    if look.dtype(inner) != dtype {
+        let reason = format!("queries are {dtype}, sinks {}", look.dtype(inner));
+        return Err(Refusal::new(RefusalKind::Dtype, reason));
+    }
+    Ok(inner)
+}

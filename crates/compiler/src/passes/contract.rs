@@ -1,0 +1,305 @@
+//! Products written by subscripts (`einsum`, `inner`, `tensordot`), as the matrix products that they are.
+//!
+//! Matchers know matrix products only. The pass that looks for formulas rewrites those products for them, and keeps
+//! what it rewrote where a formula was found around it.
+
+use std::collections::BTreeSet;
+
+use mlx::{ArrayType, Op};
+
+use super::undefined;
+use crate::Result;
+use crate::graph::{Graph, Node, NodeId, Operation, Transplant, Value};
+
+/// A graph with some of its products rewritten, and the nodes that each of them became.
+pub(super) struct Rewritten {
+    pub(super) graph: Graph,
+    pub(super) products: Vec<(NodeId, std::ops::Range<u32>)>,
+}
+
+/// Rewrites products: those among `chosen`, or all that can be.
+pub(super) fn rewrite(graph: &Graph, chosen: Option<&BTreeSet<NodeId>>) -> Result<Rewritten> {
+    let mut next = Graph::new(&graph.name);
+    let mut copy = Transplant::new(graph);
+    copy.inputs(&mut next);
+    let mut products = Vec::new();
+    for (id, node) in (0..).map(NodeId).zip(&graph.nodes) {
+        let product = chosen
+            .is_none_or(|chosen| chosen.contains(&id))
+            .then(|| Product::read(graph, node))
+            .flatten();
+        let Some(product) = product else {
+            copy.node(&mut next, node)
+                .ok_or_else(|| undefined("fuse"))?;
+            continue;
+        };
+        let sides: Option<Vec<Value>> = node
+            .inputs
+            .iter()
+            .map(|input| copy.get(&mut next, *input))
+            .collect();
+        let sides = sides.ok_or_else(|| undefined("fuse"))?;
+        let first = u32::try_from(next.nodes.len()).unwrap_or(u32::MAX);
+        let output = product.build(&mut next, [sides[0], sides[1]], node);
+        let end = u32::try_from(next.nodes.len()).unwrap_or(u32::MAX);
+        products.push((id, first..end));
+        copy.set(node.outputs[0], output);
+    }
+    copy.outputs(&mut next).ok_or_else(|| undefined("fuse"))?;
+    Ok(Rewritten {
+        graph: next,
+        products,
+    })
+}
+
+/// A product of two arrays whose axes have letters, that is one matrix product.
+struct Product {
+    /// Whether the second input of the node is the first side here.
+    is_swapped: bool,
+    letters: [Vec<char>; 2],
+    output: Vec<char>,
+    shapes: [Vec<i32>; 2],
+    dtype: mlx::Dtype,
+}
+
+impl Product {
+    fn read(graph: &Graph, node: &Node) -> Option<Self> {
+        let [a, b] = *node.inputs.as_slice() else {
+            return None;
+        };
+        let types = [graph.array_type(a), graph.array_type(b)];
+        let shapes = types.map(|t| t.shape.clone());
+        let [a, b, output] = match node.operation.op()? {
+            Op::Einsum { subscripts } => {
+                subscripts_of(&subscripts.to_string(), [shapes[0].len(), shapes[1].len()])?
+            }
+            Op::Inner => {
+                let last = |shape: &[i32]| i32::try_from(shape.len()).ok()?.checked_sub(1);
+                contracted(&shapes, &[last(&shapes[0])?], &[last(&shapes[1])?])?
+            }
+            Op::Tensordot { axes_a, axes_b } => contracted(&shapes, axes_a, axes_b)?,
+            _ => return None,
+        };
+        let mut product = Self {
+            is_swapped: false,
+            letters: [a, b],
+            output,
+            shapes,
+            dtype: types[0].dtype,
+        };
+        // Columns are what the result ends with.
+        let last = product.output.last().copied();
+        if last.is_some_and(|last| product.own(0).any(|own| own == last)) {
+            product.letters.swap(0, 1);
+            product.shapes.swap(0, 1);
+            product.is_swapped = true;
+        }
+        let same = types[0].dtype == types[1].dtype && types[0].dtype.is_floating();
+        (same && product.is_matrix_product()).then_some(product)
+    }
+
+    /// Whether no axis repeats or is summed on its own, sizes agree, and rows, columns and a sum are there.
+    fn is_matrix_product(&self) -> bool {
+        let [a, b] = &self.letters;
+        let unique =
+            |letters: &[char]| letters.iter().collect::<BTreeSet<_>>().len() == letters.len();
+        let used = |letters: &[char], other: &[char]| {
+            letters
+                .iter()
+                .all(|c| other.contains(c) || self.output.contains(c))
+        };
+        let known = self.output.iter().all(|c| a.contains(c) || b.contains(c));
+        let sizes = a
+            .iter()
+            .filter(|c| b.contains(c))
+            .all(|c| self.size_on(0, *c) == self.size_on(1, *c));
+        unique(a)
+            && unique(b)
+            && unique(&self.output)
+            && used(a, b)
+            && used(b, a)
+            && known
+            && sizes
+            && !self.summed().is_empty()
+            && self.own(0).next().is_some()
+            && self.own(1).next().is_some()
+    }
+
+    fn size_on(&self, side: usize, letter: char) -> Option<i32> {
+        let place = self.letters[side].iter().position(|c| *c == letter)?;
+        self.shapes[side].get(place).copied()
+    }
+
+    fn size(&self, letter: char) -> i32 {
+        let size = self.size_on(0, letter).or_else(|| self.size_on(1, letter));
+        size.unwrap_or(1)
+    }
+
+    /// Axes that are summed over, in the order of the second side.
+    fn summed(&self) -> Vec<char> {
+        let [a, b] = &self.letters;
+        let both = b.iter().filter(|c| a.contains(c));
+        both.filter(|c| !self.output.contains(c)).copied().collect()
+    }
+
+    /// Axes of the result that only one side has, in the order of the result.
+    fn own(&self, side: usize) -> impl DoubleEndedIterator<Item = char> + '_ {
+        let (own, other) = (&self.letters[side], &self.letters[1 - side]);
+        self.output
+            .iter()
+            .filter(|c| own.contains(c) && !other.contains(c))
+            .copied()
+    }
+
+    /// Axes of the result before those of rows and columns.
+    fn lead(&self, row: char, column: char) -> Vec<char> {
+        let lead = self.output.iter().filter(|c| **c != row && **c != column);
+        lead.copied().collect()
+    }
+
+    /// The order of axes of both sides and of the result of the matrix product.
+    fn orders(&self, row: char, column: char) -> [Vec<char>; 3] {
+        let (lead, summed) = (self.lead(row, column), self.summed());
+        let of = |side: usize| {
+            let of_lead = lead.iter().filter(move |c| self.letters[side].contains(c));
+            of_lead.copied().collect::<Vec<char>>()
+        };
+        let first = [of(0), vec![row], summed.clone()].concat();
+        let second = [of(1), summed, vec![column]].concat();
+        let result = [lead.clone(), vec![row, column]].concat();
+        [first, second, result]
+    }
+
+    /// Appends the matrix product: `[lead.., row, sum] @ [lead.., sum, column]`, put into the order of the result.
+    fn build(&self, graph: &mut Graph, mut sides: [Value; 2], node: &Node) -> Value {
+        if self.is_swapped {
+            sides.swap(0, 1);
+        }
+        let summed = self.summed();
+        let rows = self.own(0).rev();
+        let both = rows.flat_map(|row| self.own(1).rev().map(move |column| [row, column]));
+        let chosen = both.min_by_key(|[row, column]| {
+            // Least of all is the first side transposed: it may be the weights of attention.
+            let [first, second, result] = self.orders(*row, *column);
+            3 * u8::from(first != self.letters[0])
+                + 2 * u8::from(result != self.output)
+                + u8::from(second != self.letters[1])
+        });
+        let [row, column] = chosen.unwrap_or([' '; 2]);
+        let lead = self.lead(row, column);
+        let [first, second, result] = self.orders(row, column);
+        let mut add = |op: Op, inputs: Vec<Value>, shape: Vec<i32>| {
+            let types = vec![ArrayType {
+                shape,
+                dtype: self.dtype,
+            }];
+            graph.add_node(Operation::Op(op), inputs, types, node.site)[0]
+        };
+        let lengths =
+            |letters: &[char]| -> Vec<i32> { letters.iter().map(|c| self.size(*c)).collect() };
+        let total: i32 = lengths(&summed).iter().product();
+        let mut operands = Vec::new();
+        let ordered = sides.into_iter().zip([first, second]);
+        for (side, (mut value, order)) in ordered.enumerate() {
+            if order != self.letters[side] {
+                let place = |c: &char| self.letters[side].iter().position(|own| own == c);
+                let axes = order.iter().filter_map(place);
+                let axes = axes.filter_map(|axis| i32::try_from(axis).ok()).collect();
+                value = add(Op::Transpose { axes }, vec![value], lengths(&order));
+            }
+            // Axes that only the other side has are broadcast over; several that are summed over are one.
+            let missing = lead
+                .iter()
+                .skip_while(|c| !self.letters[side].contains(c))
+                .map(|c| {
+                    if self.letters[side].contains(c) {
+                        self.size(*c)
+                    } else {
+                        1
+                    }
+                });
+            let mut shape: Vec<i32> = missing.collect();
+            shape.extend(match side {
+                0 => [self.size(row), total],
+                _ => [total, self.size(column)],
+            });
+            if shape != lengths(&order) {
+                let reshape = Op::Reshape {
+                    shape: shape.clone(),
+                };
+                value = add(reshape, vec![value], shape);
+            }
+            operands.push(value);
+        }
+        let product = add(Op::Matmul, operands, lengths(&result));
+        if result == self.output {
+            return product;
+        }
+        let place = |c: &char| result.iter().position(|own| own == c);
+        let axes = self.output.iter().filter_map(place);
+        let axes = axes.filter_map(|axis| i32::try_from(axis).ok()).collect();
+        add(Op::Transpose { axes }, vec![product], lengths(&self.output))
+    }
+}
+
+/// The letters of both sides and of the result: `ij,jk->ik`. Axes of an ellipsis get letters of their own.
+fn subscripts_of(text: &str, ndims: [usize; 2]) -> Option<[Vec<char>; 3]> {
+    let text: String = text.chars().filter(|c| !matches!(c, ' ' | '"')).collect();
+    let (sides, output) = match text.split_once("->") {
+        Some((sides, output)) => (sides, Some(output)),
+        None => (text.as_str(), None),
+    };
+    let (a, b) = sides.split_once(',')?;
+    let hidden = |text: &str, ndim: usize| -> Option<usize> {
+        if !text.contains("...") {
+            return Some(0);
+        }
+        ndim.checked_sub(text.chars().filter(|c| *c != '.').count())
+    };
+    let hidden = [hidden(a, ndims[0])?, hidden(b, ndims[1])?];
+    let most = hidden[0].max(hidden[1]);
+    // Counted from the end, as shapes are broadcast.
+    let letters = |text: &str, hidden: usize| -> Vec<char> {
+        let dots = ('\u{100}'..).take(most).skip(most - hidden);
+        match text.split_once("...") {
+            None => text.chars().collect(),
+            Some((before, behind)) => before.chars().chain(dots).chain(behind.chars()).collect(),
+        }
+    };
+    let (a, b) = (letters(a, hidden[0]), letters(b, hidden[1]));
+    let output = match output {
+        Some(output) => letters(output, most),
+        None => {
+            let all = a.iter().chain(&b);
+            let once = |c: &&char| a.iter().chain(&b).filter(|other| other == c).count() == 1;
+            let mut output: Vec<char> = all.filter(once).copied().collect();
+            output.sort_unstable();
+            output
+        }
+    };
+    let is_named = |c: &char| c.is_alphabetic();
+    let fits = a.len() == ndims[0] && b.len() == ndims[1];
+    (fits && [&a, &b, &output].into_iter().flatten().all(is_named)).then_some([a, b, output])
+}
+
+/// The letters of a sum over pairs of axes: what is left of the first side, then of the second.
+fn contracted(shapes: &[Vec<i32>; 2], of_a: &[i32], of_b: &[i32]) -> Option<[Vec<char>; 3]> {
+    let place = |axis: &i32, ndim: usize| {
+        let ndim = i32::try_from(ndim).ok()?;
+        usize::try_from(if *axis < 0 { axis + ndim } else { *axis }).ok()
+    };
+    let n = shapes[0].len();
+    let a: Vec<char> = ('a'..).take(n).collect();
+    let mut b: Vec<char> = ('\u{100}'..).take(shapes[1].len()).collect();
+    if of_a.len() != of_b.len() {
+        return None;
+    }
+    for (in_a, in_b) in of_a.iter().zip(of_b) {
+        *b.get_mut(place(in_b, shapes[1].len())?)? = *a.get(place(in_a, n)?)?;
+    }
+    let rest = |own: &[char], other: &[char]| -> Vec<char> {
+        own.iter().filter(|c| !other.contains(c)).copied().collect()
+    };
+    let output = [rest(&a, &b), rest(&b, &a)].concat();
+    Some([a, b, output])
+}
