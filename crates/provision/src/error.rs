@@ -243,7 +243,7 @@ pub enum Error {
     },
     /// The stage folder cannot be written.
     #[error(
-        "cannot write into {} ({why}): {source}; point MLX_BUILD_DIR at a folder that can be written",
+        "cannot write into {} ({why}): {reason}; point MLX_BUILD_DIR at a folder that can be written",
         quoted(path)
     )]
     StageFolder {
@@ -251,8 +251,8 @@ pub enum Error {
         path: PathBuf,
         /// Why this one.
         why: &'static str,
-        /// The system's reason.
-        source: io::Error,
+        /// The system's reason. Not called `source`: its text is part of this one.
+        reason: io::Error,
     },
 }
 
@@ -300,4 +300,25 @@ fn or_own_mlx(got: &str) -> String {
 
 fn list(missing: &[MissingFile]) -> String {
     missing.iter().map(MissingFile::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_is_the_text_and_the_chain_repeats_nothing() {
+        let system = || io::Error::new(io::ErrorKind::PermissionDenied, "not yours");
+        let file = Error::io("read", Path::new("a"), system());
+        let folder = Error::StageFolder {
+            path: PathBuf::from("b"),
+            why: "of this test",
+            reason: system(),
+        };
+        for error in [file, folder] {
+            assert_eq!(format!("{error:?}"), error.to_string());
+            assert_eq!(error.to_string().matches("not yours").count(), 1);
+            assert!(std::error::Error::source(&error).is_none());
+        }
+    }
 }

@@ -195,7 +195,7 @@ impl Plan {
             _ => Error::StageFolder {
                 path: settings.root.path.clone(),
                 why: settings.root.why,
-                source,
+                reason: source,
             },
         })
     }

@@ -232,7 +232,7 @@ pub(crate) struct OverRoot {
     pub(crate) weight: Option<Value>,
 }
 
-fn without_leading_ones(shape: &[i32]) -> &[i32] {
+pub(super) fn without_leading_ones(shape: &[i32]) -> &[i32] {
     let ones = shape.iter().take_while(|n| **n == 1).count();
     &shape[ones..]
 }

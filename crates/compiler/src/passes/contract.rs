@@ -151,22 +151,36 @@ impl Product {
             .copied()
     }
 
+    /// What columns may be: one axis; or several, if they end the result and the second side has none but them, as the
+    /// weights of a projection into heads.
+    fn columns(&self) -> Vec<Vec<char>> {
+        let (own, summed) = (self.own(1).collect::<Vec<char>>(), self.summed());
+        let mut letters = self.letters[1].iter();
+        let is_weight = letters.all(|c| own.contains(c) || summed.contains(c));
+        match own.len() > 1 && is_weight && self.output.ends_with(&own) {
+            true => vec![own],
+            false => own.into_iter().rev().map(|column| vec![column]).collect(),
+        }
+    }
+
     /// Axes of the result before those of rows and columns.
-    fn lead(&self, row: char, column: char) -> Vec<char> {
-        let lead = self.output.iter().filter(|c| **c != row && **c != column);
-        lead.copied().collect()
+    fn lead(&self, row: char, columns: &[char]) -> Vec<char> {
+        let lead = self.output.iter();
+        lead.filter(|c| **c != row && !columns.contains(c))
+            .copied()
+            .collect()
     }
 
     /// The order of axes of both sides and of the result of the matrix product.
-    fn orders(&self, row: char, column: char) -> [Vec<char>; 3] {
-        let (lead, summed) = (self.lead(row, column), self.summed());
+    fn orders(&self, row: char, columns: &[char]) -> [Vec<char>; 3] {
+        let (lead, summed) = (self.lead(row, columns), self.summed());
         let of = |side: usize| {
             let of_lead = lead.iter().filter(move |c| self.letters[side].contains(c));
             of_lead.copied().collect::<Vec<char>>()
         };
         let first = [of(0), vec![row], summed.clone()].concat();
-        let second = [of(1), summed, vec![column]].concat();
-        let result = [lead.clone(), vec![row, column]].concat();
+        let second = [of(1), summed, columns.to_vec()].concat();
+        let result = [lead.clone(), vec![row], columns.to_vec()].concat();
         [first, second, result]
     }
 
@@ -175,19 +189,21 @@ impl Product {
         if self.is_swapped {
             sides.swap(0, 1);
         }
-        let summed = self.summed();
-        let rows = self.own(0).rev();
-        let both = rows.flat_map(|row| self.own(1).rev().map(move |column| [row, column]));
-        let chosen = both.min_by_key(|[row, column]| {
+        let columns = self.columns();
+        let both = self
+            .own(0)
+            .rev()
+            .flat_map(|row| columns.iter().map(move |columns| (row, columns)));
+        let chosen = both.min_by_key(|(row, columns)| {
             // Least of all is the first side transposed: it may be the weights of attention.
-            let [first, second, result] = self.orders(*row, *column);
+            let [first, second, result] = self.orders(*row, columns);
             3 * u8::from(first != self.letters[0])
                 + 2 * u8::from(result != self.output)
                 + u8::from(second != self.letters[1])
         });
-        let [row, column] = chosen.unwrap_or([' '; 2]);
-        let lead = self.lead(row, column);
-        let [first, second, result] = self.orders(row, column);
+        let (row, columns) = chosen.unwrap_or((' ', &self.output));
+        let lead = self.lead(row, columns);
+        let [first, second, result] = self.orders(row, columns);
         let mut add = |op: Op, inputs: Vec<Value>, shape: Vec<i32>| {
             let types = vec![ArrayType {
                 shape,
@@ -197,7 +213,8 @@ impl Product {
         };
         let lengths =
             |letters: &[char]| -> Vec<i32> { letters.iter().map(|c| self.size(*c)).collect() };
-        let total: i32 = lengths(&summed).iter().product();
+        let total = |letters: &[char]| lengths(letters).iter().product::<i32>();
+        let (total, width) = (total(&self.summed()), total(columns));
         let mut operands = Vec::new();
         let ordered = sides.into_iter().zip([first, second]);
         for (side, (mut value, order)) in ordered.enumerate() {
@@ -221,7 +238,7 @@ impl Product {
             let mut shape: Vec<i32> = missing.collect();
             shape.extend(match side {
                 0 => [self.size(row), total],
-                _ => [total, self.size(column)],
+                _ => [total, width],
             });
             if shape != lengths(&order) {
                 let reshape = Op::Reshape {
@@ -231,7 +248,16 @@ impl Product {
             }
             operands.push(value);
         }
-        let product = add(Op::Matmul, operands, lengths(&result));
+        let mut shape = lengths(&lead);
+        shape.extend([self.size(row), width]);
+        let mut product = add(Op::Matmul, operands, shape);
+        if columns.len() > 1 {
+            let shape = lengths(&result);
+            let reshape = Op::Reshape {
+                shape: shape.clone(),
+            };
+            product = add(reshape, vec![product], shape);
+        }
         if result == self.output {
             return product;
         }

@@ -9,6 +9,7 @@ use rstest::rstest;
 use crate::check::{self, Formula, Type};
 
 mod combined;
+pub mod in_half;
 use combined::*;
 
 const QKV: &[Type] = &[

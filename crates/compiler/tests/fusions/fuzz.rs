@@ -18,6 +18,7 @@ fn spellings() -> Vec<Spelling> {
     [
         attention::SPELLINGS,
         attention_masks::SPELLINGS,
+        attention_masks::in_half::SPELLINGS,
         attention_sinks::SPELLINGS,
         cross_entropy::SPELLINGS,
         gelu::exact::SPELLINGS,

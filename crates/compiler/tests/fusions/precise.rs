@@ -6,12 +6,14 @@ use rstest::rstest;
 
 use crate::check::{self, Spelling};
 use crate::{
-    attention, attention_sinks, gelu, layer_norm, linear, rms_norm, rope, silu, softmax, subscripts,
+    attention, attention_masks, attention_sinks, gelu, layer_norm, linear, rms_norm, rope, silu,
+    softmax, subscripts,
 };
 
 /// Spellings in half precision give what they give of the same inputs in `float32`, where rounding is small.
 #[rstest]
 #[case::attention(attention::SPELLINGS)]
+#[case::attention_masks(attention_masks::in_half::SPELLINGS)]
 #[case::attention_sinks(attention_sinks::SPELLINGS)]
 #[case::gelu(gelu::exact::SPELLINGS)]
 #[case::gelu_approx(gelu::approx::SPELLINGS)]

@@ -160,12 +160,19 @@ pub mod linear {
         in_bfloat16(&[(&[2, 3, 4], Bfloat16), (&[4, 5], Bfloat16), (&[5], Bfloat16)]),
         in_half(&[(&[2, 3, 4], Float16), (&[4, 5], Float16), (&[5], Float16)]),
         weight_first(XWB),
+        into_heads(&[(&[2, 3, 4], Float32), (&[4, 5, 6], Float32), (&[5, 6], Float32)]),
+        into_heads_in_half(&[(&[2, 3, 4], Float16), (&[4, 5, 6], Float16), (&[5, 6], Float16)]),
+        into_heads_in_bfloat16(&[(&[2, 3, 4], Bfloat16), (&[4, 5, 6], Bfloat16), (&[5, 6], Bfloat16)]),
+        into_heads_of_transposed(&[(&[2, 3, 4], Float32), (&[5, 4, 6], Float32), (&[5, 6], Float32)]),
+        reshaped_into_heads(&[(&[2, 3, 4], Float32), (&[4, 6], Float32), (&[3, 2], Float32)]),
         bias_by_broadcast_to(XWB),
         two_summed(&[(&[2, 3, 2, 4], Float32), (&[2, 4, 5], Float32), (&[5], Float32)]),
     }
 
     refusals! { Fusion::Linear;
         product_is_returned(Output, XWB),
+        bias_of_last_axis(Shape, &[(&[2, 3, 4], Float32), (&[4, 5, 6], Float32), (&[6], Float32)]),
+        bias_for_each_row(Shape, &[(&[2, 5, 4], Float32), (&[4, 5, 6], Float32), (&[5, 1, 6], Float32)]),
     }
 
     others! { Fusion::Linear;
@@ -199,6 +206,35 @@ pub mod linear {
 
     fn in_half(a: &[Array]) -> Array {
         rows(a)
+    }
+
+    /// `DenseGeneral` of Flax and `EinsumDense` of Keras.
+    fn into_heads(a: &[Array]) -> Array {
+        einsum("abc,cde->abde", [&a[0], &a[1]]) + &a[2]
+    }
+
+    fn into_heads_in_half(a: &[Array]) -> Array {
+        into_heads(a)
+    }
+
+    fn into_heads_in_bfloat16(a: &[Array]) -> Array {
+        into_heads(a)
+    }
+
+    fn into_heads_of_transposed(a: &[Array]) -> Array {
+        einsum("bsd,hdk->bshk", [&a[0], &a[1]]) + &a[2]
+    }
+
+    fn reshaped_into_heads(a: &[Array]) -> Array {
+        a[0].matmul(&a[1]).reshape([2, 3, 3, 2]) + &a[2]
+    }
+
+    fn bias_of_last_axis(a: &[Array]) -> Vec<Array> {
+        vec![into_heads(a)]
+    }
+
+    fn bias_for_each_row(a: &[Array]) -> Vec<Array> {
+        vec![into_heads(a)]
     }
 
     fn weight_first(a: &[Array]) -> Array {
