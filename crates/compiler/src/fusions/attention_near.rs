@@ -24,7 +24,7 @@ pub(super) fn weights(look: &Look<'_>, weights: Value) -> Option<Refusal> {
             Some(Op::Slice { .. } | Op::SplitSections { .. })
         )
     };
-    if passed.iter().any(|node| drops(node))
+    if passed.iter().any(drops)
         && let Some((_, above)) = find(look, x, FAR, &|value| is_concatenation(look, value))
         && above.len() < FAR
     {

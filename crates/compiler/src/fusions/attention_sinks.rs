@@ -41,7 +41,7 @@ pub(super) fn sunk(look: &Look<'_>, weights: Value) -> Option<Sunk> {
     };
     let (scores, sinks) = if part.start == 0 { (a, b) } else { (b, a) };
     let is_one = look.shape(sinks).last() == Some(&1) && look.shape(scores).last() == Some(&keys);
-    (is_one && (*axis == -1 || *axis == last)).then(|| Sunk {
+    (is_one && (*axis == -1 || *axis == last)).then_some(Sunk {
         softmax: Softmax {
             x: scores,
             axes: softmax.axes,

@@ -121,6 +121,8 @@ impl Product {
             && known
             && sizes
             && !self.summed().is_empty()
+            && self.total(&self.summed()) < i32::MAX
+            && self.total(&self.own(1).collect::<Vec<char>>()) < i32::MAX
             && self.own(0).next().is_some()
             && self.own(1).next().is_some()
     }
@@ -189,6 +191,39 @@ impl Product {
         if self.is_swapped {
             sides.swap(0, 1);
         }
+        let (row, columns) = self.chosen();
+        let lead = self.lead(row, &columns);
+        let [first, second, result] = self.orders(row, &columns);
+        let (total, width) = (self.total(&self.summed()), self.total(&columns));
+        let mut appended = Appended {
+            graph,
+            node,
+            dtype: self.dtype,
+        };
+        let mut operand = |side: usize, order: &[char], matrix: [i32; 2]| {
+            let ordered = appended.transpose(sides[side], &self.letters[side], order, self);
+            // Axes that only the other side has are broadcast over; several that are summed over are one.
+            let has = |c: &&char| self.letters[side].contains(*c);
+            let own = lead.iter().skip_while(|c| !has(c));
+            let mut shape: Vec<i32> = own
+                .map(|c| if has(&c) { self.size(*c) } else { 1 })
+                .collect();
+            shape.extend(matrix);
+            appended.reshape(ordered, &self.sizes(order), shape)
+        };
+        let operands = vec![
+            operand(0, &first, [self.size(row), total]),
+            operand(1, &second, [total, width]),
+        ];
+        let mut shape = self.sizes(&lead);
+        shape.extend([self.size(row), width]);
+        let product = appended.node(Op::Matmul, operands, shape.clone());
+        let product = appended.reshape(product, &shape, self.sizes(&result));
+        appended.transpose(product, &result, &self.output, self)
+    }
+
+    /// The axes that rows and columns are, for which least is transposed.
+    fn chosen(&self) -> (char, Vec<char>) {
         let columns = self.columns();
         let both = self
             .own(0)
@@ -201,70 +236,57 @@ impl Product {
                 + 2 * u8::from(result != self.output)
                 + u8::from(second != self.letters[1])
         });
-        let (row, columns) = chosen.unwrap_or((' ', &self.output));
-        let lead = self.lead(row, columns);
-        let [first, second, result] = self.orders(row, columns);
-        let mut add = |op: Op, inputs: Vec<Value>, shape: Vec<i32>| {
-            let types = vec![ArrayType {
-                shape,
-                dtype: self.dtype,
-            }];
-            graph.add_node(Operation::Op(op), inputs, types, node.site)[0]
+        // There is one: both sides have an axis of their own.
+        chosen.map_or((' ', Vec::new()), |(row, columns)| (row, columns.clone()))
+    }
+
+    fn sizes(&self, letters: &[char]) -> Vec<i32> {
+        letters.iter().map(|c| self.size(*c)).collect()
+    }
+
+    /// The number of elements along these axes together.
+    fn total(&self, letters: &[char]) -> i32 {
+        let sizes = letters.iter().map(|c| self.size(*c));
+        sizes.fold(1, i32::saturating_mul)
+    }
+}
+
+/// Nodes that are appended to a graph in the place of one.
+struct Appended<'a> {
+    graph: &'a mut Graph,
+    node: &'a Node,
+    dtype: mlx::Dtype,
+}
+
+impl Appended<'_> {
+    fn node(&mut self, op: Op, inputs: Vec<Value>, shape: Vec<i32>) -> Value {
+        let types = vec![ArrayType {
+            shape,
+            dtype: self.dtype,
+        }];
+        self.graph
+            .add_node(Operation::Op(op), inputs, types, self.node.site)[0]
+    }
+
+    fn reshape(&mut self, value: Value, from: &[i32], shape: Vec<i32>) -> Value {
+        if from == shape {
+            return value;
+        }
+        let op = Op::Reshape {
+            shape: shape.clone(),
         };
-        let lengths =
-            |letters: &[char]| -> Vec<i32> { letters.iter().map(|c| self.size(*c)).collect() };
-        let total = |letters: &[char]| lengths(letters).iter().product::<i32>();
-        let (total, width) = (total(&self.summed()), total(columns));
-        let mut operands = Vec::new();
-        let ordered = sides.into_iter().zip([first, second]);
-        for (side, (mut value, order)) in ordered.enumerate() {
-            if order != self.letters[side] {
-                let place = |c: &char| self.letters[side].iter().position(|own| own == c);
-                let axes = order.iter().filter_map(place);
-                let axes = axes.filter_map(|axis| i32::try_from(axis).ok()).collect();
-                value = add(Op::Transpose { axes }, vec![value], lengths(&order));
-            }
-            // Axes that only the other side has are broadcast over; several that are summed over are one.
-            let missing = lead
-                .iter()
-                .skip_while(|c| !self.letters[side].contains(c))
-                .map(|c| {
-                    if self.letters[side].contains(c) {
-                        self.size(*c)
-                    } else {
-                        1
-                    }
-                });
-            let mut shape: Vec<i32> = missing.collect();
-            shape.extend(match side {
-                0 => [self.size(row), total],
-                _ => [total, width],
-            });
-            if shape != lengths(&order) {
-                let reshape = Op::Reshape {
-                    shape: shape.clone(),
-                };
-                value = add(reshape, vec![value], shape);
-            }
-            operands.push(value);
+        self.node(op, vec![value], shape)
+    }
+
+    fn transpose(&mut self, value: Value, from: &[char], to: &[char], sizes: &Product) -> Value {
+        if from == to {
+            return value;
         }
-        let mut shape = lengths(&lead);
-        shape.extend([self.size(row), width]);
-        let mut product = add(Op::Matmul, operands, shape);
-        if columns.len() > 1 {
-            let shape = lengths(&result);
-            let reshape = Op::Reshape {
-                shape: shape.clone(),
-            };
-            product = add(reshape, vec![product], shape);
-        }
-        if result == self.output {
-            return product;
-        }
-        let place = |c: &char| result.iter().position(|own| own == c);
-        let axes = self.output.iter().filter_map(place);
-        let axes = axes.filter_map(|axis| i32::try_from(axis).ok()).collect();
-        add(Op::Transpose { axes }, vec![product], lengths(&self.output))
+        let places = to
+            .iter()
+            .filter_map(|c| from.iter().position(|own| own == c));
+        let axes = places.filter_map(|axis| i32::try_from(axis).ok()).collect();
+        self.node(Op::Transpose { axes }, vec![value], sizes.sizes(to))
     }
 }
 

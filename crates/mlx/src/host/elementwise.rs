@@ -38,6 +38,9 @@ pub(super) fn unary(
         mlx_kernels::unary(function, &x.in_rows::<T>()?, out.as_mut_slice::<T>()?).map_err(said)
     }
     let x = input(inputs, 0)?;
+    if !x.layout().is_row_contiguous() {
+        return run(&[Step::Input(0), Step::Unary(function, 0)], inputs, outputs);
+    }
     by_dtype!(x.dtype(), typed(function, x, output(outputs, 0)?))
 }
 
@@ -85,5 +88,15 @@ pub(super) fn swiglu(
         mlx_kernels::swiglu(&gate, &x, out.as_mut_slice::<T>()?).map_err(said)
     }
     let (gate, x) = (input(inputs, 0)?, input(inputs, 1)?);
+    if inputs.iter().any(|x| !x.layout().is_row_contiguous()) {
+        // Halves of one array: read where they lie, block by block, rather than copied whole.
+        let steps = [
+            Step::Input(0),
+            Step::Input(1),
+            Step::Unary(Unary::Silu, 0),
+            Step::Binary(Binary::Multiply, 2, 1),
+        ];
+        return run(&steps, inputs, outputs);
+    }
     by_dtype!(x.dtype(), typed(gate, x, output(outputs, 0)?))
 }
