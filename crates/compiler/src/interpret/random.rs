@@ -7,6 +7,7 @@ use mlx::{Dtype, Kind, Op};
 use super::call::Call;
 use super::number::{Number, Rounding};
 use super::special::{erf, erfinv};
+use super::tails;
 use super::tensor::{Tensor, axis, broadcast_places, count, sizes};
 use crate::Result;
 
