@@ -19,7 +19,12 @@ pub(crate) enum Executable {
 impl Executable {
     pub(crate) fn new(graph: Graph, options: &CompileOptions) -> Result<Self> {
         let bound = options.shapeless || reads_values(&graph);
-        let plan = Rc::new(Plan::new(graph)?);
+        let plan = if options.shapeless {
+            Plan::for_all_sizes(graph)?
+        } else {
+            Plan::new(graph)?
+        };
+        let plan = Rc::new(plan);
         if bound {
             return Ok(Executable::Bound(plan));
         }
@@ -27,6 +32,7 @@ impl Executable {
         Ok(Executable::Replayed(CompiledClosure::new(function, false)?))
     }
 
+    #[track_caller]
     pub(crate) fn call(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
         match self {
             Executable::Replayed(function) => function.call(inputs),

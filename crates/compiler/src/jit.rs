@@ -108,6 +108,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
     ///
     /// # Errors
     /// When the function cannot be traced, or an operation fails.
+    #[track_caller]
     pub fn call(&self, args: Args::Refs<'_>) -> Result<F::Output> {
         if !recorders().is_empty() {
             // Another function is being traced: this one becomes part of it.
@@ -125,6 +126,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
     ///
     /// # Errors
     /// When the function cannot be traced.
+    #[track_caller]
     pub fn trace(&self, args: Args::Refs<'_>) -> Result<Traced<F::Output>> {
         trace_ref(&self.function, args)
     }
@@ -133,6 +135,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
     ///
     /// # Errors
     /// When the function cannot be traced or lowered.
+    #[track_caller]
     pub fn lower(&self, args: Args::Refs<'_>) -> Result<Lowered<F::Output>> {
         self.trace(args)?.lower(&self.options)
     }
@@ -162,6 +165,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
     ///
     /// `None` when the function captured an array that a transform around this call is working on: it means something
     /// else in each call, so nothing can be kept.
+    #[track_caller]
     fn entry(
         &self,
         args: Args::Refs<'_>,

@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     inner: Vec<Vec<Rc<Plan>>>,
     /// The kernels of regions, by node.
     kernels: Vec<Option<RegionKernel>>,
+    /// Whether recognized formulas run by their kernels, on inputs of whatever sizes.
+    for_all_sizes: bool,
 }
 
 impl Plan {
@@ -54,6 +56,18 @@ impl Plan {
             constants,
             inner,
             graph,
+            for_all_sizes: false,
+        })
+    }
+
+    /// Makes the graph of a shapeless function ready, which keeps recognized formulas with both of their forms.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn for_all_sizes(graph: Graph) -> Result<Self> {
+        Ok(Self {
+            for_all_sizes: true,
+            ..Self::new(graph)?
         })
     }
 
@@ -110,12 +124,18 @@ impl Plan {
             .map(|value| get(values, *value))
             .collect::<mlx::Result<_>>()?;
         let inner = &self.inner[index];
+        let at = node.site.at.unwrap_or(std::panic::Location::caller());
         match &node.operation {
-            Operation::Op(op) => {
-                let at = node.site.at.unwrap_or(std::panic::Location::caller());
-                bind_all_at(op.clone(), &inputs, at)
-            }
+            Operation::Op(op) => bind_all_at(op.clone(), &inputs, at),
             Operation::Fused(fused) => {
+                if self.for_all_sizes {
+                    let (formula, kernel) = (&inner[0], &inner[1]);
+                    return if self.has_traced_types(node, &inputs) {
+                        kernel.run(&inputs)
+                    } else {
+                        resized(kernel, formula, &inputs)
+                    };
+                }
                 let outputs = inner[0].run(&inputs)?;
                 if report::is_observing() {
                     report::observe(fused, node.site, &outputs, &inner[1].run(&inputs)?)?;
@@ -126,9 +146,9 @@ impl Plan {
                 Some(region) => region.kernel.apply(&inputs[..region.n_inputs]),
                 None => inner[0].run(&inputs),
             },
-            Operation::Cond { .. } => control::run_cond(&inputs, &inner[0], &inner[1]),
+            Operation::Cond { .. } => control::run_cond(&inputs, &inner[0], &inner[1], at),
             Operation::While { n_state, .. } => {
-                control::run_while(&inputs, *n_state, &inner[0], &inner[1])
+                control::run_while(&inputs, *n_state, &inner[0], &inner[1], at)
             }
             Operation::Scan {
                 n_carry,
@@ -143,15 +163,45 @@ impl Plan {
                     length: *length,
                     reverse: *reverse,
                 };
-                control::run_scan(&inputs, layout, &inner[0])
+                control::run_scan(&inputs, layout, &inner[0], at)
             }
             Operation::Transform {
                 transform,
                 n_captures,
                 ..
-            } => control::run_transform(transform, &inputs, *n_captures, inner),
+            } => control::run_transform(transform, &inputs, *n_captures, inner, at),
         }
     }
+}
+
+impl Plan {
+    /// Whether the inputs of a node are what they were when the function was traced: always, unless it is shapeless.
+    fn has_traced_types(&self, node: &Node, inputs: &[&Array]) -> bool {
+        let types = node
+            .inputs
+            .iter()
+            .map(|value| self.graph.array_type(*value));
+        inputs
+            .iter()
+            .zip(types)
+            .all(|(input, wanted)| input.has_type(wanted))
+    }
+}
+
+/// Runs a recognized formula on inputs of other sizes than it was traced with, by its kernel where that does the same.
+///
+/// The formula may broadcast what the kernel refuses, or refuse what the kernel would take; it is built to see that, and
+/// not computed.
+fn resized(kernel: &Plan, formula: &Plan, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
+    let composed = formula.run(inputs)?;
+    let Ok(fused) = kernel.run(inputs) else {
+        return Ok(composed);
+    };
+    let mut pairs = fused.iter().zip(&composed);
+    let is_same = pairs.all(|(fused, composed)| {
+        mlx::trace::type_of(composed).is_ok_and(|wanted| fused.has_type(&wanted))
+    });
+    Ok(if is_same { fused } else { composed })
 }
 
 impl Graph {

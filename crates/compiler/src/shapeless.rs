@@ -20,6 +20,7 @@ pub(crate) fn check(graph: &Graph, size_read: Option<SizeRead>) -> Result<()> {
             Operation::Op(op) => freezes_sizes(op),
             Operation::Fused(fused) => {
                 check(&fused.body, None)?;
+                check(&fused.kernel, None)?;
                 false
             }
             Operation::Region(body) => {

@@ -59,6 +59,7 @@ pub struct Compiled<Output> {
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn trace<Args, F>(function: F, args: Args::Refs<'_>) -> Result<Traced<F::Output>>
 where
     Args: Arguments,
@@ -68,6 +69,7 @@ where
 }
 
 /// Traces a function that is kept.
+#[track_caller]
 pub(crate) fn trace_ref<Args, F>(function: &F, args: Args::Refs<'_>) -> Result<Traced<F::Output>>
 where
     Args: Arguments,
@@ -218,6 +220,7 @@ impl<Output: Tree> Compiled<Output> {
     }
 
     /// Does as [`call_arrays`](Self::call_arrays) with arrays whose types have been looked at.
+    #[track_caller]
     pub(crate) fn call_fitting(&self, inputs: &[&Array]) -> Result<Output> {
         let mut outputs = self.executable.call(inputs)?.into_iter();
         Ok(self

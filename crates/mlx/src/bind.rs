@@ -52,7 +52,7 @@ pub fn bind_all_at(
         match &input.state {
             State::Ready(handle) => {
                 if let Some(fault) = handle.failure() {
-                    return Err(Error::from_fault("eval", fault.clone()));
+                    return Err(Error::fault_at("eval", fault, at));
                 }
                 handles.push(handle.as_ref());
             }

@@ -144,6 +144,19 @@ impl Error {
         }
     }
 
+    /// Returns the error as found at another line: that of the program, for which a library made the call.
+    #[must_use]
+    pub fn at(self, at: &'static Location<'static>) -> Self {
+        match self {
+            Error::Op(error) => Error::Op(Arc::new(OpError {
+                at,
+                ..error.as_ref().clone()
+            })),
+            Error::Traced { op, hint, .. } => Error::Traced { op, hint, at },
+            other => other,
+        }
+    }
+
     /// Returns a closure's own error in this crate's type; [`Error::Closure`] gives it back.
     pub fn closure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Error::Closure(Arc::from(error.into()))

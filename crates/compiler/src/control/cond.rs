@@ -4,10 +4,10 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use mlx::tree::{self, Outcome};
-use mlx::{Array, ArrayType, Dtype, Tree};
+use mlx::{Array, ArrayType, Dtype, Op, Tree, bind};
 
 use super::transform::is_types_only;
-use super::{append, open_tape, share_captures};
+use super::{At, append, holds, open_tape, share_captures};
 use crate::graph::Operation;
 use crate::run::Plan;
 use crate::trace::record;
@@ -17,7 +17,8 @@ use crate::{Error, Result};
 ///
 /// `predicate` is one `bool`. Both functions must return trees of one structure, with the same shapes and dtypes.
 /// Outside of a traced function the predicate is computed and the function called; inside, both are traced and the
-/// choice is made each time the compiled function runs.
+/// choice is made each time the compiled function runs. Under a `vmap` whose elements differ in the predicate both run,
+/// and each element gets the result of its own.
 ///
 /// # Errors
 /// When `predicate` is not one `bool`, a function fails, or their results differ in type.
@@ -48,12 +49,14 @@ where
     B: Outcome<Tree = A::Tree>,
 {
     let at = Location::caller();
-    check_predicate("cond", &mlx::trace::type_of(predicate)?)?;
+    check_predicate("cond", &mlx::trace::type_of(predicate)?, at)?;
     let Some(recorder) = open_tape().filter(|_| !predicate.is_known()) else {
-        return if predicate.item::<bool>()? {
-            then(inputs).outcome().map_err(Error::from_function)
-        } else {
-            otherwise(inputs).outcome().map_err(Error::from_function)
+        let then = || then(inputs).outcome().map_err(Error::from_function);
+        let otherwise = || otherwise(inputs).outcome().map_err(Error::from_function);
+        return match holds(predicate, at)? {
+            Some(true) => then(),
+            Some(false) => otherwise(),
+            None => chosen_trees(predicate, &then()?, &otherwise()?),
         };
     };
     let arguments = tree::arrays(inputs);
@@ -99,26 +102,69 @@ where
 }
 
 /// Reads the predicate and runs one branch.
-pub(crate) fn run(inputs: &[&Array], then: &Plan, otherwise: &Plan) -> mlx::Result<Vec<Array>> {
+pub(crate) fn run(
+    inputs: &[&Array],
+    then: &Plan,
+    otherwise: &Plan,
+    at: At,
+) -> mlx::Result<Vec<Array>> {
     let [predicate, arguments @ ..] = inputs else {
-        return Err(mlx::Error::op("cond", "wanted a condition, got none"));
+        return Err(mlx::Error::op("cond", "wanted a condition, got none").at(at));
     };
     // Both branches give the same types; a meaningless value is not read.
-    if is_types_only() || predicate.item::<bool>()? {
-        then.run(arguments)
-    } else {
-        otherwise.run(arguments)
+    if is_types_only() {
+        return then.run(arguments);
+    }
+    match holds(predicate, at)? {
+        Some(true) => then.run(arguments),
+        Some(false) => otherwise.run(arguments),
+        None => {
+            let (given, other) = (then.run(arguments)?, otherwise.run(arguments)?);
+            let pairs = given.iter().zip(&other);
+            Ok(pairs.map(|(a, b)| chosen(predicate, a, b)).collect())
+        }
     }
 }
 
-/// Refuses what is not one truth value.
+/// For each element that vmap goes over, what the branch of its own condition gives.
+fn chosen(predicate: &Array, given: &Array, other: &Array) -> Array {
+    let predicate = bind(Op::Reshape { shape: vec![] }, &[predicate]);
+    mlx::where_(&predicate, given, other)
+}
+
 #[track_caller]
-pub(super) fn check_predicate(op: &'static str, array_type: &ArrayType) -> Result<()> {
+fn chosen_trees<T: Tree>(predicate: &Array, given: &T, other: &T) -> Result<T> {
+    let (arrays, others) = (tree::arrays(given), tree::arrays(other));
+    let types = |arrays: &[&Array]| {
+        let types = arrays.iter().map(|array| mlx::trace::type_of(array));
+        types.collect::<mlx::Result<Vec<_>>>()
+    };
+    let (a, b) = (types(&arrays)?, types(&others)?);
+    if tree::structure(given) != tree::structure(other) || a != b {
+        return Err(different(&a, &b));
+    }
+    let pairs = arrays.into_iter().zip(others);
+    let outputs = pairs.map(|(a, b)| chosen(predicate, a, b));
+    Ok(tree::rebuild(given, outputs)?)
+}
+
+#[track_caller]
+fn different(given: &[ArrayType], other: &[ArrayType]) -> Error {
+    let message = format!(
+        "both branches must give the same types, got ({}) and ({})",
+        type_list(given),
+        type_list(other)
+    );
+    mlx::Error::op("cond", message).into()
+}
+
+/// Refuses what is not one truth value.
+pub(super) fn check_predicate(op: &'static str, array_type: &ArrayType, at: At) -> Result<()> {
     if array_type.dtype == Dtype::Bool && array_type.shape.iter().all(|size| *size == 1) {
         Ok(())
     } else {
         let message = format!("wanted one bool as the condition, got {array_type}");
-        Err(mlx::Error::op(op, message).into())
+        Err(mlx::Error::op(op, message).at(at).into())
     }
 }
 

@@ -18,7 +18,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use mlx::trace::recorders;
-use mlx::{Array, ArrayType, Recorder};
+use mlx::{Array, ArrayType, Op, Recorder, bind};
 
 use crate::graph::{Graph, Operation};
 use crate::trace::{Recorded, Tape};
@@ -31,13 +31,33 @@ fn open_tape() -> Option<Rc<dyn Recorder>> {
         .filter(|recorder| recorder.as_any().is_some_and(|any| any.is::<Tape>()))
 }
 
+/// A line of the program.
+type At = &'static Location<'static>;
+
+/// Computes what no transform is working on: what vmap stands in for has no values, and what a gradient goes through is
+/// kept anyway.
+fn eval_settled<'a>(arrays: impl IntoIterator<Item = &'a Array>, at: At) -> mlx::Result<()> {
+    let settled = arrays.into_iter().filter(|array| !array.is_transforming());
+    mlx::eval(settled).map_err(|error| error.at(at))
+}
+
+/// Reads a condition; nothing when it has a value for each element that vmap goes over, and so none to be read.
+fn holds(condition: &Array, at: At) -> mlx::Result<Option<bool>> {
+    if !condition.is_transforming() {
+        let value = condition.item::<bool>().map_err(|error| error.at(at));
+        return value.map(Some);
+    }
+    // A gradient's condition can be read. Of a copy: an array that was read in vain stays an error.
+    Ok(bind(Op::Copy, &[condition]).item::<bool>().ok())
+}
+
 /// Appends a node with inner graphs to the open trace and returns its outputs.
 fn append(
     recorder: &Rc<dyn Recorder>,
     operation: Operation,
     inputs: &[&Array],
     shadows: &[Array],
-    at: &'static Location<'static>,
+    at: At,
 ) -> Result<Vec<Array>> {
     let tape = recorder.as_any().and_then(|any| any.downcast_ref::<Tape>());
     let Some(tape) = tape else {

@@ -8,7 +8,7 @@ use mlx::{Array, ArrayType, Op, Tree, bind};
 
 use super::cond::type_list;
 use super::transform::is_types_only;
-use super::{append, open_tape, share_captures};
+use super::{At, append, eval_settled, open_tape, share_captures};
 use crate::graph::Operation;
 use crate::run::Plan;
 use crate::trace::record;
@@ -85,7 +85,7 @@ where
                 type_list(&carry_types),
                 type_list(&got)
             );
-            return Err(mlx::Error::op("scan", message).into());
+            return Err(mlx::Error::op("scan", message).at(at).into());
         }
         let outputs = tree::arrays(&next)
             .into_iter()
@@ -104,7 +104,7 @@ where
     all.extend(&xs);
     all.extend(&captures);
     let outputs = match open_tape() {
-        None => run(&all, layout, &Plan::new(body)?)?,
+        None => run(&all, layout, &Plan::new(body)?, at)?,
         Some(recorder) => {
             let operation = Operation::Scan {
                 body: Rc::new(body),
@@ -134,7 +134,12 @@ pub(crate) struct Layout {
 }
 
 /// Runs the body once for each element.
-pub(crate) fn run(inputs: &[&Array], layout: Layout, body: &Plan) -> mlx::Result<Vec<Array>> {
+pub(crate) fn run(
+    inputs: &[&Array],
+    layout: Layout,
+    body: &Plan,
+    at: At,
+) -> mlx::Result<Vec<Array>> {
     let (carry, rest) = inputs.split_at(layout.n_carry.min(inputs.len()));
     let (xs, captures) = rest.split_at(layout.n_sequences.min(rest.len()));
     let mut carry: Vec<Array> = carry.iter().map(|array| (*array).clone()).collect();
@@ -147,7 +152,7 @@ pub(crate) fn run(inputs: &[&Array], layout: Layout, body: &Plan) -> mlx::Result
         };
         let elements: Vec<Array> = xs
             .iter()
-            .map(|x| element(x, place))
+            .map(|x| element(x, place).map_err(|error| error.at(at)))
             .collect::<mlx::Result<_>>()?;
         let mut arguments: Vec<&Array> = carry.iter().chain(&elements).collect();
         arguments.extend(captures);
@@ -157,11 +162,8 @@ pub(crate) fn run(inputs: &[&Array], layout: Layout, body: &Plan) -> mlx::Result
         results.push(ys);
         // Meaningless values are not computed: a division by one of them would fail.
         if (step + 1) % STEPS_AT_ONCE == 0 && !is_types_only() {
-            mlx::eval(
-                carry
-                    .iter()
-                    .chain(results.iter().rev().take(STEPS_AT_ONCE).flatten()),
-            )?;
+            let latest = results.iter().rev().take(STEPS_AT_ONCE).flatten();
+            eval_settled(carry.iter().chain(latest), at)?;
         }
     }
     if layout.reverse {

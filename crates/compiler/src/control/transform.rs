@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use mlx::Array;
 use mlx::trace::{record_on_all, recorders, without_recording};
-use mlx::transforms::{FlatFunction, Transform, TransformCall, apply};
+use mlx::transforms::{FlatFunction, Transform, TransformCall, apply_at};
 
-use super::{append, open_tape, share_captures};
+use super::{At, append, open_tape, share_captures};
 use crate::Error;
 use crate::graph::Operation;
 use crate::run::Plan;
@@ -43,10 +43,9 @@ impl Drop for TypesOnly {
 /// and the function is traced on those; and MLX tells the types of the outputs.
 pub(crate) fn record_call(call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
     let Some(recorder) = open_tape() else {
-        return Err(mlx::Error::op(
-            call.transform.name(),
-            "wanted an open trace, got none",
-        ));
+        return Err(
+            mlx::Error::op(call.transform.name(), "wanted an open trace, got none").at(call.at),
+        );
     };
     let traced: Vec<Rc<RefCell<Option<Recorded<()>>>>> =
         call.functions.iter().map(|_| Rc::default()).collect();
@@ -85,7 +84,7 @@ pub(crate) fn record_call(call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
     let shadows: Vec<Array> = call.inputs.iter().map(|input| input.shadow()).collect();
     let inputs: Vec<&Array> = shadows.iter().collect();
     let types_only = TypesOnly::new(true);
-    let outputs = without_recording(|| apply(call.transform, &functions, &inputs))?;
+    let outputs = without_recording(|| apply_at(call.transform, &functions, &inputs, call.at))?;
     drop(types_only);
     if let (Transform::CustomVjp, Some(rule)) = (call.transform, call.functions.get(1)) {
         // MLX calls the rule only when a gradient is taken, so its types are put together here.
@@ -106,7 +105,7 @@ pub(crate) fn record_call(call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
             Some(one) => recorded.push(one),
             None => {
                 let message = "wanted each function to be called, got one that was not";
-                return Err(mlx::Error::op(call.transform.name(), message));
+                return Err(mlx::Error::op(call.transform.name(), message).at(call.at));
             }
         }
     }
@@ -127,6 +126,7 @@ pub(crate) fn run(
     inputs: &[&Array],
     n_captures: usize,
     plans: &[Rc<Plan>],
+    at: At,
 ) -> mlx::Result<Vec<Array>> {
     let (inputs, captures) = inputs.split_at(inputs.len() - n_captures.min(inputs.len()));
     let captures: Rc<[Array]> = captures.iter().map(|array| (*array).clone()).collect();
@@ -141,5 +141,5 @@ pub(crate) fn run(
             Rc::new(function) as Rc<FlatFunction>
         })
         .collect();
-    apply(transform, &functions, inputs)
+    apply_at(transform, &functions, inputs, at)
 }

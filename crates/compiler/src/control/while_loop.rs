@@ -8,7 +8,7 @@ use mlx::{Array, Tree};
 
 use super::cond::{check_predicate, type_list};
 use super::transform::is_types_only;
-use super::{append, open_tape, share_captures};
+use super::{At, append, eval_settled, holds, open_tape, share_captures};
 use crate::graph::Operation;
 use crate::run::Plan;
 use crate::trace::record;
@@ -18,10 +18,12 @@ use crate::{Error, Result};
 ///
 /// `condition` gives one `bool`, `body` the next state, of the same structure, shapes and dtypes. Each state is
 /// computed before the next, so memory does not grow with the number of steps. Inside a traced function both are
-/// traced once and the loop runs each time the compiled function does.
+/// traced once and the loop runs each time the compiled function does. A `vmap` goes through a loop whose condition is
+/// the same for all elements.
 ///
 /// # Errors
-/// When the condition is not one `bool`, the state changes its type, or a function fails.
+/// When the condition is not one `bool` or differs between elements of a `vmap`, the state changes its type, or a
+/// function fails.
 ///
 /// ```
 /// use mlx::{Array, array};
@@ -68,26 +70,26 @@ where
             type_list(&types),
             type_list(&got)
         );
-        Err(mlx::Error::op("while_loop", message).into())
+        Err(mlx::Error::op("while_loop", message).at(at).into())
     };
     let Some(recorder) = open_tape() else {
         let mut state = state.map(&mut Array::clone);
         loop {
             let holds = condition(&state)?;
-            check_predicate("while_loop", &mlx::trace::type_of(&holds)?)?;
-            if !holds.item::<bool>()? {
+            check_predicate("while_loop", &mlx::trace::type_of(&holds)?, at)?;
+            if !goes_on(&holds, at)? {
                 return Ok(state);
             }
             let next = body(&state)?;
             check_next(&next)?;
-            mlx::eval(tree::arrays(&next))?;
+            eval_settled(tree::arrays(&next), at)?;
             state = next;
         }
     };
     let rebuild = |arrays: &[Array]| tree::rebuild(state, arrays.iter().cloned());
     let condition = record("condition", &types, |arrays| {
         let holds = condition(&rebuild(arrays)?)?;
-        check_predicate("while_loop", &mlx::trace::type_of(&holds)?)?;
+        check_predicate("while_loop", &mlx::trace::type_of(&holds)?, at)?;
         Ok((vec![holds], ()))
     })?;
     let body = record("body", &types, |arrays| {
@@ -116,6 +118,7 @@ pub(crate) fn run(
     n_state: usize,
     condition: &Plan,
     body: &Plan,
+    at: At,
 ) -> mlx::Result<Vec<Array>> {
     let (state, captures) = inputs.split_at(n_state.min(inputs.len()));
     let mut state: Vec<Array> = state.iter().map(|array| (*array).clone()).collect();
@@ -127,14 +130,23 @@ pub(crate) fn run(
         let arguments: Vec<&Array> = state.iter().chain(captures.iter().copied()).collect();
         let holds = condition.run(&arguments)?;
         let Some(holds) = holds.first() else {
-            return Err(mlx::Error::op("while_loop", "wanted a condition, got none"));
+            return Err(mlx::Error::op("while_loop", "wanted a condition, got none").at(at));
         };
-        if !holds.item::<bool>()? {
+        if !goes_on(holds, at)? {
             return Ok(state);
         }
         let next = body.run(&arguments)?;
         // Before the old state goes, or the graph would grow with every step.
-        mlx::eval(&next)?;
+        eval_settled(&next, at)?;
         state = next;
     }
+}
+
+/// Reads the condition.
+fn goes_on(condition: &Array, at: At) -> mlx::Result<bool> {
+    holds(condition, at)?.ok_or_else(|| {
+        let message = "wanted a condition that is the same for all elements of a vmap, got one that is not: loops of \
+            different lengths cannot be vectorized; a scan, whose length is known, can";
+        mlx::Error::op("while_loop", message).at(at)
+    })
 }

@@ -21,6 +21,13 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
             continue;
         };
         let refusal = refusal(fused, context.options.fallback);
+        if context.options.shapeless && refusal.is_none() {
+            // Which form is right for sizes that broadcast is seen when it runs.
+            context.report.set_choice(fused, refusal);
+            copy.node(&mut next, node)
+                .ok_or_else(|| undefined("select"))?;
+            continue;
+        }
         let chosen = if refusal.is_some() {
             &fused.body
         } else {

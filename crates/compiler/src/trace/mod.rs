@@ -43,6 +43,7 @@ impl<T> Recorded<T> {
 /// Traces `function` on inputs of these types.
 ///
 /// It returns its outputs and anything else. Arrays of traces around this one become further inputs of the graph.
+#[track_caller]
 pub(crate) fn record<T>(
     name: &str,
     types: &[ArrayType],

@@ -234,9 +234,13 @@ const char* mlx_native_cpu_kernel_name(int kernel);
  * build of MLX is not laid out as expected. */
 int mlx_native_cpu_widen(int* replaced);
 
-/* From now on powers, remainders, and absolute values and signs of complex numbers have the right derivatives. `replaced`
- * gets the number of rules: 0 where this build of MLX is not laid out as expected. */
+/* From now on powers, remainders, and absolute values and signs of complex numbers have the right derivatives, and
+ * factorizations and inverses of matrices have derivatives. `replaced` gets the number of rules: 0 where this build of
+ * MLX is not laid out as expected. */
 int mlx_native_replace_gradients(int* replaced);
+
+/* mlx_linalg_pinv, with derivatives also where singular values are equal. */
+int mlx_native_linalg_pinv(mlx_array* res, const mlx_array a, const mlx_stream s);
 
 /* mlx_fast_*, with a kernel of ours on CPU streams where one applies. */
 int mlx_native_fast_rms_norm(

@@ -252,7 +252,7 @@ mod tests {
     fn every_class_is_found() {
         let api = api().unwrap();
         assert_eq!(widen(api).unwrap(), 15);
-        assert_eq!(replace_gradients(api).unwrap(), 5);
+        assert_eq!(replace_gradients(api).unwrap(), 17);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Doubles and the formats of 4 and 8 bits: the CPU reads and writes them as if doubles were half as wide.
 
-use super::one;
+use super::{one, packed};
 use crate::Dtype;
 use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Fault, Handle};
@@ -13,7 +13,10 @@ pub(super) fn call(
     stream: mlx_sys::mlx_stream,
 ) -> Result<Option<Outputs>, Fault> {
     if let Some(op) = with_single_result(op) {
-        let single = one(&op, inputs, stream)?;
+        let single = match packed::call(&op, inputs, stream)? {
+            Some(Outputs::One(single)) => single,
+            _ => one(&op, inputs, stream)?,
+        };
         return one(&to(Dtype::Float64), &[&single], stream)
             .map(|double| Some(Outputs::One(double)));
     }
@@ -26,7 +29,10 @@ pub(super) fn call(
         return Ok(None);
     }
     let single = one(&to(Dtype::Float32), inputs, stream)?;
-    table::call(op, &[single.raw()], stream).map(Some)
+    match packed::call(op, &[&single], stream)? {
+        None => table::call(op, &[single.raw()], stream).map(Some),
+        outputs => Ok(outputs),
+    }
 }
 
 /// The operation with a result in single precision, if MLX would write doubles that are none.

@@ -10,14 +10,17 @@ mod conv;
 mod divide;
 mod doubles;
 mod empty;
+mod fourier;
 mod indices;
 mod linalg;
 mod memory;
 mod normal;
 mod order;
+mod packed;
 mod random;
 mod ranges;
 mod shapes;
+mod solve;
 mod view;
 mod wide;
 
@@ -91,6 +94,18 @@ fn dispatch(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<
         }
         _ => {}
     }
+    if let Some(sides) = solve::Sides::of(op, inputs, stream)? {
+        let solution = checked(op, &[&sides.a, &sides.b], stream)?;
+        let Outputs::One(solution) = solution else {
+            return Ok(solution);
+        };
+        return sides.solution(solution, stream).map(Outputs::One);
+    }
+    checked(op, inputs, stream)
+}
+
+/// Calls what MLX has right, with inputs that it can take.
+fn checked(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<Outputs, Fault> {
     if let Some(outputs) = replaced(op, inputs, stream)? {
         return Ok(outputs);
     }
@@ -102,6 +117,9 @@ fn dispatch(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<
         None => inputs.iter().map(|handle| handle.raw()).collect(),
         Some(replaced) => replaced.iter().map(Handle::raw).collect(),
     };
+    if let Some(solution) = solve::differentiable(op, &raws, inputs, stream)? {
+        return Ok(Outputs::One(solution));
+    }
     match table::call(op, &raws, stream)? {
         Outputs::One(factor) if matches!(op, Op::Cholesky { .. }) => {
             linalg::factor(&factor, stream).map(Outputs::One)
@@ -116,7 +134,14 @@ fn replaced(
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
 ) -> Result<Option<Outputs>, Fault> {
-    for call in [doubles::call, wide::call, order::call, random::call] {
+    for call in [
+        doubles::call,
+        packed::call,
+        fourier::call,
+        wide::call,
+        order::call,
+        random::call,
+    ] {
         if let Some(outputs) = call(op, inputs, stream)? {
             return Ok(Some(outputs));
         }

@@ -302,7 +302,7 @@ Norm { ord: f64, axes: Vec<i32>, keepdims: bool } "linalg.norm" (1, 1) one mlx_l
 NormMatrix { ord: Text, axes: Vec<i32>, keepdims: bool } "linalg.norm_matrix" (1, 1) one
     mlx_linalg_norm_matrix(i[0], ord.c_text(), axes.as_ptr(), axes.len(), *keepdims);
 NormL2 { axes: Vec<i32>, keepdims: bool } "linalg.norm_l2" (1, 1) one mlx_linalg_norm_l2(i[0], axes.as_ptr(), axes.len(), *keepdims);
-Pinv "linalg.pinv" (1, 1) one mlx_linalg_pinv(i[0]);
+Pinv "linalg.pinv" (1, 1) one mlx_native_linalg_pinv(i[0]);
 Qr "linalg.qr" (1, 1) two mlx_linalg_qr(i[0]);
 Slogdet "linalg.slogdet" (1, 1) two mlx_linalg_slogdet(i[0]);
 Solve "linalg.solve" (2, 2) one mlx_linalg_solve(i[0], i[1]);

@@ -105,8 +105,11 @@ pub fn apply(
     apply_at(transform, functions, inputs, Location::caller())
 }
 
-/// [`apply`] for a caller that knows the user's line.
-pub(super) fn apply_at(
+/// Applies a transform as [`apply`] does, in the name of another line of the program.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_at(
     transform: &Transform,
     functions: &[Rc<FlatFunction>],
     inputs: &[&Array],

@@ -41,6 +41,7 @@ impl<A: Tree, B: Tree, C: Tree> Loss for (Array, A, B, C) {}
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn grad<Args, F>(function: F) -> Grad<F, Args>
 where
     Args: Nth<0>,
@@ -62,6 +63,7 @@ where
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn grad_of<Args, F, N>(function: F, argnums: N) -> Grad<F, Args, N>
 where
     Args: Arguments,
@@ -90,6 +92,7 @@ where
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn value_and_grad<Args, F>(function: F) -> ValueAndGrad<F, Args>
 where
     Args: Nth<0>,
@@ -111,6 +114,7 @@ where
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn value_and_grad_of<Args, F, N>(function: F, argnums: N) -> ValueAndGrad<F, Args, N>
 where
     Args: Arguments,
@@ -122,6 +126,7 @@ where
     drop(argnums);
     ValueAndGrad {
         function,
+        made: Location::caller(),
         of: PhantomData,
     }
 }
@@ -129,6 +134,8 @@ where
 /// What [`value_and_grad`] gives.
 pub struct ValueAndGrad<F, Args, N = Arg<0>> {
     function: F,
+    /// What errors name where this is called by another transform, and not by the program.
+    made: &'static Location<'static>,
     of: PhantomData<fn(Args) -> N>,
 }
 
@@ -223,7 +230,7 @@ where
     type Output = (F::Output, N::Grads);
 
     fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        self.call(args).map_err(Error::into)
+        value_and_grads::<Args, F, N>(&self.function, args, self.made).map_err(Error::into)
     }
 }
 
@@ -237,7 +244,8 @@ where
     type Output = N::Grads;
 
     fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        self.call(args).map_err(Error::into)
+        let value_and_grads = self.0.apply_refs(args)?;
+        Ok(value_and_grads.1)
     }
 }
 

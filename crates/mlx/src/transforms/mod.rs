@@ -35,7 +35,7 @@ pub use argnums::{Arg, Argnums, Nth};
 pub(crate) use body::{body, finish, forget};
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use custom_vjp::{CustomVjp, custom_vjp};
-pub use flat::{FlatFunction, Transform, TransformCall, apply};
+pub use flat::{FlatFunction, Transform, TransformCall, apply, apply_at};
 pub use grad::{Grad, Loss, ValueAndGrad, grad, grad_of, value_and_grad, value_and_grad_of};
 pub use products::{jvp, vjp};
 pub use vmap::{Vmap, vmap};

@@ -23,11 +23,13 @@ use crate::{Axes, Error, Result};
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn vmap<Args: Arguments, F: Function<Args>>(function: F) -> Vmap<F, Args> {
     Vmap {
         function,
         in_axes: vec![Some(0)],
         out_axes: vec![0],
+        made: Location::caller(),
         of: PhantomData,
     }
 }
@@ -37,6 +39,8 @@ pub struct Vmap<F, Args> {
     function: F,
     in_axes: Vec<Option<i32>>,
     out_axes: Vec<i32>,
+    /// What errors name where this is called by another transform, and not by the program.
+    made: &'static Location<'static>,
     of: PhantomData<fn(Args)>,
 }
 
@@ -71,7 +75,10 @@ impl<Args: Arguments, F: Function<Args>> Vmap<F, Args> {
     /// When the function does.
     #[track_caller]
     pub fn call(&self, args: Args::Refs<'_>) -> Result<F::Output> {
-        let at = Location::caller();
+        self.call_at(args, Location::caller())
+    }
+
+    fn call_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<F::Output> {
         let transform = Transform::Vmap {
             in_axes: self.axes_of_arrays(&Args::counts(args), at)?,
             out_axes: self.out_axes.clone(),
@@ -109,7 +116,7 @@ impl<Args: Arguments, F: Function<Args>> Function<Args> for Vmap<F, Args> {
     type Output = F::Output;
 
     fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        self.call(args).map_err(Error::into)
+        self.call_at(args, self.made).map_err(Error::into)
     }
 }
 
