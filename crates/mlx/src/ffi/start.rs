@@ -16,7 +16,6 @@ pub(super) fn set_up(api: &'static Api) {
     if !unsafe { api.mlx_native_first() } {
         return;
     }
-    let _ = super::cpu::replace_gradients(api);
     let Ok(on_cpu) = works_on_cpu(api) else {
         return;
     };
@@ -27,6 +26,8 @@ pub(super) fn set_up(api: &'static Api) {
         let _ = super::cpu::widen(api);
         use_our_kernels(api);
     }
+    // It makes arrays, and so the scheduler, whose main thread must not be this one.
+    let _ = super::cpu::replace_gradients(api);
     if let Ok(limit) = get_of(api, Get::Limit)
         && let Some(bytes) = crate::memory::first_cache_limit(on_cpu, limit)
     {
