@@ -80,7 +80,7 @@ fn simple(function: Simple, x: f32) -> f32 {
         Simple::Ceil => x.ceil(),
         Simple::Round => x.round_ties_even(),
         Simple::Truncate => x.trunc(),
-        Simple::Sign if x == 0.0 || x.is_nan() => 0.0,
+        Simple::Sign if x == 0.0 => 0.0,
         Simple::Sign => x.signum(),
         Simple::Not => truth(x == 0.0),
         Simple::IsTrue => truth(x != 0.0),
