@@ -49,7 +49,7 @@ fn pair(op: &str, a: &Array, b: &Array) -> Array {
 }
 
 /// The dtype of a sum.
-fn sum(golden: &serde_json::Value, left: &str, right: Dtype) -> String {
+fn sum(golden: &Value, left: &str, right: Dtype) -> String {
     let row = golden["pairs"]["add"][left].as_str().unwrap();
     let at = Dtype::ALL.iter().position(|dtype| *dtype == right).unwrap();
     row.split(' ').nth(at).unwrap().to_owned()
