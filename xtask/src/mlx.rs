@@ -43,6 +43,6 @@ fn run(subcommand: &str, mut args: lexopt::Parser) -> Result<()> {
     }
     all.extend(["--", subcommand]);
     all.extend(args.iter().map(String::as_str));
-    eprintln!("building the command mlx with optimisation (once, about two minutes on two cores)");
+    eprintln!("building the command mlx with optimisation (once, some six minutes on two cores)");
     cargo(all)
 }
