@@ -29,6 +29,7 @@ mod error;
 mod guarded;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod json;
 pub mod llama;
 pub mod weights;
 pub mod whisper;

@@ -6,6 +6,7 @@ use mlx::{Array, Dtype, keepdims};
 use serde_json::Value;
 
 use super::pooling::Pooling;
+use crate::json::read_json;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -50,7 +51,7 @@ enum Activation {
 impl Modules {
     /// Reads `modules.json` and what it names; a folder without it has the mean of all tokens, of length 1.
     pub(super) fn open(folder: &Path) -> Result<Self> {
-        let Some(Value::Array(list)) = read(&folder.join("modules.json"))? else {
+        let Some(Value::Array(list)) = read_json(&folder.join("modules.json"))? else {
             return Ok(Self {
                 transformer: folder.to_path_buf(),
                 pooling: Pooling::mean(),
@@ -117,7 +118,7 @@ impl Limits {
         let max_seq_length = match stated.filter(|stated| !stated.is_null()) {
             Some(stated) => length("max_seq_length", stated)?,
             None if folder.join("modules.json").is_file() || own.is_some() => {
-                let tokenizer = read(&modules.transformer.join("tokenizer_config.json"))?;
+                let tokenizer = read_json(&modules.transformer.join("tokenizer_config.json"))?;
                 let most = tokenizer
                     .as_ref()
                     .and_then(|own| own.get("model_max_length"));
@@ -127,7 +128,8 @@ impl Limits {
             }
             None => LONGEST,
         };
-        let model = read(&folder.join("config_sentence_transformers.json"))?.unwrap_or_default();
+        let model =
+            read_json(&folder.join("config_sentence_transformers.json"))?.unwrap_or_default();
         let name = model.get("default_prompt_name").and_then(Value::as_str);
         let prompt = match name {
             Some(name) => match model.get("prompts").and_then(|prompts| prompts.get(name)) {
@@ -169,7 +171,7 @@ impl Step {
 impl Dense {
     fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("config.json");
-        let config = read(&path)?.unwrap_or_default();
+        let config = read_json(&path)?.unwrap_or_default();
         if config.get("use_residual").and_then(Value::as_bool) == Some(true) {
             return Err(Error::Config(format!(
                 "{}: wanted use_residual false, got true",
@@ -241,7 +243,7 @@ impl Dense {
 /// The file is named after the encoder in older folders.
 fn own_limits(folder: &Path) -> Result<Option<Value>> {
     for name in ["bert", "roberta", "xlm-roberta", "camembert"] {
-        let own = read(&folder.join(format!("sentence_{name}_config.json")))?;
+        let own = read_json(&folder.join(format!("sentence_{name}_config.json")))?;
         if own.is_some() {
             return Ok(own);
         }
@@ -267,15 +269,4 @@ fn length(key: &str, stated: &Value) -> Result<usize> {
             "{key}: wanted a number from 1 on, got {stated}"
         ))),
     }
-}
-
-/// Reads a JSON file, if there is one.
-fn read(path: &Path) -> Result<Option<Value>> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let text = std::fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|error| Error::Config(format!("{}: {error}", path.display())))
 }

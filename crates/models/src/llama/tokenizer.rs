@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::sentence_piece::SentencePiece;
 use crate::guarded::{guarded, read_tokenizer};
+use crate::json::read_json;
 use crate::{Error, Result};
 
 /// Turns text into tokens and back.
@@ -135,17 +136,6 @@ impl Tokenizer {
             Vocabulary::Scores(pieces) => pieces.encode(text),
         }
     }
-}
-
-/// Reads a JSON file, if there is one.
-pub(super) fn read_json(path: &Path) -> Result<Option<Value>> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let text = std::fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|error| Error::Config(format!("{}: {error}", path.display())))
 }
 
 /// The text of a token, which stands alone or in an object.
