@@ -61,8 +61,8 @@ pub use eval::{async_eval, eval, synchronize};
 /// Makes a struct or an enum a [`Tree`](trait@Tree) of arrays.
 pub use mlx_derive::Tree;
 pub use op::{
-    Attr, Custom, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, Text,
-    Triangle, Value,
+    Attr, Custom, FftNorm, MaskMode, MeshIndexing, Op, OpFlags, PadMode, QuantizationMode, Side,
+    Text, Triangle, Value,
 };
 pub use ops::*;
 pub use shared::SharedArray;

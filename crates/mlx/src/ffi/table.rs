@@ -40,7 +40,7 @@ macro_rules! call_with {
 macro_rules! define_call {
     ($i:ident; $(
         $name:ident $({ $($attr:ident : $type:ty),* })? $text:literal ($least:expr, $most:expr)
-        $outputs:ident $function:ident ( $($argument:expr),* );
+        [$($flag:ident)|+] $outputs:ident $function:ident ( $($argument:expr),* );
     )*) => {
         /// Builds the (lazy) result of an operation of the table on `stream`.
         ///

@@ -26,7 +26,7 @@ mod wide;
 
 use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Fault, Handle, data, stream};
-use crate::op::Op;
+use crate::op::{Op, OpFlags};
 
 pub(crate) use attributes::countable;
 pub(crate) use memory::check_size;
@@ -45,7 +45,7 @@ pub(crate) fn call(
     memory::check_inputs(op, inputs)?;
     let op = &*normal::form(op, inputs);
     let cpu;
-    let stream = if is_cpu_only(op) && stream::is_gpu(stream) {
+    let stream = if op.flags().contains(OpFlags::CPU_ONLY) && stream::is_gpu(stream) {
         cpu = stream::StreamHandle::default_of(false)?;
         cpu.raw()
     } else {
@@ -168,28 +168,4 @@ pub(crate) fn one(
         Outputs::One(handle) => Ok(handle),
         Outputs::Many(_) => Err(Fault::from("wanted an operation with one output")),
     }
-}
-
-/// Operations that MLX has on the CPU only.
-fn is_cpu_only(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Cholesky { .. }
-            | Op::CholeskyInv { .. }
-            | Op::Det
-            | Op::Eig
-            | Op::Eigh { .. }
-            | Op::Eigvals
-            | Op::Eigvalsh { .. }
-            | Op::Inv
-            | Op::Lu
-            | Op::LuFactor
-            | Op::Pinv
-            | Op::Qr
-            | Op::Slogdet
-            | Op::Solve
-            | Op::SolveTriangular { .. }
-            | Op::Svd { .. }
-            | Op::TriInv { .. }
-    )
 }

@@ -51,7 +51,7 @@ const MOST_SCRATCH: usize = 4 << 20;
 
 /// Returns whether an operation only looks at its input differently.
 pub fn is_view(op: &Op) -> bool {
-    step::is_view(op)
+    op.is_view()
 }
 
 /// Returns whether a view keeps its input's elements in their order, in another shape.
@@ -65,7 +65,7 @@ pub fn may_be_step(op: &Op, inputs: &[ArrayType], output: &ArrayType) -> bool {
         .iter()
         .map(|t| Placed::new(Home::Input(0), t))
         .collect();
-    if step::is_view(op) {
+    if op.is_view() {
         return true;
     }
     step::is_write(op, &contiguous) || step::kernel(op, &contiguous, output).is_some()
@@ -381,7 +381,7 @@ impl Builder {
         made: &mut Vec<Made>,
         planned: &mut Vec<Planned>,
     ) -> Option<Placed> {
-        if step::is_view(&op) {
+        if op.is_view() {
             let input = inputs.into_iter().next()?;
             return match step::view(&op, &input, output) {
                 Some(view) => Some(view),

@@ -9,33 +9,12 @@ use super::{Kernel, is_stored};
 use crate::ffi::host::{HostInput, HostOutput, is_row_contiguous};
 use crate::ffi::slots::row_major;
 use crate::guard::axis_of;
-use crate::op::{MaskMode, Op, QuantizationMode};
+use crate::op::{MaskMode, Op, OpFlags, QuantizationMode};
 use crate::{ArrayType, Dtype};
-
-/// Whether an operation only looks at its input differently.
-pub(super) fn is_view(op: &Op) -> bool {
-    reshapes(op)
-        || matches!(
-            op,
-            Op::Transpose { .. }
-                | Op::Swapaxes { .. }
-                | Op::Moveaxis { .. }
-                | Op::BroadcastTo { .. }
-                | Op::StopGradient
-        )
-        || matches!(op, Op::Slice { strides, .. } if strides.iter().all(|&stride| stride > 0))
-}
 
 /// Whether a view keeps the elements in their order, in another shape.
 pub(super) fn reshapes(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Reshape { .. }
-            | Op::Flatten { .. }
-            | Op::Unflatten { .. }
-            | Op::Squeeze { .. }
-            | Op::ExpandDims { .. }
-    )
+    op.flags().contains(OpFlags::KEEPS_ORDER)
 }
 
 /// Returns the input seen as the operation says; `None` if it must be made row-contiguous first.

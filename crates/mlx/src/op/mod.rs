@@ -5,7 +5,7 @@
 
 mod attr;
 mod custom;
-mod elementwise;
+mod flags;
 pub(crate) mod table;
 
 pub use attr::{
@@ -13,6 +13,7 @@ pub use attr::{
 };
 pub use custom::Custom;
 pub(crate) use custom::CustomCall;
+pub use flags::OpFlags;
 
 use crate::Dtype;
 use table::op_table;
@@ -20,7 +21,7 @@ use table::op_table;
 macro_rules! define_op {
     ($i:ident; $(
         $name:ident $({ $($attr:ident : $type:ty),* })? $text:literal ($least:expr, $most:expr)
-        $outputs:ident $function:ident ( $($argument:expr),* );
+        [$($flag:ident)|+] $outputs:ident $function:ident ( $($argument:expr),* );
     )*) => {
         /// A primitive operation with its attributes.
         ///
@@ -52,6 +53,14 @@ macro_rules! define_op {
                 match self {
                     $(Op::$name $({ $($attr: _),* })? => ($least, $most),)*
                     Op::Custom(_) => (0, usize::MAX),
+                }
+            }
+
+            /// Returns what the table says of the operation.
+            pub const fn flags(&self) -> OpFlags {
+                match self {
+                    $(Op::$name $({ $($attr: _),* })? => const { OpFlags::of_line(&[$(OpFlags::$flag),+]) },)*
+                    Op::Custom(_) => OpFlags::FIXED_SIZES,
                 }
             }
 
