@@ -1,6 +1,6 @@
 //! Which functions can be compiled once for all sizes: those into whose graph no size is frozen.
 
-use mlx::OpFlags;
+use mlx::compiler_api::OpFlags;
 
 use crate::graph::{Graph, Operation};
 use crate::trace::SizeRead;

@@ -1,7 +1,8 @@
 //! Choice of kernels: each recognized formula becomes its kernel where the device has one, else its body.
 
+use mlx::compiler_api::OpFlags;
 use mlx::fast::{self, Path};
-use mlx::{Array, OpFlags, bind, zeros};
+use mlx::{Array, bind, zeros};
 
 use super::{Context, inside, undefined};
 use crate::fusions::{Refusal, RefusalKind};

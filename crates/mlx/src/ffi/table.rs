@@ -5,7 +5,7 @@ use mlx_sys as sys;
 use super::call::{Fault, api, check};
 use super::handle::{Handle, null_array};
 use super::vector::Vector;
-use crate::Dtype;
+use crate::dtype::Dtype;
 use crate::op::Op;
 use crate::op::table::op_table;
 
@@ -72,6 +72,14 @@ impl Outputs {
         match self {
             Outputs::One(handle) => std::slice::from_ref(handle),
             Outputs::Many(handles) => handles,
+        }
+    }
+
+    /// Returns the only array.
+    pub(crate) fn into_one(self) -> Result<Handle, Fault> {
+        match self {
+            Outputs::One(handle) => Ok(handle),
+            Outputs::Many(_) => Err(Fault::from("wanted an operation with one output")),
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! Several of MLX's CPU loops divide by the size of an axis, and BLAS ends the process when a matrix has no columns.
 
-use super::{axis_of, one};
+use super::one;
 use crate::Dtype;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle};
 use crate::op::{Op, OpFlags};
+use crate::shape::axis_index;
 
 /// Returns the inputs with those that have no elements made anew; nothing when all have some.
 ///
@@ -84,7 +85,7 @@ fn traces_nothing(op: &Op, inputs: &[&Handle]) -> bool {
         return false;
     };
     let shape = inputs[0].shape();
-    let size = |axis: i32| axis_of(axis, shape.len()).map_or(0, |axis| i64::from(shape[axis]));
+    let size = |axis: i32| axis_index(axis, shape.len()).map_or(0, |axis| i64::from(shape[axis]));
     let offset = i64::from(*offset);
     size(*axis1) - (-offset).max(0) <= 0 || size(*axis2) - offset.max(0) <= 0
 }

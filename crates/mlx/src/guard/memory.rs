@@ -2,17 +2,15 @@
 
 use crate::ffi::{Fault, Handle, memory};
 use crate::op::{Op, OpFlags};
+use crate::shape::element_count;
 
 /// Results smaller than this are never looked at closer.
 const LARGE: usize = 1 << 28;
 
 /// Refuses a result with more elements than can be counted, or more bytes than this machine may hold.
-pub(crate) fn check_size(op: &Op, output: &Handle) -> Result<(), Fault> {
+pub(super) fn check_size(op: &Op, output: &Handle) -> Result<(), Fault> {
     let shape = output.shape();
-    let elements = shape
-        .iter()
-        .try_fold(1_usize, |n, &dim| n.checked_mul(usize::try_from(dim).ok()?));
-    let bytes = elements.and_then(|n| n.checked_mul(output.dtype().size()));
+    let bytes = element_count(shape).and_then(|n| n.checked_mul(output.dtype().size()));
     match bytes {
         Some(bytes) if bytes < LARGE || op.flags().contains(OpFlags::SHARES_MEMORY) => Ok(()),
         Some(bytes) => {
@@ -31,7 +29,7 @@ pub(crate) fn check_size(op: &Op, output: &Handle) -> Result<(), Fault> {
 }
 
 /// Refuses inputs that could not be held: what looks at them may copy them, a view of one number as well.
-pub(crate) fn check_inputs(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
+pub(super) fn check_inputs(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
     if op.flags().contains(OpFlags::SHARES_MEMORY) {
         return Ok(());
     }

@@ -138,7 +138,7 @@ Cumsum { axis: i32, reverse: bool, inclusive: bool } "cumsum" (1, 1) [SIZES_FROM
     mlx_cumsum_axis(i[0], *axis, *reverse, *inclusive, optional_dtype(None));
 Logcumsumexp { axis: i32, reverse: bool, inclusive: bool } "logcumsumexp" (1, 1) [SIZES_FROM_INPUTS] one mlx_logcumsumexp_axis(i[0], *axis, *reverse, *inclusive);
 Diff { n: i32, axis: i32 } "diff" (1, 1) [FIXED_SIZES] one mlx_diff(i[0], *n, *axis);
-Searchsorted { side: Side } "searchsorted" (2, 2) [FIXED_SIZES] one mlx_searchsorted(i[0], i[1], side.c_text());
+Searchsorted { side: SearchSide } "searchsorted" (2, 2) [FIXED_SIZES] one mlx_searchsorted(i[0], i[1], side.c_text());
 
 // Products.
 Matmul "matmul" (2, 2) [SIZES_FROM_INPUTS | CONTRACTION] one mlx_matmul(i[0], i[1]);
@@ -148,7 +148,7 @@ Outer "outer" (2, 2) [SIZES_FROM_INPUTS] one mlx_outer(i[0], i[1]);
 Kron "kron" (2, 2) [FIXED_SIZES] one mlx_kron(i[0], i[1]);
 Tensordot { axes_a: Vec<i32>, axes_b: Vec<i32> } "tensordot" (2, 2) [SIZES_FROM_INPUTS | CONTRACTION] one
     mlx_tensordot(i[0], i[1], axes_a.as_ptr(), axes_a.len(), axes_b.as_ptr(), axes_b.len());
-Einsum { subscripts: Text } "einsum" (1, usize::MAX) [SIZES_FROM_INPUTS | CONTRACTION] one mlx_einsum(subscripts.c_text(), Vector::of(i)?.raw());
+Einsum { subscripts: OpString } "einsum" (1, usize::MAX) [SIZES_FROM_INPUTS | CONTRACTION] one mlx_einsum(subscripts.c_text(), Vector::of(i)?.raw());
 Vecdot { axis: i32 } "vecdot" (2, 2) [SIZES_FROM_INPUTS | CONTRACTION] one mlx_vecdot(i[0], i[1], *axis);
 Trace { offset: i32, axis1: i32, axis2: i32, dtype: Dtype } "trace" (1, 1) [FIXED_SIZES | CONTRACTION] one mlx_trace_axes(i[0], *offset, *axis1, *axis2, dtype.raw());
 HadamardTransform { scale: Option<f32> } "hadamard_transform" (1, 1) [FIXED_SIZES] one mlx_hadamard_transform(i[0], optional_f32(*scale));
@@ -301,7 +301,7 @@ Inv "linalg.inv" (1, 1) [FIXED_SIZES | CPU_ONLY] one mlx_linalg_inv(i[0]);
 Lu "linalg.lu" (1, 1) [FIXED_SIZES | CPU_ONLY] many mlx_linalg_lu(i[0]);
 LuFactor "linalg.lu_factor" (1, 1) [FIXED_SIZES | CPU_ONLY] two mlx_linalg_lu_factor(i[0]);
 Norm { ord: f64, axes: Vec<i32>, keepdims: bool } "linalg.norm" (1, 1) [FIXED_SIZES] one mlx_linalg_norm(i[0], *ord, axes.as_ptr(), axes.len(), *keepdims);
-NormMatrix { ord: Text, axes: Vec<i32>, keepdims: bool } "linalg.norm_matrix" (1, 1) [FIXED_SIZES] one
+NormMatrix { ord: OpString, axes: Vec<i32>, keepdims: bool } "linalg.norm_matrix" (1, 1) [FIXED_SIZES] one
     mlx_linalg_norm_matrix(i[0], ord.c_text(), axes.as_ptr(), axes.len(), *keepdims);
 NormL2 { axes: Vec<i32>, keepdims: bool } "linalg.norm_l2" (1, 1) [FIXED_SIZES] one mlx_linalg_norm_l2(i[0], axes.as_ptr(), axes.len(), *keepdims);
 Pinv "linalg.pinv" (1, 1) [FIXED_SIZES | CPU_ONLY] one mlx_native_linalg_pinv(i[0]);
