@@ -5,11 +5,13 @@ use std::sync::Once;
 
 use mlx_sys::Api;
 
+/// The name that the CPU backend's files still use.
 pub(crate) use crate::error::NativeError as Fault;
+use crate::error::NativeError;
 
 /// Returns the loaded library, set up, where this thread may use it: not in a child of fork, nor while the thread's own
 /// storage is being destroyed.
-pub(crate) fn api() -> Result<&'static Api, Fault> {
+pub(crate) fn api() -> Result<&'static Api, NativeError> {
     static SET_UP: Once = Once::new();
     match mlx_sys::api() {
         Ok(api) => {
@@ -21,7 +23,7 @@ pub(crate) fn api() -> Result<&'static Api, Fault> {
             }
             Ok(api)
         }
-        Err(error) => Err(Fault(error.to_string())),
+        Err(error) => Err(NativeError(error.to_string())),
     }
 }
 
@@ -34,8 +36,8 @@ pub(crate) fn loaded() -> &'static Api {
     }
 }
 
-/// Returns the loaded library to give a handle back to; none in a child of fork, where a lock of MLX may be held for ever by
-/// a thread that is not there.
+/// Returns the loaded library to give a handle back to; none in a child of fork, where a lock of MLX may be held forever by
+/// a thread that does not exist there.
 pub(crate) fn loaded_to_free() -> Option<&'static Api> {
     let api = loaded();
     // SAFETY: reads a flag.
@@ -44,12 +46,12 @@ pub(crate) fn loaded_to_free() -> Option<&'static Api> {
 }
 
 /// Turns a status into a `Result`, taking this thread's error text.
-pub(crate) fn check(api: &Api, status: c_int) -> Result<(), Fault> {
+pub(crate) fn check(api: &Api, status: c_int) -> Result<(), NativeError> {
     if status == 0 {
         return Ok(());
     }
     let fault = take_error(api);
-    // A callback of ours panicked below this call: the C frames are behind us now, so it may go on.
+    // A callback panicked below this call: the C frames have returned, so unwinding may continue.
     if let Some(panic) = super::closure::take_panic() {
         std::panic::resume_unwind(panic);
     }
@@ -58,14 +60,14 @@ pub(crate) fn check(api: &Api, status: c_int) -> Result<(), Fault> {
 
 /// Takes the text of the first error since the last one taken on this thread.
 #[cold]
-pub(crate) fn take_error(api: &Api) -> Fault {
+pub(crate) fn take_error(api: &Api) -> NativeError {
     // SAFETY: the text is valid until the next clear on this thread, and is copied before it.
     let text = unsafe { api.mlx_native_error() };
     let fault = if text.is_null() {
-        Fault::from("the native library failed without a message")
+        NativeError::from("the native library failed without a message")
     } else {
         // SAFETY: not null, and the library ends its texts with a zero.
-        Fault(
+        NativeError(
             unsafe { CStr::from_ptr(text) }
                 .to_string_lossy()
                 .into_owned(),

@@ -2,10 +2,11 @@
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check};
+use super::call::{api, check};
 use super::handle::{Handle, null_array};
 use super::vector::Vector;
 use crate::dtype::Dtype;
+use crate::error::NativeError;
 use crate::op::Op;
 use crate::op::table::op_table;
 
@@ -45,13 +46,13 @@ macro_rules! define_call {
         /// Builds the (lazy) result of an operation of the table on `stream`.
         ///
         /// The number of inputs has been checked against [`Op::arity`] by the caller, `bind`.
-        pub(crate) fn call(op: &Op, $i: &[sys::mlx_array], stream: sys::mlx_stream) -> Result<Outputs, Fault> {
+        pub(crate) fn call(op: &Op, $i: &[sys::mlx_array], stream: sys::mlx_stream) -> Result<Outputs, NativeError> {
             let api = api()?;
             match op {
                 $(Op::$name $({ $($attr),* })? => {
                     call_with!($outputs, api, $function, ($($argument),*), stream)
                 })*
-                Op::Custom(_) => Err(Fault::from("a custom operation has no line in the table")),
+                Op::Custom(_) => Err(NativeError::from("a custom operation has no line in the table")),
             }
         }
     };
@@ -76,10 +77,10 @@ impl Outputs {
     }
 
     /// Returns the only array.
-    pub(crate) fn into_one(self) -> Result<Handle, Fault> {
+    pub(crate) fn into_one(self) -> Result<Handle, NativeError> {
         match self {
             Outputs::One(handle) => Ok(handle),
-            Outputs::Many(_) => Err(Fault::from("wanted an operation with one output")),
+            Outputs::Many(_) => Err(NativeError::from("wanted an operation with one output")),
         }
     }
 
@@ -105,7 +106,7 @@ fn nth_if(inputs: &[sys::mlx_array], index: usize, present: bool) -> sys::mlx_ar
     }
 }
 
-/// The number of a kernel of ours, as C passes it.
+/// The number of a kernel, as C passes it.
 #[allow(clippy::cast_possible_wrap)]
 const fn kernel_number(number: u32) -> i32 {
     number as i32
