@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use mlx::{Array, CompiledClosure};
+use mlx::Array;
+use mlx::compiler_api::CompiledClosure;
 
 use crate::graph::{Graph, Operation};
 use crate::run::Plan;
@@ -29,7 +30,7 @@ impl Executable {
             return Ok(Executable::Bound(plan));
         }
         let function = move |inputs: &[Array]| plan.run(&inputs.iter().collect::<Vec<_>>());
-        Ok(Executable::Replayed(CompiledClosure::new(function, false)?))
+        Ok(Executable::Replayed(CompiledClosure::new(function)?))
     }
 
     #[track_caller]

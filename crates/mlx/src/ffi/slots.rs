@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use mlx_sys as sys;
 
 use super::host::{HostInput, HostOutput};
-use crate::{ArrayType, Dtype};
+use crate::dtype::Dtype;
+use crate::shape::{ArrayType, row_major_strides};
 
 /// Where the elements of a slot are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,11 +97,7 @@ impl Span {
 
 /// The bytes of an array's elements; `None` if there are too many to count.
 pub(crate) fn bytes(array_type: &ArrayType) -> Option<usize> {
-    let sizes = array_type.shape.iter();
-    let count = sizes.map(|&size| usize::try_from(size).ok());
-    count
-        .chain([Some(array_type.dtype.size())])
-        .try_fold(1_usize, |product, size| product.checked_mul(size?))
+    array_type.nbytes()
 }
 
 impl Slots {
@@ -163,7 +160,7 @@ impl Slots {
                 if write.end > size(write.memory)?
                     || matches!(write.memory, Memory::Input(_))
                     || others.into_iter().any(|other| other.meets(write))
-                    || slot.strides != row_major(&slot.array_type.shape)
+                    || slot.strides != row_major_strides(&slot.array_type.shape)
                 {
                     return None;
                 }
@@ -306,18 +303,7 @@ impl Slots {
 
 /// Whether a slot is all of an input, seen as it is.
 fn is_whole(slot: &Slot, input: &ArrayType) -> bool {
-    slot.offset == 0 && slot.array_type == *input && slot.strides == row_major(&input.shape)
-}
-
-/// The strides of row-major order.
-pub(crate) fn row_major(shape: &[i32]) -> Vec<i64> {
-    let mut strides = vec![1; shape.len()];
-    let mut next = 1_i64;
-    for (stride, &size) in strides.iter_mut().zip(shape).rev() {
-        *stride = next;
-        next = next.saturating_mul(i64::from(size));
-    }
-    strides
+    slot.offset == 0 && slot.array_type == *input && slot.strides == row_major_strides(&input.shape)
 }
 
 /// Bytes of a [`Line`].

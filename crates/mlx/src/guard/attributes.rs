@@ -1,8 +1,8 @@
 //! Attributes that MLX does not look at before it uses them.
 
-use super::axis_of;
 use crate::ffi::{Fault, Handle};
 use crate::op::{Op, PadMode};
+use crate::shape::axis_index;
 
 /// Refuses attributes that would divide by zero, count backwards or reach beyond a buffer.
 pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
@@ -80,7 +80,8 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
         }
         Op::Split { num_splits, axis } => {
             at_least("num_splits", *num_splits, 1)?;
-            let size = axis_of(*axis, inputs[0].ndim()).map_or(0, |axis| inputs[0].shape()[axis]);
+            let size =
+                axis_index(*axis, inputs[0].ndim()).map_or(0, |axis| inputs[0].shape()[axis]);
             // Any number of empty parts can be cut from an empty axis.
             let most = size.max(MOST_EMPTY_PARTS);
             if *num_splits > most {
@@ -137,7 +138,7 @@ fn one_to_infer(shape: &[i32]) -> Result<(), Fault> {
 
 /// Refuses axes that an array of `ndim` axes does not have.
 fn existing(axes: &[i32], ndim: usize) -> Result<(), Fault> {
-    match axes.iter().find(|&&axis| axis_of(axis, ndim).is_none()) {
+    match axes.iter().find(|&&axis| axis_index(axis, ndim).is_none()) {
         Some(axis) => Err(Fault(format!(
             "wanted an axis of an array with {ndim} axes, got {axis}"
         ))),
@@ -156,7 +157,7 @@ fn padding(
     existing(axes, input.ndim())?;
     let mut found: Vec<_> = axes
         .iter()
-        .map(|&axis| axis_of(axis, input.ndim()))
+        .map(|&axis| axis_index(axis, input.ndim()))
         .collect();
     found.sort_unstable();
     found.dedup();
@@ -173,7 +174,7 @@ fn padding(
     }
     for ((&axis, &before), &after) in axes.iter().zip(low).zip(high) {
         at_least("padding", before.min(after), 0)?;
-        let size = axis_of(axis, input.ndim()).map_or(0, |axis| input.shape()[axis]);
+        let size = axis_index(axis, input.ndim()).map_or(0, |axis| input.shape()[axis]);
         // A mirror of one element repeats it; of more, it leaves out the outermost one.
         let piece = match mode {
             PadMode::Reflect => (size - 1).max(1),

@@ -10,9 +10,10 @@ use mlx_kernels::Program;
 pub use super::region::program_kernel;
 use super::{Kernel, region, step};
 use crate::fast::{HostKernel, host_kernel};
-use crate::ffi::host::{Described, HostInput, HostOutput, is_row_contiguous};
-use crate::ffi::slots::{Memory, Slot, Slots, StepSlots, bytes, row_major};
+use crate::ffi::host::{Described, HostInput, HostOutput};
+use crate::ffi::slots::{Memory, Slot, Slots, StepSlots, bytes};
 use crate::op::Op;
+use crate::shape::{is_row_major, row_major_strides};
 use crate::{ArrayType, SharedArray};
 
 /// What a step of a sequence does.
@@ -51,7 +52,7 @@ const MOST_SCRATCH: usize = 4 << 20;
 
 /// Returns whether an operation only looks at its input differently.
 pub fn is_view(op: &Op) -> bool {
-    step::is_view(op)
+    op.is_view()
 }
 
 /// Returns whether a view keeps its input's elements in their order, in another shape.
@@ -65,7 +66,7 @@ pub fn may_be_step(op: &Op, inputs: &[ArrayType], output: &ArrayType) -> bool {
         .iter()
         .map(|t| Placed::new(Home::Input(0), t))
         .collect();
-    if step::is_view(op) {
+    if op.is_view() {
         return true;
     }
     step::is_write(op, &contiguous) || step::kernel(op, &contiguous, output).is_some()
@@ -132,13 +133,13 @@ impl Placed {
         Self {
             home,
             offset: 0,
-            strides: row_major(&array_type.shape),
+            strides: row_major_strides(&array_type.shape),
             array_type: array_type.clone(),
         }
     }
 
     pub(super) fn is_row_contiguous(&self) -> bool {
-        is_row_contiguous(&self.array_type.shape, &self.strides)
+        is_row_major(&self.array_type.shape, &self.strides)
     }
 }
 
@@ -381,7 +382,7 @@ impl Builder {
         made: &mut Vec<Made>,
         planned: &mut Vec<Planned>,
     ) -> Option<Placed> {
-        if step::is_view(&op) {
+        if op.is_view() {
             let input = inputs.into_iter().next()?;
             return match step::view(&op, &input, output) {
                 Some(view) => Some(view),
@@ -518,7 +519,7 @@ fn places(planned: &[Planned], made: &mut [Made]) -> Result<(Vec<usize>, usize),
 
 /// Asks whether the kernel takes values that lie like this.
 pub(super) fn accepts(kernel: &Kernel, inputs: &[Placed], output: &ArrayType) -> bool {
-    let strides = row_major(&output.shape);
+    let strides = row_major_strides(&output.shape);
     let inputs: Option<Vec<_>> = inputs
         .iter()
         .map(|input| Described::new(&input.array_type, &input.strides))

@@ -6,36 +6,14 @@ use super::attention::Asked;
 use super::layout::{input, output, size};
 use super::sequence::{Placed, accepts};
 use super::{Kernel, is_stored};
-use crate::ffi::host::{HostInput, HostOutput, is_row_contiguous};
-use crate::ffi::slots::row_major;
-use crate::guard::axis_of;
-use crate::op::{MaskMode, Op, QuantizationMode};
+use crate::ffi::host::{HostInput, HostOutput};
+use crate::op::{MaskMode, Op, OpFlags, QuantizationMode};
+use crate::shape::{axis_index as axis_of, is_row_major, row_major_strides};
 use crate::{ArrayType, Dtype};
-
-/// Whether an operation only looks at its input differently.
-pub(super) fn is_view(op: &Op) -> bool {
-    reshapes(op)
-        || matches!(
-            op,
-            Op::Transpose { .. }
-                | Op::Swapaxes { .. }
-                | Op::Moveaxis { .. }
-                | Op::BroadcastTo { .. }
-                | Op::StopGradient
-        )
-        || matches!(op, Op::Slice { strides, .. } if strides.iter().all(|&stride| stride > 0))
-}
 
 /// Whether a view keeps the elements in their order, in another shape.
 pub(super) fn reshapes(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Reshape { .. }
-            | Op::Flatten { .. }
-            | Op::Unflatten { .. }
-            | Op::Squeeze { .. }
-            | Op::ExpandDims { .. }
-    )
+    op.flags().contains(OpFlags::KEEPS_ORDER)
 }
 
 /// Returns the input seen as the operation says; `None` if it must be made row-contiguous first.
@@ -98,8 +76,8 @@ pub(super) fn view(op: &Op, input: &Placed, output: &ArrayType) -> Option<Placed
 
 /// The strides of the same elements in another shape; `None` if one stride is not enough for each axis.
 fn reshaped(shape: &[i32], strides: &[i64], to: &[i32]) -> Option<Vec<i64>> {
-    if to.contains(&0) || is_row_contiguous(shape, strides) {
-        return Some(row_major(to));
+    if to.contains(&0) || is_row_major(shape, strides) {
+        return Some(row_major_strides(to));
     }
     // Axes joined to runs that one stride goes through: how many elements, and how far apart.
     let mut runs: Vec<(i64, i64)> = Vec::new();

@@ -6,11 +6,10 @@
 
 use std::ops;
 
-use super::operand::pair;
-use super::{Array, Operand, Scalar};
-use crate::bind;
+use crate::array::pair;
 use crate::dtype::Complex64;
 use crate::op::Op;
+use crate::{Array, Operand, Scalar, bind};
 
 macro_rules! binary_operators {
     ($($trait:ident $method:ident $op:ident $assign_trait:ident $assign:ident;)*) => {$(
