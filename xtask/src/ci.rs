@@ -3,19 +3,21 @@
 //! Tests run every notebook as a program already; one of them runs in Jupyter's kernel at the end.
 
 use anyhow::Result;
-use lexopt::prelude::*;
+use clap::Args;
 
 use crate::cargo::{cargo, command, root, run as run_command};
 
+/// What `cargo xtask ci` is told.
+#[derive(Args)]
+pub struct CiArguments {
+    /// Leave the tests out
+    #[arg(long)]
+    skip_tests: bool,
+}
+
 /// Runs tests, formatting, lints, documentation, house rules and a notebook; stops at the first that fails.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
-    let mut tests = true;
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("skip-tests") => tests = false,
-            other => return Err(other.unexpected().into()),
-        }
-    }
+pub fn run(arguments: &CiArguments) -> Result<()> {
+    let tests = !arguments.skip_tests;
     crate::setup::ready()?;
     if tests {
         step("tests");

@@ -9,11 +9,11 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::compare::{compare, is_worse, report};
-use super::environment::{Places, RIVALS, threads_of_everyone};
+use super::environment::{Folders, RIVALS, threads_of_everyone};
 use super::limits::Limits;
 use super::machine::{Machine, TOO_BUSY, busy_share};
 use super::measure::{self, Contestant, Settings};
-use super::options::{HELP, Options};
+use super::options::{JIT_VS_EAGER, Options};
 use super::plan::{Plan, words};
 use super::process::Spec;
 use super::protocol::Verb;
@@ -29,17 +29,13 @@ const FORMS: [&str; 4] = ["composed", "compiled", "eager", rows::ONE_THREAD];
 /// # Errors
 /// When options make no sense, files cannot be written, or our own runner does not start.
 pub fn run(options: &Options) -> Result<bool> {
-    let places = Places::find();
-    if options.help {
-        print!("{HELP}");
-        return Ok(true);
-    }
+    let folders = Folders::find();
     if options.list {
         for row in rows::all(options.quick) {
             println!("{}", row.id);
         }
         for formula in jit_vs_eager::formulas() {
-            println!("{}{}", jit_vs_eager::PREFIX, formula.name);
+            println!("{}{}", JIT_VS_EAGER, formula.name);
         }
         return Ok(true);
     }
@@ -54,7 +50,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let old = options.compare.as_deref().map(Results::read).transpose()?;
     let new = match &options.with {
         Some(path) => Results::read(path)?,
-        None => match measure_all(options, &places)? {
+        None => match measure_all(options, &folders)? {
             Some(results) => results,
             None => return Ok(true),
         },
@@ -66,16 +62,16 @@ pub fn run(options: &Options) -> Result<bool> {
 }
 
 /// Sets everyone up, measures every row, and writes the files.
-fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
+fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> {
     let machine = Machine::here();
     let settings = settings(options.quick, machine.threads);
-    std::fs::create_dir_all(places.build.join("logs"))?;
+    std::fs::create_dir_all(folders.build.join("logs"))?;
     let mut absent = BTreeMap::new();
-    let mut rivals = rivals(options, places, machine.threads, &mut absent);
+    let mut rivals = rivals(options, folders, machine.threads, &mut absent);
     if options.set_up {
         return Ok(None);
     }
-    let mut ours = Contestant::new("ours", Ok(ours(places, "fast", machine.threads)?));
+    let mut ours = Contestant::new("ours", Ok(ours(folders, "fast", machine.threads)?));
     let mut forms = Vec::new();
     for form in FORMS {
         let threads = if form == rows::ONE_THREAD {
@@ -85,10 +81,10 @@ fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
         };
         forms.push(Contestant::new(
             form,
-            Ok(self::ours(places, form, threads)?),
+            Ok(self::ours(folders, form, threads)?),
         ));
     }
-    let assets = assets(places)?;
+    let assets = assets(folders)?;
     let busy = busy_share();
     if let Some(busy) = busy.filter(|busy| *busy > TOO_BUSY) {
         let percent = busy * 100.0;
@@ -119,7 +115,7 @@ fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
     }
     eprintln!("{} rows, about {}", rows.len(), words(plan.whole()));
     let started = Instant::now();
-    let path = results_path(options, places, &results)?;
+    let path = results_path(options, folders, &results)?;
     for row in rows {
         let (place, left) = (plan.place(), words(plan.left(started.elapsed())));
         eprintln!(
@@ -156,7 +152,7 @@ fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
         // A run that is broken off leaves what it has.
         results.write(&path)?;
     }
-    results.pins = pins(places, std::iter::once(&ours).chain(&rivals));
+    results.pins = pins(folders, std::iter::once(&ours).chain(&rivals));
     results.write(&path)?;
     let page = render(&results, &path)?;
     eprintln!(
@@ -191,14 +187,14 @@ fn settings(quick: bool, threads: usize) -> Settings {
 /// Sets rivals up. One that cannot be is in the table with the reason, unless it was not wanted.
 fn rivals(
     options: &Options,
-    places: &Places,
+    folders: &Folders,
     threads: usize,
     absent: &mut BTreeMap<String, String>,
 ) -> Vec<Contestant> {
     let mut contestants = Vec::new();
     for rival in RIVALS {
         let spec = if options.wants_rival(rival.name) {
-            rival.ready(places, options.names(rival.name), threads)
+            rival.ready(folders, options.names(rival.name), threads)
         } else {
             Err(anyhow::anyhow!("not asked for"))
         };
@@ -213,14 +209,14 @@ fn rivals(
 }
 
 /// How our own runner is started; it lies beside this program.
-fn ours(places: &Places, form: &str, threads: usize) -> Result<Spec> {
+fn ours(folders: &Folders, form: &str, threads: usize) -> Result<Spec> {
     let here = std::env::current_exe()?;
     let runner = here.with_file_name(format!("mlx-bench-runner{}", std::env::consts::EXE_SUFFIX));
     Ok(Spec {
         name: form.to_owned(),
         command: vec![runner.to_string_lossy().into_owned(), form.to_owned()],
         environment: threads_of_everyone(threads),
-        log: places.build.join("logs").join(format!("ours-{form}.log")),
+        log: folders.build.join("logs").join(format!("ours-{form}.log")),
     })
 }
 
@@ -237,11 +233,11 @@ fn limits(ours: &mut Contestant, settings: &Settings) -> Result<Limits> {
 }
 
 /// The files of models, as parameters for every runner.
-fn assets(places: &Places) -> Result<Map<String, Value>> {
+fn assets(folders: &Folders) -> Result<Map<String, Value>> {
     use mlx_models::assets;
     let ct2 = assets::whisper_tiny_en()?;
     let speech = assets::speech()?;
-    let exported = super::export::whisper(&ct2, &speech.path, &places.build.join("models"))?;
+    let exported = super::export::whisper(&ct2, &speech.path, &folders.build.join("models"))?;
     let params = json!({
         "whisper_ct2": ct2,
         "whisper_hf": exported.weights,
@@ -268,9 +264,9 @@ fn with_paths(mut row: Row, assets: &Map<String, Value>) -> Row {
     row
 }
 
-fn results_path(options: &Options, places: &Places, results: &Results) -> Result<PathBuf> {
+fn results_path(options: &Options, folders: &Folders, results: &Results) -> Result<PathBuf> {
     let folder = options.out.clone();
-    let folder = folder.unwrap_or_else(|| places.benches.join("results"));
+    let folder = folder.unwrap_or_else(|| folders.benches.join("results"));
     std::fs::create_dir_all(&folder)?;
     let day = results.date.get(..10).unwrap_or("undated");
     let slug = results.machine.slug();
@@ -298,7 +294,7 @@ fn render(results: &Results, path: &Path) -> Result<PathBuf> {
 }
 
 fn pins<'a>(
-    places: &Places,
+    folders: &Folders,
     contestants: impl Iterator<Item = &'a Contestant>,
 ) -> BTreeMap<String, String> {
     let mut pins = BTreeMap::new();
@@ -307,7 +303,7 @@ fn pins<'a>(
             pins.insert(one.name.clone(), version.clone());
         }
     }
-    let folder = places.benches.to_string_lossy().into_owned();
+    let folder = folders.benches.to_string_lossy().into_owned();
     let commit = output("git", &["-C", &folder, "rev-parse", "HEAD"]);
     pins.extend(commit.map(|commit| ("commit".to_owned(), commit)));
     let rust = output("rustc", &["--version"]);

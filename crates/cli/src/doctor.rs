@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use lexopt::prelude::*;
 use mlx::{Array, Device, Dtype, fast, memory};
 use mlx_sys::SET_UP;
 use serde::Serialize;
 
+use crate::arguments::DoctorArguments;
 use crate::output;
 
 /// How a check ended.
@@ -58,14 +58,8 @@ impl Check {
 }
 
 /// Looks at everything and prints it; the exit code is 1 when something failed.
-pub fn run(mut args: lexopt::Parser) -> Result<ExitCode> {
-    let mut json = false;
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("json") => json = true,
-            other => return Err(other.unexpected().into()),
-        }
-    }
+pub fn run(arguments: &DoctorArguments) -> Result<ExitCode> {
+    let json = arguments.json;
     let checks = checks();
     if json {
         output::line(format_args!("{}", serde_json::to_string_pretty(&checks)?));

@@ -19,7 +19,7 @@ pub enum State {
 
 /// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fact {
+pub struct Finding {
     /// What it is about: `platform`, `backend`, `compiler`, ...
     pub name: String,
     /// What was found.
@@ -32,7 +32,7 @@ pub struct Fact {
 
 /// Returns what is known of this machine and of what is staged, without fetching or building anything.
 #[must_use]
-pub fn inspect(settings: &Settings) -> Vec<Fact> {
+pub fn inspect(settings: &Settings) -> Vec<Finding> {
     let mut facts = vec![
         good("platform", settings.platform.to_string()),
         good(
@@ -52,14 +52,14 @@ pub fn inspect(settings: &Settings) -> Vec<Fact> {
     facts
 }
 
-fn backend(settings: &Settings) -> Fact {
+fn backend(settings: &Settings) -> Finding {
     match mlx::choose(settings) {
         Ok((choice, _)) => good("backend", format!("{} ({})", choice.backend, choice.why)),
         Err(error) => bad("backend", "none".into(), error.to_string()),
     }
 }
 
-fn programs(settings: &Settings) -> Vec<Fact> {
+fn programs(settings: &Settings) -> Vec<Finding> {
     let python = match download::find_python(settings) {
         Ok(found) => good(
             "python",
@@ -78,7 +78,7 @@ fn programs(settings: &Settings) -> Vec<Fact> {
     };
     let or_staged = |name: &str, own: Option<PathBuf>| match own {
         Some(path) => good(name, path.display().to_string()),
-        None => Fact {
+        None => Finding {
             state: State::Absent,
             ..good(name, "none on this machine, the staged one is used".into())
         },
@@ -92,12 +92,12 @@ fn programs(settings: &Settings) -> Vec<Fact> {
 }
 
 /// A missing tool is bad only while there is something left to stage.
-fn unneeded_or_bad(settings: &Settings, name: &str, advice: String) -> Fact {
+fn unneeded_or_bad(settings: &Settings, name: &str, advice: String) -> Finding {
     if Backend::ALL
         .iter()
         .any(|backend| native(settings, *backend).is_some())
     {
-        return Fact {
+        return Finding {
             state: State::Absent,
             ..good(name, "none, and all is staged".into())
         };
@@ -105,7 +105,7 @@ fn unneeded_or_bad(settings: &Settings, name: &str, advice: String) -> Fact {
     bad(name, "none".into(), advice)
 }
 
-fn staged(settings: &Settings) -> Vec<Fact> {
+fn staged(settings: &Settings) -> Vec<Finding> {
     let mut facts = Vec::new();
     let roles = ["mlx-c", "openblas", "cmake", "ninja", "libclang"].map(str::to_owned);
     let of_mlx = Backend::ALL.map(|backend| format!("mlx:{backend}"));
@@ -151,8 +151,8 @@ fn native(settings: &Settings, backend: Backend) -> Option<PathBuf> {
     layout::current(&settings.root.path, backend).filter(|dir| stamp::is_complete(dir))
 }
 
-fn good(name: &str, value: String) -> Fact {
-    Fact {
+fn good(name: &str, value: String) -> Finding {
+    Finding {
         name: name.to_owned(),
         value,
         state: State::Good,
@@ -160,8 +160,8 @@ fn good(name: &str, value: String) -> Fact {
     }
 }
 
-fn bad(name: &str, value: String, advice: String) -> Fact {
-    Fact {
+fn bad(name: &str, value: String, advice: String) -> Finding {
+    Finding {
         name: name.to_owned(),
         value,
         state: State::Bad,

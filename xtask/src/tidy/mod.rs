@@ -37,14 +37,6 @@ impl Complaint {
     }
 }
 
-/// Checks this workspace.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
-    match args.next()? {
-        None => check(&crate::cargo::root()),
-        Some(other) => Err(other.unexpected().into()),
-    }
-}
-
 /// Checks every source file and page, and prints what is against the rules.
 pub fn check(root: &Path) -> Result<()> {
     let sources = sources(root)?;
