@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use mlx::{Array, Device, Dtype, fast, memory};
+use mlx_provision::environment;
 use mlx_sys::SET_UP;
 use serde::Serialize;
 
@@ -255,7 +256,7 @@ fn cpu_kernels() -> Option<Check> {
     }
     let found = if ran("exp") {
         "compute MLX's operations"
-    } else if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value == "0") {
+    } else if environment::flag(environment::HOST_KERNELS) == Some(false) {
         "switched off by MLX_HOST_KERNELS"
     } else {
         "only fused operations: this MLX is laid out in another way"
