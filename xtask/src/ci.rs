@@ -13,13 +13,18 @@ pub struct CiArguments {
     /// Leave the tests out
     #[arg(long)]
     skip_tests: bool,
+    /// Plant faults in a scratch copy, and check that the gates find them, instead
+    #[arg(long, conflicts_with = "skip_tests")]
+    calibrate: bool,
 }
 
 /// Runs tests, formatting, lints, documentation, house rules and a notebook; stops at the first that fails.
 pub fn run(arguments: &CiArguments) -> Result<()> {
-    let tests = !arguments.skip_tests;
     crate::setup::ready()?;
-    if tests {
+    if arguments.calibrate {
+        return crate::calibrate::run();
+    }
+    if !arguments.skip_tests {
         step("tests");
         crate::test::all([])?;
     }

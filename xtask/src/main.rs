@@ -11,6 +11,7 @@ mod bench;
 )]
 mod bench_options;
 mod bundle;
+mod calibrate;
 mod cargo;
 mod ci;
 mod golden;
@@ -75,7 +76,7 @@ enum Command {
     /// The C++ compiled and linked for macOS, without running it
     Macos,
     /// House rules: file length, first lines, the fence, SAFETY comments, links
-    Tidy,
+    Tidy(tidy::TidyArguments),
     /// All that CI runs
     Ci(ci::CiArguments),
 }
@@ -114,7 +115,7 @@ fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Bench(_)) => bench::run(),
         Some(Command::Notebooks(arguments)) => notebooks::run(&arguments),
         Some(Command::Macos) => macos::check(),
-        Some(Command::Tidy) => tidy::check(&cargo::root()),
+        Some(Command::Tidy(arguments)) => tidy::run(&arguments),
         Some(Command::Ci(arguments)) => ci::run(&arguments),
         None => {
             let _ = <Xtask as clap::CommandFactory>::command().print_help();

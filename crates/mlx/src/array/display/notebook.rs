@@ -31,7 +31,8 @@ fn content(array: &Array) -> (String, String) {
 
 impl Shown {
     fn to_html(&self) -> String {
-        let kind = escaped(&self.array_type.to_string());
+        let kind = self.array_type.to_string();
+        let kind = escaped(&kind);
         let layout = &self.layout;
         if layout.shape.len() > 2 || layout.words.is_empty() {
             return format!("<pre>{}</pre>", escaped(&self.to_text()));
@@ -45,7 +46,10 @@ impl Shown {
                 let n_cells = n_columns + usize::from(skips_columns);
                 rows.push(row(&vec!["&#8942;".to_owned(); n_cells]));
             }
-            let mut cells: Vec<String> = words.iter().map(|word| escaped(word.trim()).into_owned()).collect();
+            let mut cells: Vec<String> = words
+                .iter()
+                .map(|word| escaped(word.trim()).into_owned())
+                .collect();
             if skips_columns {
                 cells.insert(EDGE, "&#8230;".to_owned());
             }
