@@ -1,5 +1,8 @@
-//! `mlx doctor`: what this machine has, which path each fused kernel takes, and how to mend what is missing.
+//! `mlx doctor`: what this machine has, which path each fused kernel takes, and how to fix what is missing.
 
+mod staging;
+
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -23,10 +26,10 @@ enum Status {
     Skipped,
 }
 
-/// One thing that was looked at.
+/// One check and its result.
 #[derive(Serialize)]
 struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     status: Status,
     found: String,
     /// What to do about it; empty when it is fine.
@@ -36,7 +39,7 @@ struct Check {
 impl Check {
     fn ok(name: &'static str, found: impl Into<String>) -> Self {
         Self {
-            name,
+            name: name.into(),
             status: Status::Ok,
             found: found.into(),
             fix: String::new(),
@@ -50,7 +53,7 @@ impl Check {
         fix: impl Into<String>,
     ) -> Self {
         Self {
-            name,
+            name: name.into(),
             status,
             found: found.into(),
             fix: fix.into(),
@@ -58,7 +61,7 @@ impl Check {
     }
 }
 
-/// Looks at everything and prints it; the exit code is 1 when something failed.
+/// Runs all checks and prints them; the exit code is 1 when something failed.
 pub fn run(arguments: &DoctorArguments) -> Result<ExitCode> {
     let json = arguments.json;
     let checks = checks();
@@ -103,6 +106,7 @@ fn print(check: &Check) {
 
 fn checks() -> Vec<Check> {
     let mut checks = vec![platform()];
+    checks.extend(staging::checks(mlx_sys::loaded().ok()));
     checks.extend(libraries());
     let loaded = checks.iter().all(|check| check.status != Status::Fail);
     if !loaded {
@@ -203,7 +207,7 @@ fn stage_again() -> String {
     format!("delete the folder of {place} and run `{SET_UP}`")
 }
 
-/// A matrix product, a reduction and an error, all as they must be.
+/// A matrix product, a reduction and an error, each compared with what is right.
 fn computation() -> Check {
     let compute = || -> mlx::Result<bool> {
         let x = Array::new([[1.0_f32, 2.0], [3.0, 4.0]]);
@@ -239,7 +243,7 @@ fn kernel(kernel: fast::Kernel) -> Check {
     }
 }
 
-/// On the CPU: whether kernels of ours compute MLX's own operations.
+/// On the CPU: whether the kernels of `mlx-kernels` compute MLX's own operations.
 fn cpu_kernels() -> Option<Check> {
     const NAME: &str = "cpu kernels";
     if Device::current().ok()? != Device::Cpu {

@@ -1,4 +1,4 @@
-//! What there is on this machine, for `cargo xtask doctor`: looked at, never changed.
+//! What this machine has for set-up, and what is staged: the first half of `mlx doctor`. Nothing is changed.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::tools::{cmake, compiler, libclang};
 use crate::{Settings, download, layout, mlx, pins, places, stamp};
 
-/// How a fact stands.
+/// The state of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// As it should be.
@@ -20,11 +20,11 @@ pub enum State {
 /// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about: `platform`, `backend`, `compiler`, ...
+    /// What it is about: `network`, `python`, `c++ compiler`, ...
     pub name: String,
     /// What was found.
     pub value: String,
-    /// How it stands.
+    /// Its state.
     pub state: State,
     /// What to do when it is bad.
     pub advice: Option<String>,
@@ -33,8 +33,7 @@ pub struct Finding {
 /// Returns what is known of this machine and of what is staged, without fetching or building anything.
 #[must_use]
 pub fn inspect(settings: &Settings) -> Vec<Finding> {
-    let mut facts = vec![
-        good("platform", settings.platform.to_string()),
+    let mut findings = vec![
         good(
             "stage folder",
             format!("{} ({})", settings.root.path.display(), settings.root.why),
@@ -46,16 +45,19 @@ pub fn inspect(settings: &Settings) -> Vec<Finding> {
                 .map_or("allowed".into(), |name| format!("forbidden by {name}")),
         ),
     ];
-    facts.push(backend(settings));
-    facts.extend(programs(settings));
-    facts.extend(staged(settings));
-    facts
+    findings.push(backend(settings));
+    findings.extend(programs(settings));
+    findings.extend(staged(settings));
+    findings
 }
 
 fn backend(settings: &Settings) -> Finding {
     match mlx::choose(settings) {
-        Ok((choice, _)) => good("backend", format!("{} ({})", choice.backend, choice.why)),
-        Err(error) => bad("backend", "none".into(), error.to_string()),
+        Ok((choice, _)) => good(
+            "backend to stage",
+            format!("{} ({})", choice.backend, choice.why),
+        ),
+        Err(error) => bad("backend to stage", "none".into(), error.to_string()),
     }
 }
 
@@ -106,7 +108,7 @@ fn unneeded_or_bad(settings: &Settings, name: &str, advice: String) -> Finding {
 }
 
 fn staged(settings: &Settings) -> Vec<Finding> {
-    let mut facts = Vec::new();
+    let mut findings = Vec::new();
     let roles = ["mlx-c", "openblas", "cmake", "ninja", "libclang"].map(str::to_owned);
     let of_mlx = Backend::ALL.map(|backend| format!("mlx:{backend}"));
     for role in of_mlx.iter().chain(&roles) {
@@ -116,10 +118,10 @@ fn staged(settings: &Settings) -> Vec<Finding> {
         let dir = settings.root.path.join(pin.folder());
         let name = format!("staged {}", pin.package);
         if stamp::is_complete(&dir) {
-            facts.push(good(&name, format!("{} in {}", pin.version, dir.display())));
+            findings.push(good(&name, format!("{} in {}", pin.version, dir.display())));
         } else if dir.exists() {
             let advice = format!("{}, which stages it again", how_to_stage(settings));
-            facts.push(bad(&name, format!("incomplete: {}", dir.display()), advice));
+            findings.push(bad(&name, format!("incomplete: {}", dir.display()), advice));
         }
     }
     let built: Vec<_> = Backend::ALL
@@ -127,13 +129,13 @@ fn staged(settings: &Settings) -> Vec<Finding> {
         .filter_map(|backend| native(settings, *backend))
         .collect();
     for dir in &built {
-        facts.push(good("native library", dir.display().to_string()));
+        findings.push(good("native library", dir.display().to_string()));
     }
     if built.is_empty() {
         let advice = how_to_stage(settings);
-        facts.push(bad("native library", "not built".into(), advice));
+        findings.push(bad("native library", "not built".into(), advice));
     }
-    facts
+    findings
 }
 
 /// Says how set-up is started: users of a git dependency have no `cargo xtask`.
