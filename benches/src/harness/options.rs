@@ -98,14 +98,14 @@ mod tests {
     use super::*;
 
     #[derive(clap::Parser)]
-    struct Line {
+    struct CommandLine {
         #[command(flatten)]
         options: Options,
     }
 
     fn parse(args: &[&str]) -> Result<Options, clap::Error> {
         let args = std::iter::once(&"bench").chain(args);
-        clap::Parser::try_parse_from(args).map(|line: Line| line.options)
+        clap::Parser::try_parse_from(args).map(|line: CommandLine| line.options)
     }
 
     #[test]

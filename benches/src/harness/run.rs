@@ -12,13 +12,13 @@ use super::compare::{compare, is_worse, report};
 use super::environment::{Folders, RIVALS, threads_of_everyone};
 use super::limits::Limits;
 use super::machine::{Machine, TOO_BUSY, busy_share};
-use super::measure::{self, Contestant, Settings};
+use super::measure::{self, Participant, Settings};
 use super::options::{JIT_VS_EAGER, Options};
-use super::plan::{Plan, words};
+use super::plan::{Plan, humanize};
 use super::process::Spec;
 use super::protocol::Verb;
-use super::results::Results;
-use super::rows::{self, Row};
+use super::results::{Results, RowResult};
+use super::rows::{self, Benchmark};
 use super::{jit_vs_eager, plots, table};
 
 /// Our own forms beside the usual one.
@@ -61,37 +61,25 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(!is_worse(&changes))
 }
 
-/// Sets everyone up, measures every row, and writes the files.
+/// Sets all participants up, measures every row, and writes the files; `None` when only set-up was asked for.
 fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> {
     let machine = Machine::here();
     let settings = settings(options.quick, machine.threads);
     std::fs::create_dir_all(folders.build.join("logs"))?;
     let mut absent = BTreeMap::new();
-    let mut rivals = rivals(options, folders, machine.threads, &mut absent);
+    let rivals = rivals(options, folders, machine.threads, &mut absent);
     if options.set_up {
         return Ok(None);
     }
-    let mut ours = Contestant::new("ours", Ok(ours(folders, "fast", machine.threads)?));
-    let mut forms = Vec::new();
-    for form in FORMS {
-        let threads = if form == rows::ONE_THREAD {
-            1
-        } else {
-            machine.threads
-        };
-        forms.push(Contestant::new(
-            form,
-            Ok(self::ours(folders, form, threads)?),
-        ));
-    }
+    let mut participants = Participants {
+        ours: Participant::new("ours", Ok(ours(folders, "fast", machine.threads)?)),
+        forms: forms(folders, machine.threads)?,
+        rivals,
+    };
     let assets = assets(folders)?;
-    let busy = busy_share();
-    if let Some(busy) = busy.filter(|busy| *busy > TOO_BUSY) {
-        let percent = busy * 100.0;
-        eprintln!("warning: others use {percent:.0} % of this machine: do not trust the numbers");
-    }
+    let busy = warn_if_busy();
     eprintln!("measuring the machine");
-    let limits = limits(&mut ours, &settings)?;
+    let limits = limits(&mut participants.ours, &settings)?;
     let mut results = Results {
         date: output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_default(),
         mode: mode(options).to_owned(),
@@ -105,62 +93,109 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     rows.retain(|row| options.wants_row(&row.id));
     let mut plan = Plan::default();
     for row in &rows {
-        let forms = FORMS
-            .iter()
-            .filter(|form| row.wants_form(form, options.quick));
-        let rivals = rivals
-            .iter()
-            .filter(|rival| rival.is_here() && row.rivals.contains(&rival.name.as_str()));
-        plan.push(row, 1 + forms.count() + rivals.count(), &settings);
+        plan.push(row, participants.count(row, options.quick), &settings);
     }
-    eprintln!("{} rows, about {}", rows.len(), words(plan.whole()));
+    eprintln!("{} rows, about {}", rows.len(), humanize(plan.whole()));
     let started = Instant::now();
     let path = results_path(options, folders, &results)?;
     for row in rows {
-        let (place, left) = (plan.place(), words(plan.left(started.elapsed())));
-        eprintln!(
-            "{:>5.0} s  {place}, {left} left  {}",
-            started.elapsed().as_secs_f64(),
-            row.id
-        );
+        let elapsed = started.elapsed();
+        let (place, left) = (plan.place(), humanize(plan.left(elapsed)));
+        let seconds = elapsed.as_secs_f64();
+        eprintln!("{seconds:>5.0} s  {place}, {left} left  {}", row.id);
         let row = with_paths(row, &assets);
-        let mut beside: Vec<&mut Contestant> = forms
-            .iter_mut()
-            .filter(|form| row.wants_form(&form.name, options.quick))
-            .collect();
-        let mut against: Vec<&mut Contestant> = rivals
-            .iter_mut()
-            .filter(|rival| row.rivals.contains(&rival.name.as_str()))
-            .collect();
-        let mut settings = settings;
-        if row.group == rows::Group::Models && options.quick {
-            settings.rounds = 3;
-        }
-        let line = measure::row(
-            &row,
-            &mut ours,
-            &mut beside,
-            &mut against,
-            &limits,
-            &settings,
-        )?;
-        if let (Some(ms), Some(best), Some(ratio)) = (line.ours_ms, &line.best_rival, line.ratio) {
+        let result = participants.measure(&row, options.quick, &limits, settings)?;
+        if let (Some(ms), Some(best), Some(ratio)) =
+            (result.ours_ms, &result.best_rival, result.ratio)
+        {
             eprintln!("         {} ms, {ratio:.2} x {best}", table::number(ms));
         }
-        results.rows.push(line);
+        results.rows.push(result);
         plan.advance();
-        // A run that is broken off leaves what it has.
+        // An interrupted run leaves what it has.
         results.write(&path)?;
     }
-    results.pins = pins(folders, std::iter::once(&ours).chain(&rivals));
+    results.pins = pins(folders, participants.with_versions());
     results.write(&path)?;
     let page = render(&results, &path)?;
-    eprintln!(
-        "{:>5.0} s  {}",
-        started.elapsed().as_secs_f64(),
-        page.display()
-    );
+    let seconds = started.elapsed().as_secs_f64();
+    eprintln!("{seconds:>5.0} s  {}", page.display());
     Ok(Some(results))
+}
+
+/// All that compute rows.
+struct Participants {
+    ours: Participant,
+    /// Our other forms.
+    forms: Vec<Participant>,
+    rivals: Vec<Participant>,
+}
+
+impl Participants {
+    /// Returns how many take part in a row.
+    fn count(&self, row: &Benchmark, quick: bool) -> usize {
+        let forms = FORMS.iter().filter(|form| row.wants_form(form, quick));
+        let rivals = self.rivals.iter();
+        let rivals = rivals.filter(|rival| rival.is_here() && is_rival_of(rival, row));
+        1 + forms.count() + rivals.count()
+    }
+
+    fn measure(
+        &mut self,
+        row: &Benchmark,
+        quick: bool,
+        limits: &Limits,
+        mut settings: Settings,
+    ) -> Result<RowResult> {
+        let forms = self.forms.iter_mut();
+        let mut forms: Vec<&mut Participant> = forms
+            .filter(|form| row.wants_form(&form.name, quick))
+            .collect();
+        let rivals = self.rivals.iter_mut();
+        let mut rivals: Vec<&mut Participant> =
+            rivals.filter(|rival| is_rival_of(rival, row)).collect();
+        if row.group == rows::Group::Models && quick {
+            settings.rounds = 3;
+        }
+        measure::row(
+            row,
+            &mut self.ours,
+            &mut forms,
+            &mut rivals,
+            limits,
+            &settings,
+        )
+    }
+
+    /// Returns those whose versions are of interest: our forms have ours.
+    fn with_versions(&self) -> impl Iterator<Item = &Participant> {
+        std::iter::once(&self.ours).chain(&self.rivals)
+    }
+}
+
+fn is_rival_of(participant: &Participant, row: &Benchmark) -> bool {
+    row.rivals.contains(&participant.name.as_str())
+}
+
+/// Returns our other forms.
+fn forms(folders: &Folders, threads: usize) -> Result<Vec<Participant>> {
+    FORMS
+        .into_iter()
+        .map(|form| {
+            let threads = if form == rows::ONE_THREAD { 1 } else { threads };
+            Ok(Participant::new(form, Ok(ours(folders, form, threads)?)))
+        })
+        .collect()
+}
+
+/// Returns how much of the machine others use, and warns when that is too much.
+fn warn_if_busy() -> Option<f64> {
+    let busy = busy_share();
+    if let Some(busy) = busy.filter(|busy| *busy > TOO_BUSY) {
+        let percent = busy * 100.0;
+        eprintln!("warning: others use {percent:.0} % of this machine: do not trust the numbers");
+    }
+    busy
 }
 
 fn mode(options: &Options) -> &'static str {
@@ -177,8 +212,8 @@ fn settings(quick: bool, threads: usize) -> Settings {
         rounds: if quick { 5 } else { 7 },
         budget: Duration::from_millis(if quick { 60 } else { 120 }),
         longest: Duration::from_secs(if quick { 5 } else { 8 }),
-        most: if quick { 50 } else { 100 },
-        patience: Duration::from_secs(if quick { 60 } else { 120 }),
+        max_runs_per_round: if quick { 50 } else { 100 },
+        timeout: Duration::from_secs(if quick { 60 } else { 120 }),
         slow: Duration::from_secs(if quick { 3 } else { 5 }),
         pause: Duration::from_millis(20),
     }
@@ -190,8 +225,8 @@ fn rivals(
     folders: &Folders,
     threads: usize,
     absent: &mut BTreeMap<String, String>,
-) -> Vec<Contestant> {
-    let mut contestants = Vec::new();
+) -> Vec<Participant> {
+    let mut participants = Vec::new();
     for rival in RIVALS {
         let spec = if options.wants_rival(rival.name) {
             rival.ready(folders, options.names(rival.name), threads)
@@ -203,12 +238,12 @@ fn rivals(
             eprintln!("{}: {why}", rival.name);
             absent.insert(rival.name.to_owned(), why.clone());
         }
-        contestants.push(Contestant::new(rival.name, spec));
+        participants.push(Participant::new(rival.name, spec));
     }
-    contestants
+    participants
 }
 
-/// How our own runner is started; it lies beside this program.
+/// Returns how our own runner is started, which is beside this program.
 fn ours(folders: &Folders, form: &str, threads: usize) -> Result<Spec> {
     let here = std::env::current_exe()?;
     let runner = here.with_file_name(format!("mlx-bench-runner{}", std::env::consts::EXE_SUFFIX));
@@ -220,7 +255,7 @@ fn ours(folders: &Folders, form: &str, threads: usize) -> Result<Spec> {
     })
 }
 
-fn limits(ours: &mut Contestant, settings: &Settings) -> Result<Limits> {
+fn limits(ours: &mut Participant, settings: &Settings) -> Result<Limits> {
     let runner = ours
         .runner(settings)
         .map_err(|why| anyhow::anyhow!("our runner {why}"))?;
@@ -253,7 +288,7 @@ fn assets(folders: &Folders) -> Result<Map<String, Value>> {
 }
 
 /// Adds the files to a row of a model; what the row itself says stays.
-fn with_paths(mut row: Row, assets: &Map<String, Value>) -> Row {
+fn with_paths(mut row: Benchmark, assets: &Map<String, Value>) -> Benchmark {
     if row.group == rows::Group::Models
         && let Value::Object(params) = &mut row.params
     {
@@ -295,10 +330,10 @@ fn render(results: &Results, path: &Path) -> Result<PathBuf> {
 
 fn pins<'a>(
     folders: &Folders,
-    contestants: impl Iterator<Item = &'a Contestant>,
+    participants: impl Iterator<Item = &'a Participant>,
 ) -> BTreeMap<String, String> {
     let mut pins = BTreeMap::new();
-    for one in contestants {
+    for one in participants {
         if let Some(version) = &one.version {
             pins.insert(one.name.clone(), version.clone());
         }

@@ -5,7 +5,7 @@ use mlx_plot::plotters::prelude::*;
 use mlx_plot::plotters::style::text_anchor::HPos;
 
 use super::{NAMES, Plot, WIDTH, heading, rows_axis, write_row_name};
-use crate::harness::results::{Line, Results};
+use crate::harness::results::{Results, RowResult};
 use crate::harness::rows::Group;
 
 const MARGINS: Margins = Margins {
@@ -20,8 +20,8 @@ const SLOWER: RGBColor = RGBColor(0xa8, 0xa8, 0xa8);
 
 /// Draws the rows of operations and models that have a rival.
 pub(super) fn speed_ups(results: &Results) -> Option<Plot> {
-    let wanted = |row: &&Line| matches!(row.group, Group::Kernels | Group::Models);
-    let rows: Vec<(&Line, f64)> = results
+    let wanted = |row: &&RowResult| matches!(row.group, Group::Kernels | Group::Models);
+    let rows: Vec<(&RowResult, f64)> = results
         .rows
         .iter()
         .filter(wanted)
@@ -38,7 +38,7 @@ pub(super) fn speed_ups(results: &Results) -> Option<Plot> {
     })
 }
 
-fn draw(area: &Area<'_>, rows: &[(&Line, f64)]) -> Drawn {
+fn draw(area: &Area<'_>, rows: &[(&RowResult, f64)]) -> Drawn {
     heading(
         area,
         "Speed relative to the best rival of each row (1 = as fast)",

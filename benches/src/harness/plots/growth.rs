@@ -10,7 +10,7 @@ use mlx_plot::plotters::prelude::*;
 use mlx_plot::plotters::style::text_anchor::HPos;
 
 use super::Plot;
-use crate::harness::results::{Line, Results};
+use crate::harness::results::{Results, RowResult};
 use crate::harness::rows::Group;
 use crate::harness::statistics::Summary;
 
@@ -33,7 +33,7 @@ struct Growth {
     /// The name of the axis.
     axis: &'static str,
     /// Reads a row's size from its shape.
-    size: fn(&Line) -> Option<f64>,
+    size: fn(&RowResult) -> Option<f64>,
     /// Reads what grows.
     value: fn(&Summary) -> Option<f64>,
 }
@@ -87,8 +87,9 @@ pub(super) fn all(results: &Results) -> Vec<Plot> {
 
 fn lines(results: &Results, growth: &Growth) -> Lines {
     let mut lines = Lines::new();
-    let swept =
-        |row: &&Line| row.op == growth.op && matches!(row.group, Group::Sweep | Group::Scaling);
+    let swept = |row: &&RowResult| {
+        row.op == growth.op && matches!(row.group, Group::Sweep | Group::Scaling)
+    };
     for row in results.rows.iter().filter(swept) {
         let Some(size) = (growth.size)(row) else {
             continue;
@@ -196,19 +197,19 @@ fn mebibytes(summary: &Summary) -> Option<f64> {
     Some(summary.peak_bytes? as f64 / f64::from(1 << 20))
 }
 
-fn sizes(row: &Line) -> Vec<f64> {
+fn sizes(row: &RowResult) -> Vec<f64> {
     let sizes = row.shape.split('x').map(str::parse);
     sizes.collect::<Result<_, _>>().unwrap_or_default()
 }
 
-fn size_of_sequence(row: &Line) -> Option<f64> {
+fn size_of_sequence(row: &RowResult) -> Option<f64> {
     sizes(row).get(2).copied()
 }
 
-fn number_of_elements(row: &Line) -> Option<f64> {
+fn number_of_elements(row: &RowResult) -> Option<f64> {
     Some(sizes(row).iter().product())
 }
 
-fn number_of_rows(row: &Line) -> Option<f64> {
+fn number_of_rows(row: &RowResult) -> Option<f64> {
     sizes(row).first().copied()
 }

@@ -7,7 +7,7 @@ use mlx_plot::plotters::prelude::*;
 use mlx_plot::plotters::style::text_anchor::HPos;
 
 use super::{NAMES, Plot, WIDTH, heading, rows_axis, write_row_name};
-use crate::harness::results::{Line, Results};
+use crate::harness::results::{Results, RowResult};
 
 const STEP: f64 = 20.0;
 /// The height of what is above the first panel.
@@ -24,7 +24,7 @@ struct Panel<'a> {
     title: &'a str,
     limits: Vec<(&'a str, f64)>,
     /// The row, what we achieve, and what the best rival achieves.
-    rows: Vec<(&'a Line, Option<f64>, Option<f64>)>,
+    rows: Vec<(&'a RowResult, Option<f64>, Option<f64>)>,
 }
 
 /// Draws every row with its limit.

@@ -9,7 +9,7 @@ use mlx_plot::drawing::{Area, Axis, Drawn, INK, px, text, write};
 use mlx_plot::plotters::style::RGBColor;
 use mlx_plot::plotters::style::text_anchor::HPos;
 
-use super::results::{Line, Results};
+use super::results::{Results, RowResult};
 
 /// A picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,12 +70,12 @@ fn rows_axis(n: usize) -> Axis {
 }
 
 /// Returns how a row is named beside a picture.
-fn row_name(row: &Line) -> String {
+fn row_name(row: &RowResult) -> String {
     row.id.trim_end_matches("/cpu").replace("float32/", "")
 }
 
 /// Writes the name of a row to the left of the chart, at the height of a point.
-fn write_row_name(area: &Area<'_>, row: &Line, y: i32) -> Drawn {
+fn write_row_name(area: &Area<'_>, row: &RowResult, y: i32) -> Drawn {
     let style = text(11.0, INK, HPos::Right);
     write(area, &row_name(row), &style, (px(NAMES - 8.0), y))
 }

@@ -5,7 +5,7 @@ use mlx_plot::plotters::prelude::*;
 use mlx_plot::plotters::style::text_anchor::HPos;
 
 use super::{NAMES, Plot, WIDTH, heading, rows_axis, write_row_name};
-use crate::harness::results::{Line, Results};
+use crate::harness::results::{Results, RowResult};
 use crate::harness::rows::{Group, ONE_THREAD};
 use crate::harness::statistics::ratio;
 
@@ -19,10 +19,10 @@ const STEP: f64 = 20.0;
 
 /// Draws the rows of operations and models that were measured with one thread too.
 pub(super) fn scaling(results: &Results) -> Option<Plot> {
-    let speed_up = |row: &Line| ratio(row.forms.get(ONE_THREAD)?, row.ours.as_ref()?);
-    let wanted = |row: &&Line| matches!(row.group, Group::Kernels | Group::Models);
+    let speed_up = |row: &RowResult| ratio(row.forms.get(ONE_THREAD)?, row.ours.as_ref()?);
+    let wanted = |row: &&RowResult| matches!(row.group, Group::Kernels | Group::Models);
     let rows = results.rows.iter().filter(wanted);
-    let rows: Vec<(&Line, f64)> = rows.filter_map(|row| Some((row, speed_up(row)?))).collect();
+    let rows: Vec<(&RowResult, f64)> = rows.filter_map(|row| Some((row, speed_up(row)?))).collect();
     let threads = results.machine.threads.max(1) as f64;
     if rows.is_empty() || threads < 2.0 {
         return None;
@@ -41,7 +41,7 @@ pub(super) fn scaling(results: &Results) -> Option<Plot> {
     })
 }
 
-fn draw(area: &Area<'_>, rows: &[(&Line, f64)], threads: f64) -> Drawn {
+fn draw(area: &Area<'_>, rows: &[(&RowResult, f64)], threads: f64) -> Drawn {
     let speed_ups = rows.iter().map(|(_, speed_up)| *speed_up);
     let x = Axis::exact(0.0, speed_ups.fold(threads, f64::max) * 1.08);
     let n_rows = rows.len() as f64;
