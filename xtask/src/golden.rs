@@ -1,14 +1,11 @@
-//! `cargo xtask golden`: writes the golden files of the compiler anew, for a look at what a change makes of them.
+//! `cargo xtask golden`: writes the golden files of the compiler again, so that `git diff` shows what a change does.
 
 use anyhow::Result;
 
 use crate::cargo::{command, run as run_command};
 
 /// Runs the tests that compare golden files, told to write them.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
-    if let Some(arg) = args.next()? {
-        return Err(arg.unexpected().into());
-    }
+pub fn run() -> Result<()> {
     crate::setup::ready()?;
     let mut tests = command([
         "test",

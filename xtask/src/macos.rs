@@ -15,14 +15,6 @@ use crate::setup::native_source;
 
 const TARGET: &str = "aarch64-macos.14.0";
 
-/// Runs the command.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
-    if let Some(arg) = args.next()? {
-        return Err(arg.unexpected().into());
-    }
-    check()
-}
-
 /// Compiles and links; on a Mac there is nothing to do, as the build itself does that.
 pub fn check() -> Result<()> {
     let settings = Settings::from_env(&native_source());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::results::{Line, Results};
+use super::results::{Results, RowResult};
 use super::statistics::Summary;
 
 /// What became of one row.
@@ -65,7 +65,7 @@ pub fn compare(old: &Results, new: &Results) -> Vec<Change> {
     there.chain(gone).collect()
 }
 
-fn verdict(old: Option<&Line>, new: &Line) -> Verdict {
+fn verdict(old: Option<&RowResult>, new: &RowResult) -> Verdict {
     let Some((row, old)) = old.and_then(|row| Some((row, row.ours.as_ref()?))) else {
         return Verdict::New;
     };
@@ -87,7 +87,7 @@ fn verdict(old: Option<&Line>, new: &Line) -> Verdict {
     }
 }
 
-fn rival(old: &Line, new: &Line) -> Option<f64> {
+fn rival(old: &RowResult, new: &RowResult) -> Option<f64> {
     let mut both: Vec<(&Summary, &Summary)> = old
         .samples
         .iter()

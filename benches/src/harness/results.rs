@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
 use super::machine::Machine;
-use super::rows::{Cost, Group, Row, Target};
+use super::rows::{Benchmark, Cost, Group, Target};
 use super::statistics::{Summary, ratio};
 
 /// A whole run.
@@ -29,12 +29,12 @@ pub struct Results {
     /// Why whole rivals are absent.
     pub absent: BTreeMap<String, String>,
     /// The rows.
-    pub rows: Vec<Line>,
+    pub rows: Vec<RowResult>,
 }
 
 /// One row with its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct RowResult {
     /// `op/dtype/shape/device`.
     pub id: String,
     /// The operation.
@@ -84,10 +84,10 @@ pub struct Line {
 /// What a runner came to on a row.
 pub type Measured = std::result::Result<Summary, String>;
 
-impl Line {
+impl RowResult {
     /// Judges the numbers of a row.
     pub fn new(
-        row: &Row,
+        row: &Benchmark,
         limits: &Limits,
         ours: Measured,
         rivals: BTreeMap<String, Measured>,
@@ -131,7 +131,7 @@ impl Line {
             Some(name) => ratio_to(name),
             None => best_ratio,
         };
-        Line {
+        RowResult {
             id: row.id.clone(),
             op: row.op.to_owned(),
             shape: row.shape.clone(),
@@ -220,7 +220,7 @@ impl Results {
     }
 
     /// Returns a row.
-    pub fn row(&self, id: &str) -> Option<&Line> {
+    pub fn row(&self, id: &str) -> Option<&RowResult> {
         self.rows.iter().find(|row| row.id == id)
     }
 }

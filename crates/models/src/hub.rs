@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, Repo};
+use mlx_provision::environment;
 
 use crate::{Error, Result};
 
@@ -29,7 +30,7 @@ const SINGLE: &str = "model.safetensors";
 
 /// Returns the folder of a repository such as `openai/whisper-tiny.en`, fetching what is not in the cache.
 ///
-/// With `MLX_OFFLINE=1` or `HF_HUB_OFFLINE=1` only the cache is asked.
+/// With the switch `MLX_OFFLINE` or `HF_HUB_OFFLINE` on, only the cache is read.
 /// # Errors
 /// [`Error::Asset`] when the repository has no weights in safetensors, or cannot be reached.
 pub fn fetch(repository: &str) -> Result<PathBuf> {
@@ -38,7 +39,7 @@ pub fn fetch(repository: &str) -> Result<PathBuf> {
     }
     if ["MLX_OFFLINE", "HF_HUB_OFFLINE"]
         .iter()
-        .any(|name| std::env::var_os(name).is_some_and(|value| value == "1"))
+        .any(|name| environment::flag(name) == Some(true))
     {
         return Err(failed(
             repository,

@@ -13,12 +13,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::options::JIT_VS_EAGER;
 use crate::clock::once;
 pub use formula::Formula;
 use formula::Pair;
-
-/// What the rows' names begin with.
-pub const PREFIX: &str = "jit-vs-eager/";
 
 /// Compiled may take this share longer than eager before it counts as slower.
 const NOISE: f64 = 0.10;
@@ -76,7 +74,7 @@ pub fn run(wanted: impl Fn(&str) -> bool) -> anyhow::Result<bool> {
     println!("| row | eager, ms | compiled, ms | ratio | |\n| --- | ---: | ---: | ---: | --- |");
     let mut slower = Vec::new();
     for formula in formulas() {
-        let row = format!("{PREFIX}{}", formula.name);
+        let row = format!("{JIT_VS_EAGER}{}", formula.name);
         if !wanted(&row) {
             continue;
         }

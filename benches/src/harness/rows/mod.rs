@@ -60,7 +60,7 @@ impl Target {
 
 /// One line of the table.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct Benchmark {
     /// `op/dtype/shape/device`.
     pub id: String,
     /// The operation, as runners know it.
@@ -93,7 +93,7 @@ pub struct Row {
     pub note: &'static str,
 }
 
-impl Row {
+impl Benchmark {
     /// Whether a form of ours is timed beside the usual one. A full run also asks how work scales with threads.
     pub fn wants_form(&self, form: &str, quick: bool) -> bool {
         self.forms.contains(&form) || (form == ONE_THREAD && !quick)
@@ -123,7 +123,7 @@ pub const WHISPER: &[&str] = &[
 pub const LLAMA: &[&str] = &["python-mlx", "python-mlx-openblas", "llama-cpp", "candle"];
 
 /// Returns every row; with `quick` the rows of the short run.
-pub fn all(quick: bool) -> Vec<Row> {
+pub fn all(quick: bool) -> Vec<Benchmark> {
     let mut rows = kernels::rows();
     rows.extend(models::rows(quick));
     rows.extend(sweeps::rows(quick));

@@ -10,6 +10,7 @@ use mlx_models::llama::{self, GenerateOptions, Generator, NetworkOptions};
 use mlx_models::whisper::Transcriber;
 use mlx_models::{assets, whisper};
 use mlx_nn::Kernels;
+use mlx_provision::Progress;
 use serde::Serialize;
 
 use super::whisper::{options as decode_options, sound};
@@ -62,12 +63,16 @@ const RUNS: usize = 2;
 /// Compiles both models and prints what came of it.
 pub fn run(loaded: &Whisper, audio: Option<&Path>) -> Result<Report> {
     output::line(format_args!("Whisper, written with textbook formulas:\n"));
+    let spinner = Progress::new().spinner("compiling and transcribing");
     let whisper = run_whisper(loaded, audio).context("compiled Whisper")?;
+    drop(spinner);
     whisper.print("ms a transcription");
     output::line(format_args!(
         "\nSmolLM2-135M-Instruct Q4_1, written with textbook formulas:\n"
     ));
+    let spinner = Progress::new().spinner("compiling and generating");
     let llama = run_llama().context("compiled SmolLM2")?;
+    drop(spinner);
     llama.print(&format!("ms for {TOKENS} tokens"));
     ensure!(
         whisper.equal && llama.equal,

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use mlx::{Array, Dtype, fast};
+use mlx_provision::Progress;
 use serde::Serialize;
 
 use super::reference;
@@ -49,7 +50,9 @@ pub fn run() -> Result<Vec<Row>> {
     ));
     let mut rows = Vec::new();
     for case in cases()? {
+        let spinner = Progress::new().spinner(case.name);
         let row = measure(case)?;
+        drop(spinner);
         output::line(format_args!(
             "{:<30} {:<7} {:>17}  {:>9.1e} {:>9.1e} {:>9.1e}  {:>9.3} {:>9.3} {:>6.2}  {}",
             row.name,

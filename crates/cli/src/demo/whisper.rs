@@ -8,6 +8,7 @@ use mlx_models::assets;
 use mlx_models::audio::Audio;
 use mlx_models::whisper::{TranscribeOptions, Transcriber, Transcript};
 use mlx_nn::Kernels;
+use mlx_provision::Progress;
 use serde::Serialize;
 
 use crate::model::Whisper;
@@ -108,6 +109,7 @@ fn transcribe(whisper: &Whisper, kernels: Kernels, samples: &[f32]) -> Result<Ru
         &whisper.checkpoint.tokenizer,
         &whisper.checkpoint.generation,
     )?;
+    let _spinner = Progress::new().spinner("transcribing");
     let mut best: Option<Run> = None;
     for _ in 0..RUNS {
         let start = Instant::now();

@@ -10,6 +10,7 @@ mod translate;
 
 use mlx::SharedArray;
 use mlx::fast::HostKernel;
+use mlx_provision::environment;
 
 use crate::graph::{Constant, Graph, Value};
 
@@ -54,8 +55,8 @@ pub(crate) fn kernel(graph: &Graph, inputs: &[Value], body: &Graph) -> Option<Re
     Some(RegionKernel { kernel, n_inputs })
 }
 
-/// Whether host kernels may be used in this process: unless `MLX_HOST_KERNELS` is `0`.
+/// Whether host kernels may be used in this process: unless `MLX_HOST_KERNELS` switches them off.
 pub(crate) fn host_kernels() -> bool {
     static ALLOWED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *ALLOWED.get_or_init(|| std::env::var_os("MLX_HOST_KERNELS").is_none_or(|value| value != "0"))
+    *ALLOWED.get_or_init(|| environment::flag(environment::HOST_KERNELS) != Some(false))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::channel;
 
+use mlx_provision::environment;
 use mlx_sys as sys;
 use mlx_sys::Api;
 
@@ -45,9 +46,9 @@ fn never_run_a_compiler(api: &Api) {
     }
 }
 
-/// Lets the kernels of this workspace compute on the CPU, unless `MLX_HOST_KERNELS` is 0.
+/// Lets the kernels of this workspace compute on the CPU, unless `MLX_HOST_KERNELS` switches them off.
 fn use_our_kernels(api: &Api) {
-    if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value.trim() == "0") {
+    if environment::flag(environment::HOST_KERNELS) == Some(false) {
         return;
     }
     // Without them MLX's own code computes.
