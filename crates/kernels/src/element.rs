@@ -86,14 +86,14 @@ macro_rules! half_storage {
 
 half_storage!(
     f16,
-    crate::widen::widen_f16,
-    crate::narrow::narrow_f16,
-    crate::half_dots::dots_f16
+    crate::simd::f16_to_f32::widen_f16,
+    crate::simd::f32_to_f16::narrow_f16,
+    crate::simd::dot_f16::dots_f16
 );
 half_storage!(
     bf16,
-    crate::widen::widen_bf16,
-    crate::narrow::narrow_bf16,
+    crate::simd::f16_to_f32::widen_bf16,
+    crate::simd::f32_to_f16::narrow_bf16,
     |_, _| None
 );
 

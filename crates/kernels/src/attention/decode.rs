@@ -8,9 +8,10 @@ use super::mask::HeadMask;
 use super::strided::{HeadRows, widen};
 use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
-use crate::lanes::Lanes;
-use crate::softmax::maximum;
-use crate::{pool, simd, stream};
+use crate::parallel::parallel_for;
+use crate::rowwise::softmax::maximum;
+use crate::simd::lanes::Lanes;
+use crate::simd::{self, streaming_store};
 
 /// Keys of a run: the same for any number of threads.
 const RUN: usize = 512;
@@ -46,7 +47,7 @@ pub(super) fn run<T: Element>(
     let rows = group * queries;
     let mut partials = vec![0.0; batch * kv_heads * runs * rows * partial];
     let nanoseconds = 0.1 * (batch * heads * queries * keys * (dim + value_dim)) as f64;
-    pool::each(
+    parallel_for::each(
         partials.chunks_exact_mut(rows * partial).enumerate(),
         nanoseconds,
         || Scratch {
@@ -240,7 +241,7 @@ impl<T: Element, M> Run<'_, T, M> {
 fn ask_ahead(rows: [&[f32]; AT_ONCE], further: usize) {
     for row in rows {
         for line in row.chunks(LINE) {
-            stream::ahead(&line[0], further);
+            streaming_store::ahead(&line[0], further);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Attention by online softmax: `softmax(q k^T * scale + mask) v` without the matrix of scores.
 //!
-//! - Many queries (`blocks`): a block of 64 queries of one head goes to a thread, which walks over the keys in blocks of
+//! - Many queries (`prefill`): a block of 64 queries of one head goes to a thread, which walks over the keys in blocks of
 //!   128 and keeps a running maximum, sum and output. Limit: multiply-adds. Memory: 100 KiB or so a thread.
 //! - Few queries (`decode`): runs of 512 keys of one key head go to threads, for all the query heads that share it;
 //!   the runs are merged in order. Limit: the bandwidth of reading keys and values once.
@@ -8,12 +8,12 @@
 //!
 //! Inputs and masks are read by their strides, in `f32`, `f16` or `bf16`; arithmetic is `f32`.
 
-mod blocks;
 mod check;
 mod decode;
 mod gradient;
 mod mask;
-mod panel;
+mod packed_tile;
+mod prefill;
 mod strided;
 
 use crate::element::Element;
@@ -120,7 +120,7 @@ pub fn attention<T: Element>(
     } else if shape.queries <= FEW_QUERIES {
         decode::run(shape, inputs, scale, out);
     } else {
-        blocks::run(shape, inputs, scale, out);
+        prefill::run(shape, inputs, scale, out);
     }
     Ok(())
 }
