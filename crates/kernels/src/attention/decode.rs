@@ -9,7 +9,7 @@ use super::strided::{HeadRows, widen};
 use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
 use crate::parallel::parallel_for;
-use crate::rowwise::softmax::maximum;
+use crate::rowwise::row_fold::maximum;
 use crate::simd::lanes::Lanes;
 use crate::simd::{self, streaming_store};
 

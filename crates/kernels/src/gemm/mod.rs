@@ -1,7 +1,11 @@
 //! Dense matrix products: a vector, a few vectors, many.
 
-pub(crate) mod gemv;
+mod gemv;
+mod matmul;
 pub(crate) mod microkernel;
 pub(crate) mod packed;
+mod shape;
 
-pub use gemv::{MatrixShape, matmul, matvec};
+pub use gemv::matvec;
+pub use matmul::matmul;
+pub use shape::MatrixShape;

@@ -5,8 +5,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::gemv::MatrixShape;
 use super::microkernel::{WIDE, dots, few_registers};
+use super::shape::MatrixShape;
 use crate::parallel::parallel_for;
 use crate::simd;
 

@@ -6,7 +6,7 @@ use super::Quantized;
 use super::layout::{UNITS, for_bits, number, pieces, split};
 use super::rows::spread;
 use crate::element::Element;
-use crate::gemm::gemv::MatrixShape;
+use crate::gemm::MatrixShape;
 use crate::gemm::packed::{self, Unpack};
 use crate::simd::lanes::Lanes;
 

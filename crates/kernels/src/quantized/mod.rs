@@ -27,7 +27,7 @@ mod simd_i8;
 
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
-use crate::gemm::gemv::MatrixShape;
+use crate::gemm::MatrixShape;
 
 /// From this many vectors on, unpacking rows for tiles is faster.
 const MANY: usize = 9;

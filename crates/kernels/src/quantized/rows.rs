@@ -5,7 +5,7 @@ use pulp::Simd;
 use super::Quantized;
 use super::layout::{UNITS, places};
 use crate::element::Element;
-use crate::gemm::gemv::MatrixShape;
+use crate::gemm::MatrixShape;
 use crate::parallel::parallel_for;
 
 /// Some rows, with scales and biases as `f32`.

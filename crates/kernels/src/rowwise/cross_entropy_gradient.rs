@@ -3,9 +3,9 @@
 //! Formula: `out[r, c] = g[r] * (softmax(x)[r, c] - [c = targets[r]])`. Blocking: as [`softmax`](crate::softmax), of which it
 //! is one with another scale. Limit: memory bandwidth for long arrays, the exponential otherwise.
 
+use super::cross_entropy::targets_are_classes;
 use super::exp_row::PowerRow;
-use super::norm::{Rows, rows_not_empty};
-use super::softmax::targets_are_classes;
+use super::shape::{Rows, rows_not_empty};
 use crate::element::Element;
 use crate::error::{Result, length};
 use crate::parallel::parallel_for;

@@ -3,7 +3,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::softmax::maximum;
+use super::row_fold::maximum;
 use crate::simd::lanes::Lanes;
 use crate::simd::{self, streaming_store};
 

@@ -3,7 +3,7 @@
 //! Formula: `out[i, :] = table[indices[i], :]`. Blocking: runs of rows of about 64 KiB go to threads.
 //! Limit: memory bandwidth, and its latency where rows are shorter than a cache line. Error: none, elements are copied.
 
-use super::norm::Rows;
+use super::shape::Rows;
 use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
 

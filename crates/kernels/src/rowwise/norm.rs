@@ -5,32 +5,13 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::row_fold::sum_of;
+use super::shape::Rows;
 use crate::element::{Element, widened};
-use crate::error::{Error, Result, length, product};
+use crate::error::{Result, length};
 use crate::parallel::parallel_for;
 use crate::simd::lanes::Lanes;
 use crate::simd::{self, streaming_store};
-
-/// Rows of equal length, one after another: `[rows, dim]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows {
-    /// The number of rows.
-    pub rows: usize,
-    /// The length of a row.
-    pub dim: usize,
-}
-
-impl Rows {
-    /// The number of elements, if it fits.
-    pub(crate) fn elements(self, op: &'static str) -> Result<usize> {
-        product(op, &[self.rows, self.dim])
-    }
-
-    /// Rows that one thread takes at a time: about 64 KiB of them.
-    pub(crate) fn per_piece(self) -> usize {
-        (16 * 1024 / self.dim.max(1)).max(1)
-    }
-}
 
 /// Elements that are computed before they are written out.
 const BLOCK: usize = 4096;
@@ -264,46 +245,4 @@ pub(crate) fn moments<S: Simd>(simd: S, x: &[f32], eps: f32) -> Moments {
         mean,
         scale: 1.0 / ((squares + rest) / count + eps).sqrt(),
     }
-}
-
-/// Registers whose sum is added to the total at once: one long sum would lose bits.
-pub(crate) const RUN: usize = 256;
-
-/// The sum of `f` of each element, where `f(0) = 0` unless only whole registers come; four registers hide the latency of the addition.
-#[inline(always)]
-pub(crate) fn sum_of<S: Simd>(simd: S, x: &[f32], f: impl Fn(Lanes<S>) -> Lanes<S>) -> f32 {
-    let (x, tail) = S::as_simd_f32s(x);
-    let zero = Lanes::splat(simd, 0.0);
-    let mut sum = zero;
-    for x in x.chunks(RUN) {
-        let mut sums = [zero; 4];
-        let (quads, singles) = x.as_chunks::<4>();
-        for quad in quads {
-            for (sum, x) in sums.iter_mut().zip(quad) {
-                *sum = *sum + f(Lanes::new(simd, *x));
-            }
-        }
-        for (sum, x) in sums.iter_mut().zip(singles) {
-            *sum = *sum + f(Lanes::new(simd, *x));
-        }
-        let [a, b, c, d] = sums;
-        sum = sum + ((a + b) + (c + d));
-    }
-    if !tail.is_empty() {
-        sum = sum + f(Lanes::new(simd, simd.partial_load_f32s(tail)));
-    }
-    sum.sum()
-}
-
-/// Refuses a shape whose rows have no elements although there are rows.
-pub(crate) fn rows_not_empty(op: &'static str, shape: Rows) -> Result<()> {
-    if shape.dim == 0 && shape.rows > 0 {
-        return Err(Error::Parameter {
-            op,
-            what: "dim",
-            wanted: "at least 1",
-            got: 0,
-        });
-    }
-    Ok(())
 }

@@ -6,7 +6,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::norm::{Moments, Rows, moments, sum_of};
+use super::norm::{Moments, moments};
+use super::row_fold::sum_of;
+use super::shape::Rows;
 use crate::error::{Result, length};
 use crate::parallel::parallel_for;
 use crate::simd;

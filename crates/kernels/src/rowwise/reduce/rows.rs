@@ -6,7 +6,7 @@ use super::pairwise::Pairwise;
 use super::{Reduction, greatest, least};
 use crate::element::Element;
 use crate::parallel::parallel_for;
-use crate::rowwise::norm::sum_of;
+use crate::rowwise::row_fold::sum_of;
 use crate::simd;
 
 /// Elements that are reduced at once.
