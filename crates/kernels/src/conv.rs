@@ -144,7 +144,7 @@ pub fn conv1d(shape: Conv1d, x: &[f32], weight: &[f32], out: &mut [f32]) -> Resu
         return Ok(());
     }
     let packed = pack(shape, weight);
-    parallel_for::each(
+    parallel_for(
         out.chunks_mut(WINDOWS * outputs).enumerate(),
         0.04 * (out_length * batch) as f64 * weights as f64,
         || vec![0.0; WINDOWS * depth],
@@ -169,7 +169,7 @@ fn pack(shape: Conv1d, weight: &[f32]) -> Vec<f32> {
     let group = shape.outputs / shape.groups;
     let tiles = group.div_ceil(tile);
     let mut packed = vec![0.0; shape.groups * tiles * depth * tile];
-    parallel_for::each(
+    parallel_for(
         packed.chunks_exact_mut(depth * tile).enumerate(),
         2.0 * weight.len() as f64,
         || (),

@@ -151,7 +151,7 @@ impl Rotations {
         }
         let rows = (16 * 1024 / shape.dim).max(1);
         let piece = rows * shape.dim;
-        parallel_for::each(
+        parallel_for(
             x.chunks(piece).zip(out.chunks_mut(piece)).enumerate(),
             0.4 * elements as f64,
             || (vec![0.0; shape.dim], vec![0.0; shape.dim]),

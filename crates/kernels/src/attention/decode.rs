@@ -47,7 +47,7 @@ pub(super) fn run<T: Element>(
     let rows = group * queries;
     let mut partials = vec![0.0; batch * kv_heads * runs * rows * partial];
     let nanoseconds = 0.1 * (batch * heads * queries * keys * (dim + value_dim)) as f64;
-    parallel_for::each(
+    parallel_for(
         partials.chunks_exact_mut(rows * partial).enumerate(),
         nanoseconds,
         || Scratch {

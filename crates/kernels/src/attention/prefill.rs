@@ -65,7 +65,7 @@ pub(super) fn run<T: Element>(
         })
         .collect();
     debug_assert_eq!(blocks.len(), shape.batch * heads * per_head);
-    parallel_for::each(
+    parallel_for(
         blocks.into_iter(),
         nanoseconds,
         || Scratch {

@@ -50,7 +50,7 @@ pub fn binary<T: Element>(
     b.check(function, "b", out.len())?;
     let past = T::IS_F32 && streaming_store::pays(size_of_val(out));
     let nanoseconds = function.nanoseconds() * out.len() as f64;
-    parallel_for::each(
+    parallel_for(
         out.chunks_mut(PIECE).enumerate(),
         nanoseconds,
         || [[0.0; BLOCK]; 3],

@@ -64,7 +64,7 @@ impl Program {
             elements: shape.elements,
             outputs: all(outputs),
         };
-        parallel_for::each(
+        parallel_for(
             pieces,
             self.nanoseconds * shape.elements as f64,
             || Machine::new(self, block, &loaded),

@@ -54,7 +54,7 @@ pub fn unary<T: Element>(function: Unary, x: &[T], out: &mut [T]) -> Result<()> 
     let past = T::IS_F32 && streaming_store::pays(size_of_val(out));
     let nanoseconds = function.nanoseconds() * x.len() as f64;
     let pieces = x.chunks(PIECE).zip(out.chunks_mut(PIECE));
-    parallel_for::each(
+    parallel_for(
         pieces,
         nanoseconds,
         || [0.0; 2 * BLOCK],
@@ -75,7 +75,7 @@ pub fn unary<T: Element>(function: Unary, x: &[T], out: &mut [T]) -> Result<()> 
 /// Replaces each element of `values` by `function` of it: no second array is touched.
 pub fn unary_in_place<T: Element>(function: Unary, values: &mut [T]) {
     let nanoseconds = function.nanoseconds() * values.len() as f64;
-    parallel_for::each(
+    parallel_for(
         values.chunks_mut(PIECE),
         nanoseconds,
         || [0.0; 2 * BLOCK],
@@ -134,7 +134,7 @@ pub fn swiglu<T: Element>(gate: &[T], x: &[T], out: &mut [T]) -> Result<()> {
         .chunks(PIECE)
         .zip(x.chunks(PIECE))
         .zip(out.chunks_mut(PIECE));
-    parallel_for::each(
+    parallel_for(
         pieces,
         1.2 * gate.len() as f64,
         || [0.0; 3 * BLOCK],

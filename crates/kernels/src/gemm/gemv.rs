@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 use super::shape::MatrixShape;
 use crate::element::Element;
 use crate::error::{Result, length, product};
-use crate::parallel::parallel_for;
+use crate::parallel::{parallel_for, weight_chunk_bytes};
 use crate::simd;
 
 /// Rows that are read at once.
@@ -39,11 +39,10 @@ pub fn matvec<T: Element>(
         out.fill(0.0);
         return Ok(());
     }
-    let rows =
-        (parallel_for::run_of_weights(size_of_val(weights)) / size_of::<T>() / shape.columns)
-            .next_multiple_of(ROWS)
-            .max(ROWS);
-    parallel_for::each(
+    let rows = (weight_chunk_bytes(size_of_val(weights)) / size_of::<T>() / shape.columns)
+        .next_multiple_of(ROWS)
+        .max(ROWS);
+    parallel_for(
         weights
             .chunks(rows * shape.columns)
             .zip(out.chunks_mut(rows)),

@@ -59,7 +59,7 @@ pub(crate) fn multiply(
     // Threads write whole rows of the transposed result, `[rows, tiles * tile]`.
     let width = tiles * tile;
     let mut results = vec![0.0; rows * width];
-    parallel_for::each(
+    parallel_for(
         results.chunks_mut(ROWS * width).enumerate(),
         0.02 * rows as f64 * columns as f64 * vectors as f64,
         || vec![0.0; TALL * COLUMNS],

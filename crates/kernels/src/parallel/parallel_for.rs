@@ -1,21 +1,21 @@
-//! How work is split: pieces in a queue, which the caller and its helpers take from.
+//! The parallel loop: tasks in a queue, which the calling thread and the workers of the pool take from.
 //!
-//! The pieces are cut by the kernel from sizes alone and each is computed by one thread from start to end,
-//! so which thread takes which piece never changes a result.
+//! A kernel cuts its tasks from sizes alone and each is computed by one thread from start to end,
+//! so which thread takes which task never changes a result.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::thread_pool::Team;
+use super::thread_pool::ThreadPool;
 
-/// Estimated work of one thread, in nanoseconds, for which it pays to call a helper who is awake.
-const WORTH_SHARING: f64 = 6_000.0;
-/// The same for a helper who sleeps. The caller does not wait for it if it is too late, so what counts is the call, of
-/// some microseconds; and it is awake for the next kernel.
-const WORTH_WAKING: f64 = 15_000.0;
+/// Estimated work per thread, in nanoseconds, from which sharing with a worker that spins pays.
+const MIN_NS_AWAKE: f64 = 6_000.0;
+/// The same for a worker that is parked. The caller does not wait for one that starts too late, so what counts is the
+/// cost of the wake-up, a few microseconds; and the worker is awake for the next kernel.
+const MIN_NS_PARKED: f64 = 15_000.0;
 
-/// Bytes of weights that a thread takes at once: an eighth of its part, so that small matrices are shared evenly, and long
-/// runs of large ones, because the processor reads ahead past the end of each.
-pub(crate) fn run_of_weights(bytes: usize) -> usize {
+/// Bytes of weights in a task: an eighth of a thread's share, so that small matrices are shared evenly, and long
+/// contiguous runs of large ones, because the hardware prefetcher reads past the end of each.
+pub(crate) fn weight_chunk_bytes(bytes: usize) -> usize {
     (bytes / (8 * threads().max(2))).clamp(32 << 10, 2 << 20)
 }
 
@@ -33,47 +33,48 @@ pub fn threads() -> usize {
     })
 }
 
-/// Runs `work` on each piece, with a context made once by each thread that takes part.
+/// Runs `work` on each task, with a context made once by each thread that takes part.
 ///
-/// `nanoseconds` is a rough estimate of the whole work on one thread: little work stays on the caller's thread.
-pub(crate) fn each<Piece: Send, Context>(
-    pieces: impl ExactSizeIterator<Item = Piece> + Send,
+/// `nanoseconds` is a rough estimate of the whole work on one thread: little work stays on the calling thread.
+pub(crate) fn parallel_for<Task: Send, Context>(
+    tasks: impl ExactSizeIterator<Item = Task> + Send,
     nanoseconds: f64,
     context: impl Fn() -> Context + Sync,
-    work: impl Fn(&mut Context, Piece) + Sync,
+    work: impl Fn(&mut Context, Task) + Sync,
 ) {
-    let is_shared = nanoseconds >= WORTH_SHARING && pieces.len() > 1;
-    let team = is_shared.then(team).flatten();
-    let shared = team.map(|team| (team, helpers(team, pieces.len(), nanoseconds)));
-    let Some((team, helpers @ 1..)) = shared else {
+    let is_shared = nanoseconds >= MIN_NS_AWAKE && tasks.len() > 1;
+    let pool = is_shared.then(pool).flatten();
+    let shared = pool.map(|pool| (pool, max_helpers(pool, tasks.len(), nanoseconds)));
+    let Some((pool, max_helpers @ 1..)) = shared else {
         let mut own = context();
-        pieces.for_each(|piece| work(&mut own, piece));
+        tasks.for_each(|task| work(&mut own, task));
         return;
     };
-    let queue = Mutex::new(pieces);
+    let queue = Mutex::new(tasks);
     let take_all = || {
         let mut own = context();
         loop {
-            // The lock is held while a piece is cut off, never while it is computed.
-            let piece = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(piece) = piece else { break };
-            work(&mut own, piece);
+            // The lock is held while a task is cut off, never while it is computed.
+            let task = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(task) = task else { break };
+            work(&mut own, task);
         }
     };
-    team.run(helpers, &take_all);
+    pool.run(max_helpers, &take_all);
 }
 
-fn helpers(team: &Team, pieces: usize, nanoseconds: f64) -> usize {
-    let ready = ((nanoseconds / WORTH_SHARING) as usize).min(team.awake());
-    let worth = ready.max((nanoseconds / WORTH_WAKING) as usize);
-    (threads() - 1).min(pieces.saturating_sub(1)).min(worth)
+/// How many workers are worth asking for.
+fn max_helpers(pool: &ThreadPool, tasks: usize, nanoseconds: f64) -> usize {
+    let ready = ((nanoseconds / MIN_NS_AWAKE) as usize).min(pool.spinning());
+    let worth = ready.max((nanoseconds / MIN_NS_PARKED) as usize);
+    (threads() - 1).min(tasks.saturating_sub(1)).min(worth)
 }
 
-/// The helpers: one thread fewer than [`threads`], because the caller works too. `None` if threads cannot be made, and in
-/// a child of fork, where they do not exist and their lock may be held for ever.
-fn team() -> Option<&'static Team> {
-    static TEAM: OnceLock<(u32, Option<&Team>)> = OnceLock::new();
+/// The pool: one thread fewer than [`threads`], because the caller works too. `None` if threads cannot be started, and
+/// in a child of fork, where they do not exist and their lock may be held forever.
+fn pool() -> Option<&'static ThreadPool> {
+    static POOL: OnceLock<(u32, Option<&ThreadPool>)> = OnceLock::new();
     let process = std::process::id();
-    let (started_in, team) = *TEAM.get_or_init(|| (process, Team::start(threads() - 1)));
-    team.filter(|_| started_in == process)
+    let (started_in, pool) = *POOL.get_or_init(|| (process, ThreadPool::start(threads() - 1)));
+    pool.filter(|_| started_in == process)
 }

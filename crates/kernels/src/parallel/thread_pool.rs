@@ -1,22 +1,17 @@
-//! The helpers of a kernel: threads that share a job with its caller, and wait for the next one awake for a moment.
+//! The thread pool: workers that help the calling thread with its job, spin before they park, and are never waited for
+//! unless they have joined.
 //!
-//! Kernels of some microseconds follow each other, and a sleeping thread takes 30 to 60 microseconds to come (measured
-//! on two virtual cores, with rayon's pool and with a condition variable alike). So
-//! - a helper that has nothing to do looks for work for [`PATIENCE`] before it sleeps, and lets other threads of its core
-//!   go first while it looks;
-//! - a job has seats, which helpers take if they come in time. The caller works too, and when nothing is left it closes
-//!   the job: it waits for helpers who work, and never for one who is still asleep.
+//! - A worker without a job spins for [`SPIN_DURATION`] before it parks, and yields its core while it spins: a spinning
+//!   thread that never yields keeps its core from the thread that would give it work.
+//! - A job has open slots, which workers take if they come in time. The caller works too, and when nothing is left it
+//!   closes the job: it waits for workers that have joined, never for one that is still parked.
 //!
-//! Yielding matters: where a caller and the thread that waits for it take turns, the second one wakes up on the helper's
-//! core, and the scheduler lets who looks without yielding look on (a norm of 512 x 1024 then took 235 microseconds there
-//! and back, with yields 82 on a busy machine, with rayon's pool 103). On a machine that others keep busy, helpers who
-//! yield come late and the caller does the work alone, as before.
-//!
-//! Several callers may have jobs open at once, and a helper may be a caller.
+//! Several callers may have jobs open at once, and a worker may be a caller. The measurements behind the constants are in
+//! decision 16.
 
 #![expect(
     unsafe_code,
-    reason = "a job borrows from its caller, and helpers live longer"
+    reason = "a job borrows from its caller, and workers live longer"
 )]
 
 use std::any::Any;
@@ -27,179 +22,182 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a helper looks for work before it sleeps: longer than what lies between two kernels of a network.
-const PATIENCE: Duration = Duration::from_micros(150);
-/// Looks between two moments in which other threads of the core may run: about a microsecond.
-const LOOKS: usize = 40;
+/// How long a worker spins before it parks: longer than the pause between two kernels of a network.
+const SPIN_DURATION: Duration = Duration::from_micros(150);
+/// Spins between two yields: about a microsecond.
+const SPINS_PER_YIELD: usize = 40;
 
-/// The helpers and what they are asked to do.
-pub(crate) struct Team {
+/// The workers and their jobs.
+pub(super) struct ThreadPool {
     state: Mutex<State>,
-    /// Free seats, as the state says, for those who look without the lock.
-    open: AtomicUsize,
-    /// Helpers that look for work.
-    awake: AtomicUsize,
-    /// How often a helper has left a job.
-    left: AtomicUsize,
-    bell: Condvar,
+    /// Open slots of all jobs, as in the state, for workers that spin without the lock.
+    open_slots: AtomicUsize,
+    /// Workers that spin.
+    spinning: AtomicUsize,
+    /// How often a worker has finished its part of a job.
+    completed: AtomicUsize,
+    wake: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     jobs: Vec<Job>,
-    /// The number of the next job.
-    next: u64,
-    /// Helpers that sleep.
-    asleep: usize,
+    /// The id of the next job.
+    next_id: u64,
+    /// Workers that are parked.
+    parked: usize,
 }
 
 struct Job {
-    number: u64,
+    id: u64,
     work: Work<'static>,
-    /// How many more helpers may come.
-    seats: usize,
-    /// Helpers at work.
-    inside: usize,
-    /// What a helper panicked with.
+    /// How many more workers may join.
+    open_slots: usize,
+    /// Workers that have joined and not finished.
+    running: usize,
+    /// The panic of a worker.
     panic: Option<Panic>,
 }
 
 type Work<'a> = &'a (dyn Fn() + Sync);
 type Panic = Box<dyn Any + Send>;
 
-impl Team {
-    /// Starts up to `helpers` threads, which live as long as the process; `None` if there is not even one.
-    pub(crate) fn start(helpers: usize) -> Option<&'static Self> {
-        let team: &'static Self = Box::leak(Box::new(Self {
+impl ThreadPool {
+    /// Starts up to `workers` threads, which live as long as the process; `None` if none can be started.
+    pub(super) fn start(workers: usize) -> Option<&'static Self> {
+        let pool: &'static Self = Box::leak(Box::new(Self {
             state: Mutex::default(),
-            open: AtomicUsize::new(0),
-            awake: AtomicUsize::new(0),
-            left: AtomicUsize::new(0),
-            bell: Condvar::new(),
+            open_slots: AtomicUsize::new(0),
+            spinning: AtomicUsize::new(0),
+            completed: AtomicUsize::new(0),
+            wake: Condvar::new(),
         }));
-        let started = (0..helpers)
+        let started = (0..workers)
             .map(|number| {
                 let named = thread::Builder::new().name(format!("mlx-kernels-{number}"));
-                named.spawn(|| team.help())
+                named.spawn(|| pool.worker_loop())
             })
             .filter(Result::is_ok)
             .count();
-        (started > 0).then_some(team)
+        (started > 0).then_some(pool)
     }
 
-    /// How many helpers would come at once.
-    pub(crate) fn awake(&self) -> usize {
-        self.awake.load(Ordering::Relaxed)
+    /// How many workers would join at once.
+    pub(super) fn spinning(&self) -> usize {
+        self.spinning.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` on this thread, and at the same time on up to `seats` helpers; returns when all have returned.
+    /// Runs `work` on this thread, and at the same time on up to `max_helpers` workers; returns when all have returned.
     ///
-    /// A panic of any of them goes on here.
-    pub(crate) fn run(&self, seats: usize, work: Work<'_>) {
-        // SAFETY: only the lifetime changes. The job is closed before this function returns or unwinds, and then no helper
-        // has the reference: who came has left, and nobody comes any more.
+    /// A panic of any of them is resumed here.
+    pub(super) fn run(&self, max_helpers: usize, work: Work<'_>) {
+        // SAFETY: only the lifetime changes. The job is closed before this function returns or unwinds, and then no worker
+        // has the reference: those that joined have finished, and none can join any more.
         let work: Work<'static> = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
-        let open = self.open(seats, work);
+        let open_job = self.submit(max_helpers, work);
         work();
-        drop(open);
+        drop(open_job);
     }
 
-    fn open(&self, seats: usize, work: Work<'static>) -> Open<'_> {
+    /// Adds a job and wakes as many parked workers as it needs.
+    fn submit(&self, open_slots: usize, work: Work<'static>) -> OpenJob<'_> {
         let mut state = self.state();
-        let number = state.next;
-        state.next += 1;
+        let id = state.next_id;
+        state.next_id += 1;
         state.jobs.push(Job {
-            number,
+            id,
             work,
-            seats,
-            inside: 0,
+            open_slots,
+            running: 0,
             panic: None,
         });
-        self.open.fetch_add(seats, Ordering::Relaxed);
-        let wanted = seats.saturating_sub(self.awake()).min(state.asleep);
-        let all = wanted == state.asleep;
+        self.open_slots.fetch_add(open_slots, Ordering::Relaxed);
+        let to_wake = open_slots.saturating_sub(self.spinning()).min(state.parked);
+        let is_all = to_wake == state.parked;
         drop(state);
-        if wanted > 0 && all {
-            self.bell.notify_all();
+        if to_wake > 0 && is_all {
+            self.wake.notify_all();
         } else {
-            (0..wanted).for_each(|_| self.bell.notify_one());
+            (0..to_wake).for_each(|_| self.wake.notify_one());
         }
-        Open { team: self, number }
+        OpenJob { pool: self, id }
     }
 
-    /// Lets nobody in any more and waits until all are out.
-    fn close(&self, number: u64) -> Option<Panic> {
+    /// Closes the remaining slots of a job and waits until every worker that joined has finished.
+    fn close_job(&self, id: u64) -> Option<Panic> {
         loop {
-            let left = self.left.load(Ordering::Acquire);
+            let completed = self.completed.load(Ordering::Acquire);
             let mut state = self.state();
-            let at = state.jobs.iter().position(|job| job.number == number)?;
-            let seats = std::mem::take(&mut state.jobs[at].seats);
-            self.open.fetch_sub(seats, Ordering::Relaxed);
-            if state.jobs[at].inside == 0 {
+            let at = state.jobs.iter().position(|job| job.id == id)?;
+            let open_slots = std::mem::take(&mut state.jobs[at].open_slots);
+            self.open_slots.fetch_sub(open_slots, Ordering::Relaxed);
+            if state.jobs[at].running == 0 {
                 return state.jobs.swap_remove(at).panic;
             }
             drop(state);
-            while !look_for(|| self.left.load(Ordering::Acquire) != left) {
+            while !spin_until(|| self.completed.load(Ordering::Acquire) != completed) {
                 thread::yield_now();
             }
         }
     }
 
-    /// What a helper does.
-    fn help(&self) {
+    /// The body of a worker's thread.
+    fn worker_loop(&self) {
         loop {
-            self.awake.fetch_add(1, Ordering::Relaxed);
+            self.spinning.fetch_add(1, Ordering::Relaxed);
             let since = Instant::now();
-            let mut found = None;
-            while found.is_none() && since.elapsed() < PATIENCE {
-                if look_for(|| self.open.load(Ordering::Relaxed) > 0) {
-                    found = self.enter();
+            let mut joined = None;
+            while joined.is_none() && since.elapsed() < SPIN_DURATION {
+                if spin_until(|| self.open_slots.load(Ordering::Relaxed) > 0) {
+                    joined = self.join_job();
                 } else {
                     thread::yield_now();
                 }
             }
-            self.awake.fetch_sub(1, Ordering::Relaxed);
-            match found {
-                Some((number, work)) => {
+            self.spinning.fetch_sub(1, Ordering::Relaxed);
+            match joined {
+                Some((id, work)) => {
                     let panic = catch_unwind(AssertUnwindSafe(work)).err();
-                    self.leave(number, panic);
+                    self.finish_job(id, panic);
                 }
-                None => self.sleep(),
+                None => self.park(),
             }
         }
     }
 
-    /// Takes a seat.
-    fn enter(&self) -> Option<(u64, Work<'static>)> {
+    /// Takes a slot of any job that has one.
+    fn join_job(&self) -> Option<(u64, Work<'static>)> {
         let mut state = self.state();
-        let job = state.jobs.iter_mut().find(|job| job.seats > 0)?;
-        job.seats -= 1;
-        job.inside += 1;
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        Some((job.number, job.work))
+        let job = state.jobs.iter_mut().find(|job| job.open_slots > 0)?;
+        job.open_slots -= 1;
+        job.running += 1;
+        self.open_slots.fetch_sub(1, Ordering::Relaxed);
+        Some((job.id, job.work))
     }
 
-    fn leave(&self, number: u64, panic: Option<Panic>) {
+    /// Reports that a worker has finished its part of a job.
+    fn finish_job(&self, id: u64, panic: Option<Panic>) {
         let mut state = self.state();
-        if let Some(job) = state.jobs.iter_mut().find(|job| job.number == number) {
-            job.inside -= 1;
+        if let Some(job) = state.jobs.iter_mut().find(|job| job.id == id) {
+            job.running -= 1;
             job.panic = panic.or(job.panic.take());
         }
-        self.left.fetch_add(1, Ordering::Release);
+        self.completed.fetch_add(1, Ordering::Release);
     }
 
-    fn sleep(&self) {
+    /// Waits for a wake-up, unless a job has open slots.
+    fn park(&self) {
         let mut state = self.state();
-        if state.jobs.iter().any(|job| job.seats > 0) {
+        if state.jobs.iter().any(|job| job.open_slots > 0) {
             return;
         }
-        state.asleep += 1;
-        // A bell without a job does no harm: the helper looks, and sleeps again.
+        state.parked += 1;
+        // A spurious wake-up does no harm: the worker spins, and parks again.
         state = self
-            .bell
+            .wake
             .wait(state)
             .unwrap_or_else(PoisonError::into_inner);
-        state.asleep -= 1;
+        state.parked -= 1;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -207,10 +205,10 @@ impl Team {
     }
 }
 
-/// Looks for about a microsecond whether something has come true, and says whether.
-fn look_for(come: impl Fn() -> bool) -> bool {
-    for _ in 0..LOOKS {
-        if come() {
+/// Spins for about a microsecond until `condition` holds, and returns whether it does.
+fn spin_until(condition: impl Fn() -> bool) -> bool {
+    for _ in 0..SPINS_PER_YIELD {
+        if condition() {
             return true;
         }
         spin_loop();
@@ -218,15 +216,15 @@ fn look_for(come: impl Fn() -> bool) -> bool {
     false
 }
 
-/// A job that helpers may come to.
-struct Open<'a> {
-    team: &'a Team,
-    number: u64,
+/// A job that workers may join; dropping it closes the job.
+struct OpenJob<'a> {
+    pool: &'a ThreadPool,
+    id: u64,
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenJob<'_> {
     fn drop(&mut self) {
-        let panic = self.team.close(self.number);
+        let panic = self.pool.close_job(self.id);
         if let Some(panic) = panic
             && !thread::panicking()
         {
@@ -240,39 +238,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_piece_is_taken_once_by_callers_at_the_same_time() {
-        let team = Team::start(3).unwrap();
+    fn every_task_is_taken_once_by_callers_at_the_same_time() {
+        let pool = ThreadPool::start(3).unwrap();
         thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     for round in 0..2_000_usize {
                         let (next, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
-                        team.run(round % 4, &|| {
+                        pool.run(round % 4, &|| {
                             loop {
-                                let piece = next.fetch_add(1, Ordering::Relaxed);
-                                if piece >= 20 {
+                                let task = next.fetch_add(1, Ordering::Relaxed);
+                                if task >= 20 {
                                     break;
                                 }
-                                sum.fetch_add(piece, Ordering::Relaxed);
+                                sum.fetch_add(task, Ordering::Relaxed);
                             }
                         });
                         assert_eq!(sum.into_inner(), 190);
                         if round % 500 == 0 {
-                            thread::sleep(3 * PATIENCE);
+                            thread::sleep(3 * SPIN_DURATION);
                         }
                     }
                 });
             }
         });
-        assert_eq!(team.open.load(Ordering::Relaxed), 0);
+        assert_eq!(pool.open_slots.load(Ordering::Relaxed), 0);
     }
 
     #[test]
-    fn a_helper_may_be_a_caller() {
-        let team = Team::start(2).unwrap();
+    fn a_worker_may_be_a_caller() {
+        let pool = ThreadPool::start(2).unwrap();
         let count = AtomicUsize::new(0);
-        team.run(2, &|| {
-            team.run(2, &|| {
+        pool.run(2, &|| {
+            pool.run(2, &|| {
                 count.fetch_add(1, Ordering::Relaxed);
             });
         });
@@ -280,22 +278,22 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_a_helper_goes_on_in_the_caller() {
-        let team = Team::start(1).unwrap();
+    fn a_panic_of_a_worker_is_resumed_in_the_caller() {
+        let pool = ThreadPool::start(1).unwrap();
         let caller = thread::current().id();
-        let came = AtomicUsize::new(0);
+        let joined = AtomicUsize::new(0);
         let result = catch_unwind(AssertUnwindSafe(|| {
-            team.run(1, &|| {
+            pool.run(1, &|| {
                 if thread::current().id() != caller {
-                    came.fetch_add(1, Ordering::Relaxed);
-                    panic!("of a helper");
+                    joined.fetch_add(1, Ordering::Relaxed);
+                    panic!("of a worker");
                 }
-                while came.load(Ordering::Relaxed) == 0 {
+                while joined.load(Ordering::Relaxed) == 0 {
                     thread::yield_now();
                 }
             });
         }));
         assert!(result.is_err());
-        team.run(1, &|| {});
+        pool.run(1, &|| {});
     }
 }

@@ -80,7 +80,7 @@ fn over_rows<T: Element>(
         return;
     }
     let rows = shape.per_piece();
-    parallel_for::each(
+    parallel_for(
         x.chunks(rows * shape.dim)
             .zip(out.chunks_mut(rows))
             .enumerate(),

@@ -38,7 +38,7 @@ pub fn cross_entropy_gradient<T: Element>(
     }
     let past = T::IS_F32 && streaming_store::pays(size_of_val(out));
     let rows = shape.per_piece();
-    parallel_for::each(
+    parallel_for(
         x.chunks(rows * shape.dim)
             .zip(out.chunks_mut(rows * shape.dim))
             .zip(targets.chunks(rows).zip(g.chunks(rows))),

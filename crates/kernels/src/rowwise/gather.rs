@@ -94,7 +94,7 @@ pub fn gather<T: Copy + Send + Sync, I: RowIndex>(
     }
     let bytes = size_of_val(out);
     let together = (64 * 1024 / (dim * size_of::<T>().max(1))).max(1);
-    parallel_for::each(
+    parallel_for(
         indices.chunks(together).zip(out.chunks_mut(together * dim)),
         // A row that is not in the cache takes some time to come.
         0.1 * bytes as f64 + 20.0 * indices.len() as f64,

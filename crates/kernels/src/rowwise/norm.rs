@@ -78,7 +78,7 @@ fn normalize<T: Element>(
     let bias = bias.map_or_else(|| vec![0.0; shape.dim], widened);
     let past = T::IS_F32 && streaming_store::pays(size_of_val(out));
     let piece = shape.per_piece() * shape.dim;
-    parallel_for::each(
+    parallel_for(
         x.chunks(piece).zip(out.chunks_mut(piece)),
         0.18 * elements as f64,
         || {

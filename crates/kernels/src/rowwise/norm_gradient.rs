@@ -10,7 +10,7 @@ use super::norm::{Moments, moments};
 use super::row_fold::sum_of;
 use super::shape::Rows;
 use crate::error::{Result, length};
-use crate::parallel::parallel_for;
+use crate::parallel::{parallel_for, threads};
 use crate::simd;
 
 /// Where the gradients of a normalization go.
@@ -92,11 +92,11 @@ fn gradient(
         Vec::new()
     };
     let weight = weight.unwrap_or(&ones);
-    let runs = (4 * parallel_for::threads()).min(shape.rows.div_ceil(shape.per_piece()));
+    let runs = (4 * threads()).min(shape.rows.div_ceil(shape.per_piece()));
     let run = shape.rows.div_ceil(runs) * dim;
     let mut sums = vec![0.0; 2 * dim * runs];
     let pieces = x.chunks(run).zip(g.chunks(run)).zip(out.x.chunks_mut(run));
-    parallel_for::each(
+    parallel_for(
         pieces.zip(sums.chunks_mut(2 * dim)),
         0.9 * elements as f64,
         || (),

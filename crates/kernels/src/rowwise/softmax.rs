@@ -34,7 +34,7 @@ pub fn softmax<T: Element>(shape: Rows, x: &[T], out: &mut [T]) -> Result<()> {
         && let Some((x, out)) = T::singles(x, out)
     {
         let piece = ROWS_PAST * piece;
-        parallel_for::each(
+        parallel_for(
             x.chunks(piece).zip(out.chunks_mut(piece)),
             nanoseconds,
             || PowerRow::new(shape.dim),
@@ -52,7 +52,7 @@ pub fn softmax<T: Element>(shape: Rows, x: &[T], out: &mut [T]) -> Result<()> {
         );
         return Ok(());
     }
-    parallel_for::each(
+    parallel_for(
         x.chunks(piece).zip(out.chunks_mut(piece)),
         nanoseconds,
         || {
@@ -91,7 +91,7 @@ pub fn softmax_gradient(shape: Rows, y: &[f32], g: &[f32], out: &mut [f32]) -> R
         return Ok(());
     }
     let piece = shape.per_piece() * shape.dim;
-    parallel_for::each(
+    parallel_for(
         y.chunks(piece)
             .zip(g.chunks(piece))
             .zip(out.chunks_mut(piece)),

@@ -53,7 +53,7 @@ pub fn copy_strided<T: Copy + Send + Sync>(
     if outer.is_empty() && step == 1 {
         let together = PIECE / size_of::<T>().max(1);
         let from = &from[start..][..row];
-        parallel_for::each(
+        parallel_for(
             from.chunks(together).zip(out.chunks_mut(together)),
             0.2 * row as f64,
             || (),
@@ -71,7 +71,7 @@ pub fn copy_strided<T: Copy + Send + Sync>(
     };
     let nanoseconds = if step == 1 { 0.2 } else { 0.8 };
     let elements = out.len();
-    parallel_for::each(
+    parallel_for(
         out.chunks_mut(together * row).enumerate(),
         nanoseconds * elements as f64,
         || (),

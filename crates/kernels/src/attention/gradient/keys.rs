@@ -53,7 +53,7 @@ pub(super) fn run<T: Element>(
         })
         .collect();
     let inputs = problem.inputs;
-    parallel_for::each(
+    parallel_for(
         blocks.into_iter(),
         0.04 * (pairs * (dim + value_dim)) as f64,
         || Scratch {

@@ -35,7 +35,7 @@ pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[
         })
         .collect();
     let nanoseconds = nanoseconds(shape);
-    parallel_for::each(
+    parallel_for(
         pieces.into_iter(),
         nanoseconds,
         Scratch::new,
@@ -84,7 +84,7 @@ fn tall<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut
             tiles.map(move |(tile, results)| (rows, tile * TILE, results))
         })
         .collect();
-    parallel_for::each(
+    parallel_for(
         pieces.into_iter(),
         nanoseconds(shape),
         Scratch::new,

@@ -26,7 +26,7 @@ pub(super) fn reduce<T: Element>(reduction: Reduction, dim: usize, x: &[T], out:
         return;
     }
     let rows = (PIECE / dim).max(1);
-    parallel_for::each(
+    parallel_for(
         x.chunks(rows * dim).zip(out.chunks_mut(rows)),
         0.12 * x.len() as f64,
         || [0.0; BLOCK],
@@ -45,7 +45,7 @@ fn write<T: Element>(out: &mut T, value: f32) {
 /// One row on all threads.
 fn long<T: Element>(reduction: Reduction, x: &[T]) -> f32 {
     let mut parts = vec![0.0; x.len().div_ceil(PIECE)];
-    parallel_for::each(
+    parallel_for(
         x.chunks(PIECE).zip(parts.iter_mut()),
         0.12 * x.len() as f64,
         || [0.0; BLOCK],
