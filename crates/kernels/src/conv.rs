@@ -165,7 +165,7 @@ pub fn conv1d(shape: Conv1d, x: &[f32], weight: &[f32], out: &mut [f32]) -> Resu
 
 /// The weights as `[groups, tiles, depth, tile]`, zeros where the last tile of a group is not full.
 fn pack(shape: Conv1d, weight: &[f32]) -> Vec<f32> {
-    let (depth, tile) = (shape.depth(), simd::dispatch(TileWidth));
+    let (depth, tile) = (shape.depth(), WIDE * simd::f32_lanes());
     let group = shape.outputs / shape.groups;
     let tiles = group.div_ceil(tile);
     let mut packed = vec![0.0; shape.groups * tiles * depth * tile];
@@ -184,18 +184,6 @@ fn pack(shape: Conv1d, weight: &[f32]) -> Vec<f32> {
         },
     );
     packed
-}
-
-/// How many outputs a tile holds.
-struct TileWidth;
-
-impl WithSimd for TileWidth {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        WIDE * S::F32_LANES
-    }
 }
 
 /// Up to [`WINDOWS`] windows, for one thread.

@@ -29,7 +29,7 @@ const FEW_QUERIES: usize = 4;
 
 /// Writes `softmax(q k^T * scale + mask) v` to `out`, `[batch, heads, queries, value_dim]` without gaps.
 ///
-/// Inputs are read where they lie, by their strides. Half precision is widened block by block, and the result is rounded
+/// Inputs are read where they lie, by their strides. Half precision is converted block by block, and the result is rounded
 /// once. A query that sees no key gets zeros.
 ///
 /// Error before that rounding: `2^-24 * (32 + size + keys)` of the largest value, where `size` is the largest

@@ -225,14 +225,14 @@ impl<T: Element> Block<'_, T> {
         let mut sum = [Lanes::splat(simd, 0.0); WIDE];
         for scores in scores.iter_mut() {
             for i in 0..WIDE {
-                let power = (Lanes::new(simd, scores[i]) - now[i]).exp_not_positive();
+                let power = (Lanes::new(simd, scores[i]) - now[i]).exp_nonpositive();
                 sum[i] = sum[i] + power;
                 scores[i] = power.value;
             }
         }
         let mut corrections = [simd.splat_f32s(0.0); WIDE];
         for i in 0..WIDE {
-            let correction = (before[i] - now[i]).exp_not_positive();
+            let correction = (before[i] - now[i]).exp_nonpositive();
             largest[i] = now[i].value;
             sums[i] = Lanes::new(simd, sums[i]).mul_add(correction, sum[i]).value;
             corrections[i] = correction.value;

@@ -3,7 +3,7 @@
 //!
 //! Formula: `out[i] = function(a[i], b[i])`, rounded once; maximum and minimum are not a number if one side is not.
 //! Blocking: pieces of 64 KiB go to threads, blocks of 8 KiB stay in the first cache between the operation and the write;
-//! outputs of 24 MiB and more are written past the cache. Limit: memory bandwidth.
+//! outputs of 24 MiB and more are written with streaming stores. Limit: memory bandwidth.
 
 use super::{Binary, Source, compute_binary};
 use crate::element::Element;
@@ -48,7 +48,7 @@ pub fn binary<T: Element>(
 ) -> Result<()> {
     a.check(function, "a", out.len())?;
     b.check(function, "b", out.len())?;
-    let past = T::IS_F32 && streaming_store::pays(size_of_val(out));
+    let stream = T::IS_F32 && streaming_store::should_stream(size_of_val(out));
     let nanoseconds = function.nanoseconds() * out.len() as f64;
     parallel_for(
         out.chunks_mut(PIECE).enumerate(),
@@ -62,12 +62,12 @@ pub fn binary<T: Element>(
                 let count = a.run(start, b.run(start, count));
                 let (block, after) = rest.split_at_mut(count);
                 let (a, b) = (a.read(start, count, left), b.read(start, count, right));
-                write(function, a, b, block, result, past);
+                write(function, a, b, block, result, stream);
                 start += count;
                 rest = after;
             }
-            if past {
-                streaming_store::finish();
+            if stream {
+                streaming_store::sfence();
             }
         },
     );
@@ -80,10 +80,10 @@ fn write<T: Element>(
     b: Source<'_>,
     out: &mut [T],
     scratch: &mut [f32],
-    past: bool,
+    stream: bool,
 ) {
     T::write(out, scratch, |out| {
-        compute_binary(function, a, b, out, past)
+        compute_binary(function, a, b, out, stream)
     });
 }
 

@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::{Binary, Simple, Step};
-use crate::simd::f32_to_f16::{nearest_bf16, nearest_f16};
+use crate::simd::f32_to_f16::{round_to_bf16, round_to_f16};
 use crate::simd::lanes::Lanes;
 use crate::simd::{self, streaming_store};
 
@@ -14,21 +14,21 @@ pub(crate) enum Source<'a> {
     Scalar(f32),
 }
 
-/// Writes the value of a step, past the cache if asked for.
-pub(super) fn compute(step: Step, operands: [Source<'_>; 3], out: &mut [f32], past: bool) {
+/// Writes the value of a step, with streaming stores if `stream`.
+pub(super) fn compute(step: Step, operands: [Source<'_>; 3], out: &mut [f32], stream: bool) {
     let [a, b, c] = operands;
     match (step, a) {
-        (Step::Unary(function, _), Source::Slice(x)) => function.block(x, out, past),
+        (Step::Unary(function, _), Source::Slice(x)) => function.block(x, out, stream),
         (Step::Unary(function, _), Source::Scalar(x)) => {
             let mut one = [0.0];
             function.block(&[x], &mut one, false);
             out.fill(one[0]);
         }
-        (Step::Simple(function, _), a) if past => {
+        (Step::Simple(function, _), a) if stream => {
             simd::dispatch(OfOne::<true> { function, a, out });
         }
         (Step::Simple(function, _), a) => simd::dispatch(OfOne::<false> { function, a, out }),
-        (Step::Binary(function, ..), a) => compute_binary(function, a, b, out, past),
+        (Step::Binary(function, ..), a) => compute_binary(function, a, b, out, stream),
         (Step::Select { .. }, Source::Scalar(condition)) => {
             let a = if condition != 0.0 { b } else { c };
             match a {
@@ -46,15 +46,15 @@ pub(super) fn compute(step: Step, operands: [Source<'_>; 3], out: &mut [f32], pa
     }
 }
 
-/// Writes a function of two operands, past the cache if asked for.
+/// Writes a function of two operands, with streaming stores if `stream`.
 pub(crate) fn compute_binary(
     function: Binary,
     a: Source<'_>,
     b: Source<'_>,
     out: &mut [f32],
-    past: bool,
+    stream: bool,
 ) {
-    if past {
+    if stream {
         simd::dispatch(OfTwo::<true> {
             function,
             a,
@@ -81,7 +81,7 @@ fn parts<S: Simd>(values: &[f32], head: usize) -> (&[f32], &[S::f32s], &[f32]) {
 
 // Loops over registers with the formula written into them: a closure would be compiled without the vector instructions.
 macro_rules! of_one {
-    ($simd:ident, $past:ident, $a:expr, $out:expr, |$x:ident| $value:expr) => {
+    ($simd:ident, $stream:ident, $a:expr, $out:expr, |$x:ident| $value:expr) => {
         match $a {
             Source::Scalar(x) => {
                 let $x = Lanes::splat($simd, x);
@@ -91,8 +91,8 @@ macro_rules! of_one {
                 $simd.partial_store_f32s(tail, value);
             }
             Source::Slice(a) => {
-                let head = if $past {
-                    streaming_store::head::<S>($out)
+                let head = if $stream {
+                    streaming_store::alignment_prefix::<S>($out)
                 } else {
                     0
                 };
@@ -101,7 +101,7 @@ macro_rules! of_one {
                 let (out, out_tail) = S::as_mut_simd_f32s(out);
                 for (out, x) in out.iter_mut().zip(a) {
                     let $x = Lanes::new($simd, *x);
-                    streaming_store::store::<S, $past>(out, $value.value);
+                    streaming_store::store::<S, $stream>(out, $value.value);
                 }
                 for (out, x) in [(out_head, a_head), (out_tail, a_tail)] {
                     let $x = Lanes::new($simd, $simd.partial_load_f32s(x));
@@ -113,11 +113,11 @@ macro_rules! of_one {
 }
 
 macro_rules! of_two {
-    ($simd:ident, $past:ident, $a:expr, $b:expr, $out:expr, |$x:ident, $y:ident| $value:expr) => {
+    ($simd:ident, $stream:ident, $a:expr, $b:expr, $out:expr, |$x:ident, $y:ident| $value:expr) => {
         match ($a, $b) {
             (Source::Slice(a), Source::Slice(b)) => {
-                let head = if $past {
-                    streaming_store::head::<S>($out)
+                let head = if $stream {
+                    streaming_store::alignment_prefix::<S>($out)
                 } else {
                     0
                 };
@@ -127,7 +127,7 @@ macro_rules! of_two {
                 let (out, out_tail) = S::as_mut_simd_f32s(out);
                 for ((out, x), y) in out.iter_mut().zip(a).zip(b) {
                     let ($x, $y) = (Lanes::new($simd, *x), Lanes::new($simd, *y));
-                    streaming_store::store::<S, $past>(out, $value.value);
+                    streaming_store::store::<S, $stream>(out, $value.value);
                 }
                 for (out, x, y) in [(out_head, a_head, b_head), (out_tail, a_tail, b_tail)] {
                     let $x = Lanes::new($simd, $simd.partial_load_f32s(x));
@@ -137,11 +137,11 @@ macro_rules! of_two {
             }
             (a, Source::Scalar(y)) => {
                 let $y = Lanes::splat($simd, y);
-                of_one!($simd, $past, a, $out, |$x| $value)
+                of_one!($simd, $stream, a, $out, |$x| $value)
             }
             (Source::Scalar(x), b) => {
                 let $x = Lanes::splat($simd, x);
-                of_one!($simd, $past, b, $out, |$y| $value)
+                of_one!($simd, $stream, b, $out, |$y| $value)
             }
         }
     };
@@ -162,13 +162,13 @@ macro_rules! one_by_one {
     };
 }
 
-struct OfOne<'a, const PAST: bool> {
+struct OfOne<'a, const STREAM: bool> {
     function: Simple,
     a: Source<'a>,
     out: &'a mut [f32],
 }
 
-impl<const PAST: bool> WithSimd for OfOne<'_, PAST> {
+impl<const STREAM: bool> WithSimd for OfOne<'_, STREAM> {
     type Output = ();
 
     #[inline(always)]
@@ -178,30 +178,38 @@ impl<const PAST: bool> WithSimd for OfOne<'_, PAST> {
         let one = Lanes::splat(s, 1.0);
         let infinity = Lanes::splat(s, f32::INFINITY);
         match function {
-            Simple::Abs => of_one!(s, PAST, a, out, |x| x.abs()),
-            Simple::Negate => of_one!(s, PAST, a, out, |x| -x),
-            Simple::Square => of_one!(s, PAST, a, out, |x| x * x),
-            Simple::Sqrt => of_one!(s, PAST, a, out, |x| x.sqrt()),
-            Simple::Rsqrt => of_one!(s, PAST, a, out, |x| one / x.sqrt()),
-            Simple::Reciprocal => of_one!(s, PAST, a, out, |x| one / x),
-            Simple::Sign => of_one!(s, PAST, a, out, |x| {
+            Simple::Abs => of_one!(s, STREAM, a, out, |x| x.abs()),
+            Simple::Negate => of_one!(s, STREAM, a, out, |x| -x),
+            Simple::Square => of_one!(s, STREAM, a, out, |x| x * x),
+            Simple::Sqrt => of_one!(s, STREAM, a, out, |x| x.sqrt()),
+            Simple::Rsqrt => of_one!(s, STREAM, a, out, |x| one / x.sqrt()),
+            Simple::Reciprocal => of_one!(s, STREAM, a, out, |x| one / x),
+            Simple::Sign => of_one!(s, STREAM, a, out, |x| {
                 // NaN, which equals nothing, stays.
                 let neither = Lanes::select(x.equal(zero), zero, x);
                 let below = Lanes::select(x.less_than(zero), -one, neither);
                 Lanes::select(zero.less_than(x), one, below)
             }),
-            Simple::Not => of_one!(s, PAST, a, out, |x| Lanes::select(x.equal(zero), one, zero)),
-            Simple::IsTrue => of_one!(s, PAST, a, out, |x| Lanes::select(x.equal(zero), zero, one)),
-            Simple::IsNan => of_one!(s, PAST, a, out, |x| Lanes::select(x.equal(x), zero, one)),
+            Simple::Not => of_one!(s, STREAM, a, out, |x| Lanes::select(
+                x.equal(zero),
+                one,
+                zero
+            )),
+            Simple::IsTrue => of_one!(s, STREAM, a, out, |x| Lanes::select(
+                x.equal(zero),
+                zero,
+                one
+            )),
+            Simple::IsNan => of_one!(s, STREAM, a, out, |x| Lanes::select(x.equal(x), zero, one)),
             Simple::IsInfinite => {
-                of_one!(s, PAST, a, out, |x| Lanes::select(
+                of_one!(s, STREAM, a, out, |x| Lanes::select(
                     x.abs().equal(infinity),
                     one,
                     zero
                 ))
             }
             Simple::IsFinite => {
-                of_one!(s, PAST, a, out, |x| Lanes::select(
+                of_one!(s, STREAM, a, out, |x| Lanes::select(
                     x.abs().less_than(infinity),
                     one,
                     zero
@@ -211,8 +219,8 @@ impl<const PAST: bool> WithSimd for OfOne<'_, PAST> {
             Simple::Ceil => one_by_one!(a, out, |x| x.ceil()),
             Simple::Round => one_by_one!(a, out, |x| x.round_ties_even()),
             Simple::Truncate => one_by_one!(a, out, |x| x.trunc()),
-            Simple::RoundToBf16 => one_by_one!(a, out, |x| nearest_bf16(x)),
-            Simple::RoundToF16 => one_by_one!(a, out, |x| nearest_f16(x)),
+            Simple::RoundToBf16 => one_by_one!(a, out, |x| round_to_bf16(x)),
+            Simple::RoundToF16 => one_by_one!(a, out, |x| round_to_f16(x)),
             Simple::Expm1 => one_by_one!(a, out, |x| x.exp_m1()),
             Simple::Log1p => one_by_one!(a, out, |x| x.ln_1p()),
             Simple::Log2 => one_by_one!(a, out, |x| x.log2()),
@@ -224,14 +232,14 @@ impl<const PAST: bool> WithSimd for OfOne<'_, PAST> {
     }
 }
 
-struct OfTwo<'a, const PAST: bool> {
+struct OfTwo<'a, const STREAM: bool> {
     function: Binary,
     a: Source<'a>,
     b: Source<'a>,
     out: &'a mut [f32],
 }
 
-impl<const PAST: bool> WithSimd for OfTwo<'_, PAST> {
+impl<const STREAM: bool> WithSimd for OfTwo<'_, STREAM> {
     type Output = ();
 
     #[inline(always)]
@@ -245,62 +253,62 @@ impl<const PAST: bool> WithSimd for OfTwo<'_, PAST> {
         let zero = Lanes::splat(s, 0.0);
         let one = Lanes::splat(s, 1.0);
         match function {
-            Binary::Add => of_two!(s, PAST, a, b, out, |x, y| x + y),
-            Binary::Subtract => of_two!(s, PAST, a, b, out, |x, y| x - y),
-            Binary::Multiply => of_two!(s, PAST, a, b, out, |x, y| x * y),
-            Binary::Divide => of_two!(s, PAST, a, b, out, |x, y| x / y),
-            Binary::Maximum => of_two!(s, PAST, a, b, out, |x, y| {
-                Lanes::select(y.less_than(x), x, y).or_nan_of(x)
+            Binary::Add => of_two!(s, STREAM, a, b, out, |x, y| x + y),
+            Binary::Subtract => of_two!(s, STREAM, a, b, out, |x, y| x - y),
+            Binary::Multiply => of_two!(s, STREAM, a, b, out, |x, y| x * y),
+            Binary::Divide => of_two!(s, STREAM, a, b, out, |x, y| x / y),
+            Binary::Maximum => of_two!(s, STREAM, a, b, out, |x, y| {
+                Lanes::select(y.less_than(x), x, y).propagate_nan(x)
             }),
-            Binary::Minimum => of_two!(s, PAST, a, b, out, |x, y| {
-                Lanes::select(x.less_than(y), x, y).or_nan_of(x)
+            Binary::Minimum => of_two!(s, STREAM, a, b, out, |x, y| {
+                Lanes::select(x.less_than(y), x, y).propagate_nan(x)
             }),
             Binary::Equal => {
-                of_two!(s, PAST, a, b, out, |x, y| Lanes::select(
+                of_two!(s, STREAM, a, b, out, |x, y| Lanes::select(
                     x.equal(y),
                     one,
                     zero
                 ))
             }
             Binary::NotEqual => {
-                of_two!(s, PAST, a, b, out, |x, y| Lanes::select(
+                of_two!(s, STREAM, a, b, out, |x, y| Lanes::select(
                     x.equal(y),
                     zero,
                     one
                 ))
             }
             Binary::Less => {
-                of_two!(s, PAST, a, b, out, |x, y| Lanes::select(
+                of_two!(s, STREAM, a, b, out, |x, y| Lanes::select(
                     x.less_than(y),
                     one,
                     zero
                 ))
             }
             Binary::LessEqual => {
-                of_two!(s, PAST, a, b, out, |x, y| Lanes::select(
-                    x.at_most(y),
+                of_two!(s, STREAM, a, b, out, |x, y| Lanes::select(
+                    x.less_equal(y),
                     one,
                     zero
                 ))
             }
             Binary::Greater => {
-                of_two!(s, PAST, a, b, out, |x, y| Lanes::select(
+                of_two!(s, STREAM, a, b, out, |x, y| Lanes::select(
                     y.less_than(x),
                     one,
                     zero
                 ))
             }
             Binary::GreaterEqual => {
-                of_two!(s, PAST, a, b, out, |x, y| Lanes::select(
-                    y.at_most(x),
+                of_two!(s, STREAM, a, b, out, |x, y| Lanes::select(
+                    y.less_equal(x),
                     one,
                     zero
                 ))
             }
-            Binary::And => of_two!(s, PAST, a, b, out, |x, y| {
+            Binary::And => of_two!(s, STREAM, a, b, out, |x, y| {
                 Lanes::select(x.equal(zero), zero, Lanes::select(y.equal(zero), zero, one))
             }),
-            Binary::Or => of_two!(s, PAST, a, b, out, |x, y| {
+            Binary::Or => of_two!(s, STREAM, a, b, out, |x, y| {
                 Lanes::select(x.equal(zero), Lanes::select(y.equal(zero), zero, one), one)
             }),
             Binary::Power => match (a, b) {

@@ -58,7 +58,7 @@ impl Program {
             && layouts
                 .iter()
                 .any(|layout| matches!(layout, Layout::Rows { .. }));
-        let past = streaming_store::pays(shape.elements * size_of::<f32>());
+        let stream = streaming_store::should_stream(shape.elements * size_of::<f32>());
         let pieces = Pieces {
             next: 0,
             elements: shape.elements,
@@ -81,11 +81,11 @@ impl Program {
                         let place = shape.place(layout, values[input], (start, count), copies);
                         machine.places[input] = place;
                     }
-                    machine.run(self, &values, &mut piece.outputs, (done, count), past);
+                    machine.run(self, &values, &mut piece.outputs, (done, count), stream);
                     done += count;
                 }
-                if past {
-                    streaming_store::finish();
+                if stream {
+                    streaming_store::sfence();
                 }
             },
         );

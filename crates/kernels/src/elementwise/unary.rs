@@ -1,7 +1,7 @@
 //! Functions of one element: `exp` and its family, activations, and the gated `swiglu`.
 //!
 //! Blocking: pieces of 64 KiB go to threads; within one, blocks of 16 KiB stay in the first or second cache while
-//! they are converted and computed; outputs of 24 MiB and more are written past the cache.
+//! they are converted and computed; outputs of 24 MiB and more are written with streaming stores.
 //! Limit: memory bandwidth for large arrays on two cores or more, otherwise 10 to 25 vector instructions a register.
 
 use pulp::{Simd, WithSimd};
@@ -51,7 +51,7 @@ pub enum Unary {
 /// When the lengths differ.
 pub fn unary<T: Element>(function: Unary, x: &[T], out: &mut [T]) -> Result<()> {
     length(function.name(), "out", x.len(), out.len())?;
-    let past = T::IS_F32 && streaming_store::pays(size_of_val(out));
+    let stream = T::IS_F32 && streaming_store::should_stream(size_of_val(out));
     let nanoseconds = function.nanoseconds() * x.len() as f64;
     let pieces = x.chunks(PIECE).zip(out.chunks_mut(PIECE));
     parallel_for(
@@ -62,10 +62,10 @@ pub fn unary<T: Element>(function: Unary, x: &[T], out: &mut [T]) -> Result<()> 
             let (wide, result) = scratch.split_at_mut(BLOCK);
             for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
                 let x = T::read(x, wide);
-                T::write(out, result, |out| function.block(x, out, past));
+                T::write(out, result, |out| function.block(x, out, stream));
             }
-            if past {
-                streaming_store::finish();
+            if stream {
+                streaming_store::sfence();
             }
         },
     );
@@ -178,9 +178,9 @@ impl Unary {
     }
 
     /// Computes one block of at most [`BLOCK`] elements.
-    pub(crate) fn block(self, x: &[f32], out: &mut [f32], past: bool) {
+    pub(crate) fn block(self, x: &[f32], out: &mut [f32], stream: bool) {
         let function = self;
-        if past {
+        if stream {
             simd::dispatch(Block::<true> { function, x, out });
         } else {
             simd::dispatch(Block::<false> { function, x, out });
@@ -196,30 +196,30 @@ impl Unary {
     }
 }
 
-/// `PAST` the cache or not.
-struct Block<'a, const PAST: bool> {
+/// `STREAM` the cache or not.
+struct Block<'a, const STREAM: bool> {
     function: Unary,
     x: &'a [f32],
     out: &'a mut [f32],
 }
 
-impl<const PAST: bool> WithSimd for Block<'_, PAST> {
+impl<const STREAM: bool> WithSimd for Block<'_, STREAM> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { function, x, out } = self;
         match function {
-            Unary::Exp => map::<S, Exp, PAST>(simd, x, out),
-            Unary::Log => map::<S, Log, PAST>(simd, x, out),
-            Unary::Sin => map::<S, Sin, PAST>(simd, x, out),
-            Unary::Cos => map::<S, Cos, PAST>(simd, x, out),
-            Unary::Tanh => map::<S, Tanh, PAST>(simd, x, out),
-            Unary::Sigmoid => map::<S, Sigmoid, PAST>(simd, x, out),
-            Unary::Erf => map::<S, Erf, PAST>(simd, x, out),
-            Unary::Gelu => map::<S, Gelu, PAST>(simd, x, out),
-            Unary::GeluTanh => map::<S, GeluTanh, PAST>(simd, x, out),
-            Unary::Silu => map::<S, Silu, PAST>(simd, x, out),
+            Unary::Exp => map::<S, Exp, STREAM>(simd, x, out),
+            Unary::Log => map::<S, Log, STREAM>(simd, x, out),
+            Unary::Sin => map::<S, Sin, STREAM>(simd, x, out),
+            Unary::Cos => map::<S, Cos, STREAM>(simd, x, out),
+            Unary::Tanh => map::<S, Tanh, STREAM>(simd, x, out),
+            Unary::Sigmoid => map::<S, Sigmoid, STREAM>(simd, x, out),
+            Unary::Erf => map::<S, Erf, STREAM>(simd, x, out),
+            Unary::Gelu => map::<S, Gelu, STREAM>(simd, x, out),
+            Unary::GeluTanh => map::<S, GeluTanh, STREAM>(simd, x, out),
+            Unary::Silu => map::<S, Silu, STREAM>(simd, x, out),
         }
     }
 }
@@ -257,9 +257,9 @@ functions!(
 );
 
 #[inline(always)]
-fn map<S: Simd, F: Function, const PAST: bool>(simd: S, x: &[f32], out: &mut [f32]) {
-    let head = if PAST {
-        streaming_store::head::<S>(out)
+fn map<S: Simd, F: Function, const STREAM: bool>(simd: S, x: &[f32], out: &mut [f32]) {
+    let head = if STREAM {
+        streaming_store::alignment_prefix::<S>(out)
     } else {
         0
     };
@@ -268,7 +268,7 @@ fn map<S: Simd, F: Function, const PAST: bool>(simd: S, x: &[f32], out: &mut [f3
     let (x, x_tail) = S::as_simd_f32s(x);
     let (out, out_tail) = S::as_mut_simd_f32s(out);
     for (out, x) in out.iter_mut().zip(x) {
-        streaming_store::store::<S, PAST>(out, F::of(Lanes::new(simd, *x)).value);
+        streaming_store::store::<S, STREAM>(out, F::of(Lanes::new(simd, *x)).value);
     }
     // A loop and not a closure, which would be compiled without the vector instructions.
     for (out, x) in [(out_head, x_head), (out_tail, x_tail)] {

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 use super::instruction::{Simple, Step};
 use crate::element::private::Storage;
-use crate::simd::f32_to_f16::{narrow_bf16, narrow_f16};
+use crate::simd::f32_to_f16::{f32_to_bf16, f32_to_f16};
 use crate::simd::streaming_store;
 
 /// Elements that a program reads.
@@ -156,14 +156,14 @@ impl<'a> ValuesMut<'a> {
         )
     }
 
-    /// Writes values at `start`, past the cache if asked for.
-    pub(super) fn write(&mut self, start: usize, values: &[f32], past: bool) {
+    /// Writes values at `start`, with streaming stores if `stream`.
+    pub(super) fn write(&mut self, start: usize, values: &[f32], stream: bool) {
         let range = start..start + values.len();
         match self {
-            Self::F32(out) if past => streaming_store::copy(values, &mut out[range]),
+            Self::F32(out) if stream => streaming_store::copy(values, &mut out[range]),
             Self::F32(out) => out[range].copy_from_slice(values),
-            Self::F16(out) => narrow_f16(values, &mut out[range]),
-            Self::Bf16(out) => narrow_bf16(values, &mut out[range]),
+            Self::F16(out) => f32_to_f16(values, &mut out[range]),
+            Self::Bf16(out) => f32_to_bf16(values, &mut out[range]),
             Self::Bool(out) => convert(values, &mut out[range], |value| value != 0.0),
         }
     }

@@ -70,7 +70,7 @@ impl Machine {
         inputs: &[Values<'_>],
         outputs: &mut [ValuesMut<'_>],
         (start, length): (usize, usize),
-        past: bool,
+        stream: bool,
     ) {
         for instruction in &program.code {
             match instruction {
@@ -86,14 +86,14 @@ impl Machine {
                     let place = &mut register.slice_mut()[..length];
                     match output.map(|output| &mut outputs[output]) {
                         Some(ValuesMut::F32(out)) => {
-                            compute(*step, operands, &mut out[start..start + length], past);
+                            compute(*step, operands, &mut out[start..start + length], stream);
                         }
                         Some(out) => match (out.rounds_by(*step), operands[0]) {
                             // Writing rounds by itself.
-                            (true, Source::Slice(values)) => out.write(start, values, past),
+                            (true, Source::Slice(values)) => out.write(start, values, stream),
                             _ => {
                                 compute(*step, operands, place, false);
-                                out.write(start, place, past);
+                                out.write(start, place, stream);
                             }
                         },
                         None => compute(*step, operands, place, false),
@@ -101,7 +101,7 @@ impl Machine {
                     self.registers[*target] = register;
                 }
                 Instruction::Store { from, output } => match self.source(*from, inputs, length) {
-                    Source::Slice(values) => outputs[*output].write(start, values, past),
+                    Source::Slice(values) => outputs[*output].write(start, values, stream),
                     Source::Scalar(value) => fill(&mut outputs[*output], start, length, value),
                 },
             }

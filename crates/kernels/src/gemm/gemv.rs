@@ -2,7 +2,7 @@
 //!
 //! Blocking: runs of rows of 32 KiB to 2 MiB go to threads; four rows are read at once, each with its own sums, so that
 //! each number of the vector is loaded once for four rows. Where the processor reads `f16` itself, rows are read one after
-//! another (`simd::dot_f16`). Limit: the bandwidth of reading the weights once. Other half precision is widened in the first
+//! another (`simd::dot_f16`). Limit: the bandwidth of reading the weights once. Other half precision is converted in the first
 //! cache, 256 numbers at a time.
 
 use pulp::{Simd, WithSimd};
@@ -15,7 +15,7 @@ use crate::simd;
 
 /// Rows that are read at once.
 const ROWS: usize = 4;
-/// Numbers of a row of half precision that are widened before they are multiplied.
+/// Numbers of a row of half precision that are converted before they are multiplied.
 const WIDENED: usize = 256;
 
 /// Writes `weights * x` to `out`: `out[r] = sum over c of weights[r, c] * x[c]`.

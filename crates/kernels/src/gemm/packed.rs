@@ -44,7 +44,7 @@ pub(crate) fn multiply(
     out: &mut [f32],
 ) {
     let MatrixShape { rows, columns } = shape;
-    let lanes = simd::dispatch(LaneCount);
+    let lanes = simd::f32_lanes();
     let wide = if vectors <= lanes { 1 } else { WIDE };
     let tile = wide * lanes;
     let tiles = vectors.div_ceil(tile);
@@ -83,18 +83,6 @@ pub(crate) fn multiply(
                 out[row] = *result;
             }
         }
-    }
-}
-
-/// How many vectors a register holds.
-struct LaneCount;
-
-impl WithSimd for LaneCount {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        S::F32_LANES
     }
 }
 

@@ -128,7 +128,7 @@ fn powers_below<S: Simd>(simd: S, x: &[f32], center: Lanes<S>) -> f32 {
         let mut sums = [zero; 4];
         for quad in run.chunks(4) {
             for (sum, x) in sums.iter_mut().zip(quad) {
-                *sum = *sum + (Lanes::new(simd, *x) - center).exp_not_positive();
+                *sum = *sum + (Lanes::new(simd, *x) - center).exp_nonpositive();
             }
         }
         let [a, b, c, d] = sums;

@@ -36,7 +36,7 @@ pub fn cross_entropy_gradient<T: Element>(
     if elements == 0 {
         return Ok(());
     }
-    let past = T::IS_F32 && streaming_store::pays(size_of_val(out));
+    let stream = T::IS_F32 && streaming_store::should_stream(size_of_val(out));
     let rows = shape.per_piece();
     parallel_for(
         x.chunks(rows * shape.dim)
@@ -58,7 +58,7 @@ pub fn cross_entropy_gradient<T: Element>(
             for ((x, out), (target, g)) in rows.zip(targets.iter().zip(g)) {
                 row.take(T::read(x, wide), *g);
                 T::write(out, narrow, |out| {
-                    if past {
+                    if stream {
                         row.write_past(out);
                     } else {
                         row.write(out);
@@ -66,8 +66,8 @@ pub fn cross_entropy_gradient<T: Element>(
                     out[*target as usize] -= g;
                 });
             }
-            if past {
-                streaming_store::finish();
+            if stream {
+                streaming_store::sfence();
             }
         },
     );

@@ -7,11 +7,11 @@ use pulp::{Simd, WithSimd};
 
 use super::row_fold::sum_of;
 use super::shape::Rows;
-use crate::element::{Element, widened};
+use crate::element::{Element, to_f32_vec};
 use crate::error::{Result, length};
 use crate::parallel::parallel_for;
 use crate::simd::lanes::Lanes;
-use crate::simd::{self, streaming_store};
+use crate::simd::{self, prefetch, streaming_store};
 
 /// Elements that are computed before they are written out.
 const BLOCK: usize = 4096;
@@ -74,9 +74,9 @@ fn normalize<T: Element>(
     if elements == 0 {
         return Ok(());
     }
-    let weight = weight.map_or_else(|| vec![1.0; shape.dim], widened);
-    let bias = bias.map_or_else(|| vec![0.0; shape.dim], widened);
-    let past = T::IS_F32 && streaming_store::pays(size_of_val(out));
+    let weight = weight.map_or_else(|| vec![1.0; shape.dim], to_f32_vec);
+    let bias = bias.map_or_else(|| vec![0.0; shape.dim], to_f32_vec);
+    let stream = T::IS_F32 && streaming_store::should_stream(size_of_val(out));
     let piece = shape.per_piece() * shape.dim;
     parallel_for(
         x.chunks(piece).zip(out.chunks_mut(piece)),
@@ -105,10 +105,10 @@ fn normalize<T: Element>(
                             mean,
                             scale,
                             centered,
-                            further: shape.dim,
+                            next_row: shape.dim,
                             out,
                         };
-                        if past {
+                        if stream {
                             simd::dispatch(Stored::<true>(block));
                         } else {
                             simd::dispatch(Stored::<false>(block));
@@ -116,8 +116,8 @@ fn normalize<T: Element>(
                     });
                 }
             }
-            if past {
-                streaming_store::finish();
+            if stream {
+                streaming_store::sfence();
             }
         },
     );
@@ -155,16 +155,16 @@ struct Block<'a> {
     mean: f32,
     scale: f32,
     centered: bool,
-    /// How far the next row is: it comes while this one is written past the cache. With a second look for the variance
-    /// that gains nothing.
-    further: usize,
+    /// How far the next row is: it is prefetched while this one is written with streaming stores. With a second pass for
+    /// the variance that gains nothing.
+    next_row: usize,
     out: &'a mut [f32],
 }
 
-/// A block that is written `PAST` the cache or not.
-struct Stored<'a, const PAST: bool>(Block<'a>);
+/// A block that is written `STREAM` the cache or not.
+struct Stored<'a, const STREAM: bool>(Block<'a>);
 
-impl<const PAST: bool> WithSimd for Stored<'_, PAST> {
+impl<const STREAM: bool> WithSimd for Stored<'_, STREAM> {
     type Output = ();
 
     #[inline(always)]
@@ -176,7 +176,7 @@ impl<const PAST: bool> WithSimd for Stored<'_, PAST> {
             mean,
             scale,
             centered,
-            further,
+            next_row,
             out,
         } = self.0;
         let (mean, scale) = (Lanes::splat(simd, mean), Lanes::splat(simd, scale));
@@ -193,8 +193,8 @@ impl<const PAST: bool> WithSimd for Stored<'_, PAST> {
                 simd.partial_store_f32s(out, normal(x, weight, bias));
             }
         };
-        let head = if PAST {
-            streaming_store::head::<S>(out)
+        let head = if STREAM {
+            streaming_store::alignment_prefix::<S>(out)
         } else {
             0
         };
@@ -209,15 +209,15 @@ impl<const PAST: bool> WithSimd for Stored<'_, PAST> {
         let (out, out_tail) = S::as_mut_simd_f32s(out);
         if centered {
             for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
-                streaming_store::store::<S, PAST>(out, normal(*x, *weight, *bias));
+                streaming_store::store::<S, STREAM>(out, normal(*x, *weight, *bias));
             }
         } else {
             for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-                if PAST {
-                    streaming_store::ahead(x, further);
+                if STREAM {
+                    prefetch(x, next_row);
                 }
                 let value = Lanes::new(simd, *x) * scale * Lanes::new(simd, *weight);
-                streaming_store::store::<S, PAST>(out, value.value);
+                streaming_store::store::<S, STREAM>(out, value.value);
             }
         }
         part(x_tail, weight_tail, bias_tail, out_tail);

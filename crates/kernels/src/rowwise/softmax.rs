@@ -12,7 +12,7 @@ use crate::error::{Result, length};
 use crate::parallel::parallel_for;
 use crate::simd::{self, streaming_store};
 
-/// Pieces are so many times larger for outputs that are written past the cache: the last row of one overlaps with nothing.
+/// Pieces are so many times larger for outputs that are written with streaming stores: the last row of one overlaps with nothing.
 const ROWS_PAST: usize = 4;
 
 /// Writes `exp(x - max(x)) / sum(exp(x - max(x)))` to `out`, row by row.
@@ -30,7 +30,7 @@ pub fn softmax<T: Element>(shape: Rows, x: &[T], out: &mut [T]) -> Result<()> {
     }
     let piece = shape.per_piece() * shape.dim;
     let nanoseconds = 0.5 * elements as f64;
-    if streaming_store::pays(size_of_val(out))
+    if streaming_store::should_stream(size_of_val(out))
         && let Some((x, out)) = T::singles(x, out)
     {
         let piece = ROWS_PAST * piece;
@@ -47,7 +47,7 @@ pub fn softmax<T: Element>(shape: Rows, x: &[T], out: &mut [T]) -> Result<()> {
                 if let Some(out) = before {
                     row.write_past(out);
                 }
-                streaming_store::finish();
+                streaming_store::sfence();
             },
         );
         return Ok(());

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// The instruction set in use: `avx512`, `avx2`, `neon` or `scalar`.
 pub fn instruction_set() -> &'static str {
@@ -30,6 +30,22 @@ pub(crate) fn arch() -> Arch {
 }
 
 /// Runs `op` compiled for the instruction set in use.
-pub(crate) fn dispatch<Op: pulp::WithSimd>(op: Op) -> Op::Output {
+pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     arch().dispatch(op)
+}
+
+/// How many `f32` a register of the instruction set in use holds.
+pub(crate) fn f32_lanes() -> usize {
+    struct F32Lanes;
+
+    impl WithSimd for F32Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+
+    dispatch(F32Lanes)
 }

@@ -1,14 +1,14 @@
-//! Inner products of rows in half precision with a vector in `f32`, widened register by register on the way.
+//! Inner products of `f16` rows with an `f32` vector, converted register by register.
 //!
 //! `pulp` has no conversion of half precision, so that the loops are written for the two instruction sets of x86 that have
-//! one; elsewhere rows are widened to a buffer first. Limit: the bandwidth of reading the rows.
+//! one; elsewhere rows are first converted to a buffer. Limit: the bandwidth of reading the rows.
 
 use half::f16;
 
 /// Rows of a call.
 pub(crate) const ROWS: usize = 4;
 
-/// The products of four rows with `x`, all of one length; none if this machine has no instruction for it.
+/// The products of four rows with `x`, all of the same length; `None` if this machine has no instruction for it.
 #[inline]
 pub(crate) fn dots_f16(rows: [&[f16]; ROWS], x: &[f32]) -> Option<[f32; ROWS]> {
     #[cfg(target_arch = "x86_64")]
@@ -59,7 +59,7 @@ mod x86 {
         products
     }
 
-    /// One row after another is read as it lies in memory: only so does the processor read ahead by itself.
+    /// Rows are read one after another, as they are stored: only so does the hardware prefetcher follow.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn dot_512(row: &[f16], x: &[f32]) -> f32 {

@@ -1,7 +1,7 @@
-//! From single to half precision: to the nearest, by integer arithmetic without a branch.
+//! Conversion of `f32` to `f16` and `bf16`: to the nearest, ties to even, by integer arithmetic without a branch.
 //!
-//! The loops become vector instructions of whatever set is in use. A call of the processor's own instruction for eight
-//! numbers, as the crate `half` makes it, takes longer than these do.
+//! The compiler vectorizes the loops for the instruction set in use. A call of the processor's own instruction for eight
+//! numbers, as the crate `half` makes it, is slower.
 
 use std::marker::PhantomData;
 
@@ -10,45 +10,45 @@ use pulp::{Simd, WithSimd};
 
 use crate::simd;
 
-/// The bits of an infinite `f32`; above are those that are no numbers.
+/// The bits of an infinite `f32`; those of NaN are above.
 const INFINITE: u32 = 0x7f80_0000;
-/// The bits of the `f32` that is the least normal `f16`, `2^-14`.
-const LEAST_NORMAL: u32 = 0x3880_0000;
-/// What is added to the exponent of an `f16` to get that of an `f32`, where an `f16` has it.
+/// The bits of the `f32` that is the smallest normal `f16`, `2^-14`.
+const MIN_NORMAL: u32 = 0x3880_0000;
+/// The difference of the exponent biases of `f32` and `f16`, at the place of an `f16`'s exponent.
 const REBIAS: u32 = 112 << 10;
 
-/// Writes the nearest `f16` of each value; both slices have one length.
-pub(crate) fn narrow_f16(values: &[f32], out: &mut [f16]) {
-    simd::dispatch(Narrow {
+/// Writes the nearest `f16` of each value; both slices have the same length.
+pub(crate) fn f32_to_f16(values: &[f32], out: &mut [f16]) {
+    simd::dispatch(Convert {
         values,
         out,
-        of: PhantomData::<Half>,
+        to: PhantomData::<F16>,
     });
 }
 
-/// Writes the nearest `bf16` of each value; both slices have one length.
-pub(crate) fn narrow_bf16(values: &[f32], out: &mut [bf16]) {
-    simd::dispatch(Narrow {
+/// Writes the nearest `bf16` of each value; both slices have the same length.
+pub(crate) fn f32_to_bf16(values: &[f32], out: &mut [bf16]) {
+    simd::dispatch(Convert {
         values,
         out,
-        of: PhantomData::<Brain>,
+        to: PhantomData::<Bf16>,
     });
 }
 
 /// The nearest `f16`, as `f32`.
 #[inline(always)]
-pub(crate) fn nearest_f16(x: f32) -> f32 {
+pub(crate) fn round_to_f16(x: f32) -> f32 {
     let bits = x.to_bits();
     let magnitude = bits & !SIGN;
-    let normal = to_even(magnitude, 13) & !0x1fff;
-    // Neighbours of a half are as far apart as all `f16` below the least normal one: the sum is rounded to those.
+    let normal = round_half_even(magnitude, 13) & !0x1fff;
+    // Numbers around 0.5 are as far apart as denormal `f16`: the sum is rounded to those.
     let small = (f32::from_bits(magnitude) + 0.5 - 0.5).to_bits();
-    let rounded = if magnitude < LEAST_NORMAL {
+    let rounded = if magnitude < MIN_NORMAL {
         small
     } else {
         normal
     };
-    // `2^16` is what would come after the greatest.
+    // `2^16` would be the number after the largest finite one.
     let finite = if rounded >= 0x4780_0000 {
         INFINITE
     } else {
@@ -64,8 +64,8 @@ pub(crate) fn nearest_f16(x: f32) -> f32 {
 
 /// The nearest `bf16`, as `f32`.
 #[inline(always)]
-pub(crate) fn nearest_bf16(x: f32) -> f32 {
-    let rounded = to_even(x.to_bits(), 16) & 0xffff_0000;
+pub(crate) fn round_to_bf16(x: f32) -> f32 {
+    let rounded = round_half_even(x.to_bits(), 16) & 0xffff_0000;
     if x.is_nan() {
         x
     } else {
@@ -75,78 +75,74 @@ pub(crate) fn nearest_bf16(x: f32) -> f32 {
 
 const SIGN: u32 = 0x8000_0000;
 
-/// Adds what carries into the bits above the lowest `places` where these are more than a half, or a half and odd.
+/// Adds what carries into the bits above the lowest `n_bits` where these round up: more than a half, or a half and odd.
 #[inline(always)]
-fn to_even(bits: u32, places: u32) -> u32 {
-    let below_half = (1 << (places - 1)) - 1;
-    bits.wrapping_add(below_half + (bits >> places & 1))
+fn round_half_even(bits: u32, n_bits: u32) -> u32 {
+    let below_half = (1 << (n_bits - 1)) - 1;
+    bits.wrapping_add(below_half + (bits >> n_bits & 1))
 }
 
-/// How a number is made narrow. A type and not a closure, which would be compiled without the vector instructions.
-trait Narrower {
-    type Narrow: Copy;
-    fn of(x: f32) -> Self::Narrow;
+/// A half-precision format. A type and not a closure, which would be compiled without the vector instructions.
+trait Format {
+    type Half: Copy;
+    fn from_f32(x: f32) -> Self::Half;
 }
 
-struct Half;
+struct F16;
 
-impl Narrower for Half {
-    type Narrow = f16;
+impl Format for F16 {
+    type Half = f16;
 
     #[inline(always)]
-    fn of(x: f32) -> f16 {
+    fn from_f32(x: f32) -> f16 {
         let bits = x.to_bits();
         let magnitude = bits & !SIGN;
-        let normal = (to_even(magnitude, 13) >> 13).wrapping_sub(REBIAS);
+        let normal = (round_half_even(magnitude, 13) >> 13).wrapping_sub(REBIAS);
         let small = (f32::from_bits(magnitude) + 0.5)
             .to_bits()
             .wrapping_sub(0.5_f32.to_bits());
-        let rounded = if magnitude < LEAST_NORMAL {
+        let rounded = if magnitude < MIN_NORMAL {
             small
         } else {
             normal
         };
         let finite = rounded.min(0x7c00);
-        // Quiet, with the first bits of what it carries.
-        let not_a_number = 0x7e00 | (magnitude >> 13 & 0x3ff);
-        let narrow = if magnitude > INFINITE {
-            not_a_number
-        } else {
-            finite
-        };
-        f16::from_bits((narrow | bits >> 16 & 0x8000) as u16)
+        // Quiet, with the high bits of the payload.
+        let nan = 0x7e00 | (magnitude >> 13 & 0x3ff);
+        let half = if magnitude > INFINITE { nan } else { finite };
+        f16::from_bits((half | bits >> 16 & 0x8000) as u16)
     }
 }
 
-struct Brain;
+struct Bf16;
 
-impl Narrower for Brain {
-    type Narrow = bf16;
+impl Format for Bf16 {
+    type Half = bf16;
 
     #[inline(always)]
-    fn of(x: f32) -> bf16 {
+    fn from_f32(x: f32) -> bf16 {
         let bits = x.to_bits();
-        let rounded = to_even(bits, 16) >> 16;
-        let not_a_number = bits >> 16 | 0x40;
-        let narrow = if x.is_nan() { not_a_number } else { rounded };
-        bf16::from_bits(narrow as u16)
+        let rounded = round_half_even(bits, 16) >> 16;
+        let nan = bits >> 16 | 0x40;
+        let half = if x.is_nan() { nan } else { rounded };
+        bf16::from_bits(half as u16)
     }
 }
 
-struct Narrow<'a, N: Narrower> {
+struct Convert<'a, F: Format> {
     values: &'a [f32],
-    out: &'a mut [N::Narrow],
-    of: PhantomData<N>,
+    out: &'a mut [F::Half],
+    to: PhantomData<F>,
 }
 
-impl<N: Narrower> WithSimd for Narrow<'_, N> {
+impl<F: Format> WithSimd for Convert<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { values, out, of: _ } = self;
+        let Self { values, out, to: _ } = self;
         for (out, value) in out.iter_mut().zip(values) {
-            *out = N::of(*value);
+            *out = F::from_f32(*value);
         }
     }
 }
@@ -155,7 +151,7 @@ impl<N: Narrower> WithSimd for Narrow<'_, N> {
 mod tests {
     use super::*;
 
-    /// Every `f16` and `bf16`, what lies half way to the next one, and the `f32` on both sides of each.
+    /// Every `f16` and `bf16`, the midpoints between neighbours, and the `f32` on both sides of each.
     fn values() -> Vec<f32> {
         let halves = (0..=u16::MAX).flat_map(|bits| {
             let (x, next) = (f16::from_bits(bits), f16::from_bits(bits.wrapping_add(1)));
@@ -179,24 +175,24 @@ mod tests {
             vec![f16::ZERO; values.len()],
             vec![bf16::ZERO; values.len()],
         );
-        narrow_f16(&values, &mut halves);
-        narrow_bf16(&values, &mut brains);
+        f32_to_f16(&values, &mut halves);
+        f32_to_bf16(&values, &mut brains);
         for ((x, half), brain) in values.into_iter().zip(halves).zip(brains) {
             if x.is_nan() {
                 assert!(half.is_nan() && brain.is_nan());
-                assert!(nearest_f16(x).is_nan() && nearest_bf16(x).is_nan());
+                assert!(round_to_f16(x).is_nan() && round_to_bf16(x).is_nan());
                 continue;
             }
             let (right_half, right_brain) = (f16::from_f32(x), bf16::from_f32(x));
             assert_eq!(half.to_bits(), right_half.to_bits(), "{x:e}");
             assert_eq!(brain.to_bits(), right_brain.to_bits(), "{x:e}");
             assert_eq!(
-                nearest_f16(x).to_bits(),
+                round_to_f16(x).to_bits(),
                 right_half.to_f32().to_bits(),
                 "{x:e}"
             );
             assert_eq!(
-                nearest_bf16(x).to_bits(),
+                round_to_bf16(x).to_bits(),
                 right_brain.to_f32().to_bits(),
                 "{x:e}"
             );

@@ -220,7 +220,7 @@ impl<T: Element> Block<'_, T> {
                 let delta = Lanes::splat(simd, statistics.delta);
                 for i in 0..WIDE {
                     let power = Lanes::new(simd, scores[i]) - largest;
-                    let weight = power.exp_not_positive() * inverse;
+                    let weight = power.exp_nonpositive() * inverse;
                     scores[i] = weight.value;
                     changes[i] = (weight * (Lanes::new(simd, changes[i]) - delta)).value;
                 }

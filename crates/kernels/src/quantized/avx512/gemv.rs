@@ -29,12 +29,13 @@ use pulp::bytemuck::cast;
 
 use super::activations::{Block, Vector, bits, is_bytes};
 use super::registers::{
-    GROUPS, Run, WORDS, ahead, further, has_instructions, part_of_numbers, part_of_words, places,
-    register,
+    GROUPS, Run, WORDS, has_instructions, part_of_numbers, part_of_words, places,
+    prefetch_distance, register,
 };
 use crate::element::Element;
 use crate::quantized::Quantized;
 use crate::quantized::rows::{self, Rows};
+use crate::simd::prefetch;
 
 /// Rows that one vector meets at once.
 const ROWS: usize = 2;
@@ -170,7 +171,7 @@ fn products<const BLOCKS: usize, const PARTS: usize, const N: usize, const V: us
     let places = const { &places::<BLOCKS>() };
     let mut totals = [[_mm512_setzero_ps(); V]; N];
     let words = run.weights[0].len();
-    let further = further(N * words);
+    let distance = prefetch_distance(N * words);
     let whole = words / (WORDS * BLOCKS);
     for at in 0..whole {
         for i in 0..N {
@@ -183,7 +184,7 @@ fn products<const BLOCKS: usize, const PARTS: usize, const N: usize, const V: us
                 (factors[v], totals[i][v]) = vectors[v].meet(at, scale, bias, totals[i][v]);
             }
             for block in 0..BLOCKS {
-                ahead(&weights[block], further);
+                prefetch(&weights[block], distance);
                 let numbers = numbers::<PARTS>(register(&weights[block]));
                 for v in 0..V {
                     let factor = _mm512_permutexvar_ps(cast(places[block]), factors[v]);
@@ -204,7 +205,7 @@ fn products<const BLOCKS: usize, const PARTS: usize, const N: usize, const V: us
             }
             let (registers, last) = run.weights[i][first_word..].as_chunks::<WORDS>();
             for (block, words) in registers.iter().enumerate() {
-                ahead(words, further);
+                prefetch(words, distance);
                 let numbers = numbers::<PARTS>(register(words));
                 for v in 0..V {
                     let factor = _mm512_permutexvar_ps(cast(places[block]), factors[v]);

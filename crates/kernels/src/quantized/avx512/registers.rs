@@ -1,4 +1,4 @@
-//! What the kernels of 4 and 8 bits in registers of 512 bits share: parts of registers, scales for lanes, reading ahead.
+//! What the kernels of 4 and 8 bits in registers of 512 bits share: partial loads, scales for lanes, prefetching.
 //!
 //! A register holds 16 words, 128 numbers of 4 bits or 64 of 8. 16 groups share one register of scales, and each register of words takes those
 //! of its groups from there with one permutation: nothing is spread in memory.
@@ -6,9 +6,7 @@
 #![expect(unsafe_code, reason = "a part of a register is read by its pointer")]
 
 use std::arch::is_x86_feature_detected;
-use std::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_ps,
-};
+use std::arch::x86_64::{__m512, __m512i, _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_ps};
 
 use pulp::bytemuck::cast;
 
@@ -60,21 +58,13 @@ pub(super) const fn places<const BLOCKS: usize>() -> [[u32; WORDS]; BLOCKS] {
     places
 }
 
-/// Words between what is read and what is asked for, at least.
-const AHEAD: usize = 1024;
+/// Words between what is read and what is prefetched, at least.
+const MIN_PREFETCH_DISTANCE: usize = 1024;
 
-/// How many words further to ask for what is read next: whole runs of rows, so that no line is left out.
+/// How many words ahead to prefetch: a multiple of the words of a step, so that no line is left out.
 #[inline(always)]
-pub(super) fn further(run: usize) -> usize {
-    run * AHEAD.div_ceil(run)
-}
-
-/// Asks for the line that lies so many words further, if it is there.
-#[inline(always)]
-pub(super) fn ahead<T, const N: usize>(block: &[T; N], further: usize) {
-    let place = block.as_ptr().wrapping_add(further).cast::<i8>();
-    // SAFETY: a prefetch is a hint: nothing is read for the program, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
+pub(super) fn prefetch_distance(step: usize) -> usize {
+    step * MIN_PREFETCH_DISTANCE.div_ceil(step)
 }
 
 /// `N` rows that follow each other.

@@ -105,7 +105,7 @@ impl<S: Simd> Lanes<S> {
 
     /// The magnitude of `self` with the sign of `sign`.
     #[inline(always)]
-    pub(crate) fn with_sign_of(self, sign: Self) -> Self {
+    pub(crate) fn copysign(self, sign: Self) -> Self {
         let minus = self.simd.splat_u32s(0x8000_0000);
         let bit = self.simd.and_u32s(sign.bits(), minus);
         Self::from_bits(self.simd, self.simd.or_u32s(self.abs().bits(), bit))
@@ -132,7 +132,7 @@ impl<S: Simd> Lanes<S> {
     }
 
     #[inline(always)]
-    pub(crate) fn at_most(self, other: Self) -> S::m32s {
+    pub(crate) fn less_equal(self, other: Self) -> S::m32s {
         self.simd.less_than_or_equal_f32s(self.value, other.value)
     }
 
@@ -147,9 +147,9 @@ impl<S: Simd> Lanes<S> {
         Self::new(yes.simd, yes.simd.select_f32s(mask, yes.value, no.value))
     }
 
-    /// `self`, except that lanes where `input` is not a number are `input`.
+    /// `self`, except that lanes where `input` is NaN are `input`.
     #[inline(always)]
-    pub(crate) fn or_nan_of(self, input: Self) -> Self {
+    pub(crate) fn propagate_nan(self, input: Self) -> Self {
         Self::select(input.equal(input), self, input)
     }
 

@@ -4,7 +4,7 @@ use pulp::Simd;
 
 use super::Lanes;
 
-/// `1.5 * 2^23`: adding it to a number below `2^22` rounds that to an integer, which stands in the low bits.
+/// `1.5 * 2^23`: adding it to a number below `2^22` rounds that to an integer, stored in the low bits.
 pub(super) const ROUND: f32 = 12_582_912.0;
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// `ln 2` in two parts; the first has so few bits that its product with an exponent is exact.
@@ -40,10 +40,10 @@ impl<S: Simd> Lanes<S> {
     #[inline(always)]
     pub(crate) fn exp(self) -> Self {
         let s = self.simd;
-        if Self::SCALES {
-            // The second of two numbers is taken if one is not a number, and stays that.
+        if Self::HAS_SCALEF {
+            // The second operand is taken if either is NaN, so that NaN is kept.
             let x = self.constant(89.0).min(self.constant(-104.0).max(self));
-            return x.exp_scaled();
+            return x.exp_by_scalef();
         }
         let x = self.max(self.constant(-104.0)).min(self.constant(89.0));
         let (power, exponent) = x.exp_parts();
@@ -54,15 +54,15 @@ impl<S: Simd> Lanes<S> {
         let shift = s.splat_u32s(23);
         let half = Self::from_bits(s, s.wrapping_dyn_shl_u32s(half, shift));
         let rest = Self::from_bits(s, s.wrapping_dyn_shl_u32s(rest, shift));
-        (power * half * rest).or_nan_of(self)
+        (power * half * rest).propagate_nan(self)
     }
 
-    /// `e^self` for `self <= 0`; results below the smallest normal number may be 0. Not a number stays that.
+    /// `e^self` for `self <= 0`; results below the smallest normal number may be 0. NaN is kept.
     #[inline(always)]
-    pub(crate) fn exp_not_positive(self) -> Self {
+    pub(crate) fn exp_nonpositive(self) -> Self {
         let s = self.simd;
-        if Self::SCALES {
-            return self.constant(-104.0).max(self).exp_scaled();
+        if Self::HAS_SCALEF {
+            return self.constant(-104.0).max(self).exp_by_scalef();
         }
         let x = self.max(self.constant(-87.5));
         let (power, exponent) = x.exp_parts();
@@ -73,15 +73,15 @@ impl<S: Simd> Lanes<S> {
             self.constant(0.0),
             power * scale,
         )
-        .or_nan_of(self)
+        .propagate_nan(self)
     }
 
-    /// `e^self` for `self` from -104 to 89 or not a number, with the instruction for powers of two.
+    /// `e^self` for `self` from -104 to 89 or NaN, with the scaling instruction.
     #[inline(always)]
-    fn exp_scaled(self) -> Self {
+    fn exp_by_scalef(self) -> Self {
         let round = self.constant(ROUND);
         let n = self.mul_add(self.constant(LOG2_E), round) - round;
-        self.exp_rest(n).times_power_of_two(n)
+        self.exp_rest(n).scalef(n)
     }
 
     /// `(e^r, n)` with `self = n * ln(2) + r`.
@@ -102,7 +102,7 @@ impl<S: Simd> Lanes<S> {
         r.polynomial(EXP).mul_add(r * r, r) + self.constant(1.0)
     }
 
-    /// The natural logarithm, within 1 ulp or so; `-inf` at 0 and not a number below.
+    /// The natural logarithm, within 1 ulp or so; `-inf` at 0 and NaN below.
     #[inline(always)]
     pub(crate) fn log(self) -> Self {
         let s = self.simd;
@@ -134,6 +134,6 @@ impl<S: Simd> Lanes<S> {
         let log = Self::select(self.equal(zero), -infinity, log);
         let log = Self::select(self.equal(infinity), infinity, log);
         let log = Self::select(self.less_than(zero), self.constant(f32::NAN), log);
-        log.or_nan_of(self)
+        log.propagate_nan(self)
     }
 }

@@ -44,9 +44,9 @@ impl<S: Simd> Lanes<S> {
         let magnitude = self.abs();
         let square = self * self;
         let small = (square.polynomial(TANH) * square).mul_add(self, self);
-        let decay = (magnitude * self.constant(-2.0)).exp_not_positive();
+        let decay = (magnitude * self.constant(-2.0)).exp_nonpositive();
         let large = (one - decay) / (one + decay);
-        Self::select(magnitude.less_than(self.constant(0.625)), small, large).with_sign_of(self)
+        Self::select(magnitude.less_than(self.constant(0.625)), small, large).copysign(self)
     }
 
     /// `1 / (1 + e^-x)`, relative to the result for every x: the far left tail does not vanish early.
@@ -67,8 +67,9 @@ impl<S: Simd> Lanes<S> {
         // Beyond 4 the result is 1; the bound keeps the polynomial from leaving its range.
         let bounded = magnitude.min(self.constant(4.0));
         let power = bounded.polynomial(ERF_LARGE).mul_add(bounded, -bounded);
-        let large = (self.constant(1.0) - power.exp_not_positive()).with_sign_of(self);
-        Self::select(magnitude.less_than(self.constant(0.921_875)), small, large).or_nan_of(self)
+        let large = (self.constant(1.0) - power.exp_nonpositive()).copysign(self);
+        Self::select(magnitude.less_than(self.constant(0.921_875)), small, large)
+            .propagate_nan(self)
     }
 
     /// `x * (1 + erf(x / sqrt(2))) / 2`.

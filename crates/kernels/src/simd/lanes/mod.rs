@@ -3,7 +3,7 @@
 mod arithmetic;
 mod exponential;
 mod hyperbolic;
-mod powers;
+mod scalef;
 mod trigonometric;
 
 pub(crate) use arithmetic::Lanes;
