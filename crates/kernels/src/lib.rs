@@ -21,57 +21,37 @@
 #![deny(unsafe_code)]
 
 mod attention;
-mod binary;
 mod conv;
-mod copy;
-mod cross_entropy_gradient;
 mod element;
 mod elementwise;
 mod error;
-mod gather;
-mod half_dots;
-mod lanes;
-mod many;
-mod matvec;
-mod narrow;
-mod norm;
-mod norm_gradient;
-mod pool;
-mod powers;
+mod gemm;
+mod parallel;
 mod quantized;
-mod reduce;
-mod region;
 mod rope;
+mod rowwise;
 mod simd;
-mod softmax;
-mod stream;
-mod team;
-mod tiles;
-mod walk;
-mod widen;
+mod strided;
 
 pub use attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
     attention, attention_gradient,
 };
-pub use binary::{Operand, binary};
 pub use conv::{Conv1d, conv1d};
-pub use copy::copy_strided;
-pub use cross_entropy_gradient::cross_entropy_gradient;
 pub use element::Element;
 pub use elementwise::{
-    Unary, cos, erf, exp, gelu, gelu_tanh, log, sigmoid, silu, sin, swiglu, tanh, unary,
-    unary_in_place,
+    Binary, Operand, Program, RegionInput, Simple, Step, Unary, Values, ValuesMut, binary, cos,
+    erf, exp, gelu, gelu_tanh, log, sigmoid, silu, sin, swiglu, tanh, unary, unary_in_place,
 };
 pub use error::{Error, Result};
-pub use gather::{RowIndex, gather};
-pub use matvec::{MatrixShape, matmul, matvec};
-pub use norm::{Rows, layer_norm, rms_norm};
-pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
-pub use pool::threads;
+pub use gemm::{MatrixShape, matmul, matvec};
+pub use parallel::threads;
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
-pub use reduce::{ReduceShape, Reduction, reduce};
-pub use region::{Binary, Program, RegionInput, Simple, Step, Values, ValuesMut};
 pub use rope::{Rope, RopeShape, Rotations, rope};
+pub use rowwise::{
+    NormGradient, ReduceShape, Reduction, RowIndex, Rows, cross_entropy, cross_entropy_gradient,
+    gather, layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm, rms_norm_gradient,
+    softmax, softmax_gradient,
+};
 pub use simd::instruction_set;
-pub use softmax::{cross_entropy, logsumexp, softmax, softmax_gradient};
+pub use strided::copy_strided;

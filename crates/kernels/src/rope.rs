@@ -10,8 +10,9 @@ use pulp::{Simd, WithSimd};
 use crate::element::Element;
 use crate::elementwise::{Unary, unary};
 use crate::error::{Error, Result, length, product};
-use crate::lanes::Lanes;
-use crate::{pool, simd};
+use crate::parallel::parallel_for;
+use crate::simd;
+use crate::simd::lanes::Lanes;
 
 /// More elements of a row than this are not turned: no model has so many, and the table would not fit.
 const MOST_DIMS: usize = 1 << 20;
@@ -150,7 +151,7 @@ impl Rotations {
         }
         let rows = (16 * 1024 / shape.dim).max(1);
         let piece = rows * shape.dim;
-        pool::each(
+        parallel_for(
             x.chunks(piece).zip(out.chunks_mut(piece)).enumerate(),
             0.4 * elements as f64,
             || (vec![0.0; shape.dim], vec![0.0; shape.dim]),

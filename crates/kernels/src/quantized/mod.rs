@@ -4,34 +4,30 @@
 //! `scale * number + bias`. So a row times a vector is
 //! `sum over groups of scale * sum(number * x) + sum over groups of bias * sum(x)`.
 //!
-//! - Few vectors (`few`): the row is cut into units of one word, or of three where numbers cross words, and the units lie
+//! - Few vectors (`gemv`): the row is cut into units of one word, or of three where numbers cross words, and the units lie
 //!   across the lanes of registers; vectors are reordered once to meet them. Limit: about four instructions for each
 //!   register of numbers, shared by four vectors, then the bandwidth of the weights.
-//! - Many vectors (`unpack`): rows are unpacked once for all and multiplied in tiles. Limit: multiply-adds.
-//! - With 8-bit vectors (`int8`): as few vectors, but bytes are multiplied and four products are added at once.
-//! - Four and eight bits with AVX-512 VNNI (`wide_rows`), rounded vectors or not. Four bits, 4096 x 4096 in
+//! - Many vectors (`gemm`): rows are unpacked once for all and multiplied in tiles. Limit: multiply-adds.
+//! - With 8-bit vectors (`gemv_i8`): as few vectors, but bytes are multiplied and four products are added at once.
+//! - Four and eight bits with AVX-512 VNNI (`avx512`), rounded vectors or not. Four bits, 4096 x 4096 in
 //!   groups of 64, one vector, two threads, milliseconds, tried one after another. In bytes: 0.28 with products of pairs and scales spread in memory;
 //!   0.14 with VNNI, permuted scales and reading ahead; 0.13 with vectors that lie on lines of the cache. In `f32`: 0.45 with
 //!   shifts and conversions; 0.36 with numbers set into the bits of a power of two; 0.35 with vectors on lines.
 //!   Four vectors in `f32` went from 1.5 to 1.4, and to 1.0 when four rows met 16 groups of them before the next 16.
 //!   Looking numbers up by permutation takes as many instructions as cutting them out.
 
-mod few;
-mod int8;
-mod integers;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod gemm;
+mod gemv;
+mod gemv_i8;
 mod layout;
 mod rows;
-mod unpack;
-#[cfg(target_arch = "x86_64")]
-mod wide;
-#[cfg(target_arch = "x86_64")]
-mod wide_rows;
-#[cfg(target_arch = "x86_64")]
-mod wide_vectors;
+mod simd_i8;
 
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
-use crate::matvec::MatrixShape;
+use crate::gemm::MatrixShape;
 
 /// From this many vectors on, unpacking rows for tiles is faster.
 const MANY: usize = 9;
@@ -105,13 +101,13 @@ pub fn quantized_matmul<S: Element, T: Element>(
     matrix.check("quantized_matmul", vectors, x.len(), out.len())?;
     in_f32(x, out, |x, out| {
         #[cfg(target_arch = "x86_64")]
-        if vectors < MANY_WIDE && wide_rows::multiply(matrix, x, out) {
+        if vectors < MANY_WIDE && avx512::multiply(matrix, x, out) {
             return;
         }
         if vectors >= MANY {
-            unpack::multiply(matrix, vectors, x, out);
+            gemm::multiply(matrix, vectors, x, out);
         } else {
-            few::multiply(matrix, x, out);
+            gemv::multiply(matrix, x, out);
         }
     });
     Ok(())
@@ -142,10 +138,10 @@ pub fn quantized_matmul_int8<S: Element, T: Element>(
     }
     in_f32(x, out, |x, out| {
         #[cfg(target_arch = "x86_64")]
-        if wide_rows::multiply_bytes(matrix, x, out) {
+        if avx512::multiply_bytes(matrix, x, out) {
             return;
         }
-        int8::multiply(matrix, x, out);
+        gemv_i8::multiply(matrix, x, out);
     });
     Ok(())
 }

@@ -5,8 +5,8 @@ use pulp::Simd;
 use super::Quantized;
 use super::layout::{UNITS, places};
 use crate::element::Element;
-use crate::matvec::MatrixShape;
-use crate::pool;
+use crate::gemm::MatrixShape;
+use crate::parallel::{parallel_for, weight_chunk_bytes};
 
 /// Some rows, with scales and biases as `f32`.
 pub(super) struct Rows<'a> {
@@ -39,7 +39,7 @@ pub(super) fn each<S: Element>(
     let MatrixShape { rows, columns } = matrix.shape;
     let (words, groups) = (columns / 32 * matrix.bits, columns / matrix.group_size);
     let run =
-        (pool::run_of_weights(size_of_val(matrix.weights)) / (columns * matrix.bits / 8)).max(4);
+        (weight_chunk_bytes(size_of_val(matrix.weights)) / (columns * matrix.bits / 8)).max(4);
     let mut transposed = vec![0.0; if vectors == 1 { 0 } else { out.len() }];
     let results = if vectors == 1 {
         &mut *out
@@ -53,7 +53,7 @@ pub(super) fn each<S: Element>(
     let pieces = matrix.weights.chunks(run * words).zip(scales);
     let nanoseconds = nanoseconds.max(size_of_val(matrix.weights) as f64 * FROM_MEMORY);
     let room = if S::IS_F32 { 0 } else { run * groups };
-    pool::each(
+    parallel_for(
         pieces.zip(results.chunks_mut(run * vectors)),
         nanoseconds,
         || {
