@@ -16,7 +16,6 @@ mod error;
 mod execute;
 mod fusions;
 pub mod graph;
-pub mod interpret;
 mod jit;
 mod options;
 mod passes;

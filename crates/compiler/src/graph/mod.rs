@@ -31,7 +31,8 @@ pub struct Value(pub(crate) u32);
 pub struct NodeId(pub(crate) u32);
 
 impl Value {
-    pub(crate) fn index(self) -> usize {
+    /// Returns the number of the value in its graph, from 0: its place among [`Graph::values`].
+    pub fn index(self) -> usize {
         self.0 as usize
     }
 }
