@@ -21,7 +21,6 @@ mod options;
 mod passes;
 mod region;
 mod report;
-mod run;
 mod shapeless;
 mod stages;
 mod trace;

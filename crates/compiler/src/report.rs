@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use mlx::Array;
 
+use crate::execute::Plan;
 use crate::graph::{Fused, Graph, Site};
-use crate::run::Plan;
 use crate::{Error, Fusion, Refusal, Result};
 
 /// What was recognized in a function, what was not and why, and how often each operation occurs.
@@ -284,7 +284,7 @@ pub(crate) fn observe(
 }
 
 fn values(array: &Array) -> mlx::Result<Vec<f64>> {
-    crate::fusions::look::elements(array).ok_or_else(|| {
+    crate::fusions::matcher::elements(array).ok_or_else(|| {
         mlx::Error::op(
             "verify",
             "wanted real numbers, got complex ones or a failed result",

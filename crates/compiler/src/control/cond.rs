@@ -8,8 +8,8 @@ use mlx::{Array, ArrayType, Dtype, Op, Tree, bind};
 
 use super::transform::is_types_only;
 use super::{At, append, holds, open_tape, share_captures};
+use crate::execute::Plan;
 use crate::graph::Operation;
-use crate::run::Plan;
 use crate::trace::record;
 use crate::{Error, Result};
 

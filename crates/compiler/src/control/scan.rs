@@ -9,8 +9,8 @@ use mlx::{Array, ArrayType, Op, Tree, bind};
 use super::cond::type_list;
 use super::transform::is_types_only;
 use super::{At, append, eval_settled, open_tape, share_captures};
+use crate::execute::Plan;
 use crate::graph::Operation;
-use crate::run::Plan;
 use crate::trace::record;
 use crate::{Error, Result};
 

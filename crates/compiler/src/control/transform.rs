@@ -9,8 +9,8 @@ use mlx::transforms::{FlatFunction, Transform, TransformCall, apply_at};
 
 use super::{At, append, open_tape, share_captures};
 use crate::Error;
+use crate::execute::Plan;
 use crate::graph::Operation;
-use crate::run::Plan;
 use crate::trace::{Recorded, record};
 
 thread_local! {

@@ -8,8 +8,8 @@
 
 use mlx::{Array, Dtype, Kind, Op, fast, where_};
 
-use super::look::Look;
-use super::softmax::softmax_of;
+use super::matcher::Look;
+use super::matcher::softmax::softmax_of;
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
 

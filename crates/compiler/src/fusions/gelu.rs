@@ -7,7 +7,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use mlx::{Op, fast};
 
-use super::look::{Look, close_in};
+use super::matcher::{Look, close_in};
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
 

@@ -7,8 +7,8 @@
 
 use mlx::{Op, fast};
 
-use super::affine::{Core, check_dtype, check_eps, check_root, follow};
-use super::look::Look;
+use super::matcher::Look;
+use super::matcher::affine::{Core, check_dtype, check_eps, check_root, follow};
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
 

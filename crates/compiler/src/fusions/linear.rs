@@ -5,8 +5,8 @@
 
 use mlx::{Op, addmm};
 
-use super::look::{Look, size};
-use super::statistics::without_leading_ones;
+use super::matcher::statistics::without_leading_ones;
+use super::matcher::{Look, size};
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
 

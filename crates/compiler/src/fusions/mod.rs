@@ -4,34 +4,23 @@
 //! formula ends in optional steps, its core. `None` is a value that does not look like it; a [`Refusal`] one that
 //! does and is not. What it finds is checked further by the pass: no value in between may be used elsewhere.
 
-mod affine;
 mod attention;
-mod attention_near;
-mod attention_scores;
-mod attention_sides;
-mod attention_sinks;
 mod cross_entropy;
 mod gelu;
 mod layer_norm;
 mod linear;
-pub(crate) mod look;
-mod mask;
+pub(crate) mod matcher;
 mod quantized_linear;
 mod refusal;
 mod rms_norm;
 mod rope;
-mod rope_angles;
-mod rope_parts;
-mod rope_positions;
-mod rope_tables;
 mod silu;
 mod softmax;
-mod statistics;
 
 use mlx::Array;
 
 use crate::graph::Value;
-use look::Look;
+use matcher::Look;
 pub use refusal::{Refusal, RefusalKind};
 
 /// A formula that was found in a graph.

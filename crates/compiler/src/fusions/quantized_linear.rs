@@ -5,7 +5,7 @@
 
 use mlx::{Op, QuantizationMode, bind};
 
-use super::look::Look;
+use super::matcher::Look;
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
 

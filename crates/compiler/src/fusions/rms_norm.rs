@@ -8,8 +8,8 @@
 
 use mlx::fast;
 
-use super::affine::{Core, check_dtype, check_eps, follow};
-use super::look::Look;
+use super::matcher::Look;
+use super::matcher::affine::{Core, check_dtype, check_eps, follow};
 use super::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
 

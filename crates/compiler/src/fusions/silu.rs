@@ -4,7 +4,7 @@
 
 use mlx::{Op, fast};
 
-use super::look::Look;
+use super::matcher::Look;
 use super::{Found, Match};
 use crate::graph::Value;
 

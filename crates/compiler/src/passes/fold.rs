@@ -7,8 +7,8 @@ use mlx::{Array, Op};
 
 use super::{Context, undefined};
 use crate::Result;
+use crate::execute::Plan;
 use crate::graph::{Constant, Graph, Literal, Operation, Source, Transplant, Value};
-use crate::run::Plan;
 
 /// Results up to this many bytes are held.
 const LARGEST: usize = 1 << 20;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use mlx::Array;
 
 use super::{Context, contract, inside, undefined};
-use crate::fusions::look::Look;
+use crate::fusions::matcher::Look;
 use crate::fusions::{Fusion, Match, Refusal, RefusalKind};
 use crate::graph::{
     Fused, Graph, NodeId, Operation, Site, Source, Transplant, Value, nodes_between, slice,

@@ -2,8 +2,8 @@
 
 use mlx::{Array, Op};
 
-use super::look::Look;
-use super::{Refusal, RefusalKind};
+use crate::fusions::matcher::Look;
+use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// A side of a product, behind what the kernel does itself.

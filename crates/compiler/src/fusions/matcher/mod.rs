@@ -1,12 +1,17 @@
 //! Looking at a graph as at a formula: what a value is, behind spellings that do not matter.
 
+pub(crate) mod affine;
+pub(crate) mod last_axis;
+pub(crate) mod softmax;
+pub(crate) mod statistics;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use mlx::{Array, ArrayType, Dtype, Op};
 
+use crate::execute::Plan;
 use crate::graph::{Constant, Graph, Node, NodeId, Source, Value, slice};
-use crate::run::Plan;
 
 /// A graph with what matchers ask of it again and again.
 pub(crate) struct Look<'g> {

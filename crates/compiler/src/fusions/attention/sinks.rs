@@ -2,9 +2,9 @@
 
 use mlx::{Dtype, Op};
 
-use super::look::{Look, size};
-use super::softmax::{Softmax, softmax_of};
-use super::{Refusal, RefusalKind};
+use crate::fusions::matcher::softmax::{Softmax, softmax_of};
+use crate::fusions::matcher::{Look, size};
+use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Weights of all keys, of a softmax over the keys and a sink.

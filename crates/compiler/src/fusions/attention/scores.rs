@@ -2,9 +2,9 @@
 
 use mlx::{Dtype, Op};
 
-use super::look::Look;
 use super::mask::{Applied, How};
-use super::{Refusal, RefusalKind};
+use crate::fusions::matcher::Look;
+use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// What is done to the product of queries and keys before the softmax.

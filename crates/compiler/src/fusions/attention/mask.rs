@@ -6,8 +6,8 @@
 
 use mlx::{Array, Dtype, keepdims, where_, zeros};
 
-use super::look::{Look, size};
-use super::{Refusal, RefusalKind};
+use crate::fusions::matcher::{Look, size};
+use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// A mask as the formula applies it to the scores.

@@ -2,9 +2,9 @@
 
 use mlx::Dtype;
 
-use super::look::Look;
-use super::rope_angles::{Angles, Copies, MOST, axis_of_one, unproven};
-use super::{Refusal, RefusalKind};
+use super::angles::{Angles, Copies, MOST, axis_of_one, unproven};
+use crate::fusions::matcher::Look;
+use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Tables by their values.

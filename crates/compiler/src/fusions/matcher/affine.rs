@@ -2,39 +2,39 @@
 
 use mlx::{Dtype, Op};
 
-use super::look::Look;
+use super::Look;
 use super::statistics::OverRoot;
-use super::{Refusal, RefusalKind};
+use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Where the normalized values are computed, and from what.
-pub(super) struct Core {
+pub(crate) struct Core {
     /// What is normalized, in the dtype of the statistics.
-    pub(super) x: Value,
+    pub(crate) x: Value,
     /// The normalized values.
-    pub(super) normalized: Value,
-    pub(super) eps: f32,
+    pub(crate) normalized: Value,
+    pub(crate) eps: f32,
     /// The weight that is in the normalized values already.
-    pub(super) weight: Option<Value>,
+    pub(crate) weight: Option<Value>,
     /// Whether what is normalized also stands beside the statistics as it was before it was cast.
-    pub(super) is_mixed: bool,
+    pub(crate) is_mixed: bool,
 }
 
 /// A normalization with what follows it.
-pub(super) struct Affine {
+pub(crate) struct Affine {
     /// What is normalized, before a cast to the dtype of the statistics.
-    pub(super) x: Value,
+    pub(crate) x: Value,
     /// Whether the kernel has to make that cast first.
-    pub(super) widens: bool,
-    pub(super) weight: Option<Value>,
-    pub(super) bias: Option<Value>,
+    pub(crate) widens: bool,
+    pub(crate) weight: Option<Value>,
+    pub(crate) bias: Option<Value>,
     /// The dtype in which weight and bias are applied.
-    pub(super) dtype: Dtype,
-    pub(super) output: Value,
+    pub(crate) dtype: Dtype,
+    pub(crate) output: Value,
 }
 
 /// Checks the dtype of the statistics.
-pub(super) fn check_dtype(look: &Look<'_>, core: &Core) -> Result<(), Refusal> {
+pub(crate) fn check_dtype(look: &Look<'_>, core: &Core) -> Result<(), Refusal> {
     match look.dtype(core.x) {
         Dtype::Float32 => Ok(()),
         dtype => Err(Refusal::new(
@@ -45,7 +45,7 @@ pub(super) fn check_dtype(look: &Look<'_>, core: &Core) -> Result<(), Refusal> {
 }
 
 /// Checks that a root is used as it is.
-pub(super) fn check_root(found: &OverRoot) -> Result<(), Refusal> {
+pub(crate) fn check_root(found: &OverRoot) -> Result<(), Refusal> {
     if !found.is_cast {
         return Ok(());
     }
@@ -54,7 +54,7 @@ pub(super) fn check_root(found: &OverRoot) -> Result<(), Refusal> {
 }
 
 /// Checks the small number under the root.
-pub(super) fn check_eps(eps: f64) -> Result<f32, Refusal> {
+pub(crate) fn check_eps(eps: f64) -> Result<f32, Refusal> {
     #[allow(clippy::cast_possible_truncation)]
     let eps = eps as f32;
     if eps >= 0.0 {
@@ -68,7 +68,7 @@ pub(super) fn check_eps(eps: f64) -> Result<f32, Refusal> {
 ///
 /// The kernel casts the normalized values to the dtype of its result before the weight, so a cast of an input from
 /// half precision is taken in only when the values are cast back there, or when a `float32` weight follows.
-pub(super) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
+pub(crate) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
     let narrow = match look.node(core.x) {
         Some((Op::Astype { .. }, node)) if look.dtype(node.inputs[0]).is_floating() => {
             Some(node.inputs[0])

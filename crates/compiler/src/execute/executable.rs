@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use mlx::{Array, CompiledClosure};
 
+use super::Plan;
 use crate::graph::{Graph, Operation};
-use crate::run::Plan;
 use crate::{CompileOptions, Result};
 
 /// A graph that is ready to be called.

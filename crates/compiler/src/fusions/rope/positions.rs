@@ -3,9 +3,9 @@
 
 use mlx::Op;
 
-use super::look::{Look, size};
-use super::rope_angles::{Angles, MOST, axis_of_one, same_last, unproven};
-use super::{Refusal, RefusalKind};
+use super::angles::{Angles, MOST, axis_of_one, same_last, unproven};
+use crate::fusions::matcher::{Look, size};
+use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Sees angles as a product of positions and speeds.

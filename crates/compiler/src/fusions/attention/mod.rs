@@ -8,31 +8,37 @@
 //! ways, scores or weights in less precision than the queries. A row that may see no key stays what the formula makes
 //! of it: NaN below minus infinity, else the mean of all values.
 
+mod mask;
+mod near_misses;
+mod operands;
+mod scores;
+mod sinks;
+
 use mlx::{Array, Dtype, MaskMode, Op, bind, keepdims, where_};
 
-use super::attention_scores::Scores;
-use super::attention_sides::{layout, side, unscaled};
-use super::attention_sinks::{for_heads, sunk};
-use super::look::{Look, size};
-use super::mask::{self, Mask};
-use super::softmax::{Softmax, softmax_of};
-use super::{Found, Match, Refusal, RefusalKind, attention_near as near};
+use self::mask::Mask;
+use self::operands::{layout, side, unscaled};
+use self::scores::Scores;
+use self::sinks::{for_heads, sunk};
+use crate::fusions::matcher::softmax::{Softmax, softmax_of};
+use crate::fusions::matcher::{Look, size};
+use crate::fusions::{Found, Match, Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Finds the formula by the product with the values.
-pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
+pub(crate) fn find(look: &Look<'_>, value: Value) -> Found {
     let [weights, v] = look.binary(value, &Op::Matmul)?;
     let mut scores = Scores::default();
     let softmax = match weights_of(look, weights, &mut scores) {
         Some(Ok(softmax)) => softmax,
         Some(Err(refusal)) => return Some(Err(refusal)),
-        None => return near::weights(look, weights).map(Err),
+        None => return near_misses::weights(look, weights).map(Err),
     };
     let masked = scores.uncast(look, softmax.x);
     let (q, k_t) = match scores.read(look, masked) {
         Some(Ok(product)) => product,
         Some(Err(refusal)) => return Some(Err(refusal)),
-        None => return near::scores(look, masked).map(Err),
+        None => return near_misses::scores(look, masked).map(Err),
     };
     if [q, k_t, v].iter().any(|side| size(look.shape(*side)) == 0) {
         return None;

@@ -2,7 +2,7 @@
 
 use mlx::Op;
 
-use super::look::{Look, close};
+use super::{Look, close};
 use crate::graph::Value;
 
 impl Look<'_> {
@@ -232,7 +232,7 @@ pub(crate) struct OverRoot {
     pub(crate) weight: Option<Value>,
 }
 
-pub(super) fn without_leading_ones(shape: &[i32]) -> &[i32] {
+pub(crate) fn without_leading_ones(shape: &[i32]) -> &[i32] {
     let ones = shape.iter().take_while(|n| **n == 1).count();
     &shape[ones..]
 }

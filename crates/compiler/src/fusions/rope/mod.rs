@@ -6,13 +6,17 @@
 //! positions that are an input as a whole, since nothing proves that they are consecutive; tables, angles or positions
 //! in less precision than what is turned.
 
+mod angles;
+mod positions;
+mod tables;
+
 use mlx::fast::{self, Offset, RopeFrequencies, RopeOptions};
 use mlx::{Array, Dtype, Op};
 
-use super::look::Look;
-use super::rope_angles::{Angles, Copies, Tables, base_of, read};
-use super::rope_parts::{concatenated, stacked_pair};
-use super::{Found, Match, Refusal, RefusalKind};
+use self::angles::{Angles, Copies, Tables, base_of, read};
+use crate::fusions::matcher::Look;
+use crate::fusions::matcher::last_axis::{concatenated, stacked_pair};
+use crate::fusions::{Found, Match, Refusal, RefusalKind};
 use crate::graph::{Value, nodes_between};
 
 /// A formula that turns pairs.
@@ -32,7 +36,7 @@ struct Turned {
 }
 
 /// Finds the formula by the value that has all turned features.
-pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
+pub(crate) fn find(look: &Look<'_>, value: Value) -> Found {
     let turned = halves(look, value)
         .or_else(|| rotate_half(look, value))
         .or_else(|| neighbours(look, value))?;

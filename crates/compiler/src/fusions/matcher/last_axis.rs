@@ -2,11 +2,11 @@
 
 use mlx::Op;
 
-use super::look::Look;
+use super::Look;
 use crate::graph::{Source, Value};
 
 /// Two values of which each element stands beside that of the other along the last axis of a third.
-pub(super) fn stacked_pair(look: &Look<'_>, value: Value) -> Option<[Value; 2]> {
+pub(crate) fn stacked_pair(look: &Look<'_>, value: Value) -> Option<[Value; 2]> {
     let (Op::Reshape { .. }, node) = look.node(value)? else {
         return None;
     };
@@ -31,7 +31,7 @@ pub(super) fn stacked_pair(look: &Look<'_>, value: Value) -> Option<[Value; 2]> 
 }
 
 /// The parts of a concatenation along the last axis.
-pub(super) fn concatenated(look: &Look<'_>, value: Value) -> Option<Vec<Value>> {
+pub(crate) fn concatenated(look: &Look<'_>, value: Value) -> Option<Vec<Value>> {
     let last = i32::try_from(look.ndim(value)).ok()? - 1;
     let (Op::Concatenate { axis }, node) = look.node(value)? else {
         return None;
@@ -58,15 +58,15 @@ pub(super) fn concatenated(look: &Look<'_>, value: Value) -> Option<Vec<Value>> 
 }
 
 /// A part of the last axis.
-pub(super) struct Part {
-    pub(super) x: Value,
-    pub(super) start: i32,
-    pub(super) step: i32,
+pub(crate) struct Part {
+    pub(crate) x: Value,
+    pub(crate) start: i32,
+    pub(crate) step: i32,
 }
 
 impl Look<'_> {
     /// Sees a value as a part of the last axis of another, behind a cast to a wider dtype.
-    pub(super) fn part(&self, value: Value) -> Option<Part> {
+    pub(crate) fn part(&self, value: Value) -> Option<Part> {
         let value = self.unwidened(value);
         if let Source::Node(id, index) = self.graph.source(value) {
             let node = self.graph.node(*id);
@@ -162,7 +162,7 @@ impl Look<'_> {
     }
 
     /// Whether a value is all features of `x` from `from` on.
-    pub(super) fn is_rest(&self, value: Value, x: Value, from: i32) -> bool {
+    pub(crate) fn is_rest(&self, value: Value, x: Value, from: i32) -> bool {
         let all = self.shape(x).last().copied().unwrap_or(0);
         let width = self.shape(value).last().copied().unwrap_or(0);
         self.part(value).is_some_and(|part| {

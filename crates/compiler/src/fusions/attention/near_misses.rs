@@ -2,9 +2,9 @@
 
 use mlx::Op;
 
-use super::look::Look;
-use super::softmax::softmax_of;
-use super::{Refusal, RefusalKind};
+use crate::fusions::matcher::Look;
+use crate::fusions::matcher::softmax::softmax_of;
+use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::{Node, Value};
 
 /// How many operations may stand between a product and the softmax of it.

@@ -5,11 +5,11 @@
 
 use mlx::{Dtype, Op};
 
-use super::look::{Look, close};
-use super::rope_parts::{concatenated, stacked_pair};
-use super::rope_positions::by_structure;
-use super::rope_tables::Known;
-use super::{Refusal, RefusalKind};
+use super::positions::by_structure;
+use super::tables::Known;
+use crate::fusions::matcher::last_axis::{concatenated, stacked_pair};
+use crate::fusions::matcher::{Look, close};
+use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Angles `(t + start + offset) * speed`.
