@@ -27,8 +27,8 @@ mod trace;
 
 pub use control::{ScanOptions, cond, scan, while_loop};
 pub use error::{Error, Result};
-pub use fusions::{Fusion, Refusal, RefusalKind};
-pub use graph::Graph;
+pub use fusions::{Refusal, RefusalKind};
+pub use graph::{Fusion, Graph};
 pub use jit::{CacheStats, Jit, jit, jit_with};
 pub use options::{CompileOptions, Fallback, Regions};
 pub use report::{Choice, Difference, Fired, Refused, Report};

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use mlx::Array;
 
 use crate::execute::Plan;
-use crate::graph::{Fused, Graph, Site};
+use crate::graph::{Fused, Graph, Site, values_as_f64};
 use crate::{Error, Fusion, Refusal, Result};
 
 /// What was recognized in a function, what was not and why, and how often each operation occurs.
@@ -284,7 +284,7 @@ pub(crate) fn observe(
 }
 
 fn values(array: &Array) -> mlx::Result<Vec<f64>> {
-    crate::fusions::matcher::elements(array).ok_or_else(|| {
+    values_as_f64(array).ok_or_else(|| {
         mlx::Error::op(
             "verify",
             "wanted real numbers, got complex ones or a failed result",

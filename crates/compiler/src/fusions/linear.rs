@@ -5,10 +5,10 @@
 
 use mlx::{Op, addmm};
 
+use super::matcher::Look;
 use super::matcher::statistics::without_leading_ones;
-use super::matcher::{Look, size};
 use super::{Found, Match, Refusal, RefusalKind};
-use crate::graph::Value;
+use crate::graph::{Value, element_count};
 
 /// Finds the formula.
 pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
@@ -33,7 +33,8 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
         };
         if !is_bias {
             // One number is no bias; another array of the same shape is a residual.
-            let is_other = size(look.shape(bias)) == 1 || look.shape(bias) == look.shape(product);
+            let is_other =
+                element_count(look.shape(bias)) == 1 || look.shape(bias) == look.shape(product);
             let reason = format!(
                 "the bias is {}, not one number for each column",
                 look.array_type(bias)

@@ -183,3 +183,48 @@ fn same_bits(a: Literal, b: Literal) -> bool {
         (a, b) => a == b,
     }
 }
+
+/// Returns the elements of an array as `f64`; `None` for complex numbers.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn values_as_f64(array: &Array) -> Option<Vec<f64>> {
+    match array.dtype().ok()? {
+        Dtype::Bool => {
+            let values = array.to_vec::<bool>().ok()?;
+            Some(values.into_iter().map(|v| f64::from(u8::from(v))).collect())
+        }
+        Dtype::Int64 => Some(
+            array
+                .to_vec::<i64>()
+                .ok()?
+                .into_iter()
+                .map(|v| v as f64)
+                .collect(),
+        ),
+        Dtype::Uint64 => Some(
+            array
+                .to_vec::<u64>()
+                .ok()?
+                .into_iter()
+                .map(|v| v as f64)
+                .collect(),
+        ),
+        Dtype::Float64 => array.to_vec::<f64>().ok(),
+        Dtype::Float32 => Some(
+            array
+                .to_vec::<f32>()
+                .ok()?
+                .into_iter()
+                .map(f64::from)
+                .collect(),
+        ),
+        Dtype::Complex64 => None,
+        dtype => {
+            let wide = if dtype.is_floating() {
+                Dtype::Float32
+            } else {
+                Dtype::Int64
+            };
+            values_as_f64(&array.astype(wide))
+        }
+    }
+}

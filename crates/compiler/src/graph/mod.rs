@@ -6,13 +6,16 @@
 mod constant;
 mod draw;
 mod fill;
+mod fusion;
 mod node;
 mod parse;
 mod print;
 mod transform;
 mod verify;
 
+pub(crate) use constant::values_as_f64;
 pub use constant::{Constant, Literal};
+pub use fusion::Fusion;
 pub use node::{Fused, Node, Operation, Site};
 pub(crate) use parse::DEPTH;
 pub use parse::ParseError;
@@ -52,6 +55,13 @@ pub enum Source {
     Constant(Constant),
     /// Output of this number of a node.
     Node(NodeId, usize),
+}
+
+/// Returns the number of elements of an array of this shape.
+pub(crate) fn element_count(shape: &[i32]) -> usize {
+    shape.iter().fold(1, |product: usize, size| {
+        product.saturating_mul(usize::try_from(*size).unwrap_or(0))
+    })
 }
 
 /// Type and origin of a value.

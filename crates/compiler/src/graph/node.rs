@@ -7,8 +7,7 @@ use std::rc::Rc;
 use mlx::transforms::Transform;
 use mlx::{Device, Op};
 
-use super::{Graph, Value};
-use crate::fusions::Fusion;
+use super::{Fusion, Graph, Value};
 
 /// One operation on values.
 #[derive(Clone, Debug)]

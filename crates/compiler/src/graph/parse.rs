@@ -6,8 +6,7 @@ use std::str::FromStr;
 
 use mlx::{ArrayType, Device, Dtype, Op, Value as Attribute};
 
-use super::{Constant, Fused, Graph, Literal, Operation, Site, Value};
-use crate::fusions::Fusion;
+use super::{Constant, Fused, Fusion, Graph, Literal, Operation, Site, Value};
 
 /// A text is not a graph; says where and why.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]

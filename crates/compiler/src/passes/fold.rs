@@ -8,7 +8,7 @@ use mlx::{Array, Op};
 use super::{Context, undefined};
 use crate::Result;
 use crate::execute::Plan;
-use crate::graph::{Constant, Graph, Literal, Operation, Source, Transplant, Value};
+use crate::graph::{Constant, Graph, Literal, Operation, Source, Transplant, Value, element_count};
 
 /// Results up to this many bytes are held.
 const LARGEST: usize = 1 << 20;
@@ -85,11 +85,7 @@ fn is_worth_holding(graph: &Graph, id: crate::graph::NodeId, value: Value) -> bo
         return false;
     };
     let array_type = graph.array_type(value);
-    let size: usize = array_type
-        .shape
-        .iter()
-        .map(|n| usize::try_from(*n).unwrap_or(0))
-        .product();
+    let size = element_count(&array_type.shape);
     let is_view = matches!(op, Op::Transpose { .. })
         && node
             .inputs

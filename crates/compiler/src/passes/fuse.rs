@@ -7,9 +7,9 @@ use mlx::Array;
 
 use super::{Context, contract, inside, undefined};
 use crate::fusions::matcher::Look;
-use crate::fusions::{Fusion, Match, Refusal, RefusalKind};
+use crate::fusions::{Match, Refusal, RefusalKind};
 use crate::graph::{
-    Fused, Graph, NodeId, Operation, Site, Source, Transplant, Value, nodes_between, slice,
+    Fused, Fusion, Graph, NodeId, Operation, Site, Source, Transplant, Value, nodes_between, slice,
 };
 use crate::report::{Fired, Refused};
 use crate::trace::record;

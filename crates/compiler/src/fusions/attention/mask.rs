@@ -6,9 +6,9 @@
 
 use mlx::{Array, Dtype, keepdims, where_, zeros};
 
-use crate::fusions::matcher::{Look, size};
+use crate::fusions::matcher::Look;
 use crate::fusions::{Refusal, RefusalKind};
-use crate::graph::Value;
+use crate::graph::{Value, element_count};
 
 /// A mask as the formula applies it to the scores.
 #[derive(Clone, Copy)]
@@ -306,7 +306,7 @@ fn is_causal(shape: &[i32], seen: &[bool], [queries, keys]: [i32; 2]) -> bool {
         return false;
     };
     let whole = shape.len() >= 2 && shape[shape.len() - 2..] == [queries, keys];
-    if !whole || size(shape) != n_queries * n_keys || queries > keys {
+    if !whole || element_count(shape) != n_queries * n_keys || queries > keys {
         return false;
     }
     let shift = n_keys - n_queries;

@@ -20,10 +20,10 @@ use self::mask::Mask;
 use self::operands::{layout, side, unscaled};
 use self::scores::Scores;
 use self::sinks::{for_heads, sunk};
+use crate::fusions::matcher::Look;
 use crate::fusions::matcher::softmax::{Softmax, softmax_of};
-use crate::fusions::matcher::{Look, size};
 use crate::fusions::{Found, Match, Refusal, RefusalKind};
-use crate::graph::Value;
+use crate::graph::{Value, element_count};
 
 /// Finds the formula by the product with the values.
 pub(crate) fn find(look: &Look<'_>, value: Value) -> Found {
@@ -40,7 +40,10 @@ pub(crate) fn find(look: &Look<'_>, value: Value) -> Found {
         Some(Err(refusal)) => return Some(Err(refusal)),
         None => return near_misses::scores(look, masked).map(Err),
     };
-    if [q, k_t, v].iter().any(|side| size(look.shape(*side)) == 0) {
+    if [q, k_t, v]
+        .iter()
+        .any(|side| element_count(look.shape(*side)) == 0)
+    {
         return None;
     }
     if !look.is_last_axis(softmax.x, &softmax.axes) {

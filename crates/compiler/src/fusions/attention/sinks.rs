@@ -2,10 +2,10 @@
 
 use mlx::{Dtype, Op};
 
+use crate::fusions::matcher::Look;
 use crate::fusions::matcher::softmax::{Softmax, softmax_of};
-use crate::fusions::matcher::{Look, size};
 use crate::fusions::{Refusal, RefusalKind};
-use crate::graph::Value;
+use crate::graph::{Value, element_count};
 
 /// Weights of all keys, of a softmax over the keys and a sink.
 pub(super) struct Sunk {
@@ -69,7 +69,7 @@ pub(super) fn for_heads(
     let mut axes = look.shape(inner).iter().rev().enumerate();
     let of_heads = |from_end: usize| from_end >= 2 && (from_end + 1 < ndim || ndim == 3);
     let aligned = axes.all(|(from_end, n)| *n == 1 || of_heads(from_end));
-    let count = i32::try_from(size(look.shape(inner))).unwrap_or(0);
+    let count = i32::try_from(element_count(look.shape(inner))).unwrap_or(0);
     if !aligned || count != 1 && queries.get(1) != Some(&count) {
         let reason = format!("sinks {:?} are not one for each head", look.shape(inner));
         return Err(Refusal::new(RefusalKind::Shape, reason));

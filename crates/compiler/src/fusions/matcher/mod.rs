@@ -11,7 +11,9 @@ use std::collections::HashMap;
 use mlx::{Array, ArrayType, Dtype, Op};
 
 use crate::execute::Plan;
-use crate::graph::{Constant, Graph, Node, NodeId, Source, Value, slice};
+use crate::graph::{
+    Constant, Graph, Node, NodeId, Source, Value, element_count, slice, values_as_f64,
+};
 
 /// A graph with what matchers ask of it again and again.
 pub(crate) struct Look<'g> {
@@ -170,11 +172,11 @@ impl<'g> Look<'g> {
 
     /// The elements of an array that depends on no input, as `f64`, when there are at most `most`.
     pub(crate) fn known_values(&self, value: Value, most: usize) -> Option<Vec<f64>> {
-        if size(self.shape(value)) > most {
+        if element_count(self.shape(value)) > most {
             return None;
         }
         let array = self.known_array(value)?;
-        mlx::trace::without_recording(|| elements(&array))
+        mlx::trace::without_recording(|| values_as_f64(&array))
     }
 
     /// The number that a value is everywhere: a constant, or a small known array of one number.
@@ -311,13 +313,6 @@ pub(crate) fn close_in(a: f64, b: f64, dtype: Dtype) -> bool {
     close(a, b) || same(a, b) || same(1.0 / a, 1.0 / b)
 }
 
-pub(crate) fn size(shape: &[i32]) -> usize {
-    shape
-        .iter()
-        .map(|n| usize::try_from(*n).unwrap_or(0))
-        .product()
-}
-
 /// The number as `dtype` holds it.
 #[allow(clippy::cast_possible_truncation)]
 fn rounded(number: f64, dtype: Dtype) -> f64 {
@@ -326,50 +321,5 @@ fn rounded(number: f64, dtype: Dtype) -> f64 {
         Dtype::Float16 => half::f16::from_f64(number).to_f64(),
         Dtype::Bfloat16 => half::bf16::from_f64(number).to_f64(),
         _ => number,
-    }
-}
-
-/// The elements as `f64`; `None` for complex numbers.
-#[allow(clippy::cast_precision_loss)]
-pub(crate) fn elements(array: &Array) -> Option<Vec<f64>> {
-    match array.dtype().ok()? {
-        Dtype::Bool => {
-            let values = array.to_vec::<bool>().ok()?;
-            Some(values.into_iter().map(|v| f64::from(u8::from(v))).collect())
-        }
-        Dtype::Int64 => Some(
-            array
-                .to_vec::<i64>()
-                .ok()?
-                .into_iter()
-                .map(|v| v as f64)
-                .collect(),
-        ),
-        Dtype::Uint64 => Some(
-            array
-                .to_vec::<u64>()
-                .ok()?
-                .into_iter()
-                .map(|v| v as f64)
-                .collect(),
-        ),
-        Dtype::Float64 => array.to_vec::<f64>().ok(),
-        Dtype::Float32 => Some(
-            array
-                .to_vec::<f32>()
-                .ok()?
-                .into_iter()
-                .map(f64::from)
-                .collect(),
-        ),
-        Dtype::Complex64 => None,
-        dtype => {
-            let wide = if dtype.is_floating() {
-                Dtype::Float32
-            } else {
-                Dtype::Int64
-            };
-            elements(&array.astype(wide))
-        }
     }
 }

@@ -4,9 +4,9 @@
 use mlx::Op;
 
 use super::angles::{Angles, MOST, axis_of_one, same_last, unproven};
-use crate::fusions::matcher::{Look, size};
+use crate::fusions::matcher::Look;
 use crate::fusions::{Refusal, RefusalKind};
-use crate::graph::Value;
+use crate::graph::{Value, element_count};
 
 /// Sees angles as a product of positions and speeds.
 pub(super) fn by_structure(
@@ -248,7 +248,7 @@ fn whole(look: &Look<'_>, value: Value) -> Value {
 /// One whole number that is known when the function runs.
 fn offset_of(look: &Look<'_>, value: Value) -> Result<Value, Refusal> {
     let value = whole(look, value);
-    if size(look.shape(value)) != 1 {
+    if element_count(look.shape(value)) != 1 {
         return Err(unproven(
             "positions are an input, which may not be consecutive",
         ));
