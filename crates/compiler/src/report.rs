@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use mlx::Array;
 
-use crate::execute::Plan;
+use crate::execute::{Executor, Observer, check_types};
 use crate::graph::{Fused, Graph, Site, values_as_f64};
 use crate::{Error, Fusion, Refusal, Result};
 
@@ -197,90 +197,56 @@ impl Report {
             return Ok(Vec::new());
         };
         let inputs: Vec<&Array> = inputs.into_iter().collect();
-        for (index, (input, wanted)) in inputs.iter().zip(graph.input_types()).enumerate() {
-            if !input.has_type(&wanted) {
-                let got = mlx::trace::type_of(input)?;
-                let message = format!("wanted {wanted} as input {index}, got {got}");
-                return Err(mlx::Error::op("verify", message).into());
-            }
-        }
-        let plan = Plan::new(graph.as_ref().clone())?;
-        let observation = Observation::begin();
-        let outputs = mlx::trace::without_recording(|| plan.run(&inputs))?;
+        check_types("verify", "input", &inputs, &graph.input_types())?;
+        let differences = Rc::new(Differences::default());
+        let executor = Executor::observed(graph.as_ref().clone(), differences.clone())?;
+        let outputs = mlx::trace::without_recording(|| executor.run(&inputs))?;
         mlx::eval(&outputs)?;
-        Ok(observation.end())
+        Ok(differences.0.take())
     }
 }
 
-thread_local! {
-    static OBSERVED: RefCell<Vec<Vec<Difference>>> = const { RefCell::new(Vec::new()) };
-}
+/// What is seen while a graph runs whose formulas are compared.
+#[derive(Default)]
+struct Differences(RefCell<Vec<Difference>>);
 
-/// While it lives, running a recognized formula compares both of its forms.
-struct Observation;
-
-impl Observation {
-    fn begin() -> Self {
-        OBSERVED.with_borrow_mut(|observed| observed.push(Vec::new()));
-        Self
-    }
-
-    fn end(self) -> Vec<Difference> {
-        OBSERVED
-            .with_borrow_mut(|observed| observed.last_mut().map(std::mem::take))
-            .unwrap_or_default()
-    }
-}
-
-impl Drop for Observation {
-    fn drop(&mut self) {
-        OBSERVED.with_borrow_mut(|observed| observed.pop());
-    }
-}
-
-/// Returns whether both forms are to be run and [`observe`]d.
-pub(crate) fn is_observing() -> bool {
-    OBSERVED
-        .try_with(|observed| !observed.borrow().is_empty())
-        .unwrap_or(false)
-}
-
-/// Compares both results of a recognized formula.
-pub(crate) fn observe(
-    fused: &Fused,
-    site: Site,
-    body: &[Array],
-    kernel: &[Array],
-) -> mlx::Result<()> {
-    let (mut max_error, mut scale) = (0.0_f64, 0.0_f64);
-    for (a, b) in body.iter().zip(kernel) {
-        for (a, b) in values(a)?.into_iter().zip(values(b)?) {
-            if a.is_finite() {
-                scale = scale.max(a.abs());
-            }
-            // Equal infinities and NaN on both sides agree.
-            let error = if a == b || (a.is_nan() && b.is_nan()) {
-                0.0
-            } else {
-                (a - b).abs()
-            };
-            if error.is_nan() || error > max_error {
-                max_error = error;
+impl Observer for Differences {
+    fn observe(
+        &self,
+        fused: &Fused,
+        site: Site,
+        body: &[Array],
+        kernel: &[Array],
+    ) -> mlx::Result<()> {
+        let (mut max_error, mut scale) = (0.0_f64, 0.0_f64);
+        for (a, b) in body.iter().zip(kernel) {
+            for (a, b) in values(a)?.into_iter().zip(values(b)?) {
+                if a.is_finite() {
+                    scale = scale.max(a.abs());
+                }
+                let error = distance(a, b);
+                if error.is_nan() || error > max_error {
+                    max_error = error;
+                }
             }
         }
+        self.0.borrow_mut().push(Difference {
+            fusion: fused.fusion,
+            site,
+            max_error,
+            scale,
+        });
+        Ok(())
     }
-    let difference = Difference {
-        fusion: fused.fusion,
-        site,
-        max_error,
-        scale,
-    };
-    OBSERVED.with_borrow_mut(|observed| {
-        if let Some(list) = observed.last_mut() {
-            list.push(difference);
-        }
-    });
-    Ok(())
+}
+
+/// How far two numbers are apart. Equal infinities and NaN on both sides agree.
+fn distance(a: f64, b: f64) -> f64 {
+    if a == b || (a.is_nan() && b.is_nan()) {
+        0.0
+    } else {
+        (a - b).abs()
+    }
 }
 
 fn values(array: &Array) -> mlx::Result<Vec<f64>> {

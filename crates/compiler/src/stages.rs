@@ -88,7 +88,7 @@ where
     let Recorded {
         graph,
         captures,
-        rest,
+        aux,
         size_read,
         captures_transforming,
     } = recorded;
@@ -104,7 +104,7 @@ where
     }
     Ok(Traced {
         graph: Rc::new(graph),
-        template: rest.map(&mut Array::shadow),
+        template: aux.map(&mut Array::shadow),
         size_read,
         captures_transforming,
     })

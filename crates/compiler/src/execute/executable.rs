@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use mlx::{Array, CompiledClosure};
 
-use super::Plan;
+use super::Executor;
 use crate::graph::{Graph, Operation};
 use crate::{CompileOptions, Result};
 
@@ -13,22 +13,22 @@ pub(crate) enum Executable {
     /// MLX keeps the list of its primitives and makes new arrays from it for each call.
     Replayed(CompiledClosure),
     /// Each node is bound anew: values are read in between, or sizes differ from call to call.
-    Bound(Rc<Plan>),
+    Bound(Rc<Executor>),
 }
 
 impl Executable {
     pub(crate) fn new(graph: Graph, options: &CompileOptions) -> Result<Self> {
         let bound = options.shapeless || reads_values(&graph);
-        let plan = if options.shapeless {
-            Plan::for_all_sizes(graph)?
+        let executor = if options.shapeless {
+            Executor::for_all_sizes(graph)?
         } else {
-            Plan::new(graph)?
+            Executor::new(graph)?
         };
-        let plan = Rc::new(plan);
+        let executor = Rc::new(executor);
         if bound {
-            return Ok(Executable::Bound(plan));
+            return Ok(Executable::Bound(executor));
         }
-        let function = move |inputs: &[Array]| plan.run(&inputs.iter().collect::<Vec<_>>());
+        let function = move |inputs: &[Array]| executor.run(&inputs.iter().collect::<Vec<_>>());
         Ok(Executable::Replayed(CompiledClosure::new(function, false)?))
     }
 
@@ -36,7 +36,7 @@ impl Executable {
     pub(crate) fn call(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
         match self {
             Executable::Replayed(function) => function.call(inputs),
-            Executable::Bound(plan) => mlx::trace::without_recording(|| plan.run(inputs)),
+            Executable::Bound(executor) => mlx::trace::without_recording(|| executor.run(inputs)),
         }
     }
 }

@@ -1,63 +1,60 @@
-//! Running a graph: its nodes one after the other by [`bind_all_at`], values dropped when nobody needs them any more.
+//! Running a graph: its nodes one after the other by [`bind_all_at`], values dropped after their last use.
 
 use std::rc::Rc;
 
-use mlx::{Array, bind_all_at, with_device};
+use mlx::{Array, ArrayType, bind_all_at, with_device};
 
-use crate::control;
-use crate::graph::{Constant, Graph, Node, Operation, Source, Value};
+use super::control_flow::{self, ScanLayout};
+use crate::graph::{Constant, Fused, Graph, Node, Operation, Site, Source, Value};
 use crate::region::{self, RegionKernel};
-use crate::{Error, Result, report};
+use crate::{Error, Result};
 
 /// A graph that is ready to run, with the graphs inside its nodes.
-pub(crate) struct Plan {
+pub(crate) struct Executor {
     graph: Graph,
     /// Arrays of the constants, by value.
     constants: Vec<Option<Array>>,
-    /// What a node is the last to use.
+    /// The values that each node is the last to use.
     last_uses: Vec<Vec<Value>>,
-    /// The plans of the graphs inside each node.
-    inner: Vec<Vec<Rc<Plan>>>,
+    /// The executors of the graphs inside each node.
+    inner: Vec<Vec<Rc<Executor>>>,
     /// The kernels of regions, by node.
     kernels: Vec<Option<RegionKernel>>,
-    /// Whether recognized formulas run by their kernels, on inputs of whatever sizes.
-    for_all_sizes: bool,
+    mode: Mode,
 }
 
-impl Plan {
+/// What a graph is run for.
+#[derive(Clone, Default)]
+struct Mode {
+    /// Whether recognized formulas run by their kernels, on inputs of any sizes.
+    for_all_sizes: bool,
+    /// Whether only the types of the outputs are wanted, so that no value is read.
+    for_types: bool,
+    observer: Option<Rc<dyn Observer>>,
+}
+
+/// Receives the results of both forms of each recognized formula that runs.
+pub(crate) trait Observer {
+    /// Compares both results.
+    ///
+    /// # Errors
+    /// When one of them cannot be computed.
+    fn observe(
+        &self,
+        fused: &Fused,
+        site: Site,
+        body: &[Array],
+        kernel: &[Array],
+    ) -> mlx::Result<()>;
+}
+
+impl Executor {
     /// Makes a graph ready.
     ///
     /// # Errors
     /// When a constant has no value.
     pub(crate) fn new(graph: Graph) -> Result<Self> {
-        let constants = graph
-            .values()
-            .map(|(value, source)| match source {
-                Source::Constant(Constant::Number(literal)) => {
-                    Ok(Some(literal.to_array(graph.array_type(value).dtype)))
-                }
-                Source::Constant(Constant::Array(array)) => Ok(Some(array.clone())),
-                Source::Constant(Constant::Missing) => Err(Error::Unsupported(format!(
-                    "run: wanted values for all constants of graph {}, got none for one of {}",
-                    graph.name(),
-                    graph.array_type(value)
-                ))),
-                _ => Ok(None),
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let inner = graph.nodes.iter().map(inner_plans).collect::<Result<_>>()?;
-        Ok(Self {
-            last_uses: last_uses(&graph),
-            kernels: graph
-                .nodes
-                .iter()
-                .map(|node| region_kernel(&graph, node))
-                .collect(),
-            constants,
-            inner,
-            graph,
-            for_all_sizes: false,
-        })
+        Self::with_mode(graph, &Mode::default())
     }
 
     /// Makes the graph of a shapeless function ready, which keeps recognized formulas with both of their forms.
@@ -65,20 +62,72 @@ impl Plan {
     /// # Errors
     /// As [`new`](Self::new).
     pub(crate) fn for_all_sizes(graph: Graph) -> Result<Self> {
-        Ok(Self {
+        let mode = Mode {
             for_all_sizes: true,
-            ..Self::new(graph)?
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
+    /// Makes a graph ready for abstract evaluation: it is run for the types of its outputs, and reads no value.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn for_types(graph: Graph) -> Result<Self> {
+        let mode = Mode {
+            for_types: true,
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
+    /// Makes a graph ready, of which each recognized formula runs in both forms, for `observer`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn observed(graph: Graph, observer: Rc<dyn Observer>) -> Result<Self> {
+        let mode = Mode {
+            observer: Some(observer),
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
+    fn with_mode(graph: Graph, mode: &Mode) -> Result<Self> {
+        let inner_mode = Mode {
+            for_all_sizes: false,
+            ..mode.clone()
+        };
+        let inner = |node: &Node| -> Result<Vec<Rc<Executor>>> {
+            let graphs = node.operation.graphs().into_iter();
+            graphs
+                .map(|(_, graph)| Self::with_mode(graph.clone(), &inner_mode).map(Rc::new))
+                .collect()
+        };
+        Ok(Self {
+            constants: constant_arrays(&graph)?,
+            last_uses: last_uses(&graph),
+            inner: graph.nodes.iter().map(inner).collect::<Result<_>>()?,
+            kernels: graph
+                .nodes
+                .iter()
+                .map(|node| region_kernel(&graph, node))
+                .collect(),
+            graph,
+            mode: mode.clone(),
         })
+    }
+
+    /// Whether only the types of the outputs are wanted.
+    pub(super) fn is_for_types(&self) -> bool {
+        self.mode.for_types
     }
 
     /// Runs the graph on its inputs and returns its outputs, lazy as far as no control flow reads values.
     pub(crate) fn run(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
-        if inputs.len() != self.graph.inputs.len() {
-            let message = format!(
-                "wanted {} arrays, got {}",
-                self.graph.inputs.len(),
-                inputs.len()
-            );
+        let n_inputs = self.graph.inputs.len();
+        if inputs.len() != n_inputs {
+            let message = format!("wanted {n_inputs} arrays, got {}", inputs.len());
             return Err(mlx::Error::op(self.graph.name(), message));
         }
         let mut values = self.constants.clone();
@@ -90,12 +139,9 @@ impl Plan {
                 None => self.run_node(index, node, &values)?,
                 Some(device) => with_device(device, || self.run_node(index, node, &values))??,
             };
-            if outputs.len() < node.outputs.len() {
-                let message = format!(
-                    "wanted {} results, got {}",
-                    node.outputs.len(),
-                    outputs.len()
-                );
+            let n_outputs = node.outputs.len();
+            if outputs.len() < n_outputs {
+                let message = format!("wanted {n_outputs} results, got {}", outputs.len());
                 return Err(mlx::Error::op(node.operation.name(), message));
             }
             for (value, output) in node.outputs.iter().zip(outputs) {
@@ -105,11 +151,8 @@ impl Plan {
                 values[value.index()] = None;
             }
         }
-        self.graph
-            .outputs
-            .iter()
-            .map(|value| get(&values, *value).cloned())
-            .collect()
+        let outputs = self.graph.outputs.iter();
+        outputs.map(|value| get(&values, *value).cloned()).collect()
     }
 
     fn run_node(
@@ -127,28 +170,14 @@ impl Plan {
         let at = node.site.at.unwrap_or(std::panic::Location::caller());
         match &node.operation {
             Operation::Op(op) => bind_all_at(op.clone(), &inputs, at),
-            Operation::Fused(fused) => {
-                if self.for_all_sizes {
-                    let (formula, kernel) = (&inner[0], &inner[1]);
-                    return if self.has_traced_types(node, &inputs) {
-                        kernel.run(&inputs)
-                    } else {
-                        resized(kernel, formula, &inputs)
-                    };
-                }
-                let outputs = inner[0].run(&inputs)?;
-                if report::is_observing() {
-                    report::observe(fused, node.site, &outputs, &inner[1].run(&inputs)?)?;
-                }
-                Ok(outputs)
-            }
+            Operation::Fused(fused) => self.run_fused(node, fused, inner, &inputs),
             Operation::Region(_) => match &self.kernels[index] {
                 Some(region) => region.kernel.apply(&inputs[..region.n_inputs]),
                 None => inner[0].run(&inputs),
             },
-            Operation::Cond { .. } => control::run_cond(&inputs, &inner[0], &inner[1], at),
+            Operation::Cond { .. } => control_flow::run_cond(&inputs, &inner[0], &inner[1], at),
             Operation::While { n_state, .. } => {
-                control::run_while(&inputs, *n_state, &inner[0], &inner[1], at)
+                control_flow::run_while(&inputs, *n_state, &inner[0], &inner[1], at)
             }
             Operation::Scan {
                 n_carry,
@@ -157,24 +186,45 @@ impl Plan {
                 reverse,
                 ..
             } => {
-                let layout = control::ScanLayout {
+                let layout = ScanLayout {
                     n_carry: *n_carry,
                     n_sequences: *n_sequences,
                     length: *length,
                     reverse: *reverse,
                 };
-                control::run_scan(&inputs, layout, &inner[0], at)
+                control_flow::run_scan(&inputs, layout, &inner[0], at)
             }
             Operation::Transform {
                 transform,
                 n_captures,
                 ..
-            } => control::run_transform(transform, &inputs, *n_captures, inner, at),
+            } => control_flow::run_transform(transform, &inputs, *n_captures, inner, at),
         }
     }
-}
 
-impl Plan {
+    /// Runs a recognized formula by its body, unless it is to run for all sizes.
+    fn run_fused(
+        &self,
+        node: &Node,
+        fused: &Fused,
+        inner: &[Rc<Executor>],
+        inputs: &[&Array],
+    ) -> mlx::Result<Vec<Array>> {
+        let (body, kernel) = (&inner[0], &inner[1]);
+        if self.mode.for_all_sizes {
+            return if self.has_traced_types(node, inputs) {
+                kernel.run(inputs)
+            } else {
+                run_resized(kernel, body, inputs)
+            };
+        }
+        let outputs = body.run(inputs)?;
+        if let Some(observer) = &self.mode.observer {
+            observer.observe(fused, node.site, &outputs, &kernel.run(inputs)?)?;
+        }
+        Ok(outputs)
+    }
+
     /// Whether the inputs of a node are what they were when the function was traced: always, unless it is shapeless.
     fn has_traced_types(&self, node: &Node, inputs: &[&Array]) -> bool {
         let types = node
@@ -190,10 +240,10 @@ impl Plan {
 
 /// Runs a recognized formula on inputs of other sizes than it was traced with, by its kernel where that does the same.
 ///
-/// The formula may broadcast what the kernel refuses, or refuse what the kernel would take; it is built to see that, and
+/// The body may broadcast what the kernel refuses, or refuse what the kernel would take; it is built to see that, and
 /// not computed.
-fn resized(kernel: &Plan, formula: &Plan, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
-    let composed = formula.run(inputs)?;
+fn run_resized(kernel: &Executor, body: &Executor, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
+    let composed = body.run(inputs)?;
     let Ok(fused) = kernel.run(inputs) else {
         return Ok(composed);
     };
@@ -204,51 +254,40 @@ fn resized(kernel: &Plan, formula: &Plan, inputs: &[&Array]) -> mlx::Result<Vec<
     Ok(if is_same { fused } else { composed })
 }
 
-impl Graph {
-    /// Runs the graph on MLX, node by node, as it is: recognized formulas by their bodies.
-    ///
-    /// For a graph that was read from a text. A function is called faster by [`jit`](crate::jit()).
-    ///
-    /// # Errors
-    /// When the graph does not hold together, inputs are not as many or of other types, a constant is missing, an
-    /// operation fails, or an output is not what the graph says.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), mlx_compiler::Error> {
-    /// let graph: mlx_compiler::Graph = "\
-    /// graph twice(x0: float32[2]) {
-    ///   %0: float32[2] = multiply x0, 2.0
-    ///   return %0
-    /// }".parse()?;
-    /// assert_eq!(graph.run(&[&mlx::array!([1.0, 2.0])])?[0].to_vec::<f32>()?, [2.0, 4.0]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn run(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
-        self.verify()
-            .map_err(|error| Error::Unsupported(format!("run: {error}")))?;
-        let plan = Plan::new(self.clone())?;
-        for (index, (input, wanted)) in inputs.iter().zip(self.input_types()).enumerate() {
-            if !input.has_type(&wanted) {
-                let message = format!(
-                    "wanted {wanted} as input {index}, got {}",
-                    mlx::trace::type_of(input)?
-                );
-                return Err(mlx::Error::op(self.name(), message).into());
-            }
+/// Refuses arrays of other types than a graph has for them; `what` they are, for the message.
+pub(crate) fn check_types(
+    op: &str,
+    what: &str,
+    arrays: &[&Array],
+    wanted: &[ArrayType],
+) -> mlx::Result<()> {
+    for (index, (array, wanted)) in arrays.iter().zip(wanted).enumerate() {
+        if !array.has_type(wanted) {
+            let got = mlx::trace::type_of(array)?;
+            let message = format!("wanted {wanted} as {what} {index}, got {got}");
+            return Err(mlx::Error::op(op, message));
         }
-        let outputs = mlx::trace::without_recording(|| plan.run(inputs))?;
-        for (index, (output, wanted)) in outputs.iter().zip(self.output_types()).enumerate() {
-            if !output.has_type(&wanted) {
-                let message = format!(
-                    "wanted {wanted} as output {index}, got {}",
-                    mlx::trace::type_of(output)?
-                );
-                return Err(mlx::Error::op(self.name(), message).into());
-            }
-        }
-        Ok(outputs)
     }
+    Ok(())
+}
+
+/// The arrays of a graph's constants, by value.
+fn constant_arrays(graph: &Graph) -> Result<Vec<Option<Array>>> {
+    graph
+        .values()
+        .map(|(value, source)| match source {
+            Source::Constant(Constant::Number(literal)) => {
+                Ok(Some(literal.to_array(graph.array_type(value).dtype)))
+            }
+            Source::Constant(Constant::Array(array)) => Ok(Some(array.clone())),
+            Source::Constant(Constant::Missing) => Err(Error::Unsupported(format!(
+                "run: wanted values for all constants of graph {}, got none for one of {}",
+                graph.name(),
+                graph.array_type(value)
+            ))),
+            _ => Ok(None),
+        })
+        .collect()
 }
 
 /// The kernel of a region, where there is one. On a GPU the kernel replays the region.
@@ -261,16 +300,8 @@ fn region_kernel(graph: &Graph, node: &Node) -> Option<RegionKernel> {
     }
 }
 
-/// Plans of the graphs inside a node; of a fused one that was not lowered, its body.
-fn inner_plans(node: &Node) -> Result<Vec<Rc<Plan>>> {
-    node.operation
-        .graphs()
-        .into_iter()
-        .map(|(_, graph)| Plan::new(graph.clone()).map(Rc::new))
-        .collect()
-}
-
-/// What each node is the last to use. Constants stay for the next run; inputs and intermediates go.
+/// The values that each node is the last to use. Constants are kept for the next run; inputs and intermediates are
+/// dropped.
 fn last_uses(graph: &Graph) -> Vec<Vec<Value>> {
     let mut last = vec![None; graph.values.len()];
     for (index, node) in graph.nodes.iter().enumerate() {

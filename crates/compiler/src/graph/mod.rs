@@ -16,6 +16,7 @@ mod verify;
 pub(crate) use constant::values_as_f64;
 pub use constant::{Constant, Literal};
 pub use fusion::Fusion;
+pub(crate) use node::CallSite;
 pub use node::{Fused, Node, Operation, Site};
 pub(crate) use parse::DEPTH;
 pub use parse::ParseError;

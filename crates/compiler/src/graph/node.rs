@@ -83,6 +83,9 @@ pub struct Fused {
     pub kernel: Graph,
 }
 
+/// A line of the program.
+pub(crate) type CallSite = &'static Location<'static>;
+
 /// Where in the program a node comes from, and on which device it was asked to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Site {

@@ -7,7 +7,7 @@ use mlx::{Array, Op};
 
 use super::{Context, undefined};
 use crate::Result;
-use crate::execute::Plan;
+use crate::execute::Executor;
 use crate::graph::{Constant, Graph, Literal, Operation, Source, Transplant, Value, element_count};
 
 /// Results up to this many bytes are held.
@@ -101,7 +101,7 @@ fn compute(graph: &Graph, wanted: &[Value]) -> Result<Vec<Array>> {
     }
     let part = crate::graph::slice(graph, &[], wanted).ok_or_else(|| undefined("fold"))?;
     let values = mlx::trace::without_recording(|| -> Result<Vec<Array>> {
-        let values = Plan::new(part)?.run(&[])?;
+        let values = Executor::new(part)?.run(&[])?;
         mlx::eval(&values)?;
         Ok(values)
     })?;

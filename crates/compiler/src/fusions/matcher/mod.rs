@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use mlx::{Array, ArrayType, Dtype, Op};
 
-use crate::execute::Plan;
+use crate::execute::Executor;
 use crate::graph::{
     Constant, Graph, Node, NodeId, Source, Value, element_count, slice, values_as_f64,
 };
@@ -162,7 +162,12 @@ impl<'g> Look<'g> {
         }
         let array = mlx::trace::without_recording(|| {
             let part = slice(self.graph, &[], &[value])?;
-            let array = Plan::new(part).ok()?.run(&[]).ok()?.into_iter().next()?;
+            let array = Executor::new(part)
+                .ok()?
+                .run(&[])
+                .ok()?
+                .into_iter()
+                .next()?;
             array.eval().ok()?;
             Some(array)
         });

@@ -10,7 +10,9 @@ use mlx::trace::without_recording;
 use mlx::transforms::TransformCall;
 use mlx::{Array, ArrayType, Call, Device, Recorder};
 
-use crate::graph::{Constant, Graph, Literal, Operation, Site, Value};
+use super::record::Recorded;
+use super::transform::record_transform;
+use crate::graph::{CallSite, Constant, Graph, Literal, Operation, Site, Value};
 
 /// A graph being recorded.
 pub(crate) struct Tape {
@@ -35,7 +37,7 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SizeRead {
     pub(crate) op: &'static str,
-    pub(crate) at: &'static Location<'static>,
+    pub(crate) at: CallSite,
 }
 
 impl Tape {
@@ -69,14 +71,14 @@ impl Tape {
     }
 
     /// Returns what was recorded, with what the function returned besides.
-    pub(crate) fn finish<T>(&self, rest: T) -> super::Recorded<T> {
+    pub(crate) fn finish<T>(&self, aux: T) -> Recorded<T> {
         self.close();
         let mut state = self.state.borrow_mut();
         let captures = std::mem::take(&mut state.captures);
-        super::Recorded {
+        Recorded {
             graph: std::mem::replace(&mut state.graph, Graph::new("")),
             captures: captures.into_iter().map(|(array, _)| array).collect(),
-            rest,
+            aux,
             size_read: state.size_read,
             captures_transforming: state.captures_transforming,
         }
@@ -88,7 +90,7 @@ impl Tape {
         operation: Operation,
         inputs: &[&Array],
         types: Vec<ArrayType>,
-        at: &'static Location<'static>,
+        at: CallSite,
     ) -> mlx::Result<Vec<usize>> {
         let values: mlx::Result<Vec<Value>> = inputs
             .iter()
@@ -194,6 +196,6 @@ impl Recorder for Tape {
     }
 
     fn record_transform(&self, call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
-        crate::control::record_transform(call)
+        record_transform(call)
     }
 }
