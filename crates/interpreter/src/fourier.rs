@@ -12,93 +12,100 @@ use crate::order::map_lines;
 use crate::tensor::{Tensor, axes, axis, count};
 
 /// Returns the result of an operation of this family; nothing for others.
-#[allow(clippy::cast_precision_loss)]
 pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
     Some(match op {
-        Op::Fftn { n, axes, norm } | Op::Rfftn { n, axes, norm } => call.input(0).and_then(|x| {
-            let is_real = matches!(op, Op::Rfftn { .. });
-            let plan = plan(x, n, axes, false)?;
-            let factor = factor(&plan, *norm, true);
-            let last = plan.len().saturating_sub(1);
-            // Only the real part has a transform of real numbers.
-            let real = if is_real {
-                x.astype(mlx::Dtype::Float64, crate::Rounding::Exact)
-            } else {
-                x.clone()
-            };
-            let mut result = real.astype(mlx::Dtype::Complex64, crate::Rounding::Exact);
-            // The transform of real numbers is cut to the half that tells all.
-            for (step, &(along, size)) in plan.iter().enumerate().rev() {
-                let kept = if is_real && step == last {
-                    size / 2 + 1
-                } else {
-                    size
-                };
-                result = transformed(&result, along, &|line| dft(line, size, kept, -1.0))?;
-            }
-            call.one(
-                result
-                    .numbers()
-                    .iter()
-                    .map(|x| scaled(*x, factor))
-                    .collect(),
-            )
-        }),
-        Op::Ifftn { n, axes, norm } => call.input(0).and_then(|x| {
-            let plan = plan(x, n, axes, false)?;
-            let factor = factor(&plan, *norm, false);
-            let mut result = x.astype(mlx::Dtype::Complex64, crate::Rounding::Exact);
-            for &(along, size) in &plan {
-                result = transformed(&result, along, &|line| dft(line, size, size, 1.0))?;
-            }
-            call.one(
-                result
-                    .numbers()
-                    .iter()
-                    .map(|x| scaled(*x, factor))
-                    .collect(),
-            )
-        }),
-        Op::Irfftn { n, axes, norm } => call.input(0).and_then(|x| {
-            let plan = plan(x, n, axes, true)?;
-            let factor = factor(&plan, *norm, false);
-            let mut result = x.astype(mlx::Dtype::Complex64, crate::Rounding::Exact);
-            for (step, &(along, size)) in plan.iter().enumerate() {
-                let is_last = step + 1 == plan.len();
-                result = transformed(&result, along, &|line| {
-                    if is_last {
-                        dft(&mirrored(line, size), size, size, 1.0)
-                    } else {
-                        dft(line, size, size, 1.0)
-                    }
-                })?;
-            }
-            call.one(
-                result
-                    .numbers()
-                    .iter()
-                    .map(|x| Number::Float(scaled(*x, factor).to_f64()))
-                    .collect(),
-            )
-        }),
+        Op::Fftn { n, axes, norm } => forward(call, n, axes, *norm, false),
+        Op::Rfftn { n, axes, norm } => forward(call, n, axes, *norm, true),
+        Op::Ifftn { n, axes, norm } => inverse(call, n, axes, *norm),
+        Op::Irfftn { n, axes, norm } => inverse_to_real(call, n, axes, *norm),
         Op::Fftshift { axes } => shift(call, axes, false),
         Op::Ifftshift { axes } => shift(call, axes, true),
-        Op::Fftfreq { n, d } | Op::Rfftfreq { n, d } => call.shape().and_then(|shape| {
-            let n = f64::from(*n);
-            let wraps = matches!(op, Op::Fftfreq { .. });
-            let of = |k: usize| {
-                let k = k as f64;
-                let k = if wraps && k >= (n / 2.0).ceil() {
-                    k - n
-                } else {
-                    k
-                };
-                Number::Float(k / (n * d))
-            };
-            call.one((0..count(&shape)?).map(of).collect())
-        }),
+        Op::Fftfreq { n, d } => frequencies(call, *n, *d, true),
+        Op::Rfftfreq { n, d } => frequencies(call, *n, *d, false),
         _ => return None,
     })
+}
+
+/// The transform, of real numbers cut to the half that determines all of it.
+fn forward(
+    call: &Call<'_>,
+    n: &[i32],
+    axes: &[i32],
+    norm: FftNorm,
+    is_real: bool,
+) -> Result<Vec<Tensor>> {
+    let x = call.input(0)?;
+    let plan = plan(x, n, axes, false)?;
+    let factor = factor(&plan, norm, true);
+    let last = plan.len().saturating_sub(1);
+    // Only the real part has a transform of real numbers.
+    let real = if is_real {
+        x.astype(mlx::Dtype::Float64, crate::Rounding::Exact)
+    } else {
+        x.clone()
+    };
+    let mut result = real.astype(mlx::Dtype::Complex64, crate::Rounding::Exact);
+    for (step, &(along, size)) in plan.iter().enumerate().rev() {
+        let kept = if is_real && step == last {
+            size / 2 + 1
+        } else {
+            size
+        };
+        result = transformed(&result, along, &|line| dft(line, size, kept, -1.0))?;
+    }
+    let numbers = result.numbers().iter().map(|x| scaled(*x, factor));
+    call.one(numbers.collect())
+}
+
+fn inverse(call: &Call<'_>, n: &[i32], axes: &[i32], norm: FftNorm) -> Result<Vec<Tensor>> {
+    let x = call.input(0)?;
+    let plan = plan(x, n, axes, false)?;
+    let factor = factor(&plan, norm, false);
+    let mut result = x.astype(mlx::Dtype::Complex64, crate::Rounding::Exact);
+    for &(along, size) in &plan {
+        result = transformed(&result, along, &|line| dft(line, size, size, 1.0))?;
+    }
+    let numbers = result.numbers().iter().map(|x| scaled(*x, factor));
+    call.one(numbers.collect())
+}
+
+fn inverse_to_real(call: &Call<'_>, n: &[i32], axes: &[i32], norm: FftNorm) -> Result<Vec<Tensor>> {
+    let x = call.input(0)?;
+    let plan = plan(x, n, axes, true)?;
+    let factor = factor(&plan, norm, false);
+    let mut result = x.astype(mlx::Dtype::Complex64, crate::Rounding::Exact);
+    for (step, &(along, size)) in plan.iter().enumerate() {
+        let is_last = step + 1 == plan.len();
+        result = transformed(&result, along, &|line| {
+            if is_last {
+                dft(&mirrored(line, size), size, size, 1.0)
+            } else {
+                dft(line, size, size, 1.0)
+            }
+        })?;
+    }
+    let numbers = result.numbers().iter();
+    call.one(
+        numbers
+            .map(|x| Number::Float(scaled(*x, factor).to_f64()))
+            .collect(),
+    )
+}
+
+/// The frequencies of a transform's results; negative ones in the second half if it `wraps`.
+#[allow(clippy::cast_precision_loss)]
+fn frequencies(call: &Call<'_>, n: i32, d: f64, wraps: bool) -> Result<Vec<Tensor>> {
+    let n = f64::from(n);
+    let of = |k: usize| {
+        let k = k as f64;
+        let k = if wraps && k >= (n / 2.0).ceil() {
+            k - n
+        } else {
+            k
+        };
+        Number::Float(k / (n * d))
+    };
+    call.one((0..count(&call.shape()?)?).map(of).collect())
 }
 
 /// The axes with the sizes of their transforms.

@@ -32,52 +32,11 @@ pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
                     .collect()
             })
         }
-        Op::Cummax {
-            axis,
-            reverse,
-            inclusive,
-        } => running(
-            call,
-            *axis,
-            *reverse,
-            *inclusive,
-            f64::NEG_INFINITY,
-            Number::maximum,
-        ),
-        Op::Cummin {
-            axis,
-            reverse,
-            inclusive,
-        } => running(
-            call,
-            *axis,
-            *reverse,
-            *inclusive,
-            f64::INFINITY,
-            Number::minimum,
-        ),
-        Op::Cumprod {
-            axis,
-            reverse,
-            inclusive,
-        } => running(call, *axis, *reverse, *inclusive, 1.0, Number::multiply),
-        Op::Cumsum {
-            axis,
-            reverse,
-            inclusive,
-        } => running(call, *axis, *reverse, *inclusive, 0.0, Number::add),
-        Op::Logcumsumexp {
-            axis,
-            reverse,
-            inclusive,
-        } => running(
-            call,
-            *axis,
-            *reverse,
-            *inclusive,
-            f64::NEG_INFINITY,
-            |a, b| Number::Float(logaddexp(a.to_f64(), b.to_f64())),
-        ),
+        Op::Cummax { .. }
+        | Op::Cummin { .. }
+        | Op::Cumprod { .. }
+        | Op::Cumsum { .. }
+        | Op::Logcumsumexp { .. } => cumulative(op, call),
         Op::Diff { n, axis } => {
             let n = usize::try_from(*n).unwrap_or(0);
             along(call, *axis, |line| {
@@ -91,6 +50,47 @@ pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         Op::Searchsorted { side } => searchsorted(call, *side),
         _ => return None,
     })
+}
+
+/// A running result along an axis: the value before the first element, and how the next ones are taken in.
+fn cumulative(op: &Op, call: &Call<'_>) -> Result<Vec<Tensor>> {
+    let (start, combine): (f64, fn(Number, Number) -> Number) = match op {
+        Op::Cummax { .. } => (f64::NEG_INFINITY, Number::maximum),
+        Op::Cummin { .. } => (f64::INFINITY, Number::minimum),
+        Op::Cumprod { .. } => (1.0, Number::multiply),
+        Op::Cumsum { .. } => (0.0, Number::add),
+        _ => (f64::NEG_INFINITY, |a, b| {
+            Number::Float(logaddexp(a.to_f64(), b.to_f64()))
+        }),
+    };
+    match op {
+        Op::Cummax {
+            axis,
+            reverse,
+            inclusive,
+        }
+        | Op::Cummin {
+            axis,
+            reverse,
+            inclusive,
+        }
+        | Op::Cumprod {
+            axis,
+            reverse,
+            inclusive,
+        }
+        | Op::Cumsum {
+            axis,
+            reverse,
+            inclusive,
+        }
+        | Op::Logcumsumexp {
+            axis,
+            reverse,
+            inclusive,
+        } => running(call, *axis, *reverse, *inclusive, start, combine),
+        _ => Err(call.refuse()),
+    }
 }
 
 fn index(k: usize) -> Number {

@@ -14,145 +14,148 @@ use crate::tensor::{Tensor, axis, broadcast_places, count, sizes};
 /// Returns the result of an operation of this family; nothing for others.
 pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
     Some(match op {
-        Op::RandomBits { shape, width } => key(call, 0).and_then(|key| {
-            let n = count(&sizes(shape)?)?;
-            let width = usize::try_from(*width).unwrap_or(0);
-            if ![1, 2, 4].contains(&width) {
-                return Err(call.error(format!("wanted a width of 1, 2 or 4 bytes, got {width}")));
-            }
-            call.one(
-                bits(key, n, width)
-                    .into_iter()
-                    .map(Number::Unsigned)
-                    .collect(),
-            )
-        }),
-        Op::RandomSplit { .. } => key(call, 0).and_then(|key| {
-            let n = count(&call.shape()?)?;
-            call.one(bits(key, n, 4).into_iter().map(Number::Unsigned).collect())
-        }),
-        Op::RandomUniform { dtype, .. } => key(call, 2).and_then(|key| {
-            let (low, high) = (spread(call, 0)?, spread(call, 1)?);
-            let drawn = uniform(key, &low, &high, *dtype, call.rounding);
-            let round = |x: f64| call.rounding.round(x, *dtype);
-            // What was rounded up to the excluded bound is the other one.
-            let below = |(u, (low, high)): (f64, (&f64, &f64))| {
-                let (low, high) = (round(*low), round(*high));
-                Number::Float(if u >= high && low < high && low != 0.0 {
-                    low
-                } else {
-                    u
-                })
-            };
-            call.one(
-                drawn
-                    .into_iter()
-                    .zip(low.iter().zip(&high))
-                    .map(below)
-                    .collect(),
-            )
-        }),
-        Op::RandomBernoulli { .. } => key(call, 1).and_then(|key| {
-            let p = spread(call, 0)?;
-            let u = unit(key, p.len(), Dtype::Float32, call.rounding);
-            call.one(u.iter().zip(&p).map(|(u, p)| Number::Bool(u < p)).collect())
-        }),
-        Op::RandomRandint { .. } => key(call, 2).and_then(|key| {
-            let (low, high) = (spread(call, 0)?, spread(call, 1)?);
-            let u = uniform(key, &low, &high, Dtype::Float32, Rounding::PerOp);
-            let narrow = u.iter().zip(&low).map(|(u, low)| u.max(*low));
-            let wide = wide_integers(call, key)?;
-            let is_integer = call.inputs[..2].iter().all(|x| is_integer(x.dtype()));
-            let one = |(k, narrow): (usize, f64)| {
-                if is_integer && !is_narrow(low[k], high[k]) {
-                    wide[k]
-                } else {
-                    Number::Float(narrow)
-                }
-            };
-            call.one(narrow.enumerate().map(one).collect())
-        }),
+        Op::RandomBits { shape, width } => random_bits(call, shape, *width),
+        Op::RandomSplit { .. } => split(call),
+        Op::RandomUniform { dtype, .. } => random_uniform(call, *dtype),
+        Op::RandomBernoulli { .. } => bernoulli(call),
+        Op::RandomRandint { .. } => randint(call),
         Op::RandomNormal {
             dtype, loc, scale, ..
-        } => key(call, 0).and_then(|key| {
-            let n = count(&call.shape()?)?;
-            let round = |x: f64| call.rounding.round(x, *dtype);
-            let (loc, scale) = (f64::from(*loc), f64::from(*scale));
-            let one = |u: f64| Number::Float(round(round(erfinv(u)) * SQRT_2 * scale) + loc);
-            if *dtype == Dtype::Complex64 {
-                // Both parts have half of the variance.
-                let all = signed(key, 2 * n, Dtype::Float32, call.rounding);
-                let part = |u: f64| erfinv(u) * scale;
-                return call.one(
-                    all.chunks(2)
-                        .map(|pair| Number::Complex(part(pair[0]) + loc, part(pair[1])))
-                        .collect(),
-                );
-            }
-            call.one(
-                signed(key, n, *dtype, call.rounding)
-                    .into_iter()
-                    .map(one)
-                    .collect(),
-            )
-        }),
+        } => normal(call, *dtype, (*loc).into(), (*scale).into()),
         Op::RandomLaplace {
             dtype, loc, scale, ..
-        } => key(call, 0).and_then(|key| {
-            let n = count(&call.shape()?)?;
-            let (loc, scale) = (f64::from(*loc), f64::from(*scale));
-            let one = |u: f64| Number::Float(u.signum() * (-u.abs()).ln_1p() * scale + loc);
-            call.one(
-                signed(key, n, *dtype, call.rounding)
-                    .into_iter()
-                    .map(one)
-                    .collect(),
-            )
-        }),
-        Op::RandomGumbel { dtype, .. } => key(call, 0).and_then(|key| {
-            let n = count(&call.shape()?)?;
-            call.one(
-                gumbel(key, n, *dtype, call.rounding)
-                    .into_iter()
-                    .map(Number::Float)
-                    .collect(),
-            )
-        }),
-        Op::RandomTruncatedNormal { dtype, .. } => key(call, 2).and_then(|key| {
-            let (low, high) = (spread(call, 0)?, spread(call, 1)?);
-            let is_middle = low.iter().chain(&high).all(|x| x.abs() <= 3.0);
-            if *dtype != Dtype::Float32 || !is_middle {
-                let units = unit(key, low.len(), Dtype::Float32, call.rounding);
-                let one = |(u, (low, high)): (&f64, (&f64, &f64))| {
-                    Number::Float(tails::between(*low, *high, *u))
-                };
-                return call.one(units.iter().zip(low.iter().zip(&high)).map(one).collect());
-            }
-            let bound = |list: &[f64]| -> Vec<f64> {
-                list.iter()
-                    .map(|x| {
-                        call.rounding
-                            .round(erf(call.rounding.round(x / SQRT_2, *dtype)), *dtype)
-                    })
-                    .collect()
-            };
-            let u = uniform(key, &bound(&low), &bound(&high), *dtype, call.rounding);
-            let one = |(u, (low, high)): (&f64, (&f64, &f64))| {
-                Number::Float((SQRT_2 * erfinv(*u)).max(*low).min(*high))
-            };
-            call.one(u.iter().zip(low.iter().zip(&high)).map(one).collect())
-        }),
+        } => laplace(call, *dtype, (*loc).into(), (*scale).into()),
+        Op::RandomGumbel { dtype, .. } => random_gumbel(call, *dtype),
+        Op::RandomTruncatedNormal { dtype, .. } => truncated_normal(call, *dtype),
         Op::RandomCategorical { axis, .. } => categorical(call, *axis),
-        Op::RandomPermutation { axis: along } => key(call, 1).and_then(|key| {
-            let x = call.input(0)?;
-            let along = axis(*along, x.ndim())?;
-            let bits = bits(key, x.shape()[along], 4);
-            let mut order: Vec<usize> = (0..bits.len()).collect();
-            order.sort_by_key(|&k| bits[k]);
-            call.tensor(&crate::shape::select(x, along, &order)?)
-        }),
+        Op::RandomPermutation { axis } => permutation(call, *axis),
         _ => return None,
     })
+}
+
+fn random_bits(call: &Call<'_>, shape: &[i32], width: i32) -> Result<Vec<Tensor>> {
+    let key = key(call, 0)?;
+    let n = count(&sizes(shape)?)?;
+    let width = usize::try_from(width).unwrap_or(0);
+    if ![1, 2, 4].contains(&width) {
+        return Err(call.error(format!("wanted a width of 1, 2 or 4 bytes, got {width}")));
+    }
+    let bits = bits(key, n, width).into_iter();
+    call.one(bits.map(Number::Unsigned).collect())
+}
+
+fn split(call: &Call<'_>) -> Result<Vec<Tensor>> {
+    let key = key(call, 0)?;
+    let bits = bits(key, count(&call.shape()?)?, 4).into_iter();
+    call.one(bits.map(Number::Unsigned).collect())
+}
+
+fn random_uniform(call: &Call<'_>, dtype: Dtype) -> Result<Vec<Tensor>> {
+    let key = key(call, 2)?;
+    let (low, high) = (spread(call, 0)?, spread(call, 1)?);
+    let drawn = uniform(key, &low, &high, dtype, call.rounding);
+    let round = |x: f64| call.rounding.round(x, dtype);
+    // What was rounded up to the excluded bound is the other one.
+    let below = |(u, (low, high)): (f64, (&f64, &f64))| {
+        let (low, high) = (round(*low), round(*high));
+        Number::Float(if u >= high && low < high && low != 0.0 {
+            low
+        } else {
+            u
+        })
+    };
+    let bounds = low.iter().zip(&high);
+    call.one(drawn.into_iter().zip(bounds).map(below).collect())
+}
+
+fn bernoulli(call: &Call<'_>) -> Result<Vec<Tensor>> {
+    let key = key(call, 1)?;
+    let p = spread(call, 0)?;
+    let u = unit(key, p.len(), Dtype::Float32, call.rounding);
+    call.one(u.iter().zip(&p).map(|(u, p)| Number::Bool(u < p)).collect())
+}
+
+fn randint(call: &Call<'_>) -> Result<Vec<Tensor>> {
+    let key = key(call, 2)?;
+    let (low, high) = (spread(call, 0)?, spread(call, 1)?);
+    let u = uniform(key, &low, &high, Dtype::Float32, Rounding::PerOp);
+    let narrow = u.iter().zip(&low).map(|(u, low)| u.max(*low));
+    let wide = wide_integers(call, key)?;
+    let is_integer = call.inputs[..2].iter().all(|x| is_integer(x.dtype()));
+    let one = |(k, narrow): (usize, f64)| {
+        if is_integer && !is_narrow(low[k], high[k]) {
+            wide[k]
+        } else {
+            Number::Float(narrow)
+        }
+    };
+    call.one(narrow.enumerate().map(one).collect())
+}
+
+fn normal(call: &Call<'_>, dtype: Dtype, loc: f64, scale: f64) -> Result<Vec<Tensor>> {
+    let key = key(call, 0)?;
+    let n = count(&call.shape()?)?;
+    if dtype == Dtype::Complex64 {
+        // Both parts have half of the variance.
+        let all = signed(key, 2 * n, Dtype::Float32, call.rounding);
+        let part = |u: f64| erfinv(u) * scale;
+        let numbers = all
+            .chunks(2)
+            .map(|pair| Number::Complex(part(pair[0]) + loc, part(pair[1])));
+        return call.one(numbers.collect());
+    }
+    let round = |x: f64| call.rounding.round(x, dtype);
+    let one = |u: f64| Number::Float(round(round(erfinv(u)) * SQRT_2 * scale) + loc);
+    let drawn = signed(key, n, dtype, call.rounding).into_iter();
+    call.one(drawn.map(one).collect())
+}
+
+fn laplace(call: &Call<'_>, dtype: Dtype, loc: f64, scale: f64) -> Result<Vec<Tensor>> {
+    let key = key(call, 0)?;
+    let n = count(&call.shape()?)?;
+    let one = |u: f64| Number::Float(u.signum() * (-u.abs()).ln_1p() * scale + loc);
+    let drawn = signed(key, n, dtype, call.rounding).into_iter();
+    call.one(drawn.map(one).collect())
+}
+
+fn random_gumbel(call: &Call<'_>, dtype: Dtype) -> Result<Vec<Tensor>> {
+    let key = key(call, 0)?;
+    let n = count(&call.shape()?)?;
+    let drawn = gumbel(key, n, dtype, call.rounding).into_iter();
+    call.one(drawn.map(Number::Float).collect())
+}
+
+fn truncated_normal(call: &Call<'_>, dtype: Dtype) -> Result<Vec<Tensor>> {
+    let key = key(call, 2)?;
+    let (low, high) = (spread(call, 0)?, spread(call, 1)?);
+    let bounds = low.iter().zip(&high);
+    let is_middle = low.iter().chain(&high).all(|x| x.abs() <= 3.0);
+    if dtype != Dtype::Float32 || !is_middle {
+        let units = unit(key, low.len(), Dtype::Float32, call.rounding);
+        let one =
+            |(u, (low, high)): (&f64, (&f64, &f64))| Number::Float(tails::between(*low, *high, *u));
+        return call.one(units.iter().zip(bounds).map(one).collect());
+    }
+    let round = |x: f64| call.rounding.round(x, dtype);
+    let erf_of = |list: &[f64]| -> Vec<f64> {
+        let rounded = list.iter().map(|x| round(erf(round(x / SQRT_2))));
+        rounded.collect()
+    };
+    let u = uniform(key, &erf_of(&low), &erf_of(&high), dtype, call.rounding);
+    let one = |(u, (low, high)): (&f64, (&f64, &f64))| {
+        Number::Float((SQRT_2 * erfinv(*u)).max(*low).min(*high))
+    };
+    call.one(u.iter().zip(bounds).map(one).collect())
+}
+
+fn permutation(call: &Call<'_>, along: i32) -> Result<Vec<Tensor>> {
+    let key = key(call, 1)?;
+    let x = call.input(0)?;
+    let along = axis(along, x.ndim())?;
+    let bits = bits(key, x.shape()[along], 4);
+    let mut order: Vec<usize> = (0..bits.len()).collect();
+    order.sort_by_key(|&k| bits[k]);
+    call.tensor(&crate::shape::select(x, along, &order)?)
 }
 
 type Key = (u32, u32);

@@ -18,24 +18,12 @@ pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         | Op::Atleast1d
         | Op::Atleast2d
         | Op::Atleast3d => call.input(0).and_then(|x| call.one(x.numbers().to_vec())),
-        Op::Transpose { axes: list } => call.input(0).and_then(|x| {
-            let order = axes(list, x.ndim())?;
-            call.tensor(&x.transposed(&order)?)
-        }),
-        Op::Swapaxes { axis1, axis2 } => call.input(0).and_then(|x| {
-            let mut order: Vec<usize> = (0..x.ndim()).collect();
-            order.swap(axis(*axis1, x.ndim())?, axis(*axis2, x.ndim())?);
-            call.tensor(&x.transposed(&order)?)
-        }),
+        Op::Transpose { axes: list } => reordered(call, |n| axes(list, n)),
+        Op::Swapaxes { axis1, axis2 } => reordered(call, |n| swapped(*axis1, *axis2, n)),
         Op::Moveaxis {
             source,
             destination,
-        } => call.input(0).and_then(|x| {
-            let mut order: Vec<usize> = (0..x.ndim()).collect();
-            let moved = order.remove(axis(*source, x.ndim())?);
-            order.insert(axis(*destination, x.ndim())?, moved);
-            call.tensor(&x.transposed(&order)?)
-        }),
+        } => reordered(call, |n| moved(*source, *destination, n)),
         Op::BroadcastTo { .. } => call
             .input(0)
             .and_then(|x| call.tensor(&x.broadcast_to(&call.shape()?)?)),
@@ -47,55 +35,11 @@ pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         } => as_strided(call, shape, strides, *offset),
         Op::Concatenate { axis } => concatenate(call, *axis),
         Op::Stack { axis } => stack(call, *axis),
-        Op::Split {
-            num_splits,
-            axis: along,
-        } => call.input(0).and_then(|x| {
-            let n = x.shape()[axis(*along, x.ndim())?];
-            let parts = usize::try_from(*num_splits).unwrap_or(0);
-            if parts != call.types.len() {
-                let wanted = call.types.len();
-                return Err(call.error(format!("wanted {wanted} parts, got {num_splits}")));
-            }
-            let ends: Vec<usize> = (1..parts).map(|k| k * (n / parts)).collect();
-            split(call, &ends, *along)
-        }),
-        Op::SplitSections {
-            indices,
-            axis: along,
-        } => call.input(0).and_then(|x| {
-            let n = i64::try_from(x.shape()[axis(*along, x.ndim())?]).unwrap_or(0);
-            let end = |&k: &i32| {
-                let k = if k < 0 {
-                    i64::from(k) + n
-                } else {
-                    i64::from(k)
-                };
-                usize::try_from(k.clamp(0, n)).unwrap_or(0)
-            };
-            split(call, &indices.iter().map(end).collect::<Vec<_>>(), *along)
-        }),
-        Op::Unstack { axis: along } => call.input(0).and_then(|x| {
-            let along = axis(*along, x.ndim())?;
-            let part = |k: usize| {
-                let rows: Vec<usize> = vec![k];
-                call.result(k, select(x, along, &rows)?.numbers().to_vec())
-            };
-            (0..x.shape()[along]).map(part).collect()
-        }),
+        Op::Split { num_splits, axis } => split_evenly(call, *num_splits, *axis),
+        Op::SplitSections { indices, axis } => split_at(call, indices, *axis),
+        Op::Unstack { axis } => unstack(call, *axis),
         Op::Tile { reps } => tile(call, reps),
-        Op::Repeat {
-            repeats,
-            axis: along,
-        } => call.input(0).and_then(|x| {
-            let along = axis(*along, x.ndim())?;
-            let n = usize::try_from(*repeats).unwrap_or(0);
-            crate::tensor::count(&[x.shape()[along], n])?;
-            let rows: Vec<usize> = (0..x.shape()[along])
-                .flat_map(|k| std::iter::repeat_n(k, n))
-                .collect();
-            call.tensor(&select(x, along, &rows)?)
-        }),
+        Op::Repeat { repeats, axis } => repeat(call, *repeats, *axis),
         Op::Pad {
             axes,
             low,
@@ -103,17 +47,83 @@ pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
             mode,
         } => pad(call, axes, low, high, *mode),
         Op::Roll { shift, axes } => roll(call, shift, axes),
-        Op::Flip { axes: list } => call.input(0).and_then(|x| {
-            let mut result = x.clone();
-            for along in axes(list, x.ndim())? {
-                let rows: Vec<usize> = (0..x.shape()[along]).rev().collect();
-                result = select(&result, along, &rows)?;
-            }
-            call.tensor(&result)
-        }),
+        Op::Flip { axes } => flip(call, axes),
         Op::Meshgrid { sparse, indexing } => meshgrid(call, *sparse, *indexing),
         _ => return None,
     })
+}
+
+/// Puts the axes of the input into the order that `order` gives for their number.
+fn reordered(call: &Call<'_>, order: impl Fn(usize) -> Result<Vec<usize>>) -> Result<Vec<Tensor>> {
+    let x = call.input(0)?;
+    call.tensor(&x.transposed(&order(x.ndim())?)?)
+}
+
+fn swapped(axis1: i32, axis2: i32, ndim: usize) -> Result<Vec<usize>> {
+    let mut order: Vec<usize> = (0..ndim).collect();
+    order.swap(axis(axis1, ndim)?, axis(axis2, ndim)?);
+    Ok(order)
+}
+
+fn moved(source: i32, destination: i32, ndim: usize) -> Result<Vec<usize>> {
+    let mut order: Vec<usize> = (0..ndim).collect();
+    let moved = order.remove(axis(source, ndim)?);
+    order.insert(axis(destination, ndim)?, moved);
+    Ok(order)
+}
+
+fn split_evenly(call: &Call<'_>, num_splits: i32, along: i32) -> Result<Vec<Tensor>> {
+    let x = call.input(0)?;
+    let n = x.shape()[axis(along, x.ndim())?];
+    let parts = usize::try_from(num_splits).unwrap_or(0);
+    if parts != call.types.len() {
+        let wanted = call.types.len();
+        return Err(call.error(format!("wanted {wanted} parts, got {num_splits}")));
+    }
+    let ends: Vec<usize> = (1..parts).map(|k| k * (n / parts)).collect();
+    split(call, &ends, along)
+}
+
+fn split_at(call: &Call<'_>, indices: &[i32], along: i32) -> Result<Vec<Tensor>> {
+    let x = call.input(0)?;
+    let n = i64::try_from(x.shape()[axis(along, x.ndim())?]).unwrap_or(0);
+    let end = |&k: &i32| {
+        let k = if k < 0 {
+            i64::from(k) + n
+        } else {
+            i64::from(k)
+        };
+        usize::try_from(k.clamp(0, n)).unwrap_or(0)
+    };
+    split(call, &indices.iter().map(end).collect::<Vec<_>>(), along)
+}
+
+fn unstack(call: &Call<'_>, along: i32) -> Result<Vec<Tensor>> {
+    let x = call.input(0)?;
+    let along = axis(along, x.ndim())?;
+    let part = |k: usize| call.result(k, select(x, along, &[k])?.numbers().to_vec());
+    (0..x.shape()[along]).map(part).collect()
+}
+
+fn repeat(call: &Call<'_>, repeats: i32, along: i32) -> Result<Vec<Tensor>> {
+    let x = call.input(0)?;
+    let along = axis(along, x.ndim())?;
+    let n = usize::try_from(repeats).unwrap_or(0);
+    crate::tensor::count(&[x.shape()[along], n])?;
+    let rows: Vec<usize> = (0..x.shape()[along])
+        .flat_map(|k| std::iter::repeat_n(k, n))
+        .collect();
+    call.tensor(&select(x, along, &rows)?)
+}
+
+fn flip(call: &Call<'_>, list: &[i32]) -> Result<Vec<Tensor>> {
+    let x = call.input(0)?;
+    let mut result = x.clone();
+    for along in axes(list, x.ndim())? {
+        let rows: Vec<usize> = (0..x.shape()[along]).rev().collect();
+        result = select(&result, along, &rows)?;
+    }
+    call.tensor(&result)
 }
 
 /// Returns the tensor with these of the rows along an axis.
