@@ -20,7 +20,7 @@ mod softmax;
 use mlx::Array;
 
 use crate::graph::{Fusion, Value};
-use matcher::Look;
+use matcher::Matcher;
 pub use refusal::{Refusal, RefusalKind};
 
 /// A formula that was found in a graph.
@@ -54,24 +54,24 @@ impl Match {
 }
 
 /// What a matcher says of a value.
-pub(crate) type Found = Option<Result<Match, Refusal>>;
+pub(crate) type MatchResult = Option<Result<Match, Refusal>>;
 
 impl Fusion {
     /// Looks whether a value is the result of this formula.
-    pub(crate) fn find(self, look: &Look<'_>, value: Value) -> Found {
+    pub(crate) fn match_at(self, matcher: &Matcher<'_>, value: Value) -> MatchResult {
         match self {
-            Fusion::RmsNorm => rms_norm::find(look, value),
-            Fusion::LayerNorm => layer_norm::find(look, value),
-            Fusion::Rope => rope::find(look, value),
-            Fusion::Attention => attention::find(look, value),
-            Fusion::Gelu => gelu::find_exact(look, value),
-            Fusion::GeluApprox => gelu::find_approx(look, value),
-            Fusion::Silu => silu::find(look, value),
-            Fusion::SwiGlu => silu::find_gated(look, value),
-            Fusion::Softmax => softmax::find(look, value),
-            Fusion::CrossEntropy => cross_entropy::find(look, value),
-            Fusion::Linear => linear::find(look, value),
-            Fusion::QuantizedLinear => quantized_linear::find(look, value),
+            Fusion::RmsNorm => rms_norm::match_at(matcher, value),
+            Fusion::LayerNorm => layer_norm::match_at(matcher, value),
+            Fusion::Rope => rope::match_at(matcher, value),
+            Fusion::Attention => attention::match_at(matcher, value),
+            Fusion::Gelu => gelu::match_exact(matcher, value),
+            Fusion::GeluApprox => gelu::match_approx(matcher, value),
+            Fusion::Silu => silu::match_at(matcher, value),
+            Fusion::SwiGlu => silu::match_gated(matcher, value),
+            Fusion::Softmax => softmax::match_at(matcher, value),
+            Fusion::CrossEntropy => cross_entropy::match_at(matcher, value),
+            Fusion::Linear => linear::match_at(matcher, value),
+            Fusion::QuantizedLinear => quantized_linear::match_at(matcher, value),
         }
     }
 }

@@ -3,14 +3,14 @@
 //! Recognized: any axes, the same for both reductions; a division, or a product with the inverse sum. Refused: without
 //! subtracting the maximum, which overflows where the operation does not; maximum and sum over different axes.
 
-use super::matcher::Look;
+use super::matcher::Matcher;
 use super::matcher::softmax::written;
-use super::{Found, Match};
+use super::{Match, MatchResult};
 use crate::graph::Value;
 
 /// Finds the formula.
-pub(crate) fn find(look: &Look<'_>, value: Value) -> Found {
-    let softmax = match written(look, value)? {
+pub(crate) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
+    let softmax = match written(matcher, value)? {
         Ok(softmax) => softmax,
         Err(refusal) => return Some(Err(refusal)),
     };

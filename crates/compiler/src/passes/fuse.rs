@@ -6,7 +6,7 @@ use std::rc::Rc;
 use mlx::Array;
 
 use super::{Context, contract, inside, undefined};
-use crate::fusions::matcher::Look;
+use crate::fusions::matcher::Matcher;
 use crate::fusions::{Match, Refusal, RefusalKind};
 use crate::graph::{
     Fused, Fusion, Graph, NodeId, Operation, Site, Source, Transplant, Value, nodes_between, slice,
@@ -18,12 +18,12 @@ use crate::{Error, Result};
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     if context.options.shapeless {
         // A product that is rewritten may freeze sizes.
-        let found = Found::all(graph, context);
+        let found = FusionSearch::all(graph, context);
         report_refused(&found, context);
         return rebuild(graph, &found.sites, context);
     }
     let mut rewritten = contract::rewrite(graph, None)?;
-    let mut found = Found::all(&rewritten.graph, context);
+    let mut found = FusionSearch::all(&rewritten.graph, context);
     report_refused(&found, context);
     // A product around which no formula was found stays as it was written.
     loop {
@@ -40,12 +40,12 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
             return rebuild(&rewritten.graph, &found.sites, context);
         }
         rewritten = contract::rewrite(graph, Some(&used))?;
-        found = Found::all(&rewritten.graph, context);
+        found = FusionSearch::all(&rewritten.graph, context);
     }
 }
 
 /// What fired as one formula is not reported as another that it is not.
-fn report_refused(found: &Found, context: &mut Context<'_>) {
+fn report_refused(found: &FusionSearch, context: &mut Context<'_>) {
     for (id, refused) in &found.refused {
         if !found.claimed.contains(id) {
             context.report.add_refused(refused.clone());
@@ -54,7 +54,7 @@ fn report_refused(found: &Found, context: &mut Context<'_>) {
 }
 
 /// A formula that was found at a place.
-struct SiteFound {
+struct FusedSite {
     fusion: Fusion,
     inputs: Vec<Value>,
     output: Value,
@@ -63,30 +63,30 @@ struct SiteFound {
 }
 
 #[derive(Default)]
-struct Found {
+struct FusionSearch {
     /// Formulas by the node that gives their result.
-    sites: HashMap<NodeId, SiteFound>,
+    sites: HashMap<NodeId, FusedSite>,
     /// Nodes that are part of a formula that was found.
     claimed: BTreeSet<NodeId>,
     refused: Vec<(NodeId, Refused)>,
 }
 
-impl Found {
+impl FusionSearch {
     /// Tries all fusions that are asked for, in their order.
     fn all(graph: &Graph, context: &Context<'_>) -> Self {
         let mut found = Self::default();
-        let look = Look::new(graph, context.options.shapeless);
+        let matcher = Matcher::new(graph, context.options.shapeless);
         for fusion in Fusion::ALL {
             if context.options.fusions.contains(&fusion) {
-                found.search(fusion, &look);
+                found.search(fusion, &matcher);
             }
         }
         found
     }
 
     /// Tries one fusion at every node.
-    fn search(&mut self, fusion: Fusion, look: &Look<'_>) {
-        for (id, node) in (0..).map(NodeId).zip(look.graph.nodes()) {
+    fn search(&mut self, fusion: Fusion, matcher: &Matcher<'_>) {
+        for (id, node) in (0..).map(NodeId).zip(matcher.graph.nodes()) {
             if self.claimed.contains(&id) || node.site.device.is_some() {
                 continue;
             }
@@ -94,8 +94,8 @@ impl Found {
                 continue;
             };
             let outcome = fusion
-                .find(look, output)
-                .map(|found| found.and_then(|found| self.accept(fusion, look, found)));
+                .match_at(matcher, output)
+                .map(|found| found.and_then(|found| self.accept(fusion, matcher, found)));
             if let Some(Err(refusal)) = outcome {
                 let refused = Refused {
                     fusion,
@@ -111,10 +111,10 @@ impl Found {
     fn accept(
         &mut self,
         fusion: Fusion,
-        look: &Look<'_>,
+        matcher: &Matcher<'_>,
         found: Match,
     ) -> std::result::Result<(), Refusal> {
-        let graph = look.graph;
+        let graph = matcher.graph;
         let nodes = nodes_between(graph, &found.inputs, &[found.output]);
         // Nodes that only prepare what depends on no data (tables of angles, masks) are shared freely.
         let inner: BTreeSet<NodeId> = nodes
@@ -124,7 +124,7 @@ impl Found {
                 let outputs = &graph.node(*id).outputs;
                 outputs
                     .iter()
-                    .any(|v| !look.is_known(*v) && !found.shared.contains(v))
+                    .any(|v| !matcher.is_constant(*v) && !found.shared.contains(v))
             })
             .collect();
         if inner.iter().any(|id| self.claimed.contains(id)) {
@@ -135,7 +135,7 @@ impl Found {
             // The program asked for another device somewhere in between.
             return Ok(());
         }
-        check_private(look, &inner, found.output)?;
+        check_private(matcher, &inner, found.output)?;
         let Source::Node(root, _) = graph.source(found.output) else {
             return Ok(());
         };
@@ -152,7 +152,7 @@ impl Found {
         };
         self.sites.insert(
             *root,
-            SiteFound {
+            FusedSite {
                 fusion,
                 site: graph.node(*root).site,
                 inputs: found.inputs,
@@ -166,23 +166,27 @@ impl Found {
 
 /// Refuses a formula of which an intermediate value is used or returned elsewhere.
 fn check_private(
-    look: &Look<'_>,
+    matcher: &Matcher<'_>,
     inner: &BTreeSet<NodeId>,
     output: Value,
 ) -> std::result::Result<(), Refusal> {
     for id in inner {
-        let node = look.graph.node(*id);
+        let node = matcher.graph.node(*id);
         for value in &node.outputs {
-            if *value == output || look.is_known(*value) {
+            if *value == output || matcher.is_constant(*value) {
                 continue;
             }
             let name = node.operation.name();
-            if look.is_output(*value) {
+            if matcher.is_output(*value) {
                 let reason = format!("the result of {name} at {} is also returned", node.site);
                 return Err(Refusal::new(RefusalKind::Output, reason));
             }
-            if let Some(user) = look.users(*value).iter().find(|user| !inner.contains(user)) {
-                let user = look.graph.node(*user);
+            if let Some(user) = matcher
+                .consumers(*value)
+                .iter()
+                .find(|user| !inner.contains(user))
+            {
+                let user = matcher.graph.node(*user);
                 let reason = format!(
                     "the result of {name} at {} is also used by {} at {}",
                     node.site,
@@ -222,7 +226,7 @@ fn kernel(graph: &Graph, found: &Match, body: &Graph) -> Result<Graph> {
 
 fn rebuild(
     graph: &Graph,
-    sites: &HashMap<NodeId, SiteFound>,
+    sites: &HashMap<NodeId, FusedSite>,
     context: &mut Context<'_>,
 ) -> Result<Graph> {
     let mut next = Graph::new(&graph.name);

@@ -6,21 +6,21 @@
 
 use mlx::{Array, Dtype, keepdims, where_, zeros};
 
-use crate::fusions::matcher::Look;
+use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::{Value, element_count};
 
 /// A mask as the formula applies it to the scores.
 #[derive(Clone, Copy)]
-pub(super) struct Applied {
+pub(super) struct AppliedMask {
     pub(super) value: Value,
-    pub(super) how: How,
+    pub(super) encoding: MaskEncoding,
     /// The dtype of the scores that it makes.
     pub(super) dtype: Dtype,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum How {
+pub(super) enum MaskEncoding {
     /// Added to the scores.
     Added,
     /// Scores become `fill` where it is false, or, if `hides`, where it is true.
@@ -32,12 +32,15 @@ pub(super) enum How {
 pub(super) enum Mask {
     None,
     Causal,
-    Layers { layers: Vec<Layer>, form: Form },
+    Layers {
+        layers: Vec<MaskLayer>,
+        form: MaskForm,
+    },
 }
 
 /// One mask, the innermost first.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) struct Layer {
+pub(super) struct MaskLayer {
     pub(super) value: Value,
     kind: Kind,
 }
@@ -54,7 +57,7 @@ enum Kind {
 
 /// How layers are put together.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Form {
+pub(super) enum MaskForm {
     /// Truth values; every row sees a key.
     Bool,
     /// Truth values, and a row that sees no key gives the mean of all values.
@@ -67,7 +70,7 @@ pub(super) enum Form {
 }
 
 /// What the kernel is given, and where its result is the mean of the values.
-pub(super) struct Built {
+pub(super) struct BuiltMask {
     pub(super) mask: Array,
     pub(super) mean: Option<Array>,
 }
@@ -82,8 +85,8 @@ impl Mask {
             Mask::Layers { layers, form } => Mask::Layers {
                 layers,
                 form: match form {
-                    Form::BoolOrMean => Form::Bool,
-                    Form::NumbersOrMean => Form::Numbers,
+                    MaskForm::BoolOrMean => MaskForm::Bool,
+                    MaskForm::NumbersOrMean => MaskForm::Numbers,
                     form => form,
                 },
             },
@@ -99,48 +102,48 @@ impl Mask {
     }
 
     /// The array that the kernel is given, from the values of its layers.
-    pub(super) fn build(&self, values: &[Array], dtype: Dtype) -> Option<Built> {
+    pub(super) fn build(&self, values: &[Array], dtype: Dtype) -> Option<BuiltMask> {
         let Mask::Layers { layers, form } = self else {
             return None;
         };
         let layers = layers.iter().zip(values);
         Some(match form {
-            Form::Bool | Form::BoolOrMean => {
+            MaskForm::Bool | MaskForm::BoolOrMean => {
                 let keep = layers
                     .map(|(layer, value)| layer.keeps(value))
                     .reduce(|a, b| a.logical_and(b))?;
-                if *form == Form::Bool {
-                    return Some(Built {
+                if *form == MaskForm::Bool {
+                    return Some(BuiltMask {
                         mask: keep,
                         mean: None,
                     });
                 }
                 let dead = keep.atleast_1d().any(keepdims(-1)).logical_not();
-                Built {
+                BuiltMask {
                     mask: keep.logical_or(&dead),
                     mean: Some(dead),
                 }
             }
-            Form::Numbers | Form::NumbersOrMean => {
+            MaskForm::Numbers | MaskForm::NumbersOrMean => {
                 let mut sum: Option<Array> = None;
                 for (layer, value) in layers {
                     sum = Some(layer.applied(sum, value, dtype));
                 }
                 let mask = sum?;
-                let mean = (*form == Form::NumbersOrMean).then(|| {
+                let mean = (*form == MaskForm::NumbersOrMean).then(|| {
                     let rows = mask.atleast_1d();
                     let (most, least) = (rows.max(keepdims(-1)), rows.min(keepdims(-1)));
                     most.equal(least)
                         .logical_and(most.abs().greater_equal(swallowing(dtype)))
                         .logical_and(most.isfinite())
                 });
-                Built { mask, mean }
+                BuiltMask { mask, mean }
             }
         })
     }
 }
 
-impl Layer {
+impl MaskLayer {
     /// The numbers that are added to scores, after this layer.
     fn applied(&self, sum: Option<Array>, value: &Array, dtype: Dtype) -> Array {
         match (self.kind, sum) {
@@ -172,54 +175,54 @@ impl Layer {
 /// Finds out what masks, the innermost first, mean for queries of `dtype` and scores of which the last two axes are
 /// `[queries, keys]`.
 pub(super) fn resolve(
-    look: &Look<'_>,
-    applied: &[Applied],
+    matcher: &Matcher<'_>,
+    applied: &[AppliedMask],
     dtype: Dtype,
     sizes: [i32; 2],
 ) -> Result<Mask, Refusal> {
-    let mut layers: Vec<Layer> = Vec::new();
+    let mut layers: Vec<MaskLayer> = Vec::new();
     let mut fills: Vec<f64> = Vec::new();
     let (mut all_causal, mut all_alive, mut swallows) = (true, true, false);
     for one in applied {
-        let seen = seen(look, *one, dtype);
+        let seen = seen(matcher, *one, dtype);
         if seen
             .as_ref()
             .is_some_and(|(seen, _)| seen.iter().all(|seen| *seen))
         {
             continue;
         }
-        let shape = look.shape(one.value);
+        let shape = matcher.shape(one.value);
         all_causal &= seen
             .as_ref()
             .is_some_and(|(seen, _)| is_causal(shape, seen, sizes));
         all_alive &= seen
             .as_ref()
             .is_some_and(|(seen, _)| rows_see_a_key(shape, seen));
-        let (kind, fill) = match (one.how, seen) {
-            (How::Added, None) if look.dtype(one.value) == dtype => {
-                swallows |= one.dtype.size() < 4 && !is_harmless(look, one.value, dtype);
+        let (kind, fill) = match (one.encoding, seen) {
+            (MaskEncoding::Added, None) if matcher.dtype(one.value) == dtype => {
+                swallows |= one.dtype.size() < 4 && !is_harmless(matcher, one.value, dtype);
                 (Kind::Added, None)
             }
-            (How::Added, None) => {
+            (MaskEncoding::Added, None) => {
                 let reason = format!(
                     "the mask that is added is {}, the queries are {dtype}",
-                    look.dtype(one.value)
+                    matcher.dtype(one.value)
                 );
                 return Err(Refusal::new(RefusalKind::Dtype, reason));
             }
             // Numbers that are added hide where they are not 0.
-            (How::Added, Some((_, fill))) => (hidden_by(true, fill), Some(fill)),
-            (How::Selects { hides, fill }, _) if hides_fully(fill, dtype) => {
+            (MaskEncoding::Added, Some((_, fill))) => (hidden_by(true, fill), Some(fill)),
+            (MaskEncoding::Selects { hides, fill }, _) if hides_fully(fill, dtype) => {
                 (hidden_by(hides, fill), Some(fill))
             }
-            (How::Selects { fill, .. }, _) => {
+            (MaskEncoding::Selects { fill, .. }, _) => {
                 let reason = format!(
                     "masked scores become {fill:?}, which does not hide a key surely: other scores may be as low"
                 );
                 return Err(Refusal::new(RefusalKind::Mask, reason));
             }
         };
-        layers.push(Layer {
+        layers.push(MaskLayer {
             value: one.value,
             kind,
         });
@@ -243,10 +246,10 @@ pub(super) fn resolve(
         return Err(Refusal::new(RefusalKind::Mask, reason));
     }
     let form = match () {
-        () if alive => Form::Bool,
-        () if only_hides && finite_in_half => Form::BoolOrMean,
-        () if swallows || finite_in_half => Form::NumbersOrMean,
-        () => Form::Numbers,
+        () if alive => MaskForm::Bool,
+        () if only_hides && finite_in_half => MaskForm::BoolOrMean,
+        () if swallows || finite_in_half => MaskForm::NumbersOrMean,
+        () => MaskForm::Numbers,
     };
     Ok(Mask::Layers { layers, form })
 }
@@ -278,23 +281,24 @@ fn swallowing(dtype: Dtype) -> f64 {
 }
 
 /// Whether numbers that are added are known, and swallow no score.
-fn is_harmless(look: &Look<'_>, value: Value, dtype: Dtype) -> bool {
-    look.known_values(value, MOST)
+fn is_harmless(matcher: &Matcher<'_>, value: Value, dtype: Dtype) -> bool {
+    matcher
+        .constant_values(value, MOST)
         .is_some_and(|values| values.iter().all(|v| v.abs() < swallowing(dtype)))
 }
 
 /// Which keys are seen, when the values of the mask are known and say just that, and what hidden scores become.
-fn seen(look: &Look<'_>, applied: Applied, dtype: Dtype) -> Option<(Vec<bool>, f64)> {
-    let values = look.known_values(applied.value, MOST)?;
-    match applied.how {
-        How::Added => {
+fn seen(matcher: &Matcher<'_>, applied: AppliedMask, dtype: Dtype) -> Option<(Vec<bool>, f64)> {
+    let values = matcher.constant_values(applied.value, MOST)?;
+    match applied.encoding {
+        MaskEncoding::Added => {
             let fill = values.iter().copied().fold(0.0, f64::min);
             let says_so = |value: &f64| *value == 0.0 || *value == fill;
             let hides = fill == 0.0 || hides_fully(fill, dtype);
             (hides && values.iter().all(says_so))
                 .then(|| (values.iter().map(|v| *v == 0.0).collect(), fill))
         }
-        How::Selects { hides, fill } => {
+        MaskEncoding::Selects { hides, fill } => {
             Some((values.iter().map(|v| (*v != 0.0) != hides).collect(), fill))
         }
     }

@@ -17,87 +17,90 @@ mod sinks;
 use mlx::{Array, Dtype, MaskMode, Op, bind, keepdims, where_};
 
 use self::mask::Mask;
-use self::operands::{layout, side, unscaled};
+use self::operands::{layout, operand_view, unscaled};
 use self::scores::Scores;
-use self::sinks::{for_heads, sunk};
-use crate::fusions::matcher::Look;
+use self::sinks::{sinks_per_head, softmax_with_sinks};
+use crate::fusions::matcher::Matcher;
 use crate::fusions::matcher::softmax::{Softmax, softmax_of};
-use crate::fusions::{Found, Match, Refusal, RefusalKind};
+use crate::fusions::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::{Value, element_count};
 
 /// Finds the formula by the product with the values.
-pub(crate) fn find(look: &Look<'_>, value: Value) -> Found {
-    let [weights, v] = look.binary(value, &Op::Matmul)?;
+pub(crate) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
+    let [weights, v] = matcher.binary(value, &Op::Matmul)?;
     let mut scores = Scores::default();
-    let softmax = match weights_of(look, weights, &mut scores) {
+    let softmax = match weights_of(matcher, weights, &mut scores) {
         Some(Ok(softmax)) => softmax,
         Some(Err(refusal)) => return Some(Err(refusal)),
-        None => return near_misses::weights(look, weights).map(Err),
+        None => return near_misses::weights(matcher, weights).map(Err),
     };
-    let masked = scores.uncast(look, softmax.x);
-    let (q, k_t) = match scores.read(look, masked) {
+    let masked = scores.strip_casts(matcher, softmax.x);
+    let (q, k_t) = match scores.read(matcher, masked) {
         Some(Ok(product)) => product,
         Some(Err(refusal)) => return Some(Err(refusal)),
-        None => return near_misses::scores(look, masked).map(Err),
+        None => return near_misses::scores(matcher, masked).map(Err),
     };
     if [q, k_t, v]
         .iter()
-        .any(|side| element_count(look.shape(*side)) == 0)
+        .any(|side| element_count(matcher.shape(*side)) == 0)
     {
         return None;
     }
-    if !look.is_last_axis(softmax.x, &softmax.axes) {
+    if !matcher.is_last_axis(softmax.x, &softmax.axes) {
         let reason = "the softmax is not over the keys";
         return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
     }
-    if look.ndim(value) < 2
+    if matcher.ndim(value) < 2
         || scores
             .product
-            .is_none_or(|product| look.shape(weights) != look.shape(product))
+            .is_none_or(|product| matcher.shape(weights) != matcher.shape(product))
     {
         let reason = format!(
             "a mask makes scores {:?} of queries {:?}",
-            look.shape(weights),
-            look.shape(q)
+            matcher.shape(weights),
+            matcher.shape(q)
         );
         return Some(Err(Refusal::new(RefusalKind::Shape, reason)));
     }
-    Some(assemble(look, value, [q, k_t, v], &scores))
+    Some(assemble(matcher, value, [q, k_t, v], &scores))
 }
 
 /// The softmax that the weights are.
 fn weights_of(
-    look: &Look<'_>,
+    matcher: &Matcher<'_>,
     weights: Value,
     scores: &mut Scores,
 ) -> Option<Result<Softmax, Refusal>> {
-    let plain = scores.uncast(look, weights);
-    if let Some(softmax) = softmax_of(look, plain) {
+    let plain = scores.strip_casts(matcher, weights);
+    if let Some(softmax) = softmax_of(matcher, plain) {
         return Some(Ok(softmax));
     }
-    if let Some(sunk) = sunk(look, plain) {
-        scores.uncast(look, sunk.joined);
-        scores.sinks = Some(sunk.sinks);
-        return Some(Ok(sunk.softmax));
+    if let Some(softmax_with_sinks) = softmax_with_sinks(matcher, plain) {
+        scores.strip_casts(matcher, softmax_with_sinks.joined);
+        scores.sinks = Some(softmax_with_sinks.sinks);
+        return Some(Ok(softmax_with_sinks.softmax));
     }
     // Weights times something: dropout, unless it is 1 everywhere.
-    let mut product = look.product(plain);
-    if let Some((Op::Where, node)) = look.node(plain) {
+    let mut product = matcher.product(plain);
+    if let Some((Op::Where, node)) = matcher.node(plain) {
         product.factors = vec![node.inputs[0]];
         for branch in &node.inputs[1..] {
-            product.factors.extend(look.product(*branch).factors);
+            product.factors.extend(matcher.product(*branch).factors);
         }
         product.number = f64::NAN;
     }
     let softmax = product
         .factors
         .iter()
-        .find_map(|factor| softmax_of(look, look.uncast(*factor)))?;
+        .find_map(|factor| softmax_of(matcher, matcher.strip_casts(*factor)))?;
     let mut probe = Scores::default();
     // Only what would be attention is worth a word.
-    let inner = probe.uncast(look, softmax.x);
-    probe.read(look, inner)?.ok()?;
-    let is_random = product.factors.iter().any(|factor| look.is_random(*factor));
+    let inner = probe.strip_casts(matcher, softmax.x);
+    probe.read(matcher, inner)?.ok()?;
+    let is_random = product
+        .factors
+        .iter()
+        .any(|factor| matcher.is_random(*factor));
     Some(Err(if is_random {
         Refusal::new(
             RefusalKind::Dropout,
@@ -112,33 +115,33 @@ fn weights_of(
 }
 
 fn assemble(
-    look: &Look<'_>,
+    matcher: &Matcher<'_>,
     output: Value,
     [q, k_t, v]: [Value; 3],
     scores: &Scores,
 ) -> Result<Match, Refusal> {
-    let ndim = look.ndim(output);
-    let dtype = look.dtype(q);
+    let ndim = matcher.ndim(output);
+    let dtype = matcher.dtype(q);
     if [k_t, v, output]
         .iter()
-        .any(|side| look.dtype(*side) != dtype)
+        .any(|side| matcher.dtype(*side) != dtype)
         || !dtype.is_floating()
         || dtype == Dtype::Float64
     {
         let reason = format!(
             "queries are {dtype}, keys {}, values {}, the result {}",
-            look.dtype(k_t),
-            look.dtype(v),
-            look.dtype(output)
+            matcher.dtype(k_t),
+            matcher.dtype(v),
+            matcher.dtype(output)
         );
         return Err(Refusal::new(RefusalKind::Dtype, reason));
     }
     scores.check_dtypes(dtype)?;
     let mut scale = scores.scale.unwrap_or(1.0);
-    let q = unscaled(look, q, &mut scale);
-    let k_t = unscaled(look, k_t, &mut scale);
-    let mut k_side = side(look, k_t, Some(&mut scale));
-    let mut v_side = side(look, v, None);
+    let q = unscaled(matcher, q, &mut scale);
+    let k_t = unscaled(matcher, k_t, &mut scale);
+    let mut k_side = operand_view(matcher, k_t, Some(&mut scale));
+    let mut v_side = operand_view(matcher, v, None);
     if k_side.repeats != v_side.repeats {
         // Only one of them is seen through.
         (k_side, v_side) = (k_side.repeated(), v_side.repeated());
@@ -148,31 +151,31 @@ fn assemble(
         let reason = format!("the scale is {scale:?}");
         return Err(Refusal::new(RefusalKind::Formula, reason));
     }
-    let layout = layout(look, q, &k_t, &v)?;
-    if look.open_sizes && (ndim != 4 || k_t.repeats != 1) {
+    let layout = layout(matcher, q, &k_t, &v)?;
+    if matcher.shapeless && (ndim != 4 || k_t.repeats != 1) {
         let reason = "the kernel would be given shapes that are frozen";
         return Err(Refusal::new(RefusalKind::Shape, reason));
     }
-    let queries = look.shape(q)[ndim - 2];
+    let queries = matcher.shape(q)[ndim - 2];
     let keys = k_t.shape[ndim - 1];
     let masks: Vec<_> = scores.masks.iter().rev().copied().collect();
-    let mut mask = mask::resolve(look, &masks, dtype, [queries, keys])?;
+    let mut mask = mask::resolve(matcher, &masks, dtype, [queries, keys])?;
     if scores.sinks.is_some() {
         mask = mask.beside_sinks();
     }
     let mask_shapes = mask
         .values()
         .iter()
-        .map(|value| mask_shape(look.shape(*value), ndim))
+        .map(|value| mask_shape(matcher.shape(*value), ndim))
         .collect::<Result<Vec<_>, _>>()?;
     let sinks = match scores.sinks {
-        Some(sinks) => Some(for_heads(look, sinks, ndim, &layout.q, dtype)?),
+        Some(sinks) => Some(sinks_per_head(matcher, sinks, ndim, &layout.q, dtype)?),
         None => None,
     };
     let mut inputs = vec![q, k_t.value, v.value];
     inputs.extend(mask.values());
     inputs.extend(sinks);
-    let (shape, has_sinks) = (look.shape(output).to_vec(), sinks.is_some());
+    let (shape, has_sinks) = (matcher.shape(output).to_vec(), sinks.is_some());
     #[allow(clippy::cast_possible_truncation)]
     let scale = scale as f32;
     Ok(Match::new(inputs, output, move |inputs| {
@@ -241,7 +244,7 @@ fn mask_shape(shape: &[i32], ndim: usize) -> Result<Vec<i32>, Refusal> {
     Ok(shape)
 }
 
-impl Look<'_> {
+impl Matcher<'_> {
     /// Whether a value depends on random numbers.
     fn is_random(&self, value: Value) -> bool {
         let mut open = vec![value];

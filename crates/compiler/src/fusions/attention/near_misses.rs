@@ -2,7 +2,7 @@
 
 use mlx::Op;
 
-use crate::fusions::matcher::Look;
+use crate::fusions::matcher::Matcher;
 use crate::fusions::matcher::softmax::softmax_of;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::{Node, Value};
@@ -11,12 +11,12 @@ use crate::graph::{Node, Value};
 const FAR: usize = 12;
 
 /// Weights that come from a softmax of a product, but not as the kernel has them.
-pub(super) fn weights(look: &Look<'_>, weights: Value) -> Option<Refusal> {
-    let (softmax, passed) = find(look, weights, FAR, &|value| {
-        softmax_of(look, value).is_some()
+pub(super) fn weights(matcher: &Matcher<'_>, weights: Value) -> Option<Refusal> {
+    let (softmax, passed) = search_inputs(matcher, weights, FAR, &|value| {
+        softmax_of(matcher, value).is_some()
     })?;
-    let x = softmax_of(look, softmax)?.x;
-    find(look, x, FAR, &|value| is_product(look, value))?;
+    let x = softmax_of(matcher, softmax)?.x;
+    search_inputs(matcher, x, FAR, &|value| is_product(matcher, value))?;
     // Sinks, as of gpt-oss: one more score, whose weight is dropped again.
     let drops = |node: &&Node| {
         matches!(
@@ -25,8 +25,9 @@ pub(super) fn weights(look: &Look<'_>, weights: Value) -> Option<Refusal> {
         )
     };
     if passed.iter().any(drops)
-        && let Some((_, above)) = find(look, x, FAR, &|value| is_concatenation(look, value))
-        && above.len() < FAR
+        && let Some((_, path)) =
+            search_inputs(matcher, x, FAR, &|value| is_concatenation(matcher, value))
+        && path.len() < FAR
     {
         let reason = "the softmax has a score more, a sink, whose weight is dropped";
         return Some(Refusal::new(RefusalKind::Formula, reason));
@@ -44,8 +45,8 @@ pub(super) fn weights(look: &Look<'_>, weights: Value) -> Option<Refusal> {
 }
 
 /// Scores that come from a product, but not as the kernel has them.
-pub(super) fn scores(look: &Look<'_>, scores: Value) -> Option<Refusal> {
-    let (_, passed) = find(look, scores, FAR, &|value| is_product(look, value))?;
+pub(super) fn scores(matcher: &Matcher<'_>, scores: Value) -> Option<Refusal> {
+    let (_, passed) = search_inputs(matcher, scores, FAR, &|value| is_product(matcher, value))?;
     let blamed = passed
         .iter()
         .find(|node| !is_known_step(node))
@@ -59,8 +60,8 @@ pub(super) fn scores(look: &Look<'_>, scores: Value) -> Option<Refusal> {
 }
 
 /// The first value found going up that `is` what is looked for, and the nodes on the way, the last applied first.
-fn find<'g>(
-    look: &Look<'g>,
+fn search_inputs<'g>(
+    matcher: &Matcher<'g>,
     value: Value,
     far: usize,
     is: &dyn Fn(Value) -> bool,
@@ -72,12 +73,12 @@ fn find<'g>(
         if is(value) {
             return Some((value, passed));
         }
-        let Some(node) = look.graph.producer(value) else {
+        let Some(node) = matcher.graph.producer(value) else {
             continue;
         };
         // Other products, and reductions, are other formulas.
-        let ends = is_product(look, value) || is_reduction(node);
-        if passed.len() < far && !ends && !look.is_known(value) && seen.insert(value) {
+        let ends = is_product(matcher, value) || is_reduction(node);
+        if passed.len() < far && !ends && !matcher.is_constant(value) && seen.insert(value) {
             for input in &node.inputs {
                 let mut passed = passed.clone();
                 passed.push(node);
@@ -88,12 +89,15 @@ fn find<'g>(
     None
 }
 
-fn is_product(look: &Look<'_>, value: Value) -> bool {
-    matches!(look.node(value), Some((Op::Matmul | Op::Einsum { .. }, _)))
+fn is_product(matcher: &Matcher<'_>, value: Value) -> bool {
+    matches!(
+        matcher.node(value),
+        Some((Op::Matmul | Op::Einsum { .. }, _))
+    )
 }
 
-fn is_concatenation(look: &Look<'_>, value: Value) -> bool {
-    matches!(look.node(value), Some((Op::Concatenate { .. }, _)))
+fn is_concatenation(matcher: &Matcher<'_>, value: Value) -> bool {
+    matches!(matcher.node(value), Some((Op::Concatenate { .. }, _)))
 }
 
 fn is_reduction(node: &Node) -> bool {

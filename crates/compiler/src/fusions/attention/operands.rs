@@ -2,13 +2,13 @@
 
 use mlx::{Array, Op};
 
-use crate::fusions::matcher::Look;
+use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// A side of a product, behind what the kernel does itself.
 #[derive(Clone)]
-pub(super) struct Side {
+pub(super) struct OperandView {
     pub(super) value: Value,
     /// The order of axes that makes it `[.., rows, columns]`.
     order: Option<Vec<i32>>,
@@ -21,13 +21,13 @@ pub(super) struct Side {
 }
 
 /// Takes a number off a side that nothing else uses.
-pub(super) fn unscaled(look: &Look<'_>, value: Value, scale: &mut f64) -> Value {
-    if look.only_user(value).is_none() {
+pub(super) fn unscaled(matcher: &Matcher<'_>, value: Value, scale: &mut f64) -> Value {
+    if matcher.sole_consumer(value).is_none() {
         return value;
     }
-    let product = look.product(value);
+    let product = matcher.product(value);
     match (product.factors.as_slice(), product.divisors.as_slice()) {
-        ([inner], []) if look.array_type(*inner) == look.array_type(value) => {
+        ([inner], []) if matcher.array_type(*inner) == matcher.array_type(value) => {
             *scale *= product.number;
             *inner
         }
@@ -36,34 +36,38 @@ pub(super) fn unscaled(look: &Look<'_>, value: Value, scale: &mut f64) -> Value 
 }
 
 /// Sees a side through a change of the order of axes and a repetition of heads; of keys, through a scale between.
-pub(super) fn side(look: &Look<'_>, value: Value, scale: Option<&mut f64>) -> Side {
-    let shape = look.shape(value).to_vec();
-    let mut seen = Side {
+pub(super) fn operand_view(
+    matcher: &Matcher<'_>,
+    value: Value,
+    scale: Option<&mut f64>,
+) -> OperandView {
+    let shape = matcher.shape(value).to_vec();
+    let mut seen = OperandView {
         value,
         order: None,
         repeats: 1,
         wide: (value, shape.clone()),
         shape,
     };
-    if let Some((Op::Transpose { axes }, node)) = look.node(value)
-        && look.only_user(value).is_some()
+    if let Some((Op::Transpose { axes }, node)) = matcher.node(value)
+        && matcher.sole_consumer(value).is_some()
     {
         seen.value = node.inputs[0];
         seen.order = Some(axes.clone());
         if let Some(scale) = scale {
-            seen.value = unscaled(look, seen.value, scale);
+            seen.value = unscaled(matcher, seen.value, scale);
         }
         seen.wide.0 = seen.value;
     }
     let head = match &seen.order {
         Some(order) if order.len() == 4 => usize::try_from(order[1]).unwrap_or(0),
-        None if look.ndim(seen.value) == 4 => 1,
+        None if matcher.ndim(seen.value) == 4 => 1,
         _ => return seen,
     };
-    if look.only_user(seen.value).is_none() {
+    if matcher.sole_consumer(seen.value).is_none() {
         return seen;
     }
-    if let Some((inner, repeats)) = repeated(look, seen.value, head) {
+    if let Some((inner, repeats)) = repeated(matcher, seen.value, head) {
         seen.value = inner;
         seen.repeats = repeats;
         seen.shape[1] /= repeats;
@@ -72,8 +76,8 @@ pub(super) fn side(look: &Look<'_>, value: Value, scale: Option<&mut f64>) -> Si
 }
 
 /// What is repeated along the axis of heads, each head several times in a row.
-fn repeated(look: &Look<'_>, value: Value, head: usize) -> Option<(Value, i32)> {
-    let (op, node) = look.node(value)?;
+fn repeated(matcher: &Matcher<'_>, value: Value, head: usize) -> Option<(Value, i32)> {
+    let (op, node) = matcher.node(value)?;
     let inner = node.inputs[0];
     match op {
         Op::Repeat { repeats, axis } => {
@@ -82,11 +86,11 @@ fn repeated(look: &Look<'_>, value: Value, head: usize) -> Option<(Value, i32)> 
         }
         Op::Reshape { .. } => {
             // [.., heads, ..] -> [.., heads, 1, ..] -> [.., heads, n, ..] -> [.., heads * n, ..]
-            let (Op::BroadcastTo { shape: wide }, node) = look.node(inner)? else {
+            let (Op::BroadcastTo { shape: wide }, node) = matcher.node(inner)? else {
                 return None;
             };
-            let narrow = look.unreshaped(node.inputs[0]);
-            let mut expected = look.shape(narrow).to_vec();
+            let narrow = matcher.unreshaped(node.inputs[0]);
+            let mut expected = matcher.shape(narrow).to_vec();
             if expected.len() != 4 || wide.len() != 5 {
                 return None;
             }
@@ -94,18 +98,18 @@ fn repeated(look: &Look<'_>, value: Value, head: usize) -> Option<(Value, i32)> 
             expected.insert(head + 1, repeats);
             let mut merged = expected.clone();
             merged[head] *= merged.remove(head + 1);
-            let mut opened = look.shape(narrow).to_vec();
+            let mut opened = matcher.shape(narrow).to_vec();
             opened.insert(head + 1, 1);
             let fits = *wide == expected
-                && look.shape(value) == merged
-                && look.shape(node.inputs[0]) == opened;
+                && matcher.shape(value) == merged
+                && matcher.shape(node.inputs[0]) == opened;
             fits.then_some((narrow, repeats))
         }
         _ => None,
     }
 }
 
-impl Side {
+impl OperandView {
     /// The same, not seen through the repetition.
     pub(super) fn repeated(self) -> Self {
         Self {
@@ -133,8 +137,13 @@ pub(super) struct Layout {
 }
 
 /// The shapes with four axes, if sides of these shapes have any.
-pub(super) fn layout(look: &Look<'_>, q: Value, k_t: &Side, v: &Side) -> Result<Layout, Refusal> {
-    let (q, k, v_shape) = (look.shape(q), &k_t.shape, &v.shape);
+pub(super) fn layout(
+    matcher: &Matcher<'_>,
+    q: Value,
+    k_t: &OperandView,
+    v: &OperandView,
+) -> Result<Layout, Refusal> {
+    let (q, k, v_shape) = (matcher.shape(q), &k_t.shape, &v.shape);
     let refuse = || {
         let reason = format!(
             "queries {q:?}, transposed keys {k:?} and values {v_shape:?} do not fit the kernel"
@@ -175,7 +184,7 @@ pub(super) fn layout(look: &Look<'_>, q: Value, k_t: &Side, v: &Side) -> Result<
     }
 }
 
-impl Look<'_> {
+impl Matcher<'_> {
     /// Behind one reshape.
     fn unreshaped(&self, value: Value) -> Value {
         match self.node(value) {

@@ -2,8 +2,8 @@
 
 use mlx::{Dtype, Op};
 
-use super::mask::{Applied, How};
-use crate::fusions::matcher::Look;
+use super::mask::{AppliedMask, MaskEncoding};
+use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
@@ -11,7 +11,7 @@ use crate::graph::Value;
 #[derive(Clone, Default)]
 pub(super) struct Scores {
     pub(super) scale: Option<f64>,
-    pub(super) masks: Vec<Applied>,
+    pub(super) masks: Vec<AppliedMask>,
     /// One more score for each row, whose weight is dropped.
     pub(super) sinks: Option<Value>,
     /// The dtypes through which scores and weights go.
@@ -21,10 +21,10 @@ pub(super) struct Scores {
 
 impl Scores {
     /// Goes behind casts, and notes their dtypes.
-    pub(super) fn uncast(&mut self, look: &Look<'_>, value: Value) -> Value {
-        self.dtypes.push(look.dtype(value));
-        match look.cast(value) {
-            Some(inner) => self.uncast(look, inner),
+    pub(super) fn strip_casts(&mut self, matcher: &Matcher<'_>, value: Value) -> Value {
+        self.dtypes.push(matcher.dtype(value));
+        match matcher.cast(value) {
+            Some(inner) => self.strip_casts(matcher, inner),
             None => value,
         }
     }
@@ -32,46 +32,50 @@ impl Scores {
     /// Reads scores from the outside in and returns queries and transposed keys.
     pub(super) fn read(
         &mut self,
-        look: &Look<'_>,
+        matcher: &Matcher<'_>,
         value: Value,
     ) -> Option<Result<(Value, Value), Refusal>> {
-        self.dtypes.push(look.dtype(value));
-        let (op, node) = look.node(value)?;
+        self.dtypes.push(matcher.dtype(value));
+        let (op, node) = matcher.node(value)?;
         match op {
             Op::Matmul => {
                 self.product = Some(value);
                 Some(Ok((node.inputs[0], node.inputs[1])))
             }
-            Op::Astype { .. } => self.read(look, look.cast(value)?),
-            Op::Negative => self.scaled(look, node.inputs[0], -1.0),
-            Op::Multiply => look
-                .orders(value, op)
+            Op::Astype { .. } => self.read(matcher, matcher.cast(value)?),
+            Op::Negative => self.scaled(matcher, node.inputs[0], -1.0),
+            Op::Multiply => matcher
+                .both_orders(value, op)
                 .into_iter()
-                .find_map(|[scores, number]| self.scaled(look, scores, look.number(number)?)),
-            Op::Divide => self.scaled(look, node.inputs[0], 1.0 / look.number(node.inputs[1])?),
-            Op::Add => self.masked(look, value),
+                .find_map(|[scores, number]| self.scaled(matcher, scores, matcher.number(number)?)),
+            Op::Divide => self.scaled(
+                matcher,
+                node.inputs[0],
+                1.0 / matcher.number(node.inputs[1])?,
+            ),
+            Op::Add => self.masked(matcher, value),
             Op::Where => {
                 let [condition, a, b] = *node.inputs.as_slice() else {
                     return None;
                 };
-                let (scores, fill, hides) = match (look.number(a), look.number(b)) {
+                let (scores, fill, hides) = match (matcher.number(a), matcher.number(b)) {
                     (None, Some(fill)) => (a, fill, false),
                     (Some(fill), None) => (b, fill, true),
                     _ => return None,
                 };
-                self.masks.push(Applied {
+                self.masks.push(AppliedMask {
                     value: condition,
-                    how: How::Selects { hides, fill },
-                    dtype: look.dtype(value),
+                    encoding: MaskEncoding::Selects { hides, fill },
+                    dtype: matcher.dtype(value),
                 });
-                self.read(look, scores)
+                self.read(matcher, scores)
             }
             Op::Tanh => {
-                let product = look.product(node.inputs[0]);
+                let product = matcher.product(node.inputs[0]);
                 let [scores] = *product.factors.as_slice() else {
                     return None;
                 };
-                self.read(look, scores)?.ok()?;
+                self.read(matcher, scores)?.ok()?;
                 let reason = "the scores are capped by tanh";
                 Some(Err(Refusal::new(RefusalKind::Formula, reason)))
             }
@@ -81,22 +85,26 @@ impl Scores {
 
     /// Reads scores to which a mask is added. When both sides are products, such as with relative positions, scores
     /// are the one of which both factors have a batch.
-    fn masked(&mut self, look: &Look<'_>, sum: Value) -> Option<Result<(Value, Value), Refusal>> {
-        let sides = look.orders(sum, &Op::Add).into_iter();
+    fn masked(
+        &mut self,
+        matcher: &Matcher<'_>,
+        sum: Value,
+    ) -> Option<Result<(Value, Value), Refusal>> {
+        let sides = matcher.both_orders(sum, &Op::Add).into_iter();
         let mut found: Vec<_> = sides
             .filter_map(|[scores, mask]| {
                 let mut inner = self.clone();
-                inner.masks.push(Applied {
+                inner.masks.push(AppliedMask {
                     value: mask,
-                    how: How::Added,
-                    dtype: look.dtype(sum),
+                    encoding: MaskEncoding::Added,
+                    dtype: matcher.dtype(sum),
                 });
-                let product = inner.read(look, scores)?;
+                let product = inner.read(matcher, scores)?;
                 Some((inner, product))
             })
             .collect();
         let of_batches = |product: &Result<(Value, Value), Refusal>| match product {
-            Ok((q, k_t)) => look.ndim(*q) == look.ndim(*k_t),
+            Ok((q, k_t)) => matcher.ndim(*q) == matcher.ndim(*k_t),
             Err(_) => false,
         };
         let place = found.iter().position(|(_, product)| of_batches(product));
@@ -111,13 +119,13 @@ impl Scores {
     /// Reads scores that are multiplied with a number.
     fn scaled(
         &mut self,
-        look: &Look<'_>,
+        matcher: &Matcher<'_>,
         scores: Value,
         factor: f64,
     ) -> Option<Result<(Value, Value), Refusal>> {
         self.scale = Some(self.scale.unwrap_or(1.0) * factor);
         let masks = self.masks.len();
-        let inner = self.read(look, scores)?;
+        let inner = self.read(matcher, scores)?;
         if self.masks.len() > masks && factor != 1.0 {
             let reason = "the mask is scaled with the scores";
             return Some(Err(Refusal::new(RefusalKind::Mask, reason)));

@@ -2,13 +2,13 @@
 
 use mlx::{Dtype, Op};
 
-use super::Look;
-use super::statistics::OverRoot;
+use super::Matcher;
+use super::statistics::DivBySqrt;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Where the normalized values are computed, and from what.
-pub(crate) struct Core {
+pub(crate) struct NormalizedCore {
     /// What is normalized, in the dtype of the statistics.
     pub(crate) x: Value,
     /// The normalized values.
@@ -34,8 +34,8 @@ pub(crate) struct Affine {
 }
 
 /// Checks the dtype of the statistics.
-pub(crate) fn check_dtype(look: &Look<'_>, core: &Core) -> Result<(), Refusal> {
-    match look.dtype(core.x) {
+pub(crate) fn check_dtype(matcher: &Matcher<'_>, core: &NormalizedCore) -> Result<(), Refusal> {
+    match matcher.dtype(core.x) {
         Dtype::Float32 => Ok(()),
         dtype => Err(Refusal::new(
             RefusalKind::Dtype,
@@ -45,7 +45,7 @@ pub(crate) fn check_dtype(look: &Look<'_>, core: &Core) -> Result<(), Refusal> {
 }
 
 /// Checks that a root is used as it is.
-pub(crate) fn check_root(found: &OverRoot) -> Result<(), Refusal> {
+pub(crate) fn check_root(found: &DivBySqrt) -> Result<(), Refusal> {
     if !found.is_cast {
         return Ok(());
     }
@@ -68,9 +68,9 @@ pub(crate) fn check_eps(eps: f64) -> Result<f32, Refusal> {
 ///
 /// The kernel casts the normalized values to the dtype of its result before the weight, so a cast of an input from
 /// half precision is taken in only when the values are cast back there, or when a `float32` weight follows.
-pub(crate) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
-    let narrow = match look.node(core.x) {
-        Some((Op::Astype { .. }, node)) if look.dtype(node.inputs[0]).is_floating() => {
+pub(crate) fn match_affine(matcher: &Matcher<'_>, core: &NormalizedCore, bias: bool) -> Affine {
+    let narrow = match matcher.node(core.x) {
+        Some((Op::Astype { .. }, node)) if matcher.dtype(node.inputs[0]).is_floating() => {
             Some(node.inputs[0])
         }
         _ => None,
@@ -85,20 +85,20 @@ pub(crate) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
     };
     if let Some(narrow) = narrow
         && core.weight.is_none()
-        && let Some((output, dtype)) = look.cast_after(core.normalized)
-        && dtype == look.dtype(narrow)
+        && let Some((output, dtype)) = matcher.cast_after(core.normalized)
+        && dtype == matcher.dtype(narrow)
     {
         (affine.x, affine.dtype, affine.output) = (narrow, dtype, output);
     }
     if affine.weight.is_none()
-        && let Some((weight, output)) = operand_after(look, affine.output, &Op::Multiply)
-        && look.dtype(output) == affine.dtype
+        && let Some((weight, output)) = operand_after(matcher, affine.output, &Op::Multiply)
+        && matcher.dtype(output) == affine.dtype
     {
         (affine.weight, affine.output) = (Some(weight), output);
     }
     if bias
-        && let Some((bias, output)) = operand_after(look, affine.output, &Op::Add)
-        && look.dtype(output) == affine.dtype
+        && let Some((bias, output)) = operand_after(matcher, affine.output, &Op::Add)
+        && matcher.dtype(output) == affine.dtype
     {
         (affine.bias, affine.output) = (Some(bias), output);
     }
@@ -106,11 +106,11 @@ pub(crate) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
     // the kernel's result float32.
     if affine.x == core.x
         && let (Some(narrow), Some(weight)) = (narrow, affine.weight)
-        && look.dtype(weight) == Dtype::Float32
+        && matcher.dtype(weight) == Dtype::Float32
     {
         affine.x = narrow;
     }
-    if let Some((output, _)) = look.cast_after(affine.output)
+    if let Some((output, _)) = matcher.cast_after(affine.output)
         && (affine.output != core.normalized || core.weight.is_some())
     {
         affine.output = output;
@@ -125,16 +125,16 @@ pub(crate) fn follow(look: &Look<'_>, core: &Core, bias: bool) -> Affine {
 }
 
 /// The vector that the only user of a value multiplies it with or adds to it, and the result.
-fn operand_after(look: &Look<'_>, value: Value, op: &Op) -> Option<(Value, Value)> {
-    let user = look.only_user(value)?;
+fn operand_after(matcher: &Matcher<'_>, value: Value, op: &Op) -> Option<(Value, Value)> {
+    let user = matcher.sole_consumer(value)?;
     if user.operation.op()? != op {
         return None;
     }
     let output = user.outputs[0];
-    let other = look.unbroadcast(*user.inputs.iter().find(|input| **input != value)?);
-    let fits = look.is_vector_for(other, value)
-        && look.shape(output) == look.shape(value)
-        && look.dtype(other).is_floating()
-        && !look.depends(other, value);
+    let other = matcher.strip_broadcast(*user.inputs.iter().find(|input| **input != value)?);
+    let fits = matcher.is_vector_for(other, value)
+        && matcher.shape(output) == matcher.shape(value)
+        && matcher.dtype(other).is_floating()
+        && !matcher.depends(other, value);
     fits.then_some((other, output))
 }

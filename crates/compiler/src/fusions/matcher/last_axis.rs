@@ -2,38 +2,38 @@
 
 use mlx::Op;
 
-use super::Look;
+use super::Matcher;
 use crate::graph::{Source, Value};
 
 /// Two values of which each element stands beside that of the other along the last axis of a third.
-pub(crate) fn stacked_pair(look: &Look<'_>, value: Value) -> Option<[Value; 2]> {
-    let (Op::Reshape { .. }, node) = look.node(value)? else {
+pub(crate) fn stacked_pair(matcher: &Matcher<'_>, value: Value) -> Option<[Value; 2]> {
+    let (Op::Reshape { .. }, node) = matcher.node(value)? else {
         return None;
     };
     let stacked = node.inputs[0];
-    let (op, node) = look.node(stacked)?;
-    let last = i32::try_from(look.ndim(stacked)).ok()? - 1;
+    let (op, node) = matcher.node(stacked)?;
+    let last = i32::try_from(matcher.ndim(stacked)).ok()? - 1;
     let parts: Vec<Value> = match op {
         Op::Stack { axis } if *axis == -1 || *axis == last => node.inputs.clone(),
         Op::Concatenate { axis } if *axis == -1 || *axis == last => node
             .inputs
             .iter()
-            .map(|part| look.without_last_one(*part))
+            .map(|part| matcher.without_last_one(*part))
             .collect::<Option<_>>()?,
         _ => return None,
     };
     let [first, second] = *parts.as_slice() else {
         return None;
     };
-    let mut merged = look.shape(first).to_vec();
+    let mut merged = matcher.shape(first).to_vec();
     *merged.last_mut()? *= 2;
-    (merged == look.shape(value)).then_some([first, second])
+    (merged == matcher.shape(value)).then_some([first, second])
 }
 
 /// The parts of a concatenation along the last axis.
-pub(crate) fn concatenated(look: &Look<'_>, value: Value) -> Option<Vec<Value>> {
-    let last = i32::try_from(look.ndim(value)).ok()? - 1;
-    let (Op::Concatenate { axis }, node) = look.node(value)? else {
+pub(crate) fn concatenated(matcher: &Matcher<'_>, value: Value) -> Option<Vec<Value>> {
+    let last = i32::try_from(matcher.ndim(value)).ok()? - 1;
+    let (Op::Concatenate { axis }, node) = matcher.node(value)? else {
         return None;
     };
     if *axis != last && *axis != -1 {
@@ -42,9 +42,9 @@ pub(crate) fn concatenated(look: &Look<'_>, value: Value) -> Option<Vec<Value>> 
     // `concatenate([concatenate([a, b]), rest])` is one list.
     let mut parts = Vec::new();
     for part in &node.inputs {
-        match concatenated(look, *part) {
+        match concatenated(matcher, *part) {
             Some(inner)
-                if look.only_user(*part).is_some()
+                if matcher.sole_consumer(*part).is_some()
                     && inner.len() == 2
                     && parts.is_empty()
                     && node.inputs.len() == 2 =>
@@ -64,10 +64,10 @@ pub(crate) struct Part {
     pub(crate) step: i32,
 }
 
-impl Look<'_> {
+impl Matcher<'_> {
     /// Sees a value as a part of the last axis of another, behind a cast to a wider dtype.
     pub(crate) fn part(&self, value: Value) -> Option<Part> {
-        let value = self.unwidened(value);
+        let value = self.strip_upcasts(value);
         if let Source::Node(id, index) = self.graph.source(value) {
             let node = self.graph.node(*id);
             let x = *node.inputs.first()?;

@@ -16,13 +16,13 @@ use crate::graph::{
 };
 
 /// A graph with what matchers ask of it again and again.
-pub(crate) struct Look<'g> {
+pub(crate) struct Matcher<'g> {
     pub(crate) graph: &'g Graph,
-    users: Vec<Vec<NodeId>>,
+    consumers: Vec<Vec<NodeId>>,
     known: Vec<bool>,
     arrays: RefCell<HashMap<Value, Option<Array>>>,
     /// Whether the graph is to hold for other sizes than those it was traced with, so that equal ones prove nothing.
-    pub(crate) open_sizes: bool,
+    pub(crate) shapeless: bool,
 }
 
 /// A product or quotient taken apart: a number times some factors, divided by others.
@@ -33,13 +33,13 @@ pub(crate) struct Product {
     pub(crate) divisors: Vec<Value>,
 }
 
-impl<'g> Look<'g> {
-    pub(crate) fn new(graph: &'g Graph, open_sizes: bool) -> Self {
+impl<'g> Matcher<'g> {
+    pub(crate) fn new(graph: &'g Graph, shapeless: bool) -> Self {
         Self {
-            users: graph.users(),
+            consumers: graph.users(),
             known: graph.known(),
             arrays: RefCell::default(),
-            open_sizes,
+            shapeless,
             graph,
         }
     }
@@ -86,7 +86,7 @@ impl<'g> Look<'g> {
     }
 
     /// Both orders of the inputs of a binary operation that commutes.
-    pub(crate) fn orders(&self, value: Value, op: &Op) -> Vec<[Value; 2]> {
+    pub(crate) fn both_orders(&self, value: Value, op: &Op) -> Vec<[Value; 2]> {
         match self.binary(value, op) {
             Some([a, b]) if a == b => vec![[a, b]],
             Some([a, b]) => vec![[a, b], [b, a]],
@@ -95,13 +95,13 @@ impl<'g> Look<'g> {
     }
 
     /// Who uses a value.
-    pub(crate) fn users(&self, value: Value) -> &[NodeId] {
-        &self.users[value.index()]
+    pub(crate) fn consumers(&self, value: Value) -> &[NodeId] {
+        &self.consumers[value.index()]
     }
 
     /// The only node that uses a value, if it is one and the value is not returned.
-    pub(crate) fn only_user(&self, value: Value) -> Option<&'g Node> {
-        match self.users(value) {
+    pub(crate) fn sole_consumer(&self, value: Value) -> Option<&'g Node> {
+        match self.consumers(value) {
             [user] if !self.is_output(value) => Some(self.graph.node(*user)),
             _ => None,
         }
@@ -112,14 +112,14 @@ impl<'g> Look<'g> {
     }
 
     /// Whether a value depends on no input.
-    pub(crate) fn is_known(&self, value: Value) -> bool {
+    pub(crate) fn is_constant(&self, value: Value) -> bool {
         self.known[value.index()]
     }
 
     /// Behind casts from one floating dtype to another: the value they begin with. Some of them may round.
-    pub(crate) fn uncast(&self, value: Value) -> Value {
+    pub(crate) fn strip_casts(&self, value: Value) -> Value {
         match self.cast(value) {
-            Some(inner) => self.uncast(inner),
+            Some(inner) => self.strip_casts(inner),
             None => value,
         }
     }
@@ -134,10 +134,10 @@ impl<'g> Look<'g> {
     }
 
     /// Behind casts to a wider floating dtype, which keep all values.
-    pub(crate) fn unwidened(&self, value: Value) -> Value {
+    pub(crate) fn strip_upcasts(&self, value: Value) -> Value {
         match self.cast(value) {
             Some(inner) if self.dtype(inner).size() < self.dtype(value).size() => {
-                self.unwidened(inner)
+                self.strip_upcasts(inner)
             }
             _ => value,
         }
@@ -145,7 +145,7 @@ impl<'g> Look<'g> {
 
     /// The cast to a floating dtype that is the only user of a value.
     pub(crate) fn cast_after(&self, value: Value) -> Option<(Value, Dtype)> {
-        let user = self.only_user(value)?;
+        let user = self.sole_consumer(value)?;
         match user.operation.op()? {
             Op::Astype { dtype } if dtype.is_floating() => Some((user.outputs[0], *dtype)),
             _ => None,
@@ -153,8 +153,8 @@ impl<'g> Look<'g> {
     }
 
     /// The values of an array that depends on no input, computed at most once.
-    pub(crate) fn known_array(&self, value: Value) -> Option<Array> {
-        if !self.is_known(value) {
+    pub(crate) fn constant_array(&self, value: Value) -> Option<Array> {
+        if !self.is_constant(value) {
             return None;
         }
         if let Some(array) = self.arrays.borrow().get(&value) {
@@ -176,11 +176,11 @@ impl<'g> Look<'g> {
     }
 
     /// The elements of an array that depends on no input, as `f64`, when there are at most `most`.
-    pub(crate) fn known_values(&self, value: Value, most: usize) -> Option<Vec<f64>> {
+    pub(crate) fn constant_values(&self, value: Value, most: usize) -> Option<Vec<f64>> {
         if element_count(self.shape(value)) > most {
             return None;
         }
-        let array = self.known_array(value)?;
+        let array = self.constant_array(value)?;
         mlx::trace::without_recording(|| values_as_f64(&array))
     }
 
@@ -189,7 +189,7 @@ impl<'g> Look<'g> {
         if let Some(Constant::Number(literal)) = self.graph.constant(value) {
             return literal.as_f64();
         }
-        if !self.is_known(value) {
+        if !self.is_constant(value) {
             return None;
         }
         // A broadcast of a number is that number, however large.
@@ -205,7 +205,7 @@ impl<'g> Look<'g> {
                 _ => {}
             }
         }
-        let values = self.known_values(value, 64)?;
+        let values = self.constant_values(value, 64)?;
         let first = *values.first()?;
         values.iter().all(|v| *v == first).then_some(first)
     }
@@ -228,7 +228,7 @@ impl<'g> Look<'g> {
             product.number *= if above { number } else { 1.0 / number };
             return;
         }
-        let open = is_root || self.only_user(value).is_some();
+        let open = is_root || self.sole_consumer(value).is_some();
         match self.node(value) {
             Some((Op::Multiply, node)) if open => {
                 for input in &node.inputs {
@@ -253,7 +253,7 @@ impl<'g> Look<'g> {
 
     /// The other term and the number, when a value is a sum of something and a number.
     pub(crate) fn plus_number(&self, value: Value) -> Option<(Value, f64)> {
-        for [term, number] in self.orders(value, &Op::Add) {
+        for [term, number] in self.both_orders(value, &Op::Add) {
             if let Some(number) = self.number(number) {
                 return Some((term, number));
             }
@@ -268,19 +268,19 @@ impl<'g> Look<'g> {
         match (shape.split_last(), like.last()) {
             (Some((last, rest)), Some(dim)) => {
                 let is_one_row = rest.iter().all(|n| *n == 1) && shape.len() <= like.len();
-                last == dim && is_one_row && (rest.is_empty() || !self.open_sizes)
+                last == dim && is_one_row && (rest.is_empty() || !self.shapeless)
             }
             _ => false,
         }
     }
 
     /// Behind broadcasts that only repeat a vector along other axes than the last.
-    pub(crate) fn unbroadcast(&self, value: Value) -> Value {
+    pub(crate) fn strip_broadcast(&self, value: Value) -> Value {
         match self.node(value) {
             Some((Op::BroadcastTo { .. }, node))
                 if self.shape(node.inputs[0]).last() == self.shape(value).last() =>
             {
-                self.unbroadcast(node.inputs[0])
+                self.strip_broadcast(node.inputs[0])
             }
             _ => value,
         }
@@ -308,14 +308,14 @@ impl<'g> Look<'g> {
 }
 
 /// Whether two numbers are one up to the rounding of `float32`.
-pub(crate) fn close(a: f64, b: f64) -> bool {
+pub(crate) fn approx_eq(a: f64, b: f64) -> bool {
     a.is_finite() && b.is_finite() && (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
 }
 
 /// Whether a number is another as `dtype` holds that, or its inverse is: constants of half precision are rounded.
-pub(crate) fn close_in(a: f64, b: f64, dtype: Dtype) -> bool {
+pub(crate) fn approx_eq_in(a: f64, b: f64, dtype: Dtype) -> bool {
     let same = |a: f64, b: f64| dtype.size() < 4 && a == rounded(b, dtype);
-    close(a, b) || same(a, b) || same(1.0 / a, 1.0 / b)
+    approx_eq(a, b) || same(a, b) || same(1.0 / a, 1.0 / b)
 }
 
 /// The number as `dtype` holds it.

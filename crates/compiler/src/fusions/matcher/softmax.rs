@@ -2,7 +2,7 @@
 
 use mlx::Op;
 
-use super::Look;
+use super::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
@@ -13,34 +13,34 @@ pub(crate) struct Softmax {
 }
 
 /// Sees a softmax by the operation or written out.
-pub(crate) fn softmax_of(look: &Look<'_>, value: Value) -> Option<Softmax> {
-    if let Some((Op::Softmax { axes, .. }, node)) = look.node(value) {
+pub(crate) fn softmax_of(matcher: &Matcher<'_>, value: Value) -> Option<Softmax> {
+    if let Some((Op::Softmax { axes, .. }, node)) = matcher.node(value) {
         let x = node.inputs[0];
         return Some(Softmax {
             x,
             axes: axes.clone(),
         });
     }
-    written(look, value)?.ok()
+    written(matcher, value)?.ok()
 }
 
 /// `exp(x - max(x)) / sum(exp(x - max(x)))`.
-pub(crate) fn written(look: &Look<'_>, value: Value) -> Option<Result<Softmax, Refusal>> {
-    let quotients = look.quotients(value).into_iter();
+pub(crate) fn written(matcher: &Matcher<'_>, value: Value) -> Option<Result<Softmax, Refusal>> {
+    let quotients = matcher.quotients(value).into_iter();
     quotients
-        .filter(|(exp, _)| look.dtype(*exp).is_floating())
-        .find_map(|(exp, sum)| quotient(look, exp, sum))
+        .filter(|(exp, _)| matcher.dtype(*exp).is_floating())
+        .find_map(|(exp, sum)| quotient(matcher, exp, sum))
 }
 
-fn quotient(look: &Look<'_>, exp: Value, below: Value) -> Option<Result<Softmax, Refusal>> {
-    let shifted = look.unary(exp, &Op::Exp)?;
-    let (Op::Sum { axes, .. }, node) = look.node(look.keeps_axis(below))? else {
+fn quotient(matcher: &Matcher<'_>, exp: Value, below: Value) -> Option<Result<Softmax, Refusal>> {
+    let shifted = matcher.unary(exp, &Op::Exp)?;
+    let (Op::Sum { axes, .. }, node) = matcher.node(matcher.strip_keepdims(below))? else {
         return None;
     };
-    if node.inputs[0] != exp || !look.is_kept(below, exp, axes) {
+    if node.inputs[0] != exp || !matcher.is_keepdims_aligned(below, exp, axes) {
         return None;
     }
-    let shifted = match look.less_max(shifted) {
+    let shifted = match matcher.shifted_by_max(shifted) {
         Ok(shifted) => shifted?,
         Err(refusal) => return Some(Err(refusal)),
     };
@@ -52,12 +52,15 @@ fn quotient(look: &Look<'_>, exp: Value, below: Value) -> Option<Result<Softmax,
         return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
     }
     // Of whole numbers, differences may wrap around.
-    look.dtype(shifted.x).is_floating().then_some(Ok(shifted))
+    matcher
+        .dtype(shifted.x)
+        .is_floating()
+        .then_some(Ok(shifted))
 }
 
-impl Look<'_> {
+impl Matcher<'_> {
     /// Sees a value as `x - max(x)`, and says so when the maximum is missing; `None` when it stands elsewhere.
-    pub(crate) fn less_max(&self, value: Value) -> Result<Option<Softmax>, Refusal> {
+    pub(crate) fn shifted_by_max(&self, value: Value) -> Result<Option<Softmax>, Refusal> {
         let refuse = |reason: &str| Err(Refusal::new(RefusalKind::Formula, reason));
         let Some([x, subtracted]) = self.binary(value, &Op::Subtract) else {
             return refuse(
@@ -67,16 +70,18 @@ impl Look<'_> {
         match self.max_of(subtracted) {
             None => refuse("something else than the maximum is subtracted"),
             Some((of, _)) if of != x => refuse("the maximum is of something else"),
-            Some((_, axes)) if self.is_kept(subtracted, x, &axes) => Ok(Some(Softmax { x, axes })),
+            Some((_, axes)) if self.is_keepdims_aligned(subtracted, x, &axes) => {
+                Ok(Some(Softmax { x, axes }))
+            }
             Some(_) => Ok(None),
         }
     }
 
     /// What a value is the maximum of, and over which axes.
     pub(crate) fn max_of(&self, value: Value) -> Option<(Value, Vec<i32>)> {
-        let mut max = self.keeps_axis(value);
+        let mut max = self.strip_keepdims(value);
         if let Some((Op::StopGradient, node)) = self.node(max) {
-            max = self.keeps_axis(node.inputs[0]);
+            max = self.strip_keepdims(node.inputs[0]);
         }
         match self.node(max)? {
             (Op::Max { axes, .. }, node) => Some((node.inputs[0], axes.clone())),

@@ -2,13 +2,13 @@
 
 use mlx::Op;
 
-use super::{Look, close};
+use super::{Matcher, approx_eq};
 use crate::graph::Value;
 
-impl Look<'_> {
+impl Matcher<'_> {
     /// What a mean is of; the result may keep the axes or not.
     pub(crate) fn mean_of(&self, value: Value) -> Option<Mean> {
-        let value = self.keeps_axis(value);
+        let value = self.strip_keepdims(value);
         let (op, node) = self.node(value)?;
         match op {
             Op::Mean { axes, .. } => Some(Mean {
@@ -16,12 +16,12 @@ impl Look<'_> {
                 axes: axes.clone(),
             }),
             // The number of elements is frozen into such a mean.
-            Op::Multiply | Op::Divide if !self.open_sizes => {
+            Op::Multiply | Op::Divide if !self.shapeless => {
                 let product = self.product(value);
                 let ([sum], []) = (product.factors.as_slice(), product.divisors.as_slice()) else {
                     return None;
                 };
-                let sum = self.keeps_axis(*sum);
+                let sum = self.strip_keepdims(*sum);
                 let (Op::Sum { axes, .. }, node) = self.node(sum)? else {
                     return None;
                 };
@@ -31,7 +31,7 @@ impl Look<'_> {
                     .filter_map(|axis| self.shape(of).get(usize::try_from(*axis).ok()?))
                     .map(|n| f64::from(*n))
                     .product();
-                close(product.number, 1.0 / n).then(|| Mean {
+                approx_eq(product.number, 1.0 / n).then(|| Mean {
                     of,
                     axes: axes.clone(),
                 })
@@ -49,7 +49,7 @@ impl Look<'_> {
     /// Whether a value that was reduced over `axes` of another stands beside that as if the axes had been kept.
     ///
     /// Without them kept, a row's result may come to stand beside a column of as many elements.
-    pub(crate) fn is_kept(&self, reduced: Value, of: Value, axes: &[i32]) -> bool {
+    pub(crate) fn is_keepdims_aligned(&self, reduced: Value, of: Value, axes: &[i32]) -> bool {
         let mut kept = self.shape(of).to_vec();
         let ndim = i32::try_from(kept.len()).unwrap_or(i32::MAX);
         for axis in axes {
@@ -62,14 +62,14 @@ impl Look<'_> {
                 None => return false,
             }
         }
-        if self.open_sizes {
+        if self.shapeless {
             return self.shape(reduced) == kept;
         }
         without_leading_ones(self.shape(reduced)) == without_leading_ones(&kept)
     }
 
     /// Behind a reshape that only adds or drops axes of size 1.
-    pub(crate) fn keeps_axis(&self, value: Value) -> Value {
+    pub(crate) fn strip_keepdims(&self, value: Value) -> Value {
         match self.node(value) {
             Some((Op::Reshape { .. } | Op::ExpandDims { .. }, node)) => {
                 let wide = |shape: &[i32]| -> Vec<i32> {
@@ -120,29 +120,29 @@ impl Look<'_> {
     }
 
     /// Every way to see a value as `above * rsqrt(under)` or `above / sqrt(under)`, with a weight on either side.
-    pub(crate) fn over_root(&self, value: Value) -> Vec<OverRoot> {
+    pub(crate) fn div_by_sqrt(&self, value: Value) -> Vec<DivBySqrt> {
         let mut found = Vec::new();
-        for [above, root] in self.orders(value, &Op::Multiply) {
-            found.extend(self.above_root(above, root, None));
+        for [above, root] in self.both_orders(value, &Op::Multiply) {
+            found.extend(self.times_rsqrt(above, root, None));
             // `above * (rsqrt(under) * weight)`, as in Flax.
-            for [root, weight] in self.orders(root, &Op::Multiply) {
-                found.extend(self.above_root(above, root, Some(weight)));
+            for [root, weight] in self.both_orders(root, &Op::Multiply) {
+                found.extend(self.times_rsqrt(above, root, Some(weight)));
             }
         }
         if let Some([above, root]) = self.binary(value, &Op::Divide) {
-            let plain = self.uncast(self.keeps_axis(root));
+            let plain = self.strip_casts(self.strip_keepdims(root));
             let under = self.sqrt_of(plain);
             found.extend(under.map(|under| self.over(above, root, under, None)));
         }
         // `(above * weight) * rsqrt(under)`.
-        let plain: Vec<OverRoot> = std::mem::take(&mut found);
+        let plain: Vec<DivBySqrt> = std::mem::take(&mut found);
         for one in plain {
             if one.weight.is_none() {
-                for [above, weight] in self.orders(one.above, &Op::Multiply) {
+                for [above, weight] in self.both_orders(one.above, &Op::Multiply) {
                     if self.is_weight(weight, above) {
-                        found.push(OverRoot {
+                        found.push(DivBySqrt {
                             above,
-                            weight: Some(self.unbroadcast(weight)),
+                            weight: Some(self.strip_broadcast(weight)),
                             ..one
                         });
                     }
@@ -153,33 +153,33 @@ impl Look<'_> {
         found
     }
 
-    fn above_root(&self, above: Value, root: Value, weight: Option<Value>) -> Option<OverRoot> {
+    fn times_rsqrt(&self, above: Value, root: Value, weight: Option<Value>) -> Option<DivBySqrt> {
         if weight.is_some_and(|weight| !self.is_weight(weight, above)) {
             return None;
         }
-        let under = self.rsqrt_of(self.uncast(self.keeps_axis(root)))?;
+        let under = self.rsqrt_of(self.strip_casts(self.strip_keepdims(root)))?;
         Some(self.over(
             above,
             root,
             under,
-            weight.map(|weight| self.unbroadcast(weight)),
+            weight.map(|weight| self.strip_broadcast(weight)),
         ))
     }
 
-    fn over(&self, above: Value, root: Value, under: Value, weight: Option<Value>) -> OverRoot {
-        let kept = self.keeps_axis(root);
-        OverRoot {
+    fn over(&self, above: Value, root: Value, under: Value, weight: Option<Value>) -> DivBySqrt {
+        let kept = self.strip_keepdims(root);
+        DivBySqrt {
             above,
             under,
             root,
-            is_cast: self.uncast(kept) != kept,
+            is_cast: self.strip_casts(kept) != kept,
             weight,
         }
     }
 
     /// Whether a value is a vector over the last axis that does not depend on what it stands beside.
     fn is_weight(&self, value: Value, beside: Value) -> bool {
-        let vector = self.unbroadcast(value);
+        let vector = self.strip_broadcast(value);
         self.is_vector_for(vector, beside)
             && self.dtype(vector).is_floating()
             && self.shape(vector).last() != Some(&1)
@@ -188,14 +188,14 @@ impl Look<'_> {
     }
 
     /// Whether `narrow` is `wide`, or what that is a cast of to a wider dtype, so that beside `wide` it counts as that.
-    pub(crate) fn widens_to(&self, narrow: Value, wide: Value) -> bool {
-        narrow == wide || self.unwidened(wide) == narrow
+    pub(crate) fn upcasts_to(&self, narrow: Value, wide: Value) -> bool {
+        narrow == wide || self.strip_upcasts(wide) == narrow
     }
 
     /// `above` and `below` when a value is `above / below` or `above * (1 / below)`, in every way to see it so.
     pub(crate) fn quotients(&self, value: Value) -> Vec<(Value, Value)> {
         let mut found = Vec::new();
-        for [above, inverse] in self.orders(value, &Op::Multiply) {
+        for [above, inverse] in self.both_orders(value, &Op::Multiply) {
             if let Some(below) = self.unary(inverse, &Op::Reciprocal) {
                 found.push((above, below));
             }
@@ -220,7 +220,7 @@ pub(crate) struct Mean {
 
 /// Something over a square root.
 #[derive(Clone, Copy)]
-pub(crate) struct OverRoot {
+pub(crate) struct DivBySqrt {
     pub(crate) above: Value,
     /// What the root is of.
     pub(crate) under: Value,

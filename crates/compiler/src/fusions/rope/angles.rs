@@ -6,17 +6,17 @@
 use mlx::{Dtype, Op};
 
 use super::positions::by_structure;
-use super::tables::Known;
+use super::tables::TableValues;
 use crate::fusions::matcher::last_axis::{concatenated, stacked_pair};
-use crate::fusions::matcher::{Look, close};
+use crate::fusions::matcher::{Matcher, approx_eq};
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Angles `(t + start + offset) * speed`.
 #[derive(Clone, Debug)]
-pub(super) struct Angles {
+pub(super) struct RopeAngles {
     /// Radians that each pair turns for a step.
-    pub(super) speeds: Vec<f64>,
+    pub(super) inv_freq: Vec<f64>,
     /// The position of the first element.
     pub(super) start: i32,
     /// A whole number that is added to it, known only when the function runs.
@@ -30,7 +30,7 @@ pub(super) const MOST: usize = 1 << 23;
 
 /// How tables hold the angles of pairs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Copies {
+pub(super) enum PairLayout {
     /// Each angle once.
     One,
     /// All angles, then all of them again.
@@ -40,67 +40,73 @@ pub(super) enum Copies {
 }
 
 /// Cosines and sines as the formula has them.
-pub(super) struct Tables {
+pub(super) struct RotaryTables {
     pub(super) cos: Value,
     pub(super) sin: Value,
-    pub(super) copies: Copies,
+    pub(super) pair_layout: PairLayout,
     /// The dtype of what is turned; tables may be rounded to that.
     pub(super) dtype: Dtype,
 }
 
 /// Reads the angles of tables, for parts of shape `[.., half]`.
-pub(super) fn read(look: &Look<'_>, tables: &Tables, shape: &[i32]) -> Result<Angles, Refusal> {
-    let strip = |table: Value| strip(look, table, tables.dtype);
+pub(super) fn read(
+    matcher: &Matcher<'_>,
+    tables: &RotaryTables,
+    shape: &[i32],
+) -> Result<RopeAngles, Refusal> {
+    let strip = |table: Value| strip(matcher, table, tables.dtype);
     let (cos, sin) = (strip(tables.cos)?, strip(tables.sin)?);
-    let copies = tables.copies;
+    let pair_layout = tables.pair_layout;
     let half = shape.last().copied().unwrap_or(0);
     let mut wide = shape.to_vec();
     if let Some(width) = wide.last_mut() {
-        *width = half * if copies == Copies::One { 1 } else { 2 };
+        *width = half * if pair_layout == PairLayout::One { 1 } else { 2 };
     }
-    let axis = position_axis(look.shape(cos), &wide);
-    if look.is_known(cos) && look.is_known(sin) {
+    let axis = position_axis(matcher.shape(cos), &wide);
+    if matcher.is_constant(cos) && matcher.is_constant(sin) {
         let axis =
             axis.ok_or_else(|| unproven("the tables vary along another axis than positions"))?;
         // As they were before they were rounded to what is turned.
         let values = [
-            exact(look, cos, tables.dtype)?,
-            exact(look, sin, tables.dtype)?,
+            exact(matcher, cos, tables.dtype)?,
+            exact(matcher, sin, tables.dtype)?,
         ];
-        let found = Known::read(look, values, shape, copies, axis).and_then(|known| known.angles());
-        return found.unwrap_or_else(|| Err(no_tables(look, cos, sin)));
+        let found = TableValues::read(matcher, values, shape, pair_layout, axis)
+            .and_then(|known| known.angles());
+        return found.unwrap_or_else(|| Err(no_tables(matcher, cos, sin)));
     }
-    let angles = angle_of(look, cos, &Op::Cos, tables);
-    match angles.filter(|angles| angle_of(look, sin, &Op::Sin, tables) == Some(*angles)) {
-        Some(angles) => by_structure(look, angles, axis, shape),
-        None => Err(no_tables(look, cos, sin)),
+    let angles = angle_of(matcher, cos, &Op::Cos, tables);
+    match angles.filter(|angles| angle_of(matcher, sin, &Op::Sin, tables) == Some(*angles)) {
+        Some(angles) => by_structure(matcher, angles, axis, shape),
+        None => Err(no_tables(matcher, cos, sin)),
     }
 }
 
 /// Behind changes of shape too, none of which moves an element.
-fn exact(look: &Look<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
-    let inner = strip_casts(look, value, to)?;
-    let kept = look.keeps_axis(inner);
-    if kept != inner && same_last(look, kept, inner) {
-        return exact(look, kept, to);
+fn exact(matcher: &Matcher<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
+    let inner = strip_casts(matcher, value, to)?;
+    let kept = matcher.strip_keepdims(inner);
+    if kept != inner && same_last(matcher, kept, inner) {
+        return exact(matcher, kept, to);
     }
     Ok(inner)
 }
 
 /// Why tables that stand where sines and cosines would are not taken for those.
-fn no_tables(look: &Look<'_>, cos: Value, sin: Value) -> Refusal {
-    let [(cos_from, cos_scale), (sin_from, sin_scale)] = [origin(look, cos), origin(look, sin)];
-    let reason = match (look.node(cos_from), look.node(sin_from)) {
+fn no_tables(matcher: &Matcher<'_>, cos: Value, sin: Value) -> Refusal {
+    let [(cos_from, cos_scale), (sin_from, sin_scale)] =
+        [origin(matcher, cos), origin(matcher, sin)];
+    let reason = match (matcher.node(cos_from), matcher.node(sin_from)) {
         _ if cos_scale != 1.0 && cos_scale == sin_scale => format!(
             "sines and cosines are multiplied with {cos_scale}, which the kernel does not do"
         ),
-        (None, None) if !look.is_known(cos_from) => {
+        (None, None) if !matcher.is_constant(cos_from) => {
             "the tables are inputs, which may hold anything but sines and cosines of consecutive positions"
                 .to_owned()
         }
         (Some((Op::Take { .. } | Op::Gather { .. } | Op::TakeAlongAxis { .. }, node)), Some(_)) => {
-            let at = look.graph.producer(cos_from).map(|node| node.site);
-            let known = if look.is_known(node.inputs[0]) {
+            let at = matcher.graph.producer(cos_from).map(|node| node.site);
+            let known = if matcher.is_constant(node.inputs[0]) {
                 "tables"
             } else {
                 "tables that are inputs"
@@ -112,8 +118,8 @@ fn no_tables(look: &Look<'_>, cos: Value, sin: Value) -> Refusal {
             )
         }
         (Some((Op::SliceDynamic { .. }, node)), Some(_)) => {
-            let at = look.graph.producer(cos_from).map(|node| node.site);
-            let known = if look.is_known(node.inputs[0]) {
+            let at = matcher.graph.producer(cos_from).map(|node| node.site);
+            let known = if matcher.is_constant(node.inputs[0]) {
                 "tables"
             } else {
                 "tables that are inputs"
@@ -130,8 +136,8 @@ fn no_tables(look: &Look<'_>, cos: Value, sin: Value) -> Refusal {
 
 /// Where a table comes from, behind changes of shape, casts and copies side by side, and a number it is multiplied
 /// with on the way.
-fn origin(look: &Look<'_>, value: Value) -> (Value, f64) {
-    let Some((op, node)) = look.node(value) else {
+fn origin(matcher: &Matcher<'_>, value: Value) -> (Value, f64) {
+    let Some((op, node)) = matcher.node(value) else {
         return (value, 1.0);
     };
     let inner = node.inputs.first().copied();
@@ -144,17 +150,17 @@ fn origin(look: &Look<'_>, value: Value) -> (Value, f64) {
             | Op::Slice { .. }
             | Op::Repeat { .. },
             Some(inner),
-        ) => origin(look, inner),
+        ) => origin(matcher, inner),
         (Op::Concatenate { .. } | Op::Stack { .. }, Some(inner))
             if node.inputs.iter().all(|other| *other == inner) =>
         {
-            origin(look, inner)
+            origin(matcher, inner)
         }
         (Op::Multiply | Op::Divide, _) => {
-            let product = look.product(value);
+            let product = matcher.product(value);
             match (product.factors.as_slice(), product.divisors.as_slice()) {
                 ([inner], []) if *inner != value => {
-                    let (from, scale) = origin(look, *inner);
+                    let (from, scale) = origin(matcher, *inner);
                     (from, scale * product.number)
                 }
                 _ => (value, 1.0),
@@ -165,24 +171,24 @@ fn origin(look: &Look<'_>, value: Value) -> (Value, f64) {
 }
 
 /// Behind broadcasts, and casts that round no more than the kernel does.
-fn strip(look: &Look<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
-    match look.node(value) {
-        Some((Op::BroadcastTo { .. }, node)) => strip(look, node.inputs[0], to),
+fn strip(matcher: &Matcher<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
+    match matcher.node(value) {
+        Some((Op::BroadcastTo { .. }, node)) => strip(matcher, node.inputs[0], to),
         _ => {
-            let inner = strip_casts(look, value, to)?;
+            let inner = strip_casts(matcher, value, to)?;
             match inner == value {
                 true => Ok(value),
-                false => strip(look, inner, to),
+                false => strip(matcher, inner, to),
             }
         }
     }
 }
 
-fn strip_casts(look: &Look<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
-    match look.node(value) {
-        Some((Op::Astype { dtype }, _)) => match look.cast(value) {
+fn strip_casts(matcher: &Matcher<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
+    match matcher.node(value) {
+        Some((Op::Astype { dtype }, _)) => match matcher.cast(value) {
             Some(inner) if *dtype == to || dtype.size() >= Dtype::Float32.size() => {
-                strip_casts(look, inner, to)
+                strip_casts(matcher, inner, to)
             }
             Some(_) => {
                 let reason =
@@ -196,50 +202,50 @@ fn strip_casts(look: &Look<'_>, value: Value, to: Dtype) -> Result<Value, Refusa
 }
 
 /// The argument of a sine or cosine, behind changes of shape; one of its copies when there are two.
-fn angle_of(look: &Look<'_>, value: Value, op: &Op, tables: &Tables) -> Option<Value> {
-    let single = |value: Value| match tables.copies {
-        Copies::One => None,
-        copies => one_of_two(look, value, copies),
+fn angle_of(matcher: &Matcher<'_>, value: Value, op: &Op, tables: &RotaryTables) -> Option<Value> {
+    let single = |value: Value| match tables.pair_layout {
+        PairLayout::One => None,
+        pair_layout => one_of_two(matcher, value, pair_layout),
     };
-    let value = strip(look, value, tables.dtype).ok()?;
+    let value = strip(matcher, value, tables.dtype).ok()?;
     if let Some(one) = single(value) {
-        let one_table = Tables {
-            copies: Copies::One,
+        let one_table = RotaryTables {
+            pair_layout: PairLayout::One,
             ..*tables
         };
-        return angle_of(look, one, op, &one_table);
+        return angle_of(matcher, one, op, &one_table);
     }
-    let (found, node) = look.node(value)?;
+    let (found, node) = matcher.node(value)?;
     let inner = node.inputs.first().copied()?;
     if found == op {
-        return match tables.copies {
-            Copies::One => Some(inner),
-            _ => single(look.keeps_axis(inner)),
+        return match tables.pair_layout {
+            PairLayout::One => Some(inner),
+            _ => single(matcher.strip_keepdims(inner)),
         };
     }
-    (matches!(found, Op::Reshape { .. }) && same_last(look, value, inner))
-        .then(|| angle_of(look, inner, op, tables))?
+    (matches!(found, Op::Reshape { .. }) && same_last(matcher, value, inner))
+        .then(|| angle_of(matcher, inner, op, tables))?
 }
 
-pub(super) fn same_last(look: &Look<'_>, a: Value, b: Value) -> bool {
-    look.shape(a).last() == look.shape(b).last()
+pub(super) fn same_last(matcher: &Matcher<'_>, a: Value, b: Value) -> bool {
+    matcher.shape(a).last() == matcher.shape(b).last()
 }
 
 /// What a value holds twice along the last axis.
-fn one_of_two(look: &Look<'_>, value: Value, copies: Copies) -> Option<Value> {
-    if copies == Copies::Halves {
-        return match *concatenated(look, value)?.as_slice() {
+fn one_of_two(matcher: &Matcher<'_>, value: Value, pair_layout: PairLayout) -> Option<Value> {
+    if pair_layout == PairLayout::Halves {
+        return match *concatenated(matcher, value)?.as_slice() {
             [a, b] if a == b => Some(a),
             _ => None,
         };
     }
-    let last = i32::try_from(look.ndim(value)).ok()? - 1;
-    if let (Op::Repeat { repeats: 2, axis }, node) = look.node(value)?
+    let last = i32::try_from(matcher.ndim(value)).ok()? - 1;
+    if let (Op::Repeat { repeats: 2, axis }, node) = matcher.node(value)?
         && (*axis == last || *axis == -1)
     {
         return Some(node.inputs[0]);
     }
-    match stacked_pair(look, value)? {
+    match stacked_pair(matcher, value)? {
         [a, b] if a == b => Some(a),
         _ => None,
     }
@@ -275,17 +281,17 @@ pub(super) fn unproven(reason: &str) -> Refusal {
 }
 
 /// The base with which all speeds are `base^(-2 i / dims)`, if there is one.
-pub(super) fn base_of(speeds: &[f64]) -> Option<f64> {
+pub(super) fn base_of(inv_freq: &[f64]) -> Option<f64> {
     #[allow(clippy::cast_precision_loss)]
-    let half = speeds.len() as f64;
-    let [first, second, ..] = speeds else {
+    let half = inv_freq.len() as f64;
+    let [first, second, ..] = inv_freq else {
         return None;
     };
-    if !close(*first, 1.0) || *second <= 0.0 {
+    if !approx_eq(*first, 1.0) || *second <= 0.0 {
         return None;
     }
     // The slowest pair tells the base best; a base is a round number more often than not.
-    let last = *speeds.last()?;
+    let last = *inv_freq.last()?;
     let base = last.powf(-half / (half - 1.0));
     let round = base.round();
     let base = if (base - round).abs() < 1e-4 * base {
@@ -294,7 +300,7 @@ pub(super) fn base_of(speeds: &[f64]) -> Option<f64> {
         base
     };
     let fits = (0_i32..)
-        .zip(speeds)
-        .all(|(i, speed)| close(*speed, base.powf(-f64::from(i) / half)));
+        .zip(inv_freq)
+        .all(|(i, frequency)| approx_eq(*frequency, base.powf(-f64::from(i) / half)));
     (fits && base > 0.0 && base < f64::from(f32::MAX)).then_some(base)
 }

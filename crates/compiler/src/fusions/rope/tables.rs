@@ -2,43 +2,46 @@
 
 use mlx::Dtype;
 
-use super::angles::{Angles, Copies, MOST, axis_of_one, unproven};
-use crate::fusions::matcher::Look;
+use super::angles::{MOST, PairLayout, RopeAngles, axis_of_one, unproven};
+use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Tables by their values.
-pub(super) struct Known {
+pub(super) struct TableValues {
     cos: Vec<f64>,
     sin: Vec<f64>,
     dtype: Dtype,
     /// The number of positions, and of pairs.
     length: usize,
     half: usize,
-    copies: Copies,
+    pair_layout: PairLayout,
     axis: usize,
     /// Whether one position stands for several elements.
     is_spread: bool,
 }
 
-impl Known {
+impl TableValues {
     /// Reads tables for elements of `shape`; `None` when they do not hold sines and cosines of anything.
     pub(super) fn read(
-        look: &Look<'_>,
+        matcher: &Matcher<'_>,
         [cos, sin]: [Value; 2],
         shape: &[i32],
-        copies: Copies,
+        pair_layout: PairLayout,
         axis: usize,
     ) -> Option<Self> {
-        if look.shape(cos) != look.shape(sin) {
+        if matcher.shape(cos) != matcher.shape(sin) {
             return None;
         }
         let half = usize::try_from(*shape.last()?)
             .ok()
             .filter(|half| *half > 0)?;
-        let dtype = look.dtype(cos);
-        let (cos, sin) = (look.known_values(cos, MOST)?, look.known_values(sin, MOST)?);
-        let width = if copies == Copies::One {
+        let dtype = matcher.dtype(cos);
+        let (cos, sin) = (
+            matcher.constant_values(cos, MOST)?,
+            matcher.constant_values(sin, MOST)?,
+        );
+        let width = if pair_layout == PairLayout::One {
             half
         } else {
             2 * half
@@ -56,7 +59,7 @@ impl Known {
             dtype,
             length,
             half,
-            copies,
+            pair_layout,
             axis,
             is_spread: length == 1 && wanted != 1,
         };
@@ -67,10 +70,10 @@ impl Known {
     /// The places of the angle of a pair.
     fn places(&self, t: usize, i: usize) -> [usize; 2] {
         let half = self.half;
-        match self.copies {
-            Copies::One => [t * half + i; 2],
-            Copies::Halves => [t * 2 * half + i, t * 2 * half + half + i],
-            Copies::Neighbours => [t * 2 * half + 2 * i, t * 2 * half + 2 * i + 1],
+        match self.pair_layout {
+            PairLayout::One => [t * half + i; 2],
+            PairLayout::Halves => [t * 2 * half + i, t * 2 * half + half + i],
+            PairLayout::Neighbours => [t * 2 * half + 2 * i, t * 2 * half + 2 * i + 1],
         }
     }
 
@@ -104,7 +107,7 @@ impl Known {
     }
 
     /// Proves that the tables are sines and cosines of `(t + start) * speed`.
-    pub(super) fn angles(&self) -> Option<Result<Angles, Refusal>> {
+    pub(super) fn angles(&self) -> Option<Result<RopeAngles, Refusal>> {
         if self.dtype.size() < Dtype::Float32.size() {
             let reason = format!(
                 "the tables are {}, too coarse to prove angles by",
@@ -115,22 +118,22 @@ impl Known {
         if self.is_spread {
             return Some(Err(unproven("one position is used for all elements")));
         }
-        let (speeds, start) = if self.length == 1 {
+        let (inv_freq, start) = if self.length == 1 {
             ((0..self.half).map(|i| self.angle(0, i)).collect(), 1)
         } else {
-            self.speeds()?
+            self.inv_freq()?
         };
         let fits = self.all(|t, i| {
             #[allow(clippy::cast_precision_loss)]
-            let wanted = (t as f64 + f64::from(start)) * speeds[i];
+            let wanted = (t as f64 + f64::from(start)) * inv_freq[i];
             // float32 rounds the angle itself before the sine is taken.
             let tolerance = 4e-6 + 4e-7 * wanted.abs();
             let (c, s) = self.point(t, i);
             (c - wanted.cos()).abs() <= tolerance && (s - wanted.sin()).abs() <= tolerance
         });
         Some(if fits {
-            Ok(Angles {
-                speeds,
+            Ok(RopeAngles {
+                inv_freq,
                 start,
                 offset: None,
                 axis: self.axis,
@@ -141,12 +144,12 @@ impl Known {
     }
 
     /// Speeds and the first position, as the values have them; whether they fit all values is to be seen.
-    fn speeds(&self) -> Option<(Vec<f64>, i32)> {
+    fn inv_freq(&self) -> Option<(Vec<f64>, i32)> {
         use std::f64::consts::TAU;
-        let mut speeds: Vec<f64> = (0..self.half)
-            .map(|i| speed(self.length, |t| self.angle(t, i)))
+        let mut inv_freq: Vec<f64> = (0..self.half)
+            .map(|i| frequency(self.length, |t| self.angle(t, i)))
             .collect();
-        let start = start(&speeds, |i| self.angle(0, i))?;
+        let start = start(&inv_freq, |i| self.angle(0, i))?;
         // The position furthest from 0 tells a speed best.
         let last = self.length - 1;
         #[allow(clippy::cast_precision_loss)]
@@ -156,43 +159,45 @@ impl Known {
         ]
         .into_iter()
         .max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
-        for (i, speed) in speeds.iter_mut().enumerate() {
-            let turns = ((*speed * position - self.angle(t, i)) / TAU).round();
-            *speed = (self.angle(t, i) + turns * TAU) / position;
+        for (i, frequency) in inv_freq.iter_mut().enumerate() {
+            let turns = ((*frequency * position - self.angle(t, i)) / TAU).round();
+            *frequency = (self.angle(t, i) + turns * TAU) / position;
         }
-        Some((speeds, start))
+        Some((inv_freq, start))
     }
 }
 
 /// The angle between neighbouring positions, ever more precisely from positions further apart.
 #[allow(clippy::cast_precision_loss)]
-fn speed(length: usize, angle: impl Fn(usize) -> f64) -> f64 {
+fn frequency(length: usize, angle: impl Fn(usize) -> f64) -> f64 {
     use std::f64::consts::TAU;
-    let mut speed = 0.0;
+    let mut frequency = 0.0;
     let mut distance = 1;
     while distance < length {
         let measured = angle(distance) - angle(0);
-        let guess = speed * distance as f64;
+        let guess = frequency * distance as f64;
         let turns = ((guess - measured) / TAU).round();
-        speed = (measured + turns * TAU) / distance as f64;
+        frequency = (measured + turns * TAU) / distance as f64;
         distance *= 2;
     }
-    speed
+    frequency
 }
 
 /// The first position, from the pair whose angle is the clearest.
-fn start(speeds: &[f64], first: impl Fn(usize) -> f64) -> Option<i32> {
+fn start(inv_freq: &[f64], first: impl Fn(usize) -> f64) -> Option<i32> {
     use std::f64::consts::TAU;
     // The slowest pair that has turned measurably has turned less than once, if any has; others then agree.
-    let candidates = (0..speeds.len()).rev().filter(|i| speeds[*i].abs() > 1e-7);
+    let candidates = (0..inv_freq.len())
+        .rev()
+        .filter(|i| inv_freq[*i].abs() > 1e-7);
     let mut start: Option<f64> = None;
     for i in candidates {
         let angle = first(i);
         start = Some(match start {
-            None => angle / speeds[i],
+            None => angle / inv_freq[i],
             Some(known) => {
-                let turns = ((known * speeds[i] - angle) / TAU).round();
-                (angle + turns * TAU) / speeds[i]
+                let turns = ((known * inv_freq[i] - angle) / TAU).round();
+                (angle + turns * TAU) / inv_freq[i]
             }
         });
     }
