@@ -86,14 +86,14 @@ struct Loss {
 
 /// `logsumexp(logits) - take_along_axis(logits, targets)`, or the other way round.
 fn difference(matcher: &Matcher<'_>, value: Value) -> Option<Result<Loss, Refusal>> {
-    let [above, below] = matcher.binary(value, &Op::Subtract)?;
-    let both_orders = [(above, below, false), (below, above, true)];
+    let [minuend, subtrahend] = matcher.binary(value, &Op::Subtract)?;
+    let both_orders = [(minuend, subtrahend, false), (subtrahend, minuend, true)];
     both_orders.into_iter().find_map(|(sum, taken, negative)| {
         let taken = taken_of(matcher, taken)?;
         let sum = log_sum_exp(matcher, sum)?;
         let fits = sum.logits == taken.of && is_axis(matcher, taken.of, &sum.axes, taken.axis);
         fits.then(|| {
-            sum.below_maximum(matcher).map(|logits| Loss {
+            sum.checked_logits(matcher).map(|logits| Loss {
                 logits,
                 taken,
                 negative,
@@ -168,8 +168,8 @@ fn weighted(matcher: &Matcher<'_>, value: Value) -> Option<Result<Loss, Refusal>
         factors.iter().any(is_one)
     });
     let of_logits = || {
-        let [above, below] = matcher.binary(value, &Op::Subtract)?;
-        [(above, below), (below, above)]
+        let [minuend, subtrahend] = matcher.binary(value, &Op::Subtract)?;
+        [(minuend, subtrahend), (subtrahend, minuend)]
             .into_iter()
             .find_map(|(sum, weighted)| {
                 let logits = log_sum_exp(matcher, sum)?.logits;
@@ -208,7 +208,7 @@ fn log_softmax_of(matcher: &Matcher<'_>, value: Value) -> Option<LogSoftmax> {
         return None;
     }
     Some(LogSoftmax {
-        logits: sum.below_maximum(matcher),
+        logits: sum.checked_logits(matcher),
         axes: sum.axes,
     })
 }
@@ -218,21 +218,21 @@ struct LogSumExp {
     logits: Value,
     axes: Vec<i32>,
     /// Whether the maximum is taken care of.
-    below_max: bool,
+    subtracts_max: bool,
 }
 
 impl LogSumExp {
     /// The logits; when they are values below their maximum, of which the plain sum is as good, those before.
-    fn below_maximum(&self, matcher: &Matcher<'_>) -> Result<Value, Refusal> {
+    fn checked_logits(&self, matcher: &Matcher<'_>) -> Result<Value, Refusal> {
         let shifted = matcher.shifted_by_max(self.logits).ok().flatten();
         match shifted.filter(|shifted| shifted.axes == self.axes) {
-            Some(shifted) if !self.below_max => Ok(shifted.x),
+            Some(shifted) if !self.subtracts_max => Ok(shifted.x),
             _ => self.check().map(|()| self.logits),
         }
     }
 
     fn check(&self) -> Result<(), Refusal> {
-        if self.below_max {
+        if self.subtracts_max {
             return Ok(());
         }
         let reason = "the maximum is not subtracted, so it overflows where the kernel does not";
@@ -247,14 +247,14 @@ fn log_sum_exp(matcher: &Matcher<'_>, value: Value) -> Option<LogSumExp> {
         return Some(LogSumExp {
             logits: node.inputs[0],
             axes: axes.clone(),
-            below_max: true,
+            subtracts_max: true,
         });
     }
     if let Some((logits, axes)) = log_of_sum(matcher, value) {
         return Some(LogSumExp {
             logits,
             axes,
-            below_max: false,
+            subtracts_max: false,
         });
     }
     matcher
@@ -269,7 +269,7 @@ fn log_sum_exp(matcher: &Matcher<'_>, value: Value) -> Option<LogSumExp> {
             (fits && aligned).then_some(LogSumExp {
                 logits: of,
                 axes,
-                below_max: true,
+                subtracts_max: true,
             })
         })
 }

@@ -47,48 +47,48 @@ pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
 fn core(matcher: &Matcher<'_>, value: Value) -> Option<Result<NormalizedCore, Refusal>> {
     for found in matcher.div_by_sqrt(value) {
         let (variance, eps) = matcher
-            .plus_number(found.under)
-            .unwrap_or((found.under, 0.0));
-        let Some(centred) = matcher.centred(found.above) else {
+            .plus_number(found.radicand)
+            .unwrap_or((found.radicand, 0.0));
+        let Some(centered) = matcher.centered(found.numerator) else {
             continue;
         };
-        let axes = match variance_of(matcher, variance, &centred, found.above) {
+        let axes = match variance_of(matcher, variance, &centered, found.numerator) {
             Some(Ok(axes)) => axes,
             Some(Err(refusal)) => return Some(Err(refusal)),
             None => continue,
         };
-        match check_axes(matcher, &centred, &axes, found.root) {
+        match check_axes(matcher, &centered, &axes, found.root) {
             Some(Ok(())) => {}
             Some(Err(refusal)) => return Some(Err(refusal)),
             None => continue,
         }
         let checked = check_root(&found).and_then(|()| check_eps(eps));
         return Some(checked.map(|eps| NormalizedCore {
-            x: centred.x,
+            x: centered.x,
             normalized: value,
             eps,
             weight: found.weight,
-            is_mixed: centred.is_mixed,
+            is_mixed: centered.is_mixed,
         }));
     }
-    over_deviation(matcher, value)
+    div_by_deviation(matcher, value)
 }
 
 /// Whether mean and variance are over the last axis and stand beside the values as they should.
 fn check_axes(
     matcher: &Matcher<'_>,
-    centred: &Centred,
+    centered: &Centered,
     axes: &[i32],
     root: Value,
 ) -> Option<Result<(), Refusal>> {
     let last =
-        matcher.is_last_axis(centred.x, axes) && matcher.is_last_axis(centred.x, &centred.axes);
+        matcher.is_last_axis(centered.x, axes) && matcher.is_last_axis(centered.x, &centered.axes);
     if !last {
         let reason = "mean or variance is not over the last axis alone";
         return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
     }
     matcher
-        .is_keepdims_aligned(root, centred.x, axes)
+        .is_keepdims_aligned(root, centered.x, axes)
         .then_some(Ok(()))
 }
 
@@ -96,7 +96,7 @@ fn check_axes(
 fn variance_of(
     matcher: &Matcher<'_>,
     value: Value,
-    centred: &Centred,
+    centered: &Centered,
     differences: Value,
 ) -> Option<Result<Vec<i32>, Refusal>> {
     if let Some(mean) = matcher.mean_of(value)
@@ -106,9 +106,9 @@ fn variance_of(
             return Some(Ok(mean.axes));
         }
         let other = matcher
-            .centred(squared)
-            .filter(|other| other.x == centred.x)?;
-        if other.axes != centred.axes {
+            .centered(squared)
+            .filter(|other| other.x == centered.x)?;
+        if other.axes != centered.axes {
             let reason = "the mean is over other axes than that in the variance";
             return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
         }
@@ -116,11 +116,11 @@ fn variance_of(
     }
     let kept = matcher.strip_keepdims(value);
     if let Some((Op::Var { axes, ddof, .. }, node)) = matcher.node(kept)
-        && (node.inputs[0] == centred.x || node.inputs[0] == differences)
+        && (node.inputs[0] == centered.x || node.inputs[0] == differences)
     {
         return Some(check_ddof(*ddof).map(|()| axes.clone()));
     }
-    one_pass(matcher, value, centred.x)
+    one_pass_variance(matcher, value, centered.x)
 }
 
 fn check_ddof(ddof: i32) -> Result<(), Refusal> {
@@ -132,40 +132,45 @@ fn check_ddof(ddof: i32) -> Result<(), Refusal> {
 }
 
 /// `(x - mean(x)) / std(x)`; with something added to the deviation, it is another function.
-fn over_deviation(matcher: &Matcher<'_>, value: Value) -> Option<Result<NormalizedCore, Refusal>> {
-    for (above, below) in matcher.quotients(value) {
-        let deviation = matcher.plus_number(below).map_or(below, |(root, _)| root);
-        if deviation != below {
-            let of = matcher.product(above).factors;
-            let is_centred = |x: Value| {
-                let mut centred = of.iter().filter_map(|factor| matcher.centred(*factor));
-                centred.any(|centred| centred.x == x)
+fn div_by_deviation(
+    matcher: &Matcher<'_>,
+    value: Value,
+) -> Option<Result<NormalizedCore, Refusal>> {
+    for (numerator, denominator) in matcher.quotients(value) {
+        let deviation = matcher
+            .plus_number(denominator)
+            .map_or(denominator, |(root, _)| root);
+        if deviation != denominator {
+            let of = matcher.product(numerator).factors;
+            let is_centered = |x: Value| {
+                let mut centered = of.iter().filter_map(|factor| matcher.centered(*factor));
+                centered.any(|centered| centered.x == x)
             };
-            if deviation_of(matcher, deviation).is_some_and(is_centred) {
+            if deviation_of(matcher, deviation).is_some_and(is_centered) {
                 let reason = "eps is added to the root, not under it";
                 return Some(Err(Refusal::new(RefusalKind::Eps, reason)));
             }
             continue;
         }
-        let (Some(centred), Some((Op::Std { axes, ddof, .. }, node))) = (
-            matcher.centred(above),
-            matcher.node(matcher.strip_keepdims(below)),
+        let (Some(centered), Some((Op::Std { axes, ddof, .. }, node))) = (
+            matcher.centered(numerator),
+            matcher.node(matcher.strip_keepdims(denominator)),
         ) else {
             continue;
         };
-        if node.inputs[0] != centred.x && node.inputs[0] != above {
+        if node.inputs[0] != centered.x && node.inputs[0] != numerator {
             continue;
         }
         if let Err(refusal) = check_ddof(*ddof) {
             return Some(Err(refusal));
         }
-        return check_axes(matcher, &centred, axes, below).map(|checked| {
+        return check_axes(matcher, &centered, axes, denominator).map(|checked| {
             checked.map(|()| NormalizedCore {
-                x: centred.x,
+                x: centered.x,
                 normalized: value,
                 eps: 0.0,
                 weight: None,
-                is_mixed: centred.is_mixed,
+                is_mixed: centered.is_mixed,
             })
         });
     }
@@ -182,11 +187,15 @@ fn deviation_of(matcher: &Matcher<'_>, value: Value) -> Option<Value> {
         return Some(node.inputs[0]);
     }
     let squared = matcher.square_of(matcher.mean_of(variance)?.of)?;
-    Some(matcher.centred(squared)?.x)
+    Some(matcher.centered(squared)?.x)
 }
 
 /// `mean(x^2) - mean(x)^2`.
-fn one_pass(matcher: &Matcher<'_>, value: Value, x: Value) -> Option<Result<Vec<i32>, Refusal>> {
+fn one_pass_variance(
+    matcher: &Matcher<'_>,
+    value: Value,
+    x: Value,
+) -> Option<Result<Vec<i32>, Refusal>> {
     // Flax keeps it from becoming negative.
     let clipped = matcher
         .both_orders(value, &Op::Maximum)
@@ -203,7 +212,7 @@ fn one_pass(matcher: &Matcher<'_>, value: Value, x: Value) -> Option<Result<Vec<
 }
 
 /// Something less its own mean.
-pub(super) struct Centred {
+pub(super) struct Centered {
     pub(super) x: Value,
     axes: Vec<i32>,
     /// Whether the mean is of a cast to a wider dtype of what it is subtracted from.
@@ -212,12 +221,12 @@ pub(super) struct Centred {
 
 impl Matcher<'_> {
     /// Sees a value as `x - mean(x)`.
-    fn centred(&self, value: Value) -> Option<Centred> {
+    fn centered(&self, value: Value) -> Option<Centered> {
         let [x, subtracted] = self.binary(value, &Op::Subtract)?;
         let mean = self.mean_of(subtracted)?;
-        let wide = self.dtype(value) == self.dtype(mean.of);
-        let same = mean.of == x || wide && self.upcasts_to(x, mean.of);
-        (same && self.is_keepdims_aligned(subtracted, x, &mean.axes)).then_some(Centred {
+        let is_upcast = self.dtype(value) == self.dtype(mean.of);
+        let same = mean.of == x || is_upcast && self.upcasts_to(x, mean.of);
+        (same && self.is_keepdims_aligned(subtracted, x, &mean.axes)).then_some(Centered {
             x: mean.of,
             axes: mean.axes,
             is_mixed: mean.of != x,
@@ -225,7 +234,7 @@ impl Matcher<'_> {
     }
 
     /// Whether a value is something less its own mean.
-    pub(super) fn is_centred(&self, value: Value) -> bool {
-        self.centred(value).is_some()
+    pub(super) fn is_centered(&self, value: Value) -> bool {
+        self.centered(value).is_some()
     }
 }

@@ -41,18 +41,20 @@ pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
 /// `x * rsqrt(mean(x^2) + eps)`.
 fn core(matcher: &Matcher<'_>, value: Value) -> Option<Result<NormalizedCore, Refusal>> {
     for found in matcher.div_by_sqrt(value) {
-        let (under, eps) = matcher
-            .plus_number(found.under)
-            .unwrap_or((found.under, 0.0));
-        let Some(mean) = matcher.mean_of(under) else {
+        let (radicand, eps) = matcher
+            .plus_number(found.radicand)
+            .unwrap_or((found.radicand, 0.0));
+        let Some(mean) = matcher.mean_of(radicand) else {
             continue;
         };
         let Some(x) = matcher.square_of(mean.of) else {
             continue;
         };
-        let wide = matcher.dtype(value) == matcher.dtype(x);
-        let same = x == found.above || wide && matcher.upcasts_to(found.above, x);
-        if (!same || found.is_cast) && matcher.strip_casts(x) == matcher.strip_casts(found.above) {
+        let is_upcast = matcher.dtype(value) == matcher.dtype(x);
+        let same = x == found.numerator || is_upcast && matcher.upcasts_to(found.numerator, x);
+        if (!same || found.is_cast)
+            && matcher.strip_casts(x) == matcher.strip_casts(found.numerator)
+        {
             let reason = "the values, their squares and the root are rounded differently";
             return Some(Err(Refusal::new(RefusalKind::Dtype, reason)));
         }
@@ -60,7 +62,7 @@ fn core(matcher: &Matcher<'_>, value: Value) -> Option<Result<NormalizedCore, Re
             continue;
         }
         // A vector that is subtracted first makes it a layer norm, which is looked for elsewhere.
-        if matcher.is_centred(x) {
+        if matcher.is_centered(x) {
             return None;
         }
         if !matcher.is_last_axis(x, &mean.axes) {
@@ -75,7 +77,7 @@ fn core(matcher: &Matcher<'_>, value: Value) -> Option<Result<NormalizedCore, Re
             normalized: value,
             eps,
             weight: found.weight,
-            is_mixed: x != found.above,
+            is_mixed: x != found.numerator,
         }));
     }
     eps_outside(matcher, value)
@@ -83,12 +85,15 @@ fn core(matcher: &Matcher<'_>, value: Value) -> Option<Result<NormalizedCore, Re
 
 /// `x / (sqrt(mean(x^2)) + eps)` is another function.
 fn eps_outside(matcher: &Matcher<'_>, value: Value) -> Option<Result<NormalizedCore, Refusal>> {
-    matcher.quotients(value).into_iter().find_map(|(x, below)| {
-        let (root, _) = matcher.plus_number(below)?;
-        let mean = matcher.mean_of(matcher.sqrt_of(root)?)?;
-        (matcher.square_of(mean.of) == Some(x)).then(|| {
-            let reason = "eps is added to the root, not under it";
-            Err(Refusal::new(RefusalKind::Eps, reason))
+    matcher
+        .quotients(value)
+        .into_iter()
+        .find_map(|(x, denominator)| {
+            let (root, _) = matcher.plus_number(denominator)?;
+            let mean = matcher.mean_of(matcher.sqrt_of(root)?)?;
+            (matcher.square_of(mean.of) == Some(x)).then(|| {
+                let reason = "eps is added to the root, not under it";
+                Err(Refusal::new(RefusalKind::Eps, reason))
+            })
         })
-    })
 }

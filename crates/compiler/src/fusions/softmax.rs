@@ -4,13 +4,13 @@
 //! subtracting the maximum, which overflows where the operation does not; maximum and sum over different axes.
 
 use super::matcher::Matcher;
-use super::matcher::softmax::written;
+use super::matcher::softmax::written_out;
 use super::{Match, MatchResult};
 use crate::graph::Value;
 
 /// Finds the formula.
 pub(crate) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
-    let softmax = match written(matcher, value)? {
+    let softmax = match written_out(matcher, value)? {
         Ok(softmax) => softmax,
         Err(refusal) => return Some(Err(refusal)),
     };

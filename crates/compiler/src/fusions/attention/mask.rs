@@ -42,11 +42,11 @@ pub(super) enum Mask {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct MaskLayer {
     pub(super) value: Value,
-    kind: Kind,
+    kind: LayerKind,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum LayerKind {
     Added,
     /// Hides keys where it is false, or, if `hides`, where it is true; by minus infinity or by a finite number.
     Hides {
@@ -72,15 +72,15 @@ pub(super) enum MaskForm {
 /// What the kernel is given, and where its result is the mean of the values.
 pub(super) struct BuiltMask {
     pub(super) mask: Array,
-    pub(super) mean: Option<Array>,
+    pub(super) mean_rows: Option<Array>,
 }
 
 /// The most elements of a mask that are looked at one by one.
-const MOST: usize = 1 << 24;
+const MAX_ELEMENTS: usize = 1 << 24;
 
 impl Mask {
     /// The same where rows have a sink: one that sees no key gives nearly zeros then, with the formula and the kernel.
-    pub(super) fn beside_sinks(self) -> Self {
+    pub(super) fn with_sinks(self) -> Self {
         match self {
             Mask::Layers { layers, form } => Mask::Layers {
                 layers,
@@ -115,13 +115,13 @@ impl Mask {
                 if *form == MaskForm::Bool {
                     return Some(BuiltMask {
                         mask: keep,
-                        mean: None,
+                        mean_rows: None,
                     });
                 }
-                let dead = keep.atleast_1d().any(keepdims(-1)).logical_not();
+                let fully_masked = keep.atleast_1d().any(keepdims(-1)).logical_not();
                 BuiltMask {
-                    mask: keep.logical_or(&dead),
-                    mean: Some(dead),
+                    mask: keep.logical_or(&fully_masked),
+                    mean_rows: Some(fully_masked),
                 }
             }
             MaskForm::Numbers | MaskForm::NumbersOrMean => {
@@ -130,14 +130,15 @@ impl Mask {
                     sum = Some(layer.applied(sum, value, dtype));
                 }
                 let mask = sum?;
-                let mean = (*form == MaskForm::NumbersOrMean).then(|| {
+                let mean_rows = (*form == MaskForm::NumbersOrMean).then(|| {
                     let rows = mask.atleast_1d();
-                    let (most, least) = (rows.max(keepdims(-1)), rows.min(keepdims(-1)));
-                    most.equal(least)
-                        .logical_and(most.abs().greater_equal(swallowing(dtype)))
-                        .logical_and(most.isfinite())
+                    let (row_max, row_min) = (rows.max(keepdims(-1)), rows.min(keepdims(-1)));
+                    row_max
+                        .equal(row_min)
+                        .logical_and(row_max.abs().greater_equal(absorption_threshold(dtype)))
+                        .logical_and(row_max.isfinite())
                 });
-                BuiltMask { mask, mean }
+                BuiltMask { mask, mean_rows }
             }
         })
     }
@@ -147,13 +148,13 @@ impl MaskLayer {
     /// The numbers that are added to scores, after this layer.
     fn applied(&self, sum: Option<Array>, value: &Array, dtype: Dtype) -> Array {
         match (self.kind, sum) {
-            (Kind::Added, Some(sum)) => sum + value,
-            (Kind::Added, None) => value.clone(),
-            (Kind::Hides { infinite, .. }, sum) => {
+            (LayerKind::Added, Some(sum)) => sum + value,
+            (LayerKind::Added, None) => value.clone(),
+            (LayerKind::Hides { infinite, .. }, sum) => {
                 let hidden = if infinite {
                     f64::NEG_INFINITY
                 } else {
-                    least(dtype)
+                    dtype_min(dtype)
                 };
                 let sum = sum.unwrap_or_else(|| zeros((), dtype));
                 where_(&self.keeps(value), sum, hidden).astype(dtype)
@@ -165,14 +166,14 @@ impl MaskLayer {
     fn keeps(&self, value: &Array) -> Array {
         let is_bool = value.dtype().is_ok_and(|dtype| dtype == Dtype::Bool);
         match self.kind {
-            Kind::Hides { hides: true, .. } => value.logical_not(),
+            LayerKind::Hides { hides: true, .. } => value.logical_not(),
             _ if is_bool => value.clone(),
             _ => value.astype(Dtype::Bool),
         }
     }
 }
 
-/// Finds out what masks, the innermost first, mean for queries of `dtype` and scores of which the last two axes are
+/// Combines masks, the innermost first, for queries of `dtype` and scores of which the last two axes are
 /// `[queries, keys]`.
 pub(super) fn resolve(
     matcher: &Matcher<'_>,
@@ -180,33 +181,64 @@ pub(super) fn resolve(
     dtype: Dtype,
     sizes: [i32; 2],
 ) -> Result<Mask, Refusal> {
-    let mut layers: Vec<MaskLayer> = Vec::new();
-    let mut fills: Vec<f64> = Vec::new();
-    let (mut all_causal, mut all_alive, mut swallows) = (true, true, false);
-    for one in applied {
-        let seen = seen(matcher, *one, dtype);
-        if seen
-            .as_ref()
-            .is_some_and(|(seen, _)| seen.iter().all(|seen| *seen))
-        {
-            continue;
+    let mut layers = Layers::default();
+    for mask in applied {
+        layers.push(matcher, *mask, dtype, sizes)?;
+    }
+    layers.combine(dtype)
+}
+
+/// The masks that hide or change something, and what they have in common.
+struct Layers {
+    layers: Vec<MaskLayer>,
+    /// What hidden scores become, for each layer that hides.
+    fills: Vec<f64>,
+    all_causal: bool,
+    /// Whether every row has a visible key in each layer.
+    all_rows_alive: bool,
+    /// Whether numbers that are added may absorb scores.
+    absorbs_scores: bool,
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        Self {
+            layers: Vec::new(),
+            fills: Vec::new(),
+            all_causal: true,
+            all_rows_alive: true,
+            absorbs_scores: false,
         }
-        let shape = matcher.shape(one.value);
-        all_causal &= seen
-            .as_ref()
-            .is_some_and(|(seen, _)| is_causal(shape, seen, sizes));
-        all_alive &= seen
-            .as_ref()
-            .is_some_and(|(seen, _)| rows_see_a_key(shape, seen));
-        let (kind, fill) = match (one.encoding, seen) {
-            (MaskEncoding::Added, None) if matcher.dtype(one.value) == dtype => {
-                swallows |= one.dtype.size() < 4 && !is_harmless(matcher, one.value, dtype);
-                (Kind::Added, None)
+    }
+}
+
+impl Layers {
+    /// Adds a mask, unless it hides nothing.
+    fn push(
+        &mut self,
+        matcher: &Matcher<'_>,
+        mask: AppliedMask,
+        dtype: Dtype,
+        sizes: [i32; 2],
+    ) -> Result<(), Refusal> {
+        let visible = visible(matcher, mask, dtype);
+        let shape = matcher.shape(mask.value);
+        let keys = visible.as_ref().map(|(keys, _)| keys.as_slice());
+        if keys.is_some_and(|keys| keys.iter().all(|visible| *visible)) {
+            return Ok(());
+        }
+        self.all_causal &= keys.is_some_and(|keys| is_causal(shape, keys, sizes));
+        self.all_rows_alive &= keys.is_some_and(|keys| every_row_has_key(shape, keys));
+        let (kind, fill) = match (mask.encoding, visible) {
+            (MaskEncoding::Added, None) if matcher.dtype(mask.value) == dtype => {
+                self.absorbs_scores |=
+                    mask.dtype.size() < 4 && !absorbs_no_score(matcher, mask.value, dtype);
+                (LayerKind::Added, None)
             }
             (MaskEncoding::Added, None) => {
                 let reason = format!(
                     "the mask that is added is {}, the queries are {dtype}",
-                    matcher.dtype(one.value)
+                    matcher.dtype(mask.value)
                 );
                 return Err(Refusal::new(RefusalKind::Dtype, reason));
             }
@@ -222,40 +254,45 @@ pub(super) fn resolve(
                 return Err(Refusal::new(RefusalKind::Mask, reason));
             }
         };
-        layers.push(MaskLayer {
-            value: one.value,
+        self.layers.push(MaskLayer {
+            value: mask.value,
             kind,
         });
-        fills.extend(fill);
+        self.fills.extend(fill);
+        Ok(())
     }
-    if layers.is_empty() {
-        return Ok(Mask::None);
+
+    /// The mask that all layers are together.
+    fn combine(self, dtype: Dtype) -> Result<Mask, Refusal> {
+        let (layers, fills) = (self.layers, self.fills);
+        if layers.is_empty() {
+            return Ok(Mask::None);
+        }
+        let only_hides = fills.len() == layers.len();
+        if only_hides && self.all_causal {
+            return Ok(Mask::Causal);
+        }
+        let infinite = |fill: &&f64| **fill == f64::NEG_INFINITY;
+        let same = fills.windows(2).all(|pair| pair[0] == pair[1]);
+        let n_infinite = fills.iter().filter(infinite).count();
+        let alive = only_hides && layers.len() == 1 && self.all_rows_alive;
+        let finite_in_half = dtype == Dtype::Float16 && n_infinite < fills.len();
+        if !alive && !same && (finite_in_half || n_infinite == 0) {
+            let reason = "several masks hide keys by different numbers, so that a row that sees none differs";
+            return Err(Refusal::new(RefusalKind::Mask, reason));
+        }
+        let form = match () {
+            () if alive => MaskForm::Bool,
+            () if only_hides && finite_in_half => MaskForm::BoolOrMean,
+            () if self.absorbs_scores || finite_in_half => MaskForm::NumbersOrMean,
+            () => MaskForm::Numbers,
+        };
+        Ok(Mask::Layers { layers, form })
     }
-    let only_hides = fills.len() == layers.len();
-    if only_hides && all_causal {
-        return Ok(Mask::Causal);
-    }
-    let infinite = |fill: &&f64| **fill == f64::NEG_INFINITY;
-    let same = fills.windows(2).all(|pair| pair[0] == pair[1]);
-    let n_infinite = fills.iter().filter(infinite).count();
-    let alive = only_hides && layers.len() == 1 && all_alive;
-    let finite_in_half = dtype == Dtype::Float16 && n_infinite < fills.len();
-    if !alive && !same && (finite_in_half || n_infinite == 0) {
-        let reason =
-            "several masks hide keys by different numbers, so that a row that sees none differs";
-        return Err(Refusal::new(RefusalKind::Mask, reason));
-    }
-    let form = match () {
-        () if alive => MaskForm::Bool,
-        () if only_hides && finite_in_half => MaskForm::BoolOrMean,
-        () if swallows || finite_in_half => MaskForm::NumbersOrMean,
-        () => MaskForm::Numbers,
-    };
-    Ok(Mask::Layers { layers, form })
 }
 
-fn hidden_by(hides: bool, fill: f64) -> Kind {
-    Kind::Hides {
+fn hidden_by(hides: bool, fill: f64) -> LayerKind {
+    LayerKind::Hides {
         hides,
         infinite: fill == f64::NEG_INFINITY,
     }
@@ -263,11 +300,11 @@ fn hidden_by(hides: bool, fill: f64) -> Kind {
 
 /// Whether no other score of the dtype can be as low as this one, but by a step from overflow.
 fn hides_fully(score: f64, dtype: Dtype) -> bool {
-    score <= 0.49 * least(dtype)
+    score <= 0.49 * dtype_min(dtype)
 }
 
 /// The least finite number of a dtype.
-fn least(dtype: Dtype) -> f64 {
+fn dtype_min(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::Float16 => half::f16::MIN.to_f64(),
         Dtype::Bfloat16 => half::bf16::MIN.to_f64(),
@@ -276,20 +313,20 @@ fn least(dtype: Dtype) -> f64 {
 }
 
 /// From which magnitude on scores vanish beside a number in half precision.
-fn swallowing(dtype: Dtype) -> f64 {
+fn absorption_threshold(dtype: Dtype) -> f64 {
     if dtype == Dtype::Float16 { 2e4 } else { 1e4 }
 }
 
 /// Whether numbers that are added are known, and swallow no score.
-fn is_harmless(matcher: &Matcher<'_>, value: Value, dtype: Dtype) -> bool {
+fn absorbs_no_score(matcher: &Matcher<'_>, value: Value, dtype: Dtype) -> bool {
     matcher
-        .constant_values(value, MOST)
-        .is_some_and(|values| values.iter().all(|v| v.abs() < swallowing(dtype)))
+        .constant_values(value, MAX_ELEMENTS)
+        .is_some_and(|values| values.iter().all(|v| v.abs() < absorption_threshold(dtype)))
 }
 
 /// Which keys are seen, when the values of the mask are known and say just that, and what hidden scores become.
-fn seen(matcher: &Matcher<'_>, applied: AppliedMask, dtype: Dtype) -> Option<(Vec<bool>, f64)> {
-    let values = matcher.constant_values(applied.value, MOST)?;
+fn visible(matcher: &Matcher<'_>, applied: AppliedMask, dtype: Dtype) -> Option<(Vec<bool>, f64)> {
+    let values = matcher.constant_values(applied.value, MAX_ELEMENTS)?;
     match applied.encoding {
         MaskEncoding::Added => {
             let fill = values.iter().copied().fold(0.0, f64::min);
@@ -305,7 +342,7 @@ fn seen(matcher: &Matcher<'_>, applied: AppliedMask, dtype: Dtype) -> Option<(Ve
 }
 
 /// Whether just the keys behind the query are hidden, the last of both being level.
-fn is_causal(shape: &[i32], seen: &[bool], [queries, keys]: [i32; 2]) -> bool {
+fn is_causal(shape: &[i32], visible: &[bool], [queries, keys]: [i32; 2]) -> bool {
     let (Ok(n_queries), Ok(n_keys)) = (usize::try_from(queries), usize::try_from(keys)) else {
         return false;
     };
@@ -314,16 +351,16 @@ fn is_causal(shape: &[i32], seen: &[bool], [queries, keys]: [i32; 2]) -> bool {
         return false;
     }
     let shift = n_keys - n_queries;
-    seen.iter().enumerate().all(|(index, seen)| {
+    visible.iter().enumerate().all(|(index, visible)| {
         let (query, key) = (index / n_keys, index % n_keys);
-        *seen == (key <= query + shift)
+        *visible == (key <= query + shift)
     })
 }
 
 /// Whether no row is left to what a kernel makes of nothing.
-fn rows_see_a_key(shape: &[i32], seen: &[bool]) -> bool {
+fn every_row_has_key(shape: &[i32], visible: &[bool]) -> bool {
     match shape.last().map(|last| usize::try_from(*last)) {
-        Some(Ok(last)) if last > 0 => seen.chunks_exact(last).all(|row| row.contains(&true)),
+        Some(Ok(last)) if last > 0 => visible.chunks_exact(last).all(|row| row.contains(&true)),
         _ => false,
     }
 }

@@ -8,14 +8,16 @@
 //! ways, scores or weights in less precision than the queries. A row that may see no key stays what the formula makes
 //! of it: NaN below minus infinity, else the mean of all values.
 
+mod kernel;
 mod mask;
 mod near_misses;
 mod operands;
 mod scores;
 mod sinks;
 
-use mlx::{Array, Dtype, MaskMode, Op, bind, keepdims, where_};
+use mlx::{Dtype, Op};
 
+use self::kernel::AttentionKernel;
 use self::mask::Mask;
 use self::operands::{layout, operand_view, unscaled};
 use self::scores::Scores;
@@ -114,6 +116,7 @@ fn weights_of(
     }))
 }
 
+/// Puts the fused form together, where the kernel takes these operands, masks and sinks.
 fn assemble(
     matcher: &Matcher<'_>,
     output: Value,
@@ -122,31 +125,17 @@ fn assemble(
 ) -> Result<Match, Refusal> {
     let ndim = matcher.ndim(output);
     let dtype = matcher.dtype(q);
-    if [k_t, v, output]
-        .iter()
-        .any(|side| matcher.dtype(*side) != dtype)
-        || !dtype.is_floating()
-        || dtype == Dtype::Float64
-    {
-        let reason = format!(
-            "queries are {dtype}, keys {}, values {}, the result {}",
-            matcher.dtype(k_t),
-            matcher.dtype(v),
-            matcher.dtype(output)
-        );
-        return Err(Refusal::new(RefusalKind::Dtype, reason));
-    }
+    check_dtypes(matcher, [q, k_t, v, output])?;
     scores.check_dtypes(dtype)?;
     let mut scale = scores.scale.unwrap_or(1.0);
     let q = unscaled(matcher, q, &mut scale);
     let k_t = unscaled(matcher, k_t, &mut scale);
-    let mut k_side = operand_view(matcher, k_t, Some(&mut scale));
-    let mut v_side = operand_view(matcher, v, None);
-    if k_side.repeats != v_side.repeats {
-        // Only one of them is seen through.
-        (k_side, v_side) = (k_side.repeated(), v_side.repeated());
+    let mut k_t = operand_view(matcher, k_t, Some(&mut scale));
+    let mut v = operand_view(matcher, v, None);
+    if k_t.repeats != v.repeats {
+        // The repetition of only one of them was matched.
+        (k_t, v) = (k_t.with_repetition(), v.with_repetition());
     }
-    let (k_t, v) = (k_side, v_side);
     if !scale.is_finite() {
         let reason = format!("the scale is {scale:?}");
         return Err(Refusal::new(RefusalKind::Formula, reason));
@@ -156,15 +145,10 @@ fn assemble(
         let reason = "the kernel would be given shapes that are frozen";
         return Err(Refusal::new(RefusalKind::Shape, reason));
     }
-    let queries = matcher.shape(q)[ndim - 2];
-    let keys = k_t.shape[ndim - 1];
-    let masks: Vec<_> = scores.masks.iter().rev().copied().collect();
-    let mut mask = mask::resolve(matcher, &masks, dtype, [queries, keys])?;
-    if scores.sinks.is_some() {
-        mask = mask.beside_sinks();
-    }
-    let mask_shapes = mask
-        .values()
+    let sizes = [matcher.shape(q)[ndim - 2], k_t.shape[ndim - 1]];
+    let mask = mask_of(matcher, scores, dtype, sizes)?;
+    let masks = mask.values();
+    let mask_shapes = masks
         .iter()
         .map(|value| mask_shape(matcher.shape(*value), ndim))
         .collect::<Result<Vec<_>, _>>()?;
@@ -173,49 +157,56 @@ fn assemble(
         None => None,
     };
     let mut inputs = vec![q, k_t.value, v.value];
-    inputs.extend(mask.values());
+    inputs.extend(masks);
     inputs.extend(sinks);
-    let (shape, has_sinks) = (matcher.shape(output).to_vec(), sinks.is_some());
     #[allow(clippy::cast_possible_truncation)]
-    let scale = scale as f32;
+    let kernel = AttentionKernel {
+        layout,
+        k_t,
+        v,
+        scale: scale as f32,
+        mask,
+        mask_shapes,
+        has_sinks: sinks.is_some(),
+        dtype,
+        shape: matcher.shape(output).to_vec(),
+    };
     Ok(Match::new(inputs, output, move |inputs| {
-        let q = inputs[0].reshape(layout.q.clone());
-        let k_t = k_t.apply(&inputs[1]);
-        let k = k_t.swapaxes(-1, -2).reshape(layout.k.clone());
-        let v = v.apply(&inputs[2]).reshape(layout.v.clone());
-        let mode = match &mask {
-            Mask::None => MaskMode::None,
-            Mask::Causal => MaskMode::Causal,
-            _ => MaskMode::Array,
-        };
-        let op = Op::ScaledDotProductAttention {
-            scale,
-            mask: mode,
-            sinks: has_sinks,
-            force_fused: false,
-        };
-        let (masks, sinks) = inputs[3..].split_at(mask_shapes.len());
-        let values: Vec<Array> = masks
-            .iter()
-            .zip(&mask_shapes)
-            .map(|(value, shape)| value.reshape(shape.clone()))
-            .collect();
-        let built = mask.build(&values, dtype);
-        let mut all = vec![&q, &k, &v];
-        all.extend(built.as_ref().map(|built| &built.mask));
-        let heads = layout.q[1];
-        let sinks = sinks
-            .first()
-            .map(|sinks| sinks.reshape([-1]).broadcast_to([heads]));
-        all.extend(&sinks);
-        let mut result = bind(op, &all);
-        if let Some(dead) = built.and_then(|built| built.mean) {
-            let mean = v.astype(Dtype::Float32).mean(keepdims(-2)).astype(dtype);
-            let group = layout.q[1] / layout.v[1].max(1);
-            result = where_(&dead, mean.repeat(group, 1), result);
-        }
-        result.reshape(shape.clone())
+        kernel.apply(inputs)
     }))
+}
+
+/// Checks that all operands have one dtype that the kernel takes.
+fn check_dtypes(matcher: &Matcher<'_>, [q, k_t, v, output]: [Value; 4]) -> Result<(), Refusal> {
+    let dtype = matcher.dtype(q);
+    let is_one_dtype = [k_t, v, output]
+        .iter()
+        .all(|operand| matcher.dtype(*operand) == dtype);
+    if is_one_dtype && dtype.is_floating() && dtype != Dtype::Float64 {
+        return Ok(());
+    }
+    let reason = format!(
+        "queries are {dtype}, keys {}, values {}, the result {}",
+        matcher.dtype(k_t),
+        matcher.dtype(v),
+        matcher.dtype(output)
+    );
+    Err(Refusal::new(RefusalKind::Dtype, reason))
+}
+
+/// The mask that all masks of the scores are together.
+fn mask_of(
+    matcher: &Matcher<'_>,
+    scores: &Scores,
+    dtype: Dtype,
+    sizes: [i32; 2],
+) -> Result<Mask, Refusal> {
+    let masks: Vec<_> = scores.masks.iter().rev().copied().collect();
+    let mask = mask::resolve(matcher, &masks, dtype, sizes)?;
+    Ok(match scores.sinks {
+        Some(_) => mask.with_sinks(),
+        None => mask,
+    })
 }
 
 /// The shape that makes a mask of scores with `ndim` axes one of `[batch, heads, queries, keys]`.

@@ -17,7 +17,7 @@ pub(super) struct OperandView {
     /// The shape after reordering, without the repetition.
     pub(super) shape: Vec<i32>,
     /// Value and shape with the repetition.
-    wide: (Value, Vec<i32>),
+    with_repeats: (Value, Vec<i32>),
 }
 
 /// Takes a number off a side that nothing else uses.
@@ -42,41 +42,41 @@ pub(super) fn operand_view(
     scale: Option<&mut f64>,
 ) -> OperandView {
     let shape = matcher.shape(value).to_vec();
-    let mut seen = OperandView {
+    let mut view = OperandView {
         value,
         order: None,
         repeats: 1,
-        wide: (value, shape.clone()),
+        with_repeats: (value, shape.clone()),
         shape,
     };
     if let Some((Op::Transpose { axes }, node)) = matcher.node(value)
         && matcher.sole_consumer(value).is_some()
     {
-        seen.value = node.inputs[0];
-        seen.order = Some(axes.clone());
+        view.value = node.inputs[0];
+        view.order = Some(axes.clone());
         if let Some(scale) = scale {
-            seen.value = unscaled(matcher, seen.value, scale);
+            view.value = unscaled(matcher, view.value, scale);
         }
-        seen.wide.0 = seen.value;
+        view.with_repeats.0 = view.value;
     }
-    let head = match &seen.order {
+    let head = match &view.order {
         Some(order) if order.len() == 4 => usize::try_from(order[1]).unwrap_or(0),
-        None if matcher.ndim(seen.value) == 4 => 1,
-        _ => return seen,
+        None if matcher.ndim(view.value) == 4 => 1,
+        _ => return view,
     };
-    if matcher.sole_consumer(seen.value).is_none() {
-        return seen;
+    if matcher.sole_consumer(view.value).is_none() {
+        return view;
     }
-    if let Some((inner, repeats)) = repeated(matcher, seen.value, head) {
-        seen.value = inner;
-        seen.repeats = repeats;
-        seen.shape[1] /= repeats;
+    if let Some((inner, repeats)) = repeated_heads(matcher, view.value, head) {
+        view.value = inner;
+        view.repeats = repeats;
+        view.shape[1] /= repeats;
     }
-    seen
+    view
 }
 
 /// What is repeated along the axis of heads, each head several times in a row.
-fn repeated(matcher: &Matcher<'_>, value: Value, head: usize) -> Option<(Value, i32)> {
+fn repeated_heads(matcher: &Matcher<'_>, value: Value, head: usize) -> Option<(Value, i32)> {
     let (op, node) = matcher.node(value)?;
     let inner = node.inputs[0];
     match op {
@@ -86,21 +86,21 @@ fn repeated(matcher: &Matcher<'_>, value: Value, head: usize) -> Option<(Value, 
         }
         Op::Reshape { .. } => {
             // [.., heads, ..] -> [.., heads, 1, ..] -> [.., heads, n, ..] -> [.., heads * n, ..]
-            let (Op::BroadcastTo { shape: wide }, node) = matcher.node(inner)? else {
+            let (Op::BroadcastTo { shape: expanded }, node) = matcher.node(inner)? else {
                 return None;
             };
             let narrow = matcher.unreshaped(node.inputs[0]);
             let mut expected = matcher.shape(narrow).to_vec();
-            if expected.len() != 4 || wide.len() != 5 {
+            if expected.len() != 4 || expanded.len() != 5 {
                 return None;
             }
-            let repeats = wide[head + 1];
+            let repeats = expanded[head + 1];
             expected.insert(head + 1, repeats);
             let mut merged = expected.clone();
             merged[head] *= merged.remove(head + 1);
             let mut opened = matcher.shape(narrow).to_vec();
             opened.insert(head + 1, 1);
-            let fits = *wide == expected
+            let fits = *expanded == expected
                 && matcher.shape(value) == merged
                 && matcher.shape(node.inputs[0]) == opened;
             fits.then_some((narrow, repeats))
@@ -111,10 +111,10 @@ fn repeated(matcher: &Matcher<'_>, value: Value, head: usize) -> Option<(Value, 
 
 impl OperandView {
     /// The same, not seen through the repetition.
-    pub(super) fn repeated(self) -> Self {
+    pub(super) fn with_repetition(self) -> Self {
         Self {
-            value: self.wide.0,
-            shape: self.wide.1.clone(),
+            value: self.with_repeats.0,
+            shape: self.with_repeats.1.clone(),
             repeats: 1,
             ..self
         }

@@ -176,8 +176,8 @@ impl<'g> Matcher<'g> {
     }
 
     /// The elements of an array that depends on no input, as `f64`, when there are at most `most`.
-    pub(crate) fn constant_values(&self, value: Value, most: usize) -> Option<Vec<f64>> {
-        if element_count(self.shape(value)) > most {
+    pub(crate) fn constant_values(&self, value: Value, max_elements: usize) -> Option<Vec<f64>> {
+        if element_count(self.shape(value)) > max_elements {
             return None;
         }
         let array = self.constant_array(value)?;
@@ -223,30 +223,30 @@ impl<'g> Matcher<'g> {
         product
     }
 
-    fn collect(&self, value: Value, above: bool, is_root: bool, product: &mut Product) {
+    fn collect(&self, value: Value, in_numerator: bool, is_root: bool, product: &mut Product) {
         if let Some(number) = self.number(value) {
-            product.number *= if above { number } else { 1.0 / number };
+            product.number *= if in_numerator { number } else { 1.0 / number };
             return;
         }
         let open = is_root || self.sole_consumer(value).is_some();
         match self.node(value) {
             Some((Op::Multiply, node)) if open => {
                 for input in &node.inputs {
-                    self.collect(*input, above, false, product);
+                    self.collect(*input, in_numerator, false, product);
                 }
             }
             Some((Op::Divide, node)) if open => {
-                self.collect(node.inputs[0], above, false, product);
-                self.collect(node.inputs[1], !above, false, product);
+                self.collect(node.inputs[0], in_numerator, false, product);
+                self.collect(node.inputs[1], !in_numerator, false, product);
             }
             Some((Op::Negative, node)) if open => {
                 product.number = -product.number;
-                self.collect(node.inputs[0], above, false, product);
+                self.collect(node.inputs[0], in_numerator, false, product);
             }
             Some((Op::Reciprocal, node)) if open => {
-                self.collect(node.inputs[0], !above, false, product);
+                self.collect(node.inputs[0], !in_numerator, false, product);
             }
-            _ if above => product.factors.push(value),
+            _ if in_numerator => product.factors.push(value),
             _ => product.divisors.push(value),
         }
     }

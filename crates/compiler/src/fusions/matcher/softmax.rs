@@ -21,23 +21,27 @@ pub(crate) fn softmax_of(matcher: &Matcher<'_>, value: Value) -> Option<Softmax>
             axes: axes.clone(),
         });
     }
-    written(matcher, value)?.ok()
+    written_out(matcher, value)?.ok()
 }
 
 /// `exp(x - max(x)) / sum(exp(x - max(x)))`.
-pub(crate) fn written(matcher: &Matcher<'_>, value: Value) -> Option<Result<Softmax, Refusal>> {
+pub(crate) fn written_out(matcher: &Matcher<'_>, value: Value) -> Option<Result<Softmax, Refusal>> {
     let quotients = matcher.quotients(value).into_iter();
     quotients
         .filter(|(exp, _)| matcher.dtype(*exp).is_floating())
         .find_map(|(exp, sum)| quotient(matcher, exp, sum))
 }
 
-fn quotient(matcher: &Matcher<'_>, exp: Value, below: Value) -> Option<Result<Softmax, Refusal>> {
+fn quotient(
+    matcher: &Matcher<'_>,
+    exp: Value,
+    denominator: Value,
+) -> Option<Result<Softmax, Refusal>> {
     let shifted = matcher.unary(exp, &Op::Exp)?;
-    let (Op::Sum { axes, .. }, node) = matcher.node(matcher.strip_keepdims(below))? else {
+    let (Op::Sum { axes, .. }, node) = matcher.node(matcher.strip_keepdims(denominator))? else {
         return None;
     };
-    if node.inputs[0] != exp || !matcher.is_keepdims_aligned(below, exp, axes) {
+    if node.inputs[0] != exp || !matcher.is_keepdims_aligned(denominator, exp, axes) {
         return None;
     }
     let shifted = match matcher.shifted_by_max(shifted) {

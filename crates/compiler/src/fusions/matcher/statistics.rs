@@ -72,11 +72,11 @@ impl Matcher<'_> {
     pub(crate) fn strip_keepdims(&self, value: Value) -> Value {
         match self.node(value) {
             Some((Op::Reshape { .. } | Op::ExpandDims { .. }, node)) => {
-                let wide = |shape: &[i32]| -> Vec<i32> {
+                let without_ones = |shape: &[i32]| -> Vec<i32> {
                     shape.iter().copied().filter(|n| *n != 1).collect()
                 };
                 let inner = node.inputs[0];
-                if wide(self.shape(inner)) == wide(self.shape(value)) {
+                if without_ones(self.shape(inner)) == without_ones(self.shape(value)) {
                     inner
                 } else {
                     value
@@ -122,26 +122,26 @@ impl Matcher<'_> {
     /// Every way to see a value as `above * rsqrt(under)` or `above / sqrt(under)`, with a weight on either side.
     pub(crate) fn div_by_sqrt(&self, value: Value) -> Vec<DivBySqrt> {
         let mut found = Vec::new();
-        for [above, root] in self.both_orders(value, &Op::Multiply) {
-            found.extend(self.times_rsqrt(above, root, None));
+        for [numerator, root] in self.both_orders(value, &Op::Multiply) {
+            found.extend(self.times_rsqrt(numerator, root, None));
             // `above * (rsqrt(under) * weight)`, as in Flax.
             for [root, weight] in self.both_orders(root, &Op::Multiply) {
-                found.extend(self.times_rsqrt(above, root, Some(weight)));
+                found.extend(self.times_rsqrt(numerator, root, Some(weight)));
             }
         }
-        if let Some([above, root]) = self.binary(value, &Op::Divide) {
+        if let Some([numerator, root]) = self.binary(value, &Op::Divide) {
             let plain = self.strip_casts(self.strip_keepdims(root));
-            let under = self.sqrt_of(plain);
-            found.extend(under.map(|under| self.over(above, root, under, None)));
+            let radicand = self.sqrt_of(plain);
+            found.extend(radicand.map(|radicand| self.div(numerator, root, radicand, None)));
         }
         // `(above * weight) * rsqrt(under)`.
         let plain: Vec<DivBySqrt> = std::mem::take(&mut found);
         for one in plain {
             if one.weight.is_none() {
-                for [above, weight] in self.both_orders(one.above, &Op::Multiply) {
-                    if self.is_weight(weight, above) {
+                for [numerator, weight] in self.both_orders(one.numerator, &Op::Multiply) {
+                    if self.is_weight(weight, numerator) {
                         found.push(DivBySqrt {
-                            above,
+                            numerator,
                             weight: Some(self.strip_broadcast(weight)),
                             ..one
                         });
@@ -153,24 +153,35 @@ impl Matcher<'_> {
         found
     }
 
-    fn times_rsqrt(&self, above: Value, root: Value, weight: Option<Value>) -> Option<DivBySqrt> {
-        if weight.is_some_and(|weight| !self.is_weight(weight, above)) {
+    fn times_rsqrt(
+        &self,
+        numerator: Value,
+        root: Value,
+        weight: Option<Value>,
+    ) -> Option<DivBySqrt> {
+        if weight.is_some_and(|weight| !self.is_weight(weight, numerator)) {
             return None;
         }
-        let under = self.rsqrt_of(self.strip_casts(self.strip_keepdims(root)))?;
-        Some(self.over(
-            above,
+        let radicand = self.rsqrt_of(self.strip_casts(self.strip_keepdims(root)))?;
+        Some(self.div(
+            numerator,
             root,
-            under,
+            radicand,
             weight.map(|weight| self.strip_broadcast(weight)),
         ))
     }
 
-    fn over(&self, above: Value, root: Value, under: Value, weight: Option<Value>) -> DivBySqrt {
+    fn div(
+        &self,
+        numerator: Value,
+        root: Value,
+        radicand: Value,
+        weight: Option<Value>,
+    ) -> DivBySqrt {
         let kept = self.strip_keepdims(root);
         DivBySqrt {
-            above,
-            under,
+            numerator,
+            radicand,
             root,
             is_cast: self.strip_casts(kept) != kept,
             weight,
@@ -188,25 +199,25 @@ impl Matcher<'_> {
     }
 
     /// Whether `narrow` is `wide`, or what that is a cast of to a wider dtype, so that beside `wide` it counts as that.
-    pub(crate) fn upcasts_to(&self, narrow: Value, wide: Value) -> bool {
-        narrow == wide || self.strip_upcasts(wide) == narrow
+    pub(crate) fn upcasts_to(&self, narrow: Value, without_ones: Value) -> bool {
+        narrow == without_ones || self.strip_upcasts(without_ones) == narrow
     }
 
     /// `above` and `below` when a value is `above / below` or `above * (1 / below)`, in every way to see it so.
     pub(crate) fn quotients(&self, value: Value) -> Vec<(Value, Value)> {
         let mut found = Vec::new();
-        for [above, inverse] in self.both_orders(value, &Op::Multiply) {
-            if let Some(below) = self.unary(inverse, &Op::Reciprocal) {
-                found.push((above, below));
+        for [numerator, inverse] in self.both_orders(value, &Op::Multiply) {
+            if let Some(denominator) = self.unary(inverse, &Op::Reciprocal) {
+                found.push((numerator, denominator));
             }
-            if let Some([one, below]) = self.binary(inverse, &Op::Divide)
+            if let Some([one, denominator]) = self.binary(inverse, &Op::Divide)
                 && self.number(one) == Some(1.0)
             {
-                found.push((above, below));
+                found.push((numerator, denominator));
             }
         }
-        if let Some([above, below]) = self.binary(value, &Op::Divide) {
-            found.push((above, below));
+        if let Some([numerator, denominator]) = self.binary(value, &Op::Divide) {
+            found.push((numerator, denominator));
         }
         found
     }
@@ -221,9 +232,9 @@ pub(crate) struct Mean {
 /// Something over a square root.
 #[derive(Clone, Copy)]
 pub(crate) struct DivBySqrt {
-    pub(crate) above: Value,
+    pub(crate) numerator: Value,
     /// What the root is of.
-    pub(crate) under: Value,
+    pub(crate) radicand: Value,
     /// The root, or its inverse, with the axes with which it is used.
     pub(crate) root: Value,
     /// Whether the root is cast to another dtype before it is used.

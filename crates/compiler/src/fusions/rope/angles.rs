@@ -5,7 +5,7 @@
 
 use mlx::{Dtype, Op};
 
-use super::positions::by_structure;
+use super::positions::match_product;
 use super::tables::TableValues;
 use crate::fusions::matcher::last_axis::{concatenated, stacked_pair};
 use crate::fusions::matcher::{Matcher, approx_eq};
@@ -26,7 +26,7 @@ pub(super) struct RopeAngles {
 }
 
 /// The most elements of a table that are looked at one by one.
-pub(super) const MOST: usize = 1 << 23;
+pub(super) const MAX_TABLE_ELEMENTS: usize = 1 << 23;
 
 /// How tables hold the angles of pairs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,15 +54,15 @@ pub(super) fn read(
     tables: &RotaryTables,
     shape: &[i32],
 ) -> Result<RopeAngles, Refusal> {
-    let strip = |table: Value| strip(matcher, table, tables.dtype);
-    let (cos, sin) = (strip(tables.cos)?, strip(tables.sin)?);
+    let strip_all = |table: Value| strip_all(matcher, table, tables.dtype);
+    let (cos, sin) = (strip_all(tables.cos)?, strip_all(tables.sin)?);
     let pair_layout = tables.pair_layout;
     let half = shape.last().copied().unwrap_or(0);
-    let mut wide = shape.to_vec();
-    if let Some(width) = wide.last_mut() {
+    let mut table_shape = shape.to_vec();
+    if let Some(width) = table_shape.last_mut() {
         *width = half * if pair_layout == PairLayout::One { 1 } else { 2 };
     }
-    let axis = position_axis(matcher.shape(cos), &wide);
+    let axis = position_axis(matcher.shape(cos), &table_shape);
     if matcher.is_constant(cos) && matcher.is_constant(sin) {
         let axis =
             axis.ok_or_else(|| unproven("the tables vary along another axis than positions"))?;
@@ -73,12 +73,12 @@ pub(super) fn read(
         ];
         let found = TableValues::read(matcher, values, shape, pair_layout, axis)
             .and_then(|known| known.angles());
-        return found.unwrap_or_else(|| Err(no_tables(matcher, cos, sin)));
+        return found.unwrap_or_else(|| Err(reject_tables(matcher, cos, sin)));
     }
     let angles = angle_of(matcher, cos, &Op::Cos, tables);
     match angles.filter(|angles| angle_of(matcher, sin, &Op::Sin, tables) == Some(*angles)) {
-        Some(angles) => by_structure(matcher, angles, axis, shape),
-        None => Err(no_tables(matcher, cos, sin)),
+        Some(angles) => match_product(matcher, angles, axis, shape),
+        None => Err(reject_tables(matcher, cos, sin)),
     }
 }
 
@@ -93,9 +93,9 @@ fn exact(matcher: &Matcher<'_>, value: Value, to: Dtype) -> Result<Value, Refusa
 }
 
 /// Why tables that stand where sines and cosines would are not taken for those.
-fn no_tables(matcher: &Matcher<'_>, cos: Value, sin: Value) -> Refusal {
+fn reject_tables(matcher: &Matcher<'_>, cos: Value, sin: Value) -> Refusal {
     let [(cos_from, cos_scale), (sin_from, sin_scale)] =
-        [origin(matcher, cos), origin(matcher, sin)];
+        [table_origin(matcher, cos), table_origin(matcher, sin)];
     let reason = match (matcher.node(cos_from), matcher.node(sin_from)) {
         _ if cos_scale != 1.0 && cos_scale == sin_scale => format!(
             "sines and cosines are multiplied with {cos_scale}, which the kernel does not do"
@@ -136,7 +136,7 @@ fn no_tables(matcher: &Matcher<'_>, cos: Value, sin: Value) -> Refusal {
 
 /// Where a table comes from, behind changes of shape, casts and copies side by side, and a number it is multiplied
 /// with on the way.
-fn origin(matcher: &Matcher<'_>, value: Value) -> (Value, f64) {
+fn table_origin(matcher: &Matcher<'_>, value: Value) -> (Value, f64) {
     let Some((op, node)) = matcher.node(value) else {
         return (value, 1.0);
     };
@@ -150,17 +150,17 @@ fn origin(matcher: &Matcher<'_>, value: Value) -> (Value, f64) {
             | Op::Slice { .. }
             | Op::Repeat { .. },
             Some(inner),
-        ) => origin(matcher, inner),
+        ) => table_origin(matcher, inner),
         (Op::Concatenate { .. } | Op::Stack { .. }, Some(inner))
             if node.inputs.iter().all(|other| *other == inner) =>
         {
-            origin(matcher, inner)
+            table_origin(matcher, inner)
         }
         (Op::Multiply | Op::Divide, _) => {
             let product = matcher.product(value);
             match (product.factors.as_slice(), product.divisors.as_slice()) {
                 ([inner], []) if *inner != value => {
-                    let (from, scale) = origin(matcher, *inner);
+                    let (from, scale) = table_origin(matcher, *inner);
                     (from, scale * product.number)
                 }
                 _ => (value, 1.0),
@@ -171,14 +171,14 @@ fn origin(matcher: &Matcher<'_>, value: Value) -> (Value, f64) {
 }
 
 /// Behind broadcasts, and casts that round no more than the kernel does.
-fn strip(matcher: &Matcher<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
+fn strip_all(matcher: &Matcher<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
     match matcher.node(value) {
-        Some((Op::BroadcastTo { .. }, node)) => strip(matcher, node.inputs[0], to),
+        Some((Op::BroadcastTo { .. }, node)) => strip_all(matcher, node.inputs[0], to),
         _ => {
             let inner = strip_casts(matcher, value, to)?;
             match inner == value {
                 true => Ok(value),
-                false => strip(matcher, inner, to),
+                false => strip_all(matcher, inner, to),
             }
         }
     }
@@ -207,7 +207,7 @@ fn angle_of(matcher: &Matcher<'_>, value: Value, op: &Op, tables: &RotaryTables)
         PairLayout::One => None,
         pair_layout => one_of_two(matcher, value, pair_layout),
     };
-    let value = strip(matcher, value, tables.dtype).ok()?;
+    let value = strip_all(matcher, value, tables.dtype).ok()?;
     if let Some(one) = single(value) {
         let one_table = RotaryTables {
             pair_layout: PairLayout::One,
@@ -256,7 +256,7 @@ fn position_axis(table: &[i32], shape: &[i32]) -> Option<usize> {
     if table.last() != shape.last() || table.len() > shape.len() {
         return None;
     }
-    let wide: Vec<usize> = table
+    let table_shape: Vec<usize> = table
         .iter()
         .rev()
         .enumerate()
@@ -264,7 +264,7 @@ fn position_axis(table: &[i32], shape: &[i32]) -> Option<usize> {
         .filter(|(_, n)| **n != 1)
         .map(|(axis, _)| axis)
         .collect();
-    match wide.as_slice() {
+    match table_shape.as_slice() {
         [] => Some(1),
         [axis] => Some(*axis),
         _ => None,

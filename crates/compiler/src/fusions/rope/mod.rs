@@ -37,9 +37,9 @@ struct RotatedPair {
 
 /// Finds the formula by the value that has all turned features.
 pub(crate) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
-    let rotated = halves(matcher, value)
+    let rotated = match_halves(matcher, value)
         .or_else(|| match_rotate_half(matcher, value))
-        .or_else(|| neighbours(matcher, value))?;
+        .or_else(|| match_interleaved(matcher, value))?;
     let dtype = matcher.dtype(rotated.x);
     if !dtype.is_floating() {
         return None;
@@ -54,7 +54,7 @@ pub(crate) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
         return Some(Err(Refusal::new(RefusalKind::Shape, reason)));
     }
     let dims = rotated.dims;
-    let Some((rotated, output)) = with_rest(matcher, value, rotated) else {
+    let Some((rotated, output)) = with_passed_features(matcher, value, rotated) else {
         let reason = format!("{dims} features turn, and the others are not passed on behind them");
         return Some(Err(Refusal::new(RefusalKind::Shape, reason)));
     };
@@ -84,7 +84,7 @@ struct RotationTerms {
 }
 
 /// `concatenate([a cos - b sin, b cos + a sin])` with `a` and `b` the halves of the features.
-fn halves(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair> {
+fn match_halves(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair> {
     let parts = concatenated(matcher, value)?;
     let [first, second, ..] = *parts.as_slice() else {
         return None;
@@ -173,7 +173,7 @@ fn is_rotate_half(matcher: &Matcher<'_>, value: Value, x: Value) -> Option<bool>
 }
 
 /// Pairs of neighbours: `stack([a cos - b sin, b cos + a sin], -1)`, the last two axes then one.
-fn neighbours(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair> {
+fn match_interleaved(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair> {
     let [first, second] = stacked_pair(matcher, value)?;
     let terms = rotation_terms(matcher, first, second)?;
     let (a, b) = (matcher.part(terms.first)?, matcher.part(terms.second)?);
@@ -192,7 +192,7 @@ fn neighbours(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair> {
 }
 
 /// Goes on to the value that has also the features that are passed on.
-fn with_rest(
+fn with_passed_features(
     matcher: &Matcher<'_>,
     value: Value,
     rotated: RotatedPair,

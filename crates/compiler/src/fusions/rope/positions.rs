@@ -3,26 +3,26 @@
 
 use mlx::Op;
 
-use super::angles::{MOST, RopeAngles, axis_of_one, same_last, unproven};
+use super::angles::{MAX_TABLE_ELEMENTS, RopeAngles, axis_of_one, same_last, unproven};
 use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::{Value, element_count};
 
 /// Sees angles as a product of positions and speeds.
-pub(super) fn by_structure(
+pub(super) fn match_product(
     matcher: &Matcher<'_>,
     angles: Value,
     axis: Option<usize>,
     shape: &[i32],
 ) -> Result<RopeAngles, Refusal> {
     let unknown = || unproven("the angles are no product of positions and known speeds");
-    let spread = spread(matcher, angles).ok_or_else(unknown)?;
-    check_exact(matcher, spread.product, "angles")?;
+    let angle_product = angle_product(matcher, angles).ok_or_else(unknown)?;
+    check_exact(matcher, angle_product.product, "angles")?;
     let Some(axis) = axis else {
         return Err(unproven("positions differ between rows of the batch"));
     };
-    let run = positions_of(matcher, spread.positions)?;
-    let axis = if run.length == 1 {
+    let range = positions_of(matcher, angle_product.positions)?;
+    let axis = if range.length == 1 {
         axis_of_one(shape).unwrap_or(axis)
     } else {
         axis
@@ -31,20 +31,22 @@ pub(super) fn by_structure(
         .len()
         .checked_sub(1 + axis)
         .and_then(|place| shape.get(place));
-    if length != Some(&run.length) {
+    if length != Some(&range.length) {
         return Err(unproven("there are not as many positions as elements"));
     }
-    if Some(spread.inv_freq.len()) != shape.last().and_then(|half| usize::try_from(*half).ok()) {
+    if Some(angle_product.inv_freq.len())
+        != shape.last().and_then(|half| usize::try_from(*half).ok())
+    {
         return Err(unproven("there are not as many speeds as pairs"));
     }
-    let inv_freq = spread
+    let inv_freq = angle_product
         .inv_freq
         .iter()
-        .map(|frequency| frequency * run.scale);
+        .map(|frequency| frequency * range.scale);
     Ok(RopeAngles {
         inv_freq: inv_freq.collect(),
-        start: run.start,
-        offset: run.offset,
+        start: range.start,
+        offset: range.offset,
         axis,
     })
 }
@@ -67,12 +69,12 @@ struct AngleProduct {
 }
 
 /// Sees angles as a product, an outer product or a product of matrices, of positions and known speeds.
-fn spread(matcher: &Matcher<'_>, angles: Value) -> Option<AngleProduct> {
+fn angle_product(matcher: &Matcher<'_>, angles: Value) -> Option<AngleProduct> {
     let (op, node) = matcher.node(angles)?;
     let inner = *node.inputs.first()?;
     match op {
-        Op::Reshape { .. } if same_last(matcher, angles, inner) => spread(matcher, inner),
-        Op::Astype { dtype } if dtype.size() >= 4 => spread(matcher, matcher.cast(angles)?),
+        Op::Reshape { .. } if same_last(matcher, angles, inner) => angle_product(matcher, inner),
+        Op::Astype { dtype } if dtype.size() >= 4 => angle_product(matcher, matcher.cast(angles)?),
         Op::Transpose { axes } => {
             let n = i32::try_from(axes.len()).ok()?;
             let swaps = (0..n).rev().zip(axes.iter().rev()).all(|(place, axis)| {
@@ -100,7 +102,7 @@ fn product_of(matcher: &Matcher<'_>, product: Value, features: usize) -> Option<
                 return Some(AngleProduct {
                     product,
                     positions: *positions,
-                    inv_freq: matcher.constant_values(*inv_freq, MOST)?,
+                    inv_freq: matcher.constant_values(*inv_freq, MAX_TABLE_ELEMENTS)?,
                 });
             }
             _ => return None,
@@ -123,7 +125,7 @@ fn product_of(matcher: &Matcher<'_>, product: Value, features: usize) -> Option<
     varies_only_along(matcher, inv_freq, along).then_some(AngleProduct {
         product,
         positions,
-        inv_freq: matcher.constant_values(inv_freq, MOST)?,
+        inv_freq: matcher.constant_values(inv_freq, MAX_TABLE_ELEMENTS)?,
     })
 }
 
@@ -150,7 +152,7 @@ fn elementwise(matcher: &Matcher<'_>, product: Value, features: usize) -> Option
     if of_features.is_some_and(|n| *n != 1) || !varies_only_along(matcher, inv_freq, features) {
         return None;
     }
-    let values = matcher.constant_values(inv_freq, MOST)?;
+    let values = matcher.constant_values(inv_freq, MAX_TABLE_ELEMENTS)?;
     let scaled = |v: f64| parts.number * if divides { 1.0 / v } else { v };
     Some(AngleProduct {
         product,
@@ -182,7 +184,7 @@ fn is_outer(subscripts: &str) -> bool {
 }
 
 /// A run of positions `(t + start + offset) * scale`.
-struct Run {
+struct PositionRange {
     start: i32,
     offset: Option<Value>,
     scale: f64,
@@ -190,18 +192,18 @@ struct Run {
 }
 
 /// Proves that positions are consecutive.
-fn positions_of(matcher: &Matcher<'_>, value: Value) -> Result<Run, Refusal> {
+fn positions_of(matcher: &Matcher<'_>, value: Value) -> Result<PositionRange, Refusal> {
     let value = whole(matcher, value);
     check_exact(matcher, value, "positions")?;
     let product = matcher.product(value);
     if product.number != 1.0 && product.factors.len() == 1 && product.divisors.is_empty() {
-        let mut run = positions_of(matcher, product.factors[0])?;
-        run.scale *= product.number;
-        return Ok(run);
+        let mut range = positions_of(matcher, product.factors[0])?;
+        range.scale *= product.number;
+        return Ok(range);
     }
     for [known, offset] in matcher.both_orders(value, &Op::Add) {
         let Some(steps) = matcher
-            .constant_values(known, MOST)
+            .constant_values(known, MAX_TABLE_ELEMENTS)
             .filter(|_| !matcher.is_constant(offset))
         else {
             continue;
@@ -216,14 +218,14 @@ fn positions_of(matcher: &Matcher<'_>, value: Value) -> Result<Run, Refusal> {
         if !even || steps.is_empty() {
             return Err(unproven("the positions are not consecutive"));
         }
-        return Ok(Run {
+        return Ok(PositionRange {
             start,
             offset: Some(offset),
             scale: 1.0,
             length: i32::try_from(steps.len()).unwrap_or(i32::MAX),
         });
     }
-    Ok(Run {
+    Ok(PositionRange {
         start: 0,
         offset: Some(offset_of(matcher, value)?),
         scale: 1.0,

@@ -2,7 +2,7 @@
 
 use mlx::Dtype;
 
-use super::angles::{MOST, PairLayout, RopeAngles, axis_of_one, unproven};
+use super::angles::{MAX_TABLE_ELEMENTS, PairLayout, RopeAngles, axis_of_one, unproven};
 use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
@@ -18,7 +18,7 @@ pub(super) struct TableValues {
     pair_layout: PairLayout,
     axis: usize,
     /// Whether one position stands for several elements.
-    is_spread: bool,
+    is_broadcast: bool,
 }
 
 impl TableValues {
@@ -38,8 +38,8 @@ impl TableValues {
             .filter(|half| *half > 0)?;
         let dtype = matcher.dtype(cos);
         let (cos, sin) = (
-            matcher.constant_values(cos, MOST)?,
-            matcher.constant_values(sin, MOST)?,
+            matcher.constant_values(cos, MAX_TABLE_ELEMENTS)?,
+            matcher.constant_values(sin, MAX_TABLE_ELEMENTS)?,
         );
         let width = if pair_layout == PairLayout::One {
             half
@@ -61,7 +61,7 @@ impl TableValues {
             half,
             pair_layout,
             axis,
-            is_spread: length == 1 && wanted != 1,
+            is_broadcast: length == 1 && wanted != 1,
         };
         let fits = length > 0 && (length == wanted || length == 1);
         (fits && known.is_on_circle() && known.copies_agree()).then_some(known)
@@ -115,7 +115,7 @@ impl TableValues {
             );
             return Some(Err(Refusal::new(RefusalKind::Dtype, reason)));
         }
-        if self.is_spread {
+        if self.is_broadcast {
             return Some(Err(unproven("one position is used for all elements")));
         }
         let (inv_freq, start) = if self.length == 1 {
