@@ -8,7 +8,7 @@ use std::rc::Rc;
 use mlx::Array;
 
 use crate::execute::{Executor, Observer, check_types};
-use crate::graph::{Fused, Graph, Site, values_as_f64};
+use crate::graph::{Fused, Graph, SourceLocation, values_as_f64};
 use crate::{Error, Fusion, Refusal, Result};
 
 /// What was recognized in a function, what was not and why, and how often each operation occurs.
@@ -36,7 +36,7 @@ pub struct Fired {
     /// Which.
     pub fusion: Fusion,
     /// The line of the operation that gives its result.
-    pub site: Site,
+    pub site: SourceLocation,
     /// What runs for it.
     pub choice: Choice,
     fused: Rc<Fused>,
@@ -57,7 +57,7 @@ pub struct Refused {
     /// Which formula.
     pub fusion: Fusion,
     /// The line.
-    pub site: Site,
+    pub site: SourceLocation,
     /// Why not.
     pub refusal: Refusal,
 }
@@ -68,7 +68,7 @@ pub struct Difference {
     /// Which formula.
     pub fusion: Fusion,
     /// The line.
-    pub site: Site,
+    pub site: SourceLocation,
     /// The greatest distance between an element of both results; NaN when only one of them is NaN somewhere.
     pub max_error: f64,
     /// The greatest magnitude in the composed result.
@@ -76,7 +76,7 @@ pub struct Difference {
 }
 
 impl Fired {
-    pub(crate) fn new(fusion: Fusion, site: Site, fused: &Rc<Fused>) -> Self {
+    pub(crate) fn new(fusion: Fusion, site: SourceLocation, fused: &Rc<Fused>) -> Self {
         Self {
             fusion,
             site,
@@ -214,7 +214,7 @@ impl Observer for Differences {
     fn observe(
         &self,
         fused: &Fused,
-        site: Site,
+        site: SourceLocation,
         body: &[Array],
         kernel: &[Array],
     ) -> mlx::Result<()> {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use mlx::{Array, ArrayType, bind_all_at, with_device};
 
 use super::control_flow::{self, ScanLayout};
-use crate::graph::{Constant, Fused, Graph, Node, Operation, Site, Source, Value};
+use crate::graph::{Constant, Fused, Graph, Node, Operation, SourceLocation, Value, ValueOrigin};
 use crate::region::{self, RegionKernel};
 use crate::{Error, Result};
 
@@ -42,7 +42,7 @@ pub(crate) trait Observer {
     fn observe(
         &self,
         fused: &Fused,
-        site: Site,
+        site: SourceLocation,
         body: &[Array],
         kernel: &[Array],
     ) -> mlx::Result<()>;
@@ -276,11 +276,11 @@ fn constant_arrays(graph: &Graph) -> Result<Vec<Option<Array>>> {
     graph
         .values()
         .map(|(value, source)| match source {
-            Source::Constant(Constant::Number(literal)) => {
+            ValueOrigin::Constant(Constant::Number(literal)) => {
                 Ok(Some(literal.to_array(graph.array_type(value).dtype)))
             }
-            Source::Constant(Constant::Array(array)) => Ok(Some(array.clone())),
-            Source::Constant(Constant::Missing) => Err(Error::Unsupported(format!(
+            ValueOrigin::Constant(Constant::Array(array)) => Ok(Some(array.clone())),
+            ValueOrigin::Constant(Constant::Missing) => Err(Error::Unsupported(format!(
                 "run: wanted values for all constants of graph {}, got none for one of {}",
                 graph.name(),
                 graph.array_type(value)
@@ -314,7 +314,9 @@ fn last_uses(graph: &Graph) -> Vec<Vec<Value>> {
     }
     let mut uses = vec![Vec::new(); graph.nodes.len()];
     for (value, source) in graph.values() {
-        if let (Some(index), Source::Input(_) | Source::Node(..)) = (last[value.index()], source) {
+        if let (Some(index), ValueOrigin::Input(_) | ValueOrigin::Node(..)) =
+            (last[value.index()], source)
+        {
             uses[index].push(value);
         }
     }

@@ -19,7 +19,7 @@ pub struct Node {
     /// What comes out.
     pub outputs: Vec<Value>,
     /// Where the program applied it.
-    pub site: Site,
+    pub site: SourceLocation,
 }
 
 /// What a node does.
@@ -88,14 +88,14 @@ pub(crate) type CallSite = &'static Location<'static>;
 
 /// Where in the program a node comes from, and on which device it was asked to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Site {
+pub struct SourceLocation {
     /// The line that applied the operation.
     pub at: Option<&'static Location<'static>>,
     /// The device, when the program asked for another one than the function runs on.
     pub device: Option<Device>,
 }
 
-impl fmt::Display for Site {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.at {
             Some(at) => write!(f, "{}:{}", at.file(), at.line()),

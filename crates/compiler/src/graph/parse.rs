@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use mlx::{ArrayType, Device, Dtype, Op, Value as Attribute};
 
-use super::{Constant, Fused, Fusion, Graph, Literal, Operation, Site, Value};
+use super::{Constant, Fused, Fusion, Graph, Literal, Operation, SourceLocation, Value};
 
 /// A text is not a graph; says where and why.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -197,7 +197,7 @@ impl<'a> Lines<'a> {
                 return Err(cursor.error(format!("wanted {name:?} once, got it once more")));
             }
         }
-        let site = Site { at: None, device };
+        let site = SourceLocation { at: None, device };
         let outputs = graph.add_node(operation, inputs, types, site);
         for (name, output) in names.into_iter().zip(outputs) {
             cursor.define(values, name, output)?;
@@ -430,13 +430,13 @@ impl<'a> Cursor<'a> {
 
     /// Takes the dtype of a number, if it has one.
     fn number(&mut self, graph: &mut Graph, literal: Literal) -> Result<Value, ParseError> {
-        let mut dtype = literal.plain_dtype();
+        let mut dtype = literal.default_dtype();
         if self.skip(":") {
             let name = self.word();
             dtype = Dtype::from_name(name)
                 .ok_or_else(|| self.error(format!("wanted a dtype, got {name:?}")))?;
         }
-        let Some(literal) = literal.of_kind(dtype) else {
+        let Some(literal) = literal.cast_exact(dtype) else {
             return Err(self.error(format!("wanted a number of {dtype}, got {literal:?}")));
         };
         let array_type = ArrayType {

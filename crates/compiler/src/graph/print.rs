@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use mlx::Value as Attribute;
 
-use super::{Constant, Graph, Node, Operation, Source, Value};
+use super::{Constant, Graph, Node, Operation, Value, ValueOrigin};
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,10 +59,10 @@ impl Names {
         let mut n_arrays = 0;
         for (value, source) in graph.values() {
             match source {
-                Source::Constant(Constant::Number(literal)) => {
-                    names.insert(value, literal.text(graph.array_type(value).dtype));
+                ValueOrigin::Constant(Constant::Number(literal)) => {
+                    names.insert(value, literal.to_text(graph.array_type(value).dtype));
                 }
-                Source::Constant(_) => {
+                ValueOrigin::Constant(_) => {
                     names.insert(value, format!("c{n_arrays}"));
                     n_arrays += 1;
                 }
@@ -107,7 +107,7 @@ fn write_graph(out: &mut dyn Write, graph: &Graph, style: &Style) -> fmt::Result
     for (value, source) in graph.values() {
         if matches!(
             source,
-            Source::Constant(Constant::Array(_) | Constant::Missing)
+            ValueOrigin::Constant(Constant::Array(_) | Constant::Missing)
         ) {
             let array_type = graph.array_type(value);
             writeln!(out, "{margin}  const {}: {array_type}", names.get(value))?;

@@ -2,7 +2,7 @@
 
 use mlx::{ArrayType, Op};
 
-use super::{Graph, Node, NodeId, Operation, Source, Value};
+use super::{Graph, Node, NodeId, Operation, Value, ValueOrigin};
 
 /// A graph is broken: a bug of the pass before, or of the text it was read from.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,14 +31,14 @@ impl Graph {
         let mut defined = vec![false; self.values.len()];
         for (value, source) in self.values() {
             match source {
-                Source::Input(index) => {
+                ValueOrigin::Input(index) => {
                     if self.inputs.get(*index) != Some(&value) {
                         return self.broken(format!("input {index} is another value"));
                     }
                     defined[value.index()] = true;
                 }
-                Source::Constant(_) => defined[value.index()] = true,
-                Source::Node(id, index) => {
+                ValueOrigin::Constant(_) => defined[value.index()] = true,
+                ValueOrigin::Node(id, index) => {
                     let node = self.nodes.get(id.index());
                     if node.and_then(|node| node.outputs.get(*index)) != Some(&value) {
                         return self

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use mlx::{ArrayType, Op};
 
-use super::undefined;
+use super::undefined_value;
 use crate::Result;
-use crate::graph::{Graph, Node, NodeId, Operation, Transplant, Value};
+use crate::graph::{Graph, GraphRewriter, Node, NodeId, Operation, Value};
 
 /// A graph with some of its products rewritten, and the nodes that each of them became.
 pub(super) struct Rewritten {
@@ -20,8 +20,8 @@ pub(super) struct Rewritten {
 /// Rewrites products: those among `chosen`, or all that can be.
 pub(super) fn rewrite(graph: &Graph, chosen: Option<&BTreeSet<NodeId>>) -> Result<Rewritten> {
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
     let mut products = Vec::new();
     for (id, node) in (0..).map(NodeId).zip(&graph.nodes) {
         let product = chosen
@@ -29,23 +29,26 @@ pub(super) fn rewrite(graph: &Graph, chosen: Option<&BTreeSet<NodeId>>) -> Resul
             .then(|| Product::read(graph, node))
             .flatten();
         let Some(product) = product else {
-            copy.node(&mut next, node)
-                .ok_or_else(|| undefined("fuse"))?;
+            rewriter
+                .copy_node(&mut next, node)
+                .ok_or_else(|| undefined_value("fuse"))?;
             continue;
         };
         let sides: Option<Vec<Value>> = node
             .inputs
             .iter()
-            .map(|input| copy.get(&mut next, *input))
+            .map(|input| rewriter.lookup(&mut next, *input))
             .collect();
-        let sides = sides.ok_or_else(|| undefined("fuse"))?;
+        let sides = sides.ok_or_else(|| undefined_value("fuse"))?;
         let first = u32::try_from(next.nodes.len()).unwrap_or(u32::MAX);
         let output = product.build(&mut next, [sides[0], sides[1]], node);
         let end = u32::try_from(next.nodes.len()).unwrap_or(u32::MAX);
         products.push((id, first..end));
-        copy.set(node.outputs[0], output);
+        rewriter.map(node.outputs[0], output);
     }
-    copy.outputs(&mut next).ok_or_else(|| undefined("fuse"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("fuse"))?;
     Ok(Rewritten {
         graph: next,
         products,

@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use mlx::Array;
 
-use super::{Context, contract, inside, undefined};
+use super::{Context, contract, map_subgraphs, undefined_value};
 use crate::fusions::matcher::Matcher;
 use crate::fusions::{Match, Refusal, RefusalKind};
 use crate::graph::{
-    Fused, Fusion, Graph, NodeId, Operation, Site, Source, Transplant, Value, nodes_between, slice,
+    Fused, Fusion, Graph, GraphRewriter, NodeId, Operation, SourceLocation, Value, ValueOrigin,
+    extract_subgraph, nodes_between,
 };
 use crate::report::{Fired, Refused};
 use crate::trace::record;
@@ -59,7 +60,7 @@ struct FusedSite {
     inputs: Vec<Value>,
     output: Value,
     fused: Rc<Fused>,
-    site: Site,
+    site: SourceLocation,
 }
 
 #[derive(Default)]
@@ -136,10 +137,10 @@ impl FusionSearch {
             return Ok(());
         }
         check_private(matcher, &inner, found.output)?;
-        let Source::Node(root, _) = graph.source(found.output) else {
+        let ValueOrigin::Node(root, _) = graph.origin(found.output) else {
             return Ok(());
         };
-        let Some(body) = slice(graph, &found.inputs, &[found.output]) else {
+        let Some(body) = extract_subgraph(graph, &found.inputs, &[found.output]) else {
             return Ok(());
         };
         let kernel = kernel(graph, &found, &body)
@@ -221,7 +222,7 @@ fn kernel(graph: &Graph, found: &Match, body: &Graph) -> Result<Graph> {
     debug_assert_eq!(recorded.graph.input_types(), body.input_types());
     let mut kernel = recorded.graph;
     kernel.name = "kernel".to_owned();
-    Ok(super::tidied(&kernel))
+    Ok(super::canonicalized(&kernel))
 }
 
 fn rebuild(
@@ -230,30 +231,33 @@ fn rebuild(
     context: &mut Context<'_>,
 ) -> Result<Graph> {
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
     for (id, node) in (0..).map(NodeId).zip(&graph.nodes) {
         let Some(found) = sites.get(&id) else {
             let mut node = node.clone();
-            node.operation = inside(&node.operation, context, run)?;
-            copy.node(&mut next, &node)
-                .ok_or_else(|| undefined("fuse"))?;
+            node.operation = map_subgraphs(&node.operation, context, run)?;
+            rewriter
+                .copy_node(&mut next, &node)
+                .ok_or_else(|| undefined_value("fuse"))?;
             continue;
         };
         let inputs: Option<Vec<Value>> = found
             .inputs
             .iter()
-            .map(|input| copy.get(&mut next, *input))
+            .map(|input| rewriter.lookup(&mut next, *input))
             .collect();
         let types = vec![graph.array_type(found.output).clone()];
         let operation = Operation::Fused(Rc::clone(&found.fused));
-        let inputs = inputs.ok_or_else(|| undefined("fuse"))?;
+        let inputs = inputs.ok_or_else(|| undefined_value("fuse"))?;
         let output = next.add_node(operation, inputs, types, found.site);
-        copy.set(found.output, output[0]);
+        rewriter.map(found.output, output[0]);
         context
             .report
             .add_fired(Fired::new(found.fusion, found.site, &found.fused));
     }
-    copy.outputs(&mut next).ok_or_else(|| undefined("fuse"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("fuse"))?;
     Ok(next)
 }

@@ -96,14 +96,14 @@ pub(crate) fn run(passes: &[Pass], graph: &Graph, context: &mut Context<'_>) -> 
 }
 
 /// A value that running order should have defined: a bug of the pass that asked.
-pub(crate) fn undefined(pass: &'static str) -> Error {
+pub(crate) fn undefined_value(pass: &'static str) -> Error {
     Error::Unsupported(format!(
         "pass {pass}: wanted a value defined before its use, got none"
     ))
 }
 
 /// Applies a pass to the graphs inside a node.
-fn inside(
+fn map_subgraphs(
     operation: &crate::graph::Operation,
     context: &mut Context<'_>,
     pass: fn(&Graph, &mut Context<'_>) -> Result<Graph>,
@@ -120,7 +120,7 @@ fn inside(
 }
 
 /// A small graph canonical and without what nobody uses, for printing.
-fn tidied(graph: &Graph) -> Graph {
+fn canonicalized(graph: &Graph) -> Graph {
     let options = CompileOptions::default();
     let mut report = Report::default();
     let mut context = Context {
@@ -132,3 +132,7 @@ fn tidied(graph: &Graph) -> Graph {
         .and_then(|graph| dce::run(&graph, &mut context));
     tidy.unwrap_or_else(|_| graph.clone())
 }
+
+// The names before; the passes of CPU programs still use them.
+use map_subgraphs as inside;
+use undefined_value as undefined;

@@ -12,7 +12,7 @@ use mlx::{Array, ArrayType, Call, Device, Recorder};
 
 use super::record::Recorded;
 use super::transform::record_transform;
-use crate::graph::{CallSite, Constant, Graph, Literal, Operation, Site, Value};
+use crate::graph::{CallSite, Constant, Graph, Literal, Operation, SourceLocation, Value};
 
 /// A graph being recorded.
 pub(crate) struct Tape {
@@ -97,7 +97,7 @@ impl Tape {
             .map(|input| self.value_of(input, |array| self.owns(array)))
             .collect();
         let values = values?;
-        let site = Site {
+        let site = SourceLocation {
             at: Some(at),
             device: self.other_device(),
         };

@@ -3,7 +3,7 @@
 use mlx::Op;
 
 use super::Matcher;
-use crate::graph::{Source, Value};
+use crate::graph::{Value, ValueOrigin};
 
 /// Two values of which each element stands beside that of the other along the last axis of a third.
 pub(crate) fn stacked_pair(matcher: &Matcher<'_>, value: Value) -> Option<[Value; 2]> {
@@ -68,7 +68,7 @@ impl Matcher<'_> {
     /// Sees a value as a part of the last axis of another, behind a cast to a wider dtype.
     pub(crate) fn part(&self, value: Value) -> Option<Part> {
         let value = self.strip_upcasts(value);
-        if let Source::Node(id, index) = self.graph.source(value) {
+        if let ValueOrigin::Node(id, index) = self.graph.origin(value) {
             let node = self.graph.node(*id);
             let x = *node.inputs.first()?;
             let last = i32::try_from(self.ndim(x)).ok()? - 1;

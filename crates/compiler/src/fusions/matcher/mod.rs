@@ -12,7 +12,8 @@ use mlx::{Array, ArrayType, Dtype, Op};
 
 use crate::execute::Executor;
 use crate::graph::{
-    Constant, Graph, Node, NodeId, Source, Value, element_count, slice, values_as_f64,
+    Constant, Graph, Node, NodeId, Value, ValueOrigin, element_count, extract_subgraph,
+    values_as_f64,
 };
 
 /// A graph with what matchers ask of it again and again.
@@ -36,8 +37,8 @@ pub(crate) struct Product {
 impl<'g> Matcher<'g> {
     pub(crate) fn new(graph: &'g Graph, shapeless: bool) -> Self {
         Self {
-            consumers: graph.users(),
-            known: graph.known(),
+            consumers: graph.consumers(),
+            known: graph.constant_flags(),
             arrays: RefCell::default(),
             shapeless,
             graph,
@@ -161,7 +162,7 @@ impl<'g> Matcher<'g> {
             return array.clone();
         }
         let array = mlx::trace::without_recording(|| {
-            let part = slice(self.graph, &[], &[value])?;
+            let part = extract_subgraph(self.graph, &[], &[value])?;
             let array = Executor::new(part)
                 .ok()?
                 .run(&[])
@@ -294,7 +295,7 @@ impl<'g> Matcher<'g> {
             if value == on {
                 return true;
             }
-            if value < on && !matches!(self.graph.source(value), Source::Node(..)) {
+            if value < on && !matches!(self.graph.origin(value), ValueOrigin::Node(..)) {
                 continue;
             }
             if seen.insert(value)

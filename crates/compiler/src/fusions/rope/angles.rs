@@ -54,8 +54,12 @@ pub(super) fn read(
     tables: &RotaryTables,
     shape: &[i32],
 ) -> Result<RopeAngles, Refusal> {
-    let strip_all = |table: Value| strip_all(matcher, table, tables.dtype);
-    let (cos, sin) = (strip_all(tables.cos)?, strip_all(tables.sin)?);
+    let strip_broadcasts_and_casts =
+        |table: Value| strip_broadcasts_and_casts(matcher, table, tables.dtype);
+    let (cos, sin) = (
+        strip_broadcasts_and_casts(tables.cos)?,
+        strip_broadcasts_and_casts(tables.sin)?,
+    );
     let pair_layout = tables.pair_layout;
     let half = shape.last().copied().unwrap_or(0);
     let mut table_shape = shape.to_vec();
@@ -171,14 +175,20 @@ fn table_origin(matcher: &Matcher<'_>, value: Value) -> (Value, f64) {
 }
 
 /// Behind broadcasts, and casts that round no more than the kernel does.
-fn strip_all(matcher: &Matcher<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
+fn strip_broadcasts_and_casts(
+    matcher: &Matcher<'_>,
+    value: Value,
+    to: Dtype,
+) -> Result<Value, Refusal> {
     match matcher.node(value) {
-        Some((Op::BroadcastTo { .. }, node)) => strip_all(matcher, node.inputs[0], to),
+        Some((Op::BroadcastTo { .. }, node)) => {
+            strip_broadcasts_and_casts(matcher, node.inputs[0], to)
+        }
         _ => {
             let inner = strip_casts(matcher, value, to)?;
             match inner == value {
                 true => Ok(value),
-                false => strip_all(matcher, inner, to),
+                false => strip_broadcasts_and_casts(matcher, inner, to),
             }
         }
     }
@@ -207,7 +217,7 @@ fn angle_of(matcher: &Matcher<'_>, value: Value, op: &Op, tables: &RotaryTables)
         PairLayout::One => None,
         pair_layout => one_of_two(matcher, value, pair_layout),
     };
-    let value = strip_all(matcher, value, tables.dtype).ok()?;
+    let value = strip_broadcasts_and_casts(matcher, value, tables.dtype).ok()?;
     if let Some(one) = single(value) {
         let one_table = RotaryTables {
             pair_layout: PairLayout::One,
@@ -256,7 +266,7 @@ fn position_axis(table: &[i32], shape: &[i32]) -> Option<usize> {
     if table.last() != shape.last() || table.len() > shape.len() {
         return None;
     }
-    let table_shape: Vec<usize> = table
+    let varying: Vec<usize> = table
         .iter()
         .rev()
         .enumerate()
@@ -264,7 +274,7 @@ fn position_axis(table: &[i32], shape: &[i32]) -> Option<usize> {
         .filter(|(_, n)| **n != 1)
         .map(|(axis, _)| axis)
         .collect();
-    match table_shape.as_slice() {
+    match varying.as_slice() {
         [] => Some(1),
         [axis] => Some(*axis),
         _ => None,
