@@ -9,7 +9,7 @@ use mlx::trace::recorders;
 use mlx::tree::{Arguments, BoxedError, Function, Structure};
 use mlx::{Array, ArrayType, Device, Dtype};
 
-use crate::stages::{Compiled, Key, Lowered, Traced, trace_ref};
+use crate::stages::{CacheKey, Compiled, Lowered, Traced, trace_ref};
 use crate::{CompileOptions, Error, Report, Result};
 
 /// A function that is compiled when it is called: see [`jit`].
@@ -27,7 +27,7 @@ pub struct Jit<Args: Arguments, F: Function<Args>> {
 
 /// One compiled form and what it is good for.
 struct Entry<Output> {
-    key: Key,
+    key: CacheKey,
     compiled: Compiled<Output>,
 }
 
@@ -117,7 +117,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         let mut inputs = Vec::new();
         Args::visit_refs(args, &mut |array| inputs.push(array));
         match self.entry(args, &inputs)? {
-            Some(entry) => entry.compiled.call_fitting(&inputs),
+            Some(entry) => entry.compiled.call_unchecked(&inputs),
             None => self.function.apply_refs(args).map_err(Error::from_function),
         }
     }
@@ -196,7 +196,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
             .iter()
             .map(|array| mlx::trace::type_of(array))
             .collect::<mlx::Result<_>>()?;
-        let key = Key {
+        let key = CacheKey {
             structure,
             types,
             device,
@@ -218,11 +218,11 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         Ok(Some(entry))
     }
 
-    fn note_miss(&self, key: &Key) {
+    fn note_miss(&self, key: &CacheKey) {
         let mut stats = self.stats.borrow_mut();
         stats.misses += 1;
         if let Some(last) = self.entries.borrow().front() {
-            stats.retraces.push_back(difference(&last.key, key));
+            stats.retraces.push_back(retrace_reason(&last.key, key));
             if stats.retraces.len() > REASONS {
                 stats.retraces.pop_front();
             }
@@ -261,7 +261,7 @@ impl<Output> Entry<Output> {
 }
 
 /// What is different about a call that needs a new form.
-fn difference(before: &Key, now: &Key) -> String {
+fn retrace_reason(before: &CacheKey, now: &CacheKey) -> String {
     if before.device != now.device {
         return "another device".to_owned();
     }

@@ -15,9 +15,9 @@ use crate::{Error, Fusion, Refusal, Result};
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Formulas that were recognized, in the order of the graph.
-    pub fired: Vec<Fired>,
+    pub fired: Vec<AppliedFusion>,
     /// Places that look like a formula and are not one.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RejectedFusion>,
     /// The number of operations in each elementwise region that was formed.
     pub regions: Vec<usize>,
     /// The number of operations in each sequence that was formed: what runs as one kernel on the CPU.
@@ -32,7 +32,7 @@ pub struct Report {
 
 /// A formula that was recognized.
 #[derive(Clone, Debug)]
-pub struct Fired {
+pub struct AppliedFusion {
     /// Which.
     pub fusion: Fusion,
     /// The line of the operation that gives its result.
@@ -53,7 +53,7 @@ pub enum Choice {
 
 /// A place that looks like a formula and is not one.
 #[derive(Clone, Debug)]
-pub struct Refused {
+pub struct RejectedFusion {
     /// Which formula.
     pub fusion: Fusion,
     /// The line.
@@ -75,7 +75,7 @@ pub struct Difference {
     pub scale: f64,
 }
 
-impl Fired {
+impl AppliedFusion {
     pub(crate) fn new(fusion: Fusion, site: SourceLocation, fused: &Rc<Fused>) -> Self {
         Self {
             fusion,
@@ -97,11 +97,11 @@ impl Fired {
 }
 
 impl Report {
-    pub(crate) fn add_fired(&mut self, fired: Fired) {
+    pub(crate) fn add_applied(&mut self, fired: AppliedFusion) {
         self.fired.push(fired);
     }
 
-    pub(crate) fn add_refused(&mut self, refused: Refused) {
+    pub(crate) fn add_rejected(&mut self, refused: RejectedFusion) {
         self.refused.push(refused);
     }
 
@@ -269,7 +269,7 @@ fn counts_text(counts: &BTreeMap<Fusion, usize>) -> String {
     texts.join(", ")
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RejectedFusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -279,7 +279,7 @@ impl fmt::Display for Refused {
     }
 }
 
-impl fmt::Display for Fired {
+impl fmt::Display for AppliedFusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "fired   {} at {}", self.fusion, self.site)?;
         match &self.choice {
@@ -325,3 +325,11 @@ impl fmt::Display for Report {
         )
     }
 }
+
+/// The name of [`AppliedFusion`] before.
+#[deprecated(note = "renamed to AppliedFusion")]
+pub type Fired = AppliedFusion;
+
+/// The name of [`RejectedFusion`] before.
+#[deprecated(note = "renamed to RejectedFusion")]
+pub type Refused = RejectedFusion;

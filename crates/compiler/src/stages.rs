@@ -216,12 +216,12 @@ impl<Output: Tree> Compiled<Output> {
     #[track_caller]
     pub fn call_arrays(&self, inputs: &[&Array]) -> Result<Output> {
         self.check(inputs)?;
-        self.call_fitting(inputs)
+        self.call_unchecked(inputs)
     }
 
     /// Does as [`call_arrays`](Self::call_arrays) with arrays whose types have been looked at.
     #[track_caller]
-    pub(crate) fn call_fitting(&self, inputs: &[&Array]) -> Result<Output> {
+    pub(crate) fn call_unchecked(&self, inputs: &[&Array]) -> Result<Output> {
         let mut outputs = self.executable.call(inputs)?.into_iter();
         Ok(self
             .lowered
@@ -303,7 +303,7 @@ impl<Output> fmt::Display for Compiled<Output> {
 
 /// What a compiled form is good for.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Key {
+pub(crate) struct CacheKey {
     pub(crate) structure: Structure,
     pub(crate) types: Vec<ArrayType>,
     pub(crate) device: Option<Device>,

@@ -160,7 +160,7 @@ fn captured_arrays_are_shared_constants() -> Outcome {
     let f = jit(move |x: &Array| x * &inner);
     let graph = f.trace(&array!([1.0, 1.0, 1.0]))?;
     let shared = graph.graph().values().any(|(_, source)| match source {
-        mlx_compiler::graph::Source::Constant(mlx_compiler::graph::Constant::Array(array)) => {
+        mlx_compiler::graph::ValueOrigin::Constant(mlx_compiler::graph::Constant::Array(array)) => {
             array.identity() == weight.identity()
         }
         _ => false,

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use mlx::{Array, Complex64, Dtype, Element};
-use mlx_compiler::graph::{Constant, Graph, Source};
+use mlx_compiler::graph::{Constant, Graph, ValueOrigin};
 use mlx_compiler::{Error, Result};
 
 use crate::bits::to_bytes;
@@ -99,8 +99,8 @@ pub fn array_constants(graph: &Graph) -> Result<Vec<Tensor>> {
     let mut found = Vec::new();
     for (value, source) in graph.values() {
         match source {
-            Source::Constant(Constant::Array(array)) => found.push(Tensor::of(array)?),
-            Source::Constant(Constant::Missing) => {
+            ValueOrigin::Constant(Constant::Array(array)) => found.push(Tensor::of(array)?),
+            ValueOrigin::Constant(Constant::Missing) => {
                 return Err(Error::Unsupported(format!(
                     "array_constants: wanted a value for each constant, got none for {}",
                     graph.array_type(value)

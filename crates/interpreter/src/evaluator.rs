@@ -1,6 +1,6 @@
 //! Runs a graph on tensors: its nodes one after the other, and the graphs inside them.
 
-use mlx_compiler::graph::{Constant, Graph, Literal, Node, Operation, Source, Value};
+use mlx_compiler::graph::{Constant, Graph, Literal, Node, Operation, Value, ValueOrigin};
 use mlx_compiler::{Error, Result};
 
 use crate::call::Call;
@@ -56,7 +56,7 @@ impl Interpreter {
                 self.constants.len()
             )));
         }
-        let prepared = Prepared::new(graph, &mut self.constants.iter())?;
+        let prepared = PreparedGraph::new(graph, &mut self.constants.iter())?;
         let inputs: Vec<&Tensor> = inputs.iter().collect();
         self.run_prepared(&prepared, &inputs)
     }
@@ -64,7 +64,7 @@ impl Interpreter {
     /// Runs a graph whose constants are known.
     pub(crate) fn run_prepared(
         &self,
-        prepared: &Prepared<'_>,
+        prepared: &PreparedGraph<'_>,
         inputs: &[&Tensor],
     ) -> Result<Vec<Tensor>> {
         let graph = prepared.graph;
@@ -116,7 +116,7 @@ impl Interpreter {
         &self,
         graph: &Graph,
         node: &Node,
-        inner: &[Prepared<'_>],
+        inner: &[PreparedGraph<'_>],
         inputs: &[&Tensor],
     ) -> Result<Vec<Tensor>> {
         let graph_at = |k: usize| {
@@ -144,7 +144,7 @@ impl Interpreter {
                 let absolute = matches!(op, mlx::Op::Erf);
                 let results = apply(op, &call)?.into_iter();
                 Ok(results
-                    .map(|result| result.disturbed(self.rounding, absolute))
+                    .map(|result| result.with_rounding(self.rounding, absolute))
                     .collect())
             }
             Operation::Fused(_) => self.run_prepared(graph_at(usize::from(self.kernels))?, inputs),
@@ -184,8 +184,8 @@ impl Interpreter {
 
     fn run_while(
         &self,
-        condition: &Prepared<'_>,
-        body: &Prepared<'_>,
+        condition: &PreparedGraph<'_>,
+        body: &PreparedGraph<'_>,
         n_state: usize,
         inputs: &[&Tensor],
     ) -> Result<Vec<Tensor>> {
@@ -205,7 +205,7 @@ impl Interpreter {
 
     fn run_scan(
         &self,
-        body: &Prepared<'_>,
+        body: &PreparedGraph<'_>,
         layout: &Layout,
         inputs: &[&Tensor],
     ) -> Result<Vec<Tensor>> {
@@ -259,19 +259,19 @@ struct Layout {
 }
 
 /// A graph with the values of its constants, and the graphs inside its nodes.
-pub(crate) struct Prepared<'g> {
+pub(crate) struct PreparedGraph<'g> {
     pub(crate) graph: &'g Graph,
     constants: Vec<Option<Tensor>>,
-    inner: Vec<Vec<Prepared<'g>>>,
+    inner: Vec<Vec<PreparedGraph<'g>>>,
 }
 
-impl<'g> Prepared<'g> {
+impl<'g> PreparedGraph<'g> {
     fn new<'t>(graph: &'g Graph, arrays: &mut impl Iterator<Item = &'t Tensor>) -> Result<Self> {
         let mut constants = Vec::new();
         for (value, source) in graph.values() {
             let array_type = graph.array_type(value);
             constants.push(match source {
-                Source::Constant(Constant::Number(literal)) => {
+                ValueOrigin::Constant(Constant::Number(literal)) => {
                     let numbers = vec![number(*literal)];
                     Some(Tensor::new(
                         &sizes(&array_type.shape)?,
@@ -279,7 +279,7 @@ impl<'g> Prepared<'g> {
                         numbers,
                     )?)
                 }
-                Source::Constant(Constant::Array(_) | Constant::Missing) => {
+                ValueOrigin::Constant(Constant::Array(_) | Constant::Missing) => {
                     let tensor = arrays.next().ok_or_else(|| missing("a constant"))?;
                     check(graph, value, tensor)?;
                     Some(tensor.clone())
@@ -291,7 +291,7 @@ impl<'g> Prepared<'g> {
         for node in graph.nodes() {
             let mut graphs = Vec::new();
             for (_, graph) in node.operation.graphs() {
-                graphs.push(Prepared::new(graph, arrays)?);
+                graphs.push(PreparedGraph::new(graph, arrays)?);
             }
             inner.push(graphs);
         }

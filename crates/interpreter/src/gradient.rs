@@ -3,7 +3,7 @@
 use mlx::transforms::Transform;
 use mlx_compiler::{Error, Result};
 
-use crate::evaluator::{Interpreter, Prepared};
+use crate::evaluator::{Interpreter, PreparedGraph};
 use crate::number::{Number, Rounding};
 use crate::shape::select;
 use crate::tensor::{Tensor, axis};
@@ -15,7 +15,7 @@ use crate::tensor::{Tensor, axis};
 pub(crate) fn run(
     interpreter: &Interpreter,
     transform: &Transform,
-    functions: &[Prepared<'_>],
+    functions: &[PreparedGraph<'_>],
     n_captures: usize,
     inputs: &[&Tensor],
 ) -> Result<Vec<Tensor>> {
@@ -73,7 +73,7 @@ pub(crate) fn run(
 struct Differences<'a> {
     interpreter: &'a Interpreter,
     exact: Interpreter,
-    function: &'a Prepared<'a>,
+    function: &'a PreparedGraph<'a>,
     captures: &'a [&'a Tensor],
 }
 

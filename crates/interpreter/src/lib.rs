@@ -40,7 +40,7 @@ pub use number::{Number, Rounding};
 pub use tensor::Tensor;
 
 use mlx::Op;
-use mlx_compiler::graph::{Constant, Graph, Source};
+use mlx_compiler::graph::{Constant, Graph, ValueOrigin};
 use mlx_compiler::{Error, Result};
 
 use call::Call;
@@ -84,7 +84,7 @@ fn n_arrays(graph: &Graph) -> usize {
     let own = graph.values().filter(|(_, source)| {
         matches!(
             source,
-            Source::Constant(Constant::Array(_) | Constant::Missing)
+            ValueOrigin::Constant(Constant::Array(_) | Constant::Missing)
         )
     });
     let inner = graph

@@ -47,7 +47,7 @@ impl Rounding {
     }
 
     /// Returns a result as it is handed on. What is `absolute` is off in proportion to 1, or itself if that is more.
-    pub(crate) fn disturbed(self, value: f64, dtype: Dtype, absolute: bool) -> f64 {
+    pub(crate) fn with_rounding(self, value: f64, dtype: Dtype, absolute: bool) -> f64 {
         match self {
             Rounding::Noisy { ulps, seed } => {
                 let size = if absolute {

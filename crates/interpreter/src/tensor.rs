@@ -119,10 +119,10 @@ impl Tensor {
     }
 
     /// Returns the elements with the noise that a rounding asks for.
-    pub(crate) fn disturbed(mut self, rounding: Rounding, absolute: bool) -> Self {
+    pub(crate) fn with_rounding(mut self, rounding: Rounding, absolute: bool) -> Self {
         for number in &mut self.numbers {
             if let Number::Float(value) = number {
-                *value = rounding.disturbed(*value, self.dtype, absolute);
+                *value = rounding.with_rounding(*value, self.dtype, absolute);
             }
         }
         self

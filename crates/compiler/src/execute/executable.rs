@@ -12,21 +12,21 @@ use crate::{CompileOptions, Result};
 pub(crate) enum Executable {
     /// MLX keeps the list of its primitives and makes new arrays from it for each call.
     Replayed(CompiledClosure),
-    /// Each node is bound anew: values are read in between, or sizes differ from call to call.
-    Bound(Rc<Executor>),
+    /// The graph is interpreted node by node: values are read in between, or sizes differ from call to call.
+    Interpreted(Rc<Executor>),
 }
 
 impl Executable {
     pub(crate) fn new(graph: Graph, options: &CompileOptions) -> Result<Self> {
-        let bound = options.shapeless || reads_values(&graph);
+        let is_interpreted = options.shapeless || reads_values(&graph);
         let executor = if options.shapeless {
             Executor::for_all_sizes(graph)?
         } else {
             Executor::new(graph)?
         };
         let executor = Rc::new(executor);
-        if bound {
-            return Ok(Executable::Bound(executor));
+        if is_interpreted {
+            return Ok(Executable::Interpreted(executor));
         }
         let function = move |inputs: &[Array]| executor.run(&inputs.iter().collect::<Vec<_>>());
         Ok(Executable::Replayed(CompiledClosure::new(function, false)?))
@@ -36,7 +36,9 @@ impl Executable {
     pub(crate) fn call(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
         match self {
             Executable::Replayed(function) => function.call(inputs),
-            Executable::Bound(executor) => mlx::trace::without_recording(|| executor.run(inputs)),
+            Executable::Interpreted(executor) => {
+                mlx::trace::without_recording(|| executor.run(inputs))
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ pub use constant::{Constant, Literal};
 pub use fusion::Fusion;
 pub(crate) use node::CallSite;
 pub use node::{Fused, Node, Operation, SourceLocation};
-pub(crate) use parse::DEPTH;
+pub(crate) use parse::MAX_NESTING;
 pub use parse::ParseError;
 pub(crate) use rewriter::{GraphRewriter, Transplant, extract_subgraph, nodes_between, slice};
 pub use verify::VerifyError;

@@ -43,7 +43,7 @@ impl FromStr for Graph {
 }
 
 /// How deep graphs may lie in one another.
-pub(crate) const DEPTH: usize = 64;
+pub(crate) const MAX_NESTING: usize = 64;
 
 /// The lines of a text without comments and blank lines.
 struct Lines<'a> {
@@ -94,8 +94,10 @@ impl<'a> Lines<'a> {
 
     fn graph_after(&mut self, head: &'a str) -> Result<Graph, ParseError> {
         self.depth += 1;
-        if self.depth > DEPTH {
-            return Err(self.error(format!("wanted at most {DEPTH} graphs inside one another")));
+        if self.depth > MAX_NESTING {
+            return Err(self.error(format!(
+                "wanted at most {MAX_NESTING} graphs inside one another"
+            )));
         }
         let wanted = || format!("wanted `graph name(...) {{`, got {head:?}");
         let body = head

@@ -1,4 +1,4 @@
-//! A graph as text. The grammar is in the chapter [what the compiler does](crate::chapter).
+//! A graph as text. The guide has the [grammar](crate::guide#the-text-of-a-graph).
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};

@@ -12,7 +12,7 @@ use crate::graph::{
     Fused, Fusion, Graph, GraphRewriter, NodeId, Operation, SourceLocation, Value, ValueOrigin,
     extract_subgraph, nodes_between,
 };
-use crate::report::{Fired, Refused};
+use crate::report::{AppliedFusion, RejectedFusion};
 use crate::trace::record;
 use crate::{Error, Result};
 
@@ -49,7 +49,7 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
 fn report_refused(found: &FusionSearch, context: &mut Context<'_>) {
     for (id, refused) in &found.refused {
         if !found.claimed.contains(id) {
-            context.report.add_refused(refused.clone());
+            context.report.add_rejected(refused.clone());
         }
     }
 }
@@ -69,7 +69,7 @@ struct FusionSearch {
     sites: HashMap<NodeId, FusedSite>,
     /// Nodes that are part of a formula that was found.
     claimed: BTreeSet<NodeId>,
-    refused: Vec<(NodeId, Refused)>,
+    refused: Vec<(NodeId, RejectedFusion)>,
 }
 
 impl FusionSearch {
@@ -98,7 +98,7 @@ impl FusionSearch {
                 .match_at(matcher, output)
                 .map(|found| found.and_then(|found| self.accept(fusion, matcher, found)));
             if let Some(Err(refusal)) = outcome {
-                let refused = Refused {
+                let refused = RejectedFusion {
                     fusion,
                     site: node.site,
                     refusal,
@@ -254,7 +254,7 @@ fn rebuild(
         rewriter.map(found.output, output[0]);
         context
             .report
-            .add_fired(Fired::new(found.fusion, found.site, &found.fused));
+            .add_applied(AppliedFusion::new(found.fusion, found.site, &found.fused));
     }
     rewriter
         .copy_outputs(&mut next)

@@ -6,11 +6,11 @@ use mlx::trace::{record_on, recorders};
 use mlx::{Array, ArrayType, Recorder};
 
 use super::tape::{SizeRead, Tape};
-use crate::graph::{DEPTH, Graph};
+use crate::graph::{Graph, MAX_NESTING};
 use crate::{Error, Result};
 
 /// The maximum depth of traces inside one another, so that graphs with formulas and regions read back.
-const MAX_DEPTH: usize = DEPTH - 2;
+const MAX_DEPTH: usize = MAX_NESTING - 2;
 
 /// A function that was traced: its graph, and what it returned besides arrays.
 pub(crate) struct Recorded<T> {
