@@ -2,7 +2,7 @@
 //!
 //! # The function
 //!
-//! Root mean square normalization from the paper, and the gate of a feed-forward layer, as anybody would write them:
+//! Root mean square normalization from the paper, and the gate of a feed-forward layer, as they are usually written:
 //!
 //! ```
 //! use mlx::{Array, keepdims};
@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Called with arrays that have values, it computes. [`trace`](crate::trace()) calls it once with arrays that have
-//! only shapes and dtypes, and writes down what it does:
+//! only shapes and dtypes, and records the operations:
 //!
 //! ```
 //! # use mlx::{Array, Dtype, keepdims, ones};
@@ -49,25 +49,25 @@
 //! ```
 //!
 //! Shapes and dtypes come from MLX itself, so there is no second set of rules that could be wrong. `arange` depends on
-//! no input and is in the graph all the same: what the function computes is all there. An array from outside of the
-//! function would be a line `const c0: float32[4]`: it is shared with whoever else holds it, never copied.
+//! no input and is in the graph all the same: the graph contains everything that the function computes. An array from
+//! outside of the function would be a line `const c0: float32[4]`: it is shared with its other owners, never copied.
 //!
 //! # Passes that change no bit
 //!
 //! *Canonicalize* gives what can be written in several ways one spelling: every change of shape is a `reshape`, every
-//! order of axes a `transpose` counted from the front, numbers stand right of `add` and `multiply`. *CSE* computes
-//! once what is computed twice from the same values; *DCE* drops what nobody uses. In debug builds the graph is
-//! verified after each pass.
+//! order of axes a `transpose` counted from the front, numbers are the right operand of `add` and `multiply`. *CSE*
+//! computes once what is computed twice from the same values; *DCE* drops what no output depends on. In debug builds
+//! the graph is verified after each pass.
 //!
 //! # Formulas
 //!
-//! *Fuse* looks for formulas of which it can prove that a fused operation computes the same up to rounding. Each
-//! becomes one node that holds both forms: `body`, as it was written, and `kernel`. It looks through spellings that
-//! do not matter (a root and a division or an inverse root, a mean or a sum over the length, a cast to `float32` and
+//! *Fuse* matches formulas of which it can prove that a fused operation computes the same up to rounding. Each
+//! becomes one node that contains both forms: `body`, as it was written, and `kernel`. It ignores spellings that do
+//! not matter (a root and a division or an inverse root, a mean or a sum over the length, a cast to `float32` and
 //! back) and refuses what does: an intermediate value that is used elsewhere or returned, another axis, statistics in
 //! half precision, an `eps` outside of the root, a mask that is not proven, active dropout. Masks and tables of angles
-//! that depend on no input are proven by their values, however they were made. A place that looks like a formula and
-//! is not one is in the [report](crate::Report), with the reason.
+//! that depend on no input are proven by their values, however they were computed. A place that resembles a formula
+//! and is not fused is in the [report](crate::Report), with the reason.
 //!
 //! ```
 //! # use mlx::{Array, Dtype, keepdims, ones};
@@ -98,8 +98,8 @@
 //! # Lowering
 //!
 //! *Select* replaces each of those nodes by its kernel where this device has one for these shapes and dtypes, else by
-//! its body; [`Fallback`](crate::Fallback) says otherwise. *Fold* then computes once what depends on no input, as far as
-//! it is small; not earlier, because a causal mask is easier to see while it is made of positions.
+//! its body; [`Fallback`](crate::Fallback) overrides that. *Fold* then computes once what depends on no input, if it is
+//! small; not earlier, because a causal mask is easier to match while it is computed from positions.
 //!
 //! ```
 //! # use mlx::{Array, Dtype, keepdims, ones};
@@ -133,14 +133,14 @@
 //! The lowered graph becomes one function of MLX's, which replays its list of primitives for each call; on a GPU, MLX
 //! makes kernels of its elementwise parts. A graph with [`cond`](crate::cond()), [`while_loop`](crate::while_loop()) or
 //! [`scan`](crate::scan()) is run node by node, since values have to be read on the way. [`jit`](crate::jit()) does all
-//! of this at the first call with new types and keeps the result; [`CacheStats`](crate::CacheStats) counts how often it
-//! was ready, and says why it was not.
+//! of this at the first call with new types and caches the result; [`CacheStats`](crate::CacheStats) counts hits and
+//! misses, with the reasons of the misses.
 //!
 //! # What is left between formulas
 //!
 //! On the CPU, neighbouring elementwise operations on large arrays become one kernel that runs them block by block in
-//! the cache, with the bits of the operations one by one, except where `exp` and its like differ by units in the last
-//! place. The report counts them; gradients and `vmap` go through the operations again.
+//! the cache, with the bits of the operations one by one, except where `exp` and similar functions differ by units in
+//! the last place. The report counts them; gradients and `vmap` run the operations one by one.
 //!
 //! ```
 //! # use mlx::{Array, Device, Dtype, ones};
@@ -156,7 +156,7 @@
 //! # }
 //! ```
 //!
-//! [`Regions`](crate::Regions) says when regions are formed.
+//! [`Regions`](crate::Regions) has the conditions under which regions are formed.
 //!
 //! # Is it right?
 //!
@@ -194,4 +194,4 @@
 //! ```
 //!
 //! A number without a dtype is `bool`, `int32` when whole, `float32` when decimal, `complex64` in brackets. What
-//! follows `#` is a comment. Values are defined before they are used; graphs inside a node see only their own.
+//! follows `#` is a comment. Values are defined before they are used; graphs inside a node use only their own values.

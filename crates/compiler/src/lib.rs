@@ -2,7 +2,7 @@
 //!
 //! The guide [what the compiler does to your function](guide) shows each stage.
 //!
-//! [`jit`] makes a compiled function of an ordinary one. What it recognized, what it refused and why is in the
+//! [`jit`] compiles an ordinary function. What it recognized, what it rejected and why is in the
 //! [`Report`]; the graphs of all stages print as text.
 //!
 //! ```text

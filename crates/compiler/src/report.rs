@@ -1,4 +1,4 @@
-//! What the compiler did: which formulas fired, which were refused and why, and how well both forms agree.
+//! The report: which fusions were applied, which were rejected and why, and how well both forms agree.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,11 +16,11 @@ use crate::{Error, Fusion, Refusal, Result};
 pub struct Report {
     /// Formulas that were recognized, in the order of the graph.
     pub fired: Vec<AppliedFusion>,
-    /// Places that look like a formula and are not one.
+    /// Places that resemble a formula and were not fused.
     pub refused: Vec<RejectedFusion>,
     /// The number of operations in each elementwise region that was formed.
     pub regions: Vec<usize>,
-    /// The number of operations in each sequence that was formed: what runs as one kernel on the CPU.
+    /// The number of operations in each sequence that was formed: a program that runs as one kernel on the CPU.
     pub sequences: Vec<usize>,
     /// How often each operation occurred in the function as it was written.
     pub ops_before: BTreeMap<String, usize>,
@@ -51,7 +51,7 @@ pub enum Choice {
     Body(Refusal),
 }
 
-/// A place that looks like a formula and is not one.
+/// A place that resembles a formula and was not fused.
 #[derive(Clone, Debug)]
 pub struct RejectedFusion {
     /// Which formula.
@@ -69,9 +69,9 @@ pub struct Difference {
     pub fusion: Fusion,
     /// The line.
     pub site: SourceLocation,
-    /// The greatest distance between an element of both results; NaN when only one of them is NaN somewhere.
+    /// The maximum absolute difference between elements of both results; NaN when only one of them is NaN somewhere.
     pub max_error: f64,
-    /// The greatest magnitude in the composed result.
+    /// The maximum magnitude in the composed result.
     pub scale: f64,
 }
 
@@ -122,7 +122,8 @@ impl Report {
         }
     }
 
-    /// Adds what another report says of another part of a program. [`verify`](Self::verify) goes on with this one's.
+    /// Adds the entries of another report, of another part of a program. [`verify`](Self::verify) still runs this
+    /// one's.
     pub fn extend(&mut self, other: &Report) {
         self.fired.extend(other.fired.iter().cloned());
         self.refused.extend(other.refused.iter().cloned());
@@ -158,15 +159,15 @@ impl Report {
     /// Checks that each of these formulas was recognized, as often as it is listed or more.
     ///
     /// # Errors
-    /// When one was not; the error says what fired and what was refused and why.
+    /// When one was not; the error lists what was applied, and what was rejected with its reason.
     pub fn expect(&self, wanted: impl IntoIterator<Item = Fusion>) -> Result<()> {
-        let mut least: BTreeMap<Fusion, usize> = BTreeMap::new();
+        let mut wanted_counts: BTreeMap<Fusion, usize> = BTreeMap::new();
         for fusion in wanted {
-            *least.entry(fusion).or_insert(0) += 1;
+            *wanted_counts.entry(fusion).or_insert(0) += 1;
         }
-        if least
+        if wanted_counts
             .iter()
-            .all(|(fusion, least)| self.count(*fusion) >= *least)
+            .all(|(fusion, n)| self.count(*fusion) >= *n)
         {
             return Ok(());
         }
@@ -174,12 +175,12 @@ impl Report {
         for refused in self
             .refused
             .iter()
-            .filter(|one| least.contains_key(&one.fusion))
+            .filter(|one| wanted_counts.contains_key(&one.fusion))
         {
             got += &format!("; {refused}");
         }
         Err(Error::Expectation {
-            wanted: counts_text(&least),
+            wanted: counts_text(&wanted_counts),
             got,
         })
     }

@@ -85,7 +85,7 @@ pub(crate) fn from_fp8(byte: i64) -> f64 {
     }
 }
 
-/// Returns the nearest number of FP8, ties to even; what is beyond the range becomes the greatest.
+/// Returns the nearest number of FP8, ties to even; what is beyond the range becomes the maximum.
 pub(crate) fn to_fp8(x: f64) -> u64 {
     let sign = if x.is_sign_negative() { 0x80 } else { 0 };
     if x.is_nan() {

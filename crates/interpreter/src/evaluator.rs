@@ -140,7 +140,7 @@ impl Interpreter {
                     types: &types,
                     rounding: self.rounding,
                 };
-                // The error of MLX's `erf` is small beside 1, not beside small results.
+                // The error of MLX's `erf` is small relative to 1, not to small results.
                 let absolute = matches!(op, mlx::Op::Erf);
                 let results = apply(op, &call)?.into_iter();
                 Ok(results
@@ -319,7 +319,7 @@ fn missing(what: &str) -> Error {
     ))
 }
 
-/// Refuses a tensor of another type than the graph says.
+/// Refuses a tensor of another type than in the graph.
 fn check(graph: &Graph, value: Value, tensor: &Tensor) -> Result<()> {
     let (wanted, got) = (graph.array_type(value), tensor.array_type());
     if *wanted == got {

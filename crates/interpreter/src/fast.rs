@@ -250,7 +250,7 @@ fn attention(call: &Call<'_>, scale: f64, mode: MaskMode, sinks: bool) -> Result
                 Number::Bool(false) => f64::NEG_INFINITY,
                 bias => value + bias.to_f64(),
             },
-            // The last query sees the last key.
+            // The last query is aligned with the last key.
             (None, MaskMode::Causal) if at[3] + queries > at[2] + keys => f64::NEG_INFINITY,
             _ => value,
         }

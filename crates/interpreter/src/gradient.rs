@@ -10,8 +10,8 @@ use crate::tensor::{Tensor, axis};
 
 /// Applies a transform of the functions inside a node.
 ///
-/// Gradients are central differences in `f64`, whatever the rounding asked for. They are good to about 1e-9 where the
-/// function is smooth. A function that stops gradients or has its own is refused: differences do not see that.
+/// Gradients are central differences in `f64`, independent of the rounding asked for. They are good to about 1e-9 where
+/// the function is smooth. A function that stops gradients or has its own is refused: differences do not reflect that.
 pub(crate) fn run(
     interpreter: &Interpreter,
     transform: &Transform,

@@ -122,7 +122,7 @@ impl Plan {
         Plan(rows.collect())
     }
 
-    /// A block of some size that begins where an array says.
+    /// A slice of fixed size that begins at indices given by an array.
     fn at(
         call: &Call<'_>,
         shape: &[usize],
@@ -389,7 +389,7 @@ fn scatter(call: &Call<'_>, list: &[i32], combine: Combine) -> Result<Vec<Tensor
     written(call, x, writes.into_iter(), combine)
 }
 
-/// Values go to the places that a mask of the first axes shows, in row order.
+/// Values are stored where a mask of the first axes is true, in row order.
 fn masked_scatter(call: &Call<'_>) -> Result<Vec<Tensor>> {
     let (x, mask, values) = (call.input(0)?, call.input(1)?, call.input(2)?);
     let mut wide = mask.shape().to_vec();

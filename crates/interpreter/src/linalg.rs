@@ -254,7 +254,7 @@ fn determinant(m: &Matrix) -> f64 {
     if odd == 1 { -diagonal } else { diagonal }
 }
 
-/// Solves `a @ x = b` by Gauss's elimination with the greatest pivots.
+/// Solves `a @ x = b` by Gaussian elimination with partial pivoting.
 fn solved(call: &Call<'_>, a: &Matrix, b: &Matrix) -> Result<Matrix> {
     if b.len() != a.len() {
         return Err(call.error(format!("wanted {} rows, got {}", a.len(), b.len())));

@@ -21,15 +21,15 @@ pub enum Number {
 /// What happens to floating-point results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rounding {
-    /// They stay `f64` through the whole graph: what the mathematics says.
+    /// They stay `f64` through the whole graph, as in exact arithmetic.
     #[default]
     Exact,
     /// Each is rounded to its dtype, as if every operation computed exactly and then stored.
     PerOp,
-    /// Each is rounded to its dtype and off by up to so many units in the last place: tells how much a graph makes of
-    /// small errors. Equal numbers are off by the same; another seed makes other errors.
+    /// Each is rounded to its dtype and perturbed by at most `ulps` units in the last place: shows how much a graph
+    /// amplifies small errors. Equal numbers are perturbed equally; another seed gives other errors.
     Noisy {
-        /// The greatest error of a result.
+        /// The maximum error of a result.
         ulps: u32,
         /// Chooses the errors.
         seed: u32,
@@ -37,16 +37,16 @@ pub enum Rounding {
 }
 
 impl Rounding {
-    /// Returns a real number as an element of a dtype holds it.
+    /// Returns a real number rounded to a dtype.
     pub(crate) fn round(self, value: f64, dtype: Dtype) -> f64 {
         match self {
             Rounding::Exact => value,
-            // Noise is added to results, not where operands are converted: see `disturbed`.
+            // Noise is added to results, not where operands are converted: see `with_rounding`.
             Rounding::PerOp | Rounding::Noisy { .. } => stored(value, dtype),
         }
     }
 
-    /// Returns a result as it is handed on. What is `absolute` is off in proportion to 1, or itself if that is more.
+    /// Returns a result with its rounding error. An `absolute` error is relative to 1, or to the value if that is larger.
     pub(crate) fn with_rounding(self, value: f64, dtype: Dtype, absolute: bool) -> f64 {
         match self {
             Rounding::Noisy { ulps, seed } => {
@@ -62,7 +62,7 @@ impl Rounding {
     }
 }
 
-/// A number between -1 and 1 that looks random.
+/// A pseudorandom number between -1 and 1.
 #[allow(clippy::cast_precision_loss)]
 fn noise(value: f64, seed: u32) -> f64 {
     let mut bits = value.to_bits() ^ (u64::from(seed) << 32 | 0x9E37_79B9);
@@ -175,7 +175,7 @@ impl Number {
         }
     }
 
-    /// The order of sorting, with NaN behind everything.
+    /// The order of sorting, with NaN last.
     pub(crate) fn order(self, other: Self) -> std::cmp::Ordering {
         use std::cmp::Ordering;
         let class = |x: Self| match x {

@@ -152,7 +152,7 @@ pub(crate) fn map_lines(
         .map(|places| map(&places.iter().map(|&k| x.at(k)).collect::<Vec<_>>()))
         .collect();
     let mut shape = x.shape().to_vec();
-    // Without lines, one of zeros tells the length.
+    // Without lines, one of zeros gives the length.
     let length = mapped.first().map_or_else(
         || map(&vec![Number::zero(x.dtype()); shape[along]]).len(),
         Vec::len,
@@ -228,7 +228,7 @@ fn running(
     })
 }
 
-/// The least or greatest number of an integer dtype.
+/// The minimum or maximum number of an integer dtype.
 fn extreme(dtype: mlx::Dtype, direction: f64) -> Number {
     let bits = u32::try_from(dtype.size() * 8).unwrap_or(64);
     match (dtype.kind(), direction > 0.0) {

@@ -243,7 +243,7 @@ pub(crate) fn matrix(x: &Tensor, batch: usize) -> Result<Tensor> {
     x.pick(&[*rows, *columns], &places)
 }
 
-/// Which matrix of an operand each product takes: those told by indices, else all in order.
+/// Which matrix of an operand each product takes: those given by indices, else all in order.
 pub(crate) fn batch_indices(
     call: &Call<'_>,
     x: &Tensor,

@@ -200,7 +200,7 @@ impl Coding {
         (Number::Float(scale), bias)
     }
 
-    /// The greatest number takes the greatest code.
+    /// The maximum number takes the maximum code.
     #[allow(clippy::cast_possible_truncation)]
     fn small_floats(&self, group: &[f64], codes: &mut Vec<u64>) -> Number {
         let most = group.iter().fold(0.0_f64, |most, x| most.max(x.abs()));

@@ -258,7 +258,7 @@ fn bits(key: Key, n: usize, width: usize) -> Vec<u64> {
         .collect()
 }
 
-/// The greatest number below 1.
+/// The maximum number below 1.
 fn below_one(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::Float16 => 1.0 - 2_f64.powi(-11),
@@ -310,7 +310,7 @@ fn gumbel(key: Key, n: usize, dtype: Dtype, rounding: Rounding) -> Vec<f64> {
         .collect()
 }
 
-/// The position of the greatest of logits and Gumbel noise; of one row, where a uniform number falls.
+/// The index of the maximum of logits plus Gumbel noise; of one row, by inverting the cumulative distribution.
 fn categorical(call: &Call<'_>, along: i32) -> Result<Vec<Tensor>> {
     let (logits, key) = (call.input(0)?, key(call, 1)?);
     let along = axis(along, logits.ndim())?;

@@ -121,7 +121,7 @@ fn median(x: &[Number]) -> Number {
     mean(&[middle(half - 1), middle(half)])
 }
 
-/// Returns the logarithm of the sum of exponentials, taken from the greatest.
+/// Returns the logarithm of the sum of exponentials, computed below the maximum.
 pub(crate) fn logsumexp(x: &[Number]) -> Number {
     if let Some(Number::Complex(..)) = x.first() {
         let total = x.iter().map(|x| complex::exp(x.to_complex()));

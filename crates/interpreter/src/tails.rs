@@ -4,7 +4,7 @@ use std::f64::consts::SQRT_2;
 
 use crate::special::{erf, erfinv};
 
-/// The number below which lies the part `unit` of what lies between the bounds.
+/// The quantile `unit` of the normal distribution truncated to the bounds.
 pub(crate) fn between(low: f64, high: f64, unit: f64) -> f64 {
     // A probability of 0 would be an infinite number.
     let unit = unit.max(2_f64.powi(-33));

@@ -259,7 +259,7 @@ fn bitwise_invert(x: Number) -> Number {
     }
 }
 
-/// The greatest finite number of a dtype.
+/// The maximum finite number of a dtype.
 pub(crate) fn largest(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::Float16 => 65504.0,

@@ -12,7 +12,7 @@ use crate::graph::{CallSite, Operation};
 use crate::trace::{Recorded, append_node, open_tape, record, share_captures};
 use crate::{Error, Result};
 
-/// How [`scan`] goes over its sequences.
+/// How [`scan`] iterates over its sequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanOptions {
     /// Whether the last element comes first. Results keep the order of the sequences.
@@ -26,7 +26,7 @@ pub struct ScanOptions {
 /// results. Memory for intermediates does not grow with the length. Inside a traced function the body is traced once.
 ///
 /// # Errors
-/// When the sequences are not of one length, at least 1, the carry changes its type, or the body fails.
+/// When the sequences differ in length or are empty, the carry changes its type, or the body fails.
 ///
 /// ```
 /// use mlx::{Array, array};

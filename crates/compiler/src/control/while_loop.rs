@@ -16,7 +16,7 @@ use crate::{Error, Result};
 ///
 /// `condition` gives one `bool`, `body` the next state, of the same structure, shapes and dtypes. Each state is
 /// computed before the next, so memory does not grow with the number of steps. Inside a traced function both are
-/// traced once and the loop runs each time the compiled function does. A `vmap` goes through a loop whose condition is
+/// traced once and the loop runs each time the compiled function does. A `vmap` works on a loop whose condition is
 /// the same for all elements.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! How nodes with graphs inside run: conditions are read, bodies run once for each step, states are computed in between.
+//! Running nodes with graphs inside: conditions are read, bodies run once for each step, states are computed between.
 
 use std::rc::Rc;
 
@@ -169,8 +169,8 @@ pub(super) fn run_transform(
     apply_at(transform, &functions, inputs, at)
 }
 
-/// Computes the arrays that no transform is working on: a batch of `vmap` has no values, and what a gradient goes
-/// through is kept anyway.
+/// Computes the arrays that no transform is working on: a batch of `vmap` has no values, and a gradient keeps its
+/// intermediates anyway.
 pub(crate) fn eval_untransformed<'a>(
     arrays: impl IntoIterator<Item = &'a Array>,
     at: CallSite,

@@ -240,8 +240,8 @@ impl Executor {
 
 /// Runs a recognized formula on inputs of other sizes than it was traced with, by its kernel where that does the same.
 ///
-/// The body may broadcast what the kernel refuses, or refuse what the kernel would take; it is built to see that, and
-/// not computed.
+/// The body may broadcast what the kernel refuses, or refuse what the kernel would take; it is built to detect
+/// that, and not computed.
 fn run_resized(kernel: &Executor, body: &Executor, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
     let composed = body.run(inputs)?;
     let Ok(fused) = kernel.run(inputs) else {

@@ -13,7 +13,7 @@ impl Graph {
     ///
     /// # Errors
     /// When the graph is not valid, the number or types of inputs differ, a constant is missing, an operation fails, or
-    /// an output is not what the graph says.
+    /// an output has another type than in the graph.
     ///
     /// ```
     /// # fn main() -> Result<(), mlx_compiler::Error> {

@@ -1,7 +1,7 @@
 //! Cross entropy of class indices: `logsumexp(logits) - logits[target]` becomes one kernel.
 //!
 //! Recognized: the difference; the taken element of `logits - logsumexp(logits)`, which is the negative of the loss,
-//! by `take_along_axis` or by an index for each axis; the sum by the operation or written out below the maximum. Negative
+//! by `take_along_axis` or by an index for each axis; the sum by the operation, or written out with `max`. Negative
 //! indices count from the end in the formula and are out of range for the kernel, so they are made positive. Refused:
 //! logits in half precision, whose sum the kernel computes in `float32`; sums of exponentials without the maximum, and
 //! the logarithm of a softmax, which overflow or vanish where the kernel does not; targets that are weights of classes.
@@ -13,7 +13,7 @@ use super::matcher::softmax::softmax_of;
 use super::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// Finds the formula.
+/// Matches the formula.
 pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     let found = difference(matcher, value)
         .or_else(|| negated(matcher, value))
@@ -194,7 +194,7 @@ fn weighted_sum(matcher: &Matcher<'_>, value: Value) -> Option<Vec<Value>> {
     (over_classes && product.factors.len() == 2).then_some(product.factors)
 }
 
-/// Logits, or why they are none, and the axes of their softmax.
+/// Logits, or why they are rejected, and the axes of their softmax.
 struct LogSoftmax {
     logits: Result<Value, Refusal>,
     axes: Vec<i32>,
@@ -217,7 +217,7 @@ fn log_softmax_of(matcher: &Matcher<'_>, value: Value) -> Option<LogSoftmax> {
 struct LogSumExp {
     logits: Value,
     axes: Vec<i32>,
-    /// Whether the maximum is taken care of.
+    /// Whether the maximum is subtracted.
     subtracts_max: bool,
 }
 

@@ -11,7 +11,7 @@ use super::matcher::{Matcher, approx_eq_in};
 use super::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// Finds `x * (1 + erf(x / sqrt(2))) / 2`.
+/// Matches `x * (1 + erf(x / sqrt(2))) / 2`.
 pub(super) fn match_exact(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     let Some((x, erf)) = halves(matcher, value, &Op::Erf) else {
         return near(matcher, value, &Op::Erf);
@@ -28,7 +28,7 @@ pub(super) fn match_exact(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     })))
 }
 
-/// Finds `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`.
+/// Matches `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`.
 pub(super) fn match_approx(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     let Some((x, tanh)) = halves(matcher, value, &Op::Tanh) else {
         return quick(matcher, value).or_else(|| near(matcher, value, &Op::Tanh));
@@ -110,7 +110,7 @@ fn halves(matcher: &Matcher<'_>, value: Value, op: &Op) -> Option<(Value, Value)
     })
 }
 
-/// `x` and the argument of `op`, when so many times the sum is `x / 2 + x * op(..) / 2`.
+/// `x` and the argument of `op`, when `times` the sum is `x / 2 + x * op(..) / 2`.
 fn expanded(matcher: &Matcher<'_>, sum: Value, times: f64, op: &Op) -> Option<(Value, Value)> {
     let both_orders = matcher.both_orders(sum, &Op::Add).into_iter();
     both_orders

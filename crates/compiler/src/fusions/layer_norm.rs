@@ -12,7 +12,7 @@ use super::matcher::affine::{NormalizedCore, check_dtype, check_eps, check_root,
 use super::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// Finds the formula by its normalized values, and goes on over cast, weight and bias.
+/// Matches the formula by its normalized values, and what follows them: a cast, a weight, a bias.
 pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     let core = match core(matcher, value)? {
         Ok(core) => core,
@@ -74,7 +74,7 @@ fn core(matcher: &Matcher<'_>, value: Value) -> Option<Result<NormalizedCore, Re
     div_by_deviation(matcher, value)
 }
 
-/// Whether mean and variance are over the last axis and stand beside the values as they should.
+/// Whether mean and variance are over the last axis and broadcast along it.
 fn check_axes(
     matcher: &Matcher<'_>,
     centered: &Centered,

@@ -1,7 +1,7 @@
 //! A matrix product with a bias: `x @ weight + bias` becomes one operation.
 //!
-//! Recognized: a bias over the last axis, broadcast or not; a bias over all axes that columns become, as of a projection
-//! into heads. Refused: a bias that varies over rows; mixed dtypes, which the kernel would round elsewhere.
+//! Recognized: a bias over the last axis, broadcast or not; a bias over all axes of the reshaped columns, as in a
+//! projection into heads. Refused: a bias that varies over rows; mixed dtypes, which the kernel would round elsewhere.
 
 use mlx::{Op, addmm};
 
@@ -10,7 +10,7 @@ use super::matcher::statistics::without_leading_ones;
 use super::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::{Value, element_count};
 
-/// Finds the formula.
+/// Matches the formula.
 pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     for [product, bias] in matcher.both_orders(value, &Op::Add) {
         let bias = match matcher.strip_broadcast(bias) {
@@ -63,7 +63,7 @@ pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     None
 }
 
-/// A matrix product, and the axes that its columns are: several behind a reshape that nothing else needs.
+/// A matrix product, and the axes of its columns: several if it is reshaped and only the reshape uses it.
 fn product_of<'g>(matcher: &Matcher<'g>, value: Value) -> Option<(Value, &'g [i32])> {
     let shape = matcher.shape(value);
     match matcher.node(value)? {

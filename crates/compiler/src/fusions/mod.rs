@@ -1,8 +1,8 @@
-//! Which formulas are recognized. One file each; a new one fails to compile until every match here knows it.
+//! The fusions: formulas that are recognized, one file each. A new one fails to compile until every `match` has it.
 //!
-//! A file of a fusion has `find`: it is given a value, and says whether that is the result of the formula or, where a
-//! formula ends in optional steps, its core. `None` is a value that does not look like it; a [`Refusal`] one that
-//! does and is not. What it finds is checked further by the pass: no value in between may be used elsewhere.
+//! A file of a fusion has `match_at`, which tests whether a value is the result of the formula or, where a formula ends
+//! in optional steps, its core. `None` is a value that does not resemble it; a [`Refusal`] one that does and is not
+//! fused. A match is checked further by the pass: no intermediate value may be used elsewhere.
 
 mod attention;
 mod cross_entropy;
@@ -25,11 +25,11 @@ pub use refusal::{Refusal, RefusalKind};
 
 /// A formula that was found in a graph.
 pub(crate) struct Match {
-    /// What goes into the formula.
+    /// The inputs of the formula.
     pub(crate) inputs: Vec<Value>,
     /// Its result.
     pub(crate) output: Value,
-    /// Values inside that others may use too: they depend on positions only, not on the data.
+    /// Intermediate values that others may use too: they depend on positions only, not on the data.
     pub(crate) shared: Vec<Value>,
     /// The fused form, from the inputs. It is traced with their types.
     pub(crate) kernel: Box<Kernel>,
@@ -53,11 +53,11 @@ impl Match {
     }
 }
 
-/// What a matcher says of a value.
+/// The result of matching a formula at a value.
 pub(crate) type MatchResult = Option<Result<Match, Refusal>>;
 
 impl Fusion {
-    /// Looks whether a value is the result of this formula.
+    /// Tests whether a value is the result of this formula.
     pub(crate) fn match_at(self, matcher: &Matcher<'_>, value: Value) -> MatchResult {
         match self {
             Fusion::RmsNorm => rms_norm::match_at(matcher, value),

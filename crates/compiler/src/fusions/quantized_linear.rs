@@ -9,7 +9,7 @@ use super::matcher::Matcher;
 use super::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// Finds the formula.
+/// Matches the formula.
 pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     let [x, weight] = matcher.binary(value, &Op::Matmul)?;
     let (dense, transpose) = match matcher.node(weight)? {

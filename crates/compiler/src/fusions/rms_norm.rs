@@ -1,10 +1,11 @@
 //! RMS normalization: `x * rsqrt(mean(x^2) + eps) * weight` becomes one kernel.
 //!
 //! Recognized: the mean of a square or of a power 2, or a sum divided by the length; a root and a division or an
-//! inverse root; statistics in `float32` of an input of another dtype, cast back before or behind the weight; weights
-//! such as `weight + 1`, also on the root or on the input, as in Flax. Refused: statistics in half precision, which overflow where the kernel's do not, or a root
-//! that is rounded before it is used; another axis than the last; `eps` outside of the root. Silent where the mean
-//! stands beside a column, as without `keepdims` it may.
+//! inverse root; statistics in `float32` of an input of another dtype, cast back before or after the weight; weights
+//! such as `weight + 1`, also on the root or on the input, as in Flax. Refused: statistics in half precision, which
+//! overflow where the kernel's do not, or a root that is rounded before it is used; another axis than the last; `eps`
+//! outside of the root. Not reported where the mean
+//! is broadcast along another axis, as may happen without `keepdims`.
 
 use mlx::fast;
 
@@ -13,7 +14,7 @@ use super::matcher::affine::{NormalizedCore, check_dtype, check_eps, match_affin
 use super::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// Finds the formula by its normalized values, and goes on over cast and weight.
+/// Matches the formula by its normalized values, and what follows them: a cast, a weight.
 pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     let core = match core(matcher, value)? {
         Ok(core) => core,

@@ -8,7 +8,7 @@ use super::matcher::Matcher;
 use super::{Match, MatchResult};
 use crate::graph::Value;
 
-/// Finds `x * sigmoid(x)`.
+/// Matches `x * sigmoid(x)`.
 pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     let x = silu_of(matcher, value)?;
     Some(Ok(Match::new(vec![x], value, |inputs| {
@@ -16,7 +16,7 @@ pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     })))
 }
 
-/// Finds `silu(gate) * up`.
+/// Matches `silu(gate) * up`.
 pub(super) fn match_gated(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     // The three factors in any grouping.
     let product = matcher.product(value);
@@ -48,7 +48,7 @@ fn silu_of(matcher: &Matcher<'_>, value: Value) -> Option<Value> {
     whole.then_some(*gate)
 }
 
-/// Each way to see `x * sigmoid(x)` in a product, with the other factors.
+/// Each match of `x * sigmoid(x)` in a product, with the other factors.
 fn gates(matcher: &Matcher<'_>, factors: &[Value], divisors: &[Value]) -> Vec<(Value, Vec<Value>)> {
     let mut found = Vec::new();
     for (index, factor) in factors.iter().enumerate() {

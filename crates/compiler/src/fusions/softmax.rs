@@ -8,7 +8,7 @@ use super::matcher::softmax::written_out;
 use super::{Match, MatchResult};
 use crate::graph::Value;
 
-/// Finds the formula.
+/// Matches the formula.
 pub(crate) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     let softmax = match written_out(matcher, value)? {
         Ok(softmax) => softmax,

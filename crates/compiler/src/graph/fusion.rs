@@ -10,7 +10,7 @@ pub enum Fusion {
     RmsNorm,
     /// `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias`.
     LayerNorm,
-    /// Pairs of features turned by their position.
+    /// Rotary position embedding: pairs of features rotated by their position.
     Rope,
     /// `softmax(q @ k.T * scale + mask) @ v`.
     Attention,

@@ -1,7 +1,7 @@
 //! The graph: what a function computes, as a list of nodes in an order in which they can run.
 //!
 //! Every value is an input, a constant, or an output of a node, and is defined before it is used. Nodes have no
-//! effects. A graph knows shapes and dtypes of all its values, as MLX inferred them while the function was traced.
+//! effects. A graph stores shapes and dtypes of all its values, as MLX inferred them while the function was traced.
 
 mod constant;
 mod draw;
@@ -251,7 +251,7 @@ impl Graph {
         value
     }
 
-    /// Returns who uses each value: node numbers, in order; an output of the graph is not among them.
+    /// Returns the nodes that use each value, in order; being an output of the graph is no use.
     pub(crate) fn consumers(&self) -> Vec<Vec<NodeId>> {
         let mut consumers = vec![Vec::new(); self.values.len()];
         for (id, node) in (0..).map(NodeId).zip(&self.nodes) {

@@ -40,7 +40,7 @@ pub enum Operation {
     },
     /// Repeats `body` while `condition` holds. Inputs are the state, then what both capture.
     While {
-        /// From state and captures to one truth value.
+        /// From state and captures to one `bool`.
         condition: Rc<Graph>,
         /// From state and captures to the next state.
         body: Rc<Graph>,

@@ -8,7 +8,7 @@ use mlx::{ArrayType, Device, Dtype, Op, Value as Attribute};
 
 use super::{Constant, Fused, Fusion, Graph, Literal, Operation, SourceLocation, Value};
 
-/// A text is not a graph; says where and why.
+/// A text is not a graph: where and why.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("parse: line {line}: {message}")]
 pub struct ParseError {
@@ -18,7 +18,7 @@ pub struct ParseError {
     pub message: String,
 }
 
-// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text of `Display`.
 impl std::fmt::Debug for ParseError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
@@ -42,7 +42,7 @@ impl FromStr for Graph {
     }
 }
 
-/// How deep graphs may lie in one another.
+/// The maximum nesting depth of graphs.
 pub(crate) const MAX_NESTING: usize = 64;
 
 /// The lines of a text without comments and blank lines.

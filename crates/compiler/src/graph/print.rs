@@ -14,7 +14,7 @@ impl fmt::Display for Graph {
 }
 
 impl Graph {
-    /// Returns the text of the graph with the program's line behind each node, as a comment.
+    /// Returns the text of the graph with the program's line after each node, as a comment.
     pub fn to_text_with_sites(&self) -> String {
         let mut text = String::new();
         let style = Style {
@@ -179,7 +179,7 @@ fn write_node(
     Ok(())
 }
 
-/// Returns what a node is told besides its inputs and the graphs inside.
+/// Returns the attributes of a node: its settings besides inputs and the graphs inside.
 pub(super) fn attributes(operation: &Operation) -> Vec<(&'static str, Attribute)> {
     let count = |n: &usize| Attribute::Int(i64::try_from(*n).unwrap_or(i64::MAX));
     match operation {

@@ -14,7 +14,7 @@ pub struct VerifyError {
     pub message: String,
 }
 
-// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text of `Display`.
 impl std::fmt::Debug for VerifyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
@@ -26,7 +26,7 @@ impl Graph {
     /// inner graphs as they take, and that the types of inner graphs fit.
     ///
     /// # Errors
-    /// When something does not hold; says what.
+    /// When one of these conditions is violated; names it.
     pub fn verify(&self) -> Result<(), VerifyError> {
         let mut defined = vec![false; self.values.len()];
         for (value, source) in self.values() {

@@ -1,4 +1,4 @@
-//! One spelling for what can be written in several ways, so that later passes know only one.
+//! Canonical form: one spelling for what can be written in several ways, so that later passes match only one.
 //!
 //! Every rule is exact: results keep all their bits.
 
@@ -108,7 +108,7 @@ impl Rule<'_> {
                 .or_else(|| self.number_last(op)),
             Op::Divide => self.without_one(1),
             Op::Add => self.number_last(op),
-            // Of two zeros the second is taken, so their order tells 0 from -0.
+            // Of two zeros the second is taken, so their order distinguishes 0 from -0.
             Op::Maximum | Op::Minimum if !self.is_zero_or_complex(self.inputs[0]) => {
                 self.number_last(op)
             }

@@ -1,6 +1,6 @@
 //! Products written by subscripts (`einsum`, `inner`, `tensordot`), as the matrix products that they are.
 //!
-//! Matchers know matrix products only. The pass that looks for formulas rewrites those products for them, and keeps
+//! Matchers know matrix products only. The pass that matches formulas rewrites those products for them, and keeps
 //! what it rewrote where a formula was found around it.
 
 use std::collections::BTreeSet;
@@ -225,7 +225,7 @@ impl Product {
         appended.transpose(product, &result, &self.output, self)
     }
 
-    /// The axes that rows and columns are, for which least is transposed.
+    /// The axes that rows and columns are, chosen so that the fewest inputs are transposed.
     fn chosen(&self) -> (char, Vec<char>) {
         let columns = self.columns();
         let both = self

@@ -1,4 +1,4 @@
-//! Common subexpressions: what is computed twice from the same values is computed once.
+//! Common subexpression elimination: what is computed twice from the same values is computed once.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::{Context, map_subgraphs, undefined_value};
 use crate::Result;
 use crate::graph::{Constant, Graph, GraphRewriter, Literal, Operation, Value, ValueOrigin};
 
-/// Two nodes with the same key compute the same. Attributes print exactly, so their text stands for them.
+/// Two nodes with the same key compute the same. Attributes print exactly, so their text is part of the key.
 type Key = (String, Vec<Value>, Option<Device>);
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {

@@ -1,4 +1,4 @@
-//! Dead code: nodes that no output depends on go.
+//! Dead code elimination: nodes that no output depends on are dropped.
 
 use super::{Context, map_subgraphs, undefined_value};
 use crate::Result;

@@ -1,7 +1,7 @@
 //! Constant folding: what depends on no input is computed once, when the function is compiled.
 //!
-//! Large results are left to be computed anew each time, so that no copy of weights is held; a transpose of one is
-//! only a view.
+//! Large results are computed anew in each call, so that no copy of weights is stored; a transpose of one is only a
+//! view.
 
 use mlx::{Array, Op};
 
@@ -12,8 +12,8 @@ use crate::graph::{
     Constant, Graph, GraphRewriter, Literal, Operation, Value, ValueOrigin, element_count,
 };
 
-/// Results up to this many bytes are held.
-const LARGEST: usize = 1 << 20;
+/// Results of at most this many bytes are stored.
+const MAX_STORED_BYTES: usize = 1 << 20;
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let known = graph.constant_flags();
@@ -60,12 +60,12 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     Ok(next)
 }
 
-/// Values that depend on no input, are worth holding, and are used by something that is not folded itself.
+/// Values that depend on no input, are worth storing, and are used by something that is not folded itself.
 fn frontier(graph: &Graph, known: &[bool]) -> Vec<Value> {
     let mut holds = vec![false; graph.values.len()];
     for (value, source) in graph.values() {
         if let ValueOrigin::Node(id, _) = source {
-            holds[value.index()] = known[value.index()] && is_worth_holding(graph, *id, value);
+            holds[value.index()] = known[value.index()] && is_worth_storing(graph, *id, value);
         }
     }
     let mut wanted = Vec::new();
@@ -84,7 +84,7 @@ fn frontier(graph: &Graph, known: &[bool]) -> Vec<Value> {
     wanted
 }
 
-fn is_worth_holding(graph: &Graph, id: crate::graph::NodeId, value: Value) -> bool {
+fn is_worth_storing(graph: &Graph, id: crate::graph::NodeId, value: Value) -> bool {
     let node = graph.node(id);
     let Operation::Op(op) = &node.operation else {
         return false;
@@ -97,7 +97,7 @@ fn is_worth_holding(graph: &Graph, id: crate::graph::NodeId, value: Value) -> bo
             .iter()
             .all(|input| graph.constant(*input).is_some());
     // A user's kernel may count its calls.
-    !matches!(op, Op::Custom(_)) && (is_view || size * array_type.dtype.size() <= LARGEST)
+    !matches!(op, Op::Custom(_)) && (is_view || size * array_type.dtype.size() <= MAX_STORED_BYTES)
 }
 
 fn compute(graph: &Graph, wanted: &[Value]) -> Result<Vec<Array>> {

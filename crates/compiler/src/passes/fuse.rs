@@ -45,7 +45,7 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     }
 }
 
-/// What fired as one formula is not reported as another that it is not.
+/// Adds what was rejected to the report, except nodes that are part of an applied fusion.
 fn report_refused(found: &FusionSearch, context: &mut Context<'_>) {
     for (id, refused) in &found.refused {
         if !found.claimed.contains(id) {
@@ -54,7 +54,7 @@ fn report_refused(found: &FusionSearch, context: &mut Context<'_>) {
     }
 }
 
-/// A formula that was found at a place.
+/// A formula that was matched at a node.
 struct FusedSite {
     fusion: Fusion,
     inputs: Vec<Value>,
@@ -108,7 +108,7 @@ impl FusionSearch {
         }
     }
 
-    /// Takes a formula unless something outside of it needs a value inside of it.
+    /// Accepts a match unless something outside of it uses an intermediate value.
     fn accept(
         &mut self,
         fusion: Fusion,

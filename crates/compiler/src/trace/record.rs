@@ -12,21 +12,21 @@ use crate::{Error, Result};
 /// The maximum depth of traces inside one another, so that graphs with formulas and regions read back.
 const MAX_DEPTH: usize = MAX_NESTING - 2;
 
-/// A function that was traced: its graph, and what it returned besides arrays.
+/// A function that was traced: its graph and its auxiliary output.
 pub(crate) struct Recorded<T> {
     pub(crate) graph: Graph,
     /// Arrays of enclosing traces that the function uses; they are the last inputs of the graph.
     pub(crate) captures: Vec<Array>,
-    /// What the function returned besides the arrays that are the graph's outputs.
+    /// The auxiliary output: what the function returned apart from the arrays that are the graph's outputs.
     pub(crate) aux: T,
     /// Where the function first read the size of an array.
     pub(crate) size_read: Option<SizeRead>,
-    /// Whether the function captured an array that stands for an argument of a transform around the trace.
+    /// Whether the function captured an array that represents an argument of a transform around the trace.
     pub(crate) captures_transforming: bool,
 }
 
 impl<T> Recorded<T> {
-    /// Drops what the function returned besides arrays.
+    /// Drops the auxiliary output.
     pub(crate) fn without_aux(self) -> Recorded<()> {
         Recorded {
             graph: self.graph,
@@ -40,7 +40,7 @@ impl<T> Recorded<T> {
 
 /// Traces `function` on inputs of these types.
 ///
-/// It returns its outputs and anything else. Arrays of traces around this one become further inputs of the graph.
+/// It returns its outputs and an auxiliary output. Arrays of enclosing traces become further inputs of the graph.
 #[track_caller]
 pub(crate) fn record<T>(
     name: &str,

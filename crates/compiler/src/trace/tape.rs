@@ -1,4 +1,4 @@
-//! The recorder that makes a graph of the operations it is told of.
+//! The recorder that appends each operation of a traced function to a graph.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -29,7 +29,7 @@ struct State {
     /// Arrays of enclosing traces and the inputs they became.
     captures: Vec<(Array, Value)>,
     size_read: Option<SizeRead>,
-    /// Whether a captured array stands for an argument of a transform around the trace.
+    /// Whether a captured array represents an argument of a transform around the trace.
     captures_transforming: bool,
 }
 
@@ -70,7 +70,7 @@ impl Tape {
         Ok(())
     }
 
-    /// Returns what was recorded, with what the function returned besides.
+    /// Returns what was recorded, with the auxiliary output of the function.
     pub(crate) fn finish<T>(&self, aux: T) -> Recorded<T> {
         self.close();
         let mut state = self.state.borrow_mut();
@@ -120,9 +120,9 @@ impl Tape {
         {
             return Ok(known);
         }
-        // What stands for an argument of a transform must stay what it is: neither a number nor folded.
+        // The tracer of an argument of a transform must stay an array: it is neither a literal nor folded.
         let is_transforming = array.is_transforming();
-        // Reading a number may compute it, which is no business of the function being traced.
+        // Reading a number may compute it, which must not be recorded.
         let literal = match is_transforming {
             true => None,
             false => without_recording(|| Literal::read(array)).ok().flatten(),
@@ -166,7 +166,7 @@ impl Tape {
         array.recorder_address() == Some(std::ptr::from_ref(self).cast::<()>())
     }
 
-    /// Returns the device that operations go to now, when it is not the function's.
+    /// Returns the current device, when it is not the function's.
     fn other_device(&self) -> Option<Device> {
         Device::current()
             .ok()

@@ -16,7 +16,7 @@ use crate::graph::Operation;
 /// Records a transform as a node.
 ///
 /// The transform is applied once to arrays without values. So MLX calls each function with the types it will have,
-/// and the function is traced on those; and MLX tells the types of the outputs.
+/// and the function is traced on those; and MLX gives the types of the outputs.
 pub(super) fn record_transform(call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
     let Some(recorder) = open_tape() else {
         return Err(

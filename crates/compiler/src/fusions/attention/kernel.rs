@@ -5,7 +5,7 @@ use mlx::{Array, Dtype, MaskMode, Op, bind, keepdims, where_};
 use super::mask::Mask;
 use super::operands::{Layout, OperandView};
 
-/// What the kernel is called with besides its inputs: queries, keys, values, masks, and sinks if there are any.
+/// The settings of the kernel. Its inputs are queries, keys, values, masks, and sinks if there are any.
 pub(super) struct AttentionKernel {
     pub(super) layout: Layout,
     pub(super) k_t: OperandView,

@@ -1,8 +1,8 @@
-//! What the masks of attention mean together: nothing, causal, truth values, or numbers that are added.
+//! The combined mask of attention: none, causal, booleans, or numbers that are added.
 //!
 //! A mask that depends on no input is proven by its values, however it was made. Of others, what is known is how they
 //! are applied: the kernel is given the same values in the same way. A finite number that takes the place of scores
-//! hides a key only if no score can be as low, so it must lie near the least number of the dtype.
+//! hides a key only if no score can be as low, so it must be near the minimum of the dtype.
 
 use mlx::{Array, Dtype, keepdims, where_, zeros};
 
@@ -58,14 +58,14 @@ enum LayerKind {
 /// How layers are put together.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum MaskForm {
-    /// Truth values; every row sees a key.
+    /// Booleans; every row has a visible key.
     Bool,
-    /// Truth values, and a row that sees no key gives the mean of all values.
+    /// Booleans, and a fully masked row gives the mean of all values.
     BoolOrMean,
-    /// Numbers: a row that sees no key becomes NaN or a mean as in the formula.
+    /// Numbers: a fully masked row becomes NaN or a mean as in the formula.
     Numbers,
-    /// Numbers in half precision, beside which the formula's scores vanish where the kernel's do not: a row of one
-    /// large number gives the mean of all values.
+    /// Numbers in half precision, which absorb the formula's scores where they do not absorb the kernel's: a row of
+    /// one large number gives the mean of all values.
     NumbersOrMean,
 }
 
@@ -75,11 +75,11 @@ pub(super) struct BuiltMask {
     pub(super) mean_rows: Option<Array>,
 }
 
-/// The most elements of a mask that are looked at one by one.
+/// The maximum number of elements of a mask whose values are read.
 const MAX_ELEMENTS: usize = 1 << 24;
 
 impl Mask {
-    /// The same where rows have a sink: one that sees no key gives nearly zeros then, with the formula and the kernel.
+    /// The same where rows have a sink: a fully masked row then gives nearly zeros, with the formula and the kernel.
     pub(super) fn with_sinks(self) -> Self {
         match self {
             Mask::Layers { layers, form } => Mask::Layers {
@@ -162,7 +162,7 @@ impl MaskLayer {
         }
     }
 
-    /// True where a key is seen.
+    /// True where a key is visible.
     fn keeps(&self, value: &Array) -> Array {
         let is_bool = value.dtype().is_ok_and(|dtype| dtype == Dtype::Bool);
         match self.kind {
@@ -298,12 +298,12 @@ fn hidden_by(hides: bool, fill: f64) -> LayerKind {
     }
 }
 
-/// Whether no other score of the dtype can be as low as this one, but by a step from overflow.
+/// Whether no other score of the dtype can be as low as this one, unless it is about to overflow.
 fn hides_fully(score: f64, dtype: Dtype) -> bool {
     score <= 0.49 * dtype_min(dtype)
 }
 
-/// The least finite number of a dtype.
+/// The minimum finite number of a dtype.
 fn dtype_min(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::Float16 => half::f16::MIN.to_f64(),
@@ -312,19 +312,19 @@ fn dtype_min(dtype: Dtype) -> f64 {
     }
 }
 
-/// From which magnitude on scores vanish beside a number in half precision.
+/// The magnitude from which on a number in half precision absorbs the scores it is added to.
 fn absorption_threshold(dtype: Dtype) -> f64 {
     if dtype == Dtype::Float16 { 2e4 } else { 1e4 }
 }
 
-/// Whether numbers that are added are known, and swallow no score.
+/// Whether numbers that are added are constant, and absorb no score.
 fn absorbs_no_score(matcher: &Matcher<'_>, value: Value, dtype: Dtype) -> bool {
     matcher
         .constant_values(value, MAX_ELEMENTS)
         .is_some_and(|values| values.iter().all(|v| v.abs() < absorption_threshold(dtype)))
 }
 
-/// Which keys are seen, when the values of the mask are known and say just that, and what hidden scores become.
+/// Which keys are visible, when the mask is constant and means only that, and what hidden scores become.
 fn visible(matcher: &Matcher<'_>, applied: AppliedMask, dtype: Dtype) -> Option<(Vec<bool>, f64)> {
     let values = matcher.constant_values(applied.value, MAX_ELEMENTS)?;
     match applied.encoding {
@@ -341,7 +341,7 @@ fn visible(matcher: &Matcher<'_>, applied: AppliedMask, dtype: Dtype) -> Option<
     }
 }
 
-/// Whether just the keys behind the query are hidden, the last of both being level.
+/// Whether exactly the keys after the query are hidden, the last query being aligned with the last key.
 fn is_causal(shape: &[i32], visible: &[bool], [queries, keys]: [i32; 2]) -> bool {
     let (Ok(n_queries), Ok(n_keys)) = (usize::try_from(queries), usize::try_from(keys)) else {
         return false;
@@ -357,7 +357,7 @@ fn is_causal(shape: &[i32], visible: &[bool], [queries, keys]: [i32; 2]) -> bool
     })
 }
 
-/// Whether no row is left to what a kernel makes of nothing.
+/// Whether every row has a visible key.
 fn every_row_has_key(shape: &[i32], visible: &[bool]) -> bool {
     match shape.last().map(|last| usize::try_from(*last)) {
         Some(Ok(last)) if last > 0 => visible.chunks_exact(last).all(|row| row.contains(&true)),

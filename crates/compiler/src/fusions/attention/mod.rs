@@ -2,11 +2,10 @@
 //!
 //! Recognized: the scale on queries, keys or scores; softmax by the operation or written out, in `float32` or in the
 //! dtype of the scores; masks that are added or that select, causal ones proven by their values; keys and values
-//! repeated for groups of heads, by `repeat`, by broadcasting, or with an axis of their own; two to five axes; a sink for
-//! each head. Refused:
-//! active dropout on the weights, a mask that is scaled with the scores or that widens them, scores changed in other
-//! ways, scores or weights in less precision than the queries. A row that may see no key stays what the formula makes
-//! of it: NaN below minus infinity, else the mean of all values.
+//! repeated for groups of heads, by `repeat`, by broadcasting, or with an axis of their own; two to five axes; a sink
+//! for each head. Refused: active dropout on the weights, a mask that is scaled with the scores or that widens them,
+//! scores changed in other ways, scores or weights in less precision than the queries. A row without a visible key
+//! gives what the formula gives: NaN if scores are minus infinity, else the mean of all values.
 
 mod kernel;
 mod mask;
@@ -27,7 +26,7 @@ use crate::fusions::matcher::softmax::{Softmax, softmax_of};
 use crate::fusions::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::{Value, element_count};
 
-/// Finds the formula by the product with the values.
+/// Matches the formula by the product with the values.
 pub(crate) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     let [weights, v] = matcher.binary(value, &Op::Matmul)?;
     let mut scores = Scores::default();
@@ -96,7 +95,7 @@ fn weights_of(
         .iter()
         .find_map(|factor| softmax_of(matcher, matcher.strip_casts(*factor)))?;
     let mut probe = Scores::default();
-    // Only what would be attention is worth a word.
+    // Only what would be attention is reported.
     let inner = probe.strip_casts(matcher, softmax.x);
     probe.read(matcher, inner)?.ok()?;
     let is_random = product
@@ -213,7 +212,7 @@ fn mask_of(
 fn mask_shape(shape: &[i32], ndim: usize) -> Result<Vec<i32>, Refusal> {
     let mut shape = shape.to_vec();
     if ndim == 5 && shape.len() > 2 {
-        // An axis of groups lies behind that of heads.
+        // An axis of groups follows that of heads.
         match shape.len() {
             3 if shape[0] == 1 => {
                 shape.remove(0);

@@ -1,4 +1,4 @@
-//! What looks like attention and is not read as it: which operation stands in the way, and where.
+//! Near misses of attention: which operation keeps the formula from being matched, and where.
 
 use mlx::Op;
 
@@ -7,16 +7,18 @@ use crate::fusions::matcher::softmax::softmax_of;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::{Node, Value};
 
-/// How many operations may stand between a product and the softmax of it.
-const FAR: usize = 12;
+/// The maximum number of operations between a product and the softmax of it.
+const MAX_DISTANCE: usize = 12;
 
-/// Weights that come from a softmax of a product, but not as the kernel has them.
+/// Weights that depend on a softmax of a product, but not as in the kernel.
 pub(super) fn weights(matcher: &Matcher<'_>, weights: Value) -> Option<Refusal> {
-    let (softmax, passed) = search_inputs(matcher, weights, FAR, &|value| {
+    let (softmax, passed) = search_inputs(matcher, weights, MAX_DISTANCE, &|value| {
         softmax_of(matcher, value).is_some()
     })?;
     let x = softmax_of(matcher, softmax)?.x;
-    search_inputs(matcher, x, FAR, &|value| is_product(matcher, value))?;
+    search_inputs(matcher, x, MAX_DISTANCE, &|value| {
+        is_product(matcher, value)
+    })?;
     // Sinks, as of gpt-oss: one more score, whose weight is dropped again.
     let drops = |node: &&Node| {
         matches!(
@@ -25,9 +27,10 @@ pub(super) fn weights(matcher: &Matcher<'_>, weights: Value) -> Option<Refusal> 
         )
     };
     if passed.iter().any(drops)
-        && let Some((_, path)) =
-            search_inputs(matcher, x, FAR, &|value| is_concatenation(matcher, value))
-        && path.len() < FAR
+        && let Some((_, path)) = search_inputs(matcher, x, MAX_DISTANCE, &|value| {
+            is_concatenation(matcher, value)
+        })
+        && path.len() < MAX_DISTANCE
     {
         let reason = "the softmax has a score more, a sink, whose weight is dropped";
         return Some(Refusal::new(RefusalKind::Formula, reason));
@@ -44,9 +47,11 @@ pub(super) fn weights(matcher: &Matcher<'_>, weights: Value) -> Option<Refusal> 
     Some(Refusal::new(RefusalKind::Formula, reason))
 }
 
-/// Scores that come from a product, but not as the kernel has them.
+/// Scores that depend on a product, but not as in the kernel.
 pub(super) fn scores(matcher: &Matcher<'_>, scores: Value) -> Option<Refusal> {
-    let (_, passed) = search_inputs(matcher, scores, FAR, &|value| is_product(matcher, value))?;
+    let (_, passed) = search_inputs(matcher, scores, MAX_DISTANCE, &|value| {
+        is_product(matcher, value)
+    })?;
     let blamed = passed
         .iter()
         .find(|node| !is_known_step(node))
@@ -59,7 +64,7 @@ pub(super) fn scores(matcher: &Matcher<'_>, scores: Value) -> Option<Refusal> {
     Some(Refusal::new(RefusalKind::Formula, reason))
 }
 
-/// The first value found going up that `is` what is looked for, and the nodes on the way, the last applied first.
+/// The nearest value that a value depends on for which `is` holds, and the nodes between, the last applied first.
 fn search_inputs<'g>(
     matcher: &Matcher<'g>,
     value: Value,
@@ -109,7 +114,7 @@ fn is_reduction(node: &Node) -> bool {
     )
 }
 
-/// Whether attention may have such a step there.
+/// Whether the formula of attention may have such a step there.
 fn is_known_step(node: &Node) -> bool {
     matches!(
         node.operation.op(),

@@ -1,4 +1,4 @@
-//! Sides of attention: queries, keys and values behind scales, orders of axes and repeated heads, and their shapes.
+//! Operands of attention: queries, keys and values behind scales, transposes and repeated heads, and their shapes.
 
 use mlx::{Array, Op};
 
@@ -6,13 +6,13 @@ use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// A side of a product, behind what the kernel does itself.
+/// An operand of a product, without what the kernel does itself.
 #[derive(Clone)]
 pub(super) struct OperandView {
     pub(super) value: Value,
     /// The order of axes that makes it `[.., rows, columns]`.
     order: Option<Vec<i32>>,
-    /// How often each head was repeated.
+    /// How many times each head was repeated.
     pub(super) repeats: i32,
     /// The shape after reordering, without the repetition.
     pub(super) shape: Vec<i32>,
@@ -20,7 +20,7 @@ pub(super) struct OperandView {
     with_repeats: (Value, Vec<i32>),
 }
 
-/// Takes a number off a side that nothing else uses.
+/// Strips a scale from an operand that nothing else uses.
 pub(super) fn unscaled(matcher: &Matcher<'_>, value: Value, scale: &mut f64) -> Value {
     if matcher.sole_consumer(value).is_none() {
         return value;
@@ -35,7 +35,7 @@ pub(super) fn unscaled(matcher: &Matcher<'_>, value: Value, scale: &mut f64) -> 
     }
 }
 
-/// Sees a side through a change of the order of axes and a repetition of heads; of keys, through a scale between.
+/// Strips a transpose and a repetition of heads; of keys, also a scale between them.
 pub(super) fn operand_view(
     matcher: &Matcher<'_>,
     value: Value,
@@ -75,7 +75,7 @@ pub(super) fn operand_view(
     view
 }
 
-/// What is repeated along the axis of heads, each head several times in a row.
+/// What is repeated along the axis of heads, each head several times consecutively.
 fn repeated_heads(matcher: &Matcher<'_>, value: Value, head: usize) -> Option<(Value, i32)> {
     let (op, node) = matcher.node(value)?;
     let inner = node.inputs[0];
@@ -110,7 +110,7 @@ fn repeated_heads(matcher: &Matcher<'_>, value: Value, head: usize) -> Option<(V
 }
 
 impl OperandView {
-    /// The same, not seen through the repetition.
+    /// The same, with the repetition.
     pub(super) fn with_repetition(self) -> Self {
         Self {
             value: self.with_repeats.0,
@@ -120,7 +120,7 @@ impl OperandView {
         }
     }
 
-    /// Puts the axes of the value in order.
+    /// Transposes the value to `[.., rows, columns]`.
     pub(super) fn apply(&self, value: &Array) -> Array {
         match &self.order {
             Some(order) => value.transpose(order.clone()),
@@ -136,7 +136,7 @@ pub(super) struct Layout {
     pub(super) v: Vec<i32>,
 }
 
-/// The shapes with four axes, if sides of these shapes have any.
+/// The shapes with four axes, if operands of these shapes have any.
 pub(super) fn layout(
     matcher: &Matcher<'_>,
     q: Value,
@@ -185,7 +185,7 @@ pub(super) fn layout(
 }
 
 impl Matcher<'_> {
-    /// Behind one reshape.
+    /// Strips one reshape.
     fn unreshaped(&self, value: Value) -> Value {
         match self.node(value) {
             Some((Op::Reshape { .. }, node)) => node.inputs[0],

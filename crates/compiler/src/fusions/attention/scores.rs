@@ -14,13 +14,13 @@ pub(super) struct Scores {
     pub(super) masks: Vec<AppliedMask>,
     /// One more score for each row, whose weight is dropped.
     pub(super) sinks: Option<Value>,
-    /// The dtypes through which scores and weights go.
+    /// The dtypes of scores and weights on their way to the product with the values.
     dtypes: Vec<Dtype>,
     pub(super) product: Option<Value>,
 }
 
 impl Scores {
-    /// Goes behind casts, and notes their dtypes.
+    /// Strips casts, and records their dtypes.
     pub(super) fn strip_casts(&mut self, matcher: &Matcher<'_>, value: Value) -> Value {
         self.dtypes.push(matcher.dtype(value));
         match matcher.cast(value) {

@@ -1,4 +1,4 @@
-//! Attention sinks, as of gpt-oss: one more score for each head takes part in the softmax, and its weight is dropped.
+//! Attention sinks, as in gpt-oss: one more score for each head takes part in the softmax, and its weight is dropped.
 
 use mlx::{Dtype, Op};
 
@@ -66,7 +66,7 @@ pub(super) fn sinks_per_head(
         _ => sinks,
     };
     let inner = matcher.strip_upcasts(inner);
-    // Axes of heads, and of groups of them, lie between those of the batch and of the queries.
+    // Axes of heads, and of groups of them, are between those of the batch and of the queries.
     let mut axes = matcher.shape(inner).iter().rev().enumerate();
     let of_heads = |from_end: usize| from_end >= 2 && (from_end + 1 < ndim || ndim == 3);
     let aligned = axes.all(|(from_end, n)| *n == 1 || of_heads(from_end));

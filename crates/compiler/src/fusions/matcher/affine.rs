@@ -1,4 +1,4 @@
-//! What follows a normalization: a cast back, a weight, a bias, in the orders in which people write them.
+//! What follows a normalization: a cast back, a weight, a bias, in their usual orders.
 
 use mlx::{Dtype, Op};
 
@@ -7,7 +7,7 @@ use super::statistics::DivBySqrt;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// Where the normalized values are computed, and from what.
+/// Normalized values, and what they are computed from.
 pub(crate) struct NormalizedCore {
     /// What is normalized, in the dtype of the statistics.
     pub(crate) x: Value,
@@ -16,7 +16,7 @@ pub(crate) struct NormalizedCore {
     pub(crate) eps: f32,
     /// The weight that is in the normalized values already.
     pub(crate) weight: Option<Value>,
-    /// Whether what is normalized also stands beside the statistics as it was before it was cast.
+    /// Whether the numerator is what is normalized before it was cast to the dtype of the statistics.
     pub(crate) is_mixed: bool,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn check_root(found: &DivBySqrt) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalKind::Dtype, reason))
 }
 
-/// Checks the small number under the root.
+/// Checks the epsilon under the root.
 pub(crate) fn check_eps(eps: f64) -> Result<f32, Refusal> {
     #[allow(clippy::cast_possible_truncation)]
     let eps = eps as f32;
@@ -64,10 +64,10 @@ pub(crate) fn check_eps(eps: f64) -> Result<f32, Refusal> {
     Err(Refusal::new(RefusalKind::Eps, reason))
 }
 
-/// Goes on from the normalized values over casts, a weight and, if `bias`, a bias.
+/// Matches what follows normalized values: casts, a weight and, if `bias`, a bias.
 ///
 /// The kernel casts the normalized values to the dtype of its result before the weight, so a cast of an input from
-/// half precision is taken in only when the values are cast back there, or when a `float32` weight follows.
+/// half precision is part of the fusion only when the values are cast back there, or when a `float32` weight follows.
 pub(crate) fn match_affine(matcher: &Matcher<'_>, core: &NormalizedCore, bias: bool) -> Affine {
     let narrow = match matcher.node(core.x) {
         Some((Op::Astype { .. }, node)) if matcher.dtype(node.inputs[0]).is_floating() => {
@@ -102,8 +102,8 @@ pub(crate) fn match_affine(matcher: &Matcher<'_>, core: &NormalizedCore, bias: b
     {
         (affine.bias, affine.output) = (Some(bias), output);
     }
-    // The values stayed in float32 to the end: a cast of the input can be taken in beside a weight, whose dtype makes
-    // the kernel's result float32.
+    // The values stay in float32 to the end: a cast of the input can be part of the fusion if there is a float32
+    // weight, which makes the kernel's result float32.
     if affine.x == core.x
         && let (Some(narrow), Some(weight)) = (narrow, affine.weight)
         && matcher.dtype(weight) == Dtype::Float32

@@ -1,11 +1,11 @@
-//! Parts of the last axis: halves, every other element, what is left; and how they are put together again.
+//! Parts of the last axis: halves, every other element, the rest; and how they are joined again.
 
 use mlx::Op;
 
 use super::Matcher;
 use crate::graph::{Value, ValueOrigin};
 
-/// Two values of which each element stands beside that of the other along the last axis of a third.
+/// The two values that are interleaved along the last axis of a third.
 pub(crate) fn stacked_pair(matcher: &Matcher<'_>, value: Value) -> Option<[Value; 2]> {
     let (Op::Reshape { .. }, node) = matcher.node(value)? else {
         return None;
@@ -65,7 +65,7 @@ pub(crate) struct Part {
 }
 
 impl Matcher<'_> {
-    /// Sees a value as a part of the last axis of another, behind a cast to a wider dtype.
+    /// Matches a value as a part of the last axis of another, behind a cast to a wider dtype.
     pub(crate) fn part(&self, value: Value) -> Option<Part> {
         let value = self.strip_upcasts(value);
         if let ValueOrigin::Node(id, index) = self.graph.origin(value) {
@@ -170,7 +170,7 @@ impl Matcher<'_> {
         })
     }
 
-    /// Behind a reshape that adds a last axis of 1.
+    /// Strips a reshape that adds a last axis of 1.
     fn without_last_one(&self, value: Value) -> Option<Value> {
         let (Op::Reshape { .. }, node) = self.node(value)? else {
             return None;

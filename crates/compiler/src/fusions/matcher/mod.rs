@@ -1,4 +1,4 @@
-//! Looking at a graph as at a formula: what a value is, behind spellings that do not matter.
+//! The matcher: what a value of a graph computes, behind spellings that do not matter.
 
 pub(crate) mod affine;
 pub(crate) mod last_axis;
@@ -16,17 +16,17 @@ use crate::graph::{
     values_as_f64,
 };
 
-/// A graph with what matchers ask of it again and again.
+/// A graph with what fusions query repeatedly.
 pub(crate) struct Matcher<'g> {
     pub(crate) graph: &'g Graph,
     consumers: Vec<Vec<NodeId>>,
     known: Vec<bool>,
     arrays: RefCell<HashMap<Value, Option<Array>>>,
-    /// Whether the graph is to hold for other sizes than those it was traced with, so that equal ones prove nothing.
+    /// Whether the graph must be valid for other sizes than it was traced with, so that equal sizes prove nothing.
     pub(crate) shapeless: bool,
 }
 
-/// A product or quotient taken apart: a number times some factors, divided by others.
+/// A flattened product or quotient: a number times some factors, divided by others.
 #[derive(Clone, Debug)]
 pub(crate) struct Product {
     pub(crate) number: f64,
@@ -95,7 +95,7 @@ impl<'g> Matcher<'g> {
         }
     }
 
-    /// Who uses a value.
+    /// The nodes that use a value.
     pub(crate) fn consumers(&self, value: Value) -> &[NodeId] {
         &self.consumers[value.index()]
     }
@@ -117,7 +117,7 @@ impl<'g> Matcher<'g> {
         self.known[value.index()]
     }
 
-    /// Behind casts from one floating dtype to another: the value they begin with. Some of them may round.
+    /// Strips casts from one floating dtype to another, some of which may round.
     pub(crate) fn strip_casts(&self, value: Value) -> Value {
         match self.cast(value) {
             Some(inner) => self.strip_casts(inner),
@@ -134,7 +134,7 @@ impl<'g> Matcher<'g> {
         (dtype.is_floating() && self.dtype(inner).is_floating()).then_some(inner)
     }
 
-    /// Behind casts to a wider floating dtype, which keep all values.
+    /// Strips casts to a wider floating dtype, which preserve all values.
     pub(crate) fn strip_upcasts(&self, value: Value) -> Value {
         match self.cast(value) {
             Some(inner) if self.dtype(inner).size() < self.dtype(value).size() => {
@@ -185,7 +185,7 @@ impl<'g> Matcher<'g> {
         mlx::trace::without_recording(|| values_as_f64(&array))
     }
 
-    /// The number that a value is everywhere: a constant, or a small known array of one number.
+    /// The number that all elements of a value are: a literal, or a small constant array of one number.
     pub(crate) fn number(&self, value: Value) -> Option<f64> {
         if let Some(Constant::Number(literal)) = self.graph.constant(value) {
             return literal.as_f64();
@@ -211,9 +211,9 @@ impl<'g> Matcher<'g> {
         values.iter().all(|v| *v == first).then_some(first)
     }
 
-    /// Takes a product apart: multiplications, divisions, signs; numbers among the factors become one.
+    /// Flattens a product: multiplications, divisions, signs; numbers among the factors are multiplied.
     ///
-    /// Goes only through values that nothing else uses.
+    /// Only values that nothing else uses are taken apart.
     pub(crate) fn product(&self, value: Value) -> Product {
         let mut product = Product {
             number: 1.0,
@@ -275,7 +275,7 @@ impl<'g> Matcher<'g> {
         }
     }
 
-    /// Behind broadcasts that only repeat a vector along other axes than the last.
+    /// Strips broadcasts that only repeat a vector along other axes than the last.
     pub(crate) fn strip_broadcast(&self, value: Value) -> Value {
         match self.node(value) {
             Some((Op::BroadcastTo { .. }, node))
@@ -308,18 +308,18 @@ impl<'g> Matcher<'g> {
     }
 }
 
-/// Whether two numbers are one up to the rounding of `float32`.
+/// Whether two numbers are equal up to the rounding of `float32`.
 pub(crate) fn approx_eq(a: f64, b: f64) -> bool {
     a.is_finite() && b.is_finite() && (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
 }
 
-/// Whether a number is another as `dtype` holds that, or its inverse is: constants of half precision are rounded.
+/// Whether a number is another rounded to `dtype`, or its inverse is: constants of half precision are rounded.
 pub(crate) fn approx_eq_in(a: f64, b: f64, dtype: Dtype) -> bool {
     let same = |a: f64, b: f64| dtype.size() < 4 && a == rounded(b, dtype);
     approx_eq(a, b) || same(a, b) || same(1.0 / a, 1.0 / b)
 }
 
-/// The number as `dtype` holds it.
+/// The number rounded to `dtype`.
 #[allow(clippy::cast_possible_truncation)]
 fn rounded(number: f64, dtype: Dtype) -> f64 {
     match dtype {

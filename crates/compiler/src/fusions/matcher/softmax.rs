@@ -1,4 +1,4 @@
-//! Softmax as matchers see it: the operation, or `exp(x - max(x)) / sum(exp(x - max(x)))` written out.
+//! Matching a softmax: the operation, or `exp(x - max(x)) / sum(exp(x - max(x)))` written out.
 
 use mlx::Op;
 
@@ -12,7 +12,7 @@ pub(crate) struct Softmax {
     pub(crate) axes: Vec<i32>,
 }
 
-/// Sees a softmax by the operation or written out.
+/// Matches a softmax, by the operation or written out.
 pub(crate) fn softmax_of(matcher: &Matcher<'_>, value: Value) -> Option<Softmax> {
     if let Some((Op::Softmax { axes, .. }, node)) = matcher.node(value) {
         let x = node.inputs[0];
@@ -63,7 +63,7 @@ fn quotient(
 }
 
 impl Matcher<'_> {
-    /// Sees a value as `x - max(x)`, and says so when the maximum is missing; `None` when it stands elsewhere.
+    /// Matches a value as `x - max(x)`: a refusal when the maximum is missing, `None` when it is broadcast elsewhere.
     pub(crate) fn shifted_by_max(&self, value: Value) -> Result<Option<Softmax>, Refusal> {
         let refuse = |reason: &str| Err(Refusal::new(RefusalKind::Formula, reason));
         let Some([x, subtracted]) = self.binary(value, &Op::Subtract) else {

@@ -1,4 +1,4 @@
-//! Means, roots and quotients, however they are written, and whether a reduced value stands where it should.
+//! Means, roots and quotients in all their spellings, and whether a reduced value is broadcast along the right axis.
 
 use mlx::Op;
 
@@ -46,9 +46,9 @@ impl Matcher<'_> {
         axes == [last] || axes == [-1]
     }
 
-    /// Whether a value that was reduced over `axes` of another stands beside that as if the axes had been kept.
+    /// Whether a value that was reduced over `axes` of another is broadcast against that as with `keepdims`.
     ///
-    /// Without them kept, a row's result may come to stand beside a column of as many elements.
+    /// Without it, the results of rows may be broadcast along a column of as many elements.
     pub(crate) fn is_keepdims_aligned(&self, reduced: Value, of: Value, axes: &[i32]) -> bool {
         let mut kept = self.shape(of).to_vec();
         let ndim = i32::try_from(kept.len()).unwrap_or(i32::MAX);
@@ -68,7 +68,7 @@ impl Matcher<'_> {
         without_leading_ones(self.shape(reduced)) == without_leading_ones(&kept)
     }
 
-    /// Behind a reshape that only adds or drops axes of size 1.
+    /// Strips a reshape that only adds or drops axes of size 1.
     pub(crate) fn strip_keepdims(&self, value: Value) -> Value {
         match self.node(value) {
             Some((Op::Reshape { .. } | Op::ExpandDims { .. }, node)) => {
@@ -119,7 +119,8 @@ impl Matcher<'_> {
         }
     }
 
-    /// Every way to see a value as `above * rsqrt(under)` or `above / sqrt(under)`, with a weight on either side.
+    /// Every match of a value as `numerator * rsqrt(radicand)` or `numerator / sqrt(radicand)`, with a weight on either
+    /// operand.
     pub(crate) fn div_by_sqrt(&self, value: Value) -> Vec<DivBySqrt> {
         let mut found = Vec::new();
         for [numerator, root] in self.both_orders(value, &Op::Multiply) {
@@ -188,7 +189,7 @@ impl Matcher<'_> {
         }
     }
 
-    /// Whether a value is a vector over the last axis that does not depend on what it stands beside.
+    /// Whether a value is a vector over the last axis that is independent of the other operand.
     fn is_weight(&self, value: Value, beside: Value) -> bool {
         let vector = self.strip_broadcast(value);
         self.is_vector_for(vector, beside)
@@ -198,12 +199,12 @@ impl Matcher<'_> {
             && !self.depends(vector, beside)
     }
 
-    /// Whether `narrow` is `wide`, or what that is a cast of to a wider dtype, so that beside `wide` it counts as that.
+    /// Whether `narrow` is `wide`, or `wide` is a cast of it to a wider dtype.
     pub(crate) fn upcasts_to(&self, narrow: Value, without_ones: Value) -> bool {
         narrow == without_ones || self.strip_upcasts(without_ones) == narrow
     }
 
-    /// `above` and `below` when a value is `above / below` or `above * (1 / below)`, in every way to see it so.
+    /// Every match of a value as `numerator / denominator` or `numerator * (1 / denominator)`.
     pub(crate) fn quotients(&self, value: Value) -> Vec<(Value, Value)> {
         let mut found = Vec::new();
         for [numerator, inverse] in self.both_orders(value, &Op::Multiply) {

@@ -1,7 +1,7 @@
-//! The angles of rotary embedding: how fast each pair turns, and from which position on.
+//! The angles of rotary embedding: the inverse frequency of each pair, and the first position.
 //!
-//! Tables that depend on no input are proven by their values, however they were made: sines and cosines of
-//! `(t + start) * speed`. Of others, positions must be seen to be consecutive: a known run of numbers plus an offset.
+//! Tables that depend on no input are proven by their values, however they were computed: sines and cosines of
+//! `(t + start) * inv_freq`. Of others, positions must be proven consecutive: a constant range plus an offset.
 
 use mlx::{Dtype, Op};
 
@@ -12,23 +12,23 @@ use crate::fusions::matcher::{Matcher, approx_eq};
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// Angles `(t + start + offset) * speed`.
+/// Angles `(t + start + offset) * inv_freq`.
 #[derive(Clone, Debug)]
 pub(super) struct RopeAngles {
-    /// Radians that each pair turns for a step.
+    /// The inverse frequency of each pair: radians per position.
     pub(super) inv_freq: Vec<f64>,
     /// The position of the first element.
     pub(super) start: i32,
     /// A whole number that is added to it, known only when the function runs.
     pub(super) offset: Option<Value>,
-    /// The axis of positions, counted from the end, of the arrays that are turned.
+    /// The axis of positions, counted from the end, of the arrays that are rotated.
     pub(super) axis: usize,
 }
 
-/// The most elements of a table that are looked at one by one.
+/// The maximum number of elements of a table whose values are read.
 pub(super) const MAX_TABLE_ELEMENTS: usize = 1 << 23;
 
-/// How tables hold the angles of pairs.
+/// How tables store the angles of pairs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum PairLayout {
     /// Each angle once.
@@ -44,7 +44,7 @@ pub(super) struct RotaryTables {
     pub(super) cos: Value,
     pub(super) sin: Value,
     pub(super) pair_layout: PairLayout,
-    /// The dtype of what is turned; tables may be rounded to that.
+    /// The dtype of what is rotated; tables may be rounded to that.
     pub(super) dtype: Dtype,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn read(
     if matcher.is_constant(cos) && matcher.is_constant(sin) {
         let axis =
             axis.ok_or_else(|| unproven("the tables vary along another axis than positions"))?;
-        // As they were before they were rounded to what is turned.
+        // As they were before they were rounded to the dtype of what is rotated.
         let values = [
             exact(matcher, cos, tables.dtype)?,
             exact(matcher, sin, tables.dtype)?,
@@ -86,7 +86,7 @@ pub(super) fn read(
     }
 }
 
-/// Behind changes of shape too, none of which moves an element.
+/// Strips changes of shape too, none of which moves an element.
 fn exact(matcher: &Matcher<'_>, value: Value, to: Dtype) -> Result<Value, Refusal> {
     let inner = strip_casts(matcher, value, to)?;
     let kept = matcher.strip_keepdims(inner);
@@ -96,7 +96,7 @@ fn exact(matcher: &Matcher<'_>, value: Value, to: Dtype) -> Result<Value, Refusa
     Ok(inner)
 }
 
-/// Why tables that stand where sines and cosines would are not taken for those.
+/// Why tables in the place of sines and cosines are rejected.
 fn reject_tables(matcher: &Matcher<'_>, cos: Value, sin: Value) -> Refusal {
     let [(cos_from, cos_scale), (sin_from, sin_scale)] =
         [table_origin(matcher, cos), table_origin(matcher, sin)];
@@ -138,8 +138,8 @@ fn reject_tables(matcher: &Matcher<'_>, cos: Value, sin: Value) -> Refusal {
     unproven(&reason)
 }
 
-/// Where a table comes from, behind changes of shape, casts and copies side by side, and a number it is multiplied
-/// with on the way.
+/// The origin of a table, without changes of shape, casts and concatenated copies, and the number that it is
+/// multiplied with.
 fn table_origin(matcher: &Matcher<'_>, value: Value) -> (Value, f64) {
     let Some((op, node)) = matcher.node(value) else {
         return (value, 1.0);
@@ -174,7 +174,7 @@ fn table_origin(matcher: &Matcher<'_>, value: Value) -> (Value, f64) {
     }
 }
 
-/// Behind broadcasts, and casts that round no more than the kernel does.
+/// Strips broadcasts, and casts that round no more than the kernel does.
 fn strip_broadcasts_and_casts(
     matcher: &Matcher<'_>,
     value: Value,
@@ -211,7 +211,7 @@ fn strip_casts(matcher: &Matcher<'_>, value: Value, to: Dtype) -> Result<Value, 
     }
 }
 
-/// The argument of a sine or cosine, behind changes of shape; one of its copies when there are two.
+/// The argument of a sine or cosine, without changes of shape; one of its copies when there are two.
 fn angle_of(matcher: &Matcher<'_>, value: Value, op: &Op, tables: &RotaryTables) -> Option<Value> {
     let single = |value: Value| match tables.pair_layout {
         PairLayout::One => None,
@@ -241,7 +241,7 @@ pub(super) fn same_last(matcher: &Matcher<'_>, a: Value, b: Value) -> bool {
     matcher.shape(a).last() == matcher.shape(b).last()
 }
 
-/// What a value holds twice along the last axis.
+/// What a value contains twice along the last axis.
 fn one_of_two(matcher: &Matcher<'_>, value: Value, pair_layout: PairLayout) -> Option<Value> {
     if pair_layout == PairLayout::Halves {
         return match *concatenated(matcher, value)?.as_slice() {
@@ -290,7 +290,7 @@ pub(super) fn unproven(reason: &str) -> Refusal {
     Refusal::new(RefusalKind::Formula, reason)
 }
 
-/// The base with which all speeds are `base^(-2 i / dims)`, if there is one.
+/// The base with which all inverse frequencies are `base^(-2 i / dims)`, if there is one.
 pub(super) fn base_of(inv_freq: &[f64]) -> Option<f64> {
     #[allow(clippy::cast_precision_loss)]
     let half = inv_freq.len() as f64;
@@ -300,7 +300,7 @@ pub(super) fn base_of(inv_freq: &[f64]) -> Option<f64> {
     if !approx_eq(*first, 1.0) || *second <= 0.0 {
         return None;
     }
-    // The slowest pair tells the base best; a base is a round number more often than not.
+    // The slowest pair determines the base best; a base is usually a round number.
     let last = *inv_freq.last()?;
     let base = last.powf(-half / (half - 1.0));
     let round = base.round();

@@ -1,10 +1,10 @@
-//! Rotary position embedding: pairs of features turned by their position become one kernel.
+//! Rotary position embedding: pairs of features rotated by their position become one kernel.
 //!
 //! Recognized: pairs half of the features apart, as two halves or by a "rotate half"; pairs of neighbours, by strided
-//! slices, a last axis of 2 or a "rotate every two"; a part of the features turned and the rest passed on; positions
-//! that are constants, or a run of numbers plus an offset known only when the function runs; any frequencies. Refused:
+//! slices, a last axis of 2 or a "rotate every two"; some of the features rotated and the rest passed on; positions
+//! that are constants, or a range plus an offset known only when the function runs; any frequencies. Refused:
 //! positions that are an input as a whole, since nothing proves that they are consecutive; tables, angles or positions
-//! in less precision than what is turned.
+//! in less precision than what is rotated.
 
 mod angles;
 mod positions;
@@ -19,11 +19,11 @@ use crate::fusions::matcher::last_axis::{concatenated, stacked_pair};
 use crate::fusions::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::{Value, nodes_between};
 
-/// A formula that turns pairs.
+/// A formula that rotates pairs.
 struct RotatedPair {
-    /// What is turned, with all its features.
+    /// What is rotated, with all its features.
     x: Value,
-    /// How many of its features turn.
+    /// How many of its features are rotated.
     dims: i32,
     traditional: bool,
     cos: Value,
@@ -31,11 +31,11 @@ struct RotatedPair {
     /// The shape of one half of the pairs.
     half_shape: Vec<i32>,
     pair_layout: PairLayout,
-    /// Whether features of `x` behind `dims` are passed on in the result.
+    /// Whether features of `x` after `dims` are passed on in the result.
     passes: bool,
 }
 
-/// Finds the formula by the value that has all turned features.
+/// Matches the formula by the value that has all rotated features.
 pub(crate) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     let rotated = match_halves(matcher, value)
         .or_else(|| match_rotate_half(matcher, value))
@@ -75,7 +75,7 @@ pub(crate) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     Some(assemble(matcher, output, &rotated, angles))
 }
 
-/// One feature of each pair after turning: `first * cos - second * sin`, or `second * cos + first * sin`.
+/// One feature of each rotated pair: `first * cos - second * sin`, or `second * cos + first * sin`.
 struct RotationTerms {
     first: Value,
     second: Value,
@@ -111,7 +111,7 @@ fn match_halves(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair> {
     })
 }
 
-/// `x * cos + concatenate([-b, a]) * sin`, with tables that hold each angle twice.
+/// `x * cos + concatenate([-b, a]) * sin`, with tables that contain each angle twice.
 fn match_rotate_half(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair> {
     for [straight, crossed] in matcher.both_orders(value, &Op::Add) {
         for [x, cos] in matcher.both_orders(straight, &Op::Multiply) {
@@ -191,7 +191,7 @@ fn match_interleaved(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair>
     })
 }
 
-/// Goes on to the value that has also the features that are passed on.
+/// The value that also has the features that are passed on.
 fn with_passed_features(
     matcher: &Matcher<'_>,
     value: Value,
@@ -271,7 +271,7 @@ fn assemble(
     Ok(found)
 }
 
-/// Values inside that do not depend on what is turned.
+/// Intermediate values that do not depend on what is rotated.
 fn independent(matcher: &Matcher<'_>, inputs: &[Value], output: Value, x: Value) -> Vec<Value> {
     nodes_between(matcher.graph, inputs, &[output])
         .into_iter()
@@ -280,7 +280,7 @@ fn independent(matcher: &Matcher<'_>, inputs: &[Value], output: Value, x: Value)
         .collect()
 }
 
-/// Sees `first cos - second sin` beside `second cos + first sin`.
+/// Matches `first * cos - second * sin` and `second * cos + first * sin`.
 fn rotation_terms(matcher: &Matcher<'_>, minus: Value, plus: Value) -> Option<RotationTerms> {
     let [left, right] = matcher.binary(minus, &Op::Subtract)?;
     for [first, cos] in matcher.both_orders(left, &Op::Multiply) {

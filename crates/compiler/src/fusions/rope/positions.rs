@@ -1,5 +1,5 @@
-//! Angles that depend on an offset: seen as consecutive positions, a known run of numbers plus the offset, times known
-//! speeds.
+//! Angles that depend on an offset: consecutive positions, a constant range plus the offset, times constant inverse
+//! frequencies.
 
 use mlx::Op;
 
@@ -8,7 +8,7 @@ use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::{Value, element_count};
 
-/// Sees angles as a product of positions and speeds.
+/// Matches angles as a product of positions and inverse frequencies.
 pub(super) fn match_product(
     matcher: &Matcher<'_>,
     angles: Value,
@@ -51,7 +51,7 @@ pub(super) fn match_product(
     })
 }
 
-/// Refuses a value that holds whole numbers, or products of them, only roughly.
+/// Refuses a dtype that does not represent whole numbers, or products of them, exactly.
 fn check_exact(matcher: &Matcher<'_>, value: Value, what: &str) -> Result<(), Refusal> {
     let dtype = matcher.dtype(value);
     if dtype.size() >= 4 {
@@ -61,14 +61,14 @@ fn check_exact(matcher: &Matcher<'_>, value: Value, what: &str) -> Result<(), Re
     Err(Refusal::new(RefusalKind::Dtype, reason))
 }
 
-/// Positions, which vary along any axis but that of features, times speeds, which vary along that.
+/// Positions, which vary along any axis but that of features, times inverse frequencies, which vary along that.
 struct AngleProduct {
     product: Value,
     positions: Value,
     inv_freq: Vec<f64>,
 }
 
-/// Sees angles as a product, an outer product or a product of matrices, of positions and known speeds.
+/// Matches angles as a product, an outer product or a matrix product, of positions and constant inverse frequencies.
 fn angle_product(matcher: &Matcher<'_>, angles: Value) -> Option<AngleProduct> {
     let (op, node) = matcher.node(angles)?;
     let inner = *node.inputs.first()?;
@@ -111,7 +111,7 @@ fn product_of(matcher: &Matcher<'_>, product: Value, features: usize) -> Option<
             let (positions, inv_freq) = (inputs.first()?, inputs.get(1)?);
             (*positions, *inv_freq, 1)
         }
-        // A column of positions times a row of speeds, or the other way.
+        // A column of positions times a row of inverse frequencies, or the other way round.
         Op::Matmul if features == 1 => (*inputs.first()?, *inputs.get(1)?, 1),
         Op::Matmul => (*inputs.get(1)?, *inputs.first()?, 2),
         _ => return None,
@@ -183,7 +183,7 @@ fn is_outer(subscripts: &str) -> bool {
     }
 }
 
-/// A run of positions `(t + start + offset) * scale`.
+/// A range of positions `(t + start + offset) * scale`.
 struct PositionRange {
     start: i32,
     offset: Option<Value>,
@@ -233,7 +233,7 @@ fn positions_of(matcher: &Matcher<'_>, value: Value) -> Result<PositionRange, Re
     })
 }
 
-/// Behind changes of shape, broadcasts, and casts that keep whole numbers as they are.
+/// Strips changes of shape, broadcasts, and casts that preserve whole numbers.
 fn whole(matcher: &Matcher<'_>, value: Value) -> Value {
     match matcher.node(value) {
         Some((Op::Reshape { .. } | Op::BroadcastTo { .. }, node)) => whole(matcher, node.inputs[0]),

@@ -7,7 +7,7 @@ use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// Tables by their values.
+/// The values of cosine and sine tables.
 pub(super) struct TableValues {
     cos: Vec<f64>,
     sin: Vec<f64>,
@@ -17,7 +17,7 @@ pub(super) struct TableValues {
     half: usize,
     pair_layout: PairLayout,
     axis: usize,
-    /// Whether one position stands for several elements.
+    /// Whether one position is broadcast over several elements.
     is_broadcast: bool,
 }
 
@@ -106,7 +106,7 @@ impl TableValues {
         s.atan2(c)
     }
 
-    /// Proves that the tables are sines and cosines of `(t + start) * speed`.
+    /// Proves that the tables are sines and cosines of `(t + start) * inv_freq`.
     pub(super) fn angles(&self) -> Option<Result<RopeAngles, Refusal>> {
         if self.dtype.size() < Dtype::Float32.size() {
             let reason = format!(
@@ -143,14 +143,14 @@ impl TableValues {
         })
     }
 
-    /// Speeds and the first position, as the values have them; whether they fit all values is to be seen.
+    /// Inverse frequencies and the first position, estimated from the values; they are not yet checked against all.
     fn inv_freq(&self) -> Option<(Vec<f64>, i32)> {
         use std::f64::consts::TAU;
         let mut inv_freq: Vec<f64> = (0..self.half)
             .map(|i| frequency(self.length, |t| self.angle(t, i)))
             .collect();
         let start = start(&inv_freq, |i| self.angle(0, i))?;
-        // The position furthest from 0 tells a speed best.
+        // The position furthest from 0 determines a frequency best.
         let last = self.length - 1;
         #[allow(clippy::cast_precision_loss)]
         let (t, position) = [
@@ -167,7 +167,7 @@ impl TableValues {
     }
 }
 
-/// The angle between neighbouring positions, ever more precisely from positions further apart.
+/// The angle between neighbouring positions, refined from positions further and further apart.
 #[allow(clippy::cast_precision_loss)]
 fn frequency(length: usize, angle: impl Fn(usize) -> f64) -> f64 {
     use std::f64::consts::TAU;
@@ -186,7 +186,7 @@ fn frequency(length: usize, angle: impl Fn(usize) -> f64) -> f64 {
 /// The first position, from the pair whose angle is the clearest.
 fn start(inv_freq: &[f64], first: impl Fn(usize) -> f64) -> Option<i32> {
     use std::f64::consts::TAU;
-    // The slowest pair that has turned measurably has turned less than once, if any has; others then agree.
+    // The slowest pair that has rotated measurably has rotated less than once, if any has; others then agree.
     let candidates = (0..inv_freq.len())
         .rev()
         .filter(|i| inv_freq[*i].abs() > 1e-7);
