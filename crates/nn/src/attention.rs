@@ -3,6 +3,7 @@
 use mlx::Array;
 use mlx::fast::AttentionMask;
 
+use crate::layer_error::{Size, Wanted, axis_size, first_complaint, in_layer};
 use crate::{Init, Kernels, Linear, Module, Parts};
 
 /// Multi-head attention: `mlx.nn.MultiHeadAttention`.
@@ -46,12 +47,53 @@ impl MultiHeadAttention {
         mask: &AttentionMask,
     ) -> Array {
         let heads = |x: Array| x.unflatten(-1, [self.n_heads, -1]).transpose([0, 2, 1, 3]);
-        let queries = heads(self.query_proj.forward(queries));
-        let keys = heads(self.key_proj.forward(keys));
-        let values = heads(self.value_proj.forward(values));
-        let mixed = self.kernels.attention(&queries, &keys, &values, mask);
-        self.out_proj
-            .forward(&mixed.transpose([0, 2, 1, 3]).flatten(2, 3))
+        let q = heads(self.query_proj.forward(queries));
+        let k = heads(self.key_proj.forward(keys));
+        let v = heads(self.value_proj.forward(values));
+        let mixed = self.kernels.attention(&q, &k, &v, mask);
+        let y = self
+            .out_proj
+            .forward(&mixed.transpose([0, 2, 1, 3]).flatten(2, 3));
+        let inputs = [("queries", queries), ("keys", keys), ("values", values)];
+        in_layer("MultiHeadAttention", y, [queries, keys, values], || {
+            self.complaint(inputs)
+        })
+    }
+
+    /// What is wrong with the shapes of these inputs, each of which has a projection of its own.
+    fn complaint(&self, inputs: [(&'static str, &Array); 3]) -> Option<String> {
+        let projections = [&self.query_proj, &self.key_proj, &self.value_proj];
+        for ((name, array), projection) in inputs.into_iter().zip(projections) {
+            let dims = Size::Exactly(axis_size(&projection.weight, -1));
+            let shape = [Size::Any("batch"), Size::Any("length"), dims];
+            let complaint = first_complaint(&[Wanted {
+                name,
+                array,
+                shape: &shape,
+            }]);
+            if complaint.is_some() {
+                return complaint;
+            }
+            let dims = axis_size(&projection.weight, 0);
+            if dims.checked_rem(self.n_heads) != Some(0) {
+                let n_heads = self.n_heads;
+                return Some(format!(
+                    "n_heads must divide the {dims} dims, got {n_heads}"
+                ));
+            }
+        }
+        let lengths = |array: &Array| array.shape().ok().map(|shape| shape[..2].to_vec());
+        let [(_, queries), (_, keys), (_, values)] = inputs;
+        let (q, k, v) = (lengths(queries)?, lengths(keys)?, lengths(values)?);
+        if k != v {
+            let message =
+                format!("keys and values must have one batch and length, got {k:?} and {v:?}");
+            return Some(message);
+        }
+        (q[0] != k[0]).then(|| {
+            let (wanted, got) = (q[0], k[0]);
+            format!("keys must have batch {wanted} as the queries, got {got}")
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use mlx::{Array, ConvOptions, Op, bind};
 
+use crate::layer_error::{Size, Wanted, axis_size, first_complaint, in_layer};
 use crate::{Init, Module, Parts};
 
 /// A convolution along one axis: `[batch, length, input]` to `[batch, length', output]`.
@@ -55,12 +56,43 @@ impl Conv1d {
             groups: self.groups,
             flip: false,
         };
-        let y = bind(op, &[x, &self.weight]);
-        match &self.bias {
-            Some(bias) => y + bias,
-            None => y,
-        }
+        let y = with_bias(bind(op, &[x, &self.weight]), self.bias.as_ref());
+        let operands = [x, &self.weight].into_iter().chain(&self.bias);
+        in_layer("Conv1d", y, operands, || {
+            let axes = [Size::Any("batch"), Size::Any("length")];
+            complaint(x, &axes, &self.weight, self.bias.as_ref(), self.groups)
+        })
     }
+}
+
+#[track_caller]
+fn with_bias(y: Array, bias: Option<&Array>) -> Array {
+    match bias {
+        Some(bias) => y + bias,
+        None => y,
+    }
+}
+
+/// What is wrong with the shapes of a convolution over `axes`.
+fn complaint(
+    x: &Array,
+    axes: &[Size],
+    weight: &Array,
+    bias: Option<&Array>,
+    groups: i32,
+) -> Option<String> {
+    let out_channels = axis_size(weight, 0);
+    if out_channels.checked_rem(groups) != Some(0) {
+        return Some(format!(
+            "groups must divide {out_channels} output channels, got {groups}"
+        ));
+    }
+    let mut shape = axes.to_vec();
+    shape.push(Size::Exactly(axis_size(weight, -1).saturating_mul(groups)));
+    let outputs = [Size::Exactly(out_channels)];
+    let wanted = |name, array, shape| Wanted { name, array, shape };
+    first_complaint(&[wanted("x", x, &shape)])
+        .or_else(|| first_complaint(&[wanted("bias", bias?, &outputs)]))
 }
 
 impl Module for Conv1d {
@@ -105,10 +137,13 @@ impl Conv2d {
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
         let y = x.conv2d(&self.weight, self.options.clone());
-        match &self.bias {
-            Some(bias) => y + bias,
-            None => y,
-        }
+        let y = with_bias(y, self.bias.as_ref());
+        let operands = [x, &self.weight].into_iter().chain(&self.bias);
+        in_layer("Conv2d", y, operands, || {
+            let axes = [Size::Any("batch"), Size::Any("height"), Size::Any("width")];
+            let groups = self.options.groups;
+            complaint(x, &axes, &self.weight, self.bias.as_ref(), groups)
+        })
     }
 }
 

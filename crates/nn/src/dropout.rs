@@ -2,6 +2,8 @@
 
 use mlx::{Array, Error};
 
+use crate::layer_error::in_layer;
+
 /// Drops values with probability `p` and scales the others by `1 / (1 - p)`, when it is given a key.
 ///
 /// Randomness is an argument and not hidden state, so that a compiled training step draws new numbers each time.
@@ -37,15 +39,16 @@ impl Dropout {
     pub fn forward(&self, x: &Array, key: Option<&Array>) -> Array {
         if !(0.0..1.0).contains(&self.p) {
             let message = format!("p must be in [0, 1), got {}", self.p);
-            return Array::failed(Error::op("dropout", message));
+            return Array::failed(Error::op("Dropout", message));
         }
         let Some(key) = key.filter(|_| self.p > 0.0) else {
             return x.clone();
         };
         let kept = 1.0 - f64::from(self.p);
-        match x.shape() {
+        let y = match x.shape() {
             Ok(shape) => mlx::random::bernoulli(key, shape, kept) * x * (1.0 / kept),
             Err(error) => Array::failed(error),
-        }
+        };
+        in_layer("Dropout", y, [x, key], || None)
     }
 }

@@ -2,7 +2,8 @@
 
 use mlx::{Array, Op, bind, fast};
 
-use crate::linear::is_shorter;
+use crate::layer_error::{axis_size, in_layer};
+use crate::linear::{is_shorter, linear_complaint};
 use crate::{Init, Module, Parts};
 
 /// A vector for each token.
@@ -25,17 +26,30 @@ impl Embedding {
     /// Maps whole numbers `[..]` to vectors `[.., dims]`; one that is not in the table is an error.
     #[track_caller]
     pub fn forward(&self, tokens: &Array) -> Array {
-        bind(Op::Take { axis: 0 }, &[&self.weight, tokens])
+        let rows = bind(Op::Take { axis: 0 }, &[&self.weight, tokens]);
+        in_layer("Embedding", rows, [tokens, &self.weight], || {
+            tokens_complaint(tokens)
+        })
     }
 
     /// Maps vectors `[.., dims]` to scores `[.., num_embeddings]`: the table as a linear layer.
     #[track_caller]
     pub fn as_linear(&self, x: &Array) -> Array {
-        if is_shorter(&self.weight, x) {
-            return fast::linear(x, &self.weight);
-        }
-        x.matmul(&self.weight.t())
+        let scores = if is_shorter(&self.weight, x) {
+            fast::linear(x, &self.weight)
+        } else {
+            x.matmul(&self.weight.t())
+        };
+        in_layer("Embedding", scores, [x, &self.weight], || {
+            linear_complaint(x, &self.weight, axis_size(&self.weight, -1), None)
+        })
     }
+}
+
+/// What is wrong with the dtype of tokens.
+pub(crate) fn tokens_complaint(tokens: &Array) -> Option<String> {
+    let dtype = tokens.dtype().ok()?;
+    (!dtype.is_integer()).then(|| format!("tokens must be integers, got {dtype}"))
 }
 
 impl Module for Embedding {

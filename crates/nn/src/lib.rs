@@ -23,6 +23,7 @@ mod dropout;
 mod embedding;
 mod init;
 mod kernels;
+mod layer_error;
 mod linear;
 pub mod losses;
 mod module;

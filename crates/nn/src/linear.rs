@@ -2,6 +2,7 @@
 
 use mlx::{Array, Dtype, addmm, fast};
 
+use crate::layer_error::{Size, Wanted, axis_size, first_complaint, in_layer};
 use crate::{Init, Module, Parts};
 
 /// `y = x @ weight.T + bias`.
@@ -27,14 +28,38 @@ impl Linear {
     /// Maps `[.., input_dims]` to `[.., output_dims]`.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
-        match &self.bias {
+        let y = match &self.bias {
             // Weights that are stored shorter are read as they are.
             Some(bias) if is_shorter(&self.weight, x) => fast::linear(x, &self.weight) + bias,
             None if is_shorter(&self.weight, x) => fast::linear(x, &self.weight),
             Some(bias) => addmm(bias, x, &self.weight.t(), 1.0, 1.0),
             None => x.matmul(&self.weight.t()),
-        }
+        };
+        let operands = [x, &self.weight].into_iter().chain(&self.bias);
+        in_layer("Linear", y, operands, || {
+            linear_complaint(
+                x,
+                &self.weight,
+                axis_size(&self.weight, -1),
+                self.bias.as_ref(),
+            )
+        })
     }
+}
+
+/// What is wrong with the shapes of a linear layer of `input_dims`, whose weight has a row for each output.
+pub(crate) fn linear_complaint(
+    x: &Array,
+    weight: &Array,
+    input_dims: i32,
+    bias: Option<&Array>,
+) -> Option<String> {
+    let matrix = [Size::Any("output_dims"), Size::Any("input_dims")];
+    let inputs = [Size::Leading, Size::Exactly(input_dims)];
+    let outputs = [Size::Exactly(axis_size(weight, 0))];
+    let wanted = |name, array, shape| Wanted { name, array, shape };
+    first_complaint(&[wanted("weight", weight, &matrix), wanted("x", x, &inputs)])
+        .or_else(|| first_complaint(&[wanted("bias", bias?, &outputs)]))
 }
 
 /// Whether weights are half precision and what they meet is not.

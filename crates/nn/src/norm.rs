@@ -2,6 +2,7 @@
 
 use mlx::{Array, Dtype};
 
+use crate::layer_error::{Size, Wanted, axis_size, first_complaint, in_layer};
 use crate::{Kernels, Module, Parts};
 
 /// Normalizes the last axis to mean 0 and variance 1, then scales and shifts it.
@@ -31,9 +32,26 @@ impl LayerNorm {
     /// Normalizes `[.., dims]`.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
-        self.kernels
-            .layer_norm(x, self.weight.as_ref(), self.bias.as_ref(), self.eps)
+        let (weight, bias) = (self.weight.as_ref(), self.bias.as_ref());
+        let y = self.kernels.layer_norm(x, weight, bias, self.eps);
+        let vectors = || weight.into_iter().chain(bias);
+        in_layer("LayerNorm", y, vectors().chain([x]), || {
+            complaint(x, vectors())
+        })
     }
+}
+
+/// What is wrong with the shape of the input of a norm, whose vectors all have the size of the last axis.
+fn complaint<'a>(x: &Array, mut vectors: impl Iterator<Item = &'a Array>) -> Option<String> {
+    let dims = match vectors.next() {
+        Some(vector) => Size::Exactly(axis_size(vector, 0)),
+        None => Size::Any("dims"),
+    };
+    first_complaint(&[Wanted {
+        name: "x",
+        array: x,
+        shape: &[Size::Leading, dims],
+    }])
 }
 
 impl Module for LayerNorm {
@@ -68,7 +86,10 @@ impl RmsNorm {
     /// Normalizes `[.., dims]`.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
-        self.kernels.rms_norm(x, Some(&self.weight), self.eps)
+        let y = self.kernels.rms_norm(x, Some(&self.weight), self.eps);
+        in_layer("RmsNorm", y, [x, &self.weight], || {
+            complaint(x, std::iter::once(&self.weight))
+        })
     }
 }
 

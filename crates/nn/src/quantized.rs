@@ -2,6 +2,9 @@
 
 use mlx::{Array, Op, Quantization, Quantized, Result, bind};
 
+use crate::embedding::tokens_complaint;
+use crate::layer_error::{axis_size, in_layer};
+use crate::linear::linear_complaint;
 use crate::{Embedding, Kernels, Linear, Module, Parts};
 
 /// `y = x @ weight.T + bias` with packed weights: `mlx.nn.QuantizedLinear`.
@@ -67,10 +70,20 @@ impl QuantizedLinear {
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
         let y = self.kernels.quantized_matmul(x, &self.weights());
-        match &self.bias {
+        let y = match &self.bias {
             Some(bias) => y + bias,
             None => y,
-        }
+        };
+        let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
+        in_layer(
+            "QuantizedLinear",
+            y,
+            packed.chain(&self.bias).chain([x]),
+            || {
+                let dims = input_dims(&self.weight, self.quantization);
+                linear_complaint(x, &self.weight, dims, self.bias.as_ref())
+            },
+        )
     }
 
     /// Returns the packed weights.
@@ -156,13 +169,25 @@ impl QuantizedEmbedding {
             biases: self.biases.as_ref().map(rows),
             quantization: self.quantization,
         };
-        chosen.dequantize(None)
+        let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
+        let vectors = chosen.dequantize(None);
+        in_layer(
+            "QuantizedEmbedding",
+            vectors,
+            packed.chain([tokens]),
+            || tokens_complaint(tokens),
+        )
     }
 
     /// Maps vectors `[.., dims]` to scores `[.., num_embeddings]`: the table as a linear layer.
     #[track_caller]
     pub fn as_linear(&self, x: &Array) -> Array {
-        self.kernels.quantized_matmul(x, &self.weights())
+        let scores = self.kernels.quantized_matmul(x, &self.weights());
+        let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
+        in_layer("QuantizedEmbedding", scores, packed.chain([x]), || {
+            let dims = input_dims(&self.weight, self.quantization);
+            linear_complaint(x, &self.weight, dims, None)
+        })
     }
 
     /// Returns the packed weights.
@@ -191,4 +216,10 @@ impl Module for QuantizedEmbedding {
         parts.optional("biases", &mut self.biases);
         parts.kernels(&mut self.kernels);
     }
+}
+
+/// The size of rows that are packed into `weight`.
+fn input_dims(weight: &Array, quantization: Quantization) -> i32 {
+    let bits = axis_size(weight, -1).saturating_mul(32);
+    bits.checked_div(quantization.bits).unwrap_or(0)
 }
