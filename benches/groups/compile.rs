@@ -11,7 +11,8 @@ use mlx::tree::{Arguments, Function};
 use mlx::{Array, Dtype, keepdims, ones};
 use mlx_bench::ready;
 use mlx_compiler::{CompileOptions, jit, trace};
-use mlx_models::{assets, whisper};
+use mlx_models::whisper;
+use mlx_testdata::assets;
 
 criterion_group!(benches, compile);
 criterion_main!(benches);

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use lexopt::prelude::*;
-use mlx_models::assets;
 use mlx_models::llama::{
     Checkpoint, GenerateOptions, Generated, Generator, Message, Network, NetworkOptions,
 };
 use mlx_nn::Kernels;
+use mlx_testdata::assets;
 
 use crate::model::from_hub;
 use crate::output;

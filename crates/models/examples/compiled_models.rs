@@ -6,8 +6,9 @@ use anyhow::Result;
 use mlx_compiler::{CompileOptions, Fallback};
 use mlx_models::audio::Audio;
 use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Network, NetworkOptions};
-use mlx_models::{assets, whisper};
+use mlx_models::whisper;
 use mlx_nn::Kernels;
+use mlx_testdata::assets;
 
 fn main() -> Result<()> {
     let options = CompileOptions {

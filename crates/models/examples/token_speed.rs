@@ -8,9 +8,10 @@ use anyhow::Result;
 use mlx_compiler::CompileOptions;
 use mlx_models::audio::Audio;
 use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Network, NetworkOptions};
+use mlx_models::whisper;
 use mlx_models::whisper::Model;
 use mlx_models::whisper::decoding::{DecodeOptions, decode};
-use mlx_models::{assets, whisper};
+use mlx_testdata::assets;
 
 /// Rounds of each form; the best counts.
 const ROUNDS: usize = 8;

@@ -8,8 +8,6 @@
 //! * [`llama`] holds networks, tokenizers, chat templates and generation for Llama, Qwen2 and Qwen3.
 //! * `hub`, a feature, fetches models from the Hugging Face hub.
 //! * [`bert`] turns sentences into vectors.
-//! * [`digits`] reads the handwritten digits of scikit-learn, to learn from.
-//! * [`assets`] fetches the recordings and weights that tests and the demo use.
 //!
 //! ```
 //! use mlx_models::whisper::LogMel;
@@ -20,11 +18,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod assets;
 pub mod audio;
 pub mod bert;
 mod chance;
-pub mod digits;
 mod error;
 mod guarded;
 #[cfg(feature = "hub")]

@@ -5,12 +5,13 @@
 
 mod support;
 
+use mlx_models::Error;
 use mlx_models::audio::Audio;
 use mlx_models::whisper::{
     Checkpoint, Mel, Model, Network, Session, TranscribeOptions, Transcriber, Transcript,
 };
-use mlx_models::{Error, assets};
 use mlx_nn::Kernels;
+use mlx_testdata::{assets, if_available};
 
 const JFK: &str = "and so my fellow americans ask not what your country can do for you ask what you can do for your country";
 
@@ -35,7 +36,7 @@ struct Tiny {
 }
 
 fn tiny() -> Option<Tiny> {
-    let folder = support::asset::asset(assets::whisper_tiny_en())?;
+    let folder = if_available(assets::whisper_tiny_en())?;
     let checkpoint = Checkpoint::open(folder).unwrap();
     let dtype = mlx_nn::preferred_dtype().unwrap();
     let network = Network::new(checkpoint.config, &checkpoint.weights, dtype).unwrap();
@@ -62,7 +63,7 @@ impl Tiny {
 
 #[test]
 fn jfk_is_exactly_right_with_both_kernels() {
-    let (Some(tiny), Some(path)) = (tiny(), support::asset::asset(assets::jfk_wav())) else {
+    let (Some(tiny), Some(path)) = (tiny(), if_available(assets::jfk_wav())) else {
         return;
     };
     let samples = Audio::load(path).unwrap().samples;
@@ -81,7 +82,7 @@ fn jfk_is_exactly_right_with_both_kernels() {
 
 #[test]
 fn beams_and_no_timestamps_give_the_same_words() {
-    let (Some(tiny), Some(path)) = (tiny(), support::asset::asset(assets::jfk_wav())) else {
+    let (Some(tiny), Some(path)) = (tiny(), if_available(assets::jfk_wav())) else {
         return;
     };
     let samples = Audio::load(path).unwrap().samples;
@@ -100,7 +101,7 @@ fn beams_and_no_timestamps_give_the_same_words() {
 
 #[test]
 fn mp3_and_telephone_quality_are_understood_too() {
-    let (Some(tiny), Some(path)) = (tiny(), support::asset::asset(assets::jfk_mp3())) else {
+    let (Some(tiny), Some(path)) = (tiny(), if_available(assets::jfk_mp3())) else {
         return;
     };
     let audio = Audio::load(path).unwrap();
@@ -141,10 +142,10 @@ fn mp3_and_telephone_quality_are_understood_too() {
 
 #[test]
 fn a_long_recording_is_heard_window_by_window() {
-    let (Some(tiny), Some(jfk)) = (tiny(), support::asset::asset(assets::jfk_wav())) else {
+    let (Some(tiny), Some(jfk)) = (tiny(), if_available(assets::jfk_wav())) else {
         return;
     };
-    let Some(beckett) = support::asset::asset(assets::beckett_wav()) else {
+    let Some(beckett) = if_available(assets::beckett_wav()) else {
         return;
     };
     let (jfk, beckett) = (
@@ -294,7 +295,7 @@ fn each_token_looks_at_the_sound_once_and_later_ones_further_on() {
     let Some(tiny) = tiny() else {
         return;
     };
-    let Some(path) = support::asset::asset(assets::jfk_wav()) else {
+    let Some(path) = if_available(assets::jfk_wav()) else {
         return;
     };
     let sound = Audio::load(&path).unwrap();

@@ -7,9 +7,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use mlx_compiler::{CompileOptions, Fallback};
 use mlx_models::llama::{self, GenerateOptions, Generator, NetworkOptions};
+use mlx_models::whisper;
 use mlx_models::whisper::Transcriber;
-use mlx_models::{assets, whisper};
 use mlx_nn::Kernels;
+use mlx_testdata::assets;
 use serde::Serialize;
 
 use super::whisper::{options as decode_options, sound};

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use mlx_models::assets;
 use mlx_models::audio::Audio;
 use mlx_models::whisper::{TranscribeOptions, Transcriber, Transcript};
 use mlx_nn::Kernels;
+use mlx_testdata::assets;
 use serde::Serialize;
 
 use crate::model::Whisper;
