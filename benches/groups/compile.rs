@@ -50,7 +50,7 @@ fn encoder(group: &mut BenchmarkGroup<'_, WallTime>) -> Result<()> {
     };
     let checkpoint = whisper::Checkpoint::open(folder)?;
     let network = whisper::Network::new(checkpoint.config, &checkpoint.weights, Dtype::Float32)?;
-    let network = network.with_kernels(mlx_nn::Kernels::Composed);
+    let network = network.with_kernels(mlx_nn::FastOps::Composed);
     let mel = ones([1, 3000, 80], Dtype::Float32);
     ready([&mel])?;
     let encode = move |mel: &Array| network.encode_array(mel);

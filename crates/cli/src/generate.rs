@@ -9,7 +9,7 @@ use lexopt::prelude::*;
 use mlx_models::llama::{
     Checkpoint, GenerateOptions, Generated, Generator, Message, Network, NetworkOptions,
 };
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
 use mlx_testdata::assets;
 
 use crate::model::from_hub;
@@ -21,7 +21,7 @@ struct Asked {
     prompt: Option<String>,
     chat: Option<String>,
     system: Option<String>,
-    kernels: Kernels,
+    kernels: FastOps,
     network: NetworkOptions,
     options: GenerateOptions,
 }
@@ -58,7 +58,7 @@ fn parse(mut args: lexopt::Parser) -> Result<Asked> {
         prompt: None,
         chat: None,
         system: None,
-        kernels: Kernels::Fused,
+        kernels: FastOps::Fused,
         network: NetworkOptions::default(),
         options: GenerateOptions::default(),
     };
@@ -69,7 +69,7 @@ fn parse(mut args: lexopt::Parser) -> Result<Asked> {
             Long("prompt") => asked.prompt = Some(args.value()?.string()?),
             Long("chat") => asked.chat = Some(args.value()?.string()?),
             Long("system") => asked.system = Some(args.value()?.string()?),
-            Long("composed") => asked.kernels = Kernels::Composed,
+            Long("composed") => asked.kernels = FastOps::Composed,
             Long("unpacked") => asked.network.unpacked = true,
             Long("max-tokens") => asked.options.max_tokens = args.value()?.parse()?,
             Long("stop") => asked.options.stop.push(args.value()?.string()?),

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use lexopt::prelude::*;
 use mlx_models::audio::Audio;
 use mlx_models::whisper::{Checkpoint, Network, Task, TranscribeOptions, Transcriber};
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
 
 use crate::model::load;
 use crate::output;
@@ -16,7 +16,7 @@ use crate::output;
 /// What the command line asks for.
 struct Asked {
     model: Option<String>,
-    kernels: Kernels,
+    kernels: FastOps,
     options: TranscribeOptions,
     /// `-` is the standard input.
     files: Vec<PathBuf>,
@@ -68,7 +68,7 @@ pub fn run(args: lexopt::Parser) -> Result<ExitCode> {
 fn parse(mut args: lexopt::Parser) -> Result<Asked> {
     let mut asked = Asked {
         model: None,
-        kernels: Kernels::Fused,
+        kernels: FastOps::Fused,
         options: TranscribeOptions::default(),
         files: Vec::new(),
     };
@@ -76,7 +76,7 @@ fn parse(mut args: lexopt::Parser) -> Result<Asked> {
         let decode = &mut asked.options.decode;
         match arg {
             Long("model") => asked.model = Some(args.value()?.string()?),
-            Long("composed") => asked.kernels = Kernels::Composed,
+            Long("composed") => asked.kernels = FastOps::Composed,
             Long("language") => decode.language = Some(args.value()?.string()?),
             Long("translate") => decode.task = Task::Translate,
             Long("beams") => decode.beam_size = args.value()?.parse()?,

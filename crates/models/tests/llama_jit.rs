@@ -14,7 +14,7 @@ use mlx_compiler::{Fusion, Report, jit};
 use mlx_models::llama::{Checkpoint, Config, KeyValue, Network, NetworkOptions, Store};
 use mlx_models::weights::Source;
 use mlx_models::weights::gguf::{GgmlType, Gguf};
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
 use reference::{Shape, llama, qwen2, qwen3};
 use rstest::rstest;
 
@@ -73,7 +73,7 @@ fn compiled(network: &Network) -> Report {
 #[case::qwen2(qwen2())]
 #[case::qwen3(qwen3())]
 fn a_compiled_step_serves_every_position_and_knows_every_formula(#[case] shape: Shape) {
-    let report = compiled(&network(&shape).with_kernels(Kernels::Composed));
+    let report = compiled(&network(&shape).with_kernels(FastOps::Composed));
     let counts = report.counts();
     let norms = 2 * shape.layers + 1 + if shape.qk_norm { 2 * shape.layers } else { 0 };
     assert_eq!(counts.get(&Fusion::RmsNorm), Some(&norms), "{report}");
@@ -100,7 +100,7 @@ fn fused_kernels_compile_too() {
 #[test]
 fn unpacked_products_are_recognized_as_products_of_packed_weights() {
     let shape = llama();
-    let report = compiled(&packed(&shape).with_kernels(Kernels::Composed));
+    let report = compiled(&packed(&shape).with_kernels(FastOps::Composed));
     let counts = report.counts();
     // Seven matrices of a layer, and the scores.
     let matrices = 7 * shape.layers + 1;

@@ -15,7 +15,7 @@ use mlx::{Array, Dtype};
 use mlx_models::llama::{Cache, Checkpoint, Config, KeyValue, Network, NetworkOptions, Session};
 use mlx_models::weights::Source;
 use mlx_models::weights::gguf::{GgmlType, Gguf};
-use mlx_nn::{Kernels, Module};
+use mlx_nn::{FastOps, Module};
 use reference::{Random, Shape, llama, qwen2, qwen3};
 use rstest::rstest;
 
@@ -76,7 +76,7 @@ fn both_kernels_give_the_reference(#[case] shape: Shape) {
     let (network, weights) = network(&shape);
     let wanted = shape.forward(&weights, &TOKENS, &shape.radians()).concat();
     close(&scores(&network, &TOKENS), &wanted);
-    let composed = network.with_kernels(Kernels::Composed);
+    let composed = network.with_kernels(FastOps::Composed);
     close(&scores(&composed, &TOKENS), &wanted);
     assert_eq!(network.parameters().len(), weights.len());
 }
@@ -143,11 +143,11 @@ fn scaling_of_llama3_slows_slow_pairs() {
 }
 
 #[rstest]
-#[case::llama(llama(), Kernels::Fused)]
-#[case::llama_composed(llama(), Kernels::Composed)]
-#[case::qwen2(qwen2(), Kernels::Composed)]
-#[case::qwen3(qwen3(), Kernels::Fused)]
-fn steps_with_a_cache_give_what_one_pass_gives(#[case] shape: Shape, #[case] kernels: Kernels) {
+#[case::llama(llama(), FastOps::Fused)]
+#[case::llama_composed(llama(), FastOps::Composed)]
+#[case::qwen2(qwen2(), FastOps::Composed)]
+#[case::qwen3(qwen3(), FastOps::Fused)]
+fn steps_with_a_cache_give_what_one_pass_gives(#[case] shape: Shape, #[case] kernels: FastOps) {
     let network = network(&shape).0.with_kernels(kernels);
     let whole: Vec<f64> = scores(&network, &TOKENS)
         .iter()
@@ -306,7 +306,7 @@ fn gguf_files_give_the_reference(#[case] shape: Shape) {
     let wanted = shape.forward(&weights, &TOKENS, &shape.radians()).concat();
     close(&scores(&network, &TOKENS), &wanted);
     close(
-        &scores(&network.with_kernels(Kernels::Composed), &TOKENS),
+        &scores(&network.with_kernels(FastOps::Composed), &TOKENS),
         &wanted,
     );
 }
@@ -351,7 +351,7 @@ fn packed_and_unpacked_weights_agree(#[case] shape: Shape) {
         .collect();
     close(&scores(&packed, &TOKENS), &wanted);
     close(
-        &scores(&packed.with_kernels(Kernels::Composed), &TOKENS),
+        &scores(&packed.with_kernels(FastOps::Composed), &TOKENS),
         &wanted,
     );
 }

@@ -4,7 +4,7 @@
 //! `MLX_REQUIRE_ASSETS` is set.
 
 use mlx_models::bert::SentenceEncoder;
-use mlx_nn::{Kernels, Module};
+use mlx_nn::{FastOps, Module};
 use mlx_testdata::{assets, if_available};
 
 struct Sentence {
@@ -80,7 +80,7 @@ fn composed_and_fused_kernels_agree_and_nothing_is_an_error() {
     let tokens = mlx::array!([[101, 7592, 102]]);
     let visible = mlx::array!([[true, true, true]]);
     let mut composed = encoder.network().clone();
-    composed.set_kernels(Kernels::Composed);
+    composed.set_kernels(FastOps::Composed);
     let difference =
         composed.forward(&tokens, &visible) - encoder.network().forward(&tokens, &visible);
     assert!(difference.abs().max(()).item::<f32>().unwrap() < 1e-4);

@@ -10,7 +10,7 @@ use mlx_models::audio::Audio;
 use mlx_models::whisper::{
     Checkpoint, Mel, Model, Network, Session, TranscribeOptions, Transcriber, Transcript,
 };
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
 use mlx_testdata::{assets, if_available};
 
 const JFK: &str = "and so my fellow americans ask not what your country can do for you ask what you can do for your country";
@@ -49,7 +49,7 @@ fn tiny() -> Option<Tiny> {
 impl Tiny {
     fn transcribe(
         &self,
-        kernels: Kernels,
+        kernels: FastOps,
         samples: &[f32],
         options: &TranscribeOptions,
     ) -> Transcript {
@@ -67,8 +67,8 @@ fn jfk_is_exactly_right_with_both_kernels() {
         return;
     };
     let samples = Audio::load(path).unwrap().samples;
-    let composed = tiny.transcribe(Kernels::Composed, &samples, &TranscribeOptions::default());
-    let fused = tiny.transcribe(Kernels::Fused, &samples, &TranscribeOptions::default());
+    let composed = tiny.transcribe(FastOps::Composed, &samples, &TranscribeOptions::default());
+    let fused = tiny.transcribe(FastOps::Fused, &samples, &TranscribeOptions::default());
     assert_eq!(words(&composed.text), JFK);
     assert_eq!(composed.text, fused.text);
     assert_eq!(composed.segments[0].tokens, fused.segments[0].tokens);
@@ -89,12 +89,12 @@ fn beams_and_no_timestamps_give_the_same_words() {
     let mut options = TranscribeOptions::default();
     options.decode.timestamps = false;
     assert_eq!(
-        words(&tiny.transcribe(Kernels::Fused, &samples, &options).text),
+        words(&tiny.transcribe(FastOps::Fused, &samples, &options).text),
         JFK
     );
     options.decode.beam_size = 5;
     assert_eq!(
-        words(&tiny.transcribe(Kernels::Fused, &samples, &options).text),
+        words(&tiny.transcribe(FastOps::Fused, &samples, &options).text),
         JFK
     );
 }
@@ -109,7 +109,7 @@ fn mp3_and_telephone_quality_are_understood_too() {
         words(
             &tiny
                 .transcribe(
-                    Kernels::Fused,
+                    FastOps::Fused,
                     &audio.samples,
                     &TranscribeOptions::default()
                 )
@@ -128,7 +128,7 @@ fn mp3_and_telephone_quality_are_understood_too() {
     let text = words(
         &tiny
             .transcribe(
-                Kernels::Fused,
+                FastOps::Fused,
                 &telephone.samples,
                 &TranscribeOptions::default(),
             )
@@ -159,7 +159,7 @@ fn a_long_recording_is_heard_window_by_window() {
         temperatures: vec![0.0],
         ..TranscribeOptions::default()
     };
-    let transcript = tiny.transcribe(Kernels::Fused, &samples, &options);
+    let transcript = tiny.transcribe(FastOps::Fused, &samples, &options);
     let text = words(&transcript.text);
     assert!(
         text.starts_with("and so my fellow americans") && text.contains("fail again fail better"),
@@ -178,14 +178,14 @@ fn a_long_recording_is_heard_window_by_window() {
 fn silence_has_no_text() {
     let Some(tiny) = tiny() else { return };
     assert_eq!(
-        tiny.transcribe(Kernels::Fused, &[], &TranscribeOptions::default())
+        tiny.transcribe(FastOps::Fused, &[], &TranscribeOptions::default())
             .text
             .trim(),
         ""
     );
     assert_eq!(
         tiny.transcribe(
-            Kernels::Fused,
+            FastOps::Fused,
             &vec![0.0; 48_000],
             &TranscribeOptions::default()
         )

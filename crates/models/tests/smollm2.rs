@@ -8,7 +8,7 @@ use mlx_models::llama::{
     Session,
 };
 use mlx_models::weights::gguf::Gguf;
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
 use mlx_testdata::{assets, if_available};
 
 const GOLDEN: &str = include_str!("golden/smollm2.txt");
@@ -77,7 +77,7 @@ fn packed_weights_give_the_same_with_both_kernels() {
     let written = generator.generate(&prompt, &options(6), |_| ()).unwrap();
     assert_eq!(written.tokens, golden("tokens:")[..6]);
     let fused = Session::new(&network, 16).unwrap().read(&prompt).unwrap();
-    let composed = network.with_kernels(Kernels::Composed);
+    let composed = network.with_kernels(FastOps::Composed);
     let composed = Session::new(&composed, 16).unwrap().read(&prompt).unwrap();
     let most = fused.iter().zip(&composed).map(|(a, b)| (a - b).abs());
     let most = most.fold(0.0, f32::max);

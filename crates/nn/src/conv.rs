@@ -2,8 +2,8 @@
 
 use mlx::{Array, ConvOptions, Op, bind};
 
-use crate::layer_error::{Size, Wanted, axis_size, first_complaint, in_layer};
-use crate::{Init, Module, Parts};
+use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
+use crate::{Init, Module, ParameterVisitor};
 
 /// A convolution along one axis: `[batch, length, input]` to `[batch, length', output]`.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ impl Conv1d {
         let operands = [x, &self.weight].into_iter().chain(&self.bias);
         in_layer("Conv1d", y, operands, || {
             let axes = [Size::Any("batch"), Size::Any("length")];
-            complaint(x, &axes, &self.weight, self.bias.as_ref(), self.groups)
+            mismatch(x, &axes, &self.weight, self.bias.as_ref(), self.groups)
         })
     }
 }
@@ -74,7 +74,7 @@ fn with_bias(y: Array, bias: Option<&Array>) -> Array {
 }
 
 /// What is wrong with the shapes of a convolution over `axes`.
-fn complaint(
+fn mismatch(
     x: &Array,
     axes: &[Size],
     weight: &Array,
@@ -91,14 +91,14 @@ fn complaint(
     shape.push(Size::Exactly(axis_size(weight, -1).saturating_mul(groups)));
     let outputs = [Size::Exactly(out_channels)];
     let wanted = |name, array, shape| Wanted { name, array, shape };
-    first_complaint(&[wanted("x", x, &shape)])
-        .or_else(|| first_complaint(&[wanted("bias", bias?, &outputs)]))
+    first_mismatch(&[wanted("x", x, &shape)])
+        .or_else(|| first_mismatch(&[wanted("bias", bias?, &outputs)]))
 }
 
 impl Module for Conv1d {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
-        parts.optional("bias", &mut self.bias);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
+        visitor.optional("bias", &mut self.bias);
     }
 }
 
@@ -142,14 +142,14 @@ impl Conv2d {
         in_layer("Conv2d", y, operands, || {
             let axes = [Size::Any("batch"), Size::Any("height"), Size::Any("width")];
             let groups = self.options.groups;
-            complaint(x, &axes, &self.weight, self.bias.as_ref(), groups)
+            mismatch(x, &axes, &self.weight, self.bias.as_ref(), groups)
         })
     }
 }
 
 impl Module for Conv2d {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
-        parts.optional("bias", &mut self.bias);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
+        visitor.optional("bias", &mut self.bias);
     }
 }

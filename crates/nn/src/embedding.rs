@@ -3,8 +3,8 @@
 use mlx::{Array, Op, bind, fast};
 
 use crate::layer_error::{axis_size, in_layer};
-use crate::linear::{is_shorter, linear_complaint};
-use crate::{Init, Module, Parts};
+use crate::linear::{is_shorter, linear_mismatch};
+use crate::{Init, Module, ParameterVisitor};
 
 /// A vector for each token.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ impl Embedding {
     pub fn forward(&self, tokens: &Array) -> Array {
         let rows = bind(Op::Take { axis: 0 }, &[&self.weight, tokens]);
         in_layer("Embedding", rows, [tokens, &self.weight], || {
-            tokens_complaint(tokens)
+            tokens_mismatch(tokens)
         })
     }
 
@@ -41,19 +41,19 @@ impl Embedding {
             x.matmul(&self.weight.t())
         };
         in_layer("Embedding", scores, [x, &self.weight], || {
-            linear_complaint(x, &self.weight, axis_size(&self.weight, -1), None)
+            linear_mismatch(x, &self.weight, axis_size(&self.weight, -1), None)
         })
     }
 }
 
 /// What is wrong with the dtype of tokens.
-pub(crate) fn tokens_complaint(tokens: &Array) -> Option<String> {
+pub(crate) fn tokens_mismatch(tokens: &Array) -> Option<String> {
     let dtype = tokens.dtype().ok()?;
     (!dtype.is_integer()).then(|| format!("tokens must be integers, got {dtype}"))
 }
 
 impl Module for Embedding {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
     }
 }

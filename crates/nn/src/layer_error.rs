@@ -41,7 +41,7 @@ impl Wanted<'_> {
     }
 
     /// What is wrong with the shape, if anything is.
-    fn complaint(&self) -> Option<String> {
+    fn mismatch(&self) -> Option<String> {
         let got = self.array.shape().ok()?;
         if self.is_met(&got) {
             return None;
@@ -62,21 +62,21 @@ impl fmt::Display for Size {
     }
 }
 
-/// Returns the first complaint about these shapes.
-pub(crate) fn first_complaint(wanted: &[Wanted<'_>]) -> Option<String> {
-    wanted.iter().find_map(Wanted::complaint)
+/// Returns the first mismatch about these shapes.
+pub(crate) fn first_mismatch(wanted: &[Wanted<'_>]) -> Option<String> {
+    wanted.iter().find_map(Wanted::mismatch)
 }
 
 /// Returns the result `y` of a layer, with an error found inside told in the layer's name.
 ///
-/// An error that one of the `operands` (inputs and parameters) already carried stays as it is. `complaint` is asked
+/// An error that one of the `operands` (inputs and parameters) already carried stays as it is. `mismatch` is asked
 /// only when there is an error; without an answer, the message of the operation inside is kept.
 #[track_caller]
 pub(crate) fn in_layer<'a>(
     layer: &'static str,
     y: Array,
     operands: impl IntoIterator<Item = &'a Array>,
-    complaint: impl FnOnce() -> Option<String>,
+    mismatch: impl FnOnce() -> Option<String>,
 ) -> Array {
     let Some(error) = y.error() else {
         return y;
@@ -84,7 +84,7 @@ pub(crate) fn in_layer<'a>(
     if operands.into_iter().any(|array| array.error().is_some()) {
         return y;
     }
-    let message = match (complaint(), error) {
+    let message = match (mismatch(), error) {
         (Some(message), _) => message,
         (None, Error::Op(inner)) => inner.message.clone(),
         (None, _) => return y,

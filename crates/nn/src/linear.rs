@@ -2,8 +2,8 @@
 
 use mlx::{Array, Dtype, addmm, fast};
 
-use crate::layer_error::{Size, Wanted, axis_size, first_complaint, in_layer};
-use crate::{Init, Module, Parts};
+use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
+use crate::{Init, Module, ParameterVisitor};
 
 /// `y = x @ weight.T + bias`.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Linear {
         };
         let operands = [x, &self.weight].into_iter().chain(&self.bias);
         in_layer("Linear", y, operands, || {
-            linear_complaint(
+            linear_mismatch(
                 x,
                 &self.weight,
                 axis_size(&self.weight, -1),
@@ -48,7 +48,7 @@ impl Linear {
 }
 
 /// What is wrong with the shapes of a linear layer of `input_dims`, whose weight has a row for each output.
-pub(crate) fn linear_complaint(
+pub(crate) fn linear_mismatch(
     x: &Array,
     weight: &Array,
     input_dims: i32,
@@ -58,8 +58,8 @@ pub(crate) fn linear_complaint(
     let inputs = [Size::Leading, Size::Exactly(input_dims)];
     let outputs = [Size::Exactly(axis_size(weight, 0))];
     let wanted = |name, array, shape| Wanted { name, array, shape };
-    first_complaint(&[wanted("weight", weight, &matrix), wanted("x", x, &inputs)])
-        .or_else(|| first_complaint(&[wanted("bias", bias?, &outputs)]))
+    first_mismatch(&[wanted("weight", weight, &matrix), wanted("x", x, &inputs)])
+        .or_else(|| first_mismatch(&[wanted("bias", bias?, &outputs)]))
 }
 
 /// Whether weights are half precision and what they meet is not.
@@ -70,8 +70,8 @@ pub(crate) fn is_shorter(weight: &Array, x: &Array) -> bool {
 }
 
 impl Module for Linear {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
-        parts.optional("bias", &mut self.bias);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
+        visitor.optional("bias", &mut self.bias);
     }
 }

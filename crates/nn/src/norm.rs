@@ -2,8 +2,8 @@
 
 use mlx::{Array, Dtype};
 
-use crate::layer_error::{Size, Wanted, axis_size, first_complaint, in_layer};
-use crate::{Kernels, Module, Parts};
+use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
+use crate::{FastOps, Module, ParameterVisitor};
 
 /// Normalizes the last axis to mean 0 and variance 1, then scales and shifts it.
 #[derive(Clone)]
@@ -15,7 +15,7 @@ pub struct LayerNorm {
     /// What is added to the variance.
     pub eps: f32,
     /// Composed formula or fused kernel.
-    pub kernels: Kernels,
+    pub kernels: FastOps,
 }
 
 impl LayerNorm {
@@ -25,7 +25,7 @@ impl LayerNorm {
             weight: Some(mlx::ones([dims], Dtype::Float32)),
             bias: Some(mlx::zeros([dims], Dtype::Float32)),
             eps,
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
         }
     }
 
@@ -36,18 +36,18 @@ impl LayerNorm {
         let y = self.kernels.layer_norm(x, weight, bias, self.eps);
         let vectors = || weight.into_iter().chain(bias);
         in_layer("LayerNorm", y, vectors().chain([x]), || {
-            complaint(x, vectors())
+            mismatch(x, vectors())
         })
     }
 }
 
 /// What is wrong with the shape of the input of a norm, whose vectors all have the size of the last axis.
-fn complaint<'a>(x: &Array, mut vectors: impl Iterator<Item = &'a Array>) -> Option<String> {
+fn mismatch<'a>(x: &Array, mut vectors: impl Iterator<Item = &'a Array>) -> Option<String> {
     let dims = match vectors.next() {
         Some(vector) => Size::Exactly(axis_size(vector, 0)),
         None => Size::Any("dims"),
     };
-    first_complaint(&[Wanted {
+    first_mismatch(&[Wanted {
         name: "x",
         array: x,
         shape: &[Size::Leading, dims],
@@ -55,10 +55,10 @@ fn complaint<'a>(x: &Array, mut vectors: impl Iterator<Item = &'a Array>) -> Opt
 }
 
 impl Module for LayerNorm {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.optional("weight", &mut self.weight);
-        parts.optional("bias", &mut self.bias);
-        parts.kernels(&mut self.kernels);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.optional("weight", &mut self.weight);
+        visitor.optional("bias", &mut self.bias);
+        visitor.kernels(&mut self.kernels);
     }
 }
 
@@ -70,7 +70,7 @@ pub struct RmsNorm {
     /// What is added to the mean of squares.
     pub eps: f32,
     /// Composed formula or fused kernel.
-    pub kernels: Kernels,
+    pub kernels: FastOps,
 }
 
 impl RmsNorm {
@@ -79,7 +79,7 @@ impl RmsNorm {
         Self {
             weight: mlx::ones([dims], Dtype::Float32),
             eps,
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
         }
     }
 
@@ -88,14 +88,14 @@ impl RmsNorm {
     pub fn forward(&self, x: &Array) -> Array {
         let y = self.kernels.rms_norm(x, Some(&self.weight), self.eps);
         in_layer("RmsNorm", y, [x, &self.weight], || {
-            complaint(x, std::iter::once(&self.weight))
+            mismatch(x, std::iter::once(&self.weight))
         })
     }
 }
 
 impl Module for RmsNorm {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
-        parts.kernels(&mut self.kernels);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
+        visitor.kernels(&mut self.kernels);
     }
 }

@@ -2,10 +2,10 @@
 
 use mlx::{Array, Op, Quantization, Quantized, Result, bind};
 
-use crate::embedding::tokens_complaint;
+use crate::embedding::tokens_mismatch;
 use crate::layer_error::{axis_size, in_layer};
-use crate::linear::linear_complaint;
-use crate::{Embedding, Kernels, Linear, Module, Parts};
+use crate::linear::linear_mismatch;
+use crate::{Embedding, FastOps, Linear, Module, ParameterVisitor};
 
 /// `y = x @ weight.T + bias` with packed weights: `mlx.nn.QuantizedLinear`.
 ///
@@ -34,7 +34,7 @@ pub struct QuantizedLinear {
     /// How the weights are packed.
     pub quantization: Quantization,
     /// Unpacked and multiplied, or multiplied as they are.
-    pub kernels: Kernels,
+    pub kernels: FastOps,
 }
 
 impl QuantizedLinear {
@@ -52,7 +52,7 @@ impl QuantizedLinear {
             biases,
             bias,
             quantization,
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
         }
     }
 
@@ -81,7 +81,7 @@ impl QuantizedLinear {
             packed.chain(&self.bias).chain([x]),
             || {
                 let dims = input_dims(&self.weight, self.quantization);
-                linear_complaint(x, &self.weight, dims, self.bias.as_ref())
+                linear_mismatch(x, &self.weight, dims, self.bias.as_ref())
             },
         )
     }
@@ -107,12 +107,12 @@ impl QuantizedLinear {
 }
 
 impl Module for QuantizedLinear {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
-        parts.parameter("scales", &mut self.scales);
-        parts.optional("biases", &mut self.biases);
-        parts.optional("bias", &mut self.bias);
-        parts.kernels(&mut self.kernels);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
+        visitor.parameter("scales", &mut self.scales);
+        visitor.optional("biases", &mut self.biases);
+        visitor.optional("bias", &mut self.bias);
+        visitor.kernels(&mut self.kernels);
     }
 }
 
@@ -128,7 +128,7 @@ pub struct QuantizedEmbedding {
     /// How the weights are packed.
     pub quantization: Quantization,
     /// Unpacked and multiplied, or multiplied as they are.
-    pub kernels: Kernels,
+    pub kernels: FastOps,
 }
 
 impl QuantizedEmbedding {
@@ -145,7 +145,7 @@ impl QuantizedEmbedding {
             scales,
             biases,
             quantization,
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
         }
     }
 
@@ -175,7 +175,7 @@ impl QuantizedEmbedding {
             "QuantizedEmbedding",
             vectors,
             packed.chain([tokens]),
-            || tokens_complaint(tokens),
+            || tokens_mismatch(tokens),
         )
     }
 
@@ -186,7 +186,7 @@ impl QuantizedEmbedding {
         let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
         in_layer("QuantizedEmbedding", scores, packed.chain([x]), || {
             let dims = input_dims(&self.weight, self.quantization);
-            linear_complaint(x, &self.weight, dims, None)
+            linear_mismatch(x, &self.weight, dims, None)
         })
     }
 
@@ -210,11 +210,11 @@ impl QuantizedEmbedding {
 }
 
 impl Module for QuantizedEmbedding {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
-        parts.parameter("scales", &mut self.scales);
-        parts.optional("biases", &mut self.biases);
-        parts.kernels(&mut self.kernels);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
+        visitor.parameter("scales", &mut self.scales);
+        visitor.optional("biases", &mut self.biases);
+        visitor.kernels(&mut self.kernels);
     }
 }
 

@@ -235,7 +235,7 @@ impl Dense {
             Activation::Tanh => mapped.tanh(),
             Activation::Relu => mapped.maximum(0.0),
             Activation::Sigmoid => mapped.sigmoid(),
-            Activation::Gelu => mlx_nn::Kernels::Composed.gelu(&mapped),
+            Activation::Gelu => mlx_nn::FastOps::Composed.gelu(&mapped),
         }
     }
 }

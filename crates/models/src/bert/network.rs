@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mlx::fast::AttentionMask;
 use mlx::{Array, Dtype};
-use mlx_nn::{Embedding, Init, Kernels, LayerNorm, Linear, Module, Parts, WeightMap};
+use mlx_nn::{Embedding, FastOps, Init, LayerNorm, Linear, Module, ParameterVisitor, WeightMap};
 
 use super::Config;
 use crate::weights::Weights;
@@ -33,7 +33,7 @@ struct Layer {
     output: Linear,
     output_norm: LayerNorm,
     n_heads: i32,
-    kernels: Kernels,
+    kernels: FastOps,
 }
 
 impl Network {
@@ -123,7 +123,7 @@ impl Layer {
             output: Linear::new(wide, hidden, true, init),
             output_norm: LayerNorm::new(hidden, config.layer_norm_eps),
             n_heads: config.num_attention_heads,
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
         }
     }
 
@@ -143,31 +143,31 @@ impl Layer {
 }
 
 impl Module for Network {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("embeddings.word_embeddings", &mut self.word_embeddings);
-        parts.module(
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("embeddings.word_embeddings", &mut self.word_embeddings);
+        visitor.module(
             "embeddings.position_embeddings",
             &mut self.position_embeddings,
         );
-        parts.module(
+        visitor.module(
             "embeddings.token_type_embeddings",
             &mut self.token_type_embeddings,
         );
-        parts.module("embeddings.LayerNorm", &mut self.norm);
-        parts.list("encoder.layer", &mut self.layers);
+        visitor.module("embeddings.LayerNorm", &mut self.norm);
+        visitor.list("encoder.layer", &mut self.layers);
     }
 }
 
 impl Module for Layer {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("attention.self.query", &mut self.query);
-        parts.module("attention.self.key", &mut self.key);
-        parts.module("attention.self.value", &mut self.value);
-        parts.module("attention.output.dense", &mut self.attention_output);
-        parts.module("attention.output.LayerNorm", &mut self.attention_norm);
-        parts.module("intermediate.dense", &mut self.intermediate);
-        parts.module("output.dense", &mut self.output);
-        parts.module("output.LayerNorm", &mut self.output_norm);
-        parts.kernels(&mut self.kernels);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("attention.self.query", &mut self.query);
+        visitor.module("attention.self.key", &mut self.key);
+        visitor.module("attention.self.value", &mut self.value);
+        visitor.module("attention.output.dense", &mut self.attention_output);
+        visitor.module("attention.output.LayerNorm", &mut self.attention_norm);
+        visitor.module("intermediate.dense", &mut self.intermediate);
+        visitor.module("output.dense", &mut self.output);
+        visitor.module("output.LayerNorm", &mut self.output_norm);
+        visitor.kernels(&mut self.kernels);
     }
 }

@@ -11,7 +11,7 @@
 //! logits = lm_head(rms_norm(x))
 //! ```
 //!
-//! The formulas are written out below, [`rms_norm`], [`rope`], [`attention`]; [`Kernels`] chooses between them and
+//! The formulas are written out below, [`rms_norm`], [`rope`], [`attention`]; [`FastOps`] chooses between them and
 //! the fused kernels that compute the same.
 
 use std::rc::Rc;
@@ -20,7 +20,7 @@ use mlx::fast::{AttentionMask, Offset, RopeFrequencies, RopeOptions};
 use mlx::index::Slice;
 use mlx::{Array, Dtype, concatenate, iota, keepdims, stack, where_};
 use mlx_compiler::{CompileOptions, Report};
-use mlx_nn::{Kernels, Module, Parts, RmsNorm};
+use mlx_nn::{FastOps, Module, ParameterVisitor, RmsNorm};
 
 use super::checkpoint::Checkpoint;
 use super::compiled::Compiled;
@@ -91,7 +91,7 @@ pub struct Network {
     /// Radians that each pair of features turns for a position, `[head_dim / 2]`.
     radians: Array,
     dtype: Dtype,
-    kernels: Kernels,
+    kernels: FastOps,
     /// The network as one graph for each length of text read at once, when that was asked for.
     compiled: Option<Rc<Compiled>>,
 }
@@ -113,7 +113,7 @@ struct Attention {
     q_norm: Option<RmsNorm>,
     k_norm: Option<RmsNorm>,
     head_dim: i32,
-    kernels: Kernels,
+    kernels: FastOps,
 }
 
 #[derive(Clone)]
@@ -173,7 +173,7 @@ impl Network {
             lm_head,
             radians: Array::from_slice(&radians, [size(radians.len())]).map_err(Error::model)?,
             dtype,
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
             compiled: None,
             config,
         };
@@ -195,7 +195,7 @@ impl Network {
 
     /// Returns the network with composed formulas or with fused kernels; the weights are shared.
     #[must_use]
-    pub fn with_kernels(&self, kernels: Kernels) -> Self {
+    pub fn with_kernels(&self, kernels: FastOps) -> Self {
         let mut network = self.clone();
         network.set_kernels(kernels);
         network
@@ -203,7 +203,7 @@ impl Network {
 
     /// Returns the network compiled: each length of text that is read at once is traced once and then replayed.
     ///
-    /// Formulas that the options name are recognized, whatever [`Kernels`] the network is written with; the weights are
+    /// Formulas that the options name are recognized, whatever [`FastOps`] the network is written with; the weights are
     /// shared.
     #[must_use]
     pub fn compiled(&self, options: CompileOptions) -> Self {
@@ -356,7 +356,7 @@ impl Layer {
 }
 
 impl GatedMlp {
-    fn forward(&self, x: &Array, kernels: Kernels) -> Array {
+    fn forward(&self, x: &Array, kernels: FastOps) -> Array {
         let (gate, up) = (self.gate_proj.forward(x), self.up_proj.forward(x));
         self.down_proj.forward(&kernels.swiglu(&gate, &up))
     }
@@ -382,8 +382,8 @@ impl Attention {
         let (keys, seen_keys) = here.remember(keys, &k);
         let (values, seen_values) = here.remember(values, &v);
         let mixed = match self.kernels {
-            Kernels::Composed => attention(&q, &seen_keys, &seen_values, &here.visible)?,
-            Kernels::Fused => {
+            FastOps::Composed => attention(&q, &seen_keys, &seen_values, &here.visible)?,
+            FastOps::Fused => {
                 let mask = AttentionMask::causal().offset(here.start.clone());
                 self.kernels.attention(&q, &seen_keys, &seen_values, &mask)
             }
@@ -394,8 +394,8 @@ impl Attention {
 
     fn turned(&self, x: &Array, here: &Here) -> mlx::Result<Array> {
         match self.kernels {
-            Kernels::Composed => rope(x, &here.cos, &here.sin, here.rope.traditional),
-            Kernels::Fused => Ok(self.kernels.rope(x, &here.rope)),
+            FastOps::Composed => rope(x, &here.cos, &here.sin, here.rope.traditional),
+            FastOps::Fused => Ok(self.kernels.rope(x, &here.rope)),
         }
     }
 }
@@ -420,8 +420,8 @@ impl Here {
 
 fn normalized(norm: &RmsNorm, x: &Array) -> Array {
     match norm.kernels {
-        Kernels::Composed => rms_norm(x, &norm.weight, norm.eps),
-        Kernels::Fused => norm.forward(x),
+        FastOps::Composed => rms_norm(x, &norm.weight, norm.eps),
+        FastOps::Fused => norm.forward(x),
     }
 }
 
@@ -473,7 +473,7 @@ impl Attention {
             q_norm,
             k_norm,
             head_dim: size(dim),
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
         })
     }
 }
@@ -493,48 +493,48 @@ impl GatedMlp {
 }
 
 impl Module for Network {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("model.embed_tokens", &mut self.embed_tokens);
-        parts.list("model.layers", &mut self.layers);
-        parts.module("model.norm", &mut self.norm);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("model.embed_tokens", &mut self.embed_tokens);
+        visitor.list("model.layers", &mut self.layers);
+        visitor.module("model.norm", &mut self.norm);
         if let Some(lm_head) = &mut self.lm_head {
-            parts.module("lm_head", lm_head);
+            visitor.module("lm_head", lm_head);
         }
-        parts.kernels(&mut self.kernels);
+        visitor.kernels(&mut self.kernels);
     }
 }
 
 impl Module for Layer {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("input_layernorm", &mut self.input_layernorm);
-        parts.module("self_attn", &mut self.self_attn);
-        parts.module(
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("input_layernorm", &mut self.input_layernorm);
+        visitor.module("self_attn", &mut self.self_attn);
+        visitor.module(
             "post_attention_layernorm",
             &mut self.post_attention_layernorm,
         );
-        parts.module("mlp", &mut self.mlp);
+        visitor.module("mlp", &mut self.mlp);
     }
 }
 
 impl Module for Attention {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("q_proj", &mut self.q_proj);
-        parts.module("k_proj", &mut self.k_proj);
-        parts.module("v_proj", &mut self.v_proj);
-        parts.module("o_proj", &mut self.o_proj);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("q_proj", &mut self.q_proj);
+        visitor.module("k_proj", &mut self.k_proj);
+        visitor.module("v_proj", &mut self.v_proj);
+        visitor.module("o_proj", &mut self.o_proj);
         for (name, norm) in [("q_norm", &mut self.q_norm), ("k_norm", &mut self.k_norm)] {
             if let Some(norm) = norm {
-                parts.module(name, norm);
+                visitor.module(name, norm);
             }
         }
-        parts.kernels(&mut self.kernels);
+        visitor.kernels(&mut self.kernels);
     }
 }
 
 impl Module for GatedMlp {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("gate_proj", &mut self.gate_proj);
-        parts.module("up_proj", &mut self.up_proj);
-        parts.module("down_proj", &mut self.down_proj);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("gate_proj", &mut self.gate_proj);
+        visitor.module("up_proj", &mut self.up_proj);
+        visitor.module("down_proj", &mut self.down_proj);
     }
 }

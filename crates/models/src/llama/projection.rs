@@ -1,7 +1,7 @@
 //! Which form do the matrices of a network have: plain, or packed in few bits?
 
 use mlx::{Array, Dtype, QuantizationMode, Quantized};
-use mlx_nn::{Embedding, Linear, Module, Parts, QuantizedEmbedding, QuantizedLinear};
+use mlx_nn::{Embedding, Linear, Module, ParameterVisitor, QuantizedEmbedding, QuantizedLinear};
 
 /// A linear layer in either form.
 #[derive(Clone)]
@@ -53,19 +53,19 @@ impl Table {
 }
 
 impl Module for Projection {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
         match self {
-            Self::Plain(layer) => layer.parts(parts),
-            Self::Packed(layer) => layer.parts(parts),
+            Self::Plain(layer) => layer.visit_parameters(visitor),
+            Self::Packed(layer) => layer.visit_parameters(visitor),
         }
     }
 }
 
 impl Module for Table {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
         match self {
-            Self::Plain(table) => table.parts(parts),
-            Self::Packed(table) => table.parts(parts),
+            Self::Plain(table) => table.visit_parameters(visitor),
+            Self::Packed(table) => table.visit_parameters(visitor),
         }
     }
 }

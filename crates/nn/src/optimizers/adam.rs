@@ -2,12 +2,12 @@
 
 use mlx::{Array, Result};
 
-use super::{Moment, Optimizer, Schedule, check_betas, out_of_range};
+use super::{Optimizer, Schedule, StepContext, check_betas, out_of_range};
 
 /// Adam: `m` and `v` are running means of the gradient and of its square, `w = w - learning_rate * m / (sqrt(v) + eps)`.
 #[derive(Clone, Debug)]
 pub struct Adam {
-    /// How fast to learn.
+    /// The learning rate.
     pub learning_rate: Schedule,
     /// How much of the running means stays. `(0.9, 0.999)` by default.
     pub betas: (f64, f64),
@@ -56,19 +56,19 @@ impl Optimizer for Adam {
         gradient: &Array,
         parameter: &Array,
         slots: &mut [Array],
-        moment: &Moment,
+        step: &StepContext,
     ) -> Array {
         let [m, v] = slots else {
             return parameter.clone();
         };
         let (b1, b2) = self.betas;
-        let rate = moment.rate_for(gradient);
+        let rate = step.rate_for(gradient);
         *m = &*m * b1 + gradient * (1.0 - b1);
         *v = &*v * b2 + gradient.square() * (1.0 - b2);
         if !self.bias_correction {
             return parameter - rate * &*m / (v.sqrt() + self.eps);
         }
-        let left = |beta: f64| 1.0 - mlx::full([], beta).power(&moment.step);
+        let left = |beta: f64| 1.0 - mlx::full([], beta).power(&step.step);
         let like = |correction: Array| match gradient.dtype() {
             Ok(dtype) => correction.astype(dtype),
             Err(error) => Array::failed(error),
@@ -116,9 +116,9 @@ impl Optimizer for AdamW {
         gradient: &Array,
         parameter: &Array,
         slots: &mut [Array],
-        moment: &Moment,
+        step: &StepContext,
     ) -> Array {
-        let shrunk = parameter * (1.0 - moment.rate_for(gradient) * self.weight_decay);
-        self.adam.apply_single(gradient, &shrunk, slots, moment)
+        let shrunk = parameter * (1.0 - step.rate_for(gradient) * self.weight_decay);
+        self.adam.apply_single(gradient, &shrunk, slots, step)
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use mlx::{Array, Dtype, Error};
 
-use super::Moment;
+use super::StepContext;
 
 /// How fast to learn at each step: a constant, or a function of the number of steps made, which is `uint64`.
 ///
@@ -67,7 +67,7 @@ impl fmt::Debug for Schedule {
     }
 }
 
-impl Moment {
+impl StepContext {
     /// Returns the learning rate in the dtype of a gradient.
     #[track_caller]
     pub fn rate_for(&self, gradient: &Array) -> Array {

@@ -1,7 +1,7 @@
 //! How does each position look at the others?
 
 use mlx::{Array, fast};
-use mlx_nn::{Init, Kernels, Linear, Module, Parts};
+use mlx_nn::{FastOps, Init, Linear, Module, ParameterVisitor};
 
 /// Multi-head attention with Whisper's projections; the keys' has no bias.
 #[derive(Clone)]
@@ -11,7 +11,7 @@ pub(super) struct Attention {
     v_proj: Linear,
     out_proj: Linear,
     n_heads: i32,
-    kernels: Kernels,
+    kernels: FastOps,
 }
 
 /// Keys and values, `[batch, n_heads, length, dim]` each.
@@ -25,7 +25,7 @@ impl Attention {
             v_proj: Linear::new(dims, dims, true, init),
             out_proj: Linear::new(dims, dims, true, init),
             n_heads,
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
         }
     }
 
@@ -66,11 +66,11 @@ impl Attention {
 }
 
 impl Module for Attention {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("q_proj", &mut self.q_proj);
-        parts.module("k_proj", &mut self.k_proj);
-        parts.module("v_proj", &mut self.v_proj);
-        parts.module("out_proj", &mut self.out_proj);
-        parts.kernels(&mut self.kernels);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("q_proj", &mut self.q_proj);
+        visitor.module("k_proj", &mut self.k_proj);
+        visitor.module("v_proj", &mut self.v_proj);
+        visitor.module("out_proj", &mut self.out_proj);
+        visitor.kernels(&mut self.kernels);
     }
 }

@@ -2,7 +2,7 @@
 
 use mlx::fast::{AttentionMask, Offset};
 use mlx::{Array, Op, bind};
-use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module, Parts};
+use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module, ParameterVisitor};
 
 use super::attention::{Attention, KeyValue};
 use super::cache::LayerCache;
@@ -166,22 +166,22 @@ impl Layer {
 }
 
 impl Module for Decoder {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("embed_tokens", &mut self.embed_tokens);
-        parts.module("embed_positions", &mut self.embed_positions);
-        parts.list("layers", &mut self.layers);
-        parts.module("layer_norm", &mut self.layer_norm);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("embed_tokens", &mut self.embed_tokens);
+        visitor.module("embed_positions", &mut self.embed_positions);
+        visitor.list("layers", &mut self.layers);
+        visitor.module("layer_norm", &mut self.layer_norm);
     }
 }
 
 impl Module for Layer {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("self_attn", &mut self.self_attn);
-        parts.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
-        parts.module("encoder_attn", &mut self.encoder_attn);
-        parts.module("encoder_attn_layer_norm", &mut self.encoder_attn_layer_norm);
-        parts.module("fc1", &mut self.fc1);
-        parts.module("fc2", &mut self.fc2);
-        parts.module("final_layer_norm", &mut self.final_layer_norm);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("self_attn", &mut self.self_attn);
+        visitor.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
+        visitor.module("encoder_attn", &mut self.encoder_attn);
+        visitor.module("encoder_attn_layer_norm", &mut self.encoder_attn_layer_norm);
+        visitor.module("fc1", &mut self.fc1);
+        visitor.module("fc2", &mut self.fc2);
+        visitor.module("final_layer_norm", &mut self.final_layer_norm);
     }
 }

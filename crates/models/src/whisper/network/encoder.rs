@@ -1,7 +1,7 @@
 //! How does Whisper read a window of sound?
 
 use mlx::{Array, Dtype, fast::AttentionMask};
-use mlx_nn::{Conv1d, Init, LayerNorm, Linear, Module, Parts};
+use mlx_nn::{Conv1d, Init, LayerNorm, Linear, Module, ParameterVisitor};
 
 use super::attention::Attention;
 use crate::whisper::Config;
@@ -100,27 +100,27 @@ pub(super) fn size(n: usize) -> i32 {
 }
 
 impl Module for Encoder {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("conv1", &mut self.conv1);
-        parts.module("conv2", &mut self.conv2);
-        parts.module("embed_positions", &mut self.embed_positions);
-        parts.list("layers", &mut self.layers);
-        parts.module("layer_norm", &mut self.layer_norm);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("conv1", &mut self.conv1);
+        visitor.module("conv2", &mut self.conv2);
+        visitor.module("embed_positions", &mut self.embed_positions);
+        visitor.list("layers", &mut self.layers);
+        visitor.module("layer_norm", &mut self.layer_norm);
     }
 }
 
 impl Module for Layer {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("self_attn", &mut self.self_attn);
-        parts.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
-        parts.module("fc1", &mut self.fc1);
-        parts.module("fc2", &mut self.fc2);
-        parts.module("final_layer_norm", &mut self.final_layer_norm);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("self_attn", &mut self.self_attn);
+        visitor.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
+        visitor.module("fc1", &mut self.fc1);
+        visitor.module("fc2", &mut self.fc2);
+        visitor.module("final_layer_norm", &mut self.final_layer_norm);
     }
 }
 
 impl Module for Positions {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
     }
 }

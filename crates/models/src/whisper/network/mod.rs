@@ -2,7 +2,7 @@
 //!
 //! The implementation of [`Model`](super::Model) on MLX.
 //! An encoder reads a window of log-mel features once; a decoder reads the tokens so far and scores the next one.
-//! Weights have Hugging Face's names. Every norm and attention goes through [`Kernels`], so that one set of weights
+//! Weights have Hugging Face's names. Every norm and attention goes through [`FastOps`], so that one set of weights
 //! runs with composed formulas or with fused kernels.
 
 mod attention;
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use mlx::fast::Offset;
 use mlx::{Array, Dtype};
 use mlx_compiler::{CompileOptions, Report};
-use mlx_nn::{Init, Kernels, Module, Parts, WeightMap};
+use mlx_nn::{FastOps, Init, Module, ParameterVisitor, WeightMap};
 
 pub use session::{Features, Writing};
 
@@ -88,7 +88,7 @@ impl Network {
 
     /// Returns the network with composed formulas or with fused kernels; the weights are shared.
     #[must_use]
-    pub fn with_kernels(&self, kernels: Kernels) -> Self {
+    pub fn with_kernels(&self, kernels: FastOps) -> Self {
         let mut network = self.clone();
         network.set_kernels(kernels);
         network
@@ -96,7 +96,7 @@ impl Network {
 
     /// Returns the network compiled: encoder and decoder are traced once for each kind of input and then replayed.
     ///
-    /// Formulas that the options name are recognized, whatever [`Kernels`] the network is written with; the weights are
+    /// Formulas that the options name are recognized, whatever [`FastOps`] the network is written with; the weights are
     /// shared.
     #[must_use]
     pub fn compiled(&self, options: CompileOptions) -> Self {
@@ -159,8 +159,8 @@ fn kept(name: &str, array: Array, dtype: Dtype) -> Result<Array> {
 }
 
 impl Module for Network {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("model.encoder", &mut self.encoder);
-        parts.module("model.decoder", &mut self.decoder);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("model.encoder", &mut self.encoder);
+        visitor.module("model.decoder", &mut self.decoder);
     }
 }
