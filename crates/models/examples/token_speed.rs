@@ -10,7 +10,7 @@ use mlx_models::audio::Audio;
 use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Network, NetworkOptions};
 use mlx_models::whisper;
 use mlx_models::whisper::Model;
-use mlx_models::whisper::decoding::{DecodeOptions, decode};
+use mlx_models::whisper::decoding::{DecodingOptions, decode};
 use mlx_testdata::assets;
 
 /// Rounds of each form; the best counts.
@@ -61,9 +61,9 @@ fn whisper_tiny(form: &str) -> Result<()> {
     let samples = Audio::load(assets::speech()?.path)?.samples;
     let mel = whisper::LogMel::new(checkpoint.config.n_mels)?.padded(&samples);
     let features = network.encode(&mel)?;
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         timestamps: false,
-        ..DecodeOptions::default()
+        ..DecodingOptions::default()
     };
     let (special, generation) = (checkpoint.tokenizer.special(), &checkpoint.generation);
     best("whisper", form, || {

@@ -19,14 +19,16 @@
 #![forbid(unsafe_code)]
 
 pub mod audio;
+mod axis_size;
 pub mod bert;
-mod chance;
 mod error;
 mod guarded;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod json;
+mod kv_cache;
 pub mod llama;
+mod random;
 pub mod weights;
 pub mod whisper;
 

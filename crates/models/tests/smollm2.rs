@@ -76,9 +76,12 @@ fn packed_weights_give_the_same_with_both_kernels() {
     let mut generator = Generator::with_capacity(&network, &checkpoint, 32).unwrap();
     let written = generator.generate(&prompt, &options(6), |_| ()).unwrap();
     assert_eq!(written.tokens, golden("tokens:")[..6]);
-    let fused = Session::new(&network, 16).unwrap().read(&prompt).unwrap();
+    let fused = Session::new(&network, 16).unwrap().append(&prompt).unwrap();
     let composed = network.with_kernels(FastOps::Composed);
-    let composed = Session::new(&composed, 16).unwrap().read(&prompt).unwrap();
+    let composed = Session::new(&composed, 16)
+        .unwrap()
+        .append(&prompt)
+        .unwrap();
     let most = fused.iter().zip(&composed).map(|(a, b)| (a - b).abs());
     let most = most.fold(0.0, f32::max);
     assert!(most < 1e-3, "{most}");

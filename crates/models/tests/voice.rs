@@ -1,7 +1,7 @@
 //! Is the model spared what has no voice, and given everything else?
 
 use mlx_models::audio::Audio;
-use mlx_models::whisper::decoding::DecodeOptions;
+use mlx_models::whisper::decoding::DecodingOptions;
 use mlx_models::whisper::{TranscribeOptions, Transcriber};
 use mlx_testdata::{assets, if_available};
 use rstest::rstest;
@@ -14,9 +14,9 @@ const RATE: f64 = 16_000.0;
 
 fn options(vad_filter: bool) -> TranscribeOptions {
     TranscribeOptions {
-        decode: DecodeOptions {
+        decode: DecodingOptions {
             language: Some("en".into()),
-            ..DecodeOptions::default()
+            ..DecodingOptions::default()
         },
         vad_filter,
         ..TranscribeOptions::default()

@@ -7,6 +7,7 @@ use tokenizers::TruncationParams;
 
 use super::modules::{Limits, Modules};
 use super::{Config, Network};
+use crate::axis_size::axis_size;
 use crate::guarded::{guarded, read_tokenizer};
 use crate::weights::Weights;
 use crate::{Error, Result};
@@ -98,7 +99,7 @@ impl SentenceEncoder {
             visible.extend(std::iter::repeat_n(true, row.len()));
             visible.extend(std::iter::repeat_n(false, filled));
         }
-        let shape = [size(rows.len())?, size(length)?];
+        let shape = [axis_size(rows.len()), axis_size(length)];
         let tokens = Array::from_slice(&tokens, shape).map_err(Error::model)?;
         let visible = Array::from_slice(&visible, shape).map_err(Error::model)?;
         let hidden = self
@@ -107,8 +108,8 @@ impl SentenceEncoder {
             .astype(Dtype::Float32);
         let last: Vec<i32> = rows
             .iter()
-            .map(|row| size(row.len().saturating_sub(1)))
-            .collect::<Result<_>>()?;
+            .map(|row| axis_size(row.len().saturating_sub(1)))
+            .collect();
         let last = Array::from_slice(&last, [shape[0]]).map_err(Error::model)?;
         let mut vectors = self.modules.pooling.forward(&hidden, &visible, &last);
         for step in &self.modules.last {
@@ -117,8 +118,4 @@ impl SentenceEncoder {
         vectors.eval().map_err(Error::model)?;
         Ok(vectors)
     }
-}
-
-fn size(n: usize) -> Result<i32> {
-    i32::try_from(n).map_err(|_| Error::Decoding(format!("embed: wanted fewer sentences than {n}")))
 }

@@ -169,7 +169,7 @@ impl<'a> Generator<'a> {
             }
         };
         let started = Instant::now();
-        let mut logits = self.session.reread(prompt)?;
+        let mut logits = self.session.prefill_with_prefix_reuse(prompt)?;
         let (prefill, started) = (started.elapsed(), Instant::now());
         let mut steps = 0;
         let mut tokens = Vec::new();
@@ -194,7 +194,7 @@ impl<'a> Generator<'a> {
             if self.session.tokens().len() >= self.session.capacity() {
                 break Finish::Full;
             }
-            logits = self.session.read(&[token])?;
+            logits = self.session.append(&[token])?;
             steps += 1;
         };
         let decode = started.elapsed();

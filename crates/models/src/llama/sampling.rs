@@ -1,6 +1,6 @@
 //! Which token is written next?
 
-use crate::chance::Chance;
+use crate::random::SplitMix64;
 use crate::{Error, Result};
 
 /// How the next token is chosen, under the names of `mlx_lm`; by default the likeliest.
@@ -43,7 +43,7 @@ impl Default for SamplingOptions {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     options: SamplingOptions,
-    chance: Chance,
+    random: SplitMix64,
 }
 
 impl Sampler {
@@ -87,7 +87,7 @@ impl Sampler {
             ))),
             None => Ok(Self {
                 options,
-                chance: Chance::new(options.seed),
+                random: SplitMix64::new(options.seed),
             }),
         }
     }
@@ -183,15 +183,10 @@ impl Sampler {
             .unwrap_or(0);
         let temperature = f64::from(self.options.temperature);
         let weight = |token: u32| (f64::from(logit(token) - logit(best)) / temperature).exp();
-        let mut left = self.chance.unit() * tokens.iter().map(|&t| weight(t)).sum::<f64>();
-        for &token in tokens {
-            left -= weight(token);
-            if left < 0.0 {
-                return token;
-            }
-        }
-        // Rounding can leave a crumb.
-        best
+        let drawn = self.random.draw(tokens.iter().map(|&token| weight(token)));
+        drawn
+            .and_then(|index| tokens.get(index).copied())
+            .unwrap_or(best)
     }
 }
 

@@ -8,6 +8,7 @@ mod array;
 mod ct2;
 mod cursor;
 pub mod gguf;
+mod load;
 mod map;
 mod safetensors;
 mod source;
@@ -18,3 +19,5 @@ pub use map::{Format, Weights};
 pub use safetensors::read_safetensors;
 pub use source::Source;
 pub use tensor::{Dtype, RawTensor};
+
+pub(crate) use load::{Unused, load_weights};

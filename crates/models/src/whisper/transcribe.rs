@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::decoding::{DecodeOptions, Decoded, decode, detect_language};
+use super::decoding::{DecodingOptions, DecodingResult, decode, detect_language};
 use super::voice::Voice;
 use super::{
     FRAMES_PER_SECOND, GenerationConfig, HOP, LogMel, Mel, Model, SECONDS_PER_TIMESTAMP, Segment,
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub struct TranscribeOptions {
     /// How each window is decoded. Its temperature and prompt are not used.
-    pub decode: DecodeOptions,
+    pub decode: DecodingOptions,
     /// The temperatures to try in turn until the text is good enough.
     ///
     /// When none is, the likeliest text is kept that does not repeat itself, or the likeliest of all.
@@ -41,9 +41,9 @@ pub struct TranscribeOptions {
 impl Default for TranscribeOptions {
     fn default() -> Self {
         Self {
-            decode: DecodeOptions {
+            decode: DecodingOptions {
                 best_of: 5,
-                ..DecodeOptions::default()
+                ..DecodingOptions::default()
             },
             temperatures: vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
             compression_ratio_threshold: Some(2.4),
@@ -144,7 +144,7 @@ struct Run<'a, M> {
 
 /// Is the text of a window that was chosen.
 struct Attempt {
-    decoded: Decoded,
+    decoded: DecodingResult,
     /// The highest temperature that was tried.
     heat: f32,
 }
@@ -267,7 +267,7 @@ impl<'a, M: Model> Run<'a, M> {
         let mut options = self.options.decode.clone();
         options.language.clone_from(&self.language);
         options.prompt = self.said[self.told_from..].to_vec();
-        let mut best: Option<(bool, Decoded)> = None;
+        let mut best: Option<(bool, DecodingResult)> = None;
         for &temperature in &self.options.temperatures {
             options.temperature = temperature;
             let special = self.whole.tokenizer.special();
@@ -305,19 +305,19 @@ impl<'a, M: Model> Run<'a, M> {
         })
     }
 
-    fn repeats(&self, decoded: &Decoded) -> Result<bool> {
+    fn repeats(&self, decoded: &DecodingResult) -> Result<bool> {
         let ratio = compression_ratio(self.whole.tokenizer.decode(&decoded.tokens)?.trim());
         let threshold = self.options.compression_ratio_threshold;
         Ok(threshold.is_some_and(|threshold| ratio > threshold))
     }
 
-    fn is_unlikely(&self, decoded: &Decoded) -> bool {
+    fn is_unlikely(&self, decoded: &DecodingResult) -> bool {
         let threshold = self.options.logprob_threshold;
         threshold.is_some_and(|threshold| decoded.avg_logprob < threshold)
     }
 
     /// Nobody speaks when the model says so, unless it is sure of its words all the same.
-    fn is_silence(&self, decoded: &Decoded) -> bool {
+    fn is_silence(&self, decoded: &DecodingResult) -> bool {
         let quiet = self
             .options
             .no_speech_threshold
@@ -348,7 +348,12 @@ impl<'a, M: Model> Run<'a, M> {
         }
     }
 
-    fn segments(&self, decoded: &Decoded, spans: &[Span], window: &Window) -> Result<Vec<Segment>> {
+    fn segments(
+        &self,
+        decoded: &DecodingResult,
+        spans: &[Span],
+        window: &Window,
+    ) -> Result<Vec<Segment>> {
         let ratio = compression_ratio(self.whole.tokenizer.decode(&decoded.tokens)?.trim());
         let offset = seconds(window.start);
         let mut segments = Vec::with_capacity(spans.len());
