@@ -1,4 +1,4 @@
-//! How do BERT and its kind turn sentences into vectors?
+//! Sentence embeddings with BERT and related encoders.
 //!
 //! [`SentenceEncoder`] opens a folder and embeds sentences; [`Network`] is the encoder alone.
 //!

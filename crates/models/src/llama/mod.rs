@@ -1,6 +1,7 @@
 //! Text generation with Llama, Qwen2 and Qwen3.
 //!
-//! [`Checkpoint`] opens a GGUF file or a Hugging Face folder; [`Network`] computes the logits of the next token; [`Generator`] continues prompts.
+//! [`Checkpoint`] opens a GGUF file or a Hugging Face folder; [`Network`] computes the logits of the next token;
+//! [`Generator`] continues prompts.
 //!
 //! ```no_run
 //! use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Network, NetworkOptions};

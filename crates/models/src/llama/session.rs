@@ -80,8 +80,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Replaces the tokens by a whole text, reusing the cache of their common prefix, and returns the logits of the next
-    /// token.
+    /// Replaces the tokens by a whole text, reusing the cache of their common prefix, and returns the logits of the
+    /// next token.
     ///
     /// # Errors
     /// As for [`Session::append`].

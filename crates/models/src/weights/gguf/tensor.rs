@@ -13,12 +13,12 @@ use crate::{Error, Result};
 /// The min group size of quantized products in MLX.
 const MIN_GROUP: usize = 32;
 
-/// A tensor of a GGUF file: its type, its shape, and where its bytes are. Cloning is cheap.
+/// A tensor of a GGUF file: its type, its shape, and the position of its bytes. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct GgufTensor {
     /// The name.
     pub name: String,
-    /// The sizes, with the innermost last as in MLX; a file has them the other way round.
+    /// The sizes, with the innermost last as in MLX; a file has them reversed.
     pub shape: Vec<usize>,
     /// The type.
     pub kind: GgmlType,
@@ -28,7 +28,7 @@ pub struct GgufTensor {
 }
 
 impl GgufTensor {
-    /// Places a tensor whose bytes are known to be there.
+    /// Returns a tensor whose bytes are within the file.
     pub(super) fn new(
         name: String,
         shape: Vec<usize>,
@@ -171,7 +171,7 @@ impl GgufTensor {
             values.extend(codes.map(|(i, &code)| {
                 let group = i / group_size;
                 let (scale, bias) = (block.scales[group], block.biases[group]);
-                // Product and sum are exact in 64 bits.
+                // Product and sum are exact in `f64`.
                 (f64::from(code) * f64::from(scale) + f64::from(bias)) as f32
             }));
         }
