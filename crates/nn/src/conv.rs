@@ -12,18 +12,18 @@ pub struct Conv1d {
     pub weight: Array,
     /// `[out_channels]`.
     pub bias: Option<Array>,
-    /// Steps between windows.
+    /// Stride of the window.
     pub stride: i32,
-    /// Zeros before and after the input.
+    /// Zero padding on both sides of the input.
     pub padding: i32,
-    /// Steps between the inputs of one window.
+    /// Dilation of the kernel.
     pub dilation: i32,
-    /// Number of separate groups of channels.
+    /// Number of channel groups.
     pub groups: i32,
 }
 
 impl Conv1d {
-    /// Returns a convolution with stride 1, no padding, and evenly drawn values; change the fields for others.
+    /// Returns a convolution with stride 1, no padding, and uniform initial values; change the fields for others.
     pub fn new(
         in_channels: i32,
         out_channels: i32,
@@ -73,7 +73,7 @@ fn with_bias(y: Array, bias: Option<&Array>) -> Array {
     }
 }
 
-/// What is wrong with the shapes of a convolution over `axes`.
+/// Returns what is wrong with the shapes of a convolution over `axes`.
 fn mismatch(
     x: &Array,
     axes: &[Size],
@@ -102,19 +102,19 @@ impl Module for Conv1d {
     }
 }
 
-/// A convolution over a picture: `[batch, height, width, input]` to `[batch, height', width', output]`.
+/// A convolution over an image: `[batch, height, width, input]` to `[batch, height', width', output]`.
 #[derive(Clone)]
 pub struct Conv2d {
-    /// `[out_channels, kernel height, kernel width, in_channels / groups]`.
+    /// `[out_channels, kernel_height, kernel_width, in_channels / groups]`.
     pub weight: Array,
     /// `[out_channels]`.
     pub bias: Option<Array>,
-    /// How the window moves: stride 1, no padding, and one group unless changed.
+    /// Stride, padding, dilation and groups; by default stride 1, no padding, and one group.
     pub options: ConvOptions,
 }
 
 impl Conv2d {
-    /// Returns a convolution with stride 1, no padding, and evenly drawn values; change the options for others.
+    /// Returns a convolution with stride 1, no padding, and uniform initial values; change the options for others.
     pub fn new(
         in_channels: i32,
         out_channels: i32,

@@ -1,10 +1,10 @@
-//! Values dropped at random while a model learns.
+//! Dropout.
 
 use mlx::{Array, Error};
 
 use crate::layer_error::in_layer;
 
-/// Drops values with probability `p` and scales the others by `1 / (1 - p)`, when it is given a key.
+/// Dropout: zeros values with probability `p` and scales the others by `1 / (1 - p)`, when it is given a key.
 ///
 /// Randomness is an argument and not hidden state, so that a compiled training step draws new numbers each time.
 ///
@@ -22,7 +22,7 @@ use crate::layer_error::in_layer;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    /// How likely a value is dropped, from 0 to below 1.
+    /// The probability of dropping a value, from 0 to below 1.
     pub p: f32,
 }
 
@@ -32,7 +32,7 @@ impl Dropout {
         Self { p }
     }
 
-    /// Drops values when there is a key, and returns `x` as it is without one, as for inference.
+    /// Drops values when there is a key, and returns `x` unchanged without one, as for inference.
     ///
     /// A `p` outside of `[0, 1)` gives an array that carries the error.
     #[track_caller]

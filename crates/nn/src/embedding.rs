@@ -1,4 +1,4 @@
-//! Rows of a table by number.
+//! Embedding tables.
 
 use mlx::{Array, Op, bind, fast};
 
@@ -6,7 +6,7 @@ use crate::layer_error::{axis_size, in_layer};
 use crate::linear::{is_shorter, linear_mismatch};
 use crate::{Init, Module, ParameterVisitor};
 
-/// A vector for each token.
+/// A table of embeddings, one vector for each token: `mlx.nn.Embedding`.
 #[derive(Clone)]
 pub struct Embedding {
     /// `[num_embeddings, dims]`.
@@ -14,7 +14,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Returns a table with normal values of variance `1 / dims`.
+    /// Returns a table with normally distributed values of variance `1 / dims`.
     pub fn new(num_embeddings: i32, dims: i32, init: &mut Init) -> Self {
         #[allow(clippy::cast_precision_loss)]
         let scale = (1.0 / dims.max(1) as f32).sqrt();
@@ -23,7 +23,7 @@ impl Embedding {
         }
     }
 
-    /// Maps whole numbers `[..]` to vectors `[.., dims]`; one that is not in the table is an error.
+    /// Maps integers `[..]` to vectors `[.., dims]`; an index outside of the table is an error.
     #[track_caller]
     pub fn forward(&self, tokens: &Array) -> Array {
         let rows = bind(Op::Take { axis: 0 }, &[&self.weight, tokens]);
@@ -32,7 +32,7 @@ impl Embedding {
         })
     }
 
-    /// Maps vectors `[.., dims]` to scores `[.., num_embeddings]`: the table as a linear layer.
+    /// Maps vectors `[.., dims]` to logits `[.., num_embeddings]`: the table as a linear layer.
     #[track_caller]
     pub fn as_linear(&self, x: &Array) -> Array {
         let scores = if is_shorter(&self.weight, x) {
@@ -46,7 +46,7 @@ impl Embedding {
     }
 }
 
-/// What is wrong with the dtype of tokens.
+/// Returns what is wrong with the dtype of tokens.
 pub(crate) fn tokens_mismatch(tokens: &Array) -> Option<String> {
     let dtype = tokens.dtype().ok()?;
     (!dtype.is_integer()).then(|| format!("tokens must be integers, got {dtype}"))

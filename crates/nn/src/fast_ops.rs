@@ -1,4 +1,4 @@
-//! The one place where a model chooses between composed formulas and fused kernels.
+//! The choice between composed formulas and fused kernels.
 
 use mlx::fast::{self, AttentionMask, AttentionOptions, RopeOptions};
 use mlx::{Array, Dtype, Quantized};
@@ -113,8 +113,8 @@ impl FastOps {
 #[deprecated(note = "renamed to FastOps")]
 pub type Kernels = FastOps;
 
-/// Returns the dtype in which models compute on this thread's device: half precision on a GPU, single on the CPU, where MLX
-/// computes half precision about thirty times slower.
+/// Returns the dtype in which models compute on this thread's device: half precision on a GPU, single on the CPU,
+/// where MLX computes half precision about thirty times slower.
 ///
 /// # Errors
 /// When the native libraries could not be loaded.

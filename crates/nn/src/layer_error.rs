@@ -1,7 +1,7 @@
-//! Errors of layers: which layer rejected its inputs, what was wanted, what came.
+//! Errors of layers: the name of the layer, what was wanted, and what was got.
 //!
-//! Layers check nothing before they compute: reading a shape would bind a shapeless trace to it. Where an operation
-//! inside rejects its inputs, the error is replaced by one in the layer's name.
+//! Layers check nothing before they compute, because reading a shape would bind a shapeless trace to it. Where an
+//! operation inside rejects its inputs, its error is replaced by one in the layer's name.
 
 use std::fmt;
 
@@ -40,7 +40,7 @@ impl Wanted<'_> {
         })
     }
 
-    /// What is wrong with the shape, if anything is.
+    /// Returns what is wrong with the shape, if anything is.
     fn mismatch(&self) -> Option<String> {
         let got = self.array.shape().ok()?;
         if self.is_met(&got) {
@@ -62,15 +62,15 @@ impl fmt::Display for Size {
     }
 }
 
-/// Returns the first mismatch about these shapes.
+/// Returns the first of these shapes that is wrong, as a message.
 pub(crate) fn first_mismatch(wanted: &[Wanted<'_>]) -> Option<String> {
     wanted.iter().find_map(Wanted::mismatch)
 }
 
-/// Returns the result `y` of a layer, with an error found inside told in the layer's name.
+/// Returns the result `y` of a layer; an error found inside is replaced by one in the layer's name.
 ///
-/// An error that one of the `operands` (inputs and parameters) already carried stays as it is. `mismatch` is asked
-/// only when there is an error; without an answer, the message of the operation inside is kept.
+/// An error that one of the `operands` (inputs and parameters) already carried is kept. `mismatch` is called
+/// only when there is an error; where it returns `None`, the message of the operation inside is kept.
 #[track_caller]
 pub(crate) fn in_layer<'a>(
     layer: &'static str,
@@ -92,7 +92,7 @@ pub(crate) fn in_layer<'a>(
     Array::failed(Error::op(layer, message))
 }
 
-/// The size of an array's axis, or 0 where it has none.
+/// Returns the size of an array's axis, or 0 where it has none.
 pub(crate) fn axis_size(array: &Array, axis: i32) -> i32 {
     array.dim(axis).unwrap_or(0)
 }

@@ -1,11 +1,11 @@
-//! A matrix product with a bias.
+//! The linear layer.
 
 use mlx::{Array, Dtype, addmm, fast};
 
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{Init, Module, ParameterVisitor};
 
-/// `y = x @ weight.T + bias`.
+/// A linear layer, `y = x @ weight.T + bias`: `mlx.nn.Linear`.
 #[derive(Clone)]
 pub struct Linear {
     /// `[output_dims, input_dims]`.
@@ -15,7 +15,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Returns a layer with values drawn evenly from `-1 / sqrt(input_dims)` to `1 / sqrt(input_dims)`.
+    /// Returns a layer with values uniformly distributed from `-1 / sqrt(input_dims)` to `1 / sqrt(input_dims)`.
     pub fn new(input_dims: i32, output_dims: i32, bias: bool, init: &mut Init) -> Self {
         #[allow(clippy::cast_precision_loss)]
         let scale = (1.0 / input_dims.max(1) as f32).sqrt();
@@ -29,7 +29,7 @@ impl Linear {
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
         let y = match &self.bias {
-            // Weights that are stored shorter are read as they are.
+            // Half precision weights are read directly by a `float32` product.
             Some(bias) if is_shorter(&self.weight, x) => fast::linear(x, &self.weight) + bias,
             None if is_shorter(&self.weight, x) => fast::linear(x, &self.weight),
             Some(bias) => addmm(bias, x, &self.weight.t(), 1.0, 1.0),
@@ -47,7 +47,7 @@ impl Linear {
     }
 }
 
-/// What is wrong with the shapes of a linear layer of `input_dims`, whose weight has a row for each output.
+/// Returns what is wrong with the shapes of a linear layer of `input_dims`, whose weight has a row for each output.
 pub(crate) fn linear_mismatch(
     x: &Array,
     weight: &Array,
@@ -62,7 +62,7 @@ pub(crate) fn linear_mismatch(
         .or_else(|| first_mismatch(&[wanted("bias", bias?, &outputs)]))
 }
 
-/// Whether weights are half precision and what they meet is not.
+/// Returns whether the weights are half precision and `x` is `float32`.
 pub(crate) fn is_shorter(weight: &Array, x: &Array) -> bool {
     let is =
         |array: &Array, dtypes: &[Dtype]| array.dtype().is_ok_and(|dtype| dtypes.contains(&dtype));

@@ -12,9 +12,9 @@ pub type WeightMap = BTreeMap<String, Array>;
 
 /// A layer or a model: something with named parameters.
 ///
-/// Cloning a module shares its arrays and costs next to nothing.
+/// Cloning a module shares its arrays and is cheap.
 pub trait Module: Clone {
-    /// Tells the visitor the name of each parameter and sub-module.
+    /// Passes each parameter and sub-module to the visitor with its name.
     fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>);
 
     /// Returns all parameters by their full names: `layers.0.attn.query_proj.weight`.
@@ -116,7 +116,7 @@ const MIN_LARGE_BYTES: usize = 4 << 20;
 /// Bytes at which [`Module::compact`] begins another buffer.
 const MAX_BATCH_BYTES: usize = 60 << 20;
 
-/// Collects the names that a module tells it in [`Module::visit_parameters`].
+/// Collects the parameters and sub-modules that [`Module::visit_parameters`] passes to it.
 #[derive(Default)]
 pub struct ParameterVisitor<'a> {
     prefix: String,
@@ -202,12 +202,12 @@ impl LoadReport {
         &self.shape_mismatches
     }
 
-    /// Returns whether every parameter got its weight and none was left over.
+    /// Returns whether every parameter was loaded and no weight was unused.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.unused.is_empty() && self.shape_mismatches.is_empty()
     }
 
-    /// Returns an error unless every parameter got its weight; weights left over are allowed.
+    /// Returns an error unless every parameter was loaded; unused weights are allowed.
     ///
     /// # Errors
     /// When a weight is missing or has the wrong shape.
@@ -222,7 +222,7 @@ impl LoadReport {
     /// Returns an error unless weights and parameters match exactly.
     ///
     /// # Errors
-    /// When a weight is missing, left over or has the wrong shape.
+    /// When a weight is missing, unused or has the wrong shape.
     pub fn require_exact(self) -> Result<Self, LoadError> {
         if self.is_complete() {
             Ok(self)
@@ -244,7 +244,7 @@ impl fmt::Display for LoadReport {
     }
 }
 
-/// Writes the first names of a list and how many more there are.
+/// Writes the first names of a list and the number of the others.
 fn list(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt::Result {
     const SHOWN: usize = 8;
     if names.is_empty() {

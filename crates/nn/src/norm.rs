@@ -5,6 +5,8 @@ use mlx::{Array, Dtype};
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{FastOps, Module, ParameterVisitor};
 
+/// Layer normalization, `mlx.nn.LayerNorm`.
+///
 /// Normalizes the last axis to mean 0 and variance 1, then scales and shifts it.
 #[derive(Clone)]
 pub struct LayerNorm {
@@ -12,7 +14,7 @@ pub struct LayerNorm {
     pub weight: Option<Array>,
     /// `[dims]`.
     pub bias: Option<Array>,
-    /// What is added to the variance.
+    /// Added to the variance.
     pub eps: f32,
     /// Composed formula or fused kernel.
     pub kernels: FastOps,
@@ -41,7 +43,7 @@ impl LayerNorm {
     }
 }
 
-/// What is wrong with the shape of the input of a norm, whose vectors all have the size of the last axis.
+/// Returns what is wrong with the shape of a norm's input; `vectors` have the size of its last axis.
 fn mismatch<'a>(x: &Array, mut vectors: impl Iterator<Item = &'a Array>) -> Option<String> {
     let dims = match vectors.next() {
         Some(vector) => Size::Exactly(axis_size(vector, 0)),
@@ -62,12 +64,14 @@ impl Module for LayerNorm {
     }
 }
 
+/// RMS normalization, `mlx.nn.RMSNorm`.
+///
 /// Divides the last axis by its root mean square, then scales it.
 #[derive(Clone)]
 pub struct RmsNorm {
     /// `[dims]`.
     pub weight: Array,
-    /// What is added to the mean of squares.
+    /// Added to the mean of squares.
     pub eps: f32,
     /// Composed formula or fused kernel.
     pub kernels: FastOps,

@@ -1,4 +1,4 @@
-//! Layers whose weights stay packed in few bits.
+//! Layers with quantized weights.
 
 use mlx::{Array, Op, Quantization, Quantized, Result, bind};
 
@@ -7,7 +7,7 @@ use crate::layer_error::{axis_size, in_layer};
 use crate::linear::linear_mismatch;
 use crate::{Embedding, FastOps, Linear, Module, ParameterVisitor};
 
-/// `y = x @ weight.T + bias` with packed weights: `mlx.nn.QuantizedLinear`.
+/// A linear layer with quantized weights, `y = x @ weight.T + bias`: `mlx.nn.QuantizedLinear`.
 ///
 /// ```
 /// use mlx_nn::{Init, Linear, QuantizedLinear};
@@ -27,18 +27,18 @@ pub struct QuantizedLinear {
     pub weight: Array,
     /// One scale for each group, `[output_dims, input_dims / group_size]`.
     pub scales: Array,
-    /// One offset for each group; none in the modes without.
+    /// One bias for each group; `None` in modes without.
     pub biases: Option<Array>,
-    /// `[output_dims]`: the bias of the layer, unlike the offsets of its groups.
+    /// `[output_dims]`: the bias of the layer, unlike the biases of its groups.
     pub bias: Option<Array>,
-    /// How the weights are packed.
+    /// The quantization of the weights.
     pub quantization: Quantization,
-    /// Unpacked and multiplied, or multiplied as they are.
+    /// Whether the weights are dequantized before the product, or multiplied directly.
     pub kernels: FastOps,
 }
 
 impl QuantizedLinear {
-    /// Returns a layer of packed weights `[output_dims, input_dims]` and a bias.
+    /// Returns a layer of quantized weights `[output_dims, input_dims]` and a bias.
     pub fn new(weights: Quantized, bias: Option<Array>) -> Self {
         let Quantized {
             weight,
@@ -56,10 +56,10 @@ impl QuantizedLinear {
         }
     }
 
-    /// Returns a layer with its weights packed.
+    /// Returns the layer with quantized weights.
     ///
     /// # Errors
-    /// When MLX does not pack this way, or `input_dims` is not a multiple of the group size.
+    /// When MLX does not have this quantization, or `input_dims` is not a multiple of the group size.
     #[track_caller]
     pub fn from_linear(layer: &Linear, quantization: Quantization) -> Result<Self> {
         let weights = layer.weight.quantize(quantization)?;
@@ -86,7 +86,7 @@ impl QuantizedLinear {
         )
     }
 
-    /// Returns the packed weights.
+    /// Returns the quantized weights.
     pub fn weights(&self) -> Quantized {
         Quantized {
             weight: self.weight.clone(),
@@ -96,7 +96,7 @@ impl QuantizedLinear {
         }
     }
 
-    /// Returns the layer with its weights unpacked.
+    /// Returns the layer with dequantized weights.
     #[track_caller]
     pub fn dequantize(&self) -> Linear {
         Linear {
@@ -116,23 +116,23 @@ impl Module for QuantizedLinear {
     }
 }
 
-/// A vector for each token, from packed weights: `mlx.nn.QuantizedEmbedding`.
+/// A table of embeddings with quantized weights: `mlx.nn.QuantizedEmbedding`.
 #[derive(Clone)]
 pub struct QuantizedEmbedding {
     /// The packed weights, `[num_embeddings, dims * bits / 32]`, `uint32`.
     pub weight: Array,
     /// One scale for each group, `[num_embeddings, dims / group_size]`.
     pub scales: Array,
-    /// One offset for each group; none in the modes without.
+    /// One bias for each group; `None` in modes without.
     pub biases: Option<Array>,
-    /// How the weights are packed.
+    /// The quantization of the weights.
     pub quantization: Quantization,
-    /// Unpacked and multiplied, or multiplied as they are.
+    /// Whether the weights are dequantized before the product, or multiplied directly.
     pub kernels: FastOps,
 }
 
 impl QuantizedEmbedding {
-    /// Returns a table of packed weights `[num_embeddings, dims]`.
+    /// Returns a table of quantized weights `[num_embeddings, dims]`.
     pub fn new(weights: Quantized) -> Self {
         let Quantized {
             weight,
@@ -149,7 +149,7 @@ impl QuantizedEmbedding {
         }
     }
 
-    /// Returns a table with its weights packed.
+    /// Returns the table with quantized weights.
     ///
     /// # Errors
     /// As for [`QuantizedLinear::from_linear`].
@@ -158,8 +158,8 @@ impl QuantizedEmbedding {
         Ok(Self::new(table.weight.quantize(quantization)?))
     }
 
-    /// Maps whole numbers `[..]` to vectors `[.., dims]`; only the rows asked for are unpacked. A number that is not
-    /// in the table is an error.
+    /// Maps integers `[..]` to vectors `[.., dims]`; only the selected rows are dequantized. An index outside of the
+    /// table is an error.
     #[track_caller]
     pub fn forward(&self, tokens: &Array) -> Array {
         let rows = |table: &Array| bind(Op::Take { axis: 0 }, &[table, tokens]);
@@ -179,7 +179,7 @@ impl QuantizedEmbedding {
         )
     }
 
-    /// Maps vectors `[.., dims]` to scores `[.., num_embeddings]`: the table as a linear layer.
+    /// Maps vectors `[.., dims]` to logits `[.., num_embeddings]`: the table as a linear layer.
     #[track_caller]
     pub fn as_linear(&self, x: &Array) -> Array {
         let scores = self.kernels.quantized_matmul(x, &self.weights());
@@ -190,7 +190,7 @@ impl QuantizedEmbedding {
         })
     }
 
-    /// Returns the packed weights.
+    /// Returns the quantized weights.
     pub fn weights(&self) -> Quantized {
         Quantized {
             weight: self.weight.clone(),
@@ -200,7 +200,7 @@ impl QuantizedEmbedding {
         }
     }
 
-    /// Returns the table with its weights unpacked.
+    /// Returns the table with dequantized weights.
     #[track_caller]
     pub fn dequantize(&self) -> Embedding {
         Embedding {
@@ -218,7 +218,7 @@ impl Module for QuantizedEmbedding {
     }
 }
 
-/// The size of rows that are packed into `weight`.
+/// Returns the row size of quantized weights.
 fn input_dims(weight: &Array, quantization: Quantization) -> i32 {
     let bits = axis_size(weight, -1).saturating_mul(32);
     bits.checked_div(quantization.bits).unwrap_or(0)

@@ -9,16 +9,16 @@ use super::{Optimizer, Schedule, StepContext, check_betas, out_of_range};
 pub struct Adam {
     /// The learning rate.
     pub learning_rate: Schedule,
-    /// How much of the running means stays. `(0.9, 0.999)` by default.
+    /// Decay rates of the running means. `(0.9, 0.999)` by default.
     pub betas: (f64, f64),
-    /// What is added to the denominator. `1e-8` by default.
+    /// Added to the denominator. `1e-8` by default.
     pub eps: f64,
-    /// Whether the first steps are corrected for means that began at 0. False by default, as in Python MLX.
+    /// Whether the means are corrected for their start at 0. False by default, as in Python MLX.
     pub bias_correction: bool,
 }
 
 impl Adam {
-    /// Returns Adam with its usual settings.
+    /// Returns Adam with its default settings.
     pub fn new(learning_rate: impl Into<Schedule>) -> Self {
         Self {
             learning_rate: learning_rate.into(),
@@ -78,17 +78,17 @@ impl Optimizer for Adam {
     }
 }
 
-/// AdamW: Adam on parameters that shrink by `learning_rate * weight_decay` in each step.
+/// AdamW: Adam with decoupled weight decay, `learning_rate * weight_decay` in each step.
 #[derive(Clone, Debug)]
 pub struct AdamW {
     /// Adam's settings.
     pub adam: Adam,
-    /// How much parameters shrink. `0.01` by default.
+    /// The weight decay. `0.01` by default.
     pub weight_decay: f64,
 }
 
 impl AdamW {
-    /// Returns AdamW with its usual settings.
+    /// Returns AdamW with its default settings.
     pub fn new(learning_rate: impl Into<Schedule>) -> Self {
         Self {
             adam: Adam::new(learning_rate),

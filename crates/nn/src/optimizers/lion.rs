@@ -4,19 +4,19 @@ use mlx::{Array, Result};
 
 use super::{Optimizer, Schedule, StepContext, check_betas};
 
-/// Lion: follows the sign of a running mean. Wants a learning rate 3 to 10 times smaller than AdamW.
+/// Lion: follows the sign of a running mean. Its learning rate should be 3 to 10 times smaller than AdamW's.
 #[derive(Clone, Debug)]
 pub struct Lion {
     /// The learning rate.
     pub learning_rate: Schedule,
-    /// How much of the mean goes into the step, and how much of it stays. `(0.9, 0.99)` by default.
+    /// Weight of the mean in the update, and its decay rate. `(0.9, 0.99)` by default.
     pub betas: (f64, f64),
-    /// How much parameters shrink. 0 by default.
+    /// The weight decay. 0 by default.
     pub weight_decay: f64,
 }
 
 impl Lion {
-    /// Returns Lion with its usual settings.
+    /// Returns Lion with its default settings.
     pub fn new(learning_rate: impl Into<Schedule>) -> Self {
         Self {
             learning_rate: learning_rate.into(),

@@ -1,7 +1,7 @@
 //! Optimizers, with the names, formulas and defaults of `mlx.optimizers`.
 //!
-//! They are pure: parameters, gradients and state go in, parameters and state come out. So a whole training step
-//! is one function that `mlx_compiler::jit` can compile, and the state is a map of arrays that saves and loads
+//! They are pure: parameters, gradients and state are arguments, parameters and state are results. So a whole training
+//! step is one function that `mlx_compiler::jit` can compile, and the state is a map of arrays that saves and loads
 //! like weights, under the names that Python MLX gives it.
 
 mod adam;
@@ -92,7 +92,7 @@ pub trait Optimizer {
         state
     }
 
-    /// Returns the parameters and the state after a step. A parameter without a gradient stays as it is.
+    /// Returns the parameters and the state after a step. A parameter without a gradient is unchanged.
     ///
     /// A constant learning rate is taken from the state, so that changing it there changes the next step.
     /// # Errors
@@ -182,7 +182,7 @@ pub fn load_state(path: impl AsRef<Path>) -> Result<OptimizerState> {
         .collect())
 }
 
-/// An error about a setting.
+/// Returns an error about a setting.
 fn out_of_range(optimizer: &'static str, setting: &str, wanted: &str, got: f64) -> Error {
     Error::op(optimizer, format!("{setting} must be {wanted}, got {got}"))
 }

@@ -9,13 +9,13 @@ use super::{Optimizer, Schedule, StepContext, out_of_range};
 pub struct Sgd {
     /// The learning rate.
     pub learning_rate: Schedule,
-    /// How much of the last step goes on in the next. 0 by default.
+    /// The momentum. 0 by default.
     pub momentum: f64,
-    /// How much of the parameter is added to its gradient. 0 by default.
+    /// The weight decay (L2 penalty). 0 by default.
     pub weight_decay: f64,
-    /// How much less of the gradient goes into the momentum. 0 by default.
+    /// The dampening of gradients in the momentum. 0 by default.
     pub dampening: f64,
-    /// Whether the momentum is applied ahead of the gradient; needs momentum and no dampening.
+    /// Whether Nesterov momentum is used; needs momentum and no dampening.
     pub nesterov: bool,
 }
 
