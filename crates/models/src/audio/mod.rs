@@ -1,4 +1,4 @@
-//! How does a recording become 16 kHz mono samples?
+//! Audio files as 16 kHz mono samples.
 //!
 //! ```
 //! use mlx_models::audio::{Audio, SAMPLE_RATE};
@@ -20,5 +20,5 @@ mod wav;
 pub use load::{Audio, Truncated};
 pub use resample::resample;
 
-/// Samples per second that Whisper works with.
+/// The sample rate of Whisper's input.
 pub const SAMPLE_RATE: u32 = 16_000;

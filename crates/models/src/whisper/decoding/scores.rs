@@ -1,4 +1,4 @@
-//! Which logits are largest, and what is their sum in probability?
+//! The largest logits, and their log-sum-exp.
 
 use super::super::fast_math::exp_of_negative;
 use crate::{Error, Result};
@@ -29,7 +29,7 @@ pub(super) fn argmax(logits: &[f32]) -> usize {
 /// Returns `ln(sum(exp(logits)))`; negative infinity when every logit is that.
 ///
 /// # Errors
-/// [`Error::Decoding`] when a logit is not a number or infinite.
+/// [`Error::Decoding`] when a logit is NaN or infinite.
 pub(super) fn log_sum_exp(logits: &[f32]) -> Result<f32> {
     let top = largest(logits);
     if top == f32::NEG_INFINITY && !logits.iter().any(|value| value.is_nan()) {
@@ -43,7 +43,7 @@ pub(super) fn log_sum_exp(logits: &[f32]) -> Result<f32> {
             *lane += exp_of_negative(value - top);
         }
     }
-    // A NaN compares false in the exponential's bound and would be lost there, so look for it.
+    // The bound of the exponential hides a NaN, which is therefore searched for.
     let broken = top.is_infinite() || logits.iter().any(|value| value.is_nan());
     if broken {
         return Err(Error::Decoding(
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[rstest::rstest]
-    #[case::not_a_number(f32::NAN)]
+    #[case::nan(f32::NAN)]
     #[case::infinity(f32::INFINITY)]
     fn refuses_broken_logits(#[case] value: f32) {
         let mut logits = [0.0; 11];
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_largest_in_order() {
+    fn returns_the_largest_in_order() {
         let logits = [1.0, 5.0, NONE, 3.0, 5.0, 2.0, 0.0, -1.0, 4.0, 4.5];
         assert_eq!(argmax(&logits), 1);
         assert_eq!(top(&logits, 4), [(1, 5.0), (4, 5.0), (9, 4.5), (8, 4.0)]);

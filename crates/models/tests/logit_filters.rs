@@ -1,7 +1,7 @@
 //! May the right tokens come next?
 
 use mlx_models::whisper::GenerationConfig;
-use mlx_models::whisper::decoding::{DecodeOptions, Rules};
+use mlx_models::whisper::decoding::{DecodingOptions, LogitFilters};
 use rstest::rstest;
 
 mod support;
@@ -9,8 +9,8 @@ use support::{
     BEGIN, EOT, N_VOCAB, NO_TIMESTAMPS, SPACE, at, fake::generation, text, tiny_tokenizer,
 };
 
-fn rules(options: &DecodeOptions, generation: &GenerationConfig) -> Rules {
-    Rules::new(tiny_tokenizer().special(), generation, options)
+fn rules(options: &DecodingOptions, generation: &GenerationConfig) -> LogitFilters {
+    LogitFilters::new(tiny_tokenizer().special(), generation, options)
 }
 
 /// Logits where text is likely and each timestamp is not.
@@ -44,7 +44,7 @@ fn timestamps_come_in_pairs_around_text(
     #[case] wanted: (bool, bool, Option<u32>, Option<u32>),
 ) {
     let mut logits = logits();
-    rules(&DecodeOptions::default(), &generation())
+    rules(&DecodingOptions::default(), &generation())
         .apply(&written, &mut logits)
         .unwrap();
     assert_eq!(left(&logits), wanted);
@@ -57,9 +57,9 @@ fn timestamps_come_in_pairs_around_text(
 #[case::at_once(Some(0.0), BEGIN)]
 fn the_first_timestamp_has_a_limit(#[case] limit: Option<f64>, #[case] last: u32) {
     let mut logits = logits();
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         max_initial_timestamp: limit,
-        ..DecodeOptions::default()
+        ..DecodingOptions::default()
     };
     rules(&options, &generation())
         .apply(&[], &mut logits)
@@ -76,7 +76,7 @@ fn timestamps_win_when_they_are_likelier_together(#[case] each: f32, #[case] tex
     let mut logits: Vec<f32> = (0..N_VOCAB)
         .map(|t| if t < BEGIN as usize { 0.0 } else { each })
         .collect();
-    rules(&DecodeOptions::default(), &generation())
+    rules(&DecodingOptions::default(), &generation())
         .apply(&[vec![at(0.5)], text("a")].concat(), &mut logits)
         .unwrap();
     assert_eq!(left(&logits).0, text_is_left);
@@ -84,9 +84,9 @@ fn timestamps_win_when_they_are_likelier_together(#[case] each: f32, #[case] tex
 
 #[test]
 fn without_timestamps_none_is_written() {
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         timestamps: false,
-        ..DecodeOptions::default()
+        ..DecodingOptions::default()
     };
     let mut logits = vec![0.0; N_VOCAB];
     rules(&options, &generation())
@@ -100,11 +100,11 @@ fn lists_are_obeyed_and_the_beginning_is_not_blank() {
     let mut generation = generation();
     // A list may name tokens that this vocabulary does not have.
     generation.suppress = vec![5, 1_000_000];
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         timestamps: false,
-        ..DecodeOptions::default()
+        ..DecodingOptions::default()
     };
-    let struck = |written: &[u32], options: &DecodeOptions| {
+    let struck = |written: &[u32], options: &DecodingOptions| {
         let mut logits = vec![0.0; N_VOCAB];
         rules(options, &generation)
             .apply(written, &mut logits)
@@ -113,7 +113,7 @@ fn lists_are_obeyed_and_the_beginning_is_not_blank() {
     };
     assert_eq!(struck(&[], &options), [true, true, true]);
     assert_eq!(struck(&text("a"), &options), [true, false, false]);
-    let unruly = DecodeOptions {
+    let unruly = DecodingOptions {
         suppress: false,
         ..options
     };
@@ -123,11 +123,11 @@ fn lists_are_obeyed_and_the_beginning_is_not_blank() {
 #[test]
 fn a_vocabulary_without_timestamps_is_no_reason_to_panic() {
     let mut logits = vec![0.0; 20];
-    rules(&DecodeOptions::default(), &generation())
+    rules(&DecodingOptions::default(), &generation())
         .apply(&[at(1.0), 1], &mut logits)
         .unwrap();
     assert!(
-        rules(&DecodeOptions::default(), &generation())
+        rules(&DecodingOptions::default(), &generation())
             .apply(&[u32::MAX], &mut [])
             .is_ok()
     );

@@ -1,18 +1,18 @@
-//! Which tokens may come next?
+//! Logit filters: the tokens that may not come next.
 
 use super::super::{GenerationConfig, SECONDS_PER_TIMESTAMP, SpecialTokens};
-use super::DecodeOptions;
+use super::DecodingOptions;
 use super::scores::{largest, log_sum_exp};
 use crate::Result;
 
-const NEVER: f32 = f32::NEG_INFINITY;
+const SUPPRESSED: f32 = f32::NEG_INFINITY;
 
-/// Holds what may come next, and strikes out the rest.
+/// The filters that set the logits of tokens to negative infinity.
 ///
 /// Timestamps come in pairs around text and never go back; the first token is one; when all
-/// timestamps together are likelier than any one other token, the next token is a timestamp.
+/// timestamps together are more likely than any one other token, the next token is a timestamp.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct LogitFilters {
     suppress: Vec<u32>,
     suppress_at_begin: Vec<u32>,
     timestamps: bool,
@@ -20,14 +20,18 @@ pub struct Rules {
     special: SpecialTokens,
 }
 
-impl Rules {
-    /// Prepares the rules of a model for these options.
+/// The former name of [`LogitFilters`].
+#[deprecated(note = "renamed to LogitFilters")]
+pub type Rules = LogitFilters;
+
+impl LogitFilters {
+    /// Returns the filters of a model for these options.
     pub fn new(
         special: &SpecialTokens,
         generation: &GenerationConfig,
-        options: &DecodeOptions,
+        options: &DecodingOptions,
     ) -> Self {
-        let obey = |list: &[u32]| {
+        let list_of = |list: &[u32]| {
             if options.suppress {
                 list.to_vec()
             } else {
@@ -36,8 +40,8 @@ impl Rules {
         };
         let steps = |seconds: f64| (seconds / SECONDS_PER_TIMESTAMP).round().clamp(0.0, 1e6) as u32;
         Self {
-            suppress: obey(&generation.suppress),
-            suppress_at_begin: obey(&generation.suppress_at_begin),
+            suppress: list_of(&generation.suppress),
+            suppress_at_begin: list_of(&generation.suppress_at_begin),
             timestamps: options.timestamps,
             last_initial: options
                 .max_initial_timestamp
@@ -46,27 +50,27 @@ impl Rules {
         }
     }
 
-    /// Sets the logits of tokens that may not follow `written` to negative infinity.
+    /// Sets the logits of tokens that may not follow the tokens `written` to negative infinity.
     ///
     /// # Errors
     /// [`crate::Error::Decoding`] when a logit is NaN or infinite.
     pub fn apply(&self, written: &[u32], logits: &mut [f32]) -> Result<()> {
-        let strike = |logits: &mut [f32], tokens: &[u32]| {
+        let suppress = |logits: &mut [f32], tokens: &[u32]| {
             for &token in tokens {
                 if let Some(logit) = logits.get_mut(token as usize) {
-                    *logit = NEVER;
+                    *logit = SUPPRESSED;
                 }
             }
         };
-        strike(logits, &self.suppress);
+        suppress(logits, &self.suppress);
         if written.is_empty() {
-            strike(logits, &self.suppress_at_begin);
+            suppress(logits, &self.suppress_at_begin);
         }
         if self.timestamps {
             self.apply_timestamps(written, logits)
         } else {
-            // A model that was told not to write them sometimes does.
-            strike_range(logits, self.special.timestamp_begin, u32::MAX);
+            // Models may produce them although the prompt says not to.
+            suppress_range(logits, self.special.timestamp_begin, u32::MAX);
             Ok(())
         }
     }
@@ -74,7 +78,7 @@ impl Rules {
     fn apply_timestamps(&self, written: &[u32], logits: &mut [f32]) -> Result<()> {
         let special = &self.special;
         let begin = special.timestamp_begin;
-        strike_range(logits, special.no_timestamps, special.no_timestamps + 1);
+        suppress_range(logits, special.no_timestamps, special.no_timestamps + 1);
         let is_timestamp = |from_end: usize| {
             written
                 .len()
@@ -83,12 +87,12 @@ impl Rules {
                 .map(|&t| special.is_timestamp(t))
         };
         let last = is_timestamp(1).unwrap_or(false);
-        // The first token stands for a pair: what went before it was the window's start.
+        // The first token counts as a pair with the start of the window.
         let pair = last && is_timestamp(2).unwrap_or(true);
         if pair {
-            strike_range(logits, begin, u32::MAX);
+            suppress_range(logits, begin, u32::MAX);
         } else if last {
-            strike_range(logits, 0, special.eot);
+            suppress_range(logits, 0, special.eot);
         }
         if let Some(&latest) = written
             .iter()
@@ -101,28 +105,28 @@ impl Rules {
             } else {
                 latest.saturating_add(1)
             };
-            strike_range(logits, begin, allowed);
+            suppress_range(logits, begin, allowed);
         }
         if written.is_empty() {
-            strike_range(logits, 0, begin);
+            suppress_range(logits, 0, begin);
             if let Some(last_initial) = self.last_initial {
-                strike_range(logits, last_initial.saturating_add(1), u32::MAX);
+                suppress_range(logits, last_initial.saturating_add(1), u32::MAX);
             }
         }
         let split = (begin as usize).min(logits.len());
         let (text, times) = logits.split_at_mut(split);
         if log_sum_exp(times)? > largest(text) {
-            text.fill(NEVER);
+            text.fill(SUPPRESSED);
         }
         Ok(())
     }
 }
 
-/// Strikes tokens `from..to`, as far as the vocabulary goes.
-fn strike_range(logits: &mut [f32], from: u32, to: u32) {
+/// Suppresses tokens `from..to`, as far as the vocabulary goes.
+fn suppress_range(logits: &mut [f32], from: u32, to: u32) {
     let n = logits.len();
     let (from, to) = ((from as usize).min(n), (to as usize).min(n));
     if from < to {
-        logits[from..to].fill(NEVER);
+        logits[from..to].fill(SUPPRESSED);
     }
 }

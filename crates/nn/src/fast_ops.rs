@@ -1,11 +1,13 @@
-//! The one place where a model chooses between composed formulas and fused kernels.
+//! The choice between composed formulas and fused kernels.
 
 use mlx::fast::{self, AttentionMask, AttentionOptions, RopeOptions};
 use mlx::{Array, Dtype, Quantized};
 
-/// Which form norms, rotary positions, attention and products with packed weights take; both give the same values up to rounding.
+/// The implementation of norms, rotary embeddings, attention, activations and quantized products in a model.
+///
+/// Both variants compute the same values up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Kernels {
+pub enum FastOps {
     /// The textbook formula in MLX's plain operations.
     Composed,
     /// One fused operation.
@@ -13,7 +15,7 @@ pub enum Kernels {
     Fused,
 }
 
-impl Kernels {
+impl FastOps {
     /// Normalizes the last axis to mean 0 and variance 1: see [`fast::layer_norm`].
     #[track_caller]
     pub fn layer_norm(
@@ -24,8 +26,8 @@ impl Kernels {
         eps: f32,
     ) -> Array {
         match self {
-            Kernels::Composed => fast::composed::layer_norm(x, weight, bias, eps),
-            Kernels::Fused => fast::layer_norm(x, weight, bias, eps),
+            FastOps::Composed => fast::composed::layer_norm(x, weight, bias, eps),
+            FastOps::Fused => fast::layer_norm(x, weight, bias, eps),
         }
     }
 
@@ -33,8 +35,8 @@ impl Kernels {
     #[track_caller]
     pub fn rms_norm(self, x: &Array, weight: Option<&Array>, eps: f32) -> Array {
         match self {
-            Kernels::Composed => fast::composed::rms_norm(x, weight, eps),
-            Kernels::Fused => fast::rms_norm(x, weight, eps),
+            FastOps::Composed => fast::composed::rms_norm(x, weight, eps),
+            FastOps::Fused => fast::rms_norm(x, weight, eps),
         }
     }
 
@@ -42,12 +44,12 @@ impl Kernels {
     #[track_caller]
     pub fn rope(self, x: &Array, options: &RopeOptions) -> Array {
         match self {
-            Kernels::Composed => fast::composed::rope(x, options),
-            Kernels::Fused => fast::rope(x, options),
+            FastOps::Composed => fast::composed::rope(x, options),
+            FastOps::Fused => fast::rope(x, options),
         }
     }
 
-    /// Lets queries look at keys and values, all `[batch, heads, length, dim]`, with scale `1 / sqrt(dim)`: see
+    /// Attends queries to keys and values, all `[batch, heads, length, dim]`, with scale `1 / sqrt(dim)`: see
     /// [`fast::scaled_dot_product_attention`].
     #[track_caller]
     pub fn attention(
@@ -62,10 +64,10 @@ impl Kernels {
             ..AttentionOptions::default()
         };
         match self {
-            Kernels::Composed => {
+            FastOps::Composed => {
                 fast::composed::scaled_dot_product_attention(queries, keys, values, &options)
             }
-            Kernels::Fused => fast::scaled_dot_product_attention(queries, keys, values, &options),
+            FastOps::Fused => fast::scaled_dot_product_attention(queries, keys, values, &options),
         }
     }
 
@@ -73,8 +75,8 @@ impl Kernels {
     #[track_caller]
     pub fn gelu(self, x: &Array) -> Array {
         match self {
-            Kernels::Composed => fast::composed::gelu(x),
-            Kernels::Fused => fast::gelu(x),
+            FastOps::Composed => fast::composed::gelu(x),
+            FastOps::Fused => fast::gelu(x),
         }
     }
 
@@ -82,18 +84,18 @@ impl Kernels {
     #[track_caller]
     pub fn swiglu(self, gate: &Array, x: &Array) -> Array {
         match self {
-            Kernels::Composed => fast::composed::swiglu(gate, x),
-            Kernels::Fused => fast::swiglu(gate, x),
+            FastOps::Composed => fast::composed::swiglu(gate, x),
+            FastOps::Fused => fast::swiglu(gate, x),
         }
     }
 
-    /// Multiplies `x`, `[.., in]`, by packed weights `[out, in]` turned: `x @ weights.T`. Composed, they are unpacked
+    /// Returns `x @ weights.T` for `x` `[.., in]` and quantized weights `[out, in]`; the composed form dequantizes them
     /// first.
     #[track_caller]
     pub fn quantized_matmul(self, x: &Array, weights: &Quantized) -> Array {
         match self {
-            Kernels::Composed => x.matmul(&weights.dequantize(None).t()),
-            Kernels::Fused => x.quantized_matmul(weights, true),
+            FastOps::Composed => x.matmul(&weights.dequantize(None).t()),
+            FastOps::Fused => x.quantized_matmul(weights, true),
         }
     }
 
@@ -101,14 +103,18 @@ impl Kernels {
     #[track_caller]
     pub fn cross_entropy(self, logits: &Array, targets: &Array) -> Array {
         match self {
-            Kernels::Composed => fast::composed::cross_entropy(logits, targets),
-            Kernels::Fused => fast::cross_entropy(logits, targets),
+            FastOps::Composed => fast::composed::cross_entropy(logits, targets),
+            FastOps::Fused => fast::cross_entropy(logits, targets),
         }
     }
 }
 
-/// The dtype in which models compute on this thread's device: half precision on a GPU, single on the CPU, where MLX
-/// computes half precision some thirty times slower.
+/// The former name of [`FastOps`].
+#[deprecated(note = "renamed to FastOps")]
+pub type Kernels = FastOps;
+
+/// Returns the dtype in which models compute on this thread's device: half precision on a GPU, single on the CPU,
+/// where MLX computes half precision about thirty times slower.
 ///
 /// # Errors
 /// When the native libraries could not be loaded.

