@@ -6,7 +6,7 @@
 // vmap, compiled functions) is right as well.
 #include <algorithm>
 
-#include "evaluation.h"
+#include "vtable.h"
 #include "guard.h"
 #include "wide.h"
 
@@ -14,7 +14,7 @@ namespace mx = mlx::core;
 
 namespace {
 
-using evaluation::Evaluate;
+using vtable::Evaluate;
 using wide::by_type;
 using wide::each_row;
 using wide::narrowed;
@@ -483,12 +483,12 @@ struct InSingle {
 
 template <class Class, bool (*take)(const Class&, const Arrays&, Arrays&)>
 int widen(const mx::array& sample, const char* name) {
-  return evaluation::exchange(sample, name, &Wide<Class, take>::evaluate, Wide<Class, take>::original);
+  return vtable::exchange(sample, name, &Wide<Class, take>::evaluate, Wide<Class, take>::original);
 }
 
 template <class Class, bool (*takes)(const Class&)>
 int in_single(const mx::array& sample, const char* name) {
-  return evaluation::exchange(sample, name, &InSingle<Class, takes>::evaluate, InSingle<Class, takes>::original);
+  return vtable::exchange(sample, name, &InSingle<Class, takes>::evaluate, InSingle<Class, takes>::original);
 }
 
 int widen_all() {
@@ -528,7 +528,7 @@ int widen_all() {
 extern "C" int mlx_native_cpu_widen(int* replaced) {
   return guarded("cpu_widen", [&] {
 #if defined(__linux__)
-    static const int done = evaluation::can_exchange() ? widen_all() : 0;
+    static const int done = vtable::can_exchange() ? widen_all() : 0;
     *replaced = done;
 #else
     *replaced = 0;

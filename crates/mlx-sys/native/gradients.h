@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "evaluation.h"
+#include "vtable.h"
 #include "mlx/primitives.h"
 
 namespace gradients {
@@ -48,9 +48,9 @@ int replace(const mx::array& sample, const char* name, size_t place, Rule now, R
   if (!sample.has_primitive() || sample.primitive().name() != std::string(name)) {
     return 0;
   }
-  auto** entry = evaluation::table_of(sample.primitive()) + place;
+  auto** entry = vtable::table_of(sample.primitive()) + place;
   original = reinterpret_cast<Rule>(*entry);
-  return evaluation::write_entry(entry, reinterpret_cast<void*>(now)) ? 1 : 0;
+  return vtable::write_entry(entry, reinterpret_cast<void*>(now)) ? 1 : 0;
 }
 
 // The rules of factorizations and inverses, linalg_gradients.cpp. `pull` and `push` are where tables have them.

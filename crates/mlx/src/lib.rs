@@ -34,7 +34,7 @@ pub mod fast;
 mod ffi;
 pub mod fft;
 mod guard;
-mod host;
+mod cpu;
 pub mod index;
 pub mod io;
 pub mod linalg;

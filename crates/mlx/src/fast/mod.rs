@@ -47,7 +47,7 @@ mod rope;
 mod tests;
 
 pub use crate::ffi::host::{HostInput, HostOutput};
-pub use crate::host::sequence;
+pub use crate::cpu::sequence;
 pub use activation::{gelu, gelu_approx, silu, swiglu};
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub use attention_mask::AttentionMask;

@@ -7,7 +7,7 @@ use mlx_sys::Api;
 
 use super::call::{Fault, api, check, loaded};
 use super::host::{HostInput, HostOutput, Layout, run_over, slice};
-use crate::host::{self, Asked, Kernel};
+use crate::cpu::{self as backend, Asked, Kernel};
 use mlx_kernels::{Binary, Reduction, Simple, Unary};
 
 /// Installs the kernels and returns how many of MLX's own operations they take over; the first in the process counts.
@@ -174,7 +174,7 @@ unsafe extern "C" fn accepts(
         };
         let inputs: Vec<Layout<'_>> = inputs.iter().map(Layout::of).collect();
         let outputs: Vec<Layout<'_>> = outputs.iter().map(Layout::of).collect();
-        host::accepts(&kernel, &inputs, &outputs)
+        backend::accepts(&kernel, &inputs, &outputs)
     });
     answer.unwrap_or(false)
 }
@@ -201,7 +201,7 @@ fn compute(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     let kernel = read(call).ok_or_else(|| format!("cpu: no kernel has number {}", call.kernel))?;
-    host::run(&kernel, inputs, outputs).map_err(|text| said_by(kernel_name(call.kernel), &text))
+    backend::run(&kernel, inputs, outputs).map_err(|text| said_by(kernel_name(call.kernel), &text))
 }
 
 /// Returns the error of an operation, which a kernel may know by the last part of its name.

@@ -1,6 +1,6 @@
 //! Kernels of ours on the CPU: which operations they take, and how arrays of MLX become their slices.
 //!
-//! The native library offers each evaluation of an operation on a CPU stream (`native/cpu_replace.cpp`,
+//! The native library offers each evaluation of an operation on a CPU stream (`native/vtable_hook.cpp`,
 //! `native/cpu_fast.cpp`). [`accepts`] looks at dtypes, sizes and strides and says whether a kernel computes it; if not,
 //! MLX's own code does. [`run`] is the kernel. Everything here is safe code over the crate `mlx_kernels`.
 

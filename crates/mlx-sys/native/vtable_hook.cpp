@@ -1,16 +1,16 @@
 // MLX's own operations on the CPU, evaluated by kernels of ours where those apply.
 //
-// For each class below, the evaluation is replaced (`evaluation.h`) by a function that offers the work to our kernels and
+// For each class below, the evaluation is replaced (`vtable.h`) by a function that offers the work to our kernels and
 // calls what was there before when they decline. So everything that MLX derives from its operations (gradients, vmap,
 // compiled and shapeless functions) uses them without knowing.
 #include "cpu.h"
-#include "evaluation.h"
+#include "vtable.h"
 
 namespace mx = mlx::core;
 
 namespace {
 
-using evaluation::Evaluate;
+using vtable::Evaluate;
 
 // Offers the evaluation to a kernel. Returns false when that declines; then nothing has been done.
 bool offer(const Call& call, mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
@@ -136,7 +136,7 @@ bool quantized_matmul(const mx::QuantizedMatmul& product, const Arrays& inputs, 
 template <class Class, bool (*describe)(const Class&, const Arrays&, Call&)>
 int replace(const mx::array& sample, const char* name) {
   using Here = Site<Class, describe>;
-  return evaluation::exchange(sample, name, &Here::evaluate, Here::original);
+  return vtable::exchange(sample, name, &Here::evaluate, Here::original);
 }
 
 #endif
@@ -145,7 +145,7 @@ int replace(const mx::array& sample, const char* name) {
 
 int replace_evaluations() {
 #if defined(__linux__)
-  if (!evaluation::can_exchange()) {
+  if (!vtable::can_exchange()) {
     return 0;
   }
   auto s = mx::default_stream(mx::Device::cpu);

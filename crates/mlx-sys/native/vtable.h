@@ -3,8 +3,8 @@
 // `eval_cpu` is the first virtual function of a primitive: its entry in the class's table is exchanged. Before anything
 // is written, the tables of two classes whose functions libmlx exports are looked at; where those stand elsewhere, as in
 // a build with another compiler, nothing is replaced.
-#ifndef MLX_NATIVE_EVALUATION_H
-#define MLX_NATIVE_EVALUATION_H
+#ifndef MLX_NATIVE_VTABLE_H
+#define MLX_NATIVE_VTABLE_H
 
 #include <string>
 
@@ -18,7 +18,7 @@
 #include <unistd.h>
 #endif
 
-namespace evaluation {
+namespace vtable {
 
 namespace mx = mlx::core;
 
@@ -82,6 +82,6 @@ inline bool can_exchange() {
 
 #endif
 
-} // namespace evaluation
+} // namespace vtable
 
 #endif
