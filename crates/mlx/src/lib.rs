@@ -26,6 +26,7 @@ mod bind;
 mod compiled;
 #[doc(hidden)]
 pub mod compiler_api;
+mod cpu;
 mod device;
 mod dtype;
 mod error;
@@ -34,7 +35,6 @@ pub mod fast;
 mod ffi;
 pub mod fft;
 mod guard;
-mod cpu;
 pub mod index;
 pub mod io;
 pub mod linalg;

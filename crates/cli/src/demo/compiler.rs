@@ -7,11 +7,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use mlx_compiler::{CompileOptions, Fallback};
 use mlx_models::llama::{self, GenerateOptions, Generator, NetworkOptions};
-use mlx_models::whisper::Transcriber;
 use mlx_models::whisper;
-use mlx_testdata::assets;
+use mlx_models::whisper::Transcriber;
 use mlx_nn::FastOps;
 use mlx_provision::Progress;
+use mlx_testdata::assets;
 use serde::Serialize;
 
 use super::whisper::{options as decode_options, sound};

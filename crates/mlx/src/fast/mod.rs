@@ -46,8 +46,8 @@ mod rope;
 #[cfg(test)]
 mod tests;
 
-pub use crate::ffi::host::{HostInput, HostOutput};
 pub use crate::cpu::sequence;
+pub use crate::ffi::host::{HostInput, HostOutput};
 pub use activation::{gelu, gelu_approx, silu, swiglu};
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub use attention_mask::AttentionMask;
