@@ -319,7 +319,7 @@ fn rms_norm(x: &Array, w: &Array) -> Array {
     x * (x.square().mean(keepdims(-1)) + 1e-6).rsqrt() * w
 }
 
-/// 32 groups of channels, which lie last, as MLX's and PyTorch's ports spell it.
+/// 32 groups of channels, which are the last axis, as MLX's and PyTorch's ports spell it.
 fn group_norm(x: &Array, w: &Array, b: &Array) -> mlx::Result<Array> {
     let [batch, places, dims] = x.dims()?;
     let groups = x
