@@ -114,7 +114,7 @@ fn check_owners(
         };
         if !traced.recorder.is_open() {
             return Err(Error::Traced {
-                op: "bind",
+                op: table_name(op),
                 hint: " and has ended; it escaped its function",
                 at,
             });
@@ -125,6 +125,13 @@ fn check_owners(
         }
     }
     Ok(())
+}
+
+/// Returns an operation's name in the table, which lives as long as the program.
+#[cold]
+fn table_name(op: &Op) -> &'static str {
+    let found = Op::NAMES.iter().find(|name| **name == op.name());
+    found.copied().unwrap_or("host_kernel")
 }
 
 /// Applies an operation to handles on this thread's stream, with everything that keeps it from crashing.

@@ -313,3 +313,21 @@ fn an_axis_must_exist_also_for_one_array() {
         assert!(error.to_string().contains("axis"), "{error}");
     }
 }
+
+/// MLX 0.32.2 counted elements in 32 bits and found none of these.
+#[test]
+#[ignore = "takes 6 GB of memory"]
+fn reductions_see_the_last_of_more_than_2_to_the_31_elements() {
+    let n = 46_341;
+    let row = mlx::zeros([n - 1, n], Dtype::Bool);
+    let last = mlx::arange(0.0, f64::from(n), 1.0, Dtype::Int32)
+        .reshape([1, n])
+        .equal(n - 1);
+    let x = mlx::concatenate([&row, &last], 0);
+    assert!(x.any(()).item::<bool>().unwrap());
+    assert!(!x.all(()).item::<bool>().unwrap());
+    assert!(x.max(()).item::<bool>().unwrap());
+    let columns = x.any(0).to_vec::<bool>().unwrap();
+    assert_eq!(columns.iter().filter(|&&is_true| is_true).count(), 1);
+    assert!(columns[n as usize - 1]);
+}

@@ -155,7 +155,7 @@ fn an_array_that_escaped_its_trace_is_an_error() {
     let (toy, output) = Toy::trace(&[ArrayType::new([2], Dtype::Float32)], |x| x[0].exp());
     toy.closed.set(true);
     let error = (&output + 1.0).shape().unwrap_err();
-    assert!(matches!(error, Error::Traced { .. }), "{error}");
+    assert!(matches!(error, Error::Traced { op: "add", .. }), "{error}");
 }
 
 #[test]

@@ -198,6 +198,30 @@ fn the_error_of_a_rule_comes_back_when_the_gradient_is_taken() {
     assert!(matches!(error, Error::Closure(_)), "{error}");
 }
 
+/// The line is the user's that made the function, not the library's that calls it.
+#[test]
+fn a_transform_called_by_another_names_the_line_where_it_was_made() {
+    let x = array!([1.0, 2.0]);
+    let empty = |_: &Array| Vec::<Array>::new();
+    let first = line!() + 2;
+    let errors = [
+        vmap(checkpoint(empty)).call(&x).err(),
+        vmap(custom_vjp(
+            empty,
+            |x: &Array, _: &Vec<Array>, _: &Vec<Array>| x.clone(),
+        ))
+        .call(&x)
+        .err(),
+    ];
+    for (error, line) in errors.into_iter().zip(first..) {
+        let text = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            text.contains(&format!("transforms_errors.rs:{line}:")),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn the_first_error_is_kept_with_operation_and_line() {
     let loss = |x: &Array| {

@@ -331,3 +331,45 @@ fn each_token_looks_at_the_sound_once_and_later_ones_further_on() {
     );
     assert!(tiny.network.cross_attention(&features, &[0; 449]).is_err());
 }
+
+/// Ends a process at another moment of a transcription each time: it ends, with its code.
+#[test]
+fn a_process_ends_while_it_transcribes() {
+    const CHILD: &str = "MLX_TEST_EXIT_AFTER_MS";
+    let Some(path) = support::asset::asset(assets::jfk_wav()) else {
+        return;
+    };
+    if let Ok(delay) = std::env::var(CHILD) {
+        std::thread::spawn(move || {
+            let samples = Audio::load(path).unwrap().samples;
+            let tiny = tiny().unwrap();
+            loop {
+                tiny.transcribe(Kernels::Fused, &samples, &TranscribeOptions::default());
+            }
+        });
+        std::thread::sleep(std::time::Duration::from_millis(delay.parse().unwrap()));
+        std::process::exit(7);
+    }
+    for run in 0..14 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_process_ends_while_it_transcribes"])
+            .env(CHILD, (600 + 97 * run).to_string())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let since = std::time::Instant::now();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if since.elapsed().as_secs() > 60 => break None,
+                None => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        };
+        if status.is_none() {
+            let _ = child.kill();
+        }
+        let code = status.and_then(|status| status.code());
+        assert_eq!(code, Some(7), "run {run}: {status:?}");
+    }
+}
