@@ -1,4 +1,4 @@
-//! How long does compiling take, stage by stage: trace, lower, compile, and the first call?
+//! The time of compiling, stage by stage: trace, lower, compile, and the first call.
 //!
 //! Nothing is computed, so these are no kernels' times.
 

@@ -44,7 +44,7 @@ fn ends_a_runner_that_hangs() {
     let limit = Duration::from_millis(200);
     let fault = runner.ask(Some(ID), Verb::Run(1), limit).unwrap_err();
     assert_eq!(fault, Fault::TimedOut(limit));
-    // It is gone: another question finds nobody.
+    // It has ended: another request fails.
     assert!(runner.ask(Some(ID), Verb::Run(1), LIMIT).is_err());
 }
 

@@ -1,6 +1,6 @@
-//! `cargo xtask macos`: mlx-c and our C++ compiled and linked for macOS on Linux, against the libraries that Macs get.
+//! `cargo xtask macos`: mlx-c and the C++ of `mlx-sys` compiled and linked for macOS on Linux, against the libraries that Macs get.
 //!
-//! Nothing is run: this says whether clang and libc++ accept the sources, and whether every symbol that they want is in
+//! Nothing is run: this says whether clang and libc++ accept the sources, and whether every symbol that they need is in
 //! `libmlx.dylib`.
 
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ struct Build {
 }
 
 impl Build {
-    /// Every source of mlx-c but its error.cpp, which ours replaces, and all of ours.
+    /// Every source of mlx-c but its error.cpp, which one of `native/` replaces, and all of `native/`.
     fn sources(&self) -> Result<Vec<PathBuf>> {
         let mut sources = cpp_in(&self.mlxc.join("mlx/c"))?;
         sources.retain(|source| !source.ends_with("error.cpp"));

@@ -1,4 +1,4 @@
-//! What got slower? Two runs, row by row, and nothing is said within their noise.
+//! What got slower between two runs, row by row, beyond their noise.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ pub struct Times {
     pub rival: Option<f64>,
 }
 
-/// The least noise that is believed: two runs of one program differ by more than their rounds do.
+/// The minimum of noise that is assumed: two runs of one program differ by more than their rounds do.
 const LEAST_NOISE: f64 = 0.02;
 
 /// Compares every row of either run.
@@ -114,7 +114,7 @@ pub fn report(changes: &[Change]) -> String {
             verdict => lines.push(format!("{verdict} {}", change.id)),
         }
     }
-    // "slower" after "lost", before "new" and "faster": what matters most stands last, next to the prompt.
+    // "slower" after "lost", before "new" and "faster": what matters most is printed last, next to the prompt.
     lines.sort();
     lines.push(format!("as before {same} of {} rows", changes.len()));
     lines.join("\n") + "\n"

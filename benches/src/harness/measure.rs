@@ -1,4 +1,4 @@
-//! How is a row measured? Everyone prepares and is checked, then rounds go around: ours, a rival, the next, ours again.
+//! Measuring a row: all participants prepare and are checked, then rounds are interleaved: ours, a rival, the next, ours again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,11 +33,11 @@ pub struct Settings {
     pub timeout: Duration,
     /// Above this, one call is all that is measured of a rival.
     pub slow: Duration,
-    /// How long to wait between two runners, until the threads of the first have gone to sleep.
+    /// How long to wait between two runners, until the threads of the first sleep.
     pub pause: Duration,
 }
 
-/// Someone who computes rows, and the process that does it, which is started when it is first needed.
+/// A participant, and its process, which is started when it is first needed.
 #[derive(Debug)]
 pub struct Participant {
     /// The name in the table.
@@ -111,7 +111,7 @@ impl Participant {
                 }),
             },
             Err(fault) => {
-                // The process is gone; the next row starts a new one.
+                // The process has ended; the next row starts a new one.
                 self.runner = None;
                 Err(self.say(&fault))
             }
@@ -170,7 +170,7 @@ pub fn row(
             settings_of(idx),
         );
         if let Status::Out(why) = &status
-            // Whoever is absent was told of at the start.
+            // Absences were reported at the start.
             && participant.spec.is_ok()
         {
             eprintln!("    {}: {why}", participant.name);
@@ -179,7 +179,7 @@ pub fn row(
     }
     for round in 0..settings.rounds {
         for place in 0..participants.len() {
-            // Another one begins in each round, so that nobody always follows the same neighbour.
+            // Each round begins with another one, so that none always follows the same neighbour.
             let idx = (place + round) % participants.len();
             if let (Some(participant), Some(status)) =
                 (participants.get_mut(idx), statuses.get_mut(idx))
@@ -190,7 +190,7 @@ pub fn row(
     }
     for (participant, status) in participants.iter_mut().zip(&statuses) {
         if matches!(status, Status::Ready { .. }) {
-            // What cannot be forgotten is a process that is gone.
+            // This fails only for a process that has ended.
             let _ = participant.ask(&row.id, Verb::Drop(true), settings);
         }
     }
@@ -206,7 +206,7 @@ pub fn row(
     Ok(RowResult::new(row, limits, ours, rivals, forms))
 }
 
-/// Lets a participant load a row, compares its result with ours, and finds out how many runs make a round.
+/// Has a participant load a row, compares its result with ours, and finds out how many runs make a round.
 fn prepare(
     row: &Benchmark,
     participant: &mut Participant,
@@ -271,7 +271,7 @@ fn prepare(
     }
 }
 
-/// Lets a participant run one round.
+/// Has a participant run one round.
 fn run(
     row: &Benchmark,
     participant: &mut Participant,

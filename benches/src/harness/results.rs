@@ -1,4 +1,4 @@
-//! What is kept of a run? The file `benches/results/DATE-MACHINE.json`.
+//! The results of a run, as they are kept in `benches/results/DATE-MACHINE.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -77,7 +77,7 @@ pub struct RowResult {
     pub forms: BTreeMap<String, Summary>,
     /// Why a rival or form has no number.
     pub failures: BTreeMap<String, String>,
-    /// What the row has to do at least.
+    /// The minimum of work of the row.
     pub cost: Cost,
 }
 
@@ -157,7 +157,7 @@ impl RowResult {
         }
     }
 
-    /// Returns ours over the time of the rival that the target means.
+    /// Returns our time over that of the rival that the target names.
     pub fn target_ratio(&self) -> Option<f64> {
         match &self.target_rival {
             Some(name) => ratio(self.ours.as_ref()?, self.samples.get(name)?),
@@ -203,7 +203,7 @@ impl Results {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read or is not one of ours.
+    /// When it cannot be read or has another format.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("{} cannot be read", path.display()))?;

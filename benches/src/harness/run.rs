@@ -167,7 +167,7 @@ impl Participants {
         )
     }
 
-    /// Returns those whose versions are of interest: our forms have ours.
+    /// Returns the participants with versions of their own: our forms have the same one.
     fn with_versions(&self) -> impl Iterator<Item = &Participant> {
         std::iter::once(&self.ours).chain(&self.rivals)
     }

@@ -1,4 +1,4 @@
-//! How does a run read? As a Markdown page with a table for each part.
+//! A run as a Markdown page, with a table for each part.
 
 use std::fmt::Write;
 
@@ -152,7 +152,7 @@ fn forms(rows: &[&RowResult]) -> String {
     out
 }
 
-/// Returns the table of what attention needs beyond its inputs, or nothing when nobody measured it.
+/// Returns the table of what attention needs beyond its inputs, or an empty text when it was not measured.
 fn memory(rows: &[&RowResult]) -> String {
     let mib = |summary: Option<&Summary>| {
         let bytes = summary.and_then(|summary| summary.peak_bytes);
@@ -183,7 +183,7 @@ fn memory(rows: &[&RowResult]) -> String {
     if is_empty { String::new() } else { out }
 }
 
-/// Says when the numbers are not to be trusted.
+/// Returns a warning when the numbers cannot be trusted.
 fn busy(share: Option<f64>) -> String {
     match share {
         Some(share) if share > TOO_BUSY => format!(
@@ -194,7 +194,7 @@ fn busy(share: Option<f64>) -> String {
     }
 }
 
-/// Says who is absent, on which rows, and why.
+/// Returns which participants are absent, on which rows, and why.
 fn absences(results: &Results) -> String {
     let mut out = String::from("## Who is absent, and why\n\n");
     for (name, why) in &results.absent {
@@ -256,7 +256,7 @@ fn target(row: &RowResult) -> String {
     format!("{}: {verdict}", aims.join(", "))
 }
 
-/// Returns three digits that count.
+/// Returns a number with three significant digits.
 pub fn number(ms: f64) -> String {
     match ms {
         ms if ms >= 100.0 => format!("{ms:.0}"),
@@ -297,7 +297,7 @@ fn title(word: &str) -> String {
     first + letters.as_str()
 }
 
-/// Keeps text of others from breaking the table.
+/// Escapes text of other programs for a table.
 fn escape(text: &str) -> String {
     text.replace('|', "\\|")
         .replace(['\n', '\r'], " ")

@@ -15,7 +15,7 @@ use mlx_bench::harness::rows::{Benchmark, Cost, Group, Target};
 pub const ID: &str = "add/float32/4/cpu";
 
 /// A runner that answers each request with the lines of a shell `case`; `$out` is the file for the result, `$n` the
-/// number of runs, `$ms` a list of so many times.
+/// number of runs, `$ms` a list of that many times.
 pub fn spec(folder: &Path, name: &str, cases: &str) -> Spec {
     let script = format!(
         r#"while read -r line; do

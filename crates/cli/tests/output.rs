@@ -1,4 +1,4 @@
-//! How do commands end when their output or their recordings are not what they hoped for?
+//! How commands end when their output is closed or their recordings cannot be read.
 
 use std::io::Read;
 use std::path::PathBuf;

@@ -83,7 +83,7 @@ pub fn make_in_place<E: From<Error>>(
     Ok(fs::write(&stamp, inputs).map_err(|error| Error::io("write", &stamp, error))?)
 }
 
-/// Calls `work` with a folder that is empty before and gone afterwards.
+/// Calls `work` with a folder that is empty before and removed afterwards.
 pub(crate) fn in_scratch<T>(
     settings: &Settings,
     name: &str,
@@ -111,7 +111,7 @@ fn make_in(temp: &Path, dir: &Path, make: impl FnOnce(&Path, &Path) -> Result<()
     make(temp, &out)?;
     stamp::write(&out)?;
     if dir.exists() {
-        // Incomplete: somebody deleted a part of it.
+        // Incomplete: a part of it was deleted.
         let old = temp.join("old");
         fs::rename(dir, &old).map_err(|error| Error::io("move", dir, error))?;
     }

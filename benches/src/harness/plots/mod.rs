@@ -37,7 +37,7 @@ const WIDTH: f64 = 900.0;
 /// The room for the names of rows.
 const NAMES: f64 = 290.0;
 
-/// Returns the colour of a participant: ours is the brightest, and none depends on red against green.
+/// Returns the colour of a participant: this workspace's is the brightest, and none depends on red against green.
 fn colour(name: &str) -> RGBColor {
     let [red, green, blue] = match name {
         "ours" => [0xd5, 0x5e, 0x00],

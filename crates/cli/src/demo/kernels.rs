@@ -69,7 +69,7 @@ pub fn run() -> Result<Vec<Row>> {
         rows.push(row);
     }
     output::line(format_args!(
-        "\nerr: greatest distance from the same formula in f64. ratio: composed over fused, above 1 when fusing wins."
+        "\nerr: maximum distance from the same formula in f64. ratio: composed over fused, above 1 when fusing wins."
     ));
     Ok(rows)
 }
@@ -207,7 +207,7 @@ fn measure(case: Case) -> Result<Row> {
     })
 }
 
-/// The greatest distance between two results; NaN where one has it.
+/// The maximum distance between two results; NaN where one has it.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     let farther = |greatest: f64, d: f64| {
         if d.is_nan() || d > greatest {

@@ -152,7 +152,7 @@ fn run_cmake(
     let mut child = command
         .spawn()
         .map_err(|reason| Error::Run { program, reason })?;
-    // The command holds the writing end; without it the reading end sees the end when the child is gone.
+    // The command holds the writing end; without it the reading end sees the end when the child exits.
     drop(command);
     let bar = settings.progress.bar("building", 100);
     for line in BufReader::new(reader).split(b'\n') {

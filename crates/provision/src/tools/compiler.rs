@@ -14,7 +14,7 @@ use crate::{Error, Result, Settings, environment};
 pub(crate) struct Compiler {
     /// The program: the compiler, or one that starts it, as ccache does.
     pub(crate) path: PathBuf,
-    /// What stands behind the program in `CXX`: `-m64`, or the compiler that ccache starts.
+    /// What follows the program in `CXX`: `-m64`, or the compiler that ccache starts.
     pub(crate) args: Vec<String>,
     /// The first line of what `--version` prints.
     pub(crate) version: String,

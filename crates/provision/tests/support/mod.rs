@@ -104,7 +104,7 @@ impl Scratch {
         (path, pin)
     }
 
-    /// Returns what lies in the stage folder, without locks and logs; empty when there is nothing.
+    /// Returns what is in the stage folder, without locks and logs; empty when there is nothing.
     pub fn staged(&self) -> Vec<String> {
         names(&self.path("stage"))
             .into_iter()
