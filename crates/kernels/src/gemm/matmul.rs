@@ -33,7 +33,7 @@ pub fn matmul<T: Element>(
         return Ok(());
     }
     if vectors >= MANY {
-        packed::multiply(shape, vectors, &Dense { columns, weights }, x, out);
+        packed::gemm(shape, vectors, &Dense { columns, weights }, x, out);
         return Ok(());
     }
     for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(rows)) {
