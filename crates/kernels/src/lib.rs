@@ -11,8 +11,10 @@
 //! - Wrong lengths are an [`Error`], never a panic, and then nothing was written.
 //!
 //! ```
+//! use mlx_kernels::UnaryOp;
+//!
 //! let mut out = [0.0; 3];
-//! mlx_kernels::exp(&[0.0, 1.0, f32::NEG_INFINITY], &mut out)?;
+//! mlx_kernels::unary(UnaryOp::Exp, &[0.0, 1.0, f32::NEG_INFINITY], &mut out)?;
 //! assert_eq!(out[0], 1.0);
 //! assert_eq!(out[2], 0.0);
 //! # Ok::<(), mlx_kernels::Error>(())
@@ -40,18 +42,29 @@ pub use attention::{
 pub use conv::{Conv1d, conv1d};
 pub use element::Element;
 pub use elementwise::{
-    Binary, Operand, Program, RegionInput, Simple, Step, Unary, Values, ValuesMut, binary, cos,
-    erf, exp, gelu, gelu_tanh, log, sigmoid, silu, sin, swiglu, tanh, unary, unary_in_place,
+    BinaryOp, ElementwiseProgram, Instruction, StridedInput, TypedSlice, TypedSliceMut, UnaryOp,
+    swiglu, unary,
 };
 pub use error::{Error, Result};
-pub use gemm::{MatrixShape, matmul, matvec};
+pub use gemm::{MatrixShape, matmul};
 pub use parallel::threads;
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
-pub use rope::{Rope, RopeShape, Rotations, rope};
+pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
-    NormGradient, ReduceShape, Reduction, RowIndex, Rows, cross_entropy, cross_entropy_gradient,
-    gather, layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm, rms_norm_gradient,
-    softmax, softmax_gradient,
+    NormGradient, ReduceShape, Reduction, RowMajorShape, cross_entropy, cross_entropy_gradient,
+    layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm, rms_norm_gradient, softmax,
 };
 pub use simd::instruction_set;
 pub use strided::copy_strided;
+
+// Former names.
+#[doc(hidden)]
+pub use elementwise::{
+    BinaryOp as Binary, ElementwiseProgram as Program, Instruction as Step,
+    StridedInput as RegionInput, TypedSlice as Values, TypedSliceMut as ValuesMut,
+    UnaryOp as Simple, UnaryOp as Unary,
+};
+#[doc(hidden)]
+pub use rope::RotaryTable as Rotations;
+#[doc(hidden)]
+pub use rowwise::RowMajorShape as Rows;

@@ -1,12 +1,12 @@
-//! Where an input's elements lie, seen from the order in which outputs are written.
+//! Where an input's elements are, in the order in which outputs are written.
 
-use super::values::Values;
+use super::TypedSlice;
 use crate::error::{Error, Result, length, product};
-use crate::strided::walk::Walk;
+use crate::strided::RowOffsets;
 
-/// The shape of the outputs, with axes joined that all inputs step through alike.
+/// The shape of the outputs; axes that every input steps through with one stride are merged.
 #[derive(Debug)]
-pub(super) struct Shape {
+pub(super) struct OutputShape {
     /// The axes before the last.
     outer: Vec<usize>,
     /// The length of a row.
@@ -16,39 +16,39 @@ pub(super) struct Shape {
 
 /// How one input is read.
 #[derive(Debug)]
-pub(super) enum Layout {
-    /// Element by element as outputs are written.
+pub(super) enum InputLayout {
+    /// In the order of the outputs.
     Contiguous,
-    /// The same element everywhere.
+    /// One element, repeated.
     Scalar(f32),
-    /// Rows that start where the outer strides say.
+    /// Rows with these strides between them, and this one between their elements.
     Rows { outer: Vec<usize>, last: usize },
 }
 
-/// What an input is for one block.
+/// Where the elements of an input are for one block.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
-    /// Its elements lie together as `f32` from here on.
+pub(super) enum BlockInput {
+    /// Contiguous `f32` from this index on.
     Direct(usize),
     Scalar(f32),
-    /// Its elements were copied.
-    Loaded,
+    /// Copied to the buffer of this input.
+    Copied,
 }
 
-impl Shape {
+impl OutputShape {
     /// Checks that every input has the elements its strides ask for, and joins axes.
     pub(super) fn new(
         op: &'static str,
         shape: &[usize],
-        inputs: &[(Values<'_>, &[usize])],
-    ) -> Result<(Self, Vec<Layout>)> {
+        inputs: &[(TypedSlice<'_>, &[usize])],
+    ) -> Result<(Self, Vec<InputLayout>)> {
         let elements = product(op, shape)?;
         for (values, strides) in inputs {
             length(op, "strides", shape.len(), strides.len())?;
             if elements == 0 {
                 continue;
             }
-            let last = reach(shape, strides).ok_or(Error::TooLarge { op })?;
+            let last = last_index(shape, strides).ok_or(Error::TooLarge { op })?;
             if last >= values.len() {
                 let (wanted, got) = (last.saturating_add(1), values.len());
                 return Err(Error::Length {
@@ -59,23 +59,23 @@ impl Shape {
                 });
             }
         }
-        let (shape, strides) = joined(shape, inputs);
+        let (shape, strides) = merge_axes(shape, inputs);
         let row = shape.last().copied().unwrap_or(1);
         let outer = shape[..shape.len().saturating_sub(1)].to_vec();
         let layouts = inputs.iter().zip(strides).map(|((values, _), strides)| {
             if elements == 0 || strides.iter().all(|stride| *stride == 0) {
-                return Layout::Scalar(if elements == 0 { 0.0 } else { values.at(0) });
+                return InputLayout::Scalar(if elements == 0 { 0.0 } else { values.at(0) });
             }
             match strides.split_last() {
-                Some((1, [])) => Layout::Contiguous,
-                Some((last, outer)) => Layout::Rows {
+                Some((1, [])) => InputLayout::Contiguous,
+                Some((last, outer)) => InputLayout::Rows {
                     outer: outer.to_vec(),
                     last: *last,
                 },
-                None => Layout::Scalar(values.at(0)),
+                None => InputLayout::Scalar(values.at(0)),
             }
         });
-        let layouts = layouts.map(|layout| layout.unless_contiguous(&outer, row));
+        let layouts = layouts.map(|layout| layout.simplified(&outer, row));
         let layouts = layouts.collect();
         let shape = Self {
             outer,
@@ -85,30 +85,30 @@ impl Shape {
         Ok((shape, layouts))
     }
 
-    /// Finds an input's elements for a block, and copies them to `copies` if they do not lie together.
-    pub(super) fn place(
+    /// Locates an input's elements for a block, and copies them to `copies` if they are not contiguous `f32`.
+    pub(super) fn locate(
         &self,
-        layout: &Layout,
-        values: Values<'_>,
+        layout: &InputLayout,
+        values: TypedSlice<'_>,
         (start, count): (usize, usize),
         copies: &mut [f32],
-    ) -> Place {
-        let is_f32 = matches!(values, Values::F32(_));
+    ) -> BlockInput {
+        let is_f32 = matches!(values, TypedSlice::F32(_));
         match layout {
-            Layout::Scalar(value) => Place::Scalar(*value),
-            Layout::Contiguous if is_f32 => Place::Direct(start),
-            Layout::Contiguous => {
+            InputLayout::Scalar(value) => BlockInput::Scalar(*value),
+            InputLayout::Contiguous if is_f32 => BlockInput::Direct(start),
+            InputLayout::Contiguous => {
                 values.read(start, 1, &mut copies[..count]);
-                Place::Loaded
+                BlockInput::Copied
             }
-            Layout::Rows { outer, last } => {
-                let mut walk = Walk::from_row(&self.outer, outer, start / self.row);
+            InputLayout::Rows { outer, last } => {
+                let mut offsets = RowOffsets::from_row(&self.outer, outer, start / self.row);
                 let mut column = start % self.row;
                 let one_row = column + count <= self.row;
                 if one_row && (*last == 0 || *last == 1 && is_f32) {
                     return match last {
-                        0 => Place::Scalar(values.at(walk.place())),
-                        _ => Place::Direct(walk.place() + column),
+                        0 => BlockInput::Scalar(values.at(offsets.current())),
+                        _ => BlockInput::Direct(offsets.current() + column),
                     };
                 }
                 let mut rest = &mut copies[..count];
@@ -116,21 +116,21 @@ impl Shape {
                     let length = (self.row - column).min(rest.len());
                     let (part, later) = std::mem::take(&mut rest).split_at_mut(length);
                     match last {
-                        0 => part.fill(values.at(walk.place())),
-                        _ => values.read(walk.place() + column * last, *last, part),
+                        0 => part.fill(values.at(offsets.current())),
+                        _ => values.read(offsets.current() + column * last, *last, part),
                     }
                     (rest, column) = (later, 0);
-                    walk.advance(1);
+                    offsets.advance(1);
                 }
-                Place::Loaded
+                BlockInput::Copied
             }
         }
     }
 }
 
-impl Layout {
-    /// Rows that follow each other without a gap are [`Layout::Contiguous`].
-    fn unless_contiguous(self, sizes: &[usize], row: usize) -> Self {
+impl InputLayout {
+    /// Rows that follow each other without a gap are [`InputLayout::Contiguous`].
+    fn simplified(self, sizes: &[usize], row: usize) -> Self {
         let Self::Rows { outer, last } = &self else {
             return self;
         };
@@ -148,8 +148,8 @@ impl Layout {
     }
 }
 
-/// The place of the last element, unless it is beyond all memory.
-fn reach(shape: &[usize], strides: &[usize]) -> Option<usize> {
+/// The index of the last element, unless it overflows.
+fn last_index(shape: &[usize], strides: &[usize]) -> Option<usize> {
     shape
         .iter()
         .zip(strides)
@@ -158,19 +158,22 @@ fn reach(shape: &[usize], strides: &[usize]) -> Option<usize> {
         })
 }
 
-/// Sizes without those of 1, neighbours joined where every input goes through both with one stride; the new strides.
-fn joined(shape: &[usize], inputs: &[(Values<'_>, &[usize])]) -> (Vec<usize>, Vec<Vec<usize>>) {
+/// Sizes other than 1, neighbours merged where every input steps through both with one stride; and the new strides.
+fn merge_axes(
+    shape: &[usize],
+    inputs: &[(TypedSlice<'_>, &[usize])],
+) -> (Vec<usize>, Vec<Vec<usize>>) {
     let mut sizes: Vec<usize> = Vec::new();
     let mut strides: Vec<Vec<usize>> = vec![Vec::new(); inputs.len()];
     for (axis, size) in shape.iter().enumerate() {
         if *size == 1 {
             continue;
         }
-        let joins = !sizes.is_empty()
+        let merges = !sizes.is_empty()
             && inputs.iter().zip(&strides).all(|((_, given), strides)| {
                 strides.last().copied() == given[axis].checked_mul(*size)
             });
-        match sizes.last_mut().filter(|_| joins) {
+        match sizes.last_mut().filter(|_| merges) {
             Some(last) => {
                 *last *= size;
                 for ((_, given), strides) in inputs.iter().zip(&mut strides) {

@@ -1,31 +1,30 @@
-//! Running a program: the work is cut into pieces for threads and blocks for the cache.
+//! Running a program: outputs are split into tasks for threads and blocks for the cache.
 
-use super::input_layout::{Layout, Shape};
-use super::program::{MOST_OUTPUTS, Program};
-use super::values::{Values, ValuesMut};
-use super::vm::Machine;
+use super::input_layout::{InputLayout, OutputShape};
+use super::program::{ElementwiseProgram, MAX_OUTPUTS, OP};
+use super::vm::Vm;
+use super::{TypedSlice, TypedSliceMut};
 use crate::error::{Result, length};
 use crate::parallel::parallel_for;
 use crate::simd::streaming_store;
 
-const OP: &str = "region";
-/// Elements that one thread takes at a time.
-const PIECE: usize = 16 * 1024;
-/// Elements of all registers together, 32 KiB: a first cache of 32 KiB holds most, and the second all.
-const CACHED: usize = 8 * 1024;
-/// Rows that are at least so long are not mixed in one block, so that they can be read where they are.
-const LONG_ROW: usize = 512;
+/// Elements of a task.
+const TASK: usize = 16 * 1024;
+/// Elements of all registers together, 32 KiB: an L1 cache of 32 KiB holds most, and the L2 cache all.
+const REGISTER_FILE: usize = 8 * 1024;
+/// Rows of at least this length are not mixed in one block, so that they can be read in place.
+const MIN_ROW: usize = 512;
 
-/// An input of a program: elements, and how far apart neighbours along each axis of the outputs are.
+/// An input of a program: elements, and the strides along the axes of the outputs.
 #[derive(Clone, Copy, Debug)]
-pub struct RegionInput<'a> {
+pub struct StridedInput<'a> {
     /// The elements.
-    pub values: Values<'a>,
+    pub values: TypedSlice<'a>,
     /// In elements, one for each axis of the outputs' shape; 0 repeats the same element along the axis.
     pub strides: &'a [usize],
 }
 
-impl Program {
+impl ElementwiseProgram {
     /// Runs the program on inputs and writes its outputs, which are `shape`, row-major.
     ///
     /// # Errors
@@ -35,53 +34,53 @@ impl Program {
     pub fn run(
         &self,
         shape: &[usize],
-        inputs: &[RegionInput<'_>],
-        outputs: &mut [ValuesMut<'_>],
+        inputs: &[StridedInput<'_>],
+        outputs: &mut [TypedSliceMut<'_>],
     ) -> Result<()> {
         length(OP, "inputs", self.n_inputs, inputs.len())?;
         length(OP, "outputs", self.n_outputs, outputs.len())?;
-        let given: Vec<(Values<'_>, &[usize])> = inputs
+        let given: Vec<(TypedSlice<'_>, &[usize])> = inputs
             .iter()
             .map(|input| (input.values, input.strides))
             .collect();
-        let (shape, layouts) = Shape::new(OP, shape, &given)?;
+        let (shape, layouts) = OutputShape::new(OP, shape, &given)?;
         for output in &*outputs {
             length(OP, "an output", shape.elements, output.len())?;
         }
         if shape.elements == 0 || outputs.is_empty() {
             return Ok(());
         }
-        let values: Vec<Values<'_>> = inputs.iter().map(|input| input.values).collect();
-        let loaded = loaded(&layouts, &values);
-        let block = self.block(&loaded);
-        let by_rows = shape.row >= LONG_ROW
+        let values: Vec<TypedSlice<'_>> = inputs.iter().map(|input| input.values).collect();
+        let is_copied = is_copied(&layouts, &values);
+        let block = self.block_length(&is_copied);
+        let by_rows = shape.row >= MIN_ROW
             && layouts
                 .iter()
-                .any(|layout| matches!(layout, Layout::Rows { .. }));
+                .any(|layout| matches!(layout, InputLayout::Rows { .. }));
         let stream = streaming_store::should_stream(shape.elements * size_of::<f32>());
-        let pieces = Pieces {
+        let tasks = Tasks {
             next: 0,
             elements: shape.elements,
-            outputs: all(outputs),
+            outputs: padded(outputs),
         };
         parallel_for(
-            pieces,
+            tasks,
             self.nanoseconds * shape.elements as f64,
-            || Machine::new(self, block, &loaded),
-            |machine, mut piece| {
+            || Vm::new(self, block, &is_copied),
+            |vm, mut task| {
                 let mut done = 0;
-                while done < piece.length {
-                    let start = piece.start + done;
-                    let mut count = block.min(piece.length - done);
+                while done < task.length {
+                    let start = task.start + done;
+                    let mut count = block.min(task.length - done);
                     if by_rows {
                         count = count.min(shape.row - start % shape.row);
                     }
                     for (input, layout) in layouts.iter().enumerate() {
-                        let copies = machine.loads[input].slice_mut();
-                        let place = shape.place(layout, values[input], (start, count), copies);
-                        machine.places[input] = place;
+                        let copies = vm.copies[input].slice_mut();
+                        let located = shape.locate(layout, values[input], (start, count), copies);
+                        vm.inputs_of_block[input] = located;
                     }
-                    machine.run(self, &values, &mut piece.outputs, (done, count), stream);
+                    vm.run(self, &values, &mut task.outputs, (done, count), stream);
                     done += count;
                 }
                 if stream {
@@ -92,51 +91,51 @@ impl Program {
         Ok(())
     }
 
-    /// Elements of a register: as many as let all fit in the cache.
-    fn block(&self, loaded: &[bool]) -> usize {
-        let copies = loaded.iter().filter(|loaded| **loaded).count();
+    /// Elements of a register: as many as let all registers fit in the cache.
+    fn block_length(&self, is_copied: &[bool]) -> usize {
+        let copies = is_copied.iter().filter(|is_copied| **is_copied).count();
         // Inputs and outputs pass through the cache too.
         let live = self.n_registers + copies + self.n_inputs.min(4) + 1;
-        (CACHED / live / 64 * 64).clamp(256, 4096)
+        (REGISTER_FILE / live / 64 * 64).clamp(256, 4096)
     }
 }
 
-/// Which inputs are copied into blocks, or may be.
-fn loaded(layouts: &[Layout], values: &[Values<'_>]) -> Vec<bool> {
-    let of = |(layout, values): (&Layout, &Values<'_>)| match layout {
-        Layout::Scalar(_) => false,
-        Layout::Contiguous => !matches!(values, Values::F32(_)),
-        Layout::Rows { .. } => true,
+/// Which inputs may be copied block by block.
+fn is_copied(layouts: &[InputLayout], values: &[TypedSlice<'_>]) -> Vec<bool> {
+    let of = |(layout, values): (&InputLayout, &TypedSlice<'_>)| match layout {
+        InputLayout::Scalar(_) => false,
+        InputLayout::Contiguous => !matches!(values, TypedSlice::F32(_)),
+        InputLayout::Rows { .. } => true,
     };
     layouts.iter().zip(values).map(of).collect()
 }
 
 /// A part of all outputs.
-struct Piece<'a> {
+struct Task<'a> {
     start: usize,
     length: usize,
-    outputs: [ValuesMut<'a>; MOST_OUTPUTS],
+    outputs: [TypedSliceMut<'a>; MAX_OUTPUTS],
 }
 
-/// Cuts outputs into pieces.
-struct Pieces<'a> {
+/// Splits outputs into tasks.
+struct Tasks<'a> {
     next: usize,
     elements: usize,
-    outputs: [ValuesMut<'a>; MOST_OUTPUTS],
+    outputs: [TypedSliceMut<'a>; MAX_OUTPUTS],
 }
 
-impl<'a> Iterator for Pieces<'a> {
-    type Item = Piece<'a>;
+impl<'a> Iterator for Tasks<'a> {
+    type Item = Task<'a>;
 
-    fn next(&mut self) -> Option<Piece<'a>> {
-        let length = PIECE.min(self.elements - self.next);
+    fn next(&mut self) -> Option<Task<'a>> {
+        let length = TASK.min(self.elements - self.next);
         if length == 0 {
             return None;
         }
         let start = self.next;
         self.next += length;
-        let cut = |output: &mut ValuesMut<'a>| output.take_first(length.min(output.len()));
-        Some(Piece {
+        let cut = |output: &mut TypedSliceMut<'a>| output.take_first(length.min(output.len()));
+        Some(Task {
             start,
             length,
             outputs: self.outputs.each_mut().map(cut),
@@ -144,18 +143,19 @@ impl<'a> Iterator for Pieces<'a> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let count = (self.elements - self.next).div_ceil(PIECE);
+        let count = (self.elements - self.next).div_ceil(TASK);
         (count, Some(count))
     }
 }
 
-impl ExactSizeIterator for Pieces<'_> {}
+impl ExactSizeIterator for Tasks<'_> {}
 
-/// The outputs as an array; what is not used is empty.
-fn all<'a>(outputs: &'a mut [ValuesMut<'_>]) -> [ValuesMut<'a>; MOST_OUTPUTS] {
-    let mut all: [ValuesMut<'a>; MOST_OUTPUTS] = std::array::from_fn(|_| ValuesMut::default());
-    for (all, output) in all.iter_mut().zip(outputs) {
-        *all = output.whole();
+/// The outputs, padded with empty slices.
+fn padded<'a>(outputs: &'a mut [TypedSliceMut<'_>]) -> [TypedSliceMut<'a>; MAX_OUTPUTS] {
+    let mut padded: [TypedSliceMut<'a>; MAX_OUTPUTS] =
+        std::array::from_fn(|_| TypedSliceMut::default());
+    for (padded, output) in padded.iter_mut().zip(outputs) {
+        *padded = output.reborrow();
     }
-    all
+    padded
 }

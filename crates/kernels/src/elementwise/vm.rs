@@ -1,34 +1,34 @@
-//! The machine: registers of one block, and what each instruction does to them.
+//! The virtual machine: registers of one block, and what each operation does to them.
 
-use super::evaluate::{Source, compute};
-use super::input_layout::Place;
-use super::program::{Instruction, Operand, Program};
-use super::values::{Values, ValuesMut};
+use super::block::BlockOperand;
+use super::evaluate::evaluate;
+use super::input_layout::BlockInput;
+use super::program::{ElementwiseProgram, Operand, Operation};
+use super::{TypedSlice, TypedSliceMut};
 
-/// Registers, and copies of inputs whose elements do not lie together.
-pub(super) struct Machine {
-    registers: Vec<Aligned>,
-    pub(super) loads: Vec<Aligned>,
-    pub(super) places: Vec<Place>,
+/// Registers, and copies of inputs that are not contiguous `f32`.
+pub(super) struct Vm {
+    registers: Vec<RegisterBuffer>,
+    pub(super) copies: Vec<RegisterBuffer>,
+    pub(super) inputs_of_block: Vec<BlockInput>,
 }
 
-/// Numbers that begin at a cache line, and each at another place of a page: a vector register that is stored across two
-/// lines takes twice as long, and so does reading what looks, by the low bits of its address, as if it had just been
-/// written elsewhere.
+/// A buffer that starts at a cache line, and each at another offset in its page: a vector store across two lines takes
+/// twice as long, and so does a load whose low address bits equal those of a recent store (4K aliasing).
 #[derive(Default)]
-pub(super) struct Aligned {
+pub(super) struct RegisterBuffer {
     values: Vec<f32>,
     start: usize,
 }
 
-impl Aligned {
+impl RegisterBuffer {
     /// Elements of a page.
     const PAGE: usize = 1024;
-    /// Elements by which places in the page differ: ten cache lines.
-    const APART: usize = 160;
+    /// Elements by which the offsets in a page differ: ten cache lines.
+    const OFFSET: usize = 160;
 
     fn new(number: usize, count: usize) -> Self {
-        let shift = number * Self::APART % Self::PAGE;
+        let shift = number * Self::OFFSET % Self::PAGE;
         let values = vec![0.0_f32; Self::PAGE + shift + count];
         let page = values.as_ptr().align_offset(Self::PAGE * size_of::<f32>());
         Self {
@@ -46,89 +46,101 @@ impl Aligned {
     }
 }
 
-impl Machine {
-    /// `block` elements a register; `loaded` tells which inputs need a copy.
-    pub(super) fn new(program: &Program, block: usize, loaded: &[bool]) -> Self {
+impl Vm {
+    /// `block` elements in a register; `is_copied` tells which inputs need a copy.
+    pub(super) fn new(program: &ElementwiseProgram, block: usize, is_copied: &[bool]) -> Self {
         let count = program.n_registers;
-        let copy = |(input, loaded): (usize, &bool)| match loaded {
-            true => Aligned::new(count + input, block),
-            false => Aligned::default(),
+        let copy = |(input, is_copied): (usize, &bool)| match is_copied {
+            true => RegisterBuffer::new(count + input, block),
+            false => RegisterBuffer::default(),
         };
         Self {
             registers: (0..count)
-                .map(|number| Aligned::new(number, block))
+                .map(|number| RegisterBuffer::new(number, block))
                 .collect(),
-            loads: loaded.iter().enumerate().map(copy).collect(),
-            places: vec![Place::Loaded; loaded.len()],
+            copies: is_copied.iter().enumerate().map(copy).collect(),
+            inputs_of_block: vec![BlockInput::Copied; is_copied.len()],
         }
     }
 
-    /// Runs the program over a block whose inputs are placed; its outputs begin at `start`.
+    /// Runs the program over a block whose inputs have been located; its outputs start at `start`.
     pub(super) fn run(
         &mut self,
-        program: &Program,
-        inputs: &[Values<'_>],
-        outputs: &mut [ValuesMut<'_>],
+        program: &ElementwiseProgram,
+        inputs: &[TypedSlice<'_>],
+        outputs: &mut [TypedSliceMut<'_>],
         (start, length): (usize, usize),
         stream: bool,
     ) {
-        for instruction in &program.code {
-            match instruction {
-                Instruction::Compute {
-                    step,
+        for operation in &program.code {
+            match operation {
+                Operation::Evaluate {
+                    instruction,
                     operands,
                     target,
                     output,
                 } => {
-                    // Taken out, so that the others can be read meanwhile.
+                    // Taken out, so that the other registers can be borrowed.
                     let mut register = std::mem::take(&mut self.registers[*target]);
-                    let operands = operands.map(|operand| self.source(operand, inputs, length));
-                    let place = &mut register.slice_mut()[..length];
+                    let operands = operands.map(|operand| self.operand(operand, inputs, length));
+                    let result = &mut register.slice_mut()[..length];
                     match output.map(|output| &mut outputs[output]) {
-                        Some(ValuesMut::F32(out)) => {
-                            compute(*step, operands, &mut out[start..start + length], stream);
+                        Some(TypedSliceMut::F32(out)) => {
+                            evaluate(
+                                *instruction,
+                                operands,
+                                &mut out[start..start + length],
+                                stream,
+                            );
                         }
-                        Some(out) => match (out.rounds_by(*step), operands[0]) {
-                            // Writing rounds by itself.
-                            (true, Source::Slice(values)) => out.write(start, values, stream),
+                        Some(out) => match (out.rounds_by(*instruction), operands[0]) {
+                            // The conversion to the output rounds by itself.
+                            (true, BlockOperand::Slice(values)) => out.write(start, values, stream),
                             _ => {
-                                compute(*step, operands, place, false);
-                                out.write(start, place, stream);
+                                evaluate(*instruction, operands, result, false);
+                                out.write(start, result, stream);
                             }
                         },
-                        None => compute(*step, operands, place, false),
+                        None => evaluate(*instruction, operands, result, false),
                     }
                     self.registers[*target] = register;
                 }
-                Instruction::Store { from, output } => match self.source(*from, inputs, length) {
-                    Source::Slice(values) => outputs[*output].write(start, values, stream),
-                    Source::Scalar(value) => fill(&mut outputs[*output], start, length, value),
+                Operation::Store { from, output } => match self.operand(*from, inputs, length) {
+                    BlockOperand::Slice(values) => outputs[*output].write(start, values, stream),
+                    BlockOperand::Scalar(value) => {
+                        fill(&mut outputs[*output], start, length, value)
+                    }
                 },
             }
         }
     }
 
-    fn source<'a>(&'a self, operand: Operand, inputs: &[Values<'a>], length: usize) -> Source<'a> {
+    fn operand<'a>(
+        &'a self,
+        operand: Operand,
+        inputs: &[TypedSlice<'a>],
+        length: usize,
+    ) -> BlockOperand<'a> {
         match operand {
-            Operand::Constant(value) => Source::Scalar(value),
+            Operand::Constant(value) => BlockOperand::Scalar(value),
             Operand::Register(register) => {
-                Source::Slice(&self.registers[register].slice()[..length])
+                BlockOperand::Slice(&self.registers[register].slice()[..length])
             }
-            Operand::Input(input) => match (self.places[input], inputs[input]) {
-                (Place::Scalar(value), _) => Source::Scalar(value),
-                (Place::Direct(start), Values::F32(values)) => {
-                    Source::Slice(&values[start..start + length])
+            Operand::Input(input) => match (self.inputs_of_block[input], inputs[input]) {
+                (BlockInput::Scalar(value), _) => BlockOperand::Scalar(value),
+                (BlockInput::Direct(start), TypedSlice::F32(values)) => {
+                    BlockOperand::Slice(&values[start..start + length])
                 }
-                _ => Source::Slice(&self.loads[input].slice()[..length]),
+                _ => BlockOperand::Slice(&self.copies[input].slice()[..length]),
             },
         }
     }
 }
 
-fn fill(output: &mut ValuesMut<'_>, start: usize, length: usize, value: f32) {
-    let run = [value; 64];
-    for done in (0..length).step_by(run.len()) {
-        let count = run.len().min(length - done);
-        output.write(start + done, &run[..count], false);
+fn fill(output: &mut TypedSliceMut<'_>, start: usize, length: usize, value: f32) {
+    let values = [value; 64];
+    for done in (0..length).step_by(values.len()) {
+        let count = values.len().min(length - done);
+        output.write(start + done, &values[..count], false);
     }
 }

@@ -1,12 +1,14 @@
-//! A dense matrix times any number of vectors: one after another if they are few, in tiles if they are many.
+//! A dense matrix times any number of vectors: GEMV for a few, packed GEMM for many.
 
 use pulp::Simd;
 
-use super::gemv::matvec;
+use super::gemv::gemv;
 use super::packed::{self, MANY, Unpack};
 use super::shape::MatrixShape;
 use crate::element::Element;
 use crate::error::{Result, length, product};
+
+const OP: &str = "matmul";
 
 /// Writes `x * transpose(weights)` to `out`: `x` is `[vectors, columns]`, `out` is `[vectors, rows]`.
 ///
@@ -23,38 +25,24 @@ pub fn matmul<T: Element>(
     out: &mut [f32],
 ) -> Result<()> {
     let MatrixShape { rows, columns } = shape;
-    length(
-        "matmul",
-        "weights",
-        product("matmul", &[rows, columns])?,
-        weights.len(),
-    )?;
-    length(
-        "matmul",
-        "x",
-        product("matmul", &[vectors, columns])?,
-        x.len(),
-    )?;
-    length(
-        "matmul",
-        "out",
-        product("matmul", &[vectors, rows])?,
-        out.len(),
-    )?;
+    length(OP, "weights", product(OP, &[rows, columns])?, weights.len())?;
+    length(OP, "x", product(OP, &[vectors, columns])?, x.len())?;
+    length(OP, "out", product(OP, &[vectors, rows])?, out.len())?;
     if columns == 0 || out.is_empty() {
         out.fill(0.0);
         return Ok(());
     }
     if vectors >= MANY {
-        packed::multiply(shape, vectors, &Dense { columns, weights }, x, out);
+        packed::gemm(shape, vectors, &Dense { columns, weights }, x, out);
         return Ok(());
     }
-    x.chunks_exact(columns)
-        .zip(out.chunks_exact_mut(rows))
-        .try_for_each(|(x, out)| matvec(shape, weights, x, out))
+    for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(rows)) {
+        gemv(shape, weights, x, out);
+    }
+    Ok(())
 }
 
-/// Rows that need no unpacking, or only widening.
+/// Rows that need no unpacking, or only conversion to `f32`.
 struct Dense<'a, T> {
     columns: usize,
     weights: &'a [T],

@@ -6,6 +6,5 @@ pub(crate) mod microkernel;
 pub(crate) mod packed;
 mod shape;
 
-pub use gemv::matvec;
 pub use matmul::matmul;
 pub use shape::MatrixShape;

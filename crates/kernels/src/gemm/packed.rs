@@ -27,7 +27,7 @@ pub(crate) trait Unpack: Sync {
     }
 
     /// Where the number of a column lies in an unpacked row.
-    fn place(&self, column: usize) -> usize {
+    fn packed_offset(&self, column: usize) -> usize {
         column
     }
 
@@ -36,7 +36,7 @@ pub(crate) trait Unpack: Sync {
 }
 
 /// Writes `x * transpose(matrix)` to `out`. Lengths are checked, nothing is empty.
-pub(crate) fn multiply(
+pub(crate) fn gemm(
     shape: MatrixShape,
     vectors: usize,
     matrix: &impl Unpack,
@@ -53,7 +53,7 @@ pub(crate) fn multiply(
     for (vector, x) in x.chunks_exact(columns).enumerate() {
         let target = &mut transposed[vector / tile * tile * length..][..tile * length];
         for (column, x) in x.iter().enumerate() {
-            target[matrix.place(column) * tile + vector % tile] = *x;
+            target[matrix.packed_offset(column) * tile + vector % tile] = *x;
         }
     }
     // Threads write whole rows of the transposed result, `[rows, tiles * tile]`.

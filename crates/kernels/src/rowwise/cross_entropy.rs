@@ -5,7 +5,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::row_fold::{RUN, maximum};
-use super::shape::{Rows, rows_not_empty};
+use super::shape::{RowMajorShape, rows_not_empty};
 use crate::element::Element;
 use crate::error::{Error, Result, length};
 use crate::parallel::parallel_for;
@@ -18,7 +18,7 @@ use crate::simd::lanes::Lanes;
 ///
 /// # Errors
 /// When a length does not match the shape, or rows have no elements.
-pub fn logsumexp<T: Element>(shape: Rows, x: &[T], out: &mut [f32]) -> Result<()> {
+pub fn logsumexp<T: Element>(shape: RowMajorShape, x: &[T], out: &mut [f32]) -> Result<()> {
     rows_not_empty("logsumexp", shape)?;
     length("logsumexp", "x", shape.elements("logsumexp")?, x.len())?;
     length("logsumexp", "out", shape.rows, out.len())?;
@@ -37,7 +37,7 @@ pub fn logsumexp<T: Element>(shape: Rows, x: &[T], out: &mut [f32]) -> Result<()
 /// # Errors
 /// When a length does not match the shape, or a target is not a class.
 pub fn cross_entropy<T: Element>(
-    shape: Rows,
+    shape: RowMajorShape,
     x: &[T],
     targets: &[u32],
     out: &mut [f32],
@@ -57,7 +57,11 @@ pub fn cross_entropy<T: Element>(
 }
 
 /// Refuses a target that is not a class.
-pub(crate) fn targets_are_classes(op: &'static str, shape: Rows, targets: &[u32]) -> Result<()> {
+pub(crate) fn targets_are_classes(
+    op: &'static str,
+    shape: RowMajorShape,
+    targets: &[u32],
+) -> Result<()> {
     let Some(target) = targets.iter().find(|target| **target as usize >= shape.dim) else {
         return Ok(());
     };
@@ -71,7 +75,7 @@ pub(crate) fn targets_are_classes(op: &'static str, shape: Rows, targets: &[u32]
 
 /// Writes one number for each row; lengths are checked by the caller.
 fn over_rows<T: Element>(
-    shape: Rows,
+    shape: RowMajorShape,
     x: &[T],
     out: &mut [f32],
     row: impl Fn(usize, &[f32]) -> f32 + Sync,
@@ -79,7 +83,7 @@ fn over_rows<T: Element>(
     if shape.rows == 0 {
         return;
     }
-    let rows = shape.per_piece();
+    let rows = shape.rows_per_task();
     parallel_for(
         x.chunks(rows * shape.dim)
             .zip(out.chunks_mut(rows))

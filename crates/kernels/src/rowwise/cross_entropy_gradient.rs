@@ -5,7 +5,7 @@
 
 use super::cross_entropy::targets_are_classes;
 use super::exp_row::PowerRow;
-use super::shape::{Rows, rows_not_empty};
+use super::shape::{RowMajorShape, rows_not_empty};
 use crate::element::Element;
 use crate::error::{Result, length};
 use crate::parallel::parallel_for;
@@ -19,7 +19,7 @@ use crate::simd::streaming_store;
 /// # Errors
 /// When a length does not match the shape, or a target is not a class.
 pub fn cross_entropy_gradient<T: Element>(
-    shape: Rows,
+    shape: RowMajorShape,
     x: &[T],
     targets: &[u32],
     g: &[f32],
@@ -37,7 +37,7 @@ pub fn cross_entropy_gradient<T: Element>(
         return Ok(());
     }
     let stream = T::IS_F32 && streaming_store::should_stream(size_of_val(out));
-    let rows = shape.per_piece();
+    let rows = shape.rows_per_task();
     parallel_for(
         x.chunks(rows * shape.dim)
             .zip(out.chunks_mut(rows * shape.dim))

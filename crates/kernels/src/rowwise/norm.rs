@@ -6,7 +6,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::row_fold::sum_of;
-use super::shape::Rows;
+use super::shape::RowMajorShape;
 use crate::element::{Element, to_f32_vec};
 use crate::error::{Result, length};
 use crate::parallel::parallel_for;
@@ -23,7 +23,7 @@ const BLOCK: usize = 4096;
 /// # Errors
 /// When a length does not match the shape.
 pub fn rms_norm<T: Element>(
-    shape: Rows,
+    shape: RowMajorShape,
     x: &[T],
     weight: Option<&[T]>,
     eps: f32,
@@ -40,7 +40,7 @@ pub fn rms_norm<T: Element>(
 /// # Errors
 /// When a length does not match the shape.
 pub fn layer_norm<T: Element>(
-    shape: Rows,
+    shape: RowMajorShape,
     x: &[T],
     weight: Option<&[T]>,
     bias: Option<&[T]>,
@@ -54,7 +54,7 @@ pub fn layer_norm<T: Element>(
 fn normalize<T: Element>(
     op: &'static str,
     centered: bool,
-    shape: Rows,
+    shape: RowMajorShape,
     x: &[T],
     weight: Option<&[T]>,
     bias: Option<&[T]>,
@@ -77,7 +77,7 @@ fn normalize<T: Element>(
     let weight = weight.map_or_else(|| vec![1.0; shape.dim], to_f32_vec);
     let bias = bias.map_or_else(|| vec![0.0; shape.dim], to_f32_vec);
     let stream = T::IS_F32 && streaming_store::should_stream(size_of_val(out));
-    let piece = shape.per_piece() * shape.dim;
+    let piece = shape.rows_per_task() * shape.dim;
     parallel_for(
         x.chunks(piece).zip(out.chunks_mut(piece)),
         0.18 * elements as f64,

@@ -8,7 +8,7 @@ use pulp::{Simd, WithSimd};
 
 use super::norm::{Moments, moments};
 use super::row_fold::sum_of;
-use super::shape::Rows;
+use super::shape::RowMajorShape;
 use crate::error::{Result, length};
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
@@ -31,7 +31,7 @@ pub struct NormGradient<'a> {
 /// # Errors
 /// When a length does not match the shape.
 pub fn rms_norm_gradient(
-    shape: Rows,
+    shape: RowMajorShape,
     x: &[f32],
     weight: Option<&[f32]>,
     eps: f32,
@@ -50,7 +50,7 @@ pub fn rms_norm_gradient(
 /// # Errors
 /// When a length does not match the shape.
 pub fn layer_norm_gradient(
-    shape: Rows,
+    shape: RowMajorShape,
     x: &[f32],
     weight: Option<&[f32]>,
     eps: f32,
@@ -63,7 +63,7 @@ pub fn layer_norm_gradient(
 #[expect(clippy::too_many_arguments, reason = "two public functions, one body")]
 fn gradient(
     op: &'static str,
-    shape: Rows,
+    shape: RowMajorShape,
     x: &[f32],
     weight: Option<&[f32]>,
     eps: f32,
@@ -92,7 +92,7 @@ fn gradient(
         Vec::new()
     };
     let weight = weight.unwrap_or(&ones);
-    let runs = (4 * threads()).min(shape.rows.div_ceil(shape.per_piece()));
+    let runs = (4 * threads()).min(shape.rows.div_ceil(shape.rows_per_task()));
     let run = shape.rows.div_ceil(runs) * dim;
     let mut sums = vec![0.0; 2 * dim * runs];
     let pieces = x.chunks(run).zip(g.chunks(run)).zip(out.x.chunks_mut(run));

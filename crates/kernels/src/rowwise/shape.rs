@@ -1,30 +1,30 @@
-//! The sizes of rows, and how many a thread takes.
+//! The shape of row-wise kernels, and how many rows a task has.
 
 use crate::error::{Error, Result, product};
 
-/// Rows of equal length, one after another: `[rows, dim]`.
+/// The shape of a contiguous matrix, `[rows, dim]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows {
+pub struct RowMajorShape {
     /// The number of rows.
     pub rows: usize,
     /// The length of a row.
     pub dim: usize,
 }
 
-impl Rows {
-    /// The number of elements, if it fits.
+impl RowMajorShape {
+    /// The number of elements, if it does not overflow.
     pub(crate) fn elements(self, op: &'static str) -> Result<usize> {
         product(op, &[self.rows, self.dim])
     }
 
-    /// Rows that one thread takes at a time: about 64 KiB of them.
-    pub(crate) fn per_piece(self) -> usize {
+    /// Rows of a task: about 64 KiB.
+    pub(crate) fn rows_per_task(self) -> usize {
         (16 * 1024 / self.dim.max(1)).max(1)
     }
 }
 
 /// Refuses a shape whose rows have no elements although there are rows.
-pub(crate) fn rows_not_empty(op: &'static str, shape: Rows) -> Result<()> {
+pub(crate) fn rows_not_empty(op: &'static str, shape: RowMajorShape) -> Result<()> {
     if shape.dim == 0 && shape.rows > 0 {
         return Err(Error::Parameter {
             op,

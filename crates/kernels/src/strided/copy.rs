@@ -5,9 +5,9 @@
 //! neighbouring rows lie together instead, as in a transpose, tiles of 16 rows by 16 columns share their cache lines.
 //! Limit: memory bandwidth. Error: none, elements are copied.
 
+use super::row_offsets::RowOffsets;
 use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
-use crate::strided::walk::Walk;
 
 const OP: &str = "copy_strided";
 /// Bytes that one thread takes at a time.
@@ -76,20 +76,20 @@ pub fn copy_strided<T: Copy + Send + Sync>(
         nanoseconds * elements as f64,
         || (),
         |(), (piece, out)| {
-            let mut walk = Walk::from_row(outer, outer_strides, piece * together);
+            let mut offsets = RowOffsets::from_row(outer, outer_strides, piece * together);
             let mut rest = out;
             while !rest.is_empty() {
-                let rows = if is_tiled { walk.rows_left() } else { 1 };
+                let rows = if is_tiled { offsets.rows_left() } else { 1 };
                 let rows = rows.min(TILE).min(rest.len() / row);
                 let (out, later) = std::mem::take(&mut rest).split_at_mut(rows * row);
                 rest = later;
-                let first = start.wrapping_add(walk.place());
+                let first = start.wrapping_add(offsets.current());
                 if rows > 1 {
                     tile(from, first, step, row, out);
                 } else {
                     one_row(from, first, step, out);
                 }
-                walk.advance(rows);
+                offsets.advance(rows);
             }
         },
     );

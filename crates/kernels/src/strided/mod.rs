@@ -1,6 +1,7 @@
-//! Arrays with strides: copies in row-major order, and walks over their rows.
+//! Arrays with strides: copies to row-major order, and the offsets of their rows.
 
 mod copy;
-pub(crate) mod walk;
+mod row_offsets;
 
 pub use copy::copy_strided;
+pub(crate) use row_offsets::RowOffsets;

@@ -1,31 +1,31 @@
-//! What the kernels of 4 and 8 bits in registers of 512 bits share: partial loads, scales for lanes, prefetching.
+//! What the AVX-512 kernels of 4 and 8 bits share: partial loads, scales for lanes, prefetch distances, blocks of rows.
 //!
-//! A register holds 16 words, 128 numbers of 4 bits or 64 of 8. 16 groups share one register of scales, and each register of words takes those
-//! of its groups from there with one permutation: nothing is spread in memory.
+//! A register holds 16 words, 128 numbers of 4 bits or 64 of 8. The scales of 16 groups fill one register, and each
+//! register of words takes those of its groups from it with one permutation: no scale is broadcast in memory.
 
-#![expect(unsafe_code, reason = "a part of a register is read by its pointer")]
+#![expect(unsafe_code, reason = "a masked load takes a pointer")]
 
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::{__m512, __m512i, _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_ps};
 
 use pulp::bytemuck::cast;
 
-use crate::quantized::rows::Rows;
+use crate::quantized::rows::RowChunk;
 
-/// Groups of a register of scales.
+/// Scales of a register.
 pub(super) const GROUPS: usize = 16;
 /// Words of a register.
 pub(super) const WORDS: usize = 16;
 
-/// Whether the instruction set in use has these registers, and the processor the sums of products of bytes.
-pub(super) fn has_instructions() -> bool {
+/// Whether AVX-512 is in use and the processor has VNNI.
+pub(super) fn has_avx512_vnni() -> bool {
     crate::simd::instruction_set() == "avx512" && is_x86_feature_detected!("avx512vnni")
 }
 
 /// Up to 16 words, then zeros.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn part_of_words(words: &[u32]) -> __m512i {
+pub(super) fn load_words(words: &[u32]) -> __m512i {
     // SAFETY: the mask has a bit for each word of the slice, at most 16, and others are not read.
     unsafe { _mm512_maskz_loadu_epi32(mask(words.len()), words.as_ptr().cast()) }
 }
@@ -33,7 +33,7 @@ pub(super) fn part_of_words(words: &[u32]) -> __m512i {
 /// Up to 16 numbers, then zeros.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn part_of_numbers(numbers: &[f32]) -> __m512 {
+pub(super) fn load_f32s(numbers: &[f32]) -> __m512 {
     // SAFETY: the mask has a bit for each number of the slice, at most 16, and others are not read.
     unsafe { _mm512_maskz_loadu_ps(mask(numbers.len()), numbers.as_ptr()) }
 }
@@ -47,15 +47,15 @@ fn mask(count: usize) -> u16 {
     }
 }
 
-/// For each of the registers of words that have 16 groups, which of 16 scales each of its lanes takes.
-pub(super) const fn places<const BLOCKS: usize>() -> [[u32; WORDS]; BLOCKS] {
-    let mut places = [[0; WORDS]; BLOCKS];
+/// For each of the registers of words that hold 16 groups, which of their scales each lane takes.
+pub(super) const fn group_indices<const BLOCKS: usize>() -> [[u32; WORDS]; BLOCKS] {
+    let mut indices = [[0; WORDS]; BLOCKS];
     let mut word = 0;
     while word < BLOCKS * WORDS {
-        places[word / WORDS][word % WORDS] = (word / BLOCKS) as u32;
+        indices[word / WORDS][word % WORDS] = (word / BLOCKS) as u32;
         word += 1;
     }
-    places
+    indices
 }
 
 /// Words between what is read and what is prefetched, at least.
@@ -67,17 +67,17 @@ pub(super) fn prefetch_distance(step: usize) -> usize {
     step * MIN_PREFETCH_DISTANCE.div_ceil(step)
 }
 
-/// `N` rows that follow each other.
-pub(super) struct Run<'a, const N: usize> {
+/// `N` consecutive rows.
+pub(super) struct RowBlock<'a, const N: usize> {
     pub(super) weights: [&'a [u32]; N],
     pub(super) scales: [&'a [f32]; N],
     pub(super) biases: [&'a [f32]; N],
 }
 
-impl<const N: usize> Run<'_, N> {
-    /// The words, scales and biases of the 16 groups of row `i` from `16 * at` on, which are there.
+impl<const N: usize> RowBlock<'_, N> {
+    /// The words, scales and biases of groups `16 * at..16 * at + 16` of row `i`, which exist.
     #[inline(always)]
-    pub(super) fn whole<const BLOCKS: usize>(
+    pub(super) fn groups_at<const BLOCKS: usize>(
         &self,
         i: usize,
         at: usize,
@@ -89,31 +89,31 @@ impl<const N: usize> Run<'_, N> {
     }
 }
 
-impl<'a> Rows<'a> {
-    /// `N` rows from `first` on, which are there.
+impl<'a> RowChunk<'a> {
+    /// Rows `first..first + N`, which exist.
     #[inline(always)]
-    pub(super) fn run<const N: usize>(&self, first: usize) -> Run<'a, N> {
+    pub(super) fn row_block<const N: usize>(&self, first: usize) -> RowBlock<'a, N> {
         let (words, groups) = (
             self.columns / 32 * self.bits,
             self.columns / self.group_size,
         );
-        let mut run = Run {
+        let mut block = RowBlock {
             weights: [&[]; N],
             scales: [&[]; N],
             biases: [&[]; N],
         };
         for i in 0..N {
             let row = first + i;
-            run.weights[i] = &self.weights[row * words..][..words];
-            run.scales[i] = &self.scales[row * groups..][..groups];
-            run.biases[i] = &self.biases[row * groups..][..groups];
+            block.weights[i] = &self.weights[row * words..][..words];
+            block.scales[i] = &self.scales[row * groups..][..groups];
+            block.biases[i] = &self.biases[row * groups..][..groups];
         }
-        run
+        block
     }
 }
 
-/// The words of a register.
+/// Words as a register.
 #[inline(always)]
-pub(super) fn register(words: &[u32; WORDS]) -> __m512i {
+pub(super) fn as_register(words: &[u32; WORDS]) -> __m512i {
     cast(*words)
 }

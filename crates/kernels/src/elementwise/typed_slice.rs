@@ -1,8 +1,8 @@
-//! Slices of several element types: what a program reads and writes; in between, all is `f32`.
+//! Slices of several element types, which programs read and write; values in between are `f32`.
 
 use half::{bf16, f16};
 
-use super::instruction::{Simple, Step};
+use super::{Instruction, UnaryOp};
 use crate::element::private::Storage;
 use crate::simd::f32_to_f16::{f32_to_bf16, f32_to_f16};
 use crate::simd::streaming_store;
@@ -10,12 +10,12 @@ use crate::simd::streaming_store;
 /// Elements that a program reads.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub enum Values<'a> {
+pub enum TypedSlice<'a> {
     /// Read as they are.
     F32(&'a [f32]),
-    /// Widened.
+    /// Converted to `f32`.
     F16(&'a [f16]),
-    /// Widened.
+    /// Converted to `f32`.
     Bf16(&'a [bf16]),
     /// Read as 0 and 1.
     Bool(&'a [bool]),
@@ -28,7 +28,7 @@ pub enum Values<'a> {
 /// Elements that a program writes.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum ValuesMut<'a> {
+pub enum TypedSliceMut<'a> {
     /// Written as they are.
     F32(&'a mut [f32]),
     /// Rounded to the nearest.
@@ -39,7 +39,7 @@ pub enum ValuesMut<'a> {
     Bool(&'a mut [bool]),
 }
 
-impl Values<'_> {
+impl TypedSlice<'_> {
     /// The number of elements.
     pub(super) fn len(&self) -> usize {
         match self {
@@ -52,28 +52,32 @@ impl Values<'_> {
         }
     }
 
-    /// The element at a place that has been checked to exist.
+    /// The element at an index that has been checked.
     pub(super) fn at(&self, index: usize) -> f32 {
         match self {
             Self::F32(values) => values[index],
             Self::F16(values) => values[index].to_f32(),
             Self::Bf16(values) => values[index].to_f32(),
-            Self::Bool(values) => truth(values[index]),
+            Self::Bool(values) => bool_to_f32(values[index]),
             Self::I32(values) => values[index] as f32,
             Self::U32(values) => values[index] as f32,
         }
     }
 
-    /// Reads `out.len()` elements from `start` on, each `stride` after the other.
+    /// Reads `out.len()` elements from `start` on, `stride` apart.
     pub(super) fn read(&self, start: usize, stride: usize, out: &mut [f32]) {
         if stride != 1 {
             match self {
-                Self::F32(values) => each(&values[start..], stride, out, |value| value),
-                Self::F16(values) => each(&values[start..], stride, out, f16::to_f32),
-                Self::Bf16(values) => each(&values[start..], stride, out, bf16::to_f32),
-                Self::Bool(values) => each(&values[start..], stride, out, truth),
-                Self::I32(values) => each(&values[start..], stride, out, |value| value as f32),
-                Self::U32(values) => each(&values[start..], stride, out, |value| value as f32),
+                Self::F32(values) => convert_strided(&values[start..], stride, out, |value| value),
+                Self::F16(values) => convert_strided(&values[start..], stride, out, f16::to_f32),
+                Self::Bf16(values) => convert_strided(&values[start..], stride, out, bf16::to_f32),
+                Self::Bool(values) => convert_strided(&values[start..], stride, out, bool_to_f32),
+                Self::I32(values) => {
+                    convert_strided(&values[start..], stride, out, |value| value as f32)
+                }
+                Self::U32(values) => {
+                    convert_strided(&values[start..], stride, out, |value| value as f32)
+                }
             }
             return;
         }
@@ -86,7 +90,7 @@ impl Values<'_> {
             Self::Bf16(values) => {
                 bf16::read_inline(&values[range], out);
             }
-            Self::Bool(values) => convert(&values[range], out, truth),
+            Self::Bool(values) => convert(&values[range], out, bool_to_f32),
             Self::I32(values) => convert(&values[range], out, |value| value as f32),
             Self::U32(values) => convert(&values[range], out, |value| value as f32),
         }
@@ -99,24 +103,24 @@ fn convert<T: Copy, U>(from: &[T], to: &mut [U], of: impl Fn(T) -> U) {
     }
 }
 
-/// Converts elements that lie `stride` apart, at least 1.
-fn each<T: Copy>(from: &[T], stride: usize, to: &mut [f32], of: impl Fn(T) -> f32) {
+/// Converts elements that are `stride` apart, at least 1.
+fn convert_strided<T: Copy>(from: &[T], stride: usize, to: &mut [f32], of: impl Fn(T) -> f32) {
     for (to, from) in to.iter_mut().zip(from.iter().step_by(stride)) {
         *to = of(*from);
     }
 }
 
-fn truth(value: bool) -> f32 {
+fn bool_to_f32(value: bool) -> f32 {
     f32::from(u8::from(value))
 }
 
-impl Default for ValuesMut<'_> {
+impl Default for TypedSliceMut<'_> {
     fn default() -> Self {
         Self::F32(&mut [])
     }
 }
 
-impl<'a> ValuesMut<'a> {
+impl<'a> TypedSliceMut<'a> {
     /// The number of elements.
     pub(super) fn len(&self) -> usize {
         match self {
@@ -127,32 +131,32 @@ impl<'a> ValuesMut<'a> {
         }
     }
 
-    /// All elements, borrowed anew.
-    pub(super) fn whole(&mut self) -> ValuesMut<'_> {
+    /// All elements, reborrowed.
+    pub(super) fn reborrow(&mut self) -> TypedSliceMut<'_> {
         match self {
-            Self::F32(values) => ValuesMut::F32(values),
-            Self::F16(values) => ValuesMut::F16(values),
-            Self::Bf16(values) => ValuesMut::Bf16(values),
-            Self::Bool(values) => ValuesMut::Bool(values),
+            Self::F32(values) => TypedSliceMut::F32(values),
+            Self::F16(values) => TypedSliceMut::F16(values),
+            Self::Bf16(values) => TypedSliceMut::Bf16(values),
+            Self::Bool(values) => TypedSliceMut::Bool(values),
         }
     }
 
-    /// Cuts off the first elements.
+    /// Splits off the first elements.
     pub(super) fn take_first(&mut self, count: usize) -> Self {
         match self {
-            Self::F32(values) => Self::F32(cut(values, count)),
-            Self::F16(values) => Self::F16(cut(values, count)),
-            Self::Bf16(values) => Self::Bf16(cut(values, count)),
-            Self::Bool(values) => Self::Bool(cut(values, count)),
+            Self::F32(values) => Self::F32(split_off(values, count)),
+            Self::F16(values) => Self::F16(split_off(values, count)),
+            Self::Bf16(values) => Self::Bf16(split_off(values, count)),
+            Self::Bool(values) => Self::Bool(split_off(values, count)),
         }
     }
 
-    /// Whether a step does no more than writing does.
-    pub(super) fn rounds_by(&self, step: Step) -> bool {
+    /// Whether an instruction does no more than writing to this slice does.
+    pub(super) fn rounds_by(&self, instruction: Instruction) -> bool {
         matches!(
-            (self, step),
-            (Self::F16(_), Step::Simple(Simple::RoundToF16, _))
-                | (Self::Bf16(_), Step::Simple(Simple::RoundToBf16, _))
+            (self, instruction),
+            (Self::F16(_), Instruction::Unary(UnaryOp::RoundToF16, _))
+                | (Self::Bf16(_), Instruction::Unary(UnaryOp::RoundToBf16, _))
         )
     }
 
@@ -169,7 +173,7 @@ impl<'a> ValuesMut<'a> {
     }
 }
 
-fn cut<'a, T>(values: &mut &'a mut [T], count: usize) -> &'a mut [T] {
+fn split_off<'a, T>(values: &mut &'a mut [T], count: usize) -> &'a mut [T] {
     let (first, rest) = std::mem::take(values).split_at_mut(count);
     *values = rest;
     first

@@ -1,146 +1,149 @@
-//! Elementwise programs against the same steps one by one, and against `f64`; broadcasts, strides, dtypes, refusals.
+//! Elementwise programs against the same functions one by one, and against `f64`; broadcasts, strides, dtypes, refusals.
 
 mod reference;
 
 use half::{bf16, f16};
 use mlx_kernels::{
-    Binary, Error, Program, RegionInput, Simple, Step, Unary, Values, ValuesMut, unary,
+    BinaryOp, ElementwiseProgram, Error, Instruction, StridedInput, TypedSlice, TypedSliceMut,
+    UnaryOp, unary,
 };
 use reference::random;
 use rstest::rstest;
 
-const SIMPLE: [Simple; 25] = [
-    Simple::Abs,
-    Simple::Negate,
-    Simple::Square,
-    Simple::Sqrt,
-    Simple::Rsqrt,
-    Simple::Reciprocal,
-    Simple::Floor,
-    Simple::Ceil,
-    Simple::Round,
-    Simple::Truncate,
-    Simple::Sign,
-    Simple::Not,
-    Simple::IsTrue,
-    Simple::IsNan,
-    Simple::IsInfinite,
-    Simple::IsFinite,
-    Simple::RoundToF16,
-    Simple::RoundToBf16,
-    Simple::Expm1,
-    Simple::Log1p,
-    Simple::Log2,
-    Simple::Log10,
-    Simple::Tan,
-    Simple::Sinh,
-    Simple::Cosh,
+const SIMPLE: [UnaryOp; 25] = [
+    UnaryOp::Abs,
+    UnaryOp::Negate,
+    UnaryOp::Square,
+    UnaryOp::Sqrt,
+    UnaryOp::Rsqrt,
+    UnaryOp::Reciprocal,
+    UnaryOp::Floor,
+    UnaryOp::Ceil,
+    UnaryOp::Round,
+    UnaryOp::Truncate,
+    UnaryOp::Sign,
+    UnaryOp::Not,
+    UnaryOp::IsTrue,
+    UnaryOp::IsNan,
+    UnaryOp::IsInfinite,
+    UnaryOp::IsFinite,
+    UnaryOp::RoundToF16,
+    UnaryOp::RoundToBf16,
+    UnaryOp::Expm1,
+    UnaryOp::Log1p,
+    UnaryOp::Log2,
+    UnaryOp::Log10,
+    UnaryOp::Tan,
+    UnaryOp::Sinh,
+    UnaryOp::Cosh,
 ];
-const BINARY: [Binary; 15] = [
-    Binary::Add,
-    Binary::Subtract,
-    Binary::Multiply,
-    Binary::Divide,
-    Binary::Maximum,
-    Binary::Minimum,
-    Binary::Power,
-    Binary::Equal,
-    Binary::NotEqual,
-    Binary::Less,
-    Binary::LessEqual,
-    Binary::Greater,
-    Binary::GreaterEqual,
-    Binary::And,
-    Binary::Or,
+const BINARY: [BinaryOp; 15] = [
+    BinaryOp::Add,
+    BinaryOp::Subtract,
+    BinaryOp::Multiply,
+    BinaryOp::Divide,
+    BinaryOp::Maximum,
+    BinaryOp::Minimum,
+    BinaryOp::Power,
+    BinaryOp::Equal,
+    BinaryOp::NotEqual,
+    BinaryOp::Less,
+    BinaryOp::LessEqual,
+    BinaryOp::Greater,
+    BinaryOp::GreaterEqual,
+    BinaryOp::And,
+    BinaryOp::Or,
 ];
-const UNARY: [Unary; 10] = [
-    Unary::Exp,
-    Unary::Log,
-    Unary::Sin,
-    Unary::Cos,
-    Unary::Tanh,
-    Unary::Sigmoid,
-    Unary::Erf,
-    Unary::Gelu,
-    Unary::GeluTanh,
-    Unary::Silu,
+const UNARY: [UnaryOp; 10] = [
+    UnaryOp::Exp,
+    UnaryOp::Log,
+    UnaryOp::Sin,
+    UnaryOp::Cos,
+    UnaryOp::Tanh,
+    UnaryOp::Sigmoid,
+    UnaryOp::Erf,
+    UnaryOp::Gelu,
+    UnaryOp::GeluTanh,
+    UnaryOp::Silu,
 ];
 
 /// What a function of one value is, written once more.
-fn simple(function: Simple, x: f32) -> f32 {
+fn simple(function: UnaryOp, x: f32) -> f32 {
     let truth = |holds: bool| f32::from(u8::from(holds));
     match function {
-        Simple::Abs => x.abs(),
-        Simple::Negate => -x,
-        Simple::Square => x * x,
-        Simple::Sqrt => x.sqrt(),
-        Simple::Rsqrt => 1.0 / x.sqrt(),
-        Simple::Reciprocal => 1.0 / x,
-        Simple::Floor => x.floor(),
-        Simple::Ceil => x.ceil(),
-        Simple::Round => x.round_ties_even(),
-        Simple::Truncate => x.trunc(),
-        Simple::Sign if x == 0.0 => 0.0,
-        Simple::Sign => x.signum(),
-        Simple::Not => truth(x == 0.0),
-        Simple::IsTrue => truth(x != 0.0),
-        Simple::IsNan => truth(x.is_nan()),
-        Simple::IsInfinite => truth(x.is_infinite()),
-        Simple::IsFinite => truth(x.is_finite()),
-        Simple::RoundToF16 => f16::from_f32(x).to_f32(),
-        Simple::RoundToBf16 => bf16::from_f32(x).to_f32(),
-        Simple::Expm1 => x.exp_m1(),
-        Simple::Log1p => x.ln_1p(),
-        Simple::Log2 => x.log2(),
-        Simple::Log10 => x.log10(),
-        Simple::Tan => x.tan(),
-        Simple::Sinh => x.sinh(),
-        Simple::Cosh => x.cosh(),
+        UnaryOp::Abs => x.abs(),
+        UnaryOp::Negate => -x,
+        UnaryOp::Square => x * x,
+        UnaryOp::Sqrt => x.sqrt(),
+        UnaryOp::Rsqrt => 1.0 / x.sqrt(),
+        UnaryOp::Reciprocal => 1.0 / x,
+        UnaryOp::Floor => x.floor(),
+        UnaryOp::Ceil => x.ceil(),
+        UnaryOp::Round => x.round_ties_even(),
+        UnaryOp::Truncate => x.trunc(),
+        UnaryOp::Sign if x == 0.0 => 0.0,
+        UnaryOp::Sign => x.signum(),
+        UnaryOp::Not => truth(x == 0.0),
+        UnaryOp::IsTrue => truth(x != 0.0),
+        UnaryOp::IsNan => truth(x.is_nan()),
+        UnaryOp::IsInfinite => truth(x.is_infinite()),
+        UnaryOp::IsFinite => truth(x.is_finite()),
+        UnaryOp::RoundToF16 => f16::from_f32(x).to_f32(),
+        UnaryOp::RoundToBf16 => bf16::from_f32(x).to_f32(),
+        UnaryOp::Expm1 => x.exp_m1(),
+        UnaryOp::Log1p => x.ln_1p(),
+        UnaryOp::Log2 => x.log2(),
+        UnaryOp::Log10 => x.log10(),
+        UnaryOp::Tan => x.tan(),
+        UnaryOp::Sinh => x.sinh(),
+        UnaryOp::Cosh => x.cosh(),
         _ => unreachable!("listed above"),
     }
 }
 
-fn two(function: Binary, a: f32, b: f32) -> f32 {
+fn two(function: BinaryOp, a: f32, b: f32) -> f32 {
     let truth = |holds: bool| f32::from(u8::from(holds));
     match function {
-        Binary::Add => a + b,
-        Binary::Subtract => a - b,
-        Binary::Multiply => a * b,
-        Binary::Divide => a / b,
-        Binary::Maximum | Binary::Minimum if a.is_nan() || b.is_nan() => f32::NAN,
-        Binary::Maximum => [b, a][usize::from(a > b)],
-        Binary::Minimum => [b, a][usize::from(a < b)],
-        Binary::Power => a.powf(b),
-        Binary::Equal => truth(a == b),
-        Binary::NotEqual => truth(a != b),
-        Binary::Less => truth(a < b),
-        Binary::LessEqual => truth(a <= b),
-        Binary::Greater => truth(a > b),
-        Binary::GreaterEqual => truth(a >= b),
-        Binary::And => truth(a != 0.0 && b != 0.0),
-        Binary::Or => truth(a != 0.0 || b != 0.0),
+        BinaryOp::Add => a + b,
+        BinaryOp::Subtract => a - b,
+        BinaryOp::Multiply => a * b,
+        BinaryOp::Divide => a / b,
+        BinaryOp::Maximum | BinaryOp::Minimum if a.is_nan() || b.is_nan() => f32::NAN,
+        BinaryOp::Maximum => [b, a][usize::from(a > b)],
+        BinaryOp::Minimum => [b, a][usize::from(a < b)],
+        BinaryOp::Power => a.powf(b),
+        BinaryOp::Equal => truth(a == b),
+        BinaryOp::NotEqual => truth(a != b),
+        BinaryOp::Less => truth(a < b),
+        BinaryOp::LessEqual => truth(a <= b),
+        BinaryOp::Greater => truth(a > b),
+        BinaryOp::GreaterEqual => truth(a >= b),
+        BinaryOp::And => truth(a != 0.0 && b != 0.0),
+        BinaryOp::Or => truth(a != 0.0 || b != 0.0),
         _ => unreachable!("listed above"),
     }
 }
 
-/// All steps over whole arrays, one after the other.
-fn one_by_one(steps: &[Step], inputs: &[Vec<f32>], count: usize) -> Vec<Vec<f32>> {
+/// All instructions over whole arrays, one after the other.
+fn one_by_one(steps: &[Instruction], inputs: &[Vec<f32>], count: usize) -> Vec<Vec<f32>> {
     let mut values: Vec<Vec<f32>> = Vec::new();
     for step in steps {
         let value = match *step {
-            Step::Input(input) => inputs[input].clone(),
-            Step::Constant(value) => vec![value; count],
-            Step::Unary(function, a) => {
+            Instruction::Input(input) => inputs[input].clone(),
+            Instruction::Constant(value) => vec![value; count],
+            Instruction::Unary(function, a) if SIMPLE.contains(&function) => {
+                values[a].iter().map(|x| simple(function, *x)).collect()
+            }
+            Instruction::Unary(function, a) => {
                 let mut out = vec![0.0; count];
                 unary(function, &values[a], &mut out).unwrap();
                 out
             }
-            Step::Simple(function, a) => values[a].iter().map(|x| simple(function, *x)).collect(),
-            Step::Binary(function, a, b) => {
+            Instruction::Binary(function, a, b) => {
                 let pairs = values[a].iter().zip(&values[b]);
                 pairs.map(|(a, b)| two(function, *a, *b)).collect()
             }
-            Step::Select { condition, yes, no } => (0..count)
+            Instruction::Select { condition, yes, no } => (0..count)
                 .map(|i| [values[no][i], values[yes][i]][usize::from(values[condition][i] != 0.0)])
                 .collect(),
         };
@@ -149,7 +152,7 @@ fn one_by_one(steps: &[Step], inputs: &[Vec<f32>], count: usize) -> Vec<Vec<f32>
     values
 }
 
-/// The same bits, but any not-a-number is as good as another.
+/// The same bits, but any NaN equals any other.
 #[track_caller]
 fn same_bits(got: &[f32], wanted: &[f32], what: &str) {
     assert_eq!(got.len(), wanted.len());
@@ -170,8 +173,8 @@ impl Dice {
     }
 }
 
-fn random_steps(dice: &mut Dice, inputs: usize) -> Vec<Step> {
-    let mut steps: Vec<Step> = (0..inputs).map(Step::Input).collect();
+fn random_steps(dice: &mut Dice, inputs: usize) -> Vec<Instruction> {
+    let mut steps: Vec<Instruction> = (0..inputs).map(Instruction::Input).collect();
     for _ in 0..1 + dice.below(24) {
         let n = steps.len();
         // Neighbours are likelier: chains and shared values both occur.
@@ -181,11 +184,11 @@ fn random_steps(dice: &mut Dice, inputs: usize) -> Vec<Step> {
         };
         let (a, b, c) = (pick(), pick(), pick());
         steps.push(match dice.below(10) {
-            0 => Step::Constant([0.5, -2.0, 0.0, 3.25, f32::INFINITY, -0.0][dice.below(6)]),
-            1..4 => Step::Simple(SIMPLE[dice.below(SIMPLE.len())], a),
-            4 => Step::Unary(UNARY[dice.below(UNARY.len())], a),
-            5..9 => Step::Binary(BINARY[dice.below(BINARY.len())], a, b),
-            _ => Step::Select {
+            0 => Instruction::Constant([0.5, -2.0, 0.0, 3.25, f32::INFINITY, -0.0][dice.below(6)]),
+            1..4 => Instruction::Unary(SIMPLE[dice.below(SIMPLE.len())], a),
+            4 => Instruction::Unary(UNARY[dice.below(UNARY.len())], a),
+            5..9 => Instruction::Binary(BINARY[dice.below(BINARY.len())], a, b),
+            _ => Instruction::Select {
                 condition: a,
                 yes: b,
                 no: c,
@@ -230,17 +233,19 @@ fn random_programs_give_the_bits_of_their_steps_one_by_one() {
         let outputs: Vec<usize> = (0..1 + dice.below(3))
             .map(|_| dice.below(steps.len()))
             .collect();
-        let program = Program::new(n_inputs, &steps, &outputs).unwrap();
-        let inputs: Vec<RegionInput> = stored
+        let program = ElementwiseProgram::new(n_inputs, &steps, &outputs).unwrap();
+        let inputs: Vec<StridedInput> = stored
             .iter()
-            .map(|(values, strides)| RegionInput {
-                values: Values::F32(values),
+            .map(|(values, strides)| StridedInput {
+                values: TypedSlice::F32(values),
                 strides,
             })
             .collect();
         let mut results = vec![vec![7.0; count]; outputs.len()];
-        let mut places: Vec<ValuesMut> =
-            results.iter_mut().map(|out| ValuesMut::F32(out)).collect();
+        let mut places: Vec<TypedSliceMut> = results
+            .iter_mut()
+            .map(|out| TypedSliceMut::F32(out))
+            .collect();
         program.run(&shape, &inputs, &mut places).unwrap();
         for (output, got) in outputs.iter().zip(&results) {
             same_bits(got, &wanted[*output], &format!("round {round}, {steps:?}"));
@@ -288,10 +293,14 @@ fn extreme_values_go_through_every_step_unharmed() {
     let n = special.len();
     let a: Vec<f32> = (0..n * n).map(|i| special[i / n]).collect();
     let b: Vec<f32> = (0..n * n).map(|i| special[i % n]).collect();
-    let mut steps = vec![Step::Input(0), Step::Input(1)];
-    let functions = SIMPLE.iter().map(|function| Step::Simple(*function, 0));
-    let pairs = BINARY.iter().map(|function| Step::Binary(*function, 0, 1));
-    let all: Vec<Step> = functions.chain(pairs).collect();
+    let mut steps = vec![Instruction::Input(0), Instruction::Input(1)];
+    let functions = SIMPLE
+        .iter()
+        .map(|function| Instruction::Unary(*function, 0));
+    let pairs = BINARY
+        .iter()
+        .map(|function| Instruction::Binary(*function, 0, 1));
+    let all: Vec<Instruction> = functions.chain(pairs).collect();
     for step in all {
         steps.truncate(2);
         steps.push(step);
@@ -302,19 +311,19 @@ fn extreme_values_go_through_every_step_unharmed() {
 }
 
 /// Runs a program of equally long inputs with its last step as output.
-fn run_flat(steps: &[Step], inputs: &[&[f32]]) -> Vec<f32> {
-    let program = Program::new(inputs.len(), steps, &[steps.len() - 1]).unwrap();
+fn run_flat(steps: &[Instruction], inputs: &[&[f32]]) -> Vec<f32> {
+    let program = ElementwiseProgram::new(inputs.len(), steps, &[steps.len() - 1]).unwrap();
     let count = inputs[0].len();
-    let inputs: Vec<RegionInput> = inputs
+    let inputs: Vec<StridedInput> = inputs
         .iter()
-        .map(|values| RegionInput {
-            values: Values::F32(values),
+        .map(|values| StridedInput {
+            values: TypedSlice::F32(values),
             strides: &[1],
         })
         .collect();
     let mut out = vec![7.0; count];
     program
-        .run(&[count], &inputs, &mut [ValuesMut::F32(&mut out)])
+        .run(&[count], &inputs, &mut [TypedSliceMut::F32(&mut out)])
         .unwrap();
     out
 }
@@ -329,17 +338,17 @@ fn run_flat(steps: &[Step], inputs: &[&[f32]]) -> Vec<f32> {
 fn a_formula_is_close_to_f64_at_every_length(#[case] count: usize) {
     // sqrt(x^2 + y^2) / (1 + exp(-x))
     let steps = [
-        Step::Input(0),
-        Step::Input(1),
-        Step::Simple(Simple::Square, 0),
-        Step::Simple(Simple::Square, 1),
-        Step::Binary(Binary::Add, 2, 3),
-        Step::Simple(Simple::Sqrt, 4),
-        Step::Simple(Simple::Negate, 0),
-        Step::Unary(Unary::Exp, 6),
-        Step::Constant(1.0),
-        Step::Binary(Binary::Add, 8, 7),
-        Step::Binary(Binary::Divide, 5, 9),
+        Instruction::Input(0),
+        Instruction::Input(1),
+        Instruction::Unary(UnaryOp::Square, 0),
+        Instruction::Unary(UnaryOp::Square, 1),
+        Instruction::Binary(BinaryOp::Add, 2, 3),
+        Instruction::Unary(UnaryOp::Sqrt, 4),
+        Instruction::Unary(UnaryOp::Negate, 0),
+        Instruction::Unary(UnaryOp::Exp, 6),
+        Instruction::Constant(1.0),
+        Instruction::Binary(BinaryOp::Add, 8, 7),
+        Instruction::Binary(BinaryOp::Divide, 5, 9),
     ];
     let (x, y) = (random(count, 1), random(count, 2));
     let got = run_flat(&steps, &[&x, &y]);
@@ -357,19 +366,19 @@ fn a_formula_is_close_to_f64_at_every_length(#[case] count: usize) {
 fn half_precision_truth_values_and_integers_are_read_and_written() {
     // [half, brain, whole, truth] -> half * brain + whole where truth, else half; and whether that is positive.
     let steps = [
-        Step::Input(0),
-        Step::Input(1),
-        Step::Input(2),
-        Step::Input(3),
-        Step::Binary(Binary::Multiply, 0, 1),
-        Step::Binary(Binary::Add, 4, 2),
-        Step::Select {
+        Instruction::Input(0),
+        Instruction::Input(1),
+        Instruction::Input(2),
+        Instruction::Input(3),
+        Instruction::Binary(BinaryOp::Multiply, 0, 1),
+        Instruction::Binary(BinaryOp::Add, 4, 2),
+        Instruction::Select {
             condition: 3,
             yes: 5,
             no: 0,
         },
-        Step::Constant(0.0),
-        Step::Binary(Binary::Greater, 6, 7),
+        Instruction::Constant(0.0),
+        Instruction::Binary(BinaryOp::Greater, 6, 7),
     ];
     let count = 5000;
     let half: Vec<f16> = random(count, 1).iter().map(|x| f16::from_f32(*x)).collect();
@@ -379,14 +388,14 @@ fn half_precision_truth_values_and_integers_are_read_and_written() {
         .collect();
     let whole: Vec<i32> = (0..count as i32).map(|i| i % 5 - 2).collect();
     let truth: Vec<bool> = (0..count).map(|i| i % 3 == 0).collect();
-    let program = Program::new(4, &steps, &[6, 6, 6, 8]).unwrap();
+    let program = ElementwiseProgram::new(4, &steps, &[6, 6, 6, 8]).unwrap();
     let all = [
-        Values::F16(&half),
-        Values::Bf16(&brain),
-        Values::I32(&whole),
-        Values::Bool(&truth),
+        TypedSlice::F16(&half),
+        TypedSlice::Bf16(&brain),
+        TypedSlice::I32(&whole),
+        TypedSlice::Bool(&truth),
     ];
-    let inputs = all.map(|values| RegionInput {
+    let inputs = all.map(|values| StridedInput {
         values,
         strides: &[1],
     });
@@ -395,10 +404,10 @@ fn half_precision_truth_values_and_integers_are_read_and_written() {
     let mut short = vec![bf16::ZERO; count];
     let mut positive = vec![false; count];
     let mut outputs = [
-        ValuesMut::F32(&mut wide),
-        ValuesMut::F16(&mut narrow),
-        ValuesMut::Bf16(&mut short),
-        ValuesMut::Bool(&mut positive),
+        TypedSliceMut::F32(&mut wide),
+        TypedSliceMut::F16(&mut narrow),
+        TypedSliceMut::Bf16(&mut short),
+        TypedSliceMut::Bool(&mut positive),
     ];
     program.run(&[count], &inputs, &mut outputs).unwrap();
     for i in 0..count {
@@ -427,13 +436,16 @@ fn inputs_are_read_with_any_strides(#[case] shape: &[usize], #[case] strides: &[
     let reach: usize = shape.iter().zip(strides).map(|(n, s)| (n - 1) * s).sum();
     let values = random(reach + 1, 4);
     let count: usize = shape.iter().product();
-    let steps = [Step::Input(0), Step::Simple(Simple::Negate, 0)];
-    let program = Program::new(1, &steps, &[1]).unwrap();
+    let steps = [
+        Instruction::Input(0),
+        Instruction::Unary(UnaryOp::Negate, 0),
+    ];
+    let program = ElementwiseProgram::new(1, &steps, &[1]).unwrap();
     let narrow: Vec<f16> = values.iter().map(|x| f16::from_f32(*x)).collect();
     for (values, exact) in [
-        (Values::F32(&values), values.clone()),
+        (TypedSlice::F32(&values), values.clone()),
         (
-            Values::F16(&narrow),
+            TypedSlice::F16(&narrow),
             narrow.iter().map(|x| x.to_f32()).collect(),
         ),
     ] {
@@ -441,8 +453,8 @@ fn inputs_are_read_with_any_strides(#[case] shape: &[usize], #[case] strides: &[
         program
             .run(
                 shape,
-                &[RegionInput { values, strides }],
-                &mut [ValuesMut::F32(&mut out)],
+                &[StridedInput { values, strides }],
+                &mut [TypedSliceMut::F32(&mut out)],
             )
             .unwrap();
         let wanted: Vec<f32> = spread(&exact, shape, strides).iter().map(|x| -x).collect();
@@ -452,20 +464,20 @@ fn inputs_are_read_with_any_strides(#[case] shape: &[usize], #[case] strides: &[
 
 #[test]
 fn registers_are_used_again() {
-    let mut steps = vec![Step::Input(0)];
-    (0..100).for_each(|i| steps.push(Step::Simple(Simple::Negate, i)));
-    let program = Program::new(1, &steps, &[100]).unwrap();
+    let mut steps = vec![Instruction::Input(0)];
+    (0..100).for_each(|i| steps.push(Instruction::Unary(UnaryOp::Negate, i)));
+    let program = ElementwiseProgram::new(1, &steps, &[100]).unwrap();
     assert_eq!(program.registers(), 2);
 }
 
 #[test]
 fn steps_that_no_output_needs_are_left_out() {
     let steps = [
-        Step::Input(0),
-        Step::Unary(Unary::Exp, 0),
-        Step::Simple(Simple::Abs, 0),
+        Instruction::Input(0),
+        Instruction::Unary(UnaryOp::Exp, 0),
+        Instruction::Unary(UnaryOp::Abs, 0),
     ];
-    let program = Program::new(1, &steps, &[2, 0]).unwrap();
+    let program = ElementwiseProgram::new(1, &steps, &[2, 0]).unwrap();
     assert_eq!(
         (program.registers(), program.inputs(), program.outputs()),
         (1, 1, 2)
@@ -474,45 +486,49 @@ fn steps_that_no_output_needs_are_left_out() {
 
 #[test]
 fn refuses_programs_that_do_not_hold_together() {
-    let text = |inputs, steps: &[Step], outputs: &[usize]| {
-        Program::new(inputs, steps, outputs)
+    let text = |inputs, steps: &[Instruction], outputs: &[usize]| {
+        ElementwiseProgram::new(inputs, steps, outputs)
             .unwrap_err()
             .to_string()
     };
     assert_eq!(
-        text(1, &[Step::Input(0), Step::Simple(Simple::Abs, 1)], &[1]),
-        "region: an operand must be an earlier step, got 1"
+        text(
+            1,
+            &[Instruction::Input(0), Instruction::Unary(UnaryOp::Abs, 1)],
+            &[1]
+        ),
+        "elementwise: an operand must be an earlier instruction, got 1"
     );
     assert_eq!(
-        text(1, &[Step::Input(1)], &[0]),
-        "region: an input must be less than the number of inputs, got 1"
+        text(1, &[Instruction::Input(1)], &[0]),
+        "elementwise: an input must be less than the number of inputs, got 1"
     );
     assert_eq!(
-        text(1, &[Step::Input(0)], &[1]),
-        "region: an output must be a step, got 1"
+        text(1, &[Instruction::Input(0)], &[1]),
+        "elementwise: an output must be an instruction, got 1"
     );
     assert_eq!(
-        text(1, &[Step::Input(0)], &[0; 17]),
-        "region: the number of outputs must be at most 16, got 17"
+        text(1, &[Instruction::Input(0)], &[0; 17]),
+        "elementwise: the number of outputs must be at most 16, got 17"
     );
 }
 
 #[test]
 fn refuses_lengths_that_do_not_match_and_writes_nothing() {
-    let program = Program::new(1, &[Step::Input(0)], &[0]).unwrap();
+    let program = ElementwiseProgram::new(1, &[Instruction::Input(0)], &[0]).unwrap();
     let values = [1.0, 2.0, 3.0];
     let run = |shape: &[usize], strides: &[usize], out: &mut [f32]| {
-        let values = Values::F32(&values);
+        let values = TypedSlice::F32(&values);
         program.run(
             shape,
-            &[RegionInput { values, strides }],
-            &mut [ValuesMut::F32(out)],
+            &[StridedInput { values, strides }],
+            &mut [TypedSliceMut::F32(out)],
         )
     };
     let mut out = [7.0; 4];
     assert_eq!(
         run(&[4], &[1], &mut out).unwrap_err().to_string(),
-        "region: an input must have 4 elements, got 3"
+        "elementwise: an input must have 4 elements, got 3"
     );
     assert!(matches!(
         run(&[3], &[1], &mut out),
@@ -538,7 +554,7 @@ fn refuses_lengths_that_do_not_match_and_writes_nothing() {
     ));
     assert!(
         program
-            .run(&[4], &[], &mut [ValuesMut::F32(&mut out)])
+            .run(&[4], &[], &mut [TypedSliceMut::F32(&mut out)])
             .is_err()
     );
     assert_eq!(out, [7.0; 4]);

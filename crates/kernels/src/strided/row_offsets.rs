@@ -1,36 +1,36 @@
-//! Where the rows of a strided array begin, one after the other.
+//! Where the rows of a strided array start, one after the other.
 
-/// A walk over rows in row-major order of the axes before the last.
-pub(crate) struct Walk<'a> {
+/// The offsets of rows, in row-major order of the axes before the last.
+pub(crate) struct RowOffsets<'a> {
     sizes: &'a [usize],
-    /// Backward strides are stored as `usize` too: sums wrap around.
+    /// Negative strides are stored as `usize` too: sums wrap around.
     strides: &'a [usize],
     index: Vec<usize>,
-    place: usize,
+    current: usize,
 }
 
-impl<'a> Walk<'a> {
-    /// Starts at the row of this number. There is a stride for each size, and no size is 0.
+impl<'a> RowOffsets<'a> {
+    /// Starts at the row with this index. There is a stride for each size, and no size is 0.
     pub(crate) fn from_row(sizes: &'a [usize], strides: &'a [usize], row: usize) -> Self {
-        let mut walk = Self {
+        let mut offsets = Self {
             sizes,
             strides,
             index: vec![0; sizes.len()],
-            place: 0,
+            current: 0,
         };
         let mut rest = row;
         for (axis, size) in sizes.iter().enumerate().rev() {
-            walk.index[axis] = rest % size;
+            offsets.index[axis] = rest % size;
             rest /= size;
-            let offset = walk.index[axis].wrapping_mul(strides[axis]);
-            walk.place = walk.place.wrapping_add(offset);
+            let offset = offsets.index[axis].wrapping_mul(strides[axis]);
+            offsets.current = offsets.current.wrapping_add(offset);
         }
-        walk
+        offsets
     }
 
-    /// Where the current row begins.
-    pub(crate) fn place(&self) -> usize {
-        self.place
+    /// The offset of the current row.
+    pub(crate) fn current(&self) -> usize {
+        self.current
     }
 
     /// How many rows follow along the last of these axes, the current one included.
@@ -41,18 +41,18 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes on by so many rows, at most [`rows_left`](Self::rows_left).
+    /// Advances by `rows`, at most [`rows_left`](Self::rows_left).
     pub(crate) fn advance(&mut self, rows: usize) {
         let mut step = rows;
         for (axis, size) in self.sizes.iter().enumerate().rev() {
             let stride = self.strides[axis];
             self.index[axis] += step;
-            self.place = self.place.wrapping_add(step.wrapping_mul(stride));
+            self.current = self.current.wrapping_add(step.wrapping_mul(stride));
             if self.index[axis] < *size {
                 return;
             }
             self.index[axis] = 0;
-            self.place = self.place.wrapping_sub(size.wrapping_mul(stride));
+            self.current = self.current.wrapping_sub(size.wrapping_mul(stride));
             step = 1;
         }
     }
