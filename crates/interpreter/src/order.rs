@@ -1,4 +1,4 @@
-//! Positions, orders and running results along one axis.
+//! Arg reductions, sorting and cumulative results along one axis.
 
 use mlx::{Op, Side};
 use mlx_compiler::Result;
@@ -110,10 +110,10 @@ fn best(call: &Call<'_>, along: i32, is_worse: fn(Number, Number) -> bool) -> Re
         Err(error) if x.ndim() > 0 => return Err(error),
         Err(_) => vec![vec![0]],
     };
-    let of = |places: Vec<usize>| {
+    let of = |flat_indices: Vec<usize>| {
         let mut best = 0;
-        for (k, place) in places.iter().enumerate() {
-            let (champion, other) = (x.at(places[best]), x.at(*place));
+        for (k, flat_index) in flat_indices.iter().enumerate() {
+            let (champion, other) = (x.at(flat_indices[best]), x.at(*flat_index));
             // The first NaN is the result.
             if !champion.is_nan() && (other.is_nan() || is_worse(champion, other)) {
                 best = k;
@@ -149,7 +149,7 @@ pub(crate) fn map_lines(
 ) -> (Vec<usize>, Vec<Number>) {
     let mapped: Vec<Vec<Number>> = lines(x.shape(), along)
         .into_iter()
-        .map(|places| map(&places.iter().map(|&k| x.at(k)).collect::<Vec<_>>()))
+        .map(|flat_indices| map(&flat_indices.iter().map(|&k| x.at(k)).collect::<Vec<_>>()))
         .collect();
     let mut shape = x.shape().to_vec();
     // Without lines, one of zeros gives the length.
