@@ -109,9 +109,9 @@ impl Plan {
                 step => step,
             };
             let wrap = |k: i64| if k < 0 { k + n } else { k };
-            let (least, most) = if step < 0 { (-1, n - 1) } else { (0, n) };
-            let mut at = wrap(get(start, 0)).clamp(least, most);
-            let end = wrap(get(stop, n)).clamp(least, most);
+            let (min, max) = if step < 0 { (-1, n - 1) } else { (0, n) };
+            let mut at = wrap(get(start, 0)).clamp(min, max);
+            let end = wrap(get(stop, n)).clamp(min, max);
             let mut rows = Vec::new();
             while (step > 0 && at < end) || (step < 0 && at > end) {
                 rows.extend(usize::try_from(at));

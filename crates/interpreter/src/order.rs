@@ -232,7 +232,7 @@ fn running(
 fn extreme(dtype: mlx::Dtype, direction: f64) -> Number {
     let bits = u32::try_from(dtype.size() * 8).unwrap_or(64);
     match (dtype.kind(), direction > 0.0) {
-        (mlx::Kind::Bool, greatest) => Number::Bool(greatest),
+        (mlx::Kind::Bool, max) => Number::Bool(max),
         (mlx::Kind::Unsigned, false) => Number::Unsigned(0),
         (mlx::Kind::Unsigned, true) => Number::Unsigned(u64::MAX >> (64 - bits)),
         (_, true) => Number::Int(i64::MAX >> (64 - bits)),

@@ -6,7 +6,7 @@ use mlx_compiler::{Error, Result};
 use crate::number::{Number, Rounding};
 
 /// The maximum number of elements of a tensor: 800 MB of them, because some operations need several times as much.
-const MOST_ELEMENTS: usize = 1 << 25;
+const MAX_ELEMENTS: usize = 1 << 25;
 
 /// An array in plain memory, independent of MLX.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,10 +176,10 @@ pub(crate) fn count(shape: &[usize]) -> Result<usize> {
     shape
         .iter()
         .try_fold(1_usize, |n, &size| n.checked_mul(size))
-        .filter(|&n| n <= MOST_ELEMENTS)
+        .filter(|&n| n <= MAX_ELEMENTS)
         .ok_or_else(|| {
             Error::Unsupported(format!(
-                "interpret: wanted at most {MOST_ELEMENTS} elements, got {shape:?}"
+                "interpret: wanted at most {MAX_ELEMENTS} elements, got {shape:?}"
             ))
         })
 }
