@@ -49,12 +49,12 @@ impl<'a> Call<'a> {
         crate::unknown(self.name)
     }
 
-    /// Makes the only result of elements in row order.
+    /// Makes the only result of elements in row-major order.
     pub(crate) fn one(&self, numbers: Vec<Number>) -> Result<Vec<Tensor>> {
         Ok(vec![self.result(0, numbers)?])
     }
 
-    /// Makes the result of this number of elements in row order.
+    /// Makes the result of this number of elements in row-major order.
     pub(crate) fn result(&self, k: usize, numbers: Vec<Number>) -> Result<Tensor> {
         let wanted = self.type_of(k)?;
         Tensor::rounded(&sizes(&wanted.shape)?, wanted.dtype, numbers, self.rounding)

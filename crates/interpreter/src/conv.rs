@@ -5,7 +5,7 @@ use mlx_compiler::Result;
 
 use crate::call::Call;
 use crate::number::Number;
-use crate::tensor::{Tensor, coordinates, count, place};
+use crate::tensor::{Tensor, coordinates, count, flat_index};
 
 /// Sums products of the weight with the windows of the padded and spread input.
 pub(crate) fn conv(op: &Op, call: &Call<'_>) -> Result<Vec<Tensor>> {
@@ -77,8 +77,8 @@ pub(crate) fn conv(op: &Op, call: &Call<'_>) -> Result<Vec<Tensor>> {
                 let from = [source.as_slice(), &[group * per_group + c]].concat();
                 let by = [weight.as_slice(), &[c]].concat();
                 total = total.add(
-                    x.at(place(&from, x.shape()))
-                        .multiply(w.at(place(&by, w.shape()))),
+                    x.at(flat_index(&from, x.shape()))
+                        .multiply(w.at(flat_index(&by, w.shape()))),
                 );
             }
         }

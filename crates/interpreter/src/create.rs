@@ -136,8 +136,8 @@ fn diag(call: &Call<'_>, x: &Tensor, k: i32) -> Result<Vec<Tensor>> {
     }
     let shape = call.shape()?;
     let zero = Number::zero(x.dtype());
-    let of = |place: usize| {
-        let at = coordinates(place, &shape);
+    let of = |flat_index: usize| {
+        let at = coordinates(flat_index, &shape);
         let get = |k: usize| at.get(k).and_then(|&k| i64::try_from(k).ok()).unwrap_or(0);
         let (row, column) = (get(0), get(1));
         if column - row != i64::from(k) {

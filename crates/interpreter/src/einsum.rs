@@ -1,4 +1,4 @@
-//! Einstein's sums: letters name axes, those that are not in the result are summed over.
+//! Einstein summation: letters name axes, those that are not in the result are summed over.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub(crate) fn einsum(call: &Call<'_>, subscripts: &str) -> Result<Vec<Tensor>> {
             .operands
             .iter()
             .zip(&inputs)
-            .map(|(letters, input)| input.at(place(letters, input.shape(), &all, at)));
+            .map(|(letters, input)| input.at(flat_index(letters, input.shape(), &all, at)));
         factors.reduce(Number::multiply).unwrap_or(Number::Int(1))
     };
     let of = |k: usize| {
@@ -117,16 +117,19 @@ fn sizes_of(
 }
 
 /// The row-major index of an operand's element, where the letters `all` have the indices `at`.
-fn place(letters: &[char], shape: &[usize], all: &[char], at: &[usize]) -> usize {
-    letters.iter().zip(shape).fold(0, |place, (letter, &size)| {
-        let k = all
-            .iter()
-            .position(|l| l == letter)
-            .and_then(|k| at.get(k))
-            .copied()
-            .unwrap_or(0);
-        place * size + if size == 1 { 0 } else { k }
-    })
+fn flat_index(letters: &[char], shape: &[usize], all: &[char], at: &[usize]) -> usize {
+    letters
+        .iter()
+        .zip(shape)
+        .fold(0, |flat_index, (letter, &size)| {
+            let k = all
+                .iter()
+                .position(|l| l == letter)
+                .and_then(|k| at.get(k))
+                .copied()
+                .unwrap_or(0);
+            flat_index * size + if size == 1 { 0 } else { k }
+        })
 }
 
 /// Without an arrow, the letters that occur once, in alphabetical order.

@@ -241,11 +241,11 @@ fn attention(call: &Call<'_>, scale: f64, mode: MaskMode, sinks: bool) -> Result
     };
     let (k, v) = (spread(k)?, spread(v)?);
     let scores = matmul(q, &k.transposed(&[0, 1, 3, 2])?)?;
-    let score = |place: usize| {
-        let at = coordinates(place, &shape);
-        let value = scores.at(place).to_f64() * scale;
+    let score = |flat_index: usize| {
+        let at = coordinates(flat_index, &shape);
+        let value = scores.at(flat_index).to_f64() * scale;
         match (&mask, mode) {
-            (Some(mask), _) => match mask.at(place) {
+            (Some(mask), _) => match mask.at(flat_index) {
                 Number::Bool(true) => value,
                 Number::Bool(false) => f64::NEG_INFINITY,
                 bias => value + bias.to_f64(),

@@ -114,9 +114,9 @@ impl Differences<'_> {
                 "value_and_grad: wanted one of {n} inputs, got {argnum}"
             ))
         })?;
-        let value = |place: usize, by: f64| -> Result<f64> {
+        let value = |flat_index: usize, by: f64| -> Result<f64> {
             let mut numbers = input.numbers().to_vec();
-            if let Some(slot) = numbers.get_mut(place) {
+            if let Some(slot) = numbers.get_mut(flat_index) {
                 *slot = Number::Float(slot.to_f64() + by);
             }
             let moved = Tensor::rounded(input.shape(), input.dtype(), numbers, Rounding::Exact)?;
@@ -124,10 +124,11 @@ impl Differences<'_> {
             all[argnum] = &moved;
             Ok(loss(&self.exact.run_prepared(self.function, &all)?))
         };
-        let slope = |place: usize| -> Result<Number> {
-            let step = 1e-4 * input.at(place).to_f64().abs().max(1.0);
-            let near = (value(place, step)? - value(place, -step)?) / (2.0 * step);
-            let far = (value(place, 2.0 * step)? - value(place, -2.0 * step)?) / (4.0 * step);
+        let slope = |flat_index: usize| -> Result<Number> {
+            let step = 1e-4 * input.at(flat_index).to_f64().abs().max(1.0);
+            let near = (value(flat_index, step)? - value(flat_index, -step)?) / (2.0 * step);
+            let far =
+                (value(flat_index, 2.0 * step)? - value(flat_index, -2.0 * step)?) / (4.0 * step);
             // Richardson's extrapolation takes away the error of second order.
             Ok(Number::Float((4.0 * near - far) / 3.0))
         };
@@ -161,12 +162,12 @@ impl Differences<'_> {
         ];
         let [ahead, behind, far_ahead, far_behind] = &values;
         let one = |(k, output): (usize, &Tensor)| {
-            let at = |list: &[Tensor], place: usize| {
-                list.get(k).map_or(f64::NAN, |x| x.at(place).to_f64())
+            let at = |list: &[Tensor], flat_index: usize| {
+                list.get(k).map_or(f64::NAN, |x| x.at(flat_index).to_f64())
             };
-            let slope = |place: usize| {
-                let near = (at(ahead, place) - at(behind, place)) / (2.0 * step);
-                let far = (at(far_ahead, place) - at(far_behind, place)) / (4.0 * step);
+            let slope = |flat_index: usize| {
+                let near = (at(ahead, flat_index) - at(behind, flat_index)) / (2.0 * step);
+                let far = (at(far_ahead, flat_index) - at(far_behind, flat_index)) / (4.0 * step);
                 Number::Float((4.0 * near - far) / 3.0)
             };
             let numbers = (0..output.size()).map(slope).collect();

@@ -5,7 +5,7 @@ use mlx_compiler::Result;
 
 use crate::call::Call;
 use crate::number::Number;
-use crate::tensor::{Tensor, axes, axis, broadcast_shape, coordinates, count, place, sizes};
+use crate::tensor::{Tensor, axes, axis, broadcast_shape, coordinates, count, flat_index, sizes};
 
 type Combine = fn(Number, Number) -> Number;
 
@@ -19,7 +19,7 @@ pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
             strides,
         } => call.input(0).and_then(|x| {
             let plan = Plan::of(x.shape(), start, stop, strides);
-            call.tensor(&x.pick(&plan.shape(), &plan.places(x.shape()))?)
+            call.tensor(&x.pick(&plan.shape(), &plan.flat_indices(x.shape()))?)
         }),
         Op::SliceUpdate {
             start,
@@ -49,7 +49,7 @@ pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
         Op::SliceDynamic { axes, slice_size } => call.input(0).and_then(|x| {
             let size = sizes(slice_size)?;
             let plan = Plan::at(call, x.shape(), call.input(1)?, axes, &size)?;
-            call.tensor(&x.pick(&plan.shape(), &plan.places(x.shape()))?)
+            call.tensor(&x.pick(&plan.shape(), &plan.flat_indices(x.shape()))?)
         }),
         Op::SliceUpdateDynamic { axes } => slice_update_dynamic(call, axes),
         Op::Take { axis } => take(call, *axis),
@@ -109,9 +109,9 @@ impl Plan {
                 step => step,
             };
             let wrap = |k: i64| if k < 0 { k + n } else { k };
-            let (least, most) = if step < 0 { (-1, n - 1) } else { (0, n) };
-            let mut at = wrap(get(start, 0)).clamp(least, most);
-            let end = wrap(get(stop, n)).clamp(least, most);
+            let (min, max) = if step < 0 { (-1, n - 1) } else { (0, n) };
+            let mut at = wrap(get(start, 0)).clamp(min, max);
+            let end = wrap(get(stop, n)).clamp(min, max);
             let mut rows = Vec::new();
             while (step > 0 && at < end) || (step < 0 && at > end) {
                 rows.extend(usize::try_from(at));
@@ -157,15 +157,15 @@ impl Plan {
         self.0.iter().map(Vec::len).collect()
     }
 
-    fn places(&self, shape: &[usize]) -> Vec<usize> {
-        let mut places = vec![0];
+    fn flat_indices(&self, shape: &[usize]) -> Vec<usize> {
+        let mut flat_indices = vec![0];
         for (rows, &size) in self.0.iter().zip(shape) {
-            places = places
+            flat_indices = flat_indices
                 .iter()
                 .flat_map(|&at| rows.iter().map(move |&row| at * size + row))
                 .collect();
         }
-        places
+        flat_indices
     }
 }
 
@@ -178,8 +178,8 @@ fn written(
 ) -> Result<Vec<Tensor>> {
     let dtype = call.dtype()?;
     let mut numbers = x.astype(dtype, call.rounding).numbers().to_vec();
-    for (place, new) in writes {
-        if let Some(slot) = numbers.get_mut(place) {
+    for (flat_index, new) in writes {
+        if let Some(slot) = numbers.get_mut(flat_index) {
             *slot =
                 combine(*slot, new.cast(dtype, call.rounding)).cast(dtype, crate::Rounding::Exact);
         }
@@ -205,7 +205,7 @@ fn slice_update(
     let plan = Plan::of(x.shape(), start, stop, strides);
     let update = fitted(update, &plan.shape())?;
     let writes = plan
-        .places(x.shape())
+        .flat_indices(x.shape())
         .into_iter()
         .zip(update.numbers().iter().copied());
     written(call, x, writes, combine)
@@ -224,7 +224,7 @@ fn slice_update_dynamic(call: &Call<'_>, list: &[i32]) -> Result<Vec<Tensor>> {
     let update = update.broadcast_to(&size)?;
     let plan = Plan::at(call, x.shape(), call.input(2)?, list, &size)?;
     let writes = plan
-        .places(x.shape())
+        .flat_indices(x.shape())
         .into_iter()
         .zip(update.numbers().iter().copied());
     written(call, x, writes, |_, new| new)
@@ -272,7 +272,7 @@ fn take_along_axis(call: &Call<'_>, along: i32) -> Result<Vec<Tensor>> {
         for (slot, &n) in at.iter_mut().zip(x.shape()) {
             *slot = if n == 1 { 0 } else { *slot };
         }
-        Ok(x.at(place(&at, x.shape())))
+        Ok(x.at(flat_index(&at, x.shape())))
     };
     call.one(
         indices
@@ -296,7 +296,7 @@ fn put_along_axis(call: &Call<'_>, along: i32, combine: Combine) -> Result<Vec<T
     for (k, (&index, &value)) in indices.numbers().iter().zip(values.numbers()).enumerate() {
         let mut at = coordinates(k, &shape);
         at[along] = within(call, index, x.shape()[along])?;
-        writes.push((place(&at, x.shape()), value));
+        writes.push((flat_index(&at, x.shape()), value));
     }
     written(call, x, writes.into_iter(), combine)
 }
@@ -359,7 +359,7 @@ fn gather(call: &Call<'_>, list: &[i32], slice_sizes: &[i32]) -> Result<Vec<Tens
                 .zip(&start)
                 .map(|(a, b)| a + b)
                 .collect();
-            numbers.push(x.at(place(&at, x.shape())));
+            numbers.push(x.at(flat_index(&at, x.shape())));
         }
     }
     call.one(numbers)
@@ -383,13 +383,13 @@ fn scatter(call: &Call<'_>, list: &[i32], combine: Combine) -> Result<Vec<Tensor
                 .zip(&start)
                 .map(|(a, b)| a + b)
                 .collect();
-            writes.push((place(&at, x.shape()), updates.at(k * inner + t)));
+            writes.push((flat_index(&at, x.shape()), updates.at(k * inner + t)));
         }
     }
     written(call, x, writes.into_iter(), combine)
 }
 
-/// Values are stored where a mask of the first axes is true, in row order.
+/// Values are stored where a mask of the first axes is true, in row-major order.
 fn masked_scatter(call: &Call<'_>) -> Result<Vec<Tensor>> {
     let (x, mask, values) = (call.input(0)?, call.input(1)?, call.input(2)?);
     let mut wide = mask.shape().to_vec();
@@ -400,6 +400,6 @@ fn masked_scatter(call: &Call<'_>) -> Result<Vec<Tensor>> {
     let writes = shown
         .into_iter()
         .enumerate()
-        .map(|(k, place)| (place, values.at(k % total)));
+        .map(|(k, flat_index)| (flat_index, values.at(k % total)));
     written(call, x, writes, |_, new| new)
 }

@@ -30,8 +30,8 @@ mod random;
 mod reduce;
 mod shape;
 mod special;
-mod tails;
 mod tensor;
+mod truncated_normal;
 mod unary;
 
 pub use convert::array_constants;

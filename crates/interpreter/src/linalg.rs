@@ -463,15 +463,15 @@ fn norm(
     if let [rows, columns] = along.as_slice() {
         let groups = groups(x.shape(), &[*rows, *columns]);
         let (n, width) = (x.shape()[*rows], x.shape()[*columns]);
-        let of = |places: Vec<usize>| {
-            // Groups are in row order of the axes in the array, which may be the other one.
+        let of = |flat_indices: Vec<usize>| {
+            // Groups are in row-major order of the axes in the array, which may be the other one.
             let m = if rows < columns {
                 made(n, width, |i, j| {
-                    places.get(i * width + j).map_or(0.0, |&k| size(k))
+                    flat_indices.get(i * width + j).map_or(0.0, |&k| size(k))
                 })
             } else {
                 made(n, width, |i, j| {
-                    places.get(j * n + i).map_or(0.0, |&k| size(k))
+                    flat_indices.get(j * n + i).map_or(0.0, |&k| size(k))
                 })
             };
             Number::Float(matrix(&m))
@@ -483,8 +483,10 @@ fn norm(
     } else {
         along
     };
-    let of = |places: Vec<usize>| {
-        Number::Float(vector(&places.iter().map(|&k| size(k)).collect::<Vec<_>>()))
+    let of = |flat_indices: Vec<usize>| {
+        Number::Float(vector(
+            &flat_indices.iter().map(|&k| size(k)).collect::<Vec<_>>(),
+        ))
     };
     call.one(groups(x.shape(), &along).into_iter().map(of).collect())
 }
@@ -498,12 +500,12 @@ fn cross(call: &Call<'_>, along: i32) -> Result<Vec<Tensor>> {
     let shape = call.shape()?;
     let (lines_in, lines_out) = (lines(a.shape(), along), lines(&shape, along));
     let mut numbers = vec![Number::zero(a.dtype()); count(&shape)?];
-    for (line, places) in lines_in.iter().zip(lines_out) {
+    for (line, flat_indices) in lines_in.iter().zip(lines_out) {
         // Two components are those of vectors in a plane.
         let at = |x: &Tensor, k: usize| line.get(k).map_or(Number::zero(x.dtype()), |&k| x.at(k));
-        for (k, place) in places.into_iter().enumerate() {
+        for (k, flat_index) in flat_indices.into_iter().enumerate() {
             let (i, j) = ((k + 1) % 3, (k + 2) % 3);
-            if let Some(slot) = numbers.get_mut(place) {
+            if let Some(slot) = numbers.get_mut(flat_index) {
                 *slot = at(a, i)
                     .multiply(at(b, j))
                     .subtract(at(a, j).multiply(at(b, i)));

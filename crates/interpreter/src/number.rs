@@ -46,7 +46,8 @@ impl Rounding {
         }
     }
 
-    /// Returns a result with its rounding error. An `absolute` error is relative to 1, or to the value if that is larger.
+    /// Returns a result with its rounding error. An `absolute` error is relative to 1, or to the value if that is
+    /// larger.
     pub(crate) fn with_rounding(self, value: f64, dtype: Dtype, absolute: bool) -> f64 {
         match self {
             Rounding::Noisy { ulps, seed } => {
@@ -83,7 +84,7 @@ fn stored(value: f64, dtype: Dtype) -> f64 {
     }
 }
 
-/// The distance from 1 to the next number.
+/// The machine epsilon: the distance from 1 to the next number.
 fn epsilon(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::Float16 => f16::EPSILON.into(),
@@ -99,7 +100,7 @@ impl Number {
         Number::Int(0).cast(dtype, Rounding::Exact)
     }
 
-    /// Converts to a dtype: integers wrap, reals are cut towards zero, anything but zero is true.
+    /// Converts to a dtype: integers wrap, reals are truncated towards zero, anything but zero is true.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn cast(self, dtype: Dtype, rounding: Rounding) -> Self {
         match dtype.kind() {
@@ -136,7 +137,7 @@ impl Number {
         }
     }
 
-    /// Returns the number as an integer, wrapped or cut.
+    /// Returns the number as an integer, wrapped or truncated.
     #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
     pub fn to_i64(self) -> i64 {
         match self {

@@ -1,4 +1,4 @@
-//! Positions, orders and running results along one axis.
+//! Arg reductions, sorting and cumulative results along one axis.
 
 use mlx::{Op, Side};
 use mlx_compiler::Result;
@@ -110,10 +110,10 @@ fn best(call: &Call<'_>, along: i32, is_worse: fn(Number, Number) -> bool) -> Re
         Err(error) if x.ndim() > 0 => return Err(error),
         Err(_) => vec![vec![0]],
     };
-    let of = |places: Vec<usize>| {
+    let of = |flat_indices: Vec<usize>| {
         let mut best = 0;
-        for (k, place) in places.iter().enumerate() {
-            let (champion, other) = (x.at(places[best]), x.at(*place));
+        for (k, flat_index) in flat_indices.iter().enumerate() {
+            let (champion, other) = (x.at(flat_indices[best]), x.at(*flat_index));
             // The first NaN is the result.
             if !champion.is_nan() && (other.is_nan() || is_worse(champion, other)) {
                 best = k;
@@ -149,7 +149,7 @@ pub(crate) fn map_lines(
 ) -> (Vec<usize>, Vec<Number>) {
     let mapped: Vec<Vec<Number>> = lines(x.shape(), along)
         .into_iter()
-        .map(|places| map(&places.iter().map(|&k| x.at(k)).collect::<Vec<_>>()))
+        .map(|flat_indices| map(&flat_indices.iter().map(|&k| x.at(k)).collect::<Vec<_>>()))
         .collect();
     let mut shape = x.shape().to_vec();
     // Without lines, one of zeros gives the length.
@@ -232,7 +232,7 @@ fn running(
 fn extreme(dtype: mlx::Dtype, direction: f64) -> Number {
     let bits = u32::try_from(dtype.size() * 8).unwrap_or(64);
     match (dtype.kind(), direction > 0.0) {
-        (mlx::Kind::Bool, greatest) => Number::Bool(greatest),
+        (mlx::Kind::Bool, max) => Number::Bool(max),
         (mlx::Kind::Unsigned, false) => Number::Unsigned(0),
         (mlx::Kind::Unsigned, true) => Number::Unsigned(u64::MAX >> (64 - bits)),
         (_, true) => Number::Int(i64::MAX >> (64 - bits)),

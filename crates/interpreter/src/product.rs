@@ -5,7 +5,7 @@ use mlx_compiler::Result;
 
 use crate::call::Call;
 use crate::number::{Number, promote};
-use crate::tensor::{Tensor, axes, axis, broadcast_shape, coordinates, count, place};
+use crate::tensor::{Tensor, axes, axis, broadcast_shape, coordinates, count, flat_index};
 
 /// Returns the result of an operation of this family; nothing for others.
 pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
@@ -97,10 +97,10 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     let lead = broadcast_shape([lead_a, lead_b].into_iter())?;
     let batches = count(&lead)?;
-    let places_a = crate::tensor::broadcast_places(lead_a, &lead)?;
-    let places_b = crate::tensor::broadcast_places(lead_b, &lead)?;
+    let indices_a = crate::tensor::broadcast_indices(lead_a, &lead)?;
+    let indices_b = crate::tensor::broadcast_indices(lead_b, &lead)?;
     let mut numbers = Vec::with_capacity(count(&[batches, *m, *n])?);
-    for (&batch_a, &batch_b) in places_a.iter().zip(&places_b) {
+    for (&batch_a, &batch_b) in indices_a.iter().zip(&indices_b) {
         for i in 0..*m {
             for j in 0..*n {
                 let terms = (0..*inner).map(|k| {
@@ -177,8 +177,8 @@ fn kron(call: &Call<'_>) -> Result<Vec<Tensor>> {
             .zip(b.shape())
             .map(|(&k, &n)| (k / n.max(1), k % n.max(1)));
         let (high, low): (Vec<usize>, Vec<usize>) = split.unzip();
-        a.at(place(&high, a.shape()))
-            .multiply(b.at(place(&low, b.shape())))
+        a.at(flat_index(&high, a.shape()))
+            .multiply(b.at(flat_index(&low, b.shape())))
     };
     call.one((0..count(&shape)?).map(of).collect())
 }
@@ -192,8 +192,10 @@ fn vecdot(call: &Call<'_>, along: i32) -> Result<Vec<Tensor>> {
         Number::Complex(re, im) => Number::Complex(re, -im),
         x => x,
     };
-    let dot = |places: Vec<usize>| {
-        let terms = places.iter().map(|&k| conjugate(a.at(k)).multiply(b.at(k)));
+    let dot = |flat_indices: Vec<usize>| {
+        let terms = flat_indices
+            .iter()
+            .map(|&k| conjugate(a.at(k)).multiply(b.at(k)));
         terms.reduce(Number::add).unwrap_or(Number::Int(0))
     };
     call.one(
@@ -237,10 +239,10 @@ pub(crate) fn matrix(x: &Tensor, batch: usize) -> Result<Tensor> {
             x.shape()
         )));
     };
-    let places: Vec<usize> = (0..rows * columns)
+    let flat_indices: Vec<usize> = (0..rows * columns)
         .map(|k| batch * rows * columns + k)
         .collect();
-    x.pick(&[*rows, *columns], &places)
+    x.pick(&[*rows, *columns], &flat_indices)
 }
 
 /// Which matrix of an operand each product takes: those given by indices, else all in order.
@@ -256,7 +258,7 @@ pub(crate) fn batch_indices(
         .unwrap_or_default();
     let total: usize = lead_of.iter().product();
     let Some(indices) = indices else {
-        return crate::tensor::broadcast_places(lead_of, lead);
+        return crate::tensor::broadcast_indices(lead_of, lead);
     };
     let of = |k: &Number| {
         usize::try_from(k.to_i64())
@@ -355,7 +357,7 @@ fn block_masked_mm(call: &Call<'_>, block: i32, masks: [bool; 3]) -> Result<Vec<
                 .zip(mask.shape())
                 .map(|(&k, &n)| if n == 1 { 0 } else { k })
                 .collect();
-            let factor = mask.at(place(&at, mask.shape()));
+            let factor = mask.at(flat_index(&at, mask.shape()));
             match factor {
                 Number::Bool(true) => x.at(k),
                 Number::Bool(false) => Number::zero(x.dtype()),

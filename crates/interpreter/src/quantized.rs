@@ -176,15 +176,11 @@ impl Coding {
             )
         };
         let n_bins = 2_f64.powi(i32::try_from(self.bits).unwrap_or(4)) - 1.0;
-        let most = group.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let least = group.iter().copied().fold(f64::INFINITY, f64::min);
-        let scale = round(round(most - least) / n_bins).max(f64::from(1e-7_f32));
-        let below = least.abs() > most.abs();
-        let (mut scale, edge) = if below {
-            (scale, least)
-        } else {
-            (-scale, most)
-        };
+        let max = group.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let min = group.iter().copied().fold(f64::INFINITY, f64::min);
+        let scale = round(round(max - min) / n_bins).max(f64::from(1e-7_f32));
+        let below = min.abs() > max.abs();
+        let (mut scale, edge) = if below { (scale, min) } else { (-scale, max) };
         let steps = round(edge / scale).round_ties_even();
         let mut bias = 0.0;
         if steps != 0.0 {
@@ -203,13 +199,13 @@ impl Coding {
     /// The maximum number takes the maximum code.
     #[allow(clippy::cast_possible_truncation)]
     fn small_floats(&self, group: &[f64], codes: &mut Vec<u64>) -> Number {
-        let most = group.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+        let max = group.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
         let limit = if self.bits == 8 { 448.0 } else { 6.0 };
         let (stored, scale) = if self.mode == QuantizationMode::Nvfp4 {
-            let byte = to_fp8(most / limit);
+            let byte = to_fp8(max / limit);
             (byte, from_fp8(i64::try_from(byte).unwrap_or(0)))
         } else {
-            let exponent = (most / limit).log2().round_ties_even().clamp(-127.0, 127.0) as i32;
+            let exponent = (max / limit).log2().round_ties_even().clamp(-127.0, 127.0) as i32;
             (
                 u64::try_from(exponent + 127).unwrap_or(0),
                 2_f64.powi(exponent),

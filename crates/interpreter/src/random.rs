@@ -8,8 +8,8 @@ use mlx_compiler::Result;
 use crate::call::Call;
 use crate::number::{Number, Rounding};
 use crate::special::{erf, erfinv};
-use crate::tails;
-use crate::tensor::{Tensor, axis, broadcast_places, count, sizes};
+use crate::tensor::{Tensor, axis, broadcast_indices, count, sizes};
+use crate::truncated_normal;
 
 /// Returns the result of an operation of this family; nothing for others.
 pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
@@ -52,7 +52,7 @@ fn split(call: &Call<'_>) -> Result<Vec<Tensor>> {
 
 fn random_uniform(call: &Call<'_>, dtype: Dtype) -> Result<Vec<Tensor>> {
     let key = key(call, 2)?;
-    let (low, high) = (spread(call, 0)?, spread(call, 1)?);
+    let (low, high) = (broadcast_input(call, 0)?, broadcast_input(call, 1)?);
     let drawn = uniform(key, &low, &high, dtype, call.rounding);
     let round = |x: f64| call.rounding.round(x, dtype);
     // What was rounded up to the excluded bound is the other one.
@@ -70,14 +70,14 @@ fn random_uniform(call: &Call<'_>, dtype: Dtype) -> Result<Vec<Tensor>> {
 
 fn bernoulli(call: &Call<'_>) -> Result<Vec<Tensor>> {
     let key = key(call, 1)?;
-    let p = spread(call, 0)?;
-    let u = unit(key, p.len(), Dtype::Float32, call.rounding);
+    let p = broadcast_input(call, 0)?;
+    let u = unit_uniform(key, p.len(), Dtype::Float32, call.rounding);
     call.one(u.iter().zip(&p).map(|(u, p)| Number::Bool(u < p)).collect())
 }
 
 fn randint(call: &Call<'_>) -> Result<Vec<Tensor>> {
     let key = key(call, 2)?;
-    let (low, high) = (spread(call, 0)?, spread(call, 1)?);
+    let (low, high) = (broadcast_input(call, 0)?, broadcast_input(call, 1)?);
     let u = uniform(key, &low, &high, Dtype::Float32, Rounding::PerOp);
     let narrow = u.iter().zip(&low).map(|(u, low)| u.max(*low));
     let wide = wide_integers(call, key)?;
@@ -97,7 +97,7 @@ fn normal(call: &Call<'_>, dtype: Dtype, loc: f64, scale: f64) -> Result<Vec<Ten
     let n = count(&call.shape()?)?;
     if dtype == Dtype::Complex64 {
         // Both parts have half of the variance.
-        let all = signed(key, 2 * n, Dtype::Float32, call.rounding);
+        let all = symmetric_uniform(key, 2 * n, Dtype::Float32, call.rounding);
         let part = |u: f64| erfinv(u) * scale;
         let numbers = all
             .chunks(2)
@@ -106,7 +106,7 @@ fn normal(call: &Call<'_>, dtype: Dtype, loc: f64, scale: f64) -> Result<Vec<Ten
     }
     let round = |x: f64| call.rounding.round(x, dtype);
     let one = |u: f64| Number::Float(round(round(erfinv(u)) * SQRT_2 * scale) + loc);
-    let drawn = signed(key, n, dtype, call.rounding).into_iter();
+    let drawn = symmetric_uniform(key, n, dtype, call.rounding).into_iter();
     call.one(drawn.map(one).collect())
 }
 
@@ -114,7 +114,7 @@ fn laplace(call: &Call<'_>, dtype: Dtype, loc: f64, scale: f64) -> Result<Vec<Te
     let key = key(call, 0)?;
     let n = count(&call.shape()?)?;
     let one = |u: f64| Number::Float(u.signum() * (-u.abs()).ln_1p() * scale + loc);
-    let drawn = signed(key, n, dtype, call.rounding).into_iter();
+    let drawn = symmetric_uniform(key, n, dtype, call.rounding).into_iter();
     call.one(drawn.map(one).collect())
 }
 
@@ -127,13 +127,14 @@ fn random_gumbel(call: &Call<'_>, dtype: Dtype) -> Result<Vec<Tensor>> {
 
 fn truncated_normal(call: &Call<'_>, dtype: Dtype) -> Result<Vec<Tensor>> {
     let key = key(call, 2)?;
-    let (low, high) = (spread(call, 0)?, spread(call, 1)?);
+    let (low, high) = (broadcast_input(call, 0)?, broadcast_input(call, 1)?);
     let bounds = low.iter().zip(&high);
     let is_middle = low.iter().chain(&high).all(|x| x.abs() <= 3.0);
     if dtype != Dtype::Float32 || !is_middle {
-        let units = unit(key, low.len(), Dtype::Float32, call.rounding);
-        let one =
-            |(u, (low, high)): (&f64, (&f64, &f64))| Number::Float(tails::between(*low, *high, *u));
+        let units = unit_uniform(key, low.len(), Dtype::Float32, call.rounding);
+        let one = |(u, (low, high)): (&f64, (&f64, &f64))| {
+            Number::Float(truncated_normal::quantile(*low, *high, *u))
+        };
         return call.one(units.iter().zip(bounds).map(one).collect());
     }
     let round = |x: f64| call.rounding.round(x, dtype);
@@ -210,8 +211,8 @@ fn key(call: &Call<'_>, k: usize) -> Result<Key> {
     Ok((key.at(0).to_i64() as u32, key.at(1).to_i64() as u32))
 }
 
-/// An input in the shape of the result.
-fn spread(call: &Call<'_>, k: usize) -> Result<Vec<f64>> {
+/// An input broadcast to the shape of the result.
+fn broadcast_input(call: &Call<'_>, k: usize) -> Result<Vec<f64>> {
     Ok(call.input(k)?.broadcast_to(&call.shape()?)?.to_f64())
 }
 
@@ -267,9 +268,9 @@ fn below_one(dtype: Dtype) -> f64 {
     }
 }
 
-/// Numbers from 0 to below 1; always of 32 bits, which is part of what the key means.
+/// Numbers from 0 to below 1; always drawn from 32 bits, as MLX does.
 #[allow(clippy::cast_precision_loss)]
-fn unit(key: Key, n: usize, dtype: Dtype, rounding: Rounding) -> Vec<f64> {
+fn unit_uniform(key: Key, n: usize, dtype: Dtype, rounding: Rounding) -> Vec<f64> {
     let of = |word: u64| {
         let word = rounding.round(word as f64, Dtype::Float32);
         let u = rounding.round(word / 4_294_967_296.0, Dtype::Float32);
@@ -282,7 +283,7 @@ fn unit(key: Key, n: usize, dtype: Dtype, rounding: Rounding) -> Vec<f64> {
 
 fn uniform(key: Key, low: &[f64], high: &[f64], dtype: Dtype, rounding: Rounding) -> Vec<f64> {
     let round = |x: f64| rounding.round(x, dtype);
-    let units = unit(key, low.len(), dtype, rounding);
+    let units = unit_uniform(key, low.len(), dtype, rounding);
     let bounds = low.iter().zip(high);
     units
         .iter()
@@ -292,7 +293,7 @@ fn uniform(key: Key, low: &[f64], high: &[f64], dtype: Dtype, rounding: Rounding
 }
 
 /// Numbers between -1 and 1, both exclusive.
-fn signed(key: Key, n: usize, dtype: Dtype, rounding: Rounding) -> Vec<f64> {
+fn symmetric_uniform(key: Key, n: usize, dtype: Dtype, rounding: Rounding) -> Vec<f64> {
     uniform(
         key,
         &vec![-below_one(dtype); n],
@@ -304,7 +305,7 @@ fn signed(key: Key, n: usize, dtype: Dtype, rounding: Rounding) -> Vec<f64> {
 
 fn gumbel(key: Key, n: usize, dtype: Dtype, rounding: Rounding) -> Vec<f64> {
     let round = |x: f64| rounding.round(x, dtype);
-    unit(key, n, dtype, rounding)
+    unit_uniform(key, n, dtype, rounding)
         .into_iter()
         .map(|u| -round(-round(u.ln())).ln())
         .collect()
@@ -326,7 +327,7 @@ fn categorical(call: &Call<'_>, along: i32) -> Result<Vec<Tensor>> {
             Number::Unsigned(below.count().min(parts.len().saturating_sub(1)) as u64)
         };
         return call.one(
-            unit(key, n, Dtype::Float32, call.rounding)
+            unit_uniform(key, n, Dtype::Float32, call.rounding)
                 .into_iter()
                 .map(of)
                 .collect(),
@@ -334,32 +335,32 @@ fn categorical(call: &Call<'_>, along: i32) -> Result<Vec<Tensor>> {
     }
     let from_end = logits.ndim() - along;
     let mut shape = call.shape()?;
-    let place = (shape.len() + 1)
+    let sample_axis = (shape.len() + 1)
         .checked_sub(from_end)
         .ok_or_else(|| call.error("wanted as many axes as logits have"))?;
-    shape.insert(place, logits.shape()[along]);
+    shape.insert(sample_axis, logits.shape()[along]);
     let noise = gumbel(key, count(&shape)?, Dtype::Float32, call.rounding);
-    let places = broadcast_places(logits.shape(), &shape)?;
+    let flat_indices = broadcast_indices(logits.shape(), &shape)?;
     let scores: Vec<f64> = noise
         .iter()
-        .zip(&places)
+        .zip(&flat_indices)
         .map(|(g, &k)| g + logits.at(k).to_f64())
         .collect();
     let best = |line: Vec<usize>| {
-        let best =
-            line.iter()
-                .enumerate()
-                .fold((0, f64::NEG_INFINITY), |(best, most), (k, &place)| {
-                    if scores[place] > most {
-                        (k, scores[place])
-                    } else {
-                        (best, most)
-                    }
-                });
+        let best = line.iter().enumerate().fold(
+            (0, f64::NEG_INFINITY),
+            |(best, best_score), (k, &flat_index)| {
+                if scores[flat_index] > best_score {
+                    (k, scores[flat_index])
+                } else {
+                    (best, best_score)
+                }
+            },
+        );
         Number::Unsigned(best.0 as u64)
     };
     call.one(
-        crate::tensor::lines(&shape, place)
+        crate::tensor::lines(&shape, sample_axis)
             .into_iter()
             .map(best)
             .collect(),

@@ -60,12 +60,13 @@ pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
             _ => x.clone(),
         };
         let groups = groups(x.shape(), &along);
-        let gather =
-            |places: Vec<usize>| -> Vec<Number> { places.iter().map(|&k| wide.at(k)).collect() };
+        let gather = |flat_indices: Vec<usize>| -> Vec<Number> {
+            flat_indices.iter().map(|&k| wide.at(k)).collect()
+        };
         call.one(
             groups
                 .into_iter()
-                .map(|places| reduce(&gather(places)))
+                .map(|flat_indices| reduce(&gather(flat_indices)))
                 .collect(),
         )
     }))
@@ -152,26 +153,26 @@ fn softmax(call: &Call<'_>, list: &[i32]) -> Result<Vec<Tensor>> {
     let x = x.astype(inexact(x.dtype()), call.rounding);
     let mut numbers = x.numbers().to_vec();
     let is_complex = crate::tensor::is_complex(&x);
-    for places in groups(x.shape(), &along) {
+    for flat_indices in groups(x.shape(), &along) {
         if is_complex {
-            let powers: Vec<complex::Complex> = places
+            let powers: Vec<complex::Complex> = flat_indices
                 .iter()
                 .map(|&k| complex::exp(x.at(k).to_complex()))
                 .collect();
             let total = powers
                 .iter()
                 .fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
-            for (place, power) in places.into_iter().zip(powers) {
+            for (flat_index, power) in flat_indices.into_iter().zip(powers) {
                 let (re, im) = complex::divide(power, total);
-                if let Some(slot) = numbers.get_mut(place) {
+                if let Some(slot) = numbers.get_mut(flat_index) {
                     *slot = Number::Complex(re, im);
                 }
             }
             continue;
         }
-        let values: Vec<f64> = places.iter().map(|&k| x.at(k).to_f64()).collect();
-        for (place, value) in places.into_iter().zip(softmax_of(&values)) {
-            if let Some(slot) = numbers.get_mut(place) {
+        let values: Vec<f64> = flat_indices.iter().map(|&k| x.at(k).to_f64()).collect();
+        for (flat_index, value) in flat_indices.into_iter().zip(softmax_of(&values)) {
+            if let Some(slot) = numbers.get_mut(flat_index) {
                 *slot = Number::Float(value);
             }
         }

@@ -5,7 +5,7 @@ use mlx_compiler::Result;
 
 use crate::call::Call;
 use crate::number::{Number, promote};
-use crate::tensor::{Tensor, axes, axis, broadcast_shape, coordinates, place, sizes, strides};
+use crate::tensor::{Tensor, axes, axis, broadcast_shape, coordinates, flat_index, sizes, strides};
 
 /// Returns the result of an operation of this family; nothing for others.
 pub(crate) fn apply(op: &Op, call: &Call<'_>) -> Option<Result<Vec<Tensor>>> {
@@ -131,14 +131,14 @@ pub(crate) fn select(x: &Tensor, along: usize, rows: &[usize]) -> Result<Tensor>
     let mut shape = x.shape().to_vec();
     shape[along] = rows.len();
     let total: usize = shape.iter().product();
-    let places: Vec<usize> = (0..total)
+    let flat_indices: Vec<usize> = (0..total)
         .map(|k| {
             let mut at = coordinates(k, &shape);
             at[along] = rows[at[along]];
-            place(&at, x.shape())
+            flat_index(&at, x.shape())
         })
         .collect();
-    x.pick(&shape, &places)
+    x.pick(&shape, &flat_indices)
 }
 
 fn broadcast_arrays(call: &Call<'_>) -> Result<Vec<Tensor>> {
@@ -154,23 +154,23 @@ fn as_strided(call: &Call<'_>, shape: &[i32], steps: &[i64], offset: usize) -> R
     let start = i64::try_from(offset).unwrap_or(i64::MAX);
     let of = |k: usize| {
         let at = coordinates(k, &shape);
-        let mut place = start;
+        let mut flat_index = start;
         for (&at, &step) in at.iter().zip(steps) {
-            place =
-                place.saturating_add(step.saturating_mul(i64::try_from(at).unwrap_or(i64::MAX)));
+            flat_index = flat_index
+                .saturating_add(step.saturating_mul(i64::try_from(at).unwrap_or(i64::MAX)));
         }
-        usize::try_from(place)
+        usize::try_from(flat_index)
             .ok()
-            .filter(|&place| place < x.size())
+            .filter(|&flat_index| flat_index < x.size())
             .ok_or_else(|| {
                 call.error(format!(
-                    "wanted a view of {} elements, got one of element {place}",
+                    "wanted a view of {} elements, got one of element {flat_index}",
                     x.size()
                 ))
             })
     };
-    let places = (0..total).map(of).collect::<Result<Vec<_>>>()?;
-    call.tensor(&x.pick(&shape, &places)?)
+    let flat_indices = (0..total).map(of).collect::<Result<Vec<_>>>()?;
+    call.tensor(&x.pick(&shape, &flat_indices)?)
 }
 
 /// Joins tensors whose other sizes agree.
@@ -183,7 +183,7 @@ fn joined(call: &Call<'_>, parts: &[Tensor], along: usize) -> Result<Vec<Tensor>
             let n = part.shape().get(along).copied().unwrap_or(0);
             match at.get_mut(along) {
                 Some(row) if *row >= n => *row -= n,
-                _ => return Ok(part.at(place(&at, part.shape()))),
+                _ => return Ok(part.at(flat_index(&at, part.shape()))),
             }
         }
         Err(call.error(format!("wanted parts that make {shape:?}, got fewer")))
@@ -246,7 +246,7 @@ fn tile(call: &Call<'_>, reps: &[i32]) -> Result<Vec<Tensor>> {
             .zip(&from)
             .map(|(&k, &size)| k % size.max(1))
             .collect();
-        place(&at, &from)
+        flat_index(&at, &from)
     };
     call.tensor(&x.pick(&shape, &(0..total).map(of).collect::<Vec<_>>())?)
 }
@@ -298,7 +298,7 @@ fn pad(
                 };
             }
             at[along] = usize::try_from(row).unwrap_or(0);
-            result.at(place(&at, &from))
+            result.at(flat_index(&at, &from))
         };
         result = Tensor::rounded(
             &shape,
@@ -362,7 +362,7 @@ pub(crate) fn diagonal(x: &Tensor, offset: i32, axis1: usize, axis2: usize) -> R
     let offset = down * steps[axis1] + right * steps[axis2];
     x.pick(
         &shape,
-        &crate::tensor::strided_places(&shape, &stride, offset),
+        &crate::tensor::strided_indices(&shape, &stride, offset),
     )
 }
 

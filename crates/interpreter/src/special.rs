@@ -72,11 +72,11 @@ pub(crate) fn logaddexp(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() {
         return f64::NAN;
     }
-    let (most, least) = (a.max(b), a.min(b));
-    if most.is_infinite() || least == f64::NEG_INFINITY {
-        return most;
+    let (max, min) = (a.max(b), a.min(b));
+    if max.is_infinite() || min == f64::NEG_INFINITY {
+        return max;
     }
-    most + softplus(least - most) - softplus(f64::NEG_INFINITY)
+    max + softplus(min - max) - softplus(f64::NEG_INFINITY)
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! An array of the interpreter: shape, dtype, elements in row order; and how positions are counted.
+//! An array of the interpreter: shape, dtype, elements in row-major order; and index arithmetic.
 
 use mlx::{ArrayType, Dtype, Kind};
 use mlx_compiler::{Error, Result};
 
 use crate::number::{Number, Rounding};
 
-/// The most elements that a tensor may have: 800 MB of them, because some operations need several times as much.
-const MOST_ELEMENTS: usize = 1 << 25;
+/// The maximum number of elements of a tensor: 800 MB of them, because some operations need several times as much.
+const MAX_ELEMENTS: usize = 1 << 25;
 
-/// An array in plain memory, which no part of MLX has seen.
+/// An array in plain memory, independent of MLX.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -17,7 +17,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Returns a tensor of these elements in row order, converted to `dtype`.
+    /// Returns a tensor of these elements in row-major order, converted to `dtype`.
     ///
     /// # Errors
     /// When there are more or fewer of them than the shape has.
@@ -72,7 +72,7 @@ impl Tensor {
         self.dtype
     }
 
-    /// Returns the elements in row order.
+    /// Returns the elements in row-major order.
     pub fn numbers(&self) -> &[Number] {
         &self.numbers
     }
@@ -100,10 +100,10 @@ impl Tensor {
         self.shape.len()
     }
 
-    /// Returns the element at a place in row order; zero beyond the end.
-    pub(crate) fn at(&self, place: usize) -> Number {
+    /// Returns the element at a flat index, in row-major order; zero beyond the end.
+    pub(crate) fn at(&self, flat_index: usize) -> Number {
         self.numbers
-            .get(place)
+            .get(flat_index)
             .copied()
             .unwrap_or_else(|| Number::zero(self.dtype))
     }
@@ -142,9 +142,12 @@ impl Tensor {
         })
     }
 
-    /// Returns a tensor of elements of this one, by their places.
-    pub(crate) fn pick(&self, shape: &[usize], places: &[usize]) -> Result<Self> {
-        let numbers = places.iter().map(|&place| self.at(place)).collect();
+    /// Returns a tensor of elements of this one, by their flat indices.
+    pub(crate) fn pick(&self, shape: &[usize], flat_indices: &[usize]) -> Result<Self> {
+        let numbers = flat_indices
+            .iter()
+            .map(|&flat_index| self.at(flat_index))
+            .collect();
         Self::rounded(shape, self.dtype, numbers, Rounding::Exact)
     }
 
@@ -153,7 +156,7 @@ impl Tensor {
         if self.shape == shape {
             return Ok(self.clone());
         }
-        self.pick(shape, &broadcast_places(&self.shape, shape)?)
+        self.pick(shape, &broadcast_indices(&self.shape, shape)?)
     }
 
     /// Returns the tensor with its axes in this order.
@@ -164,7 +167,7 @@ impl Tensor {
             (size, from.get(axis).copied().unwrap_or(0))
         });
         let (shape, steps): (Vec<usize>, Vec<usize>) = pairs.unzip();
-        self.pick(&shape, &strided_places(&shape, &steps, 0))
+        self.pick(&shape, &strided_indices(&shape, &steps, 0))
     }
 }
 
@@ -173,10 +176,10 @@ pub(crate) fn count(shape: &[usize]) -> Result<usize> {
     shape
         .iter()
         .try_fold(1_usize, |n, &size| n.checked_mul(size))
-        .filter(|&n| n <= MOST_ELEMENTS)
+        .filter(|&n| n <= MAX_ELEMENTS)
         .ok_or_else(|| {
             Error::Unsupported(format!(
-                "interpret: wanted at most {MOST_ELEMENTS} elements, got {shape:?}"
+                "interpret: wanted at most {MAX_ELEMENTS} elements, got {shape:?}"
             ))
         })
 }
@@ -191,7 +194,7 @@ pub(crate) fn sizes(shape: &[i32]) -> Result<Vec<usize>> {
     })
 }
 
-/// Returns how far apart neighbours along each axis are.
+/// Returns the row-major strides, in elements.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     let mut step = 1_usize;
@@ -202,34 +205,34 @@ pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// Returns the places of all elements of a view, in its row order.
-pub(crate) fn strided_places(shape: &[usize], steps: &[usize], offset: usize) -> Vec<usize> {
-    let mut places = vec![offset];
+/// Returns the flat indices of all elements of a view, in its row-major order.
+pub(crate) fn strided_indices(shape: &[usize], steps: &[usize], offset: usize) -> Vec<usize> {
+    let mut flat_indices = vec![offset];
     for (&size, &step) in shape.iter().zip(steps) {
-        places = places
+        flat_indices = flat_indices
             .iter()
-            .flat_map(|&place| (0..size).map(move |k| place + k * step))
+            .flat_map(|&flat_index| (0..size).map(move |k| flat_index + k * step))
             .collect();
     }
-    places
+    flat_indices
 }
 
-/// Returns the coordinates of a place in row order.
-pub(crate) fn coordinates(mut place: usize, shape: &[usize]) -> Vec<usize> {
+/// Returns the coordinates of a flat index.
+pub(crate) fn coordinates(mut flat_index: usize, shape: &[usize]) -> Vec<usize> {
     let mut found = vec![0; shape.len()];
     for (slot, &size) in found.iter_mut().zip(shape).rev() {
-        *slot = place % size.max(1);
-        place /= size.max(1);
+        *slot = flat_index % size.max(1);
+        flat_index /= size.max(1);
     }
     found
 }
 
-/// Returns the place in row order of coordinates.
-pub(crate) fn place(coordinates: &[usize], shape: &[usize]) -> usize {
+/// Returns the flat index of coordinates, in row-major order.
+pub(crate) fn flat_index(coordinates: &[usize], shape: &[usize]) -> usize {
     coordinates
         .iter()
         .zip(shape)
-        .fold(0, |place, (&k, &size)| place * size + k)
+        .fold(0, |flat_index, (&k, &size)| flat_index * size + k)
 }
 
 /// Returns the shape that all broadcast to.
@@ -256,8 +259,8 @@ pub(crate) fn broadcast_shape<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> 
     Ok(result)
 }
 
-/// Returns, for each place of `to`, the place of `from` that is repeated there.
-pub(crate) fn broadcast_places(from: &[usize], to: &[usize]) -> Result<Vec<usize>> {
+/// Returns, for each flat index of `to`, that of the element of `from` that is broadcast there.
+pub(crate) fn broadcast_indices(from: &[usize], to: &[usize]) -> Result<Vec<usize>> {
     let unfit = || {
         Error::Unsupported(format!(
             "broadcast: wanted a shape that fits {to:?}, got {from:?}"
@@ -278,10 +281,10 @@ pub(crate) fn broadcast_places(from: &[usize], to: &[usize]) -> Result<Vec<usize
             _ => return Err(unfit()),
         }
     }
-    Ok(strided_places(to, &steps, 0))
+    Ok(strided_indices(to, &steps, 0))
 }
 
-/// Returns the axis counted from the front.
+/// Returns the index of an axis that may count from the end.
 pub(crate) fn axis(axis: i32, ndim: usize) -> Result<usize> {
     let signed = i64::try_from(ndim).unwrap_or(i64::MAX);
     let wrapped = if axis < 0 {
@@ -299,17 +302,18 @@ pub(crate) fn axis(axis: i32, ndim: usize) -> Result<usize> {
         })
 }
 
-/// Returns the axes counted from the front.
+/// Returns the indices of axes that may count from the end.
 pub(crate) fn axes(list: &[i32], ndim: usize) -> Result<Vec<usize>> {
     list.iter().map(|&one| axis(one, ndim)).collect()
 }
 
-/// Returns the places of each line along an axis; lines in row order of the other axes.
+/// Returns the flat indices of each line along an axis; lines in row-major order of the other axes.
 pub(crate) fn lines(shape: &[usize], axis: usize) -> Vec<Vec<usize>> {
     groups(shape, &[axis])
 }
 
-/// Returns, for each place of the axes that are not in `along`, the places that share it, in row order of `along`.
+/// Returns, for each index of the axes that are not in `along`, the flat indices that share it, in row-major order of
+/// `along`.
 pub(crate) fn groups(shape: &[usize], along: &[usize]) -> Vec<Vec<usize>> {
     let steps = strides(shape);
     let part = |inside: bool| -> (Vec<usize>, Vec<usize>) {
@@ -319,9 +323,9 @@ pub(crate) fn groups(shape: &[usize], along: &[usize]) -> Vec<Vec<usize>> {
             .unzip()
     };
     let ((outer, outer_steps), (inner, inner_steps)) = (part(false), part(true));
-    strided_places(&outer, &outer_steps, 0)
+    strided_indices(&outer, &outer_steps, 0)
         .into_iter()
-        .map(|offset| strided_places(&inner, &inner_steps, offset))
+        .map(|offset| strided_indices(&inner, &inner_steps, offset))
         .collect()
 }
 

@@ -41,6 +41,11 @@ impl<'a> GraphRewriter<'a> {
         }
     }
 
+    /// Returns the values in the new graph that several values of the old one are mapped to.
+    pub(crate) fn lookup_all(&mut self, into: &mut Graph, old: &[Value]) -> Option<Vec<Value>> {
+        old.iter().map(|value| self.lookup(into, *value)).collect()
+    }
+
     /// Adds the inputs of the old graph to the new one.
     pub(crate) fn copy_inputs(&mut self, into: &mut Graph) {
         for &input in &self.from.inputs {
@@ -51,11 +56,7 @@ impl<'a> GraphRewriter<'a> {
 
     /// Copies a node as it is.
     pub(crate) fn copy_node(&mut self, into: &mut Graph, node: &Node) -> Option<()> {
-        let inputs: Option<Vec<Value>> = node
-            .inputs
-            .iter()
-            .map(|input| self.lookup(into, *input))
-            .collect();
+        let inputs = self.lookup_all(into, &node.inputs);
         let types = node
             .outputs
             .iter()
@@ -86,10 +87,7 @@ impl<'a> GraphRewriter<'a> {
         for node in &from.nodes {
             self.copy_node(into, node)?;
         }
-        from.outputs
-            .iter()
-            .map(|output| self.lookup(into, *output))
-            .collect()
+        self.lookup_all(into, &from.outputs)
     }
 }
 

@@ -24,12 +24,9 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     for node in &graph.nodes {
         let rewritten = match (&node.operation, node.outputs.as_slice()) {
             (Operation::Op(op), [output]) => {
-                let inputs: Option<Vec<Value>> = node
-                    .inputs
-                    .iter()
-                    .map(|input| rewriter.lookup(&mut next, *input))
-                    .collect();
-                let inputs = inputs.ok_or_else(|| undefined_value("canonicalize"))?;
+                let inputs = rewriter
+                    .lookup_all(&mut next, &node.inputs)
+                    .ok_or_else(|| undefined_value("canonicalize"))?;
                 let types = Rule {
                     graph: &next,
                     inputs: &inputs,

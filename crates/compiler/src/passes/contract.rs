@@ -34,12 +34,9 @@ pub(super) fn rewrite(graph: &Graph, chosen: Option<&BTreeSet<NodeId>>) -> Resul
                 .ok_or_else(|| undefined_value("fuse"))?;
             continue;
         };
-        let sides: Option<Vec<Value>> = node
-            .inputs
-            .iter()
-            .map(|input| rewriter.lookup(&mut next, *input))
-            .collect();
-        let sides = sides.ok_or_else(|| undefined_value("fuse"))?;
+        let sides = rewriter
+            .lookup_all(&mut next, &node.inputs)
+            .ok_or_else(|| undefined_value("fuse"))?;
         let first = u32::try_from(next.nodes.len()).unwrap_or(u32::MAX);
         let output = product.build(&mut next, [sides[0], sides[1]], node);
         let end = u32::try_from(next.nodes.len()).unwrap_or(u32::MAX);

@@ -18,12 +18,9 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     share_constants(graph, &mut next, &mut rewriter);
     let mut seen: HashMap<Key, Vec<Value>> = HashMap::new();
     for node in &graph.nodes {
-        let inputs: Option<Vec<Value>> = node
-            .inputs
-            .iter()
-            .map(|input| rewriter.lookup(&mut next, *input))
-            .collect();
-        let inputs = inputs.ok_or_else(|| undefined_value("cse"))?;
+        let inputs = rewriter
+            .lookup_all(&mut next, &node.inputs)
+            .ok_or_else(|| undefined_value("cse"))?;
         let key = match &node.operation {
             Operation::Op(op) if !matches!(op, Op::Custom(_)) => {
                 Some((op.to_string(), inputs, node.site.device))
@@ -42,11 +39,7 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
             .copy_node(&mut next, &node)
             .ok_or_else(|| undefined_value("cse"))?;
         if let Some(key) = key {
-            let outputs: Option<Vec<Value>> = node
-                .outputs
-                .iter()
-                .map(|output| rewriter.lookup(&mut next, *output))
-                .collect();
+            let outputs = rewriter.lookup_all(&mut next, &node.outputs);
             seen.insert(key, outputs.ok_or_else(|| undefined_value("cse"))?);
         }
     }

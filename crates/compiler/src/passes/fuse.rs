@@ -6,8 +6,7 @@ use std::rc::Rc;
 use mlx::Array;
 
 use super::{Context, contract, map_subgraphs, undefined_value};
-use crate::fusions::matcher::Matcher;
-use crate::fusions::{Match, Refusal, RefusalKind};
+use crate::fusions::{Match, Matcher, Refusal, RefusalKind};
 use crate::graph::{
     Fused, Fusion, Graph, GraphRewriter, NodeId, Operation, SourceLocation, Value, ValueOrigin,
     extract_subgraph, nodes_between,
@@ -242,11 +241,7 @@ fn rebuild(
                 .ok_or_else(|| undefined_value("fuse"))?;
             continue;
         };
-        let inputs: Option<Vec<Value>> = found
-            .inputs
-            .iter()
-            .map(|input| rewriter.lookup(&mut next, *input))
-            .collect();
+        let inputs = rewriter.lookup_all(&mut next, &found.inputs);
         let types = vec![graph.array_type(found.output).clone()];
         let operation = Operation::Fused(Rc::clone(&found.fused));
         let inputs = inputs.ok_or_else(|| undefined_value("fuse"))?;

@@ -6,7 +6,7 @@ use mlx::{Array, bind, zeros};
 
 use super::{Context, map_subgraphs, undefined_value};
 use crate::fusions::{Refusal, RefusalKind};
-use crate::graph::{Fused, Graph, GraphRewriter, Operation, Value};
+use crate::graph::{Fused, Graph, GraphRewriter, Operation};
 use crate::{Fallback, Result};
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
@@ -37,12 +37,9 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
             &fused.kernel
         };
         context.report.set_choice(fused, refusal);
-        let inputs: Option<Vec<Value>> = node
-            .inputs
-            .iter()
-            .map(|input| rewriter.lookup(&mut next, *input))
-            .collect();
-        let inputs = inputs.ok_or_else(|| undefined_value("select"))?;
+        let inputs = rewriter
+            .lookup_all(&mut next, &node.inputs)
+            .ok_or_else(|| undefined_value("select"))?;
         let mut inner = GraphRewriter::new(chosen);
         let outputs = inner
             .inline(&mut next, &inputs)

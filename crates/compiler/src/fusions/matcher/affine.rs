@@ -4,7 +4,7 @@ use mlx::{Dtype, Op};
 
 use super::Matcher;
 use super::statistics::DivBySqrt;
-use crate::fusions::{Refusal, RefusalKind};
+use crate::fusions::refusal::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// Normalized values, and what they are computed from.

@@ -2,8 +2,11 @@
 
 pub(crate) mod affine;
 pub(crate) mod last_axis;
+mod result;
 pub(crate) mod softmax;
 pub(crate) mod statistics;
+
+pub(crate) use result::{Match, MatchResult};
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 use mlx::Op;
 
 use super::Matcher;
-use crate::fusions::{Refusal, RefusalKind};
+use crate::fusions::refusal::{Refusal, RefusalKind};
 use crate::graph::Value;
 
 /// A softmax, by the operation or written out.

@@ -1,11 +1,11 @@
-//! Numbers of the normal distribution between two bounds, far out in a tail too.
+//! Quantiles of the truncated normal distribution, accurate far out in a tail too.
 
 use std::f64::consts::SQRT_2;
 
 use crate::special::{erf, erfinv};
 
 /// The quantile `unit` of the normal distribution truncated to the bounds.
-pub(crate) fn between(low: f64, high: f64, unit: f64) -> f64 {
+pub(crate) fn quantile(low: f64, high: f64, unit: f64) -> f64 {
     // A probability of 0 would be an infinite number.
     let unit = unit.max(2_f64.powi(-33));
     let is_lower = low + high < 0.0;
