@@ -18,6 +18,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod argmax;
 pub mod audio;
 mod axis_size;
 pub mod bert;

@@ -2,6 +2,8 @@
 
 use mlx::{Array, Error, Op, bind, keepdims, where_};
 
+use crate::layer_error::in_layer;
+
 /// The reduction of the losses of single examples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
@@ -194,13 +196,16 @@ pub fn mse_loss(predictions: &Array, targets: &Array, reduction: Reduction) -> A
 /// Returns `-inputs[target]`: the loss of log probabilities along `axis` against classes.
 #[track_caller]
 pub fn nll_loss(inputs: &Array, targets: &Array, axis: i32, reduction: Reduction) -> Array {
-    reduced(-taken(inputs, targets, axis), reduction)
+    let loss = reduced(-taken(inputs, targets, axis), reduction);
+    in_layer("nll_loss", loss, [inputs, targets], || None)
 }
 
 /// Returns `sum(exp(targets) * (targets - inputs))` along `axis`, both log probabilities.
 #[track_caller]
 pub fn kl_div_loss(inputs: &Array, targets: &Array, axis: i32, reduction: Reduction) -> Array {
-    reduced((targets.exp() * (targets - inputs)).sum(axis), reduction)
+    let loss = (targets.exp() * (targets - inputs)).sum(axis);
+    let loss = reduced(loss, reduction);
+    in_layer("kl_div_loss", loss, [inputs, targets], || None)
 }
 
 /// Returns `d^2 / (2 beta)` where the distance `d` is below `beta`, and `d - beta / 2` elsewhere.
@@ -232,13 +237,15 @@ pub fn huber_loss(inputs: &Array, targets: &Array, delta: f32, reduction: Reduct
     let distance = (inputs - targets).abs();
     let near = 0.5 * distance.square();
     let far = (&distance - 0.5 * delta) * delta;
-    reduced(where_(&distance.less_equal(delta), near, far), reduction)
+    let loss = reduced(where_(&distance.less_equal(delta), near, far), reduction);
+    in_layer("huber_loss", loss, [inputs, targets], || None)
 }
 
 /// Returns `max(0, 1 - inputs * targets)` for targets -1 and 1.
 #[track_caller]
 pub fn hinge_loss(inputs: &Array, targets: &Array, reduction: Reduction) -> Array {
-    reduced((1.0 - inputs * targets).maximum(0.0), reduction)
+    let loss = reduced((1.0 - inputs * targets).maximum(0.0), reduction);
+    in_layer("hinge_loss", loss, [inputs, targets], || None)
 }
 
 #[track_caller]

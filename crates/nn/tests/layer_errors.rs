@@ -3,6 +3,7 @@
 use mlx::fast::AttentionMask;
 use mlx::{Array, Dtype, Quantization, array};
 use mlx_compiler::trace;
+use mlx_nn::losses::{self, Reduction};
 use mlx_nn::{
     Conv1d, Conv2d, Dropout, Embedding, Init, LayerNorm, Linear, MultiHeadAttention,
     QuantizedEmbedding, QuantizedLinear, RmsNorm,
@@ -177,4 +178,25 @@ fn tokens_outside_of_a_table_are_told_by_the_layer() {
     let table = Embedding::new(10, 64, &mut init());
     let text = table.forward(&array!([3, 10])).eval().unwrap_err();
     assert!(text.to_string().starts_with("Embedding: "), "{text}");
+}
+
+#[rstest]
+#[case("nll_loss")]
+#[case("kl_div_loss")]
+#[case("huber_loss")]
+#[case("hinge_loss")]
+fn losses_name_themselves(#[case] name: &str) {
+    let loss = |x: &Array, y: &Array| match name {
+        "nll_loss" => losses::nll_loss(x, y, -1, Reduction::Mean),
+        "kl_div_loss" => losses::kl_div_loss(x, y, -1, Reduction::Mean),
+        "huber_loss" => losses::huber_loss(x, y, 1.0, Reduction::Mean),
+        _ => losses::hinge_loss(x, y, Reduction::Mean),
+    };
+    let x = mlx::zeros([2, 3], Dtype::Float32);
+    let y = mlx::zeros([5, 4], Dtype::Float32);
+    let text = loss(&x, &y).eval().unwrap_err().to_string();
+    assert!(text.starts_with(&format!("{name}: ")), "{text}");
+    let broken = array!([1.0, 2.0]) + array!([1.0, 2.0, 3.0]);
+    let text = loss(&broken, &y).eval().unwrap_err().to_string();
+    assert!(text.starts_with("add: "), "{text}");
 }

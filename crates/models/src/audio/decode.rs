@@ -13,9 +13,9 @@ use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
 use symphonia::core::packet::Packet;
 
 use super::load::Truncated;
-use super::mend::mend;
 use super::mpeg::{self, Lengths};
 use super::opus::{self, Opus};
+use super::repair::with_actual_sizes;
 use super::wav::{self, Coding, DataLength};
 use crate::{Error, Result};
 
@@ -57,7 +57,7 @@ impl Decoded {
                 let read = probe(Cursor::new(&bytes[part])).and_then(|part| decoded.tracks(part));
                 decoded.joined(read)?;
             }
-        } else if let Some((file, short)) = mend(bytes) {
+        } else if let Some((file, short)) = with_actual_sizes(bytes) {
             decoded.container(&file)?;
             decoded.lacks(short);
         } else {

@@ -11,9 +11,9 @@
 mod decode;
 mod kind;
 mod load;
-mod mend;
 mod mpeg;
 mod opus;
+mod repair;
 mod resample;
 mod wav;
 

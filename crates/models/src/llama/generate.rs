@@ -170,39 +170,26 @@ impl<'a> Generator<'a> {
             }
         };
         let started = Instant::now();
-        let mut logits = self.session.prefill_with_prefix_reuse(prompt)?;
+        let logits = self.session.prefill_with_prefix_reuse(prompt)?;
         let (prefill, started) = (started.elapsed(), Instant::now());
-        let mut steps = 0;
         let mut tokens = Vec::new();
-        let finish = loop {
-            if tokens.len() >= options.max_tokens {
-                break Finish::MaxTokens;
-            }
-            let token = sampler.choose(&mut logits, self.session.tokens())?;
-            if !options.ignore_end && self.end_tokens.contains(&token) {
-                break Finish::End;
-            }
-            tokens.push(token);
-            if tell(stream.push(token)?).is_break() {
-                break Finish::Cancelled;
-            }
-            if stream.stopped() {
-                break Finish::Stop;
-            }
-            if tokens.len() >= options.max_tokens {
-                break Finish::MaxTokens;
-            }
-            if self.session.tokens().len() >= self.session.capacity() {
-                break Finish::Full;
-            }
-            logits = self.session.append(&[token])?;
-            steps += 1;
-        };
+        let finish = self.decode(
+            logits,
+            &mut tokens,
+            options,
+            &mut sampler,
+            |token| match tell(stream.push(token)?).is_break() {
+                true => Ok(Some(Finish::Cancelled)),
+                false => Ok(stream.stopped().then_some(Finish::Stop)),
+            },
+        )?;
         let decode = started.elapsed();
         if finish != Finish::Cancelled {
             // There is nothing to break off.
             let _ = tell(stream.finish()?);
         }
+        // The tokens of the session that the prompt does not have were decoding steps.
+        let steps = self.session.tokens().len() - prompt.len();
         Ok(Generated {
             tokens,
             text,
@@ -214,5 +201,34 @@ impl<'a> Generator<'a> {
                 decode,
             },
         })
+    }
+
+    /// Generates tokens until there is a reason to finish; `take` adds each to the text.
+    fn decode(
+        &mut self,
+        mut logits: Vec<f32>,
+        tokens: &mut Vec<u32>,
+        options: &GenerateOptions,
+        sampler: &mut Sampler,
+        mut take: impl FnMut(u32) -> Result<Option<Finish>>,
+    ) -> Result<Finish> {
+        while tokens.len() < options.max_tokens {
+            let token = sampler.choose(&mut logits, self.session.tokens())?;
+            if !options.ignore_end && self.end_tokens.contains(&token) {
+                return Ok(Finish::End);
+            }
+            tokens.push(token);
+            if let Some(finish) = take(token)? {
+                return Ok(finish);
+            }
+            if tokens.len() >= options.max_tokens {
+                break;
+            }
+            if self.session.tokens().len() >= self.session.capacity() {
+                return Ok(Finish::Full);
+            }
+            logits = self.session.append(&[token])?;
+        }
+        Ok(Finish::MaxTokens)
     }
 }

@@ -1,5 +1,6 @@
 //! Sampling of the next token.
 
+use crate::argmax::argmax;
 use crate::random::SplitMix64;
 use crate::{Error, Result};
 
@@ -105,7 +106,7 @@ impl Sampler {
             )));
         }
         if self.options.temperature == 0.0 {
-            return Ok(likeliest(logits));
+            return Ok(argmax(logits) as u32);
         }
         Ok(self.draw(&self.kept(logits), logits))
     }
@@ -188,15 +189,4 @@ impl Sampler {
             .and_then(|index| tokens.get(index).copied())
             .unwrap_or(best)
     }
-}
-
-/// Returns the first of the largest logits.
-fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit > best.1 {
-            best = (token as u32, logit);
-        }
-    }
-    best.0
 }

@@ -114,7 +114,7 @@ impl<'a, M: Model> Transcriber<'a, M> {
                 "temperatures: wanted at least one, got none".into(),
             ));
         }
-        let mut run = Run::new(self, samples, options)?;
+        let mut run = Transcription::new(self, samples, options)?;
         while let Some(window) = run.next_window() {
             for segment in run.transcribe_window(&window)? {
                 show(&segment);
@@ -126,8 +126,8 @@ impl<'a, M: Model> Transcriber<'a, M> {
 }
 
 /// The state of transcribing one recording. Positions are in frames of 10 ms.
-struct Run<'a, M> {
-    whole: &'a Transcriber<'a, M>,
+struct Transcription<'a, M> {
+    transcriber: &'a Transcriber<'a, M>,
     options: &'a TranscribeOptions,
     samples: &'a [f32],
     mel: Mel,
@@ -137,8 +137,8 @@ struct Run<'a, M> {
     seek: usize,
     language: Option<String>,
     /// All tokens so far, and the index of the first that conditions the next window.
-    said: Vec<u32>,
-    told_from: usize,
+    text_tokens: Vec<u32>,
+    prompt_start: usize,
     transcript: Transcript,
 }
 
@@ -146,7 +146,7 @@ struct Run<'a, M> {
 struct Attempt {
     decoded: DecodingResult,
     /// The highest temperature that was tried.
-    heat: f32,
+    temperature: f32,
 }
 
 /// The part of the recording that the model decodes at once.
@@ -161,26 +161,30 @@ impl Window {
     }
 }
 
-impl<'a, M: Model> Run<'a, M> {
+impl<'a, M: Model> Transcription<'a, M> {
     fn new(
-        whole: &'a Transcriber<'a, M>,
+        transcriber: &'a Transcriber<'a, M>,
         samples: &'a [f32],
         options: &'a TranscribeOptions,
     ) -> Result<Self> {
-        let special = whole.tokenizer.special();
+        let special = transcriber.tokenizer.special();
         let language = match &options.decode.language {
             Some(code) => Some(code.clone()),
             None if special.multilingual => None,
             None => Some("en".to_string()),
         };
-        let said = match &options.initial_prompt {
-            Some(prompt) => whole.tokenizer.encode(&format!(" {}", prompt.trim()))?,
+        let text_tokens = match &options.initial_prompt {
+            Some(prompt) => transcriber
+                .tokenizer
+                .encode(&format!(" {}", prompt.trim()))?,
             None => Vec::new(),
         };
         let clock = Instant::now();
         let n_frames = samples.len() / HOP;
         // The spectrogram of digital silence is not computed.
-        let mel = whole.mel.long(if n_frames == 0 { &[] } else { samples });
+        let mel = transcriber
+            .mel
+            .long(if n_frames == 0 { &[] } else { samples });
         let voice = options.vad_filter.then(|| Voice::find(&mel, n_frames));
         let timings = Timings {
             mel: clock.elapsed(),
@@ -191,7 +195,7 @@ impl<'a, M: Model> Run<'a, M> {
             ..Transcript::default()
         };
         Ok(Self {
-            whole,
+            transcriber,
             options,
             samples,
             mel,
@@ -199,8 +203,8 @@ impl<'a, M: Model> Run<'a, M> {
             voice,
             seek: 0,
             language,
-            said,
-            told_from: 0,
+            text_tokens,
+            prompt_start: 0,
             transcript,
         })
     }
@@ -213,9 +217,9 @@ impl<'a, M: Model> Run<'a, M> {
                 start: self.seek,
                 n_frames,
             };
-            let heard = &self.samples[window.start * HOP..(window.start + n_frames) * HOP];
+            let samples = &self.samples[window.start * HOP..(window.start + n_frames) * HOP];
             let frames = window.start..window.start + n_frames;
-            if heard.iter().any(|&sample| sample != 0.0) && self.may_speak(frames) {
+            if samples.iter().any(|&sample| sample != 0.0) && self.may_contain_voice(frames) {
                 return Some(window);
             }
             self.seek += n_frames;
@@ -223,7 +227,7 @@ impl<'a, M: Model> Run<'a, M> {
         None
     }
 
-    fn may_speak(&self, frames: Range<usize>) -> bool {
+    fn may_contain_voice(&self, frames: Range<usize>) -> bool {
         self.voice.as_ref().is_none_or(|voice| voice.any(frames))
     }
 
@@ -231,7 +235,7 @@ impl<'a, M: Model> Run<'a, M> {
     fn transcribe_window(&mut self, window: &Window) -> Result<Vec<Segment>> {
         let clock = Instant::now();
         let features = self
-            .whole
+            .transcriber
             .model
             .encode(&self.mel.window(window.start, WINDOW_FRAMES))?;
         self.transcript.timings.encoder += clock.elapsed();
@@ -240,23 +244,29 @@ impl<'a, M: Model> Run<'a, M> {
         let clock = Instant::now();
         let decoded = self.detect(&features).and_then(|()| self.decode(&features));
         self.transcript.timings.decoder += clock.elapsed();
-        let Attempt { decoded, heat } = decoded?;
+        let Attempt {
+            decoded,
+            temperature,
+        } = decoded?;
 
         if self.is_silence(&decoded) {
             self.seek += window.n_frames;
             return Ok(Vec::new());
         }
-        let spans = self.whole.tokenizer.spans(&decoded.tokens);
+        let spans = self.transcriber.tokenizer.spans(&decoded.tokens);
         self.seek += self.advance(&decoded.tokens, &spans, window);
         let segments = self.segments(&decoded, &spans, window)?;
-        self.remember(&segments, heat);
+        self.keep_as_prompt(&segments, temperature);
         Ok(segments)
     }
 
     fn detect(&mut self, features: &M::Features) -> Result<()> {
         if self.language.is_none() {
-            let languages =
-                detect_language(self.whole.model, features, self.whole.tokenizer.special())?;
+            let languages = detect_language(
+                self.transcriber.model,
+                features,
+                self.transcriber.tokenizer.special(),
+            )?;
             self.language = languages.into_iter().next().map(|(code, _)| code);
         }
         Ok(())
@@ -266,16 +276,16 @@ impl<'a, M: Model> Run<'a, M> {
     fn decode(&mut self, features: &M::Features) -> Result<Attempt> {
         let mut options = self.options.decode.clone();
         options.language.clone_from(&self.language);
-        options.prompt = self.said[self.told_from..].to_vec();
+        options.prompt = self.text_tokens[self.prompt_start..].to_vec();
         let mut best: Option<(bool, DecodingResult)> = None;
         for &temperature in &self.options.temperatures {
             options.temperature = temperature;
-            let special = self.whole.tokenizer.special();
+            let special = self.transcriber.tokenizer.special();
             let decoded = decode(
-                self.whole.model,
+                self.transcriber.model,
                 features,
                 special,
-                self.whole.generation,
+                self.transcriber.generation,
                 &options,
             )?;
             self.transcript.timings.attempts += 1;
@@ -284,7 +294,7 @@ impl<'a, M: Model> Run<'a, M> {
             if self.is_silence(&decoded) || !(repeats || self.is_unlikely(&decoded)) {
                 return Ok(Attempt {
                     decoded,
-                    heat: temperature,
+                    temperature,
                 });
             }
             // A repetitive text is likely, and wrong.
@@ -301,12 +311,12 @@ impl<'a, M: Model> Run<'a, M> {
             .ok_or_else(|| Error::Decoding("temperatures: wanted at least one, got none".into()))?;
         Ok(Attempt {
             decoded,
-            heat: options.temperature,
+            temperature: options.temperature,
         })
     }
 
     fn repeats(&self, decoded: &DecodingResult) -> Result<bool> {
-        let ratio = compression_ratio(self.whole.tokenizer.decode(&decoded.tokens)?.trim());
+        let ratio = compression_ratio(self.transcriber.tokenizer.decode(&decoded.tokens)?.trim());
         let threshold = self.options.compression_ratio_threshold;
         Ok(threshold.is_some_and(|threshold| ratio > threshold))
     }
@@ -331,7 +341,7 @@ impl<'a, M: Model> Run<'a, M> {
 
     /// Returns the frames that the window's text covers: to the last pair of timestamps, or all of it.
     fn advance(&self, tokens: &[u32], spans: &[Span], window: &Window) -> usize {
-        let special = self.whole.tokenizer.special();
+        let special = self.transcriber.tokenizer.special();
         let pairs = tokens
             .windows(2)
             .any(|pair| special.is_timestamp(pair[0]) && special.is_timestamp(pair[1]));
@@ -354,14 +364,17 @@ impl<'a, M: Model> Run<'a, M> {
         spans: &[Span],
         window: &Window,
     ) -> Result<Vec<Segment>> {
-        let ratio = compression_ratio(self.whole.tokenizer.decode(&decoded.tokens)?.trim());
+        let ratio = compression_ratio(self.transcriber.tokenizer.decode(&decoded.tokens)?.trim());
         let offset = seconds(window.start);
         let mut segments = Vec::with_capacity(spans.len());
         for span in spans {
-            let text = self.whole.tokenizer.decode(&span.tokens)?;
+            let text = self.transcriber.tokenizer.decode(&span.tokens)?;
             let start = span.start.min(window.seconds());
             let end = span.end.unwrap_or(window.seconds()).min(window.seconds());
-            if text.trim().is_empty() || start >= end || !self.may_be_said(window, start, end) {
+            if text.trim().is_empty()
+                || start >= end
+                || !self.may_contain_speech(window, start, end)
+            {
                 continue;
             }
             segments.push(Segment {
@@ -379,19 +392,19 @@ impl<'a, M: Model> Run<'a, M> {
     }
 
     /// Returns whether there may be voice within a second of these times, because the model's own are not exact.
-    fn may_be_said(&self, window: &Window, start: f64, end: f64) -> bool {
+    fn may_contain_speech(&self, window: &Window, start: f64, end: f64) -> bool {
         let frame = |time: f64| window.start + (time * FRAMES_PER_SECOND as f64) as usize;
         let from = frame(start).saturating_sub(FRAMES_PER_SECOND);
-        self.may_speak(from..frame(end) + FRAMES_PER_SECOND)
+        self.may_contain_voice(from..frame(end) + FRAMES_PER_SECOND)
     }
 
     /// Keeps the text as the next window's prompt, unless it is unreliable: at a high temperature, or after all had
     /// failed.
-    fn remember(&mut self, segments: &[Segment], heat: f32) {
-        self.said
+    fn keep_as_prompt(&mut self, segments: &[Segment], temperature: f32) {
+        self.text_tokens
             .extend(segments.iter().flat_map(|segment| &segment.tokens));
-        if !self.options.condition_on_previous_text || heat > 0.5 {
-            self.told_from = self.said.len();
+        if !self.options.condition_on_previous_text || temperature > 0.5 {
+            self.prompt_start = self.text_tokens.len();
         }
     }
 

@@ -2,8 +2,9 @@
 
 use super::super::{GenerationConfig, SECONDS_PER_TIMESTAMP, SpecialTokens};
 use super::DecodingOptions;
-use super::scores::{largest, log_sum_exp};
+use super::scores::log_sum_exp;
 use crate::Result;
+use crate::argmax::max;
 
 const SUPPRESSED: f32 = f32::NEG_INFINITY;
 
@@ -115,7 +116,7 @@ impl LogitFilters {
         }
         let split = (begin as usize).min(logits.len());
         let (text, times) = logits.split_at_mut(split);
-        if log_sum_exp(times)? > largest(text) {
+        if log_sum_exp(times)? > max(text) {
             text.fill(SUPPRESSED);
         }
         Ok(())

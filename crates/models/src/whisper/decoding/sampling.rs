@@ -2,9 +2,10 @@
 
 use super::super::{Logits, Session};
 use super::logit_filters::LogitFilters;
-use super::scores::{argmax, largest, log_sum_exp};
+use super::scores::log_sum_exp;
 use super::task::{DecodingTask, Hypothesis};
 use crate::Result;
+use crate::argmax::{argmax, max};
 use crate::random::SplitMix64;
 
 /// Samples `n` texts from the same prompt; at temperature 0 one, of the most likely tokens.
@@ -79,7 +80,7 @@ fn extend(
 
 /// Draws an index with probability `softmax(logits / temperature)`.
 fn draw(random: &mut SplitMix64, logits: &[f32], temperature: f32) -> usize {
-    let top = largest(logits);
+    let top = max(logits);
     let weight = |logit: f32| f64::from((logit - top) / temperature).exp();
     let drawn = random.draw(logits.iter().map(|&logit| weight(logit)));
     drawn.unwrap_or_else(|| argmax(logits))

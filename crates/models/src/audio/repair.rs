@@ -1,11 +1,10 @@
-//! How long are the samples of an aiff or caf file really?
-//!
-//! A recording that was cut short or streamed has sizes that are wrong, and its reader refuses the file.
+//! Aiff and caf files with wrong sizes: a recording that was truncated or streamed has them, and its reader refuses the
+//! file.
 
 use super::wav::DataLength;
 
-/// Returns the file with the sizes that it should have, when they are wrong, and what is missing of its samples.
-pub(super) fn mend(bytes: &[u8]) -> Option<(Vec<u8>, Option<DataLength>)> {
+/// Returns the file with its actual sizes, when the stated ones are wrong, and how many samples are missing.
+pub(super) fn with_actual_sizes(bytes: &[u8]) -> Option<(Vec<u8>, Option<DataLength>)> {
     match bytes.get(..4)? {
         b"FORM" => aiff(bytes),
         b"caff" => caf(bytes),
@@ -23,15 +22,15 @@ fn aiff(bytes: &[u8]) -> Option<(Vec<u8>, Option<DataLength>)> {
         let body = at + 8;
         if &bytes[at..at + 4] == b"SSND" {
             // Its body begins with an offset and a block size.
-            let there = bytes.len() - body;
-            let streamed = wanted == u32::MAX || (wanted as usize <= 8 && there > 8 + 8);
-            if wanted as usize <= there && !streamed {
+            let available = bytes.len() - body;
+            let streamed = wanted == u32::MAX || (wanted as usize <= 8 && available > 8 + 8);
+            if wanted as usize <= available && !streamed {
                 return None;
             }
             let mut file = bytes.to_vec();
             file[4..8].copy_from_slice(&u32::try_from(bytes.len() - 8).ok()?.to_be_bytes());
-            file[at + 4..body].copy_from_slice(&u32::try_from(there).ok()?.to_be_bytes());
-            return Some((file, short(streamed, wanted.into(), there)));
+            file[at + 4..body].copy_from_slice(&u32::try_from(available).ok()?.to_be_bytes());
+            return Some((file, short(streamed, wanted.into(), available)));
         }
         at = body
             .checked_add(wanted as usize)?
@@ -44,22 +43,22 @@ fn caf(bytes: &[u8]) -> Option<(Vec<u8>, Option<DataLength>)> {
     loop {
         let wanted = i64::from_be_bytes(bytes.get(at + 4..at + 12)?.try_into().ok()?);
         let body = at + 12;
-        let there = bytes.len() - body;
+        let available = bytes.len() - body;
         if &bytes[at..at + 4] == b"data" {
-            // Its body begins with a count of edits. -1 means that the samples last to the end.
-            let streamed = wanted <= 4 && there > 4;
-            if !streamed && usize::try_from(wanted).is_ok_and(|wanted| wanted <= there) {
+            // Its body begins with a count of edits. -1 means that the samples extend to the end of the file.
+            let streamed = wanted <= 4 && available > 4;
+            if !streamed && usize::try_from(wanted).is_ok_and(|wanted| wanted <= available) {
                 return None;
             }
             let mut file = bytes.to_vec();
-            file[at + 4..body].copy_from_slice(&i64::try_from(there).ok()?.to_be_bytes());
-            return Some((file, short(streamed, wanted.unsigned_abs(), there)));
+            file[at + 4..body].copy_from_slice(&i64::try_from(available).ok()?.to_be_bytes());
+            return Some((file, short(streamed, wanted.unsigned_abs(), available)));
         }
         at = body.checked_add(usize::try_from(wanted).ok()?)?;
     }
 }
 
-fn short(streamed: bool, wanted: u64, there: usize) -> Option<DataLength> {
-    let got = there as u64;
+fn short(streamed: bool, wanted: u64, available: usize) -> Option<DataLength> {
+    let got = available as u64;
     (!streamed && wanted > got).then_some(DataLength { wanted, got })
 }
