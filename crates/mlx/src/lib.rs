@@ -24,6 +24,8 @@ extern crate self as mlx;
 mod array;
 mod bind;
 mod compiled;
+#[doc(hidden)]
+pub mod cpu;
 mod device;
 mod dtype;
 mod error;
@@ -32,8 +34,8 @@ pub mod fast;
 mod ffi;
 pub mod fft;
 mod guard;
-mod cpu;
 pub mod index;
+mod init;
 pub mod io;
 pub mod linalg;
 mod local;
@@ -41,6 +43,8 @@ mod macros;
 pub mod memory;
 mod op;
 mod ops;
+#[doc(hidden)]
+pub mod program;
 pub mod random;
 mod shared;
 pub mod trace;

@@ -22,7 +22,7 @@ pub(crate) fn api() -> Result<&'static Api, Fault> {
     match mlx_sys::api() {
         Ok(api) => {
             // Before this thread enters: set-up decides which thread is MLX's main thread.
-            SET_UP.call_once(|| super::start::set_up(api));
+            SET_UP.call_once(|| crate::init::set_up(api));
             // SAFETY: takes nothing.
             if unsafe { api.mlx_native_enter() } != 0 {
                 return Err(take_error(api));

@@ -6,6 +6,7 @@
 mod attr;
 mod custom;
 mod elementwise;
+mod encode;
 pub(crate) mod table;
 
 pub use attr::{
@@ -63,6 +64,29 @@ macro_rules! define_op {
                 }
             }
 
+            /// Appends the operation as bytes, with which it crosses the language border. Returns false for a custom one,
+            /// which has none.
+            pub(crate) fn encode(&self, out: &mut Vec<u8>) -> bool {
+                match self {
+                    $(Op::$name $({ $($attr),* })? => {
+                        out.extend_from_slice(&ids::$name.to_le_bytes());
+                        $($(encode::Encode::encode($attr, out);)*)?
+                        true
+                    })*
+                    Op::Custom(_) => false,
+                }
+            }
+
+            /// Reads what [`encode`](Op::encode) wrote; `None` for other bytes.
+            pub(crate) fn decode(bytes: &[u8]) -> Option<Op> {
+                let bytes = &mut { bytes };
+                let op = match u16::from_le_bytes(encode::take(bytes)?) {
+                    $(ids::$name => Op::$name $({ $($attr: encode::Encode::decode(bytes)?),* })?,)*
+                    _ => return None,
+                };
+                bytes.is_empty().then_some(op)
+            }
+
             /// Returns the operation with this name and these attributes, if there is one.
             ///
             /// `attr` is asked once for each attribute by name.
@@ -75,8 +99,35 @@ macro_rules! define_op {
                 }
             }
         }
+
+        /// The places of operations in the table.
+        #[allow(non_upper_case_globals)]
+        mod ids {
+            #[allow(dead_code)]
+            enum Place { $($name),* }
+            $(pub(super) const $name: u16 = Place::$name as u16;)*
+        }
+
+        /// `ffi::table_op` shares operations of the table between threads.
+        const _: () = {
+            const fn is_shared<T: Send + Sync>() {}
+            $($(is_shared::<($($type,)*)>();)?)*
+        };
+
+        /// The rows of the table: variant, name, and attributes with their types in C++.
+        #[cfg(test)]
+        const TABLE: &[Row] = &[
+            $((stringify!($name), $text, &[$($((stringify!($attr), <$type as encode::Encode>::cpp_type)),*)?])),*
+        ];
     };
 }
+
+#[cfg(test)]
+type Row = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, fn() -> String)],
+);
 
 op_table!(define_op);
 
