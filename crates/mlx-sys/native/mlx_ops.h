@@ -44,6 +44,9 @@ inline const char* text(FftNorm value) {
   return kTexts[static_cast<size_t>(value)];
 }
 
+// Of the table: what Rust was built with must be the same.
+inline constexpr uint64_t kFingerprint = 0x01ddb29e7961c5df;
+
 struct Abs { static constexpr uint16_t id = 0; auto fields() { return std::tie(); } };
 struct Arccos { static constexpr uint16_t id = 1; auto fields() { return std::tie(); } };
 struct Arccosh { static constexpr uint16_t id = 2; auto fields() { return std::tie(); } };

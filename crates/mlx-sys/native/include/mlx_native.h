@@ -149,6 +149,9 @@ typedef struct mlx_native_op_ {
   bool is_gradient; /* the gradient: inputs are those of the operation, then the gradient of its output */
 } mlx_native_op;
 
+/* A number that changes with the operation table: callers that were built with another one must not go on. */
+uint64_t mlx_native_op_table(void);
+
 /* The most inputs that an operation with a kernel has, the gradient of its output among them. */
 #define MLX_NATIVE_MAX_INPUTS 6
 

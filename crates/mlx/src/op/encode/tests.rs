@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::op::{
-    FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, TABLE, Triangle,
+    FINGERPRINT, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, TABLE, Triangle,
 };
 
 fn encoded(op: &Op) -> Vec<u8> {
@@ -121,7 +121,12 @@ fn header() -> String {
         MaskMode,
         FftNorm
     );
-    out.push('\n');
+    write!(
+        out,
+        "\n// Of the table: what Rust was built with must be the same.\n\
+         inline constexpr uint64_t kFingerprint = {FINGERPRINT:#018x};\n\n"
+    )
+    .unwrap();
     for (id, (variant, _, fields)) in TABLE.iter().enumerate() {
         write!(
             out,
