@@ -1,8 +1,10 @@
-// MLX's own operations on the CPU, evaluated by kernels of ours where those apply.
+// vtable patching: the entry `eval_cpu` in the virtual function tables of MLX's own classes, so that kernels of the CPU
+// backend evaluate them.
 //
-// For each class below, the evaluation is replaced (`vtable.h`) by a function that offers the work to our kernels and
-// calls what was there before when they decline. So everything that MLX derives from its operations (gradients, vmap,
-// compiled and shapeless functions) uses them without knowing.
+// For each class below, the entry is replaced (`vtable.h`) by a function that asks the backend whether it has a kernel, and
+// calls what was there before when it has none. So everything that MLX derives from its operations (gradients, vmap,
+// compiled and shapeless functions) uses the kernels without knowing. `MLX_HOST_KERNELS=0` switches it off: then the backend
+// is not installed. A hook knows how the attributes of its class are read, and nothing else.
 #include "cpu.h"
 #include "vtable.h"
 
@@ -10,178 +12,195 @@ namespace mx = mlx::core;
 
 namespace {
 
-using vtable::Evaluate;
+using vtable::EvalCpu;
 
-// Offers the evaluation to a kernel. Returns false when that declines; then nothing has been done.
-bool offer(const Call& call, mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
-  auto& out = outputs[0];
-  if (out.size() == 0) {
-    return false;
-  }
+// Runs the kernel of an operation on these inputs. Returns false when there is none; then nothing has been done.
+// `is_elementwise` says that each element of the result is made of the one in its place, so that the order is free.
+bool try_kernel(const CpuOp& op, bool is_elementwise, mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
   auto buffers = std::make_shared<Buffers>(inputs, outputs);
-  // Functions of one element do not care for the order: what is dense stays as it is.
-  bool dense = inputs.size() == 1 && call.kernel <= MLX_NATIVE_ABS && inputs[0].flags().contiguous &&
-      !inputs[0].flags().row_contiguous;
-  if (dense) {
-    buffers->flatten(inputs[0].data_size());
+  auto& x = inputs[0];
+  // What is dense in another order stays so.
+  bool keeps_order = is_elementwise && x.flags().contiguous && !x.flags().row_contiguous;
+  if (keeps_order) {
+    buffers->flatten(x.data_size());
   }
-  if (!kernel_accepts(call, *buffers)) {
+  if (!supports(op, *buffers)) {
     return false;
   }
-  if (dense) {
-    auto& x = inputs[0];
+  if (keeps_order) {
+    auto& out = outputs[0];
     out.set_data(mx::allocator::malloc(x.data_size() * out.itemsize()), x.data_size(), x.strides(), x.flags());
     buffers->outputs[0].data = out.data<void>();
   } else {
     allocate(outputs, *buffers);
   }
-  run_kernel(call, inputs, outputs, std::move(buffers), self->stream());
+  run_kernel(op, inputs, outputs, std::move(buffers), self->stream());
   return true;
 }
 
-// One class: what was done before, and what is done now. `describe` returns false for what no kernel can do.
-template <class Class, bool (*describe)(const Class&, const Arrays&, Call&)>
-struct Site {
-  static inline Evaluate original = nullptr;
+// How a class of MLX's reads: the operation that a primitive of it is.
+template <class Class>
+using ToOp = ops::Bytes (*)(const Class&);
 
-  static void evaluate(mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
-    Call call{};
-    if (!describe(static_cast<const Class&>(*self), inputs, call) || !offer(call, self, inputs, outputs)) {
-      original(self, inputs, outputs);
+// One patched class.
+template <class Class, ToOp<Class> to_op, bool is_elementwise>
+struct Hook {
+  static inline EvalCpu original_eval_cpu = nullptr;
+
+  static void eval_cpu(mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
+    CpuOp op{to_op(static_cast<const Class&>(*self))};
+    if (!try_kernel(op, is_elementwise, self, inputs, outputs)) {
+      original_eval_cpu(self, inputs, outputs);
     }
   }
 };
 
-template <int kernel, class Class>
-bool plain(const Class&, const Arrays&, Call& call) {
-  call.kernel = kernel;
-  return true;
+// The same for a class whose inputs are in another order than the operation's: a, b and c instead of c, a and b.
+struct AddMMHook {
+  static inline EvalCpu original_eval_cpu = nullptr;
+
+  static void eval_cpu(mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
+    auto [alpha, beta] = static_cast<const mx::AddMM&>(*self).state();
+    CpuOp op{ops::encode(ops::Addmm{alpha, beta})};
+    if (!try_kernel(op, false, self, {inputs[2], inputs[0], inputs[1]}, outputs)) {
+      original_eval_cpu(self, inputs, outputs);
+    }
+  }
+};
+
+// Of a class without attributes.
+template <class Class, class Op>
+ops::Bytes plain(const Class&) {
+  return ops::encode(Op{});
 }
 
-bool natural_log(const mx::Log& log, const Arrays&, Call& call) {
-  call.kernel = MLX_NATIVE_LOG;
-  return log.state() == mx::Log::e;
-}
-
-bool root(const mx::Sqrt& sqrt, const Arrays&, Call& call) {
-  call.kernel = sqrt.state() ? MLX_NATIVE_RSQRT : MLX_NATIVE_SQRT;
-  return true;
-}
-
-// What is not precise rounds the sum to the storage type; a kernel that does better does no harm.
-bool softmax(const mx::Softmax&, const Arrays&, Call& call) {
-  call.kernel = MLX_NATIVE_SOFTMAX;
-  return true;
-}
-
-bool reduce(const mx::Reduce& reduce, const Arrays&, Call& call) {
-  auto [kind, axes] = reduce.state();
-  call.kernel = MLX_NATIVE_REDUCE;
-  switch (kind) {
-    case mx::Reduce::Sum:
-      call.integers[0] = 0;
-      break;
-    case mx::Reduce::Max:
-      call.integers[0] = 1;
-      break;
-    case mx::Reduce::Min:
-      call.integers[0] = 2;
-      break;
+ops::Bytes read_log(const mx::Log& log) {
+  switch (log.state()) {
+    case mx::Log::two:
+      return ops::encode(ops::Log2{});
+    case mx::Log::ten:
+      return ops::encode(ops::Log10{});
     default:
-      return false;
+      return ops::encode(ops::Log{});
   }
-  if (axes.size() > 6) {
-    return false;
-  }
-  call.integers[1] = static_cast<int64_t>(axes.size());
-  for (size_t i = 0; i < axes.size(); i++) {
-    call.integers[2 + i] = axes[i];
-  }
-  return true;
 }
 
-bool addmm(const mx::AddMM& product, const Arrays&, Call& call) {
-  auto [alpha, beta] = product.state();
-  call.kernel = MLX_NATIVE_ADDMM;
-  call.numbers[0] = alpha;
-  call.numbers[1] = beta;
-  return true;
+ops::Bytes read_sqrt(const mx::Sqrt& sqrt) {
+  return sqrt.state() ? ops::encode(ops::Rsqrt{}) : ops::encode(ops::Sqrt{});
 }
 
-bool conv1d(const mx::Convolution& conv, const Arrays& inputs, Call& call) {
-  auto [strides, padding_lo, padding_hi, kernel_dilation, input_dilation, groups, flip] = conv.state();
-  if (inputs[0].ndim() != 3 || padding_lo != padding_hi || input_dilation[0] != 1 || flip) {
-    return false;
+// MLX's primitives are of the last axis.
+ops::Bytes read_softmax(const mx::Softmax& softmax) {
+  return ops::encode(ops::Softmax{{-1}, softmax.state()});
+}
+
+ops::Bytes read_logsumexp(const mx::LogSumExp&) {
+  return ops::encode(ops::Logsumexp{{-1}, true});
+}
+
+ops::Bytes read_reduce(const mx::Reduce& reduce) {
+  auto [kind, axes] = reduce.state();
+  std::vector<int32_t> list(axes.begin(), axes.end());
+  switch (kind) {
+    case mx::Reduce::And:
+      return ops::encode(ops::All{list, true});
+    case mx::Reduce::Or:
+      return ops::encode(ops::Any{list, true});
+    case mx::Reduce::Sum:
+      return ops::encode(ops::Sum{list, true});
+    case mx::Reduce::Prod:
+      return ops::encode(ops::Prod{list, true});
+    case mx::Reduce::Min:
+      return ops::encode(ops::Min{list, true});
+    default:
+      return ops::encode(ops::Max{list, true});
   }
-  call.kernel = MLX_NATIVE_CONV1D;
-  call.integers[0] = strides[0];
-  call.integers[1] = padding_lo[0];
-  call.integers[2] = kernel_dilation[0];
-  call.integers[3] = groups;
-  return true;
 }
 
-bool quantized_matmul(const mx::QuantizedMatmul& product, const Arrays& inputs, Call& call) {
+ops::Bytes read_convolution(const mx::Convolution& convolution) {
+  auto [strides, padding_lo, padding_hi, kernel_dilation, input_dilation, groups, flip] = convolution.state();
+  return ops::encode(ops::Conv{strides, padding_lo, padding_hi, kernel_dilation, input_dilation, groups, flip});
+}
+
+ops::Bytes read_quantized_matmul(const mx::QuantizedMatmul& product) {
   auto [group_size, bits, mode, transposed] = product.state();
-  call.kernel = MLX_NATIVE_QUANTIZED_MATMUL;
-  call.integers[0] = group_size;
-  call.integers[1] = bits;
-  call.integers[2] = transposed;
-  return mode == mx::QuantizationMode::Affine && inputs.size() == 4;
+  auto of = [](mx::QuantizationMode mode) {
+    switch (mode) {
+      case mx::QuantizationMode::Affine:
+        return ops::QuantizationMode::Affine;
+      case mx::QuantizationMode::Mxfp4:
+        return ops::QuantizationMode::Mxfp4;
+      case mx::QuantizationMode::Mxfp8:
+        return ops::QuantizationMode::Mxfp8;
+      default:
+        return ops::QuantizationMode::Nvfp4;
+    }
+  };
+  return ops::encode(ops::QuantizedMatmul{transposed, group_size, bits, of(mode)});
 }
 
 #if defined(__linux__)
 
-// Replaces the evaluation of the class of `sample`'s primitive, which must have this name.
-template <class Class, bool (*describe)(const Class&, const Arrays&, Call&)>
-int replace(const mx::array& sample, const char* name) {
-  using Here = Site<Class, describe>;
-  return vtable::exchange(sample, name, &Here::evaluate, Here::original);
+// Patches the class of `sample`'s primitive, which must have this name.
+template <class Class, ToOp<Class> to_op, bool is_elementwise = false>
+int hook(const mx::array& sample, const char* name) {
+  using Here = Hook<Class, to_op, is_elementwise>;
+  return vtable::hook_eval_cpu(sample, name, &Here::eval_cpu, Here::original_eval_cpu);
+}
+
+// The same for an elementwise class of one input.
+template <class Class, class Op>
+int hook_unary(const mx::array& sample, const char* name) {
+  return hook<Class, plain<Class, Op>, true>(sample, name);
+}
+
+template <class Class, class Op>
+int hook_plain(const mx::array& sample, const char* name) {
+  return hook<Class, plain<Class, Op>>(sample, name);
 }
 
 #endif
 
 } // namespace
 
-int replace_evaluations() {
+int hook_evaluations() {
 #if defined(__linux__)
-  if (!vtable::can_exchange()) {
+  if (!vtable::is_as_expected()) {
     return 0;
   }
   auto s = mx::default_stream(mx::Device::cpu);
   mx::array x({0.5f, 0.5f, 0.5f, 0.5f}, {2, 2});
-  auto exp = mx::exp(x, s);
-  auto add = mx::add(x, x, s);
-  mx::array grid = mx::zeros({2, 32}, mx::float32, s);
+  std::vector<int> last{-1};
+  auto grid = mx::zeros({2, 32}, mx::float32, s);
   auto packed = mx::zeros({2, 4}, mx::uint32, s);
   auto scales = mx::zeros({2, 1}, mx::float32, s);
-  int done = 0;
-  done += replace<mx::Exp, plain<MLX_NATIVE_EXP, mx::Exp>>(exp, "Exp");
-  done += replace<mx::Log, natural_log>(mx::log(x, s), "Log");
-  done += replace<mx::Sin, plain<MLX_NATIVE_SIN, mx::Sin>>(mx::sin(x, s), "Sin");
-  done += replace<mx::Cos, plain<MLX_NATIVE_COS, mx::Cos>>(mx::cos(x, s), "Cos");
-  done += replace<mx::Tanh, plain<MLX_NATIVE_TANH, mx::Tanh>>(mx::tanh(x, s), "Tanh");
-  done += replace<mx::Sigmoid, plain<MLX_NATIVE_SIGMOID, mx::Sigmoid>>(mx::sigmoid(x, s), "Sigmoid");
-  done += replace<mx::Erf, plain<MLX_NATIVE_ERF, mx::Erf>>(mx::erf(x, s), "Erf");
-  done += replace<mx::Square, plain<MLX_NATIVE_SQUARE, mx::Square>>(mx::square(x, s), "Square");
-  done += replace<mx::Sqrt, root>(mx::sqrt(x, s), "Sqrt");
-  done += replace<mx::Negative, plain<MLX_NATIVE_NEGATIVE, mx::Negative>>(mx::negative(x, s), "Negative");
-  done += replace<mx::Abs, plain<MLX_NATIVE_ABS, mx::Abs>>(mx::abs(x, s), "Abs");
-  done += replace<mx::Add, plain<MLX_NATIVE_ADD, mx::Add>>(add, "Add");
-  done += replace<mx::Subtract, plain<MLX_NATIVE_SUBTRACT, mx::Subtract>>(mx::subtract(x, x, s), "Subtract");
-  done += replace<mx::Multiply, plain<MLX_NATIVE_MULTIPLY, mx::Multiply>>(mx::multiply(x, x, s), "Multiply");
-  done += replace<mx::Divide, plain<MLX_NATIVE_DIVIDE, mx::Divide>>(mx::divide(x, x, s), "Divide");
-  done += replace<mx::Maximum, plain<MLX_NATIVE_MAXIMUM, mx::Maximum>>(mx::maximum(x, x, s), "Maximum");
-  done += replace<mx::Minimum, plain<MLX_NATIVE_MINIMUM, mx::Minimum>>(mx::minimum(x, x, s), "Minimum");
-  done += replace<mx::Softmax, softmax>(mx::softmax(x, std::vector<int>{-1}, false, s), "Softmax");
-  done += replace<mx::LogSumExp, plain<MLX_NATIVE_LOGSUMEXP, mx::LogSumExp>>(
-      mx::logsumexp(x, std::vector<int>{-1}, true, s), "LogSumExp");
-  done += replace<mx::Reduce, reduce>(mx::sum(x, std::vector<int>{-1}, true, s), "Sum");
-  done += replace<mx::Matmul, plain<MLX_NATIVE_MATMUL, mx::Matmul>>(mx::matmul(x, x, s), "Matmul");
-  done += replace<mx::AddMM, addmm>(mx::addmm(x, x, x, 1.0f, 1.0f, s), "AddMM");
   auto sequence = mx::zeros({1, 4, 1}, mx::float32, s);
-  done += replace<mx::Convolution, conv1d>(mx::conv1d(sequence, sequence, 1, 0, 1, 1, s), "Convolution");
-  done += replace<mx::QuantizedMatmul, quantized_matmul>(
+  int done = 0;
+  done += hook_unary<mx::Exp, ops::Exp>(mx::exp(x, s), "Exp");
+  done += hook<mx::Log, read_log, true>(mx::log(x, s), "Log");
+  done += hook_unary<mx::Sin, ops::Sin>(mx::sin(x, s), "Sin");
+  done += hook_unary<mx::Cos, ops::Cos>(mx::cos(x, s), "Cos");
+  done += hook_unary<mx::Tanh, ops::Tanh>(mx::tanh(x, s), "Tanh");
+  done += hook_unary<mx::Sigmoid, ops::Sigmoid>(mx::sigmoid(x, s), "Sigmoid");
+  done += hook_unary<mx::Erf, ops::Erf>(mx::erf(x, s), "Erf");
+  done += hook_unary<mx::Square, ops::Square>(mx::square(x, s), "Square");
+  done += hook<mx::Sqrt, read_sqrt, true>(mx::sqrt(x, s), "Sqrt");
+  done += hook_unary<mx::Negative, ops::Negative>(mx::negative(x, s), "Negative");
+  done += hook_unary<mx::Abs, ops::Abs>(mx::abs(x, s), "Abs");
+  done += hook_plain<mx::Add, ops::Add>(mx::add(x, x, s), "Add");
+  done += hook_plain<mx::Subtract, ops::Subtract>(mx::subtract(x, x, s), "Subtract");
+  done += hook_plain<mx::Multiply, ops::Multiply>(mx::multiply(x, x, s), "Multiply");
+  done += hook_plain<mx::Divide, ops::Divide>(mx::divide(x, x, s), "Divide");
+  done += hook_plain<mx::Maximum, ops::Maximum>(mx::maximum(x, x, s), "Maximum");
+  done += hook_plain<mx::Minimum, ops::Minimum>(mx::minimum(x, x, s), "Minimum");
+  done += hook<mx::Softmax, read_softmax>(mx::softmax(x, last, false, s), "Softmax");
+  done += hook<mx::LogSumExp, read_logsumexp>(mx::logsumexp(x, last, true, s), "LogSumExp");
+  done += hook<mx::Reduce, read_reduce>(mx::sum(x, last, true, s), "Sum");
+  done += hook_plain<mx::Matmul, ops::Matmul>(mx::matmul(x, x, s), "Matmul");
+  auto addmm = mx::addmm(x, x, x, 1.0f, 1.0f, s);
+  done += vtable::hook_eval_cpu(addmm, "AddMM", &AddMMHook::eval_cpu, AddMMHook::original_eval_cpu);
+  done += hook<mx::Convolution, read_convolution>(mx::conv1d(sequence, sequence, 1, 0, 1, 1, s), "Convolution");
+  done += hook<mx::QuantizedMatmul, read_quantized_matmul>(
       mx::quantized_matmul(grid, packed, scales, scales, true, 32, 4, "affine", s), "QuantizedMatmul");
   return done;
 #else

@@ -26,7 +26,8 @@ mod bind;
 mod compiled;
 #[doc(hidden)]
 pub mod compiler_api;
-mod cpu;
+#[doc(hidden)]
+pub mod cpu;
 mod device;
 mod dtype;
 mod error;
@@ -36,6 +37,7 @@ mod ffi;
 pub mod fft;
 mod guard;
 pub mod index;
+mod init;
 pub mod io;
 pub mod linalg;
 mod local;
@@ -43,6 +45,8 @@ mod macros;
 pub mod memory;
 mod op;
 mod ops;
+#[doc(hidden)]
+pub mod program;
 pub mod random;
 mod renamed;
 mod shape;

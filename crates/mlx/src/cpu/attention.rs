@@ -1,4 +1,4 @@
-//! Attention, over arrays where they lie.
+//! Attention and its gradients, over arrays with any strides.
 
 use std::borrow::Cow;
 
@@ -6,49 +6,49 @@ use mlx_kernels::{
     AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
 };
 
-use super::layout::{input, output, said, size};
+use super::layout::{error_text, input, output, size};
 use super::{Stored, by_dtype};
 use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput};
+use crate::op::MaskMode;
 
-/// How attention is asked for.
+/// The attributes of attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Asked {
-    /// 0 none, 1 causal, 2 an array.
-    pub(crate) mask: i64,
-    pub(crate) has_sinks: bool,
-    pub(crate) scale: f32,
+pub(super) struct AttentionConfig {
+    pub(super) mask: MaskMode,
+    pub(super) has_sinks: bool,
+    pub(super) scale: f32,
 }
 
 pub(super) fn run(
-    asked: Asked,
+    config: AttentionConfig,
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     fn typed<T: Stored>(
-        asked: Asked,
+        config: AttentionConfig,
         inputs: &[HostInput<'_>],
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        let mut given = Given::<T>::new(asked, inputs)?;
-        given.leave_out_unseen();
+        let mut args = AttentionArgs::<T>::new(config, inputs)?;
+        args.trim_masked_keys();
         let out = out.as_mut_slice::<T>()?;
-        mlx_kernels::attention(given.shape, given.inputs(), asked.scale, out).map_err(said)?;
-        given.mark_blind(out);
+        mlx_kernels::attention(args.shape, args.inputs(), config.scale, out).map_err(error_text)?;
+        args.fill_fully_masked_rows(out);
         Ok(())
     }
     let q = input(inputs, 0)?;
-    by_dtype!(q.dtype(), typed(asked, inputs, output(outputs, 0)?))
+    by_dtype!(q.dtype(), typed(config, inputs, output(outputs, 0)?))
 }
 
 /// The last input is the gradient of the result; outputs are those of queries, keys and values.
 pub(super) fn gradient(
-    asked: Asked,
+    config: AttentionConfig,
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     let (cotangent, inputs) = inputs.split_last().ok_or("wanted inputs, got none")?;
-    let given = Given::<f32>::new(asked, inputs)?;
+    let args = AttentionArgs::<f32>::new(config, inputs)?;
     let cotangent = strided::<f32>(cotangent)?;
     let [dq, dk, dv] = outputs else {
         return Err(format!("wanted 3 outputs, got {}", outputs.len()));
@@ -58,16 +58,16 @@ pub(super) fn gradient(
         keys: dk.as_mut_slice()?,
         values: dv.as_mut_slice()?,
     };
-    let (shape, inputs) = (given.shape, given.inputs());
-    mlx_kernels::attention_gradient(shape, inputs, asked.scale, cotangent.view(), gradient)
-        .map_err(said)
+    let (shape, inputs) = (args.shape, args.inputs());
+    mlx_kernels::attention_gradient(shape, inputs, config.scale, cotangent.view(), gradient)
+        .map_err(error_text)
 }
 
-/// More rows of a mask than this are not searched for keys that nobody sees.
-const MOST_MASK_ROWS: usize = 64;
+/// More rows of a mask than this are not searched for keys that no query attends to.
+const MAX_MASK_ROWS: usize = 64;
 
 /// Inputs as the kernels read them.
-struct Given<'a, T: Clone> {
+struct AttentionArgs<'a, T: Clone> {
     shape: AttentionShape,
     queries: Rows<'a, T>,
     keys: Rows<'a, T>,
@@ -78,8 +78,8 @@ struct Given<'a, T: Clone> {
     sinks: Option<Cow<'a, [f32]>>,
 }
 
-impl<'a, T: Stored> Given<'a, T> {
-    fn new(asked: Asked, inputs: &[HostInput<'a>]) -> Result<Self, String> {
+impl<'a, T: Stored> AttentionArgs<'a, T> {
+    fn new(config: AttentionConfig, inputs: &[HostInput<'a>]) -> Result<Self, String> {
         let (q, k, v) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
         let (q_shape, v_shape) = (four(q)?, four(v)?);
         let mut given = Self {
@@ -95,12 +95,12 @@ impl<'a, T: Stored> Given<'a, T> {
             queries: strided(q)?,
             keys: strided(k)?,
             values: strided(v)?,
-            is_causal: asked.mask == 1,
+            is_causal: config.mask == MaskMode::Causal,
             bools: None,
             numbers: None,
             sinks: None,
         };
-        if asked.mask == 2 {
+        if config.mask == MaskMode::Array {
             let mask = input(inputs, 3)?;
             if mask.dtype() == Dtype::Bool {
                 given.bools = Some(in_place(mask)?);
@@ -108,15 +108,15 @@ impl<'a, T: Stored> Given<'a, T> {
                 given.numbers = Some(in_place(mask)?);
             }
         }
-        if asked.has_sinks {
+        if config.has_sinks {
             let sinks = inputs.last().ok_or("wanted sinks")?;
             given.sinks = Some(sinks.in_rows()?);
         }
         Ok(given)
     }
 
-    /// Leaves out keys at the end that no query sees: a cache that is not full yet, behind a mask.
-    fn leave_out_unseen(&mut self) {
+    /// Leaves out keys at the end that no query attends to: a cache that is not full yet, behind a mask.
+    fn trim_masked_keys(&mut self) {
         let AttentionShape {
             batch,
             heads,
@@ -127,14 +127,14 @@ impl<'a, T: Stored> Given<'a, T> {
         let Some((values, strides)) = &self.bools else {
             return;
         };
-        // An axis along which the mask is repeated is looked at once.
+        // An axis along which the mask is broadcast is searched once.
         let once = |size, stride| if stride == 0 { 1 } else { size };
         let rows = [
             once(batch, strides.batch),
             once(heads, strides.head),
             once(queries, strides.query),
         ];
-        if rows.iter().product::<usize>() > MOST_MASK_ROWS || strides.key == 0 {
+        if rows.iter().product::<usize>() > MAX_MASK_ROWS || strides.key == 0 {
             return;
         }
         let mut seen = 1;
@@ -152,8 +152,8 @@ impl<'a, T: Stored> Given<'a, T> {
         self.shape.keys = seen.min(keys);
     }
 
-    /// Makes results of queries that see no key not a number, as MLX's are: the kernel gives zeros.
-    fn mark_blind(&self, out: &mut [T]) {
+    /// Makes results of queries that attend to no key NaN, as MLX's are: the kernel gives zeros.
+    fn fill_fully_masked_rows(&self, out: &mut [T]) {
         let AttentionShape {
             heads,
             queries,
@@ -161,7 +161,7 @@ impl<'a, T: Stored> Given<'a, T> {
             value_dim,
             ..
         } = self.shape;
-        // With sinks there is always something to see.
+        // With sinks there is always something to attend to.
         if value_dim == 0 || self.sinks.is_some() {
             return;
         }
@@ -177,7 +177,7 @@ impl<'a, T: Stored> Given<'a, T> {
         for (row, out) in out.chunks_exact_mut(value_dim).enumerate() {
             let (batch, head, query) =
                 (row / queries / heads, row / queries % heads, row % queries);
-            // Nearly always the first key that is looked at is seen.
+            // Nearly always the first key is attended to.
             if !(0..keys).any(|key| sees([batch, head, query, key])) {
                 out.fill(T::nearest(f32::NAN));
             }
@@ -229,7 +229,7 @@ impl<T: Stored> Rows<'_, T> {
     }
 }
 
-/// Reads rows whose elements lie side by side where they are, and copies others.
+/// Reads rows with contiguous elements in place, and copies others.
 fn strided<'a, T: Stored>(array: &HostInput<'a>) -> Result<Rows<'a, T>, String> {
     let [_, heads, rows, dim] = four(array)?;
     let layout = array.layout();

@@ -44,6 +44,6 @@ pub(super) fn rows(shape: &[i32]) -> Rows {
 }
 
 /// The text of an error of a kernel.
-pub(super) fn said(error: mlx_kernels::Error) -> String {
+pub(super) fn error_text(error: mlx_kernels::Error) -> String {
     error.to_string()
 }

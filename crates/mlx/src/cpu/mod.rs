@@ -1,214 +1,49 @@
-//! Kernels of ours on the CPU: which operations they take, and how arrays of MLX become their slices.
+//! The CPU backend: everything that makes the CPU a device.
 //!
-//! The native library offers each evaluation of an operation on a CPU stream (`native/vtable_hook.cpp`,
-//! `native/cpu_fast.cpp`). [`accepts`] looks at dtypes, sizes and strides and says whether a kernel computes it; if not,
-//! MLX's own code does. [`run`] is the kernel. Everything here is safe code over the crate `mlx_kernels`.
+//! * [`supports`](mod@supports): which operations kernels compute, of which dtypes, shapes and strides. The one place with
+//!   such conditions: the native library asks it when a fused operation is applied and when one of MLX's own is evaluated,
+//!   and the planner of programs asks it as well.
+//! * `run`: which kernel computes which operation; `norm`, `softmax`, `product`, `attention`, ... choose by dtype and layout.
+//! * `elementwise`: functions of each element, one by one; `lower`, `elementwise_program`: several in one pass.
+//! * `executor`: programs (`crate::program`) as one host kernel.
+//! * `custom`: user-defined operations, public as `fast::host_kernel`.
+//! * `backend`: the answers to the native library's questions.
+//!
+//! Kernels themselves are in the crate `mlx_kernels`, over slices; this is safe code between them and arrays.
 
 mod attention;
+mod backend;
 mod conv;
+mod custom;
+mod dispatch;
 mod elementwise;
+mod elementwise_program;
+mod executor;
 mod layout;
+mod lower;
 mod norm;
 mod product;
 mod reduce;
-mod region;
 mod rope;
-pub mod sequence;
+mod run;
 mod softmax;
-mod step;
+mod supports;
+mod update;
 
-use mlx_kernels::{Binary, Reduction, Simple, Unary};
+pub(crate) use backend::Cpu;
+pub(crate) use custom::{ComposedForm, HOST_PREFIX, compose};
+pub use custom::{
+    HostKernel, cpu_kernel_runs, host_kernel, host_kernel_runs, host_kernel_runs_of, vtable_hooks,
+};
+use dispatch::{Stored, by_dtype};
+pub use elementwise_program::elementwise_kernel;
+pub use executor::{may_be_step, program, program_kernel};
+pub use lower::{ElementwiseInput, supports_elementwise};
+pub(crate) use supports::{broadcast_input, is_instruction, prepare, supports};
 
-pub(crate) use attention::Asked;
-
-use crate::Dtype;
-use crate::ffi::host::{HostInput, HostOutput, Layout};
-
-/// An operation with its attributes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Kernel {
-    Unary(Unary),
-    /// A function that is an instruction or two.
-    Simple(Simple),
-    Binary(Binary),
-    /// Gate and `x`.
-    SwiGlu,
-    Softmax,
-    LogSumExp,
-    Reduce {
-        kind: Reduction,
-        axes: Vec<usize>,
-    },
-    Matmul,
-    /// `alpha * a @ b + beta * c`, of `a`, `b` and `c`.
-    Addmm {
-        alpha: f32,
-        beta: f32,
-    },
-    /// `x` and half-precision weights, `[n, k]`.
-    Linear,
-    /// `x` and weights; stride, padding, dilation and groups.
-    Conv1d([usize; 4]),
-    /// `x`, packed weights, scales and biases.
-    QuantizedMatmul {
-        group_size: usize,
-        bits: usize,
-        is_transposed: bool,
-    },
-    /// `x` and perhaps weights.
-    RmsNorm {
-        eps: f32,
-    },
-    /// As `RmsNorm`, and the gradient of its result.
-    RmsNormGradient {
-        eps: f32,
-    },
-    LayerNorm {
-        has_weight: bool,
-        has_bias: bool,
-        eps: f32,
-    },
-    /// As `LayerNorm`, and the gradient of its result.
-    LayerNormGradient {
-        has_weight: bool,
-        has_bias: bool,
-        eps: f32,
-    },
-    /// `x`, offset and perhaps frequencies.
-    Rope {
-        dims: usize,
-        is_traditional: bool,
-        has_frequencies: bool,
-        base: f32,
-        scale: f32,
-    },
-    /// Queries, keys, values, perhaps mask and sinks.
-    Attention(Asked),
-    /// As `Attention`, and the gradient of its result.
-    AttentionGradient(Asked),
-    /// Logits and targets.
-    CrossEntropy,
-    /// Logits, targets and the gradient of the losses.
-    CrossEntropyGradient,
-}
-
-/// Returns whether a kernel computes this operation of MLX's, and faster than MLX does.
-pub(crate) fn accepts(kernel: &Kernel, inputs: &[Layout<'_>], outputs: &[Layout<'_>]) -> bool {
-    let &[out] = outputs else {
-        return false;
-    };
-    match kernel {
-        Kernel::Unary(_) => elementwise::accepts_unary(inputs, out),
-        // In half precision MLX rounds the root before it divides.
-        Kernel::Simple(Simple::Rsqrt) => {
-            out.dtype() == Dtype::Float32 && elementwise::accepts_region(inputs, out)
-        }
-        Kernel::Simple(_) | Kernel::Binary(_) => elementwise::accepts_region(inputs, out),
-        Kernel::Conv1d(_) => conv::accepts(inputs),
-        Kernel::Softmax => softmax::accepts(inputs),
-        Kernel::LogSumExp => softmax::accepts_logsumexp(inputs),
-        Kernel::Reduce { axes, .. } => reduce::accepts(axes, inputs),
-        Kernel::Matmul => product::accepts_matmul(inputs),
-        Kernel::Addmm { .. } => product::accepts_addmm(inputs),
-        Kernel::QuantizedMatmul {
-            group_size,
-            bits,
-            is_transposed,
-        } => *is_transposed && product::accepts_quantized(*group_size, *bits, inputs),
-        // Primitives of our own are only made where the kernel applies.
-        Kernel::SwiGlu
-        | Kernel::Linear
-        | Kernel::RmsNorm { .. }
-        | Kernel::RmsNormGradient { .. }
-        | Kernel::LayerNorm { .. }
-        | Kernel::LayerNormGradient { .. }
-        | Kernel::Rope { .. }
-        | Kernel::Attention(_)
-        | Kernel::AttentionGradient(_)
-        | Kernel::CrossEntropy
-        | Kernel::CrossEntropyGradient => true,
-    }
-}
-
-/// Computes. An error reaches whoever evaluates.
-pub(crate) fn run(
-    kernel: &Kernel,
-    inputs: &[HostInput<'_>],
-    outputs: &mut [HostOutput<'_>],
-) -> Result<(), String> {
-    match *kernel {
-        Kernel::Unary(function) => elementwise::unary(function, inputs, outputs),
-        Kernel::Simple(function) => elementwise::simple(function, inputs, outputs),
-        Kernel::Conv1d(sizes) => conv::run(sizes, inputs, outputs),
-        Kernel::Binary(function) => elementwise::binary(function, inputs, outputs),
-        Kernel::SwiGlu => elementwise::swiglu(inputs, outputs),
-        Kernel::Softmax => softmax::softmax(inputs, outputs),
-        Kernel::LogSumExp => softmax::logsumexp(inputs, outputs),
-        Kernel::CrossEntropy => softmax::cross_entropy(inputs, outputs),
-        Kernel::CrossEntropyGradient => softmax::cross_entropy_gradient(inputs, outputs),
-        Kernel::Reduce { kind, ref axes } => reduce::run(kind, axes, inputs, outputs),
-        Kernel::Matmul => product::matmul(inputs, outputs),
-        Kernel::Addmm { alpha, beta } => product::addmm([alpha, beta], inputs, outputs),
-        Kernel::Linear => product::linear(inputs, outputs),
-        Kernel::QuantizedMatmul {
-            group_size, bits, ..
-        } => product::quantized(group_size, bits, inputs, outputs),
-        Kernel::RmsNorm { eps } => norm::rms_norm(eps, inputs, outputs),
-        Kernel::RmsNormGradient { eps } => norm::rms_norm_gradient(eps, inputs, outputs),
-        Kernel::LayerNorm {
-            has_weight,
-            has_bias,
-            eps,
-        } => norm::layer_norm([has_weight, has_bias], eps, inputs, outputs),
-        Kernel::LayerNormGradient {
-            has_weight,
-            has_bias,
-            eps,
-        } => norm::layer_norm_gradient([has_weight, has_bias], eps, inputs, outputs),
-        Kernel::Rope { .. } => rope::run(kernel, inputs, outputs),
-        Kernel::Attention(asked) => attention::run(asked, inputs, outputs),
-        Kernel::AttentionGradient(asked) => attention::gradient(asked, inputs, outputs),
-    }
-}
-
-/// Whether kernels store this dtype.
-fn is_stored(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16)
-}
-
-/// Calls a function that is generic over the storage type with the type of a dtype.
-macro_rules! by_dtype {
-    ($dtype:expr, $function:ident ( $($argument:expr),* $(,)? )) => {
-        match $dtype {
-            $crate::Dtype::Float32 => $function::<f32>($($argument),*),
-            $crate::Dtype::Float16 => $function::<half::f16>($($argument),*),
-            $crate::Dtype::Bfloat16 => $function::<half::bf16>($($argument),*),
-            other => Err(format!("no kernel stores {other}")),
-        }
-    };
-}
-use by_dtype;
-
-/// What both crates store.
-trait Stored: crate::Element + mlx_kernels::Element + Into<f32> {
-    /// The nearest number of this type.
-    fn nearest(number: f32) -> Self;
-}
-
-impl Stored for f32 {
-    fn nearest(number: f32) -> Self {
-        number
-    }
-}
-
-impl Stored for half::f16 {
-    fn nearest(number: f32) -> Self {
-        Self::from_f32(number)
-    }
-}
-
-impl Stored for half::bf16 {
-    fn nearest(number: f32) -> Self {
-        Self::from_f32(number)
-    }
+/// Returns whether this process uses the CPU backend's kernels: unless `MLX_HOST_KERNELS` is `0`.
+pub fn are_kernels_enabled() -> bool {
+    static ENABLED: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| !crate::init::are_kernels_off());
+    *ENABLED
 }

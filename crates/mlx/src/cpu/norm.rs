@@ -2,7 +2,7 @@
 
 use mlx_kernels::NormGradient;
 
-use super::layout::{input, output, rows, said};
+use super::layout::{error_text, input, output, rows};
 use super::{Stored, by_dtype};
 use crate::ffi::host::{HostInput, HostOutput};
 
@@ -19,7 +19,8 @@ pub(super) fn rms_norm(
     ) -> Result<(), String> {
         let weight = weight.map(HostInput::in_rows::<T>).transpose()?;
         let (shape, x) = (rows(x.shape()), x.in_rows::<T>()?);
-        mlx_kernels::rms_norm(shape, &x, weight.as_deref(), eps, out.as_mut_slice()?).map_err(said)
+        mlx_kernels::rms_norm(shape, &x, weight.as_deref(), eps, out.as_mut_slice()?)
+            .map_err(error_text)
     }
     let x = input(inputs, 0)?;
     by_dtype!(x.dtype(), typed(eps, x, inputs.get(1), output(outputs, 0)?))
@@ -41,7 +42,7 @@ pub(super) fn layer_norm(
         let bias = bias.map(HostInput::in_rows::<T>).transpose()?;
         let (shape, x, out) = (rows(x.shape()), x.in_rows::<T>()?, out.as_mut_slice()?);
         mlx_kernels::layer_norm(shape, &x, weight.as_deref(), bias.as_deref(), eps, out)
-            .map_err(said)
+            .map_err(error_text)
     }
     let x = input(inputs, 0)?;
     let weight = has_weight.then(|| input(inputs, 1)).transpose()?;
@@ -113,5 +114,5 @@ fn gradient(
         weight: weight_gradient.unwrap_or(&mut unwanted),
         bias: bias_gradient.unwrap_or(&mut []),
     };
-    kernel(shape, &x, weight.as_deref(), &g, out).map_err(said)
+    kernel(shape, &x, weight.as_deref(), &g, out).map_err(error_text)
 }

@@ -5,22 +5,19 @@ use std::borrow::Cow;
 use half::{bf16, f16};
 use mlx_kernels::{MatrixShape, Quantized};
 
-use super::layout::{input, output, rows, said, size};
-use super::{Stored, by_dtype, is_stored};
+use super::layout::{error_text, input, output, rows, size};
+use super::{Stored, by_dtype};
 use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput, Layout};
 
-/// More `float32` vectors than this are better left to a BLAS.
-const FEW_VECTORS: usize = 3;
-
 /// The sizes of `[.., vectors, k] @ transpose([n, k])`, where `b` is seen as `[k, n]`.
-struct Transposed {
-    vectors: usize,
+pub(super) struct Transposed {
+    pub(super) vectors: usize,
     matrix: MatrixShape,
 }
 
 /// Reads the sizes if `b` is one matrix whose rows, as a linear layer keeps them, lie side by side.
-fn transposed(a: Layout<'_>, b: Layout<'_>) -> Option<Transposed> {
+pub(super) fn transposed(a: Layout<'_>, b: Layout<'_>) -> Option<Transposed> {
     let (&[.., k, n], &[.., k_stride, n_stride]) = (b.shape(), b.strides()) else {
         return None;
     };
@@ -38,38 +35,15 @@ fn transposed(a: Layout<'_>, b: Layout<'_>) -> Option<Transposed> {
     )
 }
 
-pub(super) fn accepts_matmul(inputs: &[Layout<'_>]) -> bool {
-    let &[a, b] = inputs else {
-        return false;
-    };
-    let Some(sizes) = transposed(a, b) else {
-        return false;
-    };
-    match a.dtype() {
-        Dtype::Float32 => sizes.vectors <= FEW_VECTORS,
-        // MLX multiplies half precision one number at a time.
-        Dtype::Float16 | Dtype::Bfloat16 => true,
-        _ => false,
-    }
-}
-
-pub(super) fn accepts_addmm(inputs: &[Layout<'_>]) -> bool {
-    let &[a, b, c] = inputs else {
-        return false;
-    };
-    // In half precision MLX rounds twice as well, so nothing is lost by the sum after the product.
-    accepts_matmul(&[a, b]) && is_stored(c.dtype())
-}
-
-/// `alpha * a @ b + beta * c`; MLX has broadcast `c` to the result.
+/// `alpha * a @ b + beta * c` of `c`, `a` and `b`, where `c` has been broadcast to the result.
 pub(super) fn addmm(
     [alpha, beta]: [f32; 2],
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
-    let (a, b) = (input(inputs, 0)?, input(inputs, 1)?);
+    let (c, a, b) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
     let sizes = transposed(a.layout(), b.layout()).ok_or("wanted a transposed matrix")?;
-    let (x, c) = (widened(a)?, widened(input(inputs, 2)?)?);
+    let (x, c) = (widened(a)?, widened(c)?);
     into_f32(output(outputs, 0)?, |out| {
         product(&sizes, &x, b, out)?;
         if c.len() != out.len() {
@@ -123,7 +97,7 @@ pub(super) fn linear(
         Dtype::Float16 => mlx_kernels::matmul(matrix, vectors, &weight.in_rows::<f16>()?, &x, out),
         _ => mlx_kernels::matmul(matrix, vectors, &weight.in_rows::<bf16>()?, &x, out),
     }
-    .map_err(said)
+    .map_err(error_text)
 }
 
 /// Multiplies with weights that lie as `[n, k]`, whatever the input's view of them is.
@@ -148,41 +122,27 @@ fn product(
     match weights.dtype() {
         Dtype::Float32 => {
             let weights = weights.as_strided::<f32>()?.ok_or(BEFORE)?;
-            mlx_kernels::matmul(matrix, vectors, weights, x, out).map_err(said)
+            mlx_kernels::matmul(matrix, vectors, weights, x, out).map_err(error_text)
         }
         Dtype::Float16 => {
             let weights = weights.as_strided::<f16>()?.ok_or(BEFORE)?;
-            mlx_kernels::matmul(matrix, vectors, weights, x, out).map_err(said)
+            mlx_kernels::matmul(matrix, vectors, weights, x, out).map_err(error_text)
         }
         Dtype::Bfloat16 => {
             let weights = weights.as_strided::<bf16>()?.ok_or(BEFORE)?;
-            mlx_kernels::matmul(matrix, vectors, weights, x, out).map_err(said)
+            mlx_kernels::matmul(matrix, vectors, weights, x, out).map_err(error_text)
         }
         other => Err(format!("no kernel multiplies {other}")),
     }
 }
 
-pub(super) fn accepts_quantized(group_size: usize, bits: usize, inputs: &[Layout<'_>]) -> bool {
-    let &[x, weights, scales, biases] = inputs else {
-        return false;
-    };
-    let dtype = x.dtype();
-    matches!(bits, 2 | 3 | 4 | 6 | 8)
-        && matches!(group_size, 32 | 64 | 128)
-        && is_stored(dtype)
-        && scales.dtype() == dtype
-        && biases.dtype() == dtype
-        && [weights, scales, biases]
-            .iter()
-            .all(|part| part.shape().len() == 2)
-}
-
 pub(super) fn quantized(
-    group_size: usize,
-    bits: usize,
+    group_size: i32,
+    bits: i32,
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
+    let (group_size, bits) = (size(group_size), size(bits));
     fn typed<T: Stored>(
         group_size: usize,
         bits: usize,
@@ -209,7 +169,7 @@ pub(super) fn quantized(
         };
         let x = x.in_rows::<T>()?;
         mlx_kernels::quantized_matmul(matrix, shape.rows, &x, out.as_mut_slice::<T>()?)
-            .map_err(said)
+            .map_err(error_text)
     }
     let dtype = input(inputs, 0)?.dtype();
     by_dtype!(dtype, typed(group_size, bits, inputs, output(outputs, 0)?))

@@ -1,26 +1,16 @@
-//! Sums, greatest and least elements over axes that lie side by side.
+//! Sums, maxima and minima over neighbouring axes.
 
 use mlx_kernels::{ReduceShape, Reduction};
 
-use super::layout::{input, output, said, size};
-use super::{Stored, by_dtype, is_stored};
-use crate::ffi::host::{HostInput, HostOutput, Layout};
-
-/// Fewer elements are not worth the call.
-const FEW: usize = 1024;
-
-pub(super) fn accepts(axes: &[usize], inputs: &[Layout<'_>]) -> bool {
-    let &[x] = inputs else {
-        return false;
-    };
-    x.size() >= FEW
-        && is_stored(x.dtype())
-        && x.is_row_contiguous()
-        && shape_of(axes, x.shape()).is_some()
-}
+use super::layout::{error_text, input, output, size};
+use super::{Stored, by_dtype};
+use crate::ffi::host::{HostInput, HostOutput};
+use crate::shape::axis_index;
 
 /// The array as `[outer, reduced, inner]`, if the axes are neighbours.
-fn shape_of(axes: &[usize], shape: &[i32]) -> Option<ReduceShape> {
+pub(super) fn shape_of(axes: &[i32], shape: &[i32]) -> Option<ReduceShape> {
+    let axes = axes.iter().map(|&axis| axis_index(axis, shape.len()));
+    let axes: Vec<usize> = axes.collect::<Option<_>>()?;
     let (first, last) = (*axes.iter().min()?, *axes.iter().max()?);
     let sizes: Vec<usize> = shape.iter().map(|&axis| size(axis)).collect();
     let is_run = (first..=last).all(|axis| axes.contains(&axis) || sizes.get(axis) == Some(&1));
@@ -33,7 +23,7 @@ fn shape_of(axes: &[usize], shape: &[i32]) -> Option<ReduceShape> {
 
 pub(super) fn run(
     kind: Reduction,
-    axes: &[usize],
+    axes: &[i32],
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
@@ -43,7 +33,8 @@ pub(super) fn run(
         x: &HostInput<'_>,
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        mlx_kernels::reduce(kind, shape, &x.in_rows::<T>()?, out.as_mut_slice::<T>()?).map_err(said)
+        mlx_kernels::reduce(kind, shape, &x.in_rows::<T>()?, out.as_mut_slice::<T>()?)
+            .map_err(error_text)
     }
     let x = input(inputs, 0)?;
     let shape = shape_of(axes, x.shape()).ok_or("wanted neighbouring axes")?;

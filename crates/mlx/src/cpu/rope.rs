@@ -4,28 +4,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mlx_kernels::{Rope, RopeShape, Rotations};
 
-use super::layout::{input, output, said, size};
-use super::{Kernel, Stored, by_dtype};
+use super::layout::{error_text, input, output, size};
+use super::{Stored, by_dtype};
 use crate::ffi::host::{HostInput, HostOutput};
+use crate::op::Op;
 
 pub(super) fn run(
-    kernel: &Kernel,
+    op: &Op,
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
-    let &Kernel::Rope {
+    let &Op::Rope {
         dims,
-        is_traditional,
-        has_frequencies,
+        traditional,
         base,
         scale,
-    } = kernel
+        freqs,
+    } = op
     else {
-        return Err(format!("wanted rope, got {kernel:?}"));
+        return Err(format!("wanted fast.rope, got {op}"));
     };
     let (x, offsets) = (input(inputs, 0)?, input(inputs, 1)?);
     let offsets = offsets.in_rows::<i32>()?;
-    let frequencies = has_frequencies.then(|| input(inputs, 2)?.in_rows::<f32>());
+    let frequencies = freqs.then(|| input(inputs, 2)?.in_rows::<f32>());
     let frequencies = frequencies.transpose()?;
     let &[batch, .., positions, dim] = x.shape() else {
         return Err(format!("x must have at least 3 axes, got {:?}", x.shape()));
@@ -51,9 +52,9 @@ pub(super) fn run(
     let mut tables = Vec::with_capacity(groups);
     for &offset in offsets.iter() {
         let rope = Rope {
-            dims,
-            traditional: is_traditional,
-            base,
+            dims: size(dims),
+            traditional,
+            base: base.unwrap_or(0.0),
             scale,
             offset: i64::from(offset),
         };
@@ -101,7 +102,7 @@ fn table(
         Some(frequencies) => Rotations::with_frequencies(rope, positions, frequencies),
         None => Rotations::new(rope, positions),
     };
-    let table = Arc::new(table.map_err(said)?);
+    let table = Arc::new(table.map_err(error_text)?);
     if positions.saturating_mul(rope.dims) <= KEPT_NUMBERS {
         kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
         kept.truncate(KEPT_TABLES - 1);
@@ -123,7 +124,7 @@ fn turn<T: Stored>(
     }
     let parts = x.chunks_exact(sequence).zip(out.chunks_exact_mut(sequence));
     for (table, (x, out)) in tables.iter().zip(parts) {
-        table.apply(shape, x, out).map_err(said)?;
+        table.apply(shape, x, out).map_err(error_text)?;
     }
     Ok(())
 }

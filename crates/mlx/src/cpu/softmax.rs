@@ -1,17 +1,8 @@
 //! Softmax, logsumexp and cross entropy of the last axis.
 
-use super::layout::{input, output, rows, said};
-use super::{Stored, by_dtype, is_stored};
-use crate::Dtype;
-use crate::ffi::host::{HostInput, HostOutput, Layout};
-
-pub(super) fn accepts(inputs: &[Layout<'_>]) -> bool {
-    matches!(inputs, [x] if is_stored(x.dtype()))
-}
-
-pub(super) fn accepts_logsumexp(inputs: &[Layout<'_>]) -> bool {
-    matches!(inputs, [x] if x.dtype() == Dtype::Float32)
-}
+use super::layout::{error_text, input, output, rows};
+use super::{Stored, by_dtype};
+use crate::ffi::host::{HostInput, HostOutput};
 
 pub(super) fn softmax(
     inputs: &[HostInput<'_>],
@@ -19,7 +10,8 @@ pub(super) fn softmax(
 ) -> Result<(), String> {
     fn typed<T: Stored>(x: &HostInput<'_>, out: &mut HostOutput<'_>) -> Result<(), String> {
         let shape = rows(x.shape());
-        mlx_kernels::softmax(shape, &x.in_rows::<T>()?, out.as_mut_slice::<T>()?).map_err(said)
+        mlx_kernels::softmax(shape, &x.in_rows::<T>()?, out.as_mut_slice::<T>()?)
+            .map_err(error_text)
     }
     let x = input(inputs, 0)?;
     by_dtype!(x.dtype(), typed(x, output(outputs, 0)?))
@@ -31,7 +23,7 @@ pub(super) fn logsumexp(
 ) -> Result<(), String> {
     let x = input(inputs, 0)?;
     let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
-    mlx_kernels::logsumexp(rows(x.shape()), &x.in_rows::<f32>()?, out).map_err(said)
+    mlx_kernels::logsumexp(rows(x.shape()), &x.in_rows::<f32>()?, out).map_err(error_text)
 }
 
 /// A target that is no class is an error, whether negative or too large.
@@ -43,7 +35,7 @@ pub(super) fn cross_entropy(
     let targets = classes(targets)?;
     let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
     let shape = rows(logits.shape());
-    mlx_kernels::cross_entropy(shape, &logits.in_rows::<f32>()?, &targets, out).map_err(said)
+    mlx_kernels::cross_entropy(shape, &logits.in_rows::<f32>()?, &targets, out).map_err(error_text)
 }
 
 pub(super) fn cross_entropy_gradient(
@@ -54,7 +46,7 @@ pub(super) fn cross_entropy_gradient(
     let (targets, g) = (classes(targets)?, g.in_rows::<f32>()?);
     let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
     let (shape, x) = (rows(logits.shape()), logits.in_rows::<f32>()?);
-    mlx_kernels::cross_entropy_gradient(shape, &x, &targets, &g, out).map_err(said)
+    mlx_kernels::cross_entropy_gradient(shape, &x, &targets, &g, out).map_err(error_text)
 }
 
 /// Targets as the kernel counts them; what is below zero is as little a class as what is too large.

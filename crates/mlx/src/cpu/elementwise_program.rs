@@ -1,31 +1,32 @@
-//! Elementwise programs over arrays as they lie: views are read in place, block by block, and never copied whole.
+//! Elementwise programs over arrays with any strides: views are read in place, block by block, and never copied whole.
 
 use std::borrow::Cow;
 
 use half::{bf16, f16};
 use mlx_kernels::{Program, RegionInput, Values, ValuesMut};
 
-use super::layout::{output, said, size};
-use crate::fast::{HostKernel, host_kernel};
+use super::custom::{HostKernel, host_kernel};
+use super::layout::{error_text, output, size};
+use super::lower::lower;
 use crate::ffi::host::{HostInput, HostOutput};
+use crate::program::Elementwise;
 use crate::{ArrayType, Dtype, Element};
 
-/// Makes a kernel of a program. Its inputs broadcast to the shape of its outputs, and are read where they lie.
-///
-/// # Errors
-/// As [`host_kernel`].
-pub fn program_kernel(
+/// Makes a host kernel of elementwise operations, if the kernels have steps for all of them. Its inputs broadcast to the
+/// shape of its outputs, and are read with any strides.
+pub fn elementwise_kernel(
     name: &str,
     output_types: impl Fn(&[ArrayType]) -> Result<Vec<ArrayType>, String> + Send + Sync + 'static,
-    program: Program,
-) -> crate::Result<HostKernel> {
+    elementwise: &Elementwise,
+) -> Option<HostKernel> {
+    let program = lower(elementwise)?;
     let run = move |inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]| {
         run(&program, inputs, outputs)
     };
-    Ok(host_kernel(name, output_types, run)?.taking_strides())
+    Some(host_kernel(name, output_types, run).ok()?.taking_strides())
 }
 
-/// Runs a program. Inputs may lie anyhow and broadcast to the outputs' shape.
+/// Runs a program. Inputs have any strides and broadcast to the outputs' shape.
 pub(super) fn run(
     program: &Program,
     inputs: &[HostInput<'_>],
@@ -54,7 +55,9 @@ pub(super) fn run(
         .iter_mut()
         .map(values_mut)
         .collect::<Result<_, _>>()?;
-    program.run(&shape, &inputs, &mut outputs).map_err(said)
+    program
+        .run(&shape, &inputs, &mut outputs)
+        .map_err(error_text)
 }
 
 /// An input's elements and how far apart they are.
@@ -63,7 +66,7 @@ struct Read<'a> {
     strides: Vec<usize>,
 }
 
-/// Elements as they lie, or a copy in rows.
+/// Elements in place, or a copy in rows.
 enum Elements<'a> {
     F32(Cow<'a, [f32]>),
     F16(Cow<'a, [f16]>),

@@ -3,9 +3,8 @@
 use std::any::Any;
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use super::path::HOST_PREFIX;
 use crate::error::Named;
 use crate::ffi::closure::{Closure, panic_text};
 use crate::ffi::custom::{self, CustomCall};
@@ -16,9 +15,12 @@ use crate::ffi::{Fault, Handle, cpu, inspect, stream};
 use crate::op::Op;
 use crate::{Array, ArrayType, Error, SharedArray, bind, bind_all, guard};
 
+/// How primitives made by [`host_kernel`] are called, before their own name.
+pub(crate) const HOST_PREFIX: &str = "host kernel ";
+
 type OutputTypes = dyn Fn(&[ArrayType]) -> Result<Vec<ArrayType>, String> + Send + Sync;
 /// The same in MLX's own operations.
-pub(super) type ComposedForm = dyn Fn(&[Array]) -> Vec<Array> + Send + Sync;
+pub(crate) type ComposedForm = dyn Fn(&[Array]) -> Vec<Array> + Send + Sync;
 
 /// A Rust function as an operation on arrays; made by [`host_kernel`].
 ///
@@ -30,7 +32,7 @@ pub struct HostKernel {
 
 struct Definition {
     name: String,
-    /// The name MLX sees: with a prefix by which [`path`](super::path) knows it, and by which errors say what it is.
+    /// The name MLX sees: with a prefix by which [`path`](crate::fast::path()) knows it, and by which errors say what it is.
     native_name: CString,
     identity: u64,
     output_types: Arc<OutputTypes>,
@@ -51,7 +53,7 @@ struct Definition {
 /// unspecified. `kernel` is a function of its inputs alone: where a compiled graph applies it twice to the same
 /// arrays it may run once.
 ///
-/// It is on the CPU what [`metal_kernel`](super::metal_kernel) and [`cuda_kernel`](super::cuda_kernel) are on GPUs.
+/// It is on the CPU what [`metal_kernel`](crate::fast::metal_kernel) and [`cuda_kernel`](crate::fast::cuda_kernel) are on GPUs.
 /// Give it a [composed form](HostKernel::composed) for gradients, `vmap` and GPU streams.
 ///
 /// # Errors
@@ -256,7 +258,7 @@ fn handles(captured: &[SharedArray]) -> Result<Vec<Handle>, Fault> {
 }
 
 /// Runs a composed form on handles; its outputs must be of these types, if they are known.
-pub(super) fn compose(
+pub(crate) fn compose(
     form: &ComposedForm,
     inputs: &[&Handle],
     types: Option<&[ArrayType]>,
@@ -304,7 +306,7 @@ pub fn host_kernel_runs() -> u64 {
 /// Returns how many times the [host kernels](host_kernel) of this name have run in this process, or this crate's own
 /// for the operation of this name (`exp`, `fast.rms_norm`).
 pub fn host_kernel_runs_of(name: &str) -> u64 {
-    let own = cpu::runs().into_iter().find(|(own, _)| *own == name);
+    let own = cpu_kernel_runs().into_iter().find(|(own, _)| *own == name);
     let users = CString::new(format!("{HOST_PREFIX}{name}")).map_or(0, |name| host::runs_of(&name));
     users + own.map_or(0, |(_, runs)| runs)
 }
@@ -323,5 +325,31 @@ pub fn host_kernel_runs_of(name: &str) -> u64 {
 /// # }
 /// ```
 pub fn cpu_kernel_runs() -> Vec<(&'static str, u64)> {
-    cpu::runs()
+    /// The names of operations, then of their gradients.
+    static NAMES: LazyLock<[Vec<&'static str>; 2]> = LazyLock::new(|| {
+        let gradient = |name: &&str| -> &'static str { format!("{name} gradient").leak() };
+        [Op::NAMES.to_vec(), Op::NAMES.iter().map(gradient).collect()]
+    });
+    let mut all = Vec::new();
+    for (names, is_gradient) in NAMES.iter().zip([false, true]) {
+        for (place, name) in names.iter().enumerate() {
+            match cpu::runs(place, is_gradient) {
+                0 => {}
+                runs => all.push((*name, runs)),
+            }
+        }
+    }
+    all
+}
+
+/// Returns how many virtual functions of MLX's classes this crate has replaced in this process: on the CPU those that
+/// evaluate operations by kernels or in wider numbers, on all devices rules of differentiation.
+///
+/// 0 on macOS, and where MLX is laid out in another way than expected; see `mlx doctor`.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn vtable_hooks() -> crate::Result<usize> {
+    cpu::vtable_hooks().named("fast.vtable_hooks")
 }
