@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::op::{
-    FINGERPRINT, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, TABLE,
+    FINGERPRINT, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, SearchSide, TABLE,
     Triangle,
 };
 
@@ -114,7 +114,7 @@ fn header() -> String {
         ($($name:ident),*) => { $(enumeration(&mut out, stringify!($name), $name::CASES);)* };
     }
     enumerations!(
-        Side,
+        SearchSide,
         QuantizationMode,
         PadMode,
         MeshIndexing,
