@@ -1,4 +1,4 @@
-//! What does a cached call of a compiled function cost beside the C library's own call?
+//! The cost of a cached call of a compiled function beside the C library's own call.
 //!
 //! Nothing is computed here: the graph of `2x + 1` on one number is built and dropped. The contract is that `jit.call`
 //! takes at most 3 microseconds more than `raw.apply`.

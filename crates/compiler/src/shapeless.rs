@@ -1,4 +1,4 @@
-//! Which functions can be compiled once for all sizes: those into whose graph no size is frozen.
+//! Which functions can be compiled once for all sizes: those whose graph contains no size.
 
 use mlx::compiler_api::OpFlags;
 

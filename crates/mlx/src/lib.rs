@@ -26,6 +26,8 @@ mod bind;
 mod compiled;
 #[doc(hidden)]
 pub mod compiler_api;
+#[doc(hidden)]
+pub mod cpu;
 mod device;
 mod dtype;
 mod error;
@@ -34,8 +36,8 @@ pub mod fast;
 mod ffi;
 pub mod fft;
 mod guard;
-mod host;
 pub mod index;
+mod init;
 pub mod io;
 pub mod linalg;
 mod local;
@@ -43,6 +45,8 @@ mod macros;
 pub mod memory;
 mod op;
 mod ops;
+#[doc(hidden)]
+pub mod program;
 pub mod random;
 mod renamed;
 mod shape;
@@ -58,6 +62,9 @@ pub mod trace {
 pub mod transforms;
 pub mod tree;
 mod worker;
+
+/// Called once, before the first call into the native library. Here, because `ffi` is below everything that it sets up.
+pub(crate) const SET_UP: fn(&'static mlx_sys::Api) = init::set_up;
 
 pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
 pub use bind::{bind, bind_all};

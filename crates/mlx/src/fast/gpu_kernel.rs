@@ -4,7 +4,7 @@ use std::any::Any;
 use std::ffi::CString;
 use std::sync::Arc;
 
-use super::host_kernel::{ComposedForm, compose};
+use crate::cpu::{ComposedForm, compose};
 use crate::ffi::custom::{self, CustomCall};
 use crate::ffi::gpu_kernel as native;
 use crate::ffi::table::Outputs;

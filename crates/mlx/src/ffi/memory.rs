@@ -28,7 +28,7 @@ pub(crate) fn get(what: Get) -> Result<usize, NativeError> {
     get_of(api()?, what)
 }
 
-pub(super) fn get_of(api: &Api, what: Get) -> Result<usize, NativeError> {
+pub(crate) fn get_of(api: &Api, what: Get) -> Result<usize, NativeError> {
     let mut out = 0;
     // SAFETY: each of these writes one local number.
     let status = unsafe {
@@ -47,7 +47,7 @@ pub(crate) fn set(what: Set, bytes: usize) -> Result<usize, NativeError> {
     set_of(api()?, what, bytes)
 }
 
-pub(super) fn set_of(api: &Api, what: Set, bytes: usize) -> Result<usize, NativeError> {
+pub(crate) fn set_of(api: &Api, what: Set, bytes: usize) -> Result<usize, NativeError> {
     let mut before = 0;
     // SAFETY: each of these takes a number and writes a local one.
     let status = unsafe {

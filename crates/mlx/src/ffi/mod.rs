@@ -21,12 +21,14 @@ pub(crate) mod handle;
 pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod memory;
+pub(crate) mod memory_plan;
+pub(crate) mod process;
 pub(crate) mod scoped_closure;
 pub(crate) mod shared;
-pub(crate) mod slots;
-mod start;
+
 pub(crate) mod stream;
 pub(crate) mod table;
+pub(crate) mod table_op;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod thread_bound;

@@ -15,21 +15,31 @@ use crate::op::table::op_table;
 // result slots are empty, so C allocates new handles which the returned values own; list and text arguments
 // point into `op` or into temporaries that live to the end of the statement.
 macro_rules! call_with {
-    (one, $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
+    (fused, ($op:ident, $i:ident), $api:ident, $function:ident, (), $stream:ident) => {{
+        let mut bytes = Vec::with_capacity(32);
+        $op.encode(&mut bytes);
+        let mut out = null_array();
+        // SAFETY: see above `call_with`.
+        let status =
+            unsafe { $api.$function(&mut out, bytes.as_ptr(), bytes.len(), $i.as_ptr(), $i.len(), $stream) };
+        check($api, status)?;
+        Ok(Outputs::One(Handle::from_raw(out)))
+    }};
+    (one, ($op:ident, $i:ident), $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
         let mut out = null_array();
         // SAFETY: see above `call_with`.
         let status = unsafe { $api.$function(&mut out, $($argument,)* $stream) };
         check($api, status)?;
         Ok(Outputs::One(Handle::from_raw(out)))
     }};
-    (two, $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
+    (two, ($op:ident, $i:ident), $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
         let (mut first, mut second) = (null_array(), null_array());
         // SAFETY: see above `call_with`.
         let status = unsafe { $api.$function(&mut first, &mut second, $($argument,)* $stream) };
         check($api, status)?;
         Ok(Outputs::Many(vec![Handle::from_raw(first), Handle::from_raw(second)]))
     }};
-    (many, $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
+    (many, ($op:ident, $i:ident), $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
         let mut out = Vector::new()?;
         // SAFETY: see above `call_with`.
         let status = unsafe { $api.$function(out.slot(), $($argument,)* $stream) };
@@ -46,11 +56,13 @@ macro_rules! define_call {
         /// Builds the (lazy) result of an operation of the table on `stream`.
         ///
         /// The number of inputs has been checked against [`Op::arity`] by the caller, `bind`.
+        // A fused operation crosses as a whole, and its attributes are not read one by one.
+        #[allow(unused_variables)]
         pub(crate) fn call(op: &Op, $i: &[sys::mlx_array], stream: sys::mlx_stream) -> Result<Outputs, NativeError> {
             let api = api()?;
             match op {
                 $(Op::$name $({ $($attr),* })? => {
-                    call_with!($outputs, api, $function, ($($argument),*), stream)
+                    call_with!($outputs, (op, $i), api, $function, ($($argument),*), stream)
                 })*
                 Op::Custom(_) => Err(NativeError::from("a custom operation has no line in the table")),
             }
@@ -104,12 +116,6 @@ fn nth_if(inputs: &[sys::mlx_array], index: usize, present: bool) -> sys::mlx_ar
     } else {
         null_array()
     }
-}
-
-/// The number of a kernel, as C passes it.
-#[allow(clippy::cast_possible_wrap)]
-const fn kernel_number(number: u32) -> i32 {
-    number as i32
 }
 
 fn optional_f32(value: Option<f32>) -> sys::mlx_optional_float {

@@ -200,7 +200,26 @@ macro_rules! named {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name { $($(#[$case_doc])* $case),* }
 
+        impl super::encode::Encode for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.push(*self as u8);
+            }
+            fn decode(bytes: &mut &[u8]) -> Option<Self> {
+                let [number] = super::encode::take(bytes)?;
+                [$($name::$case),*].get(usize::from(number)).copied()
+            }
+            #[cfg(test)]
+            fn cpp_type() -> String {
+                stringify!($name).to_owned()
+            }
+        }
+
         impl $name {
+            /// The cases and their texts.
+            #[cfg(test)]
+            pub(super) const CASES: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($case), match $text.to_str() { Ok(text) => text, Err(_) => "" })),*];
+
             fn c_str(self) -> &'static CStr {
                 match self { $($name::$case => $text),* }
             }

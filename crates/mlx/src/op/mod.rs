@@ -5,6 +5,7 @@
 
 mod attr;
 mod custom;
+mod encode;
 mod flags;
 pub(crate) mod table;
 
@@ -73,6 +74,29 @@ macro_rules! define_op {
                 }
             }
 
+            /// Appends the operation as bytes, with which it crosses the language border. Returns false for a custom one,
+            /// which has none.
+            pub(crate) fn encode(&self, out: &mut Vec<u8>) -> bool {
+                match self {
+                    $(Op::$name $({ $($attr),* })? => {
+                        out.extend_from_slice(&ids::$name.to_le_bytes());
+                        $($(encode::Encode::encode($attr, out);)*)?
+                        true
+                    })*
+                    Op::Custom(_) => false,
+                }
+            }
+
+            /// Reads what [`encode`](Op::encode) wrote; `None` for other bytes.
+            pub(crate) fn decode(bytes: &[u8]) -> Option<Op> {
+                let bytes = &mut { bytes };
+                let op = match u16::from_le_bytes(encode::take(bytes)?) {
+                    $(ids::$name => Op::$name $({ $($attr: encode::Encode::decode(bytes)?),* })?,)*
+                    _ => return None,
+                };
+                bytes.is_empty().then_some(op)
+            }
+
             /// Returns the operation with this name and these attributes, if there is one.
             ///
             /// `attr` is asked once for each attribute by name.
@@ -85,8 +109,45 @@ macro_rules! define_op {
                 }
             }
         }
+
+        /// The places of operations in the table.
+        #[allow(non_upper_case_globals)]
+        mod ids {
+            #[allow(dead_code)]
+            enum Place { $($name),* }
+            $(pub(super) const $name: u16 = Place::$name as u16;)*
+        }
+
+        /// A number that changes with the names, order and attributes of operations: the native library's must be the same.
+        pub(crate) const FINGERPRINT: u64 = {
+            let hash = encode::FNV_START;
+            $(
+                let hash = encode::fnv(hash, $text);
+                $($(let hash = encode::fnv(encode::fnv(hash, stringify!($attr)), stringify!($type));)*)?
+            )*
+            hash
+        };
+
+        /// `ffi::table_op` shares operations of the table between threads.
+        const _: () = {
+            const fn is_shared<T: Send + Sync>() {}
+            $($(is_shared::<($($type,)*)>();)?)*
+        };
+
+        /// The rows of the table: variant, name, and attributes with their types in C++.
+        #[cfg(test)]
+        const TABLE: &[Row] = &[
+            $((stringify!($name), $text, &[$($((stringify!($attr), <$type as encode::Encode>::cpp_type)),*)?])),*
+        ];
     };
 }
+
+#[cfg(test)]
+type Row = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, fn() -> String)],
+);
 
 op_table!(define_op);
 

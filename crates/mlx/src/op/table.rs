@@ -10,7 +10,8 @@
 //! where `i` is the slice of input handles, attributes are references, the result slot comes before the
 //! arguments and the stream after them. Names are those of Python MLX; flags are those of
 //! [`OpFlags`](super::OpFlags), of which each line has `SIZES_FROM_INPUTS` or `FIXED_SIZES` at least; outputs are `one`,
-//! `two` or `many`.
+//! `two` or `many`, or `fused`: one output of a function that takes the whole operation as bytes (`op/encode.rs`) and its
+//! inputs.
 
 /// Hands the table of operations to the macro `$with`.
 macro_rules! op_table {
@@ -312,21 +313,19 @@ SolveTriangular { upper: bool } "linalg.solve_triangular" (2, 2) [FIXED_SIZES | 
 Svd { compute_uv: bool } "linalg.svd" (1, 1) [FIXED_SIZES | CPU_ONLY] many mlx_linalg_svd(i[0], *compute_uv);
 TriInv { upper: bool } "linalg.tri_inv" (1, 1) [FIXED_SIZES | CPU_ONLY] one mlx_linalg_tri_inv(i[0], *upper);
 
-// Fused transformer kernels.
-RmsNorm { eps: f32 } "fast.rms_norm" (1, 2) [FUSED | SIZES_FROM_INPUTS] one mlx_native_fast_rms_norm(i[0], nth(i, 1), *eps);
-LayerNorm { weight: bool, bias: bool, eps: f32 } "fast.layer_norm" (1, 3) [FUSED | SIZES_FROM_INPUTS] one
-    mlx_native_fast_layer_norm(i[0], nth_if(i, 1, *weight), nth_if(i, 1 + usize::from(*weight), *bias), *eps);
-Rope { dims: i32, traditional: bool, base: Option<f32>, scale: f32, freqs: bool } "fast.rope" (2, 3) [FUSED | SIZES_FROM_INPUTS] one
-    mlx_native_fast_rope(i[0], *dims, *traditional, optional_f32(*base), *scale, i[1], nth_if(i, 2, *freqs));
-ScaledDotProductAttention { scale: f32, mask: MaskMode, sinks: bool, force_fused: bool } "fast.scaled_dot_product_attention" (3, 5) [FUSED | SIZES_FROM_INPUTS] one
-    mlx_native_fast_scaled_dot_product_attention(i[0], i[1], i[2], *scale, mask.c_text(), nth_if(i, 3, mask.has_array()),
-        nth_if(i, 3 + usize::from(mask.has_array()), *sinks), *force_fused);
-CrossEntropy "fast.cross_entropy" (2, 2) [FUSED | SIZES_FROM_INPUTS] one mlx_native_fast_cross_entropy(i[0], i[1]);
-Gelu "fast.gelu" (1, 1) [FUSED | SIZES_FROM_INPUTS] one mlx_native_fast_activation(kernel_number(sys::mlx_native_cpu_kernel__MLX_NATIVE_GELU), i[0]);
-GeluApprox "fast.gelu_approx" (1, 1) [FUSED | SIZES_FROM_INPUTS] one mlx_native_fast_activation(kernel_number(sys::mlx_native_cpu_kernel__MLX_NATIVE_GELU_APPROX), i[0]);
-Silu "fast.silu" (1, 1) [FUSED | SIZES_FROM_INPUTS] one mlx_native_fast_activation(kernel_number(sys::mlx_native_cpu_kernel__MLX_NATIVE_SILU), i[0]);
-SwiGlu "fast.swiglu" (2, 2) [FUSED | SIZES_FROM_INPUTS] one mlx_native_fast_swiglu(i[0], i[1]);
-Linear "fast.linear" (2, 2) [FUSED | SIZES_FROM_INPUTS] one mlx_native_fast_linear(i[0], i[1]);
+// Fused transformer kernels: inputs in the order given, the optional ones that are there.
+RmsNorm { eps: f32 } "fast.rms_norm" (1, 2) [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();
+LayerNorm { weight: bool, bias: bool, eps: f32 } "fast.layer_norm" (1, 3) [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();
+Rope { dims: i32, traditional: bool, base: Option<f32>, scale: f32, freqs: bool } "fast.rope" (2, 3) [FUSED | SIZES_FROM_INPUTS] fused
+    mlx_native_fast();
+ScaledDotProductAttention { scale: f32, mask: MaskMode, sinks: bool, force_fused: bool } "fast.scaled_dot_product_attention" (3, 5)
+    [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();
+CrossEntropy "fast.cross_entropy" (2, 2) [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();
+Gelu "fast.gelu" (1, 1) [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();
+GeluApprox "fast.gelu_approx" (1, 1) [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();
+Silu "fast.silu" (1, 1) [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();
+SwiGlu "fast.swiglu" (2, 2) [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();
+Linear "fast.linear" (2, 2) [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();
         }
     };
 }
