@@ -38,6 +38,8 @@ mod inputs;
 mod layer_norm;
 mod linear;
 mod metal_kernel;
+#[cfg(test)]
+mod native_transforms;
 mod offset;
 mod path;
 mod rms_norm;
