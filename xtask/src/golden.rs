@@ -11,7 +11,14 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
         return Err(arg.unexpected().into());
     }
     crate::setup::ready()?;
-    let header = ["test", "--locked", "--package", "mlx", "--lib", "the_header_for_cpp"];
+    let header = [
+        "test",
+        "--locked",
+        "--package",
+        "mlx",
+        "--lib",
+        "the_header_for_cpp",
+    ];
     let fusions = [
         "test",
         "--locked",

@@ -31,7 +31,7 @@ pub struct HostKernel {
 
 struct Definition {
     name: String,
-    /// The name MLX sees: with a prefix by which [`path`](crate::fast::path()) knows it, and by which errors say what it is.
+    /// The name MLX sees: with a prefix by which [`backend`](crate::fast::backend()) knows it, and by which errors say what it is.
     native_name: CString,
     identity: u64,
     output_types: Arc<OutputTypes>,

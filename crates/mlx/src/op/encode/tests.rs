@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::*;
 use crate::op::{
-    FINGERPRINT, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, TABLE, Triangle,
+    FINGERPRINT, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, TABLE,
+    Triangle,
 };
 
 fn encoded(op: &Op) -> Vec<u8> {
