@@ -1,15 +1,12 @@
-//! `cargo xtask golden`: writes anew what is generated: the golden files of the compiler, to see what a change makes of
-//! them, and the operations' header for C++ (`native/mlx_ops.h`).
+//! `cargo xtask golden`: writes what is generated again, so that `git diff` shows what a change does: the golden files of
+//! the compiler, and the operations' header for C++ (`native/mlx_ops.h`).
 
 use anyhow::Result;
 
 use crate::cargo::{command, run as run_command};
 
 /// Runs the tests that compare generated files, told to write them.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
-    if let Some(arg) = args.next()? {
-        return Err(arg.unexpected().into());
-    }
+pub fn run() -> Result<()> {
     crate::setup::ready()?;
     let header = [
         "test",

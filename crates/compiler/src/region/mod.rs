@@ -10,6 +10,7 @@ mod translate;
 
 use mlx::SharedArray;
 use mlx::fast::HostKernel;
+use mlx_provision::environment;
 
 use crate::graph::{Constant, Graph, Value};
 

@@ -1,9 +1,10 @@
 //! Operations on the CPU that run one after the other in one host kernel.
 
+use mlx::compiler_api::OpFlags;
 use mlx::cpu::{may_be_step, program_kernel};
 use mlx::fast::HostKernel;
-use mlx::program::{self, Operation as Computed, PlanError, Program, Step};
-use mlx::{ArrayType, SharedArray};
+use mlx::program::{Operation as Computed, PlanError, Program, Step};
+use mlx::{ArrayType, Op, SharedArray};
 
 use super::kernel::SerializedGraph;
 use super::translate::{supports, translate};
@@ -32,12 +33,14 @@ pub(crate) fn may_be(graph: &Graph, node: &Node) -> bool {
 
 /// Whether a node is a view of its input, which costs nothing in a program.
 pub(crate) fn is_view(node: &Node) -> bool {
-    node.operation.op().is_some_and(program::is_view)
+    node.operation.op().is_some_and(Op::is_view)
 }
 
 /// Whether a view keeps the order of elements, so that it needs them in row-major order, and is in that order then.
 pub(crate) fn is_reshape(node: &Node) -> bool {
-    node.operation.op().is_some_and(program::is_reshape)
+    node.operation
+        .op()
+        .is_some_and(|op| op.flags().contains(OpFlags::KEEPS_ORDER))
 }
 
 fn types(graph: &Graph, values: &[Value]) -> Vec<ArrayType> {

@@ -7,11 +7,12 @@ use std::sync::{Arc, LazyLock};
 
 use crate::error::Named;
 use crate::ffi::closure::{Closure, panic_text};
+use crate::ffi::custom::{self, CustomCall};
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
 use crate::ffi::shared::SharedHandle;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle, cpu, inspect, stream};
-use crate::op::{Custom, CustomCall, Op};
+use crate::op::Op;
 use crate::{Array, ArrayType, Error, SharedArray, bind, bind_all, guard};
 
 /// How primitives made by [`host_kernel`] are called, before their own name.
@@ -184,7 +185,7 @@ impl HostKernel {
     }
 
     fn op(&self) -> Op {
-        Op::Custom(Custom::new(self.clone()))
+        Op::Custom(custom::operation(self.clone()))
     }
 }
 

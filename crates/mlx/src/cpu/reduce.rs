@@ -5,11 +5,11 @@ use mlx_kernels::{ReduceShape, Reduction};
 use super::layout::{error_text, input, output, size};
 use super::{Stored, by_dtype};
 use crate::ffi::host::{HostInput, HostOutput};
-use crate::guard::axis_of;
+use crate::shape::axis_index;
 
 /// The array as `[outer, reduced, inner]`, if the axes are neighbours.
 pub(super) fn shape_of(axes: &[i32], shape: &[i32]) -> Option<ReduceShape> {
-    let axes = axes.iter().map(|&axis| axis_of(axis, shape.len()));
+    let axes = axes.iter().map(|&axis| axis_index(axis, shape.len()));
     let axes: Vec<usize> = axes.collect::<Option<_>>()?;
     let (first, last) = (*axes.iter().min()?, *axes.iter().max()?);
     let sizes: Vec<usize> = shape.iter().map(|&axis| size(axis)).collect();

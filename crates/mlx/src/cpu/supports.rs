@@ -10,8 +10,8 @@ use super::reduce;
 use crate::Dtype;
 use crate::ffi::cpu::{MAX_INPUTS, Prepared};
 use crate::ffi::host::Layout;
-use crate::guard::axis_of;
 use crate::op::{MaskMode, Op, QuantizationMode};
+use crate::shape::axis_index;
 
 /// Fewer elements are not worth the call.
 const MIN_ELEMENTS: usize = 32;
@@ -218,7 +218,7 @@ fn prepared<const N: usize>(dtypes: [Dtype; N], output_dtype: Dtype) -> Prepared
 /// Whether these axes are the last one.
 fn is_last_axis(axes: &[i32], x: Layout<'_>) -> bool {
     let ndim = x.shape().len();
-    matches!(axes, &[axis] if axis_of(axis, ndim).is_some_and(|axis| axis + 1 == ndim))
+    matches!(axes, &[axis] if axis_index(axis, ndim).is_some_and(|axis| axis + 1 == ndim))
 }
 
 /// One or two inputs of the output's type, in any order that goes forwards.

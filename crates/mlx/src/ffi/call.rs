@@ -5,17 +5,8 @@ use std::sync::OnceLock;
 
 use mlx_sys::Api;
 
+pub(crate) use crate::error::NativeError as Fault;
 use crate::op::FINGERPRINT;
-
-/// What the native library said of a failed call.
-#[derive(Clone, Debug)]
-pub(crate) struct Fault(pub(crate) String);
-
-impl From<&str> for Fault {
-    fn from(text: &str) -> Self {
-        Fault(text.to_owned())
-    }
-}
 
 /// Returns the loaded library, set up, where this thread may use it: not in a child of fork, nor while the thread's own
 /// storage is being destroyed.

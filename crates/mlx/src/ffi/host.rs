@@ -12,7 +12,8 @@ use super::closure::{Closure, panic_text, set_error};
 use super::handle::Handle;
 use super::shared::SharedHandle;
 use super::vector::Vector;
-use crate::{Dtype, Element};
+use crate::dtype::{Dtype, Element};
+use crate::shape::{ArrayType, is_row_major};
 
 /// An input of a host kernel: elements in row-major order.
 pub struct HostInput<'a> {
@@ -81,7 +82,7 @@ impl<'a> Layout<'a> {
 
     /// Whether elements are in row-major order without gaps.
     pub(crate) fn is_row_contiguous(self) -> bool {
-        is_row_contiguous(self.shape(), self.strides())
+        is_row_major(self.shape(), self.strides())
     }
 
     /// How many elements there are from the first to the last; none when one is before the first.
@@ -308,16 +309,6 @@ impl HostOutput<'_> {
         // SAFETY: row-contiguous with `size` elements of this dtype, and only this kernel has it until it returns.
         unsafe { std::slice::from_raw_parts_mut(self.buffer.data.cast::<u8>(), len) }
     }
-}
-
-/// Whether elements with these strides are in row-major order without gaps.
-pub(crate) fn is_row_contiguous(shape: &[i32], strides: &[i64]) -> bool {
-    let mut wanted = 1;
-    shape.iter().zip(strides).rev().all(|(&size, &stride)| {
-        let fits = size == 1 || stride == wanted;
-        wanted *= i64::from(size);
-        fits
-    })
 }
 
 fn check_dtype<T: Element>(buffer: &sys::mlx_native_buffer) -> Result<(), String> {

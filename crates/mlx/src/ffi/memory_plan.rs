@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use mlx_sys as sys;
 
 use super::host::{HostInput, HostOutput};
-use crate::{ArrayType, Dtype};
+use crate::dtype::Dtype;
+use crate::shape::{ArrayType, row_major_strides};
 
 /// Where the elements of a view are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,15 +95,6 @@ impl ByteRange {
     }
 }
 
-/// The bytes of an array's elements; `None` if there are too many to count.
-pub(crate) fn bytes(array_type: &ArrayType) -> Option<usize> {
-    let sizes = array_type.shape.iter();
-    let count = sizes.map(|&size| usize::try_from(size).ok());
-    count
-        .chain([Some(array_type.dtype.size())])
-        .try_fold(1_usize, |product, size| product.checked_mul(size?))
-}
-
 /// The sizes of all memory in bytes.
 struct Sizes {
     inputs: Vec<usize>,
@@ -130,7 +122,7 @@ fn written_before(
         Some(ByteRange {
             memory,
             start: 0,
-            end: bytes(array_type)?,
+            end: array_type.nbytes()?,
             dtype: array_type.dtype,
         })
     };
@@ -167,7 +159,7 @@ fn check(
         let fits = write.end <= sizes.of(write.memory)?
             && !matches!(write.memory, Memory::Input(_))
             && !others.any(|other| other.overlaps(write))
-            && view.strides == row_major(&view.array_type.shape);
+            && view.strides == row_major_strides(&view.array_type.shape);
         fits.then_some(())?;
     }
     written.retain(|range| {
@@ -191,7 +183,12 @@ impl MemoryPlan {
         scratch: usize,
         instructions: Vec<InstructionViews>,
     ) -> Option<Self> {
-        let count = |types: &[ArrayType]| types.iter().map(bytes).collect::<Option<Vec<_>>>();
+        let count = |types: &[ArrayType]| {
+            types
+                .iter()
+                .map(ArrayType::nbytes)
+                .collect::<Option<Vec<_>>>()
+        };
         let sizes = Sizes {
             inputs: count(&inputs)?,
             outputs: count(&outputs)?,
@@ -367,18 +364,7 @@ impl Run<'_> {
 
 /// Whether a view is all of an input, seen as it is.
 fn is_whole(view: &BufferView, input: &ArrayType) -> bool {
-    view.offset == 0 && view.array_type == *input && view.strides == row_major(&input.shape)
-}
-
-/// The strides of row-major order.
-pub(crate) fn row_major(shape: &[i32]) -> Vec<i64> {
-    let mut strides = vec![1; shape.len()];
-    let mut next = 1_i64;
-    for (stride, &size) in strides.iter_mut().zip(shape).rev() {
-        *stride = next;
-        next = next.saturating_mul(i64::from(size));
-    }
-    strides
+    view.offset == 0 && view.array_type == *input && view.strides == row_major_strides(&input.shape)
 }
 
 /// Bytes of a [`Line`].

@@ -5,7 +5,7 @@ use mlx_sys as sys;
 use super::call::{Fault, api, check};
 use super::handle::{Handle, null_array};
 use super::vector::Vector;
-use crate::Dtype;
+use crate::dtype::Dtype;
 use crate::op::Op;
 use crate::op::table::op_table;
 
@@ -50,7 +50,7 @@ macro_rules! call_with {
 macro_rules! define_call {
     ($i:ident; $(
         $name:ident $({ $($attr:ident : $type:ty),* })? $text:literal ($least:expr, $most:expr)
-        $outputs:ident $function:ident ( $($argument:expr),* );
+        [$($flag:ident)|+] $outputs:ident $function:ident ( $($argument:expr),* );
     )*) => {
         /// Builds the (lazy) result of an operation of the table on `stream`.
         ///
@@ -84,6 +84,14 @@ impl Outputs {
         match self {
             Outputs::One(handle) => std::slice::from_ref(handle),
             Outputs::Many(handles) => handles,
+        }
+    }
+
+    /// Returns the only array.
+    pub(crate) fn into_one(self) -> Result<Handle, Fault> {
+        match self {
+            Outputs::One(handle) => Ok(handle),
+            Outputs::Many(_) => Err(Fault::from("wanted an operation with one output")),
         }
     }
 

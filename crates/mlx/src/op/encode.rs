@@ -5,7 +5,7 @@
 //! bytes and the elements. The other side is `native/op_bytes.h`, with a struct for each operation in `native/mlx_ops.h`,
 //! which is generated from the table (`cargo xtask golden`).
 
-use super::Text;
+use super::OpString;
 use crate::Dtype;
 
 /// An attribute that can be written as bytes.
@@ -146,7 +146,7 @@ impl<T: Encode> Encode for Vec<T> {
     }
 }
 
-impl Encode for Text {
+impl Encode for OpString {
     fn encode(&self, out: &mut Vec<u8>) {
         let text = self.to_string();
         encode_length(text.len(), out);
@@ -156,7 +156,7 @@ impl Encode for Text {
         let length = decode_length(bytes)?;
         let (text, rest) = bytes.split_at_checked(length)?;
         *bytes = rest;
-        std::str::from_utf8(text).ok().map(Text::new)
+        std::str::from_utf8(text).ok().map(OpString::new)
     }
     #[cfg(test)]
     fn cpp_type() -> String {

@@ -5,15 +5,17 @@
 
 mod attr;
 mod custom;
-mod elementwise;
 mod encode;
+mod flags;
 pub(crate) mod table;
 
 pub use attr::{
-    Attr, FftNorm, MaskMode, MeshIndexing, PadMode, QuantizationMode, Side, Text, Triangle, Value,
+    AttrValue, FftNorm, MaskMode, MeshIndexing, OpAttr, OpString, PadMode, QuantizationMode,
+    SearchSide, Triangle,
 };
-pub use custom::Custom;
-pub(crate) use custom::CustomCall;
+pub(crate) use custom::CustomKernel;
+pub use custom::CustomOp;
+pub use flags::OpFlags;
 
 use crate::Dtype;
 use table::op_table;
@@ -21,7 +23,7 @@ use table::op_table;
 macro_rules! define_op {
     ($i:ident; $(
         $name:ident $({ $($attr:ident : $type:ty),* })? $text:literal ($least:expr, $most:expr)
-        $outputs:ident $function:ident ( $($argument:expr),* );
+        [$($flag:ident)|+] $outputs:ident $function:ident ( $($argument:expr),* );
     )*) => {
         /// A primitive operation with its attributes.
         ///
@@ -33,7 +35,7 @@ macro_rules! define_op {
         pub enum Op {
             $(#[doc = concat!("`", $text, "`.")] $name $({ $($attr: $type),* })?,)*
             /// A kernel given by the user: see [`fast::host_kernel`](crate::fast::host_kernel).
-            Custom(Custom),
+            Custom(CustomOp),
         }
 
         impl Op {
@@ -56,8 +58,16 @@ macro_rules! define_op {
                 }
             }
 
+            /// Returns what the table says of the operation.
+            pub const fn flags(&self) -> OpFlags {
+                match self {
+                    $(Op::$name $({ $($attr: _),* })? => const { OpFlags::of_line(&[$(OpFlags::$flag),+]) },)*
+                    Op::Custom(_) => OpFlags::FIXED_SIZES,
+                }
+            }
+
             /// Returns the attributes with their names, in the table's order.
-            pub fn attrs(&self) -> Vec<(&'static str, Value)> {
+            pub fn attrs(&self) -> Vec<(&'static str, AttrValue)> {
                 match self {
                     $(Op::$name $({ $($attr),* })? => vec![$($((stringify!($attr), $attr.to_value())),*)?],)*
                     Op::Custom(_) => Vec::new(),
@@ -90,11 +100,11 @@ macro_rules! define_op {
             /// Returns the operation with this name and these attributes, if there is one.
             ///
             /// `attr` is asked once for each attribute by name.
-            pub fn from_parts(name: &str, mut attr: impl FnMut(&str) -> Option<Value>) -> Option<Op> {
+            pub fn from_parts(name: &str, mut attr: impl FnMut(&str) -> Option<AttrValue>) -> Option<Op> {
                 // An operation without attributes asks for none.
                 let _ = &mut attr;
                 match name {
-                    $($text => Some(Op::$name $({ $($attr: Attr::from_value(&attr(stringify!($attr))?)?),* })?),)*
+                    $($text => Some(Op::$name $({ $($attr: OpAttr::from_value(&attr(stringify!($attr))?)?),* })?),)*
                     _ => None,
                 }
             }
@@ -146,8 +156,8 @@ impl std::fmt::Display for Op {
         f.write_str(self.name())?;
         for (name, value) in self.attrs() {
             match value {
-                Value::None | Value::Bool(false) => {}
-                Value::Bool(true) => write!(f, " {name}")?,
+                AttrValue::None | AttrValue::Bool(false) => {}
+                AttrValue::Bool(true) => write!(f, " {name}")?,
                 value => write!(f, " {name}={value}")?,
             }
         }

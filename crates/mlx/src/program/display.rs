@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Elementwise, InstructionKind, Operand, Place, Program, View};
-use crate::ffi::memory_plan::row_major;
+use crate::shape::row_major_strides;
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +74,7 @@ impl Program {
     fn view(&self, view: &View, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name(view.buffer))?;
         let whole = &self.buffers[view.buffer].array_type;
-        let strides = row_major(&view.array_type.shape);
+        let strides = row_major_strides(&view.array_type.shape);
         if view.array_type == *whole && view.offset == 0 && view.strides == strides {
             return Ok(());
         }

@@ -22,4 +22,3 @@ pub use ir::{
     Buffer, Instruction, InstructionKind, Operation, Place, PlanError, Program, Step, View,
 };
 pub use update::Update;
-pub use view::{is_reshape, is_view};

@@ -2,15 +2,15 @@
 
 use super::scratch;
 use super::update::Update;
-use super::view::{broadcast, is_view, view};
+use super::view::{broadcast, view};
 use super::{
     Buffer, Elementwise, Instruction, InstructionKind, Operation, Place, PlanError, Program, Step,
     View,
 };
 use crate::ArrayType;
-use crate::ffi::host::{Layout, is_row_contiguous};
-use crate::ffi::memory_plan::row_major;
+use crate::ffi::host::Layout;
 use crate::op::Op;
+use crate::shape::{is_row_major, row_major_strides};
 
 /// What an executor can compute.
 pub(crate) trait Target {
@@ -53,7 +53,7 @@ impl View {
         Self {
             buffer,
             offset: 0,
-            strides: row_major(&array_type.shape),
+            strides: row_major_strides(&array_type.shape),
             array_type: array_type.clone(),
         }
     }
@@ -63,7 +63,7 @@ impl View {
     }
 
     fn is_row_contiguous(&self) -> bool {
-        is_row_contiguous(&self.array_type.shape, &self.strides)
+        is_row_major(&self.array_type.shape, &self.strides)
     }
 
     fn is_whole(&self, array_type: &ArrayType) -> bool {
@@ -84,7 +84,7 @@ pub(crate) fn reads(
         reads[input] = broadcast(reads.get(input)?, &shape)?;
     }
     let layouts: Vec<Layout<'_>> = reads.iter().map(View::layout).collect();
-    let strides = row_major(&output.shape);
+    let strides = row_major_strides(&output.shape);
     let output = Layout::new(output.dtype, &output.shape, &strides);
     target.supports(op, &layouts, output).then_some(reads)
 }
@@ -96,7 +96,7 @@ pub(crate) fn may_be_step(
     inputs: &[ArrayType],
     output: &ArrayType,
 ) -> bool {
-    if is_view(op) {
+    if op.is_view() {
         return true;
     }
     let inputs: Vec<View> = inputs.iter().map(|input| View::whole(0, input)).collect();
@@ -211,7 +211,7 @@ impl<'a> Planner<'a> {
         (source, inputs): (Option<usize>, Vec<View>),
         output: &ArrayType,
     ) -> Option<View> {
-        if is_view(&op) {
+        if op.is_view() {
             let input = inputs.into_iter().next()?;
             return view(&op, &input, output).or_else(|| {
                 let copy = self.copy(&input);

@@ -2,7 +2,6 @@
 
 use super::planner::Draft;
 use super::{Instruction, Place, PlanError};
-use crate::ffi::memory_plan::bytes;
 
 /// The bytes between the starts of buffers.
 const ALIGNMENT: usize = 64;
@@ -24,7 +23,10 @@ pub(super) fn place(
     let mut taken: Vec<(usize, usize, usize)> = Vec::new();
     let mut used = 0_usize;
     for (first, last, buffer) in order {
-        let size = bytes(&drafts[buffer].array_type).ok_or(PlanError::Memory)?;
+        let size = drafts[buffer]
+            .array_type
+            .nbytes()
+            .ok_or(PlanError::Memory)?;
         let size = size.next_multiple_of(ALIGNMENT);
         // The results of an instruction are beside what it reads.
         taken.retain(|&(.., until)| until >= first);

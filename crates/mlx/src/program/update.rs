@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::View;
 use super::view::broadcast;
-use crate::guard::axis_of;
 use crate::op::Op;
+use crate::shape::axis_index;
 use crate::{ArrayType, Dtype};
 
 /// Which part of an array an update is written to.
@@ -85,7 +85,7 @@ fn dynamic(
     start: &ArrayType,
 ) -> Option<(Update, Vec<i32>)> {
     let ndim = target.shape.len();
-    let axes = axes.iter().map(|&axis| axis_of(axis, ndim));
+    let axes = axes.iter().map(|&axis| axis_index(axis, ndim));
     let axes: Vec<usize> = axes.collect::<Option<_>>()?;
     let mut region = target.shape.clone();
     for &axis in &axes {

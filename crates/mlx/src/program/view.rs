@@ -1,37 +1,8 @@
 //! Operations that are another view of the same elements: shape arithmetic, no computation.
 
 use super::View;
-use crate::ArrayType;
-use crate::ffi::host::is_row_contiguous;
-use crate::ffi::memory_plan::row_major;
-use crate::guard::axis_of;
 use crate::op::Op;
-
-/// Returns whether an operation is another view of its input: it moves no element.
-pub fn is_view(op: &Op) -> bool {
-    is_reshape(op)
-        || matches!(
-            op,
-            Op::Transpose { .. }
-                | Op::Swapaxes { .. }
-                | Op::Moveaxis { .. }
-                | Op::BroadcastTo { .. }
-                | Op::StopGradient
-        )
-        || matches!(op, Op::Slice { strides, .. } if strides.iter().all(|&stride| stride > 0))
-}
-
-/// Returns whether a view keeps the elements in their order, in another shape.
-pub fn is_reshape(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Reshape { .. }
-            | Op::Flatten { .. }
-            | Op::Unflatten { .. }
-            | Op::Squeeze { .. }
-            | Op::ExpandDims { .. }
-    )
-}
+use crate::shape::{ArrayType, axis_index, is_row_major, row_major_strides};
 
 /// Returns the input seen as the operation says; `None` if it must be made row-contiguous first.
 pub(super) fn view(op: &Op, input: &View, output: &ArrayType) -> Option<View> {
@@ -47,13 +18,15 @@ pub(super) fn view(op: &Op, input: &View, output: &ArrayType) -> Option<View> {
     match op {
         Op::StopGradient => Some(input.clone()),
         Op::Transpose { axes } => {
-            let axes: Option<Vec<usize>> =
-                axes.iter().map(|&number| axis_of(number, ndim)).collect();
+            let axes: Option<Vec<usize>> = axes
+                .iter()
+                .map(|&number| axis_index(number, ndim))
+                .collect();
             permuted(&axes?)
         }
         Op::Swapaxes { axis1, axis2 } => {
             let mut axes: Vec<usize> = (0..ndim).collect();
-            axes.swap(axis_of(*axis1, ndim)?, axis_of(*axis2, ndim)?);
+            axes.swap(axis_index(*axis1, ndim)?, axis_index(*axis2, ndim)?);
             permuted(&axes)
         }
         Op::Moveaxis {
@@ -61,8 +34,8 @@ pub(super) fn view(op: &Op, input: &View, output: &ArrayType) -> Option<View> {
             destination,
         } => {
             let mut axes: Vec<usize> = (0..ndim).collect();
-            let moved = axes.remove(axis_of(*source, ndim)?);
-            axes.insert(axis_of(*destination, ndim)?, moved);
+            let moved = axes.remove(axis_index(*source, ndim)?);
+            axes.insert(axis_index(*destination, ndim)?, moved);
             permuted(&axes)
         }
         Op::BroadcastTo { .. } => broadcast(input, &output.shape),
@@ -93,8 +66,8 @@ pub(super) fn view(op: &Op, input: &View, output: &ArrayType) -> Option<View> {
 
 /// The strides of the same elements in another shape; `None` if one stride is not enough for each axis.
 fn reshaped(shape: &[i32], strides: &[i64], to: &[i32]) -> Option<Vec<i64>> {
-    if to.contains(&0) || is_row_contiguous(shape, strides) {
-        return Some(row_major(to));
+    if to.contains(&0) || is_row_major(shape, strides) {
+        return Some(row_major_strides(to));
     }
     // Axes joined to runs that one stride goes through: how many elements, and how far apart.
     let mut runs: Vec<(i64, i64)> = Vec::new();

@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::*;
 use crate::ArrayType;
 use crate::Dtype::{Bfloat16, Bool, Float16, Float32, Float64, Int32, Int64};
-use crate::ffi::memory_plan::row_major;
+use crate::shape::row_major_strides;
 
 fn array(shape: &[i32], dtype: Dtype) -> ArrayType {
     ArrayType::new(shape.to_vec(), dtype)
@@ -13,12 +13,12 @@ fn array(shape: &[i32], dtype: Dtype) -> ArrayType {
 
 /// With strides of row-major order.
 fn supported(op: &Op, inputs: &[ArrayType], output: &ArrayType) -> bool {
-    let strides: Vec<Vec<i64>> = inputs.iter().map(|x| row_major(&x.shape)).collect();
+    let strides: Vec<Vec<i64>> = inputs.iter().map(|x| row_major_strides(&x.shape)).collect();
     let inputs = inputs.iter().zip(&strides);
     let inputs: Vec<Layout<'_>> = inputs
         .map(|(x, strides)| Layout::new(x.dtype, &x.shape, strides))
         .collect();
-    let strides = row_major(&output.shape);
+    let strides = row_major_strides(&output.shape);
     supports(
         op,
         &inputs,

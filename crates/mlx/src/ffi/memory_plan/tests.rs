@@ -12,7 +12,7 @@ fn view(memory: Memory, offset: usize, array_type: ArrayType) -> BufferView {
     BufferView {
         memory,
         offset,
-        strides: row_major(&array_type.shape),
+        strides: row_major_strides(&array_type.shape),
         array_type,
     }
 }

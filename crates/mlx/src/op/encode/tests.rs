@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::op::{
-    FINGERPRINT, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, TABLE,
+    FINGERPRINT, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, SearchSide, TABLE,
     Triangle,
 };
 
@@ -34,7 +34,7 @@ fn samples() -> Vec<Op> {
             offset: 7,
         },
         Op::Einsum {
-            subscripts: Text::new("ij,jk->ik"),
+            subscripts: OpString::new("ij,jk->ik"),
         },
         Op::Arange {
             start: 0.5,
@@ -114,7 +114,7 @@ fn header() -> String {
         ($($name:ident),*) => { $(enumeration(&mut out, stringify!($name), $name::CASES);)* };
     }
     enumerations!(
-        Side,
+        SearchSide,
         QuantizationMode,
         PadMode,
         MeshIndexing,
