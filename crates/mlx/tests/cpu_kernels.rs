@@ -6,7 +6,7 @@ mod reference;
 use std::collections::HashMap;
 use std::process::Command;
 
-use mlx::fast::{self, AttentionMask, AttentionOptions, Path, cpu_kernel_runs};
+use mlx::fast::{self, AttentionMask, AttentionOptions, Backend, cpu_kernel_runs};
 use mlx::{Array, Device, Dtype, array, eval, grad, vmap};
 use reference::Numbers;
 use rstest::rstest;
@@ -449,8 +449,8 @@ fn kernels_can_be_switched_off_for_a_process() {
     if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value == "0") {
         let x = mlx::ones([64, 64], Dtype::Float32);
         assert_eq!(
-            fast::path(&fast::rms_norm(&x, None, 1e-5)).unwrap(),
-            Path::Composed
+            fast::backend(&fast::rms_norm(&x, None, 1e-5)).unwrap(),
+            Backend::Composed
         );
         x.exp().softmax(-1).eval().unwrap();
         assert!(cpu_kernel_runs().is_empty(), "{:?}", cpu_kernel_runs());

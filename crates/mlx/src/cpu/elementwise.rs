@@ -61,7 +61,7 @@ fn unary(
         x: &HostInput<'_>,
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        mlx_kernels::unary(function, &x.in_rows::<T>()?, out.as_mut_slice::<T>()?)
+        mlx_kernels::unary(function, &x.to_contiguous::<T>()?, out.as_mut_slice::<T>()?)
             .map_err(error_text)
     }
     let x = input(inputs, 0)?;
@@ -91,12 +91,12 @@ pub(super) fn swiglu(
         x: &HostInput<'_>,
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        let (gate, x) = (gate.in_rows::<T>()?, x.in_rows::<T>()?);
+        let (gate, x) = (gate.to_contiguous::<T>()?, x.to_contiguous::<T>()?);
         mlx_kernels::swiglu(&gate, &x, out.as_mut_slice::<T>()?).map_err(error_text)
     }
     let (gate, x) = (input(inputs, 0)?, input(inputs, 1)?);
     if inputs.iter().any(|x| !x.layout().is_row_contiguous()) {
-        // Halves of one array: read where they lie, block by block, rather than copied whole.
+        // Halves of one array: read in place, block by block, rather than copied whole.
         let steps = [
             Step::Input(0),
             Step::Input(1),

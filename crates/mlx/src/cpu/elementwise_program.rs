@@ -138,7 +138,7 @@ fn typed<'a, T: Element>(
         strides[axis - 1] = strides[axis] * shape[axis];
     }
     Ok(Read {
-        values: elements(input.in_rows::<T>()?),
+        values: elements(input.to_contiguous::<T>()?),
         strides,
     })
 }

@@ -124,7 +124,7 @@ impl Kernel {
         match self {
             Self::Op(op) => run::run(op.get(), inputs, outputs),
             Self::Elementwise(program) => elementwise_program::run(program, inputs, outputs),
-            Self::Copy => input(inputs, 0)?.copy_rows(output(outputs, 0)?.as_mut_bytes()),
+            Self::Copy => input(inputs, 0)?.copy_contiguous(output(outputs, 0)?.as_mut_bytes()),
             Self::Update(part) => update::run(part, inputs, outputs),
         }
     }

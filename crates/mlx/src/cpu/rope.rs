@@ -25,8 +25,8 @@ pub(super) fn run(
         return Err(format!("wanted fast.rope, got {op}"));
     };
     let (x, offsets) = (input(inputs, 0)?, input(inputs, 1)?);
-    let offsets = offsets.in_rows::<i32>()?;
-    let frequencies = freqs.then(|| input(inputs, 2)?.in_rows::<f32>());
+    let offsets = offsets.to_contiguous::<i32>()?;
+    let frequencies = freqs.then(|| input(inputs, 2)?.to_contiguous::<f32>());
     let frequencies = frequencies.transpose()?;
     let &[batch, .., positions, dim] = x.shape() else {
         return Err(format!("x must have at least 3 axes, got {:?}", x.shape()));
@@ -117,7 +117,7 @@ fn turn<T: Stored>(
     x: &HostInput<'_>,
     out: &mut HostOutput<'_>,
 ) -> Result<(), String> {
-    let (x, out) = (x.in_rows::<T>()?, out.as_mut_slice::<T>()?);
+    let (x, out) = (x.to_contiguous::<T>()?, out.as_mut_slice::<T>()?);
     let sequence = x.len() / tables.len().max(1);
     if sequence == 0 {
         return Ok(());
