@@ -1,4 +1,4 @@
-//! What can this machine do at best?
+//! The limits of this machine: bandwidth and arithmetic, measured.
 
 use std::hint::black_box;
 use std::thread;
