@@ -236,7 +236,7 @@ impl<T: Element, M> KeySplit<'_, T, M> {
     }
 }
 
-/// Prefetches what is `distance` numbers after these rows. Rows of interleaved heads are short pieces far apart, which the
+/// Prefetches what is `distance` numbers after these rows. Rows of interleaved heads are short and far apart, which the
 /// hardware prefetcher does not predict.
 #[inline(always)]
 fn prefetch_rows(rows: [&[f32]; AT_ONCE], distance: usize) {

@@ -56,7 +56,7 @@ pub struct ReduceShape {
 /// ```
 ///
 /// # Errors
-/// When a length does not match the shape, or the maximum or minimum of no elements is asked for.
+/// When a length does not match the shape, or there are no elements to take the maximum or minimum of.
 pub fn reduce<T: Element>(
     reduction: Reduction,
     shape: ReduceShape,
