@@ -13,7 +13,20 @@ struct Crate {
     exceptions: &'static [(&'static str, &'static str)],
 }
 
-const CRATES: [Crate; 1] = [Crate {
+const CRATES: [Crate; 2] = [MLX, KERNELS];
+
+const KERNELS: Crate = Crate {
+    folder: "crates/kernels/src/",
+    layers: &[
+        &["error", "parallel", "simd"],
+        &["element", "strided"],
+        &["elementwise", "gemm", "rowwise"],
+        &["attention", "conv", "quantized", "rope"],
+    ],
+    exceptions: &[],
+};
+
+const MLX: Crate = Crate {
     folder: "crates/mlx/src/",
     layers: &[
         // What arrays and operations are, without a handle.
@@ -38,7 +51,7 @@ const CRATES: [Crate; 1] = [Crate {
         &["renamed"],
     ],
     exceptions: &[],
-}];
+};
 
 /// Complains of imports that climb, of modules without a layer, and of exceptions that are not needed any more.
 pub fn check(sources: &[Source]) -> Vec<Complaint> {
