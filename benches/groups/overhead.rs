@@ -8,7 +8,8 @@ mod raw_apply;
 
 use anyhow::Result;
 use criterion::{Criterion, criterion_group, criterion_main};
-use mlx::{Array, CompiledClosure, array};
+use mlx::compiler_api::CompiledClosure;
+use mlx::{Array, array};
 use mlx_bench::{Work, bench_lazy};
 use mlx_compiler::{CompileOptions, jit, jit_with};
 
@@ -34,7 +35,7 @@ fn run(criterion: &mut Criterion) -> Result<()> {
     group.bench_function("raw.apply/float32/scalar/cpu", |bencher| {
         bencher.iter(|| raw.apply());
     });
-    let closure = CompiledClosure::new(move |x| Ok(vec![formula(&x[0])]), false)?;
+    let closure = CompiledClosure::new(move |x| Ok(vec![formula(&x[0])]))?;
     closure.call(&[&x])?;
     group.bench_function("closure.call/float32/scalar/cpu", |bencher| {
         bencher.iter(|| closure.call(&[&x]));

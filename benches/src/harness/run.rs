@@ -269,7 +269,7 @@ fn limits(ours: &mut Participant, settings: &Settings) -> Result<Limits> {
 
 /// The files of models, as parameters for every runner.
 fn assets(folders: &Folders) -> Result<Map<String, Value>> {
-    use mlx_models::assets;
+    use mlx_testdata::assets;
     let ct2 = assets::whisper_tiny_en()?;
     let speech = assets::speech()?;
     let exported = super::export::whisper(&ct2, &speech.path, &folders.build.join("models"))?;

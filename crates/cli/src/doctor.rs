@@ -118,6 +118,7 @@ fn checks() -> Vec<Check> {
     checks.push(computation());
     checks.extend(fast::Kernel::ALL.map(kernel));
     checks.extend(cpu_kernels());
+    checks.push(vtable_patching());
     checks.push(limits());
     checks
 }
@@ -266,6 +267,31 @@ fn cpu_kernels() -> Option<Check> {
         "only fused operations: this MLX is laid out in another way"
     };
     Some(Check::ok(NAME, found.to_owned()))
+}
+
+/// How many virtual functions of MLX's classes are replaced, what protects that, and how to switch it off.
+fn vtable_patching() -> Check {
+    const NAME: &str = "vtable patching";
+    match fast::vtable_hooks() {
+        Ok(0) => Check::ok(
+            NAME,
+            "none: MLX's classes are laid out in another way here, and are left as they are",
+        ),
+        Ok(hooks) => Check::ok(
+            NAME,
+            format!(
+                "{hooks} virtual functions of MLX's classes replaced, once, after the layout of their tables was compared \
+                 with functions that libmlx exports; MLX_HOST_KERNELS=0 leaves out those that run CPU kernels, and fixes \
+                 of sums, doubles and derivatives stay"
+            ),
+        ),
+        Err(error) => Check::bad(
+            NAME,
+            Status::Fail,
+            error.to_string(),
+            "report this with the text above",
+        ),
+    }
 }
 
 fn limits() -> Check {

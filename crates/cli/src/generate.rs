@@ -5,11 +5,11 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use mlx_models::assets;
 use mlx_models::llama::{
     Checkpoint, GenerateOptions, Generated, Generator, Message, Network, NetworkOptions,
 };
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
+use mlx_testdata::assets;
 
 use crate::arguments::GenerateArguments;
 use crate::model::from_hub;
@@ -19,8 +19,8 @@ use crate::output;
 pub fn run(arguments: &GenerateArguments) -> Result<()> {
     let options = options(arguments);
     let kernels = match arguments.composed {
-        true => Kernels::Composed,
-        false => Kernels::Fused,
+        true => FastOps::Composed,
+        false => FastOps::Fused,
     };
     let mut network_options = NetworkOptions::default();
     network_options.unpacked |= arguments.unpacked;

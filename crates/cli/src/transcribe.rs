@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use mlx_models::audio::Audio;
 use mlx_models::whisper::{Task, TranscribeOptions, Transcriber};
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
 use mlx_provision::Progress;
 
 use crate::arguments::TranscribeArguments;
@@ -60,10 +60,10 @@ pub fn run(arguments: &TranscribeArguments) -> Result<ExitCode> {
     })
 }
 
-fn kernels(arguments: &TranscribeArguments) -> Kernels {
+fn kernels(arguments: &TranscribeArguments) -> FastOps {
     match arguments.composed {
-        true => Kernels::Composed,
-        false => Kernels::Fused,
+        true => FastOps::Composed,
+        false => FastOps::Fused,
     }
 }
 

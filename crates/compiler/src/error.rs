@@ -1,4 +1,4 @@
-//! What can go wrong when a function is traced, compiled or called.
+//! Errors of tracing, compiling and calling a function.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub enum Error {
     Unsupported(String),
 }
 
-// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text of `Display`.
 impl std::fmt::Debug for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)

@@ -9,12 +9,12 @@ use mlx::trace::recorders;
 use mlx::tree::{Arguments, BoxedError, Function, Structure};
 use mlx::{Array, ArrayType, Device, Dtype};
 
-use crate::stages::{Compiled, Key, Lowered, Traced, trace_ref};
+use crate::stages::{CacheKey, Compiled, Lowered, Traced, trace_ref};
 use crate::{CompileOptions, Error, Report, Result};
 
 /// A function that is compiled when it is called: see [`jit`].
 ///
-/// Neither `Send` nor `Sync`, as the arrays that it captured: it lives and is dropped on the thread that made it.
+/// Neither `Send` nor `Sync`, as the arrays that it captured: it is used and dropped on the thread that made it.
 pub struct Jit<Args: Arguments, F: Function<Args>> {
     function: F,
     options: CompileOptions,
@@ -25,37 +25,37 @@ pub struct Jit<Args: Arguments, F: Function<Args>> {
     args: PhantomData<fn(Args)>,
 }
 
-/// One compiled form and what it is good for.
+/// One compiled form and the key it is cached under.
 struct Entry<Output> {
-    key: Key,
+    key: CacheKey,
     compiled: Compiled<Output>,
 }
 
-/// How often a compiled function was found ready.
+/// Hits and misses of the cache of a compiled function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
-    /// Calls for which a compiled form was there.
+    /// Calls for which a compiled form was in the cache.
     pub hits: u64,
-    /// Calls for which one had to be made.
+    /// Calls for which one had to be compiled.
     pub misses: u64,
-    /// Compiled forms held now.
+    /// Compiled forms in the cache now.
     pub entries: usize,
     /// Compiled forms dropped because there were too many.
     pub evictions: u64,
-    /// Why the latest forms had to be made, the last at the end; the first form has no reason.
+    /// Why the latest forms were traced, the last at the end; the first form has no reason.
     pub retraces: VecDeque<String>,
 }
 
-/// How many reasons are kept.
+/// The maximum number of reasons that are kept.
 const REASONS: usize = 32;
 
 /// Returns a function that traces `function` when it is called with new types, compiles it, and runs what it compiled.
 ///
 /// `function` takes references to trees of arrays and gives a tree or a `Result` of one. Arrays that it captures become
 /// constants, and are shared, not copied. It runs once for each combination of structure, shapes, dtypes and device;
-/// what else it does besides applying operations (printing, counting) happens only then, and what it captures is taken
-/// as it was then: a `Cell` whose array changes later, to the argument of a gradient for example, is not noticed. Make
-/// what changes an argument. Inside another traced function, the call becomes part of that one's graph.
+/// other side effects (printing, counting) happen only then, and captured values are those of that time: a `Cell` whose
+/// array changes later, to the argument of a gradient for example, has no effect. Make what changes an argument. Inside
+/// another traced function, the call becomes part of that one's graph.
 ///
 /// ```
 /// use mlx::{Array, array, keepdims};
@@ -117,7 +117,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         let mut inputs = Vec::new();
         Args::visit_refs(args, &mut |array| inputs.push(array));
         match self.entry(args, &inputs)? {
-            Some(entry) => entry.compiled.call_fitting(&inputs),
+            Some(entry) => entry.compiled.call_unchecked(&inputs),
             None => self.function.apply_refs(args).map_err(Error::from_function),
         }
     }
@@ -148,7 +148,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
             .map(|entry| entry.compiled.report().clone())
     }
 
-    /// Returns how often compiled forms were found ready, and why they were not.
+    /// Returns hits and misses of the cache, and the reasons of the misses.
     pub fn stats(&self) -> CacheStats {
         let mut stats = self.stats.borrow().clone();
         stats.hits = self.hits.get();
@@ -163,8 +163,8 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
 
     /// Returns the compiled form for these arguments, made when there is none.
     ///
-    /// `None` when the function captured an array that a transform around this call is working on: it means something
-    /// else in each call, so nothing can be kept.
+    /// `None` when the function captured an array that a transform around this call is working on: it differs from
+    /// call to call, so nothing can be cached.
     #[track_caller]
     fn entry(
         &self,
@@ -196,7 +196,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
             .iter()
             .map(|array| mlx::trace::type_of(array))
             .collect::<mlx::Result<_>>()?;
-        let key = Key {
+        let key = CacheKey {
             structure,
             types,
             device,
@@ -210,7 +210,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         let entry = Rc::new(Entry { key, compiled });
         self.entries.borrow_mut().push_front(Rc::clone(&entry));
         while self.entries.borrow().len() > self.options.cache_size.max(1) {
-            // Dropped when nothing is borrowed: the user's type in it may ask this function something as it goes.
+            // Dropped when nothing is borrowed: the `Drop` of a user's type in it may call this function.
             let evicted = self.entries.borrow_mut().pop_back();
             self.stats.borrow_mut().evictions += 1;
             drop(evicted);
@@ -218,11 +218,11 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         Ok(Some(entry))
     }
 
-    fn note_miss(&self, key: &Key) {
+    fn note_miss(&self, key: &CacheKey) {
         let mut stats = self.stats.borrow_mut();
         stats.misses += 1;
         if let Some(last) = self.entries.borrow().front() {
-            stats.retraces.push_back(difference(&last.key, key));
+            stats.retraces.push_back(retrace_reason(&last.key, key));
             if stats.retraces.len() > REASONS {
                 stats.retraces.pop_front();
             }
@@ -260,8 +260,8 @@ impl<Output> Entry<Output> {
     }
 }
 
-/// What is different about a call that needs a new form.
-fn difference(before: &Key, now: &Key) -> String {
+/// Why a call needs a new form.
+fn retrace_reason(before: &CacheKey, now: &CacheKey) -> String {
     if before.device != now.device {
         return "another device".to_owned();
     }

@@ -1,8 +1,8 @@
 //! Compiles Rust functions over arrays: traces them, fuses what is proven, keeps the rest as it was written.
 //!
-//! The chapter [what the compiler does to your function](chapter) shows each stage.
+//! The guide [what the compiler does to your function](guide) shows each stage.
 //!
-//! [`jit`] makes a compiled function of an ordinary one. What it recognized, what it refused and why is in the
+//! [`jit`] compiles an ordinary function. What it recognized, what it rejected and why is in the
 //! [`Report`]; the graphs of all stages print as text.
 //!
 //! ```text
@@ -10,31 +10,35 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod chapter;
 mod control;
 mod error;
 mod execute;
 mod fusions;
 pub mod graph;
-pub mod interpret;
+pub mod guide;
 mod jit;
 mod options;
 mod passes;
 mod region;
 mod report;
-mod run;
 mod shapeless;
 mod stages;
 mod trace;
 
 pub use control::{ScanOptions, cond, scan, while_loop};
 pub use error::{Error, Result};
-pub use fusions::{Fusion, Refusal, RefusalKind};
-pub use graph::Graph;
+pub use fusions::{Refusal, RefusalKind};
+pub use graph::{Fusion, Graph};
 pub use jit::{CacheStats, Jit, jit, jit_with};
 pub use options::{CompileOptions, Fallback, Regions};
-pub use report::{Choice, Difference, Fired, Refused, Report};
+#[allow(deprecated)]
+pub use report::{AppliedFusion, Choice, Difference, Fired, Refused, RejectedFusion, Report};
 pub use stages::{Compiled, Lowered, Traced, trace};
+
+/// The name of [`guide`] before.
+#[deprecated(note = "renamed to guide")]
+#[doc(hidden)]
+pub mod chapter {}
 
 /// The examples of the README, as tests.
 #[cfg(doctest)]

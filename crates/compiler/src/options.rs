@@ -1,4 +1,4 @@
-//! What a caller can choose about compiling.
+//! Options of compiling.
 
 use crate::Fusion;
 
@@ -15,18 +15,18 @@ pub enum Fallback {
     Always,
 }
 
-/// What becomes of neighbouring operations that one kernel can compute.
+/// Whether neighbouring operations that one kernel can compute become one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Regions {
-    /// On the CPU, those that a kernel of ours runs in one pass over memory, where that pays: two or more on arrays of
-    /// 4,096 elements or more, of `float32`, `float16`, `bfloat16` and truth values. None on GPUs, where MLX fuses them
-    /// when it compiles the graph; none in functions that a transform works on, in `shapeless` ones, and when the
-    /// environment says `MLX_HOST_KERNELS=0`.
+    /// On the CPU, those that a kernel of `mlx-kernels` runs in one pass over memory, where that is faster: two or
+    /// more on arrays of 4,096 elements or more, of `float32`, `float16`, `bfloat16` and `bool`. None on GPUs, where
+    /// MLX fuses them when it compiles the graph; none in functions that a transform works on, in `shapeless` ones, and
+    /// when the environment variable `MLX_HOST_KERNELS` is `0`.
     ///
-    /// Under the same conditions, two or more operations that kernels of ours compute (norms, products with few rows,
-    /// attention, rotary positions, writes into caches, elementwise ones) become a *sequence*: one kernel that runs them
-    /// one after the other, if their intermediate results take no more than 4 MiB. They are the same kernels; what is
-    /// saved is MLX's work for each operation, most of the time of a decoder's step.
+    /// Under the same conditions, two or more operations that `mlx-kernels` computes (norms, products with few rows,
+    /// attention, rotary positions, writes into caches, elementwise ones) become a *sequence*: one kernel that runs
+    /// them one after the other, if their intermediate results take at most 4 MiB. They are the same kernels; it saves
+    /// MLX's overhead for each operation, most of the time of a decoder's step.
     #[default]
     Auto,
     /// They stay as they are in the graph.
@@ -48,11 +48,11 @@ pub struct CompileOptions {
     pub fusions: Vec<Fusion>,
     /// When composed bodies are used.
     pub fallback: Fallback,
-    /// What becomes of elementwise operations.
+    /// Whether neighbouring operations become one kernel.
     pub regions: Regions,
     /// Whether one compiled function serves all sizes. Refused where a size is frozen into the graph.
     pub shapeless: bool,
-    /// The greatest number of compiled forms that are held, one for each combination of input types.
+    /// The maximum number of compiled forms that are cached, one for each combination of input types.
     pub cache_size: usize,
     /// Whether graphs are verified between passes in release builds too.
     pub verify: bool,

@@ -1,4 +1,4 @@
-//! What the compiler did: which formulas fired, which were refused and why, and how well both forms agree.
+//! The report: which fusions were applied, which were rejected and why, and how well both forms agree.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,20 +7,20 @@ use std::rc::Rc;
 
 use mlx::Array;
 
-use crate::graph::{Fused, Graph, Site};
-use crate::run::Plan;
+use crate::execute::{Executor, Observer, check_types};
+use crate::graph::{Fused, Graph, SourceLocation, values_as_f64};
 use crate::{Error, Fusion, Refusal, Result};
 
 /// What was recognized in a function, what was not and why, and how often each operation occurs.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Formulas that were recognized, in the order of the graph.
-    pub fired: Vec<Fired>,
-    /// Places that look like a formula and are not one.
-    pub refused: Vec<Refused>,
+    pub fired: Vec<AppliedFusion>,
+    /// Places that resemble a formula and were not fused.
+    pub refused: Vec<RejectedFusion>,
     /// The number of operations in each elementwise region that was formed.
     pub regions: Vec<usize>,
-    /// The number of operations in each sequence that was formed: what runs as one kernel on the CPU.
+    /// The number of operations in each sequence that was formed: a program that runs as one kernel on the CPU.
     pub sequences: Vec<usize>,
     /// How often each operation occurred in the function as it was written.
     pub ops_before: BTreeMap<String, usize>,
@@ -32,11 +32,11 @@ pub struct Report {
 
 /// A formula that was recognized.
 #[derive(Clone, Debug)]
-pub struct Fired {
+pub struct AppliedFusion {
     /// Which.
     pub fusion: Fusion,
     /// The line of the operation that gives its result.
-    pub site: Site,
+    pub site: SourceLocation,
     /// What runs for it.
     pub choice: Choice,
     fused: Rc<Fused>,
@@ -51,13 +51,13 @@ pub enum Choice {
     Body(Refusal),
 }
 
-/// A place that looks like a formula and is not one.
+/// A place that resembles a formula and was not fused.
 #[derive(Clone, Debug)]
-pub struct Refused {
+pub struct RejectedFusion {
     /// Which formula.
     pub fusion: Fusion,
     /// The line.
-    pub site: Site,
+    pub site: SourceLocation,
     /// Why not.
     pub refusal: Refusal,
 }
@@ -68,15 +68,15 @@ pub struct Difference {
     /// Which formula.
     pub fusion: Fusion,
     /// The line.
-    pub site: Site,
-    /// The greatest distance between an element of both results; NaN when only one of them is NaN somewhere.
+    pub site: SourceLocation,
+    /// The maximum absolute difference between elements of both results; NaN when only one of them is NaN somewhere.
     pub max_error: f64,
-    /// The greatest magnitude in the composed result.
+    /// The maximum magnitude in the composed result.
     pub scale: f64,
 }
 
-impl Fired {
-    pub(crate) fn new(fusion: Fusion, site: Site, fused: &Rc<Fused>) -> Self {
+impl AppliedFusion {
+    pub(crate) fn new(fusion: Fusion, site: SourceLocation, fused: &Rc<Fused>) -> Self {
         Self {
             fusion,
             site,
@@ -97,11 +97,11 @@ impl Fired {
 }
 
 impl Report {
-    pub(crate) fn add_fired(&mut self, fired: Fired) {
+    pub(crate) fn add_applied(&mut self, fired: AppliedFusion) {
         self.fired.push(fired);
     }
 
-    pub(crate) fn add_refused(&mut self, refused: Refused) {
+    pub(crate) fn add_rejected(&mut self, refused: RejectedFusion) {
         self.refused.push(refused);
     }
 
@@ -122,7 +122,8 @@ impl Report {
         }
     }
 
-    /// Adds what another report says of another part of a program. [`verify`](Self::verify) goes on with this one's.
+    /// Adds the entries of another report, of another part of a program. [`verify`](Self::verify) still runs this
+    /// one's.
     pub fn extend(&mut self, other: &Report) {
         self.fired.extend(other.fired.iter().cloned());
         self.refused.extend(other.refused.iter().cloned());
@@ -158,15 +159,15 @@ impl Report {
     /// Checks that each of these formulas was recognized, as often as it is listed or more.
     ///
     /// # Errors
-    /// When one was not; the error says what fired and what was refused and why.
+    /// When one was not; the error lists what was applied, and what was rejected with its reason.
     pub fn expect(&self, wanted: impl IntoIterator<Item = Fusion>) -> Result<()> {
-        let mut least: BTreeMap<Fusion, usize> = BTreeMap::new();
+        let mut wanted_counts: BTreeMap<Fusion, usize> = BTreeMap::new();
         for fusion in wanted {
-            *least.entry(fusion).or_insert(0) += 1;
+            *wanted_counts.entry(fusion).or_insert(0) += 1;
         }
-        if least
+        if wanted_counts
             .iter()
-            .all(|(fusion, least)| self.count(*fusion) >= *least)
+            .all(|(fusion, n)| self.count(*fusion) >= *n)
         {
             return Ok(());
         }
@@ -174,12 +175,12 @@ impl Report {
         for refused in self
             .refused
             .iter()
-            .filter(|one| least.contains_key(&one.fusion))
+            .filter(|one| wanted_counts.contains_key(&one.fusion))
         {
             got += &format!("; {refused}");
         }
         Err(Error::Expectation {
-            wanted: counts_text(&least),
+            wanted: counts_text(&wanted_counts),
             got,
         })
     }
@@ -197,94 +198,60 @@ impl Report {
             return Ok(Vec::new());
         };
         let inputs: Vec<&Array> = inputs.into_iter().collect();
-        for (index, (input, wanted)) in inputs.iter().zip(graph.input_types()).enumerate() {
-            if !input.has_type(&wanted) {
-                let got = mlx::trace::type_of(input)?;
-                let message = format!("wanted {wanted} as input {index}, got {got}");
-                return Err(mlx::Error::op("verify", message).into());
-            }
-        }
-        let plan = Plan::new(graph.as_ref().clone())?;
-        let observation = Observation::begin();
-        let outputs = mlx::trace::without_recording(|| plan.run(&inputs))?;
+        check_types("verify", "input", &inputs, &graph.input_types())?;
+        let differences = Rc::new(Differences::default());
+        let executor = Executor::observed(graph.as_ref().clone(), differences.clone())?;
+        let outputs = mlx::trace::without_recording(|| executor.run(&inputs))?;
         mlx::eval(&outputs)?;
-        Ok(observation.end())
+        Ok(differences.0.take())
     }
 }
 
-thread_local! {
-    static OBSERVED: RefCell<Vec<Vec<Difference>>> = const { RefCell::new(Vec::new()) };
-}
+/// What is seen while a graph runs whose formulas are compared.
+#[derive(Default)]
+struct Differences(RefCell<Vec<Difference>>);
 
-/// While it lives, running a recognized formula compares both of its forms.
-struct Observation;
-
-impl Observation {
-    fn begin() -> Self {
-        OBSERVED.with_borrow_mut(|observed| observed.push(Vec::new()));
-        Self
-    }
-
-    fn end(self) -> Vec<Difference> {
-        OBSERVED
-            .with_borrow_mut(|observed| observed.last_mut().map(std::mem::take))
-            .unwrap_or_default()
-    }
-}
-
-impl Drop for Observation {
-    fn drop(&mut self) {
-        OBSERVED.with_borrow_mut(|observed| observed.pop());
-    }
-}
-
-/// Returns whether both forms are to be run and [`observe`]d.
-pub(crate) fn is_observing() -> bool {
-    OBSERVED
-        .try_with(|observed| !observed.borrow().is_empty())
-        .unwrap_or(false)
-}
-
-/// Compares both results of a recognized formula.
-pub(crate) fn observe(
-    fused: &Fused,
-    site: Site,
-    body: &[Array],
-    kernel: &[Array],
-) -> mlx::Result<()> {
-    let (mut max_error, mut scale) = (0.0_f64, 0.0_f64);
-    for (a, b) in body.iter().zip(kernel) {
-        for (a, b) in values(a)?.into_iter().zip(values(b)?) {
-            if a.is_finite() {
-                scale = scale.max(a.abs());
-            }
-            // Equal infinities and NaN on both sides agree.
-            let error = if a == b || (a.is_nan() && b.is_nan()) {
-                0.0
-            } else {
-                (a - b).abs()
-            };
-            if error.is_nan() || error > max_error {
-                max_error = error;
+impl Observer for Differences {
+    fn observe(
+        &self,
+        fused: &Fused,
+        site: SourceLocation,
+        body: &[Array],
+        kernel: &[Array],
+    ) -> mlx::Result<()> {
+        let (mut max_error, mut scale) = (0.0_f64, 0.0_f64);
+        for (a, b) in body.iter().zip(kernel) {
+            for (a, b) in values(a)?.into_iter().zip(values(b)?) {
+                if a.is_finite() {
+                    scale = scale.max(a.abs());
+                }
+                let error = distance(a, b);
+                if error.is_nan() || error > max_error {
+                    max_error = error;
+                }
             }
         }
+        self.0.borrow_mut().push(Difference {
+            fusion: fused.fusion,
+            site,
+            max_error,
+            scale,
+        });
+        Ok(())
     }
-    let difference = Difference {
-        fusion: fused.fusion,
-        site,
-        max_error,
-        scale,
-    };
-    OBSERVED.with_borrow_mut(|observed| {
-        if let Some(list) = observed.last_mut() {
-            list.push(difference);
-        }
-    });
-    Ok(())
+}
+
+/// How far two numbers are apart. Equal infinities and NaN on both sides agree.
+fn distance(a: f64, b: f64) -> f64 {
+    if a == b || (a.is_nan() && b.is_nan()) {
+        0.0
+    } else {
+        (a - b).abs()
+    }
 }
 
 fn values(array: &Array) -> mlx::Result<Vec<f64>> {
-    crate::fusions::look::elements(array).ok_or_else(|| {
+    values_as_f64(array).ok_or_else(|| {
         mlx::Error::op(
             "verify",
             "wanted real numbers, got complex ones or a failed result",
@@ -303,7 +270,7 @@ fn counts_text(counts: &BTreeMap<Fusion, usize>) -> String {
     texts.join(", ")
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RejectedFusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -313,7 +280,7 @@ impl fmt::Display for Refused {
     }
 }
 
-impl fmt::Display for Fired {
+impl fmt::Display for AppliedFusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "fired   {} at {}", self.fusion, self.site)?;
         match &self.choice {
@@ -359,3 +326,11 @@ impl fmt::Display for Report {
         )
     }
 }
+
+/// The name of [`AppliedFusion`] before.
+#[deprecated(note = "renamed to AppliedFusion")]
+pub type Fired = AppliedFusion;
+
+/// The name of [`RejectedFusion`] before.
+#[deprecated(note = "renamed to RejectedFusion")]
+pub type Refused = RejectedFusion;

@@ -20,7 +20,7 @@ pub struct Traced<Output> {
     /// What the function returned, with arrays of the right types in it.
     template: Output,
     size_read: Option<SizeRead>,
-    /// Whether a constant stands for an argument of a transform around the trace.
+    /// Whether a constant represents an argument of a transform around the trace.
     captures_transforming: bool,
 }
 
@@ -40,7 +40,7 @@ pub struct Compiled<Output> {
     executable: Executable,
 }
 
-/// Traces a function on arguments of these types; their values are not looked at.
+/// Traces a function on arguments of these types; their values are not read.
 ///
 /// # Errors
 /// When an operation rejects its inputs, or the function returns an error or reads a value that is not known yet.
@@ -88,7 +88,7 @@ where
     let Recorded {
         graph,
         captures,
-        rest,
+        aux,
         size_read,
         captures_transforming,
     } = recorded;
@@ -104,7 +104,7 @@ where
     }
     Ok(Traced {
         graph: Rc::new(graph),
-        template: rest.map(&mut Array::shadow),
+        template: aux.map(&mut Array::shadow),
         size_read,
         captures_transforming,
     })
@@ -201,8 +201,8 @@ impl<Output: Tree> Compiled<Output> {
     /// except what control flow has to read.
     ///
     /// # Errors
-    /// When the arrays are not as many as the function takes, one has another type than it was traced with (`shapeless`:
-    /// another dtype or number of dimensions), or an operation fails.
+    /// When the arrays are not as many as the function takes, one has another type than it was traced with
+    /// (`shapeless`: another dtype or number of dimensions), or an operation fails.
     #[track_caller]
     pub fn call_flat(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
         self.check(inputs)?;
@@ -216,12 +216,12 @@ impl<Output: Tree> Compiled<Output> {
     #[track_caller]
     pub fn call_arrays(&self, inputs: &[&Array]) -> Result<Output> {
         self.check(inputs)?;
-        self.call_fitting(inputs)
+        self.call_unchecked(inputs)
     }
 
-    /// Does as [`call_arrays`](Self::call_arrays) with arrays whose types have been looked at.
+    /// As [`call_arrays`](Self::call_arrays) without checking the types of the arrays.
     #[track_caller]
-    pub(crate) fn call_fitting(&self, inputs: &[&Array]) -> Result<Output> {
+    pub(crate) fn call_unchecked(&self, inputs: &[&Array]) -> Result<Output> {
         let mut outputs = self.executable.call(inputs)?.into_iter();
         Ok(self
             .lowered
@@ -301,9 +301,9 @@ impl<Output> fmt::Display for Compiled<Output> {
     }
 }
 
-/// What a compiled form is good for.
+/// What a compiled form is cached under.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Key {
+pub(crate) struct CacheKey {
     pub(crate) structure: Structure,
     pub(crate) types: Vec<ArrayType>,
     pub(crate) device: Option<Device>,

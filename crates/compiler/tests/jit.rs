@@ -160,7 +160,7 @@ fn captured_arrays_are_shared_constants() -> Outcome {
     let f = jit(move |x: &Array| x * &inner);
     let graph = f.trace(&array!([1.0, 1.0, 1.0]))?;
     let shared = graph.graph().values().any(|(_, source)| match source {
-        mlx_compiler::graph::Source::Constant(mlx_compiler::graph::Constant::Array(array)) => {
+        mlx_compiler::graph::ValueOrigin::Constant(mlx_compiler::graph::Constant::Array(array)) => {
             array.identity() == weight.identity()
         }
         _ => false,
@@ -401,11 +401,11 @@ graph f(x0: bool[], x1: float32[2]) {
         .with_constants([array!([2.0, 3.0]), array!([10.0, 20.0])])?;
     assert_eq!(filled.to_string(), text);
     let inputs = [
-        mlx_compiler::interpret::Tensor::of(&array!(true))?,
-        mlx_compiler::interpret::Tensor::of(&array!([1.0, 1.0]))?,
+        mlx_interpreter::Tensor::of(&array!(true))?,
+        mlx_interpreter::Tensor::of(&array!([1.0, 1.0]))?,
     ];
-    let run = mlx_compiler::interpret::Interpreter {
-        constants: mlx_compiler::interpret::array_constants(&filled)?,
+    let run = mlx_interpreter::Interpreter {
+        constants: mlx_interpreter::array_constants(&filled)?,
         ..Default::default()
     };
     let result = run.run(&filled, &inputs)?.remove(0).to_array()?;

@@ -1,6 +1,6 @@
 //! Results that Python MLX gets wrong, and that are right here: each value is NumPy's, SciPy's or that of a sum by hand.
 
-use mlx::{Array, Dtype, Result, Side, array, grad, jvp, random, vmap};
+use mlx::{Array, Dtype, Result, SearchSide, array, grad, jvp, random, vmap};
 use rstest::rstest;
 
 const HALVES: [Dtype; 2] = [Dtype::Float16, Dtype::Bfloat16];
@@ -208,8 +208,8 @@ fn nan_comes_last_in_every_order() -> Result<()> {
     let edges = array!([1.0, 2.0, nan, nan, nan]);
     let at = array!([1.5, nan, f32::INFINITY, 2.0]);
     let search = |side| edges.searchsorted(&at, side).to_vec::<u32>();
-    assert_eq!(search(Side::Left)?, [1, 2, 2, 1]);
-    assert_eq!(search(Side::Right)?, [1, 5, 2, 2]);
+    assert_eq!(search(SearchSide::Left)?, [1, 2, 2, 1]);
+    assert_eq!(search(SearchSide::Right)?, [1, 5, 2, 2]);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: house rules that a program can check, so that reviews are about design.
 
 mod fence;
+mod layers;
 mod length;
 mod links;
 mod notebooks;
@@ -59,6 +60,7 @@ pub fn check(root: &Path) -> Result<()> {
     for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
         complaints.extend(rules.iter().flat_map(|rule| rule(source)));
     }
+    complaints.extend(layers::check(&sources));
     for source in sources.iter().filter(|source| source.path.ends_with(".md")) {
         complaints.extend(links::check(source, root));
     }

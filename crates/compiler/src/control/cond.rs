@@ -4,13 +4,12 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use mlx::tree::{self, Outcome};
-use mlx::{Array, ArrayType, Dtype, Op, Tree, bind};
+use mlx::{Array, ArrayType, Recorder, Tree};
 
-use super::transform::is_types_only;
-use super::{At, append, holds, open_tape, share_captures};
-use crate::graph::Operation;
-use crate::run::Plan;
-use crate::trace::record;
+use super::checks::{check_predicate, type_list, types_of};
+use crate::execute::{read_predicate, select};
+use crate::graph::{CallSite, Operation};
+use crate::trace::{Recorded, append_node, open_tape, record, share_captures};
 use crate::{Error, Result};
 
 /// Returns what `then` gives for `inputs` if `predicate` holds, else what `otherwise` gives. Only one of them runs.
@@ -50,125 +49,82 @@ where
 {
     let at = Location::caller();
     check_predicate("cond", &mlx::trace::type_of(predicate)?, at)?;
+    let then = |inputs: &In| then(inputs).outcome().map_err(Error::from_function);
+    let otherwise = |inputs: &In| otherwise(inputs).outcome().map_err(Error::from_function);
     let Some(recorder) = open_tape().filter(|_| !predicate.is_known()) else {
-        let then = || then(inputs).outcome().map_err(Error::from_function);
-        let otherwise = || otherwise(inputs).outcome().map_err(Error::from_function);
-        return match holds(predicate, at)? {
-            Some(true) => then(),
-            Some(false) => otherwise(),
-            None => chosen_trees(predicate, &then()?, &otherwise()?),
+        return match read_predicate(predicate, at)? {
+            Some(true) => then(inputs),
+            Some(false) => otherwise(inputs),
+            None => select_trees(predicate, &then(inputs)?, &otherwise(inputs)?),
         };
     };
-    let arguments = tree::arrays(inputs);
-    let types = arguments
-        .iter()
-        .map(|array| mlx::trace::type_of(array))
-        .collect::<mlx::Result<Vec<_>>>()?;
-    let branch = |name: &str, function: &dyn Fn(&In) -> Result<A::Tree>| {
-        record(name, &types, |arrays| {
-            let output = function(&tree::rebuild(inputs, arrays.iter().cloned())?)?;
-            let outputs = tree::arrays(&output).into_iter().cloned().collect();
-            Ok((outputs, output))
-        })
-    };
-    let then = branch("then", &|x| then(x).outcome().map_err(Error::from_function))?;
-    let otherwise = branch("else", &|x| {
-        otherwise(x).outcome().map_err(Error::from_function)
-    })?;
-    let same_structure = tree::structure(&then.rest) == tree::structure(&otherwise.rest);
+    let types = types_of(&tree::arrays(inputs))?;
+    let then = record_branch("then", &types, inputs, then)?;
+    let otherwise = record_branch("else", &types, inputs, otherwise)?;
+    let same_structure = tree::structure(&then.aux) == tree::structure(&otherwise.aux);
     let (given, other) = (then.graph.output_types(), otherwise.graph.output_types());
     if !same_structure || given != other {
-        let message = format!(
-            "both branches must give the same types, got ({}) and ({})",
-            type_list(&given),
-            type_list(&other)
-        );
+        let message = different_types(&given, &other);
         return Err(mlx::Error::op_with("cond", message, types).into());
     }
-    let template = then.rest.map(&mut Array::shadow);
+    append_cond(&recorder, predicate, inputs, [then, otherwise], at)
+}
+
+/// Traces one branch.
+#[track_caller]
+fn record_branch<In: Tree, Out: Tree>(
+    name: &str,
+    types: &[ArrayType],
+    inputs: &In,
+    branch: impl Fn(&In) -> Result<Out>,
+) -> Result<Recorded<Out>> {
+    record(name, types, |arrays| {
+        let output = branch(&tree::rebuild(inputs, arrays.iter().cloned())?)?;
+        let outputs = tree::arrays(&output).into_iter().cloned().collect();
+        Ok((outputs, output))
+    })
+}
+
+/// Appends the node to the open trace and returns its outputs as the branches return them.
+fn append_cond<In: Tree, Out: Tree>(
+    recorder: &Rc<dyn Recorder>,
+    predicate: &Array,
+    inputs: &In,
+    [then, otherwise]: [Recorded<Out>; 2],
+    at: CallSite,
+) -> Result<Out> {
+    let template = then.aux.map(&mut Array::shadow);
     let shadows: Vec<Array> = tree::arrays(&template).into_iter().cloned().collect();
-    let (mut graphs, captures) =
-        share_captures(vec![then.without_rest(), otherwise.without_rest()]);
+    let (mut graphs, captures) = share_captures(vec![then.without_aux(), otherwise.without_aux()]);
     let otherwise = Rc::new(graphs.remove(1));
     let operation = Operation::Cond {
         then: Rc::new(graphs.remove(0)),
         otherwise,
     };
     let mut all = vec![predicate];
-    all.extend(arguments);
+    all.extend(tree::arrays(inputs));
     all.extend(&captures);
-    let outputs = append(&recorder, operation, &all, &shadows, at)?;
+    let outputs = append_node(recorder, operation, &all, &shadows, at)?;
     Ok(tree::rebuild(&template, outputs)?)
 }
 
-/// Reads the predicate and runs one branch.
-pub(crate) fn run(
-    inputs: &[&Array],
-    then: &Plan,
-    otherwise: &Plan,
-    at: At,
-) -> mlx::Result<Vec<Array>> {
-    let [predicate, arguments @ ..] = inputs else {
-        return Err(mlx::Error::op("cond", "wanted a condition, got none").at(at));
-    };
-    // Both branches give the same types; a meaningless value is not read.
-    if is_types_only() {
-        return then.run(arguments);
-    }
-    match holds(predicate, at)? {
-        Some(true) => then.run(arguments),
-        Some(false) => otherwise.run(arguments),
-        None => {
-            let (given, other) = (then.run(arguments)?, otherwise.run(arguments)?);
-            let pairs = given.iter().zip(&other);
-            Ok(pairs.map(|(a, b)| chosen(predicate, a, b)).collect())
-        }
-    }
-}
-
-/// For each element that vmap goes over, what the branch of its own condition gives.
-fn chosen(predicate: &Array, given: &Array, other: &Array) -> Array {
-    let predicate = bind(Op::Reshape { shape: vec![] }, &[predicate]);
-    mlx::where_(&predicate, given, other)
-}
-
+/// For each element of a `vmap`, the tree of the branch that its own predicate chooses.
 #[track_caller]
-fn chosen_trees<T: Tree>(predicate: &Array, given: &T, other: &T) -> Result<T> {
+fn select_trees<T: Tree>(predicate: &Array, given: &T, other: &T) -> Result<T> {
     let (arrays, others) = (tree::arrays(given), tree::arrays(other));
-    let types = |arrays: &[&Array]| {
-        let types = arrays.iter().map(|array| mlx::trace::type_of(array));
-        types.collect::<mlx::Result<Vec<_>>>()
-    };
-    let (a, b) = (types(&arrays)?, types(&others)?);
+    let (a, b) = (types_of(&arrays)?, types_of(&others)?);
     if tree::structure(given) != tree::structure(other) || a != b {
-        return Err(different(&a, &b));
+        return Err(mlx::Error::op("cond", different_types(&a, &b)).into());
     }
     let pairs = arrays.into_iter().zip(others);
-    let outputs = pairs.map(|(a, b)| chosen(predicate, a, b));
+    let outputs = pairs.map(|(a, b)| select(predicate, a, b));
     Ok(tree::rebuild(given, outputs)?)
 }
 
-#[track_caller]
-fn different(given: &[ArrayType], other: &[ArrayType]) -> Error {
-    let message = format!(
+fn different_types(given: &[ArrayType], other: &[ArrayType]) -> String {
+    format!(
         "both branches must give the same types, got ({}) and ({})",
         type_list(given),
         type_list(other)
-    );
-    mlx::Error::op("cond", message).into()
-}
-
-/// Refuses what is not one truth value.
-pub(super) fn check_predicate(op: &'static str, array_type: &ArrayType, at: At) -> Result<()> {
-    if array_type.dtype == Dtype::Bool && array_type.shape.iter().all(|size| *size == 1) {
-        Ok(())
-    } else {
-        let message = format!("wanted one bool as the condition, got {array_type}");
-        Err(mlx::Error::op(op, message).at(at).into())
-    }
-}
-
-pub(super) fn type_list(types: &[ArrayType]) -> String {
-    let texts: Vec<String> = types.iter().map(ToString::to_string).collect();
-    texts.join(", ")
+    )
 }

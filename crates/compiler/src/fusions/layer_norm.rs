@@ -7,25 +7,25 @@
 
 use mlx::{Op, fast};
 
-use super::affine::{Core, check_dtype, check_eps, check_root, follow};
-use super::look::Look;
-use super::{Found, Match, Refusal, RefusalKind};
+use super::matcher::Matcher;
+use super::matcher::affine::{NormalizedCore, check_dtype, check_eps, check_root, match_affine};
+use super::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// Finds the formula by its normalized values, and goes on over cast, weight and bias.
-pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
-    let core = match core(look, value)? {
+/// Matches the formula by its normalized values, and what follows them: a cast, a weight, a bias.
+pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
+    let core = match core(matcher, value)? {
         Ok(core) => core,
         Err(refusal) => return Some(Err(refusal)),
     };
-    if let Err(refusal) = check_dtype(look, &core) {
+    if let Err(refusal) = check_dtype(matcher, &core) {
         return Some(Err(refusal));
     }
     if core.eps == 0.0 {
         let reason = "without eps a constant row is 0 / 0, of which the kernel's rounding makes another number";
         return Some(Err(Refusal::new(RefusalKind::Eps, reason)));
     }
-    let affine = follow(look, &core, true);
+    let affine = match_affine(matcher, &core, true);
     let (eps, dtype, widens) = (core.eps, affine.dtype, affine.widens);
     let (has_weight, has_bias) = (affine.weight.is_some(), affine.bias.is_some());
     let mut inputs = vec![affine.x];
@@ -44,76 +44,83 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
 }
 
 /// `(x - mean(x)) * rsqrt(var(x) + eps)`.
-fn core(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>> {
-    for found in look.over_root(value) {
-        let (variance, eps) = look.plus_number(found.under).unwrap_or((found.under, 0.0));
-        let Some(centred) = look.centred(found.above) else {
+fn core(matcher: &Matcher<'_>, value: Value) -> Option<Result<NormalizedCore, Refusal>> {
+    for found in matcher.div_by_sqrt(value) {
+        let (variance, eps) = matcher
+            .plus_number(found.radicand)
+            .unwrap_or((found.radicand, 0.0));
+        let Some(centered) = matcher.centered(found.numerator) else {
             continue;
         };
-        let axes = match variance_of(look, variance, &centred, found.above) {
+        let axes = match variance_of(matcher, variance, &centered, found.numerator) {
             Some(Ok(axes)) => axes,
             Some(Err(refusal)) => return Some(Err(refusal)),
             None => continue,
         };
-        match check_axes(look, &centred, &axes, found.root) {
+        match check_axes(matcher, &centered, &axes, found.root) {
             Some(Ok(())) => {}
             Some(Err(refusal)) => return Some(Err(refusal)),
             None => continue,
         }
         let checked = check_root(&found).and_then(|()| check_eps(eps));
-        return Some(checked.map(|eps| Core {
-            x: centred.x,
+        return Some(checked.map(|eps| NormalizedCore {
+            x: centered.x,
             normalized: value,
             eps,
             weight: found.weight,
-            is_mixed: centred.is_mixed,
+            is_mixed: centered.is_mixed,
         }));
     }
-    over_deviation(look, value)
+    div_by_deviation(matcher, value)
 }
 
-/// Whether mean and variance are over the last axis and stand beside the values as they should.
+/// Whether mean and variance are over the last axis and broadcast along it.
 fn check_axes(
-    look: &Look<'_>,
-    centred: &Centred,
+    matcher: &Matcher<'_>,
+    centered: &Centered,
     axes: &[i32],
     root: Value,
 ) -> Option<Result<(), Refusal>> {
-    let last = look.is_last_axis(centred.x, axes) && look.is_last_axis(centred.x, &centred.axes);
+    let last =
+        matcher.is_last_axis(centered.x, axes) && matcher.is_last_axis(centered.x, &centered.axes);
     if !last {
         let reason = "mean or variance is not over the last axis alone";
         return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
     }
-    look.is_kept(root, centred.x, axes).then_some(Ok(()))
+    matcher
+        .is_keepdims_aligned(root, centered.x, axes)
+        .then_some(Ok(()))
 }
 
 /// The axes of the variance of `x` that a value is.
 fn variance_of(
-    look: &Look<'_>,
+    matcher: &Matcher<'_>,
     value: Value,
-    centred: &Centred,
+    centered: &Centered,
     differences: Value,
 ) -> Option<Result<Vec<i32>, Refusal>> {
-    if let Some(mean) = look.mean_of(value)
-        && let Some(squared) = look.square_of(mean.of)
+    if let Some(mean) = matcher.mean_of(value)
+        && let Some(squared) = matcher.square_of(mean.of)
     {
         if squared == differences {
             return Some(Ok(mean.axes));
         }
-        let other = look.centred(squared).filter(|other| other.x == centred.x)?;
-        if other.axes != centred.axes {
+        let other = matcher
+            .centered(squared)
+            .filter(|other| other.x == centered.x)?;
+        if other.axes != centered.axes {
             let reason = "the mean is over other axes than that in the variance";
             return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
         }
         return Some(Ok(mean.axes));
     }
-    let kept = look.keeps_axis(value);
-    if let Some((Op::Var { axes, ddof, .. }, node)) = look.node(kept)
-        && (node.inputs[0] == centred.x || node.inputs[0] == differences)
+    let kept = matcher.strip_keepdims(value);
+    if let Some((Op::Var { axes, ddof, .. }, node)) = matcher.node(kept)
+        && (node.inputs[0] == centered.x || node.inputs[0] == differences)
     {
         return Some(check_ddof(*ddof).map(|()| axes.clone()));
     }
-    one_pass(look, value, centred.x)
+    one_pass_variance(matcher, value, centered.x)
 }
 
 fn check_ddof(ddof: i32) -> Result<(), Refusal> {
@@ -125,39 +132,45 @@ fn check_ddof(ddof: i32) -> Result<(), Refusal> {
 }
 
 /// `(x - mean(x)) / std(x)`; with something added to the deviation, it is another function.
-fn over_deviation(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>> {
-    for (above, below) in look.quotients(value) {
-        let deviation = look.plus_number(below).map_or(below, |(root, _)| root);
-        if deviation != below {
-            let of = look.product(above).factors;
-            let is_centred = |x: Value| {
-                let mut centred = of.iter().filter_map(|factor| look.centred(*factor));
-                centred.any(|centred| centred.x == x)
+fn div_by_deviation(
+    matcher: &Matcher<'_>,
+    value: Value,
+) -> Option<Result<NormalizedCore, Refusal>> {
+    for (numerator, denominator) in matcher.quotients(value) {
+        let deviation = matcher
+            .plus_number(denominator)
+            .map_or(denominator, |(root, _)| root);
+        if deviation != denominator {
+            let of = matcher.product(numerator).factors;
+            let is_centered = |x: Value| {
+                let mut centered = of.iter().filter_map(|factor| matcher.centered(*factor));
+                centered.any(|centered| centered.x == x)
             };
-            if deviation_of(look, deviation).is_some_and(is_centred) {
+            if deviation_of(matcher, deviation).is_some_and(is_centered) {
                 let reason = "eps is added to the root, not under it";
                 return Some(Err(Refusal::new(RefusalKind::Eps, reason)));
             }
             continue;
         }
-        let (Some(centred), Some((Op::Std { axes, ddof, .. }, node))) =
-            (look.centred(above), look.node(look.keeps_axis(below)))
-        else {
+        let (Some(centered), Some((Op::Std { axes, ddof, .. }, node))) = (
+            matcher.centered(numerator),
+            matcher.node(matcher.strip_keepdims(denominator)),
+        ) else {
             continue;
         };
-        if node.inputs[0] != centred.x && node.inputs[0] != above {
+        if node.inputs[0] != centered.x && node.inputs[0] != numerator {
             continue;
         }
         if let Err(refusal) = check_ddof(*ddof) {
             return Some(Err(refusal));
         }
-        return check_axes(look, &centred, axes, below).map(|checked| {
-            checked.map(|()| Core {
-                x: centred.x,
+        return check_axes(matcher, &centered, axes, denominator).map(|checked| {
+            checked.map(|()| NormalizedCore {
+                x: centered.x,
                 normalized: value,
                 eps: 0.0,
                 weight: None,
-                is_mixed: centred.is_mixed,
+                is_mixed: centered.is_mixed,
             })
         });
     }
@@ -165,29 +178,33 @@ fn over_deviation(look: &Look<'_>, value: Value) -> Option<Result<Core, Refusal>
 }
 
 /// What a value is the standard deviation of.
-fn deviation_of(look: &Look<'_>, value: Value) -> Option<Value> {
-    if let (Op::Std { .. }, node) = look.node(look.keeps_axis(value))? {
+fn deviation_of(matcher: &Matcher<'_>, value: Value) -> Option<Value> {
+    if let (Op::Std { .. }, node) = matcher.node(matcher.strip_keepdims(value))? {
         return Some(node.inputs[0]);
     }
-    let variance = look.keeps_axis(look.sqrt_of(value)?);
-    if let (Op::Var { .. }, node) = look.node(variance)? {
+    let variance = matcher.strip_keepdims(matcher.sqrt_of(value)?);
+    if let (Op::Var { .. }, node) = matcher.node(variance)? {
         return Some(node.inputs[0]);
     }
-    let squared = look.square_of(look.mean_of(variance)?.of)?;
-    Some(look.centred(squared)?.x)
+    let squared = matcher.square_of(matcher.mean_of(variance)?.of)?;
+    Some(matcher.centered(squared)?.x)
 }
 
 /// `mean(x^2) - mean(x)^2`.
-fn one_pass(look: &Look<'_>, value: Value, x: Value) -> Option<Result<Vec<i32>, Refusal>> {
+fn one_pass_variance(
+    matcher: &Matcher<'_>,
+    value: Value,
+    x: Value,
+) -> Option<Result<Vec<i32>, Refusal>> {
     // Flax keeps it from becoming negative.
-    let clipped = look
-        .orders(value, &Op::Maximum)
+    let clipped = matcher
+        .both_orders(value, &Op::Maximum)
         .into_iter()
-        .find_map(|[inner, zero]| (look.number(zero) == Some(0.0)).then_some(inner));
-    let [of_squares, square] = look.binary(clipped.unwrap_or(value), &Op::Subtract)?;
-    let of_squares = look.mean_of(of_squares)?;
-    let mean = look.mean_of(look.square_of(square)?)?;
-    (look.square_of(of_squares.of) == Some(x) && mean.of == x).then(|| {
+        .find_map(|[inner, zero]| (matcher.number(zero) == Some(0.0)).then_some(inner));
+    let [of_squares, square] = matcher.binary(clipped.unwrap_or(value), &Op::Subtract)?;
+    let of_squares = matcher.mean_of(of_squares)?;
+    let mean = matcher.mean_of(matcher.square_of(square)?)?;
+    (matcher.square_of(of_squares.of) == Some(x) && mean.of == x).then(|| {
         let reason = "the variance is mean(x^2) - mean(x)^2, which loses digits that the kernel keeps: \
                       results would differ by more than rounding";
         Err(Refusal::new(RefusalKind::Formula, reason))
@@ -195,21 +212,21 @@ fn one_pass(look: &Look<'_>, value: Value, x: Value) -> Option<Result<Vec<i32>, 
 }
 
 /// Something less its own mean.
-pub(super) struct Centred {
+pub(super) struct Centered {
     pub(super) x: Value,
     axes: Vec<i32>,
     /// Whether the mean is of a cast to a wider dtype of what it is subtracted from.
     is_mixed: bool,
 }
 
-impl Look<'_> {
+impl Matcher<'_> {
     /// Sees a value as `x - mean(x)`.
-    fn centred(&self, value: Value) -> Option<Centred> {
+    fn centered(&self, value: Value) -> Option<Centered> {
         let [x, subtracted] = self.binary(value, &Op::Subtract)?;
         let mean = self.mean_of(subtracted)?;
-        let wide = self.dtype(value) == self.dtype(mean.of);
-        let same = mean.of == x || wide && self.widens_to(x, mean.of);
-        (same && self.is_kept(subtracted, x, &mean.axes)).then_some(Centred {
+        let is_upcast = self.dtype(value) == self.dtype(mean.of);
+        let same = mean.of == x || is_upcast && self.upcasts_to(x, mean.of);
+        (same && self.is_keepdims_aligned(subtracted, x, &mean.axes)).then_some(Centered {
             x: mean.of,
             axes: mean.axes,
             is_mixed: mean.of != x,
@@ -217,7 +234,7 @@ impl Look<'_> {
     }
 
     /// Whether a value is something less its own mean.
-    pub(super) fn is_centred(&self, value: Value) -> bool {
-        self.centred(value).is_some()
+    pub(super) fn is_centered(&self, value: Value) -> bool {
+        self.centered(value).is_some()
     }
 }

@@ -5,18 +5,18 @@
 
 use mlx::{Op, QuantizationMode, bind};
 
-use super::look::Look;
-use super::{Found, Match, Refusal, RefusalKind};
+use super::matcher::Matcher;
+use super::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::Value;
 
-/// Finds the formula.
-pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
-    let [x, weight] = look.binary(value, &Op::Matmul)?;
-    let (dense, transpose) = match look.node(weight)? {
+/// Matches the formula.
+pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
+    let [x, weight] = matcher.binary(value, &Op::Matmul)?;
+    let (dense, transpose) = match matcher.node(weight)? {
         (Op::Transpose { axes }, node) if swaps_last(axes) => (node.inputs[0], true),
         _ => (weight, false),
     };
-    let unpacked = look.uncast(dense);
+    let unpacked = matcher.strip_casts(dense);
     let (
         Op::Dequantize {
             group_size,
@@ -25,24 +25,24 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
             ..
         },
         node,
-    ) = look.node(unpacked)?
+    ) = matcher.node(unpacked)?
     else {
         return None;
     };
-    if look.ndim(dense) != 2 || look.ndim(x) < 2 {
+    if matcher.ndim(dense) != 2 || matcher.ndim(x) < 2 {
         let reason = format!(
             "x is {}, the weights are {}, not matrices and one matrix",
-            look.array_type(x),
-            look.array_type(dense)
+            matcher.array_type(x),
+            matcher.array_type(dense)
         );
         return Some(Err(Refusal::new(RefusalKind::Shape, reason)));
     }
-    let (dtype, scales) = (look.dtype(x), look.dtype(node.inputs[1]));
+    let (dtype, scales) = (matcher.dtype(x), matcher.dtype(node.inputs[1]));
     if *mode == QuantizationMode::Affine && scales != dtype {
         let reason = format!("scales are {scales} and x is {dtype}, the kernel takes one dtype");
         return Some(Err(Refusal::new(RefusalKind::Dtype, reason)));
     }
-    if look.dtype(dense) != dtype || look.unwidened(dense) != unpacked {
+    if matcher.dtype(dense) != dtype || matcher.strip_upcasts(dense) != unpacked {
         let reason = format!("x is {dtype}, the weights are rounded on their way to it");
         return Some(Err(Refusal::new(RefusalKind::Dtype, reason)));
     }

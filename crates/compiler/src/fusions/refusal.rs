@@ -1,4 +1,4 @@
-//! Why something that looks like a formula is not one.
+//! Why something that resembles a formula is not fused.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub enum RefusalKind {
     Reused,
     /// An intermediate value is an output of the function.
     Output,
-    /// The formula goes over other axes than the kernel.
+    /// The formula reduces other axes than the kernel.
     Axis,
     /// Values are rounded elsewhere than in the kernel.
     Dtype,
@@ -18,7 +18,7 @@ pub enum RefusalKind {
     Eps,
     /// The mask means something else, or is not proven to mean the same.
     Mask,
-    /// Active dropout stands in between.
+    /// The formula contains active dropout.
     Dropout,
     /// Shapes that the kernel does not take.
     Shape,

@@ -4,31 +4,31 @@
 
 use mlx::{Op, fast};
 
-use super::look::Look;
-use super::{Found, Match};
+use super::matcher::Matcher;
+use super::{Match, MatchResult};
 use crate::graph::Value;
 
-/// Finds `x * sigmoid(x)`.
-pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
-    let x = silu_of(look, value)?;
+/// Matches `x * sigmoid(x)`.
+pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
+    let x = silu_of(matcher, value)?;
     Some(Ok(Match::new(vec![x], value, |inputs| {
         fast::silu(&inputs[0])
     })))
 }
 
-/// Finds `silu(gate) * up`.
-pub(super) fn find_gated(look: &Look<'_>, value: Value) -> Found {
+/// Matches `silu(gate) * up`.
+pub(super) fn match_gated(matcher: &Matcher<'_>, value: Value) -> MatchResult {
     // The three factors in any grouping.
-    let product = look.product(value);
-    if product.number != 1.0 || look.node(value)?.0 == &Op::Negative {
+    let product = matcher.product(value);
+    if product.number != 1.0 || matcher.node(value)?.0 == &Op::Negative {
         return None;
     }
-    for (gate, rest) in gates(look, &product.factors, &product.divisors) {
+    for (gate, rest) in gates(matcher, &product.factors, &product.divisors) {
         let [up] = rest.as_slice() else { continue };
         let same = [gate, *up]
             .iter()
-            .all(|v| look.array_type(*v) == look.array_type(value));
-        if same && *up != gate && !look.depends(gate, *up) {
+            .all(|v| matcher.array_type(*v) == matcher.array_type(value));
+        if same && *up != gate && !matcher.depends(gate, *up) {
             return Some(Ok(Match::new(vec![gate, *up], value, |inputs| {
                 fast::swiglu(&inputs[0], &inputs[1])
             })));
@@ -38,28 +38,29 @@ pub(super) fn find_gated(look: &Look<'_>, value: Value) -> Found {
 }
 
 /// `x` when a value is `x * sigmoid(x)`.
-fn silu_of(look: &Look<'_>, value: Value) -> Option<Value> {
-    let product = look.product(value);
+fn silu_of(matcher: &Matcher<'_>, value: Value) -> Option<Value> {
+    let product = matcher.product(value);
     let has_number = product.number != 1.0;
-    let found = gates(look, &product.factors, &product.divisors);
+    let found = gates(matcher, &product.factors, &product.divisors);
     let (gate, rest) = found.first()?;
-    let whole = rest.is_empty() && !has_number && look.array_type(*gate) == look.array_type(value);
+    let whole =
+        rest.is_empty() && !has_number && matcher.array_type(*gate) == matcher.array_type(value);
     whole.then_some(*gate)
 }
 
-/// Each way to see `x * sigmoid(x)` in a product, with the other factors.
-fn gates(look: &Look<'_>, factors: &[Value], divisors: &[Value]) -> Vec<(Value, Vec<Value>)> {
+/// Each match of `x * sigmoid(x)` in a product, with the other factors.
+fn gates(matcher: &Matcher<'_>, factors: &[Value], divisors: &[Value]) -> Vec<(Value, Vec<Value>)> {
     let mut found = Vec::new();
     for (index, factor) in factors.iter().enumerate() {
         if divisors.is_empty()
-            && let Some(x) = look.unary(*factor, &Op::Sigmoid)
+            && let Some(x) = matcher.unary(*factor, &Op::Sigmoid)
             && let Some(place) = factors.iter().position(|other| *other == x)
         {
             let rest = without(factors, &[index, place]);
             found.push((x, rest));
         }
         if let [divisor] = divisors
-            && one_plus_exp(look, *divisor) == Some(*factor)
+            && one_plus_exp(matcher, *divisor) == Some(*factor)
         {
             found.push((*factor, without(factors, &[index])));
         }
@@ -68,9 +69,9 @@ fn gates(look: &Look<'_>, factors: &[Value], divisors: &[Value]) -> Vec<(Value, 
 }
 
 /// `x` when a value is `1 + exp(-x)`.
-fn one_plus_exp(look: &Look<'_>, value: Value) -> Option<Value> {
-    let (exp, one) = look.plus_number(value)?;
-    let negated = look.product(look.unary(exp, &Op::Exp)?);
+fn one_plus_exp(matcher: &Matcher<'_>, value: Value) -> Option<Value> {
+    let (exp, one) = matcher.plus_number(value)?;
+    let negated = matcher.product(matcher.unary(exp, &Op::Exp)?);
     match (
         one == 1.0,
         negated.number == -1.0,

@@ -3,21 +3,14 @@
 //! Recognized: any axes, the same for both reductions; a division, or a product with the inverse sum. Refused: without
 //! subtracting the maximum, which overflows where the operation does not; maximum and sum over different axes.
 
-use mlx::Op;
-
-use super::look::Look;
-use super::{Found, Match, Refusal, RefusalKind};
+use super::matcher::Matcher;
+use super::matcher::softmax::written_out;
+use super::{Match, MatchResult};
 use crate::graph::Value;
 
-/// A softmax, by the operation or written out.
-pub(super) struct Softmax {
-    pub(super) x: Value,
-    pub(super) axes: Vec<i32>,
-}
-
-/// Finds the formula.
-pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
-    let softmax = match written(look, value)? {
+/// Matches the formula.
+pub(crate) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
+    let softmax = match written_out(matcher, value)? {
         Ok(softmax) => softmax,
         Err(refusal) => return Some(Err(refusal)),
     };
@@ -25,77 +18,4 @@ pub(super) fn find(look: &Look<'_>, value: Value) -> Found {
     Some(Ok(Match::new(vec![softmax.x], value, move |inputs| {
         inputs[0].softmax(axes.clone())
     })))
-}
-
-/// Sees a softmax by the operation or written out.
-pub(super) fn softmax_of(look: &Look<'_>, value: Value) -> Option<Softmax> {
-    if let Some((Op::Softmax { axes, .. }, node)) = look.node(value) {
-        let x = node.inputs[0];
-        return Some(Softmax {
-            x,
-            axes: axes.clone(),
-        });
-    }
-    written(look, value)?.ok()
-}
-
-/// `exp(x - max(x)) / sum(exp(x - max(x)))`.
-fn written(look: &Look<'_>, value: Value) -> Option<Result<Softmax, Refusal>> {
-    let quotients = look.quotients(value).into_iter();
-    quotients
-        .filter(|(exp, _)| look.dtype(*exp).is_floating())
-        .find_map(|(exp, sum)| quotient(look, exp, sum))
-}
-
-fn quotient(look: &Look<'_>, exp: Value, below: Value) -> Option<Result<Softmax, Refusal>> {
-    let shifted = look.unary(exp, &Op::Exp)?;
-    let (Op::Sum { axes, .. }, node) = look.node(look.keeps_axis(below))? else {
-        return None;
-    };
-    if node.inputs[0] != exp || !look.is_kept(below, exp, axes) {
-        return None;
-    }
-    let shifted = match look.less_max(shifted) {
-        Ok(shifted) => shifted?,
-        Err(refusal) => return Some(Err(refusal)),
-    };
-    if shifted.axes != *axes {
-        let reason = format!(
-            "the maximum is over axes {:?}, the sum over {axes:?}",
-            shifted.axes
-        );
-        return Some(Err(Refusal::new(RefusalKind::Axis, reason)));
-    }
-    // Of whole numbers, differences may wrap around.
-    look.dtype(shifted.x).is_floating().then_some(Ok(shifted))
-}
-
-impl Look<'_> {
-    /// Sees a value as `x - max(x)`, and says so when the maximum is missing; `None` when it stands elsewhere.
-    pub(super) fn less_max(&self, value: Value) -> Result<Option<Softmax>, Refusal> {
-        let refuse = |reason: &str| Err(Refusal::new(RefusalKind::Formula, reason));
-        let Some([x, subtracted]) = self.binary(value, &Op::Subtract) else {
-            return refuse(
-                "the maximum is not subtracted, so it overflows where the kernel does not",
-            );
-        };
-        match self.max_of(subtracted) {
-            None => refuse("something else than the maximum is subtracted"),
-            Some((of, _)) if of != x => refuse("the maximum is of something else"),
-            Some((_, axes)) if self.is_kept(subtracted, x, &axes) => Ok(Some(Softmax { x, axes })),
-            Some(_) => Ok(None),
-        }
-    }
-
-    /// What a value is the maximum of, and over which axes.
-    pub(super) fn max_of(&self, value: Value) -> Option<(Value, Vec<i32>)> {
-        let mut max = self.keeps_axis(value);
-        if let Some((Op::StopGradient, node)) = self.node(max) {
-            max = self.keeps_axis(node.inputs[0]);
-        }
-        match self.node(max)? {
-            (Op::Max { axes, .. }, node) => Some((node.inputs[0], axes.clone())),
-            _ => None,
-        }
-    }
 }

@@ -103,7 +103,7 @@ impl Literal {
     }
 
     /// Returns the dtype that a number takes which is written without one.
-    pub(crate) fn plain_dtype(self) -> Dtype {
+    pub(crate) fn default_dtype(self) -> Dtype {
         match self {
             Literal::Bool(_) => Dtype::Bool,
             Literal::Int(_) | Literal::Unsigned(_) => Dtype::Int32,
@@ -113,7 +113,7 @@ impl Literal {
     }
 
     /// Returns the number as one of this dtype, unless that has no such number.
-    pub(crate) fn of_kind(self, dtype: Dtype) -> Option<Self> {
+    pub(crate) fn cast_exact(self, dtype: Dtype) -> Option<Self> {
         let is_in_range = match (dtype, self) {
             (Dtype::Int8, Literal::Int(value)) => i8::try_from(value).is_ok(),
             (Dtype::Int16, Literal::Int(value)) => i16::try_from(value).is_ok(),
@@ -143,7 +143,7 @@ impl Literal {
     }
 
     /// Writes the number so that it reads back exactly, with its dtype where that is not the plain one.
-    pub(crate) fn text(self, dtype: Dtype) -> String {
+    pub(crate) fn to_text(self, dtype: Dtype) -> String {
         let number = match self {
             Literal::Bool(value) => value.to_string(),
             Literal::Int(value) => value.to_string(),
@@ -153,7 +153,7 @@ impl Literal {
             Literal::Float(value) => format!("{value:?}"),
             Literal::Complex(re, im) => format!("({re:?}, {im:?})"),
         };
-        if dtype == self.plain_dtype() {
+        if dtype == self.default_dtype() {
             number
         } else {
             format!("{number}:{dtype}")
@@ -181,5 +181,50 @@ fn same_bits(a: Literal, b: Literal) -> bool {
             a.to_bits() == b.to_bits() && c.to_bits() == d.to_bits()
         }
         (a, b) => a == b,
+    }
+}
+
+/// Returns the elements of an array as `f64`; `None` for complex numbers.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn values_as_f64(array: &Array) -> Option<Vec<f64>> {
+    match array.dtype().ok()? {
+        Dtype::Bool => {
+            let values = array.to_vec::<bool>().ok()?;
+            Some(values.into_iter().map(|v| f64::from(u8::from(v))).collect())
+        }
+        Dtype::Int64 => Some(
+            array
+                .to_vec::<i64>()
+                .ok()?
+                .into_iter()
+                .map(|v| v as f64)
+                .collect(),
+        ),
+        Dtype::Uint64 => Some(
+            array
+                .to_vec::<u64>()
+                .ok()?
+                .into_iter()
+                .map(|v| v as f64)
+                .collect(),
+        ),
+        Dtype::Float64 => array.to_vec::<f64>().ok(),
+        Dtype::Float32 => Some(
+            array
+                .to_vec::<f32>()
+                .ok()?
+                .into_iter()
+                .map(f64::from)
+                .collect(),
+        ),
+        Dtype::Complex64 => None,
+        dtype => {
+            let wide = if dtype.is_floating() {
+                Dtype::Float32
+            } else {
+                Dtype::Int64
+            };
+            values_as_f64(&array.astype(wide))
+        }
     }
 }

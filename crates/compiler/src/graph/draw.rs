@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::print::{Names, attributes};
-use super::{Constant, Graph, Node, Source};
+use super::{Constant, Graph, Node, ValueOrigin};
 use mlx::Value as Attribute;
 
 impl Graph {
@@ -51,7 +51,7 @@ impl Graph {
             part(Part::Round(&format!("v{}", input.0), &label));
         }
         for (value, source) in self.values() {
-            if let Source::Constant(Constant::Array(_) | Constant::Missing) = source {
+            if let ValueOrigin::Constant(Constant::Array(_) | Constant::Missing) = source {
                 let label = format!("{}: {}", names.get(value), self.array_type(value));
                 part(Part::Round(&format!("v{}", value.0), &label));
             }
@@ -59,9 +59,9 @@ impl Graph {
         for (number, node) in self.nodes.iter().enumerate() {
             part(Part::Box(&format!("n{number}"), &self.label(node, &names)));
             for input in &node.inputs {
-                let from = match self.source(*input) {
-                    Source::Constant(Constant::Number(_)) => continue,
-                    Source::Node(id, _) => format!("n{}", id.0),
+                let from = match self.origin(*input) {
+                    ValueOrigin::Constant(Constant::Number(_)) => continue,
+                    ValueOrigin::Node(id, _) => format!("n{}", id.0),
                     _ => format!("v{}", input.0),
                 };
                 let label = self.array_type(*input).to_string();
@@ -71,8 +71,8 @@ impl Graph {
         for (index, output) in self.outputs.iter().enumerate() {
             let to = format!("out{index}");
             part(Part::Round(&to, &format!("return {index}")));
-            let from = match self.source(*output) {
-                Source::Node(id, _) => format!("n{}", id.0),
+            let from = match self.origin(*output) {
+                ValueOrigin::Node(id, _) => format!("n{}", id.0),
                 _ => format!("v{}", output.0),
             };
             part(Part::Arrow(

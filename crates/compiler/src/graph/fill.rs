@@ -2,7 +2,7 @@
 
 use mlx::ArrayType;
 
-use super::{Constant, Graph, Source};
+use super::{Constant, Graph, ValueOrigin};
 
 impl Graph {
     /// Returns the graph with its missing constants replaced by `arrays`, in the order of the text: its own, then those
@@ -41,9 +41,9 @@ impl Graph {
         next: &mut dyn FnMut(&ArrayType) -> mlx::Result<mlx::Array>,
     ) -> mlx::Result<()> {
         for definition in &mut self.values {
-            if matches!(definition.source, Source::Constant(Constant::Missing)) {
+            if matches!(definition.origin, ValueOrigin::Constant(Constant::Missing)) {
                 let array = next(&definition.array_type)?;
-                definition.source = Source::Constant(Constant::Array(array));
+                definition.origin = ValueOrigin::Constant(Constant::Array(array));
             }
         }
         for node in &mut self.nodes {

@@ -7,8 +7,7 @@ use std::rc::Rc;
 use mlx::transforms::Transform;
 use mlx::{Device, Op};
 
-use super::{Graph, Value};
-use crate::fusions::Fusion;
+use super::{Fusion, Graph, Value};
 
 /// One operation on values.
 #[derive(Clone, Debug)]
@@ -20,7 +19,7 @@ pub struct Node {
     /// What comes out.
     pub outputs: Vec<Value>,
     /// Where the program applied it.
-    pub site: Site,
+    pub site: SourceLocation,
 }
 
 /// What a node does.
@@ -41,7 +40,7 @@ pub enum Operation {
     },
     /// Repeats `body` while `condition` holds. Inputs are the state, then what both capture.
     While {
-        /// From state and captures to one truth value.
+        /// From state and captures to one `bool`.
         condition: Rc<Graph>,
         /// From state and captures to the next state.
         body: Rc<Graph>,
@@ -84,16 +83,19 @@ pub struct Fused {
     pub kernel: Graph,
 }
 
+/// A line of the program.
+pub(crate) type CallSite = &'static Location<'static>;
+
 /// Where in the program a node comes from, and on which device it was asked to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Site {
+pub struct SourceLocation {
     /// The line that applied the operation.
     pub at: Option<&'static Location<'static>>,
     /// The device, when the program asked for another one than the function runs on.
     pub device: Option<Device>,
 }
 
-impl fmt::Display for Site {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.at {
             Some(at) => write!(f, "{}:{}", at.file(), at.line()),

@@ -6,10 +6,9 @@ use std::str::FromStr;
 
 use mlx::{ArrayType, Device, Dtype, Op, Value as Attribute};
 
-use super::{Constant, Fused, Graph, Literal, Operation, Site, Value};
-use crate::fusions::Fusion;
+use super::{Constant, Fused, Fusion, Graph, Literal, Operation, SourceLocation, Value};
 
-/// A text is not a graph; says where and why.
+/// A text is not a graph: where and why.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("parse: line {line}: {message}")]
 pub struct ParseError {
@@ -19,7 +18,7 @@ pub struct ParseError {
     pub message: String,
 }
 
-// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text for people.
+// `fn main() -> Result<()>` and `unwrap` show `Debug`: it is the text of `Display`.
 impl std::fmt::Debug for ParseError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
@@ -43,8 +42,8 @@ impl FromStr for Graph {
     }
 }
 
-/// How deep graphs may lie in one another.
-pub(crate) const DEPTH: usize = 64;
+/// The maximum nesting depth of graphs.
+pub(crate) const MAX_NESTING: usize = 64;
 
 /// The lines of a text without comments and blank lines.
 struct Lines<'a> {
@@ -95,8 +94,10 @@ impl<'a> Lines<'a> {
 
     fn graph_after(&mut self, head: &'a str) -> Result<Graph, ParseError> {
         self.depth += 1;
-        if self.depth > DEPTH {
-            return Err(self.error(format!("wanted at most {DEPTH} graphs inside one another")));
+        if self.depth > MAX_NESTING {
+            return Err(self.error(format!(
+                "wanted at most {MAX_NESTING} graphs inside one another"
+            )));
         }
         let wanted = || format!("wanted `graph name(...) {{`, got {head:?}");
         let body = head
@@ -198,7 +199,7 @@ impl<'a> Lines<'a> {
                 return Err(cursor.error(format!("wanted {name:?} once, got it once more")));
             }
         }
-        let site = Site { at: None, device };
+        let site = SourceLocation { at: None, device };
         let outputs = graph.add_node(operation, inputs, types, site);
         for (name, output) in names.into_iter().zip(outputs) {
             cursor.define(values, name, output)?;
@@ -431,13 +432,13 @@ impl<'a> Cursor<'a> {
 
     /// Takes the dtype of a number, if it has one.
     fn number(&mut self, graph: &mut Graph, literal: Literal) -> Result<Value, ParseError> {
-        let mut dtype = literal.plain_dtype();
+        let mut dtype = literal.default_dtype();
         if self.skip(":") {
             let name = self.word();
             dtype = Dtype::from_name(name)
                 .ok_or_else(|| self.error(format!("wanted a dtype, got {name:?}")))?;
         }
-        let Some(literal) = literal.of_kind(dtype) else {
+        let Some(literal) = literal.cast_exact(dtype) else {
             return Err(self.error(format!("wanted a number of {dtype}, got {literal:?}")));
         };
         let array_type = ArrayType {

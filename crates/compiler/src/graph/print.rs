@@ -1,11 +1,11 @@
-//! A graph as text. The grammar is in the chapter [what the compiler does](crate::chapter).
+//! A graph as text. The guide has the [grammar](crate::guide#the-text-of-a-graph).
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
 use mlx::Value as Attribute;
 
-use super::{Constant, Graph, Node, Operation, Source, Value};
+use super::{Constant, Graph, Node, Operation, Value, ValueOrigin};
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -14,7 +14,7 @@ impl fmt::Display for Graph {
 }
 
 impl Graph {
-    /// Returns the text of the graph with the program's line behind each node, as a comment.
+    /// Returns the text of the graph with the program's line after each node, as a comment.
     pub fn to_text_with_sites(&self) -> String {
         let mut text = String::new();
         let style = Style {
@@ -59,10 +59,10 @@ impl Names {
         let mut n_arrays = 0;
         for (value, source) in graph.values() {
             match source {
-                Source::Constant(Constant::Number(literal)) => {
-                    names.insert(value, literal.text(graph.array_type(value).dtype));
+                ValueOrigin::Constant(Constant::Number(literal)) => {
+                    names.insert(value, literal.to_text(graph.array_type(value).dtype));
                 }
-                Source::Constant(_) => {
+                ValueOrigin::Constant(_) => {
                     names.insert(value, format!("c{n_arrays}"));
                     n_arrays += 1;
                 }
@@ -107,7 +107,7 @@ fn write_graph(out: &mut dyn Write, graph: &Graph, style: &Style) -> fmt::Result
     for (value, source) in graph.values() {
         if matches!(
             source,
-            Source::Constant(Constant::Array(_) | Constant::Missing)
+            ValueOrigin::Constant(Constant::Array(_) | Constant::Missing)
         ) {
             let array_type = graph.array_type(value);
             writeln!(out, "{margin}  const {}: {array_type}", names.get(value))?;
@@ -179,7 +179,7 @@ fn write_node(
     Ok(())
 }
 
-/// Returns what a node is told besides its inputs and the graphs inside.
+/// Returns the attributes of a node: its settings besides inputs and the graphs inside.
 pub(super) fn attributes(operation: &Operation) -> Vec<(&'static str, Attribute)> {
     let count = |n: &usize| Attribute::Int(i64::try_from(*n).unwrap_or(i64::MAX));
     match operation {

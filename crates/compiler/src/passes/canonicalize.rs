@@ -1,12 +1,12 @@
-//! One spelling for what can be written in several ways, so that later passes know only one.
+//! Canonical form: one spelling for what can be written in several ways, so that later passes match only one.
 //!
 //! Every rule is exact: results keep all their bits.
 
 use mlx::{ArrayType, Op};
 
-use super::{Context, inside, undefined};
+use super::{Context, map_subgraphs, undefined_value};
 use crate::Result;
-use crate::graph::{Constant, Graph, Literal, Operation, Transplant, Value};
+use crate::graph::{Constant, Graph, GraphRewriter, Literal, Operation, Value};
 
 /// What a rule makes of a node.
 enum Rewritten {
@@ -19,17 +19,14 @@ enum Rewritten {
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let keep_sizes_open = context.options.shapeless;
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
     for node in &graph.nodes {
         let rewritten = match (&node.operation, node.outputs.as_slice()) {
             (Operation::Op(op), [output]) => {
-                let inputs: Option<Vec<Value>> = node
-                    .inputs
-                    .iter()
-                    .map(|input| copy.get(&mut next, *input))
-                    .collect();
-                let inputs = inputs.ok_or_else(|| undefined("canonicalize"))?;
+                let inputs = rewriter
+                    .lookup_all(&mut next, &node.inputs)
+                    .ok_or_else(|| undefined_value("canonicalize"))?;
                 let types = Rule {
                     graph: &next,
                     inputs: &inputs,
@@ -41,22 +38,24 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
             _ => None,
         };
         match rewritten {
-            Some((output, Rewritten::Value(value))) => copy.set(output, value),
+            Some((output, Rewritten::Value(value))) => rewriter.map(output, value),
             Some((output, Rewritten::Op(op, inputs))) => {
                 let types = vec![graph.array_type(output).clone()];
                 let new = next.add_node(Operation::Op(op), inputs, types, node.site);
-                copy.set(output, new[0]);
+                rewriter.map(output, new[0]);
             }
             None => {
                 let mut node = node.clone();
-                node.operation = inside(&node.operation, context, run)?;
-                copy.node(&mut next, &node)
-                    .ok_or_else(|| undefined("canonicalize"))?;
+                node.operation = map_subgraphs(&node.operation, context, run)?;
+                rewriter
+                    .copy_node(&mut next, &node)
+                    .ok_or_else(|| undefined_value("canonicalize"))?;
             }
         }
     }
-    copy.outputs(&mut next)
-        .ok_or_else(|| undefined("canonicalize"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("canonicalize"))?;
     Ok(next)
 }
 
@@ -106,7 +105,7 @@ impl Rule<'_> {
                 .or_else(|| self.number_last(op)),
             Op::Divide => self.without_one(1),
             Op::Add => self.number_last(op),
-            // Of two zeros the second is taken, so their order tells 0 from -0.
+            // Of two zeros the second is taken, so their order distinguishes 0 from -0.
             Op::Maximum | Op::Minimum if !self.is_zero_or_complex(self.inputs[0]) => {
                 self.number_last(op)
             }

@@ -1,15 +1,15 @@
 //! Products written by subscripts (`einsum`, `inner`, `tensordot`), as the matrix products that they are.
 //!
-//! Matchers know matrix products only. The pass that looks for formulas rewrites those products for them, and keeps
+//! Matchers know matrix products only. The pass that matches formulas rewrites those products for them, and keeps
 //! what it rewrote where a formula was found around it.
 
 use std::collections::BTreeSet;
 
 use mlx::{ArrayType, Op};
 
-use super::undefined;
+use super::undefined_value;
 use crate::Result;
-use crate::graph::{Graph, Node, NodeId, Operation, Transplant, Value};
+use crate::graph::{Graph, GraphRewriter, Node, NodeId, Operation, Value};
 
 /// A graph with some of its products rewritten, and the nodes that each of them became.
 pub(super) struct Rewritten {
@@ -20,8 +20,8 @@ pub(super) struct Rewritten {
 /// Rewrites products: those among `chosen`, or all that can be.
 pub(super) fn rewrite(graph: &Graph, chosen: Option<&BTreeSet<NodeId>>) -> Result<Rewritten> {
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
     let mut products = Vec::new();
     for (id, node) in (0..).map(NodeId).zip(&graph.nodes) {
         let product = chosen
@@ -29,23 +29,23 @@ pub(super) fn rewrite(graph: &Graph, chosen: Option<&BTreeSet<NodeId>>) -> Resul
             .then(|| Product::read(graph, node))
             .flatten();
         let Some(product) = product else {
-            copy.node(&mut next, node)
-                .ok_or_else(|| undefined("fuse"))?;
+            rewriter
+                .copy_node(&mut next, node)
+                .ok_or_else(|| undefined_value("fuse"))?;
             continue;
         };
-        let sides: Option<Vec<Value>> = node
-            .inputs
-            .iter()
-            .map(|input| copy.get(&mut next, *input))
-            .collect();
-        let sides = sides.ok_or_else(|| undefined("fuse"))?;
+        let sides = rewriter
+            .lookup_all(&mut next, &node.inputs)
+            .ok_or_else(|| undefined_value("fuse"))?;
         let first = u32::try_from(next.nodes.len()).unwrap_or(u32::MAX);
         let output = product.build(&mut next, [sides[0], sides[1]], node);
         let end = u32::try_from(next.nodes.len()).unwrap_or(u32::MAX);
         products.push((id, first..end));
-        copy.set(node.outputs[0], output);
+        rewriter.map(node.outputs[0], output);
     }
-    copy.outputs(&mut next).ok_or_else(|| undefined("fuse"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("fuse"))?;
     Ok(Rewritten {
         graph: next,
         products,
@@ -222,7 +222,7 @@ impl Product {
         appended.transpose(product, &result, &self.output, self)
     }
 
-    /// The axes that rows and columns are, for which least is transposed.
+    /// The axes that rows and columns are, chosen so that the fewest inputs are transposed.
     fn chosen(&self) -> (char, Vec<char>) {
         let columns = self.columns();
         let both = self

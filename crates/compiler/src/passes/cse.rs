@@ -1,29 +1,26 @@
-//! Common subexpressions: what is computed twice from the same values is computed once.
+//! Common subexpression elimination: what is computed twice from the same values is computed once.
 
 use std::collections::HashMap;
 
 use mlx::{Device, Dtype, Op};
 
-use super::{Context, inside, undefined};
+use super::{Context, map_subgraphs, undefined_value};
 use crate::Result;
-use crate::graph::{Constant, Graph, Literal, Operation, Source, Transplant, Value};
+use crate::graph::{Constant, Graph, GraphRewriter, Literal, Operation, Value, ValueOrigin};
 
-/// Two nodes with the same key compute the same. Attributes print exactly, so their text stands for them.
+/// Two nodes with the same key compute the same. Attributes print exactly, so their text is part of the key.
 type Key = (String, Vec<Value>, Option<Device>);
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
-    share_constants(graph, &mut next, &mut copy);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
+    share_constants(graph, &mut next, &mut rewriter);
     let mut seen: HashMap<Key, Vec<Value>> = HashMap::new();
     for node in &graph.nodes {
-        let inputs: Option<Vec<Value>> = node
-            .inputs
-            .iter()
-            .map(|input| copy.get(&mut next, *input))
-            .collect();
-        let inputs = inputs.ok_or_else(|| undefined("cse"))?;
+        let inputs = rewriter
+            .lookup_all(&mut next, &node.inputs)
+            .ok_or_else(|| undefined_value("cse"))?;
         let key = match &node.operation {
             Operation::Op(op) if !matches!(op, Op::Custom(_)) => {
                 Some((op.to_string(), inputs, node.site.device))
@@ -32,33 +29,32 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         };
         if let Some(known) = key.as_ref().and_then(|key| seen.get(key)) {
             for (old, new) in node.outputs.iter().zip(known) {
-                copy.set(*old, *new);
+                rewriter.map(*old, *new);
             }
             continue;
         }
         let mut node = node.clone();
-        node.operation = inside(&node.operation, context, run)?;
-        copy.node(&mut next, &node)
-            .ok_or_else(|| undefined("cse"))?;
+        node.operation = map_subgraphs(&node.operation, context, run)?;
+        rewriter
+            .copy_node(&mut next, &node)
+            .ok_or_else(|| undefined_value("cse"))?;
         if let Some(key) = key {
-            let outputs: Option<Vec<Value>> = node
-                .outputs
-                .iter()
-                .map(|output| copy.get(&mut next, *output))
-                .collect();
-            seen.insert(key, outputs.ok_or_else(|| undefined("cse"))?);
+            let outputs = rewriter.lookup_all(&mut next, &node.outputs);
+            seen.insert(key, outputs.ok_or_else(|| undefined_value("cse"))?);
         }
     }
-    copy.outputs(&mut next).ok_or_else(|| undefined("cse"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("cse"))?;
     Ok(next)
 }
 
 /// Makes equal constants one value.
-fn share_constants(graph: &Graph, next: &mut Graph, copy: &mut Transplant<'_>) {
+fn share_constants(graph: &Graph, next: &mut Graph, rewriter: &mut GraphRewriter<'_>) {
     let mut numbers: HashMap<(Dtype, u64, u64, u8), Value> = HashMap::new();
     let mut arrays: HashMap<usize, Value> = HashMap::new();
     for (value, source) in graph.values() {
-        let Source::Constant(constant) = source else {
+        let ValueOrigin::Constant(constant) = source else {
             continue;
         };
         let array_type = graph.array_type(value);
@@ -72,14 +68,14 @@ fn share_constants(graph: &Graph, next: &mut Graph, copy: &mut Transplant<'_>) {
                     let new = *arrays
                         .entry(identity)
                         .or_insert_with(|| next.add_constant(array_type.clone(), constant.clone()));
-                    copy.set(value, new);
+                    rewriter.map(value, new);
                 }
                 continue;
             }
             Constant::Missing => continue,
         };
         let new = *slot.or_insert_with(|| next.add_constant(array_type.clone(), constant.clone()));
-        copy.set(value, new);
+        rewriter.map(value, new);
     }
 }
 

@@ -1,8 +1,8 @@
-//! Dead code: nodes that no output depends on go.
+//! Dead code elimination: nodes that no output depends on are dropped.
 
-use super::{Context, inside, undefined};
+use super::{Context, map_subgraphs, undefined_value};
 use crate::Result;
-use crate::graph::{Graph, Transplant};
+use crate::graph::{Graph, GraphRewriter};
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let mut alive = vec![false; graph.values.len()];
@@ -19,16 +19,19 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         }
     }
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
     for (node, wanted) in graph.nodes.iter().zip(wanted) {
         if wanted {
             let mut node = node.clone();
-            node.operation = inside(&node.operation, context, run)?;
-            copy.node(&mut next, &node)
-                .ok_or_else(|| undefined("dce"))?;
+            node.operation = map_subgraphs(&node.operation, context, run)?;
+            rewriter
+                .copy_node(&mut next, &node)
+                .ok_or_else(|| undefined_value("dce"))?;
         }
     }
-    copy.outputs(&mut next).ok_or_else(|| undefined("dce"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("dce"))?;
     Ok(next)
 }

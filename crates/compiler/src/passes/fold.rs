@@ -1,66 +1,71 @@
 //! Constant folding: what depends on no input is computed once, when the function is compiled.
 //!
-//! Large results are left to be computed anew each time, so that no copy of weights is held; a transpose of one is
-//! only a view.
+//! Large results are computed anew in each call, so that no copy of weights is stored; a transpose of one is only a
+//! view.
 
 use mlx::{Array, Op};
 
-use super::{Context, undefined};
+use super::{Context, undefined_value};
 use crate::Result;
-use crate::graph::{Constant, Graph, Literal, Operation, Source, Transplant, Value};
-use crate::run::Plan;
+use crate::execute::Executor;
+use crate::graph::{
+    Constant, Graph, GraphRewriter, Literal, Operation, Value, ValueOrigin, element_count,
+};
 
-/// Results up to this many bytes are held.
-const LARGEST: usize = 1 << 20;
+/// Results of at most this many bytes are stored.
+const MAX_STORED_BYTES: usize = 1 << 20;
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
-    let known = graph.known();
+    let known = graph.constant_flags();
     let wanted = frontier(graph, &known);
     let values = compute(graph, &wanted)?;
     let mut is_wanted = vec![false; graph.values.len()];
     wanted.iter().for_each(|v| is_wanted[v.index()] = true);
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
     for (value, array) in wanted.iter().zip(values) {
         let constant = match Literal::read(&array)? {
             Some(literal) => Constant::Number(literal),
             None => Constant::Array(array),
         };
         let new = next.add_constant(graph.array_type(*value).clone(), constant);
-        copy.set(*value, new);
+        rewriter.map(*value, new);
     }
     for node in &graph.nodes {
         if node.outputs.iter().all(|v| is_wanted[v.index()]) {
             continue;
         }
         let mut node = node.clone();
-        node.operation = super::inside(&node.operation, context, run)?;
+        node.operation = super::map_subgraphs(&node.operation, context, run)?;
         // A node of which only some outputs were folded is copied; its other outputs are still wanted.
         let folded: Vec<(Value, Option<Value>)> = node
             .outputs
             .iter()
             .filter(|output| is_wanted[output.index()])
-            .map(|output| (*output, copy.get(&mut next, *output)))
+            .map(|output| (*output, rewriter.lookup(&mut next, *output)))
             .collect();
-        copy.node(&mut next, &node)
-            .ok_or_else(|| undefined("fold"))?;
+        rewriter
+            .copy_node(&mut next, &node)
+            .ok_or_else(|| undefined_value("fold"))?;
         for (old, new) in folded {
             if let Some(new) = new {
-                copy.set(old, new);
+                rewriter.map(old, new);
             }
         }
     }
-    copy.outputs(&mut next).ok_or_else(|| undefined("fold"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("fold"))?;
     Ok(next)
 }
 
-/// Values that depend on no input, are worth holding, and are used by something that is not folded itself.
+/// Values that depend on no input, are worth storing, and are used by something that is not folded itself.
 fn frontier(graph: &Graph, known: &[bool]) -> Vec<Value> {
     let mut holds = vec![false; graph.values.len()];
     for (value, source) in graph.values() {
-        if let Source::Node(id, _) = source {
-            holds[value.index()] = known[value.index()] && is_worth_holding(graph, *id, value);
+        if let ValueOrigin::Node(id, _) = source {
+            holds[value.index()] = known[value.index()] && is_worth_storing(graph, *id, value);
         }
     }
     let mut wanted = Vec::new();
@@ -79,33 +84,30 @@ fn frontier(graph: &Graph, known: &[bool]) -> Vec<Value> {
     wanted
 }
 
-fn is_worth_holding(graph: &Graph, id: crate::graph::NodeId, value: Value) -> bool {
+fn is_worth_storing(graph: &Graph, id: crate::graph::NodeId, value: Value) -> bool {
     let node = graph.node(id);
     let Operation::Op(op) = &node.operation else {
         return false;
     };
     let array_type = graph.array_type(value);
-    let size: usize = array_type
-        .shape
-        .iter()
-        .map(|n| usize::try_from(*n).unwrap_or(0))
-        .product();
+    let size = element_count(&array_type.shape);
     let is_view = matches!(op, Op::Transpose { .. })
         && node
             .inputs
             .iter()
             .all(|input| graph.constant(*input).is_some());
     // A user's kernel may count its calls.
-    !matches!(op, Op::Custom(_)) && (is_view || size * array_type.dtype.size() <= LARGEST)
+    !matches!(op, Op::Custom(_)) && (is_view || size * array_type.dtype.size() <= MAX_STORED_BYTES)
 }
 
 fn compute(graph: &Graph, wanted: &[Value]) -> Result<Vec<Array>> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let part = crate::graph::slice(graph, &[], wanted).ok_or_else(|| undefined("fold"))?;
+    let part = crate::graph::extract_subgraph(graph, &[], wanted)
+        .ok_or_else(|| undefined_value("fold"))?;
     let values = mlx::trace::without_recording(|| -> Result<Vec<Array>> {
-        let values = Plan::new(part)?.run(&[])?;
+        let values = Executor::new(part)?.run(&[])?;
         mlx::eval(&values)?;
         Ok(values)
     })?;

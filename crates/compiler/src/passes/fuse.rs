@@ -5,25 +5,25 @@ use std::rc::Rc;
 
 use mlx::Array;
 
-use super::{Context, contract, inside, undefined};
-use crate::fusions::look::Look;
-use crate::fusions::{Fusion, Match, Refusal, RefusalKind};
+use super::{Context, contract, map_subgraphs, undefined_value};
+use crate::fusions::{Match, Matcher, Refusal, RefusalKind};
 use crate::graph::{
-    Fused, Graph, NodeId, Operation, Site, Source, Transplant, Value, nodes_between, slice,
+    Fused, Fusion, Graph, GraphRewriter, NodeId, Operation, SourceLocation, Value, ValueOrigin,
+    extract_subgraph, nodes_between,
 };
-use crate::report::{Fired, Refused};
+use crate::report::{AppliedFusion, RejectedFusion};
 use crate::trace::record;
 use crate::{Error, Result};
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     if context.options.shapeless {
         // A product that is rewritten may freeze sizes.
-        let found = Found::all(graph, context);
+        let found = FusionSearch::all(graph, context);
         report_refused(&found, context);
         return rebuild(graph, &found.sites, context);
     }
     let mut rewritten = contract::rewrite(graph, None)?;
-    let mut found = Found::all(&rewritten.graph, context);
+    let mut found = FusionSearch::all(&rewritten.graph, context);
     report_refused(&found, context);
     // A product around which no formula was found stays as it was written.
     loop {
@@ -40,53 +40,53 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
             return rebuild(&rewritten.graph, &found.sites, context);
         }
         rewritten = contract::rewrite(graph, Some(&used))?;
-        found = Found::all(&rewritten.graph, context);
+        found = FusionSearch::all(&rewritten.graph, context);
     }
 }
 
-/// What fired as one formula is not reported as another that it is not.
-fn report_refused(found: &Found, context: &mut Context<'_>) {
+/// Adds what was rejected to the report, except nodes that are part of an applied fusion.
+fn report_refused(found: &FusionSearch, context: &mut Context<'_>) {
     for (id, refused) in &found.refused {
         if !found.claimed.contains(id) {
-            context.report.add_refused(refused.clone());
+            context.report.add_rejected(refused.clone());
         }
     }
 }
 
-/// A formula that was found at a place.
-struct SiteFound {
+/// A formula that was matched at a node.
+struct FusedSite {
     fusion: Fusion,
     inputs: Vec<Value>,
     output: Value,
     fused: Rc<Fused>,
-    site: Site,
+    site: SourceLocation,
 }
 
 #[derive(Default)]
-struct Found {
+struct FusionSearch {
     /// Formulas by the node that gives their result.
-    sites: HashMap<NodeId, SiteFound>,
+    sites: HashMap<NodeId, FusedSite>,
     /// Nodes that are part of a formula that was found.
     claimed: BTreeSet<NodeId>,
-    refused: Vec<(NodeId, Refused)>,
+    refused: Vec<(NodeId, RejectedFusion)>,
 }
 
-impl Found {
+impl FusionSearch {
     /// Tries all fusions that are asked for, in their order.
     fn all(graph: &Graph, context: &Context<'_>) -> Self {
         let mut found = Self::default();
-        let look = Look::new(graph, context.options.shapeless);
+        let matcher = Matcher::new(graph, context.options.shapeless);
         for fusion in Fusion::ALL {
             if context.options.fusions.contains(&fusion) {
-                found.search(fusion, &look);
+                found.search(fusion, &matcher);
             }
         }
         found
     }
 
     /// Tries one fusion at every node.
-    fn search(&mut self, fusion: Fusion, look: &Look<'_>) {
-        for (id, node) in (0..).map(NodeId).zip(look.graph.nodes()) {
+    fn search(&mut self, fusion: Fusion, matcher: &Matcher<'_>) {
+        for (id, node) in (0..).map(NodeId).zip(matcher.graph.nodes()) {
             if self.claimed.contains(&id) || node.site.device.is_some() {
                 continue;
             }
@@ -94,10 +94,10 @@ impl Found {
                 continue;
             };
             let outcome = fusion
-                .find(look, output)
-                .map(|found| found.and_then(|found| self.accept(fusion, look, found)));
+                .match_at(matcher, output)
+                .map(|found| found.and_then(|found| self.accept(fusion, matcher, found)));
             if let Some(Err(refusal)) = outcome {
-                let refused = Refused {
+                let refused = RejectedFusion {
                     fusion,
                     site: node.site,
                     refusal,
@@ -107,14 +107,14 @@ impl Found {
         }
     }
 
-    /// Takes a formula unless something outside of it needs a value inside of it.
+    /// Accepts a match unless something outside of it uses an intermediate value.
     fn accept(
         &mut self,
         fusion: Fusion,
-        look: &Look<'_>,
+        matcher: &Matcher<'_>,
         found: Match,
     ) -> std::result::Result<(), Refusal> {
-        let graph = look.graph;
+        let graph = matcher.graph;
         let nodes = nodes_between(graph, &found.inputs, &[found.output]);
         // Nodes that only prepare what depends on no data (tables of angles, masks) are shared freely.
         let inner: BTreeSet<NodeId> = nodes
@@ -124,7 +124,7 @@ impl Found {
                 let outputs = &graph.node(*id).outputs;
                 outputs
                     .iter()
-                    .any(|v| !look.is_known(*v) && !found.shared.contains(v))
+                    .any(|v| !matcher.is_constant(*v) && !found.shared.contains(v))
             })
             .collect();
         if inner.iter().any(|id| self.claimed.contains(id)) {
@@ -135,11 +135,11 @@ impl Found {
             // The program asked for another device somewhere in between.
             return Ok(());
         }
-        check_private(look, &inner, found.output)?;
-        let Source::Node(root, _) = graph.source(found.output) else {
+        check_private(matcher, &inner, found.output)?;
+        let ValueOrigin::Node(root, _) = graph.origin(found.output) else {
             return Ok(());
         };
-        let Some(body) = slice(graph, &found.inputs, &[found.output]) else {
+        let Some(body) = extract_subgraph(graph, &found.inputs, &[found.output]) else {
             return Ok(());
         };
         let kernel = kernel(graph, &found, &body)
@@ -152,7 +152,7 @@ impl Found {
         };
         self.sites.insert(
             *root,
-            SiteFound {
+            FusedSite {
                 fusion,
                 site: graph.node(*root).site,
                 inputs: found.inputs,
@@ -166,23 +166,27 @@ impl Found {
 
 /// Refuses a formula of which an intermediate value is used or returned elsewhere.
 fn check_private(
-    look: &Look<'_>,
+    matcher: &Matcher<'_>,
     inner: &BTreeSet<NodeId>,
     output: Value,
 ) -> std::result::Result<(), Refusal> {
     for id in inner {
-        let node = look.graph.node(*id);
+        let node = matcher.graph.node(*id);
         for value in &node.outputs {
-            if *value == output || look.is_known(*value) {
+            if *value == output || matcher.is_constant(*value) {
                 continue;
             }
             let name = node.operation.name();
-            if look.is_output(*value) {
+            if matcher.is_output(*value) {
                 let reason = format!("the result of {name} at {} is also returned", node.site);
                 return Err(Refusal::new(RefusalKind::Output, reason));
             }
-            if let Some(user) = look.users(*value).iter().find(|user| !inner.contains(user)) {
-                let user = look.graph.node(*user);
+            if let Some(user) = matcher
+                .consumers(*value)
+                .iter()
+                .find(|user| !inner.contains(user))
+            {
+                let user = matcher.graph.node(*user);
                 let reason = format!(
                     "the result of {name} at {} is also used by {} at {}",
                     node.site,
@@ -217,39 +221,38 @@ fn kernel(graph: &Graph, found: &Match, body: &Graph) -> Result<Graph> {
     debug_assert_eq!(recorded.graph.input_types(), body.input_types());
     let mut kernel = recorded.graph;
     kernel.name = "kernel".to_owned();
-    Ok(super::tidied(&kernel))
+    Ok(super::canonicalized(&kernel))
 }
 
 fn rebuild(
     graph: &Graph,
-    sites: &HashMap<NodeId, SiteFound>,
+    sites: &HashMap<NodeId, FusedSite>,
     context: &mut Context<'_>,
 ) -> Result<Graph> {
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
     for (id, node) in (0..).map(NodeId).zip(&graph.nodes) {
         let Some(found) = sites.get(&id) else {
             let mut node = node.clone();
-            node.operation = inside(&node.operation, context, run)?;
-            copy.node(&mut next, &node)
-                .ok_or_else(|| undefined("fuse"))?;
+            node.operation = map_subgraphs(&node.operation, context, run)?;
+            rewriter
+                .copy_node(&mut next, &node)
+                .ok_or_else(|| undefined_value("fuse"))?;
             continue;
         };
-        let inputs: Option<Vec<Value>> = found
-            .inputs
-            .iter()
-            .map(|input| copy.get(&mut next, *input))
-            .collect();
+        let inputs = rewriter.lookup_all(&mut next, &found.inputs);
         let types = vec![graph.array_type(found.output).clone()];
         let operation = Operation::Fused(Rc::clone(&found.fused));
-        let inputs = inputs.ok_or_else(|| undefined("fuse"))?;
+        let inputs = inputs.ok_or_else(|| undefined_value("fuse"))?;
         let output = next.add_node(operation, inputs, types, found.site);
-        copy.set(found.output, output[0]);
+        rewriter.map(found.output, output[0]);
         context
             .report
-            .add_fired(Fired::new(found.fusion, found.site, &found.fused));
+            .add_applied(AppliedFusion::new(found.fusion, found.site, &found.fused));
     }
-    copy.outputs(&mut next).ok_or_else(|| undefined("fuse"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("fuse"))?;
     Ok(next)
 }

@@ -1,4 +1,4 @@
-//! The passes: each makes a graph into a better one that means the same.
+//! The passes: each rewrites a graph into an equivalent one.
 
 mod canonicalize;
 mod contract;
@@ -14,7 +14,7 @@ use crate::graph::Graph;
 use crate::report::Report;
 use crate::{CompileOptions, Error, Result};
 
-/// What passes may look at and write to besides the graph.
+/// What passes may read and write besides the graph.
 pub(crate) struct Context<'a> {
     pub(crate) options: &'a CompileOptions,
     pub(crate) report: &'a mut Report,
@@ -52,7 +52,7 @@ pub(crate) const OPTIMIZE: &[Pass] = &[
 
 /// The passes that make what was recognized ready to run, in order.
 ///
-/// Constants are folded here and not earlier: a causal mask is easier to see while it is made of positions.
+/// Constants are folded here and not earlier: a causal mask is easier to match while it is computed from positions.
 pub(crate) const LOWER: &[Pass] = &[
     Pass {
         name: "select",
@@ -95,15 +95,15 @@ pub(crate) fn run(passes: &[Pass], graph: &Graph, context: &mut Context<'_>) -> 
     Ok(graph)
 }
 
-/// A value that running order should have defined: a bug of the pass that asked.
-pub(crate) fn undefined(pass: &'static str) -> Error {
+/// The error for a value that running order should have defined: a bug of the pass.
+pub(crate) fn undefined_value(pass: &'static str) -> Error {
     Error::Unsupported(format!(
         "pass {pass}: wanted a value defined before its use, got none"
     ))
 }
 
 /// Applies a pass to the graphs inside a node.
-fn inside(
+fn map_subgraphs(
     operation: &crate::graph::Operation,
     context: &mut Context<'_>,
     pass: fn(&Graph, &mut Context<'_>) -> Result<Graph>,
@@ -119,8 +119,8 @@ fn inside(
     failed.map_or(Ok(mapped), Err)
 }
 
-/// A small graph canonical and without what nobody uses, for printing.
-fn tidied(graph: &Graph) -> Graph {
+/// A small graph in canonical form and without dead code, for printing.
+fn canonicalized(graph: &Graph) -> Graph {
     let options = CompileOptions::default();
     let mut report = Report::default();
     let mut context = Context {
@@ -132,3 +132,7 @@ fn tidied(graph: &Graph) -> Graph {
         .and_then(|graph| dce::run(&graph, &mut context));
     tidy.unwrap_or_else(|_| graph.clone())
 }
+
+// The names before; the passes of CPU programs still use them.
+use map_subgraphs as inside;
+use undefined_value as undefined;

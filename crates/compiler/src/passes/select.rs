@@ -1,31 +1,34 @@
 //! Choice of kernels: each recognized formula becomes its kernel where the device has one, else its body.
 
+use mlx::compiler_api::OpFlags;
 use mlx::fast::{self, Path};
-use mlx::{Array, Op, bind, zeros};
+use mlx::{Array, bind, zeros};
 
-use super::{Context, inside, undefined};
+use super::{Context, map_subgraphs, undefined_value};
 use crate::fusions::{Refusal, RefusalKind};
-use crate::graph::{Fused, Graph, Operation, Transplant, Value};
+use crate::graph::{Fused, Graph, GraphRewriter, Operation};
 use crate::{Fallback, Result};
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
     for node in &graph.nodes {
         let Operation::Fused(fused) = &node.operation else {
             let mut node = node.clone();
-            node.operation = inside(&node.operation, context, run)?;
-            copy.node(&mut next, &node)
-                .ok_or_else(|| undefined("select"))?;
+            node.operation = map_subgraphs(&node.operation, context, run)?;
+            rewriter
+                .copy_node(&mut next, &node)
+                .ok_or_else(|| undefined_value("select"))?;
             continue;
         };
         let refusal = refusal(fused, context.options.fallback);
         if context.options.shapeless && refusal.is_none() {
             // Which form is right for sizes that broadcast is seen when it runs.
             context.report.set_choice(fused, refusal);
-            copy.node(&mut next, node)
-                .ok_or_else(|| undefined("select"))?;
+            rewriter
+                .copy_node(&mut next, node)
+                .ok_or_else(|| undefined_value("select"))?;
             continue;
         }
         let chosen = if refusal.is_some() {
@@ -34,21 +37,20 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
             &fused.kernel
         };
         context.report.set_choice(fused, refusal);
-        let inputs: Option<Vec<Value>> = node
-            .inputs
-            .iter()
-            .map(|input| copy.get(&mut next, *input))
-            .collect();
-        let inputs = inputs.ok_or_else(|| undefined("select"))?;
-        let mut inner = Transplant::new(chosen);
+        let inputs = rewriter
+            .lookup_all(&mut next, &node.inputs)
+            .ok_or_else(|| undefined_value("select"))?;
+        let mut inner = GraphRewriter::new(chosen);
         let outputs = inner
             .inline(&mut next, &inputs)
-            .ok_or_else(|| undefined("select"))?;
+            .ok_or_else(|| undefined_value("select"))?;
         for (old, new) in node.outputs.iter().zip(outputs) {
-            copy.set(*old, new);
+            rewriter.map(*old, new);
         }
     }
-    copy.outputs(&mut next).ok_or_else(|| undefined("select"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("select"))?;
     Ok(next)
 }
 
@@ -65,7 +67,10 @@ fn refusal(fused: &Fused, fallback: Fallback) -> Option<Refusal> {
 fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
     mlx::trace::without_recording(|| {
         kernel.nodes.iter().find_map(|node| {
-            let op = node.operation.op().filter(|op| is_fast(op))?;
+            let op = node.operation.op()?;
+            if !op.flags().contains(OpFlags::FUSED) {
+                return None;
+            };
             let inputs: Vec<Array> = node
                 .inputs
                 .iter()
@@ -96,19 +101,4 @@ fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
             }
         })
     })
-}
-
-fn is_fast(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::RmsNorm { .. }
-            | Op::LayerNorm { .. }
-            | Op::Rope { .. }
-            | Op::ScaledDotProductAttention { .. }
-            | Op::CrossEntropy
-            | Op::Gelu
-            | Op::GeluApprox
-            | Op::Silu
-            | Op::SwiGlu
-    )
 }

@@ -14,6 +14,7 @@ use mlx_provision::environment;
 
 use crate::graph::{Constant, Graph, Value};
 
+pub(crate) use mlx::cpu::are_kernels_enabled;
 pub(crate) use translate::supports;
 
 /// A kernel, and how many of its region's inputs it is applied to: the others, at the end, it has.
@@ -55,8 +56,5 @@ pub(crate) fn kernel(graph: &Graph, inputs: &[Value], body: &Graph) -> Option<Re
     Some(RegionKernel { kernel, n_inputs })
 }
 
-/// Whether host kernels may be used in this process: unless `MLX_HOST_KERNELS` switches them off.
-pub(crate) fn host_kernels() -> bool {
-    static ALLOWED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *ALLOWED.get_or_init(|| environment::flag(environment::HOST_KERNELS) != Some(false))
-}
+#[cfg(test)]
+mod tests;

@@ -1,83 +1,10 @@
 //! Tracing: a function runs once on arrays without values, and what it does becomes a graph.
 
-mod recorder;
+mod record;
+mod subgraphs;
+mod tape;
+mod transform;
 
-use std::rc::Rc;
-
-use mlx::trace::{record_on, recorders};
-use mlx::{Array, ArrayType, Recorder};
-
-use crate::graph::{DEPTH, Graph};
-use crate::{Error, Result};
-pub(crate) use recorder::{SizeRead, Tape};
-
-/// How deep functions may be traced inside one another, so that graphs with formulas and regions read back.
-const NESTED: usize = DEPTH - 2;
-
-/// A function that was traced: its graph, and what it returned besides arrays.
-pub(crate) struct Recorded<T> {
-    pub(crate) graph: Graph,
-    /// Arrays of enclosing traces that the function uses; they are the last inputs of the graph.
-    pub(crate) captures: Vec<Array>,
-    /// What the function returned besides the arrays that are the graph's outputs.
-    pub(crate) rest: T,
-    /// Where the function first read the size of an array.
-    pub(crate) size_read: Option<SizeRead>,
-    /// Whether the function captured an array that stands for an argument of a transform around the trace.
-    pub(crate) captures_transforming: bool,
-}
-
-impl<T> Recorded<T> {
-    /// Drops what the function returned besides arrays.
-    pub(crate) fn without_rest(self) -> Recorded<()> {
-        Recorded {
-            graph: self.graph,
-            captures: self.captures,
-            rest: (),
-            size_read: self.size_read,
-            captures_transforming: self.captures_transforming,
-        }
-    }
-}
-
-/// Traces `function` on inputs of these types.
-///
-/// It returns its outputs and anything else. Arrays of traces around this one become further inputs of the graph.
-#[track_caller]
-pub(crate) fn record<T>(
-    name: &str,
-    types: &[ArrayType],
-    function: impl FnOnce(&[Array]) -> Result<(Vec<Array>, T)>,
-) -> Result<Recorded<T>> {
-    if recorders().len() >= NESTED {
-        let message = format!(
-            "wanted at most {NESTED} functions inside one another, got more; a function that calls itself \
-             never ends while it is traced"
-        );
-        return Err(mlx::Error::op("trace", message).into());
-    }
-    let tape = Rc::new(Tape::new(name));
-    let recorder: Rc<dyn Recorder> = tape.clone();
-    let _closed = CloseOnDrop(&tape);
-    let inputs: Vec<Array> = types
-        .iter()
-        .map(|array_type| {
-            let node = tape.add_input(array_type.clone());
-            Array::traced(&recorder, node, array_type)
-        })
-        .collect();
-    let (outputs, rest) = record_on(&recorder, || function(&inputs))?;
-    for output in &outputs {
-        tape.add_output(&recorder, output).map_err(Error::Mlx)?;
-    }
-    Ok(tape.finish(rest))
-}
-
-/// Ends a trace, also when the function panics, so that arrays that escaped are errors.
-struct CloseOnDrop<'a>(&'a Rc<Tape>);
-
-impl Drop for CloseOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
+pub(crate) use record::{Recorded, record};
+pub(crate) use subgraphs::{append_node, open_tape, share_captures};
+pub(crate) use tape::SizeRead;

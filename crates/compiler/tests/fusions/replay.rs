@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use mlx::{Array, Dtype, Op, bind_all};
-use mlx_compiler::graph::{Constant, Graph, Literal, Source, Value};
+use mlx_compiler::graph::{Constant, Graph, Literal, Value, ValueOrigin};
 
 /// The operations of a graph, to be changed and run.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ impl Steps {
             outputs: node.outputs.clone(),
         });
         let numbers = graph.values().filter_map(|(value, source)| match source {
-            Source::Constant(Constant::Number(literal)) => {
+            ValueOrigin::Constant(Constant::Number(literal)) => {
                 Some((value, *literal, graph.array_type(value).dtype))
             }
             _ => None,
@@ -59,7 +59,7 @@ impl Steps {
     pub fn run(&self, inputs: &[Array]) -> mlx::Result<Vec<Array>> {
         let mut arrays: HashMap<Value, Array> = HashMap::new();
         for (value, source) in self.graph.values() {
-            if let Source::Constant(Constant::Array(array)) = source {
+            if let ValueOrigin::Constant(Constant::Array(array)) = source {
                 arrays.insert(value, array.clone());
             }
         }

@@ -5,8 +5,8 @@
 //! far from the exact one as they are. Where that is much, the output is not judged.
 
 use mlx::{Array, Dtype};
-use mlx_compiler::interpret::{Interpreter, Rounding, Tensor, array_constants};
 use mlx_compiler::{CompileOptions, Fallback, Graph, Regions, jit_with, trace};
+use mlx_interpreter::{Interpreter, Rounding, Tensor, array_constants};
 
 use crate::program::Program;
 

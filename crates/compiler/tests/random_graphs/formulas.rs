@@ -3,7 +3,7 @@
 use std::f64::consts::{PI, SQRT_2};
 
 use mlx::{Dtype, Op};
-use mlx_compiler::interpret::Tensor;
+use mlx_interpreter::Tensor;
 
 use crate::generate::Builder;
 

@@ -1,7 +1,7 @@
 //! Makes a random program out of a seed.
 
 use mlx::{Array, ArrayType, Dtype, Op};
-use mlx_compiler::interpret::Tensor;
+use mlx_interpreter::Tensor;
 
 use crate::formulas;
 use crate::program::{Operand, Program, Source, Step, random_tensor};

@@ -1,7 +1,7 @@
 //! A program as data: inputs, constants and steps, which a closure applies one after the other.
 
 use mlx::{Array, ArrayType, Dtype, Op, bind, bind_all};
-use mlx_compiler::interpret::{Number, Tensor};
+use mlx_interpreter::{Number, Tensor};
 
 use crate::random::Random;
 

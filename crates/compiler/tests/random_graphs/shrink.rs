@@ -1,7 +1,7 @@
 //! Makes a failing program small: fewer outputs, and steps that become inputs with their own elements.
 
 use mlx::Array;
-use mlx_compiler::interpret::Tensor;
+use mlx_interpreter::Tensor;
 
 use crate::program::{Program, Source};
 

@@ -1,0 +1,330 @@
+//! Running a graph: its nodes one after the other by [`bind_all_at`], values dropped after their last use.
+
+use std::rc::Rc;
+
+use mlx::{Array, ArrayType, bind_all_at, with_device};
+
+use super::control_flow::{self, ScanLayout};
+use crate::graph::{Constant, Fused, Graph, Node, Operation, SourceLocation, Value, ValueOrigin};
+use crate::region::{self, RegionKernel};
+use crate::{Error, Result};
+
+/// A graph that is ready to run, with the graphs inside its nodes.
+pub(crate) struct Executor {
+    graph: Graph,
+    /// Arrays of the constants, by value.
+    constants: Vec<Option<Array>>,
+    /// The values that each node is the last to use.
+    last_uses: Vec<Vec<Value>>,
+    /// The executors of the graphs inside each node.
+    inner: Vec<Vec<Rc<Executor>>>,
+    /// The kernels of regions, by node.
+    kernels: Vec<Option<RegionKernel>>,
+    mode: Mode,
+}
+
+/// What a graph is run for.
+#[derive(Clone, Default)]
+struct Mode {
+    /// Whether recognized formulas run by their kernels, on inputs of any sizes.
+    for_all_sizes: bool,
+    /// Whether only the types of the outputs are wanted, so that no value is read.
+    for_types: bool,
+    observer: Option<Rc<dyn Observer>>,
+}
+
+/// Receives the results of both forms of each recognized formula that runs.
+pub(crate) trait Observer {
+    /// Compares both results.
+    ///
+    /// # Errors
+    /// When one of them cannot be computed.
+    fn observe(
+        &self,
+        fused: &Fused,
+        site: SourceLocation,
+        body: &[Array],
+        kernel: &[Array],
+    ) -> mlx::Result<()>;
+}
+
+impl Executor {
+    /// Makes a graph ready.
+    ///
+    /// # Errors
+    /// When a constant has no value.
+    pub(crate) fn new(graph: Graph) -> Result<Self> {
+        Self::with_mode(graph, &Mode::default())
+    }
+
+    /// Makes the graph of a shapeless function ready, which keeps recognized formulas with both of their forms.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn for_all_sizes(graph: Graph) -> Result<Self> {
+        let mode = Mode {
+            for_all_sizes: true,
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
+    /// Makes a graph ready for abstract evaluation: it is run for the types of its outputs, and reads no value.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn for_types(graph: Graph) -> Result<Self> {
+        let mode = Mode {
+            for_types: true,
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
+    /// Makes a graph ready, of which each recognized formula runs in both forms, for `observer`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn observed(graph: Graph, observer: Rc<dyn Observer>) -> Result<Self> {
+        let mode = Mode {
+            observer: Some(observer),
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
+    fn with_mode(graph: Graph, mode: &Mode) -> Result<Self> {
+        let inner_mode = Mode {
+            for_all_sizes: false,
+            ..mode.clone()
+        };
+        let inner = |node: &Node| -> Result<Vec<Rc<Executor>>> {
+            let graphs = node.operation.graphs().into_iter();
+            graphs
+                .map(|(_, graph)| Self::with_mode(graph.clone(), &inner_mode).map(Rc::new))
+                .collect()
+        };
+        Ok(Self {
+            constants: constant_arrays(&graph)?,
+            last_uses: last_uses(&graph),
+            inner: graph.nodes.iter().map(inner).collect::<Result<_>>()?,
+            kernels: graph
+                .nodes
+                .iter()
+                .map(|node| region_kernel(&graph, node))
+                .collect(),
+            graph,
+            mode: mode.clone(),
+        })
+    }
+
+    /// Whether only the types of the outputs are wanted.
+    pub(super) fn is_for_types(&self) -> bool {
+        self.mode.for_types
+    }
+
+    /// Runs the graph on its inputs and returns its outputs, lazy as far as no control flow reads values.
+    pub(crate) fn run(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
+        let n_inputs = self.graph.inputs.len();
+        if inputs.len() != n_inputs {
+            let message = format!("wanted {n_inputs} arrays, got {}", inputs.len());
+            return Err(mlx::Error::op(self.graph.name(), message));
+        }
+        let mut values = self.constants.clone();
+        for (value, input) in self.graph.inputs.iter().zip(inputs) {
+            values[value.index()] = Some((*input).clone());
+        }
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            let outputs = match node.site.device {
+                None => self.run_node(index, node, &values)?,
+                Some(device) => with_device(device, || self.run_node(index, node, &values))??,
+            };
+            let n_outputs = node.outputs.len();
+            if outputs.len() < n_outputs {
+                let message = format!("wanted {n_outputs} results, got {}", outputs.len());
+                return Err(mlx::Error::op(node.operation.name(), message));
+            }
+            for (value, output) in node.outputs.iter().zip(outputs) {
+                values[value.index()] = Some(output);
+            }
+            for value in &self.last_uses[index] {
+                values[value.index()] = None;
+            }
+        }
+        let outputs = self.graph.outputs.iter();
+        outputs.map(|value| get(&values, *value).cloned()).collect()
+    }
+
+    fn run_node(
+        &self,
+        index: usize,
+        node: &Node,
+        values: &[Option<Array>],
+    ) -> mlx::Result<Vec<Array>> {
+        let inputs: Vec<&Array> = node
+            .inputs
+            .iter()
+            .map(|value| get(values, *value))
+            .collect::<mlx::Result<_>>()?;
+        let inner = &self.inner[index];
+        let at = node.site.at.unwrap_or(std::panic::Location::caller());
+        match &node.operation {
+            Operation::Op(op) => bind_all_at(op.clone(), &inputs, at),
+            Operation::Fused(fused) => self.run_fused(node, fused, inner, &inputs),
+            Operation::Region(_) => match &self.kernels[index] {
+                Some(region) => region.kernel.apply(&inputs[..region.n_inputs]),
+                None => inner[0].run(&inputs),
+            },
+            Operation::Cond { .. } => control_flow::run_cond(&inputs, &inner[0], &inner[1], at),
+            Operation::While { n_state, .. } => {
+                control_flow::run_while(&inputs, *n_state, &inner[0], &inner[1], at)
+            }
+            Operation::Scan {
+                n_carry,
+                n_sequences,
+                length,
+                reverse,
+                ..
+            } => {
+                let layout = ScanLayout {
+                    n_carry: *n_carry,
+                    n_sequences: *n_sequences,
+                    length: *length,
+                    reverse: *reverse,
+                };
+                control_flow::run_scan(&inputs, layout, &inner[0], at)
+            }
+            Operation::Transform {
+                transform,
+                n_captures,
+                ..
+            } => control_flow::run_transform(transform, &inputs, *n_captures, inner, at),
+        }
+    }
+
+    /// Runs a recognized formula by its body, unless it is to run for all sizes.
+    fn run_fused(
+        &self,
+        node: &Node,
+        fused: &Fused,
+        inner: &[Rc<Executor>],
+        inputs: &[&Array],
+    ) -> mlx::Result<Vec<Array>> {
+        let (body, kernel) = (&inner[0], &inner[1]);
+        if self.mode.for_all_sizes {
+            return if self.has_traced_types(node, inputs) {
+                kernel.run(inputs)
+            } else {
+                run_resized(kernel, body, inputs)
+            };
+        }
+        let outputs = body.run(inputs)?;
+        if let Some(observer) = &self.mode.observer {
+            observer.observe(fused, node.site, &outputs, &kernel.run(inputs)?)?;
+        }
+        Ok(outputs)
+    }
+
+    /// Whether the inputs of a node are what they were when the function was traced: always, unless it is shapeless.
+    fn has_traced_types(&self, node: &Node, inputs: &[&Array]) -> bool {
+        let types = node
+            .inputs
+            .iter()
+            .map(|value| self.graph.array_type(*value));
+        inputs
+            .iter()
+            .zip(types)
+            .all(|(input, wanted)| input.has_type(wanted))
+    }
+}
+
+/// Runs a recognized formula on inputs of other sizes than it was traced with, by its kernel where that does the same.
+///
+/// The body may broadcast what the kernel refuses, or refuse what the kernel would take; it is built to detect
+/// that, and not computed.
+fn run_resized(kernel: &Executor, body: &Executor, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
+    let composed = body.run(inputs)?;
+    let Ok(fused) = kernel.run(inputs) else {
+        return Ok(composed);
+    };
+    let mut pairs = fused.iter().zip(&composed);
+    let is_same = pairs.all(|(fused, composed)| {
+        mlx::trace::type_of(composed).is_ok_and(|wanted| fused.has_type(&wanted))
+    });
+    Ok(if is_same { fused } else { composed })
+}
+
+/// Refuses arrays of other types than a graph has for them; `what` they are, for the message.
+pub(crate) fn check_types(
+    op: &str,
+    what: &str,
+    arrays: &[&Array],
+    wanted: &[ArrayType],
+) -> mlx::Result<()> {
+    for (index, (array, wanted)) in arrays.iter().zip(wanted).enumerate() {
+        if !array.has_type(wanted) {
+            let got = mlx::trace::type_of(array)?;
+            let message = format!("wanted {wanted} as {what} {index}, got {got}");
+            return Err(mlx::Error::op(op, message));
+        }
+    }
+    Ok(())
+}
+
+/// The arrays of a graph's constants, by value.
+fn constant_arrays(graph: &Graph) -> Result<Vec<Option<Array>>> {
+    graph
+        .values()
+        .map(|(value, source)| match source {
+            ValueOrigin::Constant(Constant::Number(literal)) => {
+                Ok(Some(literal.to_array(graph.array_type(value).dtype)))
+            }
+            ValueOrigin::Constant(Constant::Array(array)) => Ok(Some(array.clone())),
+            ValueOrigin::Constant(Constant::Missing) => Err(Error::Unsupported(format!(
+                "run: wanted values for all constants of graph {}, got none for one of {}",
+                graph.name(),
+                graph.array_type(value)
+            ))),
+            _ => Ok(None),
+        })
+        .collect()
+}
+
+/// The kernel of a region, where there is one. On a GPU the kernel replays the region.
+fn region_kernel(graph: &Graph, node: &Node) -> Option<RegionKernel> {
+    match &node.operation {
+        Operation::Region(body) if region::are_kernels_enabled() => {
+            region::kernel(graph, &node.inputs, body)
+        }
+        _ => None,
+    }
+}
+
+/// The values that each node is the last to use. Constants are kept for the next run; inputs and intermediates are
+/// dropped.
+fn last_uses(graph: &Graph) -> Vec<Vec<Value>> {
+    let mut last = vec![None; graph.values.len()];
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for value in node.inputs.iter().chain(&node.outputs) {
+            last[value.index()] = Some(index);
+        }
+    }
+    for output in &graph.outputs {
+        last[output.index()] = None;
+    }
+    let mut uses = vec![Vec::new(); graph.nodes.len()];
+    for (value, source) in graph.values() {
+        if let (Some(index), ValueOrigin::Input(_) | ValueOrigin::Node(..)) =
+            (last[value.index()], source)
+        {
+            uses[index].push(value);
+        }
+    }
+    uses
+}
+
+fn get(values: &[Option<Array>], value: Value) -> mlx::Result<&Array> {
+    values[value.index()]
+        .as_ref()
+        .ok_or_else(|| mlx::Error::op("run", "wanted a value that is defined, got none: a bug"))
+}

@@ -1,0 +1,12 @@
+//! How a graph runs: node by node through [`bind_all_at`](mlx::bind_all_at), or as one function that MLX replays.
+
+mod control_flow;
+mod executable;
+mod executor;
+mod graph_run;
+
+pub(crate) use control_flow::{
+    ScanLayout, eval_untransformed, loop_continues, read_predicate, run_scan, select,
+};
+pub(crate) use executable::Executable;
+pub(crate) use executor::{Executor, Observer, check_types};

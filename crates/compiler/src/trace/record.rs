@@ -1,0 +1,81 @@
+//! Recording one function: inputs without values, its outputs, and what it captured of enclosing traces.
+
+use std::rc::Rc;
+
+use mlx::trace::{record_on, recorders};
+use mlx::{Array, ArrayType, Recorder};
+
+use super::tape::{SizeRead, Tape};
+use crate::graph::{Graph, MAX_NESTING};
+use crate::{Error, Result};
+
+/// The maximum depth of traces inside one another, so that graphs with formulas and regions read back.
+const MAX_DEPTH: usize = MAX_NESTING - 2;
+
+/// A function that was traced: its graph and its auxiliary output.
+pub(crate) struct Recorded<T> {
+    pub(crate) graph: Graph,
+    /// Arrays of enclosing traces that the function uses; they are the last inputs of the graph.
+    pub(crate) captures: Vec<Array>,
+    /// The auxiliary output: what the function returned apart from the arrays that are the graph's outputs.
+    pub(crate) aux: T,
+    /// Where the function first read the size of an array.
+    pub(crate) size_read: Option<SizeRead>,
+    /// Whether the function captured an array that represents an argument of a transform around the trace.
+    pub(crate) captures_transforming: bool,
+}
+
+impl<T> Recorded<T> {
+    /// Drops the auxiliary output.
+    pub(crate) fn without_aux(self) -> Recorded<()> {
+        Recorded {
+            graph: self.graph,
+            captures: self.captures,
+            aux: (),
+            size_read: self.size_read,
+            captures_transforming: self.captures_transforming,
+        }
+    }
+}
+
+/// Traces `function` on inputs of these types.
+///
+/// It returns its outputs and an auxiliary output. Arrays of enclosing traces become further inputs of the graph.
+#[track_caller]
+pub(crate) fn record<T>(
+    name: &str,
+    types: &[ArrayType],
+    function: impl FnOnce(&[Array]) -> Result<(Vec<Array>, T)>,
+) -> Result<Recorded<T>> {
+    if recorders().len() >= MAX_DEPTH {
+        let message = format!(
+            "wanted at most {MAX_DEPTH} functions inside one another, got more; a function that calls itself \
+             never ends while it is traced"
+        );
+        return Err(mlx::Error::op("trace", message).into());
+    }
+    let tape = Rc::new(Tape::new(name));
+    let recorder: Rc<dyn Recorder> = tape.clone();
+    let _closed = CloseGuard(&tape);
+    let inputs: Vec<Array> = types
+        .iter()
+        .map(|array_type| {
+            let node = tape.add_input(array_type.clone());
+            Array::traced(&recorder, node, array_type)
+        })
+        .collect();
+    let (outputs, aux) = record_on(&recorder, || function(&inputs))?;
+    for output in &outputs {
+        tape.add_output(&recorder, output).map_err(Error::Mlx)?;
+    }
+    Ok(tape.finish(aux))
+}
+
+/// Ends a trace, also when the function panics, so that arrays that escaped are errors.
+struct CloseGuard<'a>(&'a Rc<Tape>);
+
+impl Drop for CloseGuard<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

@@ -1,0 +1,201 @@
+//! The recorder that appends each operation of a traced function to a graph.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::panic::Location;
+use std::rc::Rc;
+
+use mlx::trace::without_recording;
+use mlx::transforms::TransformCall;
+use mlx::{Array, ArrayType, Call, Device, Recorder};
+
+use super::record::Recorded;
+use super::transform::record_transform;
+use crate::graph::{CallSite, Constant, Graph, Literal, Operation, SourceLocation, Value};
+
+/// A graph being recorded.
+pub(crate) struct Tape {
+    state: RefCell<State>,
+    open: Cell<bool>,
+    /// The device that the function runs on.
+    device: Option<Device>,
+}
+
+struct State {
+    graph: Graph,
+    /// Captured arrays by identity. Their clones in the graph keep the identities from being used again.
+    constants: HashMap<usize, Value>,
+    /// Arrays of enclosing traces and the inputs they became.
+    captures: Vec<(Array, Value)>,
+    size_read: Option<SizeRead>,
+    /// Whether a captured array represents an argument of a transform around the trace.
+    captures_transforming: bool,
+}
+
+/// Where a function read a size, and by which method.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SizeRead {
+    pub(crate) op: &'static str,
+    pub(crate) at: CallSite,
+}
+
+impl Tape {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            state: RefCell::new(State {
+                graph: Graph::new(name),
+                constants: HashMap::new(),
+                captures: Vec::new(),
+                size_read: None,
+                captures_transforming: false,
+            }),
+            open: Cell::new(true),
+            device: Device::current().ok(),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.open.set(false);
+    }
+
+    pub(crate) fn add_input(&self, array_type: ArrayType) -> usize {
+        self.state.borrow_mut().graph.add_input(array_type).index()
+    }
+
+    /// Makes an array an output: one of this trace, or a constant.
+    pub(crate) fn add_output(&self, this: &Rc<dyn Recorder>, array: &Array) -> mlx::Result<()> {
+        let value = self.value_of(array, |array| array.is_traced_by(this))?;
+        self.state.borrow_mut().graph.outputs.push(value);
+        Ok(())
+    }
+
+    /// Returns what was recorded, with the auxiliary output of the function.
+    pub(crate) fn finish<T>(&self, aux: T) -> Recorded<T> {
+        self.close();
+        let mut state = self.state.borrow_mut();
+        let captures = std::mem::take(&mut state.captures);
+        Recorded {
+            graph: std::mem::replace(&mut state.graph, Graph::new("")),
+            captures: captures.into_iter().map(|(array, _)| array).collect(),
+            aux,
+            size_read: state.size_read,
+            captures_transforming: state.captures_transforming,
+        }
+    }
+
+    /// Appends a node and returns the numbers of its outputs.
+    pub(crate) fn add_node(
+        &self,
+        operation: Operation,
+        inputs: &[&Array],
+        types: Vec<ArrayType>,
+        at: CallSite,
+    ) -> mlx::Result<Vec<usize>> {
+        let values: mlx::Result<Vec<Value>> = inputs
+            .iter()
+            .map(|input| self.value_of(input, |array| self.owns(array)))
+            .collect();
+        let values = values?;
+        let site = SourceLocation {
+            at: Some(at),
+            device: self.other_device(),
+        };
+        let mut state = self.state.borrow_mut();
+        let outputs = state.graph.add_node(operation, values, types, site);
+        Ok(outputs.into_iter().map(Value::index).collect())
+    }
+
+    /// Returns the value that an array is in this graph; one that it does not have yet is captured.
+    fn value_of(&self, array: &Array, is_own: impl Fn(&Array) -> bool) -> mlx::Result<Value> {
+        if let Some(node) = array.traced_node() {
+            if is_own(array) {
+                return Ok(Value(u32::try_from(node).unwrap_or(u32::MAX)));
+            }
+            return self.capture(array);
+        }
+        let array_type = mlx::trace::type_of(array)?;
+        let identity = array.identity();
+        if let Some(known) = identity.and_then(|id| self.state.borrow().constants.get(&id).copied())
+        {
+            return Ok(known);
+        }
+        // The tracer of an argument of a transform must stay an array: it is neither a literal nor folded.
+        let is_transforming = array.is_transforming();
+        // Reading a number may compute it, which must not be recorded.
+        let literal = match is_transforming {
+            true => None,
+            false => without_recording(|| Literal::read(array)).ok().flatten(),
+        };
+        let mut state = self.state.borrow_mut();
+        state.captures_transforming |= is_transforming;
+        let value = match literal {
+            Some(literal) => state
+                .graph
+                .add_constant(array_type, Constant::Number(literal)),
+            None => {
+                let value = state
+                    .graph
+                    .add_constant(array_type, Constant::Array(array.clone()));
+                if let Some(identity) = identity {
+                    state.constants.insert(identity, value);
+                }
+                value
+            }
+        };
+        Ok(value)
+    }
+
+    /// Makes an array of an enclosing trace an input.
+    fn capture(&self, array: &Array) -> mlx::Result<Value> {
+        let array_type = mlx::trace::type_of(array)?;
+        let mut state = self.state.borrow_mut();
+        let found = state
+            .captures
+            .iter()
+            .find(|(known, _)| known.is_same_traced(array));
+        if let Some((_, value)) = found {
+            return Ok(*value);
+        }
+        let value = state.graph.add_input(array_type);
+        state.captures.push((array.clone(), value));
+        Ok(value)
+    }
+
+    fn owns(&self, array: &Array) -> bool {
+        array.recorder_address() == Some(std::ptr::from_ref(self).cast::<()>())
+    }
+
+    /// Returns the current device, when it is not the function's.
+    fn other_device(&self) -> Option<Device> {
+        Device::current()
+            .ok()
+            .filter(|now| Some(*now) != self.device)
+    }
+}
+
+impl Recorder for Tape {
+    fn record(&self, call: &Call<'_>) -> mlx::Result<Vec<usize>> {
+        let operation = Operation::Op(call.op.clone());
+        self.add_node(operation, call.inputs, call.outputs.to_vec(), call.at)
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+
+    fn reads_size(&self, op: &'static str, at: &'static Location<'static>) {
+        self.state
+            .borrow_mut()
+            .size_read
+            .get_or_insert(SizeRead { op, at });
+    }
+
+    fn record_transform(&self, call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
+        record_transform(call)
+    }
+}

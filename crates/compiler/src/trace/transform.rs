@@ -1,0 +1,102 @@
+//! Function transforms inside a traced function: their functions become graphs, and MLX transforms those.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use mlx::Array;
+use mlx::trace::{record_on_all, recorders, without_recording};
+use mlx::transforms::{FlatFunction, Transform, TransformCall, apply_at};
+
+use super::record::{Recorded, record};
+use super::subgraphs::{append_node, open_tape, share_captures};
+use crate::Error;
+use crate::execute::Executor;
+use crate::graph::Operation;
+
+/// Records a transform as a node.
+///
+/// The transform is applied once to arrays without values. So MLX calls each function with the types it will have,
+/// and the function is traced on those; and MLX gives the types of the outputs.
+pub(super) fn record_transform(call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {
+    let Some(recorder) = open_tape() else {
+        return Err(
+            mlx::Error::op(call.transform.name(), "wanted an open trace, got none").at(call.at),
+        );
+    };
+    let traced: Vec<Traced> = call.functions.iter().map(|_| Rc::default()).collect();
+    let functions: Vec<Rc<FlatFunction>> = call
+        .functions
+        .iter()
+        .zip(&traced)
+        .map(|(function, traced)| probe(function, traced))
+        .collect();
+    let shadows: Vec<Array> = call.inputs.iter().map(|input| input.shadow()).collect();
+    let inputs: Vec<&Array> = shadows.iter().collect();
+    let outputs = without_recording(|| apply_at(call.transform, &functions, &inputs, call.at))?;
+    if let (Transform::CustomVjp, Some(rule)) = (call.transform, call.functions.get(1)) {
+        *traced[1].borrow_mut() = Some(record_rule(rule, &inputs, &outputs)?);
+    }
+    let mut recorded = Vec::new();
+    for slot in traced {
+        match slot.borrow_mut().take() {
+            Some(one) => recorded.push(one),
+            None => {
+                let message = "wanted each function to be called, got one that was not";
+                return Err(mlx::Error::op(call.transform.name(), message).at(call.at));
+            }
+        }
+    }
+    let (graphs, captures) = share_captures(recorded);
+    let operation = Operation::Transform {
+        transform: call.transform.clone(),
+        functions: graphs.into_iter().map(Rc::new).collect(),
+        n_captures: captures.len(),
+    };
+    let mut all = call.inputs.to_vec();
+    all.extend(&captures);
+    append_node(&recorder, operation, &all, &outputs, call.at).map_err(Error::into_mlx)
+}
+
+/// Where the trace of a function is kept once the transform has called it.
+type Traced = Rc<RefCell<Option<Recorded<()>>>>;
+
+/// Returns a function that traces another when it is called, and gives outputs of the right types.
+fn probe(function: &Rc<FlatFunction>, traced: &Traced) -> Rc<FlatFunction> {
+    let (function, traced) = (Rc::clone(function), Rc::clone(traced));
+    let open = recorders();
+    Rc::new(move |inputs: &[Array]| {
+        // The outer trace is open for the inner one, which may capture its arrays.
+        let recorded = record_on_all(&open, || {
+            record_function(&function, &inputs.iter().collect::<Vec<_>>())
+        })?;
+        let executor = Executor::for_types(recorded.graph.clone()).map_err(Error::into_mlx)?;
+        let shadows: Vec<Array> = recorded.captures.iter().map(Array::shadow).collect();
+        let all: Vec<&Array> = inputs.iter().chain(&shadows).collect();
+        let outputs = executor.run(&all)?;
+        *traced.borrow_mut() = Some(recorded);
+        Ok(outputs)
+    })
+}
+
+/// Traces the rule of a function with its own gradient.
+///
+/// MLX calls the rule only when a gradient is taken, so the types of its arguments are put together here.
+fn record_rule(
+    rule: &Rc<FlatFunction>,
+    inputs: &[&Array],
+    outputs: &[Array],
+) -> mlx::Result<Recorded<()>> {
+    let outputs: Vec<&Array> = outputs.iter().collect();
+    record_function(rule, &[inputs, &outputs, &outputs].concat())
+}
+
+fn record_function(function: &Rc<FlatFunction>, inputs: &[&Array]) -> mlx::Result<Recorded<()>> {
+    let types = inputs
+        .iter()
+        .map(|array| mlx::trace::type_of(array))
+        .collect::<mlx::Result<Vec<_>>>()?;
+    let recorded = record("function", &types, |arrays| {
+        Ok((function(arrays).map_err(Error::Mlx)?, ()))
+    });
+    recorded.map_err(Error::into_mlx)
+}

@@ -1,0 +1,95 @@
+//! A second backend: any graph in plain Rust `f64`, without MLX.
+//!
+//! It is the oracle that compiled functions are compared with, and the proof that a [`Graph`] is a program of its own.
+//! Integers are exact and wrap as MLX's do. Reals are `f64` throughout ([`Rounding::Exact`]) or rounded to their dtype
+//! after each operation ([`Rounding::PerOp`]). It is written to be read, not to be fast.
+//!
+//! What MLX leaves open stays open: `partition` and `argpartition` give the fully sorted order, which is one of those
+//! allowed. Operations without a formula here are refused by name: see [`REFUSED`].
+#![forbid(unsafe_code)]
+
+mod binary;
+mod bits;
+mod call;
+mod complex;
+mod conv;
+mod convert;
+mod create;
+mod einsum;
+mod evaluator;
+mod fast;
+mod fourier;
+mod gradient;
+mod index;
+mod linalg;
+mod number;
+mod order;
+mod product;
+mod quantized;
+mod random;
+mod reduce;
+mod shape;
+mod special;
+mod tensor;
+mod truncated_normal;
+mod unary;
+
+pub use convert::array_constants;
+pub use evaluator::{Interpreter, interpret};
+pub use number::{Number, Rounding};
+pub use tensor::Tensor;
+
+use mlx::Op;
+use mlx_compiler::graph::{Constant, Graph, ValueOrigin};
+use mlx_compiler::{Error, Result};
+
+use call::Call;
+
+/// The operations of the table that the interpreter has no formula for.
+pub const REFUSED: &[&str] = &[
+    "linalg.eig",
+    "linalg.eigvals",
+    "linalg.svd",
+    "linalg.pinv",
+    "random.multivariate_normal",
+];
+
+/// Returns the error for what has no formula.
+fn unknown(name: &str) -> Error {
+    Error::Unsupported(format!(
+        "interpret: wanted an operation that the interpreter knows, got {name}"
+    ))
+}
+
+/// Applies one primitive.
+fn apply(op: &Op, call: &Call<'_>) -> Result<Vec<Tensor>> {
+    unary::apply(op, call)
+        .or_else(|| binary::apply(op, call))
+        .or_else(|| reduce::apply(op, call))
+        .or_else(|| shape::apply(op, call))
+        .or_else(|| create::apply(op, call))
+        .or_else(|| product::apply(op, call))
+        .or_else(|| index::apply(op, call))
+        .or_else(|| order::apply(op, call))
+        .or_else(|| fast::apply(op, call))
+        .or_else(|| quantized::apply(op, call))
+        .or_else(|| random::apply(op, call))
+        .or_else(|| fourier::apply(op, call))
+        .or_else(|| linalg::apply(op, call))
+        .unwrap_or_else(|| Err(unknown(op.name())))
+}
+
+/// Returns how many arrays a graph and those inside it take as constants, in the order of the text.
+fn n_arrays(graph: &Graph) -> usize {
+    let own = graph.values().filter(|(_, source)| {
+        matches!(
+            source,
+            ValueOrigin::Constant(Constant::Array(_) | Constant::Missing)
+        )
+    });
+    let inner = graph
+        .nodes()
+        .iter()
+        .flat_map(|node| node.operation.graphs());
+    own.count() + inner.map(|(_, graph)| n_arrays(graph)).sum::<usize>()
+}
