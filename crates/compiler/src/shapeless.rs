@@ -1,4 +1,4 @@
-//! Which functions can be compiled once for all sizes: those whose graph contains no size.
+//! Which functions can be compiled once for all sizes: those into whose graph no size is frozen.
 
 use mlx::Op;
 
@@ -40,7 +40,7 @@ pub(crate) fn check(graph: &Graph, size_read: Option<SizeRead>) -> Result<()> {
     Ok(())
 }
 
-/// Whether an operation's attributes contain sizes, or positions that depend on them.
+/// Whether an operation's attributes say sizes, or places that depend on them.
 fn freezes_sizes(op: &Op) -> bool {
     if op.is_elementwise() {
         return false;

@@ -19,16 +19,16 @@ pub(crate) enum Executable {
 impl Executable {
     pub(crate) fn new(graph: Graph, options: &CompileOptions) -> Result<Self> {
         let is_interpreted = options.shapeless || reads_values(&graph);
-        let executor = if options.shapeless {
+        let plan = if options.shapeless {
             Executor::for_all_sizes(graph)?
         } else {
             Executor::new(graph)?
         };
-        let executor = Rc::new(executor);
+        let plan = Rc::new(plan);
         if is_interpreted {
-            return Ok(Executable::Interpreted(executor));
+            return Ok(Executable::Interpreted(plan));
         }
-        let function = move |inputs: &[Array]| executor.run(&inputs.iter().collect::<Vec<_>>());
+        let function = move |inputs: &[Array]| plan.run(&inputs.iter().collect::<Vec<_>>());
         Ok(Executable::Replayed(CompiledClosure::new(function, false)?))
     }
 
