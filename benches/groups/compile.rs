@@ -1,4 +1,4 @@
-//! How long does compiling take, stage by stage: trace, lower, compile, and the first call?
+//! The time of compiling, stage by stage: trace, lower, compile, and the first call.
 //!
 //! Nothing is computed, so these are no kernels' times.
 
@@ -11,7 +11,8 @@ use mlx::tree::{Arguments, Function};
 use mlx::{Array, Dtype, keepdims, ones};
 use mlx_bench::ready;
 use mlx_compiler::{CompileOptions, jit, trace};
-use mlx_models::{assets, whisper};
+use mlx_models::whisper;
+use mlx_testdata::assets;
 
 criterion_group!(benches, compile);
 criterion_main!(benches);
@@ -49,7 +50,7 @@ fn encoder(group: &mut BenchmarkGroup<'_, WallTime>) -> Result<()> {
     };
     let checkpoint = whisper::Checkpoint::open(folder)?;
     let network = whisper::Network::new(checkpoint.config, &checkpoint.weights, Dtype::Float32)?;
-    let network = network.with_kernels(mlx_nn::Kernels::Composed);
+    let network = network.with_kernels(mlx_nn::FastOps::Composed);
     let mel = ones([1, 3000, 80], Dtype::Float32);
     ready([&mel])?;
     let encode = move |mel: &Array| network.encode_array(mel);

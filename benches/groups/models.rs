@@ -10,7 +10,8 @@ use mlx_bench::{Work, bench_lazy};
 use mlx_compiler::{CompileOptions, jit};
 use mlx_models::audio::Audio;
 use mlx_models::llama::{self, GenerateOptions, Generator, NetworkOptions};
-use mlx_models::{assets, whisper};
+use mlx_models::whisper;
+use mlx_testdata::assets;
 
 criterion_group!(benches, models);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! How long does a function over lazy arrays take?
+//! Timing of functions over lazy arrays.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! How are lazy arrays measured with criterion?
+//! Lazy arrays measured with criterion.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use mlx::{Array, Dtype, random};
 
 use crate::clock::once;
 
-/// What one call has to move or compute at least, for true throughput.
+/// The minimum that one call has to move or compute, for true throughput.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Bytes read and written, each once: for work that waits for memory.

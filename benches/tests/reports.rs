@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use mlx_bench::harness::compare::{Verdict, compare, is_worse, report};
 use mlx_bench::harness::plots;
-use mlx_bench::harness::results::{Line, Measured, Results};
-use mlx_bench::harness::rows::{Group, Row, Target};
+use mlx_bench::harness::results::{Measured, Results, RowResult};
+use mlx_bench::harness::rows::{Benchmark, Group, Target};
 use mlx_bench::harness::statistics::{Samples, Summary};
 use mlx_bench::harness::table;
 use rstest::rstest;
@@ -22,14 +22,14 @@ fn timed(ms: f64, noise: f64) -> Measured {
     samples.summary().ok_or_else(String::new)
 }
 
-fn line(row: &Row, ours: Measured, rivals: &[(&str, Measured)]) -> Line {
+fn line(row: &Benchmark, ours: Measured, rivals: &[(&str, Measured)]) -> RowResult {
     let rivals = rivals
         .iter()
         .map(|(name, it)| ((*name).to_owned(), it.clone()));
-    Line::new(row, &LIMITS, ours, rivals.collect(), BTreeMap::new())
+    RowResult::new(row, &LIMITS, ours, rivals.collect(), BTreeMap::new())
 }
 
-fn results(rows: Vec<Line>) -> Results {
+fn results(rows: Vec<RowResult>) -> Results {
     Results {
         mode: "quick".to_owned(),
         limits: LIMITS,
@@ -75,7 +75,7 @@ fn a_comparison_tells_what_the_machine_did() {
 
 #[test]
 fn rows_that_are_lost_or_new_are_told() {
-    let other = Row {
+    let other = Benchmark {
         id: "exp/float32/4/cpu".to_owned(),
         ..row()
     };
@@ -158,7 +158,7 @@ fn a_file_has_the_fields_that_readers_rely_on() {
 #[case::milliseconds(Target { ms: Some(1.0), ..Target::default() }, Some(false), "≤ 1 ms: not met")]
 #[case::share(Target { share: Some(0.65), ..Target::default() }, Some(true), "≥ 65 % of the limit: met")]
 fn targets_are_judged(#[case] target: Target, #[case] met: Option<bool>, #[case] text: &str) {
-    let row = Row { target, ..row() };
+    let row = Benchmark { target, ..row() };
     let rivals = [("numpy", timed(4.0, 0.0)), ("jax", timed(8.0, 0.0))];
     let line = line(&row, timed(2.0, 0.0), &rivals);
     assert_eq!(line.met, met);
@@ -189,7 +189,7 @@ fn pictures_are_drawn_of_what_there_is() {
     let rivals = [("numpy", timed(4.0, 0.0))];
     let mut rows = vec![line(&row(), timed(2.0, 0.0), &rivals)];
     for seq in [128, 512] {
-        let row = Row {
+        let row = Benchmark {
             id: format!("attention/float32/1x8x{seq}x64/cpu"),
             op: "attention",
             shape: format!("1x8x{seq}x64"),
@@ -203,7 +203,7 @@ fn pictures_are_drawn_of_what_there_is() {
         rows.push(line(&row, ours, &rivals));
     }
     let forms = BTreeMap::from([("one-thread".to_owned(), timed(3.0, 0.0))]);
-    rows.push(Line::new(
+    rows.push(RowResult::new(
         &row(),
         &LIMITS,
         timed(2.0, 0.0),
@@ -226,7 +226,7 @@ fn pictures_are_drawn_of_what_there_is() {
         ]
     );
     for plot in &plots {
-        assert!(plot.svg.starts_with("<svg ") && plot.svg.ends_with("</svg>\n"));
+        assert!(plot.svg.starts_with("<svg ") && plot.svg.ends_with("</svg>"));
         assert!(
             !plot.svg.contains("NaN") && !plot.svg.contains("inf"),
             "{}",

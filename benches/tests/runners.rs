@@ -5,10 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use mlx_bench::harness::measure::{self, Contestant};
+use mlx_bench::harness::measure::{self, Participant};
 use mlx_bench::harness::process::{Fault, Runner, Spec};
 use mlx_bench::harness::protocol::Verb;
-use mlx_bench::harness::results::Line;
+use mlx_bench::harness::results::RowResult;
 use rstest::rstest;
 use support::{ID, LIMITS, folder, row, settings, spec};
 
@@ -44,7 +44,7 @@ fn ends_a_runner_that_hangs() {
     let limit = Duration::from_millis(200);
     let fault = runner.ask(Some(ID), Verb::Run(1), limit).unwrap_err();
     assert_eq!(fault, Fault::TimedOut(limit));
-    // It is gone: another question finds nobody.
+    // It has ended: another request fails.
     assert!(runner.ask(Some(ID), Verb::Run(1), LIMIT).is_err());
 }
 
@@ -60,17 +60,17 @@ fn says_that_a_program_is_missing() {
 }
 
 /// Measures the row with us at 2 ms and rivals that behave like this.
-fn against(rivals: &[(&str, &str)]) -> Line {
+fn against(rivals: &[(&str, &str)]) -> RowResult {
     let folder = folder();
-    let mut ours = Contestant::new("ours", Ok(spec(folder.path(), "ours", "")));
-    let mut rivals: Vec<Contestant> = rivals
+    let mut ours = Participant::new("ours", Ok(spec(folder.path(), "ours", "")));
+    let mut rivals: Vec<Participant> = rivals
         .iter()
         .map(|(name, cases)| {
             let cases = cases.replace("FOLDER", &folder.path().to_string_lossy());
-            Contestant::new(name, Ok(spec(folder.path(), name, &cases)))
+            Participant::new(name, Ok(spec(folder.path(), name, &cases)))
         })
         .collect();
-    let mut rivals: Vec<&mut Contestant> = rivals.iter_mut().collect();
+    let mut rivals: Vec<&mut Participant> = rivals.iter_mut().collect();
     let none = &mut [];
     measure::row(&row(), &mut ours, none, &mut rivals, &LIMITS, &settings()).unwrap()
 }
@@ -128,13 +128,13 @@ fn a_rival_that_fails_is_reported(#[case] cases: &str, #[case] expected: &str) {
 #[test]
 fn a_rival_that_crashed_runs_the_next_row() {
     let folder = folder();
-    let mut ours = Contestant::new("ours", Ok(spec(folder.path(), "ours", "")));
+    let mut ours = Participant::new("ours", Ok(spec(folder.path(), "ours", "")));
     let mark = folder.path().join("crashed");
     let once = format!(
         "*run*) if [ ! -e {0} ]; then touch {0}; exit 1; fi; echo \"{{$id,\\\"ms\\\":[$(yes 2 | head -n $n | paste -sd, -)]}}\";;",
         mark.display()
     );
-    let mut rival = Contestant::new("rival", Ok(spec(folder.path(), "rival", &once)));
+    let mut rival = Participant::new("rival", Ok(spec(folder.path(), "rival", &once)));
     let mut run = || {
         let (none, rivals) = (&mut [], &mut [&mut rival]);
         measure::row(&row(), &mut ours, none, rivals, &LIMITS, &settings()).unwrap()
@@ -146,8 +146,8 @@ fn a_rival_that_crashed_runs_the_next_row() {
 #[test]
 fn an_absent_rival_has_its_reason_in_every_row() {
     let folder = folder();
-    let mut ours = Contestant::new("ours", Ok(spec(folder.path(), "ours", "")));
-    let mut absent = Contestant::new("candle", Err("not built".to_owned()));
+    let mut ours = Participant::new("ours", Ok(spec(folder.path(), "ours", "")));
+    let mut absent = Participant::new("candle", Err("not built".to_owned()));
     let (none, rivals) = (&mut [], &mut [&mut absent]);
     let line = measure::row(&row(), &mut ours, none, rivals, &LIMITS, &settings()).unwrap();
     assert_eq!(line.failures["candle"], "not built");

@@ -19,7 +19,7 @@ impl Api {
 
 fn main() -> Result<()> {
     // First of all: this process may be the child that runs CMake.
-    mlx_provision::enter();
+    mlx_provision::run_cmake_child_if_requested();
     environment::rerun_if_changed();
     println!("cargo:rerun-if-changed=native");
     println!("cargo:rerun-if-changed=build.rs");

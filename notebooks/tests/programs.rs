@@ -3,7 +3,7 @@
 //! They need recordings, models and digits, fetched once into the build folder; a test says so and passes where those
 //! cannot be had, unless `MLX_REQUIRE_ASSETS` is set.
 
-use mlx_models::assets;
+use mlx_testdata::assets;
 use rstest::rstest;
 
 const NOTEBOOKS: [&str; 5] = [
@@ -37,7 +37,7 @@ fn runs_as_a_program(
 }
 
 /// Fetches what a notebook reads.
-fn needs(name: &str) -> mlx_models::Result<()> {
+fn needs(name: &str) -> mlx_testdata::Result<()> {
     match name {
         "embeddings" => assets::minilm().map(|_| ()),
         "quantized_llm" => assets::smollm2().map(|_| ()),

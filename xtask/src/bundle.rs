@@ -3,25 +3,32 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use lexopt::prelude::*;
+use clap::Args;
 use mlx_provision::{Settings, bundle, setup};
 
 use crate::cargo::root;
 use crate::setup::native_source;
 
+/// What `cargo xtask bundle` is told.
+#[derive(Args)]
+pub struct BundleArguments {
+    /// The folder to write; `target/bundle` otherwise
+    #[arg(long, value_name = "FOLDER")]
+    to: Option<PathBuf>,
+    /// The build of MLX: cpu, metal, cuda12 or cuda13
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// Programs that are built
+    #[arg(value_name = "PROGRAM")]
+    programs: Vec<PathBuf>,
+}
+
 /// Runs the command.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
+pub fn run(arguments: BundleArguments) -> Result<()> {
     let mut settings = Settings::from_env(&native_source());
-    let mut to = root().join("target/bundle");
-    let mut programs = Vec::new();
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("to") => to = PathBuf::from(args.value()?),
-            Long("backend") => settings.backend = Some(args.value()?.string()?),
-            Value(program) => programs.push(PathBuf::from(program)),
-            other => return Err(other.unexpected().into()),
-        }
-    }
+    settings.backend = arguments.backend.or(settings.backend);
+    let to = arguments.to.unwrap_or_else(|| root().join("target/bundle"));
+    let programs = arguments.programs;
     if let Some(missing) = programs.iter().find(|program| !program.is_file()) {
         bail!(
             "bundle: wanted a program that is built, got {}",

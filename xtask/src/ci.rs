@@ -3,21 +3,28 @@
 //! Tests run every notebook as a program already; one of them runs in Jupyter's kernel at the end.
 
 use anyhow::Result;
-use lexopt::prelude::*;
+use clap::Args;
 
 use crate::cargo::{cargo, command, root, run as run_command};
 
+/// What `cargo xtask ci` is told.
+#[derive(Args)]
+pub struct CiArguments {
+    /// Leave the tests out
+    #[arg(long)]
+    skip_tests: bool,
+    /// Plant faults in a scratch copy, and check that the gates find them, instead
+    #[arg(long, conflicts_with = "skip_tests")]
+    calibrate: bool,
+}
+
 /// Runs tests, formatting, lints, documentation, house rules and a notebook; stops at the first that fails.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
-    let mut tests = true;
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("skip-tests") => tests = false,
-            other => return Err(other.unexpected().into()),
-        }
-    }
+pub fn run(arguments: &CiArguments) -> Result<()> {
     crate::setup::ready()?;
-    if tests {
+    if arguments.calibrate {
+        return crate::calibrate::run();
+    }
+    if !arguments.skip_tests {
         step("tests");
         crate::test::all([])?;
     }

@@ -1,6 +1,6 @@
-//! `cargo xtask macos`: mlx-c and our C++ compiled and linked for macOS on Linux, against the libraries that Macs get.
+//! `cargo xtask macos`: mlx-c and the C++ of `mlx-sys` compiled and linked for macOS on Linux, against the libraries that Macs get.
 //!
-//! Nothing is run: this says whether clang and libc++ accept the sources, and whether every symbol that they want is in
+//! Nothing is run: this says whether clang and libc++ accept the sources, and whether every symbol that they need is in
 //! `libmlx.dylib`.
 
 use std::path::{Path, PathBuf};
@@ -14,14 +14,6 @@ use crate::cargo::root;
 use crate::setup::native_source;
 
 const TARGET: &str = "aarch64-macos.14.0";
-
-/// Runs the command.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
-    if let Some(arg) = args.next()? {
-        return Err(arg.unexpected().into());
-    }
-    check()
-}
 
 /// Compiles and links; on a Mac there is nothing to do, as the build itself does that.
 pub fn check() -> Result<()> {
@@ -61,7 +53,7 @@ struct Build {
 }
 
 impl Build {
-    /// Every source of mlx-c but its error.cpp, which ours replaces, and all of ours.
+    /// Every source of mlx-c but its error.cpp, which one of `native/` replaces, and all of `native/`.
     fn sources(&self) -> Result<Vec<PathBuf>> {
         let mut sources = cpp_in(&self.mlxc.join("mlx/c"))?;
         sources.retain(|source| !source.ends_with("error.cpp"));

@@ -1,12 +1,28 @@
 //! `cargo xtask`: everything that is done to this workspace by hand, one file for each command.
 
 mod bench;
+#[path = "../../benches/src/harness/options.rs"]
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the harness reads them; here they are checked and printed as help"
+    )
+)]
+mod bench_options;
 mod bundle;
+mod calibrate;
 mod cargo;
 mod ci;
 mod golden;
 mod macos;
 mod mlx;
+#[path = "../../crates/cli/src/arguments.rs"]
+#[expect(
+    dead_code,
+    reason = "the command `mlx` reads them; here they are checked and printed as help"
+)]
+mod mlx_arguments;
 mod notebooks;
 mod setup;
 mod test;
@@ -14,82 +30,70 @@ mod tidy;
 
 use std::process::ExitCode;
 
-/// A command: its name, what it does in one line, and its function.
-type Command = (
-    &'static str,
-    &'static str,
-    fn(lexopt::Parser) -> anyhow::Result<()>,
-);
+use clap::{Parser, Subcommand};
 
-/// The commands. A new one is a file beside this one and a line here.
-const COMMANDS: &[Command] = &[
-    (
-        "setup",
-        "fetch and build the native files: [--backend cpu|metal|cuda12|cuda13] [--dir FOLDER]",
-        setup::run,
-    ),
-    (
-        "bundle",
-        "a program with all that it loads, in a folder that runs elsewhere: [--to FOLDER] [--backend NAME] [PROGRAM..]",
-        bundle::run,
-    ),
-    (
-        "demo",
-        "fused kernels, Whisper on real speech, compiled models: [--audio FILE] [--model DIR|hf:NAME] [--json FILE]",
-        mlx::demo,
-    ),
-    (
-        "test",
-        "every test of every crate; arguments go to cargo test",
-        test::run,
-    ),
-    (
-        "doctor",
-        "what this machine has and how to mend it: [--json]",
-        mlx::doctor,
-    ),
-    (
-        "transcribe",
-        "text of recordings: [--model DIR|hf:NAME] FILE...",
-        mlx::transcribe,
-    ),
-    (
-        "generate",
-        "text that a language model writes: [--model FILE.gguf|DIR|hf:NAME] [--prompt TEXT | --chat TEXT]",
-        mlx::generate,
-    ),
-    (
-        "golden",
-        "write the golden files of the compiler anew",
-        golden::run,
-    ),
-    (
-        "bench",
-        "us and our rivals on the same work: [--quick] [--only PART] [--against NAME,..] [--compare OLD.json] ...",
-        bench::run,
-    ),
-    (
-        "notebooks",
-        "the notebooks, run in Jupyter's Rust kernel: [--as-programs] [NAME..]",
-        notebooks::run,
-    ),
-    (
-        "macos",
-        "the C++ compiled and linked for macOS, without running it",
-        macos::run,
-    ),
-    (
-        "tidy",
-        "house rules: file length, first lines, the fence, SAFETY comments, links",
-        tidy::run,
-    ),
-    ("ci", "all that CI runs: [--skip-tests]", ci::run),
-];
+/// Exit status for a command line that is not understood.
+const USAGE_ERROR: u8 = 2;
+
+/// Everything that is done to this workspace by hand
+#[derive(Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    version,
+    args_override_self = true,
+    after_help = "Exit status: 0 for success, 1 when something failed, 2 for a command line that is not understood."
+)]
+struct Xtask {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// The commands. A new one is a file beside this one, a variant here and a line in `run`.
+#[derive(Subcommand)]
+enum Command {
+    /// Fetch and build the native files
+    #[command(after_help = setup::variables())]
+    Setup(setup::SetupArguments),
+    /// A program with all that it loads, in a folder that runs elsewhere
+    Bundle(bundle::BundleArguments),
+    /// Fused kernels, Whisper on real speech, compiled models
+    Demo(mlx_arguments::DemoArguments),
+    /// Every test of every crate
+    Test(test::TestArguments),
+    /// What this machine has and how to fix what is missing
+    Doctor(mlx_arguments::DoctorArguments),
+    /// Text of recordings
+    Transcribe(mlx_arguments::TranscribeArguments),
+    /// Text that a language model writes; a conversation without --prompt and --chat
+    Generate(mlx_arguments::GenerateArguments),
+    /// Write the golden files of the compiler again
+    Golden,
+    /// This workspace and its rivals on the same work
+    Bench(bench_options::Options),
+    /// The notebooks, run in Jupyter's Rust kernel
+    Notebooks(notebooks::NotebooksArguments),
+    /// The C++ compiled and linked for macOS, without running it
+    Macos,
+    /// House rules: file length, first lines, the fence, SAFETY comments, links
+    Tidy(tidy::TidyArguments),
+    /// All that CI runs
+    Ci(ci::CiArguments),
+}
 
 fn main() -> ExitCode {
     // First of all: this process may be the child that runs CMake.
-    mlx_provision::enter();
-    match dispatch() {
+    mlx_provision::run_cmake_child_if_requested();
+    let xtask = match Xtask::try_parse() {
+        Ok(xtask) => xtask,
+        Err(error) => {
+            let status = if error.use_stderr() { USAGE_ERROR } else { 0 };
+            // A closed pipe is no failure of `cargo xtask --help | head`.
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    match run(xtask.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -98,26 +102,47 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch() -> anyhow::Result<()> {
-    let mut args = lexopt::Parser::from_env();
-    let name = match args.next()? {
-        Some(lexopt::Arg::Value(name)) => name,
-        None | Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h')) => {
-            print_help();
-            return Ok(());
+fn run(command: Option<Command>) -> anyhow::Result<()> {
+    match command {
+        Some(Command::Setup(arguments)) => setup::run(arguments),
+        Some(Command::Bundle(arguments)) => bundle::run(arguments),
+        Some(Command::Demo(_)) => mlx::run("demo"),
+        Some(Command::Test(_)) => test::run(),
+        Some(Command::Doctor(_)) => mlx::run("doctor"),
+        Some(Command::Transcribe(_)) => mlx::run("transcribe"),
+        Some(Command::Generate(_)) => mlx::run("generate"),
+        Some(Command::Golden) => golden::run(),
+        Some(Command::Bench(_)) => bench::run(),
+        Some(Command::Notebooks(arguments)) => notebooks::run(&arguments),
+        Some(Command::Macos) => macos::check(),
+        Some(Command::Tidy(arguments)) => tidy::run(&arguments),
+        Some(Command::Ci(arguments)) => ci::run(&arguments),
+        None => {
+            let _ = <Xtask as clap::CommandFactory>::command().print_help();
+            Ok(())
         }
-        Some(other) => return Err(other.unexpected().into()),
-    };
-    let command = COMMANDS.iter().find(|command| name == command.0);
-    let Some((_, _, run)) = command else {
-        anyhow::bail!("unknown command {name:?}; `cargo xtask --help` lists them all");
-    };
-    run(args)
+    }
 }
 
-fn print_help() {
-    println!("cargo xtask COMMAND\n");
-    for (name, what, _) in COMMANDS {
-        println!("  {name:<10} {what}");
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Xtask::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_cargo_test_are_accepted() {
+        for line in [
+            "xtask test -p mlx --test array -- --nocapture",
+            "xtask test --release name",
+        ] {
+            let xtask = Xtask::try_parse_from(line.split(' ')).unwrap();
+            assert!(matches!(xtask.command, Some(Command::Test(_))), "{line}");
+        }
     }
 }

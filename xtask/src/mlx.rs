@@ -2,47 +2,25 @@
 
 use anyhow::Result;
 
-use crate::cargo::{cargo, rest};
+use crate::cargo::{build, cargo, forwarded};
 
-/// Runs `mlx demo`.
-pub fn demo(args: lexopt::Parser) -> Result<()> {
-    crate::setup::ready()?;
-    run("demo", args)
-}
-
-/// Runs `mlx doctor`. Does not set up: it tells what is missing.
-pub fn doctor(args: lexopt::Parser) -> Result<()> {
-    run("doctor", args)
-}
-
-/// Runs `mlx transcribe`.
-pub fn transcribe(args: lexopt::Parser) -> Result<()> {
-    crate::setup::ready()?;
-    run("transcribe", args)
-}
-
-/// Runs `mlx generate`.
-pub fn generate(args: lexopt::Parser) -> Result<()> {
-    crate::setup::ready()?;
-    run("generate", args)
-}
-
-fn run(subcommand: &str, mut args: lexopt::Parser) -> Result<()> {
-    let args = rest(&mut args)?;
-    let mut all = vec![
-        "run",
-        "--quiet",
-        "--release",
-        "--locked",
-        "--package",
-        "mlx-cli",
-    ];
-    // Only then: it needs a TLS library, which takes long to build.
-    if args.iter().any(|arg| arg.contains("hf:")) {
-        all.extend(["--features", "hub"]);
+/// Runs a command of `mlx` with the arguments of this one, which clap has checked.
+pub fn run(subcommand: &str) -> Result<()> {
+    // The doctor does not set up: it says what is missing.
+    if subcommand != "doctor" {
+        crate::setup::ready()?;
     }
-    all.extend(["--", subcommand]);
-    all.extend(args.iter().map(String::as_str));
-    eprintln!("building the command mlx with optimisation (once, some six minutes on two cores)");
-    cargo(all)
+    let arguments = forwarded()?;
+    let mut package = vec!["--release", "--locked", "--package", "mlx-cli"];
+    // Only then: it needs a TLS library, which takes long to build.
+    if arguments.iter().any(|argument| argument.contains("hf:")) {
+        package.extend(["--features", "hub"]);
+    }
+    build(
+        "building the command mlx with optimisation (once, some six minutes on two cores)",
+        &package,
+    )?;
+    let run = ["run", "--quiet"].into_iter().chain(package);
+    let arguments = arguments.iter().map(String::as_str);
+    cargo(run.chain(["--", subcommand]).chain(arguments))
 }

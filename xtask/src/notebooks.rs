@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use lexopt::prelude::*;
-use mlx_provision::{Settings, setup};
+use anyhow::{Context, Result};
+use clap::Args;
+use mlx_provision::{PythonEnvironment, Settings, setup};
 
 use crate::cargo::{command, root, run as run_command};
 use crate::setup::native_source;
@@ -14,20 +14,27 @@ use crate::setup::native_source;
 /// The kernel that notebooks are written for.
 const KERNEL: (&str, &str) = ("evcxr_jupyter", "0.22.0");
 
+/// What `cargo xtask notebooks` is told.
+#[derive(Args)]
+pub struct NotebooksArguments {
+    /// Run them as programs, without Jupyter
+    #[arg(long)]
+    as_programs: bool,
+    /// Which notebooks; all otherwise
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
 /// Runs the notebooks that are named, or all.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
-    let mut names = Vec::new();
-    let mut as_programs = false;
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("as-programs") => as_programs = true,
-            Value(name) => names.push(name.string()?.trim_end_matches(".ipynb").to_owned()),
-            other => return Err(other.unexpected().into()),
-        }
-    }
+pub fn run(arguments: &NotebooksArguments) -> Result<()> {
+    let names = arguments.names.iter();
+    let names: Vec<String> = names
+        .map(|name| name.trim_end_matches(".ipynb").to_owned())
+        .collect();
     let notebooks = chosen(&names)?;
-    let staged = setup(&Settings::from_env(&native_source()))?;
-    if as_programs {
+    let settings = Settings::from_env(&native_source());
+    let staged = setup(&settings)?;
+    if arguments.as_programs {
         return programs(&names);
     }
     let build = staged.root.join("notebooks");
@@ -39,7 +46,7 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
         lock.lock()?;
     }
     let kernel = kernel()?;
-    let python = environment(&build, &kernel)?;
+    let python = environment(&settings, &build, &kernel)?;
     let work = build.join("evcxr");
     fs::create_dir_all(&work)?;
     // The same versions as the workspace has; cargo drops what it does not need.
@@ -51,7 +58,7 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
         .arg(&executed);
     execute.args(&notebooks);
     execute.env("EVCXR_TMPDIR", &work);
-    // Settings of the user's own would change what is tested.
+    // The user's settings would change what is tested.
     execute.env("EVCXR_CONFIG_DIR", build.join("evcxr-config"));
     execute.env("MLX_BUILD_DIR", &staged.root);
     eprintln!(
@@ -131,41 +138,25 @@ fn kernel() -> Result<PathBuf> {
     })
 }
 
-/// The Python of an environment with nbclient and nbconvert, made once from pinned packages; knows the kernel.
-fn environment(build: &Path, kernel: &Path) -> Result<PathBuf> {
-    let folder = build.join("environment");
-    let python = match cfg!(windows) {
-        true => folder.join("Scripts/python.exe"),
-        false => folder.join("bin/python"),
+/// Returns the Python of an environment with nbclient and nbconvert that knows the kernel.
+fn environment(settings: &Settings, build: &Path, kernel: &Path) -> Result<PathBuf> {
+    let text = str::to_owned;
+    let environment = PythonEnvironment {
+        folder: build.join("environment"),
+        requirements: root().join("notebooks/requirements.txt"),
+        arguments: ["--only-binary", ":all:", "--require-hashes"]
+            .map(text)
+            .into(),
+        variables: Vec::new(),
+        log: build.join("environment.log"),
     };
-    let list = root().join("notebooks/requirements.txt");
-    let pins = fs::read_to_string(&list)?;
-    let stamp = folder.join(".made-from");
-    if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == pins) {
-        tell_kernel(&folder, kernel)?;
-        return Ok(python);
-    }
-    eprintln!("making the environment for Jupyter in {}", folder.display());
-    // Without the stamp it is made again, should this be broken off.
-    let mut venv = Command::new("python3");
-    run_command_quietly(venv.args(["-m", "venv", "--clear"]).arg(&folder))?;
-    let mut pip = Command::new(&python);
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]);
-    pip.args(["--no-deps", "--only-binary", ":all:", "--require-hashes"]);
-    run_command_quietly(pip.arg("--requirement").arg(&list))?;
-    tell_kernel(&folder, kernel)?;
-    fs::write(&stamp, pins)?;
+    let python = environment.make(settings)?;
+    register_kernel(&environment.folder, kernel)?;
     Ok(python)
 }
 
-/// Tells Jupyter in this environment, and nowhere else, of the kernel.
-fn tell_kernel(environment: &Path, kernel: &Path) -> Result<()> {
+/// Registers the kernel with Jupyter in this environment, and nowhere else.
+fn register_kernel(environment: &Path, kernel: &Path) -> Result<()> {
     let folder = environment.join("share/jupyter/kernels/rust");
     fs::create_dir_all(&folder)?;
     let text = kernel
@@ -177,19 +168,5 @@ fn tell_kernel(environment: &Path, kernel: &Path) -> Result<()> {
          \"language\": \"rust\"}}\n"
     );
     fs::write(folder.join("kernel.json"), spec)?;
-    Ok(())
-}
-
-fn run_command_quietly(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("{:?} could not be started", command.get_program()))?;
-    ensure!(
-        output.status.success(),
-        "notebooks: {:?} failed ({}): {}",
-        command.get_program(),
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
     Ok(())
 }

@@ -4,27 +4,29 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
-use lexopt::prelude::*;
-use mlx_provision::{Settings, environment, places::Root, setup};
+use clap::Args;
+use mlx_provision::{Settings, environment, places::StagingRoot, setup};
+
+/// What `cargo xtask setup` is told.
+#[derive(Args)]
+pub struct SetupArguments {
+    /// The build of MLX: cpu, metal, cuda12 or cuda13; the machine's default otherwise
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// The folder to stage into; `build/` of the checkout otherwise
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+}
 
 /// Runs the command.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
+pub fn run(arguments: SetupArguments) -> Result<()> {
     let mut settings = Settings::from_env(&native_source());
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("backend") => settings.backend = Some(args.value()?.string()?),
-            Long("dir") => {
-                settings.root = Root {
-                    path: std::path::absolute(PathBuf::from(args.value()?))?,
-                    why: "--dir says so",
-                }
-            }
-            Long("help") | Short('h') => {
-                print_help();
-                return Ok(());
-            }
-            other => return Err(other.unexpected().into()),
-        }
+    settings.backend = arguments.backend.or(settings.backend);
+    if let Some(dir) = arguments.dir {
+        settings.root = StagingRoot {
+            path: std::path::absolute(dir)?,
+            why: "--dir says so",
+        };
     }
     let start = Instant::now();
     let staged = setup(&settings)?;
@@ -44,15 +46,14 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     Ok(())
 }
 
-fn print_help() {
-    println!("cargo xtask setup [--backend cpu|metal|cuda12|cuda13] [--dir FOLDER]\n");
-    println!(
-        "Fetches MLX, mlx-c and OpenBLAS, and the tools that this machine lacks, and builds the native library."
-    );
-    println!("Environment variables, which cargo build and programs at run time look at too:\n");
+/// Returns the environment variables with their meanings, for the help.
+pub fn variables() -> String {
+    let mut text =
+        "Environment variables, which cargo build and programs at run time read too:".to_owned();
     for variable in environment::ALL {
-        println!("  {:<18} {}", variable.name, variable.meaning);
+        text += &format!("\n  {:<18} {}", variable.name, variable.meaning);
     }
+    text
 }
 
 /// Makes sure that the native files are there before cargo needs them, so that their progress is seen.
@@ -61,7 +62,7 @@ pub fn ready() -> Result<()> {
     Ok(())
 }
 
-/// Returns the folder of our C++ sources in this checkout.
+/// Returns the folder of the C++ sources in this checkout.
 pub fn native_source() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).join("crates/mlx-sys/native")

@@ -160,7 +160,7 @@ fn lists_the_variables() {
 fn finds_what_is_built_without_a_compiler() {
     let settings = Settings {
         path: Scratch::empty().path("bin").into_os_string(),
-        root: mlx_provision::places::Root {
+        root: mlx_provision::places::StagingRoot {
             path: real().to_owned(),
             why: "a test",
         },

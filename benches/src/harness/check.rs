@@ -1,4 +1,4 @@
-//! Do two runners mean the same? Results are compared before anything is timed.
+//! Whether two runners compute the same: results are compared before anything is timed.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub enum Check {
     },
     /// The words are the same, whatever their case and punctuation.
     Words {
-        /// Only so many words from the start.
+        /// Only this number of words from the start.
         first: Option<usize>,
     },
     /// There is nothing to compare.
@@ -59,7 +59,7 @@ impl Check {
         })
     }
 
-    /// Says how a rival's result differs from ours, or nothing when it does not.
+    /// Returns how a rival's result differs from ours, or `None` when it does not.
     pub fn difference(self, ours: &Outcome, theirs: &Outcome) -> Option<String> {
         match (self, ours, theirs) {
             (Check::Close { relative, absolute }, Outcome::Numbers(a), Outcome::Numbers(b)) => {

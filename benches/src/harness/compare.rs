@@ -1,8 +1,8 @@
-//! What got slower? Two runs, row by row, and nothing is said within their noise.
+//! What got slower between two runs, row by row, beyond their noise.
 
 use std::fmt;
 
-use super::results::{Line, Results};
+use super::results::{Results, RowResult};
 use super::statistics::Summary;
 
 /// What became of one row.
@@ -42,7 +42,7 @@ pub struct Times {
     pub rival: Option<f64>,
 }
 
-/// The least noise that is believed: two runs of one program differ by more than their rounds do.
+/// The minimum of noise that is assumed: two runs of one program differ by more than their rounds do.
 const LEAST_NOISE: f64 = 0.02;
 
 /// Compares every row of either run.
@@ -65,7 +65,7 @@ pub fn compare(old: &Results, new: &Results) -> Vec<Change> {
     there.chain(gone).collect()
 }
 
-fn verdict(old: Option<&Line>, new: &Line) -> Verdict {
+fn verdict(old: Option<&RowResult>, new: &RowResult) -> Verdict {
     let Some((row, old)) = old.and_then(|row| Some((row, row.ours.as_ref()?))) else {
         return Verdict::New;
     };
@@ -87,7 +87,7 @@ fn verdict(old: Option<&Line>, new: &Line) -> Verdict {
     }
 }
 
-fn rival(old: &Line, new: &Line) -> Option<f64> {
+fn rival(old: &RowResult, new: &RowResult) -> Option<f64> {
     let mut both: Vec<(&Summary, &Summary)> = old
         .samples
         .iter()
@@ -114,7 +114,7 @@ pub fn report(changes: &[Change]) -> String {
             verdict => lines.push(format!("{verdict} {}", change.id)),
         }
     }
-    // "slower" after "lost", before "new" and "faster": what matters most stands last, next to the prompt.
+    // "slower" after "lost", before "new" and "faster": what matters most is printed last, next to the prompt.
     lines.sort();
     lines.push(format!("as before {same} of {} rows", changes.len()));
     lines.join("\n") + "\n"

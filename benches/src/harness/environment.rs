@@ -1,10 +1,11 @@
-//! Where do the rivals live? In environments under `build/bench/`, made once from pinned versions.
+//! The environments of the rivals, under `build/bench/`: made once from pinned versions.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use mlx_provision::{PythonEnvironment, Settings, is_made_from, make_in_place};
 
 use super::process::Spec;
 
@@ -13,7 +14,7 @@ use super::process::Spec;
 pub struct Rival {
     /// The name in the table and for `--against`.
     pub name: &'static str,
-    /// The environment it lives in.
+    /// Its environment.
     pub home: Home,
     /// Whether it is only set up when it is asked for, as that takes long.
     pub on_demand: bool,
@@ -24,7 +25,7 @@ pub struct Rival {
 /// The kind of environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
-    /// A virtual environment, `rivals/requirements/NAME.txt`, and a script of ours in it.
+    /// A virtual environment, `rivals/requirements/NAME.txt`, and a script of `rivals/` that runs in it.
     Python {
         /// The environment.
         environment: &'static str,
@@ -72,7 +73,7 @@ pub const RIVALS: [Rival; 8] = [
 
 /// The folders of this checkout.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct Folders {
     /// `benches/`.
     pub benches: PathBuf,
     /// `build/bench/`.
@@ -81,8 +82,8 @@ pub struct Places {
     pub preload: Option<String>,
 }
 
-impl Places {
-    /// Returns the folders, as `cargo xtask bench` names them or as they lie in the checkout.
+impl Folders {
+    /// Returns the folders, as `cargo xtask bench` names them or as they are in the checkout.
     pub fn find() -> Self {
         let benches = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let root = benches.parent().unwrap_or(&benches).to_path_buf();
@@ -93,6 +94,27 @@ impl Places {
             benches,
         }
     }
+
+    /// Returns a virtual environment, `rivals/requirements/NAME.txt`; `rival` names the log of its set-up.
+    fn environment(&self, name: &str, rival: &str) -> PythonEnvironment {
+        let requirements = self.benches.join("rivals/requirements");
+        PythonEnvironment {
+            folder: self.build.join(name),
+            requirements: requirements.join(format!("{name}.txt")),
+            arguments: Vec::new(),
+            variables: vec![("CMAKE_ARGS".to_owned(), "-DGGML_NATIVE=ON".to_owned())],
+            log: self.build.join(format!("{rival}-set-up.log")),
+        }
+    }
+
+    /// Returns the target folder of candle's runner.
+    fn candle(&self) -> PathBuf {
+        self.build.join("candle")
+    }
+
+    fn settings(&self) -> Settings {
+        Settings::from_env(&self.benches.join("../crates/mlx-sys/native"))
+    }
 }
 
 impl Rival {
@@ -102,12 +124,12 @@ impl Rival {
     ///
     /// # Errors
     /// Why it is absent: that is a line of the table.
-    pub fn ready(&self, places: &Places, asked: bool, threads: usize) -> Result<Spec> {
+    pub fn ready(&self, folders: &Folders, asked: bool, threads: usize) -> Result<Spec> {
         if self.preload_blas {
             let why = "OpenBLAS for it is staged on Linux only";
-            places.preload.as_ref().context(why)?;
+            folders.preload.as_ref().context(why)?;
         }
-        let is_ready = self.is_ready(places)?;
+        let is_ready = self.is_ready(folders)?;
         ensure!(
             is_ready || asked || !self.on_demand,
             "not built, which takes long: `cargo xtask bench --against {}` builds it",
@@ -115,117 +137,94 @@ impl Rival {
         );
         if !is_ready {
             let started = std::time::Instant::now();
-            eprintln!("setting up {} in {}", self.name, places.build.display());
-            self.set_up(places)?;
+            eprintln!("setting up {} in {}", self.name, folders.build.display());
+            self.set_up(folders)?;
             eprintln!("    took {:.0} s", started.elapsed().as_secs_f64());
         }
-        fs::create_dir_all(places.build.join("logs"))?;
+        fs::create_dir_all(folders.build.join("logs"))?;
         let mut environment = threads_of_everyone(threads);
         if self.preload_blas {
-            let preload = places.preload.clone().unwrap_or_default();
+            let preload = folders.preload.clone().unwrap_or_default();
             environment.push(("LD_PRELOAD".into(), preload));
             environment.push(("MLX_BENCH_CACHE".into(), "1".into()));
         }
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let command = match self.home {
-            Home::Python { script, .. } => vec![
-                text(self.python(places)),
+            Home::Python {
+                environment,
+                script,
+            } => vec![
+                text(folders.environment(environment, self.name).python()),
                 "-u".to_owned(),
-                text(places.benches.join("rivals").join(script)),
+                text(folders.benches.join("rivals").join(script)),
             ],
-            Home::Candle => vec![text(places.build.join("candle/release/candle-runner"))],
+            Home::Candle => vec![text(folders.candle().join("release/candle-runner"))],
         };
         Ok(Spec {
             name: self.name.to_owned(),
             command,
             environment,
-            log: places.build.join("logs").join(format!("{}.log", self.name)),
+            log: folders
+                .build
+                .join("logs")
+                .join(format!("{}.log", self.name)),
         })
     }
 
-    fn folder(&self, places: &Places) -> PathBuf {
-        match self.home {
-            Home::Python { environment, .. } => places.build.join(environment),
-            Home::Candle => places.build.join("candle"),
-        }
-    }
-
-    fn python(&self, places: &Places) -> PathBuf {
-        let folder = self.folder(places);
-        if cfg!(windows) {
-            folder.join("Scripts/python.exe")
-        } else {
-            folder.join("bin/python")
-        }
-    }
-
-    /// What the environment is made from: when it changes, the environment is made again.
-    fn pins(&self, places: &Places) -> Result<String> {
-        let rivals = places.benches.join("rivals");
-        let read = |path: PathBuf| {
-            fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
-        };
-        match self.home {
-            Home::Python { environment, .. } => read(
-                rivals
-                    .join("requirements")
-                    .join(format!("{environment}.txt")),
-            ),
-            Home::Candle => Ok(read(rivals.join("candle/Cargo.lock"))?
-                + &read(rivals.join("candle/Cargo.toml"))?
-                + &read(rivals.join("candle/src/main.rs"))?
-                + &read(rivals.join("candle/src/models.rs"))?),
-        }
-    }
-
-    fn is_ready(&self, places: &Places) -> Result<bool> {
-        let made_from = fs::read_to_string(self.folder(places).join(".made-from"));
-        Ok(made_from.is_ok_and(|text| self.pins(places).is_ok_and(|pins| pins == text)))
-    }
-
-    fn set_up(&self, places: &Places) -> Result<()> {
-        let folder = self.folder(places);
-        fs::create_dir_all(&folder)?;
-        let stamp = folder.join(".made-from");
-        // Without the stamp it is made again, should this be broken off.
-        if stamp.exists() {
-            fs::remove_file(&stamp)?;
-        }
-        let log = File::create(places.build.join(format!("{}-set-up.log", self.name)))?;
+    fn is_ready(&self, folders: &Folders) -> Result<bool> {
         match self.home {
             Home::Python { environment, .. } => {
-                let python = self.python(places);
-                if !python.exists() {
-                    let mut venv = Command::new("python3");
-                    quietly(venv.args(["-m", "venv"]).arg(&folder), &log)?;
-                }
-                let list = places.benches.join("rivals/requirements");
-                let list = list.join(format!("{environment}.txt"));
-                // The list is complete, and what it leaves out is left out on purpose.
-                let mut pip = Command::new(python);
-                pip.args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--disable-pip-version-check",
-                    "--no-deps",
-                    "-r",
-                ]);
-                pip.arg(list).env("CMAKE_ARGS", "-DGGML_NATIVE=ON");
-                quietly(&mut pip, &log)?;
+                Ok(folders.environment(environment, self.name).is_made()?)
+            }
+            Home::Candle => Ok(is_made_from(&folders.candle(), &candle_inputs(folders)?)),
+        }
+    }
+
+    fn set_up(&self, folders: &Folders) -> Result<()> {
+        let settings = folders.settings();
+        match self.home {
+            Home::Python { environment, .. } => {
+                folders
+                    .environment(environment, self.name)
+                    .make(&settings)?;
+                Ok(())
             }
             Home::Candle => {
-                let mut cargo = Command::new("cargo");
-                cargo.args(["build", "--release", "--locked", "--manifest-path"]);
-                cargo.arg(places.benches.join("rivals/candle/Cargo.toml"));
-                cargo.env("CARGO_TARGET_DIR", &folder);
-                cargo.env("RUSTFLAGS", "-C target-cpu=native");
-                quietly(&mut cargo, &log)?;
+                let inputs = candle_inputs(folders)?;
+                let log = folders.build.join("candle-set-up.log");
+                make_in_place(&settings, &folders.candle(), &inputs, || {
+                    build_candle(folders, &File::create(log)?)
+                })
             }
         }
-        fs::write(&stamp, self.pins(places)?)?;
-        Ok(())
     }
+}
+
+/// What candle's runner is made from: when it changes, the runner is built again.
+fn candle_inputs(folders: &Folders) -> Result<String> {
+    let folder = folders.benches.join("rivals/candle");
+    ["Cargo.lock", "Cargo.toml", "src/main.rs", "src/models.rs"]
+        .map(|name| folder.join(name))
+        .into_iter()
+        .map(|path| {
+            fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
+        })
+        .collect()
+}
+
+fn build_candle(folders: &Folders, log: &File) -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--locked", "--manifest-path"]);
+    cargo.arg(folders.benches.join("rivals/candle/Cargo.toml"));
+    cargo.env("CARGO_TARGET_DIR", folders.candle());
+    cargo.env("RUSTFLAGS", "-C target-cpu=native");
+    cargo.stdout(log.try_clone()?).stderr(log.try_clone()?);
+    let status = cargo.status().context("cargo could not be started")?;
+    ensure!(
+        status.success(),
+        "set-up failed: cargo ended with {status}; its log is beside the environment"
+    );
+    Ok(())
 }
 
 /// Every library has its own name for the number of threads; all of them get the same one.
@@ -241,18 +240,13 @@ pub fn threads_of_everyone(threads: usize) -> Vec<(String, String)> {
     names.into_iter().map(name).collect()
 }
 
-fn quietly(command: &mut Command, log: &File) -> Result<()> {
-    let shown = format!("{command:?}");
-    let status = command
-        .stdout(log.try_clone()?)
-        .stderr(log.try_clone()?)
-        .status()
-        .with_context(|| format!("{} could not be started", shown))?;
-    let program = Path::new(command.get_program());
-    let program = program.file_name().unwrap_or_default().to_string_lossy();
-    ensure!(
-        status.success(),
-        "set-up failed: {program} ended with {status}; its log is beside the environment"
-    );
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::options::RIVAL_NAMES;
+
+    #[test]
+    fn the_command_line_knows_every_rival() {
+        assert_eq!(RIVALS.map(|rival| rival.name), RIVAL_NAMES);
+    }
 }

@@ -1,4 +1,4 @@
-//! In which form do rivals read the weights that we read? Files made once from the package's own.
+//! The weights in the formats that rivals read, made once from the package's own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

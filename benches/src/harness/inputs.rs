@@ -1,4 +1,4 @@
-//! What numbers go into a row? The same ones in every run and for every rival: they follow from the row's name.
+//! The inputs of a row: the same numbers in every run and for every rival, because they follow from the row's name.
 
 use std::path::{Path, PathBuf};
 

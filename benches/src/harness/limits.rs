@@ -1,10 +1,13 @@
-//! What can this machine do at best?
+//! The limits of this machine: bandwidth and arithmetic, measured.
 
 use std::hint::black_box;
 use std::thread;
 use std::time::Instant;
 
-use mlx_kernels::{Binary, Operand, ReduceShape, Reduction, binary, reduce};
+use mlx_kernels::{
+    BinaryOp, ElementwiseProgram, Instruction, ReduceShape, Reduction, StridedInput, TypedSlice,
+    TypedSliceMut, reduce,
+};
 use serde::{Deserialize, Serialize};
 
 /// The machine's limits, measured in the run whose rows are compared with them.
@@ -65,11 +68,23 @@ fn copy_once(source: &[f32], target: &mut [f32], threads: usize) -> f64 {
     gb(2 * size_of_val(source)) / seconds
 }
 
-/// A copy with streaming stores, on the threads of the kernels.
+/// A copy with streaming stores, on the threads of the kernels: the product of all elements and 1.
 fn stream_once(source: &[f32], target: &mut [f32]) -> f64 {
+    let product = [
+        Instruction::Input(0),
+        Instruction::Constant(1.0),
+        Instruction::Binary(BinaryOp::Multiply, 0, 1),
+    ];
+    let Ok(program) = ElementwiseProgram::new(1, &product, &[2]) else {
+        return 0.0;
+    };
+    let input = StridedInput {
+        values: TypedSlice::F32(source),
+        strides: &[1],
+    };
     let start = Instant::now();
-    let (x, one) = (Operand::Array(source), Operand::Scalar(1.0));
-    let done = binary(Binary::Multiply, x, one, target);
+    let out = &mut [TypedSliceMut::F32(&mut *target)];
+    let done = program.run(&[source.len()], &[input], out);
     let seconds = start.elapsed().as_secs_f64();
     black_box(&target);
     done.map_or(0.0, |()| gb(2 * size_of_val(source)) / seconds)

@@ -1,4 +1,4 @@
-//! Which machine is this?
+//! The machine that a run is measured on.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! How is a row measured? Everyone prepares and is checked, then rounds go around: ours, a rival, the next, ours again.
+//! Measuring a row: all participants prepare and are checked, then rounds are interleaved: ours, a rival, the next, ours again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,34 +12,34 @@ use super::inputs;
 use super::limits::Limits;
 use super::process::{Fault, Runner, Spec};
 use super::protocol::{Load, Verb};
-use super::results::{Line, Measured};
-use super::rows::Row;
+use super::results::{Measured, RowResult};
+use super::rows::Benchmark;
 use super::statistics::Samples;
 
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// The threads that everyone may use.
+    /// The threads that participants may use.
     pub threads: usize,
     /// The number of rounds.
     pub rounds: usize,
     /// How long a runner runs in a round; at least once.
     pub budget: Duration,
-    /// How long all rounds of a runner together may take before there are fewer of them; never under three.
+    /// How long all rounds of a runner together may take before there are fewer of them; at least three.
     pub longest: Duration,
-    /// The most runs in a round.
-    pub most: usize,
+    /// The maximum number of runs in a round.
+    pub max_runs_per_round: usize,
     /// How long a rival may take to prepare a row, or for one round of it.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Above this, one call is all that is measured of a rival.
     pub slow: Duration,
-    /// How long to wait between two runners, until the threads of the first have gone to sleep.
+    /// How long to wait between two runners, until the threads of the first sleep.
     pub pause: Duration,
 }
 
-/// Someone who computes rows, and the process that does it, which is started when it is first needed.
+/// A participant, and its process, which is started when it is first needed.
 #[derive(Debug)]
-pub struct Contestant {
+pub struct Participant {
     /// The name in the table.
     pub name: String,
     spec: std::result::Result<Spec, String>,
@@ -48,8 +48,8 @@ pub struct Contestant {
     pub version: Option<String>,
 }
 
-/// The state of a contestant on one row.
-enum Entry {
+/// The state of a participant on one row.
+enum Status {
     /// Ready: how many runs make a round, and the samples so far.
     Ready {
         runs: usize,
@@ -60,8 +60,8 @@ enum Entry {
     Out(String),
 }
 
-impl Contestant {
-    /// Returns a contestant that is started like this, or is absent for a reason.
+impl Participant {
+    /// Returns a participant that is started like this, or is absent for a reason.
     pub fn new(name: &str, spec: std::result::Result<Spec, String>) -> Self {
         Self {
             name: name.to_owned(),
@@ -100,7 +100,7 @@ impl Contestant {
         settings: &Settings,
     ) -> std::result::Result<super::protocol::Reply, String> {
         let runner = self.runner(settings)?;
-        match runner.ask(Some(id), verb, settings.patience) {
+        match runner.ask(Some(id), verb, settings.timeout) {
             Ok(reply) => match (reply.unsupported, reply.failed) {
                 (Some(why), _) => Err(why),
                 (_, Some(why)) => Err(format!("failed: {why}")),
@@ -111,7 +111,7 @@ impl Contestant {
                 }),
             },
             Err(fault) => {
-                // The process is gone; the next row starts a new one.
+                // The process has ended; the next row starts a new one.
                 self.runner = None;
                 Err(self.say(&fault))
             }
@@ -128,66 +128,74 @@ impl Contestant {
 /// # Errors
 /// When the inputs cannot be written.
 pub fn row(
-    row: &Row,
-    ours: &mut Contestant,
-    forms: &mut [&mut Contestant],
-    rivals: &mut [&mut Contestant],
+    row: &Benchmark,
+    ours: &mut Participant,
+    forms: &mut [&mut Participant],
+    rivals: &mut [&mut Participant],
     limits: &Limits,
     settings: &Settings,
-) -> Result<Line> {
+) -> Result<RowResult> {
     let folder = tempfile::tempdir()?;
     let inputs = inputs::write_all(folder.path(), &row.id, &row.inputs)?;
     let n_forms = forms.len();
-    let mut everyone: Vec<&mut Contestant> = Vec::with_capacity(1 + n_forms + rivals.len());
-    everyone.push(ours);
-    everyone.extend(forms.iter_mut().map(|form| &mut **form));
-    everyone.extend(rivals.iter_mut().map(|rival| &mut **rival));
+    let mut participants: Vec<&mut Participant> = Vec::with_capacity(1 + n_forms + rivals.len());
+    participants.push(ours);
+    participants.extend(forms.iter_mut().map(|form| &mut **form));
+    participants.extend(rivals.iter_mut().map(|rival| &mut **rival));
     // We may take long: a row without us says nothing.
-    let patient = Settings {
-        patience: settings.patience.max(Duration::from_secs(600)),
+    let with_longer_timeout = Settings {
+        timeout: settings.timeout.max(Duration::from_secs(600)),
         // Nor does a call of a minute go around nine times.
         slow: (settings.slow * 5).min(Duration::from_secs(20)),
         ..*settings
     };
-    let settings_of = |idx: usize| if idx == 0 { &patient } else { settings };
+    let settings_of = |idx: usize| {
+        if idx == 0 {
+            &with_longer_timeout
+        } else {
+            settings
+        }
+    };
 
     let mut reference: Option<Outcome> = None;
-    let mut entries = Vec::new();
-    for (idx, contestant) in everyone.iter_mut().enumerate() {
+    let mut statuses = Vec::new();
+    for (idx, participant) in participants.iter_mut().enumerate() {
         let output = folder.path().join(format!("output-{idx}.npy"));
-        let entry = prepare(
+        let status = prepare(
             row,
-            contestant,
+            participant,
             &inputs,
             output,
             &mut reference,
             settings_of(idx),
         );
-        if let Entry::Out(why) = &entry
-            // Whoever is absent was told of at the start.
-            && contestant.spec.is_ok()
+        if let Status::Out(why) = &status
+            // Absences were reported at the start.
+            && participant.spec.is_ok()
         {
-            eprintln!("    {}: {why}", contestant.name);
+            eprintln!("    {}: {why}", participant.name);
         }
-        entries.push(entry);
+        statuses.push(status);
     }
     for round in 0..settings.rounds {
-        for place in 0..everyone.len() {
-            // Another one begins in each round, so that nobody always follows the same neighbour.
-            let idx = (place + round) % everyone.len();
-            if let (Some(contestant), Some(entry)) = (everyone.get_mut(idx), entries.get_mut(idx)) {
-                run(row, contestant, entry, round, settings_of(idx));
+        for place in 0..participants.len() {
+            // Each round begins with another one, so that none always follows the same neighbour.
+            let idx = (place + round) % participants.len();
+            if let (Some(participant), Some(status)) =
+                (participants.get_mut(idx), statuses.get_mut(idx))
+            {
+                run(row, participant, status, round, settings_of(idx));
             }
         }
     }
-    for (contestant, entry) in everyone.iter_mut().zip(&entries) {
-        if matches!(entry, Entry::Ready { .. }) {
-            // What cannot be forgotten is a process that is gone.
-            let _ = contestant.ask(&row.id, Verb::Drop(true), settings);
+    for (participant, status) in participants.iter_mut().zip(&statuses) {
+        if matches!(status, Status::Ready { .. }) {
+            // This fails only for a process that has ended.
+            let _ = participant.ask(&row.id, Verb::Drop(true), settings);
         }
     }
-    let names: Vec<String> = everyone.iter().map(|one| one.name.clone()).collect();
-    let mut measured = names.into_iter().zip(entries.into_iter().map(finish));
+    let names: Vec<String> = participants.iter().map(|one| one.name.clone()).collect();
+    let mut measured = names.into_iter().zip(statuses.into_iter().map(finish));
     let ours = measured
         .next()
         .map_or(Err("did not run".to_owned()), |(_, ours)| ours);
@@ -195,32 +203,32 @@ pub fn row(
     let mut rivals: BTreeMap<String, Measured> = measured.collect();
     let left_out = row.left_out.iter();
     rivals.extend(left_out.map(|(name, why)| ((*name).to_owned(), Err((*why).to_owned()))));
-    Ok(Line::new(row, limits, ours, rivals, forms))
+    Ok(RowResult::new(row, limits, ours, rivals, forms))
 }
 
-/// Lets a contestant load a row, compares its result with ours, and finds out how many runs make a round.
+/// Has a participant load a row, compares its result with ours, and finds out how many runs make a round.
 fn prepare(
-    row: &Row,
-    contestant: &mut Contestant,
+    row: &Benchmark,
+    participant: &mut Participant,
     inputs: &[PathBuf],
     output: PathBuf,
     reference: &mut Option<Outcome>,
     settings: &Settings,
-) -> Entry {
+) -> Status {
     let load = Load {
         op: row.op.to_owned(),
         params: row.params.clone(),
         inputs: inputs.to_vec(),
         output: output.clone(),
     };
-    let reply = match contestant.ask(&row.id, Verb::Load(load), settings) {
+    let reply = match participant.ask(&row.id, Verb::Load(load), settings) {
         Ok(reply) => reply,
-        Err(why) => return Entry::Out(why),
+        Err(why) => return Status::Out(why),
     };
     let peak_bytes = reply.peak_bytes;
     let outcome = match row.check.outcome(&output, reply.text.as_deref()) {
         Ok(outcome) => outcome,
-        Err(error) => return Entry::Out(format!("failed: {error:#}")),
+        Err(error) => return Status::Out(format!("failed: {error:#}")),
     };
     // The files are large: none stays longer than it is needed.
     let _ = std::fs::remove_file(output);
@@ -228,33 +236,33 @@ fn prepare(
         None => *reference = Some(outcome),
         Some(ours) => {
             if let Some(difference) = row.check.difference(ours, &outcome) {
-                return Entry::Out(difference);
+                return Status::Out(difference);
             }
         }
     }
     let started = Instant::now();
-    let reply = contestant.ask(&row.id, Verb::Run(1), settings);
+    let reply = participant.ask(&row.id, Verb::Run(1), settings);
     let waited = started.elapsed().as_secs_f64();
     match reply {
-        Err(why) => Entry::Out(why),
+        Err(why) => Status::Out(why),
         Ok(reply) => {
             let ms = reply.ms.as_deref().and_then(<[f64]>::first).copied();
             let Some(ms) = ms.filter(|ms| ms.is_finite() && *ms >= 0.0) else {
-                return Entry::Out("failed: gave no time".to_owned());
+                return Status::Out("failed: gave no time".to_owned());
             };
             // The time of a token is a part of the call that it was measured in; below a tenth of a second the
             // difference is the way to the runner and back.
             let waited = Some(waited).filter(|seconds| *seconds > 0.1);
             let call = waited.unwrap_or(0.0).max(ms / 1e3).max(1e-6);
             let runs = (settings.budget.as_secs_f64() / call) as usize;
-            let runs = runs.clamp(1, settings.most);
+            let runs = runs.clamp(1, settings.max_runs_per_round);
             let mut samples = Samples::with_peak(peak_bytes);
             let is_slow = call > settings.slow.as_secs_f64();
             if is_slow {
                 samples.push(vec![ms]);
             }
             let rounds = settings.longest.as_secs_f64() / (call * runs as f64);
-            Entry::Ready {
+            Status::Ready {
                 runs,
                 rounds: if is_slow { 0 } else { (rounds as usize).max(3) },
                 samples,
@@ -263,19 +271,19 @@ fn prepare(
     }
 }
 
-/// Lets a contestant run one round.
+/// Has a participant run one round.
 fn run(
-    row: &Row,
-    contestant: &mut Contestant,
-    entry: &mut Entry,
+    row: &Benchmark,
+    participant: &mut Participant,
+    status: &mut Status,
     round: usize,
     settings: &Settings,
 ) {
-    let Entry::Ready {
+    let Status::Ready {
         runs,
         rounds,
         samples,
-    } = entry
+    } = status
     else {
         return;
     };
@@ -283,20 +291,20 @@ fn run(
         return;
     }
     sleep(settings.pause);
-    match contestant.ask(&row.id, Verb::Run(*runs), settings) {
-        Err(why) => *entry = Entry::Out(why),
+    match participant.ask(&row.id, Verb::Run(*runs), settings) {
+        Err(why) => *status = Status::Out(why),
         Ok(reply) => match reply.ms {
             Some(ms) if ms.len() == *runs && ms.iter().all(|ms| ms.is_finite() && *ms >= 0.0) => {
                 samples.push(ms);
             }
-            _ => *entry = Entry::Out(format!("failed: wanted {runs} times, got others")),
+            _ => *status = Status::Out(format!("failed: wanted {runs} times, got others")),
         },
     }
 }
 
-fn finish(entry: Entry) -> Measured {
-    match entry {
-        Entry::Out(why) => Err(why),
-        Entry::Ready { samples, .. } => samples.summary().ok_or_else(|| "did not run".to_owned()),
+fn finish(status: Status) -> Measured {
+    match status {
+        Status::Out(why) => Err(why),
+        Status::Ready { samples, .. } => samples.summary().ok_or_else(|| "did not run".to_owned()),
     }
 }

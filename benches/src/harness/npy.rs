@@ -1,4 +1,4 @@
-//! How do arrays go from one process to another? As `.npy` files, which every rival reads.
+//! Arrays between processes, as `.npy` files, which every rival reads.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

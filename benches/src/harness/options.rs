@@ -1,84 +1,76 @@
-//! What can be asked of `cargo xtask bench`?
+//! The options of `cargo xtask bench`.
+//!
+//! `xtask` compiles this file too, so that a wrong option is refused, and help printed, before the harness is built.
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
-use lexopt::prelude::*;
+use clap::Args;
 
-use super::environment::RIVALS;
-use super::jit_vs_eager::PREFIX;
+/// The names of the rivals, in the order of the table.
+pub const RIVAL_NAMES: [&str; 8] = [
+    "python-mlx",
+    "python-mlx-openblas",
+    "numpy",
+    "jax",
+    "onnxruntime",
+    "faster-whisper",
+    "llama-cpp",
+    "candle",
+];
+
+/// How the names of the rows begin that compare functions compiled and uncompiled.
+pub const JIT_VS_EAGER: &str = "jit-vs-eager/";
 
 /// The command line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(after_help = "\
+With --only jit-vs-eager, functions are compared compiled and uncompiled in one process.
+Exit status of the harness: 0 for success, 1 when something failed, 2 for a command line that is not understood and
+when --compare or jit-vs-eager found something slower; `cargo xtask` makes 1 of it.")]
 pub struct Options {
-    /// The rows with targets and a few sizes of each sweep, with fewer rounds.
+    /// Every row with a target and a few sizes, with fewer rounds: under 15 minutes on 2 cores
+    #[arg(long)]
     pub quick: bool,
-    /// Parts of row names; empty for all rows.
+    /// Rows whose name has one of these parts; all otherwise
+    #[arg(long, value_name = "PART", num_args = 1..)]
     pub only: Vec<String>,
-    /// Rivals to run; empty for all that do not take long to set up or are there already.
+    /// Only these rivals, built first when they are not: python-mlx, python-mlx-openblas, numpy, jax, onnxruntime,
+    /// faster-whisper, llama-cpp, candle, all, none; otherwise those that are built or are set up fast
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',', value_parser = rival)]
     pub against: Vec<String>,
-    /// Results to compare with.
+    /// Report what got slower than in these results by more than the noise of both runs
+    #[arg(long, value_name = "OLD.json")]
     pub compare: Option<PathBuf>,
-    /// Compare these results instead of measuring.
+    /// With --compare: compare these results and measure nothing
+    #[arg(long, value_name = "NEW.json")]
     pub with: Option<PathBuf>,
-    /// Write table and plots of these results, without measuring.
+    /// Write the table and the plots of a run again, without measuring
+    #[arg(long, value_name = "RUN.json")]
     pub render: Option<PathBuf>,
-    /// Where results are written.
+    /// The folder that results are written to; `benches/results` otherwise
+    #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Whether rows are listed instead of measured.
+    /// Print the rows
+    #[arg(long)]
     pub list: bool,
-    /// Whether to set rivals up and stop.
+    /// Set the rivals up and stop
+    #[arg(long)]
     pub set_up: bool,
-    /// Whether to print the help text.
-    pub help: bool,
 }
 
-/// The help text.
-pub const HELP: &str = "\
-usage: cargo xtask bench [options]
-
-  --quick            every row with a target and a few sizes, under 15 minutes on 2 cores
-  --only PART...     rows whose name has one of these parts; with jit-vs-eager, functions compiled and uncompiled
-                     in one process: exit status 2 when one is slower compiled
-  --against NAME,..  only these rivals, built first when they are not: python-mlx, python-mlx-openblas, numpy,
-                     jax, onnxruntime, candle, faster-whisper, llama-cpp, all, none
-  --compare OLD.json what got slower than in OLD.json by more than the noise of both runs
-  --with NEW.json    with --compare: compare these results and measure nothing
-  --render RUN.json  write the table and the plots of a run again
-  --out FOLDER       where results are written (benches/results)
-  --list             print the rows
-  --set-up           set the rivals up and stop
-";
+/// Returns the name of a rival, or `all` or `none`.
+fn rival(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    match RIVAL_NAMES.contains(&name) || ["all", "none"].contains(&name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!(
+            "wanted some of {}, got {name}",
+            RIVAL_NAMES.join(", ")
+        )),
+    }
+}
 
 impl Options {
-    /// Reads the command line.
-    ///
-    /// # Errors
-    /// When it has something unknown.
-    pub fn parse(mut args: lexopt::Parser) -> Result<Self> {
-        let mut options = Self::default();
-        while let Some(arg) = args.next()? {
-            match arg {
-                Long("quick") => options.quick = true,
-                Long("only") => {
-                    for part in args.values()? {
-                        options.only.push(part.string()?);
-                    }
-                }
-                Long("against") => options.against = against(&args.value()?.string()?)?,
-                Long("compare") => options.compare = Some(args.value()?.into()),
-                Long("with") => options.with = Some(args.value()?.into()),
-                Long("render") => options.render = Some(args.value()?.into()),
-                Long("out") => options.out = Some(args.value()?.into()),
-                Long("list") => options.list = true,
-                Long("set-up") => options.set_up = true,
-                Long("help") | Short('h') => options.help = true,
-                other => return Err(other.unexpected().into()),
-            }
-        }
-        Ok(options)
-    }
-
     /// Whether a row is wanted.
     pub fn wants_row(&self, id: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| id.contains(part.as_str()))
@@ -86,7 +78,7 @@ impl Options {
 
     /// Whether the gate of compiled functions was asked for, which runs alone.
     pub fn names_gate(&self) -> bool {
-        let name = PREFIX.trim_end_matches('/');
+        let name = JIT_VS_EAGER.trim_end_matches('/');
         self.only.iter().any(|part| part.starts_with(name))
     }
 
@@ -97,35 +89,23 @@ impl Options {
 
     /// Whether a rival was named.
     pub fn names(&self, name: &str) -> bool {
-        self.against.iter().any(|one| one == name)
+        self.against.iter().any(|one| one == name || one == "all")
     }
-}
-
-fn against(list: &str) -> Result<Vec<String>> {
-    let known: Vec<&str> = RIVALS.iter().map(|rival| rival.name).collect();
-    let names: Vec<&str> = match list {
-        "all" => known,
-        "none" => vec!["none"],
-        list => {
-            let names: Vec<&str> = list.split(',').map(str::trim).collect();
-            if let Some(name) = names.iter().find(|name| !known.contains(name)) {
-                bail!("against: wanted some of {}, got {name}", known.join(", "));
-            }
-            names
-        }
-    };
-    Ok(names.into_iter().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-
     use super::*;
 
-    fn parse(args: &[&str]) -> Result<Options> {
-        let args = args.iter().map(std::ffi::OsString::from);
-        Options::parse(lexopt::Parser::from_args(args))
+    #[derive(clap::Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(args: &[&str]) -> Result<Options, clap::Error> {
+        let args = std::iter::once(&"bench").chain(args);
+        clap::Parser::try_parse_from(args).map(|line: CommandLine| line.options)
     }
 
     #[test]
@@ -136,21 +116,25 @@ mod tests {
         assert!(!options.wants_row("add/float32/4/cpu"));
     }
 
-    #[rstest]
-    #[case(&["--only", "jit-vs-eager"], true)]
-    #[case(&["--only", "add", "jit-vs-eager/rope"], true)]
-    #[case(&["--only", "rope"], false)]
-    #[case(&[], false)]
-    fn the_gate_runs_when_it_is_named(#[case] args: &[&str], #[case] named: bool) {
-        assert_eq!(parse(args).unwrap().names_gate(), named);
+    #[test]
+    fn the_gate_runs_when_it_is_named() {
+        for (args, named) in [
+            (&["--only", "jit-vs-eager"][..], true),
+            (&["--only", "add", "jit-vs-eager/rope"], true),
+            (&["--only", "rope"], false),
+            (&[], false),
+        ] {
+            assert_eq!(parse(args).unwrap().names_gate(), named, "{args:?}");
+        }
     }
 
     #[test]
     fn rivals_are_chosen_by_name() {
-        let options = parse(&["--against", "numpy,llama-cpp"]).unwrap();
+        let options = parse(&["--against", "numpy, llama-cpp"]).unwrap();
         assert!(options.wants_rival("llama-cpp") && !options.wants_rival("jax"));
         assert!(!parse(&["--against", "none"]).unwrap().wants_rival("jax"));
         assert!(parse(&[]).unwrap().wants_rival("jax"));
+        assert!(parse(&["--against", "all"]).unwrap().wants_rival("jax"));
         assert!(parse(&["--against", "torch"]).is_err());
     }
 }

@@ -1,9 +1,9 @@
-//! How long will a run take? An estimate before it starts, and a better one while it runs.
+//! How long a run takes: an estimate before it starts, and a better one while it runs.
 
 use std::time::Duration;
 
 use super::measure::Settings;
-use super::rows::{Group, Row};
+use super::rows::{Benchmark, Group};
 
 /// The rows to come, each with its estimate in seconds.
 #[derive(Clone, Debug, Default)]
@@ -12,17 +12,17 @@ pub struct Plan {
     done: usize,
 }
 
-/// What a call of a middling rival moves and computes in a second; who is twice as fast makes the run shorter.
+/// What a call of a rival of average speed moves and computes in a second.
 const BYTES: f64 = 6e9;
 const FLOPS: f64 = 60e9;
-/// What one contestant needs to load a row: its inputs are read, the first call is made, its result is compared.
+/// What one participant needs to load a row: its inputs are read, the first call is made, its result is compared.
 const LOADING: f64 = 0.35;
-/// Models are loaded, run on all of their data, and differ most; this was seen on two cores, for each contestant.
+/// Models are loaded, run on all of their data, and differ most; this was seen on two cores, for each participant.
 const MODEL: f64 = 9.0;
 
 impl Plan {
-    /// Adds a row that so many contestants take part in.
-    pub fn push(&mut self, row: &Row, contestants: usize, settings: &Settings) {
+    /// Adds a row with its number of participants.
+    pub fn push(&mut self, row: &Benchmark, participants: usize, settings: &Settings) {
         let call = (row.cost.read + row.cost.written) / BYTES + row.cost.flops / FLOPS;
         let round = settings.budget.as_secs_f64().max(call) + settings.pause.as_secs_f64();
         let longest = settings.longest.as_secs_f64().max(3.0 * round);
@@ -32,7 +32,7 @@ impl Plan {
             // A tenth of the bytes' time is theirs: inputs are drawn, written, read by all, and results compared.
             _ => LOADING + 12.0 * (row.cost.read + row.cost.written) / BYTES + 2.0 * call + rounds,
         };
-        self.estimates.push(one * contestants as f64);
+        self.estimates.push(one * participants as f64);
     }
 
     /// Returns the time for everything.
@@ -40,7 +40,7 @@ impl Plan {
         Duration::from_secs_f64(self.estimates.iter().sum())
     }
 
-    /// Takes note that another row is done.
+    /// Counts a row as done.
     pub fn advance(&mut self) {
         self.done += 1;
     }
@@ -49,20 +49,20 @@ impl Plan {
     pub fn left(&self, elapsed: Duration) -> Duration {
         let (before, after) = self.estimates.split_at(self.done.min(self.estimates.len()));
         let (before, after): (f64, f64) = (before.iter().sum(), after.iter().sum());
-        // Two minutes of estimate weigh as much as what was seen: the first rows say little of the others.
+        // Two minutes of estimate weigh as much as what was measured: the first rows say little of the others.
         let pace = (elapsed.as_secs_f64() + 120.0) / (before + 120.0);
         Duration::from_secs_f64(after * pace)
     }
 
-    /// Returns where the run stands, `3/40`.
+    /// Returns the number of the present row, `3/40`.
     pub fn place(&self) -> String {
         let place = (self.done + 1).min(self.estimates.len());
         format!("{place}/{}", self.estimates.len())
     }
 }
 
-/// Returns a time as people say it: `40 s`, `12 min`.
-pub fn words(duration: Duration) -> String {
+/// Returns a duration in the unit that suits it: `40 s`, `12 min`.
+pub fn humanize(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..100 => format!("{seconds} s"),
         seconds => format!("{} min", seconds.div_ceil(60)),
@@ -92,8 +92,8 @@ mod tests {
     }
 
     #[test]
-    fn times_are_short_words() {
-        assert_eq!(words(Duration::from_secs(99)), "99 s");
-        assert_eq!(words(Duration::from_secs(121)), "3 min");
+    fn durations_have_the_unit_that_suits_them() {
+        assert_eq!(humanize(Duration::from_secs(99)), "99 s");
+        assert_eq!(humanize(Duration::from_secs(121)), "3 min");
     }
 }

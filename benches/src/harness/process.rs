@@ -1,4 +1,4 @@
-//! How is a runner kept alive and asked? A process with a line of JSON in and a line of JSON out.
+//! The process of a runner: a line of JSON in and a line of JSON out.
 
 use std::fmt;
 use std::fs::File;
@@ -103,7 +103,7 @@ impl Runner {
         Ok(runner)
     }
 
-    /// Asks about a row and waits for the answer, at most so long.
+    /// Sends a request about a row and waits for the answer, at most for `limit`.
     ///
     /// # Errors
     /// When there is none that makes sense; the process is ended then.

@@ -1,4 +1,4 @@
-//! What do the harness and a runner say to each other? One JSON object a line, a request and its reply.
+//! The protocol between the harness and a runner: one JSON object a line, a request and its reply.
 //!
 //! ```text
 //! {"hello": {"threads": 2}}                              {"name": "numpy", "version": "2.4.6"}
@@ -38,7 +38,7 @@ pub enum Verb {
     },
     /// To prepare a row, run it once and write the result.
     Load(Load),
-    /// To run it so many times with the clock on.
+    /// To run it this number of times and measure each.
     Run(usize),
     /// To forget it.
     Drop(bool),

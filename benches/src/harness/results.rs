@@ -1,4 +1,4 @@
-//! What is kept of a run? The file `benches/results/DATE-MACHINE.json`.
+//! The results of a run, as they are kept in `benches/results/DATE-MACHINE.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
 use super::machine::Machine;
-use super::rows::{Cost, Group, Row, Target};
+use super::rows::{Benchmark, Cost, Group, Target};
 use super::statistics::{Summary, ratio};
 
 /// A whole run.
@@ -29,12 +29,12 @@ pub struct Results {
     /// Why whole rivals are absent.
     pub absent: BTreeMap<String, String>,
     /// The rows.
-    pub rows: Vec<Line>,
+    pub rows: Vec<RowResult>,
 }
 
 /// One row with its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct RowResult {
     /// `op/dtype/shape/device`.
     pub id: String,
     /// The operation.
@@ -77,17 +77,17 @@ pub struct Line {
     pub forms: BTreeMap<String, Summary>,
     /// Why a rival or form has no number.
     pub failures: BTreeMap<String, String>,
-    /// What the row has to do at least.
+    /// The minimum of work of the row.
     pub cost: Cost,
 }
 
 /// What a runner came to on a row.
 pub type Measured = std::result::Result<Summary, String>;
 
-impl Line {
+impl RowResult {
     /// Judges the numbers of a row.
     pub fn new(
-        row: &Row,
+        row: &Benchmark,
         limits: &Limits,
         ours: Measured,
         rivals: BTreeMap<String, Measured>,
@@ -131,7 +131,7 @@ impl Line {
             Some(name) => ratio_to(name),
             None => best_ratio,
         };
-        Line {
+        RowResult {
             id: row.id.clone(),
             op: row.op.to_owned(),
             shape: row.shape.clone(),
@@ -157,7 +157,7 @@ impl Line {
         }
     }
 
-    /// Returns ours over the time of the rival that the target means.
+    /// Returns our time over that of the rival that the target names.
     pub fn target_ratio(&self) -> Option<f64> {
         match &self.target_rival {
             Some(name) => ratio(self.ours.as_ref()?, self.samples.get(name)?),
@@ -203,7 +203,7 @@ impl Results {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read or is not one of ours.
+    /// When it cannot be read or has another format.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
@@ -220,7 +220,7 @@ impl Results {
     }
 
     /// Returns a row.
-    pub fn row(&self, id: &str) -> Option<&Line> {
+    pub fn row(&self, id: &str) -> Option<&RowResult> {
         self.rows.iter().find(|row| row.id == id)
     }
 }

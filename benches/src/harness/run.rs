@@ -9,16 +9,16 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::compare::{compare, is_worse, report};
-use super::environment::{Places, RIVALS, threads_of_everyone};
+use super::environment::{Folders, RIVALS, threads_of_everyone};
 use super::limits::Limits;
 use super::machine::{Machine, TOO_BUSY, busy_share};
-use super::measure::{self, Contestant, Settings};
-use super::options::{HELP, Options};
-use super::plan::{Plan, words};
+use super::measure::{self, Participant, Settings};
+use super::options::{JIT_VS_EAGER, Options};
+use super::plan::{Plan, humanize};
 use super::process::Spec;
 use super::protocol::Verb;
-use super::results::Results;
-use super::rows::{self, Row};
+use super::results::{Results, RowResult};
+use super::rows::{self, Benchmark};
 use super::{jit_vs_eager, plots, table};
 
 /// Our own forms beside the usual one.
@@ -29,17 +29,13 @@ const FORMS: [&str; 4] = ["composed", "compiled", "eager", rows::ONE_THREAD];
 /// # Errors
 /// When options make no sense, files cannot be written, or our own runner does not start.
 pub fn run(options: &Options) -> Result<bool> {
-    let places = Places::find();
-    if options.help {
-        print!("{HELP}");
-        return Ok(true);
-    }
+    let folders = Folders::find();
     if options.list {
         for row in rows::all(options.quick) {
             println!("{}", row.id);
         }
         for formula in jit_vs_eager::formulas() {
-            println!("{}{}", jit_vs_eager::PREFIX, formula.name);
+            println!("{}{}", JIT_VS_EAGER, formula.name);
         }
         return Ok(true);
     }
@@ -54,7 +50,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let old = options.compare.as_deref().map(Results::read).transpose()?;
     let new = match &options.with {
         Some(path) => Results::read(path)?,
-        None => match measure_all(options, &places)? {
+        None => match measure_all(options, &folders)? {
             Some(results) => results,
             None => return Ok(true),
         },
@@ -65,37 +61,25 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(!is_worse(&changes))
 }
 
-/// Sets everyone up, measures every row, and writes the files.
-fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
+/// Sets all participants up, measures every row, and writes the files; `None` when only set-up was asked for.
+fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> {
     let machine = Machine::here();
     let settings = settings(options.quick, machine.threads);
-    std::fs::create_dir_all(places.build.join("logs"))?;
+    std::fs::create_dir_all(folders.build.join("logs"))?;
     let mut absent = BTreeMap::new();
-    let mut rivals = rivals(options, places, machine.threads, &mut absent);
+    let rivals = rivals(options, folders, machine.threads, &mut absent);
     if options.set_up {
         return Ok(None);
     }
-    let mut ours = Contestant::new("ours", Ok(ours(places, "fast", machine.threads)?));
-    let mut forms = Vec::new();
-    for form in FORMS {
-        let threads = if form == rows::ONE_THREAD {
-            1
-        } else {
-            machine.threads
-        };
-        forms.push(Contestant::new(
-            form,
-            Ok(self::ours(places, form, threads)?),
-        ));
-    }
-    let assets = assets(places)?;
-    let busy = busy_share();
-    if let Some(busy) = busy.filter(|busy| *busy > TOO_BUSY) {
-        let percent = busy * 100.0;
-        eprintln!("warning: others use {percent:.0} % of this machine: do not trust the numbers");
-    }
+    let mut participants = Participants {
+        ours: Participant::new("ours", Ok(ours(folders, "fast", machine.threads)?)),
+        forms: forms(folders, machine.threads)?,
+        rivals,
+    };
+    let assets = assets(folders)?;
+    let busy = warn_if_busy();
     eprintln!("measuring the machine");
-    let limits = limits(&mut ours, &settings)?;
+    let limits = limits(&mut participants.ours, &settings)?;
     let mut results = Results {
         date: output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_default(),
         mode: mode(options).to_owned(),
@@ -109,62 +93,109 @@ fn measure_all(options: &Options, places: &Places) -> Result<Option<Results>> {
     rows.retain(|row| options.wants_row(&row.id));
     let mut plan = Plan::default();
     for row in &rows {
-        let forms = FORMS
-            .iter()
-            .filter(|form| row.wants_form(form, options.quick));
-        let rivals = rivals
-            .iter()
-            .filter(|rival| rival.is_here() && row.rivals.contains(&rival.name.as_str()));
-        plan.push(row, 1 + forms.count() + rivals.count(), &settings);
+        plan.push(row, participants.count(row, options.quick), &settings);
     }
-    eprintln!("{} rows, about {}", rows.len(), words(plan.whole()));
+    eprintln!("{} rows, about {}", rows.len(), humanize(plan.whole()));
     let started = Instant::now();
-    let path = results_path(options, places, &results)?;
+    let path = results_path(options, folders, &results)?;
     for row in rows {
-        let (place, left) = (plan.place(), words(plan.left(started.elapsed())));
-        eprintln!(
-            "{:>5.0} s  {place}, {left} left  {}",
-            started.elapsed().as_secs_f64(),
-            row.id
-        );
+        let elapsed = started.elapsed();
+        let (place, left) = (plan.place(), humanize(plan.left(elapsed)));
+        let seconds = elapsed.as_secs_f64();
+        eprintln!("{seconds:>5.0} s  {place}, {left} left  {}", row.id);
         let row = with_paths(row, &assets);
-        let mut beside: Vec<&mut Contestant> = forms
-            .iter_mut()
-            .filter(|form| row.wants_form(&form.name, options.quick))
-            .collect();
-        let mut against: Vec<&mut Contestant> = rivals
-            .iter_mut()
-            .filter(|rival| row.rivals.contains(&rival.name.as_str()))
-            .collect();
-        let mut settings = settings;
-        if row.group == rows::Group::Models && options.quick {
-            settings.rounds = 3;
-        }
-        let line = measure::row(
-            &row,
-            &mut ours,
-            &mut beside,
-            &mut against,
-            &limits,
-            &settings,
-        )?;
-        if let (Some(ms), Some(best), Some(ratio)) = (line.ours_ms, &line.best_rival, line.ratio) {
+        let result = participants.measure(&row, options.quick, &limits, settings)?;
+        if let (Some(ms), Some(best), Some(ratio)) =
+            (result.ours_ms, &result.best_rival, result.ratio)
+        {
             eprintln!("         {} ms, {ratio:.2} x {best}", table::number(ms));
         }
-        results.rows.push(line);
+        results.rows.push(result);
         plan.advance();
-        // A run that is broken off leaves what it has.
+        // An interrupted run leaves what it has.
         results.write(&path)?;
     }
-    results.pins = pins(places, std::iter::once(&ours).chain(&rivals));
+    results.pins = pins(folders, participants.with_versions());
     results.write(&path)?;
     let page = render(&results, &path)?;
-    eprintln!(
-        "{:>5.0} s  {}",
-        started.elapsed().as_secs_f64(),
-        page.display()
-    );
+    let seconds = started.elapsed().as_secs_f64();
+    eprintln!("{seconds:>5.0} s  {}", page.display());
     Ok(Some(results))
+}
+
+/// All that compute rows.
+struct Participants {
+    ours: Participant,
+    /// Our other forms.
+    forms: Vec<Participant>,
+    rivals: Vec<Participant>,
+}
+
+impl Participants {
+    /// Returns how many take part in a row.
+    fn count(&self, row: &Benchmark, quick: bool) -> usize {
+        let forms = FORMS.iter().filter(|form| row.wants_form(form, quick));
+        let rivals = self.rivals.iter();
+        let rivals = rivals.filter(|rival| rival.is_here() && is_rival_of(rival, row));
+        1 + forms.count() + rivals.count()
+    }
+
+    fn measure(
+        &mut self,
+        row: &Benchmark,
+        quick: bool,
+        limits: &Limits,
+        mut settings: Settings,
+    ) -> Result<RowResult> {
+        let forms = self.forms.iter_mut();
+        let mut forms: Vec<&mut Participant> = forms
+            .filter(|form| row.wants_form(&form.name, quick))
+            .collect();
+        let rivals = self.rivals.iter_mut();
+        let mut rivals: Vec<&mut Participant> =
+            rivals.filter(|rival| is_rival_of(rival, row)).collect();
+        if row.group == rows::Group::Models && quick {
+            settings.rounds = 3;
+        }
+        measure::row(
+            row,
+            &mut self.ours,
+            &mut forms,
+            &mut rivals,
+            limits,
+            &settings,
+        )
+    }
+
+    /// Returns the participants with versions of their own: our forms have the same one.
+    fn with_versions(&self) -> impl Iterator<Item = &Participant> {
+        std::iter::once(&self.ours).chain(&self.rivals)
+    }
+}
+
+fn is_rival_of(participant: &Participant, row: &Benchmark) -> bool {
+    row.rivals.contains(&participant.name.as_str())
+}
+
+/// Returns our other forms.
+fn forms(folders: &Folders, threads: usize) -> Result<Vec<Participant>> {
+    FORMS
+        .into_iter()
+        .map(|form| {
+            let threads = if form == rows::ONE_THREAD { 1 } else { threads };
+            Ok(Participant::new(form, Ok(ours(folders, form, threads)?)))
+        })
+        .collect()
+}
+
+/// Returns how much of the machine others use, and warns when that is too much.
+fn warn_if_busy() -> Option<f64> {
+    let busy = busy_share();
+    if let Some(busy) = busy.filter(|busy| *busy > TOO_BUSY) {
+        let percent = busy * 100.0;
+        eprintln!("warning: others use {percent:.0} % of this machine: do not trust the numbers");
+    }
+    busy
 }
 
 fn mode(options: &Options) -> &'static str {
@@ -181,8 +212,8 @@ fn settings(quick: bool, threads: usize) -> Settings {
         rounds: if quick { 5 } else { 7 },
         budget: Duration::from_millis(if quick { 60 } else { 120 }),
         longest: Duration::from_secs(if quick { 5 } else { 8 }),
-        most: if quick { 50 } else { 100 },
-        patience: Duration::from_secs(if quick { 60 } else { 120 }),
+        max_runs_per_round: if quick { 50 } else { 100 },
+        timeout: Duration::from_secs(if quick { 60 } else { 120 }),
         slow: Duration::from_secs(if quick { 3 } else { 5 }),
         pause: Duration::from_millis(20),
     }
@@ -191,14 +222,14 @@ fn settings(quick: bool, threads: usize) -> Settings {
 /// Sets rivals up. One that cannot be is in the table with the reason, unless it was not wanted.
 fn rivals(
     options: &Options,
-    places: &Places,
+    folders: &Folders,
     threads: usize,
     absent: &mut BTreeMap<String, String>,
-) -> Vec<Contestant> {
-    let mut contestants = Vec::new();
+) -> Vec<Participant> {
+    let mut participants = Vec::new();
     for rival in RIVALS {
         let spec = if options.wants_rival(rival.name) {
-            rival.ready(places, options.names(rival.name), threads)
+            rival.ready(folders, options.names(rival.name), threads)
         } else {
             Err(anyhow::anyhow!("not asked for"))
         };
@@ -207,24 +238,24 @@ fn rivals(
             eprintln!("{}: {why}", rival.name);
             absent.insert(rival.name.to_owned(), why.clone());
         }
-        contestants.push(Contestant::new(rival.name, spec));
+        participants.push(Participant::new(rival.name, spec));
     }
-    contestants
+    participants
 }
 
-/// How our own runner is started; it lies beside this program.
-fn ours(places: &Places, form: &str, threads: usize) -> Result<Spec> {
+/// Returns how our own runner is started, which is beside this program.
+fn ours(folders: &Folders, form: &str, threads: usize) -> Result<Spec> {
     let here = std::env::current_exe()?;
     let runner = here.with_file_name(format!("mlx-bench-runner{}", std::env::consts::EXE_SUFFIX));
     Ok(Spec {
         name: form.to_owned(),
         command: vec![runner.to_string_lossy().into_owned(), form.to_owned()],
         environment: threads_of_everyone(threads),
-        log: places.build.join("logs").join(format!("ours-{form}.log")),
+        log: folders.build.join("logs").join(format!("ours-{form}.log")),
     })
 }
 
-fn limits(ours: &mut Contestant, settings: &Settings) -> Result<Limits> {
+fn limits(ours: &mut Participant, settings: &Settings) -> Result<Limits> {
     let runner = ours
         .runner(settings)
         .map_err(|why| anyhow::anyhow!("our runner {why}"))?;
@@ -237,11 +268,11 @@ fn limits(ours: &mut Contestant, settings: &Settings) -> Result<Limits> {
 }
 
 /// The files of models, as parameters for every runner.
-fn assets(places: &Places) -> Result<Map<String, Value>> {
-    use mlx_models::assets;
+fn assets(folders: &Folders) -> Result<Map<String, Value>> {
+    use mlx_testdata::assets;
     let ct2 = assets::whisper_tiny_en()?;
     let speech = assets::speech()?;
-    let exported = super::export::whisper(&ct2, &speech.path, &places.build.join("models"))?;
+    let exported = super::export::whisper(&ct2, &speech.path, &folders.build.join("models"))?;
     let params = json!({
         "whisper_ct2": ct2,
         "whisper_hf": exported.weights,
@@ -257,7 +288,7 @@ fn assets(places: &Places) -> Result<Map<String, Value>> {
 }
 
 /// Adds the files to a row of a model; what the row itself says stays.
-fn with_paths(mut row: Row, assets: &Map<String, Value>) -> Row {
+fn with_paths(mut row: Benchmark, assets: &Map<String, Value>) -> Benchmark {
     if row.group == rows::Group::Models
         && let Value::Object(params) = &mut row.params
     {
@@ -268,9 +299,9 @@ fn with_paths(mut row: Row, assets: &Map<String, Value>) -> Row {
     row
 }
 
-fn results_path(options: &Options, places: &Places, results: &Results) -> Result<PathBuf> {
+fn results_path(options: &Options, folders: &Folders, results: &Results) -> Result<PathBuf> {
     let folder = options.out.clone();
-    let folder = folder.unwrap_or_else(|| places.benches.join("results"));
+    let folder = folder.unwrap_or_else(|| folders.benches.join("results"));
     std::fs::create_dir_all(&folder)?;
     let day = results.date.get(..10).unwrap_or("undated");
     let slug = results.machine.slug();
@@ -298,16 +329,16 @@ fn render(results: &Results, path: &Path) -> Result<PathBuf> {
 }
 
 fn pins<'a>(
-    places: &Places,
-    contestants: impl Iterator<Item = &'a Contestant>,
+    folders: &Folders,
+    participants: impl Iterator<Item = &'a Participant>,
 ) -> BTreeMap<String, String> {
     let mut pins = BTreeMap::new();
-    for one in contestants {
+    for one in participants {
         if let Some(version) = &one.version {
             pins.insert(one.name.clone(), version.clone());
         }
     }
-    let folder = places.benches.to_string_lossy().into_owned();
+    let folder = folders.benches.to_string_lossy().into_owned();
     let commit = output("git", &["-C", &folder, "rev-parse", "HEAD"]);
     pins.extend(commit.map(|commit| ("commit".to_owned(), commit)));
     let rust = output("rustc", &["--version"]);

@@ -1,4 +1,4 @@
-//! What do samples of one row say? Medians, minima, and how much they can be trusted.
+//! Statistics of the samples of a row: medians, minima, and their noise.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
     rounds: Vec<Vec<f64>>,
-    /// The most bytes of arrays at once while the row was computed first, beyond its inputs; ours alone tell.
+    /// The maximum of bytes of arrays at once while the row was computed first, beyond its inputs; only our runner reports it.
     peak_bytes: Option<u64>,
 }
 
@@ -23,7 +23,7 @@ pub struct Summary {
     pub noise: f64,
     /// The median of each round, in the order of time.
     pub rounds_ms: Vec<f64>,
-    /// The most bytes of arrays at once, beyond the inputs, where that is known.
+    /// The maximum of bytes of arrays at once, beyond the inputs, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
 }
@@ -63,7 +63,7 @@ impl Samples {
     }
 }
 
-/// Returns ours over theirs: the median of the rounds' ratios, as both ran within moments in each round.
+/// Returns our time over theirs: the median of the rounds' ratios, as both ran within moments in each round.
 pub fn ratio(ours: &Summary, theirs: &Summary) -> Option<f64> {
     let pairs = ours.rounds_ms.iter().zip(&theirs.rounds_ms);
     let ratios: Vec<f64> = pairs

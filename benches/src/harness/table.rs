@@ -1,9 +1,9 @@
-//! How does a run read? As a Markdown page with a table for each part.
+//! A run as a Markdown page, with a table for each part.
 
 use std::fmt::Write;
 
 use super::machine::TOO_BUSY;
-use super::results::{Line, Results};
+use super::results::{Results, RowResult};
 use super::rows::Group;
 use super::statistics::Summary;
 
@@ -63,7 +63,7 @@ pub fn page(results: &Results, plots: &[(String, String)]) -> String {
         line(&mut page, &format!("![{caption}]({file})\n"));
     }
     for (group, name, about) in PARTS {
-        let rows: Vec<&Line> = results
+        let rows: Vec<&RowResult> = results
             .rows
             .iter()
             .filter(|row| row.group == group)
@@ -90,9 +90,9 @@ pub fn page(results: &Results, plots: &[(String, String)]) -> String {
 }
 
 /// Returns the table of some rows.
-pub fn table(rows: &[&Line]) -> String {
+pub fn table(rows: &[&RowResult]) -> String {
     let mut out = String::from(
-        "| Row | Ours, ms | Best rival | Its ms | Ratio | Share of the limit | Target | Other rivals, ms |\n\
+        "| Benchmark | Ours, ms | Best rival | Its ms | Ratio | Share of the limit | Target | Other rivals, ms |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for row in rows {
@@ -125,9 +125,9 @@ pub fn table(rows: &[&Line]) -> String {
 }
 
 /// Returns the table of our own forms.
-fn forms(rows: &[&Line]) -> String {
+fn forms(rows: &[&RowResult]) -> String {
     let mut out = String::from(
-        "| Row | Fused, ms | Composed, ms | Composed over fused | Compiled, ms | Compiled over fused |\n\
+        "| Benchmark | Fused, ms | Composed, ms | Composed over fused | Compiled, ms | Compiled over fused |\n\
          | --- | --- | --- | --- | --- | --- |\n",
     );
     for row in rows {
@@ -152,8 +152,8 @@ fn forms(rows: &[&Line]) -> String {
     out
 }
 
-/// Returns the table of what attention needs beyond its inputs, or nothing when nobody measured it.
-fn memory(rows: &[&Line]) -> String {
+/// Returns the table of what attention needs beyond its inputs, or an empty text when it was not measured.
+fn memory(rows: &[&RowResult]) -> String {
     let mib = |summary: Option<&Summary>| {
         let bytes = summary.and_then(|summary| summary.peak_bytes);
         bytes.map(|bytes| bytes as f64 / f64::from(1 << 20))
@@ -161,7 +161,7 @@ fn memory(rows: &[&Line]) -> String {
     let cell = |mib: Option<f64>| mib.map_or_else(|| "—".to_owned(), number);
     let mut out = String::from(
         "Peak of arrays beyond the inputs, with the result, which alone has the size in the second column:\n\n\
-         | Row | Result, MiB | Fused, MiB | Composed, MiB | Compiled, MiB |\n\
+         | Benchmark | Result, MiB | Fused, MiB | Composed, MiB | Compiled, MiB |\n\
          | --- | --- | --- | --- | --- |\n",
     );
     let measured = rows
@@ -183,7 +183,7 @@ fn memory(rows: &[&Line]) -> String {
     if is_empty { String::new() } else { out }
 }
 
-/// Says when the numbers are not to be trusted.
+/// Returns a warning when the numbers cannot be trusted.
 fn busy(share: Option<f64>) -> String {
     match share {
         Some(share) if share > TOO_BUSY => format!(
@@ -194,7 +194,7 @@ fn busy(share: Option<f64>) -> String {
     }
 }
 
-/// Says who is absent, on which rows, and why.
+/// Returns which participants are absent, on which rows, and why.
 fn absences(results: &Results) -> String {
     let mut out = String::from("## Who is absent, and why\n\n");
     for (name, why) in &results.absent {
@@ -228,7 +228,7 @@ fn absences(results: &Results) -> String {
     out
 }
 
-fn target(row: &Line) -> String {
+fn target(row: &RowResult) -> String {
     let mut aims = Vec::new();
     if let Some(most) = row.target {
         let rival = row.target_rival.as_deref().map(|name| format!(" {name}"));
@@ -256,7 +256,7 @@ fn target(row: &Line) -> String {
     format!("{}: {verdict}", aims.join(", "))
 }
 
-/// Returns three digits that count.
+/// Returns a number with three significant digits.
 pub fn number(ms: f64) -> String {
     match ms {
         ms if ms >= 100.0 => format!("{ms:.0}"),
@@ -297,7 +297,7 @@ fn title(word: &str) -> String {
     first + letters.as_str()
 }
 
-/// Keeps text of others from breaking the table.
+/// Escapes text of other programs for a table.
 fn escape(text: &str) -> String {
     text.replace('|', "\\|")
         .replace(['\n', '\r'], " ")

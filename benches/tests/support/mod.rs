@@ -10,12 +10,12 @@ use mlx_bench::harness::limits::Limits;
 use mlx_bench::harness::measure::Settings;
 use mlx_bench::harness::npy::{self, Values};
 use mlx_bench::harness::process::Spec;
-use mlx_bench::harness::rows::{Cost, Group, Row, Target};
+use mlx_bench::harness::rows::{Benchmark, Cost, Group, Target};
 
 pub const ID: &str = "add/float32/4/cpu";
 
 /// A runner that answers each request with the lines of a shell `case`; `$out` is the file for the result, `$n` the
-/// number of runs, `$ms` a list of so many times.
+/// number of runs, `$ms` a list of that many times.
 pub fn spec(folder: &Path, name: &str, cases: &str) -> Spec {
     let script = format!(
         r#"while read -r line; do
@@ -50,8 +50,8 @@ pub fn folder() -> tempfile::TempDir {
     folder
 }
 
-pub fn row() -> Row {
-    Row {
+pub fn row() -> Benchmark {
+    Benchmark {
         id: ID.to_owned(),
         op: "add",
         shape: "4".to_owned(),
@@ -80,8 +80,8 @@ pub fn settings() -> Settings {
         rounds: 3,
         budget: Duration::from_millis(8),
         longest: Duration::from_secs(10),
-        most: 10,
-        patience: Duration::from_secs(5),
+        max_runs_per_round: 10,
+        timeout: Duration::from_secs(5),
         slow: Duration::from_secs(100),
         pause: Duration::ZERO,
     }

@@ -1,6 +1,6 @@
-//! What does a call of a compiled closure cost in the C library alone? The floor under the bench `overhead`.
+//! The cost of a call of a compiled closure in the C library alone: the floor under the bench `overhead`.
 //!
-//! It lies with the tests because nothing else outside the fence of `mlx` may call the C library.
+//! It is part of the tests because nothing else outside the fence of `mlx` may call the C library.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
@@ -27,7 +27,7 @@ impl Raw {
         let status = unsafe {
             api.mlx_detail_compile(&mut closure, plain, id, false, [0_u64; 0].as_ptr(), 0)
         };
-        // SAFETY: the handle is ours; what was compiled keeps its own copy.
+        // SAFETY: this value owns the handle; what was compiled keeps its own copy.
         unsafe { api.mlx_closure_free(plain) };
         if status != 0 {
             return Err("compile failed".to_owned());
@@ -36,7 +36,7 @@ impl Raw {
         let one = unsafe { api.mlx_array_new_float32(1.0) };
         // SAFETY: the array is alive and is shared with the vector.
         let input = unsafe { api.mlx_vector_array_new_value(one) };
-        // SAFETY: the handle is ours.
+        // SAFETY: this value owns the handle.
         unsafe { api.mlx_array_free(one) };
         let raw = Self {
             api,
@@ -56,7 +56,7 @@ impl Raw {
             self.api
                 .mlx_closure_apply(&mut outputs, self.closure, self.input)
         };
-        // SAFETY: the vector is ours, or empty when the call failed.
+        // SAFETY: this value owns the vector, or it is empty when the call failed.
         unsafe { self.api.mlx_vector_array_free(outputs) };
         status
     }
@@ -64,14 +64,14 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // SAFETY: the handle is ours and not used again.
+        // SAFETY: this value owns the handle, which is not used again.
         unsafe { self.api.mlx_closure_free(self.closure) };
-        // SAFETY: the handle is ours and not used again.
+        // SAFETY: this value owns the handle, which is not used again.
         unsafe { self.api.mlx_vector_array_free(self.input) };
     }
 }
 
-/// `2x + 1` in three calls; sums stand for products, which need no second array.
+/// `2x + 1` in three calls; sums instead of products, which need no second array.
 unsafe extern "C" fn double(
     result: *mut sys::mlx_vector_array,
     inputs: sys::mlx_vector_array,
@@ -93,10 +93,10 @@ unsafe extern "C" fn double(
     // SAFETY: the caller owns the slot behind `result`; the array is shared with the vector.
     status |= unsafe { api.mlx_vector_array_set_value(result, sum) };
     for array in [one, x, twice, sum] {
-        // SAFETY: the handle is ours, or empty when a call failed.
+        // SAFETY: this value owns the handle, or it is empty when a call failed.
         unsafe { api.mlx_array_free(array) };
     }
-    // SAFETY: the handle is ours.
+    // SAFETY: this value owns the handle.
     unsafe { api.mlx_stream_free(stream) };
     status
 }

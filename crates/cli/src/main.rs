@@ -1,13 +1,12 @@
 //! The command `mlx`: a demonstration, a check of this machine, transcription and generation.
 //!
-//! ```text
-//! mlx demo       [--audio FILE] [--model DIR|hf:NAME] [--json FILE]
-//! mlx doctor     [--json]
-//! mlx transcribe [--model DIR|hf:NAME] [--composed] [--language CODE] [--translate] [--beams N] ... FILE...
-//! mlx generate   [--model FILE.gguf|DIR|hf:NAME] [--prompt TEXT | --chat TEXT] [--max-tokens N] [--temperature T] ...
-//! ```
+//! `mlx --help` lists the commands, `mlx COMMAND --help` the options of one, and `mlx completions SHELL` prints what a
+//! shell needs to complete them. Exit status: 0 for success, 1 for a failure, 2 for a command line that is not
+//! understood, 141 when the reader of the output closed it.
 #![forbid(unsafe_code)]
 
+mod arguments;
+mod completions;
 mod demo;
 mod doctor;
 mod generate;
@@ -17,27 +16,47 @@ mod transcribe;
 
 use std::process::ExitCode;
 
-use lexopt::prelude::*;
+use clap::{CommandFactory, Parser, Subcommand};
 
-const USAGE: &str = "\
-usage: mlx <command> [options]
+/// Exit status for a command line that is not understood.
+const USAGE_ERROR: u8 = 2;
 
-commands:
-  demo        fused kernels against composed formulas, Whisper with both, then models compiled
-              [--audio FILE] [--model DIR|hf:NAME] [--json FILE]
-  doctor      what this machine has and which path each kernel takes
-              [--json]
-  transcribe  text of recordings
-              [--model DIR|hf:NAME] [--composed] [--language CODE] [--translate]
-              [--beams N] [--best-of N] [--no-timestamps] [--no-vad] FILE...   (- is the standard input)
-  generate    text that a language model writes; a conversation without --prompt and --chat
-              [--model FILE.gguf|DIR|hf:NAME] [--prompt TEXT | --chat TEXT] [--system TEXT]
-              [--max-tokens N] [--stop TEXT] [--temperature T] [--top-k N] [--top-p P] [--min-p P]
-              [--repetition-penalty X] [--seed N] [--composed] [--unpacked]
-";
+/// Fused kernels of MLX, Whisper and the Llama family from the command line
+#[derive(Parser)]
+#[command(name = "mlx", version, after_help = arguments::EXIT_STATUS, args_override_self = true)]
+struct Mlx {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fused kernels against composed formulas, Whisper with both, then models compiled
+    Demo(arguments::DemoArguments),
+    /// What this machine has, and which implementation each kernel uses
+    Doctor(arguments::DoctorArguments),
+    /// Text of recordings
+    Transcribe(arguments::TranscribeArguments),
+    /// Text that a language model writes; a conversation without --prompt and --chat
+    Generate(arguments::GenerateArguments),
+    /// Print what a shell needs to complete the commands and options
+    Completions(completions::CompletionsArguments),
+}
 
 fn main() -> ExitCode {
-    match run() {
+    let mlx = match Mlx::try_parse() {
+        Ok(mlx) => mlx,
+        Err(error) if error.use_stderr() => {
+            output::note(format_args!("{}", error.render().to_string().trim_end()));
+            return ExitCode::from(USAGE_ERROR);
+        }
+        // Help and version were asked for.
+        Err(error) => {
+            output::write(format_args!("{}", error.render()));
+            return ExitCode::SUCCESS;
+        }
+    };
+    match run(mlx.command) {
         Ok(code) => code,
         Err(error) => {
             output::note(format_args!("error: {error:#}"));
@@ -46,19 +65,44 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<ExitCode> {
-    let mut args = lexopt::Parser::from_env();
-    match args.next()? {
-        Some(Value(command)) if command == "demo" => demo::run(args).map(|()| ExitCode::SUCCESS),
-        Some(Value(command)) if command == "doctor" => doctor::run(args),
-        Some(Value(command)) if command == "transcribe" => transcribe::run(args),
-        Some(Value(command)) if command == "generate" => {
-            generate::run(args).map(|()| ExitCode::SUCCESS)
-        }
-        Some(Short('h') | Long("help")) | None => {
-            output::write(format_args!("{USAGE}"));
+fn run(command: Option<Command>) -> anyhow::Result<ExitCode> {
+    match command {
+        Some(Command::Demo(arguments)) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Some(Command::Doctor(arguments)) => doctor::run(&arguments),
+        Some(Command::Transcribe(arguments)) => transcribe::run(&arguments),
+        Some(Command::Generate(arguments)) => generate::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Some(Command::Completions(arguments)) => {
+            completions::run(&arguments, Mlx::command());
             Ok(ExitCode::SUCCESS)
         }
-        Some(other) => Err(other.unexpected().into()),
+        None => {
+            output::write(format_args!("{}", Mlx::command().render_help()));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Mlx::command().debug_assert();
+    }
+
+    #[test]
+    fn repeated_options_take_the_last_value_and_lists_all() {
+        let line =
+            "mlx generate --model a --model b --stop x --stop -y --prompt -1 --top-k 1 --top-k=2";
+        let Some(Command::Generate(arguments)) =
+            Mlx::try_parse_from(line.split(' ')).unwrap().command
+        else {
+            panic!("another command");
+        };
+        assert_eq!(arguments.model.as_deref(), Some("b"));
+        assert_eq!(arguments.stop, ["x", "-y"]);
+        assert_eq!(arguments.prompt.as_deref(), Some("-1"));
+        assert_eq!(arguments.top_k, Some(2));
     }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use mlx_models::assets;
 use mlx_models::whisper::{Checkpoint, Network};
+use mlx_testdata::assets;
 
 /// A loaded Whisper with its tokenizer and rules.
 pub struct Whisper {

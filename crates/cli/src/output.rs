@@ -1,4 +1,4 @@
-//! How does a command print? As other Unix tools do, it ends quietly when nobody reads on.
+//! Printing: as other Unix tools do, a command ends quietly when the reader of its output closes it.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
@@ -19,12 +19,12 @@ pub fn write(text: Arguments<'_>) {
     }
 }
 
-/// Prints a line to the standard error. One that cannot be written is lost: there is nobody to tell.
+/// Prints a line to the standard error. One that cannot be written is lost.
 pub fn note(text: Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Ends the program because the standard output cannot be written: without a word when its reader has gone.
+/// Ends the program because the standard output cannot be written: silently when its reader has closed it.
 pub fn failed(error: &std::io::Error) -> ! {
     if error.kind() == ErrorKind::BrokenPipe {
         std::process::exit(CLOSED_PIPE);

@@ -1,35 +1,30 @@
 //! `mlx transcribe`: text of recordings.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use lexopt::prelude::*;
 use mlx_models::audio::Audio;
-use mlx_models::whisper::{Checkpoint, Network, Task, TranscribeOptions, Transcriber};
-use mlx_nn::Kernels;
+use mlx_models::whisper::{Task, TranscribeOptions, Transcriber};
+use mlx_nn::FastOps;
+use mlx_provision::Progress;
 
-use crate::model::load;
+use crate::arguments::TranscribeArguments;
+use crate::model::{Whisper, load};
 use crate::output;
 
-/// What the command line asks for.
-struct Asked {
-    model: Option<String>,
-    kernels: Kernels,
-    options: TranscribeOptions,
-    /// `-` is the standard input.
-    files: Vec<PathBuf>,
-}
+/// Recordings up to this length are transcribed without a progress bar.
+const SHORT_SECONDS: f64 = 30.0;
 
 /// Transcribes each file and prints its segments with their times.
 ///
 /// A recording that cannot be read is reported, the others are transcribed all the same, and the exit code is 1.
-pub fn run(args: lexopt::Parser) -> Result<ExitCode> {
-    let asked = parse(args)?;
+pub fn run(arguments: &TranscribeArguments) -> Result<ExitCode> {
+    let options = options(arguments);
     let mut model = None;
     let mut failed = false;
-    for file in &asked.files {
+    for file in &arguments.files {
         let audio = match read(file) {
             Ok(audio) => audio,
             Err(error) => {
@@ -41,19 +36,19 @@ pub fn run(args: lexopt::Parser) -> Result<ExitCode> {
         if let Some(truncated) = &audio.truncated {
             output::note(format_args!("warning: {}: {truncated}", name(file)));
         }
-        // Loaded when the first recording is there: a wrong name need not wait for it.
-        let (checkpoint, network) = match model.take() {
+        // Loaded when the first recording has been read: a wrong file name is reported at once.
+        let loaded = match model.take() {
             Some(loaded) => model.insert(loaded),
             None => {
-                let loaded = load(asked.model.as_deref())?;
-                let network = loaded.network.with_kernels(asked.kernels);
-                model.insert((loaded.checkpoint, network))
+                let mut loaded = load(arguments.model.as_deref())?;
+                loaded.network = loaded.network.with_kernels(kernels(arguments));
+                model.insert(loaded)
             }
         };
-        if asked.files.len() > 1 {
+        if arguments.files.len() > 1 {
             output::line(format_args!("{}", name(file)));
         }
-        if let Err(error) = transcribe(checkpoint, network, &audio, &asked.options) {
+        if let Err(error) = transcribe(loaded, &audio, &options) {
             output::note(format_args!("error: {}: {error:#}", name(file)));
             failed = true;
         }
@@ -65,33 +60,25 @@ pub fn run(args: lexopt::Parser) -> Result<ExitCode> {
     })
 }
 
-fn parse(mut args: lexopt::Parser) -> Result<Asked> {
-    let mut asked = Asked {
-        model: None,
-        kernels: Kernels::Fused,
-        options: TranscribeOptions::default(),
-        files: Vec::new(),
-    };
-    while let Some(arg) = args.next()? {
-        let decode = &mut asked.options.decode;
-        match arg {
-            Long("model") => asked.model = Some(args.value()?.string()?),
-            Long("composed") => asked.kernels = Kernels::Composed,
-            Long("language") => decode.language = Some(args.value()?.string()?),
-            Long("translate") => decode.task = Task::Translate,
-            Long("beams") => decode.beam_size = args.value()?.parse()?,
-            Long("best-of") => decode.best_of = args.value()?.parse()?,
-            Long("no-timestamps") => decode.timestamps = false,
-            Long("no-vad") => asked.options.vad_filter = false,
-            Value(file) => asked.files.push(file.into()),
-            other => return Err(other.unexpected().into()),
-        }
+fn kernels(arguments: &TranscribeArguments) -> FastOps {
+    match arguments.composed {
+        true => FastOps::Composed,
+        false => FastOps::Fused,
     }
-    ensure!(
-        !asked.files.is_empty(),
-        "transcribe: wanted at least one recording, or - for the standard input"
-    );
-    Ok(asked)
+}
+
+fn options(arguments: &TranscribeArguments) -> TranscribeOptions {
+    let mut options = TranscribeOptions::default();
+    let decode = &mut options.decode;
+    decode.language.clone_from(&arguments.language);
+    if arguments.translate {
+        decode.task = Task::Translate;
+    }
+    decode.beam_size = arguments.beams.unwrap_or(decode.beam_size);
+    decode.best_of = arguments.best_of.unwrap_or(decode.best_of);
+    decode.timestamps &= !arguments.no_timestamps;
+    options.vad_filter &= !arguments.no_vad;
+    options
 }
 
 fn is_standard_input(file: &Path) -> bool {
@@ -119,20 +106,31 @@ fn read(file: &Path) -> Result<Audio> {
     Audio::from_reader(input.lock()).map_err(|error| anyhow::anyhow!("standard input: {error}"))
 }
 
-fn transcribe(
-    checkpoint: &Checkpoint,
-    network: &Network,
-    audio: &Audio,
-    options: &TranscribeOptions,
-) -> Result<()> {
-    let transcriber = Transcriber::new(network, &checkpoint.tokenizer, &checkpoint.generation)?;
+fn transcribe(model: &Whisper, audio: &Audio, options: &TranscribeOptions) -> Result<()> {
+    let checkpoint = &model.checkpoint;
+    let transcriber = Transcriber::new(
+        &model.network,
+        &checkpoint.tokenizer,
+        &checkpoint.generation,
+    )?;
+    let bar = (audio.seconds() > SHORT_SECONDS)
+        .then(|| Progress::new().bar("transcribing", audio.seconds() as u64));
     transcriber.transcribe_with(&audio.samples, options, |segment| {
-        output::line(format_args!(
-            "[{} - {}] {}",
-            clock(segment.start),
-            clock(segment.end),
-            segment.text.trim()
-        ));
+        let write = || {
+            output::line(format_args!(
+                "[{} - {}] {}",
+                clock(segment.start),
+                clock(segment.end),
+                segment.text.trim()
+            ));
+        };
+        match &bar {
+            Some(bar) => {
+                bar.suspend(write);
+                bar.set(segment.end as u64);
+            }
+            None => write(),
+        }
     })?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A program in a bundle runs where nothing else of ours is.
+//! A program in a bundle runs where nothing else of this workspace is.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use mlx_provision::{Settings, bundle, setup};
 
 #[test]
-fn a_bundled_program_loads_what_lies_beside_it() {
+fn a_bundled_program_loads_what_is_beside_it() {
     let native = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mlx-sys/native");
     let staged = setup(&Settings::from_env(&native)).unwrap();
     let dir = tempfile::tempdir().unwrap();

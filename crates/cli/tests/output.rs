@@ -1,10 +1,10 @@
-//! How do commands end when their output or their recordings are not what they hoped for?
+//! How commands end when their output is closed or their recordings cannot be read.
 
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use mlx_models::assets;
+use mlx_testdata::{assets, if_available};
 use rstest::rstest;
 
 fn mlx(args: &[&str]) -> Command {
@@ -98,22 +98,11 @@ fn standard_input_that_is_no_recording_is_an_error() {
     );
 }
 
-/// Returns a recording that tests share, or `None` where it cannot be had and is not required.
-fn asset(asset: mlx_models::Result<PathBuf>) -> Option<PathBuf> {
-    match asset {
-        Ok(path) => Some(path),
-        Err(error) if std::env::var_os("MLX_REQUIRE_ASSETS").is_some() => panic!("{error}"),
-        Err(error) => {
-            eprintln!("skipped: {error}");
-            None
-        }
-    }
-}
-
 #[test]
 fn what_can_be_read_is_transcribed_and_the_rest_is_told() {
-    let files = [assets::jfk_wav(), assets::beckett_wav()].map(asset);
-    let ([Some(jfk), Some(beckett)], Some(_)) = (files, asset(assets::whisper_tiny_en())) else {
+    let files = [assets::jfk_wav(), assets::beckett_wav()].map(if_available);
+    let ([Some(jfk), Some(beckett)], Some(_)) = (files, if_available(assets::whisper_tiny_en()))
+    else {
         return;
     };
     let cut = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cut.wav");

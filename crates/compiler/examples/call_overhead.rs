@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use mlx::{Array, CompiledClosure, array};
+use mlx::compiler_api::CompiledClosure;
+use mlx::{Array, array};
 use mlx_compiler::jit;
 
 fn small(x: &Array, y: &Array) -> Array {
@@ -21,7 +22,7 @@ fn shortest(mut work: impl FnMut()) -> Duration {
 
 fn main() -> Result<(), mlx_compiler::Error> {
     let (x, y) = (array!([1.0, 2.0]), array!([3.0, 4.0]));
-    let closure = CompiledClosure::new(|x| Ok(vec![small(&x[0], &x[1])]), false)?;
+    let closure = CompiledClosure::new(|x| Ok(vec![small(&x[0], &x[1])]))?;
     let compiled = jit(small);
     let warm = compiled.call((&x, &y))?;
     warm.eval()?;

@@ -1,4 +1,4 @@
-//! What the products and norms of a small language model's token cost, one after another and with memory that is warm.
+//! What the products and norms of a small language model's token cost, one after another, with warm caches.
 //!
 //! `cargo run --release -p mlx-kernels --example small [seconds for each row]`
 
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use mlx_kernels::*;
 
-/// The least time of one call, in microseconds.
-fn least(budget: Duration, mut call: impl FnMut()) -> f64 {
+/// The minimum time of one call, in microseconds.
+fn min_time(budget: Duration, mut call: impl FnMut()) -> f64 {
     let begin = Instant::now();
-    let mut least = f64::INFINITY;
+    let mut min = f64::INFINITY;
     while begin.elapsed() < budget {
         let start = Instant::now();
         call();
-        least = least.min(start.elapsed().as_secs_f64());
+        min = min.min(start.elapsed().as_secs_f64());
     }
-    least * 1e6
+    min * 1e6
 }
 
 fn main() -> Result<()> {
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
         let scales: Vec<half::f16> = (0..rows * columns / 32)
             .map(|i| half::f16::from_f32(i as f32 % 7.0 * 0.01))
             .collect();
-        let wide: Vec<f32> = scales.iter().map(|scale| scale.to_f32()).collect();
+        let scales_f32: Vec<f32> = scales.iter().map(|scale| scale.to_f32()).collect();
         for vectors in [1, 10] {
             let mut out = vec![0.0; vectors * rows];
             let x = &x[..vectors * columns];
@@ -51,22 +51,22 @@ fn main() -> Result<()> {
                 scales: &scales,
                 biases: &scales,
             };
-            let in_single = Quantized {
+            let in_f32 = Quantized {
                 shape: matrix.shape,
                 bits: 4,
                 group_size: 32,
                 weights: &weights,
-                scales: &wide[..],
-                biases: &wide[..],
+                scales: &scales_f32[..],
+                biases: &scales_f32[..],
             };
-            let plain = least(budget, || {
-                quantized_matmul(in_single, vectors, black_box(x), &mut out).unwrap();
+            let plain = min_time(budget, || {
+                quantized_matmul(in_f32, vectors, black_box(x), &mut out).unwrap();
             });
-            let half = least(budget, || {
+            let half = min_time(budget, || {
                 quantized_matmul(matrix, vectors, black_box(x), &mut out).unwrap();
             });
-            let bytes = least(budget, || {
-                quantized_matmul_int8(in_single, vectors, black_box(x), &mut out).unwrap();
+            let bytes = min_time(budget, || {
+                quantized_matmul_int8(in_f32, vectors, black_box(x), &mut out).unwrap();
             });
             println!(
                 "4-bit {vectors:>2}x{columns} times {rows}x{columns}: {plain:.1} us, scales in f16 {half:.1}, bytes {bytes:.1}"
@@ -75,14 +75,14 @@ fn main() -> Result<()> {
     }
     let mut out = vec![0.0; 16 * 1536];
     for (rows, dim) in [(1, 576), (9, 64), (10, 576)] {
-        let (shape, size) = (Rows { rows, dim }, rows * dim);
-        let norm = least(budget, || {
+        let (shape, size) = (RowMajorShape { rows, dim }, rows * dim);
+        let norm = min_time(budget, || {
             let x = black_box(&x[..size]);
             rms_norm(shape, x, Some(&x[..dim]), 1e-5, &mut out[..size]).unwrap();
         });
         println!("rms_norm {rows}x{dim}: {norm:.2} us");
     }
-    let gated = least(budget, || {
+    let gated = min_time(budget, || {
         swiglu(black_box(&x[..1536]), &x[1536..3072], &mut out[..1536]).unwrap();
     });
     println!("swiglu 1536: {gated:.2} us");

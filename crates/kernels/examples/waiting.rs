@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     for pause in [0, 5, 20, 50, 100, 200, 1000] {
         let pause = Duration::from_micros(pause);
         for rows in [16, 64, 512] {
-            let (shape, size) = (Rows { rows, dim: 1024 }, rows * 1024);
+            let (shape, size) = (RowMajorShape { rows, dim: 1024 }, rows * 1024);
             let (median, tenth) = after(pause, || {
                 let x = black_box(&x[..size]);
                 rms_norm(shape, x, Some(&weight), 1e-5, &mut out[..size]).unwrap();

@@ -11,8 +11,9 @@
 use pulp::{Simd, WithSimd};
 
 use crate::error::{Error, Result, length, product};
-use crate::tiles::{WIDE, dots, few_registers};
-use crate::{pool, simd};
+use crate::gemm::microkernel::{WIDE, dots, few_registers};
+use crate::parallel::parallel_for;
+use crate::simd;
 
 const OP: &str = "conv1d";
 /// Windows that one thread takes at a time.
@@ -143,7 +144,7 @@ pub fn conv1d(shape: Conv1d, x: &[f32], weight: &[f32], out: &mut [f32]) -> Resu
         return Ok(());
     }
     let packed = pack(shape, weight);
-    pool::each(
+    parallel_for(
         out.chunks_mut(WINDOWS * outputs).enumerate(),
         0.04 * (out_length * batch) as f64 * weights as f64,
         || vec![0.0; WINDOWS * depth],
@@ -164,11 +165,11 @@ pub fn conv1d(shape: Conv1d, x: &[f32], weight: &[f32], out: &mut [f32]) -> Resu
 
 /// The weights as `[groups, tiles, depth, tile]`, zeros where the last tile of a group is not full.
 fn pack(shape: Conv1d, weight: &[f32]) -> Vec<f32> {
-    let (depth, tile) = (shape.depth(), simd::dispatch(TileWidth));
+    let (depth, tile) = (shape.depth(), WIDE * simd::f32_lanes());
     let group = shape.outputs / shape.groups;
     let tiles = group.div_ceil(tile);
     let mut packed = vec![0.0; shape.groups * tiles * depth * tile];
-    pool::each(
+    parallel_for(
         packed.chunks_exact_mut(depth * tile).enumerate(),
         2.0 * weight.len() as f64,
         || (),
@@ -183,18 +184,6 @@ fn pack(shape: Conv1d, weight: &[f32]) -> Vec<f32> {
         },
     );
     packed
-}
-
-/// How many outputs a tile holds.
-struct TileWidth;
-
-impl WithSimd for TileWidth {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        WIDE * S::F32_LANES
-    }
 }
 
 /// Up to [`WINDOWS`] windows, for one thread.

@@ -86,19 +86,19 @@ macro_rules! half_storage {
 
 half_storage!(
     f16,
-    crate::widen::widen_f16,
-    crate::narrow::narrow_f16,
-    crate::half_dots::dots_f16
+    crate::simd::f16_to_f32::f16_to_f32,
+    crate::simd::f32_to_f16::f32_to_f16,
+    crate::simd::dot_f16::dots_f16
 );
 half_storage!(
     bf16,
-    crate::widen::widen_bf16,
-    crate::narrow::narrow_bf16,
+    crate::simd::f16_to_f32::bf16_to_f32,
+    crate::simd::f32_to_f16::f32_to_bf16,
     |_, _| None
 );
 
 /// All of `values` as `f32`, converted once.
-pub(crate) fn widened<T: Element>(values: &[T]) -> Vec<f32> {
+pub(crate) fn to_f32_vec<T: Element>(values: &[T]) -> Vec<f32> {
     let mut wide = vec![0.0; values.len()];
     if T::IS_F32 {
         wide.copy_from_slice(T::read(values, &mut []));

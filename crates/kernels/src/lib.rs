@@ -11,8 +11,10 @@
 //! - Wrong lengths are an [`Error`], never a panic, and then nothing was written.
 //!
 //! ```
+//! use mlx_kernels::UnaryOp;
+//!
 //! let mut out = [0.0; 3];
-//! mlx_kernels::exp(&[0.0, 1.0, f32::NEG_INFINITY], &mut out)?;
+//! mlx_kernels::unary(UnaryOp::Exp, &[0.0, 1.0, f32::NEG_INFINITY], &mut out)?;
 //! assert_eq!(out[0], 1.0);
 //! assert_eq!(out[2], 0.0);
 //! # Ok::<(), mlx_kernels::Error>(())
@@ -21,57 +23,48 @@
 #![deny(unsafe_code)]
 
 mod attention;
-mod binary;
 mod conv;
-mod copy;
-mod cross_entropy_gradient;
 mod element;
 mod elementwise;
 mod error;
-mod gather;
-mod half_dots;
-mod lanes;
-mod many;
-mod matvec;
-mod narrow;
-mod norm;
-mod norm_gradient;
-mod pool;
-mod powers;
+mod gemm;
+mod parallel;
 mod quantized;
-mod reduce;
-mod region;
 mod rope;
+mod rowwise;
 mod simd;
-mod softmax;
-mod stream;
-mod team;
-mod tiles;
-mod walk;
-mod widen;
+mod strided;
 
 pub use attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
     attention, attention_gradient,
 };
-pub use binary::{Operand, binary};
 pub use conv::{Conv1d, conv1d};
-pub use copy::copy_strided;
-pub use cross_entropy_gradient::cross_entropy_gradient;
 pub use element::Element;
 pub use elementwise::{
-    Unary, cos, erf, exp, gelu, gelu_tanh, log, sigmoid, silu, sin, swiglu, tanh, unary,
-    unary_in_place,
+    BinaryOp, ElementwiseProgram, Instruction, StridedInput, TypedSlice, TypedSliceMut, UnaryOp,
+    swiglu, unary,
 };
 pub use error::{Error, Result};
-pub use gather::{RowIndex, gather};
-pub use matvec::{MatrixShape, matmul, matvec};
-pub use norm::{Rows, layer_norm, rms_norm};
-pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
-pub use pool::threads;
+pub use gemm::{MatrixShape, matmul};
+pub use parallel::threads;
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
-pub use reduce::{ReduceShape, Reduction, reduce};
-pub use region::{Binary, Program, RegionInput, Simple, Step, Values, ValuesMut};
-pub use rope::{Rope, RopeShape, Rotations, rope};
+pub use rope::{Rope, RopeShape, RotaryTable};
+pub use rowwise::{
+    NormGradient, ReduceShape, Reduction, RowMajorShape, cross_entropy, cross_entropy_gradient,
+    layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm, rms_norm_gradient, softmax,
+};
 pub use simd::instruction_set;
-pub use softmax::{cross_entropy, logsumexp, softmax, softmax_gradient};
+pub use strided::copy_strided;
+
+// Former names.
+#[doc(hidden)]
+pub use elementwise::{
+    BinaryOp as Binary, ElementwiseProgram as Program, Instruction as Step,
+    StridedInput as RegionInput, TypedSlice as Values, TypedSliceMut as ValuesMut,
+    UnaryOp as Simple, UnaryOp as Unary,
+};
+#[doc(hidden)]
+pub use rope::RotaryTable as Rotations;
+#[doc(hidden)]
+pub use rowwise::RowMajorShape as Rows;

@@ -1,17 +1,18 @@
 //! Rotary positions: pairs of elements are turned by an angle that grows with the position.
 //!
 //! Blocking: runs of rows of about 64 KiB go to threads. Limit: memory bandwidth, once the table of sines is made;
-//! [`Rotations`] keeps the table for all heads, layers, queries and keys of a step.
+//! [`RotaryTable`] keeps the table for all heads, layers, queries and keys of a step.
 
 use std::f64::consts::TAU;
 
 use pulp::{Simd, WithSimd};
 
 use crate::element::Element;
-use crate::elementwise::{Unary, unary};
+use crate::elementwise::{UnaryOp, unary};
 use crate::error::{Error, Result, length, product};
-use crate::lanes::Lanes;
-use crate::{pool, simd};
+use crate::parallel::parallel_for;
+use crate::simd;
+use crate::simd::lanes::Lanes;
 
 /// More elements of a row than this are not turned: no model has so many, and the table would not fit.
 const MOST_DIMS: usize = 1 << 20;
@@ -56,7 +57,7 @@ impl Default for Rope {
 
 /// The cosines and sines of a run of positions, made once and used for many arrays.
 #[derive(Clone, Debug)]
-pub struct Rotations {
+pub struct RotaryTable {
     dims: usize,
     traditional: bool,
     positions: usize,
@@ -65,7 +66,7 @@ pub struct Rotations {
     sin: Vec<f32>,
 }
 
-impl Rotations {
+impl RotaryTable {
     /// Makes the table for `positions` positions.
     ///
     /// Angles are formed and reduced in `f64`, so late positions are as exact as early ones: 2 ulp of 1.
@@ -120,8 +121,8 @@ impl Rotations {
             }
         }
         let (mut cos, mut sin) = (vec![0.0; size], vec![0.0; size]);
-        unary(Unary::Cos, &angles, &mut cos)?;
-        unary(Unary::Sin, &angles, &mut sin)?;
+        unary(UnaryOp::Cos, &angles, &mut cos)?;
+        unary(UnaryOp::Sin, &angles, &mut sin)?;
         Ok(Self {
             dims: rope.dims,
             traditional: rope.traditional,
@@ -150,7 +151,7 @@ impl Rotations {
         }
         let rows = (16 * 1024 / shape.dim).max(1);
         let piece = rows * shape.dim;
-        pool::each(
+        parallel_for(
             x.chunks(piece).zip(out.chunks_mut(piece)).enumerate(),
             0.4 * elements as f64,
             || (vec![0.0; shape.dim], vec![0.0; shape.dim]),
@@ -181,20 +182,6 @@ impl Rotations {
             out,
         });
     }
-}
-
-/// Turns the pairs of each row of `x` by its position and writes them to `out`.
-///
-/// With `a` the angle of a pair `(u, v)`: `(u cos(a) - v sin(a), u sin(a) + v cos(a))`, where
-/// `a = (offset + position) * scale * base^(-2 i / dims)`. See [`Rotations`] to make the table of angles only once.
-///
-/// # Errors
-/// When a length does not match the shape, or `dims` is odd or larger than a row.
-pub fn rope<T: Element>(rope: Rope, shape: RopeShape, x: &[T], out: &mut [T]) -> Result<()> {
-    if check(rope.dims, shape, x.len(), out.len())? == 0 {
-        return Ok(());
-    }
-    Rotations::new(rope, shape.positions)?.apply(shape, x, out)
 }
 
 /// The number of elements, if lengths and dims match the shape.
@@ -233,7 +220,7 @@ impl WithSimd for Angles<'_> {
 }
 
 struct Turn<'a> {
-    table: &'a Rotations,
+    table: &'a RotaryTable,
     first: usize,
     dim: usize,
     x: &'a [f32],

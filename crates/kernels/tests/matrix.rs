@@ -3,7 +3,7 @@
 mod reference;
 
 use half::{bf16, f16};
-use mlx_kernels::{MatrixShape, matmul, matvec};
+use mlx_kernels::{MatrixShape, matmul};
 use reference::random;
 use rstest::rstest;
 
@@ -21,18 +21,18 @@ fn check_dense(weights: &[f64], x: &[f32], out: &[f32]) {
 }
 
 #[rstest]
-fn matvec_matches_its_formula(
+fn one_vector_matches_its_formula(
     #[values(0, 1, 2, 3, 4, 5, 7, 64, 301)] rows: usize,
     #[values(1, 2, 7, 8, 15, 16, 17, 31, 33, 63, 65, 256, 257, 1000, 4096)] columns: usize,
 ) {
     let shape = MatrixShape { rows, columns };
     let (weights, x) = (random(rows * columns, 1), random(columns, 2));
     let mut out = vec![f32::NAN; rows];
-    matvec(shape, &weights, &x, &mut out).unwrap();
+    matmul(shape, 1, &weights, &x, &mut out).unwrap();
     check_dense(&reference::wide(&weights), &x, &out);
 
     let halves: Vec<f16> = weights.iter().map(|x| f16::from_f32(*x)).collect();
-    matvec(shape, &halves, &x, &mut out).unwrap();
+    matmul(shape, 1, &halves, &x, &mut out).unwrap();
     check_dense(
         &halves.iter().map(|x| x.to_f64()).collect::<Vec<_>>(),
         &x,
@@ -40,7 +40,7 @@ fn matvec_matches_its_formula(
     );
 
     let halves: Vec<bf16> = weights.iter().map(|x| bf16::from_f32(*x)).collect();
-    matvec(shape, &halves, &x, &mut out).unwrap();
+    matmul(shape, 1, &halves, &x, &mut out).unwrap();
     check_dense(
         &halves.iter().map(|x| x.to_f64()).collect::<Vec<_>>(),
         &x,
@@ -80,11 +80,12 @@ fn matmul_matches_its_formula(
 fn every_half_precision_number_is_widened_exactly() {
     let x: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
     let mut out = vec![0.0; x.len()];
-    matvec(
+    matmul(
         MatrixShape {
             rows: x.len(),
             columns: 1,
         },
+        1,
         &x,
         &[1.0],
         &mut out,
@@ -104,16 +105,17 @@ fn refuses_what_does_not_fit() {
         rows: 2,
         columns: 3,
     };
-    let error = matvec(shape, &[0.0_f32; 5], &[0.0; 3], &mut [0.0; 2]).unwrap_err();
+    let error = matmul(shape, 1, &[0.0_f32; 5], &[0.0; 3], &mut [0.0; 2]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "matvec: weights must have 6 elements, got 5"
+        "matmul: weights must have 6 elements, got 5"
     );
-    matvec::<f32>(
+    matmul::<f32>(
         MatrixShape {
             rows: 2,
             columns: 0,
         },
+        1,
         &[],
         &[],
         &mut [1.0; 2],

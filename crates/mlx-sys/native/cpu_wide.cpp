@@ -1,4 +1,5 @@
-// MLX's own operations on the CPU that lose more than rounding: evaluated in a wider type, and rounded once.
+// MLX's own operations on the CPU that lose more than rounding: evaluated in a wider type, and rounded once (vtable patching,
+// `vtable.h`).
 //
 // Sums, products, scans, softmax and logsumexp of floating numbers keep their state in double; scatters and quantized
 // products of half precision are MLX's own, of float32. Functions of doubles that MLX computes in single precision are
@@ -6,7 +7,7 @@
 // vmap, compiled functions) is right as well.
 #include <algorithm>
 
-#include "evaluation.h"
+#include "vtable.h"
 #include "guard.h"
 #include "wide.h"
 
@@ -14,7 +15,7 @@ namespace mx = mlx::core;
 
 namespace {
 
-using evaluation::Evaluate;
+using vtable::EvalCpu;
 using wide::by_type;
 using wide::each_row;
 using wide::narrowed;
@@ -428,7 +429,7 @@ bool of_two(const Class& self, const Arrays& inputs, Arrays& outputs) {
 // One class: what MLX did, and what is done now if `evaluate` takes it.
 template <class Class, bool (*take)(const Class&, const Arrays&, Arrays&)>
 struct Wide {
-  static inline Evaluate original = nullptr;
+  static inline EvalCpu original = nullptr;
 
   static void evaluate(mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
     if (outputs[0].size() == 0 || inputs[0].size() == 0 || !take(static_cast<const Class&>(*self), inputs, outputs)) {
@@ -454,7 +455,7 @@ bool adds_along(const mx::ScatterAxis& scatter) {
 // One class that MLX computes, of float32 where inputs or outputs are of half precision.
 template <class Class, bool (*takes)(const Class&)>
 struct InSingle {
-  static inline Evaluate original = nullptr;
+  static inline EvalCpu original = nullptr;
 
   static void evaluate(mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
     auto& out = outputs[0];
@@ -483,12 +484,12 @@ struct InSingle {
 
 template <class Class, bool (*take)(const Class&, const Arrays&, Arrays&)>
 int widen(const mx::array& sample, const char* name) {
-  return evaluation::exchange(sample, name, &Wide<Class, take>::evaluate, Wide<Class, take>::original);
+  return vtable::hook_eval_cpu(sample, name, &Wide<Class, take>::evaluate, Wide<Class, take>::original);
 }
 
 template <class Class, bool (*takes)(const Class&)>
 int in_single(const mx::array& sample, const char* name) {
-  return evaluation::exchange(sample, name, &InSingle<Class, takes>::evaluate, InSingle<Class, takes>::original);
+  return vtable::hook_eval_cpu(sample, name, &InSingle<Class, takes>::evaluate, InSingle<Class, takes>::original);
 }
 
 int widen_all() {
@@ -525,13 +526,13 @@ int widen_all() {
 
 } // namespace
 
-extern "C" int mlx_native_cpu_widen(int* replaced) {
+extern "C" int mlx_native_cpu_widen(int* hooked) {
   return guarded("cpu_widen", [&] {
 #if defined(__linux__)
-    static const int done = evaluation::can_exchange() ? widen_all() : 0;
-    *replaced = done;
+    static const int done = vtable::is_as_expected() ? widen_all() : 0;
+    *hooked = done;
 #else
-    *replaced = 0;
+    *hooked = 0;
 #endif
   });
 }

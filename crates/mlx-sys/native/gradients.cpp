@@ -126,7 +126,7 @@ int replace_all() {
   auto pull = place_of(&mx::Primitive::vjp);
   auto push = place_of(&mx::Primitive::jvp);
   auto exp = mx::exp(x, s);
-  auto** table = evaluation::table_of(exp.primitive());
+  auto** table = vtable::vtable_of(exp.primitive());
   // Exp has rules of its own, which libmlx exports.
   auto* vjp = dlsym(RTLD_DEFAULT, "_ZN3mlx4core3Exp3vjpERKSt6vectorINS0_5arrayESaIS3_EES7_RKS2_IiSaIiEES7_");
   auto* jvp = dlsym(RTLD_DEFAULT, "_ZN3mlx4core3Exp3jvpERKSt6vectorINS0_5arrayESaIS3_EES7_RKS2_IiSaIiEE");
@@ -147,13 +147,21 @@ int replace_all() {
 
 } // namespace
 
-extern "C" int mlx_native_replace_gradients(int* replaced) {
+extern "C" int mlx_native_replace_gradients(int* hooked) {
   return guarded("replace_gradients", [&] {
 #if defined(__linux__)
     static const int done = replace_all();
-    *replaced = done;
+    *hooked = done;
 #else
-    *replaced = 0;
+    *hooked = 0;
 #endif
   });
+}
+
+extern "C" int mlx_native_vtable_hooks(void) {
+#if defined(__linux__)
+  return vtable::n_hooks.load(std::memory_order_relaxed);
+#else
+  return 0;
+#endif
 }

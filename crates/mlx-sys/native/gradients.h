@@ -1,4 +1,4 @@
-// How a rule of differentiation of a class of MLX's is replaced by a function of ours: in the table of the class.
+// vtable patching: how a rule of differentiation of one of MLX's classes is replaced by a function of this library.
 #ifndef MLX_NATIVE_GRADIENTS_H
 #define MLX_NATIVE_GRADIENTS_H
 
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "evaluation.h"
+#include "vtable.h"
 #include "mlx/primitives.h"
 
 namespace gradients {
@@ -48,9 +48,9 @@ int replace(const mx::array& sample, const char* name, size_t place, Rule now, R
   if (!sample.has_primitive() || sample.primitive().name() != std::string(name)) {
     return 0;
   }
-  auto** entry = evaluation::table_of(sample.primitive()) + place;
+  auto** entry = vtable::vtable_of(sample.primitive()) + place;
   original = reinterpret_cast<Rule>(*entry);
-  return evaluation::write_entry(entry, reinterpret_cast<void*>(now)) ? 1 : 0;
+  return vtable::write_slot(entry, reinterpret_cast<void*>(now)) ? 1 : 0;
 }
 
 // The rules of factorizations and inverses, linalg_gradients.cpp. `pull` and `push` are where tables have them.

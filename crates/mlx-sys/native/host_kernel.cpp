@@ -137,7 +137,7 @@ class HostKernel : public mx::Primitive {
       for (auto& start : starts) {
         start.copy();
       }
-      run_guarded(kernel.name, kernel.counter, *buffers, [&] {
+      run_guarded(kernel.name.c_str(), kernel.counter, *buffers, [&] {
         return kernel.run(
             kernel.payload.get(),
             buffers->inputs.data(),

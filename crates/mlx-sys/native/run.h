@@ -82,7 +82,7 @@ class Buffers {
 
 // Runs `call` and turns its failure into an exception, which MLX carries to whoever waits.
 template <class Call>
-void run_guarded(const std::string& name, std::atomic<uint64_t>* counter, const Buffers& buffers, const Call& call) {
+void run_guarded(const char* name, std::atomic<uint64_t>* counter, const Buffers& buffers, const Call& call) {
   mlx_native_error_clear();
   mlx_native_runs.fetch_add(1, std::memory_order_relaxed);
   counter->fetch_add(1, std::memory_order_relaxed);
@@ -105,7 +105,7 @@ void run_guarded(const std::string& name, std::atomic<uint64_t>* counter, const 
     }
   }
   const char* text = mlx_native_error();
-  std::string message = text ? text : name + " failed";
+  std::string message = text ? text : std::string(name) + " failed";
   mlx_native_error_clear();
   throw std::runtime_error(message);
 }

@@ -3,12 +3,8 @@
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::array::State;
-use crate::compiled::Watch;
-use crate::error::plain_message;
-use crate::ffi::table::Outputs;
-use crate::ffi::{Fault, Handle, stream};
-use crate::trace::{self, Call, Recorder, Traced};
+use crate::array::{OpCall, Recorder, State, Traced, trace};
+use crate::ffi::{Fault, Handle};
 use crate::{Array, ArrayType, Error, Op, Result, guard};
 
 /// Applies an operation that has one output.
@@ -36,7 +32,7 @@ pub fn bind_all(op: Op, inputs: &[&Array]) -> Result<Vec<Array>> {
     bind_all_at(op, inputs, Location::caller())
 }
 
-/// Applies an operation as [`bind_all`] does, in the name of another line of the program.
+/// Applies an operation as [`bind_all`] does, with an explicit source location.
 ///
 /// # Errors
 /// When the operation rejects its inputs, or an input carries an error.
@@ -52,7 +48,7 @@ pub fn bind_all_at(
         match &input.state {
             State::Ready(handle) => {
                 if let Some(fault) = handle.failure() {
-                    return Err(Error::fault_at("eval", fault, at));
+                    return Err(Error::native_at("eval", fault, Vec::new(), at));
                 }
                 handles.push(handle.as_ref());
             }
@@ -64,7 +60,8 @@ pub fn bind_all_at(
             State::Failed(error) => return Err(error.as_ref().clone()),
         }
     }
-    let outputs = execute(&op, &handles).map_err(|fault| failure(&op, fault, &handles, at))?;
+    let outputs =
+        guard::execute(&op, &handles).map_err(|error| failure(&op, &error, &handles, at))?;
     let recorder = match (trace::current(), owner) {
         (Some(current), _) => current,
         (None, Some(owner)) => owner.open().pop().unwrap_or_else(|| Rc::clone(owner)),
@@ -78,7 +75,7 @@ pub fn bind_all_at(
     };
     check_owners(&op, inputs, &recorder, &handles, at)?;
     let types: Vec<ArrayType> = outputs.as_slice().iter().map(ArrayType::of).collect();
-    let nodes = recorder.record(&Call {
+    let nodes = recorder.record(&OpCall {
         op: &op,
         inputs,
         outputs: &types,
@@ -100,7 +97,7 @@ pub fn bind_all_at(
         .collect())
 }
 
-/// Refuses traced inputs whose function has ended, and those of a trace that `recorder` knows nothing of.
+/// Refuses traced inputs whose function has ended, and those of a trace that `recorder` is not part of.
 fn check_owners(
     op: &Op,
     inputs: &[&Array],
@@ -114,61 +111,28 @@ fn check_owners(
         };
         if !traced.recorder.is_open() {
             return Err(Error::Traced {
-                op: "bind",
+                op: table_name(op),
                 hint: " and has ended; it escaped its function",
                 at,
             });
         }
         if !Rc::ptr_eq(&traced.recorder, recorder) && !trace::is_recording(&traced.recorder) {
             let fault = Fault::from("inputs belong to two different traces");
-            return Err(failure(op, fault, handles, at));
+            return Err(failure(op, &fault, handles, at));
         }
     }
     Ok(())
 }
 
-/// Applies an operation to handles on this thread's stream, with everything that keeps it from crashing.
-pub(crate) fn execute(op: &Op, inputs: &[&Handle]) -> std::result::Result<Outputs, Fault> {
-    let (least, most) = op.arity();
-    if inputs.len() < least || inputs.len() > most {
-        return Err(Fault(format!(
-            "takes {} inputs, got {}",
-            arity_text(least, most),
-            inputs.len()
-        )));
-    }
-    let watch = Watch::of(inputs);
-    if let Some(watch) = &watch {
-        watch.check(op, inputs)?;
-    }
-    let outputs = guard::call(op, inputs, stream::current()?)?;
-    outputs
-        .as_slice()
-        .iter()
-        .try_for_each(|output| guard::check_size(op, output))?;
-    if let Some(watch) = watch {
-        watch.keep(outputs.as_slice());
-    }
-    Ok(outputs)
-}
-
-fn arity_text(least: usize, most: usize) -> String {
-    match most {
-        usize::MAX => format!("at least {least}"),
-        most if most == least => least.to_string(),
-        most => format!("{least} to {most}"),
-    }
+/// Returns an operation's name in the table, which lives as long as the program.
+#[cold]
+fn table_name(op: &Op) -> &'static str {
+    let found = Op::NAMES.iter().find(|name| **name == op.name());
+    found.copied().unwrap_or("host_kernel")
 }
 
 #[cold]
-fn failure(op: &Op, fault: Fault, inputs: &[&Handle], at: &'static Location<'static>) -> Error {
-    if let Err(error) = mlx_sys::api() {
-        return Error::Library(error.to_string().into());
-    }
-    Error::Op(std::sync::Arc::new(crate::error::OpError {
-        op: op.name().to_owned(),
-        message: plain_message(&fault.0),
-        inputs: inputs.iter().map(|handle| ArrayType::of(handle)).collect(),
-        at,
-    }))
+fn failure(op: &Op, error: &Fault, inputs: &[&Handle], at: &'static Location<'static>) -> Error {
+    let inputs = inputs.iter().map(|handle| ArrayType::of(handle)).collect();
+    Error::native_at(op.name(), error, inputs, at)
 }

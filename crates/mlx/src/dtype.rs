@@ -64,7 +64,7 @@ pub enum Dtype {
 
 /// What a [`Dtype`] can be: MLX's categories, without the abstract ones above them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum DtypeKind {
     /// `bool`.
     Bool,
     /// Unsigned integers.
@@ -77,98 +77,104 @@ pub enum Kind {
     Complex,
 }
 
-const TABLE: [(Dtype, sys::mlx_dtype, &str, usize, Kind); 14] = [
-    (Dtype::Bool, sys::mlx_dtype__MLX_BOOL, "bool", 1, Kind::Bool),
+const TABLE: [(Dtype, sys::mlx_dtype, &str, usize, DtypeKind); 14] = [
+    (
+        Dtype::Bool,
+        sys::mlx_dtype__MLX_BOOL,
+        "bool",
+        1,
+        DtypeKind::Bool,
+    ),
     (
         Dtype::Uint8,
         sys::mlx_dtype__MLX_UINT8,
         "uint8",
         1,
-        Kind::Unsigned,
+        DtypeKind::Unsigned,
     ),
     (
         Dtype::Uint16,
         sys::mlx_dtype__MLX_UINT16,
         "uint16",
         2,
-        Kind::Unsigned,
+        DtypeKind::Unsigned,
     ),
     (
         Dtype::Uint32,
         sys::mlx_dtype__MLX_UINT32,
         "uint32",
         4,
-        Kind::Unsigned,
+        DtypeKind::Unsigned,
     ),
     (
         Dtype::Uint64,
         sys::mlx_dtype__MLX_UINT64,
         "uint64",
         8,
-        Kind::Unsigned,
+        DtypeKind::Unsigned,
     ),
     (
         Dtype::Int8,
         sys::mlx_dtype__MLX_INT8,
         "int8",
         1,
-        Kind::Signed,
+        DtypeKind::Signed,
     ),
     (
         Dtype::Int16,
         sys::mlx_dtype__MLX_INT16,
         "int16",
         2,
-        Kind::Signed,
+        DtypeKind::Signed,
     ),
     (
         Dtype::Int32,
         sys::mlx_dtype__MLX_INT32,
         "int32",
         4,
-        Kind::Signed,
+        DtypeKind::Signed,
     ),
     (
         Dtype::Int64,
         sys::mlx_dtype__MLX_INT64,
         "int64",
         8,
-        Kind::Signed,
+        DtypeKind::Signed,
     ),
     (
         Dtype::Float16,
         sys::mlx_dtype__MLX_FLOAT16,
         "float16",
         2,
-        Kind::Floating,
+        DtypeKind::Floating,
     ),
     (
         Dtype::Float32,
         sys::mlx_dtype__MLX_FLOAT32,
         "float32",
         4,
-        Kind::Floating,
+        DtypeKind::Floating,
     ),
     (
         Dtype::Float64,
         sys::mlx_dtype__MLX_FLOAT64,
         "float64",
         8,
-        Kind::Floating,
+        DtypeKind::Floating,
     ),
     (
         Dtype::Bfloat16,
         sys::mlx_dtype__MLX_BFLOAT16,
         "bfloat16",
         2,
-        Kind::Floating,
+        DtypeKind::Floating,
     ),
     (
         Dtype::Complex64,
         sys::mlx_dtype__MLX_COMPLEX64,
         "complex64",
         8,
-        Kind::Complex,
+        DtypeKind::Complex,
     ),
 ];
 
@@ -200,23 +206,23 @@ impl Dtype {
     }
 
     /// Returns the category: boolean, unsigned, signed, floating or complex.
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> DtypeKind {
         TABLE[self as usize].4
     }
 
     /// Returns whether elements are real floating-point numbers.
     pub fn is_floating(self) -> bool {
-        self.kind() == Kind::Floating
+        self.kind() == DtypeKind::Floating
     }
 
     /// Returns whether elements are integers (`bool` is not).
     pub fn is_integer(self) -> bool {
-        matches!(self.kind(), Kind::Signed | Kind::Unsigned)
+        matches!(self.kind(), DtypeKind::Signed | DtypeKind::Unsigned)
     }
 
     /// Returns whether elements are floating-point or complex numbers.
     pub fn is_inexact(self) -> bool {
-        matches!(self.kind(), Kind::Floating | Kind::Complex)
+        matches!(self.kind(), DtypeKind::Floating | DtypeKind::Complex)
     }
 
     pub(crate) fn raw(self) -> sys::mlx_dtype {

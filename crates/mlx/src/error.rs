@@ -5,7 +5,8 @@ use std::panic::Location;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{ArrayType, Dtype};
+use crate::dtype::Dtype;
+use crate::shape::ArrayType;
 
 /// The result of anything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -123,24 +124,25 @@ impl Error {
 
     /// Returns the error of `op` for what the native library said.
     #[track_caller]
-    pub(crate) fn from_fault(op: &'static str, fault: crate::ffi::Fault) -> Self {
-        Self::fault_at(op, &fault, Location::caller())
+    pub(crate) fn from_native(op: &'static str, error: NativeError) -> Self {
+        Self::native_at(op, &error, Vec::new(), Location::caller())
     }
 
-    /// Returns the error of `op` at this line for what the native library said.
-    pub(crate) fn fault_at(
-        op: &'static str,
-        fault: &crate::ffi::Fault,
+    /// Returns the error of `op` on inputs of these types, at this line, for what the native library said.
+    pub(crate) fn native_at(
+        op: &str,
+        error: &NativeError,
+        inputs: Vec<ArrayType>,
         at: &'static Location<'static>,
     ) -> Self {
         match mlx_sys::api() {
             Ok(_) => Error::Op(Arc::new(OpError {
                 op: op.to_owned(),
-                message: plain_message(&fault.0),
-                inputs: Vec::new(),
+                message: plain_message(&error.0),
+                inputs,
                 at,
             })),
-            Err(error) => Error::Library(error.to_string().into()),
+            Err(missing) => Error::Library(missing.to_string().into()),
         }
     }
 
@@ -163,18 +165,28 @@ impl Error {
     }
 }
 
+/// What the native library said of a failed call, or what keeps a call from being made.
+#[derive(Clone, Debug)]
+pub(crate) struct NativeError(pub(crate) String);
+
+impl From<&str> for NativeError {
+    fn from(text: &str) -> Self {
+        NativeError(text.to_owned())
+    }
+}
+
 /// Says which operation a native call belongs to. A method, because a closure would not pass the caller's line on.
 pub(crate) trait Named<T> {
     /// Returns the value, or the error of operation `op` at the caller's line.
     fn named(self, op: &'static str) -> Result<T>;
 }
 
-impl<T> Named<T> for std::result::Result<T, crate::ffi::Fault> {
+impl<T> Named<T> for std::result::Result<T, NativeError> {
     #[track_caller]
     fn named(self, op: &'static str) -> Result<T> {
         match self {
             Ok(value) => Ok(value),
-            Err(fault) => Err(Error::from_fault(op, fault)),
+            Err(error) => Err(Error::from_native(op, error)),
         }
     }
 }

@@ -24,6 +24,10 @@ extern crate self as mlx;
 mod array;
 mod bind;
 mod compiled;
+#[doc(hidden)]
+pub mod compiler_api;
+#[doc(hidden)]
+pub mod cpu;
 mod device;
 mod dtype;
 mod error;
@@ -32,8 +36,8 @@ pub mod fast;
 mod ffi;
 pub mod fft;
 mod guard;
-mod host;
 pub mod index;
+mod init;
 pub mod io;
 pub mod linalg;
 mod local;
@@ -41,32 +45,39 @@ mod macros;
 pub mod memory;
 mod op;
 mod ops;
+#[doc(hidden)]
+pub mod program;
 pub mod random;
+mod renamed;
+mod shape;
 mod shared;
-pub mod trace;
+/// The old name of [`compiler_api`], until the next version.
+#[doc(hidden)]
+#[deprecated(note = "renamed to `mlx::compiler_api`")]
+pub mod trace {
+    pub use crate::compiler_api::{
+        OpCall as Call, Recorder, record_on, record_on_all, recorders, type_of, without_recording,
+    };
+}
 pub mod transforms;
 pub mod tree;
 mod worker;
 
-pub use array::{
-    Array, ArrayType, Axes, IntoArray, Operand, Reduction, Rows, Scalar, Shape, keepdims,
-};
-pub use bind::{bind, bind_all, bind_all_at};
-#[doc(hidden)]
-pub use compiled::CompiledClosure;
+pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
+pub use bind::{bind, bind_all};
 pub use device::{Device, Stream, with_device, with_stream};
-pub use dtype::{Complex64, Dtype, Element, Kind};
+pub use dtype::{Complex64, Dtype, DtypeKind, Element};
 pub use error::{Error, OpError, Result};
 pub use eval::{async_eval, eval, synchronize};
 /// Makes a struct or an enum a [`Tree`](trait@Tree) of arrays.
 pub use mlx_derive::Tree;
-pub use op::{
-    Attr, Custom, FftNorm, MaskMode, MeshIndexing, Op, PadMode, QuantizationMode, Side, Text,
-    Triangle, Value,
-};
+pub use op::{FftNorm, MeshIndexing, Op, PadMode, QuantizationMode, SearchSide, Triangle};
 pub use ops::*;
+#[doc(hidden)]
+#[allow(deprecated)]
+pub use renamed::*;
+pub use shape::{ArrayType, Axes, Reduction, Shape, axis_index, keepdims};
 pub use shared::SharedArray;
-pub use trace::{Call, Recorder};
 pub use transforms::{
     checkpoint, custom_vjp, grad, grad_of, jvp, value_and_grad, value_and_grad_of, vjp, vmap,
 };

@@ -5,7 +5,7 @@
 //! an element that is not finite, is an error of [`eval`](crate::eval()): LAPACK may end the process on NaN, and leaves
 //! garbage where a Cholesky factor does not exist.
 
-use crate::op::{Op, Text, Triangle};
+use crate::op::{Op, OpString, Triangle};
 use crate::{Array, Error, Reduction, Result, bind, bind_all};
 
 /// Which norm [`norm`] takes.
@@ -62,12 +62,12 @@ pub fn norm(a: &Array, order: Order, over: impl Into<Reduction>) -> Array {
             keepdims,
         },
         Order::Frobenius => Op::NormMatrix {
-            ord: Text::new("fro"),
+            ord: OpString::new("fro"),
             axes,
             keepdims,
         },
         Order::Nuclear => Op::NormMatrix {
-            ord: Text::new("nuc"),
+            ord: OpString::new("nuc"),
             axes,
             keepdims,
         },

@@ -17,6 +17,7 @@
 //! ```
 
 use crate::op::Op;
+use crate::shape::axis_index;
 use crate::{Array, Dtype, Error, Operand, Result, Scalar, Shape, bind};
 
 /// The range and dtype of [`uniform`]: from 0 to 1 in `float32` unless told otherwise.
@@ -272,10 +273,10 @@ fn categorical_of(key: &Array, logits: &Array, options: Categorical) -> Result<A
     } = options;
     let mut rest = logits.shape()?;
     logits.dim(axis)?;
-    let ndim = i32::try_from(rest.len()).unwrap_or(i32::MAX);
-    let axis = if axis < 0 { axis + ndim } else { axis };
     // `dim` has refused axes that are not there.
-    rest.remove(usize::try_from(axis).unwrap_or(0));
+    let index = axis_index(axis, rest.len()).unwrap_or(0);
+    rest.remove(index);
+    let axis = i32::try_from(index).unwrap_or(i32::MAX);
     match (shape, num_samples) {
         (None, None) => Ok(bind(
             Op::RandomCategorical { axis, shape: rest },

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
-use mlx::{Array, CompiledClosure, Device, Dtype, Result, array, checkpoint, grad};
+use mlx::compiler_api::CompiledClosure;
+use mlx::{Array, Device, Dtype, Result, array, checkpoint, grad};
 
 /// Returns whether MLX's compile works here: on the CPU it wants a C++ compiler, without which it runs the function
 /// each time.
@@ -26,14 +27,13 @@ fn compiles() -> bool {
 fn counted(
     calls: &Rc<Cell<usize>>,
     function: impl Fn(&Array) -> Array + 'static,
-    shapeless: bool,
 ) -> CompiledClosure {
     let calls = Rc::clone(calls);
     let body = move |x: &[Array]| {
         calls.set(calls.get() + 1);
         Ok(vec![function(&x[0])])
     };
-    CompiledClosure::new(body, shapeless).unwrap()
+    CompiledClosure::new(body).unwrap()
 }
 
 fn first(results: Result<Vec<Array>>) -> Vec<f32> {
@@ -46,7 +46,7 @@ fn a_function_is_traced_once_for_each_kind_of_input() {
         return;
     }
     let calls = Rc::new(Cell::new(0));
-    let f = counted(&calls, |x| x.exp().sin() + 1.0, false);
+    let f = counted(&calls, |x| x.exp().sin() + 1.0);
     let want = |x: f32| x.exp().sin() + 1.0;
     for (x, n_traces) in [(0.0_f32, 1), (0.5, 1), (1.0, 1)] {
         assert!((first(f.call(&[&Array::new([x])]))[0] - want(x)).abs() < 1e-6);
@@ -60,154 +60,25 @@ fn a_function_is_traced_once_for_each_kind_of_input() {
     assert_eq!(calls.get(), 3);
 }
 
-fn numbers(shape: &[i32]) -> Array {
-    let n = shape.iter().product::<i32>();
-    let numbers: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
-    Array::from_slice(&numbers, shape).unwrap()
-}
-
-/// Calls a shapeless function with inputs of each of these shapes, and compares with the function itself.
-fn agrees(function: fn(&[Array]) -> Result<Vec<Array>>, calls: &[&[&[i32]]]) -> usize {
-    let n_traces = Rc::new(Cell::new(0));
-    let counter = Rc::clone(&n_traces);
-    let body = move |x: &[Array]| {
-        counter.set(counter.get() + 1);
-        function(x)
-    };
-    let compiled = CompiledClosure::new(body, true).unwrap();
-    for shapes in calls {
-        let inputs: Vec<Array> = shapes.iter().map(|shape| numbers(shape)).collect();
-        let got = compiled.call(&inputs.iter().collect::<Vec<_>>());
-        let read = |outputs: Vec<Array>| {
-            let one = |output: Array| Ok((output.shape()?, output.to_vec::<f32>()?));
-            outputs.into_iter().map(one).collect::<Result<Vec<_>>>()
-        };
-        match (got.and_then(read), function(&inputs).and_then(read)) {
-            (Ok(got), Ok(want)) => {
-                for ((shape, got), (wanted, want)) in got.iter().zip(&want) {
-                    assert_eq!(shape, wanted, "{shapes:?}");
-                    let is_near = |(got, want): (&f32, &f32)| {
-                        (got - want).abs() < 1e-5 || got.is_nan() && want.is_nan()
-                    };
-                    let are_near = got.iter().zip(want).all(is_near);
-                    assert!(are_near, "{shapes:?}: {got:?} is not {want:?}");
-                }
-            }
-            (Err(_), Err(_)) => {}
-            (got, want) => panic!("{shapes:?}: wanted {want:?}, got {got:?}"),
-        }
-    }
-    n_traces.get()
-}
-
-#[test]
-fn shapeless_functions_are_traced_once_for_all_sizes() {
-    if !compiles() {
-        return;
-    }
-    let total = |x: &[Array]| Ok(vec![(&x[0] * 2.0).sum(())]);
-    assert_eq!(agrees(total, &[&[&[2]], &[&[3]], &[&[500]]]), 1);
-    let normed = |x: &[Array]| Ok(vec![(&x[0] - x[0].mean(mlx::keepdims(-1))).softmax(0)]);
-    assert_eq!(agrees(normed, &[&[&[2, 3]], &[&[7, 5]], &[&[3, 9]]]), 1);
-    let product = |x: &[Array]| Ok(vec![x[0].matmul(&x[1]).t() + &x[2]]);
-    let calls: [&[&[i32]]; 3] = [
-        &[&[2, 3], &[3, 4], &[2]],
-        &[&[5, 7], &[7, 6], &[5]],
-        &[&[7, 5], &[5, 6], &[7]],
-    ];
-    assert_eq!(agrees(product, &calls), 1);
-}
-
-#[test]
-fn shapeless_functions_know_ones_equal_sizes_and_constants() {
-    if !compiles() {
-        return;
-    }
-    let twice = |x: &[Array]| Ok(vec![&x[0] * 2.0 + 1.0]);
-    assert_eq!(agrees(twice, &[&[&[1]], &[&[2]], &[&[3]], &[&[1]]]), 2);
-    // Sizes that are equal by chance, and then are not.
-    let outer = |x: &[Array]| Ok(vec![(&x[0] + &x[1]).exp() * 2.0]);
-    let calls: [&[&[i32]]; 4] = [&[&[3], &[3]], &[&[3], &[4]], &[&[4], &[4]], &[&[1], &[4]]];
-    let _ = agrees(outer, &calls);
-    let scaled = |x: &[Array]| Ok(vec![(&x[0] + array!([1.0, 2.0, 3.0])).exp()]);
-    let _ = agrees(
-        scaled,
-        &[&[&[3]], &[&[4]], &[&[5, 3]], &[&[3, 3]], &[&[3, 4]]],
-    );
-    let product = |x: &[Array]| Ok(vec![x[0].matmul(&x[1])]);
-    let _ = agrees(product, &[&[&[2, 3], &[3, 2]], &[&[2, 3], &[500, 2]]]);
-    let power = |x: &[Array]| Ok(vec![x[0].power(&x[1])]);
-    let _ = agrees(power, &[&[&[3], &[3]], &[&[300], &[3]], &[&[3], &[300]]]);
-}
-
-#[test]
-fn a_shapeless_function_that_needs_its_sizes_is_traced_for_each() {
-    if !compiles() {
-        return;
-    }
-    let calls: [&[&[i32]]; 3] = [&[&[2, 3]], &[&[4, 6]], &[&[1, 12]]];
-    let read = |x: &[Array]| Ok(vec![&x[0] / x[0].dim(0)?]);
-    let reshaped = |x: &[Array]| Ok(vec![x[0].reshape([3, -1])]);
-    let taken = |x: &[Array]| Ok(vec![x[0].take(&Array::new([0, 1]), 0)]);
-    let slope = |x: &[Array]| Ok(vec![grad(|x: &Array| x.square().sum(())).call(&x[0])?]);
-    let inner = |x: &[Array]| {
-        let inner = CompiledClosure::new(|x| Ok(vec![x[0].flatten(0, -1)]), true)?;
-        inner.call(&[&x[0]])
-    };
-    for function in [read, reshaped, taken, slope, inner] {
-        let _ = agrees(function, &calls);
-    }
-}
-
-#[test]
-fn reductions_over_one_element_are_right_in_shapeless_functions() {
-    let calls: [&[&[i32]]; 5] = [&[&[1, 2]], &[&[33, 1]], &[&[1, 1]], &[&[0, 1]], &[&[3, 2]]];
-    let most = |x: &[Array]| Ok(vec![x[0].max(0)]);
-    let shares = |x: &[Array]| Ok(vec![x[0].softmax(0)]);
-    let spread = |x: &[Array]| Ok(vec![x[0].var(mlx::keepdims(-1), 0)]);
-    let twice = |x: &[Array]| {
-        let mean = x[0].mean(mlx::keepdims(-1));
-        Ok(vec![mean.sum(-1)])
-    };
-    let normed = |x: &[Array]| {
-        let mean = x[0].square().mean(mlx::keepdims(-1));
-        Ok(vec![&x[0] * (mean + 1e-5).rsqrt()])
-    };
-    let of_constants = |x: &[Array]| {
-        let one = mlx::ones([1, 2], Dtype::Float32).max(0);
-        Ok(vec![x[0].exp().sum(()) + one])
-    };
-    for function in [most, shares, spread, twice, normed, of_constants] {
-        let _ = agrees(function, &calls);
-    }
-}
-
 #[test]
 fn many_functions_never_get_each_others_results() {
     let x = array!([1.0]);
     let mut ids = BTreeSet::new();
     for k in 0..500 {
-        let f = CompiledClosure::new(move |x| Ok(vec![&x[0] + k]), false).unwrap();
+        let f = CompiledClosure::new(move |x| Ok(vec![&x[0] + k])).unwrap();
         assert_eq!(first(f.call(&[&x])), [1.0 + k as f32]);
         assert!(ids.insert(f.id()));
     }
-    let other = std::thread::spawn(|| {
-        CompiledClosure::new(|x| Ok(x.to_vec()), false)
-            .unwrap()
-            .id()
-    });
+    let other = std::thread::spawn(|| CompiledClosure::new(|x| Ok(x.to_vec())).unwrap().id());
     assert!(ids.insert(other.join().unwrap()));
 }
 
 #[test]
 fn any_number_of_inputs_and_outputs_is_fine() {
-    let f = CompiledClosure::new(
-        |x| {
-            let sum = x.iter().fold(array!(0.0), |sum, one| sum + one);
-            Ok(vec![sum, array!(1.0), array!(2.0)])
-        },
-        false,
-    )
+    let f = CompiledClosure::new(|x| {
+        let sum = x.iter().fold(array!(0.0), |sum, one| sum + one);
+        Ok(vec![sum, array!(1.0), array!(2.0)])
+    })
     .unwrap();
     for n in [0, 1, 15, 16, 17, 40] {
         let inputs: Vec<Array> = (0..n).map(|k| Array::scalar(k as f32)).collect();
@@ -218,21 +89,19 @@ fn any_number_of_inputs_and_outputs_is_fine() {
             (n * (n - 1).max(0) / 2) as f32
         );
     }
-    let nothing = CompiledClosure::new(|_| Ok(Vec::new()), false).unwrap();
+    let nothing = CompiledClosure::new(|_| Ok(Vec::new())).unwrap();
     assert!(nothing.call(&[&array!(1.0)]).unwrap().is_empty());
 }
 
 #[test]
 fn functions_compile_inside_of_functions_and_gradients() -> Result<()> {
-    let inner = CompiledClosure::new(|x| Ok(vec![x[0].square()]), false)?;
-    let outer = CompiledClosure::new(move |x| Ok(vec![&inner.call(&[&x[0]])?[0] + 1.0]), false)?;
+    let inner = CompiledClosure::new(|x| Ok(vec![x[0].square()]))?;
+    let outer = CompiledClosure::new(move |x| Ok(vec![&inner.call(&[&x[0]])?[0] + 1.0]))?;
     assert_eq!(first(outer.call(&[&array!([3.0])])), [10.0]);
     let gradient = grad(|x: &Array| outer.call(&[x]).map(|y| y[0].sum(())));
     assert_eq!(gradient.call(&array!([3.0]))?.to_vec::<f32>()?, [6.0]);
-    let slope = CompiledClosure::new(
-        |x| Ok(vec![grad(|x: &Array| (x * x * x).sum(())).call(&x[0])?]),
-        false,
-    )?;
+    let slope =
+        CompiledClosure::new(|x| Ok(vec![grad(|x: &Array| (x * x * x).sum(())).call(&x[0])?]))?;
     for x in [1.0_f32, 2.0] {
         assert_eq!(first(slope.call(&[&Array::new([x])])), [3.0 * x * x]);
     }
@@ -255,7 +124,7 @@ fn a_function_may_call_itself() -> Result<()> {
             _ => Ok(vec![x[0].sum(())]),
         }
     };
-    let _ = this.set(CompiledClosure::new(body, false)?);
+    let _ = this.set(CompiledClosure::new(body)?);
     let f = this.get().unwrap();
     // 100 + 1 + 2 + .. + 19
     assert_eq!(first(f.call(&[&array!([100.0])])), [290.0]);
@@ -274,32 +143,26 @@ fn dropping_a_function_drops_what_its_graphs_hold() -> Result<()> {
     }
     let dropped = Rc::new(Cell::new(false));
     let told = RefCell::new(Some(Told(Rc::clone(&dropped))));
-    let inner = CompiledClosure::new(
-        move |x| {
-            let told = told.borrow_mut().take();
-            let block = checkpoint(move |x: &Array| {
-                let _ = &told;
-                x.exp()
-            });
-            Ok(vec![block.call(&x[0])?])
-        },
-        false,
-    )?;
+    let inner = CompiledClosure::new(move |x| {
+        let told = told.borrow_mut().take();
+        let block = checkpoint(move |x: &Array| {
+            let _ = &told;
+            x.exp()
+        });
+        Ok(vec![block.call(&x[0])?])
+    })?;
     let one = array!([1.0]);
     drop(inner.call(&[&one])?);
     let holder = Rc::new(RefCell::new(Some(inner)));
     let held = Rc::clone(&holder);
-    let outer = CompiledClosure::new(
-        move |x| {
-            let inner = held.borrow_mut().take();
-            let block = checkpoint(move |x: &Array| match &inner {
-                Some(inner) => inner.call(&[x]).map(|mut y| y.remove(0)),
-                None => Ok(x.clone()),
-            });
-            Ok(vec![block.call(&x[0])?])
-        },
-        false,
-    )?;
+    let outer = CompiledClosure::new(move |x| {
+        let inner = held.borrow_mut().take();
+        let block = checkpoint(move |x: &Array| match &inner {
+            Some(inner) => inner.call(&[x]).map(|mut y| y.remove(0)),
+            None => Ok(x.clone()),
+        });
+        Ok(vec![block.call(&x[0])?])
+    })?;
     assert_eq!(first(outer.call(&[&one])), [1.0_f32.exp()]);
     assert!(!dropped.get() || !compiles());
     drop(outer);
@@ -311,15 +174,12 @@ fn dropping_a_function_drops_what_its_graphs_hold() -> Result<()> {
 fn a_trace_that_fails_is_tried_again() -> Result<()> {
     let fails = Rc::new(Cell::new(true));
     let flag = Rc::clone(&fails);
-    let f = CompiledClosure::new(
-        move |x| {
-            if flag.get() {
-                let _ = x[0].reshape([7]).checked()?;
-            }
-            Ok(vec![&x[0] + 1.0])
-        },
-        false,
-    )?;
+    let f = CompiledClosure::new(move |x| {
+        if flag.get() {
+            let _ = x[0].reshape([7]).checked()?;
+        }
+        Ok(vec![&x[0] + 1.0])
+    })?;
     let x = array!([1.0, 2.0]);
     let error = f.call(&[&x]).err().unwrap().to_string();
     assert!(
@@ -336,7 +196,7 @@ fn values_cannot_be_read_while_mlx_traces() -> Result<()> {
     if !compiles() {
         return Ok(());
     }
-    let f = CompiledClosure::new(|x| Ok(vec![Array::scalar(x[0].item::<f32>()?)]), false)?;
+    let f = CompiledClosure::new(|x| Ok(vec![Array::scalar(x[0].item::<f32>()?)]))?;
     assert!(f.call(&[&array!(1.0)]).is_err());
     Ok(())
 }

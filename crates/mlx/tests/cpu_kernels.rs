@@ -1,5 +1,5 @@
 //! Kernels of ours in the place of MLX's code on the CPU: that they run, and that they are right where arrays are not
-//! plain: other dtypes, views, broadcasts, gradients, `vmap` and shapeless functions.
+//! plain: other dtypes, views, broadcasts, gradients and `vmap`.
 
 mod reference;
 
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::process::Command;
 
 use mlx::fast::{self, AttentionMask, AttentionOptions, Path, cpu_kernel_runs};
-use mlx::{Array, CompiledClosure, Device, Dtype, array, eval, grad, vmap};
+use mlx::{Array, Device, Dtype, array, eval, grad, vmap};
 use reference::Numbers;
 use rstest::rstest;
 
@@ -212,7 +212,7 @@ fn reductions_are_right_over_any_axes(
     near("sum", &x.sum(axes.to_vec()), &sums);
     near("max", &x.max(axes.to_vec()), &greatest);
     if has_kernels() {
-        assert!(runs_of("reduce") > 0);
+        assert!(runs_of("sum") > 0 && runs_of("max") > 0);
     }
 }
 
@@ -424,28 +424,6 @@ fn vmap_uses_the_kernel_over_any_axis(
         ran(operation, &got);
         let want = function(&x.moveaxis(axis, 0));
         assert_near(operation, &values(&got), &values(&want), 1e-6);
-    }
-}
-
-#[test]
-fn a_shapeless_function_uses_kernels_at_every_size() {
-    let function = CompiledClosure::new(
-        |inputs: &[Array]| {
-            Ok(vec![
-                fast::rms_norm(&inputs[0], None, 1e-5).exp().softmax(-1),
-            ])
-        },
-        true,
-    )
-    .unwrap();
-    for rows in [2, 9, 33] {
-        let x = Numbers::new(12)
-            .tensor(1.0, &[rows, 64], Dtype::Float32)
-            .array();
-        let got = function.call(&[&x]).unwrap().swap_remove(0);
-        let want = fast::rms_norm(&x, None, 1e-5).exp().softmax(-1);
-        ran("fast.rms_norm", &got);
-        assert_near("shapeless", &values(&got), &values(&want), 1e-6);
     }
 }
 

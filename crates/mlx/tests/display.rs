@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use half::{bf16, f16};
-use mlx::{Array, ArrayType, Call, Complex64, Dtype, Element, Recorder, Result, array};
+use mlx::compiler_api::TracedArray;
+use mlx::compiler_api::{OpCall, Recorder};
+use mlx::{Array, ArrayType, Complex64, Dtype, Element, Result, array};
 
 fn read<T: Element + FromStr<Err: Debug>>(words: &str, shape: &[i32]) -> Array {
     let values: Vec<T> = words
@@ -122,7 +124,7 @@ fn a_failed_array_prints_its_error() {
 struct Nothing;
 
 impl Recorder for Nothing {
-    fn record(&self, call: &Call<'_>) -> Result<Vec<usize>> {
+    fn record(&self, call: &OpCall<'_>) -> Result<Vec<usize>> {
         Ok((0..call.outputs.len()).collect())
     }
     fn is_open(&self) -> bool {
@@ -133,7 +135,7 @@ impl Recorder for Nothing {
 #[test]
 fn a_traced_array_prints_its_type() {
     let recorder: Rc<dyn Recorder> = Rc::new(Nothing);
-    let x = Array::traced(&recorder, 0, &ArrayType::new([2, 3], Dtype::Float32));
+    let x = Array::new_tracer(&recorder, 0, &ArrayType::new([2, 3], Dtype::Float32));
     assert_eq!(format!("{x:?}"), "Array(traced float32[2, 3])");
     assert_eq!(format!("{}", x.sum(0)), "Array(traced float32[3])");
 }

@@ -394,7 +394,7 @@ fn keys_without_heads_never_reach_a_division() {
     let (q, k) = (zeros([1, 2, 3, 4]), zeros([1, 0, 3, 4]));
     let op = mlx::Op::ScaledDotProductAttention {
         scale: 1.0,
-        mask: mlx::MaskMode::None,
+        mask: mlx::compiler_api::MaskMode::None,
         sinks: false,
         force_fused: false,
     };

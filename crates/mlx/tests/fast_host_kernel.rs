@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mlx::compiler_api::TracedArray;
 use mlx::fast::{
     self, HostInput, HostKernel, HostOutput, Path, host_kernel, host_kernel_runs,
     host_kernel_runs_of,
@@ -357,8 +358,8 @@ fn applying_a_traced_input_records_one_operation() {
 
     #[derive(Default)]
     struct Lines(RefCell<Vec<String>>, RefCell<Vec<mlx::Op>>);
-    impl mlx::Recorder for Lines {
-        fn record(&self, call: &mlx::Call<'_>) -> mlx::Result<Vec<usize>> {
+    impl mlx::compiler_api::Recorder for Lines {
+        fn record(&self, call: &mlx::compiler_api::OpCall<'_>) -> mlx::Result<Vec<usize>> {
             self.0
                 .borrow_mut()
                 .push(format!("{} = {}", call.outputs[0], call.op));
@@ -370,12 +371,12 @@ fn applying_a_traced_input_records_one_operation() {
         }
     }
     let lines = Rc::new(Lines::default());
-    let recorder: Rc<dyn mlx::Recorder> = lines.clone();
-    let x = Array::traced(&recorder, 0, &ArrayType::new([2, 3], Dtype::Float32));
+    let recorder: Rc<dyn mlx::compiler_api::Recorder> = lines.clone();
+    let x = Array::new_tracer(&recorder, 0, &ArrayType::new([2, 3], Dtype::Float32));
     let kernel = host_kernel("test.traced", same, twice).unwrap();
     let other = host_kernel("test.traced", same, twice).unwrap();
     for kernel in [&kernel, &kernel, &other] {
-        assert!(kernel.apply_one(&[&x]).is_traced());
+        assert!(kernel.apply_one(&[&x]).is_tracer());
     }
     assert_eq!(lines.0.borrow()[0], "float32[2, 3] = test.traced");
     assert_eq!(host_kernel_runs_of("test.traced"), 0);

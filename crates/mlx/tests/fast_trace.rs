@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use mlx::compiler_api::TracedArray;
+use mlx::compiler_api::{OpCall, Recorder};
 use mlx::fast::{self, AttentionMask, AttentionOptions, RopeOptions, composed};
-use mlx::{Array, ArrayType, Call, Dtype, Recorder, Result, array};
+use mlx::{Array, ArrayType, Dtype, Result, array};
 use rstest::rstest;
 
 /// Writes down the operations on traced arrays.
@@ -12,7 +14,7 @@ use rstest::rstest;
 struct Lines(RefCell<Vec<String>>);
 
 impl Recorder for Lines {
-    fn record(&self, call: &Call<'_>) -> Result<Vec<usize>> {
+    fn record(&self, call: &OpCall<'_>) -> Result<Vec<usize>> {
         let mut lines = self.0.borrow_mut();
         lines.push(format!("{} = {}", call.outputs[0], call.op));
         Ok(vec![lines.len()])
@@ -32,10 +34,10 @@ fn trace(shapes: &[&[i32]], function: impl Fn(&[Array]) -> Array) -> Vec<String>
         .map(|&shape| ArrayType::new(shape, Dtype::Float32));
     let inputs: Vec<Array> = types
         .enumerate()
-        .map(|(k, ty)| Array::traced(&recorder, k, &ty))
+        .map(|(k, ty)| Array::new_tracer(&recorder, k, &ty))
         .collect();
     let output = function(&inputs);
-    assert!(output.is_traced(), "{:?}", output.error());
+    assert!(output.is_tracer(), "{:?}", output.error());
     lines.0.take()
 }
 

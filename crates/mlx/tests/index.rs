@@ -1,5 +1,6 @@
 //! Indexing against NumPy and Python MLX (`golden/index.jsonl`, made by `golden/make_index.py`), and its errors.
 
+use mlx::compiler_api::TracedArray;
 use mlx::index::{Ellipsis, Index, Indices, NewAxis, Slice};
 use mlx::{Array, Dtype, array, iota, s};
 use rstest::rstest;
@@ -293,7 +294,8 @@ fn positions_that_are_not_zero_read_through_a_mask() {
 
 mod traced {
     use super::*;
-    use mlx::{ArrayType, Call, Recorder, Result};
+    use mlx::compiler_api::{OpCall, Recorder};
+    use mlx::{ArrayType, Result};
     use std::cell::RefCell;
     use std::rc::Rc;
 
@@ -301,7 +303,7 @@ mod traced {
     struct Ops(RefCell<Vec<String>>);
 
     impl Recorder for Ops {
-        fn record(&self, call: &Call<'_>) -> Result<Vec<usize>> {
+        fn record(&self, call: &OpCall<'_>) -> Result<Vec<usize>> {
             self.0.borrow_mut().push(call.op.to_string());
             Ok((0..call.outputs.len()).collect())
         }
@@ -313,7 +315,7 @@ mod traced {
     fn ops(work: impl Fn(&Array) -> Array) -> Vec<String> {
         let ops = Rc::new(Ops::default());
         let recorder: Rc<dyn Recorder> = ops.clone();
-        let x = Array::traced(&recorder, 0, &ArrayType::new([2, 3, 4], Dtype::Float32));
+        let x = Array::new_tracer(&recorder, 0, &ArrayType::new([2, 3, 4], Dtype::Float32));
         let result = work(&x);
         assert!(result.error().is_none(), "{result}");
         ops.0.take()

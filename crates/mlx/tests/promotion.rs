@@ -39,7 +39,7 @@ fn pair(op: &str, a: &Array, b: &Array) -> Array {
         "array_equal" => a.array_equal(b, false),
         "where" => where_(&array!([[true, false], [false, true]]), a, b),
         "concatenate" => concatenate([a, b], 0),
-        "searchsorted" => a.flatten(0, -1).searchsorted(b, mlx::Side::Left),
+        "searchsorted" => a.flatten(0, -1).searchsorted(b, mlx::SearchSide::Left),
         "tensordot" => a.tensordot(b, [-1], [0]),
         "addmm" => mlx::addmm(a, b, b, 1.0, 1.0),
         "solve" => mlx::linalg::solve(a, b),

@@ -30,7 +30,7 @@ macro_rules! never {
 }
 
 never! {
-    mlx::CompiledClosure: Send, mlx::CompiledClosure: Sync,
+    mlx::compiler_api::CompiledClosure: Send, mlx::compiler_api::CompiledClosure: Sync,
     Array: Send, Array: Sync, Stream: Send, Stream: Sync, Operand: Send, Index: Send, Indices: Sync,
     mlx::index::ArrayAt<'static>: Send,
 }

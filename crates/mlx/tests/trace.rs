@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use mlx::{Array, ArrayType, Call, Dtype, Error, Op, Recorder, Result, array, bind_all, keepdims};
+use mlx::compiler_api::TracedArray;
+use mlx::compiler_api::{OpCall, Recorder};
+use mlx::{Array, ArrayType, Dtype, Error, Op, Result, array, bind_all, keepdims};
 
 /// Writes each operation down as text and keeps it for replay.
 #[derive(Default)]
@@ -25,12 +27,12 @@ enum Source {
 }
 
 impl Recorder for Toy {
-    fn record(&self, call: &Call<'_>) -> Result<Vec<usize>> {
+    fn record(&self, call: &OpCall<'_>) -> Result<Vec<usize>> {
         let mut nodes = self.nodes.borrow_mut();
         let sources: Vec<Source> = call
             .inputs
             .iter()
-            .map(|input| match input.traced_node() {
+            .map(|input| match input.tracer_node() {
                 Some(node) => Source::Node(node),
                 None => Source::Constant((*input).clone()),
             })
@@ -65,7 +67,7 @@ impl Toy {
         let inputs: Vec<Array> = (0..types.len())
             .map(|k| {
                 toy.nodes.borrow_mut().push(Node::Input(k));
-                Array::traced(&recorder, k, &types[k])
+                Array::new_tracer(&recorder, k, &types[k])
             })
             .collect();
         let output = function(&inputs);
@@ -121,7 +123,7 @@ fn one_function_runs_eagerly_and_records_itself() {
         array!([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
         array!([1.0, 0.5, 2.0]),
     ];
-    let replayed = toy.replay(&inputs, output.traced_node().unwrap()).unwrap();
+    let replayed = toy.replay(&inputs, output.tracer_node().unwrap()).unwrap();
     assert_eq!(
         replayed.to_vec::<f32>().unwrap(),
         rms_norm(&inputs).to_vec::<f32>().unwrap()
@@ -155,7 +157,7 @@ fn an_array_that_escaped_its_trace_is_an_error() {
     let (toy, output) = Toy::trace(&[ArrayType::new([2], Dtype::Float32)], |x| x[0].exp());
     toy.closed.set(true);
     let error = (&output + 1.0).shape().unwrap_err();
-    assert!(matches!(error, Error::Traced { .. }), "{error}");
+    assert!(matches!(error, Error::Traced { op: "add", .. }), "{error}");
 }
 
 #[test]

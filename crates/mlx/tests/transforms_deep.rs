@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use mlx::{Array, CompiledClosure, Result, array, checkpoint, grad, jvp, vjp, vmap};
+use mlx::compiler_api::CompiledClosure;
+use mlx::{Array, Result, array, checkpoint, grad, jvp, vjp, vmap};
 use rstest::rstest;
 
 const LENGTH: usize = 25_000;
@@ -27,7 +28,7 @@ fn on_a_thread(stack: usize, work: impl FnOnce() -> Result<()> + Send + 'static)
 #[case::vmap(|x: &Array| vmap(chain).call(x)?.sum(()).item(), 3.0 + 2.0 * LENGTH as f32)]
 #[case::kept(|x: &Array| grad(|x: &Array| checkpoint(chain).call(x)).call(x)?.sum(()).item(), 2.0)]
 #[case::nested(|x: &Array| vmap(grad(chain)).call(x)?.sum(()).item(), 2.0)]
-#[case::compiled(|x: &Array| CompiledClosure::new(|x| Ok(vec![chain(&x[0])]), false)?.call(&[x])?[0].item(), 3.0 + 2.0 * LENGTH as f32)]
+#[case::compiled(|x: &Array| CompiledClosure::new(|x| Ok(vec![chain(&x[0])]))?.call(&[x])?[0].item(), 3.0 + 2.0 * LENGTH as f32)]
 fn long_graphs_are_transformed_on_small_stacks(
     #[case] work: fn(&Array) -> Result<f32>,
     #[case] want: f32,

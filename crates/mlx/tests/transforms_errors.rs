@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use mlx::compiler_api::CompiledClosure;
 use mlx::transforms::{Arg, FlatFunction, Transform, apply};
 use mlx::{
-    Array, CompiledClosure, Dtype, Error, Result, array, checkpoint, custom_vjp, grad, grad_of,
-    jvp, value_and_grad, vjp, vmap,
+    Array, Dtype, Error, Result, array, checkpoint, custom_vjp, grad, grad_of, jvp, value_and_grad,
+    vjp, vmap,
 };
 use rstest::rstest;
 
@@ -198,6 +199,30 @@ fn the_error_of_a_rule_comes_back_when_the_gradient_is_taken() {
     assert!(matches!(error, Error::Closure(_)), "{error}");
 }
 
+/// The line is the user's that made the function, not the library's that calls it.
+#[test]
+fn a_transform_called_by_another_names_the_line_where_it_was_made() {
+    let x = array!([1.0, 2.0]);
+    let empty = |_: &Array| Vec::<Array>::new();
+    let first = line!() + 2;
+    let errors = [
+        vmap(checkpoint(empty)).call(&x).err(),
+        vmap(custom_vjp(
+            empty,
+            |x: &Array, _: &Vec<Array>, _: &Vec<Array>| x.clone(),
+        ))
+        .call(&x)
+        .err(),
+    ];
+    for (error, line) in errors.into_iter().zip(first..) {
+        let text = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            text.contains(&format!("transforms_errors.rs:{line}:")),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn the_first_error_is_kept_with_operation_and_line() {
     let loss = |x: &Array| {
@@ -244,7 +269,7 @@ fn an_argument_that_failed_is_the_error() {
         checkpoint(square).call(&failed),
         "here: wanted this, got that",
     );
-    let compiled = CompiledClosure::new(|x| Ok(x.to_vec()), false).unwrap();
+    let compiled = CompiledClosure::new(|x| Ok(x.to_vec())).unwrap();
     says(compiled.call(&[&failed]), "here: wanted this, got that");
 }
 
@@ -255,7 +280,7 @@ fn an_argument_that_failed_is_the_error() {
 #[case::vmap(|x: &Array| vmap(panics).call(x))]
 #[case::checkpoint(|x: &Array| checkpoint(panics).call(x))]
 #[case::nested(|x: &Array| grad(|x: &Array| checkpoint(panics).call(x)).call(x))]
-#[case::compiled(|x: &Array| CompiledClosure::new(|x| Ok(vec![panics(&x[0])]), false)?.call(&[x]).map(|mut y| y.remove(0)))]
+#[case::compiled(|x: &Array| CompiledClosure::new(|x| Ok(vec![panics(&x[0])]))?.call(&[x]).map(|mut y| y.remove(0)))]
 fn a_panic_goes_on_behind_the_call(#[case] call: fn(&Array) -> Result<Array>) {
     let x = array!([1.0, 2.0]);
     let panic = catch_unwind(AssertUnwindSafe(|| call(&x))).err().unwrap();
@@ -345,13 +370,10 @@ fn nothing_is_left_of_ten_thousand_closures() {
     assert_eq!(drops.replace(0), 5_000);
     for _ in 0..5_000 {
         let told = Told(Rc::clone(&drops));
-        let compiled = CompiledClosure::new(
-            move |x| {
-                let _ = &told;
-                Ok(vec![x[0].exp()])
-            },
-            false,
-        );
+        let compiled = CompiledClosure::new(move |x| {
+            let _ = &told;
+            Ok(vec![x[0].exp()])
+        });
         let _y = compiled.unwrap().call(&[&x]).unwrap();
     }
     assert_eq!(drops.get(), 5_000);
@@ -368,14 +390,11 @@ fn an_array_that_escaped_its_transform_has_no_value_and_crashes_nothing() {
     let x = array!([1.0, 2.0]);
     assert!(vmap(keep).call(&x).is_ok());
     let held = Rc::clone(&escaped);
-    let compiled = CompiledClosure::new(
-        move |x| {
-            held.borrow_mut().push(x[0].clone());
-            held.borrow_mut().push(&x[0] * 2.0);
-            Ok(vec![x[0].exp()])
-        },
-        false,
-    );
+    let compiled = CompiledClosure::new(move |x| {
+        held.borrow_mut().push(x[0].clone());
+        held.borrow_mut().push(&x[0] * 2.0);
+        Ok(vec![x[0].exp()])
+    });
     assert!(compiled.unwrap().call(&[&x]).is_ok());
     for array in escaped.take() {
         // Without MLX's compile, the function got the array itself.

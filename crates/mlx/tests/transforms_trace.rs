@@ -3,11 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use mlx::trace::{record_on, without_recording};
+use mlx::compiler_api::TracedArray;
+use mlx::compiler_api::{OpCall, Recorder};
+use mlx::compiler_api::{record_on, without_recording};
 use mlx::transforms::{Arg, FlatFunction, Transform, TransformCall, apply};
 use mlx::{
-    Array, ArrayType, Call, Dtype, Recorder, Result, array, checkpoint, custom_vjp, grad,
-    value_and_grad_of, vjp, vmap,
+    Array, ArrayType, Dtype, Result, array, checkpoint, custom_vjp, grad, value_and_grad_of, vjp,
+    vmap,
 };
 
 /// Takes transforms by running them on shadows, and keeps what it was given.
@@ -20,7 +22,7 @@ struct Toy {
 }
 
 impl Recorder for Toy {
-    fn record(&self, call: &Call<'_>) -> Result<Vec<usize>> {
+    fn record(&self, call: &OpCall<'_>) -> Result<Vec<usize>> {
         Ok(call.outputs.iter().map(|_| self.next()).collect())
     }
 
@@ -33,11 +35,15 @@ impl Recorder for Toy {
         self.kept
             .borrow_mut()
             .extend(call.functions.iter().cloned());
-        let shadows: Vec<Array> = call.inputs.iter().map(|input| input.shadow()).collect();
+        let shadows: Vec<Array> = call
+            .inputs
+            .iter()
+            .map(|input| input.abstract_value())
+            .collect();
         let inputs: Vec<&Array> = shadows.iter().collect();
         let outputs = without_recording(|| apply(call.transform, call.functions, &inputs))?;
         let this = self.this.borrow().clone().unwrap();
-        let traced = |output| Array::traced_like(&this, self.next(), output, false);
+        let traced = |output| Array::new_tracer_like(&this, self.next(), output, false);
         Ok(outputs.iter().map(traced).collect())
     }
 }
@@ -52,7 +58,7 @@ impl Toy {
         let toy = Rc::new(Toy::default());
         let recorder: Rc<dyn Recorder> = toy.clone();
         *toy.this.borrow_mut() = Some(Rc::clone(&recorder));
-        let x = Array::traced(&recorder, toy.next(), &ArrayType::new([2], Dtype::Float32));
+        let x = Array::new_tracer(&recorder, toy.next(), &ArrayType::new([2], Dtype::Float32));
         let result = record_on(&recorder, || function(&x));
         (toy, result)
     }
@@ -69,7 +75,7 @@ fn a_recorder_gets_transforms_whole() -> Result<()> {
         Ok((value, kept))
     });
     let (value, (sin, _)) = traced?;
-    assert!(value.is_traced() && sin.is_traced());
+    assert!(value.is_tracer() && sin.is_tracer());
     assert_eq!((value.shape()?, sin.shape()?), (vec![], vec![2]));
     let argnums = vec![1];
     let (in_axes, out_axes) = (vec![Some(0)], vec![0]);
@@ -125,7 +131,7 @@ fn checks_are_the_same_while_tracing() {
 struct Plain;
 
 impl Recorder for Plain {
-    fn record(&self, call: &Call<'_>) -> Result<Vec<usize>> {
+    fn record(&self, call: &OpCall<'_>) -> Result<Vec<usize>> {
         Ok(vec![0; call.outputs.len()])
     }
 
@@ -153,7 +159,7 @@ struct Far {
 }
 
 impl Recorder for Far {
-    fn record(&self, call: &Call<'_>) -> Result<Vec<usize>> {
+    fn record(&self, call: &OpCall<'_>) -> Result<Vec<usize>> {
         self.toy.record(call)
     }
 
@@ -178,13 +184,13 @@ fn a_transform_is_recorded_by_the_recorder_of_its_inputs_where_none_is_known_as_
     });
     let recorder: Rc<dyn Recorder> = far.clone();
     *far.toy.this.borrow_mut() = Some(Rc::clone(&recorder));
-    let x = Array::traced(
+    let x = Array::new_tracer(
         &recorder,
         far.toy.next(),
         &ArrayType::new([2], Dtype::Float32),
     );
     let slope = grad(|x: &Array| x.square().sum(())).call(&(x + 1.0))?;
-    assert!(slope.is_traced_by(&recorder));
+    assert!(slope.is_tracer_of(&recorder));
     assert_eq!(far.toy.transforms.borrow().len(), 1);
     // A recorder holds itself here, which a test must not leave behind.
     far.toy.this.borrow_mut().take();

@@ -6,8 +6,9 @@ use anyhow::Result;
 use mlx_compiler::{CompileOptions, Fallback};
 use mlx_models::audio::Audio;
 use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Network, NetworkOptions};
-use mlx_models::{assets, whisper};
-use mlx_nn::Kernels;
+use mlx_models::whisper;
+use mlx_nn::FastOps;
+use mlx_testdata::assets;
 
 fn main() -> Result<()> {
     let options = CompileOptions {
@@ -17,7 +18,7 @@ fn main() -> Result<()> {
     let folder = assets::whisper_tiny_en()?;
     let checkpoint = whisper::Checkpoint::open(&folder)?;
     let plain = whisper::Network::new(checkpoint.config, &checkpoint.weights, mlx::Dtype::Float32)?
-        .with_kernels(Kernels::Composed);
+        .with_kernels(FastOps::Composed);
     let sound = Audio::load(assets::speech()?.path)?;
     let mut decode = whisper::TranscribeOptions::default();
     decode.decode.timestamps = false;
@@ -46,7 +47,7 @@ fn main() -> Result<()> {
     }
     let checkpoint = Checkpoint::open(&assets::smollm2()?)?;
     let plain =
-        Network::new(&checkpoint, &NetworkOptions::default())?.with_kernels(Kernels::Composed);
+        Network::new(&checkpoint, &NetworkOptions::default())?.with_kernels(FastOps::Composed);
     let prompt = [504, 2365, 6354, 16438, 27003, 690, 260, 23790, 2767, 30];
     let generate = GenerateOptions {
         max_tokens: 4,

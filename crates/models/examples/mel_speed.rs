@@ -5,9 +5,9 @@ use std::time::Instant;
 use mlx_models::audio::Audio;
 use mlx_models::whisper::LogMel;
 
-fn main() -> mlx_models::Result<()> {
+fn main() -> anyhow::Result<()> {
     let path = std::env::args().nth(1).map_or_else(
-        || mlx_models::assets::speech().map(|s| s.path),
+        || mlx_testdata::assets::speech().map(|s| s.path),
         |p| Ok(p.into()),
     )?;
     let clock = Instant::now();

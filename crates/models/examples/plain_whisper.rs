@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use mlx_models::Result;
 use mlx_models::audio::Audio;
 use mlx_models::whisper::{
     Checkpoint, Config, Logits, Mel, Model, Session, TranscribeOptions, Transcriber,
 };
-use mlx_models::{Result, assets};
+use mlx_testdata::assets;
 
-fn main() -> Result<()> {
+fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let audio = match args.next() {
         Some(path) => Audio::load(path)?,

@@ -8,9 +8,10 @@ use anyhow::Result;
 use mlx_compiler::CompileOptions;
 use mlx_models::audio::Audio;
 use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Network, NetworkOptions};
+use mlx_models::whisper;
 use mlx_models::whisper::Model;
-use mlx_models::whisper::decoding::{DecodeOptions, decode};
-use mlx_models::{assets, whisper};
+use mlx_models::whisper::decoding::{DecodingOptions, decode};
+use mlx_testdata::assets;
 
 /// Rounds of each form; the best counts.
 const ROUNDS: usize = 8;
@@ -60,9 +61,9 @@ fn whisper_tiny(form: &str) -> Result<()> {
     let samples = Audio::load(assets::speech()?.path)?.samples;
     let mel = whisper::LogMel::new(checkpoint.config.n_mels)?.padded(&samples);
     let features = network.encode(&mel)?;
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         timestamps: false,
-        ..DecodeOptions::default()
+        ..DecodingOptions::default()
     };
     let (special, generation) = (checkpoint.tokenizer.special(), &checkpoint.generation);
     best("whisper", form, || {

@@ -1,4 +1,4 @@
-//! What can go wrong in this crate, as one enum.
+//! Errors of this crate, as one enum.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,35 +6,35 @@ use std::path::{Path, PathBuf};
 /// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Says what was wanted and what was got.
+/// An error, told as what was wanted and what was got.
 ///
-/// The text holds all there is to say, so [`source`](std::error::Error::source) never repeats a part of it.
+/// The text is complete: [`source`](std::error::Error::source) never repeats a part of it.
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder could not be read or written.
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The input is not audio that can be decoded, or holds no audio.
     Audio(String),
     /// A model's configuration is missing, malformed or contradicts itself.
     Config(String),
-    /// A weight file is malformed, or a tensor in it is not what was asked for.
+    /// A weight file is malformed, or a tensor in it is not as requested.
     Weights(String),
-    /// A tokenizer file is malformed or lacks a token that Whisper needs.
+    /// A tokenizer file is malformed or lacks a required token.
     Tokenizer(String),
-    /// Decoding was asked for something that this model cannot do.
+    /// The decoding options do not fit the model.
     Decoding(String),
     /// The model itself failed.
     Model(Box<dyn std::error::Error + Send + Sync>),
-    /// A pinned file is neither here nor could it be fetched.
+    /// A pinned file is neither staged nor could it be fetched.
     Asset {
         /// The package and its version.
         name: String,
-        /// Why it could not be had.
+        /// Why it is not available.
         reason: String,
         /// The command that fetches it.
         command: String,
@@ -70,7 +70,7 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            // Their own texts are part of this one's: what is behind them comes next.
+            // Their texts are part of this one's: the chain continues behind them.
             Self::Io { source, .. } => source.source(),
             Self::Model(error) => error.source(),
             _ => None,

@@ -1,8 +1,8 @@
-//! How does a panic inside the tokenizers crate become an error?
+//! Panics inside the tokenizers crate become errors.
 //!
-//! That crate trusts a `tokenizer.json` that parses: a post-processor that names an unknown token, a decoder without
-//! its parts or an odd `continuing_subword_prefix` ends in an index or an `unwrap` of its own, and one that ends inside
-//! a character in text that is none.
+//! That crate trusts a `tokenizer.json` that parses: a post-processor that names an unknown token, a decoder with
+//! missing parts or an odd `continuing_subword_prefix` panics at an index or an `unwrap`, and so does a prefix that
+//! ends inside a character.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,9 +12,9 @@ use serde::de::IgnoredAny;
 
 use crate::{Error, Result};
 
-/// Runs work of the tokenizers crate; its errors and its panics are both [`Error::Tokenizer`].
+/// Runs work of the tokenizers crate; its errors and panics are both [`Error::Tokenizer`].
 pub(crate) fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
-    // A tokenizer is only read here, or dropped when its construction failed: nothing half changed is used again.
+    // A tokenizer is only read here, or dropped when its construction failed: no inconsistent state is used again.
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| Error::Tokenizer(error.to_string())),
         Err(panic) => {
@@ -30,7 +30,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result
     }
 }
 
-/// Opens a `tokenizer.json`; messages name the file.
+/// Opens a `tokenizer.json`; messages contain the path.
 pub(crate) fn read_tokenizer(path: &Path) -> Result<tokenizers::Tokenizer> {
     let json = std::fs::read(path).map_err(Error::io(path))?;
     parse_tokenizer(&json).map_err(|error| match error {
@@ -46,7 +46,7 @@ pub(crate) fn parse_tokenizer(json: &[u8]) -> Result<tokenizers::Tokenizer> {
 }
 
 /// Refuses merges whose second token is shorter than `continuing_subword_prefix` or has a character across its end:
-/// the crate cuts tokens there without looking.
+/// the crate slices tokens there without a check.
 fn check_prefix(json: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct File {
@@ -83,7 +83,7 @@ fn check_prefix(json: &[u8]) -> Result<()> {
             Merge::Pair(_, second) => second.as_str(),
             Merge::Text(text) => text.split_once(' ').map_or("", |(_, second)| second),
         };
-        // A line that is no merge is the crate's to refuse.
+        // A line that is no merge is refused by the crate.
         let line = matches!(merge, Merge::Text(text) if !text.contains(' '));
         if !line && !second.is_char_boundary(prefix.len()) {
             return Err(Error::Tokenizer(format!(

@@ -1,15 +1,16 @@
-//! How is a model fetched from the Hugging Face hub?
+//! Models from the Hugging Face hub.
 //!
-//! Needs the feature `hub` and a network; what was fetched before is found in the hub's own cache without one.
+//! Needs the feature `hub` and a network; files in the hub's own cache need none.
 
 use std::path::{Path, PathBuf};
 
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, Repo};
+use mlx_provision::environment;
 
 use crate::{Error, Result};
 
-/// Files besides the weights, where a repository has them.
+/// Optional files besides the weights.
 const SMALL: [&str; 12] = [
     "chat_template.jinja",
     "chat_template.json",
@@ -27,9 +28,9 @@ const SMALL: [&str; 12] = [
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
-/// Returns the folder of a repository such as `openai/whisper-tiny.en`, fetching what is not in the cache.
+/// Returns the folder of a repository such as `openai/whisper-tiny.en`, fetching what is not cached.
 ///
-/// With `MLX_OFFLINE=1` or `HF_HUB_OFFLINE=1` only the cache is asked.
+/// With the switch `MLX_OFFLINE` or `HF_HUB_OFFLINE` on, only the cache is read.
 /// # Errors
 /// [`Error::Asset`] when the repository has no weights in safetensors, or cannot be reached.
 pub fn fetch(repository: &str) -> Result<PathBuf> {
@@ -38,7 +39,7 @@ pub fn fetch(repository: &str) -> Result<PathBuf> {
     }
     if ["MLX_OFFLINE", "HF_HUB_OFFLINE"]
         .iter()
-        .any(|name| std::env::var_os(name).is_some_and(|value| value == "1"))
+        .any(|name| environment::flag(name) == Some(true))
     {
         return Err(failed(
             repository,
@@ -79,7 +80,7 @@ pub fn fetch(repository: &str) -> Result<PathBuf> {
         .ok_or_else(|| failed(repository, "the cache has no folder for it"))
 }
 
-/// Whether a file is of a step of sentence-transformers', such as `1_Pooling/config.json`.
+/// Returns whether a file belongs to a module of sentence-transformers, such as `1_Pooling/config.json`.
 fn of_module(name: &str) -> bool {
     let Some((folder, file)) = name.split_once('/') else {
         return false;
@@ -90,7 +91,7 @@ fn of_module(name: &str) -> bool {
     numbered && ["config.json", SINGLE].contains(&file)
 }
 
-/// The repository's folder in the cache, if everything needed is there.
+/// Returns the repository's folder in the cache, if it is complete.
 fn cached(repository: &str) -> Option<PathBuf> {
     let repo = Cache::from_env().repo(Repo::model(repository.to_owned()));
     repo.get("config.json")?;
@@ -113,7 +114,7 @@ fn get(api: &ApiRepo, repository: &str, name: &str) -> Result<PathBuf> {
         .map_err(|error| failed(repository, format!("{name}: {error}")))
 }
 
-/// The files that an index names, each once.
+/// Returns the files that an index names, without duplicates.
 fn shards(index: &Path) -> std::io::Result<Vec<String>> {
     let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(index)?)?;
     let map = json

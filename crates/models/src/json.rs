@@ -1,4 +1,4 @@
-//! JSON files of a model's folder, many of which need not be there.
+//! Optional JSON files of a model's folder.
 
 use std::path::Path;
 

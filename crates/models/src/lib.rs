@@ -1,15 +1,13 @@
-//! Models for MLX: Whisper for speech, the Llama family for text, and what both need.
+//! Models for MLX: Whisper for speech, the Llama family for text, BERT for sentence embeddings.
 //!
-//! All but the networks is plain Rust; another network implements [`whisper::Model`] and plugs in.
+//! All but the networks is plain Rust; another network can implement [`whisper::Model`].
 //!
-//! * [`audio`] loads recordings of every common kind as 16 kHz mono samples.
+//! * [`audio`] loads recordings of all common formats as 16 kHz mono samples.
 //! * [`weights`] opens CTranslate2 and safetensors folders as one map of [`weights::RawTensor`], and GGUF files.
 //! * [`whisper`] holds the front end, the tokenizer, decoding and transcription.
 //! * [`llama`] holds networks, tokenizers, chat templates and generation for Llama, Qwen2 and Qwen3.
 //! * `hub`, a feature, fetches models from the Hugging Face hub.
-//! * [`bert`] turns sentences into vectors.
-//! * [`digits`] reads the handwritten digits of scikit-learn, to learn from.
-//! * [`assets`] fetches the recordings and weights that tests and the demo use.
+//! * [`bert`] computes sentence embeddings.
 //!
 //! ```
 //! use mlx_models::whisper::LogMel;
@@ -20,17 +18,18 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod assets;
+mod argmax;
 pub mod audio;
+mod axis_size;
 pub mod bert;
-mod chance;
-pub mod digits;
 mod error;
 mod guarded;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod json;
+mod kv_cache;
 pub mod llama;
+mod random;
 pub mod weights;
 pub mod whisper;
 

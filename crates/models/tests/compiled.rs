@@ -3,15 +3,13 @@
 //! Needs the files of both models, fetched once into the build folder; says so and passes where they cannot be had,
 //! unless `MLX_REQUIRE_ASSETS` is set.
 
-#[path = "support/asset.rs"]
-mod asset;
-
 use mlx_compiler::{CompileOptions, Fallback, Fusion, Report};
 use mlx_models::audio::Audio;
 use mlx_models::llama::{self, GenerateOptions, Generator, NetworkOptions};
+use mlx_models::whisper::Checkpoint;
 use mlx_models::whisper::{self, TranscribeOptions, Transcriber};
-use mlx_models::{assets, whisper::Checkpoint};
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
+use mlx_testdata::{assets, if_available};
 
 const GOLDEN: &str = include_str!("golden/smollm2.txt");
 const PROMPT: &str = "The quick brown fox jumps over the lazy dog.";
@@ -36,15 +34,15 @@ fn counts(report: &Report, fusions: &[Fusion]) -> Vec<usize> {
 #[test]
 fn whisper_compiled_writes_the_same_words_with_every_site_recognized() {
     let (Some(folder), Some(speech)) = (
-        asset::asset(assets::whisper_tiny_en()),
-        asset::asset(assets::speech()),
+        if_available(assets::whisper_tiny_en()),
+        if_available(assets::speech()),
     ) else {
         return;
     };
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let plain = whisper::Network::new(checkpoint.config, &checkpoint.weights, mlx::Dtype::Float32)
         .unwrap()
-        .with_kernels(Kernels::Composed);
+        .with_kernels(FastOps::Composed);
     let sound = Audio::load(&speech.path).unwrap();
     let mut options = TranscribeOptions::default();
     options.decode.timestamps = false;
@@ -68,7 +66,7 @@ fn whisper_compiled_writes_the_same_words_with_every_site_recognized() {
 
 #[test]
 fn smollm2_compiled_writes_the_tokens_that_python_writes() {
-    let Some(file) = asset::asset(assets::smollm2()) else {
+    let Some(file) = if_available(assets::smollm2()) else {
         return;
     };
     let checkpoint = llama::Checkpoint::open(file).unwrap();
@@ -87,7 +85,7 @@ fn smollm2_compiled_writes_the_tokens_that_python_writes() {
     // With packed weights, written with textbook formulas: unpack, then multiply.
     let packed = llama::Network::new(&checkpoint, &NetworkOptions::default())
         .unwrap()
-        .with_kernels(Kernels::Composed)
+        .with_kernels(FastOps::Composed)
         .compiled(fused());
     assert_eq!(generate(&packed, 64), golden());
     let report = packed.report().unwrap();
@@ -107,7 +105,7 @@ fn smollm2_compiled_writes_the_tokens_that_python_writes() {
     };
     let unfused = llama::Network::new(&checkpoint, &unpacked)
         .unwrap()
-        .with_kernels(Kernels::Composed)
+        .with_kernels(FastOps::Composed)
         .compiled(CompileOptions::without_fusions());
     assert_eq!(generate(&unfused, 64), golden());
     assert!(unfused.report().unwrap().fired.is_empty());

@@ -2,7 +2,7 @@
 
 use mlx_models::Result;
 use mlx_models::whisper::Task;
-use mlx_models::whisper::decoding::{DecodeOptions, Decoded, decode, detect_language};
+use mlx_models::whisper::decoding::{DecodingOptions, DecodingResult, decode, detect_language};
 use rstest::rstest;
 
 mod support;
@@ -13,14 +13,14 @@ const A: u32 = 1;
 const B: u32 = 2;
 const C: u32 = 3;
 
-fn plain() -> DecodeOptions {
-    DecodeOptions {
+fn plain() -> DecodingOptions {
+    DecodingOptions {
         timestamps: false,
-        ..DecodeOptions::default()
+        ..DecodingOptions::default()
     }
 }
 
-fn run(model: &Fake, options: &DecodeOptions) -> Result<Decoded> {
+fn run(model: &Fake, options: &DecodingOptions) -> Result<DecodingResult> {
     decode(
         model,
         &0,
@@ -57,7 +57,7 @@ fn greedy_keeps_timestamps_in_their_order() {
     .concat();
     let model = Fake::writing(vec![written.clone()]);
     assert_eq!(
-        run(&model, &DecodeOptions::default()).unwrap().tokens,
+        run(&model, &DecodingOptions::default()).unwrap().tokens,
         written
     );
 }
@@ -92,7 +92,7 @@ fn garden_path(asked: &Asked<'_>) -> Vec<(u32, f32)> {
 #[case::two_beams(2, vec![B])]
 #[case::five_beams(5, vec![B])]
 fn beams_see_past_the_likeliest_first_token(#[case] beam_size: usize, #[case] wanted: Vec<u32>) {
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         beam_size,
         length_penalty: Some(0.0),
         ..plain()
@@ -120,7 +120,7 @@ fn long_or_short(asked: &Asked<'_>) -> Vec<(u32, f32)> {
 // -0.92 / 1 against -1.02 / (7/6): so does a penalty of one.
 #[case::by_penalty(Some(1.0), vec![A, C])]
 fn the_length_penalty_ranks_texts(#[case] length_penalty: Option<f32>, #[case] wanted: Vec<u32>) {
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         beam_size: 3,
         length_penalty,
         ..plain()
@@ -144,7 +144,7 @@ fn patience_waits_for_more_texts_to_end(#[case] patience: f32, #[case] steps: us
         [B] | [B, B] => odds(&[(B, 1.0)]),
         _ => odds(&[(EOT, 1.0)]),
     });
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         beam_size: 2,
         patience,
         ..plain()
@@ -163,7 +163,7 @@ fn beams_take_their_past_with_them() {
         [B, C] => odds(&[(EOT, 1.0)]),
         _ => odds(&[(A, 0.5), (B, 0.5)]),
     });
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         beam_size: 2,
         max_tokens: Some(6),
         ..plain()
@@ -184,7 +184,7 @@ fn sampling_is_the_same_for_the_same_seed() {
         }
     };
     let write = |seed| {
-        let options = DecodeOptions {
+        let options = DecodingOptions {
             temperature: 1.0,
             seed,
             ..plain()
@@ -203,7 +203,7 @@ fn the_best_of_several_samples_is_kept() {
         [A] => odds(&[(EOT, 0.9), (A, 0.1)]),
         _ => odds(&[(EOT, 0.3), (B, 0.7)]),
     });
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         temperature: 1.0,
         best_of: 16,
         length_penalty: Some(0.0),
@@ -231,7 +231,7 @@ fn texts_without_an_end_are_cut(
 ) {
     for beam_size in [1, 3] {
         let model = Fake::new(|_| odds(&[(A, 0.7), (B, 0.3)])).with_text_ctx(n_text_ctx);
-        let options = DecodeOptions {
+        let options = DecodingOptions {
             max_tokens,
             beam_size,
             ..plain()
@@ -242,11 +242,14 @@ fn texts_without_an_end_are_cut(
 
 #[rstest]
 #[case::english(plain(), vec![SOT, 34, 37, NO_TIMESTAMPS])]
-#[case::with_timestamps(DecodeOptions::default(), vec![SOT, 34, 37])]
-#[case::german_to_english(DecodeOptions { language: Some("de".into()), task: Task::Translate, ..plain() }, vec![SOT, 35, 36, NO_TIMESTAMPS])]
-#[case::after_other_text(DecodeOptions { prompt: vec![7, 8], ..plain() }, vec![PREV, 7, 8, SOT, 34, 37, NO_TIMESTAMPS])]
-#[case::with_a_prefix(DecodeOptions { prefix: vec![9], ..plain() }, vec![SOT, 34, 37, NO_TIMESTAMPS, 9])]
-fn the_prompt_tells_the_model_what_to_do(#[case] options: DecodeOptions, #[case] wanted: Vec<u32>) {
+#[case::with_timestamps(DecodingOptions::default(), vec![SOT, 34, 37])]
+#[case::german_to_english(DecodingOptions { language: Some("de".into()), task: Task::Translate, ..plain() }, vec![SOT, 35, 36, NO_TIMESTAMPS])]
+#[case::after_other_text(DecodingOptions { prompt: vec![7, 8], ..plain() }, vec![PREV, 7, 8, SOT, 34, 37, NO_TIMESTAMPS])]
+#[case::with_a_prefix(DecodingOptions { prefix: vec![9], ..plain() }, vec![SOT, 34, 37, NO_TIMESTAMPS, 9])]
+fn the_prompt_tells_the_model_what_to_do(
+    #[case] options: DecodingOptions,
+    #[case] wanted: Vec<u32>,
+) {
     let model = Fake::writing(vec![[vec![BEGIN], text("a")].concat()]);
     let _ = run(&model, &options);
     let log = model.log();
@@ -258,7 +261,7 @@ fn the_prompt_tells_the_model_what_to_do(#[case] options: DecodeOptions, #[case]
 #[test]
 fn a_long_prompt_keeps_its_end() {
     let model = Fake::writing(vec![text("a")]);
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         prompt: (0..1000).map(|i| i % 26).collect(),
         ..plain()
     };
@@ -273,7 +276,7 @@ fn a_long_prompt_keeps_its_end() {
 #[test]
 fn a_prefix_is_part_of_the_text() {
     let model = Fake::writing(vec![text("b")]);
-    let options = DecodeOptions {
+    let options = DecodingOptions {
         prefix: text("a"),
         ..plain()
     };
@@ -288,7 +291,7 @@ fn the_probability_of_silence_is_read_where_the_transcript_starts() {
     });
     let decoded = run(
         &model,
-        &DecodeOptions {
+        &DecodingOptions {
             prompt: text("xyz"),
             ..plain()
         },
@@ -325,9 +328,9 @@ fn languages_are_ranked() {
 
 #[rstest]
 #[case::greedy(plain())]
-#[case::beams(DecodeOptions { beam_size: 3, ..plain() })]
-#[case::samples(DecodeOptions { temperature: 0.5, ..plain() })]
-fn broken_logits_are_an_error(#[case] options: DecodeOptions) {
+#[case::beams(DecodingOptions { beam_size: 3, ..plain() })]
+#[case::samples(DecodingOptions { temperature: 0.5, ..plain() })]
+fn broken_logits_are_an_error(#[case] options: DecodingOptions) {
     let model = Fake::new(|_| vec![(A, f32::NAN)]);
     let text = run(&model, &options).unwrap_err().to_string();
     assert_eq!(
@@ -338,9 +341,9 @@ fn broken_logits_are_an_error(#[case] options: DecodeOptions) {
 
 #[rstest]
 #[case::greedy(plain())]
-#[case::beams(DecodeOptions { beam_size: 3, ..plain() })]
-#[case::samples(DecodeOptions { temperature: 0.5, best_of: 3, ..plain() })]
-fn a_text_that_may_not_go_on_ends(#[case] options: DecodeOptions) {
+#[case::beams(DecodingOptions { beam_size: 3, ..plain() })]
+#[case::samples(DecodingOptions { temperature: 0.5, best_of: 3, ..plain() })]
+fn a_text_that_may_not_go_on_ends(#[case] options: DecodingOptions) {
     let mut generation = generation();
     generation.suppress = (0..1542).collect();
     let model = Fake::writing(vec![text("a")]);
@@ -356,13 +359,13 @@ fn a_text_that_may_not_go_on_ends(#[case] options: DecodeOptions) {
 }
 
 #[rstest]
-#[case::negative_temperature(DecodeOptions { temperature: -1.0, ..plain() }, "temperature: wanted 0 or more, got -1")]
-#[case::no_temperature(DecodeOptions { temperature: f32::NAN, ..plain() }, "temperature: wanted 0 or more, got NaN")]
-#[case::no_beams(DecodeOptions { beam_size: 0, ..plain() }, "beam_size: wanted 1 to 64, got 0")]
-#[case::no_samples(DecodeOptions { best_of: 0, ..plain() }, "best_of: wanted 1 to 64, got 0")]
-#[case::no_patience(DecodeOptions { patience: 0.0, ..plain() }, "patience: wanted more than 0 and at most 64, got 0")]
-#[case::no_room(DecodeOptions { prefix: vec![1; 448], ..plain() }, "prompt: wanted fewer than 448 tokens, got 452")]
-fn refuses_options_that_make_no_sense(#[case] options: DecodeOptions, #[case] message: &str) {
+#[case::negative_temperature(DecodingOptions { temperature: -1.0, ..plain() }, "temperature: wanted 0 or more, got -1")]
+#[case::no_temperature(DecodingOptions { temperature: f32::NAN, ..plain() }, "temperature: wanted 0 or more, got NaN")]
+#[case::no_beams(DecodingOptions { beam_size: 0, ..plain() }, "beam_size: wanted 1 to 64, got 0")]
+#[case::no_samples(DecodingOptions { best_of: 0, ..plain() }, "best_of: wanted 1 to 64, got 0")]
+#[case::no_patience(DecodingOptions { patience: 0.0, ..plain() }, "patience: wanted more than 0 and at most 64, got 0")]
+#[case::no_room(DecodingOptions { prefix: vec![1; 448], ..plain() }, "prompt: wanted fewer than 448 tokens, got 452")]
+fn refuses_options_that_make_no_sense(#[case] options: DecodingOptions, #[case] message: &str) {
     let text = run(&Fake::writing(vec![text("a")]), &options)
         .unwrap_err()
         .to_string();

@@ -241,7 +241,10 @@ fn folders_packed_by_mlx_stay_packed() {
     let scores = |unpacked| {
         let network = Network::new(&checkpoint, &options32(unpacked)).unwrap();
         let tokens = Array::from_slice(&[1_u32, 7, 3], [1, 3]).unwrap();
-        network.next(&tokens, network.room(1, 4), 0).unwrap().0
+        network
+            .next_token_logits(&tokens, network.new_kv_cache(1, 4), 0)
+            .unwrap()
+            .0
     };
     let most = (scores(false) - scores(true))
         .abs()

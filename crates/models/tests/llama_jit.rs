@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use mlx::{Array, Dtype};
 use mlx_compiler::{Fusion, Report, jit};
-use mlx_models::llama::{Checkpoint, Config, KeyValue, Network, NetworkOptions, Store};
+use mlx_models::llama::{Checkpoint, Config, LayerKvCache, Network, NetworkOptions, WeightStore};
 use mlx_models::weights::Source;
 use mlx_models::weights::gguf::{GgmlType, Gguf};
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
 use reference::{Shape, llama, qwen2, qwen3};
 use rstest::rstest;
 
@@ -44,19 +44,21 @@ fn packed(shape: &Shape) -> Network {
     };
     let file = llama_gguf::writer(shape, &shape.weights(3), q4_0).finish();
     let gguf = Gguf::read(&Arc::new(Source::from_bytes(file))).unwrap();
-    let weights = Store::from_gguf(&gguf).unwrap();
+    let weights = WeightStore::from_gguf(&gguf).unwrap();
     Network::from_store(Config::from_gguf(&gguf).unwrap(), &weights, &options()).unwrap()
 }
 
 /// Compares a compiled step with an eager one over some positions.
 fn compiled(network: &Network) -> Report {
-    let step = jit(|token: &Array, cache: &Vec<KeyValue>, position: &Array| {
-        network.next(token, cache.clone(), position)
-    });
-    let (mut eager, mut compiled) = (network.room(1, 8), network.room(1, 8));
+    let step = jit(
+        |token: &Array, cache: &Vec<LayerKvCache>, position: &Array| {
+            network.next_token_logits(token, cache.clone(), position)
+        },
+    );
+    let (mut eager, mut compiled) = (network.new_kv_cache(1, 8), network.new_kv_cache(1, 8));
     for (at, next) in [3_u32, 1, 4, 1, 5].into_iter().enumerate() {
         let token = Array::from_slice(&[next], [1, 1]).unwrap();
-        let (wanted, grown) = network.next(&token, eager, at as i32).unwrap();
+        let (wanted, grown) = network.next_token_logits(&token, eager, at as i32).unwrap();
         eager = grown;
         let position = Array::scalar(at as i32);
         let (logits, grown) = step.call((&token, &compiled, &position)).unwrap();
@@ -73,7 +75,7 @@ fn compiled(network: &Network) -> Report {
 #[case::qwen2(qwen2())]
 #[case::qwen3(qwen3())]
 fn a_compiled_step_serves_every_position_and_knows_every_formula(#[case] shape: Shape) {
-    let report = compiled(&network(&shape).with_kernels(Kernels::Composed));
+    let report = compiled(&network(&shape).with_kernels(FastOps::Composed));
     let counts = report.counts();
     let norms = 2 * shape.layers + 1 + if shape.qk_norm { 2 * shape.layers } else { 0 };
     assert_eq!(counts.get(&Fusion::RmsNorm), Some(&norms), "{report}");
@@ -100,7 +102,7 @@ fn fused_kernels_compile_too() {
 #[test]
 fn unpacked_products_are_recognized_as_products_of_packed_weights() {
     let shape = llama();
-    let report = compiled(&packed(&shape).with_kernels(Kernels::Composed));
+    let report = compiled(&packed(&shape).with_kernels(FastOps::Composed));
     let counts = report.counts();
     // Seven matrices of a layer, and the scores.
     let matrices = 7 * shape.layers + 1;

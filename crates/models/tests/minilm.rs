@@ -3,12 +3,9 @@
 //! Needs all-MiniLM-L6-v2, fetched once into the build folder; says so and passes where it cannot be had, unless
 //! `MLX_REQUIRE_ASSETS` is set.
 
-#[path = "support/asset.rs"]
-mod asset;
-
-use mlx_models::assets;
 use mlx_models::bert::SentenceEncoder;
-use mlx_nn::{Kernels, Module};
+use mlx_nn::{FastOps, Module};
+use mlx_testdata::{assets, if_available};
 
 struct Sentence {
     text: &'static str,
@@ -34,7 +31,7 @@ fn golden() -> Vec<Sentence> {
 
 #[test]
 fn sentences_become_the_vectors_of_the_reference() {
-    let Some(folder) = asset::asset(assets::minilm()) else {
+    let Some(folder) = if_available(assets::minilm()) else {
         return;
     };
     let encoder = SentenceEncoder::open(folder).unwrap();
@@ -76,14 +73,14 @@ fn sentences_become_the_vectors_of_the_reference() {
 
 #[test]
 fn composed_and_fused_kernels_agree_and_nothing_is_an_error() {
-    let Some(folder) = asset::asset(assets::minilm()) else {
+    let Some(folder) = if_available(assets::minilm()) else {
         return;
     };
     let encoder = SentenceEncoder::open(folder).unwrap();
     let tokens = mlx::array!([[101, 7592, 102]]);
     let visible = mlx::array!([[true, true, true]]);
     let mut composed = encoder.network().clone();
-    composed.set_kernels(Kernels::Composed);
+    composed.set_kernels(FastOps::Composed);
     let difference =
         composed.forward(&tokens, &visible) - encoder.network().forward(&tokens, &visible);
     assert!(difference.abs().max(()).item::<f32>().unwrap() < 1e-4);

@@ -5,12 +5,13 @@
 
 mod support;
 
+use mlx_models::Error;
 use mlx_models::audio::Audio;
 use mlx_models::whisper::{
     Checkpoint, Mel, Model, Network, Session, TranscribeOptions, Transcriber, Transcript,
 };
-use mlx_models::{Error, assets};
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
+use mlx_testdata::{assets, if_available};
 
 const JFK: &str = "and so my fellow americans ask not what your country can do for you ask what you can do for your country";
 
@@ -35,7 +36,7 @@ struct Tiny {
 }
 
 fn tiny() -> Option<Tiny> {
-    let folder = support::asset::asset(assets::whisper_tiny_en())?;
+    let folder = if_available(assets::whisper_tiny_en())?;
     let checkpoint = Checkpoint::open(folder).unwrap();
     let dtype = mlx_nn::preferred_dtype().unwrap();
     let network = Network::new(checkpoint.config, &checkpoint.weights, dtype).unwrap();
@@ -48,7 +49,7 @@ fn tiny() -> Option<Tiny> {
 impl Tiny {
     fn transcribe(
         &self,
-        kernels: Kernels,
+        kernels: FastOps,
         samples: &[f32],
         options: &TranscribeOptions,
     ) -> Transcript {
@@ -62,12 +63,12 @@ impl Tiny {
 
 #[test]
 fn jfk_is_exactly_right_with_both_kernels() {
-    let (Some(tiny), Some(path)) = (tiny(), support::asset::asset(assets::jfk_wav())) else {
+    let (Some(tiny), Some(path)) = (tiny(), if_available(assets::jfk_wav())) else {
         return;
     };
     let samples = Audio::load(path).unwrap().samples;
-    let composed = tiny.transcribe(Kernels::Composed, &samples, &TranscribeOptions::default());
-    let fused = tiny.transcribe(Kernels::Fused, &samples, &TranscribeOptions::default());
+    let composed = tiny.transcribe(FastOps::Composed, &samples, &TranscribeOptions::default());
+    let fused = tiny.transcribe(FastOps::Fused, &samples, &TranscribeOptions::default());
     assert_eq!(words(&composed.text), JFK);
     assert_eq!(composed.text, fused.text);
     assert_eq!(composed.segments[0].tokens, fused.segments[0].tokens);
@@ -81,26 +82,26 @@ fn jfk_is_exactly_right_with_both_kernels() {
 
 #[test]
 fn beams_and_no_timestamps_give_the_same_words() {
-    let (Some(tiny), Some(path)) = (tiny(), support::asset::asset(assets::jfk_wav())) else {
+    let (Some(tiny), Some(path)) = (tiny(), if_available(assets::jfk_wav())) else {
         return;
     };
     let samples = Audio::load(path).unwrap().samples;
     let mut options = TranscribeOptions::default();
     options.decode.timestamps = false;
     assert_eq!(
-        words(&tiny.transcribe(Kernels::Fused, &samples, &options).text),
+        words(&tiny.transcribe(FastOps::Fused, &samples, &options).text),
         JFK
     );
     options.decode.beam_size = 5;
     assert_eq!(
-        words(&tiny.transcribe(Kernels::Fused, &samples, &options).text),
+        words(&tiny.transcribe(FastOps::Fused, &samples, &options).text),
         JFK
     );
 }
 
 #[test]
 fn mp3_and_telephone_quality_are_understood_too() {
-    let (Some(tiny), Some(path)) = (tiny(), support::asset::asset(assets::jfk_mp3())) else {
+    let (Some(tiny), Some(path)) = (tiny(), if_available(assets::jfk_mp3())) else {
         return;
     };
     let audio = Audio::load(path).unwrap();
@@ -108,7 +109,7 @@ fn mp3_and_telephone_quality_are_understood_too() {
         words(
             &tiny
                 .transcribe(
-                    Kernels::Fused,
+                    FastOps::Fused,
                     &audio.samples,
                     &TranscribeOptions::default()
                 )
@@ -127,7 +128,7 @@ fn mp3_and_telephone_quality_are_understood_too() {
     let text = words(
         &tiny
             .transcribe(
-                Kernels::Fused,
+                FastOps::Fused,
                 &telephone.samples,
                 &TranscribeOptions::default(),
             )
@@ -141,10 +142,10 @@ fn mp3_and_telephone_quality_are_understood_too() {
 
 #[test]
 fn a_long_recording_is_heard_window_by_window() {
-    let (Some(tiny), Some(jfk)) = (tiny(), support::asset::asset(assets::jfk_wav())) else {
+    let (Some(tiny), Some(jfk)) = (tiny(), if_available(assets::jfk_wav())) else {
         return;
     };
-    let Some(beckett) = support::asset::asset(assets::beckett_wav()) else {
+    let Some(beckett) = if_available(assets::beckett_wav()) else {
         return;
     };
     let (jfk, beckett) = (
@@ -158,7 +159,7 @@ fn a_long_recording_is_heard_window_by_window() {
         temperatures: vec![0.0],
         ..TranscribeOptions::default()
     };
-    let transcript = tiny.transcribe(Kernels::Fused, &samples, &options);
+    let transcript = tiny.transcribe(FastOps::Fused, &samples, &options);
     let text = words(&transcript.text);
     assert!(
         text.starts_with("and so my fellow americans") && text.contains("fail again fail better"),
@@ -177,14 +178,14 @@ fn a_long_recording_is_heard_window_by_window() {
 fn silence_has_no_text() {
     let Some(tiny) = tiny() else { return };
     assert_eq!(
-        tiny.transcribe(Kernels::Fused, &[], &TranscribeOptions::default())
+        tiny.transcribe(FastOps::Fused, &[], &TranscribeOptions::default())
             .text
             .trim(),
         ""
     );
     assert_eq!(
         tiny.transcribe(
-            Kernels::Fused,
+            FastOps::Fused,
             &vec![0.0; 48_000],
             &TranscribeOptions::default()
         )
@@ -294,7 +295,7 @@ fn each_token_looks_at_the_sound_once_and_later_ones_further_on() {
     let Some(tiny) = tiny() else {
         return;
     };
-    let Some(path) = support::asset::asset(assets::jfk_wav()) else {
+    let Some(path) = if_available(assets::jfk_wav()) else {
         return;
     };
     let sound = Audio::load(&path).unwrap();
@@ -330,4 +331,46 @@ fn each_token_looks_at_the_sound_once_and_later_ones_further_on() {
             .contains("cross_attention: wanted tokens, got none")
     );
     assert!(tiny.network.cross_attention(&features, &[0; 449]).is_err());
+}
+
+/// Ends a process at another moment of a transcription each time: it ends, with its code.
+#[test]
+fn a_process_ends_while_it_transcribes() {
+    const CHILD: &str = "MLX_TEST_EXIT_AFTER_MS";
+    let Some(path) = if_available(assets::jfk_wav()) else {
+        return;
+    };
+    if let Ok(delay) = std::env::var(CHILD) {
+        std::thread::spawn(move || {
+            let samples = Audio::load(path).unwrap().samples;
+            let tiny = tiny().unwrap();
+            loop {
+                tiny.transcribe(FastOps::Fused, &samples, &TranscribeOptions::default());
+            }
+        });
+        std::thread::sleep(std::time::Duration::from_millis(delay.parse().unwrap()));
+        std::process::exit(7);
+    }
+    for run in 0..14 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_process_ends_while_it_transcribes"])
+            .env(CHILD, (600 + 97 * run).to_string())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let since = std::time::Instant::now();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if since.elapsed().as_secs() > 60 => break None,
+                None => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        };
+        if status.is_none() {
+            let _ = child.kill();
+        }
+        let code = status.and_then(|status| status.code());
+        assert_eq!(code, Some(7), "run {run}: {status:?}");
+    }
 }

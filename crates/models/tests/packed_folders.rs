@@ -81,7 +81,10 @@ fn scores(folder: &Path, unpacked: bool) -> mlx_models::Result<Vec<f32>> {
     };
     let network = Network::new(&checkpoint, &options)?;
     let tokens = Array::from_slice(&TOKENS.map(|token| token as u32), [1, 3]).unwrap();
-    let scores = network.next(&tokens, network.room(1, 4), 0).unwrap().0;
+    let scores = network
+        .next_token_logits(&tokens, network.new_kv_cache(1, 4), 0)
+        .unwrap()
+        .0;
     Ok(scores.to_vec::<f32>().unwrap())
 }
 
@@ -140,7 +143,10 @@ fn single_modules_are_packed_in_other_ways(#[case] key: &str) {
     };
     let network = Network::new(&checkpoint, &options).unwrap();
     let tokens = Array::from_slice(&TOKENS.map(|token| token as u32), [1, 3]).unwrap();
-    let shared = network.next(&tokens, network.room(1, 4), 0).unwrap().0;
+    let shared = network
+        .next_token_logits(&tokens, network.new_kv_cache(1, 4), 0)
+        .unwrap()
+        .0;
     let shared = shared.to_vec::<f32>().unwrap();
     let own = scores(folder.path(), false).unwrap();
     assert!(shared.iter().zip(&own).all(|(a, b)| (a - b).abs() < 1e-5));

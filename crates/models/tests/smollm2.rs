@@ -3,15 +3,13 @@
 //! Needs the file, fetched once into the build folder; says so and passes where it cannot be had, unless
 //! `MLX_REQUIRE_ASSETS` is set.
 
-#[path = "support/asset.rs"]
-mod asset;
-
 use mlx_models::llama::{
     Checkpoint, Finish, GenerateOptions, Generator, Message, Network, NetworkOptions, RopeScaling,
     Session,
 };
-use mlx_models::{assets, weights::gguf::Gguf};
-use mlx_nn::Kernels;
+use mlx_models::weights::gguf::Gguf;
+use mlx_nn::FastOps;
+use mlx_testdata::{assets, if_available};
 
 const GOLDEN: &str = include_str!("golden/smollm2.txt");
 const PROMPT: &str = "The quick brown fox jumps over the lazy dog.";
@@ -24,7 +22,7 @@ fn golden(name: &str) -> Vec<u32> {
 }
 
 fn checkpoint() -> Option<Checkpoint> {
-    let path = asset::asset(assets::smollm2())?;
+    let path = if_available(assets::smollm2())?;
     Some(Checkpoint::open(path).unwrap())
 }
 
@@ -78,9 +76,12 @@ fn packed_weights_give_the_same_with_both_kernels() {
     let mut generator = Generator::with_capacity(&network, &checkpoint, 32).unwrap();
     let written = generator.generate(&prompt, &options(6), |_| ()).unwrap();
     assert_eq!(written.tokens, golden("tokens:")[..6]);
-    let fused = Session::new(&network, 16).unwrap().read(&prompt).unwrap();
-    let composed = network.with_kernels(Kernels::Composed);
-    let composed = Session::new(&composed, 16).unwrap().read(&prompt).unwrap();
+    let fused = Session::new(&network, 16).unwrap().append(&prompt).unwrap();
+    let composed = network.with_kernels(FastOps::Composed);
+    let composed = Session::new(&composed, 16)
+        .unwrap()
+        .append(&prompt)
+        .unwrap();
     let most = fused.iter().zip(&composed).map(|(a, b)| (a - b).abs());
     let most = most.fold(0.0, f32::max);
     assert!(most < 1e-3, "{most}");
@@ -88,7 +89,7 @@ fn packed_weights_give_the_same_with_both_kernels() {
 
 #[test]
 fn the_file_says_what_the_model_is() {
-    let Some(path) = asset::asset(assets::smollm2()) else {
+    let Some(path) = if_available(assets::smollm2()) else {
         return;
     };
     let gguf = Gguf::open(&path).unwrap();

@@ -1,14 +1,14 @@
 //! Does the tokenizer speak Whisper's vocabulary?
 
-use mlx_models::assets;
 use mlx_models::whisper::{Checkpoint, GenerationConfig, Task, Tokenizer};
+use mlx_testdata::{assets, if_available};
 use rstest::rstest;
 
 mod support;
-use support::{asset::asset, tiny_tokenizer};
+use support::tiny_tokenizer;
 
 fn tiny_en() -> Option<Tokenizer> {
-    let folder = asset(assets::whisper_tiny_en())?;
+    let folder = if_available(assets::whisper_tiny_en())?;
     Some(Tokenizer::open(&folder.join("tokenizer.json")).unwrap())
 }
 
@@ -68,7 +68,7 @@ fn decoding_skips_special_tokens_and_timestamps() {
 
 #[test]
 fn marks_that_are_not_spoken_are_those_of_the_published_list() {
-    let Some(folder) = asset(assets::whisper_tiny_en()) else {
+    let Some(folder) = if_available(assets::whisper_tiny_en()) else {
         return;
     };
     let checkpoint = Checkpoint::open(folder).unwrap();

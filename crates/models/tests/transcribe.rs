@@ -1,7 +1,7 @@
 //! Are recordings of any length transcribed window by window?
 
 use mlx_models::Result;
-use mlx_models::whisper::decoding::DecodeOptions;
+use mlx_models::whisper::decoding::DecodingOptions;
 use mlx_models::whisper::{Tokenizer, TranscribeOptions, Transcriber, Transcript};
 use rstest::rstest;
 
@@ -19,9 +19,9 @@ fn sound(seconds: f64) -> Vec<f32> {
 }
 
 fn english() -> TranscribeOptions {
-    let decode = DecodeOptions {
+    let decode = DecodingOptions {
         language: Some("en".into()),
-        ..DecodeOptions::default()
+        ..DecodingOptions::default()
     };
     TranscribeOptions { decode, ..heard() }
 }
@@ -135,7 +135,7 @@ fn times_never_pass_the_end_of_the_recording() {
 #[test]
 fn without_timestamps_each_window_is_a_segment() {
     let options = TranscribeOptions {
-        decode: DecodeOptions {
+        decode: DecodingOptions {
             timestamps: false,
             ..english().decode
         },

@@ -1,13 +1,12 @@
 //! Is the model spared what has no voice, and given everything else?
 
-use mlx_models::assets;
 use mlx_models::audio::Audio;
-use mlx_models::whisper::decoding::DecodeOptions;
+use mlx_models::whisper::decoding::DecodingOptions;
 use mlx_models::whisper::{TranscribeOptions, Transcriber};
+use mlx_testdata::{assets, if_available};
 use rstest::rstest;
 
 mod support;
-use support::asset::asset;
 use support::fake::{Fake, generation};
 use support::{at, text, tiny_tokenizer};
 
@@ -15,9 +14,9 @@ const RATE: f64 = 16_000.0;
 
 fn options(vad_filter: bool) -> TranscribeOptions {
     TranscribeOptions {
-        decode: DecodeOptions {
+        decode: DecodingOptions {
             language: Some("en".into()),
-            ..DecodeOptions::default()
+            ..DecodingOptions::default()
         },
         vad_filter,
         ..TranscribeOptions::default()
@@ -167,7 +166,9 @@ fn speech_is_heard(#[case] samples: Vec<f32>) {
 #[case::in_noise_as_loud(0.0, 1.0)]
 fn recorded_speech_is_heard(#[case] gain: f64, #[case] noise: f32) {
     for path in [assets::jfk_wav(), assets::beckett_wav()] {
-        let Some(path) = asset(path) else { return };
+        let Some(path) = if_available(path) else {
+            return;
+        };
         let mut samples = Audio::load(path).unwrap().samples;
         let energy = samples.iter().map(|x| x * x).sum::<f32>();
         let level = (energy / samples.len() as f32).sqrt();

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use half::f16;
+use mlx_models::Result;
 use mlx_models::weights::{Dtype, Format, Source, Weights, read_ct2, read_safetensors};
 use mlx_models::whisper::{Config, whisper_names};
-use mlx_models::{Result, assets};
+use mlx_testdata::{assets, if_available};
 use rstest::rstest;
 
 mod support;
-use support::asset::asset;
 
 /// Writes the CTranslate2 format.
 #[derive(Default)]
@@ -425,7 +425,7 @@ fn refuses_variables_that_whisper_lacks(
 
 #[test]
 fn tiny_en_opens_with_the_names_and_shapes_of_hugging_face() {
-    let Some(folder) = asset(assets::whisper_tiny_en()) else {
+    let Some(folder) = if_available(assets::whisper_tiny_en()) else {
         return;
     };
     let stored = Weights::open(&folder).unwrap();

@@ -1,7 +1,7 @@
 //! Activation functions, with the formulas and names of `mlx.nn`.
 //!
-//! They are the formulas in plain operations, which `jit` recognizes and reports. Uncompiled code that wants the kernels
-//! calls [`mlx::fast`], or asks [`Kernels`](crate::Kernels) as the models do.
+//! They are the formulas in plain operations, which `jit` recognizes and reports. Uncompiled code that wants the
+//! kernels calls [`mlx::fast`] or [`FastOps`](crate::FastOps), as the models do.
 
 use mlx::Array;
 pub use mlx::fast::composed::{gelu, gelu_approx, silu};

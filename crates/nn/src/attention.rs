@@ -1,25 +1,31 @@
-//! Attention with its projections.
+//! Multi-head attention with its projections.
 
 use mlx::Array;
 use mlx::fast::AttentionMask;
 
-use crate::{Init, Kernels, Linear, Module, Parts};
+use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
+use crate::{FastOps, Init, Linear, Module, ParameterVisitor};
+
+const NAME: &str = "MultiHeadAttention";
 
 /// Multi-head attention: `mlx.nn.MultiHeadAttention`.
+///
+/// [`forward`](Self::forward) computes all of it. A decoder that keeps keys and values calls its two halves:
+/// [`keys_values`](Self::keys_values) once, and [`attend`](Self::attend) for each new query.
 #[derive(Clone)]
 pub struct MultiHeadAttention {
-    /// Makes queries.
+    /// The projection of queries.
     pub query_proj: Linear,
-    /// Makes keys.
+    /// The projection of keys.
     pub key_proj: Linear,
-    /// Makes values.
+    /// The projection of values.
     pub value_proj: Linear,
-    /// Mixes the heads.
+    /// The projection of the concatenated heads.
     pub out_proj: Linear,
     /// Number of heads that the dims are split into.
     pub n_heads: i32,
     /// Composed formula or fused kernel.
-    pub kernels: Kernels,
+    pub kernels: FastOps,
 }
 
 impl MultiHeadAttention {
@@ -32,11 +38,11 @@ impl MultiHeadAttention {
             value_proj: projection(),
             out_proj: projection(),
             n_heads,
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
         }
     }
 
-    /// Lets each query `[batch, length, dims]` look at the keys and values `[batch, length', dims]`.
+    /// Attends queries `[batch, length, dims]` to keys and values `[batch, length', dims]`.
     #[track_caller]
     pub fn forward(
         &self,
@@ -45,22 +51,130 @@ impl MultiHeadAttention {
         values: &Array,
         mask: &AttentionMask,
     ) -> Array {
-        let heads = |x: Array| x.unflatten(-1, [self.n_heads, -1]).transpose([0, 2, 1, 3]);
-        let queries = heads(self.query_proj.forward(queries));
-        let keys = heads(self.key_proj.forward(keys));
-        let values = heads(self.value_proj.forward(values));
-        let mixed = self.kernels.attention(&queries, &keys, &values, mask);
+        let q = self.heads(&self.query_proj.forward(queries));
+        let (k, v) = self.projected(keys, values);
+        let y = self.mixed(&q, &k, &v, mask);
+        in_layer(NAME, y, [queries, keys, values], || {
+            self.mismatch(&[
+                ("queries", queries, &self.query_proj),
+                ("keys", keys, &self.key_proj),
+                ("values", values, &self.value_proj),
+            ])
+        })
+    }
+
+    /// Returns the projected keys and values of arrays `[batch, length, dims]`, each
+    /// `[batch, n_heads, length, dims / n_heads]`.
+    #[track_caller]
+    pub fn keys_values(&self, keys: &Array, values: &Array) -> (Array, Array) {
+        let (k, v) = self.projected(keys, values);
+        let named = |y, name, array, projection: &Linear| {
+            in_layer(NAME, y, [array], || {
+                self.mismatch(&[(name, array, projection)])
+            })
+        };
+        (
+            named(k, "keys", keys, &self.key_proj),
+            named(v, "values", values, &self.value_proj),
+        )
+    }
+
+    /// Attends queries `[batch, length, dims]` to keys and values that are projected already.
+    #[track_caller]
+    pub fn attend(
+        &self,
+        queries: &Array,
+        (keys, values): (&Array, &Array),
+        mask: &AttentionMask,
+    ) -> Array {
+        let q = self.heads(&self.query_proj.forward(queries));
+        let y = self.mixed(&q, keys, values, mask);
+        in_layer(NAME, y, [queries, keys, values], || {
+            self.mismatch(&[("queries", queries, &self.query_proj)])
+        })
+    }
+
+    /// Returns the attention weights of queries `[batch, length, dims]` over projected keys, without a mask:
+    /// `[batch, n_heads, length, keys]`, whose rows sum to 1.
+    #[track_caller]
+    pub fn weights(&self, queries: &Array, keys: &Array) -> Array {
+        let q = self.heads(&self.query_proj.forward(queries));
+        #[allow(clippy::cast_precision_loss)]
+        let scale = q.dim(-1).map(|dim| (dim as f32).sqrt());
+        let weights = match scale {
+            Ok(scale) => (q.matmul(&keys.swapaxes(-1, -2)) / scale).softmax(-1),
+            Err(error) => Array::failed(error),
+        };
+        in_layer(NAME, weights, [queries, keys], || {
+            self.mismatch(&[("queries", queries, &self.query_proj)])
+        })
+    }
+
+    #[track_caller]
+    fn projected(&self, keys: &Array, values: &Array) -> (Array, Array) {
+        (
+            self.heads(&self.key_proj.forward(keys)),
+            self.heads(&self.value_proj.forward(values)),
+        )
+    }
+
+    /// `[batch, length, dims]` to `[batch, n_heads, length, dims / n_heads]`.
+    #[track_caller]
+    fn heads(&self, x: &Array) -> Array {
+        x.unflatten(-1, [self.n_heads, -1]).transpose([0, 2, 1, 3])
+    }
+
+    #[track_caller]
+    fn mixed(&self, q: &Array, k: &Array, v: &Array, mask: &AttentionMask) -> Array {
+        let mixed = self.kernels.attention(q, k, v, mask);
         self.out_proj
             .forward(&mixed.transpose([0, 2, 1, 3]).flatten(2, 3))
+    }
+
+    /// What is wrong with the shapes of these inputs, each with its projection.
+    fn mismatch(&self, inputs: &[(&'static str, &Array, &Linear)]) -> Option<String> {
+        for &(name, array, projection) in inputs {
+            let dims = Size::Exactly(axis_size(&projection.weight, -1));
+            let shape = [Size::Any("batch"), Size::Any("length"), dims];
+            let mismatch = first_mismatch(&[Wanted {
+                name,
+                array,
+                shape: &shape,
+            }]);
+            if mismatch.is_some() {
+                return mismatch;
+            }
+            let dims = axis_size(&projection.weight, 0);
+            if dims.checked_rem(self.n_heads) != Some(0) {
+                let n_heads = self.n_heads;
+                return Some(format!(
+                    "n_heads must divide the {dims} dims, got {n_heads}"
+                ));
+            }
+        }
+        let &[(_, queries, _), (_, keys, _), (_, values, _)] = inputs else {
+            return None;
+        };
+        let lengths = |array: &Array| array.shape().ok().map(|shape| shape[..2].to_vec());
+        let (q, k, v) = (lengths(queries)?, lengths(keys)?, lengths(values)?);
+        if k != v {
+            return Some(format!(
+                "keys and values must have one batch and length, got {k:?} and {v:?}"
+            ));
+        }
+        (q[0] != k[0]).then(|| {
+            let (wanted, got) = (q[0], k[0]);
+            format!("keys must have batch {wanted} as the queries, got {got}")
+        })
     }
 }
 
 impl Module for MultiHeadAttention {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("query_proj", &mut self.query_proj);
-        parts.module("key_proj", &mut self.key_proj);
-        parts.module("value_proj", &mut self.value_proj);
-        parts.module("out_proj", &mut self.out_proj);
-        parts.kernels(&mut self.kernels);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("query_proj", &mut self.query_proj);
+        visitor.module("key_proj", &mut self.key_proj);
+        visitor.module("value_proj", &mut self.value_proj);
+        visitor.module("out_proj", &mut self.out_proj);
+        visitor.kernels(&mut self.kernels);
     }
 }

@@ -1,8 +1,10 @@
-//! Values dropped at random while a model learns.
+//! Dropout.
 
 use mlx::{Array, Error};
 
-/// Drops values with probability `p` and scales the others by `1 / (1 - p)`, when it is given a key.
+use crate::layer_error::in_layer;
+
+/// Dropout: zeros values with probability `p` and scales the others by `1 / (1 - p)`, when it is given a key.
 ///
 /// Randomness is an argument and not hidden state, so that a compiled training step draws new numbers each time.
 ///
@@ -20,7 +22,7 @@ use mlx::{Array, Error};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    /// How likely a value is dropped, from 0 to below 1.
+    /// The probability of dropping a value, from 0 to below 1.
     pub p: f32,
 }
 
@@ -30,22 +32,23 @@ impl Dropout {
         Self { p }
     }
 
-    /// Drops values when there is a key, and returns `x` as it is without one, as for inference.
+    /// Drops values when there is a key, and returns `x` unchanged without one, as for inference.
     ///
     /// A `p` outside of `[0, 1)` gives an array that carries the error.
     #[track_caller]
     pub fn forward(&self, x: &Array, key: Option<&Array>) -> Array {
         if !(0.0..1.0).contains(&self.p) {
             let message = format!("p must be in [0, 1), got {}", self.p);
-            return Array::failed(Error::op("dropout", message));
+            return Array::failed(Error::op("Dropout", message));
         }
         let Some(key) = key.filter(|_| self.p > 0.0) else {
             return x.clone();
         };
         let kept = 1.0 - f64::from(self.p);
-        match x.shape() {
+        let y = match x.shape() {
             Ok(shape) => mlx::random::bernoulli(key, shape, kept) * x * (1.0 / kept),
             Err(error) => Array::failed(error),
-        }
+        };
+        in_layer("Dropout", y, [x, key], || None)
     }
 }

@@ -1,11 +1,12 @@
-//! Rows of a table by number.
+//! Embedding tables.
 
 use mlx::{Array, Op, bind, fast};
 
-use crate::linear::is_shorter;
-use crate::{Init, Module, Parts};
+use crate::layer_error::{axis_size, in_layer};
+use crate::linear::{is_shorter, linear_mismatch};
+use crate::{Init, Module, ParameterVisitor};
 
-/// A vector for each token.
+/// A table of embeddings, one vector for each token: `mlx.nn.Embedding`.
 #[derive(Clone)]
 pub struct Embedding {
     /// `[num_embeddings, dims]`.
@@ -13,7 +14,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Returns a table with normal values of variance `1 / dims`.
+    /// Returns a table with normally distributed values of variance `1 / dims`.
     pub fn new(num_embeddings: i32, dims: i32, init: &mut Init) -> Self {
         #[allow(clippy::cast_precision_loss)]
         let scale = (1.0 / dims.max(1) as f32).sqrt();
@@ -22,24 +23,37 @@ impl Embedding {
         }
     }
 
-    /// Maps whole numbers `[..]` to vectors `[.., dims]`; one that is not in the table is an error.
+    /// Maps integers `[..]` to vectors `[.., dims]`; an index outside of the table is an error.
     #[track_caller]
     pub fn forward(&self, tokens: &Array) -> Array {
-        bind(Op::Take { axis: 0 }, &[&self.weight, tokens])
+        let rows = bind(Op::Take { axis: 0 }, &[&self.weight, tokens]);
+        in_layer("Embedding", rows, [tokens, &self.weight], || {
+            tokens_mismatch(tokens)
+        })
     }
 
-    /// Maps vectors `[.., dims]` to scores `[.., num_embeddings]`: the table as a linear layer.
+    /// Maps vectors `[.., dims]` to logits `[.., num_embeddings]`: the table as a linear layer.
     #[track_caller]
     pub fn as_linear(&self, x: &Array) -> Array {
-        if is_shorter(&self.weight, x) {
-            return fast::linear(x, &self.weight);
-        }
-        x.matmul(&self.weight.t())
+        let scores = if is_shorter(&self.weight, x) {
+            fast::linear(x, &self.weight)
+        } else {
+            x.matmul(&self.weight.t())
+        };
+        in_layer("Embedding", scores, [x, &self.weight], || {
+            linear_mismatch(x, &self.weight, axis_size(&self.weight, -1), None)
+        })
     }
 }
 
+/// Returns what is wrong with the dtype of tokens.
+pub(crate) fn tokens_mismatch(tokens: &Array) -> Option<String> {
+    let dtype = tokens.dtype().ok()?;
+    (!dtype.is_integer()).then(|| format!("tokens must be integers, got {dtype}"))
+}
+
 impl Module for Embedding {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
     }
 }

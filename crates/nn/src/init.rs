@@ -1,17 +1,17 @@
-//! First values of parameters: random from a seed, or zeros that a file's weights replace.
+//! Initial values of parameters: random from a seed, or zeros that loaded weights replace.
 
 use mlx::{Array, Dtype, Op, bind};
 
-/// Where the first values of parameters come from.
+/// The source of initial values of parameters.
 ///
-/// Lazy: values that weights replace before they are used are never computed.
+/// Values are lazy: those that weights replace before they are used are never computed.
 #[derive(Clone)]
 pub struct Init {
     key: Option<Array>,
 }
 
 impl Init {
-    /// Returns zeros for everything, to be replaced by [`Module::load`](crate::Module::load).
+    /// Returns zeros for every parameter, to be replaced by [`Module::load`](crate::Module::load).
     pub fn zeros() -> Self {
         Self { key: None }
     }
@@ -23,7 +23,7 @@ impl Init {
         }
     }
 
-    /// Returns values drawn evenly from `-scale` to `scale`.
+    /// Returns values uniformly distributed from `-scale` to `scale`.
     pub fn uniform(&mut self, shape: &[i32], scale: f32) -> Array {
         let op = Op::RandomUniform {
             shape: shape.to_vec(),
@@ -54,9 +54,9 @@ impl Init {
         mlx::full(shape, value)
     }
 
-    /// Returns values drawn evenly from `-limit` to `limit`, with `limit = gain * sqrt(6 / (fan_in + fan_out))`.
+    /// Returns values uniformly distributed in `[-limit, limit]`, with `limit = gain * sqrt(6 / (fan_in + fan_out))`.
     ///
-    /// The last axis counts the inputs, the first one the outputs, those between them are the window.
+    /// The last axis is that of inputs, the first that of outputs, the axes between them are the kernel window.
     pub fn glorot_uniform(&mut self, shape: &[i32], gain: f32) -> Array {
         match fans(shape) {
             Ok((fan_in, fan_out)) => self.uniform(shape, gain * (6.0 / (fan_in + fan_out)).sqrt()),
@@ -64,7 +64,7 @@ impl Init {
         }
     }
 
-    /// Returns normal values with standard deviation `gain * sqrt(2 / (fan_in + fan_out))`.
+    /// Returns normally distributed values with standard deviation `gain * sqrt(2 / (fan_in + fan_out))`.
     pub fn glorot_normal(&mut self, shape: &[i32], gain: f32) -> Array {
         match fans(shape) {
             Ok((fan_in, fan_out)) => self.normal(shape, gain * (2.0 / (fan_in + fan_out)).sqrt()),
@@ -72,7 +72,7 @@ impl Init {
         }
     }
 
-    /// Returns values drawn evenly from `-limit` to `limit`, with `limit = gain * sqrt(3 / fan)`.
+    /// Returns values uniformly distributed in `[-limit, limit]`, with `limit = gain * sqrt(3 / fan)`.
     pub fn he_uniform(&mut self, shape: &[i32], fan: Fan, gain: f32) -> Array {
         match fans(shape) {
             Ok(fans) => self.uniform(shape, gain * (3.0 / fan.of(fans)).sqrt()),
@@ -80,7 +80,7 @@ impl Init {
         }
     }
 
-    /// Returns normal values with standard deviation `gain / sqrt(fan)`.
+    /// Returns normally distributed values with standard deviation `gain / sqrt(fan)`.
     pub fn he_normal(&mut self, shape: &[i32], fan: Fan, gain: f32) -> Array {
         match fans(shape) {
             Ok(fans) => self.normal(shape, gain / fan.of(fans).sqrt()),
@@ -88,7 +88,7 @@ impl Init {
         }
     }
 
-    /// Splits the key: one half for the parameter at hand, one for those after it.
+    /// Splits the key: one half for this parameter, one for those after it.
     fn next_key(&mut self) -> Option<Array> {
         let key = self.key.take()?;
         match bind(Op::RandomSplit { num: 2 }, &[&key]).unstack(0) {
@@ -102,13 +102,13 @@ impl Init {
     }
 }
 
-/// Which side of a layer its first values are scaled by.
+/// The fan that initial values are scaled by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fan {
-    /// The inputs of one output: keeps the scale of values.
+    /// The inputs of one output: preserves the variance of activations.
     #[default]
     In,
-    /// The outputs of one input: keeps the scale of gradients.
+    /// The outputs of one input: preserves the variance of gradients.
     Out,
 }
 
@@ -121,7 +121,7 @@ impl Fan {
     }
 }
 
-/// The number of inputs of one output and of outputs of one input.
+/// Returns fan-in and fan-out of a weight.
 #[allow(clippy::cast_precision_loss)]
 fn fans(shape: &[i32]) -> mlx::Result<(f32, f32)> {
     let [outputs, window @ .., inputs] = shape else {

@@ -1,7 +1,7 @@
 //! Layers, losses and optimizers for models on `mlx`, with the names of Python's `mlx.nn` and `mlx.optimizers`.
 //!
-//! A layer is a plain struct with its parameters in public fields. What makes it a [`Module`] is one method that
-//! names them; from that come the tree of parameters, loading with a report, and switching kernels.
+//! A layer is a plain struct with its parameters in public fields. [`Module`] has one required method,
+//! which visits them by name; the tree of parameters, loading with a report and switching kernels follow from it.
 //!
 //! ```
 //! use mlx_nn::{Init, Linear, Module};
@@ -21,8 +21,9 @@ mod attention;
 mod conv;
 mod dropout;
 mod embedding;
+mod fast_ops;
 mod init;
-mod kernels;
+mod layer_error;
 mod linear;
 pub mod losses;
 mod module;
@@ -36,10 +37,14 @@ pub use attention::MultiHeadAttention;
 pub use conv::{Conv1d, Conv2d};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
+#[allow(deprecated)]
+pub use fast_ops::Kernels;
+pub use fast_ops::{FastOps, preferred_dtype};
 pub use init::{Fan, Init};
-pub use kernels::{Kernels, preferred_dtype};
 pub use linear::Linear;
-pub use module::{LoadError, LoadReport, Module, Parts, WeightMap};
+#[allow(deprecated)]
+pub use module::Parts;
+pub use module::{LoadError, LoadReport, Module, ParameterVisitor, WeightMap};
 pub use norm::{LayerNorm, RmsNorm};
 pub use quantized::{QuantizedEmbedding, QuantizedLinear};
 pub use training::{LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad};

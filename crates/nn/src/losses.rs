@@ -2,27 +2,29 @@
 
 use mlx::{Array, Error, Op, bind, keepdims, where_};
 
-/// What becomes of the losses of single examples.
+use crate::layer_error::in_layer;
+
+/// The reduction of the losses of single examples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
-    /// They stay as they are.
+    /// No reduction.
     None,
-    /// Their mean.
+    /// The mean.
     Mean,
-    /// Their sum.
+    /// The sum.
     Sum,
 }
 
-/// Settings of [`cross_entropy`]: no weights, the last axis, no smoothing, no reduction unless told otherwise.
+/// The options of [`cross_entropy`]: by default no weights, the last axis, no smoothing, no reduction.
 #[derive(Clone)]
 pub struct CrossEntropyOptions {
     /// One weight for each loss.
     pub weights: Option<Array>,
     /// The axis of classes.
     pub axis: i32,
-    /// How much of each target is spread over all classes, from 0 to below 1.
+    /// The share of each target that is spread over all classes, from 0 to below 1.
     pub label_smoothing: f32,
-    /// What becomes of the losses.
+    /// The reduction of the losses.
     pub reduction: Reduction,
 }
 
@@ -46,7 +48,7 @@ impl From<Reduction> for CrossEntropyOptions {
     }
 }
 
-/// Returns `logsumexp(logits) - logits[target]`: the loss of scores against classes, or against probabilities when
+/// Returns `logsumexp(logits) - logits[target]`: the loss of logits against classes, or against probabilities when
 /// `targets` has as many axes as `logits`.
 ///
 /// ```
@@ -98,7 +100,7 @@ pub fn cross_entropy(
     reduced(weighted("cross_entropy", loss, weights.as_ref()), reduction)
 }
 
-/// Whether targets are probabilities, or an error when their shape is neither that of classes nor of probabilities.
+/// Returns whether targets are probabilities, or an error when they have the shape of neither classes nor these.
 fn fits(scores: &[i32], wanted: &[i32], axis: i32) -> Result<bool, Error> {
     if scores == wanted {
         return Ok(true);
@@ -121,14 +123,14 @@ fn fits(scores: &[i32], wanted: &[i32], axis: i32) -> Result<bool, Error> {
     Err(Error::op("cross_entropy", message))
 }
 
-/// Settings of [`binary_cross_entropy`]: no weights, logits, the mean, unless told otherwise.
+/// The options of [`binary_cross_entropy`]: by default no weights, logits, the mean.
 #[derive(Clone)]
 pub struct BinaryCrossEntropyOptions {
     /// One weight for each loss.
     pub weights: Option<Array>,
-    /// Whether the inputs are scores before the sigmoid; otherwise they are probabilities.
+    /// Whether the inputs are logits; otherwise they are probabilities.
     pub with_logits: bool,
-    /// What becomes of the losses.
+    /// The reduction of the losses.
     pub reduction: Reduction,
 }
 
@@ -151,7 +153,7 @@ impl From<Reduction> for BinaryCrossEntropyOptions {
     }
 }
 
-/// Returns the loss of scores, or of probabilities, against 0 and 1; logarithms of probabilities stop at -100.
+/// Returns the loss of logits, or of probabilities, against 0 and 1; logarithms of probabilities are clipped at -100.
 #[track_caller]
 pub fn binary_cross_entropy(
     inputs: &Array,
@@ -191,16 +193,19 @@ pub fn mse_loss(predictions: &Array, targets: &Array, reduction: Reduction) -> A
     }
 }
 
-/// Returns `-inputs[target]`: the loss of logarithms of probabilities along `axis` against classes.
+/// Returns `-inputs[target]`: the loss of log probabilities along `axis` against classes.
 #[track_caller]
 pub fn nll_loss(inputs: &Array, targets: &Array, axis: i32, reduction: Reduction) -> Array {
-    reduced(-taken(inputs, targets, axis), reduction)
+    let loss = reduced(-taken(inputs, targets, axis), reduction);
+    in_layer("nll_loss", loss, [inputs, targets], || None)
 }
 
-/// Returns `sum(exp(targets) * (targets - inputs))` along `axis`, both logarithms of probabilities.
+/// Returns `sum(exp(targets) * (targets - inputs))` along `axis`, both log probabilities.
 #[track_caller]
 pub fn kl_div_loss(inputs: &Array, targets: &Array, axis: i32, reduction: Reduction) -> Array {
-    reduced((targets.exp() * (targets - inputs)).sum(axis), reduction)
+    let loss = (targets.exp() * (targets - inputs)).sum(axis);
+    let loss = reduced(loss, reduction);
+    in_layer("kl_div_loss", loss, [inputs, targets], || None)
 }
 
 /// Returns `d^2 / (2 beta)` where the distance `d` is below `beta`, and `d - beta / 2` elsewhere.
@@ -217,7 +222,7 @@ pub fn smooth_l1_loss(
     let beta = f64::from(beta);
     let distance = (predictions - targets).abs();
     if beta == 0.0 {
-        // No distance is below it; dividing by it would make the gradient NaN.
+        // No distance is below 0; dividing by `beta` would make the gradient NaN.
         return reduced(distance, reduction);
     }
     let near = 0.5 * distance.square() / beta;
@@ -232,13 +237,15 @@ pub fn huber_loss(inputs: &Array, targets: &Array, delta: f32, reduction: Reduct
     let distance = (inputs - targets).abs();
     let near = 0.5 * distance.square();
     let far = (&distance - 0.5 * delta) * delta;
-    reduced(where_(&distance.less_equal(delta), near, far), reduction)
+    let loss = reduced(where_(&distance.less_equal(delta), near, far), reduction);
+    in_layer("huber_loss", loss, [inputs, targets], || None)
 }
 
 /// Returns `max(0, 1 - inputs * targets)` for targets -1 and 1.
 #[track_caller]
 pub fn hinge_loss(inputs: &Array, targets: &Array, reduction: Reduction) -> Array {
-    reduced((1.0 - inputs * targets).maximum(0.0), reduction)
+    let loss = reduced((1.0 - inputs * targets).maximum(0.0), reduction);
+    in_layer("hinge_loss", loss, [inputs, targets], || None)
 }
 
 #[track_caller]

@@ -5,41 +5,41 @@ use std::fmt;
 
 use mlx::Array;
 
-use crate::Kernels;
+use crate::FastOps;
 
-/// Weights by name, as a file gives them.
+/// Weights by name, such as `layers.0.attn.query_proj.weight`.
 pub type WeightMap = BTreeMap<String, Array>;
 
 /// A layer or a model: something with named parameters.
 ///
-/// Cloning a module shares its arrays and costs next to nothing.
+/// Cloning a module shares its arrays and is cheap.
 pub trait Module: Clone {
-    /// Names the parameters and sub-modules of this one.
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>);
+    /// Passes each parameter and sub-module to the visitor with its name.
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>);
 
     /// Returns all parameters by their full names: `layers.0.attn.query_proj.weight`.
     fn parameters(&self) -> WeightMap {
         let mut module = self.clone();
-        let parameters = Parts::of(&mut module).parameters;
+        let parameters = ParameterVisitor::of(&mut module).parameters;
         parameters
             .into_iter()
             .map(|(name, array)| (name, array.clone()))
             .collect()
     }
 
-    /// Replaces parameters by those of the same name, and says what did not fit.
+    /// Replaces parameters by those of the same name, and reports what did not match.
     ///
-    /// A weight of another shape than the parameter is left out. Dtypes are taken as they come.
+    /// A weight of another shape than the parameter is left out. Parameters take the dtype of their weight.
     fn load(&mut self, mut weights: WeightMap) -> LoadReport {
         let mut report = LoadReport::default();
-        for (name, parameter) in Parts::of(self).parameters {
+        for (name, parameter) in ParameterVisitor::of(self).parameters {
             let Some(weight) = weights.remove(&name) else {
                 report.missing.push(name);
                 continue;
             };
             match (parameter.shape(), weight.shape()) {
                 (Ok(wanted), Ok(got)) if wanted != got => {
-                    report.misshapen.push((name, wanted, got))
+                    report.shape_mismatches.push((name, wanted, got))
                 }
                 _ => {
                     *parameter = weight;
@@ -51,7 +51,7 @@ pub trait Module: Clone {
         report
     }
 
-    /// Returns the module with parameters replaced by those of the same name; those without one stay.
+    /// Returns the module with parameters replaced by those of the same name; parameters without one are kept.
     ///
     /// # Errors
     /// When there is a name that no parameter has, or a shape is not the parameter's.
@@ -59,7 +59,7 @@ pub trait Module: Clone {
     fn with_parameters(&self, parameters: &WeightMap) -> mlx::Result<Self> {
         let mut module = self.clone();
         let report = module.load(parameters.clone());
-        if report.unused.is_empty() && report.misshapen.is_empty() {
+        if report.unused.is_empty() && report.shape_mismatches.is_empty() {
             return Ok(module);
         }
         let message = LoadReport {
@@ -69,19 +69,19 @@ pub trait Module: Clone {
         Err(mlx::Error::op("with_parameters", message.to_string()))
     }
 
-    /// Puts the parameters side by side into few large buffers, in the order of their names' declaration.
+    /// Moves the parameters into a few large buffers, in the order in which they are visited.
     ///
-    /// A network that reads its weights once for each token reads them faster from there: see
-    /// [`compact`](mlx::memory::compact). They are evaluated first; at most 64 MiB exist twice meanwhile.
+    /// Decoding reads every weight once for each token, which is faster from there: see
+    /// [`compact`](mlx::memory::compact). Parameters are evaluated first; at most 64 MiB are copied at a time.
     ///
     /// # Errors
     /// When a parameter could not be computed, or there is no memory.
     #[track_caller]
     fn compact(&mut self) -> mlx::Result<()> {
         let mut small: Vec<(&mut Array, usize)> = Vec::new();
-        for (_, parameter) in Parts::of(self).parameters {
+        for (_, parameter) in ParameterVisitor::of(self).parameters {
             let bytes = parameter.nbytes()?;
-            if bytes < LARGE {
+            if bytes < MIN_LARGE_BYTES {
                 small.push((parameter, bytes));
             }
         }
@@ -89,7 +89,7 @@ pub trait Module: Clone {
         while !rest.is_empty() {
             let mut total = 0;
             let count = rest.iter().take_while(|(_, bytes)| {
-                let fits = total < AT_ONCE;
+                let fits = total < MAX_BATCH_BYTES;
                 total += bytes;
                 fits
             });
@@ -103,83 +103,87 @@ pub trait Module: Clone {
         Ok(())
     }
 
-    /// Makes every norm and attention inside use the composed formulas or the fused kernels.
-    fn set_kernels(&mut self, kernels: Kernels) {
-        for slot in Parts::of(self).kernels {
-            *slot = kernels;
+    /// Makes every norm, attention and quantized product inside use composed formulas or fused kernels.
+    fn set_kernels(&mut self, kernels: FastOps) {
+        for choice in ParameterVisitor::of(self).kernels {
+            *choice = kernels;
         }
     }
 }
 
-/// Parameters of so many bytes lie well where they are.
-const LARGE: usize = 4 << 20;
-/// Bytes that [`Module::compact`] moves at once.
-const AT_ONCE: usize = 60 << 20;
+/// Parameters at least this large are not moved by [`Module::compact`].
+const MIN_LARGE_BYTES: usize = 4 << 20;
+/// Bytes at which [`Module::compact`] begins another buffer.
+const MAX_BATCH_BYTES: usize = 60 << 20;
 
-/// Collects what a module names in [`Module::parts`].
+/// Collects the parameters and sub-modules that [`Module::visit_parameters`] passes to it.
 #[derive(Default)]
-pub struct Parts<'a> {
+pub struct ParameterVisitor<'a> {
     prefix: String,
     parameters: Vec<(String, &'a mut Array)>,
-    kernels: Vec<&'a mut Kernels>,
+    kernels: Vec<&'a mut FastOps>,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> ParameterVisitor<'a> {
     fn of(module: &'a mut impl Module) -> Self {
-        let mut parts = Parts::default();
-        module.parts(&mut parts);
-        parts
+        let mut visitor = ParameterVisitor::default();
+        module.visit_parameters(&mut visitor);
+        visitor
     }
 
-    /// Names a parameter.
+    /// Visits a parameter.
     pub fn parameter(&mut self, name: &str, array: &'a mut Array) {
         self.parameters
             .push((format!("{}{name}", self.prefix), array));
     }
 
-    /// Names a parameter that this module may lack.
+    /// Visits a parameter that this module may lack.
     pub fn optional(&mut self, name: &str, array: &'a mut Option<Array>) {
         if let Some(array) = array {
             self.parameter(name, array);
         }
     }
 
-    /// Names a sub-module.
+    /// Visits a sub-module.
     pub fn module(&mut self, name: &str, module: &'a mut impl Module) {
         let outer = self.prefix.len();
         self.prefix.push_str(name);
         self.prefix.push('.');
-        module.parts(self);
+        module.visit_parameters(self);
         self.prefix.truncate(outer);
     }
 
-    /// Names a list of sub-modules: `name.0`, `name.1`, ...
+    /// Visits a list of sub-modules: `name.0`, `name.1`, ...
     pub fn list(&mut self, name: &str, modules: &'a mut [impl Module]) {
         for (index, module) in modules.iter_mut().enumerate() {
             self.module(&format!("{name}.{index}"), module);
         }
     }
 
-    /// Names the place where this module keeps its choice of kernels.
-    pub fn kernels(&mut self, kernels: &'a mut Kernels) {
+    /// Visits the module's choice between composed formulas and fused kernels.
+    pub fn kernels(&mut self, kernels: &'a mut FastOps) {
         self.kernels.push(kernels);
     }
 }
 
-/// What [`Module::load`] did with the weights.
+/// The former name of [`ParameterVisitor`].
+#[deprecated(note = "renamed to ParameterVisitor")]
+pub type Parts<'a> = ParameterVisitor<'a>;
+
+/// The result of [`Module::load`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
     /// Number of parameters replaced.
     pub loaded: usize,
     /// Parameters for which there was no weight.
     pub missing: Vec<String>,
-    /// Weights that no parameter wanted.
+    /// Weights without a parameter of that name.
     pub unused: Vec<String>,
     /// Weights of the wrong shape: name, wanted, got.
-    pub misshapen: Vec<(String, Vec<i32>, Vec<i32>)>,
+    pub shape_mismatches: Vec<(String, Vec<i32>, Vec<i32>)>,
 }
 
-/// The weights of a file do not fit a model; says which.
+/// The error of weights that do not match a model's parameters, with their names.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("load: {0}")]
 pub struct LoadError(LoadReport);
@@ -192,17 +196,23 @@ impl fmt::Debug for LoadError {
 }
 
 impl LoadReport {
-    /// Returns whether every parameter got its weight and none was left over.
-    pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.unused.is_empty() && self.misshapen.is_empty()
+    /// Returns the weights of the wrong shape: name, wanted, got.
+    #[deprecated(note = "renamed to the field `shape_mismatches`")]
+    pub fn misshapen(&self) -> &[(String, Vec<i32>, Vec<i32>)] {
+        &self.shape_mismatches
     }
 
-    /// Returns an error unless every parameter got its weight; weights left over are allowed.
+    /// Returns whether every parameter was loaded and no weight was unused.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.unused.is_empty() && self.shape_mismatches.is_empty()
+    }
+
+    /// Returns an error unless every parameter was loaded; unused weights are allowed.
     ///
     /// # Errors
     /// When a weight is missing or has the wrong shape.
     pub fn require_all(self) -> Result<Self, LoadError> {
-        if self.missing.is_empty() && self.misshapen.is_empty() {
+        if self.missing.is_empty() && self.shape_mismatches.is_empty() {
             Ok(self)
         } else {
             Err(LoadError(self))
@@ -212,7 +222,7 @@ impl LoadReport {
     /// Returns an error unless weights and parameters match exactly.
     ///
     /// # Errors
-    /// When a weight is missing, left over or has the wrong shape.
+    /// When a weight is missing, unused or has the wrong shape.
     pub fn require_exact(self) -> Result<Self, LoadError> {
         if self.is_complete() {
             Ok(self)
@@ -227,14 +237,14 @@ impl fmt::Display for LoadReport {
         write!(f, "{} weights loaded", self.loaded)?;
         list(f, "missing", &self.missing)?;
         list(f, "unused", &self.unused)?;
-        for (name, wanted, got) in &self.misshapen {
+        for (name, wanted, got) in &self.shape_mismatches {
             write!(f, "; {name} must be {wanted:?}, got {got:?}")?;
         }
         Ok(())
     }
 }
 
-/// Writes the first names of a list and how many more there are.
+/// Writes the first names of a list and the number of the others.
 fn list(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt::Result {
     const SHOWN: usize = 8;
     if names.is_empty() {

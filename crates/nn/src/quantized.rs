@@ -1,10 +1,13 @@
-//! Layers whose weights stay packed in few bits.
+//! Layers with quantized weights.
 
 use mlx::{Array, Op, Quantization, Quantized, Result, bind};
 
-use crate::{Embedding, Kernels, Linear, Module, Parts};
+use crate::embedding::tokens_mismatch;
+use crate::layer_error::{axis_size, in_layer};
+use crate::linear::linear_mismatch;
+use crate::{Embedding, FastOps, Linear, Module, ParameterVisitor};
 
-/// `y = x @ weight.T + bias` with packed weights: `mlx.nn.QuantizedLinear`.
+/// A linear layer with quantized weights, `y = x @ weight.T + bias`: `mlx.nn.QuantizedLinear`.
 ///
 /// ```
 /// use mlx_nn::{Init, Linear, QuantizedLinear};
@@ -24,18 +27,18 @@ pub struct QuantizedLinear {
     pub weight: Array,
     /// One scale for each group, `[output_dims, input_dims / group_size]`.
     pub scales: Array,
-    /// One offset for each group; none in the modes without.
+    /// One bias for each group; `None` in modes without.
     pub biases: Option<Array>,
-    /// `[output_dims]`: the bias of the layer, unlike the offsets of its groups.
+    /// `[output_dims]`: the bias of the layer, unlike the biases of its groups.
     pub bias: Option<Array>,
-    /// How the weights are packed.
+    /// The quantization of the weights.
     pub quantization: Quantization,
-    /// Unpacked and multiplied, or multiplied as they are.
-    pub kernels: Kernels,
+    /// Whether the weights are dequantized before the product, or multiplied directly.
+    pub kernels: FastOps,
 }
 
 impl QuantizedLinear {
-    /// Returns a layer of packed weights `[output_dims, input_dims]` and a bias.
+    /// Returns a layer of quantized weights `[output_dims, input_dims]` and a bias.
     pub fn new(weights: Quantized, bias: Option<Array>) -> Self {
         let Quantized {
             weight,
@@ -49,14 +52,14 @@ impl QuantizedLinear {
             biases,
             bias,
             quantization,
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
         }
     }
 
-    /// Returns a layer with its weights packed.
+    /// Returns the layer with quantized weights.
     ///
     /// # Errors
-    /// When MLX does not pack this way, or `input_dims` is not a multiple of the group size.
+    /// When MLX does not have this quantization, or `input_dims` is not a multiple of the group size.
     #[track_caller]
     pub fn from_linear(layer: &Linear, quantization: Quantization) -> Result<Self> {
         let weights = layer.weight.quantize(quantization)?;
@@ -67,13 +70,23 @@ impl QuantizedLinear {
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
         let y = self.kernels.quantized_matmul(x, &self.weights());
-        match &self.bias {
+        let y = match &self.bias {
             Some(bias) => y + bias,
             None => y,
-        }
+        };
+        let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
+        in_layer(
+            "QuantizedLinear",
+            y,
+            packed.chain(&self.bias).chain([x]),
+            || {
+                let dims = input_dims(&self.weight, self.quantization);
+                linear_mismatch(x, &self.weight, dims, self.bias.as_ref())
+            },
+        )
     }
 
-    /// Returns the packed weights.
+    /// Returns the quantized weights.
     pub fn weights(&self) -> Quantized {
         Quantized {
             weight: self.weight.clone(),
@@ -83,7 +96,7 @@ impl QuantizedLinear {
         }
     }
 
-    /// Returns the layer with its weights unpacked.
+    /// Returns the layer with dequantized weights.
     #[track_caller]
     pub fn dequantize(&self) -> Linear {
         Linear {
@@ -94,32 +107,32 @@ impl QuantizedLinear {
 }
 
 impl Module for QuantizedLinear {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
-        parts.parameter("scales", &mut self.scales);
-        parts.optional("biases", &mut self.biases);
-        parts.optional("bias", &mut self.bias);
-        parts.kernels(&mut self.kernels);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
+        visitor.parameter("scales", &mut self.scales);
+        visitor.optional("biases", &mut self.biases);
+        visitor.optional("bias", &mut self.bias);
+        visitor.kernels(&mut self.kernels);
     }
 }
 
-/// A vector for each token, from packed weights: `mlx.nn.QuantizedEmbedding`.
+/// A table of embeddings with quantized weights: `mlx.nn.QuantizedEmbedding`.
 #[derive(Clone)]
 pub struct QuantizedEmbedding {
     /// The packed weights, `[num_embeddings, dims * bits / 32]`, `uint32`.
     pub weight: Array,
     /// One scale for each group, `[num_embeddings, dims / group_size]`.
     pub scales: Array,
-    /// One offset for each group; none in the modes without.
+    /// One bias for each group; `None` in modes without.
     pub biases: Option<Array>,
-    /// How the weights are packed.
+    /// The quantization of the weights.
     pub quantization: Quantization,
-    /// Unpacked and multiplied, or multiplied as they are.
-    pub kernels: Kernels,
+    /// Whether the weights are dequantized before the product, or multiplied directly.
+    pub kernels: FastOps,
 }
 
 impl QuantizedEmbedding {
-    /// Returns a table of packed weights `[num_embeddings, dims]`.
+    /// Returns a table of quantized weights `[num_embeddings, dims]`.
     pub fn new(weights: Quantized) -> Self {
         let Quantized {
             weight,
@@ -132,11 +145,11 @@ impl QuantizedEmbedding {
             scales,
             biases,
             quantization,
-            kernels: Kernels::default(),
+            kernels: FastOps::default(),
         }
     }
 
-    /// Returns a table with its weights packed.
+    /// Returns the table with quantized weights.
     ///
     /// # Errors
     /// As for [`QuantizedLinear::from_linear`].
@@ -145,8 +158,8 @@ impl QuantizedEmbedding {
         Ok(Self::new(table.weight.quantize(quantization)?))
     }
 
-    /// Maps whole numbers `[..]` to vectors `[.., dims]`; only the rows asked for are unpacked. A number that is not
-    /// in the table is an error.
+    /// Maps integers `[..]` to vectors `[.., dims]`; only the selected rows are dequantized. An index outside of the
+    /// table is an error.
     #[track_caller]
     pub fn forward(&self, tokens: &Array) -> Array {
         let rows = |table: &Array| bind(Op::Take { axis: 0 }, &[table, tokens]);
@@ -156,16 +169,28 @@ impl QuantizedEmbedding {
             biases: self.biases.as_ref().map(rows),
             quantization: self.quantization,
         };
-        chosen.dequantize(None)
+        let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
+        let vectors = chosen.dequantize(None);
+        in_layer(
+            "QuantizedEmbedding",
+            vectors,
+            packed.chain([tokens]),
+            || tokens_mismatch(tokens),
+        )
     }
 
-    /// Maps vectors `[.., dims]` to scores `[.., num_embeddings]`: the table as a linear layer.
+    /// Maps vectors `[.., dims]` to logits `[.., num_embeddings]`: the table as a linear layer.
     #[track_caller]
     pub fn as_linear(&self, x: &Array) -> Array {
-        self.kernels.quantized_matmul(x, &self.weights())
+        let scores = self.kernels.quantized_matmul(x, &self.weights());
+        let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
+        in_layer("QuantizedEmbedding", scores, packed.chain([x]), || {
+            let dims = input_dims(&self.weight, self.quantization);
+            linear_mismatch(x, &self.weight, dims, None)
+        })
     }
 
-    /// Returns the packed weights.
+    /// Returns the quantized weights.
     pub fn weights(&self) -> Quantized {
         Quantized {
             weight: self.weight.clone(),
@@ -175,7 +200,7 @@ impl QuantizedEmbedding {
         }
     }
 
-    /// Returns the table with its weights unpacked.
+    /// Returns the table with dequantized weights.
     #[track_caller]
     pub fn dequantize(&self) -> Embedding {
         Embedding {
@@ -185,10 +210,16 @@ impl QuantizedEmbedding {
 }
 
 impl Module for QuantizedEmbedding {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
-        parts.parameter("scales", &mut self.scales);
-        parts.optional("biases", &mut self.biases);
-        parts.kernels(&mut self.kernels);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
+        visitor.parameter("scales", &mut self.scales);
+        visitor.optional("biases", &mut self.biases);
+        visitor.kernels(&mut self.kernels);
     }
+}
+
+/// Returns the row size of quantized weights.
+fn input_dims(weight: &Array, quantization: Quantization) -> i32 {
+    let bits = axis_size(weight, -1).saturating_mul(32);
+    bits.checked_div(quantization.bits).unwrap_or(0)
 }

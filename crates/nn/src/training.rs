@@ -1,4 +1,4 @@
-//! Gradients of a module's parameters, and what is done to gradients before an optimizer sees them.
+//! Gradients of a module's parameters, gradient clipping and loss scaling.
 
 use mlx::transforms::Loss;
 use mlx::{Array, Dtype, Result, Tree, tree};
@@ -7,7 +7,7 @@ use crate::{Module, WeightMap};
 
 /// Returns a function that gives the loss of a module on a batch, and the gradients of all its parameters by name.
 ///
-/// `loss` gives a floating scalar, or a tuple of one and anything else, which has no part in the gradients.
+/// `loss` returns a floating scalar, or a tuple of one and auxiliary values, which have no gradients.
 ///
 /// ```
 /// use mlx_nn::losses::{Reduction, mse_loss};
@@ -41,7 +41,7 @@ where
     }
 }
 
-/// Returns gradients scaled down so that their norm, all taken as one vector, is at most `max_norm`, and that norm.
+/// Returns gradients scaled so that their global norm is at most `max_norm`, and that norm.
 ///
 /// ```
 /// use mlx_nn::{WeightMap, clip_grad_norm};
@@ -71,7 +71,7 @@ pub fn clip_grad_norm<T: Tree>(gradients: &T, max_norm: f32) -> (T, Array) {
     (clipped, norm)
 }
 
-/// Half precision as `float32`: the square of 300 is no `float16`.
+/// Returns half precision as `float32`, because squares overflow `float16`.
 fn wide(x: &Array) -> Array {
     match x.dtype() {
         Ok(Dtype::Float16 | Dtype::Bfloat16) => x.astype(Dtype::Float32),
@@ -88,10 +88,10 @@ pub fn cast<T: Tree>(tree: &T, dtype: Dtype) -> T {
     })
 }
 
-/// Settings of dynamic loss scaling, which keeps small gradients of half precision from becoming 0.
+/// The settings of dynamic loss scaling, which keeps small gradients of half precision from underflow.
 ///
-/// The loss is multiplied by a scale before the gradient is taken, and gradients are divided by it after. A step whose
-/// gradients are not finite is left out and the scale made smaller; after many good steps it grows again. All of it is
+/// The loss is multiplied by a scale before the gradient is taken, and gradients are divided by it after. A step with
+/// gradients that are not finite is skipped and the scale reduced; after many finite steps it grows again. All of it is
 /// part of the graph: nothing is read back between steps.
 ///
 /// ```
@@ -109,13 +109,13 @@ pub fn cast<T: Tree>(tree: &T, dtype: Dtype) -> T {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossScaler {
-    /// The first scale.
+    /// The initial scale.
     pub init_scale: f32,
-    /// What the scale is multiplied by after `growth_interval` good steps.
+    /// The factor of the scale after `growth_interval` finite steps.
     pub growth_factor: f32,
-    /// What it is multiplied by when gradients are not finite.
+    /// The factor of the scale when gradients are not finite.
     pub backoff_factor: f32,
-    /// Good steps in a row before the scale grows.
+    /// Number of finite steps in a row before the scale grows.
     pub growth_interval: u32,
 }
 
@@ -130,12 +130,12 @@ impl Default for LossScaler {
     }
 }
 
-/// The state of dynamic loss scaling: goes into a training step and comes out of it.
+/// The state of dynamic loss scaling, an input and output of a training step.
 #[derive(Clone, Tree)]
 pub struct LossScale {
-    /// What the loss is multiplied by, `float32`.
+    /// The factor of the loss, `float32`.
     pub scale: Array,
-    /// Good steps since the scale changed, `int32`.
+    /// Finite steps since the scale changed, `int32`.
     pub good_steps: Array,
 }
 
@@ -154,7 +154,7 @@ impl LossScaler {
         let steps = &scale.good_steps + 1;
         let grows = steps.greater_equal(i64::from(self.growth_interval));
         let grown = mlx::where_(&grows, &scale.scale * self.growth_factor, &scale.scale);
-        // A scale that reaches infinity would never come back.
+        // A scale that reaches infinity would stay there.
         let grown = grown.minimum(f64::from(f32::MAX) / 4.0);
         let backed = (&scale.scale * self.backoff_factor).maximum(1.0);
         LossScale {

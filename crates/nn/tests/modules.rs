@@ -2,8 +2,8 @@
 
 use mlx::{Array, Dtype, array};
 use mlx_nn::{
-    Conv1d, Embedding, Init, Kernels, LayerNorm, Linear, Module, MultiHeadAttention, Parts,
-    RmsNorm, WeightMap,
+    Conv1d, Embedding, FastOps, Init, LayerNorm, Linear, Module, MultiHeadAttention,
+    ParameterVisitor, RmsNorm, WeightMap,
 };
 
 #[derive(Clone)]
@@ -31,10 +31,10 @@ impl Block {
 }
 
 impl Module for Block {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("attention", &mut self.attention);
-        parts.list("norms", &mut self.norms);
-        parts.module("head", &mut self.head);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("attention", &mut self.attention);
+        visitor.list("norms", &mut self.norms);
+        visitor.module("head", &mut self.head);
     }
 }
 
@@ -70,7 +70,7 @@ fn loads_what_fits_and_reports_the_rest() {
     assert_eq!(report.missing, ["norms.0.weight"]);
     assert_eq!(report.unused, ["tail.weight"]);
     assert_eq!(
-        report.misshapen,
+        report.shape_mismatches,
         [("head.weight".to_owned(), vec![3, 8], vec![3, 9])]
     );
     let text = report.require_all().unwrap_err().to_string();
@@ -97,10 +97,10 @@ fn a_saved_tree_loads_into_another_module_exactly() {
 fn composed_and_fused_agree_on_the_same_weights() {
     let fused = Block::new(&mut Init::seed(3));
     let mut composed = fused.clone();
-    composed.set_kernels(Kernels::Composed);
+    composed.set_kernels(FastOps::Composed);
     assert_eq!(
         fused.norms[0].kernels,
-        Kernels::Fused,
+        FastOps::Fused,
         "a clone is changed by itself"
     );
     let x = mlx::iota(5 * 8).astype(Dtype::Float32).reshape([1, 5, 8]) / 10.0;

@@ -1,7 +1,7 @@
 //! Layers with packed weights against the same layers with plain ones.
 
 use mlx::{Array, Dtype, Quantization, array};
-use mlx_nn::{Embedding, Init, Kernels, Linear, Module, QuantizedEmbedding, QuantizedLinear};
+use mlx_nn::{Embedding, FastOps, Init, Linear, Module, QuantizedEmbedding, QuantizedLinear};
 use rstest::rstest;
 
 fn quantization(bits: i32) -> Quantization {
@@ -28,8 +28,8 @@ fn both_kernels_give_what_the_unpacked_layer_gives(#[case] bits: i32, #[case] bi
     let wanted = packed.dequantize().forward(&x);
     assert_eq!(wanted.shape().unwrap(), [2, 3, 6]);
     assert!(difference(&packed.forward(&x), &wanted) < 1e-5);
-    packed.set_kernels(Kernels::Composed);
-    assert_eq!(packed.kernels, Kernels::Composed);
+    packed.set_kernels(FastOps::Composed);
+    assert_eq!(packed.kernels, FastOps::Composed);
     assert!(difference(&packed.forward(&x), &wanted) < 1e-5);
 }
 

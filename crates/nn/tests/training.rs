@@ -7,8 +7,8 @@ use mlx_nn::optimizers::{
     Adam, AdamW, Lion, Optimizer, OptimizerState, Sgd, cosine_decay, load_state, save_state,
 };
 use mlx_nn::{
-    Conv2d, Dropout, Fan, Init, Linear, LossScale, LossScaler, Module, Parts, WeightMap, cast,
-    clip_grad_norm, relu, select, value_and_grad,
+    Conv2d, Dropout, Fan, Init, Linear, LossScale, LossScaler, Module, ParameterVisitor, WeightMap,
+    cast, clip_grad_norm, relu, select, value_and_grad,
 };
 use rstest::rstest;
 
@@ -34,9 +34,9 @@ impl Net {
 }
 
 impl Module for Net {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("first", &mut self.first);
-        parts.module("second", &mut self.second);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("first", &mut self.first);
+        visitor.module("second", &mut self.second);
     }
 }
 

@@ -1,14 +1,15 @@
 //! Lines, points and bars over two axes.
 
-use crate::axis::{Axis, label};
-use crate::show;
-use crate::svg::{Anchor, COLOURS, FAINT, INK, Svg};
+use plotters::coord::ranged1d::Ranged;
+use plotters::prelude::*;
+use plotters::style::text_anchor::HPos;
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 380.0;
-const LEFT: f64 = 72.0;
-const TOP: f64 = 40.0;
-const BOTTOM: f64 = HEIGHT - 52.0;
+use crate::drawing::{
+    self, Area, Axis, COLOURS, ChartArea, Drawn, INK, Margins, picture, px, stroke, text, write,
+};
+use crate::show;
+
+const SIZE: (u32, u32) = (720, 380);
 
 /// A chart of lines, points and bars.
 ///
@@ -66,14 +67,14 @@ impl Chart {
         self
     }
 
-    /// Makes the horizontal axis logarithmic; numbers that are not above 0 are left out.
+    /// Makes the horizontal axis logarithmic; values that are not above 0 are left out.
     #[must_use]
     pub fn log_x(mut self) -> Self {
         self.log_x = true;
         self
     }
 
-    /// Makes the vertical axis logarithmic; numbers that are not above 0 are left out.
+    /// Makes the vertical axis logarithmic; values that are not above 0 are left out.
     #[must_use]
     pub fn log_y(mut self) -> Self {
         self.log_y = true;
@@ -118,7 +119,7 @@ impl Chart {
         self.with(name, Kind::Points, points, labels)
     }
 
-    /// Adds bars from 0, as wide as the least distance between them.
+    /// Adds bars from 0, as wide as the minimum distance between them.
     #[must_use]
     pub fn bars(
         self,
@@ -128,7 +129,7 @@ impl Chart {
         self.with(name, Kind::Bars, points, Vec::new())
     }
 
-    /// Adds the histogram of values in so many bins of equal width.
+    /// Adds the histogram of values in `n_bins` bins of equal width.
     #[must_use]
     pub fn histogram(
         self,
@@ -146,7 +147,7 @@ impl Chart {
         };
         let mut counts = vec![0_usize; n_bins];
         for value in values {
-            // The greatest value is in the last bin, not behind it.
+            // The maximum is in the last bin, not behind it.
             let bin = (((value - low) / width) as usize).min(n_bins - 1);
             counts[bin] += 1;
         }
@@ -159,39 +160,30 @@ impl Chart {
 
     /// Returns the chart as SVG.
     pub fn to_svg(&self) -> String {
-        let right = WIDTH - if self.legend() { 150.0 } else { 24.0 };
-        let all = || self.series.iter().flat_map(|series| &series.points);
-        let has_bars = self.series.iter().any(|series| series.kind == Kind::Bars);
-        let floor = (has_bars && !self.log_y).then_some(0.0);
-        let margin = self.bar_width() / 2.0;
-        let edges = all().flat_map(|(x, _)| [x - margin, x + margin]);
-        let x_axis = Axis::around(edges, self.log_x, LEFT, right);
-        let y_axis = Axis::around(all().map(|(_, y)| *y).chain(floor), self.log_y, BOTTOM, TOP);
-        let mut svg = Svg::new(WIDTH, HEIGHT, &self.title);
-        self.draw_axes(&mut svg, &x_axis, &y_axis, right);
-        let mut bars_before = 0;
-        for (k, series) in self.series.iter().enumerate() {
-            let colour = COLOURS[k % COLOURS.len()];
-            match series.kind {
-                Kind::Line => draw_line(&mut svg, series, &x_axis, &y_axis, colour),
-                Kind::Points => draw_points(&mut svg, series, &x_axis, &y_axis, colour),
-                Kind::Bars => {
-                    // Bars of several series stand side by side.
-                    let width = self.bar_width();
-                    let share = width / self.n_bars() as f64;
-                    let from = -width / 2.0 + share * bars_before as f64;
-                    bars_before += 1;
-                    let sides = (from, from + share);
-                    draw_bars(&mut svg, series, &x_axis, &y_axis, sides, colour);
-                }
-            }
-            if self.legend() {
-                let y = TOP + 12.0 + 20.0 * k as f64;
-                svg.rectangle(right + 14.0, y - 9.0, 12.0, 10.0, colour);
-                svg.text(right + 32.0, y, Anchor::Start, 12.0, INK, &series.name);
-            }
-        }
-        svg.finish()
+        let margins = Margins {
+            top: 40.0,
+            right: if self.legend() { 150.0 } else { 24.0 },
+            bottom: 52.0,
+            left: 72.0,
+        };
+        let (x, y) = self.axes();
+        picture(SIZE, |area| {
+            let title = text(15.0, INK, HPos::Center);
+            write(
+                area,
+                &self.title,
+                &title,
+                (px(f64::from(SIZE.0) / 2.0), px(18.0)),
+            )?;
+            let names = (self.x_label.as_str(), self.y_label.as_str());
+            let mut plot = Plot {
+                chart: drawing::axes(area, margins, (&x, &y), names, true)?,
+                area,
+                axes: (&x, &y),
+            };
+            self.draw_series(&mut plot)?;
+            self.draw_legend(area, margins)
+        })
     }
 
     /// Shows the chart in a notebook run by evcxr.
@@ -232,118 +224,135 @@ impl Chart {
             let gaps: Vec<f64> = xs.windows(2).map(|pair| pair[1] - pair[0]).collect();
             gaps
         });
-        let least = gaps.filter(|gap| *gap > 0.0).fold(f64::INFINITY, f64::min);
-        if least.is_finite() { least } else { 0.0 }
+        let min = gaps.filter(|gap| *gap > 0.0).fold(f64::INFINITY, f64::min);
+        if min.is_finite() { min } else { 0.0 }
     }
 
-    fn draw_axes(&self, svg: &mut Svg, x_axis: &Axis, y_axis: &Axis, right: f64) {
-        for tick in x_axis.ticks() {
-            if let Some(x) = x_axis.at(tick) {
-                svg.line((x, TOP), (x, BOTTOM), FAINT, 1.0);
-                svg.text(x, BOTTOM + 17.0, Anchor::Middle, 11.0, INK, &label(tick));
+    /// Returns axes with room for all series, and for 0 where bars begin.
+    fn axes(&self) -> (Axis, Axis) {
+        let all = || self.series.iter().flat_map(|series| &series.points);
+        let floor = (self.n_bars() > 0 && !self.log_y).then_some(0.0);
+        let margin = self.bar_width() / 2.0;
+        let edges = all().flat_map(|(x, _)| [x - margin, x + margin]);
+        (
+            Axis::around(edges, self.log_x),
+            Axis::around(all().map(|(_, y)| *y).chain(floor), self.log_y),
+        )
+    }
+
+    fn draw_series(&self, plot: &mut Plot<'_, '_>) -> Drawn {
+        // Bars of several series are drawn side by side.
+        let share = self.bar_width() / self.n_bars().max(1) as f64;
+        let mut left = -self.bar_width() / 2.0;
+        for (series, colour) in self.series.iter().zip(COLOURS.into_iter().cycle()) {
+            match series.kind {
+                Kind::Line => plot.draw_line(series, colour)?,
+                Kind::Points => plot.draw_points(series, colour)?,
+                Kind::Bars => {
+                    plot.draw_bars(series, (left, left + share), colour)?;
+                    left += share;
+                }
             }
         }
-        for tick in y_axis.ticks() {
-            if let Some(y) = y_axis.at(tick) {
-                svg.line((LEFT, y), (right, y), FAINT, 1.0);
-                svg.text(LEFT - 7.0, y + 4.0, Anchor::End, 11.0, INK, &label(tick));
-            }
+        Ok(())
+    }
+
+    fn draw_legend(&self, area: &Area<'_>, margins: Margins) -> Drawn {
+        if !self.legend() {
+            return Ok(());
         }
-        svg.line((LEFT, BOTTOM), (right, BOTTOM), INK, 1.0);
-        svg.line((LEFT, TOP), (LEFT, BOTTOM), INK, 1.0);
-        let middle = (LEFT + right) / 2.0;
-        svg.text(
-            middle,
-            HEIGHT - 14.0,
-            Anchor::Middle,
-            12.0,
-            INK,
-            &self.x_label,
-        );
-        let middle = (TOP + BOTTOM) / 2.0;
-        svg.turned(
-            18.0,
-            middle,
-            -90.0,
-            Anchor::Middle,
-            12.0,
-            INK,
-            &self.y_label,
-        );
+        let x = f64::from(SIZE.0) - margins.right + 14.0;
+        let colours = COLOURS.into_iter().cycle();
+        for (k, (series, colour)) in self.series.iter().zip(colours).enumerate() {
+            let y = margins.top + 8.0 + 20.0 * k as f64;
+            let square = [(px(x), px(y - 5.0)), (px(x + 12.0), px(y + 5.0))];
+            area.draw(&Rectangle::new(square, colour.filled()))?;
+            let style = text(12.0, INK, HPos::Left);
+            write(area, &series.name, &style, (px(x + 18.0), px(y)))?;
+        }
+        Ok(())
     }
 }
 
-/// A place without a number ends one line, and behind it the next begins.
-fn draw_line(svg: &mut Svg, series: &Series, x_axis: &Axis, y_axis: &Axis, colour: &str) {
-    let places = series
-        .points
-        .iter()
-        .map(|&(x, y)| Some((x_axis.at(x)?, y_axis.at(y)?)));
-    let mut run = Vec::new();
-    for place in places.chain([None]) {
-        match place {
-            Some(place) => run.push(place),
-            None if run.len() > 1 => svg.polyline(&std::mem::take(&mut run), colour),
-            None => run.clear(),
-        }
-    }
-    // A long line needs no dots.
-    if series.points.len() <= 24 {
-        draw_points(svg, series, x_axis, y_axis, colour);
-    }
+/// A chart that is being drawn.
+struct Plot<'a, 'b> {
+    chart: ChartArea<'a, 'b>,
+    area: &'a Area<'b>,
+    axes: (&'a Axis, &'a Axis),
 }
 
-fn draw_points(svg: &mut Svg, series: &Series, x_axis: &Axis, y_axis: &Axis, colour: &str) {
-    let mut written: Vec<(f64, f64)> = Vec::new();
-    for (k, &(x, y)) in series.points.iter().enumerate() {
-        if let (Some(x), Some(y)) = (x_axis.at(x), y_axis.at(y)) {
-            svg.circle(x, y, 3.5, colour);
-            if let Some(text) = series.labels.get(k) {
-                let place = free_place((x + 6.0, y + 4.0), &written);
-                svg.text(place.0, place.1, Anchor::Start, 11.0, INK, text);
+impl Plot<'_, '_> {
+    /// Returns whether a point has a position on both axes.
+    fn has(&self, (x, y): &(f64, f64)) -> bool {
+        self.axes.0.has(*x) && self.axes.1.has(*y)
+    }
+
+    /// Draws a line, which a point without a position breaks.
+    fn draw_line(&mut self, series: &Series, colour: RGBColor) -> Drawn {
+        let runs: Vec<_> = series.points.split(|point| !self.has(point)).collect();
+        for run in runs {
+            if run.len() > 1 {
+                let line = PathElement::new(run, stroke(colour, 1.8));
+                self.chart.draw_series([line])?;
+            }
+        }
+        // A long line needs no dots.
+        if series.points.len() <= 24 {
+            self.draw_points(series, colour)?;
+        }
+        Ok(())
+    }
+
+    fn draw_points(&mut self, series: &Series, colour: RGBColor) -> Drawn {
+        let mut written: Vec<(i32, i32)> = Vec::new();
+        for (k, point) in series.points.iter().enumerate() {
+            if !self.has(point) {
+                continue;
+            }
+            self.chart
+                .draw_series([Circle::new(*point, px(3.5), colour.filled())])?;
+            if let Some(label) = series.labels.get(k) {
+                let (x, y) = self.chart.backend_coord(point);
+                let place = free_place((x + px(6.0), y), &written);
+                write(self.area, label, &text(11.0, INK, HPos::Left), place)?;
                 written.push(place);
             }
         }
+        Ok(())
+    }
+
+    fn draw_bars(&mut self, series: &Series, (left, right): (f64, f64), colour: RGBColor) -> Drawn {
+        // On a logarithmic axis, which has no 0, bars begin at its end.
+        let floor = match self.axes.1.has(0.0) {
+            true => 0.0,
+            false => self.axes.1.range().start,
+        };
+        let gap = px(0.5).unsigned_abs();
+        for &(x, y) in &series.points {
+            let (from, to) = (x + left, x + right);
+            if self.has(&(from, y)) && self.has(&(to, y)) {
+                let corners = [(from, y.max(floor)), (to, y.min(floor))];
+                let mut bar = Rectangle::new(corners, colour.filled());
+                bar.set_margin(0, 0, gap, 0);
+                self.chart.draw_series([bar])?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// Moves a text down until it covers none of those of its series that are written already.
-fn free_place((x, mut y): (f64, f64), written: &[(f64, f64)]) -> (f64, f64) {
-    const WIDTH: f64 = 110.0;
-    const HEIGHT: f64 = 12.0;
-    let covers = |y: f64| {
+/// Moves a text down until it covers none of those that are written.
+fn free_place((x, mut y): (i32, i32), written: &[(i32, i32)]) -> (i32, i32) {
+    let (width, height) = (px(110.0), px(12.0));
+    let covers = |y: i32| {
         let near =
-            |place: &&(f64, f64)| (place.0 - x).abs() < WIDTH && (place.1 - y).abs() < HEIGHT;
+            |place: &&(i32, i32)| (place.0 - x).abs() < width && (place.1 - y).abs() < height;
         written.iter().find(near).map(|place| place.1)
     };
     while let Some(taken) = covers(y) {
-        y = taken + HEIGHT;
+        y = taken + height;
     }
     (x, y)
-}
-
-fn draw_bars(
-    svg: &mut Svg,
-    series: &Series,
-    x_axis: &Axis,
-    y_axis: &Axis,
-    (left, right): (f64, f64),
-    colour: &str,
-) {
-    let floor = y_axis.at(0.0).unwrap_or(BOTTOM);
-    for &(x, y) in &series.points {
-        let sides = (x_axis.at(x + left), x_axis.at(x + right));
-        if let (Some(from), Some(to), Some(top)) = (sides.0, sides.1, y_axis.at(y)) {
-            let width = (to - from - 0.5).max(1.0);
-            svg.rectangle(
-                from + 0.5,
-                top.min(floor),
-                width,
-                (floor - top).abs(),
-                colour,
-            );
-        }
-    }
 }
 
 #[cfg(test)]
@@ -356,7 +365,12 @@ mod tests {
         let svg = Chart::new("t")
             .line("a", points.map(|(k, y)| (k as f64, y)))
             .to_svg();
-        assert_eq!(svg.matches("<polyline").count(), 2);
+        // Those of the axes are thinner.
+        assert_eq!(
+            svg.matches("stroke-width=\"18\" points").count(),
+            2,
+            "{svg}"
+        );
         assert!(!svg.contains("NaN"));
     }
 
@@ -380,11 +394,11 @@ mod tests {
 
     #[test]
     fn labels_do_not_cover_each_other() {
-        let first = free_place((10.0, 50.0), &[]);
-        let second = free_place((12.0, 51.0), &[first]);
-        let third = free_place((11.0, 49.0), &[first, second]);
-        assert_eq!([first.1, second.1, third.1], [50.0, 62.0, 74.0]);
-        assert_eq!(free_place((200.0, 50.0), &[first, second]), (200.0, 50.0));
+        let first = free_place((100, 500), &[]);
+        let second = free_place((120, 510), &[first]);
+        let third = free_place((110, 490), &[first, second]);
+        assert_eq!([first.1, second.1, third.1], [500, 620, 740]);
+        assert_eq!(free_place((2000, 500), &[first, second]), (2000, 500));
     }
 
     #[test]

@@ -1,9 +1,18 @@
 //! A matrix as coloured cells.
 
-use crate::axis::{Axis, label};
+use plotters::prelude::*;
+use plotters::style::text_anchor::HPos;
+
+use crate::drawing::{
+    self, Area, Axis, Drawn, INK, Margins, label, overlay, picture, px, text, write,
+};
 use crate::png;
 use crate::show;
-use crate::svg::{Anchor, INK, Svg};
+
+/// Names of columns up to this length are written across, longer ones downwards.
+const SHORT_NAME: usize = 3;
+/// How many colours the scale shows.
+const SCALE_STEPS: u8 = 64;
 
 /// A matrix drawn in colours from dark to light, the first row on top.
 ///
@@ -53,14 +62,14 @@ impl Heatmap {
         self
     }
 
-    /// Says what the left and the right edge stand for, 0 and the number of columns if nothing else.
+    /// Sets what the left and the right edge mean, 0 and the number of columns by default.
     #[must_use]
     pub fn x_range(mut self, low: f64, high: f64) -> Self {
         self.x_range = Some((low, high));
         self
     }
 
-    /// Says what the upper and the lower edge stand for, 0 and the number of rows if nothing else.
+    /// Sets what the upper and the lower edge mean, 0 and the number of rows by default.
     #[must_use]
     pub fn y_range(mut self, top: f64, bottom: f64) -> Self {
         self.y_range = Some((top, bottom));
@@ -91,19 +100,22 @@ impl Heatmap {
     /// Returns the map as SVG.
     pub fn to_svg(&self) -> String {
         let frame = self.frame();
-        let mut svg = Svg::new(frame.width, frame.bottom + frame.below, &self.title);
+        let (width, height) = frame.size();
+        let axes = picture((width, height), |area| self.draw_axes(area, &frame));
+        let above = overlay((width, height), |area| self.draw_texts(area, &frame));
+        // The cells and the strip of colours are pictures of pixels; texts are written above them.
+        let mut images = String::new();
         if !self.values.is_empty() {
-            let picture = png::encode(&self.pixels(), self.n_columns, &palette());
-            let (width, height) = (frame.right - frame.left, frame.bottom - frame.top);
-            svg.picture(frame.left, frame.top, width, height, &picture);
+            let cells = png::encode(&self.pixels(), self.n_columns, &palette());
+            let size = (frame.right - frame.left, frame.bottom - frame.top);
+            images += &image((frame.left, frame.top), size, &cells);
         }
-        if self.numbers {
-            self.draw_numbers(&mut svg, &frame);
-        }
-        self.draw_columns(&mut svg, &frame);
-        self.draw_rows(&mut svg, &frame);
-        self.draw_scale(&mut svg, &frame);
-        svg.finish()
+        let strip: Vec<u8> = (0..SCALE_STEPS).rev().map(|k| k * 4).collect();
+        let strip = png::encode(&strip, 1, &palette());
+        let size = (12.0, frame.bottom - frame.top);
+        images += &image((frame.right + 14.0, frame.top), size, &strip);
+        let axes = axes.trim_end_matches("</svg>");
+        format!("{axes}{images}\n{above}\n</svg>")
     }
 
     /// Shows the map in a notebook run by evcxr.
@@ -117,36 +129,32 @@ impl Heatmap {
 
     fn frame(&self) -> Frame {
         let longest = |names: &[String]| names.iter().map(|name| name.chars().count()).max();
-        let letters = |n: usize| n as f64 * 6.2;
-        let left = longest(&self.row_names).map_or(66.0, |n| letters(n).min(300.0) + 40.0);
-        let below = longest(&self.column_names).map_or(50.0, |n| {
+        let letters = |n: usize| (n as f64 * 6.2).min(300.0);
+        let left = longest(&self.row_names).map_or(66.0, |n| letters(n) + 40.0);
+        let below = match longest(&self.column_names) {
             // Long names are written downwards.
-            if n > 3 {
-                letters(n).min(300.0) + 44.0
-            } else {
-                50.0
-            }
-        });
-        let right = left + 560.0;
+            Some(n) if n > SHORT_NAME => letters(n) + 44.0,
+            _ => 50.0,
+        };
         // Named cells are about square, and each row has room for its name.
         let named = !self.row_names.is_empty() || !self.column_names.is_empty();
-        let cell = 560.0 / self.n_columns as f64;
+        let cell = Frame::WIDTH / self.n_columns as f64;
+        let n_rows = self.n_rows() as f64;
         let height = match named {
-            true => (cell * self.n_rows() as f64).clamp(16.0 * self.n_rows() as f64, 700.0),
+            true => (cell * n_rows).clamp(16.0 * n_rows, (16.0 * n_rows).max(700.0)),
             false => 240.0,
         };
         let top = 40.0;
         Frame {
             left,
-            right,
+            right: left + Frame::WIDTH,
             top,
             bottom: top + height.max(20.0),
             below,
-            width: right + 80.0,
         }
     }
 
-    /// The least and the greatest finite value.
+    /// The minimum and the maximum of the finite values.
     fn bounds(&self) -> (f32, f32) {
         let finite = || self.values.iter().copied().filter(|v| v.is_finite());
         let low = finite().fold(f32::INFINITY, f32::min);
@@ -171,138 +179,136 @@ impl Heatmap {
         self.values.iter().map(pixel).collect()
     }
 
-    fn draw_numbers(&self, svg: &mut Svg, frame: &Frame) {
-        let whole = self.values.iter().all(|value| value.fract() == 0.0);
-        for (row, values) in self.values.chunks(self.n_columns).enumerate() {
-            for (column, &value) in values.iter().enumerate() {
-                let (x, y) = self.middle(frame, row, column);
-                let text = if whole {
-                    format!("{value}")
-                } else {
-                    format!("{value:.2}")
-                };
-                let colour = if self.share(value) > 0.6 {
-                    INK
-                } else {
-                    "#ffffff"
-                };
-                svg.text(x, y + 4.0, Anchor::Middle, 11.0, colour, &text);
-            }
-        }
-    }
-
-    fn middle(&self, frame: &Frame, row: usize, column: usize) -> (f64, f64) {
-        let x = (column as f64 + 0.5) / self.n_columns as f64;
-        let y = (row as f64 + 0.5) / self.n_rows().max(1) as f64;
-        (
-            frame.left + x * (frame.right - frame.left),
-            frame.top + y * (frame.bottom - frame.top),
+    /// Draws the title, and the axes where rows or columns have no names.
+    fn draw_axes(&self, area: &Area<'_>, frame: &Frame) -> Drawn {
+        let title = text(15.0, INK, HPos::Center);
+        write(
+            area,
+            &self.title,
+            &title,
+            (px(f64::from(frame.size().0) / 2.0), px(18.0)),
+        )?;
+        let (left, right) = self.x_range.unwrap_or((0.0, self.n_columns as f64));
+        let (top, bottom) = self.y_range.unwrap_or((0.0, self.n_rows() as f64));
+        let axis = |from, to, names: &[String]| match names.is_empty() {
+            true => Axis::exact(from, to),
+            false => Axis::exact(from, to).with_ticks(Vec::new()),
+        };
+        let x = axis(left, right, &self.column_names);
+        let y = axis(bottom, top, &self.row_names);
+        let margins = Margins {
+            top: frame.top,
+            right: Frame::RIGHT,
+            bottom: frame.below,
+            left: frame.left,
+        };
+        drawing::axes(
+            area,
+            margins,
+            (&x, &y),
+            (&self.x_label, &self.y_label),
+            false,
         )
+        .map(|_| ())
     }
 
-    fn draw_columns(&self, svg: &mut Svg, frame: &Frame) {
-        if self.column_names.is_empty() {
-            let (low, high) = self.x_range.unwrap_or((0.0, self.n_columns as f64));
-            let axis = Axis::exact(low, high, frame.left, frame.right);
-            for tick in axis.ticks() {
-                if let Some(x) = axis.at(tick) {
-                    svg.line((x, frame.bottom), (x, frame.bottom + 4.0), INK, 1.0);
-                    svg.text(
-                        x,
-                        frame.bottom + 17.0,
-                        Anchor::Middle,
-                        11.0,
-                        INK,
-                        &label(tick),
-                    );
-                }
-            }
+    /// Writes numbers, names and the ends of the scale.
+    fn draw_texts(&self, area: &Area<'_>, frame: &Frame) -> Drawn {
+        if self.numbers {
+            self.draw_numbers(area, frame)?;
         }
-        let turned = self
-            .column_names
-            .iter()
-            .any(|name| name.chars().count() > 3);
+        let is_long = |name: &String| name.chars().count() > SHORT_NAME;
+        let turned = self.column_names.iter().any(is_long);
         for (column, name) in self.column_names.iter().enumerate().take(self.n_columns) {
             let (x, _) = self.middle(frame, 0, column);
             if turned {
-                let y = frame.bottom + 8.0;
-                svg.turned(x + 4.0, y, -90.0, Anchor::End, 11.0, INK, name);
+                let style = text(11.0, INK, HPos::Right).transform(FontTransform::Rotate270);
+                write(area, name, &style, (x, px(frame.bottom + 8.0)))?;
             } else {
-                svg.text(x, frame.bottom + 16.0, Anchor::Middle, 11.0, INK, name);
-            }
-        }
-        let middle = (frame.left + frame.right) / 2.0;
-        let y = frame.bottom + frame.below - 12.0;
-        svg.text(middle, y, Anchor::Middle, 12.0, INK, &self.x_label);
-    }
-
-    fn draw_rows(&self, svg: &mut Svg, frame: &Frame) {
-        if self.row_names.is_empty() {
-            let (top, bottom) = self.y_range.unwrap_or((0.0, self.n_rows() as f64));
-            let axis = if top <= bottom {
-                Axis::exact(top, bottom, frame.top, frame.bottom)
-            } else {
-                Axis::exact(bottom, top, frame.bottom, frame.top)
-            };
-            for tick in axis.ticks() {
-                if let Some(y) = axis.at(tick) {
-                    svg.line((frame.left - 4.0, y), (frame.left, y), INK, 1.0);
-                    svg.text(
-                        frame.left - 7.0,
-                        y + 4.0,
-                        Anchor::End,
-                        11.0,
-                        INK,
-                        &label(tick),
-                    );
-                }
+                write(
+                    area,
+                    name,
+                    &text(11.0, INK, HPos::Center),
+                    (x, px(frame.bottom + 12.0)),
+                )?;
             }
         }
         for (row, name) in self.row_names.iter().enumerate().take(self.n_rows()) {
             let (_, y) = self.middle(frame, row, 0);
-            svg.text(frame.left - 7.0, y + 4.0, Anchor::End, 11.0, INK, name);
+            write(
+                area,
+                name,
+                &text(11.0, INK, HPos::Right),
+                (px(frame.left - 7.0), y),
+            )?;
         }
-        let middle = (frame.top + frame.bottom) / 2.0;
-        svg.turned(
-            16.0,
-            middle,
-            -90.0,
-            Anchor::Middle,
-            12.0,
-            INK,
-            &self.y_label,
-        );
+        let (low, high) = self.bounds();
+        let x = px(frame.right + 30.0);
+        for (value, y) in [(high, px(frame.top + 5.0)), (low, px(frame.bottom - 5.0))] {
+            write(
+                area,
+                &label(f64::from(value)),
+                &text(11.0, INK, HPos::Left),
+                (x, y),
+            )?;
+        }
+        Ok(())
     }
 
-    /// A strip that says which colour is which value.
-    fn draw_scale(&self, svg: &mut Svg, frame: &Frame) {
-        const STEPS: u8 = 64;
-        let strip: Vec<u8> = (0..STEPS).rev().map(|k| k * 4).collect();
-        let picture = png::encode(&strip, 1, &palette());
-        let (x, height) = (frame.right + 14.0, frame.bottom - frame.top);
-        svg.picture(x, frame.top, 12.0, height, &picture);
-        let (low, high) = self.bounds();
-        let word = |value: f32| label(f64::from(value));
-        svg.text(
-            x + 16.0,
-            frame.top + 9.0,
-            Anchor::Start,
-            11.0,
-            INK,
-            &word(high),
-        );
-        svg.text(x + 16.0, frame.bottom, Anchor::Start, 11.0, INK, &word(low));
+    fn draw_numbers(&self, area: &Area<'_>, frame: &Frame) -> Drawn {
+        let whole = self.values.iter().all(|value| value.fract() == 0.0);
+        for (row, values) in self.values.chunks(self.n_columns).enumerate() {
+            for (column, &value) in values.iter().enumerate() {
+                let number = match whole {
+                    true => format!("{value}"),
+                    false => format!("{value:.2}"),
+                };
+                let colour = if self.share(value) > 0.6 { INK } else { WHITE };
+                let style = text(11.0, colour, HPos::Center);
+                write(area, &number, &style, self.middle(frame, row, column))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn middle(&self, frame: &Frame, row: usize, column: usize) -> (i32, i32) {
+        let x = (column as f64 + 0.5) / self.n_columns as f64;
+        let y = (row as f64 + 0.5) / self.n_rows().max(1) as f64;
+        (
+            px(frame.left + x * (frame.right - frame.left)),
+            px(frame.top + y * (frame.bottom - frame.top)),
+        )
     }
 }
 
-/// Where the cells are, and what is around them.
+/// Where the cells are, in pixels, and how much room is below them.
 struct Frame {
     left: f64,
     right: f64,
     top: f64,
     bottom: f64,
     below: f64,
-    width: f64,
+}
+
+impl Frame {
+    /// The width of the cells.
+    const WIDTH: f64 = 560.0;
+    /// The room to the right of the cells, for the scale.
+    const RIGHT: f64 = 80.0;
+
+    fn size(&self) -> (u32, u32) {
+        let (width, height) = (self.right + Self::RIGHT, self.bottom + self.below);
+        (width.ceil() as u32, height.ceil() as u32)
+    }
+}
+
+/// Returns a PNG in base64 as an element of SVG, its pixels as sharp squares.
+fn image((x, y): (f64, f64), (width, height): (f64, f64), base64: &str) -> String {
+    let [x, y, width, height] = [x, y, width, height].map(px);
+    format!(
+        "<image x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\" \
+         style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{base64}\"/>"
+    )
 }
 
 /// Dark blue over green to yellow: even steps of brightness, after the table that matplotlib calls viridis.
@@ -345,6 +351,7 @@ mod tests {
         ] {
             let svg = map.to_svg();
             assert!(svg.ends_with("</svg>") && !svg.contains("NaN"), "{svg}");
+            assert_eq!(svg.matches("<svg").count(), svg.matches("</svg>").count());
         }
     }
 
@@ -355,7 +362,8 @@ mod tests {
             .column_names(["a", "b"])
             .numbers()
             .to_svg();
-        for text in [">one<", ">b<", ">4<"] {
+        // plotters puts a text on a line of its own.
+        for text in [">\none\n<", ">\nb\n<", ">\n4\n<"] {
             assert!(svg.contains(text), "{text}: {svg}");
         }
     }

@@ -1,7 +1,7 @@
-//! Charts, heat maps and tables that a notebook shows: SVG and HTML as text, without dependencies.
+//! Charts, heat maps and tables that a notebook shows: SVG and HTML as text.
 //!
 //! The last expression of a notebook cell shows itself when it is one of these; elsewhere `to_svg` and `to_html` give
-//! the text. Numbers that are not finite are left out, never drawn.
+//! the text. Numbers that are not finite are left out, never drawn. [`drawing`] is for pictures of other kinds.
 //!
 //! ```
 //! use mlx_plot::Chart;
@@ -16,12 +16,13 @@
 
 mod axis;
 mod chart;
+pub mod drawing;
 mod heatmap;
 mod png;
 mod show;
-mod svg;
 mod table;
 
 pub use chart::Chart;
 pub use heatmap::Heatmap;
+pub use plotters;
 pub use table::Table;

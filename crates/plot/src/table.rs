@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use html_escape::encode_quoted_attribute as escaped;
+
 use crate::show;
-use crate::svg::escaped;
 
 /// A table with a line of headings.
 ///

@@ -56,12 +56,16 @@ impl fmt::Display for Backend {
 
 /// A backend and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct BackendChoice {
     /// What to use.
     pub backend: Backend,
     /// Why, for people.
     pub why: String,
 }
+
+/// A backend and why it was chosen.
+#[deprecated(note = "renamed to BackendChoice")]
+pub type Choice = BackendChoice;
 
 /// Returns the backend for an operating system and processor as Rust names them, or why there is none.
 ///
@@ -69,7 +73,7 @@ pub struct Choice {
 ///
 /// # Errors
 /// When MLX has no build for the machine, or not the requested one.
-pub fn choose(os: &str, arch: &str, requested: Option<&str>) -> Result<Choice, String> {
+pub fn choose(os: &str, arch: &str, requested: Option<&str>) -> Result<BackendChoice, String> {
     let offered: &[Backend] = match (os, arch) {
         ("linux", "x86_64" | "aarch64") => &[Backend::Cpu, Backend::Cuda13, Backend::Cuda12],
         ("macos", "aarch64") => &[Backend::Metal],
@@ -86,7 +90,7 @@ pub fn choose(os: &str, arch: &str, requested: Option<&str>) -> Result<Choice, S
             .join(", ")
     };
     let Some(name) = requested.filter(|name| !name.is_empty()) else {
-        return Ok(Choice {
+        return Ok(BackendChoice {
             backend: offered[0],
             why: format!("the default for {os} on {arch}"),
         });
@@ -104,7 +108,7 @@ pub fn choose(os: &str, arch: &str, requested: Option<&str>) -> Result<Choice, S
             names()
         ));
     }
-    Ok(Choice {
+    Ok(BackendChoice {
         backend,
         why: "asked for".into(),
     })

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::layout::{Layout, library_on};
 use crate::{Error, Result, Staged};
 
-/// Copies programs into `to/bin`, and what they load at run time into `to/lib`, where the loader looks beside a program.
+/// Copies programs into `to/bin`, and what they load at run time into `to/lib`, which the loader searches beside a program.
 ///
 /// CUDA compiles kernels at run time, with MLX's headers in `to/include`. Returns every file that was written.
 ///

@@ -1,4 +1,4 @@
-//! Every environment variable that this workspace's build, set-up and loader look at.
+//! Every environment variable that the build, set-up, the loader and the kernels of this workspace read.
 
 /// When a variable is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Variable {
 
 /// Where everything is staged.
 pub const BUILD_DIR: &str = "MLX_BUILD_DIR";
-/// Set to anything but 0: no network.
+/// A switch: no network.
 pub const OFFLINE: &str = "MLX_OFFLINE";
 /// Cargo's own switch, obeyed too.
 pub const CARGO_OFFLINE: &str = "CARGO_NET_OFFLINE";
@@ -34,11 +34,11 @@ pub const DOCS_RS: &str = "DOCS_RS";
 pub const MLX_DIR: &str = "MLX_DIR";
 /// Which build of MLX.
 pub const BACKEND: &str = "MLX_BACKEND";
-/// Where the loader looks first.
+/// The folder that the loader reads first.
 pub const LIB_DIR: &str = "MLX_LIB_DIR";
 /// Whose BLAS.
 pub const BLAS: &str = "MLX_BLAS";
-/// Whether kernels of ours compute on the CPU.
+/// A switch: whether the kernels of `mlx-kernels` compute on the CPU.
 pub const HOST_KERNELS: &str = "MLX_HOST_KERNELS";
 /// How many threads those use.
 pub const NUM_THREADS: &str = "MLX_NUM_THREADS";
@@ -92,7 +92,7 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: LIB_DIR,
         when: When::Run,
-        meaning: "a folder with the native libraries, looked at before all others",
+        meaning: "a folder with the native libraries, searched before all others",
     },
     Variable {
         name: BLAS,
@@ -152,9 +152,59 @@ pub fn value(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
+/// Returns whether a switch is on; `None` when the variable is not set.
+///
+/// `0`, `false`, `no` and `off` in any case switch off, and every other value on. An empty variable counts as not set.
+#[must_use]
+pub fn flag(name: &str) -> Option<bool> {
+    parse_flag(&std::env::var_os(name)?)
+}
+
+/// Returns what a switch with this value is, as [`flag`] does.
+#[must_use]
+pub fn parse_flag(value: &std::ffi::OsStr) -> Option<bool> {
+    const OFF: [&str; 4] = ["0", "false", "no", "off"];
+    let text = value.to_string_lossy();
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    Some(!OFF.iter().any(|off| off.eq_ignore_ascii_case(text)))
+}
+
 /// Tells cargo to run the calling build script again when one of the variables changes.
 pub fn rerun_if_changed() {
     for variable in ALL.iter().filter(|variable| variable.when != When::Run) {
         println!("cargo:rerun-if-env-changed={}", variable.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("1", Some(true))]
+    #[case("true", Some(true))]
+    #[case("yes", Some(true))]
+    #[case("on", Some(true))]
+    #[case("anything", Some(true))]
+    #[case("0", Some(false))]
+    #[case(" 0 ", Some(false))]
+    #[case("false", Some(false))]
+    #[case("False", Some(false))]
+    #[case("no", Some(false))]
+    #[case("OFF", Some(false))]
+    #[case("", None)]
+    #[case("  ", None)]
+    fn switches_are_read_alike(#[case] value: &str, #[case] wanted: Option<bool>) {
+        assert_eq!(parse_flag(value.as_ref()), wanted);
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_no_answer() {
+        assert_eq!(flag("MLX_A_VARIABLE_THAT_IS_NOT_SET"), None);
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::pins::MLX_VERSION;
-use crate::words::{self, quoted};
+use crate::shell_words::{self, quoted};
 
 /// The result of staging.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -13,7 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A file that is needed and not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingFile {
-    /// Its name, as it must lie in `downloads/` of the stage folder.
+    /// Its name, as it must be in `downloads/` of the stage folder.
     pub file: String,
     /// A command that fetches it.
     pub command: String,
@@ -53,7 +53,7 @@ pub enum Error {
     /// A fetched file is not the pinned one.
     #[error(
         "{} has sha256 {got}, but {wanted} is pinned: the file was damaged or changed on the way; \
-         delete it if it lies in `downloads/`, and run the same command again",
+         delete it if it is in `downloads/`, and run the same command again",
         file.display()
     )]
     Hash {
@@ -155,6 +155,38 @@ pub enum Error {
         /// The end of what it said.
         tail: String,
     },
+    /// There is no npm.
+    #[error(
+        "cannot fetch {file}: no npm found; install Node.js with npm, or put the file into {}, which this fetches:\n  \
+         {command}",
+        quoted(downloads)
+    )]
+    NoNpm {
+        /// The file.
+        file: String,
+        /// A command to run by hand elsewhere.
+        command: String,
+        /// Where the file may be put.
+        downloads: PathBuf,
+    },
+    /// A Python environment is not made, and the network is forbidden.
+    #[error("{reason} forbids the network, which makes the Python environment {}; unset it and run the same command again", folder.display())]
+    OfflineEnvironment {
+        /// The variable that forbids it.
+        reason: &'static str,
+        /// The folder of the environment.
+        folder: PathBuf,
+    },
+    /// A Python environment could not be made.
+    #[error("cannot make the Python environment {}: {tail}\nthe whole log is {}", folder.display(), log.display())]
+    Environment {
+        /// The folder of the environment.
+        folder: PathBuf,
+        /// The end of what the program wrote.
+        tail: String,
+        /// All that it wrote.
+        log: PathBuf,
+    },
     /// There is no C++ compiler.
     #[error(
         "no C++ compiler found (tried {}); install one (Debian and Ubuntu: `apt install g++`; Fedora: \
@@ -230,7 +262,7 @@ pub enum Error {
         host: String,
     },
     /// A variable or an option has a value that cannot be used.
-    #[error("{name}={} cannot be used: {reason}; {fix}", words::quote(value))]
+    #[error("{name}={} cannot be used: {reason}; {fix}", shell_words::quote(value))]
     Setting {
         /// The variable, or the option.
         name: &'static str,

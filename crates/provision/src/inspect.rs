@@ -1,4 +1,4 @@
-//! What there is on this machine, for `cargo xtask doctor`: looked at, never changed.
+//! What this machine has for set-up, and what is staged: the first half of `mlx doctor`. Nothing is changed.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::tools::{cmake, compiler, libclang};
 use crate::{Settings, download, layout, mlx, pins, places, stamp};
 
-/// How a fact stands.
+/// The state of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// As it should be.
@@ -19,12 +19,12 @@ pub enum State {
 
 /// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fact {
-    /// What it is about: `platform`, `backend`, `compiler`, ...
+pub struct Finding {
+    /// What it is about: `network`, `python`, `c++ compiler`, ...
     pub name: String,
     /// What was found.
     pub value: String,
-    /// How it stands.
+    /// Its state.
     pub state: State,
     /// What to do when it is bad.
     pub advice: Option<String>,
@@ -32,9 +32,8 @@ pub struct Fact {
 
 /// Returns what is known of this machine and of what is staged, without fetching or building anything.
 #[must_use]
-pub fn inspect(settings: &Settings) -> Vec<Fact> {
-    let mut facts = vec![
-        good("platform", settings.platform.to_string()),
+pub fn inspect(settings: &Settings) -> Vec<Finding> {
+    let mut findings = vec![
         good(
             "stage folder",
             format!("{} ({})", settings.root.path.display(), settings.root.why),
@@ -46,20 +45,23 @@ pub fn inspect(settings: &Settings) -> Vec<Fact> {
                 .map_or("allowed".into(), |name| format!("forbidden by {name}")),
         ),
     ];
-    facts.push(backend(settings));
-    facts.extend(programs(settings));
-    facts.extend(staged(settings));
-    facts
+    findings.push(backend(settings));
+    findings.extend(programs(settings));
+    findings.extend(staged(settings));
+    findings
 }
 
-fn backend(settings: &Settings) -> Fact {
+fn backend(settings: &Settings) -> Finding {
     match mlx::choose(settings) {
-        Ok((choice, _)) => good("backend", format!("{} ({})", choice.backend, choice.why)),
-        Err(error) => bad("backend", "none".into(), error.to_string()),
+        Ok((choice, _)) => good(
+            "backend to stage",
+            format!("{} ({})", choice.backend, choice.why),
+        ),
+        Err(error) => bad("backend to stage", "none".into(), error.to_string()),
     }
 }
 
-fn programs(settings: &Settings) -> Vec<Fact> {
+fn programs(settings: &Settings) -> Vec<Finding> {
     let python = match download::find_python(settings) {
         Ok(found) => good(
             "python",
@@ -78,7 +80,7 @@ fn programs(settings: &Settings) -> Vec<Fact> {
     };
     let or_staged = |name: &str, own: Option<PathBuf>| match own {
         Some(path) => good(name, path.display().to_string()),
-        None => Fact {
+        None => Finding {
             state: State::Absent,
             ..good(name, "none on this machine, the staged one is used".into())
         },
@@ -92,12 +94,12 @@ fn programs(settings: &Settings) -> Vec<Fact> {
 }
 
 /// A missing tool is bad only while there is something left to stage.
-fn unneeded_or_bad(settings: &Settings, name: &str, advice: String) -> Fact {
+fn unneeded_or_bad(settings: &Settings, name: &str, advice: String) -> Finding {
     if Backend::ALL
         .iter()
         .any(|backend| native(settings, *backend).is_some())
     {
-        return Fact {
+        return Finding {
             state: State::Absent,
             ..good(name, "none, and all is staged".into())
         };
@@ -105,8 +107,8 @@ fn unneeded_or_bad(settings: &Settings, name: &str, advice: String) -> Fact {
     bad(name, "none".into(), advice)
 }
 
-fn staged(settings: &Settings) -> Vec<Fact> {
-    let mut facts = Vec::new();
+fn staged(settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let roles = ["mlx-c", "openblas", "cmake", "ninja", "libclang"].map(str::to_owned);
     let of_mlx = Backend::ALL.map(|backend| format!("mlx:{backend}"));
     for role in of_mlx.iter().chain(&roles) {
@@ -116,10 +118,10 @@ fn staged(settings: &Settings) -> Vec<Fact> {
         let dir = settings.root.path.join(pin.folder());
         let name = format!("staged {}", pin.package);
         if stamp::is_complete(&dir) {
-            facts.push(good(&name, format!("{} in {}", pin.version, dir.display())));
+            findings.push(good(&name, format!("{} in {}", pin.version, dir.display())));
         } else if dir.exists() {
             let advice = format!("{}, which stages it again", how_to_stage(settings));
-            facts.push(bad(&name, format!("incomplete: {}", dir.display()), advice));
+            findings.push(bad(&name, format!("incomplete: {}", dir.display()), advice));
         }
     }
     let built: Vec<_> = Backend::ALL
@@ -127,13 +129,13 @@ fn staged(settings: &Settings) -> Vec<Fact> {
         .filter_map(|backend| native(settings, *backend))
         .collect();
     for dir in &built {
-        facts.push(good("native library", dir.display().to_string()));
+        findings.push(good("native library", dir.display().to_string()));
     }
     if built.is_empty() {
         let advice = how_to_stage(settings);
-        facts.push(bad("native library", "not built".into(), advice));
+        findings.push(bad("native library", "not built".into(), advice));
     }
-    facts
+    findings
 }
 
 /// Says how set-up is started: users of a git dependency have no `cargo xtask`.
@@ -151,8 +153,8 @@ fn native(settings: &Settings, backend: Backend) -> Option<PathBuf> {
     layout::current(&settings.root.path, backend).filter(|dir| stamp::is_complete(dir))
 }
 
-fn good(name: &str, value: String) -> Fact {
-    Fact {
+fn good(name: &str, value: String) -> Finding {
+    Finding {
         name: name.to_owned(),
         value,
         state: State::Good,
@@ -160,8 +162,8 @@ fn good(name: &str, value: String) -> Fact {
     }
 }
 
-fn bad(name: &str, value: String, advice: String) -> Fact {
-    Fact {
+fn bad(name: &str, value: String, advice: String) -> Finding {
+    Finding {
         name: name.to_owned(),
         value,
         state: State::Bad,

@@ -39,9 +39,13 @@ mod process;
 #[cfg(feature = "fetch")]
 mod progress;
 #[cfg(feature = "fetch")]
+mod python_environment;
+#[cfg(feature = "fetch")]
 mod settings;
 #[cfg(feature = "fetch")]
 mod setup;
+#[cfg(feature = "fetch")]
+mod shell_words;
 #[cfg(feature = "fetch")]
 mod stage;
 #[cfg(feature = "fetch")]
@@ -52,19 +56,29 @@ mod sweep;
 mod system;
 #[cfg(feature = "fetch")]
 mod tools;
-#[cfg(feature = "fetch")]
-mod words;
 
 #[cfg(feature = "fetch")]
 pub use self::{
     bundle::bundle,
-    download::prepare_pip,
     error::{Error, MissingFile, Result},
-    inspect::{Fact, State, inspect},
-    native::enter,
+    inspect::{Finding, State, inspect},
+    native::run_cmake_child_if_requested,
     platform::{Os, Platform},
-    progress::Progress,
+    progress::{Bar, Progress},
+    python_environment::PythonEnvironment,
     settings::Settings,
     setup::{Staged, setup},
-    stage::{stage_archive, stage_with},
+    stage::{is_made_from, make_in_place, stage_archive, stage_with},
 };
+
+/// Runs CMake and ends the process when this process is the child that does so.
+#[cfg(feature = "fetch")]
+#[deprecated(note = "renamed to run_cmake_child_if_requested")]
+pub fn enter() {
+    run_cmake_child_if_requested();
+}
+
+/// What was found on this machine.
+#[cfg(feature = "fetch")]
+#[deprecated(note = "renamed to Finding")]
+pub type Fact = Finding;

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::backend::{self, Backend, Choice};
+use crate::backend::{self, Backend, BackendChoice};
 use crate::layout::library_on;
 use crate::pins::{self, MLX_VERSION, Pin};
-use crate::words::quoted;
+use crate::shell_words::quoted;
 use crate::{Error, Platform, Result, Settings, environment, stage_archive};
 
 /// Where MLX will come from, before anything is staged.
@@ -26,7 +26,7 @@ pub(crate) struct Mlx {
 }
 
 /// Chooses the backend and where MLX comes from.
-pub(crate) fn choose(settings: &Settings) -> Result<(Choice, Source)> {
+pub(crate) fn choose(settings: &Settings) -> Result<(BackendChoice, Source)> {
     let platform = &settings.platform;
     let choice = chosen_backend(settings)?;
     if let Some(dir) = &settings.mlx_dir {
@@ -36,7 +36,10 @@ pub(crate) fn choose(settings: &Settings) -> Result<(Choice, Source)> {
             None => existing_backend(dir),
         };
         let why = "MLX_DIR points to it".to_owned();
-        return Ok((Choice { backend, why }, Source::Existing(dir.clone())));
+        return Ok((
+            BackendChoice { backend, why },
+            Source::Existing(dir.clone()),
+        ));
     }
     let pin = pins::mlx(choice.backend, platform).ok_or_else(|| {
         let text = format!(
@@ -49,7 +52,7 @@ pub(crate) fn choose(settings: &Settings) -> Result<(Choice, Source)> {
 }
 
 /// Returns the backend that is asked for, or the machine's default.
-fn chosen_backend(settings: &Settings) -> Result<Choice> {
+fn chosen_backend(settings: &Settings) -> Result<BackendChoice> {
     let platform = &settings.platform;
     let (os, arch) = (platform.os_name(), platform.arch.as_str());
     let default = backend::choose(os, arch, None).map_err(Error::NoBackend)?;

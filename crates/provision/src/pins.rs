@@ -25,6 +25,19 @@ pub struct Pin {
     pub file: String,
     /// The licence.
     pub licence: String,
+    /// Which files and folders of the archive are unpacked; all when empty.
+    pub members: Vec<String>,
+}
+
+/// Where a pinned file is fetched from, each with its ordinary client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registry {
+    /// crates.io, with cargo.
+    Crates,
+    /// PyPI, with pip.
+    PyPi,
+    /// npm, with npm.
+    Npm,
 }
 
 impl Pin {
@@ -35,21 +48,28 @@ impl Pin {
         format!("{}-{}-{hash}", self.package, self.version)
     }
 
-    /// Returns whether the file comes from cargo's registry rather than from Python's.
+    /// Returns the registry, which the ending of the file's name tells.
     #[must_use]
-    pub fn is_crate(&self) -> bool {
-        self.file.ends_with(".crate")
+    pub fn registry(&self) -> Registry {
+        match self.file.rsplit('.').next() {
+            Some("crate") => Registry::Crates,
+            Some("tgz") => Registry::Npm,
+            _ => Registry::PyPi,
+        }
+    }
+
+    /// Returns the tags at the end of a wheel's name: Python, ABI and platforms.
+    pub(crate) fn wheel_tags(&self) -> Option<(&str, &str, Vec<&str>)> {
+        let mut tags = self.file.strip_suffix(".whl")?.rsplit('-');
+        let (platforms, abi, python) = (tags.next()?, tags.next()?, tags.next()?);
+        Some((python, abi, platforms.split('.').collect()))
     }
 
     /// Returns the platform tags in a wheel's name, as pip's `--platform` wants them.
     #[must_use]
     pub fn platform_tags(&self) -> Vec<&str> {
-        let stem = self.file.strip_suffix(".whl").unwrap_or(&self.file);
-        stem.rsplit('-')
-            .next()
-            .unwrap_or("any")
-            .split('.')
-            .collect()
+        self.wheel_tags()
+            .map_or_else(|| vec!["any"], |(_, _, platforms)| platforms)
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -63,6 +83,7 @@ impl Pin {
             sha256: next()?,
             file: next()?,
             licence: String::new(),
+            members: Vec::new(),
         };
         let licence = words.collect::<Vec<_>>().join(" ");
         (!licence.is_empty()).then_some(Self { licence, ..pin })

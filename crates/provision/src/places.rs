@@ -6,31 +6,35 @@ use crate::environment;
 
 /// The folder that holds everything staged, and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root {
+pub struct StagingRoot {
     /// The folder; it may not exist yet.
     pub path: PathBuf,
     /// Why this one, for people.
     pub why: &'static str,
 }
 
+/// The folder that holds everything staged.
+#[deprecated(note = "renamed to StagingRoot")]
+pub type Root = StagingRoot;
+
 /// Returns the place for a crate whose manifest is in `manifest_dir`.
 ///
 /// A checkout of this workspace has its own `build/`; a checkout that cargo made of a git dependency does not count,
 /// because cargo deletes those.
 #[must_use]
-pub fn root(manifest_dir: &Path, cargo_home: &Path) -> Root {
+pub fn root(manifest_dir: &Path, cargo_home: &Path) -> StagingRoot {
     if let Some(path) = from_workspace(environment::BUILD_DIR, manifest_dir) {
-        return Root {
+        return StagingRoot {
             path,
             why: "MLX_BUILD_DIR says so",
         };
     }
     match workspace(manifest_dir).filter(|dir| !dir.starts_with(cargo_home)) {
-        Some(dir) => Root {
+        Some(dir) => StagingRoot {
             path: dir.join("build"),
             why: "the checkout's own",
         },
-        None => Root {
+        None => StagingRoot {
             path: user_cache(),
             why: "the user's cache, outside of a checkout",
         },

@@ -4,14 +4,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::environment::{self, value};
-use crate::places::{self, Root};
+use crate::places::{self, StagingRoot};
 use crate::{Platform, Progress};
 
 /// Everything that staging depends on.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where everything is staged.
-    pub root: Root,
+    pub root: StagingRoot,
     /// The variable that forbids the network, if one does.
     pub offline: Option<&'static str>,
     /// An existing MLX to use instead of a wheel.
@@ -20,9 +20,9 @@ pub struct Settings {
     pub backend: Option<String>,
     /// The machine to stage for.
     pub platform: Platform,
-    /// Our C++ sources, the folder with their `CMakeLists.txt`.
+    /// The C++ sources of `mlx-sys`: the folder with their `CMakeLists.txt`.
     pub native_source: PathBuf,
-    /// Where programs are looked for, as in `PATH`.
+    /// Where programs are searched, as in `PATH`.
     pub path: OsString,
     /// The Python asked for.
     pub python: Option<OsString>,
@@ -36,9 +36,9 @@ pub struct Settings {
     pub libclang: Option<PathBuf>,
     /// The cargo to fetch with.
     pub cargo: OsString,
-    /// Cargo's home, where fetched packages lie.
+    /// Cargo's home, where fetched packages are stored.
     pub cargo_home: PathBuf,
-    /// A program that calls [`crate::enter`] first, which runs CMake in a process of its own.
+    /// A program that calls [`crate::run_cmake_child_if_requested`] first, which runs CMake in a process of its own.
     pub child: Option<PathBuf>,
     /// How many compilers run at once.
     pub jobs: usize,
@@ -47,7 +47,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the environment; `native_source` is the folder of our C++ sources in `mlx-sys`.
+    /// Reads the environment; `native_source` is the folder of the C++ sources in `mlx-sys`.
     #[must_use]
     pub fn from_env(native_source: &Path) -> Self {
         let cargo_home = cargo_home();
@@ -90,16 +90,13 @@ fn target_platform() -> Platform {
 
 /// Returns the variable that forbids the network, if one does.
 fn offline() -> Option<&'static str> {
-    let is_on = |name: &str| {
-        value(name).is_some_and(|value| !matches!(value.to_str(), Some("0" | "false" | "no")))
-    };
     [
         environment::OFFLINE,
         environment::CARGO_OFFLINE,
         environment::DOCS_RS,
     ]
     .into_iter()
-    .find(|name| is_on(name))
+    .find(|name| environment::flag(name) == Some(true))
 }
 
 fn cargo_home() -> PathBuf {

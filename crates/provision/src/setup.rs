@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::backend::{Backend, Choice};
+use crate::backend::{Backend, BackendChoice};
 use crate::layout::{self, Layout};
 use crate::mlx::{self, Source};
-use crate::native::{self, Parts};
+use crate::native::{self, BuildInputs};
 use crate::pins::{self, Pin};
 use crate::stage::in_scratch;
 use crate::tools::compiler::Compiler;
@@ -18,7 +18,7 @@ pub struct Staged {
     /// The folder that holds everything.
     pub root: PathBuf,
     /// The build of MLX, and why this one.
-    pub choice: Choice,
+    pub choice: BackendChoice,
     /// The folder of the built native library.
     pub native: PathBuf,
     /// The libraries, with absolute paths.
@@ -66,7 +66,7 @@ pub fn setup(settings: &Settings) -> Result<Staged> {
     watch.push(mlx.library.clone());
     let native = match (plan.native, plan.compiler) {
         (Native::ToBuild(name), Some(compiler)) => {
-            let parts = Parts {
+            let inputs = BuildInputs {
                 backend: plan.choice.backend,
                 mlx,
                 mlxc: mlxc.clone(),
@@ -74,7 +74,7 @@ pub fn setup(settings: &Settings) -> Result<Staged> {
                 compiler,
                 cmake: cmake::ready(settings)?,
             };
-            native::build(settings, &name, &parts)?
+            native::build(settings, &name, &inputs)?
         }
         (Native::Built(dir), _) => dir,
         (Native::ToBuild(_), None) => return Err(no_compiler(settings)),
@@ -112,7 +112,7 @@ enum Native {
 
 /// What is needed, known before anything is fetched.
 struct Plan {
-    choice: Choice,
+    choice: BackendChoice,
     source: Source,
     mlxc: Pin,
     openblas: Option<Pin>,

@@ -13,8 +13,8 @@ use crate::{Error, Result, Settings, archive, download, lock, stamp, sweep};
 pub fn stage_archive(settings: &Settings, pin: &Pin) -> Result<PathBuf> {
     stage_with(settings, &pin.folder(), |temp, out| {
         let file = download::obtain(settings, pin, temp)?;
-        settings.progress.step(&format!("unpacking {}", pin.file));
-        archive::unpack(&file, out)
+        let _busy = settings.progress.task(&format!("unpacking {}", pin.file));
+        archive::unpack(pin, &file, out)
     })
 }
 
@@ -44,7 +44,46 @@ pub fn stage_with(
     made.map(|()| dir)
 }
 
-/// Calls `work` with a folder that is empty before and gone afterwards.
+/// The stamp of a folder that is made in place: what it was made from.
+const MADE_FROM: &str = ".made-from";
+
+/// Returns whether `folder` was made by [`make_in_place`] from these inputs.
+#[must_use]
+pub fn is_made_from(folder: &Path, inputs: &str) -> bool {
+    fs::read_to_string(folder.join(MADE_FROM)).is_ok_and(|made_from| made_from == inputs)
+}
+
+/// Makes a folder that cannot be moved into place, unless it was made from the same inputs.
+///
+/// One process at a time does so. The stamp is written last: what a killed process left is made again.
+///
+/// # Errors
+/// Those of `make`, and when the folder cannot be written.
+pub fn make_in_place<E: From<Error>>(
+    settings: &Settings,
+    folder: &Path,
+    inputs: &str,
+    make: impl FnOnce() -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    if is_made_from(folder, inputs) {
+        return Ok(());
+    }
+    let root = folder.parent().unwrap_or(folder);
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let _lock = lock::hold(root, &name, &settings.progress)?;
+    if is_made_from(folder, inputs) {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))?;
+    let stamp = folder.join(MADE_FROM);
+    if stamp.exists() {
+        fs::remove_file(&stamp).map_err(|error| Error::io("remove", &stamp, error))?;
+    }
+    make()?;
+    Ok(fs::write(&stamp, inputs).map_err(|error| Error::io("write", &stamp, error))?)
+}
+
+/// Calls `work` with a folder that is empty before and removed afterwards.
 pub(crate) fn in_scratch<T>(
     settings: &Settings,
     name: &str,
@@ -72,7 +111,7 @@ fn make_in(temp: &Path, dir: &Path, make: impl FnOnce(&Path, &Path) -> Result<()
     make(temp, &out)?;
     stamp::write(&out)?;
     if dir.exists() {
-        // Incomplete: somebody deleted a part of it.
+        // Incomplete: a part of it was deleted.
         let old = temp.join("old");
         fs::rename(dir, &old).map_err(|error| Error::io("move", dir, error))?;
     }

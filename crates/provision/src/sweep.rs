@@ -5,10 +5,10 @@ use std::path::Path;
 
 use crate::lock;
 
-/// Removes what nobody works on any more.
+/// Removes what no process works on any more.
 ///
 /// Everything in `.tmp/` is `NAME.PROCESS` and is made by a process that holds the lock of NAME until it is done with
-/// it. So whoever gets the lock knows that the maker is gone. What cannot be removed stays: it is in nobody's way.
+/// it. So a process that gets the lock knows that the maker has ended. What cannot be removed is left: it does no harm.
 pub(crate) fn leftovers(root: &Path) {
     let Ok(entries) = fs::read_dir(root.join(".tmp")) else {
         return;

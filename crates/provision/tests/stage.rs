@@ -1,4 +1,4 @@
-//! A staged item is whole or not there: with two processes, after a kill, on a full disk, after somebody's deletion.
+//! A staged item is whole or not there: with two processes, after a kill, on a full disk, after a deletion.
 
 mod support;
 

@@ -146,7 +146,7 @@ fn names_cmake_and_libclang_path_when_they_lead_nowhere() {
     );
 }
 
-/// Writes what set-up looks at in an MLX of this version.
+/// Writes what set-up reads of an MLX of this version.
 fn write_mlx(dir: &Path, version: &str) {
     fs::create_dir_all(dir.join("lib")).unwrap();
     fs::create_dir_all(dir.join("include/mlx")).unwrap();

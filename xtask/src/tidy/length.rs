@@ -1,4 +1,4 @@
-//! No file is so long that its one question is lost.
+//! No file is longer than 600 lines.
 
 use super::{Complaint, Source};
 

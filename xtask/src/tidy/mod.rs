@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: house rules that a program can check, so that reviews are about design.
 
 mod fence;
+mod layers;
 mod length;
 mod links;
 mod notebooks;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 
 /// A file that git tracks, or would.
 pub struct Source {
@@ -37,12 +39,17 @@ impl Complaint {
     }
 }
 
-/// Checks this workspace.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
-    match args.next()? {
-        None => check(&crate::cargo::root()),
-        Some(other) => Err(other.unexpected().into()),
-    }
+/// What `cargo xtask tidy` is told.
+#[derive(Args)]
+pub struct TidyArguments {
+    /// The checkout to read; this one otherwise
+    #[arg(long, value_name = "FOLDER")]
+    root: Option<PathBuf>,
+}
+
+/// Checks this workspace, or another checkout of it.
+pub fn run(arguments: &TidyArguments) -> Result<()> {
+    check(&arguments.root.clone().unwrap_or_else(crate::cargo::root))
 }
 
 /// Checks every source file and page, and prints what is against the rules.
@@ -53,6 +60,7 @@ pub fn check(root: &Path) -> Result<()> {
     for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
         complaints.extend(rules.iter().flat_map(|rule| rule(source)));
     }
+    complaints.extend(layers::check(&sources));
     for source in sources.iter().filter(|source| source.path.ends_with(".md")) {
         complaints.extend(links::check(source, root));
     }

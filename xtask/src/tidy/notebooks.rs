@@ -1,4 +1,4 @@
-//! Notebooks are kept without what they printed: outputs are made anew by each run, and would fill the history.
+//! Notebooks are kept without what they printed: outputs are made again by each run, and would fill the history.
 
 use super::{Complaint, Source};
 

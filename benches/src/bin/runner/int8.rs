@@ -1,4 +1,4 @@
-//! How fast is the kernel that rounds vectors to 8 bits? It is called directly, as MLX has no such operation.
+//! The kernel that rounds vectors to 8 bits, called directly, as MLX has no such operation.
 
 use std::path::Path;
 use std::time::Instant;

@@ -84,7 +84,7 @@ impl Work for Prefill {
         let mut cache = Cache::new(&self.network, self.prompt.len() + 16)?;
         mlx::eval(cache.arrays())?;
         let start = Instant::now();
-        let scores = cache.read(&self.network, &self.prompt)?;
+        let scores = cache.append(&self.network, &self.prompt)?;
         mlx::eval(cache.arrays().chain([&scores]))?;
         mlx::synchronize()?;
         Ok(start.elapsed().as_secs_f64() * 1e3)

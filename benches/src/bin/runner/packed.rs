@@ -1,4 +1,4 @@
-//! How do plain codes become MLX's packed weights?
+//! Plain codes as MLX's packed weights.
 
 use anyhow::{Context, Result};
 use mlx::{Array, Dtype, Quantization, Quantized};

@@ -8,7 +8,7 @@ use mlx::{Array, Dtype};
 use mlx_bench::harness::protocol::Load;
 use mlx_compiler::{CompileOptions, jit_with};
 use mlx_models::audio::Audio;
-use mlx_models::whisper::decoding::{DecodeOptions, decode};
+use mlx_models::whisper::decoding::{DecodingOptions, decode};
 use mlx_models::whisper::{
     Checkpoint, Features, LogMel, Model, Network, TranscribeOptions, Transcriber,
 };
@@ -62,10 +62,10 @@ pub fn prepare(form: Form, load: &Load) -> Result<Box<dyn Work>> {
 }
 
 /// Greedy and without timestamps, as every rival is asked to.
-fn greedy() -> DecodeOptions {
-    DecodeOptions {
+fn greedy() -> DecodingOptions {
+    DecodingOptions {
         timestamps: false,
-        ..DecodeOptions::default()
+        ..DecodingOptions::default()
     }
 }
 

@@ -1,11 +1,11 @@
-//! What is a row, once it is ready to run?
+//! A row that is ready to run.
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use mlx::Array;
 
-/// Which form of ours this process runs.
+/// Which of our forms this process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// What a user is advised to write: fused functions, compiled models.

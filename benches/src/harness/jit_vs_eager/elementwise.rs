@@ -6,6 +6,11 @@ use super::Formula;
 use super::formula::{normal, pair, single, whole};
 
 pub(super) fn formulas() -> Vec<Formula> {
+    [chains(), mixed()].into_iter().flatten().collect()
+}
+
+/// Short and long chains over several dtypes and sizes.
+fn chains() -> Vec<Formula> {
     vec![
         Formula {
             name: "affine/float32/1024x1024",
@@ -50,6 +55,12 @@ pub(super) fn formulas() -> Vec<Formula> {
                 })
             },
         },
+    ]
+}
+
+/// Several inputs, comparisons, integers, and an update of Adam.
+fn mixed() -> Vec<Formula> {
+    vec![
         Formula {
             name: "bias_relu/float32/1024x2048",
             make: || {

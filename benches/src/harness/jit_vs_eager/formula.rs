@@ -1,4 +1,4 @@
-//! What is a formula, and how do its two forms run?
+//! A formula, and how its eager and its compiled form run.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Pair {
         Ok(())
     }
 
-    /// How many calls of the slower form take about so long.
+    /// How many calls of the slower form take about this long.
     pub(super) fn calls_in(&self, time: Duration) -> mlx::Result<usize> {
         let mut longest = Duration::from_micros(1);
         for form in [&self.eager, &self.compiled] {

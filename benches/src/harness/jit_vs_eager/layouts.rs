@@ -1,4 +1,4 @@
-//! Formulas that look at arrays otherwise than they lie: slices, transposes, halves joined, rows gathered.
+//! Formulas that read arrays in another layout than they are stored in: slices, transposes, joined halves, gathered rows.
 
 use mlx::{Array, Dtype, concatenate, keepdims, s};
 
@@ -6,6 +6,21 @@ use super::Formula;
 use super::formula::{normal, pair, single, whole};
 
 pub(super) fn formulas() -> Vec<Formula> {
+    [
+        slices(),
+        transposes(),
+        gathers(),
+        strided_inputs(),
+        regrouped(),
+        updates(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Slices, also with steps and backwards.
+fn slices() -> Vec<Formula> {
     vec![
         Formula {
             name: "negated_slices/float32/256x512",
@@ -58,6 +73,12 @@ pub(super) fn formulas() -> Vec<Formula> {
                 })
             },
         },
+    ]
+}
+
+/// Transposes of inputs and of results.
+fn transposes() -> Vec<Formula> {
+    vec![
         Formula {
             name: "plus_transposed/float32/1024x1024",
             make: || pair((single(1, &[1024, 1024]),), |x: &Array| (x + x.t()) * 0.5),
@@ -91,6 +112,12 @@ pub(super) fn formulas() -> Vec<Formula> {
             name: "split_heads/float16/256x3x8x64",
             make: || pair((normal(&[1, 256, 1536], Dtype::Float16),), split_heads),
         },
+    ]
+}
+
+/// Joined and gathered arrays, and broadcasts of new axes.
+fn gathers() -> Vec<Formula> {
+    vec![
         Formula {
             name: "sines_joined/float32/1024x256",
             make: || {
@@ -126,6 +153,12 @@ pub(super) fn formulas() -> Vec<Formula> {
                 )
             },
         },
+    ]
+}
+
+/// Inputs that are not contiguous.
+fn strided_inputs() -> Vec<Formula> {
+    vec![
         Formula {
             name: "given_transposed/float32/1024x512",
             make: || {
@@ -156,13 +189,19 @@ pub(super) fn formulas() -> Vec<Formula> {
                 })
             },
         },
+    ]
+}
+
+/// Axes that are split, exchanged and merged again.
+fn regrouped() -> Vec<Formula> {
+    vec![
         Formula {
             name: "windows/float32/64x4096",
             make: || {
                 pair((single(1, &[64, 4096]),), |x: &Array| {
                     let parts = x.reshape([64, 16, 256]);
-                    let (mean, most) = (parts.mean(keepdims(-1)), parts.max(keepdims(-1)));
-                    ((&parts - mean) / (most.abs() + 1.0)).reshape([64, 4096])
+                    let (mean, max) = (parts.mean(keepdims(-1)), parts.max(keepdims(-1)));
+                    ((&parts - mean) / (max.abs() + 1.0)).reshape([64, 4096])
                 })
             },
         },
@@ -184,6 +223,12 @@ pub(super) fn formulas() -> Vec<Formula> {
                 })
             },
         },
+    ]
+}
+
+/// Shifted arrays and updates of a slice.
+fn updates() -> Vec<Formula> {
+    vec![
         Formula {
             name: "shifted_sum/float32/8x1024x64",
             make: || {

@@ -6,6 +6,14 @@ use super::Formula;
 use super::formula::{normal, pair, single, whole};
 
 pub(super) fn formulas() -> Vec<Formula> {
+    [cross_entropies(), others()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Cross-entropy in several spellings.
+fn cross_entropies() -> Vec<Formula> {
     vec![
         Formula {
             name: "cross_entropy_jax/float32/64x32000",
@@ -48,6 +56,12 @@ pub(super) fn formulas() -> Vec<Formula> {
             name: "nll_of_log_softmax/float32/64x32000",
             make: || pair((single(1, &[64, 32000]), whole(2, &[64], 32000)), nll),
         },
+    ]
+}
+
+/// Other losses, and statistics of rows and columns.
+fn others() -> Vec<Formula> {
+    vec![
         Formula {
             name: "binary_cross_entropy/float32/512x1024",
             make: || {

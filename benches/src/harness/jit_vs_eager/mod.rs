@@ -1,4 +1,4 @@
-//! Is a compiled function slower than the same function uncompiled? Formulas in both forms, interleaved in one process.
+//! Compiled functions against the same functions uncompiled: both forms of a formula, interleaved in one process.
 //!
 //! `cargo xtask bench --only jit-vs-eager` measures all of them and fails when one is slower compiled than eager beyond
 //! noise; `--only jit-vs-eager/rope` measures those whose names have that part.
@@ -13,12 +13,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::options::JIT_VS_EAGER;
 use crate::clock::once;
 pub use formula::Formula;
 use formula::Pair;
-
-/// What the rows' names begin with.
-pub const PREFIX: &str = "jit-vs-eager/";
 
 /// Compiled may take this share longer than eager before it counts as slower.
 const NOISE: f64 = 0.10;
@@ -26,7 +24,7 @@ const NOISE: f64 = 0.10;
 const NOISE_OF_A_CALL: Duration = Duration::from_micros(4);
 /// Rounds of both forms in one attempt.
 const ROUNDS: usize = 7;
-/// A row that looks slower is measured again so often before it counts: others may have been busy.
+/// A row that seems slower is measured at most this often: other processes may have been busy.
 const ATTEMPTS: usize = 4;
 /// How long a form runs in a round.
 const ROUND: Duration = Duration::from_millis(12);
@@ -42,7 +40,7 @@ pub fn formulas() -> Vec<Formula> {
     families.into_iter().flatten().collect()
 }
 
-/// What both forms of a formula took: the least of the rounds' medians.
+/// What both forms of a formula took: the minimum of the rounds' medians.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// Each operation by itself.
@@ -76,7 +74,7 @@ pub fn run(wanted: impl Fn(&str) -> bool) -> anyhow::Result<bool> {
     println!("| row | eager, ms | compiled, ms | ratio | |\n| --- | ---: | ---: | ---: | --- |");
     let mut slower = Vec::new();
     for formula in formulas() {
-        let row = format!("{PREFIX}{}", formula.name);
+        let row = format!("{JIT_VS_EAGER}{}", formula.name);
         if !wanted(&row) {
             continue;
         }
@@ -128,7 +126,7 @@ pub fn measure(formula: &Formula) -> anyhow::Result<Times> {
     Ok(times)
 }
 
-/// The median time of so many calls of one form, after one that warms caches up again.
+/// The median time of `n` calls of one form, after one that warms caches up again.
 fn median(
     pair: &Pair,
     calls: usize,

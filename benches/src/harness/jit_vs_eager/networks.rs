@@ -13,6 +13,11 @@ pub(super) fn formulas() -> Vec<Formula> {
 }
 
 fn norms() -> Vec<Formula> {
+    [row_norms(), group_norms()].into_iter().flatten().collect()
+}
+
+/// Norms of the last axis.
+fn row_norms() -> Vec<Formula> {
     vec![
         Formula {
             name: "rms_norm_by_hand/float32/512x1024",
@@ -37,6 +42,12 @@ fn norms() -> Vec<Formula> {
                 })
             },
         },
+    ]
+}
+
+/// Norms of groups, instances and batches.
+fn group_norms() -> Vec<Formula> {
+    vec![
         Formula {
             name: "group_norm_by_transposes/float32/8x256x256",
             make: || {
@@ -158,6 +169,14 @@ fn rotations() -> Vec<Formula> {
 }
 
 fn layers() -> Vec<Formula> {
+    [gates(), attentions(), blocks()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Gated activations.
+fn gates() -> Vec<Formula> {
     vec![
         Formula {
             name: "swiglu_of_halves/float32/256x2x1024",
@@ -181,6 +200,12 @@ fn layers() -> Vec<Formula> {
                 })
             },
         },
+    ]
+}
+
+/// Attention and its parts.
+fn attentions() -> Vec<Formula> {
+    vec![
         Formula {
             name: "masked_softmax/float32/8x128x128",
             make: || {
@@ -226,6 +251,12 @@ fn layers() -> Vec<Formula> {
                 })
             },
         },
+    ]
+}
+
+/// Blocks of layers, and gradients.
+fn blocks() -> Vec<Formula> {
+    vec![
         Formula {
             name: "block/float32/128x256",
             make: || {
@@ -288,7 +319,7 @@ fn rms_norm(x: &Array, w: &Array) -> Array {
     x * (x.square().mean(keepdims(-1)) + 1e-6).rsqrt() * w
 }
 
-/// 32 groups of channels, which lie last, as MLX's and PyTorch's ports spell it.
+/// 32 groups of channels, which are the last axis, as MLX's and PyTorch's ports spell it.
 fn group_norm(x: &Array, w: &Array, b: &Array) -> mlx::Result<Array> {
     let [batch, places, dims] = x.dims()?;
     let groups = x

@@ -1,20 +1,26 @@
-//! How does the cost grow with size? A line for each of us, on logarithmic axes.
+//! How the cost grows with size: a line for each participant, on logarithmic axes.
 
 use std::collections::BTreeMap;
 
+use mlx_plot::drawing::{
+    Area, Axis, ChartArea, Drawn, INK, Margins, axes, picture, px, stroke, text, write,
+};
+use mlx_plot::plotters::coord::ranged1d::Ranged;
+use mlx_plot::plotters::prelude::*;
+use mlx_plot::plotters::style::text_anchor::HPos;
+
 use super::Plot;
-use super::axis::{Axis, label};
-use super::svg::{Anchor, FAINT, INK, Svg};
-use crate::harness::results::{Line, Results};
+use crate::harness::results::{Results, RowResult};
 use crate::harness::rows::Group;
 use crate::harness::statistics::Summary;
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 460.0;
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = WIDTH - 190.0;
-const TOP: f64 = 46.0;
-const BOTTOM: f64 = HEIGHT - 52.0;
+const SIZE: (u32, u32) = (760, 460);
+const MARGINS: Margins = Margins {
+    top: 46.0,
+    right: 190.0,
+    bottom: 52.0,
+    left: 70.0,
+};
 
 /// Points of each line, the smallest size first.
 type Lines = BTreeMap<String, Vec<(f64, f64)>>;
@@ -24,10 +30,10 @@ struct Growth {
     op: &'static str,
     file: &'static str,
     title: &'static str,
-    /// What stands below the axis.
+    /// The name of the axis.
     axis: &'static str,
     /// Reads a row's size from its shape.
-    size: fn(&Line) -> Option<f64>,
+    size: fn(&RowResult) -> Option<f64>,
     /// Reads what grows.
     value: fn(&Summary) -> Option<f64>,
 }
@@ -81,8 +87,9 @@ pub(super) fn all(results: &Results) -> Vec<Plot> {
 
 fn lines(results: &Results, growth: &Growth) -> Lines {
     let mut lines = Lines::new();
-    let swept =
-        |row: &&Line| row.op == growth.op && matches!(row.group, Group::Sweep | Group::Scaling);
+    let swept = |row: &&RowResult| {
+        row.op == growth.op && matches!(row.group, Group::Sweep | Group::Scaling)
+    };
     for row in results.rows.iter().filter(swept) {
         let Some(size) = (growth.size)(row) else {
             continue;
@@ -105,86 +112,81 @@ fn lines(results: &Results, growth: &Growth) -> Lines {
 
 fn draw(lines: &Lines, growth: &Growth) -> Option<String> {
     let points = || lines.values().flatten().copied();
-    let sizes: Vec<f64> = points().map(|(size, _)| size).collect();
+    let mut sizes: Vec<f64> = points().map(|(size, _)| size).collect();
+    sizes.sort_by(f64::total_cmp);
+    sizes.dedup();
     // One size is no growth.
-    let first = sizes.first()?;
-    if sizes.iter().all(|size| size == first) {
+    if sizes.len() < 2 {
         return None;
     }
-    let x = Axis::around(sizes.iter().copied(), LEFT, RIGHT)?;
-    let y = Axis::around(points().map(|(_, ms)| ms), BOTTOM, TOP)?;
-    let mut svg = Svg::new(WIDTH, HEIGHT, growth.title);
-    for tick in y.ticks() {
-        let at = y.at(tick);
-        svg.line((LEFT, at), (RIGHT, at), FAINT, 1.0);
-        svg.text(LEFT - 8.0, at + 4.0, Anchor::End, 11.0, INK, &label(tick));
-    }
-    let mut ticks = sizes;
-    ticks.sort_by(f64::total_cmp);
-    ticks.dedup();
-    let mut last = f64::NEG_INFINITY;
-    for tick in ticks {
-        let at = x.at(tick);
-        svg.line((at, BOTTOM), (at, BOTTOM + 4.0), INK, 1.0);
-        if at - last > 34.0 {
-            svg.text(at, BOTTOM + 18.0, Anchor::Middle, 11.0, INK, &label(tick));
+    let x = Axis::around(sizes.iter().copied(), true);
+    let ticks = spread(&sizes, &x);
+    let x = x.with_ticks(ticks);
+    let y = Axis::around(points().map(|(_, value)| value), true);
+    Some(picture(SIZE, |area| {
+        let title = text(15.0, INK, HPos::Left);
+        write(area, growth.title, &title, (px(16.0), px(21.0)))?;
+        let mut chart = axes(area, MARGINS, (&x, &y), (growth.axis, ""), true)?;
+        draw_lines(&mut chart, lines)?;
+        write_names(area, &chart, lines)
+    }))
+}
+
+/// Returns the sizes that are far enough apart for their labels.
+fn spread(sizes: &[f64], axis: &Axis) -> Vec<f64> {
+    const APART: i32 = 34;
+    let width = SIZE.0 as i32 - (MARGINS.left + MARGINS.right) as i32;
+    let mut last = -APART;
+    let mut fits = |size: &f64| {
+        let at = axis.map(size, (0, width));
+        let fits = at - last >= APART;
+        if fits {
             last = at;
         }
-    }
-    svg.line((LEFT, BOTTOM), (RIGHT, BOTTOM), INK, 1.0);
+        fits
+    };
+    sizes.iter().copied().filter(|size| fits(size)).collect()
+}
+
+fn draw_lines(chart: &mut ChartArea<'_, '_>, lines: &Lines) -> Drawn {
     // Ours is drawn last, above the others.
     let ordered = lines.iter().filter(|(name, _)| *name != "ours");
     for (name, points) in ordered.chain(lines.get_key_value("ours")) {
         let colour = super::colour(name);
-        let places: Vec<(f64, f64)> = points
+        let width = if name == "ours" { 3.0 } else { 1.8 };
+        chart.draw_series([PathElement::new(points.clone(), stroke(colour, width))])?;
+        let dots = points
             .iter()
-            .map(|(size, ms)| (x.at(*size), y.at(*ms)))
-            .collect();
-        svg.path(&places, colour, if name == "ours" { 3.0 } else { 1.8 });
-        places
-            .iter()
-            .for_each(|(x, y)| svg.dot(*x, *y, 3.5, colour));
+            .map(|at| Circle::new(*at, px(3.5), colour.filled()));
+        chart.draw_series(dots)?;
     }
-    names(&mut svg, lines, &y);
-    svg.text(
-        (LEFT + RIGHT) / 2.0,
-        HEIGHT - 10.0,
-        Anchor::Middle,
-        11.0,
-        INK,
-        growth.axis,
-    );
-    Some(svg.finish())
+    Ok(())
 }
 
 /// Writes each line's name beside its end, pushed down where two would touch, and up again from the bottom.
-fn names(svg: &mut Svg, lines: &Lines, y: &Axis) {
+fn write_names(area: &Area<'_>, chart: &ChartArea<'_, '_>, lines: &Lines) -> Drawn {
+    let apart = px(14.0);
     let end = |(name, points): (&String, &Vec<(f64, f64)>)| {
-        let (_, ms) = points.last()?;
-        Some((y.at(*ms), name.clone()))
+        Some((chart.backend_coord(points.last()?).1, name.clone()))
     };
-    let mut ends: Vec<(f64, String)> = lines.iter().filter_map(end).collect();
-    ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut next = TOP;
+    let mut ends: Vec<(i32, String)> = lines.iter().filter_map(end).collect();
+    ends.sort();
+    let mut next = px(MARGINS.top);
     for (at, _) in &mut ends {
-        *at = at.max(next);
-        next = *at + 14.0;
+        *at = (*at).max(next);
+        next = *at + apart;
     }
-    let mut last = BOTTOM;
+    let mut last = px(f64::from(SIZE.1) - MARGINS.bottom);
     for (at, _) in ends.iter_mut().rev() {
-        *at = at.min(last);
-        last = *at - 14.0;
+        *at = (*at).min(last);
+        last = *at - apart;
     }
+    let x = px(f64::from(SIZE.0) - MARGINS.right + 10.0);
     for (at, name) in ends {
-        svg.text(
-            RIGHT + 10.0,
-            at + 4.0,
-            Anchor::Start,
-            12.0,
-            super::colour(&name),
-            &name,
-        );
+        let style = text(12.0, super::colour(&name), HPos::Left);
+        write(area, &name, &style, (x, at))?;
     }
+    Ok(())
 }
 
 fn milliseconds(summary: &Summary) -> Option<f64> {
@@ -195,19 +197,19 @@ fn mebibytes(summary: &Summary) -> Option<f64> {
     Some(summary.peak_bytes? as f64 / f64::from(1 << 20))
 }
 
-fn sizes(row: &Line) -> Vec<f64> {
+fn sizes(row: &RowResult) -> Vec<f64> {
     let sizes = row.shape.split('x').map(str::parse);
     sizes.collect::<Result<_, _>>().unwrap_or_default()
 }
 
-fn size_of_sequence(row: &Line) -> Option<f64> {
+fn size_of_sequence(row: &RowResult) -> Option<f64> {
     sizes(row).get(2).copied()
 }
 
-fn number_of_elements(row: &Line) -> Option<f64> {
+fn number_of_elements(row: &RowResult) -> Option<f64> {
     Some(sizes(row).iter().product())
 }
 
-fn number_of_rows(row: &Line) -> Option<f64> {
+fn number_of_rows(row: &RowResult) -> Option<f64> {
     sizes(row).first().copied()
 }

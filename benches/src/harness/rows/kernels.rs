@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{ARRAYS, Cost, Group, Row, Target, by, id};
+use super::{ARRAYS, Benchmark, Cost, Group, Target, by, id};
 use crate::harness::check::Check;
 use crate::harness::inputs::{Draw, Input};
 
 const FLOAT: f64 = 4.0;
 const NORMAL: Draw = Draw::Normal(1.0);
 
-pub(super) fn rows() -> Vec<Row> {
+pub(super) fn rows() -> Vec<Benchmark> {
     let square = [4096, 4096];
     let small = [4, 128, 1024];
     vec![
@@ -35,9 +35,9 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 /// A row over `float32` inputs with the settings that most share.
-fn plain(op: &'static str, shape: &[usize], inputs: Vec<Input>, params: Value) -> Row {
+fn plain(op: &'static str, shape: &[usize], inputs: Vec<Input>, params: Value) -> Benchmark {
     let read = inputs.iter().map(|input| floats(&input.shape)).sum();
-    Row {
+    Benchmark {
         id: id(op, "float32", &by(shape)),
         op,
         shape: by(shape),
@@ -64,21 +64,21 @@ fn floats(shape: &[usize]) -> f64 {
     shape.iter().product::<usize>() as f64 * FLOAT
 }
 
-pub(super) fn rms_norm(shape: &[usize], target: Target) -> Row {
+pub(super) fn rms_norm(shape: &[usize], target: Target) -> Benchmark {
     let last = shape.last().copied().unwrap_or(1);
     let inputs = vec![
         Input::new(shape, NORMAL),
         Input::new(&[last], Draw::Even(0.5, 1.5)),
     ];
     let row = plain("rms_norm", shape, inputs, json!({"eps": 1e-5}));
-    Row {
+    Benchmark {
         target,
         forms: &["composed", "compiled"],
         ..row
     }
 }
 
-fn layer_norm(shape: &[usize], target: Target) -> Row {
+fn layer_norm(shape: &[usize], target: Target) -> Benchmark {
     let last = shape.last().copied().unwrap_or(1);
     let inputs = vec![
         Input::new(shape, NORMAL),
@@ -86,7 +86,7 @@ fn layer_norm(shape: &[usize], target: Target) -> Row {
         Input::new(&[last], NORMAL),
     ];
     let row = plain("layer_norm", shape, inputs, json!({"eps": 1e-5}));
-    Row {
+    Benchmark {
         target,
         forms: &["composed", "compiled"],
         check: Check::close(1e-4, 1e-4),
@@ -94,21 +94,21 @@ fn layer_norm(shape: &[usize], target: Target) -> Row {
     }
 }
 
-fn softmax(shape: &[usize], target: Target) -> Row {
+fn softmax(shape: &[usize], target: Target) -> Benchmark {
     let row = plain("softmax", shape, vec![Input::new(shape, NORMAL)], json!({}));
-    Row {
+    Benchmark {
         target,
         check: Check::close(1e-4, 1e-8),
         ..row
     }
 }
 
-pub(super) fn attention(shape: &[usize; 4], target: Target) -> Row {
+pub(super) fn attention(shape: &[usize; 4], target: Target) -> Benchmark {
     let [batch, heads, seq, dim] = *shape;
     let inputs = vec![Input::new(shape, NORMAL); 3];
     let scale = (dim as f64).powf(-0.5);
     let row = plain("attention", shape, inputs, json!({"scale": scale}));
-    Row {
+    Benchmark {
         target,
         forms: &["composed", "compiled"],
         check: Check::close(1e-4, 1e-5),
@@ -120,10 +120,10 @@ pub(super) fn attention(shape: &[usize; 4], target: Target) -> Row {
     }
 }
 
-fn rope(shape: &[usize], target: Target) -> Row {
+fn rope(shape: &[usize], target: Target) -> Benchmark {
     let params = json!({"base": 10000.0, "traditional": false});
     let row = plain("rope", shape, vec![Input::new(shape, NORMAL)], params);
-    Row {
+    Benchmark {
         target,
         forms: &["composed"],
         // The angle of position 511 is known to some 3e-5 in float32, and rivals round it differently.
@@ -132,22 +132,22 @@ fn rope(shape: &[usize], target: Target) -> Row {
     }
 }
 
-fn gelu(shape: &[usize], target: Target) -> Row {
+fn gelu(shape: &[usize], target: Target) -> Benchmark {
     let row = plain("gelu", shape, vec![Input::new(shape, NORMAL)], json!({}));
-    Row { target, ..row }
+    Benchmark { target, ..row }
 }
 
-fn elementwise(op: &'static str, inputs: usize, shape: &[usize], target: Target) -> Row {
+fn elementwise(op: &'static str, inputs: usize, shape: &[usize], target: Target) -> Benchmark {
     let inputs = vec![Input::new(shape, NORMAL); inputs];
     let row = plain(op, shape, inputs, json!({}));
-    Row { target, ..row }
+    Benchmark { target, ..row }
 }
 
 /// `sqrt(abs(silu(2x + b) - x) + 1)`: eight operations in one compiled function.
-fn chain(shape: &[usize]) -> Row {
+fn chain(shape: &[usize]) -> Benchmark {
     let inputs = vec![Input::new(shape, NORMAL); 2];
     let row = plain("chain8", shape, inputs, json!({}));
-    Row {
+    Benchmark {
         target: Target {
             against: Some("jax"),
             ..Target::ratio(0.7)
@@ -158,10 +158,10 @@ fn chain(shape: &[usize]) -> Row {
     }
 }
 
-fn matvec(n: usize, target: Target) -> Row {
+fn matvec(n: usize, target: Target) -> Benchmark {
     let inputs = vec![Input::new(&[1, n], NORMAL), Input::new(&[n, n], NORMAL)];
     let row = plain("matvec", &[n, n], inputs, json!({}));
-    Row {
+    Benchmark {
         target,
         check: Check::close(1e-3, 1e-3),
         cost: Cost {
@@ -173,10 +173,10 @@ fn matvec(n: usize, target: Target) -> Row {
     }
 }
 
-fn matmul(m: usize, k: usize, n: usize, target: Target) -> Row {
+fn matmul(m: usize, k: usize, n: usize, target: Target) -> Benchmark {
     let inputs = vec![Input::new(&[m, k], NORMAL), Input::new(&[k, n], NORMAL)];
     let row = plain("matmul", &[m, k, n], inputs, json!({}));
-    Row {
+    Benchmark {
         target,
         check: Check::close(1e-3, 1e-3),
         cost: Cost {
@@ -189,7 +189,7 @@ fn matmul(m: usize, k: usize, n: usize, target: Target) -> Row {
 }
 
 /// Weights of 4 bits in groups of 64; `w = scale * (code - zero)`, which all layouts can hold exactly.
-pub(super) fn quantized(rows: usize, op: &'static str, target: Target) -> Row {
+pub(super) fn quantized(rows: usize, op: &'static str, target: Target) -> Benchmark {
     let (n, group_size) = (4096, 64);
     let is_swept = op == "quantized_matmul";
     let shape: &[usize] = if is_swept { &[rows, n, n] } else { &[n, n] };
@@ -206,7 +206,7 @@ pub(super) fn quantized(rows: usize, op: &'static str, target: Target) -> Row {
         json!({"bits": 4, "group_size": group_size}),
     );
     let is_int8 = op.ends_with("int8");
-    Row {
+    Benchmark {
         id: id(op, "q4g64", &by(shape)),
         dtype: "q4g64",
         target,

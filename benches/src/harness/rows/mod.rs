@@ -1,4 +1,4 @@
-//! What is measured? Every row: its work, its inputs, who else can do it, and what we aim at.
+//! The rows: what is measured, on which inputs, which rivals can do it, and the targets.
 
 mod kernels;
 mod models;
@@ -24,7 +24,7 @@ pub enum Group {
     Scaling,
 }
 
-/// What a row has to do at least, whoever does it.
+/// The minimum of work of a row, for every participant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Bytes of inputs, each read once.
@@ -60,7 +60,7 @@ impl Target {
 
 /// One line of the table.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct Benchmark {
     /// `op/dtype/shape/device`.
     pub id: String,
     /// The operation, as runners know it.
@@ -77,13 +77,13 @@ pub struct Row {
     pub inputs: Vec<Input>,
     /// How results are compared before anything is timed.
     pub check: Check,
-    /// What must be done at least.
+    /// The minimum of work.
     pub cost: Cost,
     /// What is aimed at.
     pub target: Target,
     /// Whoever can be asked.
     pub rivals: &'static [&'static str],
-    /// Other forms of ours that are timed beside.
+    /// Our other forms that are timed too.
     pub forms: &'static [&'static str],
     /// Rivals that are not asked although they could be, and why.
     pub left_out: &'static [(&'static str, &'static str)],
@@ -93,14 +93,14 @@ pub struct Row {
     pub note: &'static str,
 }
 
-impl Row {
-    /// Whether a form of ours is timed beside the usual one. A full run also asks how work scales with threads.
+impl Benchmark {
+    /// Returns whether one of our forms is timed beside the usual one. A full run also measures scaling with threads.
     pub fn wants_form(&self, form: &str, quick: bool) -> bool {
         self.forms.contains(&form) || (form == ONE_THREAD && !quick)
     }
 }
 
-/// The form of ours that may use one thread only.
+/// Our form that uses one thread only.
 pub const ONE_THREAD: &str = "one-thread";
 
 /// Everyone who computes single operations.
@@ -123,7 +123,7 @@ pub const WHISPER: &[&str] = &[
 pub const LLAMA: &[&str] = &["python-mlx", "python-mlx-openblas", "llama-cpp", "candle"];
 
 /// Returns every row; with `quick` the rows of the short run.
-pub fn all(quick: bool) -> Vec<Row> {
+pub fn all(quick: bool) -> Vec<Benchmark> {
     let mut rows = kernels::rows();
     rows.extend(models::rows(quick));
     rows.extend(sweeps::rows(quick));

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Cost, Group, LLAMA, Row, Target, WHISPER, id};
+use super::{Benchmark, Cost, Group, LLAMA, Target, WHISPER, id};
 use crate::harness::check::Check;
 
 /// "The quick brown fox jumps over the lazy dog." as SmolLM2's tokens.
@@ -31,10 +31,10 @@ const TOO_LONG: &[(&str, &str)] = &[
     ),
 ];
 
-pub(super) fn rows(quick: bool) -> Vec<Row> {
+pub(super) fn rows(quick: bool) -> Vec<Benchmark> {
     let decode = if quick { 16 } else { 32 };
     vec![
-        Row {
+        Benchmark {
             target: Target {
                 against: Some("faster-whisper"),
                 ..Target::ratio(0.75)
@@ -43,7 +43,7 @@ pub(super) fn rows(quick: bool) -> Vec<Row> {
             check: Check::Words { first: None },
             ..whisper(quick, "whisper_total")
         },
-        Row {
+        Benchmark {
             target: Target {
                 share: Some(0.65),
                 ..Target::default()
@@ -56,7 +56,7 @@ pub(super) fn rows(quick: bool) -> Vec<Row> {
             note: "one window of 30 s, the same spectrogram for all",
             ..whisper(quick, "whisper_encoder")
         },
-        Row {
+        Benchmark {
             target: Target {
                 ms: Some(4.5),
                 ..Target::default()
@@ -69,7 +69,7 @@ pub(super) fn rows(quick: bool) -> Vec<Row> {
             note: "milliseconds of one token: the whole decoding over its number of steps",
             ..whisper(quick, "whisper_token")
         },
-        Row {
+        Benchmark {
             target: Target {
                 against: Some("llama-cpp"),
                 // 1.15 times as many tokens a second.
@@ -89,10 +89,10 @@ pub(super) fn rows(quick: bool) -> Vec<Row> {
     ]
 }
 
-fn prefill(quick: bool, length: usize, shape: &str) -> Row {
+fn prefill(quick: bool, length: usize, shape: &str) -> Benchmark {
     let tokens: Vec<u32> = PROMPT.iter().copied().cycle().take(length).collect();
     let is_too_long = length > 100;
-    Row {
+    Benchmark {
         target: Target {
             against: Some("llama-cpp"),
             ..Target::ratio(1.0)
@@ -115,11 +115,11 @@ fn prefill(quick: bool, length: usize, shape: &str) -> Row {
     }
 }
 
-fn whisper(quick: bool, op: &'static str) -> Row {
+fn whisper(quick: bool, op: &'static str) -> Benchmark {
     model(quick, op, "float32", "tiny.en-jfk", WHISPER)
 }
 
-fn smollm2(quick: bool, op: &'static str, shape: &str) -> Row {
+fn smollm2(quick: bool, op: &'static str, shape: &str) -> Benchmark {
     model(quick, op, "q4_1", shape, LLAMA)
 }
 
@@ -129,8 +129,8 @@ fn model(
     dtype: &'static str,
     shape: &str,
     rivals: &'static [&'static str],
-) -> Row {
-    Row {
+) -> Benchmark {
+    Benchmark {
         id: id(op, dtype, shape),
         op,
         shape: shape.to_owned(),

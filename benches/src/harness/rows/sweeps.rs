@@ -1,7 +1,7 @@
 //! Rows over sizes: where fusing wins and where it loses, and how cost grows.
 
 use super::kernels::{attention, quantized, rms_norm};
-use super::{Group, Row, Target};
+use super::{Benchmark, Group, Target};
 
 /// The two rivals that say most, for short runs.
 const FEW: &[&str] = &["python-mlx-openblas", "onnxruntime"];
@@ -24,7 +24,7 @@ const TOO_MANY_ROWS: &[(&str, &str)] = &[(
     "takes 15 ms for each row: see fewer rows",
 )];
 
-pub(super) fn rows(quick: bool) -> Vec<Row> {
+pub(super) fn rows(quick: bool) -> Vec<Benchmark> {
     let mut rows = Vec::new();
     let norms: &[(usize, usize, bool)] = &[
         (1, 64, true),
@@ -66,7 +66,7 @@ pub(super) fn rows(quick: bool) -> Vec<Row> {
         (4096, false),
     ] {
         let row = quantized(n_rows, "quantized_matmul", Target::default());
-        let row = Row {
+        let row = Benchmark {
             group: Group::Scaling,
             ..sweep(row, in_quick, quick)
         };
@@ -78,8 +78,8 @@ pub(super) fn rows(quick: bool) -> Vec<Row> {
     rows
 }
 
-fn sweep(row: Row, in_quick: bool, quick: bool) -> Row {
-    Row {
+fn sweep(row: Benchmark, in_quick: bool, quick: bool) -> Benchmark {
+    Benchmark {
         group: Group::Sweep,
         quick: in_quick,
         rivals: if quick { FEW } else { MORE },
@@ -89,11 +89,11 @@ fn sweep(row: Row, in_quick: bool, quick: bool) -> Row {
 
 /// A row whose other rivals are left out for a reason.
 fn only(
-    row: Row,
+    row: Benchmark,
     rivals: &'static [&'static str],
     left_out: &'static [(&'static str, &'static str)],
-) -> Row {
-    Row {
+) -> Benchmark {
+    Benchmark {
         rivals,
         left_out,
         ..row

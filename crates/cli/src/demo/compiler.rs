@@ -7,9 +7,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use mlx_compiler::{CompileOptions, Fallback};
 use mlx_models::llama::{self, GenerateOptions, Generator, NetworkOptions};
+use mlx_models::whisper;
 use mlx_models::whisper::Transcriber;
-use mlx_models::{assets, whisper};
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
+use mlx_provision::Progress;
+use mlx_testdata::assets;
 use serde::Serialize;
 
 use super::whisper::{options as decode_options, sound};
@@ -62,12 +64,16 @@ const RUNS: usize = 2;
 /// Compiles both models and prints what came of it.
 pub fn run(loaded: &Whisper, audio: Option<&Path>) -> Result<Report> {
     output::line(format_args!("Whisper, written with textbook formulas:\n"));
+    let spinner = Progress::new().spinner("compiling and transcribing");
     let whisper = run_whisper(loaded, audio).context("compiled Whisper")?;
+    drop(spinner);
     whisper.print("ms a transcription");
     output::line(format_args!(
         "\nSmolLM2-135M-Instruct Q4_1, written with textbook formulas:\n"
     ));
+    let spinner = Progress::new().spinner("compiling and generating");
     let llama = run_llama().context("compiled SmolLM2")?;
+    drop(spinner);
     llama.print(&format!("ms for {TOKENS} tokens"));
     ensure!(
         whisper.equal && llama.equal,
@@ -86,7 +92,7 @@ fn fused_options() -> CompileOptions {
 
 fn run_whisper(loaded: &Whisper, audio: Option<&Path>) -> Result<Model> {
     let sound = sound(audio)?;
-    let plain = loaded.network.with_kernels(Kernels::Composed);
+    let plain = loaded.network.with_kernels(FastOps::Composed);
     let transcribe = |network: &whisper::Network| -> Result<(String, f64)> {
         let checkpoint = &loaded.checkpoint;
         let transcriber = Transcriber::new(network, &checkpoint.tokenizer, &checkpoint.generation)?;
@@ -116,7 +122,7 @@ fn run_llama() -> Result<Model> {
     let checkpoint = llama::Checkpoint::open(assets::smollm2()?)?;
     let prompt = checkpoint.tokenizer.encode(PROMPT)?;
     let plain = llama::Network::new(&checkpoint, &NetworkOptions::default())?
-        .with_kernels(Kernels::Composed);
+        .with_kernels(FastOps::Composed);
     let options = GenerateOptions {
         max_tokens: TOKENS,
         ..GenerateOptions::default()

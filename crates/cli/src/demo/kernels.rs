@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use mlx::{Array, Dtype, fast};
+use mlx_provision::Progress;
 use serde::Serialize;
 
 use super::reference;
@@ -49,7 +50,9 @@ pub fn run() -> Result<Vec<Row>> {
     ));
     let mut rows = Vec::new();
     for case in cases()? {
+        let spinner = Progress::new().spinner(case.name);
         let row = measure(case)?;
+        drop(spinner);
         output::line(format_args!(
             "{:<30} {:<7} {:>17}  {:>9.1e} {:>9.1e} {:>9.1e}  {:>9.3} {:>9.3} {:>6.2}  {}",
             row.name,
@@ -66,7 +69,7 @@ pub fn run() -> Result<Vec<Row>> {
         rows.push(row);
     }
     output::line(format_args!(
-        "\nerr: greatest distance from the same formula in f64. ratio: composed over fused, above 1 when fusing wins."
+        "\nerr: maximum distance from the same formula in f64. ratio: composed over fused, above 1 when fusing wins."
     ));
     Ok(rows)
 }
@@ -204,7 +207,7 @@ fn measure(case: Case) -> Result<Row> {
     })
 }
 
-/// The greatest distance between two results; NaN where one has it.
+/// The maximum distance between two results; NaN where one has it.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     let farther = |greatest: f64, d: f64| {
         if d.is_nan() || d > greatest {

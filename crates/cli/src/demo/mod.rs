@@ -5,12 +5,11 @@ mod kernels;
 mod reference;
 mod whisper;
 
-use std::path::PathBuf;
-
-use crate::output;
 use anyhow::{Context, Result};
-use lexopt::prelude::*;
 use serde::Serialize;
+
+use crate::arguments::DemoArguments;
+use crate::output;
 
 /// What the demonstration found, as it is written to `--json`.
 #[derive(Serialize)]
@@ -22,16 +21,8 @@ struct Report {
 }
 
 /// Runs all parts and prints them.
-pub fn run(mut args: lexopt::Parser) -> Result<()> {
-    let (mut audio, mut model, mut json) = (None, None, None);
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("audio") => audio = Some(PathBuf::from(args.value()?)),
-            Long("model") => model = Some(args.value()?.string()?),
-            Long("json") => json = Some(PathBuf::from(args.value()?)),
-            other => return Err(other.unexpected().into()),
-        }
-    }
+pub fn run(arguments: &DemoArguments) -> Result<()> {
+    let audio = arguments.audio.as_deref();
     let device = mlx::Device::current()?.to_string();
     output::line(format_args!(
         "Part 1: fused kernels against composed formulas ({device}, float32, median of {} runs)\n",
@@ -39,19 +30,19 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     ));
     let kernels = kernels::run()?;
     output::line(format_args!("\nPart 2: Whisper on real speech\n"));
-    let loaded = crate::model::load(model.as_deref())?;
-    let whisper = whisper::run(audio.as_deref(), &loaded)?;
+    let loaded = crate::model::load(arguments.model.as_deref())?;
+    let whisper = whisper::run(audio, &loaded)?;
     output::line(format_args!("\nPart 3: models compiled\n"));
-    let compiler = compiler::run(&loaded, audio.as_deref())?;
+    let compiler = compiler::run(&loaded, audio)?;
     let report = Report {
         device,
         kernels,
         whisper,
         compiler,
     };
-    if let Some(path) = json {
+    if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(&path, text + "\n").with_context(|| format!("demo: {}", path.display()))?;
+        std::fs::write(path, text + "\n").with_context(|| format!("demo: {}", path.display()))?;
         output::line(format_args!("\nwritten to {}", path.display()));
     }
     anyhow::ensure!(

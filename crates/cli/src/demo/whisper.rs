@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use mlx_models::assets;
 use mlx_models::audio::Audio;
 use mlx_models::whisper::{TranscribeOptions, Transcriber, Transcript};
-use mlx_nn::Kernels;
+use mlx_nn::FastOps;
+use mlx_provision::Progress;
+use mlx_testdata::assets;
 use serde::Serialize;
 
 use crate::model::Whisper;
@@ -50,8 +51,8 @@ pub fn run(audio: Option<&Path>, whisper: &Whisper) -> Result<Report> {
     ));
     output::line(format_args!("model  {}\n", whisper.name));
     mlx::memory::reset_peak()?;
-    let composed = transcribe(whisper, Kernels::Composed, &sound.samples)?;
-    let fused = transcribe(whisper, Kernels::Fused, &sound.samples)?;
+    let composed = transcribe(whisper, FastOps::Composed, &sound.samples)?;
+    let fused = transcribe(whisper, FastOps::Fused, &sound.samples)?;
     output::line(format_args!(
         "{:<9} {:>8} {:>11} {:>11} {:>10} {:>9}",
         "", "mel ms", "encoder ms", "decoder ms", "total ms", "tokens/s"
@@ -101,13 +102,14 @@ fn path(audio: Option<&Path>) -> Result<PathBuf> {
     Ok(speech.path)
 }
 
-fn transcribe(whisper: &Whisper, kernels: Kernels, samples: &[f32]) -> Result<Run> {
+fn transcribe(whisper: &Whisper, kernels: FastOps, samples: &[f32]) -> Result<Run> {
     let network = whisper.network.with_kernels(kernels);
     let transcriber = Transcriber::new(
         &network,
         &whisper.checkpoint.tokenizer,
         &whisper.checkpoint.generation,
     )?;
+    let _spinner = Progress::new().spinner("transcribing");
     let mut best: Option<Run> = None;
     for _ in 0..RUNS {
         let start = Instant::now();

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use mlx::{Array, CompiledClosure};
+use mlx::Array;
+use mlx::compiler_api::CompiledClosure;
 
 use super::Executor;
 use crate::graph::{Graph, Operation};
@@ -19,17 +20,17 @@ pub(crate) enum Executable {
 impl Executable {
     pub(crate) fn new(graph: Graph, options: &CompileOptions) -> Result<Self> {
         let is_interpreted = options.shapeless || reads_values(&graph);
-        let plan = if options.shapeless {
+        let executor = if options.shapeless {
             Executor::for_all_sizes(graph)?
         } else {
             Executor::new(graph)?
         };
-        let plan = Rc::new(plan);
+        let executor = Rc::new(executor);
         if is_interpreted {
-            return Ok(Executable::Interpreted(plan));
+            return Ok(Executable::Interpreted(executor));
         }
-        let function = move |inputs: &[Array]| plan.run(&inputs.iter().collect::<Vec<_>>());
-        Ok(Executable::Replayed(CompiledClosure::new(function, false)?))
+        let function = move |inputs: &[Array]| executor.run(&inputs.iter().collect::<Vec<_>>());
+        Ok(Executable::Replayed(CompiledClosure::new(function)?))
     }
 
     #[track_caller]

@@ -334,7 +334,7 @@ fn constant_arrays(graph: &Graph) -> Result<Vec<Option<Array>>> {
 /// The kernel of a region, where there is one. On a GPU the kernel replays the region.
 fn region_kernel(graph: &Graph, node: &Node) -> Option<RegionKernel> {
     match &node.operation {
-        Operation::Region(body) if region::host_kernels() => {
+        Operation::Region(body) if region::are_kernels_enabled() => {
             region::kernel(graph, &node.inputs, body)
         }
         _ => None,

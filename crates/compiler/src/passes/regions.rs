@@ -85,7 +85,7 @@ impl Choice {
             Regions::Plain => None,
             Regions::Form => Some(Self::All),
             Regions::Auto => {
-                let kernels = region::host_kernels() && !context.options.shapeless;
+                let kernels = region::are_kernels_enabled() && !context.options.shapeless;
                 (kernels && matches!(Device::current(), Ok(Device::Cpu))).then_some(Self::Kernels)
             }
         }

@@ -1,7 +1,8 @@
 //! Choice of kernels: each recognized formula becomes its kernel where the device has one, else its body.
 
+use mlx::compiler_api::OpFlags;
 use mlx::fast::{self, Path};
-use mlx::{Array, Op, bind, zeros};
+use mlx::{Array, bind, zeros};
 
 use super::{Context, map_subgraphs, undefined_value};
 use crate::fusions::{Refusal, RefusalKind};
@@ -66,7 +67,10 @@ fn refusal(fused: &Fused, fallback: Fallback) -> Option<Refusal> {
 fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
     mlx::trace::without_recording(|| {
         kernel.nodes.iter().find_map(|node| {
-            let op = node.operation.op().filter(|op| is_fast(op))?;
+            let op = node.operation.op()?;
+            if !op.flags().contains(OpFlags::FUSED) {
+                return None;
+            };
             let inputs: Vec<Array> = node
                 .inputs
                 .iter()
@@ -97,19 +101,4 @@ fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
             }
         })
     })
-}
-
-fn is_fast(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::RmsNorm { .. }
-            | Op::LayerNorm { .. }
-            | Op::Rope { .. }
-            | Op::ScaledDotProductAttention { .. }
-            | Op::CrossEntropy
-            | Op::Gelu
-            | Op::GeluApprox
-            | Op::Silu
-            | Op::SwiGlu
-    )
 }

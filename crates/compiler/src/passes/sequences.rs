@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use mlx::Device;
-use mlx::fast::sequence::NoSequence;
+use mlx::program::PlanError;
 
 use super::{Context, undefined};
 use crate::Result;
@@ -19,7 +19,7 @@ const LEAST_OPERATIONS: usize = 2;
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let wanted = context.options.regions == Regions::Auto && !context.options.shapeless;
-    if !wanted || !region::host_kernels() || !matches!(Device::current(), Ok(Device::Cpu)) {
+    if !wanted || !region::are_kernels_enabled() || !matches!(Device::current(), Ok(Device::Cpu)) {
         return Ok(graph.clone());
     }
     let plan = Plan::of(graph);
@@ -216,7 +216,7 @@ fn group(
     let is_kept = |input: &Value| graph.constant(*input).is_some();
     inputs.sort_by_key(is_kept);
     let body = part(graph, nodes, &inputs, &outputs)?;
-    match sequence::kernel(&body, Vec::new()) {
+    match sequence::program(&body, 0) {
         Ok(_) => Some(Group {
             nodes: nodes.to_vec(),
             views_outside,
@@ -224,7 +224,7 @@ fn group(
             outputs,
             body,
         }),
-        Err(NoSequence::Step(number)) => {
+        Err(PlanError::Step(number)) => {
             refused.insert(*nodes.get(number)?);
             None
         }

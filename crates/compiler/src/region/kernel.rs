@@ -1,7 +1,7 @@
 //! A host kernel that runs a program, and replays the region's body where the program is of no use.
 
+use mlx::cpu::elementwise_kernel;
 use mlx::fast::HostKernel;
-use mlx::fast::sequence::program_kernel;
 use mlx::{Array, ArrayType, Dtype, Op, Value as Attribute, bind};
 
 use super::translate::translate;
@@ -20,7 +20,7 @@ pub(crate) fn kernel(body: &Graph) -> Option<HostKernel> {
         let of = |dtype: &Dtype| ArrayType::new(shape.clone(), *dtype);
         Ok(dtypes.iter().map(of).collect())
     };
-    let kernel = program_kernel(NAME, output_types, program).ok()?;
+    let kernel = elementwise_kernel(NAME, output_types, &program)?;
     Some(kernel.composed(move |inputs| recipe.replay(inputs)))
 }
 

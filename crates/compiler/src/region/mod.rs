@@ -10,9 +10,11 @@ mod translate;
 
 use mlx::SharedArray;
 use mlx::fast::HostKernel;
+use mlx_provision::environment;
 
 use crate::graph::{Constant, Graph, Value};
 
+pub(crate) use mlx::cpu::are_kernels_enabled;
 pub(crate) use translate::supports;
 
 /// A kernel, and how many of its region's inputs it is applied to: the others, at the end, it has.
@@ -54,8 +56,5 @@ pub(crate) fn kernel(graph: &Graph, inputs: &[Value], body: &Graph) -> Option<Re
     Some(RegionKernel { kernel, n_inputs })
 }
 
-/// Whether host kernels may be used in this process: unless `MLX_HOST_KERNELS` is `0`.
-pub(crate) fn host_kernels() -> bool {
-    static ALLOWED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *ALLOWED.get_or_init(|| std::env::var_os("MLX_HOST_KERNELS").is_none_or(|value| value != "0"))
-}
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
 //! Operations on the CPU that run one after the other in one host kernel.
 
+use mlx::compiler_api::OpFlags;
+use mlx::cpu::{may_be_step, program_kernel};
 use mlx::fast::HostKernel;
-use mlx::fast::sequence::{
-    NoSequence, SequenceStep, StepKind, is_view, may_be_step, reshapes, sequence,
-};
-use mlx::{ArrayType, SharedArray};
+use mlx::program::{Operation as Computed, PlanError, Program, Step};
+use mlx::{ArrayType, Op, SharedArray};
 
 use super::kernel::Recipe;
 use super::translate::{supports, translate};
@@ -33,12 +33,14 @@ pub(crate) fn may_be(graph: &Graph, node: &Node) -> bool {
 
 /// Whether a node only looks at its input differently, which costs nothing in a sequence.
 pub(crate) fn only_looks(node: &Node) -> bool {
-    node.operation.op().is_some_and(is_view)
+    node.operation.op().is_some_and(Op::is_view)
 }
 
 /// Whether a view keeps the order of elements, so that it needs them in rows, and lies in rows then.
 pub(crate) fn keeps_order(node: &Node) -> bool {
-    node.operation.op().is_some_and(reshapes)
+    node.operation
+        .op()
+        .is_some_and(|op| op.flags().contains(OpFlags::KEEPS_ORDER))
 }
 
 fn types(graph: &Graph, values: &[Value]) -> Vec<ArrayType> {
@@ -46,11 +48,11 @@ fn types(graph: &Graph, values: &[Value]) -> Vec<ArrayType> {
     values.iter().map(of).collect()
 }
 
-/// Makes a host kernel of nodes that all may be steps. The last inputs may be `captured`.
+/// Makes a program of nodes that all may be steps; the last `n_constants` inputs are the same arrays in all runs.
 ///
 /// # Errors
 /// Why there is none. The number of a step is that of the body's node.
-pub(crate) fn kernel(body: &Graph, captured: Vec<SharedArray>) -> Result<HostKernel, NoSequence> {
+pub(crate) fn program(body: &Graph, n_constants: usize) -> Result<Program, PlanError> {
     let mut numbers = vec![None; body.values.len()];
     for (number, input) in body.inputs.iter().enumerate() {
         numbers[input.index()] = Some(number);
@@ -58,7 +60,7 @@ pub(crate) fn kernel(body: &Graph, captured: Vec<SharedArray>) -> Result<HostKer
     let mut next = body.inputs.len();
     let mut steps = Vec::with_capacity(body.nodes.len());
     for (number, node) in body.nodes.iter().enumerate() {
-        let refused = NoSequence::Step(number);
+        let refused = PlanError::Step(number);
         steps.push(step(body, node, &numbers).ok_or(refused)?);
         for output in &node.outputs {
             numbers[output.index()] = Some(next);
@@ -67,20 +69,29 @@ pub(crate) fn kernel(body: &Graph, captured: Vec<SharedArray>) -> Result<HostKer
     }
     let outputs = body.outputs.iter().map(|output| numbers[output.index()]);
     let outputs: Option<Vec<usize>> = outputs.collect();
-    let outputs = outputs.ok_or(NoSequence::Malformed)?;
+    let outputs = outputs.ok_or(PlanError::Malformed)?;
+    mlx::cpu::program(&body.input_types(), n_constants, steps, &outputs)
+}
+
+/// Makes a host kernel of nodes that all may be steps. The last inputs may be `captured`.
+///
+/// # Errors
+/// As [`program`].
+pub(crate) fn kernel(body: &Graph, captured: Vec<SharedArray>) -> Result<HostKernel, PlanError> {
+    let program = program(body, captured.len())?;
     let recipe = flat(body).as_ref().and_then(Recipe::of);
-    let recipe = recipe.ok_or(NoSequence::Malformed)?;
-    let kernel = sequence(NAME, &body.input_types(), steps, &outputs, captured)?;
+    let recipe = recipe.ok_or(PlanError::Malformed)?;
+    let kernel = program_kernel(NAME, &program, captured)?;
     Ok(kernel.composed(move |inputs| recipe.replay(inputs)))
 }
 
-fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<SequenceStep> {
+fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<Step> {
     let outputs = types(body, &node.outputs);
     let arrays = |values: &[Value]| -> Option<Vec<usize>> {
         values.iter().map(|value| numbers[value.index()]).collect()
     };
-    let with = |kind, inputs| SequenceStep {
-        kind,
+    let with = |operation, inputs| Step {
+        operation,
         name: node.operation.name().to_owned(),
         inputs,
         outputs: outputs.clone(),
@@ -88,7 +99,7 @@ fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<Sequence
     let part = match &node.operation {
         Operation::Region(region) => {
             let program = translate(region)?;
-            return Some(with(StepKind::Program(program), arrays(&node.inputs)?));
+            return Some(with(Computed::Elementwise(program), arrays(&node.inputs)?));
         }
         Operation::Op(op) => {
             let [output] = outputs.as_slice() else {
@@ -97,7 +108,7 @@ fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<Sequence
             if let Some(inputs) = arrays(&node.inputs)
                 && may_be_step(op, &types(body, &node.inputs), output)
             {
-                return Some(with(StepKind::Op(op.clone()), inputs));
+                return Some(with(Computed::Op(op.clone()), inputs));
             }
             node
         }
@@ -111,7 +122,7 @@ fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<Sequence
         }
     }
     let program = translate(&crate::graph::slice(body, &inputs, &part.outputs)?)?;
-    Some(with(StepKind::Program(program), arrays(&inputs)?))
+    Some(with(Computed::Elementwise(program), arrays(&inputs)?))
 }
 
 /// The same graph with what is in its regions in their place.

@@ -10,13 +10,11 @@ pub type Checked = Result<(), String>;
 
 type Case = fn(&mut Dice) -> Checked;
 
-const CASES: [(&str, Case); 11] = [
+const CASES: [(&str, Case); 9] = [
     ("unary", elements::unary_case),
-    ("binary", elements::binary_case),
-    ("region", elements::region_case),
+    ("program", elements::program_case),
     ("rows", elements::rows_case),
     ("reduce", elements::reduce_case),
-    ("gather", elements::gather_case),
     ("attention", matrices::attention_case),
     ("matmul", matrices::matmul_case),
     ("quantized", matrices::quantized_case),

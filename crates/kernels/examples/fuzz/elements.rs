@@ -10,21 +10,21 @@ const GUARD: f32 = 12_345.0;
 
 pub fn unary_case(dice: &mut Dice) -> Checked {
     let function = dice.pick(&[
-        Unary::Exp,
-        Unary::Log,
-        Unary::Sin,
-        Unary::Cos,
-        Unary::Tanh,
-        Unary::Sigmoid,
-        Unary::Silu,
+        UnaryOp::Exp,
+        UnaryOp::Log,
+        UnaryOp::Sin,
+        UnaryOp::Cos,
+        UnaryOp::Tanh,
+        UnaryOp::Sigmoid,
+        UnaryOp::Silu,
     ]);
     let of = |x: f64| match function {
-        Unary::Exp => x.exp(),
-        Unary::Log => x.ln(),
-        Unary::Sin => x.sin(),
-        Unary::Cos => x.cos(),
-        Unary::Tanh => x.tanh(),
-        Unary::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        UnaryOp::Exp => x.exp(),
+        UnaryOp::Log => x.ln(),
+        UnaryOp::Sin => x.sin(),
+        UnaryOp::Cos => x.cos(),
+        UnaryOp::Tanh => x.tanh(),
+        UnaryOp::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         _ => x / (1.0 + (-x).exp()),
     };
     let count = dice.length(70_000);
@@ -34,9 +34,6 @@ pub fn unary_case(dice: &mut Dice) -> Checked {
     let mut out = Guarded::new(dice, count, GUARD);
     went(unary(function, &x, out.get()), &what)?;
     close(out.checked()?, &wanted, 1e-6, &what)?;
-    let mut values = x.clone();
-    unary_in_place(function, &mut values);
-    close(&values, &wanted, 1e-6, &format!("{what} in place"))?;
     let narrow: Vec<f16> = x.iter().map(|x| f16::from_f32(*x)).collect();
     let mut out = Guarded::new(dice, count, f16::MAX);
     went(unary(function, &narrow, out.get()), &what)?;
@@ -45,36 +42,7 @@ pub fn unary_case(dice: &mut Dice) -> Checked {
     close(&got, &wanted, 1e-3, &format!("{what} of f16"))
 }
 
-pub fn binary_case(dice: &mut Dice) -> Checked {
-    let (rows, dim) = (dice.length(60), dice.size(5000));
-    let count = rows * dim;
-    let (whole, row) = (dice.numbers(count), dice.numbers(dim));
-    let mut side = || match dice.below(3) {
-        0 => Operand::Array(&whole[..]),
-        1 => Operand::Row(&row[..]),
-        _ => Operand::Scalar(0.75),
-    };
-    let (a, b) = (side(), side());
-    let at = |side: Operand<'_, f32>, i: usize| match side {
-        Operand::Array(values) => values[i],
-        Operand::Row(row) => row[i % dim],
-        Operand::Scalar(value) => value,
-    };
-    let function = dice.pick(&[Binary::Add, Binary::Multiply, Binary::Maximum]);
-    let wanted: Vec<f64> = (0..count)
-        .map(|i| match (function, at(a, i), at(b, i)) {
-            (Binary::Add, a, b) => f64::from(a + b),
-            (Binary::Multiply, a, b) => f64::from(a * b),
-            (_, a, b) => f64::from(a.max(b)),
-        })
-        .collect();
-    let mut out = Guarded::new(dice, count, GUARD);
-    let what = format!("{function:?} {rows} {dim}");
-    went(binary(function, a, b, out.get()), &what)?;
-    close(out.checked()?, &wanted, 0.0, &what)
-}
-
-pub fn region_case(dice: &mut Dice) -> Checked {
+pub fn program_case(dice: &mut Dice) -> Checked {
     let ndim = dice.below(5);
     let shape: Vec<usize> = (0..ndim).map(|_| dice.length(30)).collect();
     let mut shape = shape;
@@ -108,26 +76,30 @@ pub fn region_case(dice: &mut Dice) -> Checked {
         .iter()
         .map(|(_, values, _)| values.iter().map(|x| bf16::from_f32(*x)).collect())
         .collect();
-    let inputs: Vec<RegionInput<'_>> = (0..n_inputs)
-        .map(|i| RegionInput {
+    let inputs: Vec<StridedInput<'_>> = (0..n_inputs)
+        .map(|i| StridedInput {
             values: match stored[i].0 {
-                0 => Values::F16(&halves[i]),
-                1 => Values::Bf16(&brains[i]),
-                _ => Values::F32(&stored[i].1),
+                0 => TypedSlice::F16(&halves[i]),
+                1 => TypedSlice::Bf16(&brains[i]),
+                _ => TypedSlice::F32(&stored[i].1),
             },
             strides: &stored[i].2,
         })
         .collect();
-    // The sum of all inputs, and twice that.
-    let mut steps: Vec<Step> = (0..n_inputs).map(Step::Input).collect();
-    let mut sum = 0;
+    // One function over all inputs, and twice that.
+    let function = dice.pick(&[BinaryOp::Add, BinaryOp::Multiply, BinaryOp::Maximum]);
+    let mut steps: Vec<Instruction> = (0..n_inputs).map(Instruction::Input).collect();
+    let mut total = 0;
     for input in 1..n_inputs {
-        steps.push(Step::Binary(Binary::Add, sum, input));
-        sum = steps.len() - 1;
+        steps.push(Instruction::Binary(function, total, input));
+        total = steps.len() - 1;
     }
-    steps.push(Step::Binary(Binary::Add, sum, sum));
-    let twice = steps.len() - 1;
-    let program = went(Program::new(n_inputs, &steps, &[sum, twice]), "program")?;
+    steps.push(Instruction::Binary(BinaryOp::Add, total, total));
+    let outputs = [total, steps.len() - 1];
+    let program = went(
+        ElementwiseProgram::new(n_inputs, &steps, &outputs),
+        "program",
+    )?;
     let element = |index: usize| -> f64 {
         let of_input = |i: usize| {
             let (mut rest, mut place) = (index, 0);
@@ -141,16 +113,24 @@ pub fn region_case(dice: &mut Dice) -> Checked {
                 _ => f64::from(stored[i].1[place]),
             }
         };
-        (0..n_inputs).map(of_input).sum()
+        let inputs = (0..n_inputs).map(of_input);
+        match function {
+            BinaryOp::Add => inputs.sum(),
+            BinaryOp::Multiply => inputs.product(),
+            _ => inputs.fold(f64::NEG_INFINITY, f64::max),
+        }
     };
     let wanted: Vec<f64> = (0..count).map(element).collect();
     let mut outs = [(); 2].map(|()| Guarded::new(dice, count, GUARD));
     let what = format!(
-        "{shape:?} {:?}",
+        "{function:?} {shape:?} {:?}",
         stored.iter().map(|one| &one.2).collect::<Vec<_>>()
     );
     let [first, second] = &mut outs;
-    let mut outputs = [ValuesMut::F32(first.get()), ValuesMut::F32(second.get())];
+    let mut outputs = [
+        TypedSliceMut::F32(first.get()),
+        TypedSliceMut::F32(second.get()),
+    ];
     went(program.run(&shape, &inputs, &mut outputs), &what)?;
     close(outs[0].checked()?, &wanted, 1e-6, &what)?;
     let wanted: Vec<f64> = wanted.iter().map(|x| 2.0 * x).collect();
@@ -158,10 +138,13 @@ pub fn region_case(dice: &mut Dice) -> Checked {
     // One element too few.
     let mut short = inputs.clone();
     let last = stored[0].1.len() - 1;
-    short[0].values = Values::F32(&stored[0].1[..last]);
+    short[0].values = TypedSlice::F32(&stored[0].1[..last]);
     let mut out = Guarded::new(dice, count, GUARD);
     let mut again = Guarded::new(dice, count, GUARD);
-    let mut outputs = [ValuesMut::F32(out.get()), ValuesMut::F32(again.get())];
+    let mut outputs = [
+        TypedSliceMut::F32(out.get()),
+        TypedSliceMut::F32(again.get()),
+    ];
     if program.run(&shape, &short, &mut outputs).is_ok() && count > 0 {
         return Err(format!("{what}: read an input that is too short"));
     }
@@ -171,7 +154,7 @@ pub fn region_case(dice: &mut Dice) -> Checked {
 pub fn rows_case(dice: &mut Dice) -> Checked {
     let dim = dice.size(5000);
     let rows = dice.length(100_000 / dim);
-    let shape = Rows { rows, dim };
+    let shape = RowMajorShape { rows, dim };
     let x: Vec<f32> = dice.numbers(rows * dim).iter().map(|x| x * 8.0).collect();
     let weight = dice.numbers(dim);
     let which = dice.below(5);
@@ -257,27 +240,4 @@ pub fn reduce_case(dice: &mut Dice) -> Checked {
         1e-5 * (reduced as f64).sqrt(),
         &what,
     )
-}
-
-pub fn gather_case(dice: &mut Dice) -> Checked {
-    let (rows, dim, count) = (dice.size(500), dice.length(300), dice.length(300));
-    let table = dice.numbers(rows * dim);
-    let indices: Vec<i32> = (0..count)
-        .map(|_| dice.below(2 * rows) as i32 - rows as i32)
-        .collect();
-    let shape = Rows { rows, dim };
-    let mut out = Guarded::new(dice, count * dim, GUARD);
-    let what = format!("{count} of {shape:?}");
-    went(gather(shape, &table, &indices, out.get()), &what)?;
-    let row = |index: &i32| index.rem_euclid(rows as i32) as usize;
-    let element = |index: usize| f64::from(table[row(&indices[index / dim]) * dim + index % dim]);
-    let wanted: Vec<f64> = (0..count * dim).map(element).collect();
-    close(out.checked()?, &wanted, 0.0, &what)?;
-    let mut bad = indices;
-    bad.push(dice.pick(&[rows as i32, i32::MAX, i32::MIN, -(rows as i32) - 1]));
-    let mut out = Guarded::new(dice, bad.len() * dim, GUARD);
-    if gather(shape, &table, &bad, out.get()).is_ok() {
-        return Err(format!("{what}: took a row that is not there"));
-    }
-    out.untouched()
 }

@@ -141,7 +141,7 @@ pub fn matmul_case(dice: &mut Dice) -> Checked {
     went(matmul(shape, vectors, &weights, &x, out.get()), &what)?;
     close(out.checked()?, &wanted, 1e-4, &what)?;
     let mut out = Guarded::new(dice, rows, GUARD);
-    went(matvec(shape, &weights, &x[..columns], out.get()), &what)?;
+    went(matmul(shape, 1, &weights, &x[..columns], out.get()), &what)?;
     close(out.checked()?, &wanted[..rows], 1e-4, &what)?;
     let narrow: Vec<f16> = weights.iter().map(|x| f16::from_f32(*x)).collect();
     let wide: Vec<f64> = narrow.iter().map(|x| x.to_f64()).collect();
@@ -261,6 +261,7 @@ pub fn rope_case(dice: &mut Dice) -> Checked {
     }
     let mut out = Guarded::new(dice, x.len(), GUARD);
     let what = format!("{turn:?} {shape:?}");
-    went(rope(turn, shape, &x, out.get()), &what)?;
+    let table = went(RotaryTable::new(turn, shape.positions), &what)?;
+    went(table.apply(shape, &x, out.get()), &what)?;
     close(out.checked()?, &wanted, 1e-3, &what)
 }

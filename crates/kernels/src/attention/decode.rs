@@ -1,6 +1,6 @@
 //! Attention of few queries: runs of keys go to threads, and their partial results are merged in order.
 //!
-//! A run is read once: each key, widened if it is stored in half precision, meets every query that shares it.
+//! A run is read once: each key, converted if it is stored in half precision, meets every query that shares it.
 
 use pulp::{Simd, WithSimd};
 
@@ -8,19 +8,20 @@ use super::mask::HeadMask;
 use super::strided::{HeadRows, widen};
 use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
-use crate::lanes::Lanes;
-use crate::softmax::maximum;
-use crate::{pool, simd, stream};
+use crate::parallel::parallel_for;
+use crate::rowwise::row_fold::maximum;
+use crate::simd::lanes::Lanes;
+use crate::simd::{self, prefetch};
 
 /// Keys of a run: the same for any number of threads.
 const RUN: usize = 512;
 /// Keys that are read at once.
 const AT_ONCE: usize = 4;
-/// How many rows ahead keys and values are asked for.
-const AHEAD: usize = 16;
-/// Numbers of a line of the cache.
+/// How many rows ahead keys and values are prefetched.
+const PREFETCH_ROWS: usize = 16;
+/// Numbers of a cache line.
 const LINE: usize = 16;
-/// Keys that are widened at a time: enough that what was stored is in the cache when it is read.
+/// Keys that are converted at a time: enough that what was stored is in the cache when it is read.
 const WIDENED: usize = 32;
 
 /// Lengths are checked; there are queries and keys.
@@ -46,7 +47,7 @@ pub(super) fn run<T: Element>(
     let rows = group * queries;
     let mut partials = vec![0.0; batch * kv_heads * runs * rows * partial];
     let nanoseconds = 0.1 * (batch * heads * queries * keys * (dim + value_dim)) as f64;
-    pool::each(
+    parallel_for(
         partials.chunks_exact_mut(rows * partial).enumerate(),
         nanoseconds,
         || Scratch {
@@ -123,7 +124,7 @@ struct Scratch {
     queries: Vec<f32>,
     /// `[rows, RUN]`: scores, then powers.
     scores: Vec<f32>,
-    /// `[WIDENED, dim or value_dim]`, empty if nothing is widened.
+    /// `[WIDENED, dim or value_dim]`, empty if nothing is converted.
     wide: Vec<f32>,
 }
 
@@ -183,7 +184,7 @@ impl<T: Element, M> Run<'_, T, M> {
             for first in (begin..whole).step_by(AT_ONCE) {
                 let (stride, keys) = (keys.1, rows::<AT_ONCE>(keys, first - begin, dim));
                 if T::IS_F32 {
-                    ask_ahead(keys, AHEAD * stride);
+                    prefetch_rows(keys, PREFETCH_ROWS * stride);
                 }
                 let pairs = queries.chunks_exact(dim);
                 for (query, scores) in pairs.zip(scores.chunks_exact_mut(count)) {
@@ -215,7 +216,7 @@ impl<T: Element, M> Run<'_, T, M> {
             for first in (begin..whole).step_by(AT_ONCE) {
                 let (stride, values) = (values.1, rows::<AT_ONCE>(values, first - begin, dim));
                 if T::IS_F32 {
-                    ask_ahead(values, AHEAD * stride);
+                    prefetch_rows(values, PREFETCH_ROWS * stride);
                 }
                 let outs = self.partials.chunks_exact_mut(dim + 2);
                 for (scores, out) in scores.chunks_exact(count).zip(outs) {
@@ -234,13 +235,13 @@ impl<T: Element, M> Run<'_, T, M> {
     }
 }
 
-/// Asks for what lies so many numbers behind these rows. Rows of heads side by side are short pieces far apart, which the
-/// processor does not foresee.
+/// Prefetches what is `distance` numbers after these rows. Rows of interleaved heads are short pieces far apart, which the
+/// hardware prefetcher does not predict.
 #[inline(always)]
-fn ask_ahead(rows: [&[f32]; AT_ONCE], further: usize) {
+fn prefetch_rows(rows: [&[f32]; AT_ONCE], distance: usize) {
     for row in rows {
         for line in row.chunks(LINE) {
-            stream::ahead(&line[0], further);
+            prefetch(&line[0], distance);
         }
     }
 }
@@ -268,7 +269,7 @@ fn powers<S: Simd>(simd: S, scores: &mut [f32]) -> (f32, f32) {
     let mut sum = Lanes::splat(simd, 0.0);
     let (body, tail) = S::as_mut_simd_f32s(scores);
     for score in body {
-        let power = (Lanes::new(simd, *score) - center).exp_not_positive();
+        let power = (Lanes::new(simd, *score) - center).exp_nonpositive();
         sum = sum + power;
         *score = power.value;
     }

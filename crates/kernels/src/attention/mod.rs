@@ -1,6 +1,6 @@
 //! Attention by online softmax: `softmax(q k^T * scale + mask) v` without the matrix of scores.
 //!
-//! - Many queries (`blocks`): a block of 64 queries of one head goes to a thread, which walks over the keys in blocks of
+//! - Many queries (`prefill`): a block of 64 queries of one head goes to a thread, which walks over the keys in blocks of
 //!   128 and keeps a running maximum, sum and output. Limit: multiply-adds. Memory: 100 KiB or so a thread.
 //! - Few queries (`decode`): runs of 512 keys of one key head go to threads, for all the query heads that share it;
 //!   the runs are merged in order. Limit: the bandwidth of reading keys and values once.
@@ -8,82 +8,28 @@
 //!
 //! Inputs and masks are read by their strides, in `f32`, `f16` or `bf16`; arithmetic is `f32`.
 
-mod blocks;
 mod check;
 mod decode;
 mod gradient;
 mod mask;
-mod panel;
+mod packed_tile;
+mod prefill;
+mod shape;
 mod strided;
 
 use crate::element::Element;
 use crate::error::{Result, length, product};
 pub use gradient::{AttentionGradient, attention_gradient};
 pub use mask::{Mask, MaskStrides};
+pub use shape::{AttentionInputs, AttentionShape};
 pub use strided::{Strided, Strides};
 
 /// Up to this many queries, work is split over the keys and not over the queries.
 const FEW_QUERIES: usize = 4;
 
-/// The sizes of an attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttentionShape {
-    /// The number of sequences.
-    pub batch: usize,
-    /// The number of query heads: a multiple of `kv_heads`.
-    pub heads: usize,
-    /// The number of key and value heads; query head `h` uses `h / (heads / kv_heads)`.
-    pub kv_heads: usize,
-    /// The number of queries of each head.
-    pub queries: usize,
-    /// The number of keys and values of each head.
-    pub keys: usize,
-    /// The length of a query and of a key.
-    pub dim: usize,
-    /// The length of a value.
-    pub value_dim: usize,
-}
-
-/// What attention reads.
-#[derive(Clone, Copy, Debug)]
-pub struct AttentionInputs<'a, T = f32> {
-    /// `[batch, heads, queries, dim]`.
-    pub queries: Strided<'a, T>,
-    /// `[batch, kv_heads, keys, dim]`.
-    pub keys: Strided<'a, T>,
-    /// `[batch, kv_heads, keys, value_dim]`.
-    pub values: Strided<'a, T>,
-    /// Which keys a query sees.
-    pub mask: Mask<'a, T>,
-    /// `[heads]`: for each head a score without a value, which takes its share of the softmax.
-    pub sinks: Option<&'a [f32]>,
-}
-
-impl<'a, T: Element> AttentionInputs<'a, T> {
-    /// Arrays without gaps, no mask and no sinks.
-    pub fn contiguous(
-        shape: AttentionShape,
-        queries: &'a [T],
-        keys: &'a [T],
-        values: &'a [T],
-    ) -> Self {
-        let strided = |values, heads, rows, dim| Strided {
-            values,
-            strides: Strides::contiguous(heads, rows, dim),
-        };
-        Self {
-            queries: strided(queries, shape.heads, shape.queries, shape.dim),
-            keys: strided(keys, shape.kv_heads, shape.keys, shape.dim),
-            values: strided(values, shape.kv_heads, shape.keys, shape.value_dim),
-            mask: Mask::None,
-            sinks: None,
-        }
-    }
-}
-
 /// Writes `softmax(q k^T * scale + mask) v` to `out`, `[batch, heads, queries, value_dim]` without gaps.
 ///
-/// Inputs are read where they lie, by their strides. Half precision is widened block by block, and the result is rounded
+/// Inputs are read where they lie, by their strides. Half precision is converted block by block, and the result is rounded
 /// once. A query that sees no key gets zeros.
 ///
 /// Error before that rounding: `2^-24 * (32 + size + keys)` of the largest value, where `size` is the largest
@@ -120,7 +66,7 @@ pub fn attention<T: Element>(
     } else if shape.queries <= FEW_QUERIES {
         decode::run(shape, inputs, scale, out);
     } else {
-        blocks::run(shape, inputs, scale, out);
+        prefill::run(shape, inputs, scale, out);
     }
     Ok(())
 }

@@ -125,7 +125,7 @@ impl<'a, T: Element> HeadRows<'a, T> {
         &self.values[index * self.stride..][..self.dim]
     }
 
-    /// Rows from `start` on as `f32` and the distance between them: where they lie, or widened to `scratch`.
+    /// Rows from `start` on as `f32` and the distance between them: where they lie, or converted to `scratch`.
     #[inline(always)]
     pub(super) fn view<'s>(
         &self,

@@ -1,14 +1,14 @@
-//! Where numbers lie in the words of a row, and how a register of words becomes registers of numbers or bytes.
+//! How numbers are packed in the words of a row, and how a register of words becomes registers of numbers or bytes.
 //!
 //! A unit is the shortest run of whole words that holds whole numbers: one word for 2, 4 and 8 bits, three for 3 and 6.
-//! A block is 16 units, one in each lane, so the number at one place of all units of a block fills a register.
+//! A block is 16 units, one in each lane, so the numbers at one position of all units of a block fill registers.
 
 use pulp::Simd;
 
 /// Units of a block: a multiple of the lanes of every register.
 pub(super) const UNITS: usize = 16;
 
-/// Runs `$run::<BITS, WORDS, PLACES, PIECES>` for the bits of a matrix: words, numbers and pieces of a unit follow.
+/// Calls `$run::<BITS, WORDS, NUMBERS, PIECES>` for the bits of a matrix, with the words, numbers and pieces of a unit.
 macro_rules! for_bits {
     ($bits:expr, $run:ident $arguments:tt) => {
         match $bits {
@@ -23,7 +23,7 @@ macro_rules! for_bits {
 pub(super) use for_bits;
 
 /// How many numbers a unit holds.
-pub(super) const fn places(bits: usize) -> usize {
+pub(super) const fn numbers_per_unit(bits: usize) -> usize {
     if bits.is_multiple_of(3) {
         96 / bits
     } else {
@@ -34,38 +34,38 @@ pub(super) const fn places(bits: usize) -> usize {
 /// The words of the units of a block.
 pub(super) type Block<const WORDS: usize> = [[u32; WORDS]; UNITS];
 
-/// The whole blocks of a row, and what is left, filled up with zeros.
+/// The whole blocks of a row, and the rest, padded with zeros.
 ///
-/// Kernels pass over both with the same function and no closure: one that is not inlined is compiled without the
-/// instructions of its registers.
+/// Kernels call the same function for both and no closure: one that is not inlined is compiled without the
+/// instruction set.
 #[inline(always)]
-pub(super) fn blocks<const WORDS: usize>(
+pub(super) fn split_blocks<const WORDS: usize>(
     weights: &[u32],
 ) -> (&[Block<WORDS>], Option<Block<WORDS>>) {
-    let (blocks, rest) = weights.as_chunks::<WORDS>().0.as_chunks::<UNITS>();
+    let (whole, rest) = weights.as_chunks::<WORDS>().0.as_chunks::<UNITS>();
     if rest.is_empty() {
-        return (blocks, None);
+        return (whole, None);
     }
     let mut last = [[0; WORDS]; UNITS];
     last[..rest.len()].copy_from_slice(rest);
-    (blocks, Some(last))
+    (whole, Some(last))
 }
 
-/// The words of a block, apart: the first word of each unit, then the second.
+/// The words of a block, deinterleaved: the first word of each unit, then the second.
 #[inline(always)]
-pub(super) fn split<const WORDS: usize>(block: &Block<WORDS>) -> [[u32; UNITS]; WORDS] {
-    let mut split = [[0; UNITS]; WORDS];
+pub(super) fn words_of_units<const WORDS: usize>(block: &Block<WORDS>) -> [[u32; UNITS]; WORDS] {
+    let mut by_word = [[0; UNITS]; WORDS];
     for (unit, words) in block.iter().enumerate() {
-        for (split, word) in split.iter_mut().zip(words) {
-            split[unit] = *word;
+        for (by_word, word) in by_word.iter_mut().zip(words) {
+            by_word[unit] = *word;
         }
     }
-    split
+    by_word
 }
 
-/// The words of each unit, or its three words as four pieces of 24 bits (and what lies above them).
+/// The words of each unit, or its three words as four pieces of 24 bits (with other bits above them).
 #[inline(always)]
-pub(super) fn pieces<S: Simd, const WORDS: usize, const PIECES: usize>(
+pub(super) fn unit_pieces<S: Simd, const WORDS: usize, const PIECES: usize>(
     simd: S,
     words: &[[u32; UNITS]; WORDS],
     register: usize,
@@ -91,16 +91,20 @@ pub(super) fn pieces<S: Simd, const WORDS: usize, const PIECES: usize>(
     pieces
 }
 
-/// The number of `BITS` bits at `place` of each piece.
+/// The number of `BITS` bits at `position` of each piece.
 #[inline(always)]
-pub(super) fn number<S: Simd, const BITS: usize>(simd: S, piece: S::u32s, place: usize) -> S::u32s {
-    let shift = simd.splat_u32s((place * BITS) as u32);
+pub(super) fn extract_number<S: Simd, const BITS: usize>(
+    simd: S,
+    piece: S::u32s,
+    position: usize,
+) -> S::u32s {
+    let shift = simd.splat_u32s((position * BITS) as u32);
     let low = simd.splat_u32s((1 << BITS) - 1);
     simd.and_u32s(simd.wrapping_dyn_shr_u32s(piece, shift), low)
 }
 
-/// The place in its unit of the number in `byte` of register `register` of [`bytes`].
-pub(super) const fn place_of_byte(bits: usize, register: usize, byte: usize) -> usize {
+/// The position in its unit of the number in `byte` of register `register` of [`extract_bytes`].
+pub(super) const fn position_of_byte(bits: usize, register: usize, byte: usize) -> usize {
     match bits {
         3 | 6 => 4 * register + byte,
         _ => byte * (8 / bits) + register,
@@ -109,18 +113,18 @@ pub(super) const fn place_of_byte(bits: usize, register: usize, byte: usize) -> 
 
 /// Four numbers of each piece, each in a byte; with 8 bits, the piece.
 #[inline(always)]
-pub(super) fn bytes<S: Simd, const BITS: usize>(
+pub(super) fn extract_bytes<S: Simd, const BITS: usize>(
     simd: S,
     piece: S::u32s,
     register: usize,
 ) -> S::u32s {
-    let one = (1_u32 << BITS) - 1;
+    let mask = (1_u32 << BITS) - 1;
     if matches!(BITS, 3 | 6) {
         let shift = simd.splat_u32s((register * 4 * BITS) as u32);
         let numbers = simd.wrapping_dyn_shr_u32s(piece, shift);
-        let mut bytes = simd.and_u32s(numbers, simd.splat_u32s(one));
+        let mut bytes = simd.and_u32s(numbers, simd.splat_u32s(mask));
         for byte in 1..4 {
-            let number = simd.and_u32s(numbers, simd.splat_u32s(one << (byte * BITS)));
+            let number = simd.and_u32s(numbers, simd.splat_u32s(mask << (byte * BITS)));
             let shift = simd.splat_u32s((byte * (8 - BITS)) as u32);
             bytes = simd.or_u32s(bytes, simd.wrapping_dyn_shl_u32s(number, shift));
         }
@@ -130,6 +134,6 @@ pub(super) fn bytes<S: Simd, const BITS: usize>(
         return piece;
     }
     let shift = simd.splat_u32s((register * BITS) as u32);
-    let low = simd.splat_u32s(one * 0x0101_0101);
+    let low = simd.splat_u32s(mask * 0x0101_0101);
     simd.and_u32s(simd.wrapping_dyn_shr_u32s(piece, shift), low)
 }

@@ -4,41 +4,38 @@
 //! `scale * number + bias`. So a row times a vector is
 //! `sum over groups of scale * sum(number * x) + sum over groups of bias * sum(x)`.
 //!
-//! - Few vectors (`few`): the row is cut into units of one word, or of three where numbers cross words, and the units lie
-//!   across the lanes of registers; vectors are reordered once to meet them. Limit: about four instructions for each
-//!   register of numbers, shared by four vectors, then the bandwidth of the weights.
-//! - Many vectors (`unpack`): rows are unpacked once for all and multiplied in tiles. Limit: multiply-adds.
-//! - With 8-bit vectors (`int8`): as few vectors, but bytes are multiplied and four products are added at once.
-//! - Four and eight bits with AVX-512 VNNI (`wide_rows`), rounded vectors or not. Four bits, 4096 x 4096 in
-//!   groups of 64, one vector, two threads, milliseconds, tried one after another. In bytes: 0.28 with products of pairs and scales spread in memory;
-//!   0.14 with VNNI, permuted scales and reading ahead; 0.13 with vectors that lie on lines of the cache. In `f32`: 0.45 with
-//!   shifts and conversions; 0.36 with numbers set into the bits of a power of two; 0.35 with vectors on lines.
-//!   Four vectors in `f32` went from 1.5 to 1.4, and to 1.0 when four rows met 16 groups of them before the next 16.
-//!   Looking numbers up by permutation takes as many instructions as cutting them out.
+//! - A few vectors (`gemv`): the row is cut into units of one word, or of three where numbers cross words, and the units
+//!   fill the lanes of registers; vectors are reordered once to match. Limit: about four instructions for each register of
+//!   numbers, shared by four vectors, then the bandwidth of the weights. With vectors rounded to 8 bits
+//!   (`activations_i8`), bytes are multiplied and four products are added at once.
+//! - Many vectors (`gemm`): rows are unpacked once for all and multiplied in tiles. Limit: multiply-adds.
+//! - Four and eight bits with AVX-512 VNNI (`avx512`), activations rounded or not.
+//!
+//! Decision 26 has the measurements.
 
-mod few;
-mod int8;
-mod integers;
+mod activations_f32;
+mod activations_i8;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod gemm;
+mod gemv;
 mod layout;
 mod rows;
-mod unpack;
-#[cfg(target_arch = "x86_64")]
-mod wide;
-#[cfg(target_arch = "x86_64")]
-mod wide_rows;
-#[cfg(target_arch = "x86_64")]
-mod wide_vectors;
+mod simd_i8;
+
+use activations_f32::F32Activations;
+use activations_i8::I8Activations;
 
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
-use crate::matvec::MatrixShape;
+use crate::gemm::MatrixShape;
 
 /// From this many vectors on, unpacking rows for tiles is faster.
-const MANY: usize = 9;
-/// The same for 4 and 8 bits in registers of 512 bits.
-const MANY_WIDE: usize = 12;
+const GEMM_MIN_VECTORS: usize = 9;
+/// The same for 4 and 8 bits with AVX-512 VNNI.
+const GEMM_MIN_VECTORS_AVX512: usize = 12;
 /// The same for vectors of 8 bits.
-const MANY_INT8: usize = 16;
+const GEMM_MIN_VECTORS_I8: usize = 16;
 
 /// A matrix in MLX's affine layout, with scales and biases in `f32`, `f16` or `bf16`.
 #[derive(Clone, Copy, Debug)]
@@ -105,13 +102,13 @@ pub fn quantized_matmul<S: Element, T: Element>(
     matrix.check("quantized_matmul", vectors, x.len(), out.len())?;
     in_f32(x, out, |x, out| {
         #[cfg(target_arch = "x86_64")]
-        if vectors < MANY_WIDE && wide_rows::multiply(matrix, x, out) {
+        if vectors < GEMM_MIN_VECTORS_AVX512 && avx512::gemv_f32(matrix, x, out) {
             return;
         }
-        if vectors >= MANY {
-            unpack::multiply(matrix, vectors, x, out);
+        if vectors >= GEMM_MIN_VECTORS {
+            gemm::gemm(matrix, vectors, x, out);
         } else {
-            few::multiply(matrix, x, out);
+            gemv::gemv::<F32Activations, _>(matrix, x, out);
         }
     });
     Ok(())
@@ -121,12 +118,12 @@ pub fn quantized_matmul<S: Element, T: Element>(
 /// `[vectors, rows]`.
 ///
 /// From 16 vectors on, nothing is rounded: then [`quantized_matmul`] is as fast, and it runs. Before that,
-/// each group of `group_size` numbers of `x` is rounded to multiples of `max|x| / 127`; what its sum loses by that is
-/// added back, so a constant added to all numbers of a matrix changes nothing in the error. It is at most
+/// each group of `group_size` numbers of `x` is rounded to multiples of `max|x| / 127`; the error of its sum is added
+/// back, so a constant added to all numbers of a matrix changes nothing in the error. It is at most
 /// `sum over groups of max|x| / 254 * sum(|scale * (number - middle)|)` with `middle = 2^(bits - 1)`,
 /// plus `2^-24 * (16 + columns / 16)` of `sum((scale * number + |bias|) * |x|)`; with random numbers it is about
 /// `max|x| / 440` of the root of the sum of the squares.
-/// A group with a number that is not finite makes the results of its vector not a number.
+/// A group with a number that is not finite makes the results of its vector NaN.
 ///
 /// # Errors
 /// When a length does not match the shape, or the layout is none of MLX's affine ones.
@@ -137,27 +134,27 @@ pub fn quantized_matmul_int8<S: Element, T: Element>(
     out: &mut [T],
 ) -> Result<()> {
     matrix.check("quantized_matmul_int8", vectors, x.len(), out.len())?;
-    if vectors >= MANY_INT8 {
+    if vectors >= GEMM_MIN_VECTORS_I8 {
         return quantized_matmul(matrix, vectors, x, out);
     }
     in_f32(x, out, |x, out| {
         #[cfg(target_arch = "x86_64")]
-        if wide_rows::multiply_bytes(matrix, x, out) {
+        if avx512::gemv_i8(matrix, x, out) {
             return;
         }
-        int8::multiply(matrix, x, out);
+        gemv::gemv::<I8Activations, _>(matrix, x, out);
     });
     Ok(())
 }
 
-/// Lets `run` see `x` and `out` as `f32`; results in half precision are rounded after.
+/// Calls `run` with `x` and `out` in `f32`; results in half precision are rounded after.
 fn in_f32<T: Element>(x: &[T], out: &mut [T], run: impl FnOnce(&[f32], &mut [f32])) {
     if out.is_empty() || x.is_empty() {
         out.fill(T::default());
         return;
     }
     let room = |count| vec![0.0; if T::IS_F32 { 0 } else { count }];
-    let (mut wide_x, mut wide_out) = (room(x.len()), room(out.len()));
-    let x = T::read(x, &mut wide_x);
-    T::write(out, &mut wide_out, |out| run(x, out));
+    let (mut x_f32, mut out_f32) = (room(x.len()), room(out.len()));
+    let x = T::read(x, &mut x_f32);
+    T::write(out, &mut out_f32, |out| run(x, out));
 }

@@ -1,15 +1,15 @@
-//! Rows of a quantized matrix for threads: runs of rows, scales spread over the lanes that need them, sums of biases.
+//! Chunks of rows of a quantized matrix for threads, and scales broadcast to the lanes that need them.
 
 use pulp::Simd;
 
 use super::Quantized;
-use super::layout::{UNITS, places};
+use super::layout::{UNITS, numbers_per_unit};
 use crate::element::Element;
-use crate::matvec::MatrixShape;
-use crate::pool;
+use crate::gemm::MatrixShape;
+use crate::parallel::{parallel_for, weight_chunk_bytes};
 
-/// Some rows, with scales and biases as `f32`.
-pub(super) struct Rows<'a> {
+/// Some rows, with scales and biases in `f32`.
+pub(super) struct RowChunk<'a> {
     /// Numbers of a row.
     pub(super) columns: usize,
     pub(super) bits: usize,
@@ -20,26 +20,26 @@ pub(super) struct Rows<'a> {
     pub(super) scales: &'a [f32],
     pub(super) biases: &'a [f32],
     /// Room for a scale for each unit of a row.
-    pub(super) spread: &'a mut [f32],
+    pub(super) unit_scales: &'a mut [f32],
     /// `[rows, vectors]`.
     pub(super) results: &'a mut [f32],
 }
 
-/// Nanoseconds in which one thread reads a byte of weights that are in no cache, as those of a network are.
-const FROM_MEMORY: f64 = 0.12;
+/// Nanoseconds in which one thread reads a byte of weights that are not in a cache, as those of a network are not.
+const NS_PER_BYTE: f64 = 0.12;
 
-/// Lets `work` fill the results of runs of rows, on all threads.
-pub(super) fn each<S: Element>(
+/// Lets `work` compute the results of chunks of rows, on all threads.
+pub(super) fn for_each_chunk<S: Element>(
     matrix: Quantized<S>,
     vectors: usize,
     nanoseconds: f64,
     out: &mut [f32],
-    work: impl Fn(Rows) + Sync,
+    work: impl Fn(RowChunk) + Sync,
 ) {
     let MatrixShape { rows, columns } = matrix.shape;
     let (words, groups) = (columns / 32 * matrix.bits, columns / matrix.group_size);
-    let run =
-        (pool::run_of_weights(size_of_val(matrix.weights)) / (columns * matrix.bits / 8)).max(4);
+    let chunk =
+        (weight_chunk_bytes(size_of_val(matrix.weights)) / (columns * matrix.bits / 8)).max(4);
     let mut transposed = vec![0.0; if vectors == 1 { 0 } else { out.len() }];
     let results = if vectors == 1 {
         &mut *out
@@ -48,27 +48,27 @@ pub(super) fn each<S: Element>(
     };
     let scales = matrix
         .scales
-        .chunks(run * groups)
-        .zip(matrix.biases.chunks(run * groups));
-    let pieces = matrix.weights.chunks(run * words).zip(scales);
-    let nanoseconds = nanoseconds.max(size_of_val(matrix.weights) as f64 * FROM_MEMORY);
-    let room = if S::IS_F32 { 0 } else { run * groups };
-    pool::each(
-        pieces.zip(results.chunks_mut(run * vectors)),
+        .chunks(chunk * groups)
+        .zip(matrix.biases.chunks(chunk * groups));
+    let tasks = matrix.weights.chunks(chunk * words).zip(scales);
+    let nanoseconds = nanoseconds.max(size_of_val(matrix.weights) as f64 * NS_PER_BYTE);
+    let room = if S::IS_F32 { 0 } else { chunk * groups };
+    parallel_for(
+        tasks.zip(results.chunks_mut(chunk * vectors)),
         nanoseconds,
         || {
-            let units = (columns / places(matrix.bits)).next_multiple_of(UNITS);
+            let units = (columns / numbers_per_unit(matrix.bits)).next_multiple_of(UNITS);
             (vec![0.0; units], vec![0.0; room], vec![0.0; room])
         },
-        |(spread, wide_scales, wide_biases), ((weights, (scales, biases)), results)| {
-            work(Rows {
+        |(unit_scales, scales_f32, biases_f32), ((weights, (scales, biases)), results)| {
+            work(RowChunk {
                 columns,
                 bits: matrix.bits,
                 group_size: matrix.group_size,
                 weights,
-                scales: S::read(scales, wide_scales),
-                biases: S::read(biases, wide_biases),
-                spread,
+                scales: S::read(scales, scales_f32),
+                biases: S::read(biases, biases_f32),
+                unit_scales,
                 results,
             });
         },
@@ -91,7 +91,7 @@ pub(super) struct Row<'a> {
     pub(super) results: &'a mut [f32],
 }
 
-impl Rows<'_> {
+impl RowChunk<'_> {
     pub(super) fn count(&self) -> usize {
         self.scales.len() * self.group_size / self.columns
     }
@@ -102,15 +102,15 @@ impl Rows<'_> {
         let groups = self.columns / self.group_size;
         let vectors = self.results.len() / self.count();
         let scales = &self.scales[index * groups..][..groups];
-        spread(
+        broadcast_scales(
             simd,
             scales,
-            self.group_size / places(self.bits),
-            self.spread,
+            self.group_size / numbers_per_unit(self.bits),
+            self.unit_scales,
         );
         Row {
             weights: &self.weights[index * words..][..words],
-            unit_scales: self.spread,
+            unit_scales: self.unit_scales,
             scales,
             biases: &self.biases[index * groups..][..groups],
             results: &mut self.results[index * vectors..][..vectors],
@@ -118,31 +118,31 @@ impl Rows<'_> {
     }
 }
 
-/// Repeats each number `times` times.
+/// Repeats each scale `times` times.
 #[inline(always)]
-pub(super) fn spread<S: Simd>(simd: S, numbers: &[f32], times: usize, out: &mut [f32]) {
+pub(super) fn broadcast_scales<S: Simd>(simd: S, scales: &[f32], times: usize, out: &mut [f32]) {
     #[inline(always)]
-    fn repeat<const N: usize>(numbers: &[f32], out: &mut [f32]) {
-        for (out, number) in out.as_chunks_mut::<N>().0.iter_mut().zip(numbers) {
-            *out = [*number; N];
+    fn repeat<const N: usize>(scales: &[f32], out: &mut [f32]) {
+        for (out, scale) in out.as_chunks_mut::<N>().0.iter_mut().zip(scales) {
+            *out = [*scale; N];
         }
     }
     if times >= S::F32_LANES {
-        // Registers are named, or the compiler scatters single numbers.
+        // With explicit registers, or the compiler scatters single numbers.
         let (registers, _) = S::as_mut_simd_f32s(out);
         let runs = registers.chunks_exact_mut(times / S::F32_LANES);
-        for (run, number) in runs.zip(numbers) {
+        for (run, scale) in runs.zip(scales) {
             for register in run {
-                *register = simd.splat_f32s(*number);
+                *register = simd.splat_f32s(*scale);
             }
         }
         return;
     }
     match times {
-        1 => out[..numbers.len()].copy_from_slice(numbers),
-        2 => repeat::<2>(numbers, out),
-        4 => repeat::<4>(numbers, out),
-        _ => repeat::<8>(numbers, out),
+        1 => out[..scales.len()].copy_from_slice(scales),
+        2 => repeat::<2>(scales, out),
+        4 => repeat::<4>(scales, out),
+        _ => repeat::<8>(scales, out),
     }
 }
 

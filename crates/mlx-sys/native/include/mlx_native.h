@@ -8,8 +8,8 @@
 
 #include "mlx/c/mlx.h"
 
-/* Raised with every change of this header. */
-#define MLX_NATIVE_VERSION 7
+/* Raised with every change of this header, and of how operations are encoded. */
+#define MLX_NATIVE_VERSION 8
 
 #ifdef __cplusplus
 extern "C" {
@@ -134,160 +134,101 @@ uint64_t mlx_native_host_kernel_runs_of(const char* name);
  * they are, and all do on a GPU. Network weights read one after the other are read faster from there. */
 int mlx_native_compact(mlx_vector_array* res, const mlx_vector_array arrays);
 
-/* ---- Kernels of ours on the CPU ------------------------------------------------------------------------
- * What Rust computes in the place of MLX's own code on CPU streams. Two ways lead there: the functions
- * mlx_native_fast_* below, and MLX's own operations (Exp, Softmax, Matmul, ...), whose evaluation is replaced when
- * kernels are installed, so that gradients, vmap and compiled graphs use them as well. */
+/* ---- The CPU backend -----------------------------------------------------------------------------------
+ * Kernels in Rust compute on CPU streams in the place of MLX's code. Two ways lead to them: mlx_native_fast, whose
+ * operations become a primitive of this library, and MLX's own classes (Exp, Softmax, Matmul, ...), whose virtual function
+ * `eval_cpu` is patched when the backend is installed, so that gradients, vmap and compiled graphs use the kernels too.
+ *
+ * The backend decides everything about an operation; this library only asks. An operation crosses the border as bytes:
+ * its place in the operation table (crates/mlx/src/op/table.rs), two bytes with the low one first, then its attributes in
+ * the table's order. mlx_ops.h, generated from the table, has a struct for each. */
 
-typedef enum mlx_native_cpu_kernel_ {
-  /* One input, one output of its shape and dtype. */
-  MLX_NATIVE_EXP,
-  MLX_NATIVE_LOG,
-  MLX_NATIVE_SIN,
-  MLX_NATIVE_COS,
-  MLX_NATIVE_TANH,
-  MLX_NATIVE_SIGMOID,
-  MLX_NATIVE_ERF,
-  MLX_NATIVE_SQUARE,
-  MLX_NATIVE_SQRT,
-  MLX_NATIVE_RSQRT,
-  MLX_NATIVE_NEGATIVE,
-  MLX_NATIVE_ABS,
-  MLX_NATIVE_GELU,
-  MLX_NATIVE_GELU_APPROX,
-  MLX_NATIVE_SILU,
-  /* Two inputs of one shape, by strides. */
-  MLX_NATIVE_ADD,
-  MLX_NATIVE_SUBTRACT,
-  MLX_NATIVE_MULTIPLY,
-  MLX_NATIVE_DIVIDE,
-  MLX_NATIVE_MAXIMUM,
-  MLX_NATIVE_MINIMUM,
-  /* gate, x: silu(gate) * x. */
-  MLX_NATIVE_SWIGLU,
-  /* Over the last axis. */
-  MLX_NATIVE_SOFTMAX,
-  MLX_NATIVE_LOGSUMEXP,
-  /* integers: the kind (0 sum, 1 max, 2 min), then the number of axes and the axes. */
-  MLX_NATIVE_REDUCE,
-  /* a [.., m, k], b [.., k, n]. */
-  MLX_NATIVE_MATMUL,
-  /* a, b and c, which broadcasts to the result; numbers: alpha, beta. */
-  MLX_NATIVE_ADDMM,
-  /* x [.., k], weight [n, k] of half precision: x @ transpose(weight). */
-  MLX_NATIVE_LINEAR,
-  /* x [n, length, in], weight [out, width, in / groups]; integers: stride, padding, dilation, groups. */
-  MLX_NATIVE_CONV1D,
-  /* x, weight, scales, biases; integers: group size, bits, transposed. */
-  MLX_NATIVE_QUANTIZED_MATMUL,
-  /* x, weight if integers[0]; numbers: eps. */
-  MLX_NATIVE_RMS_NORM,
-  /* x, weight if integers[0], bias if integers[1]; numbers: eps. */
-  MLX_NATIVE_LAYER_NORM,
-  /* x, offset, frequencies if integers[2]; integers: dims, traditional; numbers: base, scale. */
-  MLX_NATIVE_ROPE,
-  /* q, k, v, mask if integers[0] is 2, sinks if integers[1]; integers[0]: 0 no mask, 1 causal; numbers: scale. */
-  MLX_NATIVE_ATTENTION,
-  /* logits, targets. */
-  MLX_NATIVE_CROSS_ENTROPY,
-  /* The inputs of the kernel, then the gradient of its output; gives the gradients of the inputs. */
-  MLX_NATIVE_RMS_NORM_GRADIENT,
-  MLX_NATIVE_LAYER_NORM_GRADIENT,
-  MLX_NATIVE_ATTENTION_GRADIENT,
-  MLX_NATIVE_CROSS_ENTROPY_GRADIENT,
-  MLX_NATIVE_CPU_KERNELS
-} mlx_native_cpu_kernel;
+typedef struct mlx_native_op_ {
+  const uint8_t* bytes;
+  size_t size;
+  bool is_gradient; /* the gradient: inputs are those of the operation, then the gradient of its output */
+} mlx_native_op;
 
-/* Which kernel, with its attributes. */
-typedef struct mlx_native_cpu_call_ {
-  int kernel; /* mlx_native_cpu_kernel */
-  int64_t integers[8];
-  double numbers[4];
-} mlx_native_cpu_call;
+/* A number that changes with the operation table: callers that were built with another one must not go on. */
+uint64_t mlx_native_op_table(void);
 
-/* Whether a kernel can compute this and is worth it. Strides are known, data is not there yet. */
-typedef bool (*mlx_native_cpu_accepts)(
-    const mlx_native_cpu_call* call,
+/* The most inputs that an operation with a kernel has, the gradient of its output among them. */
+#define MLX_NATIVE_MAX_INPUTS 6
+
+/* How a kernel takes the inputs of an operation that is being applied. */
+typedef struct mlx_native_prepared_ {
+  mlx_dtype input_dtypes[MLX_NATIVE_MAX_INPUTS]; /* what each input is cast to */
+  int broadcast_input; /* the input that is then broadcast to `broadcast_shape`; -1 for none */
+  int broadcast_shape[4];
+  mlx_dtype output_dtype;
+  int output_like; /* the input whose shape the output has */
+  int output_last; /* but for the size of its last axis; -1 to keep that too */
+  size_t n_gradients; /* the gradient has a kernel, which gives that of the first n inputs; 0 for none */
+  uint32_t batched_inputs; /* vmap over axis 0 of exactly these inputs (a bit each) is the kernel on them; 0 for never */
+} mlx_native_prepared;
+
+/* Whether a kernel computes an operation of inputs of these types, and how. Strides and data are null. */
+typedef bool (*mlx_native_cpu_prepare)(
+    const mlx_native_op* op,
     const mlx_native_buffer* inputs,
     size_t n_inputs,
-    const mlx_native_buffer* outputs,
-    size_t n_outputs);
+    mlx_native_prepared* res);
+
+/* Whether a kernel computes an operation of MLX's that is being evaluated. Strides are known, data is null or not yet
+ * computed. */
+typedef bool (*mlx_native_cpu_supports)(
+    const mlx_native_op* op,
+    const mlx_native_buffer* inputs,
+    size_t n_inputs,
+    const mlx_native_buffer* output);
 
 /* Computes, on MLX's stream thread. Returns as mlx_native_kernel does; it must not unwind. */
 typedef int (*mlx_native_cpu_run)(
-    const mlx_native_cpu_call* call,
+    const mlx_native_op* op,
     const mlx_native_buffer* inputs,
     size_t n_inputs,
     const mlx_native_buffer* outputs,
     size_t n_outputs);
 
-/* From now on CPU streams of this process use these kernels; the first caller's stay. `replaced` gets the number of
- * MLX's own operations whose evaluation was replaced: 0 where this build of MLX is not laid out as expected. */
-int mlx_native_cpu_install(int* replaced, mlx_native_cpu_accepts accepts, mlx_native_cpu_run run);
-/* How often a kernel has run in this process. */
-uint64_t mlx_native_cpu_runs(int kernel);
-/* "exp", "fast.rms_norm": the operation, by the number of its kernel. */
-const char* mlx_native_cpu_kernel_name(int kernel);
+typedef struct mlx_native_cpu_backend_ {
+  mlx_native_cpu_prepare prepare;
+  mlx_native_cpu_supports supports;
+  mlx_native_cpu_run run;
+} mlx_native_cpu_backend;
+
+/* From now on CPU streams of this process use this backend; the first caller's stays. `hooked` gets the number of MLX's
+ * classes whose evaluation was patched: 0 where this build of MLX is not laid out as expected. */
+int mlx_native_cpu_install(int* hooked, mlx_native_cpu_backend backend);
+/* How often the kernel of an operation, by its place in the table, or of its gradient has run in this process. */
+uint64_t mlx_native_cpu_runs(int op, bool is_gradient);
+
+/* An operation of mlx::core::fast, or of mlx.nn, on inputs in the table's order: by a kernel where there is one, in MLX's
+ * own operations elsewhere. */
+int mlx_native_fast(
+    mlx_array* res,
+    const uint8_t* op,
+    size_t op_size,
+    const mlx_array* inputs,
+    size_t n_inputs,
+    const mlx_stream s);
+
+/* ---- Patches of virtual function tables ----------------------------------------------------------------*/
 
 /* From now on MLX's own operations on CPU streams keep sums in a wider type than their result's and compute functions of
- * doubles in double. To be called before mlx_native_cpu_install. `replaced` gets the number of operations: 0 where this
- * build of MLX is not laid out as expected. */
-int mlx_native_cpu_widen(int* replaced);
+ * doubles in double. To be called before mlx_native_cpu_install. `hooked` gets the number of classes: 0 where this build
+ * of MLX is not laid out as expected. */
+int mlx_native_cpu_widen(int* hooked);
 
 /* From now on powers, remainders, and absolute values and signs of complex numbers have the right derivatives, and
- * factorizations and inverses of matrices have derivatives. `replaced` gets the number of rules: 0 where this build of
- * MLX is not laid out as expected. */
-int mlx_native_replace_gradients(int* replaced);
+ * factorizations and inverses of matrices have derivatives. `hooked` gets the number of rules: 0 where this build of MLX
+ * is not laid out as expected. */
+int mlx_native_replace_gradients(int* hooked);
+
+/* How many virtual functions have been patched in this process so far. */
+int mlx_native_vtable_hooks(void);
 
 /* mlx_linalg_pinv, with derivatives also where singular values are equal. */
 int mlx_native_linalg_pinv(mlx_array* res, const mlx_array a, const mlx_stream s);
-
-/* mlx_fast_*, with a kernel of ours on CPU streams where one applies. */
-int mlx_native_fast_rms_norm(
-    mlx_array* res,
-    const mlx_array x,
-    const mlx_array weight /* may be null */,
-    float eps,
-    const mlx_stream s);
-int mlx_native_fast_layer_norm(
-    mlx_array* res,
-    const mlx_array x,
-    const mlx_array weight /* may be null */,
-    const mlx_array bias /* may be null */,
-    float eps,
-    const mlx_stream s);
-int mlx_native_fast_rope(
-    mlx_array* res,
-    const mlx_array x,
-    int dims,
-    bool traditional,
-    mlx_optional_float base,
-    float scale,
-    const mlx_array offset,
-    const mlx_array freqs /* may be null */,
-    const mlx_stream s);
-int mlx_native_fast_scaled_dot_product_attention(
-    mlx_array* res,
-    const mlx_array queries,
-    const mlx_array keys,
-    const mlx_array values,
-    float scale,
-    const char* mask_mode,
-    const mlx_array mask_arr /* may be null */,
-    const mlx_array sinks /* may be null */,
-    bool force_fused,
-    const mlx_stream s);
-int mlx_native_fast_cross_entropy(
-    mlx_array* res,
-    const mlx_array logits,
-    const mlx_array targets,
-    const mlx_stream s);
-/* What mlx.nn calls gelu, gelu_approx and silu, by their number above; composed where no kernel of ours applies. */
-int mlx_native_fast_activation(mlx_array* res, int kernel, const mlx_array x, const mlx_stream s);
-/* silu(gate) * x. */
-int mlx_native_fast_swiglu(mlx_array* res, const mlx_array gate, const mlx_array x, const mlx_stream s);
-/* x @ transpose(weight), in the dtype of x and weight together: half-precision weights are read as they are. */
-int mlx_native_fast_linear(mlx_array* res, const mlx_array x, const mlx_array weight, const mlx_stream s);
 
 /* ---- Transforms ----------------------------------------------------------------------------------------*/
 

@@ -1,8 +1,9 @@
 //! Arrays from Rust data.
 
-use super::{Array, Shape};
+use super::Array;
 use crate::error::Named;
 use crate::ffi::data;
+use crate::shape::{Shape, element_count};
 use crate::{Element, Error, Result};
 
 impl Array {
@@ -27,10 +28,7 @@ impl Array {
                 format!("sizes must not be negative, got {dim} in {shape:?}"),
             ));
         }
-        let elements = shape.iter().try_fold(1_usize, |n, &dim| {
-            n.checked_mul(dim.unsigned_abs() as usize)
-        });
-        if elements != Some(data.len()) {
+        if element_count(&shape) != Some(data.len()) {
             let message = format!(
                 "shape {shape:?} does not have the {} elements given",
                 data.len()

@@ -3,22 +3,23 @@
 mod create;
 mod display;
 mod operand;
-mod operators;
 mod read;
+mod recorder;
 mod rows;
 mod shape;
+pub(crate) mod trace;
 
 pub use create::IntoArray;
 pub(crate) use operand::pair;
 pub use operand::{Operand, Scalar};
-pub use rows::Rows;
-pub use shape::{ArrayType, Axes, Reduction, Shape, keepdims};
+pub(crate) use recorder::Traced;
+pub use recorder::{FlatFunction, OpCall, Recorder, Transform, TransformCall};
+pub use rows::RowIter;
 
 use std::panic::Location;
 use std::rc::Rc;
 
 use crate::ffi::Handle;
-use crate::trace::Traced;
 use crate::{Error, Result};
 
 /// An n-dimensional array of one dtype, computed when it is needed.
@@ -128,7 +129,7 @@ impl Array {
                 ..
             }) => match handle.failure() {
                 None => Ok(handle),
-                Some(fault) => Err(Error::from_fault(op, fault.clone())),
+                Some(fault) => Err(Error::from_native(op, fault.clone())),
             },
             State::Traced(_) => Err(Error::Traced {
                 op,

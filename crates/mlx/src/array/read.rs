@@ -1,13 +1,13 @@
 //! Values out of an array: always evaluated, never as another type than they are.
 
+use std::panic::Location;
 use std::rc::Rc;
 
 use super::Array;
 use crate::error::Named;
 use crate::ffi::{self, Handle, data};
 use crate::op::Op;
-use crate::trace::without_recording;
-use crate::{Element, Error, Result, bind};
+use crate::{ArrayType, Element, Error, Result, guard};
 
 impl Array {
     /// Computes this array and waits for it.
@@ -102,7 +102,14 @@ impl Array {
         let op_contiguous = Op::Contiguous {
             allow_col_major: false,
         };
-        let copy = without_recording(|| bind(op_contiguous, &[&self.shadow()]));
+        let copy = Array::from_handle(match guard::execute(&op_contiguous, &[handle]) {
+            Ok(outputs) => outputs.into_one().named(op)?,
+            Err(error) => {
+                let inputs = vec![ArrayType::of(handle)];
+                let (name, at) = (op_contiguous.name(), Location::caller());
+                return Err(Error::native_at(name, &error, inputs, at));
+            }
+        });
         copy.eval()?;
         copy.handle(op).map(Rc::clone)
     }

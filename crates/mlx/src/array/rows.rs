@@ -7,7 +7,7 @@ use crate::Result;
 
 /// The parts of an array along its first axis: see [`Array::iter`].
 #[derive(Clone, Debug)]
-pub struct Rows {
+pub struct RowIter {
     array: Array,
     front: usize,
     back: usize,
@@ -46,8 +46,8 @@ impl Array {
     /// # }
     /// ```
     #[track_caller]
-    pub fn iter(&self) -> Result<Rows> {
-        Ok(Rows {
+    pub fn iter(&self) -> Result<RowIter> {
+        Ok(RowIter {
             array: self.clone(),
             front: 0,
             back: self.len()?,
@@ -55,7 +55,7 @@ impl Array {
     }
 }
 
-impl Iterator for Rows {
+impl Iterator for RowIter {
     type Item = Array;
 
     fn next(&mut self) -> Option<Array> {
@@ -71,7 +71,7 @@ impl Iterator for Rows {
     }
 }
 
-impl DoubleEndedIterator for Rows {
+impl DoubleEndedIterator for RowIter {
     fn next_back(&mut self) -> Option<Array> {
         (self.front < self.back).then(|| {
             self.back -= 1;
@@ -80,5 +80,5 @@ impl DoubleEndedIterator for Rows {
     }
 }
 
-impl ExactSizeIterator for Rows {}
-impl FusedIterator for Rows {}
+impl ExactSizeIterator for RowIter {}
+impl FusedIterator for RowIter {}

@@ -3,8 +3,8 @@
 use super::attention_mask::{AttentionMask, Resolved, Scores, causal};
 use super::inputs::{cast, check_floating, reject};
 use super::path::{Kernel, took};
+use crate::array::trace::SuppressSizeTracking;
 use crate::op::{MaskMode, Op};
-use crate::trace::QuietSizes;
 use crate::{Array, Dtype, Result, bind, concatenate, where_, zeros};
 
 const NAME: &str = "fast.scaled_dot_product_attention";
@@ -56,7 +56,7 @@ pub fn scaled_dot_product_attention(
     v: &Array,
     options: &AttentionOptions,
 ) -> Array {
-    let _quiet = QuietSizes::new();
+    let _suppressed = SuppressSizeTracking::new();
     Array::from_result(fused(q, k, v, options))
 }
 

@@ -2,7 +2,7 @@
 
 use super::inputs::{cast, reject};
 use super::offset::Offset;
-use crate::dtype::Kind;
+use crate::dtype::DtypeKind;
 use crate::{Array, Dtype, Result, arange, where_};
 
 const NAME: &str = "fast.scaled_dot_product_attention";
@@ -183,7 +183,7 @@ impl AttentionMask {
         }
         for mask in &self.additives {
             let dtype = mask.dtype()?;
-            if matches!(dtype.kind(), Kind::Bool | Kind::Complex) {
+            if matches!(dtype.kind(), DtypeKind::Bool | DtypeKind::Complex) {
                 let message = format!("an additive mask must be real numbers, got {dtype}");
                 return reject(NAME, message, &[mask]);
             }

@@ -2,9 +2,9 @@
 
 use super::inputs::{cast, check_floating, reject};
 use super::path::{Kernel, took};
-use crate::dtype::Kind;
+use crate::array::trace::SuppressSizeTracking;
+use crate::dtype::DtypeKind;
 use crate::op::Op;
-use crate::trace::QuietSizes;
 use crate::{Array, Dtype, Result, bind, keepdims, where_, zeros};
 
 const NAME: &str = "fast.cross_entropy";
@@ -28,7 +28,7 @@ const NAME: &str = "fast.cross_entropy";
 /// ```
 #[track_caller]
 pub fn cross_entropy(logits: &Array, targets: &Array) -> Array {
-    let _quiet = QuietSizes::new();
+    let _suppressed = SuppressSizeTracking::new();
     Array::from_result(fused(logits, targets))
 }
 
@@ -62,7 +62,7 @@ fn formula(logits: &Array, targets: &Array) -> Result<Array> {
     let max = logits.max(keepdims(-1)).stop_gradient();
     let logits = &logits - where_(&max.isfinite(), &max, 0);
     let mut targets = targets.clone();
-    if targets.dtype()?.kind() == Kind::Signed {
+    if targets.dtype()?.kind() == DtypeKind::Signed {
         // take_along_axis would count a negative index back from the end; here it is out of range.
         let wide = cast(&targets, Dtype::Int64);
         targets = where_(&wide.less(0), n_classes, &wide);

@@ -4,11 +4,12 @@ use std::any::Any;
 use std::ffi::CString;
 use std::sync::Arc;
 
-use super::host_kernel::{ComposedForm, compose};
+use crate::cpu::{ComposedForm, compose};
+use crate::ffi::custom::{self, CustomCall};
 use crate::ffi::gpu_kernel as native;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle, stream};
-use crate::op::{Custom, CustomCall, Op};
+use crate::op::Op;
 use crate::{Array, ArrayType, Dtype, Error, bind_all, guard};
 
 /// How one application of a GPU kernel runs.
@@ -135,7 +136,7 @@ impl GpuKernel {
                 inputs.iter().map(|input| input.array_type()).collect();
             return Err(Error::op_with(&self.name, message, types?));
         }
-        bind_all(Op::Custom(Custom::new(application)), inputs)
+        bind_all(Op::Custom(custom::operation(application)), inputs)
     }
 
     /// The parts of equal kernels, without the composed form, which only tells the same in other words.

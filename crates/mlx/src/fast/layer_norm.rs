@@ -2,8 +2,8 @@
 
 use super::inputs::{cast, check_floating, check_vector, reject};
 use super::path::{Kernel, took};
+use crate::array::trace::SuppressSizeTracking;
 use crate::op::Op;
-use crate::trace::QuietSizes;
 use crate::{Array, Dtype, Result, bind, keepdims};
 
 const NAME: &str = "fast.layer_norm";
@@ -34,7 +34,7 @@ pub fn layer_norm<'a, 'b>(
     bias: impl Into<Option<&'b Array>>,
     eps: f32,
 ) -> Array {
-    let _quiet = QuietSizes::new();
+    let _suppressed = SuppressSizeTracking::new();
     Array::from_result(fused(x, weight.into(), bias.into(), eps))
 }
 

@@ -34,7 +34,6 @@ mod attention_mask;
 mod cross_entropy;
 mod cuda_kernel;
 mod gpu_kernel;
-mod host_kernel;
 mod inputs;
 mod layer_norm;
 mod linear;
@@ -46,17 +45,16 @@ mod rope;
 #[cfg(test)]
 mod tests;
 
+pub use crate::cpu::{
+    HostKernel, cpu_kernel_runs, host_kernel, host_kernel_runs, host_kernel_runs_of, vtable_hooks,
+};
 pub use crate::ffi::host::{HostInput, HostOutput};
-pub use crate::host::sequence;
 pub use activation::{gelu, gelu_approx, silu, swiglu};
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub use attention_mask::AttentionMask;
 pub use cross_entropy::cross_entropy;
 pub use cuda_kernel::{CudaKernel, cuda_kernel};
 pub use gpu_kernel::{Launch, TemplateArg};
-pub use host_kernel::{
-    HostKernel, cpu_kernel_runs, host_kernel, host_kernel_runs, host_kernel_runs_of,
-};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use metal_kernel::{MetalKernel, metal_kernel};

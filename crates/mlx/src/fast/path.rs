@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::attention::{AttentionOptions, scaled_dot_product_attention};
 use super::{RopeOptions, cross_entropy, layer_norm, rms_norm, rope};
+use crate::cpu::HOST_PREFIX;
 use crate::error::Named;
 use crate::ffi::inspect;
 use crate::local::with_local;
@@ -84,9 +85,6 @@ const FUSED: [&str; 6] = [
     "CrossEntropy",
     "CustomKernel",
 ];
-
-/// How primitives made by [`host_kernel`](super::host_kernel) are called, before their own name.
-pub(super) const HOST_PREFIX: &str = "host kernel ";
 
 /// Returns what will compute `array`: of its last operation, not of those before. Nothing runs.
 ///

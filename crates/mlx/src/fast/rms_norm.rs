@@ -2,8 +2,8 @@
 
 use super::inputs::{cast, check_floating, check_vector, reject};
 use super::path::{Kernel, took};
+use crate::array::trace::SuppressSizeTracking;
 use crate::op::Op;
-use crate::trace::QuietSizes;
 use crate::{Array, Dtype, Result, bind, keepdims};
 
 const NAME: &str = "fast.rms_norm";
@@ -28,7 +28,7 @@ const NAME: &str = "fast.rms_norm";
 /// ```
 #[track_caller]
 pub fn rms_norm<'a>(x: &Array, weight: impl Into<Option<&'a Array>>, eps: f32) -> Array {
-    let _quiet = QuietSizes::new();
+    let _suppressed = SuppressSizeTracking::new();
     Array::from_result(fused(x, weight.into(), eps))
 }
 

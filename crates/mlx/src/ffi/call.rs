@@ -1,28 +1,34 @@
 //! How a call's status becomes a `Result`, with the text MLX left for it.
 
 use std::ffi::{CStr, c_int};
-use std::sync::Once;
+use std::sync::OnceLock;
 
 use mlx_sys::Api;
 
-/// What the native library said of a failed call.
-#[derive(Clone, Debug)]
-pub(crate) struct Fault(pub(crate) String);
-
-impl From<&str> for Fault {
-    fn from(text: &str) -> Self {
-        Fault(text.to_owned())
-    }
-}
+pub(crate) use crate::error::NativeError as Fault;
+use crate::op::FINGERPRINT;
 
 /// Returns the loaded library, set up, where this thread may use it: not in a child of fork, nor while the thread's own
 /// storage is being destroyed.
 pub(crate) fn api() -> Result<&'static Api, Fault> {
-    static SET_UP: Once = Once::new();
+    static FITS: OnceLock<bool> = OnceLock::new();
     match mlx_sys::api() {
         Ok(api) => {
-            // Before this thread enters: set-up decides which thread is MLX's main thread.
-            SET_UP.call_once(|| super::start::set_up(api));
+            let fits = FITS.get_or_init(|| {
+                // SAFETY: returns a constant.
+                let fits = unsafe { api.mlx_native_op_table() } == FINGERPRINT;
+                if fits {
+                    // Before this thread enters: set-up decides which thread is MLX's main thread.
+                    crate::init::set_up(api);
+                }
+                fits
+            });
+            if !fits {
+                return Err(Fault(format!(
+                    "the native library was built with another table of operations: run `{}`",
+                    mlx_sys::SET_UP
+                )));
+            }
             // SAFETY: takes nothing.
             if unsafe { api.mlx_native_enter() } != 0 {
                 return Err(take_error(api));

@@ -23,7 +23,7 @@ pub(crate) struct CompiledFunction {
 }
 
 impl CompiledFunction {
-    pub(crate) fn new(body: Box<LocalBody>, shapeless: bool) -> Result<Self, Fault> {
+    pub(crate) fn new(body: Box<LocalBody>) -> Result<Self, Fault> {
         let api = api()?;
         let entries = Entries::new()?;
         let plain = Closure::local(body)?;
@@ -31,7 +31,7 @@ impl CompiledFunction {
         let (slot, fun, none) = (compiled.slot(), plain.raw(), [0_u64; 0]);
         // SAFETY: the closure is alive for the call, the slot is empty, and no constants are read of an empty list.
         let status = unsafe {
-            api.mlx_detail_compile(slot, fun, entries.id, shapeless, none.as_ptr(), none.len())
+            api.mlx_detail_compile(slot, fun, entries.id, false, none.as_ptr(), none.len())
         };
         check(api, status)?;
         Ok(Self {
@@ -50,11 +50,6 @@ impl CompiledFunction {
         }
         let _stopped = Stopped(&self.is_running);
         self.compiled.call(inputs)
-    }
-
-    /// Runs the function itself.
-    pub(crate) fn call_plain(&self, inputs: &Vector) -> Result<Vector, Fault> {
-        self.plain.call(inputs)
     }
 
     /// Returns the number under which MLX keeps what it traced.

@@ -1,250 +1,205 @@
-//! How the native library reaches the kernels for the CPU, and the attributes of an operation on their way here.
+//! How the native library asks the CPU backend: operations as bytes, three questions, and what has been patched.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 
 use mlx_sys as sys;
 use mlx_sys::Api;
 
 use super::call::{Fault, api, check, loaded};
 use super::host::{HostInput, HostOutput, Layout, run_over, slice};
-use crate::host::{self, Asked, Kernel};
-use mlx_kernels::{Binary, Reduction, Simple, Unary};
+use crate::Dtype;
+use crate::op::Op;
 
-/// Installs the kernels and returns how many of MLX's own operations they take over; the first in the process counts.
-pub(super) fn install(api: &Api) -> Result<i32, Fault> {
-    let mut replaced = 0;
-    // SAFETY: both functions may be called from any thread for the life of the process; `replaced` is ours.
-    let status = unsafe { api.mlx_native_cpu_install(&mut replaced, Some(accepts), Some(run)) };
+/// The most inputs that an operation with a kernel has, the gradient of its result among them.
+pub(crate) const MAX_INPUTS: usize = sys::MLX_NATIVE_MAX_INPUTS as usize;
+
+/// How a kernel takes the inputs of an operation that is being applied.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Prepared {
+    /// What each input is cast to.
+    pub(crate) dtypes: [Dtype; MAX_INPUTS],
+    /// An input that is then broadcast, and to what.
+    pub(crate) broadcast: Option<(usize, [i32; 4])>,
+    pub(crate) output_dtype: Dtype,
+    /// The input whose shape the output has, but for the size of its last axis where one is given.
+    pub(crate) output_like: usize,
+    pub(crate) output_last: Option<i32>,
+    /// The gradient has a kernel, which gives that of the first `n` inputs; 0 for none.
+    pub(crate) n_gradients: usize,
+    /// `vmap` over axis 0 of exactly these inputs, a bit each, is the kernel on them; 0 for never.
+    pub(crate) batched_inputs: u32,
+}
+
+/// What computes on CPU streams.
+pub(crate) trait Backend {
+    /// Returns how a kernel takes inputs of these types; `None` if none computes this.
+    fn prepare(op: &Op, inputs: &[Layout<'_>]) -> Option<Prepared>;
+    /// Returns whether a kernel computes an operation of MLX's that is being evaluated.
+    fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bool;
+    /// Computes an operation, or its gradient.
+    fn run(
+        op: &Op,
+        is_gradient: bool,
+        inputs: &[HostInput<'_>],
+        outputs: &mut [HostOutput<'_>],
+    ) -> Result<(), String>;
+}
+
+/// Installs a backend and returns how many of MLX's classes it evaluates; the first in the process counts.
+pub(crate) fn install<B: Backend>(api: &Api) -> Result<i32, Fault> {
+    let backend = sys::mlx_native_cpu_backend {
+        prepare: Some(prepare::<B>),
+        supports: Some(supports::<B>),
+        run: Some(run::<B>),
+    };
+    let mut hooked = 0;
+    // SAFETY: the functions may be called from any thread for the life of the process; `hooked` is written before return.
+    let status = unsafe { api.mlx_native_cpu_install(&mut hooked, backend) };
     check(api, status)?;
-    Ok(replaced)
+    Ok(hooked)
 }
 
 /// Makes MLX's own operations on the CPU keep sums in a wider type, and compute functions of doubles in double.
 ///
-/// Returns for how many operations that was done. It comes before [`install`], whose kernels then fall back on it.
-pub(super) fn widen(api: &Api) -> Result<i32, Fault> {
-    let mut replaced = 0;
-    // SAFETY: `replaced` is ours.
-    let status = unsafe { api.mlx_native_cpu_widen(&mut replaced) };
+/// Returns for how many classes that was done. It comes before [`install`], whose kernels then fall back on it.
+pub(crate) fn widen(api: &Api) -> Result<i32, Fault> {
+    let mut hooked = 0;
+    // SAFETY: `hooked` is written before return.
+    let status = unsafe { api.mlx_native_cpu_widen(&mut hooked) };
     check(api, status)?;
-    Ok(replaced)
+    Ok(hooked)
 }
 
 /// Puts the right rules of differentiation in the place of those that MLX has wrong, and returns how many.
-pub(super) fn replace_gradients(api: &Api) -> Result<i32, Fault> {
-    let mut replaced = 0;
-    // SAFETY: `replaced` is ours.
-    let status = unsafe { api.mlx_native_replace_gradients(&mut replaced) };
+pub(crate) fn replace_gradients(api: &Api) -> Result<i32, Fault> {
+    let mut hooked = 0;
+    // SAFETY: `hooked` is written before return.
+    let status = unsafe { api.mlx_native_replace_gradients(&mut hooked) };
     check(api, status)?;
-    Ok(replaced)
+    Ok(hooked)
 }
 
-/// Returns how many times each kernel has run in this process; those that never ran are left out.
-pub(crate) fn runs() -> Vec<(&'static str, u64)> {
-    let Ok(api) = api() else {
-        return Vec::new();
-    };
-    let count = |number| {
-        // SAFETY: reads a counter.
-        let runs = unsafe { api.mlx_native_cpu_runs(number) };
-        (runs > 0).then(|| (kernel_name(number), runs))
-    };
-    (0..KERNELS).filter_map(count).collect()
+/// Returns how many virtual functions of MLX's classes have been patched in this process.
+pub(crate) fn vtable_hooks() -> Result<usize, Fault> {
+    // SAFETY: reads a counter.
+    let hooks = unsafe { api()?.mlx_native_vtable_hooks() };
+    Ok(usize::try_from(hooks).unwrap_or(0))
 }
 
-/// How many kernels there are.
-#[allow(clippy::cast_possible_wrap)]
-const KERNELS: c_int = sys::mlx_native_cpu_kernel__MLX_NATIVE_CPU_KERNELS as c_int;
-
-/// Reads a call; `None` for one that no kernel is for.
-#[allow(clippy::cast_possible_truncation)]
-fn read(call: &sys::mlx_native_cpu_call) -> Option<Kernel> {
-    let [first, second, third, ..] = call.integers;
-    let [number, factor, ..] = call.numbers.map(|number| number as f32);
-    let asked = Asked {
-        mask: first,
-        has_sinks: second != 0,
-        scale: number,
-    };
-    let unary = |function| Some(Kernel::Unary(function));
-    let simple = |function| Some(Kernel::Simple(function));
-    let binary = |function| Some(Kernel::Binary(function));
-    match u32::try_from(call.kernel).ok()? {
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_EXP => unary(Unary::Exp),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_LOG => unary(Unary::Log),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_SIN => unary(Unary::Sin),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_COS => unary(Unary::Cos),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_TANH => unary(Unary::Tanh),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_SIGMOID => unary(Unary::Sigmoid),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_ERF => unary(Unary::Erf),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_SQUARE => simple(Simple::Square),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_SQRT => simple(Simple::Sqrt),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_RSQRT => simple(Simple::Rsqrt),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_NEGATIVE => simple(Simple::Negate),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_ABS => simple(Simple::Abs),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_GELU => unary(Unary::Gelu),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_GELU_APPROX => unary(Unary::GeluTanh),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_SILU => unary(Unary::Silu),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_ADD => binary(Binary::Add),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_SUBTRACT => binary(Binary::Subtract),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_MULTIPLY => binary(Binary::Multiply),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_DIVIDE => binary(Binary::Divide),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_MAXIMUM => binary(Binary::Maximum),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_MINIMUM => binary(Binary::Minimum),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_SWIGLU => Some(Kernel::SwiGlu),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_SOFTMAX => Some(Kernel::Softmax),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_LOGSUMEXP => Some(Kernel::LogSumExp),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_REDUCE => {
-            let kind = match first {
-                0 => Reduction::Sum,
-                1 => Reduction::Max,
-                _ => Reduction::Min,
-            };
-            let axes = call.integers.iter().skip(2);
-            let axes = axes.take(usize::try_from(second).ok()?);
-            let axes: Option<Vec<usize>> = axes.map(|axis| usize::try_from(*axis).ok()).collect();
-            Some(Kernel::Reduce { kind, axes: axes? })
-        }
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_MATMUL => Some(Kernel::Matmul),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_ADDMM => Some(Kernel::Addmm {
-            alpha: number,
-            beta: factor,
-        }),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_CONV1D => {
-            let mut sizes = [0; 4];
-            for (size, given) in sizes.iter_mut().zip(call.integers) {
-                *size = usize::try_from(given).ok()?;
-            }
-            Some(Kernel::Conv1d(sizes))
-        }
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_LINEAR => Some(Kernel::Linear),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_QUANTIZED_MATMUL => Some(Kernel::QuantizedMatmul {
-            group_size: usize::try_from(first).ok()?,
-            bits: usize::try_from(second).ok()?,
-            is_transposed: third != 0,
-        }),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_RMS_NORM => Some(Kernel::RmsNorm { eps: number }),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_RMS_NORM_GRADIENT => {
-            Some(Kernel::RmsNormGradient { eps: number })
-        }
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_LAYER_NORM => Some(Kernel::LayerNorm {
-            has_weight: first != 0,
-            has_bias: second != 0,
-            eps: number,
-        }),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_LAYER_NORM_GRADIENT => {
-            Some(Kernel::LayerNormGradient {
-                has_weight: first != 0,
-                has_bias: second != 0,
-                eps: number,
-            })
-        }
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_ROPE => Some(Kernel::Rope {
-            dims: usize::try_from(first).ok()?,
-            is_traditional: second != 0,
-            has_frequencies: third != 0,
-            base: number,
-            scale: factor,
-        }),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_ATTENTION => Some(Kernel::Attention(asked)),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_ATTENTION_GRADIENT => {
-            Some(Kernel::AttentionGradient(asked))
-        }
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_CROSS_ENTROPY => Some(Kernel::CrossEntropy),
-        sys::mlx_native_cpu_kernel__MLX_NATIVE_CROSS_ENTROPY_GRADIENT => {
-            Some(Kernel::CrossEntropyGradient)
-        }
-        _ => None,
-    }
+/// Returns how often the kernel of an operation, by its place in the table, or of its gradient has run in this process.
+pub(crate) fn runs(place: usize, is_gradient: bool) -> u64 {
+    let place = c_int::try_from(place).unwrap_or(-1);
+    // SAFETY: reads a counter.
+    api().map_or(0, |_| unsafe {
+        loaded().mlx_native_cpu_runs(place, is_gradient)
+    })
 }
 
-unsafe extern "C" fn accepts(
-    call: *const sys::mlx_native_cpu_call,
+/// Reads an operation; `None` for bytes that are none.
+///
+/// # Safety
+/// `op` and its bytes are alive for the call.
+unsafe fn read(op: *const sys::mlx_native_op) -> Option<(Op, bool)> {
+    // SAFETY: promised by the caller.
+    let (bytes, is_gradient) = unsafe { (slice((*op).bytes, (*op).size), (*op).is_gradient) };
+    Some((Op::decode(bytes)?, is_gradient))
+}
+
+/// Calls `ask` with the layouts of at most [`MAX_INPUTS`] inputs.
+///
+/// # Safety
+/// `inputs` points to `n_inputs` descriptions that live for the call.
+unsafe fn with_layouts<T>(
     inputs: *const sys::mlx_native_buffer,
     n_inputs: usize,
-    outputs: *const sys::mlx_native_buffer,
-    n_outputs: usize,
-) -> bool {
-    // SAFETY: the native library passes a call and this many descriptions, alive for the call.
-    let (call, inputs, outputs) =
-        unsafe { (&*call, slice(inputs, n_inputs), slice(outputs, n_outputs)) };
-    let answer = std::panic::catch_unwind(|| {
-        let Some(kernel) = read(call) else {
-            return false;
-        };
-        let inputs: Vec<Layout<'_>> = inputs.iter().map(Layout::of).collect();
-        let outputs: Vec<Layout<'_>> = outputs.iter().map(Layout::of).collect();
-        host::accepts(&kernel, &inputs, &outputs)
-    });
-    answer.unwrap_or(false)
+    ask: impl FnOnce(&[Layout<'_>]) -> Option<T>,
+) -> Option<T> {
+    // SAFETY: promised by the caller.
+    let inputs = unsafe { slice(inputs, n_inputs) };
+    let mut layouts = [Layout::new(Dtype::Bool, &[], &[]); MAX_INPUTS];
+    for (layout, input) in layouts.get_mut(..n_inputs)?.iter_mut().zip(inputs) {
+        *layout = Layout::of(input);
+    }
+    ask(&layouts[..n_inputs])
 }
 
-unsafe extern "C" fn run(
-    call: *const sys::mlx_native_cpu_call,
+unsafe extern "C" fn prepare<B: Backend>(
+    op: *const sys::mlx_native_op,
+    inputs: *const sys::mlx_native_buffer,
+    n_inputs: usize,
+    res: *mut sys::mlx_native_prepared,
+) -> bool {
+    let answer = std::panic::catch_unwind(|| {
+        // SAFETY: the native library passes an operation that is alive for the call.
+        let (op, is_gradient) = unsafe { read(op) }?;
+        // A gradient is prepared with its operation.
+        if is_gradient {
+            return None;
+        }
+        // SAFETY: the native library passes this many descriptions, alive for the call.
+        unsafe { with_layouts(inputs, n_inputs, |inputs| B::prepare(&op, inputs)) }
+    });
+    let Ok(Some(prepared)) = answer else {
+        return false;
+    };
+    let count = |number: usize| c_int::try_from(number).unwrap_or(c_int::MAX);
+    let (broadcast_input, broadcast_shape) = prepared
+        .broadcast
+        .map_or((-1, [0; 4]), |(input, shape)| (count(input), shape));
+    let prepared = sys::mlx_native_prepared {
+        input_dtypes: prepared.dtypes.map(Dtype::raw),
+        broadcast_input,
+        broadcast_shape,
+        output_dtype: prepared.output_dtype.raw(),
+        output_like: count(prepared.output_like),
+        output_last: prepared.output_last.unwrap_or(-1),
+        n_gradients: prepared.n_gradients,
+        batched_inputs: prepared.batched_inputs,
+    };
+    // SAFETY: `res` is a struct of the caller's, to be written.
+    unsafe { res.write(prepared) };
+    true
+}
+
+unsafe extern "C" fn supports<B: Backend>(
+    op: *const sys::mlx_native_op,
+    inputs: *const sys::mlx_native_buffer,
+    n_inputs: usize,
+    output: *const sys::mlx_native_buffer,
+) -> bool {
+    let answer = std::panic::catch_unwind(|| {
+        // SAFETY: the native library passes an operation that is alive for the call.
+        let (op, _) = unsafe { read(op) }?;
+        // SAFETY: the native library passes this many descriptions, and one of the output, alive for the call.
+        unsafe {
+            let output = Layout::of(&*output);
+            with_layouts(inputs, n_inputs, |inputs| {
+                Some(B::supports(&op, inputs, output))
+            })
+        }
+    });
+    matches!(answer, Ok(Some(true)))
+}
+
+unsafe extern "C" fn run<B: Backend>(
+    op: *const sys::mlx_native_op,
     inputs: *const sys::mlx_native_buffer,
     n_inputs: usize,
     outputs: *const sys::mlx_native_buffer,
     n_outputs: usize,
 ) -> c_int {
-    // SAFETY: the native library passes a call and this many descriptions, alive for the call.
-    let (call, inputs, outputs) =
-        unsafe { (&*call, slice(inputs, n_inputs), slice(outputs, n_outputs)) };
+    // SAFETY: the native library passes an operation and this many descriptions, alive for the call.
+    let (op, inputs, outputs) =
+        unsafe { (read(op), slice(inputs, n_inputs), slice(outputs, n_outputs)) };
     run_over(inputs, outputs, false, |inputs, outputs| {
-        compute(call, inputs, outputs)
+        let (op, is_gradient) = op.ok_or("cpu: no operation has these bytes")?;
+        B::run(&op, is_gradient, inputs, outputs)
     })
-}
-
-/// Runs the kernel of a call. An error begins with the operation's name.
-fn compute(
-    call: &sys::mlx_native_cpu_call,
-    inputs: &[HostInput<'_>],
-    outputs: &mut [HostOutput<'_>],
-) -> Result<(), String> {
-    let kernel = read(call).ok_or_else(|| format!("cpu: no kernel has number {}", call.kernel))?;
-    host::run(&kernel, inputs, outputs).map_err(|text| said_by(kernel_name(call.kernel), &text))
-}
-
-/// Returns the error of an operation, which a kernel may know by the last part of its name.
-fn said_by(name: &str, text: &str) -> String {
-    let is_of = |op: &str| name.split(['.', ' ']).any(|part| part == op) || op == name;
-    match text.split_once(": ") {
-        Some((op, said)) if is_of(op) => format!("{name}: {said}"),
-        _ => format!("{name}: {text}"),
-    }
-}
-
-/// Returns the name of a kernel: that of its operation.
-fn kernel_name(number: c_int) -> &'static str {
-    // SAFETY: takes a number and returns a text that lives as long as the library.
-    let name = unsafe { loaded().mlx_native_cpu_kernel_name(number) };
-    // SAFETY: the text is never null, and ends with a zero.
-    unsafe { CStr::from_ptr(name) }.to_str().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case("add", "no kernel reads bool", "add: no kernel reads bool")]
-    #[case(
-        "fast.rope",
-        "rope: x must be even, got odd",
-        "fast.rope: x must be even, got odd"
-    )]
-    #[case(
-        "fast.rms_norm gradient",
-        "wanted 3: got 2",
-        "fast.rms_norm gradient: wanted 3: got 2"
-    )]
-    fn an_error_is_said_once_by_its_operation(
-        #[case] name: &str,
-        #[case] text: &str,
-        #[case] want: &str,
-    ) {
-        assert_eq!(said_by(name, text), want);
-    }
 
     /// A class that MLX has renamed would silently keep its evaluation or its rules.
     #[cfg(target_os = "linux")]
@@ -253,22 +208,5 @@ mod tests {
         let api = api().unwrap();
         assert_eq!(widen(api).unwrap(), 15);
         assert_eq!(replace_gradients(api).unwrap(), 17);
-    }
-
-    #[test]
-    fn kernels_name_their_operation_in_errors() {
-        let _ = api().unwrap();
-        for kernel in 0..KERNELS {
-            let call = sys::mlx_native_cpu_call {
-                kernel,
-                integers: [1; _],
-                numbers: [1.0; _],
-            };
-            let text = compute(&call, &[], &mut []).unwrap_err();
-            assert!(
-                text.starts_with(&format!("{}: ", kernel_name(kernel))),
-                "{text}"
-            );
-        }
     }
 }

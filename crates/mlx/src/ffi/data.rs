@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use super::call::{Fault, api, take_error};
 use super::handle::Handle;
-use crate::Element;
+use crate::dtype::{Dtype, Element};
 
 /// Returns a new array with a copy of `data`, whose length is the product of `shape`.
 pub(crate) fn from_slice<T: Element>(data: &[T], shape: &[i32]) -> Result<Handle, Fault> {
@@ -44,7 +44,7 @@ pub(crate) fn as_slice<T: Element>(handle: &Handle) -> Result<&[T], Fault> {
     let Some(data) = first_element(handle)? else {
         return Ok(&[]);
     };
-    if T::DTYPE == crate::Dtype::Bool {
+    if T::DTYPE == Dtype::Bool {
         // SAFETY: `size` elements of one byte lie there (see below), and any byte is a `u8`.
         let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), handle.size()) };
         if bytes.iter().any(|&byte| byte > 1) {

@@ -7,7 +7,8 @@ use mlx_sys as sys;
 use super::call::{Fault, api, check, loaded_to_free, take_error};
 use super::handle::Handle;
 use super::vector::Vector;
-use crate::{ArrayType, Dtype};
+use crate::dtype::Dtype;
+use crate::shape::ArrayType;
 
 /// A kernel as text, with what MLX needs to make a whole function of it.
 pub(crate) struct Source<'a> {

@@ -1,13 +1,12 @@
 //! An owned array handle, and what can be asked of it without running anything.
 
 use std::cell::OnceCell;
-use std::rc::Rc;
 
 use mlx_sys as sys;
 
 use super::call::{Fault, api, check, loaded, loaded_to_free};
-use crate::Dtype;
-use crate::compiled::Watch;
+use crate::dtype::Dtype;
+use crate::shape::ArrayType;
 
 /// An `mlx_array` owned by this value.
 ///
@@ -16,8 +15,6 @@ pub(crate) struct Handle {
     raw: sys::mlx_array,
     /// Why its computation failed, after which what it holds means nothing.
     failure: OnceCell<Fault>,
-    /// The trace for all sizes that it was made in.
-    watch: OnceCell<Rc<Watch>>,
 }
 
 /// The handle that stands for "no array" in C.
@@ -33,7 +30,6 @@ impl Handle {
         Self {
             raw,
             failure: OnceCell::new(),
-            watch: OnceCell::new(),
         }
     }
 
@@ -48,17 +44,6 @@ impl Handle {
     pub(crate) fn set_failure(&self, fault: &Fault) {
         // One that failed before keeps its first reason.
         let _ = self.failure.set(fault.clone());
-    }
-
-    /// Returns the trace for all sizes that this array was made in.
-    pub(crate) fn watch(&self) -> Option<&Rc<Watch>> {
-        self.watch.get()
-    }
-
-    /// Says in which trace for all sizes this array is made.
-    pub(crate) fn set_watch(&self, watch: &Rc<Watch>) {
-        // One that belongs to another trace already is a stranger in this one.
-        let _ = self.watch.set(Rc::clone(watch));
     }
 
     /// Returns the handle, borrowed for a call.
@@ -108,7 +93,7 @@ impl Handle {
         unsafe { std::slice::from_raw_parts(data, ndim) }
     }
 
-    /// Returns whether elements lie in row-major order without gaps. Only meaningful after evaluation.
+    /// Returns whether elements are stored in row-major order without gaps. Only meaningful after evaluation.
     pub(crate) fn is_row_contiguous(&self) -> Result<bool, Fault> {
         let api = api()?;
         let mut out = false;
@@ -137,6 +122,16 @@ impl Drop for Handle {
             // SAFETY: this value owns the handle, and nothing uses it after this.
             // A failure to free cannot be acted on here.
             let _ = unsafe { api.mlx_array_free(self.raw) };
+        }
+    }
+}
+
+impl ArrayType {
+    /// Returns shape and dtype of a handle.
+    pub(crate) fn of(handle: &Handle) -> Self {
+        Self {
+            shape: handle.shape().to_vec(),
+            dtype: handle.dtype(),
         }
     }
 }

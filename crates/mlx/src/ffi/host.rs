@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int, c_void};
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,7 +12,8 @@ use super::closure::{Closure, panic_text, set_error};
 use super::handle::Handle;
 use super::shared::SharedHandle;
 use super::vector::Vector;
-use crate::{ArrayType, Dtype, Element};
+use crate::dtype::{Dtype, Element};
+use crate::shape::{ArrayType, is_row_major};
 
 /// An input of a host kernel: elements in row-major order.
 pub struct HostInput<'a> {
@@ -25,72 +25,64 @@ pub struct HostOutput<'a> {
     buffer: &'a sys::mlx_native_buffer,
 }
 
-/// Where the elements of a buffer are, without the elements.
+/// The type of an array and where its elements are, without the elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout<'a> {
-    buffer: &'a sys::mlx_native_buffer,
-}
-
-/// A layout without a buffer.
-pub(crate) struct Described<'a> {
-    buffer: sys::mlx_native_buffer,
-    of: PhantomData<&'a ArrayType>,
-}
-
-impl<'a> Described<'a> {
-    /// `None` unless there is a stride for each axis.
-    pub(crate) fn new(array_type: &'a ArrayType, strides: &'a [i64]) -> Option<Self> {
-        let shape = &array_type.shape;
-        let buffer = sys::mlx_native_buffer {
-            data: std::ptr::null_mut(),
-            shape: shape.as_ptr(),
-            strides: strides.as_ptr(),
-            ndim: shape.len(),
-            // MLX has no negative sizes.
-            size: shape.iter().map(|&size| size.max(0) as usize).product(),
-            dtype: array_type.dtype.raw(),
-        };
-        (shape.len() == strides.len()).then_some(Self {
-            buffer,
-            of: PhantomData,
-        })
-    }
-
-    pub(crate) fn layout(&self) -> Layout<'_> {
-        Layout::of(&self.buffer)
-    }
+    dtype: Dtype,
+    shape: &'a [i32],
+    strides: &'a [i64],
+    size: usize,
 }
 
 impl<'a> Layout<'a> {
-    pub(crate) fn of(buffer: &'a sys::mlx_native_buffer) -> Self {
-        Self { buffer }
+    /// The layout of elements that are this far apart, in elements; no strides when they are not known.
+    pub(crate) fn new(dtype: Dtype, shape: &'a [i32], strides: &'a [i64]) -> Self {
+        // MLX has no negative sizes.
+        let size = shape.iter().map(|&size| size.max(0) as usize).product();
+        Self {
+            dtype,
+            shape,
+            strides,
+            size,
+        }
+    }
+
+    pub(super) fn of(buffer: &'a sys::mlx_native_buffer) -> Self {
+        let strides = if buffer.ndim == 0 || buffer.strides.is_null() {
+            &[]
+        } else {
+            // SAFETY: the native library gives `ndim` numbers that live as long as the buffer's description.
+            unsafe { std::slice::from_raw_parts(buffer.strides, buffer.ndim) }
+        };
+        Self {
+            dtype: Dtype::from_raw(buffer.dtype),
+            shape: shape_of(buffer),
+            strides,
+            size: buffer.size,
+        }
     }
 
     pub(crate) fn dtype(self) -> Dtype {
-        Dtype::from_raw(self.buffer.dtype)
+        self.dtype
     }
 
     pub(crate) fn shape(self) -> &'a [i32] {
-        shape_of(self.buffer)
+        self.shape
     }
 
     /// The distances between neighbours along each axis, in elements.
     pub(crate) fn strides(self) -> &'a [i64] {
-        if self.buffer.ndim == 0 {
-            return &[];
-        }
-        // SAFETY: the native library gives `ndim` numbers that live as long as the buffer's description.
-        unsafe { std::slice::from_raw_parts(self.buffer.strides, self.buffer.ndim) }
+        self.strides
     }
 
     /// The number of elements.
     pub(crate) fn size(self) -> usize {
-        self.buffer.size
+        self.size
     }
 
-    /// Whether elements lie in row-major order without gaps.
+    /// Whether elements are in row-major order without gaps.
     pub(crate) fn is_row_contiguous(self) -> bool {
-        is_row_contiguous(self.shape(), self.strides())
+        is_row_major(self.shape(), self.strides())
     }
 
     /// How many elements there are from the first to the last; none when one lies before the first.
@@ -317,16 +309,6 @@ impl HostOutput<'_> {
         // SAFETY: row-contiguous with `size` elements of this dtype, and only this kernel has it until it returns.
         unsafe { std::slice::from_raw_parts_mut(self.buffer.data.cast::<u8>(), len) }
     }
-}
-
-/// Whether elements that are so far apart lie in row-major order without gaps.
-pub(crate) fn is_row_contiguous(shape: &[i32], strides: &[i64]) -> bool {
-    let mut wanted = 1;
-    shape.iter().zip(strides).rev().all(|(&size, &stride)| {
-        let fits = size == 1 || stride == wanted;
-        wanted *= i64::from(size);
-        fits
-    })
 }
 
 fn check_dtype<T: Element>(buffer: &sys::mlx_native_buffer) -> Result<(), String> {

@@ -27,7 +27,7 @@ pub(crate) fn get(what: Get) -> Result<usize, Fault> {
     get_of(api()?, what)
 }
 
-pub(super) fn get_of(api: &Api, what: Get) -> Result<usize, Fault> {
+pub(crate) fn get_of(api: &Api, what: Get) -> Result<usize, Fault> {
     let mut out = 0;
     // SAFETY: each of these writes one number of ours.
     let status = unsafe {
@@ -46,7 +46,7 @@ pub(crate) fn set(what: Set, bytes: usize) -> Result<usize, Fault> {
     set_of(api()?, what, bytes)
 }
 
-pub(super) fn set_of(api: &Api, what: Set, bytes: usize) -> Result<usize, Fault> {
+pub(crate) fn set_of(api: &Api, what: Set, bytes: usize) -> Result<usize, Fault> {
     let mut before = 0;
     // SAFETY: each of these takes a number and writes one number of ours.
     let status = unsafe {

@@ -13,6 +13,7 @@ pub(crate) mod call;
 pub(crate) mod closure;
 pub(crate) mod compiled;
 pub(crate) mod cpu;
+pub(crate) mod custom;
 pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod gpu_kernel;
@@ -20,13 +21,15 @@ pub(crate) mod handle;
 pub(crate) mod home;
 pub(crate) mod host;
 pub(crate) mod inspect;
-pub(crate) mod lend;
 pub(crate) mod memory;
+pub(crate) mod memory_plan;
+pub(crate) mod process;
+pub(crate) mod scoped_closure;
 pub(crate) mod shared;
-pub(crate) mod slots;
-mod start;
+
 pub(crate) mod stream;
 pub(crate) mod table;
+pub(crate) mod table_op;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod transform;

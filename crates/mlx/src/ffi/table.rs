@@ -5,7 +5,7 @@ use mlx_sys as sys;
 use super::call::{Fault, api, check};
 use super::handle::{Handle, null_array};
 use super::vector::Vector;
-use crate::Dtype;
+use crate::dtype::Dtype;
 use crate::op::Op;
 use crate::op::table::op_table;
 
@@ -14,21 +14,31 @@ use crate::op::table::op_table;
 // result slots are empty, so C allocates new handles which the returned values own; list and text arguments
 // point into `op` or into temporaries that live to the end of the statement.
 macro_rules! call_with {
-    (one, $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
+    (fused, ($op:ident, $i:ident), $api:ident, $function:ident, (), $stream:ident) => {{
+        let mut bytes = Vec::with_capacity(32);
+        $op.encode(&mut bytes);
+        let mut out = null_array();
+        // SAFETY: see above `call_with`.
+        let status =
+            unsafe { $api.$function(&mut out, bytes.as_ptr(), bytes.len(), $i.as_ptr(), $i.len(), $stream) };
+        check($api, status)?;
+        Ok(Outputs::One(Handle::from_raw(out)))
+    }};
+    (one, ($op:ident, $i:ident), $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
         let mut out = null_array();
         // SAFETY: see above `call_with`.
         let status = unsafe { $api.$function(&mut out, $($argument,)* $stream) };
         check($api, status)?;
         Ok(Outputs::One(Handle::from_raw(out)))
     }};
-    (two, $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
+    (two, ($op:ident, $i:ident), $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
         let (mut first, mut second) = (null_array(), null_array());
         // SAFETY: see above `call_with`.
         let status = unsafe { $api.$function(&mut first, &mut second, $($argument,)* $stream) };
         check($api, status)?;
         Ok(Outputs::Many(vec![Handle::from_raw(first), Handle::from_raw(second)]))
     }};
-    (many, $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
+    (many, ($op:ident, $i:ident), $api:ident, $function:ident, ($($argument:expr),*), $stream:ident) => {{
         let mut out = Vector::new()?;
         // SAFETY: see above `call_with`.
         let status = unsafe { $api.$function(out.slot(), $($argument,)* $stream) };
@@ -40,16 +50,18 @@ macro_rules! call_with {
 macro_rules! define_call {
     ($i:ident; $(
         $name:ident $({ $($attr:ident : $type:ty),* })? $text:literal ($least:expr, $most:expr)
-        $outputs:ident $function:ident ( $($argument:expr),* );
+        [$($flag:ident)|+] $outputs:ident $function:ident ( $($argument:expr),* );
     )*) => {
         /// Builds the (lazy) result of an operation of the table on `stream`.
         ///
         /// The number of inputs has been checked against [`Op::arity`] by the caller, `bind`.
+        // A fused operation crosses as a whole, and its attributes are not looked at one by one.
+        #[allow(unused_variables)]
         pub(crate) fn call(op: &Op, $i: &[sys::mlx_array], stream: sys::mlx_stream) -> Result<Outputs, Fault> {
             let api = api()?;
             match op {
                 $(Op::$name $({ $($attr),* })? => {
-                    call_with!($outputs, api, $function, ($($argument),*), stream)
+                    call_with!($outputs, (op, $i), api, $function, ($($argument),*), stream)
                 })*
                 Op::Custom(_) => Err(Fault::from("a custom operation has no line in the table")),
             }
@@ -75,6 +87,14 @@ impl Outputs {
         }
     }
 
+    /// Returns the only array.
+    pub(crate) fn into_one(self) -> Result<Handle, Fault> {
+        match self {
+            Outputs::One(handle) => Ok(handle),
+            Outputs::Many(_) => Err(Fault::from("wanted an operation with one output")),
+        }
+    }
+
     pub(crate) fn into_vec(self) -> Vec<Handle> {
         match self {
             Outputs::One(handle) => vec![handle],
@@ -95,12 +115,6 @@ fn nth_if(inputs: &[sys::mlx_array], index: usize, present: bool) -> sys::mlx_ar
     } else {
         null_array()
     }
-}
-
-/// The number of a kernel of ours, as C passes it.
-#[allow(clippy::cast_possible_wrap)]
-const fn kernel_number(number: u32) -> i32 {
-    number as i32
 }
 
 fn optional_f32(value: Option<f32>) -> sys::mlx_optional_float {

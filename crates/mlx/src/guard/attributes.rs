@@ -1,96 +1,41 @@
-//! Attributes that MLX does not look at before it uses them.
+//! Attributes that MLX uses without checking them.
 
-use super::axis_of;
 use crate::ffi::{Fault, Handle};
 use crate::op::{Op, PadMode};
+use crate::shape::axis_index;
 
 /// Refuses attributes that would divide by zero, count backwards or reach beyond a buffer.
 pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
+    if let Some(shape) = created_shape(op) {
+        return countable(shape);
+    }
     match op {
         Op::Slice { strides, .. }
         | Op::SliceUpdate { strides, .. }
         | Op::SliceUpdateAdd { strides, .. }
         | Op::SliceUpdateMax { strides, .. }
         | Op::SliceUpdateMin { strides, .. }
-        | Op::SliceUpdateProd { strides, .. }
-            if strides.contains(&0) =>
-        {
-            Err(Fault(format!("steps must not be 0, got {strides:?}")))
-        }
+        | Op::SliceUpdateProd { strides, .. } => nonzero_steps(strides),
         Op::Reshape { shape } => one_to_infer(shape),
-        Op::Unflatten { shape, .. } => {
-            one_to_infer(shape)?;
-            if shape.contains(&-1) && shape.contains(&0) {
-                return Err(Fault(format!(
-                    "a size cannot be inferred beside one of 0, got {shape:?}"
-                )));
-            }
-            Ok(())
-        }
+        Op::Unflatten { shape, .. } => unflattened(shape),
         Op::NumberOfElements { axes, .. } => existing(axes, inputs[0].ndim()),
-        // MLX hands back a single array, and a repeat by 1, without a look at the axis.
-        Op::Concatenate { axis } | Op::Repeat { axis, .. } if inputs.len() == 1 => {
+        // MLX hands back a single array, and a repeat by 1, without checking the axis.
+        Op::Concatenate { axis } if inputs.len() == 1 => existing(&[*axis], inputs[0].ndim()),
+        Op::Repeat { repeats, axis } => {
             existing(&[*axis], inputs[0].ndim())?;
-            match op {
-                Op::Repeat { repeats, .. } => at_least("repeats", *repeats, 0),
-                _ => Ok(()),
-            }
+            at_least("repeats", *repeats, 0)
         }
-        Op::Conv {
-            stride,
-            kernel_dilation,
-            input_dilation,
-            groups,
-            ..
-        } => {
-            let steps = [
-                ("stride", stride),
-                ("kernel_dilation", kernel_dilation),
-                ("input_dilation", input_dilation),
-            ];
-            for (name, values) in steps {
-                if values.iter().any(|&value| value < 1) {
-                    return Err(Fault(format!("{name} must be at least 1, got {values:?}")));
-                }
-            }
-            at_least("groups", *groups, 1)
-        }
+        Op::Conv { .. } => convolution(op),
         Op::AsStrided {
             shape,
             strides,
             offset,
         } => within_buffer(inputs[0].size(), shape, strides, *offset),
-        Op::Zeros { shape, .. }
-        | Op::Ones { shape, .. }
-        | Op::Full { shape, .. }
-        | Op::BroadcastTo { shape }
-        | Op::RandomBernoulli { shape }
-        | Op::RandomBits { shape, .. }
-        | Op::RandomCategorical { shape, .. }
-        | Op::RandomGumbel { shape, .. }
-        | Op::RandomLaplace { shape, .. }
-        | Op::RandomMultivariateNormal { shape, .. }
-        | Op::RandomNormal { shape, .. }
-        | Op::RandomRandint { shape, .. }
-        | Op::RandomTruncatedNormal { shape, .. }
-        | Op::RandomUniform { shape, .. } => countable(shape),
         Op::Eye { n, m, .. } | Op::Tri { n, m, .. } => countable(&[*n, *m]),
         Op::Bartlett { m } | Op::Blackman { m } | Op::Hamming { m } | Op::Hanning { m } => {
             at_least("m", *m, 0)
         }
-        Op::Split { num_splits, axis } => {
-            at_least("num_splits", *num_splits, 1)?;
-            let size = axis_of(*axis, inputs[0].ndim()).map_or(0, |axis| inputs[0].shape()[axis]);
-            // Any number of empty parts can be cut from an empty axis.
-            let most = size.max(MOST_EMPTY_PARTS);
-            if *num_splits > most {
-                return Err(Fault(format!(
-                    "num_splits must be at most {most} on an axis of size {size}, got {num_splits}"
-                )));
-            }
-            Ok(())
-        }
-        Op::Repeat { repeats, .. } => at_least("repeats", *repeats, 0),
+        Op::Split { num_splits, axis } => parts(*num_splits, *axis, inputs[0].shape()),
         Op::Tile { reps } => reps.iter().try_for_each(|&n| at_least("reps", n, 0)),
         Op::Linspace { num, .. } => at_least("num", *num, 0),
         Op::Fftfreq { n, .. } | Op::Rfftfreq { n, .. } => at_least("n", *n, 1),
@@ -108,21 +53,100 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
             high,
             mode,
         } => padding(inputs, axes, low, high, *mode),
-        Op::Diag { k } if inputs[0].ndim() == 1 => {
-            let size = i64::from(inputs[0].shape()[0]) + i64::from(*k).abs();
-            let size = i32::try_from(size)
-                .map_err(|_| Fault(format!("k must fit a matrix of 32-bit sizes, got {k}")))?;
-            countable(&[size, size])
-        }
+        Op::Diag { k } if inputs[0].ndim() == 1 => diagonal_matrix(*k, inputs[0].shape()[0]),
         _ => Ok(()),
     }
 }
 
+/// The shape of the result, of an operation that is given it.
+fn created_shape(op: &Op) -> Option<&[i32]> {
+    match op {
+        Op::Zeros { shape, .. }
+        | Op::Ones { shape, .. }
+        | Op::Full { shape, .. }
+        | Op::BroadcastTo { shape }
+        | Op::RandomBernoulli { shape }
+        | Op::RandomBits { shape, .. }
+        | Op::RandomCategorical { shape, .. }
+        | Op::RandomGumbel { shape, .. }
+        | Op::RandomLaplace { shape, .. }
+        | Op::RandomMultivariateNormal { shape, .. }
+        | Op::RandomNormal { shape, .. }
+        | Op::RandomRandint { shape, .. }
+        | Op::RandomTruncatedNormal { shape, .. }
+        | Op::RandomUniform { shape, .. } => Some(shape),
+        _ => None,
+    }
+}
+
+fn nonzero_steps(strides: &[i32]) -> Result<(), Fault> {
+    if strides.contains(&0) {
+        return Err(Fault(format!("steps must not be 0, got {strides:?}")));
+    }
+    Ok(())
+}
+
+fn unflattened(shape: &[i32]) -> Result<(), Fault> {
+    one_to_infer(shape)?;
+    if shape.contains(&-1) && shape.contains(&0) {
+        return Err(Fault(format!(
+            "a size cannot be inferred beside one of 0, got {shape:?}"
+        )));
+    }
+    Ok(())
+}
+
+fn convolution(op: &Op) -> Result<(), Fault> {
+    let Op::Conv {
+        stride,
+        kernel_dilation,
+        input_dilation,
+        groups,
+        ..
+    } = op
+    else {
+        return Ok(());
+    };
+    let steps = [
+        ("stride", stride),
+        ("kernel_dilation", kernel_dilation),
+        ("input_dilation", input_dilation),
+    ];
+    for (name, values) in steps {
+        if values.iter().any(|&value| value < 1) {
+            return Err(Fault(format!("{name} must be at least 1, got {values:?}")));
+        }
+    }
+    at_least("groups", *groups, 1)
+}
+
+/// Checks the number of parts that an axis is split into.
+fn parts(num_splits: i32, axis: i32, shape: &[i32]) -> Result<(), Fault> {
+    at_least("num_splits", num_splits, 1)?;
+    let size = axis_index(axis, shape.len()).map_or(0, |axis| shape[axis]);
+    // Any number of empty parts can be cut from an empty axis.
+    let max = size.max(MAX_EMPTY_PARTS);
+    if num_splits > max {
+        return Err(Fault(format!(
+            "num_splits must be at most {max} on an axis of size {size}, got {num_splits}"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks the size of a matrix whose diagonal `k` has `size` elements.
+fn diagonal_matrix(k: i32, size: i32) -> Result<(), Fault> {
+    let size = i64::from(size) + i64::from(k).abs();
+    let size = i32::try_from(size)
+        .map_err(|_| Fault(format!("k must fit a matrix of 32-bit sizes, got {k}")))?;
+    countable(&[size, size])
+}
+
 /// The most empty parts that an empty axis is split into.
-const MOST_EMPTY_PARTS: i32 = 1 << 16;
+const MAX_EMPTY_PARTS: i32 = 1 << 16;
 
 /// The most mirrored pieces that padding is put together from, each a node of the graph.
-const MOST_PIECES: i32 = 1 << 12;
+const MAX_PIECES: i32 = 1 << 12;
 
 /// Refuses negative sizes other than one -1.
 fn one_to_infer(shape: &[i32]) -> Result<(), Fault> {
@@ -137,7 +161,7 @@ fn one_to_infer(shape: &[i32]) -> Result<(), Fault> {
 
 /// Refuses axes that an array of `ndim` axes does not have.
 fn existing(axes: &[i32], ndim: usize) -> Result<(), Fault> {
-    match axes.iter().find(|&&axis| axis_of(axis, ndim).is_none()) {
+    match axes.iter().find(|&&axis| axis_index(axis, ndim).is_none()) {
         Some(axis) => Err(Fault(format!(
             "wanted an axis of an array with {ndim} axes, got {axis}"
         ))),
@@ -156,7 +180,7 @@ fn padding(
     existing(axes, input.ndim())?;
     let mut found: Vec<_> = axes
         .iter()
-        .map(|&axis| axis_of(axis, input.ndim()))
+        .map(|&axis| axis_index(axis, input.ndim()))
         .collect();
     found.sort_unstable();
     found.dedup();
@@ -173,16 +197,16 @@ fn padding(
     }
     for ((&axis, &before), &after) in axes.iter().zip(low).zip(high) {
         at_least("padding", before.min(after), 0)?;
-        let size = axis_of(axis, input.ndim()).map_or(0, |axis| input.shape()[axis]);
+        let size = axis_index(axis, input.ndim()).map_or(0, |axis| input.shape()[axis]);
         // A mirror of one element repeats it; of more, it leaves out the outermost one.
         let piece = match mode {
             PadMode::Reflect => (size - 1).max(1),
             PadMode::Symmetric => size.max(1),
             _ => continue,
         };
-        if before.max(after) / piece > MOST_PIECES {
+        if before.max(after) / piece > MAX_PIECES {
             return Err(Fault(format!(
-                "padding must be at most {MOST_PIECES} times the {size} elements it mirrors, got {before} and {after}"
+                "padding must be at most {MAX_PIECES} times the {size} elements it mirrors, got {before} and {after}"
             )));
         }
     }

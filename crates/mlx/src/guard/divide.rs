@@ -8,7 +8,7 @@ use super::one;
 use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Fault, Handle, data};
 use crate::op::Op;
-use crate::{Dtype, dtype::Kind};
+use crate::{Dtype, dtype::DtypeKind};
 
 pub(super) fn call(
     op: &Op,
@@ -18,7 +18,7 @@ pub(super) fn call(
     let (a, b) = (inputs[0], inputs[1]);
     let plain = table::call(op, &[a.raw(), b.raw()], stream)?;
     let dtype = plain.as_slice()[0].dtype();
-    if dtype.kind() == Kind::Floating {
+    if dtype.kind() == DtypeKind::Floating {
         return match op {
             Op::FloorDivide => floor(a, b, dtype, stream).map(Outputs::One),
             Op::Divmod => {
@@ -45,7 +45,7 @@ pub(super) fn call(
     let by_zero = one(&Op::Equal, &[&b, &zero], stream)?;
     let mut divisor = one(&Op::Where, &[&by_zero, &unit, &b], stream)?;
     let mut by_minus_one = None;
-    if dtype.kind() == Kind::Signed {
+    if dtype.kind() == DtypeKind::Signed {
         let mask = one(&Op::Equal, &[&b, &constant(-1)?], stream)?;
         divisor = one(&Op::Where, &[&mask, &unit, &divisor], stream)?;
         by_minus_one = Some(mask);
@@ -122,7 +122,7 @@ fn floor(
 pub(super) fn sign(x: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
     let calculate = Calculator::on(stream);
     let plain = calculate.unary(Op::Sign, x)?;
-    if x.dtype().kind() != Kind::Floating {
+    if x.dtype().kind() != DtypeKind::Floating {
         return Ok(plain);
     }
     let is_nan = calculate.unary(Op::Isnan, x)?;

@@ -2,11 +2,12 @@
 //!
 //! Several of MLX's CPU loops divide by the size of an axis, and BLAS ends the process when a matrix has no columns.
 
-use super::{axis_of, one};
+use super::one;
 use crate::Dtype;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle};
-use crate::op::Op;
+use crate::op::{Op, OpFlags};
+use crate::shape::axis_index;
 
 /// Returns the inputs with those that have no elements made anew; nothing when all have some.
 ///
@@ -36,7 +37,8 @@ pub(super) fn filled(
         return one(&Op::Copy, &[inputs[0]], stream).map(Outputs::One);
     }
     let has_empty = outputs.as_slice().iter().any(|output| output.size() == 0);
-    let contracts_nothing = is_product(op) && inputs.iter().any(|input| input.size() == 0)
+    let contracts_nothing = op.flags().contains(OpFlags::CONTRACTION)
+        && inputs.iter().any(|input| input.size() == 0)
         || traces_nothing(op, inputs);
     if !has_empty && !contracts_nothing {
         return Ok(outputs);
@@ -66,36 +68,9 @@ pub(super) fn filled(
     }
 }
 
-/// Whether no element is written: MLX divides by their number.
+/// Whether a scatter has no updates: MLX divides by their number.
 fn writes_nothing(op: &Op, inputs: &[&Handle]) -> bool {
-    let is_scatter = matches!(
-        op,
-        Op::Scatter { .. }
-            | Op::ScatterAdd { .. }
-            | Op::ScatterMax { .. }
-            | Op::ScatterMin { .. }
-            | Op::ScatterProd { .. }
-    );
-    is_scatter && inputs[1].size() == 0
-}
-
-/// Operations that sum products: without elements, nothing.
-fn is_product(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Matmul
-            | Op::Inner
-            | Op::Tensordot { .. }
-            | Op::Einsum { .. }
-            | Op::Vecdot { .. }
-            | Op::Trace { .. }
-            | Op::GatherMm { .. }
-            | Op::GatherQmm { .. }
-            | Op::BlockMaskedMm { .. }
-            | Op::SegmentedMm
-            | Op::QuantizedMatmul { .. }
-            | Op::Conv { .. }
-    )
+    op.flags().contains(OpFlags::SCATTER) && inputs[1].size() == 0
 }
 
 /// Whether a trace is over a diagonal beside the matrix.
@@ -110,7 +85,7 @@ fn traces_nothing(op: &Op, inputs: &[&Handle]) -> bool {
         return false;
     };
     let shape = inputs[0].shape();
-    let size = |axis: i32| axis_of(axis, shape.len()).map_or(0, |axis| i64::from(shape[axis]));
+    let size = |axis: i32| axis_index(axis, shape.len()).map_or(0, |axis| i64::from(shape[axis]));
     let offset = i64::from(*offset);
     size(*axis1) - (-offset).max(0) <= 0 || size(*axis2) - offset.max(0) <= 0
 }

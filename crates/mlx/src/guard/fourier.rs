@@ -1,10 +1,11 @@
 //! Transforms back to an odd number of real values: in a function of which MLX takes tangents, or which it vectorizes, it
 //! takes their number for the even one.
 
-use super::{Outputs, axis_of, one};
+use super::{Outputs, one};
 use crate::Dtype;
 use crate::ffi::{Fault, Handle, data, inspect};
 use crate::op::{FftNorm, Op};
+use crate::shape::axis_index;
 
 type Stream = mlx_sys::mlx_stream;
 
@@ -17,7 +18,7 @@ pub(super) fn call(op: &Op, inputs: &[&Handle], stream: Stream) -> Result<Option
     else {
         return Ok(None);
     };
-    let axis = axis_of(last, half.ndim());
+    let axis = axis_index(last, half.ndim());
     let (Some(axis), true, true) = (axis, n.len() == axes.len(), n_last % 2 == 1 && n_last > 0)
     else {
         return Ok(None);

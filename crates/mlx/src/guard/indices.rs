@@ -10,9 +10,10 @@ use crate::ffi::closure::Closure;
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
 use crate::ffi::{Fault, Handle, data, stream};
 use crate::op::Op;
+use crate::shape::axis_index;
 use crate::{Dtype, Element};
 
-/// The range that each of some indices must lie in.
+/// The range that each of some indices must be in.
 #[derive(Clone, Debug)]
 struct Range {
     /// The operation, for the message.
@@ -23,13 +24,19 @@ struct Range {
     wrap: Option<i64>,
 }
 
+impl Range {
+    fn new(op: &'static str, ends: Vec<i64>, wrap: Option<i64>) -> Self {
+        Self { op, ends, wrap }
+    }
+}
+
 /// Returns the inputs with checked indices, or nothing when `op` has no indices.
 pub(super) fn check(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
 ) -> Result<Option<Vec<Handle>>, Fault> {
-    let ranges = ranges(op, inputs)?;
+    let ranges = ranges(op, inputs);
     if ranges.is_empty() {
         return Ok(None);
     }
@@ -43,101 +50,18 @@ pub(super) fn check(
     Ok(Some(replaced))
 }
 
+/// An input that holds indices, by its position, and their range.
+type Indices = (usize, Range);
+
 /// Which inputs of `op` are indices, and their ranges. Shapes that do not fit are left for MLX to refuse.
-fn ranges(op: &Op, inputs: &[&Handle]) -> Result<Vec<(usize, Range)>, Fault> {
+fn ranges(op: &Op, inputs: &[&Handle]) -> Vec<Indices> {
     let source = inputs.first().map_or(&[][..], |handle| handle.shape());
-    let size = |axis: i32| -> Option<i64> {
-        let ndim = i32::try_from(source.len()).ok()?;
-        let axis = if axis < 0 { axis + ndim } else { axis };
-        source
-            .get(usize::try_from(axis).ok()?)
-            .map(|&n| i64::from(n))
-    };
-    let along = |op: &'static str, axis: i32| {
-        size(axis)
-            .map(|n| {
-                (
-                    1,
-                    Range {
-                        op,
-                        ends: vec![n],
-                        wrap: Some(n),
-                    },
-                )
-            })
-            .into_iter()
-            .collect()
-    };
-    let slices = |op: &'static str,
-                  axes: &[i32],
-                  first: usize,
-                  extent: &dyn Fn(usize, usize) -> Option<i64>| {
-        let one = |(k, &axis): (usize, &i32)| {
-            let n = size(axis)?;
-            let axis = usize::try_from(if axis < 0 {
-                axis + i32::try_from(source.len()).ok()?
-            } else {
-                axis
-            })
-            .ok()?;
-            Some((
-                first + k,
-                Range {
-                    op,
-                    ends: vec![n - extent(k, axis)? + 1],
-                    wrap: Some(n),
-                },
-            ))
-        };
-        axes.iter()
-            .enumerate()
-            .take(inputs.len().saturating_sub(first))
-            .filter_map(one)
-            .collect()
-    };
-    let starts =
-        |op: &'static str, position: usize, axes: &[i32], extent: &dyn Fn(usize) -> Option<i64>| {
-            let end = |&axis: &i32| {
-                let n = size(axis)?;
-                let axis = usize::try_from(if axis < 0 {
-                    axis + i32::try_from(source.len()).ok()?
-                } else {
-                    axis
-                })
-                .ok()?;
-                Some(n - extent(axis)? + 1)
-            };
-            let ends: Option<Vec<i64>> = axes.iter().map(end).collect();
-            ends.map(|ends| {
-                (
-                    position,
-                    Range {
-                        op,
-                        ends,
-                        wrap: None,
-                    },
-                )
-            })
-            .into_iter()
-            .collect()
-        };
-    // An update has the last axes of the source, of any size up to its own, and covers one place of the others.
-    let update = |axis: usize| {
-        let shape = inputs.get(1)?.shape();
-        let lead = source.len().checked_sub(shape.len())?;
-        match axis.checked_sub(lead) {
-            None => Some(1),
-            Some(k) => Some(i64::from(shape[k].min(source[axis]))),
-        }
-    };
-    Ok(match op {
-        Op::Take { axis } => along("take", *axis),
-        Op::TakeAlongAxis { axis } => along("take_along_axis", *axis),
-        Op::PutAlongAxis { axis } => along("put_along_axis", *axis),
-        Op::ScatterAddAxis { axis } => along("scatter_add_axis", *axis),
-        Op::Gather { axes, slice_sizes } => slices("gather", axes, 1, &|_, axis| {
-            slice_sizes.get(axis).map(|&n| i64::from(n))
-        }),
+    match op {
+        Op::Take { axis } => along("take", source, *axis),
+        Op::TakeAlongAxis { axis } => along("take_along_axis", source, *axis),
+        Op::PutAlongAxis { axis } => along("put_along_axis", source, *axis),
+        Op::ScatterAddAxis { axis } => along("scatter_add_axis", source, *axis),
+        Op::Gather { axes, slice_sizes } => slices("gather", inputs, axes, 1, slice_sizes),
         Op::Scatter { axes }
         | Op::ScatterAdd { axes }
         | Op::ScatterMax { axes }
@@ -146,74 +70,104 @@ fn ranges(op: &Op, inputs: &[&Handle]) -> Result<Vec<(usize, Range)>, Fault> {
             let updates = inputs.get(1).map_or(&[][..], |handle| handle.shape());
             // Updates are [broadcast indices.., one slice of the source..].
             let lead = updates.len().saturating_sub(source.len());
-            slices("scatter", axes, 2, &|_, axis| {
-                updates.get(lead + axis).map(|&n| i64::from(n))
-            })
+            slices("scatter", inputs, axes, 2, &updates[lead..])
         }
-        Op::SliceDynamic { axes, slice_size } => starts("slice_dynamic", 1, axes, &|axis| {
-            slice_size.get(axis).map(|&n| i64::from(n))
-        }),
-        Op::SliceUpdateDynamic { axes } => starts("slice_update_dynamic", 2, axes, &update),
-        Op::CrossEntropy => {
-            let range = |n| {
-                (
-                    1,
-                    Range {
-                        op: "fast.cross_entropy",
-                        ends: vec![n],
-                        wrap: None,
-                    },
-                )
-            };
-            size(-1).map(range).into_iter().collect()
+        Op::SliceDynamic { axes, slice_size } => {
+            let extent = |axis: usize| slice_size.get(axis).map(|&n| i64::from(n));
+            starts("slice_dynamic", source, axes, 1, extent)
         }
+        Op::SliceUpdateDynamic { axes } => {
+            let extent = |axis: usize| update_extent(inputs, axis);
+            starts("slice_update_dynamic", source, axes, 2, extent)
+        }
+        Op::CrossEntropy => below_last("fast.cross_entropy", source, 1, 0),
         // A segment may end, or begin, where the contracted axis ends.
-        Op::SegmentedMm => {
-            let range = |n| {
-                (
-                    2,
-                    Range {
-                        op: "segmented_mm",
-                        ends: vec![n + 1],
-                        wrap: None,
-                    },
-                )
-            };
-            size(-1).map(range).into_iter().collect()
-        }
+        Op::SegmentedMm => below_last("segmented_mm", source, 2, 1),
         Op::GatherMm { lhs, rhs, .. } => batches("gather_mm", inputs, 2, [*lhs, *rhs]),
         Op::GatherQmm {
             biases, lhs, rhs, ..
         } => batches("gather_qmm", inputs, 3 + usize::from(*biases), [*lhs, *rhs]),
         _ => Vec::new(),
-    })
+    }
+}
+
+/// Indices, the second input, along one axis of the source.
+fn along(op: &'static str, source: &[i32], axis: i32) -> Vec<Indices> {
+    let range = axis_index(axis, source.len()).map(|axis| {
+        let size = i64::from(source[axis]);
+        (1, Range::new(op, vec![size], Some(size)))
+    });
+    range.into_iter().collect()
+}
+
+/// Indices of slices with these extents, one input for each of `axes`, from input `first` on.
+fn slices(
+    op: &'static str,
+    inputs: &[&Handle],
+    axes: &[i32],
+    first: usize,
+    extents: &[i32],
+) -> Vec<Indices> {
+    let source = inputs.first().map_or(&[][..], |handle| handle.shape());
+    let one = |(k, &axis): (usize, &i32)| {
+        let axis = axis_index(axis, source.len())?;
+        let size = i64::from(source[axis]);
+        let end = size - i64::from(*extents.get(axis)?) + 1;
+        Some((first + k, Range::new(op, vec![end], Some(size))))
+    };
+    axes.iter()
+        .enumerate()
+        .take(inputs.len().saturating_sub(first))
+        .filter_map(one)
+        .collect()
+}
+
+/// The start indices of one slice, in one input with an element for each of `axes`.
+fn starts(
+    op: &'static str,
+    source: &[i32],
+    axes: &[i32],
+    position: usize,
+    extent: impl Fn(usize) -> Option<i64>,
+) -> Vec<Indices> {
+    let end = |&axis: &i32| {
+        let axis = axis_index(axis, source.len())?;
+        Some(i64::from(source[axis]) - extent(axis)? + 1)
+    };
+    let ends: Option<Vec<i64>> = axes.iter().map(end).collect();
+    let range = ends.map(|ends| (position, Range::new(op, ends, None)));
+    range.into_iter().collect()
+}
+
+/// The extent of an update, the second input, along an axis of the source.
+///
+/// An update has the last axes of the source, of any size up to its own, and covers one index of the others.
+fn update_extent(inputs: &[&Handle], axis: usize) -> Option<i64> {
+    let (source, update) = (inputs.first()?.shape(), inputs.get(1)?.shape());
+    let lead = source.len().checked_sub(update.len())?;
+    match axis.checked_sub(lead) {
+        None => Some(1),
+        Some(k) => Some(i64::from(update[k].min(source[axis]))),
+    }
+}
+
+/// Indices, in one input, that are less than the size of the source's last axis plus `beyond`.
+fn below_last(op: &'static str, source: &[i32], position: usize, beyond: i64) -> Vec<Indices> {
+    let end = source.last().map(|&size| i64::from(size) + beyond);
+    let range = end.map(|end| (position, Range::new(op, vec![end], None)));
+    range.into_iter().collect()
 }
 
 /// Ranges of the optional matrix indices of `gather_mm`: they count the matrices of each operand.
-fn batches(
-    op: &'static str,
-    inputs: &[&Handle],
-    first: usize,
-    present: [bool; 2],
-) -> Vec<(usize, Range)> {
+fn batches(op: &'static str, inputs: &[&Handle], first: usize, present: [bool; 2]) -> Vec<Indices> {
     let mut position = first;
     let mut found = Vec::new();
     for (operand, present) in inputs.iter().zip(present) {
         if present && position < inputs.len() {
             let shape = operand.shape();
-            let n: i64 = shape
-                .iter()
-                .take(shape.len().saturating_sub(2))
-                .map(|&n| i64::from(n))
-                .product();
-            found.push((
-                position,
-                Range {
-                    op,
-                    ends: vec![n],
-                    wrap: None,
-                },
-            ));
+            let batch = &shape[..shape.len().saturating_sub(2)];
+            let n: i64 = batch.iter().map(|&n| i64::from(n)).product();
+            found.push((position, Range::new(op, vec![n], None)));
             position += 1;
         }
     }

@@ -11,7 +11,7 @@ use crate::dtype::Complex64;
 use crate::ffi::closure::Closure;
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput, Kernel};
 use crate::ffi::{Fault, Handle};
-use crate::op::Op;
+use crate::op::{Op, OpFlags};
 use crate::{Dtype, Element};
 
 /// Returns the inputs with matrices that are known to be finite or to become an error; nothing for other operations.
@@ -21,23 +21,7 @@ pub(super) fn check(
     stream: mlx_sys::mlx_stream,
 ) -> Result<Option<Vec<Handle>>, Fault> {
     let is_matrix: fn(usize) -> bool = match op {
-        Op::Cholesky { .. }
-        | Op::CholeskyInv { .. }
-        | Op::Det
-        | Op::Eig
-        | Op::Eigh { .. }
-        | Op::Eigvals
-        | Op::Eigvalsh { .. }
-        | Op::Inv
-        | Op::Lu
-        | Op::LuFactor
-        | Op::Pinv
-        | Op::Qr
-        | Op::Slogdet
-        | Op::Solve
-        | Op::SolveTriangular { .. }
-        | Op::Svd { .. }
-        | Op::TriInv { .. } => |_| true,
+        _ if op.flags().contains(OpFlags::CPU_ONLY) => |_| true,
         Op::Norm { ord, axes, .. } if axes.len() == 2 && ord.abs() == 2.0 => |_| true,
         Op::NormMatrix { .. } => |_| true,
         Op::RandomMultivariateNormal { .. } => |position| position == 1,

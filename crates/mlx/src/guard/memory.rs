@@ -1,20 +1,18 @@
 //! Sizes that cannot be: refused when the graph is built, because a failed allocation cannot be caught later.
 
 use crate::ffi::{Fault, Handle, memory};
-use crate::op::Op;
+use crate::op::{Op, OpFlags};
+use crate::shape::element_count;
 
 /// Results smaller than this are never looked at closer.
 const LARGE: usize = 1 << 28;
 
 /// Refuses a result with more elements than can be counted, or more bytes than this machine may hold.
-pub(crate) fn check_size(op: &Op, output: &Handle) -> Result<(), Fault> {
+pub(super) fn check_size(op: &Op, output: &Handle) -> Result<(), Fault> {
     let shape = output.shape();
-    let elements = shape
-        .iter()
-        .try_fold(1_usize, |n, &dim| n.checked_mul(usize::try_from(dim).ok()?));
-    let bytes = elements.and_then(|n| n.checked_mul(output.dtype().size()));
+    let bytes = element_count(shape).and_then(|n| n.checked_mul(output.dtype().size()));
     match bytes {
-        Some(bytes) if bytes < LARGE || is_view(op) => Ok(()),
+        Some(bytes) if bytes < LARGE || op.flags().contains(OpFlags::SHARES_MEMORY) => Ok(()),
         Some(bytes) => {
             let limit = memory::get(memory::Get::Limit)?;
             if bytes <= limit {
@@ -31,8 +29,8 @@ pub(crate) fn check_size(op: &Op, output: &Handle) -> Result<(), Fault> {
 }
 
 /// Refuses inputs that could not be held: what looks at them may copy them, a view of one number as well.
-pub(crate) fn check_inputs(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
-    if is_view(op) {
+pub(super) fn check_inputs(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
+    if op.flags().contains(OpFlags::SHARES_MEMORY) {
         return Ok(());
     }
     for input in inputs {
@@ -49,21 +47,4 @@ pub(crate) fn check_inputs(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// Operations whose result shares its input's memory.
-fn is_view(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::BroadcastTo { .. }
-            | Op::BroadcastArrays
-            | Op::AsStrided { .. }
-            | Op::ExpandDims { .. }
-            | Op::Squeeze { .. }
-            | Op::Transpose { .. }
-            | Op::Swapaxes { .. }
-            | Op::Moveaxis { .. }
-            | Op::Slice { .. }
-            | Op::Meshgrid { .. }
-    )
 }

@@ -25,27 +25,48 @@ mod view;
 mod wide;
 
 use crate::ffi::table::{self, Outputs};
-use crate::ffi::{Fault, Handle, data, stream};
-use crate::op::Op;
+use crate::ffi::{Fault, Handle, custom, data, stream};
+use crate::op::{Op, OpFlags};
 
 pub(crate) use attributes::countable;
-pub(crate) use memory::check_size;
+
+/// Applies an operation to handles on this thread's stream, with everything that keeps it from crashing.
+pub(crate) fn execute(op: &Op, inputs: &[&Handle]) -> Result<Outputs, Fault> {
+    let (min, max) = op.arity();
+    if inputs.len() < min || inputs.len() > max {
+        return Err(Fault(format!(
+            "takes {} inputs, got {}",
+            arity_text(min, max),
+            inputs.len()
+        )));
+    }
+    let outputs = call(op, inputs, stream::current()?)?;
+    outputs
+        .as_slice()
+        .iter()
+        .try_for_each(|output| memory::check_size(op, output))?;
+    Ok(outputs)
+}
+
+fn arity_text(min: usize, max: usize) -> String {
+    match max {
+        usize::MAX => format!("at least {min}"),
+        max if max == min => min.to_string(),
+        max => format!("{min} to {max}"),
+    }
+}
 
 /// Calls `op` on `stream` with whatever it needs to be safe.
-pub(crate) fn call(
-    op: &Op,
-    inputs: &[&Handle],
-    stream: mlx_sys::mlx_stream,
-) -> Result<Outputs, Fault> {
-    if let Op::Custom(custom) = op {
-        return custom.call(inputs);
+fn call(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<Outputs, Fault> {
+    if let Op::Custom(operation) = op {
+        return custom::call(operation, inputs);
     }
     attributes::check(op, inputs)?;
     shapes::check(op, inputs)?;
     memory::check_inputs(op, inputs)?;
     let op = &*normal::form(op, inputs);
     let cpu;
-    let stream = if is_cpu_only(op) && stream::is_gpu(stream) {
+    let stream = if op.flags().contains(OpFlags::CPU_ONLY) && stream::is_gpu(stream) {
         cpu = stream::StreamHandle::default_of(false)?;
         cpu.raw()
     } else {
@@ -149,14 +170,6 @@ fn replaced(
     ranges::call(op, stream)
 }
 
-/// Returns the axis counted from the front, if there is one.
-pub(crate) fn axis_of(axis: i32, ndim: usize) -> Option<usize> {
-    let ndim = i64::try_from(ndim).ok()?;
-    let axis = i64::from(axis);
-    let axis = if axis < 0 { axis + ndim } else { axis };
-    usize::try_from(axis).ok().filter(|_| axis < ndim)
-}
-
 /// Calls an operation of the table that has one output, without any checks.
 pub(crate) fn one(
     op: &Op,
@@ -164,32 +177,5 @@ pub(crate) fn one(
     stream: mlx_sys::mlx_stream,
 ) -> Result<Handle, Fault> {
     let raws: Vec<_> = inputs.iter().map(|handle| handle.raw()).collect();
-    match table::call(op, &raws, stream)? {
-        Outputs::One(handle) => Ok(handle),
-        Outputs::Many(_) => Err(Fault::from("wanted an operation with one output")),
-    }
-}
-
-/// Operations that MLX has on the CPU only.
-fn is_cpu_only(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Cholesky { .. }
-            | Op::CholeskyInv { .. }
-            | Op::Det
-            | Op::Eig
-            | Op::Eigh { .. }
-            | Op::Eigvals
-            | Op::Eigvalsh { .. }
-            | Op::Inv
-            | Op::Lu
-            | Op::LuFactor
-            | Op::Pinv
-            | Op::Qr
-            | Op::Slogdet
-            | Op::Solve
-            | Op::SolveTriangular { .. }
-            | Op::Svd { .. }
-            | Op::TriInv { .. }
-    )
+    table::call(op, &raws, stream)?.into_one()
 }

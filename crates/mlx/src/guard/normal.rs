@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::ffi::Handle;
 use crate::op::Op;
+use crate::shape::axis_index;
 
 /// Returns `op`, or one that means the same on these inputs.
 pub(super) fn form<'a>(op: &'a Op, inputs: &[&Handle]) -> Cow<'a, Op> {
@@ -38,7 +39,7 @@ fn changed(op: &Op, shape: &[i32]) -> Option<Op> {
             }
         }
         Op::Diff { n, axis } => {
-            let axis = super::axis_of(*axis, shape.len())?;
+            let axis = axis_index(*axis, shape.len())?;
             *n = (*n).min(shape[axis]);
         }
         Op::Eye { n, m, k, .. } | Op::Tri { n, m, k, .. } => *k = diagonal(*k, *n, *m),
@@ -55,8 +56,8 @@ fn changed(op: &Op, shape: &[i32]) -> Option<Op> {
             axis2,
             ..
         } => {
-            let rows = shape[super::axis_of(*axis1, shape.len())?];
-            let columns = shape[super::axis_of(*axis2, shape.len())?];
+            let rows = shape[axis_index(*axis1, shape.len())?];
+            let columns = shape[axis_index(*axis2, shape.len())?];
             *offset = diagonal(*offset, rows, columns);
         }
         Op::Pad {
@@ -65,7 +66,7 @@ fn changed(op: &Op, shape: &[i32]) -> Option<Op> {
             let (mut lows, mut highs) = (vec![0; shape.len()], vec![0; shape.len()]);
             // `attributes::check` has seen that there are as many of each, and that axes exist and differ.
             for ((&axis, &before), &after) in axes.iter().zip(&*low).zip(&*high) {
-                let axis = super::axis_of(axis, shape.len())?;
+                let axis = axis_index(axis, shape.len())?;
                 (lows[axis], highs[axis]) = (before, after);
             }
             *axes = (0..).take(shape.len()).collect();

@@ -4,11 +4,12 @@
 //! astray among NaN at the end.
 
 use super::calculate::Calculator;
-use super::{axis_of, table};
+use super::table;
 use crate::Dtype;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle};
-use crate::op::{Op, Side};
+use crate::op::{Op, SearchSide};
+use crate::shape::axis_index;
 
 /// Orders complex numbers, and searches where NaN may be; nothing when `op` is not of these.
 pub(super) fn call(
@@ -39,7 +40,7 @@ pub(super) fn call(
         Op::Argpartition { .. } => None,
         _ => Some(table::call(op, &[x.raw()], stream)?.into_vec().remove(0)),
     };
-    let Some(along) = axis_of(*axis, x.ndim()) else {
+    let Some(along) = axis_index(*axis, x.ndim()) else {
         return Ok(None);
     };
     let result = match (op, plain) {
@@ -115,7 +116,7 @@ fn last(x: &Handle, axis: usize, k: i32, calculate: Calculator) -> Result<Handle
 /// Searches a sorted array of numbers with NaN at its end, seen as infinite: no number belongs behind the first of them.
 fn search(
     op: &Op,
-    side: Side,
+    side: SearchSide,
     inputs: &[&Handle],
     calculate: Calculator,
 ) -> Result<Option<Handle>, Fault> {
@@ -143,8 +144,8 @@ fn search(
     let numbers = calculate.astype(&calculate.unary(all, &numbers)?, plain.dtype())?;
     let found = calculate.binary(Op::Minimum, &plain, &numbers)?;
     let behind = match side {
-        Side::Left => numbers,
-        Side::Right => calculate.number(edges.shape()[0], plain.dtype())?,
+        SearchSide::Left => numbers,
+        SearchSide::Right => calculate.number(edges.shape()[0], plain.dtype())?,
     };
     let is_nan = calculate.unary(Op::Isnan, values)?;
     calculate.choose(&is_nan, &behind, &found).map(Some)

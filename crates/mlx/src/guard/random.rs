@@ -5,7 +5,7 @@
 
 use super::calculate::{Calculator, known};
 use crate::Dtype;
-use crate::dtype::Kind;
+use crate::dtype::DtypeKind;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle};
 use crate::op::Op;
@@ -74,7 +74,7 @@ fn below_high(
 }
 
 fn is_integer(dtype: Dtype, inputs: &[&Handle]) -> bool {
-    let is_integer = |dtype: Dtype| matches!(dtype.kind(), Kind::Signed | Kind::Unsigned);
+    let is_integer = |dtype: Dtype| matches!(dtype.kind(), DtypeKind::Signed | DtypeKind::Unsigned);
     is_integer(dtype) && inputs[..2].iter().all(|bound| is_integer(bound.dtype()))
 }
 

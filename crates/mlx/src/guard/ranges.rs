@@ -6,7 +6,7 @@
 use super::calculate::Calculator;
 use super::table;
 use crate::Dtype;
-use crate::dtype::Kind;
+use crate::dtype::DtypeKind;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle, stream};
 use crate::op::Op;
@@ -45,7 +45,7 @@ fn is_exact(start: f64, stop: f64, step: f64, dtype: Dtype) -> bool {
         Dtype::Float32 => 24,
         Dtype::Float64 => 53,
         // Integers are cut, as NumPy does; whole ones beyond 2^53 are not told apart by MLX.
-        _ if dtype.kind() == Kind::Complex => 24,
+        _ if dtype.kind() == DtypeKind::Complex => 24,
         _ => return !is_whole || most < 2_f64.powi(53),
     };
     is_whole && most <= 2_f64.powi(digits)
@@ -64,7 +64,7 @@ fn arange(
     let plain = table::call(op, &[], stream)?;
     let n = plain.as_slice().first().map_or(0, Handle::size);
     let n = i32::try_from(n).map_err(|_| Fault::from("wanted at most 2147483647 elements"))?;
-    if matches!(dtype.kind(), Kind::Signed | Kind::Unsigned) {
+    if matches!(dtype.kind(), DtypeKind::Signed | DtypeKind::Unsigned) {
         let (first, step) = (start as i64, step as i64);
         let positions = positions(n, Dtype::Int64, calculate)?;
         let steps = calculate.multiply(&positions, &calculate.number(step, Dtype::Int64)?)?;

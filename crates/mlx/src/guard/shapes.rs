@@ -2,43 +2,50 @@
 
 use crate::Dtype;
 use crate::ffi::{Fault, Handle};
-use crate::op::{Op, QuantizationMode};
+use crate::op::{Op, OpFlags, QuantizationMode};
 
 /// Refuses inputs that would be read beyond their end, or that MLX answers with something that is no exception.
 pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
     match op {
-        Op::Scatter { .. }
-        | Op::ScatterAdd { .. }
-        | Op::ScatterMax { .. }
-        | Op::ScatterMin { .. }
-        | Op::ScatterProd { .. } => {
-            if inputs[2..].iter().any(|index| index.dtype() == Dtype::Bool) {
-                return Err(Fault::from("indices must be integers, got bool"));
-            }
-            Ok(())
-        }
-        Op::SliceUpdateDynamic { .. } if inputs[1].ndim() > inputs[0].ndim() => {
-            Err(Fault(format!(
-                "the update must have at most {} axes, got {}",
-                inputs[0].ndim(),
-                inputs[1].ndim()
-            )))
-        }
-        // It would divide by how many there are.
-        Op::MaskedScatter if inputs[2].size() == 0 && inputs[1].size() != 0 => {
-            Err(Fault::from("wanted at least one value, got none"))
-        }
-        Op::SegmentedMm => match (inputs[0].shape(), inputs[1].shape()) {
-            ([_, columns], [rows, _]) if columns != rows => Err(Fault(format!(
-                "the {columns} columns of the left side must be the rows of the right, got {rows}"
-            ))),
-            _ => Ok(()),
-        },
-        Op::ScaledDotProductAttention { .. } => match (inputs[0].shape(), inputs[1].shape()) {
-            ([_, _, _, _], [_, 0, _, _]) => Err(Fault::from("keys must have heads, got none")),
-            _ => Ok(()),
-        },
+        _ if op.flags().contains(OpFlags::SCATTER) => integer_indices(&inputs[2..]),
+        Op::SliceUpdateDynamic { .. } => update_axes(inputs[0].ndim(), inputs[1].ndim()),
+        Op::SegmentedMm => contracted(inputs[0].shape(), inputs[1].shape()),
         Op::Einsum { subscripts } => einsum(&subscripts.to_string(), inputs),
+        Op::Quantize { .. }
+        | Op::Dequantize { .. }
+        | Op::QuantizedMatmul { .. }
+        | Op::GatherQmm { .. } => quantized(op, inputs),
+        _ => Ok(()),
+    }
+}
+
+fn integer_indices(indices: &[&Handle]) -> Result<(), Fault> {
+    if indices.iter().any(|index| index.dtype() == Dtype::Bool) {
+        return Err(Fault::from("indices must be integers, got bool"));
+    }
+    Ok(())
+}
+
+fn update_axes(source: usize, update: usize) -> Result<(), Fault> {
+    if update > source {
+        return Err(Fault(format!(
+            "the update must have at most {source} axes, got {update}"
+        )));
+    }
+    Ok(())
+}
+
+fn contracted(left: &[i32], right: &[i32]) -> Result<(), Fault> {
+    match (left, right) {
+        ([_, columns], [rows, _]) if columns != rows => Err(Fault(format!(
+            "the {columns} columns of the left side must be the rows of the right, got {rows}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn quantized(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
+    match op {
         Op::Quantize {
             group_size,
             bits,
@@ -61,14 +68,7 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
         } => {
             packing(*group_size, *bits, *mode)?;
             packed(inputs, 1)?;
-            if inputs[0].ndim() <= 2 && inputs[1].ndim() > 2 {
-                return Err(Fault(format!(
-                    "the input must have batches as the weights have, got {:?} and {:?}",
-                    inputs[0].shape(),
-                    inputs[1].shape()
-                )));
-            }
-            Ok(())
+            batched_as_weights(inputs[0].shape(), inputs[1].shape())
         }
         Op::GatherQmm {
             biases,
@@ -91,6 +91,15 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
         }
         _ => Ok(()),
     }
+}
+
+fn batched_as_weights(input: &[i32], weights: &[i32]) -> Result<(), Fault> {
+    if input.len() <= 2 && weights.len() > 2 {
+        return Err(Fault(format!(
+            "the input must have batches as the weights have, got {input:?} and {weights:?}"
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses groups and bits that the mode does not have; MLX divides by both.

@@ -6,7 +6,7 @@
 use super::calculate::Calculator;
 use super::table;
 use crate::Dtype;
-use crate::dtype::Kind;
+use crate::dtype::DtypeKind;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Fault, Handle};
 use crate::op::Op;
@@ -55,9 +55,9 @@ fn wider(op: &Op, inputs: &[&Handle], widest: Dtype) -> Option<Dtype> {
         | Op::Norm { .. }
         | Op::NormL2 { .. }
         | Op::NormMatrix { .. } => match dtype.kind() {
-            Kind::Floating if is_half => Some(Dtype::Float32),
-            Kind::Signed | Kind::Unsigned if dtype.size() > 2 => Some(widest),
-            Kind::Signed | Kind::Unsigned => Some(Dtype::Float32),
+            DtypeKind::Floating if is_half => Some(Dtype::Float32),
+            DtypeKind::Signed | DtypeKind::Unsigned if dtype.size() > 2 => Some(widest),
+            DtypeKind::Signed | DtypeKind::Unsigned => Some(Dtype::Float32),
             _ => None,
         },
         Op::Logsumexp { .. } | Op::Vecdot { .. } if is_half => Some(Dtype::Float32),

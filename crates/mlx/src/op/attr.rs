@@ -9,7 +9,7 @@ use crate::Dtype;
 
 /// The value of one attribute, in the few forms that a printed graph has.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum AttrValue {
     /// An optional attribute that is not set.
     None,
     /// `true` or `false`.
@@ -26,144 +26,144 @@ pub enum Value {
     Dtype(Dtype),
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for AttrValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::None => f.write_str("none"),
-            Value::Bool(value) => write!(f, "{value}"),
-            Value::Int(value) => write!(f, "{value}"),
-            Value::Float(value) => write!(f, "{value:?}"),
-            Value::Ints(values) => write!(f, "{values:?}"),
-            Value::Text(text) => write!(f, "{text:?}"),
-            Value::Dtype(dtype) => write!(f, "{dtype}"),
+            AttrValue::None => f.write_str("none"),
+            AttrValue::Bool(value) => write!(f, "{value}"),
+            AttrValue::Int(value) => write!(f, "{value}"),
+            AttrValue::Float(value) => write!(f, "{value:?}"),
+            AttrValue::Ints(values) => write!(f, "{values:?}"),
+            AttrValue::Text(text) => write!(f, "{text:?}"),
+            AttrValue::Dtype(dtype) => write!(f, "{dtype}"),
         }
     }
 }
 
 /// A type that an attribute can have.
-pub trait Attr: Sized {
+pub trait OpAttr: Sized {
     /// Returns the value to print.
-    fn to_value(&self) -> Value;
+    fn to_value(&self) -> AttrValue;
     /// Returns the attribute that prints as `value`, if there is one.
-    fn from_value(value: &Value) -> Option<Self>;
+    fn from_value(value: &AttrValue) -> Option<Self>;
 }
 
-impl Attr for bool {
-    fn to_value(&self) -> Value {
-        Value::Bool(*self)
+impl OpAttr for bool {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Bool(*self)
     }
-    fn from_value(value: &Value) -> Option<Self> {
+    fn from_value(value: &AttrValue) -> Option<Self> {
         match value {
-            Value::Bool(value) => Some(*value),
+            AttrValue::Bool(value) => Some(*value),
             // Printing leaves out what is not set.
-            Value::None => Some(false),
+            AttrValue::None => Some(false),
             _ => None,
         }
     }
 }
 
-impl Attr for i32 {
-    fn to_value(&self) -> Value {
-        Value::Int(i64::from(*self))
+impl OpAttr for i32 {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Int(i64::from(*self))
     }
-    fn from_value(value: &Value) -> Option<Self> {
+    fn from_value(value: &AttrValue) -> Option<Self> {
         match value {
-            Value::Int(value) => (*value).try_into().ok(),
+            AttrValue::Int(value) => (*value).try_into().ok(),
             _ => None,
         }
     }
 }
 
-impl Attr for usize {
-    fn to_value(&self) -> Value {
-        Value::Int(i64::try_from(*self).unwrap_or(i64::MAX))
+impl OpAttr for usize {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Int(i64::try_from(*self).unwrap_or(i64::MAX))
     }
-    fn from_value(value: &Value) -> Option<Self> {
+    fn from_value(value: &AttrValue) -> Option<Self> {
         match value {
-            Value::Int(value) => (*value).try_into().ok(),
+            AttrValue::Int(value) => (*value).try_into().ok(),
             _ => None,
         }
     }
 }
 
-impl Attr for f64 {
-    fn to_value(&self) -> Value {
-        Value::Float(*self)
+impl OpAttr for f64 {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Float(*self)
     }
-    fn from_value(value: &Value) -> Option<Self> {
+    fn from_value(value: &AttrValue) -> Option<Self> {
         match value {
-            Value::Float(value) => Some(*value),
+            AttrValue::Float(value) => Some(*value),
             #[allow(clippy::cast_precision_loss)]
-            Value::Int(value) => Some(*value as f64),
+            AttrValue::Int(value) => Some(*value as f64),
             _ => None,
         }
     }
 }
 
-impl Attr for f32 {
-    fn to_value(&self) -> Value {
+impl OpAttr for f32 {
+    fn to_value(&self) -> AttrValue {
         // The shortest decimal of the f32, so that 1e-5 does not print as 9.999999747378752e-6.
-        Value::Float(self.to_string().parse().unwrap_or(f64::from(*self)))
+        AttrValue::Float(self.to_string().parse().unwrap_or(f64::from(*self)))
     }
     #[allow(clippy::cast_possible_truncation)]
-    fn from_value(value: &Value) -> Option<Self> {
+    fn from_value(value: &AttrValue) -> Option<Self> {
         f64::from_value(value).map(|value| value as f32)
     }
 }
 
-impl Attr for Dtype {
-    fn to_value(&self) -> Value {
-        Value::Dtype(*self)
+impl OpAttr for Dtype {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Dtype(*self)
     }
-    fn from_value(value: &Value) -> Option<Self> {
+    fn from_value(value: &AttrValue) -> Option<Self> {
         match value {
-            Value::Dtype(dtype) => Some(*dtype),
+            AttrValue::Dtype(dtype) => Some(*dtype),
             _ => None,
         }
     }
 }
 
-impl<T: Attr> Attr for Option<T> {
-    fn to_value(&self) -> Value {
-        self.as_ref().map_or(Value::None, Attr::to_value)
+impl<T: OpAttr> OpAttr for Option<T> {
+    fn to_value(&self) -> AttrValue {
+        self.as_ref().map_or(AttrValue::None, OpAttr::to_value)
     }
-    fn from_value(value: &Value) -> Option<Self> {
+    fn from_value(value: &AttrValue) -> Option<Self> {
         match value {
-            Value::None => Some(None),
+            AttrValue::None => Some(None),
             value => T::from_value(value).map(Some),
         }
     }
 }
 
-impl Attr for Vec<i32> {
-    fn to_value(&self) -> Value {
-        Value::Ints(self.iter().copied().map(i64::from).collect())
+impl OpAttr for Vec<i32> {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Ints(self.iter().copied().map(i64::from).collect())
     }
-    fn from_value(value: &Value) -> Option<Self> {
+    fn from_value(value: &AttrValue) -> Option<Self> {
         match value {
-            Value::Ints(values) => values.iter().map(|v| (*v).try_into().ok()).collect(),
+            AttrValue::Ints(values) => values.iter().map(|v| (*v).try_into().ok()).collect(),
             _ => None,
         }
     }
 }
 
-impl Attr for Vec<i64> {
-    fn to_value(&self) -> Value {
-        Value::Ints(self.clone())
+impl OpAttr for Vec<i64> {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Ints(self.clone())
     }
-    fn from_value(value: &Value) -> Option<Self> {
+    fn from_value(value: &AttrValue) -> Option<Self> {
         match value {
-            Value::Ints(values) => Some(values.clone()),
+            AttrValue::Ints(values) => Some(values.clone()),
             _ => None,
         }
     }
 }
 
-/// Text that C can read: a format string such as einsum's subscripts.
+/// OpString that C can read: a format string such as einsum's subscripts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Text(CString);
+pub struct OpString(CString);
 
-impl Text {
+impl OpString {
     /// Returns `text` for C, cut at a zero byte, which no format string has.
     pub fn new(text: &str) -> Self {
         let until_zero = text.split('\0').next().unwrap_or("");
@@ -175,19 +175,19 @@ impl Text {
     }
 }
 
-impl fmt::Display for Text {
+impl fmt::Display for OpString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.to_string_lossy())
     }
 }
 
-impl Attr for Text {
-    fn to_value(&self) -> Value {
-        Value::Text(self.to_string())
+impl OpAttr for OpString {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Text(self.to_string())
     }
-    fn from_value(value: &Value) -> Option<Self> {
+    fn from_value(value: &AttrValue) -> Option<Self> {
         match value {
-            Value::Text(text) => Some(Text::new(text)),
+            AttrValue::Text(text) => Some(OpString::new(text)),
             _ => None,
         }
     }
@@ -200,7 +200,26 @@ macro_rules! named {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name { $($(#[$case_doc])* $case),* }
 
+        impl super::encode::Encode for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.push(*self as u8);
+            }
+            fn decode(bytes: &mut &[u8]) -> Option<Self> {
+                let [number] = super::encode::take(bytes)?;
+                [$($name::$case),*].get(usize::from(number)).copied()
+            }
+            #[cfg(test)]
+            fn cpp_type() -> String {
+                stringify!($name).to_owned()
+            }
+        }
+
         impl $name {
+            /// The cases and their texts.
+            #[cfg(test)]
+            pub(super) const CASES: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($case), match $text.to_str() { Ok(text) => text, Err(_) => "" })),*];
+
             fn c_str(self) -> &'static CStr {
                 match self { $($name::$case => $text),* }
             }
@@ -211,11 +230,11 @@ macro_rules! named {
             }
         }
 
-        impl Attr for $name {
-            fn to_value(&self) -> Value {
-                Value::Text(self.c_str().to_string_lossy().into_owned())
+        impl OpAttr for $name {
+            fn to_value(&self) -> AttrValue {
+                AttrValue::Text(self.c_str().to_string_lossy().into_owned())
             }
-            fn from_value(value: &Value) -> Option<Self> {
+            fn from_value(value: &AttrValue) -> Option<Self> {
                 [$($name::$case),*].into_iter().find(|case| case.to_value() == *value)
             }
         }
@@ -224,7 +243,7 @@ macro_rules! named {
 
 named! {
     /// Which end of a run of equal values [`searchsorted`](crate::Array::searchsorted) points to.
-    Side {
+    SearchSide {
         /// Before the first equal value.
         Left = c"left",
         /// After the last equal value.

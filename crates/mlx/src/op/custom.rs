@@ -4,47 +4,43 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::ffi::table::Outputs;
-use crate::ffi::{Fault, Handle};
-
-/// A user's kernel as an operation; made by [`fast::host_kernel`](crate::fast::host_kernel) and its kin.
+/// A user's kernel as an operation; made by [`fast::host_kernel`](crate::fast::host_kernel),
+/// [`fast::metal_kernel`](crate::fast::metal_kernel) and [`fast::cuda_kernel`](crate::fast::cuda_kernel).
 #[derive(Clone)]
-pub struct Custom(Rc<dyn CustomCall>);
+pub struct CustomOp(Rc<dyn CustomKernel>);
 
-/// What a custom operation does with handles.
-pub(crate) trait CustomCall: Any {
-    /// The name, as it prints.
+/// What is known of a kernel without calling it; `ffi/custom.rs` has the call.
+pub(crate) trait CustomKernel: Any {
+    /// Returns the name, as it prints.
     fn name(&self) -> &str;
-    /// Builds the results.
-    fn call(&self, inputs: &[&Handle]) -> Result<Outputs, Fault>;
-    /// Whether the other gives equal results on equal inputs, because it is the same kernel.
+    /// Returns whether `other` gives equal results on equal inputs, because it is the same kernel.
     fn is_same(&self, other: &dyn Any) -> bool;
 }
 
-impl Custom {
-    pub(crate) fn new(call: impl CustomCall) -> Self {
-        Self(Rc::new(call))
+impl CustomOp {
+    pub(crate) fn new(kernel: Rc<dyn CustomKernel>) -> Self {
+        Self(kernel)
     }
 
     pub(crate) fn name(&self) -> &str {
         self.0.name()
     }
 
-    pub(crate) fn call(&self, inputs: &[&Handle]) -> Result<Outputs, Fault> {
-        self.0.call(inputs)
+    /// Returns the kernel, to be downcast to what calls it.
+    pub(crate) fn kernel(&self) -> &dyn Any {
+        self.0.as_ref()
     }
 }
 
-impl fmt::Debug for Custom {
+impl fmt::Debug for CustomOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Custom({})", self.name())
+        write!(f, "CustomOp({})", self.name())
     }
 }
 
 /// Two custom operations are equal when they are the same kernel, launched the same way.
-impl PartialEq for Custom {
+impl PartialEq for CustomOp {
     fn eq(&self, other: &Self) -> bool {
-        let other: &dyn Any = other.0.as_ref();
-        self.0.is_same(other)
+        self.0.is_same(other.kernel())
     }
 }

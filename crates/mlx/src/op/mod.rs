@@ -5,14 +5,17 @@
 
 mod attr;
 mod custom;
-mod elementwise;
+mod encode;
+mod flags;
 pub(crate) mod table;
 
 pub use attr::{
-    Attr, FftNorm, MaskMode, MeshIndexing, PadMode, QuantizationMode, Side, Text, Triangle, Value,
+    AttrValue, FftNorm, MaskMode, MeshIndexing, OpAttr, OpString, PadMode, QuantizationMode,
+    SearchSide, Triangle,
 };
-pub use custom::Custom;
-pub(crate) use custom::CustomCall;
+pub(crate) use custom::CustomKernel;
+pub use custom::CustomOp;
+pub use flags::OpFlags;
 
 use crate::Dtype;
 use table::op_table;
@@ -20,7 +23,7 @@ use table::op_table;
 macro_rules! define_op {
     ($i:ident; $(
         $name:ident $({ $($attr:ident : $type:ty),* })? $text:literal ($least:expr, $most:expr)
-        $outputs:ident $function:ident ( $($argument:expr),* );
+        [$($flag:ident)|+] $outputs:ident $function:ident ( $($argument:expr),* );
     )*) => {
         /// A primitive operation with its attributes.
         ///
@@ -32,7 +35,7 @@ macro_rules! define_op {
         pub enum Op {
             $(#[doc = concat!("`", $text, "`.")] $name $({ $($attr: $type),* })?,)*
             /// A kernel given by the user: see [`fast::host_kernel`](crate::fast::host_kernel).
-            Custom(Custom),
+            Custom(CustomOp),
         }
 
         impl Op {
@@ -55,28 +58,96 @@ macro_rules! define_op {
                 }
             }
 
+            /// Returns what the table says of the operation.
+            pub const fn flags(&self) -> OpFlags {
+                match self {
+                    $(Op::$name $({ $($attr: _),* })? => const { OpFlags::of_line(&[$(OpFlags::$flag),+]) },)*
+                    Op::Custom(_) => OpFlags::FIXED_SIZES,
+                }
+            }
+
             /// Returns the attributes with their names, in the table's order.
-            pub fn attrs(&self) -> Vec<(&'static str, Value)> {
+            pub fn attrs(&self) -> Vec<(&'static str, AttrValue)> {
                 match self {
                     $(Op::$name $({ $($attr),* })? => vec![$($((stringify!($attr), $attr.to_value())),*)?],)*
                     Op::Custom(_) => Vec::new(),
                 }
             }
 
+            /// Appends the operation as bytes, with which it crosses the language border. Returns false for a custom one,
+            /// which has none.
+            pub(crate) fn encode(&self, out: &mut Vec<u8>) -> bool {
+                match self {
+                    $(Op::$name $({ $($attr),* })? => {
+                        out.extend_from_slice(&ids::$name.to_le_bytes());
+                        $($(encode::Encode::encode($attr, out);)*)?
+                        true
+                    })*
+                    Op::Custom(_) => false,
+                }
+            }
+
+            /// Reads what [`encode`](Op::encode) wrote; `None` for other bytes.
+            pub(crate) fn decode(bytes: &[u8]) -> Option<Op> {
+                let bytes = &mut { bytes };
+                let op = match u16::from_le_bytes(encode::take(bytes)?) {
+                    $(ids::$name => Op::$name $({ $($attr: encode::Encode::decode(bytes)?),* })?,)*
+                    _ => return None,
+                };
+                bytes.is_empty().then_some(op)
+            }
+
             /// Returns the operation with this name and these attributes, if there is one.
             ///
             /// `attr` is asked once for each attribute by name.
-            pub fn from_parts(name: &str, mut attr: impl FnMut(&str) -> Option<Value>) -> Option<Op> {
+            pub fn from_parts(name: &str, mut attr: impl FnMut(&str) -> Option<AttrValue>) -> Option<Op> {
                 // An operation without attributes asks for none.
                 let _ = &mut attr;
                 match name {
-                    $($text => Some(Op::$name $({ $($attr: Attr::from_value(&attr(stringify!($attr))?)?),* })?),)*
+                    $($text => Some(Op::$name $({ $($attr: OpAttr::from_value(&attr(stringify!($attr))?)?),* })?),)*
                     _ => None,
                 }
             }
         }
+
+        /// The places of operations in the table.
+        #[allow(non_upper_case_globals)]
+        mod ids {
+            #[allow(dead_code)]
+            enum Place { $($name),* }
+            $(pub(super) const $name: u16 = Place::$name as u16;)*
+        }
+
+        /// A number that changes with the names, order and attributes of operations: the native library's must be the same.
+        pub(crate) const FINGERPRINT: u64 = {
+            let hash = encode::FNV_START;
+            $(
+                let hash = encode::fnv(hash, $text);
+                $($(let hash = encode::fnv(encode::fnv(hash, stringify!($attr)), stringify!($type));)*)?
+            )*
+            hash
+        };
+
+        /// `ffi::table_op` shares operations of the table between threads.
+        const _: () = {
+            const fn is_shared<T: Send + Sync>() {}
+            $($(is_shared::<($($type,)*)>();)?)*
+        };
+
+        /// The rows of the table: variant, name, and attributes with their types in C++.
+        #[cfg(test)]
+        const TABLE: &[Row] = &[
+            $((stringify!($name), $text, &[$($((stringify!($attr), <$type as encode::Encode>::cpp_type)),*)?])),*
+        ];
     };
 }
+
+#[cfg(test)]
+type Row = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, fn() -> String)],
+);
 
 op_table!(define_op);
 
@@ -85,8 +156,8 @@ impl std::fmt::Display for Op {
         f.write_str(self.name())?;
         for (name, value) in self.attrs() {
             match value {
-                Value::None | Value::Bool(false) => {}
-                Value::Bool(true) => write!(f, " {name}")?,
+                AttrValue::None | AttrValue::Bool(false) => {}
+                AttrValue::Bool(true) => write!(f, " {name}")?,
                 value => write!(f, " {name}={value}")?,
             }
         }

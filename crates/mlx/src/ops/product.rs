@@ -1,6 +1,6 @@
 //! Products of matrices and tensors.
 
-use crate::op::{Op, Text};
+use crate::op::{Op, OpString};
 use crate::{Array, Dtype, bind};
 
 /// Which matrices of both sides [`gather_mm`](Array::gather_mm) and [`gather_qmm`](Array::gather_qmm) multiply.
@@ -166,7 +166,7 @@ pub fn einsum<'a>(subscripts: &str, operands: impl IntoIterator<Item = &'a Array
     let operands: Vec<&Array> = operands.into_iter().collect();
     bind(
         Op::Einsum {
-            subscripts: Text::new(subscripts),
+            subscripts: OpString::new(subscripts),
         },
         &operands,
     )

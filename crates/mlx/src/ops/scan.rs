@@ -1,4 +1,4 @@
-//! Running results along one axis: sums, products and extremes of all elements so far.
+//! ScanOptions results along one axis: sums, products and extremes of all elements so far.
 
 use crate::op::Op;
 use crate::{Array, Axes};
@@ -10,16 +10,16 @@ use crate::{Array, Axes};
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
-/// use mlx::Running;
+/// use mlx::ScanOptions;
 /// let x = mlx::array!([1, 2, 3]);
 /// assert_eq!(x.cumsum(0).to_vec::<i32>()?, [1, 3, 6]);
-/// assert_eq!(x.cumsum(Running { reverse: true, ..Running::along(0) }).to_vec::<i32>()?, [6, 5, 3]);
-/// assert_eq!(x.cumsum(Running { inclusive: false, ..Running::along(0) }).to_vec::<i32>()?, [0, 1, 3]);
+/// assert_eq!(x.cumsum(ScanOptions { reverse: true, ..ScanOptions::along(0) }).to_vec::<i32>()?, [6, 5, 3]);
+/// assert_eq!(x.cumsum(ScanOptions { inclusive: false, ..ScanOptions::along(0) }).to_vec::<i32>()?, [0, 1, 3]);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Running {
+pub struct ScanOptions {
     /// The axis; [`Axes::All`] reads the array as one row.
     pub axis: Axes,
     /// Whether it goes from the last element to the first.
@@ -28,7 +28,7 @@ pub struct Running {
     pub inclusive: bool,
 }
 
-impl Running {
+impl ScanOptions {
     /// Returns the usual running result along `axis`: forwards, inclusive.
     pub fn along(axis: impl Into<Axes>) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Running {
     }
 }
 
-impl<T: Into<Axes>> From<T> for Running {
+impl<T: Into<Axes>> From<T> for ScanOptions {
     fn from(axis: T) -> Self {
         Self::along(axis)
     }
@@ -48,8 +48,8 @@ impl<T: Into<Axes>> From<T> for Running {
 impl Array {
     /// Returns the running sum; of `bool`, in `int32`. Other integers keep their dtype and wrap.
     #[track_caller]
-    pub fn cumsum(&self, running: impl Into<Running>) -> Array {
-        let Running {
+    pub fn cumsum(&self, running: impl Into<ScanOptions>) -> Array {
+        let ScanOptions {
             axis,
             reverse,
             inclusive,
@@ -63,8 +63,8 @@ impl Array {
 
     /// Returns the running product.
     #[track_caller]
-    pub fn cumprod(&self, running: impl Into<Running>) -> Array {
-        let Running {
+    pub fn cumprod(&self, running: impl Into<ScanOptions>) -> Array {
+        let ScanOptions {
             axis,
             reverse,
             inclusive,
@@ -78,8 +78,8 @@ impl Array {
 
     /// Returns the greatest element so far; NaN from the first NaN on.
     #[track_caller]
-    pub fn cummax(&self, running: impl Into<Running>) -> Array {
-        let Running {
+    pub fn cummax(&self, running: impl Into<ScanOptions>) -> Array {
+        let ScanOptions {
             axis,
             reverse,
             inclusive,
@@ -93,8 +93,8 @@ impl Array {
 
     /// Returns the least element so far; NaN from the first NaN on.
     #[track_caller]
-    pub fn cummin(&self, running: impl Into<Running>) -> Array {
-        let Running {
+    pub fn cummin(&self, running: impl Into<ScanOptions>) -> Array {
+        let ScanOptions {
             axis,
             reverse,
             inclusive,
@@ -108,8 +108,8 @@ impl Array {
 
     /// Returns `log(cumsum(exp(x)))` without overflow.
     #[track_caller]
-    pub fn logcumsumexp(&self, running: impl Into<Running>) -> Array {
-        let Running {
+    pub fn logcumsumexp(&self, running: impl Into<ScanOptions>) -> Array {
+        let ScanOptions {
             axis,
             reverse,
             inclusive,

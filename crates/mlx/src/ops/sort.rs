@@ -2,7 +2,7 @@
 //!
 //! An axis is `-1`, or `()` for the array read as one row, which is Python's `axis=None`.
 
-use crate::op::{Op, Side};
+use crate::op::{Op, SearchSide};
 use crate::{Array, Axes, Error, Operand, Reduction, Result, bind};
 
 impl Array {
@@ -73,18 +73,18 @@ impl Array {
     }
 
     /// Returns for each of `values` the position where it belongs in this sorted one-dimensional array, as `uint32`:
-    /// before elements equal to it with [`Side::Left`], after them with [`Side::Right`].
+    /// before elements equal to it with [`SearchSide::Left`], after them with [`SearchSide::Right`].
     ///
     /// ```
     /// # fn main() -> mlx::Result<()> {
     /// let edges = mlx::array!([1.0, 2.0, 2.0, 3.0]);
-    /// assert_eq!(edges.searchsorted(2.0, mlx::Side::Left).item::<u32>()?, 1);
-    /// assert_eq!(edges.searchsorted(2.0, mlx::Side::Right).item::<u32>()?, 3);
+    /// assert_eq!(edges.searchsorted(2.0, mlx::SearchSide::Left).item::<u32>()?, 1);
+    /// assert_eq!(edges.searchsorted(2.0, mlx::SearchSide::Right).item::<u32>()?, 3);
     /// # Ok(())
     /// # }
     /// ```
     #[track_caller]
-    pub fn searchsorted(&self, values: impl Into<Operand>, side: Side) -> Array {
+    pub fn searchsorted(&self, values: impl Into<Operand>, side: SearchSide) -> Array {
         bind(
             Op::Searchsorted { side },
             &[self, &values.into().beside(self)],

@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 
 use super::stack;
+use crate::array::trace::without_recording;
 use crate::ffi::closure::LocalBody;
 use crate::ffi::vector::Vector;
 use crate::ffi::{Fault, Handle, home};
 use crate::local::with_local;
-use crate::trace::without_recording;
 use crate::{Array, Error, Result};
 
 thread_local! {
@@ -46,11 +46,6 @@ pub(super) fn run(
         });
         Err(fault)
     })
-}
-
-/// Forgets the error of a function that has failed and is run again.
-pub(crate) fn forget() {
-    with_local(&PARKED, Option::take);
 }
 
 /// Makes a call into C that may run functions, and returns a function's own error if one failed.

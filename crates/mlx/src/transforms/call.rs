@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::panic::Location;
 
-use super::flat::{Transform, apply_at};
-use crate::ffi::lend::lend;
+use super::flat::apply_at;
+use crate::array::Transform;
+use crate::ffi::scoped_closure::with_scoped_closure;
 use crate::tree::{Arguments, Function};
 use crate::{Array, Error, Result, Tree, tree};
 
@@ -43,7 +44,13 @@ pub(super) fn transformed<Args: Arguments, F: Function<Args>>(
     let flat = |arrays: &[Array]| run(function, args, &output, arrays);
     let mut inputs = leaves::<Args>(args);
     inputs.extend(others);
-    let results = lend(&flat, |flat| apply_at(transform, &[flat], &inputs, at))?;
+    let too_late = || {
+        let message = "wanted to run a function during its transform, came after it";
+        Err(Error::op("transform", message))
+    };
+    let results = with_scoped_closure(&flat, too_late, |flat| {
+        apply_at(transform, &[flat], &inputs, at)
+    })?;
     Ok((taken(&output)?, results))
 }
 

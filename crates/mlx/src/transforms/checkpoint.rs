@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::rc::Rc;
 
 use super::call::{Form, form, leaves, run, split, taken};
-use super::{FlatFunction, Transform, apply};
+use super::{FlatFunction, Transform, apply_at};
 use crate::tree::{Arguments, BoxedError, Function};
 use crate::{Array, Error, Result};
 
@@ -23,6 +24,7 @@ use crate::{Array, Error, Result};
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn checkpoint<Args, F>(function: F) -> Checkpoint<F, Args>
 where
     Args: Arguments + 'static,
@@ -30,6 +32,7 @@ where
 {
     Checkpoint {
         function: Rc::new(function),
+        made_at: Location::caller(),
         of: PhantomData,
     }
 }
@@ -37,6 +40,8 @@ where
 /// What [`checkpoint`] gives.
 pub struct Checkpoint<F, Args> {
     function: Rc<F>,
+    /// Named by errors when another transform calls this function.
+    made_at: &'static Location<'static>,
     of: PhantomData<fn(Args)>,
 }
 
@@ -54,9 +59,13 @@ where
     /// When the function does.
     #[track_caller]
     pub fn call(&self, args: Args::Refs<'_>) -> Result<F::Output> {
+        self.call_at(args, Location::caller())
+    }
+
+    fn call_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<F::Output> {
         let output = Rc::new(Form::default());
         let flat = flat(Rc::clone(&self.function), args, Rc::clone(&output));
-        let results = apply(&Transform::Checkpoint, &[flat], &leaves::<Args>(args))?;
+        let results = apply_at(&Transform::Checkpoint, &[flat], &leaves::<Args>(args), at)?;
         split(&taken(&output)?, &mut results.into_iter())
     }
 }
@@ -83,7 +92,7 @@ where
     type Output = F::Output;
 
     fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        self.call(args).map_err(Error::into)
+        self.call_at(args, self.made_at).map_err(Error::into)
     }
 }
 
@@ -91,6 +100,7 @@ impl<F, Args> Clone for Checkpoint<F, Args> {
     fn clone(&self) -> Self {
         Self {
             function: Rc::clone(&self.function),
+            made_at: self.made_at,
             of: PhantomData,
         }
     }

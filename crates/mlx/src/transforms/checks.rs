@@ -4,7 +4,8 @@ use std::ffi::c_int;
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::Transform;
+use crate::array::Transform;
+use crate::shape::axis_index;
 use crate::{Array, ArrayType, Error, OpError, Result};
 
 type At = &'static Location<'static>;
@@ -204,7 +205,7 @@ pub(super) fn in_axes_of(
             continue;
         };
         let ndim = input.shape.len();
-        let found = from_start(axis, ndim).and_then(|at| Some((at, *input.shape.get(at)?)));
+        let found = axis_index(axis, ndim).and_then(|at| Some((at, *input.shape.get(at)?)));
         let Some((at, len)) = found else {
             return Err(format!(
                 "input {index} has {ndim} dimensions, got axis {axis}"
@@ -240,7 +241,7 @@ pub(super) fn out_axes_of(
     numbered
         .map(|(index, (output, &axis))| {
             let ndim = output.shape.len() + 1;
-            match from_start(axis, ndim) {
+            match axis_index(axis, ndim) {
                 Some(at) => Ok(c_int::try_from(at).unwrap_or(c_int::MAX)),
                 None => Err(format!(
                     "output {index} has {ndim} dimensions, got axis {axis}"
@@ -248,14 +249,4 @@ pub(super) fn out_axes_of(
             }
         })
         .collect()
-}
-
-fn from_start(axis: i32, ndim: usize) -> Option<usize> {
-    let ndim = i32::try_from(ndim).ok()?;
-    let at = if axis < 0 {
-        axis.checked_add(ndim)?
-    } else {
-        axis
-    };
-    usize::try_from(at).ok().filter(|_| at < ndim)
 }

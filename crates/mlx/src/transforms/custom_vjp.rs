@@ -1,11 +1,12 @@
 //! Functions with a gradient of their own.
 
 use std::fmt;
+use std::panic::Location;
 use std::rc::Rc;
 
 use super::call::{Form, form, leaves, split, taken};
 use super::checkpoint::flat;
-use super::{FlatFunction, Transform, apply};
+use super::{FlatFunction, Transform, apply_at};
 use crate::tree::{Arguments, BoxedError, Function, Outcome};
 use crate::{Array, Error, Result, tree};
 
@@ -28,6 +29,7 @@ use crate::{Array, Error, Result, tree};
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn custom_vjp<Args, F, R, O>(function: F, rule: R) -> CustomVjp<F, Args>
 where
     Args: Arguments + 'static,
@@ -38,6 +40,7 @@ where
     CustomVjp {
         function: Rc::new(function),
         rule: Rc::new(move |args, cotangents, outputs| rule(args, cotangents, outputs).outcome()),
+        made_at: Location::caller(),
     }
 }
 
@@ -49,6 +52,8 @@ type Rule<Values, Output> =
 pub struct CustomVjp<F: Function<Args>, Args: Arguments> {
     function: Rc<F>,
     rule: Rc<Rule<Args::Values, F::Output>>,
+    /// Named by errors when another transform calls this function.
+    made_at: &'static Location<'static>,
 }
 
 impl<Args, F> CustomVjp<F, Args>
@@ -65,10 +70,19 @@ where
     /// When the function does.
     #[track_caller]
     pub fn call(&self, args: Args::Refs<'_>) -> Result<F::Output> {
+        self.call_at(args, Location::caller())
+    }
+
+    fn call_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<F::Output> {
         let output = Rc::new(Form::default());
         let flat = flat(Rc::clone(&self.function), args, Rc::clone(&output));
         let rule = self.flat_rule(args, Rc::clone(&output));
-        let results = apply(&Transform::CustomVjp, &[flat, rule], &leaves::<Args>(args))?;
+        let results = apply_at(
+            &Transform::CustomVjp,
+            &[flat, rule],
+            &leaves::<Args>(args),
+            at,
+        )?;
         let form = output.borrow().as_ref().map(form);
         split(&taken(&Form::new(form))?, &mut results.into_iter())
     }
@@ -98,7 +112,7 @@ where
     type Output = F::Output;
 
     fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        self.call(args).map_err(Error::into)
+        self.call_at(args, self.made_at).map_err(Error::into)
     }
 }
 
@@ -107,6 +121,7 @@ impl<F: Function<Args>, Args: Arguments> Clone for CustomVjp<F, Args> {
         Self {
             function: Rc::clone(&self.function),
             rule: Rc::clone(&self.rule),
+            made_at: self.made_at,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::body::{body, finish, run};
-use super::flat::FlatFunction;
-use super::{Transform, checks};
+use super::checks;
+use crate::array::{FlatFunction, Transform};
 use crate::error::{Named, plain_message};
 use crate::ffi::closure::{LocalBody, LocalRule};
 use crate::ffi::vector::Vector;

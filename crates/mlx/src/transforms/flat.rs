@@ -1,76 +1,11 @@
-//! Transforms of functions over flat lists of arrays, and where they go: to MLX, or to a recorder.
+//! How a transform is applied to functions over flat lists of arrays: by MLX, or by a recorder.
 
 use std::panic::Location;
 use std::rc::Rc;
 
 use super::{checks, execute};
-use crate::{Array, ArrayType, Result, trace};
-
-/// A function over flat arrays, as a transform takes it.
-pub type FlatFunction = dyn Fn(&[Array]) -> Result<Vec<Array>>;
-
-/// A transform of functions with its settings; what [`Op`](crate::Op) is for arrays.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Transform {
-    /// Outputs of the function, then gradients of the first with respect to the inputs `argnums`.
-    ValueAndGrad {
-        /// The inputs that gradients are taken of, in ascending order.
-        argnums: Vec<usize>,
-    },
-    /// Inputs are primals, then cotangents, one for each output. Gives outputs, then one product for each primal.
-    Vjp {
-        /// How many of the inputs are primals.
-        n_primals: usize,
-    },
-    /// Inputs are primals, then as many tangents. Gives outputs, then one product for each output.
-    Jvp,
-    /// The function over an axis of its inputs.
-    Vmap {
-        /// The axis of each input; none for one that is the same for all. Negative ones count from the end.
-        in_axes: Vec<Option<i32>>,
-        /// Where the axis goes in each output; one for all when there is one.
-        out_axes: Vec<i32>,
-    },
-    /// The function; its gradient runs it again instead of keeping what it computed.
-    Checkpoint,
-    /// The first function, whose gradient is the second: of primals, cotangents and outputs to one for each primal.
-    CustomVjp,
-}
-
-impl Transform {
-    /// Returns the transform's name in Python MLX.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Transform::ValueAndGrad { .. } => "value_and_grad",
-            Transform::Vjp { .. } => "vjp",
-            Transform::Jvp => "jvp",
-            Transform::Vmap { .. } => "vmap",
-            Transform::Checkpoint => "checkpoint",
-            Transform::CustomVjp => "custom_vjp",
-        }
-    }
-
-    /// Returns the number of functions it is of.
-    pub fn n_functions(&self) -> usize {
-        match self {
-            Transform::CustomVjp => 2,
-            _ => 1,
-        }
-    }
-}
-
-/// One use of a transform while a function is traced.
-pub struct TransformCall<'a> {
-    /// The transform.
-    pub transform: &'a Transform,
-    /// The functions it is of; they check what they give. Those that borrow fail when they are called after this call.
-    pub functions: &'a [Rc<FlatFunction>],
-    /// The arrays it is applied to.
-    pub inputs: &'a [&'a Array],
-    /// The line that applied it.
-    pub at: &'static Location<'static>,
-}
+use crate::array::{FlatFunction, Transform, TransformCall, trace};
+use crate::{Array, ArrayType, Result};
 
 /// Applies a transform to functions over flat arrays; what [`bind`](crate::bind) is for operations.
 ///
@@ -105,7 +40,7 @@ pub fn apply(
     apply_at(transform, functions, inputs, Location::caller())
 }
 
-/// Applies a transform as [`apply`] does, in the name of another line of the program.
+/// Applies a transform as [`apply`] does, with an explicit source location.
 ///
 /// # Errors
 /// As [`apply`].

@@ -31,11 +31,12 @@ mod products;
 mod stack;
 mod vmap;
 
+pub use crate::array::{FlatFunction, Transform, TransformCall};
 pub use argnums::{Arg, Argnums, Nth};
-pub(crate) use body::{body, finish, forget};
+pub(crate) use body::{body, finish};
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use custom_vjp::{CustomVjp, custom_vjp};
-pub use flat::{FlatFunction, Transform, TransformCall, apply, apply_at};
+pub use flat::{apply, apply_at};
 pub use grad::{Grad, Loss, ValueAndGrad, grad, grad_of, value_and_grad, value_and_grad_of};
 pub use products::{jvp, vjp};
 pub use vmap::{Vmap, vmap};

@@ -1,6 +1,7 @@
 //! One random application of one operation: inputs that often fit it, attributes that often make sense.
 
-use mlx::{Array, Dtype, Op, Value};
+use mlx::compiler_api::AttrValue;
+use mlx::{Array, Dtype, Op};
 
 use crate::fitting::{FLOATS, SUBSCRIPTS, fitting};
 use crate::random::Random;
@@ -57,8 +58,8 @@ pub fn case(random: &mut Random, name: &str) -> Option<Case> {
 }
 
 /// Returns the operation, trying for each attribute the values offered until one has its type.
-fn build(name: &str, mut offer: impl FnMut(&str) -> Vec<Value>) -> Option<Op> {
-    let mut chosen: Vec<(String, Value)> = Vec::new();
+fn build(name: &str, mut offer: impl FnMut(&str) -> Vec<AttrValue>) -> Option<Op> {
+    let mut chosen: Vec<(String, AttrValue)> = Vec::new();
     loop {
         let mut next = None;
         let op = Op::from_parts(name, |attribute| {
@@ -75,7 +76,7 @@ fn build(name: &str, mut offer: impl FnMut(&str) -> Vec<Value>) -> Option<Op> {
         }
         let attribute = next?;
         // A value has the attribute's type when another attribute is asked for after it, or none.
-        let fits = |value: &Value| {
+        let fits = |value: &AttrValue| {
             let mut asked_next = false;
             let op = Op::from_parts(name, |asked| {
                 if asked == attribute {
@@ -95,13 +96,13 @@ fn build(name: &str, mut offer: impl FnMut(&str) -> Vec<Value>) -> Option<Op> {
 fn arity(name: &str) -> Option<(usize, usize)> {
     let any = |attribute: &str| {
         let mut values = vec![
-            Value::Bool(false),
-            Value::Float(0.0),
-            Value::Int(0),
-            Value::Ints(vec![]),
+            AttrValue::Bool(false),
+            AttrValue::Float(0.0),
+            AttrValue::Int(0),
+            AttrValue::Ints(vec![]),
         ];
-        values.push(Value::Dtype(Dtype::Float32));
-        values.extend(TEXTS.map(|text| Value::Text(text.to_owned())));
+        values.push(AttrValue::Dtype(Dtype::Float32));
+        values.extend(TEXTS.map(|text| AttrValue::Text(text.to_owned())));
         let _ = attribute;
         values
     };
@@ -109,7 +110,7 @@ fn arity(name: &str) -> Option<(usize, usize)> {
 }
 
 /// Values of every type that the attribute called `attribute` could have, the likely ones by its name.
-fn attributes(random: &mut Random, op: &str, attribute: &str, shape: &[i32]) -> Vec<Value> {
+fn attributes(random: &mut Random, op: &str, attribute: &str, shape: &[i32]) -> Vec<AttrValue> {
     let ndim = i32::try_from(shape.len()).unwrap_or(0);
     let axis = |random: &mut Random| {
         if random.chance(90) {
@@ -147,26 +148,26 @@ fn attributes(random: &mut Random, op: &str, attribute: &str, shape: &[i32]) -> 
         "n" if random.chance(80) => shape.iter().map(|_| random.between(1, 5)).collect(),
         _ => (0..random.below(4)).map(|_| random.whole()).collect(),
     };
-    let mut texts: Vec<Value> = match (op, attribute) {
-        ("einsum", _) => vec![Value::Text(random.pick(&SUBSCRIPTS).to_owned())],
-        (_, "ord") if random.chance(80) => vec![Value::Text(random.pick(&NORMS).to_owned())],
+    let mut texts: Vec<AttrValue> = match (op, attribute) {
+        ("einsum", _) => vec![AttrValue::Text(random.pick(&SUBSCRIPTS).to_owned())],
+        (_, "ord") if random.chance(80) => vec![AttrValue::Text(random.pick(&NORMS).to_owned())],
         _ => Vec::new(),
     };
     // Names of an enum: whichever of them it knows, beginning anywhere.
     let offset = random.below(TEXTS.len());
     texts.extend(
-        (0..TEXTS.len()).map(|k| Value::Text(TEXTS[(k + offset) % TEXTS.len()].to_owned())),
+        (0..TEXTS.len()).map(|k| AttrValue::Text(TEXTS[(k + offset) % TEXTS.len()].to_owned())),
     );
     let float = match attribute {
         "ord" => random.pick(&[1.0, 2.0, -2.0, 0.0, f64::INFINITY, 3.0, -1.0]),
         _ => random.float(),
     };
     let mut values = vec![
-        Value::Bool(random.chance(50)),
-        Value::Float(float),
-        Value::Int(i64::from(whole)),
-        Value::Ints(list.into_iter().map(i64::from).collect()),
-        Value::Dtype(if random.chance(50) {
+        AttrValue::Bool(random.chance(50)),
+        AttrValue::Float(float),
+        AttrValue::Int(i64::from(whole)),
+        AttrValue::Ints(list.into_iter().map(i64::from).collect()),
+        AttrValue::Dtype(if random.chance(50) {
             random.pick(&FLOATS)
         } else {
             random.pick(&Dtype::ALL)

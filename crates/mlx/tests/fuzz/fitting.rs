@@ -1,6 +1,7 @@
 //! Inputs of the kind an operation wants, so that most cases get past its checks.
 
-use mlx::{Array, Dtype, Value};
+use mlx::compiler_api::AttrValue;
+use mlx::{Array, Dtype};
 
 use crate::random::Random;
 
@@ -33,7 +34,7 @@ pub const SUBSCRIPTS: [&str; 16] = [
 const INDICES: [Dtype; 4] = [Dtype::Int32, Dtype::Uint32, Dtype::Int64, Dtype::Int8];
 
 /// Inputs, and the attributes that go with them.
-pub type Fitting = (Vec<Array>, Vec<(&'static str, Value)>);
+pub type Fitting = (Vec<Array>, Vec<(&'static str, AttrValue)>);
 
 /// Inputs of the kind the operation wants, and attributes that go with them.
 pub fn fitting(random: &mut Random, name: &str) -> Option<Fitting> {
@@ -77,8 +78,8 @@ pub fn fitting(random: &mut Random, name: &str) -> Option<Fitting> {
             Some((
                 vec![a, b],
                 vec![
-                    ("axes_a", Value::Ints(vec![last])),
-                    ("axes_b", Value::Ints(vec![0])),
+                    ("axes_a", AttrValue::Ints(vec![last])),
+                    ("axes_b", AttrValue::Ints(vec![0])),
                 ],
             ))
         }
@@ -170,7 +171,7 @@ pub fn fitting(random: &mut Random, name: &str) -> Option<Fitting> {
                 random.array(&[places], dtype),
             ];
             let axis = random.below(shape.len().max(1)) as i64;
-            Some((inputs, vec![("axes", Value::Ints(vec![axis]))]))
+            Some((inputs, vec![("axes", AttrValue::Ints(vec![axis]))]))
         }
         "masked_scatter" => {
             let shape = random.shape();
@@ -195,9 +196,9 @@ pub fn fitting(random: &mut Random, name: &str) -> Option<Fitting> {
             let high: Vec<i64> = shape.iter().map(|_| i64::from(width(random))).collect();
             let axes = (0..shape.len() as i64).collect();
             let fixed = vec![
-                ("axes", Value::Ints(axes)),
-                ("low", Value::Ints(low)),
-                ("high", Value::Ints(high)),
+                ("axes", AttrValue::Ints(axes)),
+                ("low", AttrValue::Ints(low)),
+                ("high", AttrValue::Ints(high)),
             ];
             Some((vec![input, random.array(&[], dtype)], fixed))
         }
@@ -219,7 +220,7 @@ fn products(random: &mut Random, name: &str, a: Array, b: Array, out: &[i32]) ->
             let places = random.size();
             for side in ["lhs", "rhs"] {
                 let present = random.chance(60);
-                fixed.push((side, Value::Bool(present)));
+                fixed.push((side, AttrValue::Bool(present)));
                 if present {
                     let dtype = random.pick(&INDICES);
                     inputs.push(random.array(&[places], dtype));
@@ -229,7 +230,7 @@ fn products(random: &mut Random, name: &str, a: Array, b: Array, out: &[i32]) ->
         "block_masked_mm" => {
             for mask in ["mask_out", "mask_lhs", "mask_rhs"] {
                 let present = random.chance(50);
-                fixed.push((mask, Value::Bool(present)));
+                fixed.push((mask, AttrValue::Bool(present)));
                 if present {
                     let (rows, columns) = (random.between(1, 5), random.between(1, 5));
                     let dtype = random.pick(&[Dtype::Bool, Dtype::Float32]);
@@ -262,7 +263,7 @@ fn einstein(random: &mut Random, dtype: Dtype) -> Fitting {
         .collect();
     (
         inputs,
-        vec![("subscripts", Value::Text(subscripts.to_owned()))],
+        vec![("subscripts", AttrValue::Text(subscripts.to_owned()))],
     )
 }
 
@@ -289,10 +290,10 @@ fn convolution(random: &mut Random, dtype: Dtype) -> Fitting {
         let value = (0..spatial)
             .map(|_| i64::from(random.pick(choices)))
             .collect();
-        Value::Ints(value)
+        AttrValue::Ints(value)
     };
     let mut fixed = vec![
-        ("groups", Value::Int(i64::from(groups))),
+        ("groups", AttrValue::Int(i64::from(groups))),
         ("padding_lo", list(random, &[0, 0, 1, 2, 4, 7, -1])),
         ("padding_hi", list(random, &[0, 0, 1, 2, 4, 7, -1])),
     ];
@@ -318,9 +319,9 @@ fn packed(random: &mut Random, name: &str) -> Option<Fitting> {
         ("nvfp4", 16, 4),
     ]);
     let fixed = vec![
-        ("mode", Value::Text(String::from(mode))),
-        ("group_size", Value::Int(group)),
-        ("bits", Value::Int(bits)),
+        ("mode", AttrValue::Text(String::from(mode))),
+        ("group_size", AttrValue::Int(group)),
+        ("bits", AttrValue::Int(bits)),
     ];
     let float = random.pick(&[
         Dtype::Float32,
@@ -362,13 +363,13 @@ fn packed(random: &mut Random, name: &str) -> Option<Fitting> {
     .concat();
     inputs.insert(0, random.array(&x, float));
     let mut fixed = fixed;
-    fixed.push(("transpose", Value::Bool(transpose)));
-    fixed.push(("biases", Value::Bool(mode == "affine")));
+    fixed.push(("transpose", AttrValue::Bool(transpose)));
+    fixed.push(("biases", AttrValue::Bool(mode == "affine")));
     if name == "gather_qmm" {
         let places = random.size();
         for side in ["lhs", "rhs"] {
             let present = random.chance(60);
-            fixed.push((side, Value::Bool(present)));
+            fixed.push((side, AttrValue::Bool(present)));
             if present {
                 let dtype = random.pick(&INDICES);
                 inputs.push(random.array(&[places], dtype));

@@ -8,7 +8,6 @@
 mod cases;
 mod fitting;
 mod random;
-mod shapeless;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -31,11 +30,6 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn no_operation_crashes_or_hangs() {
     watched("no_operation_crashes_or_hangs", one_operation);
-}
-
-#[test]
-fn shapeless_functions_agree_with_eager_calls() {
-    watched("shapeless_functions_agree_with_eager_calls", shapeless::run);
 }
 
 /// Runs a test in a process of its own, which stops when it hangs and is told of by its last case when it fails.

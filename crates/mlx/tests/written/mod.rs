@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 use half::{bf16, f16};
-use mlx::{Array, ArrayType, Complex64, Dtype, Element, Kind};
+use mlx::{Array, ArrayType, Complex64, Dtype, DtypeKind, Element};
 
 /// One element in the widest form of its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,10 +74,10 @@ impl Wanted {
             .next_if(|word| word.starts_with('@'))
             .map_or(1, |word| parsed(&word[1..]));
         let value = |word: &str| match array_type.dtype.kind() {
-            Kind::Bool => Value::Bool(parsed(word)),
-            Kind::Unsigned | Kind::Signed => Value::Int(parsed(word)),
-            Kind::Floating => Value::Real(parsed(word)),
-            Kind::Complex => {
+            DtypeKind::Bool => Value::Bool(parsed(word)),
+            DtypeKind::Unsigned | DtypeKind::Signed => Value::Int(parsed(word)),
+            DtypeKind::Floating => Value::Real(parsed(word)),
+            DtypeKind::Complex => {
                 let (re, im) = word.split_once('_').unwrap_or((word, "0"));
                 Value::Complex(parsed(re), parsed(im))
             }
@@ -152,10 +152,10 @@ fn array_type(head: &str) -> ArrayType {
 fn generated(k: usize, factor: usize, dtype: Dtype) -> String {
     let raw = i32::try_from(k * factor % 23).unwrap();
     match dtype.kind() {
-        Kind::Bool => (raw % 2 == 1).to_string(),
-        Kind::Unsigned => raw.to_string(),
-        Kind::Signed => (raw - 11).to_string(),
-        Kind::Floating | Kind::Complex => (f64::from(raw - 11) / 8.0).to_string(),
+        DtypeKind::Bool => (raw % 2 == 1).to_string(),
+        DtypeKind::Unsigned => raw.to_string(),
+        DtypeKind::Signed => (raw - 11).to_string(),
+        DtypeKind::Floating | DtypeKind::Complex => (f64::from(raw - 11) / 8.0).to_string(),
     }
 }
 

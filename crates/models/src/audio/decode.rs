@@ -1,4 +1,4 @@
-//! How do the bytes of a sound file become samples?
+//! Decoding of audio files: from bytes to samples.
 
 use std::io::Cursor;
 use std::ops::Range;
@@ -13,19 +13,19 @@ use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
 use symphonia::core::packet::Packet;
 
 use super::load::Truncated;
-use super::mend::mend;
 use super::mpeg::{self, Lengths};
 use super::opus::{self, Opus};
+use super::repair::with_actual_sizes;
 use super::wav::{self, Coding, DataLength};
 use crate::{Error, Result};
 
-/// Less than this many samples is no lack: lengths count what encoders add, and last packets are filled up.
+/// Fewer missing samples than this are ignored: lengths count encoder padding, and last packets are padded.
 const SLACK: u64 = 2400;
 
 /// The same for MPEG frames, of which some writers count one more.
 const MPEG_SLACK: u64 = 1152;
 
-/// Is a stretch of samples of one rate, before they are resampled.
+/// A run of samples of one rate, before resampling.
 #[derive(Debug, Default)]
 pub(super) struct Section {
     pub(super) mono: Vec<f32>,
@@ -33,7 +33,7 @@ pub(super) struct Section {
     pub(super) channels: usize,
 }
 
-/// Is what a file holds.
+/// The contents of a file.
 #[derive(Debug, Default)]
 pub(super) struct Decoded {
     /// None is empty.
@@ -41,13 +41,13 @@ pub(super) struct Decoded {
     pub(super) truncated: Option<Truncated>,
 }
 
-/// Returns whether some decoder takes this file.
+/// Returns whether there is a decoder for this file.
 pub(super) fn probes(head: &[u8]) -> bool {
     std::panic::catch_unwind(|| probe(Cursor::new(head)).is_ok()).unwrap_or(false)
 }
 
 impl Decoded {
-    /// Decodes a file, and the files that are joined to it.
+    /// Decodes a file, and the files that are appended to it.
     pub(super) fn read(bytes: &[u8]) -> Result<Self> {
         let mut decoded = Self::default();
         if wav::is_wav(bytes) {
@@ -57,7 +57,7 @@ impl Decoded {
                 let read = probe(Cursor::new(&bytes[part])).and_then(|part| decoded.tracks(part));
                 decoded.joined(read)?;
             }
-        } else if let Some((file, short)) = mend(bytes) {
+        } else if let Some((file, short)) = with_actual_sizes(bytes) {
             decoded.container(&file)?;
             decoded.lacks(short);
         } else {
@@ -67,7 +67,7 @@ impl Decoded {
         Ok(decoded)
     }
 
-    /// Any file but wav and flac.
+    /// Decodes any file but wav and flac.
     fn container(&mut self, bytes: &[u8]) -> Result<()> {
         let read = probe(Cursor::new(bytes)).and_then(|format| {
             let id = format.format_info().format;
@@ -80,7 +80,7 @@ impl Decoded {
         let is_empty = self.sections.iter().all(|section| section.mono.is_empty());
         let read = match read {
             Ok(()) if !is_empty => Ok(()),
-            // Some readers look for the end of a file first and refuse one that was cut, unless they cannot seek.
+            // Some readers read the end of a file first and refuse a truncated one, unless the source cannot seek.
             failed => probe(ReadOnlySource::new(bytes))
                 .and_then(|format| self.tracks(format))
                 .or(failed),
@@ -91,7 +91,7 @@ impl Decoded {
         read
     }
 
-    /// Wav files, one behind the other.
+    /// Decodes wav files, one after the other.
     fn wav(&mut self, bytes: &[u8]) -> Result<()> {
         let mut rest = bytes;
         while wav::is_wav(rest) {
@@ -118,7 +118,7 @@ impl Decoded {
         Ok(wav.end)
     }
 
-    /// Notes a lack of bytes.
+    /// Records missing bytes.
     fn lacks(&mut self, length: Option<DataLength>) {
         if let Some(DataLength { wanted, got }) = length {
             self.truncated = Some(Truncated::Short {
@@ -129,7 +129,7 @@ impl Decoded {
         }
     }
 
-    /// Streams of MPEG frames, one behind the other.
+    /// Decodes streams of MPEG frames, one after the other.
     fn mpeg(&mut self, bytes: &[u8]) -> Result<()> {
         for part in mpeg::parts(bytes) {
             let read = self.one_mpeg(&bytes[part]);
@@ -148,7 +148,7 @@ impl Decoded {
             padding: track.padding.unwrap_or(0) as usize,
         });
         let first = self.sections.len();
-        // The length is that of the first of the joined files: what it would cut off is kept.
+        // The length is that of the first of the appended files: what it would cut off is kept.
         let options = AudioDecoderOptions::default().gapless(false);
         self.track(format.as_mut(), &track, options)?;
         let Some(lengths) = lengths else {
@@ -164,7 +164,7 @@ impl Decoded {
         Ok(())
     }
 
-    /// Keeps what came before when a file that is joined to it cannot be read.
+    /// Keeps the samples so far when an appended file cannot be read.
     fn joined(&mut self, read: Result<()>) -> Result<()> {
         match read {
             Err(error) if self.sections.iter().all(|section| section.mono.is_empty()) => Err(error),
@@ -184,7 +184,7 @@ impl Decoded {
             let goes_on = self.track(format.as_mut(), &track, AudioDecoderOptions::default())?;
             let sections = &self.sections[first..];
             let got: usize = sections.iter().map(|section| section.mono.len()).sum();
-            // Other units than samples say too little.
+            // Units other than samples are too coarse.
             let unit = track
                 .time_base
                 .map(|base| (base.numer.get(), base.denom.get()));
@@ -200,7 +200,7 @@ impl Decoded {
         }
     }
 
-    /// Notes a lack of samples.
+    /// Records missing samples.
     fn compare(&mut self, wanted: u64, got: u64, slack: u64) {
         if got + slack < wanted {
             self.truncated = Some(Truncated::Short {
@@ -225,7 +225,7 @@ impl Decoded {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return Ok(false),
                 Err(CodecError::ResetRequired) => return Ok(true),
-                // What came before the damage is worth more than an error.
+                // The samples before the damage are kept.
                 Err(_) => {
                     self.truncated.get_or_insert(Truncated::Broken);
                     return Ok(false);
@@ -243,7 +243,8 @@ impl Decoded {
         }
     }
 
-    /// Appends samples to the last section, or begins one: the track's `first`, or when the rate or the channels change.
+    /// Appends samples to the last section, or begins one: the track's `first`, or when the rate or the channels
+    /// change.
     fn append(&mut self, samples: &Samples<'_>, first: usize) {
         let &Samples {
             interleaved,
@@ -275,14 +276,14 @@ impl Decoded {
     }
 }
 
-/// Are the samples of one packet.
+/// The samples of one packet.
 struct Samples<'a> {
     interleaved: &'a [f32],
     rate: u32,
     channels: usize,
 }
 
-/// Decodes the packets of one track.
+/// A decoder of the packets of one track.
 struct Decoder {
     codec: Codec,
     params: AudioCodecParameters,
@@ -291,7 +292,7 @@ struct Decoder {
 }
 
 enum Codec {
-    /// One of symphonia's.
+    /// A decoder of symphonia.
     Known(Box<dyn AudioDecoder>),
     /// Opus, and how many samples at the start are still to be skipped.
     Opus(Box<Opus>, usize),
@@ -334,7 +335,7 @@ impl Decoder {
                     read,
                     Err(CodecError::DecodeError(_) | CodecError::ResetRequired)
                 ) {
-                    // A joined file may be of another rate, which a decoder refuses once it has begun.
+                    // An appended file may have another rate, which a decoder refuses once it has started.
                     let mut fresh = known(&self.params, self.options)?;
                     if fresh.decode(packet).is_ok() {
                         (*decoder, read) = (fresh, Ok(()));
@@ -375,7 +376,7 @@ fn decode_opus<'a>(
     })
 }
 
-/// Makes one of symphonia's decoders.
+/// Returns a decoder of symphonia.
 fn known(
     params: &AudioCodecParameters,
     options: AudioDecoderOptions,
@@ -398,7 +399,7 @@ fn audio_track(format: &dyn FormatReader) -> Result<Track> {
         .ok_or_else(|| Error::Audio("wanted an audio track, got none".into()))
 }
 
-/// Returns whether a webm file has a segment of unknown size, as browsers record: its end is not missed.
+/// Returns whether a webm file has a segment of unknown size, as browsers record: its end is then not reported missing.
 fn is_live_webm(bytes: &[u8]) -> bool {
     let head = &bytes[..bytes.len().min(4096)];
     let segment = head.windows(4).position(|id| id == b"\x18\x53\x80\x67");
@@ -407,7 +408,7 @@ fn is_live_webm(bytes: &[u8]) -> bool {
         && size.is_some_and(|size| size == b"\x01\xff\xff\xff\xff\xff\xff\xff" || size[0] == 0xff)
 }
 
-/// Returns where the parts of a FLAC file begin and end, when other files were appended to it.
+/// Returns the ranges of a FLAC file's parts, when other files were appended to it.
 fn flac_parts(bytes: &[u8]) -> Vec<Range<usize>> {
     // The marker and the header of the block that must come first.
     let is_start = |window: &[u8]| {

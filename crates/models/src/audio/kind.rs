@@ -1,4 +1,4 @@
-//! Is this a recording at all, and where it is of a kind that is not read, of which?
+//! Recognition of file formats: readable ones, known ones that are not read, and files that are no recordings.
 
 use super::{decode, mpeg, wav};
 use crate::{Error, Result};
@@ -6,10 +6,10 @@ use crate::{Error, Result};
 /// What recordings can be, for error texts.
 const WANTED: &str = "wav, flac, mp3, ogg, opus, m4a, webm, aiff or caf";
 
-/// How much of a recording is enough to know what it is.
+/// Number of leading bytes that are enough to recognize a format.
 pub(super) const HEAD: usize = 1 << 20;
 
-/// Formats that are not read, by their first bytes.
+/// Formats that are not read, by their magic bytes.
 const FOREIGN: &[(&[u8], &str)] = &[
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media (wma)"),
     (b"#!AMR", "AMR"),
@@ -33,7 +33,7 @@ const FOREIGN: &[(&[u8], &str)] = &[
     (b"Creative Voice", "Creative Voice"),
 ];
 
-/// Refuses what is no recording; `head` is the first [`HEAD`] bytes of a file, or all of them.
+/// Refuses a file that is no recording; `head` is its first [`HEAD`] bytes, or all of them.
 ///
 /// # Errors
 /// [`Error::Audio`] with the format's name where it is known.
@@ -50,7 +50,7 @@ pub(super) fn check(head: &[u8]) -> Result<()> {
     Err(Error::Audio(format!("wanted {WANTED}, got {got}")))
 }
 
-/// Returns whether the beginning is that of a container that is read.
+/// Returns whether the file begins like a container that is read.
 fn is_known(head: &[u8]) -> bool {
     let starts: [&[u8]; 4] = [b"fLaC", b"caff", b"\x1a\x45\xdf\xa3", b"OggS"];
     let boxes: [&[u8; 4]; 6] = [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"];
@@ -63,7 +63,7 @@ fn is_known(head: &[u8]) -> bool {
         || mpeg::id3_end(head, 0).is_some()
 }
 
-/// Returns the name of a format that is known and not read.
+/// Returns the name of a known format that is not read.
 fn foreign(head: &[u8]) -> Option<&'static str> {
     let by_start = FOREIGN.iter().find(|(start, _)| head.starts_with(start));
     let is_transport = || (0..4).all(|packet| head.get(188 * packet) == Some(&0x47));

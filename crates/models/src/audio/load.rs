@@ -1,4 +1,4 @@
-//! How is a recording loaded from a file, a pipe or memory?
+//! Loading of a recording from a file, a pipe or memory.
 
 use std::io::Read;
 use std::path::Path;
@@ -7,10 +7,10 @@ use super::decode::Decoded;
 use super::{SAMPLE_RATE, kind, resample};
 use crate::{Error, Result};
 
-/// The most that is read of something that is no file, and so may never end: 2 GiB.
+/// Max bytes that are read from a stream without a length, which may never end: 2 GiB.
 const MOST: u64 = 2 << 30;
 
-/// Is a recording as mono samples at [`SAMPLE_RATE`], in -1 to 1.
+/// A recording as mono samples at [`SAMPLE_RATE`], in -1 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Audio {
     /// The samples.
@@ -19,19 +19,19 @@ pub struct Audio {
     pub source_rate: u32,
     /// The channels of the file, which are averaged.
     pub source_channels: usize,
-    /// Set when the file holds less than its header promises; `samples` has what is there.
+    /// Set when the file holds less than its header states; `samples` has what it holds.
     pub truncated: Option<Truncated>,
 }
 
-/// Says how much of a file is missing.
+/// How much of a file is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Truncated {
-    /// The header promises more than the file holds, in this unit of the file.
+    /// The header states more than the file holds, in this unit of the file.
     Short {
-        /// What the header says.
+        /// What the header states.
         wanted: u64,
-        /// What is there.
+        /// What the file holds.
         got: u64,
         /// `"bytes"` or `"frames"`.
         unit: &'static str,
@@ -54,11 +54,11 @@ impl std::fmt::Display for Truncated {
 impl Audio {
     /// Loads a recording: wav (RF64 and Wave64 too), flac, mp3, ogg, opus, m4a, webm, aiff or caf.
     ///
-    /// The first audio track is taken. Recordings that were joined end to end give all of their samples. A file cut
-    /// short gives the samples that are there and sets [`Audio::truncated`].
+    /// The first audio track is decoded. Files that were appended to each other give all of their samples. A truncated
+    /// file gives the samples that it holds and sets [`Audio::truncated`].
     /// # Errors
     /// [`Error::Io`] when the file cannot be read; [`Error::Audio`] when it is not audio of a
-    /// known kind, or holds no samples at all.
+    /// known format, or holds no samples at all.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let read = || {
@@ -83,7 +83,7 @@ impl Audio {
 
     /// Loads a recording from a reader, to its end, but no more than 2 GiB.
     ///
-    /// What does not begin as a recording is refused as soon as its first MiB is read.
+    /// Data that does not begin as a recording is refused once its first MiB is read.
     /// # Errors
     /// As for [`Audio::load`].
     pub fn from_reader(reader: impl Read) -> Result<Self> {
@@ -114,7 +114,7 @@ impl Audio {
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
         let bytes = bytes.into();
         kind::check(&bytes[..bytes.len().min(kind::HEAD)])?;
-        // The decoders are written for sound files; a damaged one must not end the program.
+        // The decoders may panic on a damaged file, which must not end the program.
         let decoded = std::panic::catch_unwind(|| Decoded::read(&bytes)).unwrap_or_else(|_| {
             Err(Error::Audio(
                 "wanted a sound file, got a damaged one".into(),
@@ -146,7 +146,7 @@ impl Audio {
         })
     }
 
-    /// Makes a recording of mono samples at `rate` Hz.
+    /// Returns a recording of mono samples at `rate` Hz.
     ///
     /// # Errors
     /// [`Error::Audio`] when `rate` is outside 1 kHz to 768 kHz.

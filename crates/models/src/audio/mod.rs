@@ -1,4 +1,4 @@
-//! How does a recording become 16 kHz mono samples?
+//! Audio files as 16 kHz mono samples.
 //!
 //! ```
 //! use mlx_models::audio::{Audio, SAMPLE_RATE};
@@ -11,14 +11,14 @@
 mod decode;
 mod kind;
 mod load;
-mod mend;
 mod mpeg;
 mod opus;
+mod repair;
 mod resample;
 mod wav;
 
 pub use load::{Audio, Truncated};
 pub use resample::resample;
 
-/// Samples per second that Whisper works with.
+/// The sample rate of Whisper's input.
 pub const SAMPLE_RATE: u32 = 16_000;

@@ -1,8 +1,8 @@
-//! Where do the recordings of a joined MP3 begin, and which samples of one were recorded?
+//! The parts of a joined MP3, and the encoder padding of each.
 
 use std::ops::Range;
 
-/// Splits a stream of MPEG frames where another file was appended: at its tag of lengths, or at its ID3 tag.
+/// Splits a stream of MPEG frames where another file was appended: at its `Xing` or `Info` tag, or at its ID3 tag.
 ///
 /// Each part has its own delay, length and rate.
 pub(super) fn parts(bytes: &[u8]) -> Vec<Range<usize>> {
@@ -13,12 +13,12 @@ pub(super) fn parts(bytes: &[u8]) -> Vec<Range<usize>> {
             b'I' => id3_end(bytes, found).map(|_| found),
             _ => lengths_frame(bytes, found),
         };
-        // The first file's own tags do not begin another: they come before its first frame.
+        // The first file's own tags start no other part: they come before its first frame.
         let previous = starts.last().copied().unwrap_or(0);
         let is_next = |start: &usize| *start > skip_id3(bytes, previous);
         if let Some(start) = start.filter(is_next) {
             starts.push(start);
-            // What an ID3 tag contains is nobody's frame.
+            // Frames inside an ID3 tag are not audio.
             at = skip_id3(bytes, start).max(found + 1);
         } else {
             at = found + 1;
@@ -33,19 +33,19 @@ pub(super) fn parts(bytes: &[u8]) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Is what the header of a part says about its samples.
+/// The lengths that the header of a part states.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Lengths {
-    /// Samples before the recording, which the encoder and the decoder add.
+    /// Samples before the recording, which encoder and decoder add.
     pub(super) delay: usize,
     /// Samples of the recording.
     pub(super) frames: usize,
-    /// Samples behind the recording, which fill its last packet.
+    /// Samples after the recording, which fill its last packet.
     pub(super) padding: usize,
 }
 
 impl Lengths {
-    /// Removes what was not recorded; what the header does not know of stays.
+    /// Removes the padding; without lengths in the header everything is kept.
     pub(super) fn trim(&self, samples: &mut Vec<f32>) {
         let end = self.delay.saturating_add(self.frames);
         if end < samples.len() {
@@ -56,16 +56,16 @@ impl Lengths {
     }
 }
 
-/// Returns the next place that may be a tag.
+/// Returns the next offset that may be a tag.
 fn next_mark(bytes: &[u8], from: usize) -> Option<usize> {
     let marks = bytes.get(from..)?.windows(4);
     let is_mark = |window: &[u8]| window == b"Xing" || window == b"Info" || &window[..3] == b"ID3";
     Some(from + marks.enumerate().find(|(_, window)| is_mark(window))?.0)
 }
 
-/// Returns where the frame begins whose tag of lengths (`Xing` or `Info`) is at `tag`.
+/// Returns the start of the frame whose `Xing` or `Info` tag is at `tag`.
 fn lengths_frame(bytes: &[u8], tag: usize) -> Option<usize> {
-    // The tag lies behind the frame's header and the side information, whose size the header tells.
+    // The tag follows the frame's header and the side information, whose size depends on the header.
     [32_usize, 17, 9].into_iter().find_map(|side| {
         let start = tag.checked_sub(4 + side)?;
         let header = &bytes[start..start + 4];
@@ -81,7 +81,7 @@ fn lengths_frame(bytes: &[u8], tag: usize) -> Option<usize> {
     })
 }
 
-/// Returns where the frames begin behind the ID3 tags at `start`.
+/// Returns where the frames begin after the ID3 tags at `start`.
 pub(super) fn skip_id3(bytes: &[u8], mut start: usize) -> usize {
     while let Some(end) = id3_end(bytes, start) {
         start = end;

@@ -1,20 +1,21 @@
-//! How are Opus packets decoded?
+//! Decoding of Opus packets.
 
 use ruopus::MultistreamDecoder;
 
 use crate::{Error, Result};
 
-/// Opus is decoded at this rate, whatever was recorded.
+/// The output rate of the Opus decoder, whatever was recorded.
 pub(super) const RATE: u32 = 48_000;
 
-/// Is a stream of Opus packets in the middle of being decoded.
+/// The decoder of a stream of Opus packets.
 pub(super) struct Opus {
     decoder: MultistreamDecoder,
     gain: f32,
 }
 
 impl Opus {
-    /// Prepares for the stream that this identification header describes; without one it is of these channels.
+    /// Returns a decoder for the stream that this identification header describes; without a header, of `channels`
+    /// channels.
     ///
     /// # Errors
     /// [`Error::Audio`] when the header is not one of RFC 7845, or its mapping of channels is reserved.
@@ -26,7 +27,7 @@ impl Opus {
         })
     }
 
-    /// Returns how many channels there are.
+    /// Returns the number of channels.
     pub(super) fn channels(&self) -> usize {
         self.decoder.channels()
     }
@@ -41,7 +42,7 @@ impl Opus {
     }
 }
 
-/// Returns how many samples at the start of a stream with this header are not part of it.
+/// Returns the number of samples that are skipped at the start of a stream with this header.
 pub(super) fn pre_skip(header: &[u8]) -> usize {
     match header.get(8..12) {
         Some(&[version, _, a, b]) if header.starts_with(b"OpusHead") => {
@@ -59,7 +60,7 @@ fn number(version: u8, field: [u8; 2]) -> u16 {
     }
 }
 
-/// The fields of an identification header that matter here.
+/// The fields of an identification header that decoding needs.
 #[derive(Debug, PartialEq)]
 struct Head {
     gain: f32,
@@ -136,7 +137,7 @@ mod tests {
     fn reads_the_identification_header() {
         let stereo = header(2, -6 * 256, &[0]);
         assert_eq!(pre_skip(&stereo), 312);
-        // As MP4 has it.
+        // The layout of MP4.
         assert_eq!(pre_skip(b"OpusHead\0\x02\x01\x38"), 312);
         let head = Head::read(&stereo).unwrap();
         assert_eq!(

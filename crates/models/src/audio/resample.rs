@@ -1,4 +1,4 @@
-//! How are samples brought to 16 kHz?
+//! Resampling to 16 kHz.
 
 use rubato::audioadapter_buffers::direct::SequentialSliceOfVecs;
 use rubato::{Fft, FixedSync, Resampler, WindowFunction};

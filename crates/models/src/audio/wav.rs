@@ -1,38 +1,38 @@
-//! Where are format and samples in a wav file, whatever its sizes say?
+//! Format and samples of a wav file, also where its sizes are wrong.
 //!
-//! A recording that was cut short, streamed or joined has sizes that are wrong; RF64 and Wave64 have them elsewhere. The
-//! chunks are therefore walked here, forgivingly, and the decoder gets a plain file with one format and one data chunk.
+//! A recording that was truncated, streamed or joined has wrong sizes; RF64 and Wave64 store them elsewhere. The chunks
+//! are therefore parsed here, leniently, and the decoder gets a plain file with one format and one data chunk.
 
 use std::ops::Range;
 
 use crate::{Error, Result};
 
-/// Is what the header of a wav file promises and what the file holds, in bytes of samples.
+/// The samples that the header of a wav file states and those that the file holds, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DataLength {
     pub(super) wanted: u64,
     pub(super) got: u64,
 }
 
-/// Is one recording of a wav file.
+/// One recording of a wav file.
 #[derive(Debug, PartialEq)]
 pub(super) struct Wav {
-    /// How the samples are coded.
+    /// The coding of the samples.
     pub(super) coding: Coding,
-    /// Where the samples are.
+    /// The bytes of the samples.
     pub(super) data: Range<usize>,
-    /// Set when the samples are fewer than promised.
+    /// Set when there are fewer samples than stated.
     pub(super) short: Option<DataLength>,
-    /// Where the file goes on behind this recording.
+    /// The offset after this recording, where another file may follow.
     pub(super) end: usize,
 }
 
-/// Is how the samples of a wav file are coded.
+/// The coding of the samples of a wav file.
 #[derive(Debug, PartialEq)]
 pub(super) enum Coding {
-    /// In a way that the wav decoder knows, with the format chunk that it reads.
+    /// A coding of the wav decoder, with the format chunk that it reads.
     Wave(Vec<u8>),
-    /// As a stream of MPEG frames.
+    /// A stream of MPEG frames.
     Mpeg,
 }
 
@@ -71,7 +71,7 @@ const FOREIGN: &[(u16, &str)] = &[
     (0xa109, "Speex"),
 ];
 
-/// The names of chunks that are in use: where the padding of a chunk is in doubt, one of these is the next.
+/// Names of chunks that are in use: where the padding of a chunk is ambiguous, one of these is the next.
 const NAMES: &[&[u8; 4]] = &[
     b"data", b"fmt ", b"LIST", b"fact", b"JUNK", b"junk", b"bext", b"cue ", b"smpl", b"inst",
     b"PEAK", b"iXML", b"id3 ", b"ID3 ", b"PAD ", b"FLLR", b"minf", b"elm1", b"cart", b"acid",
@@ -79,7 +79,7 @@ const NAMES: &[&[u8; 4]] = &[
     b"chna", b"dbmd", b"ds64", b"wavl", b"slnt", b"AFAn", b"SAUR", b"regn", b"strc", b"tlst",
 ];
 
-/// A wav file's end of a GUID in Wave64, whose beginning is the chunk's name in lower case.
+/// The end of a Wave64 GUID, which begins with the chunk's name in lower case.
 const GUID: &[u8; 12] = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a";
 
 /// Returns whether a wav file begins here.
@@ -132,16 +132,16 @@ pub(super) fn plain(format: &[u8], data: &[u8]) -> Vec<u8> {
     file
 }
 
-/// The two ways in which chunks are laid out.
+/// The two layouts of chunks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Container {
-    /// A name of 4 bytes and a size of 4; RF64 and BW64 are the same.
+    /// A name of 4 bytes and a size of 4; also RF64 and BW64.
     Riff,
-    /// A GUID and a size of 8 bytes that counts both; chunks begin at multiples of 8.
+    /// A GUID and a size of 8 bytes that counts both; chunks are aligned to 8 bytes.
     Wave64,
 }
 
-/// A chunk and what its header says.
+/// A chunk with the fields of its header.
 #[derive(Debug)]
 struct Chunk {
     name: [u8; 4],
@@ -159,7 +159,7 @@ impl Container {
         (wave64 && bytes.get(28..40)? == GUID).then_some(Self::Wave64)
     }
 
-    /// Lists the chunks to the data chunk, which is looked for by its name where the sizes lead nowhere.
+    /// Lists the chunks up to the data chunk, which is searched by name where the sizes are wrong.
     fn walk(self, bytes: &[u8]) -> Vec<Chunk> {
         let mut at = match self {
             Self::Riff => 12,
@@ -197,7 +197,7 @@ impl Container {
         Some(Chunk { name, body, size })
     }
 
-    /// Where the next chunk begins: at the next even offset, unless the writer padded otherwise.
+    /// Returns the start of the next chunk: the next even offset, unless the writer padded otherwise.
     fn next(self, bytes: &[u8], end: usize) -> Option<usize> {
         if self == Self::Wave64 {
             return Some(end.next_multiple_of(8));
@@ -216,7 +216,7 @@ impl Container {
     }
 }
 
-/// Where samples begin, to find where they end.
+/// The start of the samples, from which their end is found.
 struct Extent<'a> {
     container: Container,
     bytes: &'a [u8],
@@ -230,7 +230,7 @@ impl Extent<'_> {
         let streamed = !is_long && self.is_streamed(wanted);
         let to_the_end = streamed || wanted > there || self.goes_on(wanted);
         let size = if to_the_end { there } else { wanted } as usize;
-        // Whole frames only: the reader refuses a last packet that is short by a byte.
+        // Whole frames only: the reader refuses a last packet that is a byte short.
         let got = size - size % self.block;
         let data = self.start..self.start + got;
         let end = match to_the_end {
@@ -252,14 +252,15 @@ impl Extent<'_> {
         }
     }
 
-    /// Whether the size is one of those that are written when it is not known yet.
+    /// Returns whether the size is a placeholder for an unknown one.
     fn is_streamed(&self, size: u64) -> bool {
         // ffmpeg writes all ones, sox 0x7ffff000 and a bit, arecord 0x80000000.
         let unknown = (0x7fff_f000..=0x8000_0100).contains(&size) || size >= 0xffff_f000;
         unknown || size == 0 && !self.is_chunk(self.start)
     }
 
-    /// Whether samples follow behind so many bytes of them: the file's own size covers more, and it is no chunk.
+    /// Returns whether samples follow after `length` bytes of them: the file's own size covers more, and it is no
+    /// chunk.
     fn goes_on(&self, size: u64) -> bool {
         let (Some(end), Some(whole)) = (
             usize::try_from(size)
@@ -275,7 +276,7 @@ impl Extent<'_> {
             && [0, 1].iter().all(|&pad| !self.is_chunk(end + pad))
     }
 
-    /// Whether a chunk or another file begins there.
+    /// Returns whether a chunk or another file begins at an offset.
     fn is_chunk(&self, at: usize) -> bool {
         let Some(name) = self.bytes.get(at..at + 4) else {
             return false;
@@ -296,11 +297,11 @@ struct Format<'a> {
 }
 
 impl<'a> Format<'a> {
-    /// Reads a chunk of at least 14 bytes; the oldest end before the bits.
+    /// Reads a chunk of at least 14 bytes; the oldest chunks end before the bits.
     fn read(body: &'a [u8]) -> Self {
         let field = |at| read_u16(body, at).unwrap_or(0);
         let tag = match field(0) {
-            // The format proper is the beginning of a GUID.
+            // The format tag is the beginning of a GUID.
             tag::EXTENSIBLE if body.len() >= 26 => field(24),
             tag => tag,
         };
@@ -309,7 +310,7 @@ impl<'a> Format<'a> {
             0 => (8 * block).checked_div(usize::from(channels)).unwrap_or(0) as u16,
             bits => bits,
         };
-        // Samples of 12 or 20 bits fill whole bytes, from the top.
+        // Samples of 12 or 20 bits fill whole bytes, from the most significant bit.
         let bits = bits.checked_next_multiple_of(8).unwrap_or(bits);
         let is_plain = matches!(tag, tag::PCM | tag::FLOAT | tag::A_LAW | tag::MU_LAW);
         let block = match tag {
@@ -338,7 +339,7 @@ impl<'a> Format<'a> {
         match self.tag {
             tag::PCM | tag::FLOAT => Ok(Coding::Wave(self.plain())),
             tag::A_LAW | tag::MU_LAW => {
-                // Their decoder wants the size of an extension that they do not have.
+                // Their decoder requires the size of an extension that they do not have.
                 Ok(Coding::Wave([self.plain(), vec![0, 0]].concat()))
             }
             tag::ADPCM | tag::IMA_ADPCM => Ok(Coding::Wave(self.body.to_vec())),

@@ -1,37 +1,37 @@
-//! What dimensions does an encoder of BERT's kind have?
+//! The dimensions of BERT and related encoders.
 
 use serde::Deserialize;
 
 use crate::{Error, Result};
 
-/// Holds the dimensions, under Hugging Face's names.
+/// The dimensions, under Hugging Face's names.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Config {
-    /// Features of a token.
+    /// Size of the hidden states.
     pub hidden_size: i32,
-    /// Features between the two layers of a block's network.
+    /// Size of the feed-forward network's hidden layer.
     pub intermediate_size: i32,
-    /// Heads of attention.
+    /// Number of attention heads.
     pub num_attention_heads: i32,
-    /// Blocks.
+    /// Number of layers.
     pub num_hidden_layers: i32,
-    /// The most tokens of a text.
+    /// Max number of positions.
     pub max_position_embeddings: i32,
-    /// Kinds of text: first and second sentence.
+    /// Number of token types: first and second sentence.
     pub type_vocab_size: i32,
-    /// Tokens.
+    /// Number of tokens in the vocabulary.
     pub vocab_size: i32,
-    /// What is added to variances.
+    /// Added to the variance in norms.
     pub layer_norm_eps: f32,
-    /// The function between the two layers.
+    /// The activation function of the feed-forward network.
     pub hidden_act: String,
-    /// The token that fills short texts.
+    /// The padding token.
     #[serde(default)]
     pub pad_token_id: u32,
-    /// Which encoder it is: BERT or RoBERTa, whose positions begin behind the number of the token that fills texts.
+    /// The encoder: BERT, or RoBERTa, whose positions begin after the number of the padding token.
     #[serde(default = "bert")]
     pub model_type: String,
-    /// How positions are told: `absolute` only.
+    /// The type of position embeddings: `absolute` only.
     pub position_embedding_type: Option<String>,
 }
 
@@ -39,10 +39,10 @@ fn bert() -> String {
     "bert".into()
 }
 
-/// More layers than any model has; each is made before a weight is asked for.
+/// Max number of layers; each is allocated before its weights are checked.
 const MAX_LAYERS: i32 = 4096;
 
-/// Sizes above are none of a model's: two of them make no matrix that MLX can hold.
+/// Sizes above this are refused: two of them make no matrix that MLX can hold.
 const MAX_SIZE: i32 = (1 << 24) - 1;
 
 impl Config {
@@ -114,7 +114,7 @@ impl Config {
         }
     }
 
-    /// Returns the most tokens that there are positions for.
+    /// Returns the max number of tokens.
     pub(super) fn longest(&self) -> usize {
         let positions = u32::try_from(self.max_position_embeddings).unwrap_or(0);
         positions.saturating_sub(self.first_position()) as usize

@@ -1,11 +1,12 @@
-//! How do BERT and its kind turn sentences into vectors?
+//! Sentence embeddings with BERT and related encoders.
 //!
 //! [`SentenceEncoder`] opens a folder and embeds sentences; [`Network`] is the encoder alone.
 //!
 //! ```no_run
-//! use mlx_models::{assets, bert::SentenceEncoder};
+//! use mlx_models::bert::SentenceEncoder;
+//! use mlx_testdata::assets;
 //!
-//! # fn main() -> mlx_models::Result<()> {
+//! # fn main() -> anyhow::Result<()> {
 //! let encoder = SentenceEncoder::open(assets::minilm()?)?;
 //! let vectors = encoder.embed(&["A cat sat.", "A kitten was sitting."])?; // [2, 384], as the model's files have it
 //! # let _ = vectors;

@@ -1,4 +1,4 @@
-//! What do the files of sentence-transformers say of a model's steps, from tokens to a vector?
+//! The modules of sentence-transformers: the steps from tokens to a sentence embedding.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -10,35 +10,35 @@ use crate::json::read_json;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
-/// Tokens that are read where no file says how many; what is longer is cut.
+/// Default max number of tokens; longer texts are truncated.
 const LONGEST: usize = 256;
 
-/// The steps of a model, in the order in which they are done.
+/// The steps of a model, in order.
 pub(super) struct Modules {
-    /// Where the encoder and its tokenizer lie.
+    /// The folder of the encoder and its tokenizer.
     pub(super) transformer: PathBuf,
-    /// How the vectors of tokens become one.
+    /// The pooling of token vectors.
     pub(super) pooling: Pooling,
-    /// What happens to that one.
+    /// The modules after pooling.
     pub(super) last: Vec<Step>,
 }
 
-/// A step behind pooling.
+/// A module after pooling.
 pub(super) enum Step {
-    /// Length 1.
+    /// Normalization to length 1.
     Normalize,
-    /// A linear map and a function.
+    /// A dense layer.
     Dense(Dense),
 }
 
-/// A linear map `[outputs, inputs]` and a function.
+/// A dense layer: a linear map `[outputs, inputs]` and an activation function.
 pub(super) struct Dense {
     weight: Array,
     bias: Option<Array>,
     activation: Activation,
 }
 
-/// The function of a linear map.
+/// The activation function of a dense layer.
 #[derive(Clone, Copy)]
 enum Activation {
     Identity,
@@ -49,7 +49,7 @@ enum Activation {
 }
 
 impl Modules {
-    /// Reads `modules.json` and what it names; a folder without it has the mean of all tokens, of length 1.
+    /// Reads `modules.json` and the files that it names; a folder without it has mean pooling and normalization.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let Some(Value::Array(list)) = read_json(&folder.join("modules.json"))? else {
             return Ok(Self {
@@ -76,7 +76,7 @@ impl Modules {
                 }
                 "Normalize" if pooling.is_some() => last.push(Step::Normalize),
                 "Dense" if pooling.is_some() => last.push(Step::Dense(Dense::open(&path)?)),
-                // Does something in training only.
+                // Dropout has an effect in training only.
                 "Dropout" => {}
                 _ => {
                     return Err(Error::Config(format!(
@@ -99,19 +99,19 @@ impl Modules {
     }
 }
 
-/// How texts are cut and changed before they are tokens.
+/// Truncation and preprocessing of texts.
 pub(super) struct Limits {
-    /// The most tokens of a text.
+    /// Max number of tokens.
     pub(super) max_seq_length: usize,
-    /// Whether upper case is made lower case.
+    /// Whether texts are converted to lower case.
     pub(super) do_lower_case: bool,
-    /// What is put in front of every text.
+    /// The prompt that is put before every text.
     pub(super) prompt: String,
 }
 
 impl Limits {
-    /// Reads `sentence_bert_config.json` in the encoder's folder, and `config_sentence_transformers.json` in the model's;
-    /// the encoder has `positions`.
+    /// Reads `sentence_bert_config.json` in the encoder's folder, and `config_sentence_transformers.json` in the
+    /// model's; the encoder has `positions`.
     pub(super) fn open(folder: &Path, modules: &Modules, positions: usize) -> Result<Self> {
         let own = own_limits(&modules.transformer)?;
         let stated = own.as_ref().and_then(|own| own.get("max_seq_length"));
@@ -122,7 +122,7 @@ impl Limits {
                 let most = tokenizer
                     .as_ref()
                     .and_then(|own| own.get("model_max_length"));
-                // Files write a number without end where there is no limit.
+                // Files write a very large number where there is no limit.
                 let most = most.and_then(Value::as_f64).unwrap_or(f64::INFINITY);
                 most.min(positions as f64) as usize
             }
@@ -235,12 +235,12 @@ impl Dense {
             Activation::Tanh => mapped.tanh(),
             Activation::Relu => mapped.maximum(0.0),
             Activation::Sigmoid => mapped.sigmoid(),
-            Activation::Gelu => mlx_nn::Kernels::Composed.gelu(&mapped),
+            Activation::Gelu => mlx_nn::FastOps::Composed.gelu(&mapped),
         }
     }
 }
 
-/// The file is named after the encoder in older folders.
+/// Returns the file, which older folders name after the encoder.
 fn own_limits(folder: &Path) -> Result<Option<Value>> {
     for name in ["bert", "roberta", "xlm-roberta", "camembert"] {
         let own = read_json(&folder.join(format!("sentence_{name}_config.json")))?;
@@ -251,7 +251,7 @@ fn own_limits(folder: &Path) -> Result<Option<Value>> {
     Ok(None)
 }
 
-/// A path that `modules.json` names: of a folder inside the model's.
+/// Returns a path that `modules.json` names, which must be inside the model's folder.
 fn inside(folder: &Path, path: &str) -> Result<PathBuf> {
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     if Path::new(path).components().all(plain) {

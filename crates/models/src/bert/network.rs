@@ -1,14 +1,16 @@
-//! How does an encoder of BERT's kind read tokens?
+//! The network of BERT and related encoders.
 
 use std::collections::BTreeSet;
 
 use mlx::fast::AttentionMask;
 use mlx::{Array, Dtype};
-use mlx_nn::{Embedding, Init, Kernels, LayerNorm, Linear, Module, Parts, WeightMap};
+use mlx_nn::{
+    Embedding, Init, LayerNorm, Linear, Module, MultiHeadAttention, ParameterVisitor, WeightMap,
+};
 
 use super::Config;
-use crate::weights::Weights;
-use crate::{Error, Result};
+use crate::Result;
+use crate::weights::{Unused, Weights, load_weights};
 
 /// An encoder with its weights. Cloning shares the weights.
 #[derive(Clone)]
@@ -21,19 +23,14 @@ pub struct Network {
     layers: Vec<Layer>,
 }
 
-/// A block: attention, then a network for each token, each added to what went in and normalized after.
+/// A post-norm transformer layer: attention and a feed-forward network, each with a residual connection.
 #[derive(Clone)]
 struct Layer {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    attention_output: Linear,
+    attention: MultiHeadAttention,
     attention_norm: LayerNorm,
     intermediate: Linear,
     output: Linear,
     output_norm: LayerNorm,
-    n_heads: i32,
-    kernels: Kernels,
 }
 
 impl Network {
@@ -50,16 +47,12 @@ impl Network {
                 .iter()
                 .find_map(|prefix| tensor.name.strip_prefix(prefix))
                 .unwrap_or(&tensor.name);
-            // What the network has no place for is not read: a folder may hold heads for other work, and other types.
+            // Weights without a parameter are not read: a folder may hold heads for other tasks, and other types.
             if wanted.contains(name) {
                 map.insert(name.to_owned(), tensor.to_array()?.astype(dtype));
             }
         }
-        network
-            .load(map)
-            .require_all()
-            .map_err(|error| Error::Weights(error.to_string()))?;
-        mlx::eval(network.parameters().values()).map_err(Error::model)?;
+        load_weights(&mut network, map, Unused::Allow)?;
         Ok(network)
     }
 
@@ -68,8 +61,8 @@ impl Network {
         &self.config
     }
 
-    /// Maps tokens `[batch, length]` to `[batch, length, hidden_size]`; `visible`, `[batch, length]`, is true where
-    /// there is text and false where a short one was filled.
+    /// Maps tokens `[batch, length]` to `[batch, length, hidden_size]`; `visible`, `[batch, length]`, is true for
+    /// tokens and false for padding.
     #[track_caller]
     pub fn forward(&self, tokens: &Array, visible: &Array) -> Array {
         let length = match tokens.dim(-1) {
@@ -78,13 +71,13 @@ impl Network {
         };
         let first = i32::try_from(self.config.first_position()).unwrap_or(0);
         let positions = mlx::iota(length) + first;
-        // All of a text is of the first kind.
-        let first_kind = self
+        // All tokens of a single text have type 0.
+        let type_embedding = self
             .token_type_embeddings
             .forward(&mlx::zeros([1], Dtype::Int32));
         let mut x = self.word_embeddings.forward(tokens)
             + self.position_embeddings.forward(&positions)
-            + first_kind;
+            + type_embedding;
         x = self.norm.forward(&x);
         let mask = AttentionMask::bool(&visible.expand_dims([1, 2]));
         for layer in &self.layers {
@@ -112,62 +105,50 @@ impl Network {
 impl Layer {
     fn new(config: &Config, init: &mut Init) -> Self {
         let (hidden, wide) = (config.hidden_size, config.intermediate_size);
-        let mut square = || Linear::new(hidden, hidden, true, init);
         Self {
-            query: square(),
-            key: square(),
-            value: square(),
-            attention_output: square(),
+            attention: MultiHeadAttention::new(hidden, config.num_attention_heads, true, init),
             attention_norm: LayerNorm::new(hidden, config.layer_norm_eps),
             intermediate: Linear::new(hidden, wide, true, init),
             output: Linear::new(wide, hidden, true, init),
             output_norm: LayerNorm::new(hidden, config.layer_norm_eps),
-            n_heads: config.num_attention_heads,
-            kernels: Kernels::default(),
         }
     }
 
     fn forward(&self, x: &Array, mask: &AttentionMask) -> Array {
-        let heads = |x: Array| x.unflatten(-1, [self.n_heads, -1]).transpose([0, 2, 1, 3]);
-        let queries = heads(self.query.forward(x));
-        let keys = heads(self.key.forward(x));
-        let values = heads(self.value.forward(x));
-        let mixed = self.kernels.attention(&queries, &keys, &values, mask);
-        let mixed = mixed.transpose([0, 2, 1, 3]).flatten(2, 3);
-        let x = self
-            .attention_norm
-            .forward(&(x + self.attention_output.forward(&mixed)));
-        let wide = self.kernels.gelu(&self.intermediate.forward(&x));
+        let attended = self.attention.forward(x, x, x, mask);
+        let x = self.attention_norm.forward(&(x + attended));
+        let wide = self.attention.kernels.gelu(&self.intermediate.forward(&x));
         self.output_norm.forward(&(&x + self.output.forward(&wide)))
     }
 }
 
 impl Module for Network {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("embeddings.word_embeddings", &mut self.word_embeddings);
-        parts.module(
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("embeddings.word_embeddings", &mut self.word_embeddings);
+        visitor.module(
             "embeddings.position_embeddings",
             &mut self.position_embeddings,
         );
-        parts.module(
+        visitor.module(
             "embeddings.token_type_embeddings",
             &mut self.token_type_embeddings,
         );
-        parts.module("embeddings.LayerNorm", &mut self.norm);
-        parts.list("encoder.layer", &mut self.layers);
+        visitor.module("embeddings.LayerNorm", &mut self.norm);
+        visitor.list("encoder.layer", &mut self.layers);
     }
 }
 
 impl Module for Layer {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("attention.self.query", &mut self.query);
-        parts.module("attention.self.key", &mut self.key);
-        parts.module("attention.self.value", &mut self.value);
-        parts.module("attention.output.dense", &mut self.attention_output);
-        parts.module("attention.output.LayerNorm", &mut self.attention_norm);
-        parts.module("intermediate.dense", &mut self.intermediate);
-        parts.module("output.dense", &mut self.output);
-        parts.module("output.LayerNorm", &mut self.output_norm);
-        parts.kernels(&mut self.kernels);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        let attention = &mut self.attention;
+        visitor.module("attention.self.query", &mut attention.query_proj);
+        visitor.module("attention.self.key", &mut attention.key_proj);
+        visitor.module("attention.self.value", &mut attention.value_proj);
+        visitor.module("attention.output.dense", &mut attention.out_proj);
+        visitor.kernels(&mut attention.kernels);
+        visitor.module("attention.output.LayerNorm", &mut self.attention_norm);
+        visitor.module("intermediate.dense", &mut self.intermediate);
+        visitor.module("output.dense", &mut self.output);
+        visitor.module("output.LayerNorm", &mut self.output_norm);
     }
 }

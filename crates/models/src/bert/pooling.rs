@@ -1,37 +1,37 @@
-//! How do the vectors of a text's tokens become one?
+//! Pooling: the vectors of a text's tokens become one.
 
 use mlx::{Array, Dtype};
 use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// Ways of making one vector of many, next to each other in the result.
+/// Pooling modes, whose results are concatenated.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Pooling {
     modes: Vec<Mode>,
-    /// Whether the tokens of a prompt count.
+    /// Whether the tokens of the prompt are included.
     pub(super) include_prompt: bool,
 }
 
-/// A way of making one vector of many.
+/// A pooling mode.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
-    /// The first token's.
+    /// The first token.
     Cls,
-    /// The largest value of each feature.
+    /// The max of each feature.
     Max,
     /// The mean.
     Mean,
     /// The sum, divided by the square root of the number of tokens.
     MeanSqrtLen,
-    /// The mean, the n-th token n times.
+    /// The mean with position-proportional weights.
     WeightedMean,
-    /// The last token's.
+    /// The last token.
     Last,
 }
 
-/// Names of modes: in newer files, and as a key that is true or false in older ones. In older files several are put
-/// next to each other in this order.
+/// Names of modes: in newer files, and as a boolean key in older ones. Older files concatenate several
+/// modes in this order.
 const MODES: [(&str, &str, Mode); 6] = [
     ("cls", "pooling_mode_cls_token", Mode::Cls),
     ("max", "pooling_mode_max_tokens", Mode::Max),
@@ -50,7 +50,7 @@ const MODES: [(&str, &str, Mode); 6] = [
 ];
 
 impl Pooling {
-    /// Returns the mean of all tokens.
+    /// Returns mean pooling.
     pub(super) fn mean() -> Self {
         Self {
             modes: vec![Mode::Mean],
@@ -77,11 +77,11 @@ impl Pooling {
     }
 
     /// Maps vectors of tokens `[batch, length, dims]` to `[batch, dims * modes]`; `visible`, `[batch, length]`, is true
-    /// where there is text, which comes first in each row, and `last`, `[batch]`, is the place of the last token.
+    /// for tokens, which come first in each row, and `last`, `[batch]`, is the index of the last token.
     pub(super) fn forward(&self, hidden: &Array, visible: &Array, last: &Array) -> Array {
         let weights = visible.astype(Dtype::Float32).expand_dims([-1]);
         let sum = |weights: &Array| (hidden * weights).sum(1);
-        // No tokens have the mean 0.
+        // The mean of no tokens is 0.
         let count = |weights: &Array| weights.sum(1).maximum(1e-9);
         let one = |mode: &Mode| match mode {
             Mode::Cls => hidden.take(&mlx::zeros([1], Dtype::Int32), 1).squeeze([1]),
@@ -114,7 +114,7 @@ fn named(name: &str) -> Result<Mode> {
     known.map(|mode| mode.2).ok_or_else(|| unknown(name))
 }
 
-/// The modes whose key is true; the mean when there is none.
+/// Returns the modes whose key is true; the mean when there is none.
 fn flagged(json: &Value) -> Vec<Mode> {
     let is_true = |key: &str| json.get(key).and_then(Value::as_bool) == Some(true);
     let modes: Vec<Mode> = MODES

@@ -1,4 +1,4 @@
-//! How does a sentence become one vector?
+//! The sentence encoder: tokenizer, network, pooling.
 
 use std::path::Path;
 
@@ -7,15 +7,16 @@ use tokenizers::TruncationParams;
 
 use super::modules::{Limits, Modules};
 use super::{Config, Network};
+use crate::axis_size::axis_size;
 use crate::guarded::{guarded, read_tokenizer};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
-/// An encoder with its tokenizer and what follows it, as sentence-transformers packs them.
+/// An encoder with its tokenizer and the modules after it, as sentence-transformers stores them.
 ///
-/// `modules.json` and the files it names say how the vectors of tokens become one (CLS, mean, maximum, last token and
-/// others, or several next to each other), and what happens to it then; without it a sentence is the mean of its tokens,
-/// of length 1. Sentences are cut at `max_seq_length` tokens of `sentence_bert_config.json`; without such files at 256.
+/// `modules.json` and the files it names define the pooling of token vectors (CLS, mean, max, last token and
+/// others, or several concatenated), and the modules after it; without it an embedding is the mean of the tokens,
+/// of length 1. Sentences are truncated at `max_seq_length` of `sentence_bert_config.json`, by default at 256 tokens.
 pub struct SentenceEncoder {
     network: Network,
     tokenizer: tokenizers::Tokenizer,
@@ -24,11 +25,11 @@ pub struct SentenceEncoder {
 }
 
 impl SentenceEncoder {
-    /// Opens a folder with `config.json`, `tokenizer.json` and safetensors, and the files of sentence-transformers where
-    /// there are some.
+    /// Opens a folder with `config.json`, `tokenizer.json` and safetensors, and the optional files of sentence-
+    /// transformers.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Config`], [`Error::Weights`] or [`Error::Tokenizer`], whichever file is at fault.
+    /// [`Error::Io`], [`Error::Config`], [`Error::Weights`] or [`Error::Tokenizer`], by the file that is wrong.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let modules = Modules::open(folder)?;
@@ -59,10 +60,10 @@ impl SentenceEncoder {
         &self.network
     }
 
-    /// Returns the tokens of a sentence, with those that begin and end it.
+    /// Returns the tokens of a sentence, with its special tokens.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when the vocabulary cannot spell it.
+    /// [`Error::Tokenizer`] when the vocabulary cannot encode it.
     pub fn tokens(&self, sentence: &str) -> Result<Vec<u32>> {
         let mut sentence = format!("{}{sentence}", self.limits.prompt);
         if self.limits.do_lower_case {
@@ -72,11 +73,11 @@ impl SentenceEncoder {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Returns a vector for each sentence, `[sentences, dims]`, `float32`. Where the model's files say so, and where there
-    /// are none, each has length 1, and the product of two is the cosine between them.
+    /// Returns an embedding for each sentence, `[sentences, dims]`, `float32`. Where the model's files say so, or are
+    /// missing, each has length 1, and the product of two is their cosine similarity.
     ///
     /// # Errors
-    /// [`Error::Decoding`] when there are no sentences, [`Error::Tokenizer`] when one cannot be spelled,
+    /// [`Error::Decoding`] when there are no sentences, [`Error::Tokenizer`] when one cannot be encoded,
     /// [`Error::Model`] when MLX fails.
     pub fn embed(&self, sentences: &[impl AsRef<str>]) -> Result<Array> {
         let rows: Vec<Vec<u32>> = sentences
@@ -98,7 +99,7 @@ impl SentenceEncoder {
             visible.extend(std::iter::repeat_n(true, row.len()));
             visible.extend(std::iter::repeat_n(false, filled));
         }
-        let shape = [size(rows.len())?, size(length)?];
+        let shape = [axis_size(rows.len()), axis_size(length)];
         let tokens = Array::from_slice(&tokens, shape).map_err(Error::model)?;
         let visible = Array::from_slice(&visible, shape).map_err(Error::model)?;
         let hidden = self
@@ -107,8 +108,8 @@ impl SentenceEncoder {
             .astype(Dtype::Float32);
         let last: Vec<i32> = rows
             .iter()
-            .map(|row| size(row.len().saturating_sub(1)))
-            .collect::<Result<_>>()?;
+            .map(|row| axis_size(row.len().saturating_sub(1)))
+            .collect();
         let last = Array::from_slice(&last, [shape[0]]).map_err(Error::model)?;
         let mut vectors = self.modules.pooling.forward(&hidden, &visible, &last);
         for step in &self.modules.last {
@@ -117,8 +118,4 @@ impl SentenceEncoder {
         vectors.eval().map_err(Error::model)?;
         Ok(vectors)
     }
-}
-
-fn size(n: usize) -> Result<i32> {
-    i32::try_from(n).map_err(|_| Error::Decoding(format!("embed: wanted fewer sentences than {n}")))
 }

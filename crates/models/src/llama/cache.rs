@@ -1,55 +1,56 @@
-//! What does a network remember of the tokens it has read?
+//! The key-value cache of a network.
 
 use mlx::Array;
 
-use super::network::{KeyValue, Network};
+use super::network::Network;
+use crate::kv_cache::LayerKvCache;
 use crate::{Error, Result};
 
-/// Keys and values of the tokens read so far, for every layer.
+/// Keys and values of the tokens so far, for every layer.
 ///
-/// Room for `capacity` positions is made once; each step writes its tokens in place. MLX reuses the memory because
-/// nobody else holds the arrays.
+/// Buffers for `capacity` positions are allocated once; each step writes its tokens in place. MLX reuses the memory
+/// because there is no other reference to the arrays.
 pub struct Cache {
-    layers: Vec<KeyValue>,
+    layers: Vec<LayerKvCache>,
     n_tokens: usize,
     capacity: usize,
 }
 
 impl Cache {
-    /// Returns an empty cache with room for `capacity` tokens.
+    /// Returns an empty cache of `capacity` tokens.
     ///
     /// # Errors
-    /// [`Error::Decoding`] when that is none, or more than the network's positions.
+    /// [`Error::Decoding`] when that is 0, or more than the network's positions.
     pub fn new(network: &Network, capacity: usize) -> Result<Self> {
-        let most = network.config().max_position_embeddings;
+        let max = network.config().max_position_embeddings;
         match i32::try_from(capacity) {
-            Ok(room) if room > 0 && capacity <= most => Ok(Self {
-                layers: network.room(1, room),
+            Ok(positions) if positions > 0 && capacity <= max => Ok(Self {
+                layers: network.new_kv_cache(1, positions),
                 n_tokens: 0,
                 capacity,
             }),
             _ => Err(Error::Decoding(format!(
-                "cache: wanted room for 1 to {most} tokens, got {capacity}"
+                "cache: wanted room for 1 to {max} tokens, got {capacity}"
             ))),
         }
     }
 
-    /// Returns the number of tokens read.
+    /// Returns the number of cached tokens.
     pub fn len(&self) -> usize {
         self.n_tokens
     }
 
-    /// Returns whether no tokens have been read.
+    /// Returns whether there are no cached tokens.
     pub fn is_empty(&self) -> bool {
         self.n_tokens == 0
     }
 
-    /// Returns the number of tokens there is room for.
+    /// Returns the max number of tokens.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Forgets all but the first `n` tokens.
+    /// Drops all but the first `n` tokens.
     pub fn truncate(&mut self, n: usize) {
         self.n_tokens = self.n_tokens.min(n);
     }
@@ -59,12 +60,12 @@ impl Cache {
         self.layers.iter().flat_map(|(keys, values)| [keys, values])
     }
 
-    /// Lets the network read tokens behind those read before, and scores what follows the last: `[1, vocab_size]`.
+    /// Appends tokens and returns the logits that follow the last, `[1, vocab_size]`.
     ///
-    /// Nothing is computed yet: evaluate the scores and [`Cache::arrays`] together.
+    /// Nothing is computed yet: evaluate the logits and [`Cache::arrays`] together.
     /// # Errors
-    /// [`Error::Decoding`] when there are no tokens or they do not fit; the cache is as before then.
-    pub fn read(&mut self, network: &Network, tokens: &[u32]) -> Result<Array> {
+    /// [`Error::Decoding`] when there are no tokens or they exceed the capacity; the cache is then unchanged.
+    pub fn append(&mut self, network: &Network, tokens: &[u32]) -> Result<Array> {
         let after = self.n_tokens.saturating_add(tokens.len());
         if tokens.is_empty() || after > self.capacity {
             return Err(Error::Decoding(format!(
@@ -77,11 +78,20 @@ impl Cache {
         let array = Array::from_slice(tokens, [1, tokens.len() as i32]).map_err(Error::model)?;
         let layers = self.layers.clone();
         let (logits, layers) = network
-            .next(&array, layers, self.n_tokens as i32)
+            .next_token_logits(&array, layers, self.n_tokens as i32)
             .map_err(Error::model)?;
-        // The old arrays are dropped here, so MLX may write into their memory.
+        // The old arrays are dropped here, so that MLX may write into their memory.
         self.layers = layers;
         self.n_tokens = after;
         Ok(logits)
+    }
+
+    /// The former name of [`Cache::append`].
+    ///
+    /// # Errors
+    /// As for [`Cache::append`].
+    #[deprecated(note = "renamed to append")]
+    pub fn read(&mut self, network: &Network, tokens: &[u32]) -> Result<Array> {
+        self.append(network, tokens)
     }
 }

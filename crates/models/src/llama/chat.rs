@@ -1,4 +1,4 @@
-//! How does a conversation become a prompt?
+//! Chat templates: a conversation becomes a prompt.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use crate::Result;
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
-    /// Who speaks: `system`, `user` or `assistant`.
+    /// The role: `system`, `user` or `assistant`.
     pub role: String,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
@@ -32,7 +32,7 @@ impl Message {
         Self::new("user", content)
     }
 
-    /// Returns a message that tells the model how to behave.
+    /// Returns a system message.
     pub fn system(content: impl Into<String>) -> Self {
         Self::new("system", content)
     }
@@ -45,9 +45,9 @@ impl Message {
 
 /// The chat template of a model, in Jinja, as Python's `transformers` renders it.
 ///
-/// It is parsed when it is rendered: a model with a template that is not understood can still continue texts.
-/// Besides `messages`, `add_generation_prompt` and the texts of special tokens it knows `tools` and `documents`, which
-/// are none.
+/// It is parsed when it is rendered: a model with an unsupported template can still continue texts.
+/// Besides `messages`, `add_generation_prompt` and the texts of special tokens it is given `tools` and `documents`,
+/// which are undefined.
 ///
 /// ```
 /// use mlx_models::llama::{ChatTemplate, Message};
@@ -60,12 +60,12 @@ impl Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatTemplate {
     template: String,
-    /// Texts of special tokens by the names that templates have for them, such as `bos_token`.
+    /// Texts of special tokens by their names in templates, such as `bos_token`.
     tokens: BTreeMap<String, String>,
 }
 
 impl ChatTemplate {
-    /// Returns a template, which knows the texts of the tokens that begin and end a text.
+    /// Returns a template with the texts of the BOS and EOS tokens.
     pub fn new(
         template: impl Into<String>,
         bos_token: impl Into<String>,
@@ -86,7 +86,7 @@ impl ChatTemplate {
         self
     }
 
-    /// Returns the prompt of a conversation, up to where the model's answer begins if `add_generation_prompt`.
+    /// Returns the prompt of a conversation, with the beginning of the model's answer if `add_generation_prompt`.
     ///
     /// # Errors
     /// [`Error::Tokenizer`](crate::Error::Tokenizer) when the template is malformed, refuses, such as for roles in an

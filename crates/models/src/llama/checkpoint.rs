@@ -1,4 +1,4 @@
-//! How is a model opened, from one GGUF file or from a folder?
+//! Opening a model: one GGUF file, or a folder.
 
 use std::path::Path;
 
@@ -7,34 +7,34 @@ use serde_json::Value;
 use super::chat::ChatTemplate;
 use super::config::Config;
 use super::packing::packed_store;
-use super::store::Store;
 use super::tokenizer::{Tokenizer, content};
 use super::tokenizer_gguf::end_tokens;
+use super::weight_store::WeightStore;
 use crate::json::read_json;
 use crate::weights::Weights;
 use crate::weights::gguf::Gguf;
 use crate::{Error, Result};
 
-/// Is everything that the files of a model hold, in one form for all formats.
+/// The contents of a model's files, in one form for all formats.
 #[derive(Clone)]
 pub struct Checkpoint {
     /// The dimensions.
     pub config: Config,
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// How a conversation becomes a prompt, where the model knows conversations.
+    /// The template that makes a prompt of a conversation, where the model has one.
     pub chat_template: Option<ChatTemplate>,
-    /// The tokens that end a text.
+    /// The end-of-text tokens.
     pub end_tokens: Vec<u32>,
     /// The weights.
-    pub weights: Store,
+    pub weights: WeightStore,
 }
 
 impl Checkpoint {
     /// Opens a GGUF file, or a Hugging Face folder with safetensors, also one packed by MLX's tools.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Config`], [`Error::Weights`] or [`Error::Tokenizer`], whichever part is at fault.
+    /// [`Error::Io`], [`Error::Config`], [`Error::Weights`] or [`Error::Tokenizer`], by the part that is wrong.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if path.is_dir() {
@@ -44,7 +44,7 @@ impl Checkpoint {
         }
     }
 
-    /// Takes the parts of a GGUF file.
+    /// Reads the parts of a GGUF file.
     ///
     /// # Errors
     /// As for [`Checkpoint::open`].
@@ -60,7 +60,7 @@ impl Checkpoint {
             chat_template: gguf_template(gguf, &tokenizer)?,
             end_tokens: end_tokens(&gguf.metadata, &tokenizer)?,
             tokenizer,
-            weights: Store::from_gguf(gguf)?,
+            weights: WeightStore::from_gguf(gguf)?,
         })
     }
 
@@ -103,7 +103,7 @@ fn chat_template(template: &str, tokenizer: &Tokenizer) -> ChatTemplate {
     ChatTemplate::new(template, text(tokenizer.bos), text(tokenizer.eos))
 }
 
-/// The template of a GGUF file, with the texts of the special tokens that the file names.
+/// Returns the template of a GGUF file with the special tokens that the file names.
 fn gguf_template(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
     let Some(template) = gguf.metadata.text("tokenizer.chat_template")? else {
         return Ok(None);
@@ -121,7 +121,7 @@ fn gguf_template(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<ChatTempla
     Ok(Some(template))
 }
 
-/// The texts of special tokens that only a folder states, under the names that templates have for them.
+/// Adds the special tokens that only a folder states, under their names in templates.
 fn other_tokens(mut template: ChatTemplate, folder: &Path) -> Result<ChatTemplate> {
     let config = read_json(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
     for name in [
@@ -138,7 +138,7 @@ fn other_tokens(mut template: ChatTemplate, folder: &Path) -> Result<ChatTemplat
     Ok(template)
 }
 
-/// The template lies in a file of its own, or in the tokenizer's configuration, alone or among others.
+/// Reads the template from a file of its own, or from the tokenizer's configuration, alone or in a list.
 fn folder_template(folder: &Path) -> Result<Option<String>> {
     let path = folder.join("chat_template.jinja");
     if path.is_file() {
@@ -147,7 +147,7 @@ fn folder_template(folder: &Path) -> Result<Option<String>> {
             .map_err(Error::io(&path));
     }
     let config = read_json(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
-    // Models that also read pictures have it in a file of their own.
+    // Vision models have it in a file of its own.
     let other = read_json(&folder.join("chat_template.json"))?.unwrap_or_default();
     let stated = [&config, &other]
         .into_iter()
@@ -163,7 +163,7 @@ fn folder_template(folder: &Path) -> Result<Option<String>> {
     })
 }
 
-/// One number, or a list of them.
+/// Returns one number, or a list of them, as a list.
 fn numbers(json: &Value) -> Vec<u32> {
     let number = |json: &Value| u32::try_from(json.as_u64()?).ok();
     match json {

@@ -1,4 +1,4 @@
-//! What are the dimensions of a model of the Llama family?
+//! The dimensions of a model of the Llama family.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::rope::Rope;
 use crate::{Error, Result};
 
-/// Which model it is; they differ in biases and norms only.
+/// The model family; families differ in biases and norms only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
     /// Llama 2 and 3, Mistral, SmolLM2 and others of their shape.
@@ -17,44 +17,44 @@ pub enum Family {
     Qwen3,
 }
 
-/// Holds the dimensions of a model, under Hugging Face's names.
+/// The dimensions of a model, under Hugging Face's names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Which model it is.
+    /// The model family.
     pub family: Family,
-    /// Width of the model.
+    /// Size of the hidden states.
     pub hidden_size: usize,
-    /// Width between gate and down projection.
+    /// Size of the feed-forward network's hidden layer.
     pub intermediate_size: usize,
-    /// Layers.
+    /// Number of layers.
     pub num_hidden_layers: usize,
-    /// Heads of queries.
+    /// Number of query heads.
     pub num_attention_heads: usize,
-    /// Heads of keys and values; each serves several of queries.
+    /// Number of key and value heads; each serves a group of query heads.
     pub num_key_value_heads: usize,
-    /// Features of a head.
+    /// Size of a head.
     pub head_dim: usize,
-    /// Tokens of the vocabulary.
+    /// Number of tokens in the vocabulary.
     pub vocab_size: usize,
-    /// Positions that the model was made for.
+    /// Max number of positions.
     pub max_position_embeddings: usize,
-    /// What norms add to the mean of squares.
+    /// Added to the mean of squares in norms.
     pub rms_norm_eps: f32,
-    /// Rotary positions.
+    /// Rotary position embeddings.
     pub rope: Rope,
-    /// Whether the table of tokens also scores them.
+    /// Whether the embedding table also computes the logits.
     pub tie_word_embeddings: bool,
     /// Whether queries, keys and values have a bias.
     pub qkv_bias: bool,
-    /// Whether the output of attention has a bias.
+    /// Whether the output projection of attention has a bias.
     pub output_bias: bool,
-    /// Whether the three projections behind attention have a bias.
+    /// Whether the three projections of the feed-forward network have a bias.
     pub mlp_bias: bool,
-    /// Whether queries and keys are normalized, head by head.
+    /// Whether queries and keys are normalized, for each head.
     pub qk_norm: bool,
 }
 
-/// More layers than any model has.
+/// Max number of layers.
 const MAX_LAYERS: usize = 4096;
 
 impl Family {
@@ -112,14 +112,14 @@ impl Config {
     /// Reads a `config.json`.
     ///
     /// # Errors
-    /// [`Error::Config`] when it is not of this family, needs what is not here, or contradicts itself.
+    /// [`Error::Config`] when it is of another family, needs an unsupported feature, or contradicts itself.
     pub fn from_json(text: &str) -> Result<Self> {
         let json: Value =
             serde_json::from_str(text).map_err(|error| Error::Config(format!("json: {error}")))?;
         let rope = Rope::from_json(&json)?;
         let file: HuggingFace =
             serde_json::from_value(json).map_err(|error| Error::Config(error.to_string()))?;
-        // Mistral is Llama with a window: who is farther away than that is not seen.
+        // Mistral is Llama with sliding-window attention.
         let mistral = file.model_type == "mistral";
         let family = match mistral {
             true => Family::Llama,
@@ -161,7 +161,7 @@ impl Config {
                 .head_dim
                 .unwrap_or(file.hidden_size.checked_div(heads).unwrap_or(0)),
             vocab_size: file.vocab_size,
-            // Within the window nothing is hidden.
+            // Within the window the mask is causal.
             max_position_embeddings: file
                 .max_position_embeddings
                 .min(window.unwrap_or(usize::MAX)),
@@ -176,7 +176,7 @@ impl Config {
         config.check()
     }
 
-    /// Returns the configuration if its numbers make a network.
+    /// Returns the configuration if its sizes are valid.
     pub(super) fn check(self) -> Result<Self> {
         let sizes = [
             ("hidden_size", self.hidden_size),
@@ -188,7 +188,7 @@ impl Config {
             ("vocab_size", self.vocab_size),
             ("max_position_embeddings", self.max_position_embeddings),
         ];
-        // Products of two of these stay far below 2^63, and each fits MLX's sizes.
+        // Products of two of these are far below 2^63, and each fits MLX's sizes.
         for (name, size) in sizes {
             let most = match name {
                 "num_hidden_layers" => MAX_LAYERS,

@@ -1,4 +1,4 @@
-//! What does a GGUF file say of a model's dimensions?
+//! The dimensions that a GGUF file states.
 
 use super::config::{Config, Family};
 use super::rope::{Rope, RopeScaling};
@@ -6,7 +6,7 @@ use crate::weights::gguf::{Gguf, Metadata};
 use crate::{Error, Result};
 
 impl Config {
-    /// Reads the metadata of a GGUF file, and from its tensors what the metadata leaves open.
+    /// Reads the metadata of a GGUF file, and from its tensors what the metadata lacks.
     ///
     /// # Errors
     /// As for [`Config::from_json`].
@@ -73,7 +73,7 @@ impl Config {
     }
 }
 
-/// Keys that begin with the name of the architecture.
+/// Reads keys that begin with the name of the architecture.
 struct Keys<'a> {
     metadata: &'a Metadata,
     name: &'a str,

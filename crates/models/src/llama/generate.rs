@@ -1,4 +1,4 @@
-//! How is a prompt continued?
+//! Text generation: a prompt is continued token by token.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -11,19 +11,19 @@ use super::stream::TextStream;
 use super::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
-/// The room for tokens that a generator makes unless told otherwise, where the model allows.
+/// The default capacity in tokens, where the model allows it.
 const CAPACITY: usize = 4096;
 
-/// How a text is continued; by default up to 256 of the likeliest tokens.
+/// The options of generation; by default up to 256 of the most likely tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerateOptions {
-    /// The most tokens that are written.
+    /// Max number of generated tokens.
     pub max_tokens: usize,
-    /// How each is chosen.
+    /// The sampling of each token.
     pub sampling: SamplingOptions,
-    /// Texts in front of which writing ends.
+    /// Stop strings: generation ends before them.
     pub stop: Vec<String>,
-    /// Whether tokens that end a text are written like others.
+    /// Whether end-of-text tokens are generated like others.
     pub ignore_end: bool,
 }
 
@@ -38,37 +38,37 @@ impl Default for GenerateOptions {
     }
 }
 
-/// Why writing ended.
+/// The reason why generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finish {
-    /// The model wrote a token that ends the text.
+    /// The model generated an end-of-text token.
     End,
-    /// There are as many tokens as were asked for.
+    /// `max_tokens` tokens were generated.
     MaxTokens,
-    /// A stop string came.
+    /// A stop string occurred.
     Stop,
-    /// The context is full.
+    /// The capacity is used up.
     Full,
-    /// Whoever was told the text wanted no more.
+    /// The callback returned `Break`.
     Cancelled,
 }
 
-/// How long it took.
+/// The time that generation took.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timings {
-    /// Tokens of the prompt, read now or known from before.
+    /// Tokens of the prompt, with those of the reused prefix.
     pub prompt_tokens: usize,
-    /// The time until the first token could be chosen.
+    /// The time until the first token was sampled.
     pub prefill: Duration,
-    /// Tokens that were read after that, one at a time.
+    /// Number of decoding steps after that.
     pub steps: usize,
-    /// The time for those.
+    /// The time of these steps.
     pub decode: Duration,
 }
 
 impl Timings {
-    /// Returns the tokens written in a second, after the first; 0 when there were none.
+    /// Returns the tokens generated per second, after the first; 0 when there were none.
     pub fn tokens_per_second(&self) -> f64 {
         let seconds = self.decode.as_secs_f64();
         if self.steps == 0 || seconds <= 0.0 {
@@ -78,20 +78,21 @@ impl Timings {
     }
 }
 
-/// What was written.
+/// The result of generation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generated {
-    /// The tokens, without the one that ended the text.
+    /// The tokens, without an end-of-text token.
     pub tokens: Vec<u32>,
     /// The text: all pieces together.
     pub text: String,
-    /// Why it ended.
+    /// The reason why it ended.
     pub finish: Finish,
-    /// How long it took.
+    /// The time that it took.
     pub timings: Timings,
 }
 
-/// Continues prompts. What a prompt has in common with the last one and its continuation is not read again.
+/// A generator that continues prompts. The prefix that a prompt shares with the last one and its continuation is
+/// reused.
 pub struct Generator<'a> {
     session: Session<'a>,
     tokenizer: &'a Tokenizer,
@@ -99,7 +100,7 @@ pub struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    /// Returns a generator with room for 4096 tokens, or as many as the model was made for.
+    /// Returns a generator with a capacity of 4096 tokens, or of the model's positions if they are fewer.
     ///
     /// # Errors
     /// As for [`Generator::with_capacity`].
@@ -108,10 +109,10 @@ impl<'a> Generator<'a> {
         Self::with_capacity(network, checkpoint, CAPACITY.min(most))
     }
 
-    /// Returns a generator with room for `capacity` tokens of prompt and continuation.
+    /// Returns a generator with a capacity of `capacity` tokens of prompt and continuation.
     ///
     /// # Errors
-    /// [`Error::Decoding`] when that is none, or more than the model's positions.
+    /// [`Error::Decoding`] when that is 0, or more than the model's positions.
     pub fn with_capacity(
         network: &'a Network,
         checkpoint: &'a Checkpoint,
@@ -124,7 +125,7 @@ impl<'a> Generator<'a> {
         })
     }
 
-    /// Continues a prompt and tells each piece of text as soon as it is certain.
+    /// Continues a prompt and calls `tell` with each piece of text once it is final.
     ///
     /// # Errors
     /// [`Error::Decoding`] when the prompt is empty or does not fit, or an option is out of its range;
@@ -141,7 +142,7 @@ impl<'a> Generator<'a> {
         })
     }
 
-    /// Continues a prompt like [`Generator::generate`], until `tell` breaks off.
+    /// Continues a prompt like [`Generator::generate`], until `tell` returns `Break`.
     ///
     /// # Errors
     /// As for [`Generator::generate`].
@@ -169,39 +170,26 @@ impl<'a> Generator<'a> {
             }
         };
         let started = Instant::now();
-        let mut logits = self.session.reread(prompt)?;
+        let logits = self.session.prefill_with_prefix_reuse(prompt)?;
         let (prefill, started) = (started.elapsed(), Instant::now());
-        let mut steps = 0;
         let mut tokens = Vec::new();
-        let finish = loop {
-            if tokens.len() >= options.max_tokens {
-                break Finish::MaxTokens;
-            }
-            let token = sampler.choose(&mut logits, self.session.tokens())?;
-            if !options.ignore_end && self.end_tokens.contains(&token) {
-                break Finish::End;
-            }
-            tokens.push(token);
-            if tell(stream.push(token)?).is_break() {
-                break Finish::Cancelled;
-            }
-            if stream.stopped() {
-                break Finish::Stop;
-            }
-            if tokens.len() >= options.max_tokens {
-                break Finish::MaxTokens;
-            }
-            if self.session.tokens().len() >= self.session.capacity() {
-                break Finish::Full;
-            }
-            logits = self.session.read(&[token])?;
-            steps += 1;
-        };
+        let finish = self.decode(
+            logits,
+            &mut tokens,
+            options,
+            &mut sampler,
+            |token| match tell(stream.push(token)?).is_break() {
+                true => Ok(Some(Finish::Cancelled)),
+                false => Ok(stream.stopped().then_some(Finish::Stop)),
+            },
+        )?;
         let decode = started.elapsed();
         if finish != Finish::Cancelled {
-            // There is nothing left to break off.
+            // There is nothing to break off.
             let _ = tell(stream.finish()?);
         }
+        // The tokens of the session that the prompt does not have were decoding steps.
+        let steps = self.session.tokens().len() - prompt.len();
         Ok(Generated {
             tokens,
             text,
@@ -213,5 +201,34 @@ impl<'a> Generator<'a> {
                 decode,
             },
         })
+    }
+
+    /// Generates tokens until there is a reason to finish; `take` adds each to the text.
+    fn decode(
+        &mut self,
+        mut logits: Vec<f32>,
+        tokens: &mut Vec<u32>,
+        options: &GenerateOptions,
+        sampler: &mut Sampler,
+        mut take: impl FnMut(u32) -> Result<Option<Finish>>,
+    ) -> Result<Finish> {
+        while tokens.len() < options.max_tokens {
+            let token = sampler.choose(&mut logits, self.session.tokens())?;
+            if !options.ignore_end && self.end_tokens.contains(&token) {
+                return Ok(Finish::End);
+            }
+            tokens.push(token);
+            if let Some(finish) = take(token)? {
+                return Ok(finish);
+            }
+            if tokens.len() >= options.max_tokens {
+                break;
+            }
+            if self.session.tokens().len() >= self.session.capacity() {
+                return Ok(Finish::Full);
+            }
+            logits = self.session.append(&[token])?;
+        }
+        Ok(Finish::MaxTokens)
     }
 }

@@ -1,6 +1,7 @@
-//! How do Llama, Qwen2, Qwen3 and their kind write text?
+//! Text generation with Llama, Qwen2 and Qwen3.
 //!
-//! [`Checkpoint`] opens a GGUF file or a Hugging Face folder; [`Network`] scores the next token; [`Generator`] writes.
+//! [`Checkpoint`] opens a GGUF file or a Hugging Face folder; [`Network`] computes the logits of the next token;
+//! [`Generator`] continues prompts.
 //!
 //! ```no_run
 //! use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Network, NetworkOptions};
@@ -23,36 +24,44 @@ mod compiled;
 mod config;
 mod config_gguf;
 mod generate;
+mod layers;
 mod names;
 mod network;
 mod packing;
 mod pre_tokenizer;
-mod projection;
 mod python_json;
 mod python_methods;
+mod quantizable;
 mod rope;
 mod sampling;
 mod sentence_piece;
 mod session;
 mod split_patterns;
-mod store;
 mod stream;
 mod template;
 mod template_blocks;
 mod tokenizer;
 mod tokenizer_gguf;
 mod tokenizer_scores;
+mod weight_store;
 
+pub use crate::kv_cache::LayerKvCache;
 pub use cache::Cache;
 pub use chat::{ChatTemplate, Message};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, Family};
 pub use generate::{Finish, GenerateOptions, Generated, Generator, Timings};
-pub use network::{KeyValue, Network, NetworkOptions};
-pub use projection::{Projection, Table};
+#[allow(deprecated)]
+pub use network::KeyValue;
+pub use network::{Network, NetworkOptions};
+pub use quantizable::{EmbeddingTable, LinearLayer};
+#[allow(deprecated)]
+pub use quantizable::{Projection, Table};
 pub use rope::{Rope, RopeScaling};
 pub use sampling::{Sampler, SamplingOptions};
 pub use session::Session;
-pub use store::{Store, Stored};
 pub use stream::TextStream;
 pub use tokenizer::Tokenizer;
+#[allow(deprecated)]
+pub use weight_store::Store;
+pub use weight_store::WeightStore;

@@ -1,4 +1,4 @@
-//! What are weights of GGUF files called in Hugging Face's names?
+//! The names of weights in GGUF files, translated to Hugging Face's.
 
 /// Names outside of layers: GGUF's, Hugging Face's.
 const OUTER: [(&str, &str); 3] = [

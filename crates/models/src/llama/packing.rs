@@ -1,25 +1,27 @@
-//! How did MLX's tools pack the weights of a folder: all of them, and single modules in other ways?
+//! The quantization of a folder's weights as MLX's tools write it: one for all modules, and exceptions.
 
 use mlx::{Quantization, QuantizationMode};
 use serde_json::{Map, Value};
 
-use super::store::Store;
+use super::weight_store::WeightStore;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
-/// Returns the weights of a folder, packed as its `config.json` says.
+/// Returns the weights of a folder, quantized as its `config.json` says.
 ///
-/// `quantization` has the way of all modules that come with scales, and beside it, by the path of a module, another
-/// way, or whether it is packed at all.
-pub(super) fn packed_store(weights: &Weights, config: &Value) -> Result<Store> {
-    // Newer files have the same under both names; other tools' methods are named in the second.
+/// `quantization` holds the settings of all modules that have scales, and under the path of a module its own settings,
+/// or whether it is quantized at all.
+pub(super) fn packed_store(weights: &Weights, config: &Value) -> Result<WeightStore> {
+    // Newer files have the same under both names; the second may also hold another tool's method.
     let stated = ["quantization", "quantization_config"]
         .into_iter()
         .filter_map(|key| config.get(key)?.as_object())
         .find(|stated| !stated.contains_key("quant_method"));
     let Some(stated) = stated else {
         return match config.get("quantization") {
-            None | Some(Value::Null | Value::Object(_)) => Ok(Store::from_weights(weights, None)),
+            None | Some(Value::Null | Value::Object(_)) => {
+                Ok(WeightStore::from_weights(weights, None))
+            }
             Some(other) => Err(wrong("quantization", other)),
         };
     };
@@ -29,11 +31,11 @@ pub(super) fn packed_store(weights: &Weights, config: &Value) -> Result<Store> {
     {
         return Err(wrong("quantization", &Value::Object(stated.clone())));
     }
-    let all = way("quantization", stated)?;
-    let mut store = Store::from_weights(weights, Some(all));
+    let all = quantization("quantization", stated)?;
+    let mut store = WeightStore::from_weights(weights, Some(all));
     for (module, other) in stated {
         store = match other {
-            Value::Object(other) => store.with_module(module, Some(way(module, other)?)),
+            Value::Object(other) => store.with_module(module, Some(quantization(module, other)?)),
             Value::Bool(packed) => store.with_module(module, packed.then_some(all)),
             _ => store,
         };
@@ -41,8 +43,8 @@ pub(super) fn packed_store(weights: &Weights, config: &Value) -> Result<Store> {
     Ok(store)
 }
 
-/// One way of packing; what is left out is the mode's default, as in MLX.
-fn way(name: &str, stated: &Map<String, Value>) -> Result<Quantization> {
+/// Reads one quantization; what is left out has the mode's default, as in MLX.
+fn quantization(name: &str, stated: &Map<String, Value>) -> Result<Quantization> {
     let refused = || wrong(name, &Value::Object(stated.clone()));
     let mode = match stated.get("mode").filter(|mode| !mode.is_null()) {
         None => QuantizationMode::Affine,

@@ -1,7 +1,7 @@
-//! Where is text split before its pieces become tokens?
+//! Pre-tokenizers: how text is split before its pieces become tokens.
 //!
-//! GGUF files name one of llama.cpp's ways. The expressions are those of the `tokenizer.json` that a model was trained
-//! with, where llama.cpp states them beside its own adaptation for an engine without Unicode classes.
+//! GGUF files name one of llama.cpp's pre-tokenizers. The expressions are those of the `tokenizer.json` that a model
+//! was trained with, where llama.cpp states them beside its own adaptation for an engine without Unicode classes.
 
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -12,31 +12,31 @@ use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior};
 use super::split_patterns as patterns;
 use crate::{Error, Result};
 
-/// How a named way splits, and what else the name stands for.
+/// The pre-tokenizer of a name, and its other settings.
 pub(super) struct Way {
     pub(super) pre_tokenizer: PreTokenizerWrapper,
-    /// Whether a piece that is a token as a whole is one, whatever the merges say.
+    /// Whether a piece that is in the vocabulary is one token, whatever the merges say.
     pub(super) ignore_merges: bool,
-    /// Whether text is brought into Unicode's composed form first.
+    /// Whether text is normalized to NFC first.
     pub(super) compose: bool,
-    /// Whether a text begins with the token that begins texts, unless the file says otherwise.
+    /// Whether a text begins with the BOS token unless the file says otherwise.
     pub(super) add_bos: bool,
-    /// Whether tokens are bytes written as characters, as in GPT-2; otherwise they are text with `▁` for a space.
+    /// Whether tokens are bytes written as characters, as in GPT-2; otherwise text with `▁` for a space.
     pub(super) byte_level: bool,
 }
 
-/// How a family of names splits.
+/// The splitting rule of a family of names.
 #[derive(Clone, Copy)]
 enum Splits {
     /// GPT-2's own expression.
     Gpt2,
     /// Single digits, then GPT-2's expression.
     DigitsGpt2,
-    /// Expressions, each of which splits the pieces of the one before.
+    /// Expressions, each of which splits the pieces of the former.
     Each(&'static [&'static str]),
 }
 
-/// Flags of a name beyond how it splits.
+/// Flags of a name besides its splitting rule.
 #[derive(Clone, Copy)]
 struct Flags {
     ignore_merges: bool,
@@ -73,7 +73,7 @@ const RAW_BOS: Flags = Flags {
     ..RAW
 };
 
-/// Returns the way of this name.
+/// Returns the pre-tokenizer of this name.
 pub(super) fn way(name: &str) -> Result<Way> {
     let Some((splits, flags)) = find(name) else {
         return Err(Error::Tokenizer(format!(
@@ -81,7 +81,7 @@ pub(super) fn way(name: &str) -> Result<Way> {
              default, got {name}"
         )));
     };
-    // Bytes become characters; with its own expression this is GPT-2's way.
+    // Bytes become characters; with its own expression this is GPT-2's pre-tokenizer.
     let gpt2 = || PreTokenizerWrapper::from(ByteLevel::new(false, false, true));
     let steps = match splits {
         Splits::Gpt2 => vec![gpt2()],
@@ -97,7 +97,7 @@ pub(super) fn way(name: &str) -> Result<Way> {
     })
 }
 
-/// Every name that llama.cpp knows for pairs of tokens.
+/// All names that llama.cpp has for byte-pair encoding.
 fn find(name: &str) -> Option<(Splits, Flags)> {
     use Splits::{DigitsGpt2, Each, Gpt2};
     Some(match name {
@@ -105,7 +105,7 @@ fn find(name: &str) -> Option<(Splits, Flags)> {
         "gpt-2" | "gpt2" | "phi-2" | "jina-es" | "jina-de" | "jina-v2-es" | "jina-v2-de"
         | "jina-v1-en" | "jina-v2-code" | "roberta-bpe" | "gigachat" | "a.x-4.0" | "mellum"
         | "modern-bert" | "jais" | "trillion" | "granite-docling" | "exaone4" => (Gpt2, PLAIN),
-        // Tokenizers of GPT-NeoX compose characters.
+        // Tokenizers of GPT-NeoX normalize to NFC.
         "mpt" | "olmo" => (Gpt2, NFC),
         "smollm" | "starcoder" | "refact" | "codeshell" | "exaone" | "minerva-7b" | "mellum2" => {
             (DigitsGpt2, PLAIN)
@@ -152,7 +152,7 @@ fn find(name: &str) -> Option<(Splits, Flags)> {
     })
 }
 
-/// Matches stand alone, what is between them too; then bytes become characters.
+/// Splits at matches, which are pieces too; then bytes become characters.
 fn expressions(patterns: &[&str], byte_level: bool) -> Result<Vec<PreTokenizerWrapper>> {
     let mut steps = Vec::new();
     for pattern in patterns {

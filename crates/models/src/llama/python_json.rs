@@ -1,19 +1,19 @@
-//! How does Python write a value as JSON, and read it back?
+//! JSON as Python's `json` module writes and reads it.
 
 use minijinja::value::ValueKind;
 use minijinja::{ErrorKind, Value};
 
-/// Values that lie deeper in each other are refused, as Python does.
+/// Values nested deeper are refused, as in Python.
 const MAX_DEPTH: usize = 500;
 
-/// The most bytes that a level of depth is indented by.
+/// Max number of bytes of one level of indentation.
 const MAX_INDENT: usize = 64;
 
 type Rendered<T> = Result<T, minijinja::Error>;
 
-/// How `json.dumps` writes.
+/// The style of `json.dumps`.
 pub(super) struct Style {
-    /// What a level of depth is indented by; without it all is on one line.
+    /// The indentation of one level; `None` for a single line.
     indent: Option<String>,
     between_items: String,
     behind_key: String,
@@ -22,7 +22,7 @@ pub(super) struct Style {
 }
 
 impl Style {
-    /// Returns the style of these arguments; `indent` is a number of spaces or a text.
+    /// Returns the style of these arguments; `indent` is a number of spaces or a string.
     pub(super) fn new(
         indent: Option<Value>,
         separators: Option<Vec<String>>,
@@ -53,7 +53,7 @@ impl Style {
     }
 }
 
-/// What `indent` stands for: a text, or so many spaces; a number below 0 is none.
+/// Returns the indentation of the argument `indent`: a string, or n spaces; a negative number is none.
 fn indent_text(indent: &Value) -> Rendered<String> {
     let text = match (indent.kind(), i64::try_from(indent.clone())) {
         (ValueKind::String, _) => Some(indent.to_string()),
@@ -122,7 +122,7 @@ fn write_value(to: &mut String, value: &Value, style: &Style, depth: usize) -> R
     Ok(())
 }
 
-/// Writes brackets and what is between them.
+/// Writes brackets and the items between them.
 fn write_all(
     to: &mut String,
     [open, close]: [char; 2],
@@ -152,7 +152,7 @@ fn write_all(
     Ok(())
 }
 
-/// Keys are texts; Python makes texts of other plain values.
+/// Returns a key as a string; Python converts other plain values.
 fn key_text(key: &Value) -> Rendered<String> {
     Ok(match key.kind() {
         ValueKind::String => key.to_string(),
@@ -167,7 +167,7 @@ fn key_text(key: &Value) -> Rendered<String> {
     })
 }
 
-/// A number as Python's `repr` writes it: the shortest digits that read back as the same.
+/// Returns a number as Python's `repr` writes it: the shortest digits that read back as the same.
 fn number(value: &Value) -> String {
     if value.is_integer() {
         return value.to_string();
@@ -181,7 +181,7 @@ fn number(value: &Value) -> String {
     if float.is_infinite() {
         return (if float > 0.0 { "Infinity" } else { "-Infinity" }).into();
     }
-    // Python writes exponents from 1e16 on and below 1e-4, with two digits at least.
+    // Python writes exponents from 1e16 on and below 1e-4, of two digits or more.
     if float == 0.0 || (1e-4..1e16).contains(&float.abs()) {
         return format!("{float:?}");
     }

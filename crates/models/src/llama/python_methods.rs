@@ -1,18 +1,18 @@
-//! Which methods do texts, lists and maps have in templates, beyond those of minijinja's own list?
+//! Python's methods of strings, lists and maps in templates, beyond those that minijinja has.
 
 use minijinja::value::{Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-/// Widths that a text is filled up to are at most this: a template cannot ask for memory without end.
+/// Max width that a text is padded to: a template cannot request unbounded memory.
 const MAX_WIDTH: usize = 1 << 16;
 
-/// The same for the distance of tabs, of which there can be many.
+/// Max tab size, of which a text can have many.
 const MAX_TAB: usize = 64;
 
 type Rendered<T> = Result<T, Error>;
 
-/// Calls a method of Python's on a value.
+/// Calls a Python method on a value.
 pub(super) fn call(
     state: &mut State,
     value: &Value,
@@ -67,7 +67,7 @@ fn of_text(state: &State, text: &str, method: &str, args: &[Value]) -> Rendered<
         "istitle" => is_title(text).into(),
         "title" => title(text).into(),
         "center" | "ljust" | "rjust" | "zfill" => filled(text, method, args)?,
-        // What is filled up is made before it is counted; such widths have no use.
+        // The padded text is built before it is counted; such widths have no use.
         "format" if widest(text) > MAX_WIDTH => {
             return Err(invalid(format!(
                 "format: wanted widths of at most {MAX_WIDTH}, got {text:?}"
@@ -77,7 +77,7 @@ fn of_text(state: &State, text: &str, method: &str, args: &[Value]) -> Rendered<
             let (size,): (Option<usize>,) = from_args(args)?;
             match size.unwrap_or(8) {
                 size @ 0..=MAX_TAB => {
-                    // Paid for before it is made, as 64 bytes are a step.
+                    // Counted before it is built: 64 bytes are one step.
                     let tabs = text.bytes().filter(|&byte| byte == b'\t').count();
                     state.consume_fuel((tabs * size / 64) as u64)?;
                     expand_tabs(text, size).into()
@@ -98,7 +98,7 @@ fn of_text(state: &State, text: &str, method: &str, args: &[Value]) -> Rendered<
     Ok(Some(result))
 }
 
-/// The largest number that is written between braces.
+/// The largest index between braces.
 fn widest(text: &str) -> usize {
     let fields = text.split('{').skip(1);
     let fields = fields.filter_map(|field| field.split('}').next());
@@ -124,7 +124,7 @@ fn of_list(list: &Value, method: &str, args: &[Value]) -> Rendered<Option<Value>
     }
 }
 
-/// Three texts: in front of the first or last separator, it, and what is behind.
+/// Splits a text in three at the first or last separator: before, separator, after.
 fn partition(text: &str, first: bool, args: &[Value]) -> Rendered<Value> {
     let (separator,): (&str,) = from_args(args)?;
     if separator.is_empty() {
@@ -176,7 +176,7 @@ fn rsplit(text: &str, args: &[Value]) -> Rendered<Value> {
     Ok(parts.into_iter().map(Value::from).collect())
 }
 
-/// Where a text is in another, in characters.
+/// Returns the position of a text in another, in characters.
 fn find(text: &str, method: &str, args: &[Value]) -> Rendered<Value> {
     let (wanted, start, end): (&str, Option<i64>, Option<i64>) = from_args(args)?;
     let (skipped, part) = between(text, start, end);
@@ -193,7 +193,7 @@ fn find(text: &str, method: &str, args: &[Value]) -> Rendered<Value> {
     }
 }
 
-/// The characters from `start` to `end`, counted from the end where negative, and how many are in front of them.
+/// Returns the characters from `start` to `end`, negative ones counted from the end, and the number before them.
 fn between(text: &str, start: Option<i64>, end: Option<i64>) -> (usize, &str) {
     let n = text.chars().count();
     let place = |at: i64| match usize::try_from(at) {
@@ -216,7 +216,7 @@ fn swapped(c: char) -> String {
     }
 }
 
-/// Every letter behind something that is none in upper case, all others in lower case.
+/// Returns the text with letters after a non-letter in upper case and all others in lower case.
 fn title(text: &str) -> String {
     let mut titled = String::with_capacity(text.len());
     let mut inside = false;
@@ -260,7 +260,7 @@ fn filled(text: &str, method: &str, args: &[Value]) -> Rendered<Value> {
             None => format!("{}{text}", some(missing)),
         },
         _ => {
-            // Python puts the odd one in front where the width is odd.
+            // Python pads the odd character on the left where the width is odd.
             let left = missing / 2 + (missing & width & 1);
             format!("{}{text}{}", some(left), some(missing - left))
         }
@@ -290,7 +290,7 @@ fn expand_tabs(text: &str, size: usize) -> String {
     expanded
 }
 
-/// Lines, at all of Python's ends of lines.
+/// Splits a text into lines, at all of Python's line boundaries.
 fn lines(text: &str, keep: bool) -> Value {
     let end = |c: char| matches!(c, '\n'..='\r' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let (mut lines, mut rest) = (Vec::new(), text);

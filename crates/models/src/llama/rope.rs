@@ -1,4 +1,4 @@
-//! How fast does each pair of features turn with the position?
+//! Rotary position embeddings: the angle of each pair of features per position.
 
 use std::f64::consts::PI;
 
@@ -6,46 +6,46 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// More than a hundred times what models have: beyond it memory ends before errors of weights are found.
+/// More than a hundred times what models have: a larger size would exhaust memory before its weights are checked.
 const MAX_HEAD_DIM: usize = 1 << 16;
 
-/// Rotary positions: how fast pairs turn, and which features are pairs.
+/// The settings of rotary position embeddings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
-    /// Pair `i` of `n` turns by `theta^(-i / n)` radians for each position.
+    /// The base: pair `i` of `n` rotates by `theta^(-i / n)` radians for each position.
     pub theta: f64,
-    /// What stretches this to longer texts.
+    /// The scaling for longer contexts.
     pub scaling: RopeScaling,
-    /// Whether pairs are neighbours rather than half a head apart. So GGUF files of Llama hold them; Hugging Face's
-    /// and those of other families do not.
+    /// Whether pairs are neighbours rather than half a head apart. GGUF files of Llama are stored so; those of Hugging
+    /// Face and of other families are not.
     pub traditional: bool,
 }
 
-/// What slows pairs down, so that a model reads longer texts than it was first trained on.
+/// The scaling of frequencies, which extends a model's context beyond that of its training.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RopeScaling {
-    /// Nothing.
+    /// None.
     None,
-    /// All pairs turn slower by this factor.
+    /// All frequencies are divided by this factor.
     Linear(f64),
-    /// Llama 3: slow pairs turn slower by the factor, fast ones as before, those between in between.
+    /// Llama 3: low frequencies are divided by `factor`, high ones are unchanged, with a linear ramp between.
     Llama3 {
-        /// How much slower the slow pairs turn.
+        /// The divisor of low frequencies.
         factor: f64,
-        /// Pairs that turn less often than this over the original context are slow.
+        /// Pairs with fewer rotations over the original context have a low frequency.
         low_freq_factor: f64,
-        /// Pairs that turn more often than this over the original context are fast.
+        /// Pairs with more rotations over the original context have a high frequency.
         high_freq_factor: f64,
-        /// The length of the texts of the first training.
+        /// The context length of the original training.
         original_max_position_embeddings: f64,
     },
-    /// Each pair turns slower by its own factor: the tensor `rope_freqs.weight` of GGUF files.
+    /// A divisor for each pair: the tensor `rope_freqs.weight` of GGUF files.
     Factors(Vec<f32>),
 }
 
 impl Rope {
-    /// Returns the radians by which each pair of a head of `head_dim` features turns for a position.
+    /// Returns the angle per position of each pair of a head of `head_dim` features, in radians.
     ///
     /// # Errors
     /// [`Error::Config`] for a head of more than 65536 features.
@@ -94,7 +94,7 @@ impl Rope {
         })
     }
 
-    /// Refuses numbers that are no angles.
+    /// Refuses angles that are not finite.
     pub(super) fn check(&self, head_dim: usize) -> Result<()> {
         if let RopeScaling::Factors(factors) = &self.scaling
             && factors.len() != head_dim / 2

@@ -1,27 +1,28 @@
-//! Which token is written next?
+//! Sampling of the next token.
 
-use crate::chance::Chance;
+use crate::argmax::argmax;
+use crate::random::SplitMix64;
 use crate::{Error, Result};
 
-/// How the next token is chosen, under the names of `mlx_lm`; by default the likeliest.
+/// The options of sampling, under the names of `mlx_lm`; by default the most likely token.
 ///
-/// The repetition penalty comes first; then `top_p`, `min_p` and `top_k` leave tokens out, in this order and by the
-/// probabilities that the model gives; the temperature shapes the draw among those left.
+/// The repetition penalty comes first; then `top_p`, `min_p` and `top_k` remove tokens, in this order and by the
+/// model's probabilities; the temperature applies to the draw among the remaining ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplingOptions {
-    /// 0 for the likeliest token; 1 for the model's own probabilities; more for more surprise.
+    /// 0 for the most likely token; 1 for the model's probabilities; higher for a flatter distribution.
     pub temperature: f32,
-    /// Keeps this many of the likeliest tokens; 0 for all.
+    /// Keeps the `top_k` most likely tokens; 0 for all.
     pub top_k: usize,
-    /// Keeps the likeliest tokens that together have this probability; 1 for all.
+    /// Keeps the most likely tokens that together have this probability; 1 for all.
     pub top_p: f32,
-    /// Keeps tokens at least this likely in relation to the likeliest; 0 for all.
+    /// Keeps tokens whose probability is at least this share of the highest; 0 for all.
     pub min_p: f32,
-    /// Divides the positive scores of tokens that were written lately and multiplies the negative ones; 1 for nothing.
+    /// Divides the positive logits of recent tokens and multiplies the negative ones; 1 for no penalty.
     pub repetition_penalty: f32,
-    /// How many tokens back that looks.
+    /// Number of recent tokens that the penalty applies to.
     pub repetition_context_size: usize,
-    /// The same seed, the same text.
+    /// The seed: the same seed gives the same text.
     pub seed: u64,
 }
 
@@ -39,15 +40,15 @@ impl Default for SamplingOptions {
     }
 }
 
-/// Chooses tokens from scores.
+/// A sampler of tokens from logits.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     options: SamplingOptions,
-    chance: Chance,
+    random: SplitMix64,
 }
 
 impl Sampler {
-    /// Returns a sampler at the beginning of its seed.
+    /// Returns a sampler at the start of its seed's sequence.
     ///
     /// # Errors
     /// [`Error::Decoding`] when an option is out of its range.
@@ -87,15 +88,15 @@ impl Sampler {
             ))),
             None => Ok(Self {
                 options,
-                chance: Chance::new(options.seed),
+                random: SplitMix64::new(options.seed),
             }),
         }
     }
 
-    /// Chooses a token from the scores of all, knowing the tokens `before`.
+    /// Samples a token from the logits of all, after the tokens `before`.
     ///
     /// # Errors
-    /// [`Error::Decoding`] when there are no scores or one is not a number.
+    /// [`Error::Decoding`] when there are no logits or one is NaN.
     pub fn choose(&mut self, logits: &mut [f32], before: &[u32]) -> Result<u32> {
         self.penalize(logits, before);
         if logits.is_empty() || logits.iter().any(|logit| logit.is_nan()) {
@@ -105,7 +106,7 @@ impl Sampler {
             )));
         }
         if self.options.temperature == 0.0 {
-            return Ok(likeliest(logits));
+            return Ok(argmax(logits) as u32);
         }
         Ok(self.draw(&self.kept(logits), logits))
     }
@@ -132,7 +133,7 @@ impl Sampler {
         }
     }
 
-    /// The tokens that may be drawn, the likeliest first where the options look at the order.
+    /// Returns the tokens that may be drawn, sorted by probability where the options require it.
     fn kept(&self, logits: &[f32]) -> Vec<u32> {
         let SamplingOptions {
             top_k,
@@ -183,25 +184,9 @@ impl Sampler {
             .unwrap_or(0);
         let temperature = f64::from(self.options.temperature);
         let weight = |token: u32| (f64::from(logit(token) - logit(best)) / temperature).exp();
-        let mut left = self.chance.unit() * tokens.iter().map(|&t| weight(t)).sum::<f64>();
-        for &token in tokens {
-            left -= weight(token);
-            if left < 0.0 {
-                return token;
-            }
-        }
-        // Rounding can leave a crumb.
-        best
+        let drawn = self.random.draw(tokens.iter().map(|&token| weight(token)));
+        drawn
+            .and_then(|index| tokens.get(index).copied())
+            .unwrap_or(best)
     }
-}
-
-/// The first of the largest.
-fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit > best.1 {
-            best = (token as u32, logit);
-        }
-    }
-    best.0
 }

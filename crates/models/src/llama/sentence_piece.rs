@@ -1,7 +1,7 @@
-//! How does a vocabulary of SentencePiece's kind with scores, as Llama 2 and Mistral have it, spell a text?
+//! SentencePiece's byte-pair encoding with scores, as Llama 2 and Mistral have it.
 //!
-//! Characters are merged in pairs, the pair whose token has the highest score first, the leftmost among equals; what is
-//! left without a token is spelled in bytes. Spaces are written `▁`, and one is put in front of a text.
+//! Characters are merged in pairs, the pair whose token has the highest score first, the leftmost among equals;
+//! characters without a token are encoded as bytes. Spaces are written `▁`, and one is put before a text.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -13,21 +13,21 @@ use tokenizers::{NormalizedString, Normalizer};
 use crate::guarded::guarded;
 use crate::{Error, Result};
 
-/// What stands for a space.
+/// The replacement of a space.
 const SPACE: char = '▁';
 
-/// What a token is.
+/// The type of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A piece of text.
     Normal,
-    /// A piece that merging passes through, but that stands for its parts.
+    /// An intermediate piece of merging, which is replaced by its parts.
     Unused,
-    /// Stands for what the vocabulary cannot spell.
+    /// The unknown token.
     Unknown,
-    /// Is never part of a text.
+    /// A token that never occurs in a text.
     Control,
-    /// Is found in texts before anything is merged.
+    /// A token that is found in texts before merging.
     UserDefined,
     /// One byte.
     Byte(u8),
@@ -41,14 +41,14 @@ pub(super) struct Piece {
     pub(super) kind: Kind,
 }
 
-/// What happens to a text before it is spelled. Models of Llama's kind change nothing but spaces.
+/// The normalization of a text. Models of Llama's kind change nothing but spaces.
 #[derive(Debug, Default)]
 pub(super) struct Normalization {
-    /// What characters are replaced by, in SentencePiece's own format.
+    /// The replacement of characters, in SentencePiece's own format.
     pub(super) charsmap: Option<Precompiled>,
-    /// Whether spaces at both ends are left out, and several of them become one.
+    /// Whether spaces at both ends are removed, and runs of them collapsed.
     pub(super) remove_extra_whitespaces: bool,
-    /// Whether a space is put in front.
+    /// Whether a space is put before the text.
     pub(super) add_space_prefix: bool,
 }
 
@@ -76,7 +76,7 @@ impl Normalization {
         }
         escaped.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
         if self.remove_extra_whitespaces {
-            // Also what was written as `▁` in the text.
+            // Also what was `▁` in the text.
             escaped.truncate(escaped.trim_end_matches(SPACE).len());
         }
         Ok(escaped)
@@ -96,7 +96,7 @@ pub(super) struct SentencePiece {
 }
 
 impl SentencePiece {
-    /// Returns the vocabulary of these pieces; `unknown` stands for what they cannot spell.
+    /// Returns the vocabulary of these pieces; `unknown` replaces what they cannot encode.
     pub(super) fn new(
         pieces: Vec<Piece>,
         unknown: Option<u32>,
@@ -147,7 +147,7 @@ impl SentencePiece {
         self.pieces.len()
     }
 
-    /// Returns the tokens of a text. Special tokens that are spelled out in it count as such; text behind them begins
+    /// Returns the tokens of a text. Special tokens that occur in it are recognized; text after them begins
     /// with a space as the whole text does.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut tokens = Vec::new();
@@ -168,7 +168,7 @@ impl SentencePiece {
         Ok(tokens)
     }
 
-    /// Returns the text of tokens; special ones are left out, and bytes that are no characters replaced.
+    /// Returns the text of tokens; special ones are left out, and invalid UTF-8 becomes replacement characters.
     pub(super) fn decode(&self, tokens: &[u32]) -> String {
         let mut text = String::new();
         let mut bytes = Vec::new();
@@ -184,7 +184,7 @@ impl SentencePiece {
                 }
                 Kind::Normal | Kind::Unused => {
                     push_bytes(&mut text, &mut bytes);
-                    // Where spaces at the ends are left out, all in front are.
+                    // Where spaces at the ends are removed, all leading ones are.
                     let front = &self.normalization;
                     let put_in_front = match front.remove_extra_whitespaces {
                         true => text.is_empty(),
@@ -203,7 +203,7 @@ impl SentencePiece {
         text
     }
 
-    /// The longest special token that a text begins with.
+    /// Returns the longest special token that a text begins with.
     fn special_at(&self, first: char, text: &str) -> Option<u32> {
         let mut candidates = self.special.get(&first)?.iter().copied();
         candidates.find(|&id| text.starts_with(&self.pieces[id as usize].text))
@@ -221,7 +221,7 @@ impl SentencePiece {
         Ok(())
     }
 
-    /// Writes the tokens of a piece that nothing more is merged with; `before` tokens are of other texts.
+    /// Writes the tokens of a piece after merging; `before` is the number of tokens of other texts.
     fn spell(
         &self,
         merging: &Merging<'_>,
@@ -246,7 +246,7 @@ impl SentencePiece {
             let bytes = text.bytes().map(|byte| self.bytes[usize::from(byte)]);
             match (bytes.collect::<Option<Vec<u32>>>(), self.unknown) {
                 (Some(bytes), _) => tokens.extend(bytes),
-                // What cannot be spelled is one token, however long it is.
+                // Text without an encoding is one unknown token, whatever its length.
                 (None, Some(unknown)) => {
                     if tokens.len() == before || tokens.last() != Some(&unknown) {
                         tokens.push(unknown);
@@ -262,7 +262,7 @@ impl SentencePiece {
         Ok(())
     }
 
-    /// The token of this text, if text can become it.
+    /// Returns the token of this text, if text can become it.
     fn mergeable(&self, text: &str) -> Option<u32> {
         let id = *self.ids.get(text)?;
         match self.pieces[id as usize].kind {
@@ -272,7 +272,7 @@ impl SentencePiece {
     }
 }
 
-/// Writes bytes as text, each that belongs to no character as a replacement character.
+/// Writes bytes as text, with replacement characters for invalid UTF-8.
 fn push_bytes(text: &mut String, bytes: &mut Vec<u8>) {
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
@@ -284,7 +284,7 @@ fn push_bytes(text: &mut String, bytes: &mut Vec<u8>) {
     bytes.clear();
 }
 
-/// A part of a text, in bytes, and its neighbours.
+/// A part of a text, as a byte range, with its neighbours.
 struct Symbol {
     start: usize,
     end: usize,
@@ -298,12 +298,12 @@ impl Symbol {
     }
 }
 
-/// Two neighbours that are a token together.
+/// Two neighbours that form a token.
 struct Pair {
     score: f32,
     left: usize,
     right: usize,
-    /// Bytes of both; less when one of them has been merged since.
+    /// Number of bytes of both; fewer when one of them has been merged since.
     length: usize,
 }
 
@@ -328,13 +328,13 @@ impl PartialEq for Pair {
 
 impl Eq for Pair {}
 
-/// A text whose symbols are being merged.
+/// A text in the course of merging.
 struct Merging<'a> {
     vocabulary: &'a SentencePiece,
     text: &'a str,
     symbols: Vec<Symbol>,
     pairs: BinaryHeap<Pair>,
-    /// The bytes of the first part of unused tokens that were made.
+    /// The byte length of the first part of each intermediate token.
     unused: HashMap<&'a str, usize>,
 }
 
@@ -387,7 +387,7 @@ impl<'a> Merging<'a> {
         }
     }
 
-    /// Puts two neighbours in the queue if they are a token together.
+    /// Queues two neighbours if they form a token.
     fn offer(&mut self, left: Option<usize>, right: Option<usize>) {
         let (Some(left), Some(right)) = (left, right) else {
             return;

@@ -1,19 +1,19 @@
-//! How do tokens become text one at a time?
+//! Streaming detokenization.
 
 use super::tokenizer::Tokenizer;
 use crate::Result;
 
-/// Turns tokens into pieces of text as they come.
+/// A stream that converts tokens to text as they come.
 ///
-/// A character may be spread over several tokens, and the text of a token may depend on the one before; so a piece
-/// comes out only when its characters are whole. The pieces together are the text of all tokens.
+/// A character may span several tokens, and the text of a token may depend on the one before; so a piece
+/// is returned only when its characters are complete. The pieces together are the text of all tokens.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    /// The tokens of the last piece and those since.
+    /// The tokens of the last piece and those after it.
     tokens: Vec<u32>,
-    /// How many of them are of the last piece.
+    /// Number of tokens of the last piece.
     told: usize,
-    /// The stop strings, of which none is written.
+    /// The stop strings, which are not returned.
     stop: Vec<String>,
     /// Text that may be the beginning of a stop string.
     held: String,
@@ -21,7 +21,7 @@ pub struct TextStream<'a> {
 }
 
 impl<'a> TextStream<'a> {
-    /// Returns a stream that ends in front of the first of the `stop` strings; empty ones do not count.
+    /// Returns a stream that ends before the first of the `stop` strings; empty ones are ignored.
     pub fn new(tokenizer: &'a Tokenizer, stop: &[String]) -> Self {
         let stop = stop.iter().filter(|text| !text.is_empty());
         Self {
@@ -34,12 +34,12 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// Returns whether a stop string has come.
+    /// Returns whether a stop string occurred.
     pub fn stopped(&self) -> bool {
         self.stopped
     }
 
-    /// Takes a token in and returns the text that is certain now, which may be empty.
+    /// Adds a token and returns the text that is final now, which may be empty.
     ///
     /// # Errors
     /// As for [`Tokenizer::decode`].
@@ -49,7 +49,7 @@ impl<'a> TextStream<'a> {
         }
         self.tokens.push(token);
         let (old, new) = self.texts()?;
-        // A replacement character at the end is a character that is not whole yet.
+        // A replacement character at the end is an incomplete character.
         if new.len() <= old.len() || new.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(String::new());
         }
@@ -58,7 +58,7 @@ impl<'a> TextStream<'a> {
         Ok(self.release(new.get(old.len()..).unwrap_or_default(), false))
     }
 
-    /// Returns what is left when no more tokens come.
+    /// Returns the rest of the text when no more tokens come.
     ///
     /// # Errors
     /// As for [`Tokenizer::decode`].
@@ -72,7 +72,7 @@ impl<'a> TextStream<'a> {
         Ok(self.release(new.get(old.len()..).unwrap_or_default(), true))
     }
 
-    /// The text of the last piece, and that with the tokens since.
+    /// Returns the text of the last piece, and that with the tokens after it.
     fn texts(&self) -> Result<(String, String)> {
         let told = self.tokens.get(..self.told).unwrap_or_default();
         Ok((
@@ -81,7 +81,7 @@ impl<'a> TextStream<'a> {
         ))
     }
 
-    /// Adds text to what is held and lets go what cannot belong to a stop string.
+    /// Adds text to the held text, and returns what cannot belong to a stop string.
     fn release(&mut self, text: &str, all: bool) -> String {
         self.held.push_str(text);
         let found = self
@@ -99,7 +99,7 @@ impl<'a> TextStream<'a> {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// The bytes at the end of the held text that begin a stop string.
+    /// Returns the number of bytes at the end of the held text that begin a stop string.
     fn longest_beginning(&self) -> usize {
         let begins = |stop: &String| {
             let ends = stop.char_indices().map(|(end, _)| end).rev();

@@ -1,4 +1,4 @@
-//! How is a Jinja template rendered as Python's `transformers` renders it?
+//! Jinja templates, rendered as Python's `transformers` renders them.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
@@ -7,11 +7,11 @@ use minijinja::{AutoEscape, Environment, ErrorKind, Value};
 use super::{python_json, python_methods, template_blocks};
 use crate::{Error, Result};
 
-/// Steps after which a template is given up, and bytes of stack that it is rendered with; a long conversation takes some
-/// thousands of steps.
+/// Max number of steps of rendering a template, and bytes of its stack; a long conversation takes a few
+/// thousand steps.
 ///
-/// In each step a template can put a list into another, and dropping or printing lists that lie deep in each other
-/// recurs: a common stack would overflow. Pages that are not touched cost nothing, but a system may refuse them; then
+/// In each step a template can nest a list deeper, and dropping or printing deeply nested lists
+/// recurses: a default stack would overflow. Untouched pages cost nothing, but a system may refuse them; then
 /// there are fewer steps.
 const LIMITS: [(u64, usize); 2] = [(2_000_000, 768 << 20), (100_000, 48 << 20)];
 
@@ -31,7 +31,7 @@ pub(super) fn render(template: &str, values: Value) -> Result<String> {
             let thread = std::thread::Builder::new()
                 .name("chat-template".into())
                 .stack_size(stack);
-            // The error is turned into text there: it may hold values too.
+            // The error is converted to text there, because it may hold values too.
             let work = || rendered().map_err(|error| error.to_string());
             thread.spawn_scoped(scope, work).map(|thread| {
                 let panicked = || Err(String::from("wanted a text, got a panic of minijinja"));
@@ -48,7 +48,7 @@ pub(super) fn render(template: &str, values: Value) -> Result<String> {
     )))
 }
 
-/// Jinja as `transformers` sets it up.
+/// Returns the Jinja environment of `transformers`.
 fn environment(fuel: u64) -> Rendered<Environment<'static>> {
     let mut environment = Environment::new();
     environment.set_syntax(
@@ -60,13 +60,13 @@ fn environment(fuel: u64) -> Rendered<Environment<'static>> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(python_methods::call);
     environment.set_fuel(Some(fuel));
-    // What Jinja has and minijinja itself has not: `truncate`, `cycler` and others.
+    // Functions of Jinja that minijinja lacks: `truncate`, `cycler` and others.
     minijinja_contrib::add_to_environment(&mut environment);
     environment.add_filter("tojson", to_json);
     environment.add_filter("fromjson", python_json::read);
     environment.add_filter("from_json", python_json::read);
     environment.add_test("sequence", is_sequence);
-    // Minijinja also goes through what is none, as through an empty list.
+    // Minijinja also iterates over undefined values, as over an empty list.
     environment.add_test("iterable", |value: &Value| {
         !value.is_none() && value.try_iter().is_ok()
     });
@@ -78,7 +78,7 @@ fn environment(fuel: u64) -> Rendered<Environment<'static>> {
     Ok(environment)
 }
 
-/// What has a length and elements by number or key, in Python: texts and maps too.
+/// Values with a length and elements by index or key, as in Python: strings and maps too.
 fn is_sequence(value: &Value) -> bool {
     value.is_undefined()
         || matches!(
@@ -87,11 +87,11 @@ fn is_sequence(value: &Value) -> bool {
         )
 }
 
-/// The local time in the form of C's `strftime`.
+/// Returns the local time in the format of C's `strftime`.
 fn strftime_now(format: &str) -> Rendered<String> {
     use std::fmt::Write;
     let mut text = String::new();
-    // What the formatter does not know is an error here, where its `to_string` would panic.
+    // An unknown specifier is an error here, where the formatter's `to_string` would panic.
     match write!(text, "{}", chrono::Local::now().format(format)) {
         Ok(()) => Ok(text),
         Err(_) => Err(minijinja::Error::new(
@@ -101,7 +101,7 @@ fn strftime_now(format: &str) -> Rendered<String> {
     }
 }
 
-/// The filter `tojson`, with the options of Python's `json.dumps` that `transformers` hands on.
+/// The filter `tojson`, with the options of Python's `json.dumps` that `transformers` passes on.
 fn to_json(value: &Value, ensure_ascii: Option<bool>, options: Kwargs) -> Rendered<String> {
     let indent: Option<Value> = options.get("indent")?;
     let separators: Option<Vec<String>> = options.get("separators")?;

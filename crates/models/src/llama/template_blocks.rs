@@ -1,11 +1,11 @@
-//! How are `{% generation %}` blocks, which `transformers` adds to Jinja, put in Jinja's own words?
+//! The `{% generation %}` blocks of `transformers`, translated to plain Jinja.
 //!
-//! What such a block writes is what a model was trained to write; for a prompt that makes no difference. A block of
-//! `with` also has its own variables and writes its contents.
+//! Such a block marks what a model was trained to write, which makes no difference in a prompt. A block of
+//! `with` also has its own scope and writes its contents.
 
 use std::borrow::Cow;
 
-/// Returns the template with blocks of `with` in the place of those of `generation`.
+/// Returns the template with `generation` blocks replaced by `with` blocks.
 pub(super) fn without_generation(template: &str) -> Cow<'_, str> {
     if !template.contains("generation") {
         return Cow::Borrowed(template);
@@ -34,8 +34,8 @@ pub(super) fn without_generation(template: &str) -> Cow<'_, str> {
     Cow::Owned(written)
 }
 
-/// The bytes of the tag that a text begins with; of its first character when it begins with none. Within `raw` only
-/// statements count, as one of them ends it.
+/// Returns the length of the tag that a text begins with, or of its first character. Within `raw` only
+/// statements count, because one of them ends it.
 fn tag_length(text: &str, raw: bool) -> usize {
     let end = match text.as_bytes().get(1) {
         Some(b'%') => "%}",
@@ -49,7 +49,7 @@ fn tag_length(text: &str, raw: bool) -> usize {
     let mut quote = None;
     for (at, c) in text.char_indices().skip(2) {
         match quote {
-            // An escaped quote ends nothing; two escapes do not escape the quote behind them.
+            // An escaped quote does not end a string; two escapes do not escape the quote after them.
             Some(open) if c == open && !escaped(&text[..at]) => quote = None,
             Some(_) => {}
             None if c == '"' || c == '\'' => quote = Some(c),
@@ -65,7 +65,7 @@ fn escaped(text: &str) -> bool {
     backslashes % 2 == 1
 }
 
-/// The only word of a statement, where it is one of a single word.
+/// Returns the only word of a statement, where it is one of a single word.
 fn statement(tag: &str) -> Option<&str> {
     let inner = tag.strip_prefix("{%")?.strip_suffix("%}")?;
     let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
@@ -73,7 +73,7 @@ fn statement(tag: &str) -> Option<&str> {
     Some(inner.trim())
 }
 
-/// The same for the statement that a text begins with.
+/// Returns the same for the statement that a text begins with.
 fn statement_at(text: &str) -> Option<&str> {
     let end = text.find("%}")?;
     statement(&text[..end + 2])

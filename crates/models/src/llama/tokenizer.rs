@@ -1,4 +1,4 @@
-//! How does text become tokens, and tokens text?
+//! The tokenizer: text to tokens and back.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use crate::guarded::{guarded, read_tokenizer};
 use crate::json::read_json;
 use crate::{Error, Result};
 
-/// Turns text into tokens and back.
+/// A tokenizer with the special tokens of a text's begin and end.
 #[derive(Clone)]
 pub struct Tokenizer {
     vocabulary: Vocabulary,
-    /// The token that begins a text, where the model has one.
+    /// The BOS token, where the model has one.
     pub bos: Option<u32>,
-    /// The token that ends a text, where the model has one.
+    /// The EOS token, where the model has one.
     pub eos: Option<u32>,
-    /// Whether [`Tokenizer::encode`] puts the former in front, besides what `tokenizer.json` says.
+    /// Whether [`Tokenizer::encode`] puts the BOS token in front, besides what `tokenizer.json` says.
     pub(super) add_bos: bool,
 }
 
-/// The tokens and how a text is spelled with them.
+/// The vocabulary with its algorithm.
 #[derive(Clone)]
 enum Vocabulary {
-    /// As the tokenizers crate has it.
+    /// An algorithm of the tokenizers crate.
     Crate(Box<tokenizers::Tokenizer>),
     /// SentencePiece's, with scores.
     Scores(Arc<SentencePiece>),
@@ -55,7 +55,7 @@ impl Tokenizer {
     /// [`Error::Io`] when it cannot be read, [`Error::Tokenizer`] when it is malformed.
     pub fn open(folder: &Path) -> Result<Self> {
         let mut inner = read_tokenizer(&folder.join("tokenizer.json"))?;
-        // A tokenizer.json may carry settings of a training run that would cut or pad texts.
+        // A tokenizer.json may hold training settings that truncate or pad texts.
         inner.with_padding(None);
         inner
             .with_truncation(None)
@@ -69,8 +69,8 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Returns the tokens of a text, with the one that begins a text where the model wants it. Special tokens that
-    /// are spelled out in the text count as such.
+    /// Returns the tokens of a text, with the BOS token where the model has it. Special tokens that
+    /// occur in the text are recognized.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when the vocabulary cannot spell the text.
@@ -84,7 +84,7 @@ impl Tokenizer {
         Ok(tokens)
     }
 
-    /// Returns the tokens of a text and nothing else; for prompts of chat templates, which spell special tokens out.
+    /// Returns the tokens of a text without BOS; for prompts of chat templates, which contain the special tokens.
     ///
     /// # Errors
     /// As for [`Tokenizer::encode`].
@@ -92,10 +92,10 @@ impl Tokenizer {
         self.tokens(text, false)
     }
 
-    /// Returns the text of tokens; special ones are left out, and bytes that are no characters replaced.
+    /// Returns the text of tokens; special ones are left out, and invalid UTF-8 becomes replacement characters.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when the decoder of the vocabulary refuses.
+    /// [`Error::Tokenizer`] when the vocabulary's decoder fails.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         match &self.vocabulary {
             Vocabulary::Crate(inner) => guarded(|| inner.decode(tokens, true)),
@@ -138,7 +138,7 @@ impl Tokenizer {
     }
 }
 
-/// The text of a token, which stands alone or in an object.
+/// Returns the text of a token, which is a string or in an object.
 pub(super) fn content(token: &Value) -> Option<&str> {
     token.get("content").unwrap_or(token).as_str()
 }

@@ -1,4 +1,4 @@
-//! How is a tokenizer built from the metadata of a GGUF file?
+//! The tokenizer that the metadata of a GGUF file describes.
 
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::byte_level::ByteLevel;
@@ -43,13 +43,13 @@ const ENDS: [&str; 17] = [
 ];
 
 impl Tokenizer {
-    /// Builds the tokenizer that the metadata of a GGUF file describes: byte-level pairs, as GPT-2 has them, or
-    /// SentencePiece's pieces with scores, as Llama 2 has them.
+    /// Returns the tokenizer that the metadata of a GGUF file describes: byte-level pairs as in GPT-2, or
+    /// SentencePiece with scores as in Llama 2.
     ///
-    /// A text begins with the token that begins texts where the file says so, or says nothing and llama.cpp has it so.
+    /// A text begins with the BOS token where the file says so, or states nothing and llama.cpp adds it by default.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when it describes another kind, or contradicts itself; [`Error::Config`] when a value has
+    /// [`Error::Tokenizer`] when it describes another type, or contradicts itself; [`Error::Config`] when a value has
     /// the wrong type.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
         let kind = metadata.text("tokenizer.ggml.model")?.unwrap_or("none");
@@ -79,8 +79,8 @@ impl Tokenizer {
     }
 }
 
-/// The way in which text is split, by the file's own word, or else by what the file is of. Llama.cpp splits by its
-/// default in all files that say nothing; models of these two kinds were trained otherwise.
+/// Returns the pre-tokenizer that the file names, or that of the model's family. Llama.cpp splits by its
+/// default in all files without a name; models of these two families were trained otherwise.
 fn pre_tokenizer_name(metadata: &Metadata) -> Result<&str> {
     let stated = metadata.text("tokenizer.ggml.pre")?;
     if let Some(name) = stated.filter(|name| !name.is_empty()) {
@@ -95,7 +95,7 @@ fn pre_tokenizer_name(metadata: &Metadata) -> Result<&str> {
     })
 }
 
-/// The tokenizer of pairs, and whether its texts begin with a token of their own.
+/// Returns the tokenizer of pairs, and whether its texts begin with BOS.
 fn pairs(metadata: &Metadata, pre_tokenizer: &str) -> Result<(Tokenizer, bool)> {
     let way = way(pre_tokenizer)?;
     let tokens = texts(metadata, "tokenizer.ggml.tokens")?;
@@ -116,7 +116,7 @@ fn pairs(metadata: &Metadata, pre_tokenizer: &str) -> Result<(Tokenizer, bool)> 
     let types = metadata
         .integers("tokenizer.ggml.token_type")?
         .unwrap_or_default();
-    // All at once: what finds them in texts is built anew each time.
+    // All at once: the index that finds them in texts is rebuilt each time.
     let (mut special, mut added) = (Vec::new(), Vec::new());
     for (token, kind) in tokens.iter().zip(types) {
         match kind {
@@ -130,7 +130,7 @@ fn pairs(metadata: &Metadata, pre_tokenizer: &str) -> Result<(Tokenizer, bool)> 
     Ok((Tokenizer::new(inner), add_bos))
 }
 
-/// What happens to a text before it is spelled, and to tokens behind.
+/// Adds normalization before encoding, and the BOS token.
 fn set_up(inner: &mut tokenizers::Tokenizer, way: Way) -> Result<()> {
     if way.compose {
         inner.with_normalizer(Some(NFC)).map_err(failed)?;
@@ -151,7 +151,7 @@ fn set_up(inner: &mut tokenizers::Tokenizer, way: Way) -> Result<()> {
     Ok(())
 }
 
-/// The tokens that end a text or a turn.
+/// Returns the tokens that end a text or a turn.
 pub(super) fn end_tokens(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
     let tokens = texts(metadata, "tokenizer.ggml.tokens")?;
     let mut ends: Vec<u32> = tokenizer.eos.into_iter().collect();
@@ -174,7 +174,7 @@ pub(super) fn end_tokens(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<V
         .filter(|(token, _)| ENDS.contains(token))
         .collect();
     let has = |name: &str| marks.iter().any(|(token, _)| *token == name);
-    // Where there is a mark for the end of an answer, this one ends parts of it.
+    // Where there is a token for the end of an answer, this one ends parts of it.
     let parts = has("<|return|>") && has("<|call|>");
     let ending = marks
         .iter()
@@ -194,7 +194,7 @@ pub(super) fn texts<'a>(metadata: &'a Metadata, key: &str) -> Result<&'a [String
     }
 }
 
-/// Pairs of tokens, written with a space between them; no token of this kind has one.
+/// Returns pairs of tokens, separated by a space; no token of this type has one.
 fn merges(metadata: &Metadata) -> Result<Vec<(String, String)>> {
     let merges = texts(metadata, "tokenizer.ggml.merges")?.iter();
     let pair = |merge: &String| match merge.split_once(' ') {

@@ -1,4 +1,4 @@
-//! How is a tokenizer with scores built from the metadata of a GGUF file?
+//! The SentencePiece tokenizer that the metadata of a GGUF file describes.
 
 use tokenizers::normalizers::precompiled::Precompiled;
 
@@ -9,13 +9,13 @@ use crate::guarded::guarded;
 use crate::weights::gguf::{List, Metadata, Value};
 use crate::{Error, Result};
 
-/// Where the special tokens of such vocabularies are unless the file says otherwise.
+/// The special tokens of such vocabularies unless the file says otherwise.
 const UNKNOWN_ID: u32 = 0;
 const BOS_ID: u32 = 1;
 const EOS_ID: u32 = 2;
 
 impl Tokenizer {
-    /// The tokenizer with scores that the metadata describes.
+    /// Returns the tokenizer with scores that the metadata describes.
     pub(super) fn scores(metadata: &Metadata) -> Result<Self> {
         let tokens = texts(metadata, "tokenizer.ggml.tokens")?;
         let default = |id: u32| ((id as usize) < tokens.len()).then_some(id);
@@ -53,7 +53,7 @@ impl Tokenizer {
     }
 }
 
-/// What the file says of what happens to a text first; files of Llama's kind say nothing.
+/// Returns the file's normalization; files of Llama's kind state none.
 fn normalization(metadata: &Metadata) -> Result<Normalization> {
     const KEY: &str = "tokenizer.ggml.precompiled_charsmap";
     let charsmap = match metadata.integers(KEY)?.filter(|bytes| !bytes.is_empty()) {
@@ -74,7 +74,7 @@ fn normalization(metadata: &Metadata) -> Result<Normalization> {
     })
 }
 
-/// A score for each token; all are alike where the file has none.
+/// Returns a score for each token, all equal where the file has none.
 fn scores(metadata: &Metadata, n_tokens: usize) -> Result<Vec<f32>> {
     const KEY: &str = "tokenizer.ggml.scores";
     let scores: Vec<f32> = match metadata.get(KEY) {
@@ -92,7 +92,7 @@ fn scores(metadata: &Metadata, n_tokens: usize) -> Result<Vec<f32>> {
     }
 }
 
-/// A type for each token, where the file has them.
+/// Returns a type for each token, where the file has them.
 fn types(metadata: &Metadata, n_tokens: usize) -> Result<Option<Vec<i64>>> {
     const KEY: &str = "tokenizer.ggml.token_type";
     let types = metadata.integers(KEY)?;
@@ -126,7 +126,7 @@ fn kind(token: &str, kind: i64) -> Result<Kind> {
     })
 }
 
-/// The kind of a token in a file without types.
+/// Returns the type of a token in a file without types.
 fn guessed_kind(token: &str, at: usize, ends: [Option<u32>; 2], unknown: Option<u32>) -> Kind {
     let is = |id: Option<u32>| id.is_some_and(|id| id as usize == at);
     match byte(token) {
@@ -137,7 +137,7 @@ fn guessed_kind(token: &str, at: usize, ends: [Option<u32>; 2], unknown: Option<
     }
 }
 
-/// The byte that a token such as `<0x0A>` stands for.
+/// Returns the byte of a token such as `<0x0A>`.
 fn byte(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
     let hexadecimal = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());

@@ -1,4 +1,4 @@
-//! How does a stored tensor become an array?
+//! Conversion of a stored tensor to an array.
 
 use half::{bf16, f16};
 use mlx::Array;
@@ -7,7 +7,7 @@ use super::{Dtype, RawTensor};
 use crate::{Error, Result};
 
 impl RawTensor {
-    /// Returns the stored bytes as an array of `uint8` in the tensor's shape, which must be of bytes.
+    /// Returns the stored bytes as an array of `uint8` in the tensor's shape; the type must be bytes.
     pub(crate) fn to_bytes_array(&self) -> Result<Array> {
         if self.dtype != Dtype::U8 {
             return Err(Error::Weights(format!(
@@ -42,7 +42,7 @@ impl RawTensor {
                     .collect();
                 Array::from_slice(&values, shape)
             }
-            // Packed weights: their bits are no number.
+            // Quantized weights: packed bits, not numbers.
             Dtype::U32 => {
                 let values = self.bytes()?;
                 let values: Vec<u32> = values

@@ -1,4 +1,4 @@
-//! How is CTranslate2's `model.bin` read?
+//! CTranslate2's `model.bin`.
 //!
 //! Little-endian: `u32` version; name of the specification and `u32` revision (from version 2);
 //! `u32` count of variables, each with its name, `u8` rank, `u32` dimensions, type and bytes; then
@@ -12,13 +12,13 @@ use super::cursor::Cursor;
 use super::{Dtype, Format, RawTensor, Source, Weights};
 use crate::{Error, Result};
 
-/// The newest version of the format that is known.
+/// The newest supported version of the format.
 const NEWEST: u32 = 6;
 
-/// More dimensions than any weight has.
+/// Max number of dimensions.
 const MAX_RANK: u8 = 8;
 
-/// Is what a `model.bin` says of itself.
+/// The header of a `model.bin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ct2Header {
     /// The version of the file format.
@@ -31,7 +31,7 @@ pub struct Ct2Header {
 
 /// Reads the variables of a `model.bin`, under their own names.
 ///
-/// Aliases become entries of their own. A quantised weight carries its scale, and `..._scale` is
+/// Aliases become entries of their own. A quantized weight holds its scale, and `..._scale` is
 /// not an entry.
 /// # Errors
 /// [`Error::Weights`] when the file is malformed or of an unknown version.
@@ -59,7 +59,7 @@ pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
                 string(&mut cursor, "alias")?,
                 string(&mut cursor, "alias target")?,
             );
-            // A scale has moved into its weight, and is renamed with it.
+            // The scale is stored in its weight, and is renamed with it.
             let moved = name
                 .strip_suffix("_scale")
                 .and_then(|base| weights.get(base).ok());
@@ -140,7 +140,7 @@ fn dtype_of_id(name: &str, id: u8) -> Result<Dtype> {
     known.ok_or_else(|| Error::Weights(format!("{name}: wanted a type from 0 to 5, got {id}")))
 }
 
-/// Old files store no type: sizes stand for the types that existed then.
+/// Old files store no type: each size implies the type that existed then.
 fn dtype_of_size(name: &str, size: u8) -> Result<Dtype> {
     match size {
         4 => Ok(Dtype::F32),
@@ -152,7 +152,7 @@ fn dtype_of_size(name: &str, size: u8) -> Result<Dtype> {
     }
 }
 
-/// Moves each `x_scale` into the quantised `x` that it belongs to.
+/// Moves each `x_scale` into the quantized `x` that it belongs to.
 fn attach_scales(weights: &mut Weights) {
     let names: Vec<String> = weights
         .iter()

@@ -1,4 +1,4 @@
-//! How are the headers of a binary weight file walked?
+//! A cursor over the headers of a binary weight file.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// Bytes read at a time; names and shapes are far shorter.
 const CHUNK: usize = 4096;
 
-/// Walks the headers of a file; no size that the file states is trusted before it is checked.
+/// A cursor over the headers of a file; no size that the file states is trusted before it is checked.
 pub(super) struct Cursor<'a> {
     pub(super) source: &'a Arc<Source>,
     pub(super) at: u64,
@@ -17,7 +17,7 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Returns a cursor at the beginning.
+    /// Returns a cursor at the start.
     pub(super) fn new(source: &'a Arc<Source>) -> Self {
         Self {
             source,
@@ -27,7 +27,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Returns the number of bytes that are left.
+    /// Returns the number of bytes that remain.
     pub(super) fn left(&self) -> u64 {
         self.source.len().saturating_sub(self.at)
     }

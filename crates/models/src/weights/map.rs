@@ -1,4 +1,4 @@
-//! How is a folder of weights opened, whatever its format?
+//! The tensors of a folder of weights, whatever its format.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Ct2Header, RawTensor, Source, read_ct2, safetensors};
 use crate::{Error, Result};
 
-/// Says where weights come from, and so how their tensors are named.
+/// The format of the weights, which determines the names of tensors.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Format {
@@ -17,16 +17,17 @@ pub enum Format {
     Safetensors,
 }
 
-/// Is a map from names to tensors, in the order of the names.
+/// A map from names to tensors, in the order of the names.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    /// The format they were stored in.
+    /// The format of the files.
     pub format: Format,
     tensors: BTreeMap<String, RawTensor>,
 }
 
 impl Weights {
-    /// Opens the weights in a folder: `model.safetensors`, its index, shards without one, or `model.bin`, in this order.
+    /// Opens the weights in a folder: `model.safetensors`, its index, shards without one, or `model.bin`, in this
+    /// order.
     ///
     /// # Errors
     /// [`Error::Weights`] when there are none, or they are malformed.
@@ -50,7 +51,7 @@ impl Weights {
         }
     }
 
-    /// Makes a map of tensors, named as they name themselves.
+    /// Returns a map of tensors by their own names.
     pub fn new(format: Format, tensors: impl IntoIterator<Item = RawTensor>) -> Self {
         let tensors = tensors
             .into_iter()
@@ -94,18 +95,18 @@ impl Weights {
         self.tensors.insert(tensor.name.clone(), tensor);
     }
 
-    /// Takes a tensor out.
+    /// Removes a tensor.
     pub(super) fn remove(&mut self, name: &str) -> Option<RawTensor> {
         self.tensors.remove(name)
     }
 
-    /// Returns a tensor to change.
+    /// Returns a tensor mutably.
     pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut RawTensor> {
         self.tensors.get_mut(name)
     }
 }
 
-/// Puts the file's name in front of a message about weights.
+/// Puts the file's name before a message about weights.
 pub(super) fn named(error: Error, path: &Path) -> Error {
     match error {
         Error::Weights(text) => Error::Weights(format!("{}: {text}", path.display())),

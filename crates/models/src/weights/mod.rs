@@ -1,13 +1,14 @@
-//! Where are a model's weights, and what are they called?
+//! Weight files: CTranslate2, safetensors and GGUF.
 //!
 //! [`Weights`] is one interface to CTranslate2's `model.bin`, and to safetensors files, single or
-//! sharded. Opening reads headers only; a tensor's bytes are read when asked for.
-//! [`gguf`] reads llama.cpp's files, whose tensors are in blocks of few bits.
+//! sharded. Opening reads headers only; a tensor's bytes are read on demand.
+//! [`gguf`] reads llama.cpp's files, whose tensors are quantized in blocks.
 
 mod array;
 mod ct2;
 mod cursor;
 pub mod gguf;
+mod load;
 mod map;
 mod safetensors;
 mod source;
@@ -18,3 +19,5 @@ pub use map::{Format, Weights};
 pub use safetensors::read_safetensors;
 pub use source::Source;
 pub use tensor::{Dtype, RawTensor};
+
+pub(crate) use load::{Unused, load_weights};

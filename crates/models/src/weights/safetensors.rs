@@ -1,4 +1,4 @@
-//! How are safetensors files and their sharded index read?
+//! Safetensors files and their sharded index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ pub(super) fn open_index(path: &Path) -> Result<Weights> {
     }
 }
 
-/// The files of a folder that MLX's tools take for weights where there is no index: `model*.safetensors`.
+/// Returns the files that MLX's tools read as weights where there is no index: `model*.safetensors`.
 pub(super) fn shards(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Ok(None);
@@ -113,7 +113,7 @@ pub(super) fn open_shards(shards: &[PathBuf]) -> Result<Weights> {
     Ok(weights)
 }
 
-/// A shard lies beside its index: a name with folders in it could point anywhere.
+/// Returns the path of a shard, which must be in the folder of its index: a name with folders could point anywhere.
 fn shard_path(folder: &Path, shard: &str) -> Result<PathBuf> {
     let plain = Path::new(shard)
         .file_name()
@@ -126,7 +126,7 @@ fn shard_path(folder: &Path, shard: &str) -> Result<PathBuf> {
     Ok(folder.join(shard))
 }
 
-/// The type of a tensor; one that is not read here is refused when the tensor is used, and not before.
+/// Returns the type of a tensor; an unsupported one is refused when the tensor is used, not before.
 fn dtype(stored: Stored) -> Dtype {
     match stored {
         Stored::F64 => Dtype::F64,

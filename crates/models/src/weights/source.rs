@@ -1,4 +1,4 @@
-//! How are byte ranges of a weight file read when they are needed?
+//! Byte ranges of a weight file, read on demand.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::{Error, Result};
 
-/// Is an open weight file, or its bytes in memory.
+/// An open weight file, or its bytes in memory.
 ///
 /// Ranges are read rather than mapped: a file that shrinks while it is mapped ends the process,
 /// one that shrinks while it is read is an error.
@@ -62,7 +62,7 @@ impl Source {
     /// Reads `length` bytes from `offset` on.
     ///
     /// # Errors
-    /// [`Error::Weights`] when they are not all there, [`Error::Io`] when reading fails.
+    /// [`Error::Weights`] when the range exceeds the file, [`Error::Io`] when reading fails.
     pub fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
         let end = offset.checked_add(length as u64);
         if end.is_none_or(|end| end > self.length) {

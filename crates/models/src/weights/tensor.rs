@@ -1,4 +1,4 @@
-//! What is one tensor of a weight file?
+//! A tensor of a weight file.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use super::Source;
 use crate::{Error, Result};
 
-/// Is the type of a stored element.
+/// The type of a stored element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {
@@ -27,16 +27,16 @@ pub enum Dtype {
     I64,
     /// Unsigned 8-bit integer.
     U8,
-    /// Unsigned 32-bit integer, in which MLX packs quantised weights.
+    /// Unsigned 32-bit integer, in which MLX packs quantized weights.
     U32,
     /// IEEE 64-bit float.
     F64,
-    /// A type that is not read here, by its name in the file, such as an 8-bit float: using the tensor is an error.
+    /// An unsupported type by its name in the file, such as an 8-bit float: using the tensor is an error.
     Other(&'static str),
 }
 
 impl Dtype {
-    /// Returns the bytes of one element; 0 for a type that is not read here.
+    /// Returns the bytes of one element; 0 for an unsupported type.
     pub const fn size(self) -> usize {
         match self {
             Self::Other(_) => 0,
@@ -48,7 +48,7 @@ impl Dtype {
     }
 }
 
-/// Is a tensor of a weight file: its type, its shape, and where its bytes are.
+/// A tensor of a weight file: its type, its shape, and the position of its bytes.
 ///
 /// Bytes are little-endian and row-major. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub struct RawTensor {
     pub shape: Vec<usize>,
     /// The type of the stored elements.
     pub dtype: Dtype,
-    /// For quantised weights: one scale for each row, or one for all. The value is `stored / scale`.
+    /// For quantized weights: one scale for each row, or one for all. The value is `stored / scale`.
     pub scale: Option<Box<RawTensor>>,
     source: Arc<Source>,
     offset: u64,
@@ -108,7 +108,7 @@ impl RawTensor {
         self.len() == 0
     }
 
-    /// Returns the number of stored bytes, scales not counted.
+    /// Returns the number of stored bytes, without scales.
     pub fn n_bytes(&self) -> usize {
         self.len() * self.dtype.size()
     }
@@ -127,7 +127,7 @@ impl RawTensor {
         self.source.read(self.offset, self.n_bytes())
     }
 
-    /// Reads the values as 32-bit floats, multiplied out when they are quantised.
+    /// Reads the values as 32-bit floats, dequantized when they are quantized.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when the scales do not fit.
@@ -217,7 +217,7 @@ impl RawTensor {
         })
     }
 
-    /// Returns whether no network here has a weight of this type, so that one that was not asked for is of something
+    /// Returns whether no network here has a weight of this type, so that an unused one belongs to something
     /// else.
     pub(crate) fn is_foreign(&self) -> bool {
         matches!(self.dtype, Dtype::F64 | Dtype::Other(_))

@@ -1,4 +1,4 @@
-//! How is a folder of a Whisper model opened?
+//! Opening the folder of a Whisper model.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use super::tokenizer::Tokenizer;
 use crate::weights::{Format, Weights};
 use crate::{Error, Result};
 
-/// Is everything that the folder of a Whisper model holds, in one form for all formats.
+/// The contents of a Whisper model's folder, in one form for all formats.
 #[derive(Clone)]
 pub struct Checkpoint {
     /// The dimensions.
     pub config: Config,
-    /// What may be generated.
+    /// The tokens that may be generated.
     pub generation: GenerationConfig,
     /// The tokenizer.
     pub tokenizer: Tokenizer,
@@ -26,7 +26,7 @@ impl Checkpoint {
     /// Opens a Hugging Face folder (safetensors) or a CTranslate2 folder (`model.bin`).
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Config`], [`Error::Weights`] or [`Error::Tokenizer`], whichever file is at fault.
+    /// [`Error::Io`], [`Error::Config`], [`Error::Weights`] or [`Error::Tokenizer`], by the file that is wrong.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let stored = Weights::open(folder)?;

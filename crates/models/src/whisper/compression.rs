@@ -1,13 +1,13 @@
-//! Does a text repeat itself?
+//! The compression ratio of a text, which detects repetition.
 
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-/// Returns how many times shorter zlib makes a text; 0 for an empty one.
+/// Returns the zlib compression ratio of a text; 0 for an empty one.
 ///
-/// A text caught in a loop compresses well: above 2.4 it is taken for one.
+/// A repetitive text compresses well: above 2.4 it counts as a loop.
 ///
 /// ```
 /// use mlx_models::whisper::compression_ratio;

@@ -1,11 +1,11 @@
-//! What are the dimensions of a Whisper model?
+//! The dimensions of a Whisper model.
 
 use serde::Deserialize;
 
 use crate::weights::{Format, Weights};
 use crate::{Error, Result};
 
-/// Holds the dimensions of a Whisper model, under OpenAI's names.
+/// The dimensions of a Whisper model, under OpenAI's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Config {
     /// Mel bands of the input: 80, or 128 from large-v3 on.
@@ -30,7 +30,7 @@ pub struct Config {
     pub n_text_layer: usize,
 }
 
-/// The sizes that were published: name, width, heads, encoder layers, decoder layers, bands, vocabulary.
+/// The published sizes: name, width, heads, encoder layers, decoder layers, bands, vocabulary.
 const SIZES: [(&str, usize, usize, usize, usize, usize, usize); 13] = [
     ("tiny", 384, 6, 4, 4, 80, 51865),
     ("tiny.en", 384, 6, 4, 4, 80, 51864),
@@ -50,7 +50,7 @@ const SIZES: [(&str, usize, usize, usize, usize, usize, usize); 13] = [
 /// More layers than any model has.
 const MAX_LAYERS: usize = 4096;
 
-/// Sizes above are none of a model's.
+/// Sizes above this are refused.
 const MAX_SIZE: usize = (1 << 24) - 1;
 
 impl Config {
@@ -105,17 +105,17 @@ impl Config {
         config.check()
     }
 
-    /// Works out the dimensions from the shapes of weights with Hugging Face's names.
+    /// Returns the dimensions that the shapes of weights with Hugging Face's names imply.
     ///
-    /// The number of heads is a shape's business nowhere: it is 64 channels to a head, as in every
-    /// published Whisper. (A CTranslate2 file says it; see [`Config::from_weights_with_heads`].)
+    /// The number of heads is in no shape: it is one for 64 channels, as in every
+    /// published Whisper. (A CTranslate2 file states it; see [`Config::from_weights_with_heads`].)
     /// # Errors
     /// [`Error::Weights`] when a weight is missing, [`Error::Config`] when they contradict each other.
     pub fn from_weights(weights: &Weights) -> Result<Self> {
         Self::from_weights_with_heads(weights, None)
     }
 
-    /// Works out the dimensions like [`Config::from_weights`], with this number of heads.
+    /// Returns the dimensions like [`Config::from_weights`], with this number of heads.
     ///
     /// # Errors
     /// As for [`Config::from_weights`].
@@ -144,7 +144,7 @@ impl Config {
         config.check()
     }
 
-    /// Returns whether the model knows more languages than English, which its vocabulary tells.
+    /// Returns whether the vocabulary is that of a multilingual model.
     pub fn is_multilingual(&self) -> bool {
         self.n_vocab >= 51865
     }
@@ -207,7 +207,7 @@ impl Config {
     }
 }
 
-/// Returns the heads that a CTranslate2 file states, read before its names are changed.
+/// Returns the number of heads that a CTranslate2 file states, from its own variable names.
 pub(super) fn ct2_heads(weights: &Weights) -> Option<usize> {
     let tensor = matches!(weights.format, Format::Ct2(_))
         .then(|| weights.get("encoder/num_heads").ok())??;

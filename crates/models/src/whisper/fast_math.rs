@@ -1,4 +1,4 @@
-//! Logarithm and exponential that compilers turn into vector code.
+//! Logarithm and exponential that the compiler vectorizes.
 //!
 //! The standard library calls a scalar C function per element, which costs more than the
 //! transforms around it. Both are within 2e-7 of the true value (relative for `exp`,

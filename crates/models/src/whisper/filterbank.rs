@@ -1,9 +1,9 @@
-//! Which share of each frequency goes to each mel band?
+//! The mel filterbank.
 
 use super::mel::{N_BINS, N_FFT};
 use crate::audio::SAMPLE_RATE;
 
-/// Models have up to 128.
+/// Max number of bands; models have up to 128.
 const MOST_BANDS: usize = 4096;
 
 /// Triangular filters on the Slaney mel scale, each with unit area in Hz.
@@ -23,7 +23,7 @@ struct Band {
 }
 
 impl Filterbank {
-    /// Builds `n_mels` filters for a 400-point transform at 16 kHz: at most 4096, which is far more than it has frequencies.
+    /// Returns `n_mels` filters, at most 4096, for a 400-point transform at 16 kHz.
     pub fn new(n_mels: usize) -> Self {
         let n_mels = n_mels.min(MOST_BANDS);
         let top = hz_to_mel(f64::from(SAMPLE_RATE) / 2.0);
@@ -43,7 +43,7 @@ impl Filterbank {
         self.bands.len()
     }
 
-    /// Returns the full `[n_mels, 201]` matrix, row after row.
+    /// Returns the full `[n_mels, 201]` matrix, row by row.
     pub fn to_dense(&self) -> Vec<f32> {
         let mut dense = vec![0.0; self.n_mels() * N_BINS];
         for (row, band) in dense.chunks_exact_mut(N_BINS).zip(&self.bands) {

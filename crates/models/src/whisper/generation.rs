@@ -1,18 +1,18 @@
-//! Which tokens may a model never produce?
+//! The generation configuration: tokens that are never produced.
 
 use serde::Deserialize;
 
 use super::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
-/// Holds what a model's files say about generating text.
+/// The settings of a model's files about generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GenerationConfig {
     /// Tokens that are never produced.
     pub suppress: Vec<u32>,
     /// Tokens that are not produced first: the blank and the end of text.
     pub suppress_at_begin: Vec<u32>,
-    /// Whether the model knows more languages than English, when the files say so.
+    /// Whether the model is multilingual, where the files state it.
     pub is_multilingual: Option<bool>,
 }
 
@@ -51,7 +51,7 @@ impl GenerationConfig {
         })
     }
 
-    /// Returns the defaults for a vocabulary: no marks that are not spoken, and no special tokens.
+    /// Returns the defaults for a vocabulary: non-speech symbols and special tokens are suppressed.
     pub fn from_tokenizer(tokenizer: &Tokenizer) -> Self {
         let special = tokenizer.special();
         let mut suppress = tokenizer.non_speech();

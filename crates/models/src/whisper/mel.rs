@@ -1,4 +1,4 @@
-//! How do samples become the log-mel spectrogram that Whisper reads?
+//! The log-mel spectrogram.
 
 use std::sync::Arc;
 
@@ -24,12 +24,12 @@ pub const WINDOW_FRAMES: usize = WINDOW_SAMPLES / HOP;
 /// Frequencies of a real transform.
 pub(super) const N_BINS: usize = N_FFT / 2 + 1;
 
-/// Energies below this count as this much.
+/// The floor of energies.
 const FLOOR: f32 = 1e-10;
 
-/// Is a log-mel spectrogram, `[frames, n_mels]`, frame after frame.
+/// A log-mel spectrogram, `[frames, n_mels]`, frame by frame.
 ///
-/// That is the order in which MLX's convolutions read; see [`Mel::to_channels_first`] for the other.
+/// That is the layout that MLX's convolutions read; see [`Mel::to_channels_first`] for the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mel {
     data: Vec<f32>,
@@ -52,7 +52,7 @@ impl Mel {
         &self.data
     }
 
-    /// Returns the values as `[n_mels, frames]`, the order of PyTorch and of published examples.
+    /// Returns the values as `[n_mels, frames]`, the layout of PyTorch and of published examples.
     pub fn to_channels_first(&self) -> Vec<f32> {
         let frames = self.frames();
         (0..self.data.len())
@@ -92,7 +92,7 @@ const FRAMES_PER_HOUR: usize = 360_000;
 /// Frames of 400 samples every 160, centred (the ends are reflected), times a periodic Hann
 /// window; the power spectrum goes through a [`Filterbank`]; then
 /// `x = log10(max(x, 1e-10))`, `x = max(x, max(x) - 8)`, `x = (x + 4) / 4`.
-/// The plan is made once, so keep one of these.
+/// The FFT is planned once: keep and reuse the instance.
 #[derive(Clone)]
 pub struct LogMel {
     filters: Filterbank,
@@ -101,7 +101,7 @@ pub struct LogMel {
 }
 
 impl LogMel {
-    /// Prepares the transform for `n_mels` bands: 80, or 128 from large-v3 on.
+    /// Returns the transform for `n_mels` bands: 80, or 128 from large-v3 on.
     ///
     /// # Errors
     /// [`Error::Config`] unless `n_mels` is 80 or 128.
@@ -208,7 +208,7 @@ impl LogMel {
     }
 }
 
-/// Folds an index into `0..length` by reflection at both ends, without repeating the ends.
+/// Reflects an index into `0..length` at both ends, without repeating the ends.
 fn reflect(at: isize, length: usize) -> usize {
     let last = length as isize - 1;
     if last <= 0 {
@@ -218,7 +218,7 @@ fn reflect(at: isize, length: usize) -> usize {
     folded.min(2 * last - folded) as usize
 }
 
-/// Takes energies to Whisper's scale, in place.
+/// Converts energies to Whisper's scale, in place.
 fn scale(energies: &mut [f32]) {
     // The logarithm grows, so the largest is found before it; four lanes let it vectorise.
     let mut lanes = [FLOOR; 8];

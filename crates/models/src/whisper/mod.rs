@@ -1,4 +1,4 @@
-//! How does Whisper turn speech into text?
+//! Whisper: speech recognition.
 //!
 //! [`Checkpoint`] opens a model's folder; a model implements [`Model`] and [`Session`] on top of it;
 //! [`Transcriber`] runs it over recordings of any length.
@@ -28,7 +28,9 @@ pub use generation::GenerationConfig;
 pub use mel::{FRAMES_PER_SECOND, HOP, LogMel, Mel, N_FFT, WINDOW_FRAMES, WINDOW_SAMPLES};
 pub use model::{Logits, Model, Session};
 pub use names::whisper_names;
-pub use network::{Features, Network, Writing};
+#[allow(deprecated)]
+pub use network::Writing;
+pub use network::{DecoderSession, Features, Network};
 pub use timestamps::{SECONDS_PER_TIMESTAMP, Span, ends_in_single_timestamp, spans};
 pub use tokenizer::{SpecialTokens, Task, Tokenizer};
 pub use transcribe::{TranscribeOptions, Transcriber};

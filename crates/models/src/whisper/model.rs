@@ -1,16 +1,16 @@
-//! What does decoding need from a model?
+//! The interface between decoding and a model.
 
 use super::{Config, Mel};
 use crate::{Error, Result};
 
-/// Is a Whisper model: it encodes a window of sound and opens sessions that write its text.
+/// A Whisper model: it encodes a window of audio and opens decoding sessions.
 pub trait Model {
-    /// What the encoder makes of a window. It can stay on the device; decoding never looks inside.
+    /// The encoder's output for a window. It can stay on the device; decoding does not read it.
     ///
-    /// Put the cross-attention keys and values in here too: several sessions read one window when
+    /// It should include the cross-attention keys and values: several sessions decode one window when
     /// decoding falls back to another temperature.
     type Features;
-    /// The state of writing one window's text.
+    /// The decoding state of one window.
     type Session<'a>: Session
     where
         Self: 'a;
@@ -20,45 +20,45 @@ pub trait Model {
 
     /// Encodes one window, a spectrogram of `[frames, n_mels]` with `frames = 2 * n_audio_ctx`.
     ///
-    /// Evaluate before returning when the time of the two halves is to be told apart.
+    /// Evaluate before returning, so that the timings of encoder and decoder are separate.
     /// # Errors
-    /// What the model says, as [`Error::model`].
+    /// An error of the model, as [`Error::model`].
     fn encode(&self, mel: &Mel) -> Result<Self::Features>;
 
     /// Opens a session with one empty row.
     ///
     /// # Errors
-    /// What the model says, as [`Error::model`].
+    /// An error of the model, as [`Error::model`].
     fn start<'a>(&'a self, features: &'a Self::Features) -> Result<Self::Session<'a>>;
 }
 
-/// Is the state of writing one window's text: keys and values of some rows, all equally long.
+/// The decoding state of one window: keys and values of some rows, all of one length.
 ///
-/// The calls are: [`prompt`](Session::prompt) once, then [`step`](Session::step) over and over, with
-/// [`select`](Session::select) before a step when rows end, multiply or trade places.
+/// The calls are: [`prompt`](Session::prompt) once, then repeated [`step`](Session::step)s, with
+/// [`select`](Session::select) before a step when rows end, are duplicated or reordered.
 pub trait Session {
-    /// Reads the first tokens into the only row; returns the logits at `positions`, one row for each.
+    /// Runs the first tokens in the only row; returns the logits at `positions`, one row for each.
     ///
-    /// Only those rows need to go through the vocabulary's matrix.
+    /// Only those rows need to be multiplied by the vocabulary's matrix.
     /// # Errors
-    /// What the model says, as [`Error::model`].
+    /// An error of the model, as [`Error::model`].
     fn prompt(&mut self, tokens: &[u32], positions: &[usize]) -> Result<Logits>;
 
-    /// Reads one token more into each row, `tokens[row]`; returns the logits behind it, row by row.
+    /// Appends one token to each row, `tokens[row]`; returns the logits that follow, row by row.
     ///
     /// # Errors
-    /// What the model says, as [`Error::model`].
+    /// An error of the model, as [`Error::model`].
     fn step(&mut self, tokens: &[u32]) -> Result<Logits>;
 
-    /// Makes row `i` what row `rows[i]` was, so there are `rows.len()` rows afterwards.
+    /// Replaces row `i` by the former row `rows[i]`; there are `rows.len()` rows afterwards.
     ///
     /// It is not called when nothing would change.
     /// # Errors
-    /// What the model says, as [`Error::model`].
+    /// An error of the model, as [`Error::model`].
     fn select(&mut self, rows: &[usize]) -> Result<()>;
 }
 
-/// Holds logits in `f32`, `[rows, n_vocab]`.
+/// Logits in `f32`, `[rows, n_vocab]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
     data: Vec<f32>,
@@ -85,7 +85,7 @@ impl Logits {
         self.data.len() / self.n_vocab
     }
 
-    /// Returns a row: the logits behind one token.
+    /// Returns a row: the logits that follow one token.
     ///
     /// # Panics
     /// When there is no such row.
@@ -98,7 +98,7 @@ impl Logits {
         self.n_vocab
     }
 
-    /// Returns the rows, to change them in place.
+    /// Returns the rows mutably.
     pub(super) fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         self.data.chunks_exact_mut(self.n_vocab)
     }

@@ -1,16 +1,16 @@
-//! What do Whisper's weights have for names?
+//! The names of Whisper's weights.
 //!
-//! The model reads Hugging Face's names with the prefix `model.`; this file brings the others there.
+//! The network has Hugging Face's names with the prefix `model.`; this file translates the others.
 
 use crate::weights::{Format, RawTensor, Weights};
 use crate::{Error, Result};
 
-/// Renames the weights of a Whisper model to Hugging Face's names, whatever they were before.
+/// Renames the weights of a Whisper model to Hugging Face's names, from CTranslate2's or OpenAI's.
 ///
 /// From CTranslate2, the joined projections are split: `self_attention/linear_0` into
 /// `self_attn.q_proj`, `k_proj` and `v_proj`, and `attention/linear_1` into `encoder_attn.k_proj`
 /// and `v_proj`. The keys' bias, which Whisper does not have and CTranslate2 stores as zeros, and
-/// the output projection, which is the token embedding again, are left out.
+/// the output projection, which equals the token embedding, are left out.
 /// From safetensors, a missing `model.` is added and `proj_out.weight` is left out.
 /// # Errors
 /// [`Error::Weights`] when a variable is not one of Whisper's, or cannot be split.
@@ -110,7 +110,7 @@ fn rename_ct2(tensor: &RawTensor, renamed: &mut Vec<RawTensor>) -> Result<()> {
     Ok(())
 }
 
-/// Hugging Face's modules for one of CTranslate2's; more than one where CTranslate2 joins them.
+/// Hugging Face's modules for one of CTranslate2's; several where CTranslate2 joins them.
 fn modules(module: &str) -> Option<&'static [&'static str]> {
     Some(match module {
         "conv1" => &["conv1"],

@@ -1,25 +1,25 @@
-//! Where do timestamps split a window's tokens?
+//! Segmentation of a window's tokens at timestamps.
 
 use super::tokenizer::SpecialTokens;
 
 /// The step of the timestamps.
 pub const SECONDS_PER_TIMESTAMP: f64 = 0.02;
 
-/// Is a stretch of a window's tokens between two timestamps.
+/// A span of a window's tokens between two timestamps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     /// Seconds from the start of the window.
     pub start: f64,
-    /// Seconds from the start of the window; `None` when no timestamp closes the span.
+    /// Seconds from the start of the window; `None` when no timestamp ends the span.
     pub end: Option<f64>,
     /// The tokens, with the timestamps around them.
     pub tokens: Vec<u32>,
 }
 
-/// Splits a window's tokens where one span's closing timestamp is followed by the next one's opening.
+/// Splits a window's tokens between one span's end timestamp and the next one's start timestamp.
 ///
-/// Tokens behind the last pair of timestamps are left out when there is such a pair, unless a
-/// single timestamp closes them: the next window will hear them again.
+/// Tokens after the last pair of timestamps are left out when there is such a pair, unless a
+/// single timestamp ends them: the next window decodes them again.
 pub fn spans(tokens: &[u32], special: &SpecialTokens) -> Vec<Span> {
     let span = |tokens: &[u32]| {
         let time = |token: Option<&u32>| {

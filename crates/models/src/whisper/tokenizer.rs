@@ -1,4 +1,4 @@
-//! How do Whisper's tokens become text, and which of them are special?
+//! Whisper's tokenizer and its special tokens.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use super::timestamps::{SECONDS_PER_TIMESTAMP, Span, spans};
 use crate::guarded::{guarded, parse_tokenizer};
 use crate::{Error, Result};
 
-/// Turns text into tokens and back, and knows the special tokens.
+/// The tokenizer, with its special tokens.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     special: SpecialTokens,
 }
 
-/// Holds the special tokens of a vocabulary.
+/// The special tokens of a vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecialTokens {
     /// End of text.
@@ -26,11 +26,11 @@ pub struct SpecialTokens {
     pub transcribe: u32,
     /// Start of the previous window's text.
     pub prev: u32,
-    /// Start of a text without audio, where the vocabulary has it.
+    /// Start of a text without audio, where the vocabulary has this token.
     pub lm: Option<u32>,
-    /// "There is no speech here", where the vocabulary has it.
+    /// No speech, where the vocabulary has this token.
     pub no_speech: Option<u32>,
-    /// "There are no timestamps".
+    /// No timestamps.
     pub no_timestamps: u32,
     /// The timestamp 0.00; the later ones follow in steps of 20 ms.
     pub timestamp_begin: u32,
@@ -67,7 +67,7 @@ impl Tokenizer {
     /// As for [`Tokenizer::open`].
     pub fn from_json(json: &[u8]) -> Result<Self> {
         let mut inner = parse_tokenizer(json)?;
-        // A tokenizer.json may carry settings of a training run that would cut or pad texts.
+        // A tokenizer.json may hold training settings that truncate or pad texts.
         inner.with_padding(None);
         inner
             .with_truncation(None)
@@ -81,7 +81,7 @@ impl Tokenizer {
         &self.special
     }
 
-    /// Says whether the model is multilingual, where its files know better than its vocabulary.
+    /// Returns the tokenizer with the model's own statement whether it is multilingual.
     #[must_use]
     pub fn with_multilingual(mut self, multilingual: bool) -> Self {
         self.special.multilingual = multilingual;
@@ -100,7 +100,7 @@ impl Tokenizer {
     /// Returns the text of tokens; special ones and timestamps are left out.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when the decoder of the vocabulary refuses.
+    /// [`Error::Tokenizer`] when the vocabulary's decoder fails.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         let text: Vec<u32> = tokens
             .iter()
@@ -148,7 +148,7 @@ impl Tokenizer {
         self.special.start(language, task)
     }
 
-    /// Returns the tokens of marks that are not spoken: brackets, notes and the like.
+    /// Returns the tokens of non-speech symbols: brackets, music notes and others.
     ///
     /// Hyphen and apostrophe stay, except at the start of a word.
     pub(super) fn non_speech(&self) -> Vec<u32> {
@@ -158,7 +158,7 @@ impl Tokenizer {
             ")))", "[[", "]]", "{{", "}}",
         ];
         const NOTES: [&str; 2] = ["♪♪", "♪♪♪"];
-        // Their first token means music however it goes on.
+        // Their first token alone already means music.
         const MUSIC: &str = "♩♪♫♬♭♮♯";
         let mut found: Vec<u32> = [" -", " '"]
             .iter()
@@ -186,13 +186,13 @@ impl Tokenizer {
     }
 }
 
-/// Says what the text is to be.
+/// The task of a transcription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Task {
-    /// The words that are spoken.
+    /// Transcription in the spoken language.
     #[default]
     Transcribe,
-    /// Their meaning in English.
+    /// Translation into English.
     Translate,
 }
 
@@ -227,7 +227,7 @@ impl SpecialTokens {
             lm: id("<|startoflm|>"),
             no_speech: id("<|nospeech|>").or_else(|| id("<|nocaptions|>")),
             no_timestamps,
-            // Many files leave the timestamps out; they always come right behind.
+            // Many files omit the timestamps; their numbers follow the last token.
             timestamp_begin: id("<|0.00|>").unwrap_or(no_timestamps.saturating_add(1)),
             n_timestamps: N_TIMESTAMPS,
             languages,
@@ -257,7 +257,7 @@ impl SpecialTokens {
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when the language is unknown, or the model is English-only and
-    /// something else is asked of it.
+    /// the options ask for something else.
     pub fn start(&self, language: Option<&str>, task: Task) -> Result<Vec<u32>> {
         if !self.multilingual {
             if let Some(code) = language.filter(|&code| code != "en") {

@@ -1,9 +1,9 @@
-//! How is a recording of any length transcribed?
+//! Transcription of recordings of any length.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::decoding::{DecodeOptions, Decoded, decode, detect_language};
+use super::decoding::{DecodingOptions, DecodingResult, decode, detect_language};
 use super::voice::Voice;
 use super::{
     FRAMES_PER_SECOND, GenerationConfig, HOP, LogMel, Mel, Model, SECONDS_PER_TIMESTAMP, Segment,
@@ -12,38 +12,38 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Says how a recording is transcribed; the defaults are those of OpenAI's command, with a check for voice before it.
+/// The options of transcription, with the defaults of OpenAI's command, and a voice activity check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TranscribeOptions {
     /// How each window is decoded. Its temperature and prompt are not used.
-    pub decode: DecodeOptions,
-    /// The temperatures to try in turn until the text is good enough.
+    pub decode: DecodingOptions,
+    /// The temperatures that are tried in turn until the text passes the thresholds.
     ///
-    /// When none is, the likeliest text is kept that does not repeat itself, or the likeliest of all.
+    /// When none passes, the most likely text that does not repeat itself is kept, or the most likely of all.
     pub temperatures: Vec<f32>,
-    /// A text that compresses more than this repeats itself; the next temperature is tried.
+    /// A text with a higher compression ratio repeats itself; the next temperature is tried.
     pub compression_ratio_threshold: Option<f32>,
-    /// A text less likely than this on average is not good enough; the next temperature is tried.
+    /// A text with a lower mean log probability is rejected; the next temperature is tried.
     pub logprob_threshold: Option<f32>,
-    /// Above this, and below `logprob_threshold`, a window is taken for silence.
+    /// Above this, and below `logprob_threshold`, a window counts as silence.
     pub no_speech_threshold: Option<f32>,
-    /// Whether each window is told what was said before it.
+    /// Whether the prompt of each window holds the text before it.
     pub condition_on_previous_text: bool,
-    /// Whether stretches without voice are passed over: steady noise of any level, dithered silence and tones.
+    /// Whether parts without voice are skipped: steady noise of any level, dithered silence and tones.
     ///
-    /// The model writes words for them. The check needs no model of its own and lets everything pass whose spectrum
+    /// The model hallucinates words for them. The check needs no model and passes everything whose spectrum
     /// changes as that of speech does; see `whisper/voice.rs`.
     pub vad_filter: bool,
-    /// Words that may come up, given as if they had been said before the recording.
+    /// Words that may occur, given as text before the recording.
     pub initial_prompt: Option<String>,
 }
 
 impl Default for TranscribeOptions {
     fn default() -> Self {
         Self {
-            decode: DecodeOptions {
+            decode: DecodingOptions {
                 best_of: 5,
-                ..DecodeOptions::default()
+                ..DecodingOptions::default()
             },
             temperatures: vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
             compression_ratio_threshold: Some(2.4),
@@ -65,10 +65,10 @@ pub struct Transcriber<'a, M> {
 }
 
 impl<'a, M: Model> Transcriber<'a, M> {
-    /// Prepares to transcribe with `model`.
+    /// Returns a transcriber with `model`.
     ///
     /// # Errors
-    /// [`Error::Config`] when the model wants a spectrogram that cannot be made.
+    /// [`Error::Config`] when the model requires a spectrogram that cannot be computed.
     pub fn new(
         model: &'a M,
         tokenizer: &'a Tokenizer,
@@ -94,12 +94,12 @@ impl<'a, M: Model> Transcriber<'a, M> {
     /// No samples, or only zeros, give an empty transcript; so do noise and tones unless
     /// [`vad_filter`](TranscribeOptions::vad_filter) is off. No segment lasts beyond the samples.
     /// # Errors
-    /// What [`decode`] and the model say.
+    /// An error of [`decode`] or of the model.
     pub fn transcribe(&self, samples: &[f32], options: &TranscribeOptions) -> Result<Transcript> {
         self.transcribe_with(samples, options, |_| {})
     }
 
-    /// Transcribes like [`Transcriber::transcribe`], and shows each segment as soon as it is known.
+    /// Transcribes like [`Transcriber::transcribe`], and calls `show` with each segment once it is final.
     ///
     /// # Errors
     /// As for [`Transcriber::transcribe`].
@@ -114,7 +114,7 @@ impl<'a, M: Model> Transcriber<'a, M> {
                 "temperatures: wanted at least one, got none".into(),
             ));
         }
-        let mut run = Run::new(self, samples, options)?;
+        let mut run = Transcription::new(self, samples, options)?;
         while let Some(window) = run.next_window() {
             for segment in run.transcribe_window(&window)? {
                 show(&segment);
@@ -125,31 +125,31 @@ impl<'a, M: Model> Transcriber<'a, M> {
     }
 }
 
-/// Is a recording in the middle of being transcribed. Positions are in frames of 10 ms.
-struct Run<'a, M> {
-    whole: &'a Transcriber<'a, M>,
+/// The state of transcribing one recording. Positions are in frames of 10 ms.
+struct Transcription<'a, M> {
+    transcriber: &'a Transcriber<'a, M>,
     options: &'a TranscribeOptions,
     samples: &'a [f32],
     mel: Mel,
     n_frames: usize,
-    /// Where somebody may speak; `None` is everywhere.
+    /// The parts that may contain voice; `None` for everywhere.
     voice: Option<Voice>,
     seek: usize,
     language: Option<String>,
-    /// Everything that was said, as tokens, and from where on the next window is told of it.
-    said: Vec<u32>,
-    told_from: usize,
+    /// All tokens so far, and the index of the first that conditions the next window.
+    text_tokens: Vec<u32>,
+    prompt_start: usize,
     transcript: Transcript,
 }
 
-/// Is the text of a window that was chosen.
+/// The chosen text of a window.
 struct Attempt {
-    decoded: Decoded,
+    decoded: DecodingResult,
     /// The highest temperature that was tried.
-    heat: f32,
+    temperature: f32,
 }
 
-/// Is the stretch of the recording that the model hears at once.
+/// The part of the recording that the model decodes at once.
 struct Window {
     start: usize,
     n_frames: usize,
@@ -161,26 +161,30 @@ impl Window {
     }
 }
 
-impl<'a, M: Model> Run<'a, M> {
+impl<'a, M: Model> Transcription<'a, M> {
     fn new(
-        whole: &'a Transcriber<'a, M>,
+        transcriber: &'a Transcriber<'a, M>,
         samples: &'a [f32],
         options: &'a TranscribeOptions,
     ) -> Result<Self> {
-        let special = whole.tokenizer.special();
+        let special = transcriber.tokenizer.special();
         let language = match &options.decode.language {
             Some(code) => Some(code.clone()),
             None if special.multilingual => None,
             None => Some("en".to_string()),
         };
-        let said = match &options.initial_prompt {
-            Some(prompt) => whole.tokenizer.encode(&format!(" {}", prompt.trim()))?,
+        let text_tokens = match &options.initial_prompt {
+            Some(prompt) => transcriber
+                .tokenizer
+                .encode(&format!(" {}", prompt.trim()))?,
             None => Vec::new(),
         };
         let clock = Instant::now();
         let n_frames = samples.len() / HOP;
-        // Silence has no spectrogram worth computing.
-        let mel = whole.mel.long(if n_frames == 0 { &[] } else { samples });
+        // The spectrogram of digital silence is not computed.
+        let mel = transcriber
+            .mel
+            .long(if n_frames == 0 { &[] } else { samples });
         let voice = options.vad_filter.then(|| Voice::find(&mel, n_frames));
         let timings = Timings {
             mel: clock.elapsed(),
@@ -191,7 +195,7 @@ impl<'a, M: Model> Run<'a, M> {
             ..Transcript::default()
         };
         Ok(Self {
-            whole,
+            transcriber,
             options,
             samples,
             mel,
@@ -199,13 +203,13 @@ impl<'a, M: Model> Run<'a, M> {
             voice,
             seek: 0,
             language,
-            said,
-            told_from: 0,
+            text_tokens,
+            prompt_start: 0,
             transcript,
         })
     }
 
-    /// The next stretch that may have a voice in it; digital silence is passed over unheard, noise and tones too.
+    /// Returns the next window that may contain voice; digital silence is skipped, noise and tones too.
     fn next_window(&mut self) -> Option<Window> {
         while self.seek < self.n_frames {
             let n_frames = WINDOW_FRAMES.min(self.n_frames - self.seek);
@@ -213,9 +217,9 @@ impl<'a, M: Model> Run<'a, M> {
                 start: self.seek,
                 n_frames,
             };
-            let heard = &self.samples[window.start * HOP..(window.start + n_frames) * HOP];
+            let samples = &self.samples[window.start * HOP..(window.start + n_frames) * HOP];
             let frames = window.start..window.start + n_frames;
-            if heard.iter().any(|&sample| sample != 0.0) && self.may_speak(frames) {
+            if samples.iter().any(|&sample| sample != 0.0) && self.may_contain_voice(frames) {
                 return Some(window);
             }
             self.seek += n_frames;
@@ -223,15 +227,15 @@ impl<'a, M: Model> Run<'a, M> {
         None
     }
 
-    fn may_speak(&self, frames: Range<usize>) -> bool {
+    fn may_contain_voice(&self, frames: Range<usize>) -> bool {
         self.voice.as_ref().is_none_or(|voice| voice.any(frames))
     }
 
-    /// Transcribes a window and moves on behind what was understood.
+    /// Transcribes a window and advances past the decoded text.
     fn transcribe_window(&mut self, window: &Window) -> Result<Vec<Segment>> {
         let clock = Instant::now();
         let features = self
-            .whole
+            .transcriber
             .model
             .encode(&self.mel.window(window.start, WINDOW_FRAMES))?;
         self.transcript.timings.encoder += clock.elapsed();
@@ -240,42 +244,48 @@ impl<'a, M: Model> Run<'a, M> {
         let clock = Instant::now();
         let decoded = self.detect(&features).and_then(|()| self.decode(&features));
         self.transcript.timings.decoder += clock.elapsed();
-        let Attempt { decoded, heat } = decoded?;
+        let Attempt {
+            decoded,
+            temperature,
+        } = decoded?;
 
         if self.is_silence(&decoded) {
             self.seek += window.n_frames;
             return Ok(Vec::new());
         }
-        let spans = self.whole.tokenizer.spans(&decoded.tokens);
+        let spans = self.transcriber.tokenizer.spans(&decoded.tokens);
         self.seek += self.advance(&decoded.tokens, &spans, window);
         let segments = self.segments(&decoded, &spans, window)?;
-        self.remember(&segments, heat);
+        self.keep_as_prompt(&segments, temperature);
         Ok(segments)
     }
 
     fn detect(&mut self, features: &M::Features) -> Result<()> {
         if self.language.is_none() {
-            let languages =
-                detect_language(self.whole.model, features, self.whole.tokenizer.special())?;
+            let languages = detect_language(
+                self.transcriber.model,
+                features,
+                self.transcriber.tokenizer.special(),
+            )?;
             self.language = languages.into_iter().next().map(|(code, _)| code);
         }
         Ok(())
     }
 
-    /// Decodes at one temperature after the other until the text is good enough.
+    /// Decodes at increasing temperatures until the text passes the thresholds.
     fn decode(&mut self, features: &M::Features) -> Result<Attempt> {
         let mut options = self.options.decode.clone();
         options.language.clone_from(&self.language);
-        options.prompt = self.said[self.told_from..].to_vec();
-        let mut best: Option<(bool, Decoded)> = None;
+        options.prompt = self.text_tokens[self.prompt_start..].to_vec();
+        let mut best: Option<(bool, DecodingResult)> = None;
         for &temperature in &self.options.temperatures {
             options.temperature = temperature;
-            let special = self.whole.tokenizer.special();
+            let special = self.transcriber.tokenizer.special();
             let decoded = decode(
-                self.whole.model,
+                self.transcriber.model,
                 features,
                 special,
-                self.whole.generation,
+                self.transcriber.generation,
                 &options,
             )?;
             self.transcript.timings.attempts += 1;
@@ -284,40 +294,40 @@ impl<'a, M: Model> Run<'a, M> {
             if self.is_silence(&decoded) || !(repeats || self.is_unlikely(&decoded)) {
                 return Ok(Attempt {
                     decoded,
-                    heat: temperature,
+                    temperature,
                 });
             }
-            // A text that repeats itself is likely, and bad all the same.
+            // A repetitive text is likely, and wrong.
             let is_better = best.as_ref().is_none_or(|(best_repeats, best)| {
                 (!repeats, decoded.avg_logprob) > (!best_repeats, best.avg_logprob)
             });
             if is_better {
                 best = Some((repeats, decoded));
             }
-            // Another attempt must not draw the same numbers.
+            // Another attempt must draw other random numbers.
             options.seed = options.seed.wrapping_add(1);
         }
         let (_, decoded) = best
             .ok_or_else(|| Error::Decoding("temperatures: wanted at least one, got none".into()))?;
         Ok(Attempt {
             decoded,
-            heat: options.temperature,
+            temperature: options.temperature,
         })
     }
 
-    fn repeats(&self, decoded: &Decoded) -> Result<bool> {
-        let ratio = compression_ratio(self.whole.tokenizer.decode(&decoded.tokens)?.trim());
+    fn repeats(&self, decoded: &DecodingResult) -> Result<bool> {
+        let ratio = compression_ratio(self.transcriber.tokenizer.decode(&decoded.tokens)?.trim());
         let threshold = self.options.compression_ratio_threshold;
         Ok(threshold.is_some_and(|threshold| ratio > threshold))
     }
 
-    fn is_unlikely(&self, decoded: &Decoded) -> bool {
+    fn is_unlikely(&self, decoded: &DecodingResult) -> bool {
         let threshold = self.options.logprob_threshold;
         threshold.is_some_and(|threshold| decoded.avg_logprob < threshold)
     }
 
-    /// Nobody speaks when the model says so, unless it is sure of its words all the same.
-    fn is_silence(&self, decoded: &Decoded) -> bool {
+    /// Returns whether there is no speech: the model says so, unless the text itself is likely.
+    fn is_silence(&self, decoded: &DecodingResult) -> bool {
         let quiet = self
             .options
             .no_speech_threshold
@@ -329,9 +339,9 @@ impl<'a, M: Model> Run<'a, M> {
         quiet && !sure
     }
 
-    /// How many frames the window was understood for: to the last pair of timestamps, or all of it.
+    /// Returns the frames that the window's text covers: to the last pair of timestamps, or all of it.
     fn advance(&self, tokens: &[u32], spans: &[Span], window: &Window) -> usize {
-        let special = self.whole.tokenizer.special();
+        let special = self.transcriber.tokenizer.special();
         let pairs = tokens
             .windows(2)
             .any(|pair| special.is_timestamp(pair[0]) && special.is_timestamp(pair[1]));
@@ -340,7 +350,7 @@ impl<'a, M: Model> Run<'a, M> {
         }
         let end = spans.last().and_then(|span| span.end).unwrap_or(0.0);
         let frames = (end / SECONDS_PER_TIMESTAMP).round() as usize * 2;
-        // Staying in place would never end; going past the end would skip sound.
+        // Standing still would never end; going past the end would skip audio.
         if frames == 0 {
             window.n_frames
         } else {
@@ -348,15 +358,23 @@ impl<'a, M: Model> Run<'a, M> {
         }
     }
 
-    fn segments(&self, decoded: &Decoded, spans: &[Span], window: &Window) -> Result<Vec<Segment>> {
-        let ratio = compression_ratio(self.whole.tokenizer.decode(&decoded.tokens)?.trim());
+    fn segments(
+        &self,
+        decoded: &DecodingResult,
+        spans: &[Span],
+        window: &Window,
+    ) -> Result<Vec<Segment>> {
+        let ratio = compression_ratio(self.transcriber.tokenizer.decode(&decoded.tokens)?.trim());
         let offset = seconds(window.start);
         let mut segments = Vec::with_capacity(spans.len());
         for span in spans {
-            let text = self.whole.tokenizer.decode(&span.tokens)?;
+            let text = self.transcriber.tokenizer.decode(&span.tokens)?;
             let start = span.start.min(window.seconds());
             let end = span.end.unwrap_or(window.seconds()).min(window.seconds());
-            if text.trim().is_empty() || start >= end || !self.may_be_said(window, start, end) {
+            if text.trim().is_empty()
+                || start >= end
+                || !self.may_contain_speech(window, start, end)
+            {
                 continue;
             }
             segments.push(Segment {
@@ -373,19 +391,20 @@ impl<'a, M: Model> Run<'a, M> {
         Ok(segments)
     }
 
-    /// Whether somebody may speak within a second of these times; the model's own are not exact.
-    fn may_be_said(&self, window: &Window, start: f64, end: f64) -> bool {
+    /// Returns whether there may be voice within a second of these times, because the model's own are not exact.
+    fn may_contain_speech(&self, window: &Window, start: f64, end: f64) -> bool {
         let frame = |time: f64| window.start + (time * FRAMES_PER_SECOND as f64) as usize;
         let from = frame(start).saturating_sub(FRAMES_PER_SECOND);
-        self.may_speak(from..frame(end) + FRAMES_PER_SECOND)
+        self.may_contain_voice(from..frame(end) + FRAMES_PER_SECOND)
     }
 
-    /// Keeps what was said for the next window, unless it was guessed: at a high temperature, or after all had failed.
-    fn remember(&mut self, segments: &[Segment], heat: f32) {
-        self.said
+    /// Keeps the text as the next window's prompt, unless it is unreliable: at a high temperature, or after all had
+    /// failed.
+    fn keep_as_prompt(&mut self, segments: &[Segment], temperature: f32) {
+        self.text_tokens
             .extend(segments.iter().flat_map(|segment| &segment.tokens));
-        if !self.options.condition_on_previous_text || heat > 0.5 {
-            self.told_from = self.said.len();
+        if !self.options.condition_on_previous_text || temperature > 0.5 {
+            self.prompt_start = self.text_tokens.len();
         }
     }
 

@@ -1,62 +1,62 @@
-//! What is the result of transcribing a recording?
+//! The result of a transcription.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Is the text of a recording.
+/// The text of a recording.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Transcript {
-    /// The whole text, without space at its ends; empty when nobody speaks.
+    /// The whole text, trimmed; empty when there is no speech.
     pub text: String,
-    /// The code of the language that was given or detected.
+    /// The code of the given or detected language.
     pub language: String,
-    /// The text in stretches with their times.
+    /// The text in segments with their times.
     pub segments: Vec<Segment>,
-    /// Where the time went.
+    /// The time that the parts took.
     pub timings: Timings,
 }
 
-/// Is a stretch of a transcript.
+/// A segment of a transcript.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Segment {
     /// Seconds from the start of the recording.
     pub start: f64,
     /// Seconds from the start of the recording.
     pub end: f64,
-    /// The text, with the space that begins its first word.
+    /// The text, with the space before its first word.
     pub text: String,
     /// The tokens, timestamps among them.
     pub tokens: Vec<u32>,
-    /// The temperature that the window was decoded at.
+    /// The temperature of decoding the window.
     pub temperature: f32,
     /// The mean log probability of the window's tokens.
     pub avg_logprob: f32,
-    /// How likely it is that nobody speaks in the window.
+    /// The probability of no speech in the window.
     pub no_speech_prob: f32,
-    /// How many times shorter the window's text compresses.
+    /// The compression ratio of the window's text.
     pub compression_ratio: f32,
 }
 
-/// Says where the time went.
+/// The time that the parts of a transcription took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Timings {
     /// Computing the spectrogram.
     pub mel: Duration,
     /// The encoder, all windows.
     pub encoder: Duration,
-    /// The decoder, all windows and every attempt; detecting the language too.
+    /// The decoder, all windows and every attempt; language detection too.
     pub decoder: Duration,
-    /// Windows that were encoded.
+    /// Number of encoded windows.
     pub windows: usize,
     /// Decoding attempts; more than windows when the temperature was raised.
     pub attempts: usize,
-    /// Tokens written in all attempts, without ends of text.
+    /// Number of tokens in all attempts, without ends of text.
     pub tokens: usize,
 }
 
 impl Timings {
-    /// Returns the tokens written per second of the decoder.
+    /// Returns the tokens decoded per second of the decoder.
     pub fn tokens_per_second(&self) -> f64 {
         let seconds = self.decoder.as_secs_f64();
         if seconds > 0.0 {

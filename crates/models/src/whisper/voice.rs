@@ -1,65 +1,65 @@
-//! Where in a recording may somebody speak?
+//! Voice activity detection: the parts of a recording that may contain speech.
 //!
-//! Whisper writes words for noise and tones. Speech differs from both in one way that needs no model: the shape of its
-//! spectrum changes all the time, from vowel to consonant, and it is not made of one or two pure tones. Each second of
-//! the recording is therefore asked, from its mel spectrogram:
+//! Whisper hallucinates words for noise and tones. Speech differs from both in one way that needs no model: the shape
+//! of its spectrum changes all the time, from vowel to consonant, and it is not made of one or two pure tones. Two
+//! measures are therefore taken of each second of the recording, from its mel spectrogram:
 //!
-//! - How much does the shape change? The spectrum is merged to 16 bands, averaged over 90 ms, and each frame's mean
-//!   level taken away; the measure is the standard deviation over time, averaged over the bands. Steady noise of any
+//! - The change of the shape: the spectrum is merged to 16 bands, averaged over 90 ms, and each frame's mean
+//!   level subtracted; the measure is the standard deviation over time, averaged over the bands. Steady noise of any
 //!   colour and level has at most 1 dB; speech has 4 to 6 dB, and still 2 dB in noise as loud as itself.
-//! - How long is there more than pure tones? Frames count that are no more than 45 dB below the loudest, and have more
+//! - The share of frames that are more than pure tones: at most 45 dB below the loudest frame, and with more
 //!   than 1.5 % of their energy away from their two highest peaks.
 //!
-//! Voice is possible above [`CHANGE`], where at least the [`SHARE`] of frames is more than tones. That lets music,
-//! babble and doors pass: those are left to the model. Loudness does not matter, so nobody is too quiet to be heard.
+//! Voice is possible above [`CHANGE`] and at or above [`SHARE`]. Music, babble and slamming doors pass too: the
+//! model decides on those. Loudness has no influence, so quiet speech is detected as well.
 
 use std::ops::Range;
 
 use super::{FRAMES_PER_SECOND, Mel};
 
-/// Decibels by which the spectrum's shape changes at least when somebody speaks.
+/// Min change of the spectrum's shape for speech, in decibels.
 const CHANGE: f32 = 1.5;
 
-/// The share of a block's frames that are more than pure tones when somebody speaks.
+/// Min share of a block's frames that are more than pure tones for speech.
 const SHARE: f32 = 0.25;
 
-/// Frames that are judged together, and from one such block to the next.
+/// The frames of one block, and the step from one block to the next.
 const BLOCK: usize = FRAMES_PER_SECOND;
 const STEP: usize = BLOCK / 2;
 
-/// Frames at both ends of a recording that are not judged: the transform sees a mirror there.
+/// Frames at both ends of a recording that are not used: the transform reflects the signal there.
 const EDGE: usize = 5;
 
-/// Bands that the spectrum is merged to.
+/// Number of bands that the spectrum is merged to.
 const N_BANDS: usize = 16;
 
-/// Frames that are averaged.
+/// Number of frames that are averaged.
 const SMOOTH: usize = 9;
 
-/// The share of a frame's energy that pure tones have.
+/// Share of a frame's energy in pure tones.
 const TONAL: f32 = 0.985;
 
-/// Energies below the loudest frame's by more than this share count as silence: -45 dB.
+/// Energies below this share of the loudest frame count as silence: -45 dB.
 const QUIET: f32 = 3.2e-5;
 
-/// Levels below the loudest band's by more are not told apart, in decibels.
+/// Range of levels below the loudest band, in decibels; lower levels are clipped.
 const DEPTH: f32 = 40.0;
 
-/// Are the stretches of a recording in which somebody may speak, in frames of 10 ms.
+/// The parts of a recording that may contain speech, in frames of 10 ms.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Voice {
     blocks: Vec<Range<usize>>,
 }
 
 impl Voice {
-    /// Finds them in the first `n_frames` of a spectrogram.
+    /// Detects them in the first `n_frames` of a spectrogram.
     pub(super) fn find(mel: &Mel, n_frames: usize) -> Self {
         let frames = EDGE.min(n_frames)..n_frames.min(mel.frames()).saturating_sub(EDGE);
         let features = Features::new(mel, frames.clone());
         let mut blocks = Vec::new();
         let mut start = 0;
         while start < features.energy.len() {
-            // The last block is as long as the others.
+            // The last block has the length of the others.
             let end = (start + BLOCK).min(features.energy.len());
             let block = end.saturating_sub(BLOCK)..end;
             if features.is_voice(block.clone()) {
@@ -73,14 +73,14 @@ impl Voice {
         Self { blocks }
     }
 
-    /// Returns whether somebody may speak in a part of these frames.
+    /// Returns whether a part of these frames may contain speech.
     pub(super) fn any(&self, frames: Range<usize>) -> bool {
         let overlap = |block: &Range<usize>| block.start < frames.end && frames.start < block.end;
         self.blocks.iter().any(overlap)
     }
 }
 
-/// What is known of each frame.
+/// The features of each frame.
 struct Features {
     energy: Vec<f32>,
     tonal: Vec<bool>,
@@ -103,7 +103,7 @@ impl Features {
             .take(frames.end)
             .skip(frames.start)
         {
-            // The inverse of what the spectrogram's values are made by.
+            // The inverse of the spectrogram's log scale.
             let powers: Vec<f32> = row.iter().map(|x| 10_f32.powf(4.0 * x - 4.0)).collect();
             let energy: f32 = powers.iter().sum();
             features.energy.push(energy);

@@ -1,7 +1,6 @@
 //! A vocabulary small enough to read: one token per letter.
 #![allow(dead_code)]
 
-pub mod asset;
 pub mod fake;
 
 use mlx_models::whisper::Tokenizer;

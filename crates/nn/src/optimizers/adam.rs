@@ -2,23 +2,23 @@
 
 use mlx::{Array, Result};
 
-use super::{Moment, Optimizer, Schedule, check_betas, out_of_range};
+use super::{Optimizer, Schedule, StepContext, check_betas, out_of_range};
 
 /// Adam: `m` and `v` are running means of the gradient and of its square, `w = w - learning_rate * m / (sqrt(v) + eps)`.
 #[derive(Clone, Debug)]
 pub struct Adam {
-    /// How fast to learn.
+    /// The learning rate.
     pub learning_rate: Schedule,
-    /// How much of the running means stays. `(0.9, 0.999)` by default.
+    /// Decay rates of the running means. `(0.9, 0.999)` by default.
     pub betas: (f64, f64),
-    /// What is added to the denominator. `1e-8` by default.
+    /// Added to the denominator. `1e-8` by default.
     pub eps: f64,
-    /// Whether the first steps are corrected for means that began at 0. False by default, as in Python MLX.
+    /// Whether the means are corrected for their start at 0. False by default, as in Python MLX.
     pub bias_correction: bool,
 }
 
 impl Adam {
-    /// Returns Adam with its usual settings.
+    /// Returns Adam with its default settings.
     pub fn new(learning_rate: impl Into<Schedule>) -> Self {
         Self {
             learning_rate: learning_rate.into(),
@@ -56,19 +56,19 @@ impl Optimizer for Adam {
         gradient: &Array,
         parameter: &Array,
         slots: &mut [Array],
-        moment: &Moment,
+        step: &StepContext,
     ) -> Array {
         let [m, v] = slots else {
             return parameter.clone();
         };
         let (b1, b2) = self.betas;
-        let rate = moment.rate_for(gradient);
+        let rate = step.rate_for(gradient);
         *m = &*m * b1 + gradient * (1.0 - b1);
         *v = &*v * b2 + gradient.square() * (1.0 - b2);
         if !self.bias_correction {
             return parameter - rate * &*m / (v.sqrt() + self.eps);
         }
-        let left = |beta: f64| 1.0 - mlx::full([], beta).power(&moment.step);
+        let left = |beta: f64| 1.0 - mlx::full([], beta).power(&step.step);
         let like = |correction: Array| match gradient.dtype() {
             Ok(dtype) => correction.astype(dtype),
             Err(error) => Array::failed(error),
@@ -78,17 +78,17 @@ impl Optimizer for Adam {
     }
 }
 
-/// AdamW: Adam on parameters that shrink by `learning_rate * weight_decay` in each step.
+/// AdamW: Adam with decoupled weight decay, `learning_rate * weight_decay` in each step.
 #[derive(Clone, Debug)]
 pub struct AdamW {
     /// Adam's settings.
     pub adam: Adam,
-    /// How much parameters shrink. `0.01` by default.
+    /// The weight decay. `0.01` by default.
     pub weight_decay: f64,
 }
 
 impl AdamW {
-    /// Returns AdamW with its usual settings.
+    /// Returns AdamW with its default settings.
     pub fn new(learning_rate: impl Into<Schedule>) -> Self {
         Self {
             adam: Adam::new(learning_rate),
@@ -116,9 +116,9 @@ impl Optimizer for AdamW {
         gradient: &Array,
         parameter: &Array,
         slots: &mut [Array],
-        moment: &Moment,
+        step: &StepContext,
     ) -> Array {
-        let shrunk = parameter * (1.0 - moment.rate_for(gradient) * self.weight_decay);
-        self.adam.apply_single(gradient, &shrunk, slots, moment)
+        let shrunk = parameter * (1.0 - step.rate_for(gradient) * self.weight_decay);
+        self.adam.apply_single(gradient, &shrunk, slots, step)
     }
 }

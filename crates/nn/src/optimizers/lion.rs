@@ -2,21 +2,21 @@
 
 use mlx::{Array, Result};
 
-use super::{Moment, Optimizer, Schedule, check_betas};
+use super::{Optimizer, Schedule, StepContext, check_betas};
 
-/// Lion: follows the sign of a running mean. Wants a learning rate 3 to 10 times smaller than AdamW.
+/// Lion: follows the sign of a running mean. Its learning rate should be 3 to 10 times smaller than AdamW's.
 #[derive(Clone, Debug)]
 pub struct Lion {
-    /// How fast to learn.
+    /// The learning rate.
     pub learning_rate: Schedule,
-    /// How much of the mean goes into the step, and how much of it stays. `(0.9, 0.99)` by default.
+    /// Weight of the mean in the update, and its decay rate. `(0.9, 0.99)` by default.
     pub betas: (f64, f64),
-    /// How much parameters shrink. 0 by default.
+    /// The weight decay. 0 by default.
     pub weight_decay: f64,
 }
 
 impl Lion {
-    /// Returns Lion with its usual settings.
+    /// Returns Lion with its default settings.
     pub fn new(learning_rate: impl Into<Schedule>) -> Self {
         Self {
             learning_rate: learning_rate.into(),
@@ -45,13 +45,13 @@ impl Optimizer for Lion {
         gradient: &Array,
         parameter: &Array,
         slots: &mut [Array],
-        moment: &Moment,
+        step: &StepContext,
     ) -> Array {
         let [m] = slots else {
             return parameter.clone();
         };
         let (b1, b2) = self.betas;
-        let rate = moment.rate_for(gradient);
+        let rate = step.rate_for(gradient);
         let direction = (&*m * b1 + gradient * (1.0 - b1)).sign();
         *m = &*m * b2 + gradient * (1.0 - b2);
         let parameter = match self.weight_decay > 0.0 {

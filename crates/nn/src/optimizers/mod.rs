@@ -1,7 +1,7 @@
 //! Optimizers, with the names, formulas and defaults of `mlx.optimizers`.
 //!
-//! They are pure: parameters, gradients and state go in, parameters and state come out. So a whole training step
-//! is one function that `mlx_compiler::jit` can compile, and the state is a map of arrays that saves and loads
+//! They are pure: parameters, gradients and state are arguments, parameters and state are results. So a whole training
+//! step is one function that `mlx_compiler::jit` can compile, and the state is a map of arrays that saves and loads
 //! like weights, under the names that Python MLX gives it.
 
 mod adam;
@@ -23,18 +23,22 @@ pub use schedule::{
 };
 pub use sgd::Sgd;
 
-/// What an optimizer remembers: `step`, `learning_rate`, and for each parameter arrays such as `layers.0.weight.m`.
+/// The state of an optimizer: `step`, `learning_rate`, and for each parameter arrays such as `layers.0.weight.m`.
 pub type OptimizerState = WeightMap;
 
-/// The step at hand.
-pub struct Moment {
-    /// How fast to learn, `float32`.
+/// The learning rate and number of one optimizer step.
+pub struct StepContext {
+    /// The learning rate, `float32`.
     pub learning_rate: Array,
     /// The number of this step, from 1, `uint64`.
     pub step: Array,
 }
 
-/// A rule by which parameters follow their gradients.
+/// The former name of [`StepContext`].
+#[deprecated(note = "renamed to StepContext")]
+pub type Moment = StepContext;
+
+/// A rule that updates parameters by their gradients.
 ///
 /// ```
 /// use mlx_nn::optimizers::{Adam, Optimizer};
@@ -52,10 +56,10 @@ pub struct Moment {
 /// # }
 /// ```
 pub trait Optimizer {
-    /// Returns how fast it learns.
+    /// Returns the learning rate.
     fn learning_rate(&self) -> &Schedule;
 
-    /// Returns the names of the arrays that are remembered for each parameter; they begin as zeros of its shape.
+    /// Returns the names of the state arrays of each parameter; they start as zeros of its shape.
     fn slots(&self) -> &'static [&'static str];
 
     /// Checks the settings.
@@ -64,13 +68,13 @@ pub trait Optimizer {
     /// When one is out of its range.
     fn check(&self) -> Result<()>;
 
-    /// Returns a parameter after a step; `slots` is what is remembered for it, in the order of [`Optimizer::slots`].
+    /// Returns a parameter after a step and updates its state arrays `slots`, in the order of [`Optimizer::slots`].
     fn apply_single(
         &self,
         gradient: &Array,
         parameter: &Array,
         slots: &mut [Array],
-        moment: &Moment,
+        step: &StepContext,
     ) -> Array;
 
     /// Returns the state before the first step.
@@ -88,7 +92,7 @@ pub trait Optimizer {
         state
     }
 
-    /// Returns the parameters and the state after a step. A parameter without a gradient stays as it is.
+    /// Returns the parameters and the state after a step. A parameter without a gradient is unchanged.
     ///
     /// A constant learning rate is taken from the state, so that changing it there changes the next step.
     /// # Errors
@@ -102,18 +106,18 @@ pub trait Optimizer {
         state: &OptimizerState,
     ) -> Result<(WeightMap, OptimizerState)> {
         self.check()?;
-        let before = remembered(state, "step")?;
+        let before = state_array(state, "step")?;
         let learning_rate = match self.learning_rate().is_constant() {
-            true => remembered(state, "learning_rate")?.clone(),
+            true => state_array(state, "learning_rate")?.clone(),
             false => self.learning_rate().at(before),
         };
-        let moment = Moment {
+        let context = StepContext {
             learning_rate,
             step: before + 1,
         };
         let (mut parameters, mut state) = (parameters.clone(), state.clone());
-        state.insert("step".to_owned(), moment.step.clone());
-        state.insert("learning_rate".to_owned(), moment.learning_rate.clone());
+        state.insert("step".to_owned(), context.step.clone());
+        state.insert("learning_rate".to_owned(), context.learning_rate.clone());
         for (name, gradient) in gradients {
             let Some(parameter) = parameters.get_mut(name) else {
                 let message = format!("there is a gradient of {name} and no such parameter");
@@ -122,9 +126,9 @@ pub trait Optimizer {
             let names: Vec<String> = self.slots().iter().map(|s| format!("{name}.{s}")).collect();
             let mut slots = Vec::with_capacity(names.len());
             for name in &names {
-                slots.push(remembered(&state, name)?.clone());
+                slots.push(state_array(&state, name)?.clone());
             }
-            *parameter = self.apply_single(gradient, parameter, &mut slots, &moment);
+            *parameter = self.apply_single(gradient, parameter, &mut slots, &context);
             state.extend(names.into_iter().zip(slots));
         }
         Ok((parameters, state))
@@ -148,7 +152,7 @@ pub trait Optimizer {
     }
 }
 
-fn remembered<'a>(state: &'a OptimizerState, name: &str) -> Result<&'a Array> {
+fn state_array<'a>(state: &'a OptimizerState, name: &str) -> Result<&'a Array> {
     state.get(name).ok_or_else(|| {
         let message =
             format!("the state must have {name}: make it with `init` for these parameters");
@@ -156,7 +160,7 @@ fn remembered<'a>(state: &'a OptimizerState, name: &str) -> Result<&'a Array> {
     })
 }
 
-/// Saves what an optimizer remembers as safetensors.
+/// Saves the state of an optimizer as safetensors.
 ///
 /// # Errors
 /// When an array cannot be computed, or the file cannot be written.
@@ -166,7 +170,7 @@ pub fn save_state(path: impl AsRef<Path>, state: &OptimizerState) -> Result<()> 
     mlx::io::save_safetensors(path, arrays, &BTreeMap::new())
 }
 
-/// Loads what an optimizer remembers, as [`save_state`] or Python MLX saved it.
+/// Loads the state of an optimizer, as [`save_state`] or Python MLX saved it.
 ///
 /// # Errors
 /// When the file cannot be read or is no safetensors file.
@@ -178,7 +182,7 @@ pub fn load_state(path: impl AsRef<Path>) -> Result<OptimizerState> {
         .collect())
 }
 
-/// An error about a setting.
+/// Returns an error about a setting.
 fn out_of_range(optimizer: &'static str, setting: &str, wanted: &str, got: f64) -> Error {
     Error::op(optimizer, format!("{setting} must be {wanted}, got {got}"))
 }

@@ -1,4 +1,4 @@
-//! Learning rates that change from step to step.
+//! Learning rate schedules.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use mlx::{Array, Dtype, Error};
 
-use super::Moment;
+use super::StepContext;
 
-/// How fast to learn at each step: a constant, or a function of the number of steps made, which is `uint64`.
+/// A learning rate: a constant, or a function of the number of steps made, which is `uint64`.
 ///
 /// ```
 /// use mlx_nn::optimizers::{Schedule, cosine_decay, join_schedules, linear_schedule};
@@ -31,12 +31,12 @@ enum Kind {
 }
 
 impl Schedule {
-    /// Returns a schedule that is any function of the number of steps made.
+    /// Returns a schedule that is a function of the number of steps made.
     pub fn of(schedule: impl Fn(&Array) -> Array + 'static) -> Self {
         Self(Kind::Of(Rc::new(schedule)))
     }
 
-    /// Returns the learning rate after so many steps, `float32`.
+    /// Returns the learning rate after `step` steps, `float32`.
     #[track_caller]
     pub fn at(&self, step: &Array) -> Array {
         match &self.0 {
@@ -46,7 +46,7 @@ impl Schedule {
         }
     }
 
-    /// Returns whether it never changes.
+    /// Returns whether the learning rate is constant.
     pub fn is_constant(&self) -> bool {
         matches!(self.0, Kind::Constant(_))
     }
@@ -67,7 +67,7 @@ impl fmt::Debug for Schedule {
     }
 }
 
-impl Moment {
+impl StepContext {
     /// Returns the learning rate in the dtype of a gradient.
     #[track_caller]
     pub fn rate_for(&self, gradient: &Array) -> Array {
@@ -91,7 +91,7 @@ pub fn step_decay(init: f64, decay_rate: f64, step_size: u32) -> Schedule {
     })
 }
 
-/// Returns half a wave of a cosine from `init` down to `end` in `decay_steps` steps, and `end` from then on.
+/// Returns cosine decay from `init` to `end` in `decay_steps` steps, and `end` from then on.
 pub fn cosine_decay(init: f64, decay_steps: u32, end: f64) -> Schedule {
     let steps = decay_steps.max(1);
     Schedule::of(move |step| {
@@ -101,15 +101,15 @@ pub fn cosine_decay(init: f64, decay_steps: u32, end: f64) -> Schedule {
     })
 }
 
-/// Returns a straight line from `init` to `end` in `steps` steps, and `end` from then on.
+/// Returns a linear ramp from `init` to `end` in `steps` steps, and `end` from then on.
 pub fn linear_schedule(init: f64, end: f64, steps: u32) -> Schedule {
     let steps = steps.max(1);
     Schedule::of(move |step| step.minimum(steps) * ((end - init) / f64::from(steps)) + init)
 }
 
-/// Returns schedules one after the other: the next begins, from its step 0, at each boundary.
+/// Returns the concatenation of schedules: the next one starts, from its step 0, at each boundary.
 ///
-/// There is one boundary less than schedules; otherwise every learning rate carries the error.
+/// There is one boundary fewer than schedules; otherwise every learning rate carries an error.
 pub fn join_schedules(schedules: Vec<Schedule>, boundaries: Vec<u32>) -> Schedule {
     Schedule::of(move |step| {
         let Some((first, later)) = schedules.split_first() else {
@@ -125,7 +125,7 @@ pub fn join_schedules(schedules: Vec<Schedule>, boundaries: Vec<u32>) -> Schedul
         }
         let mut rate = first.at(step);
         for (&boundary, schedule) in boundaries.iter().zip(later) {
-            // Before the boundary the difference wraps around, and what comes of it is not used.
+            // Before the boundary the difference wraps around, but its value is not used.
             let next = schedule.at(&(step - boundary));
             rate = mlx::where_(&step.less(boundary), rate, next);
         }

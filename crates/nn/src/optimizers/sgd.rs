@@ -2,20 +2,20 @@
 
 use mlx::{Array, Result};
 
-use super::{Moment, Optimizer, Schedule, out_of_range};
+use super::{Optimizer, Schedule, StepContext, out_of_range};
 
 /// Stochastic gradient descent: `v = momentum * v + (1 - dampening) * g`, `w = w - learning_rate * v`.
 #[derive(Clone, Debug)]
 pub struct Sgd {
-    /// How fast to learn.
+    /// The learning rate.
     pub learning_rate: Schedule,
-    /// How much of the last step goes on in the next. 0 by default.
+    /// The momentum. 0 by default.
     pub momentum: f64,
-    /// How much of the parameter is added to its gradient. 0 by default.
+    /// The weight decay (L2 penalty). 0 by default.
     pub weight_decay: f64,
-    /// How much less of the gradient goes into the momentum. 0 by default.
+    /// The dampening of gradients in the momentum. 0 by default.
     pub dampening: f64,
-    /// Whether the momentum is applied ahead of the gradient; needs momentum and no dampening.
+    /// Whether Nesterov momentum is used; needs momentum and no dampening.
     pub nesterov: bool,
 }
 
@@ -55,13 +55,13 @@ impl Optimizer for Sgd {
         gradient: &Array,
         parameter: &Array,
         slots: &mut [Array],
-        moment: &Moment,
+        step: &StepContext,
     ) -> Array {
         let gradient = match self.weight_decay {
             0.0 => gradient.clone(),
             decay => gradient + parameter * decay,
         };
-        let rate = moment.rate_for(&gradient);
+        let rate = step.rate_for(&gradient);
         let [v] = slots else {
             return parameter.clone();
         };

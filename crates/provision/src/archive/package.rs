@@ -1,19 +1,49 @@
-//! The crate file that carries the source of mlx-c.
+//! Gzipped tar files: the crate file that carries the source of mlx-c, and packages of npm.
 
+use std::fs::File;
 use std::io::BufReader;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use tar::Archive;
+use tar::{Archive, Entry};
 
-use super::{damaged, open, write};
+use super::{damaged, is_wanted, open, write};
 use crate::Result;
 
-/// Where mlx-c lies in the package, after the package's own folder.
+/// The folder of mlx-c's source in the crate file, below the crate's own folder.
 const SOURCE: &str = "src/mlx-c";
 
 /// Unpacks the source of mlx-c only: its headers, sources and licence.
-pub(super) fn unpack(file: &Path, out: &Path) -> Result<()> {
+pub(super) fn unpack_source(file: &Path, out: &Path) -> Result<()> {
+    let n_files = each_file(file, |entry, path| {
+        let inner: PathBuf = path.components().skip(1).collect();
+        match inner.strip_prefix(SOURCE) {
+            Ok(name) => write(entry, out.join(name), false).map(|()| true),
+            Err(_) => Ok(false),
+        }
+    })?;
+    match n_files {
+        0 => Err(damaged(file, format!("it has no {SOURCE}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Unpacks these members, or all when there are none.
+pub(super) fn unpack(file: &Path, out: &Path, members: &[String]) -> Result<()> {
+    each_file(file, |entry, path| {
+        if !is_wanted(path, members) {
+            return Ok(false);
+        }
+        write(entry, out.join(path), false).map(|()| true)
+    })
+    .map(|_| ())
+}
+
+/// Calls `take` for each file with its path in the archive; returns how often that took the file.
+fn each_file(
+    file: &Path,
+    mut take: impl FnMut(&mut Entry<'_, GzDecoder<BufReader<File>>>, &Path) -> Result<bool>,
+) -> Result<usize> {
     let mut archive = Archive::new(GzDecoder::new(BufReader::new(open(file)?)));
     let entries = archive.entries().map_err(|error| damaged(file, error))?;
     let mut n_files = 0;
@@ -23,24 +53,16 @@ pub(super) fn unpack(file: &Path, out: &Path) -> Result<()> {
             .path()
             .map_err(|error| damaged(file, error))?
             .into_owned();
-        let inner: std::path::PathBuf = path.components().skip(1).collect();
-        let Ok(name) = inner.strip_prefix(SOURCE) else {
-            continue;
-        };
         if !entry.header().entry_type().is_file() {
             continue;
         }
-        if name
+        if path
             .components()
             .any(|part| !matches!(part, Component::Normal(_)))
         {
             return Err(damaged(file, format!("it contains {}", path.display())));
         }
-        write(&mut entry, out.join(name), false)?;
-        n_files += 1;
+        n_files += usize::from(take(&mut entry, &path)?);
     }
-    if n_files == 0 {
-        return Err(damaged(file, format!("it has no {SOURCE}")));
-    }
-    Ok(())
+    Ok(n_files)
 }

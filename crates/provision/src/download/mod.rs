@@ -1,26 +1,18 @@
-//! Where a pinned file comes from: put there by hand, cargo's cache, or the network.
+//! Where a pinned file comes from: put there by hand, cargo's cache, or a registry.
 
+mod npm;
 mod pip;
 mod pip_settings;
 mod python;
 mod registry;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use self::pip_settings::PipSettings;
-use crate::pins::Pin;
+use crate::pins::{Pin, Registry};
 use crate::{Error, MissingFile, Result, Settings, hash, stamp};
 
+pub(crate) use pip_settings::PipSettings;
 pub(crate) use python::find as find_python;
-
-/// Gives a command that runs pip, or a program that does, the settings of the user's that say where files come from,
-/// and none that break an installation into an environment (`PIP_TARGET`, `PIP_CONSTRAINT`, ...).
-pub fn prepare_pip(command: &mut Command, settings: &Settings) {
-    if let Ok(python) = find_python(settings) {
-        PipSettings::of_user(&python.path, settings).apply(command);
-    }
-}
 
 /// Returns the pinned file with its hash checked, fetching it into `temp` when it is nowhere else.
 pub(crate) fn obtain(settings: &Settings, pin: &Pin, temp: &Path) -> Result<PathBuf> {
@@ -35,13 +27,21 @@ pub(crate) fn obtain(settings: &Settings, pin: &Pin, temp: &Path) -> Result<Path
             missing: vec![missing(settings, pin)],
         });
     }
-    settings
-        .progress
-        .step(&format!("fetching {} {}", pin.package, pin.version));
-    let file = if pin.is_crate() {
-        registry::fetch(settings, pin, temp)?
-    } else {
-        pip::fetch(settings, pin, temp)?
+    let what = format!("fetching {} {}", pin.package, pin.version);
+    let file = match pin.registry() {
+        Registry::Crates => {
+            let _busy = settings.progress.task(&what);
+            registry::fetch(settings, pin, temp)?
+        }
+        Registry::Npm => {
+            let _busy = settings.progress.task(&what);
+            npm::fetch(settings, pin, temp)?
+        }
+        // pip draws a bar of its own.
+        Registry::PyPi => {
+            settings.progress.step(&what);
+            pip::fetch(settings, pin, temp)?
+        }
     };
     hash::check(&file, &pin.sha256)?;
     Ok(file)
@@ -70,21 +70,21 @@ pub(crate) fn check_offline(settings: &Settings, pins: &[Pin]) -> Result<()> {
 
 /// Returns whether staging this file will run pip.
 pub(crate) fn needs_python(settings: &Settings, pin: &Pin) -> bool {
-    !pin.is_crate()
+    pin.registry() == Registry::PyPi
         && !stamp::is_complete(&settings.root.path.join(pin.folder()))
         && at_hand(settings, pin).is_none()
 }
 
-/// Returns the file if somebody put it into `downloads/`, or if cargo has it already.
+/// Returns the file if it was put into `downloads/`, or if cargo has it already.
 fn at_hand(settings: &Settings, pin: &Pin) -> Option<PathBuf> {
     let by_hand = settings.downloads().join(&pin.file);
     if by_hand.is_file() {
         return Some(by_hand);
     }
-    if pin.is_crate() {
-        return registry::cached(settings, pin);
+    match pin.registry() {
+        Registry::Crates => registry::cached(settings, pin),
+        Registry::Npm | Registry::PyPi => None,
     }
-    None
 }
 
 fn missing(settings: &Settings, pin: &Pin) -> MissingFile {
@@ -97,10 +97,11 @@ fn missing(settings: &Settings, pin: &Pin) -> MissingFile {
 /// Returns a command for people that brings the file into `downloads/`.
 fn command_by_hand(settings: &Settings, pin: &Pin) -> String {
     let downloads = settings.downloads();
-    if pin.is_crate() {
-        return registry::command_by_hand(pin, &downloads);
+    match pin.registry() {
+        Registry::Crates => registry::command_by_hand(pin, &downloads),
+        Registry::Npm => npm::command_by_hand(pin, &downloads),
+        Registry::PyPi => pip::command_by_hand(pin, &downloads),
     }
-    pip::command_by_hand(pin, &downloads)
 }
 
 /// Returns the error of a client that failed.

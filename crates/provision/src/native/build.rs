@@ -16,7 +16,7 @@ use crate::tools::compiler::Compiler;
 use crate::{Error, Platform, Result, Settings, process, progress, stage_with};
 
 /// What the native library is made of and with.
-pub(crate) struct Parts {
+pub(crate) struct BuildInputs {
     pub(crate) backend: Backend,
     pub(crate) mlx: Mlx,
     /// The source of mlx-c.
@@ -30,18 +30,18 @@ pub(crate) struct Parts {
 const OPENBLAS: &str = "scipy_openblas32/lib/libscipy_openblas.so";
 
 /// Builds the native library into the folder `name`, unless it is there.
-pub(crate) fn build(settings: &Settings, name: &str, parts: &Parts) -> Result<PathBuf> {
+pub(crate) fn build(settings: &Settings, name: &str, inputs: &BuildInputs) -> Result<PathBuf> {
     stage_with(settings, name, |temp, out| {
         check_host(settings)?;
         let label = format!(
             "building mlx-c {MLXC_VERSION} and native/ with {}",
-            parts.compiler.version
+            inputs.compiler.version
         );
         settings.progress.step(&label);
-        let defines = defines(settings, parts, temp, out)?;
-        run_cmake(settings, parts, name, temp, &defines)?;
+        let defines = defines(settings, inputs, temp, out)?;
+        run_cmake(settings, inputs, name, temp, &defines)?;
         let file = out.join(layout::FILE);
-        std::fs::write(&file, layout_of(settings, parts).text())
+        std::fs::write(&file, layout_of(settings, inputs).text())
             .map_err(|error| Error::io("write", &file, error))
     })
 }
@@ -60,19 +60,19 @@ fn check_host(settings: &Settings) -> Result<()> {
 /// Returns what `native/CMakeLists.txt` is told.
 fn defines(
     settings: &Settings,
-    parts: &Parts,
+    inputs: &BuildInputs,
     temp: &Path,
     out: &Path,
 ) -> Result<Vec<(&'static str, OsString)>> {
-    let format_compat = !parts.compiler.has_format(settings, temp)?;
+    let format_compat = !inputs.compiler.has_format(settings, temp)?;
     let on_off = |on: bool| OsString::from(if on { "ON" } else { "OFF" });
-    let lib = parts
+    let lib = inputs
         .mlx
         .library
         .parent()
         .unwrap_or(Path::new(""))
         .to_owned();
-    let mlx_rpath = match &parts.mlx.folder {
+    let mlx_rpath = match &inputs.mlx.folder {
         Some(folder) => beside(settings, &format!("{folder}/mlx/lib")),
         None => lib.into_os_string(),
     };
@@ -80,7 +80,7 @@ fn defines(
         ("CMAKE_INSTALL_PREFIX", out.as_os_str().to_owned()),
         (
             "CMAKE_CXX_COMPILER",
-            parts
+            inputs
                 .compiler
                 .as_one_program(settings, temp)?
                 .into_os_string(),
@@ -88,29 +88,29 @@ fn defines(
         // Those of `CXXFLAGS` are in the program.
         ("CMAKE_CXX_FLAGS", OsString::new()),
         ("CMAKE_CXX_FLAGS_RELEASE", "-O2".into()),
-        ("MLX_INCLUDE", parts.mlx.include.as_os_str().to_owned()),
-        ("MLX_LIBRARY", parts.mlx.library.as_os_str().to_owned()),
+        ("MLX_INCLUDE", inputs.mlx.include.as_os_str().to_owned()),
+        ("MLX_LIBRARY", inputs.mlx.library.as_os_str().to_owned()),
         ("MLX_RPATH", mlx_rpath),
-        ("MLXC_SOURCE", parts.mlxc.as_os_str().to_owned()),
+        ("MLXC_SOURCE", inputs.mlxc.as_os_str().to_owned()),
         ("MLXC_VERSION", MLXC_VERSION.into()),
         ("MLX_FORMAT_COMPAT", on_off(format_compat)),
-        ("MLX_GUARD", on_off(guards(settings, parts))),
+        ("MLX_GUARD", on_off(guards(settings, inputs))),
     ];
-    if let Some(openblas) = &parts.openblas {
+    if let Some(openblas) = &inputs.openblas {
         let folder = file_name(openblas);
         let rpath = beside(settings, &format!("{folder}/scipy_openblas32/lib"));
         defines.push(("OPENBLAS_LIBRARY", openblas.join(OPENBLAS).into_os_string()));
         defines.push(("OPENBLAS_RPATH", rpath));
     }
-    if let Some(ninja) = &parts.cmake.ninja {
+    if let Some(ninja) = &inputs.cmake.ninja {
         defines.push(("CMAKE_MAKE_PROGRAM", ninja.as_os_str().to_owned()));
     }
     Ok(defines)
 }
 
 /// Returns whether allocations need guarding: MLX's CPU allocator does not check what `malloc` returns.
-fn guards(settings: &Settings, parts: &Parts) -> bool {
-    parts.backend == Backend::Cpu && settings.platform.os_name() == "linux"
+fn guards(settings: &Settings, inputs: &BuildInputs) -> bool {
+    inputs.backend == Backend::Cpu && settings.platform.os_name() == "linux"
 }
 
 /// Returns a run-time search path from the built library to another staged folder.
@@ -132,7 +132,7 @@ fn file_name(path: &Path) -> String {
 /// Runs CMake in a child process, with a bar on a terminal and the whole log in a file.
 fn run_cmake(
     settings: &Settings,
-    parts: &Parts,
+    inputs: &BuildInputs,
     name: &str,
     temp: &Path,
     defines: &[(&'static str, OsString)],
@@ -144,7 +144,7 @@ fn run_cmake(
     let mut file = File::create(&path).map_err(failed)?;
 
     let (reader, writer) = std::io::pipe().map_err(failed)?;
-    let mut command = child_command(settings, parts, &temp.join("cmake"), defines);
+    let mut command = child_command(settings, inputs, &temp.join("cmake"), defines);
     let program = PathBuf::from(command.get_program());
     command
         .stdout(writer.try_clone().map_err(failed)?)
@@ -152,17 +152,18 @@ fn run_cmake(
     let mut child = command
         .spawn()
         .map_err(|reason| Error::Run { program, reason })?;
-    // The command holds the writing end; without it the reading end sees the end when the child is gone.
+    // The command holds the writing end; without it the reading end sees the end when the child exits.
     drop(command);
+    let bar = settings.progress.bar("building", 100);
     for line in BufReader::new(reader).split(b'\n') {
         let line = line.map_err(failed)?;
         let text = String::from_utf8_lossy(&line);
         writeln!(file, "{text}").map_err(failed)?;
         if let Some(percent) = progress::percent(&text) {
-            settings.progress.bar("building", percent);
+            bar.set(percent);
         }
     }
-    settings.progress.bar_done();
+    drop(bar);
     let status = child.wait().map_err(failed)?;
     if status.success() {
         return Ok(());
@@ -170,16 +171,16 @@ fn run_cmake(
     Err(log::error(&path, settings))
 }
 
-/// Returns the child's command: this program again, which sees the marker in [`child::enter`].
+/// Returns the child's command: this program again, which sees the marker in [`child::run_cmake_child_if_requested`].
 fn child_command(
     settings: &Settings,
-    parts: &Parts,
+    inputs: &BuildInputs,
     work: &Path,
     defines: &[(&'static str, OsString)],
 ) -> Command {
     let program = settings.child.clone().unwrap_or_default();
     let mut command = process::command(&program, settings);
-    child::prepare(&mut command, settings.jobs, &parts.cmake);
+    child::prepare(&mut command, settings.jobs, &inputs.cmake);
     command.arg(&settings.native_source).arg(work);
     for (key, value) in defines {
         command.arg(key).arg(value);
@@ -188,22 +189,22 @@ fn child_command(
 }
 
 /// Returns the layout of the built folder, with paths relative to it wherever that is possible.
-fn layout_of(settings: &Settings, parts: &Parts) -> Layout {
+fn layout_of(settings: &Settings, inputs: &BuildInputs) -> Layout {
     let os = settings.platform.os_name();
     let own = |name: &str| PathBuf::from("lib").join(library_on(name, os));
-    let of_mlx = |path: &Path| match &parts.mlx.folder {
+    let of_mlx = |path: &Path| match &inputs.mlx.folder {
         Some(folder) => PathBuf::from(format!("../{folder}/mlx/lib")).join(file_name(path)),
         None => path.to_owned(),
     };
-    let openblas = parts.openblas.as_ref();
+    let openblas = inputs.openblas.as_ref();
     Layout {
-        backend: parts.backend,
-        mlx: of_mlx(&parts.mlx.library),
+        backend: inputs.backend,
+        mlx: of_mlx(&inputs.mlx.library),
         mlxc: own("mlxc"),
         openblas: openblas.map(|dir| PathBuf::from(format!("../{}/{OPENBLAS}", file_name(dir)))),
         blas: openblas.map(|_| own("mlxblas")),
-        guard: guards(settings, parts).then(|| own("mlxguard")),
-        metallib: parts.mlx.metallib.as_deref().map(of_mlx),
+        guard: guards(settings, inputs).then(|| own("mlxguard")),
+        metallib: inputs.mlx.metallib.as_deref().map(of_mlx),
     }
 }
 

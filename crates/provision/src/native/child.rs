@@ -12,7 +12,7 @@ const MARKER: &str = "MLX_PROVISION_CHILD";
 /// Does the child's work and ends the process, when this process is the child; returns at once otherwise.
 ///
 /// The first thing that `main` calls in every program that calls [`crate::setup`].
-pub fn enter() {
+pub fn run_cmake_child_if_requested() {
     let Some(generator) = std::env::var_os(MARKER) else {
         return;
     };

@@ -6,7 +6,7 @@ use crate::hash::Key;
 use crate::tools::compiler::Compiler;
 use crate::{Error, Result, Settings, stamp};
 
-/// The name of a folder of built native files, in two parts.
+/// The name of a folder of built native files, in two inputs.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     /// Backend and sources.

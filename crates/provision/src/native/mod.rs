@@ -5,6 +5,6 @@ mod child;
 mod key;
 mod log;
 
-pub(crate) use build::{Parts, build};
-pub use child::enter;
+pub(crate) use build::{BuildInputs, build};
+pub use child::run_cmake_child_if_requested;
 pub(crate) use key::{built_by_any_compiler, names};

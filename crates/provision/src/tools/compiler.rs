@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{self, command, output, tail};
-use crate::words::{self, quoted};
+use crate::shell_words::{self, quoted};
 use crate::{Error, Result, Settings, environment};
 
 /// A C++ compiler.
@@ -14,7 +14,7 @@ use crate::{Error, Result, Settings, environment};
 pub(crate) struct Compiler {
     /// The program: the compiler, or one that starts it, as ccache does.
     pub(crate) path: PathBuf,
-    /// What stands behind the program in `CXX`: `-m64`, or the compiler that ccache starts.
+    /// What follows the program in `CXX`: `-m64`, or the compiler that ccache starts.
     pub(crate) args: Vec<String>,
     /// The first line of what `--version` prints.
     pub(crate) version: String,
@@ -58,7 +58,7 @@ fn given_by_cxx(given: &OsStr, settings: &Settings) -> Result<Compiler> {
     if let Some(path) = process::find(given, &settings.path) {
         return Compiler::of(path, Vec::new(), settings).map_err(refuse);
     }
-    let words = words::split(&value).ok_or_else(|| refuse("a quote is not closed".into()))?;
+    let words = shell_words::split(&value).ok_or_else(|| refuse("a quote is not closed".into()))?;
     let mut words = words.into_iter();
     let path = words
         .next()
@@ -159,7 +159,7 @@ impl Compiler {
             return Ok(self.path.clone());
         }
         let file = temp.join("cxx");
-        let flags = words::join(flags.iter().map(String::as_str));
+        let flags = shell_words::join(flags.iter().map(String::as_str));
         let text = format!("#!/bin/sh\nexec {self} {flags} \"$@\"\n");
         write_program(&file, &text).map_err(|error| Error::io("write", &file, error))?;
         Ok(file)
@@ -179,14 +179,14 @@ impl fmt::Display for Compiler {
         f.write_str(&quoted(&self.path))?;
         self.args
             .iter()
-            .try_for_each(|arg| write!(f, " {}", words::quote(arg)))
+            .try_for_each(|arg| write!(f, " {}", shell_words::quote(arg)))
     }
 }
 
 /// Returns the flags of `CXXFLAGS`, which may be quoted as in a shell.
 pub(crate) fn flags(settings: &Settings) -> Result<Vec<String>> {
     let value = settings.cxxflags.to_string_lossy().into_owned();
-    words::split(&value).ok_or_else(|| Error::Setting {
+    shell_words::split(&value).ok_or_else(|| Error::Setting {
         name: environment::CXXFLAGS,
         value,
         reason: "a quote is not closed".into(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::pins::{self, Pin};
 use crate::{Error, Result, Settings, environment, process, stage_archive};
 
-/// Where distributions put libclang; a `*` at the end stands for any version.
+/// Where distributions put libclang; a `*` at the end matches any version.
 const PLACES: &[&str] = &[
     "/usr/lib/llvm-*/lib",
     "/usr/lib64/llvm*/lib64",
@@ -65,7 +65,7 @@ pub(crate) fn ready(settings: &Settings) -> Result<Option<PathBuf>> {
     Ok(Some(dir.join(native)))
 }
 
-/// Returns the folders that a place with at most one `*` stands for, the highest names first.
+/// Returns the folders that a pattern with at most one `*` matches, the highest names first.
 fn expand(place: &str) -> Vec<PathBuf> {
     let Some((before, after)) = place.split_once('*') else {
         return vec![PathBuf::from(place)];
@@ -84,7 +84,7 @@ fn expand(place: &str) -> Vec<PathBuf> {
     dirs
 }
 
-/// Returns whether bindgen would find libclang in this folder, by the names it looks for.
+/// Returns whether bindgen would find libclang in this folder, by the names it searches.
 fn holds_libclang(dir: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return false;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mlx_provision::pins::Pin;
-use mlx_provision::places::Root;
+use mlx_provision::places::StagingRoot;
 use mlx_provision::{Platform, Progress, Settings};
 use sha2::{Digest, Sha256};
 
@@ -99,11 +99,12 @@ impl Scratch {
             sha256: sha256(&path),
             file,
             licence: "MIT".into(),
+            members: Vec::new(),
         };
         (path, pin)
     }
 
-    /// Returns what lies in the stage folder, without locks and logs; empty when there is nothing.
+    /// Returns what is in the stage folder, without locks and logs; empty when there is nothing.
     pub fn staged(&self) -> Vec<String> {
         names(&self.path("stage"))
             .into_iter()
@@ -120,7 +121,7 @@ impl Scratch {
 /// Settings for a scratch folder that exists already, for a helper process.
 pub fn settings_in(dir: &Path) -> Settings {
     Settings {
-        root: Root {
+        root: StagingRoot {
             path: dir.join("stage"),
             why: "a test",
         },

@@ -4,12 +4,13 @@ use pulp::{Simd, WithSimd};
 
 use super::{ACROSS, ALONG, Problem, Statistics, room};
 use crate::attention::mask::HeadMask;
-use crate::attention::panel::{pack, unpack};
+use crate::attention::packed_tile::{pack, unpack};
 use crate::attention::strided::HeadRows;
 use crate::element::Element;
-use crate::lanes::Lanes;
-use crate::tiles::{WIDE, accumulate, few_registers, products};
-use crate::{pool, simd};
+use crate::gemm::microkernel::{WIDE, accumulate, few_registers, products};
+use crate::parallel::parallel_for;
+use crate::simd;
+use crate::simd::lanes::Lanes;
 
 /// Buffers of one thread.
 struct Scratch {
@@ -52,7 +53,7 @@ pub(super) fn run<T: Element>(
         })
         .collect();
     let inputs = problem.inputs;
-    pool::each(
+    parallel_for(
         blocks.into_iter(),
         0.04 * (pairs * (dim + value_dim)) as f64,
         || Scratch {
@@ -219,7 +220,7 @@ impl<T: Element> Block<'_, T> {
                 let delta = Lanes::splat(simd, statistics.delta);
                 for i in 0..WIDE {
                     let power = Lanes::new(simd, scores[i]) - largest;
-                    let weight = power.exp_not_positive() * inverse;
+                    let weight = power.exp_nonpositive() * inverse;
                     scores[i] = weight.value;
                     changes[i] = (weight * (Lanes::new(simd, changes[i]) - delta)).value;
                 }

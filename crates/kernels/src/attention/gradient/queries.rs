@@ -4,12 +4,13 @@ use pulp::{Simd, WithSimd};
 
 use super::{ACROSS, ALONG, Problem, Statistics, room};
 use crate::attention::mask::HeadMask;
-use crate::attention::panel::{pack, unpack};
+use crate::attention::packed_tile::{pack, unpack};
 use crate::attention::strided::HeadRows;
 use crate::element::Element;
-use crate::lanes::Lanes;
-use crate::tiles::{WIDE, accumulate, few_registers, products};
-use crate::{pool, simd};
+use crate::gemm::microkernel::{WIDE, accumulate, few_registers, products};
+use crate::parallel::parallel_for;
+use crate::simd;
+use crate::simd::lanes::Lanes;
 
 /// Buffers of one thread.
 struct Scratch {
@@ -47,7 +48,7 @@ pub(super) fn run<T: Element>(
         })
         .collect();
     let inputs = problem.inputs;
-    pool::each(
+    parallel_for(
         blocks.into_iter(),
         0.04 * (pairs * (dim + value_dim)) as f64,
         || Scratch {
@@ -227,11 +228,11 @@ impl<T: Element> Block<'_, T> {
                 }
                 let (mut sum, mut delta) = (zero, zero);
                 for (scores, products) in scores.iter().zip(products) {
-                    let power = (Lanes::new(simd, scores[i]) - now).exp_not_positive();
+                    let power = (Lanes::new(simd, scores[i]) - now).exp_nonpositive();
                     sum = sum + power;
                     delta = power.mul_add(Lanes::new(simd, products[i]), delta);
                 }
-                let correction = (before - now).exp_not_positive();
+                let correction = (before - now).exp_nonpositive();
                 running.largest[i] = now;
                 running.sum[i] = running.sum[i].mul_add(correction, sum);
                 running.delta[i] = running.delta[i].mul_add(correction, delta);
@@ -276,7 +277,7 @@ impl<T: Element> Block<'_, T> {
         for (scores, products) in rows.zip(products.as_chunks::<WIDE>().0) {
             for i in 0..WIDE {
                 let power = Lanes::new(simd, scores[i]) - running.largest[i];
-                let weight = power.exp_not_positive() * running.sum[i];
+                let weight = power.exp_nonpositive() * running.sum[i];
                 let change = Lanes::new(simd, products[i]) - running.delta[i];
                 scores[i] = (weight * change).value;
             }

@@ -1,5 +1,7 @@
 //! How an array shows itself in a notebook: a table in HTML, and plain text beside it.
 
+use html_escape::encode_quoted_attribute as escaped;
+
 use super::{EDGE, PRECISION, Shown, shown};
 use crate::Array;
 
@@ -29,7 +31,8 @@ fn content(array: &Array) -> (String, String) {
 
 impl Shown {
     fn to_html(&self) -> String {
-        let kind = escaped(&self.array_type.to_string());
+        let kind = self.array_type.to_string();
+        let kind = escaped(&kind);
         let layout = &self.layout;
         if layout.shape.len() > 2 || layout.words.is_empty() {
             return format!("<pre>{}</pre>", escaped(&self.to_text()));
@@ -43,7 +46,10 @@ impl Shown {
                 let n_cells = n_columns + usize::from(skips_columns);
                 rows.push(row(&vec!["&#8942;".to_owned(); n_cells]));
             }
-            let mut cells: Vec<String> = words.iter().map(|word| escaped(word.trim())).collect();
+            let mut cells: Vec<String> = words
+                .iter()
+                .map(|word| escaped(word.trim()).into_owned())
+                .collect();
             if skips_columns {
                 cells.insert(EDGE, "&#8230;".to_owned());
             }
@@ -59,22 +65,6 @@ fn row(cells: &[String]) -> String {
         .map(|cell| format!("<td style=\"text-align:right\">{cell}</td>"))
         .collect();
     format!("<tr>{}</tr>", cells.concat())
-}
-
-/// Returns text that a browser shows as it is.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            _ => safe.push(letter),
-        }
-    }
-    safe
 }
 
 #[cfg(test)]
@@ -103,7 +93,7 @@ mod tests {
     fn errors_and_deep_arrays_are_escaped_text() {
         let (html, text) = content(&Array::failed(Error::op("f", "wanted <b> & 'c'")));
         assert!(
-            html.contains("wanted &lt;b&gt; &amp; &#39;c&#39;"),
+            html.contains("wanted &lt;b&gt; &amp; &#x27;c&#x27;"),
             "{html}"
         );
         assert!(text.contains("wanted <b> & 'c'"), "{text}");

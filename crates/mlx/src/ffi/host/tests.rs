@@ -1,6 +1,7 @@
 //! Gradients, tangents and vmap of host kernels, asked of MLX itself.
 
 use super::*;
+use crate::ArrayType;
 use crate::fast::{HostKernel, host_kernel, host_kernel_runs_of};
 use crate::{Array, array};
 

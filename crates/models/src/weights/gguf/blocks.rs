@@ -1,19 +1,19 @@
-//! What numbers does a block hold?
+//! The block formats of GGUF: quantized values of one block.
 //!
-//! Every block format is one thing in the end: whole numbers of few bits, in groups that share a scale and an offset,
-//! `value = code * scale + bias`. Where a format subtracts a constant from its numbers, that is part of the bias.
+//! Every block format has one form: integer codes of a few bits, in groups that share a scale and a bias,
+//! `value = code * scale + bias`. Where a format subtracts a constant from its codes, that is part of the bias.
 
 use half::f16;
 
 use super::kind::GgmlType;
 
-/// The numbers of a block; formats of 32 fill the first 32.
+/// The codes of a block; formats of 32 fill the first 32.
 pub(super) struct Block {
-    /// The whole numbers, from 0 on.
+    /// The codes, from 0 on.
     pub(super) codes: [u8; 256],
-    /// What each group multiplies them by.
+    /// The scale of each group.
     pub(super) scales: [f32; 16],
-    /// What each group adds then.
+    /// The bias of each group.
     pub(super) biases: [f32; 16],
 }
 
@@ -26,7 +26,7 @@ impl Block {
         }
     }
 
-    /// Reads a block of exactly [`GgmlType::block_bytes`]; plain numbers are no blocks and leave it as it is.
+    /// Reads a block of exactly [`GgmlType::block_bytes`]; types without blocks leave it unchanged.
     pub(super) fn read(&mut self, kind: GgmlType, bytes: &[u8]) {
         match kind {
             GgmlType::Q4_0 => {
@@ -68,7 +68,7 @@ impl Block {
         self.biases[0] = zero * scale;
     }
 
-    /// 32 numbers from 16 bytes: the low halves, then the high halves.
+    /// 32 codes from 16 bytes: the low halves, then the high halves.
     fn nibbles(&mut self, bytes: &[u8], at: usize) {
         for (i, &byte) in bytes.iter().enumerate() {
             self.codes[at + i] = byte & 15;
@@ -82,7 +82,7 @@ impl Block {
         }
     }
 
-    /// `scales[16], codes[64], d, dmin`: a byte holds one number of each of 4 runs of 32.
+    /// `scales[16], codes[64], d, dmin`: a byte holds one code of each of 4 runs of 32.
     fn q2_k(&mut self, bytes: &[u8]) {
         let (d, dmin) = (float(bytes, 80), float(bytes, 82));
         for (group, &byte) in bytes[..16].iter().enumerate() {
@@ -92,7 +92,7 @@ impl Block {
         self.two_bits(&bytes[16..80]);
     }
 
-    /// `high[32], codes[64], scales[12], d`: a bit of `high` not set takes 4 away.
+    /// `high[32], codes[64], scales[12], d`: an unset bit of `high` subtracts 4.
     fn q3_k(&mut self, bytes: &[u8]) {
         let (scales, d) = (&bytes[96..108], float(bytes, 108));
         for group in 0..16 {
@@ -130,7 +130,7 @@ impl Block {
         }
     }
 
-    /// A byte holds a number of one run of 32 and one of the next.
+    /// A byte holds a code of one run of 32 and one of the next.
     fn runs_of_nibbles(&mut self, bytes: &[u8]) {
         for (i, code) in self.codes.iter_mut().enumerate() {
             let (pair, high, place) = (i / 64, i / 32 % 2, i % 32);
@@ -138,7 +138,8 @@ impl Block {
         }
     }
 
-    /// 8 scales and 8 offsets of 6 bits in 12 bytes; the last four have their upper two bits with the first four.
+    /// 8 scales and 8 offsets of 6 bits in 12 bytes; the upper two bits of the last four are stored with the first
+    /// four.
     fn six_bit_scales(&mut self, bytes: &[u8]) {
         let (d, dmin, packed) = (float(bytes, 0), float(bytes, 2), &bytes[4..16]);
         for group in 0..8 {
@@ -173,7 +174,7 @@ impl Block {
     }
 }
 
-/// The numbers that share a scale, and the bits of one.
+/// Returns the group size of codes that share a scale, and their bits.
 pub(super) fn groups(kind: GgmlType) -> Option<(usize, usize)> {
     match kind {
         GgmlType::Q4_0 | GgmlType::Q4_1 | GgmlType::Q4_K => Some((32, 4)),

@@ -1,4 +1,4 @@
-//! How is a GGUF file opened?
+//! A GGUF file: header, metadata and tensors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,31 +12,31 @@ use crate::weights::map::named;
 use crate::weights::source::Source;
 use crate::{Error, Result};
 
-/// The letters that a file begins with.
+/// The magic bytes.
 const MAGIC: [u8; 4] = *b"GGUF";
 
-/// Where bytes of tensors are aligned unless the metadata says otherwise.
+/// The alignment of tensors unless the metadata states another.
 const ALIGNMENT: u64 = 32;
 
-/// More axes than the format has.
+/// Max number of axes.
 const MAX_AXES: u32 = 4;
 
-/// An open GGUF file: what it says of its model, and its tensors.
+/// An open GGUF file: the metadata of its model, and its tensors.
 #[derive(Clone, Debug)]
 pub struct Gguf {
     /// The version of the format, 2 or 3.
     pub version: u32,
-    /// What the file says of its model.
+    /// The metadata of the model.
     pub metadata: Metadata,
     tensors: BTreeMap<String, GgufTensor>,
 }
 
 impl Gguf {
-    /// Opens a file; the bytes of tensors are read when they are asked for.
+    /// Opens a file; the bytes of tensors are read on demand.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::Weights`] when it is malformed or holds a type of tensors that
-    /// cannot be read.
+    /// [`Error::Io`] when it cannot be read, [`Error::Weights`] when it is malformed or has tensors of an
+    /// unsupported type.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::read(&Arc::new(Source::open(path)?)).map_err(|error| named(error, path))
@@ -107,13 +107,13 @@ impl Gguf {
     }
 }
 
-/// What the header says of a tensor.
+/// The header of a tensor.
 struct Info {
     name: String,
     shape: Vec<usize>,
     kind: GgmlType,
     n_bytes: u64,
-    /// From the beginning of the data.
+    /// The offset from the start of the data.
     offset: u64,
 }
 
@@ -180,7 +180,7 @@ impl Info {
     }
 }
 
-/// Sizes that MLX can hold.
+/// Checks that the sizes fit MLX's.
 fn axis(size: u64, name: &str) -> Result<usize> {
     match i32::try_from(size) {
         Ok(size) if size > 0 => Ok(size as usize),
@@ -210,7 +210,7 @@ fn n_bytes(name: &str, shape: &[usize], kind: GgmlType) -> Result<u64> {
     })
 }
 
-/// Where the bytes of tensors begin, and what their offsets are multiples of.
+/// The start of the data, and the alignment of tensors.
 #[derive(Clone, Copy)]
 struct Start {
     at: u64,
@@ -232,7 +232,7 @@ fn data_start(metadata: &Metadata, header: u64) -> Result<Start> {
     Ok(Start { at, alignment })
 }
 
-/// Two tensors never share bytes.
+/// Checks that no two tensors share bytes.
 fn check_overlap(infos: &[Info]) -> Result<()> {
     let mut order: Vec<&Info> = infos.iter().collect();
     order.sort_by_key(|info| info.offset);

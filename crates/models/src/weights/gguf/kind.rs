@@ -1,6 +1,6 @@
-//! Which types can a tensor of a GGUF file have?
+//! The tensor types of GGUF files.
 
-/// Is the type of a tensor: plain numbers, or blocks of numbers in few bits.
+/// The type of a tensor: plain numbers, or quantized blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(non_camel_case_types)]
 #[non_exhaustive]
@@ -43,7 +43,7 @@ pub enum GgmlType {
     Q6_K,
 }
 
-/// Every type with its number in files, the numbers in a block, and the bytes of a block.
+/// Every type with its number in files, the values in a block, and the bytes of a block.
 const TYPES: [(GgmlType, u32, usize, usize); 18] = [
     (GgmlType::F32, 0, 1, 4),
     (GgmlType::F16, 1, 1, 2),
@@ -66,12 +66,12 @@ const TYPES: [(GgmlType, u32, usize, usize); 18] = [
 ];
 
 impl GgmlType {
-    /// Returns every type that can be read.
+    /// Returns every supported type.
     pub fn all() -> impl Iterator<Item = Self> {
         TYPES.iter().map(|entry| entry.0)
     }
 
-    /// Returns the type that has this number in files, if it is one that can be read.
+    /// Returns the type with this number in files, if it is supported.
     pub fn from_id(id: u32) -> Option<Self> {
         TYPES
             .iter()
@@ -79,22 +79,22 @@ impl GgmlType {
             .map(|entry| entry.0)
     }
 
-    /// Returns the number that stands for this type in files.
+    /// Returns the number of this type in files.
     pub fn id(self) -> u32 {
         self.entry().1
     }
 
-    /// Returns how many numbers a block has: 1 for plain numbers.
+    /// Returns the number of values in a block: 1 for plain numbers.
     pub fn block_len(self) -> usize {
         self.entry().2
     }
 
-    /// Returns how many bytes a block has.
+    /// Returns the number of bytes in a block.
     pub fn block_bytes(self) -> usize {
         self.entry().3
     }
 
-    /// Returns whether numbers are in blocks that share scales.
+    /// Returns whether the values are in blocks that share scales.
     pub fn is_quantized(self) -> bool {
         self.block_len() > 1
     }

@@ -1,11 +1,11 @@
-//! What does a GGUF file say of its model?
+//! The metadata of a GGUF file.
 
 use std::collections::BTreeMap;
 
 use crate::weights::cursor::Cursor;
 use crate::{Error, Result};
 
-/// Lists in lists deeper than this are refused.
+/// Max nesting depth of lists.
 const MAX_DEPTH: u32 = 4;
 
 /// A value of the metadata. Numbers are widened; a file's `u8` and `u64` are both [`Value::Unsigned`].
@@ -34,15 +34,15 @@ pub enum List {
     Signed(Vec<i64>),
     /// Floats.
     Floats(Vec<f64>),
-    /// Truths.
+    /// Booleans.
     Bools(Vec<bool>),
-    /// Texts.
+    /// Strings.
     Texts(Vec<String>),
     /// Lists.
     Lists(Vec<List>),
 }
 
-/// Everything that a GGUF file says of its model, by key.
+/// The metadata of a GGUF file, by key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
     values: BTreeMap<String, Value>,
@@ -59,7 +59,7 @@ impl Metadata {
         self.values.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// Returns a text, or nothing when there is no such key.
+    /// Returns a string, or `None` when there is no such key.
     ///
     /// # Errors
     /// [`Error::Config`] when the value is something else.
@@ -70,7 +70,7 @@ impl Metadata {
         })
     }
 
-    /// Returns true or false, or nothing when there is no such key.
+    /// Returns a boolean, or `None` when there is no such key.
     ///
     /// # Errors
     /// As for [`Metadata::text`].
@@ -81,7 +81,7 @@ impl Metadata {
         })
     }
 
-    /// Returns a number that counts something, or nothing when there is no such key.
+    /// Returns a count, or `None` when there is no such key.
     ///
     /// # Errors
     /// As for [`Metadata::text`]; also when the number is negative or above 2^32.
@@ -96,7 +96,7 @@ impl Metadata {
         })
     }
 
-    /// Returns a number, or nothing when there is no such key.
+    /// Returns a number, or `None` when there is no such key.
     ///
     /// # Errors
     /// As for [`Metadata::text`].
@@ -109,7 +109,7 @@ impl Metadata {
         })
     }
 
-    /// Returns a list of texts, or nothing when there is no such key.
+    /// Returns a list of strings, or `None` when there is no such key.
     ///
     /// # Errors
     /// As for [`Metadata::text`].
@@ -120,7 +120,7 @@ impl Metadata {
         })
     }
 
-    /// Returns a list of integers, or nothing when there is no such key.
+    /// Returns a list of integers, or `None` when there is no such key.
     ///
     /// # Errors
     /// As for [`Metadata::text`]; also when one is above 2^63.
@@ -206,7 +206,7 @@ pub(super) fn text(cursor: &mut Cursor<'_>, what: &str) -> Result<String> {
     }
 }
 
-/// The numbers that stand for types: 0 to 7 are u8, i8, u16, i16, u32, i32, f32, bool; 8 is text, 9 a list, 10 to 12
+/// The numbers of types: 0 to 7 are u8, i8, u16, i16, u32, i32, f32, bool; 8 is a string, 9 a list, 10 to 12
 /// are u64, i64, f64.
 fn value(cursor: &mut Cursor<'_>, kind: u32, key: &str) -> Result<Value> {
     Ok(match kind {

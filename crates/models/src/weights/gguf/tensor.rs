@@ -1,4 +1,4 @@
-//! How does a tensor of a GGUF file become an array?
+//! Tensors of a GGUF file, and their conversion to arrays.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use super::kind::GgmlType;
 use crate::weights::source::Source;
 use crate::{Error, Result};
 
-/// The least group that MLX multiplies without unpacking.
+/// The min group size of quantized products in MLX.
 const MIN_GROUP: usize = 32;
 
-/// A tensor of a GGUF file: its type, its shape, and where its bytes are. Cloning is cheap.
+/// A tensor of a GGUF file: its type, its shape, and the position of its bytes. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct GgufTensor {
     /// The name.
     pub name: String,
-    /// The sizes, with the innermost last as in MLX; a file has them the other way round.
+    /// The sizes, with the innermost last as in MLX; a file has them reversed.
     pub shape: Vec<usize>,
     /// The type.
     pub kind: GgmlType,
@@ -28,7 +28,7 @@ pub struct GgufTensor {
 }
 
 impl GgufTensor {
-    /// Places a tensor whose bytes are known to be there.
+    /// Returns a tensor whose bytes are within the file.
     pub(super) fn new(
         name: String,
         shape: Vec<usize>,
@@ -94,20 +94,29 @@ impl GgufTensor {
         array.map_err(Error::model)
     }
 
-    /// Returns the values packed as MLX packs them, or nothing when the type does not allow it.
+    /// Returns the quantization of [`GgufTensor::to_quantized`], or `None` when the type does not allow it.
+    pub(crate) fn quantization(&self) -> Option<Quantization> {
+        let (group_size, bits) = groups(self.kind)?;
+        (group_size >= MIN_GROUP && self.shape.len() > 1).then_some(Quantization {
+            group_size: group_size as i32,
+            bits: bits as i32,
+            mode: QuantizationMode::Affine,
+        })
+    }
+
+    /// Returns the values packed as MLX packs them, or `None` when the type does not allow it.
     ///
     /// Q4_0, Q4_1 and Q4_K become groups of 32 in 4 bits; Q5_0, Q5_1 and Q5_K in 5 bits; Q8_0 in 8 bits. Codes are the
-    /// file's own; scales and biases are `float32`, in which they are exact: MLX on the CPU computes in `float16` some
-    /// thirty times slower. The other block types have groups of 16, which MLX does not.
+    /// file's own; scales and biases are `float32`, in which they are exact: MLX on the CPU computes in `float16` about
+    /// thirty times slower. The other block types have groups of 16, which MLX lacks.
     ///
     /// # Errors
     /// As for [`GgufTensor::to_array`].
     pub fn to_quantized(&self) -> Result<Option<Quantized>> {
-        let (group_size, bits) = match groups(self.kind) {
-            Some((group_size, bits)) if group_size >= MIN_GROUP && self.shape.len() > 1 => {
-                (group_size, bits)
-            }
-            _ => return Ok(None),
+        let (Some(quantization), Some((group_size, bits))) =
+            (self.quantization(), groups(self.kind))
+        else {
+            return Ok(None);
         };
         let Some((&inner, outer)) = self.shape.split_last() else {
             return Ok(None);
@@ -125,18 +134,14 @@ impl GgufTensor {
                 .map_err(Error::model)?,
             scales: array(&packed.scales)?,
             biases: Some(array(&packed.biases)?),
-            quantization: Quantization {
-                group_size: group_size as i32,
-                bits: bits as i32,
-                mode: QuantizationMode::Affine,
-            },
+            quantization,
         }))
     }
 
-    fn pack(&self, bytes: &[u8], group_size: usize, bits: usize) -> Packed {
+    fn pack(&self, bytes: &[u8], group_size: usize, bits: usize) -> PackedBlocks {
         let block_len = self.kind.block_len();
         let n_blocks = self.n_bytes / self.kind.block_bytes();
-        let mut packed = Packed {
+        let mut packed = PackedBlocks {
             words: Vec::with_capacity(n_blocks * block_len * bits / 32),
             scales: Vec::with_capacity(n_blocks * block_len / group_size),
             biases: Vec::with_capacity(n_blocks * block_len / group_size),
@@ -166,7 +171,7 @@ impl GgufTensor {
             values.extend(codes.map(|(i, &code)| {
                 let group = i / group_size;
                 let (scale, bias) = (block.scales[group], block.biases[group]);
-                // Product and sum are exact in 64 bits.
+                // Product and sum are exact in `f64`.
                 (f64::from(code) * f64::from(scale) + f64::from(bias)) as f32
             }));
         }
@@ -179,14 +184,14 @@ impl GgufTensor {
     }
 }
 
-/// The three parts of packed weights.
-struct Packed {
+/// The three parts of quantized weights.
+struct PackedBlocks {
     words: Vec<u32>,
     scales: Vec<f32>,
     biases: Vec<f32>,
 }
 
-/// Appends numbers of a few bits, the first in the lowest; together they fill whole words.
+/// Appends codes of `bits` bits, the first in the lowest bits; all codes together fill whole words.
 fn push_bits(words: &mut Vec<u32>, codes: &[u8], bits: usize) {
     let (mut word, mut filled) = (0_u64, 0);
     for &code in codes {

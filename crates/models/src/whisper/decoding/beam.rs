@@ -1,27 +1,27 @@
-//! How are several texts followed at once, and the likeliest kept?
+//! Beam search.
 
 use super::super::{Logits, Session};
-use super::run::{Candidate, Plan};
 use super::scores::{log_sum_exp, top};
+use super::task::{DecodingTask, Hypothesis};
 use crate::Result;
 
-/// Follows `plan.beam_size` texts until `beam_size * patience` have ended.
+/// Extends `task.beam_size` hypotheses until `beam_size * patience` have ended.
 ///
-/// Unfinished texts are returned only when too few have ended.
+/// Unfinished hypotheses are returned only when too few have ended.
 pub(super) fn search<S: Session>(
     session: &mut S,
     first: &[f32],
-    plan: &Plan,
-) -> Result<Vec<Candidate>> {
-    let wanted = ((plan.beam_size as f32 * plan.patience).round() as usize).max(1);
-    let mut ended: Vec<Candidate> = Vec::new();
-    let mut beams = vec![Candidate::default()];
+    task: &DecodingTask,
+) -> Result<Vec<Hypothesis>> {
+    let wanted = ((task.beam_size as f32 * task.patience).round() as usize).max(1);
+    let mut ended: Vec<Hypothesis> = Vec::new();
+    let mut beams = vec![Hypothesis::default()];
     let mut logits = Logits::new(first.to_vec(), first.len())?;
     loop {
-        let (rows, next) = advance(&beams, &mut logits, plan, &mut ended, wanted)?;
+        let (rows, next) = advance(&beams, &mut logits, task, &mut ended, wanted)?;
         let full = next
             .first()
-            .is_some_and(|beam| beam.tokens.len() >= plan.max_tokens);
+            .is_some_and(|beam| beam.tokens.len() >= task.max_tokens);
         let tokens: Vec<u32> = next
             .iter()
             .filter_map(|beam| beam.tokens.last().copied())
@@ -37,34 +37,34 @@ pub(super) fn search<S: Session>(
         }
         logits = session.step(&tokens)?.expect_rows(tokens.len())?;
     }
-    let missing = plan.beam_size.saturating_sub(ended.len());
-    // Beams are in the order of their scores already.
+    let missing = task.beam_size.saturating_sub(ended.len());
+    // Beams are sorted by score.
     ended.extend(beams.into_iter().take(missing));
     Ok(ended)
 }
 
-/// Lengthens every beam by its likeliest tokens; returns the best, and which beam each came from.
+/// Extends every beam by its most likely tokens; returns the best hypotheses, and the row that each came from.
 fn advance(
-    beams: &[Candidate],
+    beams: &[Hypothesis],
     logits: &mut Logits,
-    plan: &Plan,
-    ended: &mut Vec<Candidate>,
+    task: &DecodingTask,
+    ended: &mut Vec<Hypothesis>,
     wanted: usize,
-) -> Result<(Vec<usize>, Vec<Candidate>)> {
+) -> Result<(Vec<usize>, Vec<Hypothesis>)> {
     let mut choices: Vec<(f64, usize, u32)> = Vec::new();
     for ((row, beam), logits) in beams.iter().enumerate().zip(logits.rows_mut()) {
-        plan.rules.apply(&beam.tokens, logits)?;
+        task.filters.apply(&beam.tokens, logits)?;
         let total = log_sum_exp(logits)?;
         if total == f32::NEG_INFINITY && ended.len() < wanted {
-            // Nothing is allowed: the lists and the rules leave no token, so the text ends.
-            ended.push(Candidate {
+            // The filters leave no token, so the text ends.
+            ended.push(Hypothesis {
                 ended: true,
                 ..beam.clone()
             });
             continue;
         }
-        // One more than the beams, since one of them can be the end.
-        for (token, logit) in top(logits, plan.beam_size + 1) {
+        // One more than the beams, because one can be the end of text.
+        for (token, logit) in top(logits, task.beam_size + 1) {
             choices.push((
                 beam.sum_logprob + f64::from(logit - total),
                 row,
@@ -77,7 +77,7 @@ fn advance(
     for (sum_logprob, row, token) in choices {
         let mut text = beams[row].clone();
         text.sum_logprob = sum_logprob;
-        text.push(token, plan.eot);
+        text.push(token, task.eot);
         if text.ended {
             if ended.len() < wanted {
                 ended.push(text);
@@ -85,7 +85,7 @@ fn advance(
         } else {
             rows.push(row);
             next.push(text);
-            if next.len() == plan.beam_size {
+            if next.len() == task.beam_size {
                 break;
             }
         }

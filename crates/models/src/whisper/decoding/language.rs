@@ -1,16 +1,16 @@
-//! Which language is spoken?
+//! Detection of the spoken language.
 
 use super::super::{Model, Session, SpecialTokens};
 use super::scores::log_sum_exp;
 use crate::{Error, Result};
 
-/// Holds the languages of a window with their probabilities, likeliest first.
+/// The languages of a window with their probabilities, the most likely first.
 pub type Languages = Vec<(String, f32)>;
 
-/// Returns how likely each language is, likeliest first.
+/// Returns the probability of each language, the most likely first.
 ///
 /// # Errors
-/// [`Error::Decoding`] when the vocabulary has no languages; what the model says.
+/// [`Error::Decoding`] when the vocabulary has no languages; or an error of the model.
 pub fn detect_language<M: Model>(
     model: &M,
     features: &M::Features,

@@ -1,33 +1,33 @@
-//! What can be asked of decoding a window?
+//! The options of decoding a window.
 
 use super::super::Task;
 
-/// Says how the text of a window is chosen; the defaults are those of OpenAI's `DecodingOptions`.
+/// The options of decoding a window, with the defaults of OpenAI's `DecodingOptions`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DecodeOptions {
+pub struct DecodingOptions {
     /// Whether to transcribe or to translate into English.
     pub task: Task,
     /// The code of the spoken language; `None` is English here, and detection in transcription.
     pub language: Option<String>,
     /// Whether timestamps are written.
     pub timestamps: bool,
-    /// 0 takes the likeliest token; more samples from logits divided by this.
+    /// 0 for the most likely token; above 0, samples from logits divided by this.
     pub temperature: f32,
-    /// How many texts are sampled, the best of which is kept, when `temperature` is above 0.
+    /// Number of texts that are sampled when `temperature` is above 0; the best is kept.
     pub best_of: usize,
-    /// How many beams are followed when `temperature` is 0; 1 is greedy.
+    /// Number of beams when `temperature` is 0; 1 is greedy.
     pub beam_size: usize,
     /// Beam search ends when `beam_size * patience` texts have ended.
     pub patience: f32,
     /// `None` ranks texts by mean log probability, `Some(a)` divides its sum by `((5 + length) / 6)^a`.
     pub length_penalty: Option<f32>,
-    /// The most tokens that are written; `None` is half of the decoder's positions.
+    /// Max number of tokens; `None` for half of the decoder's positions.
     pub max_tokens: Option<usize>,
     /// The latest time of the first timestamp, in seconds.
     pub max_initial_timestamp: Option<f64>,
-    /// Whether the generation config's lists are obeyed.
+    /// Whether the generation config's lists of suppressed tokens apply.
     pub suppress: bool,
-    /// Text that came before, as tokens.
+    /// The text before this window, as tokens.
     pub prompt: Vec<u32>,
     /// Tokens that the text must begin with.
     pub prefix: Vec<u32>,
@@ -35,7 +35,11 @@ pub struct DecodeOptions {
     pub seed: u64,
 }
 
-impl Default for DecodeOptions {
+/// The former name of [`DecodingOptions`].
+#[deprecated(note = "renamed to DecodingOptions")]
+pub type DecodeOptions = DecodingOptions;
+
+impl Default for DecodingOptions {
     fn default() -> Self {
         Self {
             task: Task::Transcribe,

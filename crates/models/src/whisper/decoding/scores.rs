@@ -1,37 +1,15 @@
-//! Which logits are largest, and what is their sum in probability?
+//! The top logits, and their log-sum-exp.
 
 use super::super::fast_math::exp_of_negative;
+use crate::argmax::max;
 use crate::{Error, Result};
-
-/// Returns the largest value; negative infinity when there are none.
-pub(super) fn largest(logits: &[f32]) -> f32 {
-    // Eight lanes vectorise; a plain fold waits for each comparison.
-    let mut lanes = [f32::NEG_INFINITY; 8];
-    let chunks = logits.chunks_exact(8);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane = if value > *lane { value } else { *lane };
-        }
-    }
-    lanes
-        .iter()
-        .chain(rest)
-        .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
-}
-
-/// Returns the index of the first largest value.
-pub(super) fn argmax(logits: &[f32]) -> usize {
-    let top = largest(logits);
-    logits.iter().position(|&value| value == top).unwrap_or(0)
-}
 
 /// Returns `ln(sum(exp(logits)))`; negative infinity when every logit is that.
 ///
 /// # Errors
-/// [`Error::Decoding`] when a logit is not a number or infinite.
+/// [`Error::Decoding`] when a logit is NaN or infinite.
 pub(super) fn log_sum_exp(logits: &[f32]) -> Result<f32> {
-    let top = largest(logits);
+    let top = max(logits);
     if top == f32::NEG_INFINITY && !logits.iter().any(|value| value.is_nan()) {
         return Ok(top);
     }
@@ -43,7 +21,7 @@ pub(super) fn log_sum_exp(logits: &[f32]) -> Result<f32> {
             *lane += exp_of_negative(value - top);
         }
     }
-    // A NaN compares false in the exponential's bound and would be lost there, so look for it.
+    // The bound of the exponential hides a NaN, which is therefore searched for.
     let broken = top.is_infinite() || logits.iter().any(|value| value.is_nan());
     if broken {
         return Err(Error::Decoding(
@@ -90,7 +68,7 @@ mod tests {
     }
 
     #[rstest::rstest]
-    #[case::not_a_number(f32::NAN)]
+    #[case::nan(f32::NAN)]
     #[case::infinity(f32::INFINITY)]
     fn refuses_broken_logits(#[case] value: f32) {
         let mut logits = [0.0; 11];
@@ -103,9 +81,8 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_largest_in_order() {
+    fn returns_the_largest_in_order() {
         let logits = [1.0, 5.0, NONE, 3.0, 5.0, 2.0, 0.0, -1.0, 4.0, 4.5];
-        assert_eq!(argmax(&logits), 1);
         assert_eq!(top(&logits, 4), [(1, 5.0), (4, 5.0), (9, 4.5), (8, 4.0)]);
         assert_eq!(top(&[NONE, 1.0], 2), [(1, 1.0)]);
     }

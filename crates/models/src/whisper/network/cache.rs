@@ -1,15 +1,15 @@
-//! What does the decoder remember of the sound and of the tokens it has read?
+//! The decoder's caches: keys and values of the encoder's output and of past tokens, for every layer.
 
 use mlx::fast::Offset;
 use mlx::{Array, Dtype, Op, Tree, bind};
 
-use super::attention::KeyValue;
+use crate::kv_cache::{LayerKvCache, append};
 use crate::{Error, Result};
 
-/// Keys and values of every decoder layer: of the sound, and of the tokens read so far.
+/// Keys and values of every decoder layer: of the encoder's output, and of the tokens so far.
 ///
-/// Room for the whole context is made once; each step writes its tokens in place. MLX reuses the memory because
-/// nobody else holds the array.
+/// Buffers for the whole context are allocated once; each step writes its tokens in place. MLX reuses the memory
+/// because there is no other reference to the array.
 pub(super) struct Cache {
     pub(super) layers: Vec<LayerCache>,
     n_tokens: i32,
@@ -19,36 +19,36 @@ pub(super) struct Cache {
 /// The cache of one layer.
 #[derive(Clone, Tree)]
 pub(super) struct LayerCache {
-    /// Of the sound: `[rows, n_heads, n_audio_ctx, dim]`, one memory for all rows.
-    pub(super) sound: KeyValue,
+    /// Of the encoder's output: `[rows, n_heads, n_audio_ctx, dim]`, one buffer for all rows.
+    pub(super) encoder_kv: LayerKvCache,
     /// Of the tokens: `[rows, n_heads, capacity, dim]`.
-    pub(super) tokens: KeyValue,
+    pub(super) token_kv: LayerKvCache,
 }
 
 impl Cache {
-    /// Returns the state with one row that has read no tokens.
-    pub(super) fn new(sound: &[KeyValue], capacity: i32, dtype: Dtype) -> Result<Self> {
-        let room = |sound: &KeyValue| -> Result<LayerCache> {
-            let [_, n_heads, _, dim] = sound.0.dims().map_err(Error::model)?;
+    /// Returns the state of one row without tokens.
+    pub(super) fn new(encoder_kv: &[LayerKvCache], capacity: i32, dtype: Dtype) -> Result<Self> {
+        let layer = |encoder_kv: &LayerKvCache| -> Result<LayerCache> {
+            let [_, n_heads, _, dim] = encoder_kv.0.dims().map_err(Error::model)?;
             let empty = || mlx::zeros([1, n_heads, capacity, dim], dtype);
             Ok(LayerCache {
-                sound: sound.clone(),
-                tokens: (empty(), empty()),
+                encoder_kv: encoder_kv.clone(),
+                token_kv: (empty(), empty()),
             })
         };
         Ok(Self {
-            layers: sound.iter().map(room).collect::<Result<_>>()?,
+            layers: encoder_kv.iter().map(layer).collect::<Result<_>>()?,
             n_tokens: 0,
             capacity,
         })
     }
 
-    /// Returns the number of tokens read.
+    /// Returns the number of cached tokens.
     pub(super) fn n_tokens(&self) -> i32 {
         self.n_tokens
     }
 
-    /// Makes row `i` what row `rows[i]` was.
+    /// Replaces row `i` by the former row `rows[i]`.
     pub(super) fn select(&mut self, rows: &Array) -> Result<()> {
         let n_rows = rows.dim(0).map_err(Error::model)?;
         let shared = |array: &Array| -> mlx::Result<Array> {
@@ -58,21 +58,23 @@ impl Cache {
                 stop: vec![1, n_heads, length, dim],
                 strides: vec![1; 4],
             };
-            // A broadcast copies nothing: all rows hear the same sound.
+            // A broadcast copies nothing: all rows share one encoder output.
             Ok(bind(one, &[array]).broadcast_to([n_rows, n_heads, length, dim]))
         };
         for layer in &mut self.layers {
-            layer.sound = (shared(&layer.sound.0), shared(&layer.sound.1))
-                .both()
-                .map_err(Error::model)?;
+            let (keys, values) = &layer.encoder_kv;
+            layer.encoder_kv = (
+                shared(keys).map_err(Error::model)?,
+                shared(values).map_err(Error::model)?,
+            );
             let take = |array: &Array| bind(Op::Take { axis: 0 }, &[array, rows]);
-            layer.tokens = (take(&layer.tokens.0), take(&layer.tokens.1));
+            layer.token_kv = (take(&layer.token_kv.0), take(&layer.token_kv.1));
         }
         Ok(())
     }
 
-    /// Refuses `n` further tokens when they do not fit.
-    pub(super) fn check_room(&self, n: i32) -> Result<()> {
+    /// Returns an error when `n` further tokens exceed the capacity.
+    pub(super) fn check_capacity(&self, n: i32) -> Result<()> {
         let after = self.n_tokens + n;
         if after <= self.capacity {
             return Ok(());
@@ -83,7 +85,7 @@ impl Cache {
         )))
     }
 
-    /// Counts tokens whose keys and values every layer has taken in.
+    /// Counts `n` tokens whose keys and values are in every layer.
     pub(super) fn advance(&mut self, n: i32) {
         self.n_tokens += n;
     }
@@ -92,59 +94,17 @@ impl Cache {
     pub(super) fn tokens(&self) -> impl Iterator<Item = &Array> {
         self.layers
             .iter()
-            .flat_map(|layer| [&layer.tokens.0, &layer.tokens.1])
+            .flat_map(|layer| [&layer.token_kv.0, &layer.token_kv.1])
     }
 }
 
 impl LayerCache {
-    /// Writes the keys and values of tokens that begin at `start`, and returns those that are looked at: of all tokens
-    /// so far, or, where the start is known only when a graph runs, all room there is.
-    pub(super) fn extend(
+    /// Adds the keys and values of tokens that begin at `start`, and returns those that are attended to.
+    pub(super) fn append(
         &mut self,
         start: &Offset,
-        (keys, values): &KeyValue,
-    ) -> mlx::Result<KeyValue> {
-        let all = |room: &mut Array, new: &Array| -> mlx::Result<Array> {
-            let start = match start {
-                Offset::Int(start) => *start,
-                Offset::Array(start) => {
-                    *room = room.slice_update(new, &start.reshape([1]), 2);
-                    return Ok(room.clone());
-                }
-            };
-            let [rows, n_heads, length, dim] = new.dims()?;
-            let stop = vec![rows, n_heads, start + length, dim];
-            let update = Op::SliceUpdate {
-                start: vec![0, 0, start, 0],
-                stop: stop.clone(),
-                strides: vec![1; 4],
-            };
-            // The old array is dropped here, so MLX may write into its memory.
-            *room = bind(update, &[room, new]);
-            Ok(bind(
-                Op::Slice {
-                    start: vec![0; 4],
-                    stop,
-                    strides: vec![1; 4],
-                },
-                &[room],
-            ))
-        };
-        (
-            all(&mut self.tokens.0, keys),
-            all(&mut self.tokens.1, values),
-        )
-            .both()
-    }
-}
-
-/// Two results made one.
-trait Both<T> {
-    fn both(self) -> mlx::Result<(T, T)>;
-}
-
-impl<T> Both<T> for (mlx::Result<T>, mlx::Result<T>) {
-    fn both(self) -> mlx::Result<(T, T)> {
-        Ok((self.0?, self.1?))
+        token_kv: &LayerKvCache,
+    ) -> mlx::Result<LayerKvCache> {
+        append(&mut self.token_kv, start, token_kv)
     }
 }

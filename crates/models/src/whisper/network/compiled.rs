@@ -1,19 +1,24 @@
-//! How do encoder and decoder run as graphs that are traced once?
+//! Encoder and decoder as compiled graphs that are traced once.
 
 use mlx::Array;
 use mlx::fast::Offset;
 use mlx_compiler::{CompileOptions, Jit, Report, jit_with};
 
 use super::Network;
-use super::attention::KeyValue;
 use super::cache::LayerCache;
+use crate::kv_cache::LayerKvCache;
 
-type Encode = Box<dyn Fn(&Array) -> Vec<KeyValue>>;
+type Encode = Box<dyn Fn(&Array) -> Vec<LayerKvCache>>;
 type Score = Box<
-    dyn Fn(&Array, &Option<Array>, &Vec<LayerCache>, &Array) -> mlx::Result<(Array, Vec<KeyValue>)>,
+    dyn Fn(
+        &Array,
+        &Option<Array>,
+        &Vec<LayerCache>,
+        &Array,
+    ) -> mlx::Result<(Array, Vec<LayerKvCache>)>,
 >;
 
-/// A network whose halves are compiled.
+/// The compiled encoder and decoder of a network.
 ///
 /// The position of the first token is an array, so that the graph of a step holds for all positions.
 pub(super) struct Compiled {
@@ -24,16 +29,17 @@ pub(super) struct Compiled {
 impl Compiled {
     pub(super) fn new(network: &Network, options: CompileOptions) -> Self {
         let encoder = network.clone();
-        let encode: Encode = Box::new(move |mel| encoder.decoder.sound(&encoder.encode_array(mel)));
+        let encode: Encode =
+            Box::new(move |mel| encoder.decoder.encoder_kv(&encoder.encode_array(mel)));
         let decoder = network.decoder.clone();
         let score: Score = Box::new(move |tokens, positions, layers, start| {
             let start = Offset::Array(start.clone());
             let (scores, layers) =
                 decoder.forward(tokens, positions.as_ref(), layers.clone(), &start)?;
-            // Keys and values of the sound do not change: they stay with the caller.
+            // Keys and values of the encoder do not change: the caller keeps them.
             Ok((
                 scores,
-                layers.into_iter().map(|layer| layer.tokens).collect(),
+                layers.into_iter().map(|layer| layer.token_kv).collect(),
             ))
         });
         Self {
@@ -42,7 +48,7 @@ impl Compiled {
         }
     }
 
-    pub(super) fn hear(&self, mel: &Array) -> mlx::Result<Vec<KeyValue>> {
+    pub(super) fn encode(&self, mel: &Array) -> mlx::Result<Vec<LayerKvCache>> {
         Ok(self.encode.call(mel)?)
     }
 
@@ -56,7 +62,7 @@ impl Compiled {
         let (positions, start) = (positions.cloned(), Array::scalar(start));
         let (scores, tokens) = self.score.call((tokens, &positions, &layers, &start))?;
         for (layer, tokens) in layers.iter_mut().zip(tokens) {
-            layer.tokens = tokens;
+            layer.token_kv = tokens;
         }
         Ok((scores, layers))
     }

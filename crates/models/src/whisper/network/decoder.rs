@@ -1,15 +1,17 @@
-//! How does Whisper score the next token?
+//! Whisper's decoder: the logits of the next token.
 
 use mlx::fast::{AttentionMask, Offset};
 use mlx::{Array, Op, bind};
-use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module, Parts};
+use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module, ParameterVisitor};
 
-use super::attention::{Attention, KeyValue};
+use super::attention::Attention;
 use super::cache::LayerCache;
-use super::encoder::{Positions, size};
+use super::encoder::Positions;
+use crate::axis_size::axis_size;
+use crate::kv_cache::LayerKvCache;
 use crate::whisper::Config;
 
-/// Tokens and positions, and layers that look at the text and at the sound.
+/// Token and position embeddings, and layers with self-attention and cross-attention.
 #[derive(Clone)]
 pub(super) struct Decoder {
     embed_tokens: Embedding,
@@ -32,9 +34,9 @@ struct Layer {
 
 impl Decoder {
     pub(super) fn new(config: &Config, init: &mut Init) -> Self {
-        let (state, capacity) = (size(config.n_text_state), size(config.n_text_ctx));
+        let (state, capacity) = (axis_size(config.n_text_state), axis_size(config.n_text_ctx));
         Self {
-            embed_tokens: Embedding::new(size(config.n_vocab), state, init),
+            embed_tokens: Embedding::new(axis_size(config.n_vocab), state, init),
             embed_positions: Positions::new(capacity, state),
             layers: (0..config.n_text_layer)
                 .map(|_| Layer::new(config, init))
@@ -44,23 +46,23 @@ impl Decoder {
         }
     }
 
-    /// Returns the keys and values of the sound for every layer.
-    pub(super) fn sound(&self, features: &Array) -> Vec<KeyValue> {
+    /// Returns the keys and values of the encoder's output for every layer.
+    pub(super) fn encoder_kv(&self, features: &Array) -> Vec<LayerKvCache> {
         self.layers
             .iter()
             .map(|layer| layer.encoder_attn.keys_values(features))
             .collect()
     }
 
-    /// Returns the number of tokens there is room for.
+    /// Returns the max number of tokens.
     pub(super) fn capacity(&self) -> i32 {
         self.capacity
     }
 
-    /// Reads tokens `[rows, n]`, the first at position `start`, and returns scores `[rows, n', n_vocab]` behind those
-    /// at `positions`, or behind all of them, and the layers' memory with these tokens in it.
+    /// Runs tokens `[rows, n]`, the first at position `start`, and returns the logits `[rows, n', n_vocab]` that follow
+    /// those at `positions`, or all of them, and the caches with these tokens.
     ///
-    /// A pure function of arrays, for tracing as it is: with an array as the start, one graph serves all positions.
+    /// It is a pure function of arrays and can be traced: with an array for `start`, one graph serves all positions.
     pub(super) fn forward(
         &self,
         tokens: &Array,
@@ -69,8 +71,8 @@ impl Decoder {
         start: &Offset,
     ) -> mlx::Result<(Array, Vec<LayerCache>)> {
         let mut x = self.embed(tokens, start)?;
-        for (layer, memory) in self.layers.iter().zip(&mut layers) {
-            x = layer.forward(&x, start, memory)?;
+        for (layer, cache) in self.layers.iter().zip(&mut layers) {
+            x = layer.forward(&x, start, cache)?;
         }
         let hidden = self.layer_norm.forward(&x);
         let scores = match positions {
@@ -82,23 +84,23 @@ impl Decoder {
         Ok((scores, layers))
     }
 
-    /// Reads tokens `[1, n]` from the start, and returns how much each looks at each place of the sound in every layer,
+    /// Runs tokens `[1, n]` from the start, and returns the cross-attention weights of every layer,
     /// `[1, n_heads, n, n_audio_ctx]`.
-    pub(super) fn looks(
+    pub(super) fn cross_attention_weights(
         &self,
         tokens: &Array,
         mut layers: Vec<LayerCache>,
     ) -> mlx::Result<Vec<Array>> {
         let start = Offset::Int(0);
         let mut x = self.embed(tokens, &start)?;
-        let mut looks = Vec::with_capacity(layers.len());
-        for (layer, memory) in self.layers.iter().zip(&mut layers) {
-            x = layer.read(&x, &start, memory)?;
+        let mut weights = Vec::with_capacity(layers.len());
+        for (layer, cache) in self.layers.iter().zip(&mut layers) {
+            x = layer.self_attention(&x, &start, cache)?;
             let normed = layer.encoder_attn_layer_norm.forward(&x);
-            looks.push(layer.encoder_attn.looks(&normed, &memory.sound.0)?);
-            x = layer.hear(&x, memory);
+            weights.push(layer.encoder_attn.weights(&normed, &cache.encoder_kv.0));
+            x = layer.cross_attention_and_mlp(&x, cache);
         }
-        Ok(looks)
+        Ok(weights)
     }
 
     /// Returns tokens `[rows, n]`, the first at position `start`, as vectors with their positions.
@@ -106,7 +108,7 @@ impl Decoder {
         let length = tokens.dim(1)?;
         let dims = self.embed_positions.weight.dim(1)?;
         let table = &self.embed_positions.weight;
-        let here = match start {
+        let positions = match start {
             Offset::Int(start) => {
                 let part = Op::Slice {
                     start: vec![*start, 0],
@@ -117,14 +119,18 @@ impl Decoder {
             }
             Offset::Array(start) => table.slice(&start.reshape([1]), 0, [length, dims]),
         };
-        Ok(self.embed_tokens.forward(tokens) + here)
+        Ok(self.embed_tokens.forward(tokens) + positions)
     }
 }
 
 impl Layer {
     fn new(config: &Config, init: &mut Init) -> Self {
-        let (state, mlp) = (size(config.n_text_state), size(config.n_text_mlp()));
-        let attention = |init: &mut Init| Attention::new(state, size(config.n_text_head), init);
+        let (state, mlp) = (
+            axis_size(config.n_text_state),
+            axis_size(config.n_text_mlp()),
+        );
+        let attention =
+            |init: &mut Init| Attention::new(state, axis_size(config.n_text_head), init);
         Self {
             self_attn: attention(init),
             self_attn_layer_norm: LayerNorm::new(state, 1e-5),
@@ -137,28 +143,33 @@ impl Layer {
     }
 
     fn forward(&self, x: &Array, start: &Offset, cache: &mut LayerCache) -> mlx::Result<Array> {
-        let x = self.read(x, start, cache)?;
-        Ok(self.hear(&x, cache))
+        let x = self.self_attention(x, start, cache)?;
+        Ok(self.cross_attention_and_mlp(&x, cache))
     }
 
-    /// Looks at the text so far.
-    fn read(&self, x: &Array, start: &Offset, cache: &mut LayerCache) -> mlx::Result<Array> {
+    /// Attends to the tokens so far.
+    fn self_attention(
+        &self,
+        x: &Array,
+        start: &Offset,
+        cache: &mut LayerCache,
+    ) -> mlx::Result<Array> {
         let normed = self.self_attn_layer_norm.forward(x);
-        let text = cache.extend(start, &self.self_attn.keys_values(&normed))?;
+        let text = cache.append(start, &self.self_attn.keys_values(&normed))?;
         let mask = match start {
-            // Bottom-right aligned: the last query sees every token.
+            // Bottom-right aligned: the last query attends to every token.
             Offset::Int(_) => AttentionMask::causal(),
             Offset::Array(_) => AttentionMask::causal().offset(start.clone()),
         };
         Ok(x + self.self_attn.forward(&normed, &text, &mask))
     }
 
-    /// Looks at the sound, and goes on to the next layer.
-    fn hear(&self, x: &Array, cache: &LayerCache) -> Array {
+    /// Attends to the encoder's output, then applies the feed-forward network.
+    fn cross_attention_and_mlp(&self, x: &Array, cache: &LayerCache) -> Array {
         let normed = self.encoder_attn_layer_norm.forward(x);
         let x = x + self
             .encoder_attn
-            .forward(&normed, &cache.sound, &AttentionMask::none());
+            .forward(&normed, &cache.encoder_kv, &AttentionMask::none());
         let norm = &self.final_layer_norm;
         let hidden = norm.kernels.gelu(&self.fc1.forward(&norm.forward(&x)));
         x + self.fc2.forward(&hidden)
@@ -166,22 +177,22 @@ impl Layer {
 }
 
 impl Module for Decoder {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("embed_tokens", &mut self.embed_tokens);
-        parts.module("embed_positions", &mut self.embed_positions);
-        parts.list("layers", &mut self.layers);
-        parts.module("layer_norm", &mut self.layer_norm);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("embed_tokens", &mut self.embed_tokens);
+        visitor.module("embed_positions", &mut self.embed_positions);
+        visitor.list("layers", &mut self.layers);
+        visitor.module("layer_norm", &mut self.layer_norm);
     }
 }
 
 impl Module for Layer {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("self_attn", &mut self.self_attn);
-        parts.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
-        parts.module("encoder_attn", &mut self.encoder_attn);
-        parts.module("encoder_attn_layer_norm", &mut self.encoder_attn_layer_norm);
-        parts.module("fc1", &mut self.fc1);
-        parts.module("fc2", &mut self.fc2);
-        parts.module("final_layer_norm", &mut self.final_layer_norm);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("self_attn", &mut self.self_attn);
+        visitor.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
+        visitor.module("encoder_attn", &mut self.encoder_attn);
+        visitor.module("encoder_attn_layer_norm", &mut self.encoder_attn_layer_norm);
+        visitor.module("fc1", &mut self.fc1);
+        visitor.module("fc2", &mut self.fc2);
+        visitor.module("final_layer_norm", &mut self.final_layer_norm);
     }
 }

@@ -1,12 +1,13 @@
-//! How does Whisper read a window of sound?
+//! Whisper's encoder: features of one window of audio.
 
 use mlx::{Array, Dtype, fast::AttentionMask};
-use mlx_nn::{Conv1d, Init, LayerNorm, Linear, Module, Parts};
+use mlx_nn::{Conv1d, Init, LayerNorm, Linear, Module, ParameterVisitor};
 
 use super::attention::Attention;
+use crate::axis_size::axis_size;
 use crate::whisper::Config;
 
-/// Two convolutions, positions, and layers of self-attention.
+/// Two convolutions, position embeddings, and layers of self-attention.
 #[derive(Clone)]
 pub(super) struct Encoder {
     conv1: Conv1d,
@@ -25,7 +26,7 @@ struct Layer {
     final_layer_norm: LayerNorm,
 }
 
-/// A vector for each position.
+/// The position embeddings.
 #[derive(Clone)]
 pub(super) struct Positions {
     pub(super) weight: Array,
@@ -33,16 +34,16 @@ pub(super) struct Positions {
 
 impl Encoder {
     pub(super) fn new(config: &Config, init: &mut Init) -> Self {
-        let state = size(config.n_audio_state);
+        let state = axis_size(config.n_audio_state);
         let convolution = |input: i32, stride: i32, init: &mut Init| Conv1d {
             stride,
             padding: 1,
             ..Conv1d::new(input, state, 3, true, init)
         };
         Self {
-            conv1: convolution(size(config.n_mels), 1, init),
+            conv1: convolution(axis_size(config.n_mels), 1, init),
             conv2: convolution(state, 2, init),
-            embed_positions: Positions::new(size(config.n_audio_ctx), state),
+            embed_positions: Positions::new(axis_size(config.n_audio_ctx), state),
             layers: (0..config.n_audio_layer)
                 .map(|_| Layer::new(config, init))
                 .collect(),
@@ -62,9 +63,12 @@ impl Encoder {
 
 impl Layer {
     fn new(config: &Config, init: &mut Init) -> Self {
-        let (state, mlp) = (size(config.n_audio_state), size(config.n_audio_mlp()));
+        let (state, mlp) = (
+            axis_size(config.n_audio_state),
+            axis_size(config.n_audio_mlp()),
+        );
         Self {
-            self_attn: Attention::new(state, size(config.n_audio_head), init),
+            self_attn: Attention::new(state, axis_size(config.n_audio_head), init),
             self_attn_layer_norm: LayerNorm::new(state, 1e-5),
             fc1: Linear::new(state, mlp, true, init),
             fc2: Linear::new(mlp, state, true, init),
@@ -74,10 +78,8 @@ impl Layer {
 
     fn forward(&self, x: &Array) -> Array {
         let normed = self.self_attn_layer_norm.forward(x);
-        let own = self.self_attn.keys_values(&normed);
-        let x = x + self
-            .self_attn
-            .forward(&normed, &own, &AttentionMask::none());
+        let kv = self.self_attn.keys_values(&normed);
+        let x = x + self.self_attn.forward(&normed, &kv, &AttentionMask::none());
         let hidden = self
             .final_layer_norm
             .kernels
@@ -94,33 +96,28 @@ impl Positions {
     }
 }
 
-/// A dimension as MLX counts: the configuration's check keeps them far below `i32::MAX`.
-pub(super) fn size(n: usize) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
-}
-
 impl Module for Encoder {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("conv1", &mut self.conv1);
-        parts.module("conv2", &mut self.conv2);
-        parts.module("embed_positions", &mut self.embed_positions);
-        parts.list("layers", &mut self.layers);
-        parts.module("layer_norm", &mut self.layer_norm);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("conv1", &mut self.conv1);
+        visitor.module("conv2", &mut self.conv2);
+        visitor.module("embed_positions", &mut self.embed_positions);
+        visitor.list("layers", &mut self.layers);
+        visitor.module("layer_norm", &mut self.layer_norm);
     }
 }
 
 impl Module for Layer {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("self_attn", &mut self.self_attn);
-        parts.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
-        parts.module("fc1", &mut self.fc1);
-        parts.module("fc2", &mut self.fc2);
-        parts.module("final_layer_norm", &mut self.final_layer_norm);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("self_attn", &mut self.self_attn);
+        visitor.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
+        visitor.module("fc1", &mut self.fc1);
+        visitor.module("fc2", &mut self.fc2);
+        visitor.module("final_layer_norm", &mut self.final_layer_norm);
     }
 }
 
 impl Module for Positions {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.parameter("weight", &mut self.weight);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.parameter("weight", &mut self.weight);
     }
 }

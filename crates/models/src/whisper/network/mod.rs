@@ -1,8 +1,7 @@
-//! How does Whisper turn features of sound into scores of tokens?
+//! Whisper's network on MLX, the implementation of [`Model`](super::Model).
 //!
-//! The implementation of [`Model`](super::Model) on MLX.
-//! An encoder reads a window of log-mel features once; a decoder reads the tokens so far and scores the next one.
-//! Weights have Hugging Face's names. Every norm and attention goes through [`Kernels`], so that one set of weights
+//! The encoder runs once for a window of log-mel features; the decoder returns the logits of the next token.
+//! Weights have Hugging Face's names. Every norm and attention goes through [`FastOps`], so that one set of weights
 //! runs with composed formulas or with fused kernels.
 
 mod attention;
@@ -17,18 +16,20 @@ use std::rc::Rc;
 use mlx::fast::Offset;
 use mlx::{Array, Dtype};
 use mlx_compiler::{CompileOptions, Report};
-use mlx_nn::{Init, Kernels, Module, Parts, WeightMap};
+use mlx_nn::{FastOps, Init, Module, ParameterVisitor, WeightMap};
 
-pub use session::{Features, Writing};
+#[allow(deprecated)]
+pub use session::Writing;
+pub use session::{DecoderSession, Features};
 
-use attention::KeyValue;
 use cache::LayerCache;
 use compiled::Compiled;
 use decoder::Decoder;
 use encoder::Encoder;
 
 use super::Config;
-use crate::weights::{RawTensor, Weights};
+use crate::kv_cache::LayerKvCache;
+use crate::weights::{RawTensor, Unused, Weights, load_weights};
 use crate::{Error, Result};
 
 /// Whisper's encoder and decoder with their weights. Cloning shares the weights.
@@ -45,7 +46,7 @@ pub struct Network {
 impl Network {
     /// Builds the network from weights with Hugging Face's names, computing in `dtype`.
     ///
-    /// On the CPU use `float32`: MLX computes half precision there some thirty times slower.
+    /// Use `float32` on the CPU: MLX computes half precision there about thirty times slower.
     /// # Errors
     /// [`Error::Weights`] when a weight is missing, has the wrong shape, or is not one of Whisper's.
     pub fn new(config: Config, weights: &Weights, dtype: Dtype) -> Result<Self> {
@@ -59,9 +60,9 @@ impl Network {
         };
         let wanted = network.parameters();
         let mut map = WeightMap::new();
-        let of_others =
+        let is_unused =
             |tensor: &RawTensor| tensor.is_foreign() && !wanted.contains_key(&tensor.name);
-        for tensor in weights.iter().filter(|tensor| !of_others(tensor)) {
+        for tensor in weights.iter().filter(|tensor| !is_unused(tensor)) {
             let array = tensor.to_array()?;
             // Convolutions are [out, in, width] in the file and [out, width, in] in MLX.
             let is_convolution = tensor.name.contains(".conv") && tensor.shape.len() == 3;
@@ -70,13 +71,12 @@ impl Network {
             } else {
                 array
             };
-            map.insert(tensor.name.clone(), kept(&tensor.name, array, dtype)?);
+            map.insert(
+                tensor.name.clone(),
+                in_compute_dtype(&tensor.name, array, dtype)?,
+            );
         }
-        network
-            .load(map)
-            .require_exact()
-            .map_err(|error| Error::Weights(error.to_string()))?;
-        mlx::eval(network.parameters().values()).map_err(Error::model)?;
+        load_weights(&mut network, map, Unused::Refuse)?;
         network.compact().map_err(Error::model)?;
         Ok(network)
     }
@@ -88,7 +88,7 @@ impl Network {
 
     /// Returns the network with composed formulas or with fused kernels; the weights are shared.
     #[must_use]
-    pub fn with_kernels(&self, kernels: Kernels) -> Self {
+    pub fn with_kernels(&self, kernels: FastOps) -> Self {
         let mut network = self.clone();
         network.set_kernels(kernels);
         network
@@ -96,7 +96,7 @@ impl Network {
 
     /// Returns the network compiled: encoder and decoder are traced once for each kind of input and then replayed.
     ///
-    /// Formulas that the options name are recognized, whatever [`Kernels`] the network is written with; the weights are
+    /// Formulas that the options name are recognized, whatever [`FastOps`] the network is written with; the weights are
     /// shared.
     #[must_use]
     pub fn compiled(&self, options: CompileOptions) -> Self {
@@ -110,15 +110,15 @@ impl Network {
         self.compiled.as_ref()?.report()
     }
 
-    /// Maps features of sound to its keys and values for every layer of the decoder.
-    fn hear(&self, mel: &Array) -> mlx::Result<Vec<KeyValue>> {
+    /// Maps log-mel features to the keys and values of cross-attention, for every layer of the decoder.
+    fn encoder_kv(&self, mel: &Array) -> mlx::Result<Vec<LayerKvCache>> {
         match &self.compiled {
-            Some(compiled) => compiled.hear(mel),
-            None => Ok(self.decoder.sound(&self.encode_array(mel))),
+            Some(compiled) => compiled.encode(mel),
+            None => Ok(self.decoder.encoder_kv(&self.encode_array(mel))),
         }
     }
 
-    /// Reads tokens, the first at position `start`, and returns scores and the layers' memory.
+    /// Runs tokens, the first at position `start`, and returns logits and the updated caches.
     fn score(
         &self,
         tokens: &Array,
@@ -141,17 +141,18 @@ impl Network {
     }
 }
 
-/// A weight in the dtype in which the network computes, or as it is stored where that is shorter and read as well:
-/// the decoder meets one position at a time, and its matrices are read from memory for each.
-fn kept(name: &str, array: Array, dtype: Dtype) -> Result<Array> {
+/// Returns a weight in the compute dtype, or in its stored half precision where a kernel reads that directly.
+///
+/// The decoder runs one position at a time and is limited by reading its matrices from memory.
+fn in_compute_dtype(name: &str, array: Array, dtype: Dtype) -> Result<Array> {
     let stored = array.array_type().map_err(Error::model)?;
     let is_matrix = name.starts_with("model.decoder.") && stored.shape.len() == 2;
-    let is_read_as_it_is = is_matrix
+    let keeps_half = is_matrix
         && !name.contains("embed_positions")
         && dtype == Dtype::Float32
         && matches!(stored.dtype, Dtype::Float16 | Dtype::Bfloat16)
         && mlx::Device::current().map_err(Error::model)? == mlx::Device::Cpu;
-    Ok(if is_read_as_it_is {
+    Ok(if keeps_half {
         array
     } else {
         array.astype(dtype)
@@ -159,8 +160,8 @@ fn kept(name: &str, array: Array, dtype: Dtype) -> Result<Array> {
 }
 
 impl Module for Network {
-    fn parts<'a>(&'a mut self, parts: &mut Parts<'a>) {
-        parts.module("model.encoder", &mut self.encoder);
-        parts.module("model.decoder", &mut self.decoder);
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("model.encoder", &mut self.encoder);
+        visitor.module("model.decoder", &mut self.decoder);
     }
 }

@@ -3,13 +3,13 @@
 use super::*;
 use crate::mlx::{self, Source};
 use crate::pins;
-use crate::places::Root;
+use crate::places::StagingRoot;
 use crate::{Os, Progress, stage_archive};
 
 fn settings(root: &Path, platform: Platform) -> Settings {
     let native = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mlx-sys/native");
     Settings {
-        root: Root {
+        root: StagingRoot {
             path: root.to_owned(),
             why: "a test",
         },
@@ -21,11 +21,11 @@ fn settings(root: &Path, platform: Platform) -> Settings {
     }
 }
 
-fn parts(settings: &Settings, source: &Source, mlx: Mlx) -> Parts {
+fn parts(settings: &Settings, source: &Source, mlx: Mlx) -> BuildInputs {
     let (choice, _) = mlx::choose(settings).unwrap();
     assert!(matches!(source, Source::Wheel(_)));
     let openblas = pins::find("openblas", &settings.platform);
-    Parts {
+    BuildInputs {
         backend: choice.backend,
         mlx,
         mlxc: settings.root.path.join("mlx-c"),
@@ -91,8 +91,8 @@ fn gives_linux_openblas_and_guards_the_cpu_build_only() {
             metallib: None,
             folder: Some("x".into()),
         };
-        let parts = parts(&settings, &source, mlx);
-        let layout = layout_of(&settings, &parts);
+        let inputs = parts(&settings, &source, mlx);
+        let layout = layout_of(&settings, &inputs);
         assert_eq!(layout.mlx, Path::new("../x/mlx/lib/libmlx.so"));
         assert_eq!(layout.blas.as_deref(), Some(Path::new("lib/libmlxblas.so")));
         assert!(

@@ -1,0 +1,119 @@
+//! The options of the commands of `mlx`, as types without any dependency but clap.
+//!
+//! `cargo xtask` compiles this file too: its `demo`, `doctor`, `transcribe` and `generate` refuse a wrong option and
+//! print help before they build the command.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// The exit statuses, shown at the end of the help.
+pub const EXIT_STATUS: &str = "\
+Exit status: 0 for success, 1 when something failed, 2 for a command line that is not understood,
+141 when the reader of the output closed it (128 + SIGPIPE).";
+
+/// What `mlx demo` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DemoArguments {
+    /// The recording to transcribe; J. F. Kennedy's otherwise
+    #[arg(long, value_name = "FILE")]
+    pub audio: Option<PathBuf>,
+    /// A Whisper model: a folder, or hf:NAME for a repository of the Hugging Face hub
+    #[arg(long, value_name = "DIR|hf:NAME")]
+    pub model: Option<String>,
+    /// Write the results as JSON too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// What `mlx doctor` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DoctorArguments {
+    /// Print the checks as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `mlx transcribe` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TranscribeArguments {
+    /// A Whisper model: a folder, or hf:NAME for a repository of the Hugging Face hub
+    #[arg(long, value_name = "DIR|hf:NAME")]
+    pub model: Option<String>,
+    /// Compute with composed formulas instead of fused kernels
+    #[arg(long)]
+    pub composed: bool,
+    /// The language that is spoken, as a code such as `de`; detected otherwise
+    #[arg(long, value_name = "CODE")]
+    pub language: Option<String>,
+    /// Translate into English
+    #[arg(long)]
+    pub translate: bool,
+    /// Beam search with this many beams
+    #[arg(long, value_name = "N")]
+    pub beams: Option<usize>,
+    /// How many candidates are sampled at temperatures above 0
+    #[arg(long, value_name = "N")]
+    pub best_of: Option<usize>,
+    /// Do not predict timestamps
+    #[arg(long)]
+    pub no_timestamps: bool,
+    /// Do not skip stretches without speech
+    #[arg(long)]
+    pub no_vad: bool,
+    /// Recordings; - is the standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// What `mlx generate` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct GenerateArguments {
+    /// A model of the Llama family: a GGUF file, a folder, or hf:NAME for a repository of the Hugging Face hub
+    #[arg(long, value_name = "FILE.gguf|DIR|hf:NAME")]
+    pub model: Option<String>,
+    /// Continue this text
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        conflicts_with = "chat"
+    )]
+    pub prompt: Option<String>,
+    /// Answer this message; without it and --prompt, a conversation over the standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub chat: Option<String>,
+    /// The system message of the conversation
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub system: Option<String>,
+    /// The maximum number of tokens
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// A text in front of which generation stops; may be repeated
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub stop: Vec<String>,
+    /// The sampling temperature; 0 takes the most likely token
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub temperature: Option<f32>,
+    /// Sample from this many most likely tokens
+    #[arg(long, value_name = "N")]
+    pub top_k: Option<usize>,
+    /// Sample from the most likely tokens that have this probability together
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    pub top_p: Option<f32>,
+    /// Leave out tokens below this share of the probability of the most likely one
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    pub min_p: Option<f32>,
+    /// Divide the logits of tokens that occurred before
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    pub repetition_penalty: Option<f32>,
+    /// The seed of the sampler
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Compute with composed formulas instead of fused kernels
+    #[arg(long)]
+    pub composed: bool,
+    /// Unpack quantized weights when the model is loaded
+    #[arg(long)]
+    pub unpacked: bool,
+}

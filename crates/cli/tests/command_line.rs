@@ -1,0 +1,66 @@
+//! Help, versions, completions and exit statuses of the command line.
+
+use std::process::{Command, Output};
+
+use rstest::rstest;
+
+fn mlx(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mlx"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[rstest]
+#[case(&[], "transcribe")]
+#[case(&["--help"], "Exit status: 0 for success")]
+#[case(&["-h"], "generate")]
+#[case(&["help", "generate"], "--max-tokens")]
+#[case(&["demo", "--help"], "--audio")]
+#[case(&["doctor", "--help"], "--json")]
+#[case(&["transcribe", "--help"], "--no-timestamps")]
+#[case(&["generate", "--help"], "--repetition-penalty")]
+#[case(&["completions", "--help"], "bash")]
+#[case(&["--version"], env!("CARGO_PKG_VERSION"))]
+fn help_is_printed_to_the_standard_output(#[case] args: &[&str], #[case] wanted: &str) {
+    let output = mlx(args);
+    let (out, errors) = texts(&output);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    assert!(out.contains(wanted) && errors.is_empty(), "{out}{errors}");
+}
+
+#[rstest]
+#[case(&["sing"], "sing")]
+#[case(&["--loud"], "--loud")]
+#[case(&["doctor", "--loud"], "--loud")]
+#[case(&["transcribe"], "<FILE>")]
+#[case(&["transcribe", "--beams", "many", "a.wav"], "many")]
+#[case(&["generate", "--prompt", "a", "--chat", "b"], "--chat")]
+#[case(&["completions", "dos"], "dos")]
+fn a_wrong_command_line_ends_with_2(#[case] args: &[&str], #[case] named: &str) {
+    let output = mlx(args);
+    let (out, errors) = texts(&output);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(
+        errors.starts_with("error: ") && errors.contains(named),
+        "{errors}"
+    );
+    assert_eq!(out, "");
+}
+
+#[rstest]
+#[case("bash", "complete -F")]
+#[case("zsh", "#compdef mlx")]
+#[case("fish", "complete -c mlx")]
+fn completions_name_the_options(#[case] shell: &str, #[case] wanted: &str) {
+    let (out, errors) = texts(&mlx(&["completions", shell]));
+    assert!(
+        out.contains(wanted) && out.contains("no-timestamps"),
+        "{out}{errors}"
+    );
+}

@@ -1,0 +1,61 @@
+//! The sizes of an attention, and what it reads.
+
+use super::mask::Mask;
+use super::strided::{Strided, Strides};
+use crate::element::Element;
+
+/// The sizes of an attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// The number of sequences.
+    pub batch: usize,
+    /// The number of query heads: a multiple of `kv_heads`.
+    pub heads: usize,
+    /// The number of key and value heads; query head `h` uses `h / (heads / kv_heads)`.
+    pub kv_heads: usize,
+    /// The number of queries of each head.
+    pub queries: usize,
+    /// The number of keys and values of each head.
+    pub keys: usize,
+    /// The length of a query and of a key.
+    pub dim: usize,
+    /// The length of a value.
+    pub value_dim: usize,
+}
+
+/// What attention reads.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionInputs<'a, T = f32> {
+    /// `[batch, heads, queries, dim]`.
+    pub queries: Strided<'a, T>,
+    /// `[batch, kv_heads, keys, dim]`.
+    pub keys: Strided<'a, T>,
+    /// `[batch, kv_heads, keys, value_dim]`.
+    pub values: Strided<'a, T>,
+    /// Which keys a query sees.
+    pub mask: Mask<'a, T>,
+    /// `[heads]`: for each head a score without a value, which takes its share of the softmax.
+    pub sinks: Option<&'a [f32]>,
+}
+
+impl<'a, T: Element> AttentionInputs<'a, T> {
+    /// Arrays without gaps, no mask and no sinks.
+    pub fn contiguous(
+        shape: AttentionShape,
+        queries: &'a [T],
+        keys: &'a [T],
+        values: &'a [T],
+    ) -> Self {
+        let strided = |values, heads, rows, dim| Strided {
+            values,
+            strides: Strides::contiguous(heads, rows, dim),
+        };
+        Self {
+            queries: strided(queries, shape.heads, shape.queries, shape.dim),
+            keys: strided(keys, shape.kv_heads, shape.keys, shape.dim),
+            values: strided(values, shape.kv_heads, shape.keys, shape.value_dim),
+            mask: Mask::None,
+            sinks: None,
+        }
+    }
+}

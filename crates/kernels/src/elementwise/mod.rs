@@ -1,0 +1,34 @@
+//! Functions of elements: of one array, and programs of many functions in one pass over memory.
+//!
+//! An [`ElementwiseProgram`] is a list of [`Instruction`]s, checked and given registers once;
+//! [`ElementwiseProgram::run`] interprets it, block by block.
+//! Formula: each instruction is the function of its name, rounded to `f32` on its own, never contracted, so that a
+//! program gives the same bits as its instructions one by one.
+//! Blocking: tasks of 64 KiB; a register is a block of 1 to 16 KiB, so long that all registers of the program fit in
+//! the L1 or L2 cache; each instruction runs over a whole block with vector instructions. Registers are reused once
+//! their value is not needed any more. Outputs of 24 MiB and more are written with streaming stores.
+//! Limit: memory bandwidth for programs of cheap instructions, otherwise the instructions; powers and the functions of
+//! the standard library in [`UnaryOp`] are computed one element at a time.
+//! Error: none beyond that of the functions; see [`UnaryOp`], the others are rounded correctly.
+
+mod binary_op;
+mod block;
+mod evaluate;
+mod evaluate_binary;
+mod evaluate_unary;
+mod input_layout;
+mod instruction;
+mod program;
+mod run;
+mod typed_slice;
+mod unary;
+mod unary_op;
+mod vm;
+
+pub use binary_op::BinaryOp;
+pub use instruction::Instruction;
+pub use program::ElementwiseProgram;
+pub use run::StridedInput;
+pub use typed_slice::{TypedSlice, TypedSliceMut};
+pub use unary::{swiglu, unary};
+pub use unary_op::UnaryOp;

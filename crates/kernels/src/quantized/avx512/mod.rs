@@ -1,0 +1,7 @@
+//! Packed weights of 4 and 8 bits with AVX-512 VNNI.
+
+mod activations;
+mod gemv;
+mod registers;
+
+pub(super) use gemv::{gemv_f32, gemv_i8};

@@ -1,0 +1,19 @@
+//! Kernels over rows: normalization, softmax, cross entropy, reductions.
+
+mod cross_entropy;
+mod cross_entropy_gradient;
+mod exp_row;
+mod norm;
+mod norm_gradient;
+mod reduce;
+pub(crate) mod row_fold;
+mod shape;
+mod softmax;
+
+pub use cross_entropy::{cross_entropy, logsumexp};
+pub use cross_entropy_gradient::cross_entropy_gradient;
+pub use norm::{layer_norm, rms_norm};
+pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
+pub use reduce::{ReduceShape, Reduction, reduce};
+pub use shape::RowMajorShape;
+pub use softmax::softmax;

@@ -1,0 +1,248 @@
+//! Normalization of rows: `rms_norm` and `layer_norm`.
+//!
+//! Blocking: groups of rows go to threads; a row is read from memory once and is in the first cache for the second
+//! look. Limit: memory bandwidth. Error: `2^-21` of the largest result of the row for rows of up to 65,536 elements.
+
+use pulp::{Simd, WithSimd};
+
+use super::row_fold::sum_of;
+use super::shape::RowMajorShape;
+use crate::element::{Element, to_f32_vec};
+use crate::error::{Result, length};
+use crate::parallel::parallel_for;
+use crate::simd::lanes::Lanes;
+use crate::simd::{self, prefetch, streaming_store};
+
+/// Elements that are computed before they are written out.
+const BLOCK: usize = 4096;
+
+/// Writes `x * rsqrt(mean(x^2) + eps) * weight` to `out`, row by row; no weight counts as ones.
+///
+/// `x` and `out` are `[rows, dim]`, `weight` is `[dim]`; the mean is taken in `f32`.
+///
+/// # Errors
+/// When a length does not match the shape.
+pub fn rms_norm<T: Element>(
+    shape: RowMajorShape,
+    x: &[T],
+    weight: Option<&[T]>,
+    eps: f32,
+    out: &mut [T],
+) -> Result<()> {
+    normalize("rms_norm", false, shape, x, weight, None, eps, out)
+}
+
+/// Writes `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias` to `out`, row by row.
+///
+/// `x` and `out` are `[rows, dim]`, `weight` and `bias` are `[dim]`; without them they count as ones and zeros.
+/// The variance is the mean of squared differences, taken after the mean: large means do not cancel.
+///
+/// # Errors
+/// When a length does not match the shape.
+pub fn layer_norm<T: Element>(
+    shape: RowMajorShape,
+    x: &[T],
+    weight: Option<&[T]>,
+    bias: Option<&[T]>,
+    eps: f32,
+    out: &mut [T],
+) -> Result<()> {
+    normalize("layer_norm", true, shape, x, weight, bias, eps, out)
+}
+
+#[expect(clippy::too_many_arguments, reason = "two public functions, one body")]
+fn normalize<T: Element>(
+    op: &'static str,
+    centered: bool,
+    shape: RowMajorShape,
+    x: &[T],
+    weight: Option<&[T]>,
+    bias: Option<&[T]>,
+    eps: f32,
+    out: &mut [T],
+) -> Result<()> {
+    let elements = shape.elements(op)?;
+    length(op, "x", elements, x.len())?;
+    length(op, "out", elements, out.len())?;
+    length(
+        op,
+        "weight",
+        shape.dim,
+        weight.map_or(shape.dim, <[T]>::len),
+    )?;
+    length(op, "bias", shape.dim, bias.map_or(shape.dim, <[T]>::len))?;
+    if elements == 0 {
+        return Ok(());
+    }
+    let weight = weight.map_or_else(|| vec![1.0; shape.dim], to_f32_vec);
+    let bias = bias.map_or_else(|| vec![0.0; shape.dim], to_f32_vec);
+    let stream = T::IS_F32 && streaming_store::should_stream(size_of_val(out));
+    let piece = shape.rows_per_task() * shape.dim;
+    parallel_for(
+        x.chunks(piece).zip(out.chunks_mut(piece)),
+        0.18 * elements as f64,
+        || {
+            (
+                vec![0.0; if T::IS_F32 { 0 } else { shape.dim }],
+                [0.0; BLOCK],
+            )
+        },
+        |(wide, result), (x, out)| {
+            for (x, out) in x
+                .chunks_exact(shape.dim)
+                .zip(out.chunks_exact_mut(shape.dim))
+            {
+                let x = T::read(x, wide);
+                let Moments { mean, scale } = simd::dispatch(Statistics { x, centered, eps });
+                let parameters = weight.chunks(BLOCK).zip(bias.chunks(BLOCK));
+                let blocks = x.chunks(BLOCK).zip(parameters).zip(out.chunks_mut(BLOCK));
+                for ((x, (weight, bias)), out) in blocks {
+                    T::write(out, result, |out| {
+                        let block = Block {
+                            x,
+                            weight,
+                            bias,
+                            mean,
+                            scale,
+                            centered,
+                            next_row: shape.dim,
+                            out,
+                        };
+                        if stream {
+                            simd::dispatch(Stored::<true>(block));
+                        } else {
+                            simd::dispatch(Stored::<false>(block));
+                        }
+                    });
+                }
+            }
+            if stream {
+                streaming_store::sfence();
+            }
+        },
+    );
+    Ok(())
+}
+
+/// What a row is normalized by.
+struct Statistics<'a> {
+    x: &'a [f32],
+    centered: bool,
+    eps: f32,
+}
+
+impl WithSimd for Statistics<'_> {
+    type Output = Moments;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Moments {
+        if self.centered {
+            return moments(simd, self.x, self.eps);
+        }
+        let squares = sum_of(simd, self.x, |x| x * x);
+        Moments {
+            mean: 0.0,
+            scale: 1.0 / (squares / self.x.len() as f32 + self.eps).sqrt(),
+        }
+    }
+}
+
+/// Part of a row.
+struct Block<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    mean: f32,
+    scale: f32,
+    centered: bool,
+    /// How far the next row is: it is prefetched while this one is written with streaming stores. With a second pass for
+    /// the variance that gains nothing.
+    next_row: usize,
+    out: &'a mut [f32],
+}
+
+/// A block that is written `STREAM` the cache or not.
+struct Stored<'a, const STREAM: bool>(Block<'a>);
+
+impl<const STREAM: bool> WithSimd for Stored<'_, STREAM> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Block {
+            x,
+            weight,
+            bias,
+            mean,
+            scale,
+            centered,
+            next_row,
+            out,
+        } = self.0;
+        let (mean, scale) = (Lanes::splat(simd, mean), Lanes::splat(simd, scale));
+        let normal = |x, weight, bias| {
+            let scaled = (Lanes::new(simd, x) - mean) * scale;
+            scaled
+                .mul_add(Lanes::new(simd, weight), Lanes::new(simd, bias))
+                .value
+        };
+        // Without centering, the mean and the bias are zeros.
+        let part = |x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]| {
+            if !x.is_empty() {
+                let [x, weight, bias] = [x, weight, bias].map(|part| simd.partial_load_f32s(part));
+                simd.partial_store_f32s(out, normal(x, weight, bias));
+            }
+        };
+        let head = if STREAM {
+            streaming_store::alignment_prefix::<S>(out)
+        } else {
+            0
+        };
+        let (x_head, x) = x.split_at(head);
+        let (weight_head, weight) = weight.split_at(head);
+        let (bias_head, bias) = bias.split_at(head);
+        let (out_head, out) = out.split_at_mut(head);
+        part(x_head, weight_head, bias_head, out_head);
+        let (x, x_tail) = S::as_simd_f32s(x);
+        let (weight, weight_tail) = S::as_simd_f32s(weight);
+        let (bias, bias_tail) = S::as_simd_f32s(bias);
+        let (out, out_tail) = S::as_mut_simd_f32s(out);
+        if centered {
+            for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+                streaming_store::store::<S, STREAM>(out, normal(*x, *weight, *bias));
+            }
+        } else {
+            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+                if STREAM {
+                    prefetch(x, next_row);
+                }
+                let value = Lanes::new(simd, *x) * scale * Lanes::new(simd, *weight);
+                streaming_store::store::<S, STREAM>(out, value.value);
+            }
+        }
+        part(x_tail, weight_tail, bias_tail, out_tail);
+    }
+}
+
+/// What a layer norm divides a row by.
+pub(crate) struct Moments {
+    pub(crate) mean: f32,
+    /// `1 / sqrt(variance + eps)`.
+    pub(crate) scale: f32,
+}
+
+/// The mean of a row, and then the variance about it.
+#[inline(always)]
+pub(crate) fn moments<S: Simd>(simd: S, x: &[f32], eps: f32) -> Moments {
+    let count = x.len() as f32;
+    let mean = sum_of(simd, x, |x| x) / count;
+    let center = Lanes::splat(simd, mean);
+    let (body, tail) = x.split_at(x.len() - x.len() % S::F32_LANES);
+    let squares = sum_of(simd, body, |x| (x - center) * (x - center));
+    // The padding of a partial register is not part of the row.
+    let rest: f32 = tail.iter().map(|x| (x - mean) * (x - mean)).sum();
+    Moments {
+        mean,
+        scale: 1.0 / ((squares + rest) / count + eps).sqrt(),
+    }
+}

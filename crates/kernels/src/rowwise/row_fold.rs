@@ -1,0 +1,54 @@
+//! The sum and the maximum of a row.
+
+use pulp::Simd;
+
+use crate::simd::lanes::Lanes;
+
+/// Registers whose sum is added to the total at once: one long sum would lose bits.
+pub(crate) const RUN: usize = 256;
+
+/// The sum of `f` of each element, where `f(0) = 0` unless only whole registers come; four registers hide the latency of the addition.
+#[inline(always)]
+pub(crate) fn sum_of<S: Simd>(simd: S, x: &[f32], f: impl Fn(Lanes<S>) -> Lanes<S>) -> f32 {
+    let (x, tail) = S::as_simd_f32s(x);
+    let zero = Lanes::splat(simd, 0.0);
+    let mut sum = zero;
+    for x in x.chunks(RUN) {
+        let mut sums = [zero; 4];
+        let (quads, singles) = x.as_chunks::<4>();
+        for quad in quads {
+            for (sum, x) in sums.iter_mut().zip(quad) {
+                *sum = *sum + f(Lanes::new(simd, *x));
+            }
+        }
+        for (sum, x) in sums.iter_mut().zip(singles) {
+            *sum = *sum + f(Lanes::new(simd, *x));
+        }
+        let [a, b, c, d] = sums;
+        sum = sum + ((a + b) + (c + d));
+    }
+    if !tail.is_empty() {
+        sum = sum + f(Lanes::new(simd, simd.partial_load_f32s(tail)));
+    }
+    sum.sum()
+}
+
+/// The largest element, `-inf` if there is none; what is not a number may be skipped.
+#[inline(always)]
+pub(crate) fn maximum<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    let (body, tail) = S::as_simd_f32s(x);
+    let mut largest = [Lanes::splat(simd, f32::NEG_INFINITY); 4];
+    let (quads, singles) = body.as_chunks::<4>();
+    for quad in quads {
+        for (largest, x) in largest.iter_mut().zip(quad) {
+            *largest = Lanes::new(simd, *x).max(*largest);
+        }
+    }
+    for (largest, x) in largest.iter_mut().zip(singles) {
+        *largest = Lanes::new(simd, *x).max(*largest);
+    }
+    let [a, b, c, d] = largest;
+    let body = a.max(b).max(c.max(d));
+    let largest = simd.reduce_max_f32s(body.value);
+    tail.iter().fold(largest, |largest, x| largest.max(*x))
+}

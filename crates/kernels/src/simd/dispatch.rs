@@ -1,0 +1,51 @@
+//! Which vector instructions run: chosen once, when the first kernel is called.
+
+use std::sync::OnceLock;
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// The instruction set in use: `avx512`, `avx2`, `neon` or `scalar`.
+pub fn instruction_set() -> &'static str {
+    match arch() {
+        Arch::Scalar => "scalar",
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Arch::V3(_) => "avx2",
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Arch::V4(_) => "avx512",
+        #[cfg(target_arch = "aarch64")]
+        Arch::Neon(_) => "neon",
+        _ => "other",
+    }
+}
+
+/// The best instruction set of this machine, or a lesser one if `MLX_KERNELS_SIMD` names it (`avx2`, `scalar`).
+pub(crate) fn arch() -> Arch {
+    static ARCH: OnceLock<Arch> = OnceLock::new();
+    *ARCH.get_or_init(|| match std::env::var("MLX_KERNELS_SIMD").as_deref() {
+        Ok("scalar") => Arch::Scalar,
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Ok("avx2") => pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3),
+        _ => Arch::new(),
+    })
+}
+
+/// Runs `op` compiled for the instruction set in use.
+pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
+    arch().dispatch(op)
+}
+
+/// How many `f32` a register of the instruction set in use holds.
+pub(crate) fn f32_lanes() -> usize {
+    struct F32Lanes;
+
+    impl WithSimd for F32Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+
+    dispatch(F32Lanes)
+}

@@ -1,0 +1,139 @@
+//! `exp` and `log` of a register.
+
+use pulp::Simd;
+
+use super::Lanes;
+
+/// `1.5 * 2^23`: adding it to a number below `2^22` rounds that to an integer, stored in the low bits.
+pub(super) const ROUND: f32 = 12_582_912.0;
+const LOG2_E: f32 = std::f32::consts::LOG2_E;
+/// `ln 2` in two parts; the first has so few bits that its product with an exponent is exact.
+const LN_2_HIGH: f32 = 355.0 / 512.0;
+const LN_2_LOW: f32 = -2.121_944_4e-4;
+/// `(exp(r) - 1 - r) / r^2` on `[-ln(2)/2, ln(2)/2]`.
+const EXP: [f32; 6] = [
+    1.987_569_1e-4,
+    1.398_199_9e-3,
+    8.333_452e-3,
+    4.166_579_6e-2,
+    1.666_666_5e-1,
+    0.5,
+];
+/// `(log(1 + f) - f + f^2 / 2) / f^3` on `[sqrt(1/2) - 1, sqrt(2) - 1]`.
+const LOG: [f32; 9] = [
+    7.037_683_6e-2,
+    -1.151_461e-1,
+    1.167_699_9e-1,
+    -1.242_014_1e-1,
+    1.424_932_3e-1,
+    -1.666_805_8e-1,
+    2.000_071_5e-1,
+    -2.499_999_4e-1,
+    3.333_333e-1,
+];
+const ONE: u32 = 0x3f80_0000;
+const SQRT_HALF: u32 = 0x3f35_04f3;
+const MANTISSA: u32 = 0x007f_ffff;
+
+impl<S: Simd> Lanes<S> {
+    /// `e^self`, within 1 ulp or so over the whole range, denormal results included.
+    #[inline(always)]
+    pub(crate) fn exp(self) -> Self {
+        let s = self.simd;
+        if Self::HAS_SCALEF {
+            // The second operand is taken if either is NaN, so that NaN is kept.
+            let x = self.constant(89.0).min(self.constant(-104.0).max(self));
+            return x.exp_by_scalef();
+        }
+        let x = self.max(self.constant(-104.0)).min(self.constant(89.0));
+        let (power, exponent) = x.exp_parts();
+        // 2^n in two factors, because n reaches from -150 to 128: only the last product rounds.
+        let biased = s.add_u32s(exponent, s.splat_u32s(254));
+        let half = s.wrapping_dyn_shr_u32s(biased, s.splat_u32s(1));
+        let rest = s.sub_u32s(biased, half);
+        let shift = s.splat_u32s(23);
+        let half = Self::from_bits(s, s.wrapping_dyn_shl_u32s(half, shift));
+        let rest = Self::from_bits(s, s.wrapping_dyn_shl_u32s(rest, shift));
+        (power * half * rest).propagate_nan(self)
+    }
+
+    /// `e^self` for `self <= 0`; results below the smallest normal number may be 0. NaN is kept.
+    #[inline(always)]
+    pub(crate) fn exp_nonpositive(self) -> Self {
+        let s = self.simd;
+        if Self::HAS_SCALEF {
+            return self.constant(-104.0).max(self).exp_by_scalef();
+        }
+        let x = self.max(self.constant(-87.5));
+        let (power, exponent) = x.exp_parts();
+        let biased = s.add_u32s(exponent, s.splat_u32s(127));
+        let scale = Self::from_bits(s, s.wrapping_dyn_shl_u32s(biased, s.splat_u32s(23)));
+        Self::select(
+            self.less_than(self.constant(-87.0)),
+            self.constant(0.0),
+            power * scale,
+        )
+        .propagate_nan(self)
+    }
+
+    /// `e^self` for `self` from -104 to 89 or NaN, with the scaling instruction.
+    #[inline(always)]
+    fn exp_by_scalef(self) -> Self {
+        let round = self.constant(ROUND);
+        let n = self.mul_add(self.constant(LOG2_E), round) - round;
+        self.exp_rest(n).scalef(n)
+    }
+
+    /// `(e^r, n)` with `self = n * ln(2) + r`.
+    #[inline(always)]
+    fn exp_parts(self) -> (Self, S::u32s) {
+        let s = self.simd;
+        let round = self.constant(ROUND);
+        let shifted = self.mul_add(self.constant(LOG2_E), round);
+        let exponent = s.sub_u32s(shifted.bits(), round.bits());
+        (self.exp_rest(shifted - round), exponent)
+    }
+
+    /// `e^r` with `self = n * ln(2) + r`.
+    #[inline(always)]
+    fn exp_rest(self, n: Self) -> Self {
+        let r = n.mul_add(self.constant(-LN_2_HIGH), self);
+        let r = n.mul_add(self.constant(-LN_2_LOW), r);
+        r.polynomial(EXP).mul_add(r * r, r) + self.constant(1.0)
+    }
+
+    /// The natural logarithm, within 1 ulp or so; `-inf` at 0 and NaN below.
+    #[inline(always)]
+    pub(crate) fn log(self) -> Self {
+        let s = self.simd;
+        let tiny = self.less_than(self.constant(f32::MIN_POSITIVE));
+        let scaled = Self::select(tiny, self * self.constant(8_388_608.0), self);
+        let offset = s.add_u32s(scaled.bits(), s.splat_u32s(ONE - SQRT_HALF));
+        // The exponent of a positive number is below 2^8: set into the bits of 2^23, it reads as 2^23 + exponent.
+        let exponent = s.or_u32s(
+            s.wrapping_dyn_shr_u32s(offset, s.splat_u32s(23)),
+            s.splat_u32s(8_388_608_f32.to_bits()),
+        );
+        let bias = Self::select(
+            tiny,
+            self.constant(8_388_608.0 + 127.0 + 23.0),
+            self.constant(8_388_608.0 + 127.0),
+        );
+        let e = Self::from_bits(s, exponent) - bias;
+        let mantissa = s.add_u32s(
+            s.and_u32s(offset, s.splat_u32s(MANTISSA)),
+            s.splat_u32s(SQRT_HALF),
+        );
+        let f = Self::from_bits(s, mantissa) - self.constant(1.0);
+        let square = f * f;
+        let tail = e.mul_add(self.constant(LN_2_LOW), f.polynomial(LOG) * f * square);
+        let tail = square.mul_add(self.constant(-0.5), tail);
+        let log = e.mul_add(self.constant(LN_2_HIGH), f + tail);
+        let zero = self.constant(0.0);
+        let infinity = self.constant(f32::INFINITY);
+        let log = Self::select(self.equal(zero), -infinity, log);
+        let log = Self::select(self.equal(infinity), infinity, log);
+        let log = Self::select(self.less_than(zero), self.constant(f32::NAN), log);
+        log.propagate_nan(self)
+    }
+}

@@ -1,0 +1,96 @@
+//! `tanh`, the logistic function and the error function of a register, and the activations made of them.
+
+use pulp::Simd;
+
+use super::Lanes;
+
+/// `(tanh(x) - x) / x^3` in `x^2`, for `|x| < 0.625`.
+const TANH: [f32; 5] = [
+    -5.704_988_7e-3,
+    2.063_909e-2,
+    -5.373_971_6e-2,
+    1.333_144_2e-1,
+    -3.333_328e-1,
+];
+/// `erf(x) / x - 1` in `x^2`, for `|x| < 0.921875`.
+const ERF_SMALL: [f32; 6] = [
+    -5.967_617e-4,
+    4.991_194_2e-3,
+    -2.676_813_5e-2,
+    1.128_199_3e-1,
+    -3.761_253_4e-1,
+    1.283_791_7e-1,
+];
+/// `log(1 - erf(x)) + x` divided by `x`, for larger `|x|`.
+const ERF_LARGE: [f32; 7] = [
+    -1.728_534_7e-5,
+    3.831_971_3e-4,
+    -3.883_964_4e-3,
+    2.425_462_2e-2,
+    -1.067_778_8e-1,
+    -6.348_468_7e-1,
+    -1.287_175_1e-1,
+];
+const SQRT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
+/// `2 * sqrt(2 / pi)`.
+const GELU_TANH: f32 = 1.595_769;
+const GELU_CUBE: f32 = 0.044_715;
+
+impl<S: Simd> Lanes<S> {
+    /// The hyperbolic tangent.
+    #[inline(always)]
+    pub(crate) fn tanh(self) -> Self {
+        let one = self.constant(1.0);
+        let magnitude = self.abs();
+        let square = self * self;
+        let small = (square.polynomial(TANH) * square).mul_add(self, self);
+        let decay = (magnitude * self.constant(-2.0)).exp_nonpositive();
+        let large = (one - decay) / (one + decay);
+        Self::select(magnitude.less_than(self.constant(0.625)), small, large).copysign(self)
+    }
+
+    /// `1 / (1 + e^-x)`, relative to the result for every x: the far left tail does not vanish early.
+    #[inline(always)]
+    pub(crate) fn sigmoid(self) -> Self {
+        let one = self.constant(1.0);
+        let decay = (-self.abs()).exp();
+        let numerator = Self::select(self.less_than(self.constant(0.0)), decay, one);
+        numerator / (one + decay)
+    }
+
+    /// The error function.
+    #[inline(always)]
+    pub(crate) fn erf(self) -> Self {
+        let magnitude = self.abs();
+        let square = self * self;
+        let small = square.polynomial(ERF_SMALL).mul_add(self, self);
+        // Beyond 4 the result is 1; the bound keeps the polynomial from leaving its range.
+        let bounded = magnitude.min(self.constant(4.0));
+        let power = bounded.polynomial(ERF_LARGE).mul_add(bounded, -bounded);
+        let large = (self.constant(1.0) - power.exp_nonpositive()).copysign(self);
+        Self::select(magnitude.less_than(self.constant(0.921_875)), small, large)
+            .propagate_nan(self)
+    }
+
+    /// `x * (1 + erf(x / sqrt(2))) / 2`.
+    #[inline(always)]
+    pub(crate) fn gelu(self) -> Self {
+        let half = self * self.constant(0.5);
+        let erf = (self * self.constant(SQRT_HALF)).erf();
+        half.mul_add(erf, half)
+    }
+
+    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`.
+    #[inline(always)]
+    pub(crate) fn gelu_tanh(self) -> Self {
+        // (1 + tanh(u)) / 2 is the logistic function of 2 u.
+        let cube = (self * self.constant(GELU_CUBE) * self).mul_add(self, self);
+        self * (cube * self.constant(GELU_TANH)).sigmoid()
+    }
+
+    /// `x / (1 + e^-x)`.
+    #[inline(always)]
+    pub(crate) fn silu(self) -> Self {
+        self * self.sigmoid()
+    }
+}

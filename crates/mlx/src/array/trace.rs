@@ -1,0 +1,125 @@
+//! Tracing: an array can stand for a value of a function that is being recorded.
+//!
+//! A traced array has a node in a recorder's graph and an *abstract value*: a lazy MLX array that is never evaluated,
+//! from which shape, dtype and errors come. So there is no second set of inference rules.
+//!
+//! While a function is traced by [`record_on`], every operation of that thread is recorded, also those on constants
+//! alone: a mask that the function makes by `arange` is part of its graph. Values that depend on constants only are
+//! *concrete*: their abstract value has real values, so they can be read while tracing.
+
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::recorder::Recorder;
+use super::{Array, State};
+use crate::local::with_local;
+use crate::{ArrayType, Result};
+
+thread_local! {
+    static OPEN: RefCell<Vec<Rc<dyn Recorder>>> = const { RefCell::new(Vec::new()) };
+    /// Whether size tracking is suppressed.
+    static SUPPRESSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `function` with all operations of this thread recorded by `recorder`.
+///
+/// Calls nest: the innermost recorder gets the operations, and arrays of the outer ones are captures to it.
+pub fn record_on<T>(recorder: &Rc<dyn Recorder>, function: impl FnOnce() -> T) -> T {
+    with_local(&OPEN, |open| open.push(Rc::clone(recorder)));
+    let _restore = Restore(with_local(&OPEN, |open| {
+        open[..open.len().saturating_sub(1)].to_vec()
+    }));
+    function()
+}
+
+/// Runs `work` with nothing recorded, as if no function were being traced.
+///
+/// Operations on traced arrays are still recorded by the recorder of their inputs.
+pub fn without_recording<T>(work: impl FnOnce() -> T) -> T {
+    let _restore = Restore(with_local(&OPEN, std::mem::take));
+    work()
+}
+
+/// While this guard is alive, recorders are not told of sizes that are read: a check does not depend on which they are.
+///
+/// A guard rather than a function of a closure, because a closure would not pass the caller's line on.
+pub(crate) struct SuppressSizeTracking(bool);
+
+impl SuppressSizeTracking {
+    pub(crate) fn new() -> Self {
+        Self(SUPPRESSED.replace(true))
+    }
+}
+
+impl Drop for SuppressSizeTracking {
+    fn drop(&mut self) {
+        SUPPRESSED.set(self.0);
+    }
+}
+
+/// Returns shape and dtype of an array for a recorder's own use: sizes are not noted as read by the function.
+///
+/// # Errors
+/// When the array could not be built.
+pub fn type_of(array: &Array) -> Result<ArrayType> {
+    let _quiet = SuppressSizeTracking::new();
+    array.array_type()
+}
+
+/// Returns the innermost recorder of this thread.
+pub(crate) fn current() -> Option<Rc<dyn Recorder>> {
+    with_local(&OPEN, |open| open.last().cloned())
+}
+
+/// Returns the innermost recorder of this thread, or where none is known here, as one of `inputs` knows it.
+pub(crate) fn current_for(inputs: &[&Array]) -> Option<Rc<dyn Recorder>> {
+    current().or_else(|| {
+        let recorder_of = |input: &&Array| match &input.state {
+            State::Traced(traced) => traced.recorder.open().pop(),
+            _ => None,
+        };
+        inputs.iter().find_map(recorder_of)
+    })
+}
+
+/// Returns the recorders of this thread, the innermost last.
+pub fn recorders() -> Vec<Rc<dyn Recorder>> {
+    with_local(&OPEN, |open| open.clone())
+}
+
+/// Runs `function` with exactly these recorders, the innermost last, as [`recorders`] gave them.
+pub fn record_on_all<T>(recorders: &[Rc<dyn Recorder>], function: impl FnOnce() -> T) -> T {
+    let _restore = Restore(with_local(&OPEN, |open| {
+        std::mem::replace(open, recorders.to_vec())
+    }));
+    function()
+}
+
+/// Returns whether a recorder is one of those that are tracing on this thread now.
+pub(crate) fn is_recording(recorder: &Rc<dyn Recorder>) -> bool {
+    let is_in = |open: &[Rc<dyn Recorder>]| open.iter().any(|one| Rc::ptr_eq(one, recorder));
+    with_local(&OPEN, |open| is_in(open)) || is_in(&recorder.open())
+}
+
+/// Puts the recorders back as they were, also when the work panics.
+struct Restore(Vec<Rc<dyn Recorder>>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let outer = std::mem::take(&mut self.0);
+        with_local(&OPEN, |open| *open = outer);
+    }
+}
+
+impl Array {
+    /// Tells the recorder of a traced array that its size was read.
+    pub(crate) fn note_size_read(&self, op: &'static str, at: &'static Location<'static>) {
+        if let State::Traced(traced) = &self.state
+            && !traced.known
+            && !SUPPRESSED.get()
+        {
+            traced.recorder.reads_size(op, at);
+        }
+    }
+}

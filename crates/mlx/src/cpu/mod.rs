@@ -1,0 +1,49 @@
+//! The CPU backend: everything that makes the CPU a device.
+//!
+//! * [`supports`](mod@supports): which operations kernels compute, of which dtypes, shapes and strides. The one place with
+//!   such conditions: the native library asks it when a fused operation is applied and when one of MLX's own is evaluated,
+//!   and the planner of programs asks it as well.
+//! * `run`: which kernel computes which operation; `norm`, `softmax`, `product`, `attention`, ... choose by dtype and layout.
+//! * `elementwise`: functions of each element, one by one; `lower`, `elementwise_program`: several in one pass.
+//! * `executor`: programs (`crate::program`) as one host kernel.
+//! * `custom`: user-defined operations, public as `fast::host_kernel`.
+//! * `backend`: the answers to the native library's questions.
+//!
+//! Kernels themselves are in the crate `mlx_kernels`, over slices; this is safe code between them and arrays.
+
+mod attention;
+mod backend;
+mod conv;
+mod custom;
+mod dispatch;
+mod elementwise;
+mod elementwise_program;
+mod executor;
+mod layout;
+mod lower;
+mod norm;
+mod product;
+mod reduce;
+mod rope;
+mod run;
+mod softmax;
+mod supports;
+mod update;
+
+pub(crate) use backend::Cpu;
+pub(crate) use custom::{ComposedForm, HOST_PREFIX, compose};
+pub use custom::{
+    HostKernel, cpu_kernel_runs, host_kernel, host_kernel_runs, host_kernel_runs_of, vtable_hooks,
+};
+use dispatch::{Stored, by_dtype};
+pub use elementwise_program::elementwise_kernel;
+pub use executor::{may_be_step, program, program_kernel};
+pub use lower::{ElementwiseInput, supports_elementwise};
+pub(crate) use supports::{broadcast_input, is_instruction, prepare, supports};
+
+/// Returns whether this process uses the CPU backend's kernels: unless `MLX_HOST_KERNELS` is `0`.
+pub fn are_kernels_enabled() -> bool {
+    static ENABLED: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| !crate::init::are_kernels_off());
+    *ENABLED
+}

@@ -1,0 +1,48 @@
+//! How operations that a user's kernel defines are called: [`op::CustomOp`](crate::op::CustomOp) with a C call in it.
+
+use std::any::Any;
+use std::rc::Rc;
+
+use super::handle::Handle;
+use super::table::Outputs;
+use crate::error::NativeError;
+use crate::op::{CustomKernel, CustomOp};
+
+/// A user's kernel, applied in a certain way.
+pub(crate) trait CustomCall: Any {
+    /// Returns the name, as it prints.
+    fn name(&self) -> &str;
+    /// Builds the results.
+    fn call(&self, inputs: &[&Handle]) -> Result<Outputs, NativeError>;
+    /// Returns whether `other` gives equal results on equal inputs, because it is the same kernel.
+    fn is_same(&self, other: &dyn Any) -> bool;
+}
+
+/// The only implementation of [`CustomKernel`], so that [`call`] can find the call in an operation.
+struct Callable(Box<dyn CustomCall>);
+
+impl CustomKernel for Callable {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn is_same(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<Self>().is_some_and(|other| {
+            let other: &dyn Any = other.0.as_ref();
+            self.0.is_same(other)
+        })
+    }
+}
+
+/// Returns the operation that makes a call.
+pub(crate) fn operation(call: impl CustomCall) -> CustomOp {
+    CustomOp::new(Rc::new(Callable(Box::new(call))))
+}
+
+/// Builds the results of an operation made by [`operation`].
+pub(crate) fn call(operation: &CustomOp, inputs: &[&Handle]) -> Result<Outputs, NativeError> {
+    match operation.kernel().downcast_ref::<Callable>() {
+        Some(callable) => callable.0.call(inputs),
+        None => Err(NativeError::from("a custom operation without a call")),
+    }
+}

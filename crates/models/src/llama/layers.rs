@@ -1,0 +1,208 @@
+//! The layers of a Llama network: attention with rotary embeddings and a cache, and the gated feed-forward network.
+
+use mlx::Array;
+use mlx::fast::{AttentionMask, Offset, RopeOptions};
+use mlx_nn::{FastOps, Module, ParameterVisitor, RmsNorm};
+
+use super::config::Config;
+use super::quantizable::LinearLayer;
+use super::weight_store::WeightStore;
+use crate::axis_size::axis_size;
+use crate::kv_cache::{LayerKvCache, append};
+use crate::{Error, Result};
+
+/// Makes layers of zeros in the form, plain or quantized, in which a store has their weights.
+pub(super) struct LayerBuilder<'a> {
+    pub(super) config: &'a Config,
+    pub(super) weights: &'a WeightStore,
+    /// Whether all matrices are plain.
+    pub(super) dequantized: bool,
+}
+
+/// What all layers need to know of the positions of the tokens at hand.
+pub(super) struct Positions {
+    /// The position of the first token: a number, or an array whose value a compiled step is given.
+    pub(super) start: Offset,
+    pub(super) rope: RopeOptions,
+}
+
+#[derive(Clone)]
+pub(super) struct Layer {
+    input_layernorm: RmsNorm,
+    self_attn: Attention,
+    post_attention_layernorm: RmsNorm,
+    mlp: GatedMlp,
+}
+
+#[derive(Clone)]
+struct Attention {
+    q_proj: LinearLayer,
+    k_proj: LinearLayer,
+    v_proj: LinearLayer,
+    o_proj: LinearLayer,
+    q_norm: Option<RmsNorm>,
+    k_norm: Option<RmsNorm>,
+    head_dim: i32,
+    kernels: FastOps,
+}
+
+#[derive(Clone)]
+struct GatedMlp {
+    gate_proj: LinearLayer,
+    up_proj: LinearLayer,
+    down_proj: LinearLayer,
+    kernels: FastOps,
+}
+
+impl LayerBuilder<'_> {
+    /// Returns a linear layer `[outputs, inputs]`; its full name tells whether it is quantized.
+    pub(super) fn linear(
+        &self,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        bias: bool,
+    ) -> Result<LinearLayer> {
+        let shape = [axis_size(outputs), axis_size(inputs)];
+        LinearLayer::zeros(shape, bias, self.quantization(name)).map_err(named(name))
+    }
+
+    /// Returns how the matrix of a module is to be quantized.
+    pub(super) fn quantization(&self, name: &str) -> Option<mlx::Quantization> {
+        match self.dequantized {
+            true => None,
+            false => self.weights.quantization(name),
+        }
+    }
+
+    pub(super) fn norm(&self, dims: usize) -> RmsNorm {
+        RmsNorm::new(axis_size(dims), self.config.rms_norm_eps)
+    }
+
+    pub(super) fn layer(&self, name: &str) -> Result<Layer> {
+        let hidden = self.config.hidden_size;
+        Ok(Layer {
+            input_layernorm: self.norm(hidden),
+            self_attn: self.attention(&format!("{name}.self_attn"))?,
+            post_attention_layernorm: self.norm(hidden),
+            mlp: self.mlp(&format!("{name}.mlp"))?,
+        })
+    }
+
+    fn attention(&self, name: &str) -> Result<Attention> {
+        let config = self.config;
+        let (hidden, dim) = (config.hidden_size, config.head_dim);
+        let queries = config.num_attention_heads * dim;
+        let keys = config.num_key_value_heads * dim;
+        let linear = |part: &str, shape, bias| self.linear(&format!("{name}.{part}"), shape, bias);
+        let norm = || config.qk_norm.then(|| self.norm(dim));
+        Ok(Attention {
+            q_proj: linear("q_proj", [queries, hidden], config.qkv_bias)?,
+            k_proj: linear("k_proj", [keys, hidden], config.qkv_bias)?,
+            v_proj: linear("v_proj", [keys, hidden], config.qkv_bias)?,
+            o_proj: linear("o_proj", [hidden, queries], config.output_bias)?,
+            q_norm: norm(),
+            k_norm: norm(),
+            head_dim: axis_size(dim),
+            kernels: FastOps::default(),
+        })
+    }
+
+    fn mlp(&self, name: &str) -> Result<GatedMlp> {
+        let (hidden, wide) = (self.config.hidden_size, self.config.intermediate_size);
+        let bias = self.config.mlp_bias;
+        let linear = |part: &str, shape| self.linear(&format!("{name}.{part}"), shape, bias);
+        Ok(GatedMlp {
+            gate_proj: linear("gate_proj", [wide, hidden])?,
+            up_proj: linear("up_proj", [wide, hidden])?,
+            down_proj: linear("down_proj", [hidden, wide])?,
+            kernels: FastOps::default(),
+        })
+    }
+}
+
+/// Returns a function that puts a weight's name in front of MLX's error.
+pub(super) fn named(name: &str) -> impl FnOnce(mlx::Error) -> Error + '_ {
+    move |error| Error::Weights(format!("{name}: {error}"))
+}
+
+impl Layer {
+    pub(super) fn forward(
+        &self,
+        x: &Array,
+        positions: &Positions,
+        cache: &mut LayerKvCache,
+    ) -> mlx::Result<Array> {
+        let normed = self.input_layernorm.forward(x);
+        let x = x + self.self_attn.forward(&normed, positions, cache)?;
+        let normed = self.post_attention_layernorm.forward(&x);
+        Ok(&x + self.mlp.forward(&normed))
+    }
+}
+
+impl Attention {
+    fn forward(
+        &self,
+        x: &Array,
+        positions: &Positions,
+        cache: &mut LayerKvCache,
+    ) -> mlx::Result<Array> {
+        let heads = |x: Array| x.unflatten(-1, [-1, self.head_dim]);
+        let by_head = |x: Array| x.transpose([0, 2, 1, 3]);
+        let mut q = heads(self.q_proj.forward(x));
+        let mut k = heads(self.k_proj.forward(x));
+        let v = by_head(heads(self.v_proj.forward(x)));
+        if let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) {
+            (q, k) = (q_norm.forward(&q), k_norm.forward(&k));
+        }
+        let q = self.kernels.rope(&by_head(q), &positions.rope);
+        let k = self.kernels.rope(&by_head(k), &positions.rope);
+        let (keys, values) = append(cache, &positions.start, &(k, v))?;
+        let mask = AttentionMask::causal().offset(positions.start.clone());
+        let mixed = self.kernels.attention(&q, &keys, &values, &mask);
+        let mixed = mixed.transpose([0, 2, 1, 3]).flatten(2, 3);
+        Ok(self.o_proj.forward(&mixed))
+    }
+}
+
+impl GatedMlp {
+    fn forward(&self, x: &Array) -> Array {
+        let (gate, up) = (self.gate_proj.forward(x), self.up_proj.forward(x));
+        self.down_proj.forward(&self.kernels.swiglu(&gate, &up))
+    }
+}
+
+impl Module for Layer {
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("input_layernorm", &mut self.input_layernorm);
+        visitor.module("self_attn", &mut self.self_attn);
+        visitor.module(
+            "post_attention_layernorm",
+            &mut self.post_attention_layernorm,
+        );
+        visitor.module("mlp", &mut self.mlp);
+    }
+}
+
+impl Module for Attention {
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("q_proj", &mut self.q_proj);
+        visitor.module("k_proj", &mut self.k_proj);
+        visitor.module("v_proj", &mut self.v_proj);
+        visitor.module("o_proj", &mut self.o_proj);
+        for (name, norm) in [("q_norm", &mut self.q_norm), ("k_norm", &mut self.k_norm)] {
+            if let Some(norm) = norm {
+                visitor.module(name, norm);
+            }
+        }
+        visitor.kernels(&mut self.kernels);
+    }
+}
+
+impl Module for GatedMlp {
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.module("gate_proj", &mut self.gate_proj);
+        visitor.module("up_proj", &mut self.up_proj);
+        visitor.module("down_proj", &mut self.down_proj);
+        visitor.kernels(&mut self.kernels);
+    }
+}

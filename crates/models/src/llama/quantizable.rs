@@ -1,0 +1,108 @@
+//! Layers of a network whose matrices are plain or quantized, as the weights are stored.
+
+use mlx::{Array, Quantization};
+use mlx_nn::{
+    Embedding, Init, Linear, Module, ParameterVisitor, QuantizedEmbedding, QuantizedLinear,
+};
+
+/// A linear layer, plain or quantized.
+#[derive(Clone)]
+pub enum LinearLayer {
+    /// With plain weights.
+    Plain(Linear),
+    /// With quantized weights.
+    Packed(QuantizedLinear),
+}
+
+/// The former name of [`LinearLayer`].
+#[deprecated(note = "renamed to LinearLayer")]
+pub type Projection = LinearLayer;
+
+/// A table of token embeddings, plain or quantized.
+#[derive(Clone)]
+pub enum EmbeddingTable {
+    /// With plain weights.
+    Plain(Embedding),
+    /// With quantized weights.
+    Packed(QuantizedEmbedding),
+}
+
+/// The former name of [`EmbeddingTable`].
+#[deprecated(note = "renamed to EmbeddingTable")]
+pub type Table = EmbeddingTable;
+
+impl LinearLayer {
+    /// Returns a layer of zeros, in the form that weights of this quantization load into.
+    pub(super) fn zeros(
+        [outputs, inputs]: [i32; 2],
+        bias: bool,
+        quantization: Option<Quantization>,
+    ) -> mlx::Result<Self> {
+        let plain = Linear::new(inputs, outputs, bias, &mut Init::zeros());
+        Ok(match quantization {
+            Some(quantization) => Self::Packed(QuantizedLinear::from_linear(&plain, quantization)?),
+            None => Self::Plain(plain),
+        })
+    }
+
+    /// Maps `[.., in]` to `[.., out]`.
+    #[track_caller]
+    pub fn forward(&self, x: &Array) -> Array {
+        match self {
+            Self::Plain(layer) => layer.forward(x),
+            Self::Packed(layer) => layer.forward(x),
+        }
+    }
+}
+
+impl EmbeddingTable {
+    /// Returns a table of zeros, in the form that weights of this quantization load into.
+    pub(super) fn zeros(
+        [tokens, dims]: [i32; 2],
+        quantization: Option<Quantization>,
+    ) -> mlx::Result<Self> {
+        let plain = Embedding::new(tokens, dims, &mut Init::zeros());
+        Ok(match quantization {
+            Some(quantization) => {
+                Self::Packed(QuantizedEmbedding::from_embedding(&plain, quantization)?)
+            }
+            None => Self::Plain(plain),
+        })
+    }
+
+    /// Maps tokens `[..]` to vectors `[.., dims]`.
+    #[track_caller]
+    pub fn forward(&self, tokens: &Array) -> Array {
+        match self {
+            Self::Plain(table) => table.forward(tokens),
+            Self::Packed(table) => table.forward(tokens),
+        }
+    }
+
+    /// Maps vectors `[.., dims]` to the logits of all tokens.
+    #[track_caller]
+    pub fn as_linear(&self, x: &Array) -> Array {
+        match self {
+            Self::Plain(table) => table.as_linear(x),
+            Self::Packed(table) => table.as_linear(x),
+        }
+    }
+}
+
+impl Module for LinearLayer {
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        match self {
+            Self::Plain(layer) => layer.visit_parameters(visitor),
+            Self::Packed(layer) => layer.visit_parameters(visitor),
+        }
+    }
+}
+
+impl Module for EmbeddingTable {
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        match self {
+            Self::Plain(table) => table.visit_parameters(visitor),
+            Self::Packed(table) => table.visit_parameters(visitor),
+        }
+    }
+}

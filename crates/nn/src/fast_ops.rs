@@ -1,0 +1,129 @@
+//! The choice between composed formulas and fused kernels.
+
+use mlx::fast::{self, AttentionMask, AttentionOptions, RopeOptions};
+use mlx::{Array, Dtype, Quantized};
+
+/// The implementation of norms, rotary embeddings, attention, activations and quantized products in a model.
+///
+/// Both variants compute the same values up to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FastOps {
+    /// The textbook formula in MLX's plain operations.
+    Composed,
+    /// One fused operation.
+    #[default]
+    Fused,
+}
+
+impl FastOps {
+    /// Normalizes the last axis to mean 0 and variance 1: see [`fast::layer_norm`].
+    #[track_caller]
+    pub fn layer_norm(
+        self,
+        x: &Array,
+        weight: Option<&Array>,
+        bias: Option<&Array>,
+        eps: f32,
+    ) -> Array {
+        match self {
+            FastOps::Composed => fast::composed::layer_norm(x, weight, bias, eps),
+            FastOps::Fused => fast::layer_norm(x, weight, bias, eps),
+        }
+    }
+
+    /// Divides the last axis by its root mean square: see [`fast::rms_norm`].
+    #[track_caller]
+    pub fn rms_norm(self, x: &Array, weight: Option<&Array>, eps: f32) -> Array {
+        match self {
+            FastOps::Composed => fast::composed::rms_norm(x, weight, eps),
+            FastOps::Fused => fast::rms_norm(x, weight, eps),
+        }
+    }
+
+    /// Rotates pairs of the last axis by their position: see [`fast::rope`].
+    #[track_caller]
+    pub fn rope(self, x: &Array, options: &RopeOptions) -> Array {
+        match self {
+            FastOps::Composed => fast::composed::rope(x, options),
+            FastOps::Fused => fast::rope(x, options),
+        }
+    }
+
+    /// Attends queries to keys and values, all `[batch, heads, length, dim]`, with scale `1 / sqrt(dim)`: see
+    /// [`fast::scaled_dot_product_attention`].
+    #[track_caller]
+    pub fn attention(
+        self,
+        queries: &Array,
+        keys: &Array,
+        values: &Array,
+        mask: &AttentionMask,
+    ) -> Array {
+        let options = AttentionOptions {
+            mask: mask.clone(),
+            ..AttentionOptions::default()
+        };
+        match self {
+            FastOps::Composed => {
+                fast::composed::scaled_dot_product_attention(queries, keys, values, &options)
+            }
+            FastOps::Fused => fast::scaled_dot_product_attention(queries, keys, values, &options),
+        }
+    }
+
+    /// Returns `x * (1 + erf(x / sqrt(2))) / 2`: see [`fast::gelu`].
+    #[track_caller]
+    pub fn gelu(self, x: &Array) -> Array {
+        match self {
+            FastOps::Composed => fast::composed::gelu(x),
+            FastOps::Fused => fast::gelu(x),
+        }
+    }
+
+    /// Returns `silu(gate) * x`: see [`fast::swiglu`].
+    #[track_caller]
+    pub fn swiglu(self, gate: &Array, x: &Array) -> Array {
+        match self {
+            FastOps::Composed => fast::composed::swiglu(gate, x),
+            FastOps::Fused => fast::swiglu(gate, x),
+        }
+    }
+
+    /// Returns `x @ weights.T` for `x` `[.., in]` and quantized weights `[out, in]`; the composed form dequantizes them
+    /// first.
+    #[track_caller]
+    pub fn quantized_matmul(self, x: &Array, weights: &Quantized) -> Array {
+        match self {
+            FastOps::Composed => x.matmul(&weights.dequantize(None).t()),
+            FastOps::Fused => x.quantized_matmul(weights, true),
+        }
+    }
+
+    /// Returns the loss of each row of scores `[.., classes]` against its class: see [`fast::cross_entropy`].
+    #[track_caller]
+    pub fn cross_entropy(self, logits: &Array, targets: &Array) -> Array {
+        match self {
+            FastOps::Composed => fast::composed::cross_entropy(logits, targets),
+            FastOps::Fused => fast::cross_entropy(logits, targets),
+        }
+    }
+}
+
+/// The former name of [`FastOps`].
+#[deprecated(note = "renamed to FastOps")]
+pub type Kernels = FastOps;
+
+/// Returns the dtype in which models compute on this thread's device: half precision on a GPU, single on the CPU,
+/// where MLX computes half precision about thirty times slower.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn preferred_dtype() -> mlx::Result<Dtype> {
+    let device = mlx::Device::current()?;
+    Ok(if device == mlx::Device::Gpu {
+        Dtype::Float16
+    } else {
+        Dtype::Float32
+    })
+}

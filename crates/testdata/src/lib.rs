@@ -1,0 +1,15 @@
+//! Test data: recordings, weights and a small data set for tests, benchmarks, notebooks and the demo.
+//!
+//! [`assets`] has a function for each file, which fetches it on first use; [`digits`] reads scikit-learn's handwritten
+//! digits; [`if_available`] lets a test skip where a file cannot be had.
+#![forbid(unsafe_code)]
+
+pub mod assets;
+mod available;
+pub mod digits;
+mod error;
+mod fetch;
+
+pub use available::if_available;
+pub use error::{Error, Result};
+pub use fetch::{Pin, fetch_npm, fetch_pypi};
