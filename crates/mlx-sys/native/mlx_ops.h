@@ -8,8 +8,8 @@
 
 namespace ops {
 
-enum class Side : uint8_t { Left, Right };
-inline const char* text(Side value) {
+enum class SearchSide : uint8_t { Left, Right };
+inline const char* text(SearchSide value) {
   constexpr const char* kTexts[] = {"left", "right"};
   return kTexts[static_cast<size_t>(value)];
 }
@@ -45,7 +45,7 @@ inline const char* text(FftNorm value) {
 }
 
 // Of the table: what Rust was built with must be the same.
-inline constexpr uint64_t kFingerprint = 0x01ddb29e7961c5df;
+inline constexpr uint64_t kFingerprint = 0xdca84d64f41af99f;
 
 struct Abs { static constexpr uint16_t id = 0; auto fields() { return std::tie(); } };
 struct Arccos { static constexpr uint16_t id = 1; auto fields() { return std::tie(); } };
@@ -157,7 +157,7 @@ struct Cumprod { static constexpr uint16_t id = 106; int32_t axis; bool reverse;
 struct Cumsum { static constexpr uint16_t id = 107; int32_t axis; bool reverse; bool inclusive; auto fields() { return std::tie(axis, reverse, inclusive); } };
 struct Logcumsumexp { static constexpr uint16_t id = 108; int32_t axis; bool reverse; bool inclusive; auto fields() { return std::tie(axis, reverse, inclusive); } };
 struct Diff { static constexpr uint16_t id = 109; int32_t n; int32_t axis; auto fields() { return std::tie(n, axis); } };
-struct Searchsorted { static constexpr uint16_t id = 110; Side side; auto fields() { return std::tie(side); } };
+struct Searchsorted { static constexpr uint16_t id = 110; SearchSide side; auto fields() { return std::tie(side); } };
 struct Matmul { static constexpr uint16_t id = 111; auto fields() { return std::tie(); } };
 struct Addmm { static constexpr uint16_t id = 112; float alpha; float beta; auto fields() { return std::tie(alpha, beta); } };
 struct Inner { static constexpr uint16_t id = 113; auto fields() { return std::tie(); } };
