@@ -29,7 +29,7 @@ pub(crate) fn set_up(api: &'static Api) {
         }
         // Before the kernels, which leave to MLX's operations what they do not compute.
         let _ = cpu::widen(api);
-        if !are_kernels_off() {
+        if crate::cpu::are_kernels_enabled() {
             // Without the backend, MLX's own code computes.
             let _ = cpu::install::<crate::cpu::Cpu>(api);
         }
@@ -41,9 +41,4 @@ pub(crate) fn set_up(api: &'static Api) {
     {
         let _ = set_of(api, Set::Cache, bytes);
     }
-}
-
-/// Returns whether `MLX_HOST_KERNELS` switches the kernels of `mlx-kernels` off.
-pub(crate) fn are_kernels_off() -> bool {
-    environment::flag(environment::HOST_KERNELS) == Some(false)
 }

@@ -47,7 +47,7 @@ fn batch(seed: u64) -> Batch {
     let x = mlx::random::normal(
         &mlx::random::key(seed),
         [64, 4],
-        mlx::random::Bell::default(),
+        mlx::random::LocScale::default(),
     );
     let y = x.take_first(3).argmax(-1);
     (x, y)
