@@ -83,8 +83,17 @@ pub mod sequence {
     pub use crate::cpu::may_be_step;
     pub use crate::program::{
         Operation as StepKind, PlanError as NoSequence, Step as SequenceStep,
-        is_reshape as reshapes, is_view,
     };
+
+    /// Returns whether an operation is another view of its input.
+    pub fn is_view(op: &crate::Op) -> bool {
+        op.is_view()
+    }
+
+    /// Returns whether a view keeps its input's elements in their order, in another shape.
+    pub fn reshapes(op: &crate::Op) -> bool {
+        op.flags().contains(crate::op::OpFlags::KEEPS_ORDER)
+    }
 
     /// Makes a program of steps and a kernel of that.
     ///

@@ -13,7 +13,7 @@ use super::handle::Handle;
 use super::shared::SharedHandle;
 use super::vector::Vector;
 use crate::dtype::{Dtype, Element};
-use crate::shape::{ArrayType, is_row_major};
+use crate::shape::is_row_major;
 
 /// An input of a host kernel: elements in row-major order.
 pub struct HostInput<'a> {
