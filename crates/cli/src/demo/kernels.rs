@@ -98,7 +98,11 @@ fn data(input: &str, shape: &[i32], by: f32, seed: u64) -> Result<Array> {
                 .reshape(shape)
                 / by
         }
-        _ => mlx::random::normal(&mlx::random::key(seed), shape, mlx::random::Bell::default()),
+        _ => mlx::random::normal(
+            &mlx::random::key(seed),
+            shape,
+            mlx::random::LocScale::default(),
+        ),
     };
     array.eval()?;
     Ok(array)

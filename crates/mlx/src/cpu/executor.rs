@@ -1,6 +1,6 @@
 //! Programs on the CPU: one host kernel that runs the instructions of a program in order.
 
-use mlx_kernels::Program as ElementwiseProgram;
+use mlx_kernels::ElementwiseProgram;
 
 use super::custom::{HostKernel, host_kernel};
 use super::layout::{input, output};

@@ -90,7 +90,7 @@ fn gradient(
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
     kernel: impl FnOnce(
-        mlx_kernels::Rows,
+        mlx_kernels::RowMajorShape,
         &[f32],
         Option<&[f32]>,
         &[f32],

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mlx_kernels::{Rope, RopeShape, Rotations};
+use mlx_kernels::{Rope, RopeShape, RotaryTable};
 
 use super::layout::{error_text, input, output, size};
 use super::{Stored, by_dtype};
@@ -65,7 +65,7 @@ pub(super) fn run(
 
 /// Tables that were asked for last, of up to `KEPT_NUMBERS` each: all heads, layers, queries and keys of a step want
 /// the same one.
-static KEPT: Mutex<Vec<(Key, Arc<Rotations>)>> = Mutex::new(Vec::new());
+static KEPT: Mutex<Vec<(Key, Arc<RotaryTable>)>> = Mutex::new(Vec::new());
 const KEPT_TABLES: usize = 4;
 const KEPT_NUMBERS: usize = 1 << 20;
 
@@ -84,7 +84,7 @@ fn table(
     rope: Rope,
     positions: usize,
     frequencies: Option<&[f32]>,
-) -> Result<Arc<Rotations>, String> {
+) -> Result<Arc<RotaryTable>, String> {
     let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect();
     let key = Key {
         sizes: [rope.dims, positions],
@@ -99,8 +99,8 @@ fn table(
     }
     drop(kept);
     let table = match frequencies {
-        Some(frequencies) => Rotations::with_frequencies(rope, positions, frequencies),
-        None => Rotations::new(rope, positions),
+        Some(frequencies) => RotaryTable::with_frequencies(rope, positions, frequencies),
+        None => RotaryTable::new(rope, positions),
     };
     let table = Arc::new(table.map_err(error_text)?);
     if positions.saturating_mul(rope.dims) <= KEPT_NUMBERS {
@@ -112,7 +112,7 @@ fn table(
 }
 
 fn turn<T: Stored>(
-    tables: &[Arc<Rotations>],
+    tables: &[Arc<RotaryTable>],
     shape: RopeShape,
     x: &HostInput<'_>,
     out: &mut HostOutput<'_>,

@@ -85,7 +85,7 @@ pub mod sequence {
         Operation as StepKind, PlanError as NoSequence, Step as SequenceStep,
     };
 
-    /// Returns whether an operation is a view of its input.
+    /// Returns whether an operation is another view of its input.
     pub fn is_view(op: &crate::Op) -> bool {
         op.is_view()
     }
