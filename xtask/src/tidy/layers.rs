@@ -368,6 +368,7 @@ mod tests {
                 "src/high.rs",
                 "use crate::{Mid, low};\nfn f() { crate::middle::inner::g() }\n",
             ),
+            ("src/beside.rs", "fn f() { crate::HOOK() }\n"),
         ];
         assert_eq!(complaints(&files), Vec::<String>::new());
     }

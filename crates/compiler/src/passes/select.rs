@@ -65,7 +65,7 @@ fn refusal(fused: &Fused, fallback: Fallback) -> Option<Refusal> {
 
 /// Asks MLX which path the fused operations of a kernel take on this device. Nothing runs.
 fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
-    mlx::trace::without_recording(|| {
+    mlx::compiler_api::without_recording(|| {
         kernel.nodes.iter().find_map(|node| {
             let op = node.operation.op()?;
             if !op.flags().contains(OpFlags::FUSED) {

@@ -1,8 +1,9 @@
 //! A host kernel that runs a program, and replays the region's body where the program is of no use.
 
+use mlx::compiler_api::AttrValue as Attribute;
 use mlx::cpu::elementwise_kernel;
 use mlx::fast::HostKernel;
-use mlx::{Array, ArrayType, Dtype, Op, Value as Attribute, bind};
+use mlx::{Array, ArrayType, Dtype, Op, bind};
 
 use super::translate::translate;
 use crate::graph::{Constant, Graph, Literal, Source, Value};

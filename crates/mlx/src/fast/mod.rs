@@ -39,6 +39,8 @@ mod inputs;
 mod layer_norm;
 mod linear;
 mod metal_kernel;
+#[cfg(test)]
+mod native_transforms;
 mod offset;
 mod rms_norm;
 mod rope;

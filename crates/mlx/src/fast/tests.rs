@@ -2,12 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::native_transforms::{jvp, vjp, vmap};
 use super::{
     AttentionMask, AttentionOptions, HostKernel, RopeOptions, composed, cross_entropy, host_kernel,
     host_kernel_runs_of, layer_norm, rms_norm, rope, scaled_dot_product_attention,
 };
 use crate::ffi::NativeError;
-use crate::ffi::testing::{jvp, vjp, vmap};
 use crate::{Array, ArrayType, Dtype, Result, arange, array};
 
 /// `x^2 * y` in Rust.
