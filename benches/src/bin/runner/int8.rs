@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use mlx::Array;
-use mlx_bench::harness::npy::{self, TypedSlice};
+use mlx_bench::harness::npy::{self, Values};
 use mlx_bench::harness::protocol::Load;
 use mlx_kernels::{MatrixShape, Quantized, quantized_matmul_int8};
 
@@ -66,7 +66,7 @@ impl Int8 {
 impl Work for Int8 {
     fn first(&mut self, output: &Path) -> Result<Option<String>> {
         self.multiply()?;
-        let values = TypedSlice::F32(self.out.clone());
+        let values = Values::F32(self.out.clone());
         npy::write(output, &[self.vectors, self.shape.rows], &values)?;
         Ok(None)
     }
