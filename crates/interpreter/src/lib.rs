@@ -1,11 +1,13 @@
 //! A second backend: any graph in plain Rust `f64`, without MLX.
 //!
 //! It is the oracle that compiled functions are compared with, and the proof that a [`Graph`] is a program of its own.
+//! It shares no code with the executor of `mlx-compiler`, not even the walk over the nodes, so that it cannot share its
+//! faults. Tests depend on it, no other crate does.
 //! Integers are exact and wrap as MLX's do. Reals are `f64` throughout ([`Rounding::Exact`]) or rounded to their dtype
 //! after each operation ([`Rounding::PerOp`]). It is written to be read, not to be fast.
 //!
-//! What MLX leaves open stays open: `partition` and `argpartition` give the fully sorted order, which is one of those
-//! allowed. Operations without a formula here are refused by name: see [`REFUSED`].
+//! Where MLX leaves an order unspecified, one is chosen: `partition` and `argpartition` give the fully sorted order.
+//! Operations without a formula here are refused by name: see [`REFUSED`].
 #![forbid(unsafe_code)]
 
 mod binary;

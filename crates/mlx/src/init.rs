@@ -1,5 +1,6 @@
 //! What is set up once in a process, when the native library has been loaded and before anything else is asked of it.
 
+use mlx_provision::environment;
 use mlx_sys::Api;
 
 use crate::ffi::memory::{Get, Set, get_of, set_of};
@@ -12,6 +13,10 @@ use crate::ffi::{cpu, process};
 pub(crate) fn set_up(api: &'static Api) {
     if !process::is_first(api) {
         return;
+    }
+    if environment::value(environment::DEVICE).is_some_and(|device| device == "cpu") {
+        // A build for a GPU computes on the CPU too.
+        let _ = process::make_cpu_default(api);
     }
     let Ok(on_cpu) = process::default_is_cpu(api) else {
         return;

@@ -42,7 +42,7 @@ impl Module for Net {
 
 type Batch = (Array, Array);
 
-/// Points whose class is the place of their greatest coordinate but the last.
+/// Points whose class is the index of their largest coordinate, without the last one.
 fn batch(seed: u64) -> Batch {
     let x = mlx::random::normal(
         &mlx::random::key(seed),

@@ -65,10 +65,9 @@ const CRATES: [Crate; 3] = [
         folder: "crates/kernels/src/",
         layers: &[
             &["error", "parallel", "simd"],
-            &["element"],
-            &["gemm", "rowwise", "strided"],
-            &["attention", "conv", "elementwise", "quantized"],
-            &["rope"],
+            &["element", "strided"],
+            &["elementwise", "gemm", "rowwise"],
+            &["attention", "conv", "quantized", "rope"],
         ],
         hooks: &[],
         exceptions: &[],

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::print::{Names, attributes};
+use super::print::{ValueNames, attributes};
 use super::{Constant, Graph, Node, ValueOrigin};
 use mlx::compiler_api::AttrValue as Attribute;
 
@@ -45,7 +45,7 @@ impl Graph {
 
     /// Names every box and arrow, once.
     fn draw(&self, part: &mut dyn FnMut(Part<'_>)) {
-        let names = Names::of(self);
+        let names = ValueNames::of(self);
         for &input in &self.inputs {
             let label = format!("{}: {}", names.get(input), self.array_type(input));
             part(Part::Round(&format!("v{}", input.0), &label));
@@ -84,7 +84,7 @@ impl Graph {
     }
 
     /// The operation with its attributes and the numbers among its inputs.
-    fn label(&self, node: &Node, names: &Names) -> String {
+    fn label(&self, node: &Node, names: &ValueNames) -> String {
         let mut label = node.operation.name().to_owned();
         for input in &node.inputs {
             if let Some(Constant::Number(_)) = self.constant(*input) {

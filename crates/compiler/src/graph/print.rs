@@ -48,9 +48,9 @@ struct Style {
 }
 
 /// The names that values have in the text.
-pub(super) struct Names(HashMap<Value, String>);
+pub(super) struct ValueNames(HashMap<Value, String>);
 
-impl Names {
+impl ValueNames {
     pub(super) fn of(graph: &Graph) -> Self {
         let mut names = HashMap::new();
         for (index, &input) in graph.inputs.iter().enumerate() {
@@ -91,7 +91,7 @@ impl Names {
 }
 
 fn write_graph(out: &mut dyn Write, graph: &Graph, style: &Style) -> fmt::Result {
-    let names = Names::of(graph);
+    let names = ValueNames::of(graph);
     let margin = "  ".repeat(style.depth);
     let inputs: Vec<String> = graph
         .inputs
@@ -129,7 +129,7 @@ fn write_node(
     out: &mut dyn Write,
     graph: &Graph,
     node: &Node,
-    names: &Names,
+    names: &ValueNames,
     style: &Style,
 ) -> fmt::Result {
     let margin = "  ".repeat(style.depth + 1);

@@ -34,11 +34,11 @@ pub(super) fn rewrite(graph: &Graph, chosen: Option<&BTreeSet<NodeId>>) -> Resul
                 .ok_or_else(|| undefined_value("fuse"))?;
             continue;
         };
-        let sides = rewriter
+        let operands = rewriter
             .lookup_all(&mut next, &node.inputs)
             .ok_or_else(|| undefined_value("fuse"))?;
         let first = u32::try_from(next.nodes.len()).unwrap_or(u32::MAX);
-        let output = product.build(&mut next, [sides[0], sides[1]], node);
+        let output = product.build(&mut next, [operands[0], operands[1]], node);
         let end = u32::try_from(next.nodes.len()).unwrap_or(u32::MAX);
         products.push((id, first..end));
         rewriter.map(node.outputs[0], output);
@@ -173,7 +173,7 @@ impl Product {
             .collect()
     }
 
-    /// The order of axes of both sides and of the result of the matrix product.
+    /// The order of axes of both operands and of the result of the matrix product.
     fn orders(&self, row: char, columns: &[char]) -> [Vec<char>; 3] {
         let (lead, summed) = (self.lead(row, columns), self.summed());
         let of = |side: usize| {
@@ -187,9 +187,9 @@ impl Product {
     }
 
     /// Appends the matrix product: `[lead.., row, sum] @ [lead.., sum, column]`, put into the order of the result.
-    fn build(&self, graph: &mut Graph, mut sides: [Value; 2], node: &Node) -> Value {
+    fn build(&self, graph: &mut Graph, mut operands: [Value; 2], node: &Node) -> Value {
         if self.is_swapped {
-            sides.swap(0, 1);
+            operands.swap(0, 1);
         }
         let (row, columns) = self.chosen();
         let lead = self.lead(row, &columns);
@@ -201,7 +201,7 @@ impl Product {
             dtype: self.dtype,
         };
         let mut operand = |side: usize, order: &[char], matrix: [i32; 2]| {
-            let ordered = appended.transpose(sides[side], &self.letters[side], order, self);
+            let ordered = appended.transpose(operands[side], &self.letters[side], order, self);
             // Axes that only the other side has are broadcast over; several that are summed over are one.
             let has = |c: &&char| self.letters[side].contains(*c);
             let own = lead.iter().skip_while(|c| !has(c));
@@ -236,7 +236,7 @@ impl Product {
                 + 2 * u8::from(result != self.output)
                 + u8::from(second != self.letters[1])
         });
-        // There is one: both sides have an axis of their own.
+        // There is one: both operands have an axis of their own.
         chosen.map_or((' ', Vec::new()), |(row, columns)| (row, columns.clone()))
     }
 
@@ -290,14 +290,14 @@ impl Appended<'_> {
     }
 }
 
-/// The letters of both sides and of the result: `ij,jk->ik`. Axes of an ellipsis get letters of their own.
+/// The letters of both operands and of the result: `ij,jk->ik`. Axes of an ellipsis get letters of their own.
 fn subscripts_of(text: &str, ndims: [usize; 2]) -> Option<[Vec<char>; 3]> {
     let text: String = text.chars().filter(|c| !matches!(c, ' ' | '"')).collect();
-    let (sides, output) = match text.split_once("->") {
-        Some((sides, output)) => (sides, Some(output)),
+    let (operands, output) = match text.split_once("->") {
+        Some((operands, output)) => (operands, Some(output)),
         None => (text.as_str(), None),
     };
-    let (a, b) = sides.split_once(',')?;
+    let (a, b) = operands.split_once(',')?;
     let hidden = |text: &str, ndim: usize| -> Option<usize> {
         if !text.contains("...") {
             return Some(0);

@@ -1,8 +1,8 @@
 //! Attention: `softmax(q @ k^T * scale + mask) @ v`, with grouped heads, typed masks and sinks.
 
 use super::attention_mask::{AttentionMask, Resolved, Scores, causal};
+use super::backend::{FastOp, record_backend};
 use super::inputs::{cast, check_floating, reject};
-use super::path::{Kernel, took};
 use crate::array::trace::SuppressSizeTracking;
 use crate::op::{MaskMode, Op};
 use crate::{Array, Dtype, Result, bind, concatenate, where_, zeros};
@@ -95,7 +95,7 @@ fn fused(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<
     let mut inputs = vec![q, k, v];
     inputs.extend(&mask);
     inputs.extend(&sinks);
-    let result = took(Kernel::ScaledDotProductAttention, bind(op, &inputs));
+    let result = record_backend(FastOp::ScaledDotProductAttention, bind(op, &inputs));
     Ok(silence(result, alive))
 }
 
