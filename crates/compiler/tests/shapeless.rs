@@ -1,6 +1,6 @@
 //! Functions compiled once for all sizes: what they return is what the function itself returns, at every size.
 
-use mlx::{Array, Dtype, array, fast, keepdims};
+use mlx::{Array, array, fast, keepdims};
 use mlx_compiler::{CompileOptions, jit_with};
 use rstest::rstest;
 
@@ -82,7 +82,7 @@ fn sizes_that_no_longer_fit_are_errors_as_eagerly(
 #[case::var(|x: &Vec<Array>| x[0].var(keepdims(-1), 0))]
 #[case::twice(|x: &Vec<Array>| x[0].mean(keepdims(-1)).sum(-1))]
 #[case::norm(|x: &Vec<Array>| &x[0] * (x[0].square().mean(keepdims(-1)) + 1e-5).rsqrt())]
-#[case::constants(|x: &Vec<Array>| x[0].exp().sum(()) + mlx::ones([1, 2], Dtype::Float32).max(0))]
+#[case::constants(|x: &Vec<Array>| x[0].exp().sum(()) + array!([[1.0, 1.0]]).max(0))]
 fn reductions_over_one_element_and_over_none_are_right(#[case] function: Function) {
     traces(function, &["1x2", "33x1", "1x1", "0x1", "3x2"]);
 }

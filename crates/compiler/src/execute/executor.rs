@@ -306,7 +306,7 @@ impl Graph {
             .map_err(|error| Error::Unsupported(format!("run: {error}")))?;
         let executor = Executor::new(self.clone())?;
         check_types(self.name(), "input", inputs, &self.input_types())?;
-        let outputs = mlx::trace::without_recording(|| executor.run(inputs))?;
+        let outputs = mlx::compiler_api::without_recording(|| executor.run(inputs))?;
         let arrays: Vec<&Array> = outputs.iter().collect();
         check_types(self.name(), "output", &arrays, &self.output_types())?;
         Ok(outputs)
