@@ -11,7 +11,7 @@ use crate::ffi::custom::{self, CustomCall};
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
 use crate::ffi::shared::SharedHandle;
 use crate::ffi::table::Outputs;
-use crate::ffi::{Fault, Handle, cpu, inspect, stream};
+use crate::ffi::{Handle, NativeError, cpu, inspect, stream};
 use crate::op::Op;
 use crate::{Array, ArrayType, Error, SharedArray, bind, bind_all, guard};
 
@@ -194,12 +194,12 @@ impl CustomCall for HostKernel {
         self.name()
     }
 
-    fn call(&self, inputs: &[&Handle]) -> Result<Outputs, Fault> {
+    fn call(&self, inputs: &[&Handle]) -> Result<Outputs, NativeError> {
         let kernel = &self.definition;
         let captured = kernel.captured.iter().map(SharedArray::array_type);
         let types = inputs.iter().map(|input| ArrayType::of(input));
         let types: Vec<ArrayType> = types.chain(captured).collect();
-        let types = (kernel.output_types)(&types).map_err(Fault)?;
+        let types = (kernel.output_types)(&types).map_err(NativeError)?;
         types
             .iter()
             .try_for_each(|output| guard::countable(&output.shape))?;
@@ -250,7 +250,7 @@ impl CustomCall for HostKernel {
 }
 
 /// This thread's handles of captured arrays.
-fn handles(captured: &[SharedArray]) -> Result<Vec<Handle>, Fault> {
+fn handles(captured: &[SharedArray]) -> Result<Vec<Handle>, NativeError> {
     captured
         .iter()
         .map(|array| array.handle().duplicate())
@@ -262,24 +262,24 @@ pub(crate) fn compose(
     form: &ComposedForm,
     inputs: &[&Handle],
     types: Option<&[ArrayType]>,
-) -> Result<Outputs, Fault> {
-    let inputs: Result<Vec<Array>, Fault> = inputs
+) -> Result<Outputs, NativeError> {
+    let inputs: Result<Vec<Array>, NativeError> = inputs
         .iter()
         .map(|input| input.duplicate().map(Array::from_handle))
         .collect();
     let outputs = form(&inputs?);
-    let handles: Result<Vec<Handle>, Fault> = outputs
+    let handles: Result<Vec<Handle>, NativeError> = outputs
         .iter()
         .map(|output| match output.handle("composed") {
             Ok(handle) => handle.duplicate(),
-            Err(error) => Err(Fault(format!("in the composed form: {error}"))),
+            Err(error) => Err(NativeError(format!("in the composed form: {error}"))),
         })
         .collect();
     let handles = handles?;
     if let Some(types) = types {
         let got: Vec<ArrayType> = handles.iter().map(ArrayType::of).collect();
         if got != types {
-            return Err(Fault(format!(
+            return Err(NativeError(format!(
                 "the composed form must give {}, got {}",
                 list(types),
                 list(&got)

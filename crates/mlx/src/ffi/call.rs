@@ -5,8 +5,6 @@ use std::sync::OnceLock;
 
 use mlx_sys::Api;
 
-/// The name that the CPU backend's files still use.
-pub(crate) use crate::error::NativeError as Fault;
 use crate::error::NativeError;
 use crate::op::FINGERPRINT;
 
@@ -26,7 +24,7 @@ pub(crate) fn api() -> Result<&'static Api, NativeError> {
                 fits
             });
             if !fits {
-                return Err(Fault(format!(
+                return Err(NativeError(format!(
                     "the native library was built with another table of operations: run `{}`",
                     mlx_sys::SET_UP
                 )));

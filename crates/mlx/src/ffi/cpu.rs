@@ -5,9 +5,10 @@ use std::ffi::c_int;
 use mlx_sys as sys;
 use mlx_sys::Api;
 
-use super::call::{Fault, api, check, loaded};
+use super::call::{api, check, loaded};
 use super::host::{HostInput, HostOutput, Layout, run_over, slice};
 use crate::Dtype;
+use crate::error::NativeError;
 use crate::op::Op;
 
 /// The most inputs that an operation with a kernel has, the gradient of its result among them.
@@ -46,7 +47,7 @@ pub(crate) trait Backend {
 }
 
 /// Installs a backend and returns how many of MLX's classes it evaluates; the first in the process counts.
-pub(crate) fn install<B: Backend>(api: &Api) -> Result<i32, Fault> {
+pub(crate) fn install<B: Backend>(api: &Api) -> Result<i32, NativeError> {
     let backend = sys::mlx_native_cpu_backend {
         prepare: Some(prepare::<B>),
         supports: Some(supports::<B>),
@@ -62,7 +63,7 @@ pub(crate) fn install<B: Backend>(api: &Api) -> Result<i32, Fault> {
 /// Makes MLX's own operations on the CPU keep sums in a wider type, and compute functions of doubles in double.
 ///
 /// Returns for how many classes that was done. It comes before [`install`], whose kernels then fall back on it.
-pub(crate) fn widen(api: &Api) -> Result<i32, Fault> {
+pub(crate) fn widen(api: &Api) -> Result<i32, NativeError> {
     let mut hooked = 0;
     // SAFETY: `hooked` is written before return.
     let status = unsafe { api.mlx_native_cpu_widen(&mut hooked) };
@@ -71,7 +72,7 @@ pub(crate) fn widen(api: &Api) -> Result<i32, Fault> {
 }
 
 /// Puts the right rules of differentiation in the place of those that MLX has wrong, and returns how many.
-pub(crate) fn replace_gradients(api: &Api) -> Result<i32, Fault> {
+pub(crate) fn replace_gradients(api: &Api) -> Result<i32, NativeError> {
     let mut hooked = 0;
     // SAFETY: `hooked` is written before return.
     let status = unsafe { api.mlx_native_replace_gradients(&mut hooked) };
@@ -80,7 +81,7 @@ pub(crate) fn replace_gradients(api: &Api) -> Result<i32, Fault> {
 }
 
 /// Returns how many virtual functions of MLX's classes have been patched in this process.
-pub(crate) fn vtable_hooks() -> Result<usize, Fault> {
+pub(crate) fn vtable_hooks() -> Result<usize, NativeError> {
     // SAFETY: reads a counter.
     let hooks = unsafe { api()?.mlx_native_vtable_hooks() };
     Ok(usize::try_from(hooks).unwrap_or(0))

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded};
+use super::call::{api, check, loaded};
 use super::closure::{Closure, panic_text, set_error};
 use super::handle::Handle;
 use super::shared::SharedHandle;
 use super::vector::Vector;
 use crate::dtype::{Dtype, Element};
+use crate::error::NativeError;
 use crate::shape::is_row_major;
 
 /// An input of a host kernel: elements in row-major order.
@@ -353,7 +354,7 @@ pub(crate) fn apply(
     call: HostCall<'_>,
     inputs: &[sys::mlx_array],
     stream: sys::mlx_stream,
-) -> Result<Vec<Handle>, Fault> {
+) -> Result<Vec<Handle>, NativeError> {
     let api = api()?;
     let shapes: Vec<i32> = call
         .outputs

@@ -35,5 +35,5 @@ pub(crate) mod thread_bound;
 pub(crate) mod transform;
 pub(crate) mod vector;
 
-pub(crate) use crate::error::{NativeError, NativeError as Fault};
+pub(crate) use crate::error::NativeError;
 pub(crate) use handle::Handle;

@@ -5,7 +5,8 @@ use std::sync::mpsc::channel;
 use mlx_sys as sys;
 use mlx_sys::Api;
 
-use super::call::{Fault, check};
+use super::call::check;
+use crate::error::NativeError;
 
 /// Returns true to the first caller in the process.
 ///
@@ -47,7 +48,7 @@ pub(crate) fn park_mlx_main_thread(api: &'static Api) {
 }
 
 /// Makes the CPU the default device, where streams of threads that choose none are made.
-pub(crate) fn make_cpu_default(api: &Api) -> Result<(), Fault> {
+pub(crate) fn make_cpu_default(api: &Api) -> Result<(), NativeError> {
     // SAFETY: takes plain values and returns a new handle, which is freed below.
     let device = unsafe { api.mlx_device_new_type(sys::mlx_device_type__MLX_CPU, 0) };
     // SAFETY: the device is alive for the call, which copies it.
@@ -59,7 +60,7 @@ pub(crate) fn make_cpu_default(api: &Api) -> Result<(), Fault> {
 }
 
 /// Returns whether the default device is the CPU.
-pub(crate) fn default_is_cpu(api: &Api) -> Result<bool, Fault> {
+pub(crate) fn default_is_cpu(api: &Api) -> Result<bool, NativeError> {
     let mut device = sys::mlx_device {
         ctx: std::ptr::null_mut(),
     };

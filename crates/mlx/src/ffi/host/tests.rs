@@ -30,13 +30,13 @@ fn closure(kernel: HostKernel) -> Closure {
         let inputs: Vec<&Array> = inputs.iter().collect();
         let outputs = kernel
             .apply(&inputs)
-            .map_err(|error| Fault(error.to_string()))?;
+            .map_err(|error| NativeError(error.to_string()))?;
         outputs
             .iter()
             .map(|output| {
                 output
                     .typed()
-                    .map_err(|error| Fault(error.to_string()))?
+                    .map_err(|error| NativeError(error.to_string()))?
                     .duplicate()
             })
             .collect()
@@ -61,7 +61,7 @@ fn derive(
     forward: bool,
     primals: &[&Array],
     carried: &[&Array],
-) -> Result<[Vector; 2], Fault> {
+) -> Result<[Vector; 2], NativeError> {
     let (api, fun) = (api()?, closure(kernel));
     let (primals, carried) = (vector(primals), vector(carried));
     let (mut values, mut results) = (Vector::new()?, Vector::new()?);
@@ -92,7 +92,7 @@ fn derive(
     Ok([values, results])
 }
 
-fn vmap(kernel: HostKernel, inputs: &[&Array], axes: &[c_int]) -> Result<Vector, Fault> {
+fn vmap(kernel: HostKernel, inputs: &[&Array], axes: &[c_int]) -> Result<Vector, NativeError> {
     let (api, fun, inputs) = (api()?, closure(kernel), vector(inputs));
     let (mut traced_in, mut traced_out, mut results) =
         (Vector::new()?, Vector::new()?, Vector::new()?);
@@ -160,7 +160,7 @@ fn vmap_goes_through_the_composed_form() {
 #[test]
 fn transforms_without_a_composed_form_say_what_is_missing() {
     let (x, y) = (array!([2.0]), array!([5.0]));
-    let missing = |fault: Fault, what: &str| {
+    let missing = |fault: NativeError, what: &str| {
         let want = format!("host kernel test.bare: {what} needs the composed form");
         assert!(fault.0.starts_with(&want), "{}", fault.0);
     };
