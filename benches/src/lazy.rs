@@ -44,7 +44,7 @@ pub fn ready<'a>(inputs: impl IntoIterator<Item = &'a Array>) -> mlx::Result<()>
 /// # Errors
 /// When it cannot be computed.
 pub fn normal(shape: &[i32], seed: u64) -> mlx::Result<Array> {
-    let array = random::normal(&random::key(seed), shape, random::Bell::default());
+    let array = random::normal(&random::key(seed), shape, random::LocScale::default());
     let array = array.astype(Dtype::Float32);
     ready([&array])?;
     Ok(array)

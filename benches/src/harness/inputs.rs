@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use mlx_models::SplitMix64;
 
 use super::npy::{self, Values};
 
@@ -36,7 +37,7 @@ impl Input {
     /// Returns its values, which depend on the seed only.
     pub fn values(&self, seed: u64) -> Values {
         let count = self.shape.iter().product();
-        let mut random = SplitMix(seed);
+        let mut random = SplitMix64::new(seed);
         match self.draw {
             Draw::Normal(deviation) => {
                 // The sum of four even 16-bit numbers has the variance 4 / 12 of their range's square.
@@ -46,16 +47,16 @@ impl Input {
                     let sum: u64 = (0..4).map(|part| bits >> (16 * part) & 0xffff).sum();
                     (sum as f32 - middle) * scale
                 };
-                Values::F32((0..count).map(|_| one(random.next())).collect())
+                Values::F32((0..count).map(|_| one(random.next_u64())).collect())
             }
             Draw::Even(low, high) => {
                 let one = |bits: u64| low + (high - low) * (bits >> 40) as f32 / (1 << 24) as f32;
-                Values::F32((0..count).map(|_| one(random.next())).collect())
+                Values::F32((0..count).map(|_| one(random.next_u64())).collect())
             }
             Draw::Codes(low, high) => {
                 let range = u64::from(high.saturating_sub(low).max(1));
                 let one = |bits: u64| low + ((bits >> 32) % range) as u8;
-                Values::U8((0..count).map(|_| one(random.next())).collect())
+                Values::U8((0..count).map(|_| one(random.next_u64())).collect())
             }
         }
     }
@@ -78,18 +79,6 @@ fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
-}
-
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ fn checks() -> Vec<Check> {
     }
     checks.push(device());
     checks.push(computation());
-    checks.extend(fast::Kernel::ALL.map(kernel));
+    checks.extend(fast::FastOp::ALL.map(kernel));
     checks.extend(cpu_kernels());
     checks.push(vtable_patching());
     checks.push(limits());
@@ -232,7 +232,7 @@ fn computation() -> Check {
 }
 
 /// Which path a fused kernel takes on this device.
-fn kernel(kernel: fast::Kernel) -> Check {
+fn kernel(kernel: fast::FastOp) -> Check {
     match fast::probe(kernel) {
         Ok(path) => Check::ok(kernel.name(), path.to_string()),
         Err(error) => Check::bad(

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use mlx::trace::recorders;
+use mlx::compiler_api::{TracedArray, recorders};
 use mlx::tree::{Arguments, BoxedError, Function, Structure};
 use mlx::{Array, ArrayType, Device, Dtype};
 
@@ -194,7 +194,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         }
         let types = inputs
             .iter()
-            .map(|array| mlx::trace::type_of(array))
+            .map(|array| mlx::compiler_api::type_of(array))
             .collect::<mlx::Result<_>>()?;
         let key = CacheKey {
             structure,
@@ -247,7 +247,7 @@ impl<Output> Entry<Output> {
                     .ndim()
                     .is_ok_and(|n| input.dtype().is_ok_and(|dtype| rank_and_dtype(n, dtype)))
             } else {
-                input.has_type(array_type)
+                input.matches_type(array_type)
             }
         };
         self.key.device == device

@@ -201,7 +201,7 @@ impl Report {
         check_types("verify", "input", &inputs, &graph.input_types())?;
         let differences = Rc::new(Differences::default());
         let executor = Executor::observed(graph.as_ref().clone(), differences.clone())?;
-        let outputs = mlx::trace::without_recording(|| executor.run(&inputs))?;
+        let outputs = mlx::compiler_api::without_recording(|| executor.run(&inputs))?;
         mlx::eval(&outputs)?;
         Ok(differences.0.take())
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use mlx::trace::recorders;
+use mlx::compiler_api::{TracedArray, recorders};
 use mlx::tree::{self, Arguments, Function, Structure};
 use mlx::{Array, ArrayType, Device, Tree};
 
@@ -76,7 +76,9 @@ where
     F: Function<Args>,
 {
     let mut types = Vec::new();
-    Args::visit_refs(args, &mut |array| types.push(mlx::trace::type_of(array)));
+    Args::visit_refs(args, &mut |array| {
+        types.push(mlx::compiler_api::type_of(array))
+    });
     let types: Vec<ArrayType> = types.into_iter().collect::<mlx::Result<_>>()?;
     let recorded = record("function", &types, |arrays| {
         let mut arrays = arrays.iter();
@@ -93,7 +95,7 @@ where
         captures_transforming,
     } = recorded;
     if let Some(capture) = captures.first() {
-        let is_open = recorders().iter().any(|one| capture.is_traced_by(one));
+        let is_open = recorders().iter().any(|one| capture.is_tracer_of(one));
         let message = match is_open {
             true => "wanted no trace around this one, got arrays of another that is open",
             false => {
@@ -104,7 +106,7 @@ where
     }
     Ok(Traced {
         graph: Rc::new(graph),
-        template: aux.map(&mut Array::shadow),
+        template: aux.map(&mut Array::abstract_value),
         size_read,
         captures_transforming,
     })
@@ -265,10 +267,10 @@ impl<Output: Tree> Compiled<Output> {
         }
         for (index, (value, input)) in wanted.iter().zip(inputs).enumerate() {
             let wanted = graph.array_type(*value);
-            if input.has_type(wanted) {
+            if input.matches_type(wanted) {
                 continue;
             }
-            let got = mlx::trace::type_of(input)?;
+            let got = mlx::compiler_api::type_of(input)?;
             let message = if !self.lowered.options.shapeless {
                 format!("wanted {wanted} as input {index}, got {got}")
             } else if got.dtype != wanted.dtype || got.shape.len() != wanted.shape.len() {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use mlx::compiler_api::TracedArray;
 use mlx::{Array, Dtype, Tree, array, grad, keepdims, value_and_grad, vmap};
 use mlx_compiler::{
     CompileOptions, Error, Fallback, Fusion, ScanOptions, cond, jit, jit_with, scan, while_loop,
@@ -161,7 +162,7 @@ fn captured_arrays_are_shared_constants() -> Outcome {
     let graph = f.trace(&array!([1.0, 1.0, 1.0]))?;
     let shared = graph.graph().values().any(|(_, source)| match source {
         mlx_compiler::graph::ValueOrigin::Constant(mlx_compiler::graph::Constant::Array(array)) => {
-            array.identity() == weight.identity()
+            array.buffer_id() == weight.buffer_id()
         }
         _ => false,
     });

@@ -21,7 +21,7 @@ fn plain() -> CompileOptions {
 }
 
 fn normal(seed: u64, shape: &[i32]) -> Array {
-    random::normal(&random::key(seed), shape, random::Bell::default())
+    random::normal(&random::key(seed), shape, random::LocScale::default())
 }
 
 /// One layer of a decoder: norms, packed matrices, rotary positions, a cache, attention, a gated network.

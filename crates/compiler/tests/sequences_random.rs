@@ -5,7 +5,8 @@
 #[path = "random_graphs/random.rs"]
 mod random;
 
-use mlx::{Array, Dtype, MaskMode, Op, bind};
+use mlx::compiler_api::MaskMode;
+use mlx::{Array, Dtype, Op, bind};
 use mlx_compiler::{CompileOptions, Regions, jit_with};
 use random::Random;
 

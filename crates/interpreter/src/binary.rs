@@ -1,6 +1,6 @@
 //! Elementwise operations of two or three tensors.
 
-use mlx::{Dtype, Kind, Op};
+use mlx::{Dtype, DtypeKind, Op};
 use mlx_compiler::Result;
 
 use crate::call::Call;
@@ -295,7 +295,7 @@ fn array_equal(call: &Call<'_>, equal_nan: bool) -> Result<Vec<Tensor>> {
     }
     let (a, b) = pairs(call, |dtype| dtype)?;
     let same = |(a, b): (&Number, &Number)| a == b || (equal_nan && a.is_nan() && b.is_nan());
-    let is_inexact = matches!(a.dtype().kind(), Kind::Floating | Kind::Complex);
+    let is_inexact = matches!(a.dtype().kind(), DtypeKind::Floating | DtypeKind::Complex);
     let same = a
         .numbers()
         .iter()

@@ -1,6 +1,7 @@
 //! The fused kernels of transformers, by their formulas.
 
-use mlx::{MaskMode, Op};
+use mlx::Op;
+use mlx::compiler_api::MaskMode;
 use mlx_compiler::Result;
 
 use crate::call::Call;

@@ -1,7 +1,7 @@
 //! One element of a tensor: exact integers, reals as `f64`, complex numbers as two `f64`, and conversions of dtype.
 
 use half::{bf16, f16};
-use mlx::{Dtype, Kind};
+use mlx::{Dtype, DtypeKind};
 
 /// One element of a [`Tensor`](crate::Tensor).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,11 +104,13 @@ impl Number {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn cast(self, dtype: Dtype, rounding: Rounding) -> Self {
         match dtype.kind() {
-            Kind::Bool => Number::Bool(self.is_true()),
-            Kind::Signed => Number::Int(wrap_signed(self.to_i64(), dtype)),
-            Kind::Unsigned => Number::Unsigned(wrap_unsigned(self.to_i64() as u64, dtype, self)),
-            Kind::Floating => Number::Float(rounding.round(self.to_f64(), dtype)),
-            Kind::Complex => {
+            DtypeKind::Bool => Number::Bool(self.is_true()),
+            DtypeKind::Signed => Number::Int(wrap_signed(self.to_i64(), dtype)),
+            DtypeKind::Unsigned => {
+                Number::Unsigned(wrap_unsigned(self.to_i64() as u64, dtype, self))
+            }
+            DtypeKind::Floating => Number::Float(rounding.round(self.to_f64(), dtype)),
+            DtypeKind::Complex => {
                 let (re, im) = self.to_complex();
                 Number::Complex(rounding.round(re, dtype), rounding.round(im, dtype))
             }
@@ -304,18 +306,18 @@ pub(crate) fn promote(a: Dtype, b: Dtype) -> Dtype {
     };
     match (a.kind(), b.kind()) {
         _ if a == b => a,
-        (Kind::Complex, _) | (_, Kind::Complex) => Complex64,
-        (Kind::Floating, Kind::Floating) => match (a, b) {
+        (DtypeKind::Complex, _) | (_, DtypeKind::Complex) => Complex64,
+        (DtypeKind::Floating, DtypeKind::Floating) => match (a, b) {
             (Float64, _) | (_, Float64) => Float64,
             (Float32, _) | (_, Float32) | (Float16, Bfloat16) | (Bfloat16, Float16) => Float32,
             _ => a,
         },
-        (Kind::Floating, _) => a,
-        (_, Kind::Floating) => b,
-        (Kind::Bool, _) => b,
-        (_, Kind::Bool) => a,
-        (Kind::Signed, Kind::Unsigned) | (Kind::Unsigned, Kind::Signed) => {
-            let (s, u) = if a.kind() == Kind::Signed {
+        (DtypeKind::Floating, _) => a,
+        (_, DtypeKind::Floating) => b,
+        (DtypeKind::Bool, _) => b,
+        (_, DtypeKind::Bool) => a,
+        (DtypeKind::Signed, DtypeKind::Unsigned) | (DtypeKind::Unsigned, DtypeKind::Signed) => {
+            let (s, u) = if a.kind() == DtypeKind::Signed {
                 (a, b)
             } else {
                 (b, a)

@@ -1,6 +1,6 @@
 //! Arg reductions, sorting and cumulative results along one axis.
 
-use mlx::{Op, Side};
+use mlx::{Op, SearchSide};
 use mlx_compiler::Result;
 
 use crate::call::Call;
@@ -232,15 +232,15 @@ fn running(
 fn extreme(dtype: mlx::Dtype, direction: f64) -> Number {
     let bits = u32::try_from(dtype.size() * 8).unwrap_or(64);
     match (dtype.kind(), direction > 0.0) {
-        (mlx::Kind::Bool, max) => Number::Bool(max),
-        (mlx::Kind::Unsigned, false) => Number::Unsigned(0),
-        (mlx::Kind::Unsigned, true) => Number::Unsigned(u64::MAX >> (64 - bits)),
+        (mlx::DtypeKind::Bool, max) => Number::Bool(max),
+        (mlx::DtypeKind::Unsigned, false) => Number::Unsigned(0),
+        (mlx::DtypeKind::Unsigned, true) => Number::Unsigned(u64::MAX >> (64 - bits)),
         (_, true) => Number::Int(i64::MAX >> (64 - bits)),
         (_, false) => Number::Int(i64::MIN >> (64 - bits)),
     }
 }
 
-fn searchsorted(call: &Call<'_>, side: Side) -> Result<Vec<Tensor>> {
+fn searchsorted(call: &Call<'_>, side: SearchSide) -> Result<Vec<Tensor>> {
     let (sorted, values) = (call.input(0)?, call.input(1)?);
     let dtype = crate::number::promote(sorted.dtype(), values.dtype());
     let cast = |x: &Number| x.cast(dtype, call.rounding);
@@ -248,8 +248,8 @@ fn searchsorted(call: &Call<'_>, side: Side) -> Result<Vec<Tensor>> {
     let of = |x: &Number| {
         let x = cast(x);
         index(edges.partition_point(|edge| match side {
-            Side::Left => edge.order(x).is_lt(),
-            Side::Right => edge.order(x).is_le(),
+            SearchSide::Left => edge.order(x).is_lt(),
+            SearchSide::Right => edge.order(x).is_le(),
         }))
     };
     call.one(values.numbers().iter().map(of).collect())

@@ -2,7 +2,7 @@
 
 use std::f64::consts::SQRT_2;
 
-use mlx::{Dtype, Kind, Op};
+use mlx::{Dtype, DtypeKind, Op};
 use mlx_compiler::Result;
 
 use crate::call::Call;
@@ -162,7 +162,7 @@ fn permutation(call: &Call<'_>, along: i32) -> Result<Vec<Tensor>> {
 type Key = (u32, u32);
 
 fn is_integer(dtype: Dtype) -> bool {
-    matches!(dtype.kind(), Kind::Signed | Kind::Unsigned)
+    matches!(dtype.kind(), DtypeKind::Signed | DtypeKind::Unsigned)
 }
 
 /// Ranges of integers that are drawn as `float32`.
@@ -188,7 +188,7 @@ fn wide_integers(call: &Call<'_>, key: Key) -> Result<Vec<Number>> {
         let word = (words[k] << 32) | words[n + k];
         let offset = ((u128::from(word) * u128::from(high.wrapping_sub(low))) >> 64) as u64;
         let drawn = low.wrapping_add(if is_range { offset } else { 0 });
-        if dtype.kind() == Kind::Unsigned {
+        if dtype.kind() == DtypeKind::Unsigned {
             Number::Unsigned(drawn)
         } else {
             Number::Int(drawn.cast_signed())
@@ -198,7 +198,7 @@ fn wide_integers(call: &Call<'_>, key: Key) -> Result<Vec<Number>> {
 }
 
 fn is_less(low: u64, high: u64, dtype: Dtype) -> bool {
-    if dtype.kind() == Kind::Unsigned {
+    if dtype.kind() == DtypeKind::Unsigned {
         low < high
     } else {
         low.cast_signed() < high.cast_signed()

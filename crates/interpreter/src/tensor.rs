@@ -1,6 +1,6 @@
 //! An array of the interpreter: shape, dtype, elements in row-major order; and index arithmetic.
 
-use mlx::{ArrayType, Dtype, Kind};
+use mlx::{ArrayType, Dtype, DtypeKind, axis_index};
 use mlx_compiler::{Error, Result};
 
 use crate::number::{Number, Rounding};
@@ -286,20 +286,11 @@ pub(crate) fn broadcast_indices(from: &[usize], to: &[usize]) -> Result<Vec<usiz
 
 /// Returns the index of an axis that may count from the end.
 pub(crate) fn axis(axis: i32, ndim: usize) -> Result<usize> {
-    let signed = i64::try_from(ndim).unwrap_or(i64::MAX);
-    let wrapped = if axis < 0 {
-        i64::from(axis) + signed
-    } else {
-        i64::from(axis)
-    };
-    usize::try_from(wrapped)
-        .ok()
-        .filter(|&axis| axis < ndim)
-        .ok_or_else(|| {
-            Error::Unsupported(format!(
-                "interpret: wanted an axis of {ndim} axes, got {axis}"
-            ))
-        })
+    axis_index(axis, ndim).ok_or_else(|| {
+        Error::Unsupported(format!(
+            "interpret: wanted an axis of {ndim} axes, got {axis}"
+        ))
+    })
 }
 
 /// Returns the indices of axes that may count from the end.
@@ -331,5 +322,5 @@ pub(crate) fn groups(shape: &[usize], along: &[usize]) -> Vec<Vec<usize>> {
 
 /// Whether elements are numbers with a sign or a fraction, for which a mean has a meaning.
 pub(crate) fn is_complex(tensor: &Tensor) -> bool {
-    tensor.dtype().kind() == Kind::Complex
+    tensor.dtype().kind() == DtypeKind::Complex
 }

@@ -1,6 +1,6 @@
 //! Elementwise operations of one tensor.
 
-use mlx::{Dtype, Kind, Op};
+use mlx::{Dtype, DtypeKind, Op};
 use mlx_compiler::Result;
 
 use crate::call::Call;
@@ -265,7 +265,9 @@ pub(crate) fn largest(dtype: Dtype) -> f64 {
         Dtype::Float16 => 65504.0,
         Dtype::Bfloat16 => f64::from(half::bf16::MAX),
         Dtype::Float64 => f64::MAX,
-        _ if dtype.kind() == Kind::Floating || dtype.kind() == Kind::Complex => f64::from(f32::MAX),
+        _ if dtype.kind() == DtypeKind::Floating || dtype.kind() == DtypeKind::Complex => {
+            f64::from(f32::MAX)
+        }
         _ => f64::INFINITY,
     }
 }

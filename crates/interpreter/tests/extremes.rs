@@ -9,47 +9,48 @@ mod written;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mlx::{Dtype, Op, Value};
+use mlx::compiler_api::AttrValue;
+use mlx::{Dtype, Op};
 use mlx_compiler::Graph;
 use mlx_interpreter::{Interpreter, Tensor};
 use rstest::rstest;
 
 const EXTREMES: [i64; 6] = [i32::MAX as i64, i32::MIN as i64, i64::MAX, i64::MIN, -1, 0];
 
-fn attribute(json: &serde_json::Value) -> Value {
+fn attribute(json: &serde_json::Value) -> AttrValue {
     use serde_json::Value as Json;
     match json {
-        Json::Bool(value) => Value::Bool(*value),
+        Json::Bool(value) => AttrValue::Bool(*value),
         Json::Number(number) => match number.as_i64() {
-            Some(whole) => Value::Int(whole),
-            None => Value::Float(number.as_f64().unwrap()),
+            Some(whole) => AttrValue::Int(whole),
+            None => AttrValue::Float(number.as_f64().unwrap()),
         },
-        Json::Array(list) => Value::Ints(list.iter().map(|x| x.as_i64().unwrap()).collect()),
+        Json::Array(list) => AttrValue::Ints(list.iter().map(|x| x.as_i64().unwrap()).collect()),
         Json::String(text) => match (Dtype::from_name(text), text.as_str()) {
-            (Some(dtype), _) => Value::Dtype(dtype),
-            (None, "inf" | "-inf" | "nan") => Value::Float(text.parse().unwrap()),
-            _ => Value::Text(text.clone()),
+            (Some(dtype), _) => AttrValue::Dtype(dtype),
+            (None, "inf" | "-inf" | "nan") => AttrValue::Float(text.parse().unwrap()),
+            _ => AttrValue::Text(text.clone()),
         },
-        _ => Value::None,
+        _ => AttrValue::None,
     }
 }
 
 /// Every value that differs from this one in one number.
-fn changed(value: &Value) -> Vec<Value> {
+fn changed(value: &AttrValue) -> Vec<AttrValue> {
     match value {
-        Value::Int(_) => EXTREMES.map(Value::Int).to_vec(),
-        Value::Float(_) => [f64::MAX, f64::MIN, f64::NAN, f64::INFINITY, 0.0]
-            .map(Value::Float)
+        AttrValue::Int(_) => EXTREMES.map(AttrValue::Int).to_vec(),
+        AttrValue::Float(_) => [f64::MAX, f64::MIN, f64::NAN, f64::INFINITY, 0.0]
+            .map(AttrValue::Float)
             .to_vec(),
-        Value::Ints(list) => (0..list.len())
+        AttrValue::Ints(list) => (0..list.len())
             .flat_map(|k| {
                 EXTREMES.map(|extreme| {
                     let mut list = list.clone();
                     list[k] = extreme;
-                    Value::Ints(list)
+                    AttrValue::Ints(list)
                 })
             })
-            .chain([Value::Ints(Vec::new())])
+            .chain([AttrValue::Ints(Vec::new())])
             .collect(),
         _ => Vec::new(),
     }
@@ -125,13 +126,13 @@ fn extreme_numbers_do_not_panic(#[case] golden: &str) {
             .filter_map(|text| text.as_str()?.split(' ').next())
             .map(|array_type| array_type.replace(',', ", "))
             .collect();
-        let attributes: BTreeMap<&str, Value> = case["attrs"]
+        let attributes: BTreeMap<&str, AttrValue> = case["attrs"]
             .as_object()
             .into_iter()
             .flatten()
             .map(|(key, value)| (key.as_str(), attribute(value)))
             .collect();
-        let make = |attributes: &BTreeMap<&str, Value>| {
+        let make = |attributes: &BTreeMap<&str, AttrValue>| {
             Op::from_parts(name, |key| attributes.get(key).cloned())
         };
         let Some(op) = make(&attributes) else {

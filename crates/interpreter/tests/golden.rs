@@ -5,7 +5,8 @@ mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlx::{Dtype, Op, Value};
+use mlx::compiler_api::AttrValue;
+use mlx::{Dtype, Op};
 use mlx_compiler::Graph;
 use mlx_interpreter::{Interpreter, REFUSED, Rounding, Tensor};
 use rstest::rstest;
@@ -40,22 +41,22 @@ const FAMILIES: [(&str, &str, f64); 5] = [
     ),
 ];
 
-fn attribute(json: &serde_json::Value) -> Value {
+fn attribute(json: &serde_json::Value) -> AttrValue {
     use serde_json::Value as Json;
     match json {
-        Json::Null => Value::None,
-        Json::Bool(value) => Value::Bool(*value),
+        Json::Null => AttrValue::None,
+        Json::Bool(value) => AttrValue::Bool(*value),
         Json::Number(number) => match number.as_i64() {
-            Some(whole) => Value::Int(whole),
-            None => Value::Float(number.as_f64().unwrap()),
+            Some(whole) => AttrValue::Int(whole),
+            None => AttrValue::Float(number.as_f64().unwrap()),
         },
         Json::Array(list) => {
-            Value::Ints(list.iter().map(|value| value.as_i64().unwrap()).collect())
+            AttrValue::Ints(list.iter().map(|value| value.as_i64().unwrap()).collect())
         }
         Json::String(text) => match (Dtype::from_name(text), text.as_str()) {
-            (Some(dtype), _) => Value::Dtype(dtype),
-            (None, "inf" | "-inf" | "nan") => Value::Float(text.parse().unwrap()),
-            _ => Value::Text(text.clone()),
+            (Some(dtype), _) => AttrValue::Dtype(dtype),
+            (None, "inf" | "-inf" | "nan") => AttrValue::Float(text.parse().unwrap()),
+            _ => AttrValue::Text(text.clone()),
         },
         Json::Object(_) => panic!("an attribute is no object: {json}"),
     }

@@ -247,6 +247,48 @@ fn rope(report: &Report, x: &[f32], out: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
+/// Layouts and masks of the same attention.
+fn variants<'a>(
+    shape: AttentionShape,
+    inputs: AttentionInputs<'a>,
+    allowed: &'a [bool],
+) -> [(&'static str, AttentionInputs<'a>); 4] {
+    let AttentionShape {
+        heads,
+        queries,
+        keys,
+        ..
+    } = shape;
+    // `[batch, rows, heads, dim]`, as a linear layer returns it.
+    let interleaved = |rows, values| Strided {
+        values,
+        strides: Strides::heads_inside(heads, rows, 64),
+    };
+    let heads_inside = AttentionInputs {
+        queries: interleaved(queries, inputs.queries.values),
+        keys: interleaved(keys, inputs.keys.values),
+        values: interleaved(keys, inputs.values.values),
+        ..inputs
+    };
+    let causal = AttentionInputs {
+        mask: Mask::Causal,
+        ..inputs
+    };
+    let masked = AttentionInputs {
+        mask: Mask::Boolean {
+            values: allowed,
+            strides: MaskStrides::contiguous([1, 1, queries, keys]),
+        },
+        ..inputs
+    };
+    [
+        ("", inputs),
+        (", heads inside", heads_inside),
+        (", causal", causal),
+        (", mask", masked),
+    ]
+}
+
 fn attention_rows(
     report: &Report,
     (name, [batch, heads, queries, keys], target): (&str, [usize; 4], &str),
@@ -265,43 +307,9 @@ fn attention_rows(
     let (n_queries, n_keys) = (batch * heads * queries * 64, batch * heads * keys * 64);
     let (k, v) = x[LARGE / 2..].split_at(n_keys);
     let inputs = AttentionInputs::contiguous(shape, &x[..n_queries], k, &v[..n_keys]);
-    // `[batch, rows, heads, dim]`, as a linear layer stores it.
-    let interleaved = |rows, values| Strided {
-        values,
-        strides: Strides::heads_inside(heads, rows, 64),
-    };
     let allowed = vec![true; queries * keys];
-    let variants = [
-        ("", inputs),
-        (
-            ", heads inside",
-            AttentionInputs {
-                queries: interleaved(queries, inputs.queries.values),
-                keys: interleaved(keys, inputs.keys.values),
-                values: interleaved(keys, inputs.values.values),
-                ..inputs
-            },
-        ),
-        (
-            ", causal",
-            AttentionInputs {
-                mask: Mask::Causal,
-                ..inputs
-            },
-        ),
-        (
-            ", mask",
-            AttentionInputs {
-                mask: Mask::Boolean {
-                    values: &allowed,
-                    strides: MaskStrides::contiguous([1, 1, queries, keys]),
-                },
-                ..inputs
-            },
-        ),
-    ];
     let operations = 4.0 * (n_queries * keys) as f64;
-    for (variant, inputs) in variants {
+    for (variant, inputs) in variants(shape, inputs, &allowed) {
         let row = format!("{name}{variant}");
         report.row(&row, operations, "FLOP", target, || {
             attention(shape, black_box(inputs), 0.125, &mut out[..n_queries]).unwrap();

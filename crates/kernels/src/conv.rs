@@ -1,22 +1,22 @@
 //! Convolution over one axis, in MLX's layout.
 //!
 //! Formula: `out[n, t, o] = sum over k, c of x[n, t * stride + k * dilation - padding, c] * weight[o, k, c]`, `x` being 0
-//! outside of its length; with groups, `o` meets only the channels of its group.
+//! outside of its length; with groups, `o` depends only on the channels of its group.
 //! Blocking: the product of the matrix of windows `[batch * out_length, kernel_size * channels]` and the transposed weights.
-//! The weights are packed once into tiles of two registers' width. 64 windows go to a thread; each tile meets all of them
-//! while it is in the second cache, eight windows (four without AVX-512) at a time with their sums in registers. A window
-//! inside of `x` is read where it lies if neighbours are taken (no dilation, one group); others are copied first.
+//! The weights are packed once into tiles that are two registers wide. A task has 64 windows; each tile is multiplied with
+//! all of them while it is in the L2 cache, eight windows (four without AVX-512) at a time with their sums in registers. A
+//! window inside of `x` that is contiguous (no dilation, one group) is read in place; others are copied first.
 //! Limit: multiplications. Error: `2^-24 * (kernel_size * channels / groups)` of `sum(|x * weight|)`, far less on average.
 
 use pulp::{Simd, WithSimd};
 
 use crate::error::{Error, Result, length, product};
-use crate::gemm::microkernel::{WIDE, dots, few_registers};
+use crate::gemm::microkernel::{TILE_REGISTERS, as_tile, dot_tile, has_16_registers};
 use crate::parallel::parallel_for;
 use crate::simd;
 
 const OP: &str = "conv1d";
-/// Windows that one thread takes at a time.
+/// Windows of a task.
 const WINDOWS: usize = 64;
 
 /// Sizes and steps of a convolution over one axis.
@@ -30,15 +30,15 @@ pub struct Conv1d {
     pub channels: usize,
     /// Channels of the output.
     pub outputs: usize,
-    /// The number of places a window looks at.
+    /// The number of elements of a window.
     pub kernel_size: usize,
-    /// How far apart windows begin.
+    /// The distance between the starts of windows.
     pub stride: usize,
     /// Zeros before and after each sequence.
     pub padding: usize,
-    /// How far apart the places of a window are.
+    /// The distance between the elements of a window.
     pub dilation: usize,
-    /// Parts into which channels of input and output are split.
+    /// Groups into which the channels of input and output are split.
     pub groups: usize,
 }
 
@@ -86,7 +86,7 @@ impl Conv1d {
         }
     }
 
-    /// The numbers a window has for one output.
+    /// The numbers of a window for one output.
     fn depth(self) -> usize {
         self.kernel_size * (self.channels / self.groups)
     }
@@ -95,7 +95,7 @@ impl Conv1d {
 /// Writes the convolution of `x` with `weight` to `out`.
 ///
 /// `x` is `[batch, length, channels]`, `weight` `[outputs, kernel_size, channels / groups]`, `out`
-/// `[batch, out_length, outputs]`. As everywhere in machine learning, the window is not turned around.
+/// `[batch, out_length, outputs]`. As everywhere in machine learning, this is a cross-correlation: the kernel is not flipped.
 ///
 /// ```
 /// use mlx_kernels::{Conv1d, conv1d};
@@ -148,13 +148,13 @@ pub fn conv1d(shape: Conv1d, x: &[f32], weight: &[f32], out: &mut [f32]) -> Resu
         out.chunks_mut(WINDOWS * outputs).enumerate(),
         0.04 * (out_length * batch) as f64 * weights as f64,
         || vec![0.0; WINDOWS * depth],
-        |copies, (piece, out)| {
-            simd::dispatch(Piece {
+        |copies, (task, out)| {
+            simd::dispatch(Task {
                 shape,
                 out_length,
                 x,
                 packed: &packed,
-                first: piece * WINDOWS,
+                first: task * WINDOWS,
                 copies,
                 out,
             });
@@ -163,9 +163,9 @@ pub fn conv1d(shape: Conv1d, x: &[f32], weight: &[f32], out: &mut [f32]) -> Resu
     Ok(())
 }
 
-/// The weights as `[groups, tiles, depth, tile]`, zeros where the last tile of a group is not full.
+/// The weights as `[groups, tiles, depth, tile]`, padded with zeros where the last tile of a group is not full.
 fn pack(shape: Conv1d, weight: &[f32]) -> Vec<f32> {
-    let (depth, tile) = (shape.depth(), WIDE * simd::f32_lanes());
+    let (depth, tile) = (shape.depth(), TILE_REGISTERS * simd::f32_lanes());
     let group = shape.outputs / shape.groups;
     let tiles = group.div_ceil(tile);
     let mut packed = vec![0.0; shape.groups * tiles * depth * tile];
@@ -187,25 +187,25 @@ fn pack(shape: Conv1d, weight: &[f32]) -> Vec<f32> {
 }
 
 /// Up to [`WINDOWS`] windows, for one thread.
-struct Piece<'a> {
+struct Task<'a> {
     shape: Conv1d,
     out_length: usize,
     x: &'a [f32],
     packed: &'a [f32],
     /// The first window, counted through all sequences.
     first: usize,
-    /// `[WINDOWS, depth]`, for windows that do not lie together.
+    /// `[WINDOWS, depth]`, for windows that are not contiguous.
     copies: &'a mut [f32],
     out: &'a mut [f32],
 }
 
-impl WithSimd for Piece<'_> {
+impl WithSimd for Task<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         for group in 0..self.shape.groups {
-            if few_registers::<S>() {
+            if has_16_registers::<S>() {
                 self.group::<S, 4>(simd, group);
             } else {
                 self.group::<S, 8>(simd, group);
@@ -214,34 +214,36 @@ impl WithSimd for Piece<'_> {
     }
 }
 
-impl Piece<'_> {
+impl Task<'_> {
     #[inline(always)]
-    fn group<S: Simd, const TALL: usize>(&mut self, simd: S, group: usize) {
+    fn group<S: Simd, const ROWS: usize>(&mut self, simd: S, group: usize) {
         let (shape, depth) = (self.shape, self.shape.depth());
-        let (tile, width) = (WIDE * S::F32_LANES, shape.outputs / shape.groups);
+        let (tile, width) = (TILE_REGISTERS * S::F32_LANES, shape.outputs / shape.groups);
         let windows = self.out.len() / shape.outputs;
-        // What lies together is read there; only then can the copies be borrowed.
-        let places: [Option<usize>; WINDOWS] = std::array::from_fn(|window| {
-            let direct = (window < windows).then(|| self.direct(window)).flatten();
-            if direct.is_none() && window < windows {
+        // Windows that are not contiguous are copied first; only then can the copies be borrowed.
+        let offsets: [Option<usize>; WINDOWS] = std::array::from_fn(|window| {
+            let contiguous = (window < windows)
+                .then(|| self.contiguous(window))
+                .flatten();
+            if contiguous.is_none() && window < windows {
                 self.copy(window, group);
             }
-            direct
+            contiguous
         });
         let (x, copies) = (self.x, &*self.copies);
-        let row = |window: usize| match places[window] {
+        let row = |window: usize| match offsets[window] {
             Some(start) => &x[start..start + depth],
             None => &copies[window * depth..][..depth],
         };
         let tiles = width.div_ceil(tile);
         let packed = self.packed[group * tiles * depth * tile..].chunks_exact(depth * tile);
         for (number, packed) in packed.take(tiles).enumerate() {
-            let packed = S::as_simd_f32s(packed).0.as_chunks::<WIDE>().0;
+            let packed = as_tile::<S>(packed);
             let count = tile.min(width - number * tile);
-            for first in (0..windows).step_by(TALL) {
+            for first in (0..windows).step_by(ROWS) {
                 // The last windows are computed again where there are not enough.
                 let rows = std::array::from_fn(|i| row((first + i).min(windows - 1)));
-                let sums = dots::<S, TALL, WIDE>(simd, rows, packed);
+                let sums = dot_tile::<S, ROWS, TILE_REGISTERS>(simd, rows, packed);
                 for (i, sums) in sums.iter().enumerate().take(windows - first) {
                     let start = (first + i) * shape.outputs + group * width + number * tile;
                     let out = &mut self.out[start..start + count];
@@ -253,8 +255,8 @@ impl Piece<'_> {
         }
     }
 
-    /// The sequence of a window, and where it begins in the padded one.
-    fn begin(&self, window: usize) -> (usize, usize) {
+    /// The sequence of a window, and its start in the padded sequence.
+    fn start(&self, window: usize) -> (usize, usize) {
         let window = self.first + window;
         (
             window / self.out_length,
@@ -262,8 +264,8 @@ impl Piece<'_> {
         )
     }
 
-    /// Where the window lies in `x`, if it lies together and inside.
-    fn direct(&self, window: usize) -> Option<usize> {
+    /// The offset of the window in `x`, if it is contiguous and inside.
+    fn contiguous(&self, window: usize) -> Option<usize> {
         let Conv1d {
             length,
             channels,
@@ -273,10 +275,11 @@ impl Piece<'_> {
             groups,
             ..
         } = self.shape;
-        let (sequence, begin) = self.begin(window);
+        let (sequence, begin) = self.start(window);
         let begin = begin.checked_sub(padding)?;
-        let together = groups == 1 && (dilation == 1 || kernel_size == 1);
-        (together && begin + kernel_size <= length).then(|| (sequence * length + begin) * channels)
+        let is_contiguous = groups == 1 && (dilation == 1 || kernel_size == 1);
+        (is_contiguous && begin + kernel_size <= length)
+            .then(|| (sequence * length + begin) * channels)
     }
 
     fn copy(&mut self, window: usize, group: usize) {
@@ -289,13 +292,13 @@ impl Piece<'_> {
             ..
         } = self.shape;
         let (depth, width) = (self.shape.depth(), channels / groups);
-        let (sequence, begin) = self.begin(window);
+        let (sequence, begin) = self.start(window);
         let copies = self.copies[window * depth..][..depth].chunks_exact_mut(width);
         for (k, copy) in copies.enumerate() {
-            let place = (begin + k * dilation).checked_sub(padding);
-            match place.filter(|place| *place < length) {
-                Some(place) => {
-                    let start = (sequence * length + place) * channels + group * width;
+            let position = (begin + k * dilation).checked_sub(padding);
+            match position.filter(|position| *position < length) {
+                Some(position) => {
+                    let start = (sequence * length + position) * channels + group * width;
                     copy.copy_from_slice(&self.x[start..start + width]);
                 }
                 None => copy.fill(0.0),

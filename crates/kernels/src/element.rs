@@ -1,4 +1,4 @@
-//! How values are stored: `f32` as it is, `f16` and `bf16` converted at the edge; arithmetic is always `f32`.
+//! The storage types: `f32`, and `f16` and `bf16`, which are converted when they are read and written; arithmetic is `f32`.
 
 use half::{bf16, f16};
 
@@ -10,22 +10,22 @@ impl Element for f16 {}
 impl Element for bf16 {}
 
 pub(crate) mod private {
-    /// Reads and writes rows; `scratch` is at least as long as the row, and `f32` does not touch it to read.
+    /// Reads and writes rows; `scratch` is at least as long as the row, and `f32` rows are read without it.
     pub trait Storage: Sized {
         /// Whether values are `f32` already, so that nothing is converted.
         const IS_F32: bool;
         fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
-        /// As `read`, but compiled into the caller, with its instruction set.
+        /// As `read`, but inlined into the caller, with its instruction set.
         fn read_inline<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
         /// Both slices as `f32`, if that is what they are.
-        fn singles<'a>(_: &'a [Self], _: &'a mut [Self]) -> Option<(&'a [f32], &'a mut [f32])> {
+        fn as_f32<'a>(_: &'a [Self], _: &'a mut [Self]) -> Option<(&'a [f32], &'a mut [f32])> {
             None
         }
-        /// The products of four rows with `x`, if the processor reads this type in its own instructions.
+        /// The products of four rows with `x`, if the processor has instructions that read this type.
         fn dots(_: [&[Self]; 4], _: &[f32]) -> Option<[f32; 4]> {
             None
         }
-        /// Lets `fill` write the row: in place, or in `scratch` and converted after.
+        /// Lets `fill` write the row: in place, or to `scratch`, which is converted after.
         fn write(row: &mut [Self], scratch: &mut [f32], fill: impl FnOnce(&mut [f32]));
     }
 }
@@ -38,7 +38,7 @@ impl private::Storage for f32 {
         row
     }
 
-    fn singles<'a>(x: &'a [f32], out: &'a mut [f32]) -> Option<(&'a [f32], &'a mut [f32])> {
+    fn as_f32<'a>(x: &'a [f32], out: &'a mut [f32]) -> Option<(&'a [f32], &'a mut [f32])> {
         Some((x, out))
     }
 
@@ -54,7 +54,7 @@ impl private::Storage for f32 {
 }
 
 macro_rules! half_storage {
-    ($type:ty, $widen:path, $narrow:path, $dots:expr) => {
+    ($type:ty, $to_f32:path, $from_f32:path, $dots:expr) => {
         impl private::Storage for $type {
             const IS_F32: bool = false;
 
@@ -64,21 +64,21 @@ macro_rules! half_storage {
 
             fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
                 let scratch = &mut scratch[..row.len()];
-                $widen(row, scratch);
+                $to_f32(row, scratch);
                 scratch
             }
 
             #[inline(always)]
             fn read_inline<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
                 let scratch = &mut scratch[..row.len()];
-                $widen(row, scratch);
+                $to_f32(row, scratch);
                 scratch
             }
 
             fn write(row: &mut [Self], scratch: &mut [f32], fill: impl FnOnce(&mut [f32])) {
                 let scratch = &mut scratch[..row.len()];
                 fill(scratch);
-                $narrow(scratch, row);
+                $from_f32(scratch, row);
             }
         }
     };
@@ -99,11 +99,11 @@ half_storage!(
 
 /// All of `values` as `f32`, converted once.
 pub(crate) fn to_f32_vec<T: Element>(values: &[T]) -> Vec<f32> {
-    let mut wide = vec![0.0; values.len()];
+    let mut converted = vec![0.0; values.len()];
     if T::IS_F32 {
-        wide.copy_from_slice(T::read(values, &mut []));
+        converted.copy_from_slice(T::read(values, &mut []));
     } else {
-        T::read(values, &mut wide);
+        T::read(values, &mut converted);
     }
-    wide
+    converted
 }

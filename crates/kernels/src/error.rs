@@ -7,16 +7,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A slice does not have the length that the shape asks for.
+    /// A slice does not have the length that the shape requires.
     #[error("{op}: {what} must have {wanted} elements, got {got}")]
     Length {
         /// The kernel.
         op: &'static str,
         /// The argument.
         what: &'static str,
-        /// The length that the shape asks for.
+        /// The length that the shape requires.
         wanted: usize,
-        /// The length that came.
+        /// The actual length.
         got: usize,
     },
     /// A slice ends before the last element that its strides reach.
@@ -26,12 +26,12 @@ pub enum Error {
         op: &'static str,
         /// The argument.
         what: &'static str,
-        /// The least length that the strides ask for.
+        /// The minimum length for the strides.
         wanted: usize,
-        /// The length that came.
+        /// The actual length.
         got: usize,
     },
-    /// A parameter is outside of what the kernel is defined for.
+    /// A parameter is outside of the domain of the kernel.
     #[error("{op}: {what} must be {wanted}, got {got}")]
     Parameter {
         /// The kernel.
@@ -40,7 +40,7 @@ pub enum Error {
         what: &'static str,
         /// What is allowed, in words.
         wanted: &'static str,
-        /// The value that came.
+        /// The actual value.
         got: usize,
     },
     /// The product of a shape's sizes does not fit in memory.

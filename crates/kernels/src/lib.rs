@@ -1,11 +1,11 @@
 //! CPU kernels over slices: what the CPU needs to be fast where MLX has scalar loops or none.
 //!
-//! Nothing here knows of MLX: slices go in, a slice comes out, a parameter struct says the shape.
-//! Each function documents its formula, how it is cut into blocks, what bounds its speed, and its error.
+//! There is no MLX here: the arguments are slices and a struct with the shape.
+//! Each function documents its formula, its blocking, what limits its speed, and its error.
 //!
 //! - Vector instructions are chosen when the first kernel runs: AVX-512, AVX2 with FMA, NEON, or scalar code
-//!   (`MLX_KERNELS_SIMD=avx2` or `scalar` asks for less).
-//! - Work is split over a private pool of as many threads as cores; `MLX_NUM_THREADS` overrides.
+//!   (`MLX_KERNELS_SIMD=avx2` or `scalar` limits it).
+//! - Work is split over a private thread pool with a thread for each core; `MLX_NUM_THREADS` overrides that.
 //!   A result depends on the shape, the instruction set and the number of threads, never on timing.
 //! - Values are stored as `f32`, and for most kernels also as `f16` or `bf16`; arithmetic is always `f32`.
 //! - Wrong lengths are an [`Error`], never a panic, and then nothing was written.

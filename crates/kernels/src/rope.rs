@@ -1,7 +1,7 @@
-//! Rotary positions: pairs of elements are turned by an angle that grows with the position.
+//! Rotary position embeddings (RoPE): pairs of elements are rotated by an angle that is proportional to the position.
 //!
-//! Blocking: runs of rows of about 64 KiB go to threads. Limit: memory bandwidth, once the table of sines is made;
-//! [`RotaryTable`] keeps the table for all heads, layers, queries and keys of a step.
+//! Blocking: a task has about 64 KiB of rows. Limit: memory bandwidth, once the table of cosines and sines is made;
+//! a [`RotaryTable`] serves all heads, layers, queries and keys of a step.
 
 use std::f64::consts::TAU;
 
@@ -14,30 +14,30 @@ use crate::parallel::parallel_for;
 use crate::simd;
 use crate::simd::lanes::Lanes;
 
-/// More elements of a row than this are not turned: no model has so many, and the table would not fit.
-const MOST_DIMS: usize = 1 << 20;
+/// Rotated elements of a row, at most: no model has more, and the table would not fit in memory.
+const MAX_DIMS: usize = 1 << 20;
 
-/// The shape of what is turned: `[outer, positions, dim]`, where `outer` is the batch times the heads.
+/// The shape of what is rotated: `[outer, positions, dim]`, where `outer` is the batch times the heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RopeShape {
     /// Everything before the positions.
     pub outer: usize,
     /// The number of positions.
     pub positions: usize,
-    /// The length of a row; elements after the turned ones are copied.
+    /// The length of a row; elements after the rotated ones are copied.
     pub dim: usize,
 }
 
-/// How far each pair is turned at each position.
+/// The angle of each pair at each position.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rope {
-    /// How many elements of a row are turned; even.
+    /// How many elements of a row are rotated; even.
     pub dims: usize,
-    /// Pairs are neighbours `(2 i, 2 i + 1)` if true, and `(i, i + dims / 2)` if not.
+    /// Pairs are adjacent, `(2 i, 2 i + 1)`, if true, and `(i, i + dims / 2)` if not.
     pub traditional: bool,
-    /// Pair `i` turns by `base^(-2 i / dims)` a position.
+    /// Pair `i` rotates by `base^(-2 i / dims)` per position.
     pub base: f32,
-    /// What positions are multiplied by.
+    /// The factor of positions.
     pub scale: f32,
     /// The position of the first row.
     pub offset: i64,
@@ -55,7 +55,7 @@ impl Default for Rope {
     }
 }
 
-/// The cosines and sines of a run of positions, made once and used for many arrays.
+/// The cosines and sines of consecutive positions, computed once and used for many arrays.
 #[derive(Clone, Debug)]
 pub struct RotaryTable {
     dims: usize,
@@ -69,12 +69,12 @@ pub struct RotaryTable {
 impl RotaryTable {
     /// Makes the table for `positions` positions.
     ///
-    /// Angles are formed and reduced in `f64`, so late positions are as exact as early ones: 2 ulp of 1.
+    /// Angles are computed and reduced in `f64`, so late positions are as exact as early ones: 2 ulp of 1.
     ///
     /// # Errors
     /// When `dims` is odd or above a million, or the table does not fit in memory.
     pub fn new(rope: Rope, positions: usize) -> Result<Self> {
-        if rope.dims > MOST_DIMS {
+        if rope.dims > MAX_DIMS {
             let wanted = "at most a million";
             return Err(Error::Parameter {
                 op: "rope",
@@ -89,7 +89,7 @@ impl RotaryTable {
         Self::with_steps(rope, positions, &steps)
     }
 
-    /// Makes the table for pairs that turn by `1 / frequencies[i]` a position, as MLX defines `freqs`.
+    /// Makes the table for pairs that rotate by `1 / frequencies[i]` per position, as MLX defines `freqs`.
     ///
     /// # Errors
     /// When `dims` is odd, or there are not `dims / 2` frequencies.
@@ -132,12 +132,15 @@ impl RotaryTable {
         })
     }
 
-    /// Turns the rows of `x` and writes them to `out`.
+    /// Rotates the pairs of each row of `x` by its position and writes them to `out`.
+    ///
+    /// With `a` the angle of a pair `(u, v)`: `(u cos(a) - v sin(a), u sin(a) + v cos(a))`, where
+    /// `a = (offset + position) * scale * base^(-2 i / dims)`.
     ///
     /// Error: `2^-22` times the length of the pair.
     ///
     /// # Errors
-    /// When a length does not match the shape, rows are shorter than what is turned, or the table has other positions.
+    /// When a length does not match the shape, rows are shorter than the rotated elements, or the table has other positions.
     pub fn apply<T: Element>(&self, shape: RopeShape, x: &[T], out: &mut [T]) -> Result<()> {
         let elements = check(self.dims, shape, x.len(), out.len())?;
         length(
@@ -150,21 +153,21 @@ impl RotaryTable {
             return Ok(());
         }
         let rows = (16 * 1024 / shape.dim).max(1);
-        let piece = rows * shape.dim;
+        let task = rows * shape.dim;
         parallel_for(
-            x.chunks(piece).zip(out.chunks_mut(piece)).enumerate(),
+            x.chunks(task).zip(out.chunks_mut(task)).enumerate(),
             0.4 * elements as f64,
             || (vec![0.0; shape.dim], vec![0.0; shape.dim]),
-            |(wide, result), (piece, (x, out))| {
-                let first = piece * rows % shape.positions;
-                if let Some((x, out)) = T::singles(x, out) {
+            |(x_f32, result), (task, (x, out))| {
+                let first = task * rows % shape.positions;
+                if let Some((x, out)) = T::as_f32(x, out) {
                     return self.rows(first, shape.dim, x, out);
                 }
                 let pairs = x
                     .chunks_exact(shape.dim)
                     .zip(out.chunks_exact_mut(shape.dim));
                 for (row, (x, out)) in pairs.enumerate() {
-                    let x = T::read(x, wide);
+                    let x = T::read(x, x_f32);
                     T::write(out, result, |out| self.rows(first + row, shape.dim, x, out));
                 }
             },
@@ -172,9 +175,9 @@ impl RotaryTable {
         Ok(())
     }
 
-    /// Turns rows that follow each other, the first at position `first` of the table.
+    /// Rotates consecutive rows, the first at position `first` of the table.
     fn rows(&self, first: usize, dim: usize, x: &[f32], out: &mut [f32]) {
-        simd::dispatch(Turn {
+        simd::dispatch(Rotate {
             table: self,
             first,
             dim,
@@ -219,7 +222,7 @@ impl WithSimd for Angles<'_> {
     }
 }
 
-struct Turn<'a> {
+struct Rotate<'a> {
     table: &'a RotaryTable,
     first: usize,
     dim: usize,
@@ -227,7 +230,7 @@ struct Turn<'a> {
     out: &'a mut [f32],
 }
 
-impl WithSimd for Turn<'_> {
+impl WithSimd for Rotate<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -256,16 +259,16 @@ impl WithSimd for Turn<'_> {
             } else {
                 let (u, v) = x.split_at(half);
                 let (out_u, out_v) = out.split_at_mut(half);
-                halves(simd, [u, v, cos, sin], out_u, out_v);
+                rotate_halves(simd, [u, v, cos, sin], out_u, out_v);
             }
         }
     }
 }
 
-/// Turns the pairs of one element of each half; all slices have one length.
+/// Rotates the pairs of one element of each half; all slices have the same length.
 #[inline(always)]
-fn halves<S: Simd>(simd: S, inputs: [&[f32]; 4], out_u: &mut [f32], out_v: &mut [f32]) {
-    let turn = |[u, v, cos, sin]: [S::f32s; 4]| {
+fn rotate_halves<S: Simd>(simd: S, inputs: [&[f32]; 4], out_u: &mut [f32], out_v: &mut [f32]) {
+    let rotate = |[u, v, cos, sin]: [S::f32s; 4]| {
         let [u, v, cos, sin] = [u, v, cos, sin].map(|value| Lanes::new(simd, value));
         (
             u.mul_add(cos, -(v * sin)).value,
@@ -278,11 +281,11 @@ fn halves<S: Simd>(simd: S, inputs: [&[f32]; 4], out_u: &mut [f32], out_v: &mut 
     let (out_v, out_v_tail) = S::as_mut_simd_f32s(out_v);
     let pairs = u.iter().zip(v).zip(cos.iter().zip(sin));
     for ((out_u, out_v), ((u, v), (cos, sin))) in out_u.iter_mut().zip(out_v).zip(pairs) {
-        (*out_u, *out_v) = turn([*u, *v, *cos, *sin]);
+        (*out_u, *out_v) = rotate([*u, *v, *cos, *sin]);
     }
     if !u_tail.is_empty() {
         let load = |values| simd.partial_load_f32s(values);
-        let (u, v) = turn([load(u_tail), load(v_tail), load(cos_tail), load(sin_tail)]);
+        let (u, v) = rotate([load(u_tail), load(v_tail), load(cos_tail), load(sin_tail)]);
         simd.partial_store_f32s(out_u_tail, u);
         simd.partial_store_f32s(out_v_tail, v);
     }

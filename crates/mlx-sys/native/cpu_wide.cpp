@@ -97,7 +97,7 @@ struct Plan {
   mx::Shape outer_shape;
   mx::Strides outer_strides;
   wide::Layout inner;
-  // Where a result lies among those of the inner axes.
+  // The index of a result among those of the inner axes.
   mx::Strides to;
   int64_t parts = 1;
 };
@@ -272,7 +272,7 @@ bool scan(const mx::Scan& self, const Arrays& inputs, Arrays& outputs) {
   return true;
 }
 
-// The greatest of a row, NaN if one is, and the sum of exp(x - greatest).
+// The maximum of a row, NaN if one is, and the sum of exp(x - maximum).
 template <class T>
 std::pair<double, double> exponentials(const T* x, int64_t step, int n) {
   double most = -INFINITY;

@@ -8,7 +8,7 @@
 // Destructors of a thread's storage are another function and stay.
 //
 // OpenBLAS ends its threads before a fork as well, and waits for them. A product that runs meanwhile never ends then, and
-// neither does the fork. They are needed by nobody in the child, where MLX is refused: its handler is taken away.
+// neither does the fork. They are not needed in the child, where MLX is refused: its handler is taken away.
 #ifdef __linux__
 
 #include <dlfcn.h>

@@ -19,7 +19,7 @@
 
 namespace mx = mlx::core;
 
-// All runs of kernels of ours, whatever their kind.
+// All runs of host kernels and of the CPU backend's kernels.
 std::atomic<uint64_t> mlx_native_runs{0};
 
 namespace {
@@ -66,7 +66,7 @@ std::unordered_map<std::uintptr_t, int> occurrences(const Arrays& arrays) {
   return counts;
 }
 
-// Whether nobody but these outputs, which are evaluated together, needs the memory of their input of this number.
+// Whether only these outputs, which are evaluated together, need the memory of their input of this number.
 //
 // It is array::is_donatable for several outputs: each of them holds the inputs.
 bool is_last_use(const mx::array& input, size_t number, const Arrays& outputs) {
@@ -75,12 +75,12 @@ bool is_last_use(const mx::array& input, size_t number, const Arrays& outputs) {
     auto& held = output.inputs();
     holders += number < held.size() && held[number].id() == input.id();
   }
-  // And our own list of inputs. Memory that MLX's allocator does not own may belong to somebody else.
+  // And the list of inputs here. Memory that MLX's allocator does not own may be shared.
   auto& data = input.data_shared_ptr();
   return owners(input) == holders + 1 && data.use_count() == 1 && data->is_owned();
 }
 
-// Copies elements in row-major order to where they lie side by side.
+// Copies elements in row-major order to contiguous memory.
 void copy_rows(const mlx_native_buffer& from, size_t itemsize, char* to) {
   std::vector<int> index(from.ndim, 0);
   auto* source = static_cast<const char*>(from.data);

@@ -143,7 +143,7 @@ Arrays eigh_vjp(
 
 // A = U S V^T with all columns of U (m x m) and V (n x n), of which the first k = min(m, n) belong to values. With the
 // skew matrices K = U^T U' - U'^T U and J = V^T V' - V'^T V, A' = U C V^T, where the k x k corner of C is
-// (K * E) S + S (J * E) + diag(s'), E_ij = 1 / (s_j^2 - s_i^2), and beyond it stands K S^-1 below or (J S^-1)^T beside:
+// (K * E) S + S (J * E) + diag(s'), E_ij = 1 / (s_j^2 - s_i^2), and beyond it K S^-1 is below or (J S^-1)^T beside:
 // the columns without a value turn out of those that have one, and not among themselves.
 Arrays svd_vjp(
     mx::Primitive* self,
@@ -214,7 +214,7 @@ Arrays qr_vjp(
 
 // The rows of A in the order of LU: A = [[L], [M]] [U | W] with square L and U, M and W of what a tall or a wide matrix
 // has beyond them. Their corner has the slope L^-T [lower(L^T L' - W' W^T) + upper(U' U^T - M^T M')] U^-T, with a
-// strictly lower triangle; beside it stands L^-T W', below it M' U^-T.
+// strictly lower triangle; beside it is L^-T W', below it M' U^-T.
 Arrays lu_vjp(
     mx::Primitive* self,
     const Arrays& primals,
@@ -361,7 +361,7 @@ mx::array pinv(const mx::array& a, mx::Stream s) {
 int gradients::replace_linalg(size_t pull, size_t push) {
   auto s = mx::default_stream(mx::Device::cpu);
   mx::array x({1.0f, 0.0f, 0.0f, 1.0f}, {2, 2});
-  // What was there only throws: nobody calls it.
+  // What was there only throws, and is never called.
   Pull no_pull;
   Push no_push;
   auto both = [&](const mx::array& sample, const char* name, Pull vjp, Push jvp) {

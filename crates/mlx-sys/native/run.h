@@ -1,4 +1,4 @@
-// One run of a function of ours over the buffers of evaluated inputs and fresh outputs, on a stream's thread.
+// One run of a Rust function over the buffers of evaluated inputs and fresh outputs, on a stream's thread.
 #ifndef MLX_NATIVE_RUN_H
 #define MLX_NATIVE_RUN_H
 
@@ -80,7 +80,7 @@ class Buffers {
   std::vector<mlx::core::Strides> strides_;
 };
 
-// Runs `call` and turns its failure into an exception, which MLX carries to whoever waits.
+// Runs `call` and turns its failure into an exception, which MLX throws where the result is waited for.
 template <class Call>
 void run_guarded(const char* name, std::atomic<uint64_t>* counter, const Buffers& buffers, const Call& call) {
   mlx_native_error_clear();

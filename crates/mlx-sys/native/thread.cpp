@@ -3,10 +3,10 @@
 // MLX keeps a thread of its own for each CPU stream until the process ends, and gives each thread of the user a stream.
 // So that many short threads do not leave as many behind, CPU streams come from a pool here, where libmlxguard lets them
 // pass from thread to thread. A stream goes back behind everything that was queued on it, so the next owner finds it
-// idle; an error that nobody waited for is dropped.
+// idle; an error that was not waited for is dropped.
 //
 // The storage of a thread is destroyed in the reverse order in which it was made. `Member` is made after all that MLX
-// keeps for a thread, so it goes first, and whoever comes later (destructors of values that were made before MLX was
+// keeps for a thread, so it goes first, and what runs later (destructors of values that were made before MLX was
 // first used) is refused.
 #include "thread.h"
 

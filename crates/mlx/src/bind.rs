@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::array::{OpCall, Recorder, State, Traced, trace};
-use crate::ffi::{Fault, Handle};
+use crate::ffi::{Handle, NativeError};
 use crate::{Array, ArrayType, Error, Op, Result, guard};
 
 /// Applies an operation that has one output.
@@ -117,7 +117,7 @@ fn check_owners(
             });
         }
         if !Rc::ptr_eq(&traced.recorder, recorder) && !trace::is_recording(&traced.recorder) {
-            let fault = Fault::from("inputs belong to two different traces");
+            let fault = NativeError::from("inputs belong to two different traces");
             return Err(failure(op, &fault, handles, at));
         }
     }
@@ -132,7 +132,12 @@ fn table_name(op: &Op) -> &'static str {
 }
 
 #[cold]
-fn failure(op: &Op, error: &Fault, inputs: &[&Handle], at: &'static Location<'static>) -> Error {
+fn failure(
+    op: &Op,
+    error: &NativeError,
+    inputs: &[&Handle],
+    at: &'static Location<'static>,
+) -> Error {
     let inputs = inputs.iter().map(|handle| ArrayType::of(handle)).collect();
     Error::native_at(op.name(), error, inputs, at)
 }

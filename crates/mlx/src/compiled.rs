@@ -5,7 +5,7 @@ use mlx_sys as sys;
 use crate::error::Named;
 use crate::ffi::compiled::CompiledFunction;
 use crate::ffi::handle::null_array;
-use crate::ffi::home;
+use crate::ffi::thread_bound;
 use crate::ffi::vector::Vector;
 use crate::transforms::{body, finish};
 use crate::{Array, Error, Result};
@@ -41,7 +41,7 @@ impl CompiledClosure {
     /// When the native library is missing or refuses.
     #[track_caller]
     pub fn new(function: impl Fn(&[Array]) -> Result<Vec<Array>> + 'static) -> Result<Self> {
-        home::collect();
+        thread_bound::run_deferred_drops();
         let function = CompiledFunction::new(body(NAME, function)).named(NAME)?;
         Ok(Self { function })
     }

@@ -93,7 +93,7 @@ impl Stream {
     }
 
     #[track_caller]
-    fn wrap(handle: std::result::Result<StreamHandle, crate::ffi::Fault>) -> Result<Self> {
+    fn wrap(handle: std::result::Result<StreamHandle, crate::ffi::NativeError>) -> Result<Self> {
         let handle = handle.named("stream")?;
         Ok(Self {
             handle: Rc::new(handle),

@@ -14,7 +14,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// An error of this crate.
 ///
 /// Building a graph never fails loudly: an operation that rejects its inputs gives an
-/// [`Array`](crate::Array) that carries one of these, and the next call that looks at a value or a
+/// [`Array`](crate::Array) that carries one of these, and the next call that reads a value or a
 /// shape returns it. Cloning is cheap.
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -55,7 +55,7 @@ pub enum Error {
         /// What went wrong.
         message: String,
     },
-    /// A thread that runs MLX work is gone.
+    /// A thread that runs MLX work has exited.
     #[error("worker: {0}")]
     Worker(Arc<str>),
     /// A closure given to this crate returned an error of its own.
@@ -191,7 +191,7 @@ impl<T> Named<T> for std::result::Result<T, NativeError> {
     }
 }
 
-/// Turns MLX's text into ours: without the bracketed name of the inner function and the C++ line.
+/// Returns MLX's text without the bracketed name of the inner function and the C++ line.
 pub(crate) fn plain_message(text: &str) -> String {
     let text = text.trim();
     let text = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

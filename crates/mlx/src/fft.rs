@@ -1,13 +1,14 @@
 //! Discrete Fourier transforms, as Python's `mlx.core.fft`.
 //!
-//! A transform in one direction sums `x[k] * exp(-2 pi i k m / n)`; back, with the sign changed and divided by `n`.
-//! Complex results are `complex64`; the input is read as `complex64`, or as `float32` by [`rfft`] and its kin.
+//! The forward transform sums `x[k] * exp(-2 pi i k m / n)`; the inverse one has the other sign and divides by `n`.
+//! Complex results are `complex64`; the input is read as `complex64`, or as `float32` by [`rfft`],
+//! [`rfft2`] and [`rfftn`].
 //!
 //! ```
 //! # fn main() -> mlx::Result<()> {
-//! use mlx::fft::{self, Fft};
+//! use mlx::fft::{self, FftOptions};
 //! let x = mlx::array!([1.0, 2.0, 3.0, 4.0]);
-//! let back = fft::irfft(&fft::rfft(&x, Fft::default()), Fft::default());
+//! let back = fft::irfft(&fft::rfft(&x, FftOptions::default()), FftOptions::default());
 //! assert!(back.allclose(&x, 1e-5, 1e-6, false).item::<bool>()?);
 //! # Ok(())
 //! # }
@@ -16,19 +17,19 @@
 use crate::op::{FftNorm, Op};
 use crate::{Array, Axes, Result, Shape, bind};
 
-/// What a transform along one axis goes over.
+/// Options of a Fourier transform along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fft {
+pub struct FftOptions {
     /// Size of the axis, which is cut or filled with zeros; of [`irfft`], the size of the result. By default the
     /// size it has, for [`irfft`] twice one less than that.
     pub n: Option<i32>,
     /// The axis. The last by default.
     pub axis: i32,
-    /// Which direction is divided by the size. The way back by default.
+    /// Which direction is divided by the size: the inverse one by default.
     pub norm: FftNorm,
 }
 
-impl Default for Fft {
+impl Default for FftOptions {
     fn default() -> Self {
         Self {
             n: None,
@@ -38,19 +39,19 @@ impl Default for Fft {
     }
 }
 
-/// What a transform along several axes goes over.
+/// Options of a Fourier transform along several axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fftn {
-    /// Sizes of the axes, which are cut or filled with zeros; see [`Fft::n`].
+pub struct FftnOptions {
+    /// Sizes of the axes, which are cut or filled with zeros; see [`FftOptions::n`].
     pub shape: Option<Shape>,
     /// The axes. By default the last two for the two-dimensional transforms; for the others as many last axes as
     /// `shape` has sizes, or all.
     pub axes: Option<Axes>,
-    /// Which direction is divided by the size. The way back by default.
+    /// Which direction is divided by the size: the inverse one by default.
     pub norm: FftNorm,
 }
 
-impl Default for Fftn {
+impl Default for FftnOptions {
     fn default() -> Self {
         Self {
             shape: None,
@@ -60,9 +61,18 @@ impl Default for Fftn {
     }
 }
 
+/// The old name of [`FftOptions`], until the next version.
+#[doc(hidden)]
+#[deprecated(note = "renamed to `FftOptions`")]
+pub type Fft = FftOptions;
+/// The old name of [`FftnOptions`], until the next version.
+#[doc(hidden)]
+#[deprecated(note = "renamed to `FftnOptions`")]
+pub type Fftn = FftnOptions;
+
 /// Returns the transform along one axis.
 #[track_caller]
-pub fn fft(a: &Array, options: Fft) -> Array {
+pub fn fft(a: &Array, options: FftOptions) -> Array {
     one(a, options, false, |n, axes, norm| Op::Fftn {
         n,
         axes,
@@ -70,9 +80,9 @@ pub fn fft(a: &Array, options: Fft) -> Array {
     })
 }
 
-/// Returns the transform back along one axis.
+/// Returns the inverse transform along one axis.
 #[track_caller]
-pub fn ifft(a: &Array, options: Fft) -> Array {
+pub fn ifft(a: &Array, options: FftOptions) -> Array {
     one(a, options, false, |n, axes, norm| Op::Ifftn {
         n,
         axes,
@@ -82,7 +92,7 @@ pub fn ifft(a: &Array, options: Fft) -> Array {
 
 /// Returns the transform of real numbers along one axis: the first `n / 2 + 1` results, which determine the others.
 #[track_caller]
-pub fn rfft(a: &Array, options: Fft) -> Array {
+pub fn rfft(a: &Array, options: FftOptions) -> Array {
     one(a, options, false, |n, axes, norm| Op::Rfftn {
         n,
         axes,
@@ -92,7 +102,7 @@ pub fn rfft(a: &Array, options: Fft) -> Array {
 
 /// Returns the real numbers whose [`rfft`] this is.
 #[track_caller]
-pub fn irfft(a: &Array, options: Fft) -> Array {
+pub fn irfft(a: &Array, options: FftOptions) -> Array {
     one(a, options, true, |n, axes, norm| Op::Irfftn {
         n,
         axes,
@@ -102,7 +112,7 @@ pub fn irfft(a: &Array, options: Fft) -> Array {
 
 /// Returns the transform along two axes, the last two by default.
 #[track_caller]
-pub fn fft2(a: &Array, options: Fftn) -> Array {
+pub fn fft2(a: &Array, options: FftnOptions) -> Array {
     several(a, two(options), false, |n, axes, norm| Op::Fftn {
         n,
         axes,
@@ -110,9 +120,9 @@ pub fn fft2(a: &Array, options: Fftn) -> Array {
     })
 }
 
-/// Returns the transform back along two axes, the last two by default.
+/// Returns the inverse transform along two axes, the last two by default.
 #[track_caller]
-pub fn ifft2(a: &Array, options: Fftn) -> Array {
+pub fn ifft2(a: &Array, options: FftnOptions) -> Array {
     several(a, two(options), false, |n, axes, norm| Op::Ifftn {
         n,
         axes,
@@ -122,7 +132,7 @@ pub fn ifft2(a: &Array, options: Fftn) -> Array {
 
 /// Returns the transform of real numbers along two axes, the last of which gets `n / 2 + 1` results.
 #[track_caller]
-pub fn rfft2(a: &Array, options: Fftn) -> Array {
+pub fn rfft2(a: &Array, options: FftnOptions) -> Array {
     several(a, two(options), false, |n, axes, norm| Op::Rfftn {
         n,
         axes,
@@ -132,7 +142,7 @@ pub fn rfft2(a: &Array, options: Fftn) -> Array {
 
 /// Returns the real numbers whose [`rfft2`] this is.
 #[track_caller]
-pub fn irfft2(a: &Array, options: Fftn) -> Array {
+pub fn irfft2(a: &Array, options: FftnOptions) -> Array {
     several(a, two(options), true, |n, axes, norm| Op::Irfftn {
         n,
         axes,
@@ -142,7 +152,7 @@ pub fn irfft2(a: &Array, options: Fftn) -> Array {
 
 /// Returns the transform along several axes, all by default.
 #[track_caller]
-pub fn fftn(a: &Array, options: Fftn) -> Array {
+pub fn fftn(a: &Array, options: FftnOptions) -> Array {
     several(a, options, false, |n, axes, norm| Op::Fftn {
         n,
         axes,
@@ -150,9 +160,9 @@ pub fn fftn(a: &Array, options: Fftn) -> Array {
     })
 }
 
-/// Returns the transform back along several axes, all by default.
+/// Returns the inverse transform along several axes, all by default.
 #[track_caller]
-pub fn ifftn(a: &Array, options: Fftn) -> Array {
+pub fn ifftn(a: &Array, options: FftnOptions) -> Array {
     several(a, options, false, |n, axes, norm| Op::Ifftn {
         n,
         axes,
@@ -162,7 +172,7 @@ pub fn ifftn(a: &Array, options: Fftn) -> Array {
 
 /// Returns the transform of real numbers along several axes, the last of which gets `n / 2 + 1` results.
 #[track_caller]
-pub fn rfftn(a: &Array, options: Fftn) -> Array {
+pub fn rfftn(a: &Array, options: FftnOptions) -> Array {
     several(a, options, false, |n, axes, norm| Op::Rfftn {
         n,
         axes,
@@ -172,7 +182,7 @@ pub fn rfftn(a: &Array, options: Fftn) -> Array {
 
 /// Returns the real numbers whose [`rfftn`] this is.
 #[track_caller]
-pub fn irfftn(a: &Array, options: Fftn) -> Array {
+pub fn irfftn(a: &Array, options: FftnOptions) -> Array {
     several(a, options, true, |n, axes, norm| Op::Irfftn {
         n,
         axes,
@@ -217,8 +227,8 @@ pub fn rfftfreq(n: i32, d: f64) -> Array {
 type Make = fn(Vec<i32>, Vec<i32>, FftNorm) -> Op;
 
 #[track_caller]
-fn one(a: &Array, options: Fft, to_real: bool, op: Make) -> Array {
-    let options = Fftn {
+fn one(a: &Array, options: FftOptions, to_real: bool, op: Make) -> Array {
+    let options = FftnOptions {
         shape: options.n.map(Shape::from),
         axes: Some(options.axis.into()),
         norm: options.norm,
@@ -226,16 +236,16 @@ fn one(a: &Array, options: Fft, to_real: bool, op: Make) -> Array {
     several(a, options, to_real, op)
 }
 
-fn two(options: Fftn) -> Fftn {
-    Fftn {
+fn two(options: FftnOptions) -> FftnOptions {
+    FftnOptions {
         axes: Some(options.axes.unwrap_or_else(|| [-2, -1].into())),
         ..options
     }
 }
 
 #[track_caller]
-fn several(a: &Array, options: Fftn, to_real: bool, op: Make) -> Array {
-    let Fftn { shape, axes, norm } = options;
+fn several(a: &Array, options: FftnOptions, to_real: bool, op: Make) -> Array {
+    let FftnOptions { shape, axes, norm } = options;
     let axes = match (axes, &shape) {
         (Some(axes), _) => a.axes_list(axes),
         (None, Some(Shape(sizes))) => (1..=sizes.len()).rev().map(from_end).collect(),

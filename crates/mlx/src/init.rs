@@ -1,5 +1,6 @@
 //! What is set up once in a process, when the native library has been loaded and before anything else is asked of it.
 
+use mlx_provision::environment;
 use mlx_sys::Api;
 
 use crate::ffi::memory::{Get, Set, get_of, set_of};
@@ -13,6 +14,10 @@ pub(crate) fn set_up(api: &'static Api) {
     if !process::is_first(api) {
         return;
     }
+    if environment::value(environment::DEVICE).is_some_and(|device| device == "cpu") {
+        // A build for a GPU computes on the CPU too.
+        let _ = process::make_cpu_default(api);
+    }
     let Ok(on_cpu) = process::default_is_cpu(api) else {
         return;
     };
@@ -24,7 +29,7 @@ pub(crate) fn set_up(api: &'static Api) {
         }
         // Before the kernels, which leave to MLX's operations what they do not compute.
         let _ = cpu::widen(api);
-        if !are_kernels_off() {
+        if crate::cpu::are_kernels_enabled() {
             // Without the backend, MLX's own code computes.
             let _ = cpu::install::<crate::cpu::Cpu>(api);
         }
@@ -36,9 +41,4 @@ pub(crate) fn set_up(api: &'static Api) {
     {
         let _ = set_of(api, Set::Cache, bytes);
     }
-}
-
-/// Whether `MLX_HOST_KERNELS` is 0.
-pub(crate) fn are_kernels_off() -> bool {
-    std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value.trim() == "0")
 }

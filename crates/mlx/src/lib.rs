@@ -63,6 +63,9 @@ pub mod transforms;
 pub mod tree;
 mod worker;
 
+/// Called once, before the first call into the native library. Here, because `ffi` is below everything that it sets up.
+pub(crate) const SET_UP: fn(&'static mlx_sys::Api) = init::set_up;
+
 pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
 pub use bind::{bind, bind_all};
 pub use device::{Device, Stream, with_device, with_stream};

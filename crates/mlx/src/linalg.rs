@@ -14,9 +14,9 @@ pub enum Order {
     /// The root of the sum of squares, of vectors, matrices or, over `()`, of all elements.
     #[default]
     Euclidean,
-    /// Of vectors `sum(abs(x)^p)^(1/p)`: infinity takes the greatest, negative infinity the least, 0 counts non-zeros.
-    /// Of matrices: 1 the greatest sum of a column, infinity of a row, 2 the greatest singular value; negative, the
-    /// least.
+    /// Of vectors `sum(abs(x)^p)^(1/p)`: infinity takes the maximum, negative infinity the minimum, 0 counts non-zeros.
+    /// Of matrices: 1 the largest sum of a column, infinity of a row, 2 the largest singular value; negative, the
+    /// smallest.
     P(f64),
     /// The Frobenius norm of matrices.
     Frobenius,

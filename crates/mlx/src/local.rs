@@ -1,4 +1,4 @@
-//! Values of a thread, which destructors of other values of the thread may ask for when they are gone.
+//! Thread-local values that destructors of other thread-local values may use after they have been destroyed.
 
 use std::cell::RefCell;
 use std::thread::LocalKey;

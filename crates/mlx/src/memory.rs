@@ -4,7 +4,7 @@
 //! them, and fetches larger ones from the system for every operation, which costs 3 to 6 times the work itself on
 //! large arrays; this crate raises the limit to a quarter of the memory (of the machine, or of the container where that
 //! is less) when the library is loaded. The environment variable `MLX_CACHE_LIMIT` sets another number of bytes, on any
-//! device; what is not a number is ignored.
+//! device; a value that is no number is ignored.
 
 use crate::error::Named;
 use crate::ffi::memory as native;
@@ -39,7 +39,7 @@ pub fn usage() -> Result<Usage> {
 
 /// Returns the arrays with their elements side by side in one buffer, which lives as long as any of them.
 ///
-/// For weights that are read one after the other: where the system has huge pages, one buffer of some MiB lies in them,
+/// For weights that are read one after the other: where the system has huge pages, one buffer of a few MiB is allocated in them,
 /// and small ones of its own do not. They are evaluated first. Arrays with gaps stay as they are, and on a GPU all do.
 ///
 /// # Errors

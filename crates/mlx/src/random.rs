@@ -5,11 +5,11 @@
 //!
 //! ```
 //! # fn main() -> mlx::Result<()> {
-//! use mlx::random::{self, Uniform};
+//! use mlx::random::{self, UniformOptions};
 //! let [first, second] = random::keys(&random::key(7));
-//! let x = random::uniform(&first, [2, 3], Uniform::default());
-//! let again = random::uniform(&first, [2, 3], Uniform::default());
-//! let other = random::uniform(&second, [2, 3], Uniform::default());
+//! let x = random::uniform(&first, [2, 3], UniformOptions::default());
+//! let again = random::uniform(&first, [2, 3], UniformOptions::default());
+//! let other = random::uniform(&second, [2, 3], UniformOptions::default());
 //! assert!(x.array_equal(&again, false).item::<bool>()?);
 //! assert!(!x.array_equal(&other, false).item::<bool>()?);
 //! # Ok(())
@@ -20,18 +20,18 @@ use crate::op::Op;
 use crate::shape::axis_index;
 use crate::{Array, Dtype, Error, Operand, Result, Scalar, Shape, bind};
 
-/// The range and dtype of [`uniform`]: from 0 to 1 in `float32` unless told otherwise.
+/// Options of [`uniform`]: the range and dtype, by default from 0 to 1 in `float32`.
 #[derive(Clone)]
-pub struct Uniform {
-    /// The least value.
+pub struct UniformOptions {
+    /// The minimum.
     pub low: Operand,
-    /// What values stay below.
+    /// The exclusive upper bound.
     pub high: Operand,
     /// The dtype: `float32`, `float16` or `bfloat16`.
     pub dtype: Dtype,
 }
 
-impl Default for Uniform {
+impl Default for UniformOptions {
     fn default() -> Self {
         Self {
             low: Operand::Scalar(Scalar::Float(0.0)),
@@ -41,18 +41,18 @@ impl Default for Uniform {
     }
 }
 
-/// Where a bell lies, how wide it is, and in which dtype: 0, 1 and `float32` unless told otherwise.
+/// Location, scale and dtype of a distribution: by default 0, 1 and `float32`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bell {
-    /// The middle.
+pub struct LocScale {
+    /// The location: the mean.
     pub loc: f32,
-    /// The width: the standard deviation of [`normal`], the mean distance from the middle of [`laplace`].
+    /// The scale: the standard deviation of [`normal`], the mean absolute deviation of [`laplace`].
     pub scale: f32,
     /// The dtype.
     pub dtype: Dtype,
 }
 
-impl Default for Bell {
+impl Default for LocScale {
     fn default() -> Self {
         Self {
             loc: 0.0,
@@ -62,9 +62,9 @@ impl Default for Bell {
     }
 }
 
-/// How many samples [`categorical`] takes: one from each row along the last axis unless told otherwise.
+/// Options of [`categorical`]: by default one sample from each row along the last axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Categorical {
+pub struct CategoricalOptions {
     /// The axis of the logits.
     pub axis: i32,
     /// The shape of the result, to which the logits' shape without `axis` broadcasts.
@@ -73,7 +73,7 @@ pub struct Categorical {
     pub num_samples: Option<i32>,
 }
 
-impl Default for Categorical {
+impl Default for CategoricalOptions {
     fn default() -> Self {
         Self {
             axis: -1,
@@ -82,6 +82,19 @@ impl Default for Categorical {
         }
     }
 }
+
+/// The old name of [`LocScale`], until the next version.
+#[doc(hidden)]
+#[deprecated(note = "renamed to `LocScale`")]
+pub type Bell = LocScale;
+/// The old name of [`UniformOptions`], until the next version.
+#[doc(hidden)]
+#[deprecated(note = "renamed to `UniformOptions`")]
+pub type Uniform = UniformOptions;
+/// The old name of [`CategoricalOptions`], until the next version.
+#[doc(hidden)]
+#[deprecated(note = "renamed to `CategoricalOptions`")]
+pub type Categorical = CategoricalOptions;
 
 /// Returns the key of a seed, `uint32[2]`.
 #[track_caller]
@@ -126,9 +139,9 @@ pub fn bits(key: &Array, shape: impl Into<Shape>, width: i32) -> Array {
     )
 }
 
-/// Returns numbers that lie anywhere in a range equally often. Its ends broadcast to `shape`.
+/// Returns uniformly distributed numbers from `low` up to but not including `high`, which broadcast to `shape`.
 #[track_caller]
-pub fn uniform(key: &Array, shape: impl Into<Shape>, options: Uniform) -> Array {
+pub fn uniform(key: &Array, shape: impl Into<Shape>, options: UniformOptions) -> Array {
     let (low, high) = (options.low.alone(), options.high.alone());
     bind(
         Op::RandomUniform {
@@ -141,8 +154,8 @@ pub fn uniform(key: &Array, shape: impl Into<Shape>, options: Uniform) -> Array 
 
 /// Returns normally distributed numbers; also of `complex64`.
 #[track_caller]
-pub fn normal(key: &Array, shape: impl Into<Shape>, options: Bell) -> Array {
-    let Bell { loc, scale, dtype } = options;
+pub fn normal(key: &Array, shape: impl Into<Shape>, options: LocScale) -> Array {
+    let LocScale { loc, scale, dtype } = options;
     bind(
         Op::RandomNormal {
             shape: shape.into().0,
@@ -156,8 +169,8 @@ pub fn normal(key: &Array, shape: impl Into<Shape>, options: Bell) -> Array {
 
 /// Returns numbers with the Laplace distribution, `exp(-abs(x - loc) / scale) / (2 * scale)`.
 #[track_caller]
-pub fn laplace(key: &Array, shape: impl Into<Shape>, options: Bell) -> Array {
-    let Bell { loc, scale, dtype } = options;
+pub fn laplace(key: &Array, shape: impl Into<Shape>, options: LocScale) -> Array {
+    let LocScale { loc, scale, dtype } = options;
     bind(
         Op::RandomLaplace {
             shape: shape.into().0,
@@ -181,7 +194,7 @@ pub fn gumbel(key: &Array, shape: impl Into<Shape>, dtype: Dtype) -> Array {
     )
 }
 
-/// Returns standard normal numbers of those that lie between `lower` and `upper`, which broadcast to `shape`.
+/// Returns standard normal numbers truncated to between `lower` and `upper`, which broadcast to `shape`.
 #[track_caller]
 pub fn truncated_normal(
     key: &Array,
@@ -252,21 +265,21 @@ pub fn bernoulli(key: &Array, shape: impl Into<Shape>, p: impl Into<Operand>) ->
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
-/// use mlx::random::{self, Categorical};
+/// use mlx::random::{self, CategoricalOptions};
 /// let logits = mlx::array!([[0.0, 100.0], [100.0, 0.0]]);
-/// let sampled = random::categorical(&random::key(0), &logits, Categorical::default());
+/// let sampled = random::categorical(&random::key(0), &logits, CategoricalOptions::default());
 /// assert_eq!(sampled.to_vec::<u32>()?, [1, 0]);
 /// # Ok(())
 /// # }
 /// ```
 #[track_caller]
-pub fn categorical(key: &Array, logits: &Array, options: Categorical) -> Array {
+pub fn categorical(key: &Array, logits: &Array, options: CategoricalOptions) -> Array {
     Array::from_result(categorical_of(key, logits, options))
 }
 
 #[track_caller]
-fn categorical_of(key: &Array, logits: &Array, options: Categorical) -> Result<Array> {
-    let Categorical {
+fn categorical_of(key: &Array, logits: &Array, options: CategoricalOptions) -> Result<Array> {
+    let CategoricalOptions {
         axis,
         shape,
         num_samples,

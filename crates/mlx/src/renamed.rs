@@ -25,8 +25,8 @@ pub type CompiledClosure = crate::compiler_api::CompiledClosure;
 #[deprecated(note = "renamed to `mlx::DtypeKind`")]
 pub type Kind = crate::DtypeKind;
 #[doc(hidden)]
-#[deprecated(note = "renamed to `mlx::ScanOptions`")]
-pub type Running = crate::ScanOptions;
+#[deprecated(note = "renamed to `mlx::CumulativeOptions`")]
+pub type Running = crate::CumulativeOptions;
 #[doc(hidden)]
 #[deprecated(note = "renamed to `mlx::RowIter`")]
 pub type Rows = crate::RowIter;

@@ -68,7 +68,7 @@ impl Worker {
     /// Queues `work` and returns at once.
     ///
     /// # Errors
-    /// When the worker's thread is gone.
+    /// When the worker's thread has exited.
     pub fn start<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -77,7 +77,7 @@ impl Worker {
         let is_done = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&is_done);
         let job: Job = Box::new(move || {
-            // The receiver may be gone: then nobody wants the result.
+            // The receiver may have been dropped: then the result is not needed.
             let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
             done.store(true, Ordering::Release);
         });
@@ -93,7 +93,7 @@ impl Worker {
     /// Runs `work` on the worker's thread and returns what it returned. A panic goes on here.
     ///
     /// # Errors
-    /// When the worker's thread is gone, or this is a job of the same worker, or one that it waits for.
+    /// When the worker's thread has exited, or this is a job of the same worker, or one that it waits for.
     pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         self.start(work)?.wait()
     }
@@ -139,7 +139,7 @@ impl<T> Pending<T> {
     /// Waits for the result. A panic of the work goes on here.
     ///
     /// # Errors
-    /// When the worker's thread is gone, or this is a job that the result has to wait for: one of the same worker, or of
+    /// When the worker's thread has exited, or this is a job that the result has to wait for: one of the same worker, or of
     /// one that waits for this one.
     pub fn wait(self) -> Result<T> {
         let result = match self.receiver.try_recv() {
@@ -195,7 +195,7 @@ impl WorkerPool {
     /// Queues `work` on the next worker and returns at once.
     ///
     /// # Errors
-    /// When that worker's thread is gone.
+    /// When that worker's thread has exited.
     pub fn start<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

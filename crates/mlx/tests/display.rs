@@ -5,8 +5,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use half::{bf16, f16};
-use mlx::compiler_api::TracedArray;
-use mlx::compiler_api::{OpCall, Recorder};
+use mlx::compiler_api::{OpCall, Recorder, TracedArray};
 use mlx::{Array, ArrayType, Complex64, Dtype, Element, Result, array};
 
 fn read<T: Element + FromStr<Err: Debug>>(words: &str, shape: &[i32]) -> Array {

@@ -166,7 +166,7 @@ fn keep_at(work: &str, first: impl Fn()) {
 }
 
 fn square(n: i32) -> Array {
-    random::normal(&random::key(n as u64), [n, n], random::Bell::default())
+    random::normal(&random::key(n as u64), [n, n], random::LocScale::default())
 }
 
 /// Starts a child whose user may have only so many threads: a number that all users but root are held to.

@@ -2,7 +2,7 @@
 
 mod reference;
 
-use mlx::fast::{self, AttentionMask, AttentionOptions, Kernel, Path, composed, watch};
+use mlx::fast::{self, AttentionMask, AttentionOptions, Backend, FastOp, composed, trace_backends};
 use mlx::{Array, Device, Dtype, array};
 use reference::attention::{Attention, Mask, attention, no_mask};
 use reference::compare::assert_close_by;
@@ -326,11 +326,12 @@ fn a_forced_kernel_that_is_not_there_is_an_error_with_a_reason() {
         force_fused: true,
         ..Default::default()
     };
-    let (result, calls) = watch(|| fast::scaled_dot_product_attention(&x, &x, &x, &options));
+    let (result, calls) =
+        trace_backends(|| fast::scaled_dot_product_attention(&x, &x, &x, &options));
     match Device::current().unwrap() {
         // Kernels of ours, where they are, are as good.
         Device::Cpu if result.shape().is_ok() => {
-            assert_eq!(fast::path(&result).unwrap(), Path::Host);
+            assert_eq!(fast::backend(&result).unwrap(), Backend::Host);
             result.eval().unwrap();
         }
         Device::Cpu => {
@@ -340,7 +341,7 @@ fn a_forced_kernel_that_is_not_there_is_an_error_with_a_reason() {
                 "{text}"
             );
         }
-        Device::Gpu => assert_eq!(calls, [(Kernel::ScaledDotProductAttention, Path::Fused)]),
+        Device::Gpu => assert_eq!(calls, [(FastOp::ScaledDotProductAttention, Backend::Fused)]),
     }
     let softcap = AttentionOptions {
         softcap: Some(1.0),

@@ -1,6 +1,6 @@
 //! Metal and CUDA kernels where there is no such GPU: the composed form, or an error that says so.
 
-use mlx::fast::{CudaKernel, Launch, MetalKernel, Path, cuda_kernel, metal_kernel, path};
+use mlx::fast::{Backend, CudaKernel, Launch, MetalKernel, backend, cuda_kernel, metal_kernel};
 use mlx::{Array, ArrayType, Device, Dtype, array};
 use rstest::rstest;
 
@@ -56,7 +56,7 @@ fn without_the_gpu_the_composed_form_runs() {
             cuda.apply_one(&[&x], &launch()),
         ]
     }) {
-        assert_eq!(path(&y).unwrap(), Path::Composed);
+        assert_eq!(backend(&y).unwrap(), Backend::Composed);
         assert_eq!(y.to_vec::<f32>().unwrap(), x.exp().to_vec::<f32>().unwrap());
     }
 }

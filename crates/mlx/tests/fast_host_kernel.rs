@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mlx::compiler_api::TracedArray;
 use mlx::fast::{
-    self, HostInput, HostKernel, HostOutput, Path, host_kernel, host_kernel_runs,
+    self, Backend, HostInput, HostKernel, HostOutput, host_kernel, host_kernel_runs,
     host_kernel_runs_of,
 };
 use mlx::{Array, ArrayType, Complex64, Dtype, Element, WorkerPool, array};
@@ -33,7 +33,7 @@ fn runs_when_the_result_is_needed_and_counts_by_name() {
     assert_eq!(kernel.name(), "test.counted");
     let y = kernel.apply_one(&[&array!([1.0, 2.0])]);
     assert_eq!(host_kernel_runs_of("test.counted"), 0);
-    assert_eq!(fast::path(&y).unwrap(), Path::Host);
+    assert_eq!(fast::backend(&y).unwrap(), Backend::Host);
     let before = host_kernel_runs();
     assert_eq!(y.to_vec::<f32>().unwrap(), [2.0, 4.0]);
     assert_eq!(y.to_vec::<f32>().unwrap(), [2.0, 4.0]);

@@ -3,8 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use mlx::compiler_api::TracedArray;
-use mlx::compiler_api::{OpCall, Recorder};
+use mlx::compiler_api::{OpCall, Recorder, TracedArray};
 use mlx::fast::{self, AttentionMask, AttentionOptions, RopeOptions, composed};
 use mlx::{Array, ArrayType, Dtype, Result, array};
 use rstest::rstest;

@@ -1,7 +1,7 @@
 //! What MLX refuses and works here: systems whose sides broadcast, vmap of factorizations and packed products, nvfp4 with
 //! an odd number of groups. Each is compared with a loop, or with what undoes it.
 
-use mlx::fft::{self, Fft};
+use mlx::fft::{self, FftOptions};
 use mlx::{Array, Dtype, Quantization, QuantizationMode, Result, array, jvp, linalg, vmap};
 use rstest::rstest;
 
@@ -144,13 +144,16 @@ fn vmap_is_the_loop(#[case] one: One, #[case] of_a: &[i32], #[case] of_b: &[i32]
 
 #[rstest]
 fn vmap_and_jvp_of_an_odd_irfft_are_the_loop(#[values(5, 6, 7)] n: i32) -> Result<()> {
-    let spectra = fft::rfft(&noise(&[3, n], 0.1).astype(Dtype::Float32), Fft::default());
+    let spectra = fft::rfft(
+        &noise(&[3, n], 0.1).astype(Dtype::Float32),
+        FftOptions::default(),
+    );
     let back = move |x: &Array| {
         fft::irfft(
             x,
-            Fft {
+            FftOptions {
                 n: Some(n),
-                ..Fft::default()
+                ..FftOptions::default()
             },
         )
     };

@@ -3,8 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use mlx::compiler_api::TracedArray;
-use mlx::compiler_api::{OpCall, Recorder};
+use mlx::compiler_api::{OpCall, Recorder, TracedArray};
 use mlx::{Array, ArrayType, Dtype, Error, Op, Result, array, bind_all, keepdims};
 
 /// Writes each operation down as text and keeps it for replay.

@@ -3,9 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use mlx::compiler_api::TracedArray;
-use mlx::compiler_api::{OpCall, Recorder};
-use mlx::compiler_api::{record_on, without_recording};
+use mlx::compiler_api::{OpCall, Recorder, TracedArray, record_on, without_recording};
 use mlx::transforms::{Arg, FlatFunction, Transform, TransformCall, apply};
 use mlx::{
     Array, ArrayType, Dtype, Result, array, checkpoint, custom_vjp, grad, value_and_grad_of, vjp,

@@ -34,3 +34,4 @@ pub mod weights;
 pub mod whisper;
 
 pub use error::{Error, Result};
+pub use random::SplitMix64;

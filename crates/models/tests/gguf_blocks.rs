@@ -239,7 +239,7 @@ fn packed_values_are_the_same_numbers(#[case] kind: GgmlType, #[case] bits: i32)
     let x = mlx::random::normal(
         &mlx::random::key(3),
         [2, tensor.shape[1] as i32],
-        mlx::random::Bell::default(),
+        mlx::random::LocScale::default(),
     );
     let fused = x.quantized_matmul(&packed, true);
     let plain = x.matmul(&tensor.to_array().unwrap().t());

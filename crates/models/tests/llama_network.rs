@@ -201,7 +201,7 @@ fn a_full_cache_is_an_error_and_stays_whole() {
     assert_eq!(session.tokens(), [1, 2, 3]);
     let last = session.append(&[4]).unwrap();
     assert!(session.append(&[4]).is_err());
-    // What is forgotten makes room again.
+    // Truncation frees capacity.
     session.truncate(3);
     assert_eq!(session.append(&[4]).unwrap(), last);
     let mut cache = Cache::new(&network, 2).unwrap();
@@ -241,7 +241,7 @@ fn steps_write_into_the_memory_that_is_there(#[case] by_array: bool) {
             .collect();
         places.push(now);
     }
-    // The first step makes the room.
+    // The first step allocates the buffers.
     assert_eq!(places[1], places[2]);
     assert_eq!(places[2], places[3]);
 }
@@ -277,7 +277,7 @@ fn tokens_outside_the_vocabulary_are_errors() {
 }
 
 #[test]
-fn rereading_keeps_what_is_the_same() {
+fn a_common_prefix_is_reused() {
     let (network, _) = network(&qwen3());
     let fresh = |tokens: &[u32]| Session::new(&network, 16).unwrap().append(tokens).unwrap();
     let mut session = Session::new(&network, 16).unwrap();

@@ -48,7 +48,7 @@ fn way(mode: QuantizationMode, group_size: i32, bits: i32) -> Quantization {
     }
 }
 
-/// Packs matrices; returns what a file holds, and the weights that it stands for.
+/// Quantizes matrices; returns the contents of a file, and the weights that they decode to.
 fn pack(weights: &Random, how: impl Fn(&str) -> Option<Quantization>) -> (Vec<Tensor>, Random) {
     let (mut tensors, mut stands_for) = (Vec::new(), weights.clone());
     for (name, (sizes, values)) in weights {

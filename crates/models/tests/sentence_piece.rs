@@ -148,7 +148,7 @@ fn letters(more: Tokens<'_>) -> Vec<(&'static str, f64, i64)> {
 // What cannot be spelled, however long, is one token; a control token is never made of letters.
 #[case(&[], "axyzb", &["▁", "a", "<unk>", "b"])]
 #[case(&[("ab", -1.0, 3)], "a b", &["▁", "a", "▁", "b"])]
-// An unused token stands for what it was made of.
+// An unused token is replaced by its parts.
 #[case(&[("ab", -1.0, 5)], "abc", &["▁", "a", "b", "c"])]
 #[case(&[("ab", -1.0, 5), ("abc", -2.0, 1)], "abca", &["▁", "abc", "a"])]
 #[case(&[("ab", -1.0, 5), ("abc", -2.0, 5)], "abc", &["▁", "a", "b", "c"])]

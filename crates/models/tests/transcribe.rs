@@ -11,7 +11,7 @@ use support::{EOT, NO_SPEECH, PREV, SOT, at, text, tiny_tokenizer};
 
 const RATE: usize = 16_000;
 
-/// Sound of so many seconds that is never silent.
+/// Audio of this many seconds that is never silent.
 fn sound(seconds: f64) -> Vec<f32> {
     (0..(seconds * RATE as f64) as usize)
         .map(|i| ((i % 31) as f32 - 15.0) / 40.0)

@@ -57,7 +57,7 @@ impl Random {
     }
 }
 
-/// Samples of so many seconds, each by its time.
+/// Samples of this many seconds, each a function of its time.
 fn sound(seconds: f64, mut sample: impl FnMut(f64) -> f64) -> Vec<f32> {
     let n = (seconds * RATE) as usize;
     (0..n).map(|i| sample(i as f64 / RATE) as f32).collect()

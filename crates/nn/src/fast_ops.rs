@@ -65,7 +65,8 @@ impl FastOps {
         };
         match self {
             FastOps::Composed => {
-                fast::composed::scaled_dot_product_attention(queries, keys, values, &options)
+                let (keys, values) = (repeated(keys, queries), repeated(values, queries));
+                fast::composed::scaled_dot_product_attention(queries, &keys, &values, &options)
             }
             FastOps::Fused => fast::scaled_dot_product_attention(queries, keys, values, &options),
         }
@@ -106,6 +107,19 @@ impl FastOps {
             FastOps::Composed => fast::composed::cross_entropy(logits, targets),
             FastOps::Fused => fast::cross_entropy(logits, targets),
         }
+    }
+}
+
+/// Returns keys or values `[batch, heads, length, dim]` with each head repeated for the queries that share it.
+///
+/// The composed formula would reshape the queries into groups instead, which hides their rotary embedding from `jit`.
+#[track_caller]
+fn repeated(x: &Array, queries: &Array) -> Array {
+    match (x.dim(1), queries.dim(1)) {
+        (Ok(heads), Ok(wanted)) if heads > 0 && wanted > heads && wanted % heads == 0 => {
+            x.repeat(wanted / heads, 1)
+        }
+        _ => x.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Losses, with the names, formulas and defaults of `mlx.nn.losses`.
 
-use mlx::{Array, Error, Op, bind, keepdims, where_};
+use mlx::{Array, Error, Op, axis_index, bind, keepdims, where_};
 
 use crate::layer_error::in_layer;
 
@@ -105,15 +105,9 @@ fn fits(scores: &[i32], wanted: &[i32], axis: i32) -> Result<bool, Error> {
     if scores == wanted {
         return Ok(true);
     }
-    let rank = scores.len();
-    let place = if axis < 0 {
-        rank as i64 + i64::from(axis)
-    } else {
-        i64::from(axis)
-    };
     let mut classes = scores.to_vec();
-    if (0..rank as i64).contains(&place) {
-        classes.remove(place as usize);
+    if let Some(axis) = axis_index(axis, scores.len()) {
+        classes.remove(axis);
         if classes == wanted {
             return Ok(false);
         }

@@ -116,7 +116,7 @@ const MIN_LARGE_BYTES: usize = 4 << 20;
 /// Bytes at which [`Module::compact`] begins another buffer.
 const MAX_BATCH_BYTES: usize = 60 << 20;
 
-/// Collects the parameters and sub-modules that [`Module::visit_parameters`] passes to it.
+/// The visitor that collects what [`Module::visit_parameters`] passes to it.
 #[derive(Default)]
 pub struct ParameterVisitor<'a> {
     prefix: String,

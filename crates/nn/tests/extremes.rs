@@ -1,4 +1,4 @@
-//! Sizes that nobody means are errors of the arrays, never a panic of whoever makes the layer.
+//! Unreasonable sizes are errors of the arrays, never a panic in the constructor of a layer.
 
 use mlx::{Array, Dtype};
 use mlx_nn::{

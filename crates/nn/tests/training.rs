@@ -42,12 +42,12 @@ impl Module for Net {
 
 type Batch = (Array, Array);
 
-/// Points whose class is the place of their greatest coordinate but the last.
+/// Points whose class is the index of their largest coordinate, without the last one.
 fn batch(seed: u64) -> Batch {
     let x = mlx::random::normal(
         &mlx::random::key(seed),
         [64, 4],
-        mlx::random::Bell::default(),
+        mlx::random::LocScale::default(),
     );
     let y = x.take_first(3).argmax(-1);
     (x, y)

@@ -38,6 +38,8 @@ pub const BACKEND: &str = "MLX_BACKEND";
 pub const LIB_DIR: &str = "MLX_LIB_DIR";
 /// Whose BLAS.
 pub const BLAS: &str = "MLX_BLAS";
+/// Which device computes by default.
+pub const DEVICE: &str = "MLX_DEVICE";
 /// A switch: whether the kernels of `mlx-kernels` compute on the CPU.
 pub const HOST_KERNELS: &str = "MLX_HOST_KERNELS";
 /// How many threads those use.
@@ -98,6 +100,11 @@ pub const ALL: &[Variable] = &[
         name: BLAS,
         when: When::Run,
         meaning: "`bundled` keeps the BLAS inside the MLX wheel instead of binding OpenBLAS first",
+    },
+    Variable {
+        name: DEVICE,
+        when: When::Run,
+        meaning: "cpu makes the CPU the default device of a build for a GPU",
     },
     Variable {
         name: HOST_KERNELS,

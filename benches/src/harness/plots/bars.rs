@@ -46,7 +46,9 @@ fn draw(area: &Area<'_>, rows: &[(&RowResult, f64)]) -> Drawn {
     )?;
     let targets = rows.iter().filter_map(|(row, _)| Some(1.0 / row.target?));
     let speed_ups = rows.iter().map(|(_, speed_up)| *speed_up);
-    let x = Axis::around(speed_ups.chain(targets).chain([1.0]), true);
+    // Room beyond the bars, so that round numbers are on both sides of them.
+    let room = |value: f64| [value / 1.2, value * 1.2];
+    let x = Axis::around(speed_ups.chain(targets).chain([1.0]).flat_map(room), true);
     let mut chart = axes(area, MARGINS, (&x, &rows_axis(rows.len())), ("", ""), true)?;
     for (top, (row, speed_up)) in (0..).map(f64::from).zip(rows) {
         let colour = match *speed_up >= 1.0 {

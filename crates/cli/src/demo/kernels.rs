@@ -98,7 +98,11 @@ fn data(input: &str, shape: &[i32], by: f32, seed: u64) -> Result<Array> {
                 .reshape(shape)
                 / by
         }
-        _ => mlx::random::normal(&mlx::random::key(seed), shape, mlx::random::Bell::default()),
+        _ => mlx::random::normal(
+            &mlx::random::key(seed),
+            shape,
+            mlx::random::LocScale::default(),
+        ),
     };
     array.eval()?;
     Ok(array)
@@ -185,7 +189,7 @@ fn rope(input: &'static str, x: &Array) -> Result<Case> {
 fn measure(case: Case) -> Result<Row> {
     let (composed, fused) = ((case.composed)(), (case.fused)());
     let fused_path =
-        fast::path(&fused).map_or_else(|error| error.to_string(), |path| path.to_string());
+        fast::backend(&fused).map_or_else(|error| error.to_string(), |path| path.to_string());
     mlx::eval([&composed, &fused])?;
     let (a, b) = (wide(&composed)?, wide(&fused)?);
     let (composed_ms, fused_ms) = time(&case)?;

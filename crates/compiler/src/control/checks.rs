@@ -60,7 +60,7 @@ impl StateType {
 pub(super) fn types_of(arrays: &[&Array]) -> mlx::Result<Vec<ArrayType>> {
     arrays
         .iter()
-        .map(|array| mlx::trace::type_of(array))
+        .map(|array| mlx::compiler_api::type_of(array))
         .collect()
 }
 

@@ -3,8 +3,9 @@
 use std::panic::Location;
 use std::rc::Rc;
 
+use mlx::compiler_api::{Recorder, TracedArray};
 use mlx::tree::{self, Outcome};
-use mlx::{Array, ArrayType, Recorder, Tree};
+use mlx::{Array, ArrayType, Tree};
 
 use super::checks::{check_predicate, type_list, types_of};
 use crate::execute::{read_predicate, select};
@@ -48,10 +49,10 @@ where
     B: Outcome<Tree = A::Tree>,
 {
     let at = Location::caller();
-    check_predicate("cond", &mlx::trace::type_of(predicate)?, at)?;
+    check_predicate("cond", &mlx::compiler_api::type_of(predicate)?, at)?;
     let then = |inputs: &In| then(inputs).outcome().map_err(Error::from_function);
     let otherwise = |inputs: &In| otherwise(inputs).outcome().map_err(Error::from_function);
-    let Some(recorder) = open_tape().filter(|_| !predicate.is_known()) else {
+    let Some(recorder) = open_tape().filter(|_| !predicate.is_concrete()) else {
         return match read_predicate(predicate, at)? {
             Some(true) => then(inputs),
             Some(false) => otherwise(inputs),
@@ -93,7 +94,7 @@ fn append_cond<In: Tree, Out: Tree>(
     [then, otherwise]: [Recorded<Out>; 2],
     at: CallSite,
 ) -> Result<Out> {
-    let template = then.aux.map(&mut Array::shadow);
+    let template = then.aux.map(&mut Array::abstract_value);
     let shadows: Vec<Array> = tree::arrays(&template).into_iter().cloned().collect();
     let (mut graphs, captures) = share_captures(vec![then.without_aux(), otherwise.without_aux()]);
     let otherwise = Rc::new(graphs.remove(1));

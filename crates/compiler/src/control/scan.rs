@@ -3,6 +3,7 @@
 use std::panic::Location;
 use std::rc::Rc;
 
+use mlx::compiler_api::TracedArray;
 use mlx::tree::{self, Outcome};
 use mlx::{Array, ArrayType, Tree};
 
@@ -62,7 +63,7 @@ where
         reverse: options.reverse,
     };
     let body = record_body(carry, sequences, body, at)?;
-    let template = body.aux.map(&mut Array::shadow);
+    let template = body.aux.map(&mut Array::abstract_value);
     let stacked: Vec<Array> = tree::arrays(&template)
         .into_iter()
         .map(|one| stacked_like(one, layout.length))
@@ -82,7 +83,11 @@ where
                 length: layout.length,
                 reverse: layout.reverse,
             };
-            let shadows: Vec<Array> = carried.iter().map(|a| a.shadow()).chain(stacked).collect();
+            let shadows: Vec<Array> = carried
+                .iter()
+                .map(|a| a.abstract_value())
+                .chain(stacked)
+                .collect();
             append_node(&recorder, operation, &all, &shadows, at)?
         }
     };
@@ -130,9 +135,9 @@ where
 
 /// An array of the type of all results of one kind, never computed.
 fn stacked_like(one: &Array, length: usize) -> mlx::Result<Array> {
-    let ArrayType { mut shape, dtype } = mlx::trace::type_of(one)?;
+    let ArrayType { mut shape, dtype } = mlx::compiler_api::type_of(one)?;
     shape.insert(0, i32::try_from(length).unwrap_or(i32::MAX));
-    mlx::trace::without_recording(|| Ok(mlx::zeros(shape, dtype)))
+    mlx::compiler_api::without_recording(|| Ok(mlx::zeros(shape, dtype)))
 }
 
 #[track_caller]

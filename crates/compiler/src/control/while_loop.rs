@@ -3,8 +3,9 @@
 use std::panic::Location;
 use std::rc::Rc;
 
+use mlx::compiler_api::{Recorder, TracedArray};
 use mlx::tree::{self, Outcome};
-use mlx::{Array, Recorder, Tree};
+use mlx::{Array, Tree};
 
 use super::checks::{StateType, check_predicate};
 use crate::execute::{eval_untransformed, loop_continues};
@@ -50,7 +51,7 @@ where
     let state_type = StateType::of(state)?;
     let condition = |state: &State| -> Result<Array> {
         let holds = condition(state).outcome().map_err(Error::from_function)?;
-        check_predicate("while_loop", &mlx::trace::type_of(&holds)?, at)?;
+        check_predicate("while_loop", &mlx::compiler_api::type_of(&holds)?, at)?;
         Ok(holds)
     };
     let body = |state: &State| -> Result<State> {
@@ -107,7 +108,7 @@ fn record_loop<State: Tree>(
         n_state: state_type.types.len(),
     };
     let mut all = tree::arrays(state);
-    let shadows: Vec<Array> = all.iter().map(|array| array.shadow()).collect();
+    let shadows: Vec<Array> = all.iter().map(|array| array.abstract_value()).collect();
     all.extend(&captures);
     let outputs = append_node(recorder, operation, &all, &shadows, at)?;
     Ok(tree::rebuild(state, outputs)?)

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use mlx::compiler_api::TracedArray;
 use mlx::transforms::{FlatFunction, Transform, apply_at};
 use mlx::{Array, Op, bind};
 
@@ -127,7 +128,7 @@ fn stack_steps(results: &[Vec<Array>]) -> Vec<Array> {
 
 /// One element along the first axis, without it.
 fn element(x: &Array, index: usize) -> mlx::Result<Array> {
-    let shape = mlx::trace::type_of(x)?.shape;
+    let shape = mlx::compiler_api::type_of(x)?.shape;
     let index = i32::try_from(index).unwrap_or(i32::MAX);
     let mut start = vec![0; shape.len()];
     let mut stop = shape;
@@ -175,13 +176,15 @@ pub(crate) fn eval_untransformed<'a>(
     arrays: impl IntoIterator<Item = &'a Array>,
     at: CallSite,
 ) -> mlx::Result<()> {
-    let arrays = arrays.into_iter().filter(|array| !array.is_transforming());
+    let arrays = arrays
+        .into_iter()
+        .filter(|array| !array.is_transform_argument());
     mlx::eval(arrays).map_err(|error| error.at(at))
 }
 
 /// Reads a predicate; `None` when it has a value for each element of a `vmap`, and so none to be read.
 pub(crate) fn read_predicate(predicate: &Array, at: CallSite) -> mlx::Result<Option<bool>> {
-    if !predicate.is_transforming() {
+    if !predicate.is_transform_argument() {
         let value = predicate.item::<bool>().map_err(|error| error.at(at));
         return value.map(Some);
     }

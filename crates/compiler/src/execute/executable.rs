@@ -38,7 +38,7 @@ impl Executable {
         match self {
             Executable::Replayed(function) => function.call(inputs),
             Executable::Interpreted(executor) => {
-                mlx::trace::without_recording(|| executor.run(inputs))
+                mlx::compiler_api::without_recording(|| executor.run(inputs))
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use mlx::{Array, ArrayType, bind_all_at, with_device};
+use mlx::compiler_api::{TracedArray, bind_all_at};
+use mlx::{Array, ArrayType, with_device};
 
 use super::control_flow::{self, ScanLayout};
 use crate::graph::{Constant, Fused, Graph, Node, Operation, SourceLocation, Value, ValueOrigin};
@@ -234,7 +235,7 @@ impl Executor {
         inputs
             .iter()
             .zip(types)
-            .all(|(input, wanted)| input.has_type(wanted))
+            .all(|(input, wanted)| input.matches_type(wanted))
     }
 }
 
@@ -249,7 +250,7 @@ fn run_resized(kernel: &Executor, body: &Executor, inputs: &[&Array]) -> mlx::Re
     };
     let mut pairs = fused.iter().zip(&composed);
     let is_same = pairs.all(|(fused, composed)| {
-        mlx::trace::type_of(composed).is_ok_and(|wanted| fused.has_type(&wanted))
+        mlx::compiler_api::type_of(composed).is_ok_and(|wanted| fused.matches_type(&wanted))
     });
     Ok(if is_same { fused } else { composed })
 }
@@ -262,8 +263,8 @@ pub(crate) fn check_types(
     wanted: &[ArrayType],
 ) -> mlx::Result<()> {
     for (index, (array, wanted)) in arrays.iter().zip(wanted).enumerate() {
-        if !array.has_type(wanted) {
-            let got = mlx::trace::type_of(array)?;
+        if !array.matches_type(wanted) {
+            let got = mlx::compiler_api::type_of(array)?;
             let message = format!("wanted {wanted} as {what} {index}, got {got}");
             return Err(mlx::Error::op(op, message));
         }

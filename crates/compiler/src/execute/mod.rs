@@ -1,4 +1,4 @@
-//! How a graph runs: node by node through [`bind_all_at`](mlx::bind_all_at), or as one function that MLX replays.
+//! How a graph runs: node by node through [`bind_all_at`](mlx::compiler_api::bind_all_at), or as one function that MLX replays.
 
 mod control_flow;
 mod executable;

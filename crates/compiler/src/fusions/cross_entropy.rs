@@ -6,7 +6,7 @@
 //! logits in half precision, whose sum the kernel computes in `float32`; sums of exponentials without the maximum, and
 //! the logarithm of a softmax, which overflow or vanish where the kernel does not; targets that are weights of classes.
 
-use mlx::{Array, Dtype, Kind, Op, fast, where_};
+use mlx::{Array, Dtype, DtypeKind, Op, axis_index, fast, where_};
 
 use super::matcher::Matcher;
 use super::matcher::softmax::softmax_of;
@@ -64,7 +64,7 @@ pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
 /// Indices that count from the front.
 fn from_the_front(targets: &Array, n_classes: i32) -> Array {
     match targets.dtype() {
-        Ok(dtype) if dtype.kind() == Kind::Signed => {
+        Ok(dtype) if dtype.kind() == DtypeKind::Signed => {
             // As wide as they are: a target of 2^32 must stay out of range.
             let wide = match dtype {
                 Dtype::Int64 => targets.clone(),
@@ -285,9 +285,8 @@ fn log_of_sum(matcher: &Matcher<'_>, value: Value) -> Option<(Value, Vec<i32>)> 
 
 /// Whether `axes` are this one axis.
 fn is_axis(matcher: &Matcher<'_>, of: Value, axes: &[i32], axis: i32) -> bool {
-    let ndim = i32::try_from(matcher.ndim(of)).unwrap_or(i32::MAX);
-    let axis = if axis < 0 { axis + ndim } else { axis };
-    axes == [axis] || axes == [axis - ndim]
+    let ndim = matcher.ndim(of);
+    matches!(axes, [one] if axis_index(*one, ndim) == axis_index(axis, ndim))
 }
 
 /// One element of each row.

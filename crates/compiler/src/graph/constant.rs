@@ -3,7 +3,8 @@
 use std::fmt;
 
 use half::{bf16, f16};
-use mlx::{Array, Complex64, Dtype, Kind, Op, bind};
+use mlx::compiler_api::TracedArray;
+use mlx::{Array, Complex64, Dtype, DtypeKind, Op, bind};
 
 /// A constant of a [`Graph`](super::Graph).
 #[derive(Clone)]
@@ -128,16 +129,16 @@ impl Literal {
         };
         match (dtype.kind(), self) {
             _ if !is_in_range => None,
-            (Kind::Bool, Literal::Bool(_))
-            | (Kind::Signed, Literal::Int(_))
-            | (Kind::Unsigned, Literal::Unsigned(_))
-            | (Kind::Floating, Literal::Float(_))
-            | (Kind::Complex, Literal::Complex(..)) => Some(self),
-            (Kind::Unsigned, Literal::Int(value)) => {
+            (DtypeKind::Bool, Literal::Bool(_))
+            | (DtypeKind::Signed, Literal::Int(_))
+            | (DtypeKind::Unsigned, Literal::Unsigned(_))
+            | (DtypeKind::Floating, Literal::Float(_))
+            | (DtypeKind::Complex, Literal::Complex(..)) => Some(self),
+            (DtypeKind::Unsigned, Literal::Int(value)) => {
                 u64::try_from(value).ok().map(Literal::Unsigned)
             }
             #[allow(clippy::cast_precision_loss)]
-            (Kind::Floating, Literal::Int(value)) => Some(Literal::Float(value as f64)),
+            (DtypeKind::Floating, Literal::Int(value)) => Some(Literal::Float(value as f64)),
             _ => None,
         }
     }
@@ -166,7 +167,7 @@ impl PartialEq for Constant {
         match (self, other) {
             (Constant::Number(a), Constant::Number(b)) => same_bits(*a, *b),
             (Constant::Array(a), Constant::Array(b)) => {
-                a.identity().is_some() && a.identity() == b.identity()
+                a.buffer_id().is_some() && a.buffer_id() == b.buffer_id()
             }
             _ => false,
         }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::print::{ValueNames, attributes};
 use super::{Constant, Graph, Node, ValueOrigin};
-use mlx::Value as Attribute;
+use mlx::compiler_api::AttrValue as Attribute;
 
 impl Graph {
     /// Returns the graph in the language of Graphviz.

@@ -20,7 +20,7 @@ impl Graph {
                 let message = format!("wanted another array, {wanted}, got no more");
                 return Err(mlx::Error::op("with_constants", message));
             };
-            let got = mlx::trace::type_of(&array)?;
+            let got = mlx::compiler_api::type_of(&array)?;
             if got != *wanted {
                 let message = format!("wanted an array {wanted}, got {got}");
                 return Err(mlx::Error::op("with_constants", message));

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use mlx::{ArrayType, Device, Dtype, Op, Value as Attribute};
+use mlx::compiler_api::AttrValue as Attribute;
+use mlx::{ArrayType, Device, Dtype, Op};
 
 use super::{Constant, Fused, Fusion, Graph, Literal, Operation, SourceLocation, Value};
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
-use mlx::Value as Attribute;
+use mlx::compiler_api::AttrValue as Attribute;
 
 use super::{Constant, Graph, Node, Operation, Value, ValueOrigin};
 

@@ -1,6 +1,6 @@
 //! The settings of function transforms, as a printed graph has them.
 
-use mlx::Value as Attribute;
+use mlx::compiler_api::AttrValue as Attribute;
 use mlx::transforms::Transform;
 
 /// How an axis that is not there is written among axes.

@@ -2,7 +2,7 @@
 //!
 //! Every rule is exact: results keep all their bits.
 
-use mlx::{ArrayType, Op};
+use mlx::{ArrayType, Op, axis_index};
 
 use super::{Context, map_subgraphs, undefined_value};
 use crate::Result;
@@ -84,7 +84,10 @@ impl Rule<'_> {
             Op::Transpose { axes } => self.transpose(&permutation(axes, self.ndim())?, op),
             Op::Swapaxes { axis1, axis2 } => {
                 let mut order: Vec<usize> = (0..self.ndim()).collect();
-                order.swap(place(*axis1, self.ndim())?, place(*axis2, self.ndim())?);
+                order.swap(
+                    axis_index(*axis1, self.ndim())?,
+                    axis_index(*axis2, self.ndim())?,
+                );
                 self.transpose(&order, op)
             }
             Op::Moveaxis {
@@ -92,8 +95,8 @@ impl Rule<'_> {
                 destination,
             } => {
                 let mut order: Vec<usize> = (0..self.ndim()).collect();
-                let moved = order.remove(place(*source, self.ndim())?);
-                order.insert(place(*destination, self.ndim())?, moved);
+                let moved = order.remove(axis_index(*source, self.ndim())?);
+                order.insert(axis_index(*destination, self.ndim())?, moved);
                 self.transpose(&order, op)
             }
             Op::Multiply if self.inputs[0] == self.inputs[1] => {
@@ -218,8 +221,10 @@ impl Rule<'_> {
             | Op::Sum { axes, .. }
             | Op::Var { axes, .. }
             | Op::Softmax { axes, .. } => {
-                let places: Option<Vec<usize>> =
-                    axes.iter().map(|axis| place(*axis, self.ndim())).collect();
+                let places: Option<Vec<usize>> = axes
+                    .iter()
+                    .map(|axis| axis_index(*axis, self.ndim()))
+                    .collect();
                 let mut places = places?;
                 places.sort_unstable();
                 *axes = places
@@ -233,19 +238,11 @@ impl Rule<'_> {
     }
 }
 
-/// The axis counted from the front.
-fn place(axis: i32, ndim: usize) -> Option<usize> {
-    let ndim = i64::try_from(ndim).ok()?;
-    let axis = i64::from(axis);
-    let axis = if axis < 0 { axis + ndim } else { axis };
-    usize::try_from(axis).ok().filter(|_| axis < ndim)
-}
-
 /// The order of axes counted from the front, if it names each once.
 fn permutation(axes: &[i32], ndim: usize) -> Option<Vec<usize>> {
     let order: Vec<usize> = axes
         .iter()
-        .map(|axis| place(*axis, ndim))
+        .map(|axis| axis_index(*axis, ndim))
         .collect::<Option<_>>()?;
     let mut sorted = order.clone();
     sorted.sort_unstable();

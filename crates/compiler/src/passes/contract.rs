@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use mlx::{ArrayType, Op};
+use mlx::{ArrayType, Op, axis_index};
 
 use super::undefined_value;
 use crate::Result;
@@ -332,10 +332,6 @@ fn subscripts_of(text: &str, ndims: [usize; 2]) -> Option<[Vec<char>; 3]> {
 
 /// The letters of a sum over pairs of axes: what is left of the first side, then of the second.
 fn contracted(shapes: &[Vec<i32>; 2], of_a: &[i32], of_b: &[i32]) -> Option<[Vec<char>; 3]> {
-    let place = |axis: &i32, ndim: usize| {
-        let ndim = i32::try_from(ndim).ok()?;
-        usize::try_from(if *axis < 0 { axis + ndim } else { *axis }).ok()
-    };
     let n = shapes[0].len();
     let a: Vec<char> = ('a'..).take(n).collect();
     let mut b: Vec<char> = ('\u{100}'..).take(shapes[1].len()).collect();
@@ -343,7 +339,7 @@ fn contracted(shapes: &[Vec<i32>; 2], of_a: &[i32], of_b: &[i32]) -> Option<[Vec
         return None;
     }
     for (in_a, in_b) in of_a.iter().zip(of_b) {
-        *b.get_mut(place(in_b, shapes[1].len())?)? = *a.get(place(in_a, n)?)?;
+        *b.get_mut(axis_index(*in_b, shapes[1].len())?)? = *a.get(axis_index(*in_a, n)?)?;
     }
     let rest = |own: &[char], other: &[char]| -> Vec<char> {
         own.iter().filter(|c| !other.contains(c)).copied().collect()

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use mlx::compiler_api::TracedArray;
 use mlx::{Device, Dtype, Op};
 
 use super::{Context, map_subgraphs, undefined_value};
@@ -64,7 +65,7 @@ fn share_constants(graph: &Graph, next: &mut Graph, rewriter: &mut GraphRewriter
                 numbers.entry((array_type.dtype, a, b, kind))
             }
             Constant::Array(array) => {
-                if let Some(identity) = array.identity() {
+                if let Some(identity) = array.buffer_id() {
                     let new = *arrays
                         .entry(identity)
                         .or_insert_with(|| next.add_constant(array_type.clone(), constant.clone()));

@@ -106,7 +106,7 @@ fn compute(graph: &Graph, wanted: &[Value]) -> Result<Vec<Array>> {
     }
     let part = crate::graph::extract_subgraph(graph, &[], wanted)
         .ok_or_else(|| undefined_value("fold"))?;
-    let values = mlx::trace::without_recording(|| -> Result<Vec<Array>> {
+    let values = mlx::compiler_api::without_recording(|| -> Result<Vec<Array>> {
         let values = Executor::new(part)?.run(&[])?;
         mlx::eval(&values)?;
         Ok(values)

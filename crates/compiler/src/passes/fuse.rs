@@ -210,7 +210,7 @@ fn kernel(graph: &Graph, found: &Match, body: &Graph) -> Result<Graph> {
     let wanted = graph.array_type(found.output).clone();
     let recorded = record("kernel", &types, |inputs| {
         let result: Array = (found.kernel)(inputs).checked()?;
-        let got = mlx::trace::type_of(&result)?;
+        let got = mlx::compiler_api::type_of(&result)?;
         if got.shape != wanted.shape {
             return Err(Error::Unsupported(format!(
                 "the kernel would give {got} for {wanted}"

@@ -1,7 +1,7 @@
 //! Elementwise regions: neighbouring operations on one shape that a device can run as one kernel.
 //!
 //! On a GPU, `mx::compile` makes a kernel of each; on the CPU, MLX would call a C++ compiler for every one of them, and
-//! a kernel of ours interprets them instead: see `region/`.
+//! a host kernel interprets them instead: see `region/`.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -45,7 +45,7 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
                     .copy_node(&mut next, &node)
                     .ok_or_else(|| undefined_value("regions"))?;
             }
-            // The group stands where its last node stood: all its inputs are defined there.
+            // The group takes the place of its last node, where all its inputs are defined.
             Some(group) if group.nodes.last() == Some(&id) => {
                 let body = crate::graph::extract_subgraph(graph, &group.inputs, &group.outputs)
                     .ok_or_else(|| undefined_value("regions"))?;

@@ -1,7 +1,7 @@
 //! Choice of kernels: each recognized formula becomes its kernel where the device has one, else its body.
 
 use mlx::compiler_api::OpFlags;
-use mlx::fast::{self, Path};
+use mlx::fast::{self, Backend};
 use mlx::{Array, bind, zeros};
 
 use super::{Context, map_subgraphs, undefined_value};
@@ -65,7 +65,7 @@ fn refusal(fused: &Fused, fallback: Fallback) -> Option<Refusal> {
 
 /// Asks MLX which path the fused operations of a kernel take on this device. Nothing runs.
 fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
-    mlx::trace::without_recording(|| {
+    mlx::compiler_api::without_recording(|| {
         kernel.nodes.iter().find_map(|node| {
             let op = node.operation.op()?;
             if !op.flags().contains(OpFlags::FUSED) {
@@ -80,8 +80,8 @@ fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
                 })
                 .collect();
             let result = bind(op.clone(), &inputs.iter().collect::<Vec<_>>());
-            match fast::path(&result) {
-                Ok(Path::Composed) => {
+            match fast::backend(&result) {
+                Ok(Backend::Composed) => {
                     let types: Vec<String> = node
                         .inputs
                         .iter()

@@ -42,7 +42,7 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
                 .ok_or_else(|| undefined_value("sequences"))?;
             continue;
         };
-        // The group stands where its first node stood: nothing that it needs comes later in this order.
+        // The group takes the place of its first node: nothing that it needs comes later in this order.
         if done.contains(id) {
             continue;
         }
@@ -85,7 +85,7 @@ struct Group {
 impl Group {
     /// Nodes that do something.
     fn operations(&self, graph: &Graph) -> usize {
-        let works = |id: &&NodeId| !sequence::only_looks(graph.node(**id));
+        let works = |id: &&NodeId| !sequence::is_view(graph.node(**id));
         self.nodes.iter().filter(works).count()
     }
 }
@@ -172,13 +172,13 @@ fn group(
     let leaves = |value: &Value| {
         graph.outputs.contains(value) || users[value.index()].iter().any(|user| !set.contains(user))
     };
-    // What only looks at an array for somebody outside is MLX's: it would be copied here.
+    // A view that is used outside only stays MLX's: it would be copied here.
     let looking: Vec<NodeId> = nodes
         .iter()
         .copied()
         .filter(|id| {
             let node = graph.node(*id);
-            sequence::only_looks(node)
+            sequence::is_view(node)
                 && node
                     .outputs
                     .iter()
@@ -187,7 +187,7 @@ fn group(
         .collect();
     let works = nodes
         .iter()
-        .filter(|id| !sequence::only_looks(graph.node(**id)));
+        .filter(|id| !sequence::is_view(graph.node(**id)));
     if works.count() < LEAST_OPERATIONS {
         refused.extend(nodes);
         return None;
@@ -273,23 +273,23 @@ impl<'a> Leaving<'a> {
         sequence::producer(self.graph, value).filter(|id| self.group.contains(id))
     }
 
-    /// The node of a view that is not copied where it is taken, and what it looks at.
+    /// The node of a view that is not copied where it is taken, and what it is a view of.
     fn view(&self, value: Value) -> Option<(NodeId, Value)> {
         let id = self.producer(value)?;
         let node = self.graph.node(id);
-        let source = *node.inputs.first().filter(|_| sequence::only_looks(node))?;
-        let keeps_order = sequence::keeps_order(node);
-        (!keeps_order || self.is_whole(source)).then_some((id, source))
+        let source = *node.inputs.first().filter(|_| sequence::is_view(node))?;
+        let is_reshape = sequence::is_reshape(node);
+        (!is_reshape || self.is_whole(source)).then_some((id, source))
     }
 
-    /// Whether an array lies in rows, as far as can be told: another shape of it is a view.
+    /// Whether an array is known to be in row-major order: another shape of it is a view.
     fn is_whole(&self, value: Value) -> bool {
         let Some(id) = self.producer(value) else {
             return true;
         };
         let node = self.graph.node(id);
-        !sequence::only_looks(node)
-            || sequence::keeps_order(node)
+        !sequence::is_view(node)
+            || sequence::is_reshape(node)
                 && node
                     .inputs
                     .first()

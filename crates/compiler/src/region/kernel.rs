@@ -1,8 +1,9 @@
 //! A host kernel that runs a program, and replays the region's body where the program is of no use.
 
+use mlx::compiler_api::AttrValue as Attribute;
 use mlx::cpu::elementwise_kernel;
 use mlx::fast::HostKernel;
-use mlx::{Array, ArrayType, Dtype, Op, Value as Attribute, bind};
+use mlx::{Array, ArrayType, Dtype, Op, bind};
 
 use super::translate::translate;
 use crate::graph::{Constant, Graph, Literal, Value, ValueOrigin};
@@ -13,7 +14,7 @@ const NAME: &str = "region";
 /// Makes a host kernel of a region's body, if every operation in it has a step.
 pub(crate) fn kernel(body: &Graph) -> Option<HostKernel> {
     let program = translate(body)?;
-    let recipe = Recipe::of(body)?;
+    let graph = SerializedGraph::of(body)?;
     let dtypes: Vec<Dtype> = body.output_types().iter().map(|t| t.dtype).collect();
     let output_types = move |inputs: &[ArrayType]| {
         let shape = broadcast(inputs)?;
@@ -21,7 +22,7 @@ pub(crate) fn kernel(body: &Graph) -> Option<HostKernel> {
         Ok(dtypes.iter().map(of).collect())
     };
     let kernel = elementwise_kernel(NAME, output_types, &program)?;
-    Some(kernel.composed(move |inputs| recipe.replay(inputs)))
+    Some(kernel.composed(move |inputs| graph.replay(inputs)))
 }
 
 /// The shape of all inputs together: every operation of a region has it.
@@ -42,13 +43,13 @@ fn broadcast(inputs: &[ArrayType]) -> Result<Vec<i32>, String> {
 }
 
 /// A body that any thread can replay.
-pub(super) struct Recipe {
-    steps: Vec<Application>,
+pub(super) struct SerializedGraph {
+    steps: Vec<Invocation>,
     outputs: Vec<Place>,
 }
 
 /// One operation, by its name and attributes.
-struct Application {
+struct Invocation {
     name: String,
     attrs: Vec<(&'static str, Attribute)>,
     operands: Vec<Place>,
@@ -62,7 +63,7 @@ enum Place {
     Step(usize),
 }
 
-impl Recipe {
+impl SerializedGraph {
     pub(super) fn of(body: &Graph) -> Option<Self> {
         let place = |value: &Value| match body.origin(*value) {
             ValueOrigin::Input(input) => Some(Place::Input(*input)),
@@ -74,7 +75,7 @@ impl Recipe {
         };
         let steps = body.nodes.iter().map(|node| {
             let op = node.operation.op()?;
-            Some(Application {
+            Some(Invocation {
                 name: op.name().to_owned(),
                 attrs: op.attrs(),
                 operands: node.inputs.iter().map(place).collect::<Option<_>>()?,

@@ -10,7 +10,6 @@ mod translate;
 
 use mlx::SharedArray;
 use mlx::fast::HostKernel;
-use mlx_provision::environment;
 
 use crate::graph::{Constant, Graph, Value};
 

@@ -6,7 +6,7 @@ use mlx::fast::HostKernel;
 use mlx::program::{Operation as Computed, PlanError, Program, Step};
 use mlx::{ArrayType, Op, SharedArray};
 
-use super::kernel::Recipe;
+use super::kernel::SerializedGraph;
 use super::translate::{supports, translate};
 use crate::graph::{Constant, Graph, GraphRewriter, Node, Operation, Value, ValueOrigin};
 
@@ -31,13 +31,13 @@ pub(crate) fn may_be(graph: &Graph, node: &Node) -> bool {
     }
 }
 
-/// Whether a node only looks at its input differently, which costs nothing in a sequence.
-pub(crate) fn only_looks(node: &Node) -> bool {
+/// Whether a node is a view of its input, which costs nothing in a program.
+pub(crate) fn is_view(node: &Node) -> bool {
     node.operation.op().is_some_and(Op::is_view)
 }
 
-/// Whether a view keeps the order of elements, so that it needs them in rows, and lies in rows then.
-pub(crate) fn keeps_order(node: &Node) -> bool {
+/// Whether a view keeps the order of elements, so that it needs them in row-major order, and is in that order then.
+pub(crate) fn is_reshape(node: &Node) -> bool {
     node.operation
         .op()
         .is_some_and(|op| op.flags().contains(OpFlags::KEEPS_ORDER))
@@ -79,10 +79,10 @@ pub(crate) fn program(body: &Graph, n_constants: usize) -> Result<Program, PlanE
 /// As [`program`].
 pub(crate) fn kernel(body: &Graph, captured: Vec<SharedArray>) -> Result<HostKernel, PlanError> {
     let program = program(body, captured.len())?;
-    let recipe = flat(body).as_ref().and_then(Recipe::of);
-    let recipe = recipe.ok_or(PlanError::Malformed)?;
+    let graph = flat(body).as_ref().and_then(SerializedGraph::of);
+    let graph = graph.ok_or(PlanError::Malformed)?;
     let kernel = program_kernel(NAME, &program, captured)?;
-    Ok(kernel.composed(move |inputs| recipe.replay(inputs)))
+    Ok(kernel.composed(move |inputs| graph.replay(inputs)))
 }
 
 fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<Step> {

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use mlx::trace::{record_on, recorders};
-use mlx::{Array, ArrayType, Recorder};
+use mlx::compiler_api::{Recorder, TracedArray, record_on, recorders};
+use mlx::{Array, ArrayType};
 
 use super::tape::{SizeRead, Tape};
 use crate::graph::{Graph, MAX_NESTING};
@@ -61,7 +61,7 @@ pub(crate) fn record<T>(
         .iter()
         .map(|array_type| {
             let node = tape.add_input(array_type.clone());
-            Array::traced(&recorder, node, array_type)
+            Array::new_tracer(&recorder, node, array_type)
         })
         .collect();
     let (outputs, aux) = record_on(&recorder, || function(&inputs))?;

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use mlx::trace::recorders;
-use mlx::{Array, ArrayType, Recorder};
+use mlx::compiler_api::{Recorder, TracedArray, recorders};
+use mlx::{Array, ArrayType};
 
 use super::record::Recorded;
 use super::tape::Tape;
@@ -32,12 +32,13 @@ pub(crate) fn append_node(
             operation.name()
         )));
     };
-    let types: mlx::Result<Vec<ArrayType>> = shadows.iter().map(mlx::trace::type_of).collect();
+    let types: mlx::Result<Vec<ArrayType>> =
+        shadows.iter().map(mlx::compiler_api::type_of).collect();
     let nodes = tape.add_node(operation, inputs, types?, at)?;
     Ok(nodes
         .into_iter()
         .zip(shadows)
-        .map(|(node, shadow)| Array::traced_like(recorder, node, shadow, false))
+        .map(|(node, shadow)| Array::new_tracer_like(recorder, node, shadow, false))
         .collect())
 }
 
@@ -48,7 +49,7 @@ pub(crate) fn share_captures<T>(recorded: Vec<Recorded<T>>) -> (Vec<Graph>, Vec<
     let mut all: Vec<Array> = Vec::new();
     for one in &recorded {
         for capture in &one.captures {
-            if !all.iter().any(|known| known.is_same_traced(capture)) {
+            if !all.iter().any(|known| known.is_same_tracer(capture)) {
                 all.push(capture.clone());
             }
         }
@@ -68,8 +69,8 @@ fn with_captures<T>(recorded: Recorded<T>, all: &[Array]) -> Graph {
     let mut inputs = graph.inputs.clone();
     for capture in all {
         let mut captures = recorded.captures.iter();
-        let found = captures.position(|known| known.is_same_traced(capture));
-        match (found, mlx::trace::type_of(capture)) {
+        let found = captures.position(|known| known.is_same_tracer(capture));
+        match (found, mlx::compiler_api::type_of(capture)) {
             (Some(index), _) => inputs.push(captured[index]),
             (None, Ok(array_type)) => {
                 graph.add_input(array_type);

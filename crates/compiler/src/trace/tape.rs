@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::panic::Location;
 use std::rc::Rc;
 
-use mlx::trace::without_recording;
+use mlx::compiler_api::{OpCall, Recorder, TracedArray, without_recording};
 use mlx::transforms::TransformCall;
-use mlx::{Array, ArrayType, Call, Device, Recorder};
+use mlx::{Array, ArrayType, Device};
 
 use super::record::Recorded;
 use super::transform::record_transform;
@@ -65,7 +65,7 @@ impl Tape {
 
     /// Makes an array an output: one of this trace, or a constant.
     pub(crate) fn add_output(&self, this: &Rc<dyn Recorder>, array: &Array) -> mlx::Result<()> {
-        let value = self.value_of(array, |array| array.is_traced_by(this))?;
+        let value = self.value_of(array, |array| array.is_tracer_of(this))?;
         self.state.borrow_mut().graph.outputs.push(value);
         Ok(())
     }
@@ -108,20 +108,20 @@ impl Tape {
 
     /// Returns the value that an array is in this graph; one that it does not have yet is captured.
     fn value_of(&self, array: &Array, is_own: impl Fn(&Array) -> bool) -> mlx::Result<Value> {
-        if let Some(node) = array.traced_node() {
+        if let Some(node) = array.tracer_node() {
             if is_own(array) {
                 return Ok(Value(u32::try_from(node).unwrap_or(u32::MAX)));
             }
             return self.capture(array);
         }
-        let array_type = mlx::trace::type_of(array)?;
-        let identity = array.identity();
+        let array_type = mlx::compiler_api::type_of(array)?;
+        let identity = array.buffer_id();
         if let Some(known) = identity.and_then(|id| self.state.borrow().constants.get(&id).copied())
         {
             return Ok(known);
         }
         // The tracer of an argument of a transform must stay an array: it is neither a literal nor folded.
-        let is_transforming = array.is_transforming();
+        let is_transforming = array.is_transform_argument();
         // Reading a number may compute it, which must not be recorded.
         let literal = match is_transforming {
             true => None,
@@ -148,12 +148,12 @@ impl Tape {
 
     /// Makes an array of an enclosing trace an input.
     fn capture(&self, array: &Array) -> mlx::Result<Value> {
-        let array_type = mlx::trace::type_of(array)?;
+        let array_type = mlx::compiler_api::type_of(array)?;
         let mut state = self.state.borrow_mut();
         let found = state
             .captures
             .iter()
-            .find(|(known, _)| known.is_same_traced(array));
+            .find(|(known, _)| known.is_same_tracer(array));
         if let Some((_, value)) = found {
             return Ok(*value);
         }
@@ -163,7 +163,7 @@ impl Tape {
     }
 
     fn owns(&self, array: &Array) -> bool {
-        array.recorder_address() == Some(std::ptr::from_ref(self).cast::<()>())
+        array.recorder_id() == Some(std::ptr::from_ref(self).cast::<()>())
     }
 
     /// Returns the current device, when it is not the function's.
@@ -175,7 +175,7 @@ impl Tape {
 }
 
 impl Recorder for Tape {
-    fn record(&self, call: &Call<'_>) -> mlx::Result<Vec<usize>> {
+    fn record(&self, call: &OpCall<'_>) -> mlx::Result<Vec<usize>> {
         let operation = Operation::Op(call.op.clone());
         self.add_node(operation, call.inputs, call.outputs.to_vec(), call.at)
     }

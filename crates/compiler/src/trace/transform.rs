@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use mlx::Array;
-use mlx::trace::{record_on_all, recorders, without_recording};
+use mlx::compiler_api::{TracedArray, record_on_all, recorders, without_recording};
 use mlx::transforms::{FlatFunction, Transform, TransformCall, apply_at};
 
 use super::record::{Recorded, record};
@@ -30,7 +30,11 @@ pub(super) fn record_transform(call: &TransformCall<'_>) -> mlx::Result<Vec<Arra
         .zip(&traced)
         .map(|(function, traced)| probe(function, traced))
         .collect();
-    let shadows: Vec<Array> = call.inputs.iter().map(|input| input.shadow()).collect();
+    let shadows: Vec<Array> = call
+        .inputs
+        .iter()
+        .map(|input| input.abstract_value())
+        .collect();
     let inputs: Vec<&Array> = shadows.iter().collect();
     let outputs = without_recording(|| apply_at(call.transform, &functions, &inputs, call.at))?;
     if let (Transform::CustomVjp, Some(rule)) = (call.transform, call.functions.get(1)) {
@@ -70,7 +74,11 @@ fn probe(function: &Rc<FlatFunction>, traced: &Traced) -> Rc<FlatFunction> {
             record_function(&function, &inputs.iter().collect::<Vec<_>>())
         })?;
         let executor = Executor::for_types(recorded.graph.clone()).map_err(Error::into_mlx)?;
-        let shadows: Vec<Array> = recorded.captures.iter().map(Array::shadow).collect();
+        let shadows: Vec<Array> = recorded
+            .captures
+            .iter()
+            .map(Array::abstract_value)
+            .collect();
         let all: Vec<&Array> = inputs.iter().chain(&shadows).collect();
         let outputs = executor.run(&all)?;
         *traced.borrow_mut() = Some(recorded);
@@ -93,7 +101,7 @@ fn record_rule(
 fn record_function(function: &Rc<FlatFunction>, inputs: &[&Array]) -> mlx::Result<Recorded<()>> {
     let types = inputs
         .iter()
-        .map(|array| mlx::trace::type_of(array))
+        .map(|array| mlx::compiler_api::type_of(array))
         .collect::<mlx::Result<Vec<_>>>()?;
     let recorded = record("function", &types, |arrays| {
         Ok((function(arrays).map_err(Error::Mlx)?, ()))

@@ -412,7 +412,7 @@ fn tables_in_half_of_full(a: &[Array]) -> Vec<Array> {
 }
 
 fn captured_tables_in_half(a: &[Array]) -> Vec<Array> {
-    let (cos, sin) = mlx::trace::without_recording(|| {
+    let (cos, sin) = mlx::compiler_api::without_recording(|| {
         let angles = angles(5, 8);
         let tables = (angles.cos().astype(Float16), angles.sin().astype(Float16));
         mlx::eval([&tables.0, &tables.1]).unwrap();

@@ -110,7 +110,7 @@ fn kernel_is_told(#[case] formula: Formula, #[case] types: &[Type], #[case] want
 
 /// Computed once, outside of the function, as a model does when it is made.
 fn outside(make: impl FnOnce() -> [Array; 2]) -> [Array; 2] {
-    mlx::trace::without_recording(|| {
+    mlx::compiler_api::without_recording(|| {
         let tables = make();
         mlx::eval([&tables[0], &tables[1]]).unwrap();
         tables

@@ -156,7 +156,7 @@ impl Step {
                 Operand::Number(number, dtype) => {
                     let number = Array::scalar(*number as f32);
                     // Made at once, so that it is a literal and no step of the graph.
-                    mlx::trace::without_recording(|| {
+                    mlx::compiler_api::without_recording(|| {
                         let number = bind(Op::Astype { dtype: *dtype }, &[&number]);
                         number.eval().map(|()| number)
                     })

@@ -42,6 +42,26 @@ pub fn unary_case(dice: &mut Dice) -> Checked {
     close(&got, &wanted, 1e-3, &format!("{what} of f16"))
 }
 
+/// An input of a program: which dtype it is stored in, its elements, and its strides.
+type Stored = (usize, Vec<f32>, Vec<usize>);
+
+fn stored_input(dice: &mut Dice, shape: &[usize]) -> Stored {
+    let (mut next, mut strides) = (dice.pick(&[1, 1, 1, 2]), vec![0; shape.len()]);
+    for (axis, stride) in strides.iter_mut().enumerate().rev() {
+        if !dice.chance(3) {
+            *stride = next;
+            next *= shape[axis].max(1) + usize::from(dice.chance(5));
+        }
+    }
+    let reach: usize = shape
+        .iter()
+        .zip(&strides)
+        .map(|(size, stride)| size.saturating_sub(1) * stride)
+        .sum();
+    let values = dice.numbers(reach + 1);
+    (dice.below(3), values, strides)
+}
+
 pub fn program_case(dice: &mut Dice) -> Checked {
     let ndim = dice.below(5);
     let shape: Vec<usize> = (0..ndim).map(|_| dice.length(30)).collect();
@@ -51,23 +71,7 @@ pub fn program_case(dice: &mut Dice) -> Checked {
     }
     let count: usize = shape.iter().product();
     let n_inputs = 1 + dice.below(4);
-    let mut stored: Vec<(usize, Vec<f32>, Vec<usize>)> = Vec::new();
-    for _ in 0..n_inputs {
-        let (mut next, mut strides) = (dice.pick(&[1, 1, 1, 2]), vec![0; ndim]);
-        for (axis, stride) in strides.iter_mut().enumerate().rev() {
-            if !dice.chance(3) {
-                *stride = next;
-                next *= shape[axis].max(1) + usize::from(dice.chance(5));
-            }
-        }
-        let reach: usize = shape
-            .iter()
-            .zip(&strides)
-            .map(|(size, stride)| size.saturating_sub(1) * stride)
-            .sum();
-        let values = dice.numbers(reach + 1);
-        stored.push((dice.below(3), values, strides));
-    }
+    let stored: Vec<Stored> = (0..n_inputs).map(|_| stored_input(dice, &shape)).collect();
     let halves: Vec<Vec<f16>> = stored
         .iter()
         .map(|(_, values, _)| values.iter().map(|x| f16::from_f32(*x)).collect())
@@ -135,18 +139,32 @@ pub fn program_case(dice: &mut Dice) -> Checked {
     close(outs[0].checked()?, &wanted, 1e-6, &what)?;
     let wanted: Vec<f64> = wanted.iter().map(|x| 2.0 * x).collect();
     close(outs[1].checked()?, &wanted, 1e-6, &what)?;
-    // One element too few.
-    let mut short = inputs.clone();
-    let last = stored[0].1.len() - 1;
-    short[0].values = TypedSlice::F32(&stored[0].1[..last]);
+    refuses_short_input(dice, &program, &shape, &inputs)
+}
+
+/// An input with one element too few is refused, and nothing is written.
+fn refuses_short_input(
+    dice: &mut Dice,
+    program: &ElementwiseProgram,
+    shape: &[usize],
+    inputs: &[StridedInput<'_>],
+) -> Checked {
+    let mut short = inputs.to_vec();
+    short[0].values = match short[0].values {
+        TypedSlice::F32(values) => TypedSlice::F32(&values[..values.len() - 1]),
+        TypedSlice::F16(values) => TypedSlice::F16(&values[..values.len() - 1]),
+        TypedSlice::Bf16(values) => TypedSlice::Bf16(&values[..values.len() - 1]),
+        other => other,
+    };
+    let count: usize = shape.iter().product();
     let mut out = Guarded::new(dice, count, GUARD);
     let mut again = Guarded::new(dice, count, GUARD);
     let mut outputs = [
         TypedSliceMut::F32(out.get()),
         TypedSliceMut::F32(again.get()),
     ];
-    if program.run(&shape, &short, &mut outputs).is_ok() && count > 0 {
-        return Err(format!("{what}: read an input that is too short"));
+    if program.run(shape, &short, &mut outputs).is_ok() && count > 0 {
+        return Err(format!("{shape:?}: read an input that is too short"));
     }
     out.untouched()
 }

@@ -1,10 +1,10 @@
-//! What attention asks of its arguments.
+//! Checks of the arguments of attention.
 
 use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
 
-/// Refuses sizes that do not fit together, and slices that end before the last row.
+/// Refuses inconsistent sizes, and slices that end before the last row.
 pub(super) fn check<T: Element>(
     op: &'static str,
     shape: AttentionShape,
@@ -33,7 +33,7 @@ pub(super) fn check<T: Element>(
     if dim == 0 {
         return refuse("dim", "at least 1", dim);
     }
-    // A distance of 0 lets a slice of any length hold any number of keys: their number is bounded here.
+    // A stride of 0 lets a slice of any length hold any number of keys: their number is bounded here.
     product(op, &[batch, heads, queries, keys, 2])?;
     let query_sizes = [batch, heads, queries, dim];
     let key_sizes = [batch, kv_heads, keys, dim];

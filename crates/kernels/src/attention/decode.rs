@@ -1,31 +1,32 @@
-//! Attention of few queries: runs of keys go to threads, and their partial results are merged in order.
+//! Attention of a few queries (decode): the keys are split over threads (split-K, as flash-decoding does), and the partial
+//! results are merged in order.
 //!
-//! A run is read once: each key, converted if it is stored in half precision, meets every query that shares it.
+//! Keys and values are read once, for all the queries that share them, and converted if they are in half precision.
 
 use pulp::{Simd, WithSimd};
 
 use super::mask::HeadMask;
-use super::strided::{HeadRows, widen};
+use super::strided::{HeadRows, row_to_f32};
 use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
 use crate::parallel::parallel_for;
-use crate::rowwise::row_fold::maximum;
+use crate::rowwise::row_fold::row_max;
 use crate::simd::lanes::Lanes;
 use crate::simd::{self, prefetch};
 
-/// Keys of a run: the same for any number of threads.
-const RUN: usize = 512;
+/// Keys of a task: the same for any number of threads.
+const SPLIT: usize = 512;
 /// Keys that are read at once.
 const AT_ONCE: usize = 4;
 /// How many rows ahead keys and values are prefetched.
 const PREFETCH_ROWS: usize = 16;
 /// Numbers of a cache line.
 const LINE: usize = 16;
-/// Keys that are converted at a time: enough that what was stored is in the cache when it is read.
-const WIDENED: usize = 32;
+/// Keys that are converted at a time: few enough to be in the L1 cache when they are read.
+const F32_BLOCK: usize = 32;
 
 /// Lengths are checked; there are queries and keys.
-pub(super) fn run<T: Element>(
+pub(super) fn decode<T: Element>(
     shape: AttentionShape,
     inputs: AttentionInputs<T>,
     scale: f32,
@@ -41,36 +42,36 @@ pub(super) fn run<T: Element>(
         value_dim,
     } = shape;
     let group = heads / kv_heads;
-    let runs = keys.div_ceil(RUN);
-    // A partial result: the maximum, the sum, and the output about them.
+    let splits = keys.div_ceil(SPLIT);
+    // A partial result: the maximum, the sum, and the output relative to them.
     let partial = value_dim + 2;
     let rows = group * queries;
-    let mut partials = vec![0.0; batch * kv_heads * runs * rows * partial];
+    let mut partials = vec![0.0; batch * kv_heads * splits * rows * partial];
     let nanoseconds = 0.1 * (batch * heads * queries * keys * (dim + value_dim)) as f64;
     parallel_for(
         partials.chunks_exact_mut(rows * partial).enumerate(),
         nanoseconds,
         || Scratch {
             queries: vec![0.0; rows * dim],
-            scores: vec![0.0; rows * RUN.min(keys)],
-            wide: vec![
+            scores: vec![0.0; rows * SPLIT.min(keys)],
+            block_f32: vec![
                 0.0;
                 if T::IS_F32 {
                     0
                 } else {
-                    WIDENED * dim.max(value_dim)
+                    F32_BLOCK * dim.max(value_dim)
                 }
             ],
         },
-        |scratch, (piece, partials)| {
-            let (kv, run) = (piece / runs, piece % runs);
+        |scratch, (task, partials)| {
+            let (kv, split) = (task / splits, task % splits);
             let (batch, kv_head) = (kv / kv_heads, kv % kv_heads);
             for (row, query) in scratch.queries.chunks_exact_mut(dim).enumerate() {
                 let head = kv_head * group + row / queries;
                 let head = inputs.queries.of_head(batch, head, dim);
-                widen(head.row(row % queries), query);
+                row_to_f32(head.row(row % queries), query);
             }
-            simd::dispatch(Run {
+            simd::dispatch(KeySplit {
                 shape,
                 mask: |row: usize| {
                     inputs
@@ -79,36 +80,34 @@ pub(super) fn run<T: Element>(
                 },
                 keys: inputs.keys.of_head(batch, kv_head, dim),
                 values: inputs.values.of_head(batch, kv_head, value_dim),
-                start: run * RUN,
-                count: RUN.min(keys - run * RUN),
+                start: split * SPLIT,
+                count: SPLIT.min(keys - split * SPLIT),
                 scale,
                 scratch,
                 partials,
             });
         },
     );
-    let mut wide = vec![0.0; value_dim];
+    let mut block_f32 = vec![0.0; value_dim];
     for (at, out) in out.chunks_exact_mut(value_dim).enumerate() {
         let (batch, head, query) = (at / queries / heads, at / queries % heads, at % queries);
         let kv = batch * kv_heads + head / group;
         let row = head % group * queries + query;
-        let parts =
-            (0..runs).map(|run| &partials[((kv * runs + run) * rows + row) * partial..][..partial]);
+        let parts = (0..splits)
+            .map(|split| &partials[((kv * splits + split) * rows + row) * partial..][..partial]);
         let sink = inputs.sinks.map(|sinks| sinks[head]);
-        T::write(out, &mut wide, |out| merge(parts, sink, out));
+        T::write(out, &mut block_f32, |out| merge(parts, sink, out));
     }
 }
 
-/// Adds partial results about their common maximum.
+/// Adds partial results relative to their common maximum.
 fn merge<'a>(parts: impl Iterator<Item = &'a [f32]> + Clone, sink: Option<f32>, out: &mut [f32]) {
     let first = sink.unwrap_or(f32::MIN).max(f32::MIN);
-    let largest = parts
-        .clone()
-        .fold(first, |largest, part| largest.max(part[0]));
-    let mut sum = sink.map_or(0.0, |sink| (sink - largest).exp());
+    let max = parts.clone().fold(first, |max, part| max.max(part[0]));
+    let mut sum = sink.map_or(0.0, |sink| (sink - max).exp());
     out.fill(0.0);
     for part in parts {
-        let correction = (part[0] - largest).exp();
+        let correction = (part[0] - max).exp();
         sum += part[1] * correction;
         for (out, part) in out.iter_mut().zip(&part[2..]) {
             *out += part * correction;
@@ -122,14 +121,14 @@ fn merge<'a>(parts: impl Iterator<Item = &'a [f32]> + Clone, sink: Option<f32>, 
 struct Scratch {
     /// `[rows, dim]`.
     queries: Vec<f32>,
-    /// `[rows, RUN]`: scores, then powers.
+    /// `[rows, SPLIT]`: scores, then their exponentials.
     scores: Vec<f32>,
-    /// `[WIDENED, dim or value_dim]`, empty if nothing is converted.
-    wide: Vec<f32>,
+    /// `[F32_BLOCK, dim or value_dim]`, empty if nothing is converted.
+    block_f32: Vec<f32>,
 }
 
-/// One run of keys of one key head, and all queries that share it.
-struct Run<'a, T, M> {
+/// One part of the keys of one key head, and all queries that share it.
+struct KeySplit<'a, T, M> {
     shape: AttentionShape,
     /// The mask of a row of the scratch.
     mask: M,
@@ -143,7 +142,7 @@ struct Run<'a, T, M> {
     partials: &'a mut [f32],
 }
 
-impl<'a, T: Element, M: Fn(usize) -> HeadMask<'a, T>> WithSimd for Run<'a, T, M> {
+impl<'a, T: Element, M: Fn(usize) -> HeadMask<'a, T>> WithSimd for KeySplit<'a, T, M> {
     type Output = ();
 
     #[inline(always)]
@@ -154,20 +153,20 @@ impl<'a, T: Element, M: Fn(usize) -> HeadMask<'a, T>> WithSimd for Run<'a, T, M>
         let partials = self.partials.chunks_exact_mut(partial);
         for (row, (scores, partial)) in scores.zip(partials).enumerate() {
             let (query, mask) = (row % self.shape.queries, (self.mask)(row));
-            if mask.touches(query, self.start + self.count - 1) {
+            if mask.masks_any(query, self.start + self.count - 1) {
                 for (key, score) in (self.start..).zip(scores.iter_mut()) {
                     *score = mask.apply(query, key, *score);
                 }
             }
-            let (largest, sum) = powers(simd, scores);
+            let (max, sum) = softmax_scores(simd, scores);
             partial.fill(0.0);
-            partial[..2].copy_from_slice(&[largest, sum]);
+            partial[..2].copy_from_slice(&[max, sum]);
         }
-        self.weigh(simd);
+        self.accumulate_values(simd);
     }
 }
 
-impl<T: Element, M> Run<'_, T, M> {
+impl<T: Element, M> KeySplit<'_, T, M> {
     /// `scores[row, key] = scale * sum over d of queries[row, d] * keys[key, d]`.
     #[inline(always)]
     fn scores<S: Simd>(&mut self, simd: S) {
@@ -175,12 +174,12 @@ impl<T: Element, M> Run<'_, T, M> {
         let Scratch {
             queries,
             scores,
-            wide,
+            block_f32,
         } = &mut *self.scratch;
-        for begin in (0..count).step_by(WIDENED) {
-            let end = (begin + WIDENED).min(count);
+        for begin in (0..count).step_by(F32_BLOCK) {
+            let end = (begin + F32_BLOCK).min(count);
             let whole = end - (end - begin) % AT_ONCE;
-            let keys = self.keys.view(self.start + begin, end - begin, wide);
+            let keys = self.keys.view(self.start + begin, end - begin, block_f32);
             for first in (begin..whole).step_by(AT_ONCE) {
                 let (stride, keys) = (keys.1, rows::<AT_ONCE>(keys, first - begin, dim));
                 if T::IS_F32 {
@@ -188,7 +187,7 @@ impl<T: Element, M> Run<'_, T, M> {
                 }
                 let pairs = queries.chunks_exact(dim);
                 for (query, scores) in pairs.zip(scores.chunks_exact_mut(count)) {
-                    let dots = dots(simd, query, keys);
+                    let dots = dot_rows(simd, query, keys);
                     for (score, dot) in scores[first..first + AT_ONCE].iter_mut().zip(dots) {
                         *score = dot * scale;
                     }
@@ -198,21 +197,23 @@ impl<T: Element, M> Run<'_, T, M> {
                 let keys = rows::<1>(keys, key - begin, dim);
                 let pairs = queries.chunks_exact(dim);
                 for (query, scores) in pairs.zip(scores.chunks_exact_mut(count)) {
-                    scores[key] = dots(simd, query, keys)[0] * scale;
+                    scores[key] = dot_rows(simd, query, keys)[0] * scale;
                 }
             }
         }
     }
 
-    /// `partials[row, 2..] = sum over keys of powers[row, key] * values[key, :]`.
+    /// `partials[row, 2..] = sum over keys of exps[row, key] * values[key, :]`.
     #[inline(always)]
-    fn weigh<S: Simd>(&mut self, simd: S) {
+    fn accumulate_values<S: Simd>(&mut self, simd: S) {
         let (count, dim) = (self.count, self.shape.value_dim);
-        let Scratch { scores, wide, .. } = &mut *self.scratch;
-        for begin in (0..count).step_by(WIDENED) {
-            let end = (begin + WIDENED).min(count);
+        let Scratch {
+            scores, block_f32, ..
+        } = &mut *self.scratch;
+        for begin in (0..count).step_by(F32_BLOCK) {
+            let end = (begin + F32_BLOCK).min(count);
             let whole = end - (end - begin) % AT_ONCE;
-            let values = self.values.view(self.start + begin, end - begin, wide);
+            let values = self.values.view(self.start + begin, end - begin, block_f32);
             for first in (begin..whole).step_by(AT_ONCE) {
                 let (stride, values) = (values.1, rows::<AT_ONCE>(values, first - begin, dim));
                 if T::IS_F32 {
@@ -221,21 +222,21 @@ impl<T: Element, M> Run<'_, T, M> {
                 let outs = self.partials.chunks_exact_mut(dim + 2);
                 for (scores, out) in scores.chunks_exact(count).zip(outs) {
                     let weights = std::array::from_fn(|i| scores[first + i]);
-                    add(simd, weights, values, &mut out[2..]);
+                    axpy_rows(simd, weights, values, &mut out[2..]);
                 }
             }
             for key in whole..end {
                 let values = rows::<1>(values, key - begin, dim);
                 let outs = self.partials.chunks_exact_mut(dim + 2);
                 for (scores, out) in scores.chunks_exact(count).zip(outs) {
-                    add(simd, [scores[key]], values, &mut out[2..]);
+                    axpy_rows(simd, [scores[key]], values, &mut out[2..]);
                 }
             }
         }
     }
 }
 
-/// Prefetches what is `distance` numbers after these rows. Rows of interleaved heads are short pieces far apart, which the
+/// Prefetches what is `distance` numbers after these rows. Rows of interleaved heads are short and far apart, which the
 /// hardware prefetcher does not predict.
 #[inline(always)]
 fn prefetch_rows(rows: [&[f32]; AT_ONCE], distance: usize) {
@@ -246,7 +247,7 @@ fn prefetch_rows(rows: [&[f32]; AT_ONCE], distance: usize) {
     }
 }
 
-/// `N` rows from `first` on of a view: numbers and the distance between rows.
+/// Rows `first..first + N` of numbers with a stride between rows.
 #[inline(always)]
 fn rows<const N: usize>(
     (values, stride): (&[f32], usize),
@@ -261,29 +262,29 @@ fn rows<const N: usize>(
     rows
 }
 
-/// Turns scores into powers about their maximum; returns it and the sum.
+/// Replaces scores by their exponentials relative to their maximum; returns it and the sum.
 #[inline(always)]
-fn powers<S: Simd>(simd: S, scores: &mut [f32]) -> (f32, f32) {
-    let largest = maximum(simd, scores).max(f32::MIN);
-    let center = Lanes::splat(simd, largest);
+fn softmax_scores<S: Simd>(simd: S, scores: &mut [f32]) -> (f32, f32) {
+    let max = row_max(simd, scores).max(f32::MIN);
+    let shift = Lanes::splat(simd, max);
     let mut sum = Lanes::splat(simd, 0.0);
     let (body, tail) = S::as_mut_simd_f32s(scores);
     for score in body {
-        let power = (Lanes::new(simd, *score) - center).exp_nonpositive();
-        sum = sum + power;
-        *score = power.value;
+        let exp = (Lanes::new(simd, *score) - shift).exp_nonpositive();
+        sum = sum + exp;
+        *score = exp.value;
     }
     let mut rest = 0.0;
     for score in tail {
-        *score = (*score - largest).exp();
+        *score = (*score - max).exp();
         rest += *score;
     }
-    (largest, sum.sum() + rest)
+    (max, sum.sum() + rest)
 }
 
 /// The inner products of `a` with each of `rows`.
 #[inline(always)]
-fn dots<S: Simd, const N: usize>(simd: S, a: &[f32], rows: [&[f32]; N]) -> [f32; N] {
+fn dot_rows<S: Simd, const N: usize>(simd: S, a: &[f32], rows: [&[f32]; N]) -> [f32; N] {
     let (body, tail) = S::as_simd_f32s(a);
     let mut bodies: [&[S::f32s]; N] = [&[]; N];
     for (body_of_row, row) in bodies.iter_mut().zip(rows) {
@@ -311,7 +312,12 @@ fn dots<S: Simd, const N: usize>(simd: S, a: &[f32], rows: [&[f32]; N]) -> [f32;
 
 /// `out += sum over rows of weights[row] * rows[row]`.
 #[inline(always)]
-fn add<S: Simd, const N: usize>(simd: S, weights: [f32; N], rows: [&[f32]; N], out: &mut [f32]) {
+fn axpy_rows<S: Simd, const N: usize>(
+    simd: S,
+    weights: [f32; N],
+    rows: [&[f32]; N],
+    out: &mut [f32],
+) {
     let mut factors = [simd.splat_f32s(0.0); N];
     for (factor, weight) in factors.iter_mut().zip(weights) {
         *factor = simd.splat_f32s(weight);

@@ -1,13 +1,13 @@
-//! Which keys a query sees, and how a mask is laid over a block of scores.
+//! Masks: which keys a query attends to, and how scores are masked.
 
 use super::AttentionShape;
-use super::strided::reaches;
+use super::strided::check_reach;
 use crate::element::Element;
 use crate::error::Result;
 
-/// The distances, in elements, between neighbours along the axes of a mask `[batch, head, query, key]`.
+/// The strides, in elements, of a mask `[batch, head, query, key]`.
 ///
-/// A distance of 0 repeats the mask along that axis.
+/// A stride of 0 repeats the mask along that axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaskStrides {
     /// From one sequence to the next.
@@ -21,7 +21,7 @@ pub struct MaskStrides {
 }
 
 impl MaskStrides {
-    /// The distances in an array of these sizes without gaps; an axis of size 1 is repeated.
+    /// The strides of a contiguous array of these sizes; an axis of size 1 is repeated.
     pub const fn contiguous([batch, heads, queries, keys]: [usize; 4]) -> Self {
         const fn stride(size: usize, inside: usize) -> usize {
             if size == 1 { 0 } else { inside }
@@ -39,14 +39,14 @@ impl MaskStrides {
     }
 }
 
-/// Which keys a query sees.
+/// Which keys a query attends to.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub enum Mask<'a, T = f32> {
     /// All.
     #[default]
     None,
-    /// Query `i` sees key `j` if `j <= i + keys - queries`: the last query sees all.
+    /// Query `i` attends to key `j` if `j <= i + keys - queries`: the last query attends to all.
     Causal,
     /// Those for which the array is true.
     Boolean {
@@ -74,7 +74,7 @@ pub(super) enum HeadMask<'a, T> {
     Additive(Plane<'a, T>),
 }
 
-/// The numbers of one head, with the distances between queries and between keys.
+/// The mask of one head, with the strides of queries and keys.
 #[derive(Clone, Copy)]
 pub(super) struct Plane<'a, V> {
     values: &'a [V],
@@ -106,7 +106,7 @@ impl<'a, T: Element> Mask<'a, T> {
             Self::Additive { values, strides } => (values.len(), strides),
         };
         let strides = [strides.batch, strides.head, strides.query, strides.key];
-        reaches(op, "mask", sizes, strides, got)
+        check_reach(op, "mask", sizes, strides, got)
     }
 
     /// The part for one head.
@@ -130,8 +130,8 @@ impl<'a, T: Element> Mask<'a, T> {
 }
 
 impl<T: Element> HeadMask<'_, T> {
-    /// How many keys, from the first, any query up to `query` can see.
-    pub(super) fn reach(self, query: usize, keys: usize) -> usize {
+    /// How many keys, from the first, the queries up to `query` can attend to.
+    pub(super) fn n_visible_keys(self, query: usize, keys: usize) -> usize {
         match self {
             Self::Causal(offset) => {
                 let last = query as isize + offset;
@@ -141,7 +141,7 @@ impl<T: Element> HeadMask<'_, T> {
         }
     }
 
-    /// The first query that can see key `key` or one after it.
+    /// The first query that can attend to key `key` or one after it.
     pub(super) fn first_query(self, key: usize) -> usize {
         match self {
             Self::Causal(offset) => usize::try_from(key as isize - offset).unwrap_or(0),
@@ -149,8 +149,8 @@ impl<T: Element> HeadMask<'_, T> {
         }
     }
 
-    /// Whether the score of a pair changes; the last query's reach bounds the keys already.
-    pub(super) fn touches(self, first_query: usize, last_key: usize) -> bool {
+    /// Whether the mask changes a score of queries from `first_query` on and keys up to `last_key`.
+    pub(super) fn masks_any(self, first_query: usize, last_key: usize) -> bool {
         match self {
             Self::None => false,
             Self::Causal(offset) => last_key as isize > first_query as isize + offset,

@@ -1,10 +1,10 @@
 //! Attention by online softmax: `softmax(q k^T * scale + mask) v` without the matrix of scores.
 //!
-//! - Many queries (`prefill`): a block of 64 queries of one head goes to a thread, which walks over the keys in blocks of
-//!   128 and keeps a running maximum, sum and output. Limit: multiply-adds. Memory: 100 KiB or so a thread.
-//! - Few queries (`decode`): runs of 512 keys of one key head go to threads, for all the query heads that share it;
-//!   the runs are merged in order. Limit: the bandwidth of reading keys and values once.
-//! - The gradient (`gradient`) computes the weights again, block by block.
+//! - Many queries (`prefill`): a task has 64 queries of one head, reads the keys in blocks of 128 and has a running maximum,
+//!   sum and output. Limit: multiply-adds. Memory: about 100 KiB per thread.
+//! - A few queries (`decode`): a task has 512 keys of one key head, for all the query heads that share it (split-K); the
+//!   partial results are merged in order. Limit: the bandwidth of reading keys and values once.
+//! - The gradient (`gradient`) recomputes the weights, block by block.
 //!
 //! Inputs and masks are read by their strides, in `f32`, `f16` or `bf16`; arithmetic is `f32`.
 
@@ -25,12 +25,12 @@ pub use shape::{AttentionInputs, AttentionShape};
 pub use strided::{Strided, Strides};
 
 /// Up to this many queries, work is split over the keys and not over the queries.
-const FEW_QUERIES: usize = 4;
+const MAX_DECODE_QUERIES: usize = 4;
 
-/// Writes `softmax(q k^T * scale + mask) v` to `out`, `[batch, heads, queries, value_dim]` without gaps.
+/// Writes `softmax(q k^T * scale + mask) v` to `out`, contiguous `[batch, heads, queries, value_dim]`.
 ///
-/// Inputs are read where they lie, by their strides. Half precision is converted block by block, and the result is rounded
-/// once. A query that sees no key gets zeros.
+/// Inputs are read in place, by their strides. Half precision is converted block by block, and the result is rounded
+/// once. A query that attends to no key gets zeros.
 ///
 /// Error before that rounding: `2^-24 * (32 + size + keys)` of the largest value, where `size` is the largest
 /// `scale * |q| * |k|`: a score is rounded before it becomes an exponent. The share of `keys` is that of a sum whose
@@ -63,10 +63,10 @@ pub fn attention<T: Element>(
     }
     if shape.keys == 0 {
         out.fill(T::default());
-    } else if shape.queries <= FEW_QUERIES {
-        decode::run(shape, inputs, scale, out);
+    } else if shape.queries <= MAX_DECODE_QUERIES {
+        decode::decode(shape, inputs, scale, out);
     } else {
-        prefill::run(shape, inputs, scale, out);
+        prefill::prefill(shape, inputs, scale, out);
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Rows laid across lanes: a panel is `[tiles, dim, tile]`, so that one number of every row of a tile fills registers.
+//! Rows packed across lanes: a panel is `[tiles, dim, tile]`, so that one number of every row of a tile fills registers.
 
-use super::strided::{HeadRows, widen};
+use super::strided::{HeadRows, row_to_f32};
 use crate::element::Element;
 
-/// Lays rows `first..first + count`, times `factor`, into a panel; lanes without a row are zeros.
+/// Packs rows `first..first + count`, times `factor`, into a panel; lanes without a row are zeros.
 ///
 /// `row` has room for one row.
 #[inline(always)]
@@ -19,7 +19,7 @@ pub(super) fn pack<T: Element>(
     let row = &mut row[..dim];
     panel[..count.next_multiple_of(tile) * dim].fill(0.0);
     for i in 0..count {
-        widen(rows.row(first + i), row);
+        row_to_f32(rows.row(first + i), row);
         let tile_of_row = &mut panel[i / tile * dim * tile..][..dim * tile];
         for (column, x) in tile_of_row.chunks_exact_mut(tile).zip(&*row) {
             column[i % tile] = x * factor;

@@ -1,10 +1,10 @@
-//! The sizes of an attention, and what it reads.
+//! The sizes and the inputs of attention.
 
 use super::mask::Mask;
 use super::strided::{Strided, Strides};
 use crate::element::Element;
 
-/// The sizes of an attention.
+/// The sizes of attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionShape {
     /// The number of sequences.
@@ -23,7 +23,7 @@ pub struct AttentionShape {
     pub value_dim: usize,
 }
 
-/// What attention reads.
+/// The inputs of attention.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionInputs<'a, T = f32> {
     /// `[batch, heads, queries, dim]`.
@@ -32,14 +32,14 @@ pub struct AttentionInputs<'a, T = f32> {
     pub keys: Strided<'a, T>,
     /// `[batch, kv_heads, keys, value_dim]`.
     pub values: Strided<'a, T>,
-    /// Which keys a query sees.
+    /// Which keys a query attends to.
     pub mask: Mask<'a, T>,
-    /// `[heads]`: for each head a score without a value, which takes its share of the softmax.
+    /// `[heads]`: for each head the score of an attention sink, which has no value.
     pub sinks: Option<&'a [f32]>,
 }
 
 impl<'a, T: Element> AttentionInputs<'a, T> {
-    /// Arrays without gaps, no mask and no sinks.
+    /// Contiguous arrays, no mask and no sinks.
     pub fn contiguous(
         shape: AttentionShape,
         queries: &'a [T],

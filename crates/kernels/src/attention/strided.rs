@@ -1,12 +1,12 @@
-//! Where the rows of queries, keys and values lie: a slice and the distances between batches, heads and rows.
+//! Strided rows of queries, keys and values: a slice and the strides of batches, heads and rows.
 
 use crate::element::Element;
 use crate::error::{Error, Result};
 
-/// The distances, in elements, between neighbours along the first three axes of a `[batch, head, row, dim]` array.
+/// The strides, in elements, of the first three axes of a `[batch, head, row, dim]` array.
 ///
-/// The numbers of a row lie side by side. A distance of 0 repeats what is there, and rows may overlap or have gaps:
-/// a transposed view, a slice of a cache and a broadcast are read where they lie.
+/// The numbers of a row are contiguous. A stride of 0 repeats, and rows may overlap or have gaps: a transposed view, a
+/// slice of a cache and a broadcast are read in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Strides {
     /// From one sequence to the next.
@@ -18,7 +18,7 @@ pub struct Strides {
 }
 
 impl Strides {
-    /// The distances in an array `[batch, heads, rows, dim]` without gaps.
+    /// The strides of a contiguous `[batch, heads, rows, dim]` array.
     pub const fn contiguous(heads: usize, rows: usize, dim: usize) -> Self {
         let head = rows.saturating_mul(dim);
         Self {
@@ -28,7 +28,7 @@ impl Strides {
         }
     }
 
-    /// The distances in an array `[batch, rows, heads, dim]` without gaps, as a linear layer leaves it.
+    /// The strides of a contiguous `[batch, rows, heads, dim]` array, as a linear layer returns it.
     pub const fn heads_inside(heads: usize, rows: usize, dim: usize) -> Self {
         let row = heads.saturating_mul(dim);
         Self {
@@ -39,12 +39,12 @@ impl Strides {
     }
 }
 
-/// Rows of numbers that need not lie side by side.
+/// Rows of numbers that need not be contiguous.
 #[derive(Clone, Copy, Debug)]
 pub struct Strided<'a, T = f32> {
     /// The numbers, from the first of the first row.
     pub values: &'a [T],
-    /// Where the rows are.
+    /// The strides of the rows.
     pub strides: Strides,
 }
 
@@ -57,7 +57,7 @@ impl<'a, T: Element> Strided<'a, T> {
         sizes: [usize; 4],
     ) -> Result<()> {
         let Strides { batch, head, row } = self.strides;
-        reaches(op, what, sizes, [batch, head, row, 1], self.values.len())
+        check_reach(op, what, sizes, [batch, head, row, 1], self.values.len())
     }
 
     /// The rows of one head.
@@ -71,8 +71,8 @@ impl<'a, T: Element> Strided<'a, T> {
     }
 }
 
-/// Refuses `got` elements if an index into `sizes` with these strides would lie past them.
-pub(super) fn reaches(
+/// Refuses `got` elements if an index into `sizes` with these strides would be past their end.
+pub(super) fn check_reach(
     op: &'static str,
     what: &'static str,
     sizes: [usize; 4],
@@ -110,7 +110,7 @@ pub(super) struct HeadRows<'a, T> {
 }
 
 impl<'a, T: Element> HeadRows<'a, T> {
-    /// Whether blocks are read where they lie.
+    /// Whether blocks are read in place.
     pub(super) fn is_direct(&self) -> bool {
         T::IS_F32 && self.stride == self.dim
     }
@@ -125,7 +125,7 @@ impl<'a, T: Element> HeadRows<'a, T> {
         &self.values[index * self.stride..][..self.dim]
     }
 
-    /// Rows from `start` on as `f32` and the distance between them: where they lie, or converted to `scratch`.
+    /// Rows from `start` on as `f32`, and their stride: in place, or converted to `scratch`.
     #[inline(always)]
     pub(super) fn view<'s>(
         &self,
@@ -143,7 +143,7 @@ impl<'a, T: Element> HeadRows<'a, T> {
         (self.block(start, count, scratch), self.dim)
     }
 
-    /// Rows `start..start + count` side by side as `f32`, in `scratch` if they do not lie so.
+    /// Rows `start..start + count` as contiguous `f32`, in `scratch` if they are not.
     #[inline(always)]
     pub(super) fn block<'s>(&self, start: usize, count: usize, scratch: &'s mut [f32]) -> &'s [f32]
     where
@@ -157,7 +157,7 @@ impl<'a, T: Element> HeadRows<'a, T> {
         }
         let rows = scratch[..count * self.dim].chunks_exact_mut(self.dim);
         for (index, out) in (start..).zip(rows) {
-            widen(self.row(index), out);
+            row_to_f32(self.row(index), out);
         }
         &scratch[..count * self.dim]
     }
@@ -165,7 +165,7 @@ impl<'a, T: Element> HeadRows<'a, T> {
 
 /// Writes a row as `f32`.
 #[inline(always)]
-pub(super) fn widen<T: Element>(row: &[T], out: &mut [f32]) {
+pub(super) fn row_to_f32<T: Element>(row: &[T], out: &mut [f32]) {
     if T::IS_F32 {
         out.copy_from_slice(T::read_inline(row, &mut []));
     } else {

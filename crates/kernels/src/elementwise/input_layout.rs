@@ -36,7 +36,7 @@ pub(super) enum BlockInput {
 }
 
 impl OutputShape {
-    /// Checks that every input has the elements its strides ask for, and joins axes.
+    /// Checks that every input has the elements that its strides reach, and merges axes.
     pub(super) fn new(
         op: &'static str,
         shape: &[usize],

@@ -4,8 +4,8 @@
 //! [`ElementwiseProgram::run`] interprets it, block by block.
 //! Formula: each instruction is the function of its name, rounded to `f32` on its own, never contracted, so that a
 //! program gives the same bits as its instructions one by one.
-//! Blocking: tasks of 64 KiB; a register is a block of 1 to 16 KiB, so long that all registers of the program fit in
-//! the L1 or L2 cache; each instruction runs over a whole block with vector instructions. Registers are reused once
+//! Blocking: tasks of 64 KiB; a register is a block of 1 to 16 KiB, such that all registers of the program fit in the
+//! L1 or L2 cache; each instruction runs over a whole block with vector instructions. Registers are reused once
 //! their value is not needed any more. Outputs of 24 MiB and more are written with streaming stores.
 //! Limit: memory bandwidth for programs of cheap instructions, otherwise the instructions; powers and the functions of
 //! the standard library in [`UnaryOp`] are computed one element at a time.

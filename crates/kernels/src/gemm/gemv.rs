@@ -1,9 +1,9 @@
-//! A dense matrix times a vector or a few, with weights in `f32`, `f16` or `bf16`.
+//! GEMV: a dense matrix times a vector, with weights in `f32`, `f16` or `bf16`.
 //!
-//! Blocking: runs of rows of 32 KiB to 2 MiB go to threads; four rows are read at once, each with its own sums, so that
-//! each number of the vector is loaded once for four rows. Where the processor reads `f16` itself, rows are read one after
-//! another (`simd::dot_f16`). Limit: the bandwidth of reading the weights once. Other half precision is converted in the first
-//! cache, 256 numbers at a time.
+//! Blocking: a task has 32 KiB to 2 MiB of rows; four rows are read at once, each with its own sums, so that each number
+//! of the vector is loaded once for four rows. Where the processor reads `f16` itself, rows are read one after another
+//! (`simd::dot_f16`). Other half precision is converted in the L1 cache, 256 numbers at a time.
+//! Limit: the bandwidth of reading the weights once.
 
 use pulp::{Simd, WithSimd};
 
@@ -15,7 +15,7 @@ use crate::simd;
 /// Rows that are read at once.
 const ROWS: usize = 4;
 /// Numbers of a row of half precision that are converted before they are multiplied.
-const WIDENED: usize = 256;
+const F32_BLOCK: usize = 256;
 
 /// Writes `weights * x` to `out`: `out[r] = sum over c of weights[r, c] * x[c]`.
 ///
@@ -30,17 +30,17 @@ pub(super) fn gemv<T: Element>(shape: MatrixShape, weights: &[T], x: &[f32], out
             .chunks(rows * shape.columns)
             .zip(out.chunks_mut(rows)),
         0.06 * size_of_val(weights) as f64,
-        || [0.0; ROWS * WIDENED],
+        || [0.0; ROWS * F32_BLOCK],
         |scratch, (weights, out)| {
             let groups = weights.chunks(ROWS * shape.columns);
             for (weights, out) in groups.zip(out.chunks_mut(ROWS)) {
-                if let (Some(rows), [_, _, _, _]) = (four(weights, shape.columns), &*out)
+                if let (Some(rows), [_, _, _, _]) = (rows4(weights, shape.columns), &*out)
                     && let Some(products) = T::dots(rows, x)
                 {
                     out.copy_from_slice(&products);
                     continue;
                 }
-                simd::dispatch(Group {
+                simd::dispatch(RowGroup {
                     weights,
                     x,
                     out,
@@ -51,21 +51,21 @@ pub(super) fn gemv<T: Element>(shape: MatrixShape, weights: &[T], x: &[f32], out
     );
 }
 
-/// Four whole rows, if there are so many.
-fn four<T>(weights: &[T], columns: usize) -> Option<[&[T]; ROWS]> {
+/// Four whole rows, if there are at least four.
+fn rows4<T>(weights: &[T], columns: usize) -> Option<[&[T]; ROWS]> {
     let mut rows = weights.chunks_exact(columns);
     Some([rows.next()?, rows.next()?, rows.next()?, rows.next()?])
 }
 
 /// Up to four rows.
-struct Group<'a, T> {
+struct RowGroup<'a, T> {
     weights: &'a [T],
     x: &'a [f32],
     out: &'a mut [f32],
-    scratch: &'a mut [f32; ROWS * WIDENED],
+    scratch: &'a mut [f32; ROWS * F32_BLOCK],
 }
 
-impl<T: Element> WithSimd for Group<'_, T> {
+impl<T: Element> WithSimd for RowGroup<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -81,15 +81,15 @@ impl<T: Element> WithSimd for Group<'_, T> {
         let at = |row: usize| if row < out.len() { row * columns } else { 0 };
         let rows: [&[T]; ROWS] = std::array::from_fn(|row| &weights[at(row)..][..columns]);
         let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
-        let step = if T::IS_F32 { columns } else { WIDENED };
+        let step = if T::IS_F32 { columns } else { F32_BLOCK };
         for start in (0..columns).step_by(step) {
             let end = (start + step).min(columns);
-            let mut buffers = scratch.chunks_exact_mut(WIDENED);
+            let mut buffers = scratch.chunks_exact_mut(F32_BLOCK);
             let parts: [&[f32]; ROWS] = std::array::from_fn(|row| {
                 let buffer = buffers.next().unwrap_or_default();
                 T::read_inline(&rows[row][start..end], buffer)
             });
-            sums = add(simd, parts, &x[start..end], sums);
+            sums = fma_rows4(simd, parts, &x[start..end], sums);
         }
         // A loop and not `map`, whose closure would be compiled without the instruction set.
         for (out, [a, b]) in out.iter_mut().zip(sums) {
@@ -100,7 +100,7 @@ impl<T: Element> WithSimd for Group<'_, T> {
 
 /// Adds the products of four rows with the vector to their sums.
 #[inline(always)]
-fn add<S: Simd>(
+fn fma_rows4<S: Simd>(
     simd: S,
     rows: [&[f32]; ROWS],
     x: &[f32],

@@ -3,7 +3,7 @@
 use pulp::Simd;
 
 use super::gemv::gemv;
-use super::packed::{self, MANY, Unpack};
+use super::packed::{self, GEMM_MIN_VECTORS, Unpack};
 use super::shape::MatrixShape;
 use crate::element::Element;
 use crate::error::{Result, length, product};
@@ -32,7 +32,7 @@ pub fn matmul<T: Element>(
         out.fill(0.0);
         return Ok(());
     }
-    if vectors >= MANY {
+    if vectors >= GEMM_MIN_VECTORS {
         packed::gemm(shape, vectors, &Dense { columns, weights }, x, out);
         return Ok(());
     }

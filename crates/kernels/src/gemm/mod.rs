@@ -1,4 +1,4 @@
-//! Dense matrix products: a vector, a few vectors, many.
+//! Dense matrix products: GEMV for a few vectors, packed GEMM for many, and their microkernels.
 
 mod gemv;
 mod matmul;

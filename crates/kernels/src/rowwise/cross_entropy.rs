@@ -1,10 +1,10 @@
 //! `logsumexp` of rows, and the cross entropy made of it.
 //!
-//! Blocking: groups of rows go to threads. Limit: memory bandwidth for long arrays, the exponential otherwise.
+//! Blocking: a task has 64 KiB of rows. Limit: memory bandwidth for long arrays, the exponential otherwise.
 
 use pulp::{Simd, WithSimd};
 
-use super::row_fold::{RUN, maximum};
+use super::row_fold::{REGISTERS_PER_SUM, row_max};
 use super::shape::{RowMajorShape, rows_not_empty};
 use crate::element::Element;
 use crate::error::{Error, Result, length};
@@ -23,8 +23,8 @@ pub fn logsumexp<T: Element>(shape: RowMajorShape, x: &[T], out: &mut [f32]) -> 
     length("logsumexp", "x", shape.elements("logsumexp")?, x.len())?;
     length("logsumexp", "out", shape.rows, out.len())?;
     over_rows(shape, x, out, |_, x| {
-        let (largest, rest) = simd::dispatch(LogSumExp(x));
-        largest + rest
+        let (max, rest) = simd::dispatch(LogSumExp(x));
+        max + rest
     });
     Ok(())
 }
@@ -47,21 +47,17 @@ pub fn cross_entropy<T: Element>(
     length(OP, "x", shape.elements(OP)?, x.len())?;
     length(OP, "targets", shape.rows, targets.len())?;
     length(OP, "out", shape.rows, out.len())?;
-    targets_are_classes(OP, shape, targets)?;
+    check_targets(OP, shape, targets)?;
     over_rows(shape, x, out, |row, x| {
         // The large numbers are subtracted first, so that of 1e8 and 1e8 the loss is ln 2.
-        let (largest, rest) = simd::dispatch(LogSumExp(x));
-        (largest - x[targets[row] as usize]) + rest
+        let (max, rest) = simd::dispatch(LogSumExp(x));
+        (max - x[targets[row] as usize]) + rest
     });
     Ok(())
 }
 
 /// Refuses a target that is not a class.
-pub(crate) fn targets_are_classes(
-    op: &'static str,
-    shape: RowMajorShape,
-    targets: &[u32],
-) -> Result<()> {
+pub(crate) fn check_targets(op: &'static str, shape: RowMajorShape, targets: &[u32]) -> Result<()> {
     let Some(target) = targets.iter().find(|target| **target as usize >= shape.dim) else {
         return Ok(());
     };
@@ -90,15 +86,15 @@ fn over_rows<T: Element>(
             .enumerate(),
         0.7 * x.len() as f64,
         || vec![0.0; shape.dim],
-        |wide, (piece, (x, out))| {
+        |x_f32, (task, (x, out))| {
             for (i, (x, out)) in x.chunks_exact(shape.dim).zip(out).enumerate() {
-                *out = row(piece * rows + i, T::read(x, wide));
+                *out = row(task * rows + i, T::read(x, x_f32));
             }
         },
     );
 }
 
-/// The maximum of a row, and the logarithm of the sum of exponentials below it: `logsumexp` is their sum.
+/// The maximum of a row, and the logarithm of the sum of exponentials relative to it: `logsumexp` is their sum.
 struct LogSumExp<'a>(&'a [f32]);
 
 impl WithSimd for LogSumExp<'_> {
@@ -106,33 +102,33 @@ impl WithSimd for LogSumExp<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> (f32, f32) {
-        let largest = maximum(simd, self.0);
-        if !largest.is_finite() {
-            let unknown = self.0.iter().any(|x| x.is_nan());
-            return (if unknown { f32::NAN } else { largest }, 0.0);
+        let max = row_max(simd, self.0);
+        if !max.is_finite() {
+            let has_nan = self.0.iter().any(|x| x.is_nan());
+            return (if has_nan { f32::NAN } else { max }, 0.0);
         }
-        let center = Lanes::splat(simd, largest);
+        let shift = Lanes::splat(simd, max);
         let (body, tail) = self.0.split_at(self.0.len() - self.0.len() % S::F32_LANES);
-        let sum = powers_below(simd, body, center);
-        let rest: f32 = tail.iter().map(|x| (x - largest).exp()).sum();
-        (largest, (sum + rest).ln())
+        let sum = sum_exps(simd, body, shift);
+        let rest: f32 = tail.iter().map(|x| (x - max).exp()).sum();
+        (max, (sum + rest).ln())
     }
 }
 
-/// The sum of `exp(x - center)` over whole registers; runs are summed by themselves.
+/// The sum of `exp(x - shift)` over whole registers, summed as by [`row_sum`](super::row_fold::row_sum).
 ///
-/// A loop of its own and not `norm::sum_of` with a closure: one as long as this is not inlined, and then it is compiled
-/// without the vector instructions, which took 13 times as long.
+/// A loop of its own and not `row_sum` with a closure: one as long as this is not inlined, and then it is compiled without
+/// the vector instructions, which took 13 times as long.
 #[inline(always)]
-fn powers_below<S: Simd>(simd: S, x: &[f32], center: Lanes<S>) -> f32 {
+fn sum_exps<S: Simd>(simd: S, x: &[f32], shift: Lanes<S>) -> f32 {
     let (x, _) = S::as_simd_f32s(x);
     let zero = Lanes::splat(simd, 0.0);
     let mut sum = zero;
-    for run in x.chunks(RUN) {
+    for registers in x.chunks(REGISTERS_PER_SUM) {
         let mut sums = [zero; 4];
-        for quad in run.chunks(4) {
+        for quad in registers.chunks(4) {
             for (sum, x) in sums.iter_mut().zip(quad) {
-                *sum = *sum + (Lanes::new(simd, *x) - center).exp_nonpositive();
+                *sum = *sum + (Lanes::new(simd, *x) - shift).exp_nonpositive();
             }
         }
         let [a, b, c, d] = sums;

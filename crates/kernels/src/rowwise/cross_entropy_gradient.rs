@@ -1,10 +1,10 @@
 //! The gradient of the cross entropy with respect to the logits.
 //!
-//! Formula: `out[r, c] = g[r] * (softmax(x)[r, c] - [c = targets[r]])`. Blocking: as [`softmax`](crate::softmax), of which it
-//! is one with another scale. Limit: memory bandwidth for long arrays, the exponential otherwise.
+//! Formula: `out[r, c] = g[r] * (softmax(x)[r, c] - [c = targets[r]])`. Blocking: as [`softmax`](crate::softmax), which it
+//! is with another scale. Limit: memory bandwidth for long arrays, the exponential otherwise.
 
-use super::cross_entropy::targets_are_classes;
-use super::exp_row::PowerRow;
+use super::cross_entropy::check_targets;
+use super::exp_row::ExpRow;
 use super::shape::{RowMajorShape, rows_not_empty};
 use crate::element::Element;
 use crate::error::{Result, length};
@@ -32,7 +32,7 @@ pub fn cross_entropy_gradient<T: Element>(
     length(OP, "targets", shape.rows, targets.len())?;
     length(OP, "g", shape.rows, g.len())?;
     length(OP, "out", elements, out.len())?;
-    targets_are_classes(OP, shape, targets)?;
+    check_targets(OP, shape, targets)?;
     if elements == 0 {
         return Ok(());
     }
@@ -47,19 +47,19 @@ pub fn cross_entropy_gradient<T: Element>(
             let converted = if T::IS_F32 { 0 } else { shape.dim };
             (
                 vec![0.0; converted],
-                PowerRow::new(shape.dim),
+                ExpRow::new(shape.dim),
                 vec![0.0; converted],
             )
         },
-        |(wide, row, narrow), ((x, out), (targets, g))| {
+        |(x_f32, row, result), ((x, out), (targets, g))| {
             let rows = x
                 .chunks_exact(shape.dim)
                 .zip(out.chunks_exact_mut(shape.dim));
             for ((x, out), (target, g)) in rows.zip(targets.iter().zip(g)) {
-                row.take(T::read(x, wide), *g);
-                T::write(out, narrow, |out| {
+                row.push(T::read(x, x_f32), *g);
+                T::write(out, result, |out| {
                     if stream {
-                        row.write_past(out);
+                        row.write_streaming(out);
                     } else {
                         row.write(out);
                     }

@@ -1,116 +1,103 @@
-//! Powers of a row, relative to its maximum, and their way out: what softmax and the gradient of the cross entropy are
-//! made of.
+//! The exponentials of a row relative to its maximum, from which softmax and the gradient of the cross entropy are made.
 
 use pulp::{Simd, WithSimd};
 
-use super::row_fold::maximum;
+use super::row_fold::row_max;
 use crate::simd::lanes::Lanes;
 use crate::simd::{self, prefetch, streaming_store};
 
-/// Elements whose powers are taken of their distance to their own maximum: they are still in the first cache when that is
-/// known.
+/// Elements whose exponentials are taken relative to their own maximum: they are still in the L1 cache when that is known.
 const BLOCK: usize = 1024;
 
-/// The maximum of a block, and the sum of its powers, or what they are multiplied by.
-type Block = (f32, f32);
+/// The maximum of a block, and the sum of its exponentials, or what they are multiplied by.
+type BlockSum = (f32, f32);
 
-/// Room for the powers of a row: they stand in the cache, and are scaled on their way out.
-pub(crate) struct PowerRow {
-    powers: Vec<f32>,
-    blocks: Vec<Block>,
-    /// The same of the row before.
-    powers_before: Vec<f32>,
-    blocks_before: Vec<Block>,
+/// The exponentials of a row: they stay in the cache, and are scaled when they are written.
+pub(crate) struct ExpRow {
+    exps: Vec<f32>,
+    blocks: Vec<BlockSum>,
+    /// The same of the previous row.
+    previous_exps: Vec<f32>,
+    previous_blocks: Vec<BlockSum>,
 }
 
-impl PowerRow {
+impl ExpRow {
     pub(crate) fn new(dim: usize) -> Self {
         Self {
-            powers: vec![0.0; dim],
+            exps: vec![0.0; dim],
             blocks: vec![(0.0, 0.0); dim.div_ceil(BLOCK)],
-            powers_before: Vec::new(),
-            blocks_before: Vec::new(),
+            previous_exps: Vec::new(),
+            previous_blocks: Vec::new(),
         }
     }
 
-    /// Takes a row, as long as the room, times `factor`.
-    pub(crate) fn take(&mut self, x: &[f32], factor: f32) {
-        let Self { powers, blocks, .. } = self;
-        simd::dispatch(Powers { x, powers, blocks });
-        scales(blocks, factor);
+    /// Computes the exponentials of a row of the length given to `new`, to be multiplied by `factor`.
+    pub(crate) fn push(&mut self, x: &[f32], factor: f32) {
+        let Self { exps, blocks, .. } = self;
+        simd::dispatch(Exps { x, exps, blocks });
+        rescale_factors(blocks, factor);
     }
 
     /// Writes `factor * exp(x - max(x)) / sum(exp(x - max(x)))`.
     pub(crate) fn write(&self, out: &mut [f32]) {
-        let Self { powers, blocks, .. } = self;
-        simd::dispatch(Scale::<false> {
-            blocks,
-            powers,
-            out,
-        });
+        let Self { exps, blocks, .. } = self;
+        simd::dispatch(Scale::<false> { blocks, exps, out });
     }
 
     /// The same with streaming stores.
-    pub(crate) fn write_past(&self, out: &mut [f32]) {
-        let Self { powers, blocks, .. } = self;
-        simd::dispatch(Scale::<true> {
-            blocks,
-            powers,
-            out,
-        });
+    pub(crate) fn write_streaming(&self, out: &mut [f32]) {
+        let Self { exps, blocks, .. } = self;
+        simd::dispatch(Scale::<true> { blocks, exps, out });
     }
 
-    /// Takes a row, and writes the one before between its blocks: reading, computing and writing overlap.
+    /// Computes the exponentials of a row, and writes the previous row between its blocks with streaming stores: reading,
+    /// computing and writing overlap.
     ///
     /// Measured on rows of 4096 with one thread: 8.9 ms row by row, 7.0 so, and 17 with a streaming store after each
-    /// register of powers, between stores that stay.
-    pub(crate) fn take_past(&mut self, x: &[f32], before: Option<&mut [f32]>) {
-        let Some(out) = before else {
-            return self.take(x, 1.0);
+    /// register of exponentials, between plain stores.
+    pub(crate) fn push_streaming(&mut self, x: &[f32], previous: Option<&mut [f32]>) {
+        let Some(out) = previous else {
+            return self.push(x, 1.0);
         };
-        std::mem::swap(&mut self.powers, &mut self.powers_before);
-        std::mem::swap(&mut self.blocks, &mut self.blocks_before);
-        self.powers.resize(x.len(), 0.0);
-        self.blocks.resize(self.blocks_before.len(), (0.0, 0.0));
-        simd::dispatch(Both { row: self, x, out });
-        scales(&mut self.blocks, 1.0);
+        std::mem::swap(&mut self.exps, &mut self.previous_exps);
+        std::mem::swap(&mut self.blocks, &mut self.previous_blocks);
+        self.exps.resize(x.len(), 0.0);
+        self.blocks.resize(self.previous_blocks.len(), (0.0, 0.0));
+        simd::dispatch(PushAndWrite { row: self, x, out });
+        rescale_factors(&mut self.blocks, 1.0);
     }
 }
 
-/// Writes `exp(x - max(x))` of each block, and the block's maximum and sum of that.
-struct Powers<'a> {
+/// Writes `exp(x - max(x))` of each block, and the block's maximum and sum.
+struct Exps<'a> {
     x: &'a [f32],
-    powers: &'a mut [f32],
+    exps: &'a mut [f32],
     blocks: &'a mut [(f32, f32)],
 }
 
-impl WithSimd for Powers<'_> {
+impl WithSimd for Exps<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let pieces = self.x.chunks(BLOCK).zip(self.powers.chunks_mut(BLOCK));
-        for (block, (x, powers)) in self.blocks.iter_mut().zip(pieces) {
-            let largest = maximum(simd, x);
-            *block = (largest, self::powers(simd, x, center(largest), powers));
+        let blocks_of_row = self.x.chunks(BLOCK).zip(self.exps.chunks_mut(BLOCK));
+        for (block, (x, exps)) in self.blocks.iter_mut().zip(blocks_of_row) {
+            let max = row_max(simd, x);
+            *block = (max, write_exps(simd, x, max_or_zero(max), exps));
         }
     }
 }
 
-/// What a block is measured by: one of `-inf` has no power, whatever that is.
+/// What is subtracted in a block: the maximum, or 0 in a block of `-inf`, whose exponentials are 0 then.
 #[inline(always)]
-fn center(largest: f32) -> f32 {
-    if largest == f32::NEG_INFINITY {
-        0.0
-    } else {
-        largest
-    }
+fn max_or_zero(max: f32) -> f32 {
+    if max == f32::NEG_INFINITY { 0.0 } else { max }
 }
 
-/// Writes `exp(x - center)` and returns the sum of that.
+/// Writes `exp(x - shift)` and returns the sum.
 #[inline(always)]
-fn powers<S: Simd>(simd: S, x: &[f32], center: f32, out: &mut [f32]) -> f32 {
-    let center = Lanes::splat(simd, center);
+fn write_exps<S: Simd>(simd: S, x: &[f32], shift: f32, out: &mut [f32]) -> f32 {
+    let shift = Lanes::splat(simd, shift);
     let (body, x_tail) = S::as_simd_f32s(x);
     let (out, out_tail) = S::as_mut_simd_f32s(out);
     let zero = Lanes::splat(simd, 0.0);
@@ -119,52 +106,52 @@ fn powers<S: Simd>(simd: S, x: &[f32], center: f32, out: &mut [f32]) -> f32 {
     let (out_pairs, out_singles) = out.as_chunks_mut::<2>();
     for (out, x) in out_pairs.iter_mut().zip(pairs) {
         for i in 0..2 {
-            // The next block is on its way while this one is computed.
+            // The next block is prefetched while this one is computed.
             prefetch(&x[i], BLOCK);
-            let power = (Lanes::new(simd, x[i]) - center).exp_nonpositive();
-            sums[i] = sums[i] + power;
-            out[i] = power.value;
+            let exp = (Lanes::new(simd, x[i]) - shift).exp_nonpositive();
+            sums[i] = sums[i] + exp;
+            out[i] = exp.value;
         }
     }
     for (out, x) in out_singles.iter_mut().zip(singles) {
-        let power = (Lanes::new(simd, *x) - center).exp_nonpositive();
-        sums[0] = sums[0] + power;
-        *out = power.value;
+        let exp = (Lanes::new(simd, *x) - shift).exp_nonpositive();
+        sums[0] = sums[0] + exp;
+        *out = exp.value;
     }
     if !x_tail.is_empty() {
         let x = Lanes::new(simd, simd.partial_load_f32s(x_tail));
-        simd.partial_store_f32s(out_tail, (x - center).exp_nonpositive().value);
+        simd.partial_store_f32s(out_tail, (x - shift).exp_nonpositive().value);
         sums[1] = sums[1] + Lanes::new(simd, simd.partial_load_f32s(out_tail));
     }
     (sums[0] + sums[1]).sum()
 }
 
-/// From maxima and sums of blocks to what their powers are multiplied by, in the place of the sums.
-fn scales(blocks: &mut [(f32, f32)], factor: f32) {
-    let largest = blocks
+/// Replaces the sums of blocks by what their exponentials are multiplied by.
+fn rescale_factors(blocks: &mut [(f32, f32)], factor: f32) {
+    let max = blocks
         .iter()
-        .map(|(largest, _)| *largest)
+        .map(|(max, _)| *max)
         .fold(f32::NEG_INFINITY, f32::max);
     let mut total = 0.0;
     for (own, sum) in blocks.iter_mut() {
         // `exp(0)` without a call, for rows of one block.
-        let smaller = if *own == largest && own.is_finite() {
+        let rescale = if *own == max && own.is_finite() {
             1.0
         } else {
-            (*own - largest).exp()
+            (*own - max).exp()
         };
-        total += *sum * smaller;
-        *sum = smaller;
+        total += *sum * rescale;
+        *sum = rescale;
     }
     for (_, scale) in blocks {
         *scale *= factor / total;
     }
 }
 
-/// Writes the powers of each block times its scale, `STREAM` the cache or not.
+/// Writes the exponentials of each block times its scale, with streaming stores if `STREAM`.
 struct Scale<'a, const STREAM: bool> {
     blocks: &'a [(f32, f32)],
-    powers: &'a [f32],
+    exps: &'a [f32],
     out: &'a mut [f32],
 }
 
@@ -173,66 +160,69 @@ impl<const STREAM: bool> WithSimd for Scale<'_, STREAM> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let pieces = self.powers.chunks(BLOCK).zip(self.out.chunks_mut(BLOCK));
-        for ((_, scale), (powers, out)) in self.blocks.iter().zip(pieces) {
-            scaled::<S, STREAM>(simd, *scale, powers, out);
+        let blocks_of_row = self.exps.chunks(BLOCK).zip(self.out.chunks_mut(BLOCK));
+        for ((_, scale), (exps, out)) in self.blocks.iter().zip(blocks_of_row) {
+            write_scaled::<S, STREAM>(simd, *scale, exps, out);
         }
     }
 }
 
 #[inline(always)]
-fn scaled<S: Simd, const STREAM: bool>(simd: S, factor: f32, powers: &[f32], out: &mut [f32]) {
+fn write_scaled<S: Simd, const STREAM: bool>(simd: S, factor: f32, exps: &[f32], out: &mut [f32]) {
     let scale = Lanes::splat(simd, factor);
     let head = if STREAM {
         streaming_store::alignment_prefix::<S>(out)
     } else {
         0
     };
-    let (powers_head, powers) = powers.split_at(head);
+    let (exps_head, exps) = exps.split_at(head);
     let (out_head, out) = out.split_at_mut(head);
-    let (powers, powers_tail) = S::as_simd_f32s(powers);
+    let (exps, exps_tail) = S::as_simd_f32s(exps);
     let (out, out_tail) = S::as_mut_simd_f32s(out);
-    for (out, power) in out.iter_mut().zip(powers) {
-        streaming_store::store::<S, STREAM>(out, (Lanes::new(simd, *power) * scale).value);
+    for (out, exp) in out.iter_mut().zip(exps) {
+        streaming_store::store::<S, STREAM>(out, (Lanes::new(simd, *exp) * scale).value);
     }
-    ends([(powers_head, out_head), (powers_tail, out_tail)], factor);
+    write_ends([(exps_head, out_head), (exps_tail, out_tail)], factor);
 }
 
-/// Writes what is no whole register.
+/// Writes what is not a whole register.
 #[inline(always)]
-fn ends(ends: [(&[f32], &mut [f32]); 2], factor: f32) {
-    for (powers, out) in ends {
-        for (out, power) in out.iter_mut().zip(powers) {
-            *out = power * factor;
+fn write_ends(ends: [(&[f32], &mut [f32]); 2], factor: f32) {
+    for (exps, out) in ends {
+        for (out, exp) in out.iter_mut().zip(exps) {
+            *out = exp * factor;
         }
     }
 }
 
-/// [`Powers`] of a row and [`Scale`] of the row before.
-struct Both<'a> {
-    row: &'a mut PowerRow,
+/// [`Exps`] of a row and [`Scale`] of the previous row.
+struct PushAndWrite<'a> {
+    row: &'a mut ExpRow,
     x: &'a [f32],
     out: &'a mut [f32],
 }
 
-impl WithSimd for Both<'_> {
+impl WithSimd for PushAndWrite<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let PowerRow {
-            powers,
+        let ExpRow {
+            exps,
             blocks,
-            powers_before,
-            blocks_before,
+            previous_exps,
+            previous_blocks,
         } = self.row;
-        let now = self.x.chunks(BLOCK).zip(powers.chunks_mut(BLOCK));
-        let before = powers_before.chunks(BLOCK).zip(self.out.chunks_mut(BLOCK));
-        let blocks = blocks.iter_mut().zip(blocks_before);
-        for (((block, (_, factor)), now), before) in blocks.zip(now).zip(before) {
-            let largest = maximum(simd, now.0);
-            *block = (largest, self::powers(simd, now.0, center(largest), now.1));
-            scaled::<S, true>(simd, *factor, before.0, before.1);
+        let current = self.x.chunks(BLOCK).zip(exps.chunks_mut(BLOCK));
+        let previous = previous_exps.chunks(BLOCK).zip(self.out.chunks_mut(BLOCK));
+        let blocks = blocks.iter_mut().zip(previous_blocks);
+        for (((block, (_, factor)), current), previous) in blocks.zip(current).zip(previous) {
+            let max = row_max(simd, current.0);
+            *block = (
+                max,
+                write_exps(simd, current.0, max_or_zero(max), current.1),
+            );
+            write_scaled::<S, true>(simd, *factor, previous.0, previous.1);
         }
     }
 }

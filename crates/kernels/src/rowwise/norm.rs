@@ -1,11 +1,11 @@
 //! Normalization of rows: `rms_norm` and `layer_norm`.
 //!
-//! Blocking: groups of rows go to threads; a row is read from memory once and is in the first cache for the second
-//! look. Limit: memory bandwidth. Error: `2^-21` of the largest result of the row for rows of up to 65,536 elements.
+//! Blocking: a task has 64 KiB of rows; a row is read from memory once and is in the L1 cache for the second pass.
+//! Limit: memory bandwidth. Error: `2^-21` of the largest result of the row for rows of up to 65,536 elements.
 
 use pulp::{Simd, WithSimd};
 
-use super::row_fold::sum_of;
+use super::row_fold::row_sum;
 use super::shape::RowMajorShape;
 use crate::element::{Element, to_f32_vec};
 use crate::error::{Result, length};
@@ -29,7 +29,14 @@ pub fn rms_norm<T: Element>(
     eps: f32,
     out: &mut [T],
 ) -> Result<()> {
-    normalize("rms_norm", false, shape, x, weight, None, eps, out)
+    let parameters = Parameters {
+        op: "rms_norm",
+        is_centered: false,
+        weight,
+        bias: None,
+        eps,
+    };
+    normalize(shape, parameters, x, out)
 }
 
 /// Writes `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias` to `out`, row by row.
@@ -47,76 +54,60 @@ pub fn layer_norm<T: Element>(
     eps: f32,
     out: &mut [T],
 ) -> Result<()> {
-    normalize("layer_norm", true, shape, x, weight, bias, eps, out)
+    let parameters = Parameters {
+        op: "layer_norm",
+        is_centered: true,
+        weight,
+        bias,
+        eps,
+    };
+    normalize(shape, parameters, x, out)
 }
 
-#[expect(clippy::too_many_arguments, reason = "two public functions, one body")]
-fn normalize<T: Element>(
+/// What distinguishes the two normalizations.
+struct Parameters<'a, T> {
     op: &'static str,
-    centered: bool,
-    shape: RowMajorShape,
-    x: &[T],
-    weight: Option<&[T]>,
-    bias: Option<&[T]>,
+    /// Whether the mean is subtracted.
+    is_centered: bool,
+    weight: Option<&'a [T]>,
+    bias: Option<&'a [T]>,
     eps: f32,
+}
+
+fn normalize<T: Element>(
+    shape: RowMajorShape,
+    parameters: Parameters<'_, T>,
+    x: &[T],
     out: &mut [T],
 ) -> Result<()> {
-    let elements = shape.elements(op)?;
+    let Parameters {
+        op, weight, bias, ..
+    } = parameters;
+    let (dim, elements) = (shape.dim, shape.elements(op)?);
     length(op, "x", elements, x.len())?;
     length(op, "out", elements, out.len())?;
-    length(
-        op,
-        "weight",
-        shape.dim,
-        weight.map_or(shape.dim, <[T]>::len),
-    )?;
-    length(op, "bias", shape.dim, bias.map_or(shape.dim, <[T]>::len))?;
+    length(op, "weight", dim, weight.map_or(dim, <[T]>::len))?;
+    length(op, "bias", dim, bias.map_or(dim, <[T]>::len))?;
     if elements == 0 {
         return Ok(());
     }
-    let weight = weight.map_or_else(|| vec![1.0; shape.dim], to_f32_vec);
-    let bias = bias.map_or_else(|| vec![0.0; shape.dim], to_f32_vec);
-    let stream = T::IS_F32 && streaming_store::should_stream(size_of_val(out));
-    let piece = shape.rows_per_task() * shape.dim;
+    let row = NormalizedRow {
+        weight: &weight.map_or_else(|| vec![1.0; dim], to_f32_vec),
+        bias: &bias.map_or_else(|| vec![0.0; dim], to_f32_vec),
+        is_centered: parameters.is_centered,
+        eps: parameters.eps,
+        stream: T::IS_F32 && streaming_store::should_stream(size_of_val(out)),
+    };
+    let task = shape.rows_per_task() * dim;
     parallel_for(
-        x.chunks(piece).zip(out.chunks_mut(piece)),
+        x.chunks(task).zip(out.chunks_mut(task)),
         0.18 * elements as f64,
-        || {
-            (
-                vec![0.0; if T::IS_F32 { 0 } else { shape.dim }],
-                [0.0; BLOCK],
-            )
-        },
-        |(wide, result), (x, out)| {
-            for (x, out) in x
-                .chunks_exact(shape.dim)
-                .zip(out.chunks_exact_mut(shape.dim))
-            {
-                let x = T::read(x, wide);
-                let Moments { mean, scale } = simd::dispatch(Statistics { x, centered, eps });
-                let parameters = weight.chunks(BLOCK).zip(bias.chunks(BLOCK));
-                let blocks = x.chunks(BLOCK).zip(parameters).zip(out.chunks_mut(BLOCK));
-                for ((x, (weight, bias)), out) in blocks {
-                    T::write(out, result, |out| {
-                        let block = Block {
-                            x,
-                            weight,
-                            bias,
-                            mean,
-                            scale,
-                            centered,
-                            next_row: shape.dim,
-                            out,
-                        };
-                        if stream {
-                            simd::dispatch(Stored::<true>(block));
-                        } else {
-                            simd::dispatch(Stored::<false>(block));
-                        }
-                    });
-                }
+        || (vec![0.0; if T::IS_F32 { 0 } else { dim }], [0.0; BLOCK]),
+        |(x_f32, result), (x, out)| {
+            for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
+                row.write(T::read(x, x_f32), result, out);
             }
-            if stream {
+            if row.stream {
                 streaming_store::sfence();
             }
         },
@@ -124,10 +115,53 @@ fn normalize<T: Element>(
     Ok(())
 }
 
-/// What a row is normalized by.
+/// How a row is normalized.
+struct NormalizedRow<'a> {
+    weight: &'a [f32],
+    bias: &'a [f32],
+    is_centered: bool,
+    eps: f32,
+    /// Whether it is written with streaming stores.
+    stream: bool,
+}
+
+impl NormalizedRow<'_> {
+    fn write<T: Element>(&self, x: &[f32], result: &mut [f32; BLOCK], out: &mut [T]) {
+        let &Self {
+            is_centered, eps, ..
+        } = self;
+        let moments = simd::dispatch(Statistics {
+            x,
+            is_centered,
+            eps,
+        });
+        let parameters = self.weight.chunks(BLOCK).zip(self.bias.chunks(BLOCK));
+        let blocks = x.chunks(BLOCK).zip(parameters).zip(out.chunks_mut(BLOCK));
+        for ((block, (weight, bias)), out) in blocks {
+            T::write(out, result, |out| {
+                let block = Block {
+                    x: block,
+                    weight,
+                    bias,
+                    moments,
+                    is_centered,
+                    next_row: x.len(),
+                    out,
+                };
+                if self.stream {
+                    simd::dispatch(Stored::<true>(block));
+                } else {
+                    simd::dispatch(Stored::<false>(block));
+                }
+            });
+        }
+    }
+}
+
+/// The moments of a row.
 struct Statistics<'a> {
     x: &'a [f32],
-    centered: bool,
+    is_centered: bool,
     eps: f32,
 }
 
@@ -136,14 +170,7 @@ impl WithSimd for Statistics<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Moments {
-        if self.centered {
-            return moments(simd, self.x, self.eps);
-        }
-        let squares = sum_of(simd, self.x, |x| x * x);
-        Moments {
-            mean: 0.0,
-            scale: 1.0 / (squares / self.x.len() as f32 + self.eps).sqrt(),
-        }
+        row_moments(simd, self.x, self.is_centered, self.eps)
     }
 }
 
@@ -152,16 +179,15 @@ struct Block<'a> {
     x: &'a [f32],
     weight: &'a [f32],
     bias: &'a [f32],
-    mean: f32,
-    scale: f32,
-    centered: bool,
+    moments: Moments,
+    is_centered: bool,
     /// How far the next row is: it is prefetched while this one is written with streaming stores. With a second pass for
     /// the variance that gains nothing.
     next_row: usize,
     out: &'a mut [f32],
 }
 
-/// A block that is written `STREAM` the cache or not.
+/// A block that is written with streaming stores if `STREAM`.
 struct Stored<'a, const STREAM: bool>(Block<'a>);
 
 impl<const STREAM: bool> WithSimd for Stored<'_, STREAM> {
@@ -173,13 +199,13 @@ impl<const STREAM: bool> WithSimd for Stored<'_, STREAM> {
             x,
             weight,
             bias,
-            mean,
-            scale,
-            centered,
+            moments,
+            is_centered,
             next_row,
             out,
         } = self.0;
-        let (mean, scale) = (Lanes::splat(simd, mean), Lanes::splat(simd, scale));
+        let mean = Lanes::splat(simd, moments.mean);
+        let scale = Lanes::splat(simd, moments.scale);
         let normal = |x, weight, bias| {
             let scaled = (Lanes::new(simd, x) - mean) * scale;
             scaled
@@ -207,7 +233,7 @@ impl<const STREAM: bool> WithSimd for Stored<'_, STREAM> {
         let (weight, weight_tail) = S::as_simd_f32s(weight);
         let (bias, bias_tail) = S::as_simd_f32s(bias);
         let (out, out_tail) = S::as_mut_simd_f32s(out);
-        if centered {
+        if is_centered {
             for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
                 streaming_store::store::<S, STREAM>(out, normal(*x, *weight, *bias));
             }
@@ -224,21 +250,29 @@ impl<const STREAM: bool> WithSimd for Stored<'_, STREAM> {
     }
 }
 
-/// What a layer norm divides a row by.
-pub(crate) struct Moments {
-    pub(crate) mean: f32,
+/// What a row is normalized by.
+#[derive(Clone, Copy)]
+pub(super) struct Moments {
+    pub(super) mean: f32,
     /// `1 / sqrt(variance + eps)`.
-    pub(crate) scale: f32,
+    pub(super) scale: f32,
 }
 
-/// The mean of a row, and then the variance about it.
+/// The mean of a row, 0 unless centered, and then the mean square about it.
 #[inline(always)]
-pub(crate) fn moments<S: Simd>(simd: S, x: &[f32], eps: f32) -> Moments {
+pub(super) fn row_moments<S: Simd>(simd: S, x: &[f32], is_centered: bool, eps: f32) -> Moments {
     let count = x.len() as f32;
-    let mean = sum_of(simd, x, |x| x) / count;
+    if !is_centered {
+        let squares = row_sum(simd, x, |x| x * x);
+        return Moments {
+            mean: 0.0,
+            scale: 1.0 / (squares / count + eps).sqrt(),
+        };
+    }
+    let mean = row_sum(simd, x, |x| x) / count;
     let center = Lanes::splat(simd, mean);
     let (body, tail) = x.split_at(x.len() - x.len() % S::F32_LANES);
-    let squares = sum_of(simd, body, |x| (x - center) * (x - center));
+    let squares = row_sum(simd, body, |x| (x - center) * (x - center));
     // The padding of a partial register is not part of the row.
     let rest: f32 = tail.iter().map(|x| (x - mean) * (x - mean)).sum();
     Moments {

@@ -1,19 +1,18 @@
 //! Gradients of `rms_norm` and `layer_norm`.
 //!
-//! Blocking: the rows are cut into as many runs as a thread count and the shape say; each run sums the gradients of
-//! weight and bias for itself, and the runs are added in order. Limit: memory bandwidth.
+//! Blocking: the rows are cut into chunks by the number of threads and the shape; each chunk has its own sums of the
+//! gradients of weight and bias, which are added in order. Limit: memory bandwidth.
 //! Error: `2^-20` of the largest term that is added, for rows of up to 65,536 elements.
 
 use pulp::{Simd, WithSimd};
 
-use super::norm::{Moments, moments};
-use super::row_fold::sum_of;
+use super::norm::{Moments, row_moments};
 use super::shape::RowMajorShape;
 use crate::error::{Result, length};
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
 
-/// Where the gradients of a normalization go.
+/// The outputs of the gradient of a normalization.
 #[derive(Debug)]
 pub struct NormGradient<'a> {
     /// The gradient of `x`, `[rows, dim]`.
@@ -39,7 +38,15 @@ pub fn rms_norm_gradient(
     out: NormGradient,
 ) -> Result<()> {
     length("rms_norm_gradient", "bias", 0, out.bias.len())?;
-    gradient("rms_norm_gradient", shape, x, weight, eps, g, out, false)
+    let inputs = Inputs {
+        op: "rms_norm_gradient",
+        is_centered: false,
+        x,
+        weight,
+        eps,
+        g,
+    };
+    gradient(shape, inputs, out)
 }
 
 /// Writes the gradients of [`layer_norm`](crate::layer_norm) for the gradient `g` of its result.
@@ -57,22 +64,38 @@ pub fn layer_norm_gradient(
     g: &[f32],
     out: NormGradient,
 ) -> Result<()> {
-    gradient("layer_norm_gradient", shape, x, weight, eps, g, out, true)
+    let inputs = Inputs {
+        op: "layer_norm_gradient",
+        is_centered: true,
+        x,
+        weight,
+        eps,
+        g,
+    };
+    gradient(shape, inputs, out)
 }
 
-#[expect(clippy::too_many_arguments, reason = "two public functions, one body")]
-fn gradient(
+/// What the gradient of a normalization is made from.
+struct Inputs<'a> {
     op: &'static str,
-    shape: RowMajorShape,
-    x: &[f32],
-    weight: Option<&[f32]>,
+    /// Whether the mean is subtracted.
+    is_centered: bool,
+    x: &'a [f32],
+    weight: Option<&'a [f32]>,
     eps: f32,
-    g: &[f32],
-    out: NormGradient,
-    centered: bool,
-) -> Result<()> {
-    let dim = shape.dim;
-    let elements = shape.elements(op)?;
+    g: &'a [f32],
+}
+
+fn gradient(shape: RowMajorShape, inputs: Inputs<'_>, out: NormGradient<'_>) -> Result<()> {
+    let Inputs {
+        op,
+        is_centered,
+        x,
+        weight,
+        eps,
+        g,
+    } = inputs;
+    let (dim, elements) = (shape.dim, shape.elements(op)?);
     length(op, "x", elements, x.len())?;
     length(op, "g", elements, g.len())?;
     length(op, "weight", dim, weight.map_or(dim, <[f32]>::len))?;
@@ -86,18 +109,17 @@ fn gradient(
     if elements == 0 {
         return Ok(());
     }
-    let ones = if weight.is_none() {
-        vec![1.0; dim]
-    } else {
-        Vec::new()
-    };
+    let ones = vec![1.0; if weight.is_none() { dim } else { 0 }];
     let weight = weight.unwrap_or(&ones);
-    let runs = (4 * threads()).min(shape.rows.div_ceil(shape.rows_per_task()));
-    let run = shape.rows.div_ceil(runs) * dim;
-    let mut sums = vec![0.0; 2 * dim * runs];
-    let pieces = x.chunks(run).zip(g.chunks(run)).zip(out.x.chunks_mut(run));
+    let chunks = (4 * threads()).min(shape.rows.div_ceil(shape.rows_per_task()));
+    let chunk = shape.rows.div_ceil(chunks) * dim;
+    let mut sums = vec![0.0; 2 * dim * chunks];
+    let tasks = x
+        .chunks(chunk)
+        .zip(g.chunks(chunk))
+        .zip(out.x.chunks_mut(chunk));
     parallel_for(
-        pieces.zip(sums.chunks_mut(2 * dim)),
+        tasks.zip(sums.chunks_mut(2 * dim)),
         0.9 * elements as f64,
         || (),
         |(), (((x, g), out), sums)| {
@@ -109,7 +131,7 @@ fn gradient(
                     weight,
                     g,
                     eps,
-                    centered,
+                    is_centered,
                     out,
                     sum_weight: &mut *sum_weight,
                     sum_bias: &mut *sum_bias,
@@ -119,16 +141,17 @@ fn gradient(
     );
     for sums in sums.chunks_exact(2 * dim) {
         let (sum_weight, sum_bias) = sums.split_at(dim);
-        out.weight
-            .iter_mut()
-            .zip(sum_weight)
-            .for_each(|(total, sum)| *total += sum);
-        out.bias
-            .iter_mut()
-            .zip(sum_bias)
-            .for_each(|(total, sum)| *total += sum);
+        add(out.weight, sum_weight);
+        add(out.bias, sum_bias);
     }
     Ok(())
+}
+
+/// Adds sums to totals; there may be no totals.
+fn add(totals: &mut [f32], sums: &[f32]) {
+    for (total, sum) in totals.iter_mut().zip(sums) {
+        *total += sum;
+    }
 }
 
 struct Row<'a> {
@@ -136,7 +159,7 @@ struct Row<'a> {
     weight: &'a [f32],
     g: &'a [f32],
     eps: f32,
-    centered: bool,
+    is_centered: bool,
     out: &'a mut [f32],
     sum_weight: &'a mut [f32],
     sum_bias: &'a mut [f32],
@@ -152,22 +175,14 @@ impl WithSimd for Row<'_> {
             weight,
             g,
             eps,
-            centered,
+            is_centered,
             out,
             sum_weight,
             sum_bias,
         } = self;
         let count = x.len() as f32;
-        let Moments { mean, scale } = if centered {
-            moments(simd, x, eps)
-        } else {
-            let squares = sum_of(simd, x, |x| x * x);
-            Moments {
-                mean: 0.0,
-                scale: 1.0 / (squares / count + eps).sqrt(),
-            }
-        };
-        // `out` holds the normalized row first, and `h = g * weight` is formed twice: both are in the first cache.
+        let Moments { mean, scale } = row_moments(simd, x, is_centered, eps);
+        // `out` holds the normalized row first, and `h = g * weight` is formed twice: both are in the L1 cache.
         let mut sum_h = [0.0_f32; 16];
         let mut sum_h_normal = [0.0_f32; 16];
         for (start, out) in out.chunks_mut(16).enumerate().map(|(i, out)| (16 * i, out)) {
@@ -182,7 +197,7 @@ impl WithSimd for Row<'_> {
                 sum_h_normal[lane] += g * weight * *out;
             }
         }
-        let mean_h = if centered {
+        let mean_h = if is_centered {
             sum_h.iter().sum::<f32>() / count
         } else {
             0.0

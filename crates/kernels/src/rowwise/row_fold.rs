@@ -4,16 +4,17 @@ use pulp::Simd;
 
 use crate::simd::lanes::Lanes;
 
-/// Registers whose sum is added to the total at once: one long sum would lose bits.
-pub(crate) const RUN: usize = 256;
+/// Registers whose sum is added to the total at once: one long sum would lose precision.
+pub(crate) const REGISTERS_PER_SUM: usize = 256;
 
-/// The sum of `f` of each element, where `f(0) = 0` unless only whole registers come; four registers hide the latency of the addition.
+/// The sum of `f` of each element, where `f(0) = 0` unless only whole registers are given; four registers hide the latency
+/// of the addition.
 #[inline(always)]
-pub(crate) fn sum_of<S: Simd>(simd: S, x: &[f32], f: impl Fn(Lanes<S>) -> Lanes<S>) -> f32 {
+pub(crate) fn row_sum<S: Simd>(simd: S, x: &[f32], f: impl Fn(Lanes<S>) -> Lanes<S>) -> f32 {
     let (x, tail) = S::as_simd_f32s(x);
     let zero = Lanes::splat(simd, 0.0);
     let mut sum = zero;
-    for x in x.chunks(RUN) {
+    for x in x.chunks(REGISTERS_PER_SUM) {
         let mut sums = [zero; 4];
         let (quads, singles) = x.as_chunks::<4>();
         for quad in quads {
@@ -33,22 +34,22 @@ pub(crate) fn sum_of<S: Simd>(simd: S, x: &[f32], f: impl Fn(Lanes<S>) -> Lanes<
     sum.sum()
 }
 
-/// The largest element, `-inf` if there is none; what is not a number may be skipped.
+/// The maximum, `-inf` if there is no element; NaN may be skipped.
 #[inline(always)]
-pub(crate) fn maximum<S: Simd>(simd: S, x: &[f32]) -> f32 {
+pub(crate) fn row_max<S: Simd>(simd: S, x: &[f32]) -> f32 {
     let (body, tail) = S::as_simd_f32s(x);
-    let mut largest = [Lanes::splat(simd, f32::NEG_INFINITY); 4];
+    let mut max = [Lanes::splat(simd, f32::NEG_INFINITY); 4];
     let (quads, singles) = body.as_chunks::<4>();
     for quad in quads {
-        for (largest, x) in largest.iter_mut().zip(quad) {
-            *largest = Lanes::new(simd, *x).max(*largest);
+        for (max, x) in max.iter_mut().zip(quad) {
+            *max = Lanes::new(simd, *x).max(*max);
         }
     }
-    for (largest, x) in largest.iter_mut().zip(singles) {
-        *largest = Lanes::new(simd, *x).max(*largest);
+    for (max, x) in max.iter_mut().zip(singles) {
+        *max = Lanes::new(simd, *x).max(*max);
     }
-    let [a, b, c, d] = largest;
+    let [a, b, c, d] = max;
     let body = a.max(b).max(c.max(d));
-    let largest = simd.reduce_max_f32s(body.value);
-    tail.iter().fold(largest, |largest, x| largest.max(*x))
+    let max = simd.reduce_max_f32s(body.value);
+    tail.iter().fold(max, |max, x| max.max(*x))
 }

@@ -43,7 +43,7 @@ mod x86 {
             // SAFETY: the instruction set in use says that the processor has AVX-512.
             "avx512" => Some(unsafe { dots_512(rows, x) }),
             "avx2" if is_x86_feature_detected!("f16c") => {
-                // SAFETY: the instruction set in use says that it has AVX2 and FMA; F16C was asked for.
+                // SAFETY: the instruction set in use says that it has AVX2 and FMA; F16C was checked.
                 Some(unsafe { dots_256(rows, x) })
             }
             _ => None,

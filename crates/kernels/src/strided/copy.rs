@@ -1,8 +1,8 @@
-//! Copying elements that lie anywhere into row-major order, as a transposed or sliced view needs it.
+//! Copying strided elements to row-major order, as a transposed or sliced view needs it.
 //!
 //! Formula: `out[i, j, ..] = from[start + i * strides[0] + j * strides[1] + ..]`.
-//! Blocking: runs of rows of about 64 KiB go to threads. Rows whose elements lie together are copied whole; where
-//! neighbouring rows lie together instead, as in a transpose, tiles of 16 rows by 16 columns share their cache lines.
+//! Blocking: a task has about 64 KiB of rows. Contiguous rows are copied whole; where adjacent rows start at adjacent
+//! elements instead, as in a transpose, tiles of 16 rows by 16 columns share their cache lines.
 //! Limit: memory bandwidth. Error: none, elements are copied.
 
 use super::row_offsets::RowOffsets;
@@ -10,12 +10,12 @@ use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
 
 const OP: &str = "copy_strided";
-/// Bytes that one thread takes at a time.
-const PIECE: usize = 64 * 1024;
+/// Bytes of a task.
+const TASK: usize = 64 * 1024;
 /// The height and width of a tile: the elements of two cache lines of 32-bit numbers.
 const TILE: usize = 16;
 
-/// Writes the elements at `start` and these strides to `out`, which is `shape` in row-major order.
+/// Writes the elements from `start` on with these strides to `out`, which is `shape` in row-major order.
 ///
 /// ```
 /// use mlx_kernels::copy_strided;
@@ -28,7 +28,7 @@ const TILE: usize = 16;
 /// ```
 ///
 /// # Errors
-/// When there is not a stride for each axis, `out` does not match the shape, or an element would lie outside of `from`;
+/// When there is not a stride for each axis, `out` does not match the shape, or an element would be outside of `from`;
 /// nothing was written then.
 pub fn copy_strided<T: Copy + Send + Sync>(
     from: &[T],
@@ -43,7 +43,7 @@ pub fn copy_strided<T: Copy + Send + Sync>(
         return Ok(());
     }
     check_reach(from.len(), start, shape, strides)?;
-    let (sizes, strides) = joined(shape, strides);
+    let (sizes, strides) = merge_axes(shape, strides);
     let (Some((&row, outer)), Some((&step, outer_strides))) =
         (sizes.split_last(), strides.split_last())
     else {
@@ -51,32 +51,32 @@ pub fn copy_strided<T: Copy + Send + Sync>(
         return Ok(());
     };
     if outer.is_empty() && step == 1 {
-        let together = PIECE / size_of::<T>().max(1);
+        let per_task = TASK / size_of::<T>().max(1);
         let from = &from[start..][..row];
         parallel_for(
-            from.chunks(together).zip(out.chunks_mut(together)),
+            from.chunks(per_task).zip(out.chunks_mut(per_task)),
             0.2 * row as f64,
             || (),
             |(), (from, out)| out.copy_from_slice(from),
         );
         return Ok(());
     }
-    // Rows of a transpose are taken together, so that all elements of a cache line are used once it is there.
+    // Rows of a transpose are copied together, so that all elements of a cache line are used while it is in the cache.
     let is_tiled = step != 1 && outer_strides.last() == Some(&1);
-    let together = (PIECE / (row * size_of::<T>().max(1))).max(1);
-    let together = if is_tiled {
-        together.next_multiple_of(TILE)
+    let per_task = (TASK / (row * size_of::<T>().max(1))).max(1);
+    let per_task = if is_tiled {
+        per_task.next_multiple_of(TILE)
     } else {
-        together
+        per_task
     };
     let nanoseconds = if step == 1 { 0.2 } else { 0.8 };
     let elements = out.len();
     parallel_for(
-        out.chunks_mut(together * row).enumerate(),
+        out.chunks_mut(per_task * row).enumerate(),
         nanoseconds * elements as f64,
         || (),
-        |(), (piece, out)| {
-            let mut offsets = RowOffsets::from_row(outer, outer_strides, piece * together);
+        |(), (task, out)| {
+            let mut offsets = RowOffsets::from_row(outer, outer_strides, task * per_task);
             let mut rest = out;
             while !rest.is_empty() {
                 let rows = if is_tiled { offsets.rows_left() } else { 1 };
@@ -85,9 +85,9 @@ pub fn copy_strided<T: Copy + Send + Sync>(
                 rest = later;
                 let first = start.wrapping_add(offsets.current());
                 if rows > 1 {
-                    tile(from, first, step, row, out);
+                    copy_tile(from, first, step, row, out);
                 } else {
-                    one_row(from, first, step, out);
+                    copy_row(from, first, step, out);
                 }
                 offsets.advance(rows);
             }
@@ -96,28 +96,28 @@ pub fn copy_strided<T: Copy + Send + Sync>(
     Ok(())
 }
 
-fn one_row<T: Copy>(from: &[T], first: usize, step: usize, out: &mut [T]) {
+fn copy_row<T: Copy>(from: &[T], first: usize, step: usize, out: &mut [T]) {
     match step {
         1 => out.copy_from_slice(&from[first..][..out.len()]),
         0 => out.fill(from[first]),
         _ => {
-            let mut place = first;
+            let mut index = first;
             for out in out {
-                *out = from[place];
-                place = place.wrapping_add(step);
+                *out = from[index];
+                index = index.wrapping_add(step);
             }
         }
     }
 }
 
-/// Rows that begin at neighbouring elements.
-fn tile<T: Copy>(from: &[T], first: usize, step: usize, row: usize, out: &mut [T]) {
+/// Copies rows that start at adjacent elements.
+fn copy_tile<T: Copy>(from: &[T], first: usize, step: usize, row: usize, out: &mut [T]) {
     let rows = out.len() / row;
     for start in (0..row).step_by(TILE) {
         let columns = TILE.min(row - start);
         for column in start..start + columns {
-            let place = first.wrapping_add(column.wrapping_mul(step));
-            let elements = &from[place..][..rows];
+            let index = first.wrapping_add(column.wrapping_mul(step));
+            let elements = &from[index..][..rows];
             for (number, element) in elements.iter().enumerate() {
                 out[number * row + column] = *element;
             }
@@ -125,40 +125,40 @@ fn tile<T: Copy>(from: &[T], first: usize, step: usize, row: usize, out: &mut [T
     }
 }
 
-/// Refuses strides that lead out of `len` elements.
+/// Refuses strides that reach outside of `len` elements.
 fn check_reach(len: usize, start: usize, shape: &[usize], strides: &[isize]) -> Result<()> {
-    let (mut least, mut most) = (Some(start), Some(start));
+    let (mut min, mut max) = (Some(start), Some(start));
     for (size, stride) in shape.iter().zip(strides) {
         let reach = stride.unsigned_abs().checked_mul(size - 1);
         if *stride < 0 {
-            least = least
+            min = min
                 .zip(reach)
-                .and_then(|(least, reach)| least.checked_sub(reach));
+                .and_then(|(min, reach)| min.checked_sub(reach));
         } else {
-            most = most
+            max = max
                 .zip(reach)
-                .and_then(|(most, reach)| most.checked_add(reach));
+                .and_then(|(max, reach)| max.checked_add(reach));
         }
     }
-    match (least, most) {
-        (Some(_), Some(most)) if most < len => Ok(()),
-        (_, most) => Err(Error::Reach {
+    match (min, max) {
+        (Some(_), Some(max)) if max < len => Ok(()),
+        (_, max) => Err(Error::Reach {
             op: OP,
             what: "from",
-            wanted: most.map_or(usize::MAX, |most| most.saturating_add(1)),
+            wanted: max.map_or(usize::MAX, |max| max.saturating_add(1)),
             got: len,
         }),
     }
 }
 
-/// Sizes and strides without axes of one element, neighbours joined where one stride goes through both.
-fn joined(shape: &[usize], strides: &[isize]) -> (Vec<usize>, Vec<usize>) {
-    let (mut sizes, mut joined): (Vec<usize>, Vec<isize>) = (Vec::new(), Vec::new());
+/// Sizes and strides without axes of size 1, neighbours merged where one stride steps through both.
+fn merge_axes(shape: &[usize], strides: &[isize]) -> (Vec<usize>, Vec<usize>) {
+    let (mut sizes, mut merged): (Vec<usize>, Vec<isize>) = (Vec::new(), Vec::new());
     for (&size, &stride) in shape.iter().zip(strides) {
         if size == 1 {
             continue;
         }
-        match (sizes.last_mut(), joined.last_mut()) {
+        match (sizes.last_mut(), merged.last_mut()) {
             (Some(last_size), Some(last))
                 if isize::try_from(size)
                     .ok()
@@ -170,13 +170,13 @@ fn joined(shape: &[usize], strides: &[isize]) -> (Vec<usize>, Vec<usize>) {
             }
             _ => {
                 sizes.push(size);
-                joined.push(stride);
+                merged.push(stride);
             }
         }
     }
     // Sums of these wrap around as signed ones do.
     (
         sizes,
-        joined.into_iter().map(|stride| stride as usize).collect(),
+        merged.into_iter().map(|stride| stride as usize).collect(),
     )
 }

@@ -1,4 +1,4 @@
-// Failed allocations become exceptions, and large buffers lie in huge pages. MLX's CPU allocator returns a null buffer when malloc fails, and whoever asked
+// Failed allocations become exceptions, and large buffers are in huge pages. MLX's CPU allocator returns a null buffer when malloc fails, and whoever asked
 // writes to it. libmlx calls its own `allocator()` through its symbol table, so that the definition here, loaded
 // globally before libmlx, is the one that is called; it passes every request on to the original, checked.
 #include <dlfcn.h>
@@ -16,7 +16,7 @@ namespace mx = mlx::core::allocator;
 
 namespace {
 
-// From this size on buffers lie in huge pages, where the system has them: reading memory in order with one thread goes
+// From this size on buffers are in huge pages, where the system has them: reading memory in order with one thread goes
 // from 22 to 31 GB/s by that, and the first touch of 64 MiB takes 5 to 7 ms in the place of 35.
 constexpr size_t kLarge = size_t{4} << 20;
 constexpr uintptr_t kHugePage = uintptr_t{2} << 20;

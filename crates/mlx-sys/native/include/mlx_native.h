@@ -99,12 +99,12 @@ typedef int (*mlx_native_kernel)(
  * `shapes` holds the outputs' shapes one after another, `ndims[i]` entries each.
  * `composed` is a closure over the same inputs giving the same outputs; vjp, jvp and vmap go through it, and
  * it may be empty, in which case they are errors. With `row_contiguous`, inputs are made row-contiguous first; without,
- * the kernel must look at strides. `origins` may be null; otherwise output `i` starts with the elements of input
- * `origins[i]`, of its type, unless that is -1: in that input's memory if nobody else needs it, copied otherwise. The
+ * the kernel must read strides. `origins` may be null; otherwise output `i` starts with the elements of input
+ * `origins[i]`, of its type, unless that is -1: in that input's memory if that is not needed elsewhere, copied otherwise. The
  * kernel sees such an input without elements. `captured` may be empty; otherwise the kernel sees these arrays, which are
  * evaluated, after `inputs`, with whatever strides they have, and `composed` does not: they are no part of MLX's graph.
  * `identity`: two applications with equal non-zero identity and equal inputs may be merged by MLX's compiler;
- * 0 never merges. `payload` is freed with `dtor` (which may run on any thread) when the last use is gone, also
+ * 0 never merges. `payload` is freed with `dtor` (which may run on any thread) after the last use, also
  * when this call fails. */
 int mlx_native_host_kernel(
     mlx_vector_array* res,

@@ -29,7 +29,7 @@ use crate::{Error, Result};
 ///
 /// An array is one of three things: a handle of MLX's; a value of a function that is being traced; or a
 /// computation that failed when it was built, carrying its first error. So operators and methods never panic
-/// and need no `?`; whatever looks at a value or a shape returns [`Result`] and reports that first error.
+/// and need no `?`; whatever reads a value or a shape returns [`Result`] and reports that first error.
 ///
 /// Neither `Send` nor `Sync`: MLX evaluates without locks, and streams belong to threads. Evaluated values go to
 /// other threads as [`SharedArray`](crate::SharedArray).

@@ -1,4 +1,4 @@
-//! What can stand beside an array in an operation: another array, or a number that takes its dtype.
+//! The other operand of a binary operation: another array, or a number that takes its dtype.
 
 use super::Array;
 use crate::dtype::Complex64;

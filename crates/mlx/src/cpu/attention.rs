@@ -110,7 +110,7 @@ impl<'a, T: Stored> AttentionArgs<'a, T> {
         }
         if config.has_sinks {
             let sinks = inputs.last().ok_or("wanted sinks")?;
-            given.sinks = Some(sinks.in_rows()?);
+            given.sinks = Some(sinks.to_contiguous()?);
         }
         Ok(given)
     }
@@ -247,7 +247,7 @@ fn strided<'a, T: Stored>(array: &HostInput<'a>) -> Result<Rows<'a, T>, String> 
         });
     }
     Ok(Rows {
-        values: array.in_rows::<T>()?,
+        values: array.to_contiguous::<T>()?,
         strides: Strides::contiguous(heads, rows, dim),
     })
 }
@@ -269,7 +269,7 @@ fn in_place<'a, T: crate::Element>(
             };
             Ok((Cow::Borrowed(values), strides))
         }
-        _ => Ok((array.in_rows::<T>()?, MaskStrides::contiguous(shape))),
+        _ => Ok((array.to_contiguous::<T>()?, MaskStrides::contiguous(shape))),
     }
 }
 

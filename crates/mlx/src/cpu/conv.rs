@@ -45,7 +45,7 @@ pub(super) fn run(
         dilation: one(kernel_dilation)?,
         groups: size(*groups),
     };
-    let (x, weight) = (x.in_rows::<f32>()?, weight.in_rows::<f32>()?);
+    let (x, weight) = (x.to_contiguous::<f32>()?, weight.to_contiguous::<f32>()?);
     let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
     mlx_kernels::conv1d(conv, &x, &weight, out).map_err(error_text)
 }

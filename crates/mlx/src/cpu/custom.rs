@@ -32,13 +32,13 @@ pub struct HostKernel {
 
 struct Definition {
     name: String,
-    /// The name MLX sees: with a prefix by which [`path`](crate::fast::path()) knows it, and by which errors say what it is.
+    /// The name MLX sees: with a prefix by which [`backend`](crate::fast::backend()) knows it, and by which errors say what it is.
     native_name: CString,
     identity: u64,
     output_types: Arc<OutputTypes>,
     kernel: Arc<host::Kernel>,
     composed: Option<Arc<ComposedForm>>,
-    /// Whether inputs come as they lie.
+    /// Whether inputs come with any strides.
     takes_strides: bool,
     /// The input that each output starts as; empty for all but sequences.
     origins: Arc<[Option<usize>]>,
@@ -58,7 +58,7 @@ struct Definition {
 ///
 /// # Errors
 /// When `name` has a zero byte, or the native libraries could not be loaded. What the function returns as `Err`, and
-/// what it panics with, is the error of whoever evaluates the result, with the kernel's name.
+/// what it panics with, is the error of the evaluation of the result, with the kernel's name.
 ///
 /// ```
 /// use mlx::fast::host_kernel;
@@ -123,13 +123,13 @@ impl HostKernel {
         self.with(|definition| definition.composed = Some(Arc::new(form)))
     }
 
-    /// Returns the kernel for inputs as they lie, which are not made row-contiguous first: the Rust function must look at
+    /// Returns the kernel for inputs of any strides, which are not made row-contiguous first: the Rust function must read
     /// strides.
     pub(crate) fn taking_strides(self) -> Self {
         self.with(|definition| definition.takes_strides = true)
     }
 
-    /// Returns the kernel with outputs that start as copies of inputs, in their memory where nobody else needs it. The
+    /// Returns the kernel with outputs that start as copies of inputs, in their memory where that is not needed elsewhere. The
     /// Rust function does not see such inputs.
     ///
     /// An output must be of its input's type, and not `bool`.

@@ -1,6 +1,6 @@
 //! Functions of one or two elements.
 
-use mlx_kernels::{Binary, Program, Simple, Step, Unary};
+use mlx_kernels::{BinaryOp, ElementwiseProgram, Instruction, UnaryOp};
 
 use super::layout::{error_text, input, output};
 use super::{Stored, by_dtype, elementwise_program};
@@ -17,56 +17,60 @@ pub(super) fn run(
         return unary(function, inputs, outputs);
     }
     if let Some(function) = simple_of(op) {
-        let steps = [Step::Input(0), Step::Simple(function, 0)];
+        let steps = [Instruction::Input(0), Instruction::Unary(function, 0)];
         return run_steps(&steps, inputs, outputs);
     }
     if let Some(function) = binary_of(op) {
-        let steps = [Step::Input(0), Step::Input(1), Step::Binary(function, 0, 1)];
+        let steps = [
+            Instruction::Input(0),
+            Instruction::Input(1),
+            Instruction::Binary(function, 0, 1),
+        ];
         return run_steps(&steps, inputs, outputs);
     }
     Err("has no kernel".to_owned())
 }
 
 /// The function of one element that takes more than an instruction or two.
-pub(super) fn unary_of(op: &Op) -> Option<Unary> {
+pub(super) fn unary_of(op: &Op) -> Option<UnaryOp> {
     Some(match op {
-        Op::Exp => Unary::Exp,
-        Op::Log => Unary::Log,
-        Op::Sin => Unary::Sin,
-        Op::Cos => Unary::Cos,
-        Op::Tanh => Unary::Tanh,
-        Op::Sigmoid => Unary::Sigmoid,
-        Op::Erf => Unary::Erf,
+        Op::Exp => UnaryOp::Exp,
+        Op::Log => UnaryOp::Log,
+        Op::Sin => UnaryOp::Sin,
+        Op::Cos => UnaryOp::Cos,
+        Op::Tanh => UnaryOp::Tanh,
+        Op::Sigmoid => UnaryOp::Sigmoid,
+        Op::Erf => UnaryOp::Erf,
         _ => return None,
     })
 }
 
 /// The same of fused operations, which are no steps of elementwise programs.
-fn activation_of(op: &Op) -> Option<Unary> {
+fn activation_of(op: &Op) -> Option<UnaryOp> {
     Some(match op {
-        Op::Gelu => Unary::Gelu,
-        Op::GeluApprox => Unary::GeluTanh,
-        Op::Silu => Unary::Silu,
+        Op::Gelu => UnaryOp::Gelu,
+        Op::GeluApprox => UnaryOp::GeluTanh,
+        Op::Silu => UnaryOp::Silu,
         _ => return None,
     })
 }
 
 fn unary(
-    function: Unary,
+    function: UnaryOp,
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     fn typed<T: Stored>(
-        function: Unary,
+        function: UnaryOp,
         x: &HostInput<'_>,
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        mlx_kernels::unary(function, &x.in_rows::<T>()?, out.as_mut_slice::<T>()?)
+        mlx_kernels::unary(function, &x.to_contiguous::<T>()?, out.as_mut_slice::<T>()?)
             .map_err(error_text)
     }
     let x = input(inputs, 0)?;
     if !x.layout().is_row_contiguous() {
-        let steps = [Step::Input(0), Step::Unary(function, 0)];
+        let steps = [Instruction::Input(0), Instruction::Unary(function, 0)];
         return run_steps(&steps, inputs, outputs);
     }
     by_dtype!(x.dtype(), typed(function, x, output(outputs, 0)?))
@@ -74,11 +78,12 @@ fn unary(
 
 /// Runs steps of which the last is the result.
 fn run_steps(
-    steps: &[Step],
+    steps: &[Instruction],
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
-    let program = Program::new(inputs.len(), steps, &[steps.len() - 1]).map_err(error_text)?;
+    let program =
+        ElementwiseProgram::new(inputs.len(), steps, &[steps.len() - 1]).map_err(error_text)?;
     elementwise_program::run(&program, inputs, outputs)
 }
 
@@ -91,17 +96,17 @@ pub(super) fn swiglu(
         x: &HostInput<'_>,
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        let (gate, x) = (gate.in_rows::<T>()?, x.in_rows::<T>()?);
+        let (gate, x) = (gate.to_contiguous::<T>()?, x.to_contiguous::<T>()?);
         mlx_kernels::swiglu(&gate, &x, out.as_mut_slice::<T>()?).map_err(error_text)
     }
     let (gate, x) = (input(inputs, 0)?, input(inputs, 1)?);
     if inputs.iter().any(|x| !x.layout().is_row_contiguous()) {
-        // Halves of one array: read where they lie, block by block, rather than copied whole.
+        // Halves of one array: read in place, block by block, rather than copied whole.
         let steps = [
-            Step::Input(0),
-            Step::Input(1),
-            Step::Unary(Unary::Silu, 0),
-            Step::Binary(Binary::Multiply, 2, 1),
+            Instruction::Input(0),
+            Instruction::Input(1),
+            Instruction::Unary(UnaryOp::Silu, 0),
+            Instruction::Binary(BinaryOp::Multiply, 2, 1),
         ];
         return run_steps(&steps, inputs, outputs);
     }
@@ -109,52 +114,52 @@ pub(super) fn swiglu(
 }
 
 /// The function of one element that is an instruction or two.
-pub(super) fn simple_of(op: &Op) -> Option<Simple> {
+pub(super) fn simple_of(op: &Op) -> Option<UnaryOp> {
     Some(match op {
-        Op::Abs => Simple::Abs,
-        Op::Negative => Simple::Negate,
-        Op::Square => Simple::Square,
-        Op::Sqrt => Simple::Sqrt,
-        Op::Rsqrt => Simple::Rsqrt,
-        Op::Reciprocal => Simple::Reciprocal,
-        Op::Floor => Simple::Floor,
-        Op::Ceil => Simple::Ceil,
-        Op::Round { decimals: 0 } => Simple::Round,
-        Op::Trunc => Simple::Truncate,
-        Op::Sign => Simple::Sign,
-        Op::LogicalNot => Simple::Not,
-        Op::Isnan => Simple::IsNan,
-        Op::Isinf => Simple::IsInfinite,
-        Op::Isfinite => Simple::IsFinite,
-        Op::Expm1 => Simple::Expm1,
-        Op::Log1p => Simple::Log1p,
-        Op::Log2 => Simple::Log2,
-        Op::Log10 => Simple::Log10,
-        Op::Tan => Simple::Tan,
-        Op::Sinh => Simple::Sinh,
-        Op::Cosh => Simple::Cosh,
+        Op::Abs => UnaryOp::Abs,
+        Op::Negative => UnaryOp::Negate,
+        Op::Square => UnaryOp::Square,
+        Op::Sqrt => UnaryOp::Sqrt,
+        Op::Rsqrt => UnaryOp::Rsqrt,
+        Op::Reciprocal => UnaryOp::Reciprocal,
+        Op::Floor => UnaryOp::Floor,
+        Op::Ceil => UnaryOp::Ceil,
+        Op::Round { decimals: 0 } => UnaryOp::Round,
+        Op::Trunc => UnaryOp::Truncate,
+        Op::Sign => UnaryOp::Sign,
+        Op::LogicalNot => UnaryOp::Not,
+        Op::Isnan => UnaryOp::IsNan,
+        Op::Isinf => UnaryOp::IsInfinite,
+        Op::Isfinite => UnaryOp::IsFinite,
+        Op::Expm1 => UnaryOp::Expm1,
+        Op::Log1p => UnaryOp::Log1p,
+        Op::Log2 => UnaryOp::Log2,
+        Op::Log10 => UnaryOp::Log10,
+        Op::Tan => UnaryOp::Tan,
+        Op::Sinh => UnaryOp::Sinh,
+        Op::Cosh => UnaryOp::Cosh,
         _ => return None,
     })
 }
 
 /// The function of two elements.
-pub(super) fn binary_of(op: &Op) -> Option<Binary> {
+pub(super) fn binary_of(op: &Op) -> Option<BinaryOp> {
     Some(match op {
-        Op::Add => Binary::Add,
-        Op::Subtract => Binary::Subtract,
-        Op::Multiply => Binary::Multiply,
-        Op::Divide => Binary::Divide,
-        Op::Maximum => Binary::Maximum,
-        Op::Minimum => Binary::Minimum,
-        Op::Power => Binary::Power,
-        Op::Equal => Binary::Equal,
-        Op::NotEqual => Binary::NotEqual,
-        Op::Less => Binary::Less,
-        Op::LessEqual => Binary::LessEqual,
-        Op::Greater => Binary::Greater,
-        Op::GreaterEqual => Binary::GreaterEqual,
-        Op::LogicalAnd | Op::BitwiseAnd => Binary::And,
-        Op::LogicalOr | Op::BitwiseOr => Binary::Or,
+        Op::Add => BinaryOp::Add,
+        Op::Subtract => BinaryOp::Subtract,
+        Op::Multiply => BinaryOp::Multiply,
+        Op::Divide => BinaryOp::Divide,
+        Op::Maximum => BinaryOp::Maximum,
+        Op::Minimum => BinaryOp::Minimum,
+        Op::Power => BinaryOp::Power,
+        Op::Equal => BinaryOp::Equal,
+        Op::NotEqual => BinaryOp::NotEqual,
+        Op::Less => BinaryOp::Less,
+        Op::LessEqual => BinaryOp::LessEqual,
+        Op::Greater => BinaryOp::Greater,
+        Op::GreaterEqual => BinaryOp::GreaterEqual,
+        Op::LogicalAnd | Op::BitwiseAnd => BinaryOp::And,
+        Op::LogicalOr | Op::BitwiseOr => BinaryOp::Or,
         _ => return None,
     })
 }

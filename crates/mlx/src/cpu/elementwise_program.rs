@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use half::{bf16, f16};
-use mlx_kernels::{Program, RegionInput, Values, ValuesMut};
+use mlx_kernels::{ElementwiseProgram, StridedInput, TypedSlice, TypedSliceMut};
 
 use super::custom::{HostKernel, host_kernel};
 use super::layout::{error_text, output, size};
@@ -28,7 +28,7 @@ pub fn elementwise_kernel(
 
 /// Runs a program. Inputs have any strides and broadcast to the outputs' shape.
 pub(super) fn run(
-    program: &Program,
+    program: &ElementwiseProgram,
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
@@ -43,15 +43,15 @@ pub(super) fn run(
         .zip(inputs)
         .map(|(read, input)| read.along(input.shape(), &shape))
         .collect::<Result<_, _>>()?;
-    let inputs: Vec<RegionInput<'_>> = read
+    let inputs: Vec<StridedInput<'_>> = read
         .iter()
         .zip(&strides)
-        .map(|(read, strides)| RegionInput {
+        .map(|(read, strides)| StridedInput {
             values: read.values.borrowed(),
             strides,
         })
         .collect();
-    let mut outputs: Vec<ValuesMut<'_>> = outputs
+    let mut outputs: Vec<TypedSliceMut<'_>> = outputs
         .iter_mut()
         .map(values_mut)
         .collect::<Result<_, _>>()?;
@@ -106,14 +106,14 @@ impl<'a> Read<'a> {
 }
 
 impl Elements<'_> {
-    fn borrowed(&self) -> Values<'_> {
+    fn borrowed(&self) -> TypedSlice<'_> {
         match self {
-            Self::F32(values) => Values::F32(values),
-            Self::F16(values) => Values::F16(values),
-            Self::Bf16(values) => Values::Bf16(values),
-            Self::Bool(values) => Values::Bool(values),
-            Self::I32(values) => Values::I32(values),
-            Self::U32(values) => Values::U32(values),
+            Self::F32(values) => TypedSlice::F32(values),
+            Self::F16(values) => TypedSlice::F16(values),
+            Self::Bf16(values) => TypedSlice::Bf16(values),
+            Self::Bool(values) => TypedSlice::Bool(values),
+            Self::I32(values) => TypedSlice::I32(values),
+            Self::U32(values) => TypedSlice::U32(values),
         }
     }
 }
@@ -138,17 +138,17 @@ fn typed<'a, T: Element>(
         strides[axis - 1] = strides[axis] * shape[axis];
     }
     Ok(Read {
-        values: elements(input.in_rows::<T>()?),
+        values: elements(input.to_contiguous::<T>()?),
         strides,
     })
 }
 
-fn values_mut<'a>(output: &'a mut HostOutput<'_>) -> Result<ValuesMut<'a>, String> {
+fn values_mut<'a>(output: &'a mut HostOutput<'_>) -> Result<TypedSliceMut<'a>, String> {
     Ok(match output.dtype() {
-        Dtype::Float32 => ValuesMut::F32(output.as_mut_slice()?),
-        Dtype::Float16 => ValuesMut::F16(output.as_mut_slice()?),
-        Dtype::Bfloat16 => ValuesMut::Bf16(output.as_mut_slice()?),
-        Dtype::Bool => ValuesMut::Bool(output.as_mut_slice()?),
+        Dtype::Float32 => TypedSliceMut::F32(output.as_mut_slice()?),
+        Dtype::Float16 => TypedSliceMut::F16(output.as_mut_slice()?),
+        Dtype::Bfloat16 => TypedSliceMut::Bf16(output.as_mut_slice()?),
+        Dtype::Bool => TypedSliceMut::Bool(output.as_mut_slice()?),
         other => return Err(format!("wanted real numbers, got {other}")),
     })
 }

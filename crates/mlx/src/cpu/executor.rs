@@ -1,6 +1,6 @@
 //! Programs on the CPU: one host kernel that runs the instructions of a program in order.
 
-use mlx_kernels::Program as ElementwiseProgram;
+use mlx_kernels::ElementwiseProgram;
 
 use super::custom::{HostKernel, host_kernel};
 use super::layout::{input, output};
@@ -124,7 +124,7 @@ impl Kernel {
         match self {
             Self::Op(op) => run::run(op.get(), inputs, outputs),
             Self::Elementwise(program) => elementwise_program::run(program, inputs, outputs),
-            Self::Copy => input(inputs, 0)?.copy_rows(output(outputs, 0)?.as_mut_bytes()),
+            Self::Copy => input(inputs, 0)?.copy_contiguous(output(outputs, 0)?.as_mut_bytes()),
             Self::Update(part) => update::run(part, inputs, outputs),
         }
     }

@@ -1,6 +1,6 @@
 //! Inputs and outputs by their place, and shapes as rows.
 
-use mlx_kernels::Rows;
+use mlx_kernels::RowMajorShape;
 
 use crate::ffi::host::{HostInput, HostOutput};
 
@@ -33,11 +33,11 @@ pub(super) fn size(size: i32) -> usize {
 }
 
 /// The rows along the last axis.
-pub(super) fn rows(shape: &[i32]) -> Rows {
+pub(super) fn rows(shape: &[i32]) -> RowMajorShape {
     let (dim, outer) = shape
         .split_last()
         .map_or((1, shape), |(&last, outer)| (size(last), outer));
-    Rows {
+    RowMajorShape {
         rows: outer.iter().map(|&axis| size(axis)).product(),
         dim,
     }

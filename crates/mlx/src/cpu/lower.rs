@@ -1,7 +1,7 @@
 //! From elementwise operations to a program of the kernels: roundings of half precision become steps of their own.
 
 use half::{bf16, f16};
-use mlx_kernels::{Binary, Program as ElementwiseProgram, Simple, Step};
+use mlx_kernels::{BinaryOp, ElementwiseProgram, Instruction, UnaryOp};
 
 use super::elementwise::{binary_of, simple_of, unary_of};
 use crate::Dtype;
@@ -101,7 +101,9 @@ fn kind(op: &Op) -> Kind {
 pub(super) fn lower(elementwise: &Elementwise) -> Option<ElementwiseProgram> {
     let mut lowering = Lowering {
         elementwise,
-        steps: (0..elementwise.inputs.len()).map(Step::Input).collect(),
+        steps: (0..elementwise.inputs.len())
+            .map(Instruction::Input)
+            .collect(),
         results: Vec::new(),
         numbers: Vec::new(),
     };
@@ -132,14 +134,14 @@ pub(super) fn lower(elementwise: &Elementwise) -> Option<ElementwiseProgram> {
 /// Steps so far, and which of them has the result of each operation.
 struct Lowering<'a> {
     elementwise: &'a Elementwise,
-    steps: Vec<Step>,
+    steps: Vec<Instruction>,
     results: Vec<usize>,
     /// Numbers that have a step already, by their bits.
     numbers: Vec<(u32, usize)>,
 }
 
 impl Lowering<'_> {
-    fn push(&mut self, step: Step) -> usize {
+    fn push(&mut self, step: Instruction) -> usize {
         self.steps.push(step);
         self.steps.len() - 1
     }
@@ -154,7 +156,7 @@ impl Lowering<'_> {
                 if let Some((_, step)) = self.numbers.iter().find(|(other, _)| *other == bits) {
                     return Some(*step);
                 }
-                let step = self.push(Step::Constant(number));
+                let step = self.push(Instruction::Constant(number));
                 self.numbers.push((bits, step));
                 Some(step)
             }
@@ -163,12 +165,12 @@ impl Lowering<'_> {
 
     fn step(&mut self, op: &Op, inputs: &[usize], to: Dtype) -> Option<usize> {
         let &first = inputs.first()?;
-        let of_two = |function| Some(Step::Binary(function, first, *inputs.get(1)?));
+        let of_two = |function| Some(Instruction::Binary(function, first, *inputs.get(1)?));
         let step = match op {
             Op::StopGradient | Op::Positive => return Some(first),
-            Op::Astype { dtype: Dtype::Bool } => Step::Simple(Simple::IsTrue, first),
+            Op::Astype { dtype: Dtype::Bool } => Instruction::Unary(UnaryOp::IsTrue, first),
             Op::Astype { .. } => return Some(self.rounded(first, to)),
-            Op::Where => Step::Select {
+            Op::Where => Instruction::Select {
                 condition: first,
                 yes: *inputs.get(1)?,
                 no: *inputs.get(2)?,
@@ -179,17 +181,17 @@ impl Lowering<'_> {
                     Op::Isposinf => f32::INFINITY,
                     _ => f32::NEG_INFINITY,
                 };
-                let infinity = self.push(Step::Constant(infinity));
-                Step::Binary(Binary::Equal, first, infinity)
+                let infinity = self.push(Instruction::Constant(infinity));
+                Instruction::Binary(BinaryOp::Equal, first, infinity)
             }
             // MLX rounds the root and then its inverse.
             Op::Rsqrt if to != Dtype::Float32 => {
-                let root = self.push(Step::Simple(Simple::Sqrt, first));
-                Step::Simple(Simple::Reciprocal, self.rounded(root, to))
+                let root = self.push(Instruction::Unary(UnaryOp::Sqrt, first));
+                Instruction::Unary(UnaryOp::Reciprocal, self.rounded(root, to))
             }
             _ => match (unary_of(op), simple_of(op)) {
-                (Some(function), _) => Step::Unary(function, first),
-                (_, Some(function)) => Step::Simple(function, first),
+                (Some(function), _) => Instruction::Unary(function, first),
+                (_, Some(function)) => Instruction::Unary(function, first),
                 _ => of_two(binary_of(op)?)?,
             },
         };
@@ -202,9 +204,9 @@ impl Lowering<'_> {
 
     fn clip(&mut self, inputs: &[usize], min: bool, max: bool) -> Option<usize> {
         let (mut value, mut bounds) = (*inputs.first()?, inputs[1..].iter());
-        for (here, function) in [(min, Binary::Maximum), (max, Binary::Minimum)] {
+        for (here, function) in [(min, BinaryOp::Maximum), (max, BinaryOp::Minimum)] {
             if here {
-                value = self.push(Step::Binary(function, value, *bounds.next()?));
+                value = self.push(Instruction::Binary(function, value, *bounds.next()?));
             }
         }
         Some(value)
@@ -213,8 +215,8 @@ impl Lowering<'_> {
     /// A value as one of a dtype.
     fn rounded(&mut self, value: usize, to: Dtype) -> usize {
         match to {
-            Dtype::Float16 => self.push(Step::Simple(Simple::RoundToF16, value)),
-            Dtype::Bfloat16 => self.push(Step::Simple(Simple::RoundToBf16, value)),
+            Dtype::Float16 => self.push(Instruction::Unary(UnaryOp::RoundToF16, value)),
+            Dtype::Bfloat16 => self.push(Instruction::Unary(UnaryOp::RoundToBf16, value)),
             _ => value,
         }
     }

@@ -43,7 +43,8 @@ pub(crate) use supports::{broadcast_input, is_instruction, prepare, supports};
 
 /// Returns whether this process uses the CPU backend's kernels: unless `MLX_HOST_KERNELS` is `0`.
 pub fn are_kernels_enabled() -> bool {
-    static ENABLED: std::sync::LazyLock<bool> =
-        std::sync::LazyLock::new(|| !crate::init::are_kernels_off());
+    static ENABLED: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        std::env::var("MLX_HOST_KERNELS").map_or(true, |value| value.trim() != "0")
+    });
     *ENABLED
 }

@@ -17,8 +17,8 @@ pub(super) fn rms_norm(
         weight: Option<&HostInput<'_>>,
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        let weight = weight.map(HostInput::in_rows::<T>).transpose()?;
-        let (shape, x) = (rows(x.shape()), x.in_rows::<T>()?);
+        let weight = weight.map(HostInput::to_contiguous::<T>).transpose()?;
+        let (shape, x) = (rows(x.shape()), x.to_contiguous::<T>()?);
         mlx_kernels::rms_norm(shape, &x, weight.as_deref(), eps, out.as_mut_slice()?)
             .map_err(error_text)
     }
@@ -38,9 +38,13 @@ pub(super) fn layer_norm(
         [weight, bias]: [Option<&HostInput<'_>>; 2],
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        let weight = weight.map(HostInput::in_rows::<T>).transpose()?;
-        let bias = bias.map(HostInput::in_rows::<T>).transpose()?;
-        let (shape, x, out) = (rows(x.shape()), x.in_rows::<T>()?, out.as_mut_slice()?);
+        let weight = weight.map(HostInput::to_contiguous::<T>).transpose()?;
+        let bias = bias.map(HostInput::to_contiguous::<T>).transpose()?;
+        let (shape, x, out) = (
+            rows(x.shape()),
+            x.to_contiguous::<T>()?,
+            out.as_mut_slice()?,
+        );
         mlx_kernels::layer_norm(shape, &x, weight.as_deref(), bias.as_deref(), eps, out)
             .map_err(error_text)
     }
@@ -86,7 +90,7 @@ fn gradient(
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
     kernel: impl FnOnce(
-        mlx_kernels::Rows,
+        mlx_kernels::RowMajorShape,
         &[f32],
         Option<&[f32]>,
         &[f32],
@@ -95,11 +99,11 @@ fn gradient(
 ) -> Result<(), String> {
     let x = input(inputs, 0)?;
     let shape = rows(x.shape());
-    let x = x.in_rows::<f32>()?;
-    let weight = has_weight.then(|| input(inputs, 1)?.in_rows::<f32>());
+    let x = x.to_contiguous::<f32>()?;
+    let weight = has_weight.then(|| input(inputs, 1)?.to_contiguous::<f32>());
     let weight = weight.transpose()?;
     let g = inputs.last().ok_or("wanted the gradient of the result")?;
-    let g = g.in_rows::<f32>()?;
+    let g = g.to_contiguous::<f32>()?;
     let mut outputs = outputs.iter_mut();
     let mut next = |wanted: bool| match wanted.then(|| outputs.next()).flatten() {
         Some(output) => output.as_mut_slice::<f32>().map(Some),

@@ -16,7 +16,7 @@ pub(super) struct Transposed {
     matrix: MatrixShape,
 }
 
-/// Reads the sizes if `b` is one matrix whose rows, as a linear layer keeps them, lie side by side.
+/// Reads the sizes if `b` is one matrix whose rows, as a linear layer stores them, are contiguous.
 pub(super) fn transposed(a: Layout<'_>, b: Layout<'_>) -> Option<Transposed> {
     let (&[.., k, n], &[.., k_stride, n_stride]) = (b.shape(), b.strides()) else {
         return None;
@@ -94,13 +94,15 @@ pub(super) fn linear(
     let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
     let Transposed { vectors, matrix } = sizes;
     match weight.dtype() {
-        Dtype::Float16 => mlx_kernels::matmul(matrix, vectors, &weight.in_rows::<f16>()?, &x, out),
-        _ => mlx_kernels::matmul(matrix, vectors, &weight.in_rows::<bf16>()?, &x, out),
+        Dtype::Float16 => {
+            mlx_kernels::matmul(matrix, vectors, &weight.to_contiguous::<f16>()?, &x, out)
+        }
+        _ => mlx_kernels::matmul(matrix, vectors, &weight.to_contiguous::<bf16>()?, &x, out),
     }
     .map_err(error_text)
 }
 
-/// Multiplies with weights that lie as `[n, k]`, whatever the input's view of them is.
+/// Multiplies with weights that are stored as `[n, k]`, whatever the input's view of them is.
 fn multiply(
     sizes: &Transposed,
     x: &HostInput<'_>,
@@ -151,10 +153,10 @@ pub(super) fn quantized(
     ) -> Result<(), String> {
         let (x, weights) = (input(inputs, 0)?, input(inputs, 1)?);
         let shape = rows(x.shape());
-        let words = weights.in_rows::<u32>()?;
+        let words = weights.to_contiguous::<u32>()?;
         let (scales, biases) = (
-            input(inputs, 2)?.in_rows::<T>()?,
-            input(inputs, 3)?.in_rows::<T>()?,
+            input(inputs, 2)?.to_contiguous::<T>()?,
+            input(inputs, 3)?.to_contiguous::<T>()?,
         );
         let matrix = Quantized {
             shape: MatrixShape {
@@ -167,7 +169,7 @@ pub(super) fn quantized(
             scales: &scales,
             biases: &biases,
         };
-        let x = x.in_rows::<T>()?;
+        let x = x.to_contiguous::<T>()?;
         mlx_kernels::quantized_matmul(matrix, shape.rows, &x, out.as_mut_slice::<T>()?)
             .map_err(error_text)
     }
@@ -178,10 +180,14 @@ pub(super) fn quantized(
 /// The elements in rows, as `float32`.
 fn widened<'a>(array: &HostInput<'a>) -> Result<Cow<'a, [f32]>, String> {
     fn wide<T: crate::Element + Into<f32>>(array: &HostInput<'_>) -> Result<Vec<f32>, String> {
-        Ok(array.in_rows::<T>()?.iter().map(|&x| x.into()).collect())
+        Ok(array
+            .to_contiguous::<T>()?
+            .iter()
+            .map(|&x| x.into())
+            .collect())
     }
     match array.dtype() {
-        Dtype::Float32 => array.in_rows::<f32>(),
+        Dtype::Float32 => array.to_contiguous::<f32>(),
         Dtype::Float16 => wide::<f16>(array).map(Cow::Owned),
         Dtype::Bfloat16 => wide::<bf16>(array).map(Cow::Owned),
         other => Err(format!("no kernel reads {other}")),

@@ -33,8 +33,13 @@ pub(super) fn run(
         x: &HostInput<'_>,
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        mlx_kernels::reduce(kind, shape, &x.in_rows::<T>()?, out.as_mut_slice::<T>()?)
-            .map_err(error_text)
+        mlx_kernels::reduce(
+            kind,
+            shape,
+            &x.to_contiguous::<T>()?,
+            out.as_mut_slice::<T>()?,
+        )
+        .map_err(error_text)
     }
     let x = input(inputs, 0)?;
     let shape = shape_of(axes, x.shape()).ok_or("wanted neighbouring axes")?;

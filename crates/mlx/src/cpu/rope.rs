@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mlx_kernels::{Rope, RopeShape, Rotations};
+use mlx_kernels::{Rope, RopeShape, RotaryTable};
 
 use super::layout::{error_text, input, output, size};
 use super::{Stored, by_dtype};
@@ -25,8 +25,8 @@ pub(super) fn run(
         return Err(format!("wanted fast.rope, got {op}"));
     };
     let (x, offsets) = (input(inputs, 0)?, input(inputs, 1)?);
-    let offsets = offsets.in_rows::<i32>()?;
-    let frequencies = freqs.then(|| input(inputs, 2)?.in_rows::<f32>());
+    let offsets = offsets.to_contiguous::<i32>()?;
+    let frequencies = freqs.then(|| input(inputs, 2)?.to_contiguous::<f32>());
     let frequencies = frequencies.transpose()?;
     let &[batch, .., positions, dim] = x.shape() else {
         return Err(format!("x must have at least 3 axes, got {:?}", x.shape()));
@@ -65,7 +65,7 @@ pub(super) fn run(
 
 /// Tables that were asked for last, of up to `KEPT_NUMBERS` each: all heads, layers, queries and keys of a step want
 /// the same one.
-static KEPT: Mutex<Vec<(Key, Arc<Rotations>)>> = Mutex::new(Vec::new());
+static KEPT: Mutex<Vec<(Key, Arc<RotaryTable>)>> = Mutex::new(Vec::new());
 const KEPT_TABLES: usize = 4;
 const KEPT_NUMBERS: usize = 1 << 20;
 
@@ -84,7 +84,7 @@ fn table(
     rope: Rope,
     positions: usize,
     frequencies: Option<&[f32]>,
-) -> Result<Arc<Rotations>, String> {
+) -> Result<Arc<RotaryTable>, String> {
     let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect();
     let key = Key {
         sizes: [rope.dims, positions],
@@ -99,8 +99,8 @@ fn table(
     }
     drop(kept);
     let table = match frequencies {
-        Some(frequencies) => Rotations::with_frequencies(rope, positions, frequencies),
-        None => Rotations::new(rope, positions),
+        Some(frequencies) => RotaryTable::with_frequencies(rope, positions, frequencies),
+        None => RotaryTable::new(rope, positions),
     };
     let table = Arc::new(table.map_err(error_text)?);
     if positions.saturating_mul(rope.dims) <= KEPT_NUMBERS {
@@ -112,12 +112,12 @@ fn table(
 }
 
 fn turn<T: Stored>(
-    tables: &[Arc<Rotations>],
+    tables: &[Arc<RotaryTable>],
     shape: RopeShape,
     x: &HostInput<'_>,
     out: &mut HostOutput<'_>,
 ) -> Result<(), String> {
-    let (x, out) = (x.in_rows::<T>()?, out.as_mut_slice::<T>()?);
+    let (x, out) = (x.to_contiguous::<T>()?, out.as_mut_slice::<T>()?);
     let sequence = x.len() / tables.len().max(1);
     if sequence == 0 {
         return Ok(());

@@ -10,7 +10,7 @@ pub(super) fn softmax(
 ) -> Result<(), String> {
     fn typed<T: Stored>(x: &HostInput<'_>, out: &mut HostOutput<'_>) -> Result<(), String> {
         let shape = rows(x.shape());
-        mlx_kernels::softmax(shape, &x.in_rows::<T>()?, out.as_mut_slice::<T>()?)
+        mlx_kernels::softmax(shape, &x.to_contiguous::<T>()?, out.as_mut_slice::<T>()?)
             .map_err(error_text)
     }
     let x = input(inputs, 0)?;
@@ -23,7 +23,7 @@ pub(super) fn logsumexp(
 ) -> Result<(), String> {
     let x = input(inputs, 0)?;
     let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
-    mlx_kernels::logsumexp(rows(x.shape()), &x.in_rows::<f32>()?, out).map_err(error_text)
+    mlx_kernels::logsumexp(rows(x.shape()), &x.to_contiguous::<f32>()?, out).map_err(error_text)
 }
 
 /// A target that is no class is an error, whether negative or too large.
@@ -35,7 +35,8 @@ pub(super) fn cross_entropy(
     let targets = classes(targets)?;
     let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
     let shape = rows(logits.shape());
-    mlx_kernels::cross_entropy(shape, &logits.in_rows::<f32>()?, &targets, out).map_err(error_text)
+    mlx_kernels::cross_entropy(shape, &logits.to_contiguous::<f32>()?, &targets, out)
+        .map_err(error_text)
 }
 
 pub(super) fn cross_entropy_gradient(
@@ -43,15 +44,15 @@ pub(super) fn cross_entropy_gradient(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     let (logits, targets, g) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
-    let (targets, g) = (classes(targets)?, g.in_rows::<f32>()?);
+    let (targets, g) = (classes(targets)?, g.to_contiguous::<f32>()?);
     let out = output(outputs, 0)?.as_mut_slice::<f32>()?;
-    let (shape, x) = (rows(logits.shape()), logits.in_rows::<f32>()?);
+    let (shape, x) = (rows(logits.shape()), logits.to_contiguous::<f32>()?);
     mlx_kernels::cross_entropy_gradient(shape, &x, &targets, &g, out).map_err(error_text)
 }
 
 /// Targets as the kernel counts them; what is below zero is as little a class as what is too large.
 fn classes(targets: &HostInput<'_>) -> Result<Vec<u32>, String> {
-    let targets = targets.in_rows::<i64>()?;
+    let targets = targets.to_contiguous::<i64>()?;
     let class = |&target: &i64| u32::try_from(target).unwrap_or(u32::MAX);
     Ok(targets.iter().map(class).collect())
 }

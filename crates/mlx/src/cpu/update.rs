@@ -21,7 +21,7 @@ pub(super) fn run(
     let sizes: Vec<usize> = target.shape().iter().map(|&n| size(n)).collect();
     check(update, &shape, &start, &sizes)?;
     let itemsize = target.dtype().size();
-    let from = values.bytes_in_rows()?;
+    let from = values.contiguous_bytes()?;
     if from.is_empty() {
         return Ok(());
     }
@@ -60,7 +60,7 @@ pub(super) fn run(
 fn start(update: &Update, inputs: &[HostInput<'_>]) -> Result<Vec<usize>, String> {
     let mut start = update.start.clone();
     if !update.axes.is_empty() {
-        let given = input(inputs, 1)?.in_rows::<i32>()?;
+        let given = input(inputs, 1)?.to_contiguous::<i32>()?;
         for (&axis, &at) in update.axes.iter().zip(given.iter()) {
             start[axis] = usize::try_from(at)
                 .map_err(|_| format!("wanted a start from 0 up on axis {axis}, got {at}"))?;

@@ -1,8 +1,8 @@
 //! Attention: `softmax(q @ k^T * scale + mask) @ v`, with grouped heads, typed masks and sinks.
 
 use super::attention_mask::{AttentionMask, Resolved, Scores, causal};
+use super::backend::{FastOp, record_backend};
 use super::inputs::{cast, check_floating, reject};
-use super::path::{Kernel, took};
 use crate::array::trace::SuppressSizeTracking;
 use crate::op::{MaskMode, Op};
 use crate::{Array, Dtype, Result, bind, concatenate, where_, zeros};
@@ -14,14 +14,14 @@ const NAME: &str = "fast.scaled_dot_product_attention";
 pub struct AttentionOptions {
     /// What scores are multiplied by; `None` for `1 / sqrt(dim)` of the queries.
     pub scale: Option<f32>,
-    /// Which keys each query may look at.
+    /// Which keys each query may attend to.
     pub mask: AttentionMask,
     /// For each query head, a score that takes part in the softmax but has no value; `[heads]`.
     pub sinks: Option<Array>,
     /// Limits scaled scores to `softcap * tanh(score / softcap)` before the mask. No kernel has it, so the fused
     /// function is composed then.
     pub softcap: Option<f32>,
-    /// Whether it is an error when this device has no kernel for the call. Composed attention does not look at it.
+    /// Whether it is an error when this device has no kernel for the call. Composed attention ignores it.
     pub force_fused: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct AttentionOptions {
 /// Computes `softmax(q @ k^T * scale + mask) @ v`, the softmax in `float32`. `q` is `[batch, heads, queries, dim]`, `k`
 /// is `[batch, kv_heads, keys, dim]`, `v` is `[batch, kv_heads, keys, value_dim]`; each of the `kv_heads` serves
 /// `heads / kv_heads` neighbouring heads of `q`. The result is `[batch, heads, queries, value_dim]` in the dtype of
-/// the three together, to which mask and sinks are cast. A query that may look at no key gives zeros.
+/// the three together, to which mask and sinks are cast. A query that may attend to no key gives zeros.
 /// Nothing runs until [`eval`](crate::eval()).
 ///
 /// No mask and a plain causal mask go to MLX as such, so that all its kernels can be used; others as one array.
@@ -95,7 +95,7 @@ fn fused(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<
     let mut inputs = vec![q, k, v];
     inputs.extend(&mask);
     inputs.extend(&sinks);
-    let result = took(Kernel::ScaledDotProductAttention, bind(op, &inputs));
+    let result = record_backend(FastOp::ScaledDotProductAttention, bind(op, &inputs));
     Ok(silence(result, alive))
 }
 
@@ -210,7 +210,7 @@ impl Sizes {
         }
     }
 
-    /// Nothing to compute: no results, or no keys to look at.
+    /// Nothing to compute: no results, or no keys to attend to.
     fn is_empty(&self) -> bool {
         [
             self.batch,

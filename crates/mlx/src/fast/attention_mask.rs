@@ -1,4 +1,4 @@
-//! Which keys a query may look at: one typed mask for causal, windows, arrays and all of them together.
+//! Which keys a query may attend to: one typed mask for causal, windows, arrays and all of them together.
 
 use super::inputs::{cast, reject};
 use super::offset::Offset;
@@ -7,14 +7,14 @@ use crate::{Array, Dtype, Result, arange, where_};
 
 const NAME: &str = "fast.scaled_dot_product_attention";
 
-/// Which keys each query may look at; a key must be allowed by every part.
+/// Which keys each query may attend to; a key must be allowed by every part.
 ///
 /// Query `i` has position `i + offset`, key `j` has position `j`. Without an offset the last query is level with the
 /// last key, `offset = keys - queries`: so a single new query beside a cache sees all of it. With a cache of fixed
 /// size of which the first `n` are filled, before `q` new ones are put in, the offset is `n` (or one for each batch
 /// row).
 ///
-/// A query that may look at no key at all gives zeros, whichever way it was masked.
+/// A query that may attend to no key at all gives zeros, whichever way it was masked.
 ///
 /// ```
 /// use mlx::fast::AttentionMask;
@@ -60,7 +60,7 @@ impl AttentionMask {
 
     /// Returns the mask that adds `bias` to the scaled scores; broadcasts to `[batch, heads, queries, keys]`.
     ///
-    /// It is cast to the dtype of the queries. Where it is minus infinity or the least number of that dtype, or
+    /// It is cast to the dtype of the queries. Where it is minus infinity or the smallest finite number of that dtype, or
     /// below, the key is hidden.
     pub fn additive(bias: &Array) -> Self {
         Self::none().and_additive(bias)
@@ -135,15 +135,15 @@ impl AttentionMask {
         let band = self.band(scores)?;
         if self.bools.is_empty() && self.additives.is_empty() {
             return Ok(match band {
-                Band::Full => Resolved::None,
-                Band::Causal => Resolved::Causal,
-                Band::Array { keep, all_alive } => bool_mask(keep, all_alive),
+                CausalBand::Full => Resolved::None,
+                CausalBand::Causal => Resolved::Causal,
+                CausalBand::Array { keep, all_alive } => bool_mask(keep, all_alive),
             });
         }
         let keep = match band {
-            Band::Full => None,
-            Band::Causal => Some(causal(scores)),
-            Band::Array { keep, .. } => Some(keep),
+            CausalBand::Full => None,
+            CausalBand::Causal => Some(causal(scores)),
+            CausalBand::Array { keep, .. } => Some(keep),
         };
         let keep = self.bools.iter().cloned().chain(keep);
         let keep = keep.reduce(|a, b| a.logical_and(b));
@@ -193,7 +193,7 @@ impl AttentionMask {
 
     /// Causal and window together, as a band around the diagonal.
     #[track_caller]
-    fn band(&self, scores: &Scores) -> Result<Band> {
+    fn band(&self, scores: &Scores) -> Result<CausalBand> {
         let [batch, _, n_queries, n_keys] = scores.shape;
         let level = n_keys - n_queries;
         let offset = match &self.offset {
@@ -202,11 +202,11 @@ impl AttentionMask {
             Some(offset @ Offset::Array(_)) => {
                 let offset = offset.to_array(NAME, batch)?;
                 if self.left.is_none() && self.right.is_none() {
-                    return Ok(Band::Full);
+                    return Ok(CausalBand::Full);
                 }
                 let offset = offset.reshape([-1, 1, 1, 1]).astype(Dtype::Int64);
                 let keep = within(offset, scores, self.left, self.right);
-                return Ok(Band::Array {
+                return Ok(CausalBand::Array {
                     keep,
                     all_alive: false,
                 });
@@ -223,20 +223,20 @@ impl AttentionMask {
             .right
             .filter(|&right| first + i64::from(right) < last_key);
         match (left, right) {
-            (None, None) => Ok(Band::Full),
-            (None, Some(0)) if offset == level && level >= 0 => Ok(Band::Causal),
+            (None, None) => Ok(CausalBand::Full),
+            (None, Some(0)) if offset == level && level >= 0 => Ok(CausalBand::Causal),
             (left, right) => {
                 let reaches_back = left.is_none_or(|left| last - i64::from(left) <= last_key);
                 let reaches_on = right.is_none_or(|right| first + i64::from(right) >= 0);
                 let keep = within(Array::scalar(i64::from(offset)), scores, left, right);
                 let all_alive = reaches_back && reaches_on;
-                Ok(Band::Array { keep, all_alive })
+                Ok(CausalBand::Array { keep, all_alive })
             }
         }
     }
 }
 
-enum Band {
+enum CausalBand {
     Full,
     Causal,
     Array { keep: Array, all_alive: bool },
@@ -303,7 +303,7 @@ fn additive_mask(keep: Option<Array>, bias: &Array, dtype: Dtype) -> Resolved {
     }
 }
 
-/// The least finite number of a floating dtype.
+/// The smallest finite number of a floating dtype.
 fn least(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::Float16 => half::f16::MIN.to_f64(),

@@ -1,7 +1,7 @@
 //! Cross entropy of class indices: `logsumexp(logits) - logits[target]`.
 
+use super::backend::{FastOp, record_backend};
 use super::inputs::{cast, check_floating, reject};
-use super::path::{Kernel, took};
 use crate::array::trace::SuppressSizeTracking;
 use crate::dtype::DtypeKind;
 use crate::op::Op;
@@ -48,7 +48,7 @@ fn fused(logits: &Array, targets: &Array) -> Result<Array> {
         return Ok(zeros(targets.shape()?, Dtype::Float32));
     }
     let loss = bind(Op::CrossEntropy, &[logits, targets]);
-    Ok(took(Kernel::CrossEntropy, loss))
+    Ok(record_backend(FastOp::CrossEntropy, loss))
 }
 
 #[track_caller]

@@ -8,7 +8,7 @@ use crate::cpu::{ComposedForm, compose};
 use crate::ffi::custom::{self, CustomCall};
 use crate::ffi::gpu_kernel as native;
 use crate::ffi::table::Outputs;
-use crate::ffi::{Fault, Handle, stream};
+use crate::ffi::{Handle, NativeError, stream};
 use crate::op::Op;
 use crate::{Array, ArrayType, Dtype, Error, bind_all, guard};
 
@@ -131,7 +131,7 @@ impl GpuKernel {
             kernel: self.clone(),
             launch: launch.clone(),
         };
-        if let Err(Fault(message)) = application.check(inputs.len()) {
+        if let Err(NativeError(message)) = application.check(inputs.len()) {
             let types: crate::Result<Vec<_>> =
                 inputs.iter().map(|input| input.array_type()).collect();
             return Err(Error::op_with(&self.name, message, types?));
@@ -160,7 +160,7 @@ impl GpuKernel {
     }
 
     /// Whether this thread's stream runs the kernel's language.
-    fn is_at_home(&self) -> Result<bool, Fault> {
+    fn is_at_home(&self) -> Result<bool, NativeError> {
         if !stream::is_gpu(stream::current()?) {
             return Ok(false);
         }
@@ -178,49 +178,55 @@ struct Application {
 }
 
 impl Application {
-    /// Refuses what MLX does not look at before it divides by it, or says less well.
-    fn check(&self, n_inputs: usize) -> Result<(), Fault> {
+    /// Refuses what MLX divides by without checking it, or reports less clearly.
+    fn check(&self, n_inputs: usize) -> Result<(), NativeError> {
         let (kernel, launch) = (&self.kernel, &self.launch);
         if n_inputs != kernel.input_names.len() {
             let names = kernel.input_names.join(", ");
-            return Err(Fault(format!(
+            return Err(NativeError(format!(
                 "wanted the inputs {names:?}, got {n_inputs}"
             )));
         }
         if kernel.output_names.is_empty() {
-            return Err(Fault::from("wanted at least one output name, got none"));
+            return Err(NativeError::from(
+                "wanted at least one output name, got none",
+            ));
         }
         if launch.outputs.len() != kernel.output_names.len() {
             let (names, got) = (kernel.output_names.join(", "), launch.outputs.len());
-            return Err(Fault(format!(
+            return Err(NativeError(format!(
                 "wanted types of the outputs {names:?}, got {got}"
             )));
         }
         for (name, sizes) in [("grid", launch.grid), ("threadgroup", launch.threadgroup)] {
             if sizes.iter().any(|&size| size < 1) {
-                return Err(Fault(format!("{name} must be at least 1, got {sizes:?}")));
+                return Err(NativeError(format!(
+                    "{name} must be at least 1, got {sizes:?}"
+                )));
             }
         }
         if let Language::Cuda { shared_memory } = kernel.language
             && shared_memory < 0
         {
             let message = format!("shared_memory must be at least 0 bytes, got {shared_memory}");
-            return Err(Fault(message));
+            return Err(NativeError(message));
         }
         let mut outputs = launch.outputs.iter();
         outputs.try_for_each(|output| guard::countable(&output.shape))
     }
 
-    fn call_native(&self, inputs: &[&Handle]) -> Result<Vec<Handle>, Fault> {
+    fn call_native(&self, inputs: &[&Handle]) -> Result<Vec<Handle>, NativeError> {
         let (kernel, launch) = (&self.kernel, &self.launch);
         let text = |text: &str| {
             CString::new(text)
-                .map_err(|_| Fault::from("names and source must not have a zero byte"))
+                .map_err(|_| NativeError::from("names and source must not have a zero byte"))
         };
         let texts = |names: &[String]| names.iter().map(|name| text(name)).collect();
-        let (input_names, output_names): (Result<Vec<_>, Fault>, Result<Vec<_>, Fault>) =
-            (texts(&kernel.input_names), texts(&kernel.output_names));
-        let template: Result<Vec<_>, Fault> = launch
+        let (input_names, output_names): (
+            Result<Vec<_>, NativeError>,
+            Result<Vec<_>, NativeError>,
+        ) = (texts(&kernel.input_names), texts(&kernel.output_names));
+        let template: Result<Vec<_>, NativeError> = launch
             .template
             .iter()
             .map(|(name, value)| Ok((text(name)?, native_value(*value))))
@@ -267,7 +273,7 @@ impl CustomCall for Application {
         &self.kernel.name
     }
 
-    fn call(&self, inputs: &[&Handle]) -> Result<Outputs, Fault> {
+    fn call(&self, inputs: &[&Handle]) -> Result<Outputs, NativeError> {
         // Again, because a recorded operation may be applied to other inputs.
         self.check(inputs.len())?;
         if self.kernel.is_at_home()? {
@@ -278,7 +284,7 @@ impl CustomCall for Application {
             None => {
                 let language = self.kernel.language_name();
                 let device = crate::Device::current().map_or("no device".into(), |d| d.to_string());
-                Err(Fault(format!(
+                Err(NativeError(format!(
                     "a {language} kernel needs a {language} GPU, this thread works on {device}; \
                      give it a composed form to run elsewhere"
                 )))

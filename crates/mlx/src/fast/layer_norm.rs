@@ -1,7 +1,7 @@
 //! Layer normalization: `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias`.
 
+use super::backend::{FastOp, record_backend};
 use super::inputs::{cast, check_floating, check_vector, reject};
-use super::path::{Kernel, took};
 use crate::array::trace::SuppressSizeTracking;
 use crate::op::Op;
 use crate::{Array, Dtype, Result, bind, keepdims};
@@ -61,7 +61,10 @@ fn fused(x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> R
         bias: bias.is_some(),
         eps,
     };
-    Ok(took(Kernel::LayerNorm, bind(op, &inputs(x, weight, bias))))
+    Ok(record_backend(
+        FastOp::LayerNorm,
+        bind(op, &inputs(x, weight, bias)),
+    ))
 }
 
 #[track_caller]

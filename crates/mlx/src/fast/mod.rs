@@ -5,8 +5,8 @@
 //! the same arguments and mean the same, written in MLX's plain operations: the definition to read, to compare with
 //! and to fall back to.
 //!
-//! Which path a call takes depends on the device, shapes and dtypes, so it is asked for, not assumed: [`path`] tells
-//! it of one result, [`probe`] of a kernel on this device, [`watch`] of all fused calls in a piece of work. On the
+//! What computes a call depends on the device, shapes and dtypes, so it is asked for, not assumed: [`backend`] tells
+//! it of one result, [`probe`] of an operation on this device, [`trace_backends`] of all fused calls in a piece of work. On the
 //! CPU, where MLX has none, kernels are those of the crate `mlx_kernels` (on Linux; `MLX_HOST_KERNELS=0` switches them
 //! off), and they compute MLX's own operations too: [`cpu_kernel_runs`] counts them.
 //!
@@ -31,6 +31,7 @@
 mod activation;
 mod attention;
 mod attention_mask;
+mod backend;
 mod cross_entropy;
 mod cuda_kernel;
 mod gpu_kernel;
@@ -38,8 +39,9 @@ mod inputs;
 mod layer_norm;
 mod linear;
 mod metal_kernel;
+#[cfg(test)]
+mod native_transforms;
 mod offset;
-mod path;
 mod rms_norm;
 mod rope;
 #[cfg(test)]
@@ -52,6 +54,9 @@ pub use crate::ffi::host::{HostInput, HostOutput};
 pub use activation::{gelu, gelu_approx, silu, swiglu};
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub use attention_mask::AttentionMask;
+pub use backend::{Backend, FastOp, backend, probe, trace_backends};
+#[allow(deprecated)]
+pub use backend::{Kernel, Path, path, watch};
 pub use cross_entropy::cross_entropy;
 pub use cuda_kernel::{CudaKernel, cuda_kernel};
 pub use gpu_kernel::{Launch, TemplateArg};
@@ -59,7 +64,6 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use metal_kernel::{MetalKernel, metal_kernel};
 pub use offset::Offset;
-pub use path::{Kernel, Path, path, probe, watch};
 pub use rms_norm::rms_norm;
 pub use rope::{RopeFrequencies, RopeOptions, rope};
 
@@ -72,4 +76,39 @@ pub mod composed {
     pub use super::linear::composed as linear;
     pub use super::rms_norm::composed as rms_norm;
     pub use super::rope::composed as rope;
+}
+
+/// Programs of several operations under their former names.
+#[deprecated(note = "renamed to mlx::program and mlx::cpu")]
+#[doc(hidden)]
+pub mod sequence {
+    pub use crate::cpu::may_be_step;
+    pub use crate::program::{
+        Operation as StepKind, PlanError as NoSequence, Step as SequenceStep,
+    };
+
+    /// Returns whether an operation is another view of its input.
+    pub fn is_view(op: &crate::Op) -> bool {
+        op.is_view()
+    }
+
+    /// Returns whether a view keeps its input's elements in their order, in another shape.
+    pub fn reshapes(op: &crate::Op) -> bool {
+        op.flags().contains(crate::op::OpFlags::KEEPS_ORDER)
+    }
+
+    /// Makes a program of steps and a kernel of that.
+    ///
+    /// # Errors
+    /// Why it cannot be made.
+    pub fn sequence(
+        name: &str,
+        inputs: &[crate::ArrayType],
+        steps: Vec<SequenceStep>,
+        outputs: &[usize],
+        captured: Vec<crate::SharedArray>,
+    ) -> Result<super::HostKernel, NoSequence> {
+        let program = crate::cpu::program(inputs, captured.len(), steps, outputs)?;
+        crate::cpu::program_kernel(name, &program, captured)
+    }
 }

@@ -1,7 +1,7 @@
 //! RMS normalization: `x * rsqrt(mean(x^2) + eps) * weight`.
 
+use super::backend::{FastOp, record_backend};
 use super::inputs::{cast, check_floating, check_vector, reject};
-use super::path::{Kernel, took};
 use crate::array::trace::SuppressSizeTracking;
 use crate::op::Op;
 use crate::{Array, Dtype, Result, bind, keepdims};
@@ -47,7 +47,10 @@ fn fused(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
     }
     let mut inputs = vec![x];
     inputs.extend(weight);
-    Ok(took(Kernel::RmsNorm, bind(Op::RmsNorm { eps }, &inputs)))
+    Ok(record_backend(
+        FastOp::RmsNorm,
+        bind(Op::RmsNorm { eps }, &inputs),
+    ))
 }
 
 #[track_caller]

@@ -1,8 +1,8 @@
 //! Rotary position embedding: pairs of features turned by an angle that grows with the position.
 
+use super::backend::{FastOp, record_backend};
 use super::inputs::{cast, check_floating, reject};
 use super::offset::Offset;
-use super::path::{Kernel, took};
 use crate::op::Op;
 use crate::{Array, Dtype, Result, bind, concatenate, iota, stack};
 
@@ -119,7 +119,7 @@ fn fused(x: &Array, options: &RopeOptions) -> Result<Array> {
     let four = sizes.to_four_axes(x);
     let mut inputs = vec![&four, &sizes.offset];
     inputs.extend(freqs);
-    let rotated = took(Kernel::Rope, bind(op, &inputs));
+    let rotated = record_backend(FastOp::Rope, bind(op, &inputs));
     Ok(sizes.from_four_axes(rotated))
 }
 

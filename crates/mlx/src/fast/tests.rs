@@ -2,12 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::native_transforms::{jvp, vjp, vmap};
 use super::{
     AttentionMask, AttentionOptions, HostKernel, RopeOptions, composed, cross_entropy, host_kernel,
     host_kernel_runs_of, layer_norm, rms_norm, rope, scaled_dot_product_attention,
 };
-use crate::ffi::Fault;
-use crate::ffi::testing::{jvp, vjp, vmap};
+use crate::ffi::NativeError;
 use crate::{Array, ArrayType, Dtype, Result, arange, array};
 
 /// `x^2 * y` in Rust.
@@ -73,7 +73,7 @@ fn vmap_of_host_kernels_goes_through_the_composed_form() {
 fn transforms_without_a_composed_form_say_what_is_missing() {
     let (x, y) = (array!([2.0]), array!([5.0]));
     let kernel = || applied(product("test.bare"));
-    let faults: [(&str, Option<Fault>); 3] = [
+    let faults: [(&str, Option<NativeError>); 3] = [
         ("a gradient", vjp(kernel(), &[&x, &y], &[&x]).err()),
         ("a tangent", jvp(kernel(), &[&x, &y], &[&x, &x]).err()),
         ("vmap", vmap(kernel(), &[&x, &y], &[0, 0]).err()),

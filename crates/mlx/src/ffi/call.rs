@@ -5,12 +5,14 @@ use std::sync::OnceLock;
 
 use mlx_sys::Api;
 
+/// The name that the CPU backend's files still use.
 pub(crate) use crate::error::NativeError as Fault;
+use crate::error::NativeError;
 use crate::op::FINGERPRINT;
 
 /// Returns the loaded library, set up, where this thread may use it: not in a child of fork, nor while the thread's own
 /// storage is being destroyed.
-pub(crate) fn api() -> Result<&'static Api, Fault> {
+pub(crate) fn api() -> Result<&'static Api, NativeError> {
     static FITS: OnceLock<bool> = OnceLock::new();
     match mlx_sys::api() {
         Ok(api) => {
@@ -19,7 +21,7 @@ pub(crate) fn api() -> Result<&'static Api, Fault> {
                 let fits = unsafe { api.mlx_native_op_table() } == FINGERPRINT;
                 if fits {
                     // Before this thread enters: set-up decides which thread is MLX's main thread.
-                    crate::init::set_up(api);
+                    crate::SET_UP(api);
                 }
                 fits
             });
@@ -35,7 +37,7 @@ pub(crate) fn api() -> Result<&'static Api, Fault> {
             }
             Ok(api)
         }
-        Err(error) => Err(Fault(error.to_string())),
+        Err(error) => Err(NativeError(error.to_string())),
     }
 }
 
@@ -48,8 +50,8 @@ pub(crate) fn loaded() -> &'static Api {
     }
 }
 
-/// Returns the loaded library to give a handle back to; none in a child of fork, where a lock of MLX may be held for ever by
-/// a thread that is not there.
+/// Returns the loaded library to give a handle back to; none in a child of fork, where a lock of MLX may be held forever by
+/// a thread that does not exist there.
 pub(crate) fn loaded_to_free() -> Option<&'static Api> {
     let api = loaded();
     // SAFETY: reads a flag.
@@ -58,12 +60,12 @@ pub(crate) fn loaded_to_free() -> Option<&'static Api> {
 }
 
 /// Turns a status into a `Result`, taking this thread's error text.
-pub(crate) fn check(api: &Api, status: c_int) -> Result<(), Fault> {
+pub(crate) fn check(api: &Api, status: c_int) -> Result<(), NativeError> {
     if status == 0 {
         return Ok(());
     }
     let fault = take_error(api);
-    // A callback of ours panicked below this call: the C frames are behind us now, so it may go on.
+    // A callback panicked below this call: the C frames have returned, so unwinding may continue.
     if let Some(panic) = super::closure::take_panic() {
         std::panic::resume_unwind(panic);
     }
@@ -72,14 +74,14 @@ pub(crate) fn check(api: &Api, status: c_int) -> Result<(), Fault> {
 
 /// Takes the text of the first error since the last one taken on this thread.
 #[cold]
-pub(crate) fn take_error(api: &Api) -> Fault {
+pub(crate) fn take_error(api: &Api) -> NativeError {
     // SAFETY: the text is valid until the next clear on this thread, and is copied before it.
     let text = unsafe { api.mlx_native_error() };
     let fault = if text.is_null() {
-        Fault::from("the native library failed without a message")
+        NativeError::from("the native library failed without a message")
     } else {
         // SAFETY: not null, and the library ends its texts with a zero.
-        Fault(
+        NativeError(
             unsafe { CStr::from_ptr(text) }
                 .to_string_lossy()
                 .into_owned(),

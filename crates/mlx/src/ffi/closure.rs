@@ -1,5 +1,6 @@
 //! Rust closures that C calls back: no panic crosses, none is lost.
 
+use crate::error::NativeError;
 use crate::local::with_local;
 use std::any::Any;
 use std::cell::RefCell;
@@ -8,19 +9,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded, loaded_to_free};
+use super::call::{api, check, loaded, loaded_to_free};
 use super::handle::Handle;
-use super::home::Homebound;
+use super::thread_bound::ThreadBound;
 use super::vector::{Vector, handles_in};
 
 /// What a closure over arrays does.
-pub(crate) type Body = dyn Fn(Vec<Handle>) -> Result<Vec<Handle>, Fault> + Send + Sync;
+pub(crate) type Body = dyn Fn(Vec<Handle>) -> Result<Vec<Handle>, NativeError> + Send + Sync;
 
 /// What a closure does that belongs to the thread that made it: it may capture arrays.
-pub(crate) type LocalBody = dyn Fn(Vec<Handle>) -> Result<Vector, Fault>;
+pub(crate) type LocalBody = dyn Fn(Vec<Handle>) -> Result<Vector, NativeError>;
 
 /// What the rule of a gradient does: inputs, cotangents and outputs to gradients of the inputs.
-pub(crate) type LocalRule = dyn Fn([Vec<Handle>; 3]) -> Result<Vector, Fault>;
+pub(crate) type LocalRule = dyn Fn([Vec<Handle>; 3]) -> Result<Vector, NativeError>;
 
 /// An `mlx_closure` owned by this value.
 pub(crate) struct Closure {
@@ -31,7 +32,7 @@ impl Closure {
     /// Returns a closure that runs `body`.
     ///
     /// MLX may keep it for the life of a graph and drop it on another thread: `body` is `Send`.
-    pub(crate) fn new(body: Box<Body>) -> Result<Self, Fault> {
+    pub(crate) fn new(body: Box<Body>) -> Result<Self, NativeError> {
         let api = api()?;
         let payload = Box::into_raw(Box::new(body)).cast::<c_void>();
         // SAFETY: `payload` is a `Box<Box<Body>>` that `run` reads and `drop_body` frees exactly once.
@@ -40,10 +41,10 @@ impl Closure {
     }
 
     /// Returns a closure that runs `body` on this thread only, and whose captured values are dropped by it.
-    pub(crate) fn local(body: Box<LocalBody>) -> Result<Self, Fault> {
+    pub(crate) fn local(body: Box<LocalBody>) -> Result<Self, NativeError> {
         let api = api()?;
-        let payload = homebound(body)?;
-        // SAFETY: `payload` is a `Homebound` that `run_local` reads and `drop_local` frees exactly once.
+        let payload = thread_bound(body)?;
+        // SAFETY: `payload` is a `ThreadBound` that `run_local` reads and `drop_local` frees exactly once.
         let raw =
             unsafe { api.mlx_closure_new_func_payload(Some(run_local), payload, Some(drop_local)) };
         Ok(Self { raw })
@@ -68,7 +69,7 @@ impl Closure {
     }
 
     /// Runs the closure.
-    pub(crate) fn call(&self, inputs: &Vector) -> Result<Vector, Fault> {
+    pub(crate) fn call(&self, inputs: &Vector) -> Result<Vector, NativeError> {
         let api = api()?;
         let mut results = Vector::empty();
         // SAFETY: closure and list are alive for the call; the slot is empty, so a new list is made for us.
@@ -96,10 +97,10 @@ pub(crate) struct RuleClosure {
 
 impl RuleClosure {
     /// Returns a closure that runs `rule` on this thread only, and whose captured values are dropped by it.
-    pub(crate) fn local(rule: Box<LocalRule>) -> Result<Self, Fault> {
+    pub(crate) fn local(rule: Box<LocalRule>) -> Result<Self, NativeError> {
         let api = api()?;
-        let payload = homebound(rule)?;
-        // SAFETY: `payload` is a `Homebound` that `run_rule` reads and `drop_rule` frees exactly once.
+        let payload = thread_bound(rule)?;
+        // SAFETY: `payload` is a `ThreadBound` that `run_rule` reads and `drop_rule` frees exactly once.
         let raw = unsafe {
             api.mlx_closure_custom_new_func_payload(Some(run_rule), payload, Some(drop_rule))
         };
@@ -123,8 +124,8 @@ impl Drop for RuleClosure {
     }
 }
 
-fn homebound<T: 'static>(body: T) -> Result<*mut c_void, Fault> {
-    let body = Homebound::new(body).ok_or(Fault::from("this thread is ending"))?;
+fn thread_bound<T: 'static>(body: T) -> Result<*mut c_void, NativeError> {
+    let body = ThreadBound::new(body).ok_or(NativeError::from("this thread is ending"))?;
     Ok(Box::into_raw(Box::new(body)).cast::<c_void>())
 }
 
@@ -147,8 +148,8 @@ unsafe extern "C" fn run_local(
 ) -> c_int {
     guarded(|| {
         // SAFETY: MLX passes the payload of `Closure::local`, alive as long as the closure is.
-        let body = unsafe { &*payload.cast::<Homebound<Box<LocalBody>>>() };
-        let body = body.get().ok_or(Fault::from(STRANGER))?;
+        let body = unsafe { &*payload.cast::<ThreadBound<Box<LocalBody>>>() };
+        let body = body.get().ok_or(NativeError::from(STRANGER))?;
         give(results, &body(handles_in(inputs)?)?)
     })
 }
@@ -162,8 +163,8 @@ unsafe extern "C" fn run_rule(
 ) -> c_int {
     guarded(|| {
         // SAFETY: MLX passes the payload of `RuleClosure::local`, alive as long as the closure is.
-        let rule = unsafe { &*payload.cast::<Homebound<Box<LocalRule>>>() };
-        let rule = rule.get().ok_or(Fault::from(STRANGER))?;
+        let rule = unsafe { &*payload.cast::<ThreadBound<Box<LocalRule>>>() };
+        let rule = rule.get().ok_or(NativeError::from(STRANGER))?;
         let lists = [
             handles_in(inputs)?,
             handles_in(cotangents)?,
@@ -175,9 +176,9 @@ unsafe extern "C" fn run_rule(
 
 const STRANGER: &str = "a function ran on another thread than the one that made it";
 
-/// Hands a list of ours to MLX.
-fn give(results: *mut sys::mlx_vector_array, outputs: &Vector) -> Result<(), Fault> {
-    // SAFETY: `results` is MLX's slot; assigning copies the list, ours is freed by its `Drop`.
+/// Writes a list to a slot of MLX's.
+fn give(results: *mut sys::mlx_vector_array, outputs: &Vector) -> Result<(), NativeError> {
+    // SAFETY: `results` is MLX's slot; assigning copies the list, and `outputs` is freed by its `Drop`.
     let status = unsafe { loaded().mlx_vector_array_set(results, outputs.raw()) };
     check(loaded(), status)
 }
@@ -185,20 +186,20 @@ fn give(results: *mut sys::mlx_vector_array, outputs: &Vector) -> Result<(), Fau
 unsafe extern "C" fn drop_body(payload: *mut c_void) {
     // SAFETY: MLX calls this once, with the payload of `Closure::new`.
     let body = unsafe { Box::from_raw(payload.cast::<Box<Body>>()) };
-    // A panic in a captured value's `Drop` must not reach C; there is nobody to tell.
+    // A panic in a captured value's `Drop` must not reach C; there is no caller to return it to.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(body)));
 }
 
 unsafe extern "C" fn drop_local(payload: *mut c_void) {
     // SAFETY: MLX calls this once, with the payload of `Closure::local`.
-    let body = unsafe { Box::from_raw(payload.cast::<Homebound<Box<LocalBody>>>()) };
+    let body = unsafe { Box::from_raw(payload.cast::<ThreadBound<Box<LocalBody>>>()) };
     // As in `drop_body`.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(body)));
 }
 
 unsafe extern "C" fn drop_rule(payload: *mut c_void) {
     // SAFETY: MLX calls this once, with the payload of `RuleClosure::local`.
-    let rule = unsafe { Box::from_raw(payload.cast::<Homebound<Box<LocalRule>>>()) };
+    let rule = unsafe { Box::from_raw(payload.cast::<ThreadBound<Box<LocalRule>>>()) };
     // As in `drop_body`.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(rule)));
 }
@@ -208,10 +209,10 @@ thread_local! {
 }
 
 /// Runs a callback's work: an error becomes the thread's error text and a status, a panic is parked.
-pub(crate) fn guarded(work: impl FnOnce() -> Result<(), Fault>) -> c_int {
+pub(crate) fn guarded(work: impl FnOnce() -> Result<(), NativeError>) -> c_int {
     let text = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => return 0,
-        Ok(Err(Fault(text))) => text,
+        Ok(Err(NativeError(text))) => text,
         Err(panic) => {
             let text = panic_text(panic.as_ref());
             with_local(&PANIC, |slot| *slot = Some(panic));

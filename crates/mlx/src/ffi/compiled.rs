@@ -4,11 +4,12 @@ use std::cell::Cell;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded_to_free};
+use super::call::{api, check, loaded_to_free};
 use super::closure::{Closure, LocalBody};
-use super::home::hold;
 use super::inspect::next_id;
+use super::thread_bound::defer_drops;
 use super::vector::Vector;
+use crate::error::NativeError;
 
 /// A compiled closure of this thread, and its entries in this thread's cache.
 ///
@@ -23,7 +24,7 @@ pub(crate) struct CompiledFunction {
 }
 
 impl CompiledFunction {
-    pub(crate) fn new(body: Box<LocalBody>) -> Result<Self, Fault> {
+    pub(crate) fn new(body: Box<LocalBody>) -> Result<Self, NativeError> {
         let api = api()?;
         let entries = Entries::new()?;
         let plain = Closure::local(body)?;
@@ -43,12 +44,12 @@ impl CompiledFunction {
     }
 
     /// Runs the function, tracing it first if it has not seen inputs like these.
-    pub(crate) fn call(&self, inputs: &Vector) -> Result<Vector, Fault> {
+    pub(crate) fn call(&self, inputs: &Vector) -> Result<Vector, NativeError> {
         // MLX keeps a reference into its cache while it traces, which a call of the same function would leave dangling.
         if self.is_running.replace(true) {
             return self.plain.call(inputs);
         }
-        let _stopped = Stopped(&self.is_running);
+        let _running = RunningGuard(&self.is_running);
         self.compiled.call(inputs)
     }
 
@@ -58,10 +59,10 @@ impl CompiledFunction {
     }
 }
 
-/// Says that the function has ended, also when it panicked.
-struct Stopped<'a>(&'a Cell<bool>);
+/// Resets the flag of a running function, also when it panicked.
+struct RunningGuard<'a>(&'a Cell<bool>);
 
-impl Drop for Stopped<'_> {
+impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         self.0.set(false);
     }
@@ -74,9 +75,10 @@ struct Entries {
 }
 
 impl Entries {
-    fn new() -> Result<Self, Fault> {
+    fn new() -> Result<Self, NativeError> {
         let api = api()?;
-        let id = usize::try_from(next_id()?).map_err(|_| Fault::from("no numbers are left"))?;
+        let id =
+            usize::try_from(next_id()?).map_err(|_| NativeError::from("no numbers are left"))?;
         let ctx = std::ptr::null_mut();
         let mut cache = sys::mlx_compile_cache { ctx };
         // SAFETY: the slot is empty, so a new handle is made; it refers to the cache of this thread weakly.
@@ -92,8 +94,8 @@ impl Drop for Entries {
             return;
         };
         // MLX drops the traced graphs under a lock, and with them closures that may have compiled functions in them.
-        hold(|| {
-            // SAFETY: the cache's handle is ours and alive; MLX checks whether the cache itself still is.
+        defer_drops(|| {
+            // SAFETY: this value owns the cache's handle, which is alive; MLX checks whether the cache itself still is.
             let _ = unsafe { api.mlx_detail_compile_erase(self.cache, self.id) };
         });
         // SAFETY: this value owns the handle, and nothing uses it after this.

@@ -4,13 +4,14 @@ use std::ffi::c_int;
 
 use mlx_sys::Api;
 
-use super::call::{Fault, api, check};
+use super::call::{api, check};
 use super::handle::Handle;
 use super::stream::StreamHandle;
 use super::vector::Vector;
+use crate::error::NativeError;
 
 /// Computes these arrays and waits for them.
-pub(crate) fn eval<'a>(handles: impl IntoIterator<Item = &'a Handle>) -> Result<(), Fault> {
+pub(crate) fn eval<'a>(handles: impl IntoIterator<Item = &'a Handle>) -> Result<(), NativeError> {
     run(handles, |api, outputs| {
         // SAFETY: the list is alive for the call.
         unsafe { api.mlx_eval(outputs.raw()) }
@@ -18,7 +19,9 @@ pub(crate) fn eval<'a>(handles: impl IntoIterator<Item = &'a Handle>) -> Result<
 }
 
 /// Starts computing these arrays and returns.
-pub(crate) fn async_eval<'a>(handles: impl IntoIterator<Item = &'a Handle>) -> Result<(), Fault> {
+pub(crate) fn async_eval<'a>(
+    handles: impl IntoIterator<Item = &'a Handle>,
+) -> Result<(), NativeError> {
     run(handles, |api, outputs| {
         // SAFETY: the list is alive for the call.
         unsafe { api.mlx_async_eval(outputs.raw()) }
@@ -28,7 +31,7 @@ pub(crate) fn async_eval<'a>(handles: impl IntoIterator<Item = &'a Handle>) -> R
 fn run<'a>(
     handles: impl IntoIterator<Item = &'a Handle>,
     start: impl Fn(&Api, &Vector) -> c_int,
-) -> Result<(), Fault> {
+) -> Result<(), NativeError> {
     let api = api()?;
     let handles: Vec<&Handle> = handles.into_iter().collect();
     if let Some(fault) = handles.iter().find_map(|handle| handle.failure()) {
@@ -57,7 +60,7 @@ fn run<'a>(
 }
 
 /// Waits until this array, whose computation was started, is there.
-pub(crate) fn wait(handle: &Handle) -> Result<(), Fault> {
+pub(crate) fn wait(handle: &Handle) -> Result<(), NativeError> {
     let api = api()?;
     // SAFETY: the handle is alive for the call.
     let status = unsafe { api._mlx_array_wait(handle.raw()) };

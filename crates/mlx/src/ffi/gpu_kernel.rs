@@ -4,10 +4,11 @@ use std::ffi::{CStr, CString, c_char, c_int};
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded_to_free, take_error};
+use super::call::{api, check, loaded_to_free, take_error};
 use super::handle::Handle;
 use super::vector::Vector;
 use crate::dtype::Dtype;
+use crate::error::NativeError;
 use crate::shape::ArrayType;
 
 /// A kernel as text, with what MLX needs to make a whole function of it.
@@ -42,7 +43,7 @@ pub(crate) enum TemplateValue {
 struct Names(sys::mlx_vector_string);
 
 impl Names {
-    fn new(names: &[CString]) -> Result<Self, Fault> {
+    fn new(names: &[CString]) -> Result<Self, NativeError> {
         let api = api()?;
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         // SAFETY: `pointers` holds as many texts as told, alive for the call; C copies them.
@@ -94,7 +95,7 @@ macro_rules! language {
         }
 
         impl $kernel {
-            fn new(source: &Source<'_>, option: $option) -> Result<Self, Fault> {
+            fn new(source: &Source<'_>, option: $option) -> Result<Self, NativeError> {
                 let api = api()?;
                 let (inputs, outputs) = (
                     Names::new(source.input_names)?,
@@ -120,7 +121,7 @@ macro_rules! language {
         }
 
         impl $config {
-            fn new(launch: &Launch<'_>) -> Result<Self, Fault> {
+            fn new(launch: &Launch<'_>) -> Result<Self, NativeError> {
                 let api = api()?;
                 // SAFETY: see above `language`.
                 let config = Self(unsafe { api.$config_new() });
@@ -170,7 +171,7 @@ macro_rules! language {
             launch: &Launch<'_>,
             inputs: &[sys::mlx_array],
             stream: sys::mlx_stream,
-        ) -> Result<Vec<Handle>, Fault> {
+        ) -> Result<Vec<Handle>, NativeError> {
             let api = api()?;
             let (kernel, config) = ($kernel::new(source, option)?, $config::new(launch)?);
             let (inputs, mut results) = (Vector::of(inputs)?, Vector::new()?);
@@ -183,10 +184,10 @@ macro_rules! language {
         }
 
         /// Returns whether the loaded MLX runs this language on this machine.
-        pub(crate) fn $is_available() -> Result<bool, Fault> {
+        pub(crate) fn $is_available() -> Result<bool, NativeError> {
             let api = api()?;
             let mut out = false;
-            // SAFETY: `out` is a bool of ours.
+            // SAFETY: `out` is a local bool.
             check(api, unsafe { api.$c_is_available(&mut out) })?;
             Ok(out)
         }

@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded, loaded_to_free};
+use super::call::{api, check, loaded, loaded_to_free};
 use crate::dtype::Dtype;
+use crate::error::NativeError;
 use crate::shape::ArrayType;
 
 /// An `mlx_array` owned by this value.
@@ -14,7 +15,7 @@ use crate::shape::ArrayType;
 pub(crate) struct Handle {
     raw: sys::mlx_array,
     /// Why its computation failed, after which what it holds means nothing.
-    failure: OnceCell<Fault>,
+    failure: OnceCell<NativeError>,
 }
 
 /// The handle that stands for "no array" in C.
@@ -36,12 +37,12 @@ impl Handle {
     /// Returns why the computation of this array failed, if it was tried and did.
     ///
     /// MLX forgets: the error comes once, from then on the array reads as if it had been computed.
-    pub(crate) fn failure(&self) -> Option<&Fault> {
+    pub(crate) fn failure(&self) -> Option<&NativeError> {
         self.failure.get()
     }
 
     /// Remembers that the computation of this array failed.
-    pub(crate) fn set_failure(&self, fault: &Fault) {
+    pub(crate) fn set_failure(&self, fault: &NativeError) {
         // One that failed before keeps its first reason.
         let _ = self.failure.set(fault.clone());
     }
@@ -52,12 +53,12 @@ impl Handle {
     }
 
     /// Returns a second handle to the same array.
-    pub(crate) fn duplicate(&self) -> Result<Self, Fault> {
+    pub(crate) fn duplicate(&self) -> Result<Self, NativeError> {
         Self::copy_of(self.raw)
     }
 
     /// Returns an owned handle to the array behind a borrowed one.
-    pub(crate) fn copy_of(raw: sys::mlx_array) -> Result<Self, Fault> {
+    pub(crate) fn copy_of(raw: sys::mlx_array) -> Result<Self, NativeError> {
         let api = api()?;
         let mut out = null_array();
         // SAFETY: `raw` is alive for the call; `out` is empty, so a new handle is allocated and owned by us.
@@ -94,20 +95,20 @@ impl Handle {
     }
 
     /// Returns whether elements are stored in row-major order without gaps. Only meaningful after evaluation.
-    pub(crate) fn is_row_contiguous(&self) -> Result<bool, Fault> {
+    pub(crate) fn is_row_contiguous(&self) -> Result<bool, NativeError> {
         let api = api()?;
         let mut out = false;
-        // SAFETY: the handle is alive, `out` is a bool of ours.
+        // SAFETY: the handle is alive, `out` is a local bool.
         let status = unsafe { api._mlx_array_is_row_contiguous(&mut out, self.raw) };
         check(api, status)?;
         Ok(out)
     }
 
     /// Returns whether the values are there, without waiting.
-    pub(crate) fn is_available(&self) -> Result<bool, Fault> {
+    pub(crate) fn is_available(&self) -> Result<bool, NativeError> {
         let api = api()?;
         let mut out = false;
-        // SAFETY: the handle is alive, `out` is a bool of ours.
+        // SAFETY: the handle is alive, `out` is a local bool.
         let status = unsafe { api._mlx_array_is_available(&mut out, self.raw) };
         check(api, status)?;
         Ok(out)

@@ -13,7 +13,7 @@ use super::handle::Handle;
 use super::shared::SharedHandle;
 use super::vector::Vector;
 use crate::dtype::{Dtype, Element};
-use crate::shape::{ArrayType, is_row_major};
+use crate::shape::is_row_major;
 
 /// An input of a host kernel: elements in row-major order.
 pub struct HostInput<'a> {
@@ -85,13 +85,13 @@ impl<'a> Layout<'a> {
         is_row_major(self.shape(), self.strides())
     }
 
-    /// How many elements there are from the first to the last; none when one lies before the first.
+    /// How many elements there are from the first to the last; none when one is before the first.
     fn extent(self) -> Option<usize> {
         let (before, extent) = self.reach()?;
         (before == 0).then_some(extent)
     }
 
-    /// How many elements lie before the first, and how many there are from the lowest to the highest.
+    /// How many elements are before the first, and how many there are from the lowest to the highest.
     fn reach(self) -> Option<(usize, usize)> {
         if self.size() == 0 {
             return Some((0, 0));
@@ -148,7 +148,7 @@ impl<'a> HostInput<'a> {
         Ok(unsafe { std::slice::from_raw_parts(self.buffer.data.cast::<T>(), self.buffer.size) })
     }
 
-    /// Returns everything from the first element to the last, whatever lies between; none when an element lies before
+    /// Returns everything from the first element to the last, whatever is between; none when an element is before
     /// the first one.
     pub(crate) fn as_strided<T: Element>(&self) -> Result<Option<&'a [T]>, String> {
         check_dtype::<T>(self.buffer)?;
@@ -157,14 +157,14 @@ impl<'a> HostInput<'a> {
             Some(0) => Some(&[]),
             Some(extent) => {
                 // SAFETY: of dtype `T` (checked); all elements between belong to the array's buffer, as views beyond it
-                // are refused (`guard::view`), and are written by nobody until the kernel returns.
+                // are refused (`guard::view`), and are not written until the kernel returns.
                 Some(unsafe { std::slice::from_raw_parts(self.buffer.data.cast::<T>(), extent) })
             }
         })
     }
 
     /// Returns the elements in row-major order, copied where they are not.
-    pub(crate) fn in_rows<T: Element>(&self) -> Result<Cow<'a, [T]>, String> {
+    pub(crate) fn to_contiguous<T: Element>(&self) -> Result<Cow<'a, [T]>, String> {
         check_dtype::<T>(self.buffer)?;
         if self.layout().is_row_contiguous() {
             return self.as_slice::<T>().map(Cow::Borrowed);
@@ -173,11 +173,11 @@ impl<'a> HostInput<'a> {
         let mut copy: Vec<T> = Vec::with_capacity(size);
         // SAFETY: there is room for `size` elements, and all bits 0 is an element of every dtype.
         unsafe { copy.as_mut_ptr().write_bytes(0, size) };
-        // SAFETY: so many bytes, which were written above and which nobody else has.
+        // SAFETY: this many bytes, which were written above and are used only here.
         let bytes = unsafe {
             std::slice::from_raw_parts_mut(copy.as_mut_ptr().cast::<u8>(), size * size_of::<T>())
         };
-        self.copy_rows(bytes)?;
+        self.copy_contiguous(bytes)?;
         // SAFETY: all of them were written.
         unsafe { copy.set_len(size) };
         Ok(Cow::Owned(copy))
@@ -213,7 +213,7 @@ impl HostOutput<'_> {
 }
 
 impl<'a> HostInput<'a> {
-    /// As the native library describes it: `size` elements that nobody writes meanwhile.
+    /// As the native library describes it: `size` elements that are not written meanwhile.
     pub(crate) fn of(buffer: &'a sys::mlx_native_buffer) -> Self {
         Self { buffer }
     }
@@ -227,29 +227,29 @@ impl<'a> HostInput<'a> {
     }
 
     /// Returns the bytes of the elements in row-major order, copied where they are not.
-    pub(crate) fn bytes_in_rows(&self) -> Result<Cow<'a, [u8]>, String> {
+    pub(crate) fn contiguous_bytes(&self) -> Result<Cow<'a, [u8]>, String> {
         let len = self.size_in_bytes();
         if len == 0 {
             return Ok(Cow::Borrowed(&[]));
         }
         if self.layout().is_row_contiguous() {
-            // SAFETY: so many bytes of elements that are alive and unwritten until the kernel returns.
+            // SAFETY: this many bytes of elements that are alive and unwritten until the kernel returns.
             return Ok(Cow::Borrowed(unsafe {
                 std::slice::from_raw_parts(self.buffer.data.cast::<u8>(), len)
             }));
         }
         let mut copy = vec![0; len];
-        self.copy_rows(&mut copy)?;
+        self.copy_contiguous(&mut copy)?;
         Ok(Cow::Owned(copy))
     }
 
     /// Writes the bytes of the elements in row-major order to `out`, which must be as long.
-    pub(crate) fn copy_rows(&self, out: &mut [u8]) -> Result<(), String> {
+    pub(crate) fn copy_contiguous(&self, out: &mut [u8]) -> Result<(), String> {
         match self.dtype().size() {
-            1 => self.copy_rows_of::<1>(out),
-            2 => self.copy_rows_of::<2>(out),
-            4 => self.copy_rows_of::<4>(out),
-            8 => self.copy_rows_of::<8>(out),
+            1 => self.copy_contiguous_of::<1>(out),
+            2 => self.copy_contiguous_of::<2>(out),
+            4 => self.copy_contiguous_of::<4>(out),
+            8 => self.copy_contiguous_of::<8>(out),
             other => Err(format!(
                 "wanted elements of 1, 2, 4 or 8 bytes, got {other}"
             )),
@@ -257,7 +257,7 @@ impl<'a> HostInput<'a> {
     }
 
     /// The same for elements of `N` bytes.
-    fn copy_rows_of<const N: usize>(&self, out: &mut [u8]) -> Result<(), String> {
+    fn copy_contiguous_of<const N: usize>(&self, out: &mut [u8]) -> Result<(), String> {
         if self.size_in_bytes() != out.len() {
             let wanted = self.size_in_bytes();
             return Err(format!(
@@ -269,7 +269,7 @@ impl<'a> HostInput<'a> {
             return Ok(());
         }
         let layout = self.layout();
-        let too_far = || "elements lie too far apart".to_owned();
+        let too_far = || "elements are too far apart".to_owned();
         let (before, extent) = layout.reach().ok_or_else(too_far)?;
         let strides = layout.strides().iter();
         let strides: Result<Vec<isize>, _> = strides.map(|&s| isize::try_from(s)).collect();
@@ -280,7 +280,7 @@ impl<'a> HostInput<'a> {
         };
         let lowest = self.buffer.data.cast::<[u8; N]>().wrapping_sub(before);
         // SAFETY: from the lowest element to the highest, each of `N` bytes (the caller matched the dtype); all between
-        // belong to the array's buffer, as views beyond it are refused (`guard::view`), and are written by nobody until
+        // belong to the array's buffer, as views beyond it are refused (`guard::view`), and are not written until
         // the kernel returns.
         let from = unsafe { std::slice::from_raw_parts(lowest, extent) };
         mlx_kernels::copy_strided(from, before, &shape, &strides, out.as_chunks_mut().0)
@@ -289,7 +289,7 @@ impl<'a> HostInput<'a> {
 }
 
 impl<'a> HostOutput<'a> {
-    /// As the native library describes it: `size` elements in row-major order that nobody else uses meanwhile.
+    /// As the native library describes it: `size` elements in row-major order that only the kernel uses meanwhile.
     pub(super) fn of(buffer: &'a sys::mlx_native_buffer) -> Self {
         Self { buffer }
     }
@@ -338,7 +338,7 @@ pub(crate) struct HostCall<'a> {
     pub(crate) defines_outputs: bool,
     /// The same in MLX's own operations: gradients and vmap go through it.
     pub(crate) composed: Option<Closure>,
-    /// Whether inputs come as they lie; otherwise they are made row-contiguous first.
+    /// Whether inputs come with any strides; otherwise they are made row-contiguous first.
     pub(crate) takes_strides: bool,
     /// The input that each output starts as; empty when all start with anything.
     pub(crate) origins: &'a [Option<usize>],
@@ -426,7 +426,7 @@ pub(crate) fn apply(
     results.handles()
 }
 
-/// What the native library keeps for us.
+/// What the native library keeps of a kernel.
 struct Payload {
     kernel: Arc<Kernel>,
     defines_outputs: bool,
@@ -475,12 +475,12 @@ pub(super) fn run_over(
     let text = match ran {
         Ok(Ok(())) => return 0,
         Ok(Err(text)) => text,
-        // This is MLX's thread: the panic cannot resume here, so its text reaches whoever evaluates.
+        // This is MLX's thread: the panic cannot resume here, so its text becomes the error of the evaluation.
         Err(panic) => panic_text(panic.as_ref()),
     };
-    // MLX takes the outputs for computed, whatever we say, and may hand them to somebody who did not see the error.
+    // MLX takes the outputs for computed all the same, and other operations may read them.
     if !defines_outputs {
-        outputs.iter().for_each(spoil);
+        outputs.iter().for_each(poison);
     }
     set_error(&text);
     OUTPUTS_DEFINED
@@ -491,12 +491,12 @@ pub(super) fn run_over(
 const OUTPUTS_DEFINED: c_int = sys::MLX_NATIVE_OUTPUTS_DEFINED as c_int;
 
 /// Fills the output of a failed run with NaN, or zeros where there is none.
-fn spoil(output: &sys::mlx_native_buffer) {
+fn poison(output: &sys::mlx_native_buffer) {
     let dtype = Dtype::from_raw(output.dtype);
     if output.size > 0 {
         // All bits set is a NaN in every floating dtype.
         let byte = if dtype.is_inexact() { 0xFF } else { 0 };
-        // SAFETY: the output has `size` elements of this dtype, which nobody else looks at until the run has ended.
+        // SAFETY: the output has `size` elements of this dtype, which are not read until the run has ended.
         unsafe {
             std::ptr::write_bytes(output.data.cast::<u8>(), byte, output.size * dtype.size())
         };
@@ -518,7 +518,7 @@ pub(super) unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
 unsafe extern "C" fn drop_kernel(payload: *mut c_void) {
     // SAFETY: called once, with the payload of `apply`.
     let kernel = unsafe { Box::from_raw(payload.cast::<Payload>()) };
-    // A panic in a captured value's `Drop` must not reach C; there is nobody to tell.
+    // A panic in a captured value's `Drop` must not reach C; it cannot be reported.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(kernel)));
 }
 

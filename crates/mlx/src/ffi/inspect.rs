@@ -4,9 +4,10 @@ use std::ffi::CStr;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded_to_free};
+use super::call::{api, check, loaded_to_free};
 use super::handle::Handle;
 use super::vector::Vector;
+use crate::error::NativeError;
 
 /// An `mlx_string` owned by this value.
 struct Text(sys::mlx_string);
@@ -21,11 +22,11 @@ impl Drop for Text {
 }
 
 /// Returns the name of the primitive that will compute this array: `RMSNorm`; empty when it needs none.
-pub(crate) fn primitive_name(handle: &Handle) -> Result<String, Fault> {
+pub(crate) fn primitive_name(handle: &Handle) -> Result<String, NativeError> {
     let api = api()?;
     // SAFETY: takes nothing; the new (empty) string is owned by `name`.
     let mut name = Text(unsafe { api.mlx_string_new() });
-    // SAFETY: the handle is alive for the call; the slot is a string of ours, which C fills.
+    // SAFETY: the handle is alive for the call; the slot is a local string, which C fills.
     let status = unsafe { api.mlx_native_primitive_name(&mut name.0, handle.raw()) };
     check(api, status)?;
     // SAFETY: the string is alive; the pointer is used before it is dropped.
@@ -40,7 +41,7 @@ pub(crate) fn primitive_name(handle: &Handle) -> Result<String, Fault> {
 }
 
 /// Returns the number of distinct operations that these arrays wait for.
-pub(crate) fn graph_size(handles: &[&Handle]) -> Result<usize, Fault> {
+pub(crate) fn graph_size(handles: &[&Handle]) -> Result<usize, NativeError> {
     match handles {
         [] => Ok(0),
         [one] => graph_size_of(one),
@@ -51,7 +52,7 @@ pub(crate) fn graph_size(handles: &[&Handle]) -> Result<usize, Fault> {
                 Vector::of_handles(others.iter().copied())?,
             );
             let (api, mut all) = (api()?, Vector::empty());
-            // SAFETY: the lists are alive for the call; the slot is empty and ours.
+            // SAFETY: the lists are alive for the call; the slot is empty and owned by this function.
             let status = unsafe { api.mlx_depends(all.slot(), first.raw(), others.raw()) };
             check(api, status)?;
             all.handles()?.first().map_or(Ok(0), graph_size_of)
@@ -59,25 +60,25 @@ pub(crate) fn graph_size(handles: &[&Handle]) -> Result<usize, Fault> {
     }
 }
 
-fn graph_size_of(handle: &Handle) -> Result<usize, Fault> {
+fn graph_size_of(handle: &Handle) -> Result<usize, NativeError> {
     let (api, mut size) = (api()?, 0);
-    // SAFETY: the handle is alive for the call, `size` is ours.
+    // SAFETY: the handle is alive for the call, `size` is a local variable.
     let status = unsafe { api.mlx_native_graph_size(&mut size, handle.raw()) };
     check(api, status)?;
     Ok(size)
 }
 
 /// Returns whether the array depends on an argument of a function that MLX is transforming on this thread.
-pub(crate) fn is_tracer(handle: &Handle) -> Result<bool, Fault> {
+pub(crate) fn is_tracer(handle: &Handle) -> Result<bool, NativeError> {
     let (api, mut out) = (api()?, false);
-    // SAFETY: the handle is alive for the call, `out` is ours.
+    // SAFETY: the handle is alive for the call, `out` is a local variable.
     let status = unsafe { api.mlx_native_is_tracer(&mut out, handle.raw()) };
     check(api, status)?;
     Ok(out)
 }
 
 /// Returns a number that no other call in this process returns, never 0.
-pub(crate) fn next_id() -> Result<u64, Fault> {
+pub(crate) fn next_id() -> Result<u64, NativeError> {
     // SAFETY: takes nothing and counts atomically.
     Ok(unsafe { api()?.mlx_native_next_id() })
 }

@@ -2,9 +2,10 @@
 
 use mlx_sys::Api;
 
-use super::call::{Fault, api, check};
+use super::call::{api, check};
 use super::handle::Handle;
 use super::vector::Vector;
+use crate::error::NativeError;
 
 /// A counter.
 #[derive(Clone, Copy)]
@@ -23,13 +24,13 @@ pub(crate) enum Set {
     Wired,
 }
 
-pub(crate) fn get(what: Get) -> Result<usize, Fault> {
+pub(crate) fn get(what: Get) -> Result<usize, NativeError> {
     get_of(api()?, what)
 }
 
-pub(crate) fn get_of(api: &Api, what: Get) -> Result<usize, Fault> {
+pub(crate) fn get_of(api: &Api, what: Get) -> Result<usize, NativeError> {
     let mut out = 0;
-    // SAFETY: each of these writes one number of ours.
+    // SAFETY: each of these writes one local number.
     let status = unsafe {
         match what {
             Get::Active => api.mlx_get_active_memory(&mut out),
@@ -42,13 +43,13 @@ pub(crate) fn get_of(api: &Api, what: Get) -> Result<usize, Fault> {
     Ok(out)
 }
 
-pub(crate) fn set(what: Set, bytes: usize) -> Result<usize, Fault> {
+pub(crate) fn set(what: Set, bytes: usize) -> Result<usize, NativeError> {
     set_of(api()?, what, bytes)
 }
 
-pub(crate) fn set_of(api: &Api, what: Set, bytes: usize) -> Result<usize, Fault> {
+pub(crate) fn set_of(api: &Api, what: Set, bytes: usize) -> Result<usize, NativeError> {
     let mut before = 0;
-    // SAFETY: each of these takes a number and writes one number of ours.
+    // SAFETY: each of these takes a number and writes a local one.
     let status = unsafe {
         match what {
             Set::Cache => api.mlx_set_cache_limit(&mut before, bytes),
@@ -60,14 +61,14 @@ pub(crate) fn set_of(api: &Api, what: Set, bytes: usize) -> Result<usize, Fault>
     Ok(before)
 }
 
-pub(crate) fn clear_cache() -> Result<(), Fault> {
+pub(crate) fn clear_cache() -> Result<(), NativeError> {
     let api = api()?;
     // SAFETY: takes nothing; MLX waits for its streams itself.
     let status = unsafe { api.mlx_clear_cache() };
     check(api, status)
 }
 
-pub(crate) fn reset_peak() -> Result<(), Fault> {
+pub(crate) fn reset_peak() -> Result<(), NativeError> {
     let api = api()?;
     // SAFETY: takes nothing.
     let status = unsafe { api.mlx_reset_peak_memory() };
@@ -77,7 +78,7 @@ pub(crate) fn reset_peak() -> Result<(), Fault> {
 /// Returns the arrays with the small and evaluated ones in one buffer.
 pub(crate) fn compact<'a>(
     arrays: impl IntoIterator<Item = &'a Handle>,
-) -> Result<Vec<Handle>, Fault> {
+) -> Result<Vec<Handle>, NativeError> {
     let api = api()?;
     let arrays = Vector::of_handles(arrays)?;
     let mut moved = Vector::new()?;

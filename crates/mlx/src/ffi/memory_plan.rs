@@ -242,7 +242,7 @@ impl MemoryPlan {
                 let mut copy = lines(input.size_in_bytes());
                 let (base, len) = (copy.as_mut_ptr().cast::<u8>(), input.size_in_bytes());
                 // SAFETY: the copy has this many bytes, and is only used here.
-                input.copy_rows(unsafe { std::slice::from_raw_parts_mut(base, len) })?;
+                input.copy_contiguous(unsafe { std::slice::from_raw_parts_mut(base, len) })?;
                 // The lines keep their place when the vector around them grows.
                 copies.push(copy);
                 bases.push(base);

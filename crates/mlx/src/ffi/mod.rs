@@ -5,7 +5,7 @@
 //! - every status is checked, and the text of a failure taken, by the same call (`call`);
 //! - data is read only after evaluation and only as the type it has (`data`);
 //! - no panic crosses into C, and none is lost (`closure`, `host`);
-//! - what a thread's closures capture is dropped by that thread (`home`);
+//! - what a thread's closures capture is dropped by that thread (`thread_bound`);
 //! - everything here works on handles; shapes, names and policy are the callers' business.
 #![allow(unsafe_code)]
 
@@ -18,7 +18,6 @@ pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod gpu_kernel;
 pub(crate) mod handle;
-pub(crate) mod home;
 pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod memory;
@@ -32,8 +31,9 @@ pub(crate) mod table;
 pub(crate) mod table_op;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod thread_bound;
 pub(crate) mod transform;
 pub(crate) mod vector;
 
-pub(crate) use call::Fault;
+pub(crate) use crate::error::{NativeError, NativeError as Fault};
 pub(crate) use handle::Handle;

@@ -46,6 +46,18 @@ pub(crate) fn park_mlx_main_thread(api: &'static Api) {
     }
 }
 
+/// Makes the CPU the default device, where streams of threads that choose none are made.
+pub(crate) fn make_cpu_default(api: &Api) -> Result<(), Fault> {
+    // SAFETY: takes plain values and returns a new handle, which is freed below.
+    let device = unsafe { api.mlx_device_new_type(sys::mlx_device_type__MLX_CPU, 0) };
+    // SAFETY: the device is alive for the call, which copies it.
+    let status = unsafe { api.mlx_set_default_device(device) };
+    let done = check(api, status);
+    // SAFETY: this function owns the handle, which is not used after this.
+    let _ = unsafe { api.mlx_device_free(device) };
+    done
+}
+
 /// Returns whether the default device is the CPU.
 pub(crate) fn default_is_cpu(api: &Api) -> Result<bool, Fault> {
     let mut device = sys::mlx_device {

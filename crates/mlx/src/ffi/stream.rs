@@ -4,7 +4,8 @@ use std::ffi::c_int;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded, loaded_to_free};
+use super::call::{api, check, loaded, loaded_to_free};
+use crate::error::NativeError;
 
 /// An `mlx_stream` owned by this value.
 pub(crate) struct StreamHandle {
@@ -23,7 +24,7 @@ impl Drop for DeviceHandle {
     }
 }
 
-fn device(gpu: bool) -> Result<DeviceHandle, Fault> {
+fn device(gpu: bool) -> Result<DeviceHandle, NativeError> {
     let kind = if gpu {
         sys::mlx_device_type__MLX_GPU
     } else {
@@ -35,7 +36,7 @@ fn device(gpu: bool) -> Result<DeviceHandle, Fault> {
 
 impl StreamHandle {
     /// Returns a new stream, which keeps a thread (CPU, given to others when this thread has ended) or a queue (GPU).
-    pub(crate) fn new(gpu: bool) -> Result<Self, Fault> {
+    pub(crate) fn new(gpu: bool) -> Result<Self, NativeError> {
         let (api, device) = (api()?, device(gpu)?);
         let mut raw = sys::mlx_stream {
             ctx: std::ptr::null_mut(),
@@ -47,7 +48,7 @@ impl StreamHandle {
     }
 
     /// Returns this thread's default stream of a device.
-    pub(crate) fn default_of(gpu: bool) -> Result<Self, Fault> {
+    pub(crate) fn default_of(gpu: bool) -> Result<Self, NativeError> {
         let (api, device) = (api()?, device(gpu)?);
         let mut raw = sys::mlx_stream {
             ctx: std::ptr::null_mut(),
@@ -59,7 +60,7 @@ impl StreamHandle {
     }
 
     /// Returns a handle of our own to the stream that this thread's operations go to.
-    pub(crate) fn current() -> Result<Self, Fault> {
+    pub(crate) fn current() -> Result<Self, NativeError> {
         let (api, current) = (api()?, current()?);
         let mut raw = sys::mlx_stream {
             ctx: std::ptr::null_mut(),
@@ -78,17 +79,17 @@ impl StreamHandle {
         is_gpu(self.raw)
     }
 
-    pub(crate) fn index(&self) -> Result<i32, Fault> {
+    pub(crate) fn index(&self) -> Result<i32, NativeError> {
         let api = api()?;
         let mut out: c_int = 0;
-        // SAFETY: the stream is alive, `out` is an int of ours.
+        // SAFETY: the stream is alive, `out` is a local int.
         let status = unsafe { api.mlx_stream_get_index(&mut out, self.raw) };
         check(api, status)?;
         Ok(out)
     }
 
     /// Waits until everything given to this stream is done.
-    pub(crate) fn synchronize(&self) -> Result<(), Fault> {
+    pub(crate) fn synchronize(&self) -> Result<(), NativeError> {
         let api = api()?;
         // SAFETY: the stream is alive for the call.
         let status = unsafe { api.mlx_synchronize(self.raw) };
@@ -96,7 +97,7 @@ impl StreamHandle {
     }
 
     /// Makes this the stream of this thread until the matching [`pop`].
-    pub(crate) fn push(&self) -> Result<(), Fault> {
+    pub(crate) fn push(&self) -> Result<(), NativeError> {
         let api = api()?;
         // SAFETY: the stream is alive for the call, and C keeps a copy of its own.
         let status = unsafe { api.mlx_native_stream_push(self.raw) };
@@ -122,7 +123,7 @@ pub(crate) fn pop() {
 }
 
 /// Returns the stream that operations of this thread go to, borrowed until the scope changes.
-pub(crate) fn current() -> Result<sys::mlx_stream, Fault> {
+pub(crate) fn current() -> Result<sys::mlx_stream, NativeError> {
     let api = api()?;
     // SAFETY: takes nothing; the handle belongs to the native library's thread-local storage.
     let raw = unsafe { api.mlx_native_stream() };
@@ -139,10 +140,10 @@ pub(crate) fn is_gpu(stream: sys::mlx_stream) -> bool {
 }
 
 /// Returns whether a device of this kind is there.
-pub(crate) fn is_available(gpu: bool) -> Result<bool, Fault> {
+pub(crate) fn is_available(gpu: bool) -> Result<bool, NativeError> {
     let (api, device) = (api()?, device(gpu)?);
     let mut out = false;
-    // SAFETY: the device is alive for the call, `out` is a bool of ours.
+    // SAFETY: the device is alive for the call, `out` is a local bool.
     let status = unsafe { api.mlx_device_is_available(&mut out, device.0) };
     check(api, status)?;
     Ok(out)

@@ -2,10 +2,11 @@
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check};
+use super::call::{api, check};
 use super::handle::{Handle, null_array};
 use super::vector::Vector;
 use crate::dtype::Dtype;
+use crate::error::NativeError;
 use crate::op::Op;
 use crate::op::table::op_table;
 
@@ -55,15 +56,15 @@ macro_rules! define_call {
         /// Builds the (lazy) result of an operation of the table on `stream`.
         ///
         /// The number of inputs has been checked against [`Op::arity`] by the caller, `bind`.
-        // A fused operation crosses as a whole, and its attributes are not looked at one by one.
+        // A fused operation crosses as a whole, and its attributes are not read one by one.
         #[allow(unused_variables)]
-        pub(crate) fn call(op: &Op, $i: &[sys::mlx_array], stream: sys::mlx_stream) -> Result<Outputs, Fault> {
+        pub(crate) fn call(op: &Op, $i: &[sys::mlx_array], stream: sys::mlx_stream) -> Result<Outputs, NativeError> {
             let api = api()?;
             match op {
                 $(Op::$name $({ $($attr),* })? => {
                     call_with!($outputs, (op, $i), api, $function, ($($argument),*), stream)
                 })*
-                Op::Custom(_) => Err(Fault::from("a custom operation has no line in the table")),
+                Op::Custom(_) => Err(NativeError::from("a custom operation has no line in the table")),
             }
         }
     };
@@ -88,10 +89,10 @@ impl Outputs {
     }
 
     /// Returns the only array.
-    pub(crate) fn into_one(self) -> Result<Handle, Fault> {
+    pub(crate) fn into_one(self) -> Result<Handle, NativeError> {
         match self {
             Outputs::One(handle) => Ok(handle),
-            Outputs::Many(_) => Err(Fault::from("wanted an operation with one output")),
+            Outputs::Many(_) => Err(NativeError::from("wanted an operation with one output")),
         }
     }
 

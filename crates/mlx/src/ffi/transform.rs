@@ -4,10 +4,11 @@ use std::ffi::c_int;
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded, loaded_to_free};
+use super::call::{api, check, loaded, loaded_to_free};
 use super::closure::{Closure, LocalBody, LocalRule, RuleClosure};
 use super::handle::Handle;
 use super::vector::Vector;
+use crate::error::NativeError;
 
 /// A list of results and a second one: values and gradients, values and tangents.
 pub(crate) type Pair = (Vector, Vector);
@@ -17,7 +18,7 @@ pub(crate) fn value_and_grad(
     body: Box<LocalBody>,
     argnums: &[c_int],
     inputs: &Vector,
-) -> Result<Pair, Fault> {
+) -> Result<Pair, NativeError> {
     let (api, closure) = (api()?, Closure::local(body)?);
     let ctx = std::ptr::null_mut();
     let mut gradient = Gradient(sys::mlx_closure_value_and_grad { ctx });
@@ -26,7 +27,7 @@ pub(crate) fn value_and_grad(
     let status = unsafe { api.mlx_value_and_grad(&mut gradient.0, fun, argnums.as_ptr(), len) };
     check(api, status)?;
     pair(|values, gradients| {
-        // SAFETY: closure and list are alive for the call; the slots are empty and ours.
+        // SAFETY: closure and list are alive for the call; the slots are empty and owned by this function.
         unsafe { api.mlx_closure_value_and_grad_apply(values, gradients, gradient.0, inputs.raw()) }
     })
 }
@@ -36,11 +37,11 @@ pub(crate) fn vjp(
     body: Box<LocalBody>,
     primals: &Vector,
     cotangents: &Vector,
-) -> Result<Pair, Fault> {
+) -> Result<Pair, NativeError> {
     let (api, closure) = (api()?, Closure::local(body)?);
     pair(|values, products| {
         let (fun, at, along) = (closure.raw(), primals.raw(), cotangents.raw());
-        // SAFETY: closure and lists are alive for the call; the slots are empty and ours.
+        // SAFETY: closure and lists are alive for the call; the slots are empty and owned by this function.
         unsafe { api.mlx_vjp(values, products, fun, at, along) }
     })
 }
@@ -50,11 +51,11 @@ pub(crate) fn jvp(
     body: Box<LocalBody>,
     primals: &Vector,
     tangents: &Vector,
-) -> Result<Pair, Fault> {
+) -> Result<Pair, NativeError> {
     let (api, closure) = (api()?, Closure::local(body)?);
     pair(|values, products| {
         let (fun, at, along) = (closure.raw(), primals.raw(), tangents.raw());
-        // SAFETY: closure and lists are alive for the call; the slots are empty and ours.
+        // SAFETY: closure and lists are alive for the call; the slots are empty and owned by this function.
         unsafe { api.mlx_jvp(values, products, fun, at, along) }
     })
 }
@@ -67,18 +68,18 @@ pub(crate) fn vmap(
     body: Box<LocalBody>,
     inputs: &Vector,
     in_axes: &[c_int],
-    out_axes: impl FnOnce(&[Handle]) -> Result<Vec<c_int>, Fault>,
-) -> Result<Vector, Fault> {
+    out_axes: impl FnOnce(&[Handle]) -> Result<Vec<c_int>, NativeError>,
+) -> Result<Vector, NativeError> {
     let (api, closure) = (api()?, Closure::local(body)?);
     let (axes, n_axes) = (in_axes.as_ptr(), in_axes.len());
     let (traced, outputs) = pair(|traced, outputs| {
         let (fun, from) = (closure.raw(), inputs.raw());
-        // SAFETY: closure, list and axes are alive for the call; the slots are empty and ours.
+        // SAFETY: closure, list and axes are alive for the call; the slots are empty and owned by this function.
         unsafe { api.mlx_detail_vmap_trace(traced, outputs, fun, from, axes, n_axes) }
     })?;
     let out_axes = out_axes(&outputs.handles()?)?;
     let mut results = Vector::empty();
-    // SAFETY: lists and axes are alive for the call; the slot is empty and ours.
+    // SAFETY: lists and axes are alive for the call; the slot is empty and owned by this function.
     let status = unsafe {
         api.mlx_native_vmap_replace(
             results.slot(),
@@ -101,8 +102,8 @@ pub(crate) fn vmap(
 /// When it fails.
 pub(crate) fn run_inside(
     inputs: &Vector,
-    function: impl FnOnce() -> Result<Vector, Fault>,
-) -> Result<Vector, Fault> {
+    function: impl FnOnce() -> Result<Vector, NativeError>,
+) -> Result<Vector, NativeError> {
     struct End(Option<Vector>);
     impl Drop for End {
         fn drop(&mut self) {
@@ -121,7 +122,7 @@ pub(crate) fn run_inside(
 }
 
 /// Says that a transform has given `results`, which a function of another transform goes on with.
-pub(crate) fn resume(results: &[&Handle]) -> Result<(), Fault> {
+pub(crate) fn resume(results: &[&Handle]) -> Result<(), NativeError> {
     let (api, results) = (api()?, Vector::of_handles(results.iter().copied())?);
     // SAFETY: the list is alive for the call.
     check(api, unsafe {
@@ -130,10 +131,10 @@ pub(crate) fn resume(results: &[&Handle]) -> Result<(), Fault> {
 }
 
 /// Outputs, whose gradient runs the function again instead of keeping what it computed. `body` must give outputs.
-pub(crate) fn checkpoint(body: Box<LocalBody>, inputs: &Vector) -> Result<Vector, Fault> {
+pub(crate) fn checkpoint(body: Box<LocalBody>, inputs: &Vector) -> Result<Vector, NativeError> {
     let (api, closure) = (api()?, Closure::local(body)?);
     let mut checkpointed = Closure::empty();
-    // SAFETY: the closure is alive for the call, and MLX counts its further uses; the slot is empty and ours.
+    // SAFETY: the closure is alive for the call, and MLX counts its further uses; the slot is empty and owned by this function.
     let status = unsafe { api.mlx_native_checkpoint(checkpointed.slot(), closure.raw()) };
     check(api, status)?;
     checkpointed.call(inputs)
@@ -144,12 +145,12 @@ pub(crate) fn custom_vjp(
     body: Box<LocalBody>,
     rule: Box<LocalRule>,
     inputs: &Vector,
-) -> Result<Vector, Fault> {
+) -> Result<Vector, NativeError> {
     let (api, closure) = (api()?, Closure::local(body)?);
     let rule = RuleClosure::local(rule)?;
     let mut with_rule = Closure::empty();
     let (slot, fun) = (with_rule.slot(), closure.raw());
-    // SAFETY: both closures are alive for the call, and MLX counts their further uses; the slot is empty and ours.
+    // SAFETY: both closures are alive for the call, and MLX counts their further uses; the slot is empty and owned by this function.
     let status = unsafe { api.mlx_native_custom_vjp(slot, fun, rule.raw()) };
     check(api, status)?;
     with_rule.call(inputs)
@@ -158,7 +159,7 @@ pub(crate) fn custom_vjp(
 /// Makes a call that gives two lists.
 fn pair(
     call: impl FnOnce(*mut sys::mlx_vector_array, *mut sys::mlx_vector_array) -> c_int,
-) -> Result<Pair, Fault> {
+) -> Result<Pair, NativeError> {
     let (mut first, mut second) = (Vector::empty(), Vector::empty());
     check(api()?, call(first.slot(), second.slot()))?;
     Ok((first, second))

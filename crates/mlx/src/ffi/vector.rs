@@ -2,8 +2,9 @@
 
 use mlx_sys as sys;
 
-use super::call::{Fault, api, check, loaded_to_free};
+use super::call::{api, check, loaded_to_free};
 use super::handle::{Handle, null_array};
+use crate::error::NativeError;
 
 /// An `mlx_vector_array` owned by this value.
 pub(crate) struct Vector {
@@ -12,7 +13,7 @@ pub(crate) struct Vector {
 
 impl Vector {
     /// Returns an empty list.
-    pub(crate) fn new() -> Result<Self, Fault> {
+    pub(crate) fn new() -> Result<Self, NativeError> {
         // SAFETY: takes nothing; the new list is owned by the returned value.
         let raw = unsafe { api()?.mlx_vector_array_new() };
         Ok(Self { raw })
@@ -27,7 +28,7 @@ impl Vector {
     }
 
     /// Returns a list that shares the arrays behind `handles`.
-    pub(crate) fn of(handles: &[sys::mlx_array]) -> Result<Self, Fault> {
+    pub(crate) fn of(handles: &[sys::mlx_array]) -> Result<Self, NativeError> {
         let api = api()?;
         // SAFETY: the slice is alive for the call, and C copies the handles (counting references).
         let raw = unsafe { api.mlx_vector_array_new_data(handles.as_ptr(), handles.len()) };
@@ -37,7 +38,7 @@ impl Vector {
     /// Returns a list that shares these arrays.
     pub(crate) fn of_handles<'a>(
         handles: impl IntoIterator<Item = &'a Handle>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, NativeError> {
         let raws: Vec<sys::mlx_array> = handles.into_iter().map(Handle::raw).collect();
         Self::of(&raws)
     }
@@ -53,13 +54,13 @@ impl Vector {
     }
 
     /// Returns owned handles to the arrays in the list.
-    pub(crate) fn handles(&self) -> Result<Vec<Handle>, Fault> {
+    pub(crate) fn handles(&self) -> Result<Vec<Handle>, NativeError> {
         handles_in(self.raw)
     }
 }
 
 /// Returns owned handles to the arrays of a list that somebody else owns.
-pub(crate) fn handles_in(raw: sys::mlx_vector_array) -> Result<Vec<Handle>, Fault> {
+pub(crate) fn handles_in(raw: sys::mlx_vector_array) -> Result<Vec<Handle>, NativeError> {
     let api = api()?;
     // SAFETY: the list is alive for the call.
     let len = unsafe { api.mlx_vector_array_size(raw) };

@@ -1,11 +1,11 @@
 //! Attributes that MLX uses without checking them.
 
-use crate::ffi::{Fault, Handle};
+use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, PadMode};
 use crate::shape::axis_index;
 
 /// Refuses attributes that would divide by zero, count backwards or reach beyond a buffer.
-pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
+pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), NativeError> {
     if let Some(shape) = created_shape(op) {
         return countable(shape);
     }
@@ -41,11 +41,11 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
         Op::Fftfreq { n, .. } | Op::Rfftfreq { n, .. } => at_least("n", *n, 1),
         Op::RandomSplit { num } => at_least("num", *num, 1),
         Op::MaskedScatter if inputs[2].size() == 0 => {
-            Err(Fault::from("wanted at least one value, got none"))
+            Err(NativeError::from("wanted at least one value, got none"))
         }
         Op::ScaledDotProductAttention { .. } if inputs[1].shape().get(1) == Some(&0) => {
             // MLX takes the remainder of the heads of the queries by those of the keys.
-            Err(Fault::from("keys must have at least 1 head, got 0"))
+            Err(NativeError::from("keys must have at least 1 head, got 0"))
         }
         Op::Pad {
             axes,
@@ -79,24 +79,24 @@ fn created_shape(op: &Op) -> Option<&[i32]> {
     }
 }
 
-fn nonzero_steps(strides: &[i32]) -> Result<(), Fault> {
+fn nonzero_steps(strides: &[i32]) -> Result<(), NativeError> {
     if strides.contains(&0) {
-        return Err(Fault(format!("steps must not be 0, got {strides:?}")));
+        return Err(NativeError(format!("steps must not be 0, got {strides:?}")));
     }
     Ok(())
 }
 
-fn unflattened(shape: &[i32]) -> Result<(), Fault> {
+fn unflattened(shape: &[i32]) -> Result<(), NativeError> {
     one_to_infer(shape)?;
     if shape.contains(&-1) && shape.contains(&0) {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "a size cannot be inferred beside one of 0, got {shape:?}"
         )));
     }
     Ok(())
 }
 
-fn convolution(op: &Op) -> Result<(), Fault> {
+fn convolution(op: &Op) -> Result<(), NativeError> {
     let Op::Conv {
         stride,
         kernel_dilation,
@@ -114,20 +114,22 @@ fn convolution(op: &Op) -> Result<(), Fault> {
     ];
     for (name, values) in steps {
         if values.iter().any(|&value| value < 1) {
-            return Err(Fault(format!("{name} must be at least 1, got {values:?}")));
+            return Err(NativeError(format!(
+                "{name} must be at least 1, got {values:?}"
+            )));
         }
     }
     at_least("groups", *groups, 1)
 }
 
 /// Checks the number of parts that an axis is split into.
-fn parts(num_splits: i32, axis: i32, shape: &[i32]) -> Result<(), Fault> {
+fn parts(num_splits: i32, axis: i32, shape: &[i32]) -> Result<(), NativeError> {
     at_least("num_splits", num_splits, 1)?;
     let size = axis_index(axis, shape.len()).map_or(0, |axis| shape[axis]);
     // Any number of empty parts can be cut from an empty axis.
     let max = size.max(MAX_EMPTY_PARTS);
     if num_splits > max {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "num_splits must be at most {max} on an axis of size {size}, got {num_splits}"
         )));
     }
@@ -135,10 +137,10 @@ fn parts(num_splits: i32, axis: i32, shape: &[i32]) -> Result<(), Fault> {
 }
 
 /// Checks the size of a matrix whose diagonal `k` has `size` elements.
-fn diagonal_matrix(k: i32, size: i32) -> Result<(), Fault> {
+fn diagonal_matrix(k: i32, size: i32) -> Result<(), NativeError> {
     let size = i64::from(size) + i64::from(k).abs();
     let size = i32::try_from(size)
-        .map_err(|_| Fault(format!("k must fit a matrix of 32-bit sizes, got {k}")))?;
+        .map_err(|_| NativeError(format!("k must fit a matrix of 32-bit sizes, got {k}")))?;
     countable(&[size, size])
 }
 
@@ -149,10 +151,10 @@ const MAX_EMPTY_PARTS: i32 = 1 << 16;
 const MAX_PIECES: i32 = 1 << 12;
 
 /// Refuses negative sizes other than one -1.
-fn one_to_infer(shape: &[i32]) -> Result<(), Fault> {
+fn one_to_infer(shape: &[i32]) -> Result<(), NativeError> {
     let inferred = shape.iter().filter(|&&size| size == -1).count();
     if inferred > 1 || shape.iter().any(|&size| size < -1) {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "sizes must not be negative, but for one -1, got {shape:?}"
         )));
     }
@@ -160,9 +162,9 @@ fn one_to_infer(shape: &[i32]) -> Result<(), Fault> {
 }
 
 /// Refuses axes that an array of `ndim` axes does not have.
-fn existing(axes: &[i32], ndim: usize) -> Result<(), Fault> {
+fn existing(axes: &[i32], ndim: usize) -> Result<(), NativeError> {
     match axes.iter().find(|&&axis| axis_index(axis, ndim).is_none()) {
-        Some(axis) => Err(Fault(format!(
+        Some(axis) => Err(NativeError(format!(
             "wanted an axis of an array with {ndim} axes, got {axis}"
         ))),
         None => Ok(()),
@@ -175,7 +177,7 @@ fn padding(
     low: &[i32],
     high: &[i32],
     mode: PadMode,
-) -> Result<(), Fault> {
+) -> Result<(), NativeError> {
     let (input, value) = (inputs[0], inputs[1]);
     existing(axes, input.ndim())?;
     let mut found: Vec<_> = axes
@@ -185,12 +187,12 @@ fn padding(
     found.sort_unstable();
     found.dedup();
     if found.len() != axes.len() || low.len() != axes.len() || high.len() != axes.len() {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "wanted different axes and two widths for each, got {axes:?}, {low:?} and {high:?}"
         )));
     }
     if value.size() != 1 {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "the value must be one element, got shape {:?}",
             value.shape()
         )));
@@ -205,7 +207,7 @@ fn padding(
             _ => continue,
         };
         if before.max(after) / piece > MAX_PIECES {
-            return Err(Fault(format!(
+            return Err(NativeError(format!(
                 "padding must be at most {MAX_PIECES} times the {size} elements it mirrors, got {before} and {after}"
             )));
         }
@@ -213,20 +215,20 @@ fn padding(
     Ok(())
 }
 
-fn at_least(name: &str, value: i32, least: i32) -> Result<(), Fault> {
+fn at_least(name: &str, value: i32, least: i32) -> Result<(), NativeError> {
     if value >= least {
         Ok(())
     } else {
-        Err(Fault(format!(
+        Err(NativeError(format!(
             "{name} must be at least {least}, got {value}"
         )))
     }
 }
 
 /// Refuses negative sizes and sizes whose product overflows.
-pub(crate) fn countable(shape: &[i32]) -> Result<(), Fault> {
+pub(crate) fn countable(shape: &[i32]) -> Result<(), NativeError> {
     if let Some(dim) = shape.iter().find(|&&dim| dim < 0) {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "sizes must not be negative, got {dim} in {shape:?}"
         )));
     }
@@ -236,17 +238,22 @@ pub(crate) fn countable(shape: &[i32]) -> Result<(), Fault> {
     // 16 bytes is more than any element has, so byte counts do not overflow either.
     match product.and_then(|n| n.checked_mul(16)) {
         Some(_) => Ok(()),
-        None => Err(Fault(format!(
+        None => Err(NativeError(format!(
             "the shape {shape:?} has more elements than can be counted"
         ))),
     }
 }
 
-/// Refuses a strided view that reaches outside the `size` elements it looks at.
-fn within_buffer(size: usize, shape: &[i32], strides: &[i64], offset: usize) -> Result<(), Fault> {
+/// Refuses a strided view that reaches outside the `size` elements of its input.
+fn within_buffer(
+    size: usize,
+    shape: &[i32],
+    strides: &[i64],
+    offset: usize,
+) -> Result<(), NativeError> {
     countable(shape)?;
     if shape.len() != strides.len() {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "wanted as many strides as dimensions, got {strides:?} for {shape:?}"
         )));
     }
@@ -263,7 +270,7 @@ fn within_buffer(size: usize, shape: &[i32], strides: &[i64], offset: usize) -> 
         }
     }
     if first < 0 || last >= size as i128 {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "the view must stay within the {size} elements of the array, got elements {first} to {last}"
         )));
     }

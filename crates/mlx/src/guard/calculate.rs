@@ -1,11 +1,11 @@
 //! Small formulas over handles: what replacements of MLX's operations are written with.
 
 use super::one;
-use crate::ffi::{Fault, Handle, data, stream};
+use crate::ffi::{Handle, NativeError, data, stream};
 use crate::op::Op;
 use crate::{Dtype, Element};
 
-type Result = std::result::Result<Handle, Fault>;
+type Result = std::result::Result<Handle, NativeError>;
 
 /// Calls operations on one stream.
 #[derive(Clone, Copy)]

@@ -1,4 +1,4 @@
-//! Convolutions: what MLX's CPU loops do not look at.
+//! Convolutions: what MLX's CPU loops do not check.
 //!
 //! They divide by the number of channels, write before checking when padding is wider than the result, count in
 //! 32 bits, and unfold the input into memory that may not be there. And the gradient with respect to the input is right
@@ -6,14 +6,14 @@
 
 use super::one;
 use crate::ffi::table::{self, Outputs};
-use crate::ffi::{Fault, Handle, data, inspect, memory, stream};
+use crate::ffi::{Handle, NativeError, data, inspect, memory, stream};
 use crate::op::{Op, PadMode};
 
 pub(super) fn call(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Outputs, Fault> {
+) -> Result<Outputs, NativeError> {
     let (input, weight) = (inputs[0], inputs[1]);
     // MLX checks ranks and channels here, and tells the shape of the result.
     let plain = table::call(op, &[input.raw(), weight.raw()], stream)?;
@@ -97,13 +97,13 @@ impl Axis {
         Some((0..input.len().saturating_sub(2)).map(axis).collect())
     }
 
-    fn check(&self) -> Result<(), Fault> {
+    fn check(&self) -> Result<(), NativeError> {
         let padding = i64::from(self.low.max(0)) + i64::from(self.high.max(0));
         // MLX lets a kernel reach beyond the input by less than a step.
         let room = self.room();
         if room < 0 {
             let kernel = dilated(self.kernel, self.kernel_dilation);
-            return Err(Fault(format!(
+            return Err(NativeError(format!(
                 "the kernel must fit the padded input of size {}, got size {kernel}",
                 room + kernel
             )));
@@ -118,7 +118,7 @@ impl Axis {
         if sizes.iter().all(|&size| size < i64::from(i32::MAX)) {
             return Ok(());
         }
-        Err(Fault::from(
+        Err(NativeError::from(
             "stride, padding and dilation are too large to count in 32 bits",
         ))
     }
@@ -208,7 +208,11 @@ fn with_axes(op: &Op, axes: &[Axis]) -> Op {
 }
 
 /// Returns the input with its zeros put around it by hand.
-fn padded(input: &Handle, axes: &[Axis], stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+fn padded(
+    input: &Handle,
+    axes: &[Axis],
+    stream: mlx_sys::mlx_stream,
+) -> Result<Handle, NativeError> {
     // MLX's gradient takes these lists to be as long as the shape.
     let around = |width: fn(&Axis) -> i32| {
         let inner = axes.iter().map(|axis| width(axis).max(0));
@@ -224,7 +228,11 @@ fn padded(input: &Handle, axes: &[Axis], stream: mlx_sys::mlx_stream) -> Result<
 }
 
 /// Returns the input cut where padding is negative, then with the zeros of dilation and padding put into it by hand.
-fn spread(input: &Handle, axes: &[Axis], stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+fn spread(
+    input: &Handle,
+    axes: &[Axis],
+    stream: mlx_sys::mlx_stream,
+) -> Result<Handle, NativeError> {
     let mut shape = input.shape().to_vec();
     let (mut start, mut stop) = (vec![0; shape.len()], shape.clone());
     for (k, axis) in axes.iter().enumerate() {
@@ -247,7 +255,7 @@ fn with_zeros_between(
     axis: usize,
     dilation: i32,
     stream: mlx_sys::mlx_stream,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let mut shape = array.shape().to_vec();
     let size = shape[axis];
     // Zeros behind each element on an axis of its own, which then is a part of the axis; the last ones are cut off.
@@ -280,7 +288,7 @@ fn sliced(
     start: Vec<i32>,
     stop: Vec<i32>,
     stream: mlx_sys::mlx_stream,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let strides = vec![1; start.len()];
     let slice = Op::Slice {
         start,
@@ -290,12 +298,12 @@ fn sliced(
     one(&slice, &[array], stream)
 }
 
-fn zero() -> Result<Handle, Fault> {
+fn zero() -> Result<Handle, NativeError> {
     data::from_slice(&[0.0_f32], &[])
 }
 
 /// Refuses a convolution whose unfolded input, one row for each result, does not fit in memory.
-fn check_unfolded(input: &Handle, weight: &Handle, output: &Handle) -> Result<(), Fault> {
+fn check_unfolded(input: &Handle, weight: &Handle, output: &Handle) -> Result<(), NativeError> {
     let product = |sizes: &[i32]| sizes.iter().fold(1_i128, |n, &size| n * i128::from(size));
     let channels = input.shape().last().map_or(1, |&n| i128::from(n));
     let rows = product(&output.shape()[..output.ndim() - 1]);
@@ -306,7 +314,7 @@ fn check_unfolded(input: &Handle, weight: &Handle, output: &Handle) -> Result<()
     if countable && usize::try_from(bytes).is_ok_and(|bytes| bytes <= limit) {
         return Ok(());
     }
-    Err(Fault(format!(
+    Err(NativeError(format!(
         "the input unfolded to [{rows}, {columns}] needs {bytes} bytes, the memory limit is {limit}"
     )))
 }

@@ -5,34 +5,34 @@
 use super::one;
 use crate::Dtype;
 use crate::ffi::table::Outputs;
-use crate::ffi::{Fault, Handle};
+use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, OpFlags};
 use crate::shape::axis_index;
 
-/// Returns the inputs with those that have no elements made anew; nothing when all have some.
+/// Returns the inputs with those that have no elements replaced by fresh arrays; nothing when all have some.
 ///
-/// MLX's reductions walk for ever through an empty array whose axes were exchanged.
-pub(super) fn renewed(
+/// MLX's reductions loop forever on a transposed empty array.
+pub(super) fn fresh_inputs(
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Option<Vec<Handle>>, Fault> {
+) -> Result<Option<Vec<Handle>>, NativeError> {
     if inputs.iter().all(|input| input.size() != 0) {
         return Ok(None);
     }
-    let anew = |input: &&Handle| match input.size() {
+    let fresh = |input: &&Handle| match input.size() {
         0 => zeros_like(input, stream),
         _ => input.duplicate(),
     };
-    inputs.iter().map(anew).collect::<Result<_, _>>().map(Some)
+    inputs.iter().map(fresh).collect::<Result<_, _>>().map(Some)
 }
 
-/// Returns the results with those that have no elements made anew.
-pub(super) fn filled(
+/// Returns the results with those that have no elements replaced by fresh arrays.
+pub(super) fn fresh_outputs(
     op: &Op,
     inputs: &[&Handle],
     outputs: Outputs,
     stream: mlx_sys::mlx_stream,
-) -> Result<Outputs, Fault> {
+) -> Result<Outputs, NativeError> {
     if writes_nothing(op, inputs) {
         return one(&Op::Copy, &[inputs[0]], stream).map(Outputs::One);
     }
@@ -44,7 +44,7 @@ pub(super) fn filled(
         return Ok(outputs);
     }
     let many = matches!(outputs, Outputs::Many(_));
-    let anew = |(k, output): (usize, Handle)| -> Result<Handle, Fault> {
+    let fresh = |(k, output): (usize, Handle)| -> Result<Handle, NativeError> {
         if output.size() == 0 || contracts_nothing {
             zeros_like(&output, stream)
         } else if matches!(op, Op::Lu) && k == 0 {
@@ -57,7 +57,7 @@ pub(super) fn filled(
         .into_vec()
         .into_iter()
         .enumerate()
-        .map(anew)
+        .map(fresh)
         .collect::<Result<_, _>>()?;
     match (many, results.pop()) {
         (false, Some(only)) => Ok(Outputs::One(only)),
@@ -90,13 +90,13 @@ fn traces_nothing(op: &Op, inputs: &[&Handle]) -> bool {
     size(*axis1) - (-offset).max(0) <= 0 || size(*axis2) - offset.max(0) <= 0
 }
 
-fn zeros_like(like: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+fn zeros_like(like: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, NativeError> {
     let (shape, dtype) = (like.shape().to_vec(), like.dtype());
     one(&Op::Zeros { shape, dtype }, &[], stream)
 }
 
 /// The order of rows of matrices without columns: each in its place.
-fn row_order(shape: Vec<i32>, stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+fn row_order(shape: Vec<i32>, stream: mlx_sys::mlx_stream) -> Result<Handle, NativeError> {
     let rows = shape.last().copied().unwrap_or(0);
     let order = Op::Arange {
         start: 0.0,

@@ -3,14 +3,18 @@
 
 use super::{Outputs, one};
 use crate::Dtype;
-use crate::ffi::{Fault, Handle, data, inspect};
+use crate::ffi::{Handle, NativeError, data, inspect};
 use crate::op::{FftNorm, Op};
 use crate::shape::axis_index;
 
 type Stream = mlx_sys::mlx_stream;
 
 /// Computes the transform back from the whole spectrum; nothing for what MLX has right.
-pub(super) fn call(op: &Op, inputs: &[&Handle], stream: Stream) -> Result<Option<Outputs>, Fault> {
+pub(super) fn call(
+    op: &Op,
+    inputs: &[&Handle],
+    stream: Stream,
+) -> Result<Option<Outputs>, NativeError> {
     let (Op::Irfftn { n, axes, norm }, &[half]) = (op, inputs) else {
         return Ok(None);
     };
@@ -41,8 +45,8 @@ pub(super) fn call(op: &Op, inputs: &[&Handle], stream: Stream) -> Result<Option
 }
 
 /// The spectrum of `n` real values, an odd number, by its first half along `axis`, cut or filled with zeros.
-fn whole(half: Handle, axis: usize, n: i32, stream: Stream) -> Result<Handle, Fault> {
-    let place = i32::try_from(axis).map_err(|_| Fault::from("wanted an axis in 32 bits"))?;
+fn whole(half: Handle, axis: usize, n: i32, stream: Stream) -> Result<Handle, NativeError> {
+    let place = i32::try_from(axis).map_err(|_| NativeError::from("wanted an axis in 32 bits"))?;
     let (wanted, mut shape) = (n / 2 + 1, half.shape().to_vec());
     let join = |a: &Handle, b: &Handle| one(&Op::Concatenate { axis: place }, &[a, b], stream);
     let mut half = half;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::one;
 use crate::ffi::closure::Closure;
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
-use crate::ffi::{Fault, Handle, data, stream};
+use crate::ffi::{Handle, NativeError, data, stream};
 use crate::op::Op;
 use crate::shape::axis_index;
 use crate::{Dtype, Element};
@@ -35,7 +35,7 @@ pub(super) fn check(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Option<Vec<Handle>>, Fault> {
+) -> Result<Option<Vec<Handle>>, NativeError> {
     let ranges = ranges(op, inputs);
     if ranges.is_empty() {
         return Ok(None);
@@ -175,20 +175,24 @@ fn batches(op: &'static str, inputs: &[&Handle], first: usize, present: [bool; 2
 }
 
 /// Returns these indices, known to be in range or to become an error.
-fn checked(indices: &Handle, range: Range, stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+fn checked(
+    indices: &Handle,
+    range: Range,
+    stream: mlx_sys::mlx_stream,
+) -> Result<Handle, NativeError> {
     let dtype = indices.dtype();
     if !dtype.is_integer() || indices.size() == 0 {
         return indices.duplicate();
     }
     if range.ends.len() != 1 && range.ends.len() != indices.size() {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "wanted {} start indices, got {}",
             range.ends.len(),
             indices.size()
         )));
     }
     if let Some(end) = range.ends.iter().find(|&&end| end < 1) {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "nothing fits at any index of an axis of that size (room for {end})"
         )));
     }
@@ -198,19 +202,23 @@ fn checked(indices: &Handle, range: Range, stream: mlx_sys::mlx_stream) -> Resul
     if indices.is_available()? && indices.is_row_contiguous()? {
         return match first_bad(indices, &range) {
             None => indices.duplicate(),
-            Some(text) => Err(Fault(text)),
+            Some(text) => Err(NativeError(text)),
         };
     }
     lazily(indices, range, stream)
 }
 
 /// Checks indices when they have been computed.
-fn lazily(indices: &Handle, range: Range, stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+fn lazily(
+    indices: &Handle,
+    range: Range,
+    stream: mlx_sys::mlx_stream,
+) -> Result<Handle, NativeError> {
     let shape = indices.shape().to_vec();
     let in_composed = range.clone();
     let composed = Closure::new(Box::new(move |inputs| {
         let [indices] = inputs.as_slice() else {
-            return Err(Fault::from("wanted one input"));
+            return Err(NativeError::from("wanted one input"));
         };
         Ok(vec![clamped(indices, &in_composed, stream::current()?)?])
     }))?;
@@ -247,7 +255,7 @@ fn lazily(indices: &Handle, range: Range, stream: mlx_sys::mlx_stream) -> Result
     let mut results = host::apply(call, &[indices.raw()], stream)?;
     results
         .pop()
-        .ok_or_else(|| Fault::from("check_indices gave nothing"))
+        .ok_or_else(|| NativeError::from("check_indices gave nothing"))
 }
 
 /// Copies indices; a bad one becomes 0, so that what was queued behind this kernel stays in bounds too.
@@ -291,7 +299,11 @@ fn first_bad(indices: &Handle, range: &Range) -> Option<String> {
 }
 
 /// Clamps indices to their range with MLX's own operations.
-fn clamped(indices: &Handle, range: &Range, stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+fn clamped(
+    indices: &Handle,
+    range: &Range,
+    stream: mlx_sys::mlx_stream,
+) -> Result<Handle, NativeError> {
     let wide = one(
         &Op::Astype {
             dtype: Dtype::Int64,

@@ -1,7 +1,7 @@
 //! Matrices that LAPACK must not see or whose factors do not exist: errors from `eval`.
 //!
 //! The reference LAPACK ends the process on some NaN, pivots of NaN may point anywhere, and a failed Cholesky
-//! factorization leaves a half-finished matrix without a word.
+//! factorization leaves a half-finished matrix without an error.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use crate::dtype::Complex64;
 use crate::ffi::closure::Closure;
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput, Kernel};
-use crate::ffi::{Fault, Handle};
+use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, OpFlags};
 use crate::{Dtype, Element};
 
@@ -19,7 +19,7 @@ pub(super) fn check(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Option<Vec<Handle>>, Fault> {
+) -> Result<Option<Vec<Handle>>, NativeError> {
     let is_matrix: fn(usize) -> bool = match op {
         _ if op.flags().contains(OpFlags::CPU_ONLY) => |_| true,
         Op::Norm { ord, axes, .. } if axes.len() == 2 && ord.abs() == 2.0 => |_| true,
@@ -28,7 +28,7 @@ pub(super) fn check(
         _ => return Ok(None),
     };
     let name = op.name().to_owned();
-    let checked = |(position, input): (usize, &&Handle)| -> Result<Handle, Fault> {
+    let checked = |(position, input): (usize, &&Handle)| -> Result<Handle, NativeError> {
         let dtype = input.dtype();
         if !is_matrix(position) || !dtype.is_inexact() || input.size() == 0 {
             return input.duplicate();
@@ -47,7 +47,7 @@ pub(super) fn check(
 }
 
 /// Returns a Cholesky factor that is known to exist or to become an error.
-pub(super) fn factor(factor: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+pub(super) fn factor(factor: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, NativeError> {
     if factor.size() == 0 {
         return factor.duplicate();
     }
@@ -60,9 +60,9 @@ pub(super) fn factor(factor: &Handle, stream: mlx_sys::mlx_stream) -> Result<Han
 }
 
 /// LAPACK counts the elements of a matrix in 32 bits.
-fn check_extent(shape: &[i32]) -> Result<(), Fault> {
+fn check_extent(shape: &[i32]) -> Result<(), NativeError> {
     match shape {
-        [.., rows, columns] if rows.checked_mul(*columns).is_none() => Err(Fault(format!(
+        [.., rows, columns] if rows.checked_mul(*columns).is_none() => Err(NativeError(format!(
             "a matrix must have less than 2^31 elements, got {rows} x {columns}"
         ))),
         _ => Ok(()),
@@ -75,7 +75,7 @@ fn passed(
     kernel: Arc<Kernel>,
     input: &Handle,
     stream: mlx_sys::mlx_stream,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let composed = Closure::new(Box::new(|inputs: Vec<Handle>| Ok(inputs)))?;
     let call = HostCall {
         name,
@@ -90,7 +90,7 @@ fn passed(
     };
     host::apply(call, &[input.raw()], stream)?
         .pop()
-        .ok_or_else(|| Fault::from("the check gave nothing"))
+        .ok_or_else(|| NativeError::from("the check gave nothing"))
 }
 
 fn finite(

@@ -6,15 +6,15 @@
 
 mod attributes;
 mod calculate;
+mod canonical_attrs;
 mod conv;
-mod divide;
-mod doubles;
+mod division;
 mod empty;
+mod float64;
 mod fourier;
 mod indices;
 mod linalg;
 mod memory;
-mod normal;
 mod order;
 mod packed;
 mod random;
@@ -25,16 +25,16 @@ mod view;
 mod wide;
 
 use crate::ffi::table::{self, Outputs};
-use crate::ffi::{Fault, Handle, custom, data, stream};
+use crate::ffi::{Handle, NativeError, custom, data, stream};
 use crate::op::{Op, OpFlags};
 
 pub(crate) use attributes::countable;
 
 /// Applies an operation to handles on this thread's stream, with everything that keeps it from crashing.
-pub(crate) fn execute(op: &Op, inputs: &[&Handle]) -> Result<Outputs, Fault> {
+pub(crate) fn execute(op: &Op, inputs: &[&Handle]) -> Result<Outputs, NativeError> {
     let (min, max) = op.arity();
     if inputs.len() < min || inputs.len() > max {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "takes {} inputs, got {}",
             arity_text(min, max),
             inputs.len()
@@ -57,14 +57,14 @@ fn arity_text(min: usize, max: usize) -> String {
 }
 
 /// Calls `op` on `stream` with whatever it needs to be safe.
-fn call(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<Outputs, Fault> {
+fn call(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<Outputs, NativeError> {
     if let Op::Custom(operation) = op {
         return custom::call(operation, inputs);
     }
     attributes::check(op, inputs)?;
     shapes::check(op, inputs)?;
     memory::check_inputs(op, inputs)?;
-    let op = &*normal::form(op, inputs);
+    let op = &*canonical_attrs::canonicalize(op, inputs);
     let cpu;
     let stream = if op.flags().contains(OpFlags::CPU_ONLY) && stream::is_gpu(stream) {
         cpu = stream::StreamHandle::default_of(false)?;
@@ -72,17 +72,21 @@ fn call(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<Outp
     } else {
         stream
     };
-    let outputs = match empty::renewed(inputs, stream)? {
+    let outputs = match empty::fresh_inputs(inputs, stream)? {
         None => dispatch(op, inputs, stream)?,
-        Some(renewed) => dispatch(op, &renewed.iter().collect::<Vec<_>>(), stream)?,
+        Some(fresh) => dispatch(op, &fresh.iter().collect::<Vec<_>>(), stream)?,
     };
-    empty::filled(op, inputs, outputs, stream)
+    empty::fresh_outputs(op, inputs, outputs, stream)
 }
 
-fn dispatch(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<Outputs, Fault> {
+fn dispatch(
+    op: &Op,
+    inputs: &[&Handle],
+    stream: mlx_sys::mlx_stream,
+) -> Result<Outputs, NativeError> {
     match op {
-        Op::FloorDivide | Op::Remainder | Op::Divmod => return divide::call(op, inputs, stream),
-        Op::Sign => return divide::sign(inputs[0], stream).map(Outputs::One),
+        Op::FloorDivide | Op::Remainder | Op::Divmod => return division::call(op, inputs, stream),
+        Op::Sign => return division::sign(inputs[0], stream).map(Outputs::One),
         Op::View { dtype } => return view::call(*dtype, inputs[0], stream),
         Op::Conv { .. } => return conv::call(op, inputs, stream),
         // Without a product to add, the CPU scales what may be seen through strides as if it were a plain row.
@@ -126,7 +130,11 @@ fn dispatch(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<
 }
 
 /// Calls what MLX has right, with inputs that it can take.
-fn checked(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<Outputs, Fault> {
+fn checked(
+    op: &Op,
+    inputs: &[&Handle],
+    stream: mlx_sys::mlx_stream,
+) -> Result<Outputs, NativeError> {
     if let Some(outputs) = replaced(op, inputs, stream)? {
         return Ok(outputs);
     }
@@ -154,9 +162,9 @@ fn replaced(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Option<Outputs>, Fault> {
+) -> Result<Option<Outputs>, NativeError> {
     for call in [
-        doubles::call,
+        float64::call,
         packed::call,
         fourier::call,
         wide::call,
@@ -175,7 +183,7 @@ pub(crate) fn one(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let raws: Vec<_> = inputs.iter().map(|handle| handle.raw()).collect();
     table::call(op, &raws, stream)?.into_one()
 }

@@ -7,7 +7,7 @@ use super::calculate::Calculator;
 use super::table;
 use crate::Dtype;
 use crate::ffi::table::Outputs;
-use crate::ffi::{Fault, Handle};
+use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, SearchSide};
 use crate::shape::axis_index;
 
@@ -16,7 +16,7 @@ pub(super) fn call(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Option<Outputs>, Fault> {
+) -> Result<Option<Outputs>, NativeError> {
     let calculate = Calculator::on(stream);
     if let Op::Searchsorted { side } = op {
         return search(op, *side, inputs, calculate).map(|found| found.map(Outputs::One));
@@ -56,16 +56,16 @@ pub(super) fn call(
     Ok(Some(Outputs::One(result)))
 }
 
-fn sorted(x: &Handle, axis: i32, calculate: Calculator) -> Result<Handle, Fault> {
+fn sorted(x: &Handle, axis: i32, calculate: Calculator) -> Result<Handle, NativeError> {
     let order = order(x, axis, calculate)?;
     calculate.binary(Op::TakeAlongAxis { axis }, x, &order)
 }
 
 /// The positions in order: by the real part and then the imaginary one; after these the numbers that have NaN in the
-/// imaginary part, in the real one, and in both. Sorts by the least of these keys first, as sorts of positions are stable.
-fn order(x: &Handle, axis: i32, calculate: Calculator) -> Result<Handle, Fault> {
+/// imaginary part, in the real one, and in both. Sorts by the least significant of these keys first, as sorts of positions are stable.
+fn order(x: &Handle, axis: i32, calculate: Calculator) -> Result<Handle, NativeError> {
     let (re, im) = (calculate.unary(Op::Real, x)?, calculate.unary(Op::Imag, x)?);
-    let is_nan = |part: &Handle| -> Result<Handle, Fault> {
+    let is_nan = |part: &Handle| -> Result<Handle, NativeError> {
         calculate.astype(&calculate.unary(Op::Isnan, part)?, Dtype::Int32)
     };
     let two = calculate.number(2, Dtype::Int32)?;
@@ -86,7 +86,7 @@ fn first_nan_or(
     axis: i32,
     keepdims: bool,
     calculate: Calculator,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let is_nan = calculate.unary(Op::Isnan, x)?;
     let any = Op::Any {
         axes: vec![axis],
@@ -98,7 +98,7 @@ fn first_nan_or(
     calculate.choose(&any, &first, plain)
 }
 
-fn last(x: &Handle, axis: usize, k: i32, calculate: Calculator) -> Result<Handle, Fault> {
+fn last(x: &Handle, axis: usize, k: i32, calculate: Calculator) -> Result<Handle, NativeError> {
     let mut start = vec![0; x.ndim()];
     let stop = x.shape().to_vec();
     start[axis] = stop[axis] - k.clamp(0, stop[axis]);
@@ -119,7 +119,7 @@ fn search(
     side: SearchSide,
     inputs: &[&Handle],
     calculate: Calculator,
-) -> Result<Option<Handle>, Fault> {
+) -> Result<Option<Handle>, NativeError> {
     let (edges, values) = (inputs[0], inputs[1]);
     let is_inexact = |x: &Handle| x.dtype().is_inexact();
     if edges.ndim() != 1 || !(is_inexact(edges) || is_inexact(values)) {

@@ -1,7 +1,7 @@
 //! Weights in nvfp4 with an odd number of groups: the CPU packs and unpacks four words at a time, two groups.
 
 use super::{Outputs, one, table};
-use crate::ffi::{Fault, Handle};
+use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, QuantizationMode};
 
 type Stream = mlx_sys::mlx_stream;
@@ -12,7 +12,11 @@ const GROUP: usize = 16;
 const WORDS: usize = 2;
 
 /// Packs or unpacks an odd number of groups with a row of zeros behind them; nothing for any other call.
-pub(super) fn call(op: &Op, inputs: &[&Handle], stream: Stream) -> Result<Option<Outputs>, Fault> {
+pub(super) fn call(
+    op: &Op,
+    inputs: &[&Handle],
+    stream: Stream,
+) -> Result<Option<Outputs>, NativeError> {
     let (words_or_weights, is_packed) = match op {
         Op::Quantize {
             mode: QuantizationMode::Nvfp4,
@@ -41,7 +45,7 @@ pub(super) fn call(op: &Op, inputs: &[&Handle], stream: Stream) -> Result<Option
     let outputs = table::call(op, &raws, stream)?;
     if is_packed {
         let whole = outputs.into_vec().pop();
-        let whole = whole.ok_or_else(|| Fault::from("wanted one output, got none"))?;
+        let whole = whole.ok_or_else(|| NativeError::from("wanted one output, got none"))?;
         return without_the_row(&whole, lead, stream).map(|x| Some(Outputs::One(x)));
     }
     let parts = outputs.into_vec();
@@ -52,7 +56,7 @@ pub(super) fn call(op: &Op, inputs: &[&Handle], stream: Stream) -> Result<Option
 }
 
 /// The rows of `x`, and one of zeros.
-fn with_a_row(x: &Handle, stream: Stream) -> Result<Handle, Fault> {
+fn with_a_row(x: &Handle, stream: Stream) -> Result<Handle, NativeError> {
     let columns = x.shape().last().copied().unwrap_or_default();
     let shape = vec![-1, columns];
     let rows = one(&Op::Reshape { shape }, &[x], stream)?;
@@ -65,9 +69,9 @@ fn with_a_row(x: &Handle, stream: Stream) -> Result<Handle, Fault> {
 }
 
 /// All rows but the last, under these leading axes.
-fn without_the_row(x: &Handle, lead: &[i32], stream: Stream) -> Result<Handle, Fault> {
+fn without_the_row(x: &Handle, lead: &[i32], stream: Stream) -> Result<Handle, NativeError> {
     let &[rows, columns] = x.shape() else {
-        return Err(Fault(format!("wanted a matrix, got {:?}", x.shape())));
+        return Err(NativeError(format!("wanted a matrix, got {:?}", x.shape())));
     };
     let slice = Op::Slice {
         start: vec![0, 0],

@@ -7,7 +7,7 @@ use super::calculate::{Calculator, known};
 use crate::Dtype;
 use crate::dtype::DtypeKind;
 use crate::ffi::table::Outputs;
-use crate::ffi::{Fault, Handle};
+use crate::ffi::{Handle, NativeError};
 use crate::op::Op;
 
 /// Ranges up to this are MLX's own, of which each number has at least sixteen of the `float32` below 1.
@@ -22,9 +22,9 @@ pub(super) fn call(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Option<Outputs>, Fault> {
+) -> Result<Option<Outputs>, NativeError> {
     let calculate = Calculator::on(stream);
-    let plain = || -> Result<Handle, Fault> { calculate.apply(op, inputs) };
+    let plain = || -> Result<Handle, NativeError> { calculate.apply(op, inputs) };
     let drawn = match op {
         Op::RandomUniform { dtype, .. } if !is_zero(inputs[0]) => {
             below_high(&plain()?, inputs, *dtype, calculate)?
@@ -64,7 +64,7 @@ fn below_high(
     inputs: &[&Handle],
     dtype: Dtype,
     calculate: Calculator,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let low = calculate.astype(inputs[0], dtype)?;
     let high = calculate.astype(inputs[1], dtype)?;
     let is_high = calculate.binary(Op::GreaterEqual, drawn, &high)?;
@@ -95,7 +95,7 @@ fn narrow_or(
     wide: &Handle,
     inputs: &[&Handle],
     calculate: Calculator,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let single = |x: &Handle| calculate.astype(x, Dtype::Float32);
     let (low, high) = (single(inputs[0])?, single(inputs[1])?);
     let at_most = |x: &Handle, most: f64| {
@@ -115,7 +115,7 @@ fn integers(
     dtype: Dtype,
     inputs: &[&Handle],
     calculate: Calculator,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let long = Dtype::Uint64;
     let (low, high) = (
         calculate.astype(inputs[0], long)?,
@@ -132,7 +132,7 @@ fn integers(
 }
 
 /// Two random words of 32 bits for each element, as 64 bits.
-fn words(shape: &[i32], key: &Handle, calculate: Calculator) -> Result<[Handle; 2], Fault> {
+fn words(shape: &[i32], key: &Handle, calculate: Calculator) -> Result<[Handle; 2], NativeError> {
     let mut both = vec![2];
     both.extend_from_slice(shape);
     let bits = Op::RandomBits {
@@ -140,7 +140,7 @@ fn words(shape: &[i32], key: &Handle, calculate: Calculator) -> Result<[Handle; 
         width: 4,
     };
     let bits = calculate.astype(&calculate.apply(&bits, &[key])?, Dtype::Uint64)?;
-    let half = |first: i32| -> Result<Handle, Fault> {
+    let half = |first: i32| -> Result<Handle, NativeError> {
         let mut start = vec![0; both.len()];
         let mut stop = both.clone();
         (start[0], stop[0]) = (first, first + 1);
@@ -164,7 +164,7 @@ fn high_product(
     lower: &Handle,
     range: &Handle,
     calculate: Calculator,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let half = calculate.number(32_u64, Dtype::Uint64)?;
     let mask = calculate.number(u64::from(u32::MAX), Dtype::Uint64)?;
     let high = |x: &Handle| calculate.binary(Op::RightShift, x, &half);
@@ -177,7 +177,7 @@ fn high_product(
     calculate.add(&sum, &high(&other)?)
 }
 
-/// Whether both bounds are known to lie in the middle of the distribution.
+/// Whether both bounds are known to be in the middle of the distribution.
 fn is_middle(inputs: &[&Handle]) -> bool {
     let is_middle = |x: &Handle| known(x).is_some_and(|all| all.iter().all(|x| x.abs() <= MIDDLE));
     is_middle(inputs[0]) && is_middle(inputs[1])
@@ -189,7 +189,7 @@ fn truncated_normal(
     dtype: Dtype,
     inputs: &[&Handle],
     calculate: Calculator,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let wide = calculate.widest();
     let number = |x: f64| calculate.number(x, wide);
     let (low, high) = (
@@ -236,7 +236,7 @@ fn by_error_function(
     to: &Handle,
     unit: &Handle,
     calculate: Calculator,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let root = calculate.number(std::f64::consts::SQRT_2, calculate.widest())?;
     let error = |x: &Handle| calculate.unary(Op::Erf, &calculate.divide(x, &root)?);
     let (a, b) = (error(from)?, error(to)?);
@@ -252,10 +252,10 @@ fn by_tail(
     to: &Handle,
     unit: &Handle,
     calculate: Calculator,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let number = |x: f64| calculate.number(x, calculate.widest());
     // `(from^2 - x^2) / 2`, without the squares.
-    let power = |x: &Handle| -> Result<Handle, Fault> {
+    let power = |x: &Handle| -> Result<Handle, NativeError> {
         let product =
             calculate.multiply(&calculate.subtract(from, x)?, &calculate.add(from, x)?)?;
         calculate.multiply(&product, &number(0.5)?)
@@ -278,7 +278,7 @@ fn by_tail(
 }
 
 /// Mills' ratio of the normal distribution from its continued fraction, `1 / (x + 1 / (x + 2 / (x + ..)))`.
-fn mills(x: &Handle, calculate: Calculator) -> Result<Handle, Fault> {
+fn mills(x: &Handle, calculate: Calculator) -> Result<Handle, NativeError> {
     const DEPTH: i32 = 14;
     let mut fraction = x.duplicate()?;
     for k in (1..=DEPTH).rev() {

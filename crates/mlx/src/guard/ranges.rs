@@ -8,11 +8,11 @@ use super::table;
 use crate::Dtype;
 use crate::dtype::DtypeKind;
 use crate::ffi::table::Outputs;
-use crate::ffi::{Fault, Handle, stream};
+use crate::ffi::{Handle, NativeError, stream};
 use crate::op::Op;
 
 /// Computes in double what MLX's loop gets wrong; nothing when `op` is not of these.
-pub(super) fn call(op: &Op, stream: mlx_sys::mlx_stream) -> Result<Option<Outputs>, Fault> {
+pub(super) fn call(op: &Op, stream: mlx_sys::mlx_stream) -> Result<Option<Outputs>, NativeError> {
     if stream::is_gpu(stream) {
         return Ok(None);
     }
@@ -58,12 +58,13 @@ fn arange(
     step: f64,
     dtype: Dtype,
     stream: mlx_sys::mlx_stream,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let calculate = Calculator::on(stream);
     // Tells the number of elements, and is never evaluated.
     let plain = table::call(op, &[], stream)?;
     let n = plain.as_slice().first().map_or(0, Handle::size);
-    let n = i32::try_from(n).map_err(|_| Fault::from("wanted at most 2147483647 elements"))?;
+    let n =
+        i32::try_from(n).map_err(|_| NativeError::from("wanted at most 2147483647 elements"))?;
     if matches!(dtype.kind(), DtypeKind::Signed | DtypeKind::Unsigned) {
         let (first, step) = (start as i64, step as i64);
         let positions = positions(n, Dtype::Int64, calculate)?;
@@ -82,7 +83,7 @@ fn linspace(
     endpoint: bool,
     dtype: Dtype,
     stream: mlx_sys::mlx_stream,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let calculate = Calculator::on(stream);
     let parts = f64::from(if endpoint { num - 1 } else { num });
     let mut all = steps(start, (stop - start) / parts, num, calculate)?;
@@ -96,7 +97,7 @@ fn linspace(
 }
 
 /// `start + k * step` in double.
-fn steps(start: f64, step: f64, n: i32, calculate: Calculator) -> Result<Handle, Fault> {
+fn steps(start: f64, step: f64, n: i32, calculate: Calculator) -> Result<Handle, NativeError> {
     let double = Dtype::Float64;
     let positions = calculate.astype(&positions(n, Dtype::Int32, calculate)?, double)?;
     let steps = calculate.multiply(&positions, &calculate.number(step, double)?)?;
@@ -104,7 +105,7 @@ fn steps(start: f64, step: f64, n: i32, calculate: Calculator) -> Result<Handle,
 }
 
 /// `0, 1, .. n - 1`.
-fn positions(n: i32, dtype: Dtype, calculate: Calculator) -> Result<Handle, Fault> {
+fn positions(n: i32, dtype: Dtype, calculate: Calculator) -> Result<Handle, NativeError> {
     let op = Op::Arange {
         start: 0.0,
         stop: f64::from(n),

@@ -1,11 +1,11 @@
 //! Shapes and dtypes of inputs that MLX does not compare before it reads them.
 
 use crate::Dtype;
-use crate::ffi::{Fault, Handle};
+use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, OpFlags, QuantizationMode};
 
 /// Refuses inputs that would be read beyond their end, or that MLX answers with something that is no exception.
-pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
+pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), NativeError> {
     match op {
         _ if op.flags().contains(OpFlags::SCATTER) => integer_indices(&inputs[2..]),
         Op::SliceUpdateDynamic { .. } => update_axes(inputs[0].ndim(), inputs[1].ndim()),
@@ -19,32 +19,32 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
     }
 }
 
-fn integer_indices(indices: &[&Handle]) -> Result<(), Fault> {
+fn integer_indices(indices: &[&Handle]) -> Result<(), NativeError> {
     if indices.iter().any(|index| index.dtype() == Dtype::Bool) {
-        return Err(Fault::from("indices must be integers, got bool"));
+        return Err(NativeError::from("indices must be integers, got bool"));
     }
     Ok(())
 }
 
-fn update_axes(source: usize, update: usize) -> Result<(), Fault> {
+fn update_axes(source: usize, update: usize) -> Result<(), NativeError> {
     if update > source {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "the update must have at most {source} axes, got {update}"
         )));
     }
     Ok(())
 }
 
-fn contracted(left: &[i32], right: &[i32]) -> Result<(), Fault> {
+fn contracted(left: &[i32], right: &[i32]) -> Result<(), NativeError> {
     match (left, right) {
-        ([_, columns], [rows, _]) if columns != rows => Err(Fault(format!(
+        ([_, columns], [rows, _]) if columns != rows => Err(NativeError(format!(
             "the {columns} columns of the left side must be the rows of the right, got {rows}"
         ))),
         _ => Ok(()),
     }
 }
 
-fn quantized(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
+fn quantized(op: &Op, inputs: &[&Handle]) -> Result<(), NativeError> {
     match op {
         Op::Quantize {
             group_size,
@@ -81,7 +81,7 @@ fn quantized(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
         } => {
             let wanted = 3 + usize::from(*biases) + usize::from(*lhs) + usize::from(*rhs);
             if inputs.len() != wanted {
-                return Err(Fault(format!(
+                return Err(NativeError(format!(
                     "wanted {wanted} inputs, got {}",
                     inputs.len()
                 )));
@@ -93,9 +93,9 @@ fn quantized(op: &Op, inputs: &[&Handle]) -> Result<(), Fault> {
     }
 }
 
-fn batched_as_weights(input: &[i32], weights: &[i32]) -> Result<(), Fault> {
+fn batched_as_weights(input: &[i32], weights: &[i32]) -> Result<(), NativeError> {
     if input.len() <= 2 && weights.len() > 2 {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "the input must have batches as the weights have, got {input:?} and {weights:?}"
         )));
     }
@@ -103,7 +103,7 @@ fn batched_as_weights(input: &[i32], weights: &[i32]) -> Result<(), Fault> {
 }
 
 /// Refuses groups and bits that the mode does not have; MLX divides by both.
-fn packing(group_size: i32, bits: i32, mode: QuantizationMode) -> Result<(), Fault> {
+fn packing(group_size: i32, bits: i32, mode: QuantizationMode) -> Result<(), NativeError> {
     let (groups, widths): (&[i32], &[i32]) = match mode {
         QuantizationMode::Affine => (&[32, 64, 128], &[2, 3, 4, 5, 6, 8]),
         QuantizationMode::Mxfp4 => (&[32], &[4]),
@@ -111,7 +111,7 @@ fn packing(group_size: i32, bits: i32, mode: QuantizationMode) -> Result<(), Fau
         QuantizationMode::Nvfp4 => (&[16], &[4]),
     };
     let refuse = |name: &str, wanted: &[i32], got: i32| {
-        Err(Fault(format!(
+        Err(NativeError(format!(
             "{name} must be one of {wanted:?}, got {got}"
         )))
     };
@@ -125,14 +125,14 @@ fn packing(group_size: i32, bits: i32, mode: QuantizationMode) -> Result<(), Fau
 }
 
 /// Refuses packed weights, at `position`, whose scales are for another number of rows.
-fn packed(inputs: &[&Handle], position: usize) -> Result<(), Fault> {
+fn packed(inputs: &[&Handle], position: usize) -> Result<(), NativeError> {
     let (Some(weight), Some(scales)) = (inputs.get(position), inputs.get(position + 1)) else {
-        return Err(Fault::from("wanted weights and scales"));
+        return Err(NativeError::from("wanted weights and scales"));
     };
     let (weight, scales) = (weight.shape(), scales.shape());
     let rows = |shape: &[i32]| shape.len().saturating_sub(1);
     if weight.len() < 2 || weight[..rows(weight)] != scales[..rows(scales)] {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "weights and scales must be matrices with the same rows, got {weight:?} and {scales:?}"
         )));
     }
@@ -140,9 +140,9 @@ fn packed(inputs: &[&Handle], position: usize) -> Result<(), Fault> {
 }
 
 /// MLX names the axes behind an ellipsis with the letters that are left, and takes it that there are enough.
-fn einsum(subscripts: &str, inputs: &[&Handle]) -> Result<(), Fault> {
+fn einsum(subscripts: &str, inputs: &[&Handle]) -> Result<(), NativeError> {
     if !subscripts.is_ascii() {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "subscripts must be letters, got {subscripts:?}"
         )));
     }
@@ -154,7 +154,7 @@ fn einsum(subscripts: &str, inputs: &[&Handle]) -> Result<(), Fault> {
     used.dedup();
     let most = inputs.iter().map(|input| input.ndim()).max().unwrap_or(0);
     if subscripts.contains('.') && most + used.len() > 52 {
-        return Err(Fault(format!(
+        return Err(NativeError(format!(
             "an ellipsis must leave letters for all axes, got {most} axes and {} letters used",
             used.len()
         )));

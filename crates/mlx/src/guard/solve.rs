@@ -2,7 +2,7 @@
 
 use super::{Outputs, one, table};
 use crate::Dtype;
-use crate::ffi::{Fault, Handle, inspect};
+use crate::ffi::{Handle, NativeError, inspect};
 use crate::op::Op;
 
 /// The two sides of `a @ x == b` as MLX takes them.
@@ -21,7 +21,7 @@ impl Sides {
         op: &Op,
         inputs: &[&Handle],
         stream: mlx_sys::mlx_stream,
-    ) -> Result<Option<Self>, Fault> {
+    ) -> Result<Option<Self>, NativeError> {
         let (Op::Solve | Op::SolveTriangular { .. }, &[a, b]) = (op, inputs) else {
             return Ok(None);
         };
@@ -57,7 +57,7 @@ impl Sides {
         &self,
         solution: Handle,
         stream: mlx_sys::mlx_stream,
-    ) -> Result<Handle, Fault> {
+    ) -> Result<Handle, NativeError> {
         if self.is_vector {
             one(&Op::Squeeze { axes: vec![-1] }, &[&solution], stream)
         } else {
@@ -72,7 +72,7 @@ pub(super) fn differentiable(
     inputs: &[mlx_sys::mlx_array],
     originals: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Option<Handle>, Fault> {
+) -> Result<Option<Handle>, NativeError> {
     let (Op::Solve, &[a, b], &[original, side]) = (op, inputs, originals) else {
         return Ok(None);
     };
@@ -83,7 +83,7 @@ pub(super) fn differentiable(
     drop(table::call(op, inputs, stream)?);
     let factors = table::call(&Op::Lu, &[a], stream)?.into_vec();
     let [rows, lower, upper] = &factors[..] else {
-        return Err(Fault::from("wanted three factors"));
+        return Err(NativeError::from("wanted three factors"));
     };
     let mut order = one(&Op::Argsort { axis: -1 }, &[rows], stream)?;
     let mut axis = -1;
@@ -94,14 +94,14 @@ pub(super) fn differentiable(
     let order = one(&Op::StopGradient, &[&order], stream)?;
     let Outputs::One(b) = table::call(&Op::TakeAlongAxis { axis }, &[b, order.raw()], stream)?
     else {
-        return Err(Fault::from("wanted one array of rows"));
+        return Err(NativeError::from("wanted one array of rows"));
     };
     let y = one(&Op::SolveTriangular { upper: false }, &[lower, &b], stream)?;
     one(&Op::SolveTriangular { upper: true }, &[upper, &y], stream).map(Some)
 }
 
 /// Adds axes of size 1 in front until there are `ndim`.
-fn in_front(x: Handle, ndim: usize, stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+fn in_front(x: Handle, ndim: usize, stream: mlx_sys::mlx_stream) -> Result<Handle, NativeError> {
     let missing = ndim.saturating_sub(x.shape().len());
     if missing == 0 {
         return Ok(x);
@@ -112,7 +112,7 @@ fn in_front(x: Handle, ndim: usize, stream: mlx_sys::mlx_stream) -> Result<Handl
     one(&Op::ExpandDims { axes }, &[&x], stream)
 }
 
-/// The dtype that both sides are taken to, if they differ: MLX factorizes `a` before it looks at that of `b`.
+/// The dtype that both sides are taken to, if they differ: MLX factorizes `a` before it reads that of `b`.
 fn common_dtype(a: Dtype, b: Dtype) -> Option<Dtype> {
     let has = |dtype| a == dtype || b == dtype;
     match () {
@@ -124,14 +124,14 @@ fn common_dtype(a: Dtype, b: Dtype) -> Option<Dtype> {
 }
 
 /// Leading axes of two matrices broadcast, or are named.
-fn check_leading_axes(a: &[i32], b: &[i32]) -> Result<(), Fault> {
+fn check_leading_axes(a: &[i32], b: &[i32]) -> Result<(), NativeError> {
     let lead = |shape: &[i32]| shape[..shape.len().saturating_sub(2)].to_vec();
     let (lead_a, lead_b) = (lead(a), lead(b));
     let pairs = lead_a.iter().rev().zip(lead_b.iter().rev());
     if pairs.into_iter().all(|(&m, &n)| m == n || m == 1 || n == 1) {
         return Ok(());
     }
-    Err(Fault(format!(
+    Err(NativeError(format!(
         "the leading axes of {a:?} and {b:?} must broadcast, got {lead_a:?} and {lead_b:?}"
     )))
 }

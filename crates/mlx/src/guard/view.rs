@@ -3,14 +3,14 @@
 use super::one;
 use crate::Dtype;
 use crate::ffi::table::{self, Outputs};
-use crate::ffi::{Fault, Handle, data};
+use crate::ffi::{Handle, NativeError, data};
 use crate::op::Op;
 
 pub(super) fn call(
     dtype: Dtype,
     input: &Handle,
     stream: mlx_sys::mlx_stream,
-) -> Result<Outputs, Fault> {
+) -> Result<Outputs, NativeError> {
     if dtype == Dtype::Bool && input.dtype() != Dtype::Bool {
         // Other bytes than 0 and 1 are no `bool` in Rust.
         let bytes = one_of(call(Dtype::Uint8, input, stream)?)?;
@@ -31,7 +31,8 @@ pub(super) fn call(
     if from > to {
         regrouped.push(1);
     } else {
-        let group = i32::try_from(to / from).map_err(|_| Fault::from("elements are too large"))?;
+        let group =
+            i32::try_from(to / from).map_err(|_| NativeError::from("elements are too large"))?;
         if let Some(last) = regrouped.last_mut() {
             *last /= group;
         }
@@ -42,9 +43,9 @@ pub(super) fn call(
     one(&Op::Reshape { shape }, &[&viewed], stream).map(Outputs::One)
 }
 
-fn one_of(outputs: Outputs) -> Result<Handle, Fault> {
+fn one_of(outputs: Outputs) -> Result<Handle, NativeError> {
     outputs
         .into_vec()
         .pop()
-        .ok_or_else(|| Fault::from("view gave nothing"))
+        .ok_or_else(|| NativeError::from("view gave nothing"))
 }

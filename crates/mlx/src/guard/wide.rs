@@ -8,7 +8,7 @@ use super::table;
 use crate::Dtype;
 use crate::dtype::DtypeKind;
 use crate::ffi::table::Outputs;
-use crate::ffi::{Fault, Handle};
+use crate::ffi::{Handle, NativeError};
 use crate::op::Op;
 
 /// Computes what would overflow; nothing when `op` is not of these.
@@ -16,7 +16,7 @@ pub(super) fn call(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Option<Outputs>, Fault> {
+) -> Result<Option<Outputs>, NativeError> {
     let calculate = Calculator::on(stream);
     let Some(wide) = wider(op, inputs, calculate.widest()) else {
         return Ok(None);

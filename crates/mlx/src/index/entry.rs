@@ -165,7 +165,7 @@ macro_rules! slices {
     )*};
 }
 
-// A number that no i64 holds is beyond every axis, and stays so as the greatest i64.
+// A number that no i64 holds is beyond every axis, and stays so as the largest i64.
 positions!(i32 => i64::from, i64 => i64::from, usize => |n| i64::try_from(n).unwrap_or(i64::MAX));
 
 impl From<RangeFull> for Slice {

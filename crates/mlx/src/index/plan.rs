@@ -75,7 +75,7 @@ impl Plan {
             match part {
                 Index::Ellipsis => {
                     block.end();
-                    plan.keep(axis + shape.len() - used);
+                    plan.keep_axes(axis + shape.len() - used);
                     continue;
                 }
                 Index::NewAxis => {
@@ -92,27 +92,27 @@ impl Plan {
                 Index::At(position) => {
                     // A number beside index arrays counts as one of them.
                     if has_arrays {
-                        block.meet(plan.result.len());
+                        block.broadcast_with(plan.result.len());
                     }
                     let position = within(position, axis, shape)?;
                     plan.axes.push(Axis::At(position));
                 }
                 Index::Array(array) => {
-                    block.meet(plan.result.len());
+                    block.broadcast_with(plan.result.len());
                     check_positions(&array)?;
                     plan.axes.push(Axis::Array(array));
                 }
             }
         }
-        plan.keep(shape.len());
+        plan.keep_axes(shape.len());
         if has_arrays {
-            plan.result.insert(block.place(), Place::Block);
+            plan.result.insert(block.axis(), Place::Block);
         }
         Ok(plan)
     }
 
     /// Keeps the axes up to, not including, `end` as they are.
-    fn keep(&mut self, end: usize) {
+    fn keep_axes(&mut self, end: usize) {
         for axis in self.axes.len()..end {
             self.axes.push(Axis::Keep);
             self.result.push(Place::Axis(axis));
@@ -258,7 +258,7 @@ struct Block {
 }
 
 impl Block {
-    fn meet(&mut self, place: usize) {
+    fn broadcast_with(&mut self, place: usize) {
         self.first.get_or_insert(place);
         self.split |= self.ended;
     }
@@ -267,7 +267,7 @@ impl Block {
         self.ended |= self.first.is_some();
     }
 
-    fn place(&self) -> usize {
+    fn axis(&self) -> usize {
         if self.split {
             0
         } else {

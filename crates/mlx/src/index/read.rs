@@ -94,9 +94,9 @@ fn gathered(
         .iter()
         .for_each(|&position| slice_sizes[position] = 1);
     let axes = numbers(indexed.iter().copied());
-    let gone = numbers(indexed.iter().map(|position| position + ndim_block));
+    let removed_axes = numbers(indexed.iter().map(|position| position + ndim_block));
     let mut inputs = vec![y];
     inputs.extend(arrays.iter().map(|(_, array)| *array));
     let found = bind(Op::Gather { axes, slice_sizes }, &inputs);
-    Ok(bind(Op::Squeeze { axes: gone }, &[&found]))
+    Ok(bind(Op::Squeeze { axes: removed_axes }, &[&found]))
 }

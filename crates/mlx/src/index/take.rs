@@ -86,7 +86,7 @@ impl Array {
     /// Returns the part of size `slice_size` (one number for each axis of the array) that begins at `start`, an array
     /// of one position for each of `axes`; it begins at 0 on the others.
     ///
-    /// With positions known in advance use [`i`](Self::i). The part must lie in the array.
+    /// With positions known in advance use [`i`](Self::i). The part must be inside the array.
     ///
     /// ```
     /// # fn main() -> mlx::Result<()> {

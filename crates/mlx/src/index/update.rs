@@ -1,4 +1,4 @@
-//! Updating where an index points: `x.at(..).set(v)` and its kin.
+//! Updating where an index points: `x.at(..).set(v)`, `add`, `subtract`, `multiply`, `divide`, `maximum`, `minimum`.
 
 use super::entry::{Index, Indices};
 use super::mask;

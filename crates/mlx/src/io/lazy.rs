@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::fault;
 use crate::error::Named;
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
-use crate::ffi::{Fault, Handle, stream};
+use crate::ffi::{Handle, NativeError, stream};
 use crate::{Array, ArrayType, Dtype, Result, zeros};
 
 /// Where elements come from.
@@ -170,7 +170,7 @@ impl Source {
 }
 
 /// Applies a kernel without inputs on this thread's stream, or on its CPU stream when that is a GPU's.
-fn apply(call: HostCall<'_>) -> std::result::Result<Handle, Fault> {
+fn apply(call: HostCall<'_>) -> std::result::Result<Handle, NativeError> {
     let current = stream::current()?;
     let mut outputs = if stream::is_gpu(current) {
         let cpu = stream::StreamHandle::default_of(false)?;
@@ -180,7 +180,7 @@ fn apply(call: HostCall<'_>) -> std::result::Result<Handle, Fault> {
     };
     outputs
         .pop()
-        .ok_or_else(|| Fault::from("load gave nothing"))
+        .ok_or_else(|| NativeError::from("load gave nothing"))
 }
 
 #[cfg(unix)]

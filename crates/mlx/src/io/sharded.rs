@@ -103,7 +103,7 @@ fn by_file(map: &Map<String, Value>) -> std::result::Result<BTreeMap<&str, Vec<&
 /// is larger, with an index; in one `model.safetensors` when they fit.
 ///
 /// The folder is made if it is not there. Of weights that are in it already, the index or the `model.safetensors`
-/// that does not belong to these is removed, so that nobody loads those instead.
+/// that does not belong to these is removed, so that it is not loaded instead.
 ///
 /// # Errors
 /// When an array cannot be computed, a name is there twice, or a file cannot be written.
@@ -156,7 +156,7 @@ pub fn save_sharded<'a, N: Into<String>>(
     about.insert("total_size".to_owned(), json!(total));
     let index = json!({ "metadata": about, "weight_map": weight_map });
     let path = folder.join(INDEX);
-    // The index last: until it is there, the files it names are nobody's.
+    // The index last: until it exists, no reader knows of the files it names.
     write(OP, &path, |file| {
         let text = format!("{index:#}\n");
         file.write_all(text.as_bytes())

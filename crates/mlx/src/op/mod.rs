@@ -50,7 +50,7 @@ macro_rules! define_op {
                 }
             }
 
-            /// Returns the least and the greatest number of inputs.
+            /// Returns the minimum and the maximum number of inputs.
             pub fn arity(&self) -> (usize, usize) {
                 match self {
                     $(Op::$name $({ $($attr: _),* })? => ($least, $most),)*

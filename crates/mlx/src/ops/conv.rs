@@ -67,7 +67,7 @@ impl Default for ConvTransposeOptions {
     }
 }
 
-/// Everything that MLX's general convolution can be told. One number stands for all spatial axes.
+/// All options of MLX's general convolution. One number stands for all spatial axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConvGeneralOptions {
     /// Step between neighbouring results. 1 by default.
@@ -107,7 +107,7 @@ pub enum ConvolveMode {
     Full,
     /// As many as the longer side has elements.
     Same,
-    /// Only places where the shorter side lies within the longer one.
+    /// Only positions where the shorter side is inside the longer one.
     Valid,
 }
 

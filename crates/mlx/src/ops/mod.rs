@@ -26,4 +26,4 @@ pub use join::{broadcast_arrays, concatenate, meshgrid, stack};
 pub use pad::PadWidth;
 pub use product::{BlockMasks, GatherOptions, addmm, einsum};
 pub use quantized::{Quantization, Quantized};
-pub use scan::ScanOptions;
+pub use scan::CumulativeOptions;

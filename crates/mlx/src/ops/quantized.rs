@@ -4,7 +4,7 @@ use super::product::GatherOptions;
 use crate::op::{Op, QuantizationMode};
 use crate::{Array, Dtype, Error, Result, bind, bind_all};
 
-/// How weights are packed: so many to a group that shares a scale, in so many bits, coded so.
+/// How weights are quantized: the size of the group that shares a scale, the number of bits, and the coding.
 ///
 /// The default is MLX's: affine, 4 bits, groups of 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -34,7 +34,7 @@ impl Array {
         bind(Op::Logsumexp { axes, keepdims }, &[self])
     }
 
-    /// Returns the greatest element; NaN if there is one, over `axes`.
+    /// Returns the maximum; NaN if there is one, over `axes`.
     #[track_caller]
     pub fn max(&self, axes: impl Into<Reduction>) -> Array {
         let (axes, keepdims) = self.reduced(axes.into());
@@ -55,7 +55,7 @@ impl Array {
         bind(Op::Median { axes, keepdims }, &[self])
     }
 
-    /// Returns the least element; NaN if there is one, over `axes`.
+    /// Returns the minimum; NaN if there is one, over `axes`.
     #[track_caller]
     pub fn min(&self, axes: impl Into<Reduction>) -> Array {
         let (axes, keepdims) = self.reduced(axes.into());

@@ -1,25 +1,25 @@
-//! ScanOptions results along one axis: sums, products and extremes of all elements so far.
+//! Cumulative operations along one axis: sums, products, maxima and minima of all elements so far.
 
 use crate::op::Op;
 use crate::{Array, Axes};
 
-/// How a running result goes: along which axis, from which end, with or without the element itself.
+/// Options of cumulative operations: along which axis, from which end, with or without the element itself.
 ///
 /// An axis alone (`-1`, or `()` for the array read as one row) goes from the first element and includes each
 /// element in its own result, as in Python MLX.
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
-/// use mlx::ScanOptions;
+/// use mlx::CumulativeOptions;
 /// let x = mlx::array!([1, 2, 3]);
 /// assert_eq!(x.cumsum(0).to_vec::<i32>()?, [1, 3, 6]);
-/// assert_eq!(x.cumsum(ScanOptions { reverse: true, ..ScanOptions::along(0) }).to_vec::<i32>()?, [6, 5, 3]);
-/// assert_eq!(x.cumsum(ScanOptions { inclusive: false, ..ScanOptions::along(0) }).to_vec::<i32>()?, [0, 1, 3]);
+/// assert_eq!(x.cumsum(CumulativeOptions { reverse: true, ..CumulativeOptions::along(0) }).to_vec::<i32>()?, [6, 5, 3]);
+/// assert_eq!(x.cumsum(CumulativeOptions { inclusive: false, ..CumulativeOptions::along(0) }).to_vec::<i32>()?, [0, 1, 3]);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScanOptions {
+pub struct CumulativeOptions {
     /// The axis; [`Axes::All`] reads the array as one row.
     pub axis: Axes,
     /// Whether it goes from the last element to the first.
@@ -28,8 +28,8 @@ pub struct ScanOptions {
     pub inclusive: bool,
 }
 
-impl ScanOptions {
-    /// Returns the usual running result along `axis`: forwards, inclusive.
+impl CumulativeOptions {
+    /// Returns the default options along `axis`: forwards, inclusive.
     pub fn along(axis: impl Into<Axes>) -> Self {
         Self {
             axis: axis.into(),
@@ -39,85 +39,35 @@ impl ScanOptions {
     }
 }
 
-impl<T: Into<Axes>> From<T> for ScanOptions {
+impl<T: Into<Axes>> From<T> for CumulativeOptions {
     fn from(axis: T) -> Self {
         Self::along(axis)
     }
 }
 
-impl Array {
-    /// Returns the running sum; of `bool`, in `int32`. Other integers keep their dtype and wrap.
-    #[track_caller]
-    pub fn cumsum(&self, running: impl Into<ScanOptions>) -> Array {
-        let ScanOptions {
-            axis,
-            reverse,
-            inclusive,
-        } = running.into();
-        self.along("cumsum", axis, |axis| Op::Cumsum {
-            axis,
-            reverse,
-            inclusive,
-        })
-    }
+/// The methods for cumulative operations, which have the same attributes.
+macro_rules! cumulative {
+    ($($(#[$doc:meta])* $method:ident = $op:ident;)*) => {
+        impl Array {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $method(&self, options: impl Into<CumulativeOptions>) -> Array {
+                let CumulativeOptions { axis, reverse, inclusive } = options.into();
+                self.along(stringify!($method), axis, |axis| Op::$op { axis, reverse, inclusive })
+            }
+        )*}
+    };
+}
 
-    /// Returns the running product.
-    #[track_caller]
-    pub fn cumprod(&self, running: impl Into<ScanOptions>) -> Array {
-        let ScanOptions {
-            axis,
-            reverse,
-            inclusive,
-        } = running.into();
-        self.along("cumprod", axis, |axis| Op::Cumprod {
-            axis,
-            reverse,
-            inclusive,
-        })
-    }
-
-    /// Returns the greatest element so far; NaN from the first NaN on.
-    #[track_caller]
-    pub fn cummax(&self, running: impl Into<ScanOptions>) -> Array {
-        let ScanOptions {
-            axis,
-            reverse,
-            inclusive,
-        } = running.into();
-        self.along("cummax", axis, |axis| Op::Cummax {
-            axis,
-            reverse,
-            inclusive,
-        })
-    }
-
-    /// Returns the least element so far; NaN from the first NaN on.
-    #[track_caller]
-    pub fn cummin(&self, running: impl Into<ScanOptions>) -> Array {
-        let ScanOptions {
-            axis,
-            reverse,
-            inclusive,
-        } = running.into();
-        self.along("cummin", axis, |axis| Op::Cummin {
-            axis,
-            reverse,
-            inclusive,
-        })
-    }
-
+cumulative! {
+    /// Returns the cumulative sum; of `bool`, in `int32`. Other integers keep their dtype and wrap.
+    cumsum = Cumsum;
+    /// Returns the cumulative product.
+    cumprod = Cumprod;
+    /// Returns the cumulative maximum; NaN from the first NaN on.
+    cummax = Cummax;
+    /// Returns the cumulative minimum; NaN from the first NaN on.
+    cummin = Cummin;
     /// Returns `log(cumsum(exp(x)))` without overflow.
-    #[track_caller]
-    pub fn logcumsumexp(&self, running: impl Into<ScanOptions>) -> Array {
-        let ScanOptions {
-            axis,
-            reverse,
-            inclusive,
-        } = running.into();
-        self.along("logcumsumexp", axis, |axis| Op::Logcumsumexp {
-            axis,
-            reverse,
-            inclusive,
-        })
-    }
+    logcumsumexp = Logcumsumexp;
 }

@@ -6,7 +6,7 @@ use crate::op::{Op, SearchSide};
 use crate::{Array, Axes, Error, Operand, Reduction, Result, bind};
 
 impl Array {
-    /// Returns the position of the greatest element along an axis, as `uint32`; the first of equal ones.
+    /// Returns the index of the maximum along an axis, as `uint32`; the first of equal ones.
     ///
     /// `()` gives the position in the array read as one row; [`keepdims(-1)`](crate::keepdims) keeps the axis.
     /// The first NaN, if there is one, as in NumPy.
@@ -27,7 +27,7 @@ impl Array {
         })
     }
 
-    /// Returns the position of the least element along an axis, as `uint32`; the first of equal ones.
+    /// Returns the index of the minimum along an axis, as `uint32`; the first of equal ones.
     ///
     /// See [`argmax`](Self::argmax).
     #[track_caller]
@@ -66,7 +66,7 @@ impl Array {
         })
     }
 
-    /// Returns the `k` greatest elements along an axis, in any order.
+    /// Returns the `k` largest elements along an axis, in any order.
     #[track_caller]
     pub fn topk(&self, k: i32, axis: impl Into<Axes>) -> Array {
         self.along("topk", axis.into(), |axis| Op::Topk { k, axis })

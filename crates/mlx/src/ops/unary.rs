@@ -52,7 +52,7 @@ impl Array {
         bind(Op::BitwiseInvert, &[self])
     }
 
-    /// Returns the least whole number not below each element.
+    /// Returns the smallest integer not less than each element.
     #[track_caller]
     pub fn ceil(&self) -> Array {
         bind(Op::Ceil, &[self])
@@ -112,7 +112,7 @@ impl Array {
         bind(Op::Expm1, &[self])
     }
 
-    /// Returns the greatest whole number not above each element.
+    /// Returns the largest integer not greater than each element.
     #[track_caller]
     pub fn floor(&self) -> Array {
         bind(Op::Floor, &[self])
@@ -293,7 +293,7 @@ impl Array {
     }
 
     /// Returns the elements with NaN and infinities replaced: NaN by `nan`, infinities by the given values or by the
-    /// greatest and least numbers of the dtype.
+    /// largest and smallest numbers of the dtype.
     #[track_caller]
     pub fn nan_to_num(&self, nan: f32, posinf: Option<f32>, neginf: Option<f32>) -> Array {
         bind(

@@ -6,7 +6,7 @@ use super::stack;
 use crate::array::trace::without_recording;
 use crate::ffi::closure::LocalBody;
 use crate::ffi::vector::Vector;
-use crate::ffi::{Fault, Handle, home};
+use crate::ffi::{Handle, NativeError, thread_bound};
 use crate::local::with_local;
 use crate::{Array, Error, Result};
 
@@ -28,7 +28,7 @@ pub(super) fn run(
     name: &'static str,
     inputs: Vec<Handle>,
     function: &dyn Fn(&[Array]) -> Result<Vec<Array>>,
-) -> std::result::Result<Vector, Fault> {
+) -> std::result::Result<Vector, NativeError> {
     let inputs: Vec<Array> = inputs.into_iter().map(Array::from_handle).collect();
     let outputs = without_recording(|| function(&inputs)).and_then(|outputs| {
         let handles: Result<Vec<&Handle>> = outputs
@@ -40,7 +40,7 @@ pub(super) fn run(
         Ok(Vector::of_handles(handles))
     });
     outputs.unwrap_or_else(|error| {
-        let fault = Fault(error.to_string());
+        let fault = NativeError(error.to_string());
         with_local(&PARKED, |parked| {
             parked.get_or_insert(error);
         });
@@ -52,10 +52,10 @@ pub(super) fn run(
 ///
 /// Also drops what other threads have left for this one, and calls again with more stack if that was missing.
 pub(crate) fn finish<T>(
-    call: impl Fn() -> std::result::Result<T, Fault>,
-    wrong: impl FnOnce(Fault) -> Error,
+    call: impl Fn() -> std::result::Result<T, NativeError>,
+    wrong: impl FnOnce(NativeError) -> Error,
 ) -> Result<T> {
-    home::collect();
+    thread_bound::run_deferred_drops();
     let attempt = || {
         // What an earlier call left means nothing here.
         with_local(&PARKED, Option::take);

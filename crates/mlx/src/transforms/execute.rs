@@ -10,7 +10,7 @@ use crate::array::{FlatFunction, Transform};
 use crate::error::{Named, plain_message};
 use crate::ffi::closure::{LocalBody, LocalRule};
 use crate::ffi::vector::Vector;
-use crate::ffi::{Fault, Handle, inspect, transform as native};
+use crate::ffi::{Handle, NativeError, inspect, transform as native};
 use crate::{Array, ArrayType, Error, Op, Result, bind};
 
 type At = &'static Location<'static>;
@@ -39,10 +39,10 @@ fn native_call(
     transform: &Transform,
     functions: &[Rc<FlatFunction>],
     handles: &[&Handle],
-) -> std::result::Result<Vec<Handle>, Fault> {
+) -> std::result::Result<Vec<Handle>, NativeError> {
     let name = transform.name();
     let [function, rules @ ..] = functions else {
-        return Err(Fault::from("wanted a function, got none"));
+        return Err(NativeError::from("wanted a function, got none"));
     };
     let (values, others) = match transform {
         Transform::ValueAndGrad { argnums } => {
@@ -62,10 +62,10 @@ fn native_call(
             native::jvp(as_is(name, function), &list(primals)?, &list(tangents)?)?
         }
         Transform::Vmap { in_axes, out_axes } => {
-            let in_axes = checks::in_axes_of(in_axes, &types(handles)).map_err(Fault)?;
+            let in_axes = checks::in_axes_of(in_axes, &types(handles)).map_err(NativeError)?;
             let out_axes = |outputs: &[Handle]| {
                 let types: Vec<ArrayType> = outputs.iter().map(ArrayType::of).collect();
-                checks::out_axes_of(out_axes, &types).map_err(Fault)
+                checks::out_axes_of(out_axes, &types).map_err(NativeError)
             };
             let inputs = list(handles)?;
             return native::vmap(as_is(name, function), &inputs, &in_axes, out_axes)?.handles();
@@ -76,7 +76,7 @@ fn native_call(
         Transform::CustomVjp => {
             let rule = rules
                 .first()
-                .ok_or(Fault::from("wanted a rule, got none"))?;
+                .ok_or(NativeError::from("wanted a rule, got none"))?;
             let (function, rule) = (as_is(name, function), gradient(Rc::clone(rule)));
             return native::custom_vjp(function, rule, &list(handles)?)?.handles();
         }
@@ -131,7 +131,7 @@ fn types(handles: &[&Handle]) -> Vec<ArrayType> {
     handles.iter().map(|handle| ArrayType::of(handle)).collect()
 }
 
-fn list(handles: &[&Handle]) -> std::result::Result<Vector, Fault> {
+fn list(handles: &[&Handle]) -> std::result::Result<Vector, NativeError> {
     Vector::of_handles(handles.iter().copied())
 }
 
@@ -140,7 +140,7 @@ fn to_int(number: usize) -> c_int {
 }
 
 #[cold]
-fn failure(transform: &Transform, fault: Fault, inputs: &[&Handle], at: At) -> Error {
+fn failure(transform: &Transform, fault: NativeError, inputs: &[&Handle], at: At) -> Error {
     match mlx_sys::api() {
         Ok(_) => checks::wrong(transform, plain_message(&fault.0), &types(inputs), at),
         Err(error) => Error::Library(error.to_string().into()),

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use crate::error::Named;
-use crate::ffi::{Fault, Handle, inspect};
+use crate::ffi::{Handle, NativeError, inspect};
 use crate::{Error, Result};
 
 /// Bytes that MLX needs for an operation; measured: between 40 and 170.
@@ -46,8 +46,8 @@ pub(super) fn check(name: &'static str, outputs: &[&Handle]) -> Result<()> {
 
 /// Makes a call, on a larger stack if it turns out to need one.
 pub(super) fn with_enough<T>(
-    call: impl Fn() -> std::result::Result<T, Fault>,
-) -> std::result::Result<T, Fault> {
+    call: impl Fn() -> std::result::Result<T, NativeError>,
+) -> std::result::Result<T, NativeError> {
     MISSING.set(0);
     let usual = USUAL.get();
     let result = if usual > remaining() {

@@ -1,4 +1,4 @@
-//! Which thread waits for which worker, so that nobody waits for ever.
+//! Which thread waits for which worker, to refuse deadlocks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -73,7 +73,7 @@ impl Config {
     }
 }
 
-/// Reads keys that begin with the name of the architecture.
+/// The keys that begin with the name of the architecture.
 struct Keys<'a> {
     metadata: &'a Metadata,
     name: &'a str,

@@ -11,7 +11,7 @@ use crate::axis_size::axis_size;
 use crate::kv_cache::{LayerKvCache, append};
 use crate::{Error, Result};
 
-/// Makes layers of zeros in the form, plain or quantized, in which a store has their weights.
+/// A builder of layers of zeros, quantized where a store has quantized weights.
 pub(super) struct LayerBuilder<'a> {
     pub(super) config: &'a Config,
     pub(super) weights: &'a WeightStore,

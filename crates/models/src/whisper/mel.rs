@@ -87,7 +87,7 @@ impl Mel {
 /// Frames of 10 ms.
 const FRAMES_PER_HOUR: usize = 360_000;
 
-/// Computes log-mel spectrograms.
+/// The transform of samples to log-mel spectrograms.
 ///
 /// Frames of 400 samples every 160, centred (the ends are reflected), times a periodic Hann
 /// window; the power spectrum goes through a [`Filterbank`]; then

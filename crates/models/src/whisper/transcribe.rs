@@ -56,7 +56,7 @@ impl Default for TranscribeOptions {
     }
 }
 
-/// Transcribes recordings with one model.
+/// A transcriber of recordings with one model.
 pub struct Transcriber<'a, M> {
     model: &'a M,
     tokenizer: &'a Tokenizer,

@@ -1,6 +1,7 @@
 //! The fused form of attention: operands, masks and sinks brought into the shapes that the kernel takes.
 
-use mlx::{Array, Dtype, MaskMode, Op, bind, keepdims, where_};
+use mlx::compiler_api::MaskMode;
+use mlx::{Array, Dtype, Op, bind, keepdims, where_};
 
 use super::mask::Mask;
 use super::operands::{Layout, OperandView};

@@ -1,6 +1,6 @@
 //! Operands of attention: queries, keys and values behind scales, transposes and repeated heads, and their shapes.
 
-use mlx::{Array, Op};
+use mlx::{Array, Op, axis_index};
 
 use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
@@ -81,8 +81,8 @@ fn repeated_heads(matcher: &Matcher<'_>, value: Value, head: usize) -> Option<(V
     let inner = node.inputs[0];
     match op {
         Op::Repeat { repeats, axis } => {
-            let axis = if *axis < 0 { *axis + 4 } else { *axis };
-            (usize::try_from(axis).ok()? == head && *repeats > 0).then_some((inner, *repeats))
+            let is_head = axis_index(*axis, 4) == Some(head);
+            (is_head && *repeats > 0).then_some((inner, *repeats))
         }
         Op::Reshape { .. } => {
             // [.., heads, ..] -> [.., heads, 1, ..] -> [.., heads, n, ..] -> [.., heads * n, ..]

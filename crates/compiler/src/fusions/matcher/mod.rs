@@ -164,7 +164,7 @@ impl<'g> Matcher<'g> {
         if let Some(array) = self.arrays.borrow().get(&value) {
             return array.clone();
         }
-        let array = mlx::trace::without_recording(|| {
+        let array = mlx::compiler_api::without_recording(|| {
             let part = extract_subgraph(self.graph, &[], &[value])?;
             let array = Executor::new(part)
                 .ok()?
@@ -185,7 +185,7 @@ impl<'g> Matcher<'g> {
             return None;
         }
         let array = self.constant_array(value)?;
-        mlx::trace::without_recording(|| values_as_f64(&array))
+        mlx::compiler_api::without_recording(|| values_as_f64(&array))
     }
 
     /// The number that all elements of a value are: a literal, or a small constant array of one number.

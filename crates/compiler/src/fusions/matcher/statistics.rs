@@ -1,6 +1,6 @@
 //! Means, roots and quotients in all their spellings, and whether a reduced value is broadcast along the right axis.
 
-use mlx::Op;
+use mlx::{Op, axis_index};
 
 use super::{Matcher, approx_eq};
 use crate::graph::Value;
@@ -51,16 +51,11 @@ impl Matcher<'_> {
     /// Without it, the results of rows may be broadcast along a column of as many elements.
     pub(crate) fn is_keepdims_aligned(&self, reduced: Value, of: Value, axes: &[i32]) -> bool {
         let mut kept = self.shape(of).to_vec();
-        let ndim = i32::try_from(kept.len()).unwrap_or(i32::MAX);
         for axis in axes {
-            let axis = if *axis < 0 { *axis + ndim } else { *axis };
-            match usize::try_from(axis)
-                .ok()
-                .and_then(|axis| kept.get_mut(axis))
-            {
-                Some(n) => *n = 1,
-                None => return false,
-            }
+            let Some(axis) = axis_index(*axis, kept.len()) else {
+                return false;
+            };
+            kept[axis] = 1;
         }
         if self.shapeless {
             return self.shape(reduced) == kept;

@@ -1,13 +1,15 @@
-//! Keys across lanes: the gradients of keys and values, over the queries of all heads that share them.
+//! Keys packed across lanes: the gradients of keys and values, over the queries of all heads that share them.
 
 use pulp::{Simd, WithSimd};
 
-use super::{ACROSS, ALONG, Problem, Statistics, room};
+use super::{PACKED, Problem, STEP, Statistics, scratch_len};
 use crate::attention::mask::HeadMask;
 use crate::attention::packed_tile::{pack, unpack};
 use crate::attention::strided::HeadRows;
 use crate::element::Element;
-use crate::gemm::microkernel::{WIDE, accumulate, few_registers, products};
+use crate::gemm::microkernel::{
+    TILE_REGISTERS, as_tile, as_tile_mut, axpy_tile, gemm_tile, has_16_registers,
+};
 use crate::parallel::parallel_for;
 use crate::simd;
 use crate::simd::lanes::Lanes;
@@ -20,17 +22,17 @@ struct Scratch {
     /// `[tiles, value_dim, tile]`: values; their gradient.
     values: Vec<f32>,
     value_gradients: Vec<f32>,
-    /// `[ALONG, tile]`: scores, then weights; products of values and the gradient of the output, then gradients of scores.
+    /// `[STEP, tile]`: scores, then weights; products of values and the gradient of the output, then gradients of scores.
     scores: Vec<f32>,
     products: Vec<f32>,
-    /// Rows that do not lie side by side as `f32`.
+    /// Rows that are not contiguous `f32`.
     queries: Vec<f32>,
     cotangents: Vec<f32>,
     row: Vec<f32>,
 }
 
 /// Sizes are checked, nothing is empty.
-pub(super) fn run<T: Element>(
+pub(super) fn differentiate<T: Element>(
     problem: Problem<T>,
     statistics: &[Statistics],
     key_gradient: &mut [T],
@@ -45,8 +47,8 @@ pub(super) fn run<T: Element>(
         .zip(value_gradient.chunks_mut(keys * value_dim))
         .enumerate()
         .flat_map(|(head, (key_gradient, value_gradient))| {
-            let blocks = key_gradient.chunks_mut(ACROSS * dim);
-            let blocks = blocks.zip(value_gradient.chunks_mut(ACROSS * value_dim));
+            let blocks = key_gradient.chunks_mut(PACKED * dim);
+            let blocks = blocks.zip(value_gradient.chunks_mut(PACKED * value_dim));
             blocks
                 .enumerate()
                 .map(move |(block, outputs)| (head, block, outputs))
@@ -57,14 +59,14 @@ pub(super) fn run<T: Element>(
         blocks.into_iter(),
         0.04 * (pairs * (dim + value_dim)) as f64,
         || Scratch {
-            keys: vec![0.0; ACROSS * dim],
-            key_gradients: vec![0.0; ACROSS * dim],
-            values: vec![0.0; ACROSS * value_dim],
-            value_gradients: vec![0.0; ACROSS * value_dim],
-            scores: vec![0.0; ACROSS * ALONG],
-            products: vec![0.0; ACROSS * ALONG],
-            queries: vec![0.0; room(inputs.queries.of_head(0, 0, dim))],
-            cotangents: vec![0.0; room(problem.cotangent.of_head(0, 0, value_dim))],
+            keys: vec![0.0; PACKED * dim],
+            key_gradients: vec![0.0; PACKED * dim],
+            values: vec![0.0; PACKED * value_dim],
+            value_gradients: vec![0.0; PACKED * value_dim],
+            scores: vec![0.0; PACKED * STEP],
+            products: vec![0.0; PACKED * STEP],
+            queries: vec![0.0; scratch_len(inputs.queries.of_head(0, 0, dim))],
+            cotangents: vec![0.0; scratch_len(problem.cotangent.of_head(0, 0, value_dim))],
             row: vec![0.0; dim.max(value_dim)],
         },
         |scratch, (batch_head, block, (key_gradient, value_gradient))| {
@@ -73,7 +75,7 @@ pub(super) fn run<T: Element>(
                 problem,
                 statistics,
                 heads: (batch, kv_head * group, group),
-                first: block * ACROSS,
+                first: block * PACKED,
                 count: key_gradient.len() / dim,
                 keys: inputs.keys.of_head(batch, kv_head, dim),
                 values: inputs.values.of_head(batch, kv_head, value_dim),
@@ -100,8 +102,8 @@ struct Block<'a, T> {
     value_gradient: &'a mut [T],
 }
 
-/// The queries of one head from `start` on that are walked over at a time.
-struct Walk<'a, T> {
+/// The queries of one head of one step.
+struct QueryStep<'a, T> {
     start: usize,
     queries: HeadRows<'a, T>,
     cotangents: HeadRows<'a, T>,
@@ -114,7 +116,7 @@ impl<T: Element> WithSimd for Block<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if few_registers::<S>() {
+        if has_16_registers::<S>() {
             self.run::<S, 4>(simd);
         } else {
             self.run::<S, 8>(simd);
@@ -131,7 +133,7 @@ impl<T: Element> Block<'_, T> {
             cotangent,
             scale,
         } = self.problem;
-        let (tile, count) = (WIDE * S::F32_LANES, self.count);
+        let (tile, count) = (TILE_REGISTERS * S::F32_LANES, self.count);
         let Scratch {
             keys,
             values,
@@ -149,16 +151,16 @@ impl<T: Element> Block<'_, T> {
             let mask = inputs.mask.of_head(shape, batch, head);
             let at = (batch * shape.heads + head) * shape.queries;
             let first = mask.first_query(self.first).min(shape.queries);
-            for start in (first..shape.queries).step_by(ALONG) {
-                let walked = ALONG.min(shape.queries - start);
-                let walk = Walk {
+            for start in (first..shape.queries).step_by(STEP) {
+                let count = STEP.min(shape.queries - start);
+                let step = QueryStep {
                     start,
                     queries: inputs.queries.of_head(batch, head, shape.dim),
                     cotangents: cotangent.of_head(batch, head, shape.value_dim),
                     mask,
-                    statistics: &self.statistics[at + start..][..walked],
+                    statistics: &self.statistics[at + start..][..count],
                 };
-                self.walk::<S, ROWS>(simd, walk);
+                self.add_step::<S, ROWS>(simd, step);
             }
         }
         let Scratch {
@@ -179,58 +181,58 @@ impl<T: Element> Block<'_, T> {
         unpack(value_gradients, |_| 1.0, sizes, row, self.value_gradient);
     }
 
-    /// Adds what some queries of one head give.
+    /// Adds the contributions of the queries of a step.
     #[inline(always)]
-    fn walk<S: Simd, const ROWS: usize>(&mut self, simd: S, walk: Walk<T>) {
-        let (tile, count) = (WIDE * S::F32_LANES, walk.statistics.len());
+    fn add_step<S: Simd, const ROWS: usize>(&mut self, simd: S, step: QueryStep<T>) {
+        let (tile, count) = (TILE_REGISTERS * S::F32_LANES, step.statistics.len());
         let (dim, value_dim) = (self.keys.dim(), self.values.dim());
-        let one = [simd.splat_f32s(1.0); WIDE];
+        let one = [simd.splat_f32s(1.0); TILE_REGISTERS];
         let scratch = &mut *self.scratch;
-        let queries = walk.queries.block(walk.start, count, &mut scratch.queries);
-        let cotangents = walk
+        let queries = step.queries.block(step.start, count, &mut scratch.queries);
+        let cotangents = step
             .cotangents
-            .block(walk.start, count, &mut scratch.cotangents);
+            .block(step.start, count, &mut scratch.cotangents);
         for index in 0..self.count.div_ceil(tile) {
             let (at, value_at) = (index * dim * tile, index * value_dim * tile);
-            let keys = S::as_simd_f32s(&scratch.keys[at..][..dim * tile]).0;
-            let scores = S::as_mut_simd_f32s(&mut scratch.scores[..count * tile]).0;
-            let scores = scores.as_chunks_mut::<WIDE>().0;
-            products::<S, ROWS>(simd, queries, keys.as_chunks::<WIDE>().0, scores);
-            let values = S::as_simd_f32s(&scratch.values[value_at..][..value_dim * tile]).0;
-            let changes = S::as_mut_simd_f32s(&mut scratch.products[..count * tile]).0;
-            let changes = changes.as_chunks_mut::<WIDE>().0;
-            products::<S, ROWS>(simd, cotangents, values.as_chunks::<WIDE>().0, changes);
+            let keys = as_tile::<S>(&scratch.keys[at..][..dim * tile]);
+            let scores = as_tile_mut::<S>(&mut scratch.scores[..count * tile]);
+            gemm_tile::<S, ROWS>(simd, queries, keys, scores);
+            let values = as_tile::<S>(&scratch.values[value_at..][..value_dim * tile]);
+            let score_gradients = as_tile_mut::<S>(&mut scratch.products[..count * tile]);
+            gemm_tile::<S, ROWS>(simd, cotangents, values, score_gradients);
             let first = self.first + index * tile;
-            let seen = tile.min(self.count - index * tile);
-            if walk.mask.touches(walk.start, first + seen - 1) {
+            let n_keys = tile.min(self.count - index * tile);
+            if step.mask.masks_any(step.start, first + n_keys - 1) {
                 let scores = scratch.scores[..count * tile].chunks_exact_mut(tile);
-                for (query, scores) in (walk.start..).zip(scores) {
-                    for (key, score) in (first..).zip(&mut scores[..seen]) {
-                        *score = walk.mask.apply(query, key, *score);
+                for (query, scores) in (step.start..).zip(scores) {
+                    for (key, score) in (first..).zip(&mut scores[..n_keys]) {
+                        *score = step.mask.apply(query, key, *score);
                     }
                 }
             }
-            let scores = S::as_mut_simd_f32s(&mut scratch.scores[..count * tile]).0;
-            let scores = scores.as_chunks_mut::<WIDE>().0;
-            for ((scores, changes), statistics) in
-                scores.iter_mut().zip(&mut *changes).zip(walk.statistics)
+            let scores = as_tile_mut::<S>(&mut scratch.scores[..count * tile]);
+            for ((scores, score_gradients), statistics) in scores
+                .iter_mut()
+                .zip(&mut *score_gradients)
+                .zip(step.statistics)
             {
-                let largest = Lanes::splat(simd, statistics.largest);
+                let max = Lanes::splat(simd, statistics.max);
                 let inverse = Lanes::splat(simd, statistics.inverse);
                 let delta = Lanes::splat(simd, statistics.delta);
-                for i in 0..WIDE {
-                    let power = Lanes::new(simd, scores[i]) - largest;
-                    let weight = power.exp_nonpositive() * inverse;
+                for i in 0..TILE_REGISTERS {
+                    let exp = Lanes::new(simd, scores[i]) - max;
+                    let weight = exp.exp_nonpositive() * inverse;
                     scores[i] = weight.value;
-                    changes[i] = (weight * (Lanes::new(simd, changes[i]) - delta)).value;
+                    score_gradients[i] =
+                        (weight * (Lanes::new(simd, score_gradients[i]) - delta)).value;
                 }
             }
             let panel = &mut scratch.value_gradients[value_at..][..value_dim * tile];
-            let panel = S::as_mut_simd_f32s(panel).0.as_chunks_mut::<WIDE>().0;
-            accumulate::<S, ROWS>(simd, cotangents, scores, one, panel);
+            let panel = as_tile_mut::<S>(panel);
+            axpy_tile::<S, ROWS>(simd, cotangents, scores, one, panel);
             let panel = &mut scratch.key_gradients[at..][..dim * tile];
-            let panel = S::as_mut_simd_f32s(panel).0.as_chunks_mut::<WIDE>().0;
-            accumulate::<S, ROWS>(simd, queries, changes, one, panel);
+            let panel = as_tile_mut::<S>(panel);
+            axpy_tile::<S, ROWS>(simd, queries, score_gradients, one, panel);
         }
     }
 }

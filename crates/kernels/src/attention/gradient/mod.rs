@@ -1,16 +1,16 @@
-//! The gradient of attention, by computing the weights again block by block: no matrix of scores is kept.
+//! The gradient of attention, by recomputing the weights block by block: no matrix of scores is stored.
 //!
 //! With weights `p = softmax(s)`, `s = q k^T * scale + mask`, and the gradient `g` of the output:
 //! `dv = p^T g`, `t = g v^T`, `delta = sum over keys of p * t`, `ds = p * (t - delta)`, `dq = ds k * scale`,
 //! `dk = ds^T q * scale`.
 //!
-//! - First (`queries`), a block of 64 queries goes to a thread, which walks over the keys twice: for the maximum, the sum
-//!   and `delta` of each query, by online softmax, and for `dq`. Up to 128 keys are walked over once.
-//! - Then (`keys`), a block of 64 keys of one key head goes to a thread, which walks over the queries of all heads that
-//!   share it, in order, for `dk` and `dv`. So each number is summed by one thread, always in the same order.
+//! - First (`queries`), a task has 64 queries and iterates over the keys twice: for the maximum, the sum and `delta` of each
+//!   query, by online softmax, and for `dq`. Scores of up to 128 keys are computed once.
+//! - Then (`keys`), a task has 64 keys of one key head and iterates over the queries of all heads that share it, in order,
+//!   for `dk` and `dv`. So each number is summed by one thread, always in the same order.
 //!
 //! Limit: multiply-adds, nine products of the size of the scores. Memory: three numbers for each query and head, and
-//! 200 KiB or so a thread.
+//! about 200 KiB per thread.
 
 mod keys;
 mod queries;
@@ -20,12 +20,12 @@ use super::{AttentionInputs, AttentionShape, check};
 use crate::element::Element;
 use crate::error::{Result, length, product};
 
-/// Queries or keys that lie across lanes in one block.
-const ACROSS: usize = 64;
-/// Keys or queries that are walked over at a time.
-const ALONG: usize = 128;
+/// Queries or keys that are packed across lanes in one block.
+const PACKED: usize = 64;
+/// Keys or queries of an iteration over the others.
+const STEP: usize = 128;
 
-/// Where the gradient of attention is written; arrays have no gaps.
+/// The outputs of the gradient of attention; arrays are contiguous.
 #[derive(Debug)]
 pub struct AttentionGradient<'a, T = f32> {
     /// `[batch, heads, queries, dim]`.
@@ -36,10 +36,10 @@ pub struct AttentionGradient<'a, T = f32> {
     pub values: &'a mut [T],
 }
 
-/// What the first pass learns of a query: its weights are `exp(score - largest) * inverse`.
+/// The statistics of a query from the first pass: its weights are `exp(score - max) * inverse`.
 #[derive(Clone, Copy, Default)]
 struct Statistics {
-    largest: f32,
+    max: f32,
     inverse: f32,
     delta: f32,
 }
@@ -47,7 +47,7 @@ struct Statistics {
 /// Writes the gradient of [`attention`](super::attention) with respect to queries, keys and values.
 ///
 /// `cotangent` is the gradient of the output, `[batch, heads, queries, value_dim]`. Where a stride of an input is 0, the
-/// gradient is that of the repeated array, not summed. A query that sees no key adds nothing.
+/// gradient is that of the repeated array, not summed. A query that attends to no key adds nothing.
 ///
 /// Error: with weights off by a factor of `1 + e`, `e = 2^-24 * (32 + size + keys)` as for attention, a number of `dv` is
 /// off by `e * sum(p * |g|)`, and one of `dq` or `dk` by `4 * e * scale * sum(p * max|t| * |k|)` or the same with `|q|`,
@@ -103,12 +103,12 @@ pub fn attention_gradient<T: Element>(
         scale,
     };
     let mut statistics = vec![Statistics::default(); batch * heads * queries];
-    queries::run(problem, &mut statistics, gradient.queries);
-    keys::run(problem, &statistics, gradient.keys, gradient.values);
+    queries::differentiate(problem, &mut statistics, gradient.queries);
+    keys::differentiate(problem, &statistics, gradient.keys, gradient.values);
     Ok(())
 }
 
-/// All that is read.
+/// All inputs.
 #[derive(Clone, Copy)]
 struct Problem<'a, T> {
     shape: AttentionShape,
@@ -117,11 +117,11 @@ struct Problem<'a, T> {
     scale: f32,
 }
 
-/// How many numbers of scratch a block of rows needs that is walked over.
-fn room<T: Element>(rows: HeadRows<T>) -> usize {
+/// How many numbers of scratch a step over rows needs.
+fn scratch_len<T: Element>(rows: HeadRows<T>) -> usize {
     if rows.is_direct() {
         0
     } else {
-        ALONG * rows.dim()
+        STEP * rows.dim()
     }
 }

@@ -1,13 +1,15 @@
-//! Queries across lanes: the statistics of each query, and its gradient.
+//! Queries packed across lanes: the statistics of each query, and its gradient.
 
 use pulp::{Simd, WithSimd};
 
-use super::{ACROSS, ALONG, Problem, Statistics, room};
+use super::{PACKED, Problem, STEP, Statistics, scratch_len};
 use crate::attention::mask::HeadMask;
 use crate::attention::packed_tile::{pack, unpack};
 use crate::attention::strided::HeadRows;
 use crate::element::Element;
-use crate::gemm::microkernel::{WIDE, accumulate, few_registers, products};
+use crate::gemm::microkernel::{
+    TILE_REGISTERS, as_tile, as_tile_mut, axpy_tile, gemm_tile, has_16_registers,
+};
 use crate::parallel::parallel_for;
 use crate::simd;
 use crate::simd::lanes::Lanes;
@@ -19,17 +21,17 @@ struct Scratch {
     gradients: Vec<f32>,
     /// `[tiles, value_dim, tile]`: the gradient of the output.
     cotangents: Vec<f32>,
-    /// `[ALONG, tile]`: scores, then their gradients; products of values and the gradient of the output.
+    /// `[STEP, tile]`: scores, then their gradients; products of values and the gradient of the output.
     scores: Vec<f32>,
     products: Vec<f32>,
-    /// Rows that do not lie side by side as `f32`.
+    /// Rows that are not contiguous `f32`.
     keys: Vec<f32>,
     values: Vec<f32>,
     row: Vec<f32>,
 }
 
 /// Sizes are checked, nothing is empty.
-pub(super) fn run<T: Element>(
+pub(super) fn differentiate<T: Element>(
     problem: Problem<T>,
     statistics: &mut [Statistics],
     gradient: &mut [T],
@@ -42,8 +44,8 @@ pub(super) fn run<T: Element>(
         .zip(statistics.chunks_mut(queries))
         .enumerate()
         .flat_map(|(head, (gradient, statistics))| {
-            let blocks = gradient.chunks_mut(ACROSS * dim);
-            let blocks = blocks.zip(statistics.chunks_mut(ACROSS)).enumerate();
+            let blocks = gradient.chunks_mut(PACKED * dim);
+            let blocks = blocks.zip(statistics.chunks_mut(PACKED)).enumerate();
             blocks.map(move |(block, outputs)| (head, block, outputs))
         })
         .collect();
@@ -52,20 +54,20 @@ pub(super) fn run<T: Element>(
         blocks.into_iter(),
         0.04 * (pairs * (dim + value_dim)) as f64,
         || Scratch {
-            queries: vec![0.0; ACROSS * dim],
-            gradients: vec![0.0; ACROSS * dim],
-            cotangents: vec![0.0; ACROSS * value_dim],
-            scores: vec![0.0; ACROSS * ALONG],
-            products: vec![0.0; ACROSS * ALONG],
-            keys: vec![0.0; room(inputs.keys.of_head(0, 0, dim))],
-            values: vec![0.0; room(inputs.values.of_head(0, 0, value_dim))],
+            queries: vec![0.0; PACKED * dim],
+            gradients: vec![0.0; PACKED * dim],
+            cotangents: vec![0.0; PACKED * value_dim],
+            scores: vec![0.0; PACKED * STEP],
+            products: vec![0.0; PACKED * STEP],
+            keys: vec![0.0; scratch_len(inputs.keys.of_head(0, 0, dim))],
+            values: vec![0.0; scratch_len(inputs.values.of_head(0, 0, value_dim))],
             row: vec![0.0; dim.max(value_dim)],
         },
         |scratch, (batch_head, block, (gradient, statistics))| {
             let (batch, head) = (batch_head / heads, batch_head % heads);
             let kv_head = head / (heads / shape.kv_heads);
             simd::dispatch(Block {
-                first: block * ACROSS,
+                first: block * PACKED,
                 queries: inputs.queries.of_head(batch, head, dim),
                 cotangents: problem.cotangent.of_head(batch, head, value_dim),
                 keys: inputs.keys.of_head(batch, kv_head, dim),
@@ -103,7 +105,7 @@ impl<T: Element> WithSimd for Block<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if few_registers::<S>() {
+        if has_16_registers::<S>() {
             self.run::<S, 4>(simd);
         } else {
             self.run::<S, 8>(simd);
@@ -111,18 +113,18 @@ impl<T: Element> WithSimd for Block<'_, T> {
     }
 }
 
-/// The running maximum, sum, and sum of weighted products, of the queries of a tile.
+/// The running maximum, sum, and sum of weighted products of the queries of a tile.
 #[derive(Clone, Copy)]
 struct Running<S: Simd> {
-    largest: [Lanes<S>; WIDE],
-    sum: [Lanes<S>; WIDE],
-    delta: [Lanes<S>; WIDE],
+    max: [Lanes<S>; TILE_REGISTERS],
+    sum: [Lanes<S>; TILE_REGISTERS],
+    delta: [Lanes<S>; TILE_REGISTERS],
 }
 
 impl<T: Element> Block<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(mut self, simd: S) {
-        let (tile, count) = (WIDE * S::F32_LANES, self.statistics.len());
+        let (tile, count) = (TILE_REGISTERS * S::F32_LANES, self.statistics.len());
         let (dim, value_dim) = (self.keys.dim(), self.values.dim());
         let Scratch {
             queries,
@@ -131,26 +133,28 @@ impl<T: Element> Block<'_, T> {
             gradients,
             ..
         } = &mut *self.scratch;
-        let place = (self.first, count);
-        pack(self.queries, place, self.scale, tile, row, queries);
-        pack(self.cotangents, place, 1.0, tile, row, cotangents);
+        let rows = (self.first, count);
+        pack(self.queries, rows, self.scale, tile, row, queries);
+        pack(self.cotangents, rows, 1.0, tile, row, cotangents);
         gradients[..count.next_multiple_of(tile) * dim].fill(0.0);
-        let reach = self.mask.reach(self.first + count - 1, self.n_keys);
+        let n_keys = self
+            .mask
+            .n_visible_keys(self.first + count - 1, self.n_keys);
         for index in 0..count.div_ceil(tile) {
-            let running = self.learn::<S, ROWS>(simd, index, reach);
-            self.keep(running, index);
-            for start in (0..reach).step_by(ALONG) {
-                let end = (start + ALONG).min(reach);
-                if reach > ALONG {
+            let running = self.statistics_of_tile::<S, ROWS>(simd, index, n_keys);
+            self.store_statistics(running, index);
+            for start in (0..n_keys).step_by(STEP) {
+                let end = (start + STEP).min(n_keys);
+                if n_keys > STEP {
                     self.scores::<S, ROWS>(simd, index, start, end);
                 }
-                self.differentiate(simd, running, end - start);
+                self.score_gradients(simd, running, end - start);
                 let keys = self.keys.block(start, end - start, &mut self.scratch.keys);
                 let panel = &mut self.scratch.gradients[index * dim * tile..][..dim * tile];
-                let panel = S::as_mut_simd_f32s(panel).0.as_chunks_mut::<WIDE>().0;
-                let scores = S::as_simd_f32s(&self.scratch.scores[..(end - start) * tile]).0;
-                let one = [simd.splat_f32s(1.0); WIDE];
-                accumulate::<S, ROWS>(simd, keys, scores.as_chunks::<WIDE>().0, one, panel);
+                let panel = as_tile_mut::<S>(panel);
+                let scores = as_tile::<S>(&self.scratch.scores[..(end - start) * tile]);
+                let one = [simd.splat_f32s(1.0); TILE_REGISTERS];
+                axpy_tile::<S, ROWS>(simd, keys, scores, one, panel);
             }
         }
         debug_assert!(value_dim > 0);
@@ -158,7 +162,7 @@ impl<T: Element> Block<'_, T> {
         unpack(gradients, |_| self.scale, (tile, dim), row, self.gradient);
     }
 
-    /// Scores under the mask, and products of values and the gradient of the output, for one tile and block of keys.
+    /// Masked scores, and products of values and the gradient of the output, for one tile and block of keys.
     #[inline(always)]
     fn scores<S: Simd, const ROWS: usize>(
         &mut self,
@@ -167,79 +171,75 @@ impl<T: Element> Block<'_, T> {
         start: usize,
         end: usize,
     ) {
-        let (tile, count) = (WIDE * S::F32_LANES, end - start);
+        let (tile, count) = (TILE_REGISTERS * S::F32_LANES, end - start);
         let (dim, value_dim) = (self.keys.dim(), self.values.dim());
         let scratch = &mut *self.scratch;
         let keys = self.keys.block(start, count, &mut scratch.keys);
-        let queries = S::as_simd_f32s(&scratch.queries[index * dim * tile..][..dim * tile]).0;
-        let scores = S::as_mut_simd_f32s(&mut scratch.scores[..count * tile]).0;
-        let scores = scores.as_chunks_mut::<WIDE>().0;
-        products::<S, ROWS>(simd, keys, queries.as_chunks::<WIDE>().0, scores);
+        let queries = as_tile::<S>(&scratch.queries[index * dim * tile..][..dim * tile]);
+        let scores = as_tile_mut::<S>(&mut scratch.scores[..count * tile]);
+        gemm_tile::<S, ROWS>(simd, keys, queries, scores);
         let values = self.values.block(start, count, &mut scratch.values);
         let size = value_dim * tile;
-        let cotangents = S::as_simd_f32s(&scratch.cotangents[index * size..][..size]).0;
-        let out = S::as_mut_simd_f32s(&mut scratch.products[..count * tile]).0;
-        let out = out.as_chunks_mut::<WIDE>().0;
-        products::<S, ROWS>(simd, values, cotangents.as_chunks::<WIDE>().0, out);
+        let cotangents = as_tile::<S>(&scratch.cotangents[index * size..][..size]);
+        let out = as_tile_mut::<S>(&mut scratch.products[..count * tile]);
+        gemm_tile::<S, ROWS>(simd, values, cotangents, out);
         let first = self.first + index * tile;
-        if self.mask.touches(first, end - 1) {
-            let seen = tile.min(self.statistics.len() - index * tile);
+        if self.mask.masks_any(first, end - 1) {
+            let n_queries = tile.min(self.statistics.len() - index * tile);
             let scores = scratch.scores.chunks_exact_mut(tile);
             for (key, scores) in (start..end).zip(scores) {
-                for (query, score) in scores[..seen].iter_mut().enumerate() {
+                for (query, score) in scores[..n_queries].iter_mut().enumerate() {
                     *score = self.mask.apply(first + query, key, *score);
                 }
             }
         }
     }
 
-    /// Walks over the keys for the statistics.
+    /// Computes the statistics of a tile by online softmax over the keys.
     #[inline(always)]
-    fn learn<S: Simd, const ROWS: usize>(
+    fn statistics_of_tile<S: Simd, const ROWS: usize>(
         &mut self,
         simd: S,
         index: usize,
-        reach: usize,
+        n_keys: usize,
     ) -> Running<S> {
-        let tile = WIDE * S::F32_LANES;
+        let tile = TILE_REGISTERS * S::F32_LANES;
         let zero = Lanes::splat(simd, 0.0);
         // The most negative finite number keeps `score - maximum` from being `-inf + inf`.
-        let largest = self.sink.unwrap_or(f32::MIN).max(f32::MIN);
+        let max = self.sink.unwrap_or(f32::MIN).max(f32::MIN);
         let has_sink = self.sink.is_some_and(|sink| sink > f32::NEG_INFINITY);
-        let share = if has_sink { 1.0 } else { 0.0 };
+        let sink_exp = if has_sink { 1.0 } else { 0.0 };
         let mut running = Running {
-            largest: [Lanes::splat(simd, largest); WIDE],
-            sum: [Lanes::splat(simd, share); WIDE],
-            delta: [zero; WIDE],
+            max: [Lanes::splat(simd, max); TILE_REGISTERS],
+            sum: [Lanes::splat(simd, sink_exp); TILE_REGISTERS],
+            delta: [zero; TILE_REGISTERS],
         };
-        for start in (0..reach).step_by(ALONG) {
-            let end = (start + ALONG).min(reach);
+        for start in (0..n_keys).step_by(STEP) {
+            let end = (start + STEP).min(n_keys);
             self.scores::<S, ROWS>(simd, index, start, end);
             let size = (end - start) * tile;
-            let scores = S::as_simd_f32s(&self.scratch.scores[..size]).0;
-            let scores = scores.as_chunks::<WIDE>().0;
-            let products = S::as_simd_f32s(&self.scratch.products[..size]).0;
-            let products = products.as_chunks::<WIDE>().0;
-            for i in 0..WIDE {
-                let before = running.largest[i];
+            let scores = as_tile::<S>(&self.scratch.scores[..size]);
+            let products = as_tile::<S>(&self.scratch.products[..size]);
+            for i in 0..TILE_REGISTERS {
+                let before = running.max[i];
                 let mut now = before;
                 for scores in scores {
                     now = Lanes::new(simd, scores[i]).max(now);
                 }
                 let (mut sum, mut delta) = (zero, zero);
                 for (scores, products) in scores.iter().zip(products) {
-                    let power = (Lanes::new(simd, scores[i]) - now).exp_nonpositive();
-                    sum = sum + power;
-                    delta = power.mul_add(Lanes::new(simd, products[i]), delta);
+                    let exp = (Lanes::new(simd, scores[i]) - now).exp_nonpositive();
+                    sum = sum + exp;
+                    delta = exp.mul_add(Lanes::new(simd, products[i]), delta);
                 }
                 let correction = (before - now).exp_nonpositive();
-                running.largest[i] = now;
+                running.max[i] = now;
                 running.sum[i] = running.sum[i].mul_add(correction, sum);
                 running.delta[i] = running.delta[i].mul_add(correction, delta);
             }
         }
-        // The sum becomes its inverse, zero where no key is seen.
-        for i in 0..WIDE {
+        // The sum becomes its inverse, 0 where a query attends to no key.
+        for i in 0..TILE_REGISTERS {
             let none = running.sum[i].equal(zero);
             let inverse = Lanes::splat(simd, 1.0) / running.sum[i];
             running.sum[i] = Lanes::select(none, zero, inverse);
@@ -250,34 +250,33 @@ impl<T: Element> Block<'_, T> {
 
     /// Writes the statistics of a tile.
     #[inline(always)]
-    fn keep<S: Simd>(&mut self, running: Running<S>, index: usize) {
-        let tile = WIDE * S::F32_LANES;
-        let seen = self.statistics.chunks_mut(tile).nth(index);
-        for (i, statistics) in seen.into_iter().flatten().enumerate() {
+    fn store_statistics<S: Simd>(&mut self, running: Running<S>, index: usize) {
+        let tile = TILE_REGISTERS * S::F32_LANES;
+        let of_tile = self.statistics.chunks_mut(tile).nth(index);
+        for (i, statistics) in of_tile.into_iter().flatten().enumerate() {
             let (wide, lane) = (i / S::F32_LANES, i % S::F32_LANES);
-            let at = |lanes: [Lanes<S>; WIDE]| {
+            let at = |lanes: [Lanes<S>; TILE_REGISTERS]| {
                 let register = [lanes[wide].value];
                 pulp::bytemuck::cast_slice::<S::f32s, f32>(&register)[lane]
             };
             *statistics = Statistics {
-                largest: at(running.largest),
+                max: at(running.max),
                 inverse: at(running.sum),
                 delta: at(running.delta),
             };
         }
     }
 
-    /// Turns scores into their gradients.
+    /// Replaces scores by their gradients.
     #[inline(always)]
-    fn differentiate<S: Simd>(&mut self, simd: S, running: Running<S>, count: usize) {
-        let size = count * WIDE * S::F32_LANES;
-        let scores = S::as_mut_simd_f32s(&mut self.scratch.scores[..size]).0;
-        let products = S::as_simd_f32s(&self.scratch.products[..size]).0;
-        let rows = scores.as_chunks_mut::<WIDE>().0.iter_mut();
-        for (scores, products) in rows.zip(products.as_chunks::<WIDE>().0) {
-            for i in 0..WIDE {
-                let power = Lanes::new(simd, scores[i]) - running.largest[i];
-                let weight = power.exp_nonpositive() * running.sum[i];
+    fn score_gradients<S: Simd>(&mut self, simd: S, running: Running<S>, count: usize) {
+        let size = count * TILE_REGISTERS * S::F32_LANES;
+        let scores = as_tile_mut::<S>(&mut self.scratch.scores[..size]);
+        let products = as_tile::<S>(&self.scratch.products[..size]);
+        for (scores, products) in scores.iter_mut().zip(products) {
+            for i in 0..TILE_REGISTERS {
+                let exp = Lanes::new(simd, scores[i]) - running.max[i];
+                let weight = exp.exp_nonpositive() * running.sum[i];
                 let change = Lanes::new(simd, products[i]) - running.delta[i];
                 scores[i] = (weight * change).value;
             }

@@ -109,10 +109,10 @@ impl<const PARTS: usize> PackedVector<PARTS> {
         // A group may span two registers of words.
         let mut rounded = vec![[[0_u8; 4 * WORDS]; PARTS]; vector.x.len()];
         let bytes = rounded.as_flattened_mut().as_flattened_mut();
-        let pieces = x
+        let groups = x
             .chunks_exact(group_size)
             .zip(bytes.chunks_exact_mut(group_size));
-        for (group, (x, bytes)) in pieces.enumerate() {
+        for (group, (x, bytes)) in groups.enumerate() {
             let (scale, sum, residual) = quantize_group(x, bytes);
             let (groups, at) = (&mut vector.groups[group / GROUPS], group % GROUPS);
             groups.scales[at] = scale;

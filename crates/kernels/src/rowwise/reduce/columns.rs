@@ -3,40 +3,40 @@
 use pulp::{Simd, WithSimd};
 
 use super::pairwise::Pairwise;
-use super::{ReduceShape, Reduction, greatest, least};
+use super::{ReduceShape, Reduction, max_or_nan, min_or_nan};
 use crate::element::Element;
 use crate::parallel::parallel_for;
 use crate::simd;
 
 /// Columns whose results stay in the cache, at most.
 const TILE: usize = 4096;
-/// Elements that one thread takes at a time, if there are so many to share.
-const PIECE: usize = 16 * 1024;
-/// Rows that are added to one result before that is added to the total.
+/// Elements of a task, if there are enough to share.
+const TASK: usize = 16 * 1024;
+/// Rows that are added to one partial result before that is added to the total.
 const RUN: usize = 64;
 
 /// Lengths are checked, nothing is empty.
 pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut [T]) {
-    if shape.reduced > part(shape.inner) {
-        tall(reduction, shape, x, out);
+    if shape.reduced > rows_per_part(shape.inner) {
+        reduce_in_parts(reduction, shape, x, out);
         return;
     }
     let ReduceShape { reduced, inner, .. } = shape;
-    let together = (PIECE / (reduced * inner)).max(1);
+    let outer_per_task = (TASK / (reduced * inner)).max(1);
     // Either several outer indices of narrow rows, or parts of the rows of one.
-    let pieces: Vec<(usize, usize, &mut [T])> = out
-        .chunks_mut(together * inner)
+    let tasks: Vec<(usize, usize, &mut [T])> = out
+        .chunks_mut(outer_per_task * inner)
         .enumerate()
-        .flat_map(|(piece, out)| {
+        .flat_map(|(task, out)| {
             let width = if out.len() > inner { out.len() } else { TILE };
             out.chunks_mut(width)
                 .enumerate()
-                .map(move |(tile, out)| (piece * together, tile * width, out))
+                .map(move |(tile, out)| (task * outer_per_task, tile * width, out))
         })
         .collect();
     let nanoseconds = nanoseconds(shape);
     parallel_for(
-        pieces.into_iter(),
+        tasks.into_iter(),
         nanoseconds,
         Scratch::new,
         |scratch, (outer, column, out)| {
@@ -57,8 +57,8 @@ pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[
     );
 }
 
-/// How many rows one thread takes: more are split, and their results joined pairwise.
-fn part(inner: usize) -> usize {
+/// Rows of a part: more are split, and their results combined pairwise.
+fn rows_per_part(inner: usize) -> usize {
     (64 * 1024 / inner).clamp(128, 4096)
 }
 
@@ -68,16 +68,16 @@ fn nanoseconds(shape: ReduceShape) -> f64 {
     elements * if shape.inner < 16 { 0.6 } else { 0.15 }
 }
 
-/// Many rows: parts of them reduced by themselves, then all parts.
-fn tall<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut [T]) {
+/// Many rows: parts of them reduced separately, then all parts.
+fn reduce_in_parts<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut [T]) {
     let ReduceShape { reduced, inner, .. } = shape;
-    let tall = part(inner);
-    let parts = reduced.div_ceil(tall);
+    let part = rows_per_part(inner);
+    let parts = reduced.div_ceil(part);
     let mut results = vec![0.0; out.len() * parts];
     let rows = x
         .chunks_exact(reduced * inner)
-        .flat_map(|x| x.chunks(tall * inner));
-    let pieces: Vec<(&[T], usize, &mut [f32])> = rows
+        .flat_map(|x| x.chunks(part * inner));
+    let tasks: Vec<(&[T], usize, &mut [f32])> = rows
         .zip(results.chunks_mut(inner))
         .flat_map(|(rows, results)| {
             let tiles = results.chunks_mut(TILE).enumerate();
@@ -85,7 +85,7 @@ fn tall<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut
         })
         .collect();
     parallel_for(
-        pieces.into_iter(),
+        tasks.into_iter(),
         nanoseconds(shape),
         Scratch::new,
         |scratch, (rows, column, results)| {
@@ -133,14 +133,14 @@ impl Scratch {
         let Self { total, run, wide } = self;
         let (total, run) = (&mut total[..width], &mut run[..width]);
         for (number, rows) in rows.chunks(RUN * inner).enumerate() {
-            // The first run is the total, the first row of a run its sum: nothing has to be a neutral element.
+            // The first run is the total, the first row of a run its sum: no neutral element is needed.
             let target = if number == 0 { &mut *total } else { &mut *run };
             for (row, x) in rows.chunks_exact(inner).enumerate() {
                 let x = T::read(&x[column..column + width], wide);
                 if row == 0 {
                     target.copy_from_slice(x);
                 } else {
-                    simd::dispatch(Join {
+                    simd::dispatch(Combine {
                         reduction,
                         x,
                         to: target,
@@ -148,7 +148,7 @@ impl Scratch {
                 }
             }
             if number > 0 {
-                simd::dispatch(Join {
+                simd::dispatch(Combine {
                     reduction,
                     x: run,
                     to: total,
@@ -158,24 +158,24 @@ impl Scratch {
     }
 }
 
-/// Joins numbers to others, element by element.
-struct Join<'a> {
+/// Combines numbers with others, element by element.
+struct Combine<'a> {
     reduction: Reduction,
     x: &'a [f32],
     to: &'a mut [f32],
 }
 
-impl WithSimd for Join<'_> {
+impl WithSimd for Combine<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        // Plain loops, which the compiler makes vector instructions of.
+        // Plain loops, which the compiler vectorizes.
         let pairs = self.to.iter_mut().zip(self.x);
         match self.reduction {
             Reduction::Sum | Reduction::Mean => pairs.for_each(|(to, x)| *to += x),
-            Reduction::Max => pairs.for_each(|(to, x)| *to = greatest(*to, *x)),
-            Reduction::Min => pairs.for_each(|(to, x)| *to = least(*to, *x)),
+            Reduction::Max => pairs.for_each(|(to, x)| *to = max_or_nan(*to, *x)),
+            Reduction::Min => pairs.for_each(|(to, x)| *to = min_or_nan(*to, *x)),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Reductions: sum, mean, greatest and least element over one group of axes.
+//! Reductions: sum, mean, maximum and minimum over one group of axes.
 //!
-//! An array is seen as `[outer, reduced, inner]`: the last axis has `inner = 1`, all axes `outer = inner = 1`, leading axes
+//! An array is reshaped to `[outer, reduced, inner]`: the last axis has `inner = 1`, all axes `outer = inner = 1`, leading axes
 //! `outer = 1`.
 //! Formula: `out[o, i] = sum over r of x[o, r, i]`, and so on.
 //! Blocking: rows (`inner = 1`) are summed in blocks of 4,096 elements whose sums are added pairwise; rows of more than
@@ -9,7 +9,7 @@
 //! Limit: memory bandwidth; with `inner` of 2 to 15 the loop over few columns.
 //! Error of a sum: `2^-24 * (96 + log2(reduced / 4096))` of `sum(|x|)` for rows, `2^-24 * (128 + log2(reduced / 4096))` for
 //! columns, and far less on average; a mean is rounded twice more. The result depends on the shape and the instruction
-//! set alone. Greatest and least are exact, and not a number where one element is.
+//! set alone. Maximum and minimum are exact, and NaN where one element is.
 
 mod columns;
 mod pairwise;
@@ -18,21 +18,21 @@ mod rows;
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
 
-/// What becomes of the elements.
+/// How elements are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reduction {
     /// The sum; 0 of no elements.
     Sum,
-    /// The sum over the number; not a number of no elements.
+    /// The mean; NaN of no elements.
     Mean,
-    /// The greatest; not a number if one is not.
+    /// The maximum; NaN if one element is.
     Max,
-    /// The least; not a number if one is not.
+    /// The minimum; NaN if one element is.
     Min,
 }
 
-/// Sizes of an array of which the middle axis is reduced: `[outer, reduced, inner]`.
+/// Sizes of an array whose middle axis is reduced: `[outer, reduced, inner]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReduceShape {
     /// The product of the axes before.
@@ -56,7 +56,7 @@ pub struct ReduceShape {
 /// ```
 ///
 /// # Errors
-/// When a length does not match the shape, or the greatest or least of no elements is asked for.
+/// When a length does not match the shape, or there are no elements to take the maximum or minimum of.
 pub fn reduce<T: Element>(
     reduction: Reduction,
     shape: ReduceShape,
@@ -75,7 +75,7 @@ pub fn reduce<T: Element>(
         return Ok(());
     }
     if reduced == 0 {
-        return nothing(reduction, out);
+        return reduce_nothing(reduction, out);
     }
     if inner == 1 {
         rows::reduce(reduction, reduced, x, out);
@@ -85,8 +85,8 @@ pub fn reduce<T: Element>(
     Ok(())
 }
 
-/// What no elements reduce to.
-fn nothing<T: Element>(reduction: Reduction, out: &mut [T]) -> Result<()> {
+/// The reduction of no elements.
+fn reduce_nothing<T: Element>(reduction: Reduction, out: &mut [T]) -> Result<()> {
     let value = match reduction {
         Reduction::Sum => 0.0,
         Reduction::Mean => f32::NAN,
@@ -116,17 +116,17 @@ impl Reduction {
         }
     }
 
-    /// Two reduced parts together.
+    /// Combines two partial results.
     #[inline(always)]
-    fn join(self, a: f32, b: f32) -> f32 {
+    fn combine(self, a: f32, b: f32) -> f32 {
         match self {
             Self::Sum | Self::Mean => a + b,
-            Self::Max => greatest(a, b),
-            Self::Min => least(a, b),
+            Self::Max => max_or_nan(a, b),
+            Self::Min => min_or_nan(a, b),
         }
     }
 
-    /// The result of all parts together.
+    /// The result from the combination of all parts.
     fn finish(self, value: f32, count: usize) -> f32 {
         match self {
             Self::Mean => value / count as f32,
@@ -135,13 +135,13 @@ impl Reduction {
     }
 }
 
-// Joined by `|` and not `||`: a branch would keep loops of these scalar.
+// `|` and not `||`: a branch would keep loops of these scalar.
 #[inline(always)]
-fn greatest(a: f32, b: f32) -> f32 {
+fn max_or_nan(a: f32, b: f32) -> f32 {
     if a.is_nan() | (a > b) { a } else { b }
 }
 
 #[inline(always)]
-fn least(a: f32, b: f32) -> f32 {
+fn min_or_nan(a: f32, b: f32) -> f32 {
     if a.is_nan() | (a < b) { a } else { b }
 }

@@ -1,11 +1,11 @@
-//! Adding parts as they come, each sum of two parts made of equally many.
+//! Pairwise summation of parts as they come.
 
 use super::Reduction;
 
-/// Sums of 1, 2, 4, ... parts that wait for their partner: the error grows with the logarithm of the number of parts.
+/// Sums of 1, 2, 4, ... parts, as in pairwise summation: the error grows with the logarithm of the number of parts.
 pub(super) struct Pairwise {
     reduction: Reduction,
-    waiting: [f32; usize::BITS as usize],
+    partial_sums: [f32; usize::BITS as usize],
     parts: usize,
 }
 
@@ -13,30 +13,30 @@ impl Pairwise {
     pub(super) fn new(reduction: Reduction) -> Self {
         Self {
             reduction,
-            waiting: [0.0; usize::BITS as usize],
+            partial_sums: [0.0; usize::BITS as usize],
             parts: 0,
         }
     }
 
     pub(super) fn add(&mut self, mut part: f32) {
         let mut level = 0;
-        // A set bit of the number of parts is a sum that waits.
+        // A set bit of the number of parts is a pending sum.
         while self.parts >> level & 1 == 1 {
-            part = self.reduction.join(self.waiting[level], part);
+            part = self.reduction.combine(self.partial_sums[level], part);
             level += 1;
         }
-        self.waiting[level] = part;
+        self.partial_sums[level] = part;
         self.parts += 1;
     }
 
-    /// All parts together; 0 of none.
+    /// The combination of all parts; 0 of none.
     pub(super) fn total(&self) -> f32 {
-        let waits = |level: &usize| self.parts >> level & 1 == 1;
-        let sums = (0..self.waiting.len()).filter(waits);
-        let joined = sums
-            .map(|level| self.waiting[level])
-            .reduce(|small, large| self.reduction.join(large, small));
-        joined.unwrap_or(0.0)
+        let is_pending = |level: &usize| self.parts >> level & 1 == 1;
+        let sums = (0..self.partial_sums.len()).filter(is_pending);
+        let combined = sums
+            .map(|level| self.partial_sums[level])
+            .reduce(|small, large| self.reduction.combine(large, small));
+        combined.unwrap_or(0.0)
     }
 }
 

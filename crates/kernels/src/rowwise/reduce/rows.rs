@@ -1,38 +1,41 @@
-//! Reducing rows whose elements lie together.
+//! Reducing contiguous rows.
 
 use pulp::{Simd, WithSimd};
 
 use super::pairwise::Pairwise;
-use super::{Reduction, greatest, least};
+use super::{Reduction, max_or_nan, min_or_nan};
 use crate::element::Element;
 use crate::parallel::parallel_for;
-use crate::rowwise::row_fold::sum_of;
+use crate::rowwise::row_fold::row_sum;
 use crate::simd;
 
 /// Elements that are reduced at once.
 const BLOCK: usize = 4096;
-/// Elements that one thread takes at a time.
-const PIECE: usize = 16 * 1024;
-/// Rows that are longer are split over threads.
-const LONG: usize = 64 * 1024;
+/// Elements of a task.
+const TASK: usize = 16 * 1024;
+/// Longer rows are split over threads.
+const MAX_SERIAL_ROW: usize = 64 * 1024;
 
 /// Lengths are checked, rows are not empty.
 pub(super) fn reduce<T: Element>(reduction: Reduction, dim: usize, x: &[T], out: &mut [T]) {
-    if dim > LONG {
+    if dim > MAX_SERIAL_ROW {
         for (x, out) in x.chunks_exact(dim).zip(out) {
-            let value = long(reduction, x);
+            let value = reduce_row_in_parallel(reduction, x);
             write(out, reduction.finish(value, dim));
         }
         return;
     }
-    let rows = (PIECE / dim).max(1);
+    let rows = (TASK / dim).max(1);
     parallel_for(
         x.chunks(rows * dim).zip(out.chunks_mut(rows)),
         0.12 * x.len() as f64,
         || [0.0; BLOCK],
         |scratch, (x, out)| {
             for (x, out) in x.chunks_exact(dim).zip(out) {
-                write(out, reduction.finish(part(reduction, x, scratch), dim));
+                write(
+                    out,
+                    reduction.finish(reduce_row(reduction, x, scratch), dim),
+                );
             }
         },
     );
@@ -43,21 +46,21 @@ fn write<T: Element>(out: &mut T, value: f32) {
 }
 
 /// One row on all threads.
-fn long<T: Element>(reduction: Reduction, x: &[T]) -> f32 {
-    let mut parts = vec![0.0; x.len().div_ceil(PIECE)];
+fn reduce_row_in_parallel<T: Element>(reduction: Reduction, x: &[T]) -> f32 {
+    let mut parts = vec![0.0; x.len().div_ceil(TASK)];
     parallel_for(
-        x.chunks(PIECE).zip(parts.iter_mut()),
+        x.chunks(TASK).zip(parts.iter_mut()),
         0.12 * x.len() as f64,
         || [0.0; BLOCK],
-        |scratch, (x, value)| *value = part(reduction, x, scratch),
+        |scratch, (x, value)| *value = reduce_row(reduction, x, scratch),
     );
     let mut total = Pairwise::new(reduction);
     parts.into_iter().for_each(|part| total.add(part));
     total.total()
 }
 
-/// Elements that lie together, on one thread.
-fn part<T: Element>(reduction: Reduction, x: &[T], scratch: &mut [f32; BLOCK]) -> f32 {
+/// Contiguous elements, on one thread.
+fn reduce_row<T: Element>(reduction: Reduction, x: &[T], scratch: &mut [f32; BLOCK]) -> f32 {
     if x.len() <= BLOCK {
         let x = T::read(x, scratch);
         return simd::dispatch(Block { reduction, x });
@@ -70,8 +73,8 @@ fn part<T: Element>(reduction: Reduction, x: &[T], scratch: &mut [f32; BLOCK]) -
     total.total()
 }
 
-/// A plain loop over as many lanes as fill four registers; the compiler makes vector instructions of it.
-macro_rules! extreme {
+/// A plain loop over as many lanes as fill four registers; the compiler vectorizes it.
+macro_rules! max_or_min {
     ($x:expr, $start:expr, $of:ident) => {{
         const LANES: usize = 64;
         let (body, tail) = $x.as_chunks::<LANES>();
@@ -97,9 +100,9 @@ impl WithSimd for Block<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f32 {
         match self.reduction {
-            Reduction::Sum | Reduction::Mean => sum_of(simd, self.x, |x| x),
-            Reduction::Max => extreme!(self.x, f32::NEG_INFINITY, greatest),
-            Reduction::Min => extreme!(self.x, f32::INFINITY, least),
+            Reduction::Sum | Reduction::Mean => row_sum(simd, self.x, |x| x),
+            Reduction::Max => max_or_min!(self.x, f32::NEG_INFINITY, max_or_nan),
+            Reduction::Min => max_or_min!(self.x, f32::INFINITY, min_or_nan),
         }
     }
 }

@@ -14,13 +14,13 @@ use layout::Layout;
 const THRESHOLD: usize = 1000;
 /// How many elements stay at each end of an abbreviated axis.
 const EDGE: usize = 3;
-/// The greatest number of characters in a line.
+/// The maximum number of characters in a line.
 const WIDTH: usize = 75;
 /// Digits after the point at most, unless the format says another number.
 const PRECISION: usize = 8;
 
 /// What of an array is printed: the ends of each axis, as text.
-struct Shown {
+struct Formatted {
     array_type: ArrayType,
     layout: Layout,
 }
@@ -36,7 +36,7 @@ struct Shown {
 /// ```
 impl fmt::Display for Array {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match shown(self, f.precision().unwrap_or(PRECISION)) {
+        match formatted(self, f.precision().unwrap_or(PRECISION)) {
             Ok(shown) => f.write_str(&shown.to_text()),
             Err(text) => f.write_str(&text),
         }
@@ -51,7 +51,7 @@ impl fmt::Debug for Array {
 }
 
 /// Returns what is to be printed, or a line that says why there is nothing.
-fn shown(array: &Array, precision: usize) -> std::result::Result<Shown, String> {
+fn formatted(array: &Array, precision: usize) -> std::result::Result<Formatted, String> {
     let array_type = match &array.state {
         State::Failed(error) => return Err(format!("Array(failed {error})")),
         State::Traced(traced) => {
@@ -60,7 +60,7 @@ fn shown(array: &Array, precision: usize) -> std::result::Result<Shown, String> 
         State::Ready(handle) => ArrayType::of(handle),
     };
     match layout(array, &array_type, precision) {
-        Ok(layout) => Ok(Shown { array_type, layout }),
+        Ok(layout) => Ok(Formatted { array_type, layout }),
         Err(error) => Err(format!("Array({array_type} failed {error})")),
     }
 }
@@ -109,7 +109,7 @@ fn words_of(part: &Array, dtype: Dtype, precision: usize) -> Result<Vec<String>>
     })
 }
 
-impl Shown {
+impl Formatted {
     fn to_text(&self) -> String {
         const OPEN: &str = "array(";
         let body = self.layout.to_text(OPEN.len(), WIDTH - 1);

@@ -2,7 +2,7 @@
 
 use html_escape::encode_quoted_attribute as escaped;
 
-use super::{EDGE, PRECISION, Shown, shown};
+use super::{EDGE, Formatted, PRECISION, formatted};
 use crate::Array;
 
 impl Array {
@@ -23,13 +23,13 @@ fn marked(mime_type: &str, content: &str) -> String {
 
 /// Returns the array as HTML and as plain text.
 fn content(array: &Array) -> (String, String) {
-    match shown(array, PRECISION) {
+    match formatted(array, PRECISION) {
         Ok(shown) => (shown.to_html(), shown.to_text()),
         Err(text) => (format!("<pre>{}</pre>", escaped(&text)), text),
     }
 }
 
-impl Shown {
+impl Formatted {
     fn to_html(&self) -> String {
         let kind = self.array_type.to_string();
         let kind = escaped(&kind);

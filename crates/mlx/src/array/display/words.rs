@@ -9,7 +9,7 @@ use crate::{Complex64, Element};
 /// Above this, and below its counterpart, numbers are written with an exponent.
 const LARGE: f64 = 1e8;
 const SMALL: f64 = 1e-4;
-/// With a greater ratio of the greatest to the least number too.
+/// Also with a larger ratio of the largest to the smallest number.
 const RATIO: f64 = 1000.0;
 
 /// Writes whole numbers.

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::thread;
 
 use super::*;
-use crate::ffi::home;
+use crate::error::NativeError;
+use crate::ffi::thread_bound;
 
 /// A closure on its way to another thread, as MLX takes it there.
 struct Carried(Closure);
@@ -14,7 +15,7 @@ struct Carried(Closure);
 unsafe impl Send for Carried {}
 
 impl Carried {
-    fn call(&self) -> Result<Vector, Fault> {
+    fn call(&self) -> Result<Vector, NativeError> {
         self.0.call(&Vector::new()?)
     }
 }
@@ -51,7 +52,7 @@ fn what_a_closure_captured_is_dropped_at_home() {
     let closure = telling(&drops);
     thread::spawn(move || drop(closure)).join().unwrap();
     assert_eq!(drops.get(), 0);
-    home::collect();
+    thread_bound::run_deferred_drops();
     assert_eq!(drops.get(), 1);
     drop(telling(&drops));
     assert_eq!(drops.get(), 2);
@@ -63,7 +64,7 @@ fn nothing_is_left_of_ten_thousand_closures_dropped_elsewhere() {
     for _ in 0..10 {
         let closures: Vec<Carried> = (0..1000).map(|_| telling(&drops)).collect();
         thread::spawn(move || drop(closures)).join().unwrap();
-        home::collect();
+        thread_bound::run_deferred_drops();
     }
     assert_eq!(drops.get(), 10_000);
 }
@@ -86,7 +87,7 @@ fn a_rule_gets_its_three_lists() {
     let mut results = Vector::empty();
     let (slot, raw) = (results.slot(), rule.raw());
     let [a, b, c] = lists.each_ref().map(Vector::raw);
-    // SAFETY: the closure and the lists are alive for the call; the slot is empty and ours.
+    // SAFETY: the closure and the lists are alive for the call; the slot is empty and owned by this function.
     check(api, unsafe {
         api.mlx_closure_custom_apply(slot, raw, a, b, c)
     })

@@ -66,7 +66,7 @@ fn derive(
     let (primals, carried) = (vector(primals), vector(carried));
     let (mut values, mut results) = (Vector::new()?, Vector::new()?);
     let status = if forward {
-        // SAFETY: closure and lists are alive for the call; the slots are lists of ours.
+        // SAFETY: closure and lists are alive for the call; the slots are lists owned here.
         unsafe {
             api.mlx_jvp(
                 values.slot(),
@@ -77,7 +77,7 @@ fn derive(
             )
         }
     } else {
-        // SAFETY: closure and lists are alive for the call; the slots are lists of ours.
+        // SAFETY: closure and lists are alive for the call; the slots are lists owned here.
         unsafe {
             api.mlx_vjp(
                 values.slot(),
@@ -96,7 +96,7 @@ fn vmap(kernel: HostKernel, inputs: &[&Array], axes: &[c_int]) -> Result<Vector,
     let (api, fun, inputs) = (api()?, closure(kernel), vector(inputs));
     let (mut traced_in, mut traced_out, mut results) =
         (Vector::new()?, Vector::new()?, Vector::new()?);
-    // SAFETY: closure and lists are alive for the call; the slots are lists of ours.
+    // SAFETY: closure and lists are alive for the call; the slots are lists owned here.
     let status = unsafe {
         let (slots, len) = ((traced_in.slot(), traced_out.slot()), axes.len());
         api.mlx_detail_vmap_trace(
@@ -112,7 +112,7 @@ fn vmap(kernel: HostKernel, inputs: &[&Array], axes: &[c_int]) -> Result<Vector,
     let (from, to, out_axes) = (traced_in.raw(), traced_out.raw(), [0]);
     let (axes, n_axes, n_out) = (axes.as_ptr(), axes.len(), out_axes.len());
     let slot = results.slot();
-    // SAFETY: lists and axes are alive for the call; the slot is a list of ours.
+    // SAFETY: lists and axes are alive for the call; the slot is a list owned here.
     let status = unsafe {
         api.mlx_detail_vmap_replace(
             slot,

@@ -1,4 +1,4 @@
-//! Division as NumPy's: integers by zero give 0, the least number by -1 wraps, and `a // b * b + a % b` is `a`.
+//! Division as NumPy's: integers by zero give 0, the smallest number by -1 wraps, and `a // b * b + a % b` is `a`.
 //!
 //! The processor traps on the first two, so MLX on the CPU dies of SIGFPE. Of floating numbers MLX rounds `a / b` before
 //! it takes the floor, so that 1 // 0.1 is 10 beside a remainder of 0.1, and divisions of and by infinity are off.
@@ -6,7 +6,7 @@
 use super::calculate::Calculator;
 use super::one;
 use crate::ffi::table::{self, Outputs};
-use crate::ffi::{Fault, Handle, data};
+use crate::ffi::{Handle, NativeError, data};
 use crate::op::Op;
 use crate::{Dtype, dtype::DtypeKind};
 
@@ -14,7 +14,7 @@ pub(super) fn call(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Outputs, Fault> {
+) -> Result<Outputs, NativeError> {
     let (a, b) = (inputs[0], inputs[1]);
     let plain = table::call(op, &[a.raw(), b.raw()], stream)?;
     let dtype = plain.as_slice()[0].dtype();
@@ -34,7 +34,7 @@ pub(super) fn call(
     // `plain` is never evaluated: it only told the dtype.
     let a = one(&Op::Astype { dtype }, &[a], stream)?;
     let b = one(&Op::Astype { dtype }, &[b], stream)?;
-    let constant = |value: i32| -> Result<Handle, Fault> {
+    let constant = |value: i32| -> Result<Handle, NativeError> {
         one(
             &Op::Astype { dtype },
             &[&data::from_slice(&[value], &[])?],
@@ -50,10 +50,10 @@ pub(super) fn call(
         divisor = one(&Op::Where, &[&mask, &unit, &divisor], stream)?;
         by_minus_one = Some(mask);
     }
-    let finish = |result: Handle, is_quotient: bool| -> Result<Handle, Fault> {
+    let finish = |result: Handle, is_quotient: bool| -> Result<Handle, NativeError> {
         let mut result = result;
         if let (Some(mask), true) = (&by_minus_one, is_quotient) {
-            // `0 - a` wraps for the least number; the remainder by 1 is already 0.
+            // `0 - a` wraps for the smallest number; the remainder by 1 is already 0.
             let negated = one(&Op::Subtract, &[&zero, &a], stream)?;
             result = one(&Op::Where, &[mask, &negated, &result], stream)?;
         }
@@ -78,7 +78,7 @@ fn floor(
     b: &Handle,
     dtype: Dtype,
     stream: mlx_sys::mlx_stream,
-) -> Result<Handle, Fault> {
+) -> Result<Handle, NativeError> {
     let calculate = Calculator::on(stream);
     let wide = match dtype {
         Dtype::Float16 | Dtype::Bfloat16 => Dtype::Float32,
@@ -119,7 +119,7 @@ fn floor(
 }
 
 /// The sign, which of NaN is NaN.
-pub(super) fn sign(x: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, Fault> {
+pub(super) fn sign(x: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, NativeError> {
     let calculate = Calculator::on(stream);
     let plain = calculate.unary(Op::Sign, x)?;
     if x.dtype().kind() != DtypeKind::Floating {

@@ -3,7 +3,7 @@
 use super::{one, packed};
 use crate::Dtype;
 use crate::ffi::table::{self, Outputs};
-use crate::ffi::{Fault, Handle};
+use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, QuantizationMode};
 
 /// Computes in single precision what MLX gets wrong in double; nothing when `op` is not of these.
@@ -11,7 +11,7 @@ pub(super) fn call(
     op: &Op,
     inputs: &[&Handle],
     stream: mlx_sys::mlx_stream,
-) -> Result<Option<Outputs>, Fault> {
+) -> Result<Option<Outputs>, NativeError> {
     if let Some(op) = with_single_result(op) {
         let single = match packed::call(&op, inputs, stream)? {
             Some(Outputs::One(single)) => single,

@@ -1,25 +1,26 @@
 //! Which path fused calls take on this device.
 
 use mlx::fast::{
-    self, AttentionMask, AttentionOptions, Kernel, Path, RopeOptions, composed, path, probe, watch,
+    self, AttentionMask, AttentionOptions, Backend, FastOp, RopeOptions, backend, composed, probe,
+    trace_backends,
 };
 use mlx::{Device, Dtype, array};
 
 /// On the CPU kernels are ours, on Linux; on a GPU MLX has all five on CUDA and all but cross entropy on Metal.
-fn expected(kernel: Kernel) -> Option<Path> {
+fn expected(kernel: FastOp) -> Option<Backend> {
     match Device::current().unwrap() {
         Device::Cpu if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value == "0") => {
-            Some(Path::Composed)
+            Some(Backend::Composed)
         }
-        Device::Cpu => Some(Path::Host),
-        Device::Gpu if kernel == Kernel::CrossEntropy => None,
-        Device::Gpu => Some(Path::Fused),
+        Device::Cpu => Some(Backend::Host),
+        Device::Gpu if kernel == FastOp::CrossEntropy => None,
+        Device::Gpu => Some(Backend::Fused),
     }
 }
 
 #[test]
 fn each_kernel_can_be_probed() {
-    for kernel in Kernel::ALL {
+    for kernel in FastOp::ALL {
         let path = probe(kernel).unwrap();
         println!("{kernel}: {path}");
         if let Some(want) = expected(kernel) {
@@ -33,28 +34,37 @@ fn the_path_of_one_result_is_asked_before_it_is_computed() {
     let x = mlx::ones([1, 2, 3, 64], Dtype::Float32);
     let options = AttentionOptions::default();
     let results = [
-        (Kernel::RmsNorm, fast::rms_norm(&x, None, 1e-5)),
-        (Kernel::LayerNorm, fast::layer_norm(&x, None, None, 1e-5)),
-        (Kernel::Rope, fast::rope(&x, &RopeOptions::default())),
+        (FastOp::RmsNorm, fast::rms_norm(&x, None, 1e-5)),
+        (FastOp::LayerNorm, fast::layer_norm(&x, None, None, 1e-5)),
+        (FastOp::Rope, fast::rope(&x, &RopeOptions::default())),
         (
-            Kernel::ScaledDotProductAttention,
+            FastOp::ScaledDotProductAttention,
             fast::scaled_dot_product_attention(&x, &x, &x, &options),
         ),
     ];
     for (kernel, result) in results {
-        assert_eq!(Some(path(&result).unwrap()), expected(kernel), "{kernel}");
+        assert_eq!(
+            Some(backend(&result).unwrap()),
+            expected(kernel),
+            "{kernel}"
+        );
     }
     assert_eq!(
-        path(&composed::rms_norm(&x, None, 1e-5)).unwrap(),
-        Path::Composed
+        backend(&composed::rms_norm(&x, None, 1e-5)).unwrap(),
+        Backend::Composed
     );
-    let text = path(&array!([1.0])).unwrap_err().to_string();
+    let text = backend(&array!([1.0])).unwrap_err().to_string();
     assert!(
-        text.starts_with("fast.path: the array has been computed, ask before eval; at "),
+        text.starts_with("fast.backend: the array has been computed, ask before eval; at "),
         "{text}"
     );
     let failed = array!([1.0, 2.0]) + array!([1.0, 2.0, 3.0]);
-    assert!(path(&failed).unwrap_err().to_string().starts_with("add: "));
+    assert!(
+        backend(&failed)
+            .unwrap_err()
+            .to_string()
+            .starts_with("add: ")
+    );
 }
 
 #[test]
@@ -65,8 +75,8 @@ fn a_watch_sees_kernels_behind_masks_and_reshapes_and_in_nested_work() {
         mask,
         ..Default::default()
     };
-    let ((inner, result), outer) = watch(|| {
-        let (_, inner) = watch(|| fast::rope(&x.squeeze(0), &RopeOptions::default()));
+    let ((inner, result), outer) = trace_backends(|| {
+        let (_, inner) = trace_backends(|| fast::rope(&x.squeeze(0), &RopeOptions::default()));
         (
             inner,
             fast::scaled_dot_product_attention(&x, &x, &x, &options),
@@ -75,18 +85,18 @@ fn a_watch_sees_kernels_behind_masks_and_reshapes_and_in_nested_work() {
     result.eval().unwrap();
     assert_eq!(
         inner.iter().map(|call| call.0).collect::<Vec<_>>(),
-        [Kernel::Rope]
+        [FastOp::Rope]
     );
-    let kernels: Vec<Kernel> = outer.iter().map(|call| call.0).collect();
-    assert_eq!(kernels, [Kernel::Rope, Kernel::ScaledDotProductAttention]);
-    let (_, after) = watch(|| composed::layer_norm(&x, None, None, 1e-5));
+    let kernels: Vec<FastOp> = outer.iter().map(|call| call.0).collect();
+    assert_eq!(kernels, [FastOp::Rope, FastOp::ScaledDotProductAttention]);
+    let (_, after) = trace_backends(|| composed::layer_norm(&x, None, None, 1e-5));
     assert!(after.is_empty());
 }
 
 #[test]
 fn a_watch_ends_also_when_the_work_panics() {
-    let panic = std::panic::catch_unwind(|| watch(|| panic!("over")));
+    let panic = std::panic::catch_unwind(|| trace_backends(|| panic!("over")));
     assert!(panic.is_err());
-    let (_, calls) = watch(|| fast::rms_norm(&array!([1.0]), None, 1e-5));
+    let (_, calls) = trace_backends(|| fast::rms_norm(&array!([1.0]), None, 1e-5));
     assert_eq!(calls.len(), 1);
 }

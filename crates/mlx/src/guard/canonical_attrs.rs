@@ -1,7 +1,7 @@
-//! The same operation with attributes that MLX can count with.
+//! The same operation with attributes that do not overflow MLX's arithmetic.
 //!
 //! Steps and offsets far beyond an array mean the same as ones just beyond it, but overflow MLX's 32-bit arithmetic or
-//! keep it busy for ever; padding of some axes overruns lists that MLX takes to be as long as the shape.
+//! keep it busy forever; padding of some axes overruns lists that MLX takes to be as long as the shape.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::op::Op;
 use crate::shape::axis_index;
 
 /// Returns `op`, or one that means the same on these inputs.
-pub(super) fn form<'a>(op: &'a Op, inputs: &[&Handle]) -> Cow<'a, Op> {
+pub(super) fn canonicalize<'a>(op: &'a Op, inputs: &[&Handle]) -> Cow<'a, Op> {
     let shape = inputs.first().map_or(&[][..], |input| input.shape());
     match changed(op, shape) {
         Some(changed) if changed != *op => Cow::Owned(changed),

@@ -2,7 +2,7 @@
 //!
 //! MLX keeps closures in lazy graphs and drops them wherever the last user of a graph is, also on a thread of its
 //! own. What they capture (arrays, `Rc`) must not be touched there. So such a value is dropped by its home thread:
-//! at once when that is where it happens, else when that thread next comes by; if the thread is gone, never.
+//! at once when that is where it happens, else when that thread next makes a call that may run functions; if the thread has exited, never.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,20 +11,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A value that only its home thread reads and drops.
-pub(crate) struct Homebound<T: 'static> {
+pub(crate) struct ThreadBound<T: 'static> {
     /// Taken when it is dropped.
     value: Option<Box<T>>,
     thread: u64,
-    home: Arc<Mailbox>,
+    home: Arc<DropQueue>,
 }
 
 // SAFETY: the value is only reached by `get`, which compares threads, and by `Drop`, which hands it to its home
-// thread; thread numbers are never used twice, so no later thread passes for the home.
-unsafe impl<T> Send for Homebound<T> {}
-// SAFETY: as for `Send`: other threads get nothing out of a shared reference.
-unsafe impl<T> Sync for Homebound<T> {}
+// thread; thread numbers are never used twice, so no later thread is taken for the home.
+unsafe impl<T> Send for ThreadBound<T> {}
+// SAFETY: as for `Send`: other threads cannot read through a shared reference.
+unsafe impl<T> Sync for ThreadBound<T> {}
 
-impl<T> Homebound<T> {
+impl<T> ThreadBound<T> {
     /// Binds `value` to this thread; none when this thread is ending.
     pub(crate) fn new(value: T) -> Option<Self> {
         let home = HOME.try_with(|home| Arc::clone(&home.0)).ok()?;
@@ -44,7 +44,7 @@ impl<T> Homebound<T> {
     }
 }
 
-impl<T> Drop for Homebound<T> {
+impl<T> Drop for ThreadBound<T> {
     fn drop(&mut self) {
         let Some(value) = self.value.take() else {
             return;
@@ -52,7 +52,7 @@ impl<T> Drop for Homebound<T> {
         if self.thread == this_thread() && !HELD.get() {
             drop(value);
         } else {
-            self.home.post(Letter { _value: value });
+            self.home.push(DeferredDrop { _value: value });
         }
     }
 }
@@ -60,7 +60,7 @@ impl<T> Drop for Homebound<T> {
 /// Runs `work`, and drops only after it what would be dropped on this thread meanwhile.
 ///
 /// For calls in which MLX holds a lock while it drops closures: what those capture may need the same lock.
-pub(crate) fn hold<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn defer_drops<T>(work: impl FnOnce() -> T) -> T {
     struct Release(bool);
     impl Drop for Release {
         fn drop(&mut self) {
@@ -71,14 +71,14 @@ pub(crate) fn hold<T>(work: impl FnOnce() -> T) -> T {
     let result = work();
     drop(release);
     if !HELD.get() {
-        collect();
+        run_deferred_drops();
     }
     result
 }
 
 /// Drops the values of this thread that were given up elsewhere. Costs a nanosecond when there are none.
-pub(crate) fn collect() {
-    // A thread that is ending has nothing left to collect.
+pub(crate) fn run_deferred_drops() {
+    // A thread that is ending has nothing left to drop.
     let _ = HOME.try_with(|home| {
         if home.0.waiting.load(Ordering::Relaxed) {
             drop_all(home.0.take());
@@ -86,55 +86,55 @@ pub(crate) fn collect() {
     });
 }
 
-/// Where other threads leave what this one has to drop.
-struct Mailbox {
+/// The values that other threads gave up and this one has to drop.
+struct DropQueue {
     waiting: AtomicBool,
-    /// None when the thread is gone.
-    letters: Mutex<Option<Vec<Letter>>>,
+    /// None when the thread has exited.
+    drops: Mutex<Option<Vec<DeferredDrop>>>,
 }
 
-/// A value on its way home.
-struct Letter {
+/// A value that its home thread will drop.
+struct DeferredDrop {
     _value: Box<dyn Any>,
 }
 
-// SAFETY: a letter is only carried; it is opened by its home thread, which alone takes letters out of its mailbox.
-unsafe impl Send for Letter {}
+// SAFETY: the value is only moved; it is dropped by its home thread, which alone takes values out of its queue.
+unsafe impl Send for DeferredDrop {}
 
-impl Mailbox {
-    fn post(&self, letter: Letter) {
-        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        match letters.as_mut() {
-            Some(letters) => {
-                letters.push(letter);
+impl DropQueue {
+    fn push(&self, deferred: DeferredDrop) {
+        let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
+        match drops.as_mut() {
+            Some(drops) => {
+                drops.push(deferred);
                 self.waiting.store(true, Ordering::Relaxed);
             }
-            // Nobody may drop it any more.
-            None => std::mem::forget(letter),
+            // No thread may drop it any more.
+            None => std::mem::forget(deferred),
         }
     }
 
-    fn take(&self) -> Vec<Letter> {
-        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take(&self) -> Vec<DeferredDrop> {
+        let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.store(false, Ordering::Relaxed);
-        letters.as_mut().map(std::mem::take).unwrap_or_default()
+        drops.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    fn close(&self) -> Vec<Letter> {
-        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        letters.take().unwrap_or_default()
-    }
-}
-
-fn drop_all(letters: Vec<Letter>) {
-    for letter in letters {
-        // A panic in a captured value's `Drop` must not stop the others; there is nobody to tell.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(letter)));
+    fn close(&self) -> Vec<DeferredDrop> {
+        let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
+        drops.take().unwrap_or_default()
     }
 }
 
-/// The mailbox of a thread, closed when the thread ends.
-struct Home(Arc<Mailbox>);
+fn drop_all(drops: Vec<DeferredDrop>) {
+    for deferred in drops {
+        // A panic in a captured value's `Drop` must not stop the others; there is no caller to return it to.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(deferred)));
+    }
+}
+
+/// The queue of a thread, closed when the thread ends.
+struct Home(Arc<DropQueue>);
 
 impl Drop for Home {
     fn drop(&mut self) {
@@ -143,9 +143,9 @@ impl Drop for Home {
 }
 
 thread_local! {
-    static HOME: Home = Home(Arc::new(Mailbox {
+    static HOME: Home = Home(Arc::new(DropQueue {
         waiting: AtomicBool::new(false),
-        letters: Mutex::new(Some(Vec::new())),
+        drops: Mutex::new(Some(Vec::new())),
     }));
     // These two have no destructor, so they can be read while a thread ends.
     static THREAD: Cell<u64> = const { Cell::new(0) };
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_value_dropped_elsewhere_is_dropped_at_home() {
         let dropped_on = Rc::new(Cell::new(0));
-        let value = Homebound::new(Told(Rc::clone(&dropped_on))).unwrap();
+        let value = ThreadBound::new(Told(Rc::clone(&dropped_on))).unwrap();
         thread::spawn(move || {
             assert!(value.get().is_none());
             drop(value);
@@ -189,17 +189,17 @@ mod tests {
         .join()
         .unwrap();
         assert_eq!(dropped_on.get(), 0);
-        collect();
+        run_deferred_drops();
         assert_eq!(dropped_on.get(), this_thread());
     }
 
     #[test]
     fn a_value_dropped_at_home_is_dropped_at_once_unless_held() {
         let dropped_on = Rc::new(Cell::new(0));
-        drop(Homebound::new(Told(Rc::clone(&dropped_on))).unwrap());
+        drop(ThreadBound::new(Told(Rc::clone(&dropped_on))).unwrap());
         assert_eq!(dropped_on.replace(0), this_thread());
-        let value = Homebound::new(Told(Rc::clone(&dropped_on))).unwrap();
-        hold(|| {
+        let value = ThreadBound::new(Told(Rc::clone(&dropped_on))).unwrap();
+        defer_drops(|| {
             drop(value);
             assert_eq!(dropped_on.get(), 0);
         });
@@ -217,8 +217,8 @@ mod tests {
         }
         let (early, late) = thread::spawn(|| {
             let values = (
-                Homebound::new(Count).unwrap(),
-                Homebound::new(Count).unwrap(),
+                ThreadBound::new(Count).unwrap(),
+                ThreadBound::new(Count).unwrap(),
             );
             let (early, late) = values;
             thread::spawn(move || drop(early)).join().unwrap();
