@@ -49,7 +49,7 @@ const CRATES: [Crate; 3] = [
     Crate {
         folder: "crates/compiler/src/",
         layers: &[
-            &["chapter", "graph"],
+            &["graph", "guide"],
             &["error", "options", "region"],
             &["execute"],
             &["fusions", "trace"],
