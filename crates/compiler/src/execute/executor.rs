@@ -126,9 +126,12 @@ impl Executor {
 
     /// Runs the graph on its inputs and returns its outputs, lazy as far as no control flow reads values.
     pub(crate) fn run(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
-        let n_inputs = self.graph.inputs.len();
-        if inputs.len() != n_inputs {
-            let message = format!("wanted {n_inputs} arrays, got {}", inputs.len());
+        if inputs.len() != self.graph.inputs.len() {
+            let message = format!(
+                "wanted {} arrays, got {}",
+                self.graph.inputs.len(),
+                inputs.len()
+            );
             return Err(mlx::Error::op(self.graph.name(), message));
         }
         let mut values = self.constants.clone();
@@ -140,9 +143,12 @@ impl Executor {
                 None => self.run_node(index, node, &values)?,
                 Some(device) => with_device(device, || self.run_node(index, node, &values))??,
             };
-            let n_outputs = node.outputs.len();
-            if outputs.len() < n_outputs {
-                let message = format!("wanted {n_outputs} results, got {}", outputs.len());
+            if outputs.len() < node.outputs.len() {
+                let message = format!(
+                    "wanted {} results, got {}",
+                    node.outputs.len(),
+                    outputs.len()
+                );
                 return Err(mlx::Error::op(node.operation.name(), message));
             }
             for (value, output) in node.outputs.iter().zip(outputs) {
@@ -152,8 +158,11 @@ impl Executor {
                 values[value.index()] = None;
             }
         }
-        let outputs = self.graph.outputs.iter();
-        outputs.map(|value| get(&values, *value).cloned()).collect()
+        self.graph
+            .outputs
+            .iter()
+            .map(|value| get(&values, *value).cloned())
+            .collect()
     }
 
     fn run_node(
@@ -270,6 +279,38 @@ pub(crate) fn check_types(
         }
     }
     Ok(())
+}
+
+impl Graph {
+    /// Runs the graph on MLX, node by node, as it is: recognized formulas by their bodies.
+    ///
+    /// For a graph that was read from a text. A function is called faster by [`jit`](crate::jit()).
+    ///
+    /// # Errors
+    /// When the graph is not valid, the number or types of inputs differ, a constant is missing, an operation fails, or
+    /// an output has another type than in the graph.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mlx_compiler::Error> {
+    /// let graph: mlx_compiler::Graph = "\
+    /// graph twice(x0: float32[2]) {
+    ///   %0: float32[2] = multiply x0, 2.0
+    ///   return %0
+    /// }".parse()?;
+    /// assert_eq!(graph.run(&[&mlx::array!([1.0, 2.0])])?[0].to_vec::<f32>()?, [2.0, 4.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
+        self.verify()
+            .map_err(|error| Error::Unsupported(format!("run: {error}")))?;
+        let executor = Executor::new(self.clone())?;
+        check_types(self.name(), "input", inputs, &self.input_types())?;
+        let outputs = mlx::trace::without_recording(|| executor.run(inputs))?;
+        let arrays: Vec<&Array> = outputs.iter().collect();
+        check_types(self.name(), "output", &arrays, &self.output_types())?;
+        Ok(outputs)
+    }
 }
 
 /// The arrays of a graph's constants, by value.

@@ -3,7 +3,6 @@
 mod control_flow;
 mod executable;
 mod executor;
-mod graph_run;
 
 pub(crate) use control_flow::{
     ScanLayout, eval_untransformed, loop_continues, read_predicate, run_scan, select,
