@@ -30,6 +30,7 @@ mod error;
 mod gemm;
 mod parallel;
 mod quantized;
+mod renamed;
 mod rope;
 mod rowwise;
 mod simd;
@@ -57,14 +58,7 @@ pub use rowwise::{
 pub use simd::instruction_set;
 pub use strided::copy_strided;
 
-// Former names.
-#[doc(hidden)]
-pub use elementwise::{
-    BinaryOp as Binary, ElementwiseProgram as Program, Instruction as Step,
-    StridedInput as RegionInput, TypedSlice as Values, TypedSliceMut as ValuesMut,
-    UnaryOp as Simple, UnaryOp as Unary,
+#[allow(deprecated)]
+pub use renamed::{
+    Binary, Program, RegionInput, Rotations, Rows, Simple, Step, Unary, Values, ValuesMut,
 };
-#[doc(hidden)]
-pub use rope::RotaryTable as Rotations;
-#[doc(hidden)]
-pub use rowwise::RowMajorShape as Rows;

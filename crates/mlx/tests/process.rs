@@ -100,7 +100,7 @@ mod child {
             let code = forked(|| {
                 let is_told = array!([1.0]).exp().eval().is_err();
                 // Kernels without MLX compute, on this thread.
-                let shape = mlx_kernels::Rows {
+                let shape = mlx_kernels::RowMajorShape {
                     rows: 2048,
                     dim: 1024,
                 };

@@ -68,6 +68,7 @@ const CRATES: [Crate; 3] = [
             &["element", "strided"],
             &["elementwise", "gemm", "rowwise"],
             &["attention", "conv", "quantized", "rope"],
+            &["renamed"],
         ],
         hooks: &[],
         exceptions: &[],

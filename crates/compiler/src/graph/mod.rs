@@ -21,7 +21,7 @@ pub(crate) use node::CallSite;
 pub use node::{Fused, Node, Operation, SourceLocation};
 pub(crate) use parse::MAX_NESTING;
 pub use parse::ParseError;
-pub(crate) use rewriter::{GraphRewriter, Transplant, extract_subgraph, nodes_between, slice};
+pub(crate) use rewriter::{GraphRewriter, extract_subgraph, nodes_between};
 pub use verify::VerifyError;
 
 use mlx::ArrayType;
@@ -133,6 +133,7 @@ impl Graph {
     }
 
     /// Returns the origin of a value.
+    #[deprecated(note = "renamed to origin")]
     pub fn source(&self, value: Value) -> &ValueOrigin {
         self.origin(value)
     }
@@ -265,11 +266,6 @@ impl Graph {
         consumers
     }
 
-    // The name before; the passes of CPU programs still use it.
-    pub(crate) fn users(&self) -> Vec<Vec<NodeId>> {
-        self.consumers()
-    }
-
     /// Returns, for each value, whether it depends on no input, so that it can be computed once.
     pub(crate) fn constant_flags(&self) -> Vec<bool> {
         let mut is_constant: Vec<bool> = self
@@ -288,7 +284,9 @@ impl Graph {
 }
 
 /// The name of [`SourceLocation`] before.
+#[deprecated(note = "renamed to SourceLocation")]
 pub type Site = SourceLocation;
 
 /// The name of [`ValueOrigin`] before.
+#[deprecated(note = "renamed to ValueOrigin")]
 pub type Source = ValueOrigin;

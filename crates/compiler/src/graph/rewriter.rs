@@ -131,29 +131,3 @@ pub(crate) fn nodes_between(graph: &Graph, inputs: &[Value], outputs: &[Value]) 
     }
     seen.into_iter().collect()
 }
-
-// The names before; the passes of CPU programs still use them.
-pub(crate) use extract_subgraph as slice;
-pub(crate) type Transplant<'a> = GraphRewriter<'a>;
-
-impl GraphRewriter<'_> {
-    pub(crate) fn set(&mut self, old: Value, new: Value) {
-        self.map(old, new);
-    }
-
-    pub(crate) fn get(&mut self, into: &mut Graph, old: Value) -> Option<Value> {
-        self.lookup(into, old)
-    }
-
-    pub(crate) fn inputs(&mut self, into: &mut Graph) {
-        self.copy_inputs(into);
-    }
-
-    pub(crate) fn outputs(&mut self, into: &mut Graph) -> Option<()> {
-        self.copy_outputs(into)
-    }
-
-    pub(crate) fn node(&mut self, into: &mut Graph, node: &Node) -> Option<()> {
-        self.copy_node(into, node)
-    }
-}

@@ -132,7 +132,3 @@ fn canonicalized(graph: &Graph) -> Graph {
         .and_then(|graph| dce::run(&graph, &mut context));
     tidy.unwrap_or_else(|_| graph.clone())
 }
-
-// The names before; the passes of CPU programs still use them.
-use map_subgraphs as inside;
-use undefined_value as undefined;

@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use mlx::{ArrayType, Device, Op};
 
-use super::{Context, undefined};
+use super::{Context, undefined_value};
 use crate::Result;
-use crate::graph::{Graph, Node, NodeId, Operation, Transplant, Value};
+use crate::graph::{Graph, GraphRewriter, Node, NodeId, Operation, Value};
 use crate::options::Regions;
 use crate::region;
 
@@ -32,40 +32,42 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         }
     }
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
     for (id, node) in (0..).map(NodeId).zip(&graph.nodes) {
         match group_of[id.index()] {
             None => {
                 let mut node = node.clone();
                 if choice == Choice::All || !matches!(node.operation, Operation::Transform { .. }) {
-                    node.operation = super::inside(&node.operation, context, run)?;
+                    node.operation = super::map_subgraphs(&node.operation, context, run)?;
                 }
-                copy.node(&mut next, &node)
-                    .ok_or_else(|| undefined("regions"))?;
+                rewriter
+                    .copy_node(&mut next, &node)
+                    .ok_or_else(|| undefined_value("regions"))?;
             }
             // The group takes the place of its last node, where all its inputs are defined.
             Some(group) if group.nodes.last() == Some(&id) => {
-                let body = crate::graph::slice(graph, &group.inputs, &group.outputs)
-                    .ok_or_else(|| undefined("regions"))?;
+                let body = crate::graph::extract_subgraph(graph, &group.inputs, &group.outputs)
+                    .ok_or_else(|| undefined_value("regions"))?;
                 let inputs: Option<Vec<Value>> = group
                     .inputs
                     .iter()
-                    .map(|input| copy.get(&mut next, *input))
+                    .map(|input| rewriter.lookup(&mut next, *input))
                     .collect();
                 let types = body.output_types();
-                let inputs = inputs.ok_or_else(|| undefined("regions"))?;
+                let inputs = inputs.ok_or_else(|| undefined_value("regions"))?;
                 let operation = Operation::Region(Rc::new(body));
                 let outputs = next.add_node(operation, inputs, types, node.site);
                 for (old, new) in group.outputs.iter().zip(outputs) {
-                    copy.set(*old, new);
+                    rewriter.map(*old, new);
                 }
             }
             Some(_) => {}
         }
     }
-    copy.outputs(&mut next)
-        .ok_or_else(|| undefined("regions"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("regions"))?;
     Ok(next)
 }
 
@@ -121,7 +123,7 @@ struct Group {
 /// A node joins the region of its users when all of them are in it, so a region never waits for something that waits
 /// for it.
 fn groups(graph: &Graph, choice: Choice) -> Vec<Group> {
-    let users = graph.users();
+    let users = graph.consumers();
     let mut region_of: Vec<Option<usize>> = vec![None; graph.nodes.len()];
     let mut regions: Vec<BTreeSet<NodeId>> = Vec::new();
     for (id, node) in (0..)
@@ -175,7 +177,7 @@ fn group(graph: &Graph, users: &[Vec<NodeId>], nodes: BTreeSet<NodeId>) -> Optio
     for id in &nodes {
         let node = graph.node(*id);
         for input in &node.inputs {
-            let inside = matches!(graph.source(*input), crate::graph::Source::Node(from, _) if nodes.contains(from));
+            let inside = matches!(graph.origin(*input), crate::graph::ValueOrigin::Node(from, _) if nodes.contains(from));
             let number = matches!(
                 graph.constant(*input),
                 Some(crate::graph::Constant::Number(_))

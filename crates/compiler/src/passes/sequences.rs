@@ -8,9 +8,9 @@ use std::rc::Rc;
 use mlx::Device;
 use mlx::program::PlanError;
 
-use super::{Context, undefined};
+use super::{Context, undefined_value};
 use crate::Result;
-use crate::graph::{Constant, Graph, NodeId, Operation, Transplant, Value};
+use crate::graph::{Constant, Graph, GraphRewriter, NodeId, Operation, Value};
 use crate::options::Regions;
 use crate::region::{self, sequence};
 
@@ -24,8 +24,8 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     }
     let plan = Plan::of(graph);
     let mut next = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(graph);
+    rewriter.copy_inputs(&mut next);
     let mut done: HashSet<NodeId> = HashSet::new();
     for id in &plan.order {
         let node = graph.node(*id);
@@ -35,10 +35,11 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
                 node.operation,
                 Operation::Transform { .. } | Operation::Fused(_)
             ) {
-                node.operation = super::inside(&node.operation, context, run)?;
+                node.operation = super::map_subgraphs(&node.operation, context, run)?;
             }
-            copy.node(&mut next, &node)
-                .ok_or_else(|| undefined("sequences"))?;
+            rewriter
+                .copy_node(&mut next, &node)
+                .ok_or_else(|| undefined_value("sequences"))?;
             continue;
         };
         // The group takes the place of its first node: nothing that it needs comes later in this order.
@@ -50,22 +51,24 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         let inputs: Option<Vec<Value>> = group
             .inputs
             .iter()
-            .map(|input| copy.get(&mut next, *input))
+            .map(|input| rewriter.lookup(&mut next, *input))
             .collect();
-        let inputs = inputs.ok_or_else(|| undefined("sequences"))?;
+        let inputs = inputs.ok_or_else(|| undefined_value("sequences"))?;
         let types = group.body.output_types();
         let operation = Operation::Region(Rc::new(group.body.clone()));
         let outputs = next.add_node(operation, inputs, types, node.site);
         for (old, new) in group.outputs.iter().zip(outputs) {
-            copy.set(*old, new);
+            rewriter.map(*old, new);
         }
         for id in &group.views_outside {
-            copy.node(&mut next, graph.node(*id))
-                .ok_or_else(|| undefined("sequences"))?;
+            rewriter
+                .copy_node(&mut next, graph.node(*id))
+                .ok_or_else(|| undefined_value("sequences"))?;
         }
     }
-    copy.outputs(&mut next)
-        .ok_or_else(|| undefined("sequences"))?;
+    rewriter
+        .copy_outputs(&mut next)
+        .ok_or_else(|| undefined_value("sequences"))?;
     Ok(next)
 }
 
@@ -98,7 +101,7 @@ struct Plan {
 impl Plan {
     fn of(graph: &Graph) -> Self {
         let mut refused: HashSet<NodeId> = HashSet::new();
-        let users = graph.users();
+        let users = graph.consumers();
         loop {
             let stages = stages(graph, &refused);
             let mut order: Vec<NodeId> = ids(graph).collect();
@@ -297,16 +300,16 @@ impl<'a> Leaving<'a> {
 /// These nodes, in this order, as a graph of their own.
 fn part(graph: &Graph, nodes: &[NodeId], inputs: &[Value], outputs: &[Value]) -> Option<Graph> {
     let mut part = Graph::new(&graph.name);
-    let mut copy = Transplant::new(graph);
+    let mut rewriter = GraphRewriter::new(graph);
     for input in inputs {
         let new = part.add_input(graph.array_type(*input).clone());
-        copy.set(*input, new);
+        rewriter.map(*input, new);
     }
     for id in nodes {
-        copy.node(&mut part, graph.node(*id))?;
+        rewriter.copy_node(&mut part, graph.node(*id))?;
     }
     for output in outputs {
-        let new = copy.get(&mut part, *output)?;
+        let new = rewriter.lookup(&mut part, *output)?;
         part.outputs.push(new);
     }
     Some(part)

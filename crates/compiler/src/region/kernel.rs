@@ -6,7 +6,7 @@ use mlx::fast::HostKernel;
 use mlx::{Array, ArrayType, Dtype, Op, bind};
 
 use super::translate::translate;
-use crate::graph::{Constant, Graph, Literal, Source, Value};
+use crate::graph::{Constant, Graph, Literal, Value, ValueOrigin};
 
 /// The name by which `mlx::fast::host_kernel_runs_of` counts regions that ran.
 const NAME: &str = "region";
@@ -65,13 +65,13 @@ enum Place {
 
 impl SerializedGraph {
     pub(super) fn of(body: &Graph) -> Option<Self> {
-        let place = |value: &Value| match body.source(*value) {
-            Source::Input(input) => Some(Place::Input(*input)),
-            Source::Constant(Constant::Number(literal)) => {
+        let place = |value: &Value| match body.origin(*value) {
+            ValueOrigin::Input(input) => Some(Place::Input(*input)),
+            ValueOrigin::Constant(Constant::Number(literal)) => {
                 Some(Place::Number(*literal, body.array_type(*value).dtype))
             }
-            Source::Constant(_) => None,
-            Source::Node(id, _) => Some(Place::Step(id.index())),
+            ValueOrigin::Constant(_) => None,
+            ValueOrigin::Node(id, _) => Some(Place::Step(id.index())),
         };
         let steps = body.nodes.iter().map(|node| {
             let op = node.operation.op()?;

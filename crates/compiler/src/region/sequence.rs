@@ -8,7 +8,7 @@ use mlx::{ArrayType, Op, SharedArray};
 
 use super::kernel::SerializedGraph;
 use super::translate::{supports, translate};
-use crate::graph::{Constant, Graph, Node, Operation, Source, Transplant, Value};
+use crate::graph::{Constant, Graph, GraphRewriter, Node, Operation, Value, ValueOrigin};
 
 /// The name by which `mlx::fast::host_kernel_runs_of` counts sequences that ran.
 const NAME: &str = "sequence";
@@ -121,38 +121,42 @@ fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<Step> {
             inputs.push(*input);
         }
     }
-    let program = translate(&crate::graph::slice(body, &inputs, &part.outputs)?)?;
+    let program = translate(&crate::graph::extract_subgraph(
+        body,
+        &inputs,
+        &part.outputs,
+    )?)?;
     Some(with(Computed::Elementwise(program), arrays(&inputs)?))
 }
 
 /// The same graph with what is in its regions in their place.
 fn flat(body: &Graph) -> Option<Graph> {
     let mut next = Graph::new(body.name());
-    let mut copy = Transplant::new(body);
-    copy.inputs(&mut next);
+    let mut rewriter = GraphRewriter::new(body);
+    rewriter.copy_inputs(&mut next);
     for node in &body.nodes {
         let Operation::Region(region) = &node.operation else {
-            copy.node(&mut next, node)?;
+            rewriter.copy_node(&mut next, node)?;
             continue;
         };
         let arguments: Option<Vec<Value>> = node
             .inputs
             .iter()
-            .map(|input| copy.get(&mut next, *input))
+            .map(|input| rewriter.lookup(&mut next, *input))
             .collect();
-        let outputs = Transplant::new(region).inline(&mut next, &arguments?)?;
+        let outputs = GraphRewriter::new(region).inline(&mut next, &arguments?)?;
         for (old, new) in node.outputs.iter().zip(outputs) {
-            copy.set(*old, new);
+            rewriter.map(*old, new);
         }
     }
-    copy.outputs(&mut next)?;
+    rewriter.copy_outputs(&mut next)?;
     Some(next)
 }
 
 /// Whether a value comes from a node.
 pub(crate) fn producer(graph: &Graph, value: Value) -> Option<crate::graph::NodeId> {
-    match graph.source(value) {
-        Source::Node(id, _) => Some(*id),
+    match graph.origin(value) {
+        ValueOrigin::Node(id, _) => Some(*id),
         _ => None,
     }
 }

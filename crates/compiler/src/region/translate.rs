@@ -3,7 +3,7 @@
 use mlx::cpu::{ElementwiseInput, supports_elementwise};
 use mlx::program::{Elementwise, ElementwiseStep, Operand};
 
-use crate::graph::{Constant, Graph, Node, Source, Value};
+use crate::graph::{Constant, Graph, Node, Value, ValueOrigin};
 
 /// Whether a node can be a step of an elementwise program on the CPU.
 pub(crate) fn supports(graph: &Graph, node: &Node) -> bool {
@@ -12,7 +12,7 @@ pub(crate) fn supports(graph: &Graph, node: &Node) -> bool {
     };
     let input = |value: &Value| ElementwiseInput {
         dtype: graph.array_type(*value).dtype,
-        is_computed: matches!(graph.source(*value), Source::Node(..)),
+        is_computed: matches!(graph.origin(*value), ValueOrigin::Node(..)),
     };
     let inputs: Vec<ElementwiseInput> = node.inputs.iter().map(input).collect();
     supports_elementwise(op, &inputs, graph.array_type(*output).dtype)
@@ -20,14 +20,14 @@ pub(crate) fn supports(graph: &Graph, node: &Node) -> bool {
 
 /// Returns the operations of a body, or `None` if it has others, or constants that are not real numbers.
 pub(super) fn translate(body: &Graph) -> Option<Elementwise> {
-    let operand = |value: &Value| match body.source(*value) {
-        Source::Input(input) => Some(Operand::Input(*input)),
-        Source::Constant(Constant::Number(literal)) => Some(Operand::Number(
+    let operand = |value: &Value| match body.origin(*value) {
+        ValueOrigin::Input(input) => Some(Operand::Input(*input)),
+        ValueOrigin::Constant(Constant::Number(literal)) => Some(Operand::Number(
             literal.as_f64()?,
             body.array_type(*value).dtype,
         )),
-        Source::Constant(_) => None,
-        Source::Node(id, _) => Some(Operand::Step(id.index())),
+        ValueOrigin::Constant(_) => None,
+        ValueOrigin::Node(id, _) => Some(Operand::Step(id.index())),
     };
     let steps = body.nodes.iter().map(|node| {
         let [output] = node.outputs.as_slice() else {

@@ -1,4 +1,4 @@
-//! Random calls of kernels that multiply matrices or turn rows.
+//! Random calls of kernels that multiply matrices or rotate rows.
 
 use half::f16;
 use mlx_kernels::*;

@@ -29,7 +29,7 @@ pub enum Instruction {
 
 impl Instruction {
     /// [`Instruction::Unary`] under its former name.
-    #[doc(hidden)]
+    #[deprecated(note = "renamed to `Instruction::Unary`")]
     #[expect(non_snake_case, reason = "it was a variant")]
     pub const fn Simple(function: UnaryOp, operand: usize) -> Self {
         Self::Unary(function, operand)

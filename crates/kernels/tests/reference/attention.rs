@@ -46,7 +46,7 @@ impl Number for bf16 {
     }
 }
 
-/// How an array `[batch, heads, rows, dim]` lies in memory.
+/// How an array `[batch, heads, rows, dim]` is stored.
 #[derive(Clone, Copy, Debug)]
 pub enum Layout {
     Contiguous,
@@ -62,7 +62,7 @@ pub enum Layout {
     OneRow,
 }
 
-/// Numbers in this layout, and the strides that say it; what is not read is not a number.
+/// Numbers in this layout, and its strides; what is not read is NaN.
 pub fn laid_out<T: Number>(
     layout: Layout,
     [batch, heads, rows, dim]: [usize; 4],

@@ -20,8 +20,7 @@ macro_rules! call_with {
         $op.encode(&mut bytes);
         let mut out = null_array();
         // SAFETY: see above `call_with`.
-        let status =
-            unsafe { $api.$function(&mut out, bytes.as_ptr(), bytes.len(), $i.as_ptr(), $i.len(), $stream) };
+        let status = unsafe { $api.$function(&mut out, bytes.as_ptr(), bytes.len(), $i.as_ptr(), $i.len(), $stream) };
         check($api, status)?;
         Ok(Outputs::One(Handle::from_raw(out)))
     }};

@@ -22,3 +22,6 @@ pub use ir::{
     Buffer, Instruction, InstructionKind, Operation, Place, PlanError, Program, Step, View,
 };
 pub use update::Update;
+
+#[cfg(test)]
+mod tests;

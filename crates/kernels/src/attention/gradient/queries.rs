@@ -254,10 +254,10 @@ impl<T: Element> Block<'_, T> {
         let tile = TILE_REGISTERS * S::F32_LANES;
         let of_tile = self.statistics.chunks_mut(tile).nth(index);
         for (i, statistics) in of_tile.into_iter().flatten().enumerate() {
-            let (wide, lane) = (i / S::F32_LANES, i % S::F32_LANES);
+            let (register, lane) = (i / S::F32_LANES, i % S::F32_LANES);
             let at = |lanes: [Lanes<S>; TILE_REGISTERS]| {
-                let register = [lanes[wide].value];
-                pulp::bytemuck::cast_slice::<S::f32s, f32>(&register)[lane]
+                let lanes = [lanes[register].value];
+                pulp::bytemuck::cast_slice::<S::f32s, f32>(&lanes)[lane]
             };
             *statistics = Statistics {
                 max: at(running.max),

@@ -45,8 +45,8 @@ pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[
                 for (tile, out) in out.chunks_mut(TILE).enumerate() {
                     let rows = &x[(outer + i) * reduced * inner..][..reduced * inner];
                     scratch.add_rows(reduction, rows, inner, column + tile * TILE, out.len());
-                    let Scratch { total, wide, .. } = scratch;
-                    T::write(out, wide, |out| {
+                    let Scratch { total, row_f32, .. } = scratch;
+                    T::write(out, row_f32, |out| {
                         for (out, total) in out.iter_mut().zip(total) {
                             *out = reduction.finish(*total, reduced);
                         }
@@ -109,7 +109,7 @@ fn reduce_in_parts<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T]
 struct Scratch {
     total: [f32; TILE],
     run: [f32; TILE],
-    wide: [f32; TILE],
+    row_f32: [f32; TILE],
 }
 
 impl Scratch {
@@ -117,7 +117,7 @@ impl Scratch {
         Self {
             total: [0.0; TILE],
             run: [0.0; TILE],
-            wide: [0.0; TILE],
+            row_f32: [0.0; TILE],
         }
     }
 
@@ -130,13 +130,17 @@ impl Scratch {
         column: usize,
         width: usize,
     ) {
-        let Self { total, run, wide } = self;
+        let Self {
+            total,
+            run,
+            row_f32,
+        } = self;
         let (total, run) = (&mut total[..width], &mut run[..width]);
         for (number, rows) in rows.chunks(RUN * inner).enumerate() {
             // The first run is the total, the first row of a run its sum: no neutral element is needed.
             let target = if number == 0 { &mut *total } else { &mut *run };
             for (row, x) in rows.chunks_exact(inner).enumerate() {
-                let x = T::read(&x[column..column + width], wide);
+                let x = T::read(&x[column..column + width], row_f32);
                 if row == 0 {
                     target.copy_from_slice(x);
                 } else {
