@@ -103,7 +103,7 @@
 //!
 //! ```
 //! # use mlx::{Array, Dtype, keepdims, ones};
-//! # use mlx_compiler::{CompileOptions, Fallback, trace};
+//! # use mlx_compiler::{CompileOptions, Fallback, Regions, trace};
 //! # fn block(x: &Array, weight: &Array) -> Array {
 //! #     let normed = x * (x.square().mean(keepdims(-1)) + 1e-5).rsqrt() * weight;
 //! #     let scale = 2.0 * mlx::arange(0.0, 4.0, 1.0, Dtype::Float32);
@@ -111,7 +111,7 @@
 //! # }
 //! # fn main() -> Result<(), mlx_compiler::Error> {
 //! # let (x, weight) = (ones([2, 4], Dtype::Float32), ones([4], Dtype::Float32));
-//! # let options = CompileOptions { fallback: Fallback::Never, ..CompileOptions::default() };
+//! # let options = CompileOptions { fallback: Fallback::Never, regions: Regions::Plain, ..CompileOptions::default() };
 //! let lowered = trace(block, (&x, &weight))?.lower(&options)?;
 //! assert_eq!(lowered.to_string(), "\
 //! graph function(x0: float32[2, 4], x1: float32[4]) {
