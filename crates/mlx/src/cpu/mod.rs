@@ -1,6 +1,6 @@
 //! The CPU backend: everything that makes the CPU a device.
 //!
-//! * [`supports`](mod@supports): which operations kernels compute, of which dtypes, shapes and strides. The one place with
+//! * `supports`: which operations kernels compute, of which dtypes, shapes and strides. The one place with
 //!   such conditions: the native library asks it when a fused operation is applied and when one of MLX's own is evaluated,
 //!   and the planner of programs asks it as well.
 //! * `run`: which kernel computes which operation; `norm`, `softmax`, `product`, `attention`, ... choose by dtype and layout.

@@ -103,7 +103,7 @@ pub struct Instruction {
     pub writes: Vec<View>,
 }
 
-/// A step of computation, planned: see the [module](self).
+/// A step of computation, planned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
     pub(super) inputs: Vec<ArrayType>,

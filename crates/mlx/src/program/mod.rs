@@ -4,7 +4,7 @@
 //! views of arrays cost nothing, intermediate results get places in one piece of scratch memory that are used again, an
 //! output that comes from writing into an input takes over that input's memory (donation), and arrays that are the same in
 //! all runs are constants. What an executor can compute, and of which strides, the planner asks of it
-//! ([`Target`](planner::Target)).
+//! (`planner::Target`).
 //!
 //! Executors: `cpu/executor.rs`, one host kernel that runs the instructions in order. A program prints as text; the page
 //! ARCHITECTURE.md has an example.

@@ -37,7 +37,7 @@ impl Network {
     /// Builds the network from weights with Hugging Face's names, computing in `dtype`.
     ///
     /// # Errors
-    /// [`Error::Weights`] when a weight is missing or has the wrong shape.
+    /// [`Error::Weights`](crate::Error::Weights) when a weight is missing or has the wrong shape.
     pub fn new(config: Config, weights: &Weights, dtype: Dtype) -> Result<Self> {
         let mut network = Self::empty(config);
         let wanted: BTreeSet<String> = network.parameters().into_keys().collect();
