@@ -20,7 +20,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Looks at this machine. What it does not tell is `unknown`, or 0.
+    /// Reads what this machine is. What it does not tell is `unknown`, or 0.
     pub fn here() -> Self {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name: &str| {

@@ -89,7 +89,7 @@ fn load_with_one_thread(
 /// Runs `load` with a variable set that OpenBLAS reads when it is loaded, and only then.
 fn with_variable<T>(name: &str, value: OsString, load: impl FnOnce() -> T) -> T {
     let before = std::env::var_os(name);
-    // SAFETY: nothing of ours reads the environment meanwhile but through the standard library, which locks it; this
+    // SAFETY: no code of this workspace reads the environment meanwhile but through the standard library, which locks it; this
     // happens once, while the first call into this crate loads the libraries.
     unsafe { std::env::set_var(name, value) };
     let loaded = load();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The command that stages the native files again, for whoever built this program: a checkout of the workspace has one
+/// The command that stages the native files again, for the one who built this program: a checkout of the workspace has one
 /// of its own; where this crate is a dependency, its build script does it.
 pub const SET_UP: &str = env!("MLX_SYS_SET_UP");
 

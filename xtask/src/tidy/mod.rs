@@ -1,11 +1,13 @@
 //! `cargo xtask tidy`: house rules that a program can check, so that reviews are about design.
 
 mod fence;
+mod functions;
 mod layers;
 mod length;
 mod links;
 mod notebooks;
 mod opening;
+mod prose;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,7 +57,13 @@ pub fn run(arguments: &TidyArguments) -> Result<()> {
 /// Checks every source file and page, and prints what is against the rules.
 pub fn check(root: &Path) -> Result<()> {
     let sources = sources(root)?;
-    let rules = [length::check, opening::check, fence::check];
+    let rules = [
+        length::check,
+        functions::check,
+        opening::check,
+        prose::check,
+        fence::check,
+    ];
     let mut complaints: Vec<Complaint> = Vec::new();
     for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
         complaints.extend(rules.iter().flat_map(|rule| rule(source)));

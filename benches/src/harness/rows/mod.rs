@@ -81,7 +81,7 @@ pub struct Benchmark {
     pub cost: Cost,
     /// What is aimed at.
     pub target: Target,
-    /// Whoever can be asked.
+    /// All participants.
     pub rivals: &'static [&'static str],
     /// Our other forms that are timed too.
     pub forms: &'static [&'static str],
