@@ -89,8 +89,8 @@ fn load_with_one_thread(
 /// Runs `load` with a variable set that OpenBLAS reads when it is loaded, and only then.
 fn with_variable<T>(name: &str, value: OsString, load: impl FnOnce() -> T) -> T {
     let before = std::env::var_os(name);
-    // SAFETY: no code of this workspace reads the environment meanwhile but through the standard library, which locks it; this
-    // happens once, while the first call into this crate loads the libraries.
+    // SAFETY: no code of this workspace reads the environment meanwhile but through the standard library, which locks it;
+    // this happens once, while the first call into this crate loads the libraries.
     unsafe { std::env::set_var(name, value) };
     let loaded = load();
     // What the process starts later finds its environment as it was.

@@ -81,7 +81,7 @@ pub struct Benchmark {
     pub cost: Cost,
     /// What is aimed at.
     pub target: Target,
-    /// All participants.
+    /// The rivals that can run it.
     pub rivals: &'static [&'static str],
     /// Our other forms that are timed too.
     pub forms: &'static [&'static str],
