@@ -111,11 +111,17 @@ fn functions_of_one_element_are_right_in_every_view(
                 ran(name, &y);
             }
             let want: Vec<f64> = plain.iter().map(|&x| exact(x)).collect();
+            // A kernel rounds once; MLX's composed SiLU rounds the sigmoid too.
+            let roundings = if has_kernels() || *name != "fast.silu" {
+                1.0
+            } else {
+                2.0
+            };
             assert_near(
                 &format!("{name} {dtype} {view}"),
                 &values(&y),
                 &want,
-                tolerance(dtype),
+                roundings * tolerance(dtype),
             );
         }
     }
