@@ -450,9 +450,10 @@ fn attention_reads_heads_and_caches_where_they_lie() {
     }
 }
 
-#[test]
-fn kernels_can_be_switched_off_for_a_process() {
-    if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value == "0") {
+#[rstest]
+fn kernels_can_be_switched_off_for_a_process(#[values("0", "off")] switch: &str) {
+    const CHILD: &str = "MLX_TEST_SWITCHED_OFF";
+    if std::env::var_os(CHILD).is_some() {
         let x = mlx::ones([64, 64], Dtype::Float32);
         assert_eq!(
             fast::backend(&fast::rms_norm(&x, None, 1e-5)).unwrap(),
@@ -464,8 +465,8 @@ fn kernels_can_be_switched_off_for_a_process() {
     }
     let test = std::env::current_exe().unwrap();
     let output = Command::new(test)
-        .args(["--exact", "kernels_can_be_switched_off_for_a_process"])
-        .env("MLX_HOST_KERNELS", "0")
+        .arg("kernels_can_be_switched_off_for_a_process")
+        .envs([("MLX_HOST_KERNELS", switch), (CHILD, "1")])
         .output()
         .unwrap();
     assert!(

@@ -30,6 +30,10 @@ mod softmax;
 mod supports;
 mod update;
 
+use std::sync::LazyLock;
+
+use mlx_provision::environment;
+
 pub(crate) use backend::Cpu;
 pub(crate) use custom::{ComposedForm, HOST_PREFIX, compose};
 pub use custom::{
@@ -41,10 +45,9 @@ pub use executor::{may_be_step, program, program_kernel};
 pub use lower::{ElementwiseInput, supports_elementwise};
 pub(crate) use supports::{broadcast_input, is_instruction, prepare, supports};
 
-/// Returns whether this process uses the CPU backend's kernels: unless `MLX_HOST_KERNELS` is `0`.
+/// Returns whether this process uses the CPU backend's kernels: unless `MLX_HOST_KERNELS` switches them off.
 pub fn are_kernels_enabled() -> bool {
-    static ENABLED: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
-        std::env::var("MLX_HOST_KERNELS").map_or(true, |value| value.trim() != "0")
-    });
+    static ENABLED: LazyLock<bool> =
+        LazyLock::new(|| environment::flag(environment::HOST_KERNELS) != Some(false));
     *ENABLED
 }
