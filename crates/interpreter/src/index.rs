@@ -345,6 +345,13 @@ fn start_of(
     Ok(at)
 }
 
+/// The flat index of element `t` of the window of this size that begins at `start`, in an array of shape `shape`.
+fn index_in_window(t: usize, size: &[usize], start: &[usize], shape: &[usize]) -> usize {
+    let inner = coordinates(t, size);
+    let at: Vec<usize> = inner.iter().zip(start).map(|(a, b)| a + b).collect();
+    flat_index(&at, shape)
+}
+
 fn gather(call: &Call<'_>, list: &[i32], slice_sizes: &[i32]) -> Result<Vec<Tensor>> {
     let (x, size) = (call.input(0)?, sizes(slice_sizes)?);
     within_shape(call, &size, x.shape())?;
@@ -354,12 +361,7 @@ fn gather(call: &Call<'_>, list: &[i32], slice_sizes: &[i32]) -> Result<Vec<Tens
     for k in 0..count(&shape)? {
         let start = start_of(call, &arrays, &along, k, x.shape(), &size)?;
         for t in 0..inner {
-            let at: Vec<usize> = coordinates(t, &size)
-                .iter()
-                .zip(&start)
-                .map(|(a, b)| a + b)
-                .collect();
-            numbers.push(x.at(flat_index(&at, x.shape())));
+            numbers.push(x.at(index_in_window(t, &size, &start, x.shape())));
         }
     }
     call.one(numbers)
@@ -378,12 +380,8 @@ fn scatter(call: &Call<'_>, list: &[i32], combine: Combine) -> Result<Vec<Tensor
     for k in 0..count(&shape)? {
         let start = start_of(call, &arrays, &along, k, x.shape(), &size)?;
         for t in 0..inner {
-            let at: Vec<usize> = coordinates(t, &size)
-                .iter()
-                .zip(&start)
-                .map(|(a, b)| a + b)
-                .collect();
-            writes.push((flat_index(&at, x.shape()), updates.at(k * inner + t)));
+            let at = index_in_window(t, &size, &start, x.shape());
+            writes.push((at, updates.at(k * inner + t)));
         }
     }
     written(call, x, writes.into_iter(), combine)
