@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "guard.h"
+#include "guard/scheduler.h"
 #include "guard/streams.h"
 #include "mlx/array.h"
 #include "mlx/backend/cpu/encoder.h"
@@ -88,6 +89,13 @@ Pool& pool() {
   return *pool;
 }
 
+void change_waits(int more) {
+  static auto* change = of_guard<decltype(&mlx_guard_waits)>("mlx_guard_waits");
+  if (change) {
+    change(more);
+  }
+}
+
 // Sends a stream back when all that was given to it is done.
 void give_back(PooledStream* stream) {
   if (!stream->was_used) {
@@ -95,6 +103,8 @@ void give_back(PooledStream* stream) {
     return;
   }
   try {
+    // At once if nothing is left to do: then no thread is made for it.
+    Waits waits;
     mx::scheduler::enqueue(stream->stream, [stream] { pool().put(stream); });
   } catch (const std::exception&) {
     // Its thread cannot be made: the stream is lost.
@@ -167,6 +177,14 @@ void enter() {
 }
 
 } // namespace
+
+Waits::Waits() {
+  change_waits(1);
+}
+
+Waits::~Waits() {
+  change_waits(-1);
+}
 
 mx::Stream new_stream_of_thread(mx::Device device) {
   if (device.type != mx::Device::cpu || state != State::kEntered || !pool().is_there()) {

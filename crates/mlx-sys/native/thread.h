@@ -10,6 +10,14 @@ mlx::core::Stream new_stream_of_thread(mlx::core::Device device);
 // Says that work may go to this stream from now on.
 void stream_is_used(const mlx::core::Stream& stream);
 
+// While this is alive the thread waits for what it evaluates, and may run it itself (`guard/scheduler.cpp`).
+class Waits {
+ public:
+  Waits();
+  ~Waits();
+  Waits(const Waits&) = delete;
+};
+
 // Makes the storage for scopes of streams.
 void make_scopes();
 
