@@ -89,11 +89,13 @@ Pool& pool() {
   return *pool;
 }
 
-void change_waits(int more) {
-  static auto* change = of_guard<decltype(&mlx_guard_waits)>("mlx_guard_waits");
-  if (change) {
-    change(more);
-  }
+// Set once factorizations are sent to threads with a large stack.
+std::atomic<bool> are_waits_allowed{false};
+
+// How many calls that evaluate and wait this thread is in; null where libmlxguard is not loaded.
+int* waits_of_thread() {
+  static auto* find = of_guard<decltype(&mlx_guard_waits)>("mlx_guard_waits");
+  return find && are_waits_allowed.load(std::memory_order_acquire) ? find() : nullptr;
 }
 
 // Sends a stream back when all that was given to it is done.
@@ -178,12 +180,31 @@ void enter() {
 
 } // namespace
 
-Waits::Waits() {
-  change_waits(1);
+Waits::Waits() : waits_(waits_of_thread()) {
+  if (waits_) {
+    ++*waits_;
+  }
 }
 
 Waits::~Waits() {
-  change_waits(-1);
+  if (waits_) {
+    --*waits_;
+  }
+}
+
+WaitsNot::WaitsNot() {
+  auto* waits = waits_of_thread();
+  before_ = waits ? std::exchange(*waits, 0) : 0;
+}
+
+WaitsNot::~WaitsNot() {
+  if (auto* waits = waits_of_thread()) {
+    *waits = before_;
+  }
+}
+
+void allow_waits() {
+  are_waits_allowed.store(true, std::memory_order_release);
 }
 
 mx::Stream new_stream_of_thread(mx::Device device) {

@@ -16,7 +16,28 @@ class Waits {
   Waits();
   ~Waits();
   Waits(const Waits&) = delete;
+
+ private:
+  // Of this thread.
+  int* waits_;
 };
+
+// While this is alive, what the thread evaluates goes to the streams' own threads all the same.
+class WaitsNot {
+ public:
+  WaitsNot();
+  ~WaitsNot();
+  WaitsNot(const WaitsNot&) = delete;
+
+ private:
+  int before_;
+};
+
+// From now on `Waits` has an effect.
+void allow_waits();
+
+// Makes factorizations run on streams' own threads, and returns whether that was done.
+bool factorize_on_own_thread();
 
 // Makes the storage for scopes of streams.
 void make_scopes();

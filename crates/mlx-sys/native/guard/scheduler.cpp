@@ -9,8 +9,11 @@
 #include "scheduler.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 
 #include <atomic>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
@@ -131,6 +134,24 @@ void enqueue_counted(Scheduler* self, mx::Stream stream, Lane& lane, Task task) 
   });
 }
 
+// The lowest address that a task may find the stack at: a thread with a small stack leaves tasks to larger ones.
+uintptr_t lowest_for_tasks() {
+  constexpr size_t kRoom = size_t{512} << 10;
+  void* start = nullptr;
+  size_t size = 0;
+  pthread_attr_t attributes;
+  if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+    pthread_attr_getstack(&attributes, &start, &size);
+    pthread_attr_destroy(&attributes);
+  }
+  return start ? reinterpret_cast<uintptr_t>(start) + kRoom : UINTPTR_MAX;
+}
+
+bool has_room() {
+  static thread_local const uintptr_t lowest = lowest_for_tasks();
+  return reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) > lowest;
+}
+
 // Whether a task of this stream may run on this thread now; then the lane is held.
 //
 // Inside a task of the same stream it always may: whoever waits for it is the task itself.
@@ -138,7 +159,7 @@ bool may_run_here(Lane& lane, std::unique_lock<std::mutex>& hold) {
   if (current == &lane) {
     return true;
   }
-  if (waits == 0 || lane.queued.load(std::memory_order_acquire) != 0) {
+  if (waits == 0 || lane.queued.load(std::memory_order_acquire) != 0 || !has_room()) {
     return false;
   }
   hold = std::unique_lock(lane.running, std::try_to_lock);
@@ -161,8 +182,8 @@ class Running {
 
 } // namespace
 
-extern "C" void mlx_guard_waits(int more) {
-  waits += more;
+extern "C" int* mlx_guard_waits() {
+  return &waits;
 }
 
 namespace mlx::core::scheduler {
@@ -213,10 +234,16 @@ void Scheduler::wait_event(Stream stream, Event event, std::function<void(Event&
   static auto original_wait = original<Wait>(
       "_ZN3mlx4core9scheduler9Scheduler10wait_eventENS0_6StreamENS0_5EventESt8functionIFvRS4_EE");
   auto& lane = lane_of(stream);
-  if (current == &lane) {
+  std::unique_lock<std::mutex> hold;
+  if (may_run_here(lane, hold)) {
     task(event);
-    return;
+    // An error of the event is that of the stream which signals it.
+    bool may_have_error = lane_of(event.stream()).may_have_failed.load(std::memory_order_acquire);
+    if (current == &lane || !may_have_error) {
+      return;
+    }
   }
+  hold = {};
   // It counts until the event is there and its error is the stream's, so that nothing behind it runs before. The lane is
   // not held meanwhile.
   lane.may_have_failed.store(true, std::memory_order_relaxed);

@@ -2,7 +2,8 @@
 #ifndef MLX_GUARD_SCHEDULER_H
 #define MLX_GUARD_SCHEDULER_H
 
-// 1 when it begins to wait, -1 when it has ended. Looked up by name: only there where libmlxguard is loaded.
-extern "C" void mlx_guard_waits(int more);
+// How many calls that evaluate and wait this thread is in, to be counted by the caller. Looked up by name: only there where
+// libmlxguard is loaded.
+extern "C" int* mlx_guard_waits();
 
 #endif
