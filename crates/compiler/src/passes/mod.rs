@@ -2,13 +2,13 @@
 
 mod canonicalize;
 mod contract;
+mod cpu_programs;
 mod cse;
 mod dce;
 mod fold;
 mod fuse;
-mod regions;
+mod fuse_elementwise;
 mod select;
-mod sequences;
 
 use crate::graph::Graph;
 use crate::report::Report;
@@ -71,12 +71,12 @@ pub(crate) const LOWER: &[Pass] = &[
         run: dce::run,
     },
     Pass {
-        name: "regions",
-        run: regions::run,
+        name: "fuse_elementwise",
+        run: fuse_elementwise::run,
     },
     Pass {
-        name: "sequences",
-        run: sequences::run,
+        name: "cpu_programs",
+        run: cpu_programs::run,
     },
 ];
 

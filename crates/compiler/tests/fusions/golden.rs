@@ -7,7 +7,7 @@ use std::path::Path;
 
 use mlx::Dtype::{Bool, Float32, Int32, Uint32};
 use mlx::{Array, Quantization, Quantized, concatenate, iota, keepdims, where_};
-use mlx_compiler::{CompileOptions, Fallback, Fusion, Regions, jit_with};
+use mlx_compiler::{CompileOptions, Fallback, Fusion, KernelFusion, jit_with};
 use rstest::rstest;
 
 use crate::check::{self, Formulas, Type};
@@ -72,7 +72,7 @@ fn golden_file(
 fn before_and_after(formula: Formulas, types: &[Type]) -> String {
     let options = CompileOptions {
         fallback: Fallback::Never,
-        regions: Regions::Plain,
+        kernel_fusion: KernelFusion::Off,
         ..CompileOptions::default()
     };
     let function = jit_with(|a: &Vec<Array>| formula(a), options);
