@@ -148,7 +148,7 @@
 //! # fn main() -> Result<(), mlx_compiler::Error> {
 //! let squash = jit(|x: &Array| (x * 0.5 + 1.0).tanh().abs());
 //! let lowered = squash.lower(&ones([64, 64], Dtype::Float32))?;
-//! # if Device::current()? == Device::Cpu && std::env::var_os("MLX_HOST_KERNELS").is_none() {
+//! # if Device::current()? == Device::Cpu && mlx::cpu::are_kernels_enabled() {
 //! assert_eq!(lowered.report().elementwise_kernels, [4]);
 //! assert!(lowered.to_string().contains("fused_group x0 {"));
 //! # }

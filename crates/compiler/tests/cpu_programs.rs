@@ -1,16 +1,16 @@
 //! Programs on the CPU: what becomes one kernel, that nothing changes, and whose memory is written.
 
+mod kernels;
+
 use mlx::fast::{AttentionMask, AttentionOptions, RopeOptions, host_kernel_runs_of};
 use mlx::index::Slice;
-use mlx::{Array, Device, Dtype, arange, array, fast, grad, iota, random, vmap};
+use mlx::{Array, Dtype, arange, array, fast, grad, iota, random, vmap};
 use mlx_compiler::{CompileOptions, KernelFusion, jit, jit_with};
 use rstest::rstest;
 
 /// Whether kernels are in use here, as they are on Linux unless they are switched off.
 fn has_kernels() -> bool {
-    matches!(Device::current(), Ok(Device::Cpu))
-        && std::env::var_os("MLX_HOST_KERNELS").is_none_or(|value| value != "0")
-        && cfg!(target_os = "linux")
+    kernels::are_used() && cfg!(target_os = "linux")
 }
 
 fn plain() -> CompileOptions {

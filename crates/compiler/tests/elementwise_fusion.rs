@@ -1,8 +1,10 @@
 //! Elementwise fusion: what becomes one kernel, and that nothing changes.
 
+mod kernels;
+
 use mlx::fast::host_kernel_runs_of;
 use mlx::index::Slice;
-use mlx::{Array, Device, Dtype, arange, array, grad, keepdims, where_};
+use mlx::{Array, Dtype, arange, array, grad, keepdims, where_};
 use mlx_compiler::{CompileOptions, Error, Fallback, KernelFusion, jit, jit_with};
 use rstest::rstest;
 
@@ -95,8 +97,7 @@ fn runs() -> u64 {
 }
 
 fn on_cpu() -> bool {
-    let allowed = std::env::var_os("MLX_HOST_KERNELS").is_none_or(|value| value != "0");
-    let on_cpu = allowed && matches!(Device::current(), Ok(Device::Cpu));
+    let on_cpu = kernels::are_used();
     if !on_cpu {
         eprintln!("skipped: elementwise kernels are on the CPU only");
     }
