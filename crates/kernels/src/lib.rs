@@ -43,8 +43,9 @@ pub use attention::{
 pub use conv::{Conv1d, conv1d};
 pub use element::Element;
 pub use elementwise::{
-    BinaryOp, ElementwiseProgram, Instruction, StridedInput, TypedSlice, TypedSliceMut, UnaryOp,
-    swiglu, unary,
+    BinaryOp, Bits, ElementType, ElementwiseProgram, Instruction, Number, StridedInput,
+    StridedSlice, TypedSlice, TypedSliceMut, UnaryOp, cast, compare, has_binary, has_comparison,
+    has_unary, map, select, swiglu, unary, zip,
 };
 pub use error::{Error, Result};
 pub use gemm::{MatrixShape, matmul};

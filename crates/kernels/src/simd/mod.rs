@@ -4,9 +4,11 @@ mod dispatch;
 pub(crate) mod dot_f16;
 pub(crate) mod f16_to_f32;
 pub(crate) mod f32_to_f16;
+pub(crate) mod half_lanes;
 pub(crate) mod lanes;
 mod prefetch;
 pub(crate) mod streaming_store;
+pub(crate) mod wide_math;
 
 pub use dispatch::instruction_set;
 pub(crate) use dispatch::{arch, dispatch, f32_lanes};

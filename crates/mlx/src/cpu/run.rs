@@ -14,7 +14,6 @@ pub(crate) fn run(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     match op {
-        Op::SwiGlu => elementwise::swiglu(inputs, outputs),
         Op::Softmax { .. } => softmax::softmax(inputs, outputs),
         Op::Logsumexp { .. } => softmax::logsumexp(inputs, outputs),
         Op::CrossEntropy => softmax::cross_entropy(inputs, outputs),

@@ -4,6 +4,8 @@
 //! MLX's own operations is being evaluated (`native/vtable_hook.cpp`), or an operation is planned as an instruction of a
 //! program. [`is_instruction`]: which operations may be that at all.
 
+mod elementwise;
+
 use super::layout::{rows, size};
 use super::product::transposed;
 use super::reduce;
@@ -31,18 +33,12 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
     if output.size() == 0 || inputs.iter().any(|input| input.size() == 0) {
         return false;
     }
+    if !is_fused(op)
+        && let Some(is_supported) = elementwise::supports(op, inputs, output)
+    {
+        return is_supported;
+    }
     match op {
-        Op::Exp | Op::Log | Op::Sin | Op::Cos | Op::Tanh | Op::Sigmoid | Op::Erf => {
-            matches!(inputs, [x] if x.size() >= MIN_ELEMENTS
-                && is_stored(x.dtype())
-                && x.dtype() == output.dtype())
-        }
-        // In half precision MLX rounds the root before it divides.
-        Op::Rsqrt => output.dtype() == Dtype::Float32 && simple(inputs, output),
-        Op::Square | Op::Sqrt | Op::Negative | Op::Abs => simple(inputs, output),
-        Op::Add | Op::Subtract | Op::Multiply | Op::Divide | Op::Maximum | Op::Minimum => {
-            simple(inputs, output)
-        }
         Op::Softmax { axes, .. } => {
             matches!(inputs, [x] if is_stored(x.dtype()) && is_last_axis(axes, *x))
         }
@@ -221,14 +217,9 @@ fn is_last_axis(axes: &[i32], x: Layout<'_>) -> bool {
     matches!(axes, &[axis] if axis_index(axis, ndim).is_some_and(|axis| axis + 1 == ndim))
 }
 
-/// One or two inputs of the output's type, in any order that goes forwards.
-fn simple(inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
-    let fits = |x: &Layout<'_>| {
-        x.dtype() == output.dtype()
-            && x.shape() == output.shape()
-            && x.strides().iter().all(|&stride| stride >= 0)
-    };
-    output.size() >= MIN_ELEMENTS_SIMPLE && is_stored(output.dtype()) && inputs.iter().all(fits)
+/// Whether an operation is fused, so that [`prepare`] knows of it.
+fn is_fused(op: &Op) -> bool {
+    matches!(op, Op::Gelu | Op::GeluApprox | Op::Silu | Op::SwiGlu)
 }
 
 fn matmul(a: Layout<'_>, b: Layout<'_>, output: Layout<'_>) -> bool {

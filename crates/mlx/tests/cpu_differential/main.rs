@@ -5,6 +5,7 @@ mod along_axes;
 mod elementwise;
 mod fused;
 mod products;
+mod typed;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -226,6 +227,7 @@ fn all_cases() -> Results {
     along_axes::along_axes(&mut results, random);
     products::products(&mut results, random);
     fused::fused(&mut results, random);
+    typed::typed(&mut results, random);
     results
 }
 

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::ArrayType;
-use crate::Dtype::{Bfloat16, Bool, Float16, Float32, Float64, Int32, Int64};
+use crate::Dtype::{Bfloat16, Bool, Complex64, Float16, Float32, Float64, Int32, Int64};
 use crate::shape::row_major_strides;
 
 fn array(shape: &[i32], dtype: Dtype) -> ArrayType {
@@ -37,11 +37,14 @@ fn prepared_of(op: &Op, inputs: &[ArrayType]) -> Option<Prepared> {
 #[rstest]
 #[case::exp(Op::Exp, &[32], Float32, true)]
 #[case::exp_of_few(Op::Exp, &[31], Float32, false)]
-#[case::exp_of_doubles(Op::Exp, &[32], Float64, false)]
-#[case::log2_is_mlx_own(Op::Log2, &[4096], Float32, false)]
+#[case::exp_of_doubles(Op::Exp, &[32], Float64, true)]
+#[case::exp_of_complex_numbers(Op::Exp, &[32], Complex64, false)]
+#[case::log2(Op::Log2, &[32], Float32, true)]
+#[case::integers_have_no_fraction(Op::Floor, &[4096], Int32, false)]
+#[case::negative_integers(Op::Negative, &[4096], Int32, true)]
 #[case::square(Op::Square, &[4096], Bfloat16, true)]
 #[case::square_of_few(Op::Square, &[4095], Float32, false)]
-#[case::rsqrt_of_halves_rounds_twice(Op::Rsqrt, &[4096], Float16, false)]
+#[case::rsqrt_of_halves(Op::Rsqrt, &[4096], Float16, true)]
 #[case::softmax(Op::Softmax { axes: vec![-1], precise: false }, &[2, 3], Float16, true)]
 #[case::softmax_of_another_axis(Op::Softmax { axes: vec![0], precise: false }, &[2, 3], Float16, false)]
 #[case::logsumexp_of_halves(Op::Logsumexp { axes: vec![-1], keepdims: true }, &[2, 3], Float16, false)]
@@ -49,6 +52,20 @@ fn prepared_of(op: &Op, inputs: &[ArrayType]) -> Option<Prepared> {
 fn of_one_input(#[case] op: Op, #[case] shape: &[i32], #[case] dtype: Dtype, #[case] want: bool) {
     let x = array(shape, dtype);
     assert_eq!(supported(&op, std::slice::from_ref(&x), &x), want);
+}
+
+#[rstest]
+#[case::sum(Op::Add, Int32, Int32, true)]
+#[case::sum_of_truth_values(Op::Add, Bool, Bool, true)]
+#[case::quotient_of_truth_values(Op::Divide, Bool, Bool, false)]
+#[case::shift(Op::LeftShift, Int64, Int64, true)]
+#[case::comparison(Op::Less, Float16, Bool, true)]
+#[case::comparison_for_order_of_complex_numbers(Op::Less, Complex64, Bool, false)]
+#[case::equality_of_complex_numbers(Op::Equal, Complex64, Bool, true)]
+#[case::remainder_of_floats(Op::Remainder, Float32, Float32, false)]
+fn of_two_inputs(#[case] op: Op, #[case] dtype: Dtype, #[case] to: Dtype, #[case] want: bool) {
+    let x = array(&[64, 64], dtype);
+    assert_eq!(supported(&op, &[x.clone(), x], &array(&[64, 64], to)), want);
 }
 
 #[rstest]
