@@ -30,6 +30,7 @@ mod error;
 mod gemm;
 mod parallel;
 mod quantized;
+mod random;
 mod renamed;
 mod rope;
 mod rowwise;
@@ -50,6 +51,7 @@ pub use error::{Error, Result};
 pub use gemm::{MatrixShape, matmul};
 pub use parallel::threads;
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
+pub use random::{random_bits, random_normal, random_uniform};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
     NormGradient, ReduceShape, Reduction, RowMajorShape, cross_entropy, cross_entropy_gradient,

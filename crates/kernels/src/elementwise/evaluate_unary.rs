@@ -49,6 +49,7 @@ impl<const STREAM: bool> WithSimd for Block<'_, STREAM> {
             UnaryOp::Tanh => map::<S, _, STREAM>(s, Tanh, x, out),
             UnaryOp::Sigmoid => map::<S, _, STREAM>(s, Sigmoid, x, out),
             UnaryOp::Erf => map::<S, _, STREAM>(s, Erf, x, out),
+            UnaryOp::ErfInv => map::<S, _, STREAM>(s, ErfInv, x, out),
             UnaryOp::Gelu => map::<S, _, STREAM>(s, Gelu, x, out),
             UnaryOp::GeluTanh => map::<S, _, STREAM>(s, GeluTanh, x, out),
             UnaryOp::Silu => map::<S, _, STREAM>(s, Silu, x, out),
@@ -103,6 +104,7 @@ lanes_functions! {
     Tanh = |x| x.tanh();
     Sigmoid = |x| x.sigmoid();
     Erf = |x| x.erf();
+    ErfInv = |x| x.erfinv();
     Gelu = |x| x.gelu();
     GeluTanh = |x| x.gelu_tanh();
     Silu = |x| x.silu();

@@ -21,6 +21,8 @@ pub enum UnaryOp {
     Sigmoid,
     /// The error function, within 2 ulp.
     Erf,
+    /// The inverse of the error function, within 3 ulp; infinite at -1 and 1, NaN beyond.
+    ErfInv,
     /// `x * (1 + erf(x / sqrt(2))) / 2`, within `2^-22 * |x|`: the sum cancels for negative `x`.
     Gelu,
     /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`, within `2^-22 * |x|`.
@@ -90,6 +92,7 @@ impl UnaryOp {
             Self::Tanh => "tanh",
             Self::Sigmoid => "sigmoid",
             Self::Erf => "erf",
+            Self::ErfInv => "erfinv",
             Self::Gelu => "gelu",
             Self::GeluTanh => "gelu_tanh",
             Self::Silu => "silu",
@@ -132,6 +135,7 @@ impl UnaryOp {
                 | Self::Tanh
                 | Self::Sigmoid
                 | Self::Erf
+                | Self::ErfInv
                 | Self::Gelu
                 | Self::GeluTanh
                 | Self::Silu
@@ -157,7 +161,7 @@ impl UnaryOp {
         match self {
             Self::Exp | Self::Log => 0.6,
             Self::Sin | Self::Cos | Self::Sigmoid | Self::Silu => 0.9,
-            Self::Tanh | Self::Erf | Self::Gelu | Self::GeluTanh => 1.1,
+            Self::Tanh | Self::Erf | Self::ErfInv | Self::Gelu | Self::GeluTanh => 1.1,
             _ if self.is_from_libm() => 8.0,
             _ => 0.1,
         }
