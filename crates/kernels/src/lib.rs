@@ -28,6 +28,7 @@ mod element;
 mod elementwise;
 mod error;
 mod gemm;
+mod order;
 mod parallel;
 mod quantized;
 mod random;
@@ -49,6 +50,7 @@ pub use elementwise::{
 };
 pub use error::{Error, Result};
 pub use gemm::{MatrixShape, matmul};
+pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use random::{random_bits, random_normal, random_uniform};

@@ -15,7 +15,6 @@ use crate::simd;
 pub(super) const TASK: usize = 8192;
 /// What a counter costs, in nanoseconds.
 const NANOSECONDS: f64 = 1.0;
-const ROTATIONS: [[usize; 4]; 2] = [[13, 15, 26, 6], [17, 29, 16, 24]];
 const PARITY: u32 = 0x1BD1_1BDA;
 
 /// Writes random bits: the bytes of an array of 32-bit words in the processor's order, the last of which may be cut short.
@@ -132,24 +131,48 @@ impl WithSimd for Threefry<'_> {
 /// The words of a register of counters.
 #[inline(always)]
 fn hash<S: Simd>(s: S, keys: [S::u32s; 3], counter: [S::u32s; 2]) -> [S::u32s; 2] {
-    let mut a = s.add_u32s(counter[0], keys[0]);
-    let mut b = s.add_u32s(counter[1], keys[1]);
-    for group in 0..5 {
-        for rotation in ROTATIONS[group % 2] {
-            a = s.add_u32s(a, b);
-            b = s.xor_u32s(rotate_left(s, b, rotation), a);
-        }
-        a = s.add_u32s(a, keys[(group + 1) % 3]);
-        let number = s.splat_u32s(group as u32 + 1);
-        b = s.add_u32s(s.add_u32s(b, keys[(group + 2) % 3]), number);
-    }
-    [a, b]
+    let [k0, k1, k2] = keys;
+    let words = [s.add_u32s(counter[0], k0), s.add_u32s(counter[1], k1)];
+    let words = add_keys(s, first_rounds(s, words), k1, k2, 1);
+    let words = add_keys(s, second_rounds(s, words), k2, k0, 2);
+    let words = add_keys(s, first_rounds(s, words), k0, k1, 3);
+    let words = add_keys(s, second_rounds(s, words), k1, k2, 4);
+    add_keys(s, first_rounds(s, words), k2, k0, 5)
 }
 
-/// By two shifts, of which the compiler makes one instruction where there is one.
 #[inline(always)]
-fn rotate_left<S: Simd>(s: S, x: S::u32s, bits: usize) -> S::u32s {
-    let left = s.wrapping_dyn_shl_u32s(x, s.splat_u32s(bits as u32));
-    let right = s.wrapping_dyn_shr_u32s(x, s.splat_u32s(32 - bits as u32));
-    s.or_u32s(left, right)
+fn first_rounds<S: Simd>(s: S, words: [S::u32s; 2]) -> [S::u32s; 2] {
+    let words = round::<S, 13>(s, words);
+    let words = round::<S, 15>(s, words);
+    let words = round::<S, 26>(s, words);
+    round::<S, 6>(s, words)
+}
+
+#[inline(always)]
+fn second_rounds<S: Simd>(s: S, words: [S::u32s; 2]) -> [S::u32s; 2] {
+    let words = round::<S, 17>(s, words);
+    let words = round::<S, 29>(s, words);
+    let words = round::<S, 16>(s, words);
+    round::<S, 24>(s, words)
+}
+
+/// The two shifts of a constant become one rotation where there is such an instruction.
+#[inline(always)]
+fn round<S: Simd, const ROTATION: u32>(s: S, [a, b]: [S::u32s; 2]) -> [S::u32s; 2] {
+    let a = s.add_u32s(a, b);
+    let left = s.wrapping_dyn_shl_u32s(b, s.splat_u32s(ROTATION));
+    let right = s.wrapping_dyn_shr_u32s(b, s.splat_u32s(32 - ROTATION));
+    [a, s.xor_u32s(s.or_u32s(left, right), a)]
+}
+
+#[inline(always)]
+fn add_keys<S: Simd>(
+    s: S,
+    [a, b]: [S::u32s; 2],
+    first: S::u32s,
+    second: S::u32s,
+    number: u32,
+) -> [S::u32s; 2] {
+    let second = s.add_u32s(second, s.splat_u32s(number));
+    [s.add_u32s(a, first), s.add_u32s(b, second)]
 }
