@@ -27,6 +27,7 @@ mod conv;
 mod element;
 mod elementwise;
 mod error;
+mod fft;
 mod gemm;
 mod order;
 mod parallel;
@@ -49,6 +50,7 @@ pub use elementwise::{
     swiglu, unary,
 };
 pub use error::{Error, Result};
+pub use fft::{FftShape, fft, inverse_real_fft, real_fft};
 pub use gemm::{MatrixShape, matmul};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
