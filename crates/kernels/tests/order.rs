@@ -125,10 +125,16 @@ fn check_partition<T: Ordered>(x: &[T], rows: usize, len: usize, kth: usize, wha
         // Stable in three parts.
         let mut want: Vec<u32> = (0..len as u32).collect();
         want.sort_by_key(|at| x[*at as usize].order(pivot));
-        assert!(positions[range.clone()] == want, "argpartition {kth} {what}");
+        assert!(
+            positions[range.clone()] == want,
+            "argpartition {kth} {what}"
+        );
         assert_eq!(positions[range.clone()][kth], order[kth], "{kth} {what}");
         let want: Vec<T> = want.iter().map(|at| x[*at as usize]).collect();
-        assert!(bits(&parted[range]) == bits(&want), "partition {kth} {what}");
+        assert!(
+            bits(&parted[range]) == bits(&want),
+            "partition {kth} {what}"
+        );
     }
 }
 
@@ -136,7 +142,15 @@ fn check<T: Ordered>() {
     let numbers = &mut Numbers(0x2545_F491_4F6C_DD1D);
     let name = std::any::type_name::<T>();
     for kind in 0..7 {
-        for (rows, len) in [(1, 1), (3, 2), (5, 7), (2, 64), (3, 191), (2, 300), (1, 5000)] {
+        for (rows, len) in [
+            (1, 1),
+            (3, 2),
+            (5, 7),
+            (2, 64),
+            (3, 191),
+            (2, 300),
+            (1, 5000),
+        ] {
             let x: Vec<T> = numbers.row(kind, rows * len);
             let what = format!("{name}, kind {kind}, {rows} rows of {len}");
             check_row(&x, rows, len, &what);

@@ -69,7 +69,13 @@ fn bits_are_exact_for_every_length_and_alignment() {
 /// What each type rounds to, and the largest number below 1.
 fn uniform_in<T: Element>(round: fn(f32) -> T, back: fn(T) -> f32, below_one: f32) {
     let round = |x: f32| back(round(x));
-    for (low, high) in [(0.0, 1.0), (-1.0, 1.0), (2.5, 3.0), (100.0, 100.3), (1.0, 0.0)] {
+    for (low, high) in [
+        (0.0, 1.0),
+        (-1.0, 1.0),
+        (2.5, 3.0),
+        (100.0, 100.3),
+        (1.0, 0.0),
+    ] {
         for n in [0, 1, 2, 7, 64, 1001, 50_000] {
             let mut got = vec![T::default(); n];
             random_uniform([3, n as u32], low, high, &mut got);
@@ -163,6 +169,9 @@ fn normal_numbers_of_half_precision_are_rounded_after_each_step() {
         let product = f16::from_f32(f16::from_f32(*single).to_f32() * factor);
         let want = f16::from_f32(product.to_f32() + 0.5).to_f32();
         // The single one was multiplied by a number that is nearly 1.
-        assert!((got.to_f32() - want).abs() <= 0.005 * want.abs().max(1.0), "{got} {want}");
+        assert!(
+            (got.to_f32() - want).abs() <= 0.005 * want.abs().max(1.0),
+            "{got} {want}"
+        );
     }
 }

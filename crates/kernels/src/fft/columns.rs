@@ -1,94 +1,98 @@
-//! Transforms along an axis that is not the last: blocks of columns become rows of a scratch array, and columns again.
+//! Transforms along an axis that is not the last: blocks of columns become rows of a small scratch array, and columns again.
+//!
+//! Each task owns its columns: the output is cut into pieces of a row that are one block wide.
 
-use realfft::{ComplexToReal, RealToComplex};
-use rustfft::Fft;
 use num_complex::Complex;
+use rustfft::Fft;
 
 use super::Along;
 use super::plan::nanoseconds;
-use super::rows::{backward, forward};
+use super::real::{InverseRealPlan, RealPlan};
 use crate::parallel::parallel_for;
 
 type C = Complex<f32>;
 
-/// Columns of a block: a cache line of complex numbers.
-const WIDTH: usize = 8;
-/// Rows of the array that are written at once.
-const HEIGHT: usize = 16;
+/// Columns of a block: two cache lines of complex numbers.
+const WIDTH: usize = 16;
+/// Rows that are copied together, so that a cache line is read and written once.
+const HEIGHT: usize = 8;
 /// What it costs to copy a number to a row and back, in nanoseconds.
-const COPY_NANOSECONDS: f64 = 1.0;
+const COPY_NANOSECONDS: f64 = 1.5;
 
-/// Neighbouring columns, of one of the outer axes' arrays.
-#[derive(Clone, Copy)]
-struct Columns {
+/// Neighbouring columns, of one of the outer axes' arrays: its pieces of each row of the output.
+struct Columns<'a, T> {
     outer: usize,
     first: usize,
-    count: usize,
+    pieces: Vec<&'a mut [T]>,
 }
 
-impl Columns {
-    /// All of an array, in the order in which the scratch array stores them.
-    fn all(along: Along) -> impl Iterator<Item = Self> {
-        let blocks = along.inner.div_ceil(WIDTH);
-        (0..along.outer * blocks).map(move |block| {
-            let first = block % blocks * WIDTH;
-            Self {
-                outer: block / blocks,
-                first,
-                count: WIDTH.min(along.inner - first),
+impl<'a, T> Columns<'a, T> {
+    /// All of an output of `n` rows.
+    fn all(outer: usize, n: usize, inner: usize, out: &'a mut [T]) -> Vec<Self> {
+        let n_blocks = inner.div_ceil(WIDTH);
+        let mut all = Vec::with_capacity(outer * n_blocks);
+        for (outer, array) in out.chunks_mut(n * inner).enumerate() {
+            let start = all.len();
+            all.extend((0..n_blocks).map(|block| Self {
+                outer,
+                first: block * WIDTH,
+                pieces: Vec::with_capacity(n),
+            }));
+            for line in array.chunks_mut(inner) {
+                for (columns, piece) in all[start..].iter_mut().zip(line.chunks_mut(WIDTH)) {
+                    columns.pieces.push(piece);
+                }
             }
-        })
+        }
+        all
     }
 
-    /// Copies these columns of an array with `n` rows to rows of `n` each.
-    fn copy<T: Copy>(self, from: &[T], inner: usize, n: usize, rows: &mut [T]) {
-        let start = self.outer * n * inner + self.first;
-        for (at, line) in from[start..].chunks(inner).take(n).enumerate() {
-            for (column, x) in line[..self.count].iter().enumerate() {
-                rows[column * n + at] = *x;
+    fn count(&self) -> usize {
+        self.pieces.first().map_or(0, |piece| piece.len())
+    }
+
+    /// The part of a row of another array that is in these columns.
+    fn line<'b, U>(&self, from: &'b [U], n: usize, inner: usize, row: usize) -> &'b [U] {
+        &from[(self.outer * n + row) * inner + self.first..][..self.count()]
+    }
+}
+
+/// Rows of a scratch array, further apart than they are long, so that their starts are not in the same set of the cache.
+fn pitch(n: usize) -> usize {
+    n.next_multiple_of(HEIGHT) + HEIGHT
+}
+
+/// Copies `n` lines of `count` columns to rows.
+fn to_rows<'a, T: Copy + 'a>(
+    n: usize,
+    count: usize,
+    line: impl Fn(usize) -> &'a [T],
+    rows: &mut [T],
+) {
+    let pitch = pitch(n);
+    for first in (0..n).step_by(HEIGHT) {
+        let height = HEIGHT.min(n - first);
+        for (column, row) in rows.chunks_mut(pitch).take(count).enumerate() {
+            for (at, x) in row[first..first + height].iter_mut().enumerate() {
+                *x = line(first + at)[column];
             }
         }
     }
 }
 
-/// Cuts a scratch array into the rows of each block of columns.
-fn blocks<T>(along: Along, n: usize, scratch: &mut [T]) -> Vec<(Columns, &mut [T])> {
-    let mut rest = scratch;
-    let cut = |columns: Columns| {
-        let (own, later) = std::mem::take(&mut rest).split_at_mut(columns.count * n);
-        rest = later;
-        (columns, own)
-    };
-    Columns::all(along).map(cut).collect()
-}
-
-/// Copies the scratch array's rows of `n` back to columns.
-fn copy_back<T: Copy + Send + Sync>(along: Along, n: usize, scratch: &[T], out: &mut [T]) {
-    let Along { outer, inner, .. } = along;
-    let tasks: Vec<(usize, usize, &mut [T])> = out
-        .chunks_mut(n * inner)
-        .enumerate()
-        .flat_map(|(outer, out)| {
-            let parts = out.chunks_mut(HEIGHT * inner).enumerate();
-            parts.map(move |(part, out)| (outer, part * HEIGHT, out))
-        })
-        .collect();
-    parallel_for(
-        tasks.into_iter(),
-        COPY_NANOSECONDS * (outer * n * inner) as f64,
-        || (),
-        |(), (outer, first_row, out)| {
-            for first in (0..inner).step_by(WIDTH) {
-                let count = WIDTH.min(inner - first);
-                let columns = &scratch[(outer * inner + first) * n..][..count * n];
-                for (row, line) in out.chunks_mut(inner).enumerate() {
-                    for (column, x) in line[first..first + count].iter_mut().enumerate() {
-                        *x = columns[column * n + first_row + row];
-                    }
+/// Copies rows to columns.
+fn to_columns<T: Copy>(rows: &[T], pieces: &mut [&mut [T]]) {
+    let pitch = pitch(pieces.len());
+    for (part, pieces) in pieces.chunks_mut(HEIGHT).enumerate() {
+        for (column, row) in rows.chunks(pitch).enumerate() {
+            let row = &row[part * HEIGHT..][..pieces.len()];
+            for (piece, x) in pieces.iter_mut().zip(row) {
+                if let Some(place) = piece.get_mut(column) {
+                    *place = *x;
                 }
             }
-        },
-    );
+        }
+    }
 }
 
 /// Transforms along the axis, from `from` or in place.
@@ -100,46 +104,58 @@ pub(super) fn complex(
     out: &mut [C],
 ) {
     let Along { outer, n, inner } = along;
-    let mut scratch = vec![C::default(); outer * n * inner];
-    let from = from.unwrap_or(&*out);
     parallel_for(
-        blocks(along, n, &mut scratch).into_iter(),
+        Columns::all(outer, n, inner, out).into_iter(),
         (outer * inner) as f64 * (nanoseconds(n) + COPY_NANOSECONDS * n as f64),
-        || vec![C::default(); plan.get_inplace_scratch_len()],
-        |own, (columns, rows)| {
-            columns.copy(from, inner, n, rows);
-            if scale != 1.0 {
-                rows.iter_mut().for_each(|x| *x *= scale);
+        || {
+            let own = vec![C::default(); plan.get_inplace_scratch_len()];
+            (vec![C::default(); WIDTH * pitch(n)], own)
+        },
+        |(rows, own), mut columns| {
+            let count = columns.count();
+            match from {
+                Some(from) => to_rows(n, count, |row| columns.line(from, n, inner, row), rows),
+                None => to_rows(n, count, |row| &*columns.pieces[row], rows),
             }
-            plan.process_with_scratch(rows, own);
+            for row in rows.chunks_mut(pitch(n)).take(count) {
+                let row = &mut row[..n];
+                if scale != 1.0 {
+                    row.iter_mut().for_each(|x| *x *= scale);
+                }
+                plan.process_with_scratch(row, own);
+            }
+            to_columns(rows, &mut columns.pieces);
         },
     );
-    copy_back(along, n, &scratch, out);
 }
 
 /// Transforms real numbers along the axis.
-pub(super) fn real(plan: &dyn RealToComplex<f32>, along: Along, from: &[f32], out: &mut [C]) {
+pub(super) fn real(plan: &RealPlan, along: Along, from: &[f32], out: &mut [C]) {
     let Along { outer, n, inner } = along;
     let half = n / 2 + 1;
-    let mut scratch = vec![C::default(); outer * half * inner];
     parallel_for(
-        blocks(along, half, &mut scratch).into_iter(),
+        Columns::all(outer, half, inner, out).into_iter(),
         (outer * inner) as f64 * (nanoseconds(n) + COPY_NANOSECONDS * n as f64),
-        || (vec![0.0; WIDTH * n], plan.make_scratch_vec()),
-        |(reals, own), (columns, rows)| {
-            columns.copy(from, inner, n, reals);
-            let reals = reals.chunks_exact_mut(n);
-            for (real, row) in reals.zip(rows.chunks_exact_mut(half)) {
-                forward(plan, real, row, own);
+        || {
+            let reals = vec![0.0; WIDTH * pitch(n)];
+            let rows = vec![C::default(); WIDTH * pitch(half)];
+            (reals, rows, plan.scratch())
+        },
+        |(reals, rows, own), mut columns| {
+            let count = columns.count();
+            to_rows(n, count, |row| columns.line(from, n, inner, row), reals);
+            let reals = reals.chunks_mut(pitch(n)).take(count);
+            for (real, row) in reals.zip(rows.chunks_mut(pitch(half))) {
+                plan.transform(&real[..n], &mut row[..half], own);
             }
+            to_columns(rows, &mut columns.pieces);
         },
     );
-    copy_back(along, half, &scratch, out);
 }
 
 /// Transforms halves along the axis back to real numbers.
 pub(super) fn inverse_real(
-    plan: &dyn ComplexToReal<f32>,
+    plan: &InverseRealPlan,
     along: Along,
     scale: f32,
     from: &[C],
@@ -147,19 +163,27 @@ pub(super) fn inverse_real(
 ) {
     let Along { outer, n, inner } = along;
     let half = n / 2 + 1;
-    let mut scratch = vec![0.0; outer * n * inner];
     parallel_for(
-        blocks(along, n, &mut scratch).into_iter(),
+        Columns::all(outer, n, inner, out).into_iter(),
         (outer * inner) as f64 * (nanoseconds(n) + COPY_NANOSECONDS * n as f64),
-        || (vec![C::default(); WIDTH * half], plan.make_scratch_vec()),
-        |(halves, own), (columns, rows)| {
-            columns.copy(from, inner, half, halves);
-            halves.iter_mut().for_each(|x| *x *= scale);
-            let halves = halves.chunks_exact_mut(half);
-            for (half, row) in halves.zip(rows.chunks_exact_mut(n)) {
-                backward(plan, half, row, own);
+        || {
+            let halves = vec![C::default(); WIDTH * pitch(half)];
+            let rows = vec![0.0; WIDTH * pitch(n)];
+            (halves, rows, plan.scratch())
+        },
+        |(halves, rows, own), mut columns| {
+            let count = columns.count();
+            to_rows(
+                half,
+                count,
+                |row| columns.line(from, half, inner, row),
+                halves,
+            );
+            let halves = halves.chunks(pitch(half)).take(count);
+            for (values, row) in halves.zip(rows.chunks_mut(pitch(n))) {
+                plan.transform(&values[..half], scale, &mut row[..n], own);
             }
+            to_columns(rows, &mut columns.pieces);
         },
     );
-    copy_back(along, n, &scratch, out);
 }

@@ -11,6 +11,7 @@
 
 mod columns;
 mod plan;
+mod real;
 mod rows;
 
 use std::borrow::Cow;
@@ -68,7 +69,11 @@ impl FftShape<'_> {
 
     /// What an inverse transform multiplies with.
     fn scale(&self) -> f32 {
-        let elements: f64 = self.axes.iter().map(|&axis| self.shape[axis] as f64).product();
+        let elements: f64 = self
+            .axes
+            .iter()
+            .map(|&axis| self.shape[axis] as f64)
+            .product();
         // As MLX divides.
         1.0 / elements as f32
     }
@@ -120,7 +125,14 @@ pub fn fft(
     }
     let x = in_rows(complex(x), of.shape, strides)?;
     let scale = if inverse { of.scale() } else { 1.0 };
-    complex_axes(of.shape, of.axes, inverse, scale, Some(&x), complex_mut(out));
+    complex_axes(
+        of.shape,
+        of.axes,
+        inverse,
+        scale,
+        Some(&x),
+        complex_mut(out),
+    );
     Ok(())
 }
 
@@ -140,9 +152,9 @@ pub fn real_fft(of: FftShape<'_>, x: &[f32], strides: &[isize], out: &mut [f32])
     let along = Along::of(of.shape, last);
     let plan = real_plan(along.n);
     if along.inner == 1 {
-        rows::real(&*plan, along, &x, out);
+        rows::real(&plan, along, &x, out);
     } else {
-        columns::real(&*plan, along, &x, out);
+        columns::real(&plan, along, &x, out);
     }
     complex_axes(&half, others, false, 1.0, None, out);
     Ok(())
@@ -177,9 +189,9 @@ pub fn inverse_real_fft(
     let plan = inverse_real_plan(along.n);
     let scale = of.scale();
     if along.inner == 1 {
-        rows::inverse_real(&*plan, along, scale, &x, out);
+        rows::inverse_real(&plan, along, scale, &x, out);
     } else {
-        columns::inverse_real(&*plan, along, scale, &x, out);
+        columns::inverse_real(&plan, along, scale, &x, out);
     }
     Ok(())
 }

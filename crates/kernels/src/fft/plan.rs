@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use realfft::RealFftPlanner;
 use rustfft::{Fft, FftPlanner};
+
+use super::real::{HalfPlan, InverseRealPlan, RealPlan};
 
 /// More plans are forgotten, so that a program with many sizes does not keep tables for all of them.
 const MAX_PLANS: usize = 128;
@@ -44,14 +46,26 @@ pub(super) fn complex_plan(n: usize, inverse: bool) -> Arc<dyn Fft<f32>> {
     })
 }
 
-pub(super) fn real_plan(n: usize) -> Arc<dyn RealToComplex<f32>> {
-    static PLANS: Plans<dyn RealToComplex<f32>> = Plans::new();
-    PLANS.get(n, || RealFftPlanner::new().plan_fft_forward(n))
+pub(super) fn real_plan(n: usize) -> Arc<RealPlan> {
+    static PLANS: Plans<RealPlan> = Plans::new();
+    PLANS.get(n, || {
+        Arc::new(if n.is_multiple_of(2) {
+            RealPlan::Even(HalfPlan::new(complex_plan(n / 2, false)))
+        } else {
+            RealPlan::Odd(RealFftPlanner::new().plan_fft_forward(n))
+        })
+    })
 }
 
-pub(super) fn inverse_real_plan(n: usize) -> Arc<dyn ComplexToReal<f32>> {
-    static PLANS: Plans<dyn ComplexToReal<f32>> = Plans::new();
-    PLANS.get(n, || RealFftPlanner::new().plan_fft_inverse(n))
+pub(super) fn inverse_real_plan(n: usize) -> Arc<InverseRealPlan> {
+    static PLANS: Plans<InverseRealPlan> = Plans::new();
+    PLANS.get(n, || {
+        Arc::new(if n.is_multiple_of(2) {
+            InverseRealPlan::Even(HalfPlan::new(complex_plan(n / 2, true)))
+        } else {
+            InverseRealPlan::Odd(RealFftPlanner::new().plan_fft_inverse(n))
+        })
+    })
 }
 
 /// What a complex transform of this size costs, in nanoseconds.

@@ -1,11 +1,11 @@
 //! Transforms of contiguous rows.
 
-use realfft::{ComplexToReal, RealToComplex};
-use rustfft::Fft;
 use num_complex::Complex;
+use rustfft::Fft;
 
 use super::Along;
 use super::plan::nanoseconds;
+use super::real::{InverseRealPlan, RealPlan};
 use crate::parallel::parallel_for;
 
 type C = Complex<f32>;
@@ -45,18 +45,17 @@ pub(super) fn complex(
 }
 
 /// Transforms rows of real numbers.
-pub(super) fn real(plan: &dyn RealToComplex<f32>, along: Along, from: &[f32], out: &mut [C]) {
+pub(super) fn real(plan: &RealPlan, along: Along, from: &[f32], out: &mut [C]) {
     let (n, half) = (along.n, along.n / 2 + 1);
     let per_task = rows_per_task(n);
     parallel_for(
         from.chunks(per_task * n)
             .zip(out.chunks_mut(per_task * half)),
         along.outer as f64 * 0.6 * nanoseconds(n),
-        || (vec![0.0; n], plan.make_scratch_vec()),
-        |(row, scratch), (from, out)| {
+        || plan.scratch(),
+        |scratch, (from, out)| {
             for (from, out) in from.chunks_exact(n).zip(out.chunks_exact_mut(half)) {
-                row.copy_from_slice(from);
-                forward(plan, row, out, scratch);
+                plan.transform(from, out, scratch);
             }
         },
     );
@@ -64,7 +63,7 @@ pub(super) fn real(plan: &dyn RealToComplex<f32>, along: Along, from: &[f32], ou
 
 /// Transforms halves of rows back to real numbers.
 pub(super) fn inverse_real(
-    plan: &dyn ComplexToReal<f32>,
+    plan: &InverseRealPlan,
     along: Along,
     scale: f32,
     from: &[C],
@@ -76,42 +75,11 @@ pub(super) fn inverse_real(
         from.chunks(per_task * half)
             .zip(out.chunks_mut(per_task * n)),
         along.outer as f64 * 0.6 * nanoseconds(n),
-        || (vec![C::default(); half], plan.make_scratch_vec()),
-        |(row, scratch), (from, out)| {
+        || plan.scratch(),
+        |scratch, (from, out)| {
             for (from, out) in from.chunks_exact(half).zip(out.chunks_exact_mut(n)) {
-                for (row, from) in row.iter_mut().zip(from) {
-                    *row = *from * scale;
-                }
-                backward(plan, row, out, scratch);
+                plan.transform(from, scale, out, scratch);
             }
         },
     );
-}
-
-/// One row; `row` is overwritten. The lengths are those of the plan, which is all that could be refused.
-pub(super) fn forward(
-    plan: &dyn RealToComplex<f32>,
-    row: &mut [f32],
-    out: &mut [C],
-    scratch: &mut [C],
-) {
-    let done = plan.process_with_scratch(row, out, scratch);
-    debug_assert!(done.is_ok(), "{done:?}");
-}
-
-/// One row back; `row` is overwritten.
-pub(super) fn backward(
-    plan: &dyn ComplexToReal<f32>,
-    row: &mut [C],
-    out: &mut [f32],
-    scratch: &mut [C],
-) {
-    if let Some(first) = row.first_mut() {
-        first.im = 0.0;
-    }
-    if let (true, Some(middle)) = (out.len().is_multiple_of(2), row.last_mut()) {
-        middle.im = 0.0;
-    }
-    let done = plan.process_with_scratch(row, out, scratch);
-    debug_assert!(done.is_ok(), "{done:?}");
 }

@@ -28,7 +28,12 @@ pub fn argsort<T: Sortable>(x: &[T], len: usize, out: &mut [u32]) -> Result<()> 
     if out.is_empty() {
         return Ok(());
     }
-    let scratch = || (vec![T::Entry::default(); len], vec![T::Entry::default(); len]);
+    let scratch = || {
+        (
+            vec![T::Entry::default(); len],
+            vec![T::Entry::default(); len],
+        )
+    };
     if are_large(x.len(), len) {
         let (entries, other) = &mut scratch();
         for (x, out) in x.chunks_exact(len).zip(out.chunks_exact_mut(len)) {

@@ -277,10 +277,18 @@ mod tests {
             f32::INFINITY,
         ];
         assert!(numbers.is_sorted_by(|a, b| a.key() < b.key()));
-        assert!(numbers.iter().all(|x| f32::from_key(x.key()).to_bits() == x.to_bits()));
+        assert!(
+            numbers
+                .iter()
+                .all(|x| f32::from_key(x.key()).to_bits() == x.to_bits())
+        );
         assert_eq!((-0.0_f32).rank(), 0.0_f32.rank());
         assert!((-f32::NAN).rank() == u32::MAX && f32::INFINITY.rank() < u32::MAX);
         assert!([i64::MIN, -1, 0, 1, i64::MAX].is_sorted_by(|a, b| a.key() < b.key()));
-        assert!([i8::MIN, -1, 0, 1, i8::MAX].iter().all(|&x| i8::from_key(x.key()) == x));
+        assert!(
+            [i8::MIN, -1, 0, 1, i8::MAX]
+                .iter()
+                .all(|&x| i8::from_key(x.key()) == x)
+        );
     }
 }

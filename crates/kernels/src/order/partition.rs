@@ -52,7 +52,9 @@ pub fn argpartition<T: Sortable>(x: &[T], len: usize, kth: usize, out: &mut [u32
     check_rows("argpartition", x.len(), len, out.len())?;
     check_place("argpartition", x.len(), len, kth)?;
     check_positions("argpartition", len)?;
-    by_rows(x, len, kth, out, |_: &[T]| |position: usize| position as u32);
+    by_rows(x, len, kth, out, |_: &[T]| {
+        |position: usize| position as u32
+    });
     Ok(())
 }
 

@@ -31,7 +31,11 @@ pub(super) fn select<K: Key>(keys: &[K], mut place: usize) -> K {
             place -= counts[wanted];
             wanted += 1;
         }
-        let rest: Vec<K> = current.iter().copied().filter(|key| coarse(*key) == wanted).collect();
+        let rest: Vec<K> = current
+            .iter()
+            .copied()
+            .filter(|key| coarse(*key) == wanted)
+            .collect();
         if shift == 0 {
             // All of them are alike.
             return rest[0];
@@ -80,7 +84,11 @@ impl<K: Key> WithSimd for Select<'_, K> {
         let mut found = least.clear_low(differing);
         for bit in (0..differing).rev() {
             let candidate = found.with_bit(bit);
-            let before: u32 = self.keys.iter().map(|key| u32::from(*key < candidate)).sum();
+            let before: u32 = self
+                .keys
+                .iter()
+                .map(|key| u32::from(*key < candidate))
+                .sum();
             if self.place >= before as usize {
                 found = candidate;
             }

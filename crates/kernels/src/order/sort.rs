@@ -107,7 +107,10 @@ fn sort_row<T: Sortable>(
         let start = positive - found.negative_zeros;
         let zeros = x.iter().filter(|x| x.rank() == zero);
         // As many as there are, of both signs.
-        out[start..].iter_mut().zip(zeros).for_each(|(out, x)| *out = *x);
+        out[start..]
+            .iter_mut()
+            .zip(zeros)
+            .for_each(|(out, x)| *out = *x);
     }
 }
 

@@ -44,7 +44,10 @@ fn fill(key: [u32; 2], words: &mut [u32]) {
     }
     let distance = counters + middle.len();
     parallel_for(
-        first.chunks_mut(TASK).zip(second.chunks_mut(TASK)).enumerate(),
+        first
+            .chunks_mut(TASK)
+            .zip(second.chunks_mut(TASK))
+            .enumerate(),
         NANOSECONDS * counters as f64,
         || (),
         |(), (task, (first, second))| threefry(key, task * TASK, distance, first, second),
@@ -64,7 +67,13 @@ pub(super) fn halves<T>(array: &mut [T]) -> (usize, &mut [T], &mut [T], &mut [T]
 pub(super) fn middle_word(key: [u32; 2], counters: usize) -> u32 {
     let (mut first, mut second) = ([0], [0]);
     // The second word of its counter is 0.
-    threefry(key, counters, counters.wrapping_neg(), &mut first, &mut second);
+    threefry(
+        key,
+        counters,
+        counters.wrapping_neg(),
+        &mut first,
+        &mut second,
+    );
     first[0]
 }
 

@@ -41,6 +41,7 @@ pub(super) fn unary_of(op: &Op) -> Option<UnaryOp> {
         Op::Tanh => UnaryOp::Tanh,
         Op::Sigmoid => UnaryOp::Sigmoid,
         Op::Erf => UnaryOp::Erf,
+        Op::Erfinv => UnaryOp::ErfInv,
         _ => return None,
     })
 }

@@ -31,8 +31,11 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
     if output.size() == 0 || inputs.iter().any(|input| input.size() == 0) {
         return false;
     }
+    if let Some(answer) = order::supports(op, inputs, output) {
+        return answer;
+    }
     match op {
-        Op::Exp | Op::Log | Op::Sin | Op::Cos | Op::Tanh | Op::Sigmoid | Op::Erf => {
+        Op::Exp | Op::Log | Op::Sin | Op::Cos | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Erfinv => {
             matches!(inputs, [x] if x.size() >= MIN_ELEMENTS
                 && is_stored(x.dtype())
                 && x.dtype() == output.dtype())
@@ -369,5 +372,6 @@ fn broadcasts(from: &[i32], to: &[i32]) -> bool {
     from.len() <= to.len() && from.iter().rev().zip(to.iter().rev()).all(fits)
 }
 
+mod order;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 mod along_axes;
 mod elementwise;
 mod fused;
+mod order;
 mod products;
 
 use std::collections::BTreeMap;
@@ -226,6 +227,7 @@ fn all_cases() -> Results {
     along_axes::along_axes(&mut results, random);
     products::products(&mut results, random);
     fused::fused(&mut results, random);
+    order::order(&mut results, random);
     results
 }
 

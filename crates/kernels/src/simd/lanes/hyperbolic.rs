@@ -103,7 +103,11 @@ impl<S: Simd> Lanes<S> {
         // Rounded once: near 1 the square's error would be as large as the difference.
         let t = self.mul_add_exact(-self, self.constant(1.0)).log();
         let is_tail = t.less_than(self.constant(-6.125));
-        let quotient = Self::select(is_tail, t.polynomial(ERFINV_TAIL), t.polynomial(ERFINV_MIDDLE));
+        let quotient = Self::select(
+            is_tail,
+            t.polynomial(ERFINV_TAIL),
+            t.polynomial(ERFINV_MIDDLE),
+        );
         self * quotient
     }
 
