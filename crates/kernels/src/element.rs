@@ -14,6 +14,10 @@ pub(crate) mod private {
     pub trait Storage: Sized {
         /// Whether values are `f32` already, so that nothing is converted.
         const IS_F32: bool;
+        /// The largest number of this type below 1.
+        const BELOW_ONE: f32;
+        /// The nearest number of this type.
+        fn round(x: f32) -> f32;
         fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
         /// As `read`, but inlined into the caller, with its instruction set.
         fn read_inline<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
@@ -32,6 +36,12 @@ pub(crate) mod private {
 
 impl private::Storage for f32 {
     const IS_F32: bool = true;
+    const BELOW_ONE: f32 = 1.0 - f32::EPSILON / 2.0;
+
+    #[inline(always)]
+    fn round(x: f32) -> f32 {
+        x
+    }
 
     #[inline(always)]
     fn read_inline<'a>(row: &'a [Self], _: &'a mut [f32]) -> &'a [f32] {
@@ -54,9 +64,15 @@ impl private::Storage for f32 {
 }
 
 macro_rules! half_storage {
-    ($type:ty, $to_f32:path, $from_f32:path, $dots:expr) => {
+    ($type:ty, $to_f32:path, $from_f32:path, $round:path, $dots:expr) => {
         impl private::Storage for $type {
             const IS_F32: bool = false;
+            const BELOW_ONE: f32 = 1.0 - <$type>::EPSILON.to_f32_const() / 2.0;
+
+            #[inline(always)]
+            fn round(x: f32) -> f32 {
+                $round(x)
+            }
 
             fn dots(rows: [&[Self]; 4], x: &[f32]) -> Option<[f32; 4]> {
                 $dots(rows, x)
@@ -88,12 +104,14 @@ half_storage!(
     f16,
     crate::simd::f16_to_f32::f16_to_f32,
     crate::simd::f32_to_f16::f32_to_f16,
+    crate::simd::f32_to_f16::round_to_f16,
     crate::simd::dot_f16::dots_f16
 );
 half_storage!(
     bf16,
     crate::simd::f16_to_f32::bf16_to_f32,
     crate::simd::f32_to_f16::f32_to_bf16,
+    crate::simd::f32_to_f16::round_to_bf16,
     |_, _| None
 );
 

@@ -27,9 +27,12 @@ mod conv;
 mod element;
 mod elementwise;
 mod error;
+mod fft;
 mod gemm;
+mod order;
 mod parallel;
 mod quantized;
+mod random;
 mod renamed;
 mod rope;
 mod rowwise;
@@ -48,9 +51,12 @@ pub use elementwise::{
     has_unary, map, select, swiglu, unary, zip,
 };
 pub use error::{Error, Result};
+pub use fft::{FftShape, fft, inverse_real_fft, real_fft};
 pub use gemm::{MatrixShape, matmul};
+pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
+pub use random::{random_bits, random_normal, random_uniform};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
     NormGradient, ReduceShape, Reduction, RowMajorShape, cross_entropy, cross_entropy_gradient,

@@ -67,7 +67,7 @@ const CRATES: [Crate; 3] = [
         layers: &[
             &["error", "parallel", "simd"],
             &["element", "strided"],
-            &["elementwise", "gemm", "rowwise"],
+            &["elementwise", "fft", "gemm", "order", "random", "rowwise"],
             &["attention", "conv", "quantized", "rope"],
             &["renamed"],
         ],

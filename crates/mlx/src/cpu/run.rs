@@ -3,7 +3,7 @@
 use mlx_kernels::Reduction;
 
 use super::attention::AttentionConfig;
-use super::{attention, conv, elementwise, norm, product, reduce, rope, softmax};
+use super::{attention, conv, elementwise, fourier, norm, order, product, reduce, rope, softmax};
 use crate::ffi::host::{HostInput, HostOutput};
 use crate::op::Op;
 
@@ -14,6 +14,13 @@ pub(crate) fn run(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     match op {
+        Op::Sort { .. } | Op::Argsort { .. } | Op::Partition { .. } | Op::Argpartition { .. } => {
+            order::run(op, inputs, outputs)
+        }
+        Op::RandomBits { .. } => order::random_bits(inputs, outputs),
+        Op::Fftn { .. } | Op::Ifftn { .. } | Op::Rfftn { .. } | Op::Irfftn { .. } => {
+            fourier::run(op, inputs, outputs)
+        }
         Op::Softmax { .. } => softmax::softmax(inputs, outputs),
         Op::Logsumexp { .. } => softmax::logsumexp(inputs, outputs),
         Op::CrossEntropy => softmax::cross_entropy(inputs, outputs),

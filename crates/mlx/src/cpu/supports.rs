@@ -33,6 +33,9 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
     if output.size() == 0 || inputs.iter().any(|input| input.size() == 0) {
         return false;
     }
+    if let Some(answer) = order::supports(op, inputs, output) {
+        return answer;
+    }
     if !is_fused(op)
         && let Some(is_supported) = elementwise::supports(op, inputs, output)
     {
@@ -360,5 +363,6 @@ fn broadcasts(from: &[i32], to: &[i32]) -> bool {
     from.len() <= to.len() && from.iter().rev().zip(to.iter().rev()).all(fits)
 }
 
+mod order;
 #[cfg(test)]
 mod tests;

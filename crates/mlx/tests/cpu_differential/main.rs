@@ -4,6 +4,7 @@
 mod along_axes;
 mod elementwise;
 mod fused;
+mod order;
 mod products;
 mod typed;
 
@@ -228,6 +229,7 @@ fn all_cases() -> Results {
     products::products(&mut results, random);
     fused::fused(&mut results, random);
     typed::typed(&mut results, random);
+    order::order(&mut results, random);
     results
 }
 
