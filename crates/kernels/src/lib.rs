@@ -28,6 +28,7 @@ mod element;
 mod elementwise;
 mod error;
 mod gemm;
+mod indexing;
 mod parallel;
 mod quantized;
 mod renamed;
@@ -48,15 +49,22 @@ pub use elementwise::{
 };
 pub use error::{Error, Result};
 pub use gemm::{MatrixShape, matmul};
+pub use indexing::{Gather, Index, gather, take_along};
 pub use parallel::threads;
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
-    NormGradient, ReduceShape, Reduction, RowMajorShape, cross_entropy, cross_entropy_gradient,
-    layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm, rms_norm_gradient, softmax,
+    Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct,
+    FoldMax, FoldMin, FoldProduct, FoldSum, NormGradient, ReduceShape, Reduction, RowMajorShape,
+    Scan, ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder,
+    ScanProduct, ScanSum, ScanWholeMax, ScanWholeMin, Whole, arg_reduce, cross_entropy,
+    cross_entropy_gradient, fold, layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm,
+    rms_norm_gradient, scan, softmax,
 };
 pub use simd::instruction_set;
-pub use strided::copy_strided;
+pub use strided::{
+    Combine, Number, SliceTarget, StridedSlice, concatenate, copy_strided, pad, update_slice,
+};
 
 #[allow(deprecated)]
 pub use renamed::{

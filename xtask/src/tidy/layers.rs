@@ -66,7 +66,7 @@ const CRATES: [Crate; 3] = [
         layers: &[
             &["error", "parallel", "simd"],
             &["element", "strided"],
-            &["elementwise", "gemm", "rowwise"],
+            &["elementwise", "gemm", "indexing", "rowwise"],
             &["attention", "conv", "quantized", "rope"],
             &["renamed"],
         ],

@@ -207,16 +207,10 @@ mod avx512 {
             let mut quarters = [[pulp::bytemuck::Zeroable::zeroed(); 16]; 4];
             for k in 0..16 {
                 let [a, b, c, d] = std::array::from_fn(|i| self.column(first, 4 * k + i));
-                let (ab, cd) = (
-                    bw._mm512_unpacklo_epi8(a, b),
-                    bw._mm512_unpacklo_epi8(c, d),
-                );
+                let (ab, cd) = (bw._mm512_unpacklo_epi8(a, b), bw._mm512_unpacklo_epi8(c, d));
                 quarters[0][k] = bw._mm512_unpacklo_epi16(ab, cd);
                 quarters[1][k] = bw._mm512_unpackhi_epi16(ab, cd);
-                let (ab, cd) = (
-                    bw._mm512_unpackhi_epi8(a, b),
-                    bw._mm512_unpackhi_epi8(c, d),
-                );
+                let (ab, cd) = (bw._mm512_unpackhi_epi8(a, b), bw._mm512_unpackhi_epi8(c, d));
                 quarters[2][k] = bw._mm512_unpacklo_epi16(ab, cd);
                 quarters[3][k] = bw._mm512_unpackhi_epi16(ab, cd);
             }
