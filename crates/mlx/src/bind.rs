@@ -4,8 +4,9 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::array::{OpCall, Recorder, State, Traced, trace};
-use crate::ffi::{Handle, NativeError};
-use crate::{Array, ArrayType, Error, Op, Result, guard};
+use crate::ffi::stream::StreamOf;
+use crate::ffi::{Handle, NativeError, table};
+use crate::{Array, ArrayType, Error, Op, Result, validate, workaround};
 
 /// Applies an operation that has one output.
 ///
@@ -60,8 +61,15 @@ pub fn bind_all_at(
             State::Failed(error) => return Err(error.as_ref().clone()),
         }
     }
-    let outputs =
-        guard::execute(&op, &handles).map_err(|error| failure(&op, &error, &handles, at))?;
+    let fail = |error: NativeError| failure(&op, &error, &handles, at);
+    validate::check(&op, &handles).map_err(fail)?;
+    let stream = StreamOf::op(&op).map_err(fail)?;
+    let outputs = match workaround::replace(&op, &handles, stream.raw()).map_err(fail)? {
+        Some(outputs) => outputs,
+        None => table::call(&op, &table::raws(&handles), stream.raw()).map_err(fail)?,
+    };
+    let outputs = workaround::fresh_outputs(&op, &handles, outputs, stream.raw()).map_err(fail)?;
+    validate::check_results(&op, &outputs).map_err(fail)?;
     let recorder = match (trace::current(), owner) {
         (Some(current), _) => current,
         (None, Some(owner)) => owner.open().pop().unwrap_or_else(|| Rc::clone(owner)),

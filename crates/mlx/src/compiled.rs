@@ -2,7 +2,7 @@
 
 use mlx_sys as sys;
 
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::compiled::CompiledFunction;
 use crate::ffi::handle::null_array;
 use crate::ffi::thread_bound;
@@ -42,7 +42,7 @@ impl CompiledClosure {
     #[track_caller]
     pub fn new(function: impl Fn(&[Array]) -> Result<Vec<Array>> + 'static) -> Result<Self> {
         thread_bound::run_deferred_drops();
-        let function = CompiledFunction::new(body(NAME, function)).named(NAME)?;
+        let function = CompiledFunction::new(body(NAME, function)).with_op(NAME)?;
         Ok(Self { function })
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::Result;
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::stream::{self, StreamHandle};
 
 /// A kind of processor.
@@ -23,7 +23,7 @@ impl Device {
     /// When the native libraries could not be loaded.
     #[track_caller]
     pub fn is_available(self) -> Result<bool> {
-        stream::is_available(self == Device::Gpu).named("device")
+        stream::is_available(self == Device::Gpu).with_op("device")
     }
 
     /// Returns the device this thread's operations go to.
@@ -32,7 +32,7 @@ impl Device {
     /// When the native libraries could not be loaded.
     #[track_caller]
     pub fn current() -> Result<Self> {
-        let stream = stream::current().named("device")?;
+        let stream = stream::current().with_op("device")?;
         Ok(if stream::is_gpu(stream) {
             Device::Gpu
         } else {
@@ -94,7 +94,7 @@ impl Stream {
 
     #[track_caller]
     fn wrap(handle: std::result::Result<StreamHandle, crate::ffi::NativeError>) -> Result<Self> {
-        let handle = handle.named("stream")?;
+        let handle = handle.with_op("stream")?;
         Ok(Self {
             handle: Rc::new(handle),
         })
@@ -115,7 +115,7 @@ impl Stream {
     /// When MLX does not know it any more.
     #[track_caller]
     pub fn index(&self) -> Result<i32> {
-        self.handle.index().named("stream")
+        self.handle.index().with_op("stream")
     }
 
     /// Waits until everything given to this stream is done.
@@ -124,7 +124,7 @@ impl Stream {
     /// When something on it failed.
     #[track_caller]
     pub fn synchronize(&self) -> Result<()> {
-        self.handle.synchronize().named("synchronize")
+        self.handle.synchronize().with_op("synchronize")
     }
 }
 
@@ -141,7 +141,7 @@ impl fmt::Debug for Stream {
 /// When the stream is not usable; otherwise whatever `work` returns is in `Ok`.
 #[track_caller]
 pub fn with_stream<T>(stream: &Stream, work: impl FnOnce() -> T) -> Result<T> {
-    stream.handle.push().named("with_stream")?;
+    stream.handle.push().with_op("with_stream")?;
     let _scope = Scope;
     Ok(work())
 }

@@ -176,14 +176,14 @@ impl From<&str> for NativeError {
 }
 
 /// Says which operation a native call belongs to. A method, because a closure would not pass the caller's line on.
-pub(crate) trait Named<T> {
+pub(crate) trait WithOp<T> {
     /// Returns the value, or the error of operation `op` at the caller's line.
-    fn named(self, op: &'static str) -> Result<T>;
+    fn with_op(self, op: &'static str) -> Result<T>;
 }
 
-impl<T> Named<T> for std::result::Result<T, NativeError> {
+impl<T> WithOp<T> for std::result::Result<T, NativeError> {
     #[track_caller]
-    fn named(self, op: &'static str) -> Result<T> {
+    fn with_op(self, op: &'static str) -> Result<T> {
         match self {
             Ok(value) => Ok(value),
             Err(error) => Err(Error::from_native(op, error)),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::{self, Handle};
 use crate::{Array, Result};
 
@@ -25,7 +25,7 @@ use crate::{Array, Result};
 #[track_caller]
 pub fn eval<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<()> {
     let handles = handles("eval", arrays)?;
-    ffi::eval::eval(handles.iter().map(|handle| handle.as_ref())).named("eval")
+    ffi::eval::eval(handles.iter().map(|handle| handle.as_ref())).with_op("eval")
 }
 
 /// Starts computing these arrays and returns; reading one waits for it.
@@ -37,7 +37,7 @@ pub fn eval<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<()> {
 pub fn async_eval<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<()> {
     let handles = handles("async_eval", arrays)?;
     let started = ffi::eval::async_eval(handles.iter().map(|handle| handle.as_ref()));
-    started.named("async_eval")
+    started.with_op("async_eval")
 }
 
 /// Waits until everything given to this thread's stream is done.

@@ -35,7 +35,6 @@ mod eval;
 pub mod fast;
 mod ffi;
 pub mod fft;
-mod guard;
 pub mod index;
 mod init;
 pub mod io;
@@ -61,6 +60,8 @@ pub mod trace {
 }
 pub mod transforms;
 pub mod tree;
+mod validate;
+mod workaround;
 mod worker;
 
 /// Called once, before the first call into the native library. Here, because `ffi` is below everything that it sets up.

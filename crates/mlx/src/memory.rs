@@ -6,7 +6,7 @@
 //! is less) when the library is loaded. The environment variable `MLX_CACHE_LIMIT` sets another number of bytes, on any
 //! device; a value that is no number is ignored.
 
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::memory as native;
 use crate::{Array, Result};
 
@@ -30,10 +30,10 @@ pub struct Usage {
 #[track_caller]
 pub fn usage() -> Result<Usage> {
     Ok(Usage {
-        active: native::get(native::Get::Active).named("memory")?,
-        cache: native::get(native::Get::Cache).named("memory")?,
-        peak: native::get(native::Get::Peak).named("memory")?,
-        limit: native::get(native::Get::Limit).named("memory")?,
+        active: native::get(native::Get::Active).with_op("memory")?,
+        cache: native::get(native::Get::Cache).with_op("memory")?,
+        peak: native::get(native::Get::Peak).with_op("memory")?,
+        limit: native::get(native::Get::Limit).with_op("memory")?,
     })
 }
 
@@ -59,7 +59,7 @@ pub fn compact<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<Vec<Ar
     crate::eval(arrays.iter().copied())?;
     let handles = arrays.iter().map(|array| array.handle("compact"));
     let handles: Vec<_> = handles.collect::<Result<_>>()?;
-    let moved = native::compact(handles.iter().map(AsRef::as_ref)).named("compact")?;
+    let moved = native::compact(handles.iter().map(AsRef::as_ref)).with_op("compact")?;
     Ok(moved.into_iter().map(Array::from_handle).collect())
 }
 
@@ -69,7 +69,7 @@ pub fn compact<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<Vec<Ar
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn set_cache_limit(bytes: usize) -> Result<usize> {
-    native::set(native::Set::Cache, bytes).named("memory")
+    native::set(native::Set::Cache, bytes).with_op("memory")
 }
 
 /// Sets the number of bytes that evaluation tries to stay below, and above which a single result is refused.
@@ -79,7 +79,7 @@ pub fn set_cache_limit(bytes: usize) -> Result<usize> {
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn set_memory_limit(bytes: usize) -> Result<usize> {
-    native::set(native::Set::Memory, bytes).named("memory")
+    native::set(native::Set::Memory, bytes).with_op("memory")
 }
 
 /// Sets the number of bytes that stay resident on the GPU (Metal only) and returns the one before.
@@ -88,7 +88,7 @@ pub fn set_memory_limit(bytes: usize) -> Result<usize> {
 /// When the device does not allow it.
 #[track_caller]
 pub fn set_wired_limit(bytes: usize) -> Result<usize> {
-    native::set(native::Set::Wired, bytes).named("memory")
+    native::set(native::Set::Wired, bytes).with_op("memory")
 }
 
 /// Returns the cache limit a process starts with, or nothing for MLX's own; MLX limits its memory to 0.8 of all.
@@ -117,7 +117,7 @@ fn container_memory() -> Option<usize> {
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn clear_cache() -> Result<()> {
-    native::clear_cache().named("memory")
+    native::clear_cache().with_op("memory")
 }
 
 /// Starts counting the peak anew.
@@ -126,5 +126,5 @@ pub fn clear_cache() -> Result<()> {
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn reset_peak() -> Result<()> {
-    native::reset_peak().named("memory")
+    native::reset_peak().with_op("memory")
 }

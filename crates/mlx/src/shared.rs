@@ -1,6 +1,6 @@
 //! Values that can go to other threads: computed, waited for, never written again.
 
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::{self, Handle};
 use crate::{Array, ArrayType, Result};
 
@@ -20,7 +20,7 @@ impl Array {
     #[track_caller]
     pub fn share(&self) -> Result<SharedArray> {
         let handle = self.handle("share")?;
-        let handle = ffi::shared::SharedHandle::new(handle).named("share")?;
+        let handle = ffi::shared::SharedHandle::new(handle).with_op("share")?;
         Ok(SharedArray { handle })
     }
 }
@@ -29,7 +29,7 @@ impl SharedArray {
     /// Returns this thread's array of the same values; nothing is copied.
     #[track_caller]
     pub fn array(&self) -> Array {
-        let duplicate = self.handle.duplicate().named("array");
+        let duplicate = self.handle.duplicate().with_op("array");
         Array::from_result(duplicate.map(Array::from_handle))
     }
 

@@ -25,8 +25,9 @@ const CRATES: [Crate; 3] = [
             &["error", "op"],
             // The fence: everything unsafe.
             &["ffi"],
-            // What keeps a call from crashing; programs, which know no device.
-            &["guard", "program"],
+            // What keeps a call from crashing, and from wrong numbers; programs, which know no device.
+            &["program", "validate"],
+            &["workaround"],
             // Arrays, and how operations are applied to them.
             &["array", "device"],
             &["bind", "eval", "shared"],

@@ -1,7 +1,7 @@
 //! Arrays from Rust data.
 
 use super::Array;
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::data;
 use crate::shape::{Shape, element_count};
 use crate::{Element, Error, Result};
@@ -37,7 +37,7 @@ impl Array {
         }
         data::from_slice(data, &shape)
             .map(Self::from_handle)
-            .named("from_slice")
+            .with_op("from_slice")
     }
 
     /// Returns a scalar array of this element's own dtype (not weak: see [`Scalar`](crate::Scalar)).

@@ -2,7 +2,7 @@
 
 use super::Array;
 use crate::dtype::Complex64;
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::data;
 use crate::{Dtype, Error, Result};
 use half::{bf16, f16};
@@ -115,7 +115,7 @@ impl Scalar {
             Dtype::Bfloat16 => data::from_slice(&[bf16::from_f64(self.as_f64())], &[]),
             Dtype::Complex64 => data::from_slice(&[self.as_complex()], &[]),
         };
-        handle.map(Array::from_handle).named("array")
+        handle.map(Array::from_handle).with_op("array")
     }
 
     #[track_caller]

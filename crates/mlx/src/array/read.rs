@@ -4,10 +4,10 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::Array;
-use crate::error::Named;
-use crate::ffi::{self, Handle, data};
+use crate::error::WithOp;
+use crate::ffi::{self, Handle, data, stream, table};
 use crate::op::Op;
-use crate::{ArrayType, Element, Error, Result, guard};
+use crate::{ArrayType, Element, Error, Result, validate};
 
 impl Array {
     /// Computes this array and waits for it.
@@ -17,7 +17,7 @@ impl Array {
     #[track_caller]
     pub fn eval(&self) -> Result<()> {
         let handle = self.handle("eval")?;
-        ffi::eval::eval([handle.as_ref()]).named("eval")
+        ffi::eval::eval([handle.as_ref()]).with_op("eval")
     }
 
     /// Computes this array and returns its only element.
@@ -27,7 +27,7 @@ impl Array {
     #[track_caller]
     pub fn item<T: Element>(&self) -> Result<T> {
         let handle = self.readable::<T>("item")?;
-        match data::as_slice::<T>(&handle).named("item")? {
+        match data::as_slice::<T>(&handle).with_op("item")? {
             [value] => Ok(*value),
             _ => Err(Error::op(
                 "item",
@@ -45,7 +45,7 @@ impl Array {
         let handle = self.readable::<T>("to_vec")?;
         data::as_slice::<T>(&handle)
             .map(<[T]>::to_vec)
-            .named("to_vec")
+            .with_op("to_vec")
     }
 
     /// Computes this array and returns its elements without a copy.
@@ -57,7 +57,7 @@ impl Array {
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
         self.check_dtype::<T>("as_slice")?;
         self.eval()?;
-        data::as_slice(self.handle("as_slice")?).named("as_slice")
+        data::as_slice(self.handle("as_slice")?).with_op("as_slice")
     }
 
     #[track_caller]
@@ -88,7 +88,7 @@ impl Array {
         read: impl FnOnce(&[u8]) -> T,
     ) -> Result<T> {
         let handle = self.contiguous_handle(op)?;
-        data::bytes(&handle).named(op).map(read)
+        data::bytes(&handle).with_op(op).map(read)
     }
 
     /// Returns an evaluated, row-contiguous handle to the same values.
@@ -96,20 +96,20 @@ impl Array {
     fn contiguous_handle(&self, op: &'static str) -> Result<Rc<Handle>> {
         self.eval()?;
         let handle = self.handle(op)?;
-        if handle.size() == 0 || handle.is_row_contiguous().named(op)? {
+        if handle.size() == 0 || handle.is_row_contiguous().with_op(op)? {
             return Ok(Rc::clone(handle));
         }
         let op_contiguous = Op::Contiguous {
             allow_col_major: false,
         };
-        let copy = Array::from_handle(match guard::execute(&op_contiguous, &[handle]) {
-            Ok(outputs) => outputs.into_one().named(op)?,
-            Err(error) => {
+        let copy = validate::check(&op_contiguous, &[handle])
+            .and_then(|()| table::one(&op_contiguous, &[handle], stream::current()?))
+            .map_err(|error| {
                 let inputs = vec![ArrayType::of(handle)];
                 let (name, at) = (op_contiguous.name(), Location::caller());
-                return Err(Error::native_at(name, &error, inputs, at));
-            }
-        });
+                Error::native_at(name, &error, inputs, at)
+            })?;
+        let copy = Array::from_handle(copy);
         copy.eval()?;
         copy.handle(op).map(Rc::clone)
     }

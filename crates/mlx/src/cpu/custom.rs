@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::closure::{Closure, panic_text};
 use crate::ffi::custom::{self, CustomCall};
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
@@ -13,7 +13,7 @@ use crate::ffi::shared::SharedHandle;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Handle, NativeError, cpu, inspect, stream};
 use crate::op::Op;
-use crate::{Array, ArrayType, Error, SharedArray, bind, bind_all, guard};
+use crate::{Array, ArrayType, Error, SharedArray, bind, bind_all, validate};
 
 /// How primitives made by [`host_kernel`] are called, before their own name.
 pub(crate) const HOST_PREFIX: &str = "host kernel ";
@@ -88,7 +88,7 @@ pub fn host_kernel(
             "name must not have a zero byte",
         ));
     };
-    let identity = inspect::next_id().named("fast.host_kernel")?;
+    let identity = inspect::next_id().with_op("fast.host_kernel")?;
     let label = format!("{HOST_PREFIX}{name}");
     let kernel = move |inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]| {
         // A panic here is on MLX's thread: all that can go on is its text.
@@ -202,7 +202,7 @@ impl CustomCall for HostKernel {
         let types = (kernel.output_types)(&types).map_err(NativeError)?;
         types
             .iter()
-            .try_for_each(|output| guard::countable(&output.shape))?;
+            .try_for_each(|output| validate::countable(&output.shape))?;
         let mut on = stream::current()?;
         let cpu;
         if stream::is_gpu(on) {
@@ -351,5 +351,5 @@ pub fn cpu_kernel_runs() -> Vec<(&'static str, u64)> {
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn vtable_hooks() -> crate::Result<usize> {
-    cpu::vtable_hooks().named("fast.vtable_hooks")
+    cpu::vtable_hooks().with_op("fast.vtable_hooks")
 }

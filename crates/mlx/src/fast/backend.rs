@@ -6,7 +6,7 @@ use std::fmt;
 use super::attention::{AttentionOptions, scaled_dot_product_attention};
 use super::{RopeOptions, cross_entropy, layer_norm, rms_norm, rope};
 use crate::cpu::HOST_PREFIX;
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::inspect;
 use crate::local::with_local;
 use crate::{Array, Dtype, Error, Result, zeros};
@@ -108,7 +108,7 @@ const FUSED: [&str; 6] = [
 /// ```
 #[track_caller]
 pub fn backend(array: &Array) -> Result<Backend> {
-    let name = inspect::primitive_name(array.typed()?).named("fast.backend")?;
+    let name = inspect::primitive_name(array.typed()?).with_op("fast.backend")?;
     if name.is_empty() {
         let message = "the array has been computed, ask before eval";
         return Err(Error::op("fast.backend", message));

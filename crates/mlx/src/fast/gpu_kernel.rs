@@ -10,7 +10,7 @@ use crate::ffi::gpu_kernel as native;
 use crate::ffi::table::Outputs;
 use crate::ffi::{Handle, NativeError, stream};
 use crate::op::Op;
-use crate::{Array, ArrayType, Dtype, Error, bind_all, guard};
+use crate::{Array, ArrayType, Dtype, Error, bind_all, validate};
 
 /// How one application of a GPU kernel runs.
 ///
@@ -212,7 +212,7 @@ impl Application {
             return Err(NativeError(message));
         }
         let mut outputs = launch.outputs.iter();
-        outputs.try_for_each(|output| guard::countable(&output.shape))
+        outputs.try_for_each(|output| validate::countable(&output.shape))
     }
 
     fn call_native(&self, inputs: &[&Handle]) -> Result<Vec<Handle>, NativeError> {

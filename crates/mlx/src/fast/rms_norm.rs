@@ -29,28 +29,23 @@ const NAME: &str = "fast.rms_norm";
 #[track_caller]
 pub fn rms_norm<'a>(x: &Array, weight: impl Into<Option<&'a Array>>, eps: f32) -> Array {
     let _suppressed = SuppressSizeTracking::new();
-    Array::from_result(fused(x, weight.into(), eps))
+    let weight = weight.into();
+    match check(x, weight) {
+        Err(error) => Array::failed(error),
+        // Kernels divide by the size of the last axis.
+        Ok(dtype) if x.shape().is_ok_and(|shape| shape.contains(&0)) => cast(x, dtype),
+        Ok(_) => {
+            let mut inputs = vec![x];
+            inputs.extend(weight);
+            record_backend(FastOp::RmsNorm, bind(Op::RmsNorm { eps }, &inputs))
+        }
+    }
 }
 
 /// Normalizes the last axis by its root mean square, in plain operations: see [`rms_norm`](super::rms_norm).
 #[track_caller]
 pub fn composed<'a>(x: &Array, weight: impl Into<Option<&'a Array>>, eps: f32) -> Array {
     Array::from_result(formula(x, weight.into(), eps))
-}
-
-#[track_caller]
-fn fused(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
-    let dtype = check(x, weight)?;
-    if x.size()? == 0 {
-        // Kernels divide by the size of the last axis.
-        return Ok(cast(x, dtype));
-    }
-    let mut inputs = vec![x];
-    inputs.extend(weight);
-    Ok(record_backend(
-        FastOp::RmsNorm,
-        bind(Op::RmsNorm { eps }, &inputs),
-    ))
 }
 
 #[track_caller]

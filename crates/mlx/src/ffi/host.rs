@@ -158,7 +158,7 @@ impl<'a> HostInput<'a> {
             Some(0) => Some(&[]),
             Some(extent) => {
                 // SAFETY: of dtype `T` (checked); all elements between belong to the array's buffer, as views beyond it
-                // are refused (`guard::view`), and are not written until the kernel returns.
+                // are refused (`validate`), and are not written until the kernel returns.
                 Some(unsafe { std::slice::from_raw_parts(self.buffer.data.cast::<T>(), extent) })
             }
         })
@@ -288,7 +288,7 @@ impl<'a> HostInput<'a> {
         };
         let lowest = self.buffer.data.cast::<[u8; N]>().wrapping_sub(before);
         // SAFETY: from the lowest element to the highest, each of `N` bytes (the caller matched the dtype); all between
-        // belong to the array's buffer, as views beyond it are refused (`guard::view`), and are not written until
+        // belong to the array's buffer, as views beyond it are refused (`validate`), and are not written until
         // the kernel returns.
         let from = unsafe { std::slice::from_raw_parts(lowest, extent) };
         mlx_kernels::copy_strided(from, before, &shape, &strides, out.as_chunks_mut().0)

@@ -6,6 +6,7 @@ use mlx_sys as sys;
 
 use super::call::{api, check, loaded, loaded_to_free};
 use crate::error::NativeError;
+use crate::op::{Op, OpFlags};
 
 /// An `mlx_stream` owned by this value.
 pub(crate) struct StreamHandle {
@@ -131,6 +132,32 @@ pub(crate) fn current() -> Result<sys::mlx_stream, NativeError> {
         return Err(super::call::take_error(api));
     }
     Ok(raw)
+}
+
+/// The stream that an operation goes to.
+pub(crate) enum StreamOf {
+    /// That of the thread, borrowed.
+    Current(sys::mlx_stream),
+    /// The CPU's default, for what runs nowhere else.
+    Cpu(StreamHandle),
+}
+
+impl StreamOf {
+    /// Returns this thread's stream, or the CPU's when that one is a GPU's and the operation is computed on the CPU only.
+    pub(crate) fn op(op: &Op) -> Result<Self, NativeError> {
+        let current = current()?;
+        if op.flags().contains(OpFlags::CPU_ONLY) && is_gpu(current) {
+            return StreamHandle::default_of(false).map(Self::Cpu);
+        }
+        Ok(Self::Current(current))
+    }
+
+    pub(crate) fn raw(&self) -> sys::mlx_stream {
+        match self {
+            Self::Current(raw) => *raw,
+            Self::Cpu(stream) => stream.raw(),
+        }
+    }
 }
 
 /// Returns whether a stream runs on a GPU.

@@ -71,6 +71,20 @@ macro_rules! define_call {
 
 op_table!(define_call);
 
+/// Calls an operation of the table that has one output, without any checks.
+pub(crate) fn one(
+    op: &Op,
+    inputs: &[&Handle],
+    stream: sys::mlx_stream,
+) -> Result<Handle, NativeError> {
+    call(op, &raws(inputs), stream)?.into_one()
+}
+
+/// What the functions of the table take.
+pub(crate) fn raws(inputs: &[&Handle]) -> Vec<sys::mlx_array> {
+    inputs.iter().map(|handle| handle.raw()).collect()
+}
+
 /// What an operation gives.
 pub(crate) enum Outputs {
     /// One array.

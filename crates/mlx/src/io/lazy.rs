@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fault;
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
 use crate::ffi::{Handle, NativeError, stream};
 use crate::{Array, ArrayType, Dtype, Result, zeros};
@@ -123,7 +123,7 @@ impl Source {
             captured: &[],
             identity: 0,
         };
-        apply(call).named(self.op).map(Array::from_handle)
+        apply(call).with_op(self.op).map(Array::from_handle)
     }
 
     /// Reads the elements of an output.

@@ -40,7 +40,7 @@ where
 /// What [`checkpoint`] gives.
 pub struct Checkpoint<F, Args> {
     function: Rc<F>,
-    /// Named by errors when another transform calls this function.
+    /// WithOp by errors when another transform calls this function.
     made_at: &'static Location<'static>,
     of: PhantomData<fn(Args)>,
 }

@@ -52,7 +52,7 @@ type Rule<Values, Output> =
 pub struct CustomVjp<F: Function<Args>, Args: Arguments> {
     function: Rc<F>,
     rule: Rc<Rule<Args::Values, F::Output>>,
-    /// Named by errors when another transform calls this function.
+    /// WithOp by errors when another transform calls this function.
     made_at: &'static Location<'static>,
 }
 

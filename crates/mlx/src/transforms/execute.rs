@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::body::{body, finish, run};
 use super::checks;
 use crate::array::{FlatFunction, Transform};
-use crate::error::{Named, plain_message};
+use crate::error::{WithOp, plain_message};
 use crate::ffi::closure::{LocalBody, LocalRule};
 use crate::ffi::vector::Vector;
 use crate::ffi::{Handle, NativeError, inspect, transform as native};
@@ -31,7 +31,7 @@ pub(super) fn execute(
     let results = finish(call, |fault| failure(transform, fault, &handles, at));
     // MLX forgets what depends on the functions around this one; what is read there would be cut off from them.
     let given = results.as_deref().unwrap_or_default();
-    native::resume(&given.iter().collect::<Vec<_>>()).named(transform.name())?;
+    native::resume(&given.iter().collect::<Vec<_>>()).with_op(transform.name())?;
     Ok(results?.into_iter().map(Array::from_handle).collect())
 }
 
@@ -99,7 +99,7 @@ fn as_is(name: &'static str, function: &Rc<FlatFunction>) -> Box<LocalBody> {
 fn each_paired(name: &'static str, function: &Rc<FlatFunction>) -> Box<LocalBody> {
     let function = Rc::clone(function);
     let unstopped = move |output: Array| {
-        let primitive = inspect::primitive_name(output.handle(name)?).named(name)?;
+        let primitive = inspect::primitive_name(output.handle(name)?).with_op(name)?;
         if primitive == "StopGradient" {
             bind(Op::Copy, &[&output]).checked()
         } else {

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use crate::error::Named;
+use crate::error::WithOp;
 use crate::ffi::{Handle, NativeError, inspect};
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ thread_local! {
 /// # Errors
 /// When it is too large; [`with_enough`] then tries again.
 pub(super) fn check(name: &'static str, outputs: &[&Handle]) -> Result<()> {
-    let size = inspect::graph_size(outputs).named(name)?;
+    let size = inspect::graph_size(outputs).with_op(name)?;
     let needed = size.saturating_mul(FRAME).saturating_add(RESERVE);
     if needed <= remaining() {
         return Ok(());

@@ -4,10 +4,9 @@
 //! of 60000 infinite; variances and norms square their elements in half precision.
 
 use super::calculate::Calculator;
-use super::table;
 use crate::Dtype;
 use crate::dtype::DtypeKind;
-use crate::ffi::table::Outputs;
+use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Handle, NativeError};
 use crate::op::Op;
 

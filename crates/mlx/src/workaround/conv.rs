@@ -4,8 +4,7 @@
 //! 32 bits, and unfold the input into memory that may not be there. And the gradient with respect to the input is right
 //! only for as much padding before as after, and no more than the kernel reaches: other padding is put on by hand.
 
-use super::one;
-use crate::ffi::table::{self, Outputs};
+use crate::ffi::table::{self, Outputs, one};
 use crate::ffi::{Handle, NativeError, data, inspect, memory, stream};
 use crate::op::{Op, PadMode};
 

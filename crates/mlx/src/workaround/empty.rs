@@ -2,9 +2,9 @@
 //!
 //! Several of MLX's CPU loops divide by the size of an axis, and BLAS ends the process when a matrix has no columns.
 
-use super::one;
 use crate::Dtype;
 use crate::ffi::table::Outputs;
+use crate::ffi::table::one;
 use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, OpFlags};
 use crate::shape::axis_index;
@@ -27,7 +27,7 @@ pub(super) fn fresh_inputs(
 }
 
 /// Returns the results with those that have no elements replaced by fresh arrays.
-pub(super) fn fresh_outputs(
+pub(crate) fn fresh_outputs(
     op: &Op,
     inputs: &[&Handle],
     outputs: Outputs,

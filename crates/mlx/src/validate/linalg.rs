@@ -47,7 +47,7 @@ pub(super) fn check(
 }
 
 /// Returns a Cholesky factor that is known to exist or to become an error.
-pub(super) fn factor(factor: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, NativeError> {
+pub(crate) fn factor(factor: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, NativeError> {
     if factor.size() == 0 {
         return factor.duplicate();
     }

@@ -4,8 +4,7 @@
 //! it takes the floor, so that 1 // 0.1 is 10 beside a remainder of 0.1, and divisions of and by infinity are off.
 
 use super::calculate::Calculator;
-use super::one;
-use crate::ffi::table::{self, Outputs};
+use crate::ffi::table::{self, Outputs, one};
 use crate::ffi::{Handle, NativeError, data};
 use crate::op::Op;
 use crate::{Dtype, dtype::DtypeKind};

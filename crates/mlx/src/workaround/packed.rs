@@ -1,6 +1,6 @@
 //! Weights in nvfp4 with an odd number of groups: the CPU packs and unpacks four words at a time, two groups.
 
-use super::{Outputs, one, table};
+use crate::ffi::table::{self, Outputs, one};
 use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, QuantizationMode};
 

@@ -4,15 +4,18 @@
 //! 9 %, and half precision stops where the step is lost in rounding. Doubles of `linspace` are made in `float32`.
 
 use super::calculate::Calculator;
-use super::table;
 use crate::Dtype;
 use crate::dtype::DtypeKind;
-use crate::ffi::table::Outputs;
+use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Handle, NativeError, stream};
 use crate::op::Op;
 
 /// Computes in double what MLX's loop gets wrong; nothing when `op` is not of these.
-pub(super) fn call(op: &Op, stream: mlx_sys::mlx_stream) -> Result<Option<Outputs>, NativeError> {
+pub(super) fn call(
+    op: &Op,
+    _: &[&Handle],
+    stream: mlx_sys::mlx_stream,
+) -> Result<Option<Outputs>, NativeError> {
     if stream::is_gpu(stream) {
         return Ok(None);
     }

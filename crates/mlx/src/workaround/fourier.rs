@@ -1,8 +1,8 @@
 //! Transforms back to an odd number of real values: in a function of which MLX takes tangents, or which it vectorizes, it
 //! takes their number for the even one.
 
-use super::{Outputs, one};
 use crate::Dtype;
+use crate::ffi::table::{Outputs, one};
 use crate::ffi::{Handle, NativeError, data, inspect};
 use crate::op::{FftNorm, Op};
 use crate::shape::axis_index;

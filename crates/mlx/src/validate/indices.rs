@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::one;
 use crate::ffi::closure::Closure;
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
+use crate::ffi::table::one;
 use crate::ffi::{Handle, NativeError, data, stream};
 use crate::op::Op;
 use crate::shape::axis_index;

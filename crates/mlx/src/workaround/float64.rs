@@ -1,7 +1,8 @@
 //! Doubles and the formats of 4 and 8 bits: the CPU reads and writes them as if doubles were half as wide.
 
-use super::{one, packed};
+use super::packed;
 use crate::Dtype;
+use crate::ffi::table::one;
 use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, QuantizationMode};

@@ -1,7 +1,7 @@
 //! The same bytes as another dtype: never a `bool` that is neither 0 nor 1, never beyond the buffer.
 
-use super::one;
 use crate::Dtype;
+use crate::ffi::table::one;
 use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Handle, NativeError, data};
 use crate::op::Op;

@@ -1,6 +1,6 @@
 //! Small formulas over handles: what replacements of MLX's operations are written with.
 
-use super::one;
+use crate::ffi::table::one;
 use crate::ffi::{Handle, NativeError, data, stream};
 use crate::op::Op;
 use crate::{Dtype, Element};

@@ -4,9 +4,8 @@
 //! astray among NaN at the end.
 
 use super::calculate::Calculator;
-use super::table;
 use crate::Dtype;
-use crate::ffi::table::Outputs;
+use crate::ffi::table::{self, Outputs};
 use crate::ffi::{Handle, NativeError};
 use crate::op::{Op, SearchSide};
 use crate::shape::axis_index;

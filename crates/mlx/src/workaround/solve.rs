@@ -1,7 +1,7 @@
 //! Systems of equations whose sides differ in rank or dtype: they broadcast as NumPy's, which MLX does only in part.
 
-use super::{Outputs, one, table};
 use crate::Dtype;
+use crate::ffi::table::{self, Outputs, one};
 use crate::ffi::{Handle, NativeError, inspect};
 use crate::op::Op;
 
