@@ -25,6 +25,14 @@ pub(crate) mod private {
         fn as_f32<'a>(_: &'a [Self], _: &'a mut [Self]) -> Option<(&'a [f32], &'a mut [f32])> {
             None
         }
+        /// The row, if it is of this type.
+        fn as_f16(_: &[Self]) -> Option<&[half::f16]> {
+            None
+        }
+        /// The row, if it is of this type.
+        fn as_bf16(_: &[Self]) -> Option<&[half::bf16]> {
+            None
+        }
         /// The products of four rows with `x`, if the processor has instructions that read this type.
         fn dots(_: [&[Self]; 4], _: &[f32]) -> Option<[f32; 4]> {
             None
@@ -64,7 +72,7 @@ impl private::Storage for f32 {
 }
 
 macro_rules! half_storage {
-    ($type:ty, $to_f32:path, $from_f32:path, $round:path, $dots:expr) => {
+    ($type:ty, $as_self:ident, $to_f32:path, $from_f32:path, $round:path, $dots:expr) => {
         impl private::Storage for $type {
             const IS_F32: bool = false;
             const BELOW_ONE: f32 = 1.0 - <$type>::EPSILON.to_f32_const() / 2.0;
@@ -72,6 +80,10 @@ macro_rules! half_storage {
             #[inline(always)]
             fn round(x: f32) -> f32 {
                 $round(x)
+            }
+
+            fn $as_self(row: &[Self]) -> Option<&[Self]> {
+                Some(row)
             }
 
             fn dots(rows: [&[Self]; 4], x: &[f32]) -> Option<[f32; 4]> {
@@ -102,6 +114,7 @@ macro_rules! half_storage {
 
 half_storage!(
     f16,
+    as_f16,
     crate::simd::f16_to_f32::f16_to_f32,
     crate::simd::f32_to_f16::f32_to_f16,
     crate::simd::f32_to_f16::round_to_f16,
@@ -109,6 +122,7 @@ half_storage!(
 );
 half_storage!(
     bf16,
+    as_bf16,
     crate::simd::f16_to_f32::bf16_to_f32,
     crate::simd::f32_to_f16::f32_to_bf16,
     crate::simd::f32_to_f16::round_to_bf16,

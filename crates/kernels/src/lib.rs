@@ -29,6 +29,7 @@ mod elementwise;
 mod error;
 mod fft;
 mod gemm;
+mod indexing;
 mod order;
 mod parallel;
 mod quantized;
@@ -53,17 +54,24 @@ pub use elementwise::{
 pub use error::{Error, Result};
 pub use fft::{FftShape, fft, inverse_real_fft, real_fft};
 pub use gemm::{MatrixShape, matmul};
+pub use indexing::{Gather, Index, gather, take_along};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use random::{random_bits, random_normal, random_uniform};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
-    NormGradient, ReduceShape, Reduction, RowMajorShape, cross_entropy, cross_entropy_gradient,
-    layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm, rms_norm_gradient, softmax,
+    Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct,
+    FoldMax, FoldMin, FoldProduct, FoldSum, NormGradient, ReduceShape, Reduction, RowMajorShape,
+    Scan, ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder,
+    ScanProduct, ScanSum, ScanWholeMax, ScanWholeMin, Whole, arg_reduce, cross_entropy,
+    cross_entropy_gradient, fold, layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm,
+    rms_norm_gradient, scan, softmax,
 };
 pub use simd::instruction_set;
-pub use strided::copy_strided;
+pub use strided::{
+    Combinable, Combine, SliceTarget, StridedView, concatenate, copy_strided, pad, update_slice,
+};
 
 #[allow(deprecated)]
 pub use renamed::{

@@ -1,9 +1,8 @@
 //! Reducing columns: rows are added to a tile of results.
 
-use pulp::{Simd, WithSimd};
-
+use super::add_rows::{Combine, add_rows};
 use super::pairwise::Pairwise;
-use super::{ReduceShape, Reduction, max_or_nan, min_or_nan};
+use super::{ReduceShape, Reduction};
 use crate::element::Element;
 use crate::parallel::parallel_for;
 use crate::simd;
@@ -139,18 +138,9 @@ impl Scratch {
         for (number, rows) in rows.chunks(RUN * inner).enumerate() {
             // The first run is the total, the first row of a run its sum: no neutral element is needed.
             let target = if number == 0 { &mut *total } else { &mut *run };
-            for (row, x) in rows.chunks_exact(inner).enumerate() {
-                let x = T::read(&x[column..column + width], row_f32);
-                if row == 0 {
-                    target.copy_from_slice(x);
-                } else {
-                    simd::dispatch(Combine {
-                        reduction,
-                        x,
-                        to: target,
-                    });
-                }
-            }
+            let first = T::read(&rows[column..column + width], row_f32);
+            target.copy_from_slice(first);
+            add_rows(reduction, &rows[inner..], inner, column, target, row_f32);
             if number > 0 {
                 simd::dispatch(Combine {
                     reduction,
@@ -158,28 +148,6 @@ impl Scratch {
                     to: total,
                 });
             }
-        }
-    }
-}
-
-/// Combines numbers with others, element by element.
-struct Combine<'a> {
-    reduction: Reduction,
-    x: &'a [f32],
-    to: &'a mut [f32],
-}
-
-impl WithSimd for Combine<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        // Plain loops, which the compiler vectorizes.
-        let pairs = self.to.iter_mut().zip(self.x);
-        match self.reduction {
-            Reduction::Sum | Reduction::Mean => pairs.for_each(|(to, x)| *to += x),
-            Reduction::Max => pairs.for_each(|(to, x)| *to = max_or_nan(*to, *x)),
-            Reduction::Min => pairs.for_each(|(to, x)| *to = min_or_nan(*to, *x)),
         }
     }
 }

@@ -11,9 +11,17 @@
 //! columns, and far less on average; a mean is rounded twice more. The result depends on the shape and the instruction
 //! set alone. Maximum and minimum are exact, and NaN where one element is.
 
+mod add_rows;
+mod block;
 mod columns;
+mod fold;
 mod pairwise;
 mod rows;
+
+pub use fold::{
+    Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct, FoldMax,
+    FoldMin, FoldProduct, FoldSum, Whole, fold,
+};
 
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
