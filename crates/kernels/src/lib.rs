@@ -47,7 +47,7 @@ pub use elementwise::{
     swiglu, unary,
 };
 pub use error::{Error, Result};
-pub use gemm::{MatrixShape, matmul};
+pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul};
 pub use parallel::threads;
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use rope::{Rope, RopeShape, RotaryTable};

@@ -7,6 +7,7 @@ pub(crate) mod f32_to_f16;
 pub(crate) mod lanes;
 mod prefetch;
 pub(crate) mod streaming_store;
+pub(crate) mod transpose;
 
 pub use dispatch::instruction_set;
 pub(crate) use dispatch::{arch, dispatch, f32_lanes};
