@@ -106,7 +106,7 @@ unsafe fn read(op: *const sys::mlx_native_op) -> Option<(Op, bool)> {
     Some((Op::decode(bytes)?, is_gradient))
 }
 
-/// Calls `ask` with the layouts of at most [`MAX_INPUTS`] inputs.
+/// Calls `ask` with the layouts of the inputs.
 ///
 /// # Safety
 /// `inputs` points to `n_inputs` descriptions that live for the call.
@@ -117,11 +117,17 @@ unsafe fn with_layouts<T>(
 ) -> Option<T> {
     // SAFETY: promised by the caller.
     let inputs = unsafe { slice(inputs, n_inputs) };
-    let mut layouts = [Layout::new(Dtype::Bool, &[], &[]); MAX_INPUTS];
-    for (layout, input) in layouts.get_mut(..n_inputs)?.iter_mut().zip(inputs) {
-        *layout = Layout::of(input);
+    let mut few = [Layout::new(Dtype::Bool, &[], &[]); MAX_INPUTS];
+    match few.get_mut(..n_inputs) {
+        Some(layouts) => {
+            for (layout, input) in layouts.iter_mut().zip(inputs) {
+                *layout = Layout::of(input);
+            }
+            ask(layouts)
+        }
+        // Arrays to be joined.
+        None => ask(&inputs.iter().map(Layout::of).collect::<Vec<_>>()),
     }
-    ask(&layouts[..n_inputs])
 }
 
 unsafe extern "C" fn prepare<B: Backend>(

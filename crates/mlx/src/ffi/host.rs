@@ -223,6 +223,13 @@ impl<'a> HostInput<'a> {
         self.buffer
     }
 
+    /// Whether the output holds the elements of this input already: an update writes over what nothing else needs, and
+    /// then has no other access to it.
+    #[allow(dead_code)]
+    pub(crate) fn is_in_output(&self) -> bool {
+        self.buffer.data.is_null()
+    }
+
     pub(super) fn size_in_bytes(&self) -> usize {
         self.buffer.size * self.dtype().size()
     }
