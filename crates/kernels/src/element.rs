@@ -39,6 +39,8 @@ pub(crate) mod private {
         }
         /// Lets `fill` write the row: in place, or to `scratch`, which is converted after.
         fn write(row: &mut [Self], scratch: &mut [f32], fill: impl FnOnce(&mut [f32]));
+        /// Writes the nearest number of each value; both slices have the same length.
+        fn store(values: &[f32], row: &mut [Self]);
     }
 }
 
@@ -68,6 +70,11 @@ impl private::Storage for f32 {
     #[inline(always)]
     fn write(row: &mut [Self], _: &mut [f32], fill: impl FnOnce(&mut [f32])) {
         fill(row);
+    }
+
+    #[inline(always)]
+    fn store(values: &[f32], row: &mut [Self]) {
+        row.copy_from_slice(values);
     }
 }
 
@@ -107,6 +114,10 @@ macro_rules! half_storage {
                 let scratch = &mut scratch[..row.len()];
                 fill(scratch);
                 $from_f32(scratch, row);
+            }
+
+            fn store(values: &[f32], row: &mut [Self]) {
+                $from_f32(values, row);
             }
         }
     };

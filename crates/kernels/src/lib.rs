@@ -53,7 +53,7 @@ pub use elementwise::{
 };
 pub use error::{Error, Result};
 pub use fft::{FftShape, fft, inverse_real_fft, real_fft};
-pub use gemm::{MatrixShape, matmul};
+pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul};
 pub use indexing::{Gather, Index, gather, take_along};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;

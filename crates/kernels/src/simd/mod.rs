@@ -8,6 +8,7 @@ pub(crate) mod half_lanes;
 pub(crate) mod lanes;
 mod prefetch;
 pub(crate) mod streaming_store;
+pub(crate) mod transpose;
 pub(crate) mod wide_math;
 
 pub use dispatch::instruction_set;
