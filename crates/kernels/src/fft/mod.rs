@@ -238,7 +238,7 @@ fn complex_mut(x: &mut [f32]) -> &mut [Complex<f32>] {
 }
 
 /// The elements in row-major order, copied where they are not.
-fn in_rows<'a, T: Copy + Default + Send + Sync>(
+fn in_rows<'a, T: pulp::bytemuck::Pod + Default + Send + Sync>(
     x: &'a [T],
     shape: &[usize],
     strides: &[isize],

@@ -67,11 +67,7 @@ pub fn concatenate<T: Pod + Send + Sync>(
 }
 
 /// Each part on all threads, one after the other.
-fn join_parts<T: Pod>(
-    inputs: &[StridedView<'_, T>],
-    axis: usize,
-    mut out: &mut [T],
-) -> Result<()> {
+fn join_parts<T: Pod>(inputs: &[StridedView<'_, T>], axis: usize, mut out: &mut [T]) -> Result<()> {
     let outer_shape = &inputs[0].shape[..axis];
     let outer: usize = outer_shape.iter().product();
     for index in 0..outer {
