@@ -36,6 +36,7 @@ mod rope;
 mod rowwise;
 mod simd;
 mod strided;
+mod values;
 
 pub use attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
@@ -51,6 +52,7 @@ pub use error::{Error, Result};
 pub use gemm::{MatrixShape, matmul};
 pub use indexing::{Gather, Index, gather, take_along};
 pub use parallel::threads;
+pub use pulp::bytemuck::{Pod, Zeroable};
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
@@ -64,6 +66,11 @@ pub use rowwise::{
 pub use simd::instruction_set;
 pub use strided::{
     Combine, Number, SliceTarget, StridedSlice, concatenate, copy_strided, pad, update_slice,
+};
+
+pub use values::{
+    ElementType, FoldKind, ScanKind, StridedBytes, arg_reduce_values, concatenate_values,
+    fold_values, gather_values, pad_values, scan_values, take_along_values, update_values,
 };
 
 #[allow(deprecated)]

@@ -68,7 +68,7 @@ const CRATES: [Crate; 3] = [
             &["error", "parallel", "simd"],
             &["element", "strided"],
             &["elementwise", "gemm", "indexing", "rowwise"],
-            &["attention", "conv", "quantized", "rope"],
+            &["attention", "conv", "quantized", "rope", "values"],
             &["renamed"],
         ],
         hooks: &[],
