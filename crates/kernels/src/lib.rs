@@ -39,6 +39,7 @@ mod rope;
 mod rowwise;
 mod simd;
 mod strided;
+mod values;
 
 pub use attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
@@ -57,6 +58,7 @@ pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul
 pub use indexing::{Gather, Index, gather, take_along};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
+pub use pulp::bytemuck::{Pod, Zeroable};
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use random::{random_bits, random_normal, random_uniform};
 pub use rope::{Rope, RopeShape, RotaryTable};
@@ -71,6 +73,11 @@ pub use rowwise::{
 pub use simd::instruction_set;
 pub use strided::{
     Combinable, Combine, SliceTarget, StridedView, concatenate, copy_strided, pad, update_slice,
+};
+
+pub use values::{
+    ElementType, FoldKind, ScanKind, StridedBytes, arg_reduce_values, concatenate_values,
+    fold_values, gather_values, pad_values, scan_values, take_along_values, update_values,
 };
 
 #[allow(deprecated)]

@@ -34,19 +34,19 @@ impl Gather {
         }
     }
 
-    /// Moves each slice by its index along an axis of `x`.
+    /// Moves each slice by its index along an axis of an array of this shape, with these strides.
     ///
     /// # Errors
     /// When there is not an index for each slice, or a slice would end beyond the array.
-    pub fn index<T: Pod, I: Index>(
+    pub fn index<I: Index>(
         &mut self,
-        x: &StridedView<'_, T>,
+        (shape, strides): (&[usize], &[isize]),
         axis: usize,
         indices: &StridedView<'_, I>,
     ) -> Result<()> {
         length(OP, "indices", self.starts.len(), indices.size())?;
-        length(OP, "slice sizes", x.shape.len(), self.sizes.len())?;
-        let (Some(&size), Some(&stride)) = (x.shape.get(axis), x.strides.get(axis)) else {
+        length(OP, "slice sizes", shape.len(), self.sizes.len())?;
+        let (Some(&size), Some(&stride)) = (shape.get(axis), strides.get(axis)) else {
             return Err(Error::Parameter {
                 op: OP,
                 what: "axis",

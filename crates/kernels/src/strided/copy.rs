@@ -46,8 +46,24 @@ pub fn copy_strided<T: Pod>(
         return Ok(());
     }
     check_reach(OP, from.len(), start, shape, strides)?;
-    let (from, out) = (cast_slice(from), cast_slice_mut(out));
-    match size_of::<T>() {
+    copy_bytes(
+        size_of::<T>(),
+        cast_slice(from),
+        start,
+        (shape, strides),
+        cast_slice_mut(out),
+    )
+}
+
+/// The same for elements of this many bytes; everything else is checked, and nothing is empty.
+pub(super) fn copy_bytes(
+    element: usize,
+    from: &[u8],
+    start: usize,
+    (shape, strides): (&[usize], &[isize]),
+    out: &mut [u8],
+) -> Result<()> {
+    match element {
         1 => copy_elements::<1>(from, start, shape, strides, out),
         2 => copy_elements::<2>(from, start, shape, strides, out),
         4 => copy_elements::<4>(from, start, shape, strides, out),

@@ -16,5 +16,6 @@ pub use copy::copy_strided;
 pub(crate) use copy::row_major;
 pub use pad::pad;
 pub(crate) use row_offsets::RowOffsets;
+pub(crate) use tile::transpose;
 pub use update::{Combinable, Combine, SliceTarget, update_slice};
 pub use view::StridedView;

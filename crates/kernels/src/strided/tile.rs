@@ -4,11 +4,43 @@
 //! interleaves the registers of the first half with those of the second; smaller elements are first interleaved to four
 //! bytes. Elsewhere, and at the edges, a tile is copied element by element, while its lines are in the cache.
 
+use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
+
 use super::block::Axis;
 use crate::simd;
 
 /// Columns that are read together without vector instructions.
 const TILE: usize = 16;
+
+/// Writes rows of `columns` elements, `row_step` apart, whose first elements are adjacent in `from` and whose own are
+/// `column_step` apart there.
+pub(crate) fn transpose<T: Pod>(
+    from: &[T],
+    [rows, columns]: [usize; 2],
+    column_step: usize,
+    out: &mut [T],
+    row_step: usize,
+) {
+    let axes = [
+        Axis {
+            size: rows,
+            from: 1,
+            to: row_step,
+        },
+        Axis {
+            size: columns,
+            from: column_step,
+            to: 1,
+        },
+    ];
+    let (from, out): (&[u8], &mut [u8]) = (cast_slice(from), cast_slice_mut(out));
+    match size_of::<T>() {
+        1 => copy_transposed::<1>(axes, from.as_chunks().0, 0, out.as_chunks_mut().0, 0),
+        2 => copy_transposed::<2>(axes, from.as_chunks().0, 0, out.as_chunks_mut().0, 0),
+        4 => copy_transposed::<4>(axes, from.as_chunks().0, 0, out.as_chunks_mut().0, 0),
+        _ => copy_transposed::<8>(axes, from.as_chunks().0, 0, out.as_chunks_mut().0, 0),
+    }
+}
 
 /// Copies rows whose first elements are adjacent in `from`, and whose own elements are adjacent in `out`.
 pub(super) fn copy_transposed<const N: usize>(

@@ -38,6 +38,34 @@ impl<'a, T: Pod> StridedView<'a, T> {
         })
     }
 
+    /// Copies the elements in row-major order, as [`copy_strided`](super::copy_strided) does.
+    ///
+    /// # Errors
+    /// When `out` has another length.
+    pub fn copy_to(&self, out: &mut [T]) -> Result<()> {
+        super::copy_strided(self.elements, self.start, &self.shape, &self.strides, out)
+    }
+
+    /// The same to the bytes of the elements.
+    ///
+    /// # Errors
+    /// When `out` has another length.
+    pub fn copy_to_bytes(&self, out: &mut [u8]) -> Result<()> {
+        let bytes = product("copy_strided", &[self.size(), size_of::<T>()])?;
+        length("copy_strided", "out", bytes, out.len())?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let from = pulp::bytemuck::cast_slice(self.elements);
+        let layout = (self.shape.as_slice(), self.strides.as_slice());
+        super::copy::copy_bytes(size_of::<T>(), from, self.start, layout, out)
+    }
+
+    /// Everything from the lowest element on, whatever is between.
+    pub fn elements(&self) -> &'a [T] {
+        self.elements
+    }
+
     /// The number of elements.
     pub fn size(&self) -> usize {
         self.shape.iter().product()

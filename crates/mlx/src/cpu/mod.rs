@@ -13,8 +13,10 @@
 
 mod attention;
 mod backend;
+mod by_type;
 mod conv;
 mod custom;
+mod data;
 mod dispatch;
 mod elementwise;
 mod elementwise_program;
@@ -29,6 +31,7 @@ mod product;
 mod reduce;
 mod rope;
 mod run;
+mod scan;
 mod softmax;
 mod supports;
 mod update;

@@ -4,11 +4,11 @@
 //! MLX's own operations is being evaluated (`native/vtable_hook.cpp`), or an operation is planned as an instruction of a
 //! program. [`is_instruction`]: which operations may be that at all.
 
+mod data;
 mod elementwise;
 
 use super::layout::{rows, size};
 use super::product::transposed;
-use super::reduce;
 use crate::Dtype;
 use crate::ffi::cpu::{MAX_INPUTS, Prepared};
 use crate::ffi::host::Layout;
@@ -19,8 +19,6 @@ use crate::shape::axis_index;
 const MIN_ELEMENTS: usize = 32;
 /// The same for functions that MLX's own loops compute in an instruction.
 const MIN_ELEMENTS_SIMPLE: usize = 4096;
-/// The same for reductions.
-const MIN_ELEMENTS_REDUCED: usize = 1024;
 /// More `float32` vectors than this are better left to a BLAS.
 const MAX_VECTORS_F32: usize = 3;
 /// More vectors than this are worth a cast of half-precision weights and a BLAS.
@@ -49,12 +47,6 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
         Op::Logsumexp { axes, .. } => {
             matches!(inputs, [x] if x.dtype() == Dtype::Float32 && is_last_axis(axes, *x))
         }
-        Op::Sum { axes, .. } | Op::Max { axes, .. } | Op::Min { axes, .. } => {
-            matches!(inputs, [x] if x.size() >= MIN_ELEMENTS_REDUCED
-                && is_stored(x.dtype())
-                && x.is_row_contiguous()
-                && reduce::shape_of(axes, x.shape()).is_some())
-        }
         Op::Matmul => matches!(inputs, &[a, b] if matmul(a, b, output)),
         // In half precision MLX rounds twice as well, so nothing is lost by the sum after the product.
         Op::Addmm { .. } => {
@@ -69,6 +61,7 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
             mode: QuantizationMode::Affine,
         } => quantized(*group_size, *bits, inputs, output),
         Op::Conv { .. } => conv(op, inputs),
+        _ if data::is_of(op) => data::supports(op, inputs, output),
         _ => prepare(op, inputs).is_some_and(|prepared| {
             let wanted = prepared.dtypes.iter();
             let same = |(input, wanted): (&Layout<'_>, &Dtype)| input.dtype() == *wanted;

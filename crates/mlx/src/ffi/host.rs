@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use mlx_kernels::StridedBytes;
 use mlx_sys as sys;
 
 use super::call::{api, check, loaded};
@@ -254,7 +255,6 @@ impl<'a> HostInput<'a> {
 
     /// Whether the output holds the elements of this input already: an update writes over what nothing else needs, and
     /// then has no other access to it.
-    #[allow(dead_code)]
     pub(crate) fn is_in_output(&self) -> bool {
         self.buffer.data.is_null()
     }
@@ -282,29 +282,15 @@ impl<'a> HostInput<'a> {
 
     /// Writes the bytes of the elements in row-major order to `out`, which must be as long.
     pub(crate) fn copy_contiguous(&self, out: &mut [u8]) -> Result<(), String> {
-        match self.dtype().size() {
-            1 => self.copy_contiguous_of::<1>(out),
-            2 => self.copy_contiguous_of::<2>(out),
-            4 => self.copy_contiguous_of::<4>(out),
-            8 => self.copy_contiguous_of::<8>(out),
-            other => Err(format!(
-                "wanted elements of 1, 2, 4 or 8 bytes, got {other}"
-            )),
-        }
+        let strided = self.strided()?;
+        strided
+            .values()
+            .copy_to(out)
+            .map_err(|error| error.to_string())
     }
 
-    /// The same for elements of `N` bytes.
-    fn copy_contiguous_of<const N: usize>(&self, out: &mut [u8]) -> Result<(), String> {
-        if self.size_in_bytes() != out.len() {
-            let wanted = self.size_in_bytes();
-            return Err(format!(
-                "wanted {wanted} bytes for a copy, got {}",
-                out.len()
-            ));
-        }
-        if out.is_empty() {
-            return Ok(());
-        }
+    /// The elements where they are, as bytes.
+    pub(crate) fn strided(&self) -> Result<HostStrided<'a>, String> {
         let layout = self.layout();
         let too_far = || "elements are too far apart".to_owned();
         let (before, extent) = layout.reach().ok_or_else(too_far)?;
@@ -315,13 +301,53 @@ impl<'a> HostInput<'a> {
         let (Ok(strides), Ok(shape)) = (strides, shape) else {
             return Err(too_far());
         };
-        let lowest = self.buffer.data.cast::<[u8; N]>().wrapping_sub(before);
-        // SAFETY: from the lowest element to the highest, each of `N` bytes (the caller matched the dtype); all between
-        // belong to the array's buffer, as views beyond it are refused (`validate`), and are not written until
-        // the kernel returns.
-        let from = unsafe { std::slice::from_raw_parts(lowest, extent) };
-        mlx_kernels::copy_strided(from, before, &shape, &strides, out.as_chunks_mut().0)
-            .map_err(|error| error.to_string())
+        let element = self.dtype().size();
+        let bytes = if extent == 0 {
+            &[][..]
+        } else {
+            let data = self.buffer.data.cast::<u8>();
+            // SAFETY: from the lowest element to the highest, whole elements; all between belong to the array's buffer, as
+            // views beyond it are refused (`workaround::view`), and are not written until the kernel returns.
+            unsafe {
+                std::slice::from_raw_parts(data.wrapping_sub(before * element), extent * element)
+            }
+        };
+        Ok(HostStrided {
+            bytes,
+            element,
+            start: before,
+            shape,
+            strides,
+        })
+    }
+}
+
+impl<'a> HostInput<'a> {
+    /// Everything from the lowest element to the highest, as bytes.
+    pub(crate) fn strided_bytes(&self) -> Result<&'a [u8], String> {
+        self.strided().map(|strided| strided.bytes)
+    }
+}
+
+/// The bytes of an input from its lowest element to its highest, and where elements are.
+pub(crate) struct HostStrided<'a> {
+    bytes: &'a [u8],
+    element: usize,
+    start: usize,
+    shape: Vec<usize>,
+    strides: Vec<isize>,
+}
+
+impl HostStrided<'_> {
+    /// As kernels take them.
+    pub(crate) fn values(&self) -> StridedBytes<'_> {
+        StridedBytes {
+            bytes: self.bytes,
+            element: self.element,
+            start: self.start,
+            shape: &self.shape,
+            strides: &self.strides,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! here and, with `MLX_HOST_KERNELS=0`, in a child process, must agree.
 
 mod along_axes;
+mod data;
 mod elementwise;
 mod fused;
 mod order;
@@ -226,6 +227,8 @@ fn all_cases() -> Results {
     let random = &mut Random(0x9E37_79B9_7F4A_7C15);
     elementwise::elementwise(&mut results, random);
     along_axes::along_axes(&mut results, random);
+    data::moved(&mut results, random);
+    data::reduced(&mut results, random);
     products::products(&mut results, random);
     fused::fused(&mut results, random);
     typed::typed(&mut results, random);

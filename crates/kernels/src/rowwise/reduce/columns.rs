@@ -15,7 +15,12 @@ const TASK: usize = 16 * 1024;
 const RUN: usize = 64;
 
 /// Lengths are checked, nothing is empty.
-pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut [T]) {
+pub(super) fn reduce<T: Element, O: Element>(
+    reduction: Reduction,
+    shape: ReduceShape,
+    x: &[T],
+    out: &mut [O],
+) {
     if shape.reduced > rows_per_part(shape.inner) {
         reduce_in_parts(reduction, shape, x, out);
         return;
@@ -23,7 +28,7 @@ pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[
     let ReduceShape { reduced, inner, .. } = shape;
     let outer_per_task = (TASK / (reduced * inner)).max(1);
     // Either several outer indices of narrow rows, or parts of the rows of one.
-    let tasks: Vec<(usize, usize, &mut [T])> = out
+    let tasks: Vec<(usize, usize, &mut [O])> = out
         .chunks_mut(outer_per_task * inner)
         .enumerate()
         .flat_map(|(task, out)| {
@@ -45,7 +50,7 @@ pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[
                     let rows = &x[(outer + i) * reduced * inner..][..reduced * inner];
                     scratch.add_rows(reduction, rows, inner, column + tile * TILE, out.len());
                     let Scratch { total, row_f32, .. } = scratch;
-                    T::write(out, row_f32, |out| {
+                    O::write(out, row_f32, |out| {
                         for (out, total) in out.iter_mut().zip(total) {
                             *out = reduction.finish(*total, reduced);
                         }
@@ -68,7 +73,12 @@ fn nanoseconds(shape: ReduceShape) -> f64 {
 }
 
 /// Many rows: parts of them reduced separately, then all parts.
-fn reduce_in_parts<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut [T]) {
+fn reduce_in_parts<T: Element, O: Element>(
+    reduction: Reduction,
+    shape: ReduceShape,
+    x: &[T],
+    out: &mut [O],
+) {
     let ReduceShape { reduced, inner, .. } = shape;
     let part = rows_per_part(inner);
     let parts = reduced.div_ceil(part);
@@ -99,7 +109,7 @@ fn reduce_in_parts<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T]
             let parts = results[column..].iter().step_by(inner);
             parts.for_each(|part| total.add(*part));
             let value = reduction.finish(total.total(), reduced);
-            T::write(std::slice::from_mut(out), &mut [0.0], |out| out[0] = value);
+            O::write(std::slice::from_mut(out), &mut [0.0], |out| out[0] = value);
         }
     }
 }

@@ -9,6 +9,7 @@
 use std::marker::PhantomData;
 
 use half::{bf16, f16};
+use pulp::bytemuck::Pod;
 use pulp::{Simd, WithSimd};
 
 use super::ReduceShape;
@@ -232,7 +233,7 @@ macro_rules! folds {
 }
 
 /// Numbers whose products are kept in `f64`.
-pub trait Factor: Copy + Send + Sync + 'static {
+pub trait Factor: Pod + Send + Sync {
     /// The number in double precision, exactly.
     fn widen(self) -> f64;
     /// The nearest number.
@@ -290,7 +291,7 @@ impl Factor for bf16 {
 }
 
 /// Integers of any width, and what MLX adds and multiplies them in.
-pub trait Whole: Copy + Send + Sync + Ord + 'static {
+pub trait Whole: Pod + Send + Sync + Ord {
     /// The sum's type.
     type Sum: Copy + Send + Sync + 'static;
     /// The smallest number.

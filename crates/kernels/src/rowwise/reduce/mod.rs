@@ -65,11 +65,11 @@ pub struct ReduceShape {
 ///
 /// # Errors
 /// When a length does not match the shape, or there are no elements to take the maximum or minimum of.
-pub fn reduce<T: Element>(
+pub fn reduce<T: Element, O: Element>(
     reduction: Reduction,
     shape: ReduceShape,
     x: &[T],
-    out: &mut [T],
+    out: &mut [O],
 ) -> Result<()> {
     let op = reduction.name();
     let ReduceShape {

@@ -14,7 +14,12 @@ const TASK: usize = 16 * 1024;
 const MAX_SERIAL_ROW: usize = 64 * 1024;
 
 /// Lengths are checked, rows are not empty.
-pub(super) fn reduce<T: Element>(reduction: Reduction, dim: usize, x: &[T], out: &mut [T]) {
+pub(super) fn reduce<T: Element, O: Element>(
+    reduction: Reduction,
+    dim: usize,
+    x: &[T],
+    out: &mut [O],
+) {
     if dim > MAX_SERIAL_ROW {
         for (x, out) in x.chunks_exact(dim).zip(out) {
             let value = reduce_row_in_parallel(reduction, x);

@@ -1,7 +1,8 @@
 //! Running sums, products and extremes along an axis.
 //!
 //! Formula: `out[i] = combine(x[0], .., x[i])`, or without `x[i]`, or from the end.
-//! Blocking: along the last axis four rows are scanned beside each other, because each step waits for the one before; along
+//! Blocking: along the last axis 32 rows are scanned beside each other, 64 transposed columns at a time, because each step
+//! waits for the one before; along
 //! others a row of up to 512 states is combined with one row after the other. A task has about 16,384 elements, or whole rows.
 //! Limit: the latency of an addition along the last axis, memory bandwidth along others.
 //! Error: states of floating numbers are `f64`, so that a sum of `n` numbers is within `n * 2^-53` of the sum of their
@@ -11,12 +12,14 @@ mod kinds;
 
 use std::marker::PhantomData;
 
+use pulp::bytemuck::{Pod, Zeroable};
 use pulp::{Simd, WithSimd};
 
 use super::ReduceShape;
 use crate::error::{Result, length, product};
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
+use crate::strided::transpose;
 
 pub use kinds::{
     ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanProduct, ScanSum,
@@ -29,16 +32,18 @@ const TASK: usize = 16 * 1024;
 /// Columns that are scanned beside each other.
 const TILE: usize = 512;
 /// Rows that are scanned beside each other.
-const ROWS: usize = 4;
+const ROWS: usize = 32;
+/// Columns of them that are transposed at once.
+const BLOCK: usize = 64;
 
 /// How elements are combined on the way.
 pub trait Scan: Copy + Send + Sync {
     /// An element.
-    type In: Copy + Send + Sync;
+    type In: Pod + Send + Sync;
     /// What is kept on the way.
     type State: Copy + Send + Sync;
     /// A result.
-    type Out: Copy + Send + Sync;
+    type Out: Pod + Send + Sync;
     /// The state before the first element.
     const START: Self::State;
     /// The state after an element.
@@ -151,16 +156,51 @@ impl<K: Scan> WithSimd for Rows<'_, K> {
         } = self;
         let whole = x.len() / (ROWS * row) * (ROWS * row);
         let groups = x[..whole].chunks_exact(ROWS * row);
+        let mut scratch = (
+            [K::In::zeroed(); ROWS * BLOCK],
+            [K::Out::zeroed(); ROWS * BLOCK],
+        );
         for (x, out) in groups.zip(out[..whole].chunks_exact_mut(ROWS * row)) {
-            let (a, b) = out.split_at_mut(2 * row);
-            let ((a, b), (c, d)) = (a.split_at_mut(row), b.split_at_mut(row));
-            let x = std::array::from_fn(|k| &x[k * row..(k + 1) * row]);
-            scan_rows::<K, ROWS>(order, x, [a, b, c, d]);
+            scan_beside::<K>(order, row, x, out, &mut scratch);
         }
         let rest = x[whole..].chunks_exact(row);
         for (x, out) in rest.zip(out[whole..].chunks_exact_mut(row)) {
             scan_rows::<K, 1>(order, [x], [out]);
         }
+    }
+}
+
+/// `ROWS` rows, a block of columns at a time: these are transposed, so that a register holds elements of different rows.
+#[inline(always)]
+fn scan_beside<K: Scan>(
+    order: ScanOrder,
+    row: usize,
+    x: &[K::In],
+    out: &mut [K::Out],
+    (columns, results): &mut ([K::In; ROWS * BLOCK], [K::Out; ROWS * BLOCK]),
+) {
+    let mut states = [K::START; ROWS];
+    let blocks = row.div_ceil(BLOCK);
+    for step in 0..blocks {
+        let block = if order.is_reverse {
+            blocks - 1 - step
+        } else {
+            step
+        };
+        let first = block * BLOCK;
+        let width = BLOCK.min(row - first);
+        transpose(&x[first..], [width, ROWS], row, columns, ROWS);
+        for step in 0..width {
+            let at = if order.is_reverse {
+                width - 1 - step
+            } else {
+                step
+            };
+            let place = at * ROWS..(at + 1) * ROWS;
+            let (x, out) = (&columns[place.clone()], &mut results[place]);
+            scan_row::<K>(order.is_inclusive, &mut states, x, out);
+        }
+        transpose(results, [ROWS, width], ROWS, &mut out[first..], row);
     }
 }
 

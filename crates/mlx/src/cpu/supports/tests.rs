@@ -71,8 +71,9 @@ fn of_two_inputs(#[case] op: Op, #[case] dtype: Dtype, #[case] to: Dtype, #[case
 #[rstest]
 #[case::last(&[-1], true)]
 #[case::neighbours(&[1, 0], true)]
-#[case::not_neighbours(&[0, 2], false)]
-fn sums_are_of_neighbouring_axes(#[case] axes: &[i32], #[case] want: bool) {
+#[case::not_neighbours(&[0, 2], true)]
+#[case::no_axis(&[3], false)]
+fn sums_are_of_any_axes(#[case] axes: &[i32], #[case] want: bool) {
     let op = Op::Sum {
         axes: axes.to_vec(),
         keepdims: true,
