@@ -50,7 +50,7 @@ pub use elementwise::{
     swiglu, unary,
 };
 pub use error::{Error, Result};
-pub use fft::{FftShape, fft, inverse_real_fft, real_fft};
+pub use fft::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
 pub use gemm::{MatrixShape, matmul};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
