@@ -51,7 +51,7 @@ const CRATES: [Crate; 3] = [
         folder: "crates/compiler/src/",
         layers: &[
             &["graph", "guide"],
-            &["error", "options", "region"],
+            &["cpu_kernels", "error", "options"],
             &["execute"],
             &["fusions", "trace"],
             &["control", "report", "shapeless"],

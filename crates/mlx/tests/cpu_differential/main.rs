@@ -260,7 +260,7 @@ fn differs(got: &[f32], want: &[f32], tolerance: f64) -> Option<String> {
 
 #[test]
 fn kernels_agree_with_what_they_replace() {
-    if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value == "0") {
+    if !mlx::cpu::are_kernels_enabled() {
         println!("\n{}", all_cases().text());
         return;
     }

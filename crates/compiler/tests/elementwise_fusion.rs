@@ -1,23 +1,25 @@
-//! Elementwise regions: what becomes one, and that nothing changes.
+//! Elementwise fusion: what becomes one kernel, and that nothing changes.
+
+mod kernels;
 
 use mlx::fast::host_kernel_runs_of;
 use mlx::index::Slice;
-use mlx::{Array, Device, Dtype, arange, array, grad, keepdims, where_};
-use mlx_compiler::{CompileOptions, Error, Fallback, Regions, jit, jit_with};
+use mlx::{Array, Dtype, arange, array, grad, keepdims, where_};
+use mlx_compiler::{CompileOptions, Error, Fallback, KernelFusion, jit, jit_with};
 use rstest::rstest;
 
-fn options(regions: Regions) -> CompileOptions {
+fn options(kernel_fusion: KernelFusion) -> CompileOptions {
     CompileOptions {
-        regions,
+        kernel_fusion,
         ..CompileOptions::without_fusions()
     }
 }
 
 #[test]
-fn neighbours_of_one_shape_become_one_region() {
+fn neighbours_of_one_shape_become_one_group() {
     let f = jit_with(
         |x: &Array, y: &Array| (x * y + 1.0).tanh().sum(keepdims(-1)) * x,
-        options(Regions::Form),
+        options(KernelFusion::All),
     );
     let x = array!([[1.0, 2.0], [3.0, 4.0]]);
     let text = f.lower((&x, &x)).unwrap().to_string();
@@ -25,7 +27,7 @@ fn neighbours_of_one_shape_become_one_region() {
         text,
         "\
 graph function(x0: float32[2, 2], x1: float32[2, 2]) {
-  %0: float32[2, 2] = region x0, x1 {
+  %0: float32[2, 2] = fused_group x0, x1 {
     graph function(x0: float32[2, 2], x1: float32[2, 2]) {
       %0: float32[2, 2] = multiply x0, x1
       %1: float32[2, 2] = add %0, 1.0
@@ -41,13 +43,13 @@ graph function(x0: float32[2, 2], x1: float32[2, 2]) {
 }
 
 #[test]
-fn values_that_others_need_end_a_region() {
+fn values_that_others_need_end_a_group() {
     let f = jit_with(
         |x: &Array| {
             let shared = x.exp() + 1.0;
             (shared.log() * 2.0, shared.sum(()))
         },
-        options(Regions::Form),
+        options(KernelFusion::All),
     );
     let graph = f.lower(&array!([1.0, 2.0])).unwrap();
     let counts = graph.graph().op_frequencies();
@@ -55,22 +57,22 @@ fn values_that_others_need_end_a_region() {
         counts["exp"] + counts["add"] + counts["log"] + counts["multiply"],
         4
     );
-    let regions = graph.to_string().matches("region").count();
-    assert_eq!(regions, 2, "{graph}");
+    let groups = graph.to_string().matches("fused_group").count();
+    assert_eq!(groups, 2, "{graph}");
 }
 
 #[test]
-fn results_are_the_same_with_and_without_regions() {
+fn results_are_the_same_with_and_without_fusion() {
     let formula = |x: &Array, y: &Array| {
         let a = (x * 2.0).sin() + y.exp();
         let b = (&a - y).abs() / (x.square() + 1.0);
         (b.mean(keepdims(-1)) * &a, a.max(-1))
     };
     let (x, y) = (array!([[0.1, 0.2, 0.3]]), array!([[1.0], [2.0]]));
-    let plain = jit_with(formula, options(Regions::Plain))
+    let plain = jit_with(formula, options(KernelFusion::Off))
         .call((&x, &y))
         .unwrap();
-    let formed = jit_with(formula, options(Regions::Form))
+    let formed = jit_with(formula, options(KernelFusion::All))
         .call((&x, &y))
         .unwrap();
     let values =
@@ -91,14 +93,13 @@ fn numbers(rows: i32) -> Array {
 }
 
 fn runs() -> u64 {
-    host_kernel_runs_of("region")
+    host_kernel_runs_of("elementwise")
 }
 
 fn on_cpu() -> bool {
-    let allowed = std::env::var_os("MLX_HOST_KERNELS").is_none_or(|value| value != "0");
-    let on_cpu = allowed && matches!(Device::current(), Ok(Device::Cpu));
+    let on_cpu = kernels::are_used();
     if !on_cpu {
-        eprintln!("skipped: regions are kernels on the CPU only");
+        eprintln!("skipped: elementwise kernels are on the CPU only");
     }
     on_cpu
 }
@@ -130,7 +131,7 @@ fn the_kernel_gives_the_bits_of_eager_arithmetic(
     assert_eq!(bits(&got), bits(&arithmetic(&x, &y)));
     if on_cpu() {
         assert!(runs() > before);
-        assert_eq!(f.report().unwrap().regions.len(), 1);
+        assert_eq!(f.report().unwrap().elementwise_kernels.len(), 1);
     }
 }
 
@@ -155,36 +156,36 @@ fn truth_values_and_integers_are_read_as_numbers() {
 }
 
 #[test]
-fn the_report_says_how_many_regions_of_how_many_operations() {
+fn the_report_says_how_many_kernels_of_how_many_operations() {
     if !on_cpu() {
         return;
     }
     let f = jit(|x: &Array| (x * 2.0 + 1.0).sum(keepdims(-1)) * x - 3.0);
     let report = f.lower(&numbers(64)).unwrap().report().clone();
-    assert_eq!(report.regions.iter().sum::<usize>(), 4);
+    assert_eq!(report.elementwise_kernels.iter().sum::<usize>(), 4);
     assert!(
         report
             .to_string()
-            .contains("formed  2 regions of 4 operations")
+            .contains("formed  2 elementwise kernels of 4 operations")
     );
 }
 
 #[test]
 fn small_arrays_shapeless_functions_and_other_dtypes_stay_plain() {
     let formula = |x: &Array| (x * 2 + 1).abs();
-    let regions = |options: CompileOptions, x: &Array| {
+    let kernels = |options: CompileOptions, x: &Array| {
         let f = jit_with(formula, options);
-        f.lower(x).unwrap().report().regions.clone()
+        f.lower(x).unwrap().report().elementwise_kernels.clone()
     };
     let plain = CompileOptions::default();
     let shapeless = CompileOptions {
         shapeless: true,
         ..plain.clone()
     };
-    assert!(regions(plain.clone(), &numbers(1)).is_empty());
-    assert!(regions(shapeless, &numbers(64)).is_empty());
-    assert!(regions(plain.clone(), &whole(64)).is_empty());
-    assert_eq!(regions(plain, &numbers(64)).len(), usize::from(on_cpu()));
+    assert!(kernels(plain.clone(), &numbers(1)).is_empty());
+    assert!(kernels(shapeless, &numbers(64)).is_empty());
+    assert!(kernels(plain.clone(), &whole(64)).is_empty());
+    assert_eq!(kernels(plain, &numbers(64)).len(), usize::from(on_cpu()));
 }
 
 #[test]
@@ -197,7 +198,7 @@ fn recognized_formulas_are_not_swallowed() {
         },
     );
     let plain = CompileOptions {
-        regions: Regions::Plain,
+        kernel_fusion: KernelFusion::Off,
         fallback: Fallback::Never,
         ..CompileOptions::default()
     };
@@ -209,7 +210,7 @@ fn recognized_formulas_are_not_swallowed() {
 }
 
 #[test]
-fn gradients_go_through_regions() {
+fn gradients_go_through_elementwise_kernels() {
     let formula = |x: &Array| ((x * 0.5).sin() + x.square()) * 0.25;
     let compiled = jit(formula);
     let x = numbers(64);
@@ -221,7 +222,7 @@ fn gradients_go_through_regions() {
 }
 
 #[test]
-fn maps_go_through_regions() {
+fn maps_go_through_elementwise_kernels() {
     let formula = |x: &Array| ((x * 0.5).abs() + x.square()) * 0.25;
     let compiled = jit(formula);
     let x = numbers(64).reshape([2, 32, 128]);
@@ -324,7 +325,7 @@ fn what_is_exact_is_not_rounded_and_stays_the_same(
 
 #[test]
 #[ignore = "prints times: run it alone, with --ignored --nocapture"]
-fn a_chain_of_eight_operations_with_and_without_regions() {
+fn a_chain_of_eight_operations_with_and_without_fusion() {
     let chain = |x: &Array| {
         let y = (x * 0.5 + 1.0).exp() - x;
         (y * 0.25).maximum(x).square() + 3.0
@@ -332,14 +333,14 @@ fn a_chain_of_eight_operations_with_and_without_regions() {
     let x = arange(0.0, 4096.0 * 4096.0, 1.0, Dtype::Float32) / 1.7e7;
     let x = x.reshape([4096, 4096]);
     x.eval().unwrap();
-    for regions in [Regions::Auto, Regions::Plain] {
-        let f = jit_with(chain, options(regions));
+    for fusion in [KernelFusion::Auto, KernelFusion::Off] {
+        let f = jit_with(chain, options(fusion));
         let once = |_| {
             let start = std::time::Instant::now();
             f.call(&x).unwrap().eval().unwrap();
             start.elapsed()
         };
         let times: Vec<_> = (0..7).map(once).collect();
-        eprintln!("{regions:?}: {:?}", times.iter().min());
+        eprintln!("{fusion:?}: {:?}", times.iter().min());
     }
 }

@@ -1,21 +1,21 @@
-//! Sequences: what becomes one kernel, that nothing changes, and whose memory is written.
+//! Programs on the CPU: what becomes one kernel, that nothing changes, and whose memory is written.
+
+mod kernels;
 
 use mlx::fast::{AttentionMask, AttentionOptions, RopeOptions, host_kernel_runs_of};
 use mlx::index::Slice;
-use mlx::{Array, Device, Dtype, arange, array, fast, grad, iota, random, vmap};
-use mlx_compiler::{CompileOptions, Regions, jit, jit_with};
+use mlx::{Array, Dtype, arange, array, fast, grad, iota, random, vmap};
+use mlx_compiler::{CompileOptions, KernelFusion, jit, jit_with};
 use rstest::rstest;
 
 /// Whether kernels are in use here, as they are on Linux unless they are switched off.
 fn has_kernels() -> bool {
-    matches!(Device::current(), Ok(Device::Cpu))
-        && std::env::var_os("MLX_HOST_KERNELS").is_none_or(|value| value != "0")
-        && cfg!(target_os = "linux")
+    kernels::are_used() && cfg!(target_os = "linux")
 }
 
 fn plain() -> CompileOptions {
     CompileOptions {
-        regions: Regions::Plain,
+        kernel_fusion: KernelFusion::Off,
         ..CompileOptions::default()
     }
 }
@@ -73,12 +73,12 @@ fn a_step_of_a_decoder_is_one_kernel_and_gives_what_its_operations_give() {
     let (mut other_keys, mut other_values) = (empty(), empty());
     for step in 0..16 {
         let (x, start) = (normal(10 + step, &[1, 1, 64]), Array::scalar(step as i32));
-        let before = host_kernel_runs_of("sequence");
+        let before = host_kernel_runs_of("program");
         let (y, k, v) = compiled.call((&x, &keys, &values, &start)).unwrap();
         (keys, values) = (k, v);
         mlx::eval([&y, &keys, &values]).unwrap();
         if has_kernels() {
-            assert!(host_kernel_runs_of("sequence") > before, "step {step}");
+            assert!(host_kernel_runs_of("program") > before, "step {step}");
         }
         let (wanted, k, v) = eager(&x, &other_keys, &other_values, &start).unwrap();
         (other_keys, other_values) = (k, v);
@@ -87,11 +87,11 @@ fn a_step_of_a_decoder_is_one_kernel_and_gives_what_its_operations_give() {
     }
     if has_kernels() {
         let report = compiled.report().unwrap();
-        assert!(report.sequences.iter().sum::<usize>() >= 10, "{report}");
+        assert!(report.programs.iter().sum::<usize>() >= 10, "{report}");
     }
 }
 
-/// Writes and then looks, so that two operations make a sequence.
+/// Writes and then looks, so that two operations make a program.
 fn written(memory: &Array, new: &Array, start: &Array) -> (Array, Array) {
     let next = memory.slice_update(new, start, 0);
     let looked = fast::rms_norm(&next, None, 1e-5);
@@ -239,7 +239,9 @@ fn a_view_that_leaves_is_taken_outside_and_not_copied() {
     if has_kernels() {
         let lowered = compiled.lower(&x).unwrap().to_string();
         // The norms leave the kernel; the view of all heads would be a copy.
-        assert!(lowered.contains("%0: float32[1, 2, 6, 4], %1: float32[1, 2, 6, 4] = region x0"));
+        assert!(
+            lowered.contains("%0: float32[1, 2, 6, 4], %1: float32[1, 2, 6, 4] = fused_group x0")
+        );
     }
 }
 
@@ -335,7 +337,7 @@ fn an_update_is_repeated_as_mlx_repeats_it(#[case] update: [i32; 2]) {
 }
 
 #[test]
-fn gradients_and_maps_go_through_sequences() {
+fn gradients_and_maps_go_through_programs() {
     let f = |x: &Array| {
         fast::rms_norm(&fast::rms_norm(x, None, 1e-5), None, 1e-5)
             .square()
@@ -358,8 +360,8 @@ fn options_and_small_functions_make_none() {
     let x = normal(1, &[3, 8]);
     let without = jit_with(f, plain());
     without.call(&x).unwrap().eval().unwrap();
-    assert!(without.report().unwrap().sequences.is_empty());
+    assert!(without.report().unwrap().programs.is_empty());
     let one = jit(|x: &Array| fast::rms_norm(x, None, 1e-5));
     one.call(&x).unwrap().eval().unwrap();
-    assert!(one.report().unwrap().sequences.is_empty());
+    assert!(one.report().unwrap().programs.is_empty());
 }

@@ -1,46 +1,9 @@
-//! A host kernel that runs a program, and replays the region's body where the program is of no use.
+//! The body of a kernel in a form that any thread can replay: for gradients, `vmap` and other devices.
 
 use mlx::compiler_api::AttrValue as Attribute;
-use mlx::cpu::elementwise_kernel;
-use mlx::fast::HostKernel;
-use mlx::{Array, ArrayType, Dtype, Op, bind};
+use mlx::{Array, Dtype, Op, bind};
 
-use super::translate::translate;
 use crate::graph::{Constant, Graph, Literal, Value, ValueOrigin};
-
-/// The name by which `mlx::fast::host_kernel_runs_of` counts regions that ran.
-const NAME: &str = "region";
-
-/// Makes a host kernel of a region's body, if every operation in it has a step.
-pub(crate) fn kernel(body: &Graph) -> Option<HostKernel> {
-    let program = translate(body)?;
-    let graph = SerializedGraph::of(body)?;
-    let dtypes: Vec<Dtype> = body.output_types().iter().map(|t| t.dtype).collect();
-    let output_types = move |inputs: &[ArrayType]| {
-        let shape = broadcast(inputs)?;
-        let of = |dtype: &Dtype| ArrayType::new(shape.clone(), *dtype);
-        Ok(dtypes.iter().map(of).collect())
-    };
-    let kernel = elementwise_kernel(NAME, output_types, &program)?;
-    Some(kernel.composed(move |inputs| graph.replay(inputs)))
-}
-
-/// The shape of all inputs together: every operation of a region has it.
-fn broadcast(inputs: &[ArrayType]) -> Result<Vec<i32>, String> {
-    let ndim = inputs.iter().map(|input| input.shape.len()).max();
-    let mut shape = vec![1; ndim.unwrap_or(0)];
-    for input in inputs {
-        for (size, other) in shape.iter_mut().rev().zip(input.shape.iter().rev()) {
-            if *size == 1 {
-                *size = *other;
-            } else if *other != 1 && *other != *size {
-                let texts: Vec<String> = inputs.iter().map(ToString::to_string).collect();
-                return Err(format!("wanted shapes that fit, got {}", texts.join(", ")));
-            }
-        }
-    }
-    Ok(shape)
-}
 
 /// A body that any thread can replay.
 pub(super) struct SerializedGraph {

@@ -2,7 +2,7 @@
 
 use mlx::{Array, Device, array, fast};
 
-use super::sequence;
+use super::program;
 use crate::CompileOptions;
 use crate::graph::Operation;
 
@@ -31,11 +31,11 @@ fn architecture_shows_the_program_of_a_step() {
         .nodes
         .iter()
         .filter_map(|node| match &node.operation {
-            Operation::Region(body) => {
+            Operation::FusedGroup(body) => {
                 let constants = node.inputs.iter().rev();
                 let constants = constants.take_while(|input| graph.constant(**input).is_some());
                 Some(
-                    sequence::program(body, constants.count())
+                    program::program(body, constants.count())
                         .unwrap()
                         .to_string(),
                 )

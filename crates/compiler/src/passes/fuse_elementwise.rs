@@ -1,7 +1,7 @@
-//! Elementwise regions: neighbouring operations on one shape that a device can run as one kernel.
+//! Elementwise fusion: neighbouring operations on one shape become one node, which a device can run as one kernel.
 //!
 //! On a GPU, `mx::compile` makes a kernel of each; on the CPU, MLX would call a C++ compiler for every one of them, and
-//! a host kernel interprets them instead: see `region/`.
+//! a host kernel interprets them instead: see `cpu_kernels/`.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -10,9 +10,9 @@ use mlx::{ArrayType, Device, Op};
 
 use super::{Context, undefined_value};
 use crate::Result;
+use crate::cpu_kernels;
 use crate::graph::{Graph, GraphRewriter, Node, NodeId, Operation, Value};
-use crate::options::Regions;
-use crate::region;
+use crate::options::KernelFusion;
 
 /// More inputs than this a kernel does not take: Metal has 31 buffers, and MLX stops at 24.
 const MOST_INPUTS: usize = 16;
@@ -23,7 +23,7 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     };
     let groups = groups(graph, choice);
     for group in &groups {
-        context.report.add_region(group.nodes.len());
+        context.report.add_elementwise_kernel(group.nodes.len());
     }
     let mut group_of: Vec<Option<&Group>> = vec![None; graph.nodes.len()];
     for group in &groups {
@@ -43,20 +43,20 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
                 }
                 rewriter
                     .copy_node(&mut next, &node)
-                    .ok_or_else(|| undefined_value("regions"))?;
+                    .ok_or_else(|| undefined_value("fuse_elementwise"))?;
             }
             // The group takes the place of its last node, where all its inputs are defined.
             Some(group) if group.nodes.last() == Some(&id) => {
                 let body = crate::graph::extract_subgraph(graph, &group.inputs, &group.outputs)
-                    .ok_or_else(|| undefined_value("regions"))?;
+                    .ok_or_else(|| undefined_value("fuse_elementwise"))?;
                 let inputs: Option<Vec<Value>> = group
                     .inputs
                     .iter()
                     .map(|input| rewriter.lookup(&mut next, *input))
                     .collect();
                 let types = body.output_types();
-                let inputs = inputs.ok_or_else(|| undefined_value("regions"))?;
-                let operation = Operation::Region(Rc::new(body));
+                let inputs = inputs.ok_or_else(|| undefined_value("fuse_elementwise"))?;
+                let operation = Operation::FusedGroup(Rc::new(body));
                 let outputs = next.add_node(operation, inputs, types, node.site);
                 for (old, new) in group.outputs.iter().zip(outputs) {
                     rewriter.map(*old, new);
@@ -67,11 +67,11 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     }
     rewriter
         .copy_outputs(&mut next)
-        .ok_or_else(|| undefined_value("regions"))?;
+        .ok_or_else(|| undefined_value("fuse_elementwise"))?;
     Ok(next)
 }
 
-/// What becomes a region.
+/// What is fused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Choice {
     /// Everything elementwise.
@@ -83,11 +83,11 @@ enum Choice {
 
 impl Choice {
     fn of(context: &Context<'_>) -> Option<Self> {
-        match context.options.regions {
-            Regions::Plain => None,
-            Regions::Form => Some(Self::All),
-            Regions::Auto => {
-                let kernels = region::are_kernels_enabled() && !context.options.shapeless;
+        match context.options.kernel_fusion() {
+            KernelFusion::Off => None,
+            KernelFusion::All => Some(Self::All),
+            KernelFusion::Auto => {
+                let kernels = cpu_kernels::are_kernels_enabled() && !context.options.shapeless;
                 (kernels && matches!(Device::current(), Ok(Device::Cpu))).then_some(Self::Kernels)
             }
         }
@@ -96,7 +96,9 @@ impl Choice {
     fn takes(self, graph: &Graph, node: &Node, output: &ArrayType) -> bool {
         match self {
             Self::All => node.operation.op().is_some_and(Op::is_elementwise),
-            Self::Kernels => elements(output) >= LEAST_ELEMENTS && region::supports(graph, node),
+            Self::Kernels => {
+                elements(output) >= LEAST_ELEMENTS && cpu_kernels::supports(graph, node)
+            }
         }
     }
 }
@@ -111,21 +113,21 @@ fn elements(array_type: &ArrayType) -> usize {
     })
 }
 
-/// Nodes that become one region.
+/// Nodes that become one kernel.
 struct Group {
     nodes: BTreeSet<NodeId>,
     inputs: Vec<Value>,
     outputs: Vec<Value>,
 }
 
-/// Grows regions from the end of the graph towards its inputs.
+/// Grows groups from the end of the graph towards its inputs.
 ///
-/// A node joins the region of its users when all of them are in it, so a region never waits for something that waits
-/// for it.
+/// A node joins the group of its users when all of them are in it, so a group never waits for something that waits for
+/// it.
 fn groups(graph: &Graph, choice: Choice) -> Vec<Group> {
     let users = graph.consumers();
-    let mut region_of: Vec<Option<usize>> = vec![None; graph.nodes.len()];
-    let mut regions: Vec<BTreeSet<NodeId>> = Vec::new();
+    let mut group_of: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+    let mut members: Vec<BTreeSet<NodeId>> = Vec::new();
     for (id, node) in (0..)
         .map(NodeId)
         .zip(&graph.nodes)
@@ -143,29 +145,29 @@ fn groups(graph: &Graph, choice: Choice) -> Vec<Group> {
         let is_output = graph.outputs.contains(output);
         let mut joined: BTreeSet<Option<usize>> = users[output.index()]
             .iter()
-            .map(|user| region_of[user.index()])
+            .map(|user| group_of[user.index()])
             .collect();
         let shared = (joined.len() == 1 && !is_output)
             .then(|| joined.pop_first().flatten())
             .flatten();
-        // All in a region have one shape, so any of them tells it.
-        let same_shape = |region: usize| {
-            regions[region].first().is_none_or(|other| {
+        // All in a group have one shape, so any of them tells it.
+        let same_shape = |number: usize| {
+            members[number].first().is_none_or(|other| {
                 graph.array_type(graph.node(*other).outputs[0]).shape
                     == graph.array_type(*output).shape
             })
         };
-        let region = match shared.filter(|region| same_shape(*region)) {
-            Some(region) => region,
+        let number = match shared.filter(|number| same_shape(*number)) {
+            Some(number) => number,
             None => {
-                regions.push(BTreeSet::new());
-                regions.len() - 1
+                members.push(BTreeSet::new());
+                members.len() - 1
             }
         };
-        regions[region].insert(id);
-        region_of[id.index()] = Some(region);
+        members[number].insert(id);
+        group_of[id.index()] = Some(number);
     }
-    regions
+    members
         .into_iter()
         .filter(|nodes| nodes.len() > 1)
         .filter_map(|nodes| group(graph, &users, nodes))

@@ -1,13 +1,13 @@
-//! Random chains of views, writes and small operations give the same in sequences as one by one.
+//! Random chains of views, writes and small operations give the same in programs of the CPU as one by one.
 //!
-//! Inputs come in row-major order, transposed, backwards and repeated. `SEQUENCES=20000` runs more, `SEQUENCES_SEED=17` one.
+//! Inputs come in row-major order, transposed, backwards and repeated. `CPU_PROGRAMS=20000` runs more, `CPU_PROGRAMS_SEED=17` one.
 
 #[path = "random_graphs/random.rs"]
 mod random;
 
 use mlx::compiler_api::MaskMode;
 use mlx::{Array, Dtype, Op, bind};
-use mlx_compiler::{CompileOptions, Regions, jit_with};
+use mlx_compiler::{CompileOptions, KernelFusion, jit_with};
 use random::Random;
 
 const PROGRAMS: u64 = 300;
@@ -489,7 +489,7 @@ fn check(seed: u64) -> (usize, Option<String>) {
     let (program, constants, inputs) = generated(seed);
     let function = |inputs: &Vec<Array>| program.run(&constants, inputs);
     let plain = CompileOptions {
-        regions: Regions::Plain,
+        kernel_fusion: KernelFusion::Off,
         ..CompileOptions::default()
     };
     let wanted = match jit_with(function, plain).call(&inputs) {
@@ -533,7 +533,7 @@ fn check(seed: u64) -> (usize, Option<String>) {
             return (0, Some(format!("own inputs, output {index}: {text}")));
         }
     }
-    let made = compiled.report().map_or(0, |report| report.sequences.len());
+    let made = compiled.report().map_or(0, |report| report.programs.len());
     (made, None)
 }
 
@@ -550,10 +550,10 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn random_chains_give_the_same_in_sequences() {
-    let seeds: Vec<u64> = match variable("SEQUENCES_SEED") {
+fn random_chains_give_the_same_in_programs() {
+    let seeds: Vec<u64> = match variable("CPU_PROGRAMS_SEED") {
         Some(seed) => vec![seed],
-        None => (0..variable("SEQUENCES").unwrap_or(PROGRAMS)).collect(),
+        None => (0..variable("CPU_PROGRAMS").unwrap_or(PROGRAMS)).collect(),
     };
     let (mut made, mut failed) = (0, Vec::new());
     for seed in &seeds {
@@ -563,7 +563,7 @@ fn random_chains_give_the_same_in_sequences() {
             failed.push(format!("seed {seed}: {text}\n{:?}", generated(*seed).0));
         }
     }
-    println!("{} programs, {made} sequences", seeds.len());
+    println!("{} chains, {made} programs", seeds.len());
     assert!(
         failed.is_empty(),
         "{} failed\n{}",

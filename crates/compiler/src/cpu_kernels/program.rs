@@ -1,4 +1,4 @@
-//! Operations on the CPU that run one after the other in one host kernel.
+//! A program: operations that run one after the other in one host kernel on the CPU.
 
 use mlx::compiler_api::OpFlags;
 use mlx::cpu::{may_be_step, program_kernel};
@@ -6,21 +6,21 @@ use mlx::fast::HostKernel;
 use mlx::program::{Operation as Computed, PlanError, Program, Step};
 use mlx::{ArrayType, Op, SharedArray};
 
-use super::kernel::SerializedGraph;
-use super::translate::{supports, translate};
+use super::elementwise::{supports, translate};
+use super::serialized_graph::SerializedGraph;
 use crate::graph::{Constant, Graph, GraphRewriter, Node, Operation, Value, ValueOrigin};
 
-/// The name by which `mlx::fast::host_kernel_runs_of` counts sequences that ran.
-const NAME: &str = "sequence";
+/// The name by which `mlx::fast::host_kernel_runs_of` counts programs that ran.
+const NAME: &str = "program";
 
-/// Whether a node can perhaps be a step of a sequence; [`kernel`] knows for sure.
-pub(crate) fn may_be(graph: &Graph, node: &Node) -> bool {
+/// Whether a node can perhaps be a step of a program; [`kernel`] knows for sure.
+pub(crate) fn is_candidate(graph: &Graph, node: &Node) -> bool {
     let ([output], None) = (node.outputs.as_slice(), node.site.device) else {
-        return matches!(node.operation, Operation::Region(_)) && node.site.device.is_none();
+        return matches!(node.operation, Operation::FusedGroup(_)) && node.site.device.is_none();
     };
     let is_array = |value: &Value| !matches!(graph.constant(*value), Some(Constant::Number(_)));
     match &node.operation {
-        Operation::Region(_) => true,
+        Operation::FusedGroup(_) => true,
         Operation::Op(op) => {
             let types: Vec<ArrayType> = types(graph, &node.inputs);
             let is_step = node.inputs.iter().all(is_array)
@@ -97,8 +97,8 @@ fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<Step> {
         outputs: outputs.clone(),
     };
     let part = match &node.operation {
-        Operation::Region(region) => {
-            let program = translate(region)?;
+        Operation::FusedGroup(group) => {
+            let program = translate(group)?;
             return Some(with(Computed::Elementwise(program), arrays(&node.inputs)?));
         }
         Operation::Op(op) => {
@@ -129,13 +129,13 @@ fn step(body: &Graph, node: &Node, numbers: &[Option<usize>]) -> Option<Step> {
     Some(with(Computed::Elementwise(program), arrays(&inputs)?))
 }
 
-/// The same graph with what is in its regions in their place.
+/// The same graph with what is in its groups in their place.
 fn flat(body: &Graph) -> Option<Graph> {
     let mut next = Graph::new(body.name());
     let mut rewriter = GraphRewriter::new(body);
     rewriter.copy_inputs(&mut next);
     for node in &body.nodes {
-        let Operation::Region(region) = &node.operation else {
+        let Operation::FusedGroup(group) = &node.operation else {
             rewriter.copy_node(&mut next, node)?;
             continue;
         };
@@ -144,7 +144,7 @@ fn flat(body: &Graph) -> Option<Graph> {
             .iter()
             .map(|input| rewriter.lookup(&mut next, *input))
             .collect();
-        let outputs = GraphRewriter::new(region).inline(&mut next, &arguments?)?;
+        let outputs = GraphRewriter::new(group).inline(&mut next, &arguments?)?;
         for (old, new) in node.outputs.iter().zip(outputs) {
             rewriter.map(*old, new);
         }

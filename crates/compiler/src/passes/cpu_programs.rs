@@ -1,4 +1,4 @@
-//! Sequences: neighbouring operations that the CPU's kernels compute, run one after the other in one host kernel.
+//! Programs: neighbouring operations that the CPU's kernels compute, run one after the other in one host kernel.
 //!
 //! What a graph of small arrays costs otherwise is not its arithmetic but MLX's work for each operation.
 
@@ -10,16 +10,20 @@ use mlx::program::PlanError;
 
 use super::{Context, undefined_value};
 use crate::Result;
+use crate::cpu_kernels::{self, program};
 use crate::graph::{Constant, Graph, GraphRewriter, NodeId, Operation, Value};
-use crate::options::Regions;
-use crate::region::{self, sequence};
+use crate::options::KernelFusion;
 
-/// How many operations must run for a sequence to be worth its call.
+/// How many operations must run for a program to be worth its call.
 const LEAST_OPERATIONS: usize = 2;
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
-    let wanted = context.options.regions == Regions::Auto && !context.options.shapeless;
-    if !wanted || !region::are_kernels_enabled() || !matches!(Device::current(), Ok(Device::Cpu)) {
+    let wanted =
+        context.options.kernel_fusion() == KernelFusion::Auto && !context.options.shapeless;
+    if !wanted
+        || !cpu_kernels::are_kernels_enabled()
+        || !matches!(Device::current(), Ok(Device::Cpu))
+    {
         return Ok(graph.clone());
     }
     let plan = Plan::of(graph);
@@ -39,7 +43,7 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
             }
             rewriter
                 .copy_node(&mut next, &node)
-                .ok_or_else(|| undefined_value("sequences"))?;
+                .ok_or_else(|| undefined_value("cpu_programs"))?;
             continue;
         };
         // The group takes the place of its first node: nothing that it needs comes later in this order.
@@ -47,15 +51,15 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
             continue;
         }
         done.extend(&group.nodes);
-        context.report.add_sequence(group.operations(graph));
+        context.report.add_program(group.operations(graph));
         let inputs: Option<Vec<Value>> = group
             .inputs
             .iter()
             .map(|input| rewriter.lookup(&mut next, *input))
             .collect();
-        let inputs = inputs.ok_or_else(|| undefined_value("sequences"))?;
+        let inputs = inputs.ok_or_else(|| undefined_value("cpu_programs"))?;
         let types = group.body.output_types();
-        let operation = Operation::Region(Rc::new(group.body.clone()));
+        let operation = Operation::FusedGroup(Rc::new(group.body.clone()));
         let outputs = next.add_node(operation, inputs, types, node.site);
         for (old, new) in group.outputs.iter().zip(outputs) {
             rewriter.map(*old, new);
@@ -63,16 +67,16 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         for id in &group.views_outside {
             rewriter
                 .copy_node(&mut next, graph.node(*id))
-                .ok_or_else(|| undefined_value("sequences"))?;
+                .ok_or_else(|| undefined_value("cpu_programs"))?;
         }
     }
     rewriter
         .copy_outputs(&mut next)
-        .ok_or_else(|| undefined_value("sequences"))?;
+        .ok_or_else(|| undefined_value("cpu_programs"))?;
     Ok(next)
 }
 
-/// Nodes that become one sequence.
+/// Nodes that become one program.
 struct Group {
     nodes: Vec<NodeId>,
     /// Those that are taken once more outside, of the inputs and outputs.
@@ -85,7 +89,7 @@ struct Group {
 impl Group {
     /// Nodes that do something.
     fn operations(&self, graph: &Graph) -> usize {
-        let works = |id: &&NodeId| !sequence::is_view(graph.node(**id));
+        let works = |id: &&NodeId| !program::is_view(graph.node(**id));
         self.nodes.iter().filter(works).count()
     }
 }
@@ -144,16 +148,16 @@ fn ids(graph: &Graph) -> impl Iterator<Item = NodeId> {
     (0..).map(NodeId).take(graph.nodes.len())
 }
 
-/// Numbers nodes so that those of a sequence have the same odd number, and no number is above that of a user.
+/// Numbers nodes so that those of a program have the same odd number, and no number is above that of a user.
 ///
-/// So nothing outside a sequence both needs it and is needed by it.
+/// So nothing outside a program both needs it and is needed by it.
 fn stages(graph: &Graph, refused: &HashSet<NodeId>) -> Vec<usize> {
     let mut stages: Vec<usize> = Vec::with_capacity(graph.nodes.len());
     for (id, node) in ids(graph).zip(&graph.nodes) {
-        let is_step = !refused.contains(&id) && sequence::may_be(graph, node);
+        let is_step = !refused.contains(&id) && program::is_candidate(graph, node);
         let own = usize::from(is_step);
         let after = node.inputs.iter().filter_map(|input| {
-            let stage = stages[sequence::producer(graph, *input)?.index()];
+            let stage = stages[program::producer(graph, *input)?.index()];
             Some(if stage % 2 == own { stage } else { stage + 1 })
         });
         stages.push(after.fold(own, usize::max));
@@ -178,7 +182,7 @@ fn group(
         .copied()
         .filter(|id| {
             let node = graph.node(*id);
-            sequence::is_view(node)
+            program::is_view(node)
                 && node
                     .outputs
                     .iter()
@@ -187,7 +191,7 @@ fn group(
         .collect();
     let works = nodes
         .iter()
-        .filter(|id| !sequence::is_view(graph.node(**id)));
+        .filter(|id| !program::is_view(graph.node(**id)));
     if works.count() < LEAST_OPERATIONS {
         refused.extend(nodes);
         return None;
@@ -202,7 +206,7 @@ fn group(
     for id in nodes {
         let node = graph.node(*id);
         for input in &node.inputs {
-            let inside = sequence::producer(graph, *input).is_some_and(|from| set.contains(&from));
+            let inside = program::producer(graph, *input).is_some_and(|from| set.contains(&from));
             let number = matches!(graph.constant(*input), Some(Constant::Number(_)));
             if !inside && !number && seen.insert(*input) {
                 inputs.push(*input);
@@ -219,7 +223,7 @@ fn group(
     let is_kept = |input: &Value| graph.constant(*input).is_some();
     inputs.sort_by_key(is_kept);
     let body = part(graph, nodes, &inputs, &outputs)?;
-    match sequence::program(&body, 0) {
+    match program::program(&body, 0) {
         Ok(_) => Some(Group {
             nodes: nodes.to_vec(),
             views_outside,
@@ -270,15 +274,15 @@ impl<'a> Leaving<'a> {
     }
 
     fn producer(&self, value: Value) -> Option<NodeId> {
-        sequence::producer(self.graph, value).filter(|id| self.group.contains(id))
+        program::producer(self.graph, value).filter(|id| self.group.contains(id))
     }
 
     /// The node of a view that is not copied where it is taken, and what it is a view of.
     fn view(&self, value: Value) -> Option<(NodeId, Value)> {
         let id = self.producer(value)?;
         let node = self.graph.node(id);
-        let source = *node.inputs.first().filter(|_| sequence::is_view(node))?;
-        let is_reshape = sequence::is_reshape(node);
+        let source = *node.inputs.first().filter(|_| program::is_view(node))?;
+        let is_reshape = program::is_reshape(node);
         (!is_reshape || self.is_whole(source)).then_some((id, source))
     }
 
@@ -288,8 +292,8 @@ impl<'a> Leaving<'a> {
             return true;
         };
         let node = self.graph.node(id);
-        !sequence::is_view(node)
-            || sequence::is_reshape(node)
+        !program::is_view(node)
+            || program::is_reshape(node)
                 && node
                     .inputs
                     .first()
