@@ -53,7 +53,7 @@ pub use elementwise::{
     has_unary, map, select, swiglu, unary, zip,
 };
 pub use error::{Error, Result};
-pub use fft::{FftShape, fft, inverse_real_fft, real_fft};
+pub use fft::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
 pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul};
 pub use indexing::{Gather, Index, gather, take_along};
 pub use order::{Sortable, argpartition, argsort, partition, sort};

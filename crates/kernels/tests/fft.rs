@@ -2,8 +2,8 @@
 
 mod reference;
 
-use mlx_kernels::{FftShape, fft, inverse_real_fft, real_fft};
-use reference::random;
+use mlx_kernels::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
+use reference::{random, ulps};
 use rstest::rstest;
 
 type Pair = (f64, f64);
@@ -57,6 +57,7 @@ fn assert_near(got: &[f64], want: &[f64], what: &str) {
     let square: f64 = want.iter().map(|x| x * x).sum();
     let allowed = 3e-6 * (square / want.len().max(1) as f64).sqrt().max(1e-9);
     for (at, (got, want)) in got.iter().zip(want).enumerate() {
+        let allowed = allowed + 1e-6 * want.abs();
         assert!((got - want).abs() <= allowed, "{what} [{at}]: {got} {want}");
     }
 }
@@ -169,4 +170,71 @@ fn refuses_axes_that_are_not_there() {
         let of = FftShape { shape: &[4], axes };
         assert!(fft(of, false, &[0.0; 8], &[1], &mut out).is_err());
     }
+}
+
+/// A sum of a few waves, whose transform is known.
+#[rstest]
+#[case(1 << 16)]
+#[case(1 << 17)]
+#[case(300 * 257)]
+#[case(65_537)]
+fn long_rows_are_transformed(#[case] n: usize) {
+    let waves = [(0, 0.5), (1, 1.0), (n / 3, 2.0), (n - 2, -1.5)];
+    let turn = |j: usize, k: usize| {
+        let angle = std::f64::consts::TAU * ((j * k) % n) as f64 / n as f64;
+        (angle.cos(), angle.sin())
+    };
+    let mut x = vec![0.0; 2 * n];
+    for (j, x) in x.chunks_mut(2).enumerate() {
+        for (k, size) in waves {
+            x[0] += (size * turn(j, k).0) as f32;
+            x[1] += (size * turn(j, k).1) as f32;
+        }
+    }
+    let of = FftShape {
+        shape: &[n],
+        axes: &[0],
+    };
+    let mut got = vec![0.0; 2 * n];
+    fft(of, false, &x, &[1], &mut got).unwrap();
+    let mut want = vec![0.0; 2 * n];
+    for (k, size) in waves {
+        want[2 * k] = size * n as f64;
+    }
+    // A rounding of a rotation is the same for all of a wave: it shows as another wave.
+    let largest = want.iter().copied().fold(0.0, f64::max);
+    for (at, (got, want)) in got.iter().zip(&want).enumerate() {
+        let error = (f64::from(*got) - want).abs();
+        assert!(error <= 2e-7 * largest, "{n} [{at}]: {got} {want}");
+    }
+    let mut back = vec![0.0; 2 * n];
+    fft(of, true, &got, &[1], &mut back).unwrap();
+    assert_near(&wide(&back), &wide(&x), &format!("{n} back"));
+    let real = &x[..n];
+    let mut half = vec![0.0; 2 * (n / 2 + 1)];
+    real_fft(of, real, &[1], &mut half).unwrap();
+    let mut back = vec![0.0; n];
+    inverse_real_fft(of, &half, &[1], &mut back).unwrap();
+    assert_near(&wide(&back), &wide(real), &format!("{n} real"));
+}
+
+#[test]
+fn magnitudes_are_within_units_in_the_last_place_at_any_scale() {
+    let mut x = random(6000, 3);
+    for (at, x) in x.iter_mut().enumerate().skip(3000) {
+        *x *= 10_f32.powi(at as i32 / 2 % 70 - 38);
+    }
+    x.extend([0.0, 0.0, -0.0, 3.0, f32::INFINITY, f32::NAN, f32::NAN, 1.0]);
+    x.extend([f32::MAX, 1.0, 1e-45, 0.0, -f32::INFINITY, 5.0]);
+    let mut out = vec![0.0; x.len() / 2];
+    complex_abs(&x, &mut out).unwrap();
+    for (pair, got) in x.chunks(2).zip(&out) {
+        let exact = f64::from(pair[0]).hypot(f64::from(pair[1]));
+        assert!(ulps(*got, exact) <= 1.5, "{pair:?} {got}");
+    }
+    let mut pairs = vec![1.0; 2 * x.len()];
+    real_to_complex(&x, &mut pairs).unwrap();
+    let is_same = |(pair, x): (&[f32], &f32)| pair[0].to_bits() == x.to_bits() && pair[1] == 0.0;
+    assert!(pairs.chunks(2).zip(&x).all(is_same));
+    assert!(complex_abs(&x[1..], &mut out).is_err());
 }

@@ -3,10 +3,9 @@
 //! Each task owns its columns: the output is cut into pieces of a row that are one block wide.
 
 use num_complex::Complex;
-use rustfft::Fft;
 
 use super::Along;
-use super::plan::nanoseconds;
+use super::plan::{ComplexPlan, nanoseconds};
 use super::real::{InverseRealPlan, RealPlan};
 use crate::parallel::parallel_for;
 
@@ -97,7 +96,7 @@ fn to_columns<T: Copy>(rows: &[T], pieces: &mut [&mut [T]]) {
 
 /// Transforms along the axis, from `from` or in place.
 pub(super) fn complex(
-    plan: &dyn Fft<f32>,
+    plan: &ComplexPlan,
     along: Along,
     scale: f32,
     from: Option<&[C]>,
@@ -107,10 +106,7 @@ pub(super) fn complex(
     parallel_for(
         Columns::all(outer, n, inner, out).into_iter(),
         (outer * inner) as f64 * (nanoseconds(n) + COPY_NANOSECONDS * n as f64),
-        || {
-            let own = vec![C::default(); plan.get_inplace_scratch_len()];
-            (vec![C::default(); WIDTH * pitch(n)], own)
-        },
+        || (vec![C::default(); WIDTH * pitch(n)], plan.scratch()),
         |(rows, own), mut columns| {
             let count = columns.count();
             match from {
@@ -122,7 +118,7 @@ pub(super) fn complex(
                 if scale != 1.0 {
                     row.iter_mut().for_each(|x| *x *= scale);
                 }
-                plan.process_with_scratch(row, own);
+                plan.transform(row, own);
             }
             to_columns(rows, &mut columns.pieces);
         },

@@ -10,6 +10,8 @@
 //! Error: about `3e-7 * sqrt(log2 n)` of the root mean square of the result.
 
 mod columns;
+mod long;
+mod pairs;
 mod plan;
 mod real;
 mod rows;
@@ -20,6 +22,7 @@ use num_complex::Complex;
 
 use crate::error::{Error, Result, length, product};
 use crate::strided::copy_strided;
+pub use pairs::{complex_abs, real_to_complex};
 use plan::{complex_plan, inverse_real_plan, real_plan};
 
 /// Which transform: sizes of the side that has the most numbers along the last of `axes`, and the axes, one after the other.
@@ -212,9 +215,9 @@ fn complex_axes(
         let plan = complex_plan(along.n, inverse);
         let from = x.take();
         if along.inner == 1 {
-            rows::complex(&*plan, along, scale, from, out);
+            rows::complex(&plan, along, scale, from, out);
         } else {
-            columns::complex(&*plan, along, scale, from, out);
+            columns::complex(&plan, along, scale, from, out);
         }
         scale = 1.0;
     }

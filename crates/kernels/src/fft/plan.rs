@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use num_complex::Complex;
 use realfft::RealFftPlanner;
 use rustfft::{Fft, FftPlanner};
 
+use super::long::{LongPlan, split};
 use super::real::{HalfPlan, InverseRealPlan, RealPlan};
 
 /// More plans are forgotten, so that a program with many sizes does not keep tables for all of them.
@@ -34,15 +36,57 @@ impl<Plan: ?Sized> Plans<Plan> {
     }
 }
 
-pub(super) fn complex_plan(n: usize, inverse: bool) -> Arc<dyn Fft<f32>> {
-    static PLANS: [Plans<dyn Fft<f32>>; 2] = [Plans::new(), Plans::new()];
+/// A complex transform of one size in one direction.
+pub(super) enum ComplexPlan {
+    Direct(Arc<dyn Fft<f32>>),
+    Long(Box<LongPlan>),
+}
+
+impl ComplexPlan {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Direct(plan) => plan.len(),
+            Self::Long(plan) => plan.len(),
+        }
+    }
+
+    /// What a thread needs.
+    pub(super) fn scratch(&self) -> Vec<Complex<f32>> {
+        let len = match self {
+            Self::Direct(plan) => plan.get_inplace_scratch_len(),
+            Self::Long(plan) => plan.len(),
+        };
+        vec![Complex::default(); len]
+    }
+
+    /// Transforms each of some rows of the plan's size in place.
+    pub(super) fn transform(&self, rows: &mut [Complex<f32>], scratch: &mut [Complex<f32>]) {
+        match self {
+            Self::Direct(plan) => plan.process_with_scratch(rows, scratch),
+            Self::Long(plan) => {
+                for row in rows.chunks_exact_mut(plan.len()) {
+                    plan.transform(row, scratch);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn complex_plan(n: usize, inverse: bool) -> Arc<ComplexPlan> {
+    static PLANS: [Plans<ComplexPlan>; 2] = [Plans::new(), Plans::new()];
     PLANS[usize::from(inverse)].get(n, || {
         let mut planner = FftPlanner::new();
-        if inverse {
-            planner.plan_fft_inverse(n)
-        } else {
-            planner.plan_fft_forward(n)
-        }
+        let mut direct = |n| {
+            if inverse {
+                planner.plan_fft_inverse(n)
+            } else {
+                planner.plan_fft_forward(n)
+            }
+        };
+        Arc::new(match split(n) {
+            Some(rows) => ComplexPlan::Long(Box::new(LongPlan::new(n, rows, inverse, direct))),
+            None => ComplexPlan::Direct(direct(n)),
+        })
     })
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use num_complex::Complex;
 use pulp::{Simd, WithSimd};
 use realfft::{ComplexToReal, RealToComplex};
-use rustfft::Fft;
 
+use super::plan::ComplexPlan;
 use crate::simd;
 
 type C = Complex<f32>;
@@ -32,7 +32,7 @@ pub(super) enum InverseRealPlan {
 
 /// A complex transform of half as many numbers, and what its result is combined with.
 pub(super) struct HalfPlan {
-    plan: Arc<dyn Fft<f32>>,
+    plan: Arc<ComplexPlan>,
     /// `-i w^k / 2` for `k` from 1 to below half of the numbers.
     twiddles: Vec<C>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Scratch {
 }
 
 impl HalfPlan {
-    pub(super) fn new(plan: Arc<dyn Fft<f32>>) -> Self {
+    pub(super) fn new(plan: Arc<ComplexPlan>) -> Self {
         let h = plan.len();
         let twiddle = |k: usize| {
             let angle = -std::f64::consts::PI * k as f64 / h as f64;
@@ -62,7 +62,7 @@ impl HalfPlan {
         Scratch {
             row: Vec::new(),
             half: Vec::new(),
-            own: vec![C::default(); self.plan.get_inplace_scratch_len()],
+            own: self.plan.scratch(),
         }
     }
 }
@@ -85,8 +85,7 @@ impl RealPlan {
             Self::Even(plan) => {
                 let h = plan.plan.len();
                 pulp::bytemuck::cast_slice_mut(&mut out[..h]).copy_from_slice(x);
-                plan.plan
-                    .process_with_scratch(&mut out[..h], &mut scratch.own);
+                plan.plan.transform(&mut out[..h], &mut scratch.own);
                 let first = out[0];
                 out[0] = C::new(first.re + first.im, 0.0);
                 out[h] = C::new(first.re - first.im, 0.0);
@@ -137,7 +136,7 @@ impl InverseRealPlan {
                     inverse: Some(scale),
                     inner: &mut out[1..],
                 });
-                plan.plan.process_with_scratch(out, &mut scratch.own);
+                plan.plan.transform(out, &mut scratch.own);
             }
             Self::Odd(plan) => {
                 for (own, x) in scratch.half.iter_mut().zip(x) {

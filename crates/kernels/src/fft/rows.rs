@@ -1,10 +1,9 @@
 //! Transforms of contiguous rows.
 
 use num_complex::Complex;
-use rustfft::Fft;
 
 use super::Along;
-use super::plan::nanoseconds;
+use super::plan::{ComplexPlan, nanoseconds};
 use super::real::{InverseRealPlan, RealPlan};
 use crate::parallel::parallel_for;
 
@@ -20,7 +19,7 @@ fn rows_per_task(n: usize) -> usize {
 
 /// Transforms each row of `out`, or of `from` to `out`.
 pub(super) fn complex(
-    plan: &dyn Fft<f32>,
+    plan: &ComplexPlan,
     along: Along,
     scale: f32,
     from: Option<&[C]>,
@@ -30,7 +29,7 @@ pub(super) fn complex(
     parallel_for(
         out.chunks_mut(per_task).enumerate(),
         along.outer as f64 * nanoseconds(along.n),
-        || vec![C::default(); plan.get_inplace_scratch_len()],
+        || plan.scratch(),
         |scratch, (task, rows)| {
             if let Some(from) = from {
                 let from = &from[task * per_task..][..rows.len()];
@@ -39,7 +38,7 @@ pub(super) fn complex(
             if scale != 1.0 {
                 rows.iter_mut().for_each(|x| *x *= scale);
             }
-            plan.process_with_scratch(rows, scratch);
+            plan.transform(rows, scratch);
         },
     );
 }

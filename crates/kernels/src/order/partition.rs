@@ -10,8 +10,9 @@ use pulp::{Simd, WithSimd};
 
 use super::argsort::check_positions;
 use super::key::{Key, Sortable};
-use super::select::select;
-use super::sort::{TASK, check_rows};
+use super::radix::chunk_of;
+use super::select::{select, select_large};
+use super::sort::{TASK, are_large, check_rows};
 use crate::error::{Error, Result};
 use crate::parallel::parallel_for;
 use crate::simd;
@@ -71,7 +72,7 @@ fn check_place(op: &'static str, elements: usize, len: usize, kth: usize) -> Res
 }
 
 /// Partitions each row; `taken` says what is written for the element at a position of a row.
-fn by_rows<'a, T: Sortable, Out: Copy + Send, Take: Fn(usize) -> Out>(
+fn by_rows<'a, T: Sortable, Out: Copy + Send, Take: Fn(usize) -> Out + Sync>(
     x: &'a [T],
     len: usize,
     kth: usize,
@@ -79,6 +80,13 @@ fn by_rows<'a, T: Sortable, Out: Copy + Send, Take: Fn(usize) -> Out>(
     taken: impl Fn(&'a [T]) -> Take + Sync,
 ) {
     if x.is_empty() {
+        return;
+    }
+    if are_large(x.len(), len) {
+        let mut keys = vec![T::Key::default(); len];
+        for (x, out) in x.chunks_exact(len).zip(out.chunks_exact_mut(len)) {
+            partition_large(x, &mut keys, kth, &taken(x), out);
+        }
         return;
     }
     let per_task = (TASK / len).max(1) * len;
@@ -122,6 +130,76 @@ fn partition_row<K: Key, Out: Copy>(
     let equal = keys.iter().enumerate().filter(|(_, key)| **key == pivot);
     for (place, (position, _)) in out[less..end].iter_mut().zip(equal) {
         *place = taken(position);
+    }
+}
+
+/// The same on all threads, for one long row: each chunk has its part of each of the three sides.
+fn partition_large<T: Sortable, Out: Copy + Send>(
+    x: &[T],
+    keys: &mut [T::Key],
+    kth: usize,
+    taken: &(impl Fn(usize) -> Out + Sync),
+    out: &mut [Out],
+) {
+    let chunk = chunk_of(x.len());
+    let nanoseconds = NANOSECONDS * x.len() as f64;
+    parallel_for(
+        x.chunks(chunk).zip(keys.chunks_mut(chunk)),
+        nanoseconds,
+        || (),
+        |(), (x, keys)| simd::dispatch(Ranks { x, keys }),
+    );
+    let keys = &*keys;
+    let pivot = select_large(keys, kth);
+    let mut sides = vec![[0; 3]; x.len().div_ceil(chunk)];
+    parallel_for(
+        keys.chunks(chunk).zip(&mut sides),
+        nanoseconds,
+        || (),
+        |(), (keys, sides)| {
+            let less: usize = keys.iter().map(|key| usize::from(*key < pivot)).sum();
+            let equal: usize = keys.iter().map(|key| usize::from(*key == pivot)).sum();
+            *sides = [less, equal, keys.len() - less - equal];
+        },
+    );
+    let mut rest = out;
+    let mut cut = |side: usize| -> Vec<&mut [Out]> {
+        let cut_one = |sides: &[usize; 3]| {
+            let (own, later) = std::mem::take(&mut rest).split_at_mut(sides[side]);
+            rest = later;
+            own
+        };
+        sides.iter().map(cut_one).collect()
+    };
+    let (less, equal, greater) = (cut(0), cut(1), cut(2));
+    let tasks = keys.chunks(chunk).zip(less).zip(equal).zip(greater);
+    parallel_for(
+        tasks.enumerate(),
+        nanoseconds,
+        || (),
+        |(), (task, (((keys, less), equal), greater))| {
+            let taken = |at: usize| taken(task * chunk + at);
+            copy_side(keys, |key| key < pivot, taken, less);
+            copy_side(keys, |key| key == pivot, taken, equal);
+            copy_side(keys, |key| key > pivot, taken, greater);
+        },
+    );
+}
+
+/// Writes what belongs to a side, which has as many elements.
+fn copy_side<K: Copy, Out>(
+    keys: &[K],
+    belongs: impl Fn(K) -> bool,
+    taken: impl Fn(usize) -> Out,
+    side: &mut [Out],
+) {
+    let mut next = 0;
+    for (position, key) in keys.iter().enumerate() {
+        let Some(place) = side.get_mut(next) else {
+            return;
+        };
+        *place = taken(position);
+        next += usize::from(belongs(*key));
     }
 }
 

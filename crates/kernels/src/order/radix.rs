@@ -66,8 +66,8 @@ fn scatter<T: Item>(from: &[T], to: &mut [T], place: usize, next: &mut [u32; VAL
 
 /// Sorts an array on all threads; `scratch` is as long.
 pub(super) fn radix_sort_large<T: Item>(items: &mut [T], scratch: &mut [T]) {
-    let coarse = Coarse::of(items);
-    let chunk = items.len().div_ceil(4 * threads()).max(1 << 14);
+    let chunk = chunk_of(items.len());
+    let coarse = Coarse::of(items, chunk);
     let counts = chunk_counts(items, chunk, coarse);
     let (bin_of, n_bins) = bins(&counts, items.len());
     let starts: Vec<Vec<u32>> = counts
@@ -123,6 +123,11 @@ pub(super) fn radix_sort_large<T: Item>(items: &mut [T], scratch: &mut [T]) {
     );
 }
 
+/// Elements of a task of a large array.
+pub(super) fn chunk_of(len: usize) -> usize {
+    len.div_ceil(4 * threads()).max(1 << 14)
+}
+
 /// Where the leading bits are: those from the highest in which keys differ.
 #[derive(Clone, Copy)]
 struct Coarse {
@@ -130,12 +135,22 @@ struct Coarse {
 }
 
 impl Coarse {
-    fn of<T: Item>(items: &[T]) -> Self {
-        let (mut any, mut all) = (0, u64::MAX);
-        for item in items {
-            any |= item.bits();
-            all &= item.bits();
-        }
+    fn of<T: Item>(items: &[T], chunk: usize) -> Self {
+        let mut found = vec![(0, u64::MAX); items.len().div_ceil(chunk)];
+        parallel_for(
+            items.chunks(chunk).zip(&mut found),
+            0.3 * items.len() as f64,
+            || (),
+            |(), (items, (any, all))| {
+                for item in items {
+                    *any |= item.bits();
+                    *all &= item.bits();
+                }
+            },
+        );
+        let (any, all) = found
+            .iter()
+            .fold((0, u64::MAX), |(any, all), own| (any | own.0, all & own.1));
         let differing = u64::BITS - (any ^ all).leading_zeros();
         Self {
             shift: differing.saturating_sub(COARSE_BITS),

@@ -6,6 +6,8 @@
 use pulp::{Simd, WithSimd};
 
 use super::key::Key;
+use super::radix::chunk_of;
+use crate::parallel::parallel_for;
 use crate::simd;
 
 /// More keys are narrowed down first.
@@ -47,6 +49,37 @@ pub(super) fn select<K: Key>(keys: &[K], mut place: usize) -> K {
         keys: current,
         place,
     })
+}
+
+/// The same on all threads, for one long row.
+pub(super) fn select_large<K: Key>(keys: &[K], mut place: usize) -> K {
+    let shift = K::BITS.saturating_sub(COARSE_BITS);
+    let coarse = |key: K| (key.bits() >> shift) as usize;
+    let chunk = chunk_of(keys.len());
+    let mut counts = vec![vec![0_usize; 1 << COARSE_BITS]; keys.len().div_ceil(chunk)];
+    parallel_for(
+        keys.chunks(chunk).zip(&mut counts),
+        keys.len() as f64,
+        || (),
+        |(), (keys, counts)| keys.iter().for_each(|key| counts[coarse(*key)] += 1),
+    );
+    let mut wanted = 0;
+    loop {
+        let count: usize = counts.iter().map(|counts| counts[wanted]).sum();
+        if place < count {
+            break;
+        }
+        place -= count;
+        wanted += 1;
+    }
+    let mut found = vec![Vec::new(); counts.len()];
+    parallel_for(
+        keys.chunks(chunk).zip(&mut found),
+        keys.len() as f64,
+        || (),
+        |(), (keys, found)| found.extend(keys.iter().filter(|key| coarse(**key) == wanted)),
+    );
+    select(&found.concat(), place)
 }
 
 /// The least and the largest key.

@@ -1,11 +1,13 @@
-//! Fourier transforms.
+//! Fourier transforms, and the complex numbers that go in and come out.
 
-use mlx_kernels::{FftShape, fft, inverse_real_fft, real_fft};
+use mlx_kernels::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
 
 use super::layout::{error_text, input, output, size};
 use crate::ffi::host::{HostInput, HostOutput};
 use crate::op::Op;
 use crate::shape::axis_index;
+
+const BACKWARDS: &str = "wanted elements that go forwards";
 
 pub(super) fn run(
     op: &Op,
@@ -37,8 +39,7 @@ pub(super) fn run(
     let strides = x.layout().strides().iter();
     let strides: Result<Vec<isize>, _> = strides.map(|&s| isize::try_from(s)).collect();
     let strides = strides.map_err(|_| "elements are too far apart")?;
-    let backwards = "wanted elements that go forwards";
-    let x = x.as_floats()?.ok_or(backwards)?;
+    let x = x.as_floats()?.ok_or(BACKWARDS)?;
     let out = out.as_mut_floats()?;
     match op {
         Op::Rfftn { .. } => real_fft(of, x, &strides, out),
@@ -46,4 +47,19 @@ pub(super) fn run(
         _ => fft(of, matches!(op, Op::Ifftn { .. }), x, &strides, out),
     }
     .map_err(error_text)
+}
+
+/// Magnitudes.
+pub(super) fn abs(inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]) -> Result<(), String> {
+    let x = input(inputs, 0)?.as_floats()?.ok_or(BACKWARDS)?;
+    complex_abs(x, output(outputs, 0)?.as_mut_floats()?).map_err(error_text)
+}
+
+/// Complex numbers of real ones.
+pub(super) fn from_real(
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let x = input(inputs, 0)?.as_floats()?.ok_or(BACKWARDS)?;
+    real_to_complex(x, output(outputs, 0)?.as_mut_floats()?).map_err(error_text)
 }

@@ -6,6 +6,7 @@ use super::attention::AttentionConfig;
 use super::{
     attention, conv, data, elementwise, fourier, norm, order, product, reduce, rope, scan, softmax,
 };
+use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput};
 use crate::op::Op;
 
@@ -23,6 +24,12 @@ pub(crate) fn run(
         Op::Fftn { .. } | Op::Ifftn { .. } | Op::Rfftn { .. } | Op::Irfftn { .. } => {
             fourier::run(op, inputs, outputs)
         }
+        Op::Abs if inputs.iter().any(|x| x.dtype() == Dtype::Complex64) => {
+            fourier::abs(inputs, outputs)
+        }
+        Op::Astype {
+            dtype: Dtype::Complex64,
+        } => fourier::from_real(inputs, outputs),
         Op::Softmax { .. } => softmax::softmax(inputs, outputs),
         Op::Logsumexp { .. } => softmax::logsumexp(inputs, outputs),
         Op::CrossEntropy => softmax::cross_entropy(inputs, outputs),

@@ -164,6 +164,10 @@ fn transformed(results: &mut Results, random: &mut Random) {
             results.keep(format!("{name} imag {what}"), 1e-5, Ok(result.imag()));
         }
         results.keep(format!("irfft {what}"), 1e-5, Ok(back));
+        results.keep(format!("abs {what}"), -3e-7, Ok(z.abs()));
+        let special = random.view(shape, Dtype::Float32, Values::Special);
+        let special = special.astype(Dtype::Complex64).abs();
+        results.keep(format!("abs special {what}"), -3e-7, Ok(special));
         let back = fft::irfftn(&z, Default::default());
         results.keep(format!("irfftn {what}"), 1e-5, Ok(back));
     }

@@ -1,4 +1,4 @@
-//! Sorting, selection, random bits and Fourier transforms.
+//! Sorting, selection, random bits, Fourier transforms and their complex numbers.
 
 use crate::Dtype;
 use crate::ffi::host::Layout;
@@ -34,6 +34,13 @@ pub(super) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> Op
         }
         Op::Rfftn { axes, .. } => transforms(axes, x, output, [Dtype::Float32, Dtype::Complex64]),
         Op::Irfftn { axes, .. } => transforms(axes, x, output, [Dtype::Complex64, Dtype::Float32]),
+        // In single precision only: both are steps before and after a transform.
+        Op::Abs if x.dtype() == Dtype::Complex64 => {
+            x.size() >= MIN_TRANSFORMED && x.is_row_contiguous() && output.dtype() == Dtype::Float32
+        }
+        Op::Astype {
+            dtype: Dtype::Complex64,
+        } if x.dtype() == Dtype::Float32 => x.size() >= MIN_TRANSFORMED && x.is_row_contiguous(),
         _ => return None,
     })
 }

@@ -5,6 +5,7 @@ use rstest::rstest;
 use super::*;
 use crate::ArrayType;
 use crate::Dtype::{Bfloat16, Bool, Complex64, Float16, Float32, Float64, Int32, Int64};
+use crate::op::FftNorm;
 use crate::shape::row_major_strides;
 
 fn array(shape: &[i32], dtype: Dtype) -> ArrayType {
@@ -48,6 +49,13 @@ fn prepared_of(op: &Op, inputs: &[ArrayType]) -> Option<Prepared> {
 #[case::softmax(Op::Softmax { axes: vec![-1], precise: false }, &[2, 3], Float16, true)]
 #[case::softmax_of_another_axis(Op::Softmax { axes: vec![0], precise: false }, &[2, 3], Float16, false)]
 #[case::logsumexp_of_halves(Op::Logsumexp { axes: vec![-1], keepdims: true }, &[2, 3], Float16, false)]
+#[case::sort(Op::Sort { axis: -1 }, &[256], Int64, true)]
+#[case::sort_of_few(Op::Sort { axis: -1 }, &[255], Float32, false)]
+#[case::sort_of_complex_numbers(Op::Sort { axis: 0 }, &[256], Complex64, false)]
+#[case::partition_of_few(Op::Partition { kth: 1, axis: 0 }, &[4095], Float32, false)]
+#[case::partition(Op::Partition { kth: -1, axis: 0 }, &[4096], Float16, true)]
+#[case::fft(Op::Fftn { n: vec![256], axes: vec![0], norm: FftNorm::Backward }, &[256], Complex64, true)]
+#[case::fft_of_no_axis(Op::Fftn { n: vec![], axes: vec![], norm: FftNorm::Backward }, &[256], Complex64, false)]
 #[case::nothing(Op::Exp, &[0, 32], Float32, false)]
 fn of_one_input(#[case] op: Op, #[case] shape: &[i32], #[case] dtype: Dtype, #[case] want: bool) {
     let x = array(shape, dtype);
