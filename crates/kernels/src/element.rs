@@ -99,13 +99,13 @@ half_storage!(
     f16,
     crate::simd::f16_to_f32::f16_to_f32,
     crate::simd::f32_to_f16::f32_to_f16,
-    crate::simd::dot_f16::dots_f16
+    crate::simd::dot_half::dots_f16
 );
 half_storage!(
     bf16,
     crate::simd::f16_to_f32::bf16_to_f32,
     crate::simd::f32_to_f16::f32_to_bf16,
-    |_, _| None
+    crate::simd::dot_half::dots_bf16
 );
 
 /// All of `values` as `f32`, converted once.

@@ -40,7 +40,7 @@ pub use attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
     attention, attention_gradient,
 };
-pub use conv::{Conv1d, conv1d};
+pub use conv::{Conv, Conv1d, ConvAxis, conv, conv1d};
 pub use element::Element;
 pub use elementwise::{
     BinaryOp, ElementwiseProgram, Instruction, StridedInput, TypedSlice, TypedSliceMut, UnaryOp,

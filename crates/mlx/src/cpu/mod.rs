@@ -21,6 +21,7 @@ mod elementwise_program;
 mod executor;
 mod layout;
 mod lower;
+mod matmul;
 mod norm;
 mod product;
 mod reduce;

@@ -3,7 +3,7 @@
 use mlx_kernels::Reduction;
 
 use super::attention::AttentionConfig;
-use super::{attention, conv, elementwise, norm, product, reduce, rope, softmax};
+use super::{attention, conv, elementwise, matmul, norm, product, reduce, rope, softmax};
 use crate::ffi::host::{HostInput, HostOutput};
 use crate::op::Op;
 
@@ -21,8 +21,8 @@ pub(crate) fn run(
         Op::Sum { axes, .. } => reduce::run(Reduction::Sum, axes, inputs, outputs),
         Op::Max { axes, .. } => reduce::run(Reduction::Max, axes, inputs, outputs),
         Op::Min { axes, .. } => reduce::run(Reduction::Min, axes, inputs, outputs),
-        Op::Matmul => product::matmul(inputs, outputs),
-        Op::Addmm { alpha, beta } => product::addmm([*alpha, *beta], inputs, outputs),
+        Op::Matmul => matmul::matmul(inputs, outputs),
+        Op::Addmm { alpha, beta } => matmul::addmm([*alpha, *beta], inputs, outputs),
         Op::Linear => product::linear(inputs, outputs),
         Op::QuantizedMatmul {
             group_size, bits, ..
