@@ -129,7 +129,7 @@ half_storage!(
     crate::simd::f16_to_f32::f16_to_f32,
     crate::simd::f32_to_f16::f32_to_f16,
     crate::simd::f32_to_f16::round_to_f16,
-    crate::simd::dot_f16::dots_f16
+    crate::simd::dot_half::dots_f16
 );
 half_storage!(
     bf16,
@@ -137,7 +137,7 @@ half_storage!(
     crate::simd::f16_to_f32::bf16_to_f32,
     crate::simd::f32_to_f16::f32_to_bf16,
     crate::simd::f32_to_f16::round_to_bf16,
-    |_, _| None
+    crate::simd::dot_half::dots_bf16
 );
 
 /// All of `values` as `f32`, converted once.

@@ -45,7 +45,7 @@ pub use attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
     attention, attention_gradient,
 };
-pub use conv::{Conv1d, conv1d};
+pub use conv::{Conv, Conv1d, ConvAxis, conv, conv1d};
 pub use element::Element;
 pub use elementwise::{
     BinaryOp, Bits, ElementType, ElementwiseProgram, Instruction, Number, StridedInput,
@@ -76,7 +76,7 @@ pub use strided::{
 };
 
 pub use values::{
-    ElementType, FoldKind, ScanKind, StridedBytes, arg_reduce_values, concatenate_values,
+    FoldKind, NumberType, ScanKind, StridedBytes, arg_reduce_values, concatenate_values,
     fold_values, gather_values, pad_values, scan_values, take_along_values, update_values,
 };
 

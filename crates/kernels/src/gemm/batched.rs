@@ -4,10 +4,13 @@
 
 use super::blocked::{Position, Product, Sizes, multiply};
 use super::factors::Strided;
+use super::gevm::{MAX_ROWS, gevm};
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
 
 const OP: &str = "batched_matmul";
+/// Matrices of fewer elements are packed, also for few rows.
+const MIN_GEVM: usize = 1 << 14;
 
 /// The sizes of products of matrices: `[batch.., rows, depth]` times `[batch.., depth, columns]`.
 #[derive(Clone, Copy, Debug)]
@@ -190,7 +193,11 @@ pub fn batched_matmul<T: Element>(
         product.left.row_stride = stride;
         (sizes.batch, sizes.rows) = (1, rows * count);
     }
-    multiply(sizes, &product, out);
+    if sizes.rows <= MAX_ROWS && product.right.column_stride == 1 && depth * columns >= MIN_GEVM {
+        product.few_rows(sizes.rows, out);
+    } else {
+        multiply(sizes, &product, out);
+    }
     Ok(())
 }
 
@@ -199,6 +206,27 @@ struct Matrices<'a, T> {
     left: StridedMatrices<'a, T>,
     right: StridedMatrices<'a, T>,
     addend: Option<Addend<'a, T>>,
+}
+
+impl<T: Element> Matrices<'_, T> {
+    /// Products of few rows with matrices whose rows are contiguous.
+    fn few_rows(&self, rows: usize, out: &mut [T]) {
+        let MatmulShape { depth, columns, .. } = self.shape;
+        let mut sums = vec![0.0; rows * columns];
+        for (batch, out) in out.chunks_exact_mut(rows * columns).enumerate() {
+            let (left, right) = (self.left(batch, 0), self.right(batch, 0));
+            gevm(rows, depth, left, right, &mut sums);
+            let outs = out.chunks_exact_mut(columns);
+            for (row, (sums, out)) in sums.chunks_exact_mut(columns).zip(outs).enumerate() {
+                let position = Position {
+                    batch,
+                    row,
+                    column: 0,
+                };
+                self.store(position, sums, out);
+            }
+        }
+    }
 }
 
 impl<'a, T: Element> Product for Matrices<'a, T> {

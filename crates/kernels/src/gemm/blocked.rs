@@ -315,10 +315,13 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
             [all] => all.len() / columns,
             rows => rows.len(),
         };
-        let left = product.left(task.batch, task.group);
+        let mut left = product.left(task.batch, task.group);
+        left.begin(task.row, n_rows);
         let right = product.right(task.batch, task.group);
-        let mut places = [Place::InPlace(0); MC];
+        let mut places = [Place::Source(0); MC];
         let places = &mut places[..n_rows];
+        // The row after the last is all zeros.
+        scratch[n_rows * SCRATCH_STRIDE..][..KC].fill(0.0);
         if plan.depth == 0 {
             sums.fill(0.0);
         }
@@ -330,6 +333,7 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
                 source: left.source(),
                 scratch,
                 places,
+                order: left.order(),
                 count,
             };
             for column in (0..columns).step_by(plan.tile) {
@@ -395,17 +399,35 @@ struct Rows<'a> {
     source: &'a [f32],
     scratch: &'a [f32],
     places: &'a [Place],
+    /// Which row of the task each place is for; empty if they are in order.
+    order: &'a [u16],
     count: usize,
 }
 
 impl<'a> Rows<'a> {
+    /// The row of the task that a place is for.
+    #[inline(always)]
+    fn row(&self, place: usize) -> usize {
+        self.order.get(place).map_or(place, |row| usize::from(*row))
+    }
+
+    /// Whether all rows from `first` on, `height` of them, are zeros.
+    #[inline(always)]
+    fn are_zeros(&self, first: usize, height: usize) -> bool {
+        let places = self.places[first..].iter().take(height);
+        places
+            .into_iter()
+            .all(|place| matches!(place, Place::Zeros))
+    }
+
     /// `HEIGHT` rows; the last one again where there are not enough.
     #[inline(always)]
     fn group<const HEIGHT: usize>(&self, first: usize) -> [&'a [f32]; HEIGHT] {
         let last = self.places.len() - 1;
         std::array::from_fn(|i| match self.places[(first + i).min(last)] {
-            Place::InPlace(at) => &self.source[at..][..self.count],
-            Place::Copied(at) => &self.scratch[at..][..self.count],
+            Place::Source(at) => &self.source[at..][..self.count],
+            Place::Scratch(at) => &self.scratch[at..][..self.count],
+            Place::Zeros => &self.scratch[(last + 1) * SCRATCH_STRIDE..][..self.count],
         })
     }
 }
@@ -440,9 +462,17 @@ impl Sums<'_> {
         let panel = S::as_simd_f32s(panel).0.as_chunks::<REGISTERS>().0;
         let n_rows = rows.places.len();
         for first in (0..n_rows).step_by(HEIGHT) {
-            let sums = dot_tile::<S, HEIGHT, REGISTERS>(simd, rows.group(first), panel);
-            let targets = self.numbers[first * self.stride..].chunks_mut(self.stride);
-            for (target, sums) in targets.zip(&sums).take(n_rows - first) {
+            let are_zeros = rows.are_zeros(first, HEIGHT);
+            if are_zeros && !self.is_first {
+                continue;
+            }
+            let sums = if are_zeros {
+                [[simd.splat_f32s(0.0); REGISTERS]; HEIGHT]
+            } else {
+                dot_tile::<S, HEIGHT, REGISTERS>(simd, rows.group(first), panel)
+            };
+            for (i, sums) in sums.iter().enumerate().take(n_rows - first) {
+                let target = &mut self.numbers[rows.row(first + i) * self.stride..];
                 let target = S::as_mut_simd_f32s(&mut target[..REGISTERS * S::F32_LANES]).0;
                 for (target, sum) in target.iter_mut().zip(sums) {
                     *target = if self.is_first {

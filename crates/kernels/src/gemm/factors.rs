@@ -10,18 +10,31 @@ pub(crate) const KC: usize = 256;
 /// The distance of rows in scratch memory: not a power of two, so that they do not share the sets of a cache.
 pub(crate) const SCRATCH_STRIDE: usize = KC + 16;
 
+/// Elements of a row that are converted before they are transposed.
+const WIDTH: usize = 128;
+
 /// Where a row's elements are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
     /// At this index of the source.
-    InPlace(usize),
+    Source(usize),
     /// At this index of the scratch memory.
-    Copied(usize),
+    Scratch(usize),
+    /// All of them are zeros.
+    Zeros,
 }
 
 /// The rows of a left factor.
 pub(crate) trait LeftRows: Sync {
-    /// What [`Place::InPlace`] means.
+    /// Called once for the rows of a task, before all else.
+    fn begin(&mut self, _first: usize, _rows: usize) {}
+
+    /// Which row of the task each place is for; empty if they are in order.
+    fn order(&self) -> &[u16] {
+        &[]
+    }
+
+    /// What [`Place::Source`] means.
     fn source(&self) -> &[f32];
 
     /// How many elements of each row, from `start` on, are found together: at most [`KC`], and at least one.
@@ -90,7 +103,7 @@ impl<'a, T: Element> Strided<'a, T> {
 
     /// Elements of a row that are adjacent.
     #[inline(always)]
-    fn run(&self, row: usize, column: usize, count: usize) -> &'a [T] {
+    pub(super) fn run(&self, row: usize, column: usize, count: usize) -> &'a [T] {
         &self.data[self.at(row, column)..][..count]
     }
 
@@ -123,7 +136,7 @@ impl<'a, T: Element> Strided<'a, T> {
         stride: usize,
         out: &mut [f32],
     ) {
-        let mut block = [0.0; SIDE * SIDE];
+        let mut block = [0.0; SIDE * WIDTH];
         for r in (0..rows).step_by(SIDE) {
             let n_rows = SIDE.min(rows - r);
             if T::IS_F32 && n_rows == SIDE && self.row_stride.cast_signed() > 0 {
@@ -131,19 +144,19 @@ impl<'a, T: Element> Strided<'a, T> {
                 transpose_rows(from, self.row_stride, count, &mut out[r..], stride);
                 continue;
             }
-            for c in (0..count).step_by(SIDE) {
-                let n_columns = SIDE.min(count - c);
-                for (row, target) in block.chunks_exact_mut(SIDE).take(n_rows).enumerate() {
+            for c in (0..count).step_by(WIDTH) {
+                let n_columns = WIDTH.min(count - c);
+                for (row, target) in block.chunks_exact_mut(WIDTH).take(n_rows).enumerate() {
                     self.read(first + r + row, column + c, &mut target[..n_columns]);
                 }
+                let out = &mut out[c * stride + r..];
                 if n_rows == SIDE {
-                    let out = &mut out[c * stride + r..];
-                    transpose_rows(&block, SIDE, n_columns, out, stride);
+                    transpose_rows(&block, WIDTH, n_columns, out, stride);
                     continue;
                 }
-                for row in 0..n_rows {
-                    for column in 0..n_columns {
-                        out[(c + column) * stride + r + row] = block[row * SIDE + column];
+                for (row, from) in block.chunks_exact(WIDTH).take(n_rows).enumerate() {
+                    for (column, number) in from[..n_columns].iter().enumerate() {
+                        out[column * stride + row] = *number;
                     }
                 }
             }
@@ -175,7 +188,7 @@ impl<T: Element> LeftRows for Strided<'_, T> {
     ) {
         if T::IS_F32 && (self.column_stride == 1 || count == 1) {
             for (i, place) in places.iter_mut().enumerate() {
-                *place = Place::InPlace(self.at(first + i, start));
+                *place = Place::Source(self.at(first + i, start));
             }
             return;
         }
@@ -186,7 +199,7 @@ impl<T: Element> LeftRows for Strided<'_, T> {
         }
         let rows = places.iter_mut().zip(scratch.chunks_mut(SCRATCH_STRIDE));
         for (i, (place, scratch)) in rows.enumerate() {
-            *place = Place::Copied(i * SCRATCH_STRIDE);
+            *place = Place::Scratch(i * SCRATCH_STRIDE);
             if self.row_stride != 1 {
                 self.read(first + i, start, &mut scratch[..count]);
             }

@@ -4,6 +4,7 @@ mod batched;
 pub(crate) mod blocked;
 pub(crate) mod factors;
 mod gemv;
+mod gevm;
 mod matmul;
 pub(crate) mod microkernel;
 pub(crate) mod packed;

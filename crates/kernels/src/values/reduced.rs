@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use pulp::bytemuck::{Pod, Zeroable};
 
-use super::element_type::{ElementType, by_integer, elements, elements_mut, unknown};
+use super::element_type::{NumberType, by_integer, elements, elements_mut, unknown};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::rowwise::{
@@ -54,7 +54,7 @@ pub enum ScanKind {
 /// When lengths do not match the shapes, or the type is not taken: products of floating numbers are of one shape.
 pub fn fold_values(
     kind: FoldKind,
-    of: ElementType,
+    of: NumberType,
     shapes: &[ReduceShape],
     x: &[u8],
     out: &mut [u8],
@@ -67,12 +67,12 @@ pub fn fold_values(
     };
     match (of, reduction) {
         _ if matches!(kind, FoldKind::Any | FoldKind::All) => logical(kind, of, shapes, x, out),
-        (ElementType::F32, Some(reduction)) => floats::<f32>(reduction, shapes, x, out),
-        (ElementType::F16, Some(reduction)) => floats::<f16>(reduction, shapes, x, out),
-        (ElementType::Bf16, Some(reduction)) => floats::<bf16>(reduction, shapes, x, out),
-        (ElementType::F32, None) => product::<f32>(shapes, x, out),
-        (ElementType::F16, None) => product::<f16>(shapes, x, out),
-        (ElementType::Bf16, None) => product::<bf16>(shapes, x, out),
+        (NumberType::F32, Some(reduction)) => floats::<f32>(reduction, shapes, x, out),
+        (NumberType::F16, Some(reduction)) => floats::<f16>(reduction, shapes, x, out),
+        (NumberType::Bf16, Some(reduction)) => floats::<bf16>(reduction, shapes, x, out),
+        (NumberType::F32, None) => product::<f32>(shapes, x, out),
+        (NumberType::F16, None) => product::<f16>(shapes, x, out),
+        (NumberType::Bf16, None) => product::<bf16>(shapes, x, out),
         _ => by_integer!("reduce", of, whole(kind, shapes, x, out)),
     }
 }
@@ -140,7 +140,7 @@ fn whole<T: Whole<Sum: Whole<Sum = T::Sum> + Pod> + Pod>(
 /// Of bits: those of floating numbers without their sign, which is the highest one.
 fn logical(
     kind: FoldKind,
-    of: ElementType,
+    of: NumberType,
     shapes: &[ReduceShape],
     x: &[u8],
     out: &mut [u8],
@@ -170,13 +170,13 @@ fn logical(
         }
     }
     match of {
-        ElementType::F32 => float::<i32>(kind, shapes, x, out),
-        ElementType::F64 => float::<i64>(kind, shapes, x, out),
-        ElementType::F16 | ElementType::Bf16 => float::<i16>(kind, shapes, x, out),
-        ElementType::I8 | ElementType::U8 => whole::<u8>(kind, shapes, x, out),
-        ElementType::I16 | ElementType::U16 => whole::<u16>(kind, shapes, x, out),
-        ElementType::I32 | ElementType::U32 => whole::<u32>(kind, shapes, x, out),
-        ElementType::I64 | ElementType::U64 => whole::<u64>(kind, shapes, x, out),
+        NumberType::F32 => float::<i32>(kind, shapes, x, out),
+        NumberType::F64 => float::<i64>(kind, shapes, x, out),
+        NumberType::F16 | NumberType::Bf16 => float::<i16>(kind, shapes, x, out),
+        NumberType::I8 | NumberType::U8 => whole::<u8>(kind, shapes, x, out),
+        NumberType::I16 | NumberType::U16 => whole::<u16>(kind, shapes, x, out),
+        NumberType::I32 | NumberType::U32 => whole::<u32>(kind, shapes, x, out),
+        NumberType::I64 | NumberType::U64 => whole::<u64>(kind, shapes, x, out),
     }
 }
 
@@ -207,7 +207,7 @@ where
 /// When a length does not match the shape, or there is nothing to find.
 pub fn arg_reduce_values(
     is_max: bool,
-    of: ElementType,
+    of: NumberType,
     shape: ReduceShape,
     x: &[u8],
     out: &mut [u32],
@@ -221,10 +221,10 @@ pub fn arg_reduce_values(
         arg_reduce(is_max, shape, elements::<T>(x)?, out)
     }
     match of {
-        ElementType::F32 => typed::<f32>(is_max, shape, x, out),
-        ElementType::F64 => typed::<f64>(is_max, shape, x, out),
-        ElementType::F16 => typed::<f16>(is_max, shape, x, out),
-        ElementType::Bf16 => typed::<bf16>(is_max, shape, x, out),
+        NumberType::F32 => typed::<f32>(is_max, shape, x, out),
+        NumberType::F64 => typed::<f64>(is_max, shape, x, out),
+        NumberType::F16 => typed::<f16>(is_max, shape, x, out),
+        NumberType::Bf16 => typed::<bf16>(is_max, shape, x, out),
         _ => by_integer!("argmax", of, typed(is_max, shape, x, out)),
     }
 }
@@ -235,7 +235,7 @@ pub fn arg_reduce_values(
 /// When a length does not match the shape, or the type is not taken.
 pub fn scan_values(
     kind: ScanKind,
-    of: ElementType,
+    of: NumberType,
     order: ScanOrder,
     shape: ReduceShape,
     x: &[u8],
@@ -271,13 +271,13 @@ pub fn scan_values(
             ScanKind::Product => run::<ScanIntegerProduct<T>>(order, shape, x, out),
             ScanKind::Max => run::<ScanWholeMax<T>>(order, shape, x, out),
             ScanKind::Min => run::<ScanWholeMin<T>>(order, shape, x, out),
-            ScanKind::LogAddExp => Err(unknown("scan", ElementType::I64)),
+            ScanKind::LogAddExp => Err(unknown("scan", NumberType::I64)),
         }
     }
     match of {
-        ElementType::F32 => floats::<f32>(kind, order, shape, x, out),
-        ElementType::F16 => floats::<f16>(kind, order, shape, x, out),
-        ElementType::Bf16 => floats::<bf16>(kind, order, shape, x, out),
+        NumberType::F32 => floats::<f32>(kind, order, shape, x, out),
+        NumberType::F16 => floats::<f16>(kind, order, shape, x, out),
+        NumberType::Bf16 => floats::<bf16>(kind, order, shape, x, out),
         _ => by_integer!("scan", of, whole(kind, order, shape, x, out)),
     }
 }

@@ -25,6 +25,7 @@ mod executor;
 mod fourier;
 mod layout;
 mod lower;
+mod matmul;
 mod norm;
 mod order;
 mod product;

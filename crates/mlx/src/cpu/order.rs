@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use half::{bf16, f16};
-use mlx_kernels::{Sortable, argpartition, argsort, copy_strided, partition, sort};
+use mlx_kernels::{Pod, Sortable, argpartition, argsort, copy_strided, partition, sort};
 
 use super::layout::{error_text, input, output, size};
 use crate::Dtype;
@@ -88,10 +88,8 @@ fn of_bools(
     x: &HostInput<'_>,
     out: &mut HostOutput<'_>,
 ) -> Result<(), String> {
-    let rows: Vec<u8> = rows_along::<bool>(x, axis)?
-        .iter()
-        .map(|&x| x.into())
-        .collect();
+    let dense = x.contiguous_bytes()?;
+    let rows = in_rows_along(dense, axis, x.layout().shape())?;
     if of_positions {
         positions_of(task, &rows, axis, x.shape(), out)
     } else {
@@ -117,7 +115,7 @@ fn positions_of<T: Sortable>(
 }
 
 /// The elements as rows along the axis, copied unless they are stored so.
-fn rows_along<'a, T: Element + Copy + Default + Send + Sync>(
+fn rows_along<'a, T: Element + Pod + Default + Send + Sync>(
     x: &HostInput<'a>,
     axis: usize,
 ) -> Result<Cow<'a, [T]>, String> {
@@ -125,17 +123,7 @@ fn rows_along<'a, T: Element + Copy + Default + Send + Sync>(
     let (mut shape, mut strides) = (layout.shape().to_vec(), layout.strides().to_vec());
     let Some(stored) = x.as_strided::<T>()? else {
         // Some go backwards.
-        let dense = x.to_contiguous::<T>()?;
-        let inner: usize = shape[axis + 1..].iter().map(|&n| size(n)).product();
-        return Ok(if inner == 1 {
-            dense
-        } else {
-            let mut rows = vec![T::default(); dense.len()];
-            let n = size(shape[axis]);
-            let outer = dense.len() / (n * inner);
-            swap_axes(&dense, [outer, n, inner], &mut rows)?;
-            Cow::Owned(rows)
-        });
+        return in_rows_along(x.to_contiguous::<T>()?, axis, &shape);
     };
     shape[axis..].rotate_left(1);
     strides[axis..].rotate_left(1);
@@ -150,8 +138,24 @@ fn rows_along<'a, T: Element + Copy + Default + Send + Sync>(
     Ok(Cow::Owned(rows))
 }
 
+/// Elements in row-major order as rows along the axis.
+fn in_rows_along<'a, T: Pod + Default + Send + Sync>(
+    dense: Cow<'a, [T]>,
+    axis: usize,
+    shape: &[i32],
+) -> Result<Cow<'a, [T]>, String> {
+    let inner: usize = shape[axis + 1..].iter().map(|&n| size(n)).product();
+    if inner == 1 {
+        return Ok(dense);
+    }
+    let mut rows = vec![T::default(); dense.len()];
+    let n = size(shape[axis]);
+    swap_axes(&dense, [dense.len() / (n * inner), n, inner], &mut rows)?;
+    Ok(Cow::Owned(rows))
+}
+
 /// Lets `fill` write rows along the axis, given their length, and puts them where they belong.
-fn fill_along<T: Copy + Default + Send + Sync>(
+fn fill_along<T: Pod + Default + Send + Sync>(
     axis: usize,
     shape: &[i32],
     out: &mut [T],
@@ -168,7 +172,7 @@ fn fill_along<T: Copy + Default + Send + Sync>(
 }
 
 /// Copies `[outer, m, n]` to `[outer, n, m]`.
-fn swap_axes<T: Copy + Send + Sync>(
+fn swap_axes<T: Pod + Send + Sync>(
     from: &[T],
     [outer, m, n]: [usize; 3],
     to: &mut [T],

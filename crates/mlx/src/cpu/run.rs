@@ -4,7 +4,8 @@ use mlx_kernels::{Combine, FoldKind};
 
 use super::attention::AttentionConfig;
 use super::{
-    attention, conv, data, elementwise, fourier, norm, order, product, reduce, rope, scan, softmax,
+    attention, conv, data, elementwise, fourier, matmul, norm, order, product, reduce, rope, scan,
+    softmax,
 };
 use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput};
@@ -56,8 +57,8 @@ pub(crate) fn run(
         | Op::SliceUpdateProd { .. }
         | Op::SliceUpdateMax { .. }
         | Op::SliceUpdateMin { .. } => move_elements(op, inputs, outputs),
-        Op::Matmul => product::matmul(inputs, outputs),
-        Op::Addmm { alpha, beta } => product::addmm([*alpha, *beta], inputs, outputs),
+        Op::Matmul => matmul::matmul(inputs, outputs),
+        Op::Addmm { alpha, beta } => matmul::addmm([*alpha, *beta], inputs, outputs),
         Op::Linear => product::linear(inputs, outputs),
         Op::QuantizedMatmul {
             group_size, bits, ..

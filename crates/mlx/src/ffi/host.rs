@@ -179,6 +179,21 @@ impl<'a> HostInput<'a> {
         Ok(pairs.map(floats))
     }
 
+    /// Returns everything from the lowest element to the highest, whatever is between, and the index of the first element.
+    pub(crate) fn as_strided_from_lowest<T: Element>(&self) -> Result<(&'a [T], usize), String> {
+        check_dtype::<T>(self.buffer)?;
+        let reach = self.layout().reach();
+        let (before, extent) = reach.ok_or_else(|| "elements are too far apart".to_owned())?;
+        if extent == 0 {
+            return Ok((&[], 0));
+        }
+        let lowest = self.buffer.data.cast::<T>().wrapping_sub(before);
+        // SAFETY: of dtype `T` (checked); all elements between belong to the array's buffer, as views beyond it are refused
+        // (`validate`), and are not written until the kernel returns.
+        let elements = unsafe { std::slice::from_raw_parts(lowest, extent) };
+        Ok((elements, before))
+    }
+
     /// Returns the elements in row-major order, copied where they are not.
     pub(crate) fn to_contiguous<T: Element>(&self) -> Result<Cow<'a, [T]>, String> {
         check_dtype::<T>(self.buffer)?;

@@ -96,6 +96,8 @@ fn sums_are_of_any_axes(#[case] axes: &[i32], #[case] want: bool) {
 #[case::many_are_for_a_blas(4, Float32, true, false)]
 #[case::many_halves(64, Float16, true, true)]
 #[case::not_transposed(1, Float32, false, false)]
+#[case::halves_in_any_order(1, Bfloat16, false, true)]
+#[case::doubles(1, Float64, true, false)]
 fn products_read_transposed_matrices(
     #[case] vectors: i32,
     #[case] dtype: Dtype,
@@ -212,15 +214,18 @@ fn an_instruction_takes_the_dtypes_of_the_kernel() {
 }
 
 #[rstest]
-#[case::of_one_axis(&[1], &[1], false, 3, true)]
-#[case::uneven_padding(&[1], &[2], false, 3, false)]
-#[case::flipped(&[1], &[1], true, 3, false)]
-#[case::of_two_axes(&[1, 1], &[1, 1], false, 4, false)]
+#[case::of_one_axis(&[1], &[1], false, Float32, true)]
+#[case::uneven_padding(&[1], &[2], false, Float16, true)]
+#[case::flipped(&[1], &[1], true, Bfloat16, true)]
+#[case::of_three_axes(&[1, 1, 0], &[1, 1, 0], false, Float32, true)]
+#[case::cut(&[-1], &[1], false, Float32, false)]
+#[case::doubles(&[1, 1], &[1, 1], false, Float64, false)]
+#[case::of_four_axes(&[0; 4], &[0; 4], false, Float32, false)]
 fn convolutions(
     #[case] low: &[i32],
     #[case] high: &[i32],
     #[case] flip: bool,
-    #[case] ndim: usize,
+    #[case] dtype: Dtype,
     #[case] want: bool,
 ) {
     let op = Op::Conv {
@@ -232,6 +237,6 @@ fn convolutions(
         groups: 1,
         flip,
     };
-    let x = array(&vec![4; ndim], Float32);
+    let x = array(&vec![4; low.len() + 2], dtype);
     assert_eq!(supported(&op, &[x.clone(), x.clone()], &x), want);
 }
