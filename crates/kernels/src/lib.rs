@@ -27,10 +27,13 @@ mod conv;
 mod element;
 mod elementwise;
 mod error;
+mod fft;
 mod gemm;
 mod indexing;
+mod order;
 mod parallel;
 mod quantized;
+mod random;
 mod renamed;
 mod rope;
 mod rowwise;
@@ -42,18 +45,22 @@ pub use attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
     attention, attention_gradient,
 };
-pub use conv::{Conv1d, conv1d};
+pub use conv::{Conv, Conv1d, ConvAxis, conv, conv1d};
 pub use element::Element;
 pub use elementwise::{
-    BinaryOp, ElementwiseProgram, Instruction, StridedInput, TypedSlice, TypedSliceMut, UnaryOp,
-    swiglu, unary,
+    BinaryOp, Bits, ElementType, ElementwiseProgram, Instruction, Number, StridedInput,
+    StridedSlice, TypedSlice, TypedSliceMut, UnaryOp, cast, compare, has_binary, has_comparison,
+    has_unary, map, select, swiglu, unary, zip,
 };
 pub use error::{Error, Result};
-pub use gemm::{MatrixShape, matmul};
+pub use fft::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
+pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul};
 pub use indexing::{Gather, Index, gather, take_along};
+pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
 pub use pulp::bytemuck::{Pod, Zeroable};
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
+pub use random::{random_bits, random_normal, random_uniform};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
     Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct,
@@ -64,11 +71,11 @@ pub use rowwise::{
 };
 pub use simd::instruction_set;
 pub use strided::{
-    Combine, Number, SliceTarget, StridedSlice, concatenate, copy_strided, pad, update_slice,
+    Combinable, Combine, SliceTarget, StridedView, concatenate, copy_strided, pad, update_slice,
 };
 
 pub use values::{
-    ElementType, FoldKind, ScanKind, StridedBytes, arg_reduce_values, concatenate_values,
+    FoldKind, NumberType, ScanKind, StridedBytes, arg_reduce_values, concatenate_values,
     fold_values, gather_values, pad_values, scan_values, take_along_values, update_values,
 };
 

@@ -1,14 +1,14 @@
 //! Joined, padded, gathered and updated arrays against plain loops, and what is refused.
 
 use mlx_kernels::{
-    Combine, Gather, SliceTarget, StridedSlice, concatenate, copy_strided, gather, pad, take_along,
+    Combine, Gather, SliceTarget, StridedView, concatenate, copy_strided, gather, pad, take_along,
     update_slice,
 };
 use rstest::rstest;
 
 /// The elements in row-major order, found one by one.
 fn elements(
-    x: &StridedSlice<'_, u32>,
+    x: &StridedView<'_, u32>,
     from: &[u32],
     start: usize,
     strides: &[isize],
@@ -40,7 +40,7 @@ fn arrays_are_joined(#[case] views: &[View], #[case] axis: usize) {
     let from: Vec<u32> = (0..100_000).collect();
     let parts: Vec<_> = views
         .iter()
-        .map(|(start, shape, strides)| StridedSlice::new(&from, *start, shape, strides).unwrap())
+        .map(|(start, shape, strides)| StridedView::new(&from, *start, shape, strides).unwrap())
         .collect();
     let outer: usize = views[0].1[..axis].iter().product();
     let rows: Vec<Vec<u32>> = parts
@@ -74,7 +74,7 @@ fn a_value_is_put_around(#[case] shape: &[usize], #[case] low: &[usize], #[case]
     let strides: Vec<isize> = (0..shape.len())
         .map(|axis| shape[axis + 1..].iter().product::<usize>() as isize)
         .collect();
-    let x = StridedSlice::new(&from, 0, shape, &strides).unwrap();
+    let x = StridedView::new(&from, 0, shape, &strides).unwrap();
     let mut out = vec![0; padded.iter().product()];
     pad(&x, low, 9_999_999, padded, &mut out).unwrap();
     for (place, got) in out.iter().enumerate() {
@@ -95,9 +95,9 @@ fn a_value_is_put_around(#[case] shape: &[usize], #[case] low: &[usize], #[case]
 #[test]
 fn slices_are_found_by_their_indices() {
     let from: Vec<u32> = (0..40 * 50).collect();
-    let x = StridedSlice::new(&from, 0, &[40, 50], &[50, 1]).unwrap();
+    let x = StridedView::new(&from, 0, &[40, 50], &[50, 1]).unwrap();
     let indices: Vec<i16> = (0..60).map(|i| (i * 7) % 40 - 20).collect();
-    let list = StridedSlice::new(&indices, 0, &[60], &[1]).unwrap();
+    let list = StridedView::new(&indices, 0, &[60], &[1]).unwrap();
     let place = |index: i16| if index < 0 { index + 40 } else { index } as usize;
     // Rows, columns of the transposed array, and single elements.
     let mut rows = Gather::new(60, &[1, 50]);
@@ -107,7 +107,7 @@ fn slices_are_found_by_their_indices() {
     for (row, index) in out.chunks(50).zip(&indices) {
         assert_eq!(row, &from[place(*index) * 50..][..50]);
     }
-    let turned = StridedSlice::new(&from, 0, &[50, 40], &[1, 50]).unwrap();
+    let turned = StridedView::new(&from, 0, &[50, 40], &[1, 50]).unwrap();
     let mut columns = Gather::new(60, &[50, 1]);
     columns.index((&[50, 40], &[1, 50]), 1, &list).unwrap();
     let mut again = vec![0; 60 * 50];
@@ -123,7 +123,7 @@ fn slices_are_found_by_their_indices() {
     }
     for bad in [40_i16, -41, i16::MAX, i16::MIN] {
         let bad = [bad];
-        let bad = StridedSlice::new(&bad, 0, &[1], &[1]).unwrap();
+        let bad = StridedView::new(&bad, 0, &[1], &[1]).unwrap();
         assert!(
             Gather::new(1, &[1, 50])
                 .index((&[40, 50], &[50, 1]), 0, &bad)
@@ -133,7 +133,7 @@ fn slices_are_found_by_their_indices() {
         assert!(
             take_along(
                 &x,
-                &StridedSlice::new(&[-41_i64; 50], 0, &[1, 50], &[0, 1]).unwrap(),
+                &StridedView::new(&[-41_i64; 50], 0, &[1, 50], &[0, 1]).unwrap(),
                 0,
                 &mut out
             )
@@ -142,7 +142,7 @@ fn slices_are_found_by_their_indices() {
     }
     // A slice of two rows does not fit at the last.
     let last = [39_u8];
-    let last = StridedSlice::new(&last, 0, &[1], &[1]).unwrap();
+    let last = StridedView::new(&last, 0, &[1], &[1]).unwrap();
     assert!(
         Gather::new(1, &[2, 50])
             .index((&[40, 50], &[50, 1]), 0, &last)
@@ -157,7 +157,7 @@ fn slices_are_found_by_their_indices() {
 fn elements_are_taken_along_an_axis(#[case] axis: usize) {
     let from: Vec<u16> = (0..4 * 600 * 9).map(|i| i as u16).collect();
     let shape = [4, 600, 9];
-    let x = StridedSlice::new(&from, 0, &shape, &[5400, 9, 1]).unwrap();
+    let x = StridedView::new(&from, 0, &shape, &[5400, 9, 1]).unwrap();
     let mut wanted = shape;
     wanted[axis] = 5;
     let count: usize = wanted.iter().product();
@@ -165,7 +165,7 @@ fn elements_are_taken_along_an_axis(#[case] axis: usize) {
         .map(|i| (i * 31) % (2 * shape[axis] as i64) - shape[axis] as i64)
         .collect();
     let strides = [(wanted[1] * wanted[2]) as isize, wanted[2] as isize, 1];
-    let list = StridedSlice::new(&indices, 0, &wanted, &strides).unwrap();
+    let list = StridedView::new(&indices, 0, &wanted, &strides).unwrap();
     let mut out = vec![0; count];
     take_along(&x, &list, axis, &mut out).unwrap();
     for (place, got) in out.iter().enumerate() {
@@ -197,8 +197,8 @@ fn slices_are_updated(
     let size: usize = shape.iter().product();
     let old: Vec<i32> = (0..size as i32).collect();
     let new: Vec<i32> = (0..(part[0] * part[1]) as i32).map(|i| i * 5 - 9).collect();
-    let x = StridedSlice::new(&old, 0, shape, &[shape[1] as isize, 1]).unwrap();
-    let update = StridedSlice::new(&new, 0, part, &[part[1] as isize, 1]).unwrap();
+    let x = StridedView::new(&old, 0, shape, &[shape[1] as isize, 1]).unwrap();
+    let update = StridedView::new(&new, 0, part, &[part[1] as isize, 1]).unwrap();
     let target = SliceTarget {
         shape,
         start,

@@ -67,7 +67,15 @@ const CRATES: [Crate; 3] = [
         layers: &[
             &["error", "parallel", "simd"],
             &["element", "strided"],
-            &["elementwise", "gemm", "indexing", "rowwise"],
+            &[
+                "elementwise",
+                "fft",
+                "gemm",
+                "indexing",
+                "order",
+                "random",
+                "rowwise",
+            ],
             &["attention", "conv", "quantized", "rope", "values"],
             &["renamed"],
         ],

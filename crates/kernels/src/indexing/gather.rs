@@ -10,7 +10,7 @@ use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use super::index::{Index, resolve_all};
 use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
-use crate::strided::{Block, RowOffsets, StridedSlice, row_major};
+use crate::strided::{Block, RowOffsets, StridedView, row_major};
 
 const OP: &str = "gather";
 /// Bytes of a task.
@@ -42,7 +42,7 @@ impl Gather {
         &mut self,
         (shape, strides): (&[usize], &[isize]),
         axis: usize,
-        indices: &StridedSlice<'_, I>,
+        indices: &StridedView<'_, I>,
     ) -> Result<()> {
         length(OP, "indices", self.starts.len(), indices.size())?;
         length(OP, "slice sizes", shape.len(), self.sizes.len())?;
@@ -104,7 +104,7 @@ impl Gather {
 /// # Errors
 /// When a slice is larger than the array, or `out` has another length; nothing was written then.
 pub fn gather<T: Pod + Send + Sync>(
-    x: &StridedSlice<'_, T>,
+    x: &StridedView<'_, T>,
     gather: &Gather,
     out: &mut [T],
 ) -> Result<()> {
@@ -140,7 +140,7 @@ pub fn gather<T: Pod + Send + Sync>(
 }
 
 fn gather_elements<T: Pod + Send + Sync, const N: usize>(
-    x: &StridedSlice<'_, T>,
+    x: &StridedView<'_, T>,
     gather: &Gather,
     slice: usize,
     out: &mut [T],

@@ -11,7 +11,7 @@ use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use super::index::{Index, out_of_range};
 use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
-use crate::strided::{RowOffsets, StridedSlice};
+use crate::strided::{RowOffsets, StridedView};
 
 const OP: &str = "take_along_axis";
 /// Elements of a task.
@@ -22,8 +22,8 @@ const TASK: usize = 8 * 1024;
 /// # Errors
 /// When the shapes do not match along the other axes, or an index is out of range. What `out` holds then is unspecified.
 pub fn take_along<T: Pod + Send + Sync, I: Index>(
-    x: &StridedSlice<'_, T>,
-    indices: &StridedSlice<'_, I>,
+    x: &StridedView<'_, T>,
+    indices: &StridedView<'_, I>,
     axis: usize,
     out: &mut [T],
 ) -> Result<()> {
@@ -56,8 +56,8 @@ pub fn take_along<T: Pod + Send + Sync, I: Index>(
 }
 
 fn take_elements<T: Pod + Send + Sync, I: Index, const N: usize>(
-    x: &StridedSlice<'_, T>,
-    indices: &StridedSlice<'_, I>,
+    x: &StridedView<'_, T>,
+    indices: &StridedView<'_, I>,
     axis: usize,
     out: &mut [T],
 ) -> Result<()> {

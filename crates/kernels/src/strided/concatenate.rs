@@ -8,7 +8,7 @@
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 use super::copy::{copy_strided, row_major};
-use super::view::{Rows, StridedSlice};
+use super::view::{Rows, StridedView};
 use crate::error::{Error, Result, length, product};
 use crate::parallel::{parallel_for, threads};
 
@@ -22,7 +22,7 @@ const TASK: usize = 128 * 1024;
 /// When arrays do not match along the other axes, there is no such axis, or `out` has another length; nothing was written
 /// then.
 pub fn concatenate<T: Pod + Send + Sync>(
-    inputs: &[StridedSlice<'_, T>],
+    inputs: &[StridedView<'_, T>],
     axis: usize,
     out: &mut [T],
 ) -> Result<()> {
@@ -67,11 +67,7 @@ pub fn concatenate<T: Pod + Send + Sync>(
 }
 
 /// Each part on all threads, one after the other.
-fn join_parts<T: Pod>(
-    inputs: &[StridedSlice<'_, T>],
-    axis: usize,
-    mut out: &mut [T],
-) -> Result<()> {
+fn join_parts<T: Pod>(inputs: &[StridedView<'_, T>], axis: usize, mut out: &mut [T]) -> Result<()> {
     let outer_shape = &inputs[0].shape[..axis];
     let outer: usize = outer_shape.iter().product();
     for index in 0..outer {
@@ -95,7 +91,7 @@ fn join_parts<T: Pod>(
 
 /// Tasks of rows of the result, each made of a row of each array.
 fn join_rows<T: Pod + Send + Sync, const N: usize>(
-    inputs: &[StridedSlice<'_, T>],
+    inputs: &[StridedView<'_, T>],
     axis: usize,
     row: usize,
     out: &mut [T],

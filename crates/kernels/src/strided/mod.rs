@@ -17,5 +17,5 @@ pub(crate) use copy::row_major;
 pub use pad::pad;
 pub(crate) use row_offsets::RowOffsets;
 pub(crate) use tile::transpose;
-pub use update::{Combine, Number, SliceTarget, update_slice};
-pub use view::StridedSlice;
+pub use update::{Combinable, Combine, SliceTarget, update_slice};
+pub use view::StridedView;

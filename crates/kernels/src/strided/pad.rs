@@ -8,7 +8,7 @@ use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 use super::block::Block;
 use super::copy::{copy_strided, row_major};
-use super::view::StridedSlice;
+use super::view::StridedView;
 use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
 
@@ -22,7 +22,7 @@ const TASK: usize = 128 * 1024;
 /// When there are not sizes for each axis, `x` ends beyond the result, or `out` does not match the shape; nothing was
 /// written then.
 pub fn pad<T: Pod + Send + Sync>(
-    x: &StridedSlice<'_, T>,
+    x: &StridedView<'_, T>,
     low: &[usize],
     value: T,
     shape: &[usize],
@@ -62,7 +62,7 @@ pub fn pad<T: Pod + Send + Sync>(
 }
 
 fn pad_elements<T: Pod + Send + Sync, const N: usize>(
-    x: &StridedSlice<'_, T>,
+    x: &StridedView<'_, T>,
     low: &[usize],
     value: T,
     shape: &[usize],
@@ -110,7 +110,7 @@ fn pad_elements<T: Pod + Send + Sync, const N: usize>(
 
 /// Rows that are longer than a task, each on all threads.
 fn pad_long_rows<T: Pod + Send + Sync>(
-    x: &StridedSlice<'_, T>,
+    x: &StridedView<'_, T>,
     low: &[usize],
     value: T,
     shape: &[usize],
@@ -141,7 +141,7 @@ fn pad_long_rows<T: Pod + Send + Sync>(
 
 /// Where the elements of this row of the result begin, if it has any.
 fn row_start<T>(
-    x: &StridedSlice<'_, T>,
+    x: &StridedView<'_, T>,
     low: &[usize],
     outer: &[usize],
     row: usize,

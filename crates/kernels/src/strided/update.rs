@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 use super::block::{Axis, Block};
 use super::copy::row_major;
 use super::pad::outer_axes;
-use super::view::{Rows, StridedSlice};
+use super::view::{Rows, StridedView};
 use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
 use crate::simd;
@@ -47,13 +47,13 @@ pub struct SliceTarget<'a> {
 }
 
 /// Numbers that can be combined.
-pub trait Number: Pod + Send + Sync {
+pub trait Combinable: Pod + Send + Sync {
     /// Combines an element with that of the update.
     fn combine(how: Combine, a: Self, b: Self) -> Self;
 }
 
 macro_rules! integers {
-    ($($t:ty),*) => {$(impl Number for $t {
+    ($($t:ty),*) => {$(impl Combinable for $t {
         #[inline(always)]
         fn combine(how: Combine, a: Self, b: Self) -> Self {
             match how {
@@ -69,7 +69,7 @@ macro_rules! integers {
 integers!(i8, i16, i32, i64, u8, u16, u32, u64);
 
 macro_rules! floats {
-    ($($t:ty),*) => {$(impl Number for $t {
+    ($($t:ty),*) => {$(impl Combinable for $t {
         #[inline(always)]
         fn combine(how: Combine, a: Self, b: Self) -> Self {
             match how {
@@ -88,10 +88,10 @@ floats!(f32, f64);
 ///
 /// # Errors
 /// When shapes do not match, or the slice ends beyond the array; nothing was written then.
-pub fn update_slice<T: Number>(
+pub fn update_slice<T: Combinable>(
     how: Combine,
-    x: Option<&StridedSlice<'_, T>>,
-    update: &StridedSlice<'_, T>,
+    x: Option<&StridedView<'_, T>>,
+    update: &StridedView<'_, T>,
     target: SliceTarget<'_>,
     out: &mut [T],
 ) -> Result<()> {
@@ -132,10 +132,10 @@ pub fn update_slice<T: Number>(
     Ok(())
 }
 
-fn update_elements<T: Number, const N: usize>(
+fn update_elements<T: Combinable, const N: usize>(
     how: Combine,
-    x: Option<&StridedSlice<'_, T>>,
-    update: &StridedSlice<'_, T>,
+    x: Option<&StridedView<'_, T>>,
+    update: &StridedView<'_, T>,
     target: SliceTarget<'_>,
     out: &mut [T],
 ) {
@@ -206,7 +206,7 @@ fn update_elements<T: Number, const N: usize>(
 
 /// Where the update's elements for this row of the result begin, if there are any.
 fn row_start<T>(
-    update: &StridedSlice<'_, T>,
+    update: &StridedView<'_, T>,
     target: SliceTarget<'_>,
     split: usize,
     row: usize,
@@ -234,7 +234,7 @@ fn row_start<T>(
     Some(from)
 }
 
-fn combine_axes<T: Number>(
+fn combine_axes<T: Combinable>(
     how: Combine,
     axes: &[Axis],
     from: &[T],
@@ -275,7 +275,7 @@ struct CombineRow<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Number> WithSimd for CombineRow<'_, T> {
+impl<T: Combinable> WithSimd for CombineRow<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -293,7 +293,7 @@ impl<T: Number> WithSimd for CombineRow<'_, T> {
 
 /// Plain loops, which the compiler vectorizes.
 #[inline(always)]
-fn row<T: Number>(out: &mut [T], from: &[T], combine: impl Fn(T, T) -> T) {
+fn row<T: Combinable>(out: &mut [T], from: &[T], combine: impl Fn(T, T) -> T) {
     if let ([value], true) = (from, out.len() > 1) {
         for out in out {
             *out = combine(*out, *value);

@@ -7,14 +7,14 @@ use crate::error::{Result, length, product};
 
 /// The elements of an array with strides, which are within the slice: kernels do not check that again.
 #[derive(Clone, Debug)]
-pub struct StridedSlice<'a, T> {
+pub struct StridedView<'a, T> {
     pub(crate) elements: &'a [T],
     pub(crate) start: usize,
     pub(crate) shape: Vec<usize>,
     pub(crate) strides: Vec<isize>,
 }
 
-impl<'a, T: Pod> StridedSlice<'a, T> {
+impl<'a, T: Pod> StridedView<'a, T> {
     /// The array whose first element is `elements[start]`.
     ///
     /// # Errors

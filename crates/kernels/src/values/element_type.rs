@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// The type of elements. `bool` is a byte, 0 or 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
-pub enum ElementType {
+pub enum NumberType {
     F32,
     F64,
     F16,
@@ -43,7 +43,7 @@ fn misaligned(got: usize) -> Error {
 }
 
 /// The error of a kernel that does not take this type.
-pub(super) fn unknown(op: &'static str, of: ElementType) -> Error {
+pub(super) fn unknown(op: &'static str, of: NumberType) -> Error {
     Error::Parameter {
         op,
         what: "the type of elements",
@@ -56,14 +56,14 @@ pub(super) fn unknown(op: &'static str, of: ElementType) -> Error {
 macro_rules! by_integer {
     ($op:expr, $of:expr, $function:ident ( $($argument:expr),* $(,)? )) => {
         match $of {
-            ElementType::I8 => $function::<i8>($($argument),*),
-            ElementType::I16 => $function::<i16>($($argument),*),
-            ElementType::I32 => $function::<i32>($($argument),*),
-            ElementType::I64 => $function::<i64>($($argument),*),
-            ElementType::U8 => $function::<u8>($($argument),*),
-            ElementType::U16 => $function::<u16>($($argument),*),
-            ElementType::U32 => $function::<u32>($($argument),*),
-            ElementType::U64 => $function::<u64>($($argument),*),
+            NumberType::I8 => $function::<i8>($($argument),*),
+            NumberType::I16 => $function::<i16>($($argument),*),
+            NumberType::I32 => $function::<i32>($($argument),*),
+            NumberType::I64 => $function::<i64>($($argument),*),
+            NumberType::U8 => $function::<u8>($($argument),*),
+            NumberType::U16 => $function::<u16>($($argument),*),
+            NumberType::U32 => $function::<u32>($($argument),*),
+            NumberType::U64 => $function::<u64>($($argument),*),
             other => Err($crate::values::element_type::unknown($op, other)),
         }
     };

@@ -5,7 +5,7 @@ mod element_type;
 mod moved;
 mod reduced;
 
-pub use element_type::ElementType;
+pub use element_type::NumberType;
 pub use moved::{
     StridedBytes, concatenate_values, gather_values, pad_values, take_along_values, update_values,
 };

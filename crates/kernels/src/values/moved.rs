@@ -2,10 +2,12 @@
 
 use pulp::bytemuck::Pod;
 
-use super::element_type::{ElementType, by_integer, elements, elements_mut, unknown};
+use super::element_type::{NumberType, by_integer, elements, elements_mut};
 use crate::error::{Error, Result};
 use crate::indexing::{Gather, Index, gather, take_along};
-use crate::strided::{Combine, Number, SliceTarget, StridedSlice, concatenate, pad, update_slice};
+use crate::strided::{
+    Combinable, Combine, SliceTarget, StridedView, concatenate, pad, update_slice,
+};
 
 /// The bytes of an array with strides.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +26,11 @@ pub struct StridedBytes<'a> {
 
 impl<'a> StridedBytes<'a> {
     /// The elements as another type of the same size.
-    fn slice<T: Pod>(&self) -> Result<StridedSlice<'a, T>> {
+    fn slice<T: Pod>(&self) -> Result<StridedView<'a, T>> {
         if self.element != size_of::<T>() {
             return Err(unknown_size(self.element));
         }
-        StridedSlice::new(elements(self.bytes)?, self.start, self.shape, self.strides)
+        StridedView::new(elements(self.bytes)?, self.start, self.shape, self.strides)
     }
 
     /// Copies the elements in row-major order, as [`copy_strided`](crate::copy_strided) does.
@@ -119,13 +121,13 @@ pub fn pad_values(
 /// When an index is out of range, or a length does not match.
 pub fn gather_values(
     x: &StridedBytes<'_>,
-    indices: &[(usize, ElementType, StridedBytes<'_>)],
+    indices: &[(usize, NumberType, StridedBytes<'_>)],
     sizes: &[usize],
     out: &mut [u8],
 ) -> Result<()> {
     fn of<T: Pod + Send + Sync>(
         x: &StridedBytes<'_>,
-        indices: &[(usize, ElementType, StridedBytes<'_>)],
+        indices: &[(usize, NumberType, StridedBytes<'_>)],
         slices: &mut Gather,
         out: &mut [u8],
     ) -> Result<()> {
@@ -160,7 +162,7 @@ pub fn gather_values(
 /// When an index is out of range, or shapes do not match.
 pub fn take_along_values(
     x: &StridedBytes<'_>,
-    (of, indices): (ElementType, &StridedBytes<'_>),
+    (of, indices): (NumberType, &StridedBytes<'_>),
     axis: usize,
     out: &mut [u8],
 ) -> Result<()> {
@@ -188,13 +190,13 @@ pub fn take_along_values(
 /// When the slice does not fit, or the type is not taken.
 pub fn update_values(
     how: Combine,
-    of: ElementType,
+    of: NumberType,
     x: Option<&StridedBytes<'_>>,
     update: &StridedBytes<'_>,
     target: SliceTarget<'_>,
     out: &mut [u8],
 ) -> Result<()> {
-    fn typed<T: Number>(
+    fn typed<T: Combinable>(
         how: Combine,
         x: Option<&StridedBytes<'_>>,
         update: &StridedBytes<'_>,
@@ -206,9 +208,9 @@ pub fn update_values(
         update_slice(how, x.as_ref(), &update, target, elements_mut(out)?)
     }
     match of {
-        ElementType::F32 => typed::<f32>(how, x, update, target, out),
-        ElementType::F64 => typed::<f64>(how, x, update, target, out),
-        ElementType::F16 | ElementType::Bf16 if how == Combine::Set => {
+        NumberType::F32 => typed::<f32>(how, x, update, target, out),
+        NumberType::F64 => typed::<f64>(how, x, update, target, out),
+        NumberType::F16 | NumberType::Bf16 if how == Combine::Set => {
             typed::<u16>(how, x, update, target, out)
         }
         _ => by_integer!("slice_update", of, typed(how, x, update, target, out)),

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use pulp::bytemuck::{Pod, Zeroable};
 
-use super::element_type::{ElementType, by_integer, elements, elements_mut, unknown};
+use super::element_type::{NumberType, by_integer, elements, elements_mut, unknown};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::rowwise::{
@@ -54,7 +54,7 @@ pub enum ScanKind {
 /// When lengths do not match the shapes, or the type is not taken: products of floating numbers are of one shape.
 pub fn fold_values(
     kind: FoldKind,
-    of: ElementType,
+    of: NumberType,
     shapes: &[ReduceShape],
     x: &[u8],
     out: &mut [u8],
@@ -67,12 +67,12 @@ pub fn fold_values(
     };
     match (of, reduction) {
         _ if matches!(kind, FoldKind::Any | FoldKind::All) => logical(kind, of, shapes, x, out),
-        (ElementType::F32, Some(reduction)) => floats::<f32>(reduction, shapes, x, out),
-        (ElementType::F16, Some(reduction)) => floats::<f16>(reduction, shapes, x, out),
-        (ElementType::Bf16, Some(reduction)) => floats::<bf16>(reduction, shapes, x, out),
-        (ElementType::F32, None) => product::<f32>(shapes, x, out),
-        (ElementType::F16, None) => product::<f16>(shapes, x, out),
-        (ElementType::Bf16, None) => product::<bf16>(shapes, x, out),
+        (NumberType::F32, Some(reduction)) => floats::<f32>(reduction, shapes, x, out),
+        (NumberType::F16, Some(reduction)) => floats::<f16>(reduction, shapes, x, out),
+        (NumberType::Bf16, Some(reduction)) => floats::<bf16>(reduction, shapes, x, out),
+        (NumberType::F32, None) => product::<f32>(shapes, x, out),
+        (NumberType::F16, None) => product::<f16>(shapes, x, out),
+        (NumberType::Bf16, None) => product::<bf16>(shapes, x, out),
         _ if matches!(kind, FoldKind::Sum | FoldKind::Product) => added(kind, of, shapes, x, out),
         _ => by_integer!("reduce", of, whole(kind, shapes, x, out)),
     }
@@ -125,7 +125,7 @@ fn product<T: Factor + Pod>(shapes: &[ReduceShape], x: &[u8], out: &mut [u8]) ->
 /// Sums and products of integers, which wrap around: of those that are not widened only the bits matter.
 fn added(
     kind: FoldKind,
-    of: ElementType,
+    of: NumberType,
     shapes: &[ReduceShape],
     x: &[u8],
     out: &mut [u8],
@@ -143,12 +143,12 @@ fn added(
         }
     }
     match of {
-        ElementType::I8 => typed::<i8>(kind, shapes, x, out),
-        ElementType::I16 => typed::<i16>(kind, shapes, x, out),
-        ElementType::U8 => typed::<u8>(kind, shapes, x, out),
-        ElementType::U16 => typed::<u16>(kind, shapes, x, out),
-        ElementType::I32 | ElementType::U32 => typed::<u32>(kind, shapes, x, out),
-        ElementType::I64 | ElementType::U64 => typed::<u64>(kind, shapes, x, out),
+        NumberType::I8 => typed::<i8>(kind, shapes, x, out),
+        NumberType::I16 => typed::<i16>(kind, shapes, x, out),
+        NumberType::U8 => typed::<u8>(kind, shapes, x, out),
+        NumberType::U16 => typed::<u16>(kind, shapes, x, out),
+        NumberType::I32 | NumberType::U32 => typed::<u32>(kind, shapes, x, out),
+        NumberType::I64 | NumberType::U64 => typed::<u64>(kind, shapes, x, out),
         _ => Err(unknown("reduce", of)),
     }
 }
@@ -169,7 +169,7 @@ fn whole<T: Whole + Pod>(
 /// Of bits: those of floating numbers without their sign, which is the highest one.
 fn logical(
     kind: FoldKind,
-    of: ElementType,
+    of: NumberType,
     shapes: &[ReduceShape],
     x: &[u8],
     out: &mut [u8],
@@ -199,13 +199,13 @@ fn logical(
         }
     }
     match of {
-        ElementType::F32 => float::<i32>(kind, shapes, x, out),
-        ElementType::F64 => float::<i64>(kind, shapes, x, out),
-        ElementType::F16 | ElementType::Bf16 => float::<i16>(kind, shapes, x, out),
-        ElementType::I8 | ElementType::U8 => whole::<u8>(kind, shapes, x, out),
-        ElementType::I16 | ElementType::U16 => whole::<u16>(kind, shapes, x, out),
-        ElementType::I32 | ElementType::U32 => whole::<u32>(kind, shapes, x, out),
-        ElementType::I64 | ElementType::U64 => whole::<u64>(kind, shapes, x, out),
+        NumberType::F32 => float::<i32>(kind, shapes, x, out),
+        NumberType::F64 => float::<i64>(kind, shapes, x, out),
+        NumberType::F16 | NumberType::Bf16 => float::<i16>(kind, shapes, x, out),
+        NumberType::I8 | NumberType::U8 => whole::<u8>(kind, shapes, x, out),
+        NumberType::I16 | NumberType::U16 => whole::<u16>(kind, shapes, x, out),
+        NumberType::I32 | NumberType::U32 => whole::<u32>(kind, shapes, x, out),
+        NumberType::I64 | NumberType::U64 => whole::<u64>(kind, shapes, x, out),
     }
 }
 
@@ -236,7 +236,7 @@ where
 /// When a length does not match the shape, or there is nothing to find.
 pub fn arg_reduce_values(
     is_max: bool,
-    of: ElementType,
+    of: NumberType,
     shape: ReduceShape,
     x: &[u8],
     out: &mut [u32],
@@ -250,13 +250,13 @@ pub fn arg_reduce_values(
         arg_reduce(is_max, shape, elements::<T>(x)?, out)
     }
     match of {
-        ElementType::F32 => typed::<f32>(is_max, shape, x, out),
-        ElementType::F16 => typed::<f16>(is_max, shape, x, out),
-        ElementType::Bf16 => typed::<bf16>(is_max, shape, x, out),
-        ElementType::I32 => typed::<i32>(is_max, shape, x, out),
-        ElementType::I64 => typed::<i64>(is_max, shape, x, out),
-        ElementType::U8 => typed::<u8>(is_max, shape, x, out),
-        ElementType::U32 => typed::<u32>(is_max, shape, x, out),
+        NumberType::F32 => typed::<f32>(is_max, shape, x, out),
+        NumberType::F16 => typed::<f16>(is_max, shape, x, out),
+        NumberType::Bf16 => typed::<bf16>(is_max, shape, x, out),
+        NumberType::I32 => typed::<i32>(is_max, shape, x, out),
+        NumberType::I64 => typed::<i64>(is_max, shape, x, out),
+        NumberType::U8 => typed::<u8>(is_max, shape, x, out),
+        NumberType::U32 => typed::<u32>(is_max, shape, x, out),
         _ => Err(unknown("argmax", of)),
     }
 }
@@ -267,7 +267,7 @@ pub fn arg_reduce_values(
 /// When a length does not match the shape, or the type is not taken.
 pub fn scan_values(
     kind: ScanKind,
-    of: ElementType,
+    of: NumberType,
     order: ScanOrder,
     shape: ReduceShape,
     x: &[u8],
@@ -292,20 +292,20 @@ pub fn scan_values(
         }
     }
     match (of, kind) {
-        (ElementType::F32, _) => floats::<f32>(kind, order, shape, x, out),
-        (ElementType::F16, _) => floats::<f16>(kind, order, shape, x, out),
-        (ElementType::Bf16, _) => floats::<bf16>(kind, order, shape, x, out),
+        (NumberType::F32, _) => floats::<f32>(kind, order, shape, x, out),
+        (NumberType::F16, _) => floats::<f16>(kind, order, shape, x, out),
+        (NumberType::Bf16, _) => floats::<bf16>(kind, order, shape, x, out),
         // Of sums that wrap around only the bits matter.
-        (ElementType::I8 | ElementType::U8, ScanKind::Sum) => {
+        (NumberType::I8 | NumberType::U8, ScanKind::Sum) => {
             run::<ScanIntegerSum<u8>>(order, shape, x, out)
         }
-        (ElementType::I16 | ElementType::U16, ScanKind::Sum) => {
+        (NumberType::I16 | NumberType::U16, ScanKind::Sum) => {
             run::<ScanIntegerSum<u16>>(order, shape, x, out)
         }
-        (ElementType::I32 | ElementType::U32, ScanKind::Sum) => {
+        (NumberType::I32 | NumberType::U32, ScanKind::Sum) => {
             run::<ScanIntegerSum<u32>>(order, shape, x, out)
         }
-        (ElementType::I64 | ElementType::U64, ScanKind::Sum) => {
+        (NumberType::I64 | NumberType::U64, ScanKind::Sum) => {
             run::<ScanIntegerSum<u64>>(order, shape, x, out)
         }
         _ => Err(unknown("scan", of)),

@@ -1,6 +1,6 @@
 //! Operations that move elements: copies, joined and padded arrays, gathers, updates of slices.
 
-use mlx_kernels::{Combine, ElementType, SliceTarget};
+use mlx_kernels::{Combine, NumberType, SliceTarget};
 
 use super::by_type::element_type;
 use super::layout::{error_text, input, output, size};
@@ -119,7 +119,7 @@ pub(super) fn slice_update(
         steps: &steps,
     };
     // Complex numbers are moved only.
-    let of = element_type(out.dtype()).unwrap_or(ElementType::U64);
+    let of = element_type(out.dtype()).unwrap_or(NumberType::U64);
     mlx_kernels::update_values(
         how,
         of,

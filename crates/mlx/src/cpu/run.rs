@@ -3,7 +3,11 @@
 use mlx_kernels::{Combine, FoldKind};
 
 use super::attention::AttentionConfig;
-use super::{attention, conv, data, elementwise, norm, product, reduce, rope, scan, softmax};
+use super::{
+    attention, conv, data, elementwise, fourier, matmul, norm, order, product, reduce, rope, scan,
+    softmax,
+};
+use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput};
 use crate::op::Op;
 
@@ -14,7 +18,19 @@ pub(crate) fn run(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     match op {
-        Op::SwiGlu => elementwise::swiglu(inputs, outputs),
+        Op::Sort { .. } | Op::Argsort { .. } | Op::Partition { .. } | Op::Argpartition { .. } => {
+            order::run(op, inputs, outputs)
+        }
+        Op::RandomBits { .. } => order::random_bits(inputs, outputs),
+        Op::Fftn { .. } | Op::Ifftn { .. } | Op::Rfftn { .. } | Op::Irfftn { .. } => {
+            fourier::run(op, inputs, outputs)
+        }
+        Op::Abs if inputs.iter().any(|x| x.dtype() == Dtype::Complex64) => {
+            fourier::abs(inputs, outputs)
+        }
+        Op::Astype {
+            dtype: Dtype::Complex64,
+        } => fourier::from_real(inputs, outputs),
         Op::Softmax { .. } => softmax::softmax(inputs, outputs),
         Op::Logsumexp { .. } => softmax::logsumexp(inputs, outputs),
         Op::CrossEntropy => softmax::cross_entropy(inputs, outputs),
@@ -41,8 +57,8 @@ pub(crate) fn run(
         | Op::SliceUpdateProd { .. }
         | Op::SliceUpdateMax { .. }
         | Op::SliceUpdateMin { .. } => move_elements(op, inputs, outputs),
-        Op::Matmul => product::matmul(inputs, outputs),
-        Op::Addmm { alpha, beta } => product::addmm([*alpha, *beta], inputs, outputs),
+        Op::Matmul => matmul::matmul(inputs, outputs),
+        Op::Addmm { alpha, beta } => matmul::addmm([*alpha, *beta], inputs, outputs),
         Op::Linear => product::linear(inputs, outputs),
         Op::QuantizedMatmul {
             group_size, bits, ..

@@ -5,7 +5,9 @@ mod along_axes;
 mod data;
 mod elementwise;
 mod fused;
+mod order;
 mod products;
+mod typed;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -229,6 +231,8 @@ fn all_cases() -> Results {
     data::reduced(&mut results, random);
     products::products(&mut results, random);
     fused::fused(&mut results, random);
+    typed::typed(&mut results, random);
+    order::order(&mut results, random);
     results
 }
 
