@@ -65,10 +65,9 @@ pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
     Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct,
     FoldMax, FoldMin, FoldProduct, FoldSum, NormGradient, ReduceShape, Reduction, RowMajorShape,
-    Scan, ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder,
-    ScanProduct, ScanSum, ScanWholeMax, ScanWholeMin, Whole, arg_reduce, cross_entropy,
-    cross_entropy_gradient, fold, layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm,
-    rms_norm_gradient, scan, softmax,
+    Scan, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder, ScanProduct, ScanSum, Whole,
+    arg_reduce, cross_entropy, cross_entropy_gradient, fold, layer_norm, layer_norm_gradient,
+    logsumexp, reduce, rms_norm, rms_norm_gradient, scan, softmax,
 };
 pub use simd::instruction_set;
 pub use strided::{

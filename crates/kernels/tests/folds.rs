@@ -66,7 +66,12 @@ fn folds_are_those_of_plain_loops() {
             lines(shape, &bytes).iter().map(|line| f(line)).collect()
         };
         let sums = of(&|line| line.iter().map(|&x| i32::from(x)).sum());
-        assert_eq!(folded::<FoldSum<i8>>(shape, &bytes), sums);
+        assert!(
+            folded::<FoldSum<i8>>(shape, &bytes)
+                .iter()
+                .map(|&x| x as i32)
+                .eq(sums)
+        );
         let most = of(&|line| i32::from(*line.iter().max().unwrap()));
         assert!(
             folded::<FoldMax<i8>>(shape, &bytes)
@@ -171,7 +176,7 @@ fn the_first_of_equal_extremes_is_found() {
         let n = outer * reduced * inner;
         let x: Vec<f32> = (0..n)
             .map(|i| match i % 97 {
-                5 => f32::NAN,
+                5 if i % 7 == 0 => f32::NAN,
                 7 => -0.0,
                 8 => 0.0,
                 _ => (number(i) * 8.0).round(),
@@ -183,7 +188,8 @@ fn the_first_of_equal_extremes_is_found() {
             for (line, got) in lines(shape, &x).iter().zip(out) {
                 let (mut at, mut found) = (0, line[0]);
                 for (index, &x) in line.iter().enumerate() {
-                    if if is_max { x > found } else { x < found } {
+                    let is_ahead = if is_max { x > found } else { x < found };
+                    if !found.is_nan() && (x.is_nan() || is_ahead) {
                         (at, found) = (index, x);
                     }
                 }

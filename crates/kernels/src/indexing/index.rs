@@ -6,17 +6,17 @@ use crate::error::{Error, Result};
 
 /// An integer that can be an index.
 pub trait Index: Pod + Send + Sync {
-    /// The index into an axis of this size, if it is in range.
-    fn resolve(self, size: usize) -> Option<usize>;
+    /// The index into an axis of this size, which is not less than that if it is out of range.
+    fn wrapped(self, size: usize) -> usize;
 }
 
 macro_rules! signed {
     ($($t:ty),*) => {$(impl Index for $t {
         #[inline(always)]
-        fn resolve(self, size: usize) -> Option<usize> {
-            let index = self as isize as usize;
-            let index = if self < 0 { index.wrapping_add(size) } else { index };
-            (index < size).then_some(index)
+        fn wrapped(self, size: usize) -> usize {
+            // All bits where it is negative.
+            let counts_back = (self >> (Self::BITS - 1)) as isize as usize;
+            (self as isize as usize).wrapping_add(counts_back & size)
         }
     })*};
 }
@@ -25,9 +25,8 @@ signed!(i8, i16, i32, i64);
 macro_rules! unsigned {
     ($($t:ty),*) => {$(impl Index for $t {
         #[inline(always)]
-        fn resolve(self, size: usize) -> Option<usize> {
-            let index = self as usize;
-            (index < size).then_some(index)
+        fn wrapped(self, _: usize) -> usize {
+            self as usize
         }
     })*};
 }
@@ -43,7 +42,7 @@ pub(super) fn out_of_range(op: &'static str, size: usize) -> Error {
     }
 }
 
-/// Resolves a row of indices; `None` stands for the first that is not in range.
+/// Resolves a row of indices, or refuses all if one is not in range.
 #[inline(always)]
 pub(super) fn resolve_all<I: Index>(
     op: &'static str,
@@ -53,9 +52,9 @@ pub(super) fn resolve_all<I: Index>(
 ) -> Result<()> {
     let mut is_bad = false;
     for (out, index) in out.iter_mut().zip(indices) {
-        let resolved = index.resolve(size);
-        is_bad |= resolved.is_none();
-        *out = resolved.unwrap_or(0);
+        let index = index.wrapped(size);
+        is_bad |= index >= size;
+        *out = index;
     }
     if is_bad {
         return Err(out_of_range(op, size));

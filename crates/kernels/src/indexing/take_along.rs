@@ -1,14 +1,14 @@
 //! Elements found by an index along one axis, and by their own place along the others.
 //!
 //! Formula, along the last axis: `out[.., j] = x[.., indices[.., j]]`.
-//! Blocking: a task has rows of the result, whose indices are resolved in blocks of 512.
+//! Blocking: a task has about 8,192 elements of the result, or one row.
 //! Limit: the latency of memory. Error: none, elements are copied.
 
 use std::sync::Mutex;
 
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 
-use super::index::{Index, resolve_all};
+use super::index::{Index, out_of_range};
 use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
 use crate::strided::{RowOffsets, StridedView};
@@ -16,8 +16,6 @@ use crate::strided::{RowOffsets, StridedView};
 const OP: &str = "take_along_axis";
 /// Elements of a task.
 const TASK: usize = 8 * 1024;
-/// Indices that are resolved at once.
-const BLOCK: usize = 512;
 
 /// Writes the elements of `x` that `indices` name along `axis` to `out`, of the shape of `indices` in row-major order.
 ///
@@ -79,36 +77,19 @@ fn take_elements<T: Pod + Send + Sync, I: Index, const N: usize>(
     parallel_for(
         out.chunks_mut(per_task * row).enumerate(),
         nanoseconds,
-        || [0; BLOCK],
-        |resolved, (task, out)| {
+        || (),
+        |(), (task, out)| {
             let mut x_rows = RowOffsets::from_row(outer, &x_strides[..last], task * per_task);
             let mut index_rows =
                 RowOffsets::from_row(outer, &index_strides[..last], task * per_task);
             for out in out.chunks_mut(row) {
                 let first = x.start.wrapping_add(x_rows.current());
                 let first_index = indices.start.wrapping_add(index_rows.current());
-                for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-                    let column = block * BLOCK;
-                    let resolved = &mut resolved[..out.len()];
-                    let at = first_index.wrapping_add(column.wrapping_mul(index_step));
-                    let done = if index_step == 1 {
-                        let row = &indices.elements[at..][..out.len()];
-                        resolve_all(OP, row.iter().copied(), size, resolved)
-                    } else {
-                        let place = |k: usize| at.wrapping_add(k.wrapping_mul(index_step));
-                        let row = (0..out.len()).map(|k| indices.elements[place(k)]);
-                        resolve_all(OP, row, size, resolved)
-                    };
-                    if let Err(text) = done
-                        && let Ok(mut error) = error.lock()
-                    {
-                        *error = Some(text);
-                    }
-                    let mut base = first.wrapping_add(column.wrapping_mul(step));
-                    for (out, index) in out.iter_mut().zip(resolved) {
-                        *out = from[base.wrapping_add(index.wrapping_mul(along))];
-                        base = base.wrapping_add(step);
-                    }
+                let list = (indices.elements, first_index, index_step);
+                if !take_row((from, first, step), list, (size, along), out)
+                    && let Ok(mut error) = error.lock()
+                {
+                    *error = Some(out_of_range(OP, size));
                 }
                 x_rows.advance(1);
                 index_rows.advance(1);
@@ -116,4 +97,35 @@ fn take_elements<T: Pod + Send + Sync, I: Index, const N: usize>(
         },
     );
     error.into_inner().ok().flatten().map_or(Ok(()), Err)
+}
+
+/// One row; false if an index was out of range, whose element is then another.
+#[inline]
+fn take_row<I: Index, const N: usize>(
+    (from, first, step): (&[[u8; N]], usize, usize),
+    (indices, first_index, index_step): (&[I], usize, usize),
+    (size, along): (usize, usize),
+    out: &mut [[u8; N]],
+) -> bool {
+    let mut is_good = true;
+    let mut pick = |index: I, base: usize| {
+        let index = index.wrapped(size);
+        is_good &= index < size;
+        let index = if index < size { index } else { 0 };
+        from[base.wrapping_add(index.wrapping_mul(along))]
+    };
+    if index_step == 1 && step == 0 {
+        let row = &indices[first_index..][..out.len()];
+        for (out, index) in out.iter_mut().zip(row) {
+            *out = pick(*index, first);
+        }
+    } else {
+        let (mut base, mut at) = (first, first_index);
+        for out in out {
+            *out = pick(indices[at], base);
+            base = base.wrapping_add(step);
+            at = at.wrapping_add(index_step);
+        }
+    }
+    is_good
 }

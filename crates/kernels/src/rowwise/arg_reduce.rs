@@ -1,7 +1,6 @@
 //! Where the maximum or minimum along an axis is.
 //!
-//! Formula: the first index whose element is greater (less) than all before it. As in MLX, NaN is never greater: it is found
-//! only where it comes first.
+//! Formula: the first index whose element is greater (less) than all before it. As in MLX, NaN is ahead of all numbers.
 //! Blocking: along the last axis, a row's extreme is found in 64 lanes and then its first place, while the row is in the
 //! cache. Along other axes, rows are compared with a tile of 1,024 extremes. A task has about 16,384 elements.
 //! Limit: memory bandwidth. Error: none.
@@ -141,21 +140,31 @@ impl<T: Compare> WithSimd for Row<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> u32 {
         if self.is_max {
-            first_extreme(self.x, |a, b| a > b)
+            first_extreme(self.x, is_above)
         } else {
-            first_extreme(self.x, |a, b| a < b)
+            first_extreme(self.x, is_below)
         }
     }
+}
+
+/// Whether a number is greater than another one, or the first NaN. `&` and not `&&`: a branch would keep loops scalar.
+#[inline(always)]
+#[allow(clippy::neg_cmp_op_on_partial_ord, clippy::eq_op)]
+fn is_above<K: Copy + PartialOrd>(new: K, old: K) -> bool {
+    !(new <= old) & (old == old)
+}
+
+/// Whether a number is less than another one, or the first NaN.
+#[inline(always)]
+#[allow(clippy::neg_cmp_op_on_partial_ord, clippy::eq_op)]
+fn is_below<K: Copy + PartialOrd>(new: K, old: K) -> bool {
+    !(new >= old) & (old == old)
 }
 
 /// The first element that no other one is ahead of.
 #[inline(always)]
 fn first_extreme<T: Compare>(x: &[T], is_ahead: impl Fn(T::Key, T::Key) -> bool) -> u32 {
     let first = x[0].key();
-    // NaN, which nothing is ahead of.
-    if first.partial_cmp(&first).is_none() {
-        return 0;
-    }
     let (body, tail) = x.as_chunks::<LANES>();
     let mut lanes = [first; LANES];
     for x in body {
@@ -171,17 +180,23 @@ fn first_extreme<T: Compare>(x: &[T], is_ahead: impl Fn(T::Key, T::Key) -> bool)
     let further = |found: T::Key, key: T::Key| if is_ahead(key, found) { key } else { found };
     let found = lanes.into_iter().fold(first, further);
     let found = tail.iter().map(|x| x.key()).fold(found, further);
+    // NaN is not equal to itself.
+    let is_nan = found.partial_cmp(&found).is_none();
+    let is_found = |x: &T| {
+        let key = x.key();
+        (key == found) | (is_nan & key.partial_cmp(&key).is_none())
+    };
     for (block, x) in body.iter().enumerate() {
         let mut is_here = false;
         for x in x {
-            is_here |= x.key() == found;
+            is_here |= is_found(x);
         }
         if is_here {
-            let lane = x.iter().position(|x| x.key() == found).unwrap_or(0);
+            let lane = x.iter().position(is_found).unwrap_or(0);
             return (block * LANES + lane) as u32;
         }
     }
-    let lane = tail.iter().position(|x| x.key() == found).unwrap_or(0);
+    let lane = tail.iter().position(is_found).unwrap_or(0);
     (body.len() * LANES + lane) as u32
 }
 
@@ -200,9 +215,9 @@ impl<T: Compare> WithSimd for Columns<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         if self.is_max {
-            self.search(|a, b| a > b);
+            self.search(is_above);
         } else {
-            self.search(|a, b| a < b);
+            self.search(is_below);
         }
     }
 }

@@ -22,8 +22,7 @@ pub use reduce::{
     FoldMin, FoldProduct, FoldSum, ReduceShape, Reduction, Whole, fold, reduce,
 };
 pub use scan::{
-    Scan, ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder,
-    ScanProduct, ScanSum, ScanWholeMax, ScanWholeMin, scan,
+    Scan, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder, ScanProduct, ScanSum, scan,
 };
 pub use shape::RowMajorShape;
 pub use softmax::softmax;

@@ -8,9 +8,9 @@ use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::rowwise::{
     Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct,
-    FoldMax, FoldMin, FoldProduct, FoldSum, ReduceShape, Reduction, Scan, ScanIntegerProduct,
-    ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder, ScanProduct, ScanSum, ScanWholeMax,
-    ScanWholeMin, Whole, arg_reduce, fold, reduce, scan,
+    FoldMax, FoldMin, FoldProduct, FoldSum, ReduceShape, Reduction, Scan, ScanIntegerSum,
+    ScanLogAddExp, ScanMax, ScanMin, ScanOrder, ScanProduct, ScanSum, Whole, arg_reduce, fold,
+    reduce, scan,
 };
 
 /// A reduction.
@@ -73,6 +73,7 @@ pub fn fold_values(
         (NumberType::F32, None) => product::<f32>(shapes, x, out),
         (NumberType::F16, None) => product::<f16>(shapes, x, out),
         (NumberType::Bf16, None) => product::<bf16>(shapes, x, out),
+        _ if matches!(kind, FoldKind::Sum | FoldKind::Product) => added(kind, of, shapes, x, out),
         _ => by_integer!("reduce", of, whole(kind, shapes, x, out)),
     }
 }
@@ -121,17 +122,45 @@ fn product<T: Factor + Pod>(shapes: &[ReduceShape], x: &[u8], out: &mut [u8]) ->
     }
 }
 
-fn whole<T: Whole<Sum: Whole<Sum = T::Sum> + Pod> + Pod>(
+/// Sums and products of integers, which wrap around: of those that are not widened only the bits matter.
+fn added(
+    kind: FoldKind,
+    of: NumberType,
+    shapes: &[ReduceShape],
+    x: &[u8],
+    out: &mut [u8],
+) -> Result<()> {
+    fn typed<T: Whole<Sum: Whole<Sum = T::Sum> + Pod> + Pod>(
+        kind: FoldKind,
+        shapes: &[ReduceShape],
+        x: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        if kind == FoldKind::Sum {
+            folded::<FoldSum<T>, FoldSum<T::Sum>>(shapes, x, out)
+        } else {
+            folded::<FoldIntegerProduct<T>, FoldIntegerProduct<T::Sum>>(shapes, x, out)
+        }
+    }
+    match of {
+        NumberType::I8 => typed::<i8>(kind, shapes, x, out),
+        NumberType::I16 => typed::<i16>(kind, shapes, x, out),
+        NumberType::U8 => typed::<u8>(kind, shapes, x, out),
+        NumberType::U16 => typed::<u16>(kind, shapes, x, out),
+        NumberType::I32 | NumberType::U32 => typed::<u32>(kind, shapes, x, out),
+        NumberType::I64 | NumberType::U64 => typed::<u64>(kind, shapes, x, out),
+        _ => Err(unknown("reduce", of)),
+    }
+}
+
+/// Extremes of integers.
+fn whole<T: Whole + Pod>(
     kind: FoldKind,
     shapes: &[ReduceShape],
     x: &[u8],
     out: &mut [u8],
 ) -> Result<()> {
     match kind {
-        FoldKind::Sum => folded::<FoldSum<T>, FoldSum<T::Sum>>(shapes, x, out),
-        FoldKind::Product => {
-            folded::<FoldIntegerProduct<T>, FoldIntegerProduct<T::Sum>>(shapes, x, out)
-        }
         FoldKind::Max => folded::<FoldMax<T>, FoldMax<T>>(shapes, x, out),
         _ => folded::<FoldMin<T>, FoldMin<T>>(shapes, x, out),
     }
@@ -222,10 +251,13 @@ pub fn arg_reduce_values(
     }
     match of {
         NumberType::F32 => typed::<f32>(is_max, shape, x, out),
-        NumberType::F64 => typed::<f64>(is_max, shape, x, out),
         NumberType::F16 => typed::<f16>(is_max, shape, x, out),
         NumberType::Bf16 => typed::<bf16>(is_max, shape, x, out),
-        _ => by_integer!("argmax", of, typed(is_max, shape, x, out)),
+        NumberType::I32 => typed::<i32>(is_max, shape, x, out),
+        NumberType::I64 => typed::<i64>(is_max, shape, x, out),
+        NumberType::U8 => typed::<u8>(is_max, shape, x, out),
+        NumberType::U32 => typed::<u32>(is_max, shape, x, out),
+        _ => Err(unknown("argmax", of)),
     }
 }
 
@@ -259,25 +291,23 @@ pub fn scan_values(
             ScanKind::LogAddExp => run::<ScanLogAddExp<T>>(order, shape, x, out),
         }
     }
-    fn whole<T: Whole + Pod>(
-        kind: ScanKind,
-        order: ScanOrder,
-        shape: ReduceShape,
-        x: &[u8],
-        out: &mut [u8],
-    ) -> Result<()> {
-        match kind {
-            ScanKind::Sum => run::<ScanIntegerSum<T>>(order, shape, x, out),
-            ScanKind::Product => run::<ScanIntegerProduct<T>>(order, shape, x, out),
-            ScanKind::Max => run::<ScanWholeMax<T>>(order, shape, x, out),
-            ScanKind::Min => run::<ScanWholeMin<T>>(order, shape, x, out),
-            ScanKind::LogAddExp => Err(unknown("scan", NumberType::I64)),
+    match (of, kind) {
+        (NumberType::F32, _) => floats::<f32>(kind, order, shape, x, out),
+        (NumberType::F16, _) => floats::<f16>(kind, order, shape, x, out),
+        (NumberType::Bf16, _) => floats::<bf16>(kind, order, shape, x, out),
+        // Of sums that wrap around only the bits matter.
+        (NumberType::I8 | NumberType::U8, ScanKind::Sum) => {
+            run::<ScanIntegerSum<u8>>(order, shape, x, out)
         }
-    }
-    match of {
-        NumberType::F32 => floats::<f32>(kind, order, shape, x, out),
-        NumberType::F16 => floats::<f16>(kind, order, shape, x, out),
-        NumberType::Bf16 => floats::<bf16>(kind, order, shape, x, out),
-        _ => by_integer!("scan", of, whole(kind, order, shape, x, out)),
+        (NumberType::I16 | NumberType::U16, ScanKind::Sum) => {
+            run::<ScanIntegerSum<u16>>(order, shape, x, out)
+        }
+        (NumberType::I32 | NumberType::U32, ScanKind::Sum) => {
+            run::<ScanIntegerSum<u32>>(order, shape, x, out)
+        }
+        (NumberType::I64 | NumberType::U64, ScanKind::Sum) => {
+            run::<ScanIntegerSum<u64>>(order, shape, x, out)
+        }
+        _ => Err(unknown("scan", of)),
     }
 }

@@ -290,7 +290,7 @@ impl Factor for bf16 {
     }
 }
 
-/// Integers of any width, and what MLX adds and multiplies them in.
+/// Integers of any width, and what MLX adds and multiplies them in, of which only the bits matter.
 pub trait Whole: Pod + Send + Sync + Ord {
     /// The sum's type.
     type Sum: Copy + Send + Sync + 'static;
@@ -300,8 +300,6 @@ pub trait Whole: Pod + Send + Sync + Ord {
     const MOST: Self;
     /// No bits.
     const ZERO: Self;
-    /// 1.
-    const ONE: Self;
     /// All bits.
     const ONES: Self;
     /// 0 in the sum's type.
@@ -316,8 +314,6 @@ pub trait Whole: Pod + Send + Sync + Ord {
     fn multiply(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     /// The sum in its own type, wrapping around.
     fn wrapping_sum(self, other: Self) -> Self;
-    /// The product in its own type, wrapping around.
-    fn wrapping_product(self, other: Self) -> Self;
     /// Bits that are in one of both.
     fn or(self, other: Self) -> Self;
     /// Bits that are in both.
@@ -330,14 +326,14 @@ macro_rules! whole {
         const LEAST: Self = <$t>::MIN;
         const MOST: Self = <$t>::MAX;
         const ZERO: Self = 0;
-        const ONE: Self = 1;
         const ONES: Self = !0;
         const SUM_OF_NONE: $sum = 0;
         const PRODUCT_OF_NONE: $sum = 1;
 
         #[inline(always)]
         fn widen(self) -> $sum {
-            <$sum>::from(self)
+            // Signed ones with their sign, as the same bits.
+            self as $sum
         }
 
         #[inline(always)]
@@ -356,11 +352,6 @@ macro_rules! whole {
         }
 
         #[inline(always)]
-        fn wrapping_product(self, other: Self) -> Self {
-            self.wrapping_mul(other)
-        }
-
-        #[inline(always)]
         fn or(self, other: Self) -> Self {
             self | other
         }
@@ -371,7 +362,7 @@ macro_rules! whole {
         }
     })*};
 }
-whole!(i8 => i32, i16 => i32, i32 => i32, i64 => i64, u8 => u32, u16 => u32, u32 => u32, u64 => u64);
+whole!(i8 => u32, i16 => u32, i32 => u32, i64 => u64, u8 => u32, u16 => u32, u32 => u32, u64 => u64);
 
 folds! {
     /// The product of floating numbers.

@@ -44,12 +44,6 @@ scans! {
     ScanLogAddExp<T: Factor> = f64; f64::NEG_INFINITY; |state, x: T| log_add_exp(state, x.widen()); T::rounded;
     /// Sums of integers, in their own type.
     ScanIntegerSum<T: Whole> = T; T::ZERO; T::wrapping_sum; |state| state;
-    /// Products of integers, in their own type.
-    ScanIntegerProduct<T: Whole> = T; T::ONE; T::wrapping_product; |state| state;
-    /// Maxima of integers.
-    ScanWholeMax<T: Whole> = T; T::LEAST; |state: T, x: T| state.max(x); |state| state;
-    /// Minima of integers.
-    ScanWholeMin<T: Whole> = T; T::MOST; |state: T, x: T| state.min(x); |state| state;
 }
 
 #[inline(always)]

@@ -21,10 +21,7 @@ use crate::parallel::{parallel_for, threads};
 use crate::simd;
 use crate::strided::transpose;
 
-pub use kinds::{
-    ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanProduct, ScanSum,
-    ScanWholeMax, ScanWholeMin,
-};
+pub use kinds::{ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanProduct, ScanSum};
 
 const OP: &str = "scan";
 /// Elements of a task.

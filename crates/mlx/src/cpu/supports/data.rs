@@ -144,7 +144,12 @@ fn reduces(op: &Op, x: Layout<'_>, output: Layout<'_>) -> bool {
             is_real && output.dtype() == Dtype::Bool && in_order(axes)
         }
         Op::Argmax { axis, .. } | Op::Argmin { axis, .. } => {
-            is_real && output.dtype() == Dtype::Uint32 && in_one(&[*axis])
+            let is_compared = is_stored
+                || matches!(
+                    dtype,
+                    Dtype::Int32 | Dtype::Int64 | Dtype::Uint8 | Dtype::Uint32 | Dtype::Bool
+                );
+            is_compared && output.dtype() == Dtype::Uint32 && in_one(&[*axis])
         }
         _ => false,
     }
@@ -153,8 +158,8 @@ fn reduces(op: &Op, x: Layout<'_>, output: Layout<'_>) -> bool {
 fn scans(op: &Op, axis: i32, x: Layout<'_>, output: Layout<'_>) -> bool {
     let dtype = x.dtype();
     let is_kind = match op {
-        Op::Logcumsumexp { .. } => super::is_stored(dtype),
-        _ => super::is_stored(dtype) || dtype.is_integer(),
+        Op::Cumsum { .. } => super::is_stored(dtype) || dtype.is_integer(),
+        _ => super::is_stored(dtype),
     };
     x.size() >= MIN_REDUCED
         && is_kind
