@@ -7,6 +7,7 @@
 // vmap, compiled functions) is right as well.
 #include <algorithm>
 
+#include "thread.h"
 #include "vtable.h"
 #include "guard.h"
 #include "wide.h"
@@ -530,6 +531,9 @@ extern "C" int mlx_native_cpu_widen(int* hooked) {
   return guarded("cpu_widen", [&] {
 #if defined(__linux__)
     static const int done = vtable::is_as_expected() ? widen_all() : 0;
+    if (factorize_on_own_thread()) {
+      allow_waits();
+    }
     *hooked = done;
 #else
     *hooked = 0;

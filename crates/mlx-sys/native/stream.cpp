@@ -41,6 +41,20 @@ extern "C" mlx_stream mlx_native_stream(void) {
   return mlx_stream{own.fallback.empty() ? nullptr : &own.fallback.back()};
 }
 
+extern "C" int mlx_native_eval(const mlx_vector_array outputs) {
+  return guarded("eval", [&] {
+    Waits waits;
+    mx::eval(mlx_vector_array_get_(outputs));
+  });
+}
+
+extern "C" int mlx_native_synchronize(const mlx_stream s) {
+  return guarded("synchronize", [&] {
+    Waits waits;
+    mx::synchronize(mlx_stream_get_(s));
+  });
+}
+
 extern "C" int mlx_native_stream_new(mlx_stream* res, const mlx_device device) {
   return guarded("stream_new", [&] { mlx_stream_set_(*res, new_stream_of_thread(mlx_device_get_(device))); });
 }

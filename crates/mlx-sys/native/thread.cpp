@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "guard.h"
+#include "guard/scheduler.h"
 #include "guard/streams.h"
 #include "mlx/array.h"
 #include "mlx/backend/cpu/encoder.h"
@@ -88,6 +89,15 @@ Pool& pool() {
   return *pool;
 }
 
+// Set once factorizations are sent to threads with a large stack.
+std::atomic<bool> are_waits_allowed{false};
+
+// How many calls that evaluate and wait this thread is in; null where libmlxguard is not loaded.
+int* waits_of_thread() {
+  static auto* find = of_guard<decltype(&mlx_guard_waits)>("mlx_guard_waits");
+  return find && are_waits_allowed.load(std::memory_order_acquire) ? find() : nullptr;
+}
+
 // Sends a stream back when all that was given to it is done.
 void give_back(PooledStream* stream) {
   if (!stream->was_used) {
@@ -95,6 +105,8 @@ void give_back(PooledStream* stream) {
     return;
   }
   try {
+    // At once if nothing is left to do: then no thread is made for it.
+    Waits waits;
     mx::scheduler::enqueue(stream->stream, [stream] { pool().put(stream); });
   } catch (const std::exception&) {
     // Its thread cannot be made: the stream is lost.
@@ -167,6 +179,33 @@ void enter() {
 }
 
 } // namespace
+
+Waits::Waits() : waits_(waits_of_thread()) {
+  if (waits_) {
+    ++*waits_;
+  }
+}
+
+Waits::~Waits() {
+  if (waits_) {
+    --*waits_;
+  }
+}
+
+WaitsNot::WaitsNot() {
+  auto* waits = waits_of_thread();
+  before_ = waits ? std::exchange(*waits, 0) : 0;
+}
+
+WaitsNot::~WaitsNot() {
+  if (auto* waits = waits_of_thread()) {
+    *waits = before_;
+  }
+}
+
+void allow_waits() {
+  are_waits_allowed.store(true, std::memory_order_release);
+}
 
 mx::Stream new_stream_of_thread(mx::Device device) {
   if (device.type != mx::Device::cpu || state != State::kEntered || !pool().is_there()) {

@@ -255,11 +255,13 @@ mod child {
         );
         assert!(mlx::Worker::new("none").is_err());
         assert!(mlx::WorkerPool::new("none", 3).is_err());
-        // A stream that has never worked needs a thread.
+        // A stream that has never worked needs a thread for what nothing waits for, and none for what is waited for.
         let stream = Stream::new(Device::Cpu).unwrap();
         let y = mlx::with_stream(&stream, || &x * 2.0).unwrap();
-        let text = y.eval().unwrap_err().to_string();
+        let text = mlx::async_eval([&y]).unwrap_err().to_string();
         assert!(text.contains("resource temporarily unavailable"), "{text}");
+        let z = mlx::with_stream(&stream, || &x * 4.0).unwrap();
+        assert_eq!(z.sum(()).item::<f32>().unwrap(), 1_000_000.0);
         assert_eq!((&x * 3.0).sum(()).item::<f32>().unwrap(), 750_000.0);
     }
 }

@@ -25,6 +25,18 @@ pub(crate) fn f32_to_bf16(values: &[f32], out: &mut [bf16]) {
     simd::dispatch(Convert { values, out });
 }
 
+/// The nearest `f16`.
+#[inline(always)]
+pub(crate) fn nearest_f16(x: f32) -> f16 {
+    F16::from_f32(x)
+}
+
+/// The nearest `bf16`.
+#[inline(always)]
+pub(crate) fn nearest_bf16(x: f32) -> bf16 {
+    Bf16::from_f32(x)
+}
+
 /// The nearest `f16`, as `f32`.
 #[inline(always)]
 pub(crate) fn round_to_f16(x: f32) -> f32 {

@@ -55,6 +55,9 @@ bool mlx_native_is_forked(void);
 /* Borrowed until the scope changes or this is called again; an empty handle with an error when there is no stream.
  * Outside of scopes the default stream is looked up again only when the default device has changed since. */
 mlx_stream mlx_native_stream(void);
+/* As mlx_eval and mlx_synchronize. What is queued on CPU streams runs on this thread where nothing is queued before it. */
+int mlx_native_eval(const mlx_vector_array outputs);
+int mlx_native_synchronize(const mlx_stream s);
 /* A stream for this thread. When the thread has ended, others get its CPU streams. */
 int mlx_native_stream_new(mlx_stream* res, const mlx_device device);
 /* Makes a copy of `s` this thread's innermost scope. */

@@ -13,20 +13,26 @@
 
 mod attention;
 mod backend;
+mod by_type;
 mod conv;
 mod custom;
+mod data;
 mod dispatch;
 mod elementwise;
 mod elementwise_program;
 mod elementwise_typed;
 mod executor;
+mod fourier;
 mod layout;
 mod lower;
+mod matmul;
 mod norm;
+mod order;
 mod product;
 mod reduce;
 mod rope;
 mod run;
+mod scan;
 mod softmax;
 mod supports;
 mod update;

@@ -14,7 +14,7 @@ use crate::error::NativeError;
 pub(crate) fn eval<'a>(handles: impl IntoIterator<Item = &'a Handle>) -> Result<(), NativeError> {
     run(handles, |api, outputs| {
         // SAFETY: the list is alive for the call.
-        unsafe { api.mlx_eval(outputs.raw()) }
+        unsafe { api.mlx_native_eval(outputs.raw()) }
     })
 }
 

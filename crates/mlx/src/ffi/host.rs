@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use mlx_kernels::StridedBytes;
 use mlx_sys as sys;
 
 use super::call::{api, check, loaded};
@@ -12,7 +13,7 @@ use super::closure::{Closure, panic_text, set_error};
 use super::handle::Handle;
 use super::shared::SharedHandle;
 use super::vector::Vector;
-use crate::dtype::{Dtype, Element};
+use crate::dtype::{Complex64, Dtype, Element};
 use crate::error::NativeError;
 use crate::shape::is_row_major;
 
@@ -168,6 +169,35 @@ impl<'a> HostInput<'a> {
         })
     }
 
+    /// Returns everything from the first element to the last as `f32`, whatever is between, complex numbers as pairs; none
+    /// when an element is before the first one.
+    pub(crate) fn as_floats(&self) -> Result<Option<&'a [f32]>, String> {
+        if self.dtype() != Dtype::Complex64 {
+            return self.as_strided::<f32>();
+        }
+        let pairs = self.as_strided::<Complex64>()?;
+        // SAFETY: a `Complex64` is two `f32`, in C's layout; it is the same memory for the same time.
+        let floats = |pairs: &'a [Complex64]| unsafe {
+            std::slice::from_raw_parts(pairs.as_ptr().cast::<f32>(), 2 * pairs.len())
+        };
+        Ok(pairs.map(floats))
+    }
+
+    /// Returns everything from the lowest element to the highest, whatever is between, and the index of the first element.
+    pub(crate) fn as_strided_from_lowest<T: Element>(&self) -> Result<(&'a [T], usize), String> {
+        check_dtype::<T>(self.buffer)?;
+        let reach = self.layout().reach();
+        let (before, extent) = reach.ok_or_else(|| "elements are too far apart".to_owned())?;
+        if extent == 0 {
+            return Ok((&[], 0));
+        }
+        let lowest = self.buffer.data.cast::<T>().wrapping_sub(before);
+        // SAFETY: of dtype `T` (checked); all elements between belong to the array's buffer, as views beyond it are refused
+        // (`validate`), and are not written until the kernel returns.
+        let elements = unsafe { std::slice::from_raw_parts(lowest, extent) };
+        Ok((elements, before))
+    }
+
     /// Returns the elements in row-major order, copied where they are not.
     pub(crate) fn to_contiguous<T: Element>(&self) -> Result<Cow<'a, [T]>, String> {
         check_dtype::<T>(self.buffer)?;
@@ -218,6 +248,20 @@ impl HostOutput<'_> {
     }
 }
 
+impl HostOutput<'_> {
+    /// Returns the elements as `f32`, complex numbers as pairs, to be written.
+    pub(crate) fn as_mut_floats(&mut self) -> Result<&mut [f32], String> {
+        if self.dtype() != Dtype::Complex64 {
+            return self.as_mut_slice::<f32>();
+        }
+        let pairs = self.as_mut_slice::<Complex64>()?;
+        // SAFETY: a `Complex64` is two `f32`, in C's layout; it is the same memory, borrowed for as long.
+        Ok(unsafe {
+            std::slice::from_raw_parts_mut(pairs.as_mut_ptr().cast::<f32>(), 2 * pairs.len())
+        })
+    }
+}
+
 impl<'a> HostInput<'a> {
     /// As the native library describes it: `size` elements that are not written meanwhile.
     pub(crate) fn of(buffer: &'a sys::mlx_native_buffer) -> Self {
@@ -257,29 +301,15 @@ impl<'a> HostInput<'a> {
 
     /// Writes the bytes of the elements in row-major order to `out`, which must be as long.
     pub(crate) fn copy_contiguous(&self, out: &mut [u8]) -> Result<(), String> {
-        match self.dtype().size() {
-            1 => self.copy_contiguous_of::<1>(out),
-            2 => self.copy_contiguous_of::<2>(out),
-            4 => self.copy_contiguous_of::<4>(out),
-            8 => self.copy_contiguous_of::<8>(out),
-            other => Err(format!(
-                "wanted elements of 1, 2, 4 or 8 bytes, got {other}"
-            )),
-        }
+        let strided = self.strided()?;
+        strided
+            .values()
+            .copy_to(out)
+            .map_err(|error| error.to_string())
     }
 
-    /// The same for elements of `N` bytes.
-    fn copy_contiguous_of<const N: usize>(&self, out: &mut [u8]) -> Result<(), String> {
-        if self.size_in_bytes() != out.len() {
-            let wanted = self.size_in_bytes();
-            return Err(format!(
-                "wanted {wanted} bytes for a copy, got {}",
-                out.len()
-            ));
-        }
-        if out.is_empty() {
-            return Ok(());
-        }
+    /// The elements where they are, as bytes.
+    pub(crate) fn strided(&self) -> Result<HostStrided<'a>, String> {
         let layout = self.layout();
         let too_far = || "elements are too far apart".to_owned();
         let (before, extent) = layout.reach().ok_or_else(too_far)?;
@@ -290,13 +320,53 @@ impl<'a> HostInput<'a> {
         let (Ok(strides), Ok(shape)) = (strides, shape) else {
             return Err(too_far());
         };
-        let lowest = self.buffer.data.cast::<[u8; N]>().wrapping_sub(before);
-        // SAFETY: from the lowest element to the highest, each of `N` bytes (the caller matched the dtype); all between
-        // belong to the array's buffer, as views beyond it are refused (`validate`), and are not written until
-        // the kernel returns.
-        let from = unsafe { std::slice::from_raw_parts(lowest, extent) };
-        mlx_kernels::copy_strided(from, before, &shape, &strides, out.as_chunks_mut().0)
-            .map_err(|error| error.to_string())
+        let element = self.dtype().size();
+        let bytes = if extent == 0 {
+            &[][..]
+        } else {
+            let data = self.buffer.data.cast::<u8>();
+            // SAFETY: from the lowest element to the highest, whole elements; all between belong to the array's buffer, as
+            // views beyond it are refused (`workaround::view`), and are not written until the kernel returns.
+            unsafe {
+                std::slice::from_raw_parts(data.wrapping_sub(before * element), extent * element)
+            }
+        };
+        Ok(HostStrided {
+            bytes,
+            element,
+            start: before,
+            shape,
+            strides,
+        })
+    }
+}
+
+impl<'a> HostInput<'a> {
+    /// Everything from the lowest element to the highest, as bytes.
+    pub(crate) fn strided_bytes(&self) -> Result<&'a [u8], String> {
+        self.strided().map(|strided| strided.bytes)
+    }
+}
+
+/// The bytes of an input from its lowest element to its highest, and where elements are.
+pub(crate) struct HostStrided<'a> {
+    bytes: &'a [u8],
+    element: usize,
+    start: usize,
+    shape: Vec<usize>,
+    strides: Vec<isize>,
+}
+
+impl HostStrided<'_> {
+    /// As kernels take them.
+    pub(crate) fn values(&self) -> StridedBytes<'_> {
+        StridedBytes {
+            bytes: self.bytes,
+            element: self.element,
+            start: self.start,
+            shape: &self.shape,
+            strides: &self.strides,
+        }
     }
 }
 

@@ -93,7 +93,7 @@ impl StreamHandle {
     pub(crate) fn synchronize(&self) -> Result<(), NativeError> {
         let api = api()?;
         // SAFETY: the stream is alive for the call.
-        let status = unsafe { api.mlx_synchronize(self.raw) };
+        let status = unsafe { api.mlx_native_synchronize(self.raw) };
         check(api, status)
     }
 
