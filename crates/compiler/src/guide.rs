@@ -103,7 +103,7 @@
 //!
 //! ```
 //! # use mlx::{Array, Dtype, keepdims, ones};
-//! # use mlx_compiler::{CompileOptions, Fallback, Regions, trace};
+//! # use mlx_compiler::{CompileOptions, Fallback, KernelFusion, trace};
 //! # fn block(x: &Array, weight: &Array) -> Array {
 //! #     let normed = x * (x.square().mean(keepdims(-1)) + 1e-5).rsqrt() * weight;
 //! #     let scale = 2.0 * mlx::arange(0.0, 4.0, 1.0, Dtype::Float32);
@@ -111,7 +111,7 @@
 //! # }
 //! # fn main() -> Result<(), mlx_compiler::Error> {
 //! # let (x, weight) = (ones([2, 4], Dtype::Float32), ones([4], Dtype::Float32));
-//! # let options = CompileOptions { fallback: Fallback::Never, regions: Regions::Plain, ..CompileOptions::default() };
+//! # let options = CompileOptions { fallback: Fallback::Never, kernel_fusion: KernelFusion::Off, ..CompileOptions::default() };
 //! let lowered = trace(block, (&x, &weight))?.lower(&options)?;
 //! assert_eq!(lowered.to_string(), "\
 //! graph function(x0: float32[2, 4], x1: float32[4]) {
@@ -148,15 +148,15 @@
 //! # fn main() -> Result<(), mlx_compiler::Error> {
 //! let squash = jit(|x: &Array| (x * 0.5 + 1.0).tanh().abs());
 //! let lowered = squash.lower(&ones([64, 64], Dtype::Float32))?;
-//! # if Device::current()? == Device::Cpu && std::env::var_os("MLX_HOST_KERNELS").is_none() {
-//! assert_eq!(lowered.report().regions, [4]);
-//! assert!(lowered.to_string().contains("region x0 {"));
+//! # if Device::current()? == Device::Cpu && mlx::cpu::are_kernels_enabled() {
+//! assert_eq!(lowered.report().elementwise_kernels, [4]);
+//! assert!(lowered.to_string().contains("fused_group x0 {"));
 //! # }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! [`Regions`](crate::Regions) has the conditions under which regions are formed.
+//! [`KernelFusion`](crate::KernelFusion) has the conditions under which operations are fused like this.
 //!
 //! # Is it right?
 //!

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod cpu_kernels;
 mod error;
 mod execute;
 mod fusions;
@@ -19,7 +20,6 @@ pub mod guide;
 mod jit;
 mod options;
 mod passes;
-mod region;
 mod report;
 mod shapeless;
 mod stages;
@@ -30,7 +30,8 @@ pub use error::{Error, Result};
 pub use fusions::{Refusal, RefusalKind};
 pub use graph::{Fusion, Graph};
 pub use jit::{CacheStats, Jit, jit, jit_with};
-pub use options::{CompileOptions, Fallback, Regions};
+#[allow(deprecated)]
+pub use options::{CompileOptions, Fallback, KernelFusion, Regions};
 #[allow(deprecated)]
 pub use report::{AppliedFusion, Choice, Difference, Fired, Refused, RejectedFusion, Report};
 pub use stages::{Compiled, Lowered, Traced, trace};

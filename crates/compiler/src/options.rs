@@ -17,22 +17,40 @@ pub enum Fallback {
 
 /// Whether neighbouring operations that one kernel can compute become one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Regions {
+pub enum KernelFusion {
     /// On the CPU, those that a kernel of `mlx-kernels` runs in one pass over memory, where that is faster: two or
     /// more on arrays of 4,096 elements or more, of `float32`, `float16`, `bfloat16` and `bool`. None on GPUs, where
     /// MLX fuses them when it compiles the graph; none in functions that a transform works on, in `shapeless` ones, and
     /// when the environment variable `MLX_HOST_KERNELS` is `0`.
     ///
     /// Under the same conditions, two or more operations that `mlx-kernels` computes (norms, products with few rows,
-    /// attention, rotary positions, writes into caches, elementwise ones) become a *sequence*: one kernel that runs
+    /// attention, rotary positions, writes into caches, elementwise ones) become a *program*: one kernel that runs
     /// them one after the other, if their intermediate results take at most 4 MiB. They are the same kernels; it saves
     /// MLX's overhead for each operation, most of the time of a decoder's step.
     #[default]
     Auto,
     /// They stay as they are in the graph.
-    Plain,
-    /// All become region nodes. On the CPU each runs as one kernel if there is one for all that is in it.
-    Form,
+    Off,
+    /// All elementwise ones become nodes of fused groups. On the CPU each runs as one kernel if there is one for all that
+    /// is in it.
+    All,
+}
+
+/// The name of [`KernelFusion`] before.
+#[deprecated(note = "renamed to KernelFusion")]
+pub type Regions = KernelFusion;
+
+/// The names of variants before.
+#[allow(non_upper_case_globals)]
+impl KernelFusion {
+    /// The name of [`Off`](Self::Off) before.
+    #[deprecated(note = "renamed to Off")]
+    #[doc(hidden)]
+    pub const Plain: Self = Self::Off;
+    /// The name of [`All`](Self::All) before.
+    #[deprecated(note = "renamed to All")]
+    #[doc(hidden)]
+    pub const Form: Self = Self::All;
 }
 
 /// How a function is compiled.
@@ -49,7 +67,12 @@ pub struct CompileOptions {
     /// When composed bodies are used.
     pub fallback: Fallback,
     /// Whether neighbouring operations become one kernel.
-    pub regions: Regions,
+    pub kernel_fusion: KernelFusion,
+    /// The name of [`kernel_fusion`](Self::kernel_fusion) before, which counts where that is
+    /// [`Auto`](KernelFusion::Auto).
+    #[deprecated(note = "renamed to kernel_fusion")]
+    #[doc(hidden)]
+    pub regions: KernelFusion,
     /// Whether one compiled function serves all sizes. Refused where a size is frozen into the graph.
     pub shapeless: bool,
     /// The maximum number of compiled forms that are cached, one for each combination of input types.
@@ -58,12 +81,14 @@ pub struct CompileOptions {
     pub verify: bool,
 }
 
+#[allow(deprecated)]
 impl Default for CompileOptions {
     fn default() -> Self {
         Self {
             fusions: Fusion::ALL.to_vec(),
             fallback: Fallback::default(),
-            regions: Regions::default(),
+            kernel_fusion: KernelFusion::default(),
+            regions: KernelFusion::default(),
             shapeless: false,
             cache_size: 64,
             verify: false,
@@ -77,6 +102,15 @@ impl CompileOptions {
         Self {
             fusions: Vec::new(),
             ..Self::default()
+        }
+    }
+
+    /// The choice under either of its names.
+    #[allow(deprecated)]
+    pub(crate) fn kernel_fusion(&self) -> KernelFusion {
+        match self.kernel_fusion {
+            KernelFusion::Auto => self.regions,
+            chosen => chosen,
         }
     }
 }

@@ -18,9 +18,17 @@ pub struct Report {
     pub fired: Vec<AppliedFusion>,
     /// Places that resemble a formula and were not fused.
     pub refused: Vec<RejectedFusion>,
-    /// The number of operations in each elementwise region that was formed.
+    /// The number of operations in each elementwise kernel that was made.
+    pub elementwise_kernels: Vec<usize>,
+    /// The number of operations in each program that was made, which runs as one kernel on the CPU.
+    pub programs: Vec<usize>,
+    /// The name of [`elementwise_kernels`](Self::elementwise_kernels) before.
+    #[deprecated(note = "renamed to elementwise_kernels")]
+    #[doc(hidden)]
     pub regions: Vec<usize>,
-    /// The number of operations in each sequence that was formed: a program that runs as one kernel on the CPU.
+    /// The name of [`programs`](Self::programs) before.
+    #[deprecated(note = "renamed to programs")]
+    #[doc(hidden)]
     pub sequences: Vec<usize>,
     /// How often each operation occurred in the function as it was written.
     pub ops_before: BTreeMap<String, usize>,
@@ -105,11 +113,15 @@ impl Report {
         self.refused.push(refused);
     }
 
-    pub(crate) fn add_sequence(&mut self, operations: usize) {
+    #[allow(deprecated)]
+    pub(crate) fn add_program(&mut self, operations: usize) {
+        self.programs.push(operations);
         self.sequences.push(operations);
     }
 
-    pub(crate) fn add_region(&mut self, operations: usize) {
+    #[allow(deprecated)]
+    pub(crate) fn add_elementwise_kernel(&mut self, operations: usize) {
+        self.elementwise_kernels.push(operations);
         self.regions.push(operations);
     }
 
@@ -127,8 +139,12 @@ impl Report {
     pub fn extend(&mut self, other: &Report) {
         self.fired.extend(other.fired.iter().cloned());
         self.refused.extend(other.refused.iter().cloned());
-        self.regions.extend(&other.regions);
-        self.sequences.extend(&other.sequences);
+        for operations in &other.elementwise_kernels {
+            self.add_elementwise_kernel(*operations);
+        }
+        for operations in &other.programs {
+            self.add_program(*operations);
+        }
         for (counts, more) in [
             (&mut self.ops_before, &other.ops_before),
             (&mut self.ops_after, &other.ops_after),
@@ -290,7 +306,7 @@ impl fmt::Display for AppliedFusion {
     }
 }
 
-/// One line for each place, equal lines together, then regions if there are any, and the operations before and after.
+/// One line for each place, equal lines together, then kernels and programs if there are any, and the operations before and after.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines: Vec<(String, usize)> = Vec::new();
@@ -307,15 +323,14 @@ impl fmt::Display for Report {
                 n => writeln!(f, "{line} (x {n})")?,
             }
         }
-        if !self.regions.is_empty() {
-            let operations: usize = self.regions.iter().sum();
-            let n = self.regions.len();
-            writeln!(f, "formed  {n} regions of {operations} operations")?;
-        }
-        if !self.sequences.is_empty() {
-            let operations: usize = self.sequences.iter().sum();
-            let n = self.sequences.len();
-            writeln!(f, "formed  {n} sequences of {operations} operations")?;
+        for (what, sizes) in [
+            ("elementwise kernels", &self.elementwise_kernels),
+            ("programs", &self.programs),
+        ] {
+            if !sizes.is_empty() {
+                let (n, operations) = (sizes.len(), sizes.iter().sum::<usize>());
+                writeln!(f, "formed  {n} {what} of {operations} operations")?;
+            }
         }
         let sum = |counts: &BTreeMap<String, usize>| counts.values().sum::<usize>();
         write!(

@@ -23,7 +23,7 @@ pub(crate) fn check(graph: &Graph, size_read: Option<SizeRead>) -> Result<()> {
                 check(&fused.kernel, None)?;
                 false
             }
-            Operation::Region(body) => {
+            Operation::FusedGroup(body) => {
                 check(body, None)?;
                 false
             }

@@ -148,7 +148,7 @@ impl Interpreter {
                     .collect())
             }
             Operation::Fused(_) => self.run_prepared(graph_at(usize::from(self.kernels))?, inputs),
-            Operation::Region(_) => self.run_prepared(graph_at(0)?, inputs),
+            Operation::FusedGroup(_) => self.run_prepared(graph_at(0)?, inputs),
             Operation::Cond { .. } => {
                 let (predicate, arguments) = inputs.split_first().ok_or_else(|| missing("cond"))?;
                 self.run_prepared(

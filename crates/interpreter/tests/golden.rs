@@ -1,82 +1,18 @@
 //! The interpreter gives what Python MLX gives, on the cases of the golden files of `crates/mlx`.
 
+#[path = "../../mlx/tests/oracle_cases/mod.rs"]
+mod oracle_cases;
 #[path = "../../mlx/tests/written/mod.rs"]
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlx::compiler_api::AttrValue;
 use mlx::{Dtype, Op};
 use mlx_compiler::Graph;
 use mlx_interpreter::{Interpreter, REFUSED, Rounding, Tensor};
+use oracle_cases::{FAMILIES, is_signless, operation, texts};
 use rstest::rstest;
 use written::Wanted;
-
-/// The golden files, and how much more than a rounding or so results may be off, as `crates/mlx/tests/oracle.rs` has it.
-const FAMILIES: [(&str, &str, f64); 5] = [
-    (
-        "elementwise",
-        include_str!("../../mlx/tests/golden/oracle/elementwise.jsonl"),
-        1.0,
-    ),
-    (
-        "axes",
-        include_str!("../../mlx/tests/golden/oracle/axes.jsonl"),
-        2.0,
-    ),
-    (
-        "products",
-        include_str!("../../mlx/tests/golden/oracle/products.jsonl"),
-        5.0,
-    ),
-    (
-        "shapes",
-        include_str!("../../mlx/tests/golden/oracle/shapes.jsonl"),
-        1.0,
-    ),
-    (
-        "numeric",
-        include_str!("../../mlx/tests/golden/oracle/numeric.jsonl"),
-        20.0,
-    ),
-];
-
-fn attribute(json: &serde_json::Value) -> AttrValue {
-    use serde_json::Value as Json;
-    match json {
-        Json::Null => AttrValue::None,
-        Json::Bool(value) => AttrValue::Bool(*value),
-        Json::Number(number) => match number.as_i64() {
-            Some(whole) => AttrValue::Int(whole),
-            None => AttrValue::Float(number.as_f64().unwrap()),
-        },
-        Json::Array(list) => {
-            AttrValue::Ints(list.iter().map(|value| value.as_i64().unwrap()).collect())
-        }
-        Json::String(text) => match (Dtype::from_name(text), text.as_str()) {
-            (Some(dtype), _) => AttrValue::Dtype(dtype),
-            (None, "inf" | "-inf" | "nan") => AttrValue::Float(text.parse().unwrap()),
-            _ => AttrValue::Text(text.clone()),
-        },
-        Json::Object(_) => panic!("an attribute is no object: {json}"),
-    }
-}
-
-fn operation(case: &serde_json::Value) -> Op {
-    let attrs = &case["attrs"];
-    Op::from_parts(case["op"].as_str().unwrap(), |name| {
-        attrs.get(name).map(attribute)
-    })
-    .unwrap_or_else(|| panic!("no such operation: {case}"))
-}
-
-fn texts(list: &serde_json::Value) -> Vec<&str> {
-    list.as_array()
-        .into_iter()
-        .flatten()
-        .map(|text| text.as_str().unwrap())
-        .collect()
-}
 
 /// The text of a graph of one node.
 fn graph_text(op: &Op, inputs: &[Tensor], outputs: &[&str]) -> String {
@@ -116,10 +52,6 @@ fn graph_text(op: &Op, inputs: &[Tensor], outputs: &[&str]) -> String {
     )
 }
 
-fn is_signless(op: &Op) -> bool {
-    matches!(op, Op::Eig | Op::Eigh { .. } | Op::Svd { .. } | Op::Qr)
-}
-
 /// Operations whose results may come in another order.
 fn is_unordered(op: &Op) -> bool {
     matches!(op, Op::Topk { .. } | Op::Partition { .. })
@@ -154,10 +86,9 @@ fn tolerance(dtype: Dtype) -> f64 {
 fn failure(case: &serde_json::Value, factor: f64) -> Option<String> {
     let op = operation(case);
     let inputs: Vec<Tensor> = texts(&case["in"])
-        .into_iter()
         .map(|text| Tensor::of(&written::read(text)).unwrap())
         .collect();
-    let outputs = texts(&case["out"]);
+    let outputs: Vec<&str> = texts(&case["out"]).collect();
     let text = graph_text(&op, &inputs, &outputs);
     let graph: Graph = match text.parse() {
         Ok(graph) => graph,

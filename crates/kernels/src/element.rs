@@ -14,11 +14,23 @@ pub(crate) mod private {
     pub trait Storage: Sized {
         /// Whether values are `f32` already, so that nothing is converted.
         const IS_F32: bool;
+        /// The largest number of this type below 1.
+        const BELOW_ONE: f32;
+        /// The nearest number of this type.
+        fn round(x: f32) -> f32;
         fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
         /// As `read`, but inlined into the caller, with its instruction set.
         fn read_inline<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
         /// Both slices as `f32`, if that is what they are.
         fn as_f32<'a>(_: &'a [Self], _: &'a mut [Self]) -> Option<(&'a [f32], &'a mut [f32])> {
+            None
+        }
+        /// The row, if it is of this type.
+        fn as_f16(_: &[Self]) -> Option<&[half::f16]> {
+            None
+        }
+        /// The row, if it is of this type.
+        fn as_bf16(_: &[Self]) -> Option<&[half::bf16]> {
             None
         }
         /// The products of four rows with `x`, if the processor has instructions that read this type.
@@ -27,11 +39,19 @@ pub(crate) mod private {
         }
         /// Lets `fill` write the row: in place, or to `scratch`, which is converted after.
         fn write(row: &mut [Self], scratch: &mut [f32], fill: impl FnOnce(&mut [f32]));
+        /// Writes the nearest number of each value; both slices have the same length.
+        fn store(values: &[f32], row: &mut [Self]);
     }
 }
 
 impl private::Storage for f32 {
     const IS_F32: bool = true;
+    const BELOW_ONE: f32 = 1.0 - f32::EPSILON / 2.0;
+
+    #[inline(always)]
+    fn round(x: f32) -> f32 {
+        x
+    }
 
     #[inline(always)]
     fn read_inline<'a>(row: &'a [Self], _: &'a mut [f32]) -> &'a [f32] {
@@ -51,12 +71,27 @@ impl private::Storage for f32 {
     fn write(row: &mut [Self], _: &mut [f32], fill: impl FnOnce(&mut [f32])) {
         fill(row);
     }
+
+    #[inline(always)]
+    fn store(values: &[f32], row: &mut [Self]) {
+        row.copy_from_slice(values);
+    }
 }
 
 macro_rules! half_storage {
-    ($type:ty, $to_f32:path, $from_f32:path, $dots:expr) => {
+    ($type:ty, $as_self:ident, $to_f32:path, $from_f32:path, $round:path, $dots:expr) => {
         impl private::Storage for $type {
             const IS_F32: bool = false;
+            const BELOW_ONE: f32 = 1.0 - <$type>::EPSILON.to_f32_const() / 2.0;
+
+            #[inline(always)]
+            fn round(x: f32) -> f32 {
+                $round(x)
+            }
+
+            fn $as_self(row: &[Self]) -> Option<&[Self]> {
+                Some(row)
+            }
 
             fn dots(rows: [&[Self]; 4], x: &[f32]) -> Option<[f32; 4]> {
                 $dots(rows, x)
@@ -80,21 +115,29 @@ macro_rules! half_storage {
                 fill(scratch);
                 $from_f32(scratch, row);
             }
+
+            fn store(values: &[f32], row: &mut [Self]) {
+                $from_f32(values, row);
+            }
         }
     };
 }
 
 half_storage!(
     f16,
+    as_f16,
     crate::simd::f16_to_f32::f16_to_f32,
     crate::simd::f32_to_f16::f32_to_f16,
-    crate::simd::dot_f16::dots_f16
+    crate::simd::f32_to_f16::round_to_f16,
+    crate::simd::dot_half::dots_f16
 );
 half_storage!(
     bf16,
+    as_bf16,
     crate::simd::f16_to_f32::bf16_to_f32,
     crate::simd::f32_to_f16::f32_to_bf16,
-    |_, _| None
+    crate::simd::f32_to_f16::round_to_bf16,
+    crate::simd::dot_half::dots_bf16
 );
 
 /// All of `values` as `f32`, converted once.

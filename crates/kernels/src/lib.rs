@@ -27,36 +27,58 @@ mod conv;
 mod element;
 mod elementwise;
 mod error;
+mod fft;
 mod gemm;
+mod indexing;
+mod order;
 mod parallel;
 mod quantized;
+mod random;
 mod renamed;
 mod rope;
 mod rowwise;
 mod simd;
 mod strided;
+mod values;
 
 pub use attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
     attention, attention_gradient,
 };
-pub use conv::{Conv1d, conv1d};
+pub use conv::{Conv, Conv1d, ConvAxis, conv, conv1d};
 pub use element::Element;
 pub use elementwise::{
-    BinaryOp, ElementwiseProgram, Instruction, StridedInput, TypedSlice, TypedSliceMut, UnaryOp,
-    swiglu, unary,
+    BinaryOp, Bits, ElementType, ElementwiseProgram, Instruction, Number, StridedInput,
+    StridedSlice, TypedSlice, TypedSliceMut, UnaryOp, cast, compare, has_binary, has_comparison,
+    has_unary, map, select, swiglu, unary, zip,
 };
 pub use error::{Error, Result};
-pub use gemm::{MatrixShape, matmul};
+pub use fft::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
+pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul};
+pub use indexing::{Gather, Index, gather, take_along};
+pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
+pub use pulp::bytemuck::{Pod, Zeroable};
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
+pub use random::{random_bits, random_normal, random_uniform};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
-    NormGradient, ReduceShape, Reduction, RowMajorShape, cross_entropy, cross_entropy_gradient,
-    layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm, rms_norm_gradient, softmax,
+    Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct,
+    FoldMax, FoldMin, FoldProduct, FoldSum, NormGradient, ReduceShape, Reduction, RowMajorShape,
+    Scan, ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder,
+    ScanProduct, ScanSum, ScanWholeMax, ScanWholeMin, Whole, arg_reduce, cross_entropy,
+    cross_entropy_gradient, fold, layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm,
+    rms_norm_gradient, scan, softmax,
 };
 pub use simd::instruction_set;
-pub use strided::copy_strided;
+pub use strided::{
+    Combinable, Combine, SliceTarget, StridedView, concatenate, copy_strided, pad, update_slice,
+};
+
+pub use values::{
+    FoldKind, NumberType, ScanKind, StridedBytes, arg_reduce_values, concatenate_values,
+    fold_values, gather_values, pad_values, scan_values, take_along_values, update_values,
+};
 
 #[allow(deprecated)]
 pub use renamed::{

@@ -24,18 +24,10 @@ fn allowed<T: Number>(bound: f64, wanted: f64) -> f64 {
 }
 
 fn check<T: Element + Number>(shape: AttentionShape, kind: Kind, with_sinks: bool, layout: Layout) {
-    let AttentionShape {
-        batch,
-        heads,
-        kv_heads,
-        queries,
-        keys,
-        dim,
-        value_dim,
-    } = shape;
-    let (q, q_strides) = laid_out::<T>(layout, [batch, heads, queries, dim], 3.0, 1);
-    let (k, k_strides) = laid_out::<T>(layout, [batch, kv_heads, keys, dim], 3.0, 2);
-    let (v, v_strides) = laid_out::<T>(layout, [batch, kv_heads, keys, value_dim], 1.0, 3);
+    let [batch, heads, queries, keys] = shape.score_sizes();
+    let (q, q_strides) = laid_out::<T>(layout, shape.query_sizes(), 3.0, 1);
+    let (k, k_strides) = laid_out::<T>(layout, shape.key_sizes(), 3.0, 2);
+    let (v, v_strides) = laid_out::<T>(layout, shape.value_sizes(), 1.0, 3);
     let sizes = |per_batch, per_head| {
         let batch = if per_batch { batch } else { 1 };
         [batch, if per_head { heads } else { 1 }, queries, keys]
@@ -75,7 +67,7 @@ fn check<T: Element + Number>(shape: AttentionShape, kind: Kind, with_sinks: boo
         mask,
         sinks: with_sinks.then_some(sinks.as_slice()),
     };
-    let mut out = vec![T::narrow(f32::NAN); batch * heads * queries * value_dim];
+    let mut out = vec![T::narrow(f32::NAN); shape.output_sizes().iter().product()];
     attention(shape, inputs, 0.5, &mut out).unwrap();
     let mut worst = 0.0_f64;
     // The roundings of a sum of equal numbers all point one way.

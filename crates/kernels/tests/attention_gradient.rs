@@ -44,19 +44,11 @@ fn run<T: Element + Number>(
 }
 
 fn check<T: Element + Number>(shape: AttentionShape, kind: Kind, with_sinks: bool, layout: Layout) {
-    let AttentionShape {
-        batch,
-        heads,
-        kv_heads,
-        queries,
-        keys,
-        dim,
-        value_dim,
-    } = shape;
-    let (q, q_strides) = laid_out::<T>(layout, [batch, heads, queries, dim], 2.0, 1);
-    let (k, k_strides) = laid_out::<T>(layout, [batch, kv_heads, keys, dim], 2.0, 2);
-    let (v, v_strides) = laid_out::<T>(layout, [batch, kv_heads, keys, value_dim], 1.0, 3);
-    let (g, g_strides) = laid_out::<T>(layout, [batch, heads, queries, value_dim], 1.0, 6);
+    let [_, heads, queries, keys] = shape.score_sizes();
+    let (q, q_strides) = laid_out::<T>(layout, shape.query_sizes(), 2.0, 1);
+    let (k, k_strides) = laid_out::<T>(layout, shape.key_sizes(), 2.0, 2);
+    let (v, v_strides) = laid_out::<T>(layout, shape.value_sizes(), 1.0, 3);
+    let (g, g_strides) = laid_out::<T>(layout, shape.output_sizes(), 1.0, 6);
     let x = random(heads * queries * keys, 4);
     // Query 2 sees nothing.
     let seen = |(i, x): (usize, &f32)| *x > -0.2 && i / keys % queries != 2;

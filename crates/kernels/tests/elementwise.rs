@@ -22,8 +22,30 @@ fn exact(function: UnaryOp, x: f32) -> f64 {
             x / (1.0 + (-2.0 * u).exp())
         }
         UnaryOp::Silu => x / (1.0 + (-x).exp()),
+        UnaryOp::Expm1 => x.exp_m1(),
+        UnaryOp::Log1p => x.ln_1p(),
+        UnaryOp::Log2 => x.log2(),
+        UnaryOp::Log10 => x.log10(),
+        UnaryOp::Tan => x.tan(),
+        UnaryOp::Sinh => x.sinh(),
+        UnaryOp::Cosh => x.cosh(),
+        UnaryOp::Arccos => x.acos(),
+        UnaryOp::Arccosh => x.acosh(),
+        UnaryOp::Arcsin => x.asin(),
+        UnaryOp::Arcsinh => arcsinh(x),
+        UnaryOp::Arctan => x.atan(),
+        UnaryOp::Arctanh => 0.5 * (2.0 * x / (1.0 - x)).ln_1p(),
         _ => f64::NAN,
     }
+}
+
+/// Of small numbers too, which the standard library's loses.
+fn arcsinh(x: f64) -> f64 {
+    if x.is_infinite() {
+        return x;
+    }
+    let above = x.abs() + x * x / (1.0 + (1.0 + x * x).sqrt());
+    above.ln_1p().copysign(x)
 }
 
 /// Every 4096th bit pattern, both signs: all exponents, denormals, infinities and not-a-numbers among them.
@@ -48,6 +70,9 @@ fn all_magnitudes() -> Vec<f32> {
     ]);
     values.extend(random(200_000, 7).iter().map(|x| x * 12.0));
     values.extend(random(200_000, 8).iter().map(|x| x * 110.0));
+    values.extend(random(200_000, 9));
+    values.extend(random(20_000, 10).iter().map(|x| 1.0 + x * 1e-4));
+    values.extend(random(20_000, 11).iter().map(|x| x * 1e-4 - 1.0));
     values.extend((0..2000).map(|n| (f64::from(n) * std::f64::consts::FRAC_PI_2) as f32));
     values
 }
@@ -61,6 +86,19 @@ fn all_magnitudes() -> Vec<f32> {
 #[case(UnaryOp::Sigmoid, 2.5)]
 #[case(UnaryOp::Erf, 1.5)]
 #[case(UnaryOp::Silu, 3.5)]
+#[case(UnaryOp::Expm1, 2.0)]
+#[case(UnaryOp::Log1p, 2.0)]
+#[case(UnaryOp::Log2, 2.0)]
+#[case(UnaryOp::Log10, 2.0)]
+#[case(UnaryOp::Tan, 1.0)]
+#[case(UnaryOp::Sinh, 0.7)]
+#[case(UnaryOp::Cosh, 0.7)]
+#[case(UnaryOp::Arccos, 0.7)]
+#[case(UnaryOp::Arccosh, 0.7)]
+#[case(UnaryOp::Arcsin, 0.7)]
+#[case(UnaryOp::Arcsinh, 0.7)]
+#[case(UnaryOp::Arctan, 0.7)]
+#[case(UnaryOp::Arctanh, 0.7)]
 fn stays_within_units_in_the_last_place(#[case] function: UnaryOp, #[case] bound: f64) {
     let x = all_magnitudes();
     let mut out = vec![0.0; x.len()];
@@ -212,7 +250,7 @@ fn functions_of_one_instruction_are_taken_too() {
         (UnaryOp::Abs, f32::abs as fn(f32) -> f32),
         (UnaryOp::Square, |x| x * x),
         (UnaryOp::Floor, f32::floor),
-        (UnaryOp::Log1p, f32::ln_1p),
+        (UnaryOp::Truncate, f32::trunc),
     ] {
         unary(function, &x, &mut out).unwrap();
         let wanted = x.iter().map(|x| of(*x));

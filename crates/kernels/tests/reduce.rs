@@ -148,9 +148,9 @@ fn no_elements_have_a_sum_and_no_greatest() {
         inner: 1,
     };
     let mut out = [7.0_f32; 2];
-    reduce(Reduction::Sum, shape, &[], &mut out).unwrap();
+    reduce::<f32, f32>(Reduction::Sum, shape, &[], &mut out).unwrap();
     assert_eq!(out, [0.0; 2]);
-    reduce(Reduction::Mean, shape, &[], &mut out).unwrap();
+    reduce::<f32, f32>(Reduction::Mean, shape, &[], &mut out).unwrap();
     assert!(out[1].is_nan());
     let error = reduce(Reduction::Max, shape, &[], &mut out).unwrap_err();
     assert_eq!(
@@ -173,7 +173,7 @@ fn refuses_lengths_that_do_not_match() {
         ..shape
     };
     assert!(matches!(
-        reduce(Reduction::Sum, huge, &[1.0], &mut []),
+        reduce::<f32, f32>(Reduction::Sum, huge, &[1.0], &mut []),
         Err(Error::TooLarge { .. })
     ));
 }

@@ -45,7 +45,7 @@ inline const char* text(FftNorm value) {
 }
 
 // Of the table: what Rust was built with must be the same.
-inline constexpr uint64_t kFingerprint = 0xddadfff89b2c0e79;
+inline constexpr uint64_t kFingerprint = 0xc09162b6d5d8ce5a;
 
 struct Abs { static constexpr uint16_t id = 0; auto fields() { return std::tie(); } };
 struct Arccos { static constexpr uint16_t id = 1; auto fields() { return std::tie(); } };

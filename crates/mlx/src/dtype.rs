@@ -191,7 +191,7 @@ impl Dtype {
     };
 
     /// Returns the name Python MLX uses: `float32`, `bfloat16`, `bool`.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         TABLE[self as usize].2
     }
 

@@ -142,44 +142,34 @@ pub fn bits(key: &Array, shape: impl Into<Shape>, width: i32) -> Array {
 /// Returns uniformly distributed numbers from `low` up to but not including `high`, which broadcast to `shape`.
 #[track_caller]
 pub fn uniform(key: &Array, shape: impl Into<Shape>, options: UniformOptions) -> Array {
-    let (low, high) = (options.low.alone(), options.high.alone());
-    bind(
-        Op::RandomUniform {
-            shape: shape.into().0,
-            dtype: options.dtype,
-        },
-        &[&low, &high, key],
-    )
+    let (shape, UniformOptions { low, high, dtype }) = (shape.into().0, options);
+    between(Op::RandomUniform { shape, dtype }, low, high, key)
 }
 
 /// Returns normally distributed numbers; also of `complex64`.
 #[track_caller]
 pub fn normal(key: &Array, shape: impl Into<Shape>, options: LocScale) -> Array {
-    let LocScale { loc, scale, dtype } = options;
-    bind(
-        Op::RandomNormal {
-            shape: shape.into().0,
-            dtype,
-            loc,
-            scale,
-        },
-        &[key],
-    )
+    let (shape, LocScale { loc, scale, dtype }) = (shape.into().0, options);
+    let op = Op::RandomNormal {
+        shape,
+        dtype,
+        loc,
+        scale,
+    };
+    bind(op, &[key])
 }
 
 /// Returns numbers with the Laplace distribution, `exp(-abs(x - loc) / scale) / (2 * scale)`.
 #[track_caller]
 pub fn laplace(key: &Array, shape: impl Into<Shape>, options: LocScale) -> Array {
-    let LocScale { loc, scale, dtype } = options;
-    bind(
-        Op::RandomLaplace {
-            shape: shape.into().0,
-            dtype,
-            loc,
-            scale,
-        },
-        &[key],
-    )
+    let (shape, LocScale { loc, scale, dtype }) = (shape.into().0, options);
+    let op = Op::RandomLaplace {
+        shape,
+        dtype,
+        loc,
+        scale,
+    };
+    bind(op, &[key])
 }
 
 /// Returns numbers with the standard Gumbel distribution, `-log(-log(u))`.
@@ -203,14 +193,19 @@ pub fn truncated_normal(
     upper: impl Into<Operand>,
     dtype: Dtype,
 ) -> Array {
-    let (lower, upper) = (lower.into().alone(), upper.into().alone());
-    bind(
-        Op::RandomTruncatedNormal {
-            shape: shape.into().0,
-            dtype,
-        },
-        &[&lower, &upper, key],
+    let shape = shape.into().0;
+    between(
+        Op::RandomTruncatedNormal { shape, dtype },
+        lower,
+        upper,
+        key,
     )
+}
+
+/// Applies an operation whose first inputs are the bounds of what it draws.
+#[track_caller]
+fn between(op: Op, low: impl Into<Operand>, high: impl Into<Operand>, key: &Array) -> Array {
+    bind(op, &[&low.into().alone(), &high.into().alone(), key])
 }
 
 /// Returns `float32` vectors from the normal distribution with this mean, `[..., n]`, and covariance, `[..., n, n]`:
@@ -240,14 +235,8 @@ pub fn randint(
     high: impl Into<Operand>,
     dtype: Dtype,
 ) -> Array {
-    let (low, high) = (low.into().alone(), high.into().alone());
-    bind(
-        Op::RandomRandint {
-            shape: shape.into().0,
-            dtype,
-        },
-        &[&low, &high, key],
-    )
+    let shape = shape.into().0;
+    between(Op::RandomRandint { shape, dtype }, low, high, key)
 }
 
 /// Returns `bool`s that are true with probability `p`, a floating number or array that broadcasts to `shape`.

@@ -15,7 +15,7 @@ use rstest::rstest;
 fn has_kernels() -> bool {
     Device::current().unwrap() == Device::Cpu
         && cfg!(target_os = "linux")
-        && std::env::var("MLX_HOST_KERNELS").map_or(true, |value| value != "0")
+        && mlx::cpu::are_kernels_enabled()
 }
 
 fn runs_of(operation: &str) -> u64 {

@@ -9,9 +9,7 @@ use mlx::{Device, Dtype, array};
 /// On the CPU kernels are ours, on Linux; on a GPU MLX has all five on CUDA and all but cross entropy on Metal.
 fn expected(kernel: FastOp) -> Option<Backend> {
     match Device::current().unwrap() {
-        Device::Cpu if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value == "0") => {
-            Some(Backend::Composed)
-        }
+        Device::Cpu if !mlx::cpu::are_kernels_enabled() => Some(Backend::Composed),
         Device::Cpu => Some(Backend::Host),
         Device::Gpu if kernel == FastOp::CrossEntropy => None,
         Device::Gpu => Some(Backend::Fused),

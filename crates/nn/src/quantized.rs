@@ -40,18 +40,12 @@ pub struct QuantizedLinear {
 impl QuantizedLinear {
     /// Returns a layer of quantized weights `[output_dims, input_dims]` and a bias.
     pub fn new(weights: Quantized, bias: Option<Array>) -> Self {
-        let Quantized {
-            weight,
-            scales,
-            biases,
-            quantization,
-        } = weights;
         Self {
-            weight,
-            scales,
-            biases,
+            weight: weights.weight,
+            scales: weights.scales,
+            biases: weights.biases,
             bias,
-            quantization,
+            quantization: weights.quantization,
             kernels: FastOps::default(),
         }
     }
@@ -69,31 +63,14 @@ impl QuantizedLinear {
     /// Maps `[.., input_dims]` to `[.., output_dims]`.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
-        let y = self.kernels.quantized_matmul(x, &self.weights());
-        let y = match &self.bias {
-            Some(bias) => y + bias,
-            None => y,
-        };
-        let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
-        in_layer(
-            "QuantizedLinear",
-            y,
-            packed.chain(&self.bias).chain([x]),
-            || {
-                let dims = input_dims(&self.weight, self.quantization);
-                linear_mismatch(x, &self.weight, dims, self.bias.as_ref())
-            },
-        )
+        let bias = self.bias.as_ref();
+        product("QuantizedLinear", self.kernels, x, &self.weights(), bias)
     }
 
     /// Returns the quantized weights.
     pub fn weights(&self) -> Quantized {
-        Quantized {
-            weight: self.weight.clone(),
-            scales: self.scales.clone(),
-            biases: self.biases.clone(),
-            quantization: self.quantization,
-        }
+        let biases = self.biases.as_ref();
+        quantized(&self.weight, &self.scales, biases, self.quantization)
     }
 
     /// Returns the layer with dequantized weights.
@@ -134,17 +111,11 @@ pub struct QuantizedEmbedding {
 impl QuantizedEmbedding {
     /// Returns a table of quantized weights `[num_embeddings, dims]`.
     pub fn new(weights: Quantized) -> Self {
-        let Quantized {
-            weight,
-            scales,
-            biases,
-            quantization,
-        } = weights;
         Self {
-            weight,
-            scales,
-            biases,
-            quantization,
+            weight: weights.weight,
+            scales: weights.scales,
+            biases: weights.biases,
+            quantization: weights.quantization,
             kernels: FastOps::default(),
         }
     }
@@ -169,35 +140,24 @@ impl QuantizedEmbedding {
             biases: self.biases.as_ref().map(rows),
             quantization: self.quantization,
         };
-        let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
         let vectors = chosen.dequantize(None);
-        in_layer(
-            "QuantizedEmbedding",
-            vectors,
-            packed.chain([tokens]),
-            || tokens_mismatch(tokens),
-        )
+        let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
+        let inputs = packed.chain([tokens]);
+        in_layer("QuantizedEmbedding", vectors, inputs, || {
+            tokens_mismatch(tokens)
+        })
     }
 
     /// Maps vectors `[.., dims]` to logits `[.., num_embeddings]`: the table as a linear layer.
     #[track_caller]
     pub fn as_linear(&self, x: &Array) -> Array {
-        let scores = self.kernels.quantized_matmul(x, &self.weights());
-        let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
-        in_layer("QuantizedEmbedding", scores, packed.chain([x]), || {
-            let dims = input_dims(&self.weight, self.quantization);
-            linear_mismatch(x, &self.weight, dims, None)
-        })
+        product("QuantizedEmbedding", self.kernels, x, &self.weights(), None)
     }
 
     /// Returns the quantized weights.
     pub fn weights(&self) -> Quantized {
-        Quantized {
-            weight: self.weight.clone(),
-            scales: self.scales.clone(),
-            biases: self.biases.clone(),
-            quantization: self.quantization,
-        }
+        let biases = self.biases.as_ref();
+        quantized(&self.weight, &self.scales, biases, self.quantization)
     }
 
     /// Returns the table with dequantized weights.
@@ -216,6 +176,42 @@ impl Module for QuantizedEmbedding {
         visitor.optional("biases", &mut self.biases);
         visitor.kernels(&mut self.kernels);
     }
+}
+
+fn quantized(
+    weight: &Array,
+    scales: &Array,
+    biases: Option<&Array>,
+    quantization: Quantization,
+) -> Quantized {
+    Quantized {
+        weight: weight.clone(),
+        scales: scales.clone(),
+        biases: biases.cloned(),
+        quantization,
+    }
+}
+
+/// Multiplies with quantized weights, adds the bias, and names the layer in errors.
+#[track_caller]
+fn product(
+    layer: &'static str,
+    kernels: FastOps,
+    x: &Array,
+    weights: &Quantized,
+    bias: Option<&Array>,
+) -> Array {
+    let y = kernels.quantized_matmul(x, weights);
+    let y = match bias {
+        Some(bias) => y + bias,
+        None => y,
+    };
+    let packed = [&weights.weight, &weights.scales];
+    let inputs = packed.into_iter().chain(&weights.biases).chain(bias);
+    in_layer(layer, y, inputs.chain([x]), || {
+        let dims = input_dims(&weights.weight, weights.quantization);
+        linear_mismatch(x, &weights.weight, dims, bias)
+    })
 }
 
 /// Returns the row size of quantized weights.

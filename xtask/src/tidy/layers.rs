@@ -51,7 +51,7 @@ const CRATES: [Crate; 3] = [
         folder: "crates/compiler/src/",
         layers: &[
             &["graph", "guide"],
-            &["error", "options", "region"],
+            &["cpu_kernels", "error", "options"],
             &["execute"],
             &["fusions", "trace"],
             &["control", "report", "shapeless"],
@@ -67,8 +67,16 @@ const CRATES: [Crate; 3] = [
         layers: &[
             &["error", "parallel", "simd"],
             &["element", "strided"],
-            &["elementwise", "gemm", "rowwise"],
-            &["attention", "conv", "quantized", "rope"],
+            &[
+                "elementwise",
+                "fft",
+                "gemm",
+                "indexing",
+                "order",
+                "random",
+                "rowwise",
+            ],
+            &["attention", "conv", "quantized", "rope", "values"],
             &["renamed"],
         ],
         hooks: &[],

@@ -6,8 +6,8 @@ use mlx::compiler_api::{TracedArray, bind_all_at};
 use mlx::{Array, ArrayType, with_device};
 
 use super::control_flow::{self, ScanLayout};
+use crate::cpu_kernels::{self, GroupKernel};
 use crate::graph::{Constant, Fused, Graph, Node, Operation, SourceLocation, Value, ValueOrigin};
-use crate::region::{self, RegionKernel};
 use crate::{Error, Result};
 
 /// A graph that is ready to run, with the graphs inside its nodes.
@@ -19,8 +19,8 @@ pub(crate) struct Executor {
     last_uses: Vec<Vec<Value>>,
     /// The executors of the graphs inside each node.
     inner: Vec<Vec<Rc<Executor>>>,
-    /// The kernels of regions, by node.
-    kernels: Vec<Option<RegionKernel>>,
+    /// The kernels of fused groups, by node.
+    kernels: Vec<Option<GroupKernel>>,
     mode: Mode,
 }
 
@@ -112,7 +112,7 @@ impl Executor {
             kernels: graph
                 .nodes
                 .iter()
-                .map(|node| region_kernel(&graph, node))
+                .map(|node| group_kernel(&graph, node))
                 .collect(),
             graph,
             mode: mode.clone(),
@@ -181,8 +181,8 @@ impl Executor {
         match &node.operation {
             Operation::Op(op) => bind_all_at(op.clone(), &inputs, at),
             Operation::Fused(fused) => self.run_fused(node, fused, inner, &inputs),
-            Operation::Region(_) => match &self.kernels[index] {
-                Some(region) => region.kernel.apply(&inputs[..region.n_inputs]),
+            Operation::FusedGroup(_) => match &self.kernels[index] {
+                Some(group) => group.kernel.apply(&inputs[..group.n_inputs]),
                 None => inner[0].run(&inputs),
             },
             Operation::Cond { .. } => control_flow::run_cond(&inputs, &inner[0], &inner[1], at),
@@ -332,11 +332,11 @@ fn constant_arrays(graph: &Graph) -> Result<Vec<Option<Array>>> {
         .collect()
 }
 
-/// The kernel of a region, where there is one. On a GPU the kernel replays the region.
-fn region_kernel(graph: &Graph, node: &Node) -> Option<RegionKernel> {
+/// The kernel of a fused group, where there is one. On a GPU the kernel replays the group.
+fn group_kernel(graph: &Graph, node: &Node) -> Option<GroupKernel> {
     match &node.operation {
-        Operation::Region(body) if region::are_kernels_enabled() => {
-            region::kernel(graph, &node.inputs, body)
+        Operation::FusedGroup(body) if cpu_kernels::are_kernels_enabled() => {
+            cpu_kernels::kernel(graph, &node.inputs, body)
         }
         _ => None,
     }

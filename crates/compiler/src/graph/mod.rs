@@ -161,7 +161,7 @@ impl Graph {
 
     /// Returns how often each operation occurs, by name, those of inner graphs included.
     ///
-    /// A fused node counts as one, by its name; a region as what is in it.
+    /// A fused node counts as one, by its name; a fused group as what is in it.
     pub fn op_frequencies(&self) -> std::collections::BTreeMap<String, usize> {
         let mut counts = std::collections::BTreeMap::new();
         self.count_ops(&mut counts);
@@ -171,7 +171,7 @@ impl Graph {
     fn count_ops(&self, counts: &mut std::collections::BTreeMap<String, usize>) {
         for node in &self.nodes {
             match &node.operation {
-                Operation::Region(body) => body.count_ops(counts),
+                Operation::FusedGroup(body) => body.count_ops(counts),
                 operation => {
                     *counts.entry(operation.name().to_owned()).or_insert(0) += 1;
                     if !matches!(operation, Operation::Fused(_)) {

@@ -29,8 +29,8 @@ pub enum Operation {
     Op(Op),
     /// A formula that was recognized: one kernel, or its composed body.
     Fused(Rc<Fused>),
-    /// Operations that are one kernel on a device that can do that: elementwise ones, or a sequence on the CPU.
-    Region(Rc<Graph>),
+    /// Operations that are one kernel on a device that can do that: elementwise ones, or a program on the CPU.
+    FusedGroup(Rc<Graph>),
     /// The first input chooses a branch; the others are its arguments.
     Cond {
         /// Runs when the condition holds.
@@ -110,7 +110,7 @@ impl Operation {
         match self {
             Operation::Op(op) => op.name(),
             Operation::Fused(fused) => fused.fusion.node_name(),
-            Operation::Region(_) => "region",
+            Operation::FusedGroup(_) => "fused_group",
             Operation::Cond { .. } => "cond",
             Operation::While { .. } => "while_loop",
             Operation::Scan { .. } => "scan",
@@ -123,7 +123,7 @@ impl Operation {
         match self {
             Operation::Op(_) => Vec::new(),
             Operation::Fused(fused) => vec![("body", &fused.body), ("kernel", &fused.kernel)],
-            Operation::Region(body) => vec![("body", body)],
+            Operation::FusedGroup(body) => vec![("body", body)],
             Operation::Cond { then, otherwise } => vec![("then", then), ("else", otherwise)],
             Operation::While {
                 condition, body, ..
@@ -136,11 +136,11 @@ impl Operation {
         }
     }
 
-    /// Returns the same operation with each graph inside replaced, except those of fused nodes and regions.
+    /// Returns the same operation with each graph inside replaced, except those of fused nodes and groups.
     pub(crate) fn map_graphs(&self, map: &mut dyn FnMut(&Graph) -> Graph) -> Self {
         let mut map = |graph: &Rc<Graph>| Rc::new(map(graph));
         match self {
-            Operation::Op(_) | Operation::Fused(_) | Operation::Region(_) => self.clone(),
+            Operation::Op(_) | Operation::Fused(_) | Operation::FusedGroup(_) => self.clone(),
             Operation::Cond { then, otherwise } => Operation::Cond {
                 then: map(then),
                 otherwise: map(otherwise),
@@ -190,7 +190,7 @@ impl Operation {
                     kernel: map(&fused.kernel),
                 }))
             }
-            Operation::Region(body) => Operation::Region(Rc::new(map(body))),
+            Operation::FusedGroup(body) => Operation::FusedGroup(Rc::new(map(body))),
             other => other.map_graphs(map),
         }
     }

@@ -227,7 +227,7 @@ fn operation(
     let mut graphs = graphs.into_iter();
     let mut next = || graphs.next().map(Rc::new);
     match (name, n_graphs) {
-        ("region", 1) => Some(Operation::Region(next()?)),
+        ("fused_group" | "region", 1) => Some(Operation::FusedGroup(next()?)),
         ("cond", 2) => Some(Operation::Cond {
             then: next()?,
             otherwise: next()?,

@@ -184,7 +184,7 @@ pub(super) fn attributes(operation: &Operation) -> Vec<(&'static str, Attribute)
     let count = |n: &usize| Attribute::Int(i64::try_from(*n).unwrap_or(i64::MAX));
     match operation {
         Operation::Op(op) => op.attrs(),
-        Operation::Fused(_) | Operation::Region(_) | Operation::Cond { .. } => Vec::new(),
+        Operation::Fused(_) | Operation::FusedGroup(_) | Operation::Cond { .. } => Vec::new(),
         Operation::While { n_state, .. } => vec![("n_state", count(n_state))],
         Operation::Scan {
             n_carry,

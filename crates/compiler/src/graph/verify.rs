@@ -116,7 +116,7 @@ impl<'g> NodeVerifier<'g> {
                 self.verify_inner("body", &fused.body, all)?;
                 self.verify_inner("kernel", &fused.kernel, all)
             }
-            Operation::Region(body) => self.verify_inner("body", body, all),
+            Operation::FusedGroup(body) => self.verify_inner("body", body, all),
             Operation::Cond { then, otherwise } => {
                 let [_, arguments @ ..] = all else {
                     return self.graph.broken("cond takes a condition".to_owned());

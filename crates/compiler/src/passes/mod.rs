@@ -2,13 +2,13 @@
 
 mod canonicalize;
 mod contract;
+mod cpu_programs;
 mod cse;
 mod dce;
 mod fold;
 mod fuse;
-mod regions;
+mod fuse_elementwise;
 mod select;
-mod sequences;
 
 use crate::graph::Graph;
 use crate::report::Report;
@@ -23,61 +23,36 @@ pub(crate) struct Context<'a> {
 /// A pass: a name, and a function from a graph to the next one.
 pub(crate) struct Pass {
     pub(crate) name: &'static str,
-    run: fn(&Graph, &mut Context<'_>) -> Result<Graph>,
+    run: PassFn,
+}
+
+type PassFn = fn(&Graph, &mut Context<'_>) -> Result<Graph>;
+
+impl Pass {
+    const fn new(name: &'static str, run: PassFn) -> Self {
+        Self { name, run }
+    }
 }
 
 /// The passes that recognize formulas, in order.
 pub(crate) const OPTIMIZE: &[Pass] = &[
-    Pass {
-        name: "canonicalize",
-        run: canonicalize::run,
-    },
-    Pass {
-        name: "cse",
-        run: cse::run,
-    },
-    Pass {
-        name: "dce",
-        run: dce::run,
-    },
-    Pass {
-        name: "fuse",
-        run: fuse::run,
-    },
-    Pass {
-        name: "dce",
-        run: dce::run,
-    },
+    Pass::new("canonicalize", canonicalize::run),
+    Pass::new("cse", cse::run),
+    Pass::new("dce", dce::run),
+    Pass::new("fuse", fuse::run),
+    Pass::new("dce", dce::run),
 ];
 
 /// The passes that make what was recognized ready to run, in order.
 ///
 /// Constants are folded here and not earlier: a causal mask is easier to match while it is computed from positions.
 pub(crate) const LOWER: &[Pass] = &[
-    Pass {
-        name: "select",
-        run: select::run,
-    },
-    Pass {
-        name: "fold",
-        run: fold::run,
-    },
-    Pass {
-        name: "cse",
-        run: cse::run,
-    },
-    Pass {
-        name: "dce",
-        run: dce::run,
-    },
-    Pass {
-        name: "regions",
-        run: regions::run,
-    },
-    Pass {
-        name: "sequences",
-        run: sequences::run,
-    },
+    Pass::new("select", select::run),
+    Pass::new("fold", fold::run),
+    Pass::new("cse", cse::run),
+    Pass::new("dce", dce::run),
+    Pass::new("fuse_elementwise", fuse_elementwise::run),
+    Pass::new("cpu_programs", cpu_programs::run),
 ];
 
 /// Runs passes one after the other. In debug builds the graph is verified after each.
@@ -106,7 +81,7 @@ pub(crate) fn undefined_value(pass: &'static str) -> Error {
 fn map_subgraphs(
     operation: &crate::graph::Operation,
     context: &mut Context<'_>,
-    pass: fn(&Graph, &mut Context<'_>) -> Result<Graph>,
+    pass: PassFn,
 ) -> Result<crate::graph::Operation> {
     let mut failed = None;
     let mapped = operation.map_graphs(&mut |graph| match pass(graph, context) {

@@ -9,7 +9,7 @@ use super::tape::{SizeRead, Tape};
 use crate::graph::{Graph, MAX_NESTING};
 use crate::{Error, Result};
 
-/// The maximum depth of traces inside one another, so that graphs with formulas and regions read back.
+/// The maximum depth of traces inside one another, so that graphs with formulas and fused groups read back.
 const MAX_DEPTH: usize = MAX_NESTING - 2;
 
 /// A function that was traced: its graph and its auxiliary output.

@@ -8,7 +8,7 @@ use crate::check::{self, Random, Spelling};
 use crate::replay::Steps;
 use crate::{
     attention, attention_masks, attention_sinks, cross_entropy, gelu, layer_norm, linear,
-    quantized_linear, rms_norm, rope, rope_positions, silu, softmax, subscripts,
+    quantized_linear, rms_norm, rope, rope_positions, rope_reshaped, silu, softmax, subscripts,
 };
 
 /// Changes of each spelling. `MLX_FUZZ_ROUNDS` asks for more.
@@ -34,6 +34,7 @@ fn spellings() -> Vec<Spelling> {
         softmax::SPELLINGS,
         subscripts::attention::SPELLINGS,
         subscripts::linear::SPELLINGS,
+        rope_reshaped::SPELLINGS,
     ]
     .concat()
 }

@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use mlx::Dtype::{Bool, Float32, Int32, Uint32};
-use mlx::{Array, Quantization, Quantized, concatenate, iota, keepdims, where_};
-use mlx_compiler::{CompileOptions, Fallback, Fusion, Regions, jit_with};
+use mlx::{Array, Quantization, Quantized, concatenate, iota, keepdims, stack, where_};
+use mlx_compiler::{CompileOptions, Fallback, Fusion, KernelFusion, jit_with};
 use rstest::rstest;
 
 use crate::check::{self, Formulas, Type};
@@ -15,6 +15,7 @@ use crate::check::{self, Formulas, Type};
 const ROW: &[Type] = &[(&[2, 8, 64], Float32), (&[64], Float32)];
 const NORM: &[Type] = &[(&[2, 8, 64], Float32), (&[64], Float32), (&[64], Float32)];
 const HEADS: &[Type] = &[(&[1, 4, 8, 64], Float32), (&[], Int32)];
+const PACKED_HEADS: &[Type] = &[(&[1, 8, 256], Float32)];
 const QKV: &[Type] = &[
     (&[1, 4, 8, 64], Float32),
     (&[1, 2, 8, 64], Float32),
@@ -50,12 +51,25 @@ fn golden_file(
     #[case] fires: Formulas,
     #[case] refused: Formulas,
 ) {
+    check_golden(fusion.name(), types, fires, refused);
+}
+
+#[test]
+fn golden_file_of_rope_between_reshapes() {
+    check_golden(
+        "rope_reshaped",
+        PACKED_HEADS,
+        rope_reshaped,
+        rope_reshaped_twice,
+    );
+}
+
+fn check_golden(name: &str, types: &[Type], fires: Formulas, refused: Formulas) {
     let got = format!(
         "# Fires\n\n{}\n# Refused\n\n{}",
         before_and_after(fires, types),
         before_and_after(refused, types)
     );
-    let name = fusion.name();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
     if std::env::var_os("MLX_GOLDEN").is_some_and(|value| value == "write") {
         std::fs::write(&path, got).unwrap();
@@ -72,7 +86,7 @@ fn golden_file(
 fn before_and_after(formula: Formulas, types: &[Type]) -> String {
     let options = CompileOptions {
         fallback: Fallback::Never,
-        regions: Regions::Plain,
+        kernel_fusion: KernelFusion::Off,
         ..CompileOptions::default()
     };
     let function = jit_with(|a: &Vec<Array>| formula(a), options);
@@ -117,6 +131,25 @@ fn rope(a: &[Array]) -> Vec<Array> {
 
 fn positions_as_input(a: &[Array]) -> Vec<Array> {
     turn(&a[0], &(iota(8) * &a[1]))
+}
+
+/// Pairs of neighbours, of four heads side by side.
+fn turned_pairs(x: &Array) -> Array {
+    let speeds = Array::scalar(10_000.0_f32).power(iota(32).astype(Float32) / -32.0);
+    let angles = iota(8).astype(Float32).reshape([8, 1, 1]) * speeds;
+    let (cos, sin) = (angles.cos(), angles.sin());
+    let pairs = x.reshape([1, 8, 4, 32, 2]).unstack(-1).unwrap();
+    let (a, b) = (&pairs[0], &pairs[1]);
+    stack([&(a * &cos - b * &sin), &(b * &cos + a * &sin)], -1)
+}
+
+fn rope_reshaped(a: &[Array]) -> Vec<Array> {
+    vec![turned_pairs(&a[0]).reshape([1, 8, 256])]
+}
+
+fn rope_reshaped_twice(a: &[Array]) -> Vec<Array> {
+    let turned = turned_pairs(&a[0]);
+    vec![turned.reshape([1, 8, 256]), turned.reshape([8, 256])]
 }
 
 fn scores(a: &[Array]) -> Array {

@@ -22,6 +22,7 @@ mod replay;
 mod rms_norm;
 mod rope;
 mod rope_positions;
+mod rope_reshaped;
 mod silu;
 mod softmax;
 mod subscripts;

@@ -97,7 +97,7 @@ pub fn angles(length: i32, dims: i32) -> Array {
     arange(0.0, f64::from(length), 1.0, Float32).outer(&speeds(dims))
 }
 
-fn angles_of(x: &Array) -> Array {
+pub fn angles_of(x: &Array) -> Array {
     angles(x.dim(-2).unwrap(), x.dim(-1).unwrap())
 }
 
@@ -168,7 +168,7 @@ fn square_by_halves(a: &[Array]) -> Array {
     by_halves(a)
 }
 
-fn turned_neighbours(x: &Array, angles: &Array) -> [Array; 2] {
+pub fn turned_neighbours(x: &Array, angles: &Array) -> [Array; 2] {
     let (a, b) = (x.i(s![..., ..;2]), x.i(s![..., 1..;2]));
     let (cos, sin) = (angles.cos(), angles.sin());
     [&a * &cos - &b * &sin, &a * &sin + &b * &cos]
@@ -202,7 +202,7 @@ fn neighbours_unstacked(a: &[Array]) -> Array {
     stack(&turned, 4).reshape([2, 3, 5, 8])
 }
 
-fn neighbours_concatenated(a: &[Array]) -> Array {
+pub fn neighbours_concatenated(a: &[Array]) -> Array {
     let turned = turned_neighbours(&a[0], &angles_of(&a[0]));
     let wide = turned.map(|part| part.expand_dims(-1));
     concatenate(&wide, -1).reshape([2, 3, 5, 8])
@@ -329,7 +329,7 @@ fn composed(a: &[Array]) -> Array {
     mlx::fast::composed::rope(&a[0], &RopeOptions::default())
 }
 
-fn composed_of_neighbours(a: &[Array]) -> Array {
+pub fn composed_of_neighbours(a: &[Array]) -> Array {
     let options = RopeOptions {
         traditional: true,
         ..RopeOptions::default()

@@ -5,7 +5,7 @@
 //! far from the exact one as they are. Where that is much, the output is not judged.
 
 use mlx::{Array, Dtype};
-use mlx_compiler::{CompileOptions, Fallback, Graph, Regions, jit_with, trace};
+use mlx_compiler::{CompileOptions, Fallback, Graph, KernelFusion, jit_with, trace};
 use mlx_interpreter::{Interpreter, Rounding, Tensor, array_constants};
 
 use crate::program::Program;
@@ -125,22 +125,25 @@ fn variants(seed: u64) -> Vec<(&'static str, CompileOptions)> {
             },
         ),
         _ => (
-            "compiled with regions",
+            "compiled with elementwise fusion",
             CompileOptions {
-                regions: Regions::Form,
+                kernel_fusion: KernelFusion::All,
                 ..plain.clone()
             },
         ),
     };
     let without = CompileOptions {
         verify: true,
-        // The programs' arrays are too small for regions otherwise.
-        regions: Regions::Form,
+        // The programs' arrays are too small for elementwise kernels otherwise.
+        kernel_fusion: KernelFusion::All,
         ..CompileOptions::without_fusions()
     };
     vec![
         ("compiled", plain),
-        ("compiled without fusions, with regions", without),
+        (
+            "compiled without formulas, with elementwise fusion",
+            without,
+        ),
         third,
     ]
 }

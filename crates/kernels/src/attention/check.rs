@@ -10,15 +10,7 @@ pub(super) fn check<T: Element>(
     shape: AttentionShape,
     inputs: AttentionInputs<T>,
 ) -> Result<()> {
-    let AttentionShape {
-        batch,
-        heads,
-        kv_heads,
-        queries,
-        keys,
-        dim,
-        value_dim,
-    } = shape;
+    let (heads, kv_heads) = (shape.heads, shape.kv_heads);
     let refuse = |what, wanted, got| {
         Err(Error::Parameter {
             op,
@@ -30,19 +22,17 @@ pub(super) fn check<T: Element>(
     if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
         return refuse("heads", "a multiple of kv_heads", heads);
     }
-    if dim == 0 {
-        return refuse("dim", "at least 1", dim);
+    if shape.dim == 0 {
+        return refuse("dim", "at least 1", shape.dim);
     }
     // A stride of 0 lets a slice of any length hold any number of keys: their number is bounded here.
+    let [batch, heads, queries, keys] = shape.score_sizes();
     product(op, &[batch, heads, queries, keys, 2])?;
-    let query_sizes = [batch, heads, queries, dim];
-    let key_sizes = [batch, kv_heads, keys, dim];
-    inputs.queries.check(op, "queries", query_sizes)?;
-    inputs.keys.check(op, "keys", key_sizes)?;
-    let value_sizes = [batch, kv_heads, keys, value_dim];
-    inputs.values.check(op, "values", value_sizes)?;
+    inputs.queries.check(op, "queries", shape.query_sizes())?;
+    inputs.keys.check(op, "keys", shape.key_sizes())?;
+    inputs.values.check(op, "values", shape.value_sizes())?;
     if let Some(sinks) = inputs.sinks {
         length(op, "sinks", heads, sinks.len())?;
     }
-    inputs.mask.check(op, [batch, heads, queries, keys])
+    inputs.mask.check(op, shape.score_sizes())
 }

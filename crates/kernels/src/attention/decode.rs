@@ -32,22 +32,15 @@ pub(super) fn decode<T: Element>(
     scale: f32,
     out: &mut [T],
 ) {
-    let AttentionShape {
-        batch,
-        heads,
-        kv_heads,
-        queries,
-        keys,
-        dim,
-        value_dim,
-    } = shape;
+    let [batch, heads, queries, keys] = shape.score_sizes();
+    let (kv_heads, dim, value_dim) = (shape.kv_heads, shape.dim, shape.value_dim);
     let group = heads / kv_heads;
     let splits = keys.div_ceil(SPLIT);
     // A partial result: the maximum, the sum, and the output relative to them.
     let partial = value_dim + 2;
     let rows = group * queries;
     let mut partials = vec![0.0; batch * kv_heads * splits * rows * partial];
-    let nanoseconds = 0.1 * (batch * heads * queries * keys * (dim + value_dim)) as f64;
+    let nanoseconds = 0.1 * shape.multiply_adds();
     parallel_for(
         partials.chunks_exact_mut(rows * partial).enumerate(),
         nanoseconds,

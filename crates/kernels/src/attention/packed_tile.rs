@@ -1,7 +1,36 @@
 //! Rows packed across lanes: a panel is `[tiles, dim, tile]`, so that one number of every row of a tile fills registers.
 
+use pulp::{Simd, WithSimd};
+
 use super::strided::{HeadRows, row_to_f32};
 use crate::element::Element;
+use crate::gemm::microkernel::has_16_registers;
+use crate::simd;
+
+/// A kernel over packed tiles, which multiplies `ROWS` rows with a tile at once.
+pub(super) trait TileKernel {
+    fn run<S: Simd, const ROWS: usize>(self, simd: S);
+}
+
+/// Runs a kernel with the widest registers of the processor, and as many rows as it has registers for.
+pub(super) fn dispatch_tiles(kernel: impl TileKernel) {
+    simd::dispatch(Dispatched(kernel));
+}
+
+struct Dispatched<K>(K);
+
+impl<K: TileKernel> WithSimd for Dispatched<K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if has_16_registers::<S>() {
+            self.0.run::<S, 4>(simd);
+        } else {
+            self.0.run::<S, 8>(simd);
+        }
+    }
+}
 
 /// Packs rows `first..first + count`, times `factor`, into a panel; lanes without a row are zeros.
 ///

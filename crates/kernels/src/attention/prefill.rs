@@ -3,18 +3,15 @@
 //! Scores are transposed, `[keys, queries]`, so that the maximum and the sum over keys never cross lanes, and both products
 //! read keys and values as they are stored, broadcasting one number to a register of queries.
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 
 use super::mask::HeadMask;
-use super::packed_tile::{pack, unpack};
+use super::packed_tile::{TileKernel, dispatch_tiles, pack, unpack};
 use super::strided::HeadRows;
 use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
-use crate::gemm::microkernel::{
-    TILE_REGISTERS, as_tile, as_tile_mut, axpy_tile, gemm_tile, has_16_registers,
-};
+use crate::gemm::microkernel::{TILE_REGISTERS, as_tile, as_tile_mut, axpy_tile, gemm_tile};
 use crate::parallel::parallel_for;
-use crate::simd;
 use crate::simd::lanes::Lanes;
 
 /// Queries of a task.
@@ -47,17 +44,10 @@ pub(super) fn prefill<T: Element>(
     scale: f32,
     out: &mut [T],
 ) {
-    let AttentionShape {
-        heads,
-        kv_heads,
-        queries,
-        keys,
-        dim,
-        value_dim,
-        ..
-    } = shape;
+    let (heads, queries, keys) = (shape.heads, shape.queries, shape.keys);
+    let (kv_heads, dim, value_dim) = (shape.kv_heads, shape.dim, shape.value_dim);
     let per_head = queries.div_ceil(QUERIES);
-    let nanoseconds = 0.02 * (shape.batch * heads * queries * keys * (dim + value_dim)) as f64;
+    let nanoseconds = 0.02 * shape.multiply_adds();
     let blocks: Vec<(usize, usize, &mut [T])> = out
         .chunks_mut(queries * value_dim)
         .enumerate()
@@ -83,7 +73,7 @@ pub(super) fn prefill<T: Element>(
         |scratch, (batch_head, block, out)| {
             let (batch, head) = (batch_head / heads, batch_head % heads);
             let kv_head = head / (heads / kv_heads);
-            simd::dispatch(QueryBlock {
+            dispatch_tiles(QueryBlock {
                 first: block * QUERIES,
                 count: out.len() / value_dim,
                 queries: inputs.queries.of_head(batch, head, dim),
@@ -124,22 +114,9 @@ struct QueryBlock<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Element> WithSimd for QueryBlock<'_, T> {
-    type Output = ();
-
+impl<T: Element> TileKernel for QueryBlock<'_, T> {
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        if has_16_registers::<S>() {
-            self.run::<S, 4>(simd)
-        } else {
-            self.run::<S, 8>(simd)
-        }
-    }
-}
-
-impl<T: Element> QueryBlock<'_, T> {
-    #[inline(always)]
-    fn run<S: Simd, const ROWS: usize>(&mut self, simd: S) {
+    fn run<S: Simd, const ROWS: usize>(mut self, simd: S) {
         let tile = TILE_REGISTERS * S::F32_LANES;
         let tiles = self.count.div_ceil(tile);
         self.init(tile);
@@ -166,7 +143,9 @@ impl<T: Element> QueryBlock<'_, T> {
         self.scratch.values = value_scratch;
         self.finish(tile);
     }
+}
 
+impl<T: Element> QueryBlock<'_, T> {
     /// Transposes and scales the queries, and starts the running maximum and sum.
     #[inline(always)]
     fn init(&mut self, tile: usize) {

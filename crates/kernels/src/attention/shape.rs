@@ -23,6 +23,39 @@ pub struct AttentionShape {
     pub value_dim: usize,
 }
 
+impl AttentionShape {
+    /// Returns `[batch, heads, queries, dim]`, the sizes of the queries.
+    pub fn query_sizes(&self) -> [usize; 4] {
+        [self.batch, self.heads, self.queries, self.dim]
+    }
+
+    /// Returns `[batch, kv_heads, keys, dim]`, the sizes of the keys.
+    pub fn key_sizes(&self) -> [usize; 4] {
+        [self.batch, self.kv_heads, self.keys, self.dim]
+    }
+
+    /// Returns `[batch, kv_heads, keys, value_dim]`, the sizes of the values.
+    pub fn value_sizes(&self) -> [usize; 4] {
+        [self.batch, self.kv_heads, self.keys, self.value_dim]
+    }
+
+    /// Returns `[batch, heads, queries, keys]`, the sizes of the scores, and of a whole mask.
+    pub fn score_sizes(&self) -> [usize; 4] {
+        [self.batch, self.heads, self.queries, self.keys]
+    }
+
+    /// Returns `[batch, heads, queries, value_dim]`, the sizes of the output.
+    pub fn output_sizes(&self) -> [usize; 4] {
+        [self.batch, self.heads, self.queries, self.value_dim]
+    }
+
+    /// The multiply-adds of the scores and of the weighted values.
+    pub(super) fn multiply_adds(&self) -> f64 {
+        let scores = self.batch * self.heads * self.queries * self.keys;
+        (scores * (self.dim + self.value_dim)) as f64
+    }
+}
+
 /// The inputs of attention.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionInputs<'a, T = f32> {

@@ -2,6 +2,8 @@
 
 use pulp::Simd;
 
+use super::strided_blocks::Block;
+use crate::simd::half_lanes::HalfLanes;
 use crate::simd::lanes::Lanes;
 use crate::simd::streaming_store;
 
@@ -58,6 +60,81 @@ pub(super) fn map<S: Simd, F: LanesFn<S>, const STREAM: bool>(
             simd.partial_store_f32s(out, function.apply(x).value);
         }
     }
+}
+
+/// Writes `function(x)` of half precision.
+#[inline(always)]
+pub(super) fn map_half<S: Simd, F: LanesFn<S>, T: HalfLanes>(
+    simd: S,
+    function: F,
+    x: &[T],
+    out: &mut [T],
+) {
+    let (x, x_tail) = split::<S, T>(x);
+    let (out, out_tail) = out.split_at_mut(x.len());
+    for (out, x) in out
+        .chunks_exact_mut(S::F32_LANES)
+        .zip(x.chunks_exact(S::F32_LANES))
+    {
+        T::store(function.apply(T::load(simd, x)), out);
+    }
+    if !x_tail.is_empty() {
+        T::store_part(function.apply(T::load_part(simd, x_tail)), out_tail);
+    }
+}
+
+/// Writes `function(a, b)` of half precision.
+#[inline(always)]
+pub(super) fn zip_half<S: Simd, F: BinaryLanesFn<S>, T: HalfLanes>(
+    simd: S,
+    function: F,
+    a: Block<'_, T>,
+    b: Block<'_, T>,
+    out: &mut [T],
+) {
+    let splat = |x: T| Lanes::splat(simd, T::load_part(simd, &[x]).first());
+    match (a, b) {
+        (Block::Slice(a), Block::Slice(b)) => map_half_pairs(simd, function, a, b, out),
+        (Block::Slice(a), Block::Scalar(b)) => {
+            map_half::<S, _, T>(simd, WithSecond(splat(b), function), a, out);
+        }
+        (Block::Scalar(a), Block::Slice(b)) => {
+            map_half::<S, _, T>(simd, WithFirst(splat(a), function), b, out);
+        }
+        (Block::Scalar(a), Block::Scalar(b)) => {
+            let mut value = [T::default()];
+            map_half_pairs(simd, function, &[a], &[b], &mut value);
+            out.fill(value[0]);
+        }
+    }
+}
+
+#[inline(always)]
+fn map_half_pairs<S: Simd, F: BinaryLanesFn<S>, T: HalfLanes>(
+    simd: S,
+    function: F,
+    x: &[T],
+    y: &[T],
+    out: &mut [T],
+) {
+    let n = S::F32_LANES;
+    let (x, x_tail) = split::<S, T>(x);
+    let (y, y_tail) = split::<S, T>(y);
+    let (out, out_tail) = out.split_at_mut(x.len());
+    let pairs = x.chunks_exact(n).zip(y.chunks_exact(n));
+    for (out, (x, y)) in out.chunks_exact_mut(n).zip(pairs) {
+        T::store(function.apply(T::load(simd, x), T::load(simd, y)), out);
+    }
+    if !x_tail.is_empty() {
+        let (x, y) = (T::load_part(simd, x_tail), T::load_part(simd, y_tail));
+        T::store_part(function.apply(x, y), out_tail);
+    }
+}
+
+/// Whole registers, and the rest.
+#[inline(always)]
+fn split<S: Simd, T>(values: &[T]) -> (&[T], &[T]) {
+    values.split_at(values.len() / S::F32_LANES * S::F32_LANES)
 }
 
 /// Writes `function(x, y)`, with streaming stores if `STREAM`.

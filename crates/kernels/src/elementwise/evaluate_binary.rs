@@ -3,9 +3,13 @@
 use pulp::{Simd, WithSimd};
 
 use super::BinaryOp;
-use super::block::{BinaryLanesFn, BlockOperand, zip};
+use super::block::{BinaryLanesFn, BlockOperand, zip, zip_half};
+use super::strided_blocks::Block;
+use crate::element::Element;
 use crate::simd;
+use crate::simd::half_lanes::HalfLanes;
 use crate::simd::lanes::Lanes;
+use crate::simd::wide_math;
 
 /// Writes `function(a, b)`, with streaming stores if `stream`.
 pub(super) fn evaluate_binary(
@@ -16,14 +20,14 @@ pub(super) fn evaluate_binary(
     stream: bool,
 ) {
     if stream {
-        simd::dispatch(Block::<true> {
+        simd::dispatch(Blocks::<true> {
             function,
             a,
             b,
             out,
         });
     } else {
-        simd::dispatch(Block::<false> {
+        simd::dispatch(Blocks::<false> {
             function,
             a,
             b,
@@ -32,14 +36,61 @@ pub(super) fn evaluate_binary(
     }
 }
 
-struct Block<'a, const STREAM: bool> {
+/// The same of half precision, computed in `f32` and rounded. Functions that have no register form are computed in
+/// `scratch`, which has room for three blocks.
+pub(super) fn evaluate_binary_half<T: HalfLanes + Element>(
+    function: BinaryOp,
+    a: Block<'_, T>,
+    b: Block<'_, T>,
+    out: &mut [T],
+    scratch: &mut [f32],
+) {
+    if simd::dispatch(HalfBlocks {
+        function,
+        a,
+        b,
+        out,
+    }) {
+        return;
+    }
+    let n = scratch.len() / 3;
+    let (a_f32, rest) = scratch.split_at_mut(n);
+    let (b_f32, result) = rest.split_at_mut(n);
+    for (number, out) in out.chunks_mut(n).enumerate() {
+        let a = operand(a, number * n, out.len(), a_f32);
+        let b = operand(b, number * n, out.len(), b_f32);
+        T::write(out, result, |out| {
+            evaluate_binary(function, a, b, out, false)
+        });
+    }
+}
+
+fn operand<'a, T: Element>(
+    x: Block<'_, T>,
+    from: usize,
+    count: usize,
+    scratch: &'a mut [f32],
+) -> BlockOperand<'a> {
+    match x {
+        Block::Slice(x) => {
+            T::read(&x[from..][..count], scratch);
+            BlockOperand::Slice(&scratch[..count])
+        }
+        Block::Scalar(x) => {
+            T::read(&[x], scratch);
+            BlockOperand::Scalar(scratch[0])
+        }
+    }
+}
+
+struct Blocks<'a, const STREAM: bool> {
     function: BinaryOp,
     a: BlockOperand<'a>,
     b: BlockOperand<'a>,
     out: &'a mut [f32],
 }
 
-impl<const STREAM: bool> WithSimd for Block<'_, STREAM> {
+impl<const STREAM: bool> WithSimd for Blocks<'_, STREAM> {
     type Output = ();
 
     #[inline(always)]
@@ -51,23 +102,115 @@ impl<const STREAM: bool> WithSimd for Block<'_, STREAM> {
             out,
         } = self;
         match function {
-            BinaryOp::Add => zip::<S, _, STREAM>(s, Add, a, b, out),
-            BinaryOp::Subtract => zip::<S, _, STREAM>(s, Subtract, a, b, out),
-            BinaryOp::Multiply => zip::<S, _, STREAM>(s, Multiply, a, b, out),
-            BinaryOp::Divide => zip::<S, _, STREAM>(s, Divide, a, b, out),
-            BinaryOp::Maximum => zip::<S, _, STREAM>(s, Maximum, a, b, out),
-            BinaryOp::Minimum => zip::<S, _, STREAM>(s, Minimum, a, b, out),
-            BinaryOp::Power => power(a, b, out),
-            BinaryOp::Equal => zip::<S, _, STREAM>(s, Equal, a, b, out),
-            BinaryOp::NotEqual => zip::<S, _, STREAM>(s, NotEqual, a, b, out),
-            BinaryOp::Less => zip::<S, _, STREAM>(s, Less, a, b, out),
-            BinaryOp::LessEqual => zip::<S, _, STREAM>(s, LessEqual, a, b, out),
-            BinaryOp::Greater => zip::<S, _, STREAM>(s, Less, b, a, out),
-            BinaryOp::GreaterEqual => zip::<S, _, STREAM>(s, LessEqual, b, a, out),
-            BinaryOp::And => zip::<S, _, STREAM>(s, And, a, b, out),
-            BinaryOp::Or => zip::<S, _, STREAM>(s, Or, a, b, out),
+            BinaryOp::Power => power::<S>(a, b, out),
+            BinaryOp::Arctan2 => zip_scalars::<S, Arctan2>(a, b, out),
+            _ => {
+                let with = ZipF32::<S, STREAM> { s, a, b, out };
+                of_lanes::<S, _>(function, with);
+            }
         }
     }
+}
+
+/// What is done with a function of two registers.
+trait WithLanesFn<S: Simd>: Sized {
+    fn call<F: BinaryLanesFn<S>>(self, function: F);
+    /// Calls it with the operands exchanged.
+    fn exchanged(self) -> Self;
+}
+
+struct ZipF32<'a, S, const STREAM: bool> {
+    s: S,
+    a: BlockOperand<'a>,
+    b: BlockOperand<'a>,
+    out: &'a mut [f32],
+}
+
+impl<S: Simd, const STREAM: bool> WithLanesFn<S> for ZipF32<'_, S, STREAM> {
+    #[inline(always)]
+    fn call<F: BinaryLanesFn<S>>(self, function: F) {
+        zip::<S, F, STREAM>(self.s, function, self.a, self.b, self.out);
+    }
+
+    #[inline(always)]
+    fn exchanged(self) -> Self {
+        Self {
+            a: self.b,
+            b: self.a,
+            ..self
+        }
+    }
+}
+
+struct HalfBlocks<'a, T> {
+    function: BinaryOp,
+    a: Block<'a, T>,
+    b: Block<'a, T>,
+    out: &'a mut [T],
+}
+
+/// Returns whether there is a register form.
+impl<T: HalfLanes> WithSimd for HalfBlocks<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) -> bool {
+        let Self {
+            function,
+            a,
+            b,
+            out,
+        } = self;
+        of_lanes::<S, _>(function, ZipHalf { s, a, b, out })
+    }
+}
+
+struct ZipHalf<'a, S, T> {
+    s: S,
+    a: Block<'a, T>,
+    b: Block<'a, T>,
+    out: &'a mut [T],
+}
+
+impl<S: Simd, T: HalfLanes> WithLanesFn<S> for ZipHalf<'_, S, T> {
+    #[inline(always)]
+    fn call<F: BinaryLanesFn<S>>(self, function: F) {
+        zip_half::<S, F, T>(self.s, function, self.a, self.b, self.out);
+    }
+
+    #[inline(always)]
+    fn exchanged(self) -> Self {
+        Self {
+            a: self.b,
+            b: self.a,
+            ..self
+        }
+    }
+}
+
+/// Calls `with` with the register form of a function; returns whether there is one.
+#[inline(always)]
+fn of_lanes<S: Simd, W: WithLanesFn<S>>(function: BinaryOp, with: W) -> bool {
+    match function {
+        BinaryOp::Add => with.call(Add),
+        BinaryOp::Subtract => with.call(Subtract),
+        BinaryOp::Multiply => with.call(Multiply),
+        BinaryOp::Divide => with.call(Divide),
+        BinaryOp::Maximum => with.call(Maximum),
+        BinaryOp::Minimum => with.call(Minimum),
+        BinaryOp::Equal => with.call(Equal),
+        BinaryOp::NotEqual => with.call(NotEqual),
+        BinaryOp::Less => with.call(Less),
+        BinaryOp::LessEqual => with.call(LessEqual),
+        BinaryOp::Greater => with.exchanged().call(Less),
+        BinaryOp::GreaterEqual => with.exchanged().call(LessEqual),
+        BinaryOp::And => with.call(And),
+        BinaryOp::Or => with.call(Or),
+        BinaryOp::Logaddexp => with.call(Logaddexp),
+        BinaryOp::Swiglu => with.call(Swiglu),
+        _ => return false,
+    }
+    true
 }
 
 macro_rules! lanes_functions {
@@ -95,6 +238,8 @@ lanes_functions! {
     NotEqual = |x, y| Lanes::select(x.equal(y), x.constant(0.0), x.constant(1.0));
     Less = |x, y| Lanes::select(x.less_than(y), x.constant(1.0), x.constant(0.0));
     LessEqual = |x, y| Lanes::select(x.less_equal(y), x.constant(1.0), x.constant(0.0));
+    Logaddexp = |x, y| x.logaddexp(y);
+    Swiglu = |x, y| x.silu() * y;
     And = |x, y| {
         let (zero, one) = (x.constant(0.0), x.constant(1.0));
         Lanes::select(x.equal(zero), zero, Lanes::select(y.equal(zero), zero, one))
@@ -105,25 +250,108 @@ lanes_functions! {
     };
 }
 
-/// Powers have no register form: plain loops over one element at a time.
+/// A function of two numbers that has no register form.
+trait ScalarFn {
+    fn of<const FMA: bool>(a: f32, b: f32) -> f32;
+}
+
+struct Arctan2;
+
+impl ScalarFn for Arctan2 {
+    #[inline(always)]
+    fn of<const FMA: bool>(a: f32, b: f32) -> f32 {
+        wide_math::arctan2::<FMA>(a, b)
+    }
+}
+
+struct Power;
+
+impl ScalarFn for Power {
+    #[inline(always)]
+    fn of<const FMA: bool>(a: f32, b: f32) -> f32 {
+        wide_math::power::<FMA>(a, b)
+    }
+}
+
+/// Plain loops, which the compiler makes vector instructions of.
 #[inline(always)]
-fn power(a: BlockOperand<'_>, b: BlockOperand<'_>, out: &mut [f32]) {
+fn zip_scalars<S: Simd, F: ScalarFn>(a: BlockOperand<'_>, b: BlockOperand<'_>, out: &mut [f32]) {
+    // Without vector instructions, a fused product would be a call.
+    if S::IS_SCALAR {
+        zip_scalars_with::<F, false>(a, b, out);
+    } else {
+        zip_scalars_with::<F, true>(a, b, out);
+    }
+}
+
+#[inline(always)]
+fn zip_scalars_with<F: ScalarFn, const FMA: bool>(
+    a: BlockOperand<'_>,
+    b: BlockOperand<'_>,
+    out: &mut [f32],
+) {
     match (a, b) {
         (BlockOperand::Slice(a), BlockOperand::Slice(b)) => {
             for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                *out = a.powf(*b);
+                *out = F::of::<FMA>(*a, *b);
             }
         }
         (BlockOperand::Slice(a), BlockOperand::Scalar(b)) => {
             for (out, a) in out.iter_mut().zip(a) {
-                *out = a.powf(b);
+                *out = F::of::<FMA>(*a, b);
             }
         }
         (BlockOperand::Scalar(a), BlockOperand::Slice(b)) => {
             for (out, b) in out.iter_mut().zip(b) {
-                *out = a.powf(*b);
+                *out = F::of::<FMA>(a, *b);
             }
         }
-        (BlockOperand::Scalar(a), BlockOperand::Scalar(b)) => out.fill(a.powf(b)),
+        (BlockOperand::Scalar(a), BlockOperand::Scalar(b)) => out.fill(F::of::<FMA>(a, b)),
     }
+}
+
+/// Powers; to one small whole exponent they are products, rounded once.
+#[inline(always)]
+fn power<S: Simd>(a: BlockOperand<'_>, b: BlockOperand<'_>, out: &mut [f32]) {
+    let (BlockOperand::Slice(x), BlockOperand::Scalar(exponent)) = (a, b) else {
+        return zip_scalars::<S, Power>(a, b, out);
+    };
+    match exponent {
+        1.0 => out.copy_from_slice(x),
+        2.0 => map_scalars::<Square>(x, out),
+        3.0 => map_scalars::<Cube>(x, out),
+        4.0 => map_scalars::<FourthPower>(x, out),
+        _ => zip_scalars::<S, Power>(a, b, out),
+    }
+}
+
+/// A product of a number with itself.
+trait Product {
+    fn of(x: f64) -> f64;
+}
+
+#[inline(always)]
+fn map_scalars<F: Product>(x: &[f32], out: &mut [f32]) {
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = F::of(f64::from(*x)) as f32;
+    }
+}
+
+macro_rules! products {
+    ($($type:ident = |$x:ident| $value:expr;)*) => {$(
+        struct $type;
+
+        impl Product for $type {
+            #[inline(always)]
+            fn of($x: f64) -> f64 {
+                $value
+            }
+        }
+    )*};
+}
+
+products! {
+    Square = |x| x * x;
+    Cube = |x| x * x * x;
+    FourthPower = |x| (x * x) * (x * x);
 }

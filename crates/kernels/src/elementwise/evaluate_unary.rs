@@ -3,10 +3,13 @@
 use pulp::{Simd, WithSimd};
 
 use super::UnaryOp;
-use super::block::{LanesFn, map};
+use super::block::{LanesFn, map, map_half};
+use crate::element::Element;
 use crate::simd;
 use crate::simd::f32_to_f16::{round_to_bf16, round_to_f16};
+use crate::simd::half_lanes::HalfLanes;
 use crate::simd::lanes::{Lanes, TRIGONOMETRIC_LIMIT};
+use crate::simd::wide_math;
 
 /// Writes `function(x)`, with streaming stores if `stream`.
 pub(super) fn evaluate_unary(function: UnaryOp, x: &[f32], out: &mut [f32], stream: bool) {
@@ -15,17 +18,50 @@ pub(super) fn evaluate_unary(function: UnaryOp, x: &[f32], out: &mut [f32], stre
     } else {
         simd::dispatch(Block::<false> { function, x, out });
     }
-    if matches!(function, UnaryOp::Sin | UnaryOp::Cos) && !simd::dispatch(IsReducible(x)) {
+    let (limit, exact): (f32, fn(f32) -> f32) = match function {
+        UnaryOp::Sin => (TRIGONOMETRIC_LIMIT, f32::sin),
+        UnaryOp::Cos => (TRIGONOMETRIC_LIMIT, f32::cos),
+        UnaryOp::Tan => (wide_math::TAN_LIMIT, f32::tan),
+        _ => return,
+    };
+    if !simd::dispatch(IsReducible(x, limit)) {
         // Arguments of more than 5,000 turns: the standard library reduces them with as many bits as it takes. Only
         // these, so that a result never depends on its neighbours.
-        let is_large = |x: f32| x.is_nan() || x.abs() > TRIGONOMETRIC_LIMIT;
+        let is_large = |x: f32| x.is_nan() || x.abs() > limit;
         for (out, x) in out.iter_mut().zip(x).filter(|(_, x)| is_large(**x)) {
-            *out = if function == UnaryOp::Sin {
-                x.sin()
-            } else {
-                x.cos()
-            };
+            *out = exact(*x);
         }
+    }
+}
+
+/// The same of half precision, computed in `f32` and rounded. Functions that have no register form, and those of large
+/// arguments, are computed in `scratch`, which has room for two blocks.
+pub(super) fn evaluate_unary_half<T: HalfLanes + Element>(
+    function: UnaryOp,
+    x: &[T],
+    out: &mut [T],
+    scratch: &mut [f32],
+) {
+    let is_split = matches!(function, UnaryOp::Sin | UnaryOp::Cos | UnaryOp::Rsqrt);
+    if !is_split && simd::dispatch(HalfBlock { function, x, out }) {
+        return;
+    }
+    let (x_f32, result) = scratch.split_at_mut(scratch.len() / 2);
+    for (x, out) in x.chunks(result.len()).zip(out.chunks_mut(x_f32.len())) {
+        let x = T::read(x, x_f32);
+        if function != UnaryOp::Rsqrt {
+            T::write(out, result, |out| evaluate_unary(function, x, out, false));
+            continue;
+        }
+        // Rounded twice, as MLX does.
+        T::write(out, result, |out| {
+            evaluate_unary(UnaryOp::Sqrt, x, out, false)
+        });
+        T::read(out, x_f32);
+        let root = &x_f32[..out.len()];
+        T::write(out, result, |out| {
+            evaluate_unary(UnaryOp::Reciprocal, root, out, false)
+        });
     }
 }
 
@@ -41,44 +77,119 @@ impl<const STREAM: bool> WithSimd for Block<'_, STREAM> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         let Self { function, x, out } = self;
+        if of_lanes::<S, _>(
+            function,
+            MapF32::<S, STREAM> {
+                s,
+                x,
+                out: &mut *out,
+            },
+        ) {
+            return;
+        }
         match function {
-            UnaryOp::Exp => map::<S, _, STREAM>(s, Exp, x, out),
-            UnaryOp::Log => map::<S, _, STREAM>(s, Log, x, out),
-            UnaryOp::Sin => map::<S, _, STREAM>(s, Sin, x, out),
-            UnaryOp::Cos => map::<S, _, STREAM>(s, Cos, x, out),
-            UnaryOp::Tanh => map::<S, _, STREAM>(s, Tanh, x, out),
-            UnaryOp::Sigmoid => map::<S, _, STREAM>(s, Sigmoid, x, out),
-            UnaryOp::Erf => map::<S, _, STREAM>(s, Erf, x, out),
-            UnaryOp::Gelu => map::<S, _, STREAM>(s, Gelu, x, out),
-            UnaryOp::GeluTanh => map::<S, _, STREAM>(s, GeluTanh, x, out),
-            UnaryOp::Silu => map::<S, _, STREAM>(s, Silu, x, out),
-            UnaryOp::Abs => map::<S, _, STREAM>(s, Abs, x, out),
-            UnaryOp::Negate => map::<S, _, STREAM>(s, Negate, x, out),
-            UnaryOp::Square => map::<S, _, STREAM>(s, Square, x, out),
-            UnaryOp::Sqrt => map::<S, _, STREAM>(s, Sqrt, x, out),
-            UnaryOp::Rsqrt => map::<S, _, STREAM>(s, Rsqrt, x, out),
-            UnaryOp::Reciprocal => map::<S, _, STREAM>(s, Reciprocal, x, out),
-            UnaryOp::Sign => map::<S, _, STREAM>(s, Sign, x, out),
-            UnaryOp::Not => map::<S, _, STREAM>(s, Not, x, out),
-            UnaryOp::IsTrue => map::<S, _, STREAM>(s, IsTrue, x, out),
-            UnaryOp::IsNan => map::<S, _, STREAM>(s, IsNan, x, out),
-            UnaryOp::IsInfinite => map::<S, _, STREAM>(s, IsInfinite, x, out),
-            UnaryOp::IsFinite => map::<S, _, STREAM>(s, IsFinite, x, out),
-            UnaryOp::Floor => map_scalars::<Floor>(x, out),
-            UnaryOp::Ceil => map_scalars::<Ceil>(x, out),
-            UnaryOp::Round => map_scalars::<Round>(x, out),
-            UnaryOp::Truncate => map_scalars::<Truncate>(x, out),
-            UnaryOp::RoundToBf16 => map_scalars::<RoundToBf16>(x, out),
-            UnaryOp::RoundToF16 => map_scalars::<RoundToF16>(x, out),
-            UnaryOp::Expm1 => map_scalars::<Expm1>(x, out),
-            UnaryOp::Log1p => map_scalars::<Log1p>(x, out),
-            UnaryOp::Log2 => map_scalars::<Log2>(x, out),
-            UnaryOp::Log10 => map_scalars::<Log10>(x, out),
-            UnaryOp::Tan => map_scalars::<Tan>(x, out),
-            UnaryOp::Sinh => map_scalars::<Sinh>(x, out),
-            UnaryOp::Cosh => map_scalars::<Cosh>(x, out),
+            UnaryOp::Floor => map_scalars::<S, Floor>(x, out),
+            UnaryOp::Ceil => map_scalars::<S, Ceil>(x, out),
+            UnaryOp::Round => map_scalars::<S, Round>(x, out),
+            UnaryOp::Truncate => map_scalars::<S, Truncate>(x, out),
+            UnaryOp::RoundToBf16 => map_scalars::<S, RoundToBf16>(x, out),
+            UnaryOp::RoundToF16 => map_scalars::<S, RoundToF16>(x, out),
+            UnaryOp::Tan => map_scalars::<S, Tan>(x, out),
+            UnaryOp::Sinh => map_scalars::<S, Sinh>(x, out),
+            UnaryOp::Cosh => map_scalars::<S, Cosh>(x, out),
+            UnaryOp::Arccos => map_scalars::<S, Arccos>(x, out),
+            UnaryOp::Arccosh => map_scalars::<S, Arccosh>(x, out),
+            UnaryOp::Arcsin => map_scalars::<S, Arcsin>(x, out),
+            UnaryOp::Arcsinh => map_scalars::<S, Arcsinh>(x, out),
+            UnaryOp::Arctan => map_scalars::<S, Arctan>(x, out),
+            UnaryOp::Arctanh => map_scalars::<S, Arctanh>(x, out),
+            UnaryOp::Erfinv => map_scalars::<S, Erfinv>(x, out),
+            _ => {}
         }
     }
+}
+
+/// What is done with a function of registers.
+trait WithLanesFn<S: Simd> {
+    fn call<F: LanesFn<S>>(self, function: F);
+}
+
+struct MapF32<'a, S, const STREAM: bool> {
+    s: S,
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl<S: Simd, const STREAM: bool> WithLanesFn<S> for MapF32<'_, S, STREAM> {
+    #[inline(always)]
+    fn call<F: LanesFn<S>>(self, function: F) {
+        map::<S, F, STREAM>(self.s, function, self.x, self.out);
+    }
+}
+
+struct HalfBlock<'a, T> {
+    function: UnaryOp,
+    x: &'a [T],
+    out: &'a mut [T],
+}
+
+struct MapHalf<'a, S, T> {
+    s: S,
+    x: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<S: Simd, T: HalfLanes> WithLanesFn<S> for MapHalf<'_, S, T> {
+    #[inline(always)]
+    fn call<F: LanesFn<S>>(self, function: F) {
+        map_half::<S, F, T>(self.s, function, self.x, self.out);
+    }
+}
+
+/// Returns whether there is a register form.
+impl<T: HalfLanes> WithSimd for HalfBlock<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) -> bool {
+        let Self { function, x, out } = self;
+        of_lanes::<S, _>(function, MapHalf { s, x, out })
+    }
+}
+
+/// Calls `with` with the register form of a function; returns whether there is one.
+#[inline(always)]
+fn of_lanes<S: Simd, W: WithLanesFn<S>>(function: UnaryOp, with: W) -> bool {
+    match function {
+        UnaryOp::Exp => with.call(Exp),
+        UnaryOp::Log => with.call(Log),
+        UnaryOp::Sin => with.call(Sin),
+        UnaryOp::Cos => with.call(Cos),
+        UnaryOp::Tanh => with.call(Tanh),
+        UnaryOp::Sigmoid => with.call(Sigmoid),
+        UnaryOp::Erf => with.call(Erf),
+        UnaryOp::Gelu => with.call(Gelu),
+        UnaryOp::GeluTanh => with.call(GeluTanh),
+        UnaryOp::Silu => with.call(Silu),
+        UnaryOp::Abs => with.call(Abs),
+        UnaryOp::Negate => with.call(Negate),
+        UnaryOp::Square => with.call(Square),
+        UnaryOp::Sqrt => with.call(Sqrt),
+        UnaryOp::Rsqrt => with.call(Rsqrt),
+        UnaryOp::Reciprocal => with.call(Reciprocal),
+        UnaryOp::Sign => with.call(Sign),
+        UnaryOp::Not => with.call(Not),
+        UnaryOp::IsTrue => with.call(IsTrue),
+        UnaryOp::IsNan => with.call(IsNan),
+        UnaryOp::IsInfinite => with.call(IsInfinite),
+        UnaryOp::IsFinite => with.call(IsFinite),
+        UnaryOp::Expm1 => with.call(Expm1),
+        UnaryOp::Log1p => with.call(Log1p),
+        UnaryOp::Log2 => with.call(Log2),
+        UnaryOp::Log10 => with.call(Log10),
+        _ => return false,
+    }
+    true
 }
 
 macro_rules! lanes_functions {
@@ -103,6 +214,10 @@ lanes_functions! {
     Tanh = |x| x.tanh();
     Sigmoid = |x| x.sigmoid();
     Erf = |x| x.erf();
+    Expm1 = |x| x.expm1();
+    Log1p = |x| x.log1p();
+    Log2 = |x| x.log2();
+    Log10 = |x| x.log10();
     Gelu = |x| x.gelu();
     GeluTanh = |x| x.gelu_tanh();
     Silu = |x| x.silu();
@@ -134,14 +249,21 @@ lanes_functions! {
 
 /// A function of one number that has no register form.
 trait ScalarFn {
-    fn of(x: f32) -> f32;
+    fn of<const FMA: bool>(x: f32) -> f32;
 }
 
-/// A plain loop, which the compiler makes vector instructions of where there are some.
+/// A plain loop, which the compiler makes vector instructions of.
 #[inline(always)]
-fn map_scalars<F: ScalarFn>(x: &[f32], out: &mut [f32]) {
-    for (out, x) in out.iter_mut().zip(x) {
-        *out = F::of(*x);
+fn map_scalars<S: Simd, F: ScalarFn>(x: &[f32], out: &mut [f32]) {
+    // Without vector instructions, a fused product would be a call.
+    if S::IS_SCALAR {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = F::of::<false>(*x);
+        }
+    } else {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = F::of::<true>(*x);
+        }
     }
 }
 
@@ -151,7 +273,7 @@ macro_rules! scalar_functions {
 
         impl ScalarFn for $type {
             #[inline(always)]
-            fn of(x: f32) -> f32 {
+            fn of<const FMA: bool>(x: f32) -> f32 {
                 $function(x)
             }
         }
@@ -165,17 +287,36 @@ scalar_functions! {
     Truncate = f32::trunc;
     RoundToBf16 = round_to_bf16;
     RoundToF16 = round_to_f16;
-    Expm1 = f32::exp_m1;
-    Log1p = f32::ln_1p;
-    Log2 = f32::log2;
-    Log10 = f32::log10;
-    Tan = f32::tan;
-    Sinh = f32::sinh;
-    Cosh = f32::cosh;
 }
 
-/// Whether every argument is small enough for the range reduction of `sin` and `cos`; NaN is not.
-struct IsReducible<'a>(&'a [f32]);
+macro_rules! wide_functions {
+    ($($type:ident = $function:ident;)*) => {$(
+        struct $type;
+
+        impl ScalarFn for $type {
+            #[inline(always)]
+            fn of<const FMA: bool>(x: f32) -> f32 {
+                wide_math::$function::<FMA>(x)
+            }
+        }
+    )*};
+}
+
+wide_functions! {
+    Tan = tan;
+    Sinh = sinh;
+    Cosh = cosh;
+    Arccos = arccos;
+    Arccosh = arccosh;
+    Arcsin = arcsin;
+    Arcsinh = arcsinh;
+    Arctan = arctan;
+    Arctanh = arctanh;
+    Erfinv = erfinv;
+}
+
+/// Whether every argument is within a limit; NaN is not.
+struct IsReducible<'a>(&'a [f32], f32);
 
 impl WithSimd for IsReducible<'_> {
     type Output = bool;
@@ -185,7 +326,7 @@ impl WithSimd for IsReducible<'_> {
         let outside = self
             .0
             .iter()
-            .map(|x| u32::from(x.abs() > TRIGONOMETRIC_LIMIT || x.is_nan()))
+            .map(|x| u32::from(x.abs() > self.1 || x.is_nan()))
             .sum::<u32>();
         outside == 0
     }

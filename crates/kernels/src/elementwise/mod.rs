@@ -13,22 +13,35 @@
 
 mod binary_op;
 mod block;
+mod cast;
+mod compare;
+mod complex;
+mod double;
 mod evaluate;
 mod evaluate_binary;
 mod evaluate_unary;
 mod input_layout;
 mod instruction;
+mod integer;
+mod loops;
+mod number;
 mod program;
 mod run;
+mod strided_blocks;
+mod typed;
 mod typed_slice;
 mod unary;
 mod unary_op;
 mod vm;
 
 pub use binary_op::BinaryOp;
+pub use cast::{Bits, ElementType, cast};
 pub use instruction::Instruction;
+pub use number::Number;
 pub use program::ElementwiseProgram;
 pub use run::StridedInput;
+pub use strided_blocks::Strided as StridedSlice;
+pub use typed::{compare, has_binary, has_comparison, has_unary, map, select, zip};
 pub use typed_slice::{TypedSlice, TypedSliceMut};
 pub use unary::{swiglu, unary};
 pub use unary_op::UnaryOp;

@@ -1,6 +1,6 @@
 //! A program: instructions that are checked, without those that no output needs, with a register for each value.
 
-use super::Instruction;
+use super::{Instruction, UnaryOp};
 use crate::error::{Error, Result};
 
 /// The name of the operation in errors.
@@ -69,7 +69,7 @@ impl ElementwiseProgram {
     /// `outputs` are the indices of the instructions whose values are written.
     ///
     /// # Errors
-    /// When an instruction takes the value of itself or of a later one, an input or output does not exist, or there are
+    /// When an instruction is of integers only, or takes the value of itself or of a later one, an input or output does not exist, or there are
     /// more than 64 inputs or 16 outputs.
     pub fn new(inputs: usize, instructions: &[Instruction], outputs: &[usize]) -> Result<Self> {
         check(inputs, instructions, outputs)?;
@@ -133,6 +133,11 @@ fn check(inputs: usize, instructions: &[Instruction], outputs: &[usize]) -> Resu
         return refuse("the number of outputs", "at most 16", outputs.len());
     }
     for (index, instruction) in instructions.iter().enumerate() {
+        if matches!(instruction, Instruction::Binary(function, ..) if function.is_of_integers())
+            || matches!(instruction, Instruction::Unary(UnaryOp::BitwiseInvert, _))
+        {
+            return refuse("an instruction", "of floating numbers", index);
+        }
         if let Instruction::Input(input) = instruction
             && *input >= inputs
         {

@@ -63,20 +63,36 @@ pub enum UnaryOp {
     RoundToF16,
     /// The nearest `bf16`.
     RoundToBf16,
-    /// `e^x - 1`, by the standard library.
+    /// `e^x - 1`, within 2 ulp.
     Expm1,
-    /// `log(1 + x)`, by the standard library.
+    /// `log(1 + x)`, within 2 ulp; `-inf` at -1, NaN below.
     Log1p,
-    /// The logarithm to base 2, by the standard library.
+    /// The logarithm to base 2, within 2 ulp; `-inf` at 0, NaN below.
     Log2,
-    /// The logarithm to base 10, by the standard library.
+    /// The logarithm to base 10, within 2 ulp; `-inf` at 0, NaN below.
     Log10,
-    /// The tangent, by the standard library.
+    /// The tangent, within 1 ulp.
     Tan,
-    /// The hyperbolic sine, by the standard library.
+    /// The hyperbolic sine, within 1 ulp.
     Sinh,
-    /// The hyperbolic cosine, by the standard library.
+    /// The hyperbolic cosine, within 1 ulp.
     Cosh,
+    /// The arc cosine, within 1 ulp; NaN outside of `[-1, 1]`.
+    Arccos,
+    /// The area hyperbolic cosine, within 1 ulp; NaN below 1.
+    Arccosh,
+    /// The arc sine, within 1 ulp; NaN outside of `[-1, 1]`.
+    Arcsin,
+    /// The area hyperbolic sine, within 1 ulp.
+    Arcsinh,
+    /// The arc tangent, within 1 ulp.
+    Arctan,
+    /// The area hyperbolic tangent, within 1 ulp; NaN outside of `[-1, 1]`.
+    Arctanh,
+    /// The inverse of the error function, within 1 ulp; NaN outside of `[-1, 1]`.
+    Erfinv,
+    /// All bits inverted, of integers only.
+    BitwiseInvert,
 }
 
 impl UnaryOp {
@@ -118,47 +134,63 @@ impl UnaryOp {
             Self::Tan => "tan",
             Self::Sinh => "sinh",
             Self::Cosh => "cosh",
+            Self::Arccos => "arccos",
+            Self::Arccosh => "arccosh",
+            Self::Arcsin => "arcsin",
+            Self::Arcsinh => "arcsinh",
+            Self::Arctan => "arctan",
+            Self::Arctanh => "arctanh",
+            Self::Erfinv => "erfinv",
+            Self::BitwiseInvert => "bitwise_invert",
         }
     }
 
-    /// Whether it takes a polynomial or a call of the standard library, and not an instruction or two.
+    /// Whether it takes a polynomial, and not an instruction or two.
     pub fn is_transcendental(self) -> bool {
-        matches!(
-            self,
-            Self::Exp
-                | Self::Log
-                | Self::Sin
-                | Self::Cos
-                | Self::Tanh
-                | Self::Sigmoid
-                | Self::Erf
-                | Self::Gelu
-                | Self::GeluTanh
-                | Self::Silu
-        ) || self.is_from_libm()
+        self.is_wide()
+            || matches!(
+                self,
+                Self::Exp
+                    | Self::Log
+                    | Self::Sin
+                    | Self::Cos
+                    | Self::Tanh
+                    | Self::Sigmoid
+                    | Self::Erf
+                    | Self::Gelu
+                    | Self::GeluTanh
+                    | Self::Silu
+                    | Self::Expm1
+                    | Self::Log1p
+                    | Self::Log2
+                    | Self::Log10
+            )
     }
 
-    /// Whether the standard library computes it, one element at a time.
-    fn is_from_libm(self) -> bool {
+    /// Whether it is computed in `f64`.
+    fn is_wide(self) -> bool {
         matches!(
             self,
-            Self::Expm1
-                | Self::Log1p
-                | Self::Log2
-                | Self::Log10
-                | Self::Tan
+            Self::Tan
                 | Self::Sinh
                 | Self::Cosh
+                | Self::Arccos
+                | Self::Arccosh
+                | Self::Arcsin
+                | Self::Arcsinh
+                | Self::Arctan
+                | Self::Arctanh
+                | Self::Erfinv
         )
     }
 
     /// A rough cost of one element that is in the cache, on one thread.
     pub(super) fn nanoseconds(self) -> f64 {
         match self {
-            Self::Exp | Self::Log => 0.6,
+            Self::Exp | Self::Log | Self::Expm1 | Self::Log1p | Self::Log2 | Self::Log10 => 0.6,
             Self::Sin | Self::Cos | Self::Sigmoid | Self::Silu => 0.9,
             Self::Tanh | Self::Erf | Self::Gelu | Self::GeluTanh => 1.1,
-            _ if self.is_from_libm() => 8.0,
+            _ if self.is_wide() => 1.5,
             _ => 0.1,
         }
     }

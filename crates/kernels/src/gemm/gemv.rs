@@ -1,8 +1,8 @@
 //! GEMV: a dense matrix times a vector, with weights in `f32`, `f16` or `bf16`.
 //!
 //! Blocking: a task has 32 KiB to 2 MiB of rows; four rows are read at once, each with its own sums, so that each number
-//! of the vector is loaded once for four rows. Where the processor reads `f16` itself, rows are read one after another
-//! (`simd::dot_f16`). Other half precision is converted in the L1 cache, 256 numbers at a time.
+//! of the vector is loaded once for four rows. With AVX2 or AVX-512, rows of half precision are read one after another
+//! (`simd::dot_half`). Elsewhere they are converted in the L1 cache, 256 numbers at a time.
 //! Limit: the bandwidth of reading the weights once.
 
 use pulp::{Simd, WithSimd};

@@ -1,10 +1,16 @@
 //! Dense matrix products: GEMV for a few vectors, packed GEMM for many, and their microkernels.
 
+mod batched;
+pub(crate) mod blocked;
+pub(crate) mod factors;
 mod gemv;
+mod gevm;
 mod matmul;
 pub(crate) mod microkernel;
 pub(crate) mod packed;
+mod scratch;
 mod shape;
 
+pub use batched::{Addend, MatmulShape, StridedMatrices, batched_matmul};
 pub use matmul::matmul;
 pub use shape::MatrixShape;

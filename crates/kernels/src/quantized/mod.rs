@@ -25,6 +25,8 @@ mod simd_i8;
 
 use activations_f32::F32Activations;
 use activations_i8::I8Activations;
+#[cfg(target_arch = "x86_64")]
+use avx512::ActivationType;
 
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
@@ -102,7 +104,7 @@ pub fn quantized_matmul<S: Element, T: Element>(
     matrix.check("quantized_matmul", vectors, x.len(), out.len())?;
     in_f32(x, out, |x, out| {
         #[cfg(target_arch = "x86_64")]
-        if vectors < GEMM_MIN_VECTORS_AVX512 && avx512::gemv_f32(matrix, x, out) {
+        if vectors < GEMM_MIN_VECTORS_AVX512 && avx512::gemv(matrix, x, ActivationType::F32, out) {
             return;
         }
         if vectors >= GEMM_MIN_VECTORS {
@@ -139,7 +141,7 @@ pub fn quantized_matmul_int8<S: Element, T: Element>(
     }
     in_f32(x, out, |x, out| {
         #[cfg(target_arch = "x86_64")]
-        if avx512::gemv_i8(matrix, x, out) {
+        if avx512::gemv(matrix, x, ActivationType::I8, out) {
             return;
         }
         gemv::gemv::<I8Activations, _>(matrix, x, out);

@@ -1,5 +1,6 @@
 //! Kernels over rows: normalization, softmax, cross entropy, reductions.
 
+mod arg_reduce;
 mod cross_entropy;
 mod cross_entropy_gradient;
 mod exp_row;
@@ -7,13 +8,22 @@ mod norm;
 mod norm_gradient;
 mod reduce;
 pub(crate) mod row_fold;
+mod scan;
 mod shape;
 mod softmax;
 
+pub use arg_reduce::{Compare, arg_reduce};
 pub use cross_entropy::{cross_entropy, logsumexp};
 pub use cross_entropy_gradient::cross_entropy_gradient;
 pub use norm::{layer_norm, rms_norm};
 pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
-pub use reduce::{ReduceShape, Reduction, reduce};
+pub use reduce::{
+    Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct, FoldMax,
+    FoldMin, FoldProduct, FoldSum, ReduceShape, Reduction, Whole, fold, reduce,
+};
+pub use scan::{
+    Scan, ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder,
+    ScanProduct, ScanSum, ScanWholeMax, ScanWholeMin, scan,
+};
 pub use shape::RowMajorShape;
 pub use softmax::softmax;

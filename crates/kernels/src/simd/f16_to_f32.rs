@@ -24,7 +24,7 @@ pub(crate) fn bf16_to_f32(values: &[bf16], out: &mut [f32]) {
 
 /// The `f32` of an `f16`, without a branch: the compiler vectorizes a loop of it.
 #[inline(always)]
-fn f16_to_f32_by_shifts(value: f16) -> f32 {
+pub(crate) fn f16_to_f32_by_shifts(value: f16) -> f32 {
     /// `2^112`: the difference of the biases of the exponents.
     const REBIAS: f32 = f32::from_bits((112 + 127) << 23);
     const FIRST_INFINITE: u32 = 0x7c00;

@@ -1,13 +1,11 @@
-//! Conversion of `f32` to `f16` and `bf16`: to the nearest, ties to even, by integer arithmetic without a branch.
-//!
-//! The compiler vectorizes the loops for the instruction set in use. A call of the processor's own instruction for eight
-//! numbers, as the crate `half` makes it, is slower.
-
-use std::marker::PhantomData;
+//! Conversion of `f32` to `f16` and `bf16`: to the nearest, ties to even, by the instructions of AVX-512 or by integer
+//! arithmetic without a branch, which the compiler vectorizes for the instruction set in use.
 
 use half::{bf16, f16};
 use pulp::{Simd, WithSimd};
 
+use super::half_lanes::HalfLanes;
+use super::lanes::Lanes;
 use crate::simd;
 
 /// The bits of an infinite `f32`; those of NaN are above.
@@ -19,20 +17,24 @@ const REBIAS: u32 = 112 << 10;
 
 /// Writes the nearest `f16` of each value; both slices have the same length.
 pub(crate) fn f32_to_f16(values: &[f32], out: &mut [f16]) {
-    simd::dispatch(Convert {
-        values,
-        out,
-        to: PhantomData::<F16>,
-    });
+    simd::dispatch(Convert { values, out });
 }
 
 /// Writes the nearest `bf16` of each value; both slices have the same length.
 pub(crate) fn f32_to_bf16(values: &[f32], out: &mut [bf16]) {
-    simd::dispatch(Convert {
-        values,
-        out,
-        to: PhantomData::<Bf16>,
-    });
+    simd::dispatch(Convert { values, out });
+}
+
+/// The nearest `f16`.
+#[inline(always)]
+pub(crate) fn nearest_f16(x: f32) -> f16 {
+    F16::from_f32(x)
+}
+
+/// The nearest `bf16`.
+#[inline(always)]
+pub(crate) fn nearest_bf16(x: f32) -> bf16 {
+    Bf16::from_f32(x)
 }
 
 /// The nearest `f16`, as `f32`.
@@ -83,12 +85,12 @@ fn round_half_even(bits: u32, n_bits: u32) -> u32 {
 }
 
 /// A half-precision format. A type and not a closure, which would be compiled without the vector instructions.
-trait Format {
+pub(super) trait Format {
     type Half: Copy;
     fn from_f32(x: f32) -> Self::Half;
 }
 
-struct F16;
+pub(super) struct F16;
 
 impl Format for F16 {
     type Half = f16;
@@ -114,7 +116,7 @@ impl Format for F16 {
     }
 }
 
-struct Bf16;
+pub(super) struct Bf16;
 
 impl Format for Bf16 {
     type Half = bf16;
@@ -129,21 +131,22 @@ impl Format for Bf16 {
     }
 }
 
-struct Convert<'a, F: Format> {
+struct Convert<'a, T> {
     values: &'a [f32],
-    out: &'a mut [F::Half],
-    to: PhantomData<F>,
+    out: &'a mut [T],
 }
 
-impl<F: Format> WithSimd for Convert<'_, F> {
+impl<T: HalfLanes> WithSimd for Convert<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self { values, out, to: _ } = self;
-        for (out, value) in out.iter_mut().zip(values) {
-            *out = F::from_f32(*value);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (values, tail) = S::as_simd_f32s(self.values);
+        let (out, out_tail) = self.out.split_at_mut(values.len() * S::F32_LANES);
+        for (out, value) in out.chunks_exact_mut(S::F32_LANES).zip(values) {
+            T::store(Lanes::new(simd, *value), out);
         }
+        T::store_part(Lanes::new(simd, simd.partial_load_f32s(tail)), out_tail);
     }
 }
 

@@ -1,12 +1,15 @@
 //! Vector instructions: which are in use, registers of `f32`, half precision, streaming stores and prefetches.
 
 mod dispatch;
-pub(crate) mod dot_f16;
+pub(crate) mod dot_half;
 pub(crate) mod f16_to_f32;
 pub(crate) mod f32_to_f16;
+pub(crate) mod half_lanes;
 pub(crate) mod lanes;
 mod prefetch;
 pub(crate) mod streaming_store;
+pub(crate) mod transpose;
+pub(crate) mod wide_math;
 
 pub use dispatch::instruction_set;
 pub(crate) use dispatch::{arch, dispatch, f32_lanes};

@@ -1,19 +1,22 @@
 //! Copying strided elements to row-major order, as a transposed or sliced view needs it.
 //!
 //! Formula: `out[i, j, ..] = from[start + i * strides[0] + j * strides[1] + ..]`.
-//! Blocking: a task has about 64 KiB of rows. Contiguous rows are copied whole; where adjacent rows start at adjacent
-//! elements instead, as in a transpose, tiles of 16 rows by 16 columns share their cache lines.
+//! Blocking: a task has about 128 KiB of rows, or parts of longer ones. Contiguous rows are copied whole; where elements are
+//! adjacent along another axis, as in a transpose, tiles of 64 bytes by as many rows are transposed in registers.
 //! Limit: memory bandwidth. Error: none, elements are copied.
 
+use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
+
+use super::block::Block;
 use super::row_offsets::RowOffsets;
 use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
 
 const OP: &str = "copy_strided";
 /// Bytes of a task.
-const TASK: usize = 64 * 1024;
-/// The height and width of a tile: the elements of two cache lines of 32-bit numbers.
-const TILE: usize = 16;
+const TASK: usize = 128 * 1024;
+/// Rows of a transpose that are copied together: what a line of the cache has of one-byte elements.
+const ROWS: usize = 64;
 
 /// Writes the elements from `start` on with these strides to `out`, which is `shape` in row-major order.
 ///
@@ -28,9 +31,9 @@ const TILE: usize = 16;
 /// ```
 ///
 /// # Errors
-/// When there is not a stride for each axis, `out` does not match the shape, or an element would be outside of `from`;
-/// nothing was written then.
-pub fn copy_strided<T: Copy + Send + Sync>(
+/// When there is not a stride for each axis, `out` does not match the shape, an element would be outside of `from`, or
+/// elements have not 1, 2, 4, 8 or 16 bytes; nothing was written then.
+pub fn copy_strided<T: Pod>(
     from: &[T],
     start: usize,
     shape: &[usize],
@@ -42,91 +45,133 @@ pub fn copy_strided<T: Copy + Send + Sync>(
     if out.is_empty() {
         return Ok(());
     }
-    check_reach(from.len(), start, shape, strides)?;
-    let (sizes, strides) = merge_axes(shape, strides);
-    let (Some((&row, outer)), Some((&step, outer_strides))) =
-        (sizes.split_last(), strides.split_last())
-    else {
-        out[0] = from[start];
-        return Ok(());
-    };
-    if outer.is_empty() && step == 1 {
-        let per_task = TASK / size_of::<T>().max(1);
-        let from = &from[start..][..row];
-        parallel_for(
-            from.chunks(per_task).zip(out.chunks_mut(per_task)),
-            0.2 * row as f64,
-            || (),
-            |(), (from, out)| out.copy_from_slice(from),
-        );
-        return Ok(());
+    check_reach(OP, from.len(), start, shape, strides)?;
+    copy_bytes(
+        size_of::<T>(),
+        cast_slice(from),
+        start,
+        (shape, strides),
+        cast_slice_mut(out),
+    )
+}
+
+/// The same for elements of this many bytes; everything else is checked, and nothing is empty.
+pub(super) fn copy_bytes(
+    element: usize,
+    from: &[u8],
+    start: usize,
+    (shape, strides): (&[usize], &[isize]),
+    out: &mut [u8],
+) -> Result<()> {
+    match element {
+        1 => copy_elements::<1>(from, start, shape, strides, out),
+        2 => copy_elements::<2>(from, start, shape, strides, out),
+        4 => copy_elements::<4>(from, start, shape, strides, out),
+        8 => copy_elements::<8>(from, start, shape, strides, out),
+        16 => copy_elements::<16>(from, start, shape, strides, out),
+        other => {
+            return Err(Error::Parameter {
+                op: OP,
+                what: "the size of an element",
+                wanted: "1, 2, 4, 8 or 16",
+                got: other,
+            });
+        }
     }
-    // Rows of a transpose are copied together, so that all elements of a cache line are used while it is in the cache.
-    let is_tiled = step != 1 && outer_strides.last() == Some(&1);
-    let per_task = (TASK / (row * size_of::<T>().max(1))).max(1);
-    let per_task = if is_tiled {
-        per_task.next_multiple_of(TILE)
-    } else {
-        per_task
-    };
-    let nanoseconds = if step == 1 { 0.2 } else { 0.8 };
-    let elements = out.len();
-    parallel_for(
-        out.chunks_mut(per_task * row).enumerate(),
-        nanoseconds * elements as f64,
-        || (),
-        |(), (task, out)| {
-            let mut offsets = RowOffsets::from_row(outer, outer_strides, task * per_task);
-            let mut rest = out;
-            while !rest.is_empty() {
-                let rows = if is_tiled { offsets.rows_left() } else { 1 };
-                let rows = rows.min(TILE).min(rest.len() / row);
-                let (out, later) = std::mem::take(&mut rest).split_at_mut(rows * row);
-                rest = later;
-                let first = start.wrapping_add(offsets.current());
-                if rows > 1 {
-                    copy_tile(from, first, step, row, out);
-                } else {
-                    copy_row(from, first, step, out);
-                }
-                offsets.advance(rows);
-            }
-        },
-    );
     Ok(())
 }
 
-fn copy_row<T: Copy>(from: &[T], first: usize, step: usize, out: &mut [T]) {
-    match step {
-        1 => out.copy_from_slice(&from[first..][..out.len()]),
-        0 => out.fill(from[first]),
-        _ => {
-            let mut index = first;
-            for out in out {
-                *out = from[index];
-                index = index.wrapping_add(step);
-            }
-        }
+/// The same for elements of `N` bytes; everything is checked, and nothing is empty.
+fn copy_elements<const N: usize>(
+    from: &[u8],
+    start: usize,
+    shape: &[usize],
+    strides: &[isize],
+    out: &mut [u8],
+) {
+    let (from, out) = (from.as_chunks::<N>().0, out.as_chunks_mut::<N>().0);
+    let block = Block::new(shape, strides, &row_major(shape));
+    if block.axes.is_empty() {
+        out[0] = from[start];
+        return;
     }
+    // Tasks are ranges of the axes up to `split`; what is below belongs to one task.
+    let tiled = block.tiled_axis();
+    let split = tiled.unwrap_or_else(|| split_axis::<N>(&block));
+    let sizes: Vec<usize> = block.axes[..=split].iter().map(|axis| axis.size).collect();
+    let steps: Vec<usize> = block.axes[..=split].iter().map(|axis| axis.from).collect();
+    let mut inner = Block {
+        axes: block.axes[split..].to_vec(),
+    };
+    let row: usize = inner.axes[1..].iter().map(|axis| axis.size).product();
+    let first = inner.axes[0];
+    inner.order_for_tiles();
+    let place = inner
+        .axes
+        .iter()
+        .position(|axis| *axis == first)
+        .unwrap_or(0);
+    let wanted = (TASK / (row * N)).max(1);
+    let per_task = if tiled.is_some() && first.size >= 4 * ROWS {
+        wanted.next_multiple_of(ROWS)
+    } else {
+        wanted
+    };
+    let nanoseconds = (out.len() * N) as f64 * if tiled.is_some() { 0.1 } else { 0.05 };
+    parallel_for(
+        out.chunks_mut(per_task * row).enumerate(),
+        nanoseconds,
+        || inner.clone(),
+        |inner, (task, mut out)| {
+            let mut offsets = RowOffsets::from_row(&sizes, &steps, task * per_task);
+            while !out.is_empty() {
+                let rows = offsets.rows_left().min(out.len() / row);
+                let (part, rest) = std::mem::take(&mut out).split_at_mut(rows * row);
+                inner.axes[place].size = rows;
+                inner.copy(from, start.wrapping_add(offsets.current()), part, 0);
+                offsets.advance(rows);
+                out = rest;
+            }
+        },
+    );
 }
 
-/// Copies rows that start at adjacent elements.
-fn copy_tile<T: Copy>(from: &[T], first: usize, step: usize, row: usize, out: &mut [T]) {
-    let rows = out.len() / row;
-    for start in (0..row).step_by(TILE) {
-        let columns = TILE.min(row - start);
-        for column in start..start + columns {
-            let index = first.wrapping_add(column.wrapping_mul(step));
-            let elements = &from[index..][..rows];
-            for (number, element) in elements.iter().enumerate() {
-                out[number * row + column] = *element;
-            }
-        }
+/// The last axis, unless it and those before it are short.
+fn split_axis<const N: usize>(block: &Block) -> usize {
+    const MIN_BYTES: usize = 4096;
+    let mut axis = block.axes.len() - 1;
+    let mut bytes = N * block.axes[axis].size;
+    if bytes > TASK {
+        return axis;
     }
+    while axis > 0 {
+        axis -= 1;
+        if bytes >= MIN_BYTES {
+            break;
+        }
+        bytes *= block.axes[axis].size;
+    }
+    axis
 }
 
-/// Refuses strides that reach outside of `len` elements.
-fn check_reach(len: usize, start: usize, shape: &[usize], strides: &[isize]) -> Result<()> {
+/// The strides of an array in row-major order.
+pub(crate) fn row_major(shape: &[usize]) -> Vec<isize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        // Sizes whose product fits in memory.
+        strides[axis - 1] = strides[axis] * shape[axis] as isize;
+    }
+    strides
+}
+
+/// Refuses strides that reach outside of `len` elements; no size is 0.
+pub(crate) fn check_reach(
+    op: &'static str,
+    len: usize,
+    start: usize,
+    shape: &[usize],
+    strides: &[isize],
+) -> Result<()> {
     let (mut min, mut max) = (Some(start), Some(start));
     for (size, stride) in shape.iter().zip(strides) {
         let reach = stride.unsigned_abs().checked_mul(size - 1);
@@ -143,40 +188,10 @@ fn check_reach(len: usize, start: usize, shape: &[usize], strides: &[isize]) -> 
     match (min, max) {
         (Some(_), Some(max)) if max < len => Ok(()),
         (_, max) => Err(Error::Reach {
-            op: OP,
+            op,
             what: "from",
             wanted: max.map_or(usize::MAX, |max| max.saturating_add(1)),
             got: len,
         }),
     }
-}
-
-/// Sizes and strides without axes of size 1, neighbours merged where one stride steps through both.
-fn merge_axes(shape: &[usize], strides: &[isize]) -> (Vec<usize>, Vec<usize>) {
-    let (mut sizes, mut merged): (Vec<usize>, Vec<isize>) = (Vec::new(), Vec::new());
-    for (&size, &stride) in shape.iter().zip(strides) {
-        if size == 1 {
-            continue;
-        }
-        match (sizes.last_mut(), merged.last_mut()) {
-            (Some(last_size), Some(last))
-                if isize::try_from(size)
-                    .ok()
-                    .and_then(|size| size.checked_mul(stride))
-                    == Some(*last) =>
-            {
-                *last_size *= size;
-                *last = stride;
-            }
-            _ => {
-                sizes.push(size);
-                merged.push(stride);
-            }
-        }
-    }
-    // Sums of these wrap around as signed ones do.
-    (
-        sizes,
-        merged.into_iter().map(|stride| stride as usize).collect(),
-    )
 }

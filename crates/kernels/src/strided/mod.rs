@@ -1,7 +1,21 @@
-//! Arrays with strides: copies to row-major order, and the offsets of their rows.
+//! Arrays with strides: copies to row-major order, joined and padded arrays, and the offsets of their rows.
 
+mod block;
+mod concatenate;
 mod copy;
+mod pad;
+mod reverse;
 mod row_offsets;
+mod tile;
+mod update;
+mod view;
 
+pub(crate) use block::Block;
+pub use concatenate::concatenate;
 pub use copy::copy_strided;
+pub(crate) use copy::row_major;
+pub use pad::pad;
 pub(crate) use row_offsets::RowOffsets;
+pub(crate) use tile::transpose;
+pub use update::{Combinable, Combine, SliceTarget, update_slice};
+pub use view::StridedView;

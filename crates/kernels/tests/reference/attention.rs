@@ -215,15 +215,8 @@ pub fn gradient<T: Number>(
     scale: f32,
     cotangent: Strided<T>,
 ) -> [Vec<Term>; 3] {
-    let AttentionShape {
-        batch,
-        heads,
-        kv_heads,
-        queries,
-        keys,
-        dim,
-        value_dim,
-    } = shape;
+    let [batch, heads, queries, keys] = shape.score_sizes();
+    let (kv_heads, dim, value_dim) = (shape.kv_heads, shape.dim, shape.value_dim);
     let zeros = |heads, rows, dim| vec![Term::default(); batch * heads * rows * dim];
     let mut dq = zeros(heads, queries, dim);
     let mut dk = zeros(kv_heads, keys, dim);

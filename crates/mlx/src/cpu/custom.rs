@@ -40,7 +40,7 @@ struct Definition {
     composed: Option<Arc<ComposedForm>>,
     /// Whether inputs come with any strides.
     takes_strides: bool,
-    /// The input that each output starts as; empty for all but sequences.
+    /// The input that each output starts as; empty for all but programs.
     origins: Arc<[Option<usize>]>,
     /// The last inputs, where they are always the same arrays.
     captured: Arc<[SharedArray]>,

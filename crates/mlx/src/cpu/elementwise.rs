@@ -1,9 +1,8 @@
 //! Functions of one or two elements.
 
-use mlx_kernels::{BinaryOp, ElementwiseProgram, Instruction, UnaryOp};
+use mlx_kernels::{BinaryOp, UnaryOp};
 
-use super::layout::{error_text, input, output};
-use super::{Stored, by_dtype, elementwise_program};
+use super::elementwise_typed::{self, form_of};
 use crate::ffi::host::{HostInput, HostOutput};
 use crate::op::Op;
 
@@ -13,22 +12,10 @@ pub(super) fn run(
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
-    if let Some(function) = unary_of(op).or_else(|| activation_of(op)) {
-        return unary(function, inputs, outputs);
+    match form_of(op) {
+        Some(form) => elementwise_typed::run(form, inputs, outputs),
+        None => Err("has no kernel".to_owned()),
     }
-    if let Some(function) = simple_of(op) {
-        let steps = [Instruction::Input(0), Instruction::Unary(function, 0)];
-        return run_steps(&steps, inputs, outputs);
-    }
-    if let Some(function) = binary_of(op) {
-        let steps = [
-            Instruction::Input(0),
-            Instruction::Input(1),
-            Instruction::Binary(function, 0, 1),
-        ];
-        return run_steps(&steps, inputs, outputs);
-    }
-    Err("has no kernel".to_owned())
 }
 
 /// The function of one element that takes more than an instruction or two.
@@ -46,71 +33,13 @@ pub(super) fn unary_of(op: &Op) -> Option<UnaryOp> {
 }
 
 /// The same of fused operations, which are no steps of elementwise programs.
-fn activation_of(op: &Op) -> Option<UnaryOp> {
+pub(super) fn activation_of(op: &Op) -> Option<UnaryOp> {
     Some(match op {
         Op::Gelu => UnaryOp::Gelu,
         Op::GeluApprox => UnaryOp::GeluTanh,
         Op::Silu => UnaryOp::Silu,
         _ => return None,
     })
-}
-
-fn unary(
-    function: UnaryOp,
-    inputs: &[HostInput<'_>],
-    outputs: &mut [HostOutput<'_>],
-) -> Result<(), String> {
-    fn typed<T: Stored>(
-        function: UnaryOp,
-        x: &HostInput<'_>,
-        out: &mut HostOutput<'_>,
-    ) -> Result<(), String> {
-        mlx_kernels::unary(function, &x.to_contiguous::<T>()?, out.as_mut_slice::<T>()?)
-            .map_err(error_text)
-    }
-    let x = input(inputs, 0)?;
-    if !x.layout().is_row_contiguous() {
-        let steps = [Instruction::Input(0), Instruction::Unary(function, 0)];
-        return run_steps(&steps, inputs, outputs);
-    }
-    by_dtype!(x.dtype(), typed(function, x, output(outputs, 0)?))
-}
-
-/// Runs steps of which the last is the result.
-fn run_steps(
-    steps: &[Instruction],
-    inputs: &[HostInput<'_>],
-    outputs: &mut [HostOutput<'_>],
-) -> Result<(), String> {
-    let program =
-        ElementwiseProgram::new(inputs.len(), steps, &[steps.len() - 1]).map_err(error_text)?;
-    elementwise_program::run(&program, inputs, outputs)
-}
-
-pub(super) fn swiglu(
-    inputs: &[HostInput<'_>],
-    outputs: &mut [HostOutput<'_>],
-) -> Result<(), String> {
-    fn typed<T: Stored>(
-        gate: &HostInput<'_>,
-        x: &HostInput<'_>,
-        out: &mut HostOutput<'_>,
-    ) -> Result<(), String> {
-        let (gate, x) = (gate.to_contiguous::<T>()?, x.to_contiguous::<T>()?);
-        mlx_kernels::swiglu(&gate, &x, out.as_mut_slice::<T>()?).map_err(error_text)
-    }
-    let (gate, x) = (input(inputs, 0)?, input(inputs, 1)?);
-    if inputs.iter().any(|x| !x.layout().is_row_contiguous()) {
-        // Halves of one array: read in place, block by block, rather than copied whole.
-        let steps = [
-            Instruction::Input(0),
-            Instruction::Input(1),
-            Instruction::Unary(UnaryOp::Silu, 0),
-            Instruction::Binary(BinaryOp::Multiply, 2, 1),
-        ];
-        return run_steps(&steps, inputs, outputs);
-    }
-    by_dtype!(x.dtype(), typed(gate, x, output(outputs, 0)?))
 }
 
 /// The function of one element that is an instruction or two.
@@ -138,6 +67,13 @@ pub(super) fn simple_of(op: &Op) -> Option<UnaryOp> {
         Op::Tan => UnaryOp::Tan,
         Op::Sinh => UnaryOp::Sinh,
         Op::Cosh => UnaryOp::Cosh,
+        Op::Arccos => UnaryOp::Arccos,
+        Op::Arccosh => UnaryOp::Arccosh,
+        Op::Arcsin => UnaryOp::Arcsin,
+        Op::Arcsinh => UnaryOp::Arcsinh,
+        Op::Arctan => UnaryOp::Arctan,
+        Op::Arctanh => UnaryOp::Arctanh,
+        Op::Erfinv => UnaryOp::Erfinv,
         _ => return None,
     })
 }
@@ -152,6 +88,8 @@ pub(super) fn binary_of(op: &Op) -> Option<BinaryOp> {
         Op::Maximum => BinaryOp::Maximum,
         Op::Minimum => BinaryOp::Minimum,
         Op::Power => BinaryOp::Power,
+        Op::Logaddexp => BinaryOp::Logaddexp,
+        Op::Arctan2 => BinaryOp::Arctan2,
         Op::Equal => BinaryOp::Equal,
         Op::NotEqual => BinaryOp::NotEqual,
         Op::Less => BinaryOp::Less,

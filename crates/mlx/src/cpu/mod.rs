@@ -4,7 +4,7 @@
 //!   such conditions: the native library asks it when a fused operation is applied and when one of MLX's own is evaluated,
 //!   and the planner of programs asks it as well.
 //! * `run`: which kernel computes which operation; `norm`, `softmax`, `product`, `attention`, ... choose by dtype and layout.
-//! * `elementwise`: functions of each element, one by one; `lower`, `elementwise_program`: several in one pass.
+//! * `elementwise`, `elementwise_typed`: functions of each element, one by one, of any dtype; `lower`, `elementwise_program`: several in one pass.
 //! * `executor`: programs (`crate::program`) as one host kernel.
 //! * `custom`: user-defined operations, public as `fast::host_kernel`.
 //! * `backend`: the answers to the native library's questions.
@@ -13,19 +13,26 @@
 
 mod attention;
 mod backend;
+mod by_type;
 mod conv;
 mod custom;
+mod data;
 mod dispatch;
 mod elementwise;
 mod elementwise_program;
+mod elementwise_typed;
 mod executor;
+mod fourier;
 mod layout;
 mod lower;
+mod matmul;
 mod norm;
+mod order;
 mod product;
 mod reduce;
 mod rope;
 mod run;
+mod scan;
 mod softmax;
 mod supports;
 mod update;

@@ -1,4 +1,4 @@
-//! Products with one vector or a few, and with packed weights.
+//! Products with few vectors, whose matrix is read as it is stored, and with packed weights.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::ffi::host::{HostInput, HostOutput, Layout};
 /// The sizes of `[.., vectors, k] @ transpose([n, k])`, where `b` is seen as `[k, n]`.
 pub(super) struct Transposed {
     pub(super) vectors: usize,
-    matrix: MatrixShape,
+    pub(super) matrix: MatrixShape,
 }
 
 /// Reads the sizes if `b` is one matrix whose rows, as a linear layer stores them, are contiguous.
@@ -33,42 +33,6 @@ pub(super) fn transposed(a: Layout<'_>, b: Layout<'_>) -> Option<Transposed> {
             },
         },
     )
-}
-
-/// `alpha * a @ b + beta * c` of `c`, `a` and `b`, where `c` has been broadcast to the result.
-pub(super) fn addmm(
-    [alpha, beta]: [f32; 2],
-    inputs: &[HostInput<'_>],
-    outputs: &mut [HostOutput<'_>],
-) -> Result<(), String> {
-    let (c, a, b) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
-    let sizes = transposed(a.layout(), b.layout()).ok_or("wanted a transposed matrix")?;
-    let (x, c) = (widened(a)?, widened(c)?);
-    into_f32(output(outputs, 0)?, |out| {
-        product(&sizes, &x, b, out)?;
-        if c.len() != out.len() {
-            return Err(format!(
-                "c must have {} elements, got {}",
-                out.len(),
-                c.len()
-            ));
-        }
-        // As in a BLAS, a factor of 0 leaves its part out, whatever is in it.
-        let scaled = |factor: f32, value: f32| if factor == 0.0 { 0.0 } else { factor * value };
-        for (out, c) in out.iter_mut().zip(c.iter()) {
-            *out = scaled(alpha, *out) + scaled(beta, *c);
-        }
-        Ok(())
-    })
-}
-
-pub(super) fn matmul(
-    inputs: &[HostInput<'_>],
-    outputs: &mut [HostOutput<'_>],
-) -> Result<(), String> {
-    let (a, b) = (input(inputs, 0)?, input(inputs, 1)?);
-    let sizes = transposed(a.layout(), b.layout()).ok_or("wanted a transposed matrix")?;
-    multiply(&sizes, a, b, output(outputs, 0)?)
 }
 
 /// `x @ transpose(weight)` with weights of half precision.
@@ -103,7 +67,7 @@ pub(super) fn linear(
 }
 
 /// Multiplies with weights that are stored as `[n, k]`, whatever the input's view of them is.
-fn multiply(
+pub(super) fn multiply(
     sizes: &Transposed,
     x: &HostInput<'_>,
     weights: &HostInput<'_>,
@@ -113,7 +77,7 @@ fn multiply(
     into_f32(out, |out| product(sizes, &x, weights, out))
 }
 
-fn product(
+pub(super) fn product(
     sizes: &Transposed,
     x: &[f32],
     weights: &HostInput<'_>,
@@ -178,7 +142,7 @@ pub(super) fn quantized(
 }
 
 /// The elements in rows, as `float32`.
-fn widened<'a>(array: &HostInput<'a>) -> Result<Cow<'a, [f32]>, String> {
+pub(super) fn widened<'a>(array: &HostInput<'a>) -> Result<Cow<'a, [f32]>, String> {
     fn wide<T: crate::Element + Into<f32>>(array: &HostInput<'_>) -> Result<Vec<f32>, String> {
         Ok(array
             .to_contiguous::<T>()?
@@ -195,7 +159,7 @@ fn widened<'a>(array: &HostInput<'a>) -> Result<Cow<'a, [f32]>, String> {
 }
 
 /// Lets `fill` write the output in `float32`, and rounds once where it is stored shorter.
-fn into_f32(
+pub(super) fn into_f32(
     out: &mut HostOutput<'_>,
     fill: impl FnOnce(&mut [f32]) -> Result<(), String>,
 ) -> Result<(), String> {

@@ -1,47 +1,136 @@
-//! Sums, maxima and minima over neighbouring axes.
+//! Reductions over any axes, and the places of maxima and minima.
+//!
+//! An array that is dense in any order of its axes is reduced as it lies in memory, over one group of neighbouring axes after
+//! the other, the last one first; sums between two groups are `float32`. Views with gaps are copied first.
 
-use mlx_kernels::{ReduceShape, Reduction};
+use std::borrow::Cow;
 
+use mlx_kernels::{FoldKind, ReduceShape};
+
+use super::by_type::element_type;
 use super::layout::{error_text, input, output, size};
-use super::{Stored, by_dtype};
-use crate::ffi::host::{HostInput, HostOutput};
+use crate::ffi::host::{HostInput, HostOutput, Layout};
 use crate::shape::axis_index;
 
-/// The array as `[outer, reduced, inner]`, if the axes are neighbours.
-pub(super) fn shape_of(axes: &[i32], shape: &[i32]) -> Option<ReduceShape> {
-    let axes = axes.iter().map(|&axis| axis_index(axis, shape.len()));
-    let axes: Vec<usize> = axes.collect::<Option<_>>()?;
-    let (first, last) = (*axes.iter().min()?, *axes.iter().max()?);
-    let sizes: Vec<usize> = shape.iter().map(|&axis| size(axis)).collect();
-    let is_run = (first..=last).all(|axis| axes.contains(&axis) || sizes.get(axis) == Some(&1));
-    (is_run && last < sizes.len()).then(|| ReduceShape {
-        outer: sizes[..first].iter().product(),
-        reduced: sizes[first..=last].iter().product(),
-        inner: sizes[last + 1..].iter().product(),
-    })
+/// An array as it lies in memory: the axes that are longer than 1, from the outermost on.
+pub(super) struct Memory {
+    /// The sizes of runs of axes, and whether a run is reduced; no two neighbours are alike.
+    runs: Vec<(usize, bool)>,
+    /// Whether the axes that stay are in their own order.
+    keeps_order: bool,
+    /// Whether the array itself is dense; a copy in row-major order is otherwise.
+    is_dense: bool,
+}
+
+impl Memory {
+    pub(super) fn of(axes: &[i32], x: Layout<'_>) -> Option<Self> {
+        let ndim = x.shape().len();
+        let axes: Vec<usize> = axes
+            .iter()
+            .map(|&axis| axis_index(axis, ndim))
+            .collect::<Option<_>>()?;
+        let mut order: Vec<usize> = (0..ndim).filter(|&axis| x.shape()[axis] != 1).collect();
+        order.sort_by_key(|&axis| std::cmp::Reverse(x.strides()[axis]));
+        let mut expected = 1;
+        let is_dense = order.iter().rev().all(|&axis| {
+            let fits = x.strides()[axis] == expected;
+            expected *= i64::from(x.shape()[axis]);
+            fits
+        });
+        if !is_dense {
+            order.sort_unstable();
+        }
+        let mut runs: Vec<(usize, bool)> = Vec::new();
+        for &axis in &order {
+            let (n, is_reduced) = (size(x.shape()[axis]), axes.contains(&axis));
+            match runs.last_mut() {
+                Some((size, same)) if *same == is_reduced => *size *= n,
+                _ => runs.push((n, is_reduced)),
+            }
+        }
+        let kept = order.iter().filter(|axis| !axes.contains(axis));
+        Some(Self {
+            runs,
+            keeps_order: kept.is_sorted(),
+            is_dense,
+        })
+    }
+
+    /// Whether there is at most one run to reduce.
+    pub(super) fn is_simple(&self) -> bool {
+        self.keeps_order
+            && self
+                .runs
+                .iter()
+                .filter(|(_, is_reduced)| *is_reduced)
+                .count()
+                <= 1
+    }
+
+    /// Whether the axes that stay are in their own order.
+    pub(super) fn keeps_order(&self) -> bool {
+        self.keeps_order
+    }
+
+    /// Shapes of one reduction after the other.
+    fn steps(&self) -> Vec<ReduceShape> {
+        let mut runs = self.runs.clone();
+        let mut steps = Vec::new();
+        while let Some(at) = runs.iter().rposition(|(_, is_reduced)| *is_reduced) {
+            let product = |runs: &[(usize, bool)]| runs.iter().map(|(n, _)| n).product();
+            steps.push(ReduceShape {
+                outer: product(&runs[..at]),
+                reduced: runs[at].0,
+                inner: product(&runs[at + 1..]),
+            });
+            runs.remove(at);
+        }
+        if steps.is_empty() {
+            let all: usize = runs.iter().map(|(n, _)| n).product();
+            steps.push(ReduceShape {
+                outer: all,
+                reduced: 1,
+                inner: 1,
+            });
+        }
+        steps
+    }
+}
+
+/// The bytes of the elements as they lie in memory, or copied in row-major order.
+fn bytes<'a>(memory: &Memory, x: &HostInput<'a>) -> Result<Cow<'a, [u8]>, String> {
+    if memory.is_dense {
+        x.strided_bytes().map(Cow::Borrowed)
+    } else {
+        x.contiguous_bytes()
+    }
 }
 
 pub(super) fn run(
-    kind: Reduction,
+    kind: FoldKind,
     axes: &[i32],
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
-    fn typed<T: Stored>(
-        kind: Reduction,
-        shape: ReduceShape,
-        x: &HostInput<'_>,
-        out: &mut HostOutput<'_>,
-    ) -> Result<(), String> {
-        mlx_kernels::reduce(
-            kind,
-            shape,
-            &x.to_contiguous::<T>()?,
-            out.as_mut_slice::<T>()?,
-        )
-        .map_err(error_text)
-    }
     let x = input(inputs, 0)?;
-    let shape = shape_of(axes, x.shape()).ok_or("wanted neighbouring axes")?;
-    by_dtype!(x.dtype(), typed(kind, shape, x, output(outputs, 0)?))
+    let memory = Memory::of(axes, x.layout()).ok_or("wanted axes of the array")?;
+    let of = element_type(x.dtype())?;
+    let x = bytes(&memory, x)?;
+    let out = output(outputs, 0)?.as_mut_bytes();
+    mlx_kernels::fold_values(kind, of, &memory.steps(), &x, out).map_err(error_text)
+}
+
+/// Where the maximum, or the minimum, along one axis is.
+pub(super) fn arg_reduce(
+    is_max: bool,
+    axis: i32,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let x = input(inputs, 0)?;
+    let memory = Memory::of(&[axis], x.layout()).ok_or("wanted an axis of the array")?;
+    let of = element_type(x.dtype())?;
+    let x = bytes(&memory, x)?;
+    let out = output(outputs, 0)?.as_mut_slice::<u32>()?;
+    mlx_kernels::arg_reduce_values(is_max, of, memory.steps()[0], &x, out).map_err(error_text)
 }

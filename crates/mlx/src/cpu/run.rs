@@ -1,9 +1,13 @@
 //! Which kernel computes which operation.
 
-use mlx_kernels::Reduction;
+use mlx_kernels::{Combine, FoldKind};
 
 use super::attention::AttentionConfig;
-use super::{attention, conv, elementwise, norm, product, reduce, rope, softmax};
+use super::{
+    attention, conv, data, elementwise, fourier, matmul, norm, order, product, reduce, rope, scan,
+    softmax,
+};
+use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput};
 use crate::op::Op;
 
@@ -14,15 +18,47 @@ pub(crate) fn run(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     match op {
-        Op::SwiGlu => elementwise::swiglu(inputs, outputs),
+        Op::Sort { .. } | Op::Argsort { .. } | Op::Partition { .. } | Op::Argpartition { .. } => {
+            order::run(op, inputs, outputs)
+        }
+        Op::RandomBits { .. } => order::random_bits(inputs, outputs),
+        Op::Fftn { .. } | Op::Ifftn { .. } | Op::Rfftn { .. } | Op::Irfftn { .. } => {
+            fourier::run(op, inputs, outputs)
+        }
+        Op::Abs if inputs.iter().any(|x| x.dtype() == Dtype::Complex64) => {
+            fourier::abs(inputs, outputs)
+        }
+        Op::Astype {
+            dtype: Dtype::Complex64,
+        } => fourier::from_real(inputs, outputs),
         Op::Softmax { .. } => softmax::softmax(inputs, outputs),
         Op::Logsumexp { .. } => softmax::logsumexp(inputs, outputs),
         Op::CrossEntropy => softmax::cross_entropy(inputs, outputs),
-        Op::Sum { axes, .. } => reduce::run(Reduction::Sum, axes, inputs, outputs),
-        Op::Max { axes, .. } => reduce::run(Reduction::Max, axes, inputs, outputs),
-        Op::Min { axes, .. } => reduce::run(Reduction::Min, axes, inputs, outputs),
-        Op::Matmul => product::matmul(inputs, outputs),
-        Op::Addmm { alpha, beta } => product::addmm([*alpha, *beta], inputs, outputs),
+        Op::Sum { axes, .. } => reduce::run(FoldKind::Sum, axes, inputs, outputs),
+        Op::Prod { axes, .. } => reduce::run(FoldKind::Product, axes, inputs, outputs),
+        Op::Max { axes, .. } => reduce::run(FoldKind::Max, axes, inputs, outputs),
+        Op::Min { axes, .. } => reduce::run(FoldKind::Min, axes, inputs, outputs),
+        Op::Any { axes, .. } => reduce::run(FoldKind::Any, axes, inputs, outputs),
+        Op::All { axes, .. } => reduce::run(FoldKind::All, axes, inputs, outputs),
+        Op::Argmax { axis, .. } => reduce::arg_reduce(true, *axis, inputs, outputs),
+        Op::Argmin { axis, .. } => reduce::arg_reduce(false, *axis, inputs, outputs),
+        Op::Cumsum { .. }
+        | Op::Cumprod { .. }
+        | Op::Cummax { .. }
+        | Op::Cummin { .. }
+        | Op::Logcumsumexp { .. } => scan::run(op, inputs, outputs),
+        Op::Contiguous { .. }
+        | Op::Concatenate { .. }
+        | Op::Pad { .. }
+        | Op::Gather { .. }
+        | Op::TakeAlongAxis { .. }
+        | Op::SliceUpdate { .. }
+        | Op::SliceUpdateAdd { .. }
+        | Op::SliceUpdateProd { .. }
+        | Op::SliceUpdateMax { .. }
+        | Op::SliceUpdateMin { .. } => move_elements(op, inputs, outputs),
+        Op::Matmul => matmul::matmul(inputs, outputs),
+        Op::Addmm { alpha, beta } => matmul::addmm([*alpha, *beta], inputs, outputs),
         Op::Linear => product::linear(inputs, outputs),
         Op::QuantizedMatmul {
             group_size, bits, ..
@@ -44,6 +80,36 @@ pub(crate) fn run(
             attention::run(config, inputs, outputs)
         }
         _ => elementwise::run(op, inputs, outputs),
+    }
+}
+
+/// Copies, gathers and updates.
+fn move_elements(
+    op: &Op,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    match op {
+        Op::Concatenate { axis } => data::concatenate(*axis, inputs, outputs),
+        Op::Pad { axes, low, .. } => data::pad(axes, low, inputs, outputs),
+        Op::Gather { axes, slice_sizes } => data::gather(axes, slice_sizes, inputs, outputs),
+        Op::TakeAlongAxis { axis } => data::take_along_axis(*axis, inputs, outputs),
+        Op::SliceUpdate { start, strides, .. } => {
+            data::slice_update(Combine::Set, start, strides, inputs, outputs)
+        }
+        Op::SliceUpdateAdd { start, strides, .. } => {
+            data::slice_update(Combine::Add, start, strides, inputs, outputs)
+        }
+        Op::SliceUpdateProd { start, strides, .. } => {
+            data::slice_update(Combine::Multiply, start, strides, inputs, outputs)
+        }
+        Op::SliceUpdateMax { start, strides, .. } => {
+            data::slice_update(Combine::Max, start, strides, inputs, outputs)
+        }
+        Op::SliceUpdateMin { start, strides, .. } => {
+            data::slice_update(Combine::Min, start, strides, inputs, outputs)
+        }
+        _ => data::copy(inputs, outputs),
     }
 }
 

@@ -4,23 +4,21 @@
 //! MLX's own operations is being evaluated (`native/vtable_hook.cpp`), or an operation is planned as an instruction of a
 //! program. [`is_instruction`]: which operations may be that at all.
 
+mod data;
+mod elementwise;
+
 use super::layout::{rows, size};
-use super::product::transposed;
-use super::reduce;
 use crate::Dtype;
 use crate::ffi::cpu::{MAX_INPUTS, Prepared};
 use crate::ffi::host::Layout;
 use crate::op::{MaskMode, Op, QuantizationMode};
 use crate::shape::axis_index;
+use products::{conv, matmul};
 
 /// Fewer elements are not worth the call.
 const MIN_ELEMENTS: usize = 32;
 /// The same for functions that MLX's own loops compute in an instruction.
 const MIN_ELEMENTS_SIMPLE: usize = 4096;
-/// The same for reductions.
-const MIN_ELEMENTS_REDUCED: usize = 1024;
-/// More `float32` vectors than this are better left to a BLAS.
-const MAX_VECTORS_F32: usize = 3;
 /// More vectors than this are worth a cast of half-precision weights and a BLAS.
 const MAX_VECTORS_LINEAR: usize = 8;
 
@@ -31,18 +29,15 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
     if output.size() == 0 || inputs.iter().any(|input| input.size() == 0) {
         return false;
     }
+    if let Some(answer) = order::supports(op, inputs, output) {
+        return answer;
+    }
+    if !is_fused(op)
+        && let Some(is_supported) = elementwise::supports(op, inputs, output)
+    {
+        return is_supported;
+    }
     match op {
-        Op::Exp | Op::Log | Op::Sin | Op::Cos | Op::Tanh | Op::Sigmoid | Op::Erf => {
-            matches!(inputs, [x] if x.size() >= MIN_ELEMENTS
-                && is_stored(x.dtype())
-                && x.dtype() == output.dtype())
-        }
-        // In half precision MLX rounds the root before it divides.
-        Op::Rsqrt => output.dtype() == Dtype::Float32 && simple(inputs, output),
-        Op::Square | Op::Sqrt | Op::Negative | Op::Abs => simple(inputs, output),
-        Op::Add | Op::Subtract | Op::Multiply | Op::Divide | Op::Maximum | Op::Minimum => {
-            simple(inputs, output)
-        }
         Op::Softmax { axes, .. } => {
             matches!(inputs, [x] if is_stored(x.dtype()) && is_last_axis(axes, *x))
         }
@@ -50,14 +45,7 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
         Op::Logsumexp { axes, .. } => {
             matches!(inputs, [x] if x.dtype() == Dtype::Float32 && is_last_axis(axes, *x))
         }
-        Op::Sum { axes, .. } | Op::Max { axes, .. } | Op::Min { axes, .. } => {
-            matches!(inputs, [x] if x.size() >= MIN_ELEMENTS_REDUCED
-                && is_stored(x.dtype())
-                && x.is_row_contiguous()
-                && reduce::shape_of(axes, x.shape()).is_some())
-        }
         Op::Matmul => matches!(inputs, &[a, b] if matmul(a, b, output)),
-        // In half precision MLX rounds twice as well, so nothing is lost by the sum after the product.
         Op::Addmm { .. } => {
             matches!(inputs, &[c, a, b] if c.dtype() == output.dtype()
                 && c.size() == output.size()
@@ -69,7 +57,8 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
             bits,
             mode: QuantizationMode::Affine,
         } => quantized(*group_size, *bits, inputs, output),
-        Op::Conv { .. } => conv(op, inputs),
+        Op::Conv { .. } => conv(op, inputs, output),
+        _ if data::is_of(op) => data::supports(op, inputs, output),
         _ => prepare(op, inputs).is_some_and(|prepared| {
             let wanted = prepared.dtypes.iter();
             let same = |(input, wanted): (&Layout<'_>, &Dtype)| input.dtype() == *wanted;
@@ -221,28 +210,9 @@ fn is_last_axis(axes: &[i32], x: Layout<'_>) -> bool {
     matches!(axes, &[axis] if axis_index(axis, ndim).is_some_and(|axis| axis + 1 == ndim))
 }
 
-/// One or two inputs of the output's type, in any order that goes forwards.
-fn simple(inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
-    let fits = |x: &Layout<'_>| {
-        x.dtype() == output.dtype()
-            && x.shape() == output.shape()
-            && x.strides().iter().all(|&stride| stride >= 0)
-    };
-    output.size() >= MIN_ELEMENTS_SIMPLE && is_stored(output.dtype()) && inputs.iter().all(fits)
-}
-
-fn matmul(a: Layout<'_>, b: Layout<'_>, output: Layout<'_>) -> bool {
-    let Some(sizes) = transposed(a, b) else {
-        return false;
-    };
-    let alike = a.dtype() == b.dtype() && a.dtype() == output.dtype();
-    alike
-        && match a.dtype() {
-            Dtype::Float32 => sizes.vectors <= MAX_VECTORS_F32,
-            // MLX multiplies half precision one number at a time.
-            Dtype::Float16 | Dtype::Bfloat16 => true,
-            _ => false,
-        }
+/// Whether an operation is fused, so that [`prepare`] knows of it.
+fn is_fused(op: &Op) -> bool {
+    matches!(op, Op::Gelu | Op::GeluApprox | Op::Silu | Op::SwiGlu)
 }
 
 fn quantized(group_size: i32, bits: i32, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
@@ -257,25 +227,6 @@ fn quantized(group_size: i32, bits: i32, inputs: &[Layout<'_>], output: Layout<'
         && [weights, scales, biases]
             .iter()
             .all(|part| part.shape().len() == 2)
-}
-
-/// A convolution over one axis, padded alike on both sides.
-fn conv(op: &Op, inputs: &[Layout<'_>]) -> bool {
-    let Op::Conv {
-        padding_lo,
-        padding_hi,
-        input_dilation,
-        flip: false,
-        ..
-    } = op
-    else {
-        return false;
-    };
-    padding_lo == padding_hi
-        && *input_dilation == [1]
-        && matches!(inputs, [x, weight] if x.shape().len() == 3
-            && x.dtype() == Dtype::Float32
-            && weight.dtype() == Dtype::Float32)
 }
 
 /// `x`, and vectors of the length of its last axis.
@@ -369,5 +320,7 @@ fn broadcasts(from: &[i32], to: &[i32]) -> bool {
     from.len() <= to.len() && from.iter().rev().zip(to.iter().rev()).all(fits)
 }
 
+mod order;
+mod products;
 #[cfg(test)]
 mod tests;

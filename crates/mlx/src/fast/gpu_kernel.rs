@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::ffi::CString;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::cpu::{ComposedForm, compose};
@@ -91,20 +92,17 @@ pub(super) enum Language {
     Cuda { shared_memory: i32 },
 }
 
-/// A kernel as the user wrote it.
+/// Source in the language `L` as an operation on arrays: a [`CudaKernel`](super::CudaKernel) or a
+/// [`MetalKernel`](super::MetalKernel).
+///
+/// Plain text and a function: `Send` and `Sync`, and made without a GPU.
 #[derive(Clone)]
-pub(super) struct GpuKernel {
-    pub(super) name: String,
-    pub(super) input_names: Vec<String>,
-    pub(super) output_names: Vec<String>,
-    pub(super) source: String,
-    pub(super) header: String,
-    pub(super) ensure_row_contiguous: bool,
-    pub(super) language: Language,
-    pub(super) composed: Option<Arc<ComposedForm>>,
+pub struct GpuKernel<L> {
+    pub(super) definition: Definition,
+    language: PhantomData<L>,
 }
 
-impl GpuKernel {
+impl<L> GpuKernel<L> {
     pub(super) fn new(
         name: &str,
         input_names: &[&str],
@@ -113,7 +111,7 @@ impl GpuKernel {
         language: Language,
     ) -> Self {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        Self {
+        let definition = Definition {
             name: name.to_owned(),
             input_names: owned(input_names),
             output_names: owned(output_names),
@@ -122,23 +120,88 @@ impl GpuKernel {
             ensure_row_contiguous: true,
             language,
             composed: None,
+        };
+        Self {
+            definition,
+            language: PhantomData,
         }
     }
 
+    /// Sets source that comes before the function: includes and helper functions.
+    pub fn header(mut self, header: &str) -> Self {
+        self.definition.header = header.to_owned();
+        self
+    }
+
+    /// Sets whether inputs are made row-contiguous first. By default they are.
+    pub fn ensure_row_contiguous(mut self, ensure: bool) -> Self {
+        self.definition.ensure_row_contiguous = ensure;
+        self
+    }
+
+    /// Sets the same computation in MLX's operations, which runs where there is no GPU of this language.
+    pub fn composed(
+        mut self,
+        form: impl Fn(&[Array]) -> Vec<Array> + Send + Sync + 'static,
+    ) -> Self {
+        self.definition.composed = Some(Arc::new(form));
+        self
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.definition.name
+    }
+
+    /// Applies the kernel and returns all its outputs. Nothing runs until [`eval`](crate::eval()).
+    ///
+    /// # Errors
+    /// When inputs, outputs or sizes of the launch do not fit the kernel; when there is neither a GPU of this language
+    /// nor a composed form; or an input carries an error. Source that does not compile is an error of `eval`.
     #[track_caller]
-    pub(super) fn apply(&self, inputs: &[&Array], launch: &Launch) -> crate::Result<Vec<Array>> {
+    pub fn apply(&self, inputs: &[&Array], launch: &Launch) -> crate::Result<Vec<Array>> {
         let application = Application {
-            kernel: self.clone(),
+            kernel: self.definition.clone(),
             launch: launch.clone(),
         };
         if let Err(NativeError(message)) = application.check(inputs.len()) {
             let types: crate::Result<Vec<_>> =
                 inputs.iter().map(|input| input.array_type()).collect();
-            return Err(Error::op_with(&self.name, message, types?));
+            return Err(Error::op_with(self.name(), message, types?));
         }
         bind_all(Op::Custom(custom::operation(application)), inputs)
     }
 
+    /// Applies a kernel that has one output. Nothing runs until [`eval`](crate::eval()).
+    ///
+    /// The result carries what [`apply`](Self::apply) would return as an error.
+    #[track_caller]
+    pub fn apply_one(&self, inputs: &[&Array], launch: &Launch) -> Array {
+        let one = |mut outputs: Vec<Array>| match outputs.len() {
+            1 => outputs.remove(0),
+            n => Array::failed(Error::op(
+                self.name(),
+                format!("wanted one output, got {n}"),
+            )),
+        };
+        self.apply(inputs, launch).map_or_else(Array::failed, one)
+    }
+}
+
+/// A kernel as the user wrote it.
+#[derive(Clone)]
+pub(super) struct Definition {
+    name: String,
+    input_names: Vec<String>,
+    output_names: Vec<String>,
+    source: String,
+    header: String,
+    ensure_row_contiguous: bool,
+    pub(super) language: Language,
+    composed: Option<Arc<ComposedForm>>,
+}
+
+impl Definition {
     /// The parts of equal kernels, without the composed form, which only tells the same in other words.
     fn parts(&self) -> (&str, &[String], &[String], &str, &str, bool, Language) {
         (
@@ -173,7 +236,7 @@ impl GpuKernel {
 
 /// A kernel with the way it is launched: one operation.
 struct Application {
-    kernel: GpuKernel,
+    kernel: Definition,
     launch: Launch,
 }
 

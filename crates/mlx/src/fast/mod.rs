@@ -58,11 +58,11 @@ pub use backend::{Backend, FastOp, backend, probe, trace_backends};
 #[allow(deprecated)]
 pub use backend::{Kernel, Path, path, watch};
 pub use cross_entropy::cross_entropy;
-pub use cuda_kernel::{CudaKernel, cuda_kernel};
-pub use gpu_kernel::{Launch, TemplateArg};
+pub use cuda_kernel::{Cuda, CudaKernel, cuda_kernel};
+pub use gpu_kernel::{GpuKernel, Launch, TemplateArg};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use metal_kernel::{MetalKernel, metal_kernel};
+pub use metal_kernel::{Metal, MetalKernel, metal_kernel};
 pub use offset::Offset;
 pub use rms_norm::rms_norm;
 pub use rope::{RopeFrequencies, RopeOptions, rope};

@@ -9,7 +9,7 @@ use super::call::{api, check, loaded};
 use super::host::{HostInput, HostOutput, Layout, run_over, slice};
 use crate::Dtype;
 use crate::error::NativeError;
-use crate::op::Op;
+use crate::op::{Op, OpFlags};
 
 /// The most inputs that an operation with a kernel has, the gradient of its result among them.
 pub(crate) const MAX_INPUTS: usize = sys::MLX_NATIVE_MAX_INPUTS as usize;
@@ -198,7 +198,10 @@ unsafe extern "C" fn run<B: Backend>(
     // SAFETY: the native library passes an operation and this many descriptions, alive for the call.
     let (op, inputs, outputs) =
         unsafe { (read(op), slice(inputs, n_inputs), slice(outputs, n_outputs)) };
-    run_over(inputs, outputs, false, |inputs, outputs| {
+    // Functions of elements are written as bytes (`cpu/elementwise_typed.rs`).
+    let is_of_elements = |(op, _): &(Op, bool)| op.flags().contains(OpFlags::ELEMENTWISE);
+    let writes_bytes = op.as_ref().is_some_and(is_of_elements);
+    run_over(inputs, outputs, (false, writes_bytes), |inputs, outputs| {
         let (op, is_gradient) = op.ok_or("cpu: no operation has these bytes")?;
         B::run(&op, is_gradient, inputs, outputs)
     })

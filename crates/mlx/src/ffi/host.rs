@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use mlx_kernels::StridedBytes;
 use mlx_sys as sys;
 
 use super::call::{api, check, loaded};
@@ -12,7 +13,7 @@ use super::closure::{Closure, panic_text, set_error};
 use super::handle::Handle;
 use super::shared::SharedHandle;
 use super::vector::Vector;
-use crate::dtype::{Dtype, Element};
+use crate::dtype::{Complex64, Dtype, Element};
 use crate::error::NativeError;
 use crate::shape::is_row_major;
 
@@ -164,6 +165,35 @@ impl<'a> HostInput<'a> {
         })
     }
 
+    /// Returns everything from the first element to the last as `f32`, whatever is between, complex numbers as pairs; none
+    /// when an element is before the first one.
+    pub(crate) fn as_floats(&self) -> Result<Option<&'a [f32]>, String> {
+        if self.dtype() != Dtype::Complex64 {
+            return self.as_strided::<f32>();
+        }
+        let pairs = self.as_strided::<Complex64>()?;
+        // SAFETY: a `Complex64` is two `f32`, in C's layout; it is the same memory for the same time.
+        let floats = |pairs: &'a [Complex64]| unsafe {
+            std::slice::from_raw_parts(pairs.as_ptr().cast::<f32>(), 2 * pairs.len())
+        };
+        Ok(pairs.map(floats))
+    }
+
+    /// Returns everything from the lowest element to the highest, whatever is between, and the index of the first element.
+    pub(crate) fn as_strided_from_lowest<T: Element>(&self) -> Result<(&'a [T], usize), String> {
+        check_dtype::<T>(self.buffer)?;
+        let reach = self.layout().reach();
+        let (before, extent) = reach.ok_or_else(|| "elements are too far apart".to_owned())?;
+        if extent == 0 {
+            return Ok((&[], 0));
+        }
+        let lowest = self.buffer.data.cast::<T>().wrapping_sub(before);
+        // SAFETY: of dtype `T` (checked); all elements between belong to the array's buffer, as views beyond it are refused
+        // (`validate`), and are not written until the kernel returns.
+        let elements = unsafe { std::slice::from_raw_parts(lowest, extent) };
+        Ok((elements, before))
+    }
+
     /// Returns the elements in row-major order, copied where they are not.
     pub(crate) fn to_contiguous<T: Element>(&self) -> Result<Cow<'a, [T]>, String> {
         check_dtype::<T>(self.buffer)?;
@@ -205,10 +235,25 @@ impl HostOutput<'_> {
         if self.buffer.size == 0 {
             return Ok(&mut []);
         }
-        // SAFETY: of dtype `T` (checked), row-contiguous, and every byte pattern is a valid element (`run` zeroes
-        // outputs of `bool`, the one type for which that is not so), and only this kernel has it until it returns.
+        // SAFETY: of dtype `T` (checked), row-contiguous, and every byte pattern is a valid element (`run_over` zeroes
+        // outputs of `bool`, the one type for which that is not so, but for kernels that write bytes), and only this
+        // kernel has it until it returns.
         Ok(unsafe {
             std::slice::from_raw_parts_mut(self.buffer.data.cast::<T>(), self.buffer.size)
+        })
+    }
+}
+
+impl HostOutput<'_> {
+    /// Returns the elements as `f32`, complex numbers as pairs, to be written.
+    pub(crate) fn as_mut_floats(&mut self) -> Result<&mut [f32], String> {
+        if self.dtype() != Dtype::Complex64 {
+            return self.as_mut_slice::<f32>();
+        }
+        let pairs = self.as_mut_slice::<Complex64>()?;
+        // SAFETY: a `Complex64` is two `f32`, in C's layout; it is the same memory, borrowed for as long.
+        Ok(unsafe {
+            std::slice::from_raw_parts_mut(pairs.as_mut_ptr().cast::<f32>(), 2 * pairs.len())
         })
     }
 }
@@ -225,7 +270,6 @@ impl<'a> HostInput<'a> {
 
     /// Whether the output holds the elements of this input already: an update writes over what nothing else needs, and
     /// then has no other access to it.
-    #[allow(dead_code)]
     pub(crate) fn is_in_output(&self) -> bool {
         self.buffer.data.is_null()
     }
@@ -253,29 +297,15 @@ impl<'a> HostInput<'a> {
 
     /// Writes the bytes of the elements in row-major order to `out`, which must be as long.
     pub(crate) fn copy_contiguous(&self, out: &mut [u8]) -> Result<(), String> {
-        match self.dtype().size() {
-            1 => self.copy_contiguous_of::<1>(out),
-            2 => self.copy_contiguous_of::<2>(out),
-            4 => self.copy_contiguous_of::<4>(out),
-            8 => self.copy_contiguous_of::<8>(out),
-            other => Err(format!(
-                "wanted elements of 1, 2, 4 or 8 bytes, got {other}"
-            )),
-        }
+        let strided = self.strided()?;
+        strided
+            .values()
+            .copy_to(out)
+            .map_err(|error| error.to_string())
     }
 
-    /// The same for elements of `N` bytes.
-    fn copy_contiguous_of<const N: usize>(&self, out: &mut [u8]) -> Result<(), String> {
-        if self.size_in_bytes() != out.len() {
-            let wanted = self.size_in_bytes();
-            return Err(format!(
-                "wanted {wanted} bytes for a copy, got {}",
-                out.len()
-            ));
-        }
-        if out.is_empty() {
-            return Ok(());
-        }
+    /// The elements where they are, as bytes.
+    pub(crate) fn strided(&self) -> Result<HostStrided<'a>, String> {
         let layout = self.layout();
         let too_far = || "elements are too far apart".to_owned();
         let (before, extent) = layout.reach().ok_or_else(too_far)?;
@@ -286,13 +316,53 @@ impl<'a> HostInput<'a> {
         let (Ok(strides), Ok(shape)) = (strides, shape) else {
             return Err(too_far());
         };
-        let lowest = self.buffer.data.cast::<[u8; N]>().wrapping_sub(before);
-        // SAFETY: from the lowest element to the highest, each of `N` bytes (the caller matched the dtype); all between
-        // belong to the array's buffer, as views beyond it are refused (`validate`), and are not written until
-        // the kernel returns.
-        let from = unsafe { std::slice::from_raw_parts(lowest, extent) };
-        mlx_kernels::copy_strided(from, before, &shape, &strides, out.as_chunks_mut().0)
-            .map_err(|error| error.to_string())
+        let element = self.dtype().size();
+        let bytes = if extent == 0 {
+            &[][..]
+        } else {
+            let data = self.buffer.data.cast::<u8>();
+            // SAFETY: from the lowest element to the highest, whole elements; all between belong to the array's buffer, as
+            // views beyond it are refused (`workaround::view`), and are not written until the kernel returns.
+            unsafe {
+                std::slice::from_raw_parts(data.wrapping_sub(before * element), extent * element)
+            }
+        };
+        Ok(HostStrided {
+            bytes,
+            element,
+            start: before,
+            shape,
+            strides,
+        })
+    }
+}
+
+impl<'a> HostInput<'a> {
+    /// Everything from the lowest element to the highest, as bytes.
+    pub(crate) fn strided_bytes(&self) -> Result<&'a [u8], String> {
+        self.strided().map(|strided| strided.bytes)
+    }
+}
+
+/// The bytes of an input from its lowest element to its highest, and where elements are.
+pub(crate) struct HostStrided<'a> {
+    bytes: &'a [u8],
+    element: usize,
+    start: usize,
+    shape: Vec<usize>,
+    strides: Vec<isize>,
+}
+
+impl HostStrided<'_> {
+    /// As kernels take them.
+    pub(crate) fn values(&self) -> StridedBytes<'_> {
+        StridedBytes {
+            bytes: self.bytes,
+            element: self.element,
+            start: self.start,
+            shape: &self.shape,
+            strides: &self.strides,
+        }
     }
 }
 
@@ -317,6 +387,82 @@ impl HostOutput<'_> {
         // SAFETY: row-contiguous with `size` elements of this dtype, and only this kernel has it until it returns.
         unsafe { std::slice::from_raw_parts_mut(self.buffer.data.cast::<u8>(), len) }
     }
+}
+
+/// A type that elements of some dtypes are read and written as.
+///
+/// # Safety
+/// Every element of the dtypes that `fits` accepts is a valid value of the type, and every value of the type is one of
+/// theirs; of `bool`, if it is 0 or 1.
+pub(crate) unsafe trait ElementBits: Copy {
+    /// Whether elements of a dtype may be taken for this type.
+    fn fits(dtype: Dtype) -> bool;
+}
+
+macro_rules! element_bits {
+    ($($type:ty: |$dtype:ident| $fits:expr;)*) => {$(
+        // SAFETY: numbers and pairs of them of the same size and alignment as the dtypes' elements.
+        unsafe impl ElementBits for $type {
+            fn fits($dtype: Dtype) -> bool {
+                $fits
+            }
+        }
+    )*};
+}
+
+// Unsigned integers are the bits of any dtype of their size; complex numbers are aligned less than `u64`.
+element_bits! {
+    u8: |dtype| dtype.size() == 1;
+    u16: |dtype| dtype.size() == 2;
+    u32: |dtype| dtype.size() == 4;
+    u64: |dtype| dtype.size() == 8 && dtype != Dtype::Complex64;
+    i8: |dtype| dtype == Dtype::Int8;
+    i16: |dtype| dtype == Dtype::Int16;
+    i32: |dtype| dtype == Dtype::Int32;
+    i64: |dtype| dtype == Dtype::Int64;
+    half::f16: |dtype| dtype == Dtype::Float16;
+    half::bf16: |dtype| dtype == Dtype::Bfloat16;
+    f32: |dtype| dtype == Dtype::Float32;
+    f64: |dtype| dtype == Dtype::Float64;
+    [f32; 2]: |dtype| dtype == Dtype::Complex64;
+}
+
+impl<'a> HostInput<'a> {
+    /// Returns everything from the lowest element to the highest, whatever is between, and the index of the first.
+    pub(crate) fn as_spread<T: ElementBits>(&self) -> Result<(&'a [T], usize), String> {
+        check_bits::<T>(self.dtype())?;
+        let reach = self.layout().reach();
+        let (before, extent) = reach.ok_or("elements are too far apart")?;
+        if extent == 0 {
+            return Ok((&[], 0));
+        }
+        let lowest = self.buffer.data.cast::<T>().wrapping_sub(before);
+        // SAFETY: from the lowest element to the highest, which are values of `T` (checked); all between belong to the
+        // array's buffer, as views beyond it are refused (`guard::view`), and are not written until the kernel returns.
+        Ok((
+            unsafe { std::slice::from_raw_parts(lowest, extent) },
+            before,
+        ))
+    }
+}
+
+impl HostOutput<'_> {
+    /// Returns the elements as values of `T`, to be written; those of `bool` must end up 0 or 1.
+    pub(crate) fn as_mut_bits<T: ElementBits>(&mut self) -> Result<&mut [T], String> {
+        check_bits::<T>(self.dtype())?;
+        if self.buffer.size == 0 {
+            return Ok(&mut []);
+        }
+        let first = self.buffer.data.cast::<T>();
+        // SAFETY: row-contiguous with `size` elements that are values of `T` (checked), whose bits all are valid, and only
+        // this kernel has it until it returns.
+        Ok(unsafe { std::slice::from_raw_parts_mut(first, self.buffer.size) })
+    }
+}
+
+fn check_bits<T: ElementBits>(dtype: Dtype) -> Result<(), String> {
+    let refused = || format!("elements of {dtype} are no {}", std::any::type_name::<T>());
+    T::fits(dtype).then_some(()).ok_or_else(refused)
 }
 
 fn check_dtype<T: Element>(buffer: &sys::mlx_native_buffer) -> Result<(), String> {
@@ -454,23 +600,24 @@ unsafe extern "C" fn run(
     run_over(
         inputs,
         outputs,
-        payload.defines_outputs,
+        (payload.defines_outputs, false),
         |inputs, outputs| (payload.kernel)(inputs, outputs),
     )
 }
 
 /// Runs a function over buffers and returns what the native library wants to hear.
 ///
-/// Outputs of a function that fails become NaN, or zeros where there is none, unless it `defines_outputs` all the same.
+/// Outputs of a function that fails become NaN, or zeros where there is none, unless it `defines_outputs` all the same. One
+/// that `writes_bytes` never sees a `bool`, and writes every byte if it does not fail: others find zeros there.
 pub(super) fn run_over(
     inputs: &[sys::mlx_native_buffer],
     outputs: &[sys::mlx_native_buffer],
-    defines_outputs: bool,
+    (defines_outputs, writes_bytes): (bool, bool),
     function: impl FnOnce(&[HostInput<'_>], &mut [HostOutput<'_>]) -> Result<(), String>,
 ) -> c_int {
     for output in outputs
         .iter()
-        .filter(|output| output.dtype == Dtype::Bool.raw() && output.size > 0)
+        .filter(|output| output.dtype == Dtype::Bool.raw() && output.size > 0 && !writes_bytes)
     {
         // SAFETY: the output has `size` bytes of bool; fresh memory may hold bytes that are no `bool`.
         unsafe { std::ptr::write_bytes(output.data.cast::<u8>(), 0, output.size) };

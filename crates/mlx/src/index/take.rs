@@ -53,14 +53,9 @@ impl Array {
         values: impl Into<Operand>,
         axis: impl Into<Axes>,
     ) -> Array {
-        let values = values.into().beside(self);
+        let inputs = [self, indices, &values.into().beside(self)];
         let op = |axis| Op::PutAlongAxis { axis };
-        Array::from_result(along(
-            "put_along_axis",
-            op,
-            [self, indices, &values],
-            axis.into(),
-        ))
+        Array::from_result(along("put_along_axis", op, inputs, axis.into()))
     }
 
     /// Returns the array with `values` added at `indices` along `axis`, or with `()` into the array as one row.
@@ -73,14 +68,9 @@ impl Array {
         values: impl Into<Operand>,
         axis: impl Into<Axes>,
     ) -> Array {
-        let values = values.into().beside(self);
+        let inputs = [self, indices, &values.into().beside(self)];
         let op = |axis| Op::ScatterAddAxis { axis };
-        Array::from_result(along(
-            "scatter_add_axis",
-            op,
-            [self, indices, &values],
-            axis.into(),
-        ))
+        Array::from_result(along("scatter_add_axis", op, inputs, axis.into()))
     }
 
     /// Returns the part of size `slice_size` (one number for each axis of the array) that begins at `start`, an array

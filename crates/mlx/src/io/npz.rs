@@ -88,10 +88,7 @@ pub fn save_npz<'a, N: Into<String>>(
     path: impl AsRef<Path>,
     arrays: impl IntoIterator<Item = (N, &'a Array)>,
 ) -> Result<()> {
-    let arrays = arrays
-        .into_iter()
-        .map(|(name, array)| (name.into(), array))
-        .collect();
+    let arrays = named(arrays);
     save("save_npz", path.as_ref(), arrays, CompressionMethod::Stored)
 }
 
@@ -105,16 +102,19 @@ pub fn save_npz_compressed<'a, N: Into<String>>(
     path: impl AsRef<Path>,
     arrays: impl IntoIterator<Item = (N, &'a Array)>,
 ) -> Result<()> {
-    let arrays = arrays
-        .into_iter()
-        .map(|(name, array)| (name.into(), array))
-        .collect();
     save(
         "save_npz_compressed",
         path.as_ref(),
-        arrays,
+        named(arrays),
         CompressionMethod::Deflated,
     )
+}
+
+fn named<'a, N: Into<String>>(
+    arrays: impl IntoIterator<Item = (N, &'a Array)>,
+) -> Vec<(String, &'a Array)> {
+    let arrays = arrays.into_iter();
+    arrays.map(|(name, array)| (name.into(), array)).collect()
 }
 
 #[track_caller]

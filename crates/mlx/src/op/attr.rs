@@ -201,6 +201,11 @@ macro_rules! named {
         pub enum $name { $($(#[$case_doc])* $case),* }
 
         impl super::encode::Encode for $name {
+            const LAYOUT: u64 = {
+                let hash = super::encode::fnv(super::encode::FNV_START, stringify!($name));
+                $(let hash = super::encode::fnv(hash, stringify!($case));)*
+                hash
+            };
             fn encode(&self, out: &mut Vec<u8>) {
                 out.push(*self as u8);
             }

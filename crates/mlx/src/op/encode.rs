@@ -10,6 +10,8 @@ use crate::Dtype;
 
 /// An attribute that can be written as bytes.
 pub(crate) trait Encode: Sized {
+    /// A number that changes with the meaning of the bytes: their width, the order of an enum's cases.
+    const LAYOUT: u64;
     /// Appends the value.
     fn encode(&self, out: &mut Vec<u8>);
     /// Reads a value and advances; `None` when the bytes end first or mean nothing.
@@ -21,19 +23,30 @@ pub(crate) trait Encode: Sized {
 
 /// What the hash of no text is (FNV-1a, 64 bits).
 pub(super) const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// Continues a hash with a text and its end. Spaces do not count: compilers print types with and without them.
 pub(super) const fn fnv(mut hash: u64, text: &str) -> u64 {
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
     let bytes = text.as_bytes();
     let mut i = 0;
     while i < bytes.len() {
         if bytes[i] != b' ' {
-            hash = (hash ^ bytes[i] as u64).wrapping_mul(PRIME);
+            hash = (hash ^ bytes[i] as u64).wrapping_mul(FNV_PRIME);
         }
         i += 1;
     }
-    (hash ^ 0xFF).wrapping_mul(PRIME)
+    (hash ^ 0xFF).wrapping_mul(FNV_PRIME)
+}
+
+/// Continues a hash with another one.
+pub(super) const fn fnv_hash(mut hash: u64, other: u64) -> u64 {
+    let bytes = other.to_le_bytes();
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = (hash ^ bytes[i] as u64).wrapping_mul(FNV_PRIME);
+        i += 1;
+    }
+    hash
 }
 
 /// Takes the first `N` bytes.
@@ -46,6 +59,7 @@ pub(super) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 macro_rules! encode_numbers {
     ($($type:ty as $wire:ty = $cpp:literal),* $(,)?) => { $(
         impl Encode for $type {
+            const LAYOUT: u64 = fnv(FNV_START, stringify!($wire));
             fn encode(&self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&(*self as $wire).to_le_bytes());
             }
@@ -69,6 +83,7 @@ encode_numbers! {
 }
 
 impl Encode for bool {
+    const LAYOUT: u64 = fnv(FNV_START, "bool");
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(u8::from(*self));
     }
@@ -86,6 +101,15 @@ impl Encode for bool {
 }
 
 impl Encode for Dtype {
+    const LAYOUT: u64 = {
+        let mut hash = fnv(FNV_START, "dtype");
+        let mut i = 0;
+        while i < Dtype::ALL.len() {
+            hash = fnv(hash, Dtype::ALL[i].name());
+            i += 1;
+        }
+        hash
+    };
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(*self as u8);
     }
@@ -100,6 +124,7 @@ impl Encode for Dtype {
 }
 
 impl<T: Encode> Encode for Option<T> {
+    const LAYOUT: u64 = fnv_hash(fnv(FNV_START, "optional"), T::LAYOUT);
     fn encode(&self, out: &mut Vec<u8>) {
         self.is_some().encode(out);
         if let Some(value) = self {
@@ -129,6 +154,7 @@ fn decode_length(bytes: &mut &[u8]) -> Option<usize> {
 }
 
 impl<T: Encode> Encode for Vec<T> {
+    const LAYOUT: u64 = fnv_hash(fnv(FNV_START, "list"), T::LAYOUT);
     fn encode(&self, out: &mut Vec<u8>) {
         encode_length(self.len(), out);
         self.iter().for_each(|value| value.encode(out));
@@ -149,6 +175,7 @@ impl<T: Encode> Encode for Vec<T> {
 }
 
 impl Encode for OpString {
+    const LAYOUT: u64 = fnv(FNV_START, "text");
     fn encode(&self, out: &mut Vec<u8>) {
         let text = self.to_string();
         encode_length(text.len(), out);

@@ -118,12 +118,16 @@ macro_rules! define_op {
             $(pub(super) const $name: u16 = Place::$name as u16;)*
         }
 
-        /// A number that changes with the names, order and attributes of operations: the native library's must be the same.
+        /// A number that changes with the names, order and attributes of operations, and with the order of an enum's cases:
+        /// the native library's must be the same.
         pub(crate) const FINGERPRINT: u64 = {
             let hash = encode::FNV_START;
             $(
                 let hash = encode::fnv(hash, $text);
-                $($(let hash = encode::fnv(encode::fnv(hash, stringify!($attr)), stringify!($type));)*)?
+                $($(
+                    let hash = encode::fnv(encode::fnv(hash, stringify!($attr)), stringify!($type));
+                    let hash = encode::fnv_hash(hash, <$type as encode::Encode>::LAYOUT);
+                )*)?
             )*
             hash
         };

@@ -266,6 +266,10 @@ fn copy_checked<T: Index>(
 ) -> Result<(), String> {
     let mut bad = None;
     let (from, to) = (input.as_slice::<T>()?, output.as_mut_slice::<T>()?);
+    if range.contains_all(from) {
+        to.copy_from_slice(from);
+        return Ok(());
+    }
     for (k, (&index, out)) in from.iter().zip(to).enumerate() {
         let fits = range.contains(k, index.wide());
         *out = if fits { index } else { T::default() };
@@ -280,6 +284,9 @@ fn copy_checked<T: Index>(
 fn first_bad(indices: &Handle, range: &Range) -> Option<String> {
     fn find<T: Index>(indices: &Handle, range: &Range) -> Option<String> {
         let values = data::as_slice::<T>(indices).ok()?;
+        if range.contains_all(values) {
+            return None;
+        }
         let bad = values
             .iter()
             .enumerate()
@@ -354,6 +361,25 @@ impl Range {
         }
     }
 
+    /// Whether all are known to be in range by the least and the greatest of them.
+    fn contains_all<T: Index>(&self, indices: &[T]) -> bool {
+        // With one end, and where all that count back are in range too, the range has no gap.
+        let &[end] = self.ends.as_slice() else {
+            return false;
+        };
+        let [first, ..] = indices else {
+            return true;
+        };
+        let bounds = indices
+            .iter()
+            .fold((*first, *first), |(least, most), &index| {
+                (least.min(index), most.max(index))
+            });
+        let has_gap = self.wrap.is_some_and(|size| size != end);
+        let fits = |index: T| (index.wide() >= 0 || !has_gap) && self.contains(0, index.wide());
+        fits(bounds.0) && fits(bounds.1)
+    }
+
     fn end(&self, k: usize) -> i64 {
         *self.ends.get(k).unwrap_or(&self.ends[0])
     }
@@ -370,7 +396,7 @@ impl Range {
 }
 
 /// An integer element that can be an index.
-trait Index: Element {
+trait Index: Element + Ord {
     fn wide(self) -> i128;
 }
 

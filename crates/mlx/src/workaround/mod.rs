@@ -7,6 +7,7 @@ mod calculate;
 mod canonical_attrs;
 mod conv;
 mod division;
+mod draw;
 mod empty;
 mod float64;
 mod fourier;
@@ -91,6 +92,7 @@ fn replace_op(
         fourier::call,
         wide::call,
         order::call,
+        draw::call,
         random::call,
         ranges::call,
     ] {

@@ -2,9 +2,12 @@
 //! here and, with `MLX_HOST_KERNELS=0`, in a child process, must agree.
 
 mod along_axes;
+mod data;
 mod elementwise;
 mod fused;
+mod order;
 mod products;
+mod typed;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -224,8 +227,12 @@ fn all_cases() -> Results {
     let random = &mut Random(0x9E37_79B9_7F4A_7C15);
     elementwise::elementwise(&mut results, random);
     along_axes::along_axes(&mut results, random);
+    data::moved(&mut results, random);
+    data::reduced(&mut results, random);
     products::products(&mut results, random);
     fused::fused(&mut results, random);
+    typed::typed(&mut results, random);
+    order::order(&mut results, random);
     results
 }
 
@@ -258,7 +265,7 @@ fn differs(got: &[f32], want: &[f32], tolerance: f64) -> Option<String> {
 
 #[test]
 fn kernels_agree_with_what_they_replace() {
-    if std::env::var("MLX_HOST_KERNELS").is_ok_and(|value| value == "0") {
+    if !mlx::cpu::are_kernels_enabled() {
         println!("\n{}", all_cases().text());
         return;
     }

@@ -7,6 +7,13 @@ use crate::graph::{Value, ValueOrigin};
 
 /// The two values that are interleaved along the last axis of a third.
 pub(crate) fn stacked_pair(matcher: &Matcher<'_>, value: Value) -> Option<[Value; 2]> {
+    let (parts, shape) = reshaped_pair(matcher, value)?;
+    (shape == matcher.shape(value)).then_some(parts)
+}
+
+/// The two values that are interleaved along the last axis of an array, and that array's shape, of which `value` is a
+/// reshape: two reshapes in a row are one in canonical form.
+pub(crate) fn reshaped_pair(matcher: &Matcher<'_>, value: Value) -> Option<([Value; 2], Vec<i32>)> {
     let (Op::Reshape { .. }, node) = matcher.node(value)? else {
         return None;
     };
@@ -25,9 +32,9 @@ pub(crate) fn stacked_pair(matcher: &Matcher<'_>, value: Value) -> Option<[Value
     let [first, second] = *parts.as_slice() else {
         return None;
     };
-    let mut merged = matcher.shape(first).to_vec();
-    *merged.last_mut()? *= 2;
-    (merged == matcher.shape(value)).then_some([first, second])
+    let mut shape = matcher.shape(first).to_vec();
+    *shape.last_mut()? *= 2;
+    Some(([first, second], shape))
 }
 
 /// The parts of a concatenation along the last axis.
@@ -62,6 +69,8 @@ pub(crate) struct Part {
     pub(crate) x: Value,
     pub(crate) start: i32,
     pub(crate) step: i32,
+    /// The shape of `x`, or the one it was given before the part was taken.
+    pub(crate) shape: Vec<i32>,
 }
 
 impl Matcher<'_> {
@@ -75,11 +84,7 @@ impl Matcher<'_> {
             match node.operation.op()? {
                 Op::Split { num_splits, axis } if *axis == -1 || *axis == last => {
                     let size = self.shape(x).last()? / num_splits;
-                    return Some(Part {
-                        x,
-                        start: size * i32::try_from(*index).ok()?,
-                        step: 1,
-                    });
+                    return Some(self.part_of(x, size * i32::try_from(*index).ok()?, 1));
                 }
                 Op::SplitSections { indices, axis } if *axis == -1 || *axis == last => {
                     let start = if *index == 0 {
@@ -87,7 +92,7 @@ impl Matcher<'_> {
                     } else {
                         *indices.get(index - 1)?
                     };
-                    return Some(Part { x, start, step: 1 });
+                    return Some(self.part_of(x, start, 1));
                 }
                 Op::Unstack { axis } if *axis == -1 || *axis == last => {
                     return self.pair_of(x, i32::try_from(*index).ok()?);
@@ -124,6 +129,15 @@ impl Matcher<'_> {
         None
     }
 
+    fn part_of(&self, x: Value, start: i32, step: i32) -> Part {
+        Part {
+            x,
+            start,
+            step,
+            shape: self.shape(x).to_vec(),
+        }
+    }
+
     /// The first or second of each pair, of features that were given an axis of pairs.
     fn pair_of(&self, pairs: Value, place: i32) -> Option<Part> {
         let (Op::Reshape { .. }, node) = self.node(pairs)? else {
@@ -131,12 +145,13 @@ impl Matcher<'_> {
         };
         let x = node.inputs[0];
         let (last, rest) = self.shape(pairs).split_last()?;
-        let mut merged = rest.to_vec();
-        *merged.last_mut()? *= last;
-        (*last == 2 && merged == self.shape(x)).then_some(Part {
+        let mut shape = rest.to_vec();
+        *shape.last_mut()? *= last;
+        (*last == 2).then_some(Part {
             x,
             start: place,
             step: 2,
+            shape,
         })
     }
 
@@ -154,11 +169,7 @@ impl Matcher<'_> {
             start[end]
         };
         let takes_all = strides[end] == 1 || stop[end] >= shape[end];
-        (whole && takes_all && start >= 0).then_some(Part {
-            x,
-            start,
-            step: strides[end],
-        })
+        (whole && takes_all && start >= 0).then(|| self.part_of(x, start, strides[end]))
     }
 
     /// Whether a value is all features of `x` from `from` on.

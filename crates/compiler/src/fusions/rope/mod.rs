@@ -15,7 +15,7 @@ use mlx::{Array, Dtype, Op};
 
 use self::angles::{PairLayout, RopeAngles, RotaryTables, base_of, read};
 use crate::fusions::matcher::Matcher;
-use crate::fusions::matcher::last_axis::{concatenated, stacked_pair};
+use crate::fusions::matcher::last_axis::{Part, concatenated, reshaped_pair, stacked_pair};
 use crate::fusions::{Match, MatchResult, Refusal, RefusalKind};
 use crate::graph::{Value, nodes_between};
 
@@ -23,6 +23,8 @@ use crate::graph::{Value, nodes_between};
 struct RotatedPair {
     /// What is rotated, with all its features.
     x: Value,
+    /// The shape in which it is rotated.
+    shape: Vec<i32>,
     /// How many of its features are rotated.
     dims: i32,
     traditional: bool,
@@ -101,6 +103,7 @@ fn match_halves(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair> {
     let whole = 2 * half == *matcher.shape(a.x).last()?;
     (fits && (parts.len() == 2 || rest)).then(|| RotatedPair {
         x: a.x,
+        shape: a.shape,
         dims: 2 * half,
         traditional: false,
         cos: terms.cos,
@@ -131,8 +134,10 @@ fn match_rotate_half(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair>
                 let part = matcher
                     .part(x)
                     .filter(|part| part.start == 0 && part.step == 1);
+                let x = part.map_or(matcher.strip_upcasts(x), |part| part.x);
                 return Some(RotatedPair {
-                    x: part.map_or(matcher.strip_upcasts(x), |part| part.x),
+                    x,
+                    shape: matcher.shape(x).to_vec(),
                     dims: whole,
                     traditional,
                     cos,
@@ -158,8 +163,9 @@ fn is_rotate_half(matcher: &Matcher<'_>, value: Value, x: Value) -> Option<bool>
     let pair = |negated: Value, a: Value| {
         let b = matcher.part(matcher.unary(matcher.strip_upcasts(negated), &Op::Negative)?)?;
         let a = matcher.part(a)?;
-        let is_x = |part: Value| matcher.strip_upcasts(part) == x;
-        (is_x(a.x) && is_x(b.x) && a.start == 0 && a.step == b.step).then_some((a.step, b.start))
+        let is_x =
+            |part: &Part| matcher.strip_upcasts(part.x) == x && part.shape == matcher.shape(part.x);
+        (is_x(&a) && is_x(&b) && a.start == 0 && a.step == b.step).then_some((a.step, b.start))
     };
     if let Some(parts) = concatenated(matcher, value)
         && let [negated, a] = *parts.as_slice()
@@ -172,15 +178,19 @@ fn is_rotate_half(matcher: &Matcher<'_>, value: Value, x: Value) -> Option<bool>
     (pair(negated, a) == Some((2, 1))).then_some(true)
 }
 
-/// Pairs of neighbours: `stack([a cos - b sin, b cos + a sin], -1)`, the last two axes then one.
+/// Pairs of neighbours: `stack([a cos - b sin, b cos + a sin], -1)`, the last two axes then one, and any reshape of that.
 fn match_interleaved(matcher: &Matcher<'_>, value: Value) -> Option<RotatedPair> {
-    let [first, second] = stacked_pair(matcher, value)?;
+    let ([first, second], shape) = reshaped_pair(matcher, value)?;
     let terms = rotation_terms(matcher, first, second)?;
     let (a, b) = (matcher.part(terms.first)?, matcher.part(terms.second)?);
-    let fits = a.x == b.x && a.step == 2 && b.step == 2 && a.start == 0 && b.start == 1;
+    let fits = a.x == b.x
+        && a.shape == b.shape
+        && a.shape == shape
+        && [(a.start, a.step), (b.start, b.step)] == [(0, 2), (1, 2)];
     let half = *matcher.shape(terms.first).last()?;
     fits.then(|| RotatedPair {
         x: a.x,
+        shape: a.shape,
         dims: 2 * half,
         traditional: true,
         cos: terms.cos,
@@ -197,9 +207,12 @@ fn with_passed_features(
     value: Value,
     rotated: RotatedPair,
 ) -> Option<(RotatedPair, Value)> {
-    let all = *matcher.shape(rotated.x).last()?;
+    let all = *rotated.shape.last()?;
     if rotated.passes || rotated.dims == all {
         return Some((rotated, value));
+    }
+    if rotated.shape != matcher.shape(rotated.x) {
+        return None;
     }
     let user = matcher.sole_consumer(value)?;
     let output = user.outputs.first().copied()?;
@@ -221,8 +234,14 @@ fn assemble(
     let (dims, traditional) = (rotated.dims, rotated.traditional);
     let base = base_of(&angles.inv_freq);
     let dtype = matcher.dtype(output);
+    let reshape = |to: &[i32], from: &[i32]| (to != from).then(|| to.to_vec());
+    let shape_before = reshape(&rotated.shape, matcher.shape(rotated.x));
+    let shape_after = reshape(matcher.shape(output), &rotated.shape);
     let kernel = move |inputs: &[Array]| {
-        let x = &inputs[0];
+        let x = match &shape_before {
+            Some(shape) => &inputs[0].reshape(shape.clone()),
+            None => &inputs[0],
+        };
         let ndim = x.ndim().unwrap_or(0);
         // Positions are the last axis but one for the kernel.
         let (last, axis) = (ndim.wrapping_sub(2), ndim.wrapping_sub(1 + angles.axis));
@@ -264,7 +283,10 @@ fn assemble(
         if angles.axis != 1 && axis < ndim {
             y = y.transpose(order);
         }
-        y
+        match &shape_after {
+            Some(shape) => y.reshape(shape.clone()),
+            None => y,
+        }
     };
     let mut found = Match::new(inputs, output, move |inputs| kernel.clone()(inputs));
     found.shared = shared;

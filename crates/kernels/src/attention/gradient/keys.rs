@@ -1,17 +1,14 @@
 //! Keys packed across lanes: the gradients of keys and values, over the queries of all heads that share them.
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 
 use super::{PACKED, Problem, STEP, Statistics, scratch_len};
 use crate::attention::mask::HeadMask;
-use crate::attention::packed_tile::{pack, unpack};
+use crate::attention::packed_tile::{TileKernel, dispatch_tiles, pack, unpack};
 use crate::attention::strided::HeadRows;
 use crate::element::Element;
-use crate::gemm::microkernel::{
-    TILE_REGISTERS, as_tile, as_tile_mut, axpy_tile, gemm_tile, has_16_registers,
-};
+use crate::gemm::microkernel::{TILE_REGISTERS, as_tile, as_tile_mut, axpy_tile, gemm_tile};
 use crate::parallel::parallel_for;
-use crate::simd;
 use crate::simd::lanes::Lanes;
 
 /// Buffers of one thread.
@@ -41,7 +38,6 @@ pub(super) fn differentiate<T: Element>(
     let shape = problem.shape;
     let (keys, dim, value_dim) = (shape.keys, shape.dim, shape.value_dim);
     let (kv_heads, group) = (shape.kv_heads, shape.heads / shape.kv_heads);
-    let pairs = shape.batch * shape.heads * shape.queries * keys;
     let blocks: Vec<_> = key_gradient
         .chunks_mut(keys * dim)
         .zip(value_gradient.chunks_mut(keys * value_dim))
@@ -57,7 +53,7 @@ pub(super) fn differentiate<T: Element>(
     let inputs = problem.inputs;
     parallel_for(
         blocks.into_iter(),
-        0.04 * (pairs * (dim + value_dim)) as f64,
+        0.04 * shape.multiply_adds(),
         || Scratch {
             keys: vec![0.0; PACKED * dim],
             key_gradients: vec![0.0; PACKED * dim],
@@ -71,7 +67,7 @@ pub(super) fn differentiate<T: Element>(
         },
         |scratch, (batch_head, block, (key_gradient, value_gradient))| {
             let (batch, kv_head) = (batch_head / kv_heads, batch_head % kv_heads);
-            simd::dispatch(Block {
+            dispatch_tiles(Block {
                 problem,
                 statistics,
                 heads: (batch, kv_head * group, group),
@@ -111,20 +107,7 @@ struct QueryStep<'a, T> {
     statistics: &'a [Statistics],
 }
 
-impl<T: Element> WithSimd for Block<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        if has_16_registers::<S>() {
-            self.run::<S, 4>(simd);
-        } else {
-            self.run::<S, 8>(simd);
-        }
-    }
-}
-
-impl<T: Element> Block<'_, T> {
+impl<T: Element> TileKernel for Block<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(mut self, simd: S) {
         let Problem {
@@ -180,7 +163,9 @@ impl<T: Element> Block<'_, T> {
         let sizes = (tile, value_dim);
         unpack(value_gradients, |_| 1.0, sizes, row, self.value_gradient);
     }
+}
 
+impl<T: Element> Block<'_, T> {
     /// Adds the contributions of the queries of a step.
     #[inline(always)]
     fn add_step<S: Simd, const ROWS: usize>(&mut self, simd: S, step: QueryStep<T>) {

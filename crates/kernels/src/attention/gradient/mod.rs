@@ -63,34 +63,18 @@ pub fn attention_gradient<T: Element>(
     gradient: AttentionGradient<T>,
 ) -> Result<()> {
     const OP: &str = "attention_gradient";
-    let AttentionShape {
-        batch,
-        heads,
-        kv_heads,
-        queries,
-        keys,
-        dim,
-        value_dim,
-    } = shape;
     check::check(OP, shape, inputs)?;
-    cotangent.check(OP, "cotangent", [batch, heads, queries, value_dim])?;
+    cotangent.check(OP, "cotangent", shape.output_sizes())?;
     let sizes = [
-        (
-            "queries",
-            [batch, heads, queries, dim],
-            gradient.queries.len(),
-        ),
-        ("keys", [batch, kv_heads, keys, dim], gradient.keys.len()),
-        (
-            "values",
-            [batch, kv_heads, keys, value_dim],
-            gradient.values.len(),
-        ),
+        ("queries", shape.query_sizes(), gradient.queries.len()),
+        ("keys", shape.key_sizes(), gradient.keys.len()),
+        ("values", shape.value_sizes(), gradient.values.len()),
     ];
     for (what, sizes, got) in sizes {
         length(OP, what, product(OP, &sizes)?, got)?;
     }
-    if batch * heads * queries * keys * value_dim == 0 {
+    let [batch, heads, queries, keys] = shape.score_sizes();
+    if batch * heads * queries * keys * shape.value_dim == 0 {
         gradient.queries.fill(T::default());
         gradient.keys.fill(T::default());
         gradient.values.fill(T::default());

@@ -1,17 +1,14 @@
 //! Queries packed across lanes: the statistics of each query, and its gradient.
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 
 use super::{PACKED, Problem, STEP, Statistics, scratch_len};
 use crate::attention::mask::HeadMask;
-use crate::attention::packed_tile::{pack, unpack};
+use crate::attention::packed_tile::{TileKernel, dispatch_tiles, pack, unpack};
 use crate::attention::strided::HeadRows;
 use crate::element::Element;
-use crate::gemm::microkernel::{
-    TILE_REGISTERS, as_tile, as_tile_mut, axpy_tile, gemm_tile, has_16_registers,
-};
+use crate::gemm::microkernel::{TILE_REGISTERS, as_tile, as_tile_mut, axpy_tile, gemm_tile};
 use crate::parallel::parallel_for;
-use crate::simd;
 use crate::simd::lanes::Lanes;
 
 /// Buffers of one thread.
@@ -38,7 +35,6 @@ pub(super) fn differentiate<T: Element>(
 ) {
     let shape = problem.shape;
     let (heads, queries, dim, value_dim) = (shape.heads, shape.queries, shape.dim, shape.value_dim);
-    let pairs = shape.batch * heads * queries * shape.keys;
     let blocks: Vec<_> = gradient
         .chunks_mut(queries * dim)
         .zip(statistics.chunks_mut(queries))
@@ -52,7 +48,7 @@ pub(super) fn differentiate<T: Element>(
     let inputs = problem.inputs;
     parallel_for(
         blocks.into_iter(),
-        0.04 * (pairs * (dim + value_dim)) as f64,
+        0.04 * shape.multiply_adds(),
         || Scratch {
             queries: vec![0.0; PACKED * dim],
             gradients: vec![0.0; PACKED * dim],
@@ -66,7 +62,7 @@ pub(super) fn differentiate<T: Element>(
         |scratch, (batch_head, block, (gradient, statistics))| {
             let (batch, head) = (batch_head / heads, batch_head % heads);
             let kv_head = head / (heads / shape.kv_heads);
-            simd::dispatch(Block {
+            dispatch_tiles(Block {
                 first: block * PACKED,
                 queries: inputs.queries.of_head(batch, head, dim),
                 cotangents: problem.cotangent.of_head(batch, head, value_dim),
@@ -100,19 +96,6 @@ struct Block<'a, T> {
     statistics: &'a mut [Statistics],
 }
 
-impl<T: Element> WithSimd for Block<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        if has_16_registers::<S>() {
-            self.run::<S, 4>(simd);
-        } else {
-            self.run::<S, 8>(simd);
-        }
-    }
-}
-
 /// The running maximum, sum, and sum of weighted products of the queries of a tile.
 #[derive(Clone, Copy)]
 struct Running<S: Simd> {
@@ -121,7 +104,7 @@ struct Running<S: Simd> {
     delta: [Lanes<S>; TILE_REGISTERS],
 }
 
-impl<T: Element> Block<'_, T> {
+impl<T: Element> TileKernel for Block<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(mut self, simd: S) {
         let (tile, count) = (TILE_REGISTERS * S::F32_LANES, self.statistics.len());
@@ -161,7 +144,9 @@ impl<T: Element> Block<'_, T> {
         let Scratch { gradients, row, .. } = &mut *self.scratch;
         unpack(gradients, |_| self.scale, (tile, dim), row, self.gradient);
     }
+}
 
+impl<T: Element> Block<'_, T> {
     /// Masked scores, and products of values and the gradient of the output, for one tile and block of keys.
     #[inline(always)]
     fn scores<S: Simd, const ROWS: usize>(

@@ -44,36 +44,30 @@ const ROWS: usize = 2;
 const VECTORS: usize = 4;
 const ROWS_OF_MANY: usize = 4;
 
-/// Multiplies with activations in `f32`, and returns whether it did: for 4 and 8 bits, if the processor has the
-/// instructions. Lengths are checked, nothing is empty.
-pub(in crate::quantized) fn gemv_f32<S: Element>(
-    matrix: Quantized<S>,
-    x: &[f32],
-    out: &mut [f32],
-) -> bool {
-    if !has_avx512_vnni() {
-        return false;
-    }
-    match matrix.bits {
-        4 => gemv_checked::<S, 8>(matrix, x, 0.045, out),
-        8 => gemv_checked::<S, 4>(matrix, x, 0.05, out),
-        _ => return false,
-    }
-    true
+/// What a row is multiplied with.
+#[derive(Clone, Copy)]
+pub(in crate::quantized) enum ActivationType {
+    F32,
+    /// Rounded to bytes.
+    I8,
 }
 
-/// The same with activations rounded to bytes.
-pub(in crate::quantized) fn gemv_i8<S: Element>(
+/// Multiplies and returns whether it did: for 4 and 8 bits, if the processor has the instructions. Lengths are checked,
+/// nothing is empty.
+pub(in crate::quantized) fn gemv<S: Element>(
     matrix: Quantized<S>,
     x: &[f32],
+    activations: ActivationType,
     out: &mut [f32],
 ) -> bool {
     if !has_avx512_vnni() {
         return false;
     }
-    match matrix.bits {
-        4 => gemv_checked::<S, 2>(matrix, x, 0.016, out),
-        8 => gemv_checked::<S, 1>(matrix, x, 0.02, out),
+    match (matrix.bits, activations) {
+        (4, ActivationType::F32) => gemv_checked::<S, 8>(matrix, x, 0.045, out),
+        (8, ActivationType::F32) => gemv_checked::<S, 4>(matrix, x, 0.05, out),
+        (4, ActivationType::I8) => gemv_checked::<S, 2>(matrix, x, 0.016, out),
+        (8, ActivationType::I8) => gemv_checked::<S, 1>(matrix, x, 0.02, out),
         _ => return false,
     }
     true

@@ -4,4 +4,4 @@ mod activations;
 mod gemv;
 mod registers;
 
-pub(super) use gemv::{gemv_f32, gemv_i8};
+pub(super) use gemv::{ActivationType, gemv};

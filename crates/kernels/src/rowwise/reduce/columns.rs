@@ -1,9 +1,8 @@
 //! Reducing columns: rows are added to a tile of results.
 
-use pulp::{Simd, WithSimd};
-
+use super::add_rows::{Combine, add_rows};
 use super::pairwise::Pairwise;
-use super::{ReduceShape, Reduction, max_or_nan, min_or_nan};
+use super::{ReduceShape, Reduction};
 use crate::element::Element;
 use crate::parallel::parallel_for;
 use crate::simd;
@@ -16,7 +15,12 @@ const TASK: usize = 16 * 1024;
 const RUN: usize = 64;
 
 /// Lengths are checked, nothing is empty.
-pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut [T]) {
+pub(super) fn reduce<T: Element, O: Element>(
+    reduction: Reduction,
+    shape: ReduceShape,
+    x: &[T],
+    out: &mut [O],
+) {
     if shape.reduced > rows_per_part(shape.inner) {
         reduce_in_parts(reduction, shape, x, out);
         return;
@@ -24,7 +28,7 @@ pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[
     let ReduceShape { reduced, inner, .. } = shape;
     let outer_per_task = (TASK / (reduced * inner)).max(1);
     // Either several outer indices of narrow rows, or parts of the rows of one.
-    let tasks: Vec<(usize, usize, &mut [T])> = out
+    let tasks: Vec<(usize, usize, &mut [O])> = out
         .chunks_mut(outer_per_task * inner)
         .enumerate()
         .flat_map(|(task, out)| {
@@ -46,7 +50,7 @@ pub(super) fn reduce<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[
                     let rows = &x[(outer + i) * reduced * inner..][..reduced * inner];
                     scratch.add_rows(reduction, rows, inner, column + tile * TILE, out.len());
                     let Scratch { total, row_f32, .. } = scratch;
-                    T::write(out, row_f32, |out| {
+                    O::write(out, row_f32, |out| {
                         for (out, total) in out.iter_mut().zip(total) {
                             *out = reduction.finish(*total, reduced);
                         }
@@ -69,7 +73,12 @@ fn nanoseconds(shape: ReduceShape) -> f64 {
 }
 
 /// Many rows: parts of them reduced separately, then all parts.
-fn reduce_in_parts<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T], out: &mut [T]) {
+fn reduce_in_parts<T: Element, O: Element>(
+    reduction: Reduction,
+    shape: ReduceShape,
+    x: &[T],
+    out: &mut [O],
+) {
     let ReduceShape { reduced, inner, .. } = shape;
     let part = rows_per_part(inner);
     let parts = reduced.div_ceil(part);
@@ -100,7 +109,7 @@ fn reduce_in_parts<T: Element>(reduction: Reduction, shape: ReduceShape, x: &[T]
             let parts = results[column..].iter().step_by(inner);
             parts.for_each(|part| total.add(*part));
             let value = reduction.finish(total.total(), reduced);
-            T::write(std::slice::from_mut(out), &mut [0.0], |out| out[0] = value);
+            O::write(std::slice::from_mut(out), &mut [0.0], |out| out[0] = value);
         }
     }
 }
@@ -139,18 +148,9 @@ impl Scratch {
         for (number, rows) in rows.chunks(RUN * inner).enumerate() {
             // The first run is the total, the first row of a run its sum: no neutral element is needed.
             let target = if number == 0 { &mut *total } else { &mut *run };
-            for (row, x) in rows.chunks_exact(inner).enumerate() {
-                let x = T::read(&x[column..column + width], row_f32);
-                if row == 0 {
-                    target.copy_from_slice(x);
-                } else {
-                    simd::dispatch(Combine {
-                        reduction,
-                        x,
-                        to: target,
-                    });
-                }
-            }
+            let first = T::read(&rows[column..column + width], row_f32);
+            target.copy_from_slice(first);
+            add_rows(reduction, &rows[inner..], inner, column, target, row_f32);
             if number > 0 {
                 simd::dispatch(Combine {
                     reduction,
@@ -158,28 +158,6 @@ impl Scratch {
                     to: total,
                 });
             }
-        }
-    }
-}
-
-/// Combines numbers with others, element by element.
-struct Combine<'a> {
-    reduction: Reduction,
-    x: &'a [f32],
-    to: &'a mut [f32],
-}
-
-impl WithSimd for Combine<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        // Plain loops, which the compiler vectorizes.
-        let pairs = self.to.iter_mut().zip(self.x);
-        match self.reduction {
-            Reduction::Sum | Reduction::Mean => pairs.for_each(|(to, x)| *to += x),
-            Reduction::Max => pairs.for_each(|(to, x)| *to = max_or_nan(*to, *x)),
-            Reduction::Min => pairs.for_each(|(to, x)| *to = min_or_nan(*to, *x)),
         }
     }
 }

@@ -11,9 +11,17 @@
 //! columns, and far less on average; a mean is rounded twice more. The result depends on the shape and the instruction
 //! set alone. Maximum and minimum are exact, and NaN where one element is.
 
+mod add_rows;
+mod block;
 mod columns;
+mod fold;
 mod pairwise;
 mod rows;
+
+pub use fold::{
+    Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct, FoldMax,
+    FoldMin, FoldProduct, FoldSum, Whole, fold,
+};
 
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
@@ -57,11 +65,11 @@ pub struct ReduceShape {
 ///
 /// # Errors
 /// When a length does not match the shape, or there are no elements to take the maximum or minimum of.
-pub fn reduce<T: Element>(
+pub fn reduce<T: Element, O: Element>(
     reduction: Reduction,
     shape: ReduceShape,
     x: &[T],
-    out: &mut [T],
+    out: &mut [O],
 ) -> Result<()> {
     let op = reduction.name();
     let ReduceShape {

@@ -1,13 +1,10 @@
 //! Reducing contiguous rows.
 
-use pulp::{Simd, WithSimd};
-
+use super::Reduction;
+use super::block::reduce_block;
 use super::pairwise::Pairwise;
-use super::{Reduction, max_or_nan, min_or_nan};
 use crate::element::Element;
 use crate::parallel::parallel_for;
-use crate::rowwise::row_fold::row_sum;
-use crate::simd;
 
 /// Elements that are reduced at once.
 const BLOCK: usize = 4096;
@@ -17,7 +14,12 @@ const TASK: usize = 16 * 1024;
 const MAX_SERIAL_ROW: usize = 64 * 1024;
 
 /// Lengths are checked, rows are not empty.
-pub(super) fn reduce<T: Element>(reduction: Reduction, dim: usize, x: &[T], out: &mut [T]) {
+pub(super) fn reduce<T: Element, O: Element>(
+    reduction: Reduction,
+    dim: usize,
+    x: &[T],
+    out: &mut [O],
+) {
     if dim > MAX_SERIAL_ROW {
         for (x, out) in x.chunks_exact(dim).zip(out) {
             let value = reduce_row_in_parallel(reduction, x);
@@ -62,47 +64,11 @@ fn reduce_row_in_parallel<T: Element>(reduction: Reduction, x: &[T]) -> f32 {
 /// Contiguous elements, on one thread.
 fn reduce_row<T: Element>(reduction: Reduction, x: &[T], scratch: &mut [f32; BLOCK]) -> f32 {
     if x.len() <= BLOCK {
-        let x = T::read(x, scratch);
-        return simd::dispatch(Block { reduction, x });
+        return reduce_block(reduction, x, scratch);
     }
     let mut total = Pairwise::new(reduction);
     for x in x.chunks(BLOCK) {
-        let x = T::read(x, scratch);
-        total.add(simd::dispatch(Block { reduction, x }));
+        total.add(reduce_block(reduction, x, scratch));
     }
     total.total()
-}
-
-/// A plain loop over as many lanes as fill four registers; the compiler vectorizes it.
-macro_rules! max_or_min {
-    ($x:expr, $start:expr, $of:ident) => {{
-        const LANES: usize = 64;
-        let (body, tail) = $x.as_chunks::<LANES>();
-        let mut found = [$start; LANES];
-        for x in body {
-            for lane in 0..LANES {
-                found[lane] = $of(found[lane], x[lane]);
-            }
-        }
-        let found = found.iter().fold($start, |a, b| $of(a, *b));
-        tail.iter().fold(found, |a, b| $of(a, *b))
-    }};
-}
-
-struct Block<'a> {
-    reduction: Reduction,
-    x: &'a [f32],
-}
-
-impl WithSimd for Block<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> f32 {
-        match self.reduction {
-            Reduction::Sum | Reduction::Mean => row_sum(simd, self.x, |x| x),
-            Reduction::Max => max_or_min!(self.x, f32::NEG_INFINITY, max_or_nan),
-            Reduction::Min => max_or_min!(self.x, f32::INFINITY, min_or_nan),
-        }
-    }
 }

@@ -153,6 +153,14 @@ impl<S: Simd> Lanes<S> {
         Self::select(input.equal(input), self, input)
     }
 
+    /// The first lane.
+    #[inline(always)]
+    pub(crate) fn first(self) -> f32 {
+        let mut first = [0.0];
+        self.simd.partial_store_f32s(&mut first, self.value);
+        first[0]
+    }
+
     #[inline(always)]
     pub(crate) fn sum(self) -> f32 {
         self.simd.reduce_sum_f32s(self.value)

@@ -102,9 +102,30 @@ impl<S: Simd> Lanes<S> {
         r.polynomial(EXP).mul_add(r * r, r) + self.constant(1.0)
     }
 
-    /// The natural logarithm, within 1 ulp or so; `-inf` at 0 and NaN below.
+    /// `e^self - 1`, within 2 ulp.
     #[inline(always)]
-    pub(crate) fn log(self) -> Self {
+    pub(crate) fn expm1(self) -> Self {
+        let s = self.simd;
+        let x = self.max(self.constant(-30.0)).min(self.constant(89.0));
+        let round = self.constant(ROUND);
+        let shifted = x.mul_add(self.constant(LOG2_E), round);
+        let exponent = s.sub_u32s(shifted.bits(), round.bits());
+        let n = shifted - round;
+        let r = n.mul_add(self.constant(-LN_2_HIGH), x);
+        let r = n.mul_add(self.constant(-LN_2_LOW), r);
+        let power = r.polynomial(EXP).mul_add(r * r, r);
+        // Half of it, because 2^128 is infinite.
+        let biased = s.add_u32s(exponent, s.splat_u32s(126));
+        let scale = Self::from_bits(s, s.wrapping_dyn_shl_u32s(biased, s.splat_u32s(23)));
+        let half = scale.mul_add(power, scale - self.constant(0.5));
+        // Where half of it would be denormal, and for the sign of a zero.
+        let is_tiny = self.abs().less_than(self.constant(1e-8));
+        Self::select(is_tiny, self, half + half).propagate_nan(self)
+    }
+
+    /// `(e, f)` with `self = 2^e * (1 + f)` for a positive number, denormal ones included.
+    #[inline(always)]
+    fn log_parts(self) -> (Self, Self) {
         let s = self.simd;
         let tiny = self.less_than(self.constant(f32::MIN_POSITIVE));
         let scaled = Self::select(tiny, self * self.constant(8_388_608.0), self);
@@ -124,16 +145,95 @@ impl<S: Simd> Lanes<S> {
             s.and_u32s(offset, s.splat_u32s(MANTISSA)),
             s.splat_u32s(SQRT_HALF),
         );
-        let f = Self::from_bits(s, mantissa) - self.constant(1.0);
-        let square = f * f;
-        let tail = e.mul_add(self.constant(LN_2_LOW), f.polynomial(LOG) * f * square);
-        let tail = square.mul_add(self.constant(-0.5), tail);
-        let log = e.mul_add(self.constant(LN_2_HIGH), f + tail);
+        (e, Self::from_bits(s, mantissa) - self.constant(1.0))
+    }
+
+    /// A logarithm of `self`, of which `log` is that of positive finite numbers.
+    #[inline(always)]
+    fn log_or_special(self, log: Self) -> Self {
         let zero = self.constant(0.0);
         let infinity = self.constant(f32::INFINITY);
         let log = Self::select(self.equal(zero), -infinity, log);
         let log = Self::select(self.equal(infinity), infinity, log);
         let log = Self::select(self.less_than(zero), self.constant(f32::NAN), log);
         log.propagate_nan(self)
+    }
+
+    /// The natural logarithm, within 1 ulp or so; `-inf` at 0 and NaN below.
+    #[inline(always)]
+    pub(crate) fn log(self) -> Self {
+        let (e, f) = self.log_parts();
+        let square = f * f;
+        let tail = e.mul_add(self.constant(LN_2_LOW), f.polynomial(LOG) * f * square);
+        let tail = square.mul_add(self.constant(-0.5), tail);
+        self.log_or_special(e.mul_add(self.constant(LN_2_HIGH), f + tail))
+    }
+
+    /// The logarithm to a base whose `1 / ln(base)` is `high + low` and `log(2)` `two_high + two_low`; the first parts
+    /// have so few bits that their products with what is close are exact.
+    #[inline(always)]
+    fn log_to_base(self, [high, low]: [f32; 2], [two_high, two_low]: [f32; 2]) -> Self {
+        let (e, f) = self.log_parts();
+        let square = f * f;
+        let tail = square.mul_add(self.constant(-0.5), f.polynomial(LOG) * f * square);
+        let sum = (f + tail) * self.constant(low);
+        let sum = e.mul_add(self.constant(two_low), sum);
+        let sum = tail.mul_add(self.constant(high), sum);
+        let sum = f.mul_add(self.constant(high), sum);
+        self.log_or_special(e.mul_add(self.constant(two_high), sum))
+    }
+
+    /// The logarithm to base 2, within 2 ulp; exact for powers of 2.
+    #[inline(always)]
+    pub(crate) fn log2(self) -> Self {
+        self.log_to_base([1.442_382_8, 3.122_284e-4], [1.0, 0.0])
+    }
+
+    /// The logarithm to base 10, within 2 ulp.
+    #[inline(always)]
+    pub(crate) fn log10(self) -> Self {
+        self.log_to_base([0.433_593_75, 7.007_319e-4], [0.300_781_25, 2.487_456_6e-4])
+    }
+
+    /// `log(1 + self)`, within 2 ulp; `-inf` at -1 and NaN below.
+    #[inline(always)]
+    pub(crate) fn log1p(self) -> Self {
+        let s = self.simd;
+        let one = self.constant(1.0);
+        let sum = self + one;
+        let (e, f) = sum.log_parts();
+        let is_near = e.equal(self.constant(0.0));
+        let f = Self::select(is_near, self, f);
+        // What the sum has lost, by the sum: a hundredth of an ulp does not matter here.
+        let lost = Self::select(one.less_than(self), one - (sum - self), self - (sum - one));
+        let exponent = s.and_u32s(sum.bits(), s.splat_u32s(0x7f80_0000));
+        let inverse = Self::from_bits(s, s.sub_u32s(s.splat_u32s(0x7f00_0000), exponent));
+        let mantissa = sum * inverse;
+        // 1 / m for m from 1 to 2, within 2 percent.
+        let inverse_mantissa = mantissa.polynomial([0.257_9, -1.268_1, 2.005_7]);
+        let lost = lost * inverse * inverse_mantissa;
+        let lost = Self::select(is_near, self.constant(0.0), lost);
+        let square = f * f;
+        let tail = e.mul_add(self.constant(LN_2_LOW), f.polynomial(LOG) * f * square);
+        let tail = square.mul_add(self.constant(-0.5), tail + lost);
+        let log = e.mul_add(self.constant(LN_2_HIGH), f + tail);
+        // For the sign of a zero, and denormal numbers.
+        let is_tiny = self.abs().less_than(self.constant(1e-8));
+        Self::select(is_tiny, self, sum.log_or_special(log))
+    }
+
+    /// `log(e^self + e^other)`, within 3 ulp of the larger of the result and the larger operand.
+    #[inline(always)]
+    pub(crate) fn logaddexp(self, other: Self) -> Self {
+        let is_less = self.less_than(other);
+        let most = Self::select(is_less, other, self);
+        let least = Self::select(is_less, self, other);
+        let difference = least - most;
+        let sum = most + difference.exp_nonpositive().log1p();
+        // The difference of two infinities is NaN.
+        let infinity = self.constant(f32::INFINITY);
+        let sum = Self::select(most.equal(infinity), most, sum);
+        let sum = Self::select(least.equal(-infinity), most, sum);
+        sum.propagate_nan(self).propagate_nan(other)
     }
 }

@@ -31,6 +31,31 @@ const ERF_LARGE: [f32; 7] = [
     -6.348_468_7e-1,
     -1.287_175_1e-1,
 ];
+/// `erfinv(x) / x` in `log(1 - x^2)`, where that is at least -6.125: the coefficients of MLX.
+const ERFINV_MIDDLE: [f32; 10] = [
+    5.438_778_3e-9,
+    1.432_854_5e-7,
+    1.227_747_9e-6,
+    1.129_636_26e-7,
+    -5.615_307_6e-5,
+    -1.476_976_3e-4,
+    2.314_686_8e-3,
+    1.153_925_8e-2,
+    -2.320_154_8e-1,
+    8.862_269e-1,
+];
+/// The same for the tails.
+const ERFINV_TAIL: [f32; 9] = [
+    3.036_975_7e-10,
+    2.932_431e-8,
+    1.221_503_3e-6,
+    2.841_089_6e-5,
+    3.935_529_7e-4,
+    3.026_988_1e-3,
+    4.831_858e-3,
+    -2.646_461_4e-1,
+    8.400_165e-1,
+];
 const SQRT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
 /// `2 * sqrt(2 / pi)`.
 const GELU_TANH: f32 = 1.595_769;
@@ -70,6 +95,20 @@ impl<S: Simd> Lanes<S> {
         let large = (self.constant(1.0) - power.exp_nonpositive()).copysign(self);
         Self::select(magnitude.less_than(self.constant(0.921_875)), small, large)
             .propagate_nan(self)
+    }
+
+    /// The inverse of the error function: infinite at -1 and 1, NaN beyond.
+    #[inline(always)]
+    pub(crate) fn erfinv(self) -> Self {
+        // Rounded once: near 1 the square's error would be as large as the difference.
+        let t = self.mul_add_exact(-self, self.constant(1.0)).log();
+        let is_tail = t.less_than(self.constant(-6.125));
+        let quotient = Self::select(
+            is_tail,
+            t.polynomial(ERFINV_TAIL),
+            t.polynomial(ERFINV_MIDDLE),
+        );
+        self * quotient
     }
 
     /// `x * (1 + erf(x / sqrt(2))) / 2`.

@@ -4,7 +4,8 @@ use rstest::rstest;
 
 use super::*;
 use crate::ArrayType;
-use crate::Dtype::{Bfloat16, Bool, Float16, Float32, Float64, Int32, Int64};
+use crate::Dtype::{Bfloat16, Bool, Complex64, Float16, Float32, Float64, Int32, Int64};
+use crate::op::FftNorm;
 use crate::shape::row_major_strides;
 
 fn array(shape: &[i32], dtype: Dtype) -> ArrayType {
@@ -37,14 +38,24 @@ fn prepared_of(op: &Op, inputs: &[ArrayType]) -> Option<Prepared> {
 #[rstest]
 #[case::exp(Op::Exp, &[32], Float32, true)]
 #[case::exp_of_few(Op::Exp, &[31], Float32, false)]
-#[case::exp_of_doubles(Op::Exp, &[32], Float64, false)]
-#[case::log2_is_mlx_own(Op::Log2, &[4096], Float32, false)]
+#[case::exp_of_doubles(Op::Exp, &[32], Float64, true)]
+#[case::exp_of_complex_numbers(Op::Exp, &[32], Complex64, false)]
+#[case::log2(Op::Log2, &[32], Float32, true)]
+#[case::integers_have_no_fraction(Op::Floor, &[4096], Int32, false)]
+#[case::negative_integers(Op::Negative, &[4096], Int32, true)]
 #[case::square(Op::Square, &[4096], Bfloat16, true)]
 #[case::square_of_few(Op::Square, &[4095], Float32, false)]
-#[case::rsqrt_of_halves_rounds_twice(Op::Rsqrt, &[4096], Float16, false)]
+#[case::rsqrt_of_halves(Op::Rsqrt, &[4096], Float16, true)]
 #[case::softmax(Op::Softmax { axes: vec![-1], precise: false }, &[2, 3], Float16, true)]
 #[case::softmax_of_another_axis(Op::Softmax { axes: vec![0], precise: false }, &[2, 3], Float16, false)]
 #[case::logsumexp_of_halves(Op::Logsumexp { axes: vec![-1], keepdims: true }, &[2, 3], Float16, false)]
+#[case::sort(Op::Sort { axis: -1 }, &[256], Int64, true)]
+#[case::sort_of_few(Op::Sort { axis: -1 }, &[255], Float32, false)]
+#[case::sort_of_complex_numbers(Op::Sort { axis: 0 }, &[256], Complex64, false)]
+#[case::partition_of_few(Op::Partition { kth: 1, axis: 0 }, &[4095], Float32, false)]
+#[case::partition(Op::Partition { kth: -1, axis: 0 }, &[4096], Float16, true)]
+#[case::fft(Op::Fftn { n: vec![256], axes: vec![0], norm: FftNorm::Backward }, &[256], Complex64, true)]
+#[case::fft_of_no_axis(Op::Fftn { n: vec![], axes: vec![], norm: FftNorm::Backward }, &[256], Complex64, false)]
 #[case::nothing(Op::Exp, &[0, 32], Float32, false)]
 fn of_one_input(#[case] op: Op, #[case] shape: &[i32], #[case] dtype: Dtype, #[case] want: bool) {
     let x = array(shape, dtype);
@@ -52,10 +63,25 @@ fn of_one_input(#[case] op: Op, #[case] shape: &[i32], #[case] dtype: Dtype, #[c
 }
 
 #[rstest]
+#[case::sum(Op::Add, Int32, Int32, true)]
+#[case::sum_of_truth_values(Op::Add, Bool, Bool, true)]
+#[case::quotient_of_truth_values(Op::Divide, Bool, Bool, false)]
+#[case::shift(Op::LeftShift, Int64, Int64, true)]
+#[case::comparison(Op::Less, Float16, Bool, true)]
+#[case::comparison_for_order_of_complex_numbers(Op::Less, Complex64, Bool, false)]
+#[case::equality_of_complex_numbers(Op::Equal, Complex64, Bool, true)]
+#[case::remainder_of_floats(Op::Remainder, Float32, Float32, false)]
+fn of_two_inputs(#[case] op: Op, #[case] dtype: Dtype, #[case] to: Dtype, #[case] want: bool) {
+    let x = array(&[64, 64], dtype);
+    assert_eq!(supported(&op, &[x.clone(), x], &array(&[64, 64], to)), want);
+}
+
+#[rstest]
 #[case::last(&[-1], true)]
 #[case::neighbours(&[1, 0], true)]
-#[case::not_neighbours(&[0, 2], false)]
-fn sums_are_of_neighbouring_axes(#[case] axes: &[i32], #[case] want: bool) {
+#[case::not_neighbours(&[0, 2], true)]
+#[case::no_axis(&[3], false)]
+fn sums_are_of_any_axes(#[case] axes: &[i32], #[case] want: bool) {
     let op = Op::Sum {
         axes: axes.to_vec(),
         keepdims: true,
@@ -70,6 +96,8 @@ fn sums_are_of_neighbouring_axes(#[case] axes: &[i32], #[case] want: bool) {
 #[case::many_are_for_a_blas(4, Float32, true, false)]
 #[case::many_halves(64, Float16, true, true)]
 #[case::not_transposed(1, Float32, false, false)]
+#[case::halves_in_any_order(1, Bfloat16, false, true)]
+#[case::doubles(1, Float64, true, false)]
 fn products_read_transposed_matrices(
     #[case] vectors: i32,
     #[case] dtype: Dtype,
@@ -186,15 +214,18 @@ fn an_instruction_takes_the_dtypes_of_the_kernel() {
 }
 
 #[rstest]
-#[case::of_one_axis(&[1], &[1], false, 3, true)]
-#[case::uneven_padding(&[1], &[2], false, 3, false)]
-#[case::flipped(&[1], &[1], true, 3, false)]
-#[case::of_two_axes(&[1, 1], &[1, 1], false, 4, false)]
+#[case::of_one_axis(&[1], &[1], false, Float32, true)]
+#[case::uneven_padding(&[1], &[2], false, Float16, true)]
+#[case::flipped(&[1], &[1], true, Bfloat16, true)]
+#[case::of_three_axes(&[1, 1, 0], &[1, 1, 0], false, Float32, true)]
+#[case::cut(&[-1], &[1], false, Float32, false)]
+#[case::doubles(&[1, 1], &[1, 1], false, Float64, false)]
+#[case::of_four_axes(&[0; 4], &[0; 4], false, Float32, false)]
 fn convolutions(
     #[case] low: &[i32],
     #[case] high: &[i32],
     #[case] flip: bool,
-    #[case] ndim: usize,
+    #[case] dtype: Dtype,
     #[case] want: bool,
 ) {
     let op = Op::Conv {
@@ -206,6 +237,6 @@ fn convolutions(
         groups: 1,
         flip,
     };
-    let x = array(&vec![4; ndim], Float32);
+    let x = array(&vec![4; low.len() + 2], dtype);
     assert_eq!(supported(&op, &[x.clone(), x.clone()], &x), want);
 }

@@ -67,6 +67,18 @@ fn the_bytes_are_the_place_in_the_table_and_the_attributes() {
     assert_eq!(encoded(&Op::RmsNorm { eps: 1.0 }), want);
 }
 
+#[test]
+fn the_fingerprint_changes_with_the_order_of_cases() {
+    let layout = |cases: [&str; 2]| {
+        let name = fnv(FNV_START, "SearchSide");
+        cases.iter().fold(name, |hash, case| fnv(hash, case))
+    };
+    assert_eq!(SearchSide::LAYOUT, layout(["Left", "Right"]));
+    assert_ne!(SearchSide::LAYOUT, layout(["Right", "Left"]));
+    assert_ne!(<Vec<i32>>::LAYOUT, <Vec<i64>>::LAYOUT);
+    assert_ne!(<Option<i32>>::LAYOUT, <Vec<i32>>::LAYOUT);
+}
+
 /// Bytes that C++ never writes are no operation, and none of them panics or allocates what it says.
 #[test]
 fn other_bytes_are_refused() {

@@ -6,7 +6,7 @@ use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module, ParameterVisitor};
 
 use super::attention::Attention;
 use super::cache::LayerCache;
-use super::encoder::Positions;
+use super::encoder::{Positions, feed_forward};
 use crate::axis_size::axis_size;
 use crate::kv_cache::LayerKvCache;
 use crate::whisper::Config;
@@ -170,9 +170,7 @@ impl Layer {
         let x = x + self
             .encoder_attn
             .forward(&normed, &cache.encoder_kv, &AttentionMask::none());
-        let norm = &self.final_layer_norm;
-        let hidden = norm.kernels.gelu(&self.fc1.forward(&norm.forward(&x)));
-        x + self.fc2.forward(&hidden)
+        feed_forward(&x, &self.final_layer_norm, &self.fc1, &self.fc2)
     }
 }
 

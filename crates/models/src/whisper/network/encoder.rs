@@ -80,12 +80,14 @@ impl Layer {
         let normed = self.self_attn_layer_norm.forward(x);
         let kv = self.self_attn.keys_values(&normed);
         let x = x + self.self_attn.forward(&normed, &kv, &AttentionMask::none());
-        let hidden = self
-            .final_layer_norm
-            .kernels
-            .gelu(&self.fc1.forward(&self.final_layer_norm.forward(&x)));
-        x + self.fc2.forward(&hidden)
+        feed_forward(&x, &self.final_layer_norm, &self.fc1, &self.fc2)
     }
+}
+
+/// Adds the feed-forward network of a layer.
+pub(super) fn feed_forward(x: &Array, norm: &LayerNorm, fc1: &Linear, fc2: &Linear) -> Array {
+    let hidden = norm.kernels.gelu(&fc1.forward(&norm.forward(x)));
+    x + fc2.forward(&hidden)
 }
 
 impl Positions {

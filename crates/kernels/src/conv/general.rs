@@ -1,0 +1,166 @@
+//! Convolution over up to three axes, in MLX's layout.
+//!
+//! Formula: `out[n, o.., f] = sum over k.., c of x[n, (o * stride + k * kernel_dilation - padding) / input_dilation.., c] *
+//! weight[f, k.., c]`, `x` being 0 outside and between its elements; with groups, `f` depends only on the channels of its
+//! group; a flipped kernel has `weight[f, size - 1 - k.., c]`.
+//! Blocking: implicit GEMM (`gemm/blocked.rs`), whose rows are windows, which are read in place as far as their elements are
+//! adjacent. A kernel of one element with stride 1 is a plain product. With one channel to a group, `depthwise.rs`.
+//! Inputs of half precision are converted once, as each element is in many windows.
+//! Limit: multiplications. Error: as in `gemm/blocked.rs`, with the elements of a window as depth.
+
+use super::depthwise;
+use super::shape::{Conv, ConvAxis};
+use super::windows::Windows;
+use crate::element::{Element, to_f32_vec};
+use crate::error::Result;
+use crate::gemm::blocked::{Product, Sizes, multiply};
+use crate::gemm::factors::Strided;
+
+/// Writes the convolution of `x` with `weight` to `out`.
+///
+/// `x` is `[batch, input.., channels]`, `weight` `[outputs, kernel.., channels / groups]`, `out` `[batch, output.., outputs]`.
+/// As everywhere in machine learning, this is a cross-correlation, unless the kernel is flipped.
+///
+/// ```
+/// use mlx_kernels::{Conv, ConvAxis, conv};
+///
+/// let axis = ConvAxis {
+///     input: 2, kernel: 2, output: 2, stride: 1, padding: 1, kernel_dilation: 1, input_dilation: 1,
+/// };
+/// let shape = Conv { batch: 1, axes: &[axis; 2], channels: 1, outputs: 1, groups: 1, flip: false };
+/// let mut out = [0.0; 4];
+/// conv(shape, &[1.0, 2.0, 3.0, 4.0], &[1.0, 0.0, 0.0, -1.0], &mut out)?;
+/// assert_eq!(out, [-1.0, -2.0, -3.0, -3.0]);
+/// # Ok::<(), mlx_kernels::Error>(())
+/// ```
+///
+/// # Errors
+/// When a size is 0 that must not be, groups do not divide the channels, or a length does not match the sizes.
+pub fn conv<T: Element>(shape: Conv<'_>, x: &[T], weight: &[T], out: &mut [T]) -> Result<()> {
+    shape.check(x.len(), weight.len(), out.len())?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    let flipped;
+    let weight = if shape.flip {
+        flipped = flip(shape, weight);
+        &flipped
+    } else {
+        weight
+    };
+    let width = shape.channels / shape.groups;
+    let axes = shape.three_axes();
+    if width == 1 && shape.outputs == shape.groups && shape.groups > 1 {
+        depthwise::run(shape, x, weight, out);
+        return Ok(());
+    }
+    let rows = axes.iter().map(|axis| axis.output).product::<usize>() * shape.batch;
+    let columns = shape.outputs / shape.groups;
+    let sizes = Sizes {
+        batch: 1,
+        rows,
+        groups: shape.groups,
+        depth: shape.depth(),
+        columns,
+    };
+    let weight = Strided {
+        data: weight,
+        start: 0,
+        row_stride: 1,
+        column_stride: shape.depth(),
+        columns,
+    };
+    if axes.iter().all(is_plain) && shape.groups == 1 {
+        let x = Strided {
+            data: x,
+            start: 0,
+            row_stride: shape.channels,
+            column_stride: 1,
+            columns: shape.channels,
+        };
+        multiply(sizes, &Plain { x, weight }, out);
+        return Ok(());
+    }
+    let converted;
+    let x = if T::IS_F32 {
+        T::read(x, &mut [])
+    } else {
+        converted = to_f32_vec(x);
+        &converted
+    };
+    let product = Implicit {
+        x,
+        axes,
+        channels: shape.channels,
+        width,
+        weight,
+    };
+    multiply(sizes, &product, out);
+    Ok(())
+}
+
+/// Whether each output is made of the element in its place.
+fn is_plain(axis: &ConvAxis) -> bool {
+    axis.kernel == 1
+        && axis.padding == 0
+        && axis.output == axis.input
+        && (axis.stride == 1 || axis.output == 1)
+        && (axis.input_dilation == 1 || axis.input == 1)
+}
+
+/// The weights with the elements of each window in reverse order.
+fn flip<T: Element>(shape: Conv<'_>, weight: &[T]) -> Vec<T> {
+    let width = (shape.channels / shape.groups).max(1);
+    let windows = weight.chunks_exact(shape.depth().max(1));
+    windows
+        .flat_map(|window| window.chunks_exact(width).rev().flatten().copied())
+        .collect()
+}
+
+/// A convolution whose windows are single elements.
+struct Plain<'a, T> {
+    x: Strided<'a, T>,
+    weight: Strided<'a, T>,
+}
+
+impl<'a, T: Element> Product for Plain<'a, T> {
+    type Left = Strided<'a, T>;
+    type Right = Strided<'a, T>;
+    type Output = T;
+
+    fn left(&self, _: usize, _: usize) -> Strided<'a, T> {
+        self.x
+    }
+
+    fn right(&self, _: usize, _: usize) -> Strided<'a, T> {
+        self.weight
+    }
+}
+
+struct Implicit<'a, T> {
+    x: &'a [f32],
+    axes: [ConvAxis; 3],
+    channels: usize,
+    /// Channels of a group.
+    width: usize,
+    weight: Strided<'a, T>,
+}
+
+impl<'a, T: Element> Product for Implicit<'a, T> {
+    type Left = Windows<'a>;
+    type Right = Strided<'a, T>;
+    type Output = T;
+
+    fn left(&self, _: usize, group: usize) -> Windows<'a> {
+        let channels = (group * self.width, self.width);
+        Windows::new(self.x, self.axes, self.channels, channels)
+    }
+
+    fn right(&self, _: usize, group: usize) -> Strided<'a, T> {
+        let weight = self.weight;
+        Strided {
+            start: group * weight.columns * weight.column_stride,
+            ..weight
+        }
+    }
+}

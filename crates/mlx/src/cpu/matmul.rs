@@ -1,0 +1,122 @@
+//! Products of matrices: which kernel multiplies them.
+
+use mlx_kernels::{Addend, MatmulShape, StridedMatrices};
+
+use super::layout::{error_text, input, output, size};
+use super::product::{Transposed, into_f32, multiply, product, transposed, widened};
+use super::{Stored, by_dtype};
+use crate::ffi::host::{HostInput, HostOutput, Layout};
+
+/// Up to this many vectors a transposed matrix is read row by row; more are worth packing it.
+const MAX_VECTORS_BY_ROWS: usize = 64;
+
+/// The sizes of a product that is computed row by row of a transposed matrix.
+fn by_rows(a: Layout<'_>, b: Layout<'_>) -> Option<Transposed> {
+    let most = MAX_VECTORS_BY_ROWS;
+    transposed(a, b).filter(|sizes| sizes.vectors <= most)
+}
+
+pub(super) fn matmul(
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (a, b) = (input(inputs, 0)?, input(inputs, 1)?);
+    let out = output(outputs, 0)?;
+    if let Some(sizes) = by_rows(a.layout(), b.layout()) {
+        return multiply(&sizes, a, b, out);
+    }
+    by_dtype!(a.dtype(), blocked([a, b], None, out))
+}
+
+/// `alpha * a @ b + beta * c` of `c`, `a` and `b`, where `c` has been broadcast to the result.
+pub(super) fn addmm(
+    factors: [f32; 2],
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (c, a, b) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
+    let out = output(outputs, 0)?;
+    let Some(sizes) = by_rows(a.layout(), b.layout()) else {
+        return by_dtype!(a.dtype(), blocked([a, b], Some((factors, c)), out));
+    };
+    let [alpha, beta] = factors;
+    let (x, c) = (widened(a)?, widened(c)?);
+    into_f32(out, |out| {
+        product(&sizes, &x, b, out)?;
+        if c.len() != out.len() {
+            let wanted = out.len();
+            return Err(format!("c must have {wanted} elements, got {}", c.len()));
+        }
+        // As in a BLAS, a factor of 0 leaves its part out, whatever is in it.
+        let scaled = |factor: f32, value: f32| if factor == 0.0 { 0.0 } else { factor * value };
+        for (out, c) in out.iter_mut().zip(c.iter()) {
+            *out = scaled(alpha, *out) + scaled(beta, *c);
+        }
+        Ok(())
+    })
+}
+
+/// Products of any number of matrices, with any strides.
+fn blocked<T: Stored>(
+    [a, b]: [&HostInput<'_>; 2],
+    added: Option<([f32; 2], &HostInput<'_>)>,
+    out: &mut HostOutput<'_>,
+) -> Result<(), String> {
+    let shape = out.shape().to_vec();
+    let (Some((batch, &[rows, columns])), Some(&depth)) =
+        (shape.split_last_chunk(), a.shape().last())
+    else {
+        return Err(format!("wanted matrices, got a result of {shape:?}"));
+    };
+    let batch: Vec<usize> = batch.iter().map(|&axis| size(axis)).collect();
+    let shape = MatmulShape {
+        batch: &batch,
+        rows: size(rows),
+        depth: size(depth),
+        columns: size(columns),
+    };
+    let (a, b) = (Matrices::<T>::of(a)?, Matrices::of(b)?);
+    let c = added.map(|(_, c)| Matrices::of(c)).transpose()?;
+    let addend = added.zip(c.as_ref()).map(|(([alpha, beta], _), c)| Addend {
+        alpha,
+        beta,
+        c: c.view(),
+    });
+    mlx_kernels::batched_matmul(shape, a.view(), b.view(), addend, out.as_mut_slice()?)
+        .map_err(error_text)
+}
+
+/// An input as matrices.
+struct Matrices<'a, T> {
+    data: &'a [T],
+    start: usize,
+    strides: Vec<isize>,
+}
+
+impl<'a, T: Stored> Matrices<'a, T> {
+    fn of(input: &HostInput<'a>) -> Result<Self, String> {
+        let (data, start) = input.as_strided_from_lowest()?;
+        let strides = input.layout().strides().iter();
+        let strides: Result<Vec<isize>, _> = strides.map(|&s| isize::try_from(s)).collect();
+        let strides = strides.map_err(|_| "elements are too far apart")?;
+        if strides.len() < 2 {
+            return Err(format!("wanted matrices, got {:?}", input.shape()));
+        }
+        Ok(Self {
+            data,
+            start,
+            strides,
+        })
+    }
+
+    fn view(&self) -> StridedMatrices<'_, T> {
+        let (batch_strides, inner) = self.strides.split_at(self.strides.len() - 2);
+        StridedMatrices {
+            data: self.data,
+            start: self.start,
+            batch_strides,
+            row_stride: inner[0],
+            column_stride: inner[1],
+        }
+    }
+}
