@@ -152,7 +152,7 @@ fn no_elements_have_a_sum_and_no_greatest() {
     assert_eq!(out, [0.0; 2]);
     reduce::<f32, f32>(Reduction::Mean, shape, &[], &mut out).unwrap();
     assert!(out[1].is_nan());
-    let error = reduce(Reduction::Max, shape, &[], &mut out).unwrap_err();
+    let error = reduce::<f32, f32>(Reduction::Max, shape, &[], &mut out).unwrap_err();
     assert_eq!(
         error.to_string(),
         "max: the number of elements must be at least 1, got 0"

@@ -215,6 +215,7 @@ mod avx512 {
         }
 
         /// Pairs of columns are interleaved: in each quarter of a register, the first four rows, or the last four.
+        #[allow(clippy::needless_range_loop)] // Several registers are made of each step.
         #[inline(always)]
         fn tile_of_words(&mut self, first: usize, to: usize) {
             let bw = self.simd.avx512bw;
@@ -233,6 +234,7 @@ mod avx512 {
         }
 
         /// The same for four columns: in each quarter of a register, four rows of sixteen.
+        #[allow(clippy::needless_range_loop)] // Several registers are made of each step.
         #[inline(always)]
         fn tile_of_bytes(&mut self, first: usize, to: usize) {
             let bw = self.simd.avx512bw;
