@@ -9,6 +9,7 @@ use mlx_bench::harness::plots;
 use mlx_bench::harness::results::{Measured, Results, RowResult};
 use mlx_bench::harness::rows::{Benchmark, Group, Target};
 use mlx_bench::harness::statistics::{Samples, Summary};
+use mlx_bench::harness::sweep_summary;
 use mlx_bench::harness::table;
 use rstest::rstest;
 use support::{LIMITS, row};
@@ -233,4 +234,106 @@ fn pictures_are_drawn_of_what_there_is() {
             plot.file
         );
     }
+}
+
+/// A row of the sweep against PyTorch.
+fn swept(name: &str, dtype: &'static str, ours: Measured, theirs: Measured) -> RowResult {
+    let row = Benchmark {
+        id: format!("sweep/{name}/{dtype}/cpu"),
+        op: "sweep",
+        dtype,
+        group: Group::Operations,
+        target: Target {
+            against: Some("pytorch"),
+            ..Target::ratio(1.5)
+        },
+        ..row()
+    };
+    line(&row, ours, &[("pytorch", theirs)])
+}
+
+fn at(ms: f64) -> Measured {
+    timed(ms, 0.0)
+}
+
+#[test]
+fn the_sweep_is_summed_up() {
+    let differs = || Err("another result: 1 of 4 numbers differ".to_owned());
+    let results = results(vec![
+        swept("exp", "float32", at(1.0), at(4.0)),
+        // 4 % longer than in float32 is what two runs differ by.
+        swept("exp", "float16", at(1.04), at(0.26)),
+        swept("exp", "bfloat16", at(2.0), at(2.0)),
+        swept("add", "float32", at(1.0), at(1.0)),
+        swept("add", "float16", at(3.0), differs()),
+        // Other parts of a run do not count.
+        line(&row(), at(9.0), &[("pytorch", at(1.0))]),
+    ]);
+    let summary = sweep_summary::Summary::of(&results).unwrap();
+    // The mean of 1/4, 4, 1 and 1.
+    assert!((summary.mean.unwrap() - 1.0).abs() < 1e-12);
+    assert_eq!((summary.rows, summary.compared, summary.ahead), (5, 4, 3));
+    let expected = "\
+- 5 rows, 4 of them compared with pytorch
+- geometric mean of ours / pytorch: 1.000
+- at or ahead of pytorch: 3 of 4
+- above 1.5: 1 (exp/float16 4.00)
+- slower in half precision than in float32: 2 of 3 (add/float16 3.00, exp/bfloat16 2.00)
+- without a ratio (pytorch: another result: 1 of 4 numbers differ): add/float16
+";
+    assert_eq!(summary.to_string(), expected);
+    let page = table::page(&results, &[]);
+    assert!(page.contains(expected), "{page}");
+    // The worst ratio is first, after what has none.
+    let places = ["add/float16", "exp/float16", "add/float32", "exp/float32"];
+    let places = places.map(|name| page.find(&format!("| `sweep/{name}` |")).unwrap());
+    assert!(places.is_sorted(), "{page}");
+}
+
+#[test]
+fn a_sweep_without_pytorch_says_so_once() {
+    let absent = || Err("not built".to_owned());
+    let rows = ["exp", "add"].map(|name| swept(name, "float32", at(1.0), absent()));
+    let text = sweep_summary::Summary::of(&results(rows.to_vec()))
+        .unwrap()
+        .to_string();
+    assert!(
+        text.contains("- 2 rows, 0 of them compared with pytorch\n"),
+        "{text}"
+    );
+    assert!(!text.contains("geometric mean"), "{text}");
+    assert!(
+        text.ends_with("- without a ratio (pytorch: not built): every row\n"),
+        "{text}"
+    );
+    assert_eq!(sweep_summary::Summary::of(&results(Vec::new())), None);
+}
+
+#[test]
+fn what_is_not_compared_is_told_below_the_sweep() {
+    let mut one = swept("qr_512", "float32", at(1.0), at(1.0));
+    one.note = "not compared: signs".to_owned();
+    let page = table::page(&results(vec![one]), &[]);
+    assert!(
+        page.contains("- `sweep/qr_512/float32`: not compared: signs\n"),
+        "{page}"
+    );
+}
+
+#[test]
+fn the_sweep_and_growth_have_pictures_of_their_own() {
+    let mut rows = vec![swept("exp", "float32", at(1.0), at(4.0))];
+    for size in [256, 1024] {
+        let row = Benchmark {
+            id: format!("growth/sort/{size}/cpu"),
+            group: Group::Growth,
+            ..row()
+        };
+        rows.push(line(&row, at(f64::from(size)), &[("pytorch", at(1.0))]));
+    }
+    let plots = plots::all(&results(rows));
+    let files: Vec<&str> = plots.iter().map(|plot| plot.file.as_str()).collect();
+    // Nothing of it is in the pictures of other runs.
+    assert_eq!(files, ["sweep.svg", "growth-sort.svg"]);
+    assert!(plots.iter().all(|plot| plot.svg.contains("pytorch")));
 }

@@ -49,7 +49,7 @@ const fn python(name: &'static str, environment: &'static str, script: &'static 
 }
 
 /// Every rival, in the order of the table.
-pub const RIVALS: [Rival; 8] = [
+pub const RIVALS: [Rival; 9] = [
     python("python-mlx", "mlx", "run_mlx.py"),
     Rival {
         preload_blas: true,
@@ -58,6 +58,11 @@ pub const RIVALS: [Rival; 8] = [
     python("numpy", "arrays", "run_numpy.py"),
     python("jax", "arrays", "run_jax.py"),
     python("onnxruntime", "arrays", "run_onnxruntime.py"),
+    Rival {
+        // With the CUDA packages that it does not start without, 4 GB.
+        on_demand: true,
+        ..python("pytorch", "pytorch", "run_pytorch.py")
+    },
     python("faster-whisper", "faster-whisper", "run_faster_whisper.py"),
     Rival {
         on_demand: true,

@@ -25,6 +25,8 @@ pub enum Draw {
     Even(f32, f32),
     /// Whole numbers from the first up to below the second, as `uint8`.
     Codes(u8, u8),
+    /// Whole numbers from the first up to below the second, as `int32`.
+    Whole(i32, i32),
 }
 
 impl Input {
@@ -57,6 +59,11 @@ impl Input {
                 let range = u64::from(high.saturating_sub(low).max(1));
                 let one = |bits: u64| low + ((bits >> 32) % range) as u8;
                 Values::U8((0..count).map(|_| one(random.next_u64())).collect())
+            }
+            Draw::Whole(low, high) => {
+                let range = u64::from(high.abs_diff(low).max(1));
+                let one = |bits: u64| low + ((bits >> 32) % range) as i32;
+                Values::I32((0..count).map(|_| one(random.next_u64())).collect())
             }
         }
     }
@@ -105,5 +112,14 @@ mod tests {
         };
         assert!(codes.iter().all(|code| (4..12).contains(code)));
         assert!(codes.contains(&4) && codes.contains(&11));
+    }
+
+    #[test]
+    fn whole_numbers_stay_in_their_range() {
+        let Values::I32(numbers) = Input::new(&[1000], Draw::Whole(-2, 5)).values(3) else {
+            panic!("wanted int32 values");
+        };
+        assert!(numbers.iter().all(|number| (-2..5).contains(number)));
+        assert!(numbers.contains(&-2) && numbers.contains(&4));
     }
 }

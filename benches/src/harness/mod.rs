@@ -23,4 +23,5 @@ pub mod results;
 pub mod rows;
 pub mod run;
 pub mod statistics;
+pub mod sweep_summary;
 pub mod table;

@@ -13,6 +13,8 @@ pub enum Values {
     F32(Vec<f32>),
     /// `uint8`.
     U8(Vec<u8>),
+    /// `int32`.
+    I32(Vec<i32>),
 }
 
 /// Writes a file in NumPy's format, version 1.0.
@@ -20,6 +22,7 @@ pub fn write(path: &Path, shape: &[usize], values: &Values) -> Result<()> {
     let (descr, length) = match values {
         Values::F32(values) => ("<f4", values.len()),
         Values::U8(values) => ("|u1", values.len()),
+        Values::I32(values) => ("<i4", values.len()),
     };
     let count: usize = shape.iter().product();
     ensure!(
@@ -47,6 +50,11 @@ pub fn write(path: &Path, shape: &[usize], values: &Values) -> Result<()> {
             }
         }
         Values::U8(values) => out.write_all(values)?,
+        Values::I32(values) => {
+            for value in values {
+                out.write_all(&value.to_le_bytes())?;
+            }
+        }
     }
     out.flush()?;
     Ok(())

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 /// The names of the rivals, in the order of the table.
-pub const RIVAL_NAMES: [&str; 8] = [
+pub const RIVAL_NAMES: [&str; 9] = [
     "python-mlx",
     "python-mlx-openblas",
     "numpy",
     "jax",
     "onnxruntime",
+    "pytorch",
     "faster-whisper",
     "llama-cpp",
     "candle",
@@ -20,10 +21,15 @@ pub const RIVAL_NAMES: [&str; 8] = [
 
 /// How the names of the rows begin that compare functions compiled and uncompiled.
 pub const JIT_VS_EAGER: &str = "jit-vs-eager/";
+/// How the names of the rows begin that are measured against PyTorch, and only when `--only` names them.
+pub const FAMILIES: [&str; 2] = ["sweep/", "growth/"];
 
 /// The command line.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(after_help = "\
+With --only sweep, 129 operations and some small calls run against PyTorch, and the geometric mean, the rows at or
+ahead of it, above 1.5, and slower in half precision are printed (about 10 minutes); --only growth has the cost
+against size. PyTorch is downloaded (4 GB) when --against pytorch names it first.
 With --only jit-vs-eager, functions are compared compiled and uncompiled in one process.
 Exit status of the harness: 0 for success, 1 when something failed, 2 for a command line that is not understood and
 when --compare or jit-vs-eager found something slower; `cargo xtask` makes 1 of it.")]
@@ -31,11 +37,11 @@ pub struct Options {
     /// Every row with a target and a few sizes, with fewer rounds: under 15 minutes on 2 cores
     #[arg(long)]
     pub quick: bool,
-    /// Rows whose name has one of these parts; all otherwise
+    /// Rows whose name has one of these parts, `sweep`, `growth` or `jit-vs-eager`; all but these three otherwise
     #[arg(long, value_name = "PART", num_args = 1..)]
     pub only: Vec<String>,
     /// Only these rivals, built first when they are not: python-mlx, python-mlx-openblas, numpy, jax, onnxruntime,
-    /// faster-whisper, llama-cpp, candle, all, none; otherwise those that are built or are set up fast
+    /// pytorch, faster-whisper, llama-cpp, candle, all, none; otherwise those that are built or are set up fast
     #[arg(long, value_name = "NAME,..", value_delimiter = ',', value_parser = rival)]
     pub against: Vec<String>,
     /// Report what got slower than in these results by more than the noise of both runs
@@ -71,9 +77,29 @@ fn rival(text: &str) -> Result<String, String> {
 }
 
 impl Options {
-    /// Whether a row is wanted.
+    /// Whether a row is wanted. Those of [`FAMILIES`] are when a part begins with the family's name.
     pub fn wants_row(&self, id: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| id.contains(part.as_str()))
+        let family = FAMILIES.into_iter().find(|family| id.starts_with(family));
+        let Some(family) = family else {
+            return self.only.is_empty() || self.only.iter().any(|part| id.contains(part.as_str()));
+        };
+        let family = family.trim_end_matches('/');
+        let mut parts = self.only.iter();
+        parts.any(|part| part.starts_with(family) && id.contains(part.as_str()))
+    }
+
+    /// What kind of run this is: `quick`, `full`, one of the families as a whole, or `partial`.
+    pub fn mode(&self) -> &'static str {
+        let family = |part: &str| {
+            let mut names = FAMILIES.iter().map(|family| family.trim_end_matches('/'));
+            names.find(|name| *name == part)
+        };
+        match (self.only.as_slice(), self.quick) {
+            ([], true) => "quick",
+            ([], false) => "full",
+            ([part], _) => family(part).unwrap_or("partial"),
+            _ => "partial",
+        }
     }
 
     /// Whether the gate of compiled functions was asked for, which runs alone.
@@ -114,6 +140,24 @@ mod tests {
         assert!(options.wants_row("rms_norm/float32/4/cpu"));
         assert!(options.wants_row("gelu/float32/4/cpu"));
         assert!(!options.wants_row("add/float32/4/cpu"));
+    }
+
+    #[test]
+    fn the_sweep_runs_when_it_is_named() {
+        let (add, sweep) = ("add/float32/4/cpu", "sweep/add/float32/cpu");
+        for (args, expected, mode) in [
+            (&[][..], [true, false], "full"),
+            (&["--only", "add"], [true, false], "partial"),
+            (&["--only", "sweep"], [false, true], "sweep"),
+            (&["--only", "sweep", "--quick"], [false, true], "sweep"),
+            (&["--only", "sweep/add/"], [false, true], "partial"),
+            (&["--only", "sweep", "add"], [true, true], "partial"),
+            (&["--only", "growth"], [false, false], "growth"),
+        ] {
+            let options = parse(args).unwrap();
+            let wanted = [add, sweep].map(|id| options.wants_row(id));
+            assert_eq!((wanted, options.mode()), (expected, mode), "{args:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::process::Spec;
 use super::protocol::Verb;
 use super::results::{Results, RowResult};
 use super::rows::{self, Benchmark};
+use super::sweep_summary::Summary;
 use super::{jit_vs_eager, plots, table};
 
 /// Our own forms beside the usual one.
@@ -67,7 +68,9 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     let settings = settings(options.quick, machine.threads);
     std::fs::create_dir_all(folders.build.join("logs"))?;
     let mut absent = BTreeMap::new();
-    let rivals = rivals(options, folders, machine.threads, &mut absent);
+    let mut rows = rows::all(options.quick);
+    rows.retain(|row| options.wants_row(&row.id));
+    let rivals = rivals(options, folders, machine.threads, &rows, &mut absent);
     if options.set_up {
         return Ok(None);
     }
@@ -76,21 +79,21 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
         forms: forms(folders, machine.threads)?,
         rivals,
     };
-    let assets = assets(folders)?;
+    let has_models = rows.iter().any(|row| row.group == rows::Group::Models);
+    let assets = has_models.then(|| assets(folders)).transpose()?;
+    let assets = assets.unwrap_or_default();
     let busy = warn_if_busy();
     eprintln!("measuring the machine");
     let limits = limits(&mut participants.ours, &settings)?;
     let mut results = Results {
         date: output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_default(),
-        mode: mode(options).to_owned(),
+        mode: options.mode().to_owned(),
         busy,
         machine,
         limits,
         absent,
         ..Results::default()
     };
-    let mut rows = rows::all(options.quick);
-    rows.retain(|row| options.wants_row(&row.id));
     let mut plan = Plan::default();
     for row in &rows {
         plan.push(row, participants.count(row, options.quick), &settings);
@@ -118,6 +121,9 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     results.pins = pins(folders, participants.with_versions());
     results.write(&path)?;
     let page = render(&results, &path)?;
+    if let Some(summary) = Summary::of(&results) {
+        print!("{summary}");
+    }
     let seconds = started.elapsed().as_secs_f64();
     eprintln!("{seconds:>5.0} s  {}", page.display());
     Ok(Some(results))
@@ -198,14 +204,6 @@ fn warn_if_busy() -> Option<f64> {
     busy
 }
 
-fn mode(options: &Options) -> &'static str {
-    match (options.quick, options.only.is_empty()) {
-        (_, false) => "partial",
-        (true, true) => "quick",
-        (false, true) => "full",
-    }
-}
-
 fn settings(quick: bool, threads: usize) -> Settings {
     Settings {
         threads,
@@ -219,15 +217,20 @@ fn settings(quick: bool, threads: usize) -> Settings {
     }
 }
 
-/// Sets rivals up. One that cannot be is in the table with the reason, unless it was not wanted.
+/// Sets up the rivals of the rows. One that cannot be is in the table with the reason, unless it was not wanted.
 fn rivals(
     options: &Options,
     folders: &Folders,
     threads: usize,
+    rows: &[Benchmark],
     absent: &mut BTreeMap<String, String>,
 ) -> Vec<Participant> {
     let mut participants = Vec::new();
     for rival in RIVALS {
+        let is_needed = rows.iter().any(|row| row.rivals.contains(&rival.name));
+        if !is_needed && !options.set_up {
+            continue;
+        }
         let spec = if options.wants_rival(rival.name) {
             rival.ready(folders, options.names(rival.name), threads)
         } else {

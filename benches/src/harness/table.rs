@@ -5,9 +5,10 @@ use std::fmt::Write;
 use super::machine::TOO_BUSY;
 use super::results::{Results, RowResult};
 use super::rows::Group;
-use super::statistics::Summary;
+use super::statistics;
+use super::sweep_summary::Summary;
 
-const PARTS: [(Group, &str, &str); 4] = [
+const PARTS: [(Group, &str, &str); 7] = [
     (
         Group::Kernels,
         "Operations",
@@ -23,6 +24,21 @@ const PARTS: [(Group, &str, &str); 4] = [
         Group::Scaling,
         "Cost against size",
         "The product with 4-bit weights, from one row to many.",
+    ),
+    (
+        Group::Operations,
+        "The sweep against PyTorch",
+        "Operations at ordinary sizes, the worst ratio first.",
+    ),
+    (
+        Group::Calls,
+        "Small calls against PyTorch",
+        "A call from Rust and one from Python that compute next to nothing, to the value.",
+    ),
+    (
+        Group::Growth,
+        "Cost against size, against PyTorch",
+        "Sorting, convolution, the product in `bfloat16`, and gathering rows.",
     ),
 ];
 
@@ -63,11 +79,16 @@ pub fn page(results: &Results, plots: &[(String, String)]) -> String {
         line(&mut page, &format!("![{caption}]({file})\n"));
     }
     for (group, name, about) in PARTS {
-        let rows: Vec<&RowResult> = results
+        let mut rows: Vec<&RowResult> = results
             .rows
             .iter()
             .filter(|row| row.group == group)
             .collect();
+        if group == Group::Operations {
+            // Those without a ratio are above all others.
+            let ratio = |row: &RowResult| row.target_ratio().unwrap_or(f64::INFINITY);
+            rows.sort_by(|a, b| ratio(b).total_cmp(&ratio(a)));
+        }
         if rows.is_empty() {
             continue;
         }
@@ -76,6 +97,9 @@ pub fn page(results: &Results, plots: &[(String, String)]) -> String {
         if group == Group::Sweep {
             line(&mut page, &forms(&rows));
             line(&mut page, &memory(&rows));
+        }
+        if let Some(summary) = Summary::of(results).filter(|_| group == Group::Operations) {
+            line(&mut page, &format!("{summary}{}", notes(&rows)));
         }
     }
     line(&mut page, &absences(results));
@@ -135,7 +159,7 @@ fn forms(rows: &[&RowResult]) -> String {
         let form = |name: &str| row.forms.get(name);
         let ms = |name| form(name).map_or_else(|| "—".to_owned(), |it| number(it.median_ms));
         let over = |name| {
-            let ratio_of = form(name).and_then(|it| super::statistics::ratio(it, ours));
+            let ratio_of = form(name).and_then(|it| statistics::ratio(it, ours));
             ratio_of.map_or_else(|| "—".to_owned(), ratio)
         };
         let _ = writeln!(
@@ -154,7 +178,7 @@ fn forms(rows: &[&RowResult]) -> String {
 
 /// Returns the table of what attention needs beyond its inputs, or an empty text when it was not measured.
 fn memory(rows: &[&RowResult]) -> String {
-    let mib = |summary: Option<&Summary>| {
+    let mib = |summary: Option<&statistics::Summary>| {
         let bytes = summary.and_then(|summary| summary.peak_bytes);
         bytes.map(|bytes| bytes as f64 / f64::from(1 << 20))
     };
@@ -181,6 +205,14 @@ fn memory(rows: &[&RowResult]) -> String {
         );
     }
     if is_empty { String::new() } else { out }
+}
+
+/// Returns what is to be known of some rows, a line each.
+fn notes(rows: &[&RowResult]) -> String {
+    let noted = rows.iter().filter(|row| !row.note.is_empty());
+    let line =
+        |row: &&RowResult| format!("- `{}`: {}\n", row.id.trim_end_matches("/cpu"), row.note);
+    noted.map(line).collect()
 }
 
 /// Returns a warning when the numbers cannot be trusted.

@@ -99,7 +99,7 @@ macro_rules! half_storage {
 
             fn read<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
                 let scratch = &mut scratch[..row.len()];
-                $to_f32(row, scratch);
+                crate::simd::half_lanes::widen(row, scratch);
                 scratch
             }
 

@@ -50,7 +50,7 @@ pub use element::Element;
 pub use elementwise::{
     BinaryOp, Bits, ElementType, ElementwiseProgram, Instruction, Number, StridedInput,
     StridedSlice, TypedSlice, TypedSliceMut, UnaryOp, cast, compare, has_binary, has_comparison,
-    has_unary, map, select, swiglu, unary, zip,
+    has_unary, map, map_in_place, select, select_in_place, swiglu, unary, zip, zip_in_place,
 };
 pub use error::{Error, Result};
 pub use fft::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};

@@ -198,23 +198,19 @@ fn follows_the_formula(#[case] n_axes: usize) {
     }
 }
 
-/// Layers of networks, smaller.
+/// Layers of networks, smaller: the kernel with its steps, and channels.
 #[rstest]
-#[case::wide(9, 3, 1, 1, 1, 64, 64, 1)]
-#[case::plain(7, 1, 1, 0, 1, 100, 33, 1)]
-#[case::first_layer(23, 7, 2, 3, 1, 3, 40, 1)]
-#[case::depthwise(13, 3, 1, 1, 1, 40, 40, 40)]
-#[case::depthwise_strided(13, 3, 2, 1, 2, 33, 33, 33)]
-#[case::grouped(9, 3, 1, 1, 1, 64, 32, 4)]
+#[case::wide(9, (3, 1, 1, 1), (64, 64, 1))]
+#[case::plain(7, (1, 1, 0, 1), (100, 33, 1))]
+#[case::first_layer(23, (7, 2, 3, 1), (3, 40, 1))]
+#[case::depthwise(13, (3, 1, 1, 1), (40, 40, 40))]
+#[case::depthwise_strided(13, (3, 2, 1, 2), (33, 33, 33))]
+#[case::grouped(9, (3, 1, 1, 1), (64, 32, 4))]
+#[case::as_large_as_the_input(21, (19, 1, 1, 1), (5, 12, 1))]
 fn layers(
     #[case] input: usize,
-    #[case] kernel: usize,
-    #[case] stride: usize,
-    #[case] padding: usize,
-    #[case] kernel_dilation: usize,
-    #[case] channels: usize,
-    #[case] outputs: usize,
-    #[case] groups: usize,
+    #[case] (kernel, stride, padding, kernel_dilation): (usize, usize, usize, usize),
+    #[case] (channels, outputs, groups): (usize, usize, usize),
 ) {
     let output = (input + 2 * padding - (kernel - 1) * kernel_dilation - 1) / stride + 1;
     let axis = ConvAxis {

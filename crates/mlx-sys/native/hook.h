@@ -32,27 +32,43 @@ inline bool have_same_order(const Arrays& inputs, const mx::array& out) {
   return true;
 }
 
-// Whether the result may be written over the first input: nothing else needs that, and it is in row-major order.
-inline bool may_write_over(const Arrays& inputs, const mx::array& out) {
-  auto& x = inputs[0];
+// Whether the result may be written over an input: nothing else needs that, and it is in row-major order.
+inline bool may_write_over(const mx::array& x, const mx::array& out) {
   bool in_rows = x.flags().row_contiguous && x.data_size() == x.size();
   return in_rows && x.is_donatable() && x.nbytes() == out.nbytes();
 }
 
-// Gives the output the memory of the first input, which the kernel then does not see.
-inline void take_over(const Arrays& inputs, Arrays& outputs, Buffers& buffers) {
+// The input that the result is written over, or -1: of an update the first, of an elementwise operation any that has the
+// same dtype.
+template <Kind kind>
+int donated_input(const Arrays& inputs, const mx::array& out) {
+  if (kind == Kind::Update) {
+    return may_write_over(inputs[0], out) ? 0 : -1;
+  }
+  if (kind == Kind::Elementwise && out.dtype() != mx::bool_) {
+    for (size_t i = 0; i < inputs.size(); i++) {
+      if (inputs[i].dtype() == out.dtype() && may_write_over(inputs[i], out)) {
+        return static_cast<int>(i);
+      }
+    }
+  }
+  return -1;
+}
+
+// Gives the output the memory of an input, which the kernel then does not see.
+inline void take_over(const Arrays& inputs, Arrays& outputs, Buffers& buffers, int donated) {
   auto& out = outputs[0];
-  out.copy_shared_buffer(inputs[0]);
+  out.copy_shared_buffer(inputs[donated]);
   buffers.outputs[0].data = out.data<void>();
-  buffers.inputs[0].data = nullptr;
-  buffers.inputs[0].size = 0;
+  buffers.inputs[donated].data = nullptr;
+  buffers.inputs[donated].size = 0;
 }
 
 // Runs the kernel of an operation on these inputs. Returns false when there is none; then nothing has been done.
 //
-// `writes_over` is asked of `may_write_over` before the list of inputs is copied: a copy holds them.
+// `donated` is asked of `donated_input` before the list of inputs is copied: a copy holds them.
 template <Kind kind>
-bool try_kernel(const CpuOp& op, mx::Primitive* self, const Arrays& inputs, Arrays& outputs, bool writes_over) {
+bool try_kernel(const CpuOp& op, mx::Primitive* self, const Arrays& inputs, Arrays& outputs, int donated) {
   auto buffers = std::make_shared<Buffers>(inputs, outputs);
   auto& out = outputs[0];
   bool keeps_order = kind == Kind::Elementwise && have_same_order(inputs, out);
@@ -66,8 +82,8 @@ bool try_kernel(const CpuOp& op, mx::Primitive* self, const Arrays& inputs, Arra
   if (keeps_order) {
     out.set_data(mx::allocator::malloc(x.data_size() * out.itemsize()), x.data_size(), x.strides(), x.flags());
     buffers->outputs[0].data = out.data<void>();
-  } else if (writes_over) {
-    take_over(inputs, outputs, *buffers);
+  } else if (donated >= 0) {
+    take_over(inputs, outputs, *buffers, donated);
   } else {
     allocate(outputs, *buffers);
   }
@@ -86,8 +102,8 @@ struct Hook {
 
   static void eval_cpu(mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
     CpuOp op{to_op(static_cast<const Class&>(*self))};
-    bool writes_over = kind == Kind::Update && may_write_over(inputs, outputs[0]);
-    if (op.bytes.empty() || !try_kernel<kind>(op, self, inputs, outputs, writes_over)) {
+    int donated = donated_input<kind>(inputs, outputs[0]);
+    if (op.bytes.empty() || !try_kernel<kind>(op, self, inputs, outputs, donated)) {
       original_eval_cpu(self, inputs, outputs);
     }
   }
@@ -107,10 +123,10 @@ struct HookWithInputs {
 
  private:
   static bool run(mx::Primitive* self, const Arrays& given, Arrays& outputs) {
-    bool writes_over = kind == Kind::Update && may_write_over(given, outputs[0]);
+    int donated = kind == Kind::Update ? donated_input<kind>(given, outputs[0]) : -1;
     auto inputs = given;
     CpuOp op{read(static_cast<const Class&>(*self), inputs, outputs[0])};
-    return !op.bytes.empty() && try_kernel<kind>(op, self, inputs, outputs, writes_over);
+    return !op.bytes.empty() && try_kernel<kind>(op, self, inputs, outputs, donated);
   }
 };
 

@@ -24,7 +24,8 @@ pub fn prepare(form: Form, load: &Load) -> Result<Option<Box<dyn Work>>> {
     Ok(body.map(|body| Box::new(Computed(body)) as Box<dyn Work>))
 }
 
-type Body = Box<dyn FnMut() -> Result<Array>>;
+/// A call that computes the row's result.
+pub type Body = Box<dyn FnMut() -> Result<Array>>;
 
 fn body(form: Form, load: &Load, inputs: Vec<Array>) -> Result<Option<Body>> {
     Ok(Some(match load.op.as_str() {
@@ -128,17 +129,23 @@ pub fn packed(load: &Load, inputs: &[Array]) -> Result<(Array, Quantized)> {
     Ok((x, pack(&codes, &scales, &zeros, group_size)?))
 }
 
-fn unary(inputs: &[Array], function: impl Fn(&Array) -> Array + 'static) -> Result<Body> {
+/// Returns a call with one input.
+pub fn unary(inputs: &[Array], function: impl Fn(&Array) -> Array + 'static) -> Result<Body> {
     let [x] = take(inputs)?;
     Ok(Box::new(move || Ok(function(&x))))
 }
 
-fn binary(inputs: &[Array], function: impl Fn(&Array, &Array) -> Array + 'static) -> Result<Body> {
+/// Returns a call with two inputs.
+pub fn binary(
+    inputs: &[Array],
+    function: impl Fn(&Array, &Array) -> Array + 'static,
+) -> Result<Body> {
     let [a, b] = take(inputs)?;
     Ok(Box::new(move || Ok(function(&a, &b))))
 }
 
-fn take<const N: usize>(inputs: &[Array]) -> Result<[Array; N]> {
+/// Returns the inputs when there are this number of them.
+pub fn take<const N: usize>(inputs: &[Array]) -> Result<[Array; N]> {
     let inputs: &[Array; N] = inputs
         .try_into()
         .with_context(|| format!("wanted {N} inputs, got {}", inputs.len()))?;

@@ -8,6 +8,7 @@ mod int8;
 mod kernels;
 mod language;
 mod packed;
+mod sweep;
 mod whisper;
 mod work;
 
@@ -123,6 +124,9 @@ fn prepare(form: Form, load: &Load) -> Result<Option<Box<dyn Work>>> {
     }
     if load.op.starts_with("smollm2") {
         return language::prepare(form, load).map(Some);
+    }
+    if load.op == "sweep" {
+        return sweep::prepare(load);
     }
     kernels::prepare(form, load)
 }

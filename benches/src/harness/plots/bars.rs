@@ -27,21 +27,46 @@ pub(super) fn speed_ups(results: &Results) -> Option<Plot> {
         .filter(wanted)
         .filter_map(|row| Some((row, 1.0 / row.ratio?)))
         .collect();
+    plot(
+        &rows,
+        "Speed relative to the best rival of each row",
+        "speed-ups.svg",
+    )
+}
+
+/// Draws the sweep against PyTorch, the row that is slowest in comparison first.
+pub(super) fn sweep(results: &Results) -> Option<Plot> {
+    let swept = results.rows.iter();
+    let swept = swept.filter(|row| row.group == Group::Operations);
+    let mut rows: Vec<(&RowResult, f64)> = swept
+        .filter_map(|row| Some((row, 1.0 / row.target_ratio()?)))
+        .collect();
+    rows.sort_by(|a, b| a.1.total_cmp(&b.1));
+    plot(
+        &rows,
+        "Speed relative to PyTorch, operation by operation",
+        "sweep.svg",
+    )
+}
+
+fn plot(rows: &[(&RowResult, f64)], caption: &str, file: &str) -> Option<Plot> {
     if rows.is_empty() {
         return None;
     }
     let height = MARGINS.top + STEP * rows.len() as f64 + MARGINS.bottom;
     Some(Plot {
-        caption: "Speed relative to the best rival of each row".to_owned(),
-        file: "speed-ups.svg".to_owned(),
-        svg: picture((WIDTH as u32, height as u32), |area| draw(area, &rows)),
+        caption: caption.to_owned(),
+        file: file.to_owned(),
+        svg: picture((WIDTH as u32, height as u32), |area| {
+            draw(area, caption, rows)
+        }),
     })
 }
 
-fn draw(area: &Area<'_>, rows: &[(&RowResult, f64)]) -> Drawn {
+fn draw(area: &Area<'_>, caption: &str, rows: &[(&RowResult, f64)]) -> Drawn {
     heading(
         area,
-        "Speed relative to the best rival of each row (1 = as fast)",
+        &format!("{caption} (1 = as fast)"),
         "bars: orange where we are at least as fast, grey where the rival is; | marks the target against its rival",
     )?;
     let targets = rows.iter().filter_map(|(row, _)| Some(1.0 / row.target?));

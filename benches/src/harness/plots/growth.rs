@@ -27,7 +27,8 @@ type Lines = BTreeMap<String, Vec<(f64, f64)>>;
 
 /// What a plot shows of which rows.
 struct Growth {
-    op: &'static str,
+    /// How the names of its rows begin.
+    rows: &'static str,
     file: &'static str,
     title: &'static str,
     /// The name of the axis.
@@ -38,9 +39,9 @@ struct Growth {
     value: fn(&Summary) -> Option<f64>,
 }
 
-const PLOTS: [Growth; 4] = [
+const PLOTS: [Growth; 8] = [
     Growth {
-        op: "attention",
+        rows: "attention/",
         file: "attention-sequence.svg",
         title: "Attention, 8 heads of 64: milliseconds",
         axis: "length of the sequence",
@@ -48,7 +49,7 @@ const PLOTS: [Growth; 4] = [
         value: milliseconds,
     },
     Growth {
-        op: "attention",
+        rows: "attention/",
         file: "attention-memory.svg",
         title: "Attention, 8 heads of 64: peak MiB of arrays beyond the inputs",
         axis: "length of the sequence",
@@ -56,7 +57,7 @@ const PLOTS: [Growth; 4] = [
         value: mebibytes,
     },
     Growth {
-        op: "rms_norm",
+        rows: "rms_norm/",
         file: "rms_norm-size.svg",
         title: "RMSNorm: milliseconds",
         axis: "number of elements",
@@ -64,11 +65,43 @@ const PLOTS: [Growth; 4] = [
         value: milliseconds,
     },
     Growth {
-        op: "quantized_matmul",
+        rows: "quantized_matmul/",
         file: "quantized_matmul-rows.svg",
         title: "Product with 4096 x 4096 weights of 4 bits: milliseconds",
         axis: "number of rows",
         size: number_of_rows,
+        value: milliseconds,
+    },
+    Growth {
+        rows: "growth/sort/",
+        file: "growth-sort.svg",
+        title: "Sorting float32 numbers: milliseconds",
+        axis: "number of elements",
+        size: size_in_name,
+        value: milliseconds,
+    },
+    Growth {
+        rows: "growth/conv2d/",
+        file: "growth-conv2d.svg",
+        title: "3x3 convolution of a picture with 64 channels: milliseconds",
+        axis: "side of the picture",
+        size: size_in_name,
+        value: milliseconds,
+    },
+    Growth {
+        rows: "growth/matmul/",
+        file: "growth-matmul-bf16.svg",
+        title: "Product of two square matrices in bfloat16: milliseconds",
+        axis: "rows of a matrix",
+        size: size_in_name,
+        value: milliseconds,
+    },
+    Growth {
+        rows: "growth/gather/",
+        file: "growth-gather.svg",
+        title: "Gathering rows of 512 numbers: milliseconds",
+        axis: "number of rows",
+        size: size_in_name,
         value: milliseconds,
     },
 ];
@@ -88,7 +121,8 @@ pub(super) fn all(results: &Results) -> Vec<Plot> {
 fn lines(results: &Results, growth: &Growth) -> Lines {
     let mut lines = Lines::new();
     let swept = |row: &&RowResult| {
-        row.op == growth.op && matches!(row.group, Group::Sweep | Group::Scaling)
+        let has_sizes = matches!(row.group, Group::Sweep | Group::Scaling | Group::Growth);
+        has_sizes && row.id.starts_with(growth.rows)
     };
     for row in results.rows.iter().filter(swept) {
         let Some(size) = (growth.size)(row) else {
@@ -208,6 +242,11 @@ fn size_of_sequence(row: &RowResult) -> Option<f64> {
 
 fn number_of_elements(row: &RowResult) -> Option<f64> {
     Some(sizes(row).iter().product())
+}
+
+/// Reads the third part of `growth/sort/65536/cpu`.
+fn size_in_name(row: &RowResult) -> Option<f64> {
+    row.id.split('/').nth(2)?.parse().ok()
 }
 
 fn number_of_rows(row: &RowResult) -> Option<f64> {

@@ -67,7 +67,8 @@ fn panels(results: &Results) -> [Panel<'_>; 2] {
         limits: vec![("sgemm", limits.sgemm_gflop_s)],
         rows: Vec::new(),
     };
-    for row in &results.rows {
+    let rows = results.rows.iter();
+    for row in rows.filter(|row| !row.group.is_against_pytorch()) {
         let bytes = row.cost.read + row.cost.written;
         let limited_by_arithmetic =
             row.cost.flops / limits.sgemm_gflop_s > bytes / limits.copy_gb_s.max(limits.read_gb_s);

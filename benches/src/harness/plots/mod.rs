@@ -26,6 +26,7 @@ pub struct Plot {
 pub fn all(results: &Results) -> Vec<Plot> {
     let mut plots = Vec::new();
     plots.extend(bars::speed_ups(results));
+    plots.extend(bars::sweep(results));
     plots.extend(limits::roofline(results));
     plots.extend(threads::scaling(results));
     plots.extend(growth::all(results));
@@ -49,6 +50,7 @@ fn colour(name: &str) -> RGBColor {
         "numpy" => [0x56, 0xb4, 0xe9],
         "python-mlx" => [0xb9, 0xa3, 0xc9],
         "python-mlx-openblas" => [0x7b, 0x4f, 0xa3],
+        "pytorch" => [0xcc, 0x79, 0xa7],
         "candle" => [0x7a, 0x5c, 0x3e],
         "eager" => [0x5c, 0x5c, 0x5c],
         _ => [0x33, 0x33, 0x33],

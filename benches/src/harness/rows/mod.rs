@@ -2,13 +2,16 @@
 
 mod kernels;
 mod models;
-mod sweeps;
+mod sizes;
+mod sweep;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::check::Check;
 use super::inputs::Input;
+
+pub use sweep::PYTORCH;
 
 /// Which part of the table a row belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,6 +25,19 @@ pub enum Group {
     Sweep,
     /// Cost against size.
     Scaling,
+    /// The sweep: an operation a user calls at an ordinary size, against PyTorch.
+    Operations,
+    /// A call that computes next to nothing, against PyTorch.
+    Calls,
+    /// Cost against size, against PyTorch.
+    Growth,
+}
+
+impl Group {
+    /// Whether the row belongs to a comparison with PyTorch, which `--only` names.
+    pub fn is_against_pytorch(self) -> bool {
+        matches!(self, Group::Operations | Group::Calls | Group::Growth)
+    }
 }
 
 /// The minimum of work of a row, for every participant.
@@ -96,7 +112,8 @@ pub struct Benchmark {
 impl Benchmark {
     /// Returns whether one of our forms is timed beside the usual one. A full run also measures scaling with threads.
     pub fn wants_form(&self, form: &str, quick: bool) -> bool {
-        self.forms.contains(&form) || (form == ONE_THREAD && !quick)
+        let scales = !quick && !self.group.is_against_pytorch();
+        self.forms.contains(&form) || (form == ONE_THREAD && scales)
     }
 }
 
@@ -110,6 +127,7 @@ pub const ARRAYS: &[&str] = &[
     "numpy",
     "jax",
     "onnxruntime",
+    PYTORCH,
     "candle",
 ];
 /// Everyone who transcribes with Whisper.
@@ -126,7 +144,8 @@ pub const LLAMA: &[&str] = &["python-mlx", "python-mlx-openblas", "llama-cpp", "
 pub fn all(quick: bool) -> Vec<Benchmark> {
     let mut rows = kernels::rows();
     rows.extend(models::rows(quick));
-    rows.extend(sweeps::rows(quick));
+    rows.extend(sizes::rows(quick));
+    rows.extend(sweep::rows());
     rows.retain(|row| row.quick || !quick);
     rows
 }
@@ -165,7 +184,7 @@ mod tests {
         let with_target = |quick| {
             let rows = all(quick).into_iter();
             let mut ids: Vec<String> = rows
-                .filter(|row| row.target != Target::default())
+                .filter(|row| row.target != Target::default() && row.group != Group::Operations)
                 .map(|row| row.id)
                 .collect();
             ids.sort();

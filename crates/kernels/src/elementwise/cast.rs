@@ -10,7 +10,8 @@ use half::{bf16, f16};
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 use super::loops::{self, One};
-use super::strided_blocks::{Block, Strided, UNUSED, for_blocks};
+use super::strided_blocks::{Block, UNUSED, for_blocks};
+use super::strided_layout::Strided;
 use crate::element::private::Storage;
 use crate::error::Result;
 use crate::simd::f32_to_f16::{f32_to_bf16, f32_to_f16};

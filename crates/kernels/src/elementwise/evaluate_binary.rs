@@ -36,14 +36,13 @@ pub(super) fn evaluate_binary(
     }
 }
 
-/// The same of half precision, computed in `f32` and rounded. Functions that have no register form are computed in
-/// `scratch`, which has room for three blocks.
+/// The same of half precision, computed in `f32` and rounded. Functions that have no register form are computed block by
+/// block.
 pub(super) fn evaluate_binary_half<T: HalfLanes + Element>(
     function: BinaryOp,
     a: Block<'_, T>,
     b: Block<'_, T>,
     out: &mut [T],
-    scratch: &mut [f32],
 ) {
     if simd::dispatch(HalfBlocks {
         function,
@@ -53,17 +52,19 @@ pub(super) fn evaluate_binary_half<T: HalfLanes + Element>(
     }) {
         return;
     }
-    let n = scratch.len() / 3;
-    let (a_f32, rest) = scratch.split_at_mut(n);
-    let (b_f32, result) = rest.split_at_mut(n);
-    for (number, out) in out.chunks_mut(n).enumerate() {
-        let a = operand(a, number * n, out.len(), a_f32);
-        let b = operand(b, number * n, out.len(), b_f32);
+    let mut scratch = [[0.0; BLOCK]; 3];
+    let [a_f32, b_f32, result] = &mut scratch;
+    for (number, out) in out.chunks_mut(BLOCK).enumerate() {
+        let a = operand(a, number * BLOCK, out.len(), a_f32);
+        let b = operand(b, number * BLOCK, out.len(), b_f32);
         T::write(out, result, |out| {
             evaluate_binary(function, a, b, out, false)
         });
     }
 }
+
+/// Elements of half precision that are converted at once.
+const BLOCK: usize = 2048;
 
 fn operand<'a, T: Element>(
     x: Block<'_, T>,

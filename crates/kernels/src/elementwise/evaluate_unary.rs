@@ -35,35 +35,39 @@ pub(super) fn evaluate_unary(function: UnaryOp, x: &[f32], out: &mut [f32], stre
 }
 
 /// The same of half precision, computed in `f32` and rounded. Functions that have no register form, and those of large
-/// arguments, are computed in `scratch`, which has room for two blocks.
+/// arguments, are computed block by block.
 pub(super) fn evaluate_unary_half<T: HalfLanes + Element>(
     function: UnaryOp,
     x: &[T],
     out: &mut [T],
-    scratch: &mut [f32],
 ) {
     let is_split = matches!(function, UnaryOp::Sin | UnaryOp::Cos | UnaryOp::Rsqrt);
     if !is_split && simd::dispatch(HalfBlock { function, x, out }) {
         return;
     }
-    let (x_f32, result) = scratch.split_at_mut(scratch.len() / 2);
-    for (x, out) in x.chunks(result.len()).zip(out.chunks_mut(x_f32.len())) {
-        let x = T::read(x, x_f32);
+    let (x_f32, result) = (&mut [0.0; BLOCK], &mut [0.0; BLOCK]);
+    for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+        let x = T::read(x, &mut *x_f32);
         if function != UnaryOp::Rsqrt {
-            T::write(out, result, |out| evaluate_unary(function, x, out, false));
+            T::write(out, &mut *result, |out| {
+                evaluate_unary(function, x, out, false)
+            });
             continue;
         }
         // Rounded twice, as MLX does.
-        T::write(out, result, |out| {
+        T::write(out, &mut *result, |out| {
             evaluate_unary(UnaryOp::Sqrt, x, out, false)
         });
-        T::read(out, x_f32);
+        T::read(out, &mut *x_f32);
         let root = &x_f32[..out.len()];
-        T::write(out, result, |out| {
+        T::write(out, &mut *result, |out| {
             evaluate_unary(UnaryOp::Reciprocal, root, out, false)
         });
     }
 }
+
+/// Elements of half precision that are converted at once.
+const BLOCK: usize = 2048;
 
 struct Block<'a, const STREAM: bool> {
     function: UnaryOp,

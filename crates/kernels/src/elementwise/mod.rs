@@ -28,6 +28,7 @@ mod number;
 mod program;
 mod run;
 mod strided_blocks;
+mod strided_layout;
 mod typed;
 mod typed_slice;
 mod unary;
@@ -40,8 +41,11 @@ pub use instruction::Instruction;
 pub use number::Number;
 pub use program::ElementwiseProgram;
 pub use run::StridedInput;
-pub use strided_blocks::Strided as StridedSlice;
-pub use typed::{compare, has_binary, has_comparison, has_unary, map, select, zip};
+pub use strided_layout::Strided as StridedSlice;
+pub use typed::{
+    compare, has_binary, has_comparison, has_unary, map, map_in_place, select, select_in_place,
+    zip, zip_in_place,
+};
 pub use typed_slice::{TypedSlice, TypedSliceMut};
 pub use unary::{swiglu, unary};
 pub use unary_op::UnaryOp;

@@ -19,9 +19,6 @@ macro_rules! numbers {
 
 numbers!(u8 u16 u32 u64 i8 i16 i32 i64 f16 bf16 f32 f64 [f32; 2]);
 
-/// Elements of scratch memory of a thread: three blocks of `f32`.
-pub(super) const SCRATCH: usize = 3 * 2048;
-
 /// Blocks, as the functions of a type see them.
 #[derive(Clone, Copy)]
 pub struct BlockOf<'a, T>(pub(super) Block<'a, T>);
@@ -76,12 +73,11 @@ macro_rules! half_functions {
                 if op == UnaryOp::BitwiseInvert {
                     return false;
                 }
-                let scratch = &mut [0.0; SCRATCH];
                 match x.0 {
-                    Block::Slice(x) => evaluate_unary_half(op, x, out, scratch),
+                    Block::Slice(x) => evaluate_unary_half(op, x, out),
                     Block::Scalar(x) => {
                         let mut value = [Self::ZERO];
-                        evaluate_unary_half(op, &[x], &mut value, scratch);
+                        evaluate_unary_half(op, &[x], &mut value);
                         out.fill(value[0]);
                     }
                 }
@@ -92,7 +88,7 @@ macro_rules! half_functions {
                 if op.is_of_integers() {
                     return false;
                 }
-                evaluate_binary_half(op, a.0, b.0, out, &mut [0.0; SCRATCH]);
+                evaluate_binary_half(op, a.0, b.0, out);
                 true
             }
 

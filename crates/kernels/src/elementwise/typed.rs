@@ -8,7 +8,8 @@
 use pulp::{Simd, WithSimd};
 
 use super::number::{BlockOf, Number};
-use super::strided_blocks::{Block, Strided, UNUSED, for_blocks};
+use super::strided_blocks::{Block, UNUSED, for_blocks};
+use super::strided_layout::Strided;
 use super::{BinaryOp, Bits, UnaryOp};
 use crate::error::{Error, Result};
 use crate::simd::{self, streaming_store};
@@ -164,6 +165,110 @@ pub fn select<T: Bits>(
         out,
         FROM_MEMORY,
         &select_block,
+    )
+}
+
+/// Elements that are copied before they are written over.
+const COPIED: usize = 1024;
+
+/// Calls `write` for parts of `out` with a copy of what they hold, and where they start.
+fn for_copies<T: Copy + Default>(out: &mut [T], write: impl Fn(Block<'_, T>, usize, &mut [T])) {
+    let mut own = [T::default(); COPIED];
+    for (number, out) in out.chunks_mut(COPIED).enumerate() {
+        let own = &mut own[..out.len()];
+        own.copy_from_slice(out);
+        write(Block::Slice(own), number * COPIED, out);
+    }
+}
+
+/// Writes `op(x)` over each element `x`.
+///
+/// # Errors
+/// When the type has no such function.
+pub fn map_in_place<T: Number>(op: UnaryOp, values: &mut [T]) -> Result<()> {
+    if !has_unary::<T>(op) {
+        return Err(refused(op.name()));
+    }
+    let (shape, nanoseconds) = ([values.len()], op.nanoseconds().max(FROM_MEMORY));
+    let unused = (UNUSED, UNUSED, UNUSED);
+    for_blocks(
+        op.name(),
+        &shape,
+        unused,
+        values,
+        nanoseconds,
+        &|_, _, _, out| {
+            for_copies(out, |own, _, out| {
+                T::map(op, BlockOf(own), out, false);
+            });
+        },
+    )
+}
+
+/// Writes `op(x, other)` over each element `x` of `values`, which are `shape` in row-major order; `op(other, x)` unless
+/// `is_first`.
+///
+/// # Errors
+/// As [`map`].
+pub fn zip_in_place<T: Number>(
+    op: BinaryOp,
+    shape: &[usize],
+    other: Strided<'_, T>,
+    is_first: bool,
+    values: &mut [T],
+) -> Result<()> {
+    if !has_binary::<T>(op) {
+        return Err(refused("binary"));
+    }
+    let nanoseconds = op.nanoseconds().max(FROM_MEMORY);
+    let operands = (other, UNUSED, UNUSED);
+    for_blocks(
+        "binary",
+        shape,
+        operands,
+        values,
+        nanoseconds,
+        &|other, _, _, out| {
+            for_copies(out, |own, from, out| {
+                let other = other.part(from, out.len());
+                let pair = if is_first { [own, other] } else { [other, own] };
+                T::zip(op, pair.map(BlockOf), out, false);
+            });
+        },
+    )
+}
+
+/// Writes `other` over each element of `values` where `condition` is 0, or where it is not if `is_chosen`; `values` are
+/// `shape` in row-major order.
+///
+/// # Errors
+/// As [`map`].
+pub fn select_in_place<T: Bits>(
+    shape: &[usize],
+    condition: Strided<'_, u8>,
+    other: Strided<'_, T>,
+    is_chosen: bool,
+    values: &mut [T],
+) -> Result<()> {
+    let operands = (condition, other, UNUSED);
+    for_blocks(
+        "where",
+        shape,
+        operands,
+        values,
+        FROM_MEMORY,
+        &|condition, other, _, out| {
+            for_copies(out, |own, from, out| {
+                let condition = condition.part(from, out.len());
+                let other = other.part(from, out.len());
+                let (yes, no) = if is_chosen {
+                    (other, own)
+                } else {
+                    (own, other)
+                };
+                select_block(condition, yes, no, out);
+            });
+        },
     )
 }
 

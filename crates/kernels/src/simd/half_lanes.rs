@@ -2,11 +2,12 @@
 //! AVX-512 is in use, by shifts elsewhere. Stores round to the nearest, ties to even.
 
 use half::{bf16, f16};
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
-use super::f16_to_f32::f16_to_f32_by_shifts;
+use super::f16_to_f32::{bf16_to_f32, f16_to_f32, f16_to_f32_by_shifts};
 use super::f32_to_f16::{Bf16, F16, Format};
 use super::lanes::Lanes;
+use crate::simd;
 
 /// The most `f32` of a register.
 pub(crate) const MAX_LANES: usize = 16;
@@ -17,6 +18,9 @@ pub(crate) trait HalfLanes: Copy + Default {
     fn load<S: Simd>(simd: S, from: &[Self]) -> Lanes<S>;
     /// Stores a register.
     fn store<S: Simd>(value: Lanes<S>, to: &mut [Self]);
+
+    /// Writes all values as `f32`, where registers have no form for that.
+    fn widen_each(values: &[Self], out: &mut [f32]);
 
     /// Loads the first lanes; the others are 0.
     #[inline(always)]
@@ -39,7 +43,42 @@ pub(crate) trait HalfLanes: Copy + Default {
     }
 }
 
+/// Writes `values` as `f32`; both slices have the same length.
+pub(crate) fn widen<T: HalfLanes>(values: &[T], out: &mut [f32]) {
+    simd::dispatch(Widen { values, out });
+}
+
+struct Widen<'a, T> {
+    values: &'a [T],
+    out: &'a mut [f32],
+}
+
+impl<T: HalfLanes> WithSimd for Widen<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if size_of::<S::f32s>() != 64 {
+            T::widen_each(self.values, self.out);
+            return;
+        }
+        let (out, out_tail) = S::as_mut_simd_f32s(self.out);
+        let (values, tail) = self.values.split_at(out.len() * S::F32_LANES);
+        for (out, values) in out.iter_mut().zip(values.chunks_exact(S::F32_LANES)) {
+            *out = T::load(simd, values).value;
+        }
+        if !out_tail.is_empty() {
+            simd.partial_store_f32s(out_tail, T::load_part(simd, tail).value);
+        }
+    }
+}
+
 impl HalfLanes for f16 {
+    #[inline(always)]
+    fn widen_each(values: &[Self], out: &mut [f32]) {
+        f16_to_f32(values, out);
+    }
+
     #[inline(always)]
     fn load<S: Simd>(simd: S, from: &[Self]) -> Lanes<S> {
         #[cfg(target_arch = "x86_64")]
@@ -65,6 +104,11 @@ impl HalfLanes for f16 {
 }
 
 impl HalfLanes for bf16 {
+    #[inline(always)]
+    fn widen_each(values: &[Self], out: &mut [f32]) {
+        bf16_to_f32(values, out);
+    }
+
     #[inline(always)]
     fn load<S: Simd>(simd: S, from: &[Self]) -> Lanes<S> {
         #[cfg(target_arch = "x86_64")]
@@ -170,10 +214,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use pulp::WithSimd;
-
     use super::*;
-    use crate::simd;
 
     /// Loads all halves in order and stores them again.
     struct Round<'a, T>(&'a [T], &'a mut [f32], &'a mut [T]);

@@ -202,6 +202,9 @@ impl<T> View<'_, T> {
 impl<'a> Call<'a> {
     fn view<T: ElementBits>(&self, index: usize) -> Result<View<'a, T>, String> {
         let x = input(self.inputs, index)?;
+        if x.is_in_output() {
+            return Err("an input that the output holds is read elsewhere".to_owned());
+        }
         let (values, start) = x.as_spread::<T>()?;
         let strides = x.layout().strides().iter();
         let strides = strides.map(|&stride| isize::try_from(stride).unwrap_or(0));
@@ -218,6 +221,9 @@ fn map<T: Number + ElementBits>(
     call: &Call<'_>,
     out: &mut HostOutput<'_>,
 ) -> Result<(), String> {
+    if call.inputs[0].is_in_output() {
+        return mlx_kernels::map_in_place(op, out.as_mut_bits::<T>()?).map_err(error_text);
+    }
     let x = call.view::<T>(0)?;
     mlx_kernels::map(op, &call.shape, x.strided(), out.as_mut_bits()?).map_err(error_text)
 }
@@ -227,6 +233,12 @@ fn zip<T: Number + ElementBits>(
     call: &Call<'_>,
     out: &mut HostOutput<'_>,
 ) -> Result<(), String> {
+    let in_place = call.inputs.iter().position(HostInput::is_in_output);
+    if let Some(own) = in_place {
+        let (other, out) = (call.view::<T>(1 - own.min(1))?, out.as_mut_bits()?);
+        return mlx_kernels::zip_in_place(op, &call.shape, other.strided(), own == 0, out)
+            .map_err(error_text);
+    }
     let (a, b) = (call.view::<T>(0)?, call.view::<T>(1)?);
     let out = out.as_mut_bits()?;
     mlx_kernels::zip(op, &call.shape, a.strided(), b.strided(), out).map_err(error_text)
@@ -243,6 +255,14 @@ fn compare<T: Number + ElementBits>(
 }
 
 fn select<T: Bits + ElementBits>(call: &Call<'_>, out: &mut HostOutput<'_>) -> Result<(), String> {
+    let in_place = call.inputs.iter().position(HostInput::is_in_output);
+    if let Some(own @ 1..) = in_place {
+        let (condition, other) = (call.view::<u8>(0)?, call.view::<T>(3 - own.min(2))?);
+        let (condition, other) = (condition.strided(), other.strided());
+        let out = out.as_mut_bits()?;
+        return mlx_kernels::select_in_place(&call.shape, condition, other, own == 2, out)
+            .map_err(error_text);
+    }
     let (condition, yes, no) = (call.view::<u8>(0)?, call.view::<T>(1)?, call.view::<T>(2)?);
     let choices = (yes.strided(), no.strided());
     let out = out.as_mut_bits()?;

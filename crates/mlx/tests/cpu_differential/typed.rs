@@ -55,6 +55,30 @@ pub(super) fn typed(results: &mut Results, random: &mut Random) {
     of_integers(results, random);
     comparisons_and_choices(results, random);
     casts(results, random);
+    chains(results, random);
+}
+
+/// What nothing else needs is written over.
+fn chains(results: &mut Results, random: &mut Random) {
+    for dtype in [Dtype::Float32, Dtype::Float16, Dtype::Int32, Dtype::Uint8] {
+        for _ in 0..4 {
+            let shape = random.of(&SHAPES);
+            let to = other(random, shape);
+            let (a, b) = (
+                random.view(shape, dtype, Values::Plain),
+                random.view(&to, dtype, Values::Plain),
+            );
+            let what = format!("{dtype} {shape:?} {to:?}");
+            results.keep(format!("clip {what}"), EXACT, Ok((&a + &b).clip(0, 2)));
+            results.keep(format!("subtract {what}"), EXACT, Ok(&b - (&a * &a)));
+            results.keep(format!("negative {what}"), EXACT, Ok(-(-(&a + &b)).abs()));
+            let condition = a.greater(&b);
+            let chosen = where_(&condition, &a + 1, &b);
+            results.keep(format!("where first {what}"), EXACT, Ok(chosen));
+            let chosen = where_(&condition, &b, &a * 2);
+            results.keep(format!("where second {what}"), EXACT, Ok(chosen));
+        }
+    }
 }
 
 fn functions_of_one(results: &mut Results, random: &mut Random) {
