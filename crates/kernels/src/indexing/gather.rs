@@ -10,6 +10,7 @@ use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use super::index::{Index, resolve_all};
 use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
+use crate::simd::prefetch;
 use crate::strided::{Block, RowOffsets, StridedView, row_major};
 
 const OP: &str = "gather";
@@ -178,8 +179,17 @@ fn gather_elements<T: Pod + Send + Sync, const N: usize>(
                     *out = from[place(*start)];
                 }
             } else if is_row {
-                for (out, start) in out.chunks_mut(slice).zip(starts) {
-                    out.copy_from_slice(&from[place(*start)..][..slice]);
+                for (number, out) in out.chunks_mut(slice).enumerate() {
+                    // Where a slice begins the hardware cannot know.
+                    if let Some(later) = starts.get(number + 2) {
+                        let later = &from[place(*later)..][..slice];
+                        later
+                            .iter()
+                            .step_by(64 / N)
+                            .take(4)
+                            .for_each(|x| prefetch(x, 0));
+                    }
+                    out.copy_from_slice(&from[place(starts[number])..][..slice]);
                 }
             } else {
                 for (out, start) in out.chunks_mut(slice).zip(starts) {

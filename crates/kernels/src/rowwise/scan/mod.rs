@@ -154,8 +154,8 @@ impl<K: Scan> WithSimd for Rows<'_, K> {
         let whole = x.len() / (ROWS * row) * (ROWS * row);
         let groups = x[..whole].chunks_exact(ROWS * row);
         let mut scratch = (
-            [K::In::zeroed(); ROWS * BLOCK],
-            [K::Out::zeroed(); ROWS * BLOCK],
+            [[K::In::zeroed(); ROWS]; BLOCK],
+            [[K::Out::zeroed(); ROWS]; BLOCK],
         );
         for (x, out) in groups.zip(out[..whole].chunks_exact_mut(ROWS * row)) {
             scan_beside::<K>(order, row, x, out, &mut scratch);
@@ -174,7 +174,7 @@ fn scan_beside<K: Scan>(
     row: usize,
     x: &[K::In],
     out: &mut [K::Out],
-    (columns, results): &mut ([K::In; ROWS * BLOCK], [K::Out; ROWS * BLOCK]),
+    (columns, results): &mut ([[K::In; ROWS]; BLOCK], [[K::Out; ROWS]; BLOCK]),
 ) {
     let mut states = [K::START; ROWS];
     let blocks = row.div_ceil(BLOCK);
@@ -186,18 +186,28 @@ fn scan_beside<K: Scan>(
         };
         let first = block * BLOCK;
         let width = BLOCK.min(row - first);
-        transpose(&x[first..], [width, ROWS], row, columns, ROWS);
+        let beside = columns.as_flattened_mut();
+        transpose(&x[first..], [width, ROWS], row, beside, ROWS);
         for step in 0..width {
             let at = if order.is_reverse {
                 width - 1 - step
             } else {
                 step
             };
-            let place = at * ROWS..(at + 1) * ROWS;
-            let (x, out) = (&columns[place.clone()], &mut results[place]);
-            scan_row::<K>(order.is_inclusive, &mut states, x, out);
+            let (x, out) = (&columns[at], &mut results[at]);
+            // All states stay in registers.
+            for k in 0..ROWS {
+                let before = states[k];
+                states[k] = K::step(before, x[k]);
+                out[k] = K::result(if order.is_inclusive {
+                    states[k]
+                } else {
+                    before
+                });
+            }
         }
-        transpose(results, [ROWS, width], ROWS, &mut out[first..], row);
+        let beside = results.as_flattened();
+        transpose(beside, [ROWS, width], ROWS, &mut out[first..], row);
     }
 }
 
