@@ -169,6 +169,7 @@ impl<K: Scan> WithSimd for Rows<'_, K> {
 
 /// `ROWS` rows, a block of columns at a time: these are transposed, so that a register holds elements of different rows.
 #[inline(always)]
+#[allow(clippy::type_complexity)] // Both are scratch memory of one thread.
 fn scan_beside<K: Scan>(
     order: ScanOrder,
     row: usize,
