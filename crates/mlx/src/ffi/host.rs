@@ -13,7 +13,7 @@ use super::closure::{Closure, panic_text, set_error};
 use super::handle::Handle;
 use super::shared::SharedHandle;
 use super::vector::Vector;
-use crate::dtype::{Complex64, Dtype, Element};
+use crate::dtype::{Dtype, Element};
 use crate::error::NativeError;
 use crate::shape::is_row_major;
 
@@ -169,20 +169,6 @@ impl<'a> HostInput<'a> {
         })
     }
 
-    /// Returns everything from the first element to the last as `f32`, whatever is between, complex numbers as pairs; none
-    /// when an element is before the first one.
-    pub(crate) fn as_floats(&self) -> Result<Option<&'a [f32]>, String> {
-        if self.dtype() != Dtype::Complex64 {
-            return self.as_strided::<f32>();
-        }
-        let pairs = self.as_strided::<Complex64>()?;
-        // SAFETY: a `Complex64` is two `f32`, in C's layout; it is the same memory for the same time.
-        let floats = |pairs: &'a [Complex64]| unsafe {
-            std::slice::from_raw_parts(pairs.as_ptr().cast::<f32>(), 2 * pairs.len())
-        };
-        Ok(pairs.map(floats))
-    }
-
     /// Returns everything from the lowest element to the highest, whatever is between, and the index of the first element.
     pub(crate) fn as_strided_from_lowest<T: Element>(&self) -> Result<(&'a [T], usize), String> {
         check_dtype::<T>(self.buffer)?;
@@ -244,20 +230,6 @@ impl HostOutput<'_> {
         // kernel has it until it returns.
         Ok(unsafe {
             std::slice::from_raw_parts_mut(self.buffer.data.cast::<T>(), self.buffer.size)
-        })
-    }
-}
-
-impl HostOutput<'_> {
-    /// Returns the elements as `f32`, complex numbers as pairs, to be written.
-    pub(crate) fn as_mut_floats(&mut self) -> Result<&mut [f32], String> {
-        if self.dtype() != Dtype::Complex64 {
-            return self.as_mut_slice::<f32>();
-        }
-        let pairs = self.as_mut_slice::<Complex64>()?;
-        // SAFETY: a `Complex64` is two `f32`, in C's layout; it is the same memory, borrowed for as long.
-        Ok(unsafe {
-            std::slice::from_raw_parts_mut(pairs.as_mut_ptr().cast::<f32>(), 2 * pairs.len())
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Elements as the numbers that kernels read and write: of any strides, and as bits where the type does not matter.
 
 use super::{HostInput, HostOutput};
-use crate::dtype::Dtype;
+use crate::dtype::{Complex64, Dtype};
 
 /// A type that elements of some dtypes are read and written as.
 ///
@@ -42,6 +42,20 @@ element_bits! {
 }
 
 impl<'a> HostInput<'a> {
+    /// Returns everything from the first element to the last as `f32`, whatever is between, complex numbers as pairs; none
+    /// when an element is before the first one.
+    pub(crate) fn as_floats(&self) -> Result<Option<&'a [f32]>, String> {
+        if self.dtype() != Dtype::Complex64 {
+            return self.as_strided::<f32>();
+        }
+        let pairs = self.as_strided::<Complex64>()?;
+        // SAFETY: a `Complex64` is two `f32`, in C's layout; it is the same memory for the same time.
+        let floats = |pairs: &'a [Complex64]| unsafe {
+            std::slice::from_raw_parts(pairs.as_ptr().cast::<f32>(), 2 * pairs.len())
+        };
+        Ok(pairs.map(floats))
+    }
+
     /// Returns everything from the lowest element to the highest, whatever is between, and the index of the first.
     pub(crate) fn as_spread<T: ElementBits>(&self) -> Result<(&'a [T], usize), String> {
         check_bits::<T>(self.dtype())?;
@@ -52,11 +66,23 @@ impl<'a> HostInput<'a> {
         }
         let lowest = self.buffer.data.cast::<T>().wrapping_sub(before);
         // SAFETY: from the lowest element to the highest, which are values of `T` (checked); all between belong to the
-        // array's buffer, as views beyond it are refused (`guard::view`), and are not written until the kernel returns.
-        Ok((
-            unsafe { std::slice::from_raw_parts(lowest, extent) },
-            before,
-        ))
+        // array's buffer, as views beyond it are refused (`workaround::view`), and are not written until the kernel returns.
+        let elements = unsafe { std::slice::from_raw_parts(lowest, extent) };
+        Ok((elements, before))
+    }
+}
+
+impl HostOutput<'_> {
+    /// Returns the elements as `f32`, complex numbers as pairs, to be written.
+    pub(crate) fn as_mut_floats(&mut self) -> Result<&mut [f32], String> {
+        if self.dtype() != Dtype::Complex64 {
+            return self.as_mut_slice::<f32>();
+        }
+        let pairs = self.as_mut_slice::<Complex64>()?;
+        // SAFETY: a `Complex64` is two `f32`, in C's layout; it is the same memory, borrowed for as long.
+        Ok(unsafe {
+            std::slice::from_raw_parts_mut(pairs.as_mut_ptr().cast::<f32>(), 2 * pairs.len())
+        })
     }
 }
 
