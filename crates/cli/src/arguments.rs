@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// The exit statuses, shown at the end of the help.
 pub const EXIT_STATUS: &str = "\
@@ -116,4 +116,17 @@ pub struct GenerateArguments {
     /// Unpack quantized weights when the model is loaded
     #[arg(long)]
     pub unpacked: bool,
+    /// How layers with quantized weights of 4 or 8 bits take their input, on the CPU
+    #[arg(long, value_name = "KIND", value_enum, default_value_t, conflicts_with_all = ["composed", "unpacked"])]
+    pub activations: Activations,
+}
+
+/// How layers with quantized weights take their input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Activations {
+    /// As it is
+    #[default]
+    Float,
+    /// Rounded to 8 bits: faster, and the text may become another one
+    Int8,
 }

@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use mlx_models::llama::{
     Checkpoint, GenerateOptions, Generated, Generator, Message, Network, NetworkOptions,
 };
-use mlx_nn::FastOps;
+use mlx_nn::{Activations, FastOps};
 use mlx_testdata::assets;
 
-use crate::arguments::GenerateArguments;
+use crate::arguments::{self, GenerateArguments};
 use crate::model::from_hub;
 use crate::output;
 
@@ -24,6 +24,10 @@ pub fn run(arguments: &GenerateArguments) -> Result<()> {
     };
     let mut network_options = NetworkOptions::default();
     network_options.unpacked |= arguments.unpacked;
+    network_options.activations = match arguments.activations {
+        arguments::Activations::Float => Activations::Float,
+        arguments::Activations::Int8 => Activations::Int8,
+    };
     let (name, path) = locate(arguments.model.as_deref())?;
     let checkpoint =
         Checkpoint::open(&path).with_context(|| format!("model {}", path.display()))?;

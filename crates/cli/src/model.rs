@@ -28,13 +28,8 @@ pub fn load(model: Option<&str>) -> Result<Whisper> {
             None => (model.to_owned(), PathBuf::from(model)),
         },
     };
-    let checkpoint =
-        Checkpoint::open(&folder).with_context(|| format!("model {}", folder.display()))?;
-    let network = Network::new(
-        checkpoint.config,
-        &checkpoint.weights,
-        mlx_nn::preferred_dtype()?,
-    )?;
+    let (checkpoint, network) = Checkpoint::open_with_network(&folder, None)
+        .with_context(|| format!("model {}", folder.display()))?;
     Ok(Whisper {
         name,
         checkpoint,

@@ -31,6 +31,7 @@ fn options32(unpacked: bool) -> NetworkOptions {
     NetworkOptions {
         dtype: Some(Dtype::Float32),
         unpacked,
+        ..NetworkOptions::default()
     }
 }
 

@@ -6,8 +6,10 @@ mod reference;
 use std::path::Path;
 
 use mlx::{Array, Dtype, Quantization, QuantizationMode};
+use mlx_compiler::CompileOptions;
 use mlx_models::llama::{Checkpoint, Network, NetworkOptions};
 use mlx_models::weights::{Dtype as Stored, Weights};
+use mlx_nn::{Activations, FastOps};
 use reference::{Random, Shape, llama};
 use rstest::rstest;
 
@@ -78,6 +80,7 @@ fn scores(folder: &Path, unpacked: bool) -> mlx_models::Result<Vec<f32>> {
     let options = NetworkOptions {
         dtype: Some(Dtype::Float32),
         unpacked,
+        ..NetworkOptions::default()
     };
     let network = Network::new(&checkpoint, &options)?;
     let tokens = Array::from_slice(&TOKENS.map(|token| token as u32), [1, 3]).unwrap();
@@ -139,7 +142,7 @@ fn single_modules_are_packed_in_other_ways(#[case] key: &str) {
     checkpoint.weights = checkpoint.weights.share(Dtype::Float32).unwrap();
     let options = NetworkOptions {
         dtype: Some(Dtype::Float32),
-        unpacked: false,
+        ..NetworkOptions::default()
     };
     let network = Network::new(&checkpoint, &options).unwrap();
     let tokens = Array::from_slice(&TOKENS.map(|token| token as u32), [1, 3]).unwrap();
@@ -150,6 +153,73 @@ fn single_modules_are_packed_in_other_ways(#[case] key: &str) {
     let shared = shared.to_vec::<f32>().unwrap();
     let own = scores(folder.path(), false).unwrap();
     assert!(shared.iter().zip(&own).all(|(a, b)| (a - b).abs() < 1e-5));
+}
+
+#[rstest]
+#[case::four_bits(false, Some((QuantizationMode::Affine, 4)), None)]
+#[case::six_bits(
+    false,
+    Some((QuantizationMode::Affine, 6)),
+    Some("weights: model.layers.0.self_attn.q_proj: activations int8: wanted affine weights of 4 or 8 bits, got Affine with 6")
+)]
+#[case::mxfp4(false, Some((QuantizationMode::Mxfp4, 4)), Some("got Mxfp4 with 4"))]
+#[case::plain(
+    false,
+    None,
+    Some("config: activations int8: wanted quantized matrices, got plain ones")
+)]
+#[case::unpacked(true, Some((QuantizationMode::Affine, 4)), Some("got plain ones"))]
+fn activations_are_rounded_for_matrices_of_4_or_8_bits(
+    #[case] unpacked: bool,
+    #[case] packing: Option<(QuantizationMode, i32)>,
+    #[case] refused: Option<&str>,
+) {
+    let extra = packing.map_or(String::new(), |(mode, bits)| {
+        let mode = format!("{mode:?}").to_lowercase();
+        format!(r#", "quantization": {{"group_size": 32, "bits": {bits}, "mode": "{mode}"}}"#)
+    });
+    let shape = Shape {
+        extra: extra.leak(),
+        ..llama()
+    };
+    let (tensors, _) = pack(&shape.weights(4), |_| {
+        packing.map(|(mode, bits)| way(mode, 32, bits))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    shape.save(&Random::new(), folder.path());
+    save(folder.path(), &tensors);
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let options = NetworkOptions {
+        dtype: Some(Dtype::Float32),
+        unpacked,
+        activations: Activations::Int8,
+    };
+    let network = match (Network::new(&checkpoint, &options), refused) {
+        (Ok(network), None) => network,
+        (Err(error), Some(says)) => {
+            assert!(error.to_string().contains(says), "{error}");
+            return;
+        }
+        (result, _) => panic!("{:?}, wanted {refused:?}", result.err()),
+    };
+    let tokens = Array::from_slice(&TOKENS.map(|token| token as u32), [1, 3]).unwrap();
+    let logits = |network: &Network| {
+        let cache = network.new_kv_cache(1, 4);
+        let (logits, _) = network.next_token_logits(&tokens, cache, 0).unwrap();
+        logits.to_vec::<f32>().unwrap()
+    };
+    let most = |a: &[f32], b: &[f32]| {
+        let off = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+        off.fold(0.0, f32::max)
+    };
+    let (exact, rounded) = (scores(folder.path(), false).unwrap(), logits(&network));
+    let size = most(&exact, &vec![0.0; exact.len()]);
+    let off = most(&exact, &rounded);
+    assert!(off > 0.0 && off < 0.05 * size, "{off} of {size}");
+    // Composed formulas do not round, and compiled networks do.
+    assert!(most(&exact, &logits(&network.with_kernels(FastOps::Composed))) < 1e-4 * size);
+    let compiled = network.compiled(CompileOptions::default());
+    assert!(most(&rounded, &logits(&compiled)) < 0.01 * size);
 }
 
 /// Methods of other tools have their weights elsewhere: a folder that only names one is read as it is.

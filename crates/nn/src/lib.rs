@@ -46,5 +46,5 @@ pub use linear::Linear;
 pub use module::Parts;
 pub use module::{LoadError, LoadReport, Module, ParameterVisitor, WeightMap};
 pub use norm::{LayerNorm, RmsNorm};
-pub use quantized::{QuantizedEmbedding, QuantizedLinear};
+pub use quantized::{Activations, QuantizedEmbedding, QuantizedLinear};
 pub use training::{LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad};

@@ -7,6 +7,17 @@ use crate::layer_error::{axis_size, in_layer};
 use crate::linear::linear_mismatch;
 use crate::{Embedding, FastOps, Linear, Module, ParameterVisitor};
 
+/// How a layer with quantized weights takes its input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activations {
+    /// As it is.
+    #[default]
+    Float,
+    /// Rounded to 8 bits for products with few rows, on the CPU: see [`mlx::fast::quantized_matmul_int8`]. Composed
+    /// formulas do not round.
+    Int8,
+}
+
 /// A linear layer with quantized weights, `y = x @ weight.T + bias`: `mlx.nn.QuantizedLinear`.
 ///
 /// ```
@@ -35,6 +46,8 @@ pub struct QuantizedLinear {
     pub quantization: Quantization,
     /// Whether the weights are dequantized before the product, or multiplied directly.
     pub kernels: FastOps,
+    /// Whether the input is rounded to 8 bits.
+    pub activations: Activations,
 }
 
 impl QuantizedLinear {
@@ -47,6 +60,7 @@ impl QuantizedLinear {
             bias,
             quantization: weights.quantization,
             kernels: FastOps::default(),
+            activations: Activations::default(),
         }
     }
 
@@ -64,7 +78,8 @@ impl QuantizedLinear {
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
         let bias = self.bias.as_ref();
-        product("QuantizedLinear", self.kernels, x, &self.weights(), bias)
+        let how = (self.kernels, self.activations);
+        product("QuantizedLinear", how, x, &self.weights(), bias)
     }
 
     /// Returns the quantized weights.
@@ -106,6 +121,8 @@ pub struct QuantizedEmbedding {
     pub quantization: Quantization,
     /// Whether the weights are dequantized before the product, or multiplied directly.
     pub kernels: FastOps,
+    /// Whether the input of [`QuantizedEmbedding::as_linear`] is rounded to 8 bits.
+    pub activations: Activations,
 }
 
 impl QuantizedEmbedding {
@@ -117,6 +134,7 @@ impl QuantizedEmbedding {
             biases: weights.biases,
             quantization: weights.quantization,
             kernels: FastOps::default(),
+            activations: Activations::default(),
         }
     }
 
@@ -151,7 +169,8 @@ impl QuantizedEmbedding {
     /// Maps vectors `[.., dims]` to logits `[.., num_embeddings]`: the table as a linear layer.
     #[track_caller]
     pub fn as_linear(&self, x: &Array) -> Array {
-        product("QuantizedEmbedding", self.kernels, x, &self.weights(), None)
+        let how = (self.kernels, self.activations);
+        product("QuantizedEmbedding", how, x, &self.weights(), None)
     }
 
     /// Returns the quantized weights.
@@ -196,12 +215,15 @@ fn quantized(
 #[track_caller]
 fn product(
     layer: &'static str,
-    kernels: FastOps,
+    (kernels, activations): (FastOps, Activations),
     x: &Array,
     weights: &Quantized,
     bias: Option<&Array>,
 ) -> Array {
-    let y = kernels.quantized_matmul(x, weights);
+    let y = match (kernels, activations) {
+        (FastOps::Fused, Activations::Int8) => mlx::fast::quantized_matmul_int8(x, weights),
+        _ => kernels.quantized_matmul(x, weights),
+    };
     let y = match bias {
         Some(bias) => y + bias,
         None => y,

@@ -50,6 +50,7 @@ use dispatch::{Stored, by_dtype};
 pub use elementwise_program::elementwise_kernel;
 pub use executor::{may_be_step, program, program_kernel};
 pub use lower::{ElementwiseInput, supports_elementwise};
+pub(crate) use product::quantized_int8;
 pub(crate) use supports::{broadcast_input, is_instruction, prepare, supports};
 
 /// Returns whether this process uses the CPU backend's kernels: unless `MLX_HOST_KERNELS` switches them off.

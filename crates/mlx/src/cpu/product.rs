@@ -108,10 +108,28 @@ pub(super) fn quantized(
     inputs: &[HostInput<'_>],
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
-    let (group_size, bits) = (size(group_size), size(bits));
+    quantized_product([group_size, bits], false, inputs, outputs)
+}
+
+/// The same with vectors rounded to 8 bits.
+pub(crate) fn quantized_int8(
+    group_size: i32,
+    bits: i32,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    quantized_product([group_size, bits], true, inputs, outputs)
+}
+
+fn quantized_product(
+    layout: [i32; 2],
+    is_rounded: bool,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
     fn typed<T: Stored>(
-        group_size: usize,
-        bits: usize,
+        [group_size, bits]: [usize; 2],
+        is_rounded: bool,
         inputs: &[HostInput<'_>],
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
@@ -134,11 +152,19 @@ pub(super) fn quantized(
             biases: &biases,
         };
         let x = x.to_contiguous::<T>()?;
-        mlx_kernels::quantized_matmul(matrix, shape.rows, &x, out.as_mut_slice::<T>()?)
-            .map_err(error_text)
+        let out = out.as_mut_slice::<T>()?;
+        match is_rounded {
+            true => mlx_kernels::quantized_matmul_int8(matrix, shape.rows, &x, out),
+            false => mlx_kernels::quantized_matmul(matrix, shape.rows, &x, out),
+        }
+        .map_err(error_text)
     }
     let dtype = input(inputs, 0)?.dtype();
-    by_dtype!(dtype, typed(group_size, bits, inputs, output(outputs, 0)?))
+    let layout = layout.map(size);
+    by_dtype!(
+        dtype,
+        typed(layout, is_rounded, inputs, output(outputs, 0)?)
+    )
 }
 
 /// The elements in rows, as `float32`.

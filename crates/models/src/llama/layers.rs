@@ -2,7 +2,7 @@
 
 use mlx::Array;
 use mlx::fast::{AttentionMask, Offset, RopeOptions};
-use mlx_nn::{FastOps, Module, ParameterVisitor, RmsNorm};
+use mlx_nn::{Activations, FastOps, Module, ParameterVisitor, RmsNorm};
 
 use super::config::Config;
 use super::quantizable::LinearLayer;
@@ -17,6 +17,8 @@ pub(super) struct LayerBuilder<'a> {
     pub(super) weights: &'a WeightStore,
     /// Whether all matrices are plain.
     pub(super) dequantized: bool,
+    /// How quantized matrices take their input.
+    pub(super) activations: Activations,
 }
 
 /// What all layers need to know of the positions of the tokens at hand.
@@ -63,7 +65,10 @@ impl LayerBuilder<'_> {
         bias: bool,
     ) -> Result<LinearLayer> {
         let shape = [axis_size(outputs), axis_size(inputs)];
-        LinearLayer::zeros(shape, bias, self.quantization(name)).map_err(named(name))
+        let quantization = self.quantization(name);
+        self.check_activations(name, quantization)?;
+        let layer = LinearLayer::zeros(shape, bias, quantization).map_err(named(name))?;
+        Ok(layer.with_activations(self.activations))
     }
 
     /// Returns how the matrix of a module is to be quantized.
@@ -72,6 +77,25 @@ impl LayerBuilder<'_> {
             true => None,
             false => self.weights.quantization(name),
         }
+    }
+
+    /// Returns an error when a matrix cannot take its input as was asked for.
+    pub(super) fn check_activations(
+        &self,
+        name: &str,
+        quantization: Option<mlx::Quantization>,
+    ) -> Result<()> {
+        let Some(quantization) = quantization.filter(|_| self.activations == Activations::Int8)
+        else {
+            return Ok(());
+        };
+        let mlx::Quantization { bits, mode, .. } = quantization;
+        if mode == mlx::QuantizationMode::Affine && matches!(bits, 4 | 8) {
+            return Ok(());
+        }
+        Err(Error::Weights(format!(
+            "{name}: activations int8: wanted affine weights of 4 or 8 bits, got {mode:?} with {bits}"
+        )))
     }
 
     pub(super) fn norm(&self, dims: usize) -> RmsNorm {

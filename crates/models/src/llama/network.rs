@@ -15,7 +15,7 @@ use std::rc::Rc;
 use mlx::fast::{Offset, RopeFrequencies, RopeOptions};
 use mlx::{Array, Dtype};
 use mlx_compiler::{CompileOptions, Report};
-use mlx_nn::{FastOps, Module, ParameterVisitor, RmsNorm};
+use mlx_nn::{Activations, FastOps, Module, ParameterVisitor, RmsNorm};
 
 use super::checkpoint::Checkpoint;
 use super::compiled::Compiled;
@@ -39,6 +39,9 @@ pub struct NetworkOptions {
     pub dtype: Option<Dtype>,
     /// Whether matrices are dequantized when they are loaded: faster on a CPU, with several times the memory.
     pub unpacked: bool,
+    /// How quantized matrices take their input: [`Activations::Int8`] makes decoding on the CPU faster and rounds, so that
+    /// the text may become another one. It is refused on a GPU, and for matrices of other than 4 or 8 bits.
+    pub activations: Activations,
 }
 
 /// A model of the Llama family with its weights. Cloning shares the weights.
@@ -80,6 +83,9 @@ impl Network {
             Some(dtype) => dtype,
             None => mlx_nn::preferred_dtype().map_err(Error::model)?,
         };
+        if options.activations == Activations::Int8 {
+            check_int8(weights, options.unpacked)?;
+        }
         // Some files hold the embedding table twice.
         let untied;
         let weights = if config.tie_word_embeddings {
@@ -88,7 +94,7 @@ impl Network {
         } else {
             weights
         };
-        let mut network = Self::zeros(config, weights, dtype, options.unpacked)?;
+        let mut network = Self::zeros(config, weights, dtype, options)?;
         let wanted = network.parameters().into_keys().collect();
         let map = weights.to_map(dtype, options.unpacked, &wanted)?;
         load_weights(&mut network, map, Unused::Refuse)?;
@@ -101,12 +107,13 @@ impl Network {
         config: Config,
         weights: &WeightStore,
         dtype: Dtype,
-        dequantized: bool,
+        options: &NetworkOptions,
     ) -> Result<Self> {
         let builder = LayerBuilder {
             config: &config,
             weights,
-            dequantized,
+            dequantized: options.unpacked,
+            activations: options.activations,
         };
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
         let layers = (0..config.num_hidden_layers)
@@ -117,14 +124,16 @@ impl Network {
             false => Some(builder.linear("lm_head", [vocabulary, hidden], false)?),
         };
         let table = "model.embed_tokens";
-        let embed_tokens = EmbeddingTable::zeros(
-            [axis_size(vocabulary), axis_size(hidden)],
-            builder.quantization(table),
-        );
+        let quantization = builder.quantization(table);
+        if lm_head.is_none() {
+            builder.check_activations(table, quantization)?;
+        }
+        let sizes = [axis_size(vocabulary), axis_size(hidden)];
+        let embed_tokens = EmbeddingTable::zeros(sizes, quantization).map_err(named(table))?;
         let radians = config.rope.radians_per_position(config.head_dim)?;
         let radians = Array::from_slice(&radians, [axis_size(radians.len())]);
         Ok(Self {
-            embed_tokens: embed_tokens.map_err(named(table))?,
+            embed_tokens: embed_tokens.with_activations(options.activations),
             layers,
             norm: builder.norm(hidden),
             lm_head,
@@ -282,6 +291,26 @@ impl Network {
             start,
         }
     }
+}
+
+/// Returns an error where no matrix can take its input in 8 bits.
+fn check_int8(weights: &WeightStore, unpacked: bool) -> Result<()> {
+    let refused = |got| Err(Error::Config(format!("activations int8: {got}")));
+    if mlx::Device::current().map_err(Error::model)? == mlx::Device::Gpu {
+        return refused("wanted the CPU, got a GPU");
+    }
+    let modules = weights
+        .names()
+        .filter_map(|name| name.strip_suffix(".weight"));
+    if unpacked
+        || modules
+            .filter_map(|module| weights.quantization(module))
+            .count()
+            == 0
+    {
+        return refused("wanted quantized matrices, got plain ones");
+    }
+    Ok(())
 }
 
 /// The number of positions that a cache has memory for.

@@ -2,7 +2,8 @@
 
 use mlx::{Array, Quantization};
 use mlx_nn::{
-    Embedding, Init, Linear, Module, ParameterVisitor, QuantizedEmbedding, QuantizedLinear,
+    Activations, Embedding, Init, Linear, Module, ParameterVisitor, QuantizedEmbedding,
+    QuantizedLinear,
 };
 
 /// A linear layer, plain or quantized.
@@ -45,6 +46,15 @@ impl LinearLayer {
         })
     }
 
+    /// Returns the layer with this way of taking its input; a plain one has no other.
+    #[must_use]
+    pub(super) fn with_activations(mut self, activations: Activations) -> Self {
+        if let Self::Packed(layer) = &mut self {
+            layer.activations = activations;
+        }
+        self
+    }
+
     /// Maps `[.., in]` to `[.., out]`.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
@@ -68,6 +78,15 @@ impl EmbeddingTable {
             }
             None => Self::Plain(plain),
         })
+    }
+
+    /// Returns the table with this way of taking the input of [`EmbeddingTable::as_linear`]; a plain one has no other.
+    #[must_use]
+    pub(super) fn with_activations(mut self, activations: Activations) -> Self {
+        if let Self::Packed(table) = &mut self {
+            table.activations = activations;
+        }
+        self
     }
 
     /// Maps tokens `[..]` to vectors `[.., dims]`.

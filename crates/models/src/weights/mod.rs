@@ -5,6 +5,7 @@
 //! [`gguf`] reads llama.cpp's files, whose tensors are quantized in blocks.
 
 mod array;
+mod contiguous;
 mod ct2;
 mod cursor;
 pub mod gguf;
@@ -20,4 +21,5 @@ pub use safetensors::read_safetensors;
 pub use source::Source;
 pub use tensor::{Dtype, RawTensor};
 
+pub(crate) use contiguous::{Request, contiguous};
 pub(crate) use load::{Unused, load_weights};

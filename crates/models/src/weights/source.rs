@@ -64,24 +64,41 @@ impl Source {
     /// # Errors
     /// [`Error::Weights`] when the range exceeds the file, [`Error::Io`] when reading fails.
     pub fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
-        let end = offset.checked_add(length as u64);
-        if end.is_none_or(|end| end > self.length) {
-            // Checked before anything is allocated: the numbers come from the file.
-            return Err(Error::Weights(format!(
-                "wanted {length} bytes at {offset}, got a file of {} bytes",
-                self.length
-            )));
-        }
+        // Checked before anything is allocated: the numbers come from the file.
+        self.check(offset, length)?;
+        let mut bytes = vec![0; length];
+        self.read_into(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads as many bytes as `out` has from `offset` on.
+    ///
+    /// # Errors
+    /// As for [`Source::read`].
+    pub fn read_into(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.check(offset, out.len())?;
         match &self.place {
-            Place::Memory(bytes) => Ok(bytes[offset as usize..offset as usize + length].to_vec()),
+            Place::Memory(bytes) => {
+                out.copy_from_slice(&bytes[offset as usize..offset as usize + out.len()]);
+                Ok(())
+            }
             Place::File { path, file } => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut bytes = vec![0; length];
                 file.seek(SeekFrom::Start(offset))
                     .map_err(Error::io(path))?;
-                file.read_exact(&mut bytes).map_err(Error::io(path))?;
-                Ok(bytes)
+                file.read_exact(out).map_err(Error::io(path))
             }
         }
+    }
+
+    fn check(&self, offset: u64, length: usize) -> Result<()> {
+        let end = offset.checked_add(length as u64);
+        if end.is_some_and(|end| end <= self.length) {
+            return Ok(());
+        }
+        Err(Error::Weights(format!(
+            "wanted {length} bytes at {offset}, got a file of {} bytes",
+            self.length
+        )))
     }
 }

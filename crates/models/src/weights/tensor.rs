@@ -127,6 +127,11 @@ impl RawTensor {
         self.source.read(self.offset, self.n_bytes())
     }
 
+    /// Reads stored bytes from the byte `start` of the tensor on; the type must not be [`Dtype::Other`].
+    pub(crate) fn read_into(&self, start: usize, out: &mut [u8]) -> Result<()> {
+        self.source.read_into(self.offset + start as u64, out)
+    }
+
     /// Reads the values as 32-bit floats, dequantized when they are quantized.
     ///
     /// # Errors

@@ -29,7 +29,9 @@ use encoder::Encoder;
 
 use super::Config;
 use crate::kv_cache::LayerKvCache;
-use crate::weights::{RawTensor, Unused, Weights, load_weights};
+use crate::weights::{
+    Dtype as Stored, RawTensor, Request, Unused, Weights, contiguous, load_weights,
+};
 use crate::{Error, Result};
 
 /// Whisper's encoder and decoder with their weights. Cloning shares the weights.
@@ -59,25 +61,32 @@ impl Network {
             compiled: None,
         };
         let wanted = network.parameters();
-        let mut map = WeightMap::new();
         let is_unused =
             |tensor: &RawTensor| tensor.is_foreign() && !wanted.contains_key(&tensor.name);
-        for tensor in weights.iter().filter(|tensor| !is_unused(tensor)) {
-            let array = tensor.to_array()?;
-            // Convolutions are [out, in, width] in the file and [out, width, in] in MLX.
-            let is_convolution = tensor.name.contains(".conv") && tensor.shape.len() == 3;
-            let array = if is_convolution {
-                array.swapaxes(1, 2).contiguous()
-            } else {
-                array
-            };
-            map.insert(
-                tensor.name.clone(),
-                in_compute_dtype(&tensor.name, array, dtype)?,
-            );
+        let is_cpu = mlx::Device::current().map_err(Error::model)? == mlx::Device::Cpu;
+        let requests: Vec<Request> = weights
+            .iter()
+            .filter(|tensor| !is_unused(tensor))
+            .map(|tensor| Request {
+                dtype: load_dtype(tensor, dtype, is_cpu),
+                tensor: tensor.clone(),
+            })
+            .collect();
+        let is_contiguous = is_cpu && requests.iter().all(Request::is_direct);
+        let mut map = match is_contiguous {
+            true => contiguous(requests)?,
+            false => one_by_one(&requests)?,
+        };
+        // Convolutions are [out, in, width] in the file and [out, width, in] in MLX.
+        for (name, array) in &mut map {
+            if name.contains(".conv") && array.ndim().map_err(Error::model)? == 3 {
+                *array = array.swapaxes(1, 2).contiguous();
+            }
         }
         load_weights(&mut network, map, Unused::Refuse)?;
-        network.compact().map_err(Error::model)?;
+        if !is_contiguous {
+            network.compact().map_err(Error::model)?;
+        }
         Ok(network)
     }
 
@@ -141,22 +150,28 @@ impl Network {
     }
 }
 
-/// Returns a weight in the compute dtype, or in its stored half precision where a kernel reads that directly.
+/// Returns weights by their names, each in an array of its own.
+fn one_by_one(requests: &[Request]) -> Result<WeightMap> {
+    let load = |Request { tensor, dtype }: &Request| {
+        let array = tensor.to_array()?;
+        Ok((tensor.name.clone(), array.astype(*dtype)))
+    };
+    requests.iter().map(load).collect()
+}
+
+/// Returns the compute dtype, or a weight's stored half precision where a kernel reads that directly.
 ///
 /// The decoder runs one position at a time and is limited by reading its matrices from memory.
-fn in_compute_dtype(name: &str, array: Array, dtype: Dtype) -> Result<Array> {
-    let stored = array.array_type().map_err(Error::model)?;
-    let is_matrix = name.starts_with("model.decoder.") && stored.shape.len() == 2;
-    let keeps_half = is_matrix
-        && !name.contains("embed_positions")
-        && dtype == Dtype::Float32
-        && matches!(stored.dtype, Dtype::Float16 | Dtype::Bfloat16)
-        && mlx::Device::current().map_err(Error::model)? == mlx::Device::Cpu;
-    Ok(if keeps_half {
-        array
-    } else {
-        array.astype(dtype)
-    })
+fn load_dtype(tensor: &RawTensor, dtype: Dtype, is_cpu: bool) -> Dtype {
+    let name = &tensor.name;
+    let is_matrix = name.starts_with("model.decoder.") && tensor.shape.len() == 2;
+    let may_stay =
+        is_matrix && !name.contains("embed_positions") && dtype == Dtype::Float32 && is_cpu;
+    match tensor.dtype {
+        Stored::F16 if may_stay => Dtype::Float16,
+        Stored::BF16 if may_stay => Dtype::Bfloat16,
+        _ => dtype,
+    }
 }
 
 impl Module for Network {
