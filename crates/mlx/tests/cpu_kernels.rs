@@ -153,7 +153,9 @@ fn functions_of_two_elements_are_right_in_every_pair_of_views(
             let (x, y) = (values(&a), values(&b));
             for (name, function, exact) in &functions {
                 let z = function(&a, &b);
-                if left != "backwards" && right != "backwards" {
+                // Of two repeated rows only one is computed, which is too small for a kernel.
+                let is_one_row = left == "repeated" && right == "repeated";
+                if left != "backwards" && right != "backwards" && !is_one_row {
                     ran(name, &z);
                 }
                 let want: Vec<f64> = x.iter().zip(&y).map(|(&x, &y)| exact(x, y)).collect();

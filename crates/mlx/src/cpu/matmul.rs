@@ -75,8 +75,9 @@ fn blocked<T: Stored>(
         depth: size(depth),
         columns: size(columns),
     };
-    let (a, b) = (Matrices::<T>::of(a)?, Matrices::of(b)?);
-    let c = added.map(|(_, c)| Matrices::of(c)).transpose()?;
+    let rank = batch.len();
+    let (a, b) = (Matrices::<T>::of(a, rank)?, Matrices::of(b, rank)?);
+    let c = added.map(|(_, c)| Matrices::of(c, rank)).transpose()?;
     let addend = added.zip(c.as_ref()).map(|(([alpha, beta], _), c)| Addend {
         alpha,
         beta,
@@ -94,13 +95,20 @@ struct Matrices<'a, T> {
 }
 
 impl<'a, T: Stored> Matrices<'a, T> {
-    fn of(input: &HostInput<'a>) -> Result<Self, String> {
+    /// Broadcast over `rank` leading axes: MLX has done so before its own primitive, not before an instruction of a
+    /// program.
+    fn of(input: &HostInput<'a>, rank: usize) -> Result<Self, String> {
         let (data, start) = input.as_strided_from_lowest()?;
-        let strides = input.layout().strides().iter();
-        let strides: Result<Vec<isize>, _> = strides.map(|&s| isize::try_from(s)).collect();
-        let strides = strides.map_err(|_| "elements are too far apart")?;
-        if strides.len() < 2 {
+        let layout = input.layout();
+        let ndim = layout.shape().len();
+        let Some(missing) = (rank + 2).checked_sub(ndim).filter(|_| ndim >= 2) else {
             return Err(format!("wanted matrices, got {:?}", input.shape()));
+        };
+        let mut strides = vec![0; missing];
+        for (axis, (&size, &stride)) in layout.shape().iter().zip(layout.strides()).enumerate() {
+            let is_repeated = size == 1 && axis + 2 < ndim;
+            let stride = isize::try_from(stride).map_err(|_| "elements are too far apart")?;
+            strides.push(if is_repeated { 0 } else { stride });
         }
         Ok(Self {
             data,
