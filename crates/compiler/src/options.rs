@@ -68,7 +68,7 @@ pub struct CompileOptions {
     pub fallback: Fallback,
     /// Whether neighbouring operations become one kernel.
     pub kernel_fusion: KernelFusion,
-    /// The name of [`kernel_fusion`](Self::kernel_fusion) before, which counts where that is
+    /// The name of `kernel_fusion` before, which counts where that is
     /// [`Auto`](KernelFusion::Auto).
     #[deprecated(note = "renamed to kernel_fusion")]
     #[doc(hidden)]

@@ -223,7 +223,7 @@ fn complex_axes(
     }
 }
 
-/// The number of floats of so many complex numbers.
+/// The number of floats of `n` complex numbers.
 fn pairs(op: &'static str, shape: &[usize]) -> Result<usize> {
     product(op, shape)?
         .checked_mul(PAIR)

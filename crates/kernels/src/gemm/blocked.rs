@@ -365,7 +365,7 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
     }
 }
 
-/// The width of the tile of so many columns.
+/// The width of the tile for `n` columns.
 #[inline(always)]
 fn tile_of<S: Simd>(columns: usize) -> usize {
     if columns <= S::F32_LANES {

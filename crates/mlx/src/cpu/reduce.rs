@@ -1,6 +1,6 @@
 //! Reductions over any axes, and the places of maxima and minima.
 //!
-//! An array that is dense in any order of its axes is reduced as it lies in memory, over one group of neighbouring axes after
+//! An array that is dense in any order of its axes is reduced as it is stored, over one group of neighbouring axes after
 //! the other, the last one first; sums between two groups are `float32`. Views with gaps are copied first.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use super::layout::{error_text, input, output, size};
 use crate::ffi::host::{HostInput, HostOutput, Layout};
 use crate::shape::axis_index;
 
-/// An array as it lies in memory: the axes that are longer than 1, from the outermost on.
+/// An array as it is stored: the axes that are longer than 1, from the outermost on.
 pub(super) struct Memory {
     /// The sizes of runs of axes, and whether a run is reduced; no two neighbours are alike.
     runs: Vec<(usize, bool)>,
