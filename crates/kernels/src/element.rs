@@ -33,6 +33,14 @@ pub(crate) mod private {
         fn as_bf16(_: &[Self]) -> Option<&[half::bf16]> {
             None
         }
+        /// The row to be written, if it is of this type.
+        fn as_f16_mut(_: &mut [Self]) -> Option<&mut [half::f16]> {
+            None
+        }
+        /// The row to be written, if it is of this type.
+        fn as_bf16_mut(_: &mut [Self]) -> Option<&mut [half::bf16]> {
+            None
+        }
         /// The products of four rows with `x`, if the processor has instructions that read this type.
         fn dots(_: [&[Self]; 4], _: &[f32]) -> Option<[f32; 4]> {
             None
@@ -79,7 +87,7 @@ impl private::Storage for f32 {
 }
 
 macro_rules! half_storage {
-    ($type:ty, $as_self:ident, $to_f32:path, $from_f32:path, $round:path, $dots:expr) => {
+    ($type:ty, $as_self:ident, $as_self_mut:ident, $to_f32:path, $from_f32:path, $round:path, $dots:expr) => {
         impl private::Storage for $type {
             const IS_F32: bool = false;
             const BELOW_ONE: f32 = 1.0 - <$type>::EPSILON.to_f32_const() / 2.0;
@@ -90,6 +98,10 @@ macro_rules! half_storage {
             }
 
             fn $as_self(row: &[Self]) -> Option<&[Self]> {
+                Some(row)
+            }
+
+            fn $as_self_mut(row: &mut [Self]) -> Option<&mut [Self]> {
                 Some(row)
             }
 
@@ -126,6 +138,7 @@ macro_rules! half_storage {
 half_storage!(
     f16,
     as_f16,
+    as_f16_mut,
     crate::simd::f16_to_f32::f16_to_f32,
     crate::simd::f32_to_f16::f32_to_f16,
     crate::simd::f32_to_f16::round_to_f16,
@@ -134,6 +147,7 @@ half_storage!(
 half_storage!(
     bf16,
     as_bf16,
+    as_bf16_mut,
     crate::simd::f16_to_f32::bf16_to_f32,
     crate::simd::f32_to_f16::f32_to_bf16,
     crate::simd::f32_to_f16::round_to_bf16,

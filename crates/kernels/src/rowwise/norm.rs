@@ -5,16 +5,19 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::row_fold::row_sum;
+use super::row_fold::{REGISTERS_PER_SUM, row_sum};
 use super::shape::RowMajorShape;
 use crate::element::{Element, to_f32_vec};
 use crate::error::{Result, length};
 use crate::parallel::parallel_for;
+use crate::simd::half_lanes::{HalfLanes, MAX_LANES};
 use crate::simd::lanes::Lanes;
 use crate::simd::{self, prefetch, streaming_store};
 
 /// Elements that are computed before they are written out.
 const BLOCK: usize = 4096;
+/// What an element costs on one thread, about.
+const NANOSECONDS: f64 = 0.18;
 
 /// Writes `x * rsqrt(mean(x^2) + eps) * weight` to `out`, row by row; no weight counts as ones.
 ///
@@ -98,10 +101,20 @@ fn normalize<T: Element>(
         eps: parameters.eps,
         stream: T::IS_F32 && streaming_store::should_stream(size_of_val(out)),
     };
+    if simd::f32_lanes() == MAX_LANES {
+        if let (Some(x), Some(out)) = (T::as_f16(x), T::as_f16_mut(out)) {
+            normalize_half(shape, &row, x, out);
+            return Ok(());
+        }
+        if let (Some(x), Some(out)) = (T::as_bf16(x), T::as_bf16_mut(out)) {
+            normalize_half(shape, &row, x, out);
+            return Ok(());
+        }
+    }
     let task = shape.rows_per_task() * dim;
     parallel_for(
         x.chunks(task).zip(out.chunks_mut(task)),
-        0.18 * elements as f64,
+        NANOSECONDS * elements as f64,
         || (vec![0.0; if T::IS_F32 { 0 } else { dim }], [0.0; BLOCK]),
         |(x_f32, result), (x, out)| {
             for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
@@ -113,6 +126,119 @@ fn normalize<T: Element>(
         },
     );
     Ok(())
+}
+
+/// Rows of half precision, with registers that are loaded from it and stored to it.
+fn normalize_half<T: HalfLanes + Send + Sync>(
+    shape: RowMajorShape,
+    row: &NormalizedRow<'_>,
+    x: &[T],
+    out: &mut [T],
+) {
+    let dim = shape.dim;
+    let task = shape.rows_per_task() * dim;
+    parallel_for(
+        x.chunks(task).zip(out.chunks_mut(task)),
+        NANOSECONDS * x.len() as f64,
+        || vec![0.0; dim],
+        |x_f32, (x, out)| {
+            for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
+                simd::dispatch(HalfRow { row, x, x_f32, out });
+            }
+        },
+    );
+}
+
+/// A row of half precision: it is converted while its mean is taken, and written without a copy.
+struct HalfRow<'a, T> {
+    row: &'a NormalizedRow<'a>,
+    x: &'a [T],
+    x_f32: &'a mut [f32],
+    out: &'a mut [T],
+}
+
+impl<T: HalfLanes> WithSimd for HalfRow<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { row, x, x_f32, out } = self;
+        let &NormalizedRow {
+            weight,
+            bias,
+            is_centered,
+            eps,
+            ..
+        } = row;
+        let moments = if is_centered {
+            let sum = widen_with_sum(simd, x, x_f32, |x| x);
+            centered_moments(simd, x_f32, sum, eps)
+        } else {
+            let squares = widen_with_sum(simd, x, x_f32, |x| x * x);
+            Moments::of_squares(squares, x.len(), eps)
+        };
+        let n = S::F32_LANES;
+        let mean = Lanes::splat(simd, moments.mean);
+        let scale = Lanes::splat(simd, moments.scale);
+        let normal = |x, weight, bias| {
+            let scaled = (Lanes::new(simd, x) - mean) * scale;
+            scaled.mul_add(Lanes::new(simd, weight), Lanes::new(simd, bias))
+        };
+        let (x, x_tail) = S::as_simd_f32s(x_f32);
+        let (weight, weight_tail) = S::as_simd_f32s(weight);
+        let (bias, bias_tail) = S::as_simd_f32s(bias);
+        let (out, out_tail) = out.split_at_mut(n * x.len());
+        let parameters = weight.iter().zip(bias);
+        for ((out, x), (weight, bias)) in out.chunks_exact_mut(n).zip(x).zip(parameters) {
+            T::store(normal(*x, *weight, *bias), out);
+        }
+        if !x_tail.is_empty() {
+            let tails = [x_tail, weight_tail, bias_tail];
+            let [x, weight, bias] = tails.map(|part| simd.partial_load_f32s(part));
+            T::store_part(normal(x, weight, bias), out_tail);
+        }
+    }
+}
+
+/// Converts a row, and returns the sum of `f` of each element, where `f(0) = 0`.
+#[inline(always)]
+fn widen_with_sum<S: Simd, T: HalfLanes>(
+    simd: S,
+    x: &[T],
+    x_f32: &mut [f32],
+    f: impl Fn(Lanes<S>) -> Lanes<S>,
+) -> f32 {
+    let n = S::F32_LANES;
+    let zero = Lanes::splat(simd, 0.0);
+    let mut sum = zero;
+    let block = REGISTERS_PER_SUM * n;
+    for (x, x_f32) in x.chunks(block).zip(x_f32.chunks_mut(block)) {
+        let mut sums = [zero; 4];
+        let (wide, tail) = S::as_mut_simd_f32s(x_f32);
+        let (quads, singles) = wide.as_chunks_mut::<4>();
+        let (x_quads, x) = x.split_at(4 * n * quads.len());
+        for (quad, x) in quads.iter_mut().zip(x_quads.chunks_exact(4 * n)) {
+            for ((sum, wide), x) in sums.iter_mut().zip(quad).zip(x.chunks_exact(n)) {
+                let value = T::load(simd, x);
+                *wide = value.value;
+                *sum = *sum + f(value);
+            }
+        }
+        let (x, x_tail) = x.split_at(n * singles.len());
+        for ((sum, wide), x) in sums.iter_mut().zip(singles).zip(x.chunks_exact(n)) {
+            let value = T::load(simd, x);
+            *wide = value.value;
+            *sum = *sum + f(value);
+        }
+        if !x_tail.is_empty() {
+            let value = T::load_part(simd, x_tail);
+            simd.partial_store_f32s(tail, value.value);
+            sums[3] = sums[3] + f(value);
+        }
+        let [a, b, c, d] = sums;
+        sum = sum + ((a + b) + (c + d));
+    }
+    sum.sum()
 }
 
 /// How a row is normalized.
@@ -258,18 +384,31 @@ pub(super) struct Moments {
     pub(super) scale: f32,
 }
 
+impl Moments {
+    /// Without a mean, of the sum of squares.
+    fn of_squares(squares: f32, count: usize, eps: f32) -> Self {
+        Self {
+            mean: 0.0,
+            scale: 1.0 / (squares / count as f32 + eps).sqrt(),
+        }
+    }
+}
+
 /// The mean of a row, 0 unless centered, and then the mean square about it.
 #[inline(always)]
 pub(super) fn row_moments<S: Simd>(simd: S, x: &[f32], is_centered: bool, eps: f32) -> Moments {
-    let count = x.len() as f32;
-    if !is_centered {
-        let squares = row_sum(simd, x, |x| x * x);
-        return Moments {
-            mean: 0.0,
-            scale: 1.0 / (squares / count + eps).sqrt(),
-        };
+    if is_centered {
+        centered_moments(simd, x, row_sum(simd, x, |x| x), eps)
+    } else {
+        Moments::of_squares(row_sum(simd, x, |x| x * x), x.len(), eps)
     }
-    let mean = row_sum(simd, x, |x| x) / count;
+}
+
+/// The mean of a row, of its sum, and the mean square about it.
+#[inline(always)]
+fn centered_moments<S: Simd>(simd: S, x: &[f32], sum: f32, eps: f32) -> Moments {
+    let count = x.len() as f32;
+    let mean = sum / count;
     let center = Lanes::splat(simd, mean);
     let (body, tail) = x.split_at(x.len() - x.len() % S::F32_LANES);
     let squares = row_sum(simd, body, |x| (x - center) * (x - center));

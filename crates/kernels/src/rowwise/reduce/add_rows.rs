@@ -1,11 +1,14 @@
 //! Adding rows to a row of results, four at once: the results are read and written once for these.
 
-use half::bf16;
+use half::{bf16, f16};
 use pulp::{Simd, WithSimd};
 
 use super::{Reduction, max_or_nan, min_or_nan};
 use crate::element::Element;
 use crate::simd;
+use crate::simd::f16_to_f32::f16_to_f32_by_shifts;
+use crate::simd::half_lanes::HalfLanes;
+use crate::simd::lanes::Lanes;
 
 /// Combines `to.len()` columns, from `column` on, of rows of `inner` elements with what is in `to`.
 pub(super) fn add_rows<T: Element>(
@@ -16,45 +19,47 @@ pub(super) fn add_rows<T: Element>(
     to: &mut [f32],
     scratch: &mut [f32],
 ) {
+    if let Some(rows) = T::as_bf16(rows) {
+        return combine_rows(reduction, rows, inner, column, to);
+    }
+    if let Some(rows) = T::as_f16(rows)
+        && has_f16_registers(reduction)
+    {
+        return combine_rows(reduction, rows, inner, column, to);
+    }
+    if T::IS_F32 {
+        let rows = T::read(rows, &mut []);
+        return combine_rows(reduction, rows, inner, column, to);
+    }
+    for row in rows.chunks_exact(inner) {
+        let x = T::read(&row[column..column + to.len()], scratch);
+        simd::dispatch(Combine { reduction, x, to });
+    }
+}
+
+/// Whether half precision of 5 bits of exponent is loaded by an instruction, and not bit by bit.
+fn has_f16_registers(reduction: Reduction) -> bool {
+    simd::f32_lanes() == 16 && matches!(reduction, Reduction::Sum | Reduction::Mean)
+}
+
+/// Four rows at once.
+fn combine_rows<T: Wide>(
+    reduction: Reduction,
+    rows: &[T],
+    inner: usize,
+    column: usize,
+    to: &mut [f32],
+) {
     let width = to.len();
     let part = |row: usize| row * inner + column..row * inner + column + width;
     let n_rows = rows.len() / inner;
-    if let Some(x) = T::as_bf16(rows) {
-        for row in (0..n_rows).step_by(4) {
-            let rows = std::array::from_fn(|k| (row + k < n_rows).then(|| &x[part(row + k)]));
-            simd::dispatch(CombineFour::<bf16> {
-                reduction,
-                rows,
-                to,
-            });
-        }
-        return;
-    }
-    #[cfg(target_arch = "x86_64")]
-    if let (Some(x), pulp::Arch::V4(simd), Reduction::Sum | Reduction::Mean) =
-        (T::as_f16(rows), simd::arch(), reduction)
-    {
-        for row in (0..n_rows).step_by(4) {
-            let rows = std::array::from_fn(|k| (row + k < n_rows).then(|| &x[part(row + k)]));
-            simd.vectorize(avx512::AddF16 { simd, rows, to });
-        }
-        return;
-    }
-    if T::IS_F32 {
-        let x = T::read(rows, &mut []);
-        for row in (0..n_rows).step_by(4) {
-            let rows = std::array::from_fn(|k| (row + k < n_rows).then(|| &x[part(row + k)]));
-            simd::dispatch(CombineFour::<f32> {
-                reduction,
-                rows,
-                to,
-            });
-        }
-        return;
-    }
-    for row in 0..n_rows {
-        let x = T::read(&rows[part(row)], scratch);
-        simd::dispatch(Combine { reduction, x, to });
+    for row in (0..n_rows).step_by(4) {
+        let rows = std::array::from_fn(|k| (row + k < n_rows).then(|| &rows[part(row + k)]));
+        simd::dispatch(CombineFour {
+            reduction,
+            rows,
+            to,
+        });
     }
 }
 
@@ -80,9 +85,11 @@ impl WithSimd for Combine<'_> {
     }
 }
 
-/// Numbers that become `f32` by a shift at most.
+/// Numbers that are added as `f32`.
 trait Wide: Copy {
     fn wide(self) -> f32;
+    /// As many numbers as a register has lanes.
+    fn load<S: Simd>(simd: S, from: &[Self]) -> Lanes<S>;
 }
 
 impl Wide for f32 {
@@ -90,12 +97,34 @@ impl Wide for f32 {
     fn wide(self) -> f32 {
         self
     }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[Self]) -> Lanes<S> {
+        Lanes::new(simd, S::as_simd_f32s(from).0[0])
+    }
 }
 
 impl Wide for bf16 {
     #[inline(always)]
     fn wide(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[Self]) -> Lanes<S> {
+        HalfLanes::load(simd, from)
+    }
+}
+
+impl Wide for f16 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        f16_to_f32_by_shifts(self)
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[Self]) -> Lanes<S> {
+        HalfLanes::load(simd, from)
     }
 }
 
@@ -110,16 +139,48 @@ impl<T: Wide> WithSimd for CombineFour<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self {
             reduction,
             rows,
             to,
         } = self;
         match reduction {
-            Reduction::Sum | Reduction::Mean => combine(rows, to, |a, b| a + b),
+            Reduction::Sum | Reduction::Mean => add(simd, rows, to),
             Reduction::Max => combine(rows, to, max_or_nan),
             Reduction::Min => combine(rows, to, min_or_nan),
+        }
+    }
+}
+
+/// Sums, a register of columns at a time.
+#[inline(always)]
+fn add<S: Simd, T: Wide>(simd: S, rows: [Option<&[T]>; 4], to: &mut [f32]) {
+    let n = S::F32_LANES;
+    if let [Some(a), Some(b), Some(c), Some(d)] = rows {
+        let whole = to.len() / n * n;
+        let (body, _) = S::as_mut_simd_f32s(&mut to[..whole]);
+        let pairs = a.chunks_exact(n).zip(b.chunks_exact(n));
+        let pairs = pairs.zip(c.chunks_exact(n).zip(d.chunks_exact(n)));
+        for (to, ((a, b), (c, d))) in body.iter_mut().zip(pairs) {
+            let ab = T::load(simd, a) + T::load(simd, b);
+            let cd = T::load(simd, c) + T::load(simd, d);
+            *to = (Lanes::new(simd, *to) + (ab + cd)).value;
+        }
+        for (k, to) in to.iter_mut().enumerate().skip(whole) {
+            let (ab, cd) = (a[k].wide() + b[k].wide(), c[k].wide() + d[k].wide());
+            *to += ab + cd;
+        }
+        return;
+    }
+    for row in rows.into_iter().flatten() {
+        let (body, tail) = S::as_mut_simd_f32s(to);
+        let (row, rest) = row.split_at(body.len() * n);
+        for (to, x) in body.iter_mut().zip(row.chunks_exact(n)) {
+            *to = (Lanes::new(simd, *to) + T::load(simd, x)).value;
+        }
+        for (to, x) in tail.iter_mut().zip(rest) {
+            *to += x.wide();
         }
     }
 }
@@ -137,59 +198,6 @@ fn combine<T: Wide>(rows: [Option<&[T]>; 4], to: &mut [f32], of: impl Fn(f32, f3
     for row in rows.into_iter().flatten() {
         for (to, x) in to.iter_mut().zip(row) {
             *to = of(*to, x.wide());
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use half::f16;
-    use pulp::NullaryFnOnce;
-    use pulp::bytemuck::cast;
-    use pulp::x86::V4;
-
-    /// Adds up to four rows of half precision, which an instruction converts.
-    pub(super) struct AddF16<'a> {
-        pub(super) simd: V4,
-        pub(super) rows: [Option<&'a [f16]>; 4],
-        pub(super) to: &'a mut [f32],
-    }
-
-    impl NullaryFnOnce for AddF16<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn call(self) {
-            let Self { simd, rows, to } = self;
-            let f = simd.avx512f;
-            let wide = |x: &[f16; 16]| f._mm512_cvtph_ps(cast(x.map(f16::to_bits)));
-            if let [Some(a), Some(b), Some(c), Some(d)] = rows {
-                let (to, to_tail) = to.as_chunks_mut::<16>();
-                let [a, b, c, d] = [a, b, c, d].map(|row| row.as_chunks::<16>());
-                let pairs = a.0.iter().zip(b.0).zip(c.0.iter().zip(d.0));
-                for (to, ((a, b), (c, d))) in to.iter_mut().zip(pairs) {
-                    let (ab, cd) = (
-                        f._mm512_add_ps(wide(a), wide(b)),
-                        f._mm512_add_ps(wide(c), wide(d)),
-                    );
-                    *to = cast(f._mm512_add_ps(cast(*to), f._mm512_add_ps(ab, cd)));
-                }
-                for (k, to) in to_tail.iter_mut().enumerate() {
-                    let [a, b, c, d] = [a.1[k], b.1[k], c.1[k], d.1[k]].map(f16::to_f32);
-                    *to += (a + b) + (c + d);
-                }
-                return;
-            }
-            for row in rows.into_iter().flatten() {
-                let (to, to_tail) = to.as_chunks_mut::<16>();
-                let (row, tail) = row.as_chunks::<16>();
-                for (to, x) in to.iter_mut().zip(row) {
-                    *to = cast(f._mm512_add_ps(cast(*to), wide(x)));
-                }
-                for (to, x) in to_tail.iter_mut().zip(tail) {
-                    *to += x.to_f32();
-                }
-            }
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{Reduction, max_or_nan, min_or_nan};
 use crate::element::Element;
 use crate::rowwise::row_fold::row_sum;
 use crate::simd;
+use crate::simd::half_lanes::HalfLanes;
 use crate::simd::lanes::Lanes;
 
 /// Numbers that are added beside each other: four registers of 16.
@@ -99,21 +100,26 @@ impl WithSimd for SumBf16<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f32 {
-        // A plain loop, which the compiler vectorizes.
-        let wide = |x: bf16| f32::from_bits(u32::from(x.to_bits()) << 16);
-        let (body, tail) = self.0.as_chunks::<LANES>();
-        let mut sums = [0.0; LANES];
-        for x in body {
-            for lane in 0..LANES {
-                sums[lane] += wide(x[lane]);
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        // Eight sums hide the latency of the addition behind that of the conversion.
+        let n = S::F32_LANES;
+        let mut sums = [Lanes::splat(simd, 0.0); 8];
+        let (body, rest) = self.0.split_at(self.0.len() / (8 * n) * (8 * n));
+        for x in body.chunks_exact(8 * n) {
+            for (sum, x) in sums.iter_mut().zip(x.chunks_exact(n)) {
+                *sum = *sum + bf16::load(simd, x);
             }
         }
-        sum_of_lanes(sums) + tail.iter().fold(0.0, |sum, x| sum + wide(*x))
+        for (sum, x) in sums.iter_mut().zip(rest.chunks(n)) {
+            *sum = *sum + bf16::load_part(simd, x);
+        }
+        let [a, b, c, d, e, f, g, h] = sums;
+        (((a + b) + (c + d)) + ((e + f) + (g + h))).sum()
     }
 }
 
 /// The sum, pairwise.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn sum_of_lanes(mut sums: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;

@@ -34,6 +34,8 @@ const LOG: [f32; 9] = [
 const ONE: u32 = 0x3f80_0000;
 const SQRT_HALF: u32 = 0x3f35_04f3;
 const MANTISSA: u32 = 0x007f_ffff;
+const MIN_NORMAL: u32 = 0x0080_0000;
+const INFINITY: u32 = 0x7f80_0000;
 
 impl<S: Simd> Lanes<S> {
     /// `e^self`, within 1 ulp or so over the whole range, denormal results included.
@@ -162,11 +164,47 @@ impl<S: Simd> Lanes<S> {
     /// The natural logarithm, within 1 ulp or so; `-inf` at 0 and NaN below.
     #[inline(always)]
     pub(crate) fn log(self) -> Self {
+        if self.is_normal_and_positive() {
+            return self.log_of_normal();
+        }
         let (e, f) = self.log_parts();
-        let square = f * f;
-        let tail = e.mul_add(self.constant(LN_2_LOW), f.polynomial(LOG) * f * square);
-        let tail = square.mul_add(self.constant(-0.5), tail);
-        self.log_or_special(e.mul_add(self.constant(LN_2_HIGH), f + tail))
+        self.log_or_special(Self::log_of_parts(e, f))
+    }
+
+    /// Whether all lanes are positive, finite and not denormal, as nearly all arguments are.
+    #[inline(always)]
+    fn is_normal_and_positive(self) -> bool {
+        let s = self.simd;
+        let above = s.sub_u32s(self.bits(), s.splat_u32s(MIN_NORMAL));
+        let outside = s.greater_than_or_equal_u32s(above, s.splat_u32s(INFINITY - MIN_NORMAL));
+        s.first_true_m32s(outside) >= S::F32_LANES
+    }
+
+    /// The natural logarithm of lanes that are all positive, finite and not denormal.
+    #[inline(always)]
+    fn log_of_normal(self) -> Self {
+        let s = self.simd;
+        let offset = s.add_u32s(self.bits(), s.splat_u32s(ONE - SQRT_HALF));
+        let exponent = s.or_u32s(
+            s.wrapping_dyn_shr_u32s(offset, s.splat_u32s(23)),
+            s.splat_u32s(8_388_608_f32.to_bits()),
+        );
+        let e = Self::from_bits(s, exponent) - self.constant(8_388_608.0 + 127.0);
+        let mantissa = s.add_u32s(
+            s.and_u32s(offset, s.splat_u32s(MANTISSA)),
+            s.splat_u32s(SQRT_HALF),
+        );
+        let f = Self::from_bits(s, mantissa) - self.constant(1.0);
+        Self::log_of_parts(e, f)
+    }
+
+    /// The natural logarithm of `2^e * (1 + f)`.
+    #[inline(always)]
+    fn log_of_parts(e: Self, f: Self) -> Self {
+        let rest = f.polynomial(LOG).mul_add(f, f.constant(-0.5));
+        let log = rest.mul_add(f * f, f);
+        let log = e.mul_add(f.constant(LN_2_LOW), log);
+        e.mul_add(f.constant(LN_2_HIGH), log)
     }
 
     /// The logarithm to a base whose `1 / ln(base)` is `high + low` and `log(2)` `two_high + two_low`; the first parts

@@ -3,15 +3,23 @@
 use pulp::Simd;
 
 use super::Lanes;
+use super::exponential::ROUND;
 
-/// `(tanh(x) - x) / x^3` in `x^2`, for `|x| < 0.625`.
-const TANH: [f32; 5] = [
-    -5.704_988_7e-3,
-    2.063_909e-2,
-    -5.373_971_6e-2,
-    1.333_144_2e-1,
-    -3.333_328e-1,
+/// `((exp(2 r) - 1) / 2 - r) / r^2` on `[-ln(2)/4, ln(2)/4]`.
+const HALF_EXPM1: [f32; 5] = [
+    4.442_405_3e-2,
+    1.338_647_6e-1,
+    3.333_376e-1,
+    6.666_617_4e-1,
+    9.999_999_4e-1,
 ];
+/// Beyond this magnitude `tanh` is 1.
+const TANH_LIMIT: f32 = 10.0;
+/// `2 / ln(2)`.
+const TWO_LOG2_E: f32 = 2.0 * std::f32::consts::LOG2_E;
+/// `ln(2) / 2` in two parts; the first has so few bits that its product with an exponent is exact.
+const HALF_LN_2_HIGH: f32 = 355.0 / 1024.0;
+const HALF_LN_2_LOW: f32 = -1.060_972_2e-4;
 /// `erf(x) / x - 1` in `x^2`, for `|x| < 0.921875`.
 const ERF_SMALL: [f32; 6] = [
     -5.967_617e-4,
@@ -62,16 +70,30 @@ const GELU_TANH: f32 = 1.595_769;
 const GELU_CUBE: f32 = 0.044_715;
 
 impl<S: Simd> Lanes<S> {
-    /// The hyperbolic tangent.
+    /// The hyperbolic tangent: `u / (u + 1)` with `u = (e^2|x| - 1) / 2`, which does not cancel near 0.
     #[inline(always)]
     pub(crate) fn tanh(self) -> Self {
+        let s = self.simd;
         let one = self.constant(1.0);
-        let magnitude = self.abs();
-        let square = self * self;
-        let small = (square.polynomial(TANH) * square).mul_add(self, self);
-        let decay = (magnitude * self.constant(-2.0)).exp_nonpositive();
-        let large = (one - decay) / (one + decay);
-        Self::select(magnitude.less_than(self.constant(0.625)), small, large).copysign(self)
+        // The second operand is taken if either is NaN, so that NaN is kept where registers have it so.
+        let x = self.constant(TANH_LIMIT).min(self.abs());
+        let round = self.constant(ROUND);
+        let shifted = x.mul_add(self.constant(TWO_LOG2_E), round);
+        let n = shifted - round;
+        let r = n.mul_add(self.constant(-HALF_LN_2_HIGH), x);
+        let r = n.mul_add(self.constant(-HALF_LN_2_LOW), r);
+        let rest = r.polynomial(HALF_EXPM1).mul_add(r * r, r);
+        // 2^n from 1 to 2^29.
+        let exponent = s.wrapping_dyn_shl_u32s(shifted.bits(), s.splat_u32s(23));
+        let scale = Self::from_bits(s, s.add_u32s(exponent, s.splat_u32s(1.0_f32.to_bits())));
+        let half = self.constant(0.5);
+        let u = scale.mul_add(rest, scale.mul_add(half, -half));
+        let result = u.divide_fast(u + one).copysign(self);
+        if Self::HAS_SCALEF {
+            result
+        } else {
+            result.propagate_nan(self)
+        }
     }
 
     /// `1 / (1 + e^-x)`, relative to the result for every x: the far left tail does not vanish early.
