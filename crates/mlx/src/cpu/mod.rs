@@ -5,6 +5,7 @@
 //!   and the planner of programs asks it as well.
 //! * `run`: which kernel computes which operation; `norm`, `softmax`, `product`, `attention`, ... choose by dtype and layout.
 //! * `elementwise`, `elementwise_typed`: functions of each element, one by one, of any dtype; `lower`, `elementwise_program`: several in one pass.
+//! * `clip`: limits in one pass.
 //! * `executor`: programs (`crate::program`) as one host kernel.
 //! * `custom`: user-defined operations, public as `fast::host_kernel`.
 //! * `backend`: the answers to the native library's questions.
@@ -14,6 +15,7 @@
 mod attention;
 mod backend;
 mod by_type;
+mod clip;
 mod conv;
 mod custom;
 mod data;
@@ -42,6 +44,7 @@ use std::sync::LazyLock;
 use mlx_provision::environment;
 
 pub(crate) use backend::Cpu;
+pub(crate) use clip::clip;
 pub(crate) use custom::{ComposedForm, HOST_PREFIX, compose};
 pub use custom::{
     HostKernel, cpu_kernel_runs, host_kernel, host_kernel_runs, host_kernel_runs_of, vtable_hooks,

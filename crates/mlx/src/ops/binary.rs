@@ -181,6 +181,11 @@ impl Array {
     ) -> Array {
         let min = min.into().map(|min| min.into().beside(self));
         let max = max.into().map(|max| max.into().beside(self));
+        if let (Some(min), Some(max)) = (&min, &max)
+            && let Some(clipped) = crate::cpu::clip(self, min, max)
+        {
+            return clipped;
+        }
         let op = Op::Clip {
             min: min.is_some(),
             max: max.is_some(),
