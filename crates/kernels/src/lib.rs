@@ -55,7 +55,9 @@ pub use elementwise::{
 pub use error::{Error, Result};
 pub use fft::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
 pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul};
-pub use indexing::{Gather, Index, gather, take_along};
+pub use indexing::{
+    Gather, Index, gather, scatter, scatter_along, scatter_along_half, scatter_half, take_along,
+};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
 pub use pulp::bytemuck::{Pod, Zeroable};
@@ -63,20 +65,23 @@ pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use random::{random_bits, random_normal, random_uniform};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
-    Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct,
-    FoldMax, FoldMin, FoldProduct, FoldSum, NormGradient, ReduceShape, Reduction, RowMajorShape,
-    Scan, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder, ScanProduct, ScanSum, Whole,
-    arg_reduce, cross_entropy, cross_entropy_gradient, fold, layer_norm, layer_norm_gradient,
-    logsumexp, reduce, rms_norm, rms_norm_gradient, scan, softmax,
+    Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldComplexSum,
+    FoldFloatMax, FoldFloatMin, FoldFloatSum, FoldIntegerProduct, FoldMax, FoldMin, FoldProduct,
+    FoldSum, NormGradient, ReduceShape, Reduction, RowMajorShape, Scan, ScanIntegerMax,
+    ScanIntegerMin, ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder,
+    ScanProduct, ScanSum, Whole, arg_reduce, cross_entropy, cross_entropy_gradient, fold,
+    layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm, rms_norm_gradient, scan, softmax,
 };
 pub use simd::instruction_set;
 pub use strided::{
-    Combinable, Combine, SliceTarget, StridedView, concatenate, copy_strided, pad, update_slice,
+    Combinable, Combine, SliceTarget, StridedView, Term, concatenate, copy_strided, pad,
+    update_slice,
 };
 
 pub use values::{
-    FoldKind, NumberType, ScanKind, StridedBytes, arg_reduce_values, concatenate_values,
-    fold_values, gather_values, pad_values, scan_values, take_along_values, update_values,
+    FoldKind, IndexedSlices, NumberType, ScanKind, StridedBytes, arg_reduce_values,
+    concatenate_values, fold_values, gather_values, pad_values, scan_values, scatter_along_values,
+    scatter_values, take_along_values, update_values, write_with_strides,
 };
 
 #[allow(deprecated)]

@@ -42,7 +42,7 @@ pub enum BinaryOp {
     Swiglu,
     /// The floor of the quotient of integers; 0 by 0.
     FloorDivide,
-    /// The remainder of integers with the sign of the divisor; `a` by 0.
+    /// The remainder with the sign of the divisor, of floating numbers rounded correctly; by 0 `a` of integers, NaN else.
     Remainder,
     /// The bits that both have, of integers and truth values.
     BitwiseAnd,
@@ -70,7 +70,6 @@ impl BinaryOp {
         matches!(
             self,
             Self::FloorDivide
-                | Self::Remainder
                 | Self::BitwiseAnd
                 | Self::BitwiseOr
                 | Self::BitwiseXor

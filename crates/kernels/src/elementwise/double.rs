@@ -30,6 +30,18 @@ functions! {
     Power = |a, b| a.powf(b);
     Arctan2 = |a, b| a.atan2(b);
     Logaddexp = |a, b| logaddexp(a, b);
+    Remainder = |a, b| remainder(a, b);
+}
+
+/// With the sign of the divisor.
+#[inline(always)]
+fn remainder(a: f64, b: f64) -> f64 {
+    let rest = a % b;
+    if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
+        rest + b
+    } else {
+        rest
+    }
 }
 
 #[inline(always)]
@@ -52,6 +64,7 @@ pub(super) fn zip(op: BinaryOp, a: Block<'_, f64>, b: Block<'_, f64>, out: &mut 
         BinaryOp::Power => loops::zip::<Power, _, _, _>(a, b, out),
         BinaryOp::Arctan2 => loops::zip::<Arctan2, _, _, _>(a, b, out),
         BinaryOp::Logaddexp => loops::zip::<Logaddexp, _, _, _>(a, b, out),
+        BinaryOp::Remainder => loops::zip::<Remainder, _, _, _>(a, b, out),
         _ => return false,
     }
     true

@@ -105,6 +105,7 @@ impl<const STREAM: bool> WithSimd for Blocks<'_, STREAM> {
         match function {
             BinaryOp::Power => power::<S>(a, b, out),
             BinaryOp::Arctan2 => zip_scalars::<S, Arctan2>(a, b, out),
+            BinaryOp::Remainder => zip_scalars::<S, Remainder>(a, b, out),
             _ => {
                 let with = ZipF32::<S, STREAM> { s, a, b, out };
                 of_lanes::<S, _>(function, with);
@@ -262,6 +263,20 @@ impl ScalarFn for Arctan2 {
     #[inline(always)]
     fn of<const FMA: bool>(a: f32, b: f32) -> f32 {
         wide_math::arctan2::<FMA>(a, b)
+    }
+}
+
+struct Remainder;
+
+impl ScalarFn for Remainder {
+    #[inline(always)]
+    fn of<const FMA: bool>(a: f32, b: f32) -> f32 {
+        let rest = a % b;
+        if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
+            rest + b
+        } else {
+            rest
+        }
     }
 }
 

@@ -35,6 +35,11 @@ impl Gather {
         }
     }
 
+    /// Where each slice starts, and the sizes of a slice.
+    pub(super) fn parts(&self) -> (&[usize], &[usize]) {
+        (&self.starts, &self.sizes)
+    }
+
     /// Moves each slice by its index along an axis of an array of this shape, with these strides.
     ///
     /// # Errors

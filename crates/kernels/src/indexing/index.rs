@@ -3,6 +3,7 @@
 use pulp::bytemuck::Pod;
 
 use crate::error::{Error, Result};
+use crate::strided::{RowOffsets, StridedView};
 
 /// An integer that can be an index.
 pub trait Index: Pod + Send + Sync {
@@ -60,4 +61,37 @@ pub(super) fn resolve_all<I: Index>(
         return Err(out_of_range(op, size));
     }
     Ok(())
+}
+
+/// All indices into an axis of this size, in row-major order.
+pub(crate) fn resolved<I: Index>(
+    op: &'static str,
+    indices: &StridedView<'_, I>,
+    size: usize,
+) -> Result<Vec<usize>> {
+    let count = indices.size();
+    let mut all = vec![0; count];
+    let Some((&row, outer)) = indices.shape.split_last().filter(|_| count > 0) else {
+        let first = indices.elements.get(indices.start).copied();
+        return match count {
+            0 => Ok(all),
+            _ => resolve_all(op, first.into_iter(), size, &mut all).map(|()| all),
+        };
+    };
+    let strides: Vec<usize> = indices.strides.iter().map(|&s| s as usize).collect();
+    let (step, outer_strides) = (strides[outer.len()], &strides[..outer.len()]);
+    let mut offsets = RowOffsets::from_row(outer, outer_strides, 0);
+    for out in all.chunks_mut(row) {
+        let at = indices.start.wrapping_add(offsets.current());
+        if step == 1 {
+            let elements = &indices.elements[at..][..row];
+            resolve_all(op, elements.iter().copied(), size, out)?;
+        } else {
+            let place = |k: usize| at.wrapping_add(k.wrapping_mul(step));
+            let elements = (0..row).map(|k| indices.elements[place(k)]);
+            resolve_all(op, elements, size, out)?;
+        }
+        offsets.advance(1);
+    }
+    Ok(all)
 }

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use pulp::{Simd, WithSimd};
 
 use super::ReduceShape;
-use crate::error::{Error, Result, length, product};
+use crate::error::{Error, Result};
 use crate::parallel::parallel_for;
 use crate::simd;
 
@@ -69,13 +69,8 @@ pub fn arg_reduce<T: Compare>(
     x: &[T],
     out: &mut [u32],
 ) -> Result<()> {
-    let ReduceShape {
-        outer,
-        reduced,
-        inner,
-    } = shape;
-    length(OP, "x", product(OP, &[outer, reduced, inner])?, x.len())?;
-    length(OP, "out", product(OP, &[outer, inner])?, out.len())?;
+    shape.check(OP, x.len(), out.len())?;
+    let ReduceShape { reduced, inner, .. } = shape;
     if out.is_empty() {
         return Ok(());
     }

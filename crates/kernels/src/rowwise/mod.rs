@@ -18,11 +18,13 @@ pub use cross_entropy_gradient::cross_entropy_gradient;
 pub use norm::{layer_norm, rms_norm};
 pub use norm_gradient::{NormGradient, layer_norm_gradient, rms_norm_gradient};
 pub use reduce::{
-    Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct, FoldMax,
-    FoldMin, FoldProduct, FoldSum, ReduceShape, Reduction, Whole, fold, reduce,
+    Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldComplexSum, FoldFloatMax,
+    FoldFloatMin, FoldFloatSum, FoldIntegerProduct, FoldMax, FoldMin, FoldProduct, FoldSum,
+    ReduceShape, Reduction, Whole, fold, reduce,
 };
 pub use scan::{
-    Scan, ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder, ScanProduct, ScanSum, scan,
+    Scan, ScanIntegerMax, ScanIntegerMin, ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp,
+    ScanMax, ScanMin, ScanOrder, ScanProduct, ScanSum, scan,
 };
 pub use shape::RowMajorShape;
 pub use softmax::softmax;

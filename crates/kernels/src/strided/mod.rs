@@ -17,5 +17,7 @@ pub(crate) use copy::row_major;
 pub use pad::pad;
 pub(crate) use row_offsets::RowOffsets;
 pub(crate) use tile::transpose;
-pub use update::{Combinable, Combine, SliceTarget, update_slice};
+pub(crate) use update::combine_block;
+pub use update::{Combinable, Combine, SliceTarget, Term, update_slice};
+pub(crate) use view::Rows;
 pub use view::StridedView;

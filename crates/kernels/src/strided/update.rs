@@ -4,6 +4,7 @@
 //! Blocking: a task has about 128 KiB of the result; elements of `x` are copied to it, unless they are there already, and
 //! combined while they are in the cache. Limit: memory bandwidth. Error: one rounding of the combination.
 
+use half::{bf16, f16};
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use pulp::{Simd, WithSimd};
 
@@ -14,6 +15,8 @@ use super::view::{Rows, StridedView};
 use crate::error::{Error, Result, length, product};
 use crate::parallel::parallel_for;
 use crate::simd;
+use crate::simd::f16_to_f32::f16_to_f32_by_shifts;
+use crate::simd::f32_to_f16::{nearest_bf16, nearest_f16};
 
 const OP: &str = "slice_update";
 /// Bytes of a task, about.
@@ -33,6 +36,10 @@ pub enum Combine {
     Max,
     /// The lesser one; NaN if one is.
     Min,
+    /// The element if it is greater than that of the update, which is taken otherwise: NaN is kept of the update alone.
+    Greater,
+    /// The element if it is less than that of the update, which is taken otherwise.
+    Lesser,
 }
 
 /// Which elements an update is for.
@@ -60,8 +67,8 @@ macro_rules! integers {
                 Combine::Set => b,
                 Combine::Add => a.wrapping_add(b),
                 Combine::Multiply => a.wrapping_mul(b),
-                Combine::Max => a.max(b),
-                Combine::Min => a.min(b),
+                Combine::Max | Combine::Greater => a.max(b),
+                Combine::Min | Combine::Lesser => a.min(b),
             }
         }
     })*};
@@ -78,11 +85,53 @@ macro_rules! floats {
                 Combine::Multiply => a * b,
                 Combine::Max => if a.is_nan() | (a > b) { a } else { b },
                 Combine::Min => if a.is_nan() | (a < b) { a } else { b },
+                Combine::Greater => if a > b { a } else { b },
+                Combine::Lesser => if a < b { a } else { b },
             }
         }
     })*};
 }
 floats!(f32, f64);
+
+macro_rules! halves {
+    ($($t:ty, $nearest:path);*) => {$(
+        impl Combinable for $t {
+            // Combined in `f32` and rounded, of which only sums and products need it.
+            #[inline(always)]
+            fn combine(how: Combine, a: Self, b: Self) -> Self {
+                $nearest(f32::combine(how, a.term(), b.term()))
+            }
+        }
+    )*};
+}
+halves!(f16, nearest_f16; bf16, nearest_bf16);
+
+/// A number that is combined with one of another type.
+pub trait Term<A>: Copy + Send + Sync {
+    /// The number in that type, exactly.
+    fn term(self) -> A;
+}
+
+impl<T: Combinable> Term<T> for T {
+    #[inline(always)]
+    fn term(self) -> T {
+        self
+    }
+}
+
+impl Term<f32> for f16 {
+    #[inline(always)]
+    fn term(self) -> f32 {
+        f16_to_f32_by_shifts(self)
+    }
+}
+
+impl Term<f32> for bf16 {
+    #[inline(always)]
+    fn term(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+}
 
 /// Writes `x`, of the target's shape, with the update in the slice to `out`; without `x`, `out` holds its elements already.
 ///
@@ -197,7 +246,7 @@ fn update_elements<T: Combinable, const N: usize>(
                     let out: &mut [[u8; N]] = cast_slice_mut::<T, u8>(out).as_chunks_mut().0;
                     block.copy(from, start, out, at);
                 } else {
-                    combine_axes(how, &block.axes, update.elements, start, out, at);
+                    combine_block(how, &block, (update.elements, start), out, at);
                 }
             }
         },
@@ -234,16 +283,27 @@ fn row_start<T>(
     Some(from)
 }
 
-fn combine_axes<T: Combinable>(
+/// Combines a block of elements with what is there, from `at` on.
+pub(crate) fn combine_block<A: Combinable, T: Term<A>>(
+    how: Combine,
+    block: &Block,
+    (from, start): (&[T], usize),
+    out: &mut [A],
+    at: usize,
+) {
+    combine_axes(how, &block.axes, from, start, out, at);
+}
+
+fn combine_axes<A: Combinable, T: Term<A>>(
     how: Combine,
     axes: &[Axis],
     from: &[T],
     start: usize,
-    out: &mut [T],
+    out: &mut [A],
     at: usize,
 ) {
     match axes {
-        [] => out[at] = T::combine(how, out[at], from[start]),
+        [] => out[at] = A::combine(how, out[at], from[start].term()),
         [row] if row.to == 1 && (row.from == 1 || row.from == 0) => {
             let from = &from[start..][..if row.from == 0 { 1 } else { row.size }];
             let out = &mut out[at..][..row.size];
@@ -252,7 +312,7 @@ fn combine_axes<T: Combinable>(
         [row] => {
             let (mut start, mut at) = (start, at);
             for _ in 0..row.size {
-                out[at] = T::combine(how, out[at], from[start]);
+                out[at] = A::combine(how, out[at], from[start].term());
                 start = start.wrapping_add(row.from);
                 at = at.wrapping_add(row.to);
             }
@@ -269,13 +329,13 @@ fn combine_axes<T: Combinable>(
 }
 
 /// Combines a row with another, or with one number.
-struct CombineRow<'a, T> {
+struct CombineRow<'a, T, A> {
     how: Combine,
     from: &'a [T],
-    out: &'a mut [T],
+    out: &'a mut [A],
 }
 
-impl<T: Combinable> WithSimd for CombineRow<'_, T> {
+impl<A: Combinable, T: Term<A>> WithSimd for CombineRow<'_, T, A> {
     type Output = ();
 
     #[inline(always)]
@@ -283,24 +343,27 @@ impl<T: Combinable> WithSimd for CombineRow<'_, T> {
         let Self { how, from, out } = self;
         match how {
             Combine::Set => row(out, from, |_, b| b),
-            Combine::Add => row(out, from, |a, b| T::combine(Combine::Add, a, b)),
-            Combine::Multiply => row(out, from, |a, b| T::combine(Combine::Multiply, a, b)),
-            Combine::Max => row(out, from, |a, b| T::combine(Combine::Max, a, b)),
-            Combine::Min => row(out, from, |a, b| T::combine(Combine::Min, a, b)),
+            Combine::Add => row(out, from, |a, b| A::combine(Combine::Add, a, b)),
+            Combine::Multiply => row(out, from, |a, b| A::combine(Combine::Multiply, a, b)),
+            Combine::Max => row(out, from, |a, b| A::combine(Combine::Max, a, b)),
+            Combine::Min => row(out, from, |a, b| A::combine(Combine::Min, a, b)),
+            Combine::Greater => row(out, from, |a, b| A::combine(Combine::Greater, a, b)),
+            Combine::Lesser => row(out, from, |a, b| A::combine(Combine::Lesser, a, b)),
         }
     }
 }
 
 /// Plain loops, which the compiler vectorizes.
 #[inline(always)]
-fn row<T: Combinable>(out: &mut [T], from: &[T], combine: impl Fn(T, T) -> T) {
+fn row<A: Combinable, T: Term<A>>(out: &mut [A], from: &[T], combine: impl Fn(A, A) -> A) {
     if let ([value], true) = (from, out.len() > 1) {
+        let value = value.term();
         for out in out {
-            *out = combine(*out, *value);
+            *out = combine(*out, value);
         }
         return;
     }
     for (out, from) in out.iter_mut().zip(from) {
-        *out = combine(*out, *from);
+        *out = combine(*out, from.term());
     }
 }

@@ -1,5 +1,7 @@
 //! Elements of an array that are any distances apart.
 
+use std::borrow::Cow;
+
 use pulp::bytemuck::Pod;
 
 use super::copy::check_reach;
@@ -46,7 +48,25 @@ impl<'a, T: Pod> StridedView<'a, T> {
         super::copy_strided(self.elements, self.start, &self.shape, &self.strides, out)
     }
 
-    /// The same to the bytes of the elements.
+    /// The elements in row-major order: as they are, or copied.
+    ///
+    /// # Errors
+    /// When there are too many to copy.
+    pub fn contiguous(&self) -> Result<Cow<'a, [T]>> {
+        let size = self.size();
+        if self.strides == super::row_major(&self.shape) {
+            return Ok(Cow::Borrowed(
+                self.elements
+                    .get(self.start..self.start + size)
+                    .unwrap_or(&[]),
+            ));
+        }
+        let mut copy = vec![T::zeroed(); size];
+        self.copy_to(&mut copy)?;
+        Ok(Cow::Owned(copy))
+    }
+
+    /// Copies the elements in row-major order to bytes.
     ///
     /// # Errors
     /// When `out` has another length.

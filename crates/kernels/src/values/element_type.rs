@@ -20,6 +20,8 @@ pub enum NumberType {
     U16,
     U32,
     U64,
+    /// Complex numbers, as pairs of `f32`.
+    C64,
 }
 
 /// Bytes as elements.

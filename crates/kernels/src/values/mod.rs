@@ -7,6 +7,7 @@ mod reduced;
 
 pub use element_type::NumberType;
 pub use moved::{
-    StridedBytes, concatenate_values, gather_values, pad_values, take_along_values, update_values,
+    IndexedSlices, StridedBytes, concatenate_values, gather_values, pad_values,
+    scatter_along_values, scatter_values, take_along_values, update_values, write_with_strides,
 };
 pub use reduced::{FoldKind, ScanKind, arg_reduce_values, fold_values, scan_values};

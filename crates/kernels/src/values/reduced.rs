@@ -7,10 +7,11 @@ use super::element_type::{NumberType, by_integer, elements, elements_mut, unknow
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::rowwise::{
-    Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct,
-    FoldMax, FoldMin, FoldProduct, FoldSum, ReduceShape, Reduction, Scan, ScanIntegerSum,
-    ScanLogAddExp, ScanMax, ScanMin, ScanOrder, ScanProduct, ScanSum, Whole, arg_reduce, fold,
-    reduce, scan,
+    Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldComplexSum,
+    FoldFloatMax, FoldFloatMin, FoldFloatSum, FoldIntegerProduct, FoldMax, FoldMin, FoldProduct,
+    FoldSum, ReduceShape, Reduction, Scan, ScanIntegerMax, ScanIntegerMin, ScanIntegerProduct,
+    ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanOrder, ScanProduct, ScanSum, Whole,
+    arg_reduce, fold, reduce, scan,
 };
 
 /// A reduction.
@@ -70,6 +71,8 @@ pub fn fold_values(
         (NumberType::F32, Some(reduction)) => floats::<f32>(reduction, shapes, x, out),
         (NumberType::F16, Some(reduction)) => floats::<f16>(reduction, shapes, x, out),
         (NumberType::Bf16, Some(reduction)) => floats::<bf16>(reduction, shapes, x, out),
+        (NumberType::F64, _) => doubles(kind, shapes, x, out),
+        (NumberType::C64, _) => complex(kind, shapes, x, out),
         (NumberType::F32, None) => product::<f32>(shapes, x, out),
         (NumberType::F16, None) => product::<f16>(shapes, x, out),
         (NumberType::Bf16, None) => product::<bf16>(shapes, x, out),
@@ -108,6 +111,23 @@ fn floats<T: Element + Pod>(
         partial = next;
     }
     reduce(reduction, *last, &partial, out)
+}
+
+fn doubles(kind: FoldKind, shapes: &[ReduceShape], x: &[u8], out: &mut [u8]) -> Result<()> {
+    match kind {
+        FoldKind::Sum => folded::<FoldFloatSum<f64>, FoldFloatSum<f64>>(shapes, x, out),
+        FoldKind::Product => folded::<FoldProduct<f64>, FoldProduct<f64>>(shapes, x, out),
+        FoldKind::Max => folded::<FoldFloatMax<f64>, FoldFloatMax<f64>>(shapes, x, out),
+        _ => folded::<FoldFloatMin<f64>, FoldFloatMin<f64>>(shapes, x, out),
+    }
+}
+
+/// Sums, rounded to `f32` between two shapes.
+fn complex(kind: FoldKind, shapes: &[ReduceShape], x: &[u8], out: &mut [u8]) -> Result<()> {
+    match kind {
+        FoldKind::Sum => folded::<FoldComplexSum, FoldComplexSum>(shapes, x, out),
+        _ => Err(unknown("reduce", NumberType::C64)),
+    }
 }
 
 fn product<T: Factor + Pod>(shapes: &[ReduceShape], x: &[u8], out: &mut [u8]) -> Result<()> {
@@ -206,6 +226,7 @@ fn logical(
         NumberType::I16 | NumberType::U16 => whole::<u16>(kind, shapes, x, out),
         NumberType::I32 | NumberType::U32 => whole::<u32>(kind, shapes, x, out),
         NumberType::I64 | NumberType::U64 => whole::<u64>(kind, shapes, x, out),
+        NumberType::C64 => Err(unknown("any", of)),
     }
 }
 
@@ -230,7 +251,7 @@ where
     fold::<Next>(*last, &partial, out)
 }
 
-/// Writes where the maximum over the middle axis is, or the minimum: see [`arg_reduce`].
+/// Writes where the maximum over the middle axis is, or the minimum, as `u32`: see [`arg_reduce`].
 ///
 /// # Errors
 /// When a length does not match the shape, or there is nothing to find.
@@ -239,25 +260,22 @@ pub fn arg_reduce_values(
     of: NumberType,
     shape: ReduceShape,
     x: &[u8],
-    out: &mut [u32],
+    out: &mut [u8],
 ) -> Result<()> {
     fn typed<T: Compare + Pod>(
         is_max: bool,
         shape: ReduceShape,
         x: &[u8],
-        out: &mut [u32],
+        out: &mut [u8],
     ) -> Result<()> {
-        arg_reduce(is_max, shape, elements::<T>(x)?, out)
+        arg_reduce(is_max, shape, elements::<T>(x)?, elements_mut(out)?)
     }
     match of {
         NumberType::F32 => typed::<f32>(is_max, shape, x, out),
+        NumberType::F64 => typed::<f64>(is_max, shape, x, out),
         NumberType::F16 => typed::<f16>(is_max, shape, x, out),
         NumberType::Bf16 => typed::<bf16>(is_max, shape, x, out),
-        NumberType::I32 => typed::<i32>(is_max, shape, x, out),
-        NumberType::I64 => typed::<i64>(is_max, shape, x, out),
-        NumberType::U8 => typed::<u8>(is_max, shape, x, out),
-        NumberType::U32 => typed::<u32>(is_max, shape, x, out),
-        _ => Err(unknown("argmax", of)),
+        _ => by_integer!("argmax", of, typed(is_max, shape, x, out)),
     }
 }
 
@@ -291,22 +309,50 @@ pub fn scan_values(
             ScanKind::LogAddExp => run::<ScanLogAddExp<T>>(order, shape, x, out),
         }
     }
+    fn wrapping<T: Whole>(
+        kind: ScanKind,
+        order: ScanOrder,
+        shape: ReduceShape,
+        x: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        match kind {
+            ScanKind::Sum => run::<ScanIntegerSum<T>>(order, shape, x, out),
+            _ => run::<ScanIntegerProduct<T>>(order, shape, x, out),
+        }
+    }
+    fn extremes<T: Whole>(
+        kind: ScanKind,
+        order: ScanOrder,
+        shape: ReduceShape,
+        x: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        match kind {
+            ScanKind::Max => run::<ScanIntegerMax<T>>(order, shape, x, out),
+            _ => run::<ScanIntegerMin<T>>(order, shape, x, out),
+        }
+    }
     match (of, kind) {
         (NumberType::F32, _) => floats::<f32>(kind, order, shape, x, out),
         (NumberType::F16, _) => floats::<f16>(kind, order, shape, x, out),
         (NumberType::Bf16, _) => floats::<bf16>(kind, order, shape, x, out),
-        // Of sums that wrap around only the bits matter.
-        (NumberType::I8 | NumberType::U8, ScanKind::Sum) => {
-            run::<ScanIntegerSum<u8>>(order, shape, x, out)
+        (NumberType::F64, _) => floats::<f64>(kind, order, shape, x, out),
+        // Of sums and products that wrap around only the bits matter.
+        (NumberType::I8 | NumberType::U8, ScanKind::Sum | ScanKind::Product) => {
+            wrapping::<u8>(kind, order, shape, x, out)
         }
-        (NumberType::I16 | NumberType::U16, ScanKind::Sum) => {
-            run::<ScanIntegerSum<u16>>(order, shape, x, out)
+        (NumberType::I16 | NumberType::U16, ScanKind::Sum | ScanKind::Product) => {
+            wrapping::<u16>(kind, order, shape, x, out)
         }
-        (NumberType::I32 | NumberType::U32, ScanKind::Sum) => {
-            run::<ScanIntegerSum<u32>>(order, shape, x, out)
+        (NumberType::I32 | NumberType::U32, ScanKind::Sum | ScanKind::Product) => {
+            wrapping::<u32>(kind, order, shape, x, out)
         }
-        (NumberType::I64 | NumberType::U64, ScanKind::Sum) => {
-            run::<ScanIntegerSum<u64>>(order, shape, x, out)
+        (NumberType::I64 | NumberType::U64, ScanKind::Sum | ScanKind::Product) => {
+            wrapping::<u64>(kind, order, shape, x, out)
+        }
+        (_, ScanKind::Max | ScanKind::Min) => {
+            by_integer!("scan", of, extremes(kind, order, shape, x, out))
         }
         _ => Err(unknown("scan", of)),
     }

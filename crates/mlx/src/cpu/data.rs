@@ -1,10 +1,10 @@
 //! Operations that move elements: copies, joined and padded arrays, gathers, updates of slices.
 
-use mlx_kernels::{Combine, NumberType, SliceTarget};
+use mlx_kernels::{Combine, IndexedSlices, NumberType, SliceTarget};
 
 use super::by_type::element_type;
 use super::layout::{error_text, input, output, size};
-use crate::ffi::host::{HostInput, HostOutput};
+use crate::ffi::host::{HostInput, HostOutput, HostStrided};
 use crate::shape::axis_index;
 
 fn sizes(shape: &[i32]) -> Vec<usize> {
@@ -103,12 +103,7 @@ pub(super) fn slice_update(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     let (x, update) = (input(inputs, 0)?, input(inputs, 1)?.strided()?);
-    // Where the output has the elements already, nothing else may read them.
-    let x = if x.is_in_output() {
-        None
-    } else {
-        Some(x.strided()?)
-    };
+    let x = outside_of_output(x)?;
     let x = x.as_ref().map(|x| x.values());
     let out = output(outputs, 0)?;
     let (shape, start) = (sizes(out.shape()), sizes(start));
@@ -127,6 +122,78 @@ pub(super) fn slice_update(
         &update.values(),
         target,
         out.as_mut_bytes(),
+    )
+    .map_err(error_text)
+}
+
+/// The elements of an array to be updated, unless the output has them already: then nothing else may read them.
+fn outside_of_output<'a>(x: &HostInput<'a>) -> Result<Option<HostStrided<'a>>, String> {
+    if x.is_in_output() {
+        return Ok(None);
+    }
+    x.strided().map(Some)
+}
+
+/// Updates of the slices that start at the indices along `axes`: inputs are the array, the updates and the indices.
+pub(super) fn scatter(
+    how: Combine,
+    axes: &[i32],
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (x, updates) = (input(inputs, 0)?, input(inputs, 1)?.strided()?);
+    let lists = inputs.get(2..).unwrap_or(&[]);
+    let views: Vec<_> = lists
+        .iter()
+        .map(HostInput::strided)
+        .collect::<Result<_, _>>()?;
+    let out = output(outputs, 0)?;
+    let shape = sizes(out.shape());
+    let mut indices = Vec::with_capacity(axes.len());
+    for ((&axis, list), view) in axes.iter().zip(lists).zip(&views) {
+        let axis = axis_of(axis, shape.len())?;
+        indices.push((axis, element_type(list.dtype())?, view.values()));
+    }
+    let updates = updates.values();
+    let slices = IndexedSlices {
+        shape: &shape,
+        indices: &indices,
+        sizes: updates
+            .shape
+            .get(updates.shape.len().saturating_sub(shape.len())..)
+            .unwrap_or(&[]),
+    };
+    let x = outside_of_output(x)?;
+    let x = x.as_ref().map(|x| x.values());
+    let of = element_type(out.dtype()).unwrap_or(NumberType::U64);
+    let out = out.as_mut_bytes();
+    mlx_kernels::scatter_values(how, of, x.as_ref(), slices, &updates, out).map_err(error_text)
+}
+
+/// Updates of the elements that indices name along an axis: inputs are the array, the indices and the updates.
+pub(super) fn scatter_axis(
+    how: Combine,
+    axis: i32,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (x, indices, updates) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
+    let index_type = element_type(indices.dtype())?;
+    let (indices, updates) = (indices.strided()?, updates.strided()?);
+    let out = output(outputs, 0)?;
+    let shape = sizes(out.shape());
+    let axis = axis_of(axis, shape.len())?;
+    let x = outside_of_output(x)?;
+    let x = x.as_ref().map(|x| x.values());
+    let of = element_type(out.dtype()).unwrap_or(NumberType::U64);
+    mlx_kernels::scatter_along_values(
+        how,
+        of,
+        x.as_ref(),
+        axis,
+        (index_type, &indices.values()),
+        &updates.values(),
+        (&shape, out.as_mut_bytes()),
     )
     .map_err(error_text)
 }

@@ -1,14 +1,16 @@
 //! Reductions over any axes, and the places of maxima and minima.
 //!
 //! An array that is dense in any order of its axes is reduced as it is stored, over one group of neighbouring axes after
-//! the other, the last one first; sums between two groups are `float32`. Views with gaps are copied first.
+//! the other, the last one first; sums between two groups are `float32`. Views with gaps are copied first. Where the axes
+//! that stay are stored in another order than their own, the result is, and is copied.
 
 use std::borrow::Cow;
 
-use mlx_kernels::{FoldKind, ReduceShape};
+use mlx_kernels::{FoldKind, NumberType, ReduceShape};
 
 use super::by_type::element_type;
 use super::layout::{error_text, input, output, size};
+use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput, Layout};
 use crate::shape::axis_index;
 
@@ -16,8 +18,8 @@ use crate::shape::axis_index;
 pub(super) struct Memory {
     /// The sizes of runs of axes, and whether a run is reduced; no two neighbours are alike.
     runs: Vec<(usize, bool)>,
-    /// Whether the axes that stay are in their own order.
-    keeps_order: bool,
+    /// The axes that stay.
+    kept: Vec<usize>,
     /// Whether the array itself is dense; a copy in row-major order is otherwise.
     is_dense: bool,
 }
@@ -48,28 +50,44 @@ impl Memory {
                 _ => runs.push((n, is_reduced)),
             }
         }
-        let kept = order.iter().filter(|axis| !axes.contains(axis));
+        order.retain(|axis| !axes.contains(axis));
         Some(Self {
             runs,
-            keeps_order: kept.is_sorted(),
+            kept: order,
             is_dense,
         })
     }
 
     /// Whether there is at most one run to reduce.
     pub(super) fn is_simple(&self) -> bool {
-        self.keeps_order
-            && self
-                .runs
-                .iter()
-                .filter(|(_, is_reduced)| *is_reduced)
-                .count()
-                <= 1
+        let reduced = self.runs.iter().filter(|(_, is_reduced)| *is_reduced);
+        reduced.count() <= 1
     }
 
-    /// Whether the axes that stay are in their own order.
-    pub(super) fn keeps_order(&self) -> bool {
-        self.keeps_order
+    /// Calls `reduce` with memory for the result, and brings that into the order of its axes.
+    fn write(
+        &self,
+        x: Layout<'_>,
+        out: &mut HostOutput<'_>,
+        reduce: impl FnOnce(&mut [u8]) -> mlx_kernels::Result<()>,
+    ) -> Result<(), String> {
+        if self.kept.is_sorted() {
+            return reduce(out.as_mut_bytes()).map_err(error_text);
+        }
+        let mut axes: Vec<(usize, usize, isize)> = Vec::with_capacity(self.kept.len());
+        let mut stride = 1;
+        for &axis in self.kept.iter().rev() {
+            let n = size(x.shape()[axis]);
+            axes.push((axis, n, stride));
+            stride *= n as isize;
+        }
+        axes.sort_unstable();
+        let shape: Vec<usize> = axes.iter().map(|&(_, n, _)| n).collect();
+        let strides: Vec<isize> = axes.iter().map(|&(.., stride)| stride).collect();
+        let layout = (shape.as_slice(), strides.as_slice());
+        let element = out.dtype().size();
+        mlx_kernels::write_with_strides(element, layout, out.as_mut_bytes(), reduce)
+            .map_err(error_text)
     }
 
     /// Shapes of one reduction after the other.
@@ -114,10 +132,14 @@ pub(super) fn run(
 ) -> Result<(), String> {
     let x = input(inputs, 0)?;
     let memory = Memory::of(axes, x.layout()).ok_or("wanted axes of the array")?;
-    let of = element_type(x.dtype())?;
-    let x = bytes(&memory, x)?;
-    let out = output(outputs, 0)?.as_mut_bytes();
-    mlx_kernels::fold_values(kind, of, &memory.steps(), &x, out).map_err(error_text)
+    let of = match x.dtype() {
+        Dtype::Complex64 => NumberType::C64,
+        dtype => element_type(dtype)?,
+    };
+    let elements = bytes(&memory, x)?;
+    memory.write(x.layout(), output(outputs, 0)?, |out| {
+        mlx_kernels::fold_values(kind, of, &memory.steps(), &elements, out)
+    })
 }
 
 /// Where the maximum, or the minimum, along one axis is.
@@ -130,7 +152,9 @@ pub(super) fn arg_reduce(
     let x = input(inputs, 0)?;
     let memory = Memory::of(&[axis], x.layout()).ok_or("wanted an axis of the array")?;
     let of = element_type(x.dtype())?;
-    let x = bytes(&memory, x)?;
-    let out = output(outputs, 0)?.as_mut_slice::<u32>()?;
-    mlx_kernels::arg_reduce_values(is_max, of, memory.steps()[0], &x, out).map_err(error_text)
+    let elements = bytes(&memory, x)?;
+    memory.write(x.layout(), output(outputs, 0)?, |out| {
+        let shape = memory.steps()[0];
+        mlx_kernels::arg_reduce_values(is_max, of, shape, &elements, out)
+    })
 }

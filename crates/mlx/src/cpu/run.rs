@@ -57,6 +57,13 @@ pub(crate) fn run(
         | Op::SliceUpdateProd { .. }
         | Op::SliceUpdateMax { .. }
         | Op::SliceUpdateMin { .. } => move_elements(op, inputs, outputs),
+        Op::Scatter { .. }
+        | Op::ScatterAdd { .. }
+        | Op::ScatterProd { .. }
+        | Op::ScatterMax { .. }
+        | Op::ScatterMin { .. }
+        | Op::PutAlongAxis { .. }
+        | Op::ScatterAddAxis { .. } => scatter(op, inputs, outputs),
         Op::Matmul => matmul::matmul(inputs, outputs),
         Op::Addmm { alpha, beta } => matmul::addmm([*alpha, *beta], inputs, outputs),
         Op::Linear => product::linear(inputs, outputs),
@@ -110,6 +117,24 @@ fn move_elements(
             data::slice_update(Combine::Min, start, strides, inputs, outputs)
         }
         _ => data::copy(inputs, outputs),
+    }
+}
+
+/// Updates at indices. Of NaN, MLX's maximum and minimum keep that of the updates alone.
+fn scatter(
+    op: &Op,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    match op {
+        Op::Scatter { axes } => data::scatter(Combine::Set, axes, inputs, outputs),
+        Op::ScatterAdd { axes } => data::scatter(Combine::Add, axes, inputs, outputs),
+        Op::ScatterProd { axes } => data::scatter(Combine::Multiply, axes, inputs, outputs),
+        Op::ScatterMax { axes } => data::scatter(Combine::Greater, axes, inputs, outputs),
+        Op::ScatterMin { axes } => data::scatter(Combine::Lesser, axes, inputs, outputs),
+        Op::ScatterAddAxis { axis } => data::scatter_axis(Combine::Add, *axis, inputs, outputs),
+        Op::PutAlongAxis { axis } => data::scatter_axis(Combine::Set, *axis, inputs, outputs),
+        _ => Err("no scatter".to_owned()),
     }
 }
 

@@ -27,7 +27,7 @@ const SHAPES: [&[i32]; 9] = [
     &[200, 3, 5],
 ];
 
-fn indices(n: usize, size: i32, dtype: Dtype, random: &mut Random) -> Array {
+pub(super) fn indices(n: usize, size: i32, dtype: Dtype, random: &mut Random) -> Array {
     let index = |random: &mut Random| {
         let index = random.below(size as usize) as i32;
         let is_signed = matches!(dtype, Dtype::Int32 | Dtype::Int64);
@@ -169,6 +169,7 @@ pub(super) fn reduced(results: &mut Results, random: &mut Random) {
             scanned(results, random, &what, dtype, axis, &shape);
         }
     }
+    doubles(results, random);
     let x = random::randint(&random::key(1), [64, 128], -5, 6, Dtype::Int32);
     results.keep("argmax of ties".to_owned(), EXACT, Ok(x.argmax(-1)));
     results.keep("argmax of ties 0".to_owned(), EXACT, Ok(x.argmax(0)));
@@ -185,6 +186,63 @@ pub(super) fn reduced(results: &mut Results, random: &mut Random) {
         results.keep(format!("max {dtype}"), EXACT, Ok(x.max(0)));
         results.keep(format!("argmin {dtype}"), EXACT, Ok(x.argmin(-1)));
         results.keep(format!("cumsum {dtype}"), EXACT, Ok(x.cumsum(-1)));
+        results.keep(format!("cumprod {dtype}"), EXACT, Ok(x.cumprod(0)));
+        results.keep(format!("cummax {dtype}"), EXACT, Ok(x.cummax(-1)));
+        results.keep(format!("cummin {dtype}"), EXACT, Ok(x.cummin(0)));
+        results.keep(format!("argmax {dtype}"), EXACT, Ok(x.argmax(0)));
+    }
+}
+
+/// Double precision and complex numbers, and axes that stay in another order than they are stored in.
+fn doubles(results: &mut Results, random: &mut Random) {
+    for round in 0..6 {
+        for axes in [vec![0], vec![1], vec![2], vec![0, 2], vec![0, 1, 2]] {
+            let shape = random.of(&[[33, 5, 65], [7, 129, 2], [300, 3, 7], [5, 9, 64]]);
+            let what = format!("{shape:?} {axes:?} {round}");
+            let near = tolerance(Dtype::Float32, 1e-6);
+            let x = random.view(&shape, Dtype::Float64, Values::Plain);
+            let y = random.view(&shape, Dtype::Float64, Values::Special);
+            results.keep(format!("sum f64 {what}"), near, Ok(x.sum(axes.clone())));
+            let ones = &x * 0.01 + 1.0;
+            results.keep(
+                format!("prod f64 {what}"),
+                near,
+                Ok(ones.prod(axes.clone())),
+            );
+            results.keep(format!("max f64 {what}"), SAME, Ok(y.max(axes.clone())));
+            results.keep(format!("min f64 {what}"), SAME, Ok(y.min(axes.clone())));
+            if let [axis] = axes[..] {
+                results.keep(format!("argmax f64 {what}"), EXACT, Ok(y.argmax(axis)));
+                results.keep(format!("cumsum f64 {what}"), near, Ok(x.cumsum(axis)));
+                results.keep(format!("cummax f64 {what}"), SAME, Ok(y.cummax(axis)));
+            }
+            let z = random.view(&shape, Dtype::Complex64, Values::Plain);
+            let sum = (&z * 0.5).sum(axes.clone());
+            results.keep(format!("sum complex {what}"), near, Ok(sum));
+            for dtype in [Dtype::Float32, Dtype::Bfloat16, Dtype::Int32] {
+                let x = random.view(&shape, dtype, Values::Plain);
+                let moved = x.transpose([1, 2, 0]);
+                let what = format!("{dtype} {what}");
+                let near = tolerance(dtype, 2e-5);
+                results.keep(
+                    format!("sum moved {what}"),
+                    near,
+                    Ok(moved.sum(axes.clone())),
+                );
+                results.keep(
+                    format!("max moved {what}"),
+                    SAME,
+                    Ok(moved.max(axes.clone())),
+                );
+                if let [axis] = axes[..] {
+                    results.keep(
+                        format!("argmin moved {what}"),
+                        EXACT,
+                        Ok(moved.argmin(axis)),
+                    );
+                }
+            }
+        }
     }
 }
 

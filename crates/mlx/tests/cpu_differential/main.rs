@@ -7,6 +7,7 @@ mod elementwise;
 mod fused;
 mod order;
 mod products;
+mod scatter;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -229,6 +230,7 @@ fn all_cases() -> Results {
     along_axes::along_axes(&mut results, random);
     data::moved(&mut results, random);
     data::reduced(&mut results, random);
+    scatter::scattered(&mut results, random);
     products::products(&mut results, random);
     fused::fused(&mut results, random);
     typed::typed(&mut results, random);

@@ -1,4 +1,5 @@
-//! Reductions of other kinds than sums of floating numbers: products, integers, and whether any or all are not zero.
+//! Reductions of other kinds than sums of floating numbers in `f32`: products, integers, `f64` and complex numbers, and
+//! whether any or all are not zero.
 //!
 //! Formula: `out[o, i] = finish(combine over r of lift(x[o, r, i]))`.
 //! Blocking: rows (`inner = 1`) are folded in 64 lanes, columns row by row into tiles of 2,048 results; what is too long for
@@ -13,7 +14,7 @@ use pulp::bytemuck::Pod;
 use pulp::{Simd, WithSimd};
 
 use super::ReduceShape;
-use crate::error::{Result, length, product};
+use crate::error::Result;
 use crate::parallel::parallel_for;
 use crate::simd;
 
@@ -47,14 +48,8 @@ pub trait Fold: Copy + Send + Sync {
 /// # Errors
 /// When a length does not match the shape.
 pub fn fold<F: Fold>(shape: ReduceShape, x: &[F::In], out: &mut [F::Out]) -> Result<()> {
-    const OP: &str = "reduce";
-    let ReduceShape {
-        outer,
-        reduced,
-        inner,
-    } = shape;
-    length(OP, "x", product(OP, &[outer, reduced, inner])?, x.len())?;
-    length(OP, "out", product(OP, &[outer, inner])?, out.len())?;
+    shape.check("reduce", x.len(), out.len())?;
+    let ReduceShape { reduced, inner, .. } = shape;
     if out.is_empty() {
         return Ok(());
     }
@@ -258,6 +253,22 @@ impl Factor for f32 {
     }
 }
 
+impl Factor for f64 {
+    #[inline(always)]
+    fn widen(self) -> f64 {
+        self
+    }
+
+    fn nearest(x: f64) -> Self {
+        x
+    }
+
+    #[inline(always)]
+    fn rounded(x: f64) -> Self {
+        x
+    }
+}
+
 impl Factor for f16 {
     #[inline(always)]
     fn widen(self) -> f64 {
@@ -300,6 +311,8 @@ pub trait Whole: Pod + Send + Sync + Ord {
     const MOST: Self;
     /// No bits.
     const ZERO: Self;
+    /// The number 1.
+    const ONE: Self;
     /// All bits.
     const ONES: Self;
     /// 0 in the sum's type.
@@ -314,6 +327,8 @@ pub trait Whole: Pod + Send + Sync + Ord {
     fn multiply(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     /// The sum in its own type, wrapping around.
     fn wrapping_sum(self, other: Self) -> Self;
+    /// The product in its own type, wrapping around.
+    fn wrapping_product(self, other: Self) -> Self;
     /// Bits that are in one of both.
     fn or(self, other: Self) -> Self;
     /// Bits that are in both.
@@ -326,6 +341,7 @@ macro_rules! whole {
         const LEAST: Self = <$t>::MIN;
         const MOST: Self = <$t>::MAX;
         const ZERO: Self = 0;
+        const ONE: Self = 1;
         const ONES: Self = !0;
         const SUM_OF_NONE: $sum = 0;
         const PRODUCT_OF_NONE: $sum = 1;
@@ -352,6 +368,11 @@ macro_rules! whole {
         }
 
         #[inline(always)]
+        fn wrapping_product(self, other: Self) -> Self {
+            self.wrapping_mul(other)
+        }
+
+        #[inline(always)]
         fn or(self, other: Self) -> Self {
             self | other
         }
@@ -365,6 +386,15 @@ macro_rules! whole {
 whole!(i8 => u32, i16 => u32, i32 => u32, i64 => u64, u8 => u32, u16 => u32, u32 => u32, u64 => u64);
 
 folds! {
+    /// The sum of floating numbers, in `f64`.
+    FoldFloatSum<T: Factor> = T, f64, T;
+        0.0; T::widen; |a: f64, b: f64| a + b; T::nearest;
+    /// The greatest floating number; NaN if one is.
+    FoldFloatMax<T: Factor> = T, f64, T;
+        f64::NEG_INFINITY; T::widen; |a: f64, b: f64| if a.is_nan() | (a > b) { a } else { b }; T::nearest;
+    /// The smallest floating number; NaN if one is.
+    FoldFloatMin<T: Factor> = T, f64, T;
+        f64::INFINITY; T::widen; |a: f64, b: f64| if a.is_nan() | (a < b) { a } else { b }; T::nearest;
     /// The product of floating numbers.
     FoldProduct<T: Factor> = T, f64, T;
         1.0; T::widen; |a: f64, b: f64| a * b; T::nearest;
@@ -392,4 +422,30 @@ folds! {
     /// Whether all elements have any bits but the highest.
     FoldAllFloat<T: Whole> = T, T, u8;
         T::ONES; |x: T| if x.and(T::MOST) == T::ZERO { T::ZERO } else { T::ONES }; T::and; |acc| u8::from(acc != T::ZERO);
+}
+
+/// The sum of complex numbers, in `f64`.
+#[derive(Clone, Copy, Debug)]
+pub struct FoldComplexSum;
+
+impl Fold for FoldComplexSum {
+    type In = [f32; 2];
+    type Acc = [f64; 2];
+    type Out = [f32; 2];
+    const IDENTITY: [f64; 2] = [0.0; 2];
+
+    #[inline(always)]
+    fn lift(x: [f32; 2]) -> [f64; 2] {
+        [f64::from(x[0]), f64::from(x[1])]
+    }
+
+    #[inline(always)]
+    fn combine(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
+        [a[0] + b[0], a[1] + b[1]]
+    }
+
+    #[inline(always)]
+    fn finish(acc: [f64; 2]) -> [f32; 2] {
+        [acc[0] as f32, acc[1] as f32]
+    }
 }

@@ -19,8 +19,9 @@ mod pairwise;
 mod rows;
 
 pub use fold::{
-    Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldIntegerProduct, FoldMax,
-    FoldMin, FoldProduct, FoldSum, Whole, fold,
+    Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldComplexSum, FoldFloatMax,
+    FoldFloatMin, FoldFloatSum, FoldIntegerProduct, FoldMax, FoldMin, FoldProduct, FoldSum, Whole,
+    fold,
 };
 
 use crate::element::Element;
@@ -51,6 +52,19 @@ pub struct ReduceShape {
     pub inner: usize,
 }
 
+impl ReduceShape {
+    /// Refuses lengths of an array and of its reduction that do not match the shape.
+    pub(super) fn check(self, op: &'static str, x: usize, out: usize) -> Result<()> {
+        let Self {
+            outer,
+            reduced,
+            inner,
+        } = self;
+        length(op, "x", product(op, &[outer, reduced, inner])?, x)?;
+        length(op, "out", product(op, &[outer, inner])?, out)
+    }
+}
+
 /// Writes a reduction over the middle axis to `out`, `[outer, inner]`; half precision is reduced in `f32`.
 ///
 /// ```
@@ -72,21 +86,15 @@ pub fn reduce<T: Element, O: Element>(
     out: &mut [O],
 ) -> Result<()> {
     let op = reduction.name();
-    let ReduceShape {
-        outer,
-        reduced,
-        inner,
-    } = shape;
-    length(op, "x", product(op, &[outer, reduced, inner])?, x.len())?;
-    length(op, "out", product(op, &[outer, inner])?, out.len())?;
+    shape.check(op, x.len(), out.len())?;
     if out.is_empty() {
         return Ok(());
     }
-    if reduced == 0 {
+    if shape.reduced == 0 {
         return reduce_nothing(reduction, out);
     }
-    if inner == 1 {
-        rows::reduce(reduction, reduced, x, out);
+    if shape.inner == 1 {
+        rows::reduce(reduction, shape.reduced, x, out);
     } else {
         columns::reduce(reduction, shape, x, out);
     }

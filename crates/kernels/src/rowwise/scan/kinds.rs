@@ -44,6 +44,12 @@ scans! {
     ScanLogAddExp<T: Factor> = f64; f64::NEG_INFINITY; |state, x: T| log_add_exp(state, x.widen()); T::rounded;
     /// Sums of integers, in their own type.
     ScanIntegerSum<T: Whole> = T; T::ZERO; T::wrapping_sum; |state| state;
+    /// Products of integers, in their own type.
+    ScanIntegerProduct<T: Whole> = T; T::ONE; T::wrapping_product; |state| state;
+    /// Maxima of integers; without an element, the least of their type.
+    ScanIntegerMax<T: Whole> = T; T::LEAST; |state: T, x: T| state.max(x); |state| state;
+    /// Minima of integers; without an element, the greatest of their type.
+    ScanIntegerMin<T: Whole> = T; T::MOST; |state: T, x: T| state.min(x); |state| state;
 }
 
 #[inline(always)]

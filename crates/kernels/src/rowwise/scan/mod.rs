@@ -1,7 +1,7 @@
 //! Running sums, products and extremes along an axis.
 //!
 //! Formula: `out[i] = combine(x[0], .., x[i])`, or without `x[i]`, or from the end.
-//! Blocking: along the last axis 32 rows are scanned beside each other, 64 transposed columns at a time, because each step
+//! Blocking: along the last axis 16 rows are scanned beside each other, 64 transposed columns at a time, because each step
 //! waits for the one before; along
 //! others a row of up to 512 states is combined with one row after the other. A task has about 16,384 elements, or whole rows.
 //! Limit: the latency of an addition along the last axis, memory bandwidth along others.
@@ -21,7 +21,10 @@ use crate::parallel::{parallel_for, threads};
 use crate::simd;
 use crate::strided::transpose;
 
-pub use kinds::{ScanIntegerSum, ScanLogAddExp, ScanMax, ScanMin, ScanProduct, ScanSum};
+pub use kinds::{
+    ScanIntegerMax, ScanIntegerMin, ScanIntegerProduct, ScanIntegerSum, ScanLogAddExp, ScanMax,
+    ScanMin, ScanProduct, ScanSum,
+};
 
 const OP: &str = "scan";
 /// Elements of a task.
@@ -29,7 +32,7 @@ const TASK: usize = 16 * 1024;
 /// Columns that are scanned beside each other.
 const TILE: usize = 512;
 /// Rows that are scanned beside each other.
-const ROWS: usize = 32;
+const ROWS: usize = 16;
 /// Columns of them that are transposed at once.
 const BLOCK: usize = 64;
 

@@ -12,6 +12,8 @@ const MIN_MOVED: usize = 1024;
 const MIN_REDUCED: usize = 1024;
 /// Fewer are written in place by MLX, which may be much less than the array that they are part of.
 const MIN_UPDATED: usize = 4096;
+/// Fewer updates at indices are not worth the call.
+const MIN_SCATTERED: usize = 1024;
 
 /// Whether an operation is one of these.
 pub(super) fn is_of(op: &Op) -> bool {
@@ -27,6 +29,13 @@ pub(super) fn is_of(op: &Op) -> bool {
             | Op::SliceUpdateProd { .. }
             | Op::SliceUpdateMax { .. }
             | Op::SliceUpdateMin { .. }
+            | Op::Scatter { .. }
+            | Op::ScatterAdd { .. }
+            | Op::ScatterProd { .. }
+            | Op::ScatterMax { .. }
+            | Op::ScatterMin { .. }
+            | Op::PutAlongAxis { .. }
+            | Op::ScatterAddAxis { .. }
             | Op::Sum { .. }
             | Op::Prod { .. }
             | Op::Max { .. }
@@ -86,10 +95,15 @@ pub(super) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
         Op::SliceUpdateAdd { .. }
         | Op::SliceUpdateProd { .. }
         | Op::SliceUpdateMax { .. }
-        | Op::SliceUpdateMin { .. } => {
-            let dtype = output.dtype();
-            let is_number = dtype.is_integer() || matches!(dtype, Dtype::Float32 | Dtype::Float64);
-            is_number && updates(inputs, output)
+        | Op::SliceUpdateMin { .. } => is_combined(output.dtype()) && updates(inputs, output),
+        Op::Scatter { axes } => scatters(axes, inputs, output),
+        Op::ScatterAdd { axes }
+        | Op::ScatterProd { axes }
+        | Op::ScatterMax { axes }
+        | Op::ScatterMin { axes } => is_combined(output.dtype()) && scatters(axes, inputs, output),
+        Op::PutAlongAxis { axis } => scatters_along(*axis, inputs, output),
+        Op::ScatterAddAxis { axis } => {
+            is_combined(output.dtype()) && scatters_along(*axis, inputs, output)
         }
         Op::Cumsum { axis, .. }
         | Op::Cumprod { axis, .. }
@@ -116,6 +130,45 @@ fn updates(inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
         && update.shape().len() == x.shape().len())
 }
 
+/// Whether kernels combine elements of a dtype with updates.
+fn is_combined(dtype: Dtype) -> bool {
+    dtype.is_integer() || dtype.is_floating()
+}
+
+/// Whether an array is updated at indices along these axes: inputs are it, the updates and the indices.
+fn scatters(axes: &[i32], inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
+    let &[x, update, first, ref rest @ ..] = inputs else {
+        return false;
+    };
+    let is_index =
+        |index: &Layout<'_>| index.dtype().is_integer() && index.shape() == first.shape();
+    let (outer, slice) = update
+        .shape()
+        .split_at(first.shape().len().min(update.shape().len()));
+    is_alike(x, update, output)
+        && update.size() >= MIN_SCATTERED
+        && axes.len() == 1 + rest.len()
+        && is_index(&first)
+        && rest.iter().all(is_index)
+        && outer == first.shape()
+        && slice.len() == x.shape().len()
+        && slice.iter().zip(x.shape()).all(|(size, n)| size <= n)
+}
+
+/// Whether an array is updated at indices along one axis: inputs are it, the indices and the updates.
+fn scatters_along(axis: i32, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
+    matches!(inputs, &[x, index, update] if is_alike(x, update, output)
+        && update.size() >= MIN_SCATTERED
+        && index.dtype().is_integer()
+        && index.shape() == update.shape()
+        && match_but_along(axis, x.shape(), index.shape()))
+}
+
+/// Whether an array, its update and the result are of one dtype, and the array is like the result.
+fn is_alike(x: Layout<'_>, update: Layout<'_>, output: Layout<'_>) -> bool {
+    x.dtype() == output.dtype() && update.dtype() == output.dtype() && x.shape() == output.shape()
+}
+
 fn reduces(op: &Op, x: Layout<'_>, output: Layout<'_>) -> bool {
     if x.size() < MIN_REDUCED {
         return false;
@@ -125,31 +178,30 @@ fn reduces(op: &Op, x: Layout<'_>, output: Layout<'_>) -> bool {
     let is_whole = dtype.is_integer() || dtype == Dtype::Bool;
     let is_real = is_whole || dtype.is_floating();
     let memory = |axes: &[i32]| Memory::of(axes, x);
-    let in_order = |axes: &[i32]| memory(axes).is_some_and(|memory| memory.keeps_order());
+    let is_taken = |axes: &[i32]| memory(axes).is_some();
     let in_one = |axes: &[i32]| memory(axes).is_some_and(|memory| memory.is_simple());
     // What MLX adds and multiplies integers in.
     let is_sum = output.dtype().size() == dtype.size().max(4);
+    let is_same = output.dtype() == dtype;
+    let is_double = dtype == Dtype::Float64 && is_same;
+    let is_complex = dtype == Dtype::Complex64 && is_same;
     match op {
         Op::Sum { axes, .. } => {
-            (is_stored && output.dtype() == dtype || is_whole && is_sum) && in_order(axes)
+            (is_stored && is_same || is_whole && is_sum || is_double || is_complex)
+                && is_taken(axes)
         }
         Op::Prod { axes, .. } => {
-            is_stored && output.dtype() == dtype && in_one(axes)
-                || is_whole && is_sum && in_order(axes)
+            is_stored && is_same && in_one(axes)
+                || (is_whole && is_sum || is_double) && is_taken(axes)
         }
         Op::Max { axes, .. } | Op::Min { axes, .. } => {
-            (is_stored || is_whole) && output.dtype() == dtype && in_order(axes)
+            (is_stored || is_whole || is_double) && is_same && is_taken(axes)
         }
         Op::Any { axes, .. } | Op::All { axes, .. } => {
-            is_real && output.dtype() == Dtype::Bool && in_order(axes)
+            is_real && output.dtype() == Dtype::Bool && is_taken(axes)
         }
         Op::Argmax { axis, .. } | Op::Argmin { axis, .. } => {
-            let is_compared = is_stored
-                || matches!(
-                    dtype,
-                    Dtype::Int32 | Dtype::Int64 | Dtype::Uint8 | Dtype::Uint32 | Dtype::Bool
-                );
-            is_compared && output.dtype() == Dtype::Uint32 && in_one(&[*axis])
+            is_real && output.dtype() == Dtype::Uint32 && in_one(&[*axis])
         }
         _ => false,
     }
@@ -158,8 +210,8 @@ fn reduces(op: &Op, x: Layout<'_>, output: Layout<'_>) -> bool {
 fn scans(op: &Op, axis: i32, x: Layout<'_>, output: Layout<'_>) -> bool {
     let dtype = x.dtype();
     let is_kind = match op {
-        Op::Cumsum { .. } => super::is_stored(dtype) || dtype.is_integer(),
-        _ => super::is_stored(dtype),
+        Op::Logcumsumexp { .. } => super::is_stored(dtype),
+        _ => super::is_stored(dtype) || dtype.is_integer() || dtype == Dtype::Float64,
     };
     x.size() >= MIN_REDUCED
         && is_kind
