@@ -5,7 +5,11 @@ use pulp::Simd;
 use super::strided_blocks::Block;
 use crate::simd::half_lanes::HalfLanes;
 use crate::simd::lanes::Lanes;
-use crate::simd::streaming_store;
+use crate::simd::{prefetch, streaming_store};
+
+/// Elements after the current one that are fetched: 1 KiB. Measured over 16 MiB on two threads: `tanh` 0.77 ms and 0.97
+/// without, `log` 0.73 and 0.92, `floor` 0.68 and 0.72.
+const PREFETCH: usize = 256;
 
 /// An operand of one block.
 #[derive(Clone, Copy)]
@@ -50,6 +54,8 @@ pub(super) fn map<S: Simd, F: LanesFn<S>, const STREAM: bool>(
     let (out_head, out) = out.split_at_mut(head);
     let (out, out_tail) = S::as_mut_simd_f32s(out);
     for (out, x) in out.iter_mut().zip(x) {
+        // While a function is computed the processor looks too few elements ahead.
+        prefetch(x, PREFETCH);
         let value = function.apply(Lanes::new(simd, *x)).value;
         streaming_store::store::<S, STREAM>(out, value);
     }

@@ -1,7 +1,6 @@
 //! Reducing columns: rows are added to a tile of results.
 
 use super::add_rows::{Combine, add_rows};
-use super::pairwise::Pairwise;
 use super::{ReduceShape, Reduction};
 use crate::element::Element;
 use crate::parallel::parallel_for;
@@ -102,15 +101,34 @@ fn reduce_in_parts<T: Element, O: Element>(
             results.copy_from_slice(&scratch.total[..results.len()]);
         },
     );
-    let results = results.chunks_exact(parts * inner);
+    let results = results.chunks_exact_mut(parts * inner);
+    let mut row_f32 = [0.0; TILE];
     for (results, out) in results.zip(out.chunks_exact_mut(inner)) {
-        for (column, out) in out.iter_mut().enumerate() {
-            let mut total = Pairwise::new(reduction);
-            let parts = results[column..].iter().step_by(inner);
-            parts.for_each(|part| total.add(*part));
-            let value = reduction.finish(total.total(), reduced);
-            O::write(std::slice::from_mut(out), &mut [0.0], |out| out[0] = value);
+        combine_pairwise(reduction, inner, results);
+        for (out, totals) in out.chunks_mut(TILE).zip(results[..inner].chunks(TILE)) {
+            O::write(out, &mut row_f32, |out| {
+                for (out, total) in out.iter_mut().zip(totals) {
+                    *out = reduction.finish(*total, reduced);
+                }
+            });
         }
+    }
+}
+
+/// Combines rows in the first one: two, then two of these, and so on.
+fn combine_pairwise(reduction: Reduction, inner: usize, rows: &mut [f32]) {
+    let count = rows.len() / inner;
+    let mut step = 1;
+    while step < count {
+        for row in (0..count - step).step_by(2 * step) {
+            let (to, x) = rows.split_at_mut((row + step) * inner);
+            simd::dispatch(Combine {
+                reduction,
+                x: &x[..inner],
+                to: &mut to[row * inner..][..inner],
+            });
+        }
+        step *= 2;
     }
 }
 
