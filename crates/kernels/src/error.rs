@@ -3,7 +3,7 @@
 /// The result of a kernel.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a kernel refused its arguments; nothing was written then.
+/// Why a kernel refused its arguments; nothing was written then, but of a singular matrix.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -42,6 +42,12 @@ pub enum Error {
         wanted: &'static str,
         /// The actual value.
         got: usize,
+    },
+    /// A matrix has no inverse: a pivot is zero. The results are unspecified.
+    #[error("{op}: the matrix is singular")]
+    Singular {
+        /// The kernel.
+        op: &'static str,
     },
     /// The product of a shape's sizes does not fit in memory.
     #[error("{op}: the number of elements must fit in memory")]

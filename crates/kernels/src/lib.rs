@@ -30,6 +30,7 @@ mod error;
 mod fft;
 mod gemm;
 mod indexing;
+mod linalg;
 mod order;
 mod parallel;
 mod quantized;
@@ -58,6 +59,7 @@ pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul
 pub use indexing::{
     Gather, Index, gather, scatter, scatter_along, scatter_along_half, scatter_half, take_along,
 };
+pub use linalg::{LuFactors, inverse, lu_factor, qr, solve, triangular_inverse};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
 pub use pulp::bytemuck::{Pod, Zeroable};

@@ -164,9 +164,10 @@ int hook_elementwise(const mx::array& sample, const char* name) {
 
 #endif
 
-// Patches the classes that compute with numbers, and those that move, find and order them; returns how many.
+// Patches the classes that compute with numbers, those that move, find and order them, and factorizations; returns how many.
 int hook_arithmetic(const mx::Stream& s);
 int hook_data(const mx::Stream& s);
+int hook_linalg(const mx::Stream& s);
 
 } // namespace hooks
 

@@ -1,5 +1,5 @@
 // vtable patching: the entry `eval_cpu` in the virtual function tables of MLX's own classes, so that kernels of the CPU
-// backend evaluate them. Here: arithmetic, reductions and products; `vtable_hook_data.cpp` has the rest.
+// backend evaluate them. Here: arithmetic, reductions and products; `vtable_hook_data.cpp` and `vtable_hook_linalg.cpp` have the rest.
 //
 // For each class below, the entry is replaced (`vtable.h`) by a function that asks the backend whether it has a kernel, and
 // calls what was there before when it has none (`hook.h`). So everything that MLX derives from its operations (gradients,
@@ -210,7 +210,7 @@ int hook_evaluations() {
     return 0;
   }
   auto s = mlx::core::default_stream(mlx::core::Device::cpu);
-  return hooks::hook_arithmetic(s) + hooks::hook_data(s);
+  return hooks::hook_arithmetic(s) + hooks::hook_data(s) + hooks::hook_linalg(s);
 #else
   return 0;
 #endif

@@ -76,7 +76,7 @@ const CRATES: [Crate; 3] = [
                 "random",
                 "rowwise",
             ],
-            &["attention", "conv", "quantized", "rope", "values"],
+            &["attention", "conv", "linalg", "quantized", "rope", "values"],
             &["renamed"],
         ],
         hooks: &[],

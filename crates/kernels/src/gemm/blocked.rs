@@ -63,8 +63,20 @@ pub(crate) struct Position {
 
 /// Computes all products to `out`, `[batch, rows, groups, columns]`. Nothing is empty, and lengths fit.
 pub(crate) fn multiply<P: Product>(sizes: Sizes, product: &P, out: &mut [P::Output]) {
+    let line = sizes.groups * sizes.columns;
+    multiply_strided(sizes, product, (line, threads()), out);
+}
+
+/// The same on at most `threads` threads, for a part of a matrix whose rows are `line` elements apart: `out` ends with the
+/// last element of the part.
+pub(crate) fn multiply_strided<P: Product>(
+    sizes: Sizes,
+    product: &P,
+    (line, threads): (usize, usize),
+    out: &mut [P::Output],
+) {
     let tile = TILE_REGISTERS * simd::f32_lanes();
-    let plan = Plan::of(sizes, tile);
+    let plan = Plan::of(sizes, tile, threads);
     let Sizes {
         batch,
         rows,
@@ -73,22 +85,24 @@ pub(crate) fn multiply<P: Product>(sizes: Sizes, product: &P, out: &mut [P::Outp
         columns,
     } = sizes;
     let work = |batches: usize, columns: usize| {
-        NANOSECONDS * (batches * rows * groups) as f64 * (depth * columns) as f64
+        // No time at all stays on this thread.
+        let share = if threads > 1 { NANOSECONDS } else { 0.0 };
+        share * (batches * rows * groups) as f64 * (depth * columns) as f64
     };
     if !plan.packs_before {
-        let tasks = tasks(plan, sizes, (0, columns), (0, out));
+        let tasks = tasks(plan, sizes, line, (0, columns), (0, out));
         compute(plan, product, tasks, &[], work(batch, columns));
         return;
     }
     // One product at a time, and as many of its columns as are packed together.
     let most = (MAX_PACKED / depth / tile * tile).max(tile);
-    for (b, out) in out.chunks_mut(rows * groups * columns).enumerate() {
+    for (b, out) in out.chunks_mut(rows * line).enumerate() {
         for first in (0..columns).step_by(most) {
             let width = most.min(columns - first);
             let mut packed = Scratch::new(width.next_multiple_of(tile) * depth);
             let right = product.right(b, 0);
             pack_all(&right, depth, (first, width), tile, packed.as_mut_slice());
-            let tasks = tasks(plan, sizes, (first, width), (b, out));
+            let tasks = tasks(plan, sizes, line, (first, width), (b, out));
             compute(plan, product, tasks, packed.as_slice(), work(1, width));
         }
     }
@@ -107,9 +121,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(sizes: Sizes, tile: usize) -> Self {
+    fn of(sizes: Sizes, tile: usize, threads: usize) -> Self {
         let products = sizes.batch * sizes.groups;
-        let wanted = if threads() > 1 { 4 * threads() } else { 1 };
+        let wanted = if threads > 1 { 4 * threads } else { 1 };
         let (mut mc, mut nc) = (MC, NC);
         let tasks =
             |mc: usize, nc: usize| products * sizes.rows.div_ceil(mc) * sizes.columns.div_ceil(nc);
@@ -148,10 +162,11 @@ struct Task<'a, T> {
     out: Vec<&'a mut [T]>,
 }
 
-/// Cuts the output of products from `out.0` on.
+/// Cuts the output of products from `out.0` on, with rows `line` elements apart.
 fn tasks<T>(
     plan: Plan,
     sizes: Sizes,
+    line: usize,
     (first, width): (usize, usize),
     (first_batch, out): (usize, &mut [T]),
 ) -> Vec<Task<'_, T>> {
@@ -162,7 +177,7 @@ fn tasks<T>(
         ..
     } = sizes;
     let mut tasks = Vec::new();
-    let line = groups * columns;
+    let used = groups * columns;
     let column_blocks = width.div_ceil(plan.nc);
     for (b, out) in out.chunks_mut(rows * line).enumerate() {
         for (block, out) in out.chunks_mut(plan.mc * line).enumerate() {
@@ -181,12 +196,12 @@ fn tasks<T>(
                 }
             }
             let tasks = &mut tasks[from..];
-            if tasks.len() == 1 && width == columns {
+            if tasks.len() == 1 && width == columns && line == used {
                 tasks[0].out.push(out);
                 continue;
             }
             for out in out.chunks_mut(line) {
-                for (group, out) in out.chunks_mut(columns).enumerate() {
+                for (group, out) in out[..used].chunks_mut(columns).enumerate() {
                     let parts = out[first..first + width].chunks_mut(plan.nc);
                     for (at, part) in parts.enumerate() {
                         tasks[group * column_blocks + at].out.push(part);

@@ -26,6 +26,7 @@ mod elementwise_typed;
 mod executor;
 mod fourier;
 mod layout;
+mod linalg;
 mod lower;
 mod matmul;
 mod norm;

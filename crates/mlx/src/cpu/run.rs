@@ -4,8 +4,8 @@ use mlx_kernels::{Combine, FoldKind};
 
 use super::attention::AttentionConfig;
 use super::{
-    attention, conv, data, elementwise, fourier, matmul, norm, order, product, reduce, rope, scan,
-    softmax,
+    attention, conv, data, elementwise, fourier, linalg, matmul, norm, order, product, reduce,
+    rope, scan, softmax,
 };
 use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput};
@@ -71,6 +71,7 @@ pub(crate) fn run(
             group_size, bits, ..
         } => product::quantized(*group_size, *bits, inputs, outputs),
         Op::Conv { .. } => conv::run(op, inputs, outputs),
+        Op::Inv | Op::TriInv { .. } | Op::LuFactor | Op::Qr => linalg::run(op, inputs, outputs),
         Op::RmsNorm { eps } => norm::rms_norm(*eps, inputs, outputs),
         Op::LayerNorm { weight, bias, eps } => {
             norm::layer_norm([*weight, *bias], *eps, inputs, outputs)

@@ -6,6 +6,7 @@
 
 mod data;
 mod elementwise;
+mod linalg;
 
 use super::layout::{rows, size};
 use crate::Dtype;
@@ -59,6 +60,7 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
         } => quantized(*group_size, *bits, inputs, output),
         Op::Conv { .. } => conv(op, inputs, output),
         _ if data::is_of(op) => data::supports(op, inputs, output),
+        _ if linalg::is_of(op) => linalg::supports(op, inputs, output),
         _ => prepare(op, inputs).is_some_and(|prepared| {
             let wanted = prepared.dtypes.iter();
             let same = |(input, wanted): (&Layout<'_>, &Dtype)| input.dtype() == *wanted;

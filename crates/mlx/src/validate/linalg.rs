@@ -93,6 +93,14 @@ fn passed(
         .ok_or_else(|| NativeError::from("the check gave nothing"))
 }
 
+/// Whether all elements are so, in runs without a branch for each.
+pub(crate) fn all<T: Copy>(elements: &[T], is_so: impl Fn(T) -> bool) -> bool {
+    const RUN: usize = 512;
+    elements
+        .chunks(RUN)
+        .all(|run| run.iter().fold(true, |so, &element| so & is_so(element)))
+}
+
 fn finite(
     name: &str,
     inputs: &[HostInput<'_>],
@@ -101,10 +109,10 @@ fn finite(
     fn copy<T: Element>(
         input: &HostInput<'_>,
         output: &mut HostOutput<'_>,
-        is_finite: fn(T) -> bool,
+        is_finite: impl Fn(T) -> bool,
     ) -> Result<bool, String> {
         let (from, to) = (input.as_slice::<T>()?, output.as_mut_slice::<T>()?);
-        let all_finite = from.iter().all(|&value| is_finite(value));
+        let all_finite = all(from, is_finite);
         if all_finite {
             to.copy_from_slice(from);
         } else {

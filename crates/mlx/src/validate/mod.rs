@@ -15,7 +15,7 @@ use crate::ffi::{Handle, NativeError};
 use crate::op::Op;
 
 pub(crate) use attributes::countable;
-pub(crate) use linalg::factor;
+pub(crate) use linalg::{all, factor};
 
 /// Refuses attributes, shapes and dtypes that an operation does not take.
 pub(crate) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), NativeError> {
