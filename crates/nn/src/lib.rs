@@ -43,12 +43,15 @@
 extern crate self as mlx_nn;
 
 mod activation;
+mod activation_layers;
 mod attention;
+mod batch_norm;
 mod conv;
 mod dropout;
 mod embedding;
 mod fast_ops;
 mod forward;
+mod group_norm;
 mod init;
 mod layer_error;
 mod linear;
@@ -58,12 +61,23 @@ mod module;
 mod norm;
 pub mod optimizers;
 mod packed;
+mod pooling;
 mod quantized;
 mod sequential;
 mod training;
 
-pub use activation::{gelu, gelu_approx, gelu_fast_approx, relu, silu};
+pub use activation::{
+    celu, elu, gelu, gelu_approx, gelu_fast_approx, glu, hard_shrink, hard_tanh, hardswish,
+    leaky_relu, log_sigmoid, log_softmax, mish, prelu, relu, relu2, relu6, selu, sigmoid, silu,
+    softmax, softmin, softplus, softshrink, softsign, step, tanh,
+};
+pub use activation_layers::{
+    CELU, ELU, GELU, GLU, GeluApprox, HardShrink, HardTanh, Hardswish, LeakyReLU, LogSigmoid,
+    LogSoftmax, Mish, PReLU, ReLU, ReLU2, ReLU6, SELU, SiLU, Sigmoid, Softmax, Softmin, Softplus,
+    Softshrink, Softsign, Step, Tanh,
+};
 pub use attention::MultiHeadAttention;
+pub use batch_norm::BatchNorm;
 pub use conv::{Conv1d, Conv2d};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
@@ -71,6 +85,7 @@ pub use embedding::Embedding;
 pub use fast_ops::Kernels;
 pub use fast_ops::{FastOps, preferred_dtype};
 pub use forward::Forward;
+pub use group_norm::{GroupNorm, InstanceNorm};
 pub use init::{Fan, Init, seed};
 pub use linear::Linear;
 /// Makes a struct or an enum of layers a [`Module`](trait@Module) and a [`Tree`](trait@mlx::Tree).
@@ -83,6 +98,7 @@ pub use module::{
 };
 pub use norm::{LayerNorm, RMSNorm, RmsNorm};
 pub use packed::{PackedWeights, quantize};
+pub use pooling::{AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d};
 pub use quantized::{Activations, QuantizedEmbedding, QuantizedLinear};
 pub use sequential::{
     AnyLayer, ArrayFunction, Identity, IntoLayer, IntoLayers, ModuleLayer, Sequential,
