@@ -1,36 +1,39 @@
-//! The generated implementation: a match over the variants in each of the three methods.
+//! The generated implementation of `Tree`: a match over the variants in each of the methods.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{Data, DeriveInput, Fields, Generics, Result, WhereClause, parse_quote};
+use syn::{Data, DeriveInput, Generics, Result, WhereClause, parse_quote};
 
-use crate::field::{Field, fields, refuse_marks};
-
-/// One variant, or the whole of a struct.
-struct Form<'a> {
-    path: TokenStream,
-    fields: Vec<Field<'a>>,
-}
+use crate::field::{Form, Kind, Macro, forms};
 
 /// Returns `impl Tree for ..`.
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
-    refuse_marks(&input.attrs, "a type")?;
-    let forms = forms(input)?;
+    let forms = forms(input, Macro::Tree)?;
+    Ok(implementation(
+        input,
+        &forms,
+        &quote!(::mlx::Tree),
+        &quote!(),
+    ))
+}
+
+/// Returns the implementation for these forms, with more methods, where type parameters of parts have a bound.
+pub(crate) fn implementation(
+    input: &DeriveInput,
+    forms: &[Form],
+    part: &TokenStream,
+    more: &TokenStream,
+) -> TokenStream {
     let (name, (impl_generics, type_generics, _)) = (&input.ident, input.generics.split_for_impl());
-    let bounds = bounds(&input.generics, &forms);
+    let bounds = bounds(&input.generics, forms, part);
     let is_enum = matches!(input.data, Data::Enum(_));
-    // A match over no variants needs the place itself, not a reference to it.
-    let place = if forms.is_empty() {
-        quote!(*self)
-    } else {
-        quote!(self)
-    };
+    let place = place(forms);
     let visits = forms.iter().map(visit_arm);
     let maps = forms.iter().map(map_arm);
     let structures = (0_usize..)
-        .zip(&forms)
+        .zip(forms)
         .map(|(index, form)| structure_arm(is_enum.then_some(index), form));
-    Ok(quote! {
+    quote! {
         #[automatically_derived]
         impl #impl_generics ::mlx::Tree for #name #type_generics #bounds {
             fn visit<'tree>(&'tree self, visit: &mut dyn ::core::ops::FnMut(&'tree ::mlx::Array)) {
@@ -45,35 +48,22 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
                 let _ = &structure;
                 match #place { #(#structures)* }
             }
+            #more
         }
-    })
-}
-
-fn forms(input: &DeriveInput) -> Result<Vec<Form<'_>>> {
-    match &input.data {
-        Data::Struct(data) => Ok(vec![form(quote!(Self), &data.fields)?]),
-        Data::Enum(data) => data
-            .variants
-            .iter()
-            .map(|variant| {
-                refuse_marks(&variant.attrs, "a variant")?;
-                let name = &variant.ident;
-                form(quote!(Self::#name), &variant.fields)
-            })
-            .collect(),
-        Data::Union(data) => Err(syn::Error::new(
-            data.union_token.span,
-            "Tree: wanted a struct or an enum, got a union",
-        )),
     }
 }
 
-fn form(path: TokenStream, of: &Fields) -> Result<Form<'_>> {
-    let fields = fields(of)?;
-    Ok(Form { path, fields })
+/// Returns what is matched on: a match over no variants needs the place itself, not a reference to it.
+pub(crate) fn place(forms: &[Form]) -> TokenStream {
+    if forms.is_empty() {
+        quote!(*self)
+    } else {
+        quote!(self)
+    }
 }
 
-fn pattern(form: &Form) -> TokenStream {
+/// Returns the pattern that binds all fields of a form.
+pub(crate) fn pattern(form: &Form) -> TokenStream {
     let path = &form.path;
     let fields = form.fields.iter().map(|field| {
         let (member, variable) = (&field.member, &field.variable);
@@ -86,10 +76,10 @@ fn visit_arm(form: &Form) -> TokenStream {
     let pattern = pattern(form);
     let steps = form.fields.iter().map(|field| {
         let (variable, ty) = (&field.variable, field.ty);
-        if field.is_static {
-            quote!(let _ = #variable;)
-        } else {
+        if field.is_part() {
             quote_spanned!(field.span()=> <#ty as ::mlx::Tree>::visit(#variable, visit);)
+        } else {
+            quote!(let _ = #variable;)
         }
     });
     quote!(#pattern => { #(#steps)* })
@@ -99,10 +89,10 @@ fn map_arm(form: &Form) -> TokenStream {
     let (pattern, path) = (pattern(form), &form.path);
     let fields = form.fields.iter().map(|field| {
         let (member, variable, ty) = (&field.member, &field.variable, field.ty);
-        let value = if field.is_static {
-            quote_spanned!(field.span()=> <#ty as ::core::clone::Clone>::clone(#variable))
-        } else {
+        let value = if field.is_part() {
             quote_spanned!(field.span()=> <#ty as ::mlx::Tree>::map(#variable, map))
+        } else {
+            quote_spanned!(field.span()=> <#ty as ::core::clone::Clone>::clone(#variable))
         };
         quote!(#member: #value)
     });
@@ -114,17 +104,23 @@ fn structure_arm(index: Option<usize>, form: &Form) -> TokenStream {
     let number = index.map(|index| quote!(structure.len(#index);));
     let steps = form.fields.iter().map(|field| {
         let (variable, ty) = (&field.variable, field.ty);
-        if field.is_static {
-            quote_spanned!(field.span()=> structure.value(#variable);)
-        } else {
-            quote_spanned!(field.span()=> <#ty as ::mlx::Tree>::structure(#variable, structure);)
+        match field.kind {
+            Kind::Static => quote_spanned!(field.span()=> structure.value(#variable);),
+            Kind::Skip => quote!(let _ = #variable;),
+            Kind::Part | Kind::Buffer | Kind::Packed => {
+                quote_spanned!(field.span()=> <#ty as ::mlx::Tree>::structure(#variable, structure);)
+            }
         }
     });
     quote!(#pattern => { #number #(#steps)* })
 }
 
-/// Returns the where clause: type parameters inside of trees are trees, settings can be cloned and printed.
-fn bounds(generics: &Generics, forms: &[Form]) -> Option<WhereClause> {
+/// Returns the where clause: type parameters inside of parts have the bound, settings can be cloned and printed.
+pub(crate) fn bounds(
+    generics: &Generics,
+    forms: &[Form],
+    part: &TokenStream,
+) -> Option<WhereClause> {
     let mut generics = generics.clone();
     let parameters: Vec<_> = generics
         .type_params()
@@ -133,17 +129,20 @@ fn bounds(generics: &Generics, forms: &[Form]) -> Option<WhereClause> {
     let fields = || forms.iter().flat_map(|form| &form.fields);
     let mut predicates: Vec<syn::WherePredicate> = Vec::new();
     for parameter in &parameters {
-        if fields().any(|field| !field.is_static && mentions(field.ty, parameter)) {
-            predicates.push(parse_quote!(#parameter: ::mlx::Tree));
+        if fields().any(|field| field.is_part() && mentions(field.ty, parameter)) {
+            predicates.push(parse_quote!(#parameter: #part));
         }
     }
-    for field in fields().filter(|field| field.is_static) {
+    for field in fields().filter(|field| !field.is_part()) {
         if parameters
             .iter()
             .any(|parameter| mentions(field.ty, parameter))
         {
             let ty = field.ty;
-            predicates.push(parse_quote!(#ty: ::core::clone::Clone + ::core::fmt::Debug));
+            predicates.push(match field.kind {
+                Kind::Skip => parse_quote!(#ty: ::core::clone::Clone),
+                _ => parse_quote!(#ty: ::core::clone::Clone + ::core::fmt::Debug),
+            });
         }
     }
     generics.make_where_clause().predicates.extend(predicates);

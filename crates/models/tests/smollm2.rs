@@ -3,12 +3,16 @@
 //! Needs the file, fetched once into the build folder; says so and passes where it cannot be had, unless
 //! `MLX_REQUIRE_ASSETS` is set.
 
+use mlx::Array;
 use mlx_models::llama::{
     Checkpoint, Finish, GenerateOptions, Generator, Message, Network, NetworkOptions, RopeScaling,
     Session,
 };
 use mlx_models::weights::gguf::Gguf;
-use mlx_nn::FastOps;
+use mlx_nn::lora::{self, LoraOptions};
+use mlx_nn::losses::{Reduction, cross_entropy};
+use mlx_nn::optimizers::{Adam, Optimizer};
+use mlx_nn::{FastOps, Module, QuantizedLinear, value_and_grad};
 use mlx_testdata::{assets, if_available};
 
 const GOLDEN: &str = include_str!("golden/smollm2.txt");
@@ -85,6 +89,57 @@ fn packed_weights_give_the_same_with_both_kernels() {
     let most = fused.iter().zip(&composed).map(|(a, b)| (a - b).abs());
     let most = most.fold(0.0, f32::max);
     assert!(most < 1e-3, "{most}");
+}
+
+#[test]
+fn adapters_on_packed_weights_learn_a_sentence() -> mlx::Result<()> {
+    let Some(checkpoint) = checkpoint() else {
+        return Ok(());
+    };
+    mlx_nn::seed(0);
+    let mut network = Network::new(&checkpoint, &NetworkOptions::default()).unwrap();
+    assert_eq!(network.modules::<QuantizedLinear>().len(), 7 * 30);
+    let takes = |name: &str| name.ends_with("q_proj") || name.ends_with("v_proj");
+    assert_eq!(
+        lora::apply(&mut network, &LoraOptions::default(), takes)?,
+        60
+    );
+    let trainable = network.trainable_parameters();
+    assert_eq!(trainable.len(), 120);
+    assert!(trainable.contains_key("model.layers.29.self_attn.v_proj.lora_b"));
+
+    let prompt = golden("prompt:");
+    let length = i32::try_from(prompt.len()).unwrap() - 1;
+    let [inputs, targets] = [&prompt[..prompt.len() - 1], &prompt[1..]]
+        .map(|tokens| Array::from_slice(tokens, [1, length]));
+    let batch = (inputs?, targets?);
+    let step = value_and_grad(|network: &Network, (inputs, targets): &(Array, Array)| {
+        let cache = network.new_kv_cache(1, length);
+        network
+            .forward(inputs, cache, 0)
+            .map_or_else(Array::failed, |(logits, _)| {
+                cross_entropy(&logits, targets, Reduction::Mean)
+            })
+    });
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    let packed = network.parameters()[name].clone();
+    let mut adam = Adam::new(2e-4);
+    let mut losses = Vec::new();
+    for _ in 0..8 {
+        let (loss, gradients) = step(&network, &batch)?;
+        assert_eq!(gradients.len(), 120);
+        adam.update(&mut network, &gradients)?;
+        losses.push(loss.item::<f32>()?);
+    }
+    eprintln!("{losses:?}");
+    assert!(losses.iter().all(|loss| loss.is_finite()));
+    assert!(losses[7] < losses[0] * 0.7, "{losses:?}");
+    assert!(
+        network.parameters()[name]
+            .array_equal(&packed, false)
+            .item::<bool>()?
+    );
+    Ok(())
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! Activation functions, with the formulas and names of `mlx.nn`.
+//! Activation functions, with the formulas, names and defaults of `mlx.nn`.
 //!
 //! They are the formulas in plain operations, which `jit` recognizes and reports. Uncompiled code that wants the
 //! kernels calls [`mlx::fast`] or [`FastOps`](crate::FastOps), as the models do.
 
 use mlx::Array;
 pub use mlx::fast::composed::{gelu, gelu_approx, silu};
+use mlx::{keepdims, where_};
 
 /// Returns `max(x, 0)`.
 #[track_caller]
@@ -12,8 +13,146 @@ pub fn relu(x: &Array) -> Array {
     x.maximum(0.0)
 }
 
+/// Returns `max(x, 0)^2`.
+#[track_caller]
+pub fn relu2(x: &Array) -> Array {
+    relu(x).square()
+}
+
+/// Returns `min(max(x, 0), 6)`.
+#[track_caller]
+pub fn relu6(x: &Array) -> Array {
+    relu(x).minimum(6.0)
+}
+
+/// Returns `max(negative_slope * x, x)`; Python's default slope is 0.01.
+#[track_caller]
+pub fn leaky_relu(x: &Array, negative_slope: f32) -> Array {
+    (x * negative_slope).maximum(x)
+}
+
+/// Returns `x` where it is positive and `alpha * x` elsewhere; `alpha` broadcasts to `x`.
+#[track_caller]
+pub fn prelu(x: &Array, alpha: &Array) -> Array {
+    x.maximum(0.0) + alpha * x.minimum(0.0)
+}
+
+/// Returns `x` where it is positive and `alpha * (exp(x) - 1)` elsewhere; Python's default `alpha` is 1.
+#[track_caller]
+pub fn elu(x: &Array, alpha: f32) -> Array {
+    // The minimum keeps the exponential, which is not taken there, and its gradient finite.
+    let negative = x.minimum(0.0).exp() - 1.0;
+    where_(&x.greater(0.0), x, negative * alpha)
+}
+
+/// Returns `max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)`; Python's default `alpha` is 1.
+#[track_caller]
+pub fn celu(x: &Array, alpha: f32) -> Array {
+    x.maximum(0.0) + ((x.minimum(0.0) / alpha).exp() - 1.0) * alpha
+}
+
+/// Returns `1.0507 * elu(x, 1.67326)`.
+#[track_caller]
+pub fn selu(x: &Array) -> Array {
+    elu(x, 1.67326) * 1.0507
+}
+
 /// Returns `x * sigmoid(1.702 * x)`.
 #[track_caller]
 pub fn gelu_fast_approx(x: &Array) -> Array {
     x * (1.702 * x).sigmoid()
+}
+
+/// Returns `a * sigmoid(b)` for the halves `a` and `b` of `x` along an axis; Python's default axis is the last.
+#[track_caller]
+pub fn glu(x: &Array, axis: i32) -> Array {
+    match x.split(2, axis) {
+        Ok(halves) => &halves[0] * halves[1].sigmoid(),
+        Err(error) => Array::failed(error),
+    }
+}
+
+/// Returns `log(1 + exp(x))`.
+#[track_caller]
+pub fn softplus(x: &Array) -> Array {
+    x.logaddexp(0.0)
+}
+
+/// Returns `x / (1 + |x|)`.
+#[track_caller]
+pub fn softsign(x: &Array) -> Array {
+    x / (x.abs() + 1.0)
+}
+
+/// Returns `x` moved by `lambd` towards 0, and 0 where `|x| <= lambd`; Python's default is 0.5.
+#[track_caller]
+pub fn softshrink(x: &Array, lambd: f32) -> Array {
+    where_(&x.abs().greater(lambd), x - x.sign() * lambd, 0.0)
+}
+
+/// Returns `x`, and 0 where `|x| <= lambd`; Python's default is 0.5.
+#[track_caller]
+pub fn hard_shrink(x: &Array, lambd: f32) -> Array {
+    where_(&x.abs().greater(lambd), x, 0.0)
+}
+
+/// Returns `min(max(x, min_val), max_val)`; Python's defaults are -1 and 1.
+#[track_caller]
+pub fn hard_tanh(x: &Array, min_val: f32, max_val: f32) -> Array {
+    x.maximum(min_val).minimum(max_val)
+}
+
+/// Returns `x * min(max(x + 3, 0), 6) / 6`.
+#[track_caller]
+#[doc(alias = "hard_swish")]
+pub fn hardswish(x: &Array) -> Array {
+    x * (x + 3.0).maximum(0.0).minimum(6.0) / 6.0
+}
+
+/// Returns `x * tanh(softplus(x))`.
+#[track_caller]
+pub fn mish(x: &Array) -> Array {
+    x * softplus(x).tanh()
+}
+
+/// Returns 1 where `x >= threshold` and 0 elsewhere, in `int32`; Python's default threshold is 0.
+#[track_caller]
+pub fn step(x: &Array, threshold: f32) -> Array {
+    where_(&x.greater_equal(threshold), 1, 0)
+}
+
+/// Returns `1 / (1 + exp(-x))`.
+#[track_caller]
+pub fn sigmoid(x: &Array) -> Array {
+    x.sigmoid()
+}
+
+/// Returns the hyperbolic tangent.
+#[track_caller]
+pub fn tanh(x: &Array) -> Array {
+    x.tanh()
+}
+
+/// Returns `log(sigmoid(x))`.
+#[track_caller]
+pub fn log_sigmoid(x: &Array) -> Array {
+    -softplus(&-x)
+}
+
+/// Returns the softmax along an axis; Python's default axis is the last.
+#[track_caller]
+pub fn softmax(x: &Array, axis: i32) -> Array {
+    x.softmax(axis)
+}
+
+/// Returns the softmax of `-x` along an axis; Python's default axis is the last.
+#[track_caller]
+pub fn softmin(x: &Array, axis: i32) -> Array {
+    (-x).softmax(axis)
+}
+
+/// Returns the logarithm of the softmax along an axis; Python's default axis is the last.
+#[track_caller]
+pub fn log_softmax(x: &Array, axis: i32) -> Array {
+    x - x.logsumexp(keepdims(axis))
 }

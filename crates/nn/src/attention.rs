@@ -4,7 +4,7 @@ use mlx::Array;
 use mlx::fast::AttentionMask;
 
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
-use crate::{FastOps, Init, Linear, Module, ParameterVisitor};
+use crate::{FastOps, Init, Linear, Module, ModuleState};
 
 const NAME: &str = "MultiHeadAttention";
 
@@ -12,7 +12,7 @@ const NAME: &str = "MultiHeadAttention";
 ///
 /// [`forward`](Self::forward) computes all of it. A decoder that keeps keys and values calls its two halves:
 /// [`keys_values`](Self::keys_values) once, and [`attend`](Self::attend) for each new query.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub struct MultiHeadAttention {
     /// The projection of queries.
     pub query_proj: Linear,
@@ -26,12 +26,29 @@ pub struct MultiHeadAttention {
     pub n_heads: i32,
     /// Composed formula or fused kernel.
     pub kernels: FastOps,
+    /// The mode of the layer.
+    pub state: ModuleState,
 }
 
 impl MultiHeadAttention {
+    /// Returns attention over `dims` with `n_heads` heads, whose projections have no bias.
+    pub fn new(dims: i32, n_heads: i32) -> Self {
+        Self::with_init(dims, n_heads, false, &mut Init::default())
+    }
+
+    /// Returns the layer with or without biases of the projections.
+    #[must_use]
+    pub fn bias(mut self, bias: bool) -> Self {
+        self.query_proj = self.query_proj.bias(bias);
+        self.key_proj = self.key_proj.bias(bias);
+        self.value_proj = self.value_proj.bias(bias);
+        self.out_proj = self.out_proj.bias(bias);
+        self
+    }
+
     /// Returns attention over `dims` with `n_heads` heads, all projections with or without bias.
-    pub fn new(dims: i32, n_heads: i32, bias: bool, init: &mut Init) -> Self {
-        let mut projection = || Linear::new(dims, dims, bias, init);
+    pub fn with_init(dims: i32, n_heads: i32, bias: bool, init: &mut Init) -> Self {
+        let mut projection = || Linear::with_init(dims, dims, bias, init);
         Self {
             query_proj: projection(),
             key_proj: projection(),
@@ -39,6 +56,7 @@ impl MultiHeadAttention {
             out_proj: projection(),
             n_heads,
             kernels: FastOps::default(),
+            state: ModuleState::default(),
         }
     }
 
@@ -166,15 +184,5 @@ impl MultiHeadAttention {
             let (wanted, got) = (q[0], k[0]);
             format!("keys must have batch {wanted} as the queries, got {got}")
         })
-    }
-}
-
-impl Module for MultiHeadAttention {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("query_proj", &mut self.query_proj);
-        visitor.module("key_proj", &mut self.key_proj);
-        visitor.module("value_proj", &mut self.value_proj);
-        visitor.module("out_proj", &mut self.out_proj);
-        visitor.kernels(&mut self.kernels);
     }
 }

@@ -1,12 +1,22 @@
 //! Convolutions.
 
-use mlx::{Array, ConvOptions, Op, bind};
+use mlx::{Array, ConvOptions, Error, Op, Shape, bind};
 
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
-use crate::{Init, Module, ParameterVisitor};
+use crate::{Init, Module, ModuleState};
 
-/// A convolution along one axis: `[batch, length, input]` to `[batch, length', output]`.
-#[derive(Clone)]
+/// A convolution along one axis: `[batch, length, input]` to `[batch, length', output]`: `mlx.nn.Conv1d`.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let conv = mlx_nn::Conv1d::new(4, 8, 3).padding(1).groups(2);
+/// assert_eq!(conv.weight.shape()?, [8, 3, 2]);
+/// let x = mlx::ones([1, 5, 4], mlx::Dtype::Float32);
+/// assert_eq!(conv.forward(&x).shape()?, [1, 5, 8]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Module)]
 pub struct Conv1d {
     /// `[out_channels, kernel_size, in_channels / groups]`.
     pub weight: Array,
@@ -18,22 +28,27 @@ pub struct Conv1d {
     pub padding: i32,
     /// Dilation of the kernel.
     pub dilation: i32,
-    /// Number of channel groups.
-    pub groups: i32,
+    groups: i32,
+    /// What is frozen.
+    pub state: ModuleState,
 }
 
 impl Conv1d {
-    /// Returns a convolution with stride 1, no padding, and uniform initial values; change the fields for others.
-    pub fn new(
+    /// Returns a convolution with a bias of 0, stride 1, no padding, and uniform initial weights.
+    pub fn new(in_channels: i32, out_channels: i32, kernel_size: i32) -> Self {
+        let init = &mut Init::default();
+        Self::with_init(in_channels, out_channels, kernel_size, true, init)
+    }
+
+    /// Returns a convolution with stride 1, no padding, and initial values from `init`.
+    pub fn with_init(
         in_channels: i32,
         out_channels: i32,
         kernel_size: i32,
         bias: bool,
         init: &mut Init,
     ) -> Self {
-        let n_inputs = f64::from(in_channels) * f64::from(kernel_size);
-        #[allow(clippy::cast_possible_truncation)]
-        let scale = (1.0 / n_inputs.max(1.0)).sqrt() as f32;
+        let scale = scale(in_channels, &[kernel_size]);
         Self {
             weight: init.uniform(&[out_channels, kernel_size, in_channels], scale),
             bias: bias.then(|| mlx::zeros([out_channels], mlx::Dtype::Float32)),
@@ -41,7 +56,51 @@ impl Conv1d {
             padding: 0,
             dilation: 1,
             groups: 1,
+            state: ModuleState::default(),
         }
+    }
+
+    /// Returns the convolution with another stride.
+    #[must_use]
+    pub fn stride(mut self, stride: i32) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    /// Returns the convolution with zeros on both sides of the input.
+    #[must_use]
+    pub fn padding(mut self, padding: i32) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// Returns the convolution with another dilation of the kernel.
+    #[must_use]
+    pub fn dilation(mut self, dilation: i32) -> Self {
+        self.dilation = dilation;
+        self
+    }
+
+    /// Returns the convolution with its channels in groups, each with weights of its own. It is set once; a number
+    /// that does not divide both numbers of channels gives a weight that carries the error.
+    #[must_use]
+    #[track_caller]
+    pub fn groups(mut self, groups: i32) -> Self {
+        self.weight = grouped("Conv1d", &self.weight, self.groups, groups);
+        self.groups = groups;
+        self
+    }
+
+    /// Returns the convolution with or without bias.
+    #[must_use]
+    pub fn bias(mut self, bias: bool) -> Self {
+        self.bias = biased(&self.weight, self.bias, bias);
+        self
+    }
+
+    /// Returns the number of channel groups.
+    pub fn n_groups(&self) -> i32 {
+        self.groups
     }
 
     /// Applies the convolution to `[batch, length, in_channels]`.
@@ -63,6 +122,181 @@ impl Conv1d {
             mismatch(x, &axes, &self.weight, self.bias.as_ref(), self.groups)
         })
     }
+}
+
+/// A convolution over an image: `[batch, height, width, input]` to `[batch, height', width', output]`: `mlx.nn.Conv2d`.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let conv = mlx_nn::Conv2d::new(1, 8, 3).stride(2).padding(1);
+/// let x = mlx::ones([1, 28, 28, 1], mlx::Dtype::Float32);
+/// assert_eq!(conv.forward(&x).shape()?, [1, 14, 14, 8]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Module)]
+pub struct Conv2d {
+    /// `[out_channels, kernel_height, kernel_width, in_channels / groups]`.
+    pub weight: Array,
+    /// `[out_channels]`.
+    pub bias: Option<Array>,
+    /// Stride of the window, one number or one for each axis.
+    #[module(static)]
+    pub stride: Shape,
+    /// Zero padding on both sides of each axis of the input.
+    #[module(static)]
+    pub padding: Shape,
+    /// Dilation of the kernel.
+    #[module(static)]
+    pub dilation: Shape,
+    groups: i32,
+    /// What is frozen.
+    pub state: ModuleState,
+}
+
+impl Conv2d {
+    /// Returns a convolution with a bias of 0, stride 1, no padding, and uniform initial weights. The size of the kernel
+    /// is one number, or `[height, width]`.
+    pub fn new(in_channels: i32, out_channels: i32, kernel_size: impl Into<Shape>) -> Self {
+        let init = &mut Init::default();
+        Self::with_init(in_channels, out_channels, kernel_size, true, init)
+    }
+
+    /// Returns a convolution with stride 1, no padding, and initial values from `init`.
+    pub fn with_init(
+        in_channels: i32,
+        out_channels: i32,
+        kernel_size: impl Into<Shape>,
+        bias: bool,
+        init: &mut Init,
+    ) -> Self {
+        let kernel_size: Shape = kernel_size.into();
+        let kernel = match kernel_size.0.as_slice() {
+            &[side] => vec![side; 2],
+            sides => sides.to_vec(),
+        };
+        let scale = scale(in_channels, &kernel);
+        let weight = match kernel[..] {
+            [height, width] => init.uniform(&[out_channels, height, width, in_channels], scale),
+            _ => {
+                let message = format!("kernel_size must be one number or two, got {kernel:?}");
+                Array::failed(Error::op("Conv2d", message))
+            }
+        };
+        Self {
+            weight,
+            bias: bias.then(|| mlx::zeros([out_channels], mlx::Dtype::Float32)),
+            stride: 1.into(),
+            padding: 0.into(),
+            dilation: 1.into(),
+            groups: 1,
+            state: ModuleState::default(),
+        }
+    }
+
+    /// Returns the convolution with another stride, one number or `[height, width]`.
+    #[must_use]
+    pub fn stride(mut self, stride: impl Into<Shape>) -> Self {
+        self.stride = stride.into();
+        self
+    }
+
+    /// Returns the convolution with zeros around the input, one number or `[height, width]`.
+    #[must_use]
+    pub fn padding(mut self, padding: impl Into<Shape>) -> Self {
+        self.padding = padding.into();
+        self
+    }
+
+    /// Returns the convolution with another dilation of the kernel, one number or `[height, width]`.
+    #[must_use]
+    pub fn dilation(mut self, dilation: impl Into<Shape>) -> Self {
+        self.dilation = dilation.into();
+        self
+    }
+
+    /// Returns the convolution with its channels in groups, each with weights of its own. It is set once; a number
+    /// that does not divide both numbers of channels gives a weight that carries the error.
+    #[must_use]
+    #[track_caller]
+    pub fn groups(mut self, groups: i32) -> Self {
+        self.weight = grouped("Conv2d", &self.weight, self.groups, groups);
+        self.groups = groups;
+        self
+    }
+
+    /// Returns the convolution with or without bias.
+    #[must_use]
+    pub fn bias(mut self, bias: bool) -> Self {
+        self.bias = biased(&self.weight, self.bias, bias);
+        self
+    }
+
+    /// Returns the number of channel groups.
+    pub fn n_groups(&self) -> i32 {
+        self.groups
+    }
+
+    /// Applies the convolution to `[batch, height, width, in_channels]`.
+    #[track_caller]
+    pub fn forward(&self, x: &Array) -> Array {
+        let options = ConvOptions {
+            stride: self.stride.clone(),
+            padding: self.padding.clone(),
+            dilation: self.dilation.clone(),
+            groups: self.groups,
+        };
+        let y = with_bias(x.conv2d(&self.weight, options), self.bias.as_ref());
+        let operands = [x, &self.weight].into_iter().chain(&self.bias);
+        in_layer("Conv2d", y, operands, || {
+            let axes = [Size::Any("batch"), Size::Any("height"), Size::Any("width")];
+            mismatch(x, &axes, &self.weight, self.bias.as_ref(), self.groups)
+        })
+    }
+}
+
+/// Returns the limit of uniform initial weights: `1 / sqrt(inputs of one output)`, whatever the groups, as in Python.
+#[allow(clippy::cast_possible_truncation)]
+fn scale(in_channels: i32, kernel: &[i32]) -> f32 {
+    let window: f64 = kernel.iter().map(|&size| f64::from(size)).product();
+    let n_inputs = f64::from(in_channels) * window;
+    (1.0 / n_inputs.max(1.0)).sqrt() as f32
+}
+
+/// Returns the weight of a convolution with groups: each output keeps the weights of as many inputs as its group has.
+#[track_caller]
+fn grouped(layer: &'static str, weight: &Array, before: i32, groups: i32) -> Array {
+    let shape = match weight.shape() {
+        Ok(shape) if !shape.is_empty() => shape,
+        _ => return weight.clone(),
+    };
+    let (outputs, inputs) = (shape[0], shape[shape.len() - 1]);
+    let wrong = |message| Array::failed(Error::op(layer, message));
+    if before != 1 {
+        return wrong(format!("groups can be set once, is {before}"));
+    }
+    let is_divisor = |channels: i32| groups > 0 && channels % groups == 0;
+    if !is_divisor(outputs) || !is_divisor(inputs) {
+        return wrong(format!(
+            "groups must divide {inputs} input and {outputs} output channels, got {groups}"
+        ));
+    }
+    let mut stop = shape.clone();
+    if let Some(last) = stop.last_mut() {
+        *last = inputs / groups;
+    }
+    let op = Op::Slice {
+        start: vec![0; shape.len()],
+        stop,
+        strides: vec![1; shape.len()],
+    };
+    bind(op, &[weight])
+}
+
+/// Returns the bias, a new one of zeros, or none.
+pub(crate) fn biased(weight: &Array, old: Option<Array>, wanted: bool) -> Option<Array> {
+    let new = || mlx::zeros([axis_size(weight, 0)], mlx::Dtype::Float32);
+    wanted.then(|| old.unwrap_or_else(new))
 }
 
 #[track_caller]
@@ -93,63 +327,4 @@ fn mismatch(
     let wanted = |name, array, shape| Wanted { name, array, shape };
     first_mismatch(&[wanted("x", x, &shape)])
         .or_else(|| first_mismatch(&[wanted("bias", bias?, &outputs)]))
-}
-
-impl Module for Conv1d {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.parameter("weight", &mut self.weight);
-        visitor.optional("bias", &mut self.bias);
-    }
-}
-
-/// A convolution over an image: `[batch, height, width, input]` to `[batch, height', width', output]`.
-#[derive(Clone)]
-pub struct Conv2d {
-    /// `[out_channels, kernel_height, kernel_width, in_channels / groups]`.
-    pub weight: Array,
-    /// `[out_channels]`.
-    pub bias: Option<Array>,
-    /// Stride, padding, dilation and groups; by default stride 1, no padding, and one group.
-    pub options: ConvOptions,
-}
-
-impl Conv2d {
-    /// Returns a convolution with stride 1, no padding, and uniform initial values; change the options for others.
-    pub fn new(
-        in_channels: i32,
-        out_channels: i32,
-        kernel_size: [i32; 2],
-        bias: bool,
-        init: &mut Init,
-    ) -> Self {
-        let [height, width] = kernel_size;
-        let n_inputs = f64::from(in_channels) * f64::from(height) * f64::from(width);
-        #[allow(clippy::cast_possible_truncation)]
-        let scale = (1.0 / n_inputs.max(1.0)).sqrt() as f32;
-        Self {
-            weight: init.uniform(&[out_channels, height, width, in_channels], scale),
-            bias: bias.then(|| mlx::zeros([out_channels], mlx::Dtype::Float32)),
-            options: ConvOptions::default(),
-        }
-    }
-
-    /// Applies the convolution to `[batch, height, width, in_channels]`.
-    #[track_caller]
-    pub fn forward(&self, x: &Array) -> Array {
-        let y = x.conv2d(&self.weight, self.options.clone());
-        let y = with_bias(y, self.bias.as_ref());
-        let operands = [x, &self.weight].into_iter().chain(&self.bias);
-        in_layer("Conv2d", y, operands, || {
-            let axes = [Size::Any("batch"), Size::Any("height"), Size::Any("width")];
-            let groups = self.options.groups;
-            mismatch(x, &axes, &self.weight, self.bias.as_ref(), groups)
-        })
-    }
-}
-
-impl Module for Conv2d {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.parameter("weight", &mut self.weight);
-        visitor.optional("bias", &mut self.bias);
-    }
 }

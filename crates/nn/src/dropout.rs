@@ -1,49 +1,88 @@
 //! Dropout.
 
-use mlx::{Array, Error};
+use mlx::{Array, Error, Result};
 
+use crate::init::thread_key;
 use crate::layer_error::in_layer;
+use crate::{Module, ModuleState};
 
-/// Dropout: zeros values with probability `p` and scales the others by `1 / (1 - p)`, when it is given a key.
+/// Dropout: in training mode, zeros values with probability `p` and scales the others by `1 / (1 - p)`:
+/// `mlx.nn.Dropout`.
 ///
-/// Randomness is an argument and not hidden state, so that a compiled training step draws new numbers each time.
+/// [`forward`](Self::forward) draws from this thread's random numbers. In a function that is compiled those would be
+/// the same in each call; there, give a key that is an argument to [`forward_with_key`](Self::forward_with_key).
 ///
 /// ```
-/// use mlx_nn::Dropout;
+/// use mlx_nn::{Dropout, Module};
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let x = mlx::ones([1000], mlx::Dtype::Float32);
-/// let dropout = Dropout::new(0.5);
-/// assert_eq!(dropout.forward(&x, None).sum(()).item::<f32>()?, 1000.0);
-/// let dropped = dropout.forward(&x, Some(&mlx::random::key(0))).to_vec::<f32>()?;
+/// let mut dropout = Dropout::new(0.5);
+/// let dropped = dropout.forward(&x).to_vec::<f32>()?;
 /// assert!(dropped.iter().all(|v| *v == 0.0 || *v == 2.0));
+/// dropout.eval();
+/// assert_eq!(dropout.forward(&x).sum(()).item::<f32>()?, 1000.0);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Module)]
 pub struct Dropout {
     /// The probability of dropping a value, from 0 to below 1.
     pub p: f32,
+    /// Whether the layer is in training mode.
+    pub state: ModuleState,
 }
 
 impl Dropout {
     /// Returns a layer that drops values with probability `p`.
     pub fn new(p: f32) -> Self {
-        Self { p }
+        Self {
+            p,
+            state: ModuleState::default(),
+        }
     }
 
-    /// Drops values when there is a key, and returns `x` unchanged without one, as for inference.
+    /// Drops values in training mode, by this thread's random numbers, and returns `x` in evaluation mode.
+    ///
+    /// A `p` outside of `[0, 1)`, and a function that is being compiled, give an array that carries the error.
+    #[track_caller]
+    pub fn forward(&self, x: &Array) -> Array {
+        match self.is_active() {
+            Err(error) => Array::failed(error),
+            Ok(false) => x.clone(),
+            Ok(true) if mlx::compiler_api::recorders().is_empty() => self.dropped(x, &thread_key()),
+            Ok(true) => {
+                let message = "in a compiled function every call would drop the same values: \
+                               use `forward_with_key` with a key that is an argument, or `eval()`";
+                Array::failed(Error::op("Dropout", message))
+            }
+        }
+    }
+
+    /// Drops values in training mode, by this key, and returns `x` in evaluation mode.
     ///
     /// A `p` outside of `[0, 1)` gives an array that carries the error.
     #[track_caller]
-    pub fn forward(&self, x: &Array, key: Option<&Array>) -> Array {
+    pub fn forward_with_key(&self, x: &Array, key: &Array) -> Array {
+        match self.is_active() {
+            Err(error) => Array::failed(error),
+            Ok(false) => x.clone(),
+            Ok(true) => self.dropped(x, key),
+        }
+    }
+
+    /// Returns whether values are dropped.
+    #[track_caller]
+    fn is_active(&self) -> Result<bool> {
         if !(0.0..1.0).contains(&self.p) {
             let message = format!("p must be in [0, 1), got {}", self.p);
-            return Array::failed(Error::op("Dropout", message));
+            return Err(Error::op("Dropout", message));
         }
-        let Some(key) = key.filter(|_| self.p > 0.0) else {
-            return x.clone();
-        };
+        Ok(self.state.training() && self.p != 0.0)
+    }
+
+    #[track_caller]
+    fn dropped(&self, x: &Array, key: &Array) -> Array {
         let kept = 1.0 - f64::from(self.p);
         let y = match x.shape() {
             Ok(shape) => mlx::random::bernoulli(key, shape, kept) * x * (1.0 / kept),

@@ -1,7 +1,10 @@
 //! The choice between composed formulas and fused kernels.
 
 use mlx::fast::{self, AttentionMask, AttentionOptions, RopeOptions};
-use mlx::{Array, Dtype, Quantized};
+use mlx::tree::Structure;
+use mlx::{Array, Dtype, Quantized, Tree};
+
+use crate::{Module, ParameterVisitor};
 
 /// The implementation of norms, rotary embeddings, attention, activations and quantized products in a model.
 ///
@@ -120,6 +123,26 @@ fn repeated(x: &Array, queries: &Array) -> Array {
             x.repeat(wanted / heads, 1)
         }
         _ => x.clone(),
+    }
+}
+
+impl Module for FastOps {
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        visitor.kernels(self);
+    }
+    fn type_label() -> Option<&'static str> {
+        None
+    }
+}
+
+/// No arrays: a setting.
+impl Tree for FastOps {
+    fn visit<'a>(&'a self, _: &mut dyn FnMut(&'a Array)) {}
+    fn map(&self, _: &mut dyn FnMut(&Array) -> Array) -> Self {
+        *self
+    }
+    fn structure(&self, structure: &mut Structure) {
+        structure.tag(u8::from(*self == FastOps::Fused));
     }
 }
 

@@ -1,26 +1,80 @@
-//! Initial values of parameters: random from a seed, or zeros that loaded weights replace.
+//! Initial values of parameters: random, random from a seed, or zeros that loaded weights replace.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
 
 use mlx::{Array, Dtype, Op, bind};
 
-/// The source of initial values of parameters.
+/// The source of initial values of parameters: by default this thread's random numbers.
 ///
-/// Values are lazy: those that weights replace before they are used are never computed.
-#[derive(Clone)]
-pub struct Init {
-    key: Option<Array>,
+/// Values are lazy: those that weights replace before they are used are never computed. No two parameters are given the
+/// same numbers.
+#[derive(Clone, Default)]
+pub struct Init(Source);
+
+#[derive(Clone, Default)]
+enum Source {
+    /// The numbers of this thread.
+    #[default]
+    Thread,
+    /// Numbers from this key.
+    Key(Array),
+    Zeros,
+}
+
+thread_local! {
+    /// The seed of the next parameter of this thread.
+    static NEXT: Cell<u64> = Cell::new(RandomState::new().hash_one("mlx_nn::init"));
+}
+
+/// Makes the initial values of layers that are created on this thread from now on depend on `seed` only.
+///
+/// Without it they are others in each run. For values that do not depend on which layers are created before, use
+/// [`Init::seed`].
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let first = || {
+///     mlx_nn::seed(7);
+///     mlx_nn::Linear::new(2, 2).weight.to_vec::<f32>()
+/// };
+/// assert_eq!(first()?, first()?);
+/// # Ok(())
+/// # }
+/// ```
+pub fn seed(seed: u64) {
+    NEXT.set(scrambled(seed));
+}
+
+/// Returns another number for each number, with all bits changed: neighbouring seeds give unlike sequences.
+fn scrambled(seed: u64) -> u64 {
+    let mut bits = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+/// Returns the next key of this thread.
+pub(crate) fn thread_key() -> Array {
+    let seed = NEXT.get();
+    NEXT.set(seed.wrapping_add(1));
+    mlx::random::key(scrambled(seed))
 }
 
 impl Init {
     /// Returns zeros for every parameter, to be replaced by [`Module::load`](crate::Module::load).
     pub fn zeros() -> Self {
-        Self { key: None }
+        Self(Source::Zeros)
     }
 
     /// Returns random values that depend on `seed` only.
     pub fn seed(seed: u64) -> Self {
-        Self {
-            key: Some(mlx::random::key(seed)),
-        }
+        Self::key(&mlx::random::key(seed))
+    }
+
+    /// Returns random values that depend on `key` only.
+    pub fn key(key: &Array) -> Self {
+        Self(Source::Key(key.clone()))
     }
 
     /// Returns values uniformly distributed from `-scale` to `scale`.
@@ -90,11 +144,17 @@ impl Init {
 
     /// Splits the key: one half for this parameter, one for those after it.
     fn next_key(&mut self) -> Option<Array> {
-        let key = self.key.take()?;
+        let key = match &self.0 {
+            Source::Thread => return Some(thread_key()),
+            Source::Key(key) => key.clone(),
+            Source::Zeros => return None,
+        };
         match bind(Op::RandomSplit { num: 2 }, &[&key]).unstack(0) {
             Ok(halves) => {
                 let mut halves = halves.into_iter();
-                self.key = halves.next();
+                if let Some(first) = halves.next() {
+                    self.0 = Source::Key(first);
+                }
                 halves.next()
             }
             Err(error) => Some(Array::failed(error)),

@@ -1,50 +1,106 @@
 //! Layers, losses and optimizers for models on `mlx`, with the names of Python's `mlx.nn` and `mlx.optimizers`.
 //!
-//! A layer is a plain struct with its parameters in public fields. [`Module`] has one required method,
-//! which visits them by name; the tree of parameters, loading with a report and switching kernels follow from it.
+//! A layer is a plain struct with its parameters in public fields, and a model is a struct of layers. Both derive
+//! [`Module`], which finds the parameters by name; loading with a report, freezing, training and a summary follow from
+//! it. `forward` is a method, or the trait [`Forward`] where generic code calls it.
 //!
 //! ```
-//! use mlx_nn::{Init, Linear, Module};
+//! use mlx::Array;
+//! use mlx_nn::optimizers::{Optimizer, Sgd};
+//! use mlx_nn::{Linear, Module, losses, relu, value_and_grad};
+//!
+//! #[derive(Clone, Module)]
+//! struct Mlp {
+//!     layers: Vec<Linear>,
+//! }
+//!
+//! impl Mlp {
+//!     fn forward(&self, x: &Array) -> Array {
+//!         let (last, first) = self.layers.split_last().expect("layers");
+//!         last.forward(&first.iter().fold(x.clone(), |x, layer| relu(&layer.forward(&x))))
+//!     }
+//! }
 //!
 //! # fn main() -> mlx::Result<()> {
-//! let layer = Linear::new(4, 2, true, &mut Init::seed(0));
-//! let y = layer.forward(&mlx::array!([[1.0, 2.0, 3.0, 4.0]]));
-//! assert_eq!(y.shape()?, [1, 2]);
-//! assert_eq!(layer.parameters().into_keys().collect::<Vec<_>>(), ["bias", "weight"]);
+//! let mut model = Mlp { layers: vec![Linear::new(2, 16), Linear::new(16, 1)] };
+//! let step = value_and_grad(|model: &Mlp, (x, y): &(Array, Array)| {
+//!     losses::mse_loss(&model.forward(x), y, losses::Reduction::Mean)
+//! });
+//! let mut optimizer = Sgd::new(0.1);
+//! let batch = (mlx::array!([[1.0, 2.0]]), mlx::array!([[3.0]]));
+//! for _ in 0..3 {
+//!     let (loss, gradients) = step(&model, &batch)?;
+//!     optimizer.update(&mut model, &gradients)?;
+//!     mlx::eval(&model)?;
+//! #   assert!(loss.item::<f32>()?.is_finite());
+//! }
 //! # Ok(())
 //! # }
 //! ```
 #![forbid(unsafe_code)]
 
+// The derive macro writes `::mlx_nn`, in this crate too.
+extern crate self as mlx_nn;
+
 mod activation;
+mod activation_layers;
 mod attention;
+mod batch_norm;
 mod conv;
 mod dropout;
 mod embedding;
 mod fast_ops;
+mod forward;
+mod group_norm;
 mod init;
 mod layer_error;
 mod linear;
+pub mod lora;
 pub mod losses;
 mod module;
 mod norm;
 pub mod optimizers;
+mod packed;
+mod pooling;
 mod quantized;
+mod sequential;
 mod training;
 
-pub use activation::{gelu, gelu_approx, gelu_fast_approx, relu, silu};
+pub use activation::{
+    celu, elu, gelu, gelu_approx, gelu_fast_approx, glu, hard_shrink, hard_tanh, hardswish,
+    leaky_relu, log_sigmoid, log_softmax, mish, prelu, relu, relu2, relu6, selu, sigmoid, silu,
+    softmax, softmin, softplus, softshrink, softsign, step, tanh,
+};
+pub use activation_layers::{
+    CELU, ELU, GELU, GLU, GeluApprox, HardShrink, HardTanh, Hardswish, LeakyReLU, LogSigmoid,
+    LogSoftmax, Mish, PReLU, ReLU, ReLU2, ReLU6, SELU, SiLU, Sigmoid, Softmax, Softmin, Softplus,
+    Softshrink, Softsign, Step, Tanh,
+};
 pub use attention::MultiHeadAttention;
+pub use batch_norm::BatchNorm;
 pub use conv::{Conv1d, Conv2d};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 #[allow(deprecated)]
 pub use fast_ops::Kernels;
 pub use fast_ops::{FastOps, preferred_dtype};
-pub use init::{Fan, Init};
+pub use forward::Forward;
+pub use group_norm::{GroupNorm, InstanceNorm};
+pub use init::{Fan, Init, seed};
 pub use linear::Linear;
+/// Makes a struct or an enum of layers a [`Module`](trait@Module) and a [`Tree`](trait@mlx::Tree).
+pub use mlx_derive::Module;
 #[allow(deprecated)]
 pub use module::Parts;
-pub use module::{LoadError, LoadReport, Module, ParameterVisitor, WeightMap};
-pub use norm::{LayerNorm, RmsNorm};
+pub use module::{
+    Buffer, LoadError, LoadReport, Module, ModuleInfo, ModuleState, ParameterInfo,
+    ParameterVisitor, Patterns, Summary, WeightMap, visit_trainable,
+};
+pub use norm::{LayerNorm, RMSNorm, RmsNorm};
+pub use packed::{PackedWeights, quantize};
+pub use pooling::{AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d};
 pub use quantized::{Activations, QuantizedEmbedding, QuantizedLinear};
+pub use sequential::{
+    AnyLayer, ArrayFunction, Identity, IntoLayer, IntoLayers, ModuleLayer, Sequential,
+};
 pub use training::{LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad};

@@ -3,12 +3,12 @@
 use mlx::{Array, Dtype};
 
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
-use crate::{FastOps, Module, ParameterVisitor};
+use crate::{FastOps, Module, ModuleState};
 
 /// Layer normalization, `mlx.nn.LayerNorm`.
 ///
 /// Normalizes the last axis to mean 0 and variance 1, then scales and shifts it.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub struct LayerNorm {
     /// `[dims]`.
     pub weight: Option<Array>,
@@ -18,17 +18,45 @@ pub struct LayerNorm {
     pub eps: f32,
     /// Composed formula or fused kernel.
     pub kernels: FastOps,
+    /// What is frozen.
+    pub state: ModuleState,
 }
 
 impl LayerNorm {
-    /// Returns a norm with weight 1 and bias 0.
-    pub fn new(dims: i32, eps: f32) -> Self {
+    /// Returns a norm with weight 1, bias 0 and `eps` of 1e-5.
+    pub fn new(dims: i32) -> Self {
         Self {
             weight: Some(mlx::ones([dims], Dtype::Float32)),
             bias: Some(mlx::zeros([dims], Dtype::Float32)),
-            eps,
+            eps: 1e-5,
             kernels: FastOps::default(),
+            state: ModuleState::default(),
         }
+    }
+
+    /// Returns the norm with another `eps`.
+    #[must_use]
+    pub fn eps(mut self, eps: f32) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// Returns the norm with or without weight and bias.
+    #[must_use]
+    pub fn affine(mut self, affine: bool) -> Self {
+        if !affine {
+            (self.weight, self.bias) = (None, None);
+        }
+        self
+    }
+
+    /// Returns the norm with or without bias.
+    #[must_use]
+    pub fn bias(mut self, bias: bool) -> Self {
+        if !bias {
+            self.bias = None;
+        }
+        self
     }
 
     /// Normalizes `[.., dims]`.
@@ -56,18 +84,10 @@ fn mismatch<'a>(x: &Array, mut vectors: impl Iterator<Item = &'a Array>) -> Opti
     }])
 }
 
-impl Module for LayerNorm {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.optional("weight", &mut self.weight);
-        visitor.optional("bias", &mut self.bias);
-        visitor.kernels(&mut self.kernels);
-    }
-}
-
 /// RMS normalization, `mlx.nn.RMSNorm`.
 ///
 /// Divides the last axis by its root mean square, then scales it.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub struct RmsNorm {
     /// `[dims]`.
     pub weight: Array,
@@ -75,16 +95,26 @@ pub struct RmsNorm {
     pub eps: f32,
     /// Composed formula or fused kernel.
     pub kernels: FastOps,
+    /// What is frozen.
+    pub state: ModuleState,
 }
 
 impl RmsNorm {
-    /// Returns a norm with weight 1.
-    pub fn new(dims: i32, eps: f32) -> Self {
+    /// Returns a norm with weight 1 and `eps` of 1e-5.
+    pub fn new(dims: i32) -> Self {
         Self {
             weight: mlx::ones([dims], Dtype::Float32),
-            eps,
+            eps: 1e-5,
             kernels: FastOps::default(),
+            state: ModuleState::default(),
         }
+    }
+
+    /// Returns the norm with another `eps`.
+    #[must_use]
+    pub fn eps(mut self, eps: f32) -> Self {
+        self.eps = eps;
+        self
     }
 
     /// Normalizes `[.., dims]`.
@@ -97,9 +127,5 @@ impl RmsNorm {
     }
 }
 
-impl Module for RmsNorm {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.parameter("weight", &mut self.weight);
-        visitor.kernels(&mut self.kernels);
-    }
-}
+/// [`RmsNorm`] under the name that Python MLX gives it.
+pub type RMSNorm = RmsNorm;

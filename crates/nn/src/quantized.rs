@@ -5,7 +5,8 @@ use mlx::{Array, Op, Quantization, Quantized, Result, bind};
 use crate::embedding::tokens_mismatch;
 use crate::layer_error::{axis_size, in_layer};
 use crate::linear::linear_mismatch;
-use crate::{Embedding, FastOps, Linear, Module, ParameterVisitor};
+use crate::lora::AdapterSlot;
+use crate::{Embedding, FastOps, Linear, Module, ModuleState};
 
 /// How a layer with quantized weights takes its input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -21,10 +22,10 @@ pub enum Activations {
 /// A linear layer with quantized weights, `y = x @ weight.T + bias`: `mlx.nn.QuantizedLinear`.
 ///
 /// ```
-/// use mlx_nn::{Init, Linear, QuantizedLinear};
+/// use mlx_nn::{Linear, QuantizedLinear};
 ///
 /// # fn main() -> mlx::Result<()> {
-/// let layer = Linear::new(64, 2, true, &mut Init::seed(0));
+/// let layer = Linear::new(64, 2);
 /// let packed = QuantizedLinear::from_linear(&layer, mlx::Quantization::default())?;
 /// let x = mlx::ones([1, 64], mlx::Dtype::Float32);
 /// let error = (packed.forward(&x) - layer.forward(&x)).abs().max(()).item::<f32>()?;
@@ -32,27 +33,39 @@ pub enum Activations {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub struct QuantizedLinear {
     /// The packed weights, `[output_dims, input_dims * bits / 32]`, `uint32`.
+    #[module(packed)]
     pub weight: Array,
     /// One scale for each group, `[output_dims, input_dims / group_size]`.
+    #[module(packed)]
     pub scales: Array,
     /// One bias for each group; `None` in modes without.
+    #[module(packed)]
     pub biases: Option<Array>,
     /// `[output_dims]`: the bias of the layer, unlike the biases of its groups.
     pub bias: Option<Array>,
     /// The quantization of the weights.
+    #[module(static)]
     pub quantization: Quantization,
     /// Whether the weights are dequantized before the product, or multiplied directly.
     pub kernels: FastOps,
     /// Whether the input is rounded to 8 bits.
+    #[module(static)]
     pub activations: Activations,
+    /// The low-rank adapter, if there is one.
+    #[module(flatten)]
+    pub adapter: AdapterSlot,
+    /// What is frozen: by default the bias.
+    pub state: ModuleState,
 }
 
 impl QuantizedLinear {
     /// Returns a layer of quantized weights `[output_dims, input_dims]` and a bias.
     pub fn new(weights: Quantized, bias: Option<Array>) -> Self {
+        let mut state = ModuleState::default();
+        state.set_frozen("bias", true);
         Self {
             weight: weights.weight,
             scales: weights.scales,
@@ -61,6 +74,8 @@ impl QuantizedLinear {
             quantization: weights.quantization,
             kernels: FastOps::default(),
             activations: Activations::default(),
+            adapter: AdapterSlot::default(),
+            state,
         }
     }
 
@@ -78,6 +93,15 @@ impl QuantizedLinear {
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
         let bias = self.bias.as_ref();
+        let Some(adapter) = self.adapter.active() else {
+            return self.product(x, bias);
+        };
+        let y = self.product(x, adapter.inner_bias(bias));
+        adapter.applied(x, &y, bias, || self.weights().dequantize(None))
+    }
+
+    #[track_caller]
+    fn product(&self, x: &Array, bias: Option<&Array>) -> Array {
         let how = (self.kernels, self.activations);
         product("QuantizedLinear", how, x, &self.weights(), bias)
     }
@@ -91,38 +115,32 @@ impl QuantizedLinear {
     /// Returns the layer with dequantized weights.
     #[track_caller]
     pub fn dequantize(&self) -> Linear {
-        Linear {
-            weight: self.weights().dequantize(None),
-            bias: self.bias.clone(),
-        }
-    }
-}
-
-impl Module for QuantizedLinear {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.parameter("weight", &mut self.weight);
-        visitor.parameter("scales", &mut self.scales);
-        visitor.optional("biases", &mut self.biases);
-        visitor.optional("bias", &mut self.bias);
-        visitor.kernels(&mut self.kernels);
+        Linear::from_weights(self.weights().dequantize(None), self.bias.clone())
     }
 }
 
 /// A table of embeddings with quantized weights: `mlx.nn.QuantizedEmbedding`.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub struct QuantizedEmbedding {
     /// The packed weights, `[num_embeddings, dims * bits / 32]`, `uint32`.
+    #[module(packed)]
     pub weight: Array,
     /// One scale for each group, `[num_embeddings, dims / group_size]`.
+    #[module(packed)]
     pub scales: Array,
     /// One bias for each group; `None` in modes without.
+    #[module(packed)]
     pub biases: Option<Array>,
     /// The quantization of the weights.
+    #[module(static)]
     pub quantization: Quantization,
     /// Whether the weights are dequantized before the product, or multiplied directly.
     pub kernels: FastOps,
     /// Whether the input of [`QuantizedEmbedding::as_linear`] is rounded to 8 bits.
+    #[module(static)]
     pub activations: Activations,
+    /// The mode of the layer.
+    pub state: ModuleState,
 }
 
 impl QuantizedEmbedding {
@@ -135,6 +153,7 @@ impl QuantizedEmbedding {
             quantization: weights.quantization,
             kernels: FastOps::default(),
             activations: Activations::default(),
+            state: ModuleState::default(),
         }
     }
 
@@ -151,14 +170,7 @@ impl QuantizedEmbedding {
     /// table is an error.
     #[track_caller]
     pub fn forward(&self, tokens: &Array) -> Array {
-        let rows = |table: &Array| bind(Op::Take { axis: 0 }, &[table, tokens]);
-        let chosen = Quantized {
-            weight: rows(&self.weight),
-            scales: rows(&self.scales),
-            biases: self.biases.as_ref().map(rows),
-            quantization: self.quantization,
-        };
-        let vectors = chosen.dequantize(None);
+        let vectors = take_rows(&self.weights(), tokens);
         let packed = [&self.weight, &self.scales].into_iter().chain(&self.biases);
         let inputs = packed.chain([tokens]);
         in_layer("QuantizedEmbedding", vectors, inputs, || {
@@ -182,18 +194,7 @@ impl QuantizedEmbedding {
     /// Returns the table with dequantized weights.
     #[track_caller]
     pub fn dequantize(&self) -> Embedding {
-        Embedding {
-            weight: self.weights().dequantize(None),
-        }
-    }
-}
-
-impl Module for QuantizedEmbedding {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.parameter("weight", &mut self.weight);
-        visitor.parameter("scales", &mut self.scales);
-        visitor.optional("biases", &mut self.biases);
-        visitor.kernels(&mut self.kernels);
+        Embedding::from_weights(self.weights().dequantize(None))
     }
 }
 
@@ -211,9 +212,22 @@ fn quantized(
     }
 }
 
+/// Returns the rows of a quantized table, dequantized.
+#[track_caller]
+pub(crate) fn take_rows(table: &Quantized, tokens: &Array) -> Array {
+    let rows = |table: &Array| bind(Op::Take { axis: 0 }, &[table, tokens]);
+    let chosen = Quantized {
+        weight: rows(&table.weight),
+        scales: rows(&table.scales),
+        biases: table.biases.as_ref().map(rows),
+        quantization: table.quantization,
+    };
+    chosen.dequantize(None)
+}
+
 /// Multiplies with quantized weights, adds the bias, and names the layer in errors.
 #[track_caller]
-fn product(
+pub(crate) fn product(
     layer: &'static str,
     (kernels, activations): (FastOps, Activations),
     x: &Array,
@@ -237,7 +251,7 @@ fn product(
 }
 
 /// Returns the row size of quantized weights.
-fn input_dims(weight: &Array, quantization: Quantization) -> i32 {
+pub(crate) fn input_dims(weight: &Array, quantization: Quantization) -> i32 {
     let bits = axis_size(weight, -1).saturating_mul(32);
     bits.checked_div(quantization.bits).unwrap_or(0)
 }

@@ -3,18 +3,19 @@
 use mlx::transforms::Loss;
 use mlx::{Array, Dtype, Result, Tree, tree};
 
-use crate::{Module, WeightMap};
+use crate::{Buffer, Module, WeightMap};
 
-/// Returns a function that gives the loss of a module on a batch, and the gradients of all its parameters by name.
+/// Returns a function that gives the loss of a module on a batch, and the gradients of its trainable parameters by name.
 ///
-/// `loss` returns a floating scalar, or a tuple of one and auxiliary values, which have no gradients.
+/// Frozen parameters, packed weights and buffers have none; [`Buffer`]s that the layers replace are replaced in the
+/// module. `loss` returns a floating scalar, or a tuple of one and auxiliary values, which have no gradients.
 ///
 /// ```
 /// use mlx_nn::losses::{Reduction, mse_loss};
-/// use mlx_nn::{Init, Linear, value_and_grad};
+/// use mlx_nn::{Linear, value_and_grad};
 ///
 /// # fn main() -> mlx::Result<()> {
-/// let layer = Linear::new(2, 1, true, &mut Init::seed(0));
+/// let layer = Linear::new(2, 1);
 /// let step = value_and_grad(|layer: &Linear, (x, y): &(mlx::Array, mlx::Array)| {
 ///     mse_loss(&layer.forward(x), y, Reduction::Mean)
 /// });
@@ -34,12 +35,34 @@ where
     Value: Loss,
 {
     move |module, batch| {
-        let of_parameters = |parameters: &WeightMap, batch: &Batch| -> Result<Value> {
-            Ok(loss(&module.with_parameters(parameters)?, batch))
+        // A copy, whose buffers are replaced by values that live only while the gradient is taken.
+        let of_parameters = |parameters: &WeightMap, batch: &Batch| -> Result<_> {
+            let copy = module.with_parameters(parameters)?;
+            let value = loss(&copy, batch);
+            let mut buffers = Vec::new();
+            copy.visit_buffers(&mut |buffer: &Buffer| buffers.push(buffer.get()));
+            Ok(WithBuffers { value, buffers })
         };
-        mlx::value_and_grad(of_parameters).call((&module.parameters(), batch))
+        let parameters = module.trainable_parameters();
+        let (output, gradients) = mlx::value_and_grad(of_parameters).call((&parameters, batch))?;
+        let mut values = output.buffers.into_iter();
+        module.visit_buffers(&mut |buffer| {
+            if let Some(value) = values.next() {
+                buffer.set(value);
+            }
+        });
+        Ok((output.value, gradients))
     }
 }
+
+/// What a loss gives, and the buffers of the module after it.
+#[derive(Tree)]
+struct WithBuffers<Value> {
+    value: Value,
+    buffers: Vec<Array>,
+}
+
+impl<Value: Loss> Loss for WithBuffers<Value> {}
 
 /// Returns gradients scaled so that their global norm is at most `max_norm`, and that norm.
 ///

@@ -26,17 +26,17 @@ fn layers_of_extreme_sizes(
         Init::zeros()
     };
     let x = mlx::ones([1, 2, 3, 4], Dtype::Float32);
-    let conv = Conv1d::new(a, b, a, true, &mut init);
+    let conv = Conv1d::with_init(a, b, a, true, &mut init);
     look(&[&conv.weight, &conv.forward(&x.flatten(0, 1))]);
-    let conv = Conv2d::new(a, b, [a, b], true, &mut init);
+    let conv = Conv2d::with_init(a, b, [a, b], true, &mut init);
     look(&[&conv.weight, &conv.forward(&x)]);
-    let linear = Linear::new(a, b, true, &mut init);
+    let linear = Linear::with_init(a, b, true, &mut init);
     look(&[&linear.weight, &linear.forward(&x)]);
-    let table = Embedding::new(a, b, &mut init);
+    let table = Embedding::with_init(a, b, &mut init);
     look(&[&table.weight, &table.as_linear(&x)]);
-    look(&[&LayerNorm::new(a, 1e-5).forward(&x)]);
-    look(&[&RmsNorm::new(a, 1e-5).forward(&x)]);
-    let attention = MultiHeadAttention::new(a, b, true, &mut init);
+    look(&[&LayerNorm::new(a).eps(1e-5).forward(&x)]);
+    look(&[&RmsNorm::new(a).eps(1e-5).forward(&x)]);
+    let attention = MultiHeadAttention::with_init(a, b, true, &mut init);
     look(&[&attention.forward(&x, &x, &x, &mlx::fast::AttentionMask::none())]);
     look(&[
         &init.glorot_uniform(&[a, b, a], 1.0),
@@ -50,10 +50,10 @@ fn layers_of_extreme_sizes(
 #[test]
 fn a_convolution_of_many_channels_draws_by_their_number() {
     // 46341 * 46341 is more than an i32 holds: the scale is 1 / 46341, not 1.
-    let conv = Conv1d::new(46_341, 1, 46_341, false, &mut Init::zeros());
+    let conv = Conv1d::with_init(46_341, 1, 46_341, false, &mut Init::zeros());
     assert_eq!(conv.weight.shape().unwrap(), [1, 46_341, 46_341]);
     // 1 / sqrt(4096 * 4096 / 4) = 1 / 2048 bounds values of 1024 channels and 4096 steps.
-    let conv = Conv1d::new(1024, 1, 4096, false, &mut Init::seed(3));
+    let conv = Conv1d::with_init(1024, 1, 4096, false, &mut Init::seed(3));
     let most = conv.weight.abs().max(()).item::<f32>().unwrap();
     assert!(most <= 1.0 / 2048.0 && most > 0.9 / 2048.0, "{most}");
 }

@@ -23,7 +23,7 @@ fn quantization() -> Quantization {
 }
 
 fn linear(bias: bool, dtype: Dtype) -> Linear {
-    let layer = Linear::new(64, 8, bias, &mut init());
+    let layer = Linear::with_init(64, 8, bias, &mut init());
     Linear {
         weight: layer.weight.astype(dtype),
         ..layer
@@ -31,12 +31,12 @@ fn linear(bias: bool, dtype: Dtype) -> Linear {
 }
 
 fn attend(n_heads: i32, [q, k, v]: [&Array; 3], mask: &AttentionMask) -> Array {
-    MultiHeadAttention::new(64, n_heads, true, &mut init()).forward(q, k, v, mask)
+    MultiHeadAttention::with_init(64, n_heads, true, &mut init()).forward(q, k, v, mask)
 }
 
 /// Applies the layer that `name` begins with to `x`.
 fn apply(name: &str, x: &Array) -> Array {
-    let plain = |n: i32| Embedding::new(n, 64, &mut init());
+    let plain = |n: i32| Embedding::with_init(n, 64, &mut init());
     let packed = |table: &Embedding| QuantizedEmbedding::from_embedding(table, quantization());
     let good = mlx::zeros([2, 5, 64], Dtype::Float32);
     let none = AttentionMask::none();
@@ -53,16 +53,16 @@ fn apply(name: &str, x: &Array) -> Array {
         }
         "QuantizedEmbedding" => packed(&plain(10)).unwrap().forward(x),
         "QuantizedEmbedding as linear" => packed(&plain(10)).unwrap().as_linear(x),
-        "Conv1d" => Conv1d::new(64, 8, 3, true, &mut init()).forward(x),
-        "Conv2d" => Conv2d::new(64, 8, [3, 3], true, &mut init()).forward(x),
-        "LayerNorm" => LayerNorm::new(64, 1e-5).forward(x),
+        "Conv1d" => Conv1d::with_init(64, 8, 3, true, &mut init()).forward(x),
+        "Conv2d" => Conv2d::with_init(64, 8, [3, 3], true, &mut init()).forward(x),
+        "LayerNorm" => LayerNorm::new(64).eps(1e-5).forward(x),
         "LayerNorm without weight" => LayerNorm {
             weight: None,
             bias: None,
-            ..LayerNorm::new(64, 1e-5)
+            ..LayerNorm::new(64).eps(1e-5)
         }
         .forward(x),
-        "RmsNorm" => RmsNorm::new(64, 1e-5).forward(x),
+        "RmsNorm" => RmsNorm::new(64).eps(1e-5).forward(x),
         "MultiHeadAttention" => attend(4, [x, x, x], &none),
         "MultiHeadAttention of keys" => attend(4, [&good, x, &good], &none),
         "MultiHeadAttention of values" => attend(4, [&good, &good, x], &none),
@@ -71,8 +71,8 @@ fn apply(name: &str, x: &Array) -> Array {
         "MultiHeadAttention with a mask" => {
             attend(4, [&good, &good, &good], &AttentionMask::bool(x))
         }
-        "Dropout" => Dropout::new(0.5).forward(x, Some(&array!([1.0]))),
-        "Dropout of 1" => Dropout::new(1.0).forward(x, None),
+        "Dropout" => Dropout::new(0.5).forward_with_key(x, &array!([1.0])),
+        "Dropout of 1" => Dropout::new(1.0).forward(x),
         other => panic!("no layer {other}"),
     }
 }
@@ -151,20 +151,15 @@ fn earlier_errors_stay_as_they_are(#[case] layer: &str) {
 
 #[test]
 fn earlier_errors_of_parameters_stay_as_they_are() {
-    let layer = Linear {
-        weight: array!([1.0, 2.0]) + array!([1.0, 2.0, 3.0]),
-        bias: None,
-    };
+    let layer = Linear::from_weights(array!([1.0, 2.0]) + array!([1.0, 2.0, 3.0]), None);
     let text = layer.forward(&array!([1.0])).eval().unwrap_err();
     assert!(text.to_string().starts_with("add: "), "{text}");
 }
 
 #[test]
 fn parameters_that_do_not_fit_each_other_are_told() {
-    let layer = Linear {
-        weight: mlx::zeros([8, 64], Dtype::Float32),
-        bias: Some(mlx::zeros([7], Dtype::Float32)),
-    };
+    let weight = mlx::zeros([8, 64], Dtype::Float32);
+    let layer = Linear::from_weights(weight, mlx::zeros([7], Dtype::Float32));
     let text = layer.forward(&mlx::zeros([2, 64], Dtype::Float32)).eval();
     let text = text.unwrap_err().to_string();
     assert!(
@@ -175,7 +170,7 @@ fn parameters_that_do_not_fit_each_other_are_told() {
 
 #[test]
 fn tokens_outside_of_a_table_are_told_by_the_layer() {
-    let table = Embedding::new(10, 64, &mut init());
+    let table = Embedding::with_init(10, 64, &mut init());
     let text = table.forward(&array!([3, 10])).eval().unwrap_err();
     assert!(text.to_string().starts_with("Embedding: "), "{text}");
 }

@@ -16,9 +16,9 @@ struct Block {
 impl Block {
     fn new(init: &mut Init) -> Self {
         Self {
-            attention: MultiHeadAttention::new(8, 2, true, init),
-            norms: vec![LayerNorm::new(8, 1e-5), LayerNorm::new(8, 1e-5)],
-            head: Linear::new(8, 3, false, init),
+            attention: MultiHeadAttention::with_init(8, 2, true, init),
+            norms: vec![LayerNorm::new(8).eps(1e-5), LayerNorm::new(8).eps(1e-5)],
+            head: Linear::with_init(8, 3, false, init),
         }
     }
 
@@ -111,14 +111,14 @@ fn composed_and_fused_agree_on_the_same_weights() {
 #[test]
 fn equal_seeds_give_equal_parameters_and_others_do_not() {
     let first = |seed: u64| {
-        Linear::new(4, 4, true, &mut Init::seed(seed))
+        Linear::with_init(4, 4, true, &mut Init::seed(seed))
             .weight
             .to_vec::<f32>()
             .unwrap()
     };
     assert_eq!(first(5), first(5));
     assert_ne!(first(5), first(6));
-    let layer = Linear::new(4, 4, true, &mut Init::seed(5));
+    let layer = Linear::with_init(4, 4, true, &mut Init::seed(5));
     assert_ne!(
         layer.weight.to_vec::<f32>().unwrap()[..4],
         layer.bias.unwrap().to_vec::<f32>().unwrap()[..]
@@ -127,10 +127,7 @@ fn equal_seeds_give_equal_parameters_and_others_do_not() {
 
 #[test]
 fn linear_conv_embedding_and_norms_compute_their_formulas() {
-    let linear = Linear {
-        weight: array!([[1.0, 2.0], [3.0, 4.0]]),
-        bias: Some(array!([10.0, 20.0])),
-    };
+    let linear = Linear::from_weights(array!([[1.0, 2.0], [3.0, 4.0]]), array!([10.0, 20.0]));
     assert_eq!(
         linear
             .forward(&array!([[1.0, 1.0]]))
@@ -139,7 +136,7 @@ fn linear_conv_embedding_and_norms_compute_their_formulas() {
         [13.0, 27.0]
     );
 
-    let mut conv = Conv1d::new(1, 1, 3, true, &mut Init::zeros());
+    let mut conv = Conv1d::with_init(1, 1, 3, true, &mut Init::zeros());
     conv.weight = array!([[[1.0], [2.0], [3.0]]]);
     conv.bias = Some(array!([0.5]));
     conv.padding = 1;
@@ -151,9 +148,7 @@ fn linear_conv_embedding_and_norms_compute_their_formulas() {
     conv.stride = 2;
     assert_eq!(conv.forward(&x).to_vec::<f32>().unwrap(), [8.5, 20.5]);
 
-    let table = Embedding {
-        weight: array!([[1.0, 2.0], [3.0, 4.0]]),
-    };
+    let table = Embedding::from_weights(array!([[1.0, 2.0], [3.0, 4.0]]));
     assert_eq!(
         table.forward(&array!([1, 0])).to_vec::<f32>().unwrap(),
         [3.0, 4.0, 1.0, 2.0]
@@ -169,7 +164,7 @@ fn linear_conv_embedding_and_norms_compute_their_formulas() {
 
     let norm = RmsNorm {
         weight: array!([1.0, 2.0]),
-        ..RmsNorm::new(2, 0.0)
+        ..RmsNorm::new(2).eps(0.0)
     };
     let got = norm.forward(&array!([[3.0, 4.0]])).to_vec::<f32>().unwrap();
     let root = 12.5_f32.sqrt();
@@ -206,6 +201,6 @@ fn activations_equal_python_mlx() {
 
 #[test]
 fn an_empty_map_leaves_everything_missing() {
-    let report = Linear::new(2, 2, true, &mut Init::zeros()).load(WeightMap::new());
+    let report = Linear::with_init(2, 2, true, &mut Init::zeros()).load(WeightMap::new());
     assert_eq!(report.missing, ["weight", "bias"]);
 }

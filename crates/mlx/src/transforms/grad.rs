@@ -193,24 +193,31 @@ where
     F: Function<Args>,
     N: Argnums<Args>,
 {
-    let counts = Args::counts(args);
+    let trainable = Args::trainable(args);
     let mut numbers = N::numbers();
     numbers.sort_unstable();
-    let starts = |number: usize| counts[..number].iter().sum::<usize>();
-    let ranges = numbers
-        .iter()
-        .map(|&number| (starts(number), counts[number]));
-    let argnums = ranges.flat_map(|(start, count)| start..start + count);
     let transform = Transform::ValueAndGrad {
-        argnums: argnums.collect(),
+        argnums: places(&trainable, &numbers),
     };
     let (output, results) = transformed(&transform, function, args, &[], at)?;
     let mut results = results.into_iter();
     let output = split(&output, &mut results)?;
-    let mut by_number: Vec<(usize, Vec<Array>)> = numbers
-        .into_iter()
-        .map(|number| (number, results.by_ref().take(counts[number]).collect()))
-        .collect();
+    let mut inputs: Vec<&Array> = Vec::new();
+    Args::visit_refs(args, &mut |array| inputs.push(array));
+    let mut by_number: Vec<(usize, Vec<Array>)> = Vec::new();
+    let mut start = 0;
+    for (number, flags) in trainable.iter().enumerate() {
+        let arrays = inputs.iter().skip(start).zip(flags);
+        start += flags.len();
+        if numbers.contains(&number) {
+            // What is not trained has the gradient 0.
+            let gradient = |(array, &trainable): (&&Array, &bool)| match trainable {
+                true => results.next(),
+                false => Some(crate::zeros_like(array)),
+            };
+            by_number.push((number, arrays.filter_map(gradient).collect()));
+        }
+    }
     let grads = N::grads(args, &mut |number| {
         let found = by_number.iter_mut().find(|(one, _)| *one == number);
         found
@@ -218,6 +225,17 @@ where
             .unwrap_or_default()
     })?;
     Ok((output, grads))
+}
+
+/// Returns the places, among all arrays, of those that gradients by these arguments are taken of.
+fn places(trainable: &[Vec<bool>], numbers: &[usize]) -> Vec<usize> {
+    let flags = trainable
+        .iter()
+        .enumerate()
+        .flat_map(|(number, flags)| flags.iter().map(move |&flag| (number, flag)));
+    let wanted = flags.enumerate();
+    let wanted = wanted.filter(|(_, (number, flag))| *flag && numbers.contains(number));
+    wanted.map(|(place, _)| place).collect()
 }
 
 impl<Args, F, N> Function<Args> for ValueAndGrad<F, Args, N>

@@ -32,6 +32,9 @@ pub trait Arguments: Tree + Sized {
 
     /// Returns the number of arrays in each argument.
     fn counts(refs: Self::Refs<'_>) -> Vec<usize>;
+
+    /// Returns for each argument whether gradients are taken of its arrays: see [`Tree::visit_trainable`].
+    fn trainable(refs: Self::Refs<'_>) -> Vec<Vec<bool>>;
 }
 
 /// A function or closure that takes references to trees and returns a tree, or a `Result` of one.
@@ -114,6 +117,9 @@ macro_rules! functions {
             fn counts($pattern: Self::Refs<'_>) -> Vec<usize> {
                 vec![$(count($arg)),*]
             }
+            fn trainable($pattern: Self::Refs<'_>) -> Vec<Vec<bool>> {
+                vec![$(trainable($arg)),*]
+            }
         }
 
         impl<Function_, Outcome_, $($t: Tree),*> Function<($($t,)*)> for Function_
@@ -145,4 +151,11 @@ fn count<T: Tree>(tree: &T) -> usize {
     let mut count = 0;
     tree.visit(&mut |_| count += 1);
     count
+}
+
+/// Returns for each array of a tree whether a gradient is taken of it.
+fn trainable<T: Tree>(tree: &T) -> Vec<bool> {
+    let mut flags = Vec::new();
+    tree.visit_trainable(&mut |_, trainable| flags.push(trainable));
+    flags
 }

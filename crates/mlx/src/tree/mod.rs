@@ -57,6 +57,13 @@ pub trait Tree {
     /// Writes what tells this tree from others of its type besides its arrays: lengths, keys, which options are set,
     /// settings.
     fn structure(&self, structure: &mut Structure);
+
+    /// Calls `visit` with each array, in the order of [`Tree::visit`], and whether a gradient is taken of it.
+    ///
+    /// All arrays are trainable, unless the type says otherwise, as a module with frozen parameters does.
+    fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {
+        self.visit(&mut |array| visit(array, true));
+    }
 }
 
 /// Returns the arrays of a tree, in its order.

@@ -31,6 +31,9 @@ macro_rules! tuples {
             fn structure(&self, _structure: &mut Structure) {
                 $(self.$index.structure(_structure);)*
             }
+            fn visit_trainable<'a>(&'a self, _visit: &mut dyn FnMut(&'a Array, bool)) {
+                $(self.$index.visit_trainable(_visit);)*
+            }
         }
     )*};
 }
@@ -58,6 +61,9 @@ impl<T: Tree> Tree for Vec<T> {
         structure.len(self.len());
         self.iter().for_each(|tree| tree.structure(structure));
     }
+    fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {
+        self.iter().for_each(|tree| tree.visit_trainable(visit));
+    }
 }
 
 impl<T: Tree, const N: usize> Tree for [T; N] {
@@ -69,6 +75,9 @@ impl<T: Tree, const N: usize> Tree for [T; N] {
     }
     fn structure(&self, structure: &mut Structure) {
         self.iter().for_each(|tree| tree.structure(structure));
+    }
+    fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {
+        self.iter().for_each(|tree| tree.visit_trainable(visit));
     }
 }
 
@@ -83,6 +92,9 @@ impl<T: Tree> Tree for Option<T> {
         structure.tag(u8::from(self.is_some()));
         self.iter().for_each(|tree| tree.structure(structure));
     }
+    fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {
+        self.iter().for_each(|tree| tree.visit_trainable(visit));
+    }
 }
 
 macro_rules! pointers {
@@ -96,6 +108,9 @@ macro_rules! pointers {
             }
             fn structure(&self, structure: &mut Structure) {
                 T::structure(self, structure);
+            }
+            fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {
+                T::visit_trainable(self, visit);
             }
         }
     )*};
@@ -119,6 +134,9 @@ impl<K: Ord + Clone + Debug, T: Tree> Tree for BTreeMap<K, T> {
             structure.value(key);
             tree.structure(structure);
         }
+    }
+    fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {
+        self.values().for_each(|tree| tree.visit_trainable(visit));
     }
 }
 

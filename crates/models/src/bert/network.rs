@@ -90,10 +90,14 @@ impl Network {
         let mut init = Init::zeros();
         let hidden = config.hidden_size;
         Self {
-            word_embeddings: Embedding::new(config.vocab_size, hidden, &mut init),
-            position_embeddings: Embedding::new(config.max_position_embeddings, hidden, &mut init),
-            token_type_embeddings: Embedding::new(config.type_vocab_size, hidden, &mut init),
-            norm: LayerNorm::new(hidden, config.layer_norm_eps),
+            word_embeddings: Embedding::with_init(config.vocab_size, hidden, &mut init),
+            position_embeddings: Embedding::with_init(
+                config.max_position_embeddings,
+                hidden,
+                &mut init,
+            ),
+            token_type_embeddings: Embedding::with_init(config.type_vocab_size, hidden, &mut init),
+            norm: LayerNorm::new(hidden).eps(config.layer_norm_eps),
             layers: (0..config.num_hidden_layers)
                 .map(|_| Layer::new(&config, &mut init))
                 .collect(),
@@ -106,11 +110,16 @@ impl Layer {
     fn new(config: &Config, init: &mut Init) -> Self {
         let (hidden, wide) = (config.hidden_size, config.intermediate_size);
         Self {
-            attention: MultiHeadAttention::new(hidden, config.num_attention_heads, true, init),
-            attention_norm: LayerNorm::new(hidden, config.layer_norm_eps),
-            intermediate: Linear::new(hidden, wide, true, init),
-            output: Linear::new(wide, hidden, true, init),
-            output_norm: LayerNorm::new(hidden, config.layer_norm_eps),
+            attention: MultiHeadAttention::with_init(
+                hidden,
+                config.num_attention_heads,
+                true,
+                init,
+            ),
+            attention_norm: LayerNorm::new(hidden).eps(config.layer_norm_eps),
+            intermediate: Linear::with_init(hidden, wide, true, init),
+            output: Linear::with_init(wide, hidden, true, init),
+            output_norm: LayerNorm::new(hidden).eps(config.layer_norm_eps),
         }
     }
 

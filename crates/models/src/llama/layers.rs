@@ -2,7 +2,7 @@
 
 use mlx::Array;
 use mlx::fast::{AttentionMask, Offset, RopeOptions};
-use mlx_nn::{Activations, FastOps, Module, ParameterVisitor, RmsNorm};
+use mlx_nn::{Activations, FastOps, Module, RmsNorm};
 
 use super::config::Config;
 use super::quantizable::LinearLayer;
@@ -28,7 +28,7 @@ pub(super) struct Positions {
     pub(super) rope: RopeOptions,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub(super) struct Layer {
     input_layernorm: RmsNorm,
     self_attn: Attention,
@@ -36,7 +36,7 @@ pub(super) struct Layer {
     mlp: GatedMlp,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Module)]
 struct Attention {
     q_proj: LinearLayer,
     k_proj: LinearLayer,
@@ -48,7 +48,7 @@ struct Attention {
     kernels: FastOps,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Module)]
 struct GatedMlp {
     gate_proj: LinearLayer,
     up_proj: LinearLayer,
@@ -99,7 +99,7 @@ impl LayerBuilder<'_> {
     }
 
     pub(super) fn norm(&self, dims: usize) -> RmsNorm {
-        RmsNorm::new(axis_size(dims), self.config.rms_norm_eps)
+        RmsNorm::new(axis_size(dims)).eps(self.config.rms_norm_eps)
     }
 
     pub(super) fn layer(&self, name: &str) -> Result<Layer> {
@@ -192,41 +192,5 @@ impl GatedMlp {
     fn forward(&self, x: &Array) -> Array {
         let (gate, up) = (self.gate_proj.forward(x), self.up_proj.forward(x));
         self.down_proj.forward(&self.kernels.swiglu(&gate, &up))
-    }
-}
-
-impl Module for Layer {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("input_layernorm", &mut self.input_layernorm);
-        visitor.module("self_attn", &mut self.self_attn);
-        visitor.module(
-            "post_attention_layernorm",
-            &mut self.post_attention_layernorm,
-        );
-        visitor.module("mlp", &mut self.mlp);
-    }
-}
-
-impl Module for Attention {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("q_proj", &mut self.q_proj);
-        visitor.module("k_proj", &mut self.k_proj);
-        visitor.module("v_proj", &mut self.v_proj);
-        visitor.module("o_proj", &mut self.o_proj);
-        for (name, norm) in [("q_norm", &mut self.q_norm), ("k_norm", &mut self.k_norm)] {
-            if let Some(norm) = norm {
-                visitor.module(name, norm);
-            }
-        }
-        visitor.kernels(&mut self.kernels);
-    }
-}
-
-impl Module for GatedMlp {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("gate_proj", &mut self.gate_proj);
-        visitor.module("up_proj", &mut self.up_proj);
-        visitor.module("down_proj", &mut self.down_proj);
-        visitor.kernels(&mut self.kernels);
     }
 }

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use mlx::fast::{Offset, RopeFrequencies, RopeOptions};
 use mlx::{Array, Dtype};
 use mlx_compiler::{CompileOptions, Report};
-use mlx_nn::{Activations, FastOps, Module, ParameterVisitor, RmsNorm};
+use mlx_nn::{Activations, FastOps, Module, RmsNorm};
 
 use super::checkpoint::Checkpoint;
 use super::compiled::Compiled;
@@ -45,18 +45,25 @@ pub struct NetworkOptions {
 }
 
 /// A model of the Llama family with its weights. Cloning shares the weights.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub struct Network {
+    #[module(static)]
     config: Config,
+    #[module(rename = "model.embed_tokens")]
     embed_tokens: EmbeddingTable,
+    #[module(rename = "model.layers")]
     layers: Vec<Layer>,
+    #[module(rename = "model.norm")]
     norm: RmsNorm,
     /// `None` where the embedding table also computes the logits.
     lm_head: Option<LinearLayer>,
     /// The reciprocals of the angles, in radians, that pairs of features rotate by for each position, `[head_dim / 2]`.
+    #[module(skip)]
     rope_freqs: Array,
+    #[module(static)]
     dtype: Dtype,
     /// The compiled network, one graph for each number of tokens, when that was asked for.
+    #[module(skip)]
     compiled: Option<Rc<Compiled>>,
 }
 
@@ -332,15 +339,4 @@ fn check_capacity(start: i32, length: i32, capacity: i32) -> mlx::Result<()> {
 #[track_caller]
 fn wrong(message: String) -> mlx::Error {
     mlx::Error::op("llama", message)
-}
-
-impl Module for Network {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("model.embed_tokens", &mut self.embed_tokens);
-        visitor.list("model.layers", &mut self.layers);
-        visitor.module("model.norm", &mut self.norm);
-        if let Some(lm_head) = &mut self.lm_head {
-            visitor.module("lm_head", lm_head);
-        }
-    }
 }

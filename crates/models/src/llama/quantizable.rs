@@ -1,13 +1,10 @@
 //! Layers of a network whose matrices are plain or quantized, as the weights are stored.
 
 use mlx::{Array, Quantization};
-use mlx_nn::{
-    Activations, Embedding, Init, Linear, Module, ParameterVisitor, QuantizedEmbedding,
-    QuantizedLinear,
-};
+use mlx_nn::{Activations, Embedding, Init, Linear, Module, QuantizedEmbedding, QuantizedLinear};
 
 /// A linear layer, plain or quantized.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub enum LinearLayer {
     /// With plain weights.
     Plain(Linear),
@@ -20,7 +17,7 @@ pub enum LinearLayer {
 pub type Projection = LinearLayer;
 
 /// A table of token embeddings, plain or quantized.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub enum EmbeddingTable {
     /// With plain weights.
     Plain(Embedding),
@@ -39,7 +36,7 @@ impl LinearLayer {
         bias: bool,
         quantization: Option<Quantization>,
     ) -> mlx::Result<Self> {
-        let plain = Linear::new(inputs, outputs, bias, &mut Init::zeros());
+        let plain = Linear::with_init(inputs, outputs, bias, &mut Init::zeros());
         Ok(match quantization {
             Some(quantization) => Self::Packed(QuantizedLinear::from_linear(&plain, quantization)?),
             None => Self::Plain(plain),
@@ -71,7 +68,7 @@ impl EmbeddingTable {
         [tokens, dims]: [i32; 2],
         quantization: Option<Quantization>,
     ) -> mlx::Result<Self> {
-        let plain = Embedding::new(tokens, dims, &mut Init::zeros());
+        let plain = Embedding::with_init(tokens, dims, &mut Init::zeros());
         Ok(match quantization {
             Some(quantization) => {
                 Self::Packed(QuantizedEmbedding::from_embedding(&plain, quantization)?)
@@ -104,24 +101,6 @@ impl EmbeddingTable {
         match self {
             Self::Plain(table) => table.as_linear(x),
             Self::Packed(table) => table.as_linear(x),
-        }
-    }
-}
-
-impl Module for LinearLayer {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        match self {
-            Self::Plain(layer) => layer.visit_parameters(visitor),
-            Self::Packed(layer) => layer.visit_parameters(visitor),
-        }
-    }
-}
-
-impl Module for EmbeddingTable {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        match self {
-            Self::Plain(table) => table.visit_parameters(visitor),
-            Self::Packed(table) => table.visit_parameters(visitor),
         }
     }
 }

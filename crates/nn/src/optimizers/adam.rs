@@ -2,7 +2,7 @@
 
 use mlx::{Array, Result};
 
-use super::{Optimizer, Schedule, StepContext, check_betas, out_of_range};
+use super::{Optimizer, OptimizerState, Schedule, StepContext, check_betas, out_of_range};
 
 /// Adam: `m` and `v` are running means of the gradient and of its square, `w = w - learning_rate * m / (sqrt(v) + eps)`.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Adam {
     pub eps: f64,
     /// Whether the means are corrected for their start at 0. False by default, as in Python MLX.
     pub bias_correction: bool,
+    /// The state that [`Optimizer::update`] keeps: empty at first.
+    pub state: OptimizerState,
 }
 
 impl Adam {
@@ -25,6 +27,7 @@ impl Adam {
             betas: (0.9, 0.999),
             eps: 1e-8,
             bias_correction: false,
+            state: OptimizerState::new(),
         }
     }
 
@@ -48,6 +51,14 @@ impl Optimizer for Adam {
 
     fn check(&self) -> Result<()> {
         self.check_as("adam")
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut OptimizerState {
+        &mut self.state
     }
 
     #[track_caller]
@@ -108,6 +119,14 @@ impl Optimizer for AdamW {
 
     fn check(&self) -> Result<()> {
         self.adam.check_as("adamw")
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.adam.state
+    }
+
+    fn state_mut(&mut self) -> &mut OptimizerState {
+        &mut self.adam.state
     }
 
     #[track_caller]

@@ -2,7 +2,7 @@
 
 use mlx::{Array, Result};
 
-use super::{Optimizer, Schedule, StepContext, check_betas};
+use super::{Optimizer, OptimizerState, Schedule, StepContext, check_betas};
 
 /// Lion: follows the sign of a running mean. Its learning rate should be 3 to 10 times smaller than AdamW's.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Lion {
     pub betas: (f64, f64),
     /// The weight decay. 0 by default.
     pub weight_decay: f64,
+    /// The state that [`Optimizer::update`] keeps: empty at first.
+    pub state: OptimizerState,
 }
 
 impl Lion {
@@ -22,6 +24,7 @@ impl Lion {
             learning_rate: learning_rate.into(),
             betas: (0.9, 0.99),
             weight_decay: 0.0,
+            state: OptimizerState::new(),
         }
     }
 }
@@ -37,6 +40,14 @@ impl Optimizer for Lion {
 
     fn check(&self) -> Result<()> {
         check_betas("lion", self.betas)
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut OptimizerState {
+        &mut self.state
     }
 
     #[track_caller]

@@ -1,8 +1,9 @@
 //! Optimizers, with the names, formulas and defaults of `mlx.optimizers`.
 //!
-//! They are pure: parameters, gradients and state are arguments, parameters and state are results. So a whole training
-//! step is one function that `mlx_compiler::jit` can compile, and the state is a map of arrays that saves and loads
-//! like weights, under the names that Python MLX gives it.
+//! [`Optimizer::update`] changes a model in place and keeps the state in the optimizer. Beneath it they are pure:
+//! parameters, gradients and state are arguments of [`Optimizer::apply_gradients`], parameters and state are results. So
+//! a whole training step is one function that `mlx_compiler::jit` can compile, and the state is a map of arrays that
+//! saves and loads like weights, under the names that Python MLX gives it.
 
 mod adam;
 mod lion;
@@ -134,12 +135,65 @@ pub trait Optimizer {
         Ok((parameters, state))
     }
 
-    /// Makes a step: replaces the parameters of a module, and the state.
+    /// Returns the state that [`Optimizer::update`] keeps.
+    fn state(&self) -> &OptimizerState;
+
+    /// Returns the state that [`Optimizer::update`] keeps, for loading one that was saved.
+    fn state_mut(&mut self) -> &mut OptimizerState;
+
+    /// Makes a step: replaces the parameters of a module that have gradients, and the optimizer's own state, which is
+    /// made in the first step.
+    ///
+    /// ```
+    /// use mlx_nn::optimizers::{Adam, Optimizer};
+    /// use mlx_nn::{Linear, Module};
+    ///
+    /// # fn main() -> mlx::Result<()> {
+    /// let mut layer = Linear::new(2, 1);
+    /// let mut optimizer = Adam::new(0.1);
+    /// let gradients = layer.parameters();
+    /// optimizer.update(&mut layer, &gradients)?;
+    /// assert_eq!(optimizer.state()["step"].item::<u64>()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Optimizer::apply_gradients`]; module and state are unchanged.
+    #[track_caller]
+    fn update(&mut self, module: &mut impl Module, gradients: &WeightMap) -> Result<()> {
+        let parameters = module.parameters();
+        let of_gradients = |name: &String| gradients.contains_key(name);
+        let wanted: WeightMap = parameters
+            .iter()
+            .filter(|(name, _)| of_gradients(name))
+            .map(|(name, parameter)| (name.clone(), parameter.clone()))
+            .collect();
+        let has_state = |name: &String| {
+            let mut names = self.slots().iter().map(|slot| format!("{name}.{slot}"));
+            names.all(|slot| self.state().contains_key(&slot))
+        };
+        let state = match self.state().contains_key("step") && wanted.keys().all(has_state) {
+            true => self.state().clone(),
+            // Parameters may be unfrozen between steps: their state starts then.
+            false => {
+                let mut state = self.init(&wanted);
+                state.extend(self.state().clone());
+                state
+            }
+        };
+        let (updated, state) = self.apply_gradients(gradients, &wanted, &state)?;
+        module.update(&updated)?;
+        *self.state_mut() = state;
+        Ok(())
+    }
+
+    /// Makes a step with a state that is kept elsewhere: replaces the parameters of a module, and the state.
     ///
     /// # Errors
     /// As for [`Optimizer::apply_gradients`].
     #[track_caller]
-    fn update(
+    fn update_with_state(
         &self,
         module: &mut impl Module,
         gradients: &WeightMap,

@@ -2,7 +2,7 @@
 
 use mlx::{Array, Result};
 
-use super::{Optimizer, Schedule, StepContext, out_of_range};
+use super::{Optimizer, OptimizerState, Schedule, StepContext, out_of_range};
 
 /// Stochastic gradient descent: `v = momentum * v + (1 - dampening) * g`, `w = w - learning_rate * v`.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Sgd {
     pub dampening: f64,
     /// Whether Nesterov momentum is used; needs momentum and no dampening.
     pub nesterov: bool,
+    /// The state that [`Optimizer::update`] keeps: empty at first.
+    pub state: OptimizerState,
 }
 
 impl Sgd {
@@ -28,6 +30,7 @@ impl Sgd {
             weight_decay: 0.0,
             dampening: 0.0,
             nesterov: false,
+            state: OptimizerState::new(),
         }
     }
 }
@@ -47,6 +50,14 @@ impl Optimizer for Sgd {
             return Err(out_of_range("sgd", "momentum", wanted, self.momentum));
         }
         Ok(())
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut OptimizerState {
+        &mut self.state
     }
 
     #[track_caller]

@@ -13,8 +13,8 @@ pub(super) struct Attention(MultiHeadAttention);
 impl Attention {
     pub(super) fn new(dims: i32, n_heads: i32, init: &mut Init) -> Self {
         Self(MultiHeadAttention {
-            key_proj: Linear::new(dims, dims, false, init),
-            ..MultiHeadAttention::new(dims, n_heads, true, init)
+            key_proj: Linear::with_init(dims, dims, false, init),
+            ..MultiHeadAttention::with_init(dims, n_heads, true, init)
         })
     }
 

@@ -36,12 +36,12 @@ impl Decoder {
     pub(super) fn new(config: &Config, init: &mut Init) -> Self {
         let (state, capacity) = (axis_size(config.n_text_state), axis_size(config.n_text_ctx));
         Self {
-            embed_tokens: Embedding::new(axis_size(config.n_vocab), state, init),
+            embed_tokens: Embedding::with_init(axis_size(config.n_vocab), state, init),
             embed_positions: Positions::new(capacity, state),
             layers: (0..config.n_text_layer)
                 .map(|_| Layer::new(config, init))
                 .collect(),
-            layer_norm: LayerNorm::new(state, 1e-5),
+            layer_norm: LayerNorm::new(state).eps(1e-5),
             capacity,
         }
     }
@@ -133,12 +133,12 @@ impl Layer {
             |init: &mut Init| Attention::new(state, axis_size(config.n_text_head), init);
         Self {
             self_attn: attention(init),
-            self_attn_layer_norm: LayerNorm::new(state, 1e-5),
+            self_attn_layer_norm: LayerNorm::new(state).eps(1e-5),
             encoder_attn: attention(init),
-            encoder_attn_layer_norm: LayerNorm::new(state, 1e-5),
-            fc1: Linear::new(state, mlp, true, init),
-            fc2: Linear::new(mlp, state, true, init),
-            final_layer_norm: LayerNorm::new(state, 1e-5),
+            encoder_attn_layer_norm: LayerNorm::new(state).eps(1e-5),
+            fc1: Linear::with_init(state, mlp, true, init),
+            fc2: Linear::with_init(mlp, state, true, init),
+            final_layer_norm: LayerNorm::new(state).eps(1e-5),
         }
     }
 

@@ -35,10 +35,9 @@ pub(super) struct Positions {
 impl Encoder {
     pub(super) fn new(config: &Config, init: &mut Init) -> Self {
         let state = axis_size(config.n_audio_state);
-        let convolution = |input: i32, stride: i32, init: &mut Init| Conv1d {
-            stride,
-            padding: 1,
-            ..Conv1d::new(input, state, 3, true, init)
+        let convolution = |input: i32, stride: i32, init: &mut Init| {
+            let convolution = Conv1d::with_init(input, state, 3, true, init);
+            convolution.stride(stride).padding(1)
         };
         Self {
             conv1: convolution(axis_size(config.n_mels), 1, init),
@@ -47,7 +46,7 @@ impl Encoder {
             layers: (0..config.n_audio_layer)
                 .map(|_| Layer::new(config, init))
                 .collect(),
-            layer_norm: LayerNorm::new(state, 1e-5),
+            layer_norm: LayerNorm::new(state).eps(1e-5),
         }
     }
 
@@ -69,10 +68,10 @@ impl Layer {
         );
         Self {
             self_attn: Attention::new(state, axis_size(config.n_audio_head), init),
-            self_attn_layer_norm: LayerNorm::new(state, 1e-5),
-            fc1: Linear::new(state, mlp, true, init),
-            fc2: Linear::new(mlp, state, true, init),
-            final_layer_norm: LayerNorm::new(state, 1e-5),
+            self_attn_layer_norm: LayerNorm::new(state).eps(1e-5),
+            fc1: Linear::with_init(state, mlp, true, init),
+            fc2: Linear::with_init(mlp, state, true, init),
+            final_layer_norm: LayerNorm::new(state).eps(1e-5),
         }
     }
 

@@ -1,0 +1,59 @@
+//! Weights of a module in files: safetensors, and NumPy archives as Python MLX writes them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mlx::{Error, Result};
+
+use super::{LoadReport, Module, WeightMap};
+
+/// Returns the arrays of a file.
+#[track_caller]
+pub(super) fn read(path: &Path) -> Result<WeightMap> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("safetensors") => Ok(mlx::io::load_safetensors(path)?
+            .arrays
+            .into_iter()
+            .collect()),
+        Some("npz") => Ok(mlx::io::load_npz(path)?.into_iter().collect()),
+        _ => Err(unknown("load_weights", path)),
+    }
+}
+
+/// Writes the parameters and buffers of a module.
+#[track_caller]
+pub(super) fn write(module: &impl Module, path: &Path) -> Result<()> {
+    let arrays = module.state();
+    let arrays = arrays.iter().map(|(name, array)| (name.as_str(), array));
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("safetensors") => mlx::io::save_safetensors(path, arrays, &BTreeMap::new()),
+        Some("npz") => mlx::io::save_npz(path, arrays),
+        _ => Err(unknown("save_weights", path)),
+    }
+}
+
+/// Loads a file into a module, which is changed only if the weights match.
+#[track_caller]
+pub(super) fn load(module: &mut impl Module, path: &Path, strict: bool) -> Result<LoadReport> {
+    let mut loaded = module.clone();
+    let report = loaded.load(read(path)?);
+    let fits = match strict {
+        true => report.is_complete(),
+        false => report.shape_mismatches.is_empty(),
+    };
+    if !fits {
+        let message = format!("{}: {report}", path.display());
+        return Err(Error::op("load_weights", message));
+    }
+    *module = loaded;
+    Ok(report)
+}
+
+#[track_caller]
+fn unknown(op: &'static str, path: &Path) -> Error {
+    let message = format!(
+        "the file must end in .safetensors or .npz, got {}",
+        path.display()
+    );
+    Error::op(op, message)
+}
