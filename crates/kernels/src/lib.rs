@@ -53,7 +53,10 @@ pub use elementwise::{
     has_unary, map, map_in_place, select, select_in_place, swiglu, unary, zip, zip_in_place,
 };
 pub use error::{Error, Result};
-pub use fft::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
+pub use fft::{
+    FftShape, complex_abs, complex_abs_to_complex, complex_to_real, fft, inverse_real_fft,
+    real_fft, real_to_complex,
+};
 pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul};
 pub use indexing::{Gather, Index, gather, take_along};
 pub use order::{Sortable, argpartition, argsort, partition, sort};

@@ -9,10 +9,11 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::factors::{KC, LeftRows, Place, RightColumns, SCRATCH_STRIDE};
-use super::microkernel::{TILE_REGISTERS, dot_tile, has_16_registers};
+use super::factors::{KC, LeftRows, Place, RightColumns, Runs, SCRATCH_STRIDE};
+use super::microkernel::{TILE_REGISTERS, add_dot_tile, has_16_registers};
 use super::scratch::Scratch;
 use crate::element::Element;
+use crate::element::private::Storage;
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
 
@@ -46,10 +47,15 @@ pub(crate) trait Product: Sync {
     fn left(&self, batch: usize, group: usize) -> Self::Left;
     fn right(&self, batch: usize, group: usize) -> Self::Right;
 
+    /// Whether sums are stored as they are, so that they can be added up where they belong.
+    fn stores_sums(&self) -> bool {
+        false
+    }
+
     /// Stores the sums of a row of a product from `column` on.
     #[inline(always)]
     fn store(&self, _: Position, sums: &mut [f32], out: &mut [Self::Output]) {
-        <Self::Output as crate::element::private::Storage>::store(sums, out);
+        <Self::Output as Storage>::store(sums, out);
     }
 }
 
@@ -85,12 +91,37 @@ pub(crate) fn multiply<P: Product>(sizes: Sizes, product: &P, out: &mut [P::Outp
     for (b, out) in out.chunks_mut(rows * groups * columns).enumerate() {
         for first in (0..columns).step_by(most) {
             let width = most.min(columns - first);
-            let mut packed = Scratch::new(width.next_multiple_of(tile) * depth);
-            let right = product.right(b, 0);
-            pack_all(&right, depth, (first, width), tile, packed.as_mut_slice());
+            let packed = pack_all(product, b, sizes, (first, width));
             let tasks = tasks(plan, sizes, (first, width), (b, out));
             compute(plan, product, tasks, packed.as_slice(), work(1, width));
         }
+    }
+}
+
+/// Computes the first product of the batch to slices for its rows, `[groups, columns]` each.
+pub(crate) fn multiply_rows<P: Product>(sizes: Sizes, product: &P, rows: &mut [&mut [P::Output]]) {
+    let tile = TILE_REGISTERS * simd::f32_lanes();
+    let plan = Plan::of(sizes, tile);
+    let (depth, columns) = (sizes.depth, sizes.columns);
+    let most = if plan.packs_before {
+        (MAX_PACKED / depth / tile * tile).max(tile)
+    } else {
+        columns
+    };
+    for first in (0..columns).step_by(most) {
+        let width = most.min(columns - first);
+        let packed = plan
+            .packs_before
+            .then(|| pack_all(product, 0, sizes, (first, width)));
+        let mut tasks = Vec::new();
+        for (block, rows) in rows.chunks_mut(plan.mc).enumerate() {
+            let rows = rows.iter_mut().map(|row| &mut **row);
+            let place = (0, block * plan.mc);
+            cut_rows(plan, sizes, (first, width), place, rows, &mut tasks);
+        }
+        let work = NANOSECONDS * (sizes.rows * sizes.groups) as f64 * (depth * width) as f64;
+        let packed = packed.as_ref().map_or(&[][..], Scratch::as_slice);
+        compute(plan, product, tasks, packed, work);
     }
 }
 
@@ -102,6 +133,8 @@ struct Plan {
     /// Rows and columns of a task.
     mc: usize,
     nc: usize,
+    /// The columns of a group, and those that are added to fill its tiles.
+    packed_columns: usize,
     /// Whether the right factor is packed before all tasks.
     packs_before: bool,
 }
@@ -125,12 +158,19 @@ impl Plan {
             size.div_ceil(size.div_ceil(part)).next_multiple_of(unit)
         };
         let blocks = sizes.rows.div_ceil(mc);
+        let packed_columns = sizes.columns.next_multiple_of(tile);
+        let packs_before = if sizes.groups == 1 {
+            products < wanted
+        } else {
+            sizes.groups * packed_columns * sizes.depth <= MAX_PACKED
+        };
         Self {
             tile,
             depth: sizes.depth,
             mc: even(sizes.rows, mc, 8),
             nc: even(sizes.columns, nc, tile),
-            packs_before: blocks > 2 && products < wanted && sizes.groups == 1 && sizes.depth > 0,
+            packed_columns,
+            packs_before: packs_before && blocks > 2 && sizes.depth > 0,
         }
     }
 }
@@ -148,6 +188,25 @@ struct Task<'a, T> {
     out: Vec<&'a mut [T]>,
 }
 
+impl<'a, T> Task<'a, T> {
+    fn new(
+        (batch, row): (usize, usize),
+        (group, column, columns): (usize, usize, usize),
+        packed_from: usize,
+        out: Vec<&'a mut [T]>,
+    ) -> Self {
+        Self {
+            batch,
+            group,
+            row,
+            column,
+            columns,
+            packed_from,
+            out,
+        }
+    }
+}
+
 /// Cuts the output of products from `out.0` on.
 fn tasks<T>(
     plan: Plan,
@@ -163,49 +222,55 @@ fn tasks<T>(
     } = sizes;
     let mut tasks = Vec::new();
     let line = groups * columns;
-    let column_blocks = width.div_ceil(plan.nc);
     for (b, out) in out.chunks_mut(rows * line).enumerate() {
         for (block, out) in out.chunks_mut(plan.mc * line).enumerate() {
-            let from = tasks.len();
-            for group in 0..groups {
-                for at in (0..width).step_by(plan.nc) {
-                    tasks.push(Task {
-                        batch: first_batch + b,
-                        group,
-                        row: block * plan.mc,
-                        column: first + at,
-                        columns: plan.nc.min(width - at),
-                        packed_from: first,
-                        out: Vec::new(),
-                    });
-                }
-            }
-            let tasks = &mut tasks[from..];
-            if tasks.len() == 1 && width == columns {
-                tasks[0].out.push(out);
+            let place = (first_batch + b, block * plan.mc);
+            if groups == 1 && width == columns && width <= plan.nc {
+                tasks.push(Task::new(place, (0, 0, columns), first, vec![out]));
                 continue;
             }
-            for out in out.chunks_mut(line) {
-                for (group, out) in out.chunks_mut(columns).enumerate() {
-                    let parts = out[first..first + width].chunks_mut(plan.nc);
-                    for (at, part) in parts.enumerate() {
-                        tasks[group * column_blocks + at].out.push(part);
-                    }
-                }
-            }
+            let rows = out.chunks_mut(line);
+            cut_rows(plan, sizes, (first, width), place, rows, &mut tasks);
         }
     }
     tasks
 }
 
-/// Packs columns of a right factor: `[tiles, depth, tile]`.
-fn pack_all<R: RightColumns>(
-    right: &R,
-    depth: usize,
+/// Adds the tasks of a block of rows, whose first one is at this batch and row.
+fn cut_rows<'a, T>(
+    plan: Plan,
+    sizes: Sizes,
     (first, width): (usize, usize),
-    tile: usize,
-    packed: &mut [f32],
+    place: (usize, usize),
+    rows: impl Iterator<Item = &'a mut [T]>,
+    tasks: &mut Vec<Task<'a, T>>,
 ) {
+    let column_blocks = width.div_ceil(plan.nc);
+    let from = tasks.len();
+    for group in 0..sizes.groups {
+        for at in (0..width).step_by(plan.nc) {
+            let columns = (group, first + at, plan.nc.min(width - at));
+            tasks.push(Task::new(place, columns, first, Vec::new()));
+        }
+    }
+    let tasks = &mut tasks[from..];
+    for row in rows {
+        for (group, row) in row.chunks_mut(sizes.columns).enumerate() {
+            let parts = row[first..first + width].chunks_mut(plan.nc);
+            for (at, part) in parts.enumerate() {
+                tasks[group * column_blocks + at].out.push(part);
+            }
+        }
+    }
+}
+
+/// Packs columns of the right factors of all groups: `[groups, tiles, depth, tile]`.
+fn pack_all<P: Product>(
+    product: &P,
+    batch: usize,
+    sizes: Sizes,
+    (first, width): (usize, usize),
+) -> Scratch {
     struct Pack<'a, R> {
         right: &'a R,
         rows: (usize, usize),
@@ -224,28 +289,38 @@ fn pack_all<R: RightColumns>(
         }
     }
 
-    let lanes = tile / TILE_REGISTERS;
+    let (depth, lanes) = (sizes.depth, simd::f32_lanes());
+    let tile = TILE_REGISTERS * lanes;
+    let group_len = width.next_multiple_of(tile) * depth;
+    let mut all = Scratch::new(sizes.groups * group_len);
+    let rights: Vec<P::Right> = (0..sizes.groups)
+        .map(|group| product.right(batch, group))
+        .collect();
     let mut parts = Vec::new();
-    for (number, packed) in packed.chunks_exact_mut(depth * tile).enumerate() {
-        let column = number * tile;
-        let columns = tile.min(width - column);
-        let tile = if columns <= lanes { lanes } else { tile };
-        let packed = packed[..depth * tile].chunks_mut(KC * tile);
-        parts.extend(packed.enumerate().map(|(block, out)| Pack {
-            right,
-            rows: (block * KC, out.len() / tile),
-            columns: (first + column, columns),
-            tile,
-            out,
-        }));
+    let groups = all.as_mut_slice().chunks_exact_mut(group_len);
+    for (right, packed) in rights.iter().zip(groups) {
+        for (number, packed) in packed.chunks_exact_mut(depth * tile).enumerate() {
+            let column = number * tile;
+            let columns = tile.min(width - column);
+            let tile = if columns <= lanes { lanes } else { tile };
+            let packed = packed[..depth * tile].chunks_mut(KC * tile);
+            parts.extend(packed.enumerate().map(|(block, out)| Pack {
+                right,
+                rows: (block * KC, out.len() / tile),
+                columns: (first + column, columns),
+                tile,
+                out,
+            }));
+        }
     }
-    let nanoseconds = 0.3 * (depth * width) as f64;
+    let nanoseconds = 0.3 * (sizes.groups * depth * width) as f64;
     parallel_for(
         parts.into_iter(),
         nanoseconds,
         || (),
         |(), part| simd::dispatch(part),
     );
+    all
 }
 
 /// Computes tasks, with the right factor packed before or not.
@@ -305,7 +380,7 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
             plan,
             product,
             packed,
-            task,
+            mut task,
             rows: scratch,
             sums,
             panel,
@@ -322,8 +397,18 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
         let places = &mut places[..n_rows];
         // The row after the last is all zeros.
         scratch[n_rows * SCRATCH_STRIDE..][..KC].fill(0.0);
+        let is_whole = columns.is_multiple_of(S::F32_LANES) && product.stores_sums();
+        let target = match task.out.as_mut_slice() {
+            [all] if is_whole => <P::Output as Storage>::as_f32(&[], all),
+            _ => None,
+        };
+        let is_stored = target.is_some();
+        let (target, stride) = match target {
+            Some((_, all)) => (all, columns),
+            None => (&mut *sums, plan.nc),
+        };
         if plan.depth == 0 {
-            sums.fill(0.0);
+            target.fill(0.0);
         }
         let mut start = 0;
         while start < plan.depth {
@@ -333,8 +418,7 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
                 source: left.source(),
                 scratch,
                 places,
-                order: left.order(),
-                count,
+                runs: left.runs(start, count),
             };
             for column in (0..columns).step_by(plan.tile) {
                 let width = plan.tile.min(columns - column);
@@ -345,12 +429,13 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
                     right.pack(simd, (start, count), at, tile, panel);
                     &*panel
                 } else {
-                    let before = (task.column - task.packed_from + column) * plan.depth;
+                    let column = task.column - task.packed_from + column;
+                    let before = (task.group * plan.packed_columns + column) * plan.depth;
                     &packed[before + start * tile..][..count * tile]
                 };
                 let sums = Sums {
-                    numbers: &mut sums[column..],
-                    stride: plan.nc,
+                    numbers: &mut target[column..],
+                    stride,
                     is_first: start == 0,
                 };
                 if tile == S::F32_LANES {
@@ -361,7 +446,9 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
             }
             start += count;
         }
-        store_all(product, task, plan.nc, sums);
+        if !is_stored {
+            store_all(product, task, plan.nc, sums);
+        }
     }
 }
 
@@ -399,18 +486,10 @@ struct Rows<'a> {
     source: &'a [f32],
     scratch: &'a [f32],
     places: &'a [Place],
-    /// Which row of the task each place is for; empty if they are in order.
-    order: &'a [u16],
-    count: usize,
+    runs: Runs<'a>,
 }
 
 impl<'a> Rows<'a> {
-    /// The row of the task that a place is for.
-    #[inline(always)]
-    fn row(&self, place: usize) -> usize {
-        self.order.get(place).map_or(place, |row| usize::from(*row))
-    }
-
     /// Whether all rows from `first` on, `height` of them, are zeros.
     #[inline(always)]
     fn are_zeros(&self, first: usize, height: usize) -> bool {
@@ -424,11 +503,39 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     fn group<const HEIGHT: usize>(&self, first: usize) -> [&'a [f32]; HEIGHT] {
         let last = self.places.len() - 1;
-        std::array::from_fn(|i| match self.places[(first + i).min(last)] {
-            Place::Source(at) => &self.source[at..][..self.count],
-            Place::Scratch(at) => &self.scratch[at..][..self.count],
-            Place::Zeros => &self.scratch[(last + 1) * SCRATCH_STRIDE..][..self.count],
-        })
+        let reach = self.runs.offsets.last().map_or(0, |last| *last) + self.runs.length;
+        // Closures of `array::from_fn` are not always inlined.
+        let mut rows = [&[][..]; HEIGHT];
+        for (i, row) in rows.iter_mut().enumerate() {
+            let (from, at) = match self.places[(first + i).min(last)] {
+                Place::Source(at) => (self.source, at),
+                Place::Scratch(at) => (self.scratch, at),
+                Place::Zeros => (self.scratch, (last + 1) * SCRATCH_STRIDE),
+            };
+            *row = &from[at..][..reach];
+        }
+        rows
+    }
+
+    /// The products of `HEIGHT` rows with a packed tile.
+    #[inline(always)]
+    fn dot<S: Simd, const HEIGHT: usize, const REGISTERS: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        panel: &[[S::f32s; REGISTERS]],
+    ) -> [[S::f32s; REGISTERS]; HEIGHT] {
+        let rows = self.group::<HEIGHT>(first);
+        let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; HEIGHT];
+        let length = self.runs.length;
+        for (offset, panel) in self.runs.offsets.iter().zip(panel.chunks_exact(length)) {
+            let mut parts = rows;
+            for part in &mut parts {
+                *part = &part[*offset..][..length];
+            }
+            sums = add_dot_tile(simd, sums, parts, panel);
+        }
+        sums
     }
 }
 
@@ -469,10 +576,10 @@ impl Sums<'_> {
             let sums = if are_zeros {
                 [[simd.splat_f32s(0.0); REGISTERS]; HEIGHT]
             } else {
-                dot_tile::<S, HEIGHT, REGISTERS>(simd, rows.group(first), panel)
+                rows.dot::<S, HEIGHT, REGISTERS>(simd, first, panel)
             };
             for (i, sums) in sums.iter().enumerate().take(n_rows - first) {
-                let target = &mut self.numbers[rows.row(first + i) * self.stride..];
+                let target = &mut self.numbers[(first + i) * self.stride..];
                 let target = S::as_mut_simd_f32s(&mut target[..REGISTERS * S::F32_LANES]).0;
                 for (target, sum) in target.iter_mut().zip(sums) {
                     *target = if self.is_first {

@@ -34,14 +34,31 @@ pub(crate) fn dot_tile<S: Simd, const ROWS: usize, const REGISTERS: usize>(
     rows: [&[f32]; ROWS],
     columns: &[[S::f32s; REGISTERS]],
 ) -> [[S::f32s; REGISTERS]; ROWS] {
+    let zeros = [[simd.splat_f32s(0.0); REGISTERS]; ROWS];
+    add_dot_tile(simd, zeros, rows, columns)
+}
+
+/// As [`dot_tile`], added to `sums`.
+#[inline(always)]
+pub(crate) fn add_dot_tile<S: Simd, const ROWS: usize, const REGISTERS: usize>(
+    simd: S,
+    mut sums: [[S::f32s; REGISTERS]; ROWS],
+    rows: [&[f32]; ROWS],
+    columns: &[[S::f32s; REGISTERS]],
+) -> [[S::f32s; REGISTERS]; ROWS] {
     /// Steps between two bounds checks of the rows.
     const STEPS: usize = 8;
-    let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; ROWS];
     let (column_steps, column_rest) = columns.as_chunks::<STEPS>();
-    let row_steps: [&[[f32; STEPS]]; ROWS] =
-        std::array::from_fn(|row| rows[row].as_chunks::<STEPS>().0);
+    // Closures of `array::from_fn` are not always inlined.
+    let mut row_steps: [&[[f32; STEPS]]; ROWS] = [&[]; ROWS];
+    for (steps, row) in row_steps.iter_mut().zip(rows) {
+        *steps = row.as_chunks::<STEPS>().0;
+    }
     for (step, columns) in column_steps.iter().enumerate() {
-        let rows: [&[f32; STEPS]; ROWS] = std::array::from_fn(|row| &row_steps[row][step]);
+        let mut rows: [&[f32; STEPS]; ROWS] = [&[0.0; STEPS]; ROWS];
+        for (row, steps) in rows.iter_mut().zip(row_steps) {
+            *row = &steps[step];
+        }
         for k in 0..STEPS {
             for row in 0..ROWS {
                 let factor = simd.splat_f32s(rows[row][k]);

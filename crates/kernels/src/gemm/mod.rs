@@ -8,7 +8,7 @@ mod gevm;
 mod matmul;
 pub(crate) mod microkernel;
 pub(crate) mod packed;
-mod scratch;
+pub(crate) mod scratch;
 mod shape;
 
 pub use batched::{Addend, MatmulShape, StridedMatrices, batched_matmul};

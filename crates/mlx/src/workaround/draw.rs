@@ -75,7 +75,8 @@ fn is_key(key: &Handle) -> bool {
     key.dtype() == Dtype::Uint32 && key.shape() == [2]
 }
 
-fn are_kernels_enabled() -> bool {
+/// Returns whether kernels compute what they can.
+pub(super) fn are_kernels_enabled() -> bool {
     static ENABLED: LazyLock<bool> =
         LazyLock::new(|| environment::flag(environment::HOST_KERNELS) != Some(false));
     *ENABLED

@@ -56,6 +56,7 @@ fn prepared_of(op: &Op, inputs: &[ArrayType]) -> Option<Prepared> {
 #[case::partition(Op::Partition { kth: -1, axis: 0 }, &[4096], Float16, true)]
 #[case::fft(Op::Fftn { n: vec![256], axes: vec![0], norm: FftNorm::Backward }, &[256], Complex64, true)]
 #[case::fft_of_no_axis(Op::Fftn { n: vec![], axes: vec![], norm: FftNorm::Backward }, &[256], Complex64, false)]
+#[case::magnitudes_as_complex_numbers(Op::Abs, &[4096], Complex64, true)]
 #[case::nothing(Op::Exp, &[0, 32], Float32, false)]
 fn of_one_input(#[case] op: Op, #[case] shape: &[i32], #[case] dtype: Dtype, #[case] want: bool) {
     let x = array(shape, dtype);
