@@ -1,29 +1,29 @@
 //! Direct convolution for groups of few channels, depthwise ones among them.
 //!
-//! Blocking: a task has some lines of the output, and of each up to [`MAX_PIXELS`] pixels. For each register of output
+//! Blocking: a task has some lines of the output, and of each up to 224 pixels. For each register of output
 //! channels, what it reads of the input is copied to a strip `[channel of the group, plane, line, pixel, lane]`: each lane
 //! holds the channel that its output is made of, and zeros stand outside of the input along the last axis. Then the sums
-//! of [`PIXELS`] neighbouring pixels stay in registers for all elements of the window, whose weights are
-//! `[register, plane, line, channel, pixel, lane]`. The last pixels of a line are computed with those before them.
+//! of 14 neighbouring pixels stay in registers for all elements of the window, whose weights are
+//! `[register, plane, line, channel, pixel, lane]`. The last pixels of a line are computed with those before them. A
+//! depthwise convolution of `f32` with strides, whose channels fill registers, is read in place (`in_place.rs`).
 //! Limit: loads from the L1 cache, and memory. Error: `2^-24 * depth` of `sum(|x * weight|)`, with the elements of a window
 //! as depth.
 
 use pulp::{Simd, WithSimd};
 
+use super::in_place::InPlace;
 use super::shape::{Conv, ConvAxis};
 use super::strip::{Channels, Lines, Range, Strip};
+use super::sums::{PIXELS, Sums};
 use crate::element::Element;
 use crate::gemm::scratch::Scratch;
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
 
 /// The most lines of a task.
-const MAX_LINES: usize = 8;
+const MAX_LINES: usize = 16;
 /// The most pixels of a line of a task: a multiple of [`PIXELS`].
 const MAX_PIXELS: usize = 224;
-/// Outputs whose sums are in registers together, and fewer of them for short lines.
-const PIXELS: usize = 14;
-const FEW_PIXELS: usize = 7;
 /// The most channels of a group that are not left to a matrix product.
 const MAX_WIDTH: usize = 32;
 /// Registers of channels that are copied together, if groups have one channel.
@@ -66,28 +66,35 @@ pub(super) fn run<T: Element>(shape: Conv<'_>, x: &[T], weight: &[T], out: &mut 
             }
         }
     }
+    let is_in_place = T::IS_F32 && InPlace::applies(&plan);
     let elements: usize = plan.axes.iter().map(|axis| axis.output).product();
     let nanoseconds = NANOSECONDS * (shape.batch * elements) as f64;
     parallel_for(
         tasks.into_iter(),
         nanoseconds * (shape.outputs * shape.depth()) as f64,
         Buffers::default,
-        |buffers, task| task.run(&plan, x, &weights, buffers),
+        |buffers, task| {
+            if is_in_place {
+                task.run_in_place(&plan, x, &weights);
+            } else {
+                task.run(&plan, x, &weights, buffers);
+            }
+        },
     );
 }
 
 /// The sizes of a convolution, and how it is cut into tasks.
-struct Plan {
-    axes: [ConvAxis; 3],
-    outputs: usize,
-    channels: Channels,
-    lanes: usize,
+pub(super) struct Plan {
+    pub(super) axes: [ConvAxis; 3],
+    pub(super) outputs: usize,
+    pub(super) channels: Channels,
+    pub(super) lanes: usize,
     /// Registers of output channels, and how many of them are computed together.
-    registers: usize,
-    together: usize,
+    pub(super) registers: usize,
+    pub(super) together: usize,
     /// The most lines and pixels of a task.
-    lines: usize,
-    pixels: usize,
+    pub(super) lines: usize,
+    pub(super) pixels: usize,
 }
 
 impl Plan {
@@ -115,7 +122,7 @@ impl Plan {
                 1
             },
             lines: (axes[1].output / wanted).clamp(1, most_lines),
-            pixels: pixels.next_multiple_of(FEW_PIXELS).min(axes[2].output),
+            pixels: pixels.next_multiple_of(PIXELS).min(axes[2].output),
         };
         while plan.lines > 1 && plan.strip_len() > MAX_STRIP / 4 {
             plan.lines /= 2;
@@ -150,7 +157,7 @@ impl Plan {
     }
 
     /// The elements of the window of one output.
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         let [first, second, third] = self.axes.map(|axis| axis.kernel);
         first * second * third * self.channels.width
     }
@@ -194,6 +201,20 @@ struct Task<'a, T> {
 }
 
 impl<T: Element> Task<'_, T> {
+    fn run_in_place(self, plan: &Plan, x: &[T], weights: &[f32]) {
+        let rows = self.out.into_iter();
+        let rows = rows.filter_map(|row| T::as_f32(&[], row).map(|(_, row)| row));
+        simd::dispatch(InPlace {
+            plan,
+            x: T::read(x, &mut []),
+            weights,
+            plane: self.plane,
+            line: self.line,
+            pixel: self.pixel,
+            out: rows.collect(),
+        });
+    }
+
     fn run(self, plan: &Plan, x: &[T], weights: &[f32], buffers: &mut Buffers) {
         let Buffers { converted, sums } = buffers;
         let pixels = self.out.first().map_or(0, |out| out.len()) / plan.outputs;
@@ -249,6 +270,7 @@ impl WithSimd for Block<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let plan = self.plan;
+        let mut out = std::mem::take(&mut self.out);
         let sizes = [
             plan.channels.width,
             plan.axes[0].kernel,
@@ -261,21 +283,23 @@ impl WithSimd for Block<'_, '_> {
         let mut taps = Vec::new();
         for first in (0..plan.registers).step_by(plan.together) {
             let count = plan.together.min(plan.registers - first);
-            for (number, numbers) in scratch.chunks_exact_mut(len.max(1)).take(count).enumerate() {
-                let strip = Strip {
-                    range: self.range,
-                    channels: plan.channels,
-                    lanes: S::F32_LANES,
-                    first: (first + number) * S::F32_LANES,
-                    count: S::F32_LANES.min(plan.outputs - (first + number) * S::F32_LANES),
-                };
-                strip.fill(simd, self.lines, numbers);
-            }
-            for line in 0..self.out.len() {
+            let mut filled = 0;
+            for (line, out) in out.iter_mut().enumerate() {
+                // Lines are copied right before they are needed, so that they are still in the cache.
+                let (from, seen) = plan.axes[1].reached(self.first_line + line, 1);
+                let needed = (from + seen).saturating_sub(self.range.lines.0);
+                for number in filled..needed {
+                    for register in first..first + count {
+                        let strip = &mut scratch[(register - first) * len..][..len];
+                        self.fill_line(simd, register, number, strip);
+                    }
+                }
+                filled = filled.max(needed);
                 self.find_taps(line, &mut taps);
                 for register in first..first + count {
                     let strip = &scratch[(register - first) * len..][..len];
-                    self.line(simd, (register, line), &taps, strip);
+                    let sums = self.sums::<S>(register, &taps, strip);
+                    sums.all_pixels(simd, self.pixels, out);
                 }
             }
         }
@@ -307,106 +331,39 @@ impl Block<'_, '_> {
         }
     }
 
-    /// All pixels of a line, for a register of channels.
+    /// Copies a line of the range for a register of channels.
     #[inline(always)]
-    fn line<S: Simd>(
-        &mut self,
-        simd: S,
-        (register, line): (usize, usize),
-        taps: &[(usize, usize)],
-        strip: &[f32],
-    ) {
-        match self.plan.axes[2].stride {
-            1 => self.line_by::<S, 1>(simd, (register, line), taps, strip),
-            2 => self.line_by::<S, 2>(simd, (register, line), taps, strip),
-            _ => self.line_by::<S, 0>(simd, (register, line), taps, strip),
-        }
+    fn fill_line<S: Simd>(&self, simd: S, register: usize, line: usize, out: &mut [f32]) {
+        let first = register * S::F32_LANES;
+        let strip = Strip {
+            range: self.range,
+            channels: self.plan.channels,
+            lanes: S::F32_LANES,
+            first,
+            count: S::F32_LANES.min(self.plan.outputs - first),
+        };
+        strip.fill_line(simd, self.lines, line, out);
     }
 
-    /// As [`Self::line`], with a stride that is known to the compiler, unless it is 0.
+    /// A line of a register of channels.
     #[inline(always)]
-    fn line_by<S: Simd, const STRIDE: usize>(
-        &mut self,
-        simd: S,
-        (register, line): (usize, usize),
-        taps: &[(usize, usize)],
-        strip: &[f32],
-    ) {
+    fn sums<'a, S: Simd>(
+        &'a self,
+        register: usize,
+        taps: &'a [(usize, usize)],
+        strip: &'a [f32],
+    ) -> Sums<'a, S> {
         let plan = self.plan;
         let depth = plan.depth() * S::F32_LANES;
         let channel = register * S::F32_LANES;
-        let sums = Sums::<S> {
-            strip: S::as_simd_f32s(strip).0,
+        Sums {
+            x: S::as_simd_f32s(strip).0,
             weights: S::as_simd_f32s(&self.weights[register * depth..][..depth]).0,
             taps,
             axis: plan.axes[2],
+            pixel: 1,
             outputs: plan.outputs,
             channels: (channel, S::F32_LANES.min(plan.outputs - channel)),
-        };
-        let (out, pixels) = (&mut *self.out[line], self.pixels);
-        // The last ones end at the last pixel, wherever they start.
-        if pixels >= PIXELS {
-            for pixel in (0..pixels).step_by(PIXELS) {
-                sums.pixels::<STRIDE, PIXELS>(simd, pixel.min(pixels - PIXELS), out);
-            }
-        } else if pixels >= FEW_PIXELS {
-            for pixel in (0..pixels).step_by(FEW_PIXELS) {
-                sums.pixels::<STRIDE, FEW_PIXELS>(simd, pixel.min(pixels - FEW_PIXELS), out);
-            }
-        } else {
-            for pixel in 0..pixels {
-                sums.pixels::<STRIDE, 1>(simd, pixel, out);
-            }
-        }
-    }
-}
-
-/// What the pixels of a line have in common.
-struct Sums<'a, S: Simd> {
-    strip: &'a [S::f32s],
-    weights: &'a [S::f32s],
-    taps: &'a [(usize, usize)],
-    axis: ConvAxis,
-    outputs: usize,
-    /// The first channel of the output, and how many.
-    channels: (usize, usize),
-}
-
-impl<S: Simd> Sums<'_, S> {
-    /// `COUNT` neighbouring pixels.
-    #[inline(always)]
-    fn pixels<const STRIDE: usize, const COUNT: usize>(
-        &self,
-        simd: S,
-        pixel: usize,
-        out: &mut [f32],
-    ) {
-        let stride = if STRIDE == 0 {
-            self.axis.stride
-        } else {
-            STRIDE
-        };
-        let (kernel, dilation) = (self.axis.kernel, self.axis.kernel_dilation);
-        let mut sums = [simd.splat_f32s(0.0); COUNT];
-        for &(strip, weight) in self.taps {
-            let weights = &self.weights[weight..][..kernel];
-            let mut at = strip + pixel * stride;
-            for weight in weights {
-                let x = &self.strip[at..][..(COUNT - 1) * stride + 1];
-                for (o, sum) in sums.iter_mut().enumerate() {
-                    *sum = simd.mul_add_e_f32s(x[o * stride], *weight, *sum);
-                }
-                at += dilation;
-            }
-        }
-        let (first, width) = self.channels;
-        for (o, sum) in sums.into_iter().enumerate() {
-            let out = &mut out[(pixel + o) * self.outputs + first..][..width];
-            if width == S::F32_LANES {
-                S::as_mut_simd_f32s(out).0[0] = sum;
-            } else {
-                simd.partial_store_f32s(out, sum);
-            }
         }
     }
 }

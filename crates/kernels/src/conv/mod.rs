@@ -3,9 +3,11 @@
 mod conv1d;
 mod direct;
 mod general;
+mod in_place;
 mod phases;
 mod shape;
 mod strip;
+mod sums;
 mod windows;
 
 pub use conv1d::{Conv1d, conv1d};

@@ -114,41 +114,41 @@ pub(super) struct Strip<'a> {
 }
 
 impl Strip<'_> {
-    /// Writes `[channel of the group, plane, line, pixel, lane]`; planes that are outside are left as they are.
+    /// Writes a line of `[channel of the group, plane, line, pixel, lane]`; planes that are outside are left as they are.
     #[inline(always)]
-    pub(super) fn fill<S: Simd>(&self, simd: S, lines: Lines<'_>, out: &mut [f32]) {
+    pub(super) fn fill_line<S: Simd>(
+        &self,
+        simd: S,
+        lines: Lines<'_>,
+        number: usize,
+        out: &mut [f32],
+    ) {
         let range = self.range;
         let [outer, _, third] = range.axes;
         let (from, place, count) = range.inside();
         let line = range.pixels * self.lanes;
-        let n_lines = range.lines.1;
-        if n_lines == 0 {
-            return;
-        }
-        for (number, out) in out.chunks_exact_mut(n_lines * line).enumerate() {
-            let (c, k) = (number / outer.kernel, number % outer.kernel);
+        let all = self.channels.all;
+        for (plane, out) in out.chunks_exact_mut(range.lines.1 * line).enumerate() {
+            let (c, k) = (plane / outer.kernel, plane % outer.kernel);
             let Some(i) = outer.index(range.begin, k) else {
                 continue;
             };
-            for (number, out) in out.chunks_exact_mut(line).enumerate() {
-                let start = range.start(lines.is_copied, (k, i), number) + from;
-                let x = &lines.numbers[start * self.channels.all..][..count * self.channels.all];
-                if third.input_dilation > 1 {
-                    out.fill(0.0);
-                    for (x, out) in x.chunks_exact(self.channels.all).zip(
-                        out[(place * self.lanes).min(line)..]
-                            .chunks_mut(third.input_dilation * self.lanes),
-                    ) {
-                        self.pixels(simd, c, x, &mut out[..self.lanes]);
-                    }
-                    continue;
+            let out = &mut out[number * line..][..line];
+            let start = range.start(lines.is_copied, (k, i), number) + from;
+            let x = &lines.numbers[start * all..][..count * all];
+            let (before, out) = out.split_at_mut((place * self.lanes).min(line));
+            before.fill(0.0);
+            if third.input_dilation > 1 {
+                out.fill(0.0);
+                let places = out.chunks_mut(third.input_dilation * self.lanes);
+                for (x, out) in x.chunks_exact(all).zip(places) {
+                    self.pixels(simd, c, x, &mut out[..self.lanes]);
                 }
-                let (before, out) = out.split_at_mut((place * self.lanes).min(line));
-                let (out, after) = out.split_at_mut(count * self.lanes);
-                before.fill(0.0);
-                self.pixels(simd, c, x, out);
-                after.fill(0.0);
+                continue;
             }
+            let (out, after) = out.split_at_mut(count * self.lanes);
+            self.pixels(simd, c, x, out);
+            after.fill(0.0);
         }
     }
 

@@ -9,9 +9,10 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::factors::{KC, LeftRows, Place, RightColumns, Runs, SCRATCH_STRIDE};
-use super::microkernel::{TILE_REGISTERS, add_dot_tile, has_16_registers};
+use super::factors::{KC, LeftRows, Place, RightColumns, SCRATCH_STRIDE};
+use super::microkernel::TILE_REGISTERS;
 use super::scratch::Scratch;
+use super::tile_sums::{Rows, Sums};
 use crate::element::Element;
 use crate::element::private::Storage;
 use crate::parallel::{parallel_for, threads};
@@ -125,6 +126,11 @@ pub(crate) fn multiply_rows<P: Product>(sizes: Sizes, product: &P, rows: &mut [&
     }
 }
 
+/// As many tasks keep all threads at work to the end.
+fn wanted_tasks() -> usize {
+    if threads() > 1 { 4 * threads() } else { 1 }
+}
+
 /// How products are cut into tasks.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
@@ -142,7 +148,7 @@ struct Plan {
 impl Plan {
     fn of(sizes: Sizes, tile: usize) -> Self {
         let products = sizes.batch * sizes.groups;
-        let wanted = if threads() > 1 { 4 * threads() } else { 1 };
+        let wanted = wanted_tasks();
         let (mut mc, mut nc) = (MC, NC);
         let tasks =
             |mc: usize, nc: usize| products * sizes.rows.div_ceil(mc) * sizes.columns.div_ceil(nc);
@@ -175,36 +181,18 @@ impl Plan {
     }
 }
 
-/// A part of one product, and where it goes.
+/// A part of a product, or of the products of all groups, and where it goes.
 struct Task<'a, T> {
     batch: usize,
-    group: usize,
+    /// The first group, and how many.
+    groups: (usize, usize),
     row: usize,
     column: usize,
-    /// The columns, and of them those before the ones that are packed together.
+    /// The columns of each group, and of them those before the ones that are packed together.
     columns: usize,
     packed_from: usize,
     /// A slice for each row, or one for all.
     out: Vec<&'a mut [T]>,
-}
-
-impl<'a, T> Task<'a, T> {
-    fn new(
-        (batch, row): (usize, usize),
-        (group, column, columns): (usize, usize, usize),
-        packed_from: usize,
-        out: Vec<&'a mut [T]>,
-    ) -> Self {
-        Self {
-            batch,
-            group,
-            row,
-            column,
-            columns,
-            packed_from,
-            out,
-        }
-    }
 }
 
 /// Cuts the output of products from `out.0` on.
@@ -222,11 +210,22 @@ fn tasks<T>(
     } = sizes;
     let mut tasks = Vec::new();
     let line = groups * columns;
+    // Whole rows need no slice for each, if there are enough tasks.
+    let is_whole = width == columns && width <= plan.nc;
+    let is_whole = is_whole && (groups == 1 || rows.div_ceil(plan.mc) >= wanted_tasks());
     for (b, out) in out.chunks_mut(rows * line).enumerate() {
         for (block, out) in out.chunks_mut(plan.mc * line).enumerate() {
             let place = (first_batch + b, block * plan.mc);
-            if groups == 1 && width == columns && width <= plan.nc {
-                tasks.push(Task::new(place, (0, 0, columns), first, vec![out]));
+            if is_whole {
+                tasks.push(Task {
+                    batch: place.0,
+                    groups: (0, groups),
+                    row: place.1,
+                    column: first,
+                    columns,
+                    packed_from: first,
+                    out: vec![out],
+                });
                 continue;
             }
             let rows = out.chunks_mut(line);
@@ -241,16 +240,23 @@ fn cut_rows<'a, T>(
     plan: Plan,
     sizes: Sizes,
     (first, width): (usize, usize),
-    place: (usize, usize),
-    rows: impl Iterator<Item = &'a mut [T]>,
+    (batch, row): (usize, usize),
+    rows: impl ExactSizeIterator<Item = &'a mut [T]>,
     tasks: &mut Vec<Task<'a, T>>,
 ) {
     let column_blocks = width.div_ceil(plan.nc);
     let from = tasks.len();
     for group in 0..sizes.groups {
         for at in (0..width).step_by(plan.nc) {
-            let columns = (group, first + at, plan.nc.min(width - at));
-            tasks.push(Task::new(place, columns, first, Vec::new()));
+            tasks.push(Task {
+                batch,
+                groups: (group, 1),
+                row,
+                column: first + at,
+                columns: plan.nc.min(width - at),
+                packed_from: first,
+                out: Vec::with_capacity(rows.len()),
+            });
         }
     }
     let tasks = &mut tasks[from..];
@@ -375,40 +381,54 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (first, count) = self.task.groups;
+        for group in first..first + count {
+            self.group(simd, group);
+        }
+    }
+}
+
+impl<P: Product> Block<'_, '_, P> {
+    #[inline(always)]
+    fn group<S: Simd>(&mut self, simd: S, group: usize) {
         let Self {
             plan,
             product,
             packed,
-            mut task,
+            task,
             rows: scratch,
             sums,
             panel,
         } = self;
         let columns = task.columns;
+        let line = task.groups.1 * columns;
+        let before = (group - task.groups.0) * columns;
         let n_rows = match task.out.as_slice() {
-            [all] => all.len() / columns,
+            [all] => all.len() / line,
             rows => rows.len(),
         };
-        let mut left = product.left(task.batch, task.group);
+        let mut left = product.left(task.batch, group);
         left.begin(task.row, n_rows);
-        let right = product.right(task.batch, task.group);
+        let right = product.right(task.batch, group);
         let mut places = [Place::Source(0); MC];
         let places = &mut places[..n_rows];
         // The row after the last is all zeros.
         scratch[n_rows * SCRATCH_STRIDE..][..KC].fill(0.0);
         let is_whole = columns.is_multiple_of(S::F32_LANES) && product.stores_sums();
         let target = match task.out.as_mut_slice() {
-            [all] if is_whole => <P::Output as Storage>::as_f32(&[], all),
+            [all] if is_whole => <P::Output as Storage>::as_f32(&[], &mut all[before..]),
             _ => None,
         };
         let is_stored = target.is_some();
         let (target, stride) = match target {
-            Some((_, all)) => (all, columns),
-            None => (&mut *sums, plan.nc),
+            Some((_, all)) => (all, line),
+            None => (&mut **sums, plan.nc),
         };
         if plan.depth == 0 {
-            target.fill(0.0);
+            target
+                .chunks_mut(stride)
+                .for_each(|row| row[..columns].fill(0.0));
         }
         let mut start = 0;
         while start < plan.depth {
@@ -430,7 +450,7 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
                     &*panel
                 } else {
                     let column = task.column - task.packed_from + column;
-                    let before = (task.group * plan.packed_columns + column) * plan.depth;
+                    let before = (group * plan.packed_columns + column) * plan.depth;
                     &packed[before + start * tile..][..count * tile]
                 };
                 let sums = Sums {
@@ -447,7 +467,7 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
             start += count;
         }
         if !is_stored {
-            store_all(product, task, plan.nc, sums);
+            store_all(*product, task, before, plan.nc, sums);
         }
     }
 }
@@ -462,133 +482,27 @@ fn tile_of<S: Simd>(columns: usize) -> usize {
     }
 }
 
-/// Stores the sums of a task, `[rows, stride]`.
+/// Stores the sums of a group, `[rows, stride]`, which has columns `before` it in each row.
 #[inline(always)]
-fn store_all<P: Product>(product: &P, task: Task<'_, P::Output>, stride: usize, sums: &mut [f32]) {
-    let columns = task.columns;
+fn store_all<P: Product>(
+    product: &P,
+    task: &mut Task<'_, P::Output>,
+    before: usize,
+    stride: usize,
+    sums: &mut [f32],
+) {
+    let (columns, line) = (task.columns, task.groups.1 * task.columns);
     let rows = task
         .out
-        .into_iter()
-        .flat_map(|out| out.chunks_exact_mut(columns));
+        .iter_mut()
+        .flat_map(|out| out.chunks_exact_mut(line));
     for (row, (out, sums)) in rows.zip(sums.chunks_mut(stride)).enumerate() {
         let position = Position {
             batch: task.batch,
             row: task.row + row,
             column: task.column,
         };
+        let out = &mut out[before..][..columns];
         product.store(position, &mut sums[..columns], out);
-    }
-}
-
-/// Parts of rows of a left factor.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    source: &'a [f32],
-    scratch: &'a [f32],
-    places: &'a [Place],
-    runs: Runs<'a>,
-}
-
-impl<'a> Rows<'a> {
-    /// Whether all rows from `first` on, `height` of them, are zeros.
-    #[inline(always)]
-    fn are_zeros(&self, first: usize, height: usize) -> bool {
-        let places = self.places[first..].iter().take(height);
-        places
-            .into_iter()
-            .all(|place| matches!(place, Place::Zeros))
-    }
-
-    /// `HEIGHT` rows; the last one again where there are not enough.
-    #[inline(always)]
-    fn group<const HEIGHT: usize>(&self, first: usize) -> [&'a [f32]; HEIGHT] {
-        let last = self.places.len() - 1;
-        let reach = self.runs.offsets.last().map_or(0, |last| *last) + self.runs.length;
-        // Closures of `array::from_fn` are not always inlined.
-        let mut rows = [&[][..]; HEIGHT];
-        for (i, row) in rows.iter_mut().enumerate() {
-            let (from, at) = match self.places[(first + i).min(last)] {
-                Place::Source(at) => (self.source, at),
-                Place::Scratch(at) => (self.scratch, at),
-                Place::Zeros => (self.scratch, (last + 1) * SCRATCH_STRIDE),
-            };
-            *row = &from[at..][..reach];
-        }
-        rows
-    }
-
-    /// The products of `HEIGHT` rows with a packed tile.
-    #[inline(always)]
-    fn dot<S: Simd, const HEIGHT: usize, const REGISTERS: usize>(
-        &self,
-        simd: S,
-        first: usize,
-        panel: &[[S::f32s; REGISTERS]],
-    ) -> [[S::f32s; REGISTERS]; HEIGHT] {
-        let rows = self.group::<HEIGHT>(first);
-        let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; HEIGHT];
-        let length = self.runs.length;
-        for (offset, panel) in self.runs.offsets.iter().zip(panel.chunks_exact(length)) {
-            let mut parts = rows;
-            for part in &mut parts {
-                *part = &part[*offset..][..length];
-            }
-            sums = add_dot_tile(simd, sums, parts, panel);
-        }
-        sums
-    }
-}
-
-/// Sums of a tile of columns.
-struct Sums<'a> {
-    /// Rows that are `stride` apart.
-    numbers: &'a mut [f32],
-    stride: usize,
-    /// Whether there are no sums yet.
-    is_first: bool,
-}
-
-impl Sums<'_> {
-    /// Adds the products of rows with a packed tile that is `REGISTERS` wide.
-    #[inline(always)]
-    fn add<S: Simd, const REGISTERS: usize>(self, simd: S, rows: Rows<'_>, panel: &[f32]) {
-        if has_16_registers::<S>() {
-            self.add_rows::<S, 4, REGISTERS>(simd, rows, panel);
-        } else {
-            self.add_rows::<S, 8, REGISTERS>(simd, rows, panel);
-        }
-    }
-
-    #[inline(always)]
-    fn add_rows<S: Simd, const HEIGHT: usize, const REGISTERS: usize>(
-        self,
-        simd: S,
-        rows: Rows<'_>,
-        panel: &[f32],
-    ) {
-        let panel = S::as_simd_f32s(panel).0.as_chunks::<REGISTERS>().0;
-        let n_rows = rows.places.len();
-        for first in (0..n_rows).step_by(HEIGHT) {
-            let are_zeros = rows.are_zeros(first, HEIGHT);
-            if are_zeros && !self.is_first {
-                continue;
-            }
-            let sums = if are_zeros {
-                [[simd.splat_f32s(0.0); REGISTERS]; HEIGHT]
-            } else {
-                rows.dot::<S, HEIGHT, REGISTERS>(simd, first, panel)
-            };
-            for (i, sums) in sums.iter().enumerate().take(n_rows - first) {
-                let target = &mut self.numbers[(first + i) * self.stride..];
-                let target = S::as_mut_simd_f32s(&mut target[..REGISTERS * S::F32_LANES]).0;
-                for (target, sum) in target.iter_mut().zip(sums) {
-                    *target = if self.is_first {
-                        *sum
-                    } else {
-                        simd.add_f32s(*target, *sum)
-                    };
-                }
-            }
-        }
     }
 }
