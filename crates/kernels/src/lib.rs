@@ -54,7 +54,10 @@ pub use elementwise::{
     has_unary, map, map_in_place, select, select_in_place, swiglu, unary, zip, zip_in_place,
 };
 pub use error::{Error, Result};
-pub use fft::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
+pub use fft::{
+    FftShape, complex_abs, complex_abs_to_complex, complex_to_real, fft, inverse_real_fft,
+    real_fft, real_to_complex,
+};
 pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul};
 pub use indexing::{
     Gather, Index, gather, scatter, scatter_along, scatter_along_half, scatter_half, take_along,

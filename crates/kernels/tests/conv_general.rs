@@ -206,6 +206,16 @@ fn follows_the_formula(#[case] n_axes: usize) {
 #[case::depthwise(13, (3, 1, 1, 1), (40, 40, 40))]
 #[case::depthwise_strided(13, (3, 2, 1, 2), (33, 33, 33))]
 #[case::grouped(9, (3, 1, 1, 1), (64, 32, 4))]
+#[case::pairs_of_channels(30, (3, 1, 1, 1), (24, 24, 12))]
+#[case::groups_of_four(16, (3, 1, 2, 1), (48, 48, 12))]
+#[case::groups_of_eight(15, (3, 2, 1, 1), (24, 24, 3))]
+#[case::groups_of_sixteen(9, (3, 1, 1, 1), (64, 64, 4))]
+#[case::groups_of_many(11, (3, 1, 1, 1), (144, 36, 2))]
+#[case::several_outputs_of_a_channel(12, (3, 1, 1, 2), (20, 60, 20))]
+#[case::one_output_of_several_channels(12, (5, 3, 2, 1), (60, 20, 20))]
+#[case::one_channel(28, (3, 1, 1, 1), (1, 32, 1))]
+#[case::padded_by_more_than_the_kernel(6, (2, 1, 5, 1), (3, 17, 1))]
+#[case::depthwise_padded_by_more_than_the_kernel(6, (2, 1, 5, 1), (17, 17, 17))]
 #[case::as_large_as_the_input(21, (19, 1, 1, 1), (5, 12, 1))]
 fn layers(
     #[case] input: usize,
@@ -233,6 +243,107 @@ fn layers(
     check::<f32>(shape);
     check::<f16>(shape);
     check::<bf16>(shape);
+}
+
+/// Lines that are cut into pieces, and windows that see a few lines each.
+#[rstest]
+#[case::depthwise(700, (3, 1, 1), (20, 20, 20))]
+#[case::depthwise_strided(601, (4, 3, 2), (17, 17, 17))]
+#[case::groups(500, (3, 2, 1), (12, 12, 3))]
+#[case::few_channels(700, (5, 1, 2), (3, 33, 1))]
+#[case::few_channels_strided(900, (7, 2, 3), (2, 32, 1))]
+fn long_lines(
+    #[case] input: usize,
+    #[case] (kernel, stride, padding): (usize, usize, usize),
+    #[case] (channels, outputs, groups): (usize, usize, usize),
+) {
+    let axis = |input: usize, kernel: usize, padding: usize| ConvAxis {
+        input,
+        kernel,
+        output: (input + 2 * padding - kernel) / stride + 1,
+        stride,
+        padding,
+        kernel_dilation: 1,
+        input_dilation: 1,
+    };
+    let long = axis(input, kernel, padding);
+    for axes in [
+        &[long][..],
+        &[axis(5, 2, 1), long],
+        &[axis(2, 2, 1), axis(3, 3, 1), long],
+    ] {
+        let shape = Conv {
+            batch: 2,
+            axes,
+            channels,
+            outputs,
+            groups,
+            flip: false,
+        };
+        check::<f32>(shape);
+        check::<bf16>(shape);
+    }
+}
+
+/// As a transposed convolution is one of the gradient with zeros between its elements.
+#[rstest]
+#[case::twice_as_large(7, (4, 2, 2), (20, 40, 1))]
+#[case::smaller_kernel(6, (2, 3, 1), (5, 9, 1))]
+#[case::larger_kernel(5, (5, 3, 4), (33, 16, 1))]
+#[case::with_groups(6, (3, 2, 1), (34, 34, 2))]
+#[case::depthwise(6, (3, 2, 1), (18, 18, 18))]
+#[case::cut(6, (3, 2, 0), (4, 4, 1))]
+fn transposed(
+    #[case] input: usize,
+    #[case] (kernel, input_dilation, padding): (usize, usize, usize),
+    #[case] (channels, outputs, groups): (usize, usize, usize),
+) {
+    for (stride, kernel_dilation) in [(1, 1), (1, 2), (2, 1), (3, 2)] {
+        let reach = (input - 1) * input_dilation + 2 * padding;
+        let axis = ConvAxis {
+            input,
+            kernel,
+            output: (reach - (kernel - 1) * kernel_dilation) / stride + 2,
+            stride,
+            padding,
+            kernel_dilation,
+            input_dilation,
+        };
+        let shape = Conv {
+            batch: 2,
+            axes: &[axis; 2],
+            channels,
+            outputs,
+            groups,
+            flip: true,
+        };
+        check::<f32>(shape);
+        check::<bf16>(shape);
+    }
+}
+
+#[test]
+fn no_batch_is_no_output() {
+    let axis = ConvAxis {
+        input: 4,
+        kernel: 3,
+        output: 2,
+        stride: 1,
+        padding: 0,
+        kernel_dilation: 1,
+        input_dilation: 1,
+    };
+    for groups in [1, 2] {
+        let shape = Conv {
+            batch: 0,
+            axes: &[axis; 2],
+            channels: 2,
+            outputs: 2,
+            groups,
+            flip: false,
+        };
+        check::<f32>(shape);
+    }
 }
 
 #[rstest]

@@ -2,7 +2,10 @@
 
 mod reference;
 
-use mlx_kernels::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
+use mlx_kernels::{
+    FftShape, complex_abs, complex_abs_to_complex, complex_to_real, fft, inverse_real_fft,
+    real_fft, real_to_complex,
+};
 use reference::{random, ulps};
 use rstest::rstest;
 
@@ -245,4 +248,15 @@ fn magnitudes_are_within_units_in_the_last_place_at_any_scale() {
     let is_same = |(pair, x): (&[f32], &f32)| pair[0].to_bits() == x.to_bits() && pair[1] == 0.0;
     assert!(pairs.chunks(2).zip(&x).all(is_same));
     assert!(complex_abs(&x[1..], &mut out).is_err());
+    // The same as complex numbers, and real parts of these.
+    let mut complex = vec![1.0; x.len()];
+    complex_abs_to_complex(&x, &mut complex).unwrap();
+    let is_same = |(pair, x): (&[f32], &f32)| pair[0].to_bits() == x.to_bits() && pair[1] == 0.0;
+    assert!(complex.chunks(2).zip(&out).all(is_same));
+    let mut real = vec![1.0; out.len()];
+    complex_to_real(&complex, &mut real).unwrap();
+    let mut both = real.iter().zip(&out);
+    assert!(both.all(|(real, out)| real.to_bits() == out.to_bits()));
+    assert!(complex_abs_to_complex(&x[1..], &mut complex).is_err());
+    assert!(complex_to_real(&complex[1..], &mut real).is_err());
 }

@@ -4,16 +4,18 @@
 //! weight[f, k.., c]`, `x` being 0 outside and between its elements; with groups, `f` depends only on the channels of its
 //! group; a flipped kernel has `weight[f, size - 1 - k.., c]`.
 //! Blocking: implicit GEMM (`gemm/blocked.rs`), whose rows are windows, which are read in place as far as their elements are
-//! adjacent. A kernel of one element with stride 1 is a plain product. With one channel to a group, `depthwise.rs`.
+//! adjacent. A kernel of one element with stride 1 is a plain product. Few channels to a group: `direct.rs`. An input with
+//! zeros between its elements: a convolution for each phase (`phases.rs`).
 //! Inputs of half precision are converted once, as each element is in many windows.
 //! Limit: multiplications. Error: as in `gemm/blocked.rs`, with the elements of a window as depth.
 
-use super::depthwise;
+use super::direct;
+use super::phases::{self, Phase};
 use super::shape::{Conv, ConvAxis};
 use super::windows::Windows;
 use crate::element::{Element, to_f32_vec};
 use crate::error::Result;
-use crate::gemm::blocked::{Product, Sizes, multiply};
+use crate::gemm::blocked::{Product, Sizes, multiply, multiply_rows};
 use crate::gemm::factors::Strided;
 
 /// Writes the convolution of `x` with `weight` to `out`.
@@ -48,27 +50,17 @@ pub fn conv<T: Element>(shape: Conv<'_>, x: &[T], weight: &[T], out: &mut [T]) -
     } else {
         weight
     };
-    let width = shape.channels / shape.groups;
-    let axes = shape.three_axes();
-    if width == 1 && shape.outputs == shape.groups && shape.groups > 1 {
-        depthwise::run(shape, x, weight, out);
+    if direct::applies(shape) {
+        direct::run(shape, x, weight, out);
         return Ok(());
     }
-    let rows = axes.iter().map(|axis| axis.output).product::<usize>() * shape.batch;
-    let columns = shape.outputs / shape.groups;
-    let sizes = Sizes {
-        batch: 1,
-        rows,
-        groups: shape.groups,
-        depth: shape.depth(),
-        columns,
-    };
+    let axes = shape.three_axes();
     let weight = Strided {
         data: weight,
         start: 0,
         row_stride: 1,
         column_stride: shape.depth(),
-        columns,
+        columns: shape.outputs / shape.groups,
     };
     if axes.iter().all(is_plain) && shape.groups == 1 {
         let x = Strided {
@@ -78,7 +70,7 @@ pub fn conv<T: Element>(shape: Conv<'_>, x: &[T], weight: &[T], out: &mut [T]) -
             column_stride: 1,
             columns: shape.channels,
         };
-        multiply(sizes, &Plain { x, weight }, out);
+        multiply(sizes(shape, &axes), &Plain { x, weight }, out);
         return Ok(());
     }
     let converted;
@@ -92,11 +84,64 @@ pub fn conv<T: Element>(shape: Conv<'_>, x: &[T], weight: &[T], out: &mut [T]) -
         x,
         axes,
         channels: shape.channels,
-        width,
+        width: shape.channels / shape.groups,
         weight,
     };
-    multiply(sizes, &product, out);
+    if phases::is_dilated(&axes) {
+        by_phases(shape, &product, out);
+    } else {
+        multiply(sizes(shape, &axes), &product, out);
+    }
     Ok(())
+}
+
+/// The sizes of the product that a convolution over these axes is.
+fn sizes(shape: Conv<'_>, axes: &[ConvAxis; 3]) -> Sizes {
+    let width = shape.channels / shape.groups;
+    Sizes {
+        batch: 1,
+        rows: axes.iter().map(|axis| axis.output).product::<usize>() * shape.batch,
+        groups: shape.groups,
+        depth: axes.iter().map(|axis| axis.kernel).product::<usize>() * width,
+        columns: shape.outputs / shape.groups,
+    }
+}
+
+/// Computes a convolution whose input is dilated.
+fn by_phases<T: Element>(shape: Conv<'_>, whole: &Implicit<'_, T>, out: &mut [T]) {
+    let axes = whole.axes;
+    let counts = axes.map(|axis| phases::count(&axis));
+    let all = phases::split_rows(&axes, shape.outputs, out);
+    for (number, mut rows) in all.into_iter().enumerate() {
+        if rows.is_empty() {
+            continue;
+        }
+        let place = [
+            number / counts[2] / counts[1],
+            number / counts[2] % counts[1],
+            number % counts[2],
+        ];
+        let [Some(first), Some(second), Some(third)] =
+            [0, 1, 2].map(|axis| Phase::of(&axes[axis], place[axis]))
+        else {
+            rows.iter_mut().for_each(|row| row.fill(T::default()));
+            continue;
+        };
+        let phases = [first, second, third];
+        let weight = phases::weights(&axes, &phases, whole.width, whole.weight.data);
+        let axes = phases.map(|phase| phase.axis);
+        let sizes = sizes(shape, &axes);
+        let product = Implicit {
+            axes,
+            weight: Strided {
+                data: &weight,
+                column_stride: sizes.depth,
+                ..whole.weight
+            },
+            ..*whole
+        };
+        multiply_rows(sizes, &product, &mut rows);
+    }
 }
 
 /// Whether each output is made of the element in its place.
@@ -132,6 +177,10 @@ impl<'a, T: Element> Product for Plain<'a, T> {
         self.x
     }
 
+    fn stores_sums(&self) -> bool {
+        true
+    }
+
     fn right(&self, _: usize, _: usize) -> Strided<'a, T> {
         self.weight
     }
@@ -154,6 +203,10 @@ impl<'a, T: Element> Product for Implicit<'a, T> {
     fn left(&self, _: usize, group: usize) -> Windows<'a> {
         let channels = (group * self.width, self.width);
         Windows::new(self.x, self.axes, self.channels, channels)
+    }
+
+    fn stores_sums(&self) -> bool {
+        true
     }
 
     fn right(&self, _: usize, group: usize) -> Strided<'a, T> {

@@ -1,9 +1,13 @@
-//! Convolutions: over one axis of `f32`, and over any axes by a blocked product or channel by channel.
+//! Convolutions: over one axis of `f32`, and over any axes by a blocked product or directly.
 
 mod conv1d;
-mod depthwise;
+mod direct;
 mod general;
+mod in_place;
+mod phases;
 mod shape;
+mod strip;
+mod sums;
 mod windows;
 
 pub use conv1d::{Conv1d, conv1d};

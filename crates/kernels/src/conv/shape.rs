@@ -60,6 +60,17 @@ impl ConvAxis {
         (index < self.input).then_some(index)
     }
 
+    /// The elements of the input that the windows of `count` outputs from `first` on reach over: the first, and how many.
+    pub(super) fn reached(&self, first: usize, count: usize) -> (usize, usize) {
+        let reach = ((self.kernel - 1) * self.kernel_dilation).cast_signed();
+        let end = self.begin(first + count - 1) + reach + 1;
+        let [from, to] = [self.begin(first), end].map(|at| {
+            let index = at.max(0).cast_unsigned().div_ceil(self.input_dilation);
+            index.min(self.input)
+        });
+        (from, to.saturating_sub(from))
+    }
+
     /// Whether all elements of a window that starts there are inside of an input that is not dilated.
     #[inline(always)]
     pub(super) fn is_inside(&self, begin: isize) -> bool {

@@ -1,14 +1,18 @@
 //! The windows of a convolution as rows of a matrix product: elements that are adjacent in the input are read in place.
+//!
+//! Where they are too few, as in the first layer of a network or in groups, the lines that a task reads are copied once,
+//! with zeros around them, and the lines of all windows are read from that copy.
 
 use pulp::Simd;
 
 use super::shape::ConvAxis;
-use crate::gemm::factors::{KC, LeftRows, Place, SCRATCH_STRIDE};
+use crate::gemm::factors::{KC, LeftRows, Place, Runs, SCRATCH_STRIDE};
+use crate::gemm::scratch::Scratch;
 
-/// Shorter runs of adjacent elements are copied together.
+/// Inputs of fewer channels are copied, and those of groups.
 const MIN_RUN: usize = 32;
 
-/// The windows of one group.
+/// The windows of one group. The input is not dilated.
 pub(super) struct Windows<'a> {
     pub(super) x: &'a [f32],
     pub(super) axes: [ConvAxis; 3],
@@ -17,11 +21,19 @@ pub(super) struct Windows<'a> {
     /// Channels of the group, and the first of them.
     pub(super) width: usize,
     pub(super) first_channel: usize,
-    /// Windows of the rows of the task, and which rows those are if they are not in order.
+    /// Windows of the rows of the task.
     starts: Vec<Start>,
-    order: Vec<u16>,
     /// Elements of a window that are adjacent in the input where nothing is outside.
     run: usize,
+    copy: Option<Copied>,
+}
+
+/// Lines of the input with zeros around them.
+struct Copied {
+    /// Empty before the first task.
+    numbers: Scratch,
+    /// Where the lines of a window start, counted from its first element.
+    offsets: Vec<usize>,
 }
 
 /// Where a window starts.
@@ -31,7 +43,7 @@ struct Start {
     batch: usize,
     /// Along each axis; outside of the input where there is padding.
     begin: [isize; 3],
-    /// The index of the first element, which wraps around where that is outside.
+    /// The index of the first element, which wraps around where that is outside; or its place in the copy.
     index: usize,
     /// Whether the whole window is inside, and whether it is along the last axis.
     is_inside: bool,
@@ -45,8 +57,14 @@ impl<'a> Windows<'a> {
         channels: usize,
         (first_channel, width): (usize, usize),
     ) -> Self {
-        let is_line =
-            width == channels && axes[2].kernel_dilation == 1 && axes[2].input_dilation == 1;
+        let line = axes[2].kernel * width;
+        let is_adjacent = axes[2].kernel_dilation == 1;
+        let is_copied = is_adjacent && line <= KC && (width < MIN_RUN || width < channels);
+        let run = if is_copied || is_adjacent && width == channels {
+            line
+        } else {
+            width
+        };
         Self {
             x,
             axes,
@@ -54,12 +72,11 @@ impl<'a> Windows<'a> {
             width,
             first_channel,
             starts: Vec::new(),
-            order: Vec::new(),
-            run: if is_line {
-                axes[2].kernel * width
-            } else {
-                width
-            },
+            run,
+            copy: is_copied.then(|| Copied {
+                numbers: Scratch::new(0),
+                offsets: Vec::new(),
+            }),
         }
     }
 
@@ -83,20 +100,85 @@ impl<'a> Windows<'a> {
         }
     }
 
-    /// Puts windows together that start equally far from an element of the dilated input: they read zeros together, which
-    /// are left out.
-    fn sort_by_phase(&mut self) {
-        let phase = |start: &Start| {
-            [2, 1, 0].map(|axis| {
-                let dilation = self.axes[axis].input_dilation.cast_signed();
-                start.begin[axis].rem_euclid(dilation)
-            })
+    /// Copies the lines of all windows.
+    fn copy_lines(&mut self) -> Copied {
+        let [outer, second, third] = self.axes;
+        let mut starts = std::mem::take(&mut self.starts);
+        let is_one_plane = |a: &Start, b: &Start| a.batch == b.batch && a.begin[0] == b.begin[0];
+        let ends = |windows: &[Start], axis: usize| {
+            let ends = windows.first().zip(windows.last());
+            ends.map_or((0, 0), |(a, b)| (a.begin[axis], b.begin[axis]))
         };
-        let mut order: Vec<u16> = (0..).take(self.starts.len()).collect();
-        order.sort_by_key(|row| phase(&self.starts[usize::from(*row)]));
-        let starts = order.iter().map(|row| self.starts[usize::from(*row)]);
-        self.starts = starts.collect();
-        self.order = order;
+        // Each plane has the lines that the longest one needs.
+        let (mut n_planes, mut n_lines, mut is_one_line) = (0, 0, true);
+        for windows in starts.chunk_by(is_one_plane) {
+            let (from, to) = ends(windows, 1);
+            let reach = (second.kernel - 1) * second.kernel_dilation + 1;
+            n_lines = n_lines.max((to - from).cast_unsigned() + reach);
+            n_planes += 1;
+            is_one_line &= n_planes == 1 && from == to;
+        }
+        // The pixels that are copied of each line, and where they start.
+        let (from, to) = if is_one_line {
+            ends(&starts, 2)
+        } else {
+            (third.begin(0), third.begin(third.output - 1))
+        };
+        let pitch = ((to - from).cast_unsigned() + third.kernel) * self.width;
+        let plane_len = outer.kernel * n_lines * pitch;
+        let mut numbers = Scratch::new(n_planes * plane_len);
+        let planes = numbers.as_mut_slice().chunks_exact_mut(plane_len);
+        for (number, (plane, windows)) in planes.zip(starts.chunk_by_mut(is_one_plane)).enumerate()
+        {
+            let begin = windows[0].begin;
+            for (line, out) in plane.chunks_exact_mut(pitch).enumerate() {
+                let i = outer.index(begin[0], line / n_lines);
+                let j = begin[1] + (line % n_lines).cast_signed();
+                let j = usize::try_from(j).ok().filter(|j| *j < second.input);
+                let line = i
+                    .zip(j)
+                    .map(|(i, j)| (windows[0].batch * outer.input + i) * second.input + j);
+                self.copy_line(line, from, out);
+            }
+            for window in windows {
+                let line = (window.begin[1] - begin[1]).cast_unsigned();
+                let pixel = (window.begin[2] - from).cast_unsigned();
+                window.index = number * plane_len + line * pitch + pixel * self.width;
+            }
+        }
+        let mut offsets = Vec::with_capacity(outer.kernel * second.kernel);
+        for i in 0..outer.kernel {
+            let lines = 0..second.kernel;
+            offsets.extend(lines.map(|j| (i * n_lines + j * second.kernel_dilation) * pitch));
+        }
+        self.starts = starts;
+        Copied { numbers, offsets }
+    }
+
+    /// Copies pixels of a line, counted from its start, and zeros for those outside, or for all without a line.
+    fn copy_line(&self, line: Option<usize>, from: isize, out: &mut [f32]) {
+        let input = self.axes[2].input;
+        let pixels = out.len() / self.width;
+        let first = from.max(0).cast_unsigned();
+        let before = (-from).max(0).cast_unsigned().min(pixels);
+        let count = input.saturating_sub(first).min(pixels - before);
+        let (Some(line), 1..) = (line, count) else {
+            out.fill(0.0);
+            return;
+        };
+        let (before, out) = out.split_at_mut(before * self.width);
+        let (out, after) = out.split_at_mut(count * self.width);
+        before.fill(0.0);
+        after.fill(0.0);
+        let x = &self.x[(line * input + first) * self.channels..][..count * self.channels];
+        if self.width == self.channels {
+            out.copy_from_slice(x);
+            return;
+        }
+        let pixels = x.chunks_exact(self.channels);
+        for (x, out) in pixels.zip(out.chunks_exact_mut(self.width)) {
+            out.copy_from_slice(&x[self.first_channel..][..self.width]);
+        }
     }
 
     /// The index of an element of a window, if it is inside.
@@ -150,6 +232,7 @@ impl LeftRows for Windows<'_> {
             batch /= size;
         }
         self.starts.clear();
+        self.starts.reserve_exact(rows);
         for _ in 0..rows {
             self.starts.push(self.window(place, batch));
             for axis in [2, 1, 0] {
@@ -161,26 +244,38 @@ impl LeftRows for Windows<'_> {
                 batch += usize::from(axis == 0);
             }
         }
-        self.order.clear();
-        if self.axes.iter().any(|axis| axis.input_dilation > 1) {
-            self.sort_by_phase();
+        if self.copy.is_some() {
+            self.copy = Some(self.copy_lines());
         }
     }
 
-    fn order(&self) -> &[u16] {
-        &self.order
-    }
-
     fn source(&self) -> &[f32] {
-        self.x
+        self.copy
+            .as_ref()
+            .map_or(self.x, |copy| copy.numbers.as_slice())
     }
 
     fn count(&self, start: usize) -> usize {
         let depth = self.axes.iter().map(|axis| axis.kernel).product::<usize>() * self.width;
-        if self.run < MIN_RUN {
+        if self.copy.is_some() {
+            (KC / self.run * self.run).min(depth - start)
+        } else if self.run < MIN_RUN {
             KC.min(depth - start)
         } else {
             KC.min(self.run - start % self.run)
+        }
+    }
+
+    fn runs(&self, start: usize, count: usize) -> Runs<'_> {
+        match &self.copy {
+            Some(copy) => Runs {
+                length: self.run,
+                offsets: &copy.offsets[start / self.run..][..count / self.run],
+            },
+            None => Runs {
+                length: count,
+                offsets: &[0],
+            },
         }
     }
 
@@ -193,6 +288,12 @@ impl LeftRows for Windows<'_> {
         places: &mut [Place],
         scratch: &mut [f32],
     ) {
+        if self.copy.is_some() {
+            for (place, start) in places.iter_mut().zip(&self.starts) {
+                *place = Place::Source(start.index);
+            }
+            return;
+        }
         let is_run = at % self.run + count <= self.run;
         let ([i, j, k], channel) = self.element(at);
         let [first, second, third] = &self.axes;

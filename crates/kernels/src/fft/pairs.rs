@@ -1,4 +1,4 @@
-//! Magnitudes of complex numbers, and complex numbers of real ones.
+//! Magnitudes and real parts of complex numbers, and complex numbers of real ones.
 //!
 //! Formula: `sqrt(re^2 + im^2)`. Where the sum of squares leaves the range in which it is exact but for rounding, the
 //! standard library's `hypot` takes its place. Blocking: tasks of 16384 numbers, blocks of 1024. Limit: memory bandwidth.
@@ -32,16 +32,50 @@ pub fn complex_abs(x: &[f32], out: &mut [f32]) -> Result<()> {
         || (),
         |(), (x, out)| {
             for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-                if simd::dispatch(Magnitudes { x, out }) {
-                    continue;
-                }
-                for (out, [re, im]) in out.iter_mut().zip(x) {
-                    if !is_exact(*re, *im) {
-                        *out = re.hypot(*im);
-                    }
-                }
+                magnitudes(x, out);
             }
         },
+    );
+    Ok(())
+}
+
+/// Writes the magnitude of each complex number as one whose imaginary part is 0.
+///
+/// # Errors
+/// When `x` and `out` have not as many numbers, two for each.
+pub fn complex_abs_to_complex(x: &[f32], out: &mut [f32]) -> Result<()> {
+    length("abs", "out", x.len() / 2 * 2, out.len())?;
+    length("abs", "x", out.len(), x.len())?;
+    let ((x, _), (out, _)) = (x.as_chunks::<2>(), out.as_chunks_mut::<2>());
+    parallel_for(
+        x.chunks(TASK).zip(out.chunks_mut(TASK)),
+        NANOSECONDS * x.len() as f64,
+        || (),
+        |(), (x, out)| {
+            let mut block = [0.0; BLOCK];
+            for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+                let block = &mut block[..x.len()];
+                magnitudes(x, block);
+                simd::dispatch(Pairs { x: block, out });
+            }
+        },
+    );
+    Ok(())
+}
+
+/// Writes the real part of each complex number, which is stored as a pair.
+///
+/// # Errors
+/// When `x` has not two numbers for each of `out`.
+pub fn complex_to_real(x: &[f32], out: &mut [f32]) -> Result<()> {
+    length("astype", "x", 2 * out.len(), x.len())?;
+    let (pairs, _) = x.as_chunks::<2>();
+    let nanoseconds = NANOSECONDS * out.len() as f64;
+    parallel_for(
+        pairs.chunks(TASK).zip(out.chunks_mut(TASK)),
+        nanoseconds,
+        || (),
+        |(), (x, out)| simd::dispatch(RealParts { x, out }),
     );
     Ok(())
 }
@@ -60,6 +94,18 @@ pub fn real_to_complex(x: &[f32], out: &mut [f32]) -> Result<()> {
         |(), (x, out)| simd::dispatch(Pairs { x, out }),
     );
     Ok(())
+}
+
+/// The magnitudes of a block.
+fn magnitudes(x: &[[f32; 2]], out: &mut [f32]) {
+    if simd::dispatch(Magnitudes { x, out }) {
+        return;
+    }
+    for (out, [re, im]) in out.iter_mut().zip(x) {
+        if !is_exact(*re, *im) {
+            *out = re.hypot(*im);
+        }
+    }
 }
 
 #[inline(always)]
@@ -100,6 +146,22 @@ impl WithSimd for Pairs<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         for (x, out) in self.x.iter().zip(self.out) {
             *out = [*x, 0.0];
+        }
+    }
+}
+
+struct RealParts<'a> {
+    x: &'a [[f32; 2]],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for RealParts<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for ([re, _], out) in self.x.iter().zip(self.out) {
+            *out = *re;
         }
     }
 }

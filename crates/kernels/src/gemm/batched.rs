@@ -244,6 +244,10 @@ impl<'a, T: Element> Product for Matrices<'a, T> {
         self.right.at(self.shape.batch, batch, self.shape.columns)
     }
 
+    fn stores_sums(&self) -> bool {
+        self.addend.is_none()
+    }
+
     #[inline(always)]
     fn store(&self, position: Position, sums: &mut [f32], out: &mut [T]) {
         if let Some(addend) = &self.addend {

@@ -10,9 +10,11 @@
 use pulp::{Simd, WithSimd};
 
 use super::factors::{KC, LeftRows, Place, RightColumns, SCRATCH_STRIDE};
-use super::microkernel::{TILE_REGISTERS, dot_tile, has_16_registers};
+use super::microkernel::TILE_REGISTERS;
 use super::scratch::Scratch;
+use super::tile_sums::{Rows, Sums};
 use crate::element::Element;
+use crate::element::private::Storage;
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
 
@@ -46,10 +48,15 @@ pub(crate) trait Product: Sync {
     fn left(&self, batch: usize, group: usize) -> Self::Left;
     fn right(&self, batch: usize, group: usize) -> Self::Right;
 
+    /// Whether sums are stored as they are, so that they can be added up where they belong.
+    fn stores_sums(&self) -> bool {
+        false
+    }
+
     /// Stores the sums of a row of a product from `column` on.
     #[inline(always)]
     fn store(&self, _: Position, sums: &mut [f32], out: &mut [Self::Output]) {
-        <Self::Output as crate::element::private::Storage>::store(sums, out);
+        <Self::Output as Storage>::store(sums, out);
     }
 }
 
@@ -99,13 +106,43 @@ pub(crate) fn multiply_strided<P: Product>(
     for (b, out) in out.chunks_mut(rows * line).enumerate() {
         for first in (0..columns).step_by(most) {
             let width = most.min(columns - first);
-            let mut packed = Scratch::new(width.next_multiple_of(tile) * depth);
-            let right = product.right(b, 0);
-            pack_all(&right, depth, (first, width), tile, packed.as_mut_slice());
+            let packed = pack_all(product, b, sizes, (first, width));
             let tasks = tasks(plan, sizes, line, (first, width), (b, out));
             compute(plan, product, tasks, packed.as_slice(), work(1, width));
         }
     }
+}
+
+/// Computes the first product of the batch to slices for its rows, `[groups, columns]` each.
+pub(crate) fn multiply_rows<P: Product>(sizes: Sizes, product: &P, rows: &mut [&mut [P::Output]]) {
+    let tile = TILE_REGISTERS * simd::f32_lanes();
+    let plan = Plan::of(sizes, tile, threads());
+    let (depth, columns) = (sizes.depth, sizes.columns);
+    let most = if plan.packs_before {
+        (MAX_PACKED / depth / tile * tile).max(tile)
+    } else {
+        columns
+    };
+    for first in (0..columns).step_by(most) {
+        let width = most.min(columns - first);
+        let packed = plan
+            .packs_before
+            .then(|| pack_all(product, 0, sizes, (first, width)));
+        let mut tasks = Vec::new();
+        for (block, rows) in rows.chunks_mut(plan.mc).enumerate() {
+            let rows = rows.iter_mut().map(|row| &mut **row);
+            let place = (0, block * plan.mc);
+            cut_rows(plan, sizes, (first, width), place, rows, &mut tasks);
+        }
+        let work = NANOSECONDS * (sizes.rows * sizes.groups) as f64 * (depth * width) as f64;
+        let packed = packed.as_ref().map_or(&[][..], Scratch::as_slice);
+        compute(plan, product, tasks, packed, work);
+    }
+}
+
+/// As many tasks keep all these threads at work to the end.
+fn wanted_tasks(threads: usize) -> usize {
+    if threads > 1 { 4 * threads } else { 1 }
 }
 
 /// How products are cut into tasks.
@@ -116,6 +153,10 @@ struct Plan {
     /// Rows and columns of a task.
     mc: usize,
     nc: usize,
+    /// How many tasks there should be.
+    wanted: usize,
+    /// The columns of a group, and those that are added to fill its tiles.
+    packed_columns: usize,
     /// Whether the right factor is packed before all tasks.
     packs_before: bool,
 }
@@ -123,7 +164,7 @@ struct Plan {
 impl Plan {
     fn of(sizes: Sizes, tile: usize, threads: usize) -> Self {
         let products = sizes.batch * sizes.groups;
-        let wanted = if threads > 1 { 4 * threads } else { 1 };
+        let wanted = wanted_tasks(threads);
         let (mut mc, mut nc) = (MC, NC);
         let tasks =
             |mc: usize, nc: usize| products * sizes.rows.div_ceil(mc) * sizes.columns.div_ceil(nc);
@@ -139,23 +180,32 @@ impl Plan {
             size.div_ceil(size.div_ceil(part)).next_multiple_of(unit)
         };
         let blocks = sizes.rows.div_ceil(mc);
+        let packed_columns = sizes.columns.next_multiple_of(tile);
+        let packs_before = if sizes.groups == 1 {
+            products < wanted
+        } else {
+            sizes.groups * packed_columns * sizes.depth <= MAX_PACKED
+        };
         Self {
             tile,
             depth: sizes.depth,
             mc: even(sizes.rows, mc, 8),
             nc: even(sizes.columns, nc, tile),
-            packs_before: blocks > 2 && products < wanted && sizes.groups == 1 && sizes.depth > 0,
+            wanted,
+            packed_columns,
+            packs_before: packs_before && blocks > 2 && sizes.depth > 0,
         }
     }
 }
 
-/// A part of one product, and where it goes.
+/// A part of a product, or of the products of all groups, and where it goes.
 struct Task<'a, T> {
     batch: usize,
-    group: usize,
+    /// The first group, and how many.
+    groups: (usize, usize),
     row: usize,
     column: usize,
-    /// The columns, and of them those before the ones that are packed together.
+    /// The columns of each group, and of them those before the ones that are packed together.
     columns: usize,
     packed_from: usize,
     /// A slice for each row, or one for all.
@@ -177,50 +227,75 @@ fn tasks<T>(
         ..
     } = sizes;
     let mut tasks = Vec::new();
-    let used = groups * columns;
-    let column_blocks = width.div_ceil(plan.nc);
+    // Whole rows need no slice for each, if there are enough tasks.
+    let is_whole = width == columns && width <= plan.nc && line == groups * columns;
+    let is_whole = is_whole && (groups == 1 || rows.div_ceil(plan.mc) >= plan.wanted);
     for (b, out) in out.chunks_mut(rows * line).enumerate() {
         for (block, out) in out.chunks_mut(plan.mc * line).enumerate() {
-            let from = tasks.len();
-            for group in 0..groups {
-                for at in (0..width).step_by(plan.nc) {
-                    tasks.push(Task {
-                        batch: first_batch + b,
-                        group,
-                        row: block * plan.mc,
-                        column: first + at,
-                        columns: plan.nc.min(width - at),
-                        packed_from: first,
-                        out: Vec::new(),
-                    });
-                }
-            }
-            let tasks = &mut tasks[from..];
-            if tasks.len() == 1 && width == columns && line == used {
-                tasks[0].out.push(out);
+            let place = (first_batch + b, block * plan.mc);
+            if is_whole {
+                tasks.push(Task {
+                    batch: place.0,
+                    groups: (0, groups),
+                    row: place.1,
+                    column: first,
+                    columns,
+                    packed_from: first,
+                    out: vec![out],
+                });
                 continue;
             }
-            for out in out.chunks_mut(line) {
-                for (group, out) in out[..used].chunks_mut(columns).enumerate() {
-                    let parts = out[first..first + width].chunks_mut(plan.nc);
-                    for (at, part) in parts.enumerate() {
-                        tasks[group * column_blocks + at].out.push(part);
-                    }
-                }
-            }
+            let rows = out.chunks_mut(line);
+            cut_rows(plan, sizes, (first, width), place, rows, &mut tasks);
         }
     }
     tasks
 }
 
-/// Packs columns of a right factor: `[tiles, depth, tile]`.
-fn pack_all<R: RightColumns>(
-    right: &R,
-    depth: usize,
+/// Adds the tasks of a block of rows, whose first one is at this batch and row.
+fn cut_rows<'a, T>(
+    plan: Plan,
+    sizes: Sizes,
     (first, width): (usize, usize),
-    tile: usize,
-    packed: &mut [f32],
+    (batch, row): (usize, usize),
+    rows: impl ExactSizeIterator<Item = &'a mut [T]>,
+    tasks: &mut Vec<Task<'a, T>>,
 ) {
+    let column_blocks = width.div_ceil(plan.nc);
+    let from = tasks.len();
+    for group in 0..sizes.groups {
+        for at in (0..width).step_by(plan.nc) {
+            tasks.push(Task {
+                batch,
+                groups: (group, 1),
+                row,
+                column: first + at,
+                columns: plan.nc.min(width - at),
+                packed_from: first,
+                out: Vec::with_capacity(rows.len()),
+            });
+        }
+    }
+    let tasks = &mut tasks[from..];
+    for row in rows {
+        // What is behind the columns of all groups belongs to others.
+        let (row, _) = row.split_at_mut(sizes.groups * sizes.columns);
+        for (group, row) in row.chunks_mut(sizes.columns).enumerate() {
+            let parts = row[first..first + width].chunks_mut(plan.nc);
+            for (at, part) in parts.enumerate() {
+                tasks[group * column_blocks + at].out.push(part);
+            }
+        }
+    }
+}
+
+/// Packs columns of the right factors of all groups: `[groups, tiles, depth, tile]`.
+fn pack_all<P: Product>(
+    product: &P,
+    batch: usize,
+    sizes: Sizes,
+    (first, width): (usize, usize),
+) -> Scratch {
     struct Pack<'a, R> {
         right: &'a R,
         rows: (usize, usize),
@@ -239,28 +314,38 @@ fn pack_all<R: RightColumns>(
         }
     }
 
-    let lanes = tile / TILE_REGISTERS;
+    let (depth, lanes) = (sizes.depth, simd::f32_lanes());
+    let tile = TILE_REGISTERS * lanes;
+    let group_len = width.next_multiple_of(tile) * depth;
+    let mut all = Scratch::new(sizes.groups * group_len);
+    let rights: Vec<P::Right> = (0..sizes.groups)
+        .map(|group| product.right(batch, group))
+        .collect();
     let mut parts = Vec::new();
-    for (number, packed) in packed.chunks_exact_mut(depth * tile).enumerate() {
-        let column = number * tile;
-        let columns = tile.min(width - column);
-        let tile = if columns <= lanes { lanes } else { tile };
-        let packed = packed[..depth * tile].chunks_mut(KC * tile);
-        parts.extend(packed.enumerate().map(|(block, out)| Pack {
-            right,
-            rows: (block * KC, out.len() / tile),
-            columns: (first + column, columns),
-            tile,
-            out,
-        }));
+    let groups = all.as_mut_slice().chunks_exact_mut(group_len);
+    for (right, packed) in rights.iter().zip(groups) {
+        for (number, packed) in packed.chunks_exact_mut(depth * tile).enumerate() {
+            let column = number * tile;
+            let columns = tile.min(width - column);
+            let tile = if columns <= lanes { lanes } else { tile };
+            let packed = packed[..depth * tile].chunks_mut(KC * tile);
+            parts.extend(packed.enumerate().map(|(block, out)| Pack {
+                right,
+                rows: (block * KC, out.len() / tile),
+                columns: (first + column, columns),
+                tile,
+                out,
+            }));
+        }
     }
-    let nanoseconds = 0.3 * (depth * width) as f64;
+    let nanoseconds = 0.3 * (sizes.groups * depth * width) as f64;
     parallel_for(
         parts.into_iter(),
         nanoseconds,
         || (),
         |(), part| simd::dispatch(part),
     );
+    all
 }
 
 /// Computes tasks, with the right factor packed before or not.
@@ -315,7 +400,17 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (first, count) = self.task.groups;
+        for group in first..first + count {
+            self.group(simd, group);
+        }
+    }
+}
+
+impl<P: Product> Block<'_, '_, P> {
+    #[inline(always)]
+    fn group<S: Simd>(&mut self, simd: S, group: usize) {
         let Self {
             plan,
             product,
@@ -326,19 +421,33 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
             panel,
         } = self;
         let columns = task.columns;
+        let line = task.groups.1 * columns;
+        let before = (group - task.groups.0) * columns;
         let n_rows = match task.out.as_slice() {
-            [all] => all.len() / columns,
+            [all] => all.len() / line,
             rows => rows.len(),
         };
-        let mut left = product.left(task.batch, task.group);
+        let mut left = product.left(task.batch, group);
         left.begin(task.row, n_rows);
-        let right = product.right(task.batch, task.group);
+        let right = product.right(task.batch, group);
         let mut places = [Place::Source(0); MC];
         let places = &mut places[..n_rows];
         // The row after the last is all zeros.
         scratch[n_rows * SCRATCH_STRIDE..][..KC].fill(0.0);
+        let is_whole = columns.is_multiple_of(S::F32_LANES) && product.stores_sums();
+        let target = match task.out.as_mut_slice() {
+            [all] if is_whole => <P::Output as Storage>::as_f32(&[], &mut all[before..]),
+            _ => None,
+        };
+        let is_stored = target.is_some();
+        let (target, stride) = match target {
+            Some((_, all)) => (all, line),
+            None => (&mut **sums, plan.nc),
+        };
         if plan.depth == 0 {
-            sums.fill(0.0);
+            target
+                .chunks_mut(stride)
+                .for_each(|row| row[..columns].fill(0.0));
         }
         let mut start = 0;
         while start < plan.depth {
@@ -348,8 +457,7 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
                 source: left.source(),
                 scratch,
                 places,
-                order: left.order(),
-                count,
+                runs: left.runs(start, count),
             };
             for column in (0..columns).step_by(plan.tile) {
                 let width = plan.tile.min(columns - column);
@@ -360,12 +468,13 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
                     right.pack(simd, (start, count), at, tile, panel);
                     &*panel
                 } else {
-                    let before = (task.column - task.packed_from + column) * plan.depth;
+                    let column = task.column - task.packed_from + column;
+                    let before = (group * plan.packed_columns + column) * plan.depth;
                     &packed[before + start * tile..][..count * tile]
                 };
                 let sums = Sums {
-                    numbers: &mut sums[column..],
-                    stride: plan.nc,
+                    numbers: &mut target[column..],
+                    stride,
                     is_first: start == 0,
                 };
                 if tile == S::F32_LANES {
@@ -376,7 +485,9 @@ impl<P: Product> WithSimd for Block<'_, '_, P> {
             }
             start += count;
         }
-        store_all(product, task, plan.nc, sums);
+        if !is_stored {
+            store_all(*product, task, before, plan.nc, sums);
+        }
     }
 }
 
@@ -390,113 +501,27 @@ fn tile_of<S: Simd>(columns: usize) -> usize {
     }
 }
 
-/// Stores the sums of a task, `[rows, stride]`.
+/// Stores the sums of a group, `[rows, stride]`, which has columns `before` it in each row.
 #[inline(always)]
-fn store_all<P: Product>(product: &P, task: Task<'_, P::Output>, stride: usize, sums: &mut [f32]) {
-    let columns = task.columns;
+fn store_all<P: Product>(
+    product: &P,
+    task: &mut Task<'_, P::Output>,
+    before: usize,
+    stride: usize,
+    sums: &mut [f32],
+) {
+    let (columns, line) = (task.columns, task.groups.1 * task.columns);
     let rows = task
         .out
-        .into_iter()
-        .flat_map(|out| out.chunks_exact_mut(columns));
+        .iter_mut()
+        .flat_map(|out| out.chunks_exact_mut(line));
     for (row, (out, sums)) in rows.zip(sums.chunks_mut(stride)).enumerate() {
         let position = Position {
             batch: task.batch,
             row: task.row + row,
             column: task.column,
         };
+        let out = &mut out[before..][..columns];
         product.store(position, &mut sums[..columns], out);
-    }
-}
-
-/// Parts of rows of a left factor.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    source: &'a [f32],
-    scratch: &'a [f32],
-    places: &'a [Place],
-    /// Which row of the task each place is for; empty if they are in order.
-    order: &'a [u16],
-    count: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// The row of the task that a place is for.
-    #[inline(always)]
-    fn row(&self, place: usize) -> usize {
-        self.order.get(place).map_or(place, |row| usize::from(*row))
-    }
-
-    /// Whether all rows from `first` on, `height` of them, are zeros.
-    #[inline(always)]
-    fn are_zeros(&self, first: usize, height: usize) -> bool {
-        let places = self.places[first..].iter().take(height);
-        places
-            .into_iter()
-            .all(|place| matches!(place, Place::Zeros))
-    }
-
-    /// `HEIGHT` rows; the last one again where there are not enough.
-    #[inline(always)]
-    fn group<const HEIGHT: usize>(&self, first: usize) -> [&'a [f32]; HEIGHT] {
-        let last = self.places.len() - 1;
-        std::array::from_fn(|i| match self.places[(first + i).min(last)] {
-            Place::Source(at) => &self.source[at..][..self.count],
-            Place::Scratch(at) => &self.scratch[at..][..self.count],
-            Place::Zeros => &self.scratch[(last + 1) * SCRATCH_STRIDE..][..self.count],
-        })
-    }
-}
-
-/// Sums of a tile of columns.
-struct Sums<'a> {
-    /// Rows that are `stride` apart.
-    numbers: &'a mut [f32],
-    stride: usize,
-    /// Whether there are no sums yet.
-    is_first: bool,
-}
-
-impl Sums<'_> {
-    /// Adds the products of rows with a packed tile that is `REGISTERS` wide.
-    #[inline(always)]
-    fn add<S: Simd, const REGISTERS: usize>(self, simd: S, rows: Rows<'_>, panel: &[f32]) {
-        if has_16_registers::<S>() {
-            self.add_rows::<S, 4, REGISTERS>(simd, rows, panel);
-        } else {
-            self.add_rows::<S, 8, REGISTERS>(simd, rows, panel);
-        }
-    }
-
-    #[inline(always)]
-    fn add_rows<S: Simd, const HEIGHT: usize, const REGISTERS: usize>(
-        self,
-        simd: S,
-        rows: Rows<'_>,
-        panel: &[f32],
-    ) {
-        let panel = S::as_simd_f32s(panel).0.as_chunks::<REGISTERS>().0;
-        let n_rows = rows.places.len();
-        for first in (0..n_rows).step_by(HEIGHT) {
-            let are_zeros = rows.are_zeros(first, HEIGHT);
-            if are_zeros && !self.is_first {
-                continue;
-            }
-            let sums = if are_zeros {
-                [[simd.splat_f32s(0.0); REGISTERS]; HEIGHT]
-            } else {
-                dot_tile::<S, HEIGHT, REGISTERS>(simd, rows.group(first), panel)
-            };
-            for (i, sums) in sums.iter().enumerate().take(n_rows - first) {
-                let target = &mut self.numbers[rows.row(first + i) * self.stride..];
-                let target = S::as_mut_simd_f32s(&mut target[..REGISTERS * S::F32_LANES]).0;
-                for (target, sum) in target.iter_mut().zip(sums) {
-                    *target = if self.is_first {
-                        *sum
-                    } else {
-                        simd.add_f32s(*target, *sum)
-                    };
-                }
-            }
-        }
     }
 }

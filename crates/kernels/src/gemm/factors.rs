@@ -24,21 +24,34 @@ pub(crate) enum Place {
     Zeros,
 }
 
+/// Adjacent elements of a row, and where they continue.
+#[derive(Clone, Copy)]
+pub(crate) struct Runs<'a> {
+    /// The elements of a run.
+    pub(crate) length: usize,
+    /// Where the runs start, in ascending order.
+    pub(crate) offsets: &'a [usize],
+}
+
 /// The rows of a left factor.
 pub(crate) trait LeftRows: Sync {
     /// Called once for the rows of a task, before all else.
     fn begin(&mut self, _first: usize, _rows: usize) {}
-
-    /// Which row of the task each place is for; empty if they are in order.
-    fn order(&self) -> &[u16] {
-        &[]
-    }
 
     /// What [`Place::Source`] means.
     fn source(&self) -> &[f32];
 
     /// How many elements of each row, from `start` on, are found together: at most [`KC`], and at least one.
     fn count(&self, start: usize) -> usize;
+
+    /// Where the elements that are found together are, counted from the place of their row: runs of adjacent elements of
+    /// one length, which start at these offsets.
+    fn runs(&self, _start: usize, count: usize) -> Runs<'_> {
+        Runs {
+            length: count,
+            offsets: &[0],
+        }
+    }
 
     /// Tells where elements `start..start + count` of the rows from `first` on are, a row for each place; copies to
     /// `scratch` what cannot be read in place.

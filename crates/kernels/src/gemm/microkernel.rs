@@ -34,15 +34,47 @@ pub(crate) fn dot_tile<S: Simd, const ROWS: usize, const REGISTERS: usize>(
     rows: [&[f32]; ROWS],
     columns: &[[S::f32s; REGISTERS]],
 ) -> [[S::f32s; REGISTERS]; ROWS] {
-    /// Steps between two bounds checks of the rows.
-    const STEPS: usize = 8;
-    let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; ROWS];
-    let (column_steps, column_rest) = columns.as_chunks::<STEPS>();
-    let row_steps: [&[[f32; STEPS]]; ROWS] =
-        std::array::from_fn(|row| rows[row].as_chunks::<STEPS>().0);
+    let zeros = [[simd.splat_f32s(0.0); REGISTERS]; ROWS];
+    add_dot_tile(simd, zeros, rows, columns)
+}
+
+/// As [`dot_tile`], added to `sums`.
+#[inline(always)]
+pub(crate) fn add_dot_tile<S: Simd, const ROWS: usize, const REGISTERS: usize>(
+    simd: S,
+    mut sums: [[S::f32s; REGISTERS]; ROWS],
+    mut rows: [&[f32]; ROWS],
+    columns: &[[S::f32s; REGISTERS]],
+) -> [[S::f32s; REGISTERS]; ROWS] {
+    let columns = add_steps::<S, 8, ROWS, REGISTERS>(simd, &mut sums, &mut rows, columns);
+    if !columns.is_empty() {
+        let columns = add_steps::<S, 4, ROWS, REGISTERS>(simd, &mut sums, &mut rows, columns);
+        add_steps::<S, 1, ROWS, REGISTERS>(simd, &mut sums, &mut rows, columns);
+    }
+    sums
+}
+
+/// Adds the products of as many elements as are whole steps, and leaves the rest; rows are checked once for each step.
+#[inline(always)]
+fn add_steps<'a, S: Simd, const STEP: usize, const ROWS: usize, const REGISTERS: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; REGISTERS]; ROWS],
+    rows: &mut [&[f32]; ROWS],
+    columns: &'a [[S::f32s; REGISTERS]],
+) -> &'a [[S::f32s; REGISTERS]] {
+    let (column_steps, column_rest) = columns.as_chunks::<STEP>();
+    // Closures of `array::from_fn` are not always inlined.
+    let mut row_steps: [&[[f32; STEP]]; ROWS] = [&[]; ROWS];
+    for (steps, row) in row_steps.iter_mut().zip(rows.iter_mut()) {
+        let (whole, rest) = row.split_at(column_steps.len() * STEP);
+        (*steps, *row) = (whole.as_chunks::<STEP>().0, rest);
+    }
     for (step, columns) in column_steps.iter().enumerate() {
-        let rows: [&[f32; STEPS]; ROWS] = std::array::from_fn(|row| &row_steps[row][step]);
-        for k in 0..STEPS {
+        let mut rows: [&[f32; STEP]; ROWS] = [&[0.0; STEP]; ROWS];
+        for (row, steps) in rows.iter_mut().zip(row_steps) {
+            *row = &steps[step];
+        }
+        for k in 0..STEP {
             for row in 0..ROWS {
                 let factor = simd.splat_f32s(rows[row][k]);
                 for register in 0..REGISTERS {
@@ -52,17 +84,7 @@ pub(crate) fn dot_tile<S: Simd, const ROWS: usize, const REGISTERS: usize>(
             }
         }
     }
-    let done = column_steps.len() * STEPS;
-    for (k, column) in column_rest.iter().enumerate() {
-        for row in 0..ROWS {
-            let factor = simd.splat_f32s(rows[row][done + k]);
-            for register in 0..REGISTERS {
-                sums[row][register] =
-                    simd.mul_add_e_f32s(factor, column[register], sums[row][register]);
-            }
-        }
-    }
-    sums
+    column_rest
 }
 
 /// `out[row, :] = sum over k of rows[row, k] * columns[k, :]` for any number of rows, `ROWS` at a time.

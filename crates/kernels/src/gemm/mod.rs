@@ -10,6 +10,7 @@ pub(crate) mod microkernel;
 pub(crate) mod packed;
 pub(crate) mod scratch;
 mod shape;
+mod tile_sums;
 
 pub use batched::{Addend, MatmulShape, StridedMatrices, batched_matmul};
 pub use matmul::matmul;

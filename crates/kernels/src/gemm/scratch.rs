@@ -5,7 +5,7 @@ use std::cell::Cell;
 /// The longest buffer that is kept, in numbers.
 const MAX_KEPT_LEN: usize = 6 << 20;
 /// How many buffers a thread keeps.
-const MAX_KEPT: usize = 2;
+const MAX_KEPT: usize = 3;
 /// The numbers of a cache line.
 const LINE: usize = 16;
 

@@ -1,8 +1,12 @@
 //! Fourier transforms, and the complex numbers that go in and come out.
 
-use mlx_kernels::{FftShape, complex_abs, fft, inverse_real_fft, real_fft, real_to_complex};
+use mlx_kernels::{
+    FftShape, complex_abs, complex_abs_to_complex, complex_to_real, fft, inverse_real_fft,
+    real_fft, real_to_complex,
+};
 
 use super::layout::{error_text, input, output, size};
+use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput};
 use crate::op::Op;
 use crate::shape::axis_index;
@@ -49,10 +53,16 @@ pub(super) fn run(
     .map_err(error_text)
 }
 
-/// Magnitudes.
+/// Magnitudes, as complex numbers where MLX wants these.
 pub(super) fn abs(inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]) -> Result<(), String> {
     let x = input(inputs, 0)?.as_floats()?.ok_or(BACKWARDS)?;
-    complex_abs(x, output(outputs, 0)?.as_mut_floats()?).map_err(error_text)
+    let out = output(outputs, 0)?;
+    let abs = if out.dtype() == Dtype::Complex64 {
+        complex_abs_to_complex
+    } else {
+        complex_abs
+    };
+    abs(x, out.as_mut_floats()?).map_err(error_text)
 }
 
 /// Complex numbers of real ones.
@@ -62,4 +72,13 @@ pub(super) fn from_real(
 ) -> Result<(), String> {
     let x = input(inputs, 0)?.as_floats()?.ok_or(BACKWARDS)?;
     real_to_complex(x, output(outputs, 0)?.as_mut_floats()?).map_err(error_text)
+}
+
+/// The real parts of complex numbers.
+pub(super) fn to_real(
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let x = input(inputs, 0)?.as_floats()?.ok_or(BACKWARDS)?;
+    complex_to_real(x, output(outputs, 0)?.as_mut_floats()?).map_err(error_text)
 }

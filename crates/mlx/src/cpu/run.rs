@@ -31,6 +31,11 @@ pub(crate) fn run(
         Op::Astype {
             dtype: Dtype::Complex64,
         } => fourier::from_real(inputs, outputs),
+        Op::Astype {
+            dtype: Dtype::Float32,
+        } if inputs.iter().any(|x| x.dtype() == Dtype::Complex64) => {
+            fourier::to_real(inputs, outputs)
+        }
         Op::Softmax { .. } => softmax::softmax(inputs, outputs),
         Op::Logsumexp { .. } => softmax::logsumexp(inputs, outputs),
         Op::CrossEntropy => softmax::cross_entropy(inputs, outputs),

@@ -34,10 +34,16 @@ pub(super) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> Op
         }
         Op::Rfftn { axes, .. } => transforms(axes, x, output, [Dtype::Float32, Dtype::Complex64]),
         Op::Irfftn { axes, .. } => transforms(axes, x, output, [Dtype::Complex64, Dtype::Float32]),
-        // In single precision only: both are steps before and after a transform.
+        // In single precision only: these are steps before and after a transform.
         Op::Abs if x.dtype() == Dtype::Complex64 => {
-            x.size() >= MIN_TRANSFORMED && x.is_row_contiguous() && output.dtype() == Dtype::Float32
+            // MLX computes the magnitudes of complex numbers as complex ones, of which it takes the real parts.
+            x.size() >= MIN_TRANSFORMED
+                && x.is_row_contiguous()
+                && matches!(output.dtype(), Dtype::Float32 | Dtype::Complex64)
         }
+        Op::Astype {
+            dtype: Dtype::Float32,
+        } if x.dtype() == Dtype::Complex64 => x.size() >= MIN_TRANSFORMED && x.is_row_contiguous(),
         Op::Astype {
             dtype: Dtype::Complex64,
         } if x.dtype() == Dtype::Float32 => x.size() >= MIN_TRANSFORMED && x.is_row_contiguous(),

@@ -61,6 +61,7 @@ fn prepared_of(op: &Op, inputs: &[ArrayType]) -> Option<Prepared> {
 #[case::inverse_of_a_row(Op::TriInv { upper: true }, &[1, 3], Float32, false)]
 #[case::factors_of_a_wide_matrix(Op::Qr, &[2, 3], Float32, true)]
 #[case::factors_of_a_vector(Op::LuFactor, &[3], Float32, false)]
+#[case::magnitudes_as_complex_numbers(Op::Abs, &[4096], Complex64, true)]
 #[case::nothing(Op::Exp, &[0, 32], Float32, false)]
 fn of_one_input(#[case] op: Op, #[case] shape: &[i32], #[case] dtype: Dtype, #[case] want: bool) {
     let x = array(shape, dtype);
