@@ -25,6 +25,7 @@
 mod attention;
 mod conv;
 mod element;
+mod element_type;
 mod elementwise;
 mod error;
 mod fft;
@@ -48,10 +49,11 @@ pub use attention::{
 };
 pub use conv::{Conv, Conv1d, ConvAxis, conv, conv1d};
 pub use element::Element;
+pub use element_type::ElementType;
 pub use elementwise::{
-    BinaryOp, Bits, ElementType, ElementwiseProgram, Instruction, Number, StridedInput,
-    StridedSlice, TypedSlice, TypedSliceMut, UnaryOp, cast, compare, has_binary, has_comparison,
-    has_unary, map, map_in_place, select, select_in_place, swiglu, unary, zip, zip_in_place,
+    BinaryOp, Bits, ElementwiseProgram, Instruction, Number, StridedInput, StridedSlice,
+    TypedSlice, TypedSliceMut, UnaryOp, cast, compare, has_binary, has_comparison, has_unary, map,
+    map_in_place, select, select_in_place, swiglu, unary, zip, zip_in_place,
 };
 pub use error::{Error, Result};
 pub use fft::{
@@ -84,12 +86,13 @@ pub use strided::{
 };
 
 pub use values::{
-    FoldKind, IndexedSlices, NumberType, ScanKind, StridedBytes, arg_reduce_values,
-    concatenate_values, fold_values, gather_values, pad_values, scan_values, scatter_along_values,
-    scatter_values, take_along_values, update_values, write_with_strides,
+    FoldKind, IndexedSlices, ScanKind, StridedBytes, arg_reduce_values, concatenate_values,
+    fold_values, gather_values, pad_values, scan_values, scatter_along_values, scatter_values,
+    take_along_values, update_values, write_with_strides,
 };
 
 #[allow(deprecated)]
 pub use renamed::{
-    Binary, Program, RegionInput, Rotations, Rows, Simple, Step, Unary, Values, ValuesMut,
+    Binary, NumberType, Program, RegionInput, Rotations, Rows, Simple, Step, Unary, Values,
+    ValuesMut,
 };

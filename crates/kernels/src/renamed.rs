@@ -1,5 +1,6 @@
 //! Names that changed, kept until the next version.
 
+use crate::element_type::ElementType;
 use crate::elementwise::{
     BinaryOp, ElementwiseProgram, Instruction, StridedInput, TypedSlice, TypedSliceMut, UnaryOp,
 };
@@ -36,3 +37,6 @@ pub type Rotations = RotaryTable;
 /// Renamed to [`RowMajorShape`].
 #[deprecated(note = "renamed to `RowMajorShape`")]
 pub type Rows = RowMajorShape;
+/// Merged with [`ElementType`].
+#[deprecated(note = "renamed to `ElementType`")]
+pub type NumberType = ElementType;

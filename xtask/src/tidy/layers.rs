@@ -65,7 +65,7 @@ const CRATES: [Crate; 3] = [
     Crate {
         folder: "crates/kernels/src/",
         layers: &[
-            &["error", "parallel", "simd"],
+            &["element_type", "error", "parallel", "simd"],
             &["element", "strided"],
             &[
                 "elementwise",

@@ -13,7 +13,8 @@ use super::loops::{self, One};
 use super::strided_blocks::{Block, UNUSED, for_blocks};
 use super::strided_layout::Strided;
 use crate::element::private::Storage;
-use crate::error::Result;
+use crate::element_type::ElementType;
+use crate::error::{Error, Result, length};
 use crate::simd::f32_to_f16::{f32_to_bf16, f32_to_f16};
 
 /// What an element takes in memory, whatever its type. Sealed: `u8`, `u16`, `u32`, `u64`.
@@ -33,50 +34,6 @@ mod private {
     impl Sealed for u64 {}
 }
 
-/// The type of elements that are given as bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ElementType {
-    /// 0 or 1.
-    Bool,
-    /// `u8`.
-    U8,
-    /// `u16`.
-    U16,
-    /// `u32`.
-    U32,
-    /// `u64`.
-    U64,
-    /// `i8`.
-    I8,
-    /// `i16`.
-    I16,
-    /// `i32`.
-    I32,
-    /// `i64`.
-    I64,
-    /// Half precision.
-    F16,
-    /// Half precision with the exponents of `f32`.
-    Bf16,
-    /// `f32`.
-    F32,
-    /// `f64`.
-    F64,
-}
-
-impl ElementType {
-    /// Bytes of an element.
-    pub fn size(self) -> usize {
-        match self {
-            Self::Bool | Self::U8 | Self::I8 => 1,
-            Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => 2,
-            Self::U32 | Self::I32 | Self::F32 => 4,
-            Self::U64 | Self::I64 | Self::F64 => 8,
-        }
-    }
-}
-
 /// Writes the elements of `x`, which are `from`, as `to`, to `out`, which is `shape` in row-major order.
 ///
 /// # Errors
@@ -90,7 +47,15 @@ pub fn cast<A: Bits, O: Bits>(
     out: &mut [O],
 ) -> Result<()> {
     for (given, element_type) in [(size_of::<A>(), from), (size_of::<O>(), to)] {
-        crate::error::length("cast", "an element", element_type.size(), given)?;
+        length("cast", "an element", element_type.size(), given)?;
+        if element_type == ElementType::C64 {
+            return Err(Error::Parameter {
+                op: "cast",
+                what: "the type of elements",
+                wanted: "real numbers",
+                got: element_type as usize,
+            });
+        }
     }
     for_blocks(
         "cast",
@@ -135,6 +100,8 @@ fn cast_block<A: Bits, O: Bits>(from: ElementType, to: ElementType, x: &[A], out
                 cast_from::<f32, O>(to, wide, out);
             }
         }
+        // Refused above.
+        T::C64 => {}
     }
 }
 
@@ -182,6 +149,8 @@ fn cast_from<A: Number, O: Bits>(to: ElementType, x: &[A], out: &mut [O]) {
                 narrow(to, single, out);
             }
         }
+        // Refused above.
+        T::C64 => {}
     }
 }
 

@@ -36,7 +36,7 @@ mod unary_op;
 mod vm;
 
 pub use binary_op::BinaryOp;
-pub use cast::{Bits, ElementType, cast};
+pub use cast::{Bits, cast};
 pub use instruction::Instruction;
 pub use number::Number;
 pub use program::ElementwiseProgram;

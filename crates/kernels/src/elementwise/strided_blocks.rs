@@ -5,7 +5,7 @@
 //! buffer of their own; where adjacent rows start at adjacent elements, as in a transpose, 16 rows at once, so that all
 //! of a cache line is used while it is there. Short rows are gathered together.
 
-use super::strided_layout::{Layout, Strided, layout_of, merge_axes, strides_of};
+use super::strided_layout::{Layout, Strided, layout_of, merged, strides_of};
 use crate::error::{Result, length, product};
 use crate::parallel::parallel_for;
 use crate::strided::RowOffsets;
@@ -80,7 +80,7 @@ where
         strides_of(op, &b, shape, &zeros)?,
         strides_of(op, &c, shape, &zeros)?,
     ];
-    let (sizes, strides) = merge_axes(shape, strides);
+    let (sizes, strides) = merged(shape, strides);
     let row = sizes.last().copied().unwrap_or(1);
     let outer = &sizes[..sizes.len().saturating_sub(1)];
     let layouts = strides.map(|strides| layout_of(&strides, outer, row));

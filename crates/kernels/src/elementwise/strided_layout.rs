@@ -1,6 +1,7 @@
 //! Where the elements of an operand with strides are, and how they are read.
 
-use crate::error::{Error, Result, length};
+use crate::error::{Result, length};
+use crate::strided::{check_reach, merge_axes};
 
 /// Elements of an array, and where those of a shape are among them.
 #[derive(Clone, Copy, Debug)]
@@ -46,57 +47,23 @@ pub(super) fn strides_of<'a, T>(
         return Ok(zeros);
     }
     length(op, "strides", shape.len(), operand.strides.len())?;
-    let (mut min, mut max) = (Some(operand.start), Some(operand.start));
-    for (size, stride) in shape.iter().zip(operand.strides) {
-        let reach = stride.unsigned_abs().checked_mul(size - 1);
-        if *stride < 0 {
-            min = min
-                .zip(reach)
-                .and_then(|(min, reach)| min.checked_sub(reach));
-        } else {
-            max = max
-                .zip(reach)
-                .and_then(|(max, reach)| max.checked_add(reach));
-        }
-    }
-    match (min, max) {
-        (Some(_), Some(max)) if max < operand.values.len() => Ok(operand.strides),
-        (_, max) => Err(Error::Reach {
-            op,
-            what: "an input",
-            wanted: max.map_or(usize::MAX, |max| max.saturating_add(1)),
-            got: operand.values.len(),
-        }),
-    }
+    check_reach(
+        (op, "an input"),
+        operand.values.len(),
+        operand.start,
+        shape,
+        operand.strides,
+    )?;
+    Ok(operand.strides)
 }
 
 /// Sizes other than 1, neighbours merged where every operand steps through both with one stride; and the new strides.
-pub(super) fn merge_axes(shape: &[usize], given: [&[isize]; 3]) -> (Vec<usize>, [Vec<usize>; 3]) {
-    let mut sizes: Vec<usize> = Vec::new();
-    let mut strides: [Vec<isize>; 3] = Default::default();
-    for (axis, &size) in shape.iter().enumerate().filter(|(_, size)| **size != 1) {
-        let follows = |(given, strides): (&&[isize], &Vec<isize>)| {
-            let wanted = isize::try_from(size)
-                .ok()
-                .and_then(|size| given[axis].checked_mul(size));
-            strides.last().copied() == wanted
-        };
-        let merges = !sizes.is_empty() && given.iter().zip(&strides).all(follows);
-        match sizes.last_mut().filter(|_| merges) {
-            Some(last) => *last *= size,
-            None => sizes.push(size),
-        }
-        for (given, strides) in given.iter().zip(&mut strides) {
-            if merges {
-                strides.pop();
-            }
-            strides.push(given[axis]);
-        }
-    }
-    // Sums of these wrap around as signed ones do.
-    let wrapping =
-        |strides: Vec<isize>| strides.into_iter().map(|stride| stride as usize).collect();
-    (sizes, strides.map(wrapping))
+pub(super) fn merged(shape: &[usize], given: [&[isize]; 3]) -> (Vec<usize>, [Vec<usize>; 3]) {
+    let axes = merge_axes(shape, given);
+    let sizes = axes.iter().map(|axis| axis.size).collect();
+    let strides =
+        std::array::from_fn(|operand| axes.iter().map(|axis| axis.strides[operand]).collect());
+    (sizes, strides)
 }
 
 /// How an operand is read, of merged axes.

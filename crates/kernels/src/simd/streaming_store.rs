@@ -5,6 +5,9 @@
 use pulp::{Simd, WithSimd};
 
 /// Outputs of at least this many bytes are written with streaming stores.
+///
+/// Below, a result is found in the last cache by what reads it. Measured with 16 MiB on two threads: a copy takes 0.52 ms, and
+/// 0.62 with plain stores; with the sum of the result after it 1.18, and 0.94.
 const MIN_BYTES: usize = 24 << 20;
 
 /// Whether an output of `bytes` bytes should be written with streaming stores.

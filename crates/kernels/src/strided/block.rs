@@ -4,6 +4,7 @@
 //! axis along which the elements that are read are adjacent: contiguous rows are copied whole, rows of a transpose in tiles
 //! (`tile.rs`), all others one element after the other.
 
+use super::merge::{MergedAxis, merge_axes};
 use super::tile;
 
 /// Sizes of axes, and how far apart neighbours are on both sides, in elements. No size is 0 or 1.
@@ -25,21 +26,15 @@ pub(crate) struct Axis {
 impl Block {
     /// Merges axes, and drops those of size 1. There is a stride for each size on both sides, and no size is 0.
     pub(crate) fn new(shape: &[usize], from: &[isize], to: &[isize]) -> Self {
-        let mut axes: Vec<Axis> = Vec::with_capacity(shape.len());
-        for ((&size, &from), &to) in shape.iter().zip(from).zip(to) {
-            let (from, to) = (from as usize, to as usize);
-            match axes.last_mut() {
-                _ if size == 1 => {}
-                Some(last)
-                    if last.from == size.wrapping_mul(from) && last.to == size.wrapping_mul(to) =>
-                {
-                    last.size *= size;
-                    (last.from, last.to) = (from, to);
-                }
-                _ => axes.push(Axis { size, from, to }),
-            }
+        let axis = |axis: MergedAxis<2>| Axis {
+            size: axis.size,
+            from: axis.strides[0],
+            to: axis.strides[1],
+        };
+        let axes = merge_axes(shape, [from, to]);
+        Self {
+            axes: axes.into_iter().map(axis).collect(),
         }
-        Self { axes }
     }
 
     /// The axis whose elements are adjacent where they are read, if it is not the last one and the last one's are adjacent

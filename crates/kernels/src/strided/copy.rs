@@ -45,7 +45,7 @@ pub fn copy_strided<T: Pod>(
     if out.is_empty() {
         return Ok(());
     }
-    check_reach(OP, from.len(), start, shape, strides)?;
+    check_reach((OP, "from"), from.len(), start, shape, strides)?;
     copy_bytes(
         size_of::<T>(),
         cast_slice(from),
@@ -166,7 +166,7 @@ pub(crate) fn row_major(shape: &[usize]) -> Vec<isize> {
 
 /// Refuses strides that reach outside of `len` elements; no size is 0.
 pub(crate) fn check_reach(
-    op: &'static str,
+    (op, what): (&'static str, &'static str),
     len: usize,
     start: usize,
     shape: &[usize],
@@ -189,7 +189,7 @@ pub(crate) fn check_reach(
         (Some(_), Some(max)) if max < len => Ok(()),
         (_, max) => Err(Error::Reach {
             op,
-            what: "from",
+            what,
             wanted: max.map_or(usize::MAX, |max| max.saturating_add(1)),
             got: len,
         }),

@@ -3,6 +3,7 @@
 mod block;
 mod concatenate;
 mod copy;
+mod merge;
 mod pad;
 mod reverse;
 mod row_offsets;
@@ -13,7 +14,8 @@ mod view;
 pub(crate) use block::Block;
 pub use concatenate::concatenate;
 pub use copy::copy_strided;
-pub(crate) use copy::row_major;
+pub(crate) use copy::{check_reach, row_major};
+pub(crate) use merge::merge_axes;
 pub use pad::pad;
 pub(crate) use row_offsets::RowOffsets;
 pub(crate) use tile::transpose;

@@ -30,7 +30,7 @@ impl<'a, T: Pod> StridedView<'a, T> {
         const OP: &str = "strided";
         length(OP, "strides", shape.len(), strides.len())?;
         if product(OP, shape)? > 0 {
-            check_reach(OP, elements.len(), start, shape, strides)?;
+            check_reach((OP, "from"), elements.len(), start, shape, strides)?;
         }
         Ok(Self {
             elements,

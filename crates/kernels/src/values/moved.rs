@@ -3,8 +3,9 @@
 use half::{bf16, f16};
 use pulp::bytemuck::{Pod, cast_slice_mut};
 
-use super::element_type::{NumberType, by_integer, elements, elements_mut};
+use super::by_type::{by_integer, elements, elements_mut};
 use crate::element::Element;
+use crate::element_type::ElementType;
 use crate::error::{Error, Result};
 use crate::indexing::{
     Gather, Index, gather, resolved, scatter, scatter_along, scatter_along_half, scatter_half,
@@ -164,13 +165,13 @@ pub fn pad_values(
 /// When an index is out of range, or a length does not match.
 pub fn gather_values(
     x: &StridedBytes<'_>,
-    indices: &[(usize, NumberType, StridedBytes<'_>)],
+    indices: &[(usize, ElementType, StridedBytes<'_>)],
     sizes: &[usize],
     out: &mut [u8],
 ) -> Result<()> {
     fn of<T: Pod + Send + Sync>(
         x: &StridedBytes<'_>,
-        indices: &[(usize, NumberType, StridedBytes<'_>)],
+        indices: &[(usize, ElementType, StridedBytes<'_>)],
         slices: &mut Gather,
         out: &mut [u8],
     ) -> Result<()> {
@@ -189,7 +190,7 @@ pub fn gather_values(
 }
 
 /// As many slices of these sizes as there are indices.
-fn slices_of(indices: &[(usize, NumberType, StridedBytes<'_>)], sizes: &[usize]) -> Gather {
+fn slices_of(indices: &[(usize, ElementType, StridedBytes<'_>)], sizes: &[usize]) -> Gather {
     let count = indices
         .first()
         .map_or(1, |(_, _, list)| list.shape.iter().product());
@@ -212,7 +213,7 @@ pub struct IndexedSlices<'a> {
     /// The shape of the array.
     pub shape: &'a [usize],
     /// An axis, the type of its indices and these, for each axis with indices; all of the same shape.
-    pub indices: &'a [(usize, NumberType, StridedBytes<'a>)],
+    pub indices: &'a [(usize, ElementType, StridedBytes<'a>)],
     /// The sizes of a slice.
     pub sizes: &'a [usize],
 }
@@ -224,7 +225,7 @@ pub struct IndexedSlices<'a> {
 /// When an index is out of range, or shapes do not match.
 pub fn scatter_values(
     how: Combine,
-    of: NumberType,
+    of: ElementType,
     x: Option<&StridedBytes<'_>>,
     slices: IndexedSlices<'_>,
     updates: &StridedBytes<'_>,
@@ -273,12 +274,12 @@ pub fn scatter_values(
     };
     match (of, how) {
         (_, Combine::Set) => by_bits!(updates.element, typed(&call, out)),
-        (NumberType::F32, _) => typed::<f32>(&call, out),
-        (NumberType::F64, _) => typed::<f64>(&call, out),
-        (NumberType::F16, Combine::Add | Combine::Multiply) => half::<f16>(&call, out),
-        (NumberType::Bf16, Combine::Add | Combine::Multiply) => half::<bf16>(&call, out),
-        (NumberType::F16, _) => typed::<f16>(&call, out),
-        (NumberType::Bf16, _) => typed::<bf16>(&call, out),
+        (ElementType::F32, _) => typed::<f32>(&call, out),
+        (ElementType::F64, _) => typed::<f64>(&call, out),
+        (ElementType::F16, Combine::Add | Combine::Multiply) => half::<f16>(&call, out),
+        (ElementType::Bf16, Combine::Add | Combine::Multiply) => half::<bf16>(&call, out),
+        (ElementType::F16, _) => typed::<f16>(&call, out),
+        (ElementType::Bf16, _) => typed::<bf16>(&call, out),
         _ => by_integer!("scatter", of, typed(&call, out)),
     }
 }
@@ -289,10 +290,10 @@ pub fn scatter_values(
 /// When an index is out of range, or shapes do not match.
 pub fn scatter_along_values(
     how: Combine,
-    of: NumberType,
+    of: ElementType,
     x: Option<&StridedBytes<'_>>,
     axis: usize,
-    (index_type, indices): (NumberType, &StridedBytes<'_>),
+    (index_type, indices): (ElementType, &StridedBytes<'_>),
     updates: &StridedBytes<'_>,
     (shape, out): (&[usize], &mut [u8]),
 ) -> Result<()> {
@@ -333,10 +334,10 @@ pub fn scatter_along_values(
     };
     match (of, how) {
         (_, Combine::Set) => by_bits!(updates.element, typed(&call, out)),
-        (NumberType::F32, _) => typed::<f32>(&call, out),
-        (NumberType::F64, _) => typed::<f64>(&call, out),
-        (NumberType::F16, _) => half::<f16>(&call, out),
-        (NumberType::Bf16, _) => half::<bf16>(&call, out),
+        (ElementType::F32, _) => typed::<f32>(&call, out),
+        (ElementType::F64, _) => typed::<f64>(&call, out),
+        (ElementType::F16, _) => half::<f16>(&call, out),
+        (ElementType::Bf16, _) => half::<bf16>(&call, out),
         _ => by_integer!("scatter_axis", of, typed(&call, out)),
     }
 }
@@ -347,7 +348,7 @@ pub fn scatter_along_values(
 /// When an index is out of range, or shapes do not match.
 pub fn take_along_values(
     x: &StridedBytes<'_>,
-    (of, indices): (NumberType, &StridedBytes<'_>),
+    (of, indices): (ElementType, &StridedBytes<'_>),
     axis: usize,
     out: &mut [u8],
 ) -> Result<()> {
@@ -375,7 +376,7 @@ pub fn take_along_values(
 /// When the slice does not fit, or the type is not taken.
 pub fn update_values(
     how: Combine,
-    of: NumberType,
+    of: ElementType,
     x: Option<&StridedBytes<'_>>,
     update: &StridedBytes<'_>,
     target: SliceTarget<'_>,
@@ -393,13 +394,14 @@ pub fn update_values(
         update_slice(how, x.as_ref(), &update, target, elements_mut(out)?)
     }
     match of {
-        NumberType::F32 => typed::<f32>(how, x, update, target, out),
-        NumberType::F64 => typed::<f64>(how, x, update, target, out),
-        NumberType::F16 | NumberType::Bf16 if how == Combine::Set => {
+        ElementType::F32 => typed::<f32>(how, x, update, target, out),
+        ElementType::F64 => typed::<f64>(how, x, update, target, out),
+        ElementType::F16 | ElementType::Bf16 if how == Combine::Set => {
             typed::<u16>(how, x, update, target, out)
         }
-        NumberType::F16 => typed::<f16>(how, x, update, target, out),
-        NumberType::Bf16 => typed::<bf16>(how, x, update, target, out),
+        ElementType::F16 => typed::<f16>(how, x, update, target, out),
+        ElementType::Bf16 => typed::<bf16>(how, x, update, target, out),
+        ElementType::C64 if how == Combine::Set => typed::<u64>(how, x, update, target, out),
         _ => by_integer!("slice_update", of, typed(how, x, update, target, out)),
     }
 }

@@ -3,8 +3,9 @@
 use half::{bf16, f16};
 use pulp::bytemuck::{Pod, Zeroable};
 
-use super::element_type::{NumberType, by_integer, elements, elements_mut, unknown};
+use super::by_type::{by_integer, by_number, elements, elements_mut, unknown};
 use crate::element::Element;
+use crate::element_type::ElementType;
 use crate::error::{Error, Result};
 use crate::rowwise::{
     Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldComplexSum,
@@ -55,7 +56,7 @@ pub enum ScanKind {
 /// When lengths do not match the shapes, or the type is not taken: products of floating numbers are of one shape.
 pub fn fold_values(
     kind: FoldKind,
-    of: NumberType,
+    of: ElementType,
     shapes: &[ReduceShape],
     x: &[u8],
     out: &mut [u8],
@@ -68,14 +69,14 @@ pub fn fold_values(
     };
     match (of, reduction) {
         _ if matches!(kind, FoldKind::Any | FoldKind::All) => logical(kind, of, shapes, x, out),
-        (NumberType::F32, Some(reduction)) => floats::<f32>(reduction, shapes, x, out),
-        (NumberType::F16, Some(reduction)) => floats::<f16>(reduction, shapes, x, out),
-        (NumberType::Bf16, Some(reduction)) => floats::<bf16>(reduction, shapes, x, out),
-        (NumberType::F64, _) => doubles(kind, shapes, x, out),
-        (NumberType::C64, _) => complex(kind, shapes, x, out),
-        (NumberType::F32, None) => product::<f32>(shapes, x, out),
-        (NumberType::F16, None) => product::<f16>(shapes, x, out),
-        (NumberType::Bf16, None) => product::<bf16>(shapes, x, out),
+        (ElementType::F32, Some(reduction)) => floats::<f32>(reduction, shapes, x, out),
+        (ElementType::F16, Some(reduction)) => floats::<f16>(reduction, shapes, x, out),
+        (ElementType::Bf16, Some(reduction)) => floats::<bf16>(reduction, shapes, x, out),
+        (ElementType::F64, _) => doubles(kind, shapes, x, out),
+        (ElementType::C64, _) => complex(kind, shapes, x, out),
+        (ElementType::F32, None) => product::<f32>(shapes, x, out),
+        (ElementType::F16, None) => product::<f16>(shapes, x, out),
+        (ElementType::Bf16, None) => product::<bf16>(shapes, x, out),
         _ if matches!(kind, FoldKind::Sum | FoldKind::Product) => added(kind, of, shapes, x, out),
         _ => by_integer!("reduce", of, whole(kind, shapes, x, out)),
     }
@@ -126,7 +127,7 @@ fn doubles(kind: FoldKind, shapes: &[ReduceShape], x: &[u8], out: &mut [u8]) -> 
 fn complex(kind: FoldKind, shapes: &[ReduceShape], x: &[u8], out: &mut [u8]) -> Result<()> {
     match kind {
         FoldKind::Sum => folded::<FoldComplexSum, FoldComplexSum>(shapes, x, out),
-        _ => Err(unknown("reduce", NumberType::C64)),
+        _ => Err(unknown("reduce", ElementType::C64)),
     }
 }
 
@@ -145,7 +146,7 @@ fn product<T: Factor + Pod>(shapes: &[ReduceShape], x: &[u8], out: &mut [u8]) ->
 /// Sums and products of integers, which wrap around: of those that are not widened only the bits matter.
 fn added(
     kind: FoldKind,
-    of: NumberType,
+    of: ElementType,
     shapes: &[ReduceShape],
     x: &[u8],
     out: &mut [u8],
@@ -163,12 +164,12 @@ fn added(
         }
     }
     match of {
-        NumberType::I8 => typed::<i8>(kind, shapes, x, out),
-        NumberType::I16 => typed::<i16>(kind, shapes, x, out),
-        NumberType::U8 => typed::<u8>(kind, shapes, x, out),
-        NumberType::U16 => typed::<u16>(kind, shapes, x, out),
-        NumberType::I32 | NumberType::U32 => typed::<u32>(kind, shapes, x, out),
-        NumberType::I64 | NumberType::U64 => typed::<u64>(kind, shapes, x, out),
+        ElementType::I8 => typed::<i8>(kind, shapes, x, out),
+        ElementType::I16 => typed::<i16>(kind, shapes, x, out),
+        ElementType::Bool | ElementType::U8 => typed::<u8>(kind, shapes, x, out),
+        ElementType::U16 => typed::<u16>(kind, shapes, x, out),
+        ElementType::I32 | ElementType::U32 => typed::<u32>(kind, shapes, x, out),
+        ElementType::I64 | ElementType::U64 => typed::<u64>(kind, shapes, x, out),
         _ => Err(unknown("reduce", of)),
     }
 }
@@ -189,7 +190,7 @@ fn whole<T: Whole + Pod>(
 /// Of bits: those of floating numbers without their sign, which is the highest one.
 fn logical(
     kind: FoldKind,
-    of: NumberType,
+    of: ElementType,
     shapes: &[ReduceShape],
     x: &[u8],
     out: &mut [u8],
@@ -219,14 +220,14 @@ fn logical(
         }
     }
     match of {
-        NumberType::F32 => float::<i32>(kind, shapes, x, out),
-        NumberType::F64 => float::<i64>(kind, shapes, x, out),
-        NumberType::F16 | NumberType::Bf16 => float::<i16>(kind, shapes, x, out),
-        NumberType::I8 | NumberType::U8 => whole::<u8>(kind, shapes, x, out),
-        NumberType::I16 | NumberType::U16 => whole::<u16>(kind, shapes, x, out),
-        NumberType::I32 | NumberType::U32 => whole::<u32>(kind, shapes, x, out),
-        NumberType::I64 | NumberType::U64 => whole::<u64>(kind, shapes, x, out),
-        NumberType::C64 => Err(unknown("any", of)),
+        ElementType::F32 => float::<i32>(kind, shapes, x, out),
+        ElementType::F64 => float::<i64>(kind, shapes, x, out),
+        ElementType::F16 | ElementType::Bf16 => float::<i16>(kind, shapes, x, out),
+        ElementType::Bool | ElementType::I8 | ElementType::U8 => whole::<u8>(kind, shapes, x, out),
+        ElementType::I16 | ElementType::U16 => whole::<u16>(kind, shapes, x, out),
+        ElementType::I32 | ElementType::U32 => whole::<u32>(kind, shapes, x, out),
+        ElementType::I64 | ElementType::U64 => whole::<u64>(kind, shapes, x, out),
+        ElementType::C64 => Err(unknown("any", of)),
     }
 }
 
@@ -257,7 +258,7 @@ where
 /// When a length does not match the shape, or there is nothing to find.
 pub fn arg_reduce_values(
     is_max: bool,
-    of: NumberType,
+    of: ElementType,
     shape: ReduceShape,
     x: &[u8],
     out: &mut [u8],
@@ -270,13 +271,7 @@ pub fn arg_reduce_values(
     ) -> Result<()> {
         arg_reduce(is_max, shape, elements::<T>(x)?, elements_mut(out)?)
     }
-    match of {
-        NumberType::F32 => typed::<f32>(is_max, shape, x, out),
-        NumberType::F64 => typed::<f64>(is_max, shape, x, out),
-        NumberType::F16 => typed::<f16>(is_max, shape, x, out),
-        NumberType::Bf16 => typed::<bf16>(is_max, shape, x, out),
-        _ => by_integer!("argmax", of, typed(is_max, shape, x, out)),
-    }
+    by_number!("argmax", of, typed | typed(is_max, shape, x, out))
 }
 
 /// Writes a scan along the middle axis: see [`scan`].
@@ -285,7 +280,7 @@ pub fn arg_reduce_values(
 /// When a length does not match the shape, or the type is not taken.
 pub fn scan_values(
     kind: ScanKind,
-    of: NumberType,
+    of: ElementType,
     order: ScanOrder,
     shape: ReduceShape,
     x: &[u8],
@@ -309,7 +304,7 @@ pub fn scan_values(
             ScanKind::LogAddExp => run::<ScanLogAddExp<T>>(order, shape, x, out),
         }
     }
-    fn wrapping<T: Whole>(
+    fn integers<T: Whole>(
         kind: ScanKind,
         order: ScanOrder,
         shape: ReduceShape,
@@ -318,42 +313,16 @@ pub fn scan_values(
     ) -> Result<()> {
         match kind {
             ScanKind::Sum => run::<ScanIntegerSum<T>>(order, shape, x, out),
-            _ => run::<ScanIntegerProduct<T>>(order, shape, x, out),
-        }
-    }
-    fn extremes<T: Whole>(
-        kind: ScanKind,
-        order: ScanOrder,
-        shape: ReduceShape,
-        x: &[u8],
-        out: &mut [u8],
-    ) -> Result<()> {
-        match kind {
+            ScanKind::Product => run::<ScanIntegerProduct<T>>(order, shape, x, out),
             ScanKind::Max => run::<ScanIntegerMax<T>>(order, shape, x, out),
-            _ => run::<ScanIntegerMin<T>>(order, shape, x, out),
+            ScanKind::Min => run::<ScanIntegerMin<T>>(order, shape, x, out),
+            ScanKind::LogAddExp => Err(Error::Parameter {
+                op: "scan",
+                what: "the type of elements",
+                wanted: "floating numbers",
+                got: size_of::<T>(),
+            }),
         }
     }
-    match (of, kind) {
-        (NumberType::F32, _) => floats::<f32>(kind, order, shape, x, out),
-        (NumberType::F16, _) => floats::<f16>(kind, order, shape, x, out),
-        (NumberType::Bf16, _) => floats::<bf16>(kind, order, shape, x, out),
-        (NumberType::F64, _) => floats::<f64>(kind, order, shape, x, out),
-        // Of sums and products that wrap around only the bits matter.
-        (NumberType::I8 | NumberType::U8, ScanKind::Sum | ScanKind::Product) => {
-            wrapping::<u8>(kind, order, shape, x, out)
-        }
-        (NumberType::I16 | NumberType::U16, ScanKind::Sum | ScanKind::Product) => {
-            wrapping::<u16>(kind, order, shape, x, out)
-        }
-        (NumberType::I32 | NumberType::U32, ScanKind::Sum | ScanKind::Product) => {
-            wrapping::<u32>(kind, order, shape, x, out)
-        }
-        (NumberType::I64 | NumberType::U64, ScanKind::Sum | ScanKind::Product) => {
-            wrapping::<u64>(kind, order, shape, x, out)
-        }
-        (_, ScanKind::Max | ScanKind::Min) => {
-            by_integer!("scan", of, extremes(kind, order, shape, x, out))
-        }
-        _ => Err(unknown("scan", of)),
-    }
+    by_number!("scan", of, floats | integers(kind, order, shape, x, out))
 }

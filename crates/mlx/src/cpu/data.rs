@@ -1,6 +1,6 @@
 //! Operations that move elements: copies, joined and padded arrays, gathers, updates of slices.
 
-use mlx_kernels::{Combine, IndexedSlices, NumberType, SliceTarget};
+use mlx_kernels::{Combine, IndexedSlices, SliceTarget};
 
 use super::by_type::element_type;
 use super::layout::{error_text, input, output, size};
@@ -74,7 +74,7 @@ pub(super) fn gather(
     let mut indices = Vec::with_capacity(axes.len());
     for ((&axis, list), view) in axes.iter().zip(lists).zip(&views) {
         let axis = axis_of(axis, x.shape().len())?;
-        indices.push((axis, element_type(list.dtype())?, view.values()));
+        indices.push((axis, element_type(list.dtype()), view.values()));
     }
     let (x, out) = (x.strided()?, output(outputs, 0)?.as_mut_bytes());
     mlx_kernels::gather_values(&x.values(), &indices, &sizes(slice_sizes), out).map_err(error_text)
@@ -87,7 +87,7 @@ pub(super) fn take_along_axis(
 ) -> Result<(), String> {
     let (x, indices) = (input(inputs, 0)?, input(inputs, 1)?);
     let axis = axis_of(axis, x.shape().len())?;
-    let of = element_type(indices.dtype())?;
+    let of = element_type(indices.dtype());
     let (x, indices) = (x.strided()?, indices.strided()?);
     let out = output(outputs, 0)?.as_mut_bytes();
     mlx_kernels::take_along_values(&x.values(), (of, &indices.values()), axis, out)
@@ -113,8 +113,7 @@ pub(super) fn slice_update(
         start: &start,
         steps: &steps,
     };
-    // Complex numbers are moved only.
-    let of = element_type(out.dtype()).unwrap_or(NumberType::U64);
+    let of = element_type(out.dtype());
     mlx_kernels::update_values(
         how,
         of,
@@ -152,7 +151,7 @@ pub(super) fn scatter(
     let mut indices = Vec::with_capacity(axes.len());
     for ((&axis, list), view) in axes.iter().zip(lists).zip(&views) {
         let axis = axis_of(axis, shape.len())?;
-        indices.push((axis, element_type(list.dtype())?, view.values()));
+        indices.push((axis, element_type(list.dtype()), view.values()));
     }
     let updates = updates.values();
     let slices = IndexedSlices {
@@ -165,7 +164,7 @@ pub(super) fn scatter(
     };
     let x = outside_of_output(x)?;
     let x = x.as_ref().map(|x| x.values());
-    let of = element_type(out.dtype()).unwrap_or(NumberType::U64);
+    let of = element_type(out.dtype());
     let out = out.as_mut_bytes();
     mlx_kernels::scatter_values(how, of, x.as_ref(), slices, &updates, out).map_err(error_text)
 }
@@ -178,14 +177,14 @@ pub(super) fn scatter_axis(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     let (x, indices, updates) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
-    let index_type = element_type(indices.dtype())?;
+    let index_type = element_type(indices.dtype());
     let (indices, updates) = (indices.strided()?, updates.strided()?);
     let out = output(outputs, 0)?;
     let shape = sizes(out.shape());
     let axis = axis_of(axis, shape.len())?;
     let x = outside_of_output(x)?;
     let x = x.as_ref().map(|x| x.values());
-    let of = element_type(out.dtype()).unwrap_or(NumberType::U64);
+    let of = element_type(out.dtype());
     mlx_kernels::scatter_along_values(
         how,
         of,

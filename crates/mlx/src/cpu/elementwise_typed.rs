@@ -1,8 +1,9 @@
 //! Functions of one to three elements of any dtype and with any strides, each in one pass: which there are, and which
 //! kernel computes them.
 
-use mlx_kernels::{BinaryOp, Bits, ElementType, Number, StridedSlice, UnaryOp};
+use mlx_kernels::{BinaryOp, Bits, Number, StridedSlice, UnaryOp};
 
+use super::by_type::element_type;
 use super::elementwise::{activation_of, binary_of, simple_of, unary_of};
 use super::layout::{error_text, input, output, size};
 use crate::Dtype;
@@ -97,7 +98,7 @@ pub(super) fn has_kernel(form: Form, dtype: Dtype, output: Dtype) -> bool {
         Form::Zip(op) => output == dtype && by_number!(dtype, has_binary(op)),
         Form::Compare(op) => output == Dtype::Bool && by_number!(dtype, has_comparison(op)),
         Form::Select => output == dtype && dtype != Dtype::Complex64,
-        Form::Cast => dtype != output && element_type(dtype).and(element_type(output)).is_some(),
+        Form::Cast => dtype != output && [dtype, output].iter().all(|of| *of != Dtype::Complex64),
     }
 }
 
@@ -122,25 +123,6 @@ fn truth_function(op: BinaryOp) -> Option<BinaryOp> {
         Two::BitwiseXor => Some(Two::BitwiseXor),
         _ => None,
     }
-}
-
-fn element_type(dtype: Dtype) -> Option<ElementType> {
-    Some(match dtype {
-        Dtype::Bool => ElementType::Bool,
-        Dtype::Uint8 => ElementType::U8,
-        Dtype::Uint16 => ElementType::U16,
-        Dtype::Uint32 => ElementType::U32,
-        Dtype::Uint64 => ElementType::U64,
-        Dtype::Int8 => ElementType::I8,
-        Dtype::Int16 => ElementType::I16,
-        Dtype::Int32 => ElementType::I32,
-        Dtype::Int64 => ElementType::I64,
-        Dtype::Float16 => ElementType::F16,
-        Dtype::Bfloat16 => ElementType::Bf16,
-        Dtype::Float32 => ElementType::F32,
-        Dtype::Float64 => ElementType::F64,
-        Dtype::Complex64 => return None,
-    })
 }
 
 /// Computes a form.
@@ -275,9 +257,8 @@ fn cast<A: Bits + ElementBits, O: Bits + ElementBits>(
     out: &mut HostOutput<'_>,
 ) -> Result<(), String> {
     let x = call.view::<A>(0)?;
-    let no_kernel = || "complex numbers are not converted".to_owned();
-    let from = element_type(input(call.inputs, 0)?.dtype()).ok_or_else(no_kernel)?;
-    let to = element_type(out.dtype()).ok_or_else(no_kernel)?;
+    let from = element_type(input(call.inputs, 0)?.dtype());
+    let to = element_type(out.dtype());
     mlx_kernels::cast(from, to, &call.shape, x.strided(), out.as_mut_bits::<O>()?)
         .map_err(error_text)
 }

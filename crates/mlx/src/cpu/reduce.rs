@@ -6,11 +6,10 @@
 
 use std::borrow::Cow;
 
-use mlx_kernels::{FoldKind, NumberType, ReduceShape};
+use mlx_kernels::{FoldKind, ReduceShape};
 
 use super::by_type::element_type;
 use super::layout::{error_text, input, output, size};
-use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput, Layout};
 use crate::shape::axis_index;
 
@@ -132,10 +131,7 @@ pub(super) fn run(
 ) -> Result<(), String> {
     let x = input(inputs, 0)?;
     let memory = Memory::of(axes, x.layout()).ok_or("wanted axes of the array")?;
-    let of = match x.dtype() {
-        Dtype::Complex64 => NumberType::C64,
-        dtype => element_type(dtype)?,
-    };
+    let of = element_type(x.dtype());
     let elements = bytes(&memory, x)?;
     memory.write(x.layout(), output(outputs, 0)?, |out| {
         mlx_kernels::fold_values(kind, of, &memory.steps(), &elements, out)
@@ -151,7 +147,7 @@ pub(super) fn arg_reduce(
 ) -> Result<(), String> {
     let x = input(inputs, 0)?;
     let memory = Memory::of(&[axis], x.layout()).ok_or("wanted an axis of the array")?;
-    let of = element_type(x.dtype())?;
+    let of = element_type(x.dtype());
     let elements = bytes(&memory, x)?;
     memory.write(x.layout(), output(outputs, 0)?, |out| {
         let shape = memory.steps()[0];

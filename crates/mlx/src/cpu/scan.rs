@@ -60,7 +60,7 @@ pub(super) fn run(
         Op::Cummin { .. } => ScanKind::Min,
         _ => ScanKind::LogAddExp,
     };
-    let of = element_type(x.dtype())?;
+    let of = element_type(x.dtype());
     let x = x.contiguous_bytes()?;
     let out = output(outputs, 0)?.as_mut_bytes();
     mlx_kernels::scan_values(kind, of, order, shape, &x, out).map_err(error_text)

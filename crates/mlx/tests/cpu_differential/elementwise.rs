@@ -4,7 +4,25 @@ use mlx::{Array, Dtype, fast};
 
 use super::{EXACT, FLOATS, One, Random, Results, SAME, Values, tolerance, transformed};
 
+/// Limits of arrays that are large enough for one pass.
+fn clipped(results: &mut Results, random: &mut Random) {
+    let clip = |x: &Array| x.clip(-0.5_f32, 0.75_f32);
+    for dtype in FLOATS {
+        for round in 0..4 {
+            let what = format!("clip {dtype} {round}");
+            let x = random.view(&[300, 301], dtype, Values::Special);
+            results.keep(what.clone(), SAME, Ok(clip(&x)));
+            results.keep(format!("{what} NaN"), SAME, Ok(x.clip(f32::NAN, 0.75_f32)));
+            let low = random.view(&[301], dtype, Values::Plain);
+            results.keep(format!("{what} row"), SAME, Ok(x.clip(&low, 0.75_f32)));
+        }
+        let x = random.view(&[300, 301], dtype, Values::Plain);
+        transformed(results, &format!("clip {dtype}"), SAME, clip, &x);
+    }
+}
+
 pub(super) fn elementwise(results: &mut Results, random: &mut Random) {
+    clipped(results, random);
     const ONE: [(&str, One); 15] = [
         ("exp", Array::exp),
         ("log", Array::log),
