@@ -57,8 +57,8 @@ pub use elementwise::{
 };
 pub use error::{Error, Result};
 pub use fft::{
-    FftShape, complex_abs, complex_abs_to_complex, complex_to_real, fft, inverse_real_fft,
-    real_fft, real_to_complex,
+    FftShape, complex_abs, complex_abs_in_place, complex_abs_to_complex, complex_to_real, fft,
+    inverse_real_fft, real_fft, real_to_complex,
 };
 pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul};
 pub use indexing::{

@@ -22,7 +22,9 @@ use num_complex::Complex;
 
 use crate::error::{Error, Result, length, product};
 use crate::strided::copy_strided;
-pub use pairs::{complex_abs, complex_abs_to_complex, complex_to_real, real_to_complex};
+pub use pairs::{
+    complex_abs, complex_abs_in_place, complex_abs_to_complex, complex_to_real, real_to_complex,
+};
 use plan::{complex_plan, inverse_real_plan, real_plan};
 
 /// Which transform: sizes of the side that has the most numbers along the last of `axes`, and the axes, one after the other.

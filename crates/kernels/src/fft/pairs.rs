@@ -63,6 +63,28 @@ pub fn complex_abs_to_complex(x: &[f32], out: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
+/// Replaces each complex number by its magnitude with an imaginary part of 0.
+pub fn complex_abs_in_place(numbers: &mut [f32]) {
+    let nanoseconds = NANOSECONDS * numbers.len() as f64;
+    let (pairs, _) = numbers.as_chunks_mut::<2>();
+    parallel_for(
+        pairs.chunks_mut(TASK),
+        nanoseconds,
+        || (),
+        |(), pairs| {
+            let mut block = [0.0; BLOCK];
+            for pairs in pairs.chunks_mut(BLOCK) {
+                let block = &mut block[..pairs.len()];
+                magnitudes(pairs, block);
+                simd::dispatch(Pairs {
+                    x: block,
+                    out: pairs,
+                });
+            }
+        },
+    );
+}
+
 /// Writes the real part of each complex number, which is stored as a pair.
 ///
 /// # Errors

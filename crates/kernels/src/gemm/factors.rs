@@ -230,6 +230,16 @@ impl<T: Element> RightColumns for Strided<'_, T> {
         tile: usize,
         out: &mut [f32],
     ) {
+        if T::IS_F32 && self.column_stride == 1 && columns == tile {
+            // In registers: a call that copies so few bytes costs more than they do.
+            for (k, out) in out.chunks_exact_mut(tile).enumerate() {
+                let run = T::read_inline(self.run(rows.0 + k, column, tile), &mut []);
+                let out = S::as_mut_simd_f32s(out).0.iter_mut();
+                out.zip(S::as_simd_f32s(run).0)
+                    .for_each(|(out, run)| *out = *run);
+            }
+            return;
+        }
         if self.row_stride == 1 && self.column_stride != 1 {
             if columns < tile {
                 out.fill(0.0);
