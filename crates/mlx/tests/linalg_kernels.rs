@@ -76,8 +76,11 @@ fn factors_are_those_of_doubles(#[case] shape: &[i32]) -> Result<()> {
         assert_close(&q, &want_q, 1e-3);
         assert_close(&r, &want_r, 1e-4);
         let (order, l, u) = linalg::lu(&a)?;
-        let rows = a.take_along_axis(&order.expand_dims(-1), -2);
-        assert_close(&l.matmul(&u), &rows, 1e-5);
+        // MLX's order: the row of the product that each row of the matrix is.
+        let rows = l.matmul(&u).take_along_axis(&order.expand_dims(-1), -2);
+        assert_close(&rows, &doubles(&a), 1e-5);
+        let (want_order, ..) = linalg::lu(&doubles(&a))?;
+        assert_eq!(order.to_vec::<u32>()?, want_order.to_vec::<u32>()?);
         let determinant = |x: &Array| linalg::slogdet(x).map(|(sign, log)| sign * log);
         if shape[shape.len() - 1] == shape[shape.len() - 2] {
             assert_close(&determinant(&a)?, &determinant(&doubles(&a))?, 1e-4);

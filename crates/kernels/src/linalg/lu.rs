@@ -99,6 +99,16 @@ pub(super) fn order_of(pivots: &[u32], order: &mut [u32]) {
     }
 }
 
+/// Writes which row of the factors each row of the matrix is.
+pub(super) fn places_of(pivots: &[u32], places: &mut [u32]) {
+    for (row, place) in places.iter_mut().enumerate() {
+        *place = row as u32;
+    }
+    for (row, &pivot) in pivots.iter().enumerate().rev() {
+        places.swap(row, pivot as usize);
+    }
+}
+
 /// Multiplies a matrix of `n` columns with the exchange of rows from the right.
 pub(super) fn exchange_columns(n: usize, pivots: &[u32], x: &mut [f32]) {
     let mut order = vec![0; n];

@@ -28,11 +28,11 @@ pub struct LuFactors<'a> {
     pub lu: &'a mut [f32],
     /// The row exchanged with each row in turn: `[batch, min(rows, columns)]`.
     pub pivots: &'a mut [u32],
-    /// The row of the matrix that each row of the factors is: `[batch, rows]`.
+    /// The row of the factors that each row of the matrix is, as MLX has it: `[batch, rows]`.
     pub order: &'a mut [u32],
 }
 
-/// Factorizes matrices with partial pivoting: `a[order] = l * u`, in place.
+/// Factorizes matrices with partial pivoting: `a = (l * u)[order]`, in place.
 ///
 /// # Errors
 /// When slices do not match the shape. A singular matrix has a zero on the diagonal of `u` and is no error.
@@ -59,7 +59,7 @@ pub fn lu_factor(shape: MatrixShape, factors: LuFactors<'_>) -> Result<()> {
         || (),
         |(), ((lu, pivots), order)| {
             lu::factor(rows, columns, lu, pivots);
-            lu::order_of(pivots, order);
+            lu::places_of(pivots, order);
         },
     );
     Ok(())

@@ -229,13 +229,13 @@ where
 
 /// Returns the places, among all arrays, of those that gradients by these arguments are taken of.
 fn places(trainable: &[Vec<bool>], numbers: &[usize]) -> Vec<usize> {
-    let flags = trainable
-        .iter()
-        .enumerate()
-        .flat_map(|(number, flags)| flags.iter().map(move |&flag| (number, flag)));
-    let wanted = flags.enumerate();
-    let wanted = wanted.filter(|(_, (number, flag))| *flag && numbers.contains(number));
-    wanted.map(|(place, _)| place).collect()
+    let starts = |number: usize| trainable[..number].iter().map(Vec::len).sum::<usize>();
+    let of_argument = |&number: &usize| {
+        let flags = trainable[number].iter().enumerate();
+        let start = starts(number);
+        flags.filter_map(move |(place, &flag)| flag.then_some(start + place))
+    };
+    numbers.iter().flat_map(of_argument).collect()
 }
 
 impl<Args, F, N> Function<Args> for ValueAndGrad<F, Args, N>
