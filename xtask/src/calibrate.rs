@@ -215,7 +215,7 @@ impl Scratch {
             .chain(more);
         let mut test = command(args.copied());
         test.current_dir(&self.folder)
-            .env("CARGO_TARGET_DIR", target())
+            .env("CARGO_TARGET_DIR", self.folder.join("target"))
             .env("MLX_BUILD_DIR", &self.build);
         test.output().context("cargo could not be started")
     }
