@@ -24,7 +24,7 @@ pub(super) enum BlockOperand<'a> {
 /// A function of a register. A type and not a closure: a reference to a generic function is called through a shim that
 /// is compiled without the vector instructions, and then nothing is inlined.
 pub(super) trait LanesFn<S: Simd>: Copy {
-    /// Whether it computes so long that the processor by itself fetches too few elements ahead.
+    /// Whether it takes longer than the elements that the processor fetches ahead by itself last.
     const FETCHES_AHEAD: bool = false;
 
     fn apply(self, x: Lanes<S>) -> Lanes<S>;

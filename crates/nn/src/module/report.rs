@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The result of [`Module::load`].
+/// The result of [`Module::load`](super::Module::load).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
     /// Number of parameters replaced.
