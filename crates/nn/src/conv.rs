@@ -2,6 +2,7 @@
 
 use mlx::{Array, ConvOptions, Error, Op, Shape, bind};
 
+use crate::batch_norm::scaled;
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{Init, Module, ModuleState};
 
@@ -115,7 +116,7 @@ impl Conv1d {
             groups: self.groups,
             flip: false,
         };
-        let y = with_bias(bind(op, &[x, &self.weight]), self.bias.as_ref());
+        let y = scaled(bind(op, &[x, &self.weight]), None, self.bias.as_ref());
         let operands = [x, &self.weight].into_iter().chain(&self.bias);
         in_layer("Conv1d", y, operands, || {
             let axes = [Size::Any("batch"), Size::Any("length")];
@@ -246,7 +247,7 @@ impl Conv2d {
             dilation: self.dilation.clone(),
             groups: self.groups,
         };
-        let y = with_bias(x.conv2d(&self.weight, options), self.bias.as_ref());
+        let y = scaled(x.conv2d(&self.weight, options), None, self.bias.as_ref());
         let operands = [x, &self.weight].into_iter().chain(&self.bias);
         in_layer("Conv2d", y, operands, || {
             let axes = [Size::Any("batch"), Size::Any("height"), Size::Any("width")];
@@ -297,14 +298,6 @@ fn grouped(layer: &'static str, weight: &Array, before: i32, groups: i32) -> Arr
 pub(crate) fn biased(weight: &Array, old: Option<Array>, wanted: bool) -> Option<Array> {
     let new = || mlx::zeros([axis_size(weight, 0)], mlx::Dtype::Float32);
     wanted.then(|| old.unwrap_or_else(new))
-}
-
-#[track_caller]
-fn with_bias(y: Array, bias: Option<&Array>) -> Array {
-    match bias {
-        Some(bias) => y + bias,
-        None => y,
-    }
 }
 
 /// Returns what is wrong with the shapes of a convolution over `axes`.

@@ -56,11 +56,16 @@ pub fn scatter_half<T: Combinable + Element + Term<f32>>(
 ) -> Result<()> {
     let updates = Updates::new(how, slices, updates, shape)?;
     run(&updates, x, out, &|updates, list, first, out| {
-        let mut wide = vec![0.0; out.len()];
-        T::read(out, &mut wide);
-        updates.combine(list, first, &mut wide);
-        T::store(&wide, out);
+        in_f32(out, |wide| updates.combine(list, first, wide));
     })
+}
+
+/// Lets `combine` change elements of half precision as `f32`, which are rounded after.
+fn in_f32<T: Element>(out: &mut [T], combine: impl FnOnce(&mut [f32])) {
+    let mut wide = vec![0.0; out.len()];
+    T::read(out, &mut wide);
+    combine(&mut wide);
+    T::store(&wide, out);
 }
 
 /// One slice: where it starts in the array, and where its update does.
@@ -322,10 +327,7 @@ pub fn scatter_along_half<T: Combinable + Element + Term<f32>>(
         (indices, updates.len()),
         (shape, out),
         &|part, out| {
-            let mut wide = vec![0.0; out.len()];
-            T::read(out, &mut wide);
-            part.combine(how, indices, updates, &mut wide);
-            T::store(&wide, out);
+            in_f32(out, |wide| part.combine(how, indices, updates, wide));
         },
     )
 }

@@ -89,23 +89,23 @@ fn exchange_rows(columns: usize, row: usize, other: usize, a: &mut [f32]) {
     }
 }
 
-/// Writes the row that each row of the factors was.
+/// Writes which row of the matrix each row of the factors is.
 pub(super) fn order_of(pivots: &[u32], order: &mut [u32]) {
-    for (row, order) in order.iter_mut().enumerate() {
-        *order = row as u32;
-    }
-    for (row, &pivot) in pivots.iter().enumerate() {
-        order.swap(row, pivot as usize);
-    }
+    exchanged(pivots.iter().enumerate(), order);
 }
 
-/// Writes which row of the factors each row of the matrix is.
+/// Writes which row of the factors each row of the matrix is: the inverse of [`order_of`].
 pub(super) fn places_of(pivots: &[u32], places: &mut [u32]) {
-    for (row, place) in places.iter_mut().enumerate() {
-        *place = row as u32;
+    exchanged(pivots.iter().enumerate().rev(), places);
+}
+
+/// Writes the numbers of rows after these exchanges.
+fn exchanged<'a>(exchanges: impl Iterator<Item = (usize, &'a u32)>, rows: &mut [u32]) {
+    for (number, row) in rows.iter_mut().enumerate() {
+        *row = number as u32;
     }
-    for (row, &pivot) in pivots.iter().enumerate().rev() {
-        places.swap(row, pivot as usize);
+    for (row, &pivot) in exchanges {
+        rows.swap(row, pivot as usize);
     }
 }
 
