@@ -31,6 +31,19 @@ fn bindings_have_every_function_of_the_headers() {
 }
 
 #[test]
+fn the_ledger_has_every_function_of_the_headers() {
+    let headers = declared_in(&Path::new(env!("MLX_SYS_MLXC_SOURCE")).join("mlx/c"));
+    let ledger = include_str!("../../../docs/ledger.toml");
+    let listed: BTreeSet<_> = ledger
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let missing: Vec<_> = headers.difference(&listed).collect();
+    assert!(missing.is_empty(), "not in docs/ledger.toml: {missing:?}");
+}
+
+#[test]
 fn library_has_every_function_of_the_bindings() {
     // Loading resolves them all and fails at the first that is missing.
     support::api();

@@ -3,6 +3,7 @@
 mod fence;
 mod functions;
 mod layers;
+mod ledger;
 mod length;
 mod links;
 mod notebooks;
@@ -69,6 +70,8 @@ pub fn check(root: &Path) -> Result<()> {
         complaints.extend(rules.iter().flat_map(|rule| rule(source)));
     }
     complaints.extend(layers::check(&sources));
+    let ledger = std::fs::read_to_string(root.join("docs/ledger.toml")).ok();
+    complaints.extend(ledger::check(&sources, ledger.as_deref()));
     for source in sources.iter().filter(|source| source.path.ends_with(".md")) {
         complaints.extend(links::check(source, root));
     }
