@@ -28,10 +28,7 @@ fn compile(criterion: &mut Criterion) {
 }
 
 fn small(group: &mut BenchmarkGroup<'_, WallTime>) -> Result<()> {
-    let (x, w) = (
-        ones([128, 1024], Dtype::Float32),
-        ones([1024], Dtype::Float32),
-    );
+    let (x, w) = (ones([128, 1024]), ones([1024]));
     ready([&x, &w])?;
     let norm = |x: &Array, w: &Array| x * (x.square().mean(keepdims(-1)) + 1e-5).rsqrt() * w;
     stages(group, "rms_norm", "128x1024", norm, (&x, &w))?;
@@ -51,7 +48,7 @@ fn encoder(group: &mut BenchmarkGroup<'_, WallTime>) -> Result<()> {
     let checkpoint = whisper::Checkpoint::open(folder)?;
     let network = whisper::Network::new(checkpoint.config, &checkpoint.weights, Dtype::Float32)?;
     let network = network.with_kernels(mlx_nn::FastOps::Composed);
-    let mel = ones([1, 3000, 80], Dtype::Float32);
+    let mel = ones([1, 3000, 80]);
     ready([&mel])?;
     let encode = move |mel: &Array| network.encode_array(mel);
     stages(group, "whisper_encoder", "tiny.en", encode, &mel)

@@ -57,7 +57,11 @@ fn run(criterion: &mut Criterion) -> mlx::Result<()> {
         };
         let compiled = jit(composed);
         let op = "attention";
-        let fused = || Ok(fast::scaled_dot_product_attention(&q, &k, &v, &options));
+        let fused = || {
+            Ok(fast::scaled_dot_product_attention_with(
+                &q, &k, &v, &options,
+            ))
+        };
         bench_lazy(&mut group, &name(op, "fused"), flops, fused)?;
         bench_lazy(&mut group, &name(op, "composed"), flops, || {
             Ok(composed(&q, &k, &v))

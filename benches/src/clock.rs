@@ -64,7 +64,7 @@ impl std::fmt::Display for Timing {
 /// use mlx::{Dtype, fast};
 ///
 /// # fn main() -> mlx::Result<()> {
-/// let (x, weight) = (mlx::ones([4, 64], Dtype::Float32), mlx::ones([64], Dtype::Float32));
+/// let (x, weight) = (mlx::ones([4, 64]), mlx::ones([64]));
 /// mlx_bench::ready([&x, &weight])?;
 /// let fused = mlx_bench::time(|| Ok(fast::rms_norm(&x, &weight, 1e-5)))?;
 /// let composed = mlx_bench::time(|| Ok(fast::composed::rms_norm(&x, &weight, 1e-5)))?;

@@ -35,7 +35,7 @@ impl Work {
 /// # Errors
 /// When one of them cannot be computed.
 pub fn ready<'a>(inputs: impl IntoIterator<Item = &'a Array>) -> mlx::Result<()> {
-    mlx::eval(inputs)?;
+    mlx::eval(inputs.into_iter().collect::<Vec<_>>())?;
     mlx::synchronize()
 }
 
@@ -44,7 +44,7 @@ pub fn ready<'a>(inputs: impl IntoIterator<Item = &'a Array>) -> mlx::Result<()>
 /// # Errors
 /// When it cannot be computed.
 pub fn normal(shape: &[i32], seed: u64) -> mlx::Result<Array> {
-    let array = random::normal(&random::key(seed), shape, random::LocScale::default());
+    let array = random::normal_with(shape, &random::key(seed));
     let array = array.astype(Dtype::Float32);
     ready([&array])?;
     Ok(array)
@@ -59,7 +59,7 @@ pub fn normal(shape: &[i32], seed: u64) -> mlx::Result<Array> {
 /// use mlx_bench::{Work, bench_lazy, ready};
 ///
 /// fn norms(criterion: &mut Criterion) -> mlx::Result<()> {
-///     let x = mlx::ones([4, 128, 1024], mlx::Dtype::Float32);
+///     let x = mlx::ones([4, 128, 1024]);
 ///     ready([&x])?;
 ///     let mut group = criterion.benchmark_group("fast");
 ///     let bytes = Work::Bytes(2 * 4 * 128 * 1024 * 4);

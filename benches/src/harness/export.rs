@@ -1,6 +1,5 @@
 //! The weights in the formats that rivals read, made once from the package's own.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -40,7 +39,7 @@ pub fn whisper(folder: &Path, audio: &Path, target: &Path) -> Result<Exported> {
         arrays.push((tensor.name.clone(), array));
     }
     let named = arrays.iter().map(|(name, array)| (name.clone(), array));
-    mlx::io::save_safetensors(&exported.weights, named, &BTreeMap::new())?;
+    mlx::io::save_safetensors(&exported.weights, named)?;
     let sound = Audio::load(audio)?;
     let mel = LogMel::new(checkpoint.config.n_mels)?.padded(&sound.samples);
     let shape = [mel.frames(), mel.n_mels()];

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use mlx::{Array, Device, Dtype, fast, memory};
+use mlx::{Array, Device, fast, memory};
 use mlx_provision::environment;
 use mlx_sys::SET_UP;
 use serde::Serialize;
@@ -255,7 +255,7 @@ fn cpu_kernels() -> Option<Check> {
             .iter()
             .any(|(name, _)| *name == operation)
     };
-    if let Err(error) = mlx::ones([64, 64], Dtype::Float32).exp().eval() {
+    if let Err(error) = mlx::ones([64, 64]).exp().eval() {
         let hint = "report this with the text above";
         return Some(Check::bad(NAME, Status::Fail, error.to_string(), hint));
     }

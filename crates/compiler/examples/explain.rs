@@ -10,7 +10,7 @@ fn rms_norm(x: &Array, weight: &Array) -> Array {
 fn attention(q: &Array, k: &Array, v: &Array) -> mlx::Result<Array> {
     let [_, _, length, dim] = q.dims()?;
     let scores = q.matmul(&k.swapaxes(-1, -2)) / (dim as f32).sqrt();
-    let mask = mlx::tri(length, length, 0, Dtype::Bool);
+    let mask = mlx::tri_with(length, length, 0, Dtype::Bool);
     let scores = mlx::where_(&mask, scores, f32::NEG_INFINITY);
     Ok(scores.softmax(-1).matmul(v))
 }
@@ -38,9 +38,9 @@ fn main() -> anyhow::Result<()> {
         fallback: Fallback::Never,
         ..CompileOptions::default()
     };
-    let x = ones([2, 8, 64], Dtype::Float32);
+    let x = ones([2, 8, 64]);
     let norm = jit_with(rms_norm, options.clone());
-    let w = ones([64], Dtype::Float32);
+    let w = ones([64]);
     println!("{}\n", norm.trace((&x, &w))?);
     let lowered = norm.lower((&x, &w))?;
     println!(
@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
         lowered,
         lowered.report()
     );
-    let q = ones([1, 4, 8, 64], Dtype::Float32);
+    let q = ones([1, 4, 8, 64]);
     let lowered = jit_with(attention, options.clone()).lower((&q, &q, &q))?;
     println!(
         "{}\n\n{}\n\n{}\n",

@@ -9,7 +9,7 @@
 //!
 //! fn block(x: &Array, weight: &Array) -> Array {
 //!     let normed = x * (x.square().mean(keepdims(-1)) + 1e-5).rsqrt() * weight;
-//!     let scale = 2.0 * mlx::arange(0.0, 4.0, 1.0, mlx::Dtype::Float32);
+//!     let scale = 2.0 * mlx::arange_with(0.0, 4.0, 1.0, mlx::Dtype::Float32);
 //!     &normed * normed.sigmoid() * scale
 //! }
 //! # let _ = block;
@@ -23,11 +23,11 @@
 //! # use mlx_compiler::trace;
 //! # fn block(x: &Array, weight: &Array) -> Array {
 //! #     let normed = x * (x.square().mean(keepdims(-1)) + 1e-5).rsqrt() * weight;
-//! #     let scale = 2.0 * mlx::arange(0.0, 4.0, 1.0, Dtype::Float32);
+//! #     let scale = 2.0 * mlx::arange_with(0.0, 4.0, 1.0, Dtype::Float32);
 //! #     &normed * normed.sigmoid() * scale
 //! # }
 //! # fn main() -> Result<(), mlx_compiler::Error> {
-//! let (x, weight) = (ones([2, 4], Dtype::Float32), ones([4], Dtype::Float32));
+//! let (x, weight) = (ones([2, 4]), ones([4]));
 //! let traced = trace(block, (&x, &weight))?;
 //! assert_eq!(traced.to_string(), "\
 //! graph function(x0: float32[2, 4], x1: float32[4]) {
@@ -74,11 +74,11 @@
 //! # use mlx_compiler::{CompileOptions, Fallback, Fusion, trace};
 //! # fn block(x: &Array, weight: &Array) -> Array {
 //! #     let normed = x * (x.square().mean(keepdims(-1)) + 1e-5).rsqrt() * weight;
-//! #     let scale = 2.0 * mlx::arange(0.0, 4.0, 1.0, Dtype::Float32);
+//! #     let scale = 2.0 * mlx::arange_with(0.0, 4.0, 1.0, Dtype::Float32);
 //! #     &normed * normed.sigmoid() * scale
 //! # }
 //! # fn main() -> Result<(), mlx_compiler::Error> {
-//! # let (x, weight) = (ones([2, 4], Dtype::Float32), ones([4], Dtype::Float32));
+//! # let (x, weight) = (ones([2, 4]), ones([4]));
 //! let options = CompileOptions { fallback: Fallback::Never, ..CompileOptions::default() };
 //! let lowered = trace(block, (&x, &weight))?.lower(&options)?;
 //! assert_eq!(lowered.optimized().to_short_text(), "\
@@ -106,11 +106,11 @@
 //! # use mlx_compiler::{CompileOptions, Fallback, KernelFusion, trace};
 //! # fn block(x: &Array, weight: &Array) -> Array {
 //! #     let normed = x * (x.square().mean(keepdims(-1)) + 1e-5).rsqrt() * weight;
-//! #     let scale = 2.0 * mlx::arange(0.0, 4.0, 1.0, Dtype::Float32);
+//! #     let scale = 2.0 * mlx::arange_with(0.0, 4.0, 1.0, Dtype::Float32);
 //! #     &normed * normed.sigmoid() * scale
 //! # }
 //! # fn main() -> Result<(), mlx_compiler::Error> {
-//! # let (x, weight) = (ones([2, 4], Dtype::Float32), ones([4], Dtype::Float32));
+//! # let (x, weight) = (ones([2, 4]), ones([4]));
 //! # let options = CompileOptions { fallback: Fallback::Never, kernel_fusion: KernelFusion::Off, ..CompileOptions::default() };
 //! let lowered = trace(block, (&x, &weight))?.lower(&options)?;
 //! assert_eq!(lowered.to_string(), "\
@@ -147,7 +147,7 @@
 //! # use mlx_compiler::jit;
 //! # fn main() -> Result<(), mlx_compiler::Error> {
 //! let squash = jit(|x: &Array| (x * 0.5 + 1.0).tanh().abs());
-//! let lowered = squash.lower(&ones([64, 64], Dtype::Float32))?;
+//! let lowered = squash.lower(&ones([64, 64]))?;
 //! # if Device::current()? == Device::Cpu && mlx::cpu::are_kernels_enabled() {
 //! assert_eq!(lowered.report().elementwise_kernels, [4]);
 //! assert!(lowered.to_string().contains("fused_group x0 {"));
@@ -169,7 +169,7 @@
 //! #     x * (x.square().mean(keepdims(-1)) + 1e-5).rsqrt() * weight
 //! # }
 //! # fn main() -> Result<(), mlx_compiler::Error> {
-//! # let (x, weight) = (ones([2, 4], Dtype::Float32), ones([4], Dtype::Float32));
+//! # let (x, weight) = (ones([2, 4]), ones([4]));
 //! let block = jit(block);
 //! let y = block.call((&x, &weight))?;
 //! for difference in block.report().unwrap_or_default().verify([&x, &weight])? {

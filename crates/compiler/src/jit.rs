@@ -57,6 +57,9 @@ const REASONS: usize = 32;
 /// array changes later, to the argument of a gradient for example, has no effect. Make what changes an argument. Inside
 /// another traced function, the call becomes part of that one's graph.
 ///
+/// Random numbers that it draws without a key are other ones in each call, and those that it would draw if it were not
+/// compiled. Numbers among its arguments (`scale: &f32`) are constants that it is compiled for.
+///
 /// ```
 /// use mlx::{Array, array, keepdims};
 /// use mlx_compiler::{Fusion, jit};

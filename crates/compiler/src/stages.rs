@@ -11,7 +11,7 @@ use crate::execute::Executable;
 use crate::graph::Graph;
 use crate::passes::{self, Context};
 use crate::report::Difference;
-use crate::trace::{Recorded, SizeRead, record};
+use crate::trace::{Recorded, SizeRead, record_with_keys};
 use crate::{CompileOptions, Error, Report, Result, shapeless};
 
 /// A function that has been traced: its graph, as it was written.
@@ -22,6 +22,8 @@ pub struct Traced<Output> {
     size_read: Option<SizeRead>,
     /// Whether a constant represents an argument of a transform around the trace.
     captures_transforming: bool,
+    /// How many of the last inputs are random keys, which a call takes from its thread.
+    n_keys: usize,
 }
 
 /// A function whose formulas have been recognized and whose kernels have been chosen.
@@ -32,6 +34,8 @@ pub struct Lowered<Output> {
     report: Report,
     template: Output,
     options: CompileOptions,
+    /// As of [`Traced`].
+    n_keys: usize,
 }
 
 /// A function that is ready to be called with arrays of the types it was traced with.
@@ -80,7 +84,7 @@ where
         types.push(mlx::compiler_api::type_of(array))
     });
     let types: Vec<ArrayType> = types.into_iter().collect::<mlx::Result<_>>()?;
-    let recorded = record("function", &types, |arrays| {
+    let (recorded, n_keys) = record_with_keys("function", &types, |arrays| {
         let mut arrays = arrays.iter();
         let args = Args::map_refs(args, &mut |given| arrays.next().unwrap_or(given).clone());
         let output = function.apply(&args).map_err(Error::from_function)?;
@@ -109,6 +113,7 @@ where
         template: aux.map(&mut Array::abstract_value),
         size_read,
         captures_transforming,
+        n_keys,
     })
 }
 
@@ -160,6 +165,7 @@ impl<Output: Tree> Traced<Output> {
             report,
             template: self.template,
             options: options.clone(),
+            n_keys: self.n_keys,
         })
     }
 }
@@ -208,7 +214,8 @@ impl<Output: Tree> Compiled<Output> {
     #[track_caller]
     pub fn call_flat(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
         self.check(inputs)?;
-        Ok(self.executable.call(inputs)?)
+        let keys = self.keys();
+        Ok(self.executable.call(&with_keys(inputs, &keys))?)
     }
 
     /// Calls the function and puts its results where it returned them.
@@ -224,7 +231,11 @@ impl<Output: Tree> Compiled<Output> {
     /// As [`call_arrays`](Self::call_arrays) without checking the types of the arrays.
     #[track_caller]
     pub(crate) fn call_unchecked(&self, inputs: &[&Array]) -> Result<Output> {
-        let mut outputs = self.executable.call(inputs)?.into_iter();
+        let outputs = match self.lowered.n_keys {
+            0 => self.executable.call(inputs)?,
+            _ => self.executable.call(&with_keys(inputs, &self.keys()))?,
+        };
+        let mut outputs = outputs.into_iter();
         Ok(self
             .lowered
             .template
@@ -253,14 +264,23 @@ impl<Output: Tree> Compiled<Output> {
     #[track_caller]
     pub fn verify(&self, inputs: &[&Array]) -> Result<Vec<Difference>> {
         self.check(inputs)?;
-        self.report().verify(inputs.iter().copied())
+        let keys = self.keys();
+        self.report().verify(with_keys(inputs, &keys))
+    }
+
+    /// Returns keys of this thread for the inputs that are keys.
+    fn keys(&self) -> Vec<Array> {
+        (0..self.lowered.n_keys)
+            .map(|_| mlx::random::next_key())
+            .collect()
     }
 
     /// Refuses arrays of other types: what was traced holds for its own only.
     #[track_caller]
     fn check(&self, inputs: &[&Array]) -> Result<()> {
         let graph = &self.lowered.traced;
-        let wanted = graph.inputs();
+        let all = graph.inputs();
+        let wanted = &all[..all.len().saturating_sub(self.lowered.n_keys)];
         if wanted.len() != inputs.len() {
             let message = format!("wanted {} arrays, got {}", wanted.len(), inputs.len());
             return Err(mlx::Error::op("call", message).into());
@@ -283,6 +303,11 @@ impl<Output: Tree> Compiled<Output> {
         }
         Ok(())
     }
+}
+
+/// Returns the inputs of a call, with the keys as the last of them.
+fn with_keys<'a>(inputs: &[&'a Array], keys: &'a [Array]) -> Vec<&'a Array> {
+    inputs.iter().copied().chain(keys).collect()
 }
 
 impl<Output> fmt::Display for Traced<Output> {

@@ -4,7 +4,7 @@ mod kernels;
 
 use mlx::fast::{AttentionMask, AttentionOptions, RopeOptions, host_kernel_runs_of};
 use mlx::index::Slice;
-use mlx::{Array, Dtype, arange, array, fast, grad, iota, random, vmap};
+use mlx::{Array, Dtype, arange_with, array, fast, grad, iota, random, vmap};
 use mlx_compiler::{CompileOptions, KernelFusion, jit, jit_with};
 use rstest::rstest;
 
@@ -21,7 +21,7 @@ fn plain() -> CompileOptions {
 }
 
 fn normal(seed: u64, shape: &[i32]) -> Array {
-    random::normal(&random::key(seed), shape, random::LocScale::default())
+    random::normal_with(shape, &random::key(seed))
 }
 
 /// One layer of a decoder: norms, packed matrices, rotary positions, a cache, attention, a gated network.
@@ -48,7 +48,7 @@ fn layer(
             mask: AttentionMask::bool(&seen),
             ..AttentionOptions::default()
         };
-        let mixed = fast::scaled_dot_product_attention(&q, &keys, &values, &options);
+        let mixed = fast::scaled_dot_product_attention_with(&q, &keys, &values, &options);
         let x = x + mixed.transpose([0, 2, 1, 3]).reshape([1, 1, 64]);
         let gate = x.matmul(&weights[1].t());
         Ok((&x + fast::swiglu(&gate, &x), keys, values))
@@ -68,7 +68,7 @@ fn a_step_of_a_decoder_is_one_kernel_and_gives_what_its_operations_give() {
         normal(4, &[64, 64]) * 0.1,
     ];
     let (compiled, eager) = (jit(layer(&weights)), layer(&weights));
-    let empty = || mlx::zeros([1, 2, 16, 32], Dtype::Float32);
+    let empty = || mlx::zeros([1, 2, 16, 32]);
     let (mut keys, mut values) = (empty(), empty());
     let (mut other_keys, mut other_values) = (empty(), empty());
     for step in 0..16 {
@@ -158,7 +158,7 @@ fn caches_that_nobody_else_holds_keep_their_memory() {
         (next, looked)
     });
     let (new, start) = (normal(2, &[1, 1024]), array!([7]));
-    let mut memory = mlx::zeros([4096, 1024], Dtype::Float32);
+    let mut memory = mlx::zeros([4096, 1024]);
     let wanted = f(&memory, &new, &start);
     mlx::eval([&memory, &new, &start, &wanted]).unwrap();
     drop(wanted);
@@ -308,7 +308,7 @@ fn writes_with_strides_go_where_they_should() {
     let f = |x: &Array| {
         let places = (Slice::from(1..).by(2), Slice::from(..).by(3));
         let next = x.at(places).set(&fast::rms_norm(
-            &arange(0.0, 6.0, 1.0, Dtype::Float32).reshape([2, 3]),
+            &arange_with(0.0, 6.0, 1.0, Dtype::Float32).reshape([2, 3]),
             None,
             1e-5,
         ));

@@ -4,7 +4,7 @@ mod kernels;
 
 use mlx::fast::host_kernel_runs_of;
 use mlx::index::Slice;
-use mlx::{Array, Dtype, arange, array, grad, keepdims, where_};
+use mlx::{Array, Dtype, arange_with, array, grad, keepdims, where_};
 use mlx_compiler::{CompileOptions, Error, Fallback, KernelFusion, jit, jit_with};
 use rstest::rstest;
 
@@ -81,7 +81,7 @@ fn results_are_the_same_with_and_without_fusion() {
 }
 
 fn whole(rows: i32) -> Array {
-    arange(0.0, f64::from(rows * 128), 1.0, Dtype::Int32).reshape([rows, 128])
+    arange_with(0.0, f64::from(rows * 128), 1.0, Dtype::Int32).reshape([rows, 128])
 }
 
 /// Numbers around 0, `[rows, 128]`.
@@ -330,7 +330,7 @@ fn a_chain_of_eight_operations_with_and_without_fusion() {
         let y = (x * 0.5 + 1.0).exp() - x;
         (y * 0.25).maximum(x).square() + 3.0
     };
-    let x = arange(0.0, 4096.0 * 4096.0, 1.0, Dtype::Float32) / 1.7e7;
+    let x = arange_with(0.0, 4096.0 * 4096.0, 1.0, Dtype::Float32) / 1.7e7;
     let x = x.reshape([4096, 4096]);
     x.eval().unwrap();
     for fusion in [KernelFusion::Auto, KernelFusion::Off] {

@@ -47,7 +47,7 @@ fn the_cache_is_bounded_over_many_shapes() -> Outcome {
         },
     );
     for n in 1..200 {
-        let x = mlx::ones([n], Dtype::Float32);
+        let x = mlx::ones([n]);
         assert_eq!(sum.call(&x)?.item::<f32>()?, n as f32);
     }
     let stats = sum.stats();
@@ -309,8 +309,8 @@ fn shapeless_serves_all_sizes_or_says_why_not() -> Outcome {
     };
     let norm = jit_with(rms_norm, options.clone());
     for n in [2, 3, 5] {
-        let x = mlx::ones([n, 4], Dtype::Float32);
-        let y = norm.call((&x, &mlx::ones([4], Dtype::Float32)))?;
+        let x = mlx::ones([n, 4]);
+        let y = norm.call((&x, &mlx::ones([4])))?;
         assert_eq!(y.shape()?, [n, 4]);
     }
     assert_eq!(norm.stats().misses, 1);
@@ -541,9 +541,7 @@ fn a_squeeze_of_whatever_is_one_is_not_shapeless() -> Outcome {
         ..CompileOptions::default()
     };
     let squeezed = jit_with(|x: &Array| x.squeeze(()), options);
-    let error = squeezed
-        .call(&mlx::ones([3, 1], Dtype::Float32))
-        .unwrap_err();
+    let error = squeezed.call(&mlx::ones([3, 1])).unwrap_err();
     let wanted = "shapeless: wanted a function that asks for no sizes, got squeeze at ";
     assert!(error.to_string().starts_with(wanted), "{error}");
     Ok(())

@@ -1,6 +1,6 @@
 //! Compiled functions and loops hold no more memory than they need, however often they run.
 
-use mlx::{Array, Dtype, array, keepdims};
+use mlx::{Array, array, keepdims};
 use mlx_compiler::{CompileOptions, Error, ScanOptions, jit, jit_with, scan, while_loop};
 
 /// Bytes of memory that this process has in use.
@@ -33,7 +33,7 @@ fn alone(name: &str, work: impl FnOnce()) {
 #[test]
 fn ten_thousand_shapes_leave_nothing_behind() {
     alone("ten_thousand_shapes_leave_nothing_behind", || {
-        let weight = mlx::ones([1, 1], Dtype::Float32);
+        let weight = mlx::ones([1, 1]);
         let norm = jit_with(
             move |x: &Array| x * (x.square().mean(keepdims(-1)) + 1e-6).rsqrt() * &weight,
             CompileOptions {
@@ -42,7 +42,7 @@ fn ten_thousand_shapes_leave_nothing_behind() {
             },
         );
         let call = |n: i32| {
-            let x = mlx::ones([1 + n / 100, 1 + n % 100], Dtype::Float32);
+            let x = mlx::ones([1 + n / 100, 1 + n % 100]);
             norm.call(&x).unwrap().eval().unwrap();
         };
         (0..500).for_each(call);
@@ -65,7 +65,7 @@ fn dropping_a_compiled_function_drops_its_constants() {
     alone("dropping_a_compiled_function_drops_its_constants", || {
         let before = active();
         for _ in 0..20 {
-            let weight = mlx::ones([1 << 20], Dtype::Float32);
+            let weight = mlx::ones([1 << 20]);
             weight.eval().unwrap();
             let f = jit(move |x: &Array| x * &weight);
             f.call(&array!([2.0])).unwrap().eval().unwrap();
@@ -84,12 +84,12 @@ fn loops_keep_no_steps() {
                 |(_, n): &(Array, Array)| n.less(2_000),
                 |(x, n): &(Array, Array)| ((x * 1.0001).sin(), n + 1),
             )?;
-            let ones = mlx::ones([2_000], Dtype::Float32);
+            let ones = mlx::ones([2_000]);
             let step = |x: &Array, one: &Array| ((x + one).sin(), x.sum(()));
             let (x, _) = scan(&x, &ones, ScanOptions::default(), step)?;
             Ok(x)
         });
-        let x = mlx::ones([1 << 16], Dtype::Float32);
+        let x = mlx::ones([1 << 16]);
         mlx::memory::reset_peak().unwrap();
         let before = active();
         many.call(&x).unwrap().eval().unwrap();

@@ -15,7 +15,7 @@ fn values(x: &Array) -> Vec<f32> {
 
 /// More steps than are computed at once: the total of `sin(c + x)` along the sequence, and each step's carry.
 fn steps(x: &Array) -> Result<Array, Error> {
-    let xs = x.broadcast_to([20]) * 0.1 + mlx::arange(0.0, 2.0, 0.1, Dtype::Float32);
+    let xs = x.broadcast_to([20]) * 0.1 + mlx::arange_with(0.0, 2.0, 0.1, Dtype::Float32);
     let body = |carry: &Array, x: &Array| ((carry + x).sin(), carry * x);
     let (last, all) = scan(&array!(0.5), &xs, ScanOptions::default(), body)?;
     Ok(last + all.sum(()))
@@ -58,7 +58,7 @@ fn control_flow_goes_through_transforms(
             assert!((g - w).abs() <= within, "{got:?}, not {want:?}");
         }
     };
-    let ones = mlx::ones([3], Dtype::Float32);
+    let ones = mlx::ones([3]);
     if compiled {
         let one = jit(f);
         let one = |x: &Array| one.call(x);
@@ -116,7 +116,7 @@ fn rms_norm(a: &[Array]) -> Array {
 
 fn layer_norm(a: &[Array]) -> Array {
     let x = &a[0];
-    (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1), 0) + 1e-5).rsqrt() * &a[1]
+    (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1)) + 1e-5).rsqrt() * &a[1]
 }
 
 fn attention(a: &[Array]) -> Array {
@@ -163,7 +163,7 @@ fn shapeless_functions_broadcast_as_eager_ones(
             .enumerate()
             .map(|(k, shape)| {
                 let n: i32 = shape.iter().product();
-                let x = mlx::arange(0.0, f64::from(n), 1.0, Dtype::Float32);
+                let x = mlx::arange_with(0.0, f64::from(n), 1.0, Dtype::Float32);
                 (x * (0.7 + k as f32)).sin().reshape(shape.to_vec())
             })
             .collect();
@@ -183,7 +183,7 @@ fn what_eager_attention_refuses_a_shapeless_one_does_too() -> Outcome {
         ..CompileOptions::default()
     };
     let compiled = jit_with(|a: &Vec<Array>| attention(a), options);
-    let ones = |heads: i32| mlx::ones([2, heads, 5, 8], Dtype::Float32);
+    let ones = |heads: i32| mlx::ones([2, heads, 5, 8]);
     compiled.call(&vec![ones(4), ones(4), ones(4)])?.eval()?;
     // The kernel would take two heads of keys for four of queries; the product of the formula does not.
     let grouped = vec![ones(4), ones(2), ones(2)];
@@ -199,8 +199,8 @@ fn what_eager_attention_refuses_a_shapeless_one_does_too() -> Outcome {
 
 /// What fails, and the operation that the error must begin with. Each is called from this file.
 #[rstest]
-#[case::operation(|x: &Array| Ok(x.matmul(&mlx::ones([7, 2], Dtype::Float32))), "matmul: ")]
-#[case::fused(|x: &Array| Ok(fast::rms_norm(x, Some(&mlx::ones([9], Dtype::Float32)), 1e-5)), "fast.rms_norm: ")]
+#[case::operation(|x: &Array| Ok(x.matmul(&mlx::ones([7, 2]))), "matmul: ")]
+#[case::fused(|x: &Array| Ok(fast::rms_norm(x, Some(&mlx::ones([9])), 1e-5)), "fast.rms_norm: ")]
 #[case::eval(|x: &Array| { x.exp().eval()?; Ok(x.clone()) }, "eval: ")]
 #[case::item(|x: &Array| { let _ = x.sum(()).item::<f32>()?; Ok(x.clone()) }, "item: ")]
 #[case::gradient(|x: &Array| Ok(grad(|x: &Array| x * 2.0).call(x)?), "value_and_grad: ")]
@@ -218,7 +218,7 @@ fn errors_name_the_programs_operation_and_line(
     #[case] wanted: &str,
     #[values(true, false)] compiled: bool,
 ) -> Outcome {
-    let x = mlx::ones([2, 3], Dtype::Float32);
+    let x = mlx::ones([2, 3]);
     let result = if compiled { jit(f).call(&x) } else { f(&x) };
     let text = match result.and_then(|x| Ok(x.eval()?)) {
         Ok(()) => {
@@ -240,7 +240,7 @@ fn errors_of_a_run_name_the_programs_line() -> Outcome {
         let body = |c: &Array, _: &Array| (c + array!([7, 8]).take(n, 0), c.clone());
         Ok(scan(&array!(1), x, ScanOptions::default(), body)?.0)
     };
-    let error = jit(f).call((&mlx::ones([9], Dtype::Float32), &array!(5)));
+    let error = jit(f).call((&mlx::ones([9]), &array!(5)));
     let text = error.and_then(|x| Ok(x.eval()?)).unwrap_err().to_string();
     assert!(text.contains("refusals.rs:"), "{text}");
     assert!(!text.contains("crates/compiler/src"), "{text}");

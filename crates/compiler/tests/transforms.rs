@@ -1,7 +1,7 @@
 //! Function transforms inside and around compiled functions, each against the same without compiling.
 
 use mlx::transforms::{checkpoint, custom_vjp};
-use mlx::{Array, Dtype, array, grad, jvp, value_and_grad, vjp, vmap};
+use mlx::{Array, array, grad, jvp, value_and_grad, vjp, vmap};
 use mlx_compiler::{Error, ScanOptions, cond, jit, scan, while_loop};
 
 type Outcome = Result<(), Error>;
@@ -167,7 +167,7 @@ fn a_gradient_of_a_loop_does_not_run_the_loop_while_it_is_traced() -> Outcome {
 
 #[test]
 fn a_gradient_is_traced_without_computing_values_that_mean_nothing() -> Outcome {
-    let ones = mlx::ones([16], Dtype::Float32);
+    let ones = mlx::ones([16]);
     let slope = jit(move |x: &Array, n: &Array| {
         let steps = |x: &Array| {
             let step = |c: &Array, y: &Array| (c * y * array!(4).floor_divide(n), y.clone());

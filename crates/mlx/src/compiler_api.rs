@@ -12,7 +12,18 @@ pub use crate::op::{AttrValue, CustomOp, MaskMode, OpAttr, OpFlags, OpString};
 
 use crate::array::{State, Traced};
 use crate::ffi::inspect;
-use crate::{Array, ArrayType, Op};
+use crate::{Array, ArrayType, Op, Result};
+
+/// Runs `work` with the random keys of this thread taken from `source`, where a function asks for one and is given none.
+///
+/// So a compiled function draws with keys that are its inputs, and not with those of the time when it was traced.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn with_random_keys<T>(source: &dyn Fn() -> Array, work: impl FnOnce() -> T) -> Result<T> {
+    crate::random::with_source(source, work)
+}
 
 /// What a recorder asks of arrays.
 pub trait TracedArray: Sized {

@@ -3,9 +3,90 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::Result;
 use crate::error::WithOp;
+use crate::ffi::device_info::{self, InfoValue};
 use crate::ffi::stream::{self, StreamHandle};
+use crate::{Error, Result};
+
+/// What MLX says of a device: see [`device_info`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceInfo {
+    /// Its name, `Apple M3 Max` for example.
+    pub device_name: Option<String>,
+    /// Its architecture, `arm64` or `applegpu_g15s` for example.
+    pub architecture: Option<String>,
+    /// The bytes of its memory.
+    pub memory_size: Option<usize>,
+    /// The bytes that MLX recommends to use at most, for [`set_wired_limit`](crate::memory::set_wired_limit).
+    pub max_recommended_working_set_size: Option<usize>,
+    /// The most bytes that one array may take.
+    pub max_buffer_length: Option<usize>,
+}
+
+/// Returns what MLX knows of a device; what its backend does not say is `None`.
+///
+/// # Errors
+/// When there is no such device.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let cpu = mlx::device_info(mlx::Device::Cpu)?;
+/// assert!(cpu.architecture.is_some());
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn device_info(device: Device) -> Result<DeviceInfo> {
+    let mut values = device_info::info(device == Device::Gpu).with_op("device_info")?;
+    let mut text = |key: &str| match values.remove(key) {
+        Some(InfoValue::Text(text)) => Some(text),
+        _ => None,
+    };
+    let (device_name, architecture) = (text("device_name"), text("architecture"));
+    let mut number = |key: &str| match values.remove(key) {
+        Some(InfoValue::Number(number)) => Some(number),
+        _ => None,
+    };
+    Ok(DeviceInfo {
+        device_name,
+        architecture,
+        memory_size: number("memory_size").or_else(|| number("total_memory")),
+        max_recommended_working_set_size: number("max_recommended_working_set_size"),
+        max_buffer_length: number("max_buffer_length"),
+    })
+}
+
+/// Returns how many devices of a kind MLX knows.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn device_count(device: Device) -> Result<usize> {
+    device_info::count(device == Device::Gpu).with_op("device_count")
+}
+
+/// Returns the device this thread's operations go to: [`Device::current`].
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn default_device() -> Result<Device> {
+    Device::current()
+}
+
+/// Sets the device that operations of all threads go to where no [`with_device`] or [`with_stream`] says otherwise.
+///
+/// # Errors
+/// When the device is not there.
+#[track_caller]
+pub fn set_default_device(device: Device) -> Result<()> {
+    if !device.is_available()? {
+        let text = format!("wanted a device of this machine, got {device}");
+        return Err(Error::op("set_default_device", text));
+    }
+    device_info::set_default(device == Device::Gpu).with_op("set_default_device")
+}
 
 /// A kind of processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

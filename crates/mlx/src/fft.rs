@@ -8,8 +8,8 @@
 //! # fn main() -> mlx::Result<()> {
 //! use mlx::fft::{self, FftOptions};
 //! let x = mlx::array!([1.0, 2.0, 3.0, 4.0]);
-//! let back = fft::irfft(&fft::rfft(&x, FftOptions::default()), FftOptions::default());
-//! assert!(back.allclose(&x, 1e-5, 1e-6, false).item::<bool>()?);
+//! let back = fft::irfft(&fft::rfft(&x));
+//! assert!(back.allclose_with(&x, mlx::CloseOptions { rtol: 1e-5, atol: 1e-6, equal_nan: false }).item::<bool>()?);
 //! # Ok(())
 //! # }
 //! ```
@@ -72,7 +72,13 @@ pub type Fftn = FftnOptions;
 
 /// Returns the transform along one axis.
 #[track_caller]
-pub fn fft(a: &Array, options: FftOptions) -> Array {
+pub fn fft(a: &Array) -> Array {
+    fft_with(a, FftOptions::default())
+}
+
+/// Returns what [`fft`] does, with options.
+#[track_caller]
+pub fn fft_with(a: &Array, options: FftOptions) -> Array {
     one(a, options, false, |n, axes, norm| Op::Fftn {
         n,
         axes,
@@ -82,7 +88,13 @@ pub fn fft(a: &Array, options: FftOptions) -> Array {
 
 /// Returns the inverse transform along one axis.
 #[track_caller]
-pub fn ifft(a: &Array, options: FftOptions) -> Array {
+pub fn ifft(a: &Array) -> Array {
+    ifft_with(a, FftOptions::default())
+}
+
+/// Returns what [`ifft`] does, with options.
+#[track_caller]
+pub fn ifft_with(a: &Array, options: FftOptions) -> Array {
     one(a, options, false, |n, axes, norm| Op::Ifftn {
         n,
         axes,
@@ -92,7 +104,13 @@ pub fn ifft(a: &Array, options: FftOptions) -> Array {
 
 /// Returns the transform of real numbers along one axis: the first `n / 2 + 1` results, which determine the others.
 #[track_caller]
-pub fn rfft(a: &Array, options: FftOptions) -> Array {
+pub fn rfft(a: &Array) -> Array {
+    rfft_with(a, FftOptions::default())
+}
+
+/// Returns what [`rfft`] does, with options.
+#[track_caller]
+pub fn rfft_with(a: &Array, options: FftOptions) -> Array {
     one(a, options, false, |n, axes, norm| Op::Rfftn {
         n,
         axes,
@@ -102,7 +120,13 @@ pub fn rfft(a: &Array, options: FftOptions) -> Array {
 
 /// Returns the real numbers whose [`rfft`] this is.
 #[track_caller]
-pub fn irfft(a: &Array, options: FftOptions) -> Array {
+pub fn irfft(a: &Array) -> Array {
+    irfft_with(a, FftOptions::default())
+}
+
+/// Returns what [`irfft`] does, with options.
+#[track_caller]
+pub fn irfft_with(a: &Array, options: FftOptions) -> Array {
     one(a, options, true, |n, axes, norm| Op::Irfftn {
         n,
         axes,
@@ -112,7 +136,13 @@ pub fn irfft(a: &Array, options: FftOptions) -> Array {
 
 /// Returns the transform along two axes, the last two by default.
 #[track_caller]
-pub fn fft2(a: &Array, options: FftnOptions) -> Array {
+pub fn fft2(a: &Array) -> Array {
+    fft2_with(a, FftnOptions::default())
+}
+
+/// Returns what [`fft2`] does, with options.
+#[track_caller]
+pub fn fft2_with(a: &Array, options: FftnOptions) -> Array {
     several(a, two(options), false, |n, axes, norm| Op::Fftn {
         n,
         axes,
@@ -122,7 +152,13 @@ pub fn fft2(a: &Array, options: FftnOptions) -> Array {
 
 /// Returns the inverse transform along two axes, the last two by default.
 #[track_caller]
-pub fn ifft2(a: &Array, options: FftnOptions) -> Array {
+pub fn ifft2(a: &Array) -> Array {
+    ifft2_with(a, FftnOptions::default())
+}
+
+/// Returns what [`ifft2`] does, with options.
+#[track_caller]
+pub fn ifft2_with(a: &Array, options: FftnOptions) -> Array {
     several(a, two(options), false, |n, axes, norm| Op::Ifftn {
         n,
         axes,
@@ -132,7 +168,13 @@ pub fn ifft2(a: &Array, options: FftnOptions) -> Array {
 
 /// Returns the transform of real numbers along two axes, the last of which gets `n / 2 + 1` results.
 #[track_caller]
-pub fn rfft2(a: &Array, options: FftnOptions) -> Array {
+pub fn rfft2(a: &Array) -> Array {
+    rfft2_with(a, FftnOptions::default())
+}
+
+/// Returns what [`rfft2`] does, with options.
+#[track_caller]
+pub fn rfft2_with(a: &Array, options: FftnOptions) -> Array {
     several(a, two(options), false, |n, axes, norm| Op::Rfftn {
         n,
         axes,
@@ -142,7 +184,13 @@ pub fn rfft2(a: &Array, options: FftnOptions) -> Array {
 
 /// Returns the real numbers whose [`rfft2`] this is.
 #[track_caller]
-pub fn irfft2(a: &Array, options: FftnOptions) -> Array {
+pub fn irfft2(a: &Array) -> Array {
+    irfft2_with(a, FftnOptions::default())
+}
+
+/// Returns what [`irfft2`] does, with options.
+#[track_caller]
+pub fn irfft2_with(a: &Array, options: FftnOptions) -> Array {
     several(a, two(options), true, |n, axes, norm| Op::Irfftn {
         n,
         axes,
@@ -152,7 +200,13 @@ pub fn irfft2(a: &Array, options: FftnOptions) -> Array {
 
 /// Returns the transform along several axes, all by default.
 #[track_caller]
-pub fn fftn(a: &Array, options: FftnOptions) -> Array {
+pub fn fftn(a: &Array) -> Array {
+    fftn_with(a, FftnOptions::default())
+}
+
+/// Returns what [`fftn`] does, with options.
+#[track_caller]
+pub fn fftn_with(a: &Array, options: FftnOptions) -> Array {
     several(a, options, false, |n, axes, norm| Op::Fftn {
         n,
         axes,
@@ -162,7 +216,13 @@ pub fn fftn(a: &Array, options: FftnOptions) -> Array {
 
 /// Returns the inverse transform along several axes, all by default.
 #[track_caller]
-pub fn ifftn(a: &Array, options: FftnOptions) -> Array {
+pub fn ifftn(a: &Array) -> Array {
+    ifftn_with(a, FftnOptions::default())
+}
+
+/// Returns what [`ifftn`] does, with options.
+#[track_caller]
+pub fn ifftn_with(a: &Array, options: FftnOptions) -> Array {
     several(a, options, false, |n, axes, norm| Op::Ifftn {
         n,
         axes,
@@ -172,7 +232,13 @@ pub fn ifftn(a: &Array, options: FftnOptions) -> Array {
 
 /// Returns the transform of real numbers along several axes, the last of which gets `n / 2 + 1` results.
 #[track_caller]
-pub fn rfftn(a: &Array, options: FftnOptions) -> Array {
+pub fn rfftn(a: &Array) -> Array {
+    rfftn_with(a, FftnOptions::default())
+}
+
+/// Returns what [`rfftn`] does, with options.
+#[track_caller]
+pub fn rfftn_with(a: &Array, options: FftnOptions) -> Array {
     several(a, options, false, |n, axes, norm| Op::Rfftn {
         n,
         axes,
@@ -182,7 +248,13 @@ pub fn rfftn(a: &Array, options: FftnOptions) -> Array {
 
 /// Returns the real numbers whose [`rfftn`] this is.
 #[track_caller]
-pub fn irfftn(a: &Array, options: FftnOptions) -> Array {
+pub fn irfftn(a: &Array) -> Array {
+    irfftn_with(a, FftnOptions::default())
+}
+
+/// Returns what [`irfftn`] does, with options.
+#[track_caller]
+pub fn irfftn_with(a: &Array, options: FftnOptions) -> Array {
     several(a, options, true, |n, axes, norm| Op::Irfftn {
         n,
         axes,

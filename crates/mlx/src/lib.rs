@@ -30,6 +30,7 @@ pub mod compiler_api;
 pub mod cpu;
 mod device;
 mod dtype;
+mod dtype_names;
 mod error;
 mod eval;
 pub mod fast;
@@ -69,10 +70,21 @@ pub(crate) const SET_UP: fn(&'static mlx_sys::Api) = init::set_up;
 
 pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
 pub use bind::{bind, bind_all};
-pub use device::{Device, Stream, with_device, with_stream};
-pub use dtype::{Complex64, Dtype, DtypeKind, Element};
+pub use device::{
+    Device, DeviceInfo, Stream, default_device, device_count, device_info, set_default_device,
+    with_device, with_stream,
+};
+pub use dtype::{Complex64, Dtype, DtypeKind, Element, FromElement};
+pub use dtype_names::*;
 pub use error::{Error, OpError, Result};
-pub use eval::{async_eval, eval, synchronize};
+pub use eval::{async_eval, depends, eval, synchronize};
+/// Half precision as Rust types, for `to_vec::<mlx::f16>()`.
+pub use half::{bf16, f16};
+pub use index::{
+    Ellipsis, Index, NewAxis, RangeExt, Slice, put_along_axis, slice, slice_update, take,
+    take_along_axis,
+};
+pub use io::{load, load_safetensors, save, save_safetensors, savez, savez_compressed};
 /// Makes a struct or an enum a [`Tree`](trait@Tree) of arrays.
 pub use mlx_derive::Tree;
 pub use op::{FftNorm, MeshIndexing, Op, PadMode, QuantizationMode, SearchSide, Triangle};
@@ -80,10 +92,12 @@ pub use ops::*;
 #[doc(hidden)]
 #[allow(deprecated)]
 pub use renamed::*;
-pub use shape::{ArrayType, Axes, Reduction, Shape, axis_index, keepdims};
+pub use shape::{
+    ArrayType, Axes, Integer, Reduction, Shape, VarianceOptions, axis_index, keepdims,
+};
 pub use shared::SharedArray;
 pub use transforms::{
     checkpoint, custom_vjp, grad, grad_of, jvp, value_and_grad, value_and_grad_of, vjp, vmap,
 };
-pub use tree::Tree;
+pub use tree::{ArrayList, Tree};
 pub use worker::{Pending, Worker, WorkerPool};

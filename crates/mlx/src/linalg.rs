@@ -24,19 +24,25 @@ pub enum Order {
     Nuclear,
 }
 
+/// Returns the Euclidean norm of all elements: the square root of the sum of their squares; others with [`norm_with`].
+#[track_caller]
+pub fn norm(a: &Array) -> Array {
+    norm_with(a, Order::Euclidean, ())
+}
+
 /// Returns a norm of vectors (one axis) or matrices (two axes); `()` means all axes.
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
 /// use mlx::linalg::{self, Order};
 /// let x = mlx::array!([[3.0, 4.0], [6.0, 8.0]]);
-/// assert_eq!(linalg::norm(&x, Order::Euclidean, -1).to_vec::<f32>()?, [5.0, 10.0]);
-/// assert_eq!(linalg::norm(&x, Order::P(1.0), -1).to_vec::<f32>()?, [7.0, 14.0]);
+/// assert_eq!(linalg::norm_with(&x, Order::Euclidean, -1).to_vec::<f32>()?, [5.0, 10.0]);
+/// assert_eq!(linalg::norm_with(&x, Order::P(1.0), -1).to_vec::<f32>()?, [7.0, 14.0]);
 /// # Ok(())
 /// # }
 /// ```
 #[track_caller]
-pub fn norm(a: &Array, order: Order, over: impl Into<Reduction>) -> Array {
+pub fn norm_with(a: &Array, order: Order, over: impl Into<Reduction>) -> Array {
     let Reduction { axes, keepdims } = over.into();
     let all = axes == crate::Axes::All;
     let axes = a.axes_list(axes);
@@ -75,23 +81,41 @@ pub fn norm(a: &Array, order: Order, over: impl Into<Reduction>) -> Array {
     bind(op, &[a])
 }
 
-/// Returns the triangular factor of a symmetric positive definite matrix: `l @ l.T`, or `u.T @ u` with `upper`.
+/// Returns the triangular factor of a symmetric positive definite matrix: `l @ l.T`.
 ///
 /// Only one triangle of `a` is read. A matrix that is not positive definite is an error of `eval`.
 #[track_caller]
-pub fn cholesky(a: &Array, upper: bool) -> Array {
+pub fn cholesky(a: &Array) -> Array {
+    cholesky_with(a, false)
+}
+
+/// Returns the factor as [`cholesky`] does, the upper triangular one with `upper`.
+#[track_caller]
+pub fn cholesky_with(a: &Array, upper: bool) -> Array {
     bind(Op::Cholesky { upper }, &[a])
 }
 
 /// Returns the inverse of the matrix whose [`cholesky`] factor this is.
 #[track_caller]
-pub fn cholesky_inv(factor: &Array, upper: bool) -> Array {
+pub fn cholesky_inv(factor: &Array) -> Array {
+    cholesky_inv_with(factor, false)
+}
+
+/// Returns the inverse as [`cholesky_inv`] does, of an upper triangular factor with `upper`.
+#[track_caller]
+pub fn cholesky_inv_with(factor: &Array, upper: bool) -> Array {
     bind(Op::CholeskyInv { upper }, &[factor])
 }
 
-/// Returns the vectors at right angles to those of `a` and `b` along `axis`, which has size 2 or 3.
+/// Returns the vectors at right angles to those of `a` and `b` along the last axis, which has size 2 or 3.
 #[track_caller]
-pub fn cross(a: &Array, b: &Array, axis: i32) -> Array {
+pub fn cross(a: &Array, b: &Array) -> Array {
+    cross_with(a, b, -1)
+}
+
+/// Returns the vectors as [`cross`] does, along `axis`.
+#[track_caller]
+pub fn cross_with(a: &Array, b: &Array, axis: i32) -> Array {
     bind(Op::Cross { axis }, &[a, b])
 }
 
@@ -120,12 +144,21 @@ pub fn eig(a: &Array) -> Result<(Array, Array)> {
 }
 
 /// Returns eigenvalues in ascending order and eigenvectors (as columns) of a symmetric or Hermitian matrix, of which
-/// one triangle is read.
+/// the lower triangle is read.
 ///
 /// # Errors
 /// When `a` is not square, or of another dtype than `float32`, `float64` and `complex64`.
 #[track_caller]
-pub fn eigh(a: &Array, uplo: Triangle) -> Result<(Array, Array)> {
+pub fn eigh(a: &Array) -> Result<(Array, Array)> {
+    eigh_with(a, Triangle::Lower)
+}
+
+/// Returns eigenvalues and eigenvectors as [`eigh`] does, of the matrix whose given triangle is read.
+///
+/// # Errors
+/// As [`eigh`].
+#[track_caller]
+pub fn eigh_with(a: &Array, uplo: Triangle) -> Result<(Array, Array)> {
     pair("linalg.eigh", Op::Eigh { uplo }, &[a])
 }
 
@@ -135,9 +168,16 @@ pub fn eigvals(a: &Array) -> Array {
     bind(Op::Eigvals, &[a])
 }
 
-/// Returns the eigenvalues, in ascending order, of a symmetric or Hermitian matrix, of which one triangle is read.
+/// Returns the eigenvalues, in ascending order, of a symmetric or Hermitian matrix, of which the lower triangle is
+/// read.
 #[track_caller]
-pub fn eigvalsh(a: &Array, uplo: Triangle) -> Array {
+pub fn eigvalsh(a: &Array) -> Array {
+    eigvalsh_with(a, Triangle::Lower)
+}
+
+/// Returns the eigenvalues as [`eigvalsh`] does, of the matrix whose given triangle is read.
+#[track_caller]
+pub fn eigvalsh_with(a: &Array, uplo: Triangle) -> Array {
     bind(Op::Eigvalsh { uplo }, &[a])
 }
 
@@ -156,9 +196,15 @@ pub fn inv(a: &Array) -> Array {
     bind(Op::Inv, &[a])
 }
 
-/// Returns the inverse of a triangular matrix, of which only that triangle is read.
+/// Returns the inverse of a lower triangular matrix, of which only that triangle is read.
 #[track_caller]
-pub fn tri_inv(a: &Array, upper: bool) -> Array {
+pub fn tri_inv(a: &Array) -> Array {
+    tri_inv_with(a, false)
+}
+
+/// Returns the inverse as [`tri_inv`] does, of an upper triangular matrix with `upper`.
+#[track_caller]
+pub fn tri_inv_with(a: &Array, upper: bool) -> Array {
     bind(Op::TriInv { upper }, &[a])
 }
 
@@ -201,9 +247,15 @@ pub fn solve(a: &Array, b: &Array) -> Array {
     bind(Op::Solve, &[a, b])
 }
 
-/// Returns the solution `x` of `a @ x == b` for a triangular `a`, of which only that triangle is read.
+/// Returns the solution `x` of `a @ x == b` for a lower triangular `a`, of which only that triangle is read.
 #[track_caller]
-pub fn solve_triangular(a: &Array, b: &Array, upper: bool) -> Array {
+pub fn solve_triangular(a: &Array, b: &Array) -> Array {
+    solve_triangular_with(a, b, false)
+}
+
+/// Returns the solution as [`solve_triangular`] does, of an upper triangular matrix with `upper`.
+#[track_caller]
+pub fn solve_triangular_with(a: &Array, b: &Array, upper: bool) -> Array {
     bind(Op::SolveTriangular { upper }, &[a, b])
 }
 

@@ -2,7 +2,8 @@
 
 /// Returns an array of nested lists, bare decimals being `float32` and bare whole numbers `int32`, as in Python MLX.
 ///
-/// The same as [`Array::new`](crate::Array::new) with numbers that say their type.
+/// The same as [`Array::new`](crate::Array::new), and with a dtype as [`Array::new_with`](crate::Array::new_with):
+/// `array!([1, 2], mlx::int8)`.
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
@@ -15,7 +16,10 @@
 #[macro_export]
 macro_rules! array {
     ($nested:expr) => {
-        $crate::Array::literal($nested)
+        $crate::Array::new($nested)
+    };
+    ($nested:expr, $dtype:expr) => {
+        $crate::Array::new_with($nested, $dtype)
     };
 }
 

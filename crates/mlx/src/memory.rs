@@ -8,7 +8,7 @@
 
 use crate::error::WithOp;
 use crate::ffi::memory as native;
-use crate::{Array, Result};
+use crate::{Array, ArrayList, Result};
 
 /// Numbers of bytes: in use, kept for reuse, most ever in use, and the limit that evaluation tries to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +54,9 @@ pub fn usage() -> Result<Usage> {
 /// # }
 /// ```
 #[track_caller]
-pub fn compact<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<Vec<Array>> {
-    let arrays: Vec<&Array> = arrays.into_iter().collect();
-    crate::eval(arrays.iter().copied())?;
+pub fn compact(arrays: impl ArrayList) -> Result<Vec<Array>> {
+    let arrays = arrays.into_arrays();
+    crate::eval(&arrays)?;
     let handles = arrays.iter().map(|array| array.handle("compact"));
     let handles: Vec<_> = handles.collect::<Result<_>>()?;
     let moved = native::compact(handles.iter().map(AsRef::as_ref)).with_op("compact")?;

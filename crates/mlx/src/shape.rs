@@ -34,11 +34,13 @@ impl fmt::Display for ArrayType {
     }
 }
 
-/// Sizes of axes, given as `[2, 3]`, a slice, a vector, one number, or `()` for a scalar.
+/// Sizes of axes, given as `[2, 3]`, `(2, 3)`, a slice, a vector, one number, or `()` for a scalar; numbers of any
+/// integer type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape(pub Vec<i32>);
 
-/// Axes, given as `-1`, `[0, 1]`, a slice, a vector, or `()` for all of them. Negative ones count from the end.
+/// Axes, given as `-1`, `[0, 1]`, `(0, 1)`, a slice, a vector, or `()` or `None` for all of them; numbers of any integer
+/// type. Negative ones count from the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Axes {
     /// Every axis.
@@ -54,6 +56,41 @@ pub struct Reduction {
     pub axes: Axes,
     /// Whether they stay, with size 1.
     pub keepdims: bool,
+}
+
+/// What [`Array::var`](crate::Array::var) and [`Array::std`](crate::Array::std) go over: as [`Reduction`], and what is
+/// taken off the number of elements in the denominator, by default 0.
+///
+/// Axes are enough: `x.var(-1)`, `x.var(keepdims(-1))`; more with [`ddof`](Reduction::ddof).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VarianceOptions {
+    /// The axes, and whether they stay.
+    pub over: Reduction,
+    /// What is taken off the number of elements.
+    pub ddof: i32,
+}
+
+impl Reduction {
+    /// Returns the options of a variance over these axes with `n - ddof` in the denominator.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let x = mlx::array!([1.0, 2.0, 4.0]);
+    /// let sample = x.var(mlx::Reduction::from(-1).ddof(1)).item::<f32>()?;
+    /// assert!((sample - 7.0 / 3.0).abs() < 1e-6);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn ddof(self, ddof: i32) -> VarianceOptions {
+        VarianceOptions { over: self, ddof }
+    }
+}
+
+impl<T: Into<Reduction>> From<T> for VarianceOptions {
+    fn from(over: T) -> Self {
+        over.into().ddof(0)
+    }
 }
 
 /// Returns a reduction over `axes` that keeps them with size 1: `x.mean(keepdims(-1))`.
@@ -83,42 +120,103 @@ impl<T: Into<Axes>> From<T> for Reduction {
     }
 }
 
+/// A Rust integer that counts elements or axes: what sizes, axes and positions are given as.
+///
+/// Sealed: `i8` to `i64`, `u8` to `u64`, `isize` and `usize`. One that no `i32` holds becomes `i32::MIN`, which is no
+/// size, no axis and no number of parts of any array, so the operation it is given to reports it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an integer that can be a size or an axis",
+    label = "wanted an integer such as `3`, `-1` or `x.len()`"
+)]
+pub trait Integer: Copy + sealed::Sealed {
+    /// Returns the number as MLX takes it.
+    fn to_i32(self) -> i32;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! integers {
+    ($($t:ty)*) => {$(
+        impl sealed::Sealed for $t {}
+        impl Integer for $t {
+            fn to_i32(self) -> i32 {
+                i32::try_from(self).unwrap_or(i32::MIN)
+            }
+        }
+    )*};
+}
+integers! { i8 i16 i32 i64 isize u8 u16 u32 u64 usize }
+
+/// Returns a list of integers as MLX takes it.
+fn list<T: Integer>(numbers: &[T]) -> Vec<i32> {
+    numbers.iter().map(|number| number.to_i32()).collect()
+}
+
 macro_rules! number_lists {
     ($target:ident, $wrap:expr) => {
-        impl From<i32> for $target {
-            fn from(one: i32) -> Self {
-                $wrap(vec![one])
+        impl<T: Integer> From<T> for $target {
+            fn from(one: T) -> Self {
+                $wrap(vec![one.to_i32()])
             }
         }
-        impl<const N: usize> From<[i32; N]> for $target {
-            fn from(list: [i32; N]) -> Self {
-                $wrap(list.to_vec())
+        impl<T: Integer, const N: usize> From<[T; N]> for $target {
+            fn from(numbers: [T; N]) -> Self {
+                $wrap(list(&numbers))
             }
         }
-        impl<const N: usize> From<&[i32; N]> for $target {
-            fn from(list: &[i32; N]) -> Self {
-                $wrap(list.to_vec())
+        impl<T: Integer, const N: usize> From<&[T; N]> for $target {
+            fn from(numbers: &[T; N]) -> Self {
+                $wrap(list(numbers))
             }
         }
-        impl From<&[i32]> for $target {
-            fn from(list: &[i32]) -> Self {
-                $wrap(list.to_vec())
+        impl<T: Integer, const N: usize> From<&&[T; N]> for $target {
+            fn from(numbers: &&[T; N]) -> Self {
+                $wrap(list(*numbers))
             }
         }
-        impl From<Vec<i32>> for $target {
-            fn from(list: Vec<i32>) -> Self {
-                $wrap(list)
+        impl<T: Integer> From<&[T]> for $target {
+            fn from(numbers: &[T]) -> Self {
+                $wrap(list(numbers))
             }
         }
-        impl From<&Vec<i32>> for $target {
-            fn from(list: &Vec<i32>) -> Self {
-                $wrap(list.clone())
+        impl<T: Integer> From<Vec<T>> for $target {
+            fn from(numbers: Vec<T>) -> Self {
+                $wrap(list(&numbers))
             }
+        }
+        impl<T: Integer> From<&Vec<T>> for $target {
+            fn from(numbers: &Vec<T>) -> Self {
+                $wrap(list(numbers))
+            }
+        }
+        number_tuples! { $target, $wrap;
+            (A a); (A a, B b); (A a, B b, C c); (A a, B b, C c, D d); (A a, B b, C c, D d, E e);
+            (A a, B b, C c, D d, E e, F f);
         }
     };
 }
+
+/// Tuples of integers, of one type or several, as Python's shapes are written: `(batch, -1)`.
+macro_rules! number_tuples {
+    ($target:ident, $wrap:expr; $(($($t:ident $one:ident),*);)*) => {$(
+        impl<$($t: Integer),*> From<($($t,)*)> for $target {
+            fn from(($($one,)*): ($($t,)*)) -> Self {
+                $wrap(vec![$($one.to_i32()),*])
+            }
+        }
+    )*};
+}
 number_lists!(Shape, Shape);
 number_lists!(Axes, Axes::Some);
+
+/// `None` is all axes, as in Python.
+impl From<Option<i32>> for Axes {
+    fn from(axis: Option<i32>) -> Self {
+        axis.map_or(Axes::All, |axis| Axes::Some(vec![axis]))
+    }
+}
 
 impl From<()> for Shape {
     fn from((): ()) -> Self {

@@ -96,7 +96,7 @@ fn a_transposed_array_prints_in_its_own_order() {
 
 #[test]
 fn a_large_array_is_not_copied_whole() {
-    let x = mlx::zeros([5000, 5000], Dtype::Float32);
+    let x = mlx::zeros([5000, 5000]);
     x.eval().unwrap();
     mlx::memory::reset_peak().unwrap();
     let before = mlx::memory::usage().unwrap().active;
@@ -113,10 +113,7 @@ fn a_failed_array_prints_its_error() {
         assert!(text.contains("display.rs:"), "{text}");
     }
     // Built well, and found wrong when it runs.
-    let text = format!(
-        "{:?}",
-        mlx::zeros([3], Dtype::Float32).take(array!([1, 2]) + 2, 0)
-    );
+    let text = format!("{:?}", mlx::zeros([3]).take(array!([1, 2]) + 2, 0));
     assert!(text.starts_with("Array(float32[2] failed "), "{text}");
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use mlx::{Array, ConvOptions, Dtype, random};
+use mlx::{Array, ConvOptions, random};
 
 /// The code that children exit with.
 const CODE: u8 = 7;
@@ -127,7 +127,7 @@ fn end_during(work: &str, way: &str) -> ExitCode {
 
 /// Multiplies for ever, a hundred milliseconds and more each time, and says when it begins.
 fn keep_multiplying(begun: impl Fn()) -> ! {
-    let x = mlx::ones([2048, 2048], Dtype::Float32);
+    let x = mlx::ones([2048, 2048]);
     x.eval().expect("memory for a matrix");
     loop {
         begun();
@@ -147,9 +147,7 @@ fn keep_at(work: &str, first: impl Fn()) {
             "svd" => cpu(&|| mlx::linalg::svd(&square(200)).expect("a decomposition").1),
             "eigh" => cpu(&|| {
                 let x = square(200);
-                mlx::linalg::eigh(&(&x + x.t()), mlx::Triangle::Lower)
-                    .expect("a decomposition")
-                    .0
+                mlx::linalg::eigh(&(&x + x.t())).expect("a decomposition").0
             }),
             "inverse" => cpu(&|| mlx::linalg::inv(&square(300))),
             "kernel" => cpu(&|| mlx::fast::rms_norm(&square(1024), None, 1e-5).exp().sum(())),
@@ -159,14 +157,14 @@ fn keep_at(work: &str, first: impl Fn()) {
                 x.conv2d(&weight, ConvOptions::default())
             }),
             // A thread of its own each time, with a stream that comes and goes.
-            _ => drop(std::thread::spawn(|| mlx::ones([256], Dtype::Float32).exp().eval()).join()),
+            _ => drop(std::thread::spawn(|| mlx::ones([256]).exp().eval()).join()),
         }
         first();
     }
 }
 
 fn square(n: i32) -> Array {
-    random::normal(&random::key(n as u64), [n, n], random::LocScale::default())
+    random::normal_with([n, n], &random::key(n as u64))
 }
 
 /// Starts a child whose user may have only so many threads: a number that all users but root are held to.
@@ -200,7 +198,7 @@ fn can_limit() -> bool {
 
 /// Computes with whatever threads there are: a right value, or an error that says what is missing.
 fn with_few_threads() -> ExitCode {
-    let ones = mlx::ones([600, 600], Dtype::Float32);
+    let ones = mlx::ones([600, 600]);
     let sum = ones.matmul(&ones).sum(()).item::<f32>();
     let is_right = match sum {
         Ok(sum) => sum == 600.0 * 600.0 * 600.0,

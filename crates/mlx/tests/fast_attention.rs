@@ -88,7 +88,7 @@ fn check(
     let got = [
         (
             "fused",
-            fast::scaled_dot_product_attention(&q, &k, &v, options),
+            fast::scaled_dot_product_attention_with(&q, &k, &v, options),
         ),
         (
             "composed",
@@ -182,7 +182,7 @@ fn empty_and_single_sizes_are_defined(#[case] sizes: Sizes) {
     for options in [AttentionOptions::default(), causal] {
         let [q, k, v] = sizes.inputs(1.0, Dtype::Float32).map(|x| x.array());
         let got = [
-            fast::scaled_dot_product_attention(&q, &k, &v, &options),
+            fast::scaled_dot_product_attention_with(&q, &k, &v, &options),
             composed::scaled_dot_product_attention(&q, &k, &v, &options),
         ];
         for got in got {
@@ -228,7 +228,7 @@ fn huge_scores_do_not_overflow() {
     let want = [1.0, 2.0];
     let (q, k, v) = (q.array(), k.array(), v.array());
     for got in [
-        fast::scaled_dot_product_attention(&q, &k, &v, &options),
+        fast::scaled_dot_product_attention_with(&q, &k, &v, &options),
         composed::scaled_dot_product_attention(&q, &k, &v, &options),
     ] {
         assert_close_by(1.0, "huge", &got, &sizes.output(), Dtype::Float32, &want);
@@ -288,7 +288,7 @@ fn softcap_limits_scores(#[values(0.5, 2.0, 50.0)] softcap: f32, #[values(2, 6)]
 
 #[test]
 fn the_result_has_the_dtype_of_all_three() {
-    let x = |dtype| mlx::ones([1, 1, 2, 4], dtype);
+    let x = |dtype| mlx::ones_with([1, 1, 2, 4], dtype);
     let cases = [
         (
             [Dtype::Float16, Dtype::Float16, Dtype::Float32],
@@ -311,7 +311,7 @@ fn the_result_has_the_dtype_of_all_three() {
     for ([q, k, v], want) in cases {
         let (q, k, v) = (x(q), x(k), x(v));
         for got in [
-            fast::scaled_dot_product_attention(&q, &k, &v, &options),
+            fast::scaled_dot_product_attention_with(&q, &k, &v, &options),
             composed::scaled_dot_product_attention(&q, &k, &v, &options),
         ] {
             assert_close_by(1.0, "ones", &got, &[1, 1, 2, 4], want, &[1.0; 8]);
@@ -321,13 +321,13 @@ fn the_result_has_the_dtype_of_all_three() {
 
 #[test]
 fn a_forced_kernel_that_is_not_there_is_an_error_with_a_reason() {
-    let x = mlx::ones([1, 1, 2, 64], Dtype::Float32);
+    let x = mlx::ones([1, 1, 2, 64]);
     let options = AttentionOptions {
         force_fused: true,
         ..Default::default()
     };
     let (result, calls) =
-        trace_backends(|| fast::scaled_dot_product_attention(&x, &x, &x, &options));
+        trace_backends(|| fast::scaled_dot_product_attention_with(&x, &x, &x, &options));
     match Device::current().unwrap() {
         // Kernels of ours, where they are, are as good.
         Device::Cpu if result.shape().is_ok() => {
@@ -347,7 +347,7 @@ fn a_forced_kernel_that_is_not_there_is_an_error_with_a_reason() {
         softcap: Some(1.0),
         ..options
     };
-    let text = fast::scaled_dot_product_attention(&x, &x, &x, &softcap)
+    let text = fast::scaled_dot_product_attention_with(&x, &x, &x, &softcap)
         .shape()
         .unwrap_err()
         .to_string();
@@ -355,7 +355,7 @@ fn a_forced_kernel_that_is_not_there_is_an_error_with_a_reason() {
 }
 
 fn zeros(shape: [i32; 4]) -> Array {
-    mlx::zeros(shape, Dtype::Float32)
+    mlx::zeros(shape)
 }
 
 #[rstest]
@@ -376,7 +376,7 @@ fn attention_says_what_was_wanted(
     for (what, got) in [
         (
             "fused",
-            fast::scaled_dot_product_attention(&q, &k, &v, &options),
+            fast::scaled_dot_product_attention_with(&q, &k, &v, &options),
         ),
         (
             "composed",

@@ -27,7 +27,7 @@ fn both([q, k, v]: &[Tensor; 3], options: &AttentionOptions) -> [(&'static str, 
     [
         (
             "fused",
-            fast::scaled_dot_product_attention(&q, &k, &v, options),
+            fast::scaled_dot_product_attention_with(&q, &k, &v, options),
         ),
         (
             "composed",
@@ -268,10 +268,10 @@ fn not_a_number_in_a_mask_is_not_hidden_away() {
 }
 
 #[rstest]
-#[case(AttentionMask::bool(&mlx::zeros([7], Dtype::Int32)), "a keep mask must be bool, got int32")]
+#[case(AttentionMask::bool(&mlx::zeros_with([7], Dtype::Int32)), "a keep mask must be bool, got int32")]
 #[case(AttentionMask::additive(&array!([true])), "an additive mask must be real numbers, got bool")]
-#[case(AttentionMask::bool(&mlx::ones([5, 6], Dtype::Bool)), "mask must broadcast to [2, 6, 5, 7], got [5, 6]")]
-#[case(AttentionMask::additive(&mlx::ones([1, 1, 1, 1, 1], Dtype::Float32)), "mask must broadcast to [2, 6, 5, 7], got [1, 1, 1, 1, 1]")]
+#[case(AttentionMask::bool(&mlx::ones_with([5, 6], Dtype::Bool)), "mask must broadcast to [2, 6, 5, 7], got [5, 6]")]
+#[case(AttentionMask::additive(&mlx::ones([1, 1, 1, 1, 1])), "mask must broadcast to [2, 6, 5, 7], got [1, 1, 1, 1, 1]")]
 #[case(AttentionMask::window(-1, None), "left side of the window must be at least 0, got -1")]
 #[case(AttentionMask::window(None, -2), "right side of the window must be at least 0, got -2")]
 #[case(AttentionMask::causal().offset(array!([1, 2, 3])), "offset must be a scalar or [2], got [3]")]

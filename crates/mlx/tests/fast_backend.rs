@@ -4,7 +4,7 @@ use mlx::fast::{
     self, AttentionMask, AttentionOptions, Backend, FastOp, RopeOptions, backend, composed, probe,
     trace_backends,
 };
-use mlx::{Device, Dtype, array};
+use mlx::{Device, array};
 
 /// On the CPU kernels are ours, on Linux; on a GPU MLX has all five on CUDA and all but cross entropy on Metal.
 fn expected(kernel: FastOp) -> Option<Backend> {
@@ -29,7 +29,7 @@ fn each_kernel_can_be_probed() {
 
 #[test]
 fn the_path_of_one_result_is_asked_before_it_is_computed() {
-    let x = mlx::ones([1, 2, 3, 64], Dtype::Float32);
+    let x = mlx::ones([1, 2, 3, 64]);
     let options = AttentionOptions::default();
     let results = [
         (FastOp::RmsNorm, fast::rms_norm(&x, None, 1e-5)),
@@ -37,7 +37,7 @@ fn the_path_of_one_result_is_asked_before_it_is_computed() {
         (FastOp::Rope, fast::rope(&x, &RopeOptions::default())),
         (
             FastOp::ScaledDotProductAttention,
-            fast::scaled_dot_product_attention(&x, &x, &x, &options),
+            fast::scaled_dot_product_attention_with(&x, &x, &x, &options),
         ),
     ];
     for (kernel, result) in results {
@@ -67,7 +67,7 @@ fn the_path_of_one_result_is_asked_before_it_is_computed() {
 
 #[test]
 fn a_watch_sees_kernels_behind_masks_and_reshapes_and_in_nested_work() {
-    let x = mlx::ones([1, 2, 3, 64], Dtype::Float32);
+    let x = mlx::ones([1, 2, 3, 64]);
     let mask = AttentionMask::causal().and_bool(&array!([true, true, false]));
     let options = AttentionOptions {
         mask,
@@ -77,7 +77,7 @@ fn a_watch_sees_kernels_behind_masks_and_reshapes_and_in_nested_work() {
         let (_, inner) = trace_backends(|| fast::rope(&x.squeeze(0), &RopeOptions::default()));
         (
             inner,
-            fast::scaled_dot_product_attention(&x, &x, &x, &options),
+            fast::scaled_dot_product_attention_with(&x, &x, &x, &options),
         )
     });
     result.eval().unwrap();

@@ -14,15 +14,15 @@ fn means(
     dtype: Dtype,
 ) -> [(&'static str, Array); 2] {
     let n_keys = keys.len() as i32;
-    let q = mlx::zeros([1, 1, queries, 4], dtype);
-    let k = mlx::zeros([1, 1, n_keys, 4], dtype);
+    let q = mlx::zeros_with([1, 1, queries, 4], dtype);
+    let k = mlx::zeros_with([1, 1, n_keys, 4], dtype);
     let v = Array::from_slice(keys, [1, 1, n_keys, 1])
         .unwrap()
         .astype(dtype);
     [
         (
             "fused",
-            fast::scaled_dot_product_attention(&q, &k, &v, options),
+            fast::scaled_dot_product_attention_with(&q, &k, &v, options),
         ),
         (
             "composed",
@@ -198,7 +198,7 @@ fn mask_dtype_cast_masks_and_sinks_take_the_dtype_of_the_queries() {
 
 #[test]
 fn sinks_shape_is_one_number_for_each_query_head() {
-    let x = mlx::zeros([1, 2, 1, 4], Dtype::Float32);
+    let x = mlx::zeros([1, 2, 1, 4]);
     for sinks in [
         array!([1.0]),
         array!([[1.0], [1.0]]),
@@ -211,7 +211,7 @@ fn sinks_shape_is_one_number_for_each_query_head() {
             ..Default::default()
         };
         for got in [
-            fast::scaled_dot_product_attention(&x, &x, &x, &options),
+            fast::scaled_dot_product_attention_with(&x, &x, &x, &options),
             composed::scaled_dot_product_attention(&x, &x, &x, &options),
         ] {
             let text = got.shape().unwrap_err().to_string();

@@ -93,7 +93,7 @@ impl Case {
                 let (q, k, v) = (self.array("q"), self.array("k"), self.array("v"));
                 let options = self.attention_options();
                 [
-                    fast::scaled_dot_product_attention(&q, &k, &v, &options),
+                    fast::scaled_dot_product_attention_with(&q, &k, &v, &options),
                     composed::scaled_dot_product_attention(&q, &k, &v, &options),
                 ]
             }

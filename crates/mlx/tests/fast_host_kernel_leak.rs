@@ -1,7 +1,7 @@
 //! Ten thousand applications of host kernels leave nothing behind. In its own process, because it looks at all memory.
 
 use mlx::fast::host_kernel;
-use mlx::{Array, Dtype, memory};
+use mlx::{Array, memory};
 
 fn apply_many(n: usize) {
     let kernel = host_kernel(
@@ -15,7 +15,7 @@ fn apply_many(n: usize) {
         },
     );
     let kernel = kernel.unwrap().composed(|inputs| vec![inputs[0].clone()]);
-    let x = mlx::ones([256], Dtype::Float32);
+    let x = mlx::ones([256]);
     for k in 0..n {
         let y = kernel.apply_one(&[&x]);
         match k % 4 {

@@ -1,7 +1,6 @@
 //! Products with quantized weights whose vectors are rounded to 8 bits: the error bound, gradients, refusals.
 
 use mlx::fast::{host_kernel_runs_of, quantized_matmul_int8};
-use mlx::random::LocScale;
 use mlx::{Array, Dtype, Quantization, QuantizationMode, Quantized, grad, random};
 use rstest::rstest;
 
@@ -16,7 +15,7 @@ fn affine(group_size: i32, bits: i32) -> Quantization {
 }
 
 fn normal(seed: u64, shape: [i32; 2]) -> Array {
-    random::normal(&random::key(seed), shape, LocScale::default())
+    random::normal_with(shape, &random::key(seed))
 }
 
 fn packed(shape: [i32; 2], quantization: Quantization, dtype: Dtype) -> Quantized {

@@ -120,7 +120,7 @@ fn rms_norm_has_the_dtype_of_both(
     #[case] want: Dtype,
 ) {
     let x = array!([[1.0, 2.0, 4.0]]).astype(x);
-    let weight = weight.map(|dtype| mlx::ones([3], dtype));
+    let weight = weight.map(|dtype| mlx::ones_with([3], dtype));
     for (what, got) in rms_norms(&x, weight.as_ref(), 0.0) {
         let want_values = [1.0, 2.0, 4.0].map(|x: f64| x / 7_f64.sqrt());
         assert_close(what, &got, &[1, 3], want, &want_values);
@@ -144,8 +144,8 @@ fn a_bias_takes_part_in_promotion_only_beside_a_weight(
     #[case] want: Dtype,
 ) {
     let x = array!([[1.0, 3.0]]).astype(x);
-    let weight = weight.map(|dtype| mlx::ones([2], dtype));
-    let bias = bias.map(|dtype| mlx::ones([2], dtype));
+    let weight = weight.map(|dtype| mlx::ones_with([2], dtype));
+    let bias = bias.map(|dtype| mlx::ones_with([2], dtype));
     for (what, got) in layer_norms(&x, weight.as_ref(), bias.as_ref(), 0.0) {
         let shift = if bias.is_some() { 1.0 } else { 0.0 };
         assert_close(what, &got, &[1, 2], want, &[shift - 1.0, shift + 1.0]);
@@ -171,10 +171,7 @@ fn norms_take_transposed_inputs() {
 
 #[test]
 fn norms_say_what_was_wanted_and_what_came() {
-    let (x, short) = (
-        mlx::zeros([2, 8, 64], Dtype::Float32),
-        mlx::zeros([32], Dtype::Float32),
-    );
+    let (x, short) = (mlx::zeros([2, 8, 64]), mlx::zeros([32]));
     let (line, bad) = (line!(), fast::rms_norm(&x, &short, 1e-5));
     let text = bad.shape().unwrap_err().to_string();
     let want = "fast.rms_norm: weight must be [64] to match x [2, 8, 64], got [32]; inputs float32[2, 8, 64], \
@@ -269,7 +266,7 @@ fn a_target_out_of_range_is_an_error(#[case] target: i32) {
 #[case(array!([[1.0, 2.0]]), array!([true]), "targets must be integers, got bool")]
 #[case(array!([[1, 2]]), array!([0]), "wanted a floating dtype, got int32")]
 #[case(array!(1.0), array!(0), "logits must have at least 1 axis, got a scalar")]
-#[case(mlx::zeros([1, 0], Dtype::Float32), array!([0]), "logits must have at least 1 class, got 0")]
+#[case(mlx::zeros([1, 0]), array!([0]), "logits must have at least 1 class, got 0")]
 fn cross_entropy_says_what_was_wanted(
     #[case] logits: Array,
     #[case] targets: Array,

@@ -156,7 +156,8 @@ fn masks_go_to_mlx_in_their_simplest_form(
         ..Default::default()
     };
     let shapes: [&[i32]; 3] = [&[1, 2, queries, 8], &[1, 2, keys, 8], &[1, 2, keys, 8]];
-    let attend = |i: &[Array]| fast::scaled_dot_product_attention(&i[0], &i[1], &i[2], &options);
+    let attend =
+        |i: &[Array]| fast::scaled_dot_product_attention_with(&i[0], &i[1], &i[2], &options);
     let lines = trace(&shapes, attend);
     assert!(lines[0].contains(&format!("mask={want:?}")), "{lines:?}");
     // What comes after it makes zeros of queries that see no key, where there may be any.

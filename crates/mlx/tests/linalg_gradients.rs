@@ -28,14 +28,14 @@ fn t(x: &Array) -> Array {
 /// A symmetric positive definite matrix that depends on every element.
 fn positive(x: &Array) -> Result<Array> {
     let n = *x.shape()?.last().unwrap();
-    Ok(x.matmul(&t(x)) + mlx::eye(n, n, 0, x.dtype()?))
+    Ok(x.matmul(&t(x)) + mlx::eye_with(n, n, 0, x.dtype()?))
 }
 
 /// A symmetric matrix whose eigenvalues are apart.
 fn symmetric(x: &Array) -> Array {
     let n = x.dim(-1).unwrap();
-    let spread =
-        mlx::eye(n, n, 0, Dtype::Float64) * mlx::arange(0.0, f64::from(n), 1.0, Dtype::Float64);
+    let spread = mlx::eye_with(n, n, 0, Dtype::Float64)
+        * mlx::arange_with(0.0, f64::from(n), 1.0, Dtype::Float64);
     (x + t(x)) * 0.5 + spread.astype(x.dtype().unwrap())
 }
 
@@ -55,28 +55,28 @@ fn svd(x: &Array) -> Result<Array> {
 #[rstest]
 #[case::inv(|x: &Array| weighed(&linalg::inv(&positive(x)?)), &[3, 3])]
 #[case::inv_of_batches(|x: &Array| weighed(&linalg::inv(&positive(x)?)), &[2, 2, 3, 3])]
-#[case::tri_inv_lower(|x: &Array| weighed(&linalg::tri_inv(&positive(x)?, false)), &[3, 3])]
-#[case::tri_inv_upper(|x: &Array| weighed(&linalg::tri_inv(&positive(x)?, true)), &[2, 3, 3])]
-#[case::cholesky_lower(|x: &Array| weighed(&linalg::cholesky(&positive(x)?, false)), &[3, 3])]
-#[case::cholesky_upper(|x: &Array| weighed(&linalg::cholesky(&positive(x)?, true)), &[2, 4, 4])]
-#[case::cholesky_inv(|x: &Array| weighed(&linalg::cholesky_inv(&positive(x)?, false)), &[3, 3])]
-#[case::cholesky_inv_upper(|x: &Array| weighed(&linalg::cholesky_inv(&positive(x)?, true)), &[3, 3])]
+#[case::tri_inv_lower(|x: &Array| weighed(&linalg::tri_inv(&positive(x)?)), &[3, 3])]
+#[case::tri_inv_upper(|x: &Array| weighed(&linalg::tri_inv_with(&positive(x)?, true)), &[2, 3, 3])]
+#[case::cholesky_lower(|x: &Array| weighed(&linalg::cholesky(&positive(x)?)), &[3, 3])]
+#[case::cholesky_upper(|x: &Array| weighed(&linalg::cholesky_with(&positive(x)?, true)), &[2, 4, 4])]
+#[case::cholesky_inv(|x: &Array| weighed(&linalg::cholesky_inv(&positive(x)?)), &[3, 3])]
+#[case::cholesky_inv_upper(|x: &Array| weighed(&linalg::cholesky_inv_with(&positive(x)?, true)), &[3, 3])]
 #[case::solve_for_a(|x: &Array| weighed(&linalg::solve(&positive(x)?, &noise(&[3, 2], 2.0))), &[3, 3])]
 #[case::solve_for_b(|x: &Array| weighed(&linalg::solve(&positive(&noise(&[3, 3], 1.0))?, x)), &[3, 2])]
 #[case::solve_for_both(|x: &Array| weighed(&linalg::solve(x, &x.i((.., 0)))), &[4, 4])]
 #[case::solve_of_batches(|x: &Array| weighed(&linalg::solve(x, &noise(&[3, 1], 2.0))), &[2, 3, 3])]
 #[case::solve_of_a_batch_of_sides(|x: &Array| weighed(&linalg::solve(x, &noise(&[2, 3, 1], 2.0))), &[3, 3])]
 #[case::solve_of_vectors(|x: &Array| weighed(&linalg::solve(x, &x.i((0, 0)))), &[2, 3, 3])]
-#[case::solve_lower(|x: &Array| weighed(&linalg::solve_triangular(&positive(x)?, x, false)), &[3, 3])]
-#[case::solve_upper(|x: &Array| weighed(&linalg::solve_triangular(&positive(x)?, x, true)), &[2, 3, 3])]
-#[case::eigvalsh(|x: &Array| weighed(&linalg::eigvalsh(&symmetric(x), Triangle::Lower)), &[4, 4])]
-#[case::eigvalsh_upper(|x: &Array| weighed(&linalg::eigvalsh(&symmetric(x), Triangle::Upper)), &[2, 3, 3])]
-#[case::eigh(|x: &Array| { let (w, v) = linalg::eigh(&symmetric(x), Triangle::Lower)?; Ok(weighed(&w.sin())? + weighed(&(&v * &v))?) }, &[4, 4])]
-#[case::eigh_of_batches(|x: &Array| { let (_, v) = linalg::eigh(&symmetric(x), Triangle::Upper)?; weighed(&(&v * &v)) }, &[2, 3, 3])]
+#[case::solve_lower(|x: &Array| weighed(&linalg::solve_triangular(&positive(x)?, x)), &[3, 3])]
+#[case::solve_upper(|x: &Array| weighed(&linalg::solve_triangular_with(&positive(x)?, x, true)), &[2, 3, 3])]
+#[case::eigvalsh(|x: &Array| weighed(&linalg::eigvalsh(&symmetric(x))), &[4, 4])]
+#[case::eigvalsh_upper(|x: &Array| weighed(&linalg::eigvalsh_with(&symmetric(x), Triangle::Upper)), &[2, 3, 3])]
+#[case::eigh(|x: &Array| { let (w, v) = linalg::eigh(&symmetric(x))?; Ok(weighed(&w.sin())? + weighed(&(&v * &v))?) }, &[4, 4])]
+#[case::eigh_of_batches(|x: &Array| { let (_, v) = linalg::eigh_with(&symmetric(x), Triangle::Upper)?; weighed(&(&v * &v)) }, &[2, 3, 3])]
 #[case::svdvals(|x: &Array| weighed(&linalg::svdvals(x)), &[3, 4])]
 #[case::svdvals_of_batches(|x: &Array| weighed(&linalg::svdvals(x)), &[2, 4, 3])]
-#[case::nuclear_norm(|x: &Array| Ok(linalg::norm(x, linalg::Order::Nuclear, ())), &[3, 4])]
-#[case::spectral_norm(|x: &Array| Ok(linalg::norm(x, linalg::Order::P(2.0), ())), &[3, 4])]
+#[case::nuclear_norm(|x: &Array| Ok(linalg::norm_with(x, linalg::Order::Nuclear, ())), &[3, 4])]
+#[case::spectral_norm(|x: &Array| Ok(linalg::norm_with(x, linalg::Order::P(2.0), ())), &[3, 4])]
 #[case::svd_square(svd, &[3, 3])]
 #[case::svd_tall(svd, &[5, 3])]
 #[case::svd_wide(svd, &[3, 5])]
@@ -119,12 +119,12 @@ fn slopes_are_those_of_differences(#[case] loss: Loss, #[case] shape: &[i32]) ->
 
 #[rstest]
 #[case::inv(|x: &Array| weighed(&linalg::inv(x)), &[2, 3, 3])]
-#[case::cholesky(|x: &Array| weighed(&linalg::cholesky(&positive(x)?, false)), &[3, 3])]
+#[case::cholesky(|x: &Array| weighed(&linalg::cholesky(&positive(x)?)), &[3, 3])]
 #[case::solve(|x: &Array| weighed(&linalg::solve(x, &noise(&[3, 2], 2.0))), &[3, 3])]
-#[case::solve_triangular(|x: &Array| weighed(&linalg::solve_triangular(&positive(x)?, x, true)), &[3, 3])]
+#[case::solve_triangular(|x: &Array| weighed(&linalg::solve_triangular_with(&positive(x)?, x, true)), &[3, 3])]
 #[case::pinv(|x: &Array| weighed(&linalg::pinv(x)), &[4, 3])]
-#[case::eigvalsh(|x: &Array| weighed(&linalg::eigvalsh(&symmetric(x), Triangle::Lower)), &[3, 3])]
-#[case::eigh(|x: &Array| { let (_, v) = linalg::eigh(&symmetric(x), Triangle::Lower)?; weighed(&(&v * &v)) }, &[3, 3])]
+#[case::eigvalsh(|x: &Array| weighed(&linalg::eigvalsh(&symmetric(x))), &[3, 3])]
+#[case::eigh(|x: &Array| { let (_, v) = linalg::eigh(&symmetric(x))?; weighed(&(&v * &v)) }, &[3, 3])]
 #[case::svdvals(|x: &Array| weighed(&linalg::svdvals(x)), &[4, 3])]
 #[case::svd(svd, &[4, 3])]
 #[case::qr(|x: &Array| { let (q, r) = linalg::qr(x)?; Ok(weighed(&q)? + weighed(&r)?) }, &[4, 3])]
@@ -172,16 +172,16 @@ fn second_derivatives_of_a_determinant_are_those_of_differences() -> Result<()> 
 #[rstest]
 // d/dA log det A = A^-T, and 2 sum(log diag(L)) = log det A: symmetric, as in PyTorch and JAX.
 #[case::log_det_by_cholesky(
-    |x: &Array| Ok(linalg::cholesky(x, false).diagonal(0, -2, -1).log().sum(()) * 2.0),
+    |x: &Array| Ok(linalg::cholesky(x).diagonal_with(0, -2, -1).log().sum(()) * 2.0),
     &[2.0, 1.0, 1.0, 2.0], &[2.0 / 3.0, -1.0 / 3.0, -1.0 / 3.0, 2.0 / 3.0])]
 // d trace(A^-1) = -A^-2 transposed; [[2, 0], [0, 4]] gives -1/4 and -1/16.
-#[case::trace_of_inverse(|x: &Array| Ok(linalg::inv(x).trace(0, 0, 1, x.dtype()?)), &[2.0, 0.0, 0.0, 4.0], &[-0.25, 0.0, 0.0, -0.0625])]
+#[case::trace_of_inverse(|x: &Array| Ok(linalg::inv(x).trace_with(0, 0, 1, x.dtype()?)), &[2.0, 0.0, 0.0, 4.0], &[-0.25, 0.0, 0.0, -0.0625])]
 // The upper element is not read.
-#[case::triangle(|x: &Array| Ok(linalg::tri_inv(x, false).sum(())), &[2.0, 9.0, 0.0, 4.0], &[-0.25, 0.0, -0.125, -0.0625])]
+#[case::triangle(|x: &Array| Ok(linalg::tri_inv(x).sum(())), &[2.0, 9.0, 0.0, 4.0], &[-0.25, 0.0, -0.125, -0.0625])]
 // The greatest eigenvalue of [[2, 1], [1, 2]] has the vector (1, 1) / sqrt 2.
-#[case::greatest_eigenvalue(|x: &Array| Ok(linalg::eigvalsh(x, Triangle::Lower).i(1)), &[2.0, 1.0, 1.0, 2.0], &[0.5, 0.5, 0.5, 0.5])]
+#[case::greatest_eigenvalue(|x: &Array| Ok(linalg::eigvalsh(x).i(1)), &[2.0, 1.0, 1.0, 2.0], &[0.5, 0.5, 0.5, 0.5])]
 // The sum of the eigenvalues is the trace, also where they are equal.
-#[case::equal_eigenvalues(|x: &Array| Ok(linalg::eigh(x, Triangle::Lower)?.0.sum(())), &[3.0, 0.0, 0.0, 3.0], &[1.0, 0.0, 0.0, 1.0])]
+#[case::equal_eigenvalues(|x: &Array| Ok(linalg::eigh(x)?.0.sum(())), &[3.0, 0.0, 0.0, 3.0], &[1.0, 0.0, 0.0, 1.0])]
 // The slope of the nuclear norm at the identity is U V^T, the identity.
 #[case::equal_singular_values(|x: &Array| Ok(linalg::svd(x)?.1.sum(())), &[1.0, 0.0, 0.0, 1.0], &[1.0, 0.0, 0.0, 1.0])]
 // The pseudo-inverse of the identity is its inverse: -1 everywhere for the sum.
@@ -203,9 +203,9 @@ fn slopes_are_these(#[case] loss: Loss, #[case] x: &[f64], #[case] want: &[f64])
 /// A gradient of each matrix of a batch at once, and one after the other.
 #[rstest]
 #[case::inv(|x: &Array| weighed(&linalg::inv(x)), &[3, 3, 3])]
-#[case::cholesky(|x: &Array| weighed(&linalg::cholesky(&positive(x)?, true)), &[3, 3, 3])]
+#[case::cholesky(|x: &Array| weighed(&linalg::cholesky_with(&positive(x)?, true)), &[3, 3, 3])]
 #[case::solve(|x: &Array| weighed(&linalg::solve(x, &noise(&[3, 2], 2.0))), &[3, 3, 3])]
-#[case::eigh(|x: &Array| { let (_, v) = linalg::eigh(&symmetric(x), Triangle::Lower)?; weighed(&(&v * &v)) }, &[3, 3, 3])]
+#[case::eigh(|x: &Array| { let (_, v) = linalg::eigh(&symmetric(x))?; weighed(&(&v * &v)) }, &[3, 3, 3])]
 #[case::svd(svd, &[3, 4, 3])]
 #[case::qr(|x: &Array| { let (q, r) = linalg::qr(x)?; Ok(weighed(&q)? + weighed(&r)?) }, &[3, 3, 4])]
 #[case::lu(|x: &Array| { let (_, l, u) = linalg::lu(x)?; Ok(weighed(&l)? + weighed(&u)?) }, &[3, 3, 3])]
@@ -226,7 +226,7 @@ fn vmap_of_a_gradient_is_the_loop(#[case] loss: Loss, #[case] shape: &[i32]) -> 
 #[test]
 fn a_complex_matrix_is_refused_by_name() {
     let x = array!([[2.0, 1.0], [1.0, 2.0]]).astype(Dtype::Complex64);
-    let loss = |x: &Array| -> Result<Array> { Ok(linalg::eigvalsh(x, Triangle::Lower).sum(())) };
+    let loss = |x: &Array| -> Result<Array> { Ok(linalg::eigvalsh(x).sum(())) };
     let error = grad(loss).call(&x).and_then(|g| g.eval()).unwrap_err();
     let text = error.to_string();
     assert!(

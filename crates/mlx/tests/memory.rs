@@ -2,7 +2,7 @@
 
 mod support;
 
-use mlx::{Array, Dtype, array, memory, zeros};
+use mlx::{Array, Dtype, array, memory, zeros, zeros_with};
 use rstest::rstest;
 use support::alone;
 
@@ -61,7 +61,7 @@ fn child_keeps_a_limit_it_set() {
 #[ignore = "run by `limits_and_counters`"]
 fn child_counts() {
     let before = memory::usage().unwrap();
-    let x = zeros([MIB as i32], Dtype::Float32) + 1.0;
+    let x = zeros([MIB as i32]) + 1.0;
     // Nothing is computed yet: only the number is there.
     assert!(memory::usage().unwrap().active < before.active + MIB);
     x.eval().unwrap();
@@ -74,7 +74,7 @@ fn child_counts() {
     assert!(memory::usage().unwrap().peak < before.active + 4 * MIB);
     let limit = memory::set_memory_limit(100 * MIB).unwrap();
     assert_eq!(limit, before.limit);
-    let text = zeros([1 << 30], Dtype::Int8)
+    let text = zeros_with([1 << 30], Dtype::Int8)
         .eval()
         .unwrap_err()
         .to_string();
@@ -85,11 +85,7 @@ fn child_counts() {
 #[test]
 #[ignore = "run by `limits_and_counters`"]
 fn child_reuses_and_gives_back() {
-    let fill = || {
-        (zeros([16 * MIB as i32], Dtype::Float32) + 1.0)
-            .eval()
-            .unwrap()
-    };
+    let fill = || (zeros([16 * MIB as i32]) + 1.0).eval().unwrap();
     fill();
     // More than MLX keeps on its own (32 MiB).
     assert!(memory::usage().unwrap().cache >= 64 * MIB);
@@ -110,7 +106,7 @@ fn child_leaks_nothing() {
         if k % 10 == 0 {
             z.item::<f32>().unwrap();
         }
-        assert!((&x + zeros([3], Dtype::Float32)).shape().is_err());
+        assert!((&x + zeros([3])).shape().is_err());
         let failing = x.take(array!([1]) + 99, 0);
         if k % 100 == 0 {
             assert!(failing.eval().is_err());

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use mlx::{Array, Device, Dtype, SharedArray, Stream, array, iota, ones};
+use mlx::{Array, Device, SharedArray, Stream, array, iota, ones};
 use rstest::rstest;
 
 #[rstest]
@@ -55,7 +55,7 @@ mod child {
     #[test]
     #[ignore = "run by `in_a_process_of_its_own`"]
     fn fork_is_an_error_in_the_child() {
-        let x = ones([300, 300], Dtype::Float32);
+        let x = ones([300, 300]);
         let product = x.matmul(&x).exp();
         product.eval().unwrap();
         let shared = product.share().unwrap();
@@ -89,7 +89,7 @@ mod child {
             let started = started.clone();
             std::thread::spawn(move || {
                 loop {
-                    let x = ones([400, 400], Dtype::Float32);
+                    let x = ones([400, 400]);
                     x.matmul(&x).exp().eval().unwrap();
                     let _ = started.send(());
                 }
@@ -120,7 +120,7 @@ mod child {
         fn drop(&mut self) {
             let said = format!(
                 "{:?} {:?}",
-                (ones([64, 64], Dtype::Float32).matmul(&ones([64, 64], Dtype::Float32)))
+                (ones([64, 64]).matmul(&ones([64, 64])))
                     .to_vec::<f32>()
                     .map(|values| values[0]),
                 mlx::vmap(|x: &Array| x.exp()).call(&iota(3)).map(|_| ()),
@@ -206,7 +206,7 @@ mod child {
                 if k.is_multiple_of(3) {
                     let _ = mlx::async_eval([&iota(4).take(array!([1, 2]) + 9, 0)]);
                 } else if leaves_work {
-                    let x = ones([200, 200], Dtype::Float32);
+                    let x = ones([200, 200]);
                     mlx::async_eval([&x.matmul(&x)]).unwrap();
                 }
             })
@@ -242,7 +242,7 @@ mod child {
     #[test]
     #[ignore = "run by `in_a_process_of_its_own`"]
     fn threads_that_cannot_be_made() {
-        let x = ones([500, 500], Dtype::Float32);
+        let x = ones([500, 500]);
         assert_eq!((&x + 1.0).sum(()).item::<f32>().unwrap(), 500_000.0);
         if !no_more_threads() {
             println!("skipped: only root can become another user");

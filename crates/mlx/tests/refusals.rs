@@ -18,7 +18,7 @@ fn noise(shape: &[i32], seed: f64) -> Array {
 #[case::b_repeated(&[2, 3, 3], &[3, 1])]
 #[case::a_repeated(&[3, 3], &[2, 3, 1])]
 #[case::both(&[2, 1, 3, 3], &[4, 3, 2])]
-#[case::ones(&[1, 3, 3], &[2, 3, 1])]
+#[case::ones_with(&[1, 3, 3], &[2, 3, 1])]
 #[case::other_ones(&[2, 3, 3], &[1, 3, 1])]
 #[case::vector(&[3, 3], &[3])]
 #[case::vector_for_all(&[2, 3, 3], &[3])]
@@ -43,7 +43,7 @@ fn solve_broadcasts_as_numpy_does(#[case] of_a: &[i32], #[case] of_b: &[i32]) ->
         let want = column.broadcast_to(back.shape()?.to_vec());
         close(&back.to_vec::<f64>()?, &want.to_vec::<f64>()?, 1e-4);
         for upper in [false, true] {
-            let x = linalg::solve_triangular(&a.astype(dtype), &b.astype(dtype), upper);
+            let x = linalg::solve_triangular_with(&a.astype(dtype), &b.astype(dtype), upper);
             let found = if of_b.len() == 1 {
                 x.expand_dims(-1)
             } else {
@@ -64,14 +64,14 @@ fn the_sides_of_a_system_may_differ_in_dtype() -> Result<()> {
     assert_eq!(linalg::solve(&a, &b).to_vec::<f32>()?, [0.5, 0.25]);
     let wide = linalg::solve(&a, &b.astype(Dtype::Float64));
     assert_eq!(wide.to_vec::<f64>()?, [0.5, 0.25]);
-    let lower = linalg::solve_triangular(&a, &b.astype(Dtype::Float64), false);
+    let lower = linalg::solve_triangular(&a, &b.astype(Dtype::Float64));
     assert_eq!(lower.to_vec::<f64>()?, [0.5, 0.25]);
     Ok(())
 }
 
 #[rstest]
 #[case::solve(|a: &Array, b: &Array| linalg::solve(a, b), "linalg.solve: the leading axes of")]
-#[case::lower(|a: &Array, b: &Array| linalg::solve_triangular(a, b, false), "linalg.solve_triangular: the leading axes of")]
+#[case::lower(|a: &Array, b: &Array| linalg::solve_triangular(a, b), "linalg.solve_triangular: the leading axes of")]
 fn leading_axes_that_do_not_broadcast_are_named(
     #[case] solve: fn(&Array, &Array) -> Array,
     #[case] want: &str,
@@ -96,18 +96,18 @@ fn joined(arrays: &[Array]) -> Array {
 #[case::solve(|a: &Array, b: &Array| Ok(linalg::solve(a, b)), &[3, 3], &[3, 2])]
 #[case::solve_vector(|a: &Array, b: &Array| Ok(linalg::solve(a, b)), &[3, 3], &[3])]
 #[case::solve_broadcast(|a: &Array, b: &Array| Ok(linalg::solve(a, b)), &[2, 3, 3], &[3, 1])]
-#[case::solve_lower(|a: &Array, b: &Array| Ok(linalg::solve_triangular(a, b, false)), &[3, 3], &[3, 2])]
-#[case::solve_upper(|a: &Array, b: &Array| Ok(linalg::solve_triangular(a, b, true)), &[3, 3], &[3, 2])]
+#[case::solve_lower(|a: &Array, b: &Array| Ok(linalg::solve_triangular(a, b)), &[3, 3], &[3, 2])]
+#[case::solve_upper(|a: &Array, b: &Array| Ok(linalg::solve_triangular_with(a, b, true)), &[3, 3], &[3, 2])]
 #[case::lu(|a: &Array, _: &Array| { let (p, l, u) = linalg::lu(a)?; Ok(joined(&[p, l, u])) }, &[4, 3], &[1])]
 #[case::lu_factor(|a: &Array, _: &Array| { let (lu, p) = linalg::lu_factor(a)?; Ok(joined(&[lu, p])) }, &[3, 3], &[1])]
 #[case::qr(|a: &Array, _: &Array| { let (q, r) = linalg::qr(a)?; Ok(joined(&[q, r])) }, &[3, 4], &[1])]
 #[case::svd(|a: &Array, _: &Array| { let (u, s, vt) = linalg::svd(a)?; Ok(joined(&[u, s, vt])) }, &[3, 4], &[1])]
 #[case::inv(|a: &Array, _: &Array| Ok(linalg::inv(a)), &[3, 3], &[1])]
-#[case::tri_inv(|a: &Array, _: &Array| Ok(linalg::tri_inv(a, false)), &[3, 3], &[1])]
+#[case::tri_inv(|a: &Array, _: &Array| Ok(linalg::tri_inv(a)), &[3, 3], &[1])]
 #[case::pinv(|a: &Array, _: &Array| Ok(linalg::pinv(a)), &[3, 4], &[1])]
 #[case::det(|a: &Array, _: &Array| Ok(linalg::det(a)), &[4, 4], &[1])]
 #[case::slogdet(|a: &Array, _: &Array| { let (sign, log) = linalg::slogdet(a)?; Ok(joined(&[sign, log])) }, &[4, 4], &[1])]
-#[case::cholesky_inv(|a: &Array, _: &Array| Ok(linalg::cholesky_inv(a, true)), &[3, 3], &[1])]
+#[case::cholesky_inv(|a: &Array, _: &Array| Ok(linalg::cholesky_inv_with(a, true)), &[3, 3], &[1])]
 fn vmap_is_the_loop(#[case] one: One, #[case] of_a: &[i32], #[case] of_b: &[i32]) -> Result<()> {
     let many = |shape: &[i32], axis: usize| {
         let mut shape = shape.to_vec();
@@ -144,12 +144,9 @@ fn vmap_is_the_loop(#[case] one: One, #[case] of_a: &[i32], #[case] of_b: &[i32]
 
 #[rstest]
 fn vmap_and_jvp_of_an_odd_irfft_are_the_loop(#[values(5, 6, 7)] n: i32) -> Result<()> {
-    let spectra = fft::rfft(
-        &noise(&[3, n], 0.1).astype(Dtype::Float32),
-        FftOptions::default(),
-    );
+    let spectra = fft::rfft(&noise(&[3, n], 0.1).astype(Dtype::Float32));
     let back = move |x: &Array| {
-        fft::irfft(
+        fft::irfft_with(
             x,
             FftOptions {
                 n: Some(n),

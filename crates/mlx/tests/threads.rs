@@ -388,7 +388,7 @@ fn child_work_after_errors_on_a_stream_goes_on() {
         .unwrap();
     assert!(text.contains("index 10"), "{text}");
     let ones = worker
-        .run(|| mlx::ones([3], Dtype::Int32).to_vec::<i32>())
+        .run(|| mlx::ones_with([3], Dtype::Int32).to_vec::<i32>())
         .unwrap()
         .unwrap();
     assert_eq!(ones, [1, 1, 1]);

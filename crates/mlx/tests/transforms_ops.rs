@@ -43,7 +43,7 @@ const OPERATIONS: &[(&str, One)] = &[
     ("prod", |x| x.prod(-1)),
     ("logsumexp", |x| x.logsumexp(-1)),
     ("softmax", |x| x.softmax(-1)),
-    ("var", |x| x.var(-1, 0)),
+    ("var", |x| x.var(-1)),
     ("cumsum", |x| x.cumsum(-1)),
     ("sort", |x| x.sort(-1)),
     ("reshape", |x| x.reshape([2, 6])),
@@ -86,7 +86,7 @@ const OPERATIONS: &[(&str, One)] = &[
 
 /// Values between 0.1 and 0.9 that differ from one another.
 fn values(shape: &[i32], seed: f32) -> Array {
-    let size = shape.iter().product();
+    let size = shape.iter().product::<i32>();
     ((iota(size) * 0.618 + seed).sin() * 0.4 + 0.5).reshape(shape)
 }
 

@@ -162,7 +162,7 @@ fn mp3_starts_where_the_sound_starts() {
 #[rstest]
 #[case::empty(b"".to_vec(), "audio: wanted wav, flac, mp3, ogg, opus, m4a, webm, aiff or caf, got an empty file")]
 #[case::text(b"this is a text file, not a recording of anything".repeat(40), "audio: wanted wav, flac, mp3, ogg, opus, m4a, webm, aiff or caf, got something else")]
-#[case::zeros(vec![0; 5000], "audio: wanted wav, flac, mp3, ogg, opus, m4a, webm, aiff or caf, got something else")]
+#[case::zeros_with(vec![0; 5000], "audio: wanted wav, flac, mp3, ogg, opus, m4a, webm, aiff or caf, got something else")]
 #[case::only_a_header(wav(Format::Int(16), 16_000, 1, &[]), "audio: wanted samples, got a file without any")]
 #[case::cut_in_the_header(wav(Format::Int(16), 16_000, 1, &[0.1; 100])[..30].to_vec(), "audio: wav: wanted a format chunk, got none that is whole")]
 #[case::no_data_left(wav(Format::Int(16), 16_000, 1, &[0.1; 100])[..44].to_vec(), "audio: wanted samples, got a file without any (truncated: wanted 200 bytes, got 0)")]

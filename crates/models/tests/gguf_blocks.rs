@@ -236,11 +236,7 @@ fn packed_values_are_the_same_numbers(#[case] kind: GgmlType, #[case] bits: i32)
             "{i}: {got} {wanted}"
         );
     }
-    let x = mlx::random::normal(
-        &mlx::random::key(3),
-        [2, tensor.shape[1] as i32],
-        mlx::random::LocScale::default(),
-    );
+    let x = mlx::random::normal_with([2, tensor.shape[1] as i32], &mlx::random::key(3));
     let fused = x.quantized_matmul(&packed, true);
     let plain = x.matmul(&tensor.to_array().unwrap().t());
     let most = (fused - &plain).abs().max(()).item::<f32>().unwrap();

@@ -136,7 +136,7 @@ fn adapters_on_packed_weights_learn_a_sentence() -> mlx::Result<()> {
     assert!(losses[7] < losses[0] * 0.7, "{losses:?}");
     assert!(
         network.parameters()[name]
-            .array_equal(&packed, false)
+            .array_equal(&packed)
             .item::<bool>()?
     );
     Ok(())

@@ -1,6 +1,6 @@
 //! Batch normalization.
 
-use mlx::{Array, Dtype, Error, Result};
+use mlx::{Array, Error, Result};
 
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{Buffer, Forward, Module, ModuleState};
@@ -46,8 +46,8 @@ pub struct BatchNorm {
 impl BatchNorm {
     /// Returns a norm with weight 1, bias 0, running statistics, `eps` of 1e-5 and a momentum of 0.1.
     pub fn new(num_features: i32) -> Self {
-        let zeros = || mlx::zeros([num_features], Dtype::Float32);
-        let ones = || mlx::ones([num_features], Dtype::Float32);
+        let zeros = || mlx::zeros([num_features]);
+        let ones = || mlx::ones([num_features]);
         Self {
             weight: Some(ones()),
             bias: Some(zeros()),
@@ -136,10 +136,12 @@ impl BatchNorm {
             let moved = |old: Array, new: Array| old * (1.0 - self.momentum) + new * self.momentum;
             let mean = mean.stop_gradient();
             running_mean.set(moved(running_mean.get(), mean));
-            let var = x.var(axes.as_slice(), 1).stop_gradient();
+            let var = x
+                .var(mlx::Reduction::from(axes.as_slice()).ddof(1))
+                .stop_gradient();
             running_var.set(moved(running_var.get(), var));
         }
-        Ok((mean, x.var(axes.as_slice(), 0)))
+        Ok((mean, x.var(axes.as_slice())))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{Init, Module, ModuleState};
 /// # fn main() -> mlx::Result<()> {
 /// let conv = mlx_nn::Conv1d::new(4, 8, 3).padding(1).groups(2);
 /// assert_eq!(conv.weight.shape()?, [8, 3, 2]);
-/// let x = mlx::ones([1, 5, 4], mlx::Dtype::Float32);
+/// let x = mlx::ones([1, 5, 4]);
 /// assert_eq!(conv.forward(&x).shape()?, [1, 5, 8]);
 /// # Ok(())
 /// # }
@@ -52,7 +52,7 @@ impl Conv1d {
         let scale = scale(in_channels, &[kernel_size]);
         Self {
             weight: init.uniform(&[out_channels, kernel_size, in_channels], scale),
-            bias: bias.then(|| mlx::zeros([out_channels], mlx::Dtype::Float32)),
+            bias: bias.then(|| mlx::zeros([out_channels])),
             stride: 1,
             padding: 0,
             dilation: 1,
@@ -130,7 +130,7 @@ impl Conv1d {
 /// ```
 /// # fn main() -> mlx::Result<()> {
 /// let conv = mlx_nn::Conv2d::new(1, 8, 3).stride(2).padding(1);
-/// let x = mlx::ones([1, 28, 28, 1], mlx::Dtype::Float32);
+/// let x = mlx::ones([1, 28, 28, 1]);
 /// assert_eq!(conv.forward(&x).shape()?, [1, 14, 14, 8]);
 /// # Ok(())
 /// # }
@@ -186,7 +186,7 @@ impl Conv2d {
         };
         Self {
             weight,
-            bias: bias.then(|| mlx::zeros([out_channels], mlx::Dtype::Float32)),
+            bias: bias.then(|| mlx::zeros([out_channels])),
             stride: 1.into(),
             padding: 0.into(),
             dilation: 1.into(),
@@ -296,7 +296,7 @@ fn grouped(layer: &'static str, weight: &Array, before: i32, groups: i32) -> Arr
 
 /// Returns the bias, a new one of zeros, or none.
 pub(crate) fn biased(weight: &Array, old: Option<Array>, wanted: bool) -> Option<Array> {
-    let new = || mlx::zeros([axis_size(weight, 0)], mlx::Dtype::Float32);
+    let new = || mlx::zeros([axis_size(weight, 0)]);
     wanted.then(|| old.unwrap_or_else(new))
 }
 

@@ -9,14 +9,14 @@ use crate::{Module, ModuleState};
 /// Dropout: in training mode, zeros values with probability `p` and scales the others by `1 / (1 - p)`:
 /// `mlx.nn.Dropout`.
 ///
-/// [`forward`](Self::forward) draws from this thread's random numbers. In a function that is compiled those would be
-/// the same in each call; there, give a key that is an argument to [`forward_with_key`](Self::forward_with_key).
+/// [`forward`](Self::forward) draws from this thread's random numbers, in compiled functions other ones in each call;
+/// [`forward_with_key`](Self::forward_with_key) draws from a key.
 ///
 /// ```
 /// use mlx_nn::{Dropout, Module};
 ///
 /// # fn main() -> mlx::Result<()> {
-/// let x = mlx::ones([1000], mlx::Dtype::Float32);
+/// let x = mlx::ones([1000]);
 /// let mut dropout = Dropout::new(0.5);
 /// let dropped = dropout.forward(&x).to_vec::<f32>()?;
 /// assert!(dropped.iter().all(|v| *v == 0.0 || *v == 2.0));
@@ -50,12 +50,7 @@ impl Dropout {
         match self.is_active() {
             Err(error) => Array::failed(error),
             Ok(false) => x.clone(),
-            Ok(true) if mlx::compiler_api::recorders().is_empty() => self.dropped(x, &thread_key()),
-            Ok(true) => {
-                let message = "in a compiled function every call would drop the same values: \
-                               use `forward_with_key` with a key that is an argument, or `eval()`";
-                Array::failed(Error::op("Dropout", message))
-            }
+            Ok(true) => self.dropped(x, &thread_key()),
         }
     }
 
@@ -85,7 +80,7 @@ impl Dropout {
     fn dropped(&self, x: &Array, key: &Array) -> Array {
         let kept = 1.0 - f64::from(self.p);
         let y = match x.shape() {
-            Ok(shape) => mlx::random::bernoulli(key, shape, kept) * x * (1.0 / kept),
+            Ok(shape) => mlx::random::bernoulli_with(kept, shape, key) * x * (1.0 / kept),
             Err(error) => Array::failed(error),
         };
         in_layer("Dropout", y, [x, key], || None)

@@ -71,7 +71,9 @@ impl FastOps {
                 let (keys, values) = (repeated(keys, queries), repeated(values, queries));
                 fast::composed::scaled_dot_product_attention(queries, &keys, &values, &options)
             }
-            FastOps::Fused => fast::scaled_dot_product_attention(queries, keys, values, &options),
+            FastOps::Fused => {
+                fast::scaled_dot_product_attention_with(queries, keys, values, &options)
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Normalization of groups of features, and of each feature, over the axes of space.
 
-use mlx::{Array, Dtype, Error, Result, fast};
+use mlx::{Array, Error, Result, fast};
 
 use crate::batch_norm::scaled;
 use crate::{Forward, Module, ModuleState};
@@ -39,8 +39,8 @@ impl GroupNorm {
     /// Returns a norm with weight 1, bias 0 and `eps` of 1e-5, whose groups are every `num_groups`-th feature.
     pub fn new(num_groups: i32, dims: i32) -> Self {
         Self {
-            weight: Some(mlx::ones([dims], Dtype::Float32)),
-            bias: Some(mlx::zeros([dims], Dtype::Float32)),
+            weight: Some(mlx::ones([dims])),
+            bias: Some(mlx::zeros([dims])),
             num_groups,
             eps: 1e-5,
             pytorch_compatible: false,
@@ -172,8 +172,8 @@ impl InstanceNorm {
     /// Returns the norm with weight 1 and bias 0, or without both.
     #[must_use]
     pub fn affine(mut self, affine: bool) -> Self {
-        self.weight = affine.then(|| mlx::ones([self.dims], Dtype::Float32));
-        self.bias = affine.then(|| mlx::zeros([self.dims], Dtype::Float32));
+        self.weight = affine.then(|| mlx::ones([self.dims]));
+        self.bias = affine.then(|| mlx::zeros([self.dims]));
         self
     }
 

@@ -1,8 +1,5 @@
 //! Initial values of parameters: random, random from a seed, or zeros that loaded weights replace.
 
-use std::cell::Cell;
-use std::hash::{BuildHasher, RandomState};
-
 use mlx::{Array, Dtype, Op, bind};
 
 /// The source of initial values of parameters: by default this thread's random numbers.
@@ -22,11 +19,6 @@ enum Source {
     Zeros,
 }
 
-thread_local! {
-    /// The seed of the next parameter of this thread.
-    static NEXT: Cell<u64> = Cell::new(RandomState::new().hash_one("mlx_nn::init"));
-}
-
 /// Makes the initial values of layers that are created on this thread from now on depend on `seed` only.
 ///
 /// Without it they are others in each run. For values that do not depend on which layers are created before, use
@@ -43,22 +35,13 @@ thread_local! {
 /// # }
 /// ```
 pub fn seed(seed: u64) {
-    NEXT.set(scrambled(seed));
-}
-
-/// Returns another number for each number, with all bits changed: neighbouring seeds give unlike sequences.
-fn scrambled(seed: u64) -> u64 {
-    let mut bits = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
+    mlx::random::seed(seed);
 }
 
 /// Returns the next key of this thread.
+#[track_caller]
 pub(crate) fn thread_key() -> Array {
-    let seed = NEXT.get();
-    NEXT.set(seed.wrapping_add(1));
-    mlx::random::key(scrambled(seed))
+    mlx::random::next_key()
 }
 
 impl Init {
@@ -85,7 +68,7 @@ impl Init {
         };
         match self.next_key() {
             Some(key) => bind(op, &[&Array::scalar(-scale), &Array::scalar(scale), &key]),
-            None => mlx::zeros(shape, Dtype::Float32),
+            None => mlx::zeros(shape),
         }
     }
 
@@ -99,7 +82,7 @@ impl Init {
         };
         match self.next_key() {
             Some(key) => bind(op, &[&key]),
-            None => mlx::zeros(shape, Dtype::Float32),
+            None => mlx::zeros(shape),
         }
     }
 

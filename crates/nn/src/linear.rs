@@ -112,7 +112,7 @@ impl Linear {
             // Half precision weights are read directly by a `float32` product.
             Some(bias) if is_shorter(&self.weight, x) => fast::linear(x, &self.weight) + bias,
             None if is_shorter(&self.weight, x) => fast::linear(x, &self.weight),
-            Some(bias) => addmm(bias, x, &self.weight.t(), 1.0, 1.0),
+            Some(bias) => addmm(bias, x, &self.weight.t()),
             None => x.matmul(&self.weight.t()),
         };
         let operands = [x, &self.weight].into_iter().chain(bias);

@@ -101,7 +101,7 @@ impl Adapter {
         let limit = (1.0 / inputs.max(1) as f32).sqrt();
         Self {
             lora_a: Init::default().uniform(&[inputs, options.rank], limit),
-            lora_b: mlx::zeros([options.rank, outputs], Dtype::Float32),
+            lora_b: mlx::zeros([options.rank, outputs]),
             m: options.dora.then(|| row_sizes(weight)),
             scale: options.scale,
         }

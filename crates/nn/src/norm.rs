@@ -1,6 +1,6 @@
 //! Normalization of the last axis.
 
-use mlx::{Array, Dtype};
+use mlx::Array;
 
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{FastOps, Module, ModuleState};
@@ -26,8 +26,8 @@ impl LayerNorm {
     /// Returns a norm with weight 1, bias 0 and `eps` of 1e-5.
     pub fn new(dims: i32) -> Self {
         Self {
-            weight: Some(mlx::ones([dims], Dtype::Float32)),
-            bias: Some(mlx::zeros([dims], Dtype::Float32)),
+            weight: Some(mlx::ones([dims])),
+            bias: Some(mlx::zeros([dims])),
             eps: 1e-5,
             kernels: FastOps::default(),
             state: ModuleState::default(),
@@ -103,7 +103,7 @@ impl RmsNorm {
     /// Returns a norm with weight 1 and `eps` of 1e-5.
     pub fn new(dims: i32) -> Self {
         Self {
-            weight: mlx::ones([dims], Dtype::Float32),
+            weight: mlx::ones([dims]),
             eps: 1e-5,
             kernels: FastOps::default(),
             state: ModuleState::default(),

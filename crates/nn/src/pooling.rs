@@ -164,7 +164,7 @@ fn padded(x: &Array, padding: &[i32], pooling: Pooling) -> Array {
         Pooling::Max => f32::NEG_INFINITY,
         Pooling::Mean => 0.0,
     };
-    x.pad(widths, PadMode::Constant, value)
+    x.pad_with(widths, PadMode::Constant, value)
 }
 
 /// Splits each axis into windows that neither overlap nor leave anything out; returns them with the axes to reduce.

@@ -27,7 +27,7 @@ pub enum Activations {
 /// # fn main() -> mlx::Result<()> {
 /// let layer = Linear::new(64, 2);
 /// let packed = QuantizedLinear::from_linear(&layer, mlx::Quantization::default())?;
-/// let x = mlx::ones([1, 64], mlx::Dtype::Float32);
+/// let x = mlx::ones([1, 64]);
 /// let error = (packed.forward(&x) - layer.forward(&x)).abs().max(()).item::<f32>()?;
 /// // At most half a step of 4 bits for each of the 64 weights.
 /// assert!(error < 64.0 * 0.25 / 15.0 / 2.0 + 0.1);

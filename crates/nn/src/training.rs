@@ -83,9 +83,7 @@ pub fn clip_grad_norm<T: Tree>(gradients: &T, max_norm: f32) -> (T, Array) {
         .into_iter()
         .map(|gradient| wide(gradient).abs().square().sum(()));
     let total = squares.reduce(|sum, square| sum + square);
-    let norm = total
-        .unwrap_or_else(|| mlx::zeros([], Dtype::Float32))
-        .sqrt();
+    let norm = total.unwrap_or_else(|| mlx::zeros(())).sqrt();
     let share = (max_norm / (&norm + 1e-6)).minimum(1.0);
     let clipped = gradients.map(&mut |gradient| match gradient.dtype() {
         Ok(dtype) => (wide(gradient) * &share).astype(dtype),

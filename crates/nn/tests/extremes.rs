@@ -1,6 +1,6 @@
 //! Unreasonable sizes are errors of the arrays, never a panic in the constructor of a layer.
 
-use mlx::{Array, Dtype};
+use mlx::Array;
 use mlx_nn::{
     Conv1d, Conv2d, Embedding, Fan, Init, LayerNorm, Linear, MultiHeadAttention, RmsNorm,
 };
@@ -25,7 +25,7 @@ fn layers_of_extreme_sizes(
     } else {
         Init::zeros()
     };
-    let x = mlx::ones([1, 2, 3, 4], Dtype::Float32);
+    let x = mlx::ones([1, 2, 3, 4]);
     let conv = Conv1d::with_init(a, b, a, true, &mut init);
     look(&[&conv.weight, &conv.forward(&x.flatten(0, 1))]);
     let conv = Conv2d::with_init(a, b, [a, b], true, &mut init);

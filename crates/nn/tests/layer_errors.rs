@@ -38,7 +38,7 @@ fn attend(n_heads: i32, [q, k, v]: [&Array; 3], mask: &AttentionMask) -> Array {
 fn apply(name: &str, x: &Array) -> Array {
     let plain = |n: i32| Embedding::with_init(n, 64, &mut init());
     let packed = |table: &Embedding| QuantizedEmbedding::from_embedding(table, quantization());
-    let good = mlx::zeros([2, 5, 64], Dtype::Float32);
+    let good = mlx::zeros([2, 5, 64]);
     let none = AttentionMask::none();
     match name {
         "Linear" => linear(true, Dtype::Float32).forward(x),
@@ -111,7 +111,7 @@ fn name_the_layer_what_it_wanted_and_what_came(
     #[case] message: &str,
 ) {
     let wanted = format!("{}: {message}", layer.split(' ').next().unwrap());
-    let eager = apply(layer, &mlx::zeros(shape, Dtype::Float32));
+    let eager = apply(layer, &mlx::zeros(shape));
     let text = eager.eval().unwrap_err().to_string();
     assert!(text.starts_with(&wanted), "{text}");
     assert!(
@@ -119,10 +119,7 @@ fn name_the_layer_what_it_wanted_and_what_came(
         "the caller's line: {text}"
     );
 
-    let traced = trace(
-        |x: &Array| apply(layer, x),
-        &mlx::zeros(shape, Dtype::Float32),
-    );
+    let traced = trace(|x: &Array| apply(layer, x), &mlx::zeros(shape));
     let text = traced.map(|_| ()).unwrap_err().to_string();
     assert!(text.contains(&wanted), "traced: {text}");
 }
@@ -158,9 +155,9 @@ fn earlier_errors_of_parameters_stay_as_they_are() {
 
 #[test]
 fn parameters_that_do_not_fit_each_other_are_told() {
-    let weight = mlx::zeros([8, 64], Dtype::Float32);
-    let layer = Linear::from_weights(weight, mlx::zeros([7], Dtype::Float32));
-    let text = layer.forward(&mlx::zeros([2, 64], Dtype::Float32)).eval();
+    let weight = mlx::zeros([8, 64]);
+    let layer = Linear::from_weights(weight, mlx::zeros([7]));
+    let text = layer.forward(&mlx::zeros([2, 64])).eval();
     let text = text.unwrap_err().to_string();
     assert!(
         text.starts_with("Linear: bias must be [8], got [7]"),
@@ -187,8 +184,8 @@ fn losses_name_themselves(#[case] name: &str) {
         "huber_loss" => losses::huber_loss(x, y, 1.0, Reduction::Mean),
         _ => losses::hinge_loss(x, y, Reduction::Mean),
     };
-    let x = mlx::zeros([2, 3], Dtype::Float32);
-    let y = mlx::zeros([5, 4], Dtype::Float32);
+    let x = mlx::zeros([2, 3]);
+    let y = mlx::zeros([5, 4]);
     let text = loss(&x, &y).eval().unwrap_err().to_string();
     assert!(text.starts_with(&format!("{name}: ")), "{text}");
     let broken = array!([1.0, 2.0]) + array!([1.0, 2.0, 3.0]);

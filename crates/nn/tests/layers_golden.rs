@@ -213,7 +213,7 @@ fn layers_equal_python_in_values_and_gradients() -> mlx::Result<()> {
 #[test]
 fn wrong_settings_and_inputs_are_told() {
     let text = |y: Array| y.eval().unwrap_err().to_string();
-    let x = mlx::ones([1, 4, 6], Dtype::Float32);
+    let x = mlx::ones([1, 4, 6]);
     for (got, wanted) in [
         (
             MaxPool2d::new(2).forward(&x),
@@ -240,11 +240,11 @@ fn wrong_settings_and_inputs_are_told() {
             "BatchNorm: x must be [.., 5], got [1, 4, 6]",
         ),
         (
-            BatchNorm::new(6).forward(&mlx::ones([1, 6], Dtype::Float32)),
+            BatchNorm::new(6).forward(&mlx::ones([1, 6])),
             "BatchNorm: training needs more than one value",
         ),
         (
-            BatchNorm::new(6).forward(&mlx::ones([6], Dtype::Float32)),
+            BatchNorm::new(6).forward(&mlx::ones([6])),
             "BatchNorm: x must have 2, 3 or 4 axes, got [6]",
         ),
         (
@@ -256,7 +256,7 @@ fn wrong_settings_and_inputs_are_told() {
             "GroupNorm: x must be [batch, .., 4], got [1, 4, 6]",
         ),
         (
-            InstanceNorm::new(6).forward(&mlx::ones([4, 6], Dtype::Float32)),
+            InstanceNorm::new(6).forward(&mlx::ones([4, 6])),
             "InstanceNorm: x must be [batch, .., 6] with 3 axes or more",
         ),
     ] {

@@ -232,12 +232,43 @@ fn a_compiled_function_takes_a_module_and_returns_one() -> mlx::Result<()> {
     let wanted = net.clone();
     let y = wanted.forward(&tokens);
     let (got, after) = forward.call((&net, &tokens))?;
-    assert!(got.allclose(&y, 1e-5, 1e-5, false).item::<bool>()?);
+    assert!(
+        got.allclose_with(
+            &y,
+            mlx::CloseOptions {
+                rtol: 1e-5,
+                atol: 1e-5,
+                equal_nan: false
+            }
+        )
+        .item::<bool>()?
+    );
     let (a, b) = (after.mean.get(), wanted.mean.get());
-    assert!(a.allclose(&b, 1e-5, 1e-5, false).item::<bool>()?);
+    assert!(
+        a.allclose_with(
+            &b,
+            mlx::CloseOptions {
+                rtol: 1e-5,
+                atol: 1e-5,
+                equal_nan: false
+            }
+        )
+        .item::<bool>()?
+    );
     net.scale = array!([3.0]);
     let (other, _) = forward.call((&net, &tokens))?;
-    assert!(!other.allclose(&y, 1e-5, 1e-5, false).item::<bool>()?);
+    assert!(
+        !other
+            .allclose_with(
+                &y,
+                mlx::CloseOptions {
+                    rtol: 1e-5,
+                    atol: 1e-5,
+                    equal_nan: false
+                }
+            )
+            .item::<bool>()?
+    );
     assert_eq!(forward.stats().misses, 1, "traced once");
     net.eval();
     let _ = forward.call((&net, &tokens))?;
@@ -257,10 +288,7 @@ fn a_whole_step_compiles_with_the_module_as_an_argument() -> mlx::Result<()> {
             sgd.apply_gradients(&gradients, &parameters, &sgd.init(&parameters))?;
         Ok((layer.with_parameters(&parameters)?, loss))
     };
-    let batch = (
-        Init::seed(1).normal(&[8, 4], 1.0),
-        mlx::ones([8, 4], Dtype::Float32),
-    );
+    let batch = (Init::seed(1).normal(&[8, 4], 1.0), mlx::ones([8, 4]));
     let compiled = jit(step);
     let (mut eager, mut fast) = (linear(1), linear(1));
     for _ in 0..3 {
@@ -270,7 +298,14 @@ fn a_whole_step_compiles_with_the_module_as_an_argument() -> mlx::Result<()> {
     assert!(
         eager
             .weight
-            .allclose(&fast.weight, 1e-5, 1e-6, false)
+            .allclose_with(
+                &fast.weight,
+                mlx::CloseOptions {
+                    rtol: 1e-5,
+                    atol: 1e-6,
+                    equal_nan: false
+                }
+            )
             .item::<bool>()?
     );
     assert_eq!(compiled.stats().misses, 1);
@@ -283,8 +318,15 @@ fn modules_go_through_vmap_and_checkpoint() -> mlx::Result<()> {
     let x = Init::seed(9).normal(&[5, 4], 1.0);
     let rows = vmap(|x: &Array| layer.forward(x)).call(&x)?;
     assert!(
-        rows.allclose(layer.forward(&x), 1e-5, 1e-6, false)
-            .item::<bool>()?
+        rows.allclose_with(
+            layer.forward(&x),
+            mlx::CloseOptions {
+                rtol: 1e-5,
+                atol: 1e-6,
+                equal_nan: false
+            }
+        )
+        .item::<bool>()?
     );
 
     let plain = |layer: &Linear, x: &Array| layer.forward(x).square().sum(());
@@ -293,7 +335,14 @@ fn modules_go_through_vmap_and_checkpoint() -> mlx::Result<()> {
     let got = grad(move |layer: &Linear, x: &Array| kept.call((layer, x))).call((&layer, &x))?;
     assert!(
         got.weight
-            .allclose(&wanted.weight, 1e-5, 1e-6, false)
+            .allclose_with(
+                &wanted.weight,
+                mlx::CloseOptions {
+                    rtol: 1e-5,
+                    atol: 1e-6,
+                    equal_nan: false
+                }
+            )
             .item::<bool>()?
     );
     Ok(())
@@ -356,7 +405,7 @@ fn modes_reach_every_module() {
     assert!(net.training() && net.blocks[1].dropout.training());
     net.eval();
     assert!(!net.training() && !net.blocks[1].dropout.training());
-    let x = mlx::ones([64], Dtype::Float32);
+    let x = mlx::ones([64]);
     let dropped = |net: &Net| {
         let y = net.blocks[0].dropout.forward(&x);
         y.equal(0.0).any(()).item::<bool>().expect("a value")
@@ -466,10 +515,7 @@ fn modules_are_found_changed_and_replaced_by_type_and_name() -> mlx::Result<()> 
     );
     net.apply_to_modules::<Dropout>(|_, dropout| dropout.p = 0.1);
     assert_eq!(net.blocks[1].dropout.p, 0.1);
-    net.update_modules([(
-        "boxed",
-        Linear::from_weights(mlx::zeros([4, 4], Dtype::Float32), None),
-    )])?;
+    net.update_modules([("boxed", Linear::from_weights(mlx::zeros([4, 4]), None))])?;
     assert!(net.boxed.bias.is_none());
     let text = net
         .update_modules([("boxed", LayerNorm::new(4))])

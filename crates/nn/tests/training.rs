@@ -44,11 +44,7 @@ type Batch = (Array, Array);
 
 /// Points whose class is the index of their largest coordinate, without the last one.
 fn batch(seed: u64) -> Batch {
-    let x = mlx::random::normal(
-        &mlx::random::key(seed),
-        [64, 4],
-        mlx::random::LocScale::default(),
-    );
+    let x = mlx::random::normal_with([64, 4], &mlx::random::key(seed));
     let y = x.take_first(3).argmax(-1);
     (x, y)
 }
@@ -260,7 +256,7 @@ fn mixed_precision_learns_under_jit_and_skips_what_is_not_finite() -> mlx::Resul
 
 #[test]
 fn dropout_drops_with_a_key_only_and_keeps_the_mean() -> mlx::Result<()> {
-    let x = mlx::ones([20_000], Dtype::Float32);
+    let x = mlx::ones([20_000]);
     let dropout = Dropout::new(0.25);
     let mut evaluated = dropout.clone();
     evaluated.eval();
@@ -280,7 +276,7 @@ fn dropout_drops_with_a_key_only_and_keeps_the_mean() -> mlx::Result<()> {
 #[test]
 fn conv2d_adds_up_its_window() -> mlx::Result<()> {
     let mut layer = Conv2d::with_init(1, 1, [2, 2], true, &mut Init::zeros());
-    layer.weight = mlx::ones([1, 2, 2, 1], Dtype::Float32);
+    layer.weight = mlx::ones([1, 2, 2, 1]);
     layer.bias = Some(array!([0.5]));
     let x = mlx::iota(9).astype(Dtype::Float32).reshape([1, 3, 3, 1]);
     assert_eq!(layer.forward(&x).to_vec::<f32>()?, [8.5, 12.5, 20.5, 24.5]);
@@ -317,7 +313,7 @@ fn initializers_have_the_scales_of_their_formulas() -> mlx::Result<()> {
         ),
         ("constant", init.constant(&shape, 0.5), 0.0),
     ] {
-        let deviation = array.std((), 0).item::<f32>()?;
+        let deviation = array.std(()).item::<f32>()?;
         assert!(
             (deviation - wanted).abs() <= 0.02 * wanted,
             "{name}: {deviation}, wanted {wanted}"

@@ -21,7 +21,7 @@ const CRATES: [Crate; 3] = [
         layers: &[
             // What arrays and operations are, without a handle.
             &["dtype", "local", "macros"],
-            &["shape"],
+            &["dtype_names", "shape"],
             &["error", "op"],
             // The fence: everything unsafe.
             &["ffi"],
@@ -30,12 +30,13 @@ const CRATES: [Crate; 3] = [
             &["workaround"],
             // Arrays, and how operations are applied to them.
             &["array", "device"],
+            &["tree"],
             &["bind", "eval", "shared"],
             // The CPU as a device.
             &["cpu", "memory"],
             &["init"],
             // Operations under the names of Python MLX.
-            &["fft", "linalg", "ops", "random", "tree"],
+            &["fft", "linalg", "ops", "random"],
             &["fast", "index"],
             // Functions of functions, files, threads.
             &["io", "transforms", "worker"],

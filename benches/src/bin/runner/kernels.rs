@@ -38,7 +38,7 @@ fn body(form: Form, load: &Load, inputs: Vec<Array>) -> Result<Option<Body>> {
         "exp" => unary(&inputs, Array::exp)?,
         "add" => binary(&inputs, |a, b| a + b)?,
         "matvec" => binary(&inputs, |x, weight| x.matmul(&weight.t()))?,
-        "matmul" => binary(&inputs, Array::matmul)?,
+        "matmul" => binary(&inputs, |a, b| a.matmul(b))?,
         "chain8" => chain(form, &inputs)?,
         "quantized_matvec" | "quantized_matmul" => quantized(load, &inputs)?,
         _ => return Ok(None),
@@ -86,7 +86,11 @@ fn attention(form: Form, scale: f32, inputs: &[Array]) -> Result<Body> {
             ))
         }),
         Form::Compiled => Box::new(move || Ok(compiled.call((&q, &k, &v))?)),
-        _ => Box::new(move || Ok(fast::scaled_dot_product_attention(&q, &k, &v, &options))),
+        _ => Box::new(move || {
+            Ok(fast::scaled_dot_product_attention_with(
+                &q, &k, &v, &options,
+            ))
+        }),
     })
 }
 

@@ -82,10 +82,10 @@ impl Work for Prefill {
 
     fn run(&mut self) -> Result<f64> {
         let mut cache = Cache::new(&self.network, self.prompt.len() + 16)?;
-        mlx::eval(cache.arrays())?;
+        mlx::eval(cache.arrays().collect::<Vec<_>>())?;
         let start = Instant::now();
         let scores = cache.append(&self.network, &self.prompt)?;
-        mlx::eval(cache.arrays().chain([&scores]))?;
+        mlx::eval(cache.arrays().chain([&scores]).collect::<Vec<_>>())?;
         mlx::synchronize()?;
         Ok(start.elapsed().as_secs_f64() * 1e3)
     }

@@ -76,7 +76,14 @@ impl Pair {
             let single = |array: &Array| array.astype(Dtype::Float32);
             let (eager, compiled) = (single(eager), single(compiled));
             if !eager
-                .allclose(&compiled, tolerance, tolerance, true)
+                .allclose_with(
+                    &compiled,
+                    mlx::CloseOptions {
+                        rtol: tolerance,
+                        atol: tolerance,
+                        equal_nan: true,
+                    },
+                )
                 .item::<bool>()?
             {
                 bail!("the compiled form gives other numbers than the eager one");
@@ -99,15 +106,15 @@ impl Pair {
 
 /// Normal random numbers of a dtype, the same in each run.
 pub(super) fn normal(shape: &[i32], dtype: Dtype) -> Array {
-    random::normal(&random::key(7), shape, random::LocScale::default()).astype(dtype)
+    random::normal_with(shape, &random::key(7)).astype(dtype)
 }
 
 /// As [`normal`] in `float32`, of another seed.
 pub(super) fn single(seed: u64, shape: &[i32]) -> Array {
-    random::normal(&random::key(seed), shape, random::LocScale::default())
+    random::normal_with(shape, &random::key(seed))
 }
 
 /// Integers from 0 up to but not including `high`.
 pub(super) fn whole(seed: u64, shape: &[i32], high: i32) -> Array {
-    random::randint(&random::key(seed), shape, 0, high, Dtype::Int32)
+    random::randint_with(0, high, shape, &random::key(seed))
 }

@@ -75,7 +75,7 @@ fn group_norms() -> Vec<Formula> {
                 let args = (single(1, &[8, 64, 32, 32]), single(2, &[64, 1, 1]));
                 pair(args, |x: &Array, w: &Array| {
                     let groups = x.reshape([8, 8, -1]);
-                    let (mean, var) = (groups.mean(keepdims(-1)), groups.var(keepdims(-1), 0));
+                    let (mean, var) = (groups.mean(keepdims(-1)), groups.var(keepdims(-1)));
                     ((groups - mean) * (var + 1e-5).rsqrt()).reshape([8, 64, 32, 32]) * w
                 })
             },
@@ -84,7 +84,7 @@ fn group_norms() -> Vec<Formula> {
             name: "instance_norm/float32/8x32x32x64",
             make: || {
                 pair((single(1, &[8, 32, 32, 64]),), |x: &Array| {
-                    let (mean, var) = (x.mean(keepdims([1, 2])), x.var(keepdims([1, 2]), 0));
+                    let (mean, var) = (x.mean(keepdims([1, 2])), x.var(keepdims([1, 2])));
                     (x - mean) * (var + 1e-5).rsqrt()
                 })
             },
@@ -326,7 +326,7 @@ fn group_norm(x: &Array, w: &Array, b: &Array) -> mlx::Result<Array> {
         .reshape([batch, places, 32, dims / 32])
         .transpose([0, 2, 1, 3])
         .reshape([batch, 32, -1]);
-    let (mean, var) = (groups.mean(keepdims(-1)), groups.var(keepdims(-1), 0));
+    let (mean, var) = (groups.mean(keepdims(-1)), groups.var(keepdims(-1)));
     let normed = (groups - mean) * (var + 1e-5).rsqrt();
     let normed = normed
         .reshape([batch, 32, places, dims / 32])
@@ -345,7 +345,7 @@ fn rope_by_tables(q: &Array, k: &Array, cos: &Array, sin: &Array) -> (Array, Arr
 
 /// Attention of heads cut from one projection, and what comes after it.
 fn block(x: &Array, qkv: &Array, out: &Array) -> mlx::Result<Array> {
-    let normed = rms_norm(x, &mlx::ones([256], Dtype::Float32));
+    let normed = rms_norm(x, &mlx::ones([256]));
     let parts = normed.matmul(qkv).split(3, -1)?;
     let heads = |x: &Array| x.reshape([1, 128, 4, 64]).transpose([0, 2, 1, 3]);
     let (q, k, v) = (heads(&parts[0]), heads(&parts[1]), heads(&parts[2]));

@@ -93,16 +93,12 @@ fn cases() -> Result<Vec<Case>> {
 fn data(input: &str, shape: &[i32], by: f32, seed: u64) -> Result<Array> {
     let array = match input {
         "iota" => {
-            mlx::iota(shape.iter().product())
+            mlx::iota(shape.iter().product::<i32>())
                 .astype(Dtype::Float32)
                 .reshape(shape)
                 / by
         }
-        _ => mlx::random::normal(
-            &mlx::random::key(seed),
-            shape,
-            mlx::random::LocScale::default(),
-        ),
+        _ => mlx::random::normal_with(shape, &mlx::random::key(seed)),
     };
     array.eval()?;
     Ok(array)
@@ -113,7 +109,7 @@ fn wide(array: &Array) -> Result<Vec<f64>> {
 }
 
 fn rms_norm(input: &'static str, x: &Array) -> Result<Case> {
-    let weight = mlx::ones([NORM[2]], Dtype::Float32);
+    let weight = mlx::ones([NORM[2]]);
     weight.eval()?;
     let (x, y) = (x.clone(), x.clone());
     let w = weight.clone();
@@ -128,10 +124,7 @@ fn rms_norm(input: &'static str, x: &Array) -> Result<Case> {
 }
 
 fn layer_norm(input: &'static str, x: &Array) -> Result<Case> {
-    let (weight, bias) = (
-        mlx::ones([NORM[2]], Dtype::Float32),
-        mlx::zeros([NORM[2]], Dtype::Float32),
-    );
+    let (weight, bias) = (mlx::ones([NORM[2]]), mlx::zeros([NORM[2]]));
     mlx::eval([&weight, &bias])?;
     let (x, y) = (x.clone(), x.clone());
     let (w, b) = (weight.clone(), bias.clone());
@@ -168,7 +161,7 @@ fn attention(input: &'static str, x: &Array) -> Result<Case> {
             )
         }),
         fused: Box::new(move || {
-            fast::scaled_dot_product_attention(&y, &y, &y, &fast::AttentionOptions::default())
+            fast::scaled_dot_product_attention_with(&y, &y, &y, &fast::AttentionOptions::default())
         }),
     })
 }

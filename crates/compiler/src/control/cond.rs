@@ -10,7 +10,7 @@ use mlx::{Array, ArrayType, Tree};
 use super::checks::{check_predicate, type_list, types_of};
 use crate::execute::{read_predicate, select};
 use crate::graph::{CallSite, Operation};
-use crate::trace::{Recorded, append_node, open_tape, record, share_captures};
+use crate::trace::{Recorded, append_node, open_tape, record_rounds, share_captures};
 use crate::{Error, Result};
 
 /// Returns what `then` gives for `inputs` if `predicate` holds, else what `otherwise` gives. Only one of them runs.
@@ -79,7 +79,7 @@ fn record_branch<In: Tree, Out: Tree>(
     inputs: &In,
     branch: impl Fn(&In) -> Result<Out>,
 ) -> Result<Recorded<Out>> {
-    record(name, types, |arrays| {
+    record_rounds("cond", name, types, |arrays| {
         let output = branch(&tree::rebuild(inputs, arrays.iter().cloned())?)?;
         let outputs = tree::arrays(&output).into_iter().cloned().collect();
         Ok((outputs, output))

@@ -10,7 +10,7 @@ use mlx::{Array, ArrayType, Tree};
 use super::checks::{StateType, types_of};
 use crate::execute::{Executor, ScanLayout, run_scan};
 use crate::graph::{CallSite, Operation};
-use crate::trace::{Recorded, append_node, open_tape, record, share_captures};
+use crate::trace::{Recorded, append_node, open_tape, record_rounds, share_captures};
 use crate::{Error, Result};
 
 /// How [`scan`] iterates over its sequences.
@@ -119,7 +119,7 @@ where
         element.shape.remove(0);
         types.push(element);
     }
-    record("body", &types, |arrays| {
+    record_rounds("scan", "body", &types, |arrays| {
         let (carried, xs) = arrays.split_at(n_carry);
         let carry = tree::rebuild(carry, carried.iter().cloned())?;
         let xs = tree::rebuild(sequences, xs.iter().cloned())?;
@@ -137,7 +137,7 @@ where
 fn stacked_like(one: &Array, length: usize) -> mlx::Result<Array> {
     let ArrayType { mut shape, dtype } = mlx::compiler_api::type_of(one)?;
     shape.insert(0, i32::try_from(length).unwrap_or(i32::MAX));
-    mlx::compiler_api::without_recording(|| Ok(mlx::zeros(shape, dtype)))
+    mlx::compiler_api::without_recording(|| Ok(mlx::zeros_with(shape, dtype)))
 }
 
 #[track_caller]

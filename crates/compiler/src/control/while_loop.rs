@@ -10,7 +10,7 @@ use mlx::{Array, Tree};
 use super::checks::{StateType, check_predicate};
 use crate::execute::{eval_untransformed, loop_continues};
 use crate::graph::{CallSite, Operation};
-use crate::trace::{append_node, open_tape, record, share_captures};
+use crate::trace::{append_node, open_tape, record_rounds, share_captures};
 use crate::{Error, Result};
 
 /// Returns the state after repeating `body` while `condition` holds.
@@ -92,10 +92,10 @@ fn record_loop<State: Tree>(
     at: CallSite,
 ) -> Result<State> {
     let rebuild = |arrays: &[Array]| tree::rebuild(state, arrays.iter().cloned());
-    let condition = record("condition", &state_type.types, |arrays| {
+    let condition = record_rounds("while_loop", "condition", &state_type.types, |arrays| {
         Ok((vec![condition(&rebuild(arrays)?)?], ()))
     })?;
-    let body = record("body", &state_type.types, |arrays| {
+    let body = record_rounds("while_loop", "body", &state_type.types, |arrays| {
         let next = body(&rebuild(arrays)?)?;
         let outputs = tree::arrays(&next).into_iter().cloned().collect();
         Ok((outputs, ()))

@@ -21,7 +21,7 @@ fn architecture_shows_the_program_of_a_step() {
     }
     let args = (
         &array!([[1.0, 2.0, 3.0, 4.0]]),
-        &mlx::zeros([3, 4], mlx::Dtype::Float32),
+        &mlx::zeros([3, 4]),
         &array!([1]),
     );
     let traced = crate::trace(step, args).unwrap();

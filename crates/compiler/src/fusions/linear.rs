@@ -53,7 +53,7 @@ pub(super) fn match_at(matcher: &Matcher<'_>, value: Value) -> MatchResult {
         let shape = (columns.len() > 1).then(|| matcher.shape(value).to_vec());
         let inputs = vec![x, weight, bias];
         return Some(Ok(Match::new(inputs, value, move |inputs| {
-            let result = addmm(&inputs[2].reshape([-1]), &inputs[0], &inputs[1], 1.0, 1.0);
+            let result = addmm(&inputs[2].reshape([-1]), &inputs[0], &inputs[1]);
             match &shape {
                 Some(shape) => result.reshape(shape.clone()),
                 None => result,

@@ -80,7 +80,7 @@ impl Literal {
             Literal::Float(value) => match dtype {
                 Dtype::Float16 => Array::scalar(f16::from_f64(value)),
                 Dtype::Bfloat16 => Array::scalar(bf16::from_f64(value)),
-                Dtype::Float64 => Array::scalar(value),
+                Dtype::Float64 => Array::from_result(Array::from_slice(&[value], ())),
                 _ => Array::scalar(value as f32),
             },
             Literal::Complex(re, im) => Array::scalar(Complex64::new(re, im)),

@@ -2,7 +2,7 @@
 
 use mlx::compiler_api::OpFlags;
 use mlx::fast::{self, Backend};
-use mlx::{Array, bind, zeros};
+use mlx::{Array, bind, zeros_with};
 
 use super::{Context, map_subgraphs, undefined_value};
 use crate::fusions::{Refusal, RefusalKind};
@@ -76,7 +76,7 @@ fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
                 .iter()
                 .map(|input| {
                     let array_type = kernel.array_type(*input);
-                    zeros(array_type.shape.clone(), array_type.dtype)
+                    zeros_with(array_type.shape.clone(), array_type.dtype)
                 })
                 .collect();
             let result = bind(op.clone(), &inputs.iter().collect::<Vec<_>>());

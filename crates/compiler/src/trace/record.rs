@@ -1,9 +1,10 @@
 //! Recording one function: inputs without values, its outputs, and what it captured of enclosing traces.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use mlx::compiler_api::{Recorder, TracedArray, record_on, recorders};
-use mlx::{Array, ArrayType};
+use mlx::compiler_api::{Recorder, TracedArray, record_on, recorders, with_random_keys};
+use mlx::{Array, ArrayType, Dtype};
 
 use super::tape::{SizeRead, Tape};
 use crate::graph::{Graph, MAX_NESTING};
@@ -47,6 +48,53 @@ pub(crate) fn record<T>(
     types: &[ArrayType],
     function: impl FnOnce(&[Array]) -> Result<(Vec<Array>, T)>,
 ) -> Result<Recorded<T>> {
+    record_on_tape(&Rc::new(Tape::new(name)), types, function)
+}
+
+/// Traces `function` as [`record`] does, with a further input for each random key that it asks for without having one.
+///
+/// Returns the number of those inputs too, which are the last ones.
+#[track_caller]
+pub(crate) fn record_with_keys<T>(
+    name: &str,
+    types: &[ArrayType],
+    function: impl FnOnce(&[Array]) -> Result<(Vec<Array>, T)>,
+) -> Result<(Recorded<T>, usize)> {
+    let tape = Rc::new(Tape::new(name));
+    let recorder: Rc<dyn Recorder> = tape.clone();
+    let drawn = Cell::new(0);
+    let key = || {
+        drawn.set(drawn.get() + 1);
+        let key = ArrayType::new(2, Dtype::Uint32);
+        Array::new_tracer(&recorder, tape.add_input(key.clone()), &key)
+    };
+    let recorded = with_random_keys(&key, || record_on_tape(&tape, types, function))??;
+    Ok((recorded, drawn.get()))
+}
+
+/// Traces a body of control flow as [`record`] does: there, random numbers want a key, because the body is one graph for
+/// all rounds.
+#[track_caller]
+pub(crate) fn record_rounds<T>(
+    op: &'static str,
+    name: &str,
+    types: &[ArrayType],
+    function: impl FnOnce(&[Array]) -> Result<(Vec<Array>, T)>,
+) -> Result<Recorded<T>> {
+    let refused = || {
+        let message = "wanted a random key in what is run in rounds or on a condition, got none; split one for each round";
+        Array::failed(mlx::Error::op(op, message))
+    };
+    with_random_keys(&refused, || record(name, types, function))?
+}
+
+/// Traces `function` on a new tape.
+#[track_caller]
+fn record_on_tape<T>(
+    tape: &Rc<Tape>,
+    types: &[ArrayType],
+    function: impl FnOnce(&[Array]) -> Result<(Vec<Array>, T)>,
+) -> Result<Recorded<T>> {
     if recorders().len() >= MAX_DEPTH {
         let message = format!(
             "wanted at most {MAX_DEPTH} functions inside one another, got more; a function that calls itself \
@@ -54,9 +102,8 @@ pub(crate) fn record<T>(
         );
         return Err(mlx::Error::op("trace", message).into());
     }
-    let tape = Rc::new(Tape::new(name));
     let recorder: Rc<dyn Recorder> = tape.clone();
-    let _closed = CloseGuard(&tape);
+    let _closed = CloseGuard(tape);
     let inputs: Vec<Array> = types
         .iter()
         .map(|array_type| {

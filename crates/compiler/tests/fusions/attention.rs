@@ -389,13 +389,13 @@ fn softmax_over_all(a: &[Array]) -> Vec<Array> {
 
 fn dropout(a: &[Array]) -> Vec<Array> {
     let weights = (scores(a) * SCALE).softmax(-1);
-    let kept = random::bernoulli(&random::key(7), [2, 3, 4, 4], 0.9);
+    let kept = random::bernoulli_with(0.9, [2, 3, 4, 4], &random::key(7));
     vec![(weights * kept * (1.0 / 0.9)).matmul(&a[2])]
 }
 
 fn dropout_by_selection(a: &[Array]) -> Vec<Array> {
     let weights = (scores(a) * SCALE).softmax(-1);
-    let kept = random::bernoulli(&random::key(7), [2, 3, 4, 4], 0.9);
+    let kept = random::bernoulli_with(0.9, [2, 3, 4, 4], &random::key(7));
     vec![mlx::where_(&kept, weights / 0.9, 0.0).matmul(&a[2])]
 }
 
@@ -464,7 +464,7 @@ fn softmax_without_max(a: &[Array]) -> Vec<Array> {
 }
 
 fn scale_for_each_head(a: &[Array]) -> Vec<Array> {
-    let scale = mlx::arange(1.0, 4.0, 1.0, Float32).reshape([3, 1, 1]);
+    let scale = mlx::arange_with(1.0, 4.0, 1.0, Float32).reshape([3, 1, 1]);
     vec![(scores(a) * scale).softmax(-1).matmul(&a[2])]
 }
 

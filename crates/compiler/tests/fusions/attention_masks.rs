@@ -2,7 +2,7 @@
 
 use mlx::Dtype::{Bfloat16, Bool, Float16, Float32, Int32};
 use mlx::fast::{AttentionMask, AttentionOptions};
-use mlx::{Array, arange, iota, where_};
+use mlx::{Array, arange_with, iota, where_};
 use mlx_compiler::{Fallback, Fusion};
 use rstest::rstest;
 
@@ -275,12 +275,12 @@ fn lengths(a: &[Array]) -> [i32; 2] {
 }
 
 fn causal_by_tri(a: &[Array]) -> Array {
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     finish(where_(&mask, scores(a), f32::NEG_INFINITY), a)
 }
 
 fn causal_by_tril(a: &[Array]) -> Array {
-    let mask = mlx::ones([4, 4], Bool).tril(0);
+    let mask = mlx::ones_with([4, 4], Bool).tril(0);
     finish(where_(&mask, scores(a), f32::NEG_INFINITY), a)
 }
 
@@ -290,8 +290,8 @@ fn causal_by_triu(a: &[Array]) -> Array {
 }
 
 fn causal_by_arange(a: &[Array]) -> Array {
-    let rows = arange(0.0, 4.0, 1.0, Int32).expand_dims(1);
-    let mask = rows.greater_equal(arange(0.0, 4.0, 1.0, Int32).expand_dims(0));
+    let rows = arange_with(0.0, 4.0, 1.0, Int32).expand_dims(1);
+    let mask = rows.greater_equal(arange_with(0.0, 4.0, 1.0, Int32).expand_dims(0));
     finish(where_(&mask, scores(a), f32::MIN), a)
 }
 
@@ -303,40 +303,40 @@ fn causal_by_positions(a: &[Array]) -> Array {
 }
 
 fn causal_nano_gpt(a: &[Array]) -> Array {
-    let bias = mlx::tri(8, 8, 0, Float32).reshape([1, 1, 8, 8]);
+    let bias = mlx::tri(8).reshape([1, 1, 8, 8]);
     let mask = bias.i((.., .., ..4, ..4)).equal(0);
     finish(where_(&mask, f32::NEG_INFINITY, scores(a)), a)
 }
 
 fn causal_added(a: &[Array]) -> Array {
-    let mask = where_(&mlx::tri(4, 4, 0, Bool), 0.0, f32::NEG_INFINITY);
+    let mask = where_(&mlx::tri_with(4, 4, 0, Bool), 0.0, f32::NEG_INFINITY);
     finish(scores(a) + mask, a)
 }
 
 fn causal_added_finite(a: &[Array]) -> Array {
-    let mask = (1.0 - mlx::tri(4, 4, 0, Float32)) * -1e9;
+    let mask = (1.0 - mlx::tri(4)) * -1e9;
     finish(scores(a) + mask.reshape([1, 1, 4, 4]), a)
 }
 
 fn causal_least_finite(a: &[Array]) -> Array {
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     finish(where_(&mask, scores(a), f32::MIN), a)
 }
 
 fn causal_scaled_first(a: &[Array]) -> Array {
     let scores = (&a[0] * SCALE).matmul(&a[1].swapaxes(-1, -2));
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     finish(where_(&mask, scores, f32::NEG_INFINITY), a)
 }
 
 fn causal_in_half(a: &[Array]) -> Array {
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     finish(where_(&mask, scores(a), -65504.0), a)
 }
 
 fn causal_in_bfloat16(a: &[Array]) -> Array {
     let scores = scores(a).astype(Float32);
-    let scores = where_(&mlx::tri(4, 4, 0, Bool), scores, f32::NEG_INFINITY);
+    let scores = where_(&mlx::tri_with(4, 4, 0, Bool), scores, f32::NEG_INFINITY);
     scores.softmax(-1).astype(Bfloat16).matmul(&a[2])
 }
 
@@ -352,7 +352,7 @@ fn causal_captured(a: &[Array]) -> Array {
 
 fn causal_of_cache(a: &[Array]) -> Array {
     let [queries, keys] = lengths(a);
-    let mask = mlx::tri(queries, keys, keys - queries, Bool);
+    let mask = mlx::tri_with(queries, keys, keys - queries, Bool);
     finish(where_(&mask, scores(a), f32::NEG_INFINITY), a)
 }
 
@@ -374,16 +374,16 @@ fn causal_for_one_query(a: &[Array]) -> Array {
 }
 
 fn nothing_hidden(a: &[Array]) -> Array {
-    let mask = mlx::ones([4, 4], Bool);
+    let mask = mlx::ones_with([4, 4], Bool);
     finish(where_(&mask, scores(a), f32::NEG_INFINITY), a)
 }
 
 fn zeros_added(a: &[Array]) -> Array {
-    finish(scores(a) + mlx::zeros([1, 1, 4, 4], Float32), a)
+    finish(scores(a) + mlx::zeros([1, 1, 4, 4]), a)
 }
 
 fn causal_twice(a: &[Array]) -> Array {
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     let scores = where_(&mask, scores(a), f32::NEG_INFINITY);
     finish(scores + mlx::full([4, 4], f32::NEG_INFINITY).triu(1), a)
 }
@@ -421,7 +421,7 @@ fn padding_in_half(a: &[Array]) -> Array {
 }
 
 fn padding_and_causal(a: &[Array]) -> Array {
-    let keep = a[3].logical_and(mlx::tri(4, 4, 0, Bool));
+    let keep = a[3].logical_and(mlx::tri_with(4, 4, 0, Bool));
     finish(where_(&keep, scores(a), f32::NEG_INFINITY), a)
 }
 
@@ -485,7 +485,7 @@ fn two_axes_with_padding(a: &[Array]) -> Array {
 
 fn alibi(a: &[Array]) -> Array {
     let slopes = Array::scalar(2.0_f32)
-        .power(-arange(1.0, 4.0, 1.0, Float32))
+        .power(-arange_with(1.0, 4.0, 1.0, Float32))
         .reshape([3, 1, 1]);
     let distance = iota(4).expand_dims(0) - iota(4).expand_dims(1);
     finish(scores(a) + slopes * distance.astype(Float32), a)
@@ -493,17 +493,17 @@ fn alibi(a: &[Array]) -> Array {
 
 fn causal_top_left_of_cache(a: &[Array]) -> Array {
     let [queries, keys] = lengths(a);
-    let mask = mlx::tri(queries, keys, 0, Bool);
+    let mask = mlx::tri_with(queries, keys, 0, Bool);
     finish(where_(&mask, scores(a), f32::NEG_INFINITY), a)
 }
 
 fn causal_off_by_one(a: &[Array]) -> Array {
-    let mask = mlx::tri(4, 4, 1, Bool);
+    let mask = mlx::tri_with(4, 4, 1, Bool);
     finish(where_(&mask, scores(a), f32::NEG_INFINITY), a)
 }
 
 fn causal_upside_down(a: &[Array]) -> Array {
-    let mask = mlx::ones([4, 4], Bool).triu(0);
+    let mask = mlx::ones_with([4, 4], Bool).triu(0);
     finish(where_(&mask, scores(a), f32::NEG_INFINITY), a)
 }
 
@@ -573,7 +573,7 @@ fn mask_from_scores(a: &[Array]) -> Vec<Array> {
 
 fn soft_cap_and_causal(a: &[Array]) -> Vec<Array> {
     let scores = (scores(a) / 50.0).tanh() * 50.0;
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     vec![finish(where_(&mask, scores, f32::NEG_INFINITY), a)]
 }
 

@@ -192,7 +192,11 @@ fn masked(a: &[Array], keep: &Array, fill: f32) -> Array {
 }
 
 fn causal(a: &[Array]) -> Array {
-    masked(a, &mlx::tri(4, 4, 0, mlx::Dtype::Bool), f32::NEG_INFINITY)
+    masked(
+        a,
+        &mlx::tri_with(4, 4, 0, mlx::Dtype::Bool),
+        f32::NEG_INFINITY,
+    )
 }
 
 fn padded(a: &[Array]) -> Array {
@@ -272,7 +276,7 @@ fn rows_that_see_only_the_sink() {
             for input in &mut inputs[..4] {
                 *input = input.astype(dtype);
             }
-            inputs[4] = mlx::zeros([2, 1, 4, 4], mlx::Dtype::Bool);
+            inputs[4] = mlx::zeros_with([2, 1, 4, 4], mlx::Dtype::Bool);
             let got = check::compiled(&formula, &inputs, Fallback::Never);
             let values = got[0].astype(Float32).to_vec::<f32>().unwrap();
             assert!(values.iter().all(|value| *value == 0.0), "{values:?}");

@@ -132,7 +132,7 @@ fn upcast(a: &[Array]) -> Array {
 }
 
 fn one_class(a: &[Array]) -> Array {
-    let targets = mlx::zeros([6], Int32) * &a[1];
+    let targets = mlx::zeros_with([6], Int32) * &a[1];
     mlx_nn(&[a[0].clone(), targets])
 }
 

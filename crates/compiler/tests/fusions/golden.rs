@@ -157,7 +157,7 @@ fn scores(a: &[Array]) -> Array {
 }
 
 fn weighted(scores: &Array, a: &[Array]) -> Vec<Array> {
-    let scores = where_(&mlx::tri(8, 8, 0, Bool), scores, f32::NEG_INFINITY);
+    let scores = where_(&mlx::tri_with(8, 8, 0, Bool), scores, f32::NEG_INFINITY);
     vec![scores.softmax(-1).matmul(&a[2].repeat(2, 1))]
 }
 

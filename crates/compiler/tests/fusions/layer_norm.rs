@@ -81,7 +81,7 @@ fn scaled(normalized: Array, a: &[Array]) -> Array {
 
 fn by_var(a: &[Array]) -> Array {
     let x = &a[0];
-    let normalized = (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1), 0) + 1e-5).rsqrt();
+    let normalized = (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1)) + 1e-5).rsqrt();
     scaled(normalized, a)
 }
 
@@ -114,7 +114,7 @@ fn sums_over_dim(a: &[Array]) -> Array {
 
 fn divided_by_sqrt(a: &[Array]) -> Array {
     let x = &a[0];
-    let normalized = (x - x.mean(keepdims(-1))) / (x.var(keepdims(-1), 0) + 1e-5).sqrt();
+    let normalized = (x - x.mean(keepdims(-1))) / (x.var(keepdims(-1)) + 1e-5).sqrt();
     scaled(normalized, a)
 }
 
@@ -152,38 +152,35 @@ fn flax_fast_in_half(a: &[Array]) -> Vec<Array> {
 
 fn weight_on_input(a: &[Array]) -> Array {
     let x = &a[0];
-    &a[1] * (x - x.mean(keepdims(-1))) / (x.var(keepdims(-1), 0) + 1e-5).sqrt() + &a[2]
+    &a[1] * (x - x.mean(keepdims(-1))) / (x.var(keepdims(-1)) + 1e-5).sqrt() + &a[2]
 }
 
 fn broadcast_weights(a: &[Array]) -> Array {
     let x = &a[0];
-    let normalized = (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1), 0) + 1e-5).rsqrt();
+    let normalized = (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1)) + 1e-5).rsqrt();
     normalized * a[1].broadcast_to([2, 3, 8]) + a[2].broadcast_to([2, 3, 8])
 }
 
 /// 0 / 0 for a constant row.
 fn constant_rows_by_std(a: &[Array]) -> Vec<Array> {
     let x = a[0].i((.., .., ..1)).broadcast_to([2, 3, 8]);
-    vec![(&x - x.mean(keepdims(-1))) / x.std(keepdims(-1), 0)]
+    vec![(&x - x.mean(keepdims(-1))) / x.std(keepdims(-1))]
 }
 
 fn divided_by_std(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![scaled(
-        (x - x.mean(keepdims(-1))) / x.std(keepdims(-1), 0),
-        a,
-    )]
+    vec![scaled((x - x.mean(keepdims(-1))) / x.std(keepdims(-1)), a)]
 }
 
 fn one_over_sqrt(a: &[Array]) -> Array {
     let x = &a[0];
-    let scale = 1.0 / (x.var(keepdims(-1), 0) + 1e-5).sqrt();
+    let scale = 1.0 / (x.var(keepdims(-1)) + 1e-5).sqrt();
     scaled((x - x.mean(keepdims(-1))) * scale, a)
 }
 
 fn bias_first(a: &[Array]) -> Array {
     let x = &a[0];
-    let normalized = (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1), 0) + 1e-5).rsqrt();
+    let normalized = (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1)) + 1e-5).rsqrt();
     &a[2] + &a[1] * normalized
 }
 
@@ -193,7 +190,7 @@ fn without_bias(a: &[Array]) -> Array {
 
 fn without_weight(a: &[Array]) -> Array {
     let x = &a[0];
-    (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1), 0) + 1e-5).rsqrt()
+    (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1)) + 1e-5).rsqrt()
 }
 
 fn only_bias(a: &[Array]) -> Array {
@@ -203,13 +200,13 @@ fn only_bias(a: &[Array]) -> Array {
 fn expanded(a: &[Array]) -> Array {
     let x = &a[0];
     let mean = x.mean(-1).expand_dims(-1);
-    let variance = x.var(-1, 0).reshape([2, 3, 1]);
+    let variance = x.var(-1).reshape([2, 3, 1]);
     scaled((x - mean) / (variance + 1e-5).sqrt(), a)
 }
 
 fn one_axis(a: &[Array]) -> Array {
     let x = &a[0];
-    scaled((x - x.mean(-1)) / (x.var(-1, 0) + 1e-5).sqrt(), a)
+    scaled((x - x.mean(-1)) / (x.var(-1) + 1e-5).sqrt(), a)
 }
 
 fn square_of_sides(a: &[Array]) -> Array {
@@ -219,13 +216,13 @@ fn square_of_sides(a: &[Array]) -> Array {
 /// The variance of centred values is that of the values.
 fn of_centred_values(a: &[Array]) -> Array {
     let centred = &a[0] - a[0].mean(keepdims(-1));
-    &centred / (centred.var(keepdims(-1), 0) + 1e-5).sqrt()
+    &centred / (centred.var(keepdims(-1)) + 1e-5).sqrt()
 }
 
 fn upcast_and_cast_back(a: &[Array]) -> Array {
     let wide = a[0].astype(Float32);
     let dtype = a[0].dtype().unwrap();
-    let normalized = (&wide - wide.mean(keepdims(-1))) * (wide.var(keepdims(-1), 0) + 1e-5).rsqrt();
+    let normalized = (&wide - wide.mean(keepdims(-1))) * (wide.var(keepdims(-1)) + 1e-5).rsqrt();
     scaled(normalized.astype(dtype), a)
 }
 
@@ -235,14 +232,14 @@ fn upcast_in_bfloat16(a: &[Array]) -> Array {
 
 fn cast_back_last(a: &[Array]) -> Array {
     let wide = a[0].astype(Float32);
-    let normalized = (&wide - wide.mean(keepdims(-1))) * (wide.var(keepdims(-1), 0) + 1e-5).rsqrt();
+    let normalized = (&wide - wide.mean(keepdims(-1))) * (wide.var(keepdims(-1)) + 1e-5).rsqrt();
     (normalized * a[1].astype(Float32) + a[2].astype(Float32)).astype(Float16)
 }
 
 fn without_eps(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
     vec![scaled(
-        (x - x.mean(keepdims(-1))) * x.var(keepdims(-1), 0).rsqrt(),
+        (x - x.mean(keepdims(-1))) * x.var(keepdims(-1)).rsqrt(),
         a,
     )]
 }
@@ -265,7 +262,7 @@ fn composed_without_bias(a: &[Array]) -> Array {
 
 fn mean_is_returned(a: &[Array]) -> Vec<Array> {
     let mean = a[0].mean(keepdims(-1));
-    let normalized = (&a[0] - &mean) * (a[0].var(keepdims(-1), 0) + 1e-5).rsqrt();
+    let normalized = (&a[0] - &mean) * (a[0].var(keepdims(-1)) + 1e-5).rsqrt();
     vec![scaled(normalized, a), mean]
 }
 
@@ -277,7 +274,7 @@ fn centred_is_reused(a: &[Array]) -> Vec<Array> {
 
 fn variance_is_reused(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    let variance = x.var(keepdims(-1), 0);
+    let variance = x.var(keepdims(-1));
     vec![(x - x.mean(keepdims(-1))) * (&variance + 1e-5).rsqrt() + variance]
 }
 
@@ -295,28 +292,28 @@ fn one_pass_over_root(a: &[Array]) -> Vec<Array> {
 
 fn unbiased(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    let normalized = (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1), 1) + 1e-5).rsqrt();
+    let normalized = (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1).ddof(1)) + 1e-5).rsqrt();
     vec![scaled(normalized, a)]
 }
 
 fn first_axis(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![(x - x.mean(keepdims(0))) * (x.var(keepdims(0), 0) + 1e-5).rsqrt()]
+    vec![(x - x.mean(keepdims(0))) * (x.var(keepdims(0)) + 1e-5).rsqrt()]
 }
 
 fn two_axes(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![(x - x.mean(keepdims([1, 2]))) * (x.var(keepdims([1, 2]), 0) + 1e-5).rsqrt()]
+    vec![(x - x.mean(keepdims([1, 2]))) * (x.var(keepdims([1, 2])) + 1e-5).rsqrt()]
 }
 
 fn mean_over_another_axis(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![(x - x.mean(keepdims(0))) * (x.var(keepdims(1), 0) + 1e-5).rsqrt()]
+    vec![(x - x.mean(keepdims(0))) * (x.var(keepdims(1)) + 1e-5).rsqrt()]
 }
 
 fn variance_over_another_axis(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![(x - x.mean(keepdims(1))) * (x.var(keepdims(0), 0) + 1e-5).rsqrt()]
+    vec![(x - x.mean(keepdims(1))) * (x.var(keepdims(0)) + 1e-5).rsqrt()]
 }
 
 fn differences_from_another_mean(a: &[Array]) -> Vec<Array> {
@@ -336,30 +333,30 @@ fn statistics_in_double(a: &[Array]) -> Vec<Array> {
 
 fn eps_outside(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    let root = x.var(keepdims(-1), 0).sqrt() + 1e-5;
+    let root = x.var(keepdims(-1)).sqrt() + 1e-5;
     vec![scaled((x - x.mean(keepdims(-1))) / root, a)]
 }
 
 /// As in "The Annotated Transformer".
 fn annotated_transformer(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    let (mean, std) = (x.mean(keepdims(-1)), x.std(keepdims(-1), 1));
+    let (mean, std) = (x.mean(keepdims(-1)), x.std(keepdims(-1).ddof(1)));
     vec![&a[1] * (x - mean) / (std + 1e-6) + &a[2]]
 }
 
 fn eps_is_negative(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![(x - x.mean(keepdims(-1))) * (x.var(keepdims(-1), 0) - 1e-5).rsqrt()]
+    vec![(x - x.mean(keepdims(-1))) * (x.var(keepdims(-1)) - 1e-5).rsqrt()]
 }
 
 fn mean_of_another(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![(x - a[1].mean(keepdims(-1))) * (x.var(keepdims(-1), 0) + 1e-5).rsqrt()]
+    vec![(x - a[1].mean(keepdims(-1))) * (x.var(keepdims(-1)) + 1e-5).rsqrt()]
 }
 
 fn variance_of_another(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![(x - x.mean(keepdims(-1))) * (a[1].var(keepdims(-1), 0) + 1e-5).rsqrt()]
+    vec![(x - x.mean(keepdims(-1))) * (a[1].var(keepdims(-1)) + 1e-5).rsqrt()]
 }
 
 /// Statistics are inputs.
@@ -369,15 +366,15 @@ fn batch_norm(a: &[Array]) -> Vec<Array> {
 
 fn mean_broadcast_over_columns(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![(x - x.mean(-1)) * (x.var(keepdims(-1), 0) + 1e-5).rsqrt()]
+    vec![(x - x.mean(-1)) * (x.var(keepdims(-1)) + 1e-5).rsqrt()]
 }
 
 fn variance_broadcast_over_columns(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![(x - x.mean(keepdims(-1))) * (x.var(-1, 0) + 1e-5).rsqrt()]
+    vec![(x - x.mean(keepdims(-1))) * (x.var(-1) + 1e-5).rsqrt()]
 }
 
 fn median(a: &[Array]) -> Vec<Array> {
     let x = &a[0];
-    vec![(x - x.median(keepdims(-1))) * (x.var(keepdims(-1), 0) + 1e-5).rsqrt()]
+    vec![(x - x.median(keepdims(-1))) * (x.var(keepdims(-1)) + 1e-5).rsqrt()]
 }

@@ -77,7 +77,7 @@ fn sum_over_eight(a: &[Array]) -> Array {
 
 fn layer_norm(a: &[Array]) -> Array {
     let x = &a[0];
-    (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1), 0) + 1e-5).rsqrt() * &a[1]
+    (x - x.mean(keepdims(-1))) * (x.var(keepdims(-1)) + 1e-5).rsqrt() * &a[1]
 }
 
 fn softmax(a: &[Array]) -> Array {

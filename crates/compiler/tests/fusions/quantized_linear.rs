@@ -119,7 +119,7 @@ fn in_half(a: &[Array]) -> Array {
 }
 
 fn with_bias(a: &[Array]) -> Array {
-    transposed(a) + mlx::arange(0.0, 8.0, 1.0, Float32)
+    transposed(a) + mlx::arange_with(0.0, 8.0, 1.0, Float32)
 }
 
 fn captured_weights(a: &[Array]) -> Array {

@@ -2,7 +2,7 @@
 
 use mlx::Dtype::{Bfloat16, Float16, Float32, Float64, Int32};
 use mlx::fast::{RopeFrequencies, RopeOptions};
-use mlx::{Array, arange, concatenate, iota, s, stack};
+use mlx::{Array, arange_with, concatenate, iota, s, stack};
 use mlx_compiler::Fusion;
 
 use crate::check::Type;
@@ -88,13 +88,13 @@ others! { Fusion::Rope;
 
 /// `base^(-2 i / dims)`.
 pub fn speeds(dims: i32) -> Array {
-    let exponents = arange(0.0, f64::from(dims), 2.0, Float32) / dims as f32;
+    let exponents = arange_with(0.0, f64::from(dims), 2.0, Float32) / dims as f32;
     1.0 / Array::scalar(10_000.0_f32).power(exponents)
 }
 
 /// `[length, dims / 2]`.
 pub fn angles(length: i32, dims: i32) -> Array {
-    arange(0.0, f64::from(length), 1.0, Float32).outer(&speeds(dims))
+    arange_with(0.0, f64::from(length), 1.0, Float32).outer(&speeds(dims))
 }
 
 pub fn angles_of(x: &Array) -> Array {
@@ -533,7 +533,7 @@ fn cos_of_cos(a: &[Array]) -> Vec<Array> {
 
 /// Every head has its own positions.
 fn tables_along_heads_and_positions(a: &[Array]) -> Vec<Array> {
-    let positions = arange(0.0, 15.0, 1.0, Float32).reshape([3, 5, 1]);
+    let positions = arange_with(0.0, 15.0, 1.0, Float32).reshape([3, 5, 1]);
     let angles = positions * speeds(8);
     vec![turn(&a[0], &angles.cos(), &angles.sin())]
 }

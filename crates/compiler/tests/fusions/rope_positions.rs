@@ -1,7 +1,7 @@
 //! Rotary embedding: positions and frequencies, known when the function is compiled or only when it runs.
 
 use mlx::Dtype::{Bfloat16, Float16, Float32, Int8, Int32, Int64};
-use mlx::{Array, arange, concatenate, iota, where_};
+use mlx::{Array, arange_with, concatenate, iota, where_};
 use mlx_compiler::{Fallback, Fusion};
 use rstest::rstest;
 
@@ -153,8 +153,11 @@ fn positions_times_speeds(a: &[Array]) -> Array {
 }
 
 fn positions_over_freqs(a: &[Array]) -> Array {
-    let freqs = Array::scalar(10_000.0_f32).power(arange(0.0, 1.0, 0.25, Float32));
-    turn_by(a, &(arange(0.0, 5.0, 1.0, Float32).reshape([5, 1]) / freqs))
+    let freqs = Array::scalar(10_000.0_f32).power(arange_with(0.0, 1.0, 0.25, Float32));
+    turn_by(
+        a,
+        &(arange_with(0.0, 5.0, 1.0, Float32).reshape([5, 1]) / freqs),
+    )
 }
 
 fn positions_by_matmul(a: &[Array]) -> Array {
@@ -164,19 +167,19 @@ fn positions_by_matmul(a: &[Array]) -> Array {
 
 /// As in the nanoGPT family and in x-transformers.
 fn speeds_by_exp(a: &[Array]) -> Array {
-    let speeds = (arange(0.0, 4.0, 1.0, Float32) * (-(10_000_f32.ln()) / 4.0)).exp();
-    turn_by(a, &arange(0.0, 5.0, 1.0, Float32).outer(&speeds))
+    let speeds = (arange_with(0.0, 4.0, 1.0, Float32) * (-(10_000_f32.ln()) / 4.0)).exp();
+    turn_by(a, &arange_with(0.0, 5.0, 1.0, Float32).outer(&speeds))
 }
 
 fn linear_scaling(a: &[Array]) -> Array {
-    let positions = arange(0.0, 5.0, 1.0, Float32) / 4.0;
+    let positions = arange_with(0.0, 5.0, 1.0, Float32) / 4.0;
     turn_by(a, &positions.outer(&speeds(8)))
 }
 
 fn scaled_speeds(a: &[Array]) -> Array {
     turn_by(
         a,
-        &arange(0.0, 5.0, 1.0, Float32).outer(&(speeds(8) * 0.25)),
+        &arange_with(0.0, 5.0, 1.0, Float32).outer(&(speeds(8) * 0.25)),
     )
 }
 
@@ -187,33 +190,36 @@ fn llama3_speeds(a: &[Array]) -> Array {
     let smooth = ((8192.0 / &wavelength - 1.0) / 3.0).clip(0.0, 1.0);
     let between = (1.0 - &smooth) * &speeds / 8.0 + &smooth * &speeds;
     let scaled = where_(&wavelength.greater(8192.0), &speeds / 8.0, between);
-    turn_by(a, &arange(0.0, 5.0, 1.0, Float32).outer(&scaled))
+    turn_by(a, &arange_with(0.0, 5.0, 1.0, Float32).outer(&scaled))
 }
 
 fn speeds_all_the_same(a: &[Array]) -> Array {
     turn_by(
         a,
-        &arange(0.0, 5.0, 1.0, Float32).outer(&mlx::array!([0.1, 0.1, 0.1, 0.1])),
+        &arange_with(0.0, 5.0, 1.0, Float32).outer(&mlx::array!([0.1, 0.1, 0.1, 0.1])),
     )
 }
 
 fn some_do_not_turn(a: &[Array]) -> Array {
     turn_by(
         a,
-        &arange(0.0, 5.0, 1.0, Float32).outer(&mlx::array!([1.0, 0.01, 0.0, 0.0])),
+        &arange_with(0.0, 5.0, 1.0, Float32).outer(&mlx::array!([1.0, 0.01, 0.0, 0.0])),
     )
 }
 
 fn known_offset(a: &[Array]) -> Array {
-    turn_by(a, &arange(7.0, 12.0, 1.0, Float32).outer(&speeds(8)))
+    turn_by(a, &arange_with(7.0, 12.0, 1.0, Float32).outer(&speeds(8)))
 }
 
 fn negative_offset(a: &[Array]) -> Array {
-    turn_by(a, &arange(-3.0, 2.0, 1.0, Float32).outer(&speeds(8)))
+    turn_by(a, &arange_with(-3.0, 2.0, 1.0, Float32).outer(&speeds(8)))
 }
 
 fn far_offset(a: &[Array]) -> Array {
-    turn_by(a, &arange(100.0, 105.0, 1.0, Float32).outer(&speeds(8)))
+    turn_by(
+        a,
+        &arange_with(100.0, 105.0, 1.0, Float32).outer(&speeds(8)),
+    )
 }
 
 /// `t + offset` as whole numbers.
@@ -237,12 +243,12 @@ fn traced_long_offset(a: &[Array]) -> Array {
 }
 
 fn traced_offset_added_to_floats(a: &[Array]) -> Array {
-    let positions = arange(0.0, 5.0, 1.0, Float32) + a[1].astype(Float32);
+    let positions = arange_with(0.0, 5.0, 1.0, Float32) + a[1].astype(Float32);
     turn_by(a, &(positions.reshape([5, 1]) * speeds(8)))
 }
 
 fn traced_offset_first(a: &[Array]) -> Array {
-    let positions = &a[1] + arange(0.0, 5.0, 1.0, Int32);
+    let positions = &a[1] + arange_with(0.0, 5.0, 1.0, Int32);
     turn_by(a, &(speeds(8) * positions.astype(Float32).expand_dims(1)))
 }
 
@@ -294,7 +300,7 @@ fn traced_offset_of_square(a: &[Array]) -> Array {
 }
 
 fn traced_offset_and_start(a: &[Array]) -> Array {
-    let positions = (arange(2.0, 7.0, 1.0, Int32) + &a[1]).astype(Float32);
+    let positions = (arange_with(2.0, 7.0, 1.0, Int32) + &a[1]).astype(Float32);
     turn_by(a, &(positions.expand_dims(-1) * speeds(8)))
 }
 
@@ -319,7 +325,7 @@ fn offset_for_each_row(a: &[Array]) -> Vec<Array> {
 }
 
 fn offset_is_no_whole_number(a: &[Array]) -> Vec<Array> {
-    let positions = arange(0.0, 5.0, 1.0, Float32) + &a[1];
+    let positions = arange_with(0.0, 5.0, 1.0, Float32) + &a[1];
     vec![turn_by(a, &(positions.expand_dims(-1) * speeds(8)))]
 }
 
@@ -333,11 +339,11 @@ fn uneven_steps(a: &[Array]) -> Vec<Array> {
 }
 
 fn steps_of_two(a: &[Array]) -> Vec<Array> {
-    by_steps(a, arange(0.0, 10.0, 2.0, Int32))
+    by_steps(a, arange_with(0.0, 10.0, 2.0, Int32))
 }
 
 fn descending_steps(a: &[Array]) -> Vec<Array> {
-    by_steps(a, arange(5.0, 0.0, -1.0, Int32))
+    by_steps(a, arange_with(5.0, 0.0, -1.0, Int32))
 }
 
 /// Dynamic scaling: frequencies change with the length.
@@ -376,14 +382,16 @@ fn shifted_angles(a: &[Array]) -> Vec<Array> {
 fn half_a_step(a: &[Array]) -> Vec<Array> {
     vec![turn_by(
         a,
-        &arange(0.5, 5.5, 1.0, Float32).outer(&speeds(8)),
+        &arange_with(0.5, 5.5, 1.0, Float32).outer(&speeds(8)),
     )]
 }
 
 fn squared_positions(a: &[Array]) -> Vec<Array> {
     vec![turn_by(
         a,
-        &arange(0.0, 5.0, 1.0, Float32).square().outer(&speeds(8)),
+        &arange_with(0.0, 5.0, 1.0, Float32)
+            .square()
+            .outer(&speeds(8)),
     )]
 }
 
@@ -453,7 +461,7 @@ fn yarn_from_offset(a: &[Array]) -> Vec<Array> {
 
 /// `LlamaRotaryEmbedding` with the positions that a model makes itself.
 fn hugging_face(a: &[Array]) -> Array {
-    let offset = mlx::zeros((), Int32);
+    let offset = mlx::zeros_with((), Int32);
     traced_offset_hugging_face(&[a[0].clone(), offset])
 }
 

@@ -128,7 +128,7 @@ pub mod attention {
 
     fn causal(a: &[Array]) -> Array {
         let scores = einsum("bhqd,bhkd->bhqk", [&a[0], &a[1]]) * 0.5;
-        let mask = mlx::tri(4, 4, 0, mlx::Dtype::Bool);
+        let mask = mlx::tri_with(4, 4, 0, mlx::Dtype::Bool);
         let weights = where_(&mask, scores, f32::NEG_INFINITY).softmax(-1);
         einsum("bhqk,bhkd->bhqd", [&weights, &a[2]])
     }
@@ -197,7 +197,7 @@ pub mod linear {
     }
 
     fn by_tensordot(a: &[Array]) -> Array {
-        a[0].tensordot(&a[1], [2], [0]) + &a[2]
+        a[0].tensordot(&a[1], ([2], [0])) + &a[2]
     }
 
     fn in_bfloat16(a: &[Array]) -> Array {

@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header, and of how operations are encoded. */
-#define MLX_NATIVE_VERSION 8
+#define MLX_NATIVE_VERSION 9
 
 #ifdef __cplusplus
 extern "C" {
@@ -65,6 +65,18 @@ int mlx_native_stream_push(const mlx_stream s);
 /* Ends the innermost scope; nothing happens when there is none. */
 void mlx_native_stream_pop(void);
 bool mlx_native_stream_is_gpu(const mlx_stream s);
+
+/* ---- The default random key of this thread ----------------------------------------------------------------
+ * The two words of the key, the first in the high half, that the next key is split off. Lives here because evcxr
+ * duplicates Rust statics. */
+
+/* Returns whether this thread has a default key, and writes it to `key`. */
+bool mlx_native_random_key(uint64_t* key);
+void mlx_native_random_key_set(uint64_t key);
+/* What a function that is being traced on this thread takes its keys from, or NULL: a pointer that only Rust reads. */
+void* mlx_native_key_source(void);
+/* Replaces it and returns the one before. */
+void* mlx_native_key_source_swap(void* source);
 
 /* ---- Host kernels: a function over raw slices as an MLX primitive on the CPU ---------------------------*/
 

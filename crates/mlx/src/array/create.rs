@@ -1,13 +1,15 @@
 //! Arrays from Rust data.
 
+use std::any::Any;
+
 use super::Array;
 use crate::error::WithOp;
 use crate::ffi::data;
 use crate::shape::{Shape, element_count};
-use crate::{Element, Error, Result};
+use crate::{Dtype, Element, Error, Result};
 
 impl Array {
-    /// Returns an array with a copy of `data` in row-major order.
+    /// Returns an array with a copy of `data` in row-major order, in the dtype of its Rust type, also `float64`.
     ///
     /// # Errors
     /// When `data` has another number of elements than `shape`.
@@ -40,19 +42,40 @@ impl Array {
             .with_op("from_slice")
     }
 
-    /// Returns a scalar array of this element's own dtype (not weak: see [`Scalar`](crate::Scalar)).
+    /// Returns a scalar array of this element's own dtype, an `f64` as `float32` (not weak: see
+    /// [`Scalar`](crate::Scalar)).
     #[track_caller]
     pub fn scalar<T: Element>(value: T) -> Self {
-        Self::from_result(Self::from_slice(&[value], ()))
+        Self::of_elements(&[value], ())
+    }
+
+    /// Returns an array of elements, `f64` as `float32`, which a bare decimal is in Python MLX.
+    #[track_caller]
+    fn of_elements<T: Element>(elements: &[T], shape: impl Into<Shape>) -> Self {
+        Self::from_result(match singles(elements) {
+            Some(singles) => Self::from_slice(&singles, shape),
+            None => Self::from_slice(elements, shape),
+        })
     }
 }
 
-/// Returns an array of one axis.
+/// Returns elements of type `f64` rounded to `f32`; nothing for those of other types.
+fn singles<T: Element>(elements: &[T]) -> Option<Vec<f32>> {
+    if T::DTYPE != Dtype::Float64 {
+        return None;
+    }
+    let elements: Box<dyn Any> = Box::new(elements.to_vec());
+    let doubles = elements.downcast::<Vec<f64>>().ok()?;
+    #[allow(clippy::cast_possible_truncation)]
+    Some(doubles.iter().map(|&double| double as f32).collect())
+}
+
+/// Returns an array of one axis; of `f64`, in `float32`.
 impl<T: Element> From<&[T]> for Array {
     #[track_caller]
     fn from(elements: &[T]) -> Self {
         match i32::try_from(elements.len()) {
-            Ok(len) => Self::from_result(Self::from_slice(elements, len)),
+            Ok(len) => Self::of_elements(elements, len),
             Err(_) => Self::failed(Error::op(
                 "array",
                 format!(
@@ -65,7 +88,7 @@ impl<T: Element> From<&[T]> for Array {
     }
 }
 
-/// Returns an array of one axis.
+/// Returns an array of one axis; of `f64`, in `float32`.
 impl<T: Element> From<Vec<T>> for Array {
     #[track_caller]
     fn from(elements: Vec<T>) -> Self {
@@ -73,7 +96,7 @@ impl<T: Element> From<Vec<T>> for Array {
     }
 }
 
-/// Collects elements into an array of one axis: `(0..3).collect::<Array>()`.
+/// Collects elements into an array of one axis: `(0..3).collect::<Array>()`; those of `f64`, in `float32`.
 impl<T: Element> FromIterator<T> for Array {
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
         Self::from(elements.into_iter().collect::<Vec<T>>())
@@ -115,31 +138,19 @@ impl<T: IntoArray, const N: usize> IntoArray for [T; N] {
 impl Array {
     /// Returns an array of nested lists: `Array::new([[1.0, 2.0], [3.0, 4.0]])`.
     ///
-    /// Rust's numbers keep their type: write `1.0_f32` for `float32`. [`array!`](crate::array) reads bare decimals
-    /// as `f32`, as Python MLX does.
+    /// Numbers have the dtype of their Rust type, but `f64`, which a bare decimal is, is `float32`, as in Python MLX. For
+    /// `float64` there are [`new_with`](Self::new_with) and [`from_slice`](Self::from_slice).
     #[track_caller]
     pub fn new<A: IntoArray>(nested: A) -> Self {
         let mut elements = Vec::new();
         nested.elements(&mut elements);
-        Self::from_result(Self::from_slice(&elements, A::sizes()))
+        Self::of_elements(&elements, A::sizes())
     }
-}
 
-impl Array {
-    /// What [`array!`](crate::array) calls: [`Array::new`] with `f64` read as `f32`, the type a bare decimal has in
-    /// Python MLX.
+    /// The name of [`Array::new`] before.
     #[doc(hidden)]
     #[track_caller]
     pub fn literal<A: IntoArray>(nested: A) -> Self {
-        let array = Self::new(nested);
-        if A::Element::DTYPE != crate::Dtype::Float64 {
-            return array;
-        }
-        let Ok(values) = array.to_vec::<f64>() else {
-            return array;
-        };
-        #[allow(clippy::cast_possible_truncation)]
-        let single: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
-        Self::from_result(Self::from_slice(&single, A::sizes()))
+        Self::new(nested)
     }
 }

@@ -2,6 +2,7 @@
 
 mod create;
 mod display;
+mod element_cast;
 mod operand;
 mod read;
 mod recorder;
@@ -65,6 +66,12 @@ pub(crate) enum State {
     Traced(Traced),
     /// The first error of a computation that could not be built.
     Failed(Rc<Error>),
+}
+
+impl AsRef<Array> for Array {
+    fn as_ref(&self) -> &Array {
+        self
+    }
 }
 
 impl Array {

@@ -62,9 +62,33 @@ macro_rules! scalars {
 }
 scalars! {
     bool => Bool as bool, i8 => Int as i64, i16 => Int as i64, i32 => Int as i64, i64 => Int as i64,
-    u8 => Int as i64, u16 => Int as i64, u32 => Int as i64, f32 => Float as f64, f64 => Float as f64,
-    Complex64 => Complex as Complex64,
+    u8 => Int as i64, u16 => Int as i64, u32 => Int as i64, isize => Int as i64,
+    f32 => Float as f64, f64 => Float as f64, Complex64 => Complex as Complex64,
 }
+
+/// Numbers that an `i64` may not hold; such a one stands for itself as a real number.
+macro_rules! wide_scalars {
+    ($($t:ty)*) => {$(
+        impl From<$t> for Scalar {
+            #[allow(clippy::cast_precision_loss)]
+            fn from(number: $t) -> Self {
+                i64::try_from(number).map_or(Scalar::Float(number as f64), Scalar::Int)
+            }
+        }
+    )*};
+}
+wide_scalars! { u64 usize }
+
+macro_rules! half_scalars {
+    ($($t:ty)*) => {$(
+        impl From<$t> for Scalar {
+            fn from(number: $t) -> Self {
+                Scalar::Float(f64::from(number))
+            }
+        }
+    )*};
+}
+half_scalars! { f16 bf16 }
 
 impl Scalar {
     /// Returns the dtype this number takes beside an array of dtype `beside`, or on its own.
@@ -140,7 +164,7 @@ impl Scalar {
     }
 
     #[allow(clippy::cast_precision_loss)]
-    fn as_f64(self) -> f64 {
+    pub(crate) fn as_f64(self) -> f64 {
         match self {
             Scalar::Bool(value) => f64::from(u8::from(value)),
             Scalar::Int(value) => value as f64,

@@ -1,9 +1,10 @@
-//! Values out of an array: always evaluated, never as another type than they are.
+//! Values out of an array: always evaluated, as their own type or as one that holds every value.
 
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::Array;
+use super::{Array, element_cast};
+use crate::dtype::FromElement;
 use crate::error::WithOp;
 use crate::ffi::{self, Handle, data, stream, table};
 use crate::op::Op;
@@ -20,32 +21,42 @@ impl Array {
         ffi::eval::eval([handle.as_ref()]).with_op("eval")
     }
 
-    /// Computes this array and returns its only element.
+    /// Computes this array and returns its only element, widened where the dtype is another: see [`FromElement`].
     ///
     /// # Errors
-    /// When it has another number of elements, another dtype than `T`, or could not be computed.
+    /// When it has another number of elements, `T` cannot hold the element exactly, or it could not be computed.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let best = mlx::array!([0.1, 0.7, 0.2]).argmax(());
+    /// assert_eq!(best.item::<usize>()?, 1); // of uint32
+    /// assert_eq!(mlx::array!(1.5).astype(mlx::bfloat16).item::<f32>()?, 1.5);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
-    pub fn item<T: Element>(&self) -> Result<T> {
-        let handle = self.readable::<T>("item")?;
-        match data::as_slice::<T>(&handle).with_op("item")? {
-            [value] => Ok(*value),
-            _ => Err(Error::op(
+    pub fn item<T: FromElement>(&self) -> Result<T> {
+        let handle = self.contiguous_handle("item")?;
+        if handle.size() != 1 {
+            return Err(Error::op(
                 "item",
                 format!("wanted one element, got shape {:?}", handle.shape()),
-            )),
+            ));
         }
+        let elements = element_cast::elements("item", &handle)?;
+        let missing = || Error::op("item", "wanted one element, got none");
+        elements.first().copied().ok_or_else(missing)
     }
 
-    /// Computes this array and returns a copy of its elements in row-major order.
+    /// Computes this array and returns a copy of its elements in row-major order, widened where the dtype is another: see
+    /// [`FromElement`].
     ///
     /// # Errors
-    /// When it has another dtype than `T`, or could not be computed.
+    /// When `T` cannot hold an element exactly, or the array could not be computed.
+    #[doc(alias = "tolist")]
     #[track_caller]
-    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        let handle = self.readable::<T>("to_vec")?;
-        data::as_slice::<T>(&handle)
-            .map(<[T]>::to_vec)
-            .with_op("to_vec")
+    pub fn to_vec<T: FromElement>(&self) -> Result<Vec<T>> {
+        element_cast::elements("to_vec", &*self.contiguous_handle("to_vec")?)
     }
 
     /// Computes this array and returns its elements without a copy.
@@ -72,12 +83,6 @@ impl Array {
                 got,
             })
         }
-    }
-
-    #[track_caller]
-    fn readable<T: Element>(&self, op: &'static str) -> Result<Rc<Handle>> {
-        self.check_dtype::<T>(op)?;
-        self.contiguous_handle(op)
     }
 
     /// Computes this array and gives its bytes in row-major order to `read`.

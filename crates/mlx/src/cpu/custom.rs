@@ -317,7 +317,7 @@ pub fn host_kernel_runs_of(name: &str) -> u64 {
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
-/// mlx::fast::rms_norm(&mlx::ones([4, 64], mlx::Dtype::Float32), None, 1e-5).eval()?;
+/// mlx::fast::rms_norm(&mlx::ones([4, 64]), None, 1e-5).eval()?;
 /// for (operation, runs) in mlx::fast::cpu_kernel_runs() {
 ///     println!("{operation}: {runs}");
 /// }

@@ -5,6 +5,11 @@ use std::fmt;
 use half::{bf16, f16};
 use mlx_sys as sys;
 
+mod from_element;
+
+pub use from_element::FromElement;
+pub(crate) use from_element::Number;
+
 /// A complex number of two `f32`, laid out as MLX's `complex64`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
@@ -248,7 +253,7 @@ impl fmt::Display for Dtype {
 ///
 /// Sealed: the fourteen types of [`Dtype`] and no others.
 pub trait Element:
-    Copy + Default + fmt::Debug + PartialEq + Send + Sync + sealed::Sealed + 'static
+    Copy + Default + fmt::Debug + PartialEq + Send + Sync + FromElement + sealed::Sealed + 'static
 {
     /// The dtype that holds this type.
     const DTYPE: Dtype;

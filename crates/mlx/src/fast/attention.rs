@@ -5,7 +5,7 @@ use super::backend::{FastOp, record_backend};
 use super::inputs::{cast, check_floating, reject};
 use crate::array::trace::SuppressSizeTracking;
 use crate::op::{MaskMode, Op};
-use crate::{Array, Dtype, Result, bind, concatenate, where_, zeros};
+use crate::{Array, Dtype, Result, Scalar, bind, concatenate, where_, zeros_with};
 
 const NAME: &str = "fast.scaled_dot_product_attention";
 
@@ -33,24 +33,45 @@ pub struct AttentionOptions {
 /// the three together, to which mask and sinks are cast. A query that may attend to no key gives zeros.
 /// Nothing runs until [`eval`](crate::eval()).
 ///
+/// `scale` is a number, `mask` is `"causal"`, `None`, an array of `bool` or to be added, or an [`AttentionMask`].
 /// No mask and a plain causal mask go to MLX as such, so that all its kernels can be used; others as one array.
 ///
 /// # Errors
 /// The result carries an error when shapes or dtypes do not fit, or `force_fused` is set and there is no kernel.
 ///
 /// ```
-/// use mlx::fast::{AttentionOptions, scaled_dot_product_attention};
+/// use mlx::fast::scaled_dot_product_attention;
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let (q, k) = (mlx::array!([[[[0.0, 0.0]]]]), mlx::array!([[[[1.0, 0.0], [0.0, 1.0]]]]));
 /// let v = mlx::array!([[[[2.0], [4.0]]]]);
-/// let mean = scaled_dot_product_attention(&q, &k, &v, &AttentionOptions::default());
+/// let mean = scaled_dot_product_attention(&q, &k, &v, 0.5, None);
 /// assert_eq!(mean.item::<f32>()?, 3.0);
+/// let last = scaled_dot_product_attention(&q, &k, &v, 0.5, "causal");
+/// # assert_eq!(last.item::<f32>()?, 3.0);
 /// # Ok(())
 /// # }
 /// ```
 #[track_caller]
 pub fn scaled_dot_product_attention(
+    q: &Array,
+    k: &Array,
+    v: &Array,
+    scale: impl Into<Scalar>,
+    mask: impl Into<AttentionMask>,
+) -> Array {
+    #[allow(clippy::cast_possible_truncation)]
+    let options = AttentionOptions {
+        scale: Some(scale.into().as_f64() as f32),
+        mask: mask.into(),
+        ..AttentionOptions::default()
+    };
+    scaled_dot_product_attention_with(q, k, v, &options)
+}
+
+/// Returns attention as [`scaled_dot_product_attention`] does, with all options: sinks, soft caps, the default scale.
+#[track_caller]
+pub fn scaled_dot_product_attention_with(
     q: &Array,
     k: &Array,
     v: &Array,
@@ -225,7 +246,7 @@ impl Sizes {
     #[track_caller]
     fn zeros(&self) -> Array {
         let shape = [self.batch, self.heads, self.queries, self.value_dim];
-        zeros(shape, self.dtype)
+        zeros_with(shape, self.dtype)
     }
 
     #[allow(clippy::cast_possible_truncation)]

@@ -3,7 +3,7 @@
 use super::inputs::{cast, reject};
 use super::offset::Offset;
 use crate::dtype::DtypeKind;
-use crate::{Array, Dtype, Result, arange, where_};
+use crate::{Array, Dtype, Error, Result, arange_with, where_};
 
 const NAME: &str = "fast.scaled_dot_product_attention";
 
@@ -102,6 +102,40 @@ impl AttentionMask {
     pub fn offset(mut self, offset: impl Into<Offset>) -> Self {
         self.offset = Some(offset.into());
         self
+    }
+}
+
+/// `"causal"`, as Python MLX has it; another text is an error.
+impl From<&str> for AttentionMask {
+    fn from(name: &str) -> Self {
+        if name == "causal" {
+            return Self::causal();
+        }
+        let text = format!("wanted \"causal\" or an array as the mask, got {name:?}");
+        Self::additive(&Array::failed(Error::op(NAME, text)))
+    }
+}
+
+/// Whether keys are kept, of `bool`; what is added to the scores, of any other dtype.
+impl From<&Array> for AttentionMask {
+    fn from(mask: &Array) -> Self {
+        match mask.dtype() {
+            Ok(Dtype::Bool) => Self::bool(mask),
+            _ => Self::additive(mask),
+        }
+    }
+}
+
+impl From<Array> for AttentionMask {
+    fn from(mask: Array) -> Self {
+        Self::from(&mask)
+    }
+}
+
+/// `None` hides nothing.
+impl From<Option<&Array>> for AttentionMask {
+    fn from(mask: Option<&Array>) -> Self {
+        mask.map_or_else(Self::none, Self::from)
     }
 }
 
@@ -254,7 +288,7 @@ pub(super) fn causal(scores: &Scores) -> Array {
 #[track_caller]
 fn within(offset: Array, scores: &Scores, left: Option<i32>, right: Option<i32>) -> Array {
     let [_, _, n_queries, n_keys] = scores.shape;
-    let count = |n: i32| arange(0.0, f64::from(n), 1.0, Dtype::Int64);
+    let count = |n: i32| arange_with(0.0, f64::from(n), 1.0, Dtype::Int64);
     let queries = count(n_queries).reshape([n_queries, 1]) + offset;
     let keys = count(n_keys).reshape([1, n_keys]);
     let not_before = left.map(|left| keys.greater_equal(&queries - i64::from(left)));
@@ -262,7 +296,7 @@ fn within(offset: Array, scores: &Scores, left: Option<i32>, right: Option<i32>)
     match (not_before, not_after) {
         (Some(a), Some(b)) => a.logical_and(b),
         (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => crate::ones([n_queries, n_keys], Dtype::Bool),
+        (None, None) => crate::ones_with([n_queries, n_keys], Dtype::Bool),
     }
 }
 

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use super::attention::{AttentionOptions, scaled_dot_product_attention};
+use super::attention::{AttentionOptions, scaled_dot_product_attention_with};
 use super::{RopeOptions, cross_entropy, layer_norm, rms_norm, rope};
 use crate::cpu::HOST_PREFIX;
 use crate::error::WithOp;
 use crate::ffi::inspect;
 use crate::local::with_local;
-use crate::{Array, Dtype, Error, Result, zeros};
+use crate::{Array, Dtype, Error, Result, zeros, zeros_with};
 
 /// What computes the result of a fused call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,21 +130,21 @@ pub fn backend(array: &Array) -> Result<Backend> {
 /// When the native libraries could not be loaded.
 #[track_caller]
 pub fn probe(op: FastOp) -> Result<Backend> {
-    let x = zeros([1, 8, 128, 64], Dtype::Float32);
+    let x = zeros([1, 8, 128, 64]);
     let (result, taken) = trace_backends(|| match op {
         FastOp::RmsNorm => rms_norm(&x, None, 1e-5),
         FastOp::LayerNorm => layer_norm(&x, None, None, 1e-5),
         FastOp::Rope => rope(&x, &RopeOptions::default()),
-        FastOp::CrossEntropy => cross_entropy(&x, &zeros([1, 8, 128], Dtype::Int32)),
+        FastOp::CrossEntropy => cross_entropy(&x, &zeros_with([1, 8, 128], Dtype::Int32)),
         FastOp::ScaledDotProductAttention => {
             let options = AttentionOptions {
                 force_fused: true,
                 ..Default::default()
             };
-            let forced = scaled_dot_product_attention(&x, &x, &x, &options);
+            let forced = scaled_dot_product_attention_with(&x, &x, &x, &options);
             match forced.error() {
                 Some(Error::Library(_)) | None => forced,
-                Some(_) => scaled_dot_product_attention(&x, &x, &x, &Default::default()),
+                Some(_) => scaled_dot_product_attention_with(&x, &x, &x, &Default::default()),
             }
         }
     });

@@ -45,7 +45,7 @@ pub fn composed(logits: &Array, targets: &Array) -> Array {
 fn fused(logits: &Array, targets: &Array) -> Result<Array> {
     check(logits, targets)?;
     if targets.size()? == 0 {
-        return Ok(zeros(targets.shape()?, Dtype::Float32));
+        return Ok(zeros(targets.shape()?));
     }
     let loss = bind(Op::CrossEntropy, &[logits, targets]);
     Ok(record_backend(FastOp::CrossEntropy, loss))
@@ -55,7 +55,7 @@ fn fused(logits: &Array, targets: &Array) -> Result<Array> {
 fn formula(logits: &Array, targets: &Array) -> Result<Array> {
     let n_classes = check(logits, targets)?;
     if targets.size()? == 0 {
-        return Ok(zeros(targets.shape()?, Dtype::Float32));
+        return Ok(zeros(targets.shape()?));
     }
     let logits = cast(logits, Dtype::Float32);
     // Below the maximum, so that large logits do not swallow the loss. A maximum that is not finite stays where it is.

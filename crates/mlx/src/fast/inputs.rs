@@ -1,6 +1,6 @@
 //! What the inputs of a fused kernel must be, said in our words before MLX is asked.
 
-use crate::{Array, ArrayType, Dtype, Error, Result, zeros};
+use crate::{Array, ArrayType, Dtype, Error, Result, zeros_with};
 
 /// Shape and dtype of the inputs, for checks and for messages.
 fn types(inputs: &[&Array]) -> Result<Vec<ArrayType>> {
@@ -41,7 +41,7 @@ fn promoted(dtypes: &[Dtype]) -> Result<Dtype> {
     let mut result = dtypes[0];
     for &dtype in &dtypes[1..] {
         if dtype != result {
-            result = (zeros((), result) + zeros((), dtype)).dtype()?;
+            result = (zeros_with((), result) + zeros_with((), dtype)).dtype()?;
         }
     }
     Ok(result)

@@ -20,9 +20,9 @@
 //! use mlx::fast::{self, AttentionMask, AttentionOptions};
 //!
 //! # fn main() -> mlx::Result<()> {
-//! let q = mlx::ones([1, 4, 8, 64], mlx::Dtype::Float32);
+//! let q = mlx::ones([1, 4, 8, 64]);
 //! let options = AttentionOptions { mask: AttentionMask::causal(), ..Default::default() };
-//! let fused = fast::scaled_dot_product_attention(&q, &q, &q, &options);
+//! let fused = fast::scaled_dot_product_attention_with(&q, &q, &q, &options);
 //! let composed = fast::composed::scaled_dot_product_attention(&q, &q, &q, &options);
 //! assert!((fused - composed).abs().max(()).item::<f32>()? < 1e-6);
 //! # Ok(())
@@ -54,7 +54,9 @@ pub use crate::cpu::{
 };
 pub use crate::ffi::host::{HostInput, HostOutput};
 pub use activation::{gelu, gelu_approx, silu, swiglu};
-pub use attention::{AttentionOptions, scaled_dot_product_attention};
+pub use attention::{
+    AttentionOptions, scaled_dot_product_attention, scaled_dot_product_attention_with,
+};
 pub use attention_mask::AttentionMask;
 pub use backend::{Backend, FastOp, backend, probe, trace_backends};
 #[allow(deprecated)]

@@ -27,9 +27,9 @@ const GROUP_SIZES: [i32; 3] = [32, 64, 128];
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
-/// let weights = mlx::ones([2, 64], mlx::Dtype::Float32).quantize(mlx::Quantization::default())?;
+/// let weights = mlx::ones([2, 64]).quantize(mlx::Quantization::default())?;
 /// # if mlx::Device::current()? == mlx::Device::Gpu { return Ok(()); }
-/// let y = mlx::fast::quantized_matmul_int8(&mlx::ones([1, 64], mlx::Dtype::Float32), &weights);
+/// let y = mlx::fast::quantized_matmul_int8(&mlx::ones([1, 64]), &weights);
 /// assert!((y - 64.0).abs().max(()).item::<f32>()? < 1e-3);
 /// # Ok(())
 /// # }

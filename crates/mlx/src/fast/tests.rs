@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::native_transforms::{jvp, vjp, vmap};
 use super::{
     AttentionMask, AttentionOptions, HostKernel, RopeOptions, composed, cross_entropy, host_kernel,
-    host_kernel_runs_of, layer_norm, rms_norm, rope, scaled_dot_product_attention,
+    host_kernel_runs_of, layer_norm, rms_norm, rope, scaled_dot_product_attention_with,
 };
 use crate::ffi::NativeError;
-use crate::{Array, ArrayType, Dtype, Result, arange, array};
+use crate::{Array, ArrayType, Dtype, Result, arange_with, array};
 
 /// `x^2 * y` in Rust.
 fn product(name: &str) -> HostKernel {
@@ -100,7 +100,7 @@ fn an_error_in_a_composed_form_is_reported_and_a_panic_goes_on() {
 /// Numbers from -1 to 1 that are not in a line.
 fn numbers(seed: f32, shape: &[i32]) -> Array {
     let n: i32 = shape.iter().product();
-    (arange(0.0, f64::from(n), 1.0, Dtype::Float32) * 0.7 + seed)
+    (arange_with(0.0, f64::from(n), 1.0, Dtype::Float32) * 0.7 + seed)
         .sin()
         .reshape(shape)
 }
@@ -159,7 +159,7 @@ fn kernels() -> Vec<(&'static str, Vec<Array>, [Function; 2])> {
             "attention",
             vec![q, k, v, bias, sinks],
             [
-                |i| scaled_dot_product_attention(&i[0], &i[1], &i[2], &attend(i)),
+                |i| scaled_dot_product_attention_with(&i[0], &i[1], &i[2], &attend(i)),
                 |i| composed::scaled_dot_product_attention(&i[0], &i[1], &i[2], &attend(i)),
             ],
         ),
@@ -250,7 +250,7 @@ fn a_query_that_sees_no_key_sends_back_zeros_and_no_nan() {
     ];
     for mask in masks {
         for function in [
-            scaled_dot_product_attention,
+            scaled_dot_product_attention_with,
             composed::scaled_dot_product_attention,
         ] {
             let attend = move |i: &[Array]| {
@@ -260,7 +260,7 @@ fn a_query_that_sees_no_key_sends_back_zeros_and_no_nan() {
                 };
                 Ok(vec![function(&i[0], &i[1], &i[2], &options).checked()?])
             };
-            let one = crate::ones([1, 2, 3, 4], Dtype::Float32);
+            let one = crate::ones([1, 2, 3, 4]);
             let [_, gradients] = vjp(attend, &[&q, &k, &v], &[&one]).unwrap();
             for gradient in &gradients {
                 assert!(gradient.isfinite().all(()).item::<bool>().unwrap());

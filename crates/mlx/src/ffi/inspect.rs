@@ -40,6 +40,20 @@ pub(crate) fn primitive_name(handle: &Handle) -> Result<String, NativeError> {
         .into_owned())
 }
 
+/// Returns arrays with the values of `inputs` that are computed after `dependencies`.
+pub(crate) fn depends(
+    inputs: &[&Handle],
+    dependencies: &[&Handle],
+) -> Result<Vec<Handle>, NativeError> {
+    let inputs = Vector::of_handles(inputs.iter().copied())?;
+    let dependencies = Vector::of_handles(dependencies.iter().copied())?;
+    let (api, mut all) = (api()?, Vector::empty());
+    // SAFETY: the lists are alive for the call; the slot is empty and owned by this function.
+    let status = unsafe { api.mlx_depends(all.slot(), inputs.raw(), dependencies.raw()) };
+    check(api, status)?;
+    all.handles()
+}
+
 /// Returns the number of distinct operations that these arrays wait for.
 pub(crate) fn graph_size(handles: &[&Handle]) -> Result<usize, NativeError> {
     match handles {

@@ -15,6 +15,7 @@ pub(crate) mod compiled;
 pub(crate) mod cpu;
 pub(crate) mod custom;
 pub(crate) mod data;
+pub(crate) mod device_info;
 pub(crate) mod eval;
 pub(crate) mod gpu_kernel;
 pub(crate) mod handle;
@@ -23,6 +24,7 @@ pub(crate) mod inspect;
 pub(crate) mod memory;
 pub(crate) mod memory_plan;
 pub(crate) mod process;
+pub(crate) mod random_key;
 pub(crate) mod scoped_closure;
 pub(crate) mod shared;
 

@@ -14,7 +14,13 @@ pub(crate) struct StreamHandle {
 }
 
 /// An `mlx_device` that lives for one call.
-struct DeviceHandle(sys::mlx_device);
+pub(super) struct DeviceHandle(sys::mlx_device);
+
+impl DeviceHandle {
+    pub(super) fn raw(&self) -> sys::mlx_device {
+        self.0
+    }
+}
 
 impl Drop for DeviceHandle {
     fn drop(&mut self) {
@@ -25,7 +31,7 @@ impl Drop for DeviceHandle {
     }
 }
 
-fn device(gpu: bool) -> Result<DeviceHandle, NativeError> {
+pub(super) fn device(gpu: bool) -> Result<DeviceHandle, NativeError> {
     let kind = if gpu {
         sys::mlx_device_type__MLX_GPU
     } else {

@@ -166,7 +166,13 @@ macro_rules! slices {
 }
 
 // A number that no i64 holds is beyond every axis, and stays so as the largest i64.
-positions!(i32 => i64::from, i64 => i64::from, usize => |n| i64::try_from(n).unwrap_or(i64::MAX));
+positions!(
+    i8 => i64::from, i16 => i64::from, i32 => i64::from, i64 => i64::from,
+    u8 => i64::from, u16 => i64::from, u32 => i64::from,
+    u64 => |n| i64::try_from(n).unwrap_or(i64::MAX),
+    usize => |n| i64::try_from(n).unwrap_or(i64::MAX),
+    isize => |n| i64::try_from(n).unwrap_or(i64::MAX),
+);
 
 impl From<RangeFull> for Slice {
     fn from(_: RangeFull) -> Self {
@@ -174,6 +180,34 @@ impl From<RangeFull> for Slice {
     }
 }
 slices!(RangeFull);
+
+/// Steps on Rust's ranges, as [`Slice::by`]: `x.i((0..10).step(2))` is Python's `x[0:10:2]`.
+///
+/// ```
+/// use mlx::{RangeExt, array};
+///
+/// # fn main() -> mlx::Result<()> {
+/// let x = array!([0, 1, 2, 3, 4]);
+/// assert_eq!(x.i((1..).step(2)).to_vec::<i32>()?, [1, 3]);
+/// assert_eq!(x.i((..).step(-1)).to_vec::<i32>()?, [4, 3, 2, 1, 0]);
+/// # Ok(())
+/// # }
+/// ```
+pub trait RangeExt: Into<Slice> {
+    /// Returns the same range in steps of `step`; a negative one goes from its start down to its end.
+    fn step(self, step: impl Into<i64>) -> Slice {
+        self.into().by(step)
+    }
+}
+
+impl<T: Into<Slice>> RangeExt for T {}
+
+/// `None` is a new axis, as in Python.
+impl From<Option<NewAxis>> for Index {
+    fn from(_: Option<NewAxis>) -> Self {
+        Index::NewAxis
+    }
+}
 
 impl From<Slice> for Index {
     fn from(slice: Slice) -> Self {
@@ -207,7 +241,7 @@ impl From<Array> for Index {
 
 /// Lists of positions, and masks: what `Array::from_slice` makes of them.
 macro_rules! lists {
-    ($($t:ty),*) => {$(
+    ($($t:ty as $element:ty: $convert:expr;)*) => {$(
         impl<const N: usize> From<[$t; N]> for Index {
             #[track_caller]
             fn from(list: [$t; N]) -> Self {
@@ -220,16 +254,31 @@ macro_rules! lists {
                 Index::from(&list[..])
             }
         }
+        impl From<&Vec<$t>> for Index {
+            #[track_caller]
+            fn from(list: &Vec<$t>) -> Self {
+                Index::from(&list[..])
+            }
+        }
         impl From<&[$t]> for Index {
             #[track_caller]
             fn from(list: &[$t]) -> Self {
                 let len = i32::try_from(list.len()).unwrap_or(i32::MAX);
-                Index::Array(Array::from_result(Array::from_slice(list, len)))
+                let list: Vec<$element> = list.iter().map(|&one| $convert(one)).collect();
+                Index::Array(Array::from_result(Array::from_slice(&list, len)))
             }
         }
     )*};
 }
-lists!(i32, bool);
+// A position that no i64 holds is beyond every axis, as above.
+lists! {
+    bool as bool: |one| one;
+    i32 as i32: |one| one;
+    i64 as i64: |one| one;
+    u8 as u8: |one| one;
+    u32 as u32: |one| one;
+    usize as i64: |one| i64::try_from(one).unwrap_or(i64::MAX);
+}
 
 impl<T: Into<Index>> From<T> for Indices {
     #[track_caller]

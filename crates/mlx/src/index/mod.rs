@@ -29,11 +29,13 @@
 //!   keep the shape with [`where_`](crate::where_), or read the positions with [`nonzero`](crate::Array::nonzero).
 
 mod entry;
+mod functions;
 mod mask;
 mod plan;
 mod read;
 mod take;
 mod update;
 
-pub use entry::{Ellipsis, Index, Indices, NewAxis, Slice};
+pub use entry::{Ellipsis, Index, Indices, NewAxis, RangeExt, Slice};
+pub use functions::{put_along_axis, slice, slice_update, take, take_along_axis};
 pub use update::ArrayAt;

@@ -21,9 +21,16 @@ impl Array {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "__getitem__")]
     #[track_caller]
     pub fn i(&self, index: impl Into<Indices>) -> Array {
         Array::from_result(read(self, index.into()))
+    }
+
+    /// Returns what [`i`](Self::i) does.
+    #[track_caller]
+    pub fn index(&self, index: impl Into<Indices>) -> Array {
+        self.i(index)
     }
 }
 

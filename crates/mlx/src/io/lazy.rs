@@ -9,7 +9,7 @@ use super::fault;
 use crate::error::WithOp;
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
 use crate::ffi::{Handle, NativeError, stream};
-use crate::{Array, ArrayType, Dtype, Result, zeros};
+use crate::{Array, ArrayType, Dtype, Result, zeros_with};
 
 /// Where elements come from.
 pub(super) struct Source {
@@ -105,7 +105,7 @@ impl Source {
             big_endian,
         } = part;
         if array_type.shape.contains(&0) {
-            return zeros(&array_type.shape, array_type.dtype).checked();
+            return zeros_with(&array_type.shape, array_type.dtype).checked();
         }
         let (source, name) = (Arc::clone(self), name.to_owned());
         let kernel = move |_: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]| match outputs {

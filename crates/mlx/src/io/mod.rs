@@ -1,18 +1,19 @@
 //! Arrays in files: safetensors, alone or sharded over a folder, and NumPy's npy and npz.
 //!
 //! ```
-//! use std::collections::BTreeMap;
 //! use mlx::{array, io};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("weights.safetensors");
-//! io::save_safetensors(&path, [("scale", &array!([1.0, 2.0]))], &BTreeMap::new())?;
+//! io::save_safetensors(&path, [("scale", &array!([1.0, 2.0]))])?;
 //! let weights = io::load_safetensors(&path)?.arrays;
 //! assert_eq!(weights["scale"].to_vec::<f32>()?, [1.0, 2.0]);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`load`] tells the formats apart by the extension, [`load_from`] reads any of them from bytes or a [`Read`](std::io::Read).
 //!
 //! # Loading
 //! Headers are read and checked at once: names, types, shapes, and that the file is as long as they say. The elements
@@ -28,6 +29,7 @@
 //! A file is written under another name in the same folder and then renamed, so a reader sees the old one or the new
 //! one whole, and arrays loaded from the old one can still be computed.
 
+mod formats;
 mod lazy;
 mod npy;
 mod npz;
@@ -35,9 +37,13 @@ mod safetensors;
 mod sharded;
 mod write;
 
-pub use npy::{load_npy, save_npy};
-pub use npz::{load_npz, save_npz, save_npz_compressed};
-pub use safetensors::{Safetensors, load_safetensors, save_safetensors};
+pub use formats::{Loaded, load, load_from};
+pub use npy::{load_npy, save_npy, save_npy as save};
+pub use npz::{
+    load_npz, save_npz, save_npz as savez, save_npz_compressed,
+    save_npz_compressed as savez_compressed,
+};
+pub use safetensors::{Safetensors, load_safetensors, save_safetensors, save_safetensors_with};
 pub use sharded::{load_sharded, save_sharded};
 
 use std::path::Path;

@@ -9,7 +9,7 @@ use super::lazy::{Part, Source};
 use super::write::write;
 use crate::{Array, ArrayType, Dtype, Result};
 
-const MAGIC: &[u8; 6] = b"\x93NUMPY";
+pub(super) const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// NumPy itself reads no header of more than 10,000 bytes unless told to.
 const MAX_HEADER: u64 = 1 << 16;
 

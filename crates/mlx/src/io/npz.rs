@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read};
+use std::io::{BufReader, BufWriter, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,13 +28,23 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Array>> {
     let path = path.as_ref();
     // Checks that there is a file.
     drop(Source::open(OP, path)?);
-    let open = || ZipArchive::new(BufReader::new(File::open(path)?));
-    let mut archive = open().map_err(|error| fault(OP, path, error))?;
+    let file = File::open(path).map_err(|error| fault(OP, path, error))?;
+    read(OP, path, BufReader::new(file))
+}
+
+/// Returns the arrays of an npz file, which `path` names in errors.
+#[track_caller]
+pub(super) fn read(
+    op: &'static str,
+    path: &Path,
+    file: impl Read + Seek,
+) -> Result<BTreeMap<String, Array>> {
+    let mut archive = ZipArchive::new(file).map_err(|error| fault(op, path, error))?;
     let mut arrays = BTreeMap::new();
     for k in 0..archive.len() {
-        let (name, bytes) = member(&mut archive, k).map_err(|message| fault(OP, path, message))?;
+        let (name, bytes) = member(&mut archive, k).map_err(|message| fault(op, path, message))?;
         if let Some(name) = name.strip_suffix(".npy") {
-            let source = Arc::new(Source::in_memory(OP, path, bytes));
+            let source = Arc::new(Source::in_memory(op, path, bytes));
             let array = npy::read(&source, name)?;
             // Now, so that the bytes of one array are held twice and not those of all.
             array.eval()?;
@@ -46,7 +56,7 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Array>> {
 
 /// Returns the name of a member, and its bytes if it is an npy file.
 fn member(
-    archive: &mut ZipArchive<BufReader<File>>,
+    archive: &mut ZipArchive<impl Read + Seek>,
     k: usize,
 ) -> std::result::Result<(String, Vec<u8>), String> {
     let mut file = archive.by_index(k).map_err(|error| error.to_string())?;
@@ -84,7 +94,7 @@ fn member(
 /// When an array cannot be computed, a name is there twice, or the file cannot be written.
 #[doc(alias = "savez")]
 #[track_caller]
-pub fn save_npz<'a, N: Into<String>>(
+pub fn save_npz<'a, N: AsRef<str>>(
     path: impl AsRef<Path>,
     arrays: impl IntoIterator<Item = (N, &'a Array)>,
 ) -> Result<()> {
@@ -98,7 +108,7 @@ pub fn save_npz<'a, N: Into<String>>(
 /// When an array cannot be computed, a name is there twice, or the file cannot be written.
 #[doc(alias = "savez_compressed")]
 #[track_caller]
-pub fn save_npz_compressed<'a, N: Into<String>>(
+pub fn save_npz_compressed<'a, N: AsRef<str>>(
     path: impl AsRef<Path>,
     arrays: impl IntoIterator<Item = (N, &'a Array)>,
 ) -> Result<()> {
@@ -110,11 +120,13 @@ pub fn save_npz_compressed<'a, N: Into<String>>(
     )
 }
 
-fn named<'a, N: Into<String>>(
+fn named<'a, N: AsRef<str>>(
     arrays: impl IntoIterator<Item = (N, &'a Array)>,
 ) -> Vec<(String, &'a Array)> {
     let arrays = arrays.into_iter();
-    arrays.map(|(name, array)| (name.into(), array)).collect()
+    arrays
+        .map(|(name, array)| (name.as_ref().to_owned(), array))
+        .collect()
 }
 
 #[track_caller]

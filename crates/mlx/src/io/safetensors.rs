@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +23,14 @@ pub struct Safetensors {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// `loaded["weight"]` is an array, as of the map.
+impl Deref for Safetensors {
+    type Target = BTreeMap<String, Array>;
+    fn deref(&self) -> &Self::Target {
+        &self.arrays
+    }
+}
+
 /// The most bytes a header may have, as in the format's own library.
 const MAX_HEADER: u64 = 100_000_000;
 
@@ -34,7 +43,12 @@ const MAX_HEADER: u64 = 100_000_000;
 /// When the file is missing, cut short, or not of this format.
 #[track_caller]
 pub fn load_safetensors(path: impl AsRef<Path>) -> Result<Safetensors> {
-    let source = Arc::new(Source::open("load_safetensors", path.as_ref())?);
+    read(Source::open("load_safetensors", path.as_ref())?)
+}
+
+/// Returns what a source that is a safetensors file has.
+pub(super) fn read(source: Source) -> Result<Safetensors> {
+    let source = Arc::new(source);
     let (header, start) = read_header(&source)?;
     let mut loaded = Safetensors::default();
     for (name, info) in header.tensors() {
@@ -135,6 +149,29 @@ fn stored(dtype: Dtype) -> Stored {
     }
 }
 
+/// Computes arrays and saves them in a safetensors file: a map of them, or pairs of a name and an array.
+///
+/// # Errors
+/// As [`save_safetensors_with`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("weights.safetensors");
+/// let weights = std::collections::HashMap::from([("w".to_string(), mlx::array!([1.0, 2.0]))]);
+/// mlx::save_safetensors(&path, &weights)?;
+/// assert_eq!(mlx::load_safetensors(&path)?["w"].to_vec::<f32>()?, [1.0, 2.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn save_safetensors<'a, N: AsRef<str>>(
+    path: impl AsRef<Path>,
+    arrays: impl IntoIterator<Item = (N, &'a Array)>,
+) -> Result<()> {
+    save_safetensors_with(path, arrays, &BTreeMap::new())
+}
+
 /// Computes arrays and saves them in a safetensors file, with `metadata`, which may be empty.
 ///
 /// The file is replaced whole or not at all. Sorted by size of elements and then by name, as the format asks for.
@@ -142,7 +179,7 @@ fn stored(dtype: Dtype) -> Stored {
 /// # Errors
 /// When an array cannot be computed, a name is there twice or is `__metadata__`, or the file cannot be written.
 #[track_caller]
-pub fn save_safetensors<'a, N: Into<String>>(
+pub fn save_safetensors_with<'a, N: AsRef<str>>(
     path: impl AsRef<Path>,
     arrays: impl IntoIterator<Item = (N, &'a Array)>,
     metadata: &BTreeMap<String, String>,
@@ -151,7 +188,7 @@ pub fn save_safetensors<'a, N: Into<String>>(
     let path = path.as_ref();
     let mut arrays: Vec<(String, &Array)> = arrays
         .into_iter()
-        .map(|(name, array)| (name.into(), array))
+        .map(|(name, array)| (name.as_ref().to_owned(), array))
         .collect();
     eval(arrays.iter().map(|(_, array)| *array))?;
     let mut keyed = Vec::new();

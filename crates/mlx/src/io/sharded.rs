@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use serde_json::{Map, Value, json};
 
 use super::fault;
-use super::safetensors::{Safetensors, load_safetensors, save_safetensors};
+use super::safetensors::{Safetensors, load_safetensors, save_safetensors_with};
 use super::write::write;
 use crate::{Array, Result};
 
@@ -108,7 +108,7 @@ fn by_file(map: &Map<String, Value>) -> std::result::Result<BTreeMap<&str, Vec<&
 /// # Errors
 /// When an array cannot be computed, a name is there twice, or a file cannot be written.
 #[track_caller]
-pub fn save_sharded<'a, N: Into<String>>(
+pub fn save_sharded<'a, N: AsRef<str>>(
     folder: impl AsRef<Path>,
     arrays: impl IntoIterator<Item = (N, &'a Array)>,
     metadata: &BTreeMap<String, String>,
@@ -119,7 +119,7 @@ pub fn save_sharded<'a, N: Into<String>>(
     std::fs::create_dir_all(folder).map_err(|error| fault(OP, folder, error))?;
     let (mut shards, mut total, mut names) = (vec![(0, Vec::new())], 0, BTreeSet::new());
     for (name, array) in arrays {
-        let (name, bytes): (String, usize) = (name.into(), array.nbytes()?);
+        let (name, bytes): (String, usize) = (name.as_ref().to_owned(), array.nbytes()?);
         if !names.insert(name.clone()) {
             return Err(fault(
                 OP,
@@ -138,7 +138,7 @@ pub fn save_sharded<'a, N: Into<String>>(
     }
     if let [(_, all)] = shards.as_slice() {
         let all = all.iter().map(|(name, array)| (name.as_str(), *array));
-        save_safetensors(folder.join(SINGLE), all, metadata)?;
+        save_safetensors_with(folder.join(SINGLE), all, metadata)?;
         // An index of before would lead to other files.
         return remove(OP, &folder.join(INDEX));
     }
@@ -146,7 +146,7 @@ pub fn save_sharded<'a, N: Into<String>>(
     for (k, (_, shard)) in shards.iter().enumerate() {
         let file = format!("model-{:05}-of-{n_shards:05}.safetensors", k + 1);
         let part = shard.iter().map(|(name, array)| (name.as_str(), *array));
-        save_safetensors(folder.join(&file), part, metadata)?;
+        save_safetensors_with(folder.join(&file), part, metadata)?;
         weight_map.extend(shard.iter().map(|(name, _)| (name.clone(), json!(file))));
     }
     let mut about: Map<String, Value> = metadata

@@ -195,51 +195,122 @@ impl Array {
         bind(op, &inputs)
     }
 
-    /// Returns whether elements are equal within `atol + rtol * abs(other)`.
+    /// Returns whether elements are equal within `atol + rtol * abs(other)`, with Python MLX's tolerances 1e-5 and 1e-8.
     #[track_caller]
-    pub fn isclose(
-        &self,
-        other: impl Into<Operand>,
-        rtol: f64,
-        atol: f64,
-        equal_nan: bool,
-    ) -> Array {
-        bind(
-            Op::Isclose {
-                rtol,
-                atol,
-                equal_nan,
-            },
-            &[self, &other.into().beside(self)],
-        )
+    pub fn isclose(&self, other: impl Into<Operand>) -> Array {
+        self.isclose_with(other, CloseOptions::default())
     }
 
-    /// Returns whether all elements are equal within `atol + rtol * abs(other)`, as one `bool`.
+    /// Returns whether elements are equal within tolerances.
     #[track_caller]
-    pub fn allclose(
-        &self,
-        other: impl Into<Operand>,
-        rtol: f64,
-        atol: f64,
-        equal_nan: bool,
-    ) -> Array {
-        bind(
-            Op::Allclose {
-                rtol,
-                atol,
-                equal_nan,
-            },
-            &[self, &other.into().beside(self)],
-        )
+    pub fn isclose_with(&self, other: impl Into<Operand>, options: CloseOptions) -> Array {
+        let CloseOptions {
+            rtol,
+            atol,
+            equal_nan,
+        } = options;
+        let op = Op::Isclose {
+            rtol,
+            atol,
+            equal_nan,
+        };
+        bind(op, &[self, &other.into().beside(self)])
     }
 
-    /// Returns whether both arrays have one shape and equal elements, as one `bool`.
+    /// Returns whether all elements are equal within `atol + rtol * abs(other)`, as one `bool`, with Python MLX's
+    /// tolerances 1e-5 and 1e-8.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let x = mlx::array!([1.0, 2.0]);
+    /// assert!(x.allclose(&x + 1e-6).item::<bool>()?);
+    /// let strict = mlx::CloseOptions { rtol: 0.0, atol: 1e-7, ..Default::default() };
+    /// assert!(!x.allclose_with(&x + 1e-6, strict).item::<bool>()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
-    pub fn array_equal(&self, other: impl Into<Operand>, equal_nan: bool) -> Array {
+    pub fn allclose(&self, other: impl Into<Operand>) -> Array {
+        self.allclose_with(other, CloseOptions::default())
+    }
+
+    /// Returns whether all elements are equal within tolerances, as one `bool`.
+    #[track_caller]
+    pub fn allclose_with(&self, other: impl Into<Operand>, options: CloseOptions) -> Array {
+        let CloseOptions {
+            rtol,
+            atol,
+            equal_nan,
+        } = options;
+        let op = Op::Allclose {
+            rtol,
+            atol,
+            equal_nan,
+        };
+        bind(op, &[self, &other.into().beside(self)])
+    }
+
+    /// Returns whether both arrays have one shape and equal elements, as one `bool`; NaN is not equal to NaN.
+    #[track_caller]
+    pub fn array_equal(&self, other: impl Into<Operand>) -> Array {
+        self.array_equal_with(other, false)
+    }
+
+    /// Returns whether both arrays have one shape and equal elements, as one `bool`; with `equal_nan`, NaN is equal to
+    /// NaN.
+    #[track_caller]
+    pub fn array_equal_with(&self, other: impl Into<Operand>, equal_nan: bool) -> Array {
         bind(
             Op::ArrayEqual { equal_nan },
             &[self, &other.into().beside(self)],
         )
+    }
+}
+
+/// Comparisons and powers under the names of Rust's operators and of the array API standard.
+macro_rules! other_names {
+    ($($name:ident = $method:ident;)*) => {
+        impl Array {$(
+            #[doc = concat!("Returns what [`", stringify!($method), "`](Self::", stringify!($method), ") does.")]
+            #[track_caller]
+            pub fn $name(&self, other: impl Into<Operand>) -> Array {
+                self.$method(other)
+            }
+        )*}
+    };
+}
+
+other_names! {
+    eq = equal;
+    ne = not_equal;
+    gt = greater;
+    ge = greater_equal;
+    lt = less;
+    le = less_equal;
+    pow = power;
+    atan2 = arctan2;
+    bitwise_left_shift = left_shift;
+    bitwise_right_shift = right_shift;
+}
+
+/// Tolerances of [`isclose`](Array::isclose) and [`allclose`](Array::allclose): by default those of Python MLX.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CloseOptions {
+    /// The relative tolerance; 1e-5 by default.
+    pub rtol: f64,
+    /// The absolute tolerance; 1e-8 by default.
+    pub atol: f64,
+    /// Whether NaN is equal to NaN; not by default.
+    pub equal_nan: bool,
+}
+
+impl Default for CloseOptions {
+    fn default() -> Self {
+        Self {
+            rtol: 1e-5,
+            atol: 1e-8,
+            equal_nan: false,
+        }
     }
 }
 
@@ -254,7 +325,11 @@ impl Array {
 /// # }
 /// ```
 #[track_caller]
-pub fn where_(condition: &Array, x: impl Into<Operand>, y: impl Into<Operand>) -> Array {
+pub fn where_(
+    condition: impl Into<Operand>,
+    x: impl Into<Operand>,
+    y: impl Into<Operand>,
+) -> Array {
     let (x, y) = pair(x.into(), y.into());
-    bind(Op::Where, &[condition, &x, &y])
+    bind(Op::Where, &[&condition.into().alone(), &x, &y])
 }

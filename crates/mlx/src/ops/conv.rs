@@ -40,6 +40,40 @@ impl Default for ConvOptions {
     }
 }
 
+/// `()` is the default: stride 1 and no padding.
+impl From<()> for ConvOptions {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
+/// Stride and padding, in the order of Python's arguments: `x.conv2d(&w, (1, 1))`.
+impl<S: Into<Shape>, P: Into<Shape>> From<(S, P)> for ConvOptions {
+    fn from((stride, padding): (S, P)) -> Self {
+        Self {
+            stride: stride.into(),
+            padding: padding.into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<()> for ConvTransposeOptions {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
+impl<S: Into<Shape>, P: Into<Shape>> From<(S, P)> for ConvTransposeOptions {
+    fn from((stride, padding): (S, P)) -> Self {
+        Self {
+            stride: stride.into(),
+            padding: padding.into(),
+            ..Self::default()
+        }
+    }
+}
+
 /// How a transposed convolution moves over its output. One number stands for all spatial axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConvTransposeOptions {
@@ -114,41 +148,53 @@ pub enum ConvolveMode {
 impl Array {
     /// Returns the convolution of `[batch, length, channels]` with `[out, width, channels / groups]`.
     #[track_caller]
-    pub fn conv1d(&self, weight: &Array, options: ConvOptions) -> Array {
-        self.conv("conv1d", 1, weight, options)
+    pub fn conv1d(&self, weight: &Array, options: impl Into<ConvOptions>) -> Array {
+        self.conv("conv1d", 1, weight, options.into())
     }
 
     /// Returns the convolution of `[batch, height, width, channels]` with `[out, height, width, channels / groups]`.
     #[track_caller]
-    pub fn conv2d(&self, weight: &Array, options: ConvOptions) -> Array {
-        self.conv("conv2d", 2, weight, options)
+    pub fn conv2d(&self, weight: &Array, options: impl Into<ConvOptions>) -> Array {
+        self.conv("conv2d", 2, weight, options.into())
     }
 
     /// Returns the convolution of `[batch, depth, height, width, channels]` with
     /// `[out, depth, height, width, channels]`. MLX has no groups here.
     #[track_caller]
-    pub fn conv3d(&self, weight: &Array, options: ConvOptions) -> Array {
-        self.conv("conv3d", 3, weight, options)
+    pub fn conv3d(&self, weight: &Array, options: impl Into<ConvOptions>) -> Array {
+        self.conv("conv3d", 3, weight, options.into())
     }
 
     /// Returns the transposed convolution of `[batch, length, channels]` with `[out, width, channels / groups]`.
     #[track_caller]
-    pub fn conv_transpose1d(&self, weight: &Array, options: ConvTransposeOptions) -> Array {
-        self.conv_transpose("conv_transpose1d", 1, weight, &options)
+    pub fn conv_transpose1d(
+        &self,
+        weight: &Array,
+        options: impl Into<ConvTransposeOptions>,
+    ) -> Array {
+        self.conv_transpose("conv_transpose1d", 1, weight, &options.into())
     }
 
     /// Returns the transposed convolution of `[batch, height, width, channels]` with
     /// `[out, height, width, channels / groups]`.
     #[track_caller]
-    pub fn conv_transpose2d(&self, weight: &Array, options: ConvTransposeOptions) -> Array {
-        self.conv_transpose("conv_transpose2d", 2, weight, &options)
+    pub fn conv_transpose2d(
+        &self,
+        weight: &Array,
+        options: impl Into<ConvTransposeOptions>,
+    ) -> Array {
+        self.conv_transpose("conv_transpose2d", 2, weight, &options.into())
     }
 
     /// Returns the transposed convolution of `[batch, depth, height, width, channels]` with
     /// `[out, depth, height, width, channels]`.
     #[track_caller]
-    pub fn conv_transpose3d(&self, weight: &Array, options: ConvTransposeOptions) -> Array {
-        self.conv_transpose("conv_transpose3d", 3, weight, &options)
+    pub fn conv_transpose3d(
+        &self,
+        weight: &Array,
+        options: impl Into<ConvTransposeOptions>,
+    ) -> Array {
+        self.conv_transpose("conv_transpose3d", 3, weight, &options.into())
     }
 
     /// Returns the convolution over one to three spatial axes, with everything that MLX can be told.

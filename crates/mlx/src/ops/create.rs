@@ -1,33 +1,45 @@
 //! Arrays made of nothing but numbers.
 
 use crate::op::Op;
-use crate::{Array, Dtype, Operand, Shape, bind};
+use crate::{Array, Dtype, Element, Integer, IntoArray, Operand, Scalar, Shape, bind};
 
-/// Returns zeros.
+/// Returns `float32` zeros; of another dtype with [`zeros_with`].
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// assert_eq!(mlx::zeros((2, 3)).array_type()?.to_string(), "float32[2, 3]");
+/// assert_eq!(mlx::zeros_with(2, mlx::int8).array_type()?.to_string(), "int8[2]");
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "empty")]
 #[track_caller]
-pub fn zeros(shape: impl Into<Shape>, dtype: Dtype) -> Array {
-    bind(
-        Op::Zeros {
-            shape: shape.into().0,
-            dtype,
-        },
-        &[],
-    )
+pub fn zeros(shape: impl Into<Shape>) -> Array {
+    zeros_with(shape, Dtype::Float32)
 }
 
-/// Returns ones.
+/// Returns zeros of a dtype.
 #[track_caller]
-pub fn ones(shape: impl Into<Shape>, dtype: Dtype) -> Array {
-    bind(
-        Op::Ones {
-            shape: shape.into().0,
-            dtype,
-        },
-        &[],
-    )
+pub fn zeros_with(shape: impl Into<Shape>, dtype: Dtype) -> Array {
+    let shape = shape.into().0;
+    bind(Op::Zeros { shape, dtype }, &[])
+}
+
+/// Returns `float32` ones; of another dtype with [`ones_with`].
+#[track_caller]
+pub fn ones(shape: impl Into<Shape>) -> Array {
+    ones_with(shape, Dtype::Float32)
+}
+
+/// Returns ones of a dtype.
+#[track_caller]
+pub fn ones_with(shape: impl Into<Shape>, dtype: Dtype) -> Array {
+    let shape = shape.into().0;
+    bind(Op::Ones { shape, dtype }, &[])
 }
 
 /// Returns zeros of the shape and dtype of `array`.
+#[doc(alias = "empty_like")]
 #[track_caller]
 pub fn zeros_like(array: &Array) -> Array {
     bind(Op::ZerosLike, &[array])
@@ -39,20 +51,22 @@ pub fn ones_like(array: &Array) -> Array {
     bind(Op::OnesLike, &[array])
 }
 
-/// Returns `value`, broadcast to `shape`, in the value's own dtype.
+/// Returns `value`, broadcast to `shape`, in the value's own dtype: `float32` for a real number, `int32` for a whole
+/// one.
 #[track_caller]
 pub fn full(shape: impl Into<Shape>, value: impl Into<Operand>) -> Array {
     let value = value.into().alone();
     match value.dtype() {
-        Ok(dtype) => bind(
-            Op::Full {
-                shape: shape.into().0,
-                dtype,
-            },
-            &[&value],
-        ),
+        Ok(dtype) => full_with(shape, value, dtype),
         Err(error) => Array::failed(error),
     }
+}
+
+/// Returns `value`, broadcast to `shape`, in `dtype`.
+#[track_caller]
+pub fn full_with(shape: impl Into<Shape>, value: impl Into<Operand>, dtype: Dtype) -> Array {
+    let shape = shape.into().0;
+    bind(Op::Full { shape, dtype }, &[&value.into().alone()])
 }
 
 /// Returns `value` in the shape and dtype of `array`.
@@ -67,9 +81,76 @@ pub fn full_like(array: &Array, value: impl Into<Operand>) -> Array {
     }
 }
 
-/// Returns `start`, `start + step`, ... up to but not including `stop`.
+/// The numbers of [`arange`]: `24`, a range `2..10`, `(start, stop)` or `(start, stop, step)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ArangeBounds {
+    /// The first number; 0 by default.
+    pub start: Scalar,
+    /// What the numbers stay before.
+    pub stop: Scalar,
+    /// The distance of neighbours; 1 by default.
+    pub step: Scalar,
+}
+
+impl<T: Into<Scalar>> From<T> for ArangeBounds {
+    fn from(stop: T) -> Self {
+        Self::from((0, stop))
+    }
+}
+
+impl<A: Into<Scalar>, B: Into<Scalar>> From<(A, B)> for ArangeBounds {
+    fn from((start, stop): (A, B)) -> Self {
+        Self::from((start, stop, 1))
+    }
+}
+
+impl<A: Into<Scalar>, B: Into<Scalar>, C: Into<Scalar>> From<(A, B, C)> for ArangeBounds {
+    fn from((start, stop, step): (A, B, C)) -> Self {
+        Self {
+            start: start.into(),
+            stop: stop.into(),
+            step: step.into(),
+        }
+    }
+}
+
+impl<T: Into<Scalar>> From<std::ops::Range<T>> for ArangeBounds {
+    fn from(range: std::ops::Range<T>) -> Self {
+        Self::from((range.start, range.end))
+    }
+}
+
+/// Returns numbers from `start` up to but not including `stop`, `step` apart: `arange(24)`, `arange(2..10)`,
+/// `arange((0, 10, 2))`.
+///
+/// Whole numbers give `int32` (`int64` where that is too narrow), others `float32`, as in Python MLX; another dtype with [`arange_with`].
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// assert_eq!(mlx::arange(3).to_vec::<i32>()?, [0, 1, 2]);
+/// assert_eq!(mlx::arange((5, 0, -2)).to_vec::<i32>()?, [5, 3, 1]);
+/// assert_eq!(mlx::arange((0.0, 1.0, 0.5)).to_vec::<f32>()?, [0.0, 0.5]);
+/// # Ok(())
+/// # }
+/// ```
 #[track_caller]
-pub fn arange(start: f64, stop: f64, step: f64, dtype: Dtype) -> Array {
+pub fn arange(bounds: impl Into<ArangeBounds>) -> Array {
+    let ArangeBounds { start, stop, step } = bounds.into();
+    let numbers = [start, stop, step];
+    let dtypes = numbers.map(|number| number.dtype_beside(None));
+    let whole = |dtype: &Dtype| !dtype.is_inexact();
+    let dtype = match dtypes.iter().all(whole) {
+        false => Dtype::Float32,
+        true if dtypes.contains(&Dtype::Int64) => Dtype::Int64,
+        true => Dtype::Int32,
+    };
+    let [start, stop, step] = numbers.map(Scalar::as_f64);
+    arange_with(start, stop, step, dtype)
+}
+
+/// Returns `start`, `start + step`, ... up to but not including `stop`, in `dtype`.
+#[track_caller]
+pub fn arange_with(start: f64, stop: f64, step: f64, dtype: Dtype) -> Array {
     bind(
         Op::Arange {
             start,
@@ -81,79 +162,172 @@ pub fn arange(start: f64, stop: f64, step: f64, dtype: Dtype) -> Array {
     )
 }
 
-/// Returns `0, 1, ... n - 1` as `int32`.
+/// Returns `0, 1, ... n - 1` as `int32`: [`arange`] of one whole number.
 #[track_caller]
-pub fn iota(n: i32) -> Array {
-    arange(0.0, f64::from(n), 1.0, Dtype::Int32)
+pub fn iota(n: impl Integer) -> Array {
+    arange_with(0.0, f64::from(n.to_i32()), 1.0, Dtype::Int32)
 }
 
-/// Returns `num` numbers from `start` to `stop`, both included, evenly spaced.
+/// Options of [`linspace_with`]: by default `float32` with the end included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinspaceOptions {
+    /// Whether the last number is `stop`; otherwise it is a step before.
+    pub endpoint: bool,
+    /// The dtype.
+    pub dtype: Dtype,
+}
+
+impl Default for LinspaceOptions {
+    fn default() -> Self {
+        Self {
+            endpoint: true,
+            dtype: Dtype::Float32,
+        }
+    }
+}
+
+impl From<Dtype> for LinspaceOptions {
+    fn from(dtype: Dtype) -> Self {
+        Self {
+            dtype,
+            ..Self::default()
+        }
+    }
+}
+
+/// Returns `num` numbers from `start` to `stop`, both included, evenly spaced, as `float32`.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// assert_eq!(mlx::linspace(0, 1, 5).to_vec::<f32>()?, [0.0, 0.25, 0.5, 0.75, 1.0]);
+/// # Ok(())
+/// # }
+/// ```
 #[track_caller]
-pub fn linspace(start: f64, stop: f64, num: i32, dtype: Dtype) -> Array {
+pub fn linspace(start: impl Into<Scalar>, stop: impl Into<Scalar>, num: impl Integer) -> Array {
+    linspace_with(start, stop, num, LinspaceOptions::default())
+}
+
+/// Returns evenly spaced numbers as [`linspace`] does, with options or a dtype.
+#[track_caller]
+pub fn linspace_with(
+    start: impl Into<Scalar>,
+    stop: impl Into<Scalar>,
+    num: impl Integer,
+    options: impl Into<LinspaceOptions>,
+) -> Array {
+    let LinspaceOptions { endpoint, dtype } = options.into();
     bind(
         Op::Linspace {
-            start,
-            stop,
-            num,
-            endpoint: true,
+            start: start.into().as_f64(),
+            stop: stop.into().as_f64(),
+            num: num.to_i32(),
+            endpoint,
             dtype,
         },
         &[],
     )
 }
 
+/// Returns the `float32` `[n, n]` matrix with ones on the diagonal; other forms with [`eye_with`].
+#[track_caller]
+pub fn eye(n: impl Integer) -> Array {
+    eye_with(n, n, 0, Dtype::Float32)
+}
+
 /// Returns an `[n, m]` matrix with ones on the `k`-th diagonal.
 #[track_caller]
-pub fn eye(n: i32, m: i32, k: i32, dtype: Dtype) -> Array {
+pub fn eye_with(n: impl Integer, m: impl Integer, k: i32, dtype: Dtype) -> Array {
+    let (n, m) = (n.to_i32(), m.to_i32());
     bind(Op::Eye { n, m, k, dtype }, &[])
 }
 
-/// Returns the `[n, n]` identity matrix.
+/// Returns the `float32` `[n, n]` identity matrix.
 #[track_caller]
-pub fn identity(n: i32, dtype: Dtype) -> Array {
-    eye(n, n, 0, dtype)
+pub fn identity(n: impl Integer) -> Array {
+    eye(n)
+}
+
+/// Returns the `[n, n]` identity matrix of a dtype.
+#[track_caller]
+pub fn identity_with(n: impl Integer, dtype: Dtype) -> Array {
+    eye_with(n, n, 0, dtype)
+}
+
+/// Returns the `float32` `[n, n]` matrix with ones at and below the diagonal; other forms with [`tri_with`].
+#[track_caller]
+pub fn tri(n: impl Integer) -> Array {
+    tri_with(n, n, 0, Dtype::Float32)
 }
 
 /// Returns an `[n, m]` matrix with ones at and below the `k`-th diagonal.
 #[track_caller]
-pub fn tri(n: i32, m: i32, k: i32, dtype: Dtype) -> Array {
+pub fn tri_with(n: impl Integer, m: impl Integer, k: i32, dtype: Dtype) -> Array {
+    let (n, m) = (n.to_i32(), m.to_i32());
     bind(Op::Tri { n, m, k, dtype }, &[])
 }
 
 /// Returns the Bartlett (triangular) window of `m` points.
 #[track_caller]
-pub fn bartlett(m: i32) -> Array {
-    bind(Op::Bartlett { m }, &[])
+pub fn bartlett(m: impl Integer) -> Array {
+    bind(Op::Bartlett { m: m.to_i32() }, &[])
 }
 
 /// Returns the Blackman window of `m` points.
 #[track_caller]
-pub fn blackman(m: i32) -> Array {
-    bind(Op::Blackman { m }, &[])
+pub fn blackman(m: impl Integer) -> Array {
+    bind(Op::Blackman { m: m.to_i32() }, &[])
 }
 
 /// Returns the Hamming window of `m` points.
 #[track_caller]
-pub fn hamming(m: i32) -> Array {
-    bind(Op::Hamming { m }, &[])
+pub fn hamming(m: impl Integer) -> Array {
+    bind(Op::Hamming { m: m.to_i32() }, &[])
 }
 
 /// Returns the Hann window of `m` points.
 #[track_caller]
-pub fn hanning(m: i32) -> Array {
-    bind(Op::Hanning { m }, &[])
+pub fn hanning(m: impl Integer) -> Array {
+    bind(Op::Hanning { m: m.to_i32() }, &[])
 }
 
 impl Array {
+    /// Returns an array of nested lists in `dtype`: Python's `array(nested, dtype)`.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let x = mlx::Array::new_with([0.1], mlx::float64);
+    /// assert_eq!(x.item::<f64>()?, 0.1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn new_with<A: IntoArray>(nested: A, dtype: Dtype) -> Self {
+        let mut elements = Vec::new();
+        nested.elements(&mut elements);
+        let own = Self::from_result(Self::from_slice(&elements, A::sizes()));
+        if A::Element::DTYPE == dtype {
+            return own;
+        }
+        bind(Op::Astype { dtype }, &[&own])
+    }
+
     /// Returns a matrix with this vector on its `k`-th diagonal, or the `k`-th diagonal of this matrix.
     #[track_caller]
     pub fn diag(&self, k: i32) -> Array {
         bind(Op::Diag { k }, &[self])
     }
 
-    /// Returns the diagonal over two axes, as the last axis.
+    /// Returns the main diagonal over the first two axes, as the last axis; others with
+    /// [`diagonal_with`](Self::diagonal_with).
     #[track_caller]
-    pub fn diagonal(&self, offset: i32, axis1: i32, axis2: i32) -> Array {
+    pub fn diagonal(&self) -> Array {
+        self.diagonal_with(0, 0, 1)
+    }
+
+    /// Returns the diagonal over two axes that is `offset` above the main one, as the last axis.
+    #[track_caller]
+    pub fn diagonal_with(&self, offset: i32, axis1: i32, axis2: i32) -> Array {
         bind(
             Op::Diagonal {
                 offset,
@@ -175,4 +349,10 @@ impl Array {
     pub fn triu(&self, k: i32) -> Array {
         bind(Op::Triu { k }, &[self])
     }
+}
+
+/// Returns an array of nested lists, as [`Array::new`]: Python's `mx.array`.
+#[track_caller]
+pub fn array<A: IntoArray>(nested: A) -> Array {
+    Array::new(nested)
 }

@@ -5,6 +5,8 @@
 mod binary;
 mod conv;
 mod create;
+mod dtypes;
+mod functions;
 mod join;
 mod operators;
 mod pad;
@@ -16,14 +18,20 @@ mod shape;
 mod sort;
 mod unary;
 
-pub use binary::where_;
+pub use binary::{CloseOptions, where_};
 pub use conv::{ConvGeneralOptions, ConvOptions, ConvTransposeOptions, ConvolveMode};
 pub use create::{
-    arange, bartlett, blackman, eye, full, full_like, hamming, hanning, identity, iota, linspace,
-    ones, ones_like, tri, zeros, zeros_like,
+    ArangeBounds, LinspaceOptions, arange, arange_with, array, bartlett, blackman, eye, eye_with,
+    full, full_like, full_with, hamming, hanning, identity, identity_with, iota, linspace,
+    linspace_with, ones, ones_like, ones_with, tri, tri_with, zeros, zeros_like, zeros_with,
 };
-pub use join::{broadcast_arrays, concatenate, meshgrid, stack};
+pub use dtypes::{
+    DtypeLike, FloatInfo, IntegerInfo, broadcast_shapes, can_cast, finfo, iinfo, result_type,
+};
+pub use functions::*;
+pub use join::{broadcast_arrays, concat, concatenate, meshgrid, meshgrid_with, stack};
 pub use pad::PadWidth;
-pub use product::{BlockMasks, GatherOptions, addmm, einsum};
+pub use product::{BlockMasks, GatherOptions, TensordotAxes, addmm, addmm_with, einsum};
 pub use quantized::{Quantization, Quantized};
 pub use scan::CumulativeOptions;
+pub use shape::Sections;

@@ -2,9 +2,13 @@
 //!
 //! They mean what they mean in Python MLX, except that `%` and integer division by zero give 0. None panics.
 //!
-//! On the left, numbers are `f32`, `i32`, `bool` or complex: with more, `2.0 * x` would not say which one it is.
+//! On the right, numbers are of any type. On the left, they are `f32`, `i32`, `bool`, half precision, complex or a
+//! [`Scalar`]: with more, `(2.0 * x).sum(())` would not say which type 2.0 has. So `x * v` for a variable of another type,
+//! or `Scalar::from(v) - x`.
 
 use std::ops;
+
+use half::{bf16, f16};
 
 use crate::array::pair;
 use crate::dtype::Complex64;
@@ -33,7 +37,7 @@ macro_rules! binary_operators {
                 *self = bind(Op::$op, &[self, &other.into().beside(self)]);
             }
         }
-        binary_operators!(@numbers $trait $method $op; f32, i32, bool, Complex64);
+        binary_operators!(@numbers $trait $method $op; f32, i32, bool, f16, bf16, Complex64, Scalar);
     )*};
     (@numbers $trait:ident $method:ident $op:ident; $($t:ty),*) => {$(
         impl ops::$trait<Array> for $t {

@@ -39,19 +39,34 @@ impl From<Vec<(i32, i32)>> for PadWidth {
 }
 
 impl Array {
+    /// Returns the array with zeros put around it; other elements with [`pad_with`](Self::pad_with).
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let x = mlx::ones((2, 3));
+    /// assert_eq!(x.pad(1).shape()?, [4, 5]);
+    /// assert_eq!(x.pad([(0, 0), (2, 1)]).shape()?, [2, 6]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn pad(&self, width: impl Into<PadWidth>) -> Array {
+        self.pad_with(width, PadMode::Constant, 0)
+    }
+
     /// Returns the array with elements put around it: `value` in the mode [`PadMode::Constant`], its own otherwise.
     ///
     /// ```
     /// # fn main() -> mlx::Result<()> {
     /// use mlx::PadMode;
     /// let x = mlx::array!([1, 2, 3]);
-    /// assert_eq!(x.pad(1, PadMode::Constant, 0).to_vec::<i32>()?, [0, 1, 2, 3, 0]);
-    /// assert_eq!(x.pad((2, 0), PadMode::Reflect, 0).to_vec::<i32>()?, [3, 2, 1, 2, 3]);
+    /// assert_eq!(x.pad_with(1, PadMode::Constant, 0).to_vec::<i32>()?, [0, 1, 2, 3, 0]);
+    /// assert_eq!(x.pad_with((2, 0), PadMode::Reflect, 0).to_vec::<i32>()?, [3, 2, 1, 2, 3]);
     /// # Ok(())
     /// # }
     /// ```
     #[track_caller]
-    pub fn pad(
+    pub fn pad_with(
         &self,
         width: impl Into<PadWidth>,
         mode: PadMode,

@@ -1,7 +1,7 @@
 //! Products of matrices and tensors.
 
 use crate::op::{Op, OpString};
-use crate::{Array, Dtype, bind};
+use crate::{Array, ArrayList, Dtype, Integer, Shape, bind};
 
 /// Which matrices of both sides [`gather_mm`](Array::gather_mm) and [`gather_qmm`](Array::gather_qmm) multiply.
 ///
@@ -46,59 +46,89 @@ impl Array {
     /// Returns the matrix product over the last two axes, the others broadcasting. One-dimensional sides are rows
     /// or columns, as in NumPy.
     #[track_caller]
-    pub fn matmul(&self, other: &Array) -> Array {
-        bind(Op::Matmul, &[self, other])
+    pub fn matmul(&self, other: impl AsRef<Array>) -> Array {
+        bind(Op::Matmul, &[self, other.as_ref()])
     }
 
     /// Returns the sum of products over the last axes of both.
     #[track_caller]
-    pub fn inner(&self, other: &Array) -> Array {
-        bind(Op::Inner, &[self, other])
+    pub fn inner(&self, other: impl AsRef<Array>) -> Array {
+        bind(Op::Inner, &[self, other.as_ref()])
     }
 
     /// Returns the products of all elements of one with all elements of the other, `[self.size, other.size]`.
     #[track_caller]
-    pub fn outer(&self, other: &Array) -> Array {
-        bind(Op::Outer, &[self, other])
+    pub fn outer(&self, other: impl AsRef<Array>) -> Array {
+        bind(Op::Outer, &[self, other.as_ref()])
     }
 
     /// Returns the Kronecker product.
     #[track_caller]
-    pub fn kron(&self, other: &Array) -> Array {
-        bind(Op::Kron, &[self, other])
+    pub fn kron(&self, other: impl AsRef<Array>) -> Array {
+        bind(Op::Kron, &[self, other.as_ref()])
     }
 
-    /// Returns the sum of products over pairs of axes, one list for each side.
+    /// Returns the sum of products over pairs of axes: the last `n` of this array with the first `n` of the other, or one
+    /// list of axes for each side.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let (a, b) = (mlx::ones((2, 3)), mlx::ones((3, 4)));
+    /// assert_eq!(a.tensordot(&b, 1).shape()?, [2, 4]);
+    /// assert_eq!(a.tensordot(&b, ([1], [0])).shape()?, [2, 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
-    pub fn tensordot(
-        &self,
-        other: &Array,
-        axes_a: impl Into<Vec<i32>>,
-        axes_b: impl Into<Vec<i32>>,
-    ) -> Array {
-        bind(
-            Op::Tensordot {
-                axes_a: axes_a.into(),
-                axes_b: axes_b.into(),
-            },
-            &[self, other],
-        )
+    pub fn tensordot(&self, other: impl AsRef<Array>, axes: impl Into<TensordotAxes>) -> Array {
+        let other = other.as_ref();
+        let (axes_a, axes_b) = match axes.into() {
+            TensordotAxes::Lists(a, b) => (a, b),
+            TensordotAxes::Count(n) => ((-n..0).collect(), (0..n).collect()),
+        };
+        bind(Op::Tensordot { axes_a, axes_b }, &[self, other])
+    }
+
+    /// Returns the dot products of vectors along the last axis, the first conjugated; along another with
+    /// [`vecdot_with`](Self::vecdot_with).
+    #[track_caller]
+    pub fn vecdot(&self, other: impl AsRef<Array>) -> Array {
+        self.vecdot_with(other, -1)
     }
 
     /// Returns the dot products of vectors along `axis`, the first conjugated.
     #[track_caller]
-    pub fn vecdot(&self, other: &Array, axis: i32) -> Array {
-        bind(Op::Vecdot { axis }, &[self, other])
+    pub fn vecdot_with(&self, other: impl AsRef<Array>, axis: impl Integer) -> Array {
+        let axis = axis.to_i32();
+        bind(Op::Vecdot { axis }, &[self, other.as_ref()])
+    }
+
+    /// Returns the sum of the main diagonal over the first two axes, in the array's dtype (`int32` for `bool` and smaller
+    /// integers, as in Python MLX); others with [`trace_with`](Self::trace_with).
+    #[track_caller]
+    pub fn trace(&self) -> Array {
+        match self.dtype() {
+            Ok(Dtype::Bool | Dtype::Int8 | Dtype::Int16) => self.trace_with(0, 0, 1, Dtype::Int32),
+            Ok(Dtype::Uint8 | Dtype::Uint16) => self.trace_with(0, 0, 1, Dtype::Uint32),
+            Ok(dtype) => self.trace_with(0, 0, 1, dtype),
+            Err(error) => Array::failed(error),
+        }
     }
 
     /// Returns the sum of a diagonal over two axes, in `dtype`.
     #[track_caller]
-    pub fn trace(&self, offset: i32, axis1: i32, axis2: i32, dtype: Dtype) -> Array {
+    pub fn trace_with(
+        &self,
+        offset: i32,
+        axis1: impl Integer,
+        axis2: impl Integer,
+        dtype: Dtype,
+    ) -> Array {
         bind(
             Op::Trace {
                 offset,
-                axis1,
-                axis2,
+                axis1: axis1.to_i32(),
+                axis2: axis2.to_i32(),
                 dtype,
             },
             &[self],
@@ -154,20 +184,51 @@ impl Array {
     }
 }
 
+/// The axes of [`tensordot`](Array::tensordot): how many, or a list for each side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TensordotAxes {
+    /// The last so many of the left side with the first so many of the right.
+    Count(i32),
+    /// These of the left side with those of the right.
+    Lists(Vec<i32>, Vec<i32>),
+}
+
+impl<T: Integer> From<T> for TensordotAxes {
+    fn from(count: T) -> Self {
+        TensordotAxes::Count(count.to_i32())
+    }
+}
+
+impl<A: Into<Shape>, B: Into<Shape>> From<(A, B)> for TensordotAxes {
+    fn from((a, b): (A, B)) -> Self {
+        TensordotAxes::Lists(a.into().0, b.into().0)
+    }
+}
+
+/// Returns `c + a @ b` in one operation.
+#[track_caller]
+pub fn addmm(c: impl AsRef<Array>, a: impl AsRef<Array>, b: impl AsRef<Array>) -> Array {
+    addmm_with(c, a, b, 1.0, 1.0)
+}
+
 /// Returns `beta * c + alpha * (a @ b)` in one operation.
 #[track_caller]
-pub fn addmm(c: &Array, a: &Array, b: &Array, alpha: f32, beta: f32) -> Array {
-    bind(Op::Addmm { alpha, beta }, &[c, a, b])
+pub fn addmm_with(
+    c: impl AsRef<Array>,
+    a: impl AsRef<Array>,
+    b: impl AsRef<Array>,
+    alpha: f32,
+    beta: f32,
+) -> Array {
+    let inputs = [c.as_ref(), a.as_ref(), b.as_ref()];
+    bind(Op::Addmm { alpha, beta }, &inputs)
 }
 
 /// Returns the sum of products written in Einstein's notation: `einsum("ij,jk->ik", [&a, &b])`.
 #[track_caller]
-pub fn einsum<'a>(subscripts: &str, operands: impl IntoIterator<Item = &'a Array>) -> Array {
-    let operands: Vec<&Array> = operands.into_iter().collect();
-    bind(
-        Op::Einsum {
-            subscripts: OpString::new(subscripts),
-        },
-        &operands,
-    )
+pub fn einsum(subscripts: &str, operands: impl ArrayList) -> Array {
+    let operands = operands.into_arrays();
+    let subscripts = OpString::new(subscripts);
+    let operands: Vec<&Array> = operands.iter().collect();
+    bind(Op::Einsum { subscripts }, &operands)
 }

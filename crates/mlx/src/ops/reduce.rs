@@ -3,6 +3,7 @@
 //! Axes are `-1`, `[0, 1]` or `()` for all; [`keepdims(-1)`](crate::keepdims) leaves them with size 1.
 
 use crate::op::Op;
+use crate::shape::VarianceOptions;
 use crate::{Array, Axes, Reduction, bind};
 
 impl Array {
@@ -76,10 +77,12 @@ impl Array {
         bind(Op::Sum { axes, keepdims }, &[self])
     }
 
-    /// Returns the standard deviation over `axes`, with `n - ddof` in the denominator.
+    /// Returns the standard deviation over `axes`, with `n` in the denominator, or `n - ddof`:
+    /// `x.std(keepdims(-1).ddof(1))`.
     #[track_caller]
-    pub fn std(&self, axes: impl Into<Reduction>, ddof: i32) -> Array {
-        let (axes, keepdims) = self.reduced(axes.into());
+    pub fn std(&self, axes: impl Into<VarianceOptions>) -> Array {
+        let VarianceOptions { over, ddof } = axes.into();
+        let (axes, keepdims) = self.reduced(over);
         bind(
             Op::Std {
                 axes,
@@ -90,10 +93,11 @@ impl Array {
         )
     }
 
-    /// Returns the variance over `axes`, with `n - ddof` in the denominator.
+    /// Returns the variance over `axes`, with `n` in the denominator, or `n - ddof`: `x.var(keepdims(-1).ddof(1))`.
     #[track_caller]
-    pub fn var(&self, axes: impl Into<Reduction>, ddof: i32) -> Array {
-        let (axes, keepdims) = self.reduced(axes.into());
+    pub fn var(&self, axes: impl Into<VarianceOptions>) -> Array {
+        let VarianceOptions { over, ddof } = axes.into();
+        let (axes, keepdims) = self.reduced(over);
         bind(
             Op::Var {
                 axes,

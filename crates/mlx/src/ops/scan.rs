@@ -71,3 +71,17 @@ cumulative! {
     /// Returns `log(cumsum(exp(x)))` without overflow.
     logcumsumexp = Logcumsumexp;
 }
+
+impl Array {
+    /// Returns what [`cumsum`](Self::cumsum) does.
+    #[track_caller]
+    pub fn cumulative_sum(&self, options: impl Into<CumulativeOptions>) -> Array {
+        self.cumsum(options)
+    }
+
+    /// Returns what [`cumprod`](Self::cumprod) does.
+    #[track_caller]
+    pub fn cumulative_prod(&self, options: impl Into<CumulativeOptions>) -> Array {
+        self.cumprod(options)
+    }
+}

@@ -3,7 +3,39 @@
 use std::panic::Location;
 
 use crate::op::Op;
-use crate::{Array, Axes, Result, Shape, bind, bind_all};
+use crate::{Array, Axes, Integer, Result, Shape, bind, bind_all};
+
+/// How [`split`](Array::split) cuts: `3` for equal parts, `[2, 5]` before these indices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sections {
+    /// So many parts of one size.
+    Equal(i32),
+    /// Before each of these indices.
+    At(Vec<i32>),
+}
+
+impl<T: Integer> From<T> for Sections {
+    fn from(parts: T) -> Self {
+        Sections::Equal(parts.to_i32())
+    }
+}
+
+macro_rules! section_lists {
+    ($([$($bound:tt)*] $list:ty;)*) => {$(
+        impl<T: Integer $($bound)*> From<$list> for Sections {
+            fn from(indices: $list) -> Self {
+                Sections::At(Shape::from(indices).0)
+            }
+        }
+    )*};
+}
+section_lists! {
+    [, const N: usize] [T; N];
+    [, const N: usize] &[T; N];
+    [] &[T];
+    [] Vec<T>;
+    [] &Vec<T>;
+}
 
 impl Array {
     /// Returns the elements in another shape; one size may be -1, which the others determine.
@@ -19,7 +51,8 @@ impl Array {
 
     /// Returns the array with the axes from `start_axis` to `end_axis`, both included, made one.
     #[track_caller]
-    pub fn flatten(&self, start_axis: i32, end_axis: i32) -> Array {
+    pub fn flatten(&self, start_axis: impl Integer, end_axis: impl Integer) -> Array {
+        let (start_axis, end_axis) = (start_axis.to_i32(), end_axis.to_i32());
         bind(
             Op::Flatten {
                 start_axis,
@@ -31,7 +64,8 @@ impl Array {
 
     /// Returns the array with `axis` split into axes of these sizes, one of which may be -1.
     #[track_caller]
-    pub fn unflatten(&self, axis: i32, shape: impl Into<Shape>) -> Array {
+    pub fn unflatten(&self, axis: impl Integer, shape: impl Into<Shape>) -> Array {
+        let axis = axis.to_i32();
         bind(
             Op::Unflatten {
                 axis,
@@ -87,7 +121,20 @@ impl Array {
         bind(Op::Transpose { axes }, &[self])
     }
 
+    /// Returns what [`transpose`](Self::transpose) does.
+    #[track_caller]
+    pub fn permute_dims(&self, axes: impl Into<Axes>) -> Array {
+        self.transpose(axes)
+    }
+
+    /// Returns the array with its last two axes exchanged: the transposes of a batch of matrices.
+    #[track_caller]
+    pub fn matrix_transpose(&self) -> Array {
+        self.swapaxes(-1, -2)
+    }
+
     /// Returns the array with its axes reversed, the transpose of a matrix.
+    #[doc(alias = "T")]
     #[track_caller]
     pub fn t(&self) -> Array {
         self.transpose(())
@@ -95,13 +142,15 @@ impl Array {
 
     /// Returns the array with two axes exchanged.
     #[track_caller]
-    pub fn swapaxes(&self, axis1: i32, axis2: i32) -> Array {
+    pub fn swapaxes(&self, axis1: impl Integer, axis2: impl Integer) -> Array {
+        let (axis1, axis2) = (axis1.to_i32(), axis2.to_i32());
         bind(Op::Swapaxes { axis1, axis2 }, &[self])
     }
 
     /// Returns the array with the axis `source` moved to `destination`, the others keeping their order.
     #[track_caller]
-    pub fn moveaxis(&self, source: i32, destination: i32) -> Array {
+    pub fn moveaxis(&self, source: impl Integer, destination: impl Integer) -> Array {
+        let (source, destination) = (source.to_i32(), destination.to_i32());
         bind(
             Op::Moveaxis {
                 source,
@@ -202,13 +251,28 @@ impl Array {
         bind(Op::Roll { shift, axes }, &[self])
     }
 
-    /// Returns the array cut into `num_splits` equal parts along `axis`.
+    /// Returns the array cut along `axis`: into so many equal parts, or before each of several indices, given as an array,
+    /// a vector or a slice.
     ///
     /// # Errors
-    /// When the size does not divide, or the array carries an error.
+    /// When the size does not divide, there is no such axis, or the array carries an error.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let x = mlx::arange(6);
+    /// assert_eq!(x.split(3, 0)?[1].to_vec::<i32>()?, [2, 3]);
+    /// assert_eq!(x.split([1, 4], 0)?[1].to_vec::<i32>()?, [1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
-    pub fn split(&self, num_splits: i32, axis: i32) -> Result<Vec<Array>> {
-        bind_all(Op::Split { num_splits, axis }, &[self])
+    pub fn split(&self, sections: impl Into<Sections>, axis: impl Integer) -> Result<Vec<Array>> {
+        let axis = axis.to_i32();
+        let op = match sections.into() {
+            Sections::Equal(num_splits) => Op::Split { num_splits, axis },
+            Sections::At(indices) => Op::SplitSections { indices, axis },
+        };
+        bind_all(op, &[self])
     }
 
     /// Returns the array cut along `axis` before each of these indices.
@@ -216,14 +280,8 @@ impl Array {
     /// # Errors
     /// When there is no such axis, or the array carries an error.
     #[track_caller]
-    pub fn split_at(&self, indices: impl Into<Shape>, axis: i32) -> Result<Vec<Array>> {
-        bind_all(
-            Op::SplitSections {
-                indices: indices.into().0,
-                axis,
-            },
-            &[self],
-        )
+    pub fn split_at(&self, indices: impl Into<Shape>, axis: impl Integer) -> Result<Vec<Array>> {
+        self.split(Sections::At(indices.into().0), axis)
     }
 
     /// Returns the slices along `axis`, without that axis.
@@ -231,7 +289,8 @@ impl Array {
     /// # Errors
     /// When there is no such axis, or the array carries an error.
     #[track_caller]
-    pub fn unstack(&self, axis: i32) -> Result<Vec<Array>> {
+    pub fn unstack(&self, axis: impl Integer) -> Result<Vec<Array>> {
+        let axis = axis.to_i32();
         bind_all(Op::Unstack { axis }, &[self])
     }
 
@@ -248,7 +307,8 @@ impl Array {
 
     /// Returns the array with each element along an axis repeated; `()` reads the array as one row.
     #[track_caller]
-    pub fn repeat(&self, repeats: i32, axis: impl Into<Axes>) -> Array {
+    pub fn repeat(&self, repeats: impl Integer, axis: impl Into<Axes>) -> Array {
+        let repeats = repeats.to_i32();
         self.along("repeat", axis.into(), |axis| Op::Repeat { repeats, axis })
     }
 }

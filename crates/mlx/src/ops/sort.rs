@@ -3,7 +3,7 @@
 //! An axis is `-1`, or `()` for the array read as one row, which is Python's `axis=None`.
 
 use crate::op::{Op, SearchSide};
-use crate::{Array, Axes, Error, Operand, Reduction, Result, bind};
+use crate::{Array, Axes, Error, Integer, Operand, Reduction, Result, bind};
 
 impl Array {
     /// Returns the index of the maximum along an axis, as `uint32`; the first of equal ones.
@@ -53,13 +53,15 @@ impl Array {
     /// Returns the elements with the `kth` smallest in its place along an axis, smaller ones before it and greater
     /// ones after it, each in any order. A negative `kth` counts from the end.
     #[track_caller]
-    pub fn partition(&self, kth: i32, axis: impl Into<Axes>) -> Array {
+    pub fn partition(&self, kth: impl Integer, axis: impl Into<Axes>) -> Array {
+        let kth = kth.to_i32();
         self.along("partition", axis.into(), |axis| Op::Partition { kth, axis })
     }
 
     /// Returns the positions that [`partition`](Self::partition) the elements along an axis, as `uint32`.
     #[track_caller]
-    pub fn argpartition(&self, kth: i32, axis: impl Into<Axes>) -> Array {
+    pub fn argpartition(&self, kth: impl Integer, axis: impl Into<Axes>) -> Array {
+        let kth = kth.to_i32();
         self.along("argpartition", axis.into(), |axis| Op::Argpartition {
             kth,
             axis,
@@ -68,8 +70,16 @@ impl Array {
 
     /// Returns the `k` largest elements along an axis, in any order.
     #[track_caller]
-    pub fn topk(&self, k: i32, axis: impl Into<Axes>) -> Array {
+    pub fn topk(&self, k: impl Integer, axis: impl Into<Axes>) -> Array {
+        let k = k.to_i32();
         self.along("topk", axis.into(), |axis| Op::Topk { k, axis })
+    }
+
+    /// Returns for each of `values` the position where it belongs in this sorted one-dimensional array, before elements
+    /// equal to it, as `uint32`.
+    #[track_caller]
+    pub fn searchsorted(&self, values: impl Into<Operand>) -> Array {
+        self.searchsorted_with(values, SearchSide::Left)
     }
 
     /// Returns for each of `values` the position where it belongs in this sorted one-dimensional array, as `uint32`:
@@ -78,22 +88,29 @@ impl Array {
     /// ```
     /// # fn main() -> mlx::Result<()> {
     /// let edges = mlx::array!([1.0, 2.0, 2.0, 3.0]);
-    /// assert_eq!(edges.searchsorted(2.0, mlx::SearchSide::Left).item::<u32>()?, 1);
-    /// assert_eq!(edges.searchsorted(2.0, mlx::SearchSide::Right).item::<u32>()?, 3);
+    /// assert_eq!(edges.searchsorted(2.0).item::<u32>()?, 1);
+    /// assert_eq!(edges.searchsorted_with(2.0, mlx::SearchSide::Right).item::<u32>()?, 3);
     /// # Ok(())
     /// # }
     /// ```
     #[track_caller]
-    pub fn searchsorted(&self, values: impl Into<Operand>, side: SearchSide) -> Array {
+    pub fn searchsorted_with(&self, values: impl Into<Operand>, side: SearchSide) -> Array {
         bind(
             Op::Searchsorted { side },
             &[self, &values.into().beside(self)],
         )
     }
 
+    /// Returns the differences of neighbours along the last axis, which gets one shorter.
+    #[track_caller]
+    pub fn diff(&self) -> Array {
+        self.diff_with(1, -1)
+    }
+
     /// Returns the differences of neighbours along `axis`, taken `n` times: the axis gets `n` shorter.
     #[track_caller]
-    pub fn diff(&self, n: i32, axis: i32) -> Array {
+    pub fn diff_with(&self, n: i32, axis: impl Integer) -> Array {
+        let axis = axis.to_i32();
         bind(Op::Diff { n, axis }, &[self])
     }
 

@@ -292,10 +292,17 @@ impl Array {
         bind(Op::Round { decimals }, &[self])
     }
 
+    /// Returns the elements with NaN replaced by 0 and infinities by the largest and smallest numbers of the dtype; by
+    /// others with [`nan_to_num_with`](Self::nan_to_num_with).
+    #[track_caller]
+    pub fn nan_to_num(&self) -> Array {
+        self.nan_to_num_with(0.0, None, None)
+    }
+
     /// Returns the elements with NaN and infinities replaced: NaN by `nan`, infinities by the given values or by the
     /// largest and smallest numbers of the dtype.
     #[track_caller]
-    pub fn nan_to_num(&self, nan: f32, posinf: Option<f32>, neginf: Option<f32>) -> Array {
+    pub fn nan_to_num_with(&self, nan: f32, posinf: Option<f32>, neginf: Option<f32>) -> Array {
         bind(
             Op::NanToNum {
                 nan,
@@ -323,4 +330,27 @@ impl Array {
     pub fn from_fp8(&self, dtype: Dtype) -> Array {
         bind(Op::FromFp8 { dtype }, &[self])
     }
+}
+
+/// The same functions under the names of the array API standard.
+macro_rules! other_names {
+    ($($name:ident = $method:ident;)*) => {
+        impl Array {$(
+            #[doc = concat!("Returns what [`", stringify!($method), "`](Self::", stringify!($method), ") does.")]
+            #[track_caller]
+            pub fn $name(&self) -> Array {
+                self.$method()
+            }
+        )*}
+    };
+}
+
+other_names! {
+    acos = arccos;
+    acosh = arccosh;
+    asin = arcsin;
+    asinh = arcsinh;
+    atan = arctan;
+    atanh = arctanh;
+    conj = conjugate;
 }

@@ -1,112 +1,52 @@
-//! Random numbers from explicit keys, as Python's `mlx.core.random` with `key=`.
+//! Random numbers, as Python's `mlx.core.random`: from a default key of the thread, or from explicit keys.
 //!
-//! The same key always gives the same numbers, so a key is used once and then split. There is no hidden state: it
-//! would be frozen when a function is compiled, and differ between threads.
+//! [`seed`] sets the default key. With options (`normal_with`, ...) a function draws with a key of its own: the same key
+//! always gives the same numbers, so it is used once and then [split](split()).
 //!
 //! ```
 //! # fn main() -> mlx::Result<()> {
-//! use mlx::random::{self, UniformOptions};
-//! let [first, second] = random::keys(&random::key(7));
-//! let x = random::uniform(&first, [2, 3], UniformOptions::default());
-//! let again = random::uniform(&first, [2, 3], UniformOptions::default());
-//! let other = random::uniform(&second, [2, 3], UniformOptions::default());
-//! assert!(x.array_equal(&again, false).item::<bool>()?);
-//! assert!(!x.array_equal(&other, false).item::<bool>()?);
+//! use mlx::random;
+//! random::seed(7);
+//! let x = random::normal([2, 3]);
+//! let (first, second) = random::split(&random::key(7));
+//! let y = random::normal_with([2, 3], &first);
+//! let again = random::normal_with([2, 3], &first);
+//! let other = random::normal_with([2, 3], &second);
+//! assert!(y.array_equal(&again).item::<bool>()?);
+//! assert!(!y.array_equal(&other).item::<bool>()?);
+//! # assert!(!x.array_equal(&y).item::<bool>()?);
 //! # Ok(())
 //! # }
 //! ```
 
+mod default_key;
+mod options;
+
+pub(crate) use default_key::{Replay, with_source};
+pub use default_key::{next_key, seed, set_state, state};
+pub use options::{CategoricalOptions, LaplaceOptions, NormalOptions, RandomOptions};
+
 use crate::op::Op;
 use crate::shape::axis_index;
-use crate::{Array, Dtype, Error, Operand, Result, Scalar, Shape, bind};
-
-/// Options of [`uniform`]: the range and dtype, by default from 0 to 1 in `float32`.
-#[derive(Clone)]
-pub struct UniformOptions {
-    /// The minimum.
-    pub low: Operand,
-    /// The exclusive upper bound.
-    pub high: Operand,
-    /// The dtype: `float32`, `float16` or `bfloat16`.
-    pub dtype: Dtype,
-}
-
-impl Default for UniformOptions {
-    fn default() -> Self {
-        Self {
-            low: Operand::Scalar(Scalar::Float(0.0)),
-            high: Operand::Scalar(Scalar::Float(1.0)),
-            dtype: Dtype::Float32,
-        }
-    }
-}
-
-/// Location, scale and dtype of a distribution: by default 0, 1 and `float32`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LocScale {
-    /// The location: the mean.
-    pub loc: f32,
-    /// The scale: the standard deviation of [`normal`], the mean absolute deviation of [`laplace`].
-    pub scale: f32,
-    /// The dtype.
-    pub dtype: Dtype,
-}
-
-impl Default for LocScale {
-    fn default() -> Self {
-        Self {
-            loc: 0.0,
-            scale: 1.0,
-            dtype: Dtype::Float32,
-        }
-    }
-}
-
-/// Options of [`categorical`]: by default one sample from each row along the last axis.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CategoricalOptions {
-    /// The axis of the logits.
-    pub axis: i32,
-    /// The shape of the result, to which the logits' shape without `axis` broadcasts.
-    pub shape: Option<Shape>,
-    /// The number of samples from each row, as a new last axis; not together with `shape`.
-    pub num_samples: Option<i32>,
-}
-
-impl Default for CategoricalOptions {
-    fn default() -> Self {
-        Self {
-            axis: -1,
-            shape: None,
-            num_samples: None,
-        }
-    }
-}
-
-/// The old name of [`LocScale`], until the next version.
-#[doc(hidden)]
-#[deprecated(note = "renamed to `LocScale`")]
-pub type Bell = LocScale;
-/// The old name of [`UniformOptions`], until the next version.
-#[doc(hidden)]
-#[deprecated(note = "renamed to `UniformOptions`")]
-pub type Uniform = UniformOptions;
-/// The old name of [`CategoricalOptions`], until the next version.
-#[doc(hidden)]
-#[deprecated(note = "renamed to `CategoricalOptions`")]
-pub type Categorical = CategoricalOptions;
+use crate::{Array, Dtype, Error, Integer, Operand, Result, Scalar, Shape, bind};
 
 /// Returns the key of a seed, `uint32[2]`.
 #[track_caller]
 pub fn key(seed: u64) -> Array {
-    #[allow(clippy::cast_possible_truncation)] // The two halves of the seed.
-    let halves = [(seed >> 32) as u32, seed as u32];
-    Array::new(halves)
+    Array::new(default_key::words(seed))
+}
+
+/// Returns two new keys: `let (a, b) = split(&key)`. Other numbers of keys with [`keys`] and [`split_with`].
+#[track_caller]
+pub fn split(key: &Array) -> (Array, Array) {
+    let [first, second] = keys(key);
+    (first, second)
 }
 
 /// Returns `num` new keys, `[num, 2]`.
 #[track_caller]
-pub fn split(key: &Array, num: i32) -> Array {
+pub fn split_with(key: &Array, num: impl Integer) -> Array {
+    let num = num.to_i32();
     bind(Op::RandomSplit { num }, &[key])
 }
 
@@ -114,7 +54,7 @@ pub fn split(key: &Array, num: i32) -> Array {
 #[track_caller]
 pub fn keys<const N: usize>(key: &Array) -> [Array; N] {
     let num = i32::try_from(N).unwrap_or(i32::MAX);
-    let all = split(key, num.max(1));
+    let all = split_with(key, num.max(1));
     let mut next = 0;
     [(); N].map(|()| {
         let row = Op::Slice {
@@ -129,149 +69,271 @@ pub fn keys<const N: usize>(key: &Array) -> [Array; N] {
 
 /// Returns random bits in unsigned integers of `width` bytes: 1, 2 or 4.
 #[track_caller]
-pub fn bits(key: &Array, shape: impl Into<Shape>, width: i32) -> Array {
-    bind(
-        Op::RandomBits {
-            shape: shape.into().0,
-            width,
-        },
-        &[key],
-    )
+pub fn bits(key: &Array, shape: impl Into<Shape>, width: impl Integer) -> Array {
+    let (shape, width) = (shape.into().0, width.to_i32());
+    bind(Op::RandomBits { shape, width }, &[key])
 }
 
-/// Returns uniformly distributed numbers from `low` up to but not including `high`, which broadcast to `shape`.
+/// Returns the key given, or one of the thread's own.
 #[track_caller]
-pub fn uniform(key: &Array, shape: impl Into<Shape>, options: UniformOptions) -> Array {
-    let (shape, UniformOptions { low, high, dtype }) = (shape.into().0, options);
-    between(Op::RandomUniform { shape, dtype }, low, high, key)
+fn given(key: Option<Array>) -> Array {
+    match key {
+        Some(key) => key,
+        None => next_key(),
+    }
 }
 
-/// Returns normally distributed numbers; also of `complex64`.
+/// Returns uniformly distributed `float32` numbers from `low` up to but not including `high`, which broadcast to `shape`.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let x = mlx::random::uniform(-1, 1, [8]);
+/// assert!(x.abs().max(()).item::<f32>()? <= 1.0);
+/// # Ok(())
+/// # }
+/// ```
 #[track_caller]
-pub fn normal(key: &Array, shape: impl Into<Shape>, options: LocScale) -> Array {
-    let (shape, LocScale { loc, scale, dtype }) = (shape.into().0, options);
-    let op = Op::RandomNormal {
+pub fn uniform(
+    low: impl Into<Operand>,
+    high: impl Into<Operand>,
+    shape: impl Into<Shape>,
+) -> Array {
+    uniform_with(low, high, shape, RandomOptions::default())
+}
+
+/// Returns uniformly distributed numbers as [`uniform`] does, of a dtype (`float32`, `float16` or `bfloat16`) and from a
+/// key.
+#[track_caller]
+pub fn uniform_with(
+    low: impl Into<Operand>,
+    high: impl Into<Operand>,
+    shape: impl Into<Shape>,
+    options: impl Into<RandomOptions>,
+) -> Array {
+    let options = options.into();
+    let op = Op::RandomUniform {
+        shape: shape.into().0,
+        dtype: options.dtype.unwrap_or(Dtype::Float32),
+    };
+    between(op, low, high, options.key)
+}
+
+/// Returns `float32` numbers with the normal distribution of mean 0 and standard deviation 1; others with [`normal_with`].
+#[track_caller]
+pub fn normal(shape: impl Into<Shape>) -> Array {
+    normal_with(shape, NormalOptions::default())
+}
+
+/// Returns normally distributed numbers with this mean, standard deviation and dtype, also `complex64`.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// use mlx::random::{self, NormalOptions};
+/// let means = mlx::array!([[-10.0], [10.0]]);
+/// let x = random::normal_with([2, 3], NormalOptions { loc: means.into(), ..Default::default() });
+/// assert_eq!(x.gt(0).to_vec::<bool>()?, [false, false, false, true, true, true]);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn normal_with(shape: impl Into<Shape>, options: impl Into<NormalOptions>) -> Array {
+    let options = options.into();
+    let (shape, dtype) = (shape.into().0, options.dtype);
+    let plain = |loc, scale| Op::RandomNormal {
         shape,
         dtype,
         loc,
         scale,
     };
-    bind(op, &[key])
+    let key = given(options.key);
+    match (single(&options.loc), single(&options.scale)) {
+        (Some(loc), Some(scale)) => bind(plain(loc, scale), &[&key]),
+        // As MLX does for arrays.
+        _ => {
+            let drawn = bind(plain(0.0, 1.0), &[&key]);
+            let cast = |operand: Operand| operand.beside(&drawn).astype(dtype);
+            &drawn * cast(options.scale) + cast(options.loc)
+        }
+    }
+}
+
+/// Returns a real number as MLX takes it in place of an array.
+#[allow(clippy::cast_possible_truncation)]
+fn single(operand: &Operand) -> Option<f32> {
+    match operand {
+        Operand::Scalar(Scalar::Complex(_)) | Operand::Array(_) => None,
+        Operand::Scalar(number) => Some(number.as_f64() as f32),
+    }
+}
+
+/// Returns `float32` numbers with the Laplace distribution of mean 0 and scale 1, `exp(-abs(x)) / 2`.
+#[track_caller]
+pub fn laplace(shape: impl Into<Shape>) -> Array {
+    laplace_with(shape, LaplaceOptions::default())
 }
 
 /// Returns numbers with the Laplace distribution, `exp(-abs(x - loc) / scale) / (2 * scale)`.
 #[track_caller]
-pub fn laplace(key: &Array, shape: impl Into<Shape>, options: LocScale) -> Array {
-    let (shape, LocScale { loc, scale, dtype }) = (shape.into().0, options);
+pub fn laplace_with(shape: impl Into<Shape>, options: impl Into<LaplaceOptions>) -> Array {
+    let LaplaceOptions {
+        loc,
+        scale,
+        dtype,
+        key,
+    } = options.into();
     let op = Op::RandomLaplace {
-        shape,
+        shape: shape.into().0,
         dtype,
         loc,
         scale,
     };
-    bind(op, &[key])
+    bind(op, &[&given(key)])
 }
 
-/// Returns numbers with the standard Gumbel distribution, `-log(-log(u))`.
+/// Returns `float32` numbers with the standard Gumbel distribution, `-log(-log(u))`.
 #[track_caller]
-pub fn gumbel(key: &Array, shape: impl Into<Shape>, dtype: Dtype) -> Array {
-    bind(
-        Op::RandomGumbel {
-            shape: shape.into().0,
-            dtype,
-        },
-        &[key],
-    )
+pub fn gumbel(shape: impl Into<Shape>) -> Array {
+    gumbel_with(shape, RandomOptions::default())
 }
 
-/// Returns standard normal numbers truncated to between `lower` and `upper`, which broadcast to `shape`.
+/// Returns numbers with the standard Gumbel distribution, of a dtype and from a key.
+#[track_caller]
+pub fn gumbel_with(shape: impl Into<Shape>, options: impl Into<RandomOptions>) -> Array {
+    let options = options.into();
+    let op = Op::RandomGumbel {
+        shape: shape.into().0,
+        dtype: options.dtype.unwrap_or(Dtype::Float32),
+    };
+    bind(op, &[&given(options.key)])
+}
+
+/// Returns `float32` standard normal numbers truncated to between `lower` and `upper`, which broadcast to `shape`.
 #[track_caller]
 pub fn truncated_normal(
-    key: &Array,
-    shape: impl Into<Shape>,
     lower: impl Into<Operand>,
     upper: impl Into<Operand>,
-    dtype: Dtype,
+    shape: impl Into<Shape>,
 ) -> Array {
-    let shape = shape.into().0;
-    between(
-        Op::RandomTruncatedNormal { shape, dtype },
-        lower,
-        upper,
-        key,
-    )
+    truncated_normal_with(lower, upper, shape, RandomOptions::default())
+}
+
+/// Returns truncated standard normal numbers, of a dtype and from a key.
+#[track_caller]
+pub fn truncated_normal_with(
+    lower: impl Into<Operand>,
+    upper: impl Into<Operand>,
+    shape: impl Into<Shape>,
+    options: impl Into<RandomOptions>,
+) -> Array {
+    let options = options.into();
+    let op = Op::RandomTruncatedNormal {
+        shape: shape.into().0,
+        dtype: options.dtype.unwrap_or(Dtype::Float32),
+    };
+    between(op, lower, upper, options.key)
 }
 
 /// Applies an operation whose first inputs are the bounds of what it draws.
 #[track_caller]
-fn between(op: Op, low: impl Into<Operand>, high: impl Into<Operand>, key: &Array) -> Array {
-    bind(op, &[&low.into().alone(), &high.into().alone(), key])
+fn between(op: Op, low: impl Into<Operand>, high: impl Into<Operand>, key: Option<Array>) -> Array {
+    bind(
+        op,
+        &[&low.into().alone(), &high.into().alone(), &given(key)],
+    )
 }
 
 /// Returns `float32` vectors from the normal distribution with this mean, `[..., n]`, and covariance, `[..., n, n]`:
 /// `shape` of them, with which the leading axes of both broadcast.
 #[track_caller]
-pub fn multivariate_normal(
-    key: &Array,
+pub fn multivariate_normal(mean: &Array, cov: &Array, shape: impl Into<Shape>) -> Array {
+    multivariate_normal_with(mean, cov, shape, RandomOptions::default())
+}
+
+/// Returns vectors from a normal distribution, of a dtype (`float32`) and from a key.
+#[track_caller]
+pub fn multivariate_normal_with(
     mean: &Array,
     cov: &Array,
     shape: impl Into<Shape>,
+    options: impl Into<RandomOptions>,
 ) -> Array {
+    let options = options.into();
     let op = Op::RandomMultivariateNormal {
         shape: shape.into().0,
-        dtype: Dtype::Float32,
+        dtype: options.dtype.unwrap_or(Dtype::Float32),
     };
-    bind(op, &[mean, cov, key])
+    bind(op, &[mean, cov, &given(options.key)])
 }
 
-/// Returns integers from `low` up to but not including `high`, which broadcast to `shape`.
+/// Returns `int32` numbers from `low` up to but not including `high`, which broadcast to `shape`.
 ///
 /// Each of them equally often, in ranges of any width; the numbers of ranges up to 2^20 are those of Python MLX.
 #[track_caller]
 pub fn randint(
-    key: &Array,
-    shape: impl Into<Shape>,
     low: impl Into<Operand>,
     high: impl Into<Operand>,
-    dtype: Dtype,
+    shape: impl Into<Shape>,
 ) -> Array {
-    let shape = shape.into().0;
-    between(Op::RandomRandint { shape, dtype }, low, high, key)
+    randint_with(low, high, shape, RandomOptions::default())
+}
+
+/// Returns integers as [`randint`] does, of a dtype and from a key.
+#[track_caller]
+pub fn randint_with(
+    low: impl Into<Operand>,
+    high: impl Into<Operand>,
+    shape: impl Into<Shape>,
+    options: impl Into<RandomOptions>,
+) -> Array {
+    let options = options.into();
+    let op = Op::RandomRandint {
+        shape: shape.into().0,
+        dtype: options.dtype.unwrap_or(Dtype::Int32),
+    };
+    between(op, low, high, options.key)
 }
 
 /// Returns `bool`s that are true with probability `p`, a floating number or array that broadcasts to `shape`.
 #[track_caller]
-pub fn bernoulli(key: &Array, shape: impl Into<Shape>, p: impl Into<Operand>) -> Array {
-    bind(
-        Op::RandomBernoulli {
-            shape: shape.into().0,
-        },
-        &[&p.into().alone(), key],
-    )
+pub fn bernoulli(p: impl Into<Operand>, shape: impl Into<Shape>) -> Array {
+    bernoulli_with(p, shape, &next_key())
 }
 
-/// Returns positions along an axis of `logits`, `uint32`, each with probability `softmax(logits)`.
+/// Returns `bool`s that are true with probability `p`, from a key.
+#[track_caller]
+pub fn bernoulli_with(p: impl Into<Operand>, shape: impl Into<Shape>, key: &Array) -> Array {
+    let shape = shape.into().0;
+    bind(Op::RandomBernoulli { shape }, &[&p.into().alone(), key])
+}
+
+/// Returns positions along the last axis of `logits`, `uint32`, each with probability `softmax(logits)`.
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
-/// use mlx::random::{self, CategoricalOptions};
 /// let logits = mlx::array!([[0.0, 100.0], [100.0, 0.0]]);
-/// let sampled = random::categorical(&random::key(0), &logits, CategoricalOptions::default());
-/// assert_eq!(sampled.to_vec::<u32>()?, [1, 0]);
+/// assert_eq!(mlx::random::categorical(&logits).to_vec::<u32>()?, [1, 0]);
 /// # Ok(())
 /// # }
 /// ```
 #[track_caller]
-pub fn categorical(key: &Array, logits: &Array, options: CategoricalOptions) -> Array {
-    Array::from_result(categorical_of(key, logits, options))
+pub fn categorical(logits: &Array) -> Array {
+    categorical_with(logits, CategoricalOptions::default())
+}
+
+/// Returns positions along an axis of `logits`, `uint32`, each with probability `softmax(logits)`: several for each row,
+/// or in a shape, and from a key.
+#[track_caller]
+pub fn categorical_with(logits: &Array, options: impl Into<CategoricalOptions>) -> Array {
+    Array::from_result(categorical_of(logits, options.into()))
 }
 
 #[track_caller]
-fn categorical_of(key: &Array, logits: &Array, options: CategoricalOptions) -> Result<Array> {
+fn categorical_of(logits: &Array, options: CategoricalOptions) -> Result<Array> {
     let CategoricalOptions {
         axis,
         shape,
         num_samples,
+        key,
     } = options;
     let mut rest = logits.shape()?;
     logits.dim(axis)?;
@@ -279,18 +341,16 @@ fn categorical_of(key: &Array, logits: &Array, options: CategoricalOptions) -> R
     let index = axis_index(axis, rest.len()).unwrap_or(0);
     rest.remove(index);
     let axis = i32::try_from(index).unwrap_or(i32::MAX);
+    let draw = |shape, logits: &Array| {
+        let op = Op::RandomCategorical { axis, shape };
+        bind(op, &[logits, &given(key)])
+    };
     match (shape, num_samples) {
-        (None, None) => Ok(bind(
-            Op::RandomCategorical { axis, shape: rest },
-            &[logits, key],
-        )),
-        (Some(Shape(shape)), None) => {
-            Ok(bind(Op::RandomCategorical { axis, shape }, &[logits, key]))
-        }
+        (None, None) => Ok(draw(rest, logits)),
+        (Some(Shape(shape)), None) => Ok(draw(shape, logits)),
         (None, Some(num)) => {
             rest.push(num);
-            let op = Op::RandomCategorical { axis, shape: rest };
-            Ok(bind(op, &[&logits.expand_dims(-1), key]))
+            Ok(draw(rest, &logits.expand_dims(-1)))
         }
         (Some(_), Some(_)) => Err(Error::op(
             "random.categorical",
@@ -299,8 +359,54 @@ fn categorical_of(key: &Array, logits: &Array, options: CategoricalOptions) -> R
     }
 }
 
-/// Returns `x` with its slices along `axis` in random order. Shuffle [`iota(n)`](crate::iota) for an order alone.
+/// What [`permutation`] orders: a number of positions, or the slices of an array.
+#[derive(Clone)]
+pub enum Permuted {
+    /// The positions from 0 up to but not including this.
+    Positions(i32),
+    /// The slices of an array along an axis.
+    Array(Array),
+}
+
+impl<T: Integer> From<T> for Permuted {
+    fn from(n: T) -> Self {
+        Permuted::Positions(n.to_i32())
+    }
+}
+
+impl From<&Array> for Permuted {
+    fn from(array: &Array) -> Self {
+        Permuted::Array(array.clone())
+    }
+}
+
+impl From<Array> for Permuted {
+    fn from(array: Array) -> Self {
+        Permuted::Array(array)
+    }
+}
+
+/// Returns `0, 1, ... n - 1` in random order, as `uint32`; or an array with its slices along the first axis in random
+/// order.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let order = mlx::random::permutation(5);
+/// assert_eq!(order.sort(0).to_vec::<u32>()?, [0, 1, 2, 3, 4]);
+/// # Ok(())
+/// # }
+/// ```
 #[track_caller]
-pub fn permutation(key: &Array, x: &Array, axis: i32) -> Array {
-    bind(Op::RandomPermutation { axis }, &[x, key])
+pub fn permutation(x: impl Into<Permuted>) -> Array {
+    permutation_with(x, 0, &next_key())
+}
+
+/// Returns a random order as [`permutation`] does, along an axis and from a key.
+#[track_caller]
+pub fn permutation_with(x: impl Into<Permuted>, axis: impl Integer, key: &Array) -> Array {
+    let axis = axis.to_i32();
+    match x.into() {
+        Permuted::Array(x) => bind(Op::RandomPermutation { axis }, &[&x, key]),
+        Permuted::Positions(n) => bits(key, n, 4).argsort(0),
+    }
 }

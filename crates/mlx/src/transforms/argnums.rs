@@ -1,7 +1,9 @@
 //! Which arguments a gradient is taken of, known to the compiler, so that it has their types.
 
 use crate::tree::Arguments;
-use crate::{Array, Result, Tree, tree};
+use crate::{Array, Error, Result, Tree, tree};
+
+const NAME: &str = "grad";
 
 /// The argument with this number, from 0: `Arg::<1>`. Several are a tuple: `(Arg::<0>, Arg::<2>)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,19 +24,30 @@ pub trait Nth<const N: usize>: Arguments {
         Self: 'a;
 }
 
-/// The arguments that a gradient is taken of: [`Arg`], or a tuple of up to four.
+/// The arguments that a gradient is taken of: [`Arg`], or a tuple of up to four; or their numbers, as in Python: `1`,
+/// `[0, 2]`.
+///
+/// Numbers are for arguments that are one array each; trees want [`Arg`], which has their types.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which arguments a gradient is taken of",
+    label = "wanted `1`, `[0, 2]`, `Arg::<1>` or `(Arg::<0>, Arg::<2>)`"
+)]
 pub trait Argnums<Args: Arguments> {
     /// Gradients: of the argument's type, or a tuple of such.
     type Grads: Tree;
 
     /// Returns the numbers of the arguments.
-    fn numbers() -> Vec<usize>;
+    ///
+    /// # Errors
+    /// When one is negative.
+    fn numbers(&self) -> Result<Vec<usize>>;
 
     /// Returns gradients in the form of the arguments; `arrays_of` gives those of an argument by its number.
     ///
     /// # Errors
     /// When there are more or fewer of them than the argument has.
     fn grads(
+        &self,
         args: Args::Refs<'_>,
         arrays_of: &mut dyn FnMut(usize) -> Vec<Array>,
     ) -> Result<Self::Grads>;
@@ -43,11 +56,12 @@ pub trait Argnums<Args: Arguments> {
 impl<const N: usize, Args: Nth<N>> Argnums<Args> for Arg<N> {
     type Grads = Args::Arg;
 
-    fn numbers() -> Vec<usize> {
-        vec![N]
+    fn numbers(&self) -> Result<Vec<usize>> {
+        Ok(vec![N])
     }
 
     fn grads(
+        &self,
         args: Args::Refs<'_>,
         arrays_of: &mut dyn FnMut(usize) -> Vec<Array>,
     ) -> Result<Self::Grads> {
@@ -60,11 +74,12 @@ macro_rules! several {
         impl<$(const $n: usize,)* Args: $(Nth<$n> +)*> Argnums<Args> for ($(Arg<$n>,)*) {
             type Grads = ($(<Args as Nth<$n>>::Arg,)*);
 
-            fn numbers() -> Vec<usize> {
-                vec![$($n),*]
+            fn numbers(&self) -> Result<Vec<usize>> {
+                Ok(vec![$($n),*])
             }
 
             fn grads(
+                &self,
                 args: Args::Refs<'_>,
                 arrays_of: &mut dyn FnMut(usize) -> Vec<Array>,
             ) -> Result<Self::Grads> {
@@ -79,6 +94,74 @@ several! {
     (I, J);
     (I, J, K);
     (I, J, K, L);
+}
+
+impl<Args: Arguments> Argnums<Args> for i32 {
+    type Grads = Array;
+
+    fn numbers(&self) -> Result<Vec<usize>> {
+        Ok(vec![number(*self)?])
+    }
+
+    fn grads(
+        &self,
+        _: Args::Refs<'_>,
+        arrays_of: &mut dyn FnMut(usize) -> Vec<Array>,
+    ) -> Result<Self::Grads> {
+        single(*self, arrays_of)
+    }
+}
+
+macro_rules! numbered {
+    ($($len:literal $grads:ty: $($index:literal)*;)*) => {$(
+        impl<Args: Arguments> Argnums<Args> for [i32; $len] {
+            type Grads = $grads;
+
+            fn numbers(&self) -> Result<Vec<usize>> {
+                self.iter().map(|&one| number(one)).collect()
+            }
+
+            fn grads(
+                &self,
+                _: Args::Refs<'_>,
+                arrays_of: &mut dyn FnMut(usize) -> Vec<Array>,
+            ) -> Result<Self::Grads> {
+                Ok(($(single(self[$index], arrays_of)?,)*))
+            }
+        }
+    )*};
+}
+
+numbered! {
+    1 (Array,): 0;
+    2 (Array, Array): 0 1;
+    3 (Array, Array, Array): 0 1 2;
+    4 (Array, Array, Array, Array): 0 1 2 3;
+}
+
+/// Returns the number of an argument.
+fn number(argnum: i32) -> Result<usize> {
+    usize::try_from(argnum).map_err(|_| {
+        Error::op(
+            NAME,
+            format!("wanted the number of an argument, got {argnum}"),
+        )
+    })
+}
+
+/// Returns the gradient of an argument that is one array.
+fn single(argnum: i32, arrays_of: &mut dyn FnMut(usize) -> Vec<Array>) -> Result<Array> {
+    let arrays = arrays_of(number(argnum)?);
+    match arrays.as_slice() {
+        [array] => Ok(array.clone()),
+        _ => Err(Error::op(
+            NAME,
+            format!(
+                "wanted argument {argnum} to be an array, got a tree of {}; Arg::<{argnum}> takes trees",
+                arrays.len()
+            ),
+        )),
+    }
 }
 
 macro_rules! nths {
@@ -106,4 +189,10 @@ nths! {
     (A, B, C, D) (a, b, c, d): 0 A a, 1 B b, 2 C c, 3 D d;
     (A, B, C, D, E) (a, b, c, d, e): 0 A a, 1 B b, 2 C c, 3 D d, 4 E e;
     (A, B, C, D, E, F) (a, b, c, d, e, f): 0 A a, 1 B b, 2 C c, 3 D d, 4 E e, 5 F f;
+    (A, B, C, D, E, F, G) (a, b, c, d, e, f, g): 0 A a, 1 B b, 2 C c, 3 D d, 4 E e, 5 F f, 6 G g;
+    (A, B, C, D, E, F, G, H) (a, b, c, d, e, f, g, h): 0 A a, 1 B b, 2 C c, 3 D d, 4 E e, 5 F f, 6 G g, 7 H h;
+    (A, B, C, D, E, F, G, H, I) (a, b, c, d, e, f, g, h, i): 0 A a, 1 B b, 2 C c, 3 D d, 4 E e, 5 F f, 6 G g, 7 H h, 8 I i;
+    (A, B, C, D, E, F, G, H, I, J) (a, b, c, d, e, f, g, h, i, j): 0 A a, 1 B b, 2 C c, 3 D d, 4 E e, 5 F f, 6 G g, 7 H h, 8 I i, 9 J j;
+    (A, B, C, D, E, F, G, H, I, J, K) (a, b, c, d, e, f, g, h, i, j, k): 0 A a, 1 B b, 2 C c, 3 D d, 4 E e, 5 F f, 6 G g, 7 H h, 8 I i, 9 J j, 10 K k;
+    (A, B, C, D, E, F, G, H, I, J, K, L) (a, b, c, d, e, f, g, h, i, j, k, l): 0 A a, 1 B b, 2 C c, 3 D d, 4 E e, 5 F f, 6 G g, 7 H h, 8 I i, 9 J j, 10 K k, 11 L l;
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::call::{Form, form, leaves, run, split, taken};
 use super::{FlatFunction, Transform, apply_at};
+use crate::random::Replay;
 use crate::tree::{Arguments, BoxedError, Function};
 use crate::{Array, Error, Result};
 
@@ -65,6 +66,9 @@ where
     fn call_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<F::Output> {
         let output = Rc::new(Form::default());
         let flat = flat(Rc::clone(&self.function), args, Rc::clone(&output));
+        // What runs again for the gradient draws the numbers that it drew before.
+        let replay = Replay::default();
+        let flat = Rc::new(move |arrays: &[Array]| replay.run(|| flat(arrays)));
         let results = apply_at(&Transform::Checkpoint, &[flat], &leaves::<Args>(args), at)?;
         split(&taken(&output)?, &mut results.into_iter())
     }

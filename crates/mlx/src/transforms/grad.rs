@@ -60,9 +60,12 @@ where
 /// let by_both = grad_of(area, (Arg::<0>, Arg::<1>));
 /// let (by_a, by_b) = by_both.call((&array!(2.0), &array!(3.0)))?;
 /// assert_eq!((by_a.item::<f32>()?, by_b.item::<f32>()?), (3.0, 2.0));
+/// let (by_a, by_b) = grad_of(area, [0, 1]).call((&array!(2.0), &array!(3.0)))?;
+/// # assert_eq!((by_a.item::<f32>()?, by_b.item::<f32>()?), (3.0, 2.0));
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "argnums")]
 #[track_caller]
 pub fn grad_of<Args, F, N>(function: F, argnums: N) -> Grad<F, Args, N>
 where
@@ -122,10 +125,9 @@ where
     F::Output: Loss,
     N: Argnums<Args>,
 {
-    // The type says it all.
-    drop(argnums);
     ValueAndGrad {
         function,
+        argnums,
         made: Location::caller(),
         of: PhantomData,
     }
@@ -134,9 +136,10 @@ where
 /// What [`value_and_grad`] gives.
 pub struct ValueAndGrad<F, Args, N = Arg<0>> {
     function: F,
+    argnums: N,
     /// What errors name where this is called by another transform, and not by the program.
     made: &'static Location<'static>,
-    of: PhantomData<fn(Args) -> N>,
+    of: PhantomData<fn(Args)>,
 }
 
 /// What [`grad`] gives.
@@ -159,7 +162,7 @@ where
     /// When the function does.
     #[track_caller]
     pub fn call(&self, args: Args::Refs<'_>) -> Result<(F::Output, N::Grads)> {
-        value_and_grads::<Args, F, N>(&self.function, args, Location::caller())
+        value_and_grads::<Args, F, N>(&self.function, &self.argnums, args, Location::caller())
     }
 }
 
@@ -185,6 +188,7 @@ where
 
 fn value_and_grads<Args, F, N>(
     function: &F,
+    argnums: &N,
     args: Args::Refs<'_>,
     at: &'static Location<'static>,
 ) -> Result<(F::Output, N::Grads)>
@@ -194,8 +198,21 @@ where
     N: Argnums<Args>,
 {
     let trainable = Args::trainable(args);
-    let mut numbers = N::numbers();
+    let mut numbers = argnums.numbers()?;
     numbers.sort_unstable();
+    if let Some(number) = numbers
+        .iter()
+        .find(|&&number| trainable.get(number).is_none_or(Vec::is_empty))
+    {
+        let message = match trainable.get(*number) {
+            Some(_) => format!("wanted arrays in argument {number}, got none"),
+            None => format!(
+                "wanted one of {} arguments, got number {number}",
+                trainable.len()
+            ),
+        };
+        return Err(Error::op("value_and_grad", message).at(at));
+    }
     let transform = Transform::ValueAndGrad {
         argnums: places(&trainable, &numbers),
     };
@@ -218,7 +235,7 @@ where
             by_number.push((number, arrays.filter_map(gradient).collect()));
         }
     }
-    let grads = N::grads(args, &mut |number| {
+    let grads = argnums.grads(args, &mut |number| {
         let found = by_number.iter_mut().find(|(one, _)| *one == number);
         found
             .map(|(_, arrays)| std::mem::take(arrays))
@@ -248,7 +265,8 @@ where
     type Output = (F::Output, N::Grads);
 
     fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        value_and_grads::<Args, F, N>(&self.function, args, self.made).map_err(Error::into)
+        value_and_grads::<Args, F, N>(&self.function, &self.argnums, args, self.made)
+            .map_err(Error::into)
     }
 }
 

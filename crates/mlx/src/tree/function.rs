@@ -3,7 +3,7 @@
 use super::{BoxedError, Outcome, Structure, Tree};
 use crate::Array;
 
-/// The arguments of a function, as a tuple of trees: `(A,)`, `(A, B)`, up to six, or `()`.
+/// The arguments of a function, as a tuple of trees: `(A,)`, `(A, B)`, up to twelve, or `()`.
 pub trait Arguments: Tree + Sized {
     /// What a call is given: `&A` for one argument, `(&A, &B)` for two.
     type Refs<'a>: Copy
@@ -62,7 +62,8 @@ pub trait Arguments: Tree + Sized {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a function from references to trees to a tree",
     label = "wanted something like `|x: &Array, weight: &Array| x * weight`",
-    note = "arguments are references to trees of arrays, up to six, and a closure must write their types",
+    note = "arguments are references to trees of arrays, up to twelve, and a closure must write their types",
+    note = "a number is taken by reference too: `|x: &Array, scale: &f32|`, called as `f.call((&x, &0.5))`",
     note = "the result is a tree of arrays or a `Result` of one"
 )]
 pub trait Function<Args: Arguments> {
@@ -144,6 +145,12 @@ functions! {
     (A a, B b, C c, D d) as (&'a A, &'a B, &'a C, &'a D), (a, b, c, d);
     (A a, B b, C c, D d, E e) as (&'a A, &'a B, &'a C, &'a D, &'a E), (a, b, c, d, e);
     (A a, B b, C c, D d, E e, F f) as (&'a A, &'a B, &'a C, &'a D, &'a E, &'a F), (a, b, c, d, e, f);
+    (A a, B b, C c, D d, E e, F f, G g) as (&'a A, &'a B, &'a C, &'a D, &'a E, &'a F, &'a G), (a, b, c, d, e, f, g);
+    (A a, B b, C c, D d, E e, F f, G g, H h) as (&'a A, &'a B, &'a C, &'a D, &'a E, &'a F, &'a G, &'a H), (a, b, c, d, e, f, g, h);
+    (A a, B b, C c, D d, E e, F f, G g, H h, I i) as (&'a A, &'a B, &'a C, &'a D, &'a E, &'a F, &'a G, &'a H, &'a I), (a, b, c, d, e, f, g, h, i);
+    (A a, B b, C c, D d, E e, F f, G g, H h, I i, J j) as (&'a A, &'a B, &'a C, &'a D, &'a E, &'a F, &'a G, &'a H, &'a I, &'a J), (a, b, c, d, e, f, g, h, i, j);
+    (A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k) as (&'a A, &'a B, &'a C, &'a D, &'a E, &'a F, &'a G, &'a H, &'a I, &'a J, &'a K), (a, b, c, d, e, f, g, h, i, j, k);
+    (A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l) as (&'a A, &'a B, &'a C, &'a D, &'a E, &'a F, &'a G, &'a H, &'a I, &'a J, &'a K, &'a L), (a, b, c, d, e, f, g, h, i, j, k, l);
 }
 
 /// Returns the number of arrays in a tree.

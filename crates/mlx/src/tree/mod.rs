@@ -4,11 +4,14 @@
 //! `#[derive(Tree)]`. A [`Function`] takes trees by reference and gives one.
 
 mod function;
+mod list;
+mod numbers;
 mod outcome;
 mod standard;
 mod structure;
 
 pub use function::{Arguments, Function};
+pub use list::ArrayList;
 pub use outcome::{BoxedError, Outcome};
 pub use standard::Static;
 pub use structure::Structure;

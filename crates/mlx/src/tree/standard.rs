@@ -1,7 +1,8 @@
 //! Which types of the standard library are trees, and the wrapper for settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
+use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -48,6 +49,10 @@ tuples! {
     (A 0, B 1, C 2, D 3, E 4, F 5);
     (A 0, B 1, C 2, D 3, E 4, F 5, G 6);
     (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
 }
 
 impl<T: Tree> Tree for Vec<T> {
@@ -56,6 +61,20 @@ impl<T: Tree> Tree for Vec<T> {
     }
     fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self {
         self.iter().map(|tree| tree.map(map)).collect()
+    }
+    fn structure(&self, structure: &mut Structure) {
+        structure.len(self.len());
+        self.iter().for_each(|tree| tree.structure(structure));
+    }
+    fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {
+        self.iter().for_each(|tree| tree.visit_trainable(visit));
+    }
+}
+
+/// Behind a reference, as the arrays of `&[a, b][..]`.
+impl<T: Tree> Tree for [T] {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Array)) {
+        self.iter().for_each(|tree| tree.visit(visit));
     }
     fn structure(&self, structure: &mut Structure) {
         structure.len(self.len());
@@ -138,6 +157,45 @@ impl<K: Ord + Clone + Debug, T: Tree> Tree for BTreeMap<K, T> {
     fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {
         self.values().for_each(|tree| tree.visit_trainable(visit));
     }
+}
+
+/// In the order of the keys, which tell maps apart by their `Debug` text.
+impl<K, T, S> Tree for HashMap<K, T, S>
+where
+    K: Ord + Hash + Clone + Debug,
+    T: Tree,
+    S: BuildHasher + Default,
+{
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Array)) {
+        for (_, tree) in by_key(self) {
+            tree.visit(visit);
+        }
+    }
+    fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self {
+        by_key(self)
+            .into_iter()
+            .map(|(key, tree)| (key.clone(), tree.map(map)))
+            .collect()
+    }
+    fn structure(&self, structure: &mut Structure) {
+        structure.len(self.len());
+        for (key, tree) in by_key(self) {
+            structure.value(key);
+            tree.structure(structure);
+        }
+    }
+    fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {
+        for (_, tree) in by_key(self) {
+            tree.visit_trainable(visit);
+        }
+    }
+}
+
+/// Returns the entries of a map in the order of their keys.
+fn by_key<K: Ord, T, S>(map: &HashMap<K, T, S>) -> Vec<(&K, &T)> {
+    let mut entries: Vec<_> = map.iter().collect();
+    entries.sort_by_key(|(key, _)| *key);
+    entries
 }
 
 /// A setting inside of a tree: it holds no arrays, and trees with different settings differ in structure.

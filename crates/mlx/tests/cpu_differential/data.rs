@@ -50,8 +50,8 @@ pub(super) fn moved(results: &mut Results, random: &mut Random) {
         ("rolled", |x| x.roll(3, -1)),
         ("rolled 0", |x| x.roll(-2, 0)),
         ("tiled", |x| x.tile([2, 3])),
-        ("padded", |x| x.pad((2, 1), PadMode::Constant, 1)),
-        ("padded by its edge", |x| x.pad(1, PadMode::Edge, 0)),
+        ("padded", |x| x.pad_with((2, 1), PadMode::Constant, 1)),
+        ("padded by its edge", |x| x.pad_with(1, PadMode::Edge, 0)),
     ];
     for round in 0..4 {
         for shape in SHAPES {
@@ -170,7 +170,7 @@ pub(super) fn reduced(results: &mut Results, random: &mut Random) {
         }
     }
     doubles(results, random);
-    let x = random::randint(&random::key(1), [64, 128], -5, 6, Dtype::Int32);
+    let x = random::randint_with(-5, 6, [64, 128], &random::key(1));
     results.keep("argmax of ties".to_owned(), EXACT, Ok(x.argmax(-1)));
     results.keep("argmax of ties 0".to_owned(), EXACT, Ok(x.argmax(0)));
     for dtype in [

@@ -28,7 +28,7 @@ pub(super) fn fused(results: &mut Results, random: &mut Random) {
             2 => AttentionMask::bool(&numbers.greater(0.3)),
             3 => AttentionMask::additive(&numbers),
             // Rows with no key at all.
-            4 => AttentionMask::bool(&mlx::zeros([n, m], Dtype::Bool)),
+            4 => AttentionMask::bool(&mlx::zeros_with([n, m], Dtype::Bool)),
             5 => AttentionMask::additive(&mlx::where_(
                 &heads.greater(0.0),
                 &heads,
@@ -53,14 +53,16 @@ pub(super) fn fused(results: &mut Results, random: &mut Random) {
         results.keep(
             what.clone(),
             tol,
-            Ok(fast::scaled_dot_product_attention(&q, &k, &v, &options)),
+            Ok(fast::scaled_dot_product_attention_with(
+                &q, &k, &v, &options,
+            )),
         );
         if round % 2 == 0 {
             let (q1, k1, v1, same) = (q.clone(), k.clone(), v.clone(), options.clone());
-            let of_k = move |k: &Array| fast::scaled_dot_product_attention(&q1, k, &v1, &same);
+            let of_k = move |k: &Array| fast::scaled_dot_product_attention_with(&q1, k, &v1, &same);
             results.keep(format!("{what} grad k"), tol * 4.0, grad_of(of_k, &k));
             let (v2, same) = (v.clone(), options.clone());
-            let of_q = move |q: &Array| fast::scaled_dot_product_attention(q, &k1, &v2, &same);
+            let of_q = move |q: &Array| fast::scaled_dot_product_attention_with(q, &k1, &v2, &same);
             results.keep(format!("{what} grad q"), tol * 4.0, grad_of(of_q, &q));
             if let Some(sinks) = &options.sinks {
                 let (mask, q, k, v) = (options.mask.clone(), q.clone(), k.clone(), v.clone());
@@ -70,7 +72,7 @@ pub(super) fn fused(results: &mut Results, random: &mut Random) {
                         sinks: Some(sinks.clone()),
                         ..Default::default()
                     };
-                    fast::scaled_dot_product_attention(&q, &k, &v, &options)
+                    fast::scaled_dot_product_attention_with(&q, &k, &v, &options)
                 };
                 results.keep(
                     format!("{what} grad sinks"),

@@ -107,22 +107,26 @@ fn drawn(results: &mut Results) {
             results.keep(format!("high bits {width} {size}"), EXACT, Ok(high));
         }
     }
-    let keys = draw::split(&key, 7);
+    let keys = draw::split_with(&key, 7);
     let mapped = mlx::vmap(|key: &Array| draw::bits(key, [75], 2)).call(&keys);
     results.keep("bits of keys".to_owned(), EXACT, mapped);
     for dtype in FLOATS {
         for (low, high) in [(0.0_f32, 1.0_f32), (-3.0, 5.0), (100.0, 100.5)] {
-            let options = draw::UniformOptions {
-                low: low.into(),
-                high: high.into(),
-                dtype,
+            let options = draw::RandomOptions {
+                dtype: Some(dtype),
+                key: Some(key.clone()),
             };
-            let numbers = draw::uniform(&key, [3, 701], options);
+            let numbers = draw::uniform_with(low, high, [3, 701], options);
             results.keep(format!("uniform {dtype} {low}"), EXACT, Ok(numbers));
         }
         for (loc, scale) in [(0.0, 1.0), (-2.0, 0.3)] {
-            let options = draw::LocScale { loc, scale, dtype };
-            let numbers = draw::normal(&key, [3, 701], options);
+            let options = draw::NormalOptions {
+                loc: loc.into(),
+                scale: scale.into(),
+                dtype,
+                key: Some(key.clone()),
+            };
+            let numbers = draw::normal_with([3, 701], options);
             let loose = tolerance(dtype, 1e-6);
             results.keep(format!("normal {dtype} {loc}"), loose, Ok(numbers));
         }
@@ -150,14 +154,14 @@ fn transformed(results: &mut Results, random: &mut Random) {
             ..Default::default()
         };
         let what = format!("{shape:?} {axis} {round}");
-        let back = fft::irfft(&z, one);
+        let back = fft::irfft_with(&z, one);
         let all = [
-            ("fft", fft::fft(&z, one)),
-            ("ifft", fft::ifft(&z, one)),
-            ("rfft", fft::rfft(&x, one)),
-            ("fftn", fft::fftn(&z, Default::default())),
-            ("ifftn", fft::ifftn(&z, Default::default())),
-            ("rfftn", fft::rfftn(&x, Default::default())),
+            ("fft", fft::fft_with(&z, one)),
+            ("ifft", fft::ifft_with(&z, one)),
+            ("rfft", fft::rfft_with(&x, one)),
+            ("fftn", fft::fftn(&z)),
+            ("ifftn", fft::ifftn(&z)),
+            ("rfftn", fft::rfftn(&x)),
         ];
         for (name, result) in all {
             results.keep(format!("{name} real {what}"), 1e-5, Ok(result.real()));
@@ -168,7 +172,7 @@ fn transformed(results: &mut Results, random: &mut Random) {
         let special = random.view(shape, Dtype::Float32, Values::Special);
         let special = special.astype(Dtype::Complex64).abs();
         results.keep(format!("abs special {what}"), -3e-7, Ok(special));
-        let back = fft::irfftn(&z, Default::default());
+        let back = fft::irfftn(&z);
         results.keep(format!("irfftn {what}"), 1e-5, Ok(back));
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn products(results: &mut Results, random: &mut Random) {
         results.keep(
             format!("addmm {what} {c_shape:?} {alpha} {beta}"),
             tol,
-            Ok(mlx::addmm(&c, &a, &b, alpha, beta)),
+            Ok(mlx::addmm_with(&c, &a, &b, alpha, beta)),
         );
         let w = random.view(&[n, k], dtype, Values::Plain);
         let x = a.astype(Dtype::Float32);
@@ -71,12 +71,12 @@ pub(super) fn products(results: &mut Results, random: &mut Random) {
     results.keep(
         "addmm of NaN times 0".to_owned(),
         1e-5,
-        Ok(mlx::addmm(&bad, &a, &w.t(), 1.0, 0.0)),
+        Ok(mlx::addmm_with(&bad, &a, &w.t(), 1.0, 0.0)),
     );
     results.keep(
         "addmm of 0 times NaN".to_owned(),
         1e-5,
-        Ok(mlx::addmm(
+        Ok(mlx::addmm_with(
             &a.matmul(&w.t()),
             &(&a * f32::NAN),
             &w.t(),
@@ -158,7 +158,7 @@ fn batched(results: &mut Results, random: &mut Random) {
     results.keep(
         format!("{what} addmm"),
         tol,
-        Ok(mlx::addmm(&c, &a, &b, 0.5, -2.0)),
+        Ok(mlx::addmm_with(&c, &a, &b, 0.5, -2.0)),
     );
     if dtype == Dtype::Float32 && m * k * n < 50_000 {
         let (fixed, right) = (a.clone(), b.clone());

@@ -74,7 +74,7 @@ impl Network {
         // All tokens of a single text have type 0.
         let type_embedding = self
             .token_type_embeddings
-            .forward(&mlx::zeros([1], Dtype::Int32));
+            .forward(&mlx::zeros_with([1], Dtype::Int32));
         let mut x = self.word_embeddings.forward(tokens)
             + self.position_embeddings.forward(&positions)
             + type_embedding;

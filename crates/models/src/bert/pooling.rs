@@ -84,7 +84,9 @@ impl Pooling {
         // The mean of no tokens is 0.
         let count = |weights: &Array| weights.sum(1).maximum(1e-9);
         let one = |mode: &Mode| match mode {
-            Mode::Cls => hidden.take(&mlx::zeros([1], Dtype::Int32), 1).squeeze([1]),
+            Mode::Cls => hidden
+                .take(&mlx::zeros_with([1], Dtype::Int32), 1)
+                .squeeze([1]),
             Mode::Max => {
                 let shown = visible.expand_dims([-1]);
                 mlx::where_(&shown, hidden, f32::NEG_INFINITY).max(1)

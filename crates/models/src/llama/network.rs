@@ -188,7 +188,7 @@ impl Network {
     pub fn new_kv_cache(&self, batch: i32, capacity: i32) -> Vec<LayerKvCache> {
         let heads = axis_size(self.config.num_key_value_heads);
         let shape = [batch, heads, capacity, axis_size(self.config.head_dim)];
-        let empty = || mlx::zeros(shape, self.dtype);
+        let empty = || mlx::zeros_with(shape, self.dtype);
         self.layers.iter().map(|_| (empty(), empty())).collect()
     }
 

@@ -1,6 +1,5 @@
 //! Weights of a module in files: safetensors, and NumPy archives as Python MLX writes them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlx::{Error, Result};
@@ -26,7 +25,7 @@ pub(super) fn write(module: &impl Module, path: &Path) -> Result<()> {
     let arrays = module.state();
     let arrays = arrays.iter().map(|(name, array)| (name.as_str(), array));
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("safetensors") => mlx::io::save_safetensors(path, arrays, &BTreeMap::new()),
+        Some("safetensors") => mlx::io::save_safetensors(path, arrays),
         Some("npz") => mlx::io::save_npz(path, arrays),
         _ => Err(unknown("save_weights", path)),
     }

@@ -79,7 +79,7 @@ impl Optimizer for Adam {
         if !self.bias_correction {
             return parameter - rate * &*m / (v.sqrt() + self.eps);
         }
-        let left = |beta: f64| 1.0 - mlx::full([], beta).power(&step.step);
+        let left = |beta: f64| 1.0 - mlx::full((), beta).power(&step.step);
         let like = |correction: Array| match gradient.dtype() {
             Ok(dtype) => correction.astype(dtype),
             Err(error) => Array::failed(error),

@@ -10,7 +10,6 @@ mod lion;
 mod schedule;
 mod sgd;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlx::{Array, Error, Result};
@@ -221,7 +220,7 @@ fn state_array<'a>(state: &'a OptimizerState, name: &str) -> Result<&'a Array> {
 #[track_caller]
 pub fn save_state(path: impl AsRef<Path>, state: &OptimizerState) -> Result<()> {
     let arrays = state.iter().map(|(name, array)| (name.as_str(), array));
-    mlx::io::save_safetensors(path, arrays, &BTreeMap::new())
+    mlx::io::save_safetensors(path, arrays)
 }
 
 /// Loads the state of an optimizer, as [`save_state`] or Python MLX saved it.

@@ -80,14 +80,14 @@ impl StepContext {
 
 /// Returns `init * decay_rate^step`.
 pub fn exponential_decay(init: f64, decay_rate: f64) -> Schedule {
-    Schedule::of(move |step| mlx::full([], decay_rate).power(step) * init)
+    Schedule::of(move |step| mlx::full((), decay_rate).power(step) * init)
 }
 
 /// Returns `init * decay_rate^(step / step_size)`, with the quotient rounded down; a `step_size` of 0 counts as 1.
 pub fn step_decay(init: f64, decay_rate: f64, step_size: u32) -> Schedule {
     Schedule::of(move |step| {
         let power = step.floor_divide(step_size.max(1));
-        mlx::full([], decay_rate).power(power) * init
+        mlx::full((), decay_rate).power(power) * init
     })
 }
 

@@ -62,7 +62,7 @@ fn block(x: &Array, qkv: &Array, out: &Array, up: &Array, down: &Array, norm: &A
         ..AttentionOptions::default()
     };
     let (q, k, v) = (heads.i(0), heads.i(1), heads.i(2));
-    let attended = fast::scaled_dot_product_attention(&q, &k, &v, &options);
+    let attended = fast::scaled_dot_product_attention_with(&q, &k, &v, &options);
     let attended = attended.transpose([0, 2, 1, 3]).reshape([4, 256, 512]);
     let x = x + attended.matmul(&out.t());
     let hidden = fast::rms_norm(&x, norm, 1e-5).matmul(&up.t());

@@ -1,7 +1,7 @@
 //! Products of matrices, attention and convolutions of the sweep; pictures are `[batch, height, width, channels]`.
 
 use anyhow::Result;
-use mlx::fast::{AttentionMask, AttentionOptions, scaled_dot_product_attention};
+use mlx::fast::{AttentionMask, AttentionOptions, scaled_dot_product_attention_with};
 use mlx::{Array, ConvOptions, einsum};
 
 use crate::kernels::{Body, binary, take};
@@ -12,7 +12,7 @@ pub fn body(name: &str, inputs: &[Array]) -> Result<Option<Body>> {
         ..ConvOptions::default()
     };
     Ok(Some(match name {
-        "matmul_512x1024x1024" | "bmm_16x256" | "matmul" => binary(inputs, Array::matmul)?,
+        "matmul_512x1024x1024" | "bmm_16x256" | "matmul" => binary(inputs, |a, b| a.matmul(b))?,
         "gemv_4096" => binary(inputs, |x, weight| x.matmul(&weight.t()))?,
         "einsum_bij_bjk" => binary(inputs, |a, b| einsum("bij,bjk->bik", [a, b]))?,
         "einsum_bqhd_bkhd" => binary(inputs, |a, b| einsum("bqhd,bkhd->bhqk", [a, b]))?,
@@ -52,7 +52,7 @@ fn attention(inputs: &[Array]) -> Result<Body> {
         ..AttentionOptions::default()
     };
     Ok(Box::new(move || {
-        Ok(scaled_dot_product_attention(&q, &k, &v, &options))
+        Ok(scaled_dot_product_attention_with(&q, &k, &v, &options))
     }))
 }
 

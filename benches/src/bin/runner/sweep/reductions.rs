@@ -14,7 +14,7 @@ pub fn body(name: &str, inputs: &[Array]) -> Result<Option<Body>> {
         "argmax_rows" => unary(inputs, |x| x.argmax(-1))?,
         "softmax" => unary(inputs, |x| x.softmax(-1))?,
         "mean_all" => unary(inputs, |x| x.mean(()))?,
-        "var_rows" => unary(inputs, |x| x.var(-1, 0))?,
+        "var_rows" => unary(inputs, |x| x.var(-1))?,
         "prod_rows" => unary(inputs, |x| x.prod(-1))?,
         "logsumexp" => unary(inputs, |x| x.logsumexp(-1))?,
         "cumsum_rows" => unary(inputs, |x| x.cumsum(CumulativeOptions::along(-1)))?,

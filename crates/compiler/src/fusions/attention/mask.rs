@@ -4,7 +4,7 @@
 //! are applied: the kernel is given the same values in the same way. A finite number that takes the place of scores
 //! hides a key only if no score can be as low, so it must be near the minimum of the dtype.
 
-use mlx::{Array, Dtype, keepdims, where_, zeros};
+use mlx::{Array, Dtype, keepdims, where_, zeros_with};
 
 use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
@@ -156,7 +156,7 @@ impl MaskLayer {
                 } else {
                     dtype_min(dtype)
                 };
-                let sum = sum.unwrap_or_else(|| zeros((), dtype));
+                let sum = sum.unwrap_or_else(|| zeros_with((), dtype));
                 where_(&self.keeps(value), sum, hidden).astype(dtype)
             }
         }

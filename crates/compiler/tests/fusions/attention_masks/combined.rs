@@ -1,7 +1,7 @@
 //! Formulas of attention under several masks, and of rows that see no key or only what is hidden by a finite fill.
 
 use mlx::Dtype::{Bool, Float32};
-use mlx::{Array, arange, iota, where_};
+use mlx::{Array, arange_with, iota, where_};
 
 use super::{finish, scores};
 
@@ -10,7 +10,7 @@ pub(super) fn bias_and_padding(a: &[Array]) -> Array {
 }
 
 pub(super) fn bias_and_causal(a: &[Array]) -> Array {
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     finish(where_(&mask, scores(a), f32::NEG_INFINITY) + &a[3], a)
 }
 
@@ -19,12 +19,12 @@ pub(super) fn two_biases(a: &[Array]) -> Array {
 }
 
 pub(super) fn causal_and_padding(a: &[Array]) -> Array {
-    let scores = where_(&mlx::tri(4, 4, 0, Bool), scores(a), f32::NEG_INFINITY);
+    let scores = where_(&mlx::tri_with(4, 4, 0, Bool), scores(a), f32::NEG_INFINITY);
     finish(where_(&a[3], scores, f32::NEG_INFINITY), a)
 }
 
 pub(super) fn causal_and_padding_by(fill: f32, a: &[Array]) -> Array {
-    let scores = where_(&mlx::tri(4, 4, 0, Bool), scores(a), fill);
+    let scores = where_(&mlx::tri_with(4, 4, 0, Bool), scores(a), fill);
     let keep = a[3].logical_and(mlx::array!([[[[true]]], [[[false]]]]));
     finish(where_(&keep, scores, fill), a)
 }
@@ -43,7 +43,7 @@ pub(super) fn causal_and_padding_in_bfloat16(a: &[Array]) -> Array {
 
 pub(super) fn distances(a: &[Array]) -> Array {
     let slopes = Array::scalar(2.0_f32)
-        .power(-arange(1.0, 4.0, 1.0, Float32))
+        .power(-arange_with(1.0, 4.0, 1.0, Float32))
         .reshape([3, 1, 1]);
     let distance = iota(4).expand_dims(0) - iota(4).expand_dims(1);
     (slopes * distance.astype(Float32)).astype(a[0].dtype().unwrap())
@@ -56,7 +56,7 @@ pub(super) fn alibi_and_causal(a: &[Array]) -> Array {
 
 pub(super) fn padding_added_and_causal(a: &[Array]) -> Array {
     let padding = (1.0 - a[3].astype(Float32)) * -1e9;
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     finish(where_(&mask, scores(a) + padding, f32::NEG_INFINITY), a)
 }
 
@@ -66,12 +66,12 @@ pub(super) fn scores_below(a: &[Array]) -> Array {
 }
 
 pub(super) fn scores_below_what_is_added(a: &[Array]) -> Array {
-    let mask = (1.0 - mlx::tri(4, 4, 0, Float32)) * -1e9;
+    let mask = (1.0 - mlx::tri(4)) * -1e9;
     finish(scores_below(a) + mask, a)
 }
 
 pub(super) fn scores_below_the_fill(a: &[Array]) -> Vec<Array> {
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     vec![finish(where_(&mask, scores_below(a), -1e9), a)]
 }
 
@@ -115,11 +115,11 @@ pub(super) fn low_fill_in_bfloat16(a: &[Array]) -> Vec<Array> {
 }
 
 pub(super) fn causal_by_low_fill(a: &[Array]) -> Vec<Array> {
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     vec![finish(where_(&mask, scores(a), -1e9), a)]
 }
 
 pub(super) fn masks_of_two_fills(a: &[Array]) -> Vec<Array> {
-    let scores = where_(&mlx::tri(4, 4, 0, Bool), scores(a), f32::MIN);
+    let scores = where_(&mlx::tri_with(4, 4, 0, Bool), scores(a), f32::MIN);
     vec![finish(where_(&a[3], scores, -3e38), a)]
 }

@@ -44,7 +44,7 @@ fn alibi_and_causal_in_float16(a: &[Array]) -> Array {
     let slopes = mlx::array!([0.5_f32, 0.25, 0.125]).reshape([3, 1, 1]);
     let distance = iota(4).expand_dims(0) - iota(4).expand_dims(1);
     let alibi = (slopes * distance.astype(Float32)).astype(dtype);
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     attend(where_(&mask, scores(a) + alibi, f32::NEG_INFINITY), a)
 }
 
@@ -61,7 +61,7 @@ fn bias_and_padding_in_bfloat16(a: &[Array]) -> Array {
 }
 
 fn bias_and_causal_in_float16(a: &[Array]) -> Array {
-    let mask = mlx::tri(4, 4, 0, Bool);
+    let mask = mlx::tri_with(4, 4, 0, Bool);
     attend(where_(&mask, scores(a), f32::NEG_INFINITY) + &a[3], a)
 }
 
@@ -70,7 +70,7 @@ fn bias_and_causal_in_bfloat16(a: &[Array]) -> Array {
 }
 
 fn bias_padding_and_causal_in_float16(a: &[Array]) -> Array {
-    let keep = mlx::tri(4, 4, 0, Bool).logical_and(&a[4]);
+    let keep = mlx::tri_with(4, 4, 0, Bool).logical_and(&a[4]);
     attend(where_(&keep, scores(a) + &a[3], f32::NEG_INFINITY), a)
 }
 
@@ -90,6 +90,6 @@ fn low_fill_and_bias_in_bfloat16(a: &[Array]) -> Vec<Array> {
 }
 
 fn low_fill_and_causal_in_bfloat16(a: &[Array]) -> Vec<Array> {
-    let keep = mlx::tri(4, 4, 0, Bool).logical_and(&a[4]);
+    let keep = mlx::tri_with(4, 4, 0, Bool).logical_and(&a[4]);
     vec![attend(where_(&keep, scores(a), -1e9), a)]
 }

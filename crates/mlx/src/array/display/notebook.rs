@@ -70,7 +70,7 @@ fn row(cells: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Dtype, Error, array, zeros};
+    use crate::{Dtype, Error, array, zeros, zeros_with};
 
     #[test]
     fn a_matrix_is_a_table() {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_large_matrix_keeps_its_corners_only() {
-        let (html, _) = content(&zeros([5000, 300], Dtype::Float32));
+        let (html, _) = content(&zeros([5000, 300]));
         assert_eq!(html.matches("<tr>").count(), 7);
         assert_eq!(html.matches("<td").count(), 49);
         assert!(html.len() < 3000);
@@ -97,7 +97,7 @@ mod tests {
             "{html}"
         );
         assert!(text.contains("wanted <b> & 'c'"), "{text}");
-        let (html, _) = content(&zeros([2, 2, 2], Dtype::Int32));
+        let (html, _) = content(&zeros_with([2, 2, 2], Dtype::Int32));
         assert!(html.starts_with("<pre>array([[[0, 0],"), "{html}");
     }
 

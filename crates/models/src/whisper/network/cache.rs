@@ -30,7 +30,7 @@ impl Cache {
     pub(super) fn new(encoder_kv: &[LayerKvCache], capacity: i32, dtype: Dtype) -> Result<Self> {
         let layer = |encoder_kv: &LayerKvCache| -> Result<LayerCache> {
             let [_, n_heads, _, dim] = encoder_kv.0.dims().map_err(Error::model)?;
-            let empty = || mlx::zeros([1, n_heads, capacity, dim], dtype);
+            let empty = || mlx::zeros_with([1, n_heads, capacity, dim], dtype);
             Ok(LayerCache {
                 encoder_kv: encoder_kv.clone(),
                 token_kv: (empty(), empty()),

@@ -1,6 +1,6 @@
 //! Whisper's encoder: features of one window of audio.
 
-use mlx::{Array, Dtype, fast::AttentionMask};
+use mlx::{Array, fast::AttentionMask};
 use mlx_nn::{Conv1d, Init, LayerNorm, Linear, Module, ParameterVisitor};
 
 use super::attention::Attention;
@@ -92,7 +92,7 @@ pub(super) fn feed_forward(x: &Array, norm: &LayerNorm, fc1: &Linear, fc2: &Line
 impl Positions {
     pub(super) fn new(length: i32, dims: i32) -> Self {
         Self {
-            weight: mlx::zeros([length, dims], Dtype::Float32),
+            weight: mlx::zeros([length, dims]),
         }
     }
 }
