@@ -53,8 +53,8 @@ enum Layer {
     Gru(GRU),
     Lstm(LSTM),
     Attention(Box<MultiHeadAttention>),
-    EncoderLayer(Box<TransformerEncoderLayer>),
-    DecoderLayer(Box<TransformerDecoderLayer>),
+    EncoderBlock(Box<TransformerEncoderLayer>),
+    DecoderBlock(Box<TransformerDecoderLayer>),
     Encoder(TransformerEncoder),
     Decoder(TransformerDecoder),
     Transformer(Box<Transformer>),
@@ -231,11 +231,11 @@ fn transformer(name: &str, a: &Arguments<'_>) -> Layer {
         }
         "TransformerEncoderLayer" => {
             let layer = with_settings!(TransformerEncoderLayer::new(dims, heads), a);
-            Layer::EncoderLayer(Box::new(layer))
+            Layer::EncoderBlock(Box::new(layer))
         }
         "TransformerDecoderLayer" => {
             let layer = with_settings!(TransformerDecoderLayer::new(dims, heads), a);
-            Layer::DecoderLayer(Box::new(layer))
+            Layer::DecoderBlock(Box::new(layer))
         }
         "TransformerEncoder" => {
             let layer = TransformerEncoder::new(2, dims, heads).checkpoint(checkpoint);
@@ -274,8 +274,8 @@ fn call(layer: &Layer, inputs: &[Array], a: &Arguments<'_>) -> Vec<Array> {
             [queries, keys, values] => layer.forward(queries, keys, values, &mask),
             _ => panic!("wanted one input or three"),
         },
-        Layer::EncoderLayer(layer) => layer.forward(x, &mask),
-        Layer::DecoderLayer(layer) => layer.forward(x, &inputs[1], &mask, &none),
+        Layer::EncoderBlock(layer) => layer.forward(x, &mask),
+        Layer::DecoderBlock(layer) => layer.forward(x, &inputs[1], &mask, &none),
         Layer::Encoder(layer) => layer.forward(x, &mask),
         Layer::Decoder(layer) => layer.forward(x, &inputs[1], &mask, &none),
         Layer::Transformer(layer) => layer.forward(x, &inputs[1], &none, &mask, &none),
