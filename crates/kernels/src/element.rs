@@ -2,8 +2,10 @@
 
 use half::{bf16, f16};
 
+use crate::instances::HasKernels;
+
 /// A storage type of kernels. Sealed: `f32`, [`half::f16`], [`half::bf16`].
-pub trait Element: Copy + Default + Send + Sync + private::Storage + 'static {}
+pub trait Element: Copy + Default + Send + Sync + private::Storage + HasKernels + 'static {}
 
 impl Element for f32 {}
 impl Element for f16 {}

@@ -31,6 +31,7 @@ mod error;
 mod fft;
 mod gemm;
 mod indexing;
+mod instances;
 mod linalg;
 mod order;
 mod parallel;

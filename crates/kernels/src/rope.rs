@@ -142,37 +142,7 @@ impl RotaryTable {
     /// # Errors
     /// When a length does not match the shape, rows are shorter than the rotated elements, or the table has other positions.
     pub fn apply<T: Element>(&self, shape: RopeShape, x: &[T], out: &mut [T]) -> Result<()> {
-        let elements = check(self.dims, shape, x.len(), out.len())?;
-        length(
-            "rope",
-            "table of positions",
-            shape.positions,
-            self.positions,
-        )?;
-        if elements == 0 {
-            return Ok(());
-        }
-        let rows = (16 * 1024 / shape.dim).max(1);
-        let task = rows * shape.dim;
-        parallel_for(
-            x.chunks(task).zip(out.chunks_mut(task)).enumerate(),
-            0.4 * elements as f64,
-            || (vec![0.0; shape.dim], vec![0.0; shape.dim]),
-            |(x_f32, result), (task, (x, out))| {
-                let first = task * rows % shape.positions;
-                if let Some((x, out)) = T::as_f32(x, out) {
-                    return self.rows(first, shape.dim, x, out);
-                }
-                let pairs = x
-                    .chunks_exact(shape.dim)
-                    .zip(out.chunks_exact_mut(shape.dim));
-                for (row, (x, out)) in pairs.enumerate() {
-                    let x = T::read(x, x_f32);
-                    T::write(out, result, |out| self.rows(first + row, shape.dim, x, out));
-                }
-            },
-        );
-        Ok(())
+        (T::kernels().rope)(self, shape, x, out)
     }
 
     /// Rotates consecutive rows, the first at position `first` of the table.
@@ -185,6 +155,48 @@ impl RotaryTable {
             out,
         });
     }
+}
+
+/// [`RotaryTable::apply`], compiled in this crate.
+pub(crate) fn rope_instance<T: Element>(
+    table: &RotaryTable,
+    shape: RopeShape,
+    x: &[T],
+    out: &mut [T],
+) -> Result<()> {
+    let elements = check(table.dims, shape, x.len(), out.len())?;
+    length(
+        "rope",
+        "table of positions",
+        shape.positions,
+        table.positions,
+    )?;
+    if elements == 0 {
+        return Ok(());
+    }
+    let rows = (16 * 1024 / shape.dim).max(1);
+    let task = rows * shape.dim;
+    parallel_for(
+        x.chunks(task).zip(out.chunks_mut(task)).enumerate(),
+        0.4 * elements as f64,
+        || (vec![0.0; shape.dim], vec![0.0; shape.dim]),
+        |(x_f32, result), (task, (x, out))| {
+            let first = task * rows % shape.positions;
+            if let Some((x, out)) = T::as_f32(x, out) {
+                return table.rows(first, shape.dim, x, out);
+            }
+            let pairs = x
+                .chunks_exact(shape.dim)
+                .zip(out.chunks_exact_mut(shape.dim));
+            for (row, (x, out)) in pairs.enumerate() {
+                let x = T::read(x, x_f32);
+                T::write(out, result, |out| {
+                    table.rows(first + row, shape.dim, x, out)
+                });
+            }
+        },
+    );
+    Ok(())
 }
 
 /// The number of elements, if lengths and dims match the shape.

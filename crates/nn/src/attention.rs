@@ -1,7 +1,7 @@
 //! Multi-head attention with its projections.
 
-use mlx::Array;
 use mlx::fast::AttentionMask;
+use mlx::{Array, Dtype};
 
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{FastOps, Init, Linear, Module, ModuleState};
@@ -44,6 +44,67 @@ impl MultiHeadAttention {
         self.value_proj = self.value_proj.bias(bias);
         self.out_proj = self.out_proj.bias(bias);
         self
+    }
+
+    /// Returns the layer with queries of another size, `[batch, length, query_input_dims]`; `dims` by default. Their
+    /// projection gets new initial values.
+    #[must_use]
+    pub fn query_input_dims(mut self, query_input_dims: i32) -> Self {
+        self.query_proj = projection(&self.query_proj, query_input_dims, None);
+        self
+    }
+
+    /// Returns the layer with keys and values of another size, `[batch, length, key_input_dims]`; `dims` by default.
+    /// Their projections get new initial values. For another size of the values, call
+    /// [`value_input_dims`](Self::value_input_dims) after it.
+    #[must_use]
+    pub fn key_input_dims(mut self, key_input_dims: i32) -> Self {
+        self.key_proj = projection(&self.key_proj, key_input_dims, None);
+        self.value_input_dims(key_input_dims)
+    }
+
+    /// Returns the layer with values of another size, `[batch, length, value_input_dims]`; by default that of the keys.
+    /// Their projection gets new initial values.
+    #[must_use]
+    pub fn value_input_dims(mut self, value_input_dims: i32) -> Self {
+        self.value_proj = projection(&self.value_proj, value_input_dims, None);
+        self
+    }
+
+    /// Returns the layer with another size of the projected values of all heads together; `dims` by default. The
+    /// projections of values and of the output get new initial values.
+    #[must_use]
+    pub fn value_dims(mut self, value_dims: i32) -> Self {
+        let inputs = axis_size(&self.value_proj.weight, -1);
+        self.value_proj = projection(&self.value_proj, inputs, value_dims);
+        self.out_proj = projection(&self.out_proj, value_dims, None);
+        self
+    }
+
+    /// Returns the layer with another size of the output, `[batch, length, value_output_dims]`; `dims` by default. The
+    /// projection of the output gets new initial values.
+    #[must_use]
+    pub fn value_output_dims(mut self, value_output_dims: i32) -> Self {
+        let inputs = axis_size(&self.out_proj.weight, -1);
+        self.out_proj = projection(&self.out_proj, inputs, value_output_dims);
+        self
+    }
+
+    /// Returns the additive mask `[n, n]` of this dtype that hides keys after the query's position: 0 where a key is
+    /// seen, and the smallest finite number elsewhere.
+    ///
+    /// [`AttentionMask::causal`] means the same and computes less.
+    #[track_caller]
+    pub fn create_additive_causal_mask(n: i32, dtype: Dtype) -> Array {
+        let least = match dtype {
+            Dtype::Float16 => -65504.0,
+            Dtype::Bfloat16 => -3.389_531_389_251_535_5e38,
+            Dtype::Float64 => f64::MIN,
+            _ => f64::from(f32::MIN),
+        };
+        let positions = mlx::arange(0.0, f64::from(n), 1.0, Dtype::Int32);
+        let is_hidden = positions.expand_dims(1).less(positions.expand_dims(0));
+        is_hidden.astype(dtype) * least
     }
 
     /// Returns attention over `dims` with `n_heads` heads, all projections with or without bias.
@@ -185,4 +246,13 @@ impl MultiHeadAttention {
             format!("keys must have batch {wanted} as the queries, got {got}")
         })
     }
+}
+
+/// Returns a projection with new initial values, from `inputs` to as many outputs as before unless told otherwise, with a
+/// bias where there was one.
+fn projection(before: &Linear, inputs: i32, outputs: impl Into<Option<i32>>) -> Linear {
+    let outputs = outputs
+        .into()
+        .unwrap_or_else(|| axis_size(&before.weight, 0));
+    Linear::new(inputs, outputs).bias(before.bias.is_some())
 }

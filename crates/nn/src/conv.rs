@@ -158,12 +158,14 @@ pub struct Conv2d {
 impl Conv2d {
     /// Returns a convolution with a bias of 0, stride 1, no padding, and uniform initial weights. The size of the kernel
     /// is one number, or `[height, width]`.
+    #[track_caller]
     pub fn new(in_channels: i32, out_channels: i32, kernel_size: impl Into<Shape>) -> Self {
         let init = &mut Init::default();
         Self::with_init(in_channels, out_channels, kernel_size, true, init)
     }
 
     /// Returns a convolution with stride 1, no padding, and initial values from `init`.
+    #[track_caller]
     pub fn with_init(
         in_channels: i32,
         out_channels: i32,
@@ -171,19 +173,8 @@ impl Conv2d {
         bias: bool,
         init: &mut Init,
     ) -> Self {
-        let kernel_size: Shape = kernel_size.into();
-        let kernel = match kernel_size.0.as_slice() {
-            &[side] => vec![side; 2],
-            sides => sides.to_vec(),
-        };
-        let scale = scale(in_channels, &kernel);
-        let weight = match kernel[..] {
-            [height, width] => init.uniform(&[out_channels, height, width, in_channels], scale),
-            _ => {
-                let message = format!("kernel_size must be one number or two, got {kernel:?}");
-                Array::failed(Error::op("Conv2d", message))
-            }
-        };
+        let channels = [in_channels, out_channels];
+        let weight = uniform_weight("Conv2d", 2, channels, kernel_size.into(), init);
         Self {
             weight,
             bias: bias.then(|| mlx::zeros([out_channels])),
@@ -256,6 +247,31 @@ impl Conv2d {
     }
 }
 
+/// Returns a uniform initial weight `[out_channels, kernel.., in_channels]` over as many axes of space; the size of the
+/// kernel is one number or one for each of them.
+#[track_caller]
+pub(crate) fn uniform_weight(
+    layer: &'static str,
+    n_axes: usize,
+    [in_channels, out_channels]: [i32; 2],
+    kernel_size: Shape,
+    init: &mut Init,
+) -> Array {
+    let kernel = match kernel_size.0.as_slice() {
+        &[side] => vec![side; n_axes],
+        sides => sides.to_vec(),
+    };
+    if kernel.len() != n_axes {
+        let message = format!("kernel_size must be one number or {n_axes}, got {kernel:?}");
+        return Array::failed(Error::op(layer, message));
+    }
+    let scale = scale(in_channels, &kernel);
+    let mut shape = vec![out_channels];
+    shape.extend(kernel);
+    shape.push(in_channels);
+    init.uniform(&shape, scale)
+}
+
 /// Returns the limit of uniform initial weights: `1 / sqrt(inputs of one output)`, whatever the groups, as in Python.
 #[allow(clippy::cast_possible_truncation)]
 fn scale(in_channels: i32, kernel: &[i32]) -> f32 {
@@ -300,8 +316,18 @@ pub(crate) fn biased(weight: &Array, old: Option<Array>, wanted: bool) -> Option
     wanted.then(|| old.unwrap_or_else(new))
 }
 
+/// Returns what is wrong with settings that must be one number or one for each axis of space.
+pub(crate) fn settings_mismatch(n_axes: usize, settings: &[(&str, &Shape)]) -> Option<String> {
+    let is_wrong = |sizes: &Shape| sizes.0.len() != 1 && sizes.0.len() != n_axes;
+    let (name, sizes) = settings.iter().find(|(_, sizes)| is_wrong(sizes))?;
+    let got = &sizes.0;
+    Some(format!(
+        "{name} must be one number or {n_axes}, got {got:?}"
+    ))
+}
+
 /// Returns what is wrong with the shapes of a convolution over `axes`.
-fn mismatch(
+pub(crate) fn mismatch(
     x: &Array,
     axes: &[Size],
     weight: &Array,

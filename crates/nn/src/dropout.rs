@@ -1,4 +1,4 @@
-//! Dropout.
+//! Dropout of single values, and of whole channels.
 
 use mlx::{Array, Error, Result};
 
@@ -6,83 +6,160 @@ use crate::init::thread_key;
 use crate::layer_error::in_layer;
 use crate::{Module, ModuleState};
 
-/// Dropout: in training mode, zeros values with probability `p` and scales the others by `1 / (1 - p)`:
-/// `mlx.nn.Dropout`.
+/// Returns the key of the next dropout on this thread: where the random numbers come from unless a key is given.
 ///
-/// [`forward`](Self::forward) draws from this thread's random numbers, in compiled functions other ones in each call;
-/// [`forward_with_key`](Self::forward_with_key) draws from a key.
-///
-/// ```
-/// use mlx_nn::{Dropout, Module};
-///
-/// # fn main() -> mlx::Result<()> {
-/// let x = mlx::ones([1000]);
-/// let mut dropout = Dropout::new(0.5);
-/// let dropped = dropout.forward(&x).to_vec::<f32>()?;
-/// assert!(dropped.iter().all(|v| *v == 0.0 || *v == 2.0));
-/// dropout.eval();
-/// assert_eq!(dropout.forward(&x).sum(()).item::<f32>()?, 1000.0);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug, PartialEq, Module)]
-pub struct Dropout {
-    /// The probability of dropping a value, from 0 to below 1.
-    pub p: f32,
-    /// Whether the layer is in training mode.
-    pub state: ModuleState,
+/// # Errors
+/// In a function that is being compiled, whose every call would drop the same values.
+#[track_caller]
+pub(crate) fn dropout_key(layer: &'static str) -> Result<Array> {
+    if mlx::compiler_api::recorders().is_empty() {
+        return Ok(thread_key());
+    }
+    let message = "in a compiled function every call would drop the same values: \
+                   use `forward_with_key` with a key that is an argument, or `eval()`";
+    Err(Error::op(layer, message))
 }
 
-impl Dropout {
-    /// Returns a layer that drops values with probability `p`.
-    pub fn new(p: f32) -> Self {
-        Self {
-            p,
-            state: ModuleState::default(),
-        }
-    }
+/// What is dropped at once: the axes of the input that share a random number, and how many axes it may have.
+struct Unit {
+    layer: &'static str,
+    /// How many axes in front of the last one share a number.
+    shared: usize,
+    /// The smallest and largest number of axes; any number where nothing is shared.
+    ndim: Option<[usize; 2]>,
+}
 
-    /// Drops values in training mode, by this thread's random numbers, and returns `x` in evaluation mode.
-    ///
-    /// A `p` outside of `[0, 1)`, and a function that is being compiled, give an array that carries the error.
-    #[track_caller]
-    pub fn forward(&self, x: &Array) -> Array {
-        match self.is_active() {
-            Err(error) => Array::failed(error),
-            Ok(false) => x.clone(),
-            Ok(true) => self.dropped(x, &thread_key()),
-        }
-    }
-
-    /// Drops values in training mode, by this key, and returns `x` in evaluation mode.
-    ///
-    /// A `p` outside of `[0, 1)` gives an array that carries the error.
-    #[track_caller]
-    pub fn forward_with_key(&self, x: &Array, key: &Array) -> Array {
-        match self.is_active() {
-            Err(error) => Array::failed(error),
-            Ok(false) => x.clone(),
-            Ok(true) => self.dropped(x, key),
-        }
-    }
-
+impl Unit {
     /// Returns whether values are dropped.
     #[track_caller]
-    fn is_active(&self) -> Result<bool> {
-        if !(0.0..1.0).contains(&self.p) {
-            let message = format!("p must be in [0, 1), got {}", self.p);
-            return Err(Error::op("Dropout", message));
+    fn is_active(&self, x: &Array, p: f32, state: &ModuleState) -> Result<bool> {
+        if !(0.0..1.0).contains(&p) {
+            let message = format!("p must be in [0, 1), got {p}");
+            return Err(Error::op(self.layer, message));
         }
-        Ok(self.state.training() && self.p != 0.0)
+        if let Some([least, most]) = self.ndim
+            && !(least..=most).contains(&x.ndim()?)
+        {
+            let message = format!("x must have {least} or {most} axes, got {:?}", x.shape()?);
+            return Err(Error::op(self.layer, message));
+        }
+        Ok(state.training() && p != 0.0)
     }
 
     #[track_caller]
-    fn dropped(&self, x: &Array, key: &Array) -> Array {
-        let kept = 1.0 - f64::from(self.p);
+    fn forward(&self, x: &Array, p: f32, state: &ModuleState, key: Option<&Array>) -> Array {
+        let is_active = match self.is_active(x, p, state) {
+            Ok(is_active) => is_active,
+            Err(error) => return Array::failed(error),
+        };
+        match (is_active, key) {
+            (false, _) => x.clone(),
+            (true, Some(key)) => self.dropped(x, p, key),
+            (true, None) => match dropout_key(self.layer) {
+                Ok(key) => self.dropped(x, p, &key),
+                Err(error) => Array::failed(error),
+            },
+        }
+    }
+
+    #[track_caller]
+    fn dropped(&self, x: &Array, p: f32, key: &Array) -> Array {
+        let kept = 1.0 - f64::from(p);
         let y = match x.shape() {
-            Ok(shape) => mlx::random::bernoulli_with(kept, shape, key) * x * (1.0 / kept),
+            Ok(mut shape) => {
+                let before_channels = shape.iter_mut().rev().skip(1);
+                before_channels.take(self.shared).for_each(|size| *size = 1);
+                mlx::random::bernoulli(key, shape, kept) * x * (1.0 / kept)
+            }
             Err(error) => Array::failed(error),
         };
-        in_layer("Dropout", y, [x, key], || None)
+        in_layer(self.layer, y, [x, key], || None)
     }
+}
+
+macro_rules! layers {
+    ($($name:ident $unit:expr, $one:literal, $input:literal, $example:literal;)*) => {$(
+        #[doc = concat!("Dropout of ", $one, ": in training mode, zeros ", $one, " with probability `p` and scales the others by `1 / (1 - p)`: `mlx.nn.", stringify!($name), "`.")]
+        ///
+        /// [`forward`](Self::forward) draws from this thread's random numbers. In a function that is compiled those would
+        /// be the same in each call; there, give a key that is an argument to
+        /// [`forward_with_key`](Self::forward_with_key).
+        ///
+        /// ```
+        #[doc = concat!("use mlx_nn::{", stringify!($name), ", Module};")]
+        ///
+        /// # fn main() -> mlx::Result<()> {
+        #[doc = concat!("let x = mlx::ones(", $example, ", mlx::Dtype::Float32);")]
+        #[doc = concat!("let mut dropout = ", stringify!($name), "::new(0.5);")]
+        /// let dropped = dropout.forward(&x).to_vec::<f32>()?;
+        /// assert!(dropped.iter().all(|v| *v == 0.0 || *v == 2.0));
+        /// dropout.eval();
+        /// assert_eq!(dropout.forward(&x).to_vec::<f32>()?, x.to_vec::<f32>()?);
+        /// # Ok(())
+        /// # }
+        /// ```
+        #[derive(Clone, Debug, PartialEq, Module)]
+        pub struct $name {
+            #[doc = concat!("The probability of dropping ", $one, ", from 0 to below 1.")]
+            pub p: f32,
+            /// Whether the layer is in training mode.
+            pub state: ModuleState,
+        }
+
+        /// Drops with probability 0.5, as in Python.
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new(0.5)
+            }
+        }
+
+        impl $name {
+            #[doc = concat!("Returns a layer that drops ", $one, " with probability `p`.")]
+            pub fn new(p: f32) -> Self {
+                Self {
+                    p,
+                    state: ModuleState::default(),
+                }
+            }
+
+            #[doc = concat!("Drops ", $one, " of ", $input, " in training mode, by this thread's random numbers, and returns `x` in evaluation mode.")]
+            ///
+            /// A `p` outside of `[0, 1)`, an input with another number of axes, and a function that is being compiled give
+            /// an array that carries the error.
+            #[track_caller]
+            pub fn forward(&self, x: &Array) -> Array {
+                $unit.forward(x, self.p, &self.state, None)
+            }
+
+            #[doc = concat!("Drops ", $one, " of ", $input, " in training mode, by this key, and returns `x` in evaluation mode.")]
+            ///
+            /// A `p` outside of `[0, 1)`, and an input with another number of axes give an array that carries the error.
+            #[track_caller]
+            pub fn forward_with_key(&self, x: &Array, key: &Array) -> Array {
+                $unit.forward(x, self.p, &self.state, Some(key))
+            }
+
+            /// Returns whether [`forward`](Self::forward) draws random numbers: in training mode, with a `p` above 0.
+            pub fn is_active(&self) -> bool {
+                self.state.training() && self.p != 0.0
+            }
+        }
+
+        impl crate::Forward for $name {
+            #[track_caller]
+            fn forward(&self, x: &Array) -> Array {
+                Self::forward(self, x)
+            }
+        }
+    )*};
+}
+
+layers! {
+    Dropout Unit { layer: "Dropout", shared: 0, ndim: None },
+        "a value", "an array of any shape", "[1000]";
+    Dropout2d Unit { layer: "Dropout2d", shared: 2, ndim: Some([3, 4]) },
+        "a channel", "`[batch, height, width, channels]` or `[height, width, channels]`", "[2, 4, 4, 8]";
+    Dropout3d Unit { layer: "Dropout3d", shared: 3, ndim: Some([4, 5]) },
+        "a channel", "`[batch, depth, height, width, channels]` or `[depth, height, width, channels]`",
+        "[2, 2, 4, 4, 8]";
 }

@@ -57,7 +57,7 @@ macro_rules! forwards {
 }
 
 forwards! {
-    crate::Conv1d, crate::Conv2d, crate::Dropout, crate::Embedding, crate::LayerNorm, crate::Linear,
+    crate::Conv1d, crate::Conv2d, crate::Embedding, crate::LayerNorm, crate::Linear,
     crate::QuantizedEmbedding, crate::QuantizedLinear, crate::RmsNorm,
 }
 

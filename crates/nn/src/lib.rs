@@ -46,7 +46,11 @@ mod activation;
 mod activation_layers;
 mod attention;
 mod batch_norm;
+mod bilinear;
+mod checkpoint;
 mod conv;
+mod conv3d;
+mod conv_transpose;
 mod dropout;
 mod embedding;
 mod fast_ops;
@@ -62,9 +66,14 @@ mod norm;
 pub mod optimizers;
 mod packed;
 mod pooling;
+mod positional;
+mod qq_linear;
 mod quantized;
+mod recurrent;
 mod sequential;
 mod training;
+mod transformer;
+mod upsample;
 
 pub use activation::{
     celu, elu, gelu, gelu_approx, gelu_fast_approx, glu, hard_shrink, hard_tanh, hardswish,
@@ -78,8 +87,12 @@ pub use activation_layers::{
 };
 pub use attention::MultiHeadAttention;
 pub use batch_norm::BatchNorm;
+pub use bilinear::Bilinear;
+pub use checkpoint::checkpoint;
 pub use conv::{Conv1d, Conv2d};
-pub use dropout::Dropout;
+pub use conv_transpose::{ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
+pub use conv3d::Conv3d;
+pub use dropout::{Dropout, Dropout2d, Dropout3d};
 pub use embedding::Embedding;
 #[allow(deprecated)]
 pub use fast_ops::Kernels;
@@ -99,8 +112,16 @@ pub use module::{
 pub use norm::{LayerNorm, RMSNorm, RmsNorm};
 pub use packed::{PackedWeights, quantize};
 pub use pooling::{AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d};
+pub use positional::{ALiBi, RoPE, SinusoidalPositionalEncoding};
+pub use qq_linear::QQLinear;
 pub use quantized::{Activations, QuantizedEmbedding, QuantizedLinear};
+pub use recurrent::{GRU, LSTM, RNN};
 pub use sequential::{
     AnyLayer, ArrayFunction, Identity, IntoLayer, IntoLayers, ModuleLayer, Sequential,
 };
 pub use training::{LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad};
+pub use transformer::{
+    Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
+    TransformerEncoderLayer,
+};
+pub use upsample::{ScaleFactor, Upsample, UpsampleMode};

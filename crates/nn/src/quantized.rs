@@ -1,7 +1,8 @@
 //! Layers with quantized weights.
 
-use mlx::{Array, Op, Quantization, Quantized, Result, bind};
+use mlx::{Array, Dtype, Op, Quantization, QuantizationMode, Quantized, Result, bind};
 
+use crate::conv::biased;
 use crate::embedding::tokens_mismatch;
 use crate::layer_error::{axis_size, in_layer};
 use crate::linear::linear_mismatch;
@@ -63,15 +64,46 @@ pub struct QuantizedLinear {
 }
 
 impl QuantizedLinear {
+    /// Returns a layer with a bias of 0, and uniform initial weights from `-1 / sqrt(input_dims)` to
+    /// `1 / sqrt(input_dims)`, packed in groups of 64 with 4 bits.
+    ///
+    /// `input_dims` that are not a multiple of 64 give weights that carry the error.
+    #[track_caller]
+    pub fn new(input_dims: i32, output_dims: i32) -> Self {
+        Self::with_quantization(input_dims, output_dims, Quantization::default())
+    }
+
+    /// Returns a layer with a bias of 0, and initial weights as in [`new`](Self::new), packed like this.
+    ///
+    /// `input_dims` that are not a multiple of the group size, and what MLX cannot pack give weights that carry the
+    /// error.
+    #[track_caller]
+    pub fn with_quantization(
+        input_dims: i32,
+        output_dims: i32,
+        quantization: Quantization,
+    ) -> Self {
+        let weight = Linear::new(input_dims, output_dims).weight;
+        let bias = mlx::zeros([output_dims], Dtype::Float32);
+        Self::from_weights(packed(&weight, quantization), bias)
+    }
+
+    /// Returns the layer with or without bias; a new one is 0, and frozen like the old one.
+    #[must_use]
+    pub fn bias(mut self, bias: bool) -> Self {
+        self.bias = biased(&self.weight, self.bias, bias);
+        self
+    }
+
     /// Returns a layer of quantized weights `[output_dims, input_dims]` and a bias.
-    pub fn new(weights: Quantized, bias: Option<Array>) -> Self {
+    pub fn from_weights(weights: Quantized, bias: impl Into<Option<Array>>) -> Self {
         let mut state = ModuleState::default();
         state.set_frozen("bias", true);
         Self {
             weight: weights.weight,
             scales: weights.scales,
             biases: weights.biases,
-            bias,
+            bias: bias.into(),
             quantization: weights.quantization,
             kernels: FastOps::default(),
             activations: Activations::default(),
@@ -87,7 +119,7 @@ impl QuantizedLinear {
     #[track_caller]
     pub fn from_linear(layer: &Linear, quantization: Quantization) -> Result<Self> {
         let weights = layer.weight.quantize(quantization)?;
-        Ok(Self::new(weights, layer.bias.clone()))
+        Ok(Self::from_weights(weights, layer.bias.clone()))
     }
 
     /// Maps `[.., input_dims]` to `[.., output_dims]`.
@@ -145,8 +177,25 @@ pub struct QuantizedEmbedding {
 }
 
 impl QuantizedEmbedding {
+    /// Returns a table with normally distributed values of variance `1 / dims`, packed in groups of 64 with 4 bits.
+    ///
+    /// `dims` that are not a multiple of 64 give weights that carry the error.
+    #[track_caller]
+    pub fn new(num_embeddings: i32, dims: i32) -> Self {
+        Self::with_quantization(num_embeddings, dims, Quantization::default())
+    }
+
+    /// Returns a table with initial values as in [`new`](Self::new), packed like this.
+    ///
+    /// `dims` that are not a multiple of the group size, and what MLX cannot pack give weights that carry the error.
+    #[track_caller]
+    pub fn with_quantization(num_embeddings: i32, dims: i32, quantization: Quantization) -> Self {
+        let weight = Embedding::new(num_embeddings, dims).weight;
+        Self::from_weights(packed(&weight, quantization))
+    }
+
     /// Returns a table of quantized weights `[num_embeddings, dims]`.
-    pub fn new(weights: Quantized) -> Self {
+    pub fn from_weights(weights: Quantized) -> Self {
         Self {
             weight: weights.weight,
             scales: weights.scales,
@@ -164,7 +213,7 @@ impl QuantizedEmbedding {
     /// As for [`QuantizedLinear::from_linear`].
     #[track_caller]
     pub fn from_embedding(table: &Embedding, quantization: Quantization) -> Result<Self> {
-        Ok(Self::new(table.weight.quantize(quantization)?))
+        Ok(Self::from_weights(table.weight.quantize(quantization)?))
     }
 
     /// Maps integers `[..]` to vectors `[.., dims]`; only the selected rows are dequantized. An index outside of the
@@ -197,6 +246,21 @@ impl QuantizedEmbedding {
     pub fn dequantize(&self) -> Embedding {
         Embedding::from_weights(self.weights().dequantize(None))
     }
+}
+
+/// Returns the packed matrix, or one that carries the error.
+#[track_caller]
+fn packed(weight: &Array, quantization: Quantization) -> Quantized {
+    weight.quantize(quantization).unwrap_or_else(|error| {
+        let has_biases = quantization.mode == QuantizationMode::Affine;
+        let failed = Array::failed(error);
+        Quantized {
+            weight: failed.clone(),
+            scales: failed.clone(),
+            biases: has_biases.then_some(failed),
+            quantization,
+        }
+    })
 }
 
 fn quantized(

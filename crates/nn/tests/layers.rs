@@ -180,7 +180,7 @@ fn groups_give_weights_of_the_right_shape() -> mlx::Result<()> {
     let text = Conv2d::new(4, 8, [3, 1, 2]).forward(&x).eval().unwrap_err();
     assert!(
         text.to_string()
-            .contains("kernel_size must be one number or two"),
+            .contains("kernel_size must be one number or 2"),
         "{text}"
     );
     Ok(())

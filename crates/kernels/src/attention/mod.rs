@@ -19,6 +19,7 @@ mod strided;
 
 use crate::element::Element;
 use crate::error::{Result, length, product};
+pub(crate) use gradient::attention_gradient_instance;
 pub use gradient::{AttentionGradient, attention_gradient};
 pub use mask::{Mask, MaskStrides};
 pub use shape::{AttentionInputs, AttentionShape};
@@ -49,6 +50,16 @@ const MAX_DECODE_QUERIES: usize = 4;
 /// # Errors
 /// When a slice ends before its last row, `out` does not match the shape, or heads do not divide into groups.
 pub fn attention<T: Element>(
+    shape: AttentionShape,
+    inputs: AttentionInputs<T>,
+    scale: f32,
+    out: &mut [T],
+) -> Result<()> {
+    (T::kernels().attention)(shape, inputs, scale, out)
+}
+
+/// [`attention`], compiled in this crate.
+pub(crate) fn attention_instance<T: Element>(
     shape: AttentionShape,
     inputs: AttentionInputs<T>,
     scale: f32,

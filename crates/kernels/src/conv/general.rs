@@ -39,6 +39,16 @@ use crate::gemm::factors::Strided;
 /// # Errors
 /// When a size is 0 that must not be, groups do not divide the channels, or a length does not match the sizes.
 pub fn conv<T: Element>(shape: Conv<'_>, x: &[T], weight: &[T], out: &mut [T]) -> Result<()> {
+    (T::kernels().conv)(shape, x, weight, out)
+}
+
+/// [`conv`], compiled in this crate.
+pub(crate) fn conv_instance<T: Element>(
+    shape: Conv<'_>,
+    x: &[T],
+    weight: &[T],
+    out: &mut [T],
+) -> Result<()> {
     shape.check(x.len(), weight.len(), out.len())?;
     if out.is_empty() {
         return Ok(());

@@ -12,4 +12,5 @@ mod windows;
 
 pub use conv1d::{Conv1d, conv1d};
 pub use general::conv;
+pub(crate) use general::conv_instance;
 pub use shape::{Conv, ConvAxis};

@@ -15,24 +15,44 @@ use super::strided_layout::Strided;
 use crate::element::private::Storage;
 use crate::element_type::ElementType;
 use crate::error::{Error, Result, length};
+use crate::instances::{Cast, HasMoves};
 use crate::simd::f32_to_f16::{f32_to_bf16, f32_to_f16};
 
 /// What an element takes in memory, whatever its type. Sealed: `u8`, `u16`, `u32`, `u64`.
-pub trait Bits: Pod + Default + Send + Sync + private::Sealed {}
-
-impl Bits for u8 {}
-impl Bits for u16 {}
-impl Bits for u32 {}
-impl Bits for u64 {}
+pub trait Bits: Pod + Default + Send + Sync + HasMoves + private::From {}
 
 mod private {
-    pub trait Sealed {}
+    use super::{Bits, Cast};
 
-    impl Sealed for u8 {}
-    impl Sealed for u16 {}
-    impl Sealed for u32 {}
-    impl Sealed for u64 {}
+    pub trait From: Sized {
+        /// The conversion of elements of this size.
+        fn cast<O: Bits>() -> Cast<Self, O>;
+    }
 }
+
+macro_rules! bits {
+    ($($type:ty: $cast:ident),*) => {$(
+        impl Bits for $type {}
+
+        impl private::From for $type {
+            fn cast<O: Bits>() -> Cast<Self, O> {
+                O::moves().$cast
+            }
+        }
+
+        pub(crate) fn $cast<O: Bits>(
+            from: ElementType,
+            to: ElementType,
+            shape: &[usize],
+            x: Strided<'_, $type>,
+            out: &mut [O],
+        ) -> Result<()> {
+            cast_instance(from, to, shape, x, out)
+        }
+    )*};
+}
+
+bits!(u8: cast_from_u8, u16: cast_from_u16, u32: cast_from_u32, u64: cast_from_u64);
 
 /// Writes the elements of `x`, which are `from`, as `to`, to `out`, which is `shape` in row-major order.
 ///
@@ -40,6 +60,17 @@ mod private {
 /// When the types are not of these sizes, `out` or the strides do not match the shape, or an element would be outside of
 /// `x`.
 pub fn cast<A: Bits, O: Bits>(
+    from: ElementType,
+    to: ElementType,
+    shape: &[usize],
+    x: Strided<'_, A>,
+    out: &mut [O],
+) -> Result<()> {
+    A::cast::<O>()(from, to, shape, x, out)
+}
+
+/// [`cast`], compiled in this crate.
+fn cast_instance<A: Bits, O: Bits>(
     from: ElementType,
     to: ElementType,
     shape: &[usize],

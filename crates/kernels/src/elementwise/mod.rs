@@ -37,6 +37,7 @@ mod vm;
 
 pub use binary_op::BinaryOp;
 pub use cast::{Bits, cast};
+pub(crate) use cast::{cast_from_u8, cast_from_u16, cast_from_u32, cast_from_u64};
 pub use instruction::Instruction;
 pub use number::Number;
 pub use program::ElementwiseProgram;
@@ -46,6 +47,11 @@ pub use typed::{
     compare, has_binary, has_comparison, has_unary, map, map_in_place, select, select_in_place,
     zip, zip_in_place,
 };
+pub(crate) use typed::{
+    compare_instance, map_in_place_instance, map_instance, select_in_place_instance,
+    select_instance, zip_in_place_instance, zip_instance,
+};
 pub use typed_slice::{TypedSlice, TypedSliceMut};
 pub use unary::{swiglu, unary};
+pub(crate) use unary::{swiglu_instance, unary_instance};
 pub use unary_op::UnaryOp;

@@ -8,10 +8,11 @@ use super::evaluate_binary::{evaluate_binary, evaluate_binary_half};
 use super::evaluate_unary::{evaluate_unary, evaluate_unary_half};
 use super::strided_blocks::Block;
 use super::{BinaryOp, UnaryOp, compare, complex, double, integer};
+use crate::instances::HasElementwise;
 
 /// An element type of [`map`](super::map()), [`zip`](super::zip()) and [`compare`](super::compare()). Sealed:
 /// integers, [`half::f16`], [`half::bf16`], `f32`, `f64`, and complex numbers as `[f32; 2]`.
-pub trait Number: Copy + Default + Send + Sync + Functions + 'static {}
+pub trait Number: Copy + Default + Send + Sync + Functions + HasElementwise + 'static {}
 
 macro_rules! numbers {
     ($($type:ty)*) => {$(impl Number for $type {})*};

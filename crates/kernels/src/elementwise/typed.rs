@@ -61,6 +61,16 @@ pub fn map<T: Number>(
     x: Strided<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
+    (T::elementwise().map)(op, shape, x, out)
+}
+
+/// [`map`], compiled in this crate.
+pub(crate) fn map_instance<T: Number>(
+    op: UnaryOp,
+    shape: &[usize],
+    x: Strided<'_, T>,
+    out: &mut [T],
+) -> Result<()> {
     if !has_unary::<T>(op) {
         return Err(refused(op.name()));
     }
@@ -102,6 +112,17 @@ pub fn zip<T: Number>(
     b: Strided<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
+    (T::elementwise().zip)(op, shape, a, b, out)
+}
+
+/// [`zip`], compiled in this crate.
+pub(crate) fn zip_instance<T: Number>(
+    op: BinaryOp,
+    shape: &[usize],
+    a: Strided<'_, T>,
+    b: Strided<'_, T>,
+    out: &mut [T],
+) -> Result<()> {
     if !has_binary::<T>(op) {
         return Err(refused("binary"));
     }
@@ -131,6 +152,17 @@ pub fn compare<T: Number>(
     b: Strided<'_, T>,
     out: &mut [u8],
 ) -> Result<()> {
+    (T::elementwise().compare)(op, shape, a, b, out)
+}
+
+/// [`compare`], compiled in this crate.
+pub(crate) fn compare_instance<T: Number>(
+    op: BinaryOp,
+    shape: &[usize],
+    a: Strided<'_, T>,
+    b: Strided<'_, T>,
+    out: &mut [u8],
+) -> Result<()> {
     if !has_comparison::<T>(op) {
         return Err(refused("compare"));
     }
@@ -152,6 +184,17 @@ pub fn compare<T: Number>(
 /// # Errors
 /// As [`map`].
 pub fn select<T: Bits>(
+    shape: &[usize],
+    condition: Strided<'_, u8>,
+    yes: Strided<'_, T>,
+    no: Strided<'_, T>,
+    out: &mut [T],
+) -> Result<()> {
+    (T::moves().select)(shape, condition, yes, no, out)
+}
+
+/// [`select`], compiled in this crate.
+pub(crate) fn select_instance<T: Bits>(
     shape: &[usize],
     condition: Strided<'_, u8>,
     yes: Strided<'_, T>,
@@ -186,6 +229,11 @@ fn for_copies<T: Copy + Default>(out: &mut [T], write: impl Fn(Block<'_, T>, usi
 /// # Errors
 /// When the type has no such function.
 pub fn map_in_place<T: Number>(op: UnaryOp, values: &mut [T]) -> Result<()> {
+    (T::elementwise().map_in_place)(op, values)
+}
+
+/// [`map_in_place`], compiled in this crate.
+pub(crate) fn map_in_place_instance<T: Number>(op: UnaryOp, values: &mut [T]) -> Result<()> {
     if !has_unary::<T>(op) {
         return Err(refused(op.name()));
     }
@@ -211,6 +259,17 @@ pub fn map_in_place<T: Number>(op: UnaryOp, values: &mut [T]) -> Result<()> {
 /// # Errors
 /// As [`map`].
 pub fn zip_in_place<T: Number>(
+    op: BinaryOp,
+    shape: &[usize],
+    other: Strided<'_, T>,
+    is_first: bool,
+    values: &mut [T],
+) -> Result<()> {
+    (T::elementwise().zip_in_place)(op, shape, other, is_first, values)
+}
+
+/// [`zip_in_place`], compiled in this crate.
+pub(crate) fn zip_in_place_instance<T: Number>(
     op: BinaryOp,
     shape: &[usize],
     other: Strided<'_, T>,
@@ -244,6 +303,17 @@ pub fn zip_in_place<T: Number>(
 /// # Errors
 /// As [`map`].
 pub fn select_in_place<T: Bits>(
+    shape: &[usize],
+    condition: Strided<'_, u8>,
+    other: Strided<'_, T>,
+    is_chosen: bool,
+    values: &mut [T],
+) -> Result<()> {
+    (T::moves().select_in_place)(shape, condition, other, is_chosen, values)
+}
+
+/// [`select_in_place`], compiled in this crate.
+pub(crate) fn select_in_place_instance<T: Bits>(
     shape: &[usize],
     condition: Strided<'_, u8>,
     other: Strided<'_, T>,

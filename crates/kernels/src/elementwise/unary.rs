@@ -26,6 +26,11 @@ const FROM_MEMORY: f64 = 0.4;
 /// # Errors
 /// When the lengths differ.
 pub fn unary<T: Element>(function: UnaryOp, x: &[T], out: &mut [T]) -> Result<()> {
+    (T::kernels().unary)(function, x, out)
+}
+
+/// [`unary`], compiled in this crate.
+pub(crate) fn unary_instance<T: Element>(function: UnaryOp, x: &[T], out: &mut [T]) -> Result<()> {
     length(function.name(), "out", x.len(), out.len())?;
     let stream = T::IS_F32 && streaming_store::should_stream(size_of_val(out));
     let nanoseconds = function.nanoseconds().max(FROM_MEMORY) * x.len() as f64;
@@ -53,6 +58,11 @@ pub fn unary<T: Element>(function: UnaryOp, x: &[T], out: &mut [T]) -> Result<()
 /// # Errors
 /// When the lengths differ.
 pub fn swiglu<T: Element>(gate: &[T], x: &[T], out: &mut [T]) -> Result<()> {
+    (T::kernels().swiglu)(gate, x, out)
+}
+
+/// [`swiglu`], compiled in this crate.
+pub(crate) fn swiglu_instance<T: Element>(gate: &[T], x: &[T], out: &mut [T]) -> Result<()> {
     length("swiglu", "x", gate.len(), x.len())?;
     length("swiglu", "out", gate.len(), out.len())?;
     let tasks = gate

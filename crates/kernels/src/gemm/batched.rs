@@ -149,6 +149,17 @@ pub fn batched_matmul<T: Element>(
     addend: Option<Addend<'_, T>>,
     out: &mut [T],
 ) -> Result<()> {
+    (T::kernels().batched_matmul)(shape, left, right, addend, out)
+}
+
+/// [`batched_matmul`], compiled in this crate.
+pub(crate) fn batched_matmul_instance<T: Element>(
+    shape: MatmulShape<'_>,
+    left: StridedMatrices<'_, T>,
+    right: StridedMatrices<'_, T>,
+    addend: Option<Addend<'_, T>>,
+    out: &mut [T],
+) -> Result<()> {
     let MatmulShape {
         batch,
         rows,

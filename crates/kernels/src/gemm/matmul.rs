@@ -24,6 +24,17 @@ pub fn matmul<T: Element>(
     x: &[f32],
     out: &mut [f32],
 ) -> Result<()> {
+    (T::kernels().matmul)(shape, vectors, weights, x, out)
+}
+
+/// [`matmul`], compiled in this crate.
+pub(crate) fn matmul_instance<T: Element>(
+    shape: MatrixShape,
+    vectors: usize,
+    weights: &[T],
+    x: &[f32],
+    out: &mut [f32],
+) -> Result<()> {
     let MatrixShape { rows, columns } = shape;
     length(OP, "weights", product(OP, &[rows, columns])?, weights.len())?;
     length(OP, "x", product(OP, &[vectors, columns])?, x.len())?;

@@ -12,6 +12,8 @@ pub(crate) mod scratch;
 mod shape;
 mod tile_sums;
 
+pub(crate) use batched::batched_matmul_instance;
 pub use batched::{Addend, MatmulShape, StridedMatrices, batched_matmul};
 pub use matmul::matmul;
+pub(crate) use matmul::matmul_instance;
 pub use shape::MatrixShape;

@@ -23,6 +23,11 @@ use crate::parallel::parallel_for;
 /// # Errors
 /// When the lengths differ, or are not whole rows, or a row has more than 2^32 elements.
 pub fn argsort<T: Sortable>(x: &[T], len: usize, out: &mut [u32]) -> Result<()> {
+    (T::order().argsort)(x, len, out)
+}
+
+/// [`argsort`], compiled in this crate.
+pub(crate) fn argsort_instance<T: Sortable>(x: &[T], len: usize, out: &mut [u32]) -> Result<()> {
     check_rows("argsort", x.len(), len, out.len())?;
     check_positions("argsort", len)?;
     if out.is_empty() {

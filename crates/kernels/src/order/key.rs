@@ -2,8 +2,13 @@
 
 use half::{bf16, f16};
 
+use crate::instances::HasOrder;
+
 /// A type that can be sorted. Sealed: integers of 8 to 64 bits, `f16`, `bf16`, `f32` and `f64`.
-pub trait Sortable: pulp::bytemuck::Pod + Default + Send + Sync + SortKey + 'static {}
+pub trait Sortable:
+    pulp::bytemuck::Pod + Default + Send + Sync + SortKey + HasOrder + 'static
+{
+}
 
 pub(crate) mod private {
     use super::{Item, Key};

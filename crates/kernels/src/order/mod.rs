@@ -8,6 +8,9 @@ mod select;
 mod sort;
 
 pub use argsort::argsort;
+pub(crate) use argsort::argsort_instance;
 pub use key::Sortable;
 pub use partition::{argpartition, partition};
+pub(crate) use partition::{argpartition_instance, partition_instance};
 pub use sort::sort;
+pub(crate) use sort::sort_instance;

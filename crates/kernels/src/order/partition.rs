@@ -32,6 +32,16 @@ const NANOSECONDS: f64 = 2.0;
 /// # Errors
 /// When the lengths differ, or are not whole rows, or `kth` is outside of a row.
 pub fn partition<T: Sortable>(x: &[T], len: usize, kth: usize, out: &mut [T]) -> Result<()> {
+    (T::order().partition)(x, len, kth, out)
+}
+
+/// [`partition`], compiled in this crate.
+pub(crate) fn partition_instance<T: Sortable>(
+    x: &[T],
+    len: usize,
+    kth: usize,
+    out: &mut [T],
+) -> Result<()> {
     check_rows("partition", x.len(), len, out.len())?;
     check_place("partition", x.len(), len, kth)?;
     by_rows(x, len, kth, out, |x: &[T]| |position: usize| x[position]);
@@ -50,6 +60,16 @@ pub fn partition<T: Sortable>(x: &[T], len: usize, kth: usize, out: &mut [T]) ->
 /// # Errors
 /// As those of [`partition`], and when a row has more than 2^32 elements.
 pub fn argpartition<T: Sortable>(x: &[T], len: usize, kth: usize, out: &mut [u32]) -> Result<()> {
+    (T::order().argpartition)(x, len, kth, out)
+}
+
+/// [`argpartition`], compiled in this crate.
+pub(crate) fn argpartition_instance<T: Sortable>(
+    x: &[T],
+    len: usize,
+    kth: usize,
+    out: &mut [u32],
+) -> Result<()> {
     check_rows("argpartition", x.len(), len, out.len())?;
     check_place("argpartition", x.len(), len, kth)?;
     check_positions("argpartition", len)?;

@@ -28,6 +28,11 @@ pub(super) const TASK: usize = 8192;
 /// # Errors
 /// When the lengths differ, or are not whole rows.
 pub fn sort<T: Sortable>(x: &[T], len: usize, out: &mut [T]) -> Result<()> {
+    (T::order().sort)(x, len, out)
+}
+
+/// [`sort`], compiled in this crate.
+pub(crate) fn sort_instance<T: Sortable>(x: &[T], len: usize, out: &mut [T]) -> Result<()> {
     check_rows("sort", x.len(), len, out.len())?;
     if out.is_empty() {
         return Ok(());

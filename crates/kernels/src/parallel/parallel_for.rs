@@ -42,6 +42,8 @@ pub(crate) fn parallel_for<Task: Send, Context>(
     context: impl Fn() -> Context + Sync,
     work: impl Fn(&mut Context, Task) + Sync,
 ) {
+    // Called through a pointer, so that it is compiled once and not into both loops.
+    let work: &(dyn Fn(&mut Context, Task) + Sync) = &work;
     let is_shared = nanoseconds >= MIN_NS_AWAKE && tasks.len() > 1;
     let pool = is_shared.then(pool).flatten();
     let shared = pool.map(|pool| (pool, max_helpers(pool, tasks.len(), nanoseconds)));

@@ -103,17 +103,49 @@ pub fn quantized_matmul<S: Element, T: Element>(
 ) -> Result<()> {
     matrix.check("quantized_matmul", vectors, x.len(), out.len())?;
     in_f32(x, out, |x, out| {
-        #[cfg(target_arch = "x86_64")]
-        if vectors < GEMM_MIN_VECTORS_AVX512 && avx512::gemv(matrix, x, ActivationType::F32, out) {
-            return;
-        }
-        if vectors >= GEMM_MIN_VECTORS {
-            gemm::gemm(matrix, vectors, x, out);
-        } else {
-            gemv::gemv::<F32Activations, _>(matrix, x, out);
-        }
+        (S::kernels().quantized_matmul)(matrix, vectors, ActivationBits::F32, x, out);
     });
     Ok(())
+}
+
+/// What vectors are rounded to before they are multiplied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ActivationBits {
+    /// Nothing.
+    F32,
+    /// 8 bits.
+    I8,
+}
+
+/// [`quantized_matmul`] and [`quantized_matmul_int8`] of checked arguments, compiled in this crate.
+pub(crate) fn quantized_matmul_instance<S: Element>(
+    matrix: Quantized<S>,
+    vectors: usize,
+    activations: ActivationBits,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let is_rounded = activations == ActivationBits::I8;
+    #[cfg(target_arch = "x86_64")]
+    {
+        let activations = if is_rounded {
+            ActivationType::I8
+        } else {
+            ActivationType::F32
+        };
+        if (is_rounded || vectors < GEMM_MIN_VECTORS_AVX512)
+            && avx512::gemv(matrix, x, activations, out)
+        {
+            return;
+        }
+    }
+    if is_rounded {
+        gemv::gemv::<I8Activations, _>(matrix, x, out);
+    } else if vectors >= GEMM_MIN_VECTORS {
+        gemm::gemm(matrix, vectors, x, out);
+    } else {
+        gemv::gemv::<F32Activations, _>(matrix, x, out);
+    }
 }
 
 /// Writes `x * transpose(matrix)` to `out` with `x` rounded to 8 bits: `x` is `[vectors, columns]`, `out` is
@@ -140,11 +172,7 @@ pub fn quantized_matmul_int8<S: Element, T: Element>(
         return quantized_matmul(matrix, vectors, x, out);
     }
     in_f32(x, out, |x, out| {
-        #[cfg(target_arch = "x86_64")]
-        if avx512::gemv(matrix, x, ActivationType::I8, out) {
-            return;
-        }
-        gemv::gemv::<I8Activations, _>(matrix, x, out);
+        (S::kernels().quantized_matmul)(matrix, vectors, ActivationBits::I8, x, out);
     });
     Ok(())
 }

@@ -32,6 +32,16 @@ const NORMAL_NANOSECONDS: f64 = 4.0;
 /// assert!(numbers.iter().all(|x| (-1.0..1.0).contains(x)));
 /// ```
 pub fn random_uniform<T: Element>(key: [u32; 2], low: f32, high: f32, out: &mut [T]) {
+    (T::kernels().random_uniform)(key, low, high, out)
+}
+
+/// [`random_uniform`], compiled in this crate.
+pub(crate) fn random_uniform_instance<T: Element>(
+    key: [u32; 2],
+    low: f32,
+    high: f32,
+    out: &mut [T],
+) {
     let (low, high) = (T::round(low), T::round(high));
     let bounds = Bounds {
         low,
@@ -60,6 +70,16 @@ pub fn random_uniform<T: Element>(key: [u32; 2], low: f32, high: f32, out: &mut 
 /// assert!((mean - 5.0).abs() < 0.1);
 /// ```
 pub fn random_normal<T: Element>(key: [u32; 2], loc: f32, scale: f32, out: &mut [T]) {
+    (T::kernels().random_normal)(key, loc, scale, out)
+}
+
+/// [`random_normal`], compiled in this crate.
+pub(crate) fn random_normal_instance<T: Element>(
+    key: [u32; 2],
+    loc: f32,
+    scale: f32,
+    out: &mut [T],
+) {
     let root = T::round(std::f32::consts::SQRT_2);
     let factor = T::round(root * T::round(scale));
     let bounds = Bounds {

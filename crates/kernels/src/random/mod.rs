@@ -4,4 +4,5 @@ mod draw;
 mod threefry;
 
 pub use draw::{random_normal, random_uniform};
+pub(crate) use draw::{random_normal_instance, random_uniform_instance};
 pub use threefry::random_bits;

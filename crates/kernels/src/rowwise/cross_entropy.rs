@@ -19,6 +19,15 @@ use crate::simd::lanes::Lanes;
 /// # Errors
 /// When a length does not match the shape, or rows have no elements.
 pub fn logsumexp<T: Element>(shape: RowMajorShape, x: &[T], out: &mut [f32]) -> Result<()> {
+    (T::kernels().logsumexp)(shape, x, out)
+}
+
+/// [`logsumexp`], compiled in this crate.
+pub(crate) fn logsumexp_instance<T: Element>(
+    shape: RowMajorShape,
+    x: &[T],
+    out: &mut [f32],
+) -> Result<()> {
     rows_not_empty("logsumexp", shape)?;
     length("logsumexp", "x", shape.elements("logsumexp")?, x.len())?;
     length("logsumexp", "out", shape.rows, out.len())?;
@@ -37,6 +46,16 @@ pub fn logsumexp<T: Element>(shape: RowMajorShape, x: &[T], out: &mut [f32]) -> 
 /// # Errors
 /// When a length does not match the shape, or a target is not a class.
 pub fn cross_entropy<T: Element>(
+    shape: RowMajorShape,
+    x: &[T],
+    targets: &[u32],
+    out: &mut [f32],
+) -> Result<()> {
+    (T::kernels().cross_entropy)(shape, x, targets, out)
+}
+
+/// [`cross_entropy`], compiled in this crate.
+pub(crate) fn cross_entropy_instance<T: Element>(
     shape: RowMajorShape,
     x: &[T],
     targets: &[u32],

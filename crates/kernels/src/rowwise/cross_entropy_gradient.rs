@@ -25,6 +25,17 @@ pub fn cross_entropy_gradient<T: Element>(
     g: &[f32],
     out: &mut [T],
 ) -> Result<()> {
+    (T::kernels().cross_entropy_gradient)(shape, x, targets, g, out)
+}
+
+/// [`cross_entropy_gradient`], compiled in this crate.
+pub(crate) fn cross_entropy_gradient_instance<T: Element>(
+    shape: RowMajorShape,
+    x: &[T],
+    targets: &[u32],
+    g: &[f32],
+    out: &mut [T],
+) -> Result<()> {
     const OP: &str = "cross_entropy_gradient";
     rows_not_empty(OP, shape)?;
     let elements = shape.elements(OP)?;

@@ -32,6 +32,17 @@ pub fn rms_norm<T: Element>(
     eps: f32,
     out: &mut [T],
 ) -> Result<()> {
+    (T::kernels().rms_norm)(shape, x, weight, eps, out)
+}
+
+/// [`rms_norm`], compiled in this crate.
+pub(crate) fn rms_norm_instance<T: Element>(
+    shape: RowMajorShape,
+    x: &[T],
+    weight: Option<&[T]>,
+    eps: f32,
+    out: &mut [T],
+) -> Result<()> {
     let parameters = Parameters {
         op: "rms_norm",
         is_centered: false,
@@ -50,6 +61,18 @@ pub fn rms_norm<T: Element>(
 /// # Errors
 /// When a length does not match the shape.
 pub fn layer_norm<T: Element>(
+    shape: RowMajorShape,
+    x: &[T],
+    weight: Option<&[T]>,
+    bias: Option<&[T]>,
+    eps: f32,
+    out: &mut [T],
+) -> Result<()> {
+    (T::kernels().layer_norm)(shape, x, weight, bias, eps, out)
+}
+
+/// [`layer_norm`], compiled in this crate.
+pub(crate) fn layer_norm_instance<T: Element>(
     shape: RowMajorShape,
     x: &[T],
     weight: Option<&[T]>,

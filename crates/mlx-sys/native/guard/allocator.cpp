@@ -1,6 +1,7 @@
-// Failed allocations become exceptions, and large buffers are in huge pages. MLX's CPU allocator returns a null buffer when malloc fails, and whoever asked
-// writes to it. libmlx calls its own `allocator()` through its symbol table, so that the definition here, loaded
-// globally before libmlx, is the one that is called; it passes every request on to the original, checked.
+// Failed allocations become exceptions, data starts at a cache line, and large buffers are in huge pages. MLX's CPU
+// allocator returns a null buffer when malloc fails, and whoever asked writes to it. libmlx calls its own `allocator()`
+// through its symbol table, so that the definition here, loaded globally before libmlx, is the one that is called; it
+// passes every request on to the original, checked.
 #include <dlfcn.h>
 #include <sys/mman.h>
 
@@ -30,6 +31,34 @@ void ask_for_huge_pages(void* start_of_buffer, size_t size) {
   }
 }
 
+// MLX's own buffers have their size in eight bytes before the data, so that no vector of the data is within one cache
+// line: every load and store of 64 bytes touches two. From `kAligned` on a buffer is a little larger than asked for,
+// and what is handed out is a place inside it, with the size left from there, eight bytes before a cache line. Before
+// that size is the original's place. malloc's own places are multiples of 16: an address tells whether it was moved.
+constexpr size_t kAligned = size_t{4} << 10;
+constexpr uintptr_t kCacheLine = 64;
+constexpr uintptr_t kHeader = sizeof(size_t);
+// From the original to the data, at most: three headers to the next line.
+constexpr size_t kRoom = kCacheLine + 2 * kHeader;
+
+bool is_moved(const void* buffer) {
+  return reinterpret_cast<uintptr_t>(buffer) % 16 == kHeader;
+}
+
+void* original_of(void* moved) {
+  return static_cast<void**>(moved)[-1];
+}
+
+// `size` is that of the original.
+void* moved_to_a_line(void* original, size_t size) {
+  auto from = reinterpret_cast<uintptr_t>(original);
+  auto data = (from + 3 * kHeader + kCacheLine - 1) & ~(kCacheLine - 1);
+  auto* header = reinterpret_cast<size_t*>(data - kHeader);
+  *header = size + kHeader - (data - from);
+  reinterpret_cast<void**>(header)[-1] = original;
+  return header;
+}
+
 // From this size on the system is asked first, because MLX's allocator would count the failed bytes as in use for
 // ever. Smaller requests come from the heap and hardly ever fail.
 constexpr size_t kAskFirst = size_t{64} << 20;
@@ -51,20 +80,22 @@ class Checked : public mx::Allocator {
       }
       std::free(asked);
     }
-    auto buffer = inner_.malloc(size);
+    bool aligned = size >= kAligned;
+    auto buffer = inner_.malloc(aligned ? size + kRoom : size);
     if (!buffer.ptr()) {
       refuse(size);
     }
     if (size >= kLarge) {
       ask_for_huge_pages(buffer.ptr(), size);
     }
-    return buffer;
+    return aligned ? mx::Buffer{moved_to_a_line(buffer.ptr(), inner_.size(buffer))} : buffer;
   }
 
   void free(mx::Buffer buffer) override {
-    inner_.free(buffer);
+    inner_.free(is_moved(buffer.ptr()) ? mx::Buffer{original_of(buffer.ptr())} : buffer);
   }
 
+  // A moved buffer has its size where an original has it.
   size_t size(mx::Buffer buffer) const override {
     return inner_.size(buffer);
   }

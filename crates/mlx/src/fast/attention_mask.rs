@@ -3,7 +3,7 @@
 use super::inputs::{cast, reject};
 use super::offset::Offset;
 use crate::dtype::DtypeKind;
-use crate::{Array, Dtype, Error, Result, arange_with, where_};
+use crate::{Array, Dtype, Error, Result, Tree, arange_with, where_};
 
 const NAME: &str = "fast.scaled_dot_product_attention";
 
@@ -24,12 +24,16 @@ const NAME: &str = "fast.scaled_dot_product_attention";
 /// let mask = AttentionMask::causal().and_window(3, None).and_bool(&real);
 /// # let _ = mask;
 /// ```
-#[derive(Clone, Default)]
+///
+/// A mask is a tree of its arrays: an argument of `jit`, `grad` and `checkpoint`.
+#[derive(Clone, Default, Tree)]
 #[must_use = "a mask does nothing until it is put into the options"]
 pub struct AttentionMask {
     /// How many keys before its own position a query sees.
+    #[tree(static)]
     left: Option<i32>,
     /// How many keys after its own position a query sees.
+    #[tree(static)]
     right: Option<i32>,
     offset: Option<Offset>,
     bools: Vec<Array>,

@@ -1,15 +1,15 @@
 //! Where a sequence starts: one number, or one for each batch row.
 
 use super::inputs::cast;
-use crate::{Array, Dtype, Error, Result};
+use crate::{Array, Dtype, Error, Result, Tree};
 
 /// The position of the first element of a sequence, such as the length of a key-value cache.
 ///
 /// Made from an `i32`, or from an integer array that is a scalar or has one element for each batch row.
-#[derive(Clone)]
+#[derive(Clone, Tree)]
 pub enum Offset {
     /// The same for all rows, known now.
-    Int(i32),
+    Int(#[tree(static)] i32),
     /// A scalar, or `[batch]`.
     Array(Array),
 }

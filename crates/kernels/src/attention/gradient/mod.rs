@@ -62,6 +62,17 @@ pub fn attention_gradient<T: Element>(
     cotangent: Strided<T>,
     gradient: AttentionGradient<T>,
 ) -> Result<()> {
+    (T::kernels().attention_gradient)(shape, inputs, scale, cotangent, gradient)
+}
+
+/// [`attention_gradient`], compiled in this crate.
+pub(crate) fn attention_gradient_instance<T: Element>(
+    shape: AttentionShape,
+    inputs: AttentionInputs<T>,
+    scale: f32,
+    cotangent: Strided<T>,
+    gradient: AttentionGradient<T>,
+) -> Result<()> {
     const OP: &str = "attention_gradient";
     check::check(OP, shape, inputs)?;
     cotangent.check(OP, "cotangent", shape.output_sizes())?;
