@@ -98,10 +98,7 @@ fn optimizer(name: &str) -> Box<dyn Steps> {
             weight_decay: 0.1,
             ..AdamW::new(0.01)
         }),
-        "adamw_corrected" => Box::new(AdamW {
-            adam: adam(0.02),
-            ..AdamW::new(0.02)
-        }),
+        "adamw_corrected" => Box::new(AdamW::new(0.02).bias_correction(true)),
         "lion" => Box::new(Lion::new(0.01)),
         "lion_decay" => Box::new(Lion {
             betas: (0.8, 0.9),

@@ -30,11 +30,6 @@ impl Adam {
             state: OptimizerState::new(),
         }
     }
-
-    fn check_as(&self, name: &'static str) -> Result<()> {
-        check_betas(name, self.betas)?;
-        check_decay(name, "eps", self.eps)
-    }
 }
 
 settings! {
@@ -55,7 +50,7 @@ impl Optimizer for Adam {
     }
 
     fn check(&self) -> Result<()> {
-        self.check_as("adam")
+        check("adam", self.betas, self.eps)
     }
 
     fn state(&self) -> &OptimizerState {
@@ -74,93 +69,70 @@ impl Optimizer for Adam {
         slots: &mut [Array],
         step: &StepContext,
     ) -> Array {
-        let [m, v] = slots else {
-            return parameter.clone();
-        };
-        let (b1, b2) = self.betas;
-        let rate = step.rate_for(gradient);
-        *m = &*m * b1 + gradient * (1.0 - b1);
-        *v = &*v * b2 + gradient.square() * (1.0 - b2);
-        if !self.bias_correction {
-            return parameter - rate * &*m / (v.sqrt() + self.eps);
-        }
-        let left = |beta: f64| 1.0 - mlx::full([], beta).power(&step.step);
-        let like = |correction: Array| match gradient.dtype() {
-            Ok(dtype) => correction.astype(dtype),
-            Err(error) => Array::failed(error),
-        };
-        let (c1, c2) = (like(rate / left(b1)), like(left(b2).rsqrt()));
-        parameter - c1 * &*m / (v.sqrt() * c2 + self.eps)
+        let settings = (self.betas, self.eps, self.bias_correction);
+        stepped(settings, gradient, parameter, slots, step)
     }
 }
 
 /// AdamW: Adam with decoupled weight decay, `learning_rate * weight_decay` in each step.
 #[derive(Clone, Debug)]
 pub struct AdamW {
-    /// Adam's settings.
-    pub adam: Adam,
+    /// The learning rate.
+    pub learning_rate: Schedule,
+    /// Decay rates of the running means. `(0.9, 0.999)` by default.
+    pub betas: (f64, f64),
+    /// Added to the denominator. `1e-8` by default.
+    pub eps: f64,
     /// The weight decay. `0.01` by default.
     pub weight_decay: f64,
+    /// Whether the means are corrected for their start at 0. False by default, as in Python MLX.
+    pub bias_correction: bool,
+    /// The state that [`Optimizer::update`] keeps: empty at first.
+    pub state: OptimizerState,
 }
 
 impl AdamW {
     /// Returns AdamW with its default settings.
     pub fn new(learning_rate: impl Into<Schedule>) -> Self {
         Self {
-            adam: Adam::new(learning_rate),
+            learning_rate: learning_rate.into(),
+            betas: (0.9, 0.999),
+            eps: 1e-8,
             weight_decay: 0.01,
+            bias_correction: false,
+            state: OptimizerState::new(),
         }
     }
 }
 
 settings! {
     AdamW {
+        betas: (f64, f64), "these decay rates";
+        eps: f64, "this number added to the denominator";
         weight_decay: f64, "this weight decay";
-    }
-}
-
-impl AdamW {
-    /// Returns the optimizer with these decay rates.
-    #[must_use]
-    pub fn betas(mut self, betas: (f64, f64)) -> Self {
-        self.adam.betas = betas;
-        self
-    }
-
-    /// Returns the optimizer with this number added to the denominator.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.adam.eps = eps;
-        self
-    }
-
-    /// Returns the optimizer with or without bias correction.
-    #[must_use]
-    pub fn bias_correction(mut self, bias_correction: bool) -> Self {
-        self.adam.bias_correction = bias_correction;
-        self
+        bias_correction: bool, "or without bias correction";
     }
 }
 
 impl Optimizer for AdamW {
     fn learning_rate(&self) -> Option<&Schedule> {
-        Some(&self.adam.learning_rate)
+        Some(&self.learning_rate)
     }
 
-    fn slots(&self, parameter: &Array) -> &'static [&'static str] {
-        self.adam.slots(parameter)
+    fn slots(&self, _: &Array) -> &'static [&'static str] {
+        &["m", "v"]
     }
 
     fn check(&self) -> Result<()> {
-        self.adam.check_as("adamw")
+        check("adamw", self.betas, self.eps)
     }
 
     fn state(&self) -> &OptimizerState {
-        &self.adam.state
+        &self.state
     }
 
     fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.adam.state
+        &mut self.state
     }
 
     #[track_caller]
@@ -172,7 +144,8 @@ impl Optimizer for AdamW {
         step: &StepContext,
     ) -> Array {
         let shrunk = parameter * (1.0 - step.rate_for(gradient) * self.weight_decay);
-        self.adam.apply_single(gradient, &shrunk, slots, step)
+        let settings = (self.betas, self.eps, self.bias_correction);
+        stepped(settings, gradient, &shrunk, slots, step)
     }
 }
 
@@ -219,8 +192,7 @@ impl Optimizer for Adamax {
     }
 
     fn check(&self) -> Result<()> {
-        check_betas("adamax", self.betas)?;
-        check_decay("adamax", "eps", self.eps)
+        check("adamax", self.betas, self.eps)
     }
 
     fn state(&self) -> &OptimizerState {
@@ -247,4 +219,36 @@ impl Optimizer for Adamax {
         *v = (&*v * b2).maximum(gradient.abs());
         parameter - step.rate_for(gradient) * &*m / (&*v + self.eps)
     }
+}
+
+fn check(name: &'static str, betas: (f64, f64), eps: f64) -> Result<()> {
+    check_betas(name, betas)?;
+    check_decay(name, "eps", eps)
+}
+
+/// Returns a parameter after a step of Adam with its betas, `eps` and bias correction.
+#[track_caller]
+fn stepped(
+    ((b1, b2), eps, bias_correction): ((f64, f64), f64, bool),
+    gradient: &Array,
+    parameter: &Array,
+    slots: &mut [Array],
+    step: &StepContext,
+) -> Array {
+    let [m, v] = slots else {
+        return parameter.clone();
+    };
+    let rate = step.rate_for(gradient);
+    *m = &*m * b1 + gradient * (1.0 - b1);
+    *v = &*v * b2 + gradient.square() * (1.0 - b2);
+    if !bias_correction {
+        return parameter - rate * &*m / (v.sqrt() + eps);
+    }
+    let left = |beta: f64| 1.0 - mlx::full([], beta).power(&step.step);
+    let like = |correction: Array| match gradient.dtype() {
+        Ok(dtype) => correction.astype(dtype),
+        Err(error) => Array::failed(error),
+    };
+    let (c1, c2) = (like(rate / left(b1)), like(left(b2).rsqrt()));
+    parameter - c1 * &*m / (v.sqrt() * c2 + eps)
 }
