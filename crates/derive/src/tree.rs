@@ -30,6 +30,7 @@ pub(crate) fn implementation(
     let place = place(forms);
     let visits = forms.iter().map(visit_arm);
     let maps = forms.iter().map(map_arm);
+    let paths = forms.iter().map(path_arm);
     let structures = (0_usize..)
         .zip(forms)
         .map(|(index, form)| structure_arm(is_enum.then_some(index), form));
@@ -43,6 +44,14 @@ pub(crate) fn implementation(
             fn map(&self, map: &mut dyn ::core::ops::FnMut(&::mlx::Array) -> ::mlx::Array) -> Self {
                 let _ = &map;
                 match #place { #(#maps)* }
+            }
+            fn visit_paths<'tree>(
+                &'tree self,
+                path: &mut ::mlx::tree::TreePath,
+                visit: &mut dyn ::core::ops::FnMut(&str, &'tree ::mlx::Array),
+            ) {
+                let _ = (&path, &visit);
+                match #place { #(#paths)* }
             }
             fn structure(&self, structure: &mut ::mlx::tree::Structure) {
                 let _ = &structure;
@@ -80,6 +89,22 @@ fn visit_arm(form: &Form) -> TokenStream {
             quote_spanned!(field.span()=> <#ty as ::mlx::Tree>::visit(#variable, visit);)
         } else {
             quote!(let _ = #variable;)
+        }
+    });
+    quote!(#pattern => { #(#steps)* })
+}
+
+fn path_arm(form: &Form) -> TokenStream {
+    let pattern = pattern(form);
+    let steps = form.fields.iter().map(|field| {
+        let (variable, ty, name) = (&field.variable, field.ty, field.name());
+        let visit = quote_spanned! {
+            field.span()=> <#ty as ::mlx::Tree>::visit_paths(#variable, path, visit)
+        };
+        match (field.is_part(), field.flatten) {
+            (false, _) => quote!(let _ = #variable;),
+            (true, true) => quote!(#visit;),
+            (true, false) => quote!(path.within(#name, |path| #visit);),
         }
     });
     quote!(#pattern => { #(#steps)* })

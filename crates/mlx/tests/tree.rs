@@ -207,3 +207,120 @@ fn arguments_visit_map_and_count_by_reference() {
     assert_eq!(values(&owned), [2.0, 3.0, 4.0]);
     let _: BoxedError = "text".into();
 }
+
+/// A batch, as a derived tree with names.
+#[derive(Tree)]
+struct Named {
+    inputs: Vec<Array>,
+    pair: (Array, Array),
+    maybe: Option<Array>,
+    #[tree(static)]
+    #[allow(dead_code)]
+    size: i32,
+}
+
+fn named() -> Named {
+    Named {
+        inputs: vec![array!([1.0]), array!([2.0])],
+        pair: (array!([3.0]), array!([4.0])),
+        maybe: Some(array!([5.0])),
+        size: 1,
+    }
+}
+
+#[test]
+fn paths_are_fields_keys_and_indices_in_the_order_of_arrays() -> Result<()> {
+    let tree = BTreeMap::from([("b".to_owned(), vec![named()]), ("a".to_owned(), vec![])]);
+    let flat = mlx::tree_flatten(&tree);
+    let paths: Vec<&str> = flat.iter().map(|(path, _)| path.as_str()).collect();
+    let wanted = [
+        "b.0.inputs.0",
+        "b.0.inputs.1",
+        "b.0.pair.0",
+        "b.0.pair.1",
+        "b.0.maybe",
+    ];
+    assert_eq!(paths, wanted);
+    let values: Result<Vec<f32>> = flat.iter().map(|(_, array)| array.item()).collect();
+    assert_eq!(values?, [1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert_eq!(mlx::tree_flatten(&array!([1.0]))[0].0, "");
+    assert_eq!(
+        mlx::tree_flatten(&BTreeMap::from([(7, array!([1.0]))]))[0].0,
+        "7"
+    );
+    Ok(())
+}
+
+#[test]
+fn trees_are_mapped_by_path_and_told_what_is_missing() -> Result<()> {
+    let doubled = mlx::tree_map_with_path(
+        |path, x| {
+            if path.starts_with("pair") {
+                x * 2.0
+            } else {
+                x.clone()
+            }
+        },
+        &named(),
+    );
+    assert_eq!(doubled.pair.1.item::<f32>()?, 8.0);
+    assert_eq!(doubled.inputs[1].item::<f32>()?, 2.0);
+    let more = BTreeMap::from([
+        ("0", array!([10.0])),
+        ("1", array!([20.0])),
+        ("2", array!([0.0])),
+    ]);
+    let sums = mlx::tree_map_with_rest(|x, [y, z]| x + y + z, &named().pair, [&more, &more])?;
+    assert_eq!(sums.1.item::<f32>()?, 44.0);
+    let missing = mlx::tree_map_with_rest(|x, [_]| x.clone(), &more, [&named().pair]);
+    let text = missing.map(drop).unwrap_err().to_string();
+    assert!(
+        text.contains(
+            "tree_map_with_rest: wanted trees with all paths of the first, got none for `2`"
+        ),
+        "{text}"
+    );
+    let text = mlx::tree_unflatten(&named().pair, [("0", array!([1.0]))])
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("got none for `1` (1 missing)"), "{text}");
+    let flat = [
+        ("0", array!([1.0])),
+        ("1", array!([1.0])),
+        ("x", array!([1.0])),
+    ];
+    let text = mlx::tree_unflatten(&named().pair, flat)
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("wanted paths of the tree, got `x`"), "{text}");
+    let total = mlx::tree_reduce(|sum, x| sum + x.item::<f32>().unwrap_or(0.0), &named(), 0.0);
+    assert_eq!(total, 15.0);
+    Ok(())
+}
+
+#[test]
+fn merged_trees_have_the_arrays_of_both() -> Result<()> {
+    let tree = |key: &'static str, values: &[f32]| {
+        let arrays = values
+            .iter()
+            .map(|&value| Array::scalar(value))
+            .collect::<Vec<_>>();
+        BTreeMap::from([(key, arrays)])
+    };
+    let both = mlx::tree_merge(&tree("a", &[1.0]), &tree("b", &[2.0, 3.0]))?;
+    assert_eq!((both["a"].len(), both["b"].len()), (1, 2));
+    let longer = mlx::tree_merge_with(&tree("a", &[1.0, 5.0]), &tree("a", &[2.0]), |x, y| x - y);
+    let values: Result<Vec<f32>> = longer["a"].iter().map(|array| array.item()).collect();
+    assert_eq!(values?, [-1.0, 5.0]);
+    let text = mlx::tree_merge(&tree("a", &[1.0]), &tree("a", &[2.0]))
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("tree_merge: wanted trees with no array at the same place"),
+        "{text}"
+    );
+    Ok(())
+}

@@ -10,7 +10,7 @@ use mlx_models::llama::{
 };
 use mlx_models::weights::gguf::Gguf;
 use mlx_nn::lora::{self, LoraOptions};
-use mlx_nn::losses::{Reduction, cross_entropy};
+use mlx_nn::losses::{Reduction, cross_entropy_with};
 use mlx_nn::optimizers::{Adam, Optimizer};
 use mlx_nn::{FastOps, Module, QuantizedLinear, value_and_grad};
 use mlx_testdata::{assets, if_available};
@@ -118,7 +118,7 @@ fn adapters_on_packed_weights_learn_a_sentence() -> mlx::Result<()> {
         network
             .forward(inputs, cache, 0)
             .map_or_else(Array::failed, |(logits, _)| {
-                cross_entropy(&logits, targets, Reduction::Mean)
+                cross_entropy_with(&logits, targets, Reduction::Mean)
             })
     });
     let name = "model.layers.0.self_attn.q_proj.weight";

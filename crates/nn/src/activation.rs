@@ -1,4 +1,5 @@
-//! Activation functions, with the formulas, names and defaults of `mlx.nn`.
+//! Activation functions, with the formulas, names and defaults of `mlx.nn`. `leaky_relu(&x)` has Python's default, and
+//! is a layer of [`Sequential`](crate::Sequential); `leaky_relu_with` takes the setting.
 //!
 //! They are the formulas in plain operations, which `jit` recognizes and reports. Uncompiled code that wants the
 //! kernels calls [`mlx::fast`] or [`FastOps`](crate::FastOps), as the models do.
@@ -25,9 +26,15 @@ pub fn relu6(x: &Array) -> Array {
     relu(x).minimum(6.0)
 }
 
-/// Returns `max(negative_slope * x, x)`; Python's default slope is 0.01.
+/// Returns `max(0.01 * x, x)`.
 #[track_caller]
-pub fn leaky_relu(x: &Array, negative_slope: f32) -> Array {
+pub fn leaky_relu(x: &Array) -> Array {
+    leaky_relu_with(x, 0.01)
+}
+
+/// Returns `max(negative_slope * x, x)`.
+#[track_caller]
+pub fn leaky_relu_with(x: &Array, negative_slope: f32) -> Array {
     (x * negative_slope).maximum(x)
 }
 
@@ -37,24 +44,36 @@ pub fn prelu(x: &Array, alpha: &Array) -> Array {
     x.maximum(0.0) + alpha * x.minimum(0.0)
 }
 
-/// Returns `x` where it is positive and `alpha * (exp(x) - 1)` elsewhere; Python's default `alpha` is 1.
+/// Returns `x` where it is positive and `exp(x) - 1` elsewhere.
 #[track_caller]
-pub fn elu(x: &Array, alpha: f32) -> Array {
+pub fn elu(x: &Array) -> Array {
+    elu_with(x, 1.0)
+}
+
+/// Returns `x` where it is positive and `alpha * (exp(x) - 1)` elsewhere.
+#[track_caller]
+pub fn elu_with(x: &Array, alpha: f32) -> Array {
     // The minimum keeps the exponential, which is not taken there, and its gradient finite.
     let negative = x.minimum(0.0).exp() - 1.0;
     where_(&x.greater(0.0), x, negative * alpha)
 }
 
-/// Returns `max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)`; Python's default `alpha` is 1.
+/// Returns `max(x, 0) + exp(min(x, 0)) - 1`.
 #[track_caller]
-pub fn celu(x: &Array, alpha: f32) -> Array {
+pub fn celu(x: &Array) -> Array {
+    celu_with(x, 1.0)
+}
+
+/// Returns `max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)`.
+#[track_caller]
+pub fn celu_with(x: &Array, alpha: f32) -> Array {
     x.maximum(0.0) + ((x.minimum(0.0) / alpha).exp() - 1.0) * alpha
 }
 
 /// Returns `1.0507 * elu(x, 1.67326)`.
 #[track_caller]
 pub fn selu(x: &Array) -> Array {
-    elu(x, 1.67326) * 1.0507
+    elu_with(x, 1.67326) * 1.0507
 }
 
 /// Returns `x * sigmoid(1.702 * x)`.
@@ -63,9 +82,15 @@ pub fn gelu_fast_approx(x: &Array) -> Array {
     x * (1.702 * x).sigmoid()
 }
 
-/// Returns `a * sigmoid(b)` for the halves `a` and `b` of `x` along an axis; Python's default axis is the last.
+/// Returns `a * sigmoid(b)` for the halves `a` and `b` of `x` along the last axis.
 #[track_caller]
-pub fn glu(x: &Array, axis: i32) -> Array {
+pub fn glu(x: &Array) -> Array {
+    glu_with(x, -1)
+}
+
+/// Returns `a * sigmoid(b)` for the halves `a` and `b` of `x` along an axis.
+#[track_caller]
+pub fn glu_with(x: &Array, axis: i32) -> Array {
     match x.split(2, axis) {
         Ok(halves) => &halves[0] * halves[1].sigmoid(),
         Err(error) => Array::failed(error),
@@ -84,21 +109,39 @@ pub fn softsign(x: &Array) -> Array {
     x / (x.abs() + 1.0)
 }
 
-/// Returns `x` moved by `lambd` towards 0, and 0 where `|x| <= lambd`; Python's default is 0.5.
+/// Returns `x` moved by 0.5 towards 0, and 0 where `|x| <= 0.5`.
 #[track_caller]
-pub fn softshrink(x: &Array, lambd: f32) -> Array {
+pub fn softshrink(x: &Array) -> Array {
+    softshrink_with(x, 0.5)
+}
+
+/// Returns `x` moved by `lambd` towards 0, and 0 where `|x| <= lambd`.
+#[track_caller]
+pub fn softshrink_with(x: &Array, lambd: f32) -> Array {
     where_(&x.abs().greater(lambd), x - x.sign() * lambd, 0.0)
 }
 
-/// Returns `x`, and 0 where `|x| <= lambd`; Python's default is 0.5.
+/// Returns `x`, and 0 where `|x| <= 0.5`.
 #[track_caller]
-pub fn hard_shrink(x: &Array, lambd: f32) -> Array {
+pub fn hard_shrink(x: &Array) -> Array {
+    hard_shrink_with(x, 0.5)
+}
+
+/// Returns `x`, and 0 where `|x| <= lambd`.
+#[track_caller]
+pub fn hard_shrink_with(x: &Array, lambd: f32) -> Array {
     where_(&x.abs().greater(lambd), x, 0.0)
 }
 
-/// Returns `min(max(x, min_val), max_val)`; Python's defaults are -1 and 1.
+/// Returns `min(max(x, -1), 1)`.
 #[track_caller]
-pub fn hard_tanh(x: &Array, min_val: f32, max_val: f32) -> Array {
+pub fn hard_tanh(x: &Array) -> Array {
+    hard_tanh_with(x, -1.0, 1.0)
+}
+
+/// Returns `min(max(x, min_val), max_val)`.
+#[track_caller]
+pub fn hard_tanh_with(x: &Array, min_val: f32, max_val: f32) -> Array {
     x.maximum(min_val).minimum(max_val)
 }
 
@@ -115,9 +158,15 @@ pub fn mish(x: &Array) -> Array {
     x * softplus(x).tanh()
 }
 
-/// Returns 1 where `x >= threshold` and 0 elsewhere, in `int32`; Python's default threshold is 0.
+/// Returns 1 where `x >= 0` and 0 elsewhere, in `int32`.
 #[track_caller]
-pub fn step(x: &Array, threshold: f32) -> Array {
+pub fn step(x: &Array) -> Array {
+    step_with(x, 0.0)
+}
+
+/// Returns 1 where `x >= threshold` and 0 elsewhere, in `int32`.
+#[track_caller]
+pub fn step_with(x: &Array, threshold: f32) -> Array {
     where_(&x.greater_equal(threshold), 1, 0)
 }
 

@@ -41,7 +41,7 @@ plain! {
     SiLU activation::silu, "x * sigmoid(x)";
     Mish activation::mish, "x * tanh(softplus(x))";
     Hardswish activation::hardswish, "x * min(max(x + 3, 0), 6) / 6";
-    HardTanh (|x: &Array| activation::hard_tanh(x, -1.0, 1.0)), "min(max(x, -1), 1)";
+    HardTanh activation::hard_tanh, "min(max(x, -1), 1)";
     Sigmoid activation::sigmoid, "1 / (1 + exp(-x))";
     Tanh activation::tanh, "tanh(x)";
     Softplus activation::softplus, "log(1 + exp(x))";
@@ -91,13 +91,13 @@ macro_rules! with_number {
 }
 
 with_number! {
-    GLU axis: i32 = -1, activation::glu, "a * sigmoid(b)", "The axis that is split into `a` and `b`.";
-    LeakyReLU negative_slope: f32 = 0.01, activation::leaky_relu, "max(negative_slope * x, x)", "The slope of negative values.";
-    ELU alpha: f32 = 1.0, activation::elu, "x > 0 ? x : alpha * (exp(x) - 1)", "The limit for very negative values, negated.";
-    CELU alpha: f32 = 1.0, activation::celu, "max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)", "The limit for very negative values, negated.";
-    Softshrink lambd: f32 = 0.5, activation::softshrink, "|x| > lambd ? x - sign(x) * lambd : 0", "The size up to which values are 0.";
-    HardShrink lambd: f32 = 0.5, activation::hard_shrink, "|x| > lambd ? x : 0", "The size up to which values are 0.";
-    Step threshold: f32 = 0.0, activation::step, "x >= threshold ? 1 : 0", "The value from which the result is 1.";
+    GLU axis: i32 = -1, activation::glu_with, "a * sigmoid(b)", "The axis that is split into `a` and `b`.";
+    LeakyReLU negative_slope: f32 = 0.01, activation::leaky_relu_with, "max(negative_slope * x, x)", "The slope of negative values.";
+    ELU alpha: f32 = 1.0, activation::elu_with, "x > 0 ? x : alpha * (exp(x) - 1)", "The limit for very negative values, negated.";
+    CELU alpha: f32 = 1.0, activation::celu_with, "max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)", "The limit for very negative values, negated.";
+    Softshrink lambd: f32 = 0.5, activation::softshrink_with, "|x| > lambd ? x - sign(x) * lambd : 0", "The size up to which values are 0.";
+    HardShrink lambd: f32 = 0.5, activation::hard_shrink_with, "|x| > lambd ? x : 0", "The size up to which values are 0.";
+    Step threshold: f32 = 0.0, activation::step_with, "x >= threshold ? 1 : 0", "The value from which the result is 1.";
 }
 
 /// The form of [`GELU`].

@@ -102,7 +102,7 @@ impl MultiHeadAttention {
             Dtype::Float64 => f64::MIN,
             _ => f64::from(f32::MIN),
         };
-        let positions = mlx::arange(0.0, f64::from(n), 1.0, Dtype::Int32);
+        let positions = mlx::arange_with(0.0, f64::from(n), 1.0, Dtype::Int32);
         let is_hidden = positions.expand_dims(1).less(positions.expand_dims(0));
         is_hidden.astype(dtype) * least
     }

@@ -16,7 +16,7 @@ use crate::{Forward, Init, Module, ModuleState};
 /// ```
 /// # fn main() -> mlx::Result<()> {
 /// let conv = mlx_nn::Conv3d::new(2, 8, 3).stride(2).padding(1);
-/// let x = mlx::ones([1, 8, 16, 16, 2], mlx::Dtype::Float32);
+/// let x = mlx::ones([1, 8, 16, 16, 2]);
 /// assert_eq!(conv.forward(&x).shape()?, [1, 4, 8, 8, 8]);
 /// # Ok(())
 /// # }
@@ -62,7 +62,7 @@ impl Conv3d {
         let channels = [in_channels, out_channels];
         Self {
             weight: uniform_weight("Conv3d", 3, channels, kernel_size.into(), init),
-            bias: bias.then(|| mlx::zeros([out_channels], mlx::Dtype::Float32)),
+            bias: bias.then(|| mlx::zeros([out_channels])),
             stride: 1.into(),
             padding: 0.into(),
             dilation: 1.into(),

@@ -19,7 +19,7 @@ macro_rules! layers {
         /// ```
         /// # fn main() -> mlx::Result<()> {
         #[doc = concat!("let conv = mlx_nn::", stringify!($name), "::new(", $example, ").stride(2).padding(", $padding, ").output_padding(1);")]
-        #[doc = concat!("let x = mlx::ones(", stringify!($x), ", mlx::Dtype::Float32);")]
+        #[doc = concat!("let x = mlx::ones(", stringify!($x), ");")]
         #[doc = concat!("assert_eq!(conv.forward(&x).shape()?, ", stringify!($y), ");")]
         /// # Ok(())
         /// # }
@@ -67,7 +67,7 @@ macro_rules! layers {
                 let channels = [in_channels, out_channels];
                 Self {
                     weight: uniform_weight(stringify!($name), $n, channels, kernel_size.into(), init),
-                    bias: bias.then(|| mlx::zeros([out_channels], mlx::Dtype::Float32)),
+                    bias: bias.then(|| mlx::zeros([out_channels])),
                     stride: 1.into(),
                     padding: 0.into(),
                     dilation: 1.into(),

@@ -6,20 +6,6 @@ use crate::init::thread_key;
 use crate::layer_error::in_layer;
 use crate::{Module, ModuleState};
 
-/// Returns the key of the next dropout on this thread: where the random numbers come from unless a key is given.
-///
-/// # Errors
-/// In a function that is being compiled, whose every call would drop the same values.
-#[track_caller]
-pub(crate) fn dropout_key(layer: &'static str) -> Result<Array> {
-    if mlx::compiler_api::recorders().is_empty() {
-        return Ok(thread_key());
-    }
-    let message = "in a compiled function every call would drop the same values: \
-                   use `forward_with_key` with a key that is an argument, or `eval()`";
-    Err(Error::op(layer, message))
-}
-
 /// What is dropped at once: the axes of the input that share a random number, and how many axes it may have.
 struct Unit {
     layer: &'static str,
@@ -55,10 +41,7 @@ impl Unit {
         match (is_active, key) {
             (false, _) => x.clone(),
             (true, Some(key)) => self.dropped(x, p, key),
-            (true, None) => match dropout_key(self.layer) {
-                Ok(key) => self.dropped(x, p, &key),
-                Err(error) => Array::failed(error),
-            },
+            (true, None) => self.dropped(x, p, &thread_key()),
         }
     }
 
@@ -69,7 +52,7 @@ impl Unit {
             Ok(mut shape) => {
                 let before_channels = shape.iter_mut().rev().skip(1);
                 before_channels.take(self.shared).for_each(|size| *size = 1);
-                mlx::random::bernoulli(key, shape, kept) * x * (1.0 / kept)
+                mlx::random::bernoulli_with(kept, shape, key) * x * (1.0 / kept)
             }
             Err(error) => Array::failed(error),
         };
@@ -81,15 +64,14 @@ macro_rules! layers {
     ($($name:ident $unit:expr, $one:literal, $input:literal, $example:literal;)*) => {$(
         #[doc = concat!("Dropout of ", $one, ": in training mode, zeros ", $one, " with probability `p` and scales the others by `1 / (1 - p)`: `mlx.nn.", stringify!($name), "`.")]
         ///
-        /// [`forward`](Self::forward) draws from this thread's random numbers. In a function that is compiled those would
-        /// be the same in each call; there, give a key that is an argument to
-        /// [`forward_with_key`](Self::forward_with_key).
+        /// [`forward`](Self::forward) draws from this thread's random numbers, in compiled functions other ones in each
+        /// call; [`forward_with_key`](Self::forward_with_key) draws from a key.
         ///
         /// ```
         #[doc = concat!("use mlx_nn::{", stringify!($name), ", Module};")]
         ///
         /// # fn main() -> mlx::Result<()> {
-        #[doc = concat!("let x = mlx::ones(", $example, ", mlx::Dtype::Float32);")]
+        #[doc = concat!("let x = mlx::ones(", $example, ");")]
         #[doc = concat!("let mut dropout = ", stringify!($name), "::new(0.5);")]
         /// let dropped = dropout.forward(&x).to_vec::<f32>()?;
         /// assert!(dropped.iter().all(|v| *v == 0.0 || *v == 2.0));
@@ -124,8 +106,7 @@ macro_rules! layers {
 
             #[doc = concat!("Drops ", $one, " of ", $input, " in training mode, by this thread's random numbers, and returns `x` in evaluation mode.")]
             ///
-            /// A `p` outside of `[0, 1)`, an input with another number of axes, and a function that is being compiled give
-            /// an array that carries the error.
+            /// A `p` outside of `[0, 1)` and an input with another number of axes give an array that carries the error.
             #[track_caller]
             pub fn forward(&self, x: &Array) -> Array {
                 $unit.forward(x, self.p, &self.state, None)

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use mlx::Array;
-//! use mlx_nn::optimizers::{Optimizer, Sgd};
+//! use mlx_nn::optimizers::{Optimizer, SGD};
 //! use mlx_nn::{Linear, Module, losses, relu, value_and_grad};
 //!
 //! #[derive(Clone, Module)]
@@ -24,9 +24,9 @@
 //! # fn main() -> mlx::Result<()> {
 //! let mut model = Mlp { layers: vec![Linear::new(2, 16), Linear::new(16, 1)] };
 //! let step = value_and_grad(|model: &Mlp, (x, y): &(Array, Array)| {
-//!     losses::mse_loss(&model.forward(x), y, losses::Reduction::Mean)
+//!     losses::mse_loss(&model.forward(x), y)
 //! });
-//! let mut optimizer = Sgd::new(0.1);
+//! let mut optimizer = SGD::new(0.1);
 //! let batch = (mlx::array!([[1.0, 2.0]]), mlx::array!([[3.0]]));
 //! for _ in 0..3 {
 //!     let (loss, gradients) = step(&model, &batch)?;
@@ -56,7 +56,7 @@ mod embedding;
 mod fast_ops;
 mod forward;
 mod group_norm;
-mod init;
+pub mod init;
 mod layer_error;
 mod linear;
 pub mod lora;
@@ -76,9 +76,10 @@ mod transformer;
 mod upsample;
 
 pub use activation::{
-    celu, elu, gelu, gelu_approx, gelu_fast_approx, glu, hard_shrink, hard_tanh, hardswish,
-    leaky_relu, log_sigmoid, log_softmax, mish, prelu, relu, relu2, relu6, selu, sigmoid, silu,
-    softmax, softmin, softplus, softshrink, softsign, step, tanh,
+    celu, celu_with, elu, elu_with, gelu, gelu_approx, gelu_fast_approx, glu, glu_with,
+    hard_shrink, hard_shrink_with, hard_tanh, hard_tanh_with, hardswish, leaky_relu,
+    leaky_relu_with, log_sigmoid, log_softmax, mish, prelu, relu, relu2, relu6, selu, sigmoid,
+    silu, softmax, softmin, softplus, softshrink, softshrink_with, softsign, step, step_with, tanh,
 };
 pub use activation_layers::{
     CELU, ELU, GELU, GLU, GeluApprox, HardShrink, HardTanh, Hardswish, LeakyReLU, LogSigmoid,
@@ -119,7 +120,9 @@ pub use recurrent::{GRU, LSTM, RNN};
 pub use sequential::{
     AnyLayer, ArrayFunction, Identity, IntoLayer, IntoLayers, ModuleLayer, Sequential,
 };
-pub use training::{LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad};
+pub use training::{
+    LossFunction, LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad,
+};
 pub use transformer::{
     Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
     TransformerEncoderLayer,

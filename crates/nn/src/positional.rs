@@ -13,7 +13,7 @@ use crate::{FastOps, Forward, Module};
 /// ```
 /// # fn main() -> mlx::Result<()> {
 /// let rope = mlx_nn::RoPE::new(4);
-/// let x = mlx::ones([1, 2, 5, 8], mlx::Dtype::Float32);
+/// let x = mlx::ones([1, 2, 5, 8]);
 /// let y = rope.forward(&x);
 /// // The first position does not turn, and the features beyond `dims` never do.
 /// assert_eq!(y.i((0, 0, 0)).to_vec::<f32>()?, [1.0; 8]);
@@ -250,7 +250,7 @@ impl Forward for SinusoidalPositionalEncoding {
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
-/// let scores = mlx::zeros([1, 2, 3, 3], mlx::Dtype::Float32);
+/// let scores = mlx::zeros([1, 2, 3, 3]);
 /// let y = mlx_nn::ALiBi::new().forward(&scores);
 /// assert_eq!(y.i((0, 0, 2)).to_vec::<f32>()?, [-0.125, -0.0625, 0.0]);
 /// # Ok(())
@@ -300,8 +300,9 @@ impl ALiBi {
         offset: i32,
         dtype: Dtype,
     ) -> Array {
-        let positions =
-            |from: i32, to: i32| mlx::arange(f64::from(from), f64::from(to), 1.0, Dtype::Int32);
+        let positions = |from: i32, to: i32| {
+            mlx::arange_with(f64::from(from), f64::from(to), 1.0, Dtype::Int32)
+        };
         let queries = positions(offset, q_sequence_length).expand_dims(-1);
         let keys = positions(0, k_sequence_length).expand_dims(0);
         let distances = -(queries - keys).abs().expand_dims([0, 1]);

@@ -20,7 +20,7 @@ const NAME: &str = "QQLinear";
 /// ```
 /// # fn main() -> mlx::Result<()> {
 /// let mut layer = mlx_nn::QQLinear::new(32, 16);
-/// let x = mlx::ones([2, 32], mlx::Dtype::Float32);
+/// let x = mlx::ones([2, 32]);
 /// let y = layer.forward(&x);
 /// layer.quantize()?;
 /// assert_eq!(layer.forward(&x).to_vec::<f32>()?, y.to_vec::<f32>()?);

@@ -1,6 +1,6 @@
 //! Layers with quantized weights.
 
-use mlx::{Array, Dtype, Op, Quantization, QuantizationMode, Quantized, Result, bind};
+use mlx::{Array, Op, Quantization, QuantizationMode, Quantized, Result, bind};
 
 use crate::conv::biased;
 use crate::embedding::tokens_mismatch;
@@ -84,7 +84,7 @@ impl QuantizedLinear {
         quantization: Quantization,
     ) -> Self {
         let weight = Linear::new(input_dims, output_dims).weight;
-        let bias = mlx::zeros([output_dims], Dtype::Float32);
+        let bias = mlx::zeros([output_dims]);
         Self::from_weights(packed(&weight, quantization), bias)
     }
 

@@ -3,7 +3,7 @@
 //! The products of the inputs of all steps are one product, which is cut into steps, so that a step has one product of
 //! its own, and the gradients of steps are joined once.
 
-use mlx::{Array, Dtype, Error, Result, addmm, concatenate, stack};
+use mlx::{Array, Error, Result, addmm, concatenate, stack};
 
 use crate::conv::biased;
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
@@ -14,7 +14,7 @@ use crate::{AnyLayer, Forward, Init, IntoLayer, Module, ModuleState, Tanh};
 /// ```
 /// # fn main() -> mlx::Result<()> {
 /// let rnn = mlx_nn::RNN::new(4, 8);
-/// let x = mlx::ones([2, 5, 4], mlx::Dtype::Float32);
+/// let x = mlx::ones([2, 5, 4]);
 /// let hidden = rnn.forward(&x);
 /// assert_eq!(hidden.shape()?, [2, 5, 8]);
 /// // The next steps go on from the last one.
@@ -101,7 +101,7 @@ impl RNN {
         let mut all = Vec::new();
         for step in cut(&weights.projected(x))? {
             let sum = match &hidden {
-                Some(hidden) => addmm(&step, hidden, &recurrent, 1.0, 1.0),
+                Some(hidden) => addmm(&step, hidden, &recurrent),
                 None => step,
             };
             let next = self.nonlinearity.forward(&sum);
@@ -124,7 +124,7 @@ impl RNN {
 /// ```
 /// # fn main() -> mlx::Result<()> {
 /// let gru = mlx_nn::GRU::new(4, 8);
-/// let x = mlx::ones([2, 5, 4], mlx::Dtype::Float32);
+/// let x = mlx::ones([2, 5, 4]);
 /// assert_eq!(gru.forward(&x).shape()?, [2, 5, 8]);
 /// # Ok(())
 /// # }
@@ -168,7 +168,7 @@ impl GRU {
     #[must_use]
     pub fn bias(mut self, bias: bool) -> Self {
         self.b = biased(&self.wx, self.b, bias);
-        let zeros = || mlx::zeros([axis_size(&self.wh, -1)], Dtype::Float32);
+        let zeros = || mlx::zeros([axis_size(&self.wh, -1)]);
         self.bhn = bias.then(|| self.bhn.unwrap_or_else(zeros));
         self
     }
@@ -212,7 +212,7 @@ impl GRU {
             let (gates, offset) = match &hidden {
                 Some(hidden) => {
                     let product = match &bias {
-                        Some(bias) => addmm(bias, hidden, &recurrent, 1.0, 1.0),
+                        Some(bias) => addmm(bias, hidden, &recurrent),
                         None => hidden.matmul(&recurrent),
                     };
                     let [gates, new] = parts(&product, [size * 2])?;
@@ -250,7 +250,7 @@ impl GRU {
 /// ```
 /// # fn main() -> mlx::Result<()> {
 /// let lstm = mlx_nn::LSTM::new(4, 8);
-/// let x = mlx::ones([2, 5, 4], mlx::Dtype::Float32);
+/// let x = mlx::ones([2, 5, 4]);
 /// let (hidden, cell) = lstm.forward(&x);
 /// assert_eq!(hidden.shape()?, [2, 5, 8]);
 /// // The next steps go on from the last one.
@@ -346,7 +346,7 @@ impl LSTM {
         let (mut all_hidden, mut all_cells) = (Vec::new(), Vec::new());
         for step in cut(&weights.projected(x))? {
             let sums = match &hidden {
-                Some(hidden) => addmm(&step, hidden, &recurrent, 1.0, 1.0),
+                Some(hidden) => addmm(&step, hidden, &recurrent),
                 None => step,
             };
             let [input_forget, candidate, output] = parts(&sums, [size * 2, size * 3])?;
@@ -403,7 +403,7 @@ impl Weights<'_> {
     #[track_caller]
     fn projected(&self, x: &Array) -> Array {
         match self.bias {
-            Some(bias) => addmm(bias, x, &self.input.t(), 1.0, 1.0),
+            Some(bias) => addmm(bias, x, &self.input.t()),
             None => x.matmul(&self.input.t()),
         }
     }

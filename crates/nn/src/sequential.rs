@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mlx::tree::Structure;
+use mlx::tree::{Structure, TreePath};
 use mlx::{Array, Tree};
 
 use crate::{Buffer, Forward, Module, ParameterVisitor};
@@ -131,6 +131,9 @@ impl Tree for AnyLayer {
     fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self {
         Self(self.0.map_arrays(map))
     }
+    fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+        self.0.visit_array_paths(path, visit);
+    }
     fn structure(&self, structure: &mut Structure) {
         self.0.write_structure(structure);
     }
@@ -147,6 +150,7 @@ trait Layer {
     fn visit_layer_buffers<'a>(&'a self, visit: &mut dyn FnMut(&'a Buffer));
     fn visit_arrays<'a>(&'a self, visit: &mut dyn FnMut(&'a Array));
     fn map_arrays(&self, map: &mut dyn FnMut(&Array) -> Array) -> Box<dyn Layer>;
+    fn visit_array_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array));
     fn write_structure(&self, structure: &mut Structure);
 }
 
@@ -169,6 +173,13 @@ impl<L: Forward + Module + Tree> Layer for L {
     }
     fn map_arrays(&self, map: &mut dyn FnMut(&Array) -> Array) -> Box<dyn Layer> {
         Box::new(self.map(map))
+    }
+    fn visit_array_paths<'a>(
+        &'a self,
+        path: &mut TreePath,
+        visit: &mut dyn FnMut(&str, &'a Array),
+    ) {
+        self.visit_paths(path, visit);
     }
     fn write_structure(&self, structure: &mut Structure) {
         structure.value(&TypeId::of::<L>());

@@ -3,7 +3,7 @@
 use mlx::fast::AttentionMask;
 use mlx::{Array, Dtype, Quantization, array};
 use mlx_compiler::trace;
-use mlx_nn::losses::{self, Reduction};
+use mlx_nn::losses;
 use mlx_nn::{
     Conv1d, Conv2d, Dropout, Embedding, Init, LayerNorm, Linear, MultiHeadAttention,
     QuantizedEmbedding, QuantizedLinear, RmsNorm,
@@ -179,10 +179,10 @@ fn tokens_outside_of_a_table_are_told_by_the_layer() {
 #[case("hinge_loss")]
 fn losses_name_themselves(#[case] name: &str) {
     let loss = |x: &Array, y: &Array| match name {
-        "nll_loss" => losses::nll_loss(x, y, -1, Reduction::Mean),
-        "kl_div_loss" => losses::kl_div_loss(x, y, -1, Reduction::Mean),
-        "huber_loss" => losses::huber_loss(x, y, 1.0, Reduction::Mean),
-        _ => losses::hinge_loss(x, y, Reduction::Mean),
+        "nll_loss" => losses::nll_loss(x, y),
+        "kl_div_loss" => losses::kl_div_loss(x, y),
+        "huber_loss" => losses::huber_loss(x, y),
+        _ => losses::hinge_loss(x, y),
     };
     let x = mlx::zeros([2, 3]);
     let y = mlx::zeros([5, 4]);

@@ -264,3 +264,23 @@ fn wrong_settings_and_inputs_are_told() {
         assert!(text.contains(wanted), "{text}: {wanted}");
     }
 }
+
+#[test]
+fn functions_have_the_defaults_of_their_layers() -> mlx::Result<()> {
+    let x = Numbers(3).array(&[4, 8], 0.0);
+    let functions: [(&str, fn(&Array) -> Array); 8] = [
+        ("LeakyReLU", mlx_nn::leaky_relu),
+        ("ELU", mlx_nn::elu),
+        ("CELU", mlx_nn::celu),
+        ("GLU", mlx_nn::glu),
+        ("Softshrink", mlx_nn::softshrink),
+        ("HardShrink", mlx_nn::hard_shrink),
+        ("HardTanh", mlx_nn::hard_tanh),
+        ("Step", mlx_nn::step),
+    ];
+    for (name, function) in functions {
+        let wanted = layer(name).forward(&x);
+        assert!(function(&x).array_equal(&wanted).item::<bool>()?, "{name}");
+    }
+    Ok(())
+}

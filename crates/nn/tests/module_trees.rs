@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use mlx::{Array, Dtype, Tree, array, checkpoint, grad, tree, vmap};
 use mlx_compiler::jit;
-use mlx_nn::losses::{Reduction, mse_loss};
-use mlx_nn::optimizers::{Adam, Optimizer, Sgd};
+use mlx_nn::losses::mse_loss;
+use mlx_nn::optimizers::{Adam, Optimizer, SGD};
 use mlx_nn::{
     Buffer, Dropout, Embedding, FastOps, Init, LayerNorm, Linear, Module, ModuleState, RMSNorm,
     Sequential, relu, value_and_grad,
@@ -280,9 +280,9 @@ fn a_compiled_function_takes_a_module_and_returns_one() -> mlx::Result<()> {
 fn a_whole_step_compiles_with_the_module_as_an_argument() -> mlx::Result<()> {
     type Batch = (Array, Array);
     let step = |layer: &Linear, (x, y): &Batch| -> mlx::Result<(Linear, Array)> {
-        let loss = |layer: &Linear, (x, y): &Batch| mse_loss(&layer.forward(x), y, Reduction::Mean);
+        let loss = |layer: &Linear, (x, y): &Batch| mse_loss(&layer.forward(x), y);
         let (loss, gradients) = value_and_grad(loss)(layer, &(x.clone(), y.clone()))?;
-        let sgd = Sgd::new(0.1);
+        let sgd = SGD::new(0.1);
         let parameters = layer.trainable_parameters();
         let (parameters, _) =
             sgd.apply_gradients(&gradients, &parameters, &sgd.init(&parameters))?;
@@ -583,5 +583,36 @@ fn optimizers_keep_their_state() -> mlx::Result<()> {
     assert_eq!(net.embed.weight.to_vec::<f32>()?, before);
     assert_eq!(adam.state["step"].item::<u64>()?, 40);
     assert!(!adam.state.contains_key("embed.weight.m"));
+    Ok(())
+}
+
+#[test]
+fn paths_of_the_tree_are_the_names_of_parameters_and_buffers() -> mlx::Result<()> {
+    let net = net();
+    let flat = mlx::tree_flatten(&net);
+    assert_eq!(flat.len(), tree::arrays(&net).len());
+    let paths: BTreeMap<String, Array> = flat.iter().cloned().collect();
+    assert_eq!(names(paths), names(Module::state(&net)));
+    let rebuilt = mlx::tree_unflatten(&net, flat.into_iter().rev())?;
+    for (name, array) in Module::state(&net) {
+        assert_eq!(
+            Module::state(&rebuilt)[&name].to_vec::<f32>()?,
+            array.to_vec::<f32>()?
+        );
+    }
+    let deep = Sequential::new((linear(1), relu, Sequential::new((linear(2),))));
+    let paths: Vec<String> = mlx::tree_flatten(&deep)
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "layers.0.weight",
+            "layers.0.bias",
+            "layers.2.layers.0.weight",
+            "layers.2.layers.0.bias"
+        ]
+    );
     Ok(())
 }

@@ -73,10 +73,10 @@ fn values_and_gradients_equal_python() -> mlx::Result<()> {
 
 #[test]
 fn errors_name_the_layer() {
-    let x = mlx::ones([2, 64], Dtype::Float32);
+    let x = mlx::ones([2, 64]);
     let told = |y: Array| y.eval().unwrap_err().to_string();
     let layer = QQLinear::new(64, 32);
-    let narrow = mlx::ones([2, 32], Dtype::Float32);
+    let narrow = mlx::ones([2, 32]);
     assert!(told(layer.forward(&narrow)).starts_with("QQLinear: x must be [.., 64], got [2, 32]"));
     assert!(told(layer.forward(&array!(1.0))).starts_with("QQLinear: x must"));
     let affine = layer.clone().quantization(Quantization::default());
@@ -87,6 +87,6 @@ fn errors_name_the_layer() {
         text.starts_with("QQLinear: wanted a layer without bias"),
         "{text}"
     );
-    let odd = QQLinear::new(60, 32).forward(&mlx::ones([2, 60], Dtype::Float32));
+    let odd = QQLinear::new(60, 32).forward(&mlx::ones([2, 60]));
     assert!(told(odd).starts_with("QQLinear: "));
 }

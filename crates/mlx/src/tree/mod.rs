@@ -5,14 +5,21 @@
 
 mod function;
 mod list;
+mod merge;
 mod numbers;
 mod outcome;
+mod paths;
 mod standard;
 mod structure;
 
 pub use function::{Arguments, Function};
 pub use list::ArrayList;
+pub use merge::{MergeArrays, MergeTree, tree_merge, tree_merge_with};
 pub use outcome::{BoxedError, Outcome};
+pub use paths::{
+    TreePath, tree_flatten, tree_map, tree_map_with_path, tree_map_with_rest, tree_reduce,
+    tree_unflatten,
+};
 pub use standard::Static;
 pub use structure::Structure;
 
@@ -56,6 +63,18 @@ pub trait Tree {
     fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self
     where
         Self: Sized;
+
+    /// Calls `visit` with each array and its path, in the order of [`Tree::visit`]: names of fields, keys of maps and
+    /// places in lists, with dots between them, as `layers.0.weight`.
+    ///
+    /// Unless the type says otherwise its arrays are numbered.
+    fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+        let mut index = 0_usize;
+        self.visit(&mut |array| {
+            path.within(index, |path| visit(path.as_str(), array));
+            index += 1;
+        });
+    }
 
     /// Writes what tells this tree from others of its type besides its arrays: lengths, keys, which options are set,
     /// settings.

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
 use std::rc::Rc;
 
-use super::{Structure, Tree};
+use super::{Structure, Tree, TreePath};
 use crate::Array;
 
 impl Tree for Array {
@@ -15,6 +15,9 @@ impl Tree for Array {
     }
     fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self {
         map(self)
+    }
+    fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+        visit(path.as_str(), self);
     }
     fn structure(&self, _: &mut Structure) {}
 }
@@ -28,6 +31,9 @@ macro_rules! tuples {
             #[allow(clippy::unused_unit)]
             fn map(&self, _map: &mut dyn FnMut(&Array) -> Array) -> Self {
                 ($(self.$index.map(_map),)*)
+            }
+            fn visit_paths<'a>(&'a self, _path: &mut TreePath, _visit: &mut dyn FnMut(&str, &'a Array)) {
+                $(_path.within($index, |path| self.$index.visit_paths(path, _visit));)*
             }
             fn structure(&self, _structure: &mut Structure) {
                 $(self.$index.structure(_structure);)*
@@ -62,6 +68,11 @@ impl<T: Tree> Tree for Vec<T> {
     fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self {
         self.iter().map(|tree| tree.map(map)).collect()
     }
+    fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+        for (index, tree) in self.iter().enumerate() {
+            path.within(index, |path| tree.visit_paths(path, visit));
+        }
+    }
     fn structure(&self, structure: &mut Structure) {
         structure.len(self.len());
         self.iter().for_each(|tree| tree.structure(structure));
@@ -92,6 +103,11 @@ impl<T: Tree, const N: usize> Tree for [T; N] {
     fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self {
         self.each_ref().map(|tree| tree.map(map))
     }
+    fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+        for (index, tree) in self.iter().enumerate() {
+            path.within(index, |path| tree.visit_paths(path, visit));
+        }
+    }
     fn structure(&self, structure: &mut Structure) {
         self.iter().for_each(|tree| tree.structure(structure));
     }
@@ -106,6 +122,9 @@ impl<T: Tree> Tree for Option<T> {
     }
     fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self {
         self.as_ref().map(|tree| tree.map(map))
+    }
+    fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+        self.iter().for_each(|tree| tree.visit_paths(path, visit));
     }
     fn structure(&self, structure: &mut Structure) {
         structure.tag(u8::from(self.is_some()));
@@ -124,6 +143,9 @@ macro_rules! pointers {
             }
             fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self {
                 $pointer::new(T::map(self, map))
+            }
+            fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+                T::visit_paths(self, path, visit);
             }
             fn structure(&self, structure: &mut Structure) {
                 T::structure(self, structure);
@@ -146,6 +168,11 @@ impl<K: Ord + Clone + Debug, T: Tree> Tree for BTreeMap<K, T> {
         self.iter()
             .map(|(key, tree)| (key.clone(), tree.map(map)))
             .collect()
+    }
+    fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+        for (key, tree) in self {
+            path.within_key(key, |path| tree.visit_paths(path, visit));
+        }
     }
     fn structure(&self, structure: &mut Structure) {
         structure.len(self.len());

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::fmt;
 
-use mlx::tree::Structure;
+use mlx::tree::{Structure, TreePath};
 use mlx::{Array, Tree};
 
 use super::{Module, ParameterVisitor};
@@ -128,6 +128,9 @@ impl Tree for Buffer {
     }
     fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self {
         Self::new(map(self.last()))
+    }
+    fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+        visit(path.as_str(), self.last());
     }
     fn structure(&self, _: &mut Structure) {}
     fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {

@@ -1,8 +1,8 @@
-//! Adam and AdamW.
+//! Adam, AdamW and Adamax.
 
 use mlx::{Array, Result};
 
-use super::{Optimizer, OptimizerState, Schedule, StepContext, check_betas, out_of_range};
+use super::{Optimizer, OptimizerState, Schedule, StepContext, check_betas, check_decay, settings};
 
 /// Adam: `m` and `v` are running means of the gradient and of its square, `w = w - learning_rate * m / (sqrt(v) + eps)`.
 #[derive(Clone, Debug)]
@@ -30,27 +30,169 @@ impl Adam {
             state: OptimizerState::new(),
         }
     }
+}
 
-    fn check_as(&self, name: &'static str) -> Result<()> {
-        check_betas(name, self.betas)?;
-        if self.eps.is_nan() || self.eps < 0.0 {
-            return Err(out_of_range(name, "eps", "at least 0", self.eps));
-        }
-        Ok(())
+settings! {
+    Adam {
+        betas: (f64, f64), "these decay rates";
+        eps: f64, "this number added to the denominator";
+        bias_correction: bool, "or without bias correction";
     }
 }
 
 impl Optimizer for Adam {
-    fn learning_rate(&self) -> &Schedule {
-        &self.learning_rate
+    fn learning_rate(&self) -> Option<&Schedule> {
+        Some(&self.learning_rate)
     }
 
-    fn slots(&self) -> &'static [&'static str] {
+    fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["m", "v"]
     }
 
     fn check(&self) -> Result<()> {
-        self.check_as("adam")
+        check("adam", self.betas, self.eps)
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut OptimizerState {
+        &mut self.state
+    }
+
+    #[track_caller]
+    fn apply_single(
+        &self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        step: &StepContext,
+    ) -> Array {
+        let settings = (self.betas, self.eps, self.bias_correction);
+        stepped(settings, gradient, parameter, slots, step)
+    }
+}
+
+/// AdamW: Adam with decoupled weight decay, `learning_rate * weight_decay` in each step.
+#[derive(Clone, Debug)]
+pub struct AdamW {
+    /// The learning rate.
+    pub learning_rate: Schedule,
+    /// Decay rates of the running means. `(0.9, 0.999)` by default.
+    pub betas: (f64, f64),
+    /// Added to the denominator. `1e-8` by default.
+    pub eps: f64,
+    /// The weight decay. `0.01` by default.
+    pub weight_decay: f64,
+    /// Whether the means are corrected for their start at 0. False by default, as in Python MLX.
+    pub bias_correction: bool,
+    /// The state that [`Optimizer::update`] keeps: empty at first.
+    pub state: OptimizerState,
+}
+
+impl AdamW {
+    /// Returns AdamW with its default settings.
+    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
+        Self {
+            learning_rate: learning_rate.into(),
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 0.01,
+            bias_correction: false,
+            state: OptimizerState::new(),
+        }
+    }
+}
+
+settings! {
+    AdamW {
+        betas: (f64, f64), "these decay rates";
+        eps: f64, "this number added to the denominator";
+        weight_decay: f64, "this weight decay";
+        bias_correction: bool, "or without bias correction";
+    }
+}
+
+impl Optimizer for AdamW {
+    fn learning_rate(&self) -> Option<&Schedule> {
+        Some(&self.learning_rate)
+    }
+
+    fn slots(&self, _: &Array) -> &'static [&'static str] {
+        &["m", "v"]
+    }
+
+    fn check(&self) -> Result<()> {
+        check("adamw", self.betas, self.eps)
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut OptimizerState {
+        &mut self.state
+    }
+
+    #[track_caller]
+    fn apply_single(
+        &self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        step: &StepContext,
+    ) -> Array {
+        let shrunk = parameter * (1.0 - step.rate_for(gradient) * self.weight_decay);
+        let settings = (self.betas, self.eps, self.bias_correction);
+        stepped(settings, gradient, &shrunk, slots, step)
+    }
+}
+
+/// Adamax: Adam with a decaying maximum of `|g|` in the place of the root of `v`, and no bias correction:
+/// `v = max(beta2 * v, |g|)`, `w = w - learning_rate * m / (v + eps)`.
+#[derive(Clone, Debug)]
+pub struct Adamax {
+    /// The learning rate.
+    pub learning_rate: Schedule,
+    /// Decay rates of the mean and of the maximum. `(0.9, 0.999)` by default.
+    pub betas: (f64, f64),
+    /// Added to the denominator. `1e-8` by default.
+    pub eps: f64,
+    /// The state that [`Optimizer::update`] keeps: empty at first.
+    pub state: OptimizerState,
+}
+
+impl Adamax {
+    /// Returns Adamax with its default settings.
+    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
+        Self {
+            learning_rate: learning_rate.into(),
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            state: OptimizerState::new(),
+        }
+    }
+}
+
+settings! {
+    Adamax {
+        betas: (f64, f64), "these decay rates";
+        eps: f64, "this number added to the denominator";
+    }
+}
+
+impl Optimizer for Adamax {
+    fn learning_rate(&self) -> Option<&Schedule> {
+        Some(&self.learning_rate)
+    }
+
+    fn slots(&self, _: &Array) -> &'static [&'static str] {
+        &["m", "v"]
+    }
+
+    fn check(&self) -> Result<()> {
+        check("adamax", self.betas, self.eps)
     }
 
     fn state(&self) -> &OptimizerState {
@@ -73,71 +215,40 @@ impl Optimizer for Adam {
             return parameter.clone();
         };
         let (b1, b2) = self.betas;
-        let rate = step.rate_for(gradient);
         *m = &*m * b1 + gradient * (1.0 - b1);
-        *v = &*v * b2 + gradient.square() * (1.0 - b2);
-        if !self.bias_correction {
-            return parameter - rate * &*m / (v.sqrt() + self.eps);
-        }
-        let left = |beta: f64| 1.0 - mlx::full((), beta).power(&step.step);
-        let like = |correction: Array| match gradient.dtype() {
-            Ok(dtype) => correction.astype(dtype),
-            Err(error) => Array::failed(error),
-        };
-        let (c1, c2) = (like(rate / left(b1)), like(left(b2).rsqrt()));
-        parameter - c1 * &*m / (v.sqrt() * c2 + self.eps)
+        *v = (&*v * b2).maximum(gradient.abs());
+        parameter - step.rate_for(gradient) * &*m / (&*v + self.eps)
     }
 }
 
-/// AdamW: Adam with decoupled weight decay, `learning_rate * weight_decay` in each step.
-#[derive(Clone, Debug)]
-pub struct AdamW {
-    /// Adam's settings.
-    pub adam: Adam,
-    /// The weight decay. `0.01` by default.
-    pub weight_decay: f64,
+fn check(name: &'static str, betas: (f64, f64), eps: f64) -> Result<()> {
+    check_betas(name, betas)?;
+    check_decay(name, "eps", eps)
 }
 
-impl AdamW {
-    /// Returns AdamW with its default settings.
-    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
-        Self {
-            adam: Adam::new(learning_rate),
-            weight_decay: 0.01,
-        }
+/// Returns a parameter after a step of Adam with its betas, `eps` and bias correction.
+#[track_caller]
+fn stepped(
+    ((b1, b2), eps, bias_correction): ((f64, f64), f64, bool),
+    gradient: &Array,
+    parameter: &Array,
+    slots: &mut [Array],
+    step: &StepContext,
+) -> Array {
+    let [m, v] = slots else {
+        return parameter.clone();
+    };
+    let rate = step.rate_for(gradient);
+    *m = &*m * b1 + gradient * (1.0 - b1);
+    *v = &*v * b2 + gradient.square() * (1.0 - b2);
+    if !bias_correction {
+        return parameter - rate * &*m / (v.sqrt() + eps);
     }
-}
-
-impl Optimizer for AdamW {
-    fn learning_rate(&self) -> &Schedule {
-        &self.adam.learning_rate
-    }
-
-    fn slots(&self) -> &'static [&'static str] {
-        self.adam.slots()
-    }
-
-    fn check(&self) -> Result<()> {
-        self.adam.check_as("adamw")
-    }
-
-    fn state(&self) -> &OptimizerState {
-        &self.adam.state
-    }
-
-    fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.adam.state
-    }
-
-    #[track_caller]
-    fn apply_single(
-        &self,
-        gradient: &Array,
-        parameter: &Array,
-        slots: &mut [Array],
-        step: &StepContext,
-    ) -> Array {
-        let shrunk = parameter * (1.0 - step.rate_for(gradient) * self.weight_decay);
-        self.adam.apply_single(gradient, &shrunk, slots, step)
-    }
+    let left = |beta: f64| 1.0 - mlx::full((), beta).power(&step.step);
+    let like = |correction: Array| match gradient.dtype() {
+        Ok(dtype) => correction.astype(dtype),
+        Err(error) => Array::failed(error),
+    };
+    let (c1, c2) = (like(rate / left(b1)), like(left(b2).rsqrt()));
+    parameter - c1 * &*m / (v.sqrt() * c2 + eps)
 }

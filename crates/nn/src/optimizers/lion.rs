@@ -2,7 +2,7 @@
 
 use mlx::{Array, Result};
 
-use super::{Optimizer, OptimizerState, Schedule, StepContext, check_betas};
+use super::{Optimizer, OptimizerState, Schedule, StepContext, check_betas, settings};
 
 /// Lion: follows the sign of a running mean. Its learning rate should be 3 to 10 times smaller than AdamW's.
 #[derive(Clone, Debug)]
@@ -29,12 +29,19 @@ impl Lion {
     }
 }
 
+settings! {
+    Lion {
+        betas: (f64, f64), "these decay rates";
+        weight_decay: f64, "this weight decay";
+    }
+}
+
 impl Optimizer for Lion {
-    fn learning_rate(&self) -> &Schedule {
-        &self.learning_rate
+    fn learning_rate(&self) -> Option<&Schedule> {
+        Some(&self.learning_rate)
     }
 
-    fn slots(&self) -> &'static [&'static str] {
+    fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["m"]
     }
 

@@ -5,8 +5,12 @@
 //! a whole training step is one function that `mlx_compiler::jit` can compile, and the state is a map of arrays that
 //! saves and loads like weights, under the names that Python MLX gives it.
 
+mod adafactor;
 mod adam;
+mod adaptive;
 mod lion;
+mod multi;
+mod muon;
 mod schedule;
 mod sgd;
 
@@ -16,15 +20,36 @@ use mlx::{Array, Error, Result};
 
 use crate::{Module, WeightMap};
 
-pub use adam::{Adam, AdamW};
+pub use crate::clip_grad_norm;
+pub use adafactor::Adafactor;
+pub use adam::{Adam, AdamW, Adamax};
+pub use adaptive::{AdaDelta, Adagrad, RMSprop};
 pub use lion::Lion;
+pub use multi::{Filter, IntoOptimizers, MultiOptimizer};
+pub use muon::Muon;
 pub use schedule::{
-    Schedule, cosine_decay, exponential_decay, join_schedules, linear_schedule, step_decay,
+    Schedule, cosine_decay, cosine_decay_to, exponential_decay, join_schedules, linear_schedule,
+    step_decay,
 };
-pub use sgd::Sgd;
+pub use sgd::{SGD, Sgd};
 
 /// The state of an optimizer: `step`, `learning_rate`, and for each parameter arrays such as `layers.0.weight.m`.
 pub type OptimizerState = WeightMap;
+
+/// Makes methods that replace one setting and return the optimizer.
+macro_rules! settings {
+    ($optimizer:ident { $($setting:ident: $type:ty, $what:literal;)* }) => {
+        impl $optimizer {$(
+            #[doc = concat!("Returns the optimizer with ", $what, ".")]
+            #[must_use]
+            pub fn $setting(mut self, $setting: $type) -> Self {
+                self.$setting = $setting;
+                self
+            }
+        )*}
+    };
+}
+use settings;
 
 /// The learning rate and number of one optimizer step.
 pub struct StepContext {
@@ -39,6 +64,8 @@ pub struct StepContext {
 pub type Moment = StepContext;
 
 /// A rule that updates parameters by their gradients.
+///
+/// One of your own has a learning rate, the names of its state arrays, and [`Optimizer::apply_single`], as in Python.
 ///
 /// ```
 /// use mlx_nn::optimizers::{Adam, Optimizer};
@@ -56,11 +83,11 @@ pub type Moment = StepContext;
 /// # }
 /// ```
 pub trait Optimizer {
-    /// Returns the learning rate.
-    fn learning_rate(&self) -> &Schedule;
+    /// Returns the learning rate; `None` when the optimizer computes its own in each step, as [`Adafactor`] does.
+    fn learning_rate(&self) -> Option<&Schedule>;
 
-    /// Returns the names of the state arrays of each parameter; they start as zeros of its shape.
-    fn slots(&self) -> &'static [&'static str];
+    /// Returns the names of the state arrays of a parameter.
+    fn slots(&self, parameter: &Array) -> &'static [&'static str];
 
     /// Checks the settings.
     ///
@@ -77,19 +104,39 @@ pub trait Optimizer {
         step: &StepContext,
     ) -> Array;
 
+    /// Returns the state arrays of a parameter before the first step, in the order of [`Optimizer::slots`]: zeros of its
+    /// shape by default.
+    #[track_caller]
+    fn init_single(&self, parameter: &Array) -> Vec<Array> {
+        let slots = self.slots(parameter).iter();
+        slots.map(|_| mlx::zeros_like(parameter)).collect()
+    }
+
     /// Returns the state before the first step.
     #[track_caller]
     fn init(&self, parameters: &WeightMap) -> OptimizerState {
         let step = Array::scalar(0_u64);
         let mut state = OptimizerState::new();
-        state.insert("learning_rate".to_owned(), self.learning_rate().at(&step));
+        if let Some(rate) = self.learning_rate() {
+            state.insert("learning_rate".to_owned(), rate.at(&step));
+        }
         state.insert("step".to_owned(), step);
         for (name, parameter) in parameters {
-            for slot in self.slots() {
-                state.insert(format!("{name}.{slot}"), mlx::zeros_like(parameter));
+            let slots = self.slots(parameter).iter();
+            for (slot, array) in slots.zip(self.init_single(parameter)) {
+                state.insert(format!("{name}.{slot}"), array);
             }
         }
         state
+    }
+
+    /// Returns whether a state has what [`Optimizer::init`] gives for these parameters.
+    fn has_state(&self, state: &OptimizerState, parameters: &WeightMap) -> bool {
+        let has_slots = |(name, parameter): (&String, &Array)| {
+            let mut slots = self.slots(parameter).iter();
+            slots.all(|slot| state.contains_key(&format!("{name}.{slot}")))
+        };
+        state.contains_key("step") && parameters.iter().all(has_slots)
     }
 
     /// Returns the parameters and the state after a step. A parameter without a gradient is unchanged.
@@ -107,31 +154,36 @@ pub trait Optimizer {
     ) -> Result<(WeightMap, OptimizerState)> {
         self.check()?;
         let before = state_array(state, "step")?;
-        let learning_rate = match self.learning_rate().is_constant() {
-            true => state_array(state, "learning_rate")?.clone(),
-            false => self.learning_rate().at(before),
+        let (mut parameters, mut next) = (parameters.clone(), state.clone());
+        let learning_rate = match self.learning_rate() {
+            Some(rate) if rate.is_constant() => state_array(state, "learning_rate")?.clone(),
+            Some(rate) => rate.at(before),
+            None => Array::failed(Error::op("optimizer", "it has no learning rate")),
         };
+        let step = before + 1;
+        if self.learning_rate().is_some() {
+            next.insert("learning_rate".to_owned(), learning_rate.clone());
+        }
+        next.insert("step".to_owned(), step.clone());
         let context = StepContext {
             learning_rate,
-            step: before + 1,
+            step,
         };
-        let (mut parameters, mut state) = (parameters.clone(), state.clone());
-        state.insert("step".to_owned(), context.step.clone());
-        state.insert("learning_rate".to_owned(), context.learning_rate.clone());
         for (name, gradient) in gradients {
             let Some(parameter) = parameters.get_mut(name) else {
                 let message = format!("there is a gradient of {name} and no such parameter");
                 return Err(Error::op("optimizer", message));
             };
-            let names: Vec<String> = self.slots().iter().map(|s| format!("{name}.{s}")).collect();
+            let names = self.slots(parameter).iter();
+            let names: Vec<String> = names.map(|slot| format!("{name}.{slot}")).collect();
             let mut slots = Vec::with_capacity(names.len());
             for name in &names {
-                slots.push(state_array(&state, name)?.clone());
+                slots.push(state_array(&next, name)?.clone());
             }
             *parameter = self.apply_single(gradient, parameter, &mut slots, &context);
-            state.extend(names.into_iter().zip(slots));
+            next.extend(names.into_iter().zip(slots));
         }
-        Ok((parameters, state))
+        Ok((parameters, next))
     }
 
     /// Returns the state that [`Optimizer::update`] keeps.
@@ -140,8 +192,20 @@ pub trait Optimizer {
     /// Returns the state that [`Optimizer::update`] keeps, for loading one that was saved.
     fn state_mut(&mut self) -> &mut OptimizerState;
 
+    /// Sets the learning rate of the next step: `optimizer.learning_rate = rate` in Python.
+    ///
+    /// A schedule replaces it again in that step.
+    fn set_learning_rate(&mut self, rate: f64) {
+        #[allow(clippy::cast_possible_truncation)]
+        let rate = Array::scalar(rate as f32);
+        self.state_mut().insert("learning_rate".to_owned(), rate);
+    }
+
     /// Makes a step: replaces the parameters of a module that have gradients, and the optimizer's own state, which is
     /// made in the first step.
+    ///
+    /// The gradients are those of [`value_and_grad`](crate::value_and_grad), by name, or a module of them, as
+    /// [`mlx::grad`] of a module gives. What is frozen has none and is kept.
     ///
     /// ```
     /// use mlx_nn::optimizers::{Adam, Optimizer};
@@ -160,19 +224,16 @@ pub trait Optimizer {
     /// # Errors
     /// As for [`Optimizer::apply_gradients`]; module and state are unchanged.
     #[track_caller]
-    fn update(&mut self, module: &mut impl Module, gradients: &WeightMap) -> Result<()> {
-        let parameters = module.parameters();
-        let of_gradients = |name: &String| gradients.contains_key(name);
+    fn update(&mut self, module: &mut impl Module, gradients: &impl Module) -> Result<()>
+    where
+        Self: Sized,
+    {
+        let gradients = gradients.trainable_parameters();
+        let parameters = module.parameters().into_iter();
         let wanted: WeightMap = parameters
-            .iter()
-            .filter(|(name, _)| of_gradients(name))
-            .map(|(name, parameter)| (name.clone(), parameter.clone()))
+            .filter(|(name, _)| gradients.contains_key(name))
             .collect();
-        let has_state = |name: &String| {
-            let mut names = self.slots().iter().map(|slot| format!("{name}.{slot}"));
-            names.all(|slot| self.state().contains_key(&slot))
-        };
-        let state = match self.state().contains_key("step") && wanted.keys().all(has_state) {
+        let state = match self.has_state(self.state(), &wanted) {
             true => self.state().clone(),
             // Parameters may be unfrozen between steps: their state starts then.
             false => {
@@ -181,7 +242,7 @@ pub trait Optimizer {
                 state
             }
         };
-        let (updated, state) = self.apply_gradients(gradients, &wanted, &state)?;
+        let (updated, state) = self.apply_gradients(&gradients, &wanted, &state)?;
         module.update(&updated)?;
         *self.state_mut() = state;
         Ok(())
@@ -197,11 +258,66 @@ pub trait Optimizer {
         module: &mut impl Module,
         gradients: &WeightMap,
         state: &mut OptimizerState,
-    ) -> Result<()> {
+    ) -> Result<()>
+    where
+        Self: Sized,
+    {
         let (parameters, next) = self.apply_gradients(gradients, &module.parameters(), state)?;
         *module = module.with_parameters(&parameters)?;
         *state = next;
         Ok(())
+    }
+}
+
+/// An optimizer that is chosen at run time.
+impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    fn learning_rate(&self) -> Option<&Schedule> {
+        (**self).learning_rate()
+    }
+    fn slots(&self, parameter: &Array) -> &'static [&'static str] {
+        (**self).slots(parameter)
+    }
+    fn check(&self) -> Result<()> {
+        (**self).check()
+    }
+    #[track_caller]
+    fn apply_single(
+        &self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        step: &StepContext,
+    ) -> Array {
+        (**self).apply_single(gradient, parameter, slots, step)
+    }
+    #[track_caller]
+    fn init_single(&self, parameter: &Array) -> Vec<Array> {
+        (**self).init_single(parameter)
+    }
+    #[track_caller]
+    fn init(&self, parameters: &WeightMap) -> OptimizerState {
+        (**self).init(parameters)
+    }
+    fn has_state(&self, state: &OptimizerState, parameters: &WeightMap) -> bool {
+        (**self).has_state(state, parameters)
+    }
+    #[track_caller]
+    fn apply_gradients(
+        &self,
+        gradients: &WeightMap,
+        parameters: &WeightMap,
+        state: &OptimizerState,
+    ) -> Result<(WeightMap, OptimizerState)> {
+        (**self).apply_gradients(gradients, parameters, state)
+    }
+    fn state(&self) -> &OptimizerState {
+        (**self).state()
+    }
+    fn state_mut(&mut self) -> &mut OptimizerState {
+        (**self).state_mut()
+    }
+    fn set_learning_rate(&mut self, rate: f64) {
+        (**self).set_learning_rate(rate);
     }
 }
 
@@ -238,6 +354,22 @@ pub fn load_state(path: impl AsRef<Path>) -> Result<OptimizerState> {
 /// Returns an error about a setting.
 fn out_of_range(optimizer: &'static str, setting: &str, wanted: &str, got: f64) -> Error {
     Error::op(optimizer, format!("{setting} must be {wanted}, got {got}"))
+}
+
+/// Returns an error when a term that is added to a denominator is not positive.
+fn check_eps(optimizer: &'static str, eps: f64) -> Result<()> {
+    match eps > 0.0 {
+        true => Ok(()),
+        false => Err(out_of_range(optimizer, "eps", "above 0", eps)),
+    }
+}
+
+/// Returns an error when a decay rate is negative or NaN.
+fn check_decay(optimizer: &'static str, name: &str, decay: f64) -> Result<()> {
+    match decay >= 0.0 {
+        true => Ok(()),
+        false => Err(out_of_range(optimizer, name, "at least 0", decay)),
+    }
 }
 
 fn check_betas(optimizer: &'static str, betas: (f64, f64)) -> Result<()> {

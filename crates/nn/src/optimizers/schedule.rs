@@ -15,7 +15,7 @@ use super::StepContext;
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let warm_up = linear_schedule(0.0, 0.1, 10);
-/// let schedule = join_schedules(vec![warm_up, cosine_decay(0.1, 200, 0.0)], vec![10]);
+/// let schedule = join_schedules([warm_up, cosine_decay(0.1, 200)], [10]);
 /// assert!((schedule.at(&mlx::Array::scalar(5_u64)).item::<f32>()? - 0.05).abs() < 1e-6);
 /// assert_eq!(Schedule::from(0.1).at(&mlx::Array::scalar(5_u64)).item::<f32>()?, 0.1);
 /// # Ok(())
@@ -58,6 +58,19 @@ impl From<f64> for Schedule {
     }
 }
 
+impl From<f32> for Schedule {
+    fn from(rate: f32) -> Self {
+        Self(Kind::Constant(f64::from(rate)))
+    }
+}
+
+/// A function of the number of steps made, as a schedule.
+impl<F: Fn(&Array) -> Array + 'static> From<F> for Schedule {
+    fn from(schedule: F) -> Self {
+        Self::of(schedule)
+    }
+}
+
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -91,8 +104,13 @@ pub fn step_decay(init: f64, decay_rate: f64, step_size: u32) -> Schedule {
     })
 }
 
+/// Returns cosine decay from `init` to 0 in `decay_steps` steps, and 0 from then on.
+pub fn cosine_decay(init: f64, decay_steps: u32) -> Schedule {
+    cosine_decay_to(init, decay_steps, 0.0)
+}
+
 /// Returns cosine decay from `init` to `end` in `decay_steps` steps, and `end` from then on.
-pub fn cosine_decay(init: f64, decay_steps: u32, end: f64) -> Schedule {
+pub fn cosine_decay_to(init: f64, decay_steps: u32, end: f64) -> Schedule {
     let steps = decay_steps.max(1);
     Schedule::of(move |step| {
         let step = step.minimum(steps);
@@ -110,7 +128,12 @@ pub fn linear_schedule(init: f64, end: f64, steps: u32) -> Schedule {
 /// Returns the concatenation of schedules: the next one starts, from its step 0, at each boundary.
 ///
 /// There is one boundary fewer than schedules; otherwise every learning rate carries an error.
-pub fn join_schedules(schedules: Vec<Schedule>, boundaries: Vec<u32>) -> Schedule {
+pub fn join_schedules(
+    schedules: impl IntoIterator<Item = Schedule>,
+    boundaries: impl IntoIterator<Item = u32>,
+) -> Schedule {
+    let schedules: Vec<Schedule> = schedules.into_iter().collect();
+    let boundaries: Vec<u32> = boundaries.into_iter().collect();
     Schedule::of(move |step| {
         let Some((first, later)) = schedules.split_first() else {
             return Array::failed(Error::op(

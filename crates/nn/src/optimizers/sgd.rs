@@ -2,11 +2,17 @@
 
 use mlx::{Array, Result};
 
-use super::{Optimizer, OptimizerState, Schedule, StepContext, out_of_range};
+use super::{Optimizer, OptimizerState, Schedule, StepContext, out_of_range, settings};
 
 /// Stochastic gradient descent: `v = momentum * v + (1 - dampening) * g`, `w = w - learning_rate * v`.
+///
+/// ```
+/// use mlx_nn::optimizers::SGD;
+/// let sgd = SGD::new(0.1).momentum(0.9).nesterov(true);
+/// assert_eq!(sgd.momentum, 0.9);
+/// ```
 #[derive(Clone, Debug)]
-pub struct Sgd {
+pub struct SGD {
     /// The learning rate.
     pub learning_rate: Schedule,
     /// The momentum. 0 by default.
@@ -21,7 +27,7 @@ pub struct Sgd {
     pub state: OptimizerState,
 }
 
-impl Sgd {
+impl SGD {
     /// Returns plain gradient descent.
     pub fn new(learning_rate: impl Into<Schedule>) -> Self {
         Self {
@@ -35,12 +41,24 @@ impl Sgd {
     }
 }
 
-impl Optimizer for Sgd {
-    fn learning_rate(&self) -> &Schedule {
-        &self.learning_rate
+settings! {
+    SGD {
+        momentum: f64, "this momentum";
+        weight_decay: f64, "this weight decay";
+        dampening: f64, "this dampening of gradients";
+        nesterov: bool, "or without Nesterov momentum";
+    }
+}
+
+/// The former name of [`SGD`].
+pub type Sgd = SGD;
+
+impl Optimizer for SGD {
+    fn learning_rate(&self) -> Option<&Schedule> {
+        Some(&self.learning_rate)
     }
 
-    fn slots(&self) -> &'static [&'static str] {
+    fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["v"]
     }
 

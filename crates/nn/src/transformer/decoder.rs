@@ -9,8 +9,6 @@ use crate::{
     MultiHeadAttention, checkpoint,
 };
 
-const LAYER: &str = "TransformerDecoderLayer";
-
 /// A layer of the decoder, `mlx.nn.TransformerDecoderLayer`: attention of a sequence to itself, attention to a memory,
 /// and an MLP, each with a norm, dropout and a residual connection.
 ///
@@ -22,8 +20,8 @@ const LAYER: &str = "TransformerDecoderLayer";
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let layer = mlx_nn::TransformerDecoderLayer::new(16, 2).mlp_dims(32);
-/// let x = mlx::ones([1, 5, 16], mlx::Dtype::Float32);
-/// let memory = mlx::ones([1, 7, 16], mlx::Dtype::Float32);
+/// let x = mlx::ones([1, 5, 16]);
+/// let memory = mlx::ones([1, 7, 16]);
 /// let y = layer.forward(&x, &memory, &AttentionMask::causal(), &AttentionMask::none());
 /// assert_eq!(y.shape()?, [1, 5, 16]);
 /// # Ok(())
@@ -199,7 +197,7 @@ impl TransformerDecoderLayer {
         (x, memory): (&Array, &Array),
         (x_mask, memory_mask): (&AttentionMask, &AttentionMask),
     ) -> Result<Array> {
-        let key = key_of(LAYER, [&self.dropout1, &self.dropout2, &self.dropout3])?;
+        let key = key_of([&self.dropout1, &self.dropout2, &self.dropout3]);
         let inputs = (
             x.clone(),
             memory.clone(),
@@ -233,8 +231,8 @@ impl Forward<(Array, Array, AttentionMask, AttentionMask)> for TransformerDecode
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let decoder = mlx_nn::TransformerDecoder::new(2, 16, 4).dropout(0.1).norm_first(false);
-/// let x = mlx::ones([1, 5, 16], mlx::Dtype::Float32);
-/// let memory = mlx::ones([1, 7, 16], mlx::Dtype::Float32);
+/// let x = mlx::ones([1, 5, 16]);
+/// let memory = mlx::ones([1, 7, 16]);
 /// let y = decoder.forward(&x, &memory, &AttentionMask::causal(), &AttentionMask::none());
 /// assert_eq!(y.shape()?, [1, 5, 16]);
 /// # Ok(())

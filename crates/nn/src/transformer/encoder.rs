@@ -9,8 +9,6 @@ use crate::{
     MultiHeadAttention, checkpoint,
 };
 
-const LAYER: &str = "TransformerEncoderLayer";
-
 /// A layer of the encoder, `mlx.nn.TransformerEncoderLayer`: attention of a sequence to itself, and an MLP, each with a
 /// norm, dropout and a residual connection.
 ///
@@ -22,7 +20,7 @@ const LAYER: &str = "TransformerEncoderLayer";
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let layer = mlx_nn::TransformerEncoderLayer::new(16, 2).mlp_dims(32);
-/// let x = mlx::ones([1, 5, 16], mlx::Dtype::Float32);
+/// let x = mlx::ones([1, 5, 16]);
 /// assert_eq!(layer.forward(&x, &AttentionMask::causal()).shape()?, [1, 5, 16]);
 /// # Ok(())
 /// # }
@@ -153,7 +151,7 @@ impl TransformerEncoderLayer {
     /// Computes the same, and again for the gradient.
     #[track_caller]
     fn checkpointed(&self, x: &Array, mask: &AttentionMask) -> Result<Array> {
-        let key = key_of(LAYER, [&self.dropout1, &self.dropout2])?;
+        let key = key_of([&self.dropout1, &self.dropout2]);
         let inputs = (x.clone(), mask.clone());
         checkpoint(self, &inputs, move |layer: &Self, (x, mask)| {
             layer.run(x, mask, key.as_ref())
@@ -183,7 +181,7 @@ impl Forward for TransformerEncoderLayer {
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let encoder = mlx_nn::TransformerEncoder::new(2, 16, 4).dropout(0.1).norm_first(false);
-/// let x = mlx::ones([1, 5, 16], mlx::Dtype::Float32);
+/// let x = mlx::ones([1, 5, 16]);
 /// assert_eq!(encoder.forward(&x, &AttentionMask::none()).shape()?, [1, 5, 16]);
 /// # Ok(())
 /// # }

@@ -23,8 +23,8 @@ use crate::{Forward, Init, IntoLayer, Module};
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let model = Transformer::new(16, 2).num_encoder_layers(1).num_decoder_layers(1).mlp_dims(32);
-/// let source = mlx::ones([1, 5, 16], mlx::Dtype::Float32);
-/// let target = mlx::ones([1, 3, 16], mlx::Dtype::Float32);
+/// let source = mlx::ones([1, 5, 16]);
+/// let target = mlx::ones([1, 3, 16]);
 /// let (all, causal) = (AttentionMask::none(), AttentionMask::causal());
 /// assert_eq!(model.forward(&source, &target, &all, &causal, &all).shape()?, [1, 3, 16]);
 /// # Ok(())

@@ -2,7 +2,7 @@
 
 use mlx::{Array, Result};
 
-use crate::dropout::dropout_key;
+use crate::init::thread_key;
 use crate::{AnyLayer, Dropout, Init, Linear, ReLU};
 
 /// The settings of new layers.
@@ -50,7 +50,7 @@ impl Drops {
     #[track_caller]
     pub(super) fn new(n: i32, key: Option<&Array>) -> Result<Self> {
         let keys = match key {
-            Some(key) => Some(mlx::random::split(key, n).unstack(0)?),
+            Some(key) => Some(mlx::random::split_with(key, n).unstack(0)?),
             None => None,
         };
         Ok(Self { keys })
@@ -67,12 +67,9 @@ impl Drops {
 
 /// Returns a key if one of the dropouts draws numbers: a layer that is computed again must drop the same values.
 #[track_caller]
-pub(super) fn key_of<'a>(
-    layer: &'static str,
-    dropouts: impl IntoIterator<Item = &'a Dropout>,
-) -> Result<Option<Array>> {
+pub(super) fn key_of<'a>(dropouts: impl IntoIterator<Item = &'a Dropout>) -> Option<Array> {
     match dropouts.into_iter().any(Dropout::is_active) {
-        true => dropout_key(layer).map(Some),
-        false => Ok(None),
+        true => Some(thread_key()),
+        false => None,
     }
 }

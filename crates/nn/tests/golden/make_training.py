@@ -1,4 +1,4 @@
-"""Writes what Python MLX makes of losses, schedules and the first steps of its optimizers: training.json.
+"""Writes what Python MLX makes of schedules and the first steps of its optimizers: training.json.
 
 Run with the pinned version of MLX for Python: python make_training.py
 """
@@ -7,7 +7,6 @@ import json
 import pathlib
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten
 
@@ -87,38 +86,6 @@ def schedules():
     return {name: [make(mx.array(k, mx.uint64)).item() for k in range(40)] for name, make in made.items()}
 
 
-def losses():
-    numbers = Numbers(11)
-    logits, other = numbers.array(4, 5), numbers.array(4, 5)
-    classes = mx.array([0, 3, 4, 1])
-    chances = mx.softmax(other, axis=-1)
-    weights = mx.abs(numbers.array(4))
-    binary = mx.array([[0, 1, 1, 0, 1]] * 4)
-    signs = 2 * binary - 1
-    first = mx.array([2, 0, 1, 3, 3])
-    made = {
-        "cross_entropy": nn.losses.cross_entropy(logits, classes),
-        "cross_entropy_mean": nn.losses.cross_entropy(logits, classes, reduction="mean"),
-        "cross_entropy_chances": nn.losses.cross_entropy(logits, chances, reduction="sum"),
-        "cross_entropy_smooth": nn.losses.cross_entropy(logits, classes, weights=weights, label_smoothing=0.1),
-        "cross_entropy_axis": nn.losses.cross_entropy(logits, first, axis=0),
-        "binary": nn.losses.binary_cross_entropy(logits, binary),
-        "binary_chances": nn.losses.binary_cross_entropy(chances, binary, with_logits=False, reduction="none"),
-        "l1": nn.losses.l1_loss(logits, other),
-        "mse": nn.losses.mse_loss(logits, other),
-        "nll": nn.losses.nll_loss(mx.log(chances), classes),
-        "kl_div": nn.losses.kl_div_loss(mx.log(chances), mx.log(mx.softmax(logits, axis=-1))),
-        "smooth_l1": nn.losses.smooth_l1_loss(logits, other, beta=0.5),
-        "huber": nn.losses.huber_loss(logits, other, delta=0.75),
-        "hinge": nn.losses.hinge_loss(logits, signs),
-    }
-    inputs = {"logits": logits, "other": other, "weights": weights}
-    return {
-        "inputs": {name: flat(array) for name, array in inputs.items()},
-        "values": {name: flat(array) for name, array in made.items()},
-    }
-
-
 def clipped():
     numbers = Numbers(13)
     gradients = {"a": numbers.array(3, 2), "b": numbers.array(4)}
@@ -139,7 +106,6 @@ def main():
             if name in ("sgd_nesterov", "adam_corrected", "adamw", "lion_decay")
         },
         "schedules": schedules(),
-        "losses": losses(),
         "clipped": clipped(),
     }
     path = pathlib.Path(__file__).with_name("training.json")

@@ -1,6 +1,6 @@
 //! Initial values of parameters: random, random from a seed, or zeros that loaded weights replace.
 
-use mlx::{Array, Dtype, Op, bind};
+use mlx::{Array, Dtype, Error, Op, bind};
 
 /// The source of initial values of parameters: by default this thread's random numbers.
 ///
@@ -62,23 +62,33 @@ impl Init {
 
     /// Returns values uniformly distributed from `-scale` to `scale`.
     pub fn uniform(&mut self, shape: &[i32], scale: f32) -> Array {
+        self.uniform_between(shape, -scale, scale)
+    }
+
+    /// Returns values uniformly distributed from `low` to `high`.
+    pub fn uniform_between(&mut self, shape: &[i32], low: f32, high: f32) -> Array {
         let op = Op::RandomUniform {
             shape: shape.to_vec(),
             dtype: Dtype::Float32,
         };
         match self.next_key() {
-            Some(key) => bind(op, &[&Array::scalar(-scale), &Array::scalar(scale), &key]),
+            Some(key) => bind(op, &[&Array::scalar(low), &Array::scalar(high), &key]),
             None => mlx::zeros(shape),
         }
     }
 
     /// Returns normally distributed values with mean 0 and this standard deviation.
     pub fn normal(&mut self, shape: &[i32], scale: f32) -> Array {
+        self.normal_around(shape, 0.0, scale)
+    }
+
+    /// Returns normally distributed values with this mean and standard deviation.
+    pub fn normal_around(&mut self, shape: &[i32], mean: f32, std: f32) -> Array {
         let op = Op::RandomNormal {
             shape: shape.to_vec(),
             dtype: Dtype::Float32,
-            loc: 0.0,
-            scale,
+            loc: mean,
+            scale: std,
         };
         match self.next_key() {
             Some(key) => bind(op, &[&key]),
@@ -125,6 +135,56 @@ impl Init {
         }
     }
 
+    /// Returns the identity matrix, whatever the seed; the shape is `[n, n]`.
+    pub fn identity(&mut self, shape: &[i32]) -> Array {
+        match *shape {
+            [rows, columns] if rows == columns => mlx::eye_with(rows, columns, 0, Dtype::Float32),
+            _ => {
+                let message = format!("identity: wanted a shape [n, n], got {shape:?}");
+                Array::failed(Error::op("init", message))
+            }
+        }
+    }
+
+    /// Returns a matrix with orthonormal rows or columns, whichever are fewer, times `gain`: the orthogonal factor of a
+    /// matrix of normally distributed values. The shape is `[rows, columns]`.
+    pub fn orthogonal(&mut self, shape: &[i32], gain: f32) -> Array {
+        let [rows, columns] = *shape else {
+            return two_axes("orthogonal", shape);
+        };
+        if matches!(self.0, Source::Zeros) {
+            return mlx::zeros(shape);
+        }
+        let n = rows.max(columns);
+        match mlx::linalg::qr(&self.normal(&[n, n], 1.0)) {
+            Ok((q, r)) => {
+                // Signs by the diagonal of the other factor make the distribution uniform.
+                let q = q * r.diag(0).sign();
+                q.i((..rows, ..columns)) * gain
+            }
+            Err(error) => Array::failed(error),
+        }
+    }
+
+    /// Returns normally distributed values, of which `ceil(sparsity * columns)` in each row, at random places, are 0.
+    ///
+    /// The shape is `[rows, columns]`, `sparsity` from 0 to 1.
+    pub fn sparse(&mut self, shape: &[i32], sparsity: f32, mean: f32, std: f32) -> Array {
+        let [_, columns] = *shape else {
+            return two_axes("sparse", shape);
+        };
+        if !(0.0..=1.0).contains(&sparsity) {
+            let message = format!("sparse: sparsity must be from 0 to 1, got {sparsity}");
+            return Array::failed(Error::op("init", message));
+        }
+        #[allow(clippy::cast_possible_truncation)]
+        let zeros = (f64::from(sparsity) * f64::from(columns)).ceil() as i32;
+        // The place of each element in the order of its row.
+        let order = self.uniform_between(shape, 0.0, 1.0).argsort(1).argsort(1);
+        let values = self.normal_around(shape, mean, std);
+        mlx::where_(&order.less(zeros), 0.0, values)
+    }
+
     /// Splits the key: one half for this parameter, one for those after it.
     fn next_key(&mut self) -> Option<Array> {
         let key = match &self.0 {
@@ -164,12 +224,17 @@ impl Fan {
     }
 }
 
+fn two_axes(initializer: &str, shape: &[i32]) -> Array {
+    let message = format!("{initializer}: wanted a shape of 2 axes, got {shape:?}");
+    Array::failed(Error::op("init", message))
+}
+
 /// Returns fan-in and fan-out of a weight.
 #[allow(clippy::cast_precision_loss)]
 fn fans(shape: &[i32]) -> mlx::Result<(f32, f32)> {
     let [outputs, window @ .., inputs] = shape else {
         let message = format!("wanted at least 2 axes, got {shape:?}");
-        return Err(mlx::Error::op("init", message));
+        return Err(Error::op("init", message));
     };
     let window: f32 = window.iter().map(|&size| size as f32).product();
     Ok((*inputs as f32 * window, *outputs as f32 * window))

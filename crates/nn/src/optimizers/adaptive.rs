@@ -1,0 +1,219 @@
+//! RMSprop, Adagrad and AdaDelta: steps divided by a root of past squares of the gradient.
+
+use mlx::{Array, Result};
+
+use super::{Optimizer, OptimizerState, Schedule, StepContext, check_decay, check_eps, settings};
+
+/// RMSprop: `v` is a running mean of the square of the gradient, `w = w - learning_rate * g / (sqrt(v) + eps)`.
+///
+/// ```
+/// use mlx_nn::optimizers::RMSprop;
+/// assert_eq!(RMSprop::new(0.01).alpha(0.9).eps, 1e-8);
+/// ```
+#[derive(Clone, Debug)]
+pub struct RMSprop {
+    /// The learning rate.
+    pub learning_rate: Schedule,
+    /// The decay rate of the running mean. 0.99 by default.
+    pub alpha: f64,
+    /// Added to the denominator. `1e-8` by default.
+    pub eps: f64,
+    /// The state that [`Optimizer::update`] keeps: empty at first.
+    pub state: OptimizerState,
+}
+
+impl RMSprop {
+    /// Returns RMSprop with its default settings.
+    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
+        Self {
+            learning_rate: learning_rate.into(),
+            alpha: 0.99,
+            eps: 1e-8,
+            state: OptimizerState::new(),
+        }
+    }
+}
+
+settings! {
+    RMSprop {
+        alpha: f64, "this decay rate";
+        eps: f64, "this number added to the denominator";
+    }
+}
+
+impl Optimizer for RMSprop {
+    fn learning_rate(&self) -> Option<&Schedule> {
+        Some(&self.learning_rate)
+    }
+
+    fn slots(&self, _: &Array) -> &'static [&'static str] {
+        &["v"]
+    }
+
+    fn check(&self) -> Result<()> {
+        check_decay("rmsprop", "alpha", self.alpha)?;
+        check_eps("rmsprop", self.eps)
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut OptimizerState {
+        &mut self.state
+    }
+
+    #[track_caller]
+    fn apply_single(
+        &self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        step: &StepContext,
+    ) -> Array {
+        let [v] = slots else {
+            return parameter.clone();
+        };
+        *v = &*v * self.alpha + gradient.square() * (1.0 - self.alpha);
+        parameter - step.rate_for(gradient) * gradient / (v.sqrt() + self.eps)
+    }
+}
+
+/// Adagrad: `v` is the sum of all squares of the gradient, `w = w - learning_rate * g / (sqrt(v) + eps)`.
+#[derive(Clone, Debug)]
+pub struct Adagrad {
+    /// The learning rate.
+    pub learning_rate: Schedule,
+    /// Added to the denominator. `1e-8` by default.
+    pub eps: f64,
+    /// The state that [`Optimizer::update`] keeps: empty at first.
+    pub state: OptimizerState,
+}
+
+impl Adagrad {
+    /// Returns Adagrad with its default settings.
+    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
+        Self {
+            learning_rate: learning_rate.into(),
+            eps: 1e-8,
+            state: OptimizerState::new(),
+        }
+    }
+}
+
+settings! {
+    Adagrad {
+        eps: f64, "this number added to the denominator";
+    }
+}
+
+impl Optimizer for Adagrad {
+    fn learning_rate(&self) -> Option<&Schedule> {
+        Some(&self.learning_rate)
+    }
+
+    fn slots(&self, _: &Array) -> &'static [&'static str] {
+        &["v"]
+    }
+
+    fn check(&self) -> Result<()> {
+        check_eps("adagrad", self.eps)
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut OptimizerState {
+        &mut self.state
+    }
+
+    #[track_caller]
+    fn apply_single(
+        &self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        step: &StepContext,
+    ) -> Array {
+        let [v] = slots else {
+            return parameter.clone();
+        };
+        *v = &*v + gradient.square();
+        parameter - step.rate_for(gradient) * gradient / (v.sqrt() + self.eps)
+    }
+}
+
+/// AdaDelta: `v` and `u` are running means of the squares of the gradient and of the step `d`,
+/// `d = sqrt(u + eps) / sqrt(v + eps) * g`, `w = w - learning_rate * d`.
+#[derive(Clone, Debug)]
+pub struct AdaDelta {
+    /// The learning rate.
+    pub learning_rate: Schedule,
+    /// The decay rate of both running means. 0.9 by default.
+    pub rho: f64,
+    /// Added to both means. `1e-6` by default.
+    pub eps: f64,
+    /// The state that [`Optimizer::update`] keeps: empty at first.
+    pub state: OptimizerState,
+}
+
+impl AdaDelta {
+    /// Returns AdaDelta with its default settings.
+    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
+        Self {
+            learning_rate: learning_rate.into(),
+            rho: 0.9,
+            eps: 1e-6,
+            state: OptimizerState::new(),
+        }
+    }
+}
+
+settings! {
+    AdaDelta {
+        rho: f64, "this decay rate";
+        eps: f64, "this number added to both means";
+    }
+}
+
+impl Optimizer for AdaDelta {
+    fn learning_rate(&self) -> Option<&Schedule> {
+        Some(&self.learning_rate)
+    }
+
+    fn slots(&self, _: &Array) -> &'static [&'static str] {
+        &["v", "u"]
+    }
+
+    fn check(&self) -> Result<()> {
+        check_decay("adadelta", "rho", self.rho)?;
+        check_eps("adadelta", self.eps)
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut OptimizerState {
+        &mut self.state
+    }
+
+    #[track_caller]
+    fn apply_single(
+        &self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        step: &StepContext,
+    ) -> Array {
+        let [v, u] = slots else {
+            return parameter.clone();
+        };
+        let left = 1.0 - self.rho;
+        *v = &*v * self.rho + gradient.square() * left;
+        let change = (&*u + self.eps).sqrt() / (&*v + self.eps).sqrt() * gradient;
+        *u = &*u * self.rho + change.square() * left;
+        parameter - step.rate_for(gradient) * change
+    }
+}

@@ -1,0 +1,141 @@
+//! A transformer learns to write, character by character, from the pages of this repository:
+//! `cargo run --release -p mlx-examples --bin characters`.
+
+use mlx::fast::AttentionMask;
+use mlx::random;
+use mlx::{Array, Dtype};
+use mlx_examples::{is_short, progress, save_curve};
+use mlx_nn as nn;
+use mlx_nn::optimizers::{self as optim, Optimizer};
+use mlx_nn::{Forward, Module};
+
+const TEXT: &str = concat!(
+    include_str!("../README.md"),
+    include_str!("../ARCHITECTURE.md"),
+    include_str!("../CONTRIBUTING.md"),
+);
+/// Number of characters that the network reads at once.
+const CONTEXT: i32 = 64;
+const BATCH: i32 = 16;
+const WARM_UP: u32 = 50;
+
+#[derive(Clone, Module)]
+struct Block {
+    ln1: nn::LayerNorm,
+    attention: nn::MultiHeadAttention,
+    ln2: nn::LayerNorm,
+    mlp: nn::Sequential,
+}
+
+impl Block {
+    fn new(dims: i32, n_heads: i32) -> Self {
+        let (up, down) = (
+            nn::Linear::new(dims, 4 * dims),
+            nn::Linear::new(4 * dims, dims),
+        );
+        Self {
+            ln1: nn::LayerNorm::new(dims),
+            attention: nn::MultiHeadAttention::new(dims, n_heads),
+            ln2: nn::LayerNorm::new(dims),
+            mlp: nn::Sequential::new((up, nn::gelu, down)),
+        }
+    }
+}
+
+impl Forward for Block {
+    fn forward(&self, x: &Array) -> Array {
+        let y = self.ln1.forward(x);
+        let x = x + self.attention.forward(&y, &y, &y, &AttentionMask::causal());
+        &x + self.mlp.forward(&self.ln2.forward(&x))
+    }
+}
+
+#[derive(Clone, Module)]
+struct Transformer {
+    tokens: nn::Embedding,
+    positions: nn::Embedding,
+    blocks: Vec<Block>,
+    norm: nn::LayerNorm,
+    head: nn::Linear,
+}
+
+impl Transformer {
+    fn new(vocabulary: i32, dims: i32, n_heads: i32, n_layers: i32) -> Self {
+        Self {
+            tokens: nn::Embedding::new(vocabulary, dims),
+            positions: nn::Embedding::new(CONTEXT, dims),
+            blocks: (0..n_layers).map(|_| Block::new(dims, n_heads)).collect(),
+            norm: nn::LayerNorm::new(dims),
+            head: nn::Linear::new(dims, vocabulary),
+        }
+    }
+
+    /// From characters `[batch, length]` to scores of the next ones `[batch, length, vocabulary]`.
+    fn forward(&self, tokens: &Array) -> mlx::Result<Array> {
+        let positions = self.positions.forward(&mlx::iota(tokens.dim(1)?));
+        let x = self.tokens.forward(tokens) + positions;
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x));
+        Ok(self.head.forward(&self.norm.forward(&x)))
+    }
+}
+
+fn loss(model: &Transformer, x: &Array, y: &Array) -> mlx::Result<Array> {
+    Ok(nn::losses::cross_entropy(&model.forward(x)?, y).mean(()))
+}
+
+/// Returns what the model writes after a prompt.
+fn write(model: &Transformer, prompt: &[i32], length: usize) -> mlx::Result<Vec<i32>> {
+    let mut tokens = prompt.to_vec();
+    for index in 0..length {
+        let start = tokens.len().saturating_sub(CONTEXT as usize);
+        let context = Array::from(&tokens[start..]).expand_dims(0);
+        // Divided by a temperature of 0.7.
+        let scores = model.forward(&context)?.i((0, -1)) / 0.7;
+        let key = random::key(index as u64);
+        let next = random::categorical_with(&scores, &key);
+        tokens.push(next.astype(Dtype::Int32).item()?);
+    }
+    Ok(tokens)
+}
+
+fn main() -> anyhow::Result<()> {
+    nn::seed(0);
+    let mut vocabulary: Vec<char> = TEXT.chars().collect();
+    vocabulary.sort_unstable();
+    vocabulary.dedup();
+    let token = |c: char| vocabulary.binary_search(&c).map_or(0, |place| place as i32);
+    let data = Array::from(TEXT.chars().map(token).collect::<Vec<i32>>());
+
+    let mut model = Transformer::new(vocabulary.len() as i32, 128, 4, 4);
+    let steps = if is_short() { 30 } else { 1500 };
+    let warm_up = optim::linear_schedule(0.0, 2e-3, WARM_UP);
+    let rate = optim::join_schedules([warm_up, optim::cosine_decay(2e-3, steps)], [WARM_UP]);
+    let mut optimizer = optim::AdamW::new(rate).weight_decay(0.1);
+    let step = nn::value_and_grad(loss);
+    let bar = progress(steps as usize)?;
+    let mut losses = Vec::new();
+    let last_start = data.dim(0)? - CONTEXT - 1;
+    for index in 0..steps {
+        let key = random::key(u64::from(index));
+        let starts = random::randint_with(0, last_start, [BATCH, 1], &key);
+        let places = starts + mlx::iota(CONTEXT);
+        let (x, y) = (data.take(&places, 0), data.take(&places + 1, 0));
+        let (loss, gradients) = step(&model, &x, &y)?;
+        let (gradients, _) = optim::clip_grad_norm(&gradients, 1.0);
+        optimizer.update(&mut model, &gradients)?;
+        mlx::eval(&model)?;
+        losses.push(loss.item()?);
+        bar.set_message(format!("loss {:.3}", losses[losses.len() - 1]));
+        bar.inc(1);
+    }
+    bar.finish();
+    save_curve("characters", &losses)?;
+    let prompt: Vec<i32> = "The ".chars().map(token).collect();
+    let written = write(&model, &prompt, if is_short() { 20 } else { 500 })?;
+    let text: String = written
+        .into_iter()
+        .map(|token| vocabulary[token as usize])
+        .collect();
+    println!("{text}");
+    Ok(())
+}

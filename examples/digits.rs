@@ -1,0 +1,98 @@
+//! A convolutional network learns to read handwritten digits: `cargo run --release -p mlx-examples --bin digits`.
+
+use mlx::{Array, Dtype, random};
+use mlx_examples::{is_short, progress, save_curve};
+use mlx_nn as nn;
+use mlx_nn::optimizers::{self as optim, Optimizer};
+use mlx_nn::{Forward, Module};
+use mlx_testdata::assets;
+use mlx_testdata::digits::Digits;
+
+/// The first 1500 digits train the network, and the other 297 test it.
+const TRAINING: i32 = 1500;
+const BATCH: i32 = 50;
+
+#[derive(Clone, Module)]
+struct Net {
+    conv1: nn::Conv2d,
+    bn1: nn::BatchNorm,
+    conv2: nn::Conv2d,
+    bn2: nn::BatchNorm,
+    pool: nn::MaxPool2d,
+    fc1: nn::Linear,
+    fc2: nn::Linear,
+}
+
+impl Net {
+    fn new() -> Self {
+        Self {
+            conv1: nn::Conv2d::new(1, 32, 3).padding(1),
+            bn1: nn::BatchNorm::new(32),
+            conv2: nn::Conv2d::new(32, 64, 3).padding(1),
+            bn2: nn::BatchNorm::new(64),
+            pool: nn::MaxPool2d::new(2),
+            fc1: nn::Linear::new(2 * 2 * 64, 128),
+            fc2: nn::Linear::new(128, 10),
+        }
+    }
+}
+
+impl Forward for Net {
+    /// From images `[batch, 8, 8, 1]` to scores `[batch, 10]`.
+    fn forward(&self, x: &Array) -> Array {
+        let x = nn::relu(&self.bn1.forward(&self.conv1.forward(x)));
+        let x = self.pool.forward(&x);
+        let x = nn::relu(&self.bn2.forward(&self.conv2.forward(&x)));
+        let x = self.pool.forward(&x).flatten(1, -1);
+        self.fc2.forward(&nn::relu(&self.fc1.forward(&x)))
+    }
+}
+
+fn loss(net: &Net, x: &Array, y: &Array) -> Array {
+    nn::losses::cross_entropy(&net.forward(x), y).mean(())
+}
+
+fn accuracy(net: &Net, x: &Array, y: &Array) -> mlx::Result<f32> {
+    let is_right = net.forward(x).argmax(-1).equal(y);
+    is_right.astype(Dtype::Float32).mean(()).item()
+}
+
+fn main() -> anyhow::Result<()> {
+    nn::seed(0);
+    let mut key = random::key(0);
+    let digits = Digits::open(assets::digits()?)?;
+    let n = i32::try_from(digits.len())?;
+    let x = Array::from_slice(&digits.pixels, [n, 8, 8, 1])?;
+    let y = Array::from_slice(&digits.labels, [n])?;
+    let (train_x, test_x) = (x.i(..TRAINING), x.i(TRAINING..));
+    let (train_y, test_y) = (y.i(..TRAINING), y.i(TRAINING..));
+
+    let mut net = Net::new();
+    println!("{}", net.summary());
+    let epochs = if is_short() { 2 } else { 30 };
+    let steps = epochs * TRAINING / BATCH;
+    let mut optimizer = optim::AdamW::new(optim::cosine_decay(3e-3, steps.try_into()?));
+    let step = nn::value_and_grad(loss);
+    let bar = progress(steps.try_into()?)?;
+    let mut losses = Vec::new();
+    for _ in 0..epochs {
+        net.train();
+        let [next, shuffle] = random::keys(&key);
+        key = next;
+        let order = random::permutation_with(&mlx::iota(TRAINING), 0, &shuffle);
+        for batch in order.reshape([-1, BATCH]).unstack(0)? {
+            let (x, y) = (train_x.take(&batch, 0), train_y.take(&batch, 0));
+            let (loss, gradients) = step(&net, &x, &y)?;
+            optimizer.update(&mut net, &gradients)?;
+            mlx::eval(&net)?;
+            losses.push(loss.item()?);
+            bar.inc(1);
+        }
+        net.eval();
+        bar.set_message(format!("accuracy {:.4}", accuracy(&net, &test_x, &test_y)?));
+    }
+    bar.finish();
+    save_curve("digits", &losses)?;
+    println!("accuracy {:.4}", accuracy(&net, &test_x, &test_y)?);
+    Ok(())
+}
