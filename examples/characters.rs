@@ -72,7 +72,7 @@ impl Transformer {
 
     /// From characters `[batch, length]` to scores of the next ones `[batch, length, vocabulary]`.
     fn forward(&self, tokens: &Array) -> mlx::Result<Array> {
-        let positions = self.positions.forward(&mlx::iota(tokens.dim(1)?));
+        let positions = self.positions.forward(&mlx::arange(tokens.dim(1)?));
         let x = self.tokens.forward(tokens) + positions;
         let x = self.blocks.iter().fold(x, |x, block| block.forward(&x));
         Ok(self.head.forward(&self.norm.forward(&x)))
@@ -86,20 +86,19 @@ fn loss(model: &Transformer, x: &Array, y: &Array) -> mlx::Result<Array> {
 /// Returns what the model writes after a prompt.
 fn write(model: &Transformer, prompt: &[i32], length: usize) -> mlx::Result<Vec<i32>> {
     let mut tokens = prompt.to_vec();
-    for index in 0..length {
+    for _ in 0..length {
         let start = tokens.len().saturating_sub(CONTEXT as usize);
         let context = Array::from(&tokens[start..]).expand_dims(0);
         // Divided by a temperature of 0.7.
         let scores = model.forward(&context)?.i((0, -1)) / 0.7;
-        let key = random::key(index as u64);
-        let next = random::categorical_with(&scores, &key);
+        let next = random::categorical(&scores);
         tokens.push(next.astype(Dtype::Int32).item()?);
     }
     Ok(tokens)
 }
 
 fn main() -> anyhow::Result<()> {
-    nn::seed(0);
+    random::seed(0);
     let mut vocabulary: Vec<char> = TEXT.chars().collect();
     vocabulary.sort_unstable();
     vocabulary.dedup();
@@ -107,7 +106,7 @@ fn main() -> anyhow::Result<()> {
     let data = Array::from(TEXT.chars().map(token).collect::<Vec<i32>>());
 
     let mut model = Transformer::new(vocabulary.len() as i32, 128, 4, 4);
-    let steps = if is_short() { 30 } else { 1500 };
+    let steps = if is_short() { 20 } else { 1500 };
     let warm_up = optim::linear_schedule(0.0, 2e-3, WARM_UP);
     let rate = optim::join_schedules([warm_up, optim::cosine_decay(2e-3, steps)], [WARM_UP]);
     let mut optimizer = optim::AdamW::new(rate).weight_decay(0.1);
@@ -115,10 +114,9 @@ fn main() -> anyhow::Result<()> {
     let bar = progress(steps as usize)?;
     let mut losses = Vec::new();
     let last_start = data.dim(0)? - CONTEXT - 1;
-    for index in 0..steps {
-        let key = random::key(u64::from(index));
-        let starts = random::randint_with(0, last_start, [BATCH, 1], &key);
-        let places = starts + mlx::iota(CONTEXT);
+    for _ in 0..steps {
+        let starts = random::randint(0, last_start, [BATCH, 1]);
+        let places = starts + mlx::arange(CONTEXT);
         let (x, y) = (data.take(&places, 0), data.take(&places + 1, 0));
         let (loss, gradients) = step(&model, &x, &y)?;
         let (gradients, _) = optim::clip_grad_norm(&gradients, 1.0);

@@ -36,7 +36,7 @@ fn write(network: &Network, checkpoint: &Checkpoint) -> anyhow::Result<String> {
 }
 
 fn main() -> anyhow::Result<()> {
-    nn::seed(0);
+    mlx::random::seed(0);
     let checkpoint = Checkpoint::open(assets::smollm2()?)?;
     let mut network = Network::new(&checkpoint, &NetworkOptions::default())?;
     if !is_short() {

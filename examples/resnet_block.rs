@@ -73,7 +73,7 @@ fn loss(block: &BasicBlock, x: &Array, y: &Array) -> Array {
 }
 
 fn main() -> anyhow::Result<()> {
-    nn::seed(0);
+    random::seed(0);
     let arrays = io::load_safetensors(WEIGHTS)?.arrays;
     let mut weights = converted(arrays.into_iter().collect())?;
     let x = weights.remove("input").context("an input")?;
@@ -91,9 +91,8 @@ fn main() -> anyhow::Result<()> {
     let step = nn::value_and_grad(loss);
     let bar = progress(steps as usize)?;
     let mut losses = Vec::new();
-    for index in 0..steps {
-        let key = random::key(u64::from(index));
-        let x = random::normal_with([16, 14, 14, 8], &key);
+    for _ in 0..steps {
+        let x = random::normal([16, 14, 14, 8]);
         let (loss, gradients) = step(&student, &x, &teacher.forward(&x))?;
         optimizer.update(&mut student, &gradients)?;
         mlx::eval(&student)?;

@@ -63,3 +63,10 @@ fn a_block_of_pytorch_gives_its_numbers() {
         "{printed}"
     );
 }
+
+#[test]
+fn a_series_is_predicted_better_than_by_its_last_value() {
+    let printed = printed(env!("CARGO_BIN_EXE_time_series"));
+    let (error, before) = (number(&printed, "error"), number(&printed, "before"));
+    assert!(error < 0.7 * before, "{printed}");
+}
