@@ -9,7 +9,7 @@
 //! use mlx::fft::{self, FftOptions};
 //! let x = mlx::array!([1.0, 2.0, 3.0, 4.0]);
 //! let back = fft::irfft(&fft::rfft(&x));
-//! assert!(back.allclose_with(&x, mlx::CloseOptions { rtol: 1e-5, atol: 1e-6, equal_nan: false }).item::<bool>()?);
+//! assert!(back.allclose_with(&x, mlx::CloseOptions::new(1e-5, 1e-6)).item::<bool>()?);
 //! # Ok(())
 //! # }
 //! ```

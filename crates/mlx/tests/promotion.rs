@@ -35,14 +35,7 @@ fn pair(op: &str, a: &Array, b: &Array) -> Array {
         "inner" => a.inner(b),
         "outer" => a.outer(b),
         "kron" => a.kron(b),
-        "isclose" => a.isclose_with(
-            b,
-            mlx::CloseOptions {
-                rtol: 1e-5,
-                atol: 1e-8,
-                equal_nan: false,
-            },
-        ),
+        "isclose" => a.isclose_with(b, mlx::CloseOptions::new(1e-5, 1e-8)),
         "array_equal" => a.array_equal(b),
         "where" => where_(&array!([[true, false], [false, true]]), a, b),
         "concatenate" => concatenate([a, b], 0),

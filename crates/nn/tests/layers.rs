@@ -51,15 +51,8 @@ fn sequential_takes_layers_functions_and_models() -> mlx::Result<()> {
     let x = Init::seed(3).normal(&[2, 4], 1.0);
     let wanted = linear(2).forward(&(relu(&linear(1).forward(&x)) * 2.0));
     let close = |got: Array| {
-        got.allclose_with(
-            &wanted,
-            mlx::CloseOptions {
-                rtol: 1e-5,
-                atol: 1e-6,
-                equal_nan: false,
-            },
-        )
-        .item::<bool>()
+        got.allclose_with(&wanted, mlx::CloseOptions::new(1e-5, 1e-6))
+            .item::<bool>()
     };
     assert!(close(model.forward(&x))?);
     assert!(close(

@@ -42,14 +42,7 @@ fn trained(model: &mut Sequential) {
 }
 
 fn close(a: &Array, b: &Array, tolerance: f64) -> bool {
-    let close = a.allclose_with(
-        b,
-        mlx::CloseOptions {
-            rtol: tolerance,
-            atol: tolerance,
-            equal_nan: false,
-        },
-    );
+    let close = a.allclose_with(b, mlx::CloseOptions::new(tolerance, tolerance));
     close.item::<bool>().expect("a value")
 }
 

@@ -233,40 +233,19 @@ fn a_compiled_function_takes_a_module_and_returns_one() -> mlx::Result<()> {
     let y = wanted.forward(&tokens);
     let (got, after) = forward.call((&net, &tokens))?;
     assert!(
-        got.allclose_with(
-            &y,
-            mlx::CloseOptions {
-                rtol: 1e-5,
-                atol: 1e-5,
-                equal_nan: false
-            }
-        )
-        .item::<bool>()?
+        got.allclose_with(&y, mlx::CloseOptions::new(1e-5, 1e-5))
+            .item::<bool>()?
     );
     let (a, b) = (after.mean.get(), wanted.mean.get());
     assert!(
-        a.allclose_with(
-            &b,
-            mlx::CloseOptions {
-                rtol: 1e-5,
-                atol: 1e-5,
-                equal_nan: false
-            }
-        )
-        .item::<bool>()?
+        a.allclose_with(&b, mlx::CloseOptions::new(1e-5, 1e-5))
+            .item::<bool>()?
     );
     net.scale = array!([3.0]);
     let (other, _) = forward.call((&net, &tokens))?;
     assert!(
         !other
-            .allclose_with(
-                &y,
-                mlx::CloseOptions {
-                    rtol: 1e-5,
-                    atol: 1e-5,
-                    equal_nan: false
-                }
-            )
+            .allclose_with(&y, mlx::CloseOptions::new(1e-5, 1e-5))
             .item::<bool>()?
     );
     assert_eq!(forward.stats().misses, 1, "traced once");
@@ -298,14 +277,7 @@ fn a_whole_step_compiles_with_the_module_as_an_argument() -> mlx::Result<()> {
     assert!(
         eager
             .weight
-            .allclose_with(
-                &fast.weight,
-                mlx::CloseOptions {
-                    rtol: 1e-5,
-                    atol: 1e-6,
-                    equal_nan: false
-                }
-            )
+            .allclose_with(&fast.weight, mlx::CloseOptions::new(1e-5, 1e-6))
             .item::<bool>()?
     );
     assert_eq!(compiled.stats().misses, 1);
@@ -318,15 +290,8 @@ fn modules_go_through_vmap_and_checkpoint() -> mlx::Result<()> {
     let x = Init::seed(9).normal(&[5, 4], 1.0);
     let rows = vmap(|x: &Array| layer.forward(x)).call(&x)?;
     assert!(
-        rows.allclose_with(
-            layer.forward(&x),
-            mlx::CloseOptions {
-                rtol: 1e-5,
-                atol: 1e-6,
-                equal_nan: false
-            }
-        )
-        .item::<bool>()?
+        rows.allclose_with(layer.forward(&x), mlx::CloseOptions::new(1e-5, 1e-6))
+            .item::<bool>()?
     );
 
     let plain = |layer: &Linear, x: &Array| layer.forward(x).square().sum(());
@@ -335,14 +300,7 @@ fn modules_go_through_vmap_and_checkpoint() -> mlx::Result<()> {
     let got = grad(move |layer: &Linear, x: &Array| kept.call((layer, x))).call((&layer, &x))?;
     assert!(
         got.weight
-            .allclose_with(
-                &wanted.weight,
-                mlx::CloseOptions {
-                    rtol: 1e-5,
-                    atol: 1e-6,
-                    equal_nan: false
-                }
-            )
+            .allclose_with(&wanted.weight, mlx::CloseOptions::new(1e-5, 1e-6))
             .item::<bool>()?
     );
     Ok(())

@@ -304,6 +304,17 @@ pub struct CloseOptions {
     pub equal_nan: bool,
 }
 
+impl CloseOptions {
+    /// Returns the options with these tolerances; NaN is not equal to NaN.
+    pub const fn new(rtol: f64, atol: f64) -> Self {
+        Self {
+            rtol,
+            atol,
+            equal_nan: false,
+        }
+    }
+}
+
 impl Default for CloseOptions {
     fn default() -> Self {
         Self {

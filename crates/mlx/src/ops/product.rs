@@ -187,7 +187,7 @@ impl Array {
 /// The axes of [`tensordot`](Array::tensordot): how many, or a list for each side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TensordotAxes {
-    /// The last so many of the left side with the first so many of the right.
+    /// The last `n` axes of the left side with the first `n` of the right.
     Count(i32),
     /// These of the left side with those of the right.
     Lists(Vec<i32>, Vec<i32>),

@@ -8,7 +8,7 @@ use crate::{Array, Axes, Integer, Result, Shape, bind, bind_all};
 /// How [`split`](Array::split) cuts: `3` for equal parts, `[2, 5]` before these indices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sections {
-    /// So many parts of one size.
+    /// This many parts of one size.
     Equal(i32),
     /// Before each of these indices.
     At(Vec<i32>),
@@ -251,7 +251,7 @@ impl Array {
         bind(Op::Roll { shift, axes }, &[self])
     }
 
-    /// Returns the array cut along `axis`: into so many equal parts, or before each of several indices, given as an array,
+    /// Returns the array cut along `axis`: into a number of equal parts, or before each of several indices, given as an array,
     /// a vector or a slice.
     ///
     /// # Errors
