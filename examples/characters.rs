@@ -1,7 +1,6 @@
 //! A transformer learns to write, character by character, from the pages of this repository:
 //! `cargo run --release -p mlx-examples --bin characters`.
 
-use mlx::fast::AttentionMask;
 use mlx::random;
 use mlx::{Array, Dtype};
 use mlx_examples::{is_short, progress, save_curve};
@@ -17,7 +16,7 @@ const TEXT: &str = concat!(
 /// Number of characters that the network reads at once.
 const CONTEXT: i32 = 64;
 const BATCH: i32 = 16;
-const WARM_UP: u32 = 50;
+const WARM_UP: i32 = 50;
 
 #[derive(Clone, Module)]
 struct Block {
@@ -45,7 +44,7 @@ impl Block {
 impl Forward for Block {
     fn forward(&self, x: &Array) -> Array {
         let y = self.ln1.forward(x);
-        let x = x + self.attention.forward(&y, &y, &y, &AttentionMask::causal());
+        let x = x + self.attention.forward(&y, &y, &y, "causal");
         &x + self.mlp.forward(&self.ln2.forward(&x))
     }
 }
@@ -60,7 +59,7 @@ struct Transformer {
 }
 
 impl Transformer {
-    fn new(vocabulary: i32, dims: i32, n_heads: i32, n_layers: i32) -> Self {
+    fn new(vocabulary: usize, dims: i32, n_heads: i32, n_layers: usize) -> Self {
         Self {
             tokens: nn::Embedding::new(vocabulary, dims),
             positions: nn::Embedding::new(CONTEXT, dims),
@@ -105,13 +104,13 @@ fn main() -> anyhow::Result<()> {
     let token = |c: char| vocabulary.binary_search(&c).map_or(0, |place| place as i32);
     let data = Array::from(TEXT.chars().map(token).collect::<Vec<i32>>());
 
-    let mut model = Transformer::new(vocabulary.len() as i32, 128, 4, 4);
+    let mut model = Transformer::new(vocabulary.len(), 128, 4, 4);
     let steps = if is_short() { 20 } else { 1500 };
     let warm_up = optim::linear_schedule(0.0, 2e-3, WARM_UP);
     let rate = optim::join_schedules([warm_up, optim::cosine_decay(2e-3, steps)], [WARM_UP]);
     let mut optimizer = optim::AdamW::new(rate).weight_decay(0.1);
     let step = nn::value_and_grad(loss);
-    let bar = progress(steps as usize)?;
+    let bar = progress(steps)?;
     let mut losses = Vec::new();
     let last_start = data.dim(0)? - CONTEXT - 1;
     for _ in 0..steps {

@@ -8,9 +8,9 @@ use mlx_nn::{Forward, Module};
 use mlx_testdata::assets;
 use mlx_testdata::digits::Digits;
 
-const BATCH: i32 = 50;
+const BATCH: usize = 50;
 /// In an epoch, of 1437 digits.
-const BATCHES: i32 = 28;
+const BATCHES: usize = 28;
 
 #[derive(Clone, Module)]
 struct Net {
@@ -60,12 +60,13 @@ fn accuracy(net: &Net, x: &Array, y: &Array) -> mlx::Result<f32> {
 fn main() -> anyhow::Result<()> {
     random::seed(0);
     let digits = Digits::open(assets::digits()?)?;
-    let n = i32::try_from(digits.len())?;
+    let n = digits.len();
     let x = Array::from_slice(&digits.pixels, [n, 8, 8, 1])?;
     let y = Array::from_slice(&digits.labels, [n])?;
     // Every fifth digit tests the network, and the others train it.
-    let (test, training): (Vec<i32>, Vec<i32>) = (0..n).partition(|place| place % 5 == 0);
-    let n_training = i32::try_from(training.len())?;
+    let places = 0..i32::try_from(n)?;
+    let (test, training): (Vec<i32>, Vec<i32>) = places.partition(|place| place % 5 == 0);
+    let n_training = training.len();
     let [training, test] = [training, test].map(Array::from);
     let (train_x, test_x) = (x.take(&training, 0), x.take(&test, 0));
     let (train_y, test_y) = (y.take(&training, 0), y.take(&test, 0));
@@ -74,9 +75,9 @@ fn main() -> anyhow::Result<()> {
     println!("{}", net.summary());
     let epochs = if is_short() { 2 } else { 20 };
     let steps = epochs * BATCHES;
-    let mut optimizer = optim::AdamW::new(optim::cosine_decay(3e-3, steps.try_into()?));
+    let mut optimizer = optim::AdamW::new(optim::cosine_decay(3e-3, steps));
     let step = nn::value_and_grad(loss);
-    let bar = progress(steps.try_into()?)?;
+    let bar = progress(steps)?;
     let mut losses = Vec::new();
     for _ in 0..epochs {
         net.train();

@@ -89,7 +89,7 @@ fn main() -> anyhow::Result<()> {
     let steps = if is_short() { 20 } else { 400 };
     let mut optimizer = optim::Adam::new(optim::cosine_decay(1e-2, steps));
     let step = nn::value_and_grad(loss);
-    let bar = progress(steps as usize)?;
+    let bar = progress(steps)?;
     let mut losses = Vec::new();
     for _ in 0..steps {
         let x = random::normal([16, 14, 14, 8]);

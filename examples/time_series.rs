@@ -58,7 +58,7 @@ fn main() -> anyhow::Result<()> {
     let steps = if is_short() { 60 } else { 600 };
     let mut optimizer = optim::Adam::new(optim::cosine_decay(1e-2, steps));
     let step = nn::value_and_grad(loss);
-    let bar = progress(steps as usize)?;
+    let bar = progress(steps)?;
     let mut losses = Vec::new();
     for _ in 0..steps {
         let last_start = TRAINING - WINDOW - 1;

@@ -1,6 +1,6 @@
 //! Activation functions as layers, with the names and defaults of `mlx.nn`.
 
-use mlx::Array;
+use mlx::{Array, Integer};
 
 use crate::{Forward, Module, ModuleState, activation};
 
@@ -161,7 +161,8 @@ impl Default for PReLU {
 
 impl PReLU {
     /// Returns the layer with `num_parameters` slopes that start at `init`; the defaults are 1 and 0.25.
-    pub fn new(num_parameters: i32, init: f32) -> Self {
+    pub fn new(num_parameters: impl Integer, init: f32) -> Self {
+        let num_parameters = num_parameters.to_i32();
         Self {
             weight: mlx::full([num_parameters], init),
             state: ModuleState::default(),

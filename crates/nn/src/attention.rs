@@ -1,7 +1,7 @@
 //! Multi-head attention with its projections.
 
 use mlx::fast::AttentionMask;
-use mlx::{Array, Dtype};
+use mlx::{Array, Dtype, Integer};
 
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{FastOps, Init, Linear, Module, ModuleState};
@@ -32,7 +32,8 @@ pub struct MultiHeadAttention {
 
 impl MultiHeadAttention {
     /// Returns attention over `dims` with `n_heads` heads, whose projections have no bias.
-    pub fn new(dims: i32, n_heads: i32) -> Self {
+    pub fn new(dims: impl Integer, n_heads: impl Integer) -> Self {
+        let (dims, n_heads) = (dims.to_i32(), n_heads.to_i32());
         Self::with_init(dims, n_heads, false, &mut Init::default())
     }
 
@@ -49,7 +50,8 @@ impl MultiHeadAttention {
     /// Returns the layer with queries of another size, `[batch, length, query_input_dims]`; `dims` by default. Their
     /// projection gets new initial values.
     #[must_use]
-    pub fn query_input_dims(mut self, query_input_dims: i32) -> Self {
+    pub fn query_input_dims(mut self, query_input_dims: impl Integer) -> Self {
+        let query_input_dims = query_input_dims.to_i32();
         self.query_proj = projection(&self.query_proj, query_input_dims, None);
         self
     }
@@ -58,7 +60,8 @@ impl MultiHeadAttention {
     /// Their projections get new initial values. For another size of the values, call
     /// [`value_input_dims`](Self::value_input_dims) after it.
     #[must_use]
-    pub fn key_input_dims(mut self, key_input_dims: i32) -> Self {
+    pub fn key_input_dims(mut self, key_input_dims: impl Integer) -> Self {
+        let key_input_dims = key_input_dims.to_i32();
         self.key_proj = projection(&self.key_proj, key_input_dims, None);
         self.value_input_dims(key_input_dims)
     }
@@ -66,7 +69,8 @@ impl MultiHeadAttention {
     /// Returns the layer with values of another size, `[batch, length, value_input_dims]`; by default that of the keys.
     /// Their projection gets new initial values.
     #[must_use]
-    pub fn value_input_dims(mut self, value_input_dims: i32) -> Self {
+    pub fn value_input_dims(mut self, value_input_dims: impl Integer) -> Self {
+        let value_input_dims = value_input_dims.to_i32();
         self.value_proj = projection(&self.value_proj, value_input_dims, None);
         self
     }
@@ -74,7 +78,8 @@ impl MultiHeadAttention {
     /// Returns the layer with another size of the projected values of all heads together; `dims` by default. The
     /// projections of values and of the output get new initial values.
     #[must_use]
-    pub fn value_dims(mut self, value_dims: i32) -> Self {
+    pub fn value_dims(mut self, value_dims: impl Integer) -> Self {
+        let value_dims = value_dims.to_i32();
         let inputs = axis_size(&self.value_proj.weight, -1);
         self.value_proj = projection(&self.value_proj, inputs, value_dims);
         self.out_proj = projection(&self.out_proj, value_dims, None);
@@ -84,7 +89,8 @@ impl MultiHeadAttention {
     /// Returns the layer with another size of the output, `[batch, length, value_output_dims]`; `dims` by default. The
     /// projection of the output gets new initial values.
     #[must_use]
-    pub fn value_output_dims(mut self, value_output_dims: i32) -> Self {
+    pub fn value_output_dims(mut self, value_output_dims: impl Integer) -> Self {
+        let value_output_dims = value_output_dims.to_i32();
         let inputs = axis_size(&self.out_proj.weight, -1);
         self.out_proj = projection(&self.out_proj, inputs, value_output_dims);
         self
@@ -128,11 +134,11 @@ impl MultiHeadAttention {
         queries: &Array,
         keys: &Array,
         values: &Array,
-        mask: &AttentionMask,
+        mask: impl Into<AttentionMask>,
     ) -> Array {
         let q = self.heads(&self.query_proj.forward(queries));
         let (k, v) = self.projected(keys, values);
-        let y = self.mixed(&q, &k, &v, mask);
+        let y = self.mixed(&q, &k, &v, &mask.into());
         in_layer(NAME, y, [queries, keys, values], || {
             self.mismatch(&[
                 ("queries", queries, &self.query_proj),

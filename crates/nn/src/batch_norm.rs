@@ -1,6 +1,6 @@
 //! Batch normalization.
 
-use mlx::{Array, Error, Result};
+use mlx::{Array, Error, Integer, Result};
 
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{Buffer, Forward, Module, ModuleState};
@@ -45,7 +45,8 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// Returns a norm with weight 1, bias 0, running statistics, `eps` of 1e-5 and a momentum of 0.1.
-    pub fn new(num_features: i32) -> Self {
+    pub fn new(num_features: impl Integer) -> Self {
+        let num_features = num_features.to_i32();
         let zeros = || mlx::zeros([num_features]);
         let ones = || mlx::ones([num_features]);
         Self {

@@ -1,6 +1,6 @@
 //! Bilinear layers.
 
-use mlx::Array;
+use mlx::{Array, Integer};
 
 use crate::conv::biased;
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
@@ -29,7 +29,16 @@ pub struct Bilinear {
 impl Bilinear {
     /// Returns a layer with a bias, and values uniformly distributed from `-1 / sqrt(input1_dims)` to
     /// `1 / sqrt(input1_dims)`.
-    pub fn new(input1_dims: i32, input2_dims: i32, output_dims: i32) -> Self {
+    pub fn new(
+        input1_dims: impl Integer,
+        input2_dims: impl Integer,
+        output_dims: impl Integer,
+    ) -> Self {
+        let (input1_dims, input2_dims, output_dims) = (
+            input1_dims.to_i32(),
+            input2_dims.to_i32(),
+            output_dims.to_i32(),
+        );
         let dims = [input1_dims, input2_dims, output_dims];
         Self::with_init(dims, true, &mut Init::default())
     }

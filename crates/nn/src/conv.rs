@@ -1,6 +1,6 @@
 //! Convolutions.
 
-use mlx::{Array, ConvOptions, Error, Op, Shape, bind};
+use mlx::{Array, ConvOptions, Error, Integer, Op, Shape, bind};
 
 use crate::batch_norm::scaled;
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
@@ -36,7 +36,16 @@ pub struct Conv1d {
 
 impl Conv1d {
     /// Returns a convolution with a bias of 0, stride 1, no padding, and uniform initial weights.
-    pub fn new(in_channels: i32, out_channels: i32, kernel_size: i32) -> Self {
+    pub fn new(
+        in_channels: impl Integer,
+        out_channels: impl Integer,
+        kernel_size: impl Integer,
+    ) -> Self {
+        let (in_channels, out_channels, kernel_size) = (
+            in_channels.to_i32(),
+            out_channels.to_i32(),
+            kernel_size.to_i32(),
+        );
         let init = &mut Init::default();
         Self::with_init(in_channels, out_channels, kernel_size, true, init)
     }
@@ -63,21 +72,24 @@ impl Conv1d {
 
     /// Returns the convolution with another stride.
     #[must_use]
-    pub fn stride(mut self, stride: i32) -> Self {
+    pub fn stride(mut self, stride: impl Integer) -> Self {
+        let stride = stride.to_i32();
         self.stride = stride;
         self
     }
 
     /// Returns the convolution with zeros on both sides of the input.
     #[must_use]
-    pub fn padding(mut self, padding: i32) -> Self {
+    pub fn padding(mut self, padding: impl Integer) -> Self {
+        let padding = padding.to_i32();
         self.padding = padding;
         self
     }
 
     /// Returns the convolution with another dilation of the kernel.
     #[must_use]
-    pub fn dilation(mut self, dilation: i32) -> Self {
+    pub fn dilation(mut self, dilation: impl Integer) -> Self {
+        let dilation = dilation.to_i32();
         self.dilation = dilation;
         self
     }
@@ -86,7 +98,8 @@ impl Conv1d {
     /// that does not divide both numbers of channels gives a weight that carries the error.
     #[must_use]
     #[track_caller]
-    pub fn groups(mut self, groups: i32) -> Self {
+    pub fn groups(mut self, groups: impl Integer) -> Self {
+        let groups = groups.to_i32();
         self.weight = grouped("Conv1d", &self.weight, self.groups, groups);
         self.groups = groups;
         self
@@ -159,7 +172,12 @@ impl Conv2d {
     /// Returns a convolution with a bias of 0, stride 1, no padding, and uniform initial weights. The size of the kernel
     /// is one number, or `[height, width]`.
     #[track_caller]
-    pub fn new(in_channels: i32, out_channels: i32, kernel_size: impl Into<Shape>) -> Self {
+    pub fn new(
+        in_channels: impl Integer,
+        out_channels: impl Integer,
+        kernel_size: impl Into<Shape>,
+    ) -> Self {
+        let (in_channels, out_channels) = (in_channels.to_i32(), out_channels.to_i32());
         let init = &mut Init::default();
         Self::with_init(in_channels, out_channels, kernel_size, true, init)
     }
@@ -211,7 +229,8 @@ impl Conv2d {
     /// that does not divide both numbers of channels gives a weight that carries the error.
     #[must_use]
     #[track_caller]
-    pub fn groups(mut self, groups: i32) -> Self {
+    pub fn groups(mut self, groups: impl Integer) -> Self {
+        let groups = groups.to_i32();
         self.weight = grouped("Conv2d", &self.weight, self.groups, groups);
         self.groups = groups;
         self

@@ -1,6 +1,6 @@
 //! Convolutions over volumes.
 
-use mlx::{Array, ConvOptions, Shape};
+use mlx::{Array, ConvOptions, Integer, Shape};
 
 use crate::batch_norm::scaled;
 use crate::conv::{biased, mismatch, settings_mismatch, uniform_weight};
@@ -44,7 +44,12 @@ impl Conv3d {
     /// Returns a convolution with a bias of 0, stride 1, no padding, and uniform initial weights. The size of the kernel
     /// is one number, or `[depth, height, width]`.
     #[track_caller]
-    pub fn new(in_channels: i32, out_channels: i32, kernel_size: impl Into<Shape>) -> Self {
+    pub fn new(
+        in_channels: impl Integer,
+        out_channels: impl Integer,
+        kernel_size: impl Into<Shape>,
+    ) -> Self {
+        let (in_channels, out_channels) = (in_channels.to_i32(), out_channels.to_i32());
         let init = &mut Init::default();
         Self::with_init(in_channels, out_channels, kernel_size, true, init)
     }

@@ -1,6 +1,6 @@
 //! Embedding tables.
 
-use mlx::{Array, Op, Quantization, Result, bind, fast};
+use mlx::{Array, Integer, Op, Quantization, Result, bind, fast};
 
 use crate::layer_error::{axis_size, in_layer};
 use crate::linear::{is_shorter, linear_mismatch};
@@ -24,7 +24,8 @@ pub struct Embedding {
 
 impl Embedding {
     /// Returns a table with normally distributed values of variance `1 / dims`.
-    pub fn new(num_embeddings: i32, dims: i32) -> Self {
+    pub fn new(num_embeddings: impl Integer, dims: impl Integer) -> Self {
+        let (num_embeddings, dims) = (num_embeddings.to_i32(), dims.to_i32());
         Self::with_init(num_embeddings, dims, &mut Init::default())
     }
 

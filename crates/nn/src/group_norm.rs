@@ -1,6 +1,6 @@
 //! Normalization of groups of features, and of each feature, over the axes of space.
 
-use mlx::{Array, Error, Result, fast};
+use mlx::{Array, Error, Integer, Result, fast};
 
 use crate::batch_norm::scaled;
 use crate::{Forward, Module, ModuleState};
@@ -37,7 +37,8 @@ pub struct GroupNorm {
 
 impl GroupNorm {
     /// Returns a norm with weight 1, bias 0 and `eps` of 1e-5, whose groups are every `num_groups`-th feature.
-    pub fn new(num_groups: i32, dims: i32) -> Self {
+    pub fn new(num_groups: impl Integer, dims: impl Integer) -> Self {
+        let (num_groups, dims) = (num_groups.to_i32(), dims.to_i32());
         Self {
             weight: Some(mlx::ones([dims])),
             bias: Some(mlx::zeros([dims])),
@@ -152,7 +153,8 @@ pub struct InstanceNorm {
 
 impl InstanceNorm {
     /// Returns a norm without weight and bias, and with `eps` of 1e-5.
-    pub fn new(dims: i32) -> Self {
+    pub fn new(dims: impl Integer) -> Self {
+        let dims = dims.to_i32();
         Self {
             weight: None,
             bias: None,

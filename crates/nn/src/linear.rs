@@ -1,6 +1,6 @@
 //! Linear layers.
 
-use mlx::{Array, Dtype, Quantization, Result, addmm, fast};
+use mlx::{Array, Dtype, Integer, Quantization, Result, addmm, fast};
 
 use crate::conv::biased;
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
@@ -39,7 +39,8 @@ pub struct Linear {
 impl Linear {
     /// Returns a layer with a bias, and values uniformly distributed from `-1 / sqrt(input_dims)` to
     /// `1 / sqrt(input_dims)`.
-    pub fn new(input_dims: i32, output_dims: i32) -> Self {
+    pub fn new(input_dims: impl Integer, output_dims: impl Integer) -> Self {
+        let (input_dims, output_dims) = (input_dims.to_i32(), output_dims.to_i32());
         Self::with_init(input_dims, output_dims, true, &mut Init::default())
     }
 

@@ -1,6 +1,6 @@
 //! Normalization of the last axis.
 
-use mlx::Array;
+use mlx::{Array, Integer};
 
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{FastOps, Module, ModuleState};
@@ -24,7 +24,8 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// Returns a norm with weight 1, bias 0 and `eps` of 1e-5.
-    pub fn new(dims: i32) -> Self {
+    pub fn new(dims: impl Integer) -> Self {
+        let dims = dims.to_i32();
         Self {
             weight: Some(mlx::ones([dims])),
             bias: Some(mlx::zeros([dims])),
@@ -101,7 +102,8 @@ pub struct RmsNorm {
 
 impl RmsNorm {
     /// Returns a norm with weight 1 and `eps` of 1e-5.
-    pub fn new(dims: i32) -> Self {
+    pub fn new(dims: impl Integer) -> Self {
+        let dims = dims.to_i32();
         Self {
             weight: mlx::ones([dims]),
             eps: 1e-5,

@@ -1,7 +1,7 @@
 //! Layers for the positions of a sequence: rotary and sinusoidal encodings, and linear biases.
 
 use mlx::fast::{Offset, RopeOptions};
-use mlx::{Array, Dtype, Error, Result, concatenate};
+use mlx::{Array, Dtype, Error, Integer, Result, concatenate};
 
 use crate::layer_error::in_layer;
 use crate::{FastOps, Forward, Module};
@@ -39,7 +39,8 @@ pub struct RoPE {
 
 impl RoPE {
     /// Returns the encoding of `dims` features in halves, with base 10000 and scale 1.
-    pub fn new(dims: i32) -> Self {
+    pub fn new(dims: impl Integer) -> Self {
+        let dims = dims.to_i32();
         Self {
             dims,
             traditional: false,
@@ -134,7 +135,8 @@ pub struct SinusoidalPositionalEncoding {
 
 impl SinusoidalPositionalEncoding {
     /// Returns an encoding with frequencies from 0.0001 to 1 and a scale of `sqrt(2 / dims)`, sines first.
-    pub fn new(dims: i32) -> Self {
+    pub fn new(dims: impl Integer) -> Self {
+        let dims = dims.to_i32();
         Self {
             dims,
             min_freq: 0.0001,

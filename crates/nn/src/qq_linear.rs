@@ -1,6 +1,8 @@
 //! Linear layers that quantize their input as well.
 
-use mlx::{Array, Dtype, Error, Quantization, QuantizationMode, Quantized, Result, custom_vjp};
+use mlx::{
+    Array, Dtype, Error, Integer, Quantization, QuantizationMode, Quantized, Result, custom_vjp,
+};
 
 use crate::layer_error::{axis_size, in_layer};
 use crate::linear::linear_mismatch;
@@ -44,7 +46,8 @@ pub struct QQLinear {
 impl QQLinear {
     /// Returns a layer with the quantization `nvfp4`, and values uniformly distributed from `-1 / sqrt(input_dims)` to
     /// `1 / sqrt(input_dims)`.
-    pub fn new(input_dims: i32, output_dims: i32) -> Self {
+    pub fn new(input_dims: impl Integer, output_dims: impl Integer) -> Self {
+        let (input_dims, output_dims) = (input_dims.to_i32(), output_dims.to_i32());
         let weight = Linear::new(input_dims, output_dims).weight;
         Self {
             weight,

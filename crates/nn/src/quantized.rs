@@ -1,6 +1,6 @@
 //! Layers with quantized weights.
 
-use mlx::{Array, Op, Quantization, QuantizationMode, Quantized, Result, bind};
+use mlx::{Array, Integer, Op, Quantization, QuantizationMode, Quantized, Result, bind};
 
 use crate::conv::biased;
 use crate::embedding::tokens_mismatch;
@@ -69,7 +69,8 @@ impl QuantizedLinear {
     ///
     /// `input_dims` that are not a multiple of 64 give weights that carry the error.
     #[track_caller]
-    pub fn new(input_dims: i32, output_dims: i32) -> Self {
+    pub fn new(input_dims: impl Integer, output_dims: impl Integer) -> Self {
+        let (input_dims, output_dims) = (input_dims.to_i32(), output_dims.to_i32());
         Self::with_quantization(input_dims, output_dims, Quantization::default())
     }
 
@@ -181,7 +182,8 @@ impl QuantizedEmbedding {
     ///
     /// `dims` that are not a multiple of 64 give weights that carry the error.
     #[track_caller]
-    pub fn new(num_embeddings: i32, dims: i32) -> Self {
+    pub fn new(num_embeddings: impl Integer, dims: impl Integer) -> Self {
+        let (num_embeddings, dims) = (num_embeddings.to_i32(), dims.to_i32());
         Self::with_quantization(num_embeddings, dims, Quantization::default())
     }
 

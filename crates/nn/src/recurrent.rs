@@ -3,7 +3,7 @@
 //! The products of the inputs of all steps are one product, which is cut into steps, so that a step has one product of
 //! its own, and the gradients of steps are joined once.
 
-use mlx::{Array, Error, Result, addmm, concatenate, stack};
+use mlx::{Array, Error, Integer, Result, addmm, concatenate, stack};
 
 use crate::conv::biased;
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
@@ -41,7 +41,8 @@ pub struct RNN {
 impl RNN {
     /// Returns a layer with a bias, and values uniformly distributed from `-1 / sqrt(hidden_size)` to
     /// `1 / sqrt(hidden_size)`.
-    pub fn new(input_size: i32, hidden_size: i32) -> Self {
+    pub fn new(input_size: impl Integer, hidden_size: impl Integer) -> Self {
+        let (input_size, hidden_size) = (input_size.to_i32(), hidden_size.to_i32());
         Self::with_init(input_size, hidden_size, true, &mut Init::default())
     }
 
@@ -148,7 +149,8 @@ pub struct GRU {
 impl GRU {
     /// Returns a layer with biases, and values uniformly distributed from `-1 / sqrt(hidden_size)` to
     /// `1 / sqrt(hidden_size)`.
-    pub fn new(input_size: i32, hidden_size: i32) -> Self {
+    pub fn new(input_size: impl Integer, hidden_size: impl Integer) -> Self {
+        let (input_size, hidden_size) = (input_size.to_i32(), hidden_size.to_i32());
         Self::with_init(input_size, hidden_size, true, &mut Init::default())
     }
 
@@ -277,7 +279,8 @@ pub struct LSTM {
 impl LSTM {
     /// Returns a layer with a bias, and values uniformly distributed from `-1 / sqrt(hidden_size)` to
     /// `1 / sqrt(hidden_size)`.
-    pub fn new(input_size: i32, hidden_size: i32) -> Self {
+    pub fn new(input_size: impl Integer, hidden_size: impl Integer) -> Self {
+        let (input_size, hidden_size) = (input_size.to_i32(), hidden_size.to_i32());
         Self::with_init(input_size, hidden_size, true, &mut Init::default())
     }
 

@@ -152,3 +152,20 @@ fn wrong_settings_are_told(#[case] wanted: &str, #[case] mut optimizer: Box<dyn 
     assert!(text.contains(wanted), "{text}");
     assert_eq!(value(&w), 1.0);
 }
+
+#[test]
+fn schedules_take_any_integer_and_tell_a_negative_one() -> Result<()> {
+    let step = Array::scalar(2_u64);
+    let rate = linear_schedule(1.0, 0.0, 4_usize).at(&step);
+    assert_eq!(rate.item::<f32>()?, 0.5);
+    let text = linear_schedule(1.0, 0.0, -4)
+        .at(&step)
+        .eval()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("linear_schedule: wanted a number of steps from 0"),
+        "{text}"
+    );
+    Ok(())
+}

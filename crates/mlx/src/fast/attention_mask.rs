@@ -120,6 +120,12 @@ impl From<&str> for AttentionMask {
     }
 }
 
+impl From<&AttentionMask> for AttentionMask {
+    fn from(mask: &AttentionMask) -> Self {
+        mask.clone()
+    }
+}
+
 /// Whether keys are kept, of `bool`; what is added to the scores, of any other dtype.
 impl From<&Array> for AttentionMask {
     fn from(mask: &Array) -> Self {

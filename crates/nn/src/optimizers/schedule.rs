@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 use std::fmt;
 use std::rc::Rc;
 
-use mlx::{Array, Dtype, Error};
+use mlx::{Array, Dtype, Error, Integer};
 
 use super::StepContext;
 
@@ -97,22 +97,21 @@ pub fn exponential_decay(init: f64, decay_rate: f64) -> Schedule {
 }
 
 /// Returns `init * decay_rate^(step / step_size)`, with the quotient rounded down; a `step_size` of 0 counts as 1.
-pub fn step_decay(init: f64, decay_rate: f64, step_size: u32) -> Schedule {
-    Schedule::of(move |step| {
-        let power = step.floor_divide(step_size.max(1));
+pub fn step_decay(init: f64, decay_rate: f64, step_size: impl Integer) -> Schedule {
+    counted("step_decay", step_size, move |size, step| {
+        let power = step.floor_divide(size);
         mlx::full((), decay_rate).power(power) * init
     })
 }
 
 /// Returns cosine decay from `init` to 0 in `decay_steps` steps, and 0 from then on.
-pub fn cosine_decay(init: f64, decay_steps: u32) -> Schedule {
+pub fn cosine_decay(init: f64, decay_steps: impl Integer) -> Schedule {
     cosine_decay_to(init, decay_steps, 0.0)
 }
 
 /// Returns cosine decay from `init` to `end` in `decay_steps` steps, and `end` from then on.
-pub fn cosine_decay_to(init: f64, decay_steps: u32, end: f64) -> Schedule {
-    let steps = decay_steps.max(1);
-    Schedule::of(move |step| {
+pub fn cosine_decay_to(init: f64, decay_steps: impl Integer, end: f64) -> Schedule {
+    counted("cosine_decay", decay_steps, move |steps, step| {
         let step = step.minimum(steps);
         let decay = (1.0 + (step * (PI / f64::from(steps))).cos()) * 0.5;
         decay * (init - end) + end
@@ -120,9 +119,26 @@ pub fn cosine_decay_to(init: f64, decay_steps: u32, end: f64) -> Schedule {
 }
 
 /// Returns a linear ramp from `init` to `end` in `steps` steps, and `end` from then on.
-pub fn linear_schedule(init: f64, end: f64, steps: u32) -> Schedule {
-    let steps = steps.max(1);
-    Schedule::of(move |step| step.minimum(steps) * ((end - init) / f64::from(steps)) + init)
+pub fn linear_schedule(init: f64, end: f64, steps: impl Integer) -> Schedule {
+    counted("linear_schedule", steps, move |steps, step| {
+        step.minimum(steps) * ((end - init) / f64::from(steps)) + init
+    })
+}
+
+/// Returns a schedule that depends on a number of steps, at least 1; a negative number is an error of each step.
+fn counted(
+    name: &'static str,
+    steps: impl Integer,
+    schedule: impl Fn(u32, &Array) -> Array + 'static,
+) -> Schedule {
+    let steps = steps.to_i32();
+    Schedule::of(move |step| match u32::try_from(steps) {
+        Ok(steps) => schedule(steps.max(1), step),
+        Err(_) => {
+            let message = format!("wanted a number of steps from 0 to 2^31 - 1, got {steps}");
+            Array::failed(Error::op(name, message))
+        }
+    })
 }
 
 /// Returns the concatenation of schedules: the next one starts, from its step 0, at each boundary.
@@ -130,10 +146,11 @@ pub fn linear_schedule(init: f64, end: f64, steps: u32) -> Schedule {
 /// There is one boundary fewer than schedules; otherwise every learning rate carries an error.
 pub fn join_schedules(
     schedules: impl IntoIterator<Item = Schedule>,
-    boundaries: impl IntoIterator<Item = u32>,
+    boundaries: impl IntoIterator<Item = impl Integer>,
 ) -> Schedule {
     let schedules: Vec<Schedule> = schedules.into_iter().collect();
-    let boundaries: Vec<u32> = boundaries.into_iter().collect();
+    let boundaries = boundaries.into_iter().map(Integer::to_i32);
+    let boundaries: Vec<i32> = boundaries.collect();
     Schedule::of(move |step| {
         let Some((first, later)) = schedules.split_first() else {
             return Array::failed(Error::op(

@@ -1,7 +1,7 @@
 //! The decoder of a transformer and its layers.
 
 use mlx::fast::AttentionMask;
-use mlx::{Array, Result};
+use mlx::{Array, Integer, Result};
 
 use super::settings::{Drops, Settings, key_of};
 use crate::{
@@ -59,7 +59,8 @@ pub struct TransformerDecoderLayer {
 
 impl TransformerDecoderLayer {
     /// Returns a layer over `dims` with `num_heads` heads, `4 * dims` hidden features, no dropout, ReLU, norms first.
-    pub fn new(dims: i32, num_heads: i32) -> Self {
+    pub fn new(dims: impl Integer, num_heads: impl Integer) -> Self {
+        let (dims, num_heads) = (dims.to_i32(), num_heads.to_i32());
         Self::with_init(dims, num_heads, None, &mut Init::default())
     }
 
@@ -97,7 +98,8 @@ impl TransformerDecoderLayer {
 
     /// Returns the layer with another number of hidden features; the linear layers get new initial values.
     #[must_use]
-    pub fn mlp_dims(mut self, mlp_dims: i32) -> Self {
+    pub fn mlp_dims(mut self, mlp_dims: impl Integer) -> Self {
+        let mlp_dims = mlp_dims.to_i32();
         let dims = crate::layer_error::axis_size(&self.linear2.weight, 0);
         let settings = Settings::new(dims, self.self_attention.n_heads, Some(mlp_dims));
         (self.linear1, self.linear2) = settings.linears(&mut Init::default());
@@ -252,7 +254,8 @@ pub struct TransformerDecoder {
 
 impl TransformerDecoder {
     /// Returns a decoder over `dims` with `num_heads` heads, `4 * dims` hidden features, no dropout, ReLU, norms first.
-    pub fn new(num_layers: usize, dims: i32, num_heads: i32) -> Self {
+    pub fn new(num_layers: usize, dims: impl Integer, num_heads: impl Integer) -> Self {
+        let (dims, num_heads) = (dims.to_i32(), num_heads.to_i32());
         Self::with_init(num_layers, dims, num_heads, None, &mut Init::default())
     }
 
@@ -286,7 +289,8 @@ impl TransformerDecoder {
 
     /// Returns the decoder with another number of hidden features; the linear layers get new initial values.
     #[must_use]
-    pub fn mlp_dims(mut self, mlp_dims: i32) -> Self {
+    pub fn mlp_dims(mut self, mlp_dims: impl Integer) -> Self {
+        let mlp_dims = mlp_dims.to_i32();
         self.settings.mlp_dims = Some(mlp_dims);
         self.each(|layer| layer.mlp_dims(mlp_dims))
     }

@@ -1,7 +1,7 @@
 //! The encoder of a transformer and its layers.
 
 use mlx::fast::AttentionMask;
-use mlx::{Array, Result};
+use mlx::{Array, Integer, Result};
 
 use super::settings::{Drops, Settings, key_of};
 use crate::{
@@ -51,7 +51,8 @@ pub struct TransformerEncoderLayer {
 
 impl TransformerEncoderLayer {
     /// Returns a layer over `dims` with `num_heads` heads, `4 * dims` hidden features, no dropout, ReLU, norms first.
-    pub fn new(dims: i32, num_heads: i32) -> Self {
+    pub fn new(dims: impl Integer, num_heads: impl Integer) -> Self {
+        let (dims, num_heads) = (dims.to_i32(), num_heads.to_i32());
         Self::with_init(dims, num_heads, None, &mut Init::default())
     }
 
@@ -85,7 +86,8 @@ impl TransformerEncoderLayer {
 
     /// Returns the layer with another number of hidden features; the linear layers get new initial values.
     #[must_use]
-    pub fn mlp_dims(mut self, mlp_dims: i32) -> Self {
+    pub fn mlp_dims(mut self, mlp_dims: impl Integer) -> Self {
+        let mlp_dims = mlp_dims.to_i32();
         let dims = crate::layer_error::axis_size(&self.linear2.weight, 0);
         let settings = Settings::new(dims, self.attention.n_heads, Some(mlp_dims));
         (self.linear1, self.linear2) = settings.linears(&mut Init::default());
@@ -200,7 +202,8 @@ pub struct TransformerEncoder {
 
 impl TransformerEncoder {
     /// Returns an encoder over `dims` with `num_heads` heads, `4 * dims` hidden features, no dropout, ReLU, norms first.
-    pub fn new(num_layers: usize, dims: i32, num_heads: i32) -> Self {
+    pub fn new(num_layers: usize, dims: impl Integer, num_heads: impl Integer) -> Self {
+        let (dims, num_heads) = (dims.to_i32(), num_heads.to_i32());
         Self::with_init(num_layers, dims, num_heads, None, &mut Init::default())
     }
 
@@ -234,7 +237,8 @@ impl TransformerEncoder {
 
     /// Returns the encoder with another number of hidden features; the linear layers get new initial values.
     #[must_use]
-    pub fn mlp_dims(mut self, mlp_dims: i32) -> Self {
+    pub fn mlp_dims(mut self, mlp_dims: impl Integer) -> Self {
+        let mlp_dims = mlp_dims.to_i32();
         self.settings.mlp_dims = Some(mlp_dims);
         self.each(|layer| layer.mlp_dims(mlp_dims))
     }

@@ -7,8 +7,8 @@ mod settings;
 pub use decoder::{TransformerDecoder, TransformerDecoderLayer};
 pub use encoder::{TransformerEncoder, TransformerEncoderLayer};
 
-use mlx::Array;
 use mlx::fast::AttentionMask;
+use mlx::{Array, Integer};
 
 use crate::{Forward, Init, IntoLayer, Module};
 
@@ -44,7 +44,8 @@ pub struct Transformer<E = TransformerEncoder, D = TransformerDecoder> {
 impl Transformer {
     /// Returns a transformer of 6 layers each over `dims` with `num_heads` heads, `4 * dims` hidden features, no dropout,
     /// ReLU, and norms before attention.
-    pub fn new(dims: i32, num_heads: i32) -> Self {
+    pub fn new(dims: impl Integer, num_heads: impl Integer) -> Self {
+        let (dims, num_heads) = (dims.to_i32(), num_heads.to_i32());
         Self::with_init(dims, num_heads, [6, 6], None, &mut Init::default())
     }
 
@@ -91,7 +92,8 @@ impl Transformer {
 
     /// Returns the transformer with another number of hidden features; the linear layers get new initial values.
     #[must_use]
-    pub fn mlp_dims(self, mlp_dims: i32) -> Self {
+    pub fn mlp_dims(self, mlp_dims: impl Integer) -> Self {
+        let mlp_dims = mlp_dims.to_i32();
         self.with(|e| e.mlp_dims(mlp_dims), |d| d.mlp_dims(mlp_dims))
     }
 
