@@ -68,7 +68,7 @@ fn keys_split_and_draw_as_in_python() {
     };
     close(
         &random::normal_with([2, 2], options),
-        &[1.490_885_5, -1.305_315, 9.893_338, 12.431_230_5],
+        &[1.490_885_5, -1.305_315, 9.893_338, 12.431_23],
     );
 }
 
@@ -116,7 +116,7 @@ fn defaults_are_those_of_python() {
     close(&x.var(keepdims(-1)), &[1.555_555_6, 6.222_222_3]);
     close(
         &x.std(mlx::Reduction::from(0).ddof(1)),
-        &[1.414_213_5, 2.121_320_2, 3.535_534],
+        &[2_f32.sqrt(), 2.121_320_2, 3.535_534],
     );
     close(&mlx::var(&x, None), &[6.666_667]);
     close(&x.tensordot(x.t(), 1), &[21.0, 49.0, 49.0, 115.0]);
@@ -279,7 +279,7 @@ fn functions_do_what_the_methods_do() {
         &mlx::einsum("ij,jk->ik", &[&x, &x]),
         &[7.0, 10.0, 15.0, 22.0],
     );
-    close(&mlx::einsum("ij->", &[x.clone()]), &[10.0]);
+    close(&mlx::einsum("ij->", std::slice::from_ref(&x)), &[10.0]);
     assert_eq!(x.ge(2).to_vec::<bool>().unwrap(), [false, true, true, true]);
     assert_eq!(
         mlx::split(&x, [1], -1).unwrap()[1].to_vec::<f32>().unwrap(),
@@ -316,7 +316,7 @@ fn eval_takes_references_tuples_lists_and_trees() {
     mlx::eval((&a, &b)).unwrap();
     mlx::eval([&a, &b]).unwrap();
     mlx::eval(&[a.clone(), b.clone()]).unwrap();
-    mlx::eval(&[a.clone()][..]).unwrap();
+    mlx::eval(std::slice::from_ref(&a)).unwrap();
     mlx::eval(vec![&a]).unwrap();
     mlx::eval((&map, [&a], Some(&b))).unwrap();
     mlx::eval(map.values()).unwrap();

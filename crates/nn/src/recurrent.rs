@@ -97,10 +97,11 @@ impl RNN {
 
     #[track_caller]
     fn steps(&self, weights: &Weights<'_>, x: &Array, hidden: Option<&Array>) -> Result<Array> {
-        let recurrent = self.whh.t();
+        let all_steps = cut(&weights.projected(x))?;
+        let recurrent = weights.recurrent(all_steps.len());
         let mut hidden = hidden.cloned();
         let mut all = Vec::new();
-        for step in cut(&weights.projected(x))? {
+        for step in all_steps {
             let sum = match &hidden {
                 Some(hidden) => addmm(&step, hidden, &recurrent),
                 None => step,
@@ -201,15 +202,16 @@ impl GRU {
     #[track_caller]
     fn steps(&self, weights: &Weights<'_>, x: &Array, hidden: Option<&Array>) -> Result<Array> {
         let size = self.wh.dim(-1)?;
-        let recurrent = self.wh.t();
         // The bias of the product with the hidden state: none of `r` and `z`.
         let bias = self.bhn.as_ref().map(|bhn| {
             let none = mlx::zeros_like(bhn);
             concatenate([&none, &none, bhn], 0)
         });
+        let all_steps = cut(&weights.projected(x))?;
+        let recurrent = weights.recurrent(all_steps.len());
         let mut hidden = hidden.cloned();
         let mut all = Vec::new();
-        for step in cut(&weights.projected(x))? {
+        for step in all_steps {
             let [input_gates, input_new] = parts(&step, [size * 2])?;
             let (gates, offset) = match &hidden {
                 Some(hidden) => {
@@ -344,10 +346,11 @@ impl LSTM {
         cell: Option<&Array>,
     ) -> Result<(Array, Array)> {
         let size = self.wh.dim(-1)?;
-        let recurrent = self.wh.t();
+        let all_steps = cut(&weights.projected(x))?;
+        let recurrent = weights.recurrent(all_steps.len());
         let (mut hidden, mut cell) = (hidden.cloned(), cell.cloned());
         let (mut all_hidden, mut all_cells) = (Vec::new(), Vec::new());
-        for step in cut(&weights.projected(x))? {
+        for step in all_steps {
             let sums = match &hidden {
                 Some(hidden) => addmm(&step, hidden, &recurrent),
                 None => step,
@@ -408,6 +411,16 @@ impl Weights<'_> {
         match self.bias {
             Some(bias) => addmm(bias, x, &self.input.t()),
             None => x.matmul(&self.input.t()),
+        }
+    }
+
+    /// Returns the weights of the hidden state as the right side of products, `[hidden_size, gates * hidden_size]`. For
+    /// several steps they are copied once into the order in which small products read them.
+    #[track_caller]
+    fn recurrent(&self, n_steps: usize) -> Array {
+        match n_steps {
+            1 => self.hidden.t(),
+            _ => self.hidden.t().contiguous(),
         }
     }
 

@@ -67,7 +67,7 @@ pub fn check(sources: &[Source], ledger: Option<&str>) -> Vec<Complaint> {
 fn is_caller(path: &str) -> bool {
     CALLERS.iter().any(|folder| path.starts_with(folder))
         && path.ends_with(".rs")
-        && !path.contains("/tests")
+        && !path.contains("/test")
 }
 
 /// Returns the function and what a line says of it.
@@ -89,8 +89,21 @@ fn untrue(
 ) -> Option<Complaint> {
     let path = text.strip_prefix("used: ")?;
     let file = sources.iter().find(|source| source.path == path);
-    let uses = file.is_some_and(|file| called(&file.text).any(|(_, called)| called == name));
-    (!uses).then(|| Complaint::new(page, line, format!("{name} is not called in {path}")))
+    let uses = file.is_some_and(|file| mentions(&file.text, name));
+    (!uses).then(|| Complaint::new(page, line, format!("{name} is not used in {path}")))
+}
+
+/// Returns whether code names a function, also without calling it there.
+fn mentions(text: &str, name: &str) -> bool {
+    let is_end = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
+    let code = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default());
+    code.into_iter().any(|line| {
+        line.match_indices(name).any(|(at, _)| {
+            is_end(line[..at].chars().next_back()) && is_end(line[at + name.len()..].chars().next())
+        })
+    })
 }
 
 /// Returns the functions of mlx-c that a file calls as methods of the loaded library, or in the table of operations, with
