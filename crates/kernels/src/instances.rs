@@ -1,6 +1,6 @@
 //! What is compiled in this crate for each type of elements.
 //!
-//! A generic function is compiled by whoever calls it: each crate, test and program would compile attention for three
+//! A generic function is compiled in the crate that calls it: each crate, test and program would compile attention for three
 //! types and three instruction sets again, and without optimization if that is how it is built itself. So a public
 //! function calls its instance through a table, which a function that is not generic refers to.
 
@@ -50,7 +50,7 @@ macro_rules! table {
     };
 }
 
-/// Gives a table to each type. Not inlined: then whoever calls it would refer to the functions, and compile them.
+/// Gives a table to each type. Not inlined: then the caller would refer to the functions, and compile them.
 macro_rules! instances {
     ($trait:ident::$name:ident: $table:ident of $($type:ty)*) => {
         /// The functions of a type.

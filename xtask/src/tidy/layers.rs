@@ -78,9 +78,11 @@ const CRATES: [Crate; 3] = [
                 "rowwise",
             ],
             &["attention", "conv", "linalg", "quantized", "rope", "values"],
+            &["instances"],
             &["renamed"],
         ],
-        hooks: &[],
+        // A type of elements leads to the kernels of every module that are compiled for it.
+        hooks: &["instances"],
         exceptions: &[],
     },
 ];
