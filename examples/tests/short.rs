@@ -22,7 +22,9 @@ fn number(printed: &str, word: &str) -> f32 {
     let mut words = printed
         .split_whitespace()
         .skip_while(|other| *other != word);
-    let number = words.nth(1).and_then(|number| number.parse().ok());
+    let number = words
+        .nth(1)
+        .and_then(|number| number.trim_end_matches(',').parse().ok());
     number.unwrap_or_else(|| panic!("no number behind {word}: {printed}"))
 }
 

@@ -72,11 +72,11 @@ const FAULTS: [Fault; 4] = [
     },
     Fault {
         name: "a breach of layers: dtypes import transforms",
-        place: "crates/mlx/src/dtype.rs",
+        place: "crates/mlx/src/dtype/mod.rs",
         text: "use std::fmt;\n",
         planted: "use std::fmt;\n\nuse crate::transforms::grad;\n",
         gate: Gate::Tidy,
-        says: "dtype.rs",
+        says: "dtype/mod.rs",
     },
 ];
 

@@ -1,6 +1,6 @@
 //! Pooling: the maximum or mean of windows.
 
-use mlx::{Array, Error, Op, PadMode, Result, Shape, bind};
+use mlx::{Array, Dtype, Error, Op, PadMode, Result, Shape, bind};
 
 use crate::{Forward, Module};
 
@@ -122,6 +122,10 @@ impl Windows<'_> {
         }
         let is_tiled =
             (0..N).all(|axis| kernel[axis] == stride[axis] && shape[axis + 1] % kernel[axis] == 0);
+        let is_small = kernel.iter().all(|&size| size <= MAX_SLICES);
+        if pooling == Pooling::Mean && is_small {
+            return mean_by_axis(&padded, (&kernel, &stride, &counts));
+        }
         let (windows, axes) = match is_tiled {
             true => tiles(&padded, &shape, &kernel),
             false => overlapping(&padded, &shape, (&kernel, &stride, &counts)),
@@ -167,6 +171,42 @@ fn padded(x: &Array, padding: &[i32], pooling: Pooling) -> Array {
     x.pad_with(widths, PadMode::Constant, value)
 }
 
+/// Returns the mean of windows: sums along one axis after the other, each of slices with the window's step. Half
+/// precision and integers are added in `f32`.
+#[track_caller]
+fn mean_by_axis(x: &Array, (kernel, stride, counts): (&[i32], &[i32], &[i32])) -> Result<Array> {
+    let dtype = x.dtype()?;
+    let is_half = matches!(dtype, Dtype::Float16 | Dtype::Bfloat16);
+    let mut sum = match dtype {
+        Dtype::Float32 | Dtype::Float64 | Dtype::Complex64 => x.clone(),
+        _ => x.astype(Dtype::Float32),
+    };
+    for (at, (&kernel, (&stride, &count))) in
+        kernel.iter().zip(stride.iter().zip(counts)).enumerate()
+    {
+        let shape = sum.shape()?;
+        let slice = |offset: i32| {
+            let (mut start, mut stop) = (vec![0; shape.len()], shape.clone());
+            let mut strides = vec![1; shape.len()];
+            (start[at + 1], strides[at + 1]) = (offset, stride);
+            stop[at + 1] = offset + (count - 1) * stride + 1;
+            let op = Op::Slice {
+                start,
+                stop,
+                strides,
+            };
+            bind(op, &[&sum])
+        };
+        sum = (1..kernel).fold(slice(0), |all, offset| all + slice(offset));
+    }
+    let size: f64 = kernel.iter().map(|&size| f64::from(size)).product();
+    let mean = sum / size;
+    Ok(match is_half {
+        true => mean.astype(dtype),
+        false => mean,
+    })
+}
+
 /// Splits each axis into windows that neither overlap nor leave anything out; returns them with the axes to reduce.
 #[track_caller]
 fn tiles(x: &Array, shape: &[i32], kernel: &[i32]) -> (Array, Vec<i32>) {
@@ -180,7 +220,7 @@ fn tiles(x: &Array, shape: &[i32], kernel: &[i32]) -> (Array, Vec<i32>) {
     (x.reshape(split), axes)
 }
 
-/// Windows of at most this number of elements are joined from slices, whose gradients are slices; larger ones are views
+/// Windows of at most this number of elements are added or joined from slices, whose gradients are slices; larger ones are views
 /// with strides of their own, whose gradients are scatters.
 const MAX_SLICES: i32 = 64;
 

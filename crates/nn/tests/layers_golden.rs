@@ -268,7 +268,8 @@ fn wrong_settings_and_inputs_are_told() {
 #[test]
 fn functions_have_the_defaults_of_their_layers() -> mlx::Result<()> {
     let x = Numbers(3).array(&[4, 8], 0.0);
-    let functions: [(&str, fn(&Array) -> Array); 8] = [
+    type Named = (&'static str, fn(&Array) -> Array);
+    let functions: [Named; 8] = [
         ("LeakyReLU", mlx_nn::leaky_relu),
         ("ELU", mlx_nn::elu),
         ("CELU", mlx_nn::celu),

@@ -99,8 +99,9 @@ impl Array {
     /// Returns an evaluated, row-contiguous handle to the same values.
     #[track_caller]
     fn contiguous_handle(&self, op: &'static str) -> Result<Rc<Handle>> {
-        self.eval()?;
+        // Before it is computed: what has no value is the caller's operation's error.
         let handle = self.handle(op)?;
+        self.eval()?;
         if handle.size() == 0 || handle.is_row_contiguous().with_op(op)? {
             return Ok(Rc::clone(handle));
         }

@@ -42,7 +42,7 @@ pub enum FastOp {
     LayerNorm,
     /// [`rope`].
     Rope,
-    /// [`scaled_dot_product_attention`].
+    /// [`fast::scaled_dot_product_attention`](super::scaled_dot_product_attention).
     ScaledDotProductAttention,
     /// [`cross_entropy`].
     CrossEntropy,

@@ -200,17 +200,11 @@ where
     let trainable = Args::trainable(args);
     let mut numbers = argnums.numbers()?;
     numbers.sort_unstable();
-    if let Some(number) = numbers
-        .iter()
-        .find(|&&number| trainable.get(number).is_none_or(Vec::is_empty))
-    {
-        let message = match trainable.get(*number) {
-            Some(_) => format!("wanted arrays in argument {number}, got none"),
-            None => format!(
-                "wanted one of {} arguments, got number {number}",
-                trainable.len()
-            ),
-        };
+    if let Some(number) = numbers.iter().find(|&&number| number >= trainable.len()) {
+        let message = format!(
+            "wanted one of {} arguments, got number {number}",
+            trainable.len()
+        );
         return Err(Error::op("value_and_grad", message).at(at));
     }
     let transform = Transform::ValueAndGrad {
