@@ -19,7 +19,7 @@ use crate::{FastOps, Forward, Module};
 /// assert_eq!(y.i((0, 0, 0)).to_vec::<f32>()?, [1.0; 8]);
 /// // Positions go on where a cache of keys ends.
 /// let last = rope.forward_from(&x.i((.., .., ..1)), 4);
-/// assert!(last.allclose(&y.i((.., .., 4..)), Default::default()).item::<bool>()?);
+/// assert!(last.allclose(&y.i((.., .., 4..))).item::<bool>()?);
 /// # Ok(())
 /// # }
 /// ```

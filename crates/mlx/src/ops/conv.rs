@@ -10,8 +10,8 @@ use crate::{Array, Error, Result, Shape, bind};
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
-/// use mlx::{ConvOptions, Dtype, ones};
-/// let (x, weight) = (ones([1, 4, 4, 1], Dtype::Float32), ones([1, 3, 3, 1], Dtype::Float32));
+/// use mlx::{ConvOptions, ones};
+/// let (x, weight) = (ones([1, 4, 4, 1]), ones([1, 3, 3, 1]));
 /// let same = ConvOptions { padding: 1.into(), ..ConvOptions::default() };
 /// assert_eq!(x.conv2d(&weight, same).shape()?, [1, 4, 4, 1]);
 /// # Ok(())

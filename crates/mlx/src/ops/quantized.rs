@@ -79,8 +79,8 @@ impl Array {
     ///
     /// ```
     /// # fn main() -> mlx::Result<()> {
-    /// use mlx::{Dtype, Quantization, arange};
-    /// let w = arange(0.0, 16.0, 0.25, Dtype::Float32).reshape([1, 64]);
+    /// use mlx::{Quantization, arange};
+    /// let w = arange((0.0, 16.0, 0.25)).reshape([1, 64]);
     /// let packed = w.quantize(Quantization { bits: 8, ..Quantization::default() })?;
     /// assert_eq!(packed.weight.shape()?, [1, 16]);
     /// assert!((packed.dequantize(None) - w).abs().max(()).item::<f32>()? < 0.05);

@@ -21,7 +21,7 @@ pub type Filter = Rc<dyn Fn(&str, &Array) -> bool>;
 /// use mlx_nn::{Linear, Module};
 ///
 /// # fn main() -> mlx::Result<()> {
-/// let matrices = |name: &str, weight: &Array| name.ends_with("weight") && weight.ndim() == Ok(2);
+/// let matrices = |name: &str, weight: &Array| name.ends_with("weight") && weight.ndim().is_ok_and(|n| n == 2);
 /// let mut optimizer = MultiOptimizer::new((Muon::new(0.02), AdamW::new(1e-3)), [matrices]);
 /// let mut layer = Linear::new(4, 4);
 /// let gradients = layer.parameters();
