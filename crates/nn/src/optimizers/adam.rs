@@ -2,7 +2,9 @@
 
 use mlx::{Array, Result};
 
-use super::{Optimizer, OptimizerState, Schedule, StepContext, check_betas, check_decay, settings};
+use super::{
+    Optimizer, OptimizerState, Schedule, StepContext, accessors, check_betas, check_decay, settings,
+};
 
 /// Adam: `m` and `v` are running means of the gradient and of its square, `w = w - learning_rate * m / (sqrt(v) + eps)`.
 #[derive(Clone, Debug)]
@@ -41,9 +43,7 @@ settings! {
 }
 
 impl Optimizer for Adam {
-    fn learning_rate(&self) -> Option<&Schedule> {
-        Some(&self.learning_rate)
-    }
+    accessors!();
 
     fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["m", "v"]
@@ -51,14 +51,6 @@ impl Optimizer for Adam {
 
     fn check(&self) -> Result<()> {
         check("adam", self.betas, self.eps)
-    }
-
-    fn state(&self) -> &OptimizerState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.state
     }
 
     #[track_caller]
@@ -115,9 +107,7 @@ settings! {
 }
 
 impl Optimizer for AdamW {
-    fn learning_rate(&self) -> Option<&Schedule> {
-        Some(&self.learning_rate)
-    }
+    accessors!();
 
     fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["m", "v"]
@@ -125,14 +115,6 @@ impl Optimizer for AdamW {
 
     fn check(&self) -> Result<()> {
         check("adamw", self.betas, self.eps)
-    }
-
-    fn state(&self) -> &OptimizerState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.state
     }
 
     #[track_caller]
@@ -183,9 +165,7 @@ settings! {
 }
 
 impl Optimizer for Adamax {
-    fn learning_rate(&self) -> Option<&Schedule> {
-        Some(&self.learning_rate)
-    }
+    accessors!();
 
     fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["m", "v"]
@@ -193,14 +173,6 @@ impl Optimizer for Adamax {
 
     fn check(&self) -> Result<()> {
         check("adamax", self.betas, self.eps)
-    }
-
-    fn state(&self) -> &OptimizerState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.state
     }
 
     #[track_caller]

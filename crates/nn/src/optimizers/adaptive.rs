@@ -2,7 +2,9 @@
 
 use mlx::{Array, Result};
 
-use super::{Optimizer, OptimizerState, Schedule, StepContext, check_decay, check_eps, settings};
+use super::{
+    Optimizer, OptimizerState, Schedule, StepContext, accessors, check_decay, check_eps, settings,
+};
 
 /// RMSprop: `v` is a running mean of the square of the gradient, `w = w - learning_rate * g / (sqrt(v) + eps)`.
 ///
@@ -42,9 +44,7 @@ settings! {
 }
 
 impl Optimizer for RMSprop {
-    fn learning_rate(&self) -> Option<&Schedule> {
-        Some(&self.learning_rate)
-    }
+    accessors!();
 
     fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["v"]
@@ -53,14 +53,6 @@ impl Optimizer for RMSprop {
     fn check(&self) -> Result<()> {
         check_decay("rmsprop", "alpha", self.alpha)?;
         check_eps("rmsprop", self.eps)
-    }
-
-    fn state(&self) -> &OptimizerState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.state
     }
 
     #[track_caller]
@@ -108,9 +100,7 @@ settings! {
 }
 
 impl Optimizer for Adagrad {
-    fn learning_rate(&self) -> Option<&Schedule> {
-        Some(&self.learning_rate)
-    }
+    accessors!();
 
     fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["v"]
@@ -118,14 +108,6 @@ impl Optimizer for Adagrad {
 
     fn check(&self) -> Result<()> {
         check_eps("adagrad", self.eps)
-    }
-
-    fn state(&self) -> &OptimizerState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.state
     }
 
     #[track_caller]
@@ -178,9 +160,7 @@ settings! {
 }
 
 impl Optimizer for AdaDelta {
-    fn learning_rate(&self) -> Option<&Schedule> {
-        Some(&self.learning_rate)
-    }
+    accessors!();
 
     fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["v", "u"]
@@ -189,14 +169,6 @@ impl Optimizer for AdaDelta {
     fn check(&self) -> Result<()> {
         check_decay("adadelta", "rho", self.rho)?;
         check_eps("adadelta", self.eps)
-    }
-
-    fn state(&self) -> &OptimizerState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.state
     }
 
     #[track_caller]

@@ -2,7 +2,7 @@
 
 use mlx::{Array, Result};
 
-use super::{Optimizer, OptimizerState, Schedule, StepContext, check_betas, settings};
+use super::{Optimizer, OptimizerState, Schedule, StepContext, accessors, check_betas, settings};
 
 /// Lion: follows the sign of a running mean. Its learning rate should be 3 to 10 times smaller than AdamW's.
 #[derive(Clone, Debug)]
@@ -37,9 +37,7 @@ settings! {
 }
 
 impl Optimizer for Lion {
-    fn learning_rate(&self) -> Option<&Schedule> {
-        Some(&self.learning_rate)
-    }
+    accessors!();
 
     fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["m"]
@@ -47,14 +45,6 @@ impl Optimizer for Lion {
 
     fn check(&self) -> Result<()> {
         check_betas("lion", self.betas)
-    }
-
-    fn state(&self) -> &OptimizerState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.state
     }
 
     #[track_caller]

@@ -51,6 +51,24 @@ macro_rules! settings {
 }
 use settings;
 
+/// The methods of [`Optimizer`] that read the fields `learning_rate` and `state`.
+macro_rules! accessors {
+    () => {
+        fn learning_rate(&self) -> Option<&Schedule> {
+            Some(&self.learning_rate)
+        }
+
+        fn state(&self) -> &OptimizerState {
+            &self.state
+        }
+
+        fn state_mut(&mut self) -> &mut OptimizerState {
+            &mut self.state
+        }
+    };
+}
+use accessors;
+
 /// The learning rate and number of one optimizer step.
 pub struct StepContext {
     /// The learning rate, `float32`.

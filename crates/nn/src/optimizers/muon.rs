@@ -3,7 +3,7 @@
 use mlx::linalg::{self, Order};
 use mlx::{Array, Result, addmm, addmm_with, keepdims};
 
-use super::{Optimizer, OptimizerState, Schedule, StepContext, check_decay, settings};
+use super::{Optimizer, OptimizerState, Schedule, StepContext, accessors, check_decay, settings};
 
 /// The coefficients of the quintic iteration that moves singular values towards 1, of the first, third and fifth power.
 const NEWTON_SCHULZ: (f32, f32, f32) = (3.4445, -4.7750, 2.0315);
@@ -54,9 +54,7 @@ settings! {
 }
 
 impl Optimizer for Muon {
-    fn learning_rate(&self) -> Option<&Schedule> {
-        Some(&self.learning_rate)
-    }
+    accessors!();
 
     fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["v"]
@@ -64,14 +62,6 @@ impl Optimizer for Muon {
 
     fn check(&self) -> Result<()> {
         check_decay("muon", "momentum", self.momentum)
-    }
-
-    fn state(&self) -> &OptimizerState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.state
     }
 
     #[track_caller]

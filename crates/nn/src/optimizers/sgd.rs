@@ -2,7 +2,7 @@
 
 use mlx::{Array, Result};
 
-use super::{Optimizer, OptimizerState, Schedule, StepContext, out_of_range, settings};
+use super::{Optimizer, OptimizerState, Schedule, StepContext, accessors, out_of_range, settings};
 
 /// Stochastic gradient descent: `v = momentum * v + (1 - dampening) * g`, `w = w - learning_rate * v`.
 ///
@@ -54,9 +54,7 @@ settings! {
 pub type Sgd = SGD;
 
 impl Optimizer for SGD {
-    fn learning_rate(&self) -> Option<&Schedule> {
-        Some(&self.learning_rate)
-    }
+    accessors!();
 
     fn slots(&self, _: &Array) -> &'static [&'static str] {
         &["v"]
@@ -68,14 +66,6 @@ impl Optimizer for SGD {
             return Err(out_of_range("sgd", "momentum", wanted, self.momentum));
         }
         Ok(())
-    }
-
-    fn state(&self) -> &OptimizerState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut OptimizerState {
-        &mut self.state
     }
 
     #[track_caller]
