@@ -4,6 +4,7 @@ use mlx::fast::AttentionMask;
 use mlx::{Array, Integer, Result};
 
 use super::settings::{Drops, Settings, key_of};
+use super::stack::stack;
 use crate::{
     AnyLayer, Dropout, Forward, Init, IntoLayer, LayerNorm, Linear, Module, ModuleState,
     MultiHeadAttention, checkpoint,
@@ -200,86 +201,9 @@ pub struct TransformerEncoder {
     settings: Settings,
 }
 
+stack!(TransformerEncoder of TransformerEncoderLayer, "an encoder", "encoder");
+
 impl TransformerEncoder {
-    /// Returns an encoder over `dims` with `num_heads` heads, `4 * dims` hidden features, no dropout, ReLU, norms first.
-    pub fn new(num_layers: usize, dims: impl Integer, num_heads: impl Integer) -> Self {
-        let (dims, num_heads) = (dims.to_i32(), num_heads.to_i32());
-        Self::with_init(num_layers, dims, num_heads, None, &mut Init::default())
-    }
-
-    /// Returns an encoder with this number of hidden features, `4 * dims` if none, and initial values from `init`.
-    pub fn with_init(
-        num_layers: usize,
-        dims: i32,
-        num_heads: i32,
-        mlp_dims: impl Into<Option<i32>>,
-        init: &mut Init,
-    ) -> Self {
-        let settings = Settings::new(dims, num_heads, mlp_dims.into());
-        Self {
-            layers: (0..num_layers)
-                .map(|_| TransformerEncoderLayer::of(&settings, init))
-                .collect(),
-            ln: LayerNorm::new(dims),
-            checkpoint: false,
-            settings,
-        }
-    }
-
-    /// Returns the encoder with another number of layers; those that are added get new initial values.
-    #[must_use]
-    pub fn num_layers(mut self, num_layers: usize) -> Self {
-        let (settings, init) = (&self.settings, &mut Init::default());
-        self.layers
-            .resize_with(num_layers, || TransformerEncoderLayer::of(settings, init));
-        self
-    }
-
-    /// Returns the encoder with another number of hidden features; the linear layers get new initial values.
-    #[must_use]
-    pub fn mlp_dims(mut self, mlp_dims: impl Integer) -> Self {
-        let mlp_dims = mlp_dims.to_i32();
-        self.settings.mlp_dims = Some(mlp_dims);
-        self.each(|layer| layer.mlp_dims(mlp_dims))
-    }
-
-    /// Returns the encoder with dropout of this probability.
-    #[must_use]
-    pub fn dropout(mut self, dropout: f32) -> Self {
-        self.settings.dropout = dropout;
-        self.each(|layer| layer.dropout(dropout))
-    }
-
-    /// Returns the encoder with another activation of the hidden features: a module or a function of arrays.
-    #[must_use]
-    pub fn activation<Kind>(mut self, activation: impl IntoLayer<Kind>) -> Self {
-        let activation = activation.into_layer();
-        self.settings.activation = activation.clone();
-        self.each(|layer| layer.activation(activation.clone()))
-    }
-
-    /// Returns the encoder with norms before attention and MLP, or after.
-    #[must_use]
-    pub fn norm_first(mut self, norm_first: bool) -> Self {
-        self.settings.norm_first = norm_first;
-        self.each(|layer| layer.norm_first(norm_first))
-    }
-
-    /// Returns the encoder whose gradient computes each layer again instead of keeping what it computed, or not.
-    #[must_use]
-    pub fn checkpoint(mut self, checkpoint: bool) -> Self {
-        self.checkpoint = checkpoint;
-        self
-    }
-
-    fn each(
-        mut self,
-        change: impl FnMut(TransformerEncoderLayer) -> TransformerEncoderLayer,
-    ) -> Self {
-        self.layers = self.layers.into_iter().map(change).collect();
-        self
-    }
-
     /// Maps `[batch, length, dims]` to the same shape. Dropout draws from this thread's random numbers.
     #[track_caller]
     pub fn forward(&self, x: &Array, mask: &AttentionMask) -> Array {

@@ -3,6 +3,7 @@
 mod decoder;
 mod encoder;
 mod settings;
+mod stack;
 
 pub use decoder::{TransformerDecoder, TransformerDecoderLayer};
 pub use encoder::{TransformerEncoder, TransformerEncoderLayer};
