@@ -1,13 +1,13 @@
 //! A function that compiles itself for each combination of input types, once.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
-use std::marker::PhantomData;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use mlx::compiler_api::{TracedArray, recorders};
-use mlx::tree::{Arguments, BoxedError, Function, Structure};
-use mlx::{Array, ArrayType, Device, Dtype};
+use mlx::tree::{Arguments, BoxedError, Callee, Function, Structure};
+use mlx::{Array, ArrayType, Device, Dtype, Tree};
 
 use crate::stages::{CacheKey, Compiled, Lowered, Traced, trace_ref};
 use crate::{CompileOptions, Error, Report, Result};
@@ -15,14 +15,23 @@ use crate::{CompileOptions, Error, Report, Result};
 /// A function that is compiled when it is called: see [`jit`].
 ///
 /// Neither `Send` nor `Sync`, as the arrays that it captured: it is used and dropped on the thread that made it.
-pub struct Jit<Args: Arguments, F: Function<Args>> {
-    function: F,
+///
+/// It is called as a function, `f(&x, &y)`, or by [`call`](Self::call), whose errors name the line of the call. The type
+/// names the arguments and the output, and can be written: a field of a struct is a `Jit<'static, (Array, Array), Array>`.
+pub struct Jit<'f, Args: Arguments + 'f, Output: 'f> {
+    cache: Rc<Cache<'f, Args, Output>>,
+    /// What this dereferences to, made when it does for the first time.
+    callable: OnceCell<Box<Args::Callable<'f, Result<Output>>>>,
+}
+
+/// A function with what was compiled of it.
+struct Cache<'f, Args, Output> {
+    function: Box<dyn Function<Args, Output = Output> + 'f>,
     options: CompileOptions,
     /// The most recently used first.
-    entries: RefCell<VecDeque<Rc<Entry<F::Output>>>>,
+    entries: RefCell<VecDeque<Rc<Entry<Output>>>>,
     stats: RefCell<CacheStats>,
     hits: Cell<u64>,
-    args: PhantomData<fn(Args)>,
 }
 
 /// One compiled form and the key it is cached under.
@@ -71,48 +80,117 @@ const REASONS: usize = 32;
 /// # fn main() -> Result<(), mlx_compiler::Error> {
 /// let norm = jit(rms_norm);
 /// let (x, weight) = (array!([[1.0, 2.0, 2.0]]), array!([1.0, 1.0, 3.0]));
-/// let y = norm.call((&x, &weight))?;
+/// let y = norm(&x, &weight)?;
 /// assert!((y.to_vec::<f32>()?[0] - 1.0 / 3_f32.sqrt()).abs() < 1e-5);
 /// norm.report().unwrap_or_default().expect([Fusion::RmsNorm])?;
 /// # Ok(())
 /// # }
 /// ```
-pub fn jit<Args: Arguments, F: Function<Args>>(function: F) -> Jit<Args, F> {
+pub fn jit<'f, Args, F>(function: F) -> Jit<'f, Args, F::Output>
+where
+    Args: Arguments + 'f,
+    F: Function<Args> + 'f,
+{
     jit_with(function, CompileOptions::default())
 }
 
 /// Returns a function as [`jit`] does, with options.
-pub fn jit_with<Args: Arguments, F: Function<Args>>(
-    function: F,
-    options: CompileOptions,
-) -> Jit<Args, F> {
+pub fn jit_with<'f, Args, F>(function: F, options: CompileOptions) -> Jit<'f, Args, F::Output>
+where
+    Args: Arguments + 'f,
+    F: Function<Args> + 'f,
+{
     Jit {
-        function,
-        options,
-        entries: RefCell::default(),
-        stats: RefCell::default(),
-        hits: Cell::new(0),
-        args: PhantomData,
+        cache: Rc::new(Cache {
+            function: Box::new(function),
+            options,
+            entries: RefCell::default(),
+            stats: RefCell::default(),
+            hits: Cell::new(0),
+        }),
+        callable: OnceCell::new(),
     }
 }
 
 /// A compiled function is a function of trees, so that transforms take it: `grad(jit(f))`.
-impl<Args: Arguments, F: Function<Args>> Function<Args> for Jit<Args, F> {
-    type Output = F::Output;
+impl<Args: Arguments, Output: Tree> Function<Args> for Jit<'_, Args, Output> {
+    type Output = Output;
 
-    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
+    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Output, BoxedError> {
         self.call(args)
             .map_err(|error| Box::new(mlx::Error::from(error)) as BoxedError)
     }
 }
 
-impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
+impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Deref for Jit<'f, Args, Output> {
+    type Target = Args::Callable<'f, Result<Output>>;
+
+    fn deref(&self) -> &Self::Target {
+        self.callable
+            .get_or_init(|| Args::callable(Shared(Rc::clone(&self.cache))))
+    }
+}
+
+/// The cache as what a call without [`Jit::call`] goes to.
+struct Shared<'f, Args, Output>(Rc<Cache<'f, Args, Output>>);
+
+impl<Args: Arguments, Output: Tree> Callee<Args, Result<Output>> for Shared<'_, Args, Output> {
+    fn call_refs(&self, args: Args::Refs<'_>) -> Result<Output> {
+        self.0.call(args)
+    }
+}
+
+impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
     /// Calls the function: `f.call(&x)`, `f.call((&x, &y))`.
     ///
     /// # Errors
     /// When the function cannot be traced, or an operation fails.
     #[track_caller]
-    pub fn call(&self, args: Args::Refs<'_>) -> Result<F::Output> {
+    pub fn call(&self, args: Args::Refs<'_>) -> Result<Output> {
+        self.cache.call(args)
+    }
+
+    /// Traces the function for arguments of these types.
+    ///
+    /// # Errors
+    /// When the function cannot be traced.
+    #[track_caller]
+    pub fn trace(&self, args: Args::Refs<'_>) -> Result<Traced<Output>> {
+        trace_ref(&*self.cache.function, args)
+    }
+
+    /// Traces and lowers the function for arguments of these types.
+    ///
+    /// # Errors
+    /// When the function cannot be traced or lowered.
+    #[track_caller]
+    pub fn lower(&self, args: Args::Refs<'_>) -> Result<Lowered<Output>> {
+        self.trace(args)?.lower(&self.cache.options)
+    }
+
+    /// Returns the report of the form that was called or compiled last.
+    pub fn report(&self) -> Option<Report> {
+        let entries = self.cache.entries.borrow();
+        entries.front().map(|entry| entry.compiled.report().clone())
+    }
+
+    /// Returns hits and misses of the cache, and the reasons of the misses.
+    pub fn stats(&self) -> CacheStats {
+        let mut stats = self.cache.stats.borrow().clone();
+        stats.hits = self.cache.hits.get();
+        stats.entries = self.cache.entries.borrow().len();
+        stats
+    }
+
+    /// Returns the options.
+    pub fn options(&self) -> &CompileOptions {
+        &self.cache.options
+    }
+}
+
+impl<Args: Arguments, Output: Tree> Cache<'_, Args, Output> {
+    #[track_caller]
+    fn call(&self, args: Args::Refs<'_>) -> Result<Output> {
         if !recorders().is_empty() {
             // Another function is being traced: this one becomes part of it.
             return self.function.apply_refs(args).map_err(Error::from_function);
@@ -125,55 +203,12 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
         }
     }
 
-    /// Traces the function for arguments of these types.
-    ///
-    /// # Errors
-    /// When the function cannot be traced.
-    #[track_caller]
-    pub fn trace(&self, args: Args::Refs<'_>) -> Result<Traced<F::Output>> {
-        trace_ref(&self.function, args)
-    }
-
-    /// Traces and lowers the function for arguments of these types.
-    ///
-    /// # Errors
-    /// When the function cannot be traced or lowered.
-    #[track_caller]
-    pub fn lower(&self, args: Args::Refs<'_>) -> Result<Lowered<F::Output>> {
-        self.trace(args)?.lower(&self.options)
-    }
-
-    /// Returns the report of the form that was called or compiled last.
-    pub fn report(&self) -> Option<Report> {
-        self.entries
-            .borrow()
-            .front()
-            .map(|entry| entry.compiled.report().clone())
-    }
-
-    /// Returns hits and misses of the cache, and the reasons of the misses.
-    pub fn stats(&self) -> CacheStats {
-        let mut stats = self.stats.borrow().clone();
-        stats.hits = self.hits.get();
-        stats.entries = self.entries.borrow().len();
-        stats
-    }
-
-    /// Returns the options.
-    pub fn options(&self) -> &CompileOptions {
-        &self.options
-    }
-
     /// Returns the compiled form for these arguments, made when there is none.
     ///
     /// `None` when the function captured an array that a transform around this call is working on: it differs from
     /// call to call, so nothing can be cached.
     #[track_caller]
-    fn entry(
-        &self,
-        args: Args::Refs<'_>,
-        inputs: &[&Array],
-    ) -> Result<Option<Rc<Entry<F::Output>>>> {
+    fn entry(&self, args: Args::Refs<'_>, inputs: &[&Array]) -> Result<Option<Rc<Entry<Output>>>> {
         let device = Device::current().ok();
         let mut structure = Structure::default();
         Args::structure_refs(args, &mut structure);
@@ -204,7 +239,7 @@ impl<Args: Arguments, F: Function<Args>> Jit<Args, F> {
             types,
             device,
         };
-        let traced = self.trace(args)?;
+        let traced = trace_ref(&*self.function, args)?;
         if traced.captures_transforming() {
             return Ok(None);
         }

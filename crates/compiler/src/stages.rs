@@ -77,7 +77,7 @@ where
 pub(crate) fn trace_ref<Args, F>(function: &F, args: Args::Refs<'_>) -> Result<Traced<F::Output>>
 where
     Args: Arguments,
-    F: Function<Args>,
+    F: Function<Args> + ?Sized,
 {
     let mut types = Vec::new();
     Args::visit_refs(args, &mut |array| {

@@ -19,7 +19,7 @@ pub(super) fn form<T: Tree>(tree: &T) -> T {
 }
 
 /// Runs a function of trees on flat arrays that take the places of those in `like`.
-pub(super) fn run<Args: Arguments, F: Function<Args>>(
+pub(super) fn run<Args: Arguments, F: Function<Args> + ?Sized>(
     function: &F,
     like: Args::Refs<'_>,
     output: &Form<F::Output>,
@@ -33,7 +33,7 @@ pub(super) fn run<Args: Arguments, F: Function<Args>>(
 }
 
 /// Applies a transform to a function of trees; returns the form of its output and the flat results.
-pub(super) fn transformed<Args: Arguments, F: Function<Args>>(
+pub(super) fn transformed<Args: Arguments, F: Function<Args> + ?Sized>(
     transform: &Transform,
     function: &F,
     args: Args::Refs<'_>,

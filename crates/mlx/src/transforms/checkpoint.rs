@@ -1,15 +1,14 @@
 //! Functions whose gradient computes again what it needs, to save memory.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 
 use super::call::{Form, form, leaves, run, split, taken};
-use super::{FlatFunction, Transform, apply_at};
+use super::transformed::Apply;
+use super::{FlatFunction, Transform, Transformed, apply_at};
 use crate::random::Replay;
-use crate::tree::{Arguments, BoxedError, Function};
-use crate::{Array, Error, Result};
+use crate::tree::{Arguments, Function};
+use crate::{Array, Result};
 
 /// Returns the same function, whose gradient runs it again instead of keeping what it computed on the way.
 ///
@@ -20,52 +19,30 @@ use crate::{Array, Error, Result};
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let block = checkpoint(|x: &Array| x.exp().sin().exp());
-/// let loss = move |x: &Array| block.call(x).map(|y| y.sum(()));
-/// assert_eq!(grad(loss).call(&array!([0.0, 1.0]))?.shape()?, [2]);
+/// let loss = move |x: &Array| block(x).map(|y| y.sum(()));
+/// assert_eq!(grad(loss)(&array!([0.0, 1.0]))?.shape()?, [2]);
 /// # Ok(())
 /// # }
 /// ```
 #[track_caller]
-pub fn checkpoint<Args, F>(function: F) -> Checkpoint<F, Args>
+pub fn checkpoint<Args, F>(function: F) -> Transformed<'static, Args, F::Output>
 where
     Args: Arguments + 'static,
     F: Function<Args> + 'static,
 {
-    Checkpoint {
-        function: Rc::new(function),
-        made_at: Location::caller(),
-        of: PhantomData,
-    }
+    Transformed::new(Checkpoint(Rc::new(function)))
 }
 
-/// What [`checkpoint`] gives.
-pub struct Checkpoint<F, Args> {
-    function: Rc<F>,
-    /// WithOp by errors when another transform calls this function.
-    made_at: &'static Location<'static>,
-    of: PhantomData<fn(Args)>,
-}
+struct Checkpoint<F>(Rc<F>);
 
-impl<Args, F> Checkpoint<F, Args>
+impl<Args, F> Apply<Args, F::Output> for Checkpoint<F>
 where
     Args: Arguments + 'static,
     F: Function<Args> + 'static,
 {
-    /// Returns the function's output. Nothing runs until [`eval`](crate::eval()).
-    ///
-    /// # Errors
-    /// When the function returns one, or gives no arrays.
-    ///
-    /// # Panics
-    /// When the function does.
-    #[track_caller]
-    pub fn call(&self, args: Args::Refs<'_>) -> Result<F::Output> {
-        self.call_at(args, Location::caller())
-    }
-
-    fn call_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<F::Output> {
+    fn apply_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<F::Output> {
         let output = Rc::new(Form::default());
-        let flat = flat(Rc::clone(&self.function), args, Rc::clone(&output));
+        let flat = flat(Rc::clone(&self.0), args, Rc::clone(&output));
         // What runs again for the gradient draws the numbers that it drew before.
         let replay = Replay::default();
         let flat = Rc::new(move |arrays: &[Array]| replay.run(|| flat(arrays)));
@@ -86,32 +63,4 @@ where
 {
     let like = form(&Args::map_refs(args, &mut Array::clone));
     Rc::new(move |arrays: &[Array]| run(&*function, like.refs(), &output, arrays))
-}
-
-impl<Args, F> Function<Args> for Checkpoint<F, Args>
-where
-    Args: Arguments + 'static,
-    F: Function<Args> + 'static,
-{
-    type Output = F::Output;
-
-    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        self.call_at(args, self.made_at).map_err(Error::into)
-    }
-}
-
-impl<F, Args> Clone for Checkpoint<F, Args> {
-    fn clone(&self) -> Self {
-        Self {
-            function: Rc::clone(&self.function),
-            made_at: self.made_at,
-            of: PhantomData,
-        }
-    }
-}
-
-impl<F, Args> fmt::Debug for Checkpoint<F, Args> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Checkpoint({})", std::any::type_name::<F>())
-    }
 }

@@ -1,12 +1,12 @@
 //! Functions with a gradient of their own.
 
-use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
 use super::call::{Form, form, leaves, split, taken};
 use super::checkpoint::flat;
-use super::{FlatFunction, Transform, apply_at};
+use super::transformed::Apply;
+use super::{FlatFunction, Transform, Transformed, apply_at};
 use crate::tree::{Arguments, BoxedError, Function, Outcome};
 use crate::{Array, Error, Result, tree};
 
@@ -24,56 +24,40 @@ use crate::{Array, Error, Result, tree};
 ///     |x: &Array| x.round(0),
 ///     |_: &Array, cotangent: &Array, _: &Array| cotangent.clone(),
 /// );
-/// let loss = move |x: &Array| straight_through.call(x).map(|y| (y * 3.0).sum(()));
-/// assert_eq!(grad(loss).call(&array!([0.2, 1.7]))?.to_vec::<f32>()?, [3.0, 3.0]);
+/// let loss = move |x: &Array| straight_through(x).map(|y| (y * 3.0).sum(()));
+/// assert_eq!(grad(loss)(&array!([0.2, 1.7]))?.to_vec::<f32>()?, [3.0, 3.0]);
 /// # Ok(())
 /// # }
 /// ```
 #[track_caller]
-pub fn custom_vjp<Args, F, R, O>(function: F, rule: R) -> CustomVjp<F, Args>
+pub fn custom_vjp<Args, F, R, O>(function: F, rule: R) -> Transformed<'static, Args, F::Output>
 where
     Args: Arguments + 'static,
     F: Function<Args> + 'static,
     R: Fn(&Args::Values, &F::Output, &F::Output) -> O + 'static,
     O: Outcome<Tree = Args::Values>,
 {
-    CustomVjp {
+    Transformed::new(CustomVjp {
         function: Rc::new(function),
         rule: Rc::new(move |args, cotangents, outputs| rule(args, cotangents, outputs).outcome()),
-        made_at: Location::caller(),
-    }
+    })
 }
 
 /// The gradient of a function: arguments, cotangents and outputs to one result for each argument.
 type Rule<Values, Output> =
     dyn Fn(&Values, &Output, &Output) -> std::result::Result<Values, BoxedError>;
 
-/// What [`custom_vjp`] gives.
-pub struct CustomVjp<F: Function<Args>, Args: Arguments> {
+struct CustomVjp<F: Function<Args>, Args: Arguments> {
     function: Rc<F>,
     rule: Rc<Rule<Args::Values, F::Output>>,
-    /// WithOp by errors when another transform calls this function.
-    made_at: &'static Location<'static>,
 }
 
-impl<Args, F> CustomVjp<F, Args>
+impl<Args, F> Apply<Args, F::Output> for CustomVjp<F, Args>
 where
     Args: Arguments + 'static,
     F: Function<Args> + 'static,
 {
-    /// Returns the function's output. Nothing runs until [`eval`](crate::eval()).
-    ///
-    /// # Errors
-    /// When the function returns one, or gives no arrays.
-    ///
-    /// # Panics
-    /// When the function does.
-    #[track_caller]
-    pub fn call(&self, args: Args::Refs<'_>) -> Result<F::Output> {
-        self.call_at(args, Location::caller())
-    }
-
-    fn call_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<F::Output> {
+    fn apply_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<F::Output> {
         let output = Rc::new(Form::default());
         let flat = flat(Rc::clone(&self.function), args, Rc::clone(&output));
         let rule = self.flat_rule(args, Rc::clone(&output));
@@ -86,7 +70,13 @@ where
         let form = output.borrow().as_ref().map(form);
         split(&taken(&Form::new(form))?, &mut results.into_iter())
     }
+}
 
+impl<Args, F> CustomVjp<F, Args>
+where
+    Args: Arguments + 'static,
+    F: Function<Args> + 'static,
+{
     /// Returns the rule over flat arrays: arguments, cotangents, outputs.
     fn flat_rule(&self, args: Args::Refs<'_>, output: Rc<Form<F::Output>>) -> Rc<FlatFunction> {
         let like = form(&Args::map_refs(args, &mut Array::clone)).values();
@@ -101,33 +91,5 @@ where
             let products = rule(&args, &cotangents, &outputs).map_err(Error::from_boxed)?;
             Ok(tree::arrays(&products).into_iter().cloned().collect())
         })
-    }
-}
-
-impl<Args, F> Function<Args> for CustomVjp<F, Args>
-where
-    Args: Arguments + 'static,
-    F: Function<Args> + 'static,
-{
-    type Output = F::Output;
-
-    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        self.call_at(args, self.made_at).map_err(Error::into)
-    }
-}
-
-impl<F: Function<Args>, Args: Arguments> Clone for CustomVjp<F, Args> {
-    fn clone(&self) -> Self {
-        Self {
-            function: Rc::clone(&self.function),
-            rule: Rc::clone(&self.rule),
-            made_at: self.made_at,
-        }
-    }
-}
-
-impl<F: Function<Args>, Args: Arguments> fmt::Debug for CustomVjp<F, Args> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CustomVjp({})", std::any::type_name::<F>())
     }
 }

@@ -1,12 +1,11 @@
 //! Gradients of functions that give a scalar.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::panic::Location;
 
 use super::call::{split, transformed};
-use super::{Arg, Argnums, Nth, Transform};
-use crate::tree::{Arguments, BoxedError, Function};
+use super::transformed::Apply;
+use super::{Arg, Argnums, Nth, Transform, Transformed};
+use crate::tree::{Arguments, Function};
 use crate::{Array, Error, Result, Tree};
 
 /// What a function must give for [`value_and_grad`]: a scalar, or a tuple that begins with one.
@@ -35,19 +34,19 @@ impl<A: Tree, B: Tree, C: Tree> Loss for (Array, A, B, C) {}
 /// type Parameters = BTreeMap<&'static str, Array>;
 /// let loss = |p: &Parameters, x: &Array| (&p["w"] * x + &p["b"]).square().sum(());
 /// let parameters = Parameters::from([("w", array!(2.0)), ("b", array!(1.0))]);
-/// let gradient = grad(loss).call((&parameters, &array!([1.0, 3.0])))?;
+/// let gradient = grad(loss)(&parameters, &array!([1.0, 3.0]))?;
 /// assert_eq!(gradient["w"].item::<f32>()?, 48.0); // 2*3*1 + 2*7*3
 /// assert_eq!(gradient["b"].item::<f32>()?, 20.0);
 /// # Ok(())
 /// # }
 /// ```
 #[track_caller]
-pub fn grad<Args, F>(function: F) -> Grad<F, Args>
+pub fn grad<'f, Args, F>(function: F) -> Transformed<'f, Args, <Args as Nth<0>>::Arg>
 where
-    Args: Nth<0>,
-    F: Function<Args, Output = Array>,
+    Args: Nth<0> + 'f,
+    F: Function<Args, Output = Array> + 'f,
 {
-    Grad(value_and_grad(function))
+    grad_of(function, Arg::<0>)
 }
 
 /// Returns the function that gives the gradient of `function` with respect to the arguments `argnums`.
@@ -58,22 +57,22 @@ where
 /// # fn main() -> mlx::Result<()> {
 /// let area = |a: &Array, b: &Array| a * b;
 /// let by_both = grad_of(area, (Arg::<0>, Arg::<1>));
-/// let (by_a, by_b) = by_both.call((&array!(2.0), &array!(3.0)))?;
+/// let (by_a, by_b) = by_both(&array!(2.0), &array!(3.0))?;
 /// assert_eq!((by_a.item::<f32>()?, by_b.item::<f32>()?), (3.0, 2.0));
-/// let (by_a, by_b) = grad_of(area, [0, 1]).call((&array!(2.0), &array!(3.0)))?;
+/// let (by_a, by_b) = grad_of(area, [0, 1])(&array!(2.0), &array!(3.0))?;
 /// # assert_eq!((by_a.item::<f32>()?, by_b.item::<f32>()?), (3.0, 2.0));
 /// # Ok(())
 /// # }
 /// ```
 #[doc(alias = "argnums")]
 #[track_caller]
-pub fn grad_of<Args, F, N>(function: F, argnums: N) -> Grad<F, Args, N>
+pub fn grad_of<'f, Args, F, N>(function: F, argnums: N) -> Transformed<'f, Args, N::Grads>
 where
-    Args: Arguments,
-    F: Function<Args, Output = Array>,
-    N: Argnums<Args>,
+    Args: Arguments + 'f,
+    F: Function<Args, Output = Array> + 'f,
+    N: Argnums<Args> + 'f,
 {
-    Grad(value_and_grad_of(function, argnums))
+    Transformed::new(Grad(ValueAndGrad { function, argnums }))
 }
 
 /// Returns the function that gives the output of `function` and its gradient with respect to the first argument.
@@ -88,7 +87,7 @@ where
 ///     let error = w - x;
 ///     (error.square().sum(()), error)
 /// };
-/// let ((loss, error), gradient) = value_and_grad(loss).call((&array!([1.0, 2.0]), &array!([0.0, 4.0])))?;
+/// let ((loss, error), gradient) = value_and_grad(loss)(&array!([1.0, 2.0]), &array!([0.0, 4.0]))?;
 /// assert_eq!(loss.item::<f32>()?, 5.0);
 /// assert_eq!(error.to_vec::<f32>()?, [1.0, -2.0]);
 /// assert_eq!(gradient.to_vec::<f32>()?, [2.0, -4.0]);
@@ -96,10 +95,12 @@ where
 /// # }
 /// ```
 #[track_caller]
-pub fn value_and_grad<Args, F>(function: F) -> ValueAndGrad<F, Args>
+pub fn value_and_grad<'f, Args, F>(
+    function: F,
+) -> Transformed<'f, Args, (F::Output, <Args as Nth<0>>::Arg)>
 where
-    Args: Nth<0>,
-    F: Function<Args>,
+    Args: Nth<0> + 'f,
+    F: Function<Args> + 'f,
     F::Output: Loss,
 {
     value_and_grad_of(function, Arg::<0>)
@@ -112,77 +113,56 @@ where
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let f = value_and_grad_of(|a: &Array, b: &Array| a * b, Arg::<1>);
-/// let (value, by_b) = f.call((&array!(2.0), &array!(3.0)))?;
+/// let (value, by_b) = f(&array!(2.0), &array!(3.0))?;
 /// assert_eq!((value.item::<f32>()?, by_b.item::<f32>()?), (6.0, 2.0));
 /// # Ok(())
 /// # }
 /// ```
 #[track_caller]
-pub fn value_and_grad_of<Args, F, N>(function: F, argnums: N) -> ValueAndGrad<F, Args, N>
-where
-    Args: Arguments,
-    F: Function<Args>,
-    F::Output: Loss,
-    N: Argnums<Args>,
-{
-    ValueAndGrad {
-        function,
-        argnums,
-        made: Location::caller(),
-        of: PhantomData,
-    }
-}
-
-/// What [`value_and_grad`] gives.
-pub struct ValueAndGrad<F, Args, N = Arg<0>> {
+pub fn value_and_grad_of<'f, Args, F, N>(
     function: F,
     argnums: N,
-    /// What errors name where this is called by another transform, and not by the program.
-    made: &'static Location<'static>,
-    of: PhantomData<fn(Args)>,
+) -> Transformed<'f, Args, (F::Output, N::Grads)>
+where
+    Args: Arguments + 'f,
+    F: Function<Args> + 'f,
+    F::Output: Loss,
+    N: Argnums<Args> + 'f,
+{
+    Transformed::new(ValueAndGrad { function, argnums })
 }
 
-/// What [`grad`] gives.
-pub struct Grad<F, Args, N = Arg<0>>(ValueAndGrad<F, Args, N>);
+struct ValueAndGrad<F, N> {
+    function: F,
+    argnums: N,
+}
 
-impl<Args, F, N> ValueAndGrad<F, Args, N>
+impl<Args, F, N> Apply<Args, (F::Output, N::Grads)> for ValueAndGrad<F, N>
 where
     Args: Arguments,
     F: Function<Args>,
-    F::Output: Loss,
     N: Argnums<Args>,
 {
-    /// Returns the function's output and gradients. Nothing runs until [`eval`](crate::eval()).
-    ///
-    /// # Errors
-    /// When the function returns one, or gives no floating scalar; when an array of the arguments is not floating; when
-    /// MLX knows no gradient of an operation.
-    ///
-    /// # Panics
-    /// When the function does.
-    #[track_caller]
-    pub fn call(&self, args: Args::Refs<'_>) -> Result<(F::Output, N::Grads)> {
-        value_and_grads::<Args, F, N>(&self.function, &self.argnums, args, Location::caller())
+    fn apply_at(
+        &self,
+        args: Args::Refs<'_>,
+        at: &'static Location<'static>,
+    ) -> Result<(F::Output, N::Grads)> {
+        value_and_grads::<Args, F, N>(&self.function, &self.argnums, args, at)
     }
 }
 
-impl<Args, F, N> Grad<F, Args, N>
+/// The gradients alone.
+struct Grad<F, N>(ValueAndGrad<F, N>);
+
+impl<Args, F, N> Apply<Args, N::Grads> for Grad<F, N>
 where
     Args: Arguments,
     F: Function<Args>,
-    F::Output: Loss,
     N: Argnums<Args>,
 {
-    /// Returns the gradients. Nothing runs until [`eval`](crate::eval()).
-    ///
-    /// # Errors
-    /// As [`ValueAndGrad::call`].
-    ///
-    /// # Panics
-    /// When the function does.
-    #[track_caller]
-    pub fn call(&self, args: Args::Refs<'_>) -> Result<N::Grads> {
-        self.0.call(args).map(|(_, grads)| grads)
+    fn apply_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<N::Grads> {
+        self.0.apply_at(args, at).map(|(_, grads)| grads)
     }
 }
 
@@ -247,46 +227,4 @@ fn places(trainable: &[Vec<bool>], numbers: &[usize]) -> Vec<usize> {
         flags.filter_map(move |(place, &flag)| flag.then_some(start + place))
     };
     numbers.iter().flat_map(of_argument).collect()
-}
-
-impl<Args, F, N> Function<Args> for ValueAndGrad<F, Args, N>
-where
-    Args: Arguments,
-    F: Function<Args>,
-    F::Output: Loss,
-    N: Argnums<Args>,
-{
-    type Output = (F::Output, N::Grads);
-
-    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        value_and_grads::<Args, F, N>(&self.function, &self.argnums, args, self.made)
-            .map_err(Error::into)
-    }
-}
-
-impl<Args, F, N> Function<Args> for Grad<F, Args, N>
-where
-    Args: Arguments,
-    F: Function<Args>,
-    F::Output: Loss,
-    N: Argnums<Args>,
-{
-    type Output = N::Grads;
-
-    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        let value_and_grads = self.0.apply_refs(args)?;
-        Ok(value_and_grads.1)
-    }
-}
-
-impl<F, Args, N> fmt::Debug for ValueAndGrad<F, Args, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ValueAndGrad({})", std::any::type_name::<F>())
-    }
-}
-
-impl<F, Args, N> fmt::Debug for Grad<F, Args, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Grad({})", std::any::type_name::<F>())
-    }
 }

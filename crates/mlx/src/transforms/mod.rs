@@ -9,8 +9,8 @@
 //! # fn main() -> mlx::Result<()> {
 //! let cube = |x: &Array| x * x * x;
 //! let slope = grad(cube);
-//! assert_eq!(slope.call(&array!(2.0))?.item::<f32>()?, 12.0);
-//! assert_eq!(grad(slope).call(&array!(2.0))?.item::<f32>()?, 12.0);
+//! assert_eq!(slope(&array!(2.0))?.item::<f32>()?, 12.0);
+//! assert_eq!(grad(slope)(&array!(2.0))?.item::<f32>()?, 12.0);
 //! # Ok(())
 //! # }
 //! ```
@@ -29,14 +29,16 @@ mod flat;
 mod grad;
 mod products;
 mod stack;
+mod transformed;
 mod vmap;
 
 pub use crate::array::{FlatFunction, Transform, TransformCall};
 pub use argnums::{Arg, Argnums, Nth};
 pub(crate) use body::{body, finish};
-pub use checkpoint::{Checkpoint, checkpoint};
-pub use custom_vjp::{CustomVjp, custom_vjp};
+pub use checkpoint::checkpoint;
+pub use custom_vjp::custom_vjp;
 pub use flat::{apply, apply_at};
-pub use grad::{Grad, Loss, ValueAndGrad, grad, grad_of, value_and_grad, value_and_grad_of};
+pub use grad::{Loss, grad, grad_of, value_and_grad, value_and_grad_of};
 pub use products::{jvp, vjp};
+pub use transformed::{Apply, Transformed};
 pub use vmap::{Vmap, vmap};

@@ -1,14 +1,16 @@
 //! A function over one more axis than it was written for.
 
+use std::cell::OnceCell;
 use std::fmt;
-use std::marker::PhantomData;
+use std::ops::Deref;
 use std::panic::Location;
+use std::rc::Rc;
 
 use super::Transform;
 use super::call::{split, transformed};
 use super::checks::wrong;
-use crate::tree::{Arguments, BoxedError, Function};
-use crate::{Axes, Error, Result};
+use crate::tree::{Arguments, BoxedError, Callee, Function};
+use crate::{Axes, Error, Result, Tree};
 
 /// Returns the function that applies `function` along an axis of its arguments, the first unless said otherwise.
 ///
@@ -18,51 +20,72 @@ use crate::{Axes, Error, Result};
 /// # fn main() -> mlx::Result<()> {
 /// let dot = |x: &Array, y: &Array| (x * y).sum(());
 /// let rows = array!([[1.0, 2.0], [3.0, 4.0]]);
-/// let dots = vmap(dot).in_axes([Some(0), None]).call((&rows, &array!([1.0, 10.0])))?;
+/// let dots = vmap(dot).in_axes([Some(0), None])(&rows, &array!([1.0, 10.0]))?;
 /// assert_eq!(dots.to_vec::<f32>()?, [21.0, 43.0]);
 /// # Ok(())
 /// # }
 /// ```
 #[track_caller]
-pub fn vmap<Args: Arguments, F: Function<Args>>(function: F) -> Vmap<F, Args> {
-    Vmap {
-        function,
+pub fn vmap<'f, Args, F>(function: F) -> Vmap<'f, Args, F::Output>
+where
+    Args: Arguments + 'f,
+    F: Function<Args> + 'f,
+{
+    Vmap::of(Applied {
+        function: Rc::new(function),
         in_axes: vec![Some(0)],
         out_axes: vec![0],
-        made: Location::caller(),
-        of: PhantomData,
-    }
+        made_at: Location::caller(),
+    })
 }
 
-/// What [`vmap`] gives.
-pub struct Vmap<F, Args> {
-    function: F,
+/// What [`vmap`] gives: a function that is called as one, or by [`call`](Self::call), whose errors name the line of the
+/// call.
+pub struct Vmap<'f, Args: Arguments + 'f, Output: 'f> {
+    applied: Applied<'f, Args, Output>,
+    /// What this dereferences to, made when it does for the first time.
+    callable: OnceCell<Box<Args::Callable<'f, Result<Output>>>>,
+}
+
+struct Applied<'f, Args, Output> {
+    function: Rc<dyn Function<Args, Output = Output> + 'f>,
     in_axes: Vec<Option<i32>>,
     out_axes: Vec<i32>,
-    /// What errors name where this is called by another transform, and not by the program.
-    made: &'static Location<'static>,
-    of: PhantomData<fn(Args)>,
+    /// What errors name when this is not called by [`Vmap::call`].
+    made_at: &'static Location<'static>,
 }
 
-impl<Args: Arguments, F: Function<Args>> Vmap<F, Args> {
+impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Vmap<'f, Args, Output> {
+    fn of(applied: Applied<'f, Args, Output>) -> Self {
+        Self {
+            applied,
+            callable: OnceCell::new(),
+        }
+    }
+
     /// Sets the axis of each argument; one for all of them when there is one.
     ///
     /// It is the axis of every array in the argument. None stands for an argument that is the same for every element.
     /// Negative ones count from the end.
     #[must_use]
-    pub fn in_axes(mut self, axes: impl Into<Vec<Option<i32>>>) -> Self {
-        self.in_axes = axes.into();
-        self
+    pub fn in_axes(self, axes: impl Into<Vec<Option<i32>>>) -> Self {
+        Self::of(Applied {
+            in_axes: axes.into(),
+            ..self.applied
+        })
     }
 
     /// Sets where the axis goes in each array of the output; one for all of them when there is one.
     #[must_use]
-    pub fn out_axes(mut self, axes: impl Into<Axes>) -> Self {
-        self.out_axes = match axes.into() {
+    pub fn out_axes(self, axes: impl Into<Axes>) -> Self {
+        let out_axes = match axes.into() {
             Axes::All => vec![0],
             Axes::Some(axes) => axes,
         };
-        self
+        Self::of(Applied {
+            out_axes,
+            ..self.applied
+        })
     }
 
     /// Returns the function's outputs for all elements. Nothing runs until [`eval`](crate::eval()).
@@ -74,16 +97,27 @@ impl<Args: Arguments, F: Function<Args>> Vmap<F, Args> {
     /// # Panics
     /// When the function does.
     #[track_caller]
-    pub fn call(&self, args: Args::Refs<'_>) -> Result<F::Output> {
-        self.call_at(args, Location::caller())
+    pub fn call(&self, args: Args::Refs<'_>) -> Result<Output> {
+        self.applied.call_at(args, Location::caller())
     }
+}
 
-    fn call_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<F::Output> {
+impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Deref for Vmap<'f, Args, Output> {
+    type Target = Args::Callable<'f, Result<Output>>;
+
+    fn deref(&self) -> &Self::Target {
+        self.callable
+            .get_or_init(|| Args::callable(self.applied.clone()))
+    }
+}
+
+impl<Args: Arguments, Output: Tree> Applied<'_, Args, Output> {
+    fn call_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<Output> {
         let transform = Transform::Vmap {
             in_axes: self.axes_of_arrays(&Args::counts(args), at)?,
             out_axes: self.out_axes.clone(),
         };
-        let (output, results) = transformed(&transform, &self.function, args, &[], at)?;
+        let (output, results) = transformed(&transform, &*self.function, args, &[], at)?;
         split(&output, &mut results.into_iter())
     }
 
@@ -112,16 +146,34 @@ impl<Args: Arguments, F: Function<Args>> Vmap<F, Args> {
     }
 }
 
-impl<Args: Arguments, F: Function<Args>> Function<Args> for Vmap<F, Args> {
-    type Output = F::Output;
-
-    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
-        self.call_at(args, self.made).map_err(Error::into)
+impl<Args: Arguments, Output: Tree> Callee<Args, Result<Output>> for Applied<'_, Args, Output> {
+    fn call_refs(&self, args: Args::Refs<'_>) -> Result<Output> {
+        self.call_at(args, self.made_at)
     }
 }
 
-impl<F, Args> fmt::Debug for Vmap<F, Args> {
+impl<Args, Output> Clone for Applied<'_, Args, Output> {
+    fn clone(&self) -> Self {
+        Self {
+            function: Rc::clone(&self.function),
+            in_axes: self.in_axes.clone(),
+            out_axes: self.out_axes.clone(),
+            made_at: self.made_at,
+        }
+    }
+}
+
+impl<Args: Arguments, Output: Tree> Function<Args> for Vmap<'_, Args, Output> {
+    type Output = Output;
+
+    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Output, BoxedError> {
+        self.applied.call_refs(args).map_err(Error::into)
+    }
+}
+
+impl<Args: Arguments, Output> fmt::Debug for Vmap<'_, Args, Output> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vmap({})", std::any::type_name::<F>())
+        let types = std::any::type_name::<(Args, Output)>();
+        write!(f, "Vmap<{types}>, made at {}", self.applied.made_at)
     }
 }

@@ -35,6 +35,24 @@ pub trait Arguments: Tree + Sized {
 
     /// Returns for each argument whether gradients are taken of its arrays: see [`Tree::visit_trainable`].
     fn trainable(refs: Self::Refs<'_>) -> Vec<Vec<bool>>;
+
+    /// A function of these arguments that Rust calls: `dyn Fn(&A, &B) -> Result`.
+    type Callable<'f, Result: 'f>: ?Sized + 'f
+    where
+        Self: 'f;
+
+    /// Returns such a function, which calls `callee`.
+    fn callable<'f, Result: 'f>(
+        callee: impl Callee<Self, Result> + 'f,
+    ) -> Box<Self::Callable<'f, Result>>
+    where
+        Self: 'f;
+}
+
+/// What takes arguments as a tuple of references: what stands behind [`Arguments::Callable`].
+pub trait Callee<Args: Arguments, Result> {
+    /// Calls it.
+    fn call_refs(&self, args: Args::Refs<'_>) -> Result;
 }
 
 /// A function or closure that takes references to trees and returns a tree, or a `Result` of one.
@@ -120,6 +138,18 @@ macro_rules! functions {
             }
             fn trainable($pattern: Self::Refs<'_>) -> Vec<Vec<bool>> {
                 vec![$(trainable($arg)),*]
+            }
+
+            type Callable<'f, R: 'f>
+                = dyn Fn($(&$t),*) -> R + 'f
+            where
+                Self: 'f;
+
+            fn callable<'f, R: 'f>(callee: impl Callee<Self, R> + 'f) -> Box<Self::Callable<'f, R>>
+            where
+                Self: 'f,
+            {
+                Box::new(move |$($arg: &$t),*| callee.call_refs($pattern))
             }
         }
 

@@ -12,7 +12,7 @@ mod paths;
 mod standard;
 mod structure;
 
-pub use function::{Arguments, Function};
+pub use function::{Arguments, Callee, Function};
 pub use list::ArrayList;
 pub use merge::{MergeArrays, MergeTree, tree_merge, tree_merge_with};
 pub use outcome::{BoxedError, Outcome};

@@ -8,40 +8,31 @@ use super::Network;
 use super::cache::LayerCache;
 use crate::kv_cache::LayerKvCache;
 
-type Encode = Box<dyn Fn(&Array) -> Vec<LayerKvCache>>;
-type Score = Box<
-    dyn Fn(
-        &Array,
-        &Option<Array>,
-        &Vec<LayerCache>,
-        &Array,
-    ) -> mlx::Result<(Array, Vec<LayerKvCache>)>,
->;
-
 /// The compiled encoder and decoder of a network.
 ///
 /// The position of the first token is an array, so that the graph of a step holds for all positions.
 pub(super) struct Compiled {
-    encode: Jit<(Array,), Encode>,
-    score: Jit<(Array, Option<Array>, Vec<LayerCache>, Array), Score>,
+    encode: Jit<'static, (Array,), Vec<LayerKvCache>>,
+    score: Jit<'static, (Array, Option<Array>, Vec<LayerCache>, Array), (Array, Vec<LayerKvCache>)>,
 }
 
 impl Compiled {
     pub(super) fn new(network: &Network, options: CompileOptions) -> Self {
         let encoder = network.clone();
-        let encode: Encode =
-            Box::new(move |mel| encoder.decoder.encoder_kv(&encoder.encode_array(mel)));
+        let encode = move |mel: &Array| encoder.decoder.encoder_kv(&encoder.encode_array(mel));
         let decoder = network.decoder.clone();
-        let score: Score = Box::new(move |tokens, positions, layers, start| {
+        let score = move |tokens: &Array,
+                          positions: &Option<Array>,
+                          layers: &Vec<LayerCache>,
+                          start: &Array| {
             let start = Offset::Array(start.clone());
             let (scores, layers) =
                 decoder.forward(tokens, positions.as_ref(), layers.clone(), &start)?;
             // Keys and values of the encoder do not change: the caller keeps them.
-            Ok((
-                scores,
-                layers.into_iter().map(|layer| layer.token_kv).collect(),
-            ))
-        });
+            let layers: Vec<LayerKvCache> =
+                layers.into_iter().map(|layer| layer.token_kv).collect();
+            Ok::<_, mlx::Error>((scores, layers))
+        };
         Self {
             encode: jit_with(encode, options.clone()),
             score: jit_with(score, options),
