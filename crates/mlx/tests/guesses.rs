@@ -471,3 +471,56 @@ fn attention_takes_pythons_scale_and_masks() {
     );
     assert!(attend("casual".into()).shape().is_err());
 }
+
+#[test]
+fn transformed_functions_are_called_as_functions() -> mlx::Result<()> {
+    let target = array!([1.0, 2.0]);
+    // A loss that borrows what is around it.
+    let loss = |w: &Array, x: &Array| (w * x - &target).square().sum(());
+    let (w, x) = (array!([1.0, 1.0]), array!([3.0, 2.0]));
+    let (value, by_w) = mlx::value_and_grad(loss)(&w, &x)?;
+    assert_eq!(value.item::<f32>()?, 4.0);
+    close(&by_w, &[12.0, 0.0]);
+    let slope = mlx::grad_of(loss, 1);
+    close(&slope(&w, &x)?, &[4.0, 0.0]);
+    close(&slope.clone().call((&w, &x))?, &[4.0, 0.0]);
+    let rows = mlx::vmap(|x: &Array| x.sum(())).out_axes(0);
+    close(&rows(&array!([[1.0, 2.0], [3.0, 4.0]]))?, &[3.0, 7.0]);
+    let again = mlx::checkpoint(|x: &Array| x.exp());
+    close(
+        &mlx::grad(move |x: &Array| again(x).map(|y| y.sum(())))(&array!([0.0]))?,
+        &[1.0],
+    );
+    // An error names the line where the function was made, or that of `call`.
+    let refused = |x: &Array| x.astype(mlx::int32).sum(());
+    let made = line!() + 1;
+    let by_function = mlx::grad(refused);
+    let error = by_function(&x).unwrap_err().to_string();
+    assert!(error.contains(&format!("guesses.rs:{made}")), "{error}");
+    let called = line!() + 1;
+    let error = by_function.call(&x).unwrap_err().to_string();
+    assert!(error.contains(&format!("guesses.rs:{called}")), "{error}");
+    Ok(())
+}
+
+#[test]
+fn ranges_in_steps_are_slices() {
+    let x = mlx::arange(7);
+    close(&x.i((0..7).step_by(3)), &[0.0, 3.0, 6.0]);
+    close(&x.i((1..100).step_by(4)), &[1.0, 5.0]);
+    close(&x.i((0..=4_usize).step_by(2)), &[0.0, 2.0, 4.0]);
+    close(&x.i((-3..0).step_by(2)), &[4.0, 6.0]);
+    close(&x.i((5..6_u8).step_by(2)), &[5.0]);
+    close(&x.i((4..4_i64).step_by(2)), &[]);
+    close(&x.i((0..u64::MAX).step_by(5)), &[0.0, 5.0]);
+    let rows = mlx::arange(12).reshape([3, 4]);
+    close(&rows.i(((0..3).step_by(2), 1..3)), &[1.0, 2.0, 9.0, 10.0]);
+}
+
+#[test]
+fn a_convolution_takes_a_stride_alone() -> mlx::Result<()> {
+    let (x, w) = (mlx::ones([1, 5, 5, 1]), mlx::ones([1, 3, 3, 1]));
+    assert_eq!(mlx::conv2d(&x, &w, 2).shape()?, [1, 2, 2, 1]);
+    assert_eq!(mlx::conv2d(&x, &w, (2, 1)).shape()?, [1, 3, 3, 1]);
+    Ok(())
+}

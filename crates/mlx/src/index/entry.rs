@@ -1,5 +1,6 @@
 //! What an index is made of, and which Rust values can be one.
 
+use std::iter::StepBy;
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
 use crate::Array;
@@ -150,8 +151,41 @@ macro_rules! positions {
                 Slice { inclusive: true, ..Slice::new(None, $wide(range.end), 1) }
             }
         }
+        impl From<StepBy<Range<$t>>> for Slice {
+            fn from(range: StepBy<Range<$t>>) -> Self {
+                stepped(range, $wide)
+            }
+        }
+        impl From<StepBy<RangeInclusive<$t>>> for Slice {
+            fn from(range: StepBy<RangeInclusive<$t>>) -> Self {
+                stepped(range, $wide)
+            }
+        }
         slices!(Range<$t>, RangeFrom<$t>, RangeTo<$t>, RangeInclusive<$t>, RangeToInclusive<$t>);
+        slices!(StepBy<Range<$t>>, StepBy<RangeInclusive<$t>>);
     )*};
+}
+
+/// Returns the slice of the positions that a range in steps goes through.
+fn stepped<T>(mut range: impl Iterator<Item = T>, wide: impl Fn(T) -> i64) -> Slice {
+    let Some(first) = range.next().map(&wide) else {
+        return Slice::new(0, 0, 1);
+    };
+    let Some(second) = range.next().map(&wide) else {
+        return stepped_to(first, first, 1);
+    };
+    let last = match range.size_hint().0 {
+        0 => second,
+        more => range.nth(more - 1).map_or(second, wide),
+    };
+    stepped_to(first, last, second.saturating_sub(first))
+}
+
+fn stepped_to(first: i64, last: i64, step: i64) -> Slice {
+    Slice {
+        inclusive: true,
+        ..Slice::new(first, last, step)
+    }
 }
 
 /// What becomes a [`Slice`] becomes an [`Index`].
@@ -181,7 +215,8 @@ impl From<RangeFull> for Slice {
 }
 slices!(RangeFull);
 
-/// Steps on Rust's ranges, as [`Slice::by`]: `x.i((0..10).step(2))` is Python's `x[0:10:2]`.
+/// Steps on Rust's ranges, as [`Slice::by`]: `x.i((0..10).step(2))` is Python's `x[0:10:2]`. `(0..10).step_by(2)` is one
+/// too.
 ///
 /// ```
 /// use mlx::{RangeExt, array};

@@ -4,7 +4,7 @@
 //! come last. The weight is not flipped (cross-correlation), as in every neural network library.
 
 use crate::op::Op;
-use crate::{Array, Error, Result, Shape, bind};
+use crate::{Array, Error, Integer, Result, Shape, bind};
 
 /// How a convolution moves over its input. One number stands for all spatial axes.
 ///
@@ -44,6 +44,16 @@ impl Default for ConvOptions {
 impl From<()> for ConvOptions {
     fn from((): ()) -> Self {
         Self::default()
+    }
+}
+
+/// The stride alone: `x.conv2d(&w, 2)`.
+impl<S: Integer> From<S> for ConvOptions {
+    fn from(stride: S) -> Self {
+        Self {
+            stride: stride.into(),
+            ..Self::default()
+        }
     }
 }
 
