@@ -5,7 +5,7 @@ use mlx::random;
 use mlx::{Array, Dtype};
 use mlx_examples::{is_short, progress, save_curve};
 use mlx_nn as nn;
-use mlx_nn::optimizers::{self as optim, Optimizer};
+use mlx_nn::optimizers as optim;
 use mlx_nn::{Forward, Module};
 
 const TEXT: &str = concat!(
@@ -109,7 +109,7 @@ fn main() -> anyhow::Result<()> {
     let warm_up = optim::linear_schedule(0.0, 2e-3, WARM_UP);
     let rate = optim::join_schedules([warm_up, optim::cosine_decay(2e-3, steps)], [WARM_UP]);
     let mut optimizer = optim::AdamW::new(rate).weight_decay(0.1);
-    let step = nn::value_and_grad(loss);
+    let step = nn::value_and_grad(&model, loss);
     let bar = progress(steps)?;
     let mut losses = Vec::new();
     let last_start = data.dim(0)? - CONTEXT - 1;

@@ -3,7 +3,7 @@
 use mlx::{Array, Dtype, random};
 use mlx_examples::{is_short, progress, save_curve};
 use mlx_nn as nn;
-use mlx_nn::optimizers::{self as optim, Optimizer};
+use mlx_nn::optimizers as optim;
 use mlx_nn::{Forward, Module};
 use mlx_testdata::assets;
 use mlx_testdata::digits::Digits;
@@ -76,7 +76,7 @@ fn main() -> anyhow::Result<()> {
     let epochs = if is_short() { 2 } else { 20 };
     let steps = epochs * BATCHES;
     let mut optimizer = optim::AdamW::new(optim::cosine_decay(3e-3, steps));
-    let step = nn::value_and_grad(loss);
+    let step = nn::value_and_grad(&net, loss);
     let bar = progress(steps)?;
     let mut losses = Vec::new();
     for _ in 0..epochs {

@@ -6,7 +6,7 @@ use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Network, Network
 use mlx_nn as nn;
 use mlx_nn::Module;
 use mlx_nn::lora::{self, LoraOptions};
-use mlx_nn::optimizers::{self as optim, Optimizer};
+use mlx_nn::optimizers as optim;
 use mlx_testdata::assets;
 
 const LESSONS: [&str; 3] = [
@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
     }
     let epochs = if is_short() { 2 } else { 15 };
     let mut optimizer = optim::Adam::new(1e-3);
-    let step = nn::value_and_grad(loss);
+    let step = nn::value_and_grad(&network, loss);
     let bar = progress(epochs * texts.len())?;
     let mut losses = Vec::new();
     for _ in 0..epochs {

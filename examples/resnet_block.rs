@@ -8,7 +8,7 @@ use mlx::random;
 use mlx::{Array, io};
 use mlx_examples::{is_short, progress, save_curve};
 use mlx_nn as nn;
-use mlx_nn::optimizers::{self as optim, Optimizer};
+use mlx_nn::optimizers as optim;
 use mlx_nn::{Forward, Module};
 
 /// Made by `data/make_resnet_block.py`.
@@ -88,7 +88,7 @@ fn main() -> anyhow::Result<()> {
     let mut student = BasicBlock::new(8, 16, 2);
     let steps = if is_short() { 20 } else { 400 };
     let mut optimizer = optim::Adam::new(optim::cosine_decay(1e-2, steps));
-    let step = nn::value_and_grad(loss);
+    let step = nn::value_and_grad(&student, loss);
     let bar = progress(steps)?;
     let mut losses = Vec::new();
     for _ in 0..steps {

@@ -5,7 +5,7 @@ use std::f32::consts::TAU;
 use mlx::{Array, random};
 use mlx_examples::{is_short, progress, save_curve};
 use mlx_nn as nn;
-use mlx_nn::optimizers::{self as optim, Optimizer};
+use mlx_nn::optimizers as optim;
 use mlx_nn::{Forward, Module};
 
 /// Hours of the series; the last fifth tests the network.
@@ -57,7 +57,7 @@ fn main() -> anyhow::Result<()> {
     let mut model = Forecaster::new(32);
     let steps = if is_short() { 60 } else { 600 };
     let mut optimizer = optim::Adam::new(optim::cosine_decay(1e-2, steps));
-    let step = nn::value_and_grad(loss);
+    let step = nn::value_and_grad(&model, loss);
     let bar = progress(steps)?;
     let mut losses = Vec::new();
     for _ in 0..steps {

@@ -10,7 +10,7 @@ use crate::tree::{bounds, implementation, pattern, place};
 /// Returns `impl Module`, `impl Tree` and `impl IntoIterator for &..`.
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let forms = forms(input, Macro::Module)?;
-    let part = quote!(::mlx_nn::Module + ::mlx::Tree);
+    let part = quote!(::mlx_nn::Module);
     let module = module(input, &forms, &part, is_transparent(input)?);
     let iteration = iteration(input, &forms, &part);
     let tree = implementation(

@@ -11,7 +11,7 @@ use mlx_models::llama::{
 use mlx_models::weights::gguf::Gguf;
 use mlx_nn::lora::{self, LoraOptions};
 use mlx_nn::losses::{Reduction, cross_entropy_with};
-use mlx_nn::optimizers::{Adam, Optimizer};
+use mlx_nn::optimizers::Adam;
 use mlx_nn::{FastOps, Module, QuantizedLinear, value_and_grad};
 use mlx_testdata::{assets, if_available};
 
@@ -113,14 +113,17 @@ fn adapters_on_packed_weights_learn_a_sentence() -> mlx::Result<()> {
     let [inputs, targets] = [&prompt[..prompt.len() - 1], &prompt[1..]]
         .map(|tokens| Array::from_slice(tokens, [1, length]));
     let batch = (inputs?, targets?);
-    let step = value_and_grad(|network: &Network, (inputs, targets): &(Array, Array)| {
-        let cache = network.new_kv_cache(1, length);
-        network
-            .forward(inputs, cache, 0)
-            .map_or_else(Array::failed, |(logits, _)| {
-                cross_entropy_with(&logits, targets, Reduction::Mean)
-            })
-    });
+    let step = value_and_grad(
+        &network,
+        |network: &Network, (inputs, targets): &(Array, Array)| {
+            let cache = network.new_kv_cache(1, length);
+            network
+                .forward(inputs, cache, 0)
+                .map_or_else(Array::failed, |(logits, _)| {
+                    cross_entropy_with(&logits, targets, Reduction::Mean)
+                })
+        },
+    );
     let name = "model.layers.0.self_attn.q_proj.weight";
     let packed = network.parameters()[name].clone();
     let mut adam = Adam::new(2e-4);

@@ -17,14 +17,14 @@ use crate::Module;
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let layers = vec![Linear::new(4, 4), Linear::new(4, 4)];
-/// let step = value_and_grad(|layers: &Vec<Linear>, x: &Array| -> mlx::Result<Array> {
+/// let loss = |layers: &Vec<Linear>, x: &Array| -> mlx::Result<Array> {
 ///     let mut y = x.clone();
 ///     for layer in layers {
 ///         y = checkpoint(layer, &y, |layer, y| relu(&layer.forward(y)))?;
 ///     }
 ///     Ok(y.sum(()))
-/// });
-/// let (_, gradients) = step(&layers, &mlx::array!([[1.0, 2.0, 3.0, 4.0]]))?;
+/// };
+/// let (_, gradients) = value_and_grad(&layers, loss)(&layers, &mlx::array!([[1.0, 2.0, 3.0, 4.0]]))?;
 /// assert_eq!(gradients["1.weight"].shape()?, [4, 4]);
 /// # Ok(())
 /// # }
@@ -39,7 +39,7 @@ pub fn checkpoint<M, Inputs, F, Output>(
     function: F,
 ) -> Result<Output::Tree>
 where
-    M: Module + Tree,
+    M: Module,
     Inputs: Tree + 'static,
     F: Fn(&M, &Inputs) -> Output + 'static,
     Output: Outcome + 'static,
@@ -52,7 +52,7 @@ where
         }
     });
     // Packed weights have no gradient, so they are no arguments.
-    let module = module.clone();
+    let module = module.map(&mut Array::clone);
     let run = mlx::checkpoint(move |arrays: &Vec<Array>, inputs: &Inputs| {
         let (mut flags, mut arrays) = (is_trainable.iter(), arrays.iter());
         let module = module.map(&mut |array| match flags.next() {

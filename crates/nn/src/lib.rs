@@ -23,7 +23,7 @@
 //!
 //! # fn main() -> mlx::Result<()> {
 //! let mut model = Mlp { layers: vec![Linear::new(2, 16), Linear::new(16, 1)] };
-//! let step = value_and_grad(|model: &Mlp, (x, y): &(Array, Array)| {
+//! let step = value_and_grad(&model, |model: &Mlp, (x, y): &(Array, Array)| {
 //!     losses::mse_loss(&model.forward(x), y)
 //! });
 //! let mut optimizer = SGD::new(0.1);
@@ -111,6 +111,10 @@ pub use module::{
     ParameterVisitor, Patterns, Summary, WeightMap, visit_trainable,
 };
 pub use norm::{LayerNorm, RMSNorm, RmsNorm};
+pub use optimizers::{
+    AdaDelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Lion, MultiOptimizer, Muon, Optimizer,
+    RMSprop, SGD,
+};
 pub use packed::{PackedWeights, quantize};
 pub use pooling::{AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d};
 pub use positional::{ALiBi, RoPE, SinusoidalPositionalEncoding};
@@ -120,9 +124,7 @@ pub use recurrent::{GRU, LSTM, RNN};
 pub use sequential::{
     AnyLayer, ArrayFunction, Identity, IntoLayer, IntoLayers, ModuleLayer, Sequential,
 };
-pub use training::{
-    LossFunction, LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad,
-};
+pub use training::{LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad};
 pub use transformer::{
     Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
     TransformerEncoderLayer,

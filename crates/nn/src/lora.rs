@@ -22,6 +22,7 @@
 use mlx::{Array, Dtype, Error, Quantized, Result};
 
 use crate::layer_error::axis_size;
+use crate::module::copy;
 use crate::packed::PackedWeights;
 use crate::quantized::input_dims;
 use crate::{Init, Linear, Module, QuantizedLinear};
@@ -186,7 +187,7 @@ pub fn apply(
         let message = format!("rank must be at least 1, got {}", options.rank);
         return Err(Error::op("lora", message));
     }
-    let mut adapted = model.clone();
+    let mut adapted = copy(model);
     adapted.freeze()?;
     let mut count = 0;
     each_layer(&mut adapted, &mut |name, layer| {
@@ -216,7 +217,7 @@ pub fn apply(
 /// When packing fails; the model is unchanged.
 #[track_caller]
 pub fn fuse(model: &mut impl Module) -> Result<usize> {
-    let mut fused = model.clone();
+    let mut fused = copy(model);
     let mut count = 0;
     each_layer(&mut fused, &mut |_, layer| {
         let AdapterSlot::Active(adapter) = layer.slot() else {

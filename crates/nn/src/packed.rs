@@ -2,6 +2,7 @@
 
 use mlx::{Array, Quantization, Quantized, Result};
 
+use crate::module::copy;
 use crate::quantized::{Activations, product};
 use crate::{Embedding, FastOps, Linear, Module};
 
@@ -89,7 +90,7 @@ pub fn quantize(
     quantization: Quantization,
     predicate: impl Fn(&str) -> bool,
 ) -> Result<usize> {
-    let mut packed = model.clone();
+    let mut packed = copy(model);
     let mut count = 0;
     let mut outcome = Ok(());
     let mut note = |name: &str, result: Result<()>| {

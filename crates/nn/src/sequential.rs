@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mlx::tree::{Structure, TreePath};
 use mlx::{Array, Tree};
 
+use crate::module::copy;
 use crate::{Buffer, Forward, Module, ParameterVisitor};
 
 /// Layers that are called one after the other: `mlx.nn.Sequential`.
@@ -154,13 +155,13 @@ trait Layer {
     fn write_structure(&self, structure: &mut Structure);
 }
 
-impl<L: Forward + Module + Tree> Layer for L {
+impl<L: Forward + Module> Layer for L {
     #[track_caller]
     fn forward_array(&self, x: &Array) -> Array {
         self.forward(x)
     }
     fn clone_layer(&self) -> Box<dyn Layer> {
-        Box::new(self.clone())
+        Box::new(copy(self))
     }
     fn visit_layer<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
         visitor.flatten(self);
@@ -253,7 +254,7 @@ pub struct ModuleLayer;
 /// The kind of layers that are functions.
 pub struct ArrayFunction;
 
-impl<L: Forward + Module + Tree> IntoLayer<ModuleLayer> for L {
+impl<L: Forward + Module> IntoLayer<ModuleLayer> for L {
     fn into_layer(self) -> AnyLayer {
         AnyLayer(Box::new(self))
     }

@@ -1,65 +1,19 @@
 //! Gradients of a module's parameters, gradient clipping and loss scaling.
 
-use mlx::transforms::Loss;
-use mlx::tree::{BoxedError, Outcome};
+use std::panic::Location;
+
+use mlx::transforms::{Apply, Loss, Nth, Transformed};
+use mlx::tree::{BoxedError, Function};
 use mlx::{Array, Dtype, Result, Tree, tree};
 
-use crate::{Buffer, Module, WeightMap};
-
-/// A loss: a function of a module and of up to four trees of arrays, inputs and targets, that gives a floating scalar, a
-/// tuple of one and auxiliary values, or a `Result` of these.
-///
-/// `Args` is the tuple of the trees; it is inferred. A closure must name the types of its arguments.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a loss of a module",
-    label = "wanted something like `|model: &Net, x: &Array, y: &Array| mse_loss(&model.forward(x), y)`",
-    note = "arguments are references, the module first, and a closure must write their types",
-    note = "`value_and_grad` takes the loss only, and the function it returns the module: `let step = value_and_grad(loss); let (loss, gradients) = step(&model, &x, &y)?;`"
-)]
-pub trait LossFunction<'f, M, Args> {
-    /// The function that [`value_and_grad`] returns: of the module and the trees, to the loss and the gradients.
-    type Step;
-
-    /// Returns that function.
-    fn step(self) -> Self::Step;
-}
-
-macro_rules! losses {
-    ($(($($t:ident $arg:ident),*);)*) => {$(
-        impl<'f, M, Function, Value, $($t: Tree),*> LossFunction<'f, M, ($($t,)*)> for Function
-        where
-            M: Module,
-            Function: Fn(&M, $(&$t),*) -> Value + 'f,
-            Value: Outcome<Tree: Loss>,
-        {
-            #[allow(clippy::type_complexity)]
-            type Step = Box<dyn Fn(&M, $(&$t),*) -> Result<(Value::Tree, WeightMap)> + 'f>;
-
-            fn step(self) -> Self::Step {
-                Box::new(move |module, $($arg),*| {
-                    // Copies that share their arrays.
-                    let args = ($($arg.map(&mut Clone::clone),)*);
-                    let loss = |module: &M, ($($arg,)*): &($($t,)*)| self(module, $($arg),*);
-                    gradients_of(&loss, module, &args)
-                })
-            }
-        }
-    )*};
-}
-
-losses! {
-    ();
-    (A a);
-    (A a, B b);
-    (A a, B b, C c);
-    (A a, B b, C c, D d);
-}
+use crate::{Module, WeightMap};
 
 /// Returns a function that gives the loss of a module on a batch, and the gradients of its trainable parameters by name.
 ///
-/// Frozen parameters, packed weights and buffers have none; [`Buffer`]s that the layers replace are replaced in the
-/// module. `loss` is a [`LossFunction`]: of a module and a batch, or of a module, inputs and targets, which the function
-/// that is returned takes too.
+/// `loss` is a function of a module and a batch, or of a module, inputs and targets, that gives a floating scalar, or a
+/// tuple of one and anything else; the function that is returned takes the same. `module` says which type of module and
+/// is not kept: an optimizer can change it between calls. Frozen parameters, packed weights and buffers have no
+/// gradient; [`Buffer`](crate::Buffer)s that the layers replace are replaced in the module.
 ///
 /// ```
 /// use mlx::Array;
@@ -68,45 +22,54 @@ losses! {
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let layer = Linear::new(2, 1);
-/// let step = value_and_grad(|layer: &Linear, x: &Array, y: &Array| mse_loss(&layer.forward(x), y));
+/// let loss = |layer: &Linear, x: &Array, y: &Array| mse_loss(&layer.forward(x), y);
+/// let step = value_and_grad(&layer, loss);
 /// let (x, y) = (mlx::array!([[1.0, 2.0]]), mlx::array!([[3.0]]));
 /// let (loss, gradients) = step(&layer, &x, &y)?;
 /// assert!(loss.item::<f32>()? > 0.0);
 /// assert_eq!(gradients["weight"].shape()?, [1, 2]);
 ///
 /// let of_batch = |layer: &Linear, (x, y): &(Array, Array)| mse_loss(&layer.forward(x), y);
-/// let (same, _) = value_and_grad(of_batch)(&layer, &(x, y))?;
+/// let (same, _) = value_and_grad(&layer, of_batch)(&layer, &(x, y))?;
 /// assert_eq!(same.item::<f32>()?, loss.item::<f32>()?);
 /// # Ok(())
 /// # }
 /// ```
-pub fn value_and_grad<'f, M, Args, F: LossFunction<'f, M, Args>>(loss: F) -> F::Step {
-    loss.step()
+#[track_caller]
+pub fn value_and_grad<'f, M, Args, F>(
+    module: &M,
+    loss: F,
+) -> Transformed<'f, Args, (F::Output, WeightMap)>
+where
+    M: Module,
+    Args: Nth<0, Arg = M> + 'f,
+    F: Function<Args> + 'f,
+    F::Output: Loss,
+{
+    let _ = module;
+    let loss = LossAndBuffers { loss };
+    Transformed::new(ByName(mlx::value_and_grad(loss)))
 }
 
-fn gradients_of<M: Module, Args: Tree, Value: Outcome<Tree: Loss>>(
-    loss: &impl Fn(&M, &Args) -> Value,
-    module: &M,
-    args: &Args,
-) -> Result<(Value::Tree, WeightMap)> {
-    // A copy, whose buffers are replaced by values that live only while the gradient is taken.
-    let of_parameters =
-        |parameters: &WeightMap, args: &Args| -> std::result::Result<_, BoxedError> {
-            let copy = module.with_parameters(parameters)?;
-            let value = loss(&copy, args).outcome()?;
-            let mut buffers = Vec::new();
-            copy.visit_buffers(&mut |buffer: &Buffer| buffers.push(buffer.get()));
-            Ok(WithBuffers { value, buffers })
-        };
-    let parameters = module.trainable_parameters();
-    let (output, gradients) = mlx::value_and_grad(of_parameters).call((&parameters, args))?;
-    let mut values = output.buffers.into_iter();
-    module.visit_buffers(&mut |buffer| {
-        if let Some(value) = values.next() {
-            buffer.set(value);
-        }
-    });
-    Ok((output.value, gradients))
+/// A loss that also gives what its module has in the place of buffers afterwards.
+struct LossAndBuffers<F> {
+    loss: F,
+}
+
+impl<Args, F> Function<Args> for LossAndBuffers<F>
+where
+    Args: Nth<0>,
+    Args::Arg: Module,
+    F: Function<Args>,
+{
+    type Output = WithBuffers<F::Output>;
+
+    fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Self::Output, BoxedError> {
+        let value = self.loss.apply_refs(args)?;
+        let mut buffers = Vec::new();
+        Args::nth(args).visit_buffers(&mut |buffer| buffers.push(buffer.get()));
+        Ok(WithBuffers { value, buffers })
+    }
 }
 
 /// What a loss gives, and the buffers of the module after it.
@@ -117,6 +80,32 @@ struct WithBuffers<Value> {
 }
 
 impl<Value: Loss> Loss for WithBuffers<Value> {}
+
+/// The value of a loss and its gradients by name, where the buffers of the module are replaced.
+struct ByName<'f, Args: Nth<0> + 'f, Value: 'f>(
+    Transformed<'f, Args, (WithBuffers<Value>, Args::Arg)>,
+);
+
+impl<Args, Value> Apply<Args, (Value, WeightMap)> for ByName<'_, Args, Value>
+where
+    Args: Nth<0>,
+    Args::Arg: Module,
+{
+    fn apply_at(
+        &self,
+        args: Args::Refs<'_>,
+        at: &'static Location<'static>,
+    ) -> Result<(Value, WeightMap)> {
+        let (output, gradients) = self.0.call_at(args, at)?;
+        let mut values = output.buffers.into_iter();
+        Args::nth(args).visit_buffers(&mut |buffer| {
+            if let Some(value) = values.next() {
+                buffer.set(value);
+            }
+        });
+        Ok((output.value, gradients.trainable_parameters()))
+    }
+}
 
 /// Returns gradients scaled so that their global norm is at most `max_norm`, and that norm.
 ///

@@ -207,7 +207,7 @@ fn packed_layers_are_frozen_and_have_no_gradient() -> mlx::Result<()> {
         names(model.trainable_parameters()),
         ["layers.2.bias", "layers.2.weight"]
     );
-    let (_, gradients) = value_and_grad(|model: &Sequential, tokens: &Array| {
+    let (_, gradients) = value_and_grad(&model, |model: &Sequential, tokens: &Array| {
         model.forward(tokens).square().sum(())
     })(&model, &tokens)?;
     assert_eq!(names(gradients), ["layers.2.bias", "layers.2.weight"]);

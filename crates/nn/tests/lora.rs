@@ -3,7 +3,7 @@
 use mlx::{Array, Dtype, Quantization};
 use mlx_nn::lora::{self, LoraOptions};
 use mlx_nn::losses::mse_loss;
-use mlx_nn::optimizers::{Adam, Optimizer};
+use mlx_nn::optimizers::Adam;
 use mlx_nn::{Init, Linear, Module, QuantizedLinear, Sequential, quantize, relu, value_and_grad};
 use rstest::rstest;
 
@@ -115,7 +115,7 @@ fn only_adapters_are_trained_and_the_loss_falls(
         Init::seed(3).normal(&[16, 64], 1.0),
         Init::seed(4).normal(&[16, 3], 1.0),
     );
-    let step = value_and_grad(|model: &Sequential, (x, y): &(Array, Array)| {
+    let step = value_and_grad(&model, |model: &Sequential, (x, y): &(Array, Array)| {
         mse_loss(&model.forward(x), y)
     });
     let mut adam = Adam::new(0.03);

@@ -193,7 +193,7 @@ fn gradients_are_trees_of_the_same_type_and_zero_where_frozen() -> mlx::Result<(
     }
     // The same by names.
     let (value, by_name) =
-        value_and_grad(|net: &Net, tokens: &Array| loss(net, tokens))(&net, &tokens)?;
+        value_and_grad(&net, |net: &Net, tokens: &Array| loss(net, tokens))(&net, &tokens)?;
     assert!(value.item::<f32>()?.is_finite());
     assert_eq!(names(by_name.clone()), names(net.trainable_parameters()));
     let distance = (&by_name["blocks.1.fc.weight"] - &gradient.blocks[1].fc.weight).abs();
@@ -260,7 +260,7 @@ fn a_whole_step_compiles_with_the_module_as_an_argument() -> mlx::Result<()> {
     type Batch = (Array, Array);
     let step = |layer: &Linear, (x, y): &Batch| -> mlx::Result<(Linear, Array)> {
         let loss = |layer: &Linear, (x, y): &Batch| mse_loss(&layer.forward(x), y);
-        let (loss, gradients) = value_and_grad(loss)(layer, &(x.clone(), y.clone()))?;
+        let (loss, gradients) = value_and_grad(layer, loss)(layer, &(x.clone(), y.clone()))?;
         let sgd = SGD::new(0.1);
         let parameters = layer.trainable_parameters();
         let (parameters, _) =
@@ -377,10 +377,10 @@ fn modes_reach_every_module() {
 fn buffers_are_replaced_in_training_and_saved() -> mlx::Result<()> {
     let net = net();
     let loss = |net: &Net, tokens: &Array| net.forward(tokens).sum(());
-    let _ = value_and_grad(loss)(&net, &array!([1]))?;
+    let _ = value_and_grad(&net, loss)(&net, &array!([1]))?;
     let once = net.mean.get().item::<f32>()?;
     assert_ne!(once, 0.0);
-    let _ = value_and_grad(loss)(&net, &array!([1]))?;
+    let _ = value_and_grad(&net, loss)(&net, &array!([1]))?;
     let twice = net.mean.get().item::<f32>()?;
     assert!((twice - 2.0 * once).abs() < 1e-5);
     assert_eq!(net.buffers()["mean"].item::<f32>()?, twice);
@@ -529,7 +529,8 @@ fn optimizers_keep_their_state() -> mlx::Result<()> {
     let mut net = net();
     net.freeze_matching("embed")?;
     let before = net.embed.weight.to_vec::<f32>()?;
-    let step = value_and_grad(|net: &Net, tokens: &Array| net.forward(tokens).square().mean(()));
+    let loss = |net: &Net, tokens: &Array| net.forward(tokens).square().mean(());
+    let step = value_and_grad(&net, loss);
     let mut adam = Adam::new(0.003);
     let mut losses = Vec::new();
     for _ in 0..40 {
@@ -571,6 +572,51 @@ fn paths_of_the_tree_are_the_names_of_parameters_and_buffers() -> mlx::Result<()
             "layers.2.layers.0.weight",
             "layers.2.layers.0.bias"
         ]
+    );
+    Ok(())
+}
+
+/// A module that nobody copies.
+#[derive(Module)]
+struct Only {
+    layer: Linear,
+    count: Counter,
+}
+
+#[derive(Module)]
+struct Counter {
+    seen: Buffer,
+}
+
+#[test]
+fn modules_need_no_clone() -> mlx::Result<()> {
+    let mut only = Only {
+        layer: Linear::new(2, 1),
+        count: Counter {
+            seen: Buffer::new(array!(0.0)),
+        },
+    };
+    let loss = |only: &Only, x: &Array, y: &Array| {
+        only.count.seen.set(only.count.seen.get() + 1.0);
+        mse_loss(&only.layer.forward(x), y)
+    };
+    let step = value_and_grad(&only, loss);
+    let (x, y) = (array!([[1.0, 2.0]]), array!([[3.0]]));
+    let mut sgd = SGD::new(0.05);
+    let (first, _) = step(&only, &x, &y)?;
+    for _ in 0..20 {
+        let (_, gradients) = step.call((&only, &x, &y))?;
+        sgd.update(&mut only, &gradients)?;
+        mlx::eval((&only, sgd.state()))?;
+    }
+    let (last, gradients) = step(&only, &x, &y)?;
+    assert!(last.item::<f32>()? < 0.01 * first.item::<f32>()?);
+    assert_eq!(names(gradients), ["layer.bias", "layer.weight"]);
+    assert_eq!(only.count.seen.get().item::<f32>()?, 22.0);
+    let jitted = jit(|only: &Only, x: &Array| only.layer.forward(x));
+    assert_eq!(
+        jitted(&only, &x)?.item::<f32>()?,
+        only.layer.forward(&x).item::<f32>()?
     );
     Ok(())
 }

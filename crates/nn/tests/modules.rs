@@ -1,12 +1,12 @@
 //! Parameters as a tree, loading with a report, and one set of weights with both kinds of kernels.
 
-use mlx::{Array, Dtype, array};
+use mlx::{Array, Dtype, Tree, array};
 use mlx_nn::{
     Conv1d, Embedding, FastOps, Init, LayerNorm, Linear, Module, MultiHeadAttention,
     ParameterVisitor, RmsNorm, WeightMap,
 };
 
-#[derive(Clone)]
+#[derive(Clone, Tree)]
 struct Block {
     attention: MultiHeadAttention,
     norms: Vec<LayerNorm>,

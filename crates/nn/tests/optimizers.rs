@@ -71,7 +71,7 @@ fn an_optimizer_is_chosen_at_run_time() -> Result<()> {
     for mut optimizer in choices {
         mlx_nn::seed(1);
         let mut layer = Linear::new(3, 4);
-        let step = value_and_grad(loss);
+        let step = value_and_grad(&layer, loss);
         let (first, _) = step(&layer, &x)?;
         for _ in 0..10 {
             let (_, gradients) = step(&layer, &x)?;
@@ -98,7 +98,7 @@ fn an_optimizer_takes_gradients_by_name_or_as_a_module_and_keeps_what_is_frozen(
     let (before, mut as_module) = (by_name.clone(), by_name.clone());
     let mut optimizers = (Adam::new(0.1), Adam::new(0.1));
     for _ in 0..2 {
-        let (_, gradients) = value_and_grad(loss)(&by_name, &batch)?;
+        let (_, gradients) = value_and_grad(&by_name, loss)(&by_name, &batch)?;
         assert_eq!(names(&gradients), ["0.bias", "1.weight"]);
         optimizers.0.update(&mut by_name, &gradients)?;
         let gradients = mlx::grad(loss).call((&as_module, &batch))?;
@@ -121,7 +121,7 @@ fn parameters_may_be_unfrozen_between_steps_of_several_optimizers() -> Result<()
     layer.freeze_matching("bias")?;
     let is_weight = |name: &str, _: &Array| name == "weight";
     let mut optimizer = MultiOptimizer::new((Muon::new(0.1), Adam::new(0.1)), [is_weight]);
-    let step = value_and_grad(loss);
+    let step = value_and_grad(&layer, loss);
     let (_, gradients) = step(&layer)?;
     optimizer.update(&mut layer, &gradients)?;
     assert!(!optimizer.state.contains_key("states.1.bias.m"));

@@ -202,7 +202,8 @@ fn steps_in_two_halves_are_the_steps_of_the_whole() -> mlx::Result<()> {
 fn long_sequences_compute_and_differentiate() -> mlx::Result<()> {
     let x = mlx::random::normal_with([1, 2000, 2], &mlx::random::key(1));
     let lstm = LSTM::new(2, 3);
-    let step = value_and_grad(|lstm: &LSTM, x: &Array| lstm.forward(x).0.square().mean(()));
+    let loss = |lstm: &LSTM, x: &Array| lstm.forward(x).0.square().mean(());
+    let step = value_and_grad(&lstm, loss);
     let (loss, gradients) = step(&lstm, &x)?;
     assert!(loss.item::<f32>()?.is_finite());
     assert!(gradients["Wh"].abs().sum(()).item::<f32>()? > 0.0);
@@ -287,7 +288,7 @@ fn dropout_in_a_compiled_function_draws_anew_or_from_a_key() -> mlx::Result<()> 
 
 /// Returns the loss and the gradients of a transformer with dropout, from the same random numbers.
 fn trained(model: &Transformer, mask: &Array) -> mlx::Result<(Array, mlx_nn::WeightMap)> {
-    let step = value_and_grad(|model: &Transformer, (x, mask): &(Array, Array)| {
+    let step = value_and_grad(model, |model: &Transformer, (x, mask): &(Array, Array)| {
         let (none, mask) = (AttentionMask::none(), AttentionMask::additive(mask));
         model
             .forward(x, x, &mask, &AttentionMask::causal(), &none)
@@ -342,7 +343,7 @@ fn checkpoints_take_packed_and_frozen_layers() -> mlx::Result<()> {
     assert_eq!(mlx_nn::quantize(&mut encoder, quantization, |_| true)?, 12);
     encoder.freeze_matching("layers.*.ln1")?;
     let x = mlx::random::normal_with([1, 3, 64], &mlx::random::key(4));
-    let step = value_and_grad(|encoder: &TransformerEncoder, x: &Array| {
+    let step = value_and_grad(&encoder, |encoder: &TransformerEncoder, x: &Array| {
         encoder
             .forward(x, &AttentionMask::causal())
             .square()

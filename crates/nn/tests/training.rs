@@ -8,13 +8,13 @@ use mlx_nn::optimizers::{
     cosine_decay_to, load_state, save_state,
 };
 use mlx_nn::{
-    Conv2d, Dropout, Fan, Init, Linear, LossScale, LossScaler, Module, ParameterVisitor, WeightMap,
-    cast, clip_grad_norm, relu, select, value_and_grad,
+    Conv2d, Dropout, Fan, Init, Linear, LossScale, LossScaler, Module, WeightMap, cast,
+    clip_grad_norm, relu, select, value_and_grad,
 };
 use rstest::rstest;
 
 /// Two layers.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 struct Net {
     first: Linear,
     second: Linear,
@@ -31,13 +31,6 @@ impl Net {
 
     fn forward(&self, x: &Array) -> Array {
         self.second.forward(&relu(&self.first.forward(x)))
-    }
-}
-
-impl Module for Net {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("first", &mut self.first);
-        visitor.module("second", &mut self.second);
     }
 }
 
@@ -70,7 +63,7 @@ fn a_model_learns_and_its_gradients_have_its_names() -> mlx::Result<()> {
     let mut net = Net::new(0);
     let optimizer = Adam::new(0.02);
     let mut state = optimizer.init(&net.parameters());
-    let gradients_of = value_and_grad(loss);
+    let gradients_of = value_and_grad(&net, loss);
     let mut losses = Vec::new();
     for seed in 0..40 {
         let (loss, gradients) = gradients_of(&net, &batch(seed))?;
@@ -91,7 +84,8 @@ fn step<O: Optimizer>(
     state: &OptimizerState,
     batch: &Batch,
 ) -> mlx::Result<(WeightMap, OptimizerState, Array)> {
-    let (loss, gradients) = value_and_grad(loss)(&net.with_parameters(parameters)?, batch)?;
+    let net = net.with_parameters(parameters)?;
+    let (loss, gradients) = value_and_grad(&net, loss)(&net, batch)?;
     let (parameters, state) = optimizer.apply_gradients(&gradients, parameters, state)?;
     Ok((parameters, state, loss))
 }
@@ -211,7 +205,7 @@ fn mixed_step(
         (scale.scale(&value), value)
     };
     let half = net.with_parameters(&cast(parameters, Dtype::Bfloat16))?;
-    let ((_, loss), gradients) = value_and_grad(scaled)(&half, &(x.clone(), y.clone()))?;
+    let ((_, loss), gradients) = value_and_grad(&half, scaled)(&half, &(x.clone(), y.clone()))?;
     let (gradients, finite) = scale.unscale(&gradients);
     let (next, next_state) = adam.apply_gradients(&gradients, parameters, state)?;
     Ok((

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mlx::fast::AttentionMask;
-use mlx::{Array, Dtype};
+use mlx::{Array, Dtype, Tree};
 use mlx_nn::{
     Embedding, Init, LayerNorm, Linear, Module, MultiHeadAttention, ParameterVisitor, WeightMap,
 };
@@ -13,18 +13,24 @@ use crate::Result;
 use crate::weights::{Unused, Weights, load_weights};
 
 /// An encoder with its weights. Cloning shares the weights.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub struct Network {
+    #[module(static)]
     config: Config,
+    #[module(rename = "embeddings.word_embeddings")]
     word_embeddings: Embedding,
+    #[module(rename = "embeddings.position_embeddings")]
     position_embeddings: Embedding,
+    #[module(rename = "embeddings.token_type_embeddings")]
     token_type_embeddings: Embedding,
+    #[module(rename = "embeddings.LayerNorm")]
     norm: LayerNorm,
+    #[module(rename = "encoder.layer")]
     layers: Vec<Layer>,
 }
 
 /// A post-norm transformer layer: attention and a feed-forward network, each with a residual connection.
-#[derive(Clone)]
+#[derive(Clone, Tree)]
 struct Layer {
     attention: MultiHeadAttention,
     attention_norm: LayerNorm,
@@ -131,22 +137,7 @@ impl Layer {
     }
 }
 
-impl Module for Network {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("embeddings.word_embeddings", &mut self.word_embeddings);
-        visitor.module(
-            "embeddings.position_embeddings",
-            &mut self.position_embeddings,
-        );
-        visitor.module(
-            "embeddings.token_type_embeddings",
-            &mut self.token_type_embeddings,
-        );
-        visitor.module("embeddings.LayerNorm", &mut self.norm);
-        visitor.list("encoder.layer", &mut self.layers);
-    }
-}
-
+/// By hand, because Hugging Face's names go across the layers.
 impl Module for Layer {
     fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
         let attention = &mut self.attention;

@@ -13,13 +13,13 @@ use super::{
 };
 use crate::FastOps;
 
-/// A layer or a model: something with named parameters. Derive it: `#[derive(Clone, Module)]`.
+/// A layer or a model: something with named parameters. Derive it: `#[derive(Module)]`.
 ///
 /// A field that is a module or an array gives its parameters its name: `layers.0.attn.weight`. Derived modules are
 /// also trees of arrays ([`mlx::Tree`]), so that functions of them can be differentiated, vectorized and compiled, and
 /// `mlx::eval(&model)` evaluates all of them. What a module computes is its [`Forward`](crate::Forward).
 ///
-/// Cloning a module shares its arrays and is cheap.
+/// A copy shares its arrays and is cheap; derive `Clone` too for modules that are to be copied.
 ///
 /// ```
 /// use mlx::Array;
@@ -49,10 +49,10 @@ use crate::FastOps;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a module: neither an array nor made of arrays and layers",
     label = "not a module",
-    note = "derive it: `#[derive(Clone, Module)]` with `use mlx_nn::Module`; `forward` is a method of your own, or of `impl Forward for ..`",
+    note = "derive it: `#[derive(Module)]` with `use mlx_nn::Module`; `forward` is a method of your own, or of `impl Forward for ..`",
     note = "mark a field that is a setting with `#[module(static)]`, or `#[module(skip)]` if compiled functions need not see it"
 )]
-pub trait Module: Clone + 'static {
+pub trait Module: Tree + Sized + 'static {
     /// Passes each parameter and sub-module to the visitor with its name. Derived.
     fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>);
 
@@ -219,7 +219,7 @@ pub trait Module: Clone + 'static {
 
     /// Returns whether the module is in training mode: whether the first of its modules that knows is.
     fn training(&self) -> bool {
-        let mut copy = self.clone();
+        let mut copy = copy(self);
         let modules = ParameterVisitor::of(&mut copy).modules;
         let mut states = modules.into_iter().filter_map(|module| module.state);
         states.next().is_none_or(|state| state.training())
@@ -277,8 +277,8 @@ pub trait Module: Clone + 'static {
     /// Returns all modules of one type, by name; they share their arrays with those of the model.
     fn modules<M: Module>(&self) -> Vec<(String, M)> {
         let mut found = Vec::new();
-        self.clone()
-            .apply_to_modules::<M>(|name, module| found.push((name.to_owned(), module.clone())));
+        copy(self)
+            .apply_to_modules::<M>(|name, module| found.push((name.to_owned(), copy(module))));
         found
     }
 
@@ -307,7 +307,7 @@ pub trait Module: Clone + 'static {
     ) -> Result<()> {
         let named = modules.into_iter().map(|(name, new)| (name.into(), new));
         let mut named: BTreeMap<String, M> = named.collect();
-        let mut updated = self.clone();
+        let mut updated = copy(self);
         updated.apply_to_modules::<M>(|name, module| {
             if let Some(new) = named.remove(name) {
                 *module = new;
@@ -355,15 +355,17 @@ pub trait Module: Clone + 'static {
 
 /// Calls `visit` with each array of a module and whether it is trained: what `#[derive(Module)]` makes
 /// [`Tree::visit_trainable`] of.
-pub fn visit_trainable<'a, M: Module + Tree>(
-    module: &'a M,
-    visit: &mut dyn FnMut(&'a Array, bool),
-) {
-    let mut copy = module.clone();
+pub fn visit_trainable<'a, M: Module>(module: &'a M, visit: &mut dyn FnMut(&'a Array, bool)) {
+    let mut copy = copy(module);
     let visitor = ParameterVisitor::of(&mut copy);
     let parts = visitor.parts.iter();
     let mut trainable = parts.map(|part| part.is_trainable(&visitor.modules));
     module.visit(&mut |array| visit(array, trainable.next().unwrap_or(false)));
+}
+
+/// Returns a module that shares the arrays of this one.
+pub(crate) fn copy<M: Module>(module: &M) -> M {
+    module.map(&mut Array::clone)
 }
 
 /// Returns a type's name without path and generics.
@@ -373,7 +375,7 @@ fn short_name(full: &'static str) -> &'static str {
 }
 
 fn arrays(module: &impl Module, is_wanted: impl Fn(&ParameterVisitor, &Part) -> bool) -> WeightMap {
-    let mut copy = module.clone();
+    let mut copy = copy(module);
     let visitor = ParameterVisitor::of(&mut copy);
     let wanted = visitor
         .parts
@@ -386,7 +388,7 @@ fn arrays(module: &impl Module, is_wanted: impl Fn(&ParameterVisitor, &Part) -> 
 
 #[track_caller]
 fn replaced<M: Module>(module: &M, parameters: &WeightMap, op: &'static str) -> Result<M> {
-    let mut module = module.clone();
+    let mut module = copy(module);
     let report = module.load(parameters.clone());
     if report.unused.is_empty() && report.shape_mismatches.is_empty() {
         return Ok(module);

@@ -3,7 +3,7 @@
 use mlx::{Array, ArrayType};
 
 use super::visitor::ParameterVisitor;
-use super::{Module, Role};
+use super::{Module, Role, copy};
 
 /// A parameter or buffer of a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct ModuleInfo {
 
 /// Returns all modules, the whole first, each before those in it.
 pub(super) fn modules(module: &impl Module) -> Vec<ModuleInfo> {
-    let mut copy = module.clone();
+    let mut copy = copy(module);
     let visitor = ParameterVisitor::of(&mut copy);
     let mut infos: Vec<ModuleInfo> = visitor
         .modules

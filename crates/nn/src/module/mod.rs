@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use mlx::Array;
 
 pub use buffer::Buffer;
+pub(crate) use definition::copy;
 pub use definition::{Module, visit_trainable};
 pub use info::{ModuleInfo, ParameterInfo};
 pub use pattern::Patterns;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mlx::{Error, Result};
 
-use super::{LoadReport, Module, WeightMap};
+use super::{LoadReport, Module, WeightMap, copy};
 
 /// Returns the arrays of a file.
 #[track_caller]
@@ -34,7 +34,7 @@ pub(super) fn write(module: &impl Module, path: &Path) -> Result<()> {
 /// Loads a file into a module, which is changed only if the weights match.
 #[track_caller]
 pub(super) fn load(module: &mut impl Module, path: &Path, strict: bool) -> Result<LoadReport> {
-    let mut loaded = module.clone();
+    let mut loaded = copy(module);
     let report = loaded.load(read(path)?);
     let fits = match strict {
         true => report.is_complete(),

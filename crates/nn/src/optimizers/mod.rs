@@ -51,6 +51,32 @@ macro_rules! settings {
 }
 use settings;
 
+/// Gives optimizers [`Optimizer::update`] as a method of their own, for programs that do not import the trait.
+macro_rules! updates {
+    ($($optimizer:ident)*) => {$(
+        impl $optimizer {
+            /// Makes a step: see [`Optimizer::update`].
+            ///
+            /// # Errors
+            /// As for [`Optimizer::apply_gradients`]; module and state are unchanged.
+            #[track_caller]
+            pub fn update(
+                &mut self,
+                module: &mut impl Module,
+                gradients: &impl Module,
+            ) -> Result<()> {
+                Optimizer::update(self, module, gradients)
+            }
+
+            /// Returns the state: see [`Optimizer::state`].
+            pub fn state(&self) -> &OptimizerState {
+                &self.state
+            }
+        }
+    )*};
+}
+updates! { Adafactor Adam AdamW Adamax AdaDelta Adagrad RMSprop Lion MultiOptimizer Muon SGD }
+
 /// The methods of [`Optimizer`] that read the fields `learning_rate` and `state`.
 macro_rules! accessors {
     () => {

@@ -1,13 +1,13 @@
 //! Whisper's attention: multi-head attention with the parameter names of Hugging Face.
 
-use mlx::Array;
 use mlx::fast::AttentionMask;
+use mlx::{Array, Tree};
 use mlx_nn::{Init, Linear, Module, MultiHeadAttention, ParameterVisitor};
 
 use crate::kv_cache::LayerKvCache;
 
 /// Multi-head attention whose projection of keys has no bias.
-#[derive(Clone)]
+#[derive(Clone, Tree)]
 pub(super) struct Attention(MultiHeadAttention);
 
 impl Attention {
@@ -39,6 +39,7 @@ impl Attention {
     }
 }
 
+/// By hand, because Whisper's projections have names of their own.
 impl Module for Attention {
     fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
         visitor.module("q_proj", &mut self.0.query_proj);

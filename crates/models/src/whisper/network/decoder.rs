@@ -2,7 +2,7 @@
 
 use mlx::fast::{AttentionMask, Offset};
 use mlx::{Array, Op, bind};
-use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module, ParameterVisitor};
+use mlx_nn::{Embedding, Init, LayerNorm, Linear, Module};
 
 use super::attention::Attention;
 use super::cache::LayerCache;
@@ -12,7 +12,7 @@ use crate::kv_cache::LayerKvCache;
 use crate::whisper::Config;
 
 /// Token and position embeddings, and layers with self-attention and cross-attention.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub(super) struct Decoder {
     embed_tokens: Embedding,
     embed_positions: Positions,
@@ -21,7 +21,7 @@ pub(super) struct Decoder {
     capacity: i32,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Module)]
 struct Layer {
     self_attn: Attention,
     self_attn_layer_norm: LayerNorm,
@@ -171,26 +171,5 @@ impl Layer {
             .encoder_attn
             .forward(&normed, &cache.encoder_kv, &AttentionMask::none());
         feed_forward(&x, &self.final_layer_norm, &self.fc1, &self.fc2)
-    }
-}
-
-impl Module for Decoder {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("embed_tokens", &mut self.embed_tokens);
-        visitor.module("embed_positions", &mut self.embed_positions);
-        visitor.list("layers", &mut self.layers);
-        visitor.module("layer_norm", &mut self.layer_norm);
-    }
-}
-
-impl Module for Layer {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("self_attn", &mut self.self_attn);
-        visitor.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
-        visitor.module("encoder_attn", &mut self.encoder_attn);
-        visitor.module("encoder_attn_layer_norm", &mut self.encoder_attn_layer_norm);
-        visitor.module("fc1", &mut self.fc1);
-        visitor.module("fc2", &mut self.fc2);
-        visitor.module("final_layer_norm", &mut self.final_layer_norm);
     }
 }

@@ -1,14 +1,14 @@
 //! Whisper's encoder: features of one window of audio.
 
 use mlx::{Array, fast::AttentionMask};
-use mlx_nn::{Conv1d, Init, LayerNorm, Linear, Module, ParameterVisitor};
+use mlx_nn::{Conv1d, Init, LayerNorm, Linear, Module};
 
 use super::attention::Attention;
 use crate::axis_size::axis_size;
 use crate::whisper::Config;
 
 /// Two convolutions, position embeddings, and layers of self-attention.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub(super) struct Encoder {
     conv1: Conv1d,
     conv2: Conv1d,
@@ -17,7 +17,7 @@ pub(super) struct Encoder {
     layer_norm: LayerNorm,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Module)]
 struct Layer {
     self_attn: Attention,
     self_attn_layer_norm: LayerNorm,
@@ -27,7 +27,7 @@ struct Layer {
 }
 
 /// The position embeddings.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub(super) struct Positions {
     pub(super) weight: Array,
 }
@@ -94,31 +94,5 @@ impl Positions {
         Self {
             weight: mlx::zeros([length, dims]),
         }
-    }
-}
-
-impl Module for Encoder {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("conv1", &mut self.conv1);
-        visitor.module("conv2", &mut self.conv2);
-        visitor.module("embed_positions", &mut self.embed_positions);
-        visitor.list("layers", &mut self.layers);
-        visitor.module("layer_norm", &mut self.layer_norm);
-    }
-}
-
-impl Module for Layer {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("self_attn", &mut self.self_attn);
-        visitor.module("self_attn_layer_norm", &mut self.self_attn_layer_norm);
-        visitor.module("fc1", &mut self.fc1);
-        visitor.module("fc2", &mut self.fc2);
-        visitor.module("final_layer_norm", &mut self.final_layer_norm);
-    }
-}
-
-impl Module for Positions {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.parameter("weight", &mut self.weight);
     }
 }

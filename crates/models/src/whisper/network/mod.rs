@@ -16,7 +16,7 @@ use std::rc::Rc;
 use mlx::fast::Offset;
 use mlx::{Array, Dtype};
 use mlx_compiler::{CompileOptions, Report};
-use mlx_nn::{FastOps, Init, Module, ParameterVisitor, WeightMap};
+use mlx_nn::{FastOps, Init, Module, WeightMap};
 
 #[allow(deprecated)]
 pub use session::Writing;
@@ -35,13 +35,18 @@ use crate::weights::{
 use crate::{Error, Result};
 
 /// Whisper's encoder and decoder with their weights. Cloning shares the weights.
-#[derive(Clone)]
+#[derive(Clone, Module)]
 pub struct Network {
+    #[module(static)]
     config: Config,
+    #[module(rename = "model.encoder")]
     encoder: Encoder,
+    #[module(rename = "model.decoder")]
     decoder: Decoder,
+    #[module(static)]
     dtype: Dtype,
     /// Encoder and decoder as graphs that are traced once, when that was asked for.
+    #[module(skip)]
     compiled: Option<Rc<Compiled>>,
 }
 
@@ -171,12 +176,5 @@ fn load_dtype(tensor: &RawTensor, dtype: Dtype, is_cpu: bool) -> Dtype {
         Stored::F16 if may_stay => Dtype::Float16,
         Stored::BF16 if may_stay => Dtype::Bfloat16,
         _ => dtype,
-    }
-}
-
-impl Module for Network {
-    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
-        visitor.module("model.encoder", &mut self.encoder);
-        visitor.module("model.decoder", &mut self.decoder);
     }
 }
