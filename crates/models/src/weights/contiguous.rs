@@ -3,6 +3,9 @@
 //! A weight is then a view of the buffer. One large allocation is in huge pages where the system has them, which the
 //! thousands of page faults of small allocations and a copy by [`compact`](mlx::memory::compact) would cost otherwise.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use mlx::fast::{HostOutput, host_kernel};
@@ -19,6 +22,10 @@ const MAX_ELEMENTS: usize = 1 << 26;
 const ALIGNMENT: usize = 64;
 /// Elements that are read and converted at a time: their bytes stay in a cache.
 const CHUNK: usize = 1 << 14;
+/// Elements that one thread reads before it takes others: some huge pages, so that threads seldom touch one together.
+const PIECE: usize = 1 << 21;
+/// More threads do not read faster.
+const MAX_THREADS: usize = 8;
 
 /// A tensor and the dtype that it is loaded as.
 pub(crate) struct Request {
@@ -133,68 +140,142 @@ fn fill(parts: &[Part], dtype: Dtype, output: &mut HostOutput<'_>) -> Result<()>
     match dtype {
         Dtype::Float16 => {
             let out = output.as_mut_slice::<f16>().map_err(failed)?;
-            copy(parts, out, |bytes, out| {
-                let pairs = bytes.as_chunks().0;
-                (out.iter_mut().zip(pairs))
-                    .for_each(|(out, &pair)| *out = f16::from_le_bytes(pair));
+            read_on_all_threads(pieces(parts, out), |piece| {
+                piece.decode(|out, bytes| *out = f16::from_le_bytes(bytes))
             })
         }
         Dtype::Bfloat16 => {
             let out = output.as_mut_slice::<bf16>().map_err(failed)?;
-            copy(parts, out, |bytes, out| {
-                let pairs = bytes.as_chunks().0;
-                (out.iter_mut().zip(pairs))
-                    .for_each(|(out, &pair)| *out = bf16::from_le_bytes(pair));
+            read_on_all_threads(pieces(parts, out), |piece| {
+                piece.decode(|out, bytes| *out = bf16::from_le_bytes(bytes))
             })
         }
-        _ => fill_f32(parts, output.as_mut_slice::<f32>().map_err(failed)?),
+        _ => {
+            let out = output.as_mut_slice::<f32>().map_err(failed)?;
+            read_on_all_threads(pieces(parts, out), |piece| piece.decode_f32())
+        }
     }
 }
 
-fn fill_f32(parts: &[Part], out: &mut [f32]) -> Result<()> {
-    for part in parts {
-        let place = part.offset..part.offset + part.tensor.len();
-        let single = [Part {
-            tensor: part.tensor.clone(),
-            offset: 0,
-        }];
-        let (out, is_plain) = (&mut out[place], part.tensor.scale.is_none());
-        match part.tensor.dtype {
-            Stored::F32 if is_plain => copy(&single, out, |bytes, out| {
-                let words = bytes.as_chunks().0;
-                (out.iter_mut().zip(words))
-                    .for_each(|(out, &word)| *out = f32::from_le_bytes(word));
-            })?,
-            Stored::F16 if is_plain => {
-                let mut halves = vec![f16::ZERO; CHUNK];
-                copy(&single, out, |bytes, out| {
+/// A part of a tensor, and where it goes.
+struct Piece<'a, T> {
+    tensor: &'a RawTensor,
+    /// The first of its elements.
+    start: usize,
+    out: &'a mut [T],
+}
+
+/// Returns whether elements of a tensor are decoded one by one, and not together with scales or as what is rare.
+fn is_decoded_in_chunks(tensor: &RawTensor) -> bool {
+    tensor.scale.is_none() && matches!(tensor.dtype, Stored::F32 | Stored::F16 | Stored::BF16)
+}
+
+/// Cuts tensors into pieces that threads can share.
+fn pieces<'a, T>(parts: &'a [Part], mut out: &'a mut [T]) -> Vec<Piece<'a, T>> {
+    let (mut pieces, mut place) = (Vec::new(), 0);
+    for Part { tensor, offset } in parts {
+        let (_, rest) = out.split_at_mut(offset - place);
+        let (elements, rest) = rest.split_at_mut(tensor.len());
+        (out, place) = (rest, offset + tensor.len());
+        // What is decoded as a whole is read as a whole.
+        let size = if is_decoded_in_chunks(tensor) {
+            PIECE
+        } else {
+            tensor.len()
+        };
+        for (number, out) in elements.chunks_mut(size).enumerate() {
+            pieces.push(Piece {
+                tensor,
+                start: number * size,
+                out,
+            });
+        }
+    }
+    pieces
+}
+
+/// Calls `read` with each piece, on as many threads as there are processors: the first touch of the memory costs more
+/// than reading a file that the system has in its cache.
+fn read_on_all_threads<T: Send>(
+    pieces: Vec<Piece<'_, T>>,
+    read: impl Fn(Piece<'_, T>) -> Result<()> + Sync,
+) -> Result<()> {
+    let n_threads = thread::available_parallelism().map_or(1, usize::from);
+    let n_threads = n_threads.min(MAX_THREADS).min(pieces.len()).max(1);
+    let (pieces, outcome) = (Mutex::new(pieces.into_iter()), Mutex::new(Ok(())));
+    // A closure, so that the lock is not held while a piece is read.
+    let next = || lock(&pieces).next();
+    let work = || {
+        while let Some(piece) = next() {
+            if let Err(error) = read(piece) {
+                *lock(&outcome) = Err(error);
+                // The others find nothing left.
+                lock(&pieces).by_ref().for_each(drop);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..n_threads {
+            // Without another thread this one reads all.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T> Piece<'_, T> {
+    /// Reads elements of `SIZE` bytes chunk by chunk, and has each decoded.
+    fn decode<const SIZE: usize>(self, decode: impl Fn(&mut T, [u8; SIZE])) -> Result<()> {
+        self.in_chunks(SIZE, |out, bytes| {
+            let elements = bytes.as_chunks().0;
+            (out.iter_mut().zip(elements)).for_each(|(out, &element)| decode(out, element));
+        })
+    }
+
+    /// Reads elements of `size` bytes chunk by chunk, and has the chunks decoded.
+    fn in_chunks(self, size: usize, mut decode: impl FnMut(&mut [T], &[u8])) -> Result<()> {
+        let mut bytes = vec![0; CHUNK.min(self.out.len()) * size];
+        for (number, out) in self.out.chunks_mut(CHUNK).enumerate() {
+            let bytes = &mut bytes[..out.len() * size];
+            self.tensor
+                .read_into((self.start + number * CHUNK) * size, bytes)?;
+            decode(out, bytes);
+        }
+        Ok(())
+    }
+}
+
+impl Piece<'_, f32> {
+    /// Reads a tensor of any dtype as `float32`.
+    fn decode_f32(self) -> Result<()> {
+        let tensor = self.tensor;
+        match tensor.dtype {
+            Stored::F32 if tensor.scale.is_none() => {
+                self.decode(|out, bytes| *out = f32::from_le_bytes(bytes))
+            }
+            Stored::F16 if tensor.scale.is_none() => {
+                let mut halves = vec![f16::ZERO; CHUNK.min(self.out.len())];
+                self.in_chunks(size_of::<f16>(), |out, bytes| {
                     let halves = &mut halves[..out.len()];
                     let pairs = bytes.as_chunks().0;
                     for (half, &pair) in halves.iter_mut().zip(pairs) {
                         *half = f16::from_le_bytes(pair);
                     }
                     halves.convert_to_f32_slice(out);
-                })?;
+                })
             }
             // Others are rare, or need their scales.
-            _ => out.copy_from_slice(&part.tensor.to_f32()?),
+            _ => {
+                let all = tensor.to_f32()?;
+                self.out
+                    .copy_from_slice(&all[self.start..][..self.out.len()]);
+                Ok(())
+            }
         }
     }
-    Ok(())
-}
-
-/// Reads the bytes of each tensor chunk by chunk, and has them decoded.
-fn copy<T>(parts: &[Part], out: &mut [T], mut decode: impl FnMut(&[u8], &mut [T])) -> Result<()> {
-    let mut bytes = Vec::new();
-    for Part { tensor, offset } in parts {
-        let size = tensor.dtype.size();
-        bytes.resize(CHUNK * size, 0);
-        let out = &mut out[*offset..offset + tensor.len()];
-        for (number, out) in out.chunks_mut(CHUNK).enumerate() {
-            let bytes = &mut bytes[..out.len() * size];
-            tensor.read_into(number * CHUNK * size, bytes)?;
-            decode(bytes, out);
-        }
-    }
-    Ok(())
 }

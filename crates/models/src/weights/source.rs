@@ -1,9 +1,8 @@
 //! Byte ranges of a weight file, read on demand.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use crate::{Error, Result};
 
@@ -19,7 +18,7 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Place {
-    File { path: PathBuf, file: Mutex<File> },
+    File { path: PathBuf, file: File },
     Memory(Vec<u8>),
 }
 
@@ -34,7 +33,7 @@ impl Source {
         Ok(Self {
             place: Place::File {
                 path: path.to_path_buf(),
-                file: Mutex::new(file),
+                file,
             },
             length,
         })
@@ -82,12 +81,7 @@ impl Source {
                 out.copy_from_slice(&bytes[offset as usize..offset as usize + out.len()]);
                 Ok(())
             }
-            Place::File { path, file } => {
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                file.seek(SeekFrom::Start(offset))
-                    .map_err(Error::io(path))?;
-                file.read_exact(out).map_err(Error::io(path))
-            }
+            Place::File { path, file } => file.read_exact_at(out, offset).map_err(Error::io(path)),
         }
     }
 
