@@ -40,8 +40,3 @@ pub use stages::{Compiled, Lowered, Traced, trace};
 #[deprecated(note = "renamed to guide")]
 #[doc(hidden)]
 pub mod chapter {}
-
-/// The examples of the README, as tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;

@@ -279,8 +279,8 @@ fn gradients() -> Result<()> {
     // python: g = mx.grad(loss)(w)
     // python: value, g = mx.value_and_grad(loss)(w)
     let loss = |w: &Array| mlx::sum(mlx::square(w), ());
-    let g = grad(loss).call(&w)?;
-    let (value, same) = value_and_grad(loss).call(&w)?;
+    let g = grad(loss)(&w)?;
+    let (value, same) = value_and_grad(loss)(&w)?;
     // end
     assert_eq!(
         (floats(&g), value.item::<f32>()?, floats(&same)),
@@ -293,7 +293,7 @@ fn gradients() -> Result<()> {
 fn gradients_by_several_arguments() -> Result<()> {
     let (a, b) = (mlx::array!(2.0), mlx::array!(3.0));
     // python: da, db = mx.grad(lambda a, b: a * b, argnums=[0, 1])(a, b)
-    let (da, db) = grad_of(|a: &Array, b: &Array| a * b, [0, 1]).call((&a, &b))?;
+    let (da, db) = grad_of(|a: &Array, b: &Array| a * b, [0, 1])(&a, &b)?;
     // end
     assert_eq!((da.item::<f32>()?, db.item::<f32>()?), (3.0, 2.0));
     Ok(())
@@ -306,7 +306,7 @@ fn gradients_by_a_dictionary() -> Result<()> {
     // python: loss = lambda p, x: (p["w"] * x + p["b"]) ** 2
     // python: g = mx.grad(loss)(params, x)["w"]
     let loss = |p: &BTreeMap<&'static str, Array>, x: &Array| (&p["w"] * x + &p["b"]).square();
-    let g = &grad(loss).call((&params, &x))?["w"];
+    let g = &grad(loss)(&params, &x)?["w"];
     // end
     assert_eq!(g.item::<f32>()?, 42.0);
     Ok(())
@@ -324,8 +324,7 @@ fn structs_of_arrays() -> Result<()> {
         w: mlx::array!(2.0),
         b: mlx::array!(1.0),
     };
-    let g =
-        grad(|line: &Line, x: &Array| &line.w * x + &line.b).call((&line, &mlx::array!(3.0)))?;
+    let g = grad(|line: &Line, x: &Array| &line.w * x + &line.b)(&line, &mlx::array!(3.0))?;
     // end
     assert_eq!((g.w.item::<f32>()?, g.b.item::<f32>()?), (3.0, 1.0));
     Ok(())
@@ -336,7 +335,7 @@ fn vectorizing() -> Result<()> {
     let (rows, v) = (mlx::ones((2, 3)), mlx::ones(3));
     // python: y = mx.vmap(lambda r, v: mx.sum(r * v), in_axes=(0, None))(rows, v)
     let dot = |r: &Array, v: &Array| mlx::sum(r * v, ());
-    let y = vmap(dot).in_axes([Some(0), None]).call((&rows, &v))?;
+    let y = vmap(dot).in_axes([Some(0), None])(&rows, &v)?;
     // end
     assert_eq!(floats(&y), [3.0, 3.0]);
     Ok(())

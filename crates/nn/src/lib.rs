@@ -130,3 +130,8 @@ pub use transformer::{
     TransformerEncoderLayer,
 };
 pub use upsample::{ScaleFactor, Upsample, UpsampleMode};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

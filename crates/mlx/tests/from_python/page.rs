@@ -146,7 +146,7 @@ It is generated: `MLX_GOLDEN=write cargo test -p mlx --test from_python`. Each R
 - Axes are a number, a list, a tuple, or `()` or `None` for all; `keepdims(-1)` keeps them. Sizes and positions are of any integer type.
 - Bare decimals are `float32`, also in variables of type `f64`. On the left of an operator a number is `f32` or `i32`: write `&x * v` for a variable of another type.
 - Arrays are taken by reference (`&x`). Operations never fail; what reads a value or a shape returns a `Result`.
-- What is made from a function (`grad`, `vmap`, `jit`) is called with `.call(&x)?` or `.call((&x, &y))?`; closures write the types of their arguments.
+- What is made from a function (`grad`, `vmap`, `jit`) is called as one, `grad(f)(&x, &y)?`, or by `.call((&x, &y))?`, whose errors name the line of the call; closures write the types of their arguments.
 
 ## Side by side
 ";
