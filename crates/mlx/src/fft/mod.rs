@@ -14,6 +14,10 @@
 //! # }
 //! ```
 
+mod short_time;
+
+pub use short_time::{StftOptions, istft, stft};
+
 use crate::op::{FftNorm, Op};
 use crate::{Array, Axes, Result, Shape, bind};
 
