@@ -174,11 +174,11 @@ fn stepped<T>(mut range: impl Iterator<Item = T>, wide: impl Fn(T) -> i64) -> Sl
     let Some(second) = range.next().map(&wide) else {
         return stepped_to(first, first, 1);
     };
-    let last = match range.size_hint().0 {
-        0 => second,
-        more => range.nth(more - 1).map_or(second, wide),
-    };
-    stepped_to(first, last, second.saturating_sub(first))
+    // The last is computed: going there can take as many steps.
+    let step = second.saturating_sub(first);
+    let n_more = i64::try_from(range.size_hint().0).unwrap_or(i64::MAX);
+    let last = second.saturating_add(step.saturating_mul(n_more));
+    stepped_to(first, last, step)
 }
 
 fn stepped_to(first: i64, last: i64, step: i64) -> Slice {

@@ -50,9 +50,16 @@ impl<'f, Args: Arguments + 'f, Output: 'f> Transformed<'f, Args, Output> {
     /// Returns the function that applies this; errors of calls that are not by [`call`](Self::call) name this line.
     #[track_caller]
     pub fn new(apply: impl Apply<Args, Output> + 'f) -> Self {
+        Self::made_at(apply, Location::caller())
+    }
+
+    pub(super) fn made_at(
+        apply: impl Apply<Args, Output> + 'f,
+        made_at: &'static Location<'static>,
+    ) -> Self {
         Self::of(Applied {
             apply: Rc::new(apply),
-            made_at: Location::caller(),
+            made_at,
         })
     }
 

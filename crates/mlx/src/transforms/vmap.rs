@@ -6,11 +6,11 @@ use std::ops::Deref;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::Transform;
 use super::call::{split, transformed};
 use super::checks::wrong;
-use crate::tree::{Arguments, BoxedError, Callee, Function};
-use crate::{Axes, Error, Result, Tree};
+use super::{Apply, Transform, Transformed};
+use crate::tree::{Arguments, BoxedError, Function};
+use crate::{Axes, Result, Tree};
 
 /// Returns the function that applies `function` along an axis of its arguments, the first unless said otherwise.
 ///
@@ -31,35 +31,37 @@ where
     Args: Arguments + 'f,
     F: Function<Args> + 'f,
 {
-    Vmap::of(Applied {
-        function: Rc::new(function),
-        in_axes: vec![Some(0)],
-        out_axes: vec![0],
-        made_at: Location::caller(),
-    })
+    Vmap::of(
+        Axed {
+            function: Rc::new(function),
+            in_axes: vec![Some(0)],
+            out_axes: vec![0],
+        },
+        Location::caller(),
+    )
 }
 
-/// What [`vmap`] gives: a function that is called as one, or by [`call`](Self::call), whose errors name the line of the
-/// call.
+/// What [`vmap`] gives: a [`Transformed`] function whose axes can be set.
 pub struct Vmap<'f, Args: Arguments + 'f, Output: 'f> {
-    applied: Applied<'f, Args, Output>,
-    /// What this dereferences to, made when it does for the first time.
-    callable: OnceCell<Box<Args::Callable<'f, Result<Output>>>>,
+    axed: Axed<'f, Args, Output>,
+    made_at: &'static Location<'static>,
+    /// The function along these axes, made when it is called for the first time.
+    transformed: OnceCell<Transformed<'f, Args, Output>>,
 }
 
-struct Applied<'f, Args, Output> {
+/// A function and the axes that it is applied along.
+struct Axed<'f, Args, Output> {
     function: Rc<dyn Function<Args, Output = Output> + 'f>,
     in_axes: Vec<Option<i32>>,
     out_axes: Vec<i32>,
-    /// What errors name when this is not called by [`Vmap::call`].
-    made_at: &'static Location<'static>,
 }
 
 impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Vmap<'f, Args, Output> {
-    fn of(applied: Applied<'f, Args, Output>) -> Self {
+    fn of(axed: Axed<'f, Args, Output>, made_at: &'static Location<'static>) -> Self {
         Self {
-            applied,
-            callable: OnceCell::new(),
+            axed,
+            made_at,
+            transformed: OnceCell::new(),
         }
     }
 
@@ -69,10 +71,14 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Vmap<'f, Args, Output> {
     /// Negative ones count from the end.
     #[must_use]
     pub fn in_axes(self, axes: impl Into<Vec<Option<i32>>>) -> Self {
-        Self::of(Applied {
-            in_axes: axes.into(),
-            ..self.applied
-        })
+        let in_axes = axes.into();
+        Self::of(
+            Axed {
+                in_axes,
+                ..self.axed
+            },
+            self.made_at,
+        )
     }
 
     /// Sets where the axis goes in each array of the output; one for all of them when there is one.
@@ -82,37 +88,27 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Vmap<'f, Args, Output> {
             Axes::All => vec![0],
             Axes::Some(axes) => axes,
         };
-        Self::of(Applied {
-            out_axes,
-            ..self.applied
-        })
-    }
-
-    /// Returns the function's outputs for all elements. Nothing runs until [`eval`](crate::eval()).
-    ///
-    /// # Errors
-    /// When the function returns one or asks for values, axes are out of range or of different sizes, or MLX cannot
-    /// vectorize an operation.
-    ///
-    /// # Panics
-    /// When the function does.
-    #[track_caller]
-    pub fn call(&self, args: Args::Refs<'_>) -> Result<Output> {
-        self.applied.call_at(args, Location::caller())
+        Self::of(
+            Axed {
+                out_axes,
+                ..self.axed
+            },
+            self.made_at,
+        )
     }
 }
 
 impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Deref for Vmap<'f, Args, Output> {
-    type Target = Args::Callable<'f, Result<Output>>;
+    type Target = Transformed<'f, Args, Output>;
 
     fn deref(&self) -> &Self::Target {
-        self.callable
-            .get_or_init(|| Args::callable(self.applied.clone()))
+        let made = || Transformed::made_at(self.axed.clone(), self.made_at);
+        self.transformed.get_or_init(made)
     }
 }
 
-impl<Args: Arguments, Output: Tree> Applied<'_, Args, Output> {
-    fn call_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<Output> {
+impl<Args: Arguments, Output: Tree> Apply<Args, Output> for Axed<'_, Args, Output> {
+    fn apply_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<Output> {
         let transform = Transform::Vmap {
             in_axes: self.axes_of_arrays(&Args::counts(args), at)?,
             out_axes: self.out_axes.clone(),
@@ -120,7 +116,9 @@ impl<Args: Arguments, Output: Tree> Applied<'_, Args, Output> {
         let (output, results) = transformed(&transform, &*self.function, args, &[], at)?;
         split(&output, &mut results.into_iter())
     }
+}
 
+impl<Args, Output> Axed<'_, Args, Output> {
     /// Returns the axis of each array of the arguments, which have `counts` arrays.
     fn axes_of_arrays(
         &self,
@@ -146,19 +144,12 @@ impl<Args: Arguments, Output: Tree> Applied<'_, Args, Output> {
     }
 }
 
-impl<Args: Arguments, Output: Tree> Callee<Args, Result<Output>> for Applied<'_, Args, Output> {
-    fn call_refs(&self, args: Args::Refs<'_>) -> Result<Output> {
-        self.call_at(args, self.made_at)
-    }
-}
-
-impl<Args, Output> Clone for Applied<'_, Args, Output> {
+impl<Args, Output> Clone for Axed<'_, Args, Output> {
     fn clone(&self) -> Self {
         Self {
             function: Rc::clone(&self.function),
             in_axes: self.in_axes.clone(),
             out_axes: self.out_axes.clone(),
-            made_at: self.made_at,
         }
     }
 }
@@ -167,13 +158,12 @@ impl<Args: Arguments, Output: Tree> Function<Args> for Vmap<'_, Args, Output> {
     type Output = Output;
 
     fn apply_refs(&self, args: Args::Refs<'_>) -> std::result::Result<Output, BoxedError> {
-        self.applied.call_refs(args).map_err(Error::into)
+        (**self).apply_refs(args)
     }
 }
 
-impl<Args: Arguments, Output> fmt::Debug for Vmap<'_, Args, Output> {
+impl<Args: Arguments, Output: Tree> fmt::Debug for Vmap<'_, Args, Output> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let types = std::any::type_name::<(Args, Output)>();
-        write!(f, "Vmap<{types}>, made at {}", self.applied.made_at)
+        write!(f, "vmap of {:?}", **self)
     }
 }
