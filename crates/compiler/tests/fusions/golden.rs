@@ -3,7 +3,7 @@
 //!
 //! `cargo xtask golden` writes them; they are in `tests/golden`.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use mlx::Dtype::{Bool, Float32, Int32, Uint32};
 use mlx::{Array, Quantization, Quantized, concatenate, iota, keepdims, stack, where_};
@@ -70,7 +70,8 @@ fn check_golden(name: &str, types: &[Type], fires: Formulas, refused: Formulas) 
         before_and_after(fires, types),
         before_and_after(refused, types)
     );
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    let path = package.join(format!("tests/golden/{name}.txt"));
     if std::env::var_os("MLX_GOLDEN").is_some_and(|value| value == "write") {
         std::fs::write(&path, got).unwrap();
         return;
