@@ -55,6 +55,8 @@ mod io;
 mod linalg_gradients;
 #[path = "linalg_kernels.rs"]
 mod linalg_kernels;
+#[path = "many_threads.rs"]
+mod many_threads;
 #[path = "memory.rs"]
 mod memory;
 #[path = "numbers.rs"]

@@ -16,7 +16,7 @@ use clap::Args;
 
 use self::group::Group;
 pub use self::report::Report;
-use self::report::{Outcome, Test};
+use self::report::{Lost, Outcome, Test};
 
 /// What `cargo xtask suite` is told.
 #[derive(Args, Clone)]
@@ -54,6 +54,7 @@ struct Work {
     start: Instant,
     groups: Mutex<VecDeque<Group>>,
     tests: Mutex<Vec<Test>>,
+    lost: Mutex<Vec<Lost>>,
 }
 
 /// Runs the command: every test of the folder's programs; fails when a test does.
@@ -90,6 +91,7 @@ fn run_folder(arguments: &SuiteArguments) -> Result<Report> {
         start,
         groups: Mutex::new(groups.into()),
         tests: Mutex::default(),
+        lost: Mutex::default(),
     };
     std::thread::scope(|scope| {
         for _ in 0..processes.max(1) {
@@ -98,7 +100,8 @@ fn run_folder(arguments: &SuiteArguments) -> Result<Report> {
     });
     let mut tests = work.tests.into_inner().unwrap_or_default();
     tests.sort_by(|a, b| (&a.program, &a.name).cmp(&(&b.program, &b.name)));
-    Ok(Report::new(tests, start.elapsed()))
+    let lost = work.lost.into_inner().unwrap_or_default();
+    Ok(Report::new(tests, lost, start.elapsed()))
 }
 
 /// The programs in a folder, in order.
@@ -162,6 +165,14 @@ impl Work {
             if group.tests.len() == 1 {
                 done.extend(group.all(ran.end, &ran.message));
                 continue;
+            }
+            if let Ok(mut all) = self.lost.lock() {
+                all.push(Lost {
+                    program: report::file_name(&group.program),
+                    running: ran.running.clone(),
+                    outcome: ran.end,
+                    message: ran.message.clone(),
+                });
             }
             // What ran when the process ended goes alone, the rest together again.
             let (running, rest): (Vec<_>, Vec<_>) = lost

@@ -53,6 +53,7 @@ pub fn run(crates: &Path, group: &Group, arguments: &SuiteArguments) -> Ran {
         .args(&group.tests)
         // Events and times are for the nightly toolchain otherwise.
         .env("RUSTC_BOOTSTRAP", "1")
+        .envs(exact_products())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -65,6 +66,12 @@ pub fn run(crates: &Path, group: &Group, arguments: &SuiteArguments) -> Ran {
             message: format!("could not be started: {error}"),
         },
     }
+}
+
+/// Tolerances are those of `float32`: NVIDIA's TF32, 10 bits of precision, is switched off where nobody has chosen.
+fn exact_products() -> Option<(&'static str, &'static str)> {
+    const TF32: &str = "MLX_ENABLE_TF32";
+    std::env::var_os(TF32).is_none().then_some((TF32, "0"))
 }
 
 fn follow(mut child: Child, group: &Group, limit: Duration) -> Ran {
@@ -149,5 +156,59 @@ impl Ran {
             message,
         });
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn ran(lines: &[&str]) -> Ran {
+        let group = Group {
+            program: PathBuf::from("/b/tests/mlx-suite"),
+            tests: Vec::new(),
+        };
+        let mut ran = Ran {
+            tests: Vec::new(),
+            running: Vec::new(),
+            end: Outcome::Aborted,
+            message: String::new(),
+        };
+        for line in lines {
+            ran.event(line, &group);
+        }
+        ran
+    }
+
+    #[test]
+    fn follows_the_events_of_libtest() {
+        let ran = ran(&[
+            r#"{ "type": "suite", "event": "started", "test_count": 4 }"#,
+            r#"{ "type": "test", "event": "started", "name": "a::passes" }"#,
+            r#"{ "type": "test", "name": "a::passes", "event": "ok", "exec_time": 0.5 }"#,
+            r#"{ "type": "test", "event": "started", "name": "a::skips" }"#,
+            r#"{ "type": "test", "name": "a::skips", "event": "ok", "exec_time": 0.1, "stdout": "skipped: no doubles\n" }"#,
+            r#"{ "type": "test", "event": "started", "name": "a::fails" }"#,
+            r#"{ "type": "test", "name": "a::fails", "event": "failed", "exec_time": 0.1, "stdout": "left: 1" }"#,
+            r#"{ "type": "test", "event": "started", "name": "a::dies" }"#,
+            "a line that is no event",
+        ]);
+        let ends: Vec<_> = ran
+            .tests
+            .iter()
+            .map(|test| (test.name.as_str(), test.outcome, test.message.as_str()))
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                ("a::passes", Outcome::Passed, ""),
+                ("a::skips", Outcome::Skipped, "no doubles"),
+                ("a::fails", Outcome::Failed, "left: 1"),
+            ]
+        );
+        assert_eq!(ran.running, ["a::dies"]);
+        assert_eq!(ran.tests[0].seconds, 0.5);
     }
 }

@@ -48,6 +48,16 @@ pub struct Test {
     pub message: String,
 }
 
+/// A process that ended before its tests had; they were run again, one by one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lost {
+    pub program: String,
+    /// The tests that ran when it ended.
+    pub running: Vec<String>,
+    pub outcome: Outcome,
+    pub message: String,
+}
+
 /// All tests of a run.
 #[derive(Serialize)]
 pub struct Report {
@@ -55,11 +65,12 @@ pub struct Report {
     seconds: f64,
     /// How many tests of each program ended how.
     counts: BTreeMap<String, BTreeMap<Outcome, usize>>,
+    lost: Vec<Lost>,
     tests: Vec<Test>,
 }
 
 impl Report {
-    pub fn new(tests: Vec<Test>, took: Duration) -> Self {
+    pub fn new(tests: Vec<Test>, lost: Vec<Lost>, took: Duration) -> Self {
         let mut counts: BTreeMap<String, BTreeMap<Outcome, usize>> = BTreeMap::new();
         for test in &tests {
             for program in [&test.program, "all"] {
@@ -70,13 +81,14 @@ impl Report {
         Self {
             seconds: took.as_secs_f64(),
             counts,
+            lost,
             tests,
         }
     }
 
-    /// Whether every test passed or said why it does not apply.
+    /// Whether every test passed or said why it does not apply, and no process died.
     pub fn is_green(&self) -> bool {
-        self.tests.iter().all(|test| !test.outcome.is_bad())
+        self.lost.is_empty() && self.tests.iter().all(|test| !test.outcome.is_bad())
     }
 
     /// The bad tests with the last line they said, and the counts, for people.
@@ -93,6 +105,16 @@ impl Report {
                 text,
                 "{:?} {} {}: {line}",
                 test.outcome, test.program, test.name
+            );
+        }
+        for lost in &self.lost {
+            let line = lost.message.lines().nth(1).unwrap_or_default();
+            let line: String = line.chars().take(160).collect();
+            let (program, running) = (&lost.program, lost.running.join(", "));
+            let _ = writeln!(
+                text,
+                "A process of {program} died ({:?}) in {running}: {line}",
+                lost.outcome
             );
         }
         for (program, counts) in &self.counts {
