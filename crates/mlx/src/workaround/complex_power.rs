@@ -13,10 +13,7 @@ pub(super) fn call(
     stream: mlx_sys::mlx_stream,
 ) -> Result<Option<Outputs>, NativeError> {
     let is_complex = |x: &&Handle| x.dtype() == Dtype::Complex64;
-    if !matches!(op, Op::Power)
-        || !inputs.iter().any(|x| is_complex(&x))
-        || !stream::is_cuda(stream)
-    {
+    if !matches!(op, Op::Power) || !inputs.iter().any(is_complex) || !stream::is_cuda(stream) {
         return Ok(None);
     }
     let calculate = Calculator::on(stream);
