@@ -60,7 +60,7 @@ fn has_wrong_gradient(x: &Handle) -> bool {
         .last()
         .map_or(0, |&dim| usize::try_from(dim).unwrap_or(0));
     let at_once = READ / x.dtype().size().max(1);
-    dim > at_once && dim % at_once != 0
+    dim > at_once && !dim.is_multiple_of(at_once)
 }
 
 #[cfg(test)]
