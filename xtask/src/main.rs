@@ -25,6 +25,7 @@ mod mlx;
 mod mlx_arguments;
 mod notebooks;
 mod setup;
+mod suite;
 mod test;
 mod tidy;
 
@@ -61,6 +62,8 @@ enum Command {
     Demo(mlx_arguments::DemoArguments),
     /// Every test of every crate
     Test(test::TestArguments),
+    /// The test programs of a bundle, with one JSON file of what came
+    Suite(suite::SuiteArguments),
     /// What this machine has and how to fix what is missing
     Doctor(mlx_arguments::DoctorArguments),
     /// Text of recordings
@@ -107,7 +110,8 @@ fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Setup(arguments)) => setup::run(arguments),
         Some(Command::Bundle(arguments)) => bundle::run(arguments),
         Some(Command::Demo(_)) => mlx::run("demo"),
-        Some(Command::Test(_)) => test::run(),
+        Some(Command::Test(arguments)) => test::run(&arguments),
+        Some(Command::Suite(arguments)) => suite::run(&arguments),
         Some(Command::Doctor(_)) => mlx::run("doctor"),
         Some(Command::Transcribe(_)) => mlx::run("transcribe"),
         Some(Command::Generate(_)) => mlx::run("generate"),
@@ -140,6 +144,7 @@ mod tests {
         for line in [
             "xtask test -p mlx --test array -- --nocapture",
             "xtask test --release name",
+            "xtask test --device gpu",
         ] {
             let xtask = Xtask::try_parse_from(line.split(' ')).unwrap();
             assert!(matches!(xtask.command, Some(Command::Test(_))), "{line}");

@@ -163,6 +163,7 @@ fn libraries() -> Vec<Check> {
         ),
         blas(&loaded.blas),
     ];
+    checks.extend(loaded.budgets.as_ref().map(cuda_graphs));
     checks.extend(
         loaded
             .notes
@@ -170,6 +171,21 @@ fn libraries() -> Vec<Check> {
             .map(|note| Check::bad("note", Status::Warn, note, "")),
     );
     checks
+}
+
+/// How much MLX gathers in one CUDA graph.
+fn cuda_graphs(budgets: &mlx_sys::Budgets) -> Check {
+    let text = |limit: &Option<String>| {
+        limit
+            .clone()
+            .unwrap_or_else(|| "MLX's number of".to_owned())
+    };
+    let (operations, megabytes) = (text(&budgets.operations), text(&budgets.megabytes));
+    let found = format!(
+        "{operations} operations, {megabytes} Mi elements ({})",
+        budgets.why
+    );
+    Check::ok("CUDA graphs", found)
 }
 
 fn blas(blas: &mlx_sys::Blas) -> Check {

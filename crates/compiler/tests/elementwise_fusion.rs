@@ -6,6 +6,7 @@ use mlx::fast::host_kernel_runs_of;
 use mlx::index::Slice;
 use mlx::{Array, Dtype, arange_with, array, grad, keepdims, where_};
 use mlx_compiler::{CompileOptions, Error, Fallback, KernelFusion, jit, jit_with};
+use mlx_testdata::needs;
 use rstest::rstest;
 
 fn options(kernel_fusion: KernelFusion) -> CompileOptions {
@@ -122,6 +123,7 @@ fn the_kernel_gives_the_bits_of_eager_arithmetic(
     #[values(Dtype::Float32, Dtype::Float16, Dtype::Bfloat16)] dtype: Dtype,
     #[values(64, 1)] others: i32,
 ) {
+    needs!(CpuKernels);
     let x = numbers(64).astype(dtype);
     let y = (numbers(others) - 0.1).astype(dtype);
     let f = jit(arithmetic);
@@ -281,6 +283,7 @@ fn arguments_may_lie_in_any_way(
     layout: &str,
     #[values(Dtype::Float32, Dtype::Float16, Dtype::Bfloat16)] dtype: Dtype,
 ) {
+    needs!(CpuKernels);
     let (x, y) = (lying(layout, dtype), numbers(64).astype(dtype));
     for (x, y) in [(&x, &y), (&y, &x), (&x, &x)] {
         let got = jit(arithmetic).call((x, y)).unwrap();

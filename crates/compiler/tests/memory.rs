@@ -15,6 +15,12 @@ fn active() -> usize {
     mlx::memory::usage().unwrap().active
 }
 
+/// The name of a test of this file in this program, which may hold other files too.
+fn in_this_file(name: &str) -> String {
+    let file = module_path!().split_once("::");
+    file.map_or(name.to_owned(), |(_, file)| format!("{file}::{name}"))
+}
+
 /// Runs this test alone in a process of its own: other tests allocate too.
 fn alone(name: &str, work: impl FnOnce()) {
     const INNER: &str = "MLX_TEST_ALONE";
@@ -22,7 +28,12 @@ fn alone(name: &str, work: impl FnOnce()) {
         return work();
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .args([
+            &in_this_file(name),
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(INNER, name)
         .output()
         .unwrap();

@@ -5,6 +5,7 @@ use mlx::{Array, Dtype, array, fast, grad, jvp, keepdims, vmap};
 use mlx_compiler::{
     CompileOptions, Error, Fallback, ScanOptions, cond, jit, jit_with, scan, while_loop,
 };
+use mlx_testdata::needs;
 use rstest::rstest;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -236,6 +237,7 @@ fn errors_name_the_programs_operation_and_line(
 /// What fails when it runs, and not when it is traced.
 #[test]
 fn errors_of_a_run_name_the_programs_line() -> Outcome {
+    needs!(ErrorsOfValues, Ok(()));
     let f = |x: &Array, n: &Array| -> Result<Array, Error> {
         let body = |c: &Array, _: &Array| (c + array!([7, 8]).take(n, 0), c.clone());
         Ok(scan(&array!(1), x, ScanOptions::default(), body)?.0)

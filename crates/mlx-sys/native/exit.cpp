@@ -11,88 +11,24 @@
 // neither does the fork. They are not needed in the child, where MLX is refused: its handler is taken away.
 #ifdef __linux__
 
-#include <dlfcn.h>
-#include <elf.h>
-#include <link.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include <cstdint>
-#include <cstring>
 #include <utility>
 
+#include "elf_table.h"
 #include "mlx/version.h"
 
 extern "C" void __cxa_finalize(void* dso_handle);
 
+using namespace elf;
+
 namespace {
-
-link_map* library_of(const void* address) {
-  Dl_info info;
-  link_map* map = nullptr;
-  bool found = address && dladdr1(address, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP);
-  return found ? map : nullptr;
-}
-
-ElfW(Dyn)* entry_of(const link_map& map, ElfW(Sxword) tag) {
-  for (auto* entry = map.l_ld; entry->d_tag != DT_NULL; entry++) {
-    if (entry->d_tag == tag) {
-      return entry;
-    }
-  }
-  return nullptr;
-}
-
-size_t size_of(const link_map& map, ElfW(Sxword) tag) {
-  auto* entry = entry_of(map, tag);
-  return entry ? entry->d_un.d_val : 0;
-}
-
-// The table that an entry points to; most loaders have added the library's address already.
-template <class T>
-T* table_of(const link_map& map, ElfW(Sxword) tag) {
-  auto* entry = entry_of(map, tag);
-  if (!entry) {
-    return nullptr;
-  }
-  auto address = entry->d_un.d_ptr;
-  return reinterpret_cast<T*>(address < map.l_addr ? address + map.l_addr : address);
-}
-
-// Writes an aligned value that the loader may have made read-only; the page stays writable.
-template <class T>
-void write_value(T& place, T value) {
-  auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  auto* start = reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(&place) & ~(page - 1));
-  if (mprotect(start, page, PROT_READ | PROT_WRITE) == 0) {
-    place = value;
-  }
-}
 
 int register_nothing(void (*)(void*), void*, void*) {
   return 0;
 }
 
-void replace_in(const link_map& map, const ElfW(Rela)* relocations, size_t bytes, const char* name, void* function) {
-  auto* symbols = table_of<const ElfW(Sym)>(map, DT_SYMTAB);
-  auto* names = table_of<const char>(map, DT_STRTAB);
-  if (!relocations || !symbols || !names) {
-    return;
-  }
-  for (size_t i = 0; i < bytes / sizeof(ElfW(Rela)); i++) {
-    auto symbol = ELF64_R_SYM(relocations[i].r_info);
-    if (symbol != STN_UNDEF && std::strcmp(names + symbols[symbol].st_name, name) == 0) {
-      write_value(*reinterpret_cast<void**>(map.l_addr + relocations[i].r_offset), function);
-    }
-  }
-}
-
 void register_no_destructors(const void* address_in_library) {
   if (auto* map = library_of(address_in_library)) {
-    auto* function = reinterpret_cast<void*>(&register_nothing);
-    for (auto [table, size] : {std::pair{DT_JMPREL, DT_PLTRELSZ}, {DT_RELA, DT_RELASZ}}) {
-      replace_in(*map, table_of<const ElfW(Rela)>(*map, table), size_of(*map, size), "__cxa_atexit", function);
-    }
+    replace_imported(*map, "__cxa_atexit", reinterpret_cast<void*>(&register_nothing));
   }
 }
 

@@ -1,6 +1,7 @@
 // The stream that this thread's operations go to.
 #include <vector>
 
+#include "cuda.h"
 #include "guard.h"
 #include "mlx/c/private/mlx.h"
 #include "thread.h"
@@ -45,6 +46,7 @@ extern "C" int mlx_native_eval(const mlx_vector_array outputs) {
   return guarded("eval", [&] {
     Waits waits;
     mx::eval(mlx_vector_array_get_(outputs));
+    check_captures();
   });
 }
 
@@ -52,6 +54,7 @@ extern "C" int mlx_native_synchronize(const mlx_stream s) {
   return guarded("synchronize", [&] {
     Waits waits;
     mx::synchronize(mlx_stream_get_(s));
+    check_captures();
   });
 }
 

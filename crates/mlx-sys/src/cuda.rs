@@ -26,12 +26,16 @@ pub(crate) fn libraries(backend: Backend, mlx: &Path, cuda_dir: Option<&Path>) -
         .collect()
 }
 
-/// Returns the names that MLX's library lists as needed, each after those it needs itself.
+/// Returns the names that MLX's library lists as needed, each after those it needs itself (cuSOLVER three more).
 fn names(backend: Backend) -> &'static [&'static str] {
     match backend {
         Backend::Cuda13 => &[
             "libcublasLt.so.13",
             "libcufft.so.12",
+            "libnvJitLink.so.13",
+            "libcusparse.so.12",
+            "libcublas.so.13",
+            "libcusolver.so.12",
             "libnvrtc.so.13",
             "libcudnn.so.9",
             "libnccl.so.2",
@@ -39,6 +43,10 @@ fn names(backend: Backend) -> &'static [&'static str] {
         Backend::Cuda12 => &[
             "libcublasLt.so.12",
             "libcufft.so.11",
+            "libnvJitLink.so.12",
+            "libcusparse.so.12",
+            "libcublas.so.12",
+            "libcusolver.so.11",
             "libnvrtc.so.12",
             "libcudnn.so.9",
             "libnccl.so.2",

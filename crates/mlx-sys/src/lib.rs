@@ -17,6 +17,7 @@
 
 mod bindings;
 mod blas;
+mod budgets;
 mod cuda;
 mod error;
 mod load;
@@ -26,5 +27,6 @@ mod versions;
 
 pub use bindings::*;
 pub use blas::Blas;
+pub use budgets::Budgets;
 pub use error::{LoadError, SET_UP};
 pub use load::{Loaded, Versions, api, loaded};

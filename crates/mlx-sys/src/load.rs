@@ -10,6 +10,7 @@ use mlx_provision::environment::{self, value};
 use mlx_provision::layout::Layout;
 
 use crate::blas::{self, Blas};
+use crate::budgets::{self, Budgets};
 use crate::open::{Names, open, open_for_good};
 use crate::search::{Found, Places};
 pub use crate::versions::Versions;
@@ -36,6 +37,8 @@ pub struct Loaded {
     pub metallib: Option<PathBuf>,
     /// NVIDIA's libraries that were loaded before MLX.
     pub cuda: Vec<PathBuf>,
+    /// How much MLX gathers in one CUDA graph.
+    pub budgets: Option<Budgets>,
     /// What did not go as wanted and is no error, for people.
     pub notes: Vec<String>,
 }
@@ -70,6 +73,7 @@ fn load() -> Result<State, LoadError> {
     let Found { layout, place } = Places::of_process().find()?;
     let mut notes = Vec::new();
     let cuda = preload_cuda(&layout, &mut notes);
+    let budgets = budgets::set(layout.backend);
     let blas = blas::preload(&layout, &mut notes);
     let guard = preload_guard(&layout, &mut notes);
     preload_beside(&layout.mlx);
@@ -94,6 +98,7 @@ fn load() -> Result<State, LoadError> {
         guard,
         metallib: layout.metallib,
         cuda,
+        budgets,
         notes,
     };
     Ok(State { api, loaded })

@@ -1,6 +1,7 @@
 //! The array's three states, and values in and out.
 
 use mlx::{Array, Dtype, Error, array, eval};
+use mlx_testdata::needs;
 
 #[test]
 fn a_failed_operation_is_carried_and_reported_with_its_own_line() {
@@ -105,6 +106,7 @@ fn weak_scalars_keep_the_arrays_dtype() {
 
 #[test]
 fn what_failed_when_it_ran_stays_failed() {
+    needs!(ErrorsOfValues);
     let bad = mlx::iota(4).take(array!([1, 2]) + 9, 0);
     let text = bad.eval().unwrap_err().to_string();
     let line = line!() - 1;
@@ -125,6 +127,7 @@ fn what_failed_when_it_ran_stays_failed() {
 
 #[test]
 fn what_was_there_before_a_failure_stays() {
+    needs!(ErrorsOfValues);
     let good = array!([1.0]).exp();
     good.eval().unwrap();
     let bad = mlx::iota(4).take(array!([1, 2]) + 9, 0);

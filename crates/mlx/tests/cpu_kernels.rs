@@ -8,6 +8,7 @@ use std::process::Command;
 
 use mlx::fast::{self, AttentionMask, AttentionOptions, Backend, cpu_kernel_runs};
 use mlx::{Array, Device, Dtype, array, eval, grad, vmap};
+use mlx_testdata::needs;
 use reference::Numbers;
 use rstest::rstest;
 
@@ -99,6 +100,7 @@ const FUNCTIONS: &[Function] = &[
 fn functions_of_one_element_are_right_in_every_view(
     #[values(Dtype::Float32, Dtype::Float16, Dtype::Bfloat16)] dtype: Dtype,
 ) {
+    needs!(CpuKernels);
     let (rows, columns) = (33, 257);
     let tensor = Numbers::new(3).tensor(2.0, &[rows * columns], dtype);
     for (view, x) in views(&tensor.array(), rows, columns) {
@@ -454,6 +456,7 @@ fn attention_reads_heads_and_caches_where_they_lie() {
 
 #[rstest]
 fn kernels_can_be_switched_off_for_a_process(#[values("0", "off")] switch: &str) {
+    needs!(CpuKernels);
     const CHILD: &str = "MLX_TEST_SWITCHED_OFF";
     if std::env::var_os(CHILD).is_some() {
         let x = mlx::ones([64, 64]);

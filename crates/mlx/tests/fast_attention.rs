@@ -4,6 +4,7 @@ mod reference;
 
 use mlx::fast::{self, AttentionMask, AttentionOptions, Backend, FastOp, composed, trace_backends};
 use mlx::{Array, Device, Dtype, array};
+use mlx_testdata::needs;
 use reference::attention::{Attention, Mask, attention, no_mask};
 use reference::compare::assert_close_by;
 use reference::{Numbers, Tensor};
@@ -288,6 +289,7 @@ fn softcap_limits_scores(#[values(0.5, 2.0, 50.0)] softcap: f32, #[values(2, 6)]
 
 #[test]
 fn the_result_has_the_dtype_of_all_three() {
+    needs!(Float64);
     let x = |dtype| mlx::ones_with([1, 1, 2, 4], dtype);
     let cases = [
         (

@@ -12,6 +12,8 @@ fn expected(kernel: FastOp) -> Option<Backend> {
         Device::Cpu if !mlx::cpu::are_kernels_enabled() => Some(Backend::Composed),
         Device::Cpu => Some(Backend::Host),
         Device::Gpu if kernel == FastOp::CrossEntropy => None,
+        // By dtype and size: CUDA has none for `float32`.
+        Device::Gpu if kernel == FastOp::ScaledDotProductAttention => None,
         Device::Gpu => Some(Backend::Fused),
     }
 }

@@ -9,6 +9,7 @@ use mlx::fast::{
     host_kernel_runs_of,
 };
 use mlx::{Array, ArrayType, Complex64, Dtype, Element, WorkerPool, array};
+use mlx_testdata::needs;
 use rstest::rstest;
 
 type Run = Result<(), String>;
@@ -316,6 +317,7 @@ fn holding(name: &str) -> (HostKernel, Arc<AtomicUsize>) {
 
 #[test]
 fn what_a_kernel_holds_is_freed_once_when_the_last_use_is_gone() {
+    needs!(CpuKernels);
     let (kernel, drops) = holding("test.held");
     let y = kernel.apply_one(&[&array!([1.0])]);
     let never = kernel.clone().apply_one(&[&y]);

@@ -2,6 +2,7 @@
 
 use mlx::fast::{host_kernel_runs_of, quantized_matmul_int8};
 use mlx::{Array, Dtype, Quantization, QuantizationMode, Quantized, grad, random};
+use mlx_testdata::needs;
 use rstest::rstest;
 
 const NAME: &str = "fast.quantized_matmul_int8";
@@ -55,6 +56,7 @@ fn the_error_is_within_the_bound(
         f32,
     ),
 ) {
+    needs!(CpuKernels);
     let (dtype, eps) = precision;
     let weights = packed([40, 256], affine(group_size, bits), dtype);
     let x = normal(2, [rows, 256]).astype(dtype);
@@ -89,6 +91,7 @@ fn from_16_vectors_on_nothing_is_rounded() {
 
 #[test]
 fn any_strides_and_any_leading_axes() {
+    needs!(CpuKernels);
     let weights = packed([8, 64], affine(64, 8), Dtype::Float32);
     let turned = normal(3, [64, 3]).t();
     let rows = quantized_matmul_int8(&turned.contiguous(), &weights);
@@ -102,6 +105,7 @@ fn any_strides_and_any_leading_axes() {
 
 #[test]
 fn gradients_are_those_of_the_exact_product() {
+    needs!(CpuKernels);
     let weights = packed([8, 64], affine(32, 4), Dtype::Float32);
     let x = normal(4, [2, 64]);
     let of_rounded = |x: &Array| quantized_matmul_int8(x, &weights).sum(());
@@ -134,6 +138,7 @@ fn says_what_does_not_fit(
     #[case] quantization: Quantization,
     #[case] says: &str,
 ) {
+    needs!(CpuKernels);
     let weights = normal(1, [8, 64]).quantize(quantization).unwrap();
     let x = normal(2, [1, dim]).astype(dtype);
     let text = quantized_matmul_int8(&x, &weights).eval().unwrap_err();

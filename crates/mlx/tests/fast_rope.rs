@@ -136,6 +136,10 @@ fn rope_is_the_formula_in_every_shape(
         Dtype::Bfloat16,
         Dtype::Float64,
     ] {
+        let has_doubles = mlx::Device::current().unwrap() == mlx::Device::Cpu;
+        if dtype == Dtype::Float64 && !has_doubles {
+            continue;
+        }
         for dims in [8, shape[shape.len() - 1] / 2 * 2] {
             for offsets in [vec![3], vec![1, 6]] {
                 if offsets.len() == 1 || shape[0] == 2 {

@@ -107,7 +107,11 @@ fn reads_and_updates_what_numpy_reads_and_updates() {
             .map(|n| n.as_f64().unwrap())
             .collect();
         assert_eq!(
-            got.astype(Dtype::Float64).to_vec::<f64>().unwrap(),
+            mlx::with_device(mlx::Device::Cpu, || got
+                .astype(Dtype::Float64)
+                .to_vec::<f64>())
+            .flatten()
+            .unwrap(),
             want,
             "{line}"
         );

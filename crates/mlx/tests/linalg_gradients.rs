@@ -2,6 +2,7 @@
 //! that closed forms give.
 
 use mlx::{Array, Dtype, Result, Triangle, array, grad, jvp, linalg, vmap};
+use mlx_testdata::needs;
 use rstest::rstest;
 
 type Loss = fn(&Array) -> Result<Array>;
@@ -97,6 +98,7 @@ fn svd(x: &Array) -> Result<Array> {
 #[case::det_large(|x: &Array| weighed(&linalg::det(x)), &[2, 5, 5])]
 #[case::slogdet(|x: &Array| weighed(&linalg::slogdet(x)?.1), &[2, 5, 5])]
 fn slopes_are_those_of_differences(#[case] loss: Loss, #[case] shape: &[i32]) -> Result<()> {
+    needs!(Float64, Ok(()));
     let x = noise(shape, 0.1);
     let got = grad(loss).call(&x)?.to_vec::<f64>()?;
     let along = noise(shape, 3.0);
@@ -133,6 +135,7 @@ fn second_derivatives_are_those_of_differences(
     #[case] loss: Loss,
     #[case] shape: &[i32],
 ) -> Result<()> {
+    needs!(Float64, Ok(()));
     let x = noise(shape, 0.1);
     let slope = move |x: &Array| -> Result<Array> {
         let slope = grad(loss).call(x)?;
@@ -158,6 +161,7 @@ fn second_derivatives_are_those_of_differences(
 /// Without tangents: MLX has none of the scatter that the gradient of a diagonal is.
 #[test]
 fn second_derivatives_of_a_determinant_are_those_of_differences() -> Result<()> {
+    needs!(Float64, Ok(()));
     let x = noise(&[4, 4], 0.1);
     let slope = |x: &Array| -> Result<Array> {
         let slope = grad(|x: &Array| linalg::det(x)).call(x)?;
@@ -192,6 +196,7 @@ fn second_derivatives_of_a_determinant_are_those_of_differences() -> Result<()> 
 // d det / dA = det A * A^-T.
 #[case::determinant(|x: &Array| Ok(linalg::det(x)), &[1.0, 2.0, 3.0, 4.0], &[4.0, -3.0, -2.0, 1.0])]
 fn slopes_are_these(#[case] loss: Loss, #[case] x: &[f64], #[case] want: &[f64]) -> Result<()> {
+    needs!(Float64, Ok(()));
     for dtype in [Dtype::Float32, Dtype::Float64] {
         let x = Array::from_slice(x, [2, 2])?.astype(dtype);
         let got = grad(loss).call(&x)?.astype(Dtype::Float64);
@@ -211,6 +216,7 @@ fn slopes_are_these(#[case] loss: Loss, #[case] x: &[f64], #[case] want: &[f64])
 #[case::lu(|x: &Array| { let (_, l, u) = linalg::lu(x)?; Ok(weighed(&l)? + weighed(&u)?) }, &[3, 3, 3])]
 #[case::pinv(|x: &Array| weighed(&linalg::pinv(x)), &[3, 2, 3])]
 fn vmap_of_a_gradient_is_the_loop(#[case] loss: Loss, #[case] shape: &[i32]) -> Result<()> {
+    needs!(Float64, Ok(()));
     let x = noise(shape, 0.1);
     let all = vmap(move |x: &Array| grad(loss).call(x)).call(&x)?;
     let summed = move |x: &Array| -> Result<Array> { Ok(vmap(loss).call(x)?.sum(())) };

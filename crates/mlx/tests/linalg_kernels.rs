@@ -2,6 +2,7 @@
 //! `float64`, which are LAPACK's: views, leading axes, errors.
 
 use mlx::{Array, Dtype, Result, linalg, random};
+use mlx_testdata::needs;
 use rstest::rstest;
 
 fn normal(shape: &[i32], seed: u64) -> Array {
@@ -36,6 +37,7 @@ fn assert_close(got: &Array, want: &Array, tolerance: f64) {
 #[case::both_broadcast(&[2, 1, 9, 9], &[1, 3, 9, 2])]
 #[case::large(&[257, 257], &[257, 30])]
 fn solutions_are_those_of_doubles(#[case] a: &[i32], #[case] b: &[i32]) {
+    needs!(Float64);
     let (a, b) = (regular(a, 1), normal(b, 2));
     assert_close(
         &linalg::solve(&a, &b),
@@ -52,6 +54,7 @@ fn solutions_are_those_of_doubles(#[case] a: &[i32], #[case] b: &[i32]) {
 
 #[rstest]
 fn inverses_are_those_of_doubles(#[values(1, 2, 3, 17, 64, 257)] n: i32) {
+    needs!(Float64);
     for a in [regular(&[n, n], 3), regular(&[2, n, n], 4).swapaxes(-1, -2)] {
         assert_close(&linalg::inv(&a), &linalg::inv(&doubles(&a)), 1e-5);
         for upper in [false, true] {
@@ -68,6 +71,7 @@ fn inverses_are_those_of_doubles(#[values(1, 2, 3, 17, 64, 257)] n: i32) {
 #[case(&[2, 70, 33])]
 #[case(&[257, 257])]
 fn factors_are_those_of_doubles(#[case] shape: &[i32]) -> Result<()> {
+    needs!(Float64, Ok(()));
     let a = normal(shape, 5);
     for a in [a.clone(), a.swapaxes(-1, -2)] {
         let (q, r) = linalg::qr(&a)?;
@@ -91,6 +95,7 @@ fn factors_are_those_of_doubles(#[case] shape: &[i32]) -> Result<()> {
 
 #[test]
 fn what_has_no_solution_is_an_error_that_names_the_operation() {
+    needs!(ErrorsOfValues);
     let singular = mlx::array!([[1.0, 2.0], [2.0, 4.0]]);
     let nan = mlx::array!([[f32::NAN, 2.0], [2.0, 4.0]]);
     let side = mlx::array!([1.0, 2.0]);

@@ -3,6 +3,7 @@
 mod support;
 
 use mlx::{Array, Dtype, array, memory, zeros, zeros_with};
+use mlx_testdata::needs;
 use rstest::rstest;
 use support::alone;
 
@@ -17,6 +18,7 @@ const MIB: usize = 1 << 20;
 #[case("child_reuses_and_gives_back", &[])]
 #[case("child_leaks_nothing", &[])]
 fn limits_and_counters(#[case] name: &str, #[case] variables: &[(&str, &str)]) {
+    needs!(CpuMemory);
     alone(name, variables);
 }
 

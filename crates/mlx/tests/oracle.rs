@@ -45,7 +45,12 @@ fn failure(case: &serde_json::Value, factor: f64) -> Option<String> {
 fn gives_what_python_gives(#[case] family: usize) {
     let (name, golden, factor) = FAMILIES[family];
     let mut failures = Vec::new();
+    // GPUs have no doubles.
+    let has_doubles = mlx::Device::current().unwrap() == mlx::Device::Cpu;
     for line in golden.lines() {
+        if !has_doubles && line.contains("float64") {
+            continue;
+        }
         let case = serde_json::from_str(line).unwrap();
         if let Some(failure) = failure(&case, factor) {
             failures.push(format!("{failure}\n    {}", &line[..line.len().min(300)]));

@@ -3,6 +3,7 @@
 
 use mlx::fft::{self, FftOptions};
 use mlx::{Array, Dtype, Quantization, QuantizationMode, Result, array, jvp, linalg, vmap};
+use mlx_testdata::needs;
 use rstest::rstest;
 
 /// Doubles that look like noise, the same ones every time.
@@ -26,6 +27,7 @@ fn noise(shape: &[i32], seed: f64) -> Array {
 #[case::deep_b(&[3, 3], &[2, 2, 3, 2])]
 #[case::none(&[0, 3, 3], &[3, 1])]
 fn solve_broadcasts_as_numpy_does(#[case] of_a: &[i32], #[case] of_b: &[i32]) -> Result<()> {
+    needs!(Float64, Ok(()));
     let (a, b) = (noise(of_a, 0.1), noise(of_b, 0.2));
     let column = if of_b.len() == 1 {
         b.expand_dims(-1)
@@ -59,6 +61,7 @@ fn solve_broadcasts_as_numpy_does(#[case] of_a: &[i32], #[case] of_b: &[i32]) ->
 
 #[test]
 fn the_sides_of_a_system_may_differ_in_dtype() -> Result<()> {
+    needs!(Float64, Ok(()));
     let a = array!([[2, 0], [0, 4]]);
     let b = array!([1.0, 1.0]);
     assert_eq!(linalg::solve(&a, &b).to_vec::<f32>()?, [0.5, 0.25]);
@@ -109,6 +112,7 @@ fn joined(arrays: &[Array]) -> Array {
 #[case::slogdet(|a: &Array, _: &Array| { let (sign, log) = linalg::slogdet(a)?; Ok(joined(&[sign, log])) }, &[4, 4], &[1])]
 #[case::cholesky_inv(|a: &Array, _: &Array| Ok(linalg::cholesky_inv_with(a, true)), &[3, 3], &[1])]
 fn vmap_is_the_loop(#[case] one: One, #[case] of_a: &[i32], #[case] of_b: &[i32]) -> Result<()> {
+    needs!(Float64, Ok(()));
     let many = |shape: &[i32], axis: usize| {
         let mut shape = shape.to_vec();
         shape.insert(axis, 3);
@@ -144,6 +148,7 @@ fn vmap_is_the_loop(#[case] one: One, #[case] of_a: &[i32], #[case] of_b: &[i32]
 
 #[rstest]
 fn vmap_and_jvp_of_an_odd_irfft_are_the_loop(#[values(5, 6, 7)] n: i32) -> Result<()> {
+    needs!(Float64, Ok(()));
     let spectra = fft::rfft(&noise(&[3, n], 0.1).astype(Dtype::Float32));
     let back = move |x: &Array| {
         fft::irfft_with(
@@ -176,6 +181,7 @@ fn vmap_of_a_quantized_product_is_the_loop(
     #[values(0, 1, 2, 3)] mode: usize,
     #[values(true, false)] transpose: bool,
 ) -> Result<()> {
+    needs!(Float64, Ok(()));
     let quantization = Quantization::of(MODES[mode]);
     let w = noise(&[64, 64], 0.1)
         .astype(Dtype::Float32)
@@ -196,6 +202,7 @@ fn an_odd_number_of_groups_is_packed_as_an_even_one(
     #[values(&[1, 1], &[3, 1], &[1, 3], &[3, 3], &[3, 1, 5], &[2, 3])] groups: &[i32],
     #[values(Dtype::Float32, Dtype::Float16, Dtype::Bfloat16, Dtype::Float64)] dtype: Dtype,
 ) -> Result<()> {
+    needs!(Float64, Ok(()));
     if MODES[mode] == QuantizationMode::Affine && dtype == Dtype::Float64 {
         // MLX has no affine codes of doubles.
         return Ok(());

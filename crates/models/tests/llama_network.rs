@@ -18,6 +18,7 @@ use mlx_models::llama::{
 use mlx_models::weights::Source;
 use mlx_models::weights::gguf::{GgmlType, Gguf};
 use mlx_nn::{FastOps, Module};
+use mlx_testdata::needs;
 use reference::{Random, Shape, llama, qwen2, qwen3};
 use rstest::rstest;
 
@@ -248,6 +249,7 @@ fn steps_write_into_the_memory_that_is_there(#[case] by_array: bool) {
 
 #[test]
 fn positions_beyond_the_room_are_errors() {
+    needs!(ErrorsOfValues);
     let (network, _) = network(&llama());
     let beyond = |n: usize, start: i32| {
         network.next_token_logits(&ids(&TOKENS[..n]), network.new_kv_cache(1, 4), start)

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::layout::{Layout, library_on};
+use crate::layout::{self, Layout, library_on};
 use crate::{Error, Result, Staged};
 
 /// Copies programs into `to/bin`, and what they load at run time into `to/lib`, which the loader searches beside a program.
@@ -32,6 +32,11 @@ pub fn bundle(staged: &Staged, programs: &[PathBuf], to: &Path) -> Result<Vec<Pa
     for (file, name) in libraries(&staged.layout)? {
         copy(&file, &lib.join(name), &mut files)?;
     }
+    // It says which build this is, so that the loader need not guess.
+    let file = lib.join(layout::FILE);
+    fs::write(&file, beside(&staged.layout).text())
+        .map_err(|error| Error::io("write", &file, error))?;
+    files.push(file);
     if staged.layout.backend.is_cuda()
         && let Some(prefix) = staged.layout.mlx.parent().and_then(Path::parent)
     {
@@ -41,6 +46,20 @@ pub fn bundle(staged: &Staged, programs: &[PathBuf], to: &Path) -> Result<Vec<Pa
         copy(&file, &to.join("licences").join(name), &mut files)?;
     }
     Ok(files)
+}
+
+/// The layout of one folder with all libraries.
+fn beside(layout: &Layout) -> Layout {
+    let name = |name| PathBuf::from(library_on(name, std::env::consts::OS));
+    Layout {
+        backend: layout.backend,
+        mlx: name("mlx"),
+        mlxc: name("mlxc"),
+        openblas: layout.openblas.as_ref().map(|_| name("scipy_openblas")),
+        blas: layout.blas.as_ref().map(|_| name("mlxblas")),
+        guard: layout.guard.as_ref().map(|_| name("mlxguard")),
+        metallib: layout.metallib.as_ref().map(|_| "mlx.metallib".into()),
+    }
 }
 
 /// The libraries, with the names under which the loader finds them in one folder.

@@ -48,6 +48,10 @@ pub const NUM_THREADS: &str = "MLX_NUM_THREADS";
 pub const KERNELS_SIMD: &str = "MLX_KERNELS_SIMD";
 /// NVIDIA's libraries.
 pub const CUDA_DIR: &str = "MLX_CUDA_DIR";
+/// How many kernels MLX gathers in one CUDA graph.
+pub const MAX_OPS_PER_BUFFER: &str = "MLX_MAX_OPS_PER_BUFFER";
+/// How many elements they read.
+pub const MAX_MB_PER_BUFFER: &str = "MLX_MAX_MB_PER_BUFFER";
 /// The Python to use.
 pub const PYTHON: &str = "MLX_PYTHON";
 /// The C++ compiler.
@@ -125,6 +129,16 @@ pub const ALL: &[Variable] = &[
         name: CUDA_DIR,
         when: When::Run,
         meaning: "a CUDA toolkit, or a `site-packages/nvidia` folder, with the libraries that MLX needs on NVIDIA",
+    },
+    Variable {
+        name: MAX_OPS_PER_BUFFER,
+        when: When::Run,
+        meaning: "how many kernels MLX gathers in one CUDA graph before it launches it, instead of what was measured for the chip",
+    },
+    Variable {
+        name: MAX_MB_PER_BUFFER,
+        when: When::Run,
+        meaning: "how many elements, in 2^20, the kernels of one CUDA graph read",
     },
     Variable {
         name: PYTHON,

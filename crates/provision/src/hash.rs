@@ -9,7 +9,10 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Result};
 
 /// Returns a file's sha256 in hexadecimal.
-pub(crate) fn of_file(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn of_file(path: &Path) -> Result<String> {
     let failed = |error| Error::io("read", path, error);
     let mut file = File::open(path).map_err(failed)?;
     let mut hasher = Sha256::new();

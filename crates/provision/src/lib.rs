@@ -61,6 +61,7 @@ mod tools;
 pub use self::{
     bundle::bundle,
     error::{Error, MissingFile, Result},
+    hash::of_file as sha256,
     inspect::{Finding, State, inspect},
     native::run_cmake_child_if_requested,
     platform::{Os, Platform},

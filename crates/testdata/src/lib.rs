@@ -1,7 +1,7 @@
 //! Test data: recordings, weights and a small data set for tests, benchmarks, notebooks and the demo.
 //!
 //! [`assets`] has a function for each file, which fetches it on first use; [`digits`] reads scikit-learn's handwritten
-//! digits; [`if_available`] lets a test skip where a file cannot be had.
+//! digits; [`if_available`] and [`needs`] let a test skip where a file or a feature of the device cannot be had.
 #![forbid(unsafe_code)]
 
 pub mod assets;
@@ -9,6 +9,7 @@ mod available;
 pub mod digits;
 mod error;
 mod fetch;
+mod needs;
 
 pub use available::if_available;
 pub use error::{Error, Result};

@@ -3,7 +3,7 @@
 //!
 //! `cargo xtask golden` writes them; they are in `tests/golden`.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use mlx::Dtype::{Bool, Float32, Int32, Uint32};
 use mlx::{Array, Quantization, Quantized, concatenate, iota, keepdims, stack, where_};
@@ -70,7 +70,7 @@ fn check_golden(name: &str, types: &[Type], fires: Formulas, refused: Formulas) 
         before_and_after(fires, types),
         before_and_after(refused, types)
     );
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
+    let path = package().join(format!("tests/golden/{name}.txt"));
     if std::env::var_os("MLX_GOLDEN").is_some_and(|value| value == "write") {
         std::fs::write(&path, got).unwrap();
         return;
@@ -257,4 +257,9 @@ fn quantized_linear(a: &[Array]) -> Vec<Array> {
 fn weights_returned(a: &[Array]) -> Vec<Array> {
     let weights = weights(a);
     vec![a[0].matmul(&weights.t()), weights]
+}
+
+/// The folder of this crate, which `cargo test` and `cargo xtask suite` name when a test is run.
+fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap().into()
 }

@@ -8,7 +8,7 @@ use mlx::{Array, Dtype};
 use mlx_compiler::{CompileOptions, Fallback, Graph, KernelFusion, jit_with, trace};
 use mlx_interpreter::{Interpreter, Rounding, Tensor, array_constants};
 
-use crate::program::Program;
+use super::program::Program;
 
 /// What a program that agreed had in it.
 pub struct Outcome {

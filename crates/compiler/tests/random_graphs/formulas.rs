@@ -5,7 +5,7 @@ use std::f64::consts::{PI, SQRT_2};
 use mlx::{Dtype, Op};
 use mlx_interpreter::Tensor;
 
-use crate::generate::Builder;
+use super::generate::Builder;
 
 /// Those that must have fired some times.
 pub const PLANTED: [&str; 10] = [

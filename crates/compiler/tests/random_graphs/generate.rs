@@ -3,9 +3,9 @@
 use mlx::{Array, ArrayType, Dtype, Op};
 use mlx_interpreter::Tensor;
 
-use crate::formulas;
-use crate::program::{Operand, Program, Source, Step, random_tensor};
-use crate::random::Random;
+use super::formulas;
+use super::program::{Operand, Program, Source, Step, random_tensor};
+use super::random::Random;
 
 /// No result may be greater, so that half precision does not overflow and errors stay in proportion.
 const GREATEST: f64 = 30.0;

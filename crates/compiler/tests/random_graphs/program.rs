@@ -3,7 +3,7 @@
 use mlx::{Array, ArrayType, Dtype, Op, bind, bind_all};
 use mlx_interpreter::{Number, Tensor};
 
-use crate::random::Random;
+use super::random::Random;
 
 /// What a step is applied to.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use mlx::Array;
 use mlx_interpreter::Tensor;
 
-use crate::program::{Program, Source};
+use super::program::{Program, Source};
 
 /// Returns the smallest program found that still fails, and how it fails.
 pub fn shrink(

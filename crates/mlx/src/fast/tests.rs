@@ -9,6 +9,7 @@ use super::{
 };
 use crate::ffi::NativeError;
 use crate::{Array, ArrayType, Dtype, Result, arange_with, array};
+use mlx_testdata::needs;
 
 /// `x^2 * y` in Rust.
 fn product(name: &str) -> HostKernel {
@@ -39,6 +40,7 @@ fn values(arrays: &[Array]) -> Vec<Vec<f32>> {
 
 #[test]
 fn gradients_of_host_kernels_are_those_of_the_composed_form_and_values_those_of_rust() {
+    needs!(CpuKernels);
     let (x, y, one) = (array!([2.0, 3.0]), array!([5.0, 7.0]), array!([1.0, 10.0]));
     let kernel = applied(differentiable("test.vjp"));
     let [results, gradients] = vjp(kernel, &[&x, &y], &[&one]).unwrap();

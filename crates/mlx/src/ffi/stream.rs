@@ -172,6 +172,11 @@ pub(crate) fn is_gpu(stream: sys::mlx_stream) -> bool {
     unsafe { loaded().mlx_native_stream_is_gpu(stream) }
 }
 
+/// Returns whether a stream runs on an NVIDIA GPU.
+pub(crate) fn is_cuda(stream: sys::mlx_stream) -> bool {
+    is_gpu(stream) && sys::loaded().is_ok_and(|loaded| loaded.backend.is_cuda())
+}
+
 /// Returns whether a device of this kind is there.
 pub(crate) fn is_available(gpu: bool) -> Result<bool, NativeError> {
     let (api, device) = (api()?, device(gpu)?);

@@ -266,7 +266,7 @@ RandomCategorical { axis: i32, shape: Vec<i32> } "random.categorical" (2, 2) [FI
 RandomGumbel { shape: Vec<i32>, dtype: Dtype } "random.gumbel" (1, 1) [FIXED_SIZES] one mlx_random_gumbel(shape.as_ptr(), shape.len(), dtype.raw(), i[0]);
 RandomLaplace { shape: Vec<i32>, dtype: Dtype, loc: f32, scale: f32 } "random.laplace" (1, 1) [FIXED_SIZES] one
     mlx_random_laplace(shape.as_ptr(), shape.len(), dtype.raw(), *loc, *scale, i[0]);
-RandomMultivariateNormal { shape: Vec<i32>, dtype: Dtype } "random.multivariate_normal" (3, 3) [FIXED_SIZES] one
+RandomMultivariateNormal { shape: Vec<i32>, dtype: Dtype } "random.multivariate_normal" (3, 3) [FIXED_SIZES | CPU_ONLY] one
     mlx_random_multivariate_normal(i[0], i[1], shape.as_ptr(), shape.len(), dtype.raw(), i[2]);
 RandomNormal { shape: Vec<i32>, dtype: Dtype, loc: f32, scale: f32 } "random.normal" (1, 1) [FIXED_SIZES] one
     mlx_random_normal(shape.as_ptr(), shape.len(), dtype.raw(), *loc, *scale, i[0]);

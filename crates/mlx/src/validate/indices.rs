@@ -1,7 +1,7 @@
 //! Indices out of range: an error that names the index, never a read or write elsewhere.
 //!
-//! On the CPU, indices that are already computed are checked at once; others by a host kernel when they are,
-//! so the error comes from `eval`. On a GPU, where nothing can report, they are clamped to the range.
+//! Indices that are already computed are checked at once; others, on the CPU, by a host kernel when they are, so the error
+//! comes from `eval`. On a GPU, where nothing can report, those are clamped to the range.
 
 use std::sync::Arc;
 
@@ -12,6 +12,9 @@ use crate::ffi::{Handle, NativeError, data, stream};
 use crate::op::Op;
 use crate::shape::axis_index;
 use crate::{Dtype, Element};
+
+/// How many computed indices are fetched from a GPU to be checked.
+const FETCHED: usize = 1 << 16;
 
 /// The range that each of some indices must be in.
 #[derive(Clone, Debug)]
@@ -196,14 +199,17 @@ fn checked(
             "nothing fits at any index of an axis of that size (room for {end})"
         )));
     }
-    if stream::is_gpu(stream) {
-        return clamped(indices, &range, stream);
-    }
-    if indices.is_available()? && indices.is_row_contiguous()? {
+    let is_gpu = stream::is_gpu(stream);
+    // From a GPU many indices would have to be fetched first.
+    let is_near = !is_gpu || indices.size() <= FETCHED;
+    if is_near && indices.is_available()? && indices.is_row_contiguous()? {
         return match first_bad(indices, &range) {
             None => indices.duplicate(),
             Some(text) => Err(NativeError(text)),
         };
+    }
+    if is_gpu {
+        return clamped(indices, &range, stream);
     }
     lazily(indices, range, stream)
 }

@@ -21,10 +21,10 @@ pub(super) fn check(
     stream: mlx_sys::mlx_stream,
 ) -> Result<Option<Vec<Handle>>, NativeError> {
     let is_matrix: fn(usize) -> bool = match op {
+        Op::RandomMultivariateNormal { .. } => |position| position == 1,
         _ if op.flags().contains(OpFlags::CPU_ONLY) => |_| true,
         Op::Norm { ord, axes, .. } if axes.len() == 2 && ord.abs() == 2.0 => |_| true,
         Op::NormMatrix { .. } => |_| true,
-        Op::RandomMultivariateNormal { .. } => |position| position == 1,
         _ => return Ok(None),
     };
     let name = op.name().to_owned();

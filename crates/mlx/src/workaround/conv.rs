@@ -27,13 +27,25 @@ pub(super) fn call(
         return Ok(plain);
     };
     axes.iter().try_for_each(Axis::check)?;
-    if axes.iter().any(Axis::has_wrong_gradient)
-        && (inspect::is_tracer(input)? || inspect::is_tracer(weight)?)
+    // On CUDA MLX keeps cuDNN's plans by everything but the dilation of the input, and takes one of another dilation.
+    let has_wrong_plan = stream::is_cuda(stream) && axes.iter().any(Axis::spreads);
+    if has_wrong_plan
+        || axes.iter().any(Axis::has_wrong_gradient)
+            && (inspect::is_tracer(input)? || inspect::is_tracer(weight)?)
     {
         let spread = spread(input, &axes, stream)?;
         let inside = axes.iter().map(|axis| axis.simplified().without_spread());
         let inside: Vec<Axis> = inside.collect();
+        if stream::is_cuda(stream) && is_flipped(op) {
+            let weight = flipped(weight, stream)?;
+            return one(&unflipped(op, &inside), &[&spread, &weight], stream).map(Outputs::One);
+        }
         return one(&with_axes(op, &inside), &[&spread, weight], stream).map(Outputs::One);
+    }
+    if stream::is_cuda(stream) && is_flipped(op) && axes.iter().any(|axis| axis.stride != 1) {
+        // MLX takes a flipped kernel for the gradient of a convolution, which has no stride of its own.
+        let weight = flipped(weight, stream)?;
+        return one(&unflipped(op, &axes), &[input, &weight], stream).map(Outputs::One);
     }
     if stream::is_gpu(stream) {
         return Ok(plain);
@@ -168,6 +180,11 @@ impl Axis {
         low != high || i64::from(low) > reach || is_cut_dilated
     }
 
+    /// Returns whether there are zeros between the elements of the input.
+    fn spreads(&self) -> bool {
+        self.input_dilation > 1 && self.input > 1
+    }
+
     /// Returns the axis of an input that has its padding and dilation already.
     fn without_spread(&self) -> Self {
         Self {
@@ -208,6 +225,42 @@ fn with_axes(op: &Op, axes: &[Axis]) -> Op {
         groups,
         flip,
     }
+}
+
+fn is_flipped(op: &Op) -> bool {
+    matches!(op, Op::Conv { flip: true, .. })
+}
+
+/// Returns the operation with these axes, for a kernel that is flipped already.
+fn unflipped(op: &Op, axes: &[Axis]) -> Op {
+    let mut plain = with_axes(op, axes);
+    if let Op::Conv { flip, .. } = &mut plain {
+        *flip = false;
+    }
+    plain
+}
+
+/// Returns a kernel `[out, spatial.., in]` with its spatial axes in reverse.
+fn flipped(weight: &Handle, stream: mlx_sys::mlx_stream) -> Result<Handle, NativeError> {
+    let shape = weight.shape();
+    let last = shape.len().saturating_sub(1);
+    let is_spatial = |axis: usize| axis > 0 && axis < last;
+    let each = |spatial: fn(i32) -> i32, other: fn(i32) -> i32| -> Vec<i32> {
+        let one = |(axis, &size): (usize, &i32)| {
+            if is_spatial(axis) {
+                spatial(size)
+            } else {
+                other(size)
+            }
+        };
+        shape.iter().enumerate().map(one).collect()
+    };
+    let slice = Op::Slice {
+        start: each(|size| size - 1, |_| 0),
+        stop: each(|size| -size - 1, |size| size),
+        strides: each(|_| -1, |_| 1),
+    };
+    one(&slice, &[weight], stream)
 }
 
 /// Returns the input with its zeros put around it by hand.

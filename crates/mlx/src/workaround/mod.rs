@@ -5,16 +5,19 @@
 mod addmm;
 mod calculate;
 mod canonical_attrs;
+mod complex_power;
 mod conv;
 mod division;
 mod draw;
 mod empty;
 mod float64;
 mod fourier;
+mod layer_norm;
 mod order;
 mod packed;
 mod random;
 mod ranges;
+mod rope;
 mod solve;
 mod solve_kernel;
 mod view;
@@ -96,6 +99,9 @@ fn replace_op(
         draw::call,
         random::call,
         ranges::call,
+        rope::call,
+        layer_norm::call,
+        complex_power::call,
     ] {
         if let Some(outputs) = call(op, inputs, stream)? {
             return Ok(Some(outputs));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use mlx::Op;
+use mlx_testdata::needs;
 
 /// Returns the pairs of snippets in this file: what each test is called, its Python and its Rust.
 fn pairs() -> Vec<(String, String, String)> {
@@ -153,6 +154,7 @@ It is generated: `MLX_GOLDEN=write cargo test -p mlx --test from_python`. Each R
 
 #[test]
 fn the_page_is_as_generated() {
+    needs!(Sources);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/from-python.md");
     let page = page();
     if std::env::var("MLX_GOLDEN").is_ok_and(|value| value == "write") {

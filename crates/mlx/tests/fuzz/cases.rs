@@ -3,8 +3,8 @@
 use mlx::compiler_api::AttrValue;
 use mlx::{Array, Dtype, Op};
 
-use crate::fitting::{FLOATS, SUBSCRIPTS, fitting};
-use crate::random::Random;
+use super::fitting::{FLOATS, SUBSCRIPTS, fitting};
+use super::random::Random;
 
 /// An operation and what it is applied to.
 pub struct Case {

@@ -3,7 +3,7 @@
 use mlx::compiler_api::AttrValue;
 use mlx::{Array, Dtype};
 
-use crate::random::Random;
+use super::random::Random;
 
 /// Floating dtypes.
 pub const FLOATS: [Dtype; 4] = [

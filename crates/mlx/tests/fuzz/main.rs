@@ -32,6 +32,12 @@ fn no_operation_crashes_or_hangs() {
     watched("no_operation_crashes_or_hangs", one_operation);
 }
 
+/// The name of a test of this file in this program, which may hold other files too.
+fn in_this_file(name: &str) -> String {
+    let file = module_path!().split_once("::");
+    file.map_or(name.to_owned(), |(_, file)| format!("{file}::{name}"))
+}
+
 /// Runs a test in a process of its own, which stops when it hangs and is told of by its last case when it fails.
 fn watched(test: &str, one: One) {
     if let Ok(log) = std::env::var("MLX_FUZZ_CHILD") {
@@ -41,7 +47,12 @@ fn watched(test: &str, one: One) {
     let log = std::env::temp_dir().join(format!("mlx-fuzz-{test}-{}.txt", std::process::id()));
     let exe = std::env::current_exe().unwrap();
     let mut child = Command::new(exe)
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .args([
+            &in_this_file(test),
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env("MLX_FUZZ_CHILD", &log)
         .stdout(Stdio::null())
         .spawn()

@@ -3,8 +3,8 @@
 
 use mlx_models::weights::gguf::GgmlType;
 
-use crate::gguf_file::GgufWriter;
-use crate::reference::{Random, Shape};
+use super::gguf_file::GgufWriter;
+use super::reference::{Random, Shape};
 
 /// A GGUF file of these weights, matrices in `kind`.
 pub fn writer(

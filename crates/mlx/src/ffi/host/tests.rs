@@ -4,6 +4,7 @@ use super::*;
 use crate::ArrayType;
 use crate::fast::{HostKernel, host_kernel, host_kernel_runs_of};
 use crate::{Array, array};
+use mlx_testdata::needs;
 
 /// `x^2 * y` in Rust, whose composed form is told apart by being in MLX's operations.
 fn product(name: &str) -> HostKernel {
@@ -131,6 +132,7 @@ fn vmap(kernel: HostKernel, inputs: &[&Array], axes: &[c_int]) -> Result<Vector,
 
 #[test]
 fn gradients_go_through_the_composed_form_and_values_through_rust() {
+    needs!(CpuKernels);
     let (x, y, one) = (array!([2.0, 3.0]), array!([5.0, 7.0]), array!([1.0, 10.0]));
     let [values, gradients] =
         derive(differentiable("test.vjp"), false, &[&x, &y], &[&one]).unwrap();

@@ -1,0 +1,29 @@
+//! The tests of this folder as one program: small enough to be carried to a machine with a GPU.
+//!
+//! `cargo xtask bundle --tests` and `cargo xtask test --device gpu` build it; `cargo test` runs each file by itself.
+#![allow(dead_code, unused_macros)]
+
+#[path = "cpu_programs.rs"]
+mod cpu_programs;
+#[path = "cpu_programs_random.rs"]
+mod cpu_programs_random;
+#[path = "elementwise_fusion.rs"]
+mod elementwise_fusion;
+#[path = "jit.rs"]
+mod jit;
+#[path = "memory.rs"]
+mod memory;
+#[path = "random_graphs/main.rs"]
+mod random_graphs;
+#[path = "random_keys.rs"]
+mod random_keys;
+#[path = "refusals.rs"]
+mod refusals;
+#[path = "shapeless.rs"]
+mod shapeless;
+#[path = "shapeless_operations.rs"]
+mod shapeless_operations;
+#[path = "text.rs"]
+mod text;
+#[path = "transforms.rs"]
+mod transforms;

@@ -1,0 +1,8 @@
+// What is different where MLX computes with CUDA.
+#ifndef MLX_NATIVE_CUDA_H
+#define MLX_NATIVE_CUDA_H
+
+// Throws when work of this thread was lost since the last call, because what it was recorded into became invalid.
+void check_captures();
+
+#endif
