@@ -10,7 +10,7 @@ use crate::attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Strided as StridedHeads,
     attention_gradient_instance, attention_instance,
 };
-use crate::conv::{Conv, conv_instance};
+use crate::conv::{Conv, conv_instance, conv_weight_gradient_instance};
 use crate::element::Element;
 use crate::element_type::ElementType;
 use crate::elementwise::{
@@ -25,6 +25,7 @@ use crate::gemm::{
 use crate::order::{
     Sortable, argpartition_instance, argsort_instance, partition_instance, sort_instance,
 };
+use crate::pooling::{Pool, max_pool_gradient_instance, max_pool_instance};
 use crate::quantized::{ActivationBits, Quantized, quantized_matmul_instance};
 use crate::random::{random_normal_instance, random_uniform_instance};
 use crate::rope::{RopeShape, RotaryTable, rope_instance};
@@ -74,12 +75,15 @@ table! {
         attention = attention_instance: fn(AttentionShape, AttentionInputs<T>, f32, &mut [T]) -> Result<()>;
         attention_gradient = attention_gradient_instance: fn(AttentionShape, AttentionInputs<T>, f32, StridedHeads<T>, AttentionGradient<T>) -> Result<()>;
         batched_matmul = batched_matmul_instance: fn(MatmulShape<'_>, StridedMatrices<'_, T>, StridedMatrices<'_, T>, Option<Addend<'_, T>>, &mut [T]) -> Result<()>;
-        conv = conv_instance: fn(Conv<'_>, &[T], &[T], &mut [T]) -> Result<()>;
+        conv = conv_instance: fn(Conv<'_>, &[T], &[T], Option<&[T]>, &mut [T]) -> Result<()>;
+        conv_weight_gradient = conv_weight_gradient_instance: fn(Conv<'_>, &[T], &[T], &mut [T]) -> Result<()>;
         cross_entropy = cross_entropy_instance: fn(RowMajorShape, &[T], &[u32], &mut [f32]) -> Result<()>;
         cross_entropy_gradient = cross_entropy_gradient_instance: fn(RowMajorShape, &[T], &[u32], &[f32], &mut [T]) -> Result<()>;
         layer_norm = layer_norm_instance: fn(RowMajorShape, &[T], Option<&[T]>, Option<&[T]>, f32, &mut [T]) -> Result<()>;
         logsumexp = logsumexp_instance: fn(RowMajorShape, &[T], &mut [f32]) -> Result<()>;
         matmul = matmul_instance: fn(MatrixShape, usize, &[T], &[f32], &mut [f32]) -> Result<()>;
+        max_pool = max_pool_instance: fn(Pool<'_>, &[T], &mut [T]) -> Result<()>;
+        max_pool_gradient = max_pool_gradient_instance: fn(Pool<'_>, &[T], &[T], &mut [T]) -> Result<()>;
         quantized_matmul = quantized_matmul_instance: fn(Quantized<T>, usize, ActivationBits, &[f32], &mut [f32]);
         random_normal = random_normal_instance: fn([u32; 2], f32, f32, &mut [T]);
         random_uniform = random_uniform_instance: fn([u32; 2], f32, f32, &mut [T]);

@@ -35,9 +35,11 @@ mod instances;
 mod linalg;
 mod order;
 mod parallel;
+mod pooling;
 mod quantized;
 mod random;
 mod renamed;
+mod resample;
 mod rope;
 mod rowwise;
 mod simd;
@@ -48,7 +50,7 @@ pub use attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
     attention, attention_gradient,
 };
-pub use conv::{Conv, Conv1d, ConvAxis, conv, conv1d};
+pub use conv::{Conv, Conv1d, ConvAxis, conv, conv_weight_gradient, conv_with_bias, conv1d};
 pub use element::Element;
 pub use element_type::ElementType;
 pub use elementwise::{
@@ -68,9 +70,11 @@ pub use indexing::{
 pub use linalg::{LuFactors, inverse, lu_factor, qr, solve, triangular_inverse};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
+pub use pooling::{Pool, PoolAxis, max_pool, max_pool_gradient};
 pub use pulp::bytemuck::{Pod, Zeroable};
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use random::{random_bits, random_normal, random_uniform};
+pub use resample::{ResampleAxis, resample};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{
     Compare, Factor, Fold, FoldAll, FoldAllFloat, FoldAny, FoldAnyFloat, FoldComplexSum,

@@ -5,7 +5,7 @@
 mod reference;
 
 use half::{bf16, f16};
-use mlx_kernels::{Conv, ConvAxis, Element, conv};
+use mlx_kernels::{Conv, ConvAxis, Element, conv, conv_weight_gradient, conv_with_bias};
 use reference::random;
 use rstest::rstest;
 
@@ -108,16 +108,79 @@ fn check<T: Number>(shape: Conv<'_>) {
     let weight = numbers(shape.outputs * depth, 2);
     let wide = |numbers: &[T]| -> Vec<f64> { numbers.iter().map(|x| x.wide()).collect() };
     let wanted = exact(shape, &wide(&x), &wide(&weight));
+    let bound = (2 + depth) as f64 / 16_777_216.0;
+    let agree = |out: &[T], bias: &[f64]| {
+        let biases = bias.iter().cycle();
+        for (i, ((got, (sum, magnitude)), bias)) in out.iter().zip(&wanted).zip(biases).enumerate()
+        {
+            let (sum, magnitude) = (sum + bias, magnitude + bias.abs());
+            let error = (got.wide() - sum).abs();
+            // 2^-25: half of the distance of the smallest numbers of f16.
+            let allowed = bound * magnitude + T::UNIT * sum.abs() + 1.0 / 33_554_432.0;
+            assert!(
+                error <= allowed,
+                "{shape:?} element {i}: {}, wanted {sum}",
+                got.wide()
+            );
+        }
+    };
     let mut out = vec![T::of(7.0); wanted.len()];
     conv(shape, &x, &weight, &mut out).unwrap();
-    let bound = (2 + depth) as f64 / 16_777_216.0;
+    agree(&out, &[0.0]);
+    let bias = numbers(shape.outputs, 3);
+    conv_with_bias(shape, &x, &weight, &bias, &mut out).unwrap();
+    agree(&out, &wide(&bias));
+    check_gradient(shape, &x, &numbers(wanted.len(), 4));
+}
+
+/// The gradient by the weight: of output `f` and element `k`, the sum over all outputs of `x` times the cotangent.
+fn check_gradient<T: Number>(shape: Conv<'_>, x: &[T], cotangent: &[T]) {
+    let is_refused = shape.flip || shape.axes.iter().any(|axis| axis.input_dilation > 1);
+    let (width, columns) = (shape.channels / shape.groups, shape.outputs / shape.groups);
+    let kernel: Vec<usize> = shape.axes.iter().map(|axis| axis.kernel).collect();
+    let outputs: Vec<usize> = shape.axes.iter().map(|axis| axis.output).collect();
+    let window: usize = kernel.iter().product();
+    let mut out = vec![T::of(7.0); shape.outputs * window * width];
+    let result = conv_weight_gradient(shape, x, cotangent, &mut out);
+    if is_refused {
+        assert!(result.is_err());
+        return;
+    }
+    result.unwrap();
+    let mut wanted = vec![(0.0, 0.0); out.len()];
+    let mut count = 0;
+    for batch in 0..shape.batch {
+        for o in indices(outputs.clone()) {
+            for (element, k) in indices(kernel.clone()).enumerate() {
+                let from = shape
+                    .axes
+                    .iter()
+                    .enumerate()
+                    .try_fold(batch, |index, (n, axis)| {
+                        Some(index * axis.input + place(axis, o[n], k[n])?)
+                    });
+                let Some(from) = from else { continue };
+                for output in 0..shape.outputs {
+                    let cotangent = cotangent[count * shape.outputs + output].wide();
+                    for c in 0..width {
+                        let first = output / columns * width;
+                        let product = cotangent * x[from * shape.channels + first + c].wide();
+                        let at = (output * window + element) * width + c;
+                        wanted[at].0 += product;
+                        wanted[at].1 += product.abs();
+                    }
+                }
+            }
+            count += 1;
+        }
+    }
+    let bound = (2 + count) as f64 / 16_777_216.0;
     for (i, (got, (sum, magnitude))) in out.iter().zip(wanted).enumerate() {
         let error = (got.wide() - sum).abs();
-        // 2^-25: half of the distance of the smallest numbers of f16.
         let allowed = bound * magnitude + T::UNIT * sum.abs() + 1.0 / 33_554_432.0;
         assert!(
             error <= allowed,
-            "{shape:?} element {i}: {}, wanted {sum}",
+            "{shape:?} gradient {i}: {}, wanted {sum}",
             got.wide()
         );
     }

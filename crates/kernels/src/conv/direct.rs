@@ -43,8 +43,17 @@ pub(super) fn applies(shape: Conv<'_>) -> bool {
 }
 
 /// Computes a convolution that [`applies`]; lengths are checked, and `weight` is not flipped.
-pub(super) fn run<T: Element>(shape: Conv<'_>, x: &[T], weight: &[T], out: &mut [T]) {
-    let plan = Plan::of(shape, MAX_LINES);
+pub(super) fn run<T: Element>(
+    shape: Conv<'_>,
+    x: &[T],
+    weight: &[T],
+    bias: Option<&[f32]>,
+    out: &mut [T],
+) {
+    let mut plan = Plan::of(shape, MAX_LINES);
+    if let Some(bias) = bias {
+        plan.bias[..bias.len()].copy_from_slice(bias);
+    }
     let weights = pack(&plan, weight);
     let line = plan.axes[2].output * shape.outputs;
     let blocks = plan.axes[2].output.div_ceil(plan.pixels);
@@ -95,6 +104,8 @@ pub(super) struct Plan {
     /// The most lines and pixels of a task.
     pub(super) lines: usize,
     pub(super) pixels: usize,
+    /// What is added to each output channel, whole registers.
+    pub(super) bias: Vec<f32>,
 }
 
 impl Plan {
@@ -123,6 +134,7 @@ impl Plan {
             },
             lines: (axes[1].output / wanted).clamp(1, most_lines),
             pixels: pixels.next_multiple_of(PIXELS).min(axes[2].output),
+            bias: vec![0.0; registers * lanes],
         };
         while plan.lines > 1 && plan.strip_len() > MAX_STRIP / 4 {
             plan.lines /= 2;
@@ -360,6 +372,7 @@ impl Block<'_, '_> {
             x: S::as_simd_f32s(strip).0,
             weights: S::as_simd_f32s(&self.weights[register * depth..][..depth]).0,
             taps,
+            bias: S::as_simd_f32s(&plan.bias).0[register],
             axis: plan.axes[2],
             pixel: 1,
             outputs: plan.outputs,

@@ -11,12 +11,16 @@
 
 use super::direct;
 use super::phases::{self, Phase};
-use super::shape::{Conv, ConvAxis};
+use super::shape::{Conv, ConvAxis, OP};
 use super::windows::Windows;
 use crate::element::{Element, to_f32_vec};
-use crate::error::Result;
-use crate::gemm::blocked::{Product, Sizes, multiply, multiply_rows};
+use crate::error::{Result, length};
+use crate::gemm::blocked::{Product, Sizes, multiply, multiply_rows, pack};
 use crate::gemm::factors::Strided;
+use crate::parallel::{parallel_for, threads};
+
+/// Nanoseconds of a multiplication with its addition on one thread.
+const NANOSECONDS: f64 = 0.02;
 
 /// Writes the convolution of `x` with `weight` to `out`.
 ///
@@ -39,7 +43,22 @@ use crate::gemm::factors::Strided;
 /// # Errors
 /// When a size is 0 that must not be, groups do not divide the channels, or a length does not match the sizes.
 pub fn conv<T: Element>(shape: Conv<'_>, x: &[T], weight: &[T], out: &mut [T]) -> Result<()> {
-    (T::kernels().conv)(shape, x, weight, out)
+    (T::kernels().conv)(shape, x, weight, None, out)
+}
+
+/// Writes the convolution of `x` with `weight` as [`conv`] does, with a number for each output channel added.
+///
+/// # Errors
+/// When [`conv`] refuses the sizes, or `bias` has not a number for each output channel.
+pub fn conv_with_bias<T: Element>(
+    shape: Conv<'_>,
+    x: &[T],
+    weight: &[T],
+    bias: &[T],
+    out: &mut [T],
+) -> Result<()> {
+    length(OP, "bias", shape.outputs, bias.len())?;
+    (T::kernels().conv)(shape, x, weight, Some(bias), out)
 }
 
 /// [`conv`], compiled in this crate.
@@ -47,6 +66,7 @@ pub(crate) fn conv_instance<T: Element>(
     shape: Conv<'_>,
     x: &[T],
     weight: &[T],
+    bias: Option<&[T]>,
     out: &mut [T],
 ) -> Result<()> {
     shape.check(x.len(), weight.len(), out.len())?;
@@ -60,8 +80,10 @@ pub(crate) fn conv_instance<T: Element>(
     } else {
         weight
     };
+    let bias = bias.map(to_f32_vec);
+    let bias = bias.as_deref();
     if direct::applies(shape) {
-        direct::run(shape, x, weight, out);
+        direct::run(shape, x, weight, bias, out);
         return Ok(());
     }
     let axes = shape.three_axes();
@@ -80,7 +102,7 @@ pub(crate) fn conv_instance<T: Element>(
             column_stride: 1,
             columns: shape.channels,
         };
-        multiply(sizes(shape, &axes), &Plain { x, weight }, out);
+        multiply(sizes(shape, &axes), &Plain { x, weight, bias }, out);
         return Ok(());
     }
     let converted;
@@ -96,6 +118,7 @@ pub(crate) fn conv_instance<T: Element>(
         channels: shape.channels,
         width: shape.channels / shape.groups,
         weight,
+        bias,
     };
     if phases::is_dilated(&axes) {
         by_phases(shape, &product, out);
@@ -117,11 +140,12 @@ fn sizes(shape: Conv<'_>, axes: &[ConvAxis; 3]) -> Sizes {
     }
 }
 
-/// Computes a convolution whose input is dilated.
+/// Computes a convolution whose input is dilated: all phases in one loop, a task for some outputs of one.
 fn by_phases<T: Element>(shape: Conv<'_>, whole: &Implicit<'_, T>, out: &mut [T]) {
     let axes = whole.axes;
     let counts = axes.map(|axis| phases::count(&axis));
     let all = phases::split_rows(&axes, shape.outputs, out);
+    let mut phases = Vec::new();
     for (number, mut rows) in all.into_iter().enumerate() {
         if rows.is_empty() {
             continue;
@@ -134,24 +158,57 @@ fn by_phases<T: Element>(shape: Conv<'_>, whole: &Implicit<'_, T>, out: &mut [T]
         let [Some(first), Some(second), Some(third)] =
             [0, 1, 2].map(|axis| Phase::of(&axes[axis], place[axis]))
         else {
-            rows.iter_mut().for_each(|row| row.fill(T::default()));
+            match whole.bias {
+                Some(bias) => rows.iter_mut().for_each(|row| T::store(bias, row)),
+                None => rows.iter_mut().for_each(|row| row.fill(T::default())),
+            }
             continue;
         };
-        let phases = [first, second, third];
-        let weight = phases::weights(&axes, &phases, whole.width, whole.weight.data);
-        let axes = phases.map(|phase| phase.axis);
-        let sizes = sizes(shape, &axes);
+        let three = [first, second, third];
+        let weight = phases::weights(&axes, &three, whole.width, whole.weight.data);
+        phases.push((three.map(|phase| phase.axis), weight, rows));
+    }
+    let products = phases.iter_mut().map(|(axes, weight, rows)| {
+        let sizes = Sizes {
+            rows: rows.len(),
+            ..sizes(shape, axes)
+        };
         let product = Implicit {
-            axes,
+            axes: *axes,
             weight: Strided {
-                data: &weight,
+                data: weight.as_slice(),
                 column_stride: sizes.depth,
                 ..whole.weight
             },
             ..*whole
         };
-        multiply_rows(sizes, &product, &mut rows);
+        (sizes, pack(sizes, &product), product, rows)
+    });
+    let mut products: Vec<_> = products.collect();
+    let cost = |sizes: &Sizes| {
+        NANOSECONDS * (sizes.rows * sizes.groups) as f64 * (sizes.depth * sizes.columns) as f64
+    };
+    let nanoseconds: f64 = products.iter().map(|(sizes, ..)| cost(sizes)).sum();
+    let mut tasks = Vec::new();
+    for (sizes, packed, product, rows) in &mut products {
+        let share = cost(sizes) / nanoseconds;
+        let parts = (4.0 * threads() as f64 * share).ceil().max(1.0) as usize;
+        let part = rows.len().div_ceil(parts).next_multiple_of(8);
+        let rows = rows.chunks_mut(part).enumerate();
+        tasks.extend(rows.map(|(number, rows)| (*sizes, &*product, &*packed, number * part, rows)));
     }
+    parallel_for(
+        tasks.into_iter(),
+        nanoseconds,
+        || (),
+        |(), (sizes, product, packed, first, rows)| {
+            let sizes = Sizes {
+                rows: rows.len(),
+                ..sizes
+            };
+            multiply_rows(sizes, product, packed, first, rows);
+        },
+    );
 }
 
 /// Whether each output is made of the element in its place.
@@ -176,6 +233,7 @@ fn flip<T: Element>(shape: Conv<'_>, weight: &[T]) -> Vec<T> {
 struct Plain<'a, T> {
     x: Strided<'a, T>,
     weight: Strided<'a, T>,
+    bias: Option<&'a [f32]>,
 }
 
 impl<'a, T: Element> Product for Plain<'a, T> {
@@ -191,6 +249,10 @@ impl<'a, T: Element> Product for Plain<'a, T> {
         true
     }
 
+    fn start(&self, _: usize) -> Option<&[f32]> {
+        self.bias
+    }
+
     fn right(&self, _: usize, _: usize) -> Strided<'a, T> {
         self.weight
     }
@@ -203,6 +265,8 @@ struct Implicit<'a, T> {
     /// Channels of a group.
     width: usize,
     weight: Strided<'a, T>,
+    /// A number for each output channel.
+    bias: Option<&'a [f32]>,
 }
 
 impl<'a, T: Element> Product for Implicit<'a, T> {
@@ -217,6 +281,11 @@ impl<'a, T: Element> Product for Implicit<'a, T> {
 
     fn stores_sums(&self) -> bool {
         true
+    }
+
+    fn start(&self, group: usize) -> Option<&[f32]> {
+        let columns = self.weight.columns;
+        self.bias.map(|bias| &bias[group * columns..][..columns])
     }
 
     fn right(&self, _: usize, group: usize) -> Strided<'a, T> {

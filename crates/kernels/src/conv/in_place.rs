@@ -81,6 +81,7 @@ impl WithSimd for InPlace<'_, '_> {
                         x,
                         weights: S::as_simd_f32s(&self.weights[register * depth..][..depth]).0,
                         taps: &own,
+                        bias: S::as_simd_f32s(&plan.bias).0[register],
                         axis,
                         pixel: plan.registers,
                         outputs: plan.outputs,

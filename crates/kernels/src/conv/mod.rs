@@ -8,9 +8,12 @@ mod phases;
 mod shape;
 mod strip;
 mod sums;
+mod weight_gradient;
 mod windows;
 
 pub use conv1d::{Conv1d, conv1d};
-pub use general::conv;
 pub(crate) use general::conv_instance;
+pub use general::{conv, conv_with_bias};
 pub use shape::{Conv, ConvAxis};
+pub use weight_gradient::conv_weight_gradient;
+pub(crate) use weight_gradient::conv_weight_gradient_instance;

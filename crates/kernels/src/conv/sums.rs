@@ -15,6 +15,8 @@ pub(super) struct Sums<'a, S: Simd> {
     /// For each line of the window and each channel of the group: where the window of pixel 0 starts in `x`, which wraps
     /// around below 0, and in the weights.
     pub(super) taps: &'a [(usize, usize)],
+    /// What the sums start as.
+    pub(super) bias: S::f32s,
     pub(super) axis: ConvAxis,
     /// Registers from a pixel of `x` to the next.
     pub(super) pixel: usize,
@@ -74,7 +76,7 @@ impl<S: Simd> Sums<'_, S> {
             STEP
         };
         let dilation = self.axis.kernel_dilation * self.pixel;
-        let mut sums = [simd.splat_f32s(0.0); COUNT];
+        let mut sums = [self.bias; COUNT];
         for &(x, weight) in self.taps {
             let mut at = x.wrapping_add(pixel * step);
             for weight in &self.weights[weight..][..self.axis.kernel] {
@@ -95,7 +97,7 @@ impl<S: Simd> Sums<'_, S> {
     pub(super) fn at_edge(&self, simd: S, pixel: usize, seen: (usize, usize), out: &mut [f32]) {
         let dilation = self.axis.kernel_dilation * self.pixel;
         let begin = pixel * self.axis.stride * self.pixel + seen.0 * dilation;
-        let mut sum = simd.splat_f32s(0.0);
+        let mut sum = self.bias;
         for &(x, weight) in self.taps {
             let mut at = x.wrapping_add(begin);
             for weight in &self.weights[weight + seen.0..weight + seen.1] {

@@ -53,6 +53,11 @@ pub(crate) trait Product: Sync {
         false
     }
 
+    /// What is added to the sums of each row of a group, a number for each column.
+    fn start(&self, _group: usize) -> Option<&[f32]> {
+        None
+    }
+
     /// Stores the sums of a row of a product from `column` on.
     #[inline(always)]
     fn store(&self, _: Position, sums: &mut [f32], out: &mut [Self::Output]) {
@@ -113,31 +118,33 @@ pub(crate) fn multiply_strided<P: Product>(
     }
 }
 
-/// Computes the first product of the batch to slices for its rows, `[groups, columns]` each.
-pub(crate) fn multiply_rows<P: Product>(sizes: Sizes, product: &P, rows: &mut [&mut [P::Output]]) {
+/// Packs the right factor of the first product of the batch, for [`multiply_rows`]; nothing if it is too large for that.
+pub(crate) fn pack<P: Product>(sizes: Sizes, product: &P) -> Scratch {
     let tile = TILE_REGISTERS * simd::f32_lanes();
-    let plan = Plan::of(sizes, tile, threads());
-    let (depth, columns) = (sizes.depth, sizes.columns);
-    let most = if plan.packs_before {
-        (MAX_PACKED / depth / tile * tile).max(tile)
-    } else {
-        columns
-    };
-    for first in (0..columns).step_by(most) {
-        let width = most.min(columns - first);
-        let packed = plan
-            .packs_before
-            .then(|| pack_all(product, 0, sizes, (first, width)));
-        let mut tasks = Vec::new();
-        for (block, rows) in rows.chunks_mut(plan.mc).enumerate() {
-            let rows = rows.iter_mut().map(|row| &mut **row);
-            let place = (0, block * plan.mc);
-            cut_rows(plan, sizes, (first, width), place, rows, &mut tasks);
-        }
-        let work = NANOSECONDS * (sizes.rows * sizes.groups) as f64 * (depth * width) as f64;
-        let packed = packed.as_ref().map_or(&[][..], Scratch::as_slice);
-        compute(plan, product, tasks, packed, work);
+    let columns = sizes.columns.next_multiple_of(tile);
+    match sizes.groups * sizes.depth * columns {
+        0..=MAX_PACKED => pack_all(product, 0, sizes, (0, sizes.columns)),
+        _ => Scratch::new(0),
     }
+}
+
+/// Computes rows of the first product of the batch from `first` on, on this thread, to slices for them, `[groups, columns]`
+/// each. Their number is that of `sizes`; the right factor may be packed before.
+pub(crate) fn multiply_rows<P: Product>(
+    sizes: Sizes,
+    product: &P,
+    packed: &Scratch,
+    first: usize,
+    rows: &mut [&mut [P::Output]],
+) {
+    let plan = Plan::of(sizes, TILE_REGISTERS * simd::f32_lanes(), 1);
+    let mut tasks = Vec::new();
+    for (block, rows) in rows.chunks_mut(plan.mc).enumerate() {
+        let rows = rows.iter_mut().map(|row| &mut **row);
+        let place = (0, first + block * plan.mc);
+        cut_rows(plan, sizes, (0, sizes.columns), place, rows, &mut tasks);
+    }
+    compute(plan, product, tasks, packed.as_slice(), 0.0);
 }
 
 /// As many tasks keep all these threads at work to the end.
@@ -444,7 +451,12 @@ impl<P: Product> Block<'_, '_, P> {
             Some((_, all)) => (all, line),
             None => (&mut **sums, plan.nc),
         };
-        if plan.depth == 0 {
+        let before_sums = product.start(group);
+        if let Some(numbers) = before_sums {
+            let numbers = &numbers[task.column..][..columns];
+            let rows = target.chunks_mut(stride).take(n_rows);
+            rows.for_each(|row| row[..columns].copy_from_slice(numbers));
+        } else if plan.depth == 0 {
             target
                 .chunks_mut(stride)
                 .for_each(|row| row[..columns].fill(0.0));
@@ -475,7 +487,7 @@ impl<P: Product> Block<'_, '_, P> {
                 let sums = Sums {
                     numbers: &mut target[column..],
                     stride,
-                    is_first: start == 0,
+                    is_first: start == 0 && before_sums.is_none(),
                 };
                 if tile == S::F32_LANES {
                     sums.add::<S, 1>(simd, rows, panel);

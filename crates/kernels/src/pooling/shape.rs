@@ -1,0 +1,107 @@
+//! The sizes of pooling over up to three axes, and which lines of the input the windows of a line read.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result, length, product};
+
+/// One spatial axis of pooling.
+///
+/// Element `k` of the window of output `o` is at `o * stride + k - padding` of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolAxis {
+    /// The size of the input.
+    pub input: usize,
+    /// The number of elements of a window.
+    pub kernel: usize,
+    /// The size of the output.
+    pub output: usize,
+    /// The distance between the starts of windows.
+    pub stride: usize,
+    /// Elements in front of the input.
+    pub padding: usize,
+}
+
+impl PoolAxis {
+    /// An axis with one element, which changes nothing.
+    const ONE: Self = Self {
+        input: 1,
+        kernel: 1,
+        output: 1,
+        stride: 1,
+        padding: 0,
+    };
+
+    /// The elements of the input that the window of an output reads.
+    pub(super) fn inside(&self, output: usize) -> Range<usize> {
+        let begin = output * self.stride;
+        let end = (begin + self.kernel).saturating_sub(self.padding);
+        let begin = begin.saturating_sub(self.padding);
+        begin.min(self.input)..end.min(self.input)
+    }
+
+    /// The outputs whose windows read an element of the input.
+    pub(super) fn outputs(&self, input: usize) -> Range<usize> {
+        let at = input + self.padding;
+        let first = (at + 1).saturating_sub(self.kernel).div_ceil(self.stride);
+        first..(at / self.stride + 1).min(self.output)
+    }
+}
+
+/// The sizes of pooling over up to three axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool<'a> {
+    /// The number of inputs.
+    pub batch: usize,
+    /// The spatial axes, one to three.
+    pub axes: &'a [PoolAxis],
+    /// The number of channels.
+    pub channels: usize,
+}
+
+impl Pool<'_> {
+    /// The axes, with axes of one element before them if there are fewer than three.
+    pub(super) fn three_axes(&self) -> [PoolAxis; 3] {
+        let mut axes = [PoolAxis::ONE; 3];
+        axes[3 - self.axes.len()..].copy_from_slice(self.axes);
+        axes
+    }
+
+    /// Refuses sizes that are 0 or too large to count, and slices of other lengths.
+    pub(super) fn check(&self, op: &'static str, x: usize, out: usize) -> Result<()> {
+        let refuse = |what, wanted, got| {
+            Err(Error::Parameter {
+                op,
+                what,
+                wanted,
+                got,
+            })
+        };
+        if !(1..=3).contains(&self.axes.len()) {
+            return refuse("the number of axes", "1 to 3", self.axes.len());
+        }
+        for axis in self.axes {
+            for (what, size) in [("kernel", axis.kernel), ("stride", axis.stride)] {
+                if size == 0 {
+                    return refuse(what, "at least 1", size);
+                }
+            }
+            // A quarter of the largest number leaves room for sums.
+            let most = usize::MAX / 4;
+            let reach = axis.output.checked_mul(axis.stride);
+            let sizes = [axis.input, axis.kernel, axis.padding];
+            if reach.is_none_or(|reach| reach > most) || sizes.iter().any(|&size| size > most) {
+                return Err(Error::TooLarge { op });
+            }
+        }
+        let size = |of: fn(&PoolAxis) -> usize| {
+            let inner = self.axes.iter().map(of);
+            let sizes: Vec<usize> = [self.batch, self.channels]
+                .into_iter()
+                .chain(inner)
+                .collect();
+            product(op, &sizes)
+        };
+        length(op, "x", size(|axis| axis.input)?, x)?;
+        length(op, "out", size(|axis| axis.output)?, out)
+    }
+}
