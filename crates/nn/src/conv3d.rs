@@ -4,6 +4,7 @@ use mlx::{Array, ConvOptions, Integer, Shape};
 
 use crate::batch_norm::scaled;
 use crate::conv::{biased, mismatch, settings_mismatch, uniform_weight};
+use crate::kernels::{self, Convolution};
 use crate::layer_error::{Size, in_layer};
 use crate::{Forward, Init, Module, ModuleState};
 
@@ -109,13 +110,11 @@ impl Conv3d {
     /// padded input give an array that carries the error.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
-        let options = ConvOptions {
-            stride: self.stride.clone(),
-            padding: self.padding.clone(),
-            dilation: self.dilation.clone(),
-            groups: 1,
-        };
-        let y = scaled(x.conv3d(&self.weight, options), None, self.bias.as_ref());
+        let settings = [&self.stride, &self.padding, &self.dilation];
+        let settings = Convolution::new(3, settings, None, 1);
+        let bias = self.bias.as_ref();
+        let by_kernel = kernels::conv(settings.clone(), (x, &self.weight, bias), plain);
+        let y = by_kernel.unwrap_or_else(|| scaled(plain(&settings, x, &self.weight), None, bias));
         let operands = [x, &self.weight].into_iter().chain(&self.bias);
         in_layer("Conv3d", y, operands, || {
             let axes = ["batch", "depth", "height", "width"].map(Size::Any);
@@ -128,6 +127,18 @@ impl Conv3d {
                 .or_else(|| mismatch(x, &axes, &self.weight, self.bias.as_ref(), 1))
         })
     }
+}
+
+/// Convolves `x`, without bias.
+#[track_caller]
+fn plain(settings: &Convolution, x: &Array, weight: &Array) -> Array {
+    let options = ConvOptions {
+        stride: Shape(settings.stride.clone()),
+        padding: Shape(settings.padding.clone()),
+        dilation: Shape(settings.dilation.clone()),
+        groups: settings.groups,
+    };
+    x.conv3d(weight, options)
 }
 
 impl Forward for Conv3d {

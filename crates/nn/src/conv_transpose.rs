@@ -4,6 +4,7 @@ use mlx::{Array, ConvTransposeOptions, Integer, Shape};
 
 use crate::batch_norm::scaled;
 use crate::conv::{biased, mismatch, settings_mismatch, uniform_weight};
+use crate::kernels::{self, Convolution};
 use crate::layer_error::{Size, in_layer};
 use crate::{Forward, Init, Module, ModuleState};
 
@@ -118,14 +119,15 @@ macro_rules! layers {
             /// array that carries the error.
             #[track_caller]
             pub fn forward(&self, x: &Array) -> Array {
-                let options = ConvTransposeOptions {
-                    stride: self.stride.clone(),
-                    padding: self.padding.clone(),
-                    dilation: self.dilation.clone(),
-                    output_padding: self.output_padding.clone(),
-                    groups: 1,
+                let settings = [&self.stride, &self.padding, &self.dilation];
+                let settings = Convolution::new($n, settings, Some(&self.output_padding), 1);
+                let plain = |settings: &Convolution, x: &Array, weight: &Array| {
+                    x.$operation(weight, options(settings))
                 };
-                let y = scaled(x.$operation(&self.weight, options), None, self.bias.as_ref());
+                let bias = self.bias.as_ref();
+                let by_kernel = kernels::conv(settings.clone(), (x, &self.weight, bias), plain);
+                let y = by_kernel
+                    .unwrap_or_else(|| scaled(plain(&settings, x, &self.weight), None, bias));
                 let operands = [x, &self.weight].into_iter().chain(&self.bias);
                 in_layer(stringify!($name), y, operands, || {
                     let axes = $axes.map(Size::Any);
@@ -148,6 +150,17 @@ macro_rules! layers {
             }
         }
     )*};
+}
+
+fn options(settings: &Convolution) -> ConvTransposeOptions {
+    let output_padding = settings.transposed.clone().unwrap_or_else(|| vec![0]);
+    ConvTransposeOptions {
+        stride: Shape(settings.stride.clone()),
+        padding: Shape(settings.padding.clone()),
+        dilation: Shape(settings.dilation.clone()),
+        output_padding: Shape(output_padding),
+        groups: settings.groups,
+    }
 }
 
 layers! {

@@ -57,6 +57,7 @@ mod fast_ops;
 mod forward;
 mod group_norm;
 pub mod init;
+mod kernels;
 mod layer_error;
 mod linear;
 pub mod lora;

@@ -2,6 +2,7 @@
 
 use mlx::{Array, Dtype, Error, Op, PadMode, Result, Shape, bind};
 
+use crate::kernels::{PoolWindows, max_pool};
 use crate::{Forward, Module};
 
 /// How windows become one value.
@@ -105,35 +106,29 @@ impl Windows<'_> {
                 format!("x must have {wanted} axes, got {shape:?}"),
             ));
         }
-        let padded = padded(x, &padding, pooling);
-        let shape = padded.shape()?;
-        let mut counts = [0; N];
         for axis in 0..N {
-            let room = shape[axis + 1] - kernel[axis];
-            if room < 0 {
-                let (size, kernel) = (shape[axis + 1], kernel[axis]);
+            let size = shape[axis + 1].saturating_add(padding[axis].saturating_mul(2));
+            let kernel = kernel[axis];
+            if kernel > size {
                 let message = format!(
                     "a window of {kernel} must fit into axis {} of size {size} with its padding",
                     axis + 1
                 );
                 return Err(Error::op(self.name, message));
             }
-            counts[axis] = room / stride[axis] + 1;
         }
-        let is_tiled =
-            (0..N).all(|axis| kernel[axis] == stride[axis] && shape[axis + 1] % kernel[axis] == 0);
-        let is_small = kernel.iter().all(|&size| size <= MAX_SLICES);
-        if pooling == Pooling::Mean && is_small {
-            return mean_by_axis(&padded, (&kernel, &stride, &counts));
-        }
-        let (windows, axes) = match is_tiled {
-            true => tiles(&padded, &shape, &kernel),
-            false => overlapping(&padded, &shape, (&kernel, &stride, &counts)),
+        let windows = PoolWindows {
+            kernel: kernel.into(),
+            stride: stride.into(),
+            padding: padding.into(),
         };
-        Ok(match pooling {
-            Pooling::Max => windows.max(axes),
-            Pooling::Mean => windows.mean(axes),
-        })
+        match pooling {
+            Pooling::Max => match max_pool(&windows, x, composed_max) {
+                Some(y) => Ok(y),
+                None => composed_max(&windows, x),
+            },
+            Pooling::Mean => mean(&windows, x),
+        }
     }
 
     /// Returns one number for each axis of space.
@@ -156,18 +151,58 @@ impl Windows<'_> {
     }
 }
 
+/// Returns the maximum of windows, which fit, in MLX's operations.
 #[track_caller]
-fn padded(x: &Array, padding: &[i32], pooling: Pooling) -> Array {
+fn composed_max(windows: &PoolWindows, x: &Array) -> Result<Array> {
+    let (elements, axes) = elements(windows, &padded(x, &windows.padding, f32::NEG_INFINITY))?;
+    Ok(elements.max(axes))
+}
+
+/// Returns the mean of windows, which fit.
+#[track_caller]
+fn mean(windows: &PoolWindows, x: &Array) -> Result<Array> {
+    let padded = padded(x, &windows.padding, 0.0);
+    if windows.kernel.iter().all(|&size| size <= MAX_SLICES) {
+        let counts = counts(windows, &padded.shape()?);
+        return mean_by_axis(&padded, (&windows.kernel, &windows.stride, &counts));
+    }
+    let (elements, axes) = elements(windows, &padded)?;
+    Ok(elements.mean(axes))
+}
+
+/// Returns the number of windows along each axis of a padded array.
+fn counts(windows: &PoolWindows, shape: &[i32]) -> Vec<i32> {
+    let steps = windows.kernel.iter().zip(&windows.stride);
+    let axes = shape[1..].iter().zip(steps);
+    axes.map(|(size, (kernel, stride))| (size - kernel) / stride + 1)
+        .collect()
+}
+
+/// Returns the elements of the windows of a padded array, and the axes of a window.
+#[track_caller]
+fn elements(windows: &PoolWindows, padded: &Array) -> Result<(Array, Vec<i32>)> {
+    let shape = padded.shape()?;
+    let PoolWindows { kernel, stride, .. } = windows;
+    let counts = counts(windows, &shape);
+    let is_tiled = kernel == stride
+        && shape[1..]
+            .iter()
+            .zip(kernel)
+            .all(|(size, kernel)| size % kernel == 0);
+    Ok(match is_tiled {
+        true => tiles(padded, &shape, kernel),
+        false => overlapping(padded, &shape, (kernel, stride, &counts)),
+    })
+}
+
+#[track_caller]
+fn padded(x: &Array, padding: &[i32], value: f32) -> Array {
     if padding.iter().all(|&width| width == 0) {
         return x.clone();
     }
     let mut widths = vec![(0, 0)];
     widths.extend(padding.iter().map(|&width| (width, width)));
     widths.push((0, 0));
-    let value = match pooling {
-        Pooling::Max => f32::NEG_INFINITY,
-        Pooling::Mean => 0.0,
-    };
     x.pad_with(widths, PadMode::Constant, value)
 }
 

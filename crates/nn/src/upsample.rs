@@ -3,8 +3,11 @@
 //! An interpolation over several axes is one along each axis in turn, so that a result costs a few products for each
 //! axis, and not for each combination of them.
 
+use std::sync::Arc;
+
 use mlx::{Array, Error, Result};
 
+use crate::kernels::{Terms, resample};
 use crate::layer_error::in_layer;
 use crate::{Forward, Module};
 
@@ -176,18 +179,20 @@ impl Upsample {
                 "an axis must get at most {MAX_PLACES} places, got {size}"
             ));
         }
-        let mut y = x.clone();
-        for (index, axis) in axes.iter().enumerate() {
-            let place = i32::try_from(index + 1).unwrap_or(i32::MAX);
-            y = match self.mode {
-                UpsampleMode::Nearest => y.take(Array::from(axis.nearest()), place),
-                UpsampleMode::Linear | UpsampleMode::Cubic => {
-                    let ndim_behind = shape.len() - 2 - index;
-                    sum_of(&y, &self.samples(axis), place, ndim_behind)
-                }
+        if self.mode == UpsampleMode::Nearest {
+            let along = |y: Array, (index, axis): (usize, &Axis)| {
+                let place = i32::try_from(index + 1).unwrap_or(i32::MAX);
+                y.take(Array::from(axis.nearest()), place)
             };
+            return Ok(axes.iter().enumerate().fold(x.clone(), along));
         }
-        Ok(y)
+        let samples: Vec<Vec<Sample>> = axes.iter().map(|axis| self.samples(axis)).collect();
+        let terms = axes.iter().zip(&samples);
+        let terms = terms.map(|(axis, samples)| axis.terms(samples)).collect();
+        let samples: Arc<[Vec<Sample>]> = samples.into();
+        let composed = Arc::clone(&samples);
+        let by_kernel = resample(terms, x, move |x| sums(x, &composed));
+        Ok(by_kernel.unwrap_or_else(|| sums(x, &samples)))
     }
 
     #[track_caller]
@@ -254,6 +259,17 @@ struct Sample {
     weights: Vec<f32>,
 }
 
+/// Returns the sums of samples along one axis after the other.
+#[track_caller]
+fn sums(x: &Array, samples: &[Vec<Sample>]) -> Array {
+    let ndim_behind = samples.len();
+    let axes = samples.iter().enumerate();
+    axes.fold(x.clone(), |y, (index, samples)| {
+        let place = i32::try_from(index + 1).unwrap_or(i32::MAX);
+        sum_of(&y, samples, place, ndim_behind - index)
+    })
+}
+
 /// Returns the sum of the elements along `axis`, each times its weight.
 #[track_caller]
 fn sum_of(x: &Array, samples: &[Sample], axis: i32, ndim_behind: usize) -> Array {
@@ -295,6 +311,18 @@ impl Axis {
             new_size: new_size as i32,
             factor,
         })
+    }
+
+    /// Returns the terms of each place: its element of each sample.
+    fn terms(&self, samples: &[Sample]) -> Terms {
+        let places = self.new_size as usize;
+        let each = || (0..places).flat_map(|place| samples.iter().map(move |one| (one, place)));
+        Terms {
+            input: self.size as usize,
+            starts: (0..=places).map(|place| place * samples.len()).collect(),
+            indices: each().map(|(one, place)| one.indices[place]).collect(),
+            weights: each().map(|(one, place)| one.weights[place]).collect(),
+        }
     }
 
     /// Returns the element nearest to each place.
