@@ -452,14 +452,9 @@ impl<P: Product> Block<'_, '_, P> {
             None => (&mut **sums, plan.nc),
         };
         let before_sums = product.start(group);
-        if let Some(numbers) = before_sums {
-            let numbers = &numbers[task.column..][..columns];
-            let rows = target.chunks_mut(stride).take(n_rows);
-            rows.for_each(|row| row[..columns].copy_from_slice(numbers));
-        } else if plan.depth == 0 {
-            target
-                .chunks_mut(stride)
-                .for_each(|row| row[..columns].fill(0.0));
+        let before_sums = before_sums.map(|numbers| &numbers[task.column..][..columns]);
+        if plan.depth == 0 || before_sums.is_some() {
+            start_rows(before_sums, columns, target.chunks_mut(stride).take(n_rows));
         }
         let mut start = 0;
         while start < plan.depth {
@@ -499,6 +494,21 @@ impl<P: Product> Block<'_, '_, P> {
         }
         if !is_stored {
             store_all(*product, task, before, plan.nc, sums);
+        }
+    }
+}
+
+/// Writes what sums start as: these numbers, or zeros.
+#[inline(always)]
+fn start_rows<'a>(
+    numbers: Option<&[f32]>,
+    columns: usize,
+    rows: impl Iterator<Item = &'a mut [f32]>,
+) {
+    for row in rows {
+        match numbers {
+            Some(numbers) => row[..columns].copy_from_slice(numbers),
+            None => row[..columns].fill(0.0),
         }
     }
 }

@@ -67,13 +67,8 @@ pub(crate) fn max_pool_gradient_instance<T: Element>(
         gradient.fill(T::default());
         return Ok(());
     }
-    let converted;
-    let x = if T::IS_F32 {
-        T::read(x, &mut [])
-    } else {
-        converted = to_f32_vec(x);
-        &converted
-    };
+    let converted = (!T::IS_F32).then(|| to_f32_vec(x));
+    let x = converted.as_deref().unwrap_or_else(|| T::read(x, &mut []));
     let shape = Lines::of(pool);
     let mut maxima = Scratch::new(cotangent.len());
     let mut shares = Scratch::new(cotangent.len());
