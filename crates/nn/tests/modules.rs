@@ -1,9 +1,11 @@
 //! Parameters as a tree, loading with a report, and one set of weights with both kinds of kernels.
 
 use mlx::{Array, Dtype, Tree, array};
+use mlx_compiler::jit;
+use mlx_nn::losses::mse_loss;
 use mlx_nn::{
-    Conv1d, Embedding, FastOps, Init, LayerNorm, Linear, Module, MultiHeadAttention,
-    ParameterVisitor, RmsNorm, WeightMap,
+    Buffer, Conv1d, Embedding, FastOps, Init, LayerNorm, Linear, Module, MultiHeadAttention,
+    ParameterVisitor, RmsNorm, SGD, WeightMap, value_and_grad,
 };
 
 #[derive(Clone, Tree)]
@@ -203,4 +205,52 @@ fn activations_equal_python_mlx() {
 fn an_empty_map_leaves_everything_missing() {
     let report = Linear::with_init(2, 2, true, &mut Init::zeros()).load(WeightMap::new());
     assert_eq!(report.missing, ["weight", "bias"]);
+}
+
+/// A module that nobody copies.
+#[derive(Module)]
+struct Only {
+    layer: Linear,
+    count: Counter,
+}
+
+#[derive(Module)]
+struct Counter {
+    seen: Buffer,
+}
+
+#[test]
+fn modules_need_no_clone() -> mlx::Result<()> {
+    let mut only = Only {
+        layer: Linear::new(2, 1),
+        count: Counter {
+            seen: Buffer::new(array!(0.0)),
+        },
+    };
+    let loss = |only: &Only, x: &Array, y: &Array| {
+        only.count.seen.set(only.count.seen.get() + 1.0);
+        mse_loss(&only.layer.forward(x), y)
+    };
+    let step = value_and_grad(&only, loss);
+    let (x, y) = (array!([[1.0, 2.0]]), array!([[3.0]]));
+    let mut sgd = SGD::new(0.05);
+    let (first, _) = step(&only, &x, &y)?;
+    for _ in 0..20 {
+        let (_, gradients) = step.call((&only, &x, &y))?;
+        sgd.update(&mut only, &gradients)?;
+        mlx::eval((&only, sgd.state()))?;
+    }
+    let (last, gradients) = step(&only, &x, &y)?;
+    assert!(last.item::<f32>()? < 0.01 * first.item::<f32>()?);
+    assert_eq!(
+        gradients.into_keys().collect::<Vec<_>>(),
+        ["layer.bias", "layer.weight"]
+    );
+    assert_eq!(only.count.seen.get().item::<f32>()?, 22.0);
+    let jitted = jit(|only: &Only, x: &Array| only.layer.forward(x));
+    assert_eq!(
+        jitted(&only, &x)?.item::<f32>()?,
+        only.layer.forward(&x).item::<f32>()?
+    );
+    Ok(())
 }

@@ -36,8 +36,9 @@ const CRATES: [Crate; 3] = [
             &["cpu", "memory"],
             &["init"],
             // Operations under the names of Python MLX.
-            &["fft", "linalg", "ops", "random"],
+            &["linalg", "ops", "random"],
             &["fast", "index"],
+            &["fft"],
             // Functions of functions, files, threads.
             &["io", "transforms", "worker"],
             &["compiled"],

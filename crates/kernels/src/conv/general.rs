@@ -49,7 +49,7 @@ pub fn conv<T: Element>(shape: Conv<'_>, x: &[T], weight: &[T], out: &mut [T]) -
 /// Writes the convolution of `x` with `weight` as [`conv`] does, with a number for each output channel added.
 ///
 /// # Errors
-/// When [`conv`] refuses the sizes, or `bias` has not a number for each output channel.
+/// When [`conv`] refuses the sizes, or `bias` has more or fewer elements than there are output channels.
 pub fn conv_with_bias<T: Element>(
     shape: Conv<'_>,
     x: &[T],

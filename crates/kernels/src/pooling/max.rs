@@ -91,7 +91,7 @@ impl Lines {
         self.axes[2].output * self.channels
     }
 
-    /// How many of so many lines a task has.
+    /// Returns how many of `lines` a task has.
     pub(super) fn lines_of_task(&self, lines: usize) -> usize {
         (lines / (8 * threads())).clamp(1, 32)
     }

@@ -6,12 +6,14 @@ use mlx_compiler::{CompileOptions, Jit, Report, jit_with};
 use super::network::Network;
 use crate::kv_cache::LayerKvCache;
 
+type LogitsAndCache = (Array, Vec<LayerKvCache>);
+
 /// A network whose steps are compiled.
 ///
 /// The position is an array, so that the graph of a step holds for all positions.
 pub(super) struct Compiled {
     /// Logits of the next token and the cache, from tokens, cache and the position of the first token.
-    step: Jit<'static, (Array, Vec<LayerKvCache>, Array), (Array, Vec<LayerKvCache>)>,
+    step: Jit<'static, (Array, Vec<LayerKvCache>, Array), LogitsAndCache>,
 }
 
 impl Compiled {

@@ -8,12 +8,16 @@ use super::Network;
 use super::cache::LayerCache;
 use crate::kv_cache::LayerKvCache;
 
+/// Tokens, their positions, the caches of the layers, the position of the first token.
+type ScoreInputs = (Array, Option<Array>, Vec<LayerCache>, Array);
+type ScoresAndCache = (Array, Vec<LayerKvCache>);
+
 /// The compiled encoder and decoder of a network.
 ///
 /// The position of the first token is an array, so that the graph of a step holds for all positions.
 pub(super) struct Compiled {
     encode: Jit<'static, (Array,), Vec<LayerKvCache>>,
-    score: Jit<'static, (Array, Option<Array>, Vec<LayerCache>, Array), (Array, Vec<LayerKvCache>)>,
+    score: Jit<'static, ScoreInputs, ScoresAndCache>,
 }
 
 impl Compiled {
