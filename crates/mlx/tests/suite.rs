@@ -69,6 +69,8 @@ mod process;
 mod promotion;
 #[path = "refusals.rs"]
 mod refusals;
+#[path = "stft.rs"]
+mod stft;
 #[path = "threads.rs"]
 mod threads;
 #[path = "trace.rs"]

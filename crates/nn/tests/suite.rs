@@ -3,6 +3,8 @@
 //! `cargo xtask bundle --tests` and `cargo xtask test --device gpu` build it; `cargo test` runs each file by itself.
 #![allow(dead_code, unused_macros)]
 
+#[path = "convolutions.rs"]
+mod convolutions;
 #[path = "extremes.rs"]
 mod extremes;
 #[path = "init_golden.rs"]
@@ -25,6 +27,8 @@ mod modules;
 mod optimizers;
 #[path = "optimizers_golden.rs"]
 mod optimizers_golden;
+#[path = "pooling.rs"]
+mod pooling;
 #[path = "qq_linear.rs"]
 mod qq_linear;
 #[path = "quantized.rs"]
@@ -37,3 +41,5 @@ mod sequence_layers_golden;
 mod training;
 #[path = "training_golden.rs"]
 mod training_golden;
+#[path = "upsample.rs"]
+mod upsample;
