@@ -18,6 +18,8 @@
 /// #[test]
 /// fn doubles_keep_their_digits() -> mlx::Result<()> {
 ///     needs!(Float64, Ok(()));
+///     Ok(())
+/// }
 /// ```
 #[macro_export]
 macro_rules! needs {
