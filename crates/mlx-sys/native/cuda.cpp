@@ -8,7 +8,9 @@
 // libmlx calls these functions through its symbol table, where functions of this file take their places:
 // - one recording at a time, and no handle is made, no module loaded meanwhile;
 // - handles of threads that have ended serve the next ones, and none is ever destroyed;
-// - a recording that has become invalid all the same is ended here, and is an error of the evaluation.
+// - a recording that has become invalid all the same is ended here, and is an error of the evaluation;
+// - one thread at a time prepares and records a Fourier transform: MLX's plans of cuFFT are shared by all threads, without a
+//   lock, and each use gives the plan the stream and the memory of its own thread.
 #include "cuda.h"
 
 #include <stdexcept>
@@ -97,6 +99,13 @@ void end(Recording* recorded) {
   recording().unlock();
 }
 
+void (*fft_of_mlx)(void*, const void*, void*);
+
+void fft(void* primitive, const void* inputs, void* output) {
+  Hold hold(recording());
+  fft_of_mlx(primitive, inputs, output);
+}
+
 // Handles of one library: those that no thread has, by context.
 struct Handles {
   int (*create)(void**) = nullptr;
@@ -183,6 +192,7 @@ __attribute__((constructor(102))) void serialize_captures() {
   pool_handles<kCublasLt>(*map, mlx, "cublasLtCreate", "cublasLtDestroy");
   pool_handles<kCudnn>(*map, mlx, "cudnnCreate", "cudnnDestroy");
   pool_handles<kCusolver>(*map, mlx, "cusolverDnCreate", "cusolverDnDestroy");
+  replace(*map, mlx, "_ZN3mlx4core3FFT8eval_gpuERKSt6vectorINS0_5arrayESaIS3_EERS3_", &fft, fft_of_mlx);
   using Load = Held<0, void**, const void*, unsigned, int*, void**>;
   replace(*map, mlx, "cuModuleLoadDataEx", &Load::call, Load::before);
   using Unload = Held<1, void*>;

@@ -42,7 +42,7 @@ pub struct SuiteArguments {
     /// Seconds that one test may take
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub limit: u64,
-    /// Seconds after which no test is started
+    /// Seconds after which nothing runs any more
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
     pub deadline: u64,
 }
@@ -52,6 +52,7 @@ struct Work {
     arguments: SuiteArguments,
     crates: PathBuf,
     start: Instant,
+    deadline: Instant,
     groups: Mutex<VecDeque<Group>>,
     tests: Mutex<Vec<Test>>,
     lost: Mutex<Vec<Lost>>,
@@ -89,6 +90,7 @@ fn run_folder(arguments: &SuiteArguments) -> Result<Report> {
         arguments: arguments.clone(),
         crates,
         start,
+        deadline: start + Duration::from_secs(arguments.deadline),
         groups: Mutex::new(groups.into()),
         tests: Mutex::default(),
         lost: Mutex::default(),
@@ -147,11 +149,11 @@ impl Work {
         let mut done = Vec::new();
         let mut left = VecDeque::from([group]);
         while let Some(group) = left.pop_front() {
-            if self.start.elapsed() > Duration::from_secs(self.arguments.deadline) {
+            if Instant::now() >= self.deadline {
                 done.extend(group.all(Outcome::NotRun, "the deadline has passed"));
                 continue;
             }
-            let ran = process::run(&self.crates, &group, &self.arguments);
+            let ran = process::run(&self.crates, &group, &self.arguments, self.deadline);
             let lost: Vec<String> = group
                 .tests
                 .iter()

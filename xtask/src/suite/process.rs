@@ -37,8 +37,8 @@ pub fn command(crates: &Path, program: &Path) -> Command {
     command
 }
 
-/// Runs a group of tests until all have ended, the process has died, or nothing ends within the limit.
-pub fn run(crates: &Path, group: &Group, arguments: &SuiteArguments) -> Ran {
+/// Runs a group of tests until all have ended, the process has died, nothing ends within the limit, or the time is over.
+pub fn run(crates: &Path, group: &Group, arguments: &SuiteArguments, deadline: Instant) -> Ran {
     let mut command = command(crates, &group.program);
     command
         .args([
@@ -58,7 +58,10 @@ pub fn run(crates: &Path, group: &Group, arguments: &SuiteArguments) -> Ran {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     match command.spawn() {
-        Ok(child) => follow(child, group, Duration::from_secs(arguments.limit)),
+        Ok(child) => {
+            let limit = Duration::from_secs(arguments.limit);
+            follow(child, group, limit, deadline)
+        }
         Err(error) => Ran {
             tests: Vec::new(),
             running: Vec::new(),
@@ -74,7 +77,7 @@ fn exact_products() -> Option<(&'static str, &'static str)> {
     std::env::var_os(TF32).is_none().then_some((TF32, "0"))
 }
 
-fn follow(mut child: Child, group: &Group, limit: Duration) -> Ran {
+fn follow(mut child: Child, group: &Group, limit: Duration, deadline: Instant) -> Ran {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let said = std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -101,7 +104,8 @@ fn follow(mut child: Child, group: &Group, limit: Duration) -> Ran {
     };
     let mut last = Instant::now();
     loop {
-        match events.recv_timeout(limit.saturating_sub(last.elapsed())) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match events.recv_timeout(limit.saturating_sub(last.elapsed()).min(left)) {
             Ok(line) => {
                 if ran.event(&line, group) {
                     last = Instant::now();
@@ -109,7 +113,11 @@ fn follow(mut child: Child, group: &Group, limit: Duration) -> Ran {
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                ran.end = Outcome::TimedOut;
+                ran.end = if Instant::now() >= deadline {
+                    Outcome::NotRun
+                } else {
+                    Outcome::TimedOut
+                };
                 let _ = child.kill();
                 break;
             }
