@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_training import adam_step, training
 from protocol import Row, Unsupported, package, serve
 
 jax.config.update("jax_platforms", "cpu")
@@ -63,10 +64,14 @@ def function(op, params, inputs):
         return lambda x, w: x @ w.T, inputs
     if op == "matmul":
         return jnp.matmul, inputs
+    if op == "sweep" and (call := training(params["name"])) is not None:
+        return call, inputs
     raise Unsupported(f"JAX has no {op} of packed weights" if "quantized" in op else f"has no {op}")
 
 
 def prepare(load, inputs, threads):
+    if load["op"] == "sweep" and load["params"]["name"].startswith("train_adam"):
+        return Row(adam_step(*inputs), numpy=lambda out: np.asarray(out[0]))
     call, arguments = function(load["op"], load["params"], inputs)
     arguments = [jax.device_put(jnp.asarray(x)) for x in arguments]
     jax.block_until_ready(arguments)

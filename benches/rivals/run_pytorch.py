@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from protocol import Row, Unsupported, package, serve
 from pytorch_rows import sweep
+from pytorch_training import training
 
 
 def chain(x, b):
@@ -41,7 +42,8 @@ def prepare(load, inputs, threads):
     tensors = [torch.from_numpy(x) for x in inputs]
     op, params = load["op"], load["params"]
     if op == "sweep":
-        return sweep(params["name"], params["dtype"], tensors)
+        row = training(params["name"], tensors)
+        return row or sweep(params["name"], params["dtype"], tensors)
     call = function(op, params, inputs)
     return Row(lambda: call(*tensors), numpy=lambda out: out.numpy())
 

@@ -22,14 +22,14 @@ pub const RIVAL_NAMES: [&str; 9] = [
 /// How the names of the rows begin that compare functions compiled and uncompiled.
 pub const JIT_VS_EAGER: &str = "jit-vs-eager/";
 /// How the names of the rows begin that are measured against PyTorch, and only when `--only` names them.
-pub const FAMILIES: [&str; 2] = ["sweep/", "growth/"];
+pub const FAMILIES: [&str; 3] = ["sweep/", "growth/", "training/"];
 
 /// The command line.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(after_help = "\
 With --only sweep, 129 operations and some small calls run against PyTorch, and the geometric mean, the rows at or
 ahead of it, above 1.5, and slower in half precision are printed (about 10 minutes); --only growth has the cost
-against size. PyTorch is downloaded (4 GB) when --against pytorch names it first.
+against size, and --only training steps of training and gradients of layers, against JAX too. PyTorch is downloaded (4 GB) when --against pytorch names it first.
 With --only jit-vs-eager, functions are compared compiled and uncompiled in one process.
 Exit status of the harness: 0 for success, 1 when something failed, 2 for a command line that is not understood and
 when --compare or jit-vs-eager found something slower; `cargo xtask` makes 1 of it.")]
@@ -37,7 +37,7 @@ pub struct Options {
     /// Every row with a target and a few sizes, with fewer rounds: under 15 minutes on 2 cores
     #[arg(long)]
     pub quick: bool,
-    /// Rows whose name has one of these parts, `sweep`, `growth` or `jit-vs-eager`; all but these three otherwise
+    /// Rows whose name has one of these parts, `sweep`, `growth`, `training` or `jit-vs-eager`; all but these four otherwise
     #[arg(long, value_name = "PART", num_args = 1..)]
     pub only: Vec<String>,
     /// Only these rivals, built first when they are not: python-mlx, python-mlx-openblas, numpy, jax, onnxruntime,
@@ -153,6 +153,7 @@ mod tests {
             (&["--only", "sweep/add/"], [false, true], "partial"),
             (&["--only", "sweep", "add"], [true, true], "partial"),
             (&["--only", "growth"], [false, false], "growth"),
+            (&["--only", "training"], [false, false], "training"),
         ] {
             let options = parse(args).unwrap();
             let wanted = [add, sweep].map(|id| options.wants_row(id));

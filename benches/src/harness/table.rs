@@ -8,7 +8,7 @@ use super::rows::Group;
 use super::statistics;
 use super::sweep_summary::Summary;
 
-const PARTS: [(Group, &str, &str); 7] = [
+const PARTS: [(Group, &str, &str); 8] = [
     (
         Group::Kernels,
         "Operations",
@@ -39,6 +39,11 @@ const PARTS: [(Group, &str, &str); 7] = [
         Group::Growth,
         "Cost against size, against PyTorch",
         "Sorting, convolution, the product in `bfloat16`, and gathering rows.",
+    ),
+    (
+        Group::Training,
+        "Training",
+        "Gradients of small networks by all weights, eager and compiled (`_jit`), a step of Adam, and gradients of layers. JAX is compiled, PyTorch eager.",
     ),
 ];
 

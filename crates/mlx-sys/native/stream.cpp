@@ -21,6 +21,13 @@ Streams& streams() {
   return streams;
 }
 
+void use(const mx::Stream& s) {
+  if (s.device == mx::Device::gpu) {
+    serialize_transforms();
+  }
+  stream_is_used(s);
+}
+
 } // namespace
 
 void make_scopes() {
@@ -36,7 +43,7 @@ extern "C" mlx_stream mlx_native_stream(void) {
     own.fallback.clear();
     guarded("default stream", [&] {
       own.fallback.push_back(mx::default_stream(mx::default_device()));
-      stream_is_used(own.fallback.back());
+      use(own.fallback.back());
     });
   }
   return mlx_stream{own.fallback.empty() ? nullptr : &own.fallback.back()};
@@ -65,7 +72,7 @@ extern "C" int mlx_native_stream_new(mlx_stream* res, const mlx_device device) {
 extern "C" int mlx_native_stream_push(const mlx_stream s) {
   return guarded("stream_push", [&] {
     streams().scopes.push_back(mlx_stream_get_(s));
-    stream_is_used(streams().scopes.back());
+    use(streams().scopes.back());
   });
 }
 

@@ -29,6 +29,9 @@ using EvalCpu = void (*)(mx::Primitive*, const Arrays&, Arrays&);
 // The slots of `eval_cpu` of several outputs and, in primitives of one output, of that of one.
 constexpr size_t kEvalCpuSlot = 0;
 constexpr size_t kEvalCpuOneSlot = 10;
+// Behind them those of `eval_gpu`.
+constexpr size_t kEvalGpuSlot = 1;
+constexpr size_t kEvalGpuOneSlot = 11;
 
 #if defined(__linux__)
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use mlx_provision::sha256;
 
 /// The largest part, in bytes.
-const PART: usize = 60_000_000;
+const PART: usize = 50_000_000;
 
 /// The script beside the parts.
 const RUN: &str = include_str!("run.sh");

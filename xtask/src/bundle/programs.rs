@@ -22,17 +22,8 @@ pub struct Program {
 /// Builds the test programs.
 pub fn build() -> Result<Vec<Program>> {
     let integration = ["--workspace", "--test", "suite", "--test", "fusions"];
-    let unit = [
-        "-p",
-        "mlx",
-        "-p",
-        "mlx-compiler",
-        "-p",
-        "mlx-nn",
-        "-p",
-        "mlx-models",
-        "--lib",
-    ];
+    // The whole workspace, as `cargo test` builds it: with other features all would be compiled again.
+    let unit = ["--workspace", "--lib"];
     let mut programs = built_by(&integration)?;
     programs.extend(built_by(&unit)?);
     programs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -73,6 +64,9 @@ fn program(message: &str) -> Option<Program> {
     let source = Path::new(target.get("src_path")?.as_str()?);
     let crates = root().join("crates");
     let package = source.strip_prefix(crates).ok()?.iter().next()?.to_str()?;
+    if !CRATES.contains(&package) {
+        return None;
+    }
     let is_test = message.pointer("/profile/test")?.as_bool()?;
     let name = match target.pointer("/kind/0")?.as_str()? {
         "lib" => "lib",
@@ -142,6 +136,8 @@ mod tests {
         assert_eq!(name(suite).as_deref(), Some("nn-suite"));
         let unit = message("crates/mlx/src/lib.rs", "lib", "mlx", true);
         assert_eq!(name(unit).as_deref(), Some("mlx-lib"));
+        let other = message("crates/testdata/src/lib.rs", "lib", "mlx_testdata", true);
+        assert_eq!(name(other), None);
         assert_eq!(
             name(message("crates/cli/src/main.rs", "bin", "mlx", false)),
             None

@@ -31,12 +31,15 @@ pub enum Group {
     Calls,
     /// Cost against size, against PyTorch.
     Growth,
+    /// Gradients and steps of training, against PyTorch and JAX.
+    Training,
 }
 
 impl Group {
     /// Whether the row belongs to a comparison with PyTorch, which `--only` names.
     pub fn is_against_pytorch(self) -> bool {
-        matches!(self, Group::Operations | Group::Calls | Group::Growth)
+        use Group::{Calls, Growth, Operations, Training};
+        matches!(self, Operations | Calls | Growth | Training)
     }
 }
 
@@ -184,7 +187,7 @@ mod tests {
         let with_target = |quick| {
             let rows = all(quick).into_iter();
             let mut ids: Vec<String> = rows
-                .filter(|row| row.target != Target::default() && row.group != Group::Operations)
+                .filter(|row| row.target != Target::default() && !row.group.is_against_pytorch())
                 .map(|row| row.id)
                 .collect();
             ids.sort();

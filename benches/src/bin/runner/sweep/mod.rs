@@ -5,6 +5,7 @@ mod layout;
 mod networks;
 mod products;
 mod reductions;
+mod training;
 mod transforms;
 
 use std::path::Path;
@@ -58,6 +59,7 @@ fn body(name: &str, inputs: &[Array]) -> Result<Option<Body>> {
         products::body,
         transforms::body,
         networks::body,
+        training::body,
     ];
     for part in parts {
         let body = part(name, inputs)?;

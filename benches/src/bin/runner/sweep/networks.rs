@@ -54,7 +54,7 @@ fn block_gradient(inputs: &[Array]) -> Result<Body> {
 }
 
 /// A transformer block of width 512 with 8 heads over `[4, 256, 512]`.
-fn block(x: &Array, qkv: &Array, out: &Array, up: &Array, down: &Array, norm: &Array) -> Array {
+pub fn block(x: &Array, qkv: &Array, out: &Array, up: &Array, down: &Array, norm: &Array) -> Array {
     let heads = fast::rms_norm(x, norm, 1e-5).matmul(&qkv.t());
     let heads = heads.reshape([4, 256, 3, 8, 64]).transpose([2, 0, 3, 1, 4]);
     let options = AttentionOptions {

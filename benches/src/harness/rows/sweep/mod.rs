@@ -1,9 +1,10 @@
-//! The sweep: 129 operations a user calls at ordinary sizes, small calls, and growth with size, against PyTorch.
+//! The sweep: 129 operations a user calls at ordinary sizes, small calls, growth with size, and training, against PyTorch.
 
 mod calls;
 mod dtypes;
 mod float32;
 mod growth;
+mod training;
 
 use serde_json::json;
 
@@ -17,12 +18,13 @@ pub const PYTORCH: &str = "pytorch";
 const DTYPES: [&str; 3] = ["float32", "bfloat16", "float16"];
 const NORMAL: Draw = Draw::Normal(1.0);
 
-/// Returns every row: `sweep/<name>/<dtype>/cpu` and `growth/<name>/<size>/cpu`.
+/// Returns every row: `sweep/<name>/<dtype>/cpu`, `growth/<name>/<size>/cpu` and `training/<name>/float32/cpu`.
 pub(super) fn rows() -> Vec<Benchmark> {
     let mut rows = dtypes::rows();
     rows.extend(float32::rows());
     rows.extend(calls::rows());
     rows.extend(growth::rows());
+    rows.extend(training::rows());
     rows
 }
 
