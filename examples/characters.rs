@@ -4,15 +4,9 @@
 use mlx::random;
 use mlx::{Array, Dtype};
 use mlx_examples::{is_short, progress, save_curve};
-use mlx_nn as nn;
 use mlx_nn::optimizers as optim;
-use mlx_nn::{Forward, Module};
+use mlx_nn::{self as nn, Forward, Module};
 
-const TEXT: &str = concat!(
-    include_str!("../README.md"),
-    include_str!("../ARCHITECTURE.md"),
-    include_str!("../CONTRIBUTING.md"),
-);
 /// Number of characters that the network reads at once.
 const CONTEXT: i32 = 64;
 const BATCH: i32 = 16;
@@ -28,10 +22,8 @@ struct Block {
 
 impl Block {
     fn new(dims: i32, n_heads: i32) -> Self {
-        let (up, down) = (
-            nn::Linear::new(dims, 4 * dims),
-            nn::Linear::new(4 * dims, dims),
-        );
+        let up = nn::Linear::new(dims, 4 * dims);
+        let down = nn::Linear::new(4 * dims, dims);
         Self {
             ln1: nn::LayerNorm::new(dims),
             attention: nn::MultiHeadAttention::new(dims, n_heads),
@@ -78,6 +70,27 @@ impl Transformer {
     }
 }
 
+/// Returns the prose of this repository's pages: no tables and no code.
+fn text() -> std::io::Result<String> {
+    let mut pages = Vec::new();
+    for folder in ["", "docs", "docs/decisions"] {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../").to_owned() + folder;
+        for entry in std::fs::read_dir(folder)? {
+            pages.push(entry?.path());
+        }
+    }
+    pages.retain(|page: &std::path::PathBuf| page.extension().is_some_and(|end| end == "md"));
+    pages.sort();
+    let is_prose = |line: &&str| !line.starts_with(['|', '`', '#', ' ']);
+    let mut text = String::new();
+    for page in pages {
+        for line in std::fs::read_to_string(page)?.lines().filter(is_prose) {
+            text.extend([line, "\n"]);
+        }
+    }
+    Ok(text)
+}
+
 fn loss(model: &Transformer, x: &Array, y: &Array) -> mlx::Result<Array> {
     Ok(nn::losses::cross_entropy(&model.forward(x)?, y).mean(()))
 }
@@ -98,11 +111,12 @@ fn write(model: &Transformer, prompt: &[i32], length: usize) -> mlx::Result<Vec<
 
 fn main() -> anyhow::Result<()> {
     random::seed(0);
-    let mut vocabulary: Vec<char> = TEXT.chars().collect();
+    let text = text()?;
+    let mut vocabulary: Vec<char> = text.chars().collect();
     vocabulary.sort_unstable();
     vocabulary.dedup();
     let token = |c: char| vocabulary.binary_search(&c).map_or(0, |place| place as i32);
-    let data = Array::from(TEXT.chars().map(token).collect::<Vec<i32>>());
+    let data = Array::from(text.chars().map(token).collect::<Vec<i32>>());
 
     let mut model = Transformer::new(vocabulary.len(), 128, 4, 4);
     let steps = if is_short() { 20 } else { 1500 };
@@ -129,10 +143,7 @@ fn main() -> anyhow::Result<()> {
     save_curve("characters", &losses)?;
     let prompt: Vec<i32> = "The ".chars().map(token).collect();
     let written = write(&model, &prompt, if is_short() { 20 } else { 500 })?;
-    let text: String = written
-        .into_iter()
-        .map(|token| vocabulary[token as usize])
-        .collect();
-    println!("{text}");
+    let letters = written.iter().map(|&token| vocabulary[token as usize]);
+    println!("{}", letters.collect::<String>());
     Ok(())
 }

@@ -8,9 +8,7 @@
 // libmlx calls these functions through its symbol table, where functions of this file take their places:
 // - one recording at a time, and no handle is made, no module loaded meanwhile;
 // - handles of threads that have ended serve the next ones, and none is ever destroyed;
-// - a recording that has become invalid all the same is ended here, and is an error of the evaluation;
-// - one thread at a time prepares and records a Fourier transform: MLX's plans of cuFFT are shared by all threads, without a
-//   lock, and each use gives the plan the stream and the memory of its own thread.
+// - a recording that has become invalid all the same is ended here, and is an error of the evaluation.
 #include "cuda.h"
 
 #include <stdexcept>
@@ -23,9 +21,7 @@
 #include <vector>
 
 #include "elf_table.h"
-#include "mlx/fft.h"
 #include "mlx/version.h"
-#include "vtable.h"
 
 namespace {
 
@@ -202,41 +198,14 @@ __attribute__((constructor(102))) void serialize_captures() {
   replace(*map, mlx, "cublasLtMatmulAlgoGetHeuristic", &Choose::call, Choose::before);
 }
 
-using Evaluate = void (*)(mlx::core::Primitive*, const Arrays&, Arrays&);
-Evaluate transform_of_mlx;
-
-void transform(mlx::core::Primitive* primitive, const Arrays& inputs, Arrays& outputs) {
-  Hold hold(recording());
-  transform_of_mlx(primitive, inputs, outputs);
-}
-
-// Whether the tables of virtual functions are as expected: that of a class whose function libmlx exports is compared.
-bool has_own_eval_gpu(const mlx::core::array& sum) {
-  auto* own = dlsym(RTLD_DEFAULT, "_ZN3mlx4core3Add8eval_gpuERKSt6vectorINS0_5arrayESaIS3_EERS3_");
-  return own && vtable::vtable_of(sum.primitive())[vtable::kEvalGpuOneSlot] == own;
-}
-
-bool replace_transform() {
-  if (!begin_of_mlx) {
-    return false;
-  }
-  auto s = mlx::core::default_stream(mlx::core::Device::cpu);
-  mlx::core::array x({0.5f, 0.5f}, {2});
-  auto sum = mlx::core::add(x, x, s);
-  auto spectrum = mlx::core::fft::fftn(x, mlx::core::fft::FFTNorm::Backward, s);
-  if (!has_own_eval_gpu(sum) || !spectrum.has_primitive() || spectrum.primitive().name() != std::string("FFT")) {
-    return false;
-  }
-  auto** entry = vtable::vtable_of(spectrum.primitive()) + vtable::kEvalGpuSlot;
-  transform_of_mlx = reinterpret_cast<Evaluate>(*entry);
-  return vtable::write_slot(entry, reinterpret_cast<void*>(&transform));
-}
-
 } // namespace
 
-void serialize_transforms() {
-  static const bool done = replace_transform();
-  static_cast<void>(done);
+std::unique_lock<std::recursive_mutex> keep_recordings_out() {
+  return std::unique_lock(recording());
+}
+
+bool is_cuda() {
+  return begin_of_mlx != nullptr;
 }
 
 void check_captures() {
@@ -247,8 +216,6 @@ void check_captures() {
 }
 
 #else
-
-void serialize_transforms() {}
 
 void check_captures() {}
 

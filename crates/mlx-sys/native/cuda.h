@@ -2,10 +2,22 @@
 #ifndef MLX_NATIVE_CUDA_H
 #define MLX_NATIVE_CUDA_H
 
-// Has one thread at a time compute Fourier transforms, from now on: before the first one on a GPU.
-void serialize_transforms();
+#include <mutex>
 
 // Throws when work of this thread was lost since the last call, because what it was recorded into became invalid.
 void check_captures();
+
+// Has other evaluations take the place of those that MLX has wrong on CUDA (`cuda_eval.cpp`): before the first one there.
+void hook_cuda_evaluations();
+
+#ifdef __linux__
+
+// Whether the MLX that is loaded computes with CUDA.
+bool is_cuda();
+
+// While it is held nothing is recorded by other threads.
+std::unique_lock<std::recursive_mutex> keep_recordings_out();
+
+#endif
 
 #endif

@@ -23,7 +23,7 @@ Streams& streams() {
 
 void use(const mx::Stream& s) {
   if (s.device == mx::Device::gpu) {
-    serialize_transforms();
+    hook_cuda_evaluations();
   }
   stream_is_used(s);
 }

@@ -78,6 +78,7 @@ fn the_error_is_within_the_bound(
 
 #[test]
 fn from_16_vectors_on_nothing_is_rounded() {
+    needs!(CpuKernels);
     let weights = packed([8, 64], affine(32, 4), Dtype::Float32);
     let x = normal(2, [16, 64]);
     let before = host_kernel_runs_of(NAME);

@@ -3,6 +3,7 @@
 use mlx::compiler_api::TracedArray;
 use mlx::index::{Ellipsis, Index, Indices, NewAxis, Slice};
 use mlx::{Array, Dtype, array, iota, s};
+use mlx_testdata::needs;
 use rstest::rstest;
 use serde_json::Value;
 
@@ -203,6 +204,9 @@ fn positions_are_of_any_size_that_rust_counts_in() {
 #[case(x().slice(&array!([2]), 1, [2, 2, 4]), "out of range")]
 #[case(x().slice_update(&iota(8).reshape([2, 1, 4]), &array!([3]), 1), "out of range")]
 fn refuses_with_what_was_wanted(#[case] result: Array, #[case] want: &str) {
+    if want == "does not have enough elements" {
+        needs!(ErrorsOfValues);
+    }
     let error = result.eval().unwrap_err().to_string();
     assert!(error.contains(want), "{error}");
 }

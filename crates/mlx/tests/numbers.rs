@@ -92,21 +92,20 @@ fn ranges_are_made_from_positions() -> Result<()> {
         |start: f64, stop: f64, step: f64, dtype| mlx::arange_with(start, stop, step, dtype);
     assert_eq!(last(&range(0.0, 4000.0, 1.0, Dtype::Float16)), 4000.0);
     assert_eq!(last(&range(0.0, 300.0, 1.0, Dtype::Bfloat16)), 300.0);
-    assert_eq!(
-        last(&range(0.0, 1e6, 0.1, Dtype::Float32)),
-        f64::from(999_999.9_f32)
-    );
-    assert_eq!(
-        last(&range(0.0, 1e6, 0.1, Dtype::Float64)),
-        9_999_999.0 * 0.1
-    );
-    assert_eq!(
-        last(&range(1e6, 0.0, -0.1, Dtype::Float32)),
-        f64::from(0.1_f32)
-    );
+    // A GPU multiplies and adds with one rounding, so that it may be the next number.
+    let next = 0.0625 * (mlx_testdata::slack!() - 1.0);
+    let end = last(&range(0.0, 1e6, 0.1, Dtype::Float32));
+    assert!((end - f64::from(999_999.9_f32)).abs() <= next, "{end}");
+    let end = last(&range(1e6, 0.0, -0.1, Dtype::Float32));
+    assert!((end - f64::from(0.1_f32)).abs() <= next, "{end}");
     assert_eq!(
         range(0.0, 10.0, 2.5, Dtype::Int32).to_vec::<i32>()?,
         [0, 2, 4, 6]
+    );
+    needs!(Float64, Ok(()));
+    assert_eq!(
+        last(&range(0.0, 1e6, 0.1, Dtype::Float64)),
+        9_999_999.0 * 0.1
     );
     let line = mlx::linspace(0.0, 1.0, 5000).astype(Dtype::Float64);
     assert!((number(&line.take(2500, 0)) - 2500.0 / 4999.0).abs() < 1e-7);
@@ -204,8 +203,11 @@ fn nan_comes_last_in_every_order() -> Result<()> {
     assert!(sorted[4].re == 1.0 && sorted[5].re == 2.0 && sorted[6].re.is_nan());
     let rows = mlx::stack(&[x.clone(), x.clone()], 1).argsort(0);
     assert_eq!(rows.take(1, 1).to_vec::<u32>()?, want);
-    assert_eq!(x.argmax(0).item::<u32>()?, 0);
-    assert_eq!(x.argmin(0).item::<u32>()?, 0);
+    // MLX has no places of complex numbers on GPUs, and says so.
+    if mlx::Device::current()? == mlx::Device::Cpu {
+        assert_eq!(x.argmax(0).item::<u32>()?, 0);
+        assert_eq!(x.argmin(0).item::<u32>()?, 0);
+    }
     assert_eq!(array!([3.0, nan, 1.0, 5.0]).argmax(0).item::<u32>()?, 1);
     for dtype in HALVES {
         let got = values(&array!([3.0, nan, 1.0]).astype(dtype).cummax(0));

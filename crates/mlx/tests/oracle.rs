@@ -36,6 +36,16 @@ fn failure(case: &serde_json::Value, factor: f64) -> Option<String> {
     })
 }
 
+/// Cases that differ on GPUs, by two parts of their lines: doubles, which they lack; NaN in 8 bits, which has a bit pattern
+/// there; shifts by more bits than there are; places of complex numbers, which MLX refuses there.
+const ONLY_ON_CPUS: [[&str; 2]; 5] = [
+    ["float64", ""],
+    [r#""op":"to_fp8""#, "nan"],
+    ["_shift", r#"uint8[3] 1 100 2"#],
+    [r#""op":"argmax""#, r#""in":["complex64"#],
+    [r#""op":"argmin""#, r#""in":["complex64"#],
+];
+
 #[rstest]
 #[case::elementwise(0)]
 #[case::axes(1)]
@@ -45,10 +55,13 @@ fn failure(case: &serde_json::Value, factor: f64) -> Option<String> {
 fn gives_what_python_gives(#[case] family: usize) {
     let (name, golden, factor) = FAMILIES[family];
     let mut failures = Vec::new();
-    // GPUs have no doubles.
-    let has_doubles = mlx::Device::current().unwrap() == mlx::Device::Cpu;
+    let is_gpu = mlx::Device::current().unwrap() == mlx::Device::Gpu;
     for line in golden.lines() {
-        if !has_doubles && line.contains("float64") {
+        if is_gpu
+            && ONLY_ON_CPUS
+                .iter()
+                .any(|parts| parts.iter().all(|part| line.contains(part)))
+        {
             continue;
         }
         let case = serde_json::from_str(line).unwrap();

@@ -9,6 +9,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use mlx::{Array, Device, SharedArray, Stream, array, iota, ones};
+use mlx_testdata::needs;
 use rstest::rstest;
 
 #[rstest]
@@ -84,6 +85,7 @@ mod child {
     #[test]
     #[ignore = "run by `in_a_process_of_its_own`"]
     fn fork_goes_on_in_the_parent_while_products_run() {
+        needs!(ForkWithoutGpu);
         let (started, has_started) = channel();
         for _ in 0..3 {
             let started = started.clone();
@@ -151,6 +153,7 @@ mod child {
     #[test]
     #[ignore = "run by `in_a_process_of_its_own`"]
     fn destructors_of_a_threads_values() {
+        needs!(ErrorsOfValues);
         for holds in [false, true] {
             std::thread::spawn(move || {
                 // Made before anything of MLX's on this thread, so it is destroyed after all of that.
@@ -197,6 +200,7 @@ mod child {
     #[test]
     #[ignore = "run by `in_a_process_of_its_own`"]
     fn streams_of_ended_threads() {
+        needs!(CpuKernels);
         let work = |k: usize, leaves_work: bool| {
             std::thread::spawn(move || {
                 let own = Stream::new(Device::Cpu).unwrap();
@@ -242,6 +246,7 @@ mod child {
     #[test]
     #[ignore = "run by `in_a_process_of_its_own`"]
     fn threads_that_cannot_be_made() {
+        needs!(CpuKernels);
         let x = ones([500, 500]);
         assert_eq!((&x + 1.0).sum(()).item::<f32>().unwrap(), 500_000.0);
         if !no_more_threads() {

@@ -10,6 +10,7 @@ use mlx_compiler::CompileOptions;
 use mlx_models::llama::{Checkpoint, Network, NetworkOptions};
 use mlx_models::weights::{Dtype as Stored, Weights};
 use mlx_nn::{Activations, FastOps};
+use mlx_testdata::needs;
 use reference::{Random, Shape, llama};
 use rstest::rstest;
 
@@ -174,6 +175,7 @@ fn activations_are_rounded_for_matrices_of_4_or_8_bits(
     #[case] packing: Option<(QuantizationMode, i32)>,
     #[case] refused: Option<&str>,
 ) {
+    needs!(CpuKernels);
     let extra = packing.map_or(String::new(), |(mode, bits)| {
         let mode = format!("{mode:?}").to_lowercase();
         format!(r#", "quantization": {{"group_size": 32, "bits": {bits}, "mode": "{mode}"}}"#)

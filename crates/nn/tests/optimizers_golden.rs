@@ -128,6 +128,7 @@ fn close(got: &Array, wanted: &Value, tolerance: f64, what: &str) -> mlx::Result
     let most = wanted
         .iter()
         .fold(1e-2, |most: f64, one| most.max(one.abs()));
+    let tolerance = tolerance * mlx_testdata::slack!();
     for (index, (got, wanted)) in got.into_iter().zip(wanted).enumerate() {
         let off = (f64::from(got) - wanted).abs();
         assert!(

@@ -2,6 +2,7 @@
 
 use mlx::{Array, CloseOptions, Dtype, PadMode, Result, custom_vjp, grad, vjp, vmap};
 use mlx_nn::{MaxPool1d, MaxPool2d, MaxPool3d};
+use mlx_testdata::needs;
 use rstest::rstest;
 
 /// `mlx.nn`'s pooling: a view of windows of the padded array, and its maximum.
@@ -117,6 +118,7 @@ fn views_integers_and_double_are_pooled_too() -> Result<()> {
     let view = x.transpose([0, 2, 1, 3]);
     assert_near(&pool(&view, 3, 2, 1), &of_windows(&view, 3, 2, 1)?, 0.0)?;
     for dtype in [Dtype::Int32, Dtype::Float64] {
+        needs!(Float64 if dtype, Ok(()));
         let x = x.astype(dtype);
         assert_near(&pool(&x, 2, 2, 0), &of_windows(&x, 2, 2, 0)?, 0.0)?;
     }

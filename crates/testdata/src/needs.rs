@@ -11,6 +11,7 @@
 /// | `Float64 if dtype` | a GPU, when the dtype is `float64` |
 /// | `CpuKernels` | a GPU: the test is of kernels that compute on the CPU |
 /// | `ErrorsOfValues` | a GPU: what depends on computed values (an index, a matrix without inverse) is no error there |
+/// | `ForkWithoutGpu` | a GPU: what CUDA has mapped is not the same after a fork, in the parent neither |
 /// | `CpuMemory` | a GPU: its allocator has other limits and counters |
 /// | `Sources` | a machine without the sources of this workspace |
 ///
@@ -36,6 +37,9 @@ macro_rules! needs {
     };
     (ErrorsOfValues $(, $value:expr)?) => {
         $crate::needs!(@gpu "a GPU reports no errors of computed values" $(, $value)?)
+    };
+    (ForkWithoutGpu $(, $value:expr)?) => {
+        $crate::needs!(@gpu "a process that uses CUDA must not be forked" $(, $value)?)
     };
     (CpuMemory $(, $value:expr)?) => {
         $crate::needs!(@gpu "it is about the memory of the CPU" $(, $value)?)

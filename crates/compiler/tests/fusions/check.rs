@@ -85,7 +85,13 @@ macro_rules! others {
 pub fn fires(spelling: &Spelling) {
     let inputs = inputs(spelling.types);
     let formula = |inputs: &[Array]| vec![(spelling.formula)(inputs)];
+    if lacks_doubles(formula, &inputs) {
+        return;
+    }
     let (report, text) = lower(formula, &inputs, Fallback::Never);
+    if is_refused_on_cuda(&report, spelling.fusion) {
+        return agree(&formula, &inputs);
+    }
     let fired = report
         .fired
         .iter()
@@ -100,6 +106,9 @@ pub fn fires(spelling: &Spelling) {
 /// Checks that a formula is refused for this kind of reason and keeps its results.
 pub fn refuses(fusion: Fusion, kind: RefusalKind, formula: Formulas, types: &[Type]) {
     let inputs = inputs(types);
+    if lacks_doubles(formula, &inputs) {
+        return;
+    }
     let report = does_not_fire_on(fusion, formula, &inputs);
     let kinds: Vec<RefusalKind> = report
         .refused
@@ -114,8 +123,44 @@ pub fn refuses(fusion: Fusion, kind: RefusalKind, formula: Formulas, types: &[Ty
 /// Checks that a formula is not taken for this one and keeps its results.
 pub fn does_not_fire(fusion: Fusion, formula: Formulas, types: &[Type]) {
     let inputs = inputs(types);
+    if lacks_doubles(formula, &inputs) {
+        return;
+    }
     does_not_fire_on(fusion, formula, &inputs);
     agree(&formula, &inputs);
+}
+
+/// Whether a formula computes doubles on a device that has none; says so.
+pub fn lacks_doubles(formula: impl Fn(&[Array]) -> Vec<Array>, inputs: &[Array]) -> bool {
+    if mlx::Device::current().unwrap() == mlx::Device::Cpu {
+        return false;
+    }
+    let is_refused = |text: String| text.contains("float64 is not supported on the GPU");
+    // Formulas that ask for a shape on the way panic.
+    let call = std::panic::AssertUnwindSafe(|| formula(inputs));
+    let lacks = match std::panic::catch_unwind(call) {
+        Ok(results) => results
+            .iter()
+            .filter_map(|array| array.dtype().err())
+            .any(|error| is_refused(error.to_string())),
+        Err(panic) => panic
+            .downcast_ref::<String>()
+            .cloned()
+            .is_some_and(is_refused),
+    };
+    if lacks {
+        eprintln!("skipped: float64: GPUs have none");
+    }
+    lacks
+}
+
+/// Whether a formula is refused for what CUDA's kernels do.
+fn is_refused_on_cuda(report: &Report, fusion: Fusion) -> bool {
+    let mut refused = report
+        .refused
+        .iter()
+        .filter(|refused| refused.fusion == fusion);
+    refused.any(|refused| refused.refusal.to_string().contains("CUDA"))
 }
 
 fn does_not_fire_on(fusion: Fusion, formula: Formulas, inputs: &[Array]) -> Report {

@@ -152,7 +152,13 @@ impl StreamOf {
     /// Returns this thread's stream, or the CPU's when that one is a GPU's and the operation is computed on the CPU only.
     pub(crate) fn op(op: &Op) -> Result<Self, NativeError> {
         let current = current()?;
-        if op.flags().contains(OpFlags::CPU_ONLY) && is_gpu(current) {
+        let is_norm_of_singular_values = match op {
+            Op::Norm { ord, axes, .. } => axes.len() == 2 && ord.abs() == 2.0,
+            Op::NormMatrix { ord, .. } => ord.to_string() == "nuc",
+            _ => false,
+        };
+        let only_cpu = op.flags().contains(OpFlags::CPU_ONLY) || is_norm_of_singular_values;
+        if only_cpu && is_gpu(current) {
             return StreamHandle::default_of(false).map(Self::Cpu);
         }
         Ok(Self::Current(current))

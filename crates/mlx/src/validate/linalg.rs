@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use crate::dtype::Complex64;
 use crate::ffi::closure::Closure;
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput, Kernel};
-use crate::ffi::{Handle, NativeError};
+use crate::ffi::{Handle, NativeError, stream};
 use crate::op::{Op, OpFlags};
 use crate::{Dtype, Element};
 
@@ -23,6 +23,8 @@ pub(super) fn check(
     let is_matrix: fn(usize) -> bool = match op {
         Op::RandomMultivariateNormal { .. } => |position| position == 1,
         _ if op.flags().contains(OpFlags::CPU_ONLY) => |_| true,
+        // What is left on a GPU has no factorization.
+        _ if stream::is_gpu(stream) => return Ok(None),
         Op::Norm { ord, axes, .. } if axes.len() == 2 && ord.abs() == 2.0 => |_| true,
         Op::NormMatrix { .. } => |_| true,
         _ => return Ok(None),

@@ -52,6 +52,16 @@ impl Calculator {
         self.astype(&data::from_slice(&[value], &[])?, dtype)
     }
 
+    /// A scalar of the widest floating dtype of the device.
+    pub(super) fn wide(self, value: f64) -> Result {
+        match self.widest() {
+            Dtype::Float64 => self.number(value, Dtype::Float64),
+            // A GPU takes no double, not even to round it.
+            #[allow(clippy::cast_possible_truncation)]
+            dtype => self.number(value as f32, dtype),
+        }
+    }
+
     pub(super) fn choose(self, condition: &Handle, yes: &Handle, no: &Handle) -> Result {
         one(&Op::Where, &[condition, yes, no], self.stream)
     }

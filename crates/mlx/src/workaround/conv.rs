@@ -16,25 +16,6 @@ pub(super) fn call(
     stream: mlx_sys::mlx_stream,
 ) -> Result<Outputs, NativeError> {
     let (input, weight) = (inputs[0], inputs[1]);
-    if stream::is_cuda(stream) {
-        // MLX keeps cuDNN's plans by the alignment of the arrays that it was given, and makes them for the copies of those
-        // that are not in row-major order: such a plan fails for the next array in order that is aligned like that view.
-        let in_order = Op::Contiguous {
-            allow_col_major: false,
-        };
-        let input = one(&in_order, &[input], stream)?;
-        let weight = one(&in_order, &[weight], stream)?;
-        return convolve(op, &input, &weight, stream);
-    }
-    convolve(op, input, weight, stream)
-}
-
-fn convolve(
-    op: &Op,
-    input: &Handle,
-    weight: &Handle,
-    stream: mlx_sys::mlx_stream,
-) -> Result<Outputs, NativeError> {
     // MLX checks ranks and channels here, and tells the shape of the result.
     let plain = table::call(op, &[input.raw(), weight.raw()], stream)?;
     let output = &plain.as_slice()[0];

@@ -5,7 +5,7 @@
 mod addmm;
 mod calculate;
 mod canonical_attrs;
-mod complex_power;
+mod complex;
 mod conv;
 mod division;
 mod draw;
@@ -101,7 +101,7 @@ fn replace_op(
         ranges::call,
         rope::call,
         layer_norm::call,
-        complex_power::call,
+        complex::call,
     ] {
         if let Some(outputs) = call(op, inputs, stream)? {
             return Ok(Some(outputs));

@@ -1,7 +1,8 @@
-//! Weights in nvfp4 with an odd number of groups: the CPU packs and unpacks four words at a time, two groups.
+//! Packed weights: in nvfp4 with an odd number of groups, since the CPU packs and unpacks four words at a time, two groups;
+//! and on CUDA with one group for a whole row, for which MLX takes a kernel of Hopper's that gives other numbers.
 
 use crate::ffi::table::{self, Outputs, one};
-use crate::ffi::{Handle, NativeError};
+use crate::ffi::{Handle, NativeError, stream};
 use crate::op::{Op, QuantizationMode};
 
 type Stream = mlx_sys::mlx_stream;
@@ -17,6 +18,9 @@ pub(super) fn call(
     inputs: &[&Handle],
     stream: Stream,
 ) -> Result<Option<Outputs>, NativeError> {
+    if let Some(product) = by_unpacked(op, inputs, stream)? {
+        return Ok(Some(Outputs::One(product)));
+    }
     let (words_or_weights, is_packed) = match op {
         Op::Quantize {
             mode: QuantizationMode::Nvfp4,
@@ -53,6 +57,39 @@ pub(super) fn call(
     parts
         .collect::<Result<_, _>>()
         .map(|parts| Some(Outputs::Many(parts)))
+}
+
+/// The product with rows of one group, unpacked first; nothing for any other call.
+fn by_unpacked(op: &Op, inputs: &[&Handle], on: Stream) -> Result<Option<Handle>, NativeError> {
+    let Op::QuantizedMatmul {
+        transpose: true,
+        group_size,
+        bits: bits @ (4 | 8),
+        mode: mode @ QuantizationMode::Affine,
+    } = *op
+    else {
+        return Ok(None);
+    };
+    let columns = inputs[0].shape().last().copied().unwrap_or_default();
+    if !stream::is_cuda(on) || group_size < columns || columns % 64 != 0 {
+        return Ok(None);
+    }
+    // It is never evaluated: it tells the shape and dtype, and what is wrong with the inputs.
+    let plain = one(op, inputs, on)?;
+    let unpack = Op::Dequantize {
+        group_size,
+        bits,
+        mode,
+        dtype: Some(plain.dtype()),
+    };
+    let weight = one(&unpack, &inputs[1..], on)?;
+    let ndim = i32::try_from(weight.ndim()).unwrap_or(0);
+    let mut axes: Vec<i32> = (0..ndim).collect();
+    axes.swap(weight.ndim() - 2, weight.ndim() - 1);
+    let transposed = one(&Op::Transpose { axes }, &[&weight], on)?;
+    let dtype = plain.dtype();
+    let x = one(&Op::Astype { dtype }, &[inputs[0]], on)?;
+    one(&Op::Matmul, &[&x, &transposed], on).map(Some)
 }
 
 /// The rows of `x`, and one of zeros.

@@ -191,7 +191,7 @@ fn truncated_normal(
     calculate: Calculator,
 ) -> Result<Handle, NativeError> {
     let wide = calculate.widest();
-    let number = |x: f64| calculate.number(x, wide);
+    let number = |x: f64| calculate.wide(x);
     let (low, high) = (
         calculate.astype(inputs[0], wide)?,
         calculate.astype(inputs[1], wide)?,
@@ -237,7 +237,7 @@ fn by_error_function(
     unit: &Handle,
     calculate: Calculator,
 ) -> Result<Handle, NativeError> {
-    let root = calculate.number(std::f64::consts::SQRT_2, calculate.widest())?;
+    let root = calculate.wide(std::f64::consts::SQRT_2)?;
     let error = |x: &Handle| calculate.unary(Op::Erf, &calculate.divide(x, &root)?);
     let (a, b) = (error(from)?, error(to)?);
     let between = calculate.multiply(unit, &calculate.subtract(&b, &a)?)?;
@@ -253,7 +253,7 @@ fn by_tail(
     unit: &Handle,
     calculate: Calculator,
 ) -> Result<Handle, NativeError> {
-    let number = |x: f64| calculate.number(x, calculate.widest());
+    let number = |x: f64| calculate.wide(x);
     // `(from^2 - x^2) / 2`, without the squares.
     let power = |x: &Handle| -> Result<Handle, NativeError> {
         let product =

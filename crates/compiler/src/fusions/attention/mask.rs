@@ -4,7 +4,7 @@
 //! are applied: the kernel is given the same values in the same way. A finite number that takes the place of scores
 //! hides a key only if no score can be as low, so it must be near the minimum of the dtype.
 
-use mlx::{Array, Dtype, keepdims, where_, zeros_with};
+use mlx::{Array, Device, Dtype, keepdims, where_, zeros_with};
 
 use crate::fusions::matcher::Matcher;
 use crate::fusions::{Refusal, RefusalKind};
@@ -287,8 +287,19 @@ impl Layers {
             () if self.absorbs_scores || finite_in_half => MaskForm::NumbersOrMean,
             () => MaskForm::Numbers,
         };
+        let is_in_half = matches!(dtype, Dtype::Float16 | Dtype::Bfloat16);
+        let is_number = matches!(form, MaskForm::Numbers | MaskForm::NumbersOrMean);
+        if is_number && is_in_half && !fills.is_empty() && is_on_cuda() {
+            let reason = "in half precision CUDA's kernel gives zeros for a row that sees no key, which the formula does not";
+            return Err(Refusal::new(RefusalKind::Mask, reason));
+        }
         Ok(Mask::Layers { layers, form })
     }
+}
+
+/// Whether what is traced will run on an NVIDIA GPU.
+fn is_on_cuda() -> bool {
+    cfg!(target_os = "linux") && Device::current().is_ok_and(|device| device == Device::Gpu)
 }
 
 fn hidden_by(hides: bool, fill: f64) -> LayerKind {
