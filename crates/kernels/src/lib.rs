@@ -38,6 +38,7 @@ mod parallel;
 mod pooling;
 mod quantized;
 mod random;
+mod recurrent;
 mod renamed;
 mod resample;
 mod rope;
@@ -74,6 +75,10 @@ pub use pooling::{Pool, PoolAxis, max_pool, max_pool_gradient};
 pub use pulp::bytemuck::{Pod, Zeroable};
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use random::{random_bits, random_normal, random_uniform};
+pub use recurrent::{
+    RecurrentCell, RecurrentGradient, RecurrentInputs, RecurrentOutputs, RecurrentShape,
+    RecurrentStates, recurrent, recurrent_gradient,
+};
 pub use resample::{ResampleAxis, resample};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{

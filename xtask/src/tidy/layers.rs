@@ -84,6 +84,7 @@ const CRATES: [Crate; 3] = [
                 "linalg",
                 "pooling",
                 "quantized",
+                "recurrent",
                 "resample",
                 "rope",
                 "values",
