@@ -25,7 +25,10 @@ use crate::gemm::{
 use crate::order::{
     Sortable, argpartition_instance, argsort_instance, partition_instance, sort_instance,
 };
-use crate::pooling::{Pool, max_pool_gradient_instance, max_pool_instance};
+use crate::pooling::{
+    Pool, max_pool_gradient_instance, max_pool_instance, mean_pool_gradient_instance,
+    mean_pool_instance,
+};
 use crate::quantized::{ActivationBits, Quantized, quantized_matmul_instance};
 use crate::random::{random_normal_instance, random_uniform_instance};
 use crate::recurrent::{
@@ -88,6 +91,8 @@ table! {
         matmul = matmul_instance: fn(MatrixShape, usize, &[T], &[f32], &mut [f32]) -> Result<()>;
         max_pool = max_pool_instance: fn(Pool<'_>, &[T], &mut [T]) -> Result<()>;
         max_pool_gradient = max_pool_gradient_instance: fn(Pool<'_>, &[T], &[T], &mut [T]) -> Result<()>;
+        mean_pool = mean_pool_instance: fn(Pool<'_>, &[T], &mut [T]) -> Result<()>;
+        mean_pool_gradient = mean_pool_gradient_instance: fn(Pool<'_>, &[T], &mut [T]) -> Result<()>;
         quantized_matmul = quantized_matmul_instance: fn(Quantized<T>, usize, ActivationBits, &[f32], &mut [f32]);
         random_normal = random_normal_instance: fn([u32; 2], f32, f32, &mut [T]);
         random_uniform = random_uniform_instance: fn([u32; 2], f32, f32, &mut [T]);
