@@ -12,7 +12,7 @@ use super::gates::Step;
 use super::product::{Packed, Rows};
 use super::shape::{RecurrentInputs, RecurrentOutputs, RecurrentShape};
 use crate::element::{Element, to_f32_vec};
-use crate::error::{Error, Result, length};
+use crate::error::{Result, length};
 use crate::gemm::factors::Strided;
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
