@@ -44,6 +44,13 @@ impl ResampleAxis<'_> {
         self.starts.len().saturating_sub(1)
     }
 
+    /// Whether every output has two terms.
+    #[inline(always)]
+    fn has_pairs(&self) -> bool {
+        let is_pair = |(output, start): (usize, &usize)| *start == 2 * output;
+        self.starts.iter().enumerate().all(is_pair)
+    }
+
     #[inline(always)]
     fn terms(&self, output: usize) -> impl Iterator<Item = (usize, f32)> {
         let terms = self.starts[output]..self.starts[output + 1];
@@ -182,6 +189,18 @@ impl WithSimd for Line<'_> {
         sum(lines, self.column);
         let channels = self.channels;
         let column = &*self.column;
+        if third.has_pairs() {
+            // Linear interpolation, in which every output has two terms.
+            let pairs = third.indices.as_chunks::<2>().0.iter();
+            let pairs = pairs.zip(third.weights.as_chunks::<2>().0);
+            for (out, (at, by)) in self.out.chunks_exact_mut(channels).zip(pairs) {
+                let [a, b] = at.map(|at| &column[at as usize * channels..][..channels]);
+                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *out = a * by[0] + b * by[1];
+                }
+            }
+            return;
+        }
         for (output, out) in self.out.chunks_exact_mut(channels).enumerate() {
             let pixels = third
                 .terms(output)
