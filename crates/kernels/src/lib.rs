@@ -44,6 +44,7 @@ mod resample;
 mod rope;
 mod rowwise;
 mod simd;
+mod spatial;
 mod strided;
 mod values;
 

@@ -68,7 +68,7 @@ const CRATES: [Crate; 3] = [
         folder: "crates/kernels/src/",
         layers: &[
             &["element_type", "error", "parallel", "simd"],
-            &["element", "strided"],
+            &["element", "spatial", "strided"],
             &[
                 "elementwise",
                 "fft",

@@ -18,7 +18,7 @@ use super::shape::{
 use crate::element::{Element, to_f32_vec};
 use crate::error::{Result, length};
 use crate::gemm::blocked::{Product, Sizes, multiply};
-use crate::gemm::factors::{RightColumns, Strided};
+use crate::gemm::factors::{RightColumns, Strided, copy_in_registers};
 use crate::gemm::scratch::Scratch;
 use crate::parallel::parallel_for;
 use crate::simd;
@@ -325,16 +325,7 @@ impl RightColumns for StatesBefore<'_> {
                 out.fill(0.0);
                 continue;
             }
-            // In registers: a call that copies so few bytes costs more than they do.
-            let (from, from_rest) = S::as_simd_f32s(&state[column..][..columns]);
-            let (out, out_rest) = S::as_mut_simd_f32s(out);
-            out.iter_mut()
-                .zip(from)
-                .for_each(|(out, from)| *out = *from);
-            out_rest
-                .iter_mut()
-                .zip(from_rest)
-                .for_each(|(out, from)| *out = *from);
+            copy_in_registers::<S>(&state[column..][..columns], out);
         }
     }
 }
