@@ -11,7 +11,7 @@ mod resample;
 use mlx::fast::{HostInput, HostOutput};
 use mlx::{Array, Device};
 
-pub(crate) use conv::{Convolution, conv};
+pub(crate) use conv::Convolution;
 pub(crate) use pool::{PoolWindows, Pooling, pool};
 pub(crate) use recurrent::{Sequence, recurrent};
 pub(crate) use resample::{Terms, resample};
