@@ -72,9 +72,7 @@ pub use indexing::{
 pub use linalg::{LuFactors, inverse, lu_factor, qr, solve, triangular_inverse};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
-pub use pooling::{
-    Pool, PoolAxis, max_pool, max_pool_gradient, mean_pool, mean_pool_gradient,
-};
+pub use pooling::{Pool, PoolAxis, max_pool, max_pool_gradient, mean_pool, mean_pool_gradient};
 pub use pulp::bytemuck::{Pod, Zeroable};
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use random::{random_bits, random_normal, random_uniform};

@@ -128,7 +128,7 @@ impl Layer {
         for x in x.unstack(-2)? {
             let mut projected = x.matmul(&wx.t());
             if let Some(bias) = &bias {
-                projected = projected + bias;
+                projected += bias;
             }
             let products = h.matmul(&wh.t());
             let gate = |x: &Array, number: i32| {
@@ -139,7 +139,7 @@ impl Layer {
                 "GRU" => {
                     let mut product = gate(&products, 2);
                     if let Some(bhn) = &bhn {
-                        product = product + bhn;
+                        product += bhn;
                     }
                     let new = (gate(&projected, 2) + sum(0).sigmoid() * product).tanh();
                     let update = sum(1).sigmoid();
@@ -217,7 +217,7 @@ const LSTM_WITH_ALL: Layer = Layer {
 };
 
 /// The sum of the squares of the hidden states: the cells get no cotangent.
-fn loss(all: &Vec<Array>, states: impl Fn(&[Array]) -> Result<Vec<Array>>) -> Result<Array> {
+fn loss(all: &[Array], states: impl Fn(&[Array]) -> Result<Vec<Array>>) -> Result<Array> {
     states(all).map(|states| states[0].square().sum(()))
 }
 
@@ -233,7 +233,7 @@ fn gradients_without_a_cotangent_of_the_cells_and_of_gradients() -> Result<()> {
     // The gradient of the squared length of the gradient.
     let length = |gradients: Vec<Array>| {
         let squares = gradients.iter().map(|one| one.square().sum(()));
-        squares.fold(Array::from(0.0_f32), |sum, one| sum + one)
+        squares.fold(mlx::array!([0.0]).sum(()), |sum, one| sum + one)
     };
     let ours = grad(move |all: &Vec<Array>| ours.call(all).map(length));
     let theirs = grad(move |all: &Vec<Array>| theirs.call(all).map(length));
