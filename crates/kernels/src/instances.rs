@@ -25,9 +25,16 @@ use crate::gemm::{
 use crate::order::{
     Sortable, argpartition_instance, argsort_instance, partition_instance, sort_instance,
 };
-use crate::pooling::{Pool, max_pool_gradient_instance, max_pool_instance};
+use crate::pooling::{
+    Pool, max_pool_gradient_instance, max_pool_instance, mean_pool_gradient_instance,
+    mean_pool_instance,
+};
 use crate::quantized::{ActivationBits, Quantized, quantized_matmul_instance};
 use crate::random::{random_normal_instance, random_uniform_instance};
+use crate::recurrent::{
+    RecurrentGradient, RecurrentInputs, RecurrentOutputs, RecurrentShape, RecurrentStates,
+    recurrent_gradient_instance, recurrent_instance,
+};
 use crate::rope::{RopeShape, RotaryTable, rope_instance};
 use crate::rowwise::{
     RowMajorShape, cross_entropy_gradient_instance, cross_entropy_instance, layer_norm_instance,
@@ -84,9 +91,13 @@ table! {
         matmul = matmul_instance: fn(MatrixShape, usize, &[T], &[f32], &mut [f32]) -> Result<()>;
         max_pool = max_pool_instance: fn(Pool<'_>, &[T], &mut [T]) -> Result<()>;
         max_pool_gradient = max_pool_gradient_instance: fn(Pool<'_>, &[T], &[T], &mut [T]) -> Result<()>;
+        mean_pool = mean_pool_instance: fn(Pool<'_>, &[T], &mut [T]) -> Result<()>;
+        mean_pool_gradient = mean_pool_gradient_instance: fn(Pool<'_>, &[T], &mut [T]) -> Result<()>;
         quantized_matmul = quantized_matmul_instance: fn(Quantized<T>, usize, ActivationBits, &[f32], &mut [f32]);
         random_normal = random_normal_instance: fn([u32; 2], f32, f32, &mut [T]);
         random_uniform = random_uniform_instance: fn([u32; 2], f32, f32, &mut [T]);
+        recurrent = recurrent_instance: fn(RecurrentShape, RecurrentInputs<'_, T>, RecurrentOutputs<'_, T>) -> Result<()>;
+        recurrent_gradient = recurrent_gradient_instance: fn(RecurrentShape, RecurrentInputs<'_, T>, RecurrentStates<'_, T>, &[f32], RecurrentStates<'_, T>, RecurrentGradient<'_, T>) -> Result<()>;
         rms_norm = rms_norm_instance: fn(RowMajorShape, &[T], Option<&[T]>, f32, &mut [T]) -> Result<()>;
         rope = rope_instance: fn(&RotaryTable, RopeShape, &[T], &mut [T]) -> Result<()>;
         softmax = softmax_instance: fn(RowMajorShape, &[T], &mut [T]) -> Result<()>;

@@ -38,11 +38,13 @@ mod parallel;
 mod pooling;
 mod quantized;
 mod random;
+mod recurrent;
 mod renamed;
 mod resample;
 mod rope;
 mod rowwise;
 mod simd;
+mod spatial;
 mod strided;
 mod values;
 
@@ -70,10 +72,14 @@ pub use indexing::{
 pub use linalg::{LuFactors, inverse, lu_factor, qr, solve, triangular_inverse};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
-pub use pooling::{Pool, PoolAxis, max_pool, max_pool_gradient};
+pub use pooling::{Pool, PoolAxis, max_pool, max_pool_gradient, mean_pool, mean_pool_gradient};
 pub use pulp::bytemuck::{Pod, Zeroable};
 pub use quantized::{Quantized, quantized_matmul, quantized_matmul_int8};
 pub use random::{random_bits, random_normal, random_uniform};
+pub use recurrent::{
+    RecurrentCell, RecurrentGradient, RecurrentInputs, RecurrentOutputs, RecurrentShape,
+    RecurrentStates, recurrent, recurrent_gradient,
+};
 pub use resample::{ResampleAxis, resample};
 pub use rope::{Rope, RopeShape, RotaryTable};
 pub use rowwise::{

@@ -8,10 +8,11 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::error::{Error, Result, length, product};
+use crate::error::{Error, Result, length};
 use crate::gemm::scratch::Scratch;
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
+use crate::spatial::{check_axes, elements, three_axes};
 
 const OP: &str = "resample";
 /// Nanoseconds for a term of an element on one thread.
@@ -42,6 +43,13 @@ impl ResampleAxis<'_> {
     /// The size of the output.
     fn output(&self) -> usize {
         self.starts.len().saturating_sub(1)
+    }
+
+    /// Whether every output has two terms.
+    #[inline(always)]
+    fn has_pairs(&self) -> bool {
+        let is_pair = |(output, start): (usize, &usize)| *start == 2 * output;
+        self.starts.iter().enumerate().all(is_pair)
     }
 
     #[inline(always)]
@@ -102,27 +110,15 @@ pub fn resample(
     x: &[f32],
     out: &mut [f32],
 ) -> Result<()> {
-    if !(1..=3).contains(&axes.len()) {
-        return Err(Error::Parameter {
-            op: OP,
-            what: "the number of axes",
-            wanted: "1 to 3",
-            got: axes.len(),
-        });
-    }
+    check_axes(OP, axes)?;
     axes.iter().try_for_each(ResampleAxis::check)?;
-    let size = |of: &dyn Fn(&ResampleAxis<'_>) -> usize| {
-        let inner = axes.iter().map(of);
-        let sizes: Vec<usize> = [batch, channels].into_iter().chain(inner).collect();
-        product(OP, &sizes)
-    };
-    length(OP, "x", size(&|axis| axis.input)?, x.len())?;
-    length(OP, "out", size(&|axis| axis.output())?, out.len())?;
+    let size = |of: fn(&ResampleAxis<'_>) -> usize| elements(OP, [batch, channels], axes, of);
+    length(OP, "x", size(|axis| axis.input)?, x.len())?;
+    length(OP, "out", size(|axis| axis.output())?, out.len())?;
     if out.is_empty() {
         return Ok(());
     }
-    let mut three = [ResampleAxis::ONE; 3];
-    three[3 - axes.len()..].copy_from_slice(axes);
+    let three = three_axes(axes, ResampleAxis::ONE);
     let (line, out_line) = (three[2].input * channels, three[2].output() * channels);
     let per_task = (out.len() / out_line / (8 * threads())).clamp(1, 32);
     let terms: usize = axes.iter().map(|axis| axis.indices.len()).sum();
@@ -182,6 +178,18 @@ impl WithSimd for Line<'_> {
         sum(lines, self.column);
         let channels = self.channels;
         let column = &*self.column;
+        if third.has_pairs() {
+            // Linear interpolation, in which every output has two terms.
+            let pairs = third.indices.as_chunks::<2>().0.iter();
+            let pairs = pairs.zip(third.weights.as_chunks::<2>().0);
+            for (out, (at, by)) in self.out.chunks_exact_mut(channels).zip(pairs) {
+                let [a, b] = at.map(|at| &column[at as usize * channels..][..channels]);
+                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *out = a * by[0] + b * by[1];
+                }
+            }
+            return;
+        }
         for (output, out) in self.out.chunks_exact_mut(channels).enumerate() {
             let pixels = third
                 .terms(output)

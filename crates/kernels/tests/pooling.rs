@@ -1,7 +1,9 @@
-//! Maximum pooling and its gradient against plain loops in `f64`.
+//! Pooling and its gradients against plain loops in `f64`.
 
 use half::{bf16, f16};
-use mlx_kernels::{Element, Pool, PoolAxis, max_pool, max_pool_gradient};
+use mlx_kernels::{
+    Element, Pool, PoolAxis, max_pool, max_pool_gradient, mean_pool, mean_pool_gradient,
+};
 use rstest::rstest;
 
 /// A window along one axis: kernel, stride, padding, input.
@@ -27,8 +29,8 @@ fn numbers(count: usize, seed: u64) -> Vec<f64> {
     (0..count).map(|_| next() as f64 - 3.0).collect()
 }
 
-/// Maxima, and the gradient for these cotangents.
-fn reference(pool: Pool<'_>, x: &[f64], cotangents: &[f64]) -> (Vec<f64>, Vec<f64>) {
+/// Maxima or means, and the gradient for these cotangents.
+fn reference(pool: Pool<'_>, is_mean: bool, x: &[f64], cotangents: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let one = axis([1, 1, 0, 1]);
     let mut axes = [one; 3];
     axes[3 - pool.axes.len()..].copy_from_slice(pool.axes);
@@ -41,6 +43,7 @@ fn reference(pool: Pool<'_>, x: &[f64], cotangents: &[f64]) -> (Vec<f64>, Vec<f6
     let places = |[a, b, c]: [usize; 3]| {
         (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).map(move |k| [i, j, k])))
     };
+    let outside = if is_mean { 0.0 } else { f64::NEG_INFINITY };
     let (mut maxima, mut gradient) = (Vec::new(), vec![0.0; x.len()]);
     for batch in 0..pool.batch {
         for output in places(outputs) {
@@ -52,13 +55,22 @@ fn reference(pool: Pool<'_>, x: &[f64], cotangents: &[f64]) -> (Vec<f64>, Vec<f6
                             let place = output[a] * axes[a].stride + k[a];
                             match place.checked_sub(axes[a].padding) {
                                 Some(place) if place < inputs[a] => at = at * inputs[a] + place,
-                                _ => return (None, f64::NEG_INFINITY),
+                                _ => return (None, outside),
                             }
                         }
                         let at = at * pool.channels + channel;
                         (Some(at), x[at])
                     })
                     .collect();
+                let cotangent = cotangents[maxima.len()];
+                if is_mean {
+                    let count = window.len() as f64;
+                    for at in window.iter().filter_map(|(at, _)| *at) {
+                        gradient[at] += cotangent / count;
+                    }
+                    maxima.push(window.iter().map(|(_, x)| x).sum::<f64>() / count);
+                    continue;
+                }
                 let is_nan = window.iter().any(|(_, x)| x.is_nan());
                 let max = window
                     .iter()
@@ -66,7 +78,6 @@ fn reference(pool: Pool<'_>, x: &[f64], cotangents: &[f64]) -> (Vec<f64>, Vec<f6
                     .fold(f64::NEG_INFINITY, f64::max);
                 let max = if is_nan { f64::NAN } else { max };
                 let count = window.iter().filter(|(_, x)| *x == max).count() as f64;
-                let cotangent = cotangents[maxima.len()];
                 for (at, x) in window {
                     if let Some(at) = at {
                         let share = if x == max { 1.0 } else { 0.0 };
@@ -95,7 +106,8 @@ fn check<T: Element>(
     };
     let outputs: usize = axes.iter().map(|axis| axis.output).product();
     let cotangents = numbers(2 * outputs * channels, 5);
-    let (maxima, gradient) = reference(pool, x, &cotangents);
+    let (maxima, gradient) = reference(pool, false, x, &cotangents);
+    let wide = (x, cotangents.clone());
     let x: Vec<T> = x.iter().map(|&x| round(x)).collect();
     let cotangents: Vec<T> = cotangents.iter().map(|&x| round(x)).collect();
     let mut out = vec![T::default(); cotangents.len()];
@@ -107,16 +119,24 @@ fn check<T: Element>(
             "{got} {want}"
         );
     }
+    let near = |got: &[T], want: &[f64]| {
+        for (at, (got, want)) in got.iter().zip(want).enumerate() {
+            let got = value(*got);
+            let is_near = (got - want).abs() <= tolerance * want.abs().max(1.0);
+            assert!(
+                is_near || got.is_nan() && want.is_nan() || got == *want,
+                "{at}: {got} {want}"
+            );
+        }
+    };
     let mut got = vec![T::default(); x.len()];
     max_pool_gradient(pool, &x, &cotangents, &mut got).unwrap();
-    for (at, (got, want)) in got.iter().zip(&gradient).enumerate() {
-        let got = value(*got);
-        let is_near = (got - want).abs() <= tolerance * want.abs().max(1.0);
-        assert!(
-            is_near || got.is_nan() && want.is_nan(),
-            "{at}: {got} {want}"
-        );
-    }
+    near(&got, &gradient);
+    let (means, gradient) = reference(pool, true, wide.0, &wide.1);
+    mean_pool(pool, &x, &mut out).unwrap();
+    near(&out, &means);
+    mean_pool_gradient(pool, &cotangents, &mut got).unwrap();
+    near(&got, &gradient);
 }
 
 #[rstest]
@@ -176,6 +196,23 @@ fn refuses_other_lengths_and_sizes() {
         .unwrap_err()
         .to_string();
     assert_eq!(text, "max_pool: kernel must be at least 1, got 0");
+    let text = mean_pool(pool(&axes), &[0.0; 4], &mut [0.0; 3]).unwrap_err();
+    assert_eq!(
+        text.to_string(),
+        "mean_pool: out must have 2 elements, got 3"
+    );
+    let text = mean_pool_gradient(pool(&axes), &[0.0; 2], &mut [0.0; 5]).unwrap_err();
+    let text = text.to_string();
+    assert_eq!(text, "mean_pool_gradient: x must have 4 elements, got 5");
+    mean_pool::<f32>(
+        Pool {
+            batch: 0,
+            ..pool(&axes)
+        },
+        &[],
+        &mut [],
+    )
+    .unwrap();
     let text = max_pool_gradient(pool(&[]), &[0.0; 4], &[0.0; 2], &mut [0.0; 4]).unwrap_err();
     let text = text.to_string();
     assert_eq!(

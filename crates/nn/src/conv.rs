@@ -1,9 +1,9 @@
 //! Convolutions.
 
-use mlx::{Array, ConvOptions, Error, Integer, Op, Shape, bind};
+use mlx::{Array, Error, Integer, Op, Shape, bind};
 
 use crate::batch_norm::scaled;
-use crate::kernels::{self, Convolution};
+use crate::kernels::Convolution;
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{Init, Module, ModuleState};
 
@@ -254,27 +254,16 @@ impl Conv2d {
     pub fn forward(&self, x: &Array) -> Array {
         let settings = [&self.stride, &self.padding, &self.dilation];
         let settings = Convolution::new(2, settings, None, self.groups);
-        let bias = self.bias.as_ref();
-        let by_kernel = kernels::conv(settings.clone(), (x, &self.weight, bias), plain);
-        let y = by_kernel.unwrap_or_else(|| scaled(plain(&settings, x, &self.weight), None, bias));
+        let inputs = (x, &self.weight, self.bias.as_ref());
+        let y = settings.forward(inputs, |settings, x, weight| {
+            x.conv2d(weight, settings.options())
+        });
         let operands = [x, &self.weight].into_iter().chain(&self.bias);
         in_layer("Conv2d", y, operands, || {
             let axes = [Size::Any("batch"), Size::Any("height"), Size::Any("width")];
             mismatch(x, &axes, &self.weight, self.bias.as_ref(), self.groups)
         })
     }
-}
-
-/// Convolves `x`, without bias.
-#[track_caller]
-fn plain(settings: &Convolution, x: &Array, weight: &Array) -> Array {
-    let options = ConvOptions {
-        stride: Shape(settings.stride.clone()),
-        padding: Shape(settings.padding.clone()),
-        dilation: Shape(settings.dilation.clone()),
-        groups: settings.groups,
-    };
-    x.conv2d(weight, options)
 }
 
 /// Returns a uniform initial weight `[out_channels, kernel.., in_channels]` over as many axes of space; the size of the

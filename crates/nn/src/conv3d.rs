@@ -1,10 +1,9 @@
 //! Convolutions over volumes.
 
-use mlx::{Array, ConvOptions, Integer, Shape};
+use mlx::{Array, Integer, Shape};
 
-use crate::batch_norm::scaled;
 use crate::conv::{biased, mismatch, settings_mismatch, uniform_weight};
-use crate::kernels::{self, Convolution};
+use crate::kernels::Convolution;
 use crate::layer_error::{Size, in_layer};
 use crate::{Forward, Init, Module, ModuleState};
 
@@ -112,9 +111,10 @@ impl Conv3d {
     pub fn forward(&self, x: &Array) -> Array {
         let settings = [&self.stride, &self.padding, &self.dilation];
         let settings = Convolution::new(3, settings, None, 1);
-        let bias = self.bias.as_ref();
-        let by_kernel = kernels::conv(settings.clone(), (x, &self.weight, bias), plain);
-        let y = by_kernel.unwrap_or_else(|| scaled(plain(&settings, x, &self.weight), None, bias));
+        let inputs = (x, &self.weight, self.bias.as_ref());
+        let y = settings.forward(inputs, |settings, x, weight| {
+            x.conv3d(weight, settings.options())
+        });
         let operands = [x, &self.weight].into_iter().chain(&self.bias);
         in_layer("Conv3d", y, operands, || {
             let axes = ["batch", "depth", "height", "width"].map(Size::Any);
@@ -127,18 +127,6 @@ impl Conv3d {
                 .or_else(|| mismatch(x, &axes, &self.weight, self.bias.as_ref(), 1))
         })
     }
-}
-
-/// Convolves `x`, without bias.
-#[track_caller]
-fn plain(settings: &Convolution, x: &Array, weight: &Array) -> Array {
-    let options = ConvOptions {
-        stride: Shape(settings.stride.clone()),
-        padding: Shape(settings.padding.clone()),
-        dilation: Shape(settings.dilation.clone()),
-        groups: settings.groups,
-    };
-    x.conv3d(weight, options)
 }
 
 impl Forward for Conv3d {

@@ -1,10 +1,9 @@
 //! Transposed convolutions over one, two and three axes.
 
-use mlx::{Array, ConvTransposeOptions, Integer, Shape};
+use mlx::{Array, Integer, Shape};
 
-use crate::batch_norm::scaled;
 use crate::conv::{biased, mismatch, settings_mismatch, uniform_weight};
-use crate::kernels::{self, Convolution};
+use crate::kernels::Convolution;
 use crate::layer_error::{Size, in_layer};
 use crate::{Forward, Init, Module, ModuleState};
 
@@ -121,13 +120,10 @@ macro_rules! layers {
             pub fn forward(&self, x: &Array) -> Array {
                 let settings = [&self.stride, &self.padding, &self.dilation];
                 let settings = Convolution::new($n, settings, Some(&self.output_padding), 1);
-                let plain = |settings: &Convolution, x: &Array, weight: &Array| {
-                    x.$operation(weight, options(settings))
-                };
-                let bias = self.bias.as_ref();
-                let by_kernel = kernels::conv(settings.clone(), (x, &self.weight, bias), plain);
-                let y = by_kernel
-                    .unwrap_or_else(|| scaled(plain(&settings, x, &self.weight), None, bias));
+                let inputs = (x, &self.weight, self.bias.as_ref());
+                let y = settings.forward(inputs, |settings, x, weight| {
+                    x.$operation(weight, settings.transposed_options())
+                });
                 let operands = [x, &self.weight].into_iter().chain(&self.bias);
                 in_layer(stringify!($name), y, operands, || {
                     let axes = $axes.map(Size::Any);
@@ -150,17 +146,6 @@ macro_rules! layers {
             }
         }
     )*};
-}
-
-fn options(settings: &Convolution) -> ConvTransposeOptions {
-    let output_padding = settings.transposed.clone().unwrap_or_else(|| vec![0]);
-    ConvTransposeOptions {
-        stride: Shape(settings.stride.clone()),
-        padding: Shape(settings.padding.clone()),
-        dilation: Shape(settings.dilation.clone()),
-        output_padding: Shape(output_padding),
-        groups: settings.groups,
-    }
 }
 
 layers! {

@@ -2,15 +2,8 @@
 
 use mlx::{Array, Dtype, Error, Op, PadMode, Result, Shape, bind};
 
-use crate::kernels::{PoolWindows, max_pool};
+use crate::kernels::{PoolWindows, Pooling, pool};
 use crate::{Forward, Module};
-
-/// How windows become one value.
-#[derive(Clone, Copy, PartialEq)]
-enum Pooling {
-    Max,
-    Mean,
-}
 
 macro_rules! pools {
     ($($name:ident $n:literal $pooling:ident $what:literal $padding:literal $shape:literal;)*) => {$(
@@ -122,12 +115,13 @@ impl Windows<'_> {
             stride: stride.into(),
             padding: padding.into(),
         };
-        match pooling {
-            Pooling::Max => match max_pool(&windows, x, composed_max) {
-                Some(y) => Ok(y),
-                None => composed_max(&windows, x),
-            },
-            Pooling::Mean => mean(&windows, x),
+        let composed = match pooling {
+            Pooling::Max => max,
+            Pooling::Mean => mean,
+        };
+        match pool(&windows, pooling, x, composed) {
+            Some(y) => Ok(y),
+            None => composed(&windows, x),
         }
     }
 
@@ -153,12 +147,12 @@ impl Windows<'_> {
 
 /// Returns the maximum of windows, which fit, in MLX's operations.
 #[track_caller]
-fn composed_max(windows: &PoolWindows, x: &Array) -> Result<Array> {
+fn max(windows: &PoolWindows, x: &Array) -> Result<Array> {
     let (elements, axes) = elements(windows, &padded(x, &windows.padding, f32::NEG_INFINITY))?;
     Ok(elements.max(axes))
 }
 
-/// Returns the mean of windows, which fit.
+/// Returns the mean of windows, which fit, in MLX's operations.
 #[track_caller]
 fn mean(windows: &PoolWindows, x: &Array) -> Result<Array> {
     let padded = padded(x, &windows.padding, 0.0);

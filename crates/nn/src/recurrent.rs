@@ -1,13 +1,15 @@
 //! Recurrent layers: each step of a sequence is computed from its input and the step before.
 //!
 //! The products of the inputs of all steps are one product, which is cut into steps, so that a step has one product of
-//! its own, and the gradients of steps are joined once.
+//! its own, and the gradients of steps are joined once. In eager calls on the CPU all steps are one kernel.
 
 use mlx::{Array, Error, Integer, Result, addmm, concatenate, stack};
+use mlx_kernels::RecurrentCell;
 
 use crate::conv::biased;
+use crate::kernels::{self, Sequence};
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
-use crate::{AnyLayer, Forward, Init, IntoLayer, Module, ModuleState, Tanh};
+use crate::{AnyLayer, Forward, Init, IntoLayer, Module, ModuleState, ReLU, Tanh, activation};
 
 /// An Elman recurrent layer, `mlx.nn.RNN`: `h[t + 1] = tanh(Wxh x[t] + Whh h[t] + bias)`.
 ///
@@ -97,21 +99,44 @@ impl RNN {
 
     #[track_caller]
     fn steps(&self, weights: &Weights<'_>, x: &Array, hidden: Option<&Array>) -> Result<Array> {
-        let all_steps = cut(&weights.projected(x))?;
-        let recurrent = weights.recurrent(all_steps.len());
-        let mut hidden = hidden.cloned();
-        let mut all = Vec::new();
-        for step in all_steps {
-            let sum = match &hidden {
-                Some(hidden) => addmm(&step, hidden, &recurrent),
-                None => step,
-            };
-            let next = self.nonlinearity.forward(&sum);
-            all.push(next.clone());
-            hidden = Some(next);
-        }
-        Ok(stack(&all, -2))
+        let sequence = weights.sequence(x, [None, hidden, None]);
+        let by_kernel = if self.nonlinearity.is::<Tanh>() {
+            kernels::recurrent(RecurrentCell::Tanh, &sequence, |sequence| {
+                rnn(sequence, activation::tanh)
+            })
+        } else if self.nonlinearity.is::<ReLU>() {
+            kernels::recurrent(RecurrentCell::Relu, &sequence, |sequence| {
+                rnn(sequence, activation::relu)
+            })
+        } else {
+            None
+        };
+        let states = match by_kernel {
+            Some(states) => states,
+            None => rnn(&sequence, |x| self.nonlinearity.forward(x))?,
+        };
+        let [hidden] = states_of(states)?;
+        Ok(hidden)
     }
+}
+
+/// The hidden states of an [`RNN`] in MLX's operations.
+#[track_caller]
+fn rnn(sequence: &Sequence, nonlinearity: impl Fn(&Array) -> Array) -> Result<Vec<Array>> {
+    let all_steps = cut(&sequence.projected)?;
+    let recurrent = recurrent(&sequence.weight, all_steps.len());
+    let mut hidden = sequence.hidden.clone();
+    let mut all = Vec::new();
+    for step in all_steps {
+        let sum = match &hidden {
+            Some(hidden) => addmm(&step, hidden, &recurrent),
+            None => step,
+        };
+        let next = nonlinearity(&sum);
+        all.push(next.clone());
+        hidden = Some(next);
+    }
+    Ok(vec![stack(&all, -2)])
 }
 
 /// A gated recurrent unit, `mlx.nn.GRU`.
@@ -201,43 +226,55 @@ impl GRU {
 
     #[track_caller]
     fn steps(&self, weights: &Weights<'_>, x: &Array, hidden: Option<&Array>) -> Result<Array> {
-        let size = self.wh.dim(-1)?;
-        // The bias of the product with the hidden state: none of `r` and `z`.
-        let bias = self.bhn.as_ref().map(|bhn| {
-            let none = mlx::zeros_like(bhn);
-            concatenate([&none, &none, bhn], 0)
-        });
-        let all_steps = cut(&weights.projected(x))?;
-        let recurrent = weights.recurrent(all_steps.len());
-        let mut hidden = hidden.cloned();
-        let mut all = Vec::new();
-        for step in all_steps {
-            let [input_gates, input_new] = parts(&step, [size * 2])?;
-            let (gates, offset) = match &hidden {
-                Some(hidden) => {
-                    let product = match &bias {
-                        Some(bias) => addmm(bias, hidden, &recurrent),
-                        None => hidden.matmul(&recurrent),
-                    };
-                    let [gates, new] = parts(&product, [size * 2])?;
-                    (input_gates + gates, Some(new))
-                }
-                None => (input_gates, self.bhn.clone()),
-            };
-            let [reset, update] = parts(&gates.sigmoid(), [size])?;
-            let new = match offset {
-                Some(offset) => (input_new + reset * offset).tanh(),
-                None => input_new.tanh(),
-            };
-            let next = match &hidden {
-                Some(hidden) => &new + update * (hidden - &new),
-                None => &new - update * &new,
-            };
-            all.push(next.clone());
-            hidden = Some(next);
-        }
-        Ok(stack(&all, -2))
+        let sequence = weights.sequence(x, [self.bhn.as_ref(), hidden, None]);
+        let states = match kernels::recurrent(RecurrentCell::Gru, &sequence, gru) {
+            Some(states) => states,
+            None => gru(&sequence)?,
+        };
+        let [hidden] = states_of(states)?;
+        Ok(hidden)
     }
+}
+
+/// The hidden states of a [`GRU`] in MLX's operations.
+#[track_caller]
+fn gru(sequence: &Sequence) -> Result<Vec<Array>> {
+    let size = sequence.weight.dim(-1)?;
+    // The bias of the product with the hidden state: none of `r` and `z`.
+    let bias = sequence.bias.as_ref().map(|bhn| {
+        let none = mlx::zeros_like(bhn);
+        concatenate([&none, &none, bhn], 0)
+    });
+    let all_steps = cut(&sequence.projected)?;
+    let recurrent = recurrent(&sequence.weight, all_steps.len());
+    let mut hidden = sequence.hidden.clone();
+    let mut all = Vec::new();
+    for step in all_steps {
+        let [input_gates, input_new] = parts(&step, [size * 2])?;
+        let (gates, offset) = match &hidden {
+            Some(hidden) => {
+                let product = match &bias {
+                    Some(bias) => addmm(bias, hidden, &recurrent),
+                    None => hidden.matmul(&recurrent),
+                };
+                let [gates, new] = parts(&product, [size * 2])?;
+                (input_gates + gates, Some(new))
+            }
+            None => (input_gates, sequence.bias.clone()),
+        };
+        let [reset, update] = parts(&gates.sigmoid(), [size])?;
+        let new = match offset {
+            Some(offset) => (input_new + reset * offset).tanh(),
+            None => input_new.tanh(),
+        };
+        let next = match &hidden {
+            Some(hidden) => &new + update * (hidden - &new),
+            None => &new - update * &new,
+        };
+        all.push(next.clone());
+        hidden = Some(next);
+    }
+    Ok(vec![stack(&all, -2)])
 }
 
 /// A long short-term memory, `mlx.nn.LSTM`.
@@ -345,30 +382,42 @@ impl LSTM {
         hidden: Option<&Array>,
         cell: Option<&Array>,
     ) -> Result<(Array, Array)> {
-        let size = self.wh.dim(-1)?;
-        let all_steps = cut(&weights.projected(x))?;
-        let recurrent = weights.recurrent(all_steps.len());
-        let (mut hidden, mut cell) = (hidden.cloned(), cell.cloned());
-        let (mut all_hidden, mut all_cells) = (Vec::new(), Vec::new());
-        for step in all_steps {
-            let sums = match &hidden {
-                Some(hidden) => addmm(&step, hidden, &recurrent),
-                None => step,
-            };
-            let [input_forget, candidate, output] = parts(&sums, [size * 2, size * 3])?;
-            let [input, forget] = parts(&input_forget.sigmoid(), [size])?;
-            let added = input * candidate.tanh();
-            let next = match &cell {
-                Some(cell) => forget * cell + added,
-                None => added,
-            };
-            let state = output.sigmoid() * next.tanh();
-            all_hidden.push(state.clone());
-            all_cells.push(next.clone());
-            (hidden, cell) = (Some(state), Some(next));
-        }
-        Ok((stack(&all_hidden, -2), stack(&all_cells, -2)))
+        let sequence = weights.sequence(x, [None, hidden, cell]);
+        let states = match kernels::recurrent(RecurrentCell::Lstm, &sequence, lstm) {
+            Some(states) => states,
+            None => lstm(&sequence)?,
+        };
+        let [hidden, cell] = states_of(states)?;
+        Ok((hidden, cell))
     }
+}
+
+/// The hidden states and cells of an [`LSTM`] in MLX's operations.
+#[track_caller]
+fn lstm(sequence: &Sequence) -> Result<Vec<Array>> {
+    let size = sequence.weight.dim(-1)?;
+    let all_steps = cut(&sequence.projected)?;
+    let recurrent = recurrent(&sequence.weight, all_steps.len());
+    let (mut hidden, mut cell) = (sequence.hidden.clone(), sequence.cell.clone());
+    let (mut all_hidden, mut all_cells) = (Vec::new(), Vec::new());
+    for step in all_steps {
+        let sums = match &hidden {
+            Some(hidden) => addmm(&step, hidden, &recurrent),
+            None => step,
+        };
+        let [input_forget, candidate, output] = parts(&sums, [size * 2, size * 3])?;
+        let [input, forget] = parts(&input_forget.sigmoid(), [size])?;
+        let added = input * candidate.tanh();
+        let next = match &cell {
+            Some(cell) => forget * cell + added,
+            None => added,
+        };
+        let state = output.sigmoid() * next.tanh();
+        all_hidden.push(state.clone());
+        all_cells.push(next.clone());
+        (hidden, cell) = (Some(state), Some(next));
+    }
+    Ok(vec![stack(&all_hidden, -2), stack(&all_cells, -2)])
 }
 
 impl Forward for RNN {
@@ -414,13 +463,15 @@ impl Weights<'_> {
         }
     }
 
-    /// Returns the weights of the hidden state as the right side of products, `[hidden_size, gates * hidden_size]`. For
-    /// several steps they are copied once into the order in which small products read them.
+    /// Returns what the states of all steps are made of, with what is added to a product, and states before the first step.
     #[track_caller]
-    fn recurrent(&self, n_steps: usize) -> Array {
-        match n_steps {
-            1 => self.hidden.t(),
-            _ => self.hidden.t().contiguous(),
+    fn sequence(&self, x: &Array, [bias, hidden, cell]: [Option<&Array>; 3]) -> Sequence {
+        Sequence {
+            projected: self.projected(x),
+            weight: self.hidden.clone(),
+            bias: bias.cloned(),
+            hidden: hidden.cloned(),
+            cell: cell.cloned(),
         }
     }
 
@@ -481,6 +532,24 @@ impl Weights<'_> {
 #[allow(clippy::cast_precision_loss)]
 fn scale(hidden_size: i32) -> f32 {
     (1.0 / hidden_size.max(1) as f32).sqrt()
+}
+
+/// Returns weights of the hidden state as the right side of products, `[hidden_size, gates * hidden_size]`. For several
+/// steps they are copied once into the order in which small products read them.
+#[track_caller]
+fn recurrent(weight: &Array, n_steps: usize) -> Array {
+    match n_steps {
+        1 => weight.t(),
+        _ => weight.t().contiguous(),
+    }
+}
+
+/// Returns states, of which there are `N`.
+fn states_of<const N: usize>(states: Vec<Array>) -> Result<[Array; N]> {
+    states.try_into().map_err(|states: Vec<Array>| {
+        let message = format!("wanted {N} kinds of states, got {}", states.len());
+        Error::op("recurrent", message)
+    })
 }
 
 /// Returns the steps of `[.., length, size]`, each `[.., size]`. The gradient of all of them together is one join.

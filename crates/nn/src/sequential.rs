@@ -1,6 +1,6 @@
 //! Layers in a row, of any types: `mlx.nn.Sequential`, and `mlx.nn.Identity`.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,6 +98,11 @@ impl AnyLayer {
     pub fn forward(&self, x: &Array) -> Array {
         self.0.forward_array(x)
     }
+
+    /// Returns whether the layer is of this type.
+    pub(crate) fn is<L: 'static>(&self) -> bool {
+        self.0.as_any().is::<L>()
+    }
 }
 
 impl Forward for AnyLayer {
@@ -145,6 +150,7 @@ impl Tree for AnyLayer {
 
 /// What is asked of a layer whose type is not known.
 trait Layer {
+    fn as_any(&self) -> &dyn Any;
     fn forward_array(&self, x: &Array) -> Array;
     fn clone_layer(&self) -> Box<dyn Layer>;
     fn visit_layer<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>);
@@ -156,6 +162,9 @@ trait Layer {
 }
 
 impl<L: Forward + Module> Layer for L {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
     #[track_caller]
     fn forward_array(&self, x: &Array) -> Array {
         self.forward(x)

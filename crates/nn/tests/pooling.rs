@@ -1,16 +1,35 @@
-//! Maximum pooling by kernels against MLX's own maximum of windows, as Python MLX writes it, gradients with ties among them.
+//! Pooling by kernels against MLX's own maximum and mean of windows, as Python MLX writes them, gradients with ties among
+//! them.
 
 use mlx::{Array, CloseOptions, Dtype, PadMode, Result, custom_vjp, grad, vjp, vmap};
-use mlx_nn::{MaxPool1d, MaxPool2d, MaxPool3d};
+use mlx_nn::{AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d};
 use mlx_testdata::needs;
 use rstest::rstest;
 
 /// `mlx.nn`'s pooling: a view of windows of the padded array, and its maximum.
 fn of_windows(x: &Array, kernel: i32, stride: i32, padding: i32) -> Result<Array> {
+    let (elements, axes) = windows(x, kernel, stride, padding, f32::NEG_INFINITY)?;
+    Ok(elements.max(axes))
+}
+
+/// The same with the mean.
+fn mean_of_windows(x: &Array, kernel: i32, stride: i32, padding: i32) -> Result<Array> {
+    let (elements, axes) = windows(x, kernel, stride, padding, 0.0)?;
+    Ok(elements.mean(axes))
+}
+
+/// A view of windows of the padded array, and the axes of their elements.
+fn windows(
+    x: &Array,
+    kernel: i32,
+    stride: i32,
+    padding: i32,
+    outside: f32,
+) -> Result<(Array, Vec<i32>)> {
     let ndim = x.ndim()?;
     let mut widths = vec![(padding, padding); ndim];
     (widths[0], widths[ndim - 1]) = ((0, 0), (0, 0));
-    let padded = x.pad_with(widths, PadMode::Constant, f32::NEG_INFINITY);
+    let padded = x.pad_with(widths, PadMode::Constant, outside);
     let shape = padded.shape()?;
     let mut steps = vec![1_i64; ndim];
     for axis in (1..ndim).rev() {
@@ -30,7 +49,7 @@ fn of_windows(x: &Array, kernel: i32, stride: i32, padding: i32) -> Result<Array
     strides.push(1);
     let n_axes = i32::try_from(ndim - 2).expect("few axes");
     let axes: Vec<i32> = (1 + n_axes..1 + 2 * n_axes).collect();
-    Ok(padded.as_strided(sizes, strides, 0).max(axes))
+    Ok((padded.as_strided(sizes, strides, 0), axes))
 }
 
 fn pool(x: &Array, kernel: i32, stride: i32, padding: i32) -> Array {
@@ -44,6 +63,23 @@ fn pool(x: &Array, kernel: i32, stride: i32, padding: i32) -> Array {
             .padding(padding)
             .forward(x),
         _ => MaxPool3d::new(kernel)
+            .stride(stride)
+            .padding(padding)
+            .forward(x),
+    }
+}
+
+fn mean(x: &Array, kernel: i32, stride: i32, padding: i32) -> Array {
+    match x.ndim() {
+        Ok(3) => AvgPool1d::new(kernel)
+            .stride(stride)
+            .padding(padding)
+            .forward(x),
+        Ok(4) => AvgPool2d::new(kernel)
+            .stride(stride)
+            .padding(padding)
+            .forward(x),
+        _ => AvgPool3d::new(kernel)
             .stride(stride)
             .padding(padding)
             .forward(x),
@@ -109,6 +145,23 @@ fn values_and_gradients_are_mlx_s(
         Dtype::Float16 => 2e-3,
         _ => 2e-2,
     };
+    assert_near(&got, &want.astype(dtype), tolerance)?;
+    let (means, want) = vjp(
+        |x: &Array| mean_of_windows(x, kernel, stride, padding),
+        &wide,
+        &cotangent,
+    )?;
+    let (got_means, got) = vjp(
+        |x: &Array| mean(x, kernel, stride, padding),
+        &x,
+        &cotangent.astype(dtype),
+    )?;
+    assert_near(
+        &mean(&x, kernel, stride, padding),
+        &means.astype(dtype),
+        tolerance,
+    )?;
+    assert_near(&got_means, &means.astype(dtype), tolerance)?;
     assert_near(&got, &want.astype(dtype), tolerance)
 }
 
@@ -139,7 +192,15 @@ fn batched_by_vmap_and_differentiated_twice() -> Result<()> {
         let gradient = grad(move |x: &Array| pool(x).map(|y| (&y * &y).sum(()))).call(x)?;
         Ok((&gradient * &gradient).sum(()))
     }
+    let want: Vec<Array> = (0..3)
+        .map(|at| mean_of_windows(&x.index(at), 3, 2, 1))
+        .collect::<Result<_>>()?;
+    let got = vmap(|x: &Array| mean(x, 3, 2, 1)).call(&x)?;
+    assert_near(&got, &mlx::stack(&want, 0), 1e-6)?;
     let x = ties(&[2, 7, 6, 4], 5)?;
+    let ours = grad(|x: &Array| length(x, |x| Ok(mean(x, 3, 2, 1)))).call(&x)?;
+    let theirs = grad(|x: &Array| length(x, |x| mean_of_windows(x, 3, 2, 1))).call(&x)?;
+    assert_near(&ours, &theirs, 1e-5)?;
     let ours = grad(|x: &Array| length(x, |x| Ok(pool(x, 3, 2, 1)))).call(&x)?;
     let theirs = grad(|x: &Array| length(x, |x| of_windows(x, 3, 2, 1))).call(&x)?;
     assert_near(&ours, &theirs, 1e-5)

@@ -33,6 +33,8 @@ mod pooling;
 mod qq_linear;
 #[path = "quantized.rs"]
 mod quantized;
+#[path = "recurrent.rs"]
+mod recurrent;
 #[path = "sequence_layers.rs"]
 mod sequence_layers;
 #[path = "sequence_layers_golden.rs"]

@@ -68,7 +68,7 @@ const CRATES: [Crate; 3] = [
         folder: "crates/kernels/src/",
         layers: &[
             &["element_type", "error", "parallel", "simd"],
-            &["element", "strided"],
+            &["element", "spatial", "strided"],
             &[
                 "elementwise",
                 "fft",
@@ -84,6 +84,7 @@ const CRATES: [Crate; 3] = [
                 "linalg",
                 "pooling",
                 "quantized",
+                "recurrent",
                 "resample",
                 "rope",
                 "values",

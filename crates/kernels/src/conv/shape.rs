@@ -1,6 +1,7 @@
 //! The sizes of a convolution over up to three axes, and which element of the input a window reads.
 
-use crate::error::{Error, Result, length, product};
+use crate::error::{Error, Result, length};
+use crate::spatial::{check_axes, check_positive, elements, three_axes};
 
 /// The name of the kernel in errors.
 pub(super) const OP: &str = "conv";
@@ -99,9 +100,7 @@ pub struct Conv<'a> {
 impl Conv<'_> {
     /// The axes, with axes of one element before them if there are fewer than three.
     pub(super) fn three_axes(&self) -> [ConvAxis; 3] {
-        let mut axes = [ConvAxis::ONE; 3];
-        axes[3 - self.axes.len()..].copy_from_slice(self.axes);
-        axes
+        three_axes(self.axes, ConvAxis::ONE)
     }
 
     /// Elements of a window for one output channel.
@@ -112,23 +111,17 @@ impl Conv<'_> {
 
     /// Refuses sizes that are 0 or too large to count, and slices of other lengths.
     pub(super) fn check(&self, x: usize, weight: usize, out: usize) -> Result<()> {
-        let refuse = |what, wanted, got| {
-            Err(Error::Parameter {
-                op: OP,
-                what,
-                wanted,
-                got,
-            })
-        };
-        if !(1..=3).contains(&self.axes.len()) {
-            return refuse("the number of axes", "1 to 3", self.axes.len());
-        }
+        check_axes(OP, self.axes)?;
         if self.groups == 0
             || !self.channels.is_multiple_of(self.groups)
             || !self.outputs.is_multiple_of(self.groups)
         {
-            let wanted = "a divisor of both numbers of channels";
-            return refuse("groups", wanted, self.groups);
+            return Err(Error::Parameter {
+                op: OP,
+                what: "groups",
+                wanted: "a divisor of both numbers of channels",
+                got: self.groups,
+            });
         }
         for axis in self.axes {
             let sizes = [
@@ -137,11 +130,7 @@ impl Conv<'_> {
                 ("kernel_dilation", axis.kernel_dilation),
                 ("input_dilation", axis.input_dilation),
             ];
-            for (what, size) in sizes {
-                if size == 0 {
-                    return refuse(what, "at least 1", size);
-                }
-            }
+            check_positive(OP, &sizes)?;
             // Half of the largest number leaves room for sums of two.
             let most = isize::MAX as usize / 2;
             let reaches = [
@@ -156,26 +145,13 @@ impl Conv<'_> {
                 }
             }
         }
-        let size = |first: usize, last: usize, of: fn(&ConvAxis) -> usize| {
-            let inner = self.axes.iter().map(of);
-            let sizes: Vec<usize> = [first, last].into_iter().chain(inner).collect();
-            product(OP, &sizes)
-        };
-        length(
-            OP,
-            "x",
-            size(self.batch, self.channels, |axis| axis.input)?,
-            x,
-        )?;
-        let weights = size(self.outputs, self.channels / self.groups, |axis| {
-            axis.kernel
-        })?;
+        let size = |others, of: fn(&ConvAxis) -> usize| elements(OP, others, self.axes, of);
+        let inputs = size([self.batch, self.channels], |axis| axis.input)?;
+        length(OP, "x", inputs, x)?;
+        let width = self.channels / self.groups;
+        let weights = size([self.outputs, width], |axis| axis.kernel)?;
         length(OP, "weight", weights, weight)?;
-        length(
-            OP,
-            "out",
-            size(self.batch, self.outputs, |axis| axis.output)?,
-            out,
-        )
+        let outputs = size([self.batch, self.outputs], |axis| axis.output)?;
+        length(OP, "out", outputs, out)
     }
 }

@@ -13,7 +13,7 @@ use super::shape::{Conv, ConvAxis};
 use crate::element::{Element, to_f32_vec};
 use crate::error::{Error, Result};
 use crate::gemm::blocked::{Product, Sizes, multiply};
-use crate::gemm::factors::{RightColumns, Strided};
+use crate::gemm::factors::{RightColumns, Strided, copy_in_registers};
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
 
@@ -196,7 +196,7 @@ impl RightColumns for WindowElements<'_> {
                 let pixel = ((batch * a.input + i) * b.input + j) * c.input + k;
                 let x = &self.x[pixel * self.channels..];
                 for &(from, at, count) in &inside {
-                    copy::<S>(&x[from..][..count], &mut out[at..at + count]);
+                    copy_in_registers::<S>(&x[from..][..count], &mut out[at..at + count]);
                 }
                 continue;
             }
@@ -209,22 +209,9 @@ impl RightColumns for WindowElements<'_> {
                     continue;
                 };
                 let pixel = ((batch * a.input + i) * b.input + j) * c.input + k;
-                copy::<S>(&self.x[pixel * self.channels + channel..][..count], out);
+                copy_in_registers::<S>(&self.x[pixel * self.channels + channel..][..count], out);
             }
         }
-    }
-}
-
-/// Copies numbers in registers: a call that copies so few costs more than they do.
-#[inline(always)]
-fn copy<S: Simd>(from: &[f32], out: &mut [f32]) {
-    let (from, from_rest) = S::as_simd_f32s(from);
-    let (out, out_rest) = S::as_mut_simd_f32s(out);
-    for (out, from) in out.iter_mut().zip(from) {
-        *out = *from;
-    }
-    for (out, from) in out_rest.iter_mut().zip(from_rest) {
-        *out = *from;
     }
 }
 

@@ -79,6 +79,19 @@ pub(crate) trait RightColumns: Sync {
     );
 }
 
+/// Copies numbers in registers: a call that copies so few bytes costs more than they do.
+#[inline(always)]
+pub(crate) fn copy_in_registers<S: Simd>(from: &[f32], out: &mut [f32]) {
+    let (from, from_rest) = S::as_simd_f32s(from);
+    let (out, out_rest) = S::as_mut_simd_f32s(out);
+    for (out, from) in out.iter_mut().zip(from) {
+        *out = *from;
+    }
+    for (out, from) in out_rest.iter_mut().zip(from_rest) {
+        *out = *from;
+    }
+}
+
 /// One matrix with any strides; sums of indices wrap around as signed ones do.
 #[derive(Clone, Copy)]
 pub(crate) struct Strided<'a, T> {
@@ -231,12 +244,9 @@ impl<T: Element> RightColumns for Strided<'_, T> {
         out: &mut [f32],
     ) {
         if T::IS_F32 && self.column_stride == 1 && columns == tile {
-            // In registers: a call that copies so few bytes costs more than they do.
             for (k, out) in out.chunks_exact_mut(tile).enumerate() {
-                let run = T::read_inline(self.run(rows.0 + k, column, tile), &mut []);
-                let out = S::as_mut_simd_f32s(out).0.iter_mut();
-                out.zip(S::as_simd_f32s(run).0)
-                    .for_each(|(out, run)| *out = *run);
+                let run = self.run(rows.0 + k, column, tile);
+                copy_in_registers::<S>(T::read_inline(run, &mut []), out);
             }
             return;
         }

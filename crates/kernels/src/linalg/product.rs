@@ -3,7 +3,7 @@
 use pulp::Simd;
 
 use crate::gemm::blocked::{Position, Product, Sizes, multiply_strided};
-use crate::gemm::factors::{RightColumns, Strided};
+use crate::gemm::factors::{RightColumns, Strided, copy_in_registers};
 use crate::parallel::threads;
 
 /// Products of fewer multiplications, some 60 microseconds, stay on the calling thread: a factorization makes many of them
@@ -84,18 +84,9 @@ impl RightColumns for Columns<'_> {
     ) {
         let from = self.data[first * self.line + column..].chunks(self.line);
         let out = out.chunks_exact_mut(tile).take(rows);
-        if columns == tile {
-            for (out, from) in out.zip(from) {
-                let (out, from) = (S::as_mut_simd_f32s(out).0, S::as_simd_f32s(&from[..tile]).0);
-                for (out, from) in out.iter_mut().zip(from) {
-                    *out = *from;
-                }
-            }
-            return;
-        }
         for (out, from) in out.zip(from) {
             let (out, rest) = out.split_at_mut(columns);
-            out.copy_from_slice(&from[..columns]);
+            copy_in_registers::<S>(&from[..columns], out);
             rest.fill(0.0);
         }
     }

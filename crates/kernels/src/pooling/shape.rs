@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result, length, product};
+use crate::error::{Error, Result, length};
+use crate::spatial::{check_axes, check_positive, elements, three_axes};
 
 /// One spatial axis of pooling.
 ///
@@ -61,30 +62,14 @@ pub struct Pool<'a> {
 impl Pool<'_> {
     /// The axes, with axes of one element before them if there are fewer than three.
     pub(super) fn three_axes(&self) -> [PoolAxis; 3] {
-        let mut axes = [PoolAxis::ONE; 3];
-        axes[3 - self.axes.len()..].copy_from_slice(self.axes);
-        axes
+        three_axes(self.axes, PoolAxis::ONE)
     }
 
     /// Refuses sizes that are 0 or too large to count, and slices of other lengths.
     pub(super) fn check(&self, op: &'static str, x: usize, out: usize) -> Result<()> {
-        let refuse = |what, wanted, got| {
-            Err(Error::Parameter {
-                op,
-                what,
-                wanted,
-                got,
-            })
-        };
-        if !(1..=3).contains(&self.axes.len()) {
-            return refuse("the number of axes", "1 to 3", self.axes.len());
-        }
+        check_axes(op, self.axes)?;
         for axis in self.axes {
-            for (what, size) in [("kernel", axis.kernel), ("stride", axis.stride)] {
-                if size == 0 {
-                    return refuse(what, "at least 1", size);
-                }
-            }
+            check_positive(op, &[("kernel", axis.kernel), ("stride", axis.stride)])?;
             // A quarter of the largest number leaves room for sums.
             let most = usize::MAX / 4;
             let reach = axis.output.checked_mul(axis.stride);
@@ -93,14 +78,8 @@ impl Pool<'_> {
                 return Err(Error::TooLarge { op });
             }
         }
-        let size = |of: fn(&PoolAxis) -> usize| {
-            let inner = self.axes.iter().map(of);
-            let sizes: Vec<usize> = [self.batch, self.channels]
-                .into_iter()
-                .chain(inner)
-                .collect();
-            product(op, &sizes)
-        };
+        let others = [self.batch, self.channels];
+        let size = |of: fn(&PoolAxis) -> usize| elements(op, others, self.axes, of);
         length(op, "x", size(|axis| axis.input)?, x)?;
         length(op, "out", size(|axis| axis.output)?, out)
     }

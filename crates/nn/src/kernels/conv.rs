@@ -1,10 +1,13 @@
 //! Convolutions with a bias as one kernel, and the gradient by weights in groups as another.
 
 use mlx::fast::{HostInput, HostKernel, HostOutput, host_kernel};
-use mlx::{Array, ArrayType, Dtype, Result, Shape, custom_vjp, vjp};
+use mlx::{
+    Array, ArrayType, ConvOptions, ConvTransposeOptions, Dtype, Result, Shape, custom_vjp, vjp,
+};
 use mlx_kernels::{Conv, ConvAxis};
 
 use super::{input, may_run, output, sizes};
+use crate::batch_norm::scaled;
 
 /// The settings of a convolution, one number for each axis of space.
 #[derive(Clone, Debug)]
@@ -37,6 +40,41 @@ impl Convolution {
             groups,
         }
     }
+
+    /// Returns the options of MLX's convolution.
+    pub(crate) fn options(&self) -> ConvOptions {
+        ConvOptions {
+            stride: Shape(self.stride.clone()),
+            padding: Shape(self.padding.clone()),
+            dilation: Shape(self.dilation.clone()),
+            groups: self.groups,
+        }
+    }
+
+    /// Returns the options of MLX's transposed convolution.
+    pub(crate) fn transposed_options(&self) -> ConvTransposeOptions {
+        let output_padding = self.transposed.clone().unwrap_or_else(|| vec![0]);
+        ConvTransposeOptions {
+            stride: Shape(self.stride.clone()),
+            padding: Shape(self.padding.clone()),
+            dilation: Shape(self.dilation.clone()),
+            output_padding: Shape(output_padding),
+            groups: self.groups,
+        }
+    }
+
+    /// Returns the convolution with its bias: by a kernel, or in MLX's operations.
+    #[track_caller]
+    pub(crate) fn forward(
+        self,
+        (x, weight, bias): (&Array, &Array, Option<&Array>),
+        composed: Composed,
+    ) -> Array {
+        match conv(self.clone(), (x, weight, bias), composed) {
+            Some(y) => y,
+            None => scaled(composed(&self, x, weight), None, bias),
+        }
+    }
 }
 
 /// The convolution without bias in MLX's operations.
@@ -45,7 +83,7 @@ pub(crate) type Composed = fn(&Convolution, &Array, &Array) -> Array;
 /// Returns a convolution over two or three axes with its bias by a kernel; `None` where MLX's operations are as fast, or
 /// something does not fit.
 #[track_caller]
-pub(crate) fn conv(
+fn conv(
     settings: Convolution,
     (x, weight, bias): (&Array, &Array, Option<&Array>),
     composed: Composed,

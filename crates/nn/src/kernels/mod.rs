@@ -4,14 +4,16 @@
 //! derivatives go through MLX's operations.
 
 mod conv;
-mod max_pool;
+mod pool;
+mod recurrent;
 mod resample;
 
 use mlx::fast::{HostInput, HostOutput};
 use mlx::{Array, Device};
 
-pub(crate) use conv::{Convolution, conv};
-pub(crate) use max_pool::{PoolWindows, max_pool};
+pub(crate) use conv::Convolution;
+pub(crate) use pool::{PoolWindows, Pooling, pool};
+pub(crate) use recurrent::{Sequence, recurrent};
 pub(crate) use resample::{Terms, resample};
 
 /// Returns whether kernels may run: on the CPU, and not while a function is traced, which records MLX's operations.

@@ -68,7 +68,6 @@ pub(crate) fn resample(
     }
     let x = x.astype(Dtype::Float32);
     let interpolation = Interpolation {
-        transposed: terms.iter().map(Terms::transposed).collect(),
         terms: terms.into(),
         composed: Arc::new(composed),
     };
@@ -78,7 +77,6 @@ pub(crate) fn resample(
 #[derive(Clone)]
 struct Interpolation {
     terms: Arc<[Terms]>,
-    transposed: Arc<[Terms]>,
     composed: Arc<dyn Fn(&Array) -> Array + Send + Sync>,
 }
 
@@ -101,7 +99,8 @@ impl Interpolation {
     fn gradient(&self) -> Result<HostKernel> {
         let this = self.clone();
         let composed = move |inputs: &[Array]| vec![Array::from_result(this.pulled(&inputs[0]))];
-        Ok(kernel("upsample gradient", Arc::clone(&self.transposed))?.composed(composed))
+        let transposed = self.terms.iter().map(Terms::transposed).collect();
+        Ok(kernel("upsample gradient", transposed)?.composed(composed))
     }
 
     /// Returns the gradient in MLX's operations, which is the same whatever the input is.
