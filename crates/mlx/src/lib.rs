@@ -97,7 +97,8 @@ pub use shape::{
 };
 pub use shared::SharedArray;
 pub use transforms::{
-    checkpoint, custom_vjp, grad, grad_of, jvp, value_and_grad, value_and_grad_of, vjp, vmap,
+    checkpoint, custom_function, custom_vjp, grad, grad_of, jvp, value_and_grad, value_and_grad_of,
+    vjp, vmap,
 };
 pub use tree::{
     ArrayList, Tree, tree_flatten, tree_map, tree_map_with_path, tree_map_with_rest, tree_merge,

@@ -17,6 +17,8 @@ mod cpu_kernels;
 mod crashes;
 #[path = "display.rs"]
 mod display;
+#[path = "custom_function.rs"]
+mod custom_function;
 #[path = "fast_attention.rs"]
 mod fast_attention;
 #[path = "fast_attention_mask.rs"]

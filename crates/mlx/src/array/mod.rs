@@ -14,7 +14,9 @@ pub use create::IntoArray;
 pub(crate) use operand::pair;
 pub use operand::{Operand, Scalar};
 pub(crate) use recorder::Traced;
-pub use recorder::{FlatFunction, OpCall, Recorder, Transform, TransformCall};
+pub use recorder::{
+    FlatFunction, FlatVmapRule, OpCall, Recorder, Transform, TransformCall, VmapRule,
+};
 pub use rows::RowIter;
 
 use std::panic::Location;
