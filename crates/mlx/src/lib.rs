@@ -45,6 +45,7 @@ mod macros;
 pub mod memory;
 mod op;
 mod ops;
+pub mod metal;
 #[doc(hidden)]
 pub mod program;
 pub mod random;
@@ -81,7 +82,7 @@ pub use eval::{async_eval, depends, eval, synchronize};
 /// Half precision as Rust types, for `to_vec::<mlx::f16>()`.
 pub use half::{bf16, f16};
 pub use index::{
-    Ellipsis, Index, NewAxis, RangeExt, Slice, put_along_axis, slice, slice_update, take,
+    Ellipsis, Index, NewAxis, RangeExt, Slice, Unique, put_along_axis, slice, slice_update, take,
     take_along_axis,
 };
 pub use io::{load, load_safetensors, save, save_safetensors, savez, savez_compressed};

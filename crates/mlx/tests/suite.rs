@@ -9,6 +9,8 @@ mod array;
 mod compiled;
 #[path = "conv.rs"]
 mod conv;
+#[path = "core_names.rs"]
+mod core_names;
 #[path = "cpu_differential/main.rs"]
 mod cpu_differential;
 #[path = "cpu_kernels.rs"]
@@ -17,6 +19,10 @@ mod cpu_kernels;
 mod crashes;
 #[path = "display.rs"]
 mod display;
+#[path = "display.rs"]
+mod display;
+#[path = "einsum_path.rs"]
+mod einsum_path;
 #[path = "custom_function.rs"]
 mod custom_function;
 #[path = "fast_attention.rs"]

@@ -33,7 +33,7 @@ const CRATES: [Crate; 3] = [
             &["tree"],
             &["bind", "eval", "shared"],
             // The CPU as a device.
-            &["cpu", "memory"],
+            &["cpu", "memory", "metal"],
             &["init"],
             // Operations under the names of Python MLX.
             &["linalg", "ops", "random"],

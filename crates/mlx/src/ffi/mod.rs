@@ -26,6 +26,7 @@ pub(crate) mod memory;
 pub(crate) mod memory_plan;
 pub(crate) mod process;
 pub(crate) mod random_key;
+pub(crate) mod metal;
 pub(crate) mod scoped_closure;
 pub(crate) mod shared;
 
