@@ -50,6 +50,7 @@ pub mod metal;
 pub mod program;
 pub mod random;
 mod renamed;
+mod qqmm;
 mod shape;
 mod shared;
 /// The old name of [`compiler_api`], until the next version.
@@ -92,6 +93,7 @@ pub use op::{FftNorm, MeshIndexing, Op, PadMode, QuantizationMode, SearchSide, T
 pub use ops::*;
 #[doc(hidden)]
 #[allow(deprecated)]
+pub use qqmm::{QqmmOptions, QqmmWeights, gather_qqmm, qqmm};
 pub use renamed::*;
 pub use shape::{
     ArrayType, Axes, Integer, Reduction, Shape, VarianceOptions, axis_index, keepdims,

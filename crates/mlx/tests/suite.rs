@@ -73,6 +73,8 @@ mod numbers;
 mod oracle;
 #[path = "process.rs"]
 mod process;
+#[path = "qqmm.rs"]
+mod qqmm;
 #[path = "promotion.rs"]
 mod promotion;
 #[path = "refusals.rs"]

@@ -41,7 +41,7 @@ const CRATES: [Crate; 3] = [
             &["fft"],
             // Functions of functions, files, threads.
             &["io", "transforms", "worker"],
-            &["compiled"],
+            &["compiled", "dlpack", "qqmm"],
             &["compiler_api"],
             &["renamed"],
         ],
