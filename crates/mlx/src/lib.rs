@@ -29,6 +29,8 @@ pub mod compiler_api;
 #[doc(hidden)]
 pub mod cpu;
 mod device;
+#[cfg(feature = "dlpack")]
+pub mod dlpack;
 mod dtype;
 mod dtype_names;
 mod error;
@@ -43,14 +45,14 @@ pub mod linalg;
 mod local;
 mod macros;
 pub mod memory;
+pub mod metal;
 mod op;
 mod ops;
-pub mod metal;
 #[doc(hidden)]
 pub mod program;
+mod qqmm;
 pub mod random;
 mod renamed;
-mod qqmm;
 mod shape;
 mod shared;
 /// The old name of [`compiler_api`], until the next version.
@@ -91,9 +93,9 @@ pub use io::{load, load_safetensors, save, save_gguf, save_safetensors, savez, s
 pub use mlx_derive::Tree;
 pub use op::{FftNorm, MeshIndexing, Op, PadMode, QuantizationMode, SearchSide, Triangle};
 pub use ops::*;
+pub use qqmm::{QqmmOptions, QqmmWeights, gather_qqmm, qqmm};
 #[doc(hidden)]
 #[allow(deprecated)]
-pub use qqmm::{QqmmOptions, QqmmWeights, gather_qqmm, qqmm};
 pub use renamed::*;
 pub use shape::{
     ArrayType, Axes, Integer, Reduction, Shape, VarianceOptions, axis_index, keepdims,

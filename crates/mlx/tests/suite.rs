@@ -17,14 +17,12 @@ mod cpu_differential;
 mod cpu_kernels;
 #[path = "crashes.rs"]
 mod crashes;
-#[path = "display.rs"]
-mod display;
+#[path = "custom_function.rs"]
+mod custom_function;
 #[path = "display.rs"]
 mod display;
 #[path = "einsum_path.rs"]
 mod einsum_path;
-#[path = "custom_function.rs"]
-mod custom_function;
 #[path = "fast_attention.rs"]
 mod fast_attention;
 #[path = "fast_attention_mask.rs"]
@@ -73,10 +71,10 @@ mod numbers;
 mod oracle;
 #[path = "process.rs"]
 mod process;
-#[path = "qqmm.rs"]
-mod qqmm;
 #[path = "promotion.rs"]
 mod promotion;
+#[path = "qqmm.rs"]
+mod qqmm;
 #[path = "refusals.rs"]
 mod refusals;
 #[path = "stft.rs"]

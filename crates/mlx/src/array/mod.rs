@@ -3,6 +3,8 @@
 mod create;
 mod display;
 mod element_cast;
+#[cfg(feature = "ndarray")]
+mod ndarray;
 mod operand;
 mod read;
 mod recorder;

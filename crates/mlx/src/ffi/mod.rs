@@ -17,6 +17,8 @@ pub(crate) mod custom;
 pub(crate) mod custom_function;
 pub(crate) mod data;
 pub(crate) mod device_info;
+#[cfg(feature = "dlpack")]
+pub(crate) mod dlpack;
 pub(crate) mod eval;
 pub(crate) mod gpu_kernel;
 pub(crate) mod handle;
@@ -24,9 +26,9 @@ pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod memory;
 pub(crate) mod memory_plan;
+pub(crate) mod metal;
 pub(crate) mod process;
 pub(crate) mod random_key;
-pub(crate) mod metal;
 pub(crate) mod scoped_closure;
 pub(crate) mod shared;
 
