@@ -118,7 +118,7 @@ impl ManagedTensor {
         Self(raw.cast())
     }
 
-    /// Gives the tensor away: whoever takes the pointer calls its deleter, on any thread.
+    /// Gives the tensor away: the code that takes the pointer calls its deleter, on any thread.
     #[must_use]
     pub fn into_raw(self) -> *mut c_void {
         let raw = self.0;
@@ -251,7 +251,7 @@ impl Drop for ManagedTensor {
 
 /// The deleter of tensors that are made here; any thread may call it.
 unsafe extern "C" fn delete(managed: *mut Managed) {
-    // SAFETY: whoever owns the tensor calls this once; `copy` has made it of a box.
+    // SAFETY: the owner of the tensor calls this once; `copy` has made it of a box.
     let managed = unsafe { Box::from_raw(managed) };
     // SAFETY: `copy` has made the manager of a box, which only this tensor has.
     drop(unsafe { Box::from_raw(managed.manager.cast::<Backing>()) });
