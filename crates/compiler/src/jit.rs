@@ -10,7 +10,7 @@ use mlx::tree::{Arguments, BoxedError, Callee, Function, Structure};
 use mlx::{Array, ArrayType, Device, Dtype, Tree};
 
 use crate::stages::{CacheKey, Compiled, Lowered, Traced, trace_ref};
-use crate::{CompileOptions, Error, Report, Result};
+use crate::{CompileOptions, Error, Report, Result, switch};
 
 /// A function that is compiled when it is called: see [`jit`].
 ///
@@ -191,8 +191,8 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
 impl<Args: Arguments, Output: Tree> Cache<'_, Args, Output> {
     #[track_caller]
     fn call(&self, args: Args::Refs<'_>) -> Result<Output> {
-        if !recorders().is_empty() {
-            // Another function is being traced: this one becomes part of it.
+        if !recorders().is_empty() || !switch::is_enabled() {
+            // Another function is being traced, and this one becomes part of it; or nothing is to be compiled.
             return self.function.apply_refs(args).map_err(Error::from_function);
         }
         let mut inputs = Vec::new();

@@ -23,6 +23,7 @@ mod passes;
 mod report;
 mod shapeless;
 mod stages;
+mod switch;
 mod trace;
 
 pub use control::{ScanOptions, cond, scan, while_loop};
@@ -35,6 +36,7 @@ pub use options::{CompileOptions, Fallback, KernelFusion, Regions};
 #[allow(deprecated)]
 pub use report::{AppliedFusion, Choice, Difference, Fired, Refused, RejectedFusion, Report};
 pub use stages::{Compiled, Lowered, Traced, trace};
+pub use switch::{disable_compile, enable_compile};
 
 /// The name of [`guide`] before.
 #[deprecated(note = "renamed to guide")]

@@ -1,8 +1,8 @@
 //! Function transforms inside and around compiled functions, each against the same without compiling.
 
-use mlx::transforms::{checkpoint, custom_vjp};
+use mlx::transforms::{checkpoint, custom_function, custom_vjp};
 use mlx::{Array, array, grad, jvp, value_and_grad, vjp, vmap};
-use mlx_compiler::{Error, ScanOptions, cond, jit, scan, while_loop};
+use mlx_compiler::{Error, Graph, ScanOptions, cond, jit, scan, trace, while_loop};
 
 type Outcome = Result<(), Error>;
 
@@ -189,5 +189,62 @@ fn transforms_take_a_compiled_function_as_it_is() -> Outcome {
     let xs = array!([[0.3, 2.0], [1.0, -1.0]]);
     close(&vmap(jit(wave)).call(&xs)?, &vmap(wave).call(&xs)?);
     close(&jit(jit(wave)).call(&x)?, &wave(&x));
+    Ok(())
+}
+
+#[test]
+fn own_rules_keep_their_meaning_in_and_around_compiled_functions() -> Outcome {
+    // Each rule gives plainly something else than the function's own derivative, to see that it is used.
+    let f = || {
+        custom_function(|x: &Array| x * x)
+            .vjp(|x: &Array, cotangent: &Array, _: &Array| cotangent * x * 10.0)
+            .jvp(|x: &Array, tangent: &Array| tangent * x * 100.0)
+    };
+    let along = move || f().vmap(|x: &Array, axes: &[Option<i32>]| (x * 7.0, [axes[0]]));
+    let x = array!([1.0, 2.0]);
+    let total = move |x: &Array| f().call(x).map(|y| y.sum(()));
+    assert_eq!(
+        values(&jit(move |x: &Array| grad(total).call(x)).call(&x)?),
+        [10.0, 20.0]
+    );
+    let tangents = jit(move |x: &Array| jvp(f(), x, x).map(|(_, tangent)| tangent));
+    assert_eq!(values(&tangents.call(&x)?), [100.0, 400.0]);
+    assert_eq!(
+        values(&jit(move |x: &Array| vmap(along()).call(x)).call(&x)?),
+        [7.0, 14.0]
+    );
+    let inner = std::rc::Rc::new(jit(along()));
+    assert_eq!(values(&inner.call(&x)?), [1.0, 4.0]);
+    let (a, b, c) = (inner.clone(), inner.clone(), inner.clone());
+    assert_eq!(
+        values(&vmap(move |x: &Array| a.call(x)).call(&x)?),
+        [7.0, 14.0]
+    );
+    let slope = grad(move |x: &Array| b.call(x).map(|y| y.sum(())));
+    assert_eq!(values(&slope.call(&x)?), [10.0, 20.0]);
+    assert_eq!(
+        values(&jvp(move |x: &Array| c.call(x), &x, &x)?.1),
+        [100.0, 400.0]
+    );
+    // Nested: a gradient of a vectorized function, and a second derivative.
+    let nested =
+        jit(move |x: &Array| grad(move |x: &Array| vmap(f()).call(x).map(|y| y.sum(()))).call(x));
+    assert_eq!(values(&nested.call(&x)?), [10.0, 20.0]);
+    let second =
+        jit(move |x: &Array| grad(move |x: &Array| grad(total).call(x).map(|y| y.sum(()))).call(x));
+    assert_eq!(values(&second.call(&x)?), [10.0, 10.0]);
+    Ok(())
+}
+
+#[test]
+fn own_rules_are_printed_and_read_again() -> Outcome {
+    let ruled = custom_function(|x: &Array| x * x).jvp(|x: &Array, t: &Array| t * x * 100.0);
+    let traced = trace(move |x: &Array| ruled.call(x), &array!([1.0]))?;
+    let text = traced.graph().to_string();
+    assert!(
+        text.contains("= custom_function x0 jvp n_captures=0 {"),
+        "{text}"
+    );
+    assert_eq!(text.parse::<Graph>().unwrap().to_string(), text);
     Ok(())
 }

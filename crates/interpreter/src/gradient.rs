@@ -34,7 +34,7 @@ pub(crate) fn run(
         captures,
     };
     match transform {
-        Transform::Checkpoint | Transform::CustomVjp => call.plain(own),
+        Transform::Checkpoint | Transform::CustomFunction { .. } => call.plain(own),
         Transform::ValueAndGrad { argnums } => {
             call.check_smooth(transform)?;
             let mut results = call.plain(own)?;
@@ -89,7 +89,7 @@ impl Differences<'_> {
 
     fn check_smooth(&self, transform: &Transform) -> Result<()> {
         let ops = self.function.graph.op_frequencies();
-        let own = ["stop_gradient", "custom_vjp"]
+        let own = ["stop_gradient", "custom_vjp", "custom_function"]
             .into_iter()
             .find(|name| ops.contains_key(*name));
         match own {

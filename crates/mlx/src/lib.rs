@@ -29,6 +29,8 @@ pub mod compiler_api;
 #[doc(hidden)]
 pub mod cpu;
 mod device;
+#[cfg(feature = "dlpack")]
+pub mod dlpack;
 mod dtype;
 mod dtype_names;
 mod error;
@@ -43,10 +45,12 @@ pub mod linalg;
 mod local;
 mod macros;
 pub mod memory;
+pub mod metal;
 mod op;
 mod ops;
 #[doc(hidden)]
 pub mod program;
+mod qqmm;
 pub mod random;
 mod renamed;
 mod shape;
@@ -81,14 +85,15 @@ pub use eval::{async_eval, depends, eval, synchronize};
 /// Half precision as Rust types, for `to_vec::<mlx::f16>()`.
 pub use half::{bf16, f16};
 pub use index::{
-    Ellipsis, Index, NewAxis, RangeExt, Slice, put_along_axis, slice, slice_update, take,
+    Ellipsis, Index, NewAxis, RangeExt, Slice, Unique, put_along_axis, slice, slice_update, take,
     take_along_axis,
 };
-pub use io::{load, load_safetensors, save, save_safetensors, savez, savez_compressed};
+pub use io::{load, load_safetensors, save, save_gguf, save_safetensors, savez, savez_compressed};
 /// Makes a struct or an enum a [`Tree`](trait@Tree) of arrays.
 pub use mlx_derive::Tree;
 pub use op::{FftNorm, MeshIndexing, Op, PadMode, QuantizationMode, SearchSide, Triangle};
 pub use ops::*;
+pub use qqmm::{QqmmOptions, QqmmWeights, gather_qqmm, qqmm};
 #[doc(hidden)]
 #[allow(deprecated)]
 pub use renamed::*;
@@ -97,7 +102,8 @@ pub use shape::{
 };
 pub use shared::SharedArray;
 pub use transforms::{
-    checkpoint, custom_vjp, grad, grad_of, jvp, value_and_grad, value_and_grad_of, vjp, vmap,
+    checkpoint, custom_function, custom_vjp, grad, grad_of, jvp, value_and_grad, value_and_grad_of,
+    vjp, vmap,
 };
 pub use tree::{
     ArrayList, Tree, tree_flatten, tree_map, tree_map_with_path, tree_map_with_rest, tree_merge,

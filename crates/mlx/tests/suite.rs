@@ -9,14 +9,20 @@ mod array;
 mod compiled;
 #[path = "conv.rs"]
 mod conv;
+#[path = "core_names.rs"]
+mod core_names;
 #[path = "cpu_differential/main.rs"]
 mod cpu_differential;
 #[path = "cpu_kernels.rs"]
 mod cpu_kernels;
 #[path = "crashes.rs"]
 mod crashes;
+#[path = "custom_function.rs"]
+mod custom_function;
 #[path = "display.rs"]
 mod display;
+#[path = "einsum_path.rs"]
+mod einsum_path;
 #[path = "fast_attention.rs"]
 mod fast_attention;
 #[path = "fast_attention_mask.rs"]
@@ -67,6 +73,8 @@ mod oracle;
 mod process;
 #[path = "promotion.rs"]
 mod promotion;
+#[path = "qqmm.rs"]
+mod qqmm;
 #[path = "refusals.rs"]
 mod refusals;
 #[path = "stft.rs"]

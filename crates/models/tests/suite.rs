@@ -17,6 +17,8 @@ mod decoding;
 mod gguf;
 #[path = "gguf_blocks.rs"]
 mod gguf_blocks;
+#[path = "gguf_written.rs"]
+mod gguf_written;
 #[path = "llama_corrupt.rs"]
 mod llama_corrupt;
 #[path = "llama_generate.rs"]

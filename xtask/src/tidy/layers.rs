@@ -33,7 +33,7 @@ const CRATES: [Crate; 3] = [
             &["tree"],
             &["bind", "eval", "shared"],
             // The CPU as a device.
-            &["cpu", "memory"],
+            &["cpu", "memory", "metal"],
             &["init"],
             // Operations under the names of Python MLX.
             &["linalg", "ops", "random"],
@@ -41,7 +41,7 @@ const CRATES: [Crate; 3] = [
             &["fft"],
             // Functions of functions, files, threads.
             &["io", "transforms", "worker"],
-            &["compiled"],
+            &["compiled", "dlpack", "qqmm"],
             &["compiler_api"],
             &["renamed"],
         ],
@@ -59,6 +59,7 @@ const CRATES: [Crate; 3] = [
             &["control", "report", "shapeless"],
             &["passes"],
             &["stages"],
+            &["switch"],
             &["jit"],
         ],
         hooks: &[],

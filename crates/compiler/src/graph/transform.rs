@@ -24,6 +24,11 @@ pub(super) fn attributes(transform: &Transform) -> Vec<(&'static str, Attribute)
                 ),
             ]
         }
+        Transform::CustomFunction { vjp, jvp, vmap } if transform.name() != "custom_vjp" => vec![
+            ("vjp", Attribute::Bool(*vjp)),
+            ("jvp", Attribute::Bool(*jvp)),
+            ("vmap", Attribute::Bool(vmap.is_some())),
+        ],
         _ => Vec::new(),
     }
 }
@@ -55,7 +60,19 @@ pub(super) fn from_parts(
             out_axes: integers(&find("out_axes")?)?,
         }),
         "checkpoint" => Some(Transform::Checkpoint),
-        "custom_vjp" => Some(Transform::CustomVjp),
+        "custom_vjp" => Some(Transform::CustomFunction {
+            vjp: true,
+            jvp: false,
+            vmap: None,
+        }),
+        // A rule for vmap is not in the text.
+        "custom_function" if find("vmap")? != Attribute::Bool(true) => {
+            Some(Transform::CustomFunction {
+                vjp: find("vjp")? == Attribute::Bool(true),
+                jvp: find("jvp")? == Attribute::Bool(true),
+                vmap: None,
+            })
+        }
         _ => None,
     }
 }

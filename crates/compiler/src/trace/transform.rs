@@ -37,9 +37,7 @@ pub(super) fn record_transform(call: &TransformCall<'_>) -> mlx::Result<Vec<Arra
         .collect();
     let inputs: Vec<&Array> = shadows.iter().collect();
     let outputs = without_recording(|| apply_at(call.transform, &functions, &inputs, call.at))?;
-    if let (Transform::CustomVjp, Some(rule)) = (call.transform, call.functions.get(1)) {
-        *traced[1].borrow_mut() = Some(record_rule(rule, &inputs, &outputs)?);
-    }
+    record_rules(call, &inputs, &outputs, &traced)?;
     let mut recorded = Vec::new();
     for slot in traced {
         match slot.borrow_mut().take() {
@@ -86,16 +84,27 @@ fn probe(function: &Rc<FlatFunction>, traced: &Traced) -> Rc<FlatFunction> {
     })
 }
 
-/// Traces the rule of a function with its own gradient.
+/// Traces the rules of a function with its own gradient or tangents.
 ///
-/// MLX calls the rule only when a gradient is taken, so the types of its arguments are put together here.
-fn record_rule(
-    rule: &Rc<FlatFunction>,
+/// MLX calls them only when these are taken, so the types of their arguments are put together here. A rule for vmap
+/// stays as it is, and runs when the graph does: what it gets depends on the axis.
+fn record_rules(
+    call: &TransformCall<'_>,
     inputs: &[&Array],
     outputs: &[Array],
-) -> mlx::Result<Recorded<()>> {
+    traced: &[Traced],
+) -> mlx::Result<()> {
+    let Transform::CustomFunction { vjp, jvp, .. } = call.transform else {
+        return Ok(());
+    };
     let outputs: Vec<&Array> = outputs.iter().collect();
-    record_function(rule, &[inputs, &outputs, &outputs].concat())
+    let of_vjp = vjp.then(|| [inputs, &outputs, &outputs].concat());
+    let of_jvp = jvp.then(|| [inputs, inputs].concat());
+    let rules = call.functions.iter().zip(traced).skip(1);
+    for ((rule, slot), inputs) in rules.zip(of_vjp.into_iter().chain(of_jvp)) {
+        *slot.borrow_mut() = Some(record_function(rule, &inputs)?);
+    }
+    Ok(())
 }
 
 fn record_function(function: &Rc<FlatFunction>, inputs: &[&Array]) -> mlx::Result<Recorded<()>> {

@@ -3,6 +3,8 @@
 mod create;
 mod display;
 mod element_cast;
+#[cfg(feature = "ndarray")]
+mod ndarray;
 mod operand;
 mod read;
 mod recorder;
@@ -14,7 +16,9 @@ pub use create::IntoArray;
 pub(crate) use operand::pair;
 pub use operand::{Operand, Scalar};
 pub(crate) use recorder::Traced;
-pub use recorder::{FlatFunction, OpCall, Recorder, Transform, TransformCall};
+pub use recorder::{
+    FlatFunction, FlatVmapRule, OpCall, Recorder, Transform, TransformCall, VmapRule,
+};
 pub use rows::RowIter;
 
 use std::panic::Location;

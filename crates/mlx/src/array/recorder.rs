@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -111,8 +112,44 @@ pub enum Transform {
     },
     /// The function; its gradient runs it again instead of keeping what it computed.
     Checkpoint,
-    /// The first function, whose gradient is the second: of primals, cotangents and outputs to one for each primal.
-    CustomVjp,
+    /// The first function, with rules of its own in the place of those that MLX finds; they are the functions after it,
+    /// those that there are, in this order.
+    CustomFunction {
+        /// Whether it has a gradient: of primals, cotangents and outputs to one product for each primal.
+        vjp: bool,
+        /// Whether it has a product with tangents: of primals and tangents to one tangent for each output.
+        jvp: bool,
+        /// How it goes along an axis. It is not a function over arrays alone, and so never traced.
+        vmap: Option<VmapRule>,
+    },
+}
+
+/// How a function with rules of its own goes along an axis: of inputs and the axis of each, if it has one, to outputs
+/// and the axis of each.
+pub type FlatVmapRule = dyn Fn(&[Array], &[Option<i32>]) -> Result<(Vec<Array>, Vec<Option<i32>>)>;
+
+/// A [`FlatVmapRule`] as a setting of a transform; equal to itself only.
+#[derive(Clone)]
+pub struct VmapRule(pub Rc<FlatVmapRule>);
+
+impl PartialEq for VmapRule {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for VmapRule {}
+
+impl Hash for VmapRule {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Rc::as_ptr(&self.0).cast::<()>().hash(state);
+    }
+}
+
+impl fmt::Debug for VmapRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VmapRule")
+    }
 }
 
 impl Transform {
@@ -124,14 +161,19 @@ impl Transform {
             Transform::Jvp => "jvp",
             Transform::Vmap { .. } => "vmap",
             Transform::Checkpoint => "checkpoint",
-            Transform::CustomVjp => "custom_vjp",
+            Transform::CustomFunction {
+                vjp: true,
+                jvp: false,
+                vmap: None,
+            } => "custom_vjp",
+            Transform::CustomFunction { .. } => "custom_function",
         }
     }
 
     /// Returns the number of functions it is of.
     pub fn n_functions(&self) -> usize {
         match self {
-            Transform::CustomVjp => 2,
+            Transform::CustomFunction { vjp, jvp, .. } => 1 + usize::from(*vjp) + usize::from(*jvp),
             _ => 1,
         }
     }

@@ -20,9 +20,6 @@ pub(crate) type Body = dyn Fn(Vec<Handle>) -> Result<Vec<Handle>, NativeError> +
 /// What a closure does that belongs to the thread that made it: it may capture arrays.
 pub(crate) type LocalBody = dyn Fn(Vec<Handle>) -> Result<Vector, NativeError>;
 
-/// What the rule of a gradient does: inputs, cotangents and outputs to gradients of the inputs.
-pub(crate) type LocalRule = dyn Fn([Vec<Handle>; 3]) -> Result<Vector, NativeError>;
-
 /// An `mlx_closure` owned by this value.
 pub(crate) struct Closure {
     raw: sys::mlx_closure,
@@ -90,41 +87,8 @@ impl Drop for Closure {
     }
 }
 
-/// An `mlx_closure_custom` owned by this value: the rule of a gradient.
-pub(crate) struct RuleClosure {
-    raw: sys::mlx_closure_custom,
-}
-
-impl RuleClosure {
-    /// Returns a closure that runs `rule` on this thread only, and whose captured values are dropped by it.
-    pub(crate) fn local(rule: Box<LocalRule>) -> Result<Self, NativeError> {
-        let api = api()?;
-        let payload = thread_bound(rule)?;
-        // SAFETY: `payload` is a `ThreadBound` that `run_rule` reads and `drop_rule` frees exactly once.
-        let raw = unsafe {
-            api.mlx_closure_custom_new_func_payload(Some(run_rule), payload, Some(drop_rule))
-        };
-        Ok(Self { raw })
-    }
-
-    /// Returns the closure, borrowed for a call.
-    pub(crate) fn raw(&self) -> sys::mlx_closure_custom {
-        self.raw
-    }
-}
-
-impl Drop for RuleClosure {
-    fn drop(&mut self) {
-        if !self.raw.ctx.is_null()
-            && let Some(api) = loaded_to_free()
-        {
-            // SAFETY: this value owns the handle; MLX counts further uses of the closure itself.
-            let _ = unsafe { api.mlx_closure_custom_free(self.raw) };
-        }
-    }
-}
-
-fn thread_bound<T: 'static>(body: T) -> Result<*mut c_void, NativeError> {
+/// Returns what C keeps for a function of this thread: a `Box<ThreadBound<T>>`.
+pub(super) fn thread_bound<T: 'static>(body: T) -> Result<*mut c_void, NativeError> {
     let body = ThreadBound::new(body).ok_or(NativeError::from("this thread is ending"))?;
     Ok(Box::into_raw(Box::new(body)).cast::<c_void>())
 }
@@ -154,30 +118,13 @@ unsafe extern "C" fn run_local(
     })
 }
 
-unsafe extern "C" fn run_rule(
-    results: *mut sys::mlx_vector_array,
-    inputs: sys::mlx_vector_array,
-    cotangents: sys::mlx_vector_array,
-    outputs: sys::mlx_vector_array,
-    payload: *mut c_void,
-) -> c_int {
-    guarded(|| {
-        // SAFETY: MLX passes the payload of `RuleClosure::local`, alive as long as the closure is.
-        let rule = unsafe { &*payload.cast::<ThreadBound<Box<LocalRule>>>() };
-        let rule = rule.get().ok_or(NativeError::from(STRANGER))?;
-        let lists = [
-            handles_in(inputs)?,
-            handles_in(cotangents)?,
-            handles_in(outputs)?,
-        ];
-        give(results, &rule(lists)?)
-    })
-}
-
-const STRANGER: &str = "a function ran on another thread than the one that made it";
+pub(super) const STRANGER: &str = "a function ran on another thread than the one that made it";
 
 /// Writes a list to a slot of MLX's.
-fn give(results: *mut sys::mlx_vector_array, outputs: &Vector) -> Result<(), NativeError> {
+pub(super) fn give(
+    results: *mut sys::mlx_vector_array,
+    outputs: &Vector,
+) -> Result<(), NativeError> {
     // SAFETY: `results` is MLX's slot; assigning copies the list, and `outputs` is freed by its `Drop`.
     let status = unsafe { loaded().mlx_vector_array_set(results, outputs.raw()) };
     check(loaded(), status)
@@ -195,13 +142,6 @@ unsafe extern "C" fn drop_local(payload: *mut c_void) {
     let body = unsafe { Box::from_raw(payload.cast::<ThreadBound<Box<LocalBody>>>()) };
     // As in `drop_body`.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(body)));
-}
-
-unsafe extern "C" fn drop_rule(payload: *mut c_void) {
-    // SAFETY: MLX calls this once, with the payload of `RuleClosure::local`.
-    let rule = unsafe { Box::from_raw(payload.cast::<ThreadBound<Box<LocalRule>>>()) };
-    // As in `drop_body`.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(rule)));
 }
 
 thread_local! {

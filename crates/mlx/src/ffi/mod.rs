@@ -1,7 +1,7 @@
 //! The fence: the only place that calls the native library, and the only `unsafe` in this crate.
 //!
 //! Rules, each kept by one file:
-//! - a handle is owned by exactly one Rust value and freed by its `Drop` (`handle`, `vector`, `stream`, `closure`);
+//! - a handle is owned by exactly one Rust value and freed by its `Drop` (`handle`, `vector`, `stream`, `closure`, `custom_function`);
 //! - every status is checked, and the text of a failure taken, by the same call (`call`);
 //! - data is read only after evaluation and only as the type it has (`data`);
 //! - no panic crosses into C, and none is lost (`closure`, `host`);
@@ -14,8 +14,11 @@ pub(crate) mod closure;
 pub(crate) mod compiled;
 pub(crate) mod cpu;
 pub(crate) mod custom;
+pub(crate) mod custom_function;
 pub(crate) mod data;
 pub(crate) mod device_info;
+#[cfg(feature = "dlpack")]
+pub(crate) mod dlpack;
 pub(crate) mod eval;
 pub(crate) mod gpu_kernel;
 pub(crate) mod handle;
@@ -23,6 +26,7 @@ pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod memory;
 pub(crate) mod memory_plan;
+pub(crate) mod metal;
 pub(crate) mod process;
 pub(crate) mod random_key;
 pub(crate) mod scoped_closure;

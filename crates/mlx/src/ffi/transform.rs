@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use mlx_sys as sys;
 
 use super::call::{api, check, loaded, loaded_to_free};
-use super::closure::{Closure, LocalBody, LocalRule, RuleClosure};
+use super::closure::{Closure, LocalBody};
 use super::handle::Handle;
 use super::vector::Vector;
 use crate::error::NativeError;
@@ -138,22 +138,6 @@ pub(crate) fn checkpoint(body: Box<LocalBody>, inputs: &Vector) -> Result<Vector
     let status = unsafe { api.mlx_native_checkpoint(checkpointed.slot(), closure.raw()) };
     check(api, status)?;
     checkpointed.call(inputs)
-}
-
-/// Outputs, whose gradient is `rule`. `body` must give outputs, and `rule` as many gradients as there are inputs.
-pub(crate) fn custom_vjp(
-    body: Box<LocalBody>,
-    rule: Box<LocalRule>,
-    inputs: &Vector,
-) -> Result<Vector, NativeError> {
-    let (api, closure) = (api()?, Closure::local(body)?);
-    let rule = RuleClosure::local(rule)?;
-    let mut with_rule = Closure::empty();
-    let (slot, fun) = (with_rule.slot(), closure.raw());
-    // SAFETY: both closures are alive for the call, and MLX counts their further uses; the slot is empty and owned by this function.
-    let status = unsafe { api.mlx_native_custom_vjp(slot, fun, rule.raw()) };
-    check(api, status)?;
-    with_rule.call(inputs)
 }
 
 /// Makes a call that gives two lists.

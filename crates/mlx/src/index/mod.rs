@@ -34,8 +34,10 @@ mod mask;
 mod plan;
 mod read;
 mod take;
+mod unique;
 mod update;
 
 pub use entry::{Ellipsis, Index, Indices, NewAxis, RangeExt, Slice};
 pub use functions::{put_along_axis, slice, slice_update, take, take_along_axis};
+pub use unique::Unique;
 pub use update::ArrayAt;

@@ -1,4 +1,4 @@
-//! Arrays in files: safetensors, alone or sharded over a folder, and NumPy's npy and npz.
+//! Arrays in files: safetensors, alone or sharded over a folder, NumPy's npy and npz; GGUF is written only.
 //!
 //! ```
 //! use mlx::{array, io};
@@ -13,7 +13,8 @@
 //! # }
 //! ```
 //!
-//! [`load`] tells the formats apart by the extension, [`load_from`] reads any of them from bytes or a [`Read`](std::io::Read).
+//! [`load`] tells the formats apart by the extension, [`load_from`] reads any of them from bytes or a [`Read`](std::io::Read);
+//! [`save_npy_to`], [`save_npz_to`], [`save_safetensors_to`] and [`save_gguf_to`] write to a [`Write`](std::io::Write).
 //!
 //! # Loading
 //! Headers are read and checked at once: names, types, shapes, and that the file is as long as they say. The elements
@@ -30,6 +31,7 @@
 //! one whole, and arrays loaded from the old one can still be computed.
 
 mod formats;
+mod gguf;
 mod lazy;
 mod npy;
 mod npz;
@@ -38,12 +40,15 @@ mod sharded;
 mod write;
 
 pub use formats::{Loaded, load, load_from};
-pub use npy::{load_npy, save_npy, save_npy as save};
+pub use gguf::{GgufValue, save_gguf, save_gguf_to};
+pub use npy::{load_npy, save_npy, save_npy as save, save_npy_to};
 pub use npz::{
     load_npz, save_npz, save_npz as savez, save_npz_compressed,
-    save_npz_compressed as savez_compressed,
+    save_npz_compressed as savez_compressed, save_npz_to,
 };
-pub use safetensors::{Safetensors, load_safetensors, save_safetensors, save_safetensors_with};
+pub use safetensors::{
+    Safetensors, load_safetensors, save_safetensors, save_safetensors_to, save_safetensors_with,
+};
 pub use sharded::{load_sharded, save_sharded};
 
 use std::path::Path;

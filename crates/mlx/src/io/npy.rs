@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::fault;
 use super::lazy::{Part, Source};
-use super::write::write;
+use super::write::{STREAM, write};
 use crate::{Array, ArrayType, Dtype, Result};
 
 pub(super) const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -40,6 +40,18 @@ pub fn save_npy(path: impl AsRef<Path>, array: &Array) -> Result<()> {
     write(OP, path, |file| {
         put(OP, array, file)?.map_err(|error| fault(OP, path, error))
     })
+}
+
+/// Computes an array and writes it in the npy format to a writer.
+///
+/// # Errors
+/// When the array cannot be computed or the writer fails.
+#[track_caller]
+pub fn save_npy_to(mut writer: impl Write, array: &Array) -> Result<()> {
+    const OP: &str = "save_npy_to";
+    array.eval()?;
+    let failed = |error| fault(OP, Path::new(STREAM), error);
+    put(OP, array, &mut writer)?.map_err(failed)
 }
 
 /// Writes the header and the elements of an array.

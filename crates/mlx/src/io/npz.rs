@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek};
+use std::io::{BufReader, Cursor, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::lazy::Source;
-use super::write::write;
+use super::write::{STREAM, write};
 use super::{fault, npy};
 use crate::ffi::memory;
 use crate::{Array, Result, eval};
@@ -120,6 +120,26 @@ pub fn save_npz_compressed<'a, N: AsRef<str>>(
     )
 }
 
+/// Computes arrays and writes them in the npz format to a writer, not compressed.
+///
+/// The archive is made in memory first.
+///
+/// # Errors
+/// When an array cannot be computed, a name is there twice, or the writer fails.
+#[track_caller]
+pub fn save_npz_to<'a, N: AsRef<str>>(
+    mut writer: impl Write,
+    arrays: impl IntoIterator<Item = (N, &'a Array)>,
+) -> Result<()> {
+    const OP: &str = "save_npz_to";
+    let (path, arrays) = (Path::new(STREAM), named(arrays));
+    eval(arrays.iter().map(|(_, array)| *array))?;
+    let mut bytes = Cursor::new(Vec::new());
+    archive(OP, path, &mut bytes, &arrays, CompressionMethod::Stored)?;
+    let written = writer.write_all(bytes.get_ref());
+    written.map_err(|error| fault(OP, path, error))
+}
+
 fn named<'a, N: AsRef<str>>(
     arrays: impl IntoIterator<Item = (N, &'a Array)>,
 ) -> Vec<(String, &'a Array)> {
@@ -144,7 +164,7 @@ fn save(
 fn archive(
     op: &'static str,
     path: &Path,
-    file: &mut BufWriter<&File>,
+    file: impl Write + Seek,
     arrays: &[(String, &Array)],
     method: CompressionMethod,
 ) -> Result<()> {

@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype as Stored, Metadata, TensorInfo};
 
 use super::fault;
 use super::lazy::{Part, Source};
-use super::write::write;
+use super::write::{STREAM, write};
 use crate::{Array, ArrayType, Dtype, Result, eval};
 
 /// What a safetensors file has.
@@ -186,29 +186,77 @@ pub fn save_safetensors_with<'a, N: AsRef<str>>(
 ) -> Result<()> {
     const OP: &str = "save_safetensors";
     let path = path.as_ref();
-    let mut arrays: Vec<(String, &Array)> = arrays
-        .into_iter()
-        .map(|(name, array)| (name.as_ref().to_owned(), array))
-        .collect();
-    eval(arrays.iter().map(|(_, array)| *array))?;
-    let mut keyed = Vec::new();
-    for (name, array) in arrays.drain(..) {
-        keyed.push((Reverse(array.dtype()?.size()), name, array));
+    let file = Contents::of(OP, path, arrays, metadata)?;
+    write(OP, path, |to| file.put(OP, path, to))
+}
+
+/// Writes what [`save_safetensors_with`] saves to a writer.
+///
+/// # Errors
+/// As [`save_safetensors_with`], and when the writer fails.
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let mut bytes = Vec::new();
+/// let x = mlx::array!([1.0, 2.0]);
+/// mlx::io::save_safetensors_to(&mut bytes, [("x", &x)], &Default::default())?;
+/// assert_eq!(mlx::io::load_from(&bytes[..])?["x"].to_vec::<f32>()?, [1.0, 2.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn save_safetensors_to<'a, N: AsRef<str>>(
+    mut writer: impl Write,
+    arrays: impl IntoIterator<Item = (N, &'a Array)>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    const OP: &str = "save_safetensors_to";
+    let path = Path::new(STREAM);
+    Contents::of(OP, path, arrays, metadata)?.put(OP, path, &mut writer)
+}
+
+/// The header, and the arrays in the order of the file.
+struct Contents<'a> {
+    header: Vec<u8>,
+    arrays: Vec<&'a Array>,
+}
+
+impl<'a> Contents<'a> {
+    #[track_caller]
+    fn of<N: AsRef<str>>(
+        op: &'static str,
+        path: &Path,
+        arrays: impl IntoIterator<Item = (N, &'a Array)>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let mut arrays: Vec<(String, &Array)> = arrays
+            .into_iter()
+            .map(|(name, array)| (name.as_ref().to_owned(), array))
+            .collect();
+        eval(arrays.iter().map(|(_, array)| *array))?;
+        let mut keyed = Vec::new();
+        for (name, array) in arrays.drain(..) {
+            keyed.push((Reverse(array.dtype()?.size()), name, array));
+        }
+        keyed.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let header = header_of(&keyed, metadata).map_err(|message| fault(op, path, message))?;
+        let arrays = keyed.into_iter().map(|(_, _, array)| array).collect();
+        Ok(Self { header, arrays })
     }
-    keyed.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    let header = header_of(&keyed, metadata).map_err(|message| fault(OP, path, message))?;
-    write(OP, path, |file| {
-        let failed = |error| fault(OP, path, error);
-        file.write_all(&(header.len() as u64).to_le_bytes())
+
+    #[track_caller]
+    fn put(&self, op: &'static str, path: &Path, to: &mut impl Write) -> Result<()> {
+        let failed = |error| fault(op, path, error);
+        to.write_all(&(self.header.len() as u64).to_le_bytes())
             .map_err(failed)?;
-        file.write_all(&header).map_err(failed)?;
-        for (_, _, array) in &keyed {
+        to.write_all(&self.header).map_err(failed)?;
+        for array in &self.arrays {
             array
-                .with_bytes(OP, |bytes| file.write_all(bytes))?
+                .with_bytes(op, |bytes| to.write_all(bytes))?
                 .map_err(failed)?;
         }
         Ok(())
-    })
+    }
 }
 
 /// Returns the header for arrays in the order they are written, padded to a multiple of 8 bytes.

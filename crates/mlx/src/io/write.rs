@@ -9,6 +9,9 @@ use tempfile::{Builder, NamedTempFile};
 use super::fault;
 use crate::Result;
 
+/// What errors name in the place of a path, where something is written to a writer.
+pub(super) const STREAM: &str = "(writer)";
+
 /// Writes a file beside `path` with `write`, and puts it in the place of `path` when that is done.
 pub(super) fn write(
     op: &'static str,

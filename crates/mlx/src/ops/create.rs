@@ -45,10 +45,22 @@ pub fn zeros_like(array: &Array) -> Array {
     bind(Op::ZerosLike, &[array])
 }
 
+/// Returns zeros of the shape of `array`, of a dtype.
+#[track_caller]
+pub fn zeros_like_with(array: &Array, dtype: Dtype) -> Array {
+    zeros_like(array).astype(dtype)
+}
+
 /// Returns ones of the shape and dtype of `array`.
 #[track_caller]
 pub fn ones_like(array: &Array) -> Array {
     bind(Op::OnesLike, &[array])
+}
+
+/// Returns ones of the shape of `array`, of a dtype.
+#[track_caller]
+pub fn ones_like_with(array: &Array, dtype: Dtype) -> Array {
+    ones_like(array).astype(dtype)
 }
 
 /// Returns `value`, broadcast to `shape`, in the value's own dtype: `float32` for a real number, `int32` for a whole
@@ -79,6 +91,12 @@ pub fn full_like(array: &Array, value: impl Into<Operand>) -> Array {
         ),
         Err(error) => Array::failed(error),
     }
+}
+
+/// Returns `value` in the shape of `array`, of a dtype.
+#[track_caller]
+pub fn full_like_with(array: &Array, value: impl Into<Operand>, dtype: Dtype) -> Array {
+    bind(Op::FullLike { dtype }, &[array, &value.into().alone()])
 }
 
 /// The numbers of [`arange`]: `24`, a range `2..10`, `(start, stop)` or `(start, stop, step)`.

@@ -99,6 +99,7 @@ functions! {
     mean(axes: impl Into<Reduction>) -> Array;
     median(axes: impl Into<Reduction>) -> Array;
     min(axes: impl Into<Reduction>) -> Array;
+    minmax(axes: impl Into<Reduction>) -> (Array, Array);
     moveaxis(source: impl Integer, destination: impl Integer) -> Array;
     outer(b: impl AsRef<Array>) -> Array;
     pad(width: impl Into<PadWidth>) -> Array;

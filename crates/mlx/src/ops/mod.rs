@@ -6,6 +6,7 @@ mod binary;
 mod conv;
 mod create;
 mod dtypes;
+mod einsum_path;
 mod functions;
 mod join;
 mod operators;
@@ -22,12 +23,14 @@ pub use binary::{CloseOptions, where_};
 pub use conv::{ConvGeneralOptions, ConvOptions, ConvTransposeOptions, ConvolveMode};
 pub use create::{
     ArangeBounds, LinspaceOptions, arange, arange_with, array, bartlett, blackman, eye, eye_with,
-    full, full_like, full_with, hamming, hanning, identity, identity_with, iota, linspace,
-    linspace_with, ones, ones_like, ones_with, tri, tri_with, zeros, zeros_like, zeros_with,
+    full, full_like, full_like_with, full_with, hamming, hanning, identity, identity_with, iota,
+    linspace, linspace_with, ones, ones_like, ones_like_with, ones_with, tri, tri_with, zeros,
+    zeros_like, zeros_like_with, zeros_with,
 };
 pub use dtypes::{
     DtypeLike, FloatInfo, IntegerInfo, broadcast_shapes, can_cast, finfo, iinfo, result_type,
 };
+pub use einsum_path::einsum_path;
 pub use functions::*;
 pub use join::{broadcast_arrays, concat, concatenate, meshgrid, meshgrid_with, stack};
 pub use pad::PadWidth;

@@ -57,6 +57,22 @@ impl Quantized {
     /// Returns the weights unpacked, in `dtype` or that of the scales (`bfloat16` in the modes without biases).
     #[track_caller]
     pub fn dequantize(&self, dtype: impl Into<Option<Dtype>>) -> Array {
+        self.unpacked(dtype.into())
+    }
+
+    /// Returns the weights unpacked as [`dequantize`](Self::dequantize) does, of weights that were packed with this
+    /// global scale ([`Array::quantize_with`]).
+    #[track_caller]
+    pub fn dequantize_with(&self, global_scale: &Array, dtype: impl Into<Option<Dtype>>) -> Array {
+        let dtype = dtype.into().unwrap_or(Dtype::Bfloat16);
+        match global_factor("dequantize", self.quantization.mode, global_scale) {
+            Ok(factor) => (self.unpacked(Some(Dtype::Float32)) / factor).astype(dtype),
+            Err(error) => Array::failed(error),
+        }
+    }
+
+    #[track_caller]
+    fn unpacked(&self, dtype: Option<Dtype>) -> Array {
         let Quantization {
             group_size,
             bits,
@@ -66,7 +82,7 @@ impl Quantized {
             group_size,
             bits,
             mode,
-            dtype: dtype.into(),
+            dtype,
         };
         let mut inputs = vec![&self.weight, &self.scales];
         inputs.extend(&self.biases);
@@ -118,6 +134,27 @@ impl Array {
                 "wanted at least two outputs, got fewer",
             )),
         }
+    }
+
+    /// Returns this matrix packed as [`quantize`](Self::quantize) does, in mode `nvfp4` with a global scale: the largest
+    /// magnitude there is, a `float32` of one element.
+    ///
+    /// The scales of groups are then relative to it, and use the whole range of their 8 bits. It is not part of the
+    /// result: give it to [`Quantized::dequantize_with`] again.
+    ///
+    /// # Errors
+    /// When the mode is not `nvfp4`, the scale is not one `float32`, or as [`quantize`](Self::quantize).
+    #[track_caller]
+    pub fn quantize_with(
+        &self,
+        quantization: Quantization,
+        global_scale: &Array,
+    ) -> Result<Quantized> {
+        let factor = global_factor("quantize", quantization.mode, global_scale)?;
+        if !self.dtype()?.is_floating() {
+            return self.quantize(quantization);
+        }
+        (self.astype(Dtype::Float32) * factor).quantize(quantization)
     }
 
     /// Returns the product with packed weights, `x @ w.T` with `transpose` (weights are `[out, in]`), else `x @ w`.
@@ -172,4 +209,21 @@ impl Array {
         inputs.extend(options.rhs_indices);
         bind(op, &inputs)
     }
+}
+
+/// Returns what weights are multiplied with so that their largest magnitude, the global scale, becomes the largest that
+/// `nvfp4` has: the largest number of 4 bits times the largest scale.
+#[track_caller]
+fn global_factor(op: &'static str, mode: QuantizationMode, global_scale: &Array) -> Result<Array> {
+    const LARGEST: f32 = 6.0 * 448.0;
+    if mode != QuantizationMode::Nvfp4 {
+        let message = format!("a global scale goes with the mode nvfp4, got {mode:?}");
+        return Err(Error::op(op, message));
+    }
+    let scale = global_scale.array_type()?;
+    if scale.dtype != Dtype::Float32 || global_scale.size()? != 1 {
+        let message = format!("the global scale must be one float32, got {scale}");
+        return Err(Error::op(op, message));
+    }
+    Ok(Array::scalar(LARGEST) / global_scale.reshape(()))
 }

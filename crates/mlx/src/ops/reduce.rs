@@ -63,6 +63,13 @@ impl Array {
         bind(Op::Min { axes, keepdims }, &[self])
     }
 
+    /// Returns the minimum and the maximum, over `axes`.
+    #[track_caller]
+    pub fn minmax(&self, axes: impl Into<Reduction>) -> (Array, Array) {
+        let over = axes.into();
+        (self.min(over.clone()), self.max(over))
+    }
+
     /// Returns the product of the elements, over `axes`.
     #[track_caller]
     pub fn prod(&self, axes: impl Into<Reduction>) -> Array {

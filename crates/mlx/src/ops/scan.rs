@@ -1,9 +1,10 @@
 //! Cumulative operations along one axis: sums, products, maxima and minima of all elements so far.
 
 use crate::op::Op;
-use crate::{Array, Axes};
+use crate::{Array, Axes, Dtype};
 
-/// Options of cumulative operations: along which axis, from which end, with or without the element itself.
+/// Options of cumulative operations: along which axis, from which end, with or without the element itself, in
+/// which dtype.
 ///
 /// An axis alone (`-1`, or `()` for the array read as one row) goes from the first element and includes each
 /// element in its own result, as in Python MLX.
@@ -26,6 +27,8 @@ pub struct CumulativeOptions {
     pub reverse: bool,
     /// Whether an element is part of its own result.
     pub inclusive: bool,
+    /// The dtype that elements are cast to first; their own by default, and `int32` in sums of `bool`.
+    pub dtype: Option<Dtype>,
 }
 
 impl CumulativeOptions {
@@ -35,6 +38,7 @@ impl CumulativeOptions {
             axis: axis.into(),
             reverse: false,
             inclusive: true,
+            dtype: None,
         }
     }
 }
@@ -52,8 +56,10 @@ macro_rules! cumulative {
             $(#[$doc])*
             #[track_caller]
             pub fn $method(&self, options: impl Into<CumulativeOptions>) -> Array {
-                let CumulativeOptions { axis, reverse, inclusive } = options.into();
-                self.along(stringify!($method), axis, |axis| Op::$op { axis, reverse, inclusive })
+                let CumulativeOptions { axis, reverse, inclusive, dtype } = options.into();
+                let cast = dtype.map(|dtype| self.astype(dtype));
+                let elements = cast.as_ref().unwrap_or(self);
+                elements.along(stringify!($method), axis, |axis| Op::$op { axis, reverse, inclusive })
             }
         )*}
     };

@@ -174,12 +174,14 @@ impl Array {
     /// Returns the same values in row-major memory without gaps, copied if they are not.
     #[track_caller]
     pub fn contiguous(&self) -> Array {
-        bind(
-            Op::Contiguous {
-                allow_col_major: false,
-            },
-            &[self],
-        )
+        self.contiguous_with(false)
+    }
+
+    /// Returns the same values in memory without gaps: row-major, or also column-major if that is allowed; copied if
+    /// they are not.
+    #[track_caller]
+    pub fn contiguous_with(&self, allow_col_major: bool) -> Array {
+        bind(Op::Contiguous { allow_col_major }, &[self])
     }
 
     /// Returns a view with these strides (in elements) and offset into the array's elements in row-major order.

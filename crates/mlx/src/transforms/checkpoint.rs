@@ -59,7 +59,7 @@ pub(super) fn flat<Args, F>(
 ) -> Rc<FlatFunction>
 where
     Args: Arguments + 'static,
-    F: Function<Args> + 'static,
+    F: Function<Args> + ?Sized + 'static,
 {
     let like = form(&Args::map_refs(args, &mut Array::clone));
     Rc::new(move |arrays: &[Array]| run(&*function, like.refs(), &output, arrays))

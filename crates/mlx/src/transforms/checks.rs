@@ -39,7 +39,7 @@ pub(super) fn inputs(transform: &Transform, inputs: &[&Array], at: At) -> Result
         Transform::Vjp { n_primals } => vjp(*n_primals, &types),
         Transform::Jvp => jvp(&types),
         Transform::Vmap { in_axes, .. } => in_axes_of(in_axes, &types).map(drop),
-        Transform::Checkpoint | Transform::CustomVjp => Ok(()),
+        Transform::Checkpoint | Transform::CustomFunction { .. } => Ok(()),
     };
     match fault {
         Ok(()) => Ok(types),
@@ -47,13 +47,13 @@ pub(super) fn inputs(transform: &Transform, inputs: &[&Array], at: At) -> Result
     }
 }
 
-/// Checks what the function gave for inputs of these types.
+/// Checks what the function gave for inputs of these types, and returns the types of it.
 pub(super) fn outputs(
     transform: &Transform,
     inputs: &[ArrayType],
     outputs: &[Array],
     at: At,
-) -> Result<()> {
+) -> Result<Vec<ArrayType>> {
     let types: Result<Vec<ArrayType>> = outputs.iter().map(Array::array_type).collect();
     let types = types?;
     let fault = match transform {
@@ -61,41 +61,83 @@ pub(super) fn outputs(
         Transform::Vjp { n_primals } => cotangents(inputs.get(*n_primals..), &types),
         Transform::Jvp => Ok(()),
         Transform::Vmap { out_axes, .. } => out_axes_of(out_axes, &types).map(drop),
-        Transform::Checkpoint | Transform::CustomVjp if types.is_empty() => {
+        Transform::Checkpoint | Transform::CustomFunction { .. } if types.is_empty() => {
             Err("the function must give at least one array, got none".to_owned())
         }
-        Transform::Checkpoint | Transform::CustomVjp => Ok(()),
+        Transform::Checkpoint | Transform::CustomFunction { .. } => Ok(()),
     };
-    fault.map_err(|message| wrong(transform, message, inputs, at))
+    match fault {
+        Ok(()) => Ok(types),
+        Err(message) => Err(wrong(transform, message, inputs, at)),
+    }
 }
 
-/// Checks the gradients that the rule of a custom vjp gave, and returns them in the dtypes of the primals.
-pub(super) fn gradients(
-    primals: &[ArrayType],
-    gradients: Vec<Array>,
+/// Checks what a rule of a function's own gave, and returns it in the dtypes wanted.
+///
+/// `what` are the results, `of` what there is one for: "gradient" and "input", "tangent" and "output".
+pub(super) fn rule(
+    transform: &Transform,
+    [what, of]: [&str; 2],
+    wanted: &[ArrayType],
+    results: Vec<Array>,
     at: At,
 ) -> Result<Vec<Array>> {
-    let wrong = |message| wrong(&Transform::CustomVjp, message, primals, at);
-    if gradients.len() != primals.len() {
-        let (wanted, got) = (primals.len(), gradients.len());
-        return Err(wrong(format!("wanted {wanted} gradients, got {got}")));
+    let wrong = |message| wrong(transform, message, wanted, at);
+    if results.len() != wanted.len() {
+        let (wanted, got) = (wanted.len(), results.len());
+        return Err(wrong(format!("wanted {wanted} {what}s, got {got}")));
     }
-    let numbered = gradients.into_iter().zip(primals).enumerate();
+    let numbered = results.into_iter().zip(wanted).enumerate();
     numbered
-        .map(|(index, (gradient, primal))| {
-            let got = gradient.array_type()?;
-            if got.shape != primal.shape {
-                let wanted = &primal.shape;
+        .map(|(index, (result, like))| {
+            let got = result.array_type()?;
+            if got.shape != like.shape {
+                let wanted = &like.shape;
                 let message = format!(
-                    "gradient {index} must be {wanted:?} as the input is, got {:?}",
+                    "{what} {index} must be {wanted:?} as the {of} is, got {:?}",
                     got.shape
                 );
                 return Err(wrong(message));
             }
-            if got.dtype != primal.dtype && primal.dtype.is_inexact() {
-                return gradient.astype(primal.dtype).checked();
+            if got.dtype != like.dtype && like.dtype.is_inexact() {
+                return result.astype(like.dtype).checked();
             }
-            Ok(gradient)
+            Ok(result)
+        })
+        .collect()
+}
+
+/// Checks what a rule for vmap gave along an axis of this size, and returns the axis of each output, counted from the
+/// start; -1 for none.
+pub(super) fn vectorized(
+    transform: &Transform,
+    size: i32,
+    outputs: &[Array],
+    axes: &[Option<i32>],
+    at: At,
+) -> Result<Vec<c_int>> {
+    let wrong = |message| wrong(transform, message, &[], at);
+    if axes.len() != outputs.len() && axes.len() != 1 {
+        let (wanted, got) = (outputs.len(), axes.len());
+        let message =
+            format!("the rule for vmap must give an axis for each of {wanted} outputs, got {got}");
+        return Err(wrong(message));
+    }
+    let numbered = outputs.iter().zip(axes.iter().cycle()).enumerate();
+    numbered
+        .map(|(index, (output, axis))| {
+            let Some(axis) = *axis else {
+                return Ok(-1);
+            };
+            let shape = output.shape()?;
+            match axis_index(axis, shape.len()) {
+                Some(at) if shape.get(at) == Some(&size) => {
+                    Ok(c_int::try_from(at).unwrap_or(c_int::MAX))
+                }
+                _ => Err(wrong(format!(
+                    "output {index} of the rule for vmap must have {size} elements along axis {axis}, got {shape:?}"
+                ))),
+            }
         })
         .collect()
 }

@@ -4,11 +4,11 @@ use std::ffi::c_int;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::body::{body, finish, run};
-use super::checks;
+use super::body::{body, finish};
+use super::{checks, own_rules};
 use crate::array::{FlatFunction, Transform};
 use crate::error::{WithOp, plain_message};
-use crate::ffi::closure::{LocalBody, LocalRule};
+use crate::ffi::closure::LocalBody;
 use crate::ffi::vector::Vector;
 use crate::ffi::{Handle, NativeError, inspect, transform as native};
 use crate::{Array, ArrayType, Error, Op, Result, bind};
@@ -27,7 +27,7 @@ pub(super) fn execute(
         .map(|input| input.handle(transform.name()).map(AsRef::as_ref))
         .collect();
     let handles = handles?;
-    let call = || native_call(transform, functions, &handles);
+    let call = || native_call(transform, functions, &handles, at);
     let results = finish(call, |fault| failure(transform, fault, &handles, at));
     // MLX forgets what depends on the functions around this one; what is read there would be cut off from them.
     let given = results.as_deref().unwrap_or_default();
@@ -39,9 +39,10 @@ fn native_call(
     transform: &Transform,
     functions: &[Rc<FlatFunction>],
     handles: &[&Handle],
+    at: At,
 ) -> std::result::Result<Vec<Handle>, NativeError> {
     let name = transform.name();
-    let [function, rules @ ..] = functions else {
+    let [function, ..] = functions else {
         return Err(NativeError::from("wanted a function, got none"));
     };
     let (values, others) = match transform {
@@ -73,12 +74,8 @@ fn native_call(
         Transform::Checkpoint => {
             return native::checkpoint(each_paired(name, function), &list(handles)?)?.handles();
         }
-        Transform::CustomVjp => {
-            let rule = rules
-                .first()
-                .ok_or(NativeError::from("wanted a rule, got none"))?;
-            let (function, rule) = (as_is(name, function), gradient(Rc::clone(rule)));
-            return native::custom_vjp(function, rule, &list(handles)?)?.handles();
+        Transform::CustomFunction { .. } => {
+            return own_rules::apply(transform, functions, handles, at)?.handles();
         }
     };
     let mut results = values.handles()?;
@@ -96,7 +93,7 @@ fn as_is(name: &'static str, function: &Rc<FlatFunction>) -> Box<LocalBody> {
 ///
 /// MLX leaves out stopped gradients when it pairs outputs with cotangents, so that the next output would get the wrong
 /// one; a copy of such an output is none.
-fn each_paired(name: &'static str, function: &Rc<FlatFunction>) -> Box<LocalBody> {
+pub(super) fn each_paired(name: &'static str, function: &Rc<FlatFunction>) -> Box<LocalBody> {
     let function = Rc::clone(function);
     let unstopped = move |output: Array| {
         let primitive = inspect::primitive_name(output.handle(name)?).with_op(name)?;
@@ -119,19 +116,11 @@ fn inside(body: Box<LocalBody>) -> Box<LocalBody> {
     })
 }
 
-/// Returns what C calls for the gradient of a custom vjp.
-fn gradient(rule: Rc<FlatFunction>) -> Box<LocalRule> {
-    Box::new(move |lists| {
-        let all = lists.into_iter().flatten().collect();
-        run(Transform::CustomVjp.name(), all, &*rule)
-    })
-}
-
 fn types(handles: &[&Handle]) -> Vec<ArrayType> {
     handles.iter().map(|handle| ArrayType::of(handle)).collect()
 }
 
-fn list(handles: &[&Handle]) -> std::result::Result<Vector, NativeError> {
+pub(super) fn list(handles: &[&Handle]) -> std::result::Result<Vector, NativeError> {
     Vector::of_handles(handles.iter().copied())
 }
 

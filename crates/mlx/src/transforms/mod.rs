@@ -1,4 +1,4 @@
-//! Functions made out of functions: gradients, products with Jacobians, vectorization, checkpoints, own gradients.
+//! Functions made out of functions: gradients, products with Jacobians, vectorization, checkpoints, own rules.
 //!
 //! What they take is a [`Function`](crate::tree::Function): it takes references to trees of arrays and returns a tree
 //! of arrays, or a `Result` of one. What they give is one as well, so that they nest: `vmap(grad(f))`.
@@ -23,20 +23,21 @@ mod body;
 mod call;
 mod checkpoint;
 mod checks;
-mod custom_vjp;
+mod custom_function;
 mod execute;
 mod flat;
 mod grad;
+mod own_rules;
 mod products;
 mod stack;
 mod transformed;
 mod vmap;
 
-pub use crate::array::{FlatFunction, Transform, TransformCall};
+pub use crate::array::{FlatFunction, FlatVmapRule, Transform, TransformCall, VmapRule};
 pub use argnums::{Arg, Argnums, Nth};
 pub(crate) use body::{body, finish};
 pub use checkpoint::checkpoint;
-pub use custom_vjp::custom_vjp;
+pub use custom_function::{CustomFunction, custom_function, custom_vjp};
 pub use flat::{apply, apply_at};
 pub use grad::{Loss, grad, grad_of, value_and_grad, value_and_grad_of};
 pub use products::{jvp, vjp};
