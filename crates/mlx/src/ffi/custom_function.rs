@@ -196,3 +196,6 @@ unsafe fn numbers<'a>(data: *const c_int, len: usize) -> &'a [c_int] {
     // SAFETY: the caller promises it.
     unsafe { std::slice::from_raw_parts(data, len) }
 }
+
+#[cfg(test)]
+mod tests;
