@@ -6,7 +6,7 @@ use super::attention_mask::{AttentionMask, Resolved, Scores};
 use super::inputs::{cast, reject};
 use crate::cpu::{self, HostKernel, group_size, host_kernel};
 use crate::op::{MaskMode, Op, QuantizationMode};
-use crate::{Array, ArrayType, Dtype, Quantization, Result, bind, concatenate, where_};
+use crate::{Array, ArrayType, Dtype, Quantization, Result, bind, concatenate, where_, zeros_with};
 
 const QUANTIZE: &str = "fast.quantize_rows";
 const DEQUANTIZE: &str = "fast.dequantize_rows";
@@ -196,6 +196,9 @@ fn attention(q: &Array, keys: &Array, values: &Array, mask: &AttentionMask) -> R
         Ok(found) => found,
         Err(message) => return reject(ATTENTION, message, &inputs),
     };
+    if scores.shape.contains(&0) {
+        return Ok(zeros_with(types[0].shape.clone(), types[0].dtype));
+    }
     let (place, mode, mask, alive) = match mask.resolve(&scores)? {
         Resolved::None => (0, MaskMode::None, None, None),
         Resolved::Causal => (1, MaskMode::Causal, None, None),
