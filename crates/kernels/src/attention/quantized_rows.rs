@@ -3,8 +3,6 @@
 //! A row of `dim` numbers in groups of `group_size` is `dim` bytes, then a scale for each group, then a bias for each, both
 //! `f32` in the order of bytes of the processor. A number is `scale * byte + bias`.
 
-use std::ops::Range;
-
 use pulp::{Simd, WithSimd};
 
 use super::decode::decode;
@@ -112,8 +110,14 @@ pub fn dequantize_rows(dim: usize, group_size: usize, rows: &[u8], out: &mut [f3
     length(OP, "rows", count * bytes, rows.len())?;
     length(OP, "out", product(OP, &[count, dim])?, out.len())?;
     if !out.is_empty() {
-        let pairs = rows.chunks_exact(bytes).zip(out.chunks_exact_mut(dim));
-        pairs.for_each(|(row, out)| dequantize_row(row, group_size, out));
+        let rows = Rows {
+            bytes: rows,
+            stride: bytes,
+            row_bytes: bytes,
+            dim,
+            group_size,
+        };
+        rows.dequantize(out);
     }
     Ok(())
 }
@@ -209,19 +213,65 @@ fn quantize_group(numbers: &[f32], codes: &mut [u8]) -> [f32; 2] {
     [scale + check, bias + check]
 }
 
-/// Writes a row as `f32`.
-#[inline(always)]
-fn dequantize_row(row: &[u8], group_size: usize, out: &mut [f32]) {
-    let (codes, parameters) = row.split_at(out.len());
-    let (scales, biases) = parameters.split_at(parameters.len() / 2);
-    let groups = codes.chunks_exact(group_size);
-    let outs = out.chunks_exact_mut(group_size);
-    let parameters = scales.chunks_exact(F32).zip(biases.chunks_exact(F32));
-    for ((codes, out), (scale, bias)) in groups.zip(outs).zip(parameters) {
-        let (scale, bias) = (read_f32(scale), read_f32(bias));
-        for (out, &code) in out.iter_mut().zip(codes) {
-            *out = f32::from(code) * scale + bias;
+/// Rows of bytes, from the first on.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    bytes: &'a [u8],
+    stride: usize,
+    row_bytes: usize,
+    dim: usize,
+    group_size: usize,
+}
+
+impl Rows<'_> {
+    /// Writes rows as `f32`, one behind the other.
+    #[inline(always)]
+    fn dequantize(self, out: &mut [f32]) {
+        // Groups of a known size need no division and no tail. Loops and not closures: see `decode.rs`.
+        match self.group_size {
+            32 => self.in_groups::<32>(out),
+            64 => self.in_groups::<64>(out),
+            128 => self.in_groups::<128>(out),
+            _ => self.in_any_groups(out),
         }
+    }
+
+    #[inline(always)]
+    fn in_groups<const GROUP: usize>(self, out: &mut [f32]) {
+        for (index, out) in out.chunks_exact_mut(self.dim).enumerate() {
+            let row = &self.bytes[index * self.stride..][..self.row_bytes];
+            let (codes, parameters) = row.split_at(out.len());
+            let (scales, biases) = parameters.split_at(parameters.len() / 2);
+            let groups = codes.as_chunks::<GROUP>().0.iter();
+            let outs = out.as_chunks_mut::<GROUP>().0.iter_mut();
+            let parameters = scales.chunks_exact(F32).zip(biases.chunks_exact(F32));
+            for ((codes, out), (scale, bias)) in groups.zip(outs).zip(parameters) {
+                affine(codes, read_f32(scale), read_f32(bias), out);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn in_any_groups(self, out: &mut [f32]) {
+        for (index, out) in out.chunks_exact_mut(self.dim).enumerate() {
+            let row = &self.bytes[index * self.stride..][..self.row_bytes];
+            let (codes, parameters) = row.split_at(out.len());
+            let (scales, biases) = parameters.split_at(parameters.len() / 2);
+            let groups = codes.chunks_exact(self.group_size);
+            let outs = out.chunks_exact_mut(self.group_size);
+            let parameters = scales.chunks_exact(F32).zip(biases.chunks_exact(F32));
+            for ((codes, out), (scale, bias)) in groups.zip(outs).zip(parameters) {
+                affine(codes, read_f32(scale), read_f32(bias), out);
+            }
+        }
+    }
+}
+
+/// The numbers of a group.
+#[inline(always)]
+fn affine(codes: &[u8], scale: f32, bias: f32, out: &mut [f32]) {
+    for (out, &code) in out.iter_mut().zip(codes) {
+        *out = f32::from(code) * scale + bias;
     }
 }
 
@@ -252,33 +302,19 @@ impl<'a> Heads<'a> for QuantizedRows<'a> {
 
     fn of_head(self, batch: usize, head: usize, dim: usize) -> QuantizedHeadRows<'a> {
         let first = batch * self.strides.batch + head * self.strides.head;
-        QuantizedHeadRows {
+        QuantizedHeadRows(Rows {
             bytes: &self.bytes[first..],
             stride: self.strides.row,
+            row_bytes: dim + 2 * F32 * (dim / self.group_size),
             dim,
             group_size: self.group_size,
-        }
+        })
     }
 }
 
 /// The rows of one head of one sequence.
 #[derive(Clone, Copy)]
-pub(super) struct QuantizedHeadRows<'a> {
-    /// From the first row on.
-    bytes: &'a [u8],
-    stride: usize,
-    dim: usize,
-    group_size: usize,
-}
-
-impl QuantizedHeadRows<'_> {
-    /// Where a row's bytes are.
-    #[inline(always)]
-    fn range(&self, row: usize) -> Range<usize> {
-        let first = row * self.stride;
-        first..first + self.dim + 2 * F32 * (self.dim / self.group_size)
-    }
-}
+pub(super) struct QuantizedHeadRows<'a>(Rows<'a>);
 
 impl RowBlocks for QuantizedHeadRows<'_> {
     const IN_PLACE: bool = false;
@@ -294,15 +330,17 @@ impl RowBlocks for QuantizedHeadRows<'_> {
         count: usize,
         scratch: &'s mut [f32],
     ) -> (&'s [f32], usize) {
-        (self.block(start, count, scratch), self.dim)
+        (self.block(start, count, scratch), self.0.dim)
     }
 
     #[inline(always)]
     fn block<'s>(&'s self, start: usize, count: usize, scratch: &'s mut [f32]) -> &'s [f32] {
-        let rows = scratch[..count * self.dim].chunks_exact_mut(self.dim);
-        for (index, out) in (start..).zip(rows) {
-            dequantize_row(&self.bytes[self.range(index)], self.group_size, out);
-        }
-        &scratch[..count * self.dim]
+        let rows = &mut scratch[..count * self.0.dim];
+        let from = Rows {
+            bytes: &self.0.bytes[start * self.0.stride..],
+            ..self.0
+        };
+        from.dequantize(rows);
+        rows
     }
 }
