@@ -130,7 +130,7 @@ pub enum KvCache {
     /// In the model's dtype
     #[default]
     Float,
-    /// In 8 bits: a quarter of the memory of 32, and the text may become another one
+    /// In 8 bits: less than a third of the memory of 32 bits, and the text may become another one
     Int8,
 }
 

@@ -45,7 +45,7 @@ pub struct NetworkOptions {
     /// How quantized matrices take their input: [`Activations::Int8`] makes decoding on the CPU faster and rounds, so that
     /// the text may become another one. It is refused on a GPU, and for matrices of other than 4 or 8 bits.
     pub activations: Activations,
-    /// In how many bits keys and values are cached: 8, or `None` for the dtype of activations. A quarter of the memory of
+    /// In how many bits keys and values are cached: 8, or `None` for the dtype of activations. Less than a third of the memory of
     /// `float32`, and the text may become another one.
     pub kv_bits: Option<i32>,
     /// How many numbers of a key or value in 8 bits share a scale and a bias: 32, 64 or 128, and a divisor of `head_dim`; 64
