@@ -163,7 +163,7 @@ fn a_compiled_step_is_one_program() {
     let programs = |network: &Network| {
         let compiled = network.compiled(CompileOptions::default());
         let cache = compiled.new_kv_cache(1, 16);
-        compiled.next_token_logits(&ids(&[1]), cache, 0).unwrap();
+        let _ = compiled.next_token_logits(&ids(&[1]), cache, 0).unwrap();
         let report = compiled.report().unwrap();
         (report.programs.len(), report.to_string())
     };

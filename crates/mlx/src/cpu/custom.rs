@@ -140,6 +140,7 @@ impl HostKernel {
     }
 
     /// Returns the kernel that an operation calls, if it may be an instruction of a program.
+    #[doc(hidden)]
     pub fn of_instruction(op: &Op) -> Option<Self> {
         let Op::Custom(operation) = op else {
             return None;
