@@ -86,7 +86,8 @@ pub(crate) fn group_size(dim: usize, bytes: usize) -> Option<usize> {
     // Of 4 bytes each.
     let parameters = bytes.checked_sub(dim)?;
     let groups = parameters / 8;
-    (groups > 0 && parameters % 8 == 0 && dim % groups == 0).then(|| dim / groups)
+    let is_whole = groups > 0 && parameters.is_multiple_of(8) && dim.is_multiple_of(groups);
+    is_whole.then(|| dim / groups)
 }
 
 /// Writes rows in 8 bits.

@@ -134,7 +134,7 @@ impl HostKernel {
 
     /// Returns the kernel for inputs of any strides, which may be an instruction of a program: it has one output. Runs inside
     /// of programs are not counted by [`host_kernel_runs_of`].
-    pub(crate) fn as_instruction(self) -> Self {
+    pub(crate) fn joining_programs(self) -> Self {
         self.taking_strides()
             .with(|definition| definition.is_instruction = true)
     }

@@ -86,7 +86,7 @@ fn quantize(x: &Array, group_size: i32) -> Result<Array> {
             move |inputs, outputs| cpu::quantize_rows(size, inputs, outputs),
         )?;
         Ok(kernel
-            .as_instruction()
+            .joining_programs()
             .composed(move |inputs| inputs.iter().map(|x| composed(x, group_size)).collect()))
     })?;
     Ok(kernel.apply_one(&[x]))
@@ -229,7 +229,7 @@ fn attention_kernel(mode: MaskMode) -> Result<HostKernel> {
         Ok(result) => vec![result],
         Err(error) => vec![Array::failed(error)],
     };
-    Ok(kernel.as_instruction().composed(exact))
+    Ok(kernel.joining_programs().composed(exact))
 }
 
 /// The same over keys and values that become numbers first.
