@@ -81,7 +81,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The median time of a step behind so many tokens.
+/// The median time of a step behind `cached` tokens.
 fn step_milliseconds(network: &Network, cached: i32) -> Result<f64> {
     let mut cache = network.new_kv_cache(1, cached + 1);
     let token = Array::from_slice(&[504_u32], [1, 1])?;

@@ -55,7 +55,7 @@ pub fn quantized_row_bytes(dim: usize, group_size: usize) -> Result<usize> {
 
 /// Writes rows of `dim` numbers in 8 bits to `out`: [`quantized_row_bytes`] for each.
 ///
-/// A group's scale and bias are those of MLX's `quantize`: the number farthest from 0, and 0 where it lies between others, are
+/// A group's scale and bias are those of MLX's `quantize`: the number farthest from 0, and 0 where it is between others, are
 /// exact. The error of a number is at most half a scale, of those at the other end at most one: `(max - min) / 254`. A group
 /// with an infinity or NaN becomes NaN.
 ///

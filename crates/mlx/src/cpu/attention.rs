@@ -81,7 +81,7 @@ pub(crate) fn quantized(
     })
 }
 
-/// Returns how many of `dim` numbers share a scale and a bias in a row of so many bytes.
+/// Returns how many of `dim` numbers share a scale and a bias in a row of `bytes`.
 pub(crate) fn group_size(dim: usize, bytes: usize) -> Option<usize> {
     // Of 4 bytes each.
     let parameters = bytes.checked_sub(dim)?;
