@@ -119,6 +119,19 @@ pub struct GenerateArguments {
     /// How layers with quantized weights of 4 or 8 bits take their input, on the CPU
     #[arg(long, value_name = "KIND", value_enum, default_value_t, conflicts_with_all = ["composed", "unpacked"])]
     pub activations: Activations,
+    /// How keys and values of past tokens are kept
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
+    pub kv_cache: KvCache,
+}
+
+/// How keys and values of past tokens are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum KvCache {
+    /// In the model's dtype
+    #[default]
+    Float,
+    /// In 8 bits: less than a third of the memory of 32 bits, and the text may become another one
+    Int8,
 }
 
 /// How layers with quantized weights take their input.

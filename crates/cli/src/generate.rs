@@ -11,7 +11,7 @@ use mlx_models::llama::{
 use mlx_nn::{Activations, FastOps};
 use mlx_testdata::assets;
 
-use crate::arguments::{self, GenerateArguments};
+use crate::arguments::{self, GenerateArguments, KvCache};
 use crate::model::from_hub;
 use crate::output;
 
@@ -31,6 +31,12 @@ pub fn run(arguments: &GenerateArguments) -> Result<()> {
     let (name, path) = locate(arguments.model.as_deref())?;
     let checkpoint =
         Checkpoint::open(&path).with_context(|| format!("model {}", path.display()))?;
+    if arguments.kv_cache == KvCache::Int8 {
+        network_options.kv_bits = Some(8);
+        if checkpoint.config.head_dim % 64 != 0 {
+            network_options.kv_group_size = 32;
+        }
+    }
     let network = Network::new(&checkpoint, &network_options)?.with_kernels(kernels);
     let mut generator = Generator::new(&network, &checkpoint)?;
     if let Some(prompt) = &arguments.prompt {

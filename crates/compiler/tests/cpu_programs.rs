@@ -367,3 +367,30 @@ fn options_and_small_functions_make_none() {
     one.call(&x).unwrap().eval().unwrap();
     assert!(one.report().unwrap().programs.is_empty());
 }
+
+#[test]
+fn kernels_that_are_no_lines_of_the_table_are_in_programs_too() {
+    let keys = fast::quantize_rows(&normal(2, &[1, 2, 16, 64]), 64);
+    let attend = |q: &Array, at: &Array| {
+        let row = fast::quantize_rows(&(q.i((.., 0..2)).stop_gradient() * 2.0), 64);
+        let keys = keys.slice_update(&row, at, 2);
+        let mask = AttentionMask::causal().offset(at.clone());
+        let mixed = fast::quantized_scaled_dot_product_attention(q, &keys, &keys, &mask);
+        fast::silu(&mixed) + q
+    };
+    let (q, at) = (normal(1, &[1, 4, 1, 64]), array!([5]));
+    let compiled = jit(attend);
+    let before = host_kernel_runs_of("program");
+    assert!(close(&compiled.call((&q, &at)).unwrap(), &attend(&q, &at)));
+    if has_kernels() {
+        assert_eq!(host_kernel_runs_of("program"), before + 1);
+        assert_eq!(compiled.report().unwrap().programs.len(), 1);
+    }
+    // Through queries only: bytes have no slope.
+    let loss = |q: &Array| attend(q, &at).square().sum(());
+    let (wanted, got) = (
+        grad(loss).call(&q).unwrap(),
+        grad(jit(loss)).call(&q).unwrap(),
+    );
+    assert!((wanted - got).abs().max(()).item::<f32>().unwrap() < 1e-4);
+}

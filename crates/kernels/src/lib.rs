@@ -49,8 +49,9 @@ mod strided;
 mod values;
 
 pub use attention::{
-    AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
-    attention, attention_gradient,
+    AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, QuantizedRows, Strided,
+    Strides, attention, attention_gradient, dequantize_rows, quantize_rows, quantized_attention,
+    quantized_row_bytes,
 };
 pub use conv::{Conv, Conv1d, ConvAxis, conv, conv_weight_gradient, conv_with_bias, conv1d};
 pub use element::Element;

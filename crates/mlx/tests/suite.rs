@@ -43,6 +43,8 @@ mod fast_host_kernel_leak;
 mod fast_int8;
 #[path = "fast_norm.rs"]
 mod fast_norm;
+#[path = "fast_quantized_attention.rs"]
+mod fast_quantized_attention;
 #[path = "fast_rope.rs"]
 mod fast_rope;
 #[path = "fast_trace.rs"]

@@ -195,6 +195,7 @@ fn activations_are_rounded_for_matrices_of_4_or_8_bits(
         dtype: Some(Dtype::Float32),
         unpacked,
         activations: Activations::Int8,
+        ..NetworkOptions::default()
     };
     let network = match (Network::new(&checkpoint, &options), refused) {
         (Ok(network), None) => network,

@@ -25,6 +25,8 @@ mod llama_corrupt;
 mod llama_generate;
 #[path = "llama_jit.rs"]
 mod llama_jit;
+#[path = "llama_kv_cache.rs"]
+mod llama_kv_cache;
 #[path = "llama_network.rs"]
 mod llama_network;
 #[path = "llama_text.rs"]

@@ -77,6 +77,25 @@ impl FastOps {
         }
     }
 
+    /// Attends queries to keys and values in 8 bits, in groups of `group_size` numbers: see
+    /// [`fast::quantized_scaled_dot_product_attention`]. The composed form makes them numbers first.
+    #[track_caller]
+    pub fn quantized_attention(
+        self,
+        queries: &Array,
+        (keys, values): (&Array, &Array),
+        group_size: i32,
+        mask: &AttentionMask,
+    ) -> Array {
+        match (self, queries.dtype()) {
+            (FastOps::Composed, Ok(dtype)) => {
+                let numbers = |rows| fast::dequantize_rows(rows, group_size, dtype);
+                self.attention(queries, &numbers(keys), &numbers(values), mask)
+            }
+            _ => fast::quantized_scaled_dot_product_attention(queries, keys, values, mask),
+        }
+    }
+
     /// Returns `x * (1 + erf(x / sqrt(2))) / 2`: see [`fast::gelu`].
     #[track_caller]
     pub fn gelu(self, x: &Array) -> Array {

@@ -1,6 +1,7 @@
 //! The body of a kernel in a form that any thread can replay: for gradients, `vmap` and other devices.
 
 use mlx::compiler_api::AttrValue as Attribute;
+use mlx::fast::HostKernel;
 use mlx::{Array, Dtype, Op, bind};
 
 use crate::graph::{Constant, Graph, Literal, Value, ValueOrigin};
@@ -11,11 +12,46 @@ pub(super) struct SerializedGraph {
     outputs: Vec<Place>,
 }
 
-/// One operation, by its name and attributes.
+/// One operation.
 struct Invocation {
-    name: String,
-    attrs: Vec<(&'static str, Attribute)>,
+    call: Call,
     operands: Vec<Place>,
+}
+
+/// What an operation does.
+enum Call {
+    /// One of the table, by its name and attributes.
+    Op {
+        name: String,
+        attrs: Vec<(&'static str, Attribute)>,
+    },
+    Kernel(HostKernel),
+}
+
+impl Call {
+    fn of(op: &Op) -> Self {
+        match HostKernel::of_instruction(op) {
+            Some(kernel) => Self::Kernel(kernel),
+            None => Self::Op {
+                name: op.name().to_owned(),
+                attrs: op.attrs(),
+            },
+        }
+    }
+
+    /// `None` when there is no such operation.
+    fn apply(&self, operands: &[&Array]) -> Option<Array> {
+        match self {
+            Self::Kernel(kernel) => Some(kernel.apply_one(operands)),
+            Self::Op { name, attrs } => {
+                let attr = |wanted: &str| {
+                    let found = attrs.iter().find(|(name, _)| *name == wanted);
+                    found.map(|(_, value)| value.clone())
+                };
+                Some(bind(Op::from_parts(name, attr)?, operands))
+            }
+        }
+    }
 }
 
 /// Where an operand comes from.
@@ -37,10 +73,8 @@ impl SerializedGraph {
             ValueOrigin::Node(id, _) => Some(Place::Step(id.index())),
         };
         let steps = body.nodes.iter().map(|node| {
-            let op = node.operation.op()?;
             Some(Invocation {
-                name: op.name().to_owned(),
-                attrs: op.attrs(),
+                call: Call::of(node.operation.op()?),
                 operands: node.inputs.iter().map(place).collect::<Option<_>>()?,
             })
         });
@@ -59,15 +93,14 @@ impl SerializedGraph {
                 .iter()
                 .map(|place| find(*place, inputs, &values))
                 .collect();
-            let attr = |wanted: &str| {
-                let found = step.attrs.iter().find(|(name, _)| *name == wanted);
-                found.map(|(_, value)| value.clone())
-            };
-            let (Some(operands), Some(op)) = (operands, Op::from_parts(&step.name, attr)) else {
+            let value = operands.and_then(|operands| {
+                let operands: Vec<&Array> = operands.iter().collect();
+                step.call.apply(&operands)
+            });
+            let Some(value) = value else {
                 return Vec::new();
             };
-            let operands: Vec<&Array> = operands.iter().collect();
-            values.push(bind(op, &operands));
+            values.push(value);
         }
         let outputs = self
             .outputs

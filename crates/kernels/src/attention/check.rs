@@ -1,14 +1,15 @@
 //! Checks of the arguments of attention.
 
+use super::head_rows::Heads;
 use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
 
 /// Refuses inconsistent sizes, and slices that end before the last row.
-pub(super) fn check<T: Element>(
+pub(super) fn check<'a, T: Element, K: Heads<'a>>(
     op: &'static str,
     shape: AttentionShape,
-    inputs: AttentionInputs<T>,
+    inputs: AttentionInputs<'a, T, K>,
 ) -> Result<()> {
     let (heads, kv_heads) = (shape.heads, shape.kv_heads);
     let refuse = |what, wanted, got| {

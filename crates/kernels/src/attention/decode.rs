@@ -5,8 +5,9 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::head_rows::{Heads, RowBlocks};
 use super::mask::HeadMask;
-use super::strided::{HeadRows, row_to_f32};
+use super::strided::row_to_f32;
 use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
 use crate::parallel::parallel_for;
@@ -26,9 +27,9 @@ const LINE: usize = 16;
 const F32_BLOCK: usize = 32;
 
 /// Lengths are checked; there are queries and keys.
-pub(super) fn decode<T: Element>(
+pub(super) fn decode<'a, T: Element, K: Heads<'a>>(
     shape: AttentionShape,
-    inputs: AttentionInputs<T>,
+    inputs: AttentionInputs<'a, T, K>,
     scale: f32,
     out: &mut [T],
 ) {
@@ -49,7 +50,7 @@ pub(super) fn decode<T: Element>(
             scores: vec![0.0; rows * SPLIT.min(keys)],
             block_f32: vec![
                 0.0;
-                if T::IS_F32 {
+                if K::Rows::IN_PLACE {
                     0
                 } else {
                     F32_BLOCK * dim.max(value_dim)
@@ -121,12 +122,12 @@ struct Scratch {
 }
 
 /// One part of the keys of one key head, and all queries that share it.
-struct KeySplit<'a, T, M> {
+struct KeySplit<'a, R, M> {
     shape: AttentionShape,
     /// The mask of a row of the scratch.
     mask: M,
-    keys: HeadRows<'a, T>,
-    values: HeadRows<'a, T>,
+    keys: R,
+    values: R,
     start: usize,
     count: usize,
     scale: f32,
@@ -135,7 +136,9 @@ struct KeySplit<'a, T, M> {
     partials: &'a mut [f32],
 }
 
-impl<'a, T: Element, M: Fn(usize) -> HeadMask<'a, T>> WithSimd for KeySplit<'a, T, M> {
+impl<'m, T: Element, R: RowBlocks, M: Fn(usize) -> HeadMask<'m, T>> WithSimd
+    for KeySplit<'_, R, M>
+{
     type Output = ();
 
     #[inline(always)]
@@ -159,7 +162,7 @@ impl<'a, T: Element, M: Fn(usize) -> HeadMask<'a, T>> WithSimd for KeySplit<'a, 
     }
 }
 
-impl<T: Element, M> KeySplit<'_, T, M> {
+impl<R: RowBlocks, M> KeySplit<'_, R, M> {
     /// `scores[row, key] = scale * sum over d of queries[row, d] * keys[key, d]`.
     #[inline(always)]
     fn scores<S: Simd>(&mut self, simd: S) {
@@ -175,7 +178,7 @@ impl<T: Element, M> KeySplit<'_, T, M> {
             let keys = self.keys.view(self.start + begin, end - begin, block_f32);
             for first in (begin..whole).step_by(AT_ONCE) {
                 let (stride, keys) = (keys.1, rows::<AT_ONCE>(keys, first - begin, dim));
-                if T::IS_F32 {
+                if R::IN_PLACE {
                     prefetch_rows(keys, PREFETCH_ROWS * stride);
                 }
                 let pairs = queries.chunks_exact(dim);
@@ -209,7 +212,7 @@ impl<T: Element, M> KeySplit<'_, T, M> {
             let values = self.values.view(self.start + begin, end - begin, block_f32);
             for first in (begin..whole).step_by(AT_ONCE) {
                 let (stride, values) = (values.1, rows::<AT_ONCE>(values, first - begin, dim));
-                if T::IS_F32 {
+                if R::IN_PLACE {
                     prefetch_rows(values, PREFETCH_ROWS * stride);
                 }
                 let outs = self.partials.chunks_exact_mut(dim + 2);

@@ -11,9 +11,11 @@
 mod check;
 mod decode;
 mod gradient;
+mod head_rows;
 mod mask;
 mod packed_tile;
 mod prefill;
+mod quantized_rows;
 mod shape;
 mod strided;
 
@@ -22,6 +24,9 @@ use crate::error::{Result, length, product};
 pub(crate) use gradient::attention_gradient_instance;
 pub use gradient::{AttentionGradient, attention_gradient};
 pub use mask::{Mask, MaskStrides};
+pub use quantized_rows::{
+    QuantizedRows, dequantize_rows, quantize_rows, quantized_attention, quantized_row_bytes,
+};
 pub use shape::{AttentionInputs, AttentionShape};
 pub use strided::{Strided, Strides};
 

@@ -5,6 +5,7 @@
 
 use pulp::Simd;
 
+use super::head_rows::{Heads, RowBlocks};
 use super::mask::HeadMask;
 use super::packed_tile::{TileKernel, dispatch_tiles, pack, unpack};
 use super::strided::HeadRows;
@@ -38,9 +39,9 @@ struct Scratch {
 }
 
 /// Lengths are checked; there are queries and keys.
-pub(super) fn prefill<T: Element>(
+pub(super) fn prefill<'a, T: Element, K: Heads<'a>>(
     shape: AttentionShape,
-    inputs: AttentionInputs<T>,
+    inputs: AttentionInputs<'a, T, K>,
     scale: f32,
     out: &mut [T],
 ) {
@@ -93,17 +94,17 @@ pub(super) fn prefill<T: Element>(
 }
 
 /// How many numbers of scratch a block of rows needs.
-fn scratch_len<T: Element>(rows: HeadRows<T>, dim: usize) -> usize {
+fn scratch_len(rows: impl RowBlocks, dim: usize) -> usize {
     if rows.is_direct() { 0 } else { KEYS * dim }
 }
 
 /// One block of queries of one head.
-struct QueryBlock<'a, T> {
+struct QueryBlock<'a, T, R> {
     first: usize,
     count: usize,
     queries: HeadRows<'a, T>,
-    keys: HeadRows<'a, T>,
-    values: HeadRows<'a, T>,
+    keys: R,
+    values: R,
     n_keys: usize,
     dim: usize,
     value_dim: usize,
@@ -114,7 +115,7 @@ struct QueryBlock<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Element> TileKernel for QueryBlock<'_, T> {
+impl<T: Element, R: RowBlocks> TileKernel for QueryBlock<'_, T, R> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(mut self, simd: S) {
         let tile = TILE_REGISTERS * S::F32_LANES;
@@ -125,10 +126,11 @@ impl<T: Element> TileKernel for QueryBlock<'_, T> {
             .n_visible_keys(self.first + self.count - 1, self.n_keys);
         let mut key_scratch = std::mem::take(&mut self.scratch.keys);
         let mut value_scratch = std::mem::take(&mut self.scratch.values);
+        let (key_rows, value_rows) = (self.keys, self.values);
         for start in (0..n_keys).step_by(KEYS) {
             let end = (start + KEYS).min(n_keys);
-            let keys = self.keys.block(start, end - start, &mut key_scratch);
-            let values = self.values.block(start, end - start, &mut value_scratch);
+            let keys = key_rows.block(start, end - start, &mut key_scratch);
+            let values = value_rows.block(start, end - start, &mut value_scratch);
             for index in 0..tiles {
                 self.scores::<S, ROWS>(simd, index, keys);
                 let first = self.first + index * tile;
@@ -145,7 +147,7 @@ impl<T: Element> TileKernel for QueryBlock<'_, T> {
     }
 }
 
-impl<T: Element> QueryBlock<'_, T> {
+impl<T: Element, R: RowBlocks> QueryBlock<'_, T, R> {
     /// Transposes and scales the queries, and starts the running maximum and sum.
     #[inline(always)]
     fn init(&mut self, tile: usize) {

@@ -56,15 +56,15 @@ impl AttentionShape {
     }
 }
 
-/// The inputs of attention.
+/// The inputs of attention; `K` is what keys and values are stored as.
 #[derive(Clone, Copy, Debug)]
-pub struct AttentionInputs<'a, T = f32> {
+pub struct AttentionInputs<'a, T = f32, K = Strided<'a, T>> {
     /// `[batch, heads, queries, dim]`.
     pub queries: Strided<'a, T>,
     /// `[batch, kv_heads, keys, dim]`.
-    pub keys: Strided<'a, T>,
+    pub keys: K,
     /// `[batch, kv_heads, keys, value_dim]`.
-    pub values: Strided<'a, T>,
+    pub values: K,
     /// Which keys a query attends to.
     pub mask: Mask<'a, T>,
     /// `[heads]`: for each head the score of an attention sink, which has no value.

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use mlx_kernels::{
-    AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, Strided, Strides,
+    AttentionGradient, AttentionInputs, AttentionShape, Mask, MaskStrides, QuantizedRows, Strided,
+    Strides,
 };
 
 use super::layout::{error_text, input, output, size};
+use super::product::{into_f32, widened};
 use super::{Stored, by_dtype};
 use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput};
@@ -30,15 +32,74 @@ pub(super) fn run(
         inputs: &[HostInput<'_>],
         out: &mut HostOutput<'_>,
     ) -> Result<(), String> {
-        let mut args = AttentionArgs::<T>::new(config, inputs)?;
+        let queries = strided(input(inputs, 0)?)?;
+        let mut args = AttentionArgs::<T>::new(config, inputs, shape_of(inputs)?, queries)?;
+        let (keys, values) = (strided(input(inputs, 1)?)?, strided(input(inputs, 2)?)?);
         args.trim_masked_keys();
         let out = out.as_mut_slice::<T>()?;
-        mlx_kernels::attention(args.shape, args.inputs(), config.scale, out).map_err(error_text)?;
+        let inputs = args.inputs(keys.view(), values.view());
+        mlx_kernels::attention(args.shape, inputs, config.scale, out).map_err(error_text)?;
         args.fill_fully_masked_rows(out);
         Ok(())
     }
     let q = input(inputs, 0)?;
     by_dtype!(q.dtype(), typed(config, inputs, output(outputs, 0)?))
+}
+
+/// Attention over keys and values in 8 bits, scaled by `1 / sqrt(dim)`; a mask of numbers is `float32`.
+pub(crate) fn quantized(
+    mask: MaskMode,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let mut shape = shape_of(inputs)?;
+    let (q, keys, values) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
+    shape.value_dim = shape.dim;
+    let queries = match q.dtype() {
+        Dtype::Float32 => strided(q)?,
+        _ => Rows {
+            values: widened(q)?,
+            strides: Strides::contiguous(shape.heads, shape.queries, shape.dim),
+        },
+    };
+    let config = AttentionConfig {
+        mask,
+        has_sinks: false,
+        scale: (1.0 / (shape.dim as f64).sqrt()) as f32,
+    };
+    let mut args = AttentionArgs::<f32>::new(config, inputs, shape, queries)?;
+    let (keys, values) = (strided::<u8>(keys)?, strided::<u8>(values)?);
+    args.trim_masked_keys();
+    let bytes = four(input(inputs, 1)?)?[3];
+    let group_size = group_size(shape.dim, bytes).ok_or("no whole number of groups")?;
+    let inputs = args.inputs(keys.quantized(group_size), values.quantized(group_size));
+    into_f32(output(outputs, 0)?, |out| {
+        mlx_kernels::quantized_attention(args.shape, inputs, config.scale, out)
+            .map_err(error_text)?;
+        args.fill_fully_masked_rows(out);
+        Ok(())
+    })
+}
+
+/// Returns how many of `dim` numbers share a scale and a bias in a row of `bytes`.
+pub(crate) fn group_size(dim: usize, bytes: usize) -> Option<usize> {
+    // Of 4 bytes each.
+    let parameters = bytes.checked_sub(dim)?;
+    let groups = parameters / 8;
+    let is_whole = groups > 0 && parameters.is_multiple_of(8) && dim.is_multiple_of(groups);
+    is_whole.then(|| dim / groups)
+}
+
+/// Writes rows in 8 bits.
+pub(crate) fn quantize_rows(
+    group_size: usize,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let x = input(inputs, 0)?;
+    let dim = x.shape().last().map_or(0, |&dim| size(dim));
+    let out = output(outputs, 0)?.as_mut_slice::<u8>()?;
+    mlx_kernels::quantize_rows(dim, group_size, &widened(x)?, out).map_err(error_text)
 }
 
 /// The last input is the gradient of the result; outputs are those of queries, keys and values.
@@ -48,7 +109,9 @@ pub(super) fn gradient(
     outputs: &mut [HostOutput<'_>],
 ) -> Result<(), String> {
     let (cotangent, inputs) = inputs.split_last().ok_or("wanted inputs, got none")?;
-    let args = AttentionArgs::<f32>::new(config, inputs)?;
+    let queries = strided(input(inputs, 0)?)?;
+    let args = AttentionArgs::<f32>::new(config, inputs, shape_of(inputs)?, queries)?;
+    let (keys, values) = (strided(input(inputs, 1)?)?, strided(input(inputs, 2)?)?);
     let cotangent = strided::<f32>(cotangent)?;
     let [dq, dk, dv] = outputs else {
         return Err(format!("wanted 3 outputs, got {}", outputs.len()));
@@ -58,7 +121,7 @@ pub(super) fn gradient(
         keys: dk.as_mut_slice()?,
         values: dv.as_mut_slice()?,
     };
-    let (shape, inputs) = (args.shape, args.inputs());
+    let (shape, inputs) = (args.shape, args.inputs(keys.view(), values.view()));
     mlx_kernels::attention_gradient(shape, inputs, config.scale, cotangent.view(), gradient)
         .map_err(error_text)
 }
@@ -66,12 +129,10 @@ pub(super) fn gradient(
 /// More rows of a mask than this are not searched for keys that no query attends to.
 const MAX_MASK_ROWS: usize = 64;
 
-/// Inputs as the kernels read them.
+/// Inputs as the kernels read them, without keys and values.
 struct AttentionArgs<'a, T: Clone> {
     shape: AttentionShape,
     queries: Rows<'a, T>,
-    keys: Rows<'a, T>,
-    values: Rows<'a, T>,
     is_causal: bool,
     bools: Option<(Cow<'a, [bool]>, MaskStrides)>,
     numbers: Option<(Cow<'a, [T]>, MaskStrides)>,
@@ -79,22 +140,15 @@ struct AttentionArgs<'a, T: Clone> {
 }
 
 impl<'a, T: Stored> AttentionArgs<'a, T> {
-    fn new(config: AttentionConfig, inputs: &[HostInput<'a>]) -> Result<Self, String> {
-        let (q, k, v) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
-        let (q_shape, v_shape) = (four(q)?, four(v)?);
+    fn new(
+        config: AttentionConfig,
+        inputs: &[HostInput<'a>],
+        shape: AttentionShape,
+        queries: Rows<'a, T>,
+    ) -> Result<Self, String> {
         let mut given = Self {
-            shape: AttentionShape {
-                batch: q_shape[0],
-                heads: q_shape[1],
-                kv_heads: v_shape[1],
-                queries: q_shape[2],
-                keys: v_shape[2],
-                dim: q_shape[3],
-                value_dim: v_shape[3],
-            },
-            queries: strided(q)?,
-            keys: strided(k)?,
-            values: strided(v)?,
+            shape,
+            queries,
             is_causal: config.mask == MaskMode::Causal,
             bools: None,
             numbers: None,
@@ -184,7 +238,7 @@ impl<'a, T: Stored> AttentionArgs<'a, T> {
         }
     }
 
-    fn inputs(&self) -> AttentionInputs<'_, T> {
+    fn inputs<K>(&self, keys: K, values: K) -> AttentionInputs<'_, T, K> {
         let mask = match (&self.bools, &self.numbers) {
             (Some((values, strides)), _) => Mask::Boolean {
                 values,
@@ -199,12 +253,25 @@ impl<'a, T: Stored> AttentionArgs<'a, T> {
         };
         AttentionInputs {
             queries: self.queries.view(),
-            keys: self.keys.view(),
-            values: self.values.view(),
+            keys,
+            values,
             mask,
             sinks: self.sinks.as_deref(),
         }
     }
+}
+
+fn shape_of(inputs: &[HostInput<'_>]) -> Result<AttentionShape, String> {
+    let (q, v) = (four(input(inputs, 0)?)?, four(input(inputs, 2)?)?);
+    Ok(AttentionShape {
+        batch: q[0],
+        heads: q[1],
+        kv_heads: v[1],
+        queries: q[2],
+        keys: v[2],
+        dim: q[3],
+        value_dim: v[3],
+    })
 }
 
 /// The four sizes of an array.
@@ -220,7 +287,17 @@ struct Rows<'a, T: Clone> {
     strides: Strides,
 }
 
-impl<T: Stored> Rows<'_, T> {
+impl Rows<'_, u8> {
+    fn quantized(&self, group_size: usize) -> QuantizedRows<'_> {
+        QuantizedRows {
+            bytes: &self.values,
+            strides: self.strides,
+            group_size,
+        }
+    }
+}
+
+impl<T: Clone> Rows<'_, T> {
     fn view(&self) -> Strided<'_, T> {
         Strided {
             values: &self.values,
@@ -230,7 +307,7 @@ impl<T: Stored> Rows<'_, T> {
 }
 
 /// Reads rows with contiguous elements in place, and copies others.
-fn strided<'a, T: Stored>(array: &HostInput<'a>) -> Result<Rows<'a, T>, String> {
+fn strided<'a, T: crate::Element>(array: &HostInput<'a>) -> Result<Rows<'a, T>, String> {
     let [_, heads, rows, dim] = four(array)?;
     let layout = array.layout();
     if let &[batch, head, row, one] = layout.strides()

@@ -40,6 +40,8 @@ struct Definition {
     composed: Option<Arc<ComposedForm>>,
     /// Whether inputs come with any strides.
     takes_strides: bool,
+    /// Whether it may be an instruction of a program.
+    is_instruction: bool,
     /// The input that each output starts as; empty for all but programs.
     origins: Arc<[Option<usize>]>,
     /// The last inputs, where they are always the same arrays.
@@ -106,6 +108,7 @@ pub fn host_kernel(
         kernel: Arc::new(kernel),
         composed: None,
         takes_strides: false,
+        is_instruction: false,
         origins: Arc::default(),
         captured: Arc::default(),
     };
@@ -127,6 +130,37 @@ impl HostKernel {
     /// strides.
     pub(crate) fn taking_strides(self) -> Self {
         self.with(|definition| definition.takes_strides = true)
+    }
+
+    /// Returns the kernel for inputs of any strides, which may be an instruction of a program: it has one output. Runs inside
+    /// of programs are not counted by [`host_kernel_runs_of`].
+    pub(crate) fn joining_programs(self) -> Self {
+        self.taking_strides()
+            .with(|definition| definition.is_instruction = true)
+    }
+
+    /// Returns the kernel that an operation calls, if it may be an instruction of a program.
+    #[doc(hidden)]
+    pub fn of_instruction(op: &Op) -> Option<Self> {
+        let Op::Custom(operation) = op else {
+            return None;
+        };
+        let kernel: &Self = custom::call_of(operation)?;
+        kernel.definition.is_instruction.then(|| kernel.clone())
+    }
+
+    /// Returns whether the kernel gives one array of this type.
+    pub(crate) fn gives(&self, inputs: &[ArrayType], output: &ArrayType) -> bool {
+        (self.definition.output_types)(inputs).is_ok_and(|types| types == [output.clone()])
+    }
+
+    /// Runs the kernel.
+    pub(crate) fn run(
+        &self,
+        inputs: &[HostInput<'_>],
+        outputs: &mut [HostOutput<'_>],
+    ) -> Result<(), String> {
+        (self.definition.kernel)(inputs, outputs)
     }
 
     /// Returns the kernel with outputs that start as copies of inputs, in their memory where that is not needed elsewhere. The
@@ -153,6 +187,7 @@ impl HostKernel {
             kernel: Arc::clone(&old.kernel),
             composed: old.composed.clone(),
             takes_strides: old.takes_strides,
+            is_instruction: old.is_instruction,
             origins: Arc::clone(&old.origins),
             captured: Arc::clone(&old.captured),
         };

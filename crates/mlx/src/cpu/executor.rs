@@ -35,6 +35,14 @@ impl Target for CpuTarget {
     }
 
     fn supports(&self, op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
+        if let Some(kernel) = HostKernel::of_instruction(op) {
+            let array_type = |layout: &Layout<'_>| ArrayType {
+                shape: layout.shape().to_vec(),
+                dtype: layout.dtype(),
+            };
+            let types: Vec<ArrayType> = inputs.iter().map(array_type).collect();
+            return output.size() > 0 && kernel.gives(&types, &array_type(&output));
+        }
         is_instruction(op) && supports(op, inputs, output)
     }
 
@@ -97,6 +105,7 @@ pub fn program_kernel(
 /// What an instruction runs.
 enum Kernel {
     Op(TableOp),
+    Host(HostKernel),
     Elementwise(ElementwiseProgram),
     Copy,
     Update(Update),
@@ -105,7 +114,10 @@ enum Kernel {
 impl Kernel {
     fn of(kind: &InstructionKind) -> Option<Self> {
         Some(match kind {
-            InstructionKind::Op(op) => Self::Op(TableOp::new(op.clone())?),
+            InstructionKind::Op(op) => match HostKernel::of_instruction(op) {
+                Some(kernel) => Self::Host(kernel),
+                None => Self::Op(TableOp::new(op.clone())?),
+            },
             InstructionKind::Elementwise(elementwise) => {
                 Self::Elementwise(lower::lower(elementwise)?)
             }
@@ -123,6 +135,7 @@ impl Kernel {
     fn run(&self, inputs: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]) -> Result<(), String> {
         match self {
             Self::Op(op) => run::run(op.get(), inputs, outputs),
+            Self::Host(kernel) => kernel.run(inputs, outputs),
             Self::Elementwise(program) => elementwise_program::run(program, inputs, outputs),
             Self::Copy => input(inputs, 0)?.copy_contiguous(output(outputs, 0)?.as_mut_bytes()),
             Self::Update(part) => update::run(part, inputs, outputs),

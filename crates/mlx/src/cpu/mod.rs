@@ -44,6 +44,7 @@ use std::sync::LazyLock;
 
 use mlx_provision::environment;
 
+pub(crate) use attention::{group_size, quantize_rows, quantized as quantized_attention};
 pub(crate) use backend::Cpu;
 pub(crate) use clip::clip;
 pub(crate) use custom::{ComposedForm, HOST_PREFIX, compose};

@@ -11,7 +11,8 @@
 //! off), and they compute MLX's own operations too: [`cpu_kernel_runs`] counts them.
 //!
 //! [`gelu`], [`gelu_approx`], [`silu`], [`swiglu`] and [`linear`] are one kernel on the CPU, and MLX's operations elsewhere.
-//! [`quantized_matmul_int8`] is there on the CPU only.
+//! [`quantized_matmul_int8`] is there on the CPU only. [`quantized_scaled_dot_product_attention`] reads keys and values in
+//! 8 bits.
 //!
 //! [`host_kernel`], [`metal_kernel`] and [`cuda_kernel`] make operations out of Rust functions and of Metal or CUDA
 //! source.
@@ -43,6 +44,7 @@ mod metal_kernel;
 #[cfg(test)]
 mod native_transforms;
 mod offset;
+mod quantized_attention;
 mod quantized_int8;
 mod rms_norm;
 mod rope;
@@ -68,6 +70,9 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use metal_kernel::{Metal, MetalKernel, metal_kernel};
 pub use offset::Offset;
+pub use quantized_attention::{
+    dequantize_rows, quantize_rows, quantized_scaled_dot_product_attention,
+};
 pub use quantized_int8::quantized_matmul_int8;
 pub use rms_norm::rms_norm;
 pub use rope::{RopeFrequencies, RopeOptions, rope};

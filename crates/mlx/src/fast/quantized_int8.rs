@@ -111,7 +111,7 @@ fn make(quantization: Quantization) -> Result<HostKernel> {
         };
         vec![x.quantized_matmul(&weights, true)]
     };
-    Ok(kernel.taking_strides().composed(exact))
+    Ok(kernel.joining_programs().composed(exact))
 }
 
 /// The type of the result, or why the inputs do not fit.

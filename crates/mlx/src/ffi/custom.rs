@@ -39,6 +39,13 @@ pub(crate) fn operation(call: impl CustomCall) -> CustomOp {
     CustomOp::new(Rc::new(Callable(Box::new(call))))
 }
 
+/// Returns the call that an operation makes, if it is of this kind.
+pub(crate) fn call_of<C: CustomCall>(operation: &CustomOp) -> Option<&C> {
+    let callable = operation.kernel().downcast_ref::<Callable>()?;
+    let call: &dyn Any = callable.0.as_ref();
+    call.downcast_ref()
+}
+
 /// Builds the results of an operation made by [`operation`].
 pub(crate) fn call(operation: &CustomOp, inputs: &[&Handle]) -> Result<Outputs, NativeError> {
     match operation.kernel().downcast_ref::<Callable>() {

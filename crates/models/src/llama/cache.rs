@@ -50,6 +50,15 @@ impl Cache {
         self.capacity
     }
 
+    /// Returns the memory of the keys and values of `capacity` tokens, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when an array carries an error.
+    pub fn nbytes(&self) -> Result<usize> {
+        let sizes = self.arrays().map(Array::nbytes);
+        sizes.sum::<mlx::Result<usize>>().map_err(Error::model)
+    }
+
     /// Drops all but the first `n` tokens.
     pub fn truncate(&mut self, n: usize) {
         self.n_tokens = self.n_tokens.min(n);

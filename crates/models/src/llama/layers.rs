@@ -8,7 +8,7 @@ use super::config::Config;
 use super::quantizable::LinearLayer;
 use super::weight_store::WeightStore;
 use crate::axis_size::axis_size;
-use crate::kv_cache::{LayerKvCache, append};
+use crate::kv_cache::{KvQuantization, LayerKvCache, append};
 use crate::{Error, Result};
 
 /// A builder of layers of zeros, quantized where a store has quantized weights.
@@ -180,9 +180,20 @@ impl Attention {
         }
         let q = self.kernels.rope(&by_head(q), &positions.rope);
         let k = self.kernels.rope(&by_head(k), &positions.rope);
-        let (keys, values) = append(cache, &positions.start, &(k, v))?;
         let mask = AttentionMask::causal().offset(positions.start.clone());
-        let mixed = self.kernels.attention(&q, &keys, &values, &mask);
+        let mixed = match KvQuantization::of(cache, self.head_dim)? {
+            None => {
+                let (keys, values) = append(cache, &positions.start, &(k, v))?;
+                self.kernels.attention(&q, &keys, &values, &mask)
+            }
+            Some(kv) => {
+                let rows = (kv.quantize(&k), kv.quantize(&v));
+                let (keys, values) = append(cache, &positions.start, &rows)?;
+                let rows = (&keys, &values);
+                self.kernels
+                    .quantized_attention(&q, rows, kv.group_size, &mask)
+            }
+        };
         let mixed = mixed.transpose([0, 2, 1, 3]).flatten(2, 3);
         Ok(self.o_proj.forward(&mixed))
     }

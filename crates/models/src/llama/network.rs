@@ -24,7 +24,7 @@ use super::layers::{Layer, LayerBuilder, Positions, named};
 use super::quantizable::{EmbeddingTable, LinearLayer};
 use super::weight_store::WeightStore;
 use crate::axis_size::axis_size;
-use crate::kv_cache::LayerKvCache;
+use crate::kv_cache::{KvQuantization, LayerKvCache};
 use crate::weights::{Unused, load_weights};
 use crate::{Error, Result};
 
@@ -32,8 +32,11 @@ use crate::{Error, Result};
 #[deprecated(note = "renamed to LayerKvCache")]
 pub type KeyValue = LayerKvCache;
 
+/// The group size of mlx_lm.
+const KV_GROUP_SIZE: i32 = 64;
+
 /// Options of building a network from its weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetworkOptions {
     /// The dtype of activations and scales; by default `float16` on a GPU and `float32` on the CPU.
     pub dtype: Option<Dtype>,
@@ -42,6 +45,24 @@ pub struct NetworkOptions {
     /// How quantized matrices take their input: [`Activations::Int8`] makes decoding on the CPU faster and rounds, so that
     /// the text may become another one. It is refused on a GPU, and for matrices of other than 4 or 8 bits.
     pub activations: Activations,
+    /// In how many bits keys and values are cached: 8, or `None` for the dtype of activations. Less than a third of the memory of
+    /// `float32`, and the text may become another one.
+    pub kv_bits: Option<i32>,
+    /// How many numbers of a key or value in 8 bits share a scale and a bias: 32, 64 or 128, and a divisor of `head_dim`; 64
+    /// by default.
+    pub kv_group_size: i32,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        Self {
+            dtype: None,
+            unpacked: false,
+            activations: Activations::default(),
+            kv_bits: None,
+            kv_group_size: KV_GROUP_SIZE,
+        }
+    }
 }
 
 /// A model of the Llama family with its weights. Cloning shares the weights.
@@ -62,6 +83,9 @@ pub struct Network {
     rope_freqs: Array,
     #[module(static)]
     dtype: Dtype,
+    /// How new caches are quantized.
+    #[module(skip)]
+    kv_quantization: Option<KvQuantization>,
     /// The compiled network, one graph for each number of tokens, when that was asked for.
     #[module(skip)]
     compiled: Option<Rc<Compiled>>,
@@ -146,6 +170,7 @@ impl Network {
             lm_head,
             rope_freqs: radians.map_err(Error::model)?.reciprocal(),
             dtype,
+            kv_quantization: kv_quantization(&config, options.kv_bits, options.kv_group_size)?,
             compiled: None,
             config,
         })
@@ -169,6 +194,17 @@ impl Network {
         network
     }
 
+    /// Returns the network with caches of 8 bits in groups of `group_size`, or of the network's dtype for `None`: see
+    /// [`NetworkOptions::kv_bits`]. The weights are shared.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for other numbers of bits, or groups that do not divide `head_dim`.
+    pub fn with_kv_bits(&self, bits: Option<i32>, group_size: i32) -> Result<Self> {
+        let mut network = self.clone();
+        network.kv_quantization = kv_quantization(&self.config, bits, group_size)?;
+        Ok(network)
+    }
+
     /// Returns the network compiled: it is traced once for each number of tokens in a call, and then replayed.
     ///
     /// Formulas that the options name are recognized in composed networks too; the weights are shared.
@@ -184,11 +220,17 @@ impl Network {
         self.compiled.as_ref()?.report()
     }
 
-    /// Returns empty key-value caches of `capacity` positions, one for each layer.
+    /// Returns empty key-value caches of `capacity` positions, one for each layer: quantized where
+    /// [`NetworkOptions::kv_bits`] says so.
     pub fn new_kv_cache(&self, batch: i32, capacity: i32) -> Vec<LayerKvCache> {
         let heads = axis_size(self.config.num_key_value_heads);
-        let shape = [batch, heads, capacity, axis_size(self.config.head_dim)];
-        let empty = || mlx::zeros_with(shape, self.dtype);
+        let dim = axis_size(self.config.head_dim);
+        let bytes = self.kv_quantization.and_then(|kv| kv.row_bytes(dim));
+        let (size, dtype) = match bytes {
+            Some(bytes) => (bytes, Dtype::Uint8),
+            None => (dim, self.dtype),
+        };
+        let empty = || mlx::zeros_with([batch, heads, capacity, size], dtype);
         self.layers.iter().map(|_| (empty(), empty())).collect()
     }
 
@@ -203,7 +245,8 @@ impl Network {
     ///
     /// It is a pure function of arrays and can be traced. With a number for `start`, attention reads the positions
     /// filled so far, and the graph changes from step to step. With an `int32` array it reads the whole cache through
-    /// a mask, and one graph serves all steps. The cache is written in place where there is no other reference to it.
+    /// a mask, and one graph serves all steps. A cache of numbers and a quantized one are told apart by their dtype, whatever
+    /// the network's options say. The cache is written in place where there is no other reference to it.
     /// Nothing runs until [`eval`](mlx::eval()).
     ///
     /// # Errors
@@ -318,6 +361,28 @@ fn check_int8(weights: &WeightStore, unpacked: bool) -> Result<()> {
         return refused("wanted quantized matrices, got plain ones");
     }
     Ok(())
+}
+
+/// Returns how caches are to be quantized, or why they cannot.
+fn kv_quantization(
+    config: &Config,
+    bits: Option<i32>,
+    group_size: i32,
+) -> Result<Option<KvQuantization>> {
+    let Some(bits) = bits else {
+        return Ok(None);
+    };
+    if bits != 8 {
+        return Err(Error::Config(format!("kv_bits: wanted 8, got {bits}")));
+    }
+    let dim = config.head_dim;
+    let quantization = KvQuantization { group_size };
+    if matches!(group_size, 32 | 64 | 128) && quantization.row_bytes(axis_size(dim)).is_some() {
+        return Ok(Some(quantization));
+    }
+    Err(Error::Config(format!(
+        "kv_group_size: wanted 32, 64 or 128, and a divisor of head_dim {dim}, got {group_size}"
+    )))
 }
 
 /// The number of positions that a cache has memory for.

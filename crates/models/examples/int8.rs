@@ -1,9 +1,11 @@
-//! Prints what activations in 8 bits do to SmolLM2: tokens per second of decoding, and the perplexity of this repository's
-//! `README.md` and `ARCHITECTURE.md`, one after the other. Run it with `--release`.
+//! Prints what activations and key-value caches in 8 bits do to SmolLM2: tokens per second of decoding, the perplexity of this
+//! repository's `README.md` and `ARCHITECTURE.md`, one after the other, and a step's time behind long texts. Run it with
+//! `--release`.
 //!
-//! The argument, if any, is the number of tokens of the text (4096).
+//! The argument, if any, is the number of tokens of the text (4096); 0 leaves the perplexity out.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 use mlx::{Array, Dtype};
@@ -18,6 +20,10 @@ const WINDOW: usize = 512;
 const STEP: usize = 8;
 /// Rounds of decoding; the best counts.
 const ROUNDS: usize = 5;
+/// Cached tokens before the steps that are timed.
+const CACHED: [i32; 3] = [512, 2048, 8128];
+/// Steps that are timed; the median counts.
+const STEPS: usize = 15;
 
 fn main() -> Result<()> {
     let length = std::env::args().nth(1).map(|length| length.parse());
@@ -31,25 +37,65 @@ fn main() -> Result<()> {
         .concat();
     let mut tokens = checkpoint.tokenizer.encode(&text)?;
     tokens.truncate(length);
-    for activations in [Activations::Float, Activations::Int8] {
+    let network = |activations| {
         let options = NetworkOptions {
             activations,
             ..NetworkOptions::default()
         };
-        let network = Network::new(&checkpoint, &options)?;
-        let eager = tokens_per_second(&network, &checkpoint)?;
+        Network::new(&checkpoint, &options)
+    };
+    let plain = network(Activations::Float)?;
+    let groups_of_32 = plain.with_kv_bits(Some(8), 32)?;
+    let groups_of_64 = plain.with_kv_bits(Some(8), 64)?;
+    let networks = [
+        ("plain", &plain),
+        ("activations int8", &network(Activations::Int8)?),
+        ("kv cache int8, groups of 32", &groups_of_32),
+        ("kv cache int8, groups of 64", &groups_of_64),
+    ];
+    for (name, network) in networks {
+        let eager = tokens_per_second(network, &checkpoint)?;
         let compiled = network.compiled(CompileOptions::default());
         let compiled = tokens_per_second(&compiled, &checkpoint)?;
-        println!("{activations:?}: {eager:.1} tokens a second, compiled {compiled:.1}");
+        println!("{name}: {eager:.1} tokens a second, compiled {compiled:.1}");
         if !tokens.is_empty() {
-            let perplexity = perplexity(&network, &tokens)?;
+            let perplexity = perplexity(network, &tokens)?;
             println!(
-                "{activations:?}: perplexity {perplexity:.4} of {} tokens",
+                "{name}: perplexity {perplexity:.4} of {} tokens",
                 tokens.len()
             );
         }
     }
+    for cached in CACHED {
+        let kinds = [&plain, &groups_of_64];
+        let [plain, int8] = kinds.map(|network| step_milliseconds(network, cached));
+        let compiled = kinds.map(|network| network.compiled(CompileOptions::default()));
+        let [plain_compiled, int8_compiled] = compiled
+            .each_ref()
+            .map(|network| step_milliseconds(network, cached));
+        println!(
+            "{cached} cached tokens: a step takes {:.1} ms, int8 {:.1}; compiled {:.1}, int8 {:.1}",
+            plain?, int8?, plain_compiled?, int8_compiled?
+        );
+    }
     Ok(())
+}
+
+/// The median time of a step behind `cached` tokens.
+fn step_milliseconds(network: &Network, cached: i32) -> Result<f64> {
+    let mut cache = network.new_kv_cache(1, cached + 1);
+    let token = Array::from_slice(&[504_u32], [1, 1])?;
+    let mut times = Vec::new();
+    for _ in 0..STEPS {
+        let started = Instant::now();
+        let (logits, written) = network.next_token_logits(&token, cache, cached)?;
+        cache = written;
+        let arrays = cache.iter().flat_map(|(keys, values)| [keys, values]);
+        mlx::eval(arrays.chain([&logits]))?;
+        times.push(started.elapsed().as_secs_f64() * 1000.0);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[STEPS / 2])
 }
 
 fn tokens_per_second(network: &Network, checkpoint: &Checkpoint) -> Result<f64> {
