@@ -220,6 +220,9 @@ Arrays replace(
     } else if (is_one_of(primitive, {"BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift"})) {
       repeat_input(0);
       repeat_input(1);
+    } else if (is_a(primitive, "AddMM") && v_axes[0] < 0 && v_axes[1] < 0) {
+      // A product without the axis has the shape of the result without it.
+      repeat_input(0);
     }
     auto [v_outputs, v_out_axes] = vectorize(array, v_inputs, v_axes, size);
     auto outputs = array.outputs();
@@ -272,14 +275,6 @@ extern "C" int mlx_native_checkpoint(mlx_closure* res, const mlx_closure fun) {
     auto vjp = [function](const Arrays& primals, const Arrays& cotangents, const Arrays& outputs) {
       return mx::vjp(function, mx::depends(primals, outputs), cotangents).second;
     };
-    mlx_closure_set_(*res, mx::custom_function(function, vjp, std::nullopt, vectorized_by_us(function)));
-  });
-}
-
-extern "C" int mlx_native_custom_vjp(mlx_closure* res, const mlx_closure fun, const mlx_closure_custom fun_vjp) {
-  return guarded("custom_vjp", [&] {
-    ArraysFunction function = mlx_closure_get_(fun);
-    auto vjp = mlx_closure_custom_get_(fun_vjp);
     mlx_closure_set_(*res, mx::custom_function(function, vjp, std::nullopt, vectorized_by_us(function)));
   });
 }

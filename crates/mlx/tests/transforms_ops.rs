@@ -57,6 +57,15 @@ const OPERATIONS: &[(&str, One)] = &[
     ("take", |x| x.take(&array!([2, 0]), 1)),
     ("concatenate", |x| mlx::concatenate([x, &x.square()], 1)),
     ("stack", |x| mlx::stack([x, &x.exp()], 0)),
+    ("addmm to a matrix", |x| {
+        mlx::addmm(x, mlx::ones([3, 2]), mlx::ones([2, 4]))
+    }),
+    ("addmm to a row", |x| {
+        mlx::addmm(x.i(0), mlx::ones([3, 2]), mlx::ones([2, 4]))
+    }),
+    ("addmm of a matrix", |x| {
+        mlx::addmm(mlx::ones([2]), x, mlx::ones([4, 2]))
+    }),
     ("where", |x| mlx::where_(&x.greater(0.5), x, x.square())),
     ("matmul", |x| x.matmul(&x.transpose(()))),
     ("rms_norm", |x| fast::rms_norm(x, None, 1e-3)),

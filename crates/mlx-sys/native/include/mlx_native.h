@@ -259,9 +259,8 @@ int mlx_native_vmap_replace(
     const int* out_axes,
     size_t out_axes_num);
 
-/* mlx_checkpoint and mlx_custom_vjp whose vectorized form is made by the function above. */
+/* mlx_checkpoint whose vectorized form is made by the function above. */
 int mlx_native_checkpoint(mlx_closure* res, const mlx_closure fun);
-int mlx_native_custom_vjp(mlx_closure* res, const mlx_closure fun, const mlx_closure_custom fun_vjp);
 
 /* ---- Graph inspection ----------------------------------------------------------------------------------*/
 
