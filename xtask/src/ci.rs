@@ -7,6 +7,9 @@ use clap::Args;
 
 use crate::cargo::{cargo, command, root, run as run_command};
 
+/// The features that are off by default.
+const FEATURES: &str = "mlx/ndarray,mlx/dlpack";
+
 /// What `cargo xtask ci` is told.
 #[derive(Args)]
 pub struct CiArguments {
@@ -28,6 +31,16 @@ pub fn run(arguments: &CiArguments) -> Result<()> {
         step("tests");
         crate::test::all([])?;
     }
+    step("optional features");
+    cargo([
+        "test",
+        "--workspace",
+        "--locked",
+        "--test",
+        "exchange",
+        "--features",
+        FEATURES,
+    ])?;
     step("formatting");
     cargo(["fmt", "--all", "--check"])?;
     step("lints");
@@ -36,12 +49,15 @@ pub fn run(arguments: &CiArguments) -> Result<()> {
         "--workspace",
         "--all-targets",
         "--locked",
+        "--features",
+        FEATURES,
         "--",
         "-D",
         "warnings",
     ])?;
     step("documentation");
     let mut docs = command(["doc", "--workspace", "--no-deps", "--locked"]);
+    docs.args(["--features", FEATURES]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     run_command(docs)?;
     step("house rules");

@@ -380,10 +380,9 @@ fn kernels_that_are_no_lines_of_the_table_are_in_programs_too() {
     };
     let (q, at) = (normal(1, &[1, 4, 1, 64]), array!([5]));
     let compiled = jit(attend);
-    let before = host_kernel_runs_of("program");
+    // Other tests run programs meanwhile: their number is that of the report.
     assert!(close(&compiled.call((&q, &at)).unwrap(), &attend(&q, &at)));
     if has_kernels() {
-        assert_eq!(host_kernel_runs_of("program"), before + 1);
         assert_eq!(compiled.report().unwrap().programs.len(), 1);
     }
     // Through queries only: bytes have no slope.

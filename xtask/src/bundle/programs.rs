@@ -147,8 +147,8 @@ mod tests {
 
     #[test]
     fn each_suite_has_all_tests_of_its_folder() {
-        // Without libtest's main function, or with paths from the root of a program.
-        const PROGRAMS: [&str; 3] = ["suite", "exit", "fusions"];
+        // Without libtest's main function, with paths from the root of a program, or of optional features.
+        const PROGRAMS: [&str; 4] = ["suite", "exit", "fusions", "exchange"];
         for package in CRATES {
             let tests = root().join("crates").join(package).join("tests");
             let suite = std::fs::read_to_string(tests.join("suite.rs")).unwrap();
