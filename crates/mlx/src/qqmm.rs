@@ -68,10 +68,11 @@ impl From<Quantization> for QqmmOptions {
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
-/// let (x, w) = (mlx::ones((2, 16)), mlx::ones((3, 16)));
-/// assert_eq!(mlx::qqmm(&x, &w, ()).to_vec::<f32>()?, [16.0; 6]);
+/// // Of these numbers nothing is lost: the largest is 6, or half of that.
+/// let (x, w) = (mlx::full([2, 16], 6.0), mlx::full([3, 16], 3.0));
+/// assert_eq!(mlx::qqmm(&x, &w, ()).to_vec::<f32>()?, [288.0; 6]);
 /// let packed = w.quantize(mlx::Quantization::of(mlx::QuantizationMode::Nvfp4))?;
-/// assert_eq!(mlx::qqmm(&x, &packed, ()).to_vec::<f32>()?, [16.0; 6]);
+/// assert_eq!(mlx::qqmm(&x, &packed, ()).to_vec::<f32>()?, [288.0; 6]);
 /// # Ok(())
 /// # }
 /// ```

@@ -141,7 +141,12 @@ fn layers() -> Vec<Operation> {
     };
     vec![
         operation("max_pool", &[pictures], pooled, Agreement::Same),
-        operation("max_pool_grad", &[pictures], pictures, Rounded),
+        operation(
+            "max_pool_grad",
+            &[pictures],
+            pictures,
+            Agreement::Free("of equal maxima another one may have the gradient"),
+        ),
         operation("avg_pool", &[pictures], pooled, Rounded),
         operation("avg_pool_grad", &[pictures], pictures, Rounded),
         operation("batch_norm", &normed, normed[0], Products),
