@@ -197,7 +197,8 @@ impl Tensor {
         }
         let offset = usize::try_from(self.byte_offset).map_err(|_| too_large())?;
         let first = self.data.cast::<u8>().wrapping_add(offset);
-        let mut bytes = Vec::with_capacity(len);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| too_large())?;
         if strides.is_empty() {
             // SAFETY: without strides the elements lie in row-major order, `len` bytes from the first on.
             bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(first, len) });
