@@ -186,14 +186,13 @@ fn products_and_convolutions() -> Vec<Operation> {
     ]
 }
 
-/// A step of training of a small network, and a transformer block forward and backward.
-fn networks() -> Vec<Operation> {
-    let mlp_flops = 2.0 * 256.0 * (2.0 * 784.0 * 512.0 + 3.0 * 512.0 * 10.0);
+/// A transformer block of width 512 with 8 heads over `[4, 256, 512]`, in as many `passes` as going forward is.
+fn block(name: &'static str, result: usize, agreement: Agreement, passes: f64) -> Operation {
     // The four matrices for each of the 1024 tokens, and half of the products of attention.
     let matrices = 1024.0 * (1536.0 + 512.0 + 2.0 * 2048.0) * 512.0;
     let block_flops = 2.0 * (matrices + 4.0 * 8.0 * 256.0 * 256.0 * 64.0);
     let input = |shape: &[usize], draw| Input::new(shape, draw);
-    let block = |name, result: usize, agreement, passes: f64| Operation {
+    Operation {
         name,
         inputs: vec![
             input(&[4, 256, 512], NORMAL),
@@ -206,8 +205,19 @@ fn networks() -> Vec<Operation> {
         result: vec![result],
         agreement,
         flops: passes * block_flops,
-    };
-    let (tokens, weights) = (4 * 256 * 512, (1536 + 512 + 2 * 2048) * 512);
+    }
+}
+
+/// The gradients of the block by its four matrices.
+pub(super) fn block_gradient(name: &'static str) -> Operation {
+    let weights = (1536 + 512 + 2 * 2048) * 512;
+    block(name, weights, Within(5e-3, 1e-5), 3.0)
+}
+
+/// A step of training of a small network, and a transformer block forward and backward.
+fn networks() -> Vec<Operation> {
+    let mlp_flops = 2.0 * 256.0 * (2.0 * 784.0 * 512.0 + 3.0 * 512.0 * 10.0);
+    let tokens = 4 * 256 * 512;
     vec![
         Operation {
             flops: mlp_flops,
@@ -220,6 +230,6 @@ fn networks() -> Vec<Operation> {
         },
         block("block_forward", tokens, Products, 1.0),
         block("block_forward_jit", tokens, Products, 1.0),
-        block("block_grad", weights, Within(5e-3, 1e-5), 3.0),
+        block_gradient("block_grad"),
     ]
 }

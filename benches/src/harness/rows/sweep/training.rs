@@ -2,6 +2,7 @@
 //!
 //! Sorting, gathering, scattering, transforms, factorizations, random numbers and convolutions forward are rows of the sweep.
 
+use super::float32::block_gradient;
 use super::{Agreement, NORMAL, Operation, PYTORCH, operation};
 use crate::harness::inputs::{Draw, Input};
 use crate::harness::rows::{Benchmark, Group, Target};
@@ -75,20 +76,6 @@ fn steps() -> Vec<Operation> {
         let result = 32 * 10 + 64 * 289 + 10 * 3137;
         network(name, &inputs, result, flops)
     };
-    let block = |name| {
-        let inputs: [(&[usize], Draw); 6] = [
-            (&[4, 256, 512], NORMAL),
-            (&[1536, 512], Draw::Normal(0.02)),
-            (&[512, 512], Draw::Normal(0.02)),
-            (&[2048, 512], Draw::Normal(0.02)),
-            (&[512, 2048], Draw::Normal(0.02)),
-            (&[512], NORMAL),
-        ];
-        let weights = (1536 + 512 + 2 * 2048) * 512;
-        let products = 1024.0 * weights as f64 + 4.0 * 8.0 * 256.0 * 256.0 * 64.0;
-        let step = network(name, &inputs, weights, 6.0 * products);
-        step.agree(Within(5e-3, 1e-5))
-    };
     let adam = |name| {
         let matrices: &[usize] = &[10, 1000, 1000];
         operation(name, &[matrices, matrices], &[1000, 1000], Rounded)
@@ -98,8 +85,8 @@ fn steps() -> Vec<Operation> {
         mlp("train_mlp_jit"),
         conv_net("train_conv_net"),
         conv_net("train_conv_net_jit"),
-        block("train_block"),
-        block("train_block_jit"),
+        block_gradient("train_block"),
+        block_gradient("train_block_jit"),
         recurrent("train_lstm", 4, true),
         recurrent("train_lstm_jit", 4, true),
         adam("train_adam_10M"),
