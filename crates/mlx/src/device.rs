@@ -75,6 +75,15 @@ pub fn default_device() -> Result<Device> {
     Device::current()
 }
 
+/// Returns the stream that a device's operations go to on this thread: [`Stream::default_of`].
+///
+/// # Errors
+/// When the device is not there.
+#[track_caller]
+pub fn default_stream(device: Device) -> Result<Stream> {
+    Stream::default_of(device)
+}
+
 /// Sets the device that operations of all threads go to where no [`with_device`] or [`with_stream`] says otherwise.
 ///
 /// # Errors
@@ -98,6 +107,16 @@ pub enum Device {
 }
 
 impl Device {
+    /// [`Device::Cpu`], as a call.
+    pub const fn cpu() -> Self {
+        Self::Cpu
+    }
+
+    /// [`Device::Gpu`], as a call.
+    pub const fn gpu() -> Self {
+        Self::Gpu
+    }
+
     /// Returns whether this machine and the loaded MLX have such a device.
     ///
     /// # Errors

@@ -75,8 +75,8 @@ pub(crate) const SET_UP: fn(&'static mlx_sys::Api) = init::set_up;
 pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
 pub use bind::{bind, bind_all};
 pub use device::{
-    Device, DeviceInfo, Stream, default_device, device_count, device_info, set_default_device,
-    with_device, with_stream,
+    Device, DeviceInfo, Stream, default_device, default_stream, device_count, device_info,
+    set_default_device, with_device, with_stream,
 };
 pub use dtype::{Complex64, Dtype, DtypeKind, Element, FromElement};
 pub use dtype_names::*;
@@ -85,13 +85,21 @@ pub use eval::{async_eval, depends, eval, synchronize};
 /// Half precision as Rust types, for `to_vec::<mlx::f16>()`.
 pub use half::{bf16, f16};
 pub use index::{
-    Ellipsis, Index, NewAxis, RangeExt, Slice, Unique, put_along_axis, slice, slice_update, take,
-    take_along_axis,
+    Ellipsis, Index, NewAxis, RangeExt, Slice, Unique, newaxis, put_along_axis, slice,
+    slice_update, take, take_along_axis,
 };
-pub use io::{load, load_safetensors, save, save_gguf, save_safetensors, savez, savez_compressed};
+pub use io::{
+    load, load_npy, load_npz, load_safetensors, save, save_gguf, save_safetensors, savez,
+    savez_compressed,
+};
+pub use memory::{
+    clear_cache, get_active_memory, get_cache_memory, get_peak_memory, reset_peak_memory,
+    set_cache_limit, set_memory_limit, set_wired_limit,
+};
 /// Makes a struct or an enum a [`Tree`](trait@Tree) of arrays.
 pub use mlx_derive::Tree;
 pub use op::{FftNorm, MeshIndexing, Op, PadMode, QuantizationMode, SearchSide, Triangle};
+pub use ops::where_ as r#where;
 pub use ops::*;
 pub use qqmm::{QqmmOptions, QqmmWeights, gather_qqmm, qqmm};
 #[doc(hidden)]

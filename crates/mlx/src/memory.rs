@@ -37,6 +37,30 @@ pub fn usage() -> Result<Usage> {
     })
 }
 
+/// Returns the bytes that arrays hold, 0 before MLX is loaded: Python's `mx.get_active_memory`.
+pub fn get_active_memory() -> usize {
+    native::get(native::Get::Active).unwrap_or(0)
+}
+
+/// Returns the most bytes that arrays have held since the start or [`reset_peak_memory`], 0 before MLX is loaded.
+pub fn get_peak_memory() -> usize {
+    native::get(native::Get::Peak).unwrap_or(0)
+}
+
+/// Returns the bytes that are kept for reuse, 0 before MLX is loaded.
+pub fn get_cache_memory() -> usize {
+    native::get(native::Get::Cache).unwrap_or(0)
+}
+
+/// Starts counting the peak anew: [`reset_peak`] under Python's name.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn reset_peak_memory() -> Result<()> {
+    reset_peak()
+}
+
 /// Returns the arrays with their elements side by side in one buffer, which lives as long as any of them.
 ///
 /// For weights that are read one after the other: where the system has huge pages, one buffer of a few MiB is allocated in them,

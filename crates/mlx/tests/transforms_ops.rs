@@ -85,7 +85,7 @@ const OPERATIONS: &[(&str, One)] = &[
     ("scatter of a transpose", |x| {
         x.transpose(()).at((.., &array!([0, 2]))).add(2.0)
     }),
-    ("tril", |x| x.tril(0)),
+    ("tril", |x| x.tril()),
     ("roll", |x| x.roll(1, 1)),
     ("astype", |x| {
         x.astype(Dtype::Float16).astype(Dtype::Float32)

@@ -96,19 +96,25 @@ impl MultiHeadAttention {
         self
     }
 
-    /// Returns the additive mask `[n, n]` of this dtype that hides keys after the query's position: 0 where a key is
+    /// Returns the additive mask `[n, n]`, `float32`, that hides keys after the query's position: 0 where a key is
     /// seen, and the smallest finite number elsewhere.
     ///
     /// [`AttentionMask::causal`] means the same and computes less.
     #[track_caller]
-    pub fn create_additive_causal_mask(n: i32, dtype: Dtype) -> Array {
+    pub fn create_additive_causal_mask(n: impl Integer) -> Array {
+        Self::create_additive_causal_mask_with(n, Dtype::Float32)
+    }
+
+    /// Returns the mask of [`create_additive_causal_mask`](Self::create_additive_causal_mask) in another dtype.
+    #[track_caller]
+    pub fn create_additive_causal_mask_with(n: impl Integer, dtype: Dtype) -> Array {
         let least = match dtype {
             Dtype::Float16 => -65504.0,
             Dtype::Bfloat16 => -3.389_531_389_251_535_5e38,
             Dtype::Float64 => f64::MIN,
             _ => f64::from(f32::MIN),
         };
-        let positions = mlx::arange_with(0.0, f64::from(n), 1.0, Dtype::Int32);
+        let positions = mlx::arange_with(0.0, f64::from(n.to_i32()), 1.0, Dtype::Int32);
         let is_hidden = positions.expand_dims(1).less(positions.expand_dims(0));
         is_hidden.astype(dtype) * least
     }

@@ -476,7 +476,7 @@ fn the_additive_causal_mask_hides_what_the_causal_one_does() -> mlx::Result<()> 
     let attention = MultiHeadAttention::new(8, 2);
     let x = mlx::random::normal_with([1, 4, 8], &mlx::random::key(4));
     for dtype in [Dtype::Float32, Dtype::Float16, Dtype::Bfloat16] {
-        let mask = MultiHeadAttention::create_additive_causal_mask(4, dtype);
+        let mask = MultiHeadAttention::create_additive_causal_mask_with(4, dtype);
         assert_eq!(mask.dtype()?, dtype);
         assert!(
             mask.astype(Dtype::Float32)

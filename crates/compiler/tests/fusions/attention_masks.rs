@@ -280,12 +280,12 @@ fn causal_by_tri(a: &[Array]) -> Array {
 }
 
 fn causal_by_tril(a: &[Array]) -> Array {
-    let mask = mlx::ones_with([4, 4], Bool).tril(0);
+    let mask = mlx::ones_with([4, 4], Bool).tril();
     finish(where_(&mask, scores(a), f32::NEG_INFINITY), a)
 }
 
 fn causal_by_triu(a: &[Array]) -> Array {
-    let mask = mlx::full([4, 4], f32::NEG_INFINITY).triu(1);
+    let mask = mlx::full([4, 4], f32::NEG_INFINITY).triu_with(1);
     finish(scores(a) + mask, a)
 }
 
@@ -385,7 +385,10 @@ fn zeros_added(a: &[Array]) -> Array {
 fn causal_twice(a: &[Array]) -> Array {
     let mask = mlx::tri_with(4, 4, 0, Bool);
     let scores = where_(&mask, scores(a), f32::NEG_INFINITY);
-    finish(scores + mlx::full([4, 4], f32::NEG_INFINITY).triu(1), a)
+    finish(
+        scores + mlx::full([4, 4], f32::NEG_INFINITY).triu_with(1),
+        a,
+    )
 }
 
 fn near(a: &[Array]) -> Array {
@@ -503,7 +506,7 @@ fn causal_off_by_one(a: &[Array]) -> Array {
 }
 
 fn causal_upside_down(a: &[Array]) -> Array {
-    let mask = mlx::ones_with([4, 4], Bool).triu(0);
+    let mask = mlx::ones_with([4, 4], Bool).triu();
     finish(where_(&mask, scores(a), f32::NEG_INFINITY), a)
 }
 

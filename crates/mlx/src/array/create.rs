@@ -96,6 +96,19 @@ impl<T: Element> From<Vec<T>> for Array {
     }
 }
 
+/// A number as an array without axes, as [`Array::scalar`] makes it; of `f64`, in `float32`.
+macro_rules! numbers {
+    ($($number:ty)*) => {$(
+        impl From<$number> for Array {
+            #[track_caller]
+            fn from(number: $number) -> Self {
+                Self::scalar(number)
+            }
+        }
+    )*};
+}
+numbers! { bool u8 u16 u32 u64 i8 i16 i32 i64 f32 f64 half::f16 half::bf16 crate::Complex64 }
+
 /// Collects elements into an array of one axis: `(0..3).collect::<Array>()`; those of `f64`, in `float32`.
 impl<T: Element> FromIterator<T> for Array {
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {

@@ -266,9 +266,15 @@ pub fn irfftn_with(a: &Array, options: FftnOptions) -> Array {
     })
 }
 
+/// Returns the array with frequency 0 moved to the middle of all axes; of some with [`fftshift_with`].
+#[track_caller]
+pub fn fftshift(a: &Array) -> Array {
+    fftshift_with(a, ())
+}
+
 /// Returns the array with frequency 0 moved to the middle of `axes`; `()` means all.
 #[track_caller]
-pub fn fftshift(a: &Array, axes: impl Into<Axes>) -> Array {
+pub fn fftshift_with(a: &Array, axes: impl Into<Axes>) -> Array {
     bind(
         Op::Fftshift {
             axes: a.axes_list(axes.into()),
@@ -277,9 +283,15 @@ pub fn fftshift(a: &Array, axes: impl Into<Axes>) -> Array {
     )
 }
 
-/// Returns the array with frequency 0 moved from the middle of `axes` to the front: undoes [`fftshift`].
+/// Returns the array with frequency 0 moved from the middle of all axes to the front: undoes [`fftshift`].
 #[track_caller]
-pub fn ifftshift(a: &Array, axes: impl Into<Axes>) -> Array {
+pub fn ifftshift(a: &Array) -> Array {
+    ifftshift_with(a, ())
+}
+
+/// Returns the array with frequency 0 moved from the middle of `axes` to the front: undoes [`fftshift_with`].
+#[track_caller]
+pub fn ifftshift_with(a: &Array, axes: impl Into<Axes>) -> Array {
     bind(
         Op::Ifftshift {
             axes: a.axes_list(axes.into()),

@@ -25,6 +25,10 @@ pub enum Index {
 #[derive(Clone, Copy, Debug)]
 pub struct NewAxis;
 
+/// [`NewAxis`] under Python's name.
+#[allow(non_upper_case_globals)]
+pub const newaxis: NewAxis = NewAxis;
+
 /// All axes that the other parts of an index leave, as in `x.i((Ellipsis, 0))`; `...` in [`s!`](crate::s).
 #[derive(Clone, Copy, Debug)]
 pub struct Ellipsis;

@@ -37,7 +37,7 @@ mod take;
 mod unique;
 mod update;
 
-pub use entry::{Ellipsis, Index, Indices, NewAxis, RangeExt, Slice};
+pub use entry::{Ellipsis, Index, Indices, NewAxis, RangeExt, Slice, newaxis};
 pub use functions::{put_along_axis, slice, slice_update, take, take_along_axis};
 pub use unique::Unique;
 pub use update::ArrayAt;

@@ -218,9 +218,17 @@ impl Array {
         Array::from_result(general(spatial, options).map(|op| bind(op, &[self, weight])))
     }
 
-    /// Returns the convolution of two one-dimensional arrays, with the weight flipped, as NumPy's `convolve`.
+    /// Returns the whole convolution of two one-dimensional arrays, with the weight flipped, as NumPy's `convolve`; parts
+    /// of it with [`convolve_with`](Self::convolve_with).
     #[track_caller]
-    pub fn convolve(&self, other: &Array, mode: ConvolveMode) -> Array {
+    pub fn convolve(&self, other: impl AsRef<Array>) -> Array {
+        self.convolve_with(other, ConvolveMode::Full)
+    }
+
+    /// Returns what [`convolve`](Self::convolve) does, as much of it as `mode` says.
+    #[track_caller]
+    pub fn convolve_with(&self, other: impl AsRef<Array>, mode: ConvolveMode) -> Array {
+        let other = other.as_ref();
         let (n, m) = match (self.dims::<1>(), other.dims::<1>()) {
             (Ok([n]), Ok([m])) if n > 0 && m > 0 => (n, m),
             (Ok([n]), Ok([m])) => {

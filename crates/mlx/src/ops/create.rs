@@ -330,10 +330,17 @@ impl Array {
         bind(Op::Astype { dtype }, &[&own])
     }
 
+    /// Returns a matrix with this vector on its diagonal, or the diagonal of this matrix; others with
+    /// [`diag_with`](Self::diag_with).
+    #[track_caller]
+    pub fn diag(&self) -> Array {
+        self.diag_with(0)
+    }
+
     /// Returns a matrix with this vector on its `k`-th diagonal, or the `k`-th diagonal of this matrix.
     #[track_caller]
-    pub fn diag(&self, k: i32) -> Array {
-        bind(Op::Diag { k }, &[self])
+    pub fn diag_with(&self, k: impl Integer) -> Array {
+        bind(Op::Diag { k: k.to_i32() }, &[self])
     }
 
     /// Returns the main diagonal over the first two axes, as the last axis; others with
@@ -356,16 +363,28 @@ impl Array {
         )
     }
 
+    /// Returns the matrix with zeros above its diagonal; another one with [`tril_with`](Self::tril_with).
+    #[track_caller]
+    pub fn tril(&self) -> Array {
+        self.tril_with(0)
+    }
+
     /// Returns the matrix with zeros above the `k`-th diagonal.
     #[track_caller]
-    pub fn tril(&self, k: i32) -> Array {
-        bind(Op::Tril { k }, &[self])
+    pub fn tril_with(&self, k: impl Integer) -> Array {
+        bind(Op::Tril { k: k.to_i32() }, &[self])
+    }
+
+    /// Returns the matrix with zeros below its diagonal; another one with [`triu_with`](Self::triu_with).
+    #[track_caller]
+    pub fn triu(&self) -> Array {
+        self.triu_with(0)
     }
 
     /// Returns the matrix with zeros below the `k`-th diagonal.
     #[track_caller]
-    pub fn triu(&self, k: i32) -> Array {
-        bind(Op::Triu { k }, &[self])
+    pub fn triu_with(&self, k: impl Integer) -> Array {
+        bind(Op::Triu { k: k.to_i32() }, &[self])
     }
 }
 

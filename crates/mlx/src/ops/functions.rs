@@ -4,8 +4,8 @@
 //! the method.
 
 use super::{
-    CloseOptions, ConvOptions, ConvTransposeOptions, CumulativeOptions, PadWidth, Sections,
-    TensordotAxes,
+    CloseOptions, ConvOptions, ConvTransposeOptions, ConvolveMode, CumulativeOptions, PadWidth,
+    Quantization, Quantized, Sections, TensordotAxes,
 };
 use crate::array::pair;
 use crate::shape::VarianceOptions;
@@ -27,7 +27,7 @@ unary! {
     cos cosh degrees erf erfinv exp expm1 floor imag isfinite isinf isnan isneginf isposinf log log10 log1p log2
     logical_not nan_to_num negative positive radians real reciprocal rsqrt sigmoid sign sin sinh sqrt square
     stop_gradient tan tanh to_fp8 trunc
-    atleast_1d atleast_2d atleast_3d contiguous diagonal diff matrix_transpose trace
+    atleast_1d atleast_2d atleast_3d contiguous diag diagonal diff matrix_transpose trace tril triu
 }
 
 /// Functions of two arrays or numbers; a number takes the other's dtype.
@@ -76,6 +76,8 @@ functions! {
     conv_transpose1d(weight: &Array, options: impl Into<ConvTransposeOptions>) -> Array;
     conv_transpose2d(weight: &Array, options: impl Into<ConvTransposeOptions>) -> Array;
     conv_transpose3d(weight: &Array, options: impl Into<ConvTransposeOptions>) -> Array;
+    convolve(v: impl AsRef<Array>) -> Array;
+    convolve_with(v: impl AsRef<Array>, mode: ConvolveMode) -> Array;
     count_nonzero(axes: impl Into<Reduction>) -> Array;
     cummax(options: impl Into<CumulativeOptions>) -> Array;
     cummin(options: impl Into<CumulativeOptions>) -> Array;
@@ -83,7 +85,7 @@ functions! {
     cumsum(options: impl Into<CumulativeOptions>) -> Array;
     cumulative_prod(options: impl Into<CumulativeOptions>) -> Array;
     cumulative_sum(options: impl Into<CumulativeOptions>) -> Array;
-    diag(k: i32) -> Array;
+    diag_with(k: impl Integer) -> Array;
     divmod(b: impl Into<Operand>) -> Result<(Array, Array)>;
     expand_dims(axes: impl Into<Shape>) -> Array;
     flatten(start_axis: impl Integer, end_axis: impl Integer) -> Array;
@@ -106,6 +108,8 @@ functions! {
     partition(kth: impl Integer, axis: impl Into<Axes>) -> Array;
     permute_dims(axes: impl Into<Axes>) -> Array;
     prod(axes: impl Into<Reduction>) -> Array;
+    quantize(quantization: Quantization) -> Result<Quantized>;
+    quantized_matmul(w: &Quantized, transpose: bool) -> Array;
     repeat(repeats: impl Integer, axis: impl Into<Axes>) -> Array;
     reshape(shape: impl Into<Shape>) -> Array;
     roll(shift: impl Into<Shape>, axes: impl Into<Axes>) -> Array;
@@ -123,8 +127,8 @@ functions! {
     tile(reps: impl Into<Shape>) -> Array;
     topk(k: impl Integer, axis: impl Into<Axes>) -> Array;
     transpose(axes: impl Into<Axes>) -> Array;
-    tril(k: i32) -> Array;
-    triu(k: i32) -> Array;
+    tril_with(k: impl Integer) -> Array;
+    triu_with(k: impl Integer) -> Array;
     unflatten(axis: impl Integer, shape: impl Into<Shape>) -> Array;
     unstack(axis: impl Integer) -> Result<Vec<Array>>;
     var(axes: impl Into<VarianceOptions>) -> Array;
@@ -154,4 +158,10 @@ pub fn isclose_with(a: impl Into<Operand>, b: impl Into<Operand>, options: Close
 pub fn allclose_with(a: impl Into<Operand>, b: impl Into<Operand>, options: CloseOptions) -> Array {
     let (a, b) = pair(a.into(), b.into());
     a.allclose_with(b, options)
+}
+
+/// Returns packed weights unpacked: [`Quantized::dequantize`].
+#[track_caller]
+pub fn dequantize(weights: &Quantized, dtype: impl Into<Option<Dtype>>) -> Array {
+    weights.dequantize(dtype)
 }

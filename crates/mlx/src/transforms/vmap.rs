@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::call::{split, transformed};
 use super::checks::wrong;
-use super::{Apply, Transform, Transformed};
+use super::{Apply, InAxes, Transform, Transformed};
 use crate::tree::{Arguments, BoxedError, Function};
 use crate::{Axes, Result, Tree};
 
@@ -65,13 +65,13 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Vmap<'f, Args, Output> {
         }
     }
 
-    /// Sets the axis of each argument; one for all of them when there is one.
+    /// Sets the axis of each argument; one for all of them when there is one: `0`, `(0, 1)`, `[Some(0), None]`.
     ///
     /// It is the axis of every array in the argument. None stands for an argument that is the same for every element.
     /// Negative ones count from the end.
     #[must_use]
-    pub fn in_axes(self, axes: impl Into<Vec<Option<i32>>>) -> Self {
-        let in_axes = axes.into();
+    pub fn in_axes(self, axes: impl InAxes) -> Self {
+        let in_axes = axes.into_axes();
         Self::of(
             Axed {
                 in_axes,

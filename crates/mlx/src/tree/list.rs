@@ -1,6 +1,6 @@
 //! Lists of arrays as arguments: what `eval`, `concatenate` and `einsum` take.
 
-use std::collections::{btree_map, hash_map};
+use std::collections::{BTreeMap, btree_map, hash_map};
 use std::iter::{
     Chain, Cloned, Copied, Empty, Filter, FilterMap, FlatMap, Flatten, Map, Once, Rev, Skip,
     StepBy, Take,
@@ -63,6 +63,13 @@ impl<L: ArrayList, const N: usize> ArrayList for [L; N] {
 impl<L: ArrayList> ArrayList for Vec<L> {
     fn into_arrays(self) -> Vec<Array> {
         self.into_iter().flat_map(L::into_arrays).collect()
+    }
+}
+
+/// The parameters of a module, for example.
+impl<K, L: ArrayList> ArrayList for BTreeMap<K, L> {
+    fn into_arrays(self) -> Vec<Array> {
+        self.into_values().flat_map(L::into_arrays).collect()
     }
 }
 

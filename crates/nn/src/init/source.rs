@@ -159,7 +159,7 @@ impl Init {
         match mlx::linalg::qr(&self.normal(&[n, n], 1.0)) {
             Ok((q, r)) => {
                 // Signs by the diagonal of the other factor make the distribution uniform.
-                let q = q * r.diag(0).sign();
+                let q = q * r.diag().sign();
                 q.i((..rows, ..columns)) * gain
             }
             Err(error) => Array::failed(error),

@@ -11,7 +11,7 @@ mod adaptive;
 mod lion;
 mod multi;
 mod muon;
-mod schedule;
+pub mod schedulers;
 mod sgd;
 
 use std::path::Path;
@@ -27,7 +27,7 @@ pub use adaptive::{AdaDelta, Adagrad, RMSprop};
 pub use lion::Lion;
 pub use multi::{Filter, IntoOptimizers, MultiOptimizer};
 pub use muon::Muon;
-pub use schedule::{
+pub use schedulers::{
     Schedule, cosine_decay, cosine_decay_to, exponential_decay, join_schedules, linear_schedule,
     step_decay,
 };
@@ -42,8 +42,8 @@ macro_rules! settings {
         impl $optimizer {$(
             #[doc = concat!("Returns the optimizer with ", $what, ".")]
             #[must_use]
-            pub fn $setting(mut self, $setting: $type) -> Self {
-                self.$setting = $setting;
+            pub fn $setting(mut self, $setting: impl Into<$type>) -> Self {
+                self.$setting = $setting.into();
                 self
             }
         )*}
@@ -72,10 +72,50 @@ macro_rules! updates {
             pub fn state(&self) -> &OptimizerState {
                 &self.state
             }
+
+            /// Returns how many steps were made.
+            pub fn step(&self) -> Array {
+                let step = self.state.get("step").cloned();
+                step.unwrap_or_else(|| Array::scalar(0_u64))
+            }
+
+            /// Replaces the state, by one that was saved for example.
+            pub fn set_state(&mut self, state: OptimizerState) {
+                self.state = state;
+            }
         }
     )*};
 }
 updates! { Adafactor Adam AdamW Adamax AdaDelta Adagrad RMSprop Lion MultiOptimizer Muon SGD }
+
+/// Gives optimizers their learning rate as an array; [`Adafactor`] has a setting of this name.
+macro_rules! learning_rates {
+    ($($optimizer:ident)*) => {$(
+        impl $optimizer {
+            /// Returns the learning rate of the last step, or of the first one before it.
+            #[track_caller]
+            pub fn learning_rate(&self) -> Array {
+                current_learning_rate(self)
+            }
+        }
+    )*};
+}
+learning_rates! { Adam AdamW Adamax AdaDelta Adagrad RMSprop Lion MultiOptimizer Muon SGD }
+
+#[track_caller]
+fn current_learning_rate(optimizer: &impl Optimizer) -> Array {
+    match (
+        optimizer.state().get("learning_rate"),
+        optimizer.learning_rate(),
+    ) {
+        (Some(rate), _) => rate.clone(),
+        (None, Some(schedule)) => schedule.at(&Array::scalar(0_u64)),
+        (None, None) => Array::failed(Error::op(
+            "learning_rate",
+            "the optimizer has none of its own",
+        )),
+    }
+}
 
 /// The methods of [`Optimizer`] that read the fields `learning_rate` and `state`.
 macro_rules! accessors {

@@ -49,7 +49,15 @@ settings! {
         momentum: f64, "this momentum";
         weight_decay: f64, "this weight decay";
         nesterov: bool, "or without Nesterov momentum";
-        ns_steps: usize, "this number of Newton-Schulz steps";
+    }
+}
+
+impl Muon {
+    /// Returns the optimizer with this number of Newton-Schulz steps.
+    #[must_use]
+    pub fn ns_steps(mut self, ns_steps: usize) -> Self {
+        self.ns_steps = ns_steps;
+        self
     }
 }
 

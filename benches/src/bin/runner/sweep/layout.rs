@@ -13,7 +13,7 @@ pub fn body(name: &str, inputs: &[Array]) -> Result<Option<Body>> {
         "roll" => unary(inputs, |x| x.roll(3, -1))?,
         "tile" => unary(inputs, |x| x.tile([2, 1]))?,
         "pad" => unary(inputs, |x| x.pad_with(1, PadMode::Constant, 0.0_f32))?,
-        "triu" => unary(inputs, |x| x.triu(0))?,
+        "triu" => unary(inputs, |x| x.triu())?,
         "embedding" | "gather" => binary(inputs, |table, ids| table.take(ids, 0))?,
         "gather_cols" => binary(inputs, |x, columns| x.take(columns, 1))?,
         "take_along" => binary(inputs, |x, columns| x.take_along_axis(columns, -1))?,

@@ -50,7 +50,7 @@ pub(super) fn distances(a: &[Array]) -> Array {
 }
 
 pub(super) fn alibi_and_causal(a: &[Array]) -> Array {
-    let mask = mlx::full([4, 4], f32::NEG_INFINITY).triu(1);
+    let mask = mlx::full([4, 4], f32::NEG_INFINITY).triu_with(1);
     finish(scores(a) + distances(a) + mask, a)
 }
 
