@@ -157,7 +157,9 @@ impl StreamOf {
             Op::NormMatrix { ord, .. } => ord.to_string() == "nuc",
             _ => false,
         };
-        let only_cpu = op.flags().contains(OpFlags::CPU_ONLY) || is_norm_of_singular_values;
+        let only_cpu = op.flags().contains(OpFlags::CPU_ONLY)
+            || is_norm_of_singular_values
+            || op.is_rounded_range();
         if only_cpu && is_gpu(current) {
             return StreamHandle::default_of(false).map(Self::Cpu);
         }

@@ -7,6 +7,7 @@ mod attr;
 mod custom;
 mod encode;
 mod flags;
+mod range;
 pub(crate) mod table;
 
 pub use attr::{

@@ -2,6 +2,8 @@
 //!
 //! MLX adds the step again and again in the dtype of the result, so that the last of a million steps of 0.1 is off by
 //! 9 %, and half precision stops where the step is lost in rounding. Doubles of `linspace` are made in `float32`.
+//! GPUs take the step from the rounded difference of the first two numbers: such ranges are computed on the CPU for them
+//! (see [`StreamOf`](stream::StreamOf)).
 
 use super::calculate::Calculator;
 use crate::Dtype;
@@ -21,11 +23,8 @@ pub(super) fn call(
     }
     let numbers = match op {
         Op::Arange {
-            start,
-            stop,
-            step,
-            dtype,
-        } if !is_exact(*start, *stop, *step, *dtype) => arange(op, *start, *step, *dtype, stream)?,
+            start, step, dtype, ..
+        } if op.is_rounded_range() => arange(op, *start, *step, *dtype, stream)?,
         Op::Linspace {
             start,
             stop,
@@ -36,22 +35,6 @@ pub(super) fn call(
         _ => return Ok(None),
     };
     Ok(Some(Outputs::One(numbers)))
-}
-
-/// Whether every partial sum is a number of the dtype.
-fn is_exact(start: f64, stop: f64, step: f64, dtype: Dtype) -> bool {
-    let is_whole = start.fract() == 0.0 && step.fract() == 0.0;
-    let most = start.abs().max(stop.abs()) + step.abs();
-    let digits = match dtype {
-        Dtype::Float16 => 11,
-        Dtype::Bfloat16 => 8,
-        Dtype::Float32 => 24,
-        Dtype::Float64 => 53,
-        // Integers are cut, as NumPy does; whole ones beyond 2^53 are not told apart by MLX.
-        _ if dtype.kind() == DtypeKind::Complex => 24,
-        _ => return !is_whole || most < 2_f64.powi(53),
-    };
-    is_whole && most <= 2_f64.powi(digits)
 }
 
 #[allow(clippy::cast_possible_truncation)]
