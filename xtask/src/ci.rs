@@ -6,9 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cargo::{cargo, command, root, run as run_command};
-
-/// The features that are off by default.
-const FEATURES: &str = "mlx/ndarray,mlx/dlpack";
+use crate::test::FEATURES;
 
 /// What `cargo xtask ci` is told.
 #[derive(Args)]
@@ -31,16 +29,6 @@ pub fn run(arguments: &CiArguments) -> Result<()> {
         step("tests");
         crate::test::all([])?;
     }
-    step("optional features");
-    cargo([
-        "test",
-        "--workspace",
-        "--locked",
-        "--test",
-        "exchange",
-        "--features",
-        FEATURES,
-    ])?;
     step("formatting");
     cargo(["fmt", "--all", "--check"])?;
     step("lints");

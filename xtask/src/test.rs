@@ -9,6 +9,9 @@ use clap::Args;
 use crate::bundle::programs;
 use crate::cargo::{cargo, forwarded, root};
 
+/// The features that are off by default. They are tested with all others: a build of its own would take minutes more.
+pub const FEATURES: &str = "mlx/ndarray,mlx/dlpack";
+
 /// What `cargo xtask test` is told.
 #[derive(Args)]
 pub struct TestArguments {
@@ -34,9 +37,11 @@ pub fn run(arguments: &TestArguments) -> Result<()> {
     all(forwarded()?.iter().map(String::as_str))
 }
 
-/// Runs all tests.
+/// Runs all tests, with all features.
 pub fn all<'a>(args: impl IntoIterator<Item = &'a str>) -> Result<()> {
-    cargo(["test", "--workspace", "--locked"].into_iter().chain(args))
+    let features = ["--features", FEATURES];
+    let words = ["test", "--workspace", "--locked"].into_iter();
+    cargo(words.chain(features).chain(args))
 }
 
 /// Runs the test programs of a bundle where they are built.
