@@ -1,5 +1,7 @@
 //! Masks: which keys a query attends to, and how scores are masked.
 
+use half::bf16;
+
 use super::AttentionShape;
 use super::strided::check_reach;
 use crate::element::Element;
@@ -98,6 +100,19 @@ impl<'a, V: Copy> Plane<'a, V> {
 }
 
 impl<'a, T: Element> Mask<'a, T> {
+    /// The same, if what it adds is `bf16`.
+    pub(super) fn as_bf16(self) -> Option<Mask<'a, bf16>> {
+        Some(match self {
+            Self::None => Mask::None,
+            Self::Causal => Mask::Causal,
+            Self::Boolean { values, strides } => Mask::Boolean { values, strides },
+            Self::Additive { values, strides } => Mask::Additive {
+                values: T::as_bf16(values)?,
+                strides,
+            },
+        })
+    }
+
     /// Refuses an array that ends before the last pair of `[batch, heads, queries, keys]`.
     pub(super) fn check(self, op: &'static str, sizes: [usize; 4]) -> Result<()> {
         let (got, strides) = match self {
@@ -155,6 +170,20 @@ impl<T: Element> HeadMask<'_, T> {
             Self::None => false,
             Self::Causal(offset) => last_key as isize > first_query as isize + offset,
             Self::Boolean(_) | Self::Additive(_) => true,
+        }
+    }
+
+    /// Masks the scores of a query for the keys from `first` on.
+    #[inline(always)]
+    pub(super) fn apply_row(self, query: usize, first: usize, scores: &mut [f32]) {
+        if let Self::Causal(offset) = self {
+            let n_seen = query as isize + offset + 1 - first as isize;
+            let n_seen = usize::try_from(n_seen).unwrap_or(0).min(scores.len());
+            scores[n_seen..].fill(f32::NEG_INFINITY);
+            return;
+        }
+        for (key, score) in (first..).zip(scores) {
+            *score = self.apply(query, key, *score);
         }
     }
 

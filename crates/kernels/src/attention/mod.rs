@@ -1,7 +1,8 @@
 //! Attention by online softmax: `softmax(q k^T * scale + mask) v` without the matrix of scores.
 //!
 //! - Many queries (`prefill`): a task has 64 queries of one head, reads the keys in blocks of 128 and has a running maximum,
-//!   sum and output. Limit: multiply-adds. Memory: about 100 KiB per thread.
+//!   sum and output. Limit: multiply-adds. Memory: about 100 KiB per thread. In `bf16` by matrix tiles where the processor
+//!   has them (`prefill_tiles`).
 //! - A few queries (`decode`): a task has 512 keys of one key head, for all the query heads that share it (split-K); the
 //!   partial results are merged in order. Limit: the bandwidth of reading keys and values once.
 //! - The gradient (`gradient`) recomputes the weights, block by block.
@@ -15,6 +16,7 @@ mod head_rows;
 mod mask;
 mod packed_tile;
 mod prefill;
+mod prefill_tiles;
 mod quantized_rows;
 mod shape;
 mod strided;
@@ -39,7 +41,7 @@ const MAX_DECODE_QUERIES: usize = 4;
 /// once. A query that attends to no key gets zeros.
 ///
 /// Error before that rounding: `2^-24 * (32 + size + keys)` of the largest value, where `size` is the largest
-/// `scale * |q| * |k|`: a score is rounded before it becomes an exponent. The share of `keys` is that of a sum whose
+/// `scale * |q| * |k|`: a score is rounded before it becomes an exponent; where matrix tiles multiply `bf16`, `2^-16` more. The share of `keys` is that of a sum whose
 /// roundings all point one way; with random numbers it is not seen.
 ///
 /// ```
@@ -81,7 +83,7 @@ pub(crate) fn attention_instance<T: Element>(
         out.fill(T::default());
     } else if shape.queries <= MAX_DECODE_QUERIES {
         decode::decode(shape, inputs, scale, out);
-    } else {
+    } else if !prefill_tiles::prefill(shape, inputs, scale, out) {
         prefill::prefill(shape, inputs, scale, out);
     }
     Ok(())

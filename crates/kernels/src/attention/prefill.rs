@@ -16,9 +16,9 @@ use crate::parallel::parallel_for;
 use crate::simd::lanes::Lanes;
 
 /// Queries of a task.
-const QUERIES: usize = 64;
+pub(super) const QUERIES: usize = 64;
 /// Keys between two rescalings of the running output.
-const KEYS: usize = 128;
+pub(super) const KEYS: usize = 128;
 
 /// Buffers of one thread.
 struct Scratch {

@@ -1,5 +1,7 @@
 //! The sizes and the inputs of attention.
 
+use half::bf16;
+
 use super::mask::Mask;
 use super::strided::{Strided, Strides};
 use crate::element::Element;
@@ -72,6 +74,17 @@ pub struct AttentionInputs<'a, T = f32, K = Strided<'a, T>> {
 }
 
 impl<'a, T: Element> AttentionInputs<'a, T> {
+    /// The same, if the elements are `bf16`.
+    pub(super) fn as_bf16(self) -> Option<AttentionInputs<'a, bf16>> {
+        Some(AttentionInputs {
+            queries: self.queries.as_bf16()?,
+            keys: self.keys.as_bf16()?,
+            values: self.values.as_bf16()?,
+            mask: self.mask.as_bf16()?,
+            sinks: self.sinks,
+        })
+    }
+
     /// Contiguous arrays, no mask and no sinks.
     pub fn contiguous(
         shape: AttentionShape,

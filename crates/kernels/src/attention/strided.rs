@@ -1,7 +1,10 @@
 //! Strided rows of queries, keys and values: a slice and the strides of batches, heads and rows.
 
+use half::bf16;
+
 use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::gemm::factors;
 
 /// The strides, in elements, of the first three axes of a `[batch, head, row, dim]` array.
 ///
@@ -49,6 +52,14 @@ pub struct Strided<'a, T = f32> {
 }
 
 impl<'a, T: Element> Strided<'a, T> {
+    /// The same, if the elements are `bf16`.
+    pub(super) fn as_bf16(self) -> Option<Strided<'a, bf16>> {
+        Some(Strided {
+            values: T::as_bf16(self.values)?,
+            strides: self.strides,
+        })
+    }
+
     /// Refuses numbers that end before the last row, for sizes `[batch, heads, rows, dim]`.
     pub(super) fn check(
         self,
@@ -113,6 +124,17 @@ impl<'a, T: Element> HeadRows<'a, T> {
     /// Whether blocks are read in place.
     pub(super) fn is_direct(&self) -> bool {
         T::IS_F32 && self.stride == self.dim
+    }
+
+    /// The rows as a factor of a product.
+    pub(super) fn as_matrix(&self) -> factors::Strided<'a, T> {
+        factors::Strided {
+            data: self.values,
+            start: 0,
+            row_stride: self.stride,
+            column_stride: 1,
+            columns: self.dim,
+        }
     }
 
     /// The length of a row.

@@ -6,8 +6,14 @@
 //! Blocking: implicit GEMM (`gemm/blocked.rs`), whose rows are windows, which are read in place as far as their elements are
 //! adjacent. A kernel of one element with stride 1 is a plain product. Few channels to a group: `direct.rs`. An input with
 //! zeros between its elements: a convolution for each phase (`phases.rs`).
-//! Inputs of half precision are converted once, as each element is in many windows.
+//! Inputs of half precision are converted once, as each element is in many windows; `bf16` is not where the processor's
+//! matrix tiles multiply it (`gemm/matrix_tiles.rs`).
 //! Limit: multiplications. Error: as in `gemm/blocked.rs`, with the elements of a window as depth.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use half::bf16;
+use pulp::bytemuck::Pod;
 
 use super::direct;
 use super::phases::{self, Phase};
@@ -17,6 +23,8 @@ use crate::element::{Element, to_f32_vec};
 use crate::error::{Result, length};
 use crate::gemm::blocked::{Product, Sizes, multiply, multiply_rows, pack};
 use crate::gemm::factors::Strided;
+use crate::gemm::matrix_tiles::{self, Packed, PairProduct};
+use crate::gemm::scratch::Scratch;
 use crate::parallel::{parallel_for, threads};
 
 /// Nanoseconds of a multiplication with its addition on one thread.
@@ -94,15 +102,11 @@ pub(crate) fn conv_instance<T: Element>(
         column_stride: shape.depth(),
         columns: shape.outputs / shape.groups,
     };
+    if by_tiles(shape, x, weight, bias, out) {
+        return Ok(());
+    }
     if axes.iter().all(is_plain) && shape.groups == 1 {
-        let x = Strided {
-            data: x,
-            start: 0,
-            row_stride: shape.channels,
-            column_stride: 1,
-            columns: shape.channels,
-        };
-        multiply(sizes(shape, &axes), &Plain { x, weight, bias }, out);
+        multiply(sizes(shape, &axes), &plain(shape, x, weight, bias), out);
         return Ok(());
     }
     let converted;
@@ -112,20 +116,42 @@ pub(crate) fn conv_instance<T: Element>(
         converted = to_f32_vec(x);
         &converted
     };
-    let product = Implicit {
-        x,
-        axes,
-        channels: shape.channels,
-        width: shape.channels / shape.groups,
-        weight,
-        bias,
-    };
+    let product = Implicit::of(shape, x, weight, bias);
     if phases::is_dilated(&axes) {
         by_phases(shape, &product, out);
     } else {
         multiply(sizes(shape, &axes), &product, out);
     }
     Ok(())
+}
+
+/// Computes a convolution of `bf16` with matrix tiles, where that is possible.
+fn by_tiles<T: Element>(
+    shape: Conv<'_>,
+    x: &[T],
+    weight: Strided<'_, T>,
+    bias: Option<&[f32]>,
+    out: &mut [T],
+) -> bool {
+    let (Some(x), Some(data), Some(out)) =
+        (T::as_bf16(x), T::as_bf16(weight.data), T::as_bf16_mut(out))
+    else {
+        return false;
+    };
+    let weight = weight.with(data);
+    let axes = shape.three_axes();
+    let sizes = sizes(shape, &axes);
+    if !matrix_tiles::applies(sizes) {
+        return false;
+    }
+    if axes.iter().all(is_plain) && shape.groups == 1 {
+        return matrix_tiles::multiply(sizes, &plain(shape, x, weight, bias), out);
+    }
+    let product = Implicit::of(shape, x, weight, bias);
+    if !phases::is_dilated(&axes) {
+        return matrix_tiles::multiply(sizes, &product, out);
+    }
+    by_phases(shape, &product, out)
 }
 
 /// The sizes of the product that a convolution over these axes is.
@@ -140,8 +166,13 @@ fn sizes(shape: Conv<'_>, axes: &[ConvAxis; 3]) -> Sizes {
     }
 }
 
-/// Computes a convolution whose input is dilated: all phases in one loop, a task for some outputs of one.
-fn by_phases<T: Element>(shape: Conv<'_>, whole: &Implicit<'_, T>, out: &mut [T]) {
+/// Computes a convolution whose input is dilated: all phases in one loop, a task for some outputs of one, whose weights are
+/// packed before. False if that is so of one of the tasks.
+fn by_phases<N: Input<T>, T: Element>(
+    shape: Conv<'_>,
+    whole: &Implicit<'_, N, T>,
+    out: &mut [T],
+) -> bool {
     let axes = whole.axes;
     let counts = axes.map(|axis| phases::count(&axis));
     let all = phases::split_rows(&axes, shape.outputs, out);
@@ -182,7 +213,7 @@ fn by_phases<T: Element>(shape: Conv<'_>, whole: &Implicit<'_, T>, out: &mut [T]
             },
             ..*whole
         };
-        (sizes, pack(sizes, &product), product, rows)
+        (sizes, N::pack(sizes, &product), product, rows)
     });
     let mut products: Vec<_> = products.collect();
     let cost = |sizes: &Sizes| {
@@ -197,6 +228,7 @@ fn by_phases<T: Element>(shape: Conv<'_>, whole: &Implicit<'_, T>, out: &mut [T]
         let rows = rows.chunks_mut(part).enumerate();
         tasks.extend(rows.map(|(number, rows)| (*sizes, &*product, &*packed, number * part, rows)));
     }
+    let are_done = AtomicBool::new(true);
     parallel_for(
         tasks.into_iter(),
         nanoseconds,
@@ -206,9 +238,12 @@ fn by_phases<T: Element>(shape: Conv<'_>, whole: &Implicit<'_, T>, out: &mut [T]
                 rows: rows.len(),
                 ..sizes
             };
-            multiply_rows(sizes, product, packed, first, rows);
+            if !N::multiply_rows(sizes, product, packed, first, rows) {
+                are_done.store(false, Ordering::Relaxed);
+            }
         },
     );
+    are_done.into_inner()
 }
 
 /// Whether each output is made of the element in its place.
@@ -227,6 +262,22 @@ fn flip<T: Element>(shape: Conv<'_>, weight: &[T]) -> Vec<T> {
     windows
         .flat_map(|window| window.chunks_exact(width).rev().flatten().copied())
         .collect()
+}
+
+fn plain<'a, T: Element>(
+    shape: Conv<'_>,
+    x: &'a [T],
+    weight: Strided<'a, T>,
+    bias: Option<&'a [f32]>,
+) -> Plain<'a, T> {
+    let x = Strided {
+        data: x,
+        start: 0,
+        row_stride: shape.channels,
+        column_stride: 1,
+        columns: shape.channels,
+    };
+    Plain { x, weight, bias }
 }
 
 /// A convolution whose windows are single elements.
@@ -258,8 +309,27 @@ impl<'a, T: Element> Product for Plain<'a, T> {
     }
 }
 
-struct Implicit<'a, T> {
-    x: &'a [f32],
+impl<'a> PairProduct for Plain<'a, bf16> {
+    type Left = Strided<'a, bf16>;
+    type Right = Strided<'a, bf16>;
+    type Output = bf16;
+
+    fn left(&self, _: usize, _: usize) -> Strided<'a, bf16> {
+        self.x
+    }
+
+    fn start(&self, _: usize) -> Option<&[f32]> {
+        self.bias
+    }
+
+    fn right(&self, _: usize, _: usize) -> Strided<'a, bf16> {
+        self.weight
+    }
+}
+
+/// A convolution whose input is read as numbers of the type `N`.
+struct Implicit<'a, N, T> {
+    x: &'a [N],
     axes: [ConvAxis; 3],
     channels: usize,
     /// Channels of a group.
@@ -269,14 +339,103 @@ struct Implicit<'a, T> {
     bias: Option<&'a [f32]>,
 }
 
-impl<'a, T: Element> Product for Implicit<'a, T> {
+/// What the input is read as: `f32`, or `bf16` for matrix tiles.
+trait Input<T>: Pod + Sync {
+    /// Packed weights.
+    type Packed: Sync;
+
+    fn pack(sizes: Sizes, product: &Implicit<'_, Self, T>) -> Self::Packed;
+
+    /// Computes some rows on this thread; false if that is not possible.
+    fn multiply_rows(
+        sizes: Sizes,
+        product: &Implicit<'_, Self, T>,
+        packed: &Self::Packed,
+        first: usize,
+        rows: &mut [&mut [T]],
+    ) -> bool;
+}
+
+impl<T: Element> Input<T> for f32 {
+    type Packed = Scratch;
+
+    fn pack(sizes: Sizes, product: &Implicit<'_, Self, T>) -> Scratch {
+        pack(sizes, product)
+    }
+
+    fn multiply_rows(
+        sizes: Sizes,
+        product: &Implicit<'_, Self, T>,
+        packed: &Scratch,
+        first: usize,
+        rows: &mut [&mut [T]],
+    ) -> bool {
+        multiply_rows(sizes, product, packed, first, rows);
+        true
+    }
+}
+
+impl Input<Self> for bf16 {
+    type Packed = Option<Packed>;
+
+    fn pack(sizes: Sizes, product: &Implicit<'_, Self, Self>) -> Option<Packed> {
+        Packed::of_first(product, sizes)
+    }
+
+    fn multiply_rows(
+        sizes: Sizes,
+        product: &Implicit<'_, Self, Self>,
+        packed: &Option<Packed>,
+        first: usize,
+        rows: &mut [&mut [Self]],
+    ) -> bool {
+        matrix_tiles::multiply_rows(sizes, product, packed.as_ref(), first, rows)
+    }
+}
+
+impl<'a, N: Pod, T: Element> Implicit<'a, N, T> {
+    fn of(
+        shape: Conv<'_>,
+        x: &'a [N],
+        weight: Strided<'a, T>,
+        bias: Option<&'a [f32]>,
+    ) -> Self {
+        Self {
+            x,
+            axes: shape.three_axes(),
+            channels: shape.channels,
+            width: shape.channels / shape.groups,
+            weight,
+            bias,
+        }
+    }
+
+    fn windows(&self, group: usize) -> Windows<'a, N> {
+        let channels = (group * self.width, self.width);
+        Windows::new(self.x, self.axes, self.channels, channels)
+    }
+
+    fn bias(&self, group: usize) -> Option<&'a [f32]> {
+        let columns = self.weight.columns;
+        self.bias.map(|bias| &bias[group * columns..][..columns])
+    }
+
+    fn weight(&self, group: usize) -> Strided<'a, T> {
+        let weight = self.weight;
+        Strided {
+            start: group * weight.columns * weight.column_stride,
+            ..weight
+        }
+    }
+}
+
+impl<'a, T: Element> Product for Implicit<'a, f32, T> {
     type Left = Windows<'a>;
     type Right = Strided<'a, T>;
     type Output = T;
 
     fn left(&self, _: usize, group: usize) -> Windows<'a> {
-        let channels = (group * self.width, self.width);
-        Windows::new(self.x, self.axes, self.channels, channels)
+        self.windows(group)
     }
 
     fn stores_sums(&self) -> bool {
@@ -284,15 +443,28 @@ impl<'a, T: Element> Product for Implicit<'a, T> {
     }
 
     fn start(&self, group: usize) -> Option<&[f32]> {
-        let columns = self.weight.columns;
-        self.bias.map(|bias| &bias[group * columns..][..columns])
+        self.bias(group)
     }
 
     fn right(&self, _: usize, group: usize) -> Strided<'a, T> {
-        let weight = self.weight;
-        Strided {
-            start: group * weight.columns * weight.column_stride,
-            ..weight
-        }
+        self.weight(group)
+    }
+}
+
+impl<'a> PairProduct for Implicit<'a, bf16, bf16> {
+    type Left = Windows<'a, bf16>;
+    type Right = Strided<'a, bf16>;
+    type Output = bf16;
+
+    fn left(&self, _: usize, group: usize) -> Windows<'a, bf16> {
+        self.windows(group)
+    }
+
+    fn start(&self, group: usize) -> Option<&[f32]> {
+        self.bias(group)
+    }
+
+    fn right(&self, _: usize, group: usize) -> Strided<'a, bf16> {
+        self.weight(group)
     }
 }

@@ -7,6 +7,8 @@
 //! register of channels at a time, a task for some lines of the output; the sums of tasks are added in order.
 //! Limit: multiplications. Error: `2^-24` times the number of outputs over 256, of `sum(|dy * x|)`.
 
+use half::bf16;
+use pulp::bytemuck::Pod;
 use pulp::{Simd, WithSimd};
 
 use super::shape::{Conv, ConvAxis};
@@ -14,8 +16,12 @@ use crate::element::{Element, to_f32_vec};
 use crate::error::{Error, Result};
 use crate::gemm::blocked::{Product, Sizes, multiply};
 use crate::gemm::factors::{RightColumns, Strided, copy_in_registers};
+use crate::gemm::matrix_tiles::{self, PairProduct};
+use crate::gemm::pairs::{RightPairs, interleave_rows};
+use crate::gemm::scratch::Scratch;
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
+use crate::simd::amx::{Magnitudes, STEP};
 
 /// Nanoseconds of a multiplication with its addition on one thread.
 const NANOSECONDS: f64 = 0.05;
@@ -57,6 +63,11 @@ pub(crate) fn conv_weight_gradient_instance<T: Element>(
     if gradient.is_empty() {
         return Ok(());
     }
+    let mut sums = vec![0.0; gradient.len()];
+    if by_tiles(shape, x, cotangent, &mut sums) {
+        T::store(&sums, gradient);
+        return Ok(());
+    }
     let (wide_x, wide_cotangent);
     let (x, cotangent) = if T::IS_F32 {
         (T::read(x, &mut []), T::read(cotangent, &mut []))
@@ -64,45 +75,39 @@ pub(crate) fn conv_weight_gradient_instance<T: Element>(
         (wide_x, wide_cotangent) = (to_f32_vec(x), to_f32_vec(cotangent));
         (&*wide_x, &*wide_cotangent)
     };
-    let mut sums = vec![0.0; gradient.len()];
+    sums.fill(0.0);
     if cotangent.is_empty() || x.is_empty() {
-    } else if shape.channels == shape.groups && shape.outputs == shape.groups {
+    } else if is_depthwise(shape) {
         depthwise(shape, x, cotangent, &mut sums);
     } else {
-        by_groups(shape, x, cotangent, &mut sums);
+        let product = Gradient::of(shape, x, cotangent);
+        multiply(product.sizes(shape), &product, &mut sums);
     }
     T::store(&sums, gradient);
     Ok(())
 }
 
-/// A product for each group.
-fn by_groups(shape: Conv<'_>, x: &[f32], cotangent: &[f32], out: &mut [f32]) {
-    let axes = shape.three_axes();
-    let outputs: usize = axes.iter().map(|axis| axis.output).product();
-    let sizes = Sizes {
-        batch: shape.groups,
-        rows: shape.outputs / shape.groups,
-        groups: 1,
-        depth: shape.batch * outputs,
-        columns: shape.depth(),
-    };
-    let product = Gradient {
-        x,
-        cotangent,
-        axes,
-        channels: shape.channels,
-        width: shape.channels / shape.groups,
-        outputs: shape.outputs,
-        rows: sizes.rows,
-        depth: sizes.depth,
-    };
-    multiply(sizes, &product, out);
+fn is_depthwise(shape: Conv<'_>) -> bool {
+    shape.channels == shape.groups && shape.outputs == shape.groups
 }
 
+/// Computes the gradient of `bf16` with matrix tiles, where that is possible.
+fn by_tiles<T: Element>(shape: Conv<'_>, x: &[T], cotangent: &[T], out: &mut [f32]) -> bool {
+    let (Some(x), Some(cotangent)) = (T::as_bf16(x), T::as_bf16(cotangent)) else {
+        return false;
+    };
+    if cotangent.is_empty() || x.is_empty() || is_depthwise(shape) {
+        return false;
+    }
+    let product = Gradient::of(shape, x, cotangent);
+    matrix_tiles::multiply(product.sizes(shape), &product, out)
+}
+
+/// A product for each group, of factors that are read as numbers of the type `N`.
 #[derive(Clone, Copy)]
-struct Gradient<'a> {
-    x: &'a [f32],
-    cotangent: &'a [f32],
+struct Gradient<'a, N> {
+    x: &'a [N],
+    cotangent: &'a [N],
     axes: [ConvAxis; 3],
     channels: usize,
     /// Input and output channels of a group.
@@ -113,12 +118,33 @@ struct Gradient<'a> {
     depth: usize,
 }
 
-impl<'a> Product for Gradient<'a> {
-    type Left = Strided<'a, f32>;
-    type Right = WindowElements<'a>;
-    type Output = f32;
+impl<'a, N: Copy> Gradient<'a, N> {
+    fn of(shape: Conv<'_>, x: &'a [N], cotangent: &'a [N]) -> Self {
+        let axes = shape.three_axes();
+        let outputs: usize = axes.iter().map(|axis| axis.output).product();
+        Self {
+            x,
+            cotangent,
+            axes,
+            channels: shape.channels,
+            width: shape.channels / shape.groups,
+            rows: shape.outputs / shape.groups,
+            outputs: shape.outputs,
+            depth: shape.batch * outputs,
+        }
+    }
 
-    fn left(&self, group: usize, _: usize) -> Strided<'a, f32> {
+    fn sizes(&self, shape: Conv<'_>) -> Sizes {
+        Sizes {
+            batch: shape.groups,
+            rows: self.rows,
+            groups: 1,
+            depth: self.depth,
+            columns: shape.depth(),
+        }
+    }
+
+    fn rows(&self, group: usize) -> Strided<'a, N> {
         Strided {
             data: self.cotangent,
             start: group * self.rows,
@@ -128,11 +154,7 @@ impl<'a> Product for Gradient<'a> {
         }
     }
 
-    fn stores_sums(&self) -> bool {
-        true
-    }
-
-    fn right(&self, group: usize, _: usize) -> WindowElements<'a> {
+    fn columns(&self, group: usize) -> WindowElements<'a, N> {
         WindowElements {
             x: self.x,
             axes: self.axes,
@@ -143,24 +165,93 @@ impl<'a> Product for Gradient<'a> {
     }
 }
 
+impl<'a> Product for Gradient<'a, f32> {
+    type Left = Strided<'a, f32>;
+    type Right = WindowElements<'a, f32>;
+    type Output = f32;
+
+    fn left(&self, group: usize, _: usize) -> Strided<'a, f32> {
+        self.rows(group)
+    }
+
+    fn stores_sums(&self) -> bool {
+        true
+    }
+
+    fn right(&self, group: usize, _: usize) -> WindowElements<'a, f32> {
+        self.columns(group)
+    }
+}
+
+impl<'a> PairProduct for Gradient<'a, bf16> {
+    type Left = Strided<'a, bf16>;
+    type Right = WindowElements<'a, bf16>;
+    type Output = f32;
+
+    fn left(&self, group: usize, _: usize) -> Strided<'a, bf16> {
+        self.rows(group)
+    }
+
+    fn right(&self, group: usize, _: usize) -> WindowElements<'a, bf16> {
+        self.columns(group)
+    }
+}
+
 /// The elements of all windows of a group: a row for each output.
-struct WindowElements<'a> {
-    x: &'a [f32],
+struct WindowElements<'a, N> {
+    x: &'a [N],
     axes: [ConvAxis; 3],
     channels: usize,
     width: usize,
     first_channel: usize,
 }
 
-impl RightColumns for WindowElements<'_> {
+impl RightColumns for WindowElements<'_, f32> {
     #[inline(always)]
     fn pack<S: Simd>(
         &self,
         _: S,
+        rows: (usize, usize),
+        columns: (usize, usize),
+        tile: usize,
+        out: &mut [f32],
+    ) {
+        self.copy(rows, columns, tile, out, copy_in_registers::<S>);
+    }
+}
+
+impl RightPairs for WindowElements<'_, bf16> {
+    #[inline(always)]
+    fn pack_pairs<S: Simd>(
+        &self,
+        _: S,
+        (first, count): (usize, usize),
+        columns: (usize, usize),
+        tile: usize,
+        out: &mut [u32],
+    ) -> Magnitudes {
+        let mut rows = Scratch::of::<bf16>(count * tile);
+        let rows = &mut rows.as_mut_slice_of::<bf16>()[..count * tile];
+        self.copy((first, count), columns, tile, rows, |from, to| {
+            let (from, from_rest) = from.as_chunks::<STEP>();
+            let (to, to_rest) = to.as_chunks_mut::<STEP>();
+            to.copy_from_slice(from);
+            to_rest.copy_from_slice(from_rest);
+        });
+        interleave_rows(rows, tile, out)
+    }
+}
+
+impl<N: Pod> WindowElements<'_, N> {
+    /// Writes `rows` rows of some columns, `[rows, tile]`, by a function that copies adjacent elements.
+    #[inline(always)]
+    fn copy(
+        &self,
         (first, rows): (usize, usize),
         (column, columns): (usize, usize),
         tile: usize,
-        out: &mut [f32],
+        out: &mut [N],
+        copy: impl Fn(&[N], &mut [N]),
     ) {
         let [a, b, c] = &self.axes;
         // Channels of one element of the window: its place, the first of them, where they go, and how many.
@@ -190,13 +281,13 @@ impl RightColumns for WindowElements<'_> {
             let (plane, j) = (line / b.output, line % b.output);
             let (batch, i) = (plane / a.output, plane % a.output);
             let begin = [a.begin(i), b.begin(j), c.begin(k)];
-            out[columns..].fill(0.0);
+            out[columns..].fill(N::zeroed());
             if a.is_inside(begin[0]) && b.is_inside(begin[1]) && c.is_inside(begin[2]) {
                 let [i, j, k] = begin.map(isize::cast_unsigned);
                 let pixel = ((batch * a.input + i) * b.input + j) * c.input + k;
                 let x = &self.x[pixel * self.channels..];
                 for &(from, at, count) in &inside {
-                    copy_in_registers::<S>(&x[from..][..count], &mut out[at..at + count]);
+                    copy(&x[from..][..count], &mut out[at..at + count]);
                 }
                 continue;
             }
@@ -205,11 +296,11 @@ impl RightColumns for WindowElements<'_> {
                 let index = a.index(begin[0], place[0]).zip(b.index(begin[1], place[1]));
                 let index = index.zip(c.index(begin[2], place[2]));
                 let Some(((i, j), k)) = index else {
-                    out.fill(0.0);
+                    out.fill(N::zeroed());
                     continue;
                 };
                 let pixel = ((batch * a.input + i) * b.input + j) * c.input + k;
-                copy_in_registers::<S>(&self.x[pixel * self.channels + channel..][..count], out);
+                copy(&self.x[pixel * self.channels + channel..][..count], out);
             }
         }
     }

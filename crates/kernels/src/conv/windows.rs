@@ -4,6 +4,7 @@
 //! with zeros around them, and the lines of all windows are read from that copy.
 
 use pulp::Simd;
+use pulp::bytemuck::Pod;
 
 use super::shape::ConvAxis;
 use crate::gemm::factors::{KC, LeftRows, Place, Runs, SCRATCH_STRIDE};
@@ -13,8 +14,8 @@ use crate::gemm::scratch::Scratch;
 const MIN_RUN: usize = 32;
 
 /// The windows of one group. The input is not dilated.
-pub(super) struct Windows<'a> {
-    pub(super) x: &'a [f32],
+pub(super) struct Windows<'a, N = f32> {
+    pub(super) x: &'a [N],
     pub(super) axes: [ConvAxis; 3],
     /// Channels of the input.
     pub(super) channels: usize,
@@ -50,9 +51,9 @@ struct Start {
     is_line_inside: bool,
 }
 
-impl<'a> Windows<'a> {
+impl<'a, N: Pod> Windows<'a, N> {
     pub(super) fn new(
-        x: &'a [f32],
+        x: &'a [N],
         axes: [ConvAxis; 3],
         channels: usize,
         (first_channel, width): (usize, usize),
@@ -126,8 +127,11 @@ impl<'a> Windows<'a> {
         };
         let pitch = ((to - from).cast_unsigned() + third.kernel) * self.width;
         let plane_len = outer.kernel * n_lines * pitch;
-        let mut numbers = Scratch::new(n_planes * plane_len);
-        let planes = numbers.as_mut_slice().chunks_exact_mut(plane_len);
+        let mut numbers = Scratch::of::<N>(n_planes * plane_len);
+        let planes = numbers
+            .as_mut_slice_of::<N>()
+            .chunks_exact_mut(plane_len)
+            .take(n_planes);
         for (number, (plane, windows)) in planes.zip(starts.chunk_by_mut(is_one_plane)).enumerate()
         {
             let begin = windows[0].begin;
@@ -156,20 +160,20 @@ impl<'a> Windows<'a> {
     }
 
     /// Copies pixels of a line, counted from its start, and zeros for those outside, or for all without a line.
-    fn copy_line(&self, line: Option<usize>, from: isize, out: &mut [f32]) {
+    fn copy_line(&self, line: Option<usize>, from: isize, out: &mut [N]) {
         let input = self.axes[2].input;
         let pixels = out.len() / self.width;
         let first = from.max(0).cast_unsigned();
         let before = (-from).max(0).cast_unsigned().min(pixels);
         let count = input.saturating_sub(first).min(pixels - before);
         let (Some(line), 1..) = (line, count) else {
-            out.fill(0.0);
+            out.fill(N::zeroed());
             return;
         };
         let (before, out) = out.split_at_mut(before * self.width);
         let (out, after) = out.split_at_mut(count * self.width);
-        before.fill(0.0);
-        after.fill(0.0);
+        before.fill(N::zeroed());
+        after.fill(N::zeroed());
         let x = &self.x[(line * input + first) * self.channels..][..count * self.channels];
         if self.width == self.channels {
             out.copy_from_slice(x);
@@ -201,7 +205,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Copies elements of a window from `at` on, and zeros for those outside.
-    fn copy(&self, start: &Start, mut at: usize, mut out: &mut [f32]) {
+    fn copy(&self, start: &Start, mut at: usize, mut out: &mut [N]) {
         while !out.is_empty() {
             let (place, channel) = self.element(at);
             let is_run = start.is_line_inside;
@@ -214,7 +218,7 @@ impl<'a> Windows<'a> {
             let (part, rest) = std::mem::take(&mut out).split_at_mut(count);
             match self.index(start, place) {
                 Some(index) => part.copy_from_slice(&self.x[index + channel..][..part.len()]),
-                None => part.fill(0.0),
+                None => part.fill(N::zeroed()),
             }
             at += part.len();
             out = rest;
@@ -222,7 +226,7 @@ impl<'a> Windows<'a> {
     }
 }
 
-impl LeftRows for Windows<'_> {
+impl<N: Pod + Sync> LeftRows<N> for Windows<'_, N> {
     fn begin(&mut self, first: usize, rows: usize) {
         let sizes = self.axes.map(|axis| axis.output);
         let mut place = [0; 3];
@@ -249,33 +253,39 @@ impl LeftRows for Windows<'_> {
         }
     }
 
-    fn source(&self) -> &[f32] {
+    fn source(&self) -> &[N] {
         self.copy
             .as_ref()
-            .map_or(self.x, |copy| copy.numbers.as_slice())
+            .map_or(self.x, |copy| copy.numbers.as_slice_of())
     }
 
-    fn count(&self, start: usize) -> usize {
+    fn count(&self, start: usize, most: usize) -> usize {
         let depth = self.axes.iter().map(|axis| axis.kernel).product::<usize>() * self.width;
-        if self.copy.is_some() {
-            (KC / self.run * self.run).min(depth - start)
-        } else if self.run < MIN_RUN {
-            KC.min(depth - start)
+        let (most, before) = (most.min(KC), start % self.run);
+        if self.copy.is_some() && before == 0 && most >= self.run {
+            (most / self.run * self.run).min(depth - start)
+        } else if self.copy.is_none() && self.run < MIN_RUN {
+            most.min(depth - start)
         } else {
-            KC.min(self.run - start % self.run)
+            most.min(self.run - before)
         }
     }
 
     fn runs(&self, start: usize, count: usize) -> Runs<'_> {
-        match &self.copy {
-            Some(copy) => Runs {
-                length: self.run,
-                offsets: &copy.offsets[start / self.run..][..count / self.run],
-            },
-            None => Runs {
+        let before = start % self.run;
+        let Some(copy) = &self.copy else {
+            return Runs {
                 length: count,
+                skip: 0,
                 offsets: &[0],
-            },
+            };
+        };
+        let is_part = before > 0 || count < self.run;
+        let n_runs = if is_part { 1 } else { count / self.run };
+        Runs {
+            length: if is_part { count } else { self.run },
+            skip: before,
+            offsets: &copy.offsets[start / self.run..][..n_runs],
         }
     }
 
@@ -286,7 +296,7 @@ impl LeftRows for Windows<'_> {
         _: usize,
         (at, count): (usize, usize),
         places: &mut [Place],
-        scratch: &mut [f32],
+        scratch: &mut [N],
     ) {
         if self.copy.is_some() {
             for (place, start) in places.iter_mut().zip(&self.starts) {

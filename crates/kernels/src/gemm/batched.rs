@@ -1,10 +1,13 @@
 //! Products of matrices with any strides, one or many: `out[b] = left[b] * right[b]`, and `alpha * left * right + beta * c`.
 //!
-//! How they are computed, and how exactly, is written in `blocked.rs`.
+//! How they are computed, and how exactly, is written in `blocked.rs`, and for `bf16` in `matrix_tiles.rs`.
+
+use half::bf16;
 
 use super::blocked::{Position, Product, Sizes, multiply};
 use super::factors::Strided;
 use super::gevm::{MAX_ROWS, gevm};
+use super::matrix_tiles::{self, PairProduct};
 use crate::element::Element;
 use crate::error::{Error, Result, length, product};
 
@@ -49,6 +52,19 @@ pub struct Addend<'a, T> {
     pub beta: f32,
     /// As large as the results.
     pub c: StridedMatrices<'a, T>,
+}
+
+impl<'a, T: Element> StridedMatrices<'a, T> {
+    /// The same, if the elements are `bf16`.
+    fn as_bf16(&self) -> Option<StridedMatrices<'a, bf16>> {
+        Some(StridedMatrices {
+            data: T::as_bf16(self.data)?,
+            start: self.start,
+            batch_strides: self.batch_strides,
+            row_stride: self.row_stride,
+            column_stride: self.column_stride,
+        })
+    }
 }
 
 impl<'a, T> StridedMatrices<'a, T> {
@@ -206,10 +222,18 @@ pub(crate) fn batched_matmul_instance<T: Element>(
     }
     if sizes.rows <= MAX_ROWS && product.right.column_stride == 1 && depth * columns >= MIN_GEVM {
         product.few_rows(sizes.rows, out);
-    } else {
+    } else if !by_tiles(sizes, &product, out) {
         multiply(sizes, &product, out);
     }
     Ok(())
+}
+
+/// Multiplies with matrix tiles where that is possible.
+fn by_tiles<T: Element>(sizes: Sizes, product: &Matrices<'_, T>, out: &mut [T]) -> bool {
+    let (Some(product), Some(out)) = (product.as_bf16(), T::as_bf16_mut(out)) else {
+        return false;
+    };
+    sizes.depth > 0 && matrix_tiles::multiply(sizes, &product, out)
 }
 
 struct Matrices<'a, T> {
@@ -219,7 +243,25 @@ struct Matrices<'a, T> {
     addend: Option<Addend<'a, T>>,
 }
 
-impl<T: Element> Matrices<'_, T> {
+impl<'a, T: Element> Matrices<'a, T> {
+    /// The same, if the elements are `bf16`.
+    fn as_bf16(&self) -> Option<Matrices<'a, bf16>> {
+        let addend = match &self.addend {
+            Some(addend) => Some(Addend {
+                alpha: addend.alpha,
+                beta: addend.beta,
+                c: addend.c.as_bf16()?,
+            }),
+            None => None,
+        };
+        Some(Matrices {
+            shape: self.shape,
+            left: self.left.as_bf16()?,
+            right: self.right.as_bf16()?,
+            addend,
+        })
+    }
+
     /// Products of few rows with matrices whose rows are contiguous.
     fn few_rows(&self, rows: usize, out: &mut [T]) {
         let MatmulShape { depth, columns, .. } = self.shape;
@@ -273,5 +315,24 @@ impl<'a, T: Element> Product for Matrices<'a, T> {
             }
         }
         T::store(sums, out);
+    }
+}
+
+impl<'a> PairProduct for Matrices<'a, bf16> {
+    type Left = Strided<'a, bf16>;
+    type Right = Strided<'a, bf16>;
+    type Output = bf16;
+
+    fn left(&self, batch: usize, group: usize) -> Strided<'a, bf16> {
+        Product::left(self, batch, group)
+    }
+
+    fn right(&self, batch: usize, group: usize) -> Strided<'a, bf16> {
+        Product::right(self, batch, group)
+    }
+
+    #[inline(always)]
+    fn store(&self, position: Position, sums: &mut [f32], out: &mut [bf16]) {
+        Product::store(self, position, sums, out);
     }
 }

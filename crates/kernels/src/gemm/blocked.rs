@@ -12,6 +12,8 @@ use pulp::{Simd, WithSimd};
 use super::factors::{KC, LeftRows, Place, RightColumns, SCRATCH_STRIDE};
 use super::microkernel::TILE_REGISTERS;
 use super::scratch::Scratch;
+use super::tasks::{Limits, Plan, Task, cut_rows, tasks};
+pub(crate) use super::tasks::{Position, Sizes};
 use super::tile_sums::{Rows, Sums};
 use crate::element::Element;
 use crate::element::private::Storage;
@@ -26,18 +28,6 @@ const NC: usize = 512;
 const MAX_PACKED: usize = 8 << 20;
 /// Nanoseconds of a multiplication with its addition on one thread.
 const NANOSECONDS: f64 = 0.01;
-
-/// The sizes of the factors.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
-    /// Products whose results follow each other.
-    pub(crate) batch: usize,
-    pub(crate) rows: usize,
-    /// Products whose results are side by side in each row of the output.
-    pub(crate) groups: usize,
-    pub(crate) depth: usize,
-    pub(crate) columns: usize,
-}
 
 /// The factors of each product, and what becomes of the sums.
 pub(crate) trait Product: Sync {
@@ -65,14 +55,6 @@ pub(crate) trait Product: Sync {
     }
 }
 
-/// Where sums belong.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Position {
-    pub(crate) batch: usize,
-    pub(crate) row: usize,
-    pub(crate) column: usize,
-}
-
 /// Computes all products to `out`, `[batch, rows, groups, columns]`. Nothing is empty, and lengths fit.
 pub(crate) fn multiply<P: Product>(sizes: Sizes, product: &P, out: &mut [P::Output]) {
     let line = sizes.groups * sizes.columns;
@@ -87,8 +69,9 @@ pub(crate) fn multiply_strided<P: Product>(
     (line, threads): (usize, usize),
     out: &mut [P::Output],
 ) {
-    let tile = TILE_REGISTERS * simd::f32_lanes();
-    let plan = Plan::of(sizes, tile, threads);
+    let limits = limits();
+    let plan = Plan::of(sizes, limits, threads);
+    let tile = limits.tile;
     let Sizes {
         batch,
         rows,
@@ -118,6 +101,16 @@ pub(crate) fn multiply_strided<P: Product>(
     }
 }
 
+fn limits() -> Limits {
+    Limits {
+        mc: MC,
+        nc: NC,
+        height: 8,
+        tile: TILE_REGISTERS * simd::f32_lanes(),
+        packed: MAX_PACKED,
+    }
+}
+
 /// Packs the right factor of the first product of the batch, for [`multiply_rows`]; nothing if it is too large for that.
 pub(crate) fn pack<P: Product>(sizes: Sizes, product: &P) -> Scratch {
     let tile = TILE_REGISTERS * simd::f32_lanes();
@@ -137,7 +130,7 @@ pub(crate) fn multiply_rows<P: Product>(
     first: usize,
     rows: &mut [&mut [P::Output]],
 ) {
-    let plan = Plan::of(sizes, TILE_REGISTERS * simd::f32_lanes(), 1);
+    let plan = Plan::of(sizes, limits(), 1);
     let mut tasks = Vec::new();
     for (block, rows) in rows.chunks_mut(plan.mc).enumerate() {
         let rows = rows.iter_mut().map(|row| &mut **row);
@@ -145,155 +138,6 @@ pub(crate) fn multiply_rows<P: Product>(
         cut_rows(plan, sizes, (0, sizes.columns), place, rows, &mut tasks);
     }
     compute(plan, product, tasks, packed.as_slice(), 0.0);
-}
-
-/// As many tasks keep all these threads at work to the end.
-fn wanted_tasks(threads: usize) -> usize {
-    if threads > 1 { 4 * threads } else { 1 }
-}
-
-/// How products are cut into tasks.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    tile: usize,
-    depth: usize,
-    /// Rows and columns of a task.
-    mc: usize,
-    nc: usize,
-    /// How many tasks there should be.
-    wanted: usize,
-    /// The columns of a group, and those that are added to fill its tiles.
-    packed_columns: usize,
-    /// Whether the right factor is packed before all tasks.
-    packs_before: bool,
-}
-
-impl Plan {
-    fn of(sizes: Sizes, tile: usize, threads: usize) -> Self {
-        let products = sizes.batch * sizes.groups;
-        let wanted = wanted_tasks(threads);
-        let (mut mc, mut nc) = (MC, NC);
-        let tasks =
-            |mc: usize, nc: usize| products * sizes.rows.div_ceil(mc) * sizes.columns.div_ceil(nc);
-        // Halved in turns until there are enough tasks; the last steps cost the most.
-        while tasks(mc, nc) < wanted && (mc > 16 || nc > 2 * tile) {
-            if nc > 2 * tile && (nc > 2 * mc || mc <= 16) {
-                nc = (nc / 2).max(tile);
-            } else {
-                mc /= 2;
-            }
-        }
-        let even = |size: usize, part: usize, unit: usize| {
-            size.div_ceil(size.div_ceil(part)).next_multiple_of(unit)
-        };
-        let blocks = sizes.rows.div_ceil(mc);
-        let packed_columns = sizes.columns.next_multiple_of(tile);
-        let packs_before = if sizes.groups == 1 {
-            products < wanted
-        } else {
-            sizes.groups * packed_columns * sizes.depth <= MAX_PACKED
-        };
-        Self {
-            tile,
-            depth: sizes.depth,
-            mc: even(sizes.rows, mc, 8),
-            nc: even(sizes.columns, nc, tile),
-            wanted,
-            packed_columns,
-            packs_before: packs_before && blocks > 2 && sizes.depth > 0,
-        }
-    }
-}
-
-/// A part of a product, or of the products of all groups, and where it goes.
-struct Task<'a, T> {
-    batch: usize,
-    /// The first group, and how many.
-    groups: (usize, usize),
-    row: usize,
-    column: usize,
-    /// The columns of each group, and of them those before the ones that are packed together.
-    columns: usize,
-    packed_from: usize,
-    /// A slice for each row, or one for all.
-    out: Vec<&'a mut [T]>,
-}
-
-/// Cuts the output of products from `out.0` on, with rows `line` elements apart.
-fn tasks<T>(
-    plan: Plan,
-    sizes: Sizes,
-    line: usize,
-    (first, width): (usize, usize),
-    (first_batch, out): (usize, &mut [T]),
-) -> Vec<Task<'_, T>> {
-    let Sizes {
-        rows,
-        groups,
-        columns,
-        ..
-    } = sizes;
-    let mut tasks = Vec::new();
-    // Whole rows need no slice for each, if there are enough tasks.
-    let is_whole = width == columns && width <= plan.nc && line == groups * columns;
-    let is_whole = is_whole && (groups == 1 || rows.div_ceil(plan.mc) >= plan.wanted);
-    for (b, out) in out.chunks_mut(rows * line).enumerate() {
-        for (block, out) in out.chunks_mut(plan.mc * line).enumerate() {
-            let place = (first_batch + b, block * plan.mc);
-            if is_whole {
-                tasks.push(Task {
-                    batch: place.0,
-                    groups: (0, groups),
-                    row: place.1,
-                    column: first,
-                    columns,
-                    packed_from: first,
-                    out: vec![out],
-                });
-                continue;
-            }
-            let rows = out.chunks_mut(line);
-            cut_rows(plan, sizes, (first, width), place, rows, &mut tasks);
-        }
-    }
-    tasks
-}
-
-/// Adds the tasks of a block of rows, whose first one is at this batch and row.
-fn cut_rows<'a, T>(
-    plan: Plan,
-    sizes: Sizes,
-    (first, width): (usize, usize),
-    (batch, row): (usize, usize),
-    rows: impl ExactSizeIterator<Item = &'a mut [T]>,
-    tasks: &mut Vec<Task<'a, T>>,
-) {
-    let column_blocks = width.div_ceil(plan.nc);
-    let from = tasks.len();
-    for group in 0..sizes.groups {
-        for at in (0..width).step_by(plan.nc) {
-            tasks.push(Task {
-                batch,
-                groups: (group, 1),
-                row,
-                column: first + at,
-                columns: plan.nc.min(width - at),
-                packed_from: first,
-                out: Vec::with_capacity(rows.len()),
-            });
-        }
-    }
-    let tasks = &mut tasks[from..];
-    for row in rows {
-        // What is behind the columns of all groups belongs to others.
-        let (row, _) = row.split_at_mut(sizes.groups * sizes.columns);
-        for (group, row) in row.chunks_mut(sizes.columns).enumerate() {
-            let parts = row[first..first + width].chunks_mut(plan.nc);
-            for (at, part) in parts.enumerate() {
-                tasks[group * column_blocks + at].out.push(part);
-            }
-        }
-    }
 }
 
 /// Packs columns of the right factors of all groups: `[groups, tiles, depth, tile]`.
@@ -458,7 +302,7 @@ impl<P: Product> Block<'_, '_, P> {
         }
         let mut start = 0;
         while start < plan.depth {
-            let count = left.count(start);
+            let count = left.count(start, KC);
             left.find(simd, task.row, (start, count), places, scratch);
             let rows = Rows {
                 source: left.source(),

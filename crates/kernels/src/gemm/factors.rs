@@ -1,4 +1,5 @@
-//! What a blocked product reads: rows of the left factor, packed tiles of the right one, both as `f32`.
+//! What a blocked product reads: rows of the left factor, packed tiles of the right one, both as `f32`, or as `bf16` where
+//! the processor multiplies that (`pairs.rs`).
 
 use pulp::Simd;
 
@@ -29,26 +30,29 @@ pub(crate) enum Place {
 pub(crate) struct Runs<'a> {
     /// The elements of a run.
     pub(crate) length: usize,
+    /// What is added to all offsets; 0 for whoever starts at 0 and asks for [`KC`] elements.
+    pub(crate) skip: usize,
     /// Where the runs start, in ascending order.
     pub(crate) offsets: &'a [usize],
 }
 
-/// The rows of a left factor.
-pub(crate) trait LeftRows: Sync {
+/// The rows of a left factor, as numbers of a type.
+pub(crate) trait LeftRows<N = f32>: Sync {
     /// Called once for the rows of a task, before all else.
     fn begin(&mut self, _first: usize, _rows: usize) {}
 
     /// What [`Place::Source`] means.
-    fn source(&self) -> &[f32];
+    fn source(&self) -> &[N];
 
-    /// How many elements of each row, from `start` on, are found together: at most [`KC`], and at least one.
-    fn count(&self, start: usize) -> usize;
+    /// How many elements of each row, from `start` on, are found together: at most `most` and [`KC`], and at least one.
+    fn count(&self, start: usize, most: usize) -> usize;
 
     /// Where the elements that are found together are, counted from the place of their row: runs of adjacent elements of
     /// one length, which start at these offsets.
     fn runs(&self, _start: usize, count: usize) -> Runs<'_> {
         Runs {
             length: count,
+            skip: 0,
             offsets: &[0],
         }
     }
@@ -61,7 +65,7 @@ pub(crate) trait LeftRows: Sync {
         first: usize,
         columns: (usize, usize),
         places: &mut [Place],
-        scratch: &mut [f32],
+        scratch: &mut [N],
     );
 }
 
@@ -103,16 +107,27 @@ pub(crate) struct Strided<'a, T> {
     pub(crate) columns: usize,
 }
 
-impl<'a, T: Element> Strided<'a, T> {
+impl<'a, T: Copy> Strided<'a, T> {
     #[inline(always)]
-    fn at(&self, row: usize, column: usize) -> usize {
+    pub(super) fn at(&self, row: usize, column: usize) -> usize {
         let row = row.wrapping_mul(self.row_stride);
         let column = column.wrapping_mul(self.column_stride);
         self.start.wrapping_add(row).wrapping_add(column)
     }
 
+    /// The same places in other data.
+    pub(crate) fn with<U>(self, data: &[U]) -> Strided<'_, U> {
+        Strided {
+            data,
+            start: self.start,
+            row_stride: self.row_stride,
+            column_stride: self.column_stride,
+            columns: self.columns,
+        }
+    }
+
     /// The transposed matrix.
-    fn transposed(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         Self {
             row_stride: self.column_stride,
             column_stride: self.row_stride,
@@ -120,17 +135,19 @@ impl<'a, T: Element> Strided<'a, T> {
         }
     }
 
+    /// Elements of a row that are adjacent.
+    #[inline(always)]
+    pub(super) fn run(&self, row: usize, column: usize, count: usize) -> &'a [T] {
+        &self.data[self.at(row, column)..][..count]
+    }
+}
+
+impl<T: Element> Strided<'_, T> {
     /// One element.
     #[inline(always)]
     pub(crate) fn number(&self, row: usize, column: usize) -> f32 {
         let mut number = [0.0];
         T::read_inline(self.run(row, column, 1), &mut number)[0]
-    }
-
-    /// Elements of a row that are adjacent.
-    #[inline(always)]
-    pub(super) fn run(&self, row: usize, column: usize, count: usize) -> &'a [T] {
-        &self.data[self.at(row, column)..][..count]
     }
 
     /// Writes elements of a row, whatever its stride.
@@ -199,8 +216,8 @@ impl<T: Element> LeftRows for Strided<'_, T> {
         }
     }
 
-    fn count(&self, start: usize) -> usize {
-        KC.min(self.columns - start)
+    fn count(&self, start: usize, most: usize) -> usize {
+        most.min(KC).min(self.columns - start)
     }
 
     #[inline(always)]

@@ -6,10 +6,13 @@ pub(crate) mod factors;
 mod gemv;
 mod gevm;
 mod matmul;
+pub(crate) mod matrix_tiles;
 pub(crate) mod microkernel;
 pub(crate) mod packed;
+pub(crate) mod pairs;
 pub(crate) mod scratch;
 mod shape;
+mod tasks;
 mod tile_sums;
 
 pub(crate) use batched::batched_matmul_instance;

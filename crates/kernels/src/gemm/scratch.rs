@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
+
 /// The longest buffer that is kept, in numbers.
 const MAX_KEPT_LEN: usize = 6 << 20;
 /// How many buffers a thread keeps.
@@ -35,6 +37,19 @@ impl Scratch {
             start: start.min(LINE),
             len,
         }
+    }
+
+    /// Memory for at least `len` numbers of a type that is no larger than `f32`.
+    pub(crate) fn of<N: Pod>(len: usize) -> Self {
+        Self::new((len * size_of::<N>()).div_ceil(size_of::<f32>()))
+    }
+
+    pub(crate) fn as_slice_of<N: Pod>(&self) -> &[N] {
+        cast_slice(self.as_slice())
+    }
+
+    pub(crate) fn as_mut_slice_of<N: Pod>(&mut self) -> &mut [N] {
+        cast_slice_mut(self.as_mut_slice())
     }
 
     pub(crate) fn as_slice(&self) -> &[f32] {

@@ -18,7 +18,8 @@ pub fn instruction_set() -> &'static str {
     }
 }
 
-/// The best instruction set of this machine, or a lesser one if `MLX_KERNELS_SIMD` names it (`avx2`, `scalar`).
+/// The best instruction set of this machine, or a lesser one if `MLX_KERNELS_SIMD` names it (`avx512` without matrix tiles,
+/// `avx2`, `scalar`).
 pub(crate) fn arch() -> Arch {
     static ARCH: OnceLock<Arch> = OnceLock::new();
     *ARCH.get_or_init(|| match std::env::var("MLX_KERNELS_SIMD").as_deref() {
@@ -27,6 +28,13 @@ pub(crate) fn arch() -> Arch {
         Ok("avx2") => pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3),
         _ => Arch::new(),
     })
+}
+
+/// Whether `MLX_KERNELS_SIMD` leaves AVX-512 in use and does not name it, so that matrix tiles may be used beside it.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) fn may_use_tiles() -> bool {
+    let names_avx512 = std::env::var("MLX_KERNELS_SIMD").is_ok_and(|name| name == "avx512");
+    matches!(arch(), Arch::V4(_)) && !names_avx512
 }
 
 /// Runs `op` compiled for the instruction set in use.

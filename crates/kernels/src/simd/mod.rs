@@ -1,5 +1,6 @@
 //! Vector instructions: which are in use, registers of `f32`, half precision, streaming stores and prefetches.
 
+pub(crate) mod amx;
 mod dispatch;
 pub(crate) mod dot_half;
 pub(crate) mod f16_to_f32;

@@ -1,0 +1,348 @@
+//! Attention of many queries in `bf16` by the processor's matrix tiles (AMX): blocks as in `prefill.rs`, scores as
+//! `[queries, keys]`.
+//!
+//! Scores are products of the `bf16` that are given, scaled after. Their exponentials are split into two `bf16`, together
+//! 16 bits of each, which are both multiplied with the values: the error is that of `f32` and `2^-16` of the largest value.
+//! Limit: the exponentials. Memory: about 150 KiB per thread.
+//!
+//! Tiles take denormal numbers for zero. Denormal inputs, and values below `2^-60` that are not zero, are left to
+//! `prefill.rs`; exponentials below `2^-60` that are not zero are taken for `2^-60`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use half::bf16;
+use pulp::bytemuck::cast_slice_mut;
+use pulp::{Simd, WithSimd};
+
+use super::mask::HeadMask;
+use super::prefill::{KEYS, QUERIES};
+use super::strided::HeadRows;
+use super::{AttentionInputs, AttentionShape};
+use crate::element::Element;
+use crate::element::private::Storage;
+use crate::gemm::pairs::RightPairs;
+use crate::gemm::scratch::Scratch;
+use crate::parallel::parallel_for;
+use crate::simd;
+use crate::simd::amx::{self, Magnitudes, SIDE, STEP, TileProduct, Tiles};
+use crate::simd::lanes::Lanes;
+
+/// Columns that are multiplied at once.
+const STRIP: usize = 2 * SIDE;
+/// The distance of rows of scores, and of their exponentials: not a power of two.
+const SCORES: usize = KEYS + SIDE;
+const EXPS: usize = KEYS + STEP;
+/// The least exponential that is not zero, and the least exponent of values.
+const LEAST: f32 = 1.0 / (1_u64 << 60) as f32;
+const LEAST_EXPONENT: i32 = -60;
+
+/// Computes attention and returns true; or false if there are no tiles, or if they might compute something else than `f32`
+/// arithmetic does, and then `out` is unspecified. Lengths are checked; there are queries and keys.
+pub(super) fn prefill<T: Element>(
+    shape: AttentionShape,
+    inputs: AttentionInputs<'_, T>,
+    scale: f32,
+    out: &mut [T],
+) -> bool {
+    match (inputs.as_bf16(), T::as_bf16_mut(out)) {
+        (Some(inputs), Some(out)) => amx::is_available() && run(shape, inputs, scale, out),
+        _ => false,
+    }
+}
+
+fn run(
+    shape: AttentionShape,
+    inputs: AttentionInputs<'_, bf16>,
+    scale: f32,
+    out: &mut [bf16],
+) -> bool {
+    let (heads, queries) = (shape.heads, shape.queries);
+    let (dim, value_dim) = (shape.dim, shape.value_dim);
+    if dim == 0 {
+        return false;
+    }
+    let sizes = Buffers::sizes(dim, value_dim);
+    let blocks: Vec<(usize, usize, &mut [bf16])> = out
+        .chunks_mut(queries * value_dim)
+        .enumerate()
+        .flat_map(|(head, out)| {
+            let blocks = out.chunks_mut(QUERIES * value_dim).enumerate();
+            blocks.map(move |(block, out)| (head, block, out))
+        })
+        .collect();
+    let is_exact = AtomicBool::new(true);
+    parallel_for(
+        blocks.into_iter(),
+        0.01 * shape.multiply_adds(),
+        || Scratch::new(sizes.iter().sum()),
+        |scratch, (batch_head, block, out)| {
+            if !is_exact.load(Ordering::Relaxed) {
+                return;
+            }
+            let (batch, head) = (batch_head / heads, batch_head % heads);
+            let kv_head = head / (heads / shape.kv_heads);
+            let sink = inputs.sinks.map(|sinks| sinks[head]);
+            let done = simd::dispatch(QueryBlock {
+                first: block * QUERIES,
+                count: out.len() / value_dim,
+                queries: inputs.queries.of_head(batch, head, dim),
+                keys: inputs.keys.of_head(batch, kv_head, dim),
+                values: inputs.values.of_head(batch, kv_head, value_dim),
+                n_keys: shape.keys,
+                mask: inputs.mask.of_head(shape, batch, head),
+                scale,
+                buffers: Buffers::of(scratch.as_mut_slice(), sizes),
+                // The most negative finite number keeps `score - maximum` from being `-inf + inf`.
+                max: [sink.unwrap_or(f32::MIN).max(f32::MIN); QUERIES],
+                sums: [f32::from(u8::from(sink.is_some_and(|sink| sink > f32::NEG_INFINITY)));
+                    QUERIES],
+                out,
+            });
+            if !done {
+                is_exact.store(false, Ordering::Relaxed);
+            }
+        },
+    );
+    is_exact.into_inner()
+}
+
+/// Scratch memory of a thread; rows are followed by zeros to the end of a step.
+struct Buffers<'a> {
+    /// `[QUERIES, dim]`, and the distance of its rows.
+    queries: &'a mut [bf16],
+    dim_stride: usize,
+    /// Pairs of the keys or of the values of a strip of columns.
+    pairs: &'a mut [u32],
+    /// `[QUERIES, KEYS]`.
+    scores: &'a mut [f32],
+    /// The exponentials in two parts, `[2, QUERIES, KEYS]`.
+    exps: &'a mut [bf16],
+    /// `[QUERIES, value_dim]`: the running output, and the distance of its rows.
+    outputs: &'a mut [f32],
+    value_stride: usize,
+}
+
+impl<'a> Buffers<'a> {
+    /// The lengths of all of them in numbers of 4 bytes.
+    fn sizes(dim: usize, value_dim: usize) -> [usize; 5] {
+        let dim = dim.next_multiple_of(STEP);
+        [
+            QUERIES * (dim + STEP) / 2,
+            dim.max(KEYS) / 2 * STRIP,
+            QUERIES * SCORES,
+            QUERIES * EXPS,
+            QUERIES * (value_dim.next_multiple_of(STRIP) + SIDE),
+        ]
+    }
+
+    fn of(memory: &'a mut [f32], sizes: [usize; 5]) -> Self {
+        let (queries, memory) = memory.split_at_mut(sizes[0]);
+        let (pairs, memory) = memory.split_at_mut(sizes[1]);
+        let (scores, memory) = memory.split_at_mut(sizes[2]);
+        let (exps, outputs) = memory.split_at_mut(sizes[3]);
+        Self {
+            queries: cast_slice_mut(queries),
+            dim_stride: 2 * sizes[0] / QUERIES,
+            pairs: cast_slice_mut(pairs),
+            scores,
+            exps: cast_slice_mut(exps),
+            value_stride: outputs.len() / QUERIES,
+            outputs,
+        }
+    }
+}
+
+/// One block of queries of one head.
+struct QueryBlock<'a, 'b> {
+    first: usize,
+    count: usize,
+    queries: HeadRows<'a, bf16>,
+    keys: HeadRows<'a, bf16>,
+    values: HeadRows<'a, bf16>,
+    n_keys: usize,
+    mask: HeadMask<'a, bf16>,
+    scale: f32,
+    buffers: Buffers<'b>,
+    /// The running maximum and sum of each query.
+    max: [f32; QUERIES],
+    sums: [f32; QUERIES],
+    out: &'b mut [bf16],
+}
+
+impl WithSimd for QueryBlock<'_, '_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) -> bool {
+        let Some(tiles) = Tiles::configure() else {
+            return false;
+        };
+        if !self.copy_queries() {
+            return false;
+        }
+        self.buffers.outputs.fill(0.0);
+        let last = self.first + self.count - 1;
+        let n_keys = self.mask.n_visible_keys(last, self.n_keys);
+        for start in (0..n_keys).step_by(KEYS) {
+            let count = KEYS.min(n_keys - start);
+            if !self.scores(simd, &tiles, (start, count)) {
+                return false;
+            }
+            self.softmax_step(simd, (start, count));
+            if !self.add_values(simd, &tiles, (start, count)) {
+                return false;
+            }
+        }
+        self.finish();
+        true
+    }
+}
+
+impl QueryBlock<'_, '_> {
+    /// False if there are denormal numbers.
+    #[inline(always)]
+    fn copy_queries(&mut self) -> bool {
+        let dim = self.queries.dim();
+        let mut magnitudes = Magnitudes::NONE;
+        let rows = self.buffers.queries.chunks_exact_mut(self.buffers.dim_stride);
+        for (i, row) in rows.take(self.count).enumerate() {
+            let (row, rest) = row.split_at_mut(dim);
+            magnitudes = magnitudes.and(Magnitudes::copy(self.queries.row(self.first + i), row));
+            rest.fill(bf16::ZERO);
+        }
+        magnitudes.are_at_least(f32::MIN_EXP - 1)
+    }
+
+    /// `scores[query, key] = sum over d of queries[query, d] * keys[key, d]`; false if there are denormal numbers.
+    #[inline(always)]
+    fn scores<S: Simd>(&mut self, simd: S, tiles: &Tiles, (start, n_keys): (usize, usize)) -> bool {
+        let keys = self.keys.as_matrix().transposed();
+        let dim = self.keys.dim();
+        let mut magnitudes = Magnitudes::NONE;
+        for column in (0..n_keys).step_by(STRIP) {
+            let columns = (start + column, STRIP.min(n_keys - column));
+            let pairs = &mut self.buffers.pairs[..dim.next_multiple_of(STEP) / 2 * STRIP];
+            let least = keys.pack_pairs(simd, (0, dim), columns, STRIP, pairs);
+            magnitudes = magnitudes.and(least);
+            for row in (0..self.count).step_by(STRIP) {
+                tiles.multiply::<2, 2>(TileProduct {
+                    left: &self.buffers.queries[row * self.buffers.dim_stride..],
+                    left_stride: self.buffers.dim_stride,
+                    right: pairs,
+                    sums: &mut self.buffers.scores[row * SCORES + column..],
+                    sums_stride: SCORES,
+                    adds: false,
+                });
+            }
+        }
+        magnitudes.are_at_least(f32::MIN_EXP - 1)
+    }
+
+    /// One step of the online softmax: masks scores, writes their exponentials relative to the new maximum, and multiplies
+    /// earlier sums and outputs by what the maximum has changed.
+    #[inline(always)]
+    fn softmax_step<S: Simd>(&mut self, simd: S, (start, n_keys): (usize, usize)) {
+        let width = n_keys.next_multiple_of(STRIP);
+        let scale = Lanes::splat(simd, self.scale);
+        let (high, low) = self.buffers.exps.split_at_mut(QUERIES * EXPS);
+        let exps = high.chunks_exact_mut(EXPS).zip(low.chunks_exact_mut(EXPS));
+        let rows = self.buffers.scores.chunks_exact_mut(SCORES).zip(exps);
+        for (i, (scores, (high, low))) in rows.take(self.count).enumerate() {
+            let query = self.first + i;
+            let scores = &mut scores[..width];
+            let before = self.max[i];
+            for score in S::as_mut_simd_f32s(scores).0 {
+                *score = (Lanes::new(simd, *score) * scale).value;
+            }
+            scores[n_keys..].fill(f32::NEG_INFINITY);
+            if self.mask.masks_any(query, start + n_keys - 1) {
+                self.mask.apply_row(query, start, &mut scores[..n_keys]);
+            }
+            let mut max = Lanes::splat(simd, before);
+            for score in S::as_simd_f32s(scores).0 {
+                max = Lanes::new(simd, *score).max(max);
+            }
+            let max = simd.reduce_max_f32s(max.value);
+            let all = Lanes::splat(simd, max);
+            let mut sum = Lanes::splat(simd, 0.0);
+            for score in S::as_mut_simd_f32s(scores).0 {
+                let exp = (Lanes::new(simd, *score) - all).exp_nonpositive();
+                sum = sum + exp;
+                *score = exp.value;
+            }
+            split(scores, &mut high[..width], &mut low[..width]);
+            let mut correction = 1.0;
+            if max != before {
+                correction = (Lanes::splat(simd, before) - all).exp_nonpositive().first();
+                let stride = self.buffers.value_stride;
+                let outputs = &mut self.buffers.outputs[i * stride..][..stride];
+                outputs.iter_mut().for_each(|output| *output *= correction);
+            }
+            self.max[i] = max;
+            self.sums[i] = self.sums[i].mul_add(correction, sum.sum());
+        }
+    }
+
+    /// `outputs[query, d] += sum over keys of exps[query, key] * values[key, d]`; false if values are too small.
+    #[inline(always)]
+    fn add_values<S: Simd>(
+        &mut self,
+        simd: S,
+        tiles: &Tiles,
+        (start, n_keys): (usize, usize),
+    ) -> bool {
+        let values = self.values.as_matrix();
+        let (dim, stride) = (self.values.dim(), self.buffers.value_stride);
+        let mut magnitudes = Magnitudes::NONE;
+        for column in (0..dim).step_by(STRIP) {
+            let columns = (column, STRIP.min(dim - column));
+            let pairs = &mut self.buffers.pairs[..n_keys.next_multiple_of(STEP) / 2 * STRIP];
+            let least = values.pack_pairs(simd, (start, n_keys), columns, STRIP, pairs);
+            magnitudes = magnitudes.and(least);
+            for part in self.buffers.exps.chunks_exact(QUERIES * EXPS) {
+                for row in (0..self.count).step_by(STRIP) {
+                    tiles.multiply::<2, 2>(TileProduct {
+                        left: &part[row * EXPS..],
+                        left_stride: EXPS,
+                        right: pairs,
+                        sums: &mut self.buffers.outputs[row * stride + column..],
+                        sums_stride: stride,
+                        adds: true,
+                    });
+                }
+            }
+        }
+        magnitudes.are_at_least(LEAST_EXPONENT)
+    }
+
+    /// Divides by the sums.
+    #[inline(always)]
+    fn finish(&mut self) {
+        let dim = self.values.dim();
+        let rows = self.buffers.outputs.chunks_mut(self.buffers.value_stride);
+        for (i, (row, out)) in rows.zip(self.out.chunks_exact_mut(dim)).enumerate() {
+            let sum = self.sums[i];
+            let factor = if sum == 0.0 { 0.0 } else { 1.0 / sum };
+            let row = &mut row[..dim];
+            row.iter_mut().for_each(|number| *number *= factor);
+            bf16::store(row, out);
+        }
+    }
+}
+
+/// Splits exponentials into two `bf16` whose sum they nearly are.
+///
+/// Neither part of what is not zero is below [`LEAST`], so that an infinite value remains one.
+#[inline(always)]
+fn split(exps: &[f32], high: &mut [bf16], low: &mut [bf16]) {
+    for ((exp, high), low) in exps.iter().zip(high).zip(low) {
+        let is_small = *exp > 0.0 && *exp < LEAST;
+        let exp = if is_small { LEAST } else { *exp };
+        let bits = exp.to_bits();
+        let rest = exp - f32::from_bits(bits & 0xffff_0000);
+        let rest = if rest > LEAST { rest } else { LEAST };
+        let rest = if exp == 0.0 { 0.0 } else { rest };
+        *high = bf16::from_bits((bits >> 16) as u16);
+        *low = bf16::from_bits(((rest.to_bits() + 0x8000) >> 16) as u16);
+    }
+}

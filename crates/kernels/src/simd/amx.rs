@@ -1,0 +1,347 @@
+//! Matrix tiles of `bf16` (AMX): whether this process may use them, and the microkernel over them.
+//!
+//! The compiler has no stable intrinsics for them, so the instructions are written out. `tdpbf16ps` multiplies 16 rows of 32
+//! numbers with 32 rows of 16 columns and adds in `f32`, to the nearest; it takes denormal numbers for zero, among inputs
+//! and results. Who calls it must know that there are none: [`Magnitudes`] proves it.
+
+use std::marker::PhantomData;
+
+use half::bf16;
+
+/// Rows and columns of a tile of sums.
+pub(crate) const SIDE: usize = 16;
+/// The depth of a step: elements of a row of a tile.
+pub(crate) const STEP: usize = 32;
+
+/// Whether products of `bf16` can be computed with tiles: the processor has them, the system has given permission, and
+/// `MLX_KERNELS_SIMD` does not name a lesser instruction set. Asked of the system once.
+pub(crate) fn is_available() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    {
+        use std::sync::OnceLock;
+        static IS_AVAILABLE: OnceLock<bool> = OnceLock::new();
+        *IS_AVAILABLE.get_or_init(|| super::dispatch::may_use_tiles() && x86::request())
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    false
+}
+
+/// The smallest numbers of a factor, from which follows whether tiles compute its products as `f32` arithmetic does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Magnitudes {
+    /// The bits of the smallest number that is not zero, without its sign, less one; all ones if there is none.
+    least: u16,
+}
+
+impl Magnitudes {
+    /// Of no numbers, or zeros only.
+    pub(crate) const NONE: Self = Self { least: u16::MAX };
+
+    /// Of numbers that are copied.
+    #[inline(always)]
+    pub(crate) fn copy(from: &[bf16], to: &mut [bf16]) -> Self {
+        let mut least = Least::NONE;
+        let (from, from_rest) = from.as_chunks::<STEP>();
+        let (to, to_rest) = to.as_chunks_mut::<STEP>();
+        for (from, to) in from.iter().zip(to) {
+            *to = *from;
+            least.add(from);
+        }
+        to_rest.copy_from_slice(from_rest);
+        least.add_rest(from_rest);
+        least.magnitudes()
+    }
+
+    /// Of both.
+    #[inline(always)]
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            least: self.least.min(other.least),
+        }
+    }
+
+    /// The bits, for an atomic minimum.
+    pub(crate) fn to_bits(self) -> u16 {
+        self.least
+    }
+
+    pub(crate) fn from_bits(least: u16) -> Self {
+        Self { least }
+    }
+
+    /// Whether no number but zero is below `2^exponent`, which is that of a normal number.
+    pub(crate) fn are_at_least(self, exponent: i32) -> bool {
+        self == Self::NONE || i32::from((self.least + 1) >> 7) >= exponent + 127
+    }
+
+    /// Whether tiles multiply these numbers with those and add the products without a denormal number on the way.
+    ///
+    /// Numbers of exponent `e` and above are multiples of `2^(e - 7)`, their products of `2^(e + f - 14)`, and so are
+    /// rounded sums of products: what is not zero is at least as large, and normal from `2^-126` on.
+    pub(crate) fn is_exact_with(self, other: Self) -> bool {
+        if self == Self::NONE || other == Self::NONE {
+            return true;
+        }
+        let [e, f] = [self, other].map(|one| u32::from((one.least + 1) >> 7));
+        e > 0 && f > 0 && e + f >= 127 + 127 + 14 - 126
+    }
+}
+
+/// The smallest numbers that were seen in each place of a step.
+#[derive(Clone, Copy)]
+pub(crate) struct Least([u16; STEP]);
+
+impl Least {
+    pub(crate) const NONE: Self = Self([u16::MAX; STEP]);
+
+    #[inline(always)]
+    pub(crate) fn add(&mut self, numbers: &[bf16; STEP]) {
+        for i in 0..STEP {
+            self.0[i] = self.0[i].min(below(numbers[i]));
+        }
+    }
+
+    /// Adds fewer numbers than a step has.
+    #[inline(always)]
+    pub(crate) fn add_rest(&mut self, numbers: &[bf16]) {
+        for (least, number) in self.0.iter_mut().zip(numbers) {
+            *least = (*least).min(below(*number));
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn magnitudes(&self) -> Magnitudes {
+        Magnitudes {
+            least: self.0.iter().fold(u16::MAX, |all, least| all.min(*least)),
+        }
+    }
+}
+
+/// The bits of a number without its sign, less one: the largest of all for zero.
+#[inline(always)]
+fn below(number: bf16) -> u16 {
+    (number.to_bits() & 0x7fff).wrapping_sub(1)
+}
+
+/// The tiles of this thread, in use until this is dropped: eight of 16 rows of 64 bytes.
+pub(crate) struct Tiles {
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+/// A product of up to two by two tiles.
+pub(crate) struct TileProduct<'a> {
+    /// Rows of a multiple of [`STEP`] elements, `left_stride` apart.
+    pub(crate) left: &'a [bf16],
+    pub(crate) left_stride: usize,
+    /// Pairs of neighbours along the depth, the first one lower: `[depth / 2, columns]`.
+    pub(crate) right: &'a [u32],
+    /// `[rows, columns]`, rows `sums_stride` apart.
+    pub(crate) sums: &'a mut [f32],
+    pub(crate) sums_stride: usize,
+    /// Whether there are sums already.
+    pub(crate) adds: bool,
+}
+
+impl Tiles {
+    /// Configures this thread's tiles; `None` where there are none.
+    pub(crate) fn configure() -> Option<Self> {
+        if !is_available() {
+            return None;
+        }
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        x86::configure();
+        Some(Self {
+            _of_this_thread: PhantomData,
+        })
+    }
+
+    /// Computes `ROWS` by `COLUMNS` tiles, one or two of each.
+    #[inline(always)]
+    pub(crate) fn multiply<const ROWS: usize, const COLUMNS: usize>(&self, product: TileProduct<'_>) {
+        let steps = product.right.len() / (STEP / 2 * SIDE * COLUMNS);
+        let rows = ROWS * SIDE - 1;
+        assert!(
+            matches!((ROWS, COLUMNS), (1 | 2, 1 | 2))
+                && product.left.len() >= rows * product.left_stride + steps * STEP
+                && product.sums.len() >= rows * product.sums_stride + COLUMNS * SIDE
+        );
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        x86::multiply::<ROWS, COLUMNS>(steps, product);
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        x86::release();
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod x86 {
+    #![expect(unsafe_code, reason = "the compiler has no stable intrinsics for tiles")]
+
+    use std::arch::asm;
+    use std::arch::x86_64::__cpuid_count;
+
+    use super::{SIDE, TileProduct};
+
+    /// Asks the processor, and the system for permission, which holds for all threads of the process.
+    pub(super) fn request() -> bool {
+        const BF16: u32 = 1 << 22;
+        const TILE: u32 = 1 << 24;
+        /// The state of tiles and of their configuration, which the system must save.
+        const STATE: u32 = 3 << 17;
+        const ARCH_PRCTL: usize = 158;
+        const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
+        const XFEATURE_XTILEDATA: usize = 18;
+        if __cpuid_count(0, 0).eax < 7 || __cpuid_count(7, 0).edx & (BF16 | TILE) != BF16 | TILE {
+            return false;
+        }
+        let (saved, result): (u32, isize);
+        // SAFETY: `xgetbv` reads a register that a processor with AVX-512 has, which was asked before.
+        unsafe {
+            asm!("xgetbv", in("ecx") 0, out("eax") saved, out("edx") _, options(nomem, nostack));
+        }
+        if saved & STATE != STATE {
+            return false;
+        }
+        // SAFETY: the call takes no pointer; it lets threads use tiles, or returns an error where it is refused or unknown.
+        unsafe {
+            asm!(
+                "syscall",
+                inlateout("rax") ARCH_PRCTL.cast_signed() => result,
+                in("rdi") ARCH_REQ_XCOMP_PERM,
+                in("rsi") XFEATURE_XTILEDATA,
+                out("rcx") _,
+                out("r11") _,
+                options(nostack),
+            );
+        }
+        result == 0
+    }
+
+    /// The operand of `ldtilecfg`.
+    #[repr(C, align(64))]
+    struct Configuration {
+        palette: u8,
+        start_row: u8,
+        reserved: [u8; 14],
+        row_bytes: [u16; 16],
+        rows: [u8; 16],
+    }
+
+    pub(super) fn configure() {
+        static ALL: Configuration = Configuration {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+            rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+        };
+        // SAFETY: the operand is 64 bytes of a valid configuration, and the process has permission.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const ALL, options(readonly, nostack));
+        }
+    }
+
+    pub(super) fn release() {
+        // SAFETY: nothing is read or written; the tiles of this thread are not used after this.
+        unsafe { asm!("tilerelease", options(nomem, nostack)) }
+    }
+
+    /// A microkernel: sums in tiles 0 to 3, rows in 4 and 5, columns in 6 and 7.
+    macro_rules! microkernel {
+        (
+            $product:ident, $steps:ident, $columns:expr;
+            zero $($zero:literal)*; load $($load:literal)*; step $($step:literal)*; store $($store:literal)*
+        ) => {
+            asm!(
+                "test {adds}, {adds}",
+                "jnz 2f",
+                $(concat!("tilezero ", $zero),)*
+                "jmp 3f",
+                "2:",
+                $($load,)*
+                "3:",
+                "test {n}, {n}",
+                "jz 5f",
+                "4:",
+                $($step,)*
+                "add {a}, 64",
+                "add {a2}, 64",
+                concat!("add {b}, ", $columns, " * 1024"),
+                "dec {n}",
+                "jnz 4b",
+                // Without a second row of tiles its place is not used but in this comment.
+                "5: # {c2}",
+                $($store,)*
+                adds = in(reg) usize::from($product.adds),
+                n = inout(reg) $steps => _,
+                a = inout(reg) $product.left.as_ptr() => _,
+                a2 = inout(reg) $product.left.as_ptr().wrapping_add(SIDE * $product.left_stride) => _,
+                sa = in(reg) 2 * $product.left_stride,
+                b = inout(reg) $product.right.as_ptr() => _,
+                sb = in(reg) $columns * 64_usize,
+                c = in(reg) $product.sums.as_mut_ptr(),
+                c2 = in(reg) $product.sums.as_mut_ptr().wrapping_add(SIDE * $product.sums_stride),
+                sc = in(reg) 4 * $product.sums_stride,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            )
+        };
+    }
+
+    /// The caller has checked that the slices hold the rows and columns of all tiles, and configured them.
+    #[inline(always)]
+    pub(super) fn multiply<const ROWS: usize, const COLUMNS: usize>(
+        steps: usize,
+        product: TileProduct<'_>,
+    ) {
+        match (ROWS, COLUMNS) {
+            // SAFETY: two by two tiles are read and written within the slices, whose lengths were checked.
+            (2, 2) => unsafe {
+                microkernel!(product, steps, 2;
+                    zero "tmm0" "tmm1" "tmm2" "tmm3";
+                    load "tileloadd tmm0, [{c} + {sc}]" "tileloadd tmm1, [{c} + {sc} + 64]"
+                        "tileloadd tmm2, [{c2} + {sc}]" "tileloadd tmm3, [{c2} + {sc} + 64]";
+                    step "tileloadd tmm6, [{b} + {sb}]" "tileloadd tmm4, [{a} + {sa}]"
+                        "tdpbf16ps tmm0, tmm4, tmm6" "tileloadd tmm7, [{b} + {sb} + 64]"
+                        "tdpbf16ps tmm1, tmm4, tmm7" "tileloadd tmm5, [{a2} + {sa}]"
+                        "tdpbf16ps tmm2, tmm5, tmm6" "tdpbf16ps tmm3, tmm5, tmm7";
+                    store "tilestored [{c} + {sc}], tmm0" "tilestored [{c} + {sc} + 64], tmm1"
+                        "tilestored [{c2} + {sc}], tmm2" "tilestored [{c2} + {sc} + 64], tmm3")
+            },
+            // SAFETY: two tiles, one below the other, as above.
+            (2, 1) => unsafe {
+                microkernel!(product, steps, 1;
+                    zero "tmm0" "tmm2";
+                    load "tileloadd tmm0, [{c} + {sc}]" "tileloadd tmm2, [{c2} + {sc}]";
+                    step "tileloadd tmm6, [{b} + {sb}]" "tileloadd tmm4, [{a} + {sa}]"
+                        "tdpbf16ps tmm0, tmm4, tmm6" "tileloadd tmm5, [{a2} + {sa}]"
+                        "tdpbf16ps tmm2, tmm5, tmm6";
+                    store "tilestored [{c} + {sc}], tmm0" "tilestored [{c2} + {sc}], tmm2")
+            },
+            // SAFETY: two tiles side by side, as above.
+            (1, 2) => unsafe {
+                microkernel!(product, steps, 2;
+                    zero "tmm0" "tmm1";
+                    load "tileloadd tmm0, [{c} + {sc}]" "tileloadd tmm1, [{c} + {sc} + 64]";
+                    step "tileloadd tmm6, [{b} + {sb}]" "tileloadd tmm4, [{a} + {sa}]"
+                        "tdpbf16ps tmm0, tmm4, tmm6" "tileloadd tmm7, [{b} + {sb} + 64]"
+                        "tdpbf16ps tmm1, tmm4, tmm7";
+                    store "tilestored [{c} + {sc}], tmm0" "tilestored [{c} + {sc} + 64], tmm1")
+            },
+            // SAFETY: one tile, as above.
+            _ => unsafe {
+                microkernel!(product, steps, 1;
+                    zero "tmm0";
+                    load "tileloadd tmm0, [{c} + {sc}]";
+                    step "tileloadd tmm6, [{b} + {sb}]" "tileloadd tmm4, [{a} + {sa}]"
+                        "tdpbf16ps tmm0, tmm4, tmm6";
+                    store "tilestored [{c} + {sc}], tmm0")
+            },
+        }
+    }
+}
