@@ -66,7 +66,9 @@ pub use fft::{
     FftShape, complex_abs, complex_abs_in_place, complex_abs_to_complex, complex_to_real, fft,
     inverse_real_fft, real_fft, real_to_complex,
 };
-pub use gemm::{Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul};
+pub use gemm::{
+    Addend, MatmulShape, MatrixShape, StridedMatrices, batched_matmul, matmul, splits_products,
+};
 pub use indexing::{
     Gather, Index, gather, scatter, scatter_along, scatter_along_half, scatter_half, take_along,
 };

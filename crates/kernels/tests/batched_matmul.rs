@@ -254,3 +254,101 @@ fn refuses_what_does_not_fit() {
     assert_eq!(error(view(1, 3), view(0, 2), 4), reach);
     assert!(error(view(0, 3), view(1, -2), 4).contains("right"));
 }
+
+/// Large enough for matrix tiles, which split numbers of `f32` in three.
+#[rstest]
+fn large_products_follow_the_formula(
+    #[values((2, 131, 517, 97), (1, 49, 64, 700), (1, 290, 256, 40), (1, 70, 1000, 33))] sizes: (
+        usize,
+        usize,
+        usize,
+        usize,
+    ),
+    #[values(Layout::Rows, Layout::Transposed, Layout::EverySecond)] left: Layout,
+    #[values(Layout::Rows, Layout::Transposed, Layout::Backwards)] right: Layout,
+) {
+    check::<f32>(sizes, (left, right, false), None);
+    check::<f32>(sizes, (left, right, true), Some((0.5, -2.0)));
+    check::<f16>(sizes, (left, right, false), None);
+}
+
+/// Parts of small numbers are denormal, parts of large ones overflow, and what is not finite has no parts.
+#[rstest]
+#[case::tiny(1e-20, 1e-20)]
+#[case::products_at_the_end(1e-19, 1e-19)]
+#[case::denormal(1e-42, 1e3)]
+#[case::small_and_large(1e-35, 1e30)]
+#[case::large(3e38, 1e-3)]
+#[case::overflow(1e30, 1e9)]
+#[case::zeros(0.0, 1.0)]
+#[case::nan(f32::NAN, 1.0)]
+#[case::infinite(f32::INFINITY, 1.0)]
+fn numbers_of_any_magnitude_are_right(
+    #[case] left: f32,
+    #[case] right: f32,
+    #[values(false, true)] everywhere: bool,
+) {
+    let (rows, depth, columns) = (64, 600, 70);
+    let mut a = random(rows * depth, 1);
+    let mut b = random(depth * columns, 2);
+    let scale = |numbers: &mut Vec<f32>, factor: f32| {
+        for (i, number) in numbers.iter_mut().enumerate() {
+            if everywhere || i == 1234 {
+                *number *= factor;
+            }
+        }
+    };
+    scale(&mut a, left);
+    scale(&mut b, right);
+    let shape = MatmulShape {
+        batch: &[],
+        rows,
+        depth,
+        columns,
+    };
+    let view = |data, row_stride| StridedMatrices {
+        data,
+        start: 0,
+        batch_strides: &[],
+        row_stride,
+        column_stride: 1,
+    };
+    let mut out = vec![7.0; rows * columns];
+    batched_matmul(
+        shape,
+        view(&a, depth as isize),
+        view(&b, columns as isize),
+        None,
+        &mut out,
+    )
+    .unwrap();
+    for (i, &got) in out.iter().enumerate() {
+        let (r, c) = (i / columns, i % columns);
+        let products =
+            (0..depth).map(|k| f64::from(a[r * depth + k]) * f64::from(b[k * columns + c]));
+        let (mut want, mut magnitude) = (0.0, 0.0);
+        for product in products {
+            want += product;
+            magnitude += product.abs();
+        }
+        // A sum that overflows on the way is as good as one that does at the end.
+        if magnitude > f64::from(f32::MAX) || magnitude.is_nan() {
+            let is_finite = want.is_finite() && want.abs() < f64::from(f32::MAX);
+            assert!(
+                is_finite || !got.is_finite(),
+                "[{r}, {c}]: {got} and not {want}"
+            );
+            assert_eq!(
+                want.is_nan(),
+                want.is_nan() && got.is_nan(),
+                "[{r}, {c}]: {got} and not {want}"
+            );
+            continue;
+        }
+        let bound = 260.0 / 16_777_216.0 * magnitude + depth as f64 * 2_f64.powi(-149);
+        assert!(
+            (f64::from(got) - want).abs() <= bound,
+            "[{r}, {c}]: {got} and not {want}"
+        );
+    }
+}

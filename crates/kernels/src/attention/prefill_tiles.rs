@@ -204,7 +204,10 @@ impl QueryBlock<'_, '_> {
     fn copy_queries(&mut self) -> bool {
         let dim = self.queries.dim();
         let mut magnitudes = Magnitudes::NONE;
-        let rows = self.buffers.queries.chunks_exact_mut(self.buffers.dim_stride);
+        let rows = self
+            .buffers
+            .queries
+            .chunks_exact_mut(self.buffers.dim_stride);
         for (i, row) in rows.take(self.count).enumerate() {
             let (row, rest) = row.split_at_mut(dim);
             magnitudes = magnitudes.and(Magnitudes::copy(self.queries.row(self.first + i), row));

@@ -394,12 +394,7 @@ impl Input<Self> for bf16 {
 }
 
 impl<'a, N: Pod, T: Element> Implicit<'a, N, T> {
-    fn of(
-        shape: Conv<'_>,
-        x: &'a [N],
-        weight: Strided<'a, T>,
-        bias: Option<&'a [f32]>,
-    ) -> Self {
+    fn of(shape: Conv<'_>, x: &'a [N], weight: Strided<'a, T>, bias: Option<&'a [f32]>) -> Self {
         Self {
             x,
             axes: shape.three_axes(),

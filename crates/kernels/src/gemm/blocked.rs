@@ -12,6 +12,7 @@ use pulp::{Simd, WithSimd};
 use super::factors::{KC, LeftRows, Place, RightColumns, SCRATCH_STRIDE};
 use super::microkernel::TILE_REGISTERS;
 use super::scratch::Scratch;
+use super::split_tiles;
 use super::tasks::{Limits, Plan, Task, cut_rows, tasks};
 pub(crate) use super::tasks::{Position, Sizes};
 use super::tile_sums::{Rows, Sums};
@@ -57,6 +58,9 @@ pub(crate) trait Product: Sync {
 
 /// Computes all products to `out`, `[batch, rows, groups, columns]`. Nothing is empty, and lengths fit.
 pub(crate) fn multiply<P: Product>(sizes: Sizes, product: &P, out: &mut [P::Output]) {
+    if split_tiles::multiply(sizes, product, out) {
+        return;
+    }
     let line = sizes.groups * sizes.columns;
     multiply_strided(sizes, product, (line, threads()), out);
 }

@@ -12,6 +12,7 @@ pub(crate) mod packed;
 pub(crate) mod pairs;
 pub(crate) mod scratch;
 mod shape;
+mod split_tiles;
 mod tasks;
 mod tile_sums;
 
@@ -20,3 +21,4 @@ pub use batched::{Addend, MatmulShape, StridedMatrices, batched_matmul};
 pub use matmul::matmul;
 pub(crate) use matmul::matmul_instance;
 pub use shape::MatrixShape;
+pub use split_tiles::splits_products;

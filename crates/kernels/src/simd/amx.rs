@@ -157,7 +157,10 @@ impl Tiles {
 
     /// Computes `ROWS` by `COLUMNS` tiles, one or two of each.
     #[inline(always)]
-    pub(crate) fn multiply<const ROWS: usize, const COLUMNS: usize>(&self, product: TileProduct<'_>) {
+    pub(crate) fn multiply<const ROWS: usize, const COLUMNS: usize>(
+        &self,
+        product: TileProduct<'_>,
+    ) {
         let steps = product.right.len() / (STEP / 2 * SIDE * COLUMNS);
         let rows = ROWS * SIDE - 1;
         assert!(
@@ -179,7 +182,10 @@ impl Drop for Tiles {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod x86 {
-    #![expect(unsafe_code, reason = "the compiler has no stable intrinsics for tiles")]
+    #![expect(
+        unsafe_code,
+        reason = "the compiler has no stable intrinsics for tiles"
+    )]
 
     use std::arch::asm;
     use std::arch::x86_64::__cpuid_count;

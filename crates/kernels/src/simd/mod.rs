@@ -1,6 +1,7 @@
 //! Vector instructions: which are in use, registers of `f32`, half precision, streaming stores and prefetches.
 
 pub(crate) mod amx;
+pub(crate) mod amx_split;
 mod dispatch;
 pub(crate) mod dot_half;
 pub(crate) mod f16_to_f32;

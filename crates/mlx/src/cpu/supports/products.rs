@@ -31,7 +31,8 @@ pub(super) fn matmul(a: Layout<'_>, b: Layout<'_>, output: Layout<'_>) -> bool {
         }
 }
 
-/// Products of `float32` that cost MLX a call of the BLAS for each small matrix, or a copy before it.
+/// Products of `float32` that cost MLX a call of the BLAS for each small matrix, or a copy before it, or that the processor's
+/// matrix tiles compute faster than a BLAS.
 fn matmul_f32(a: Layout<'_>, b: Layout<'_>, output: Layout<'_>) -> bool {
     let (&[.., rows, depth], &[.., _, columns]) = (a.shape(), b.shape()) else {
         return false;
@@ -40,7 +41,14 @@ fn matmul_f32(a: Layout<'_>, b: Layout<'_>, output: Layout<'_>) -> bool {
     let multiplications = matrix * size(depth);
     let is_batched = output.size() > matrix && multiplications <= MAX_MULTIPLICATIONS_BATCHED;
     let is_copied = !is_for_blas(a) || !is_for_blas(b);
-    rows > 1 && (is_batched || is_copied && multiplications >= MIN_MULTIPLICATIONS_STRIDED)
+    let [depth, columns] = [depth, columns].map(size);
+    // Where the right matrix is the same for all, the left ones are one of more rows.
+    let all_rows = output.size() / columns.max(1);
+    rows > 1
+        && (is_batched
+            || is_copied && multiplications >= MIN_MULTIPLICATIONS_STRIDED
+            || mlx_kernels::splits_products(size(rows), depth, columns)
+            || b.shape().len() == 2 && mlx_kernels::splits_products(all_rows, depth, columns))
 }
 
 /// Whether MLX gives matrices to a BLAS as they are stored.
