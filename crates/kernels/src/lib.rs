@@ -4,7 +4,8 @@
 //! Each function documents its formula, its blocking, what limits its speed, and its error.
 //!
 //! - Vector instructions are chosen when the first kernel runs: AVX-512, AVX2 with FMA, NEON, or scalar code
-//!   (`MLX_KERNELS_SIMD=avx2` or `scalar` limits it).
+//!   (`MLX_KERNELS_SIMD=avx2` or `scalar` limits it). Products of `bf16` also use the processor's matrix tiles, if it has
+//!   them and the system permits it; `MLX_KERNELS_SIMD=avx512` does without.
 //! - Work is split over a private thread pool with a thread for each core; `MLX_NUM_THREADS` overrides that.
 //!   A result depends on the shape, the instruction set and the number of threads, never on timing.
 //! - Values are stored as `f32`, and for most kernels also as `f16` or `bf16`; arithmetic is always `f32`.
@@ -93,7 +94,7 @@ pub use rowwise::{
     ScanProduct, ScanSum, Whole, arg_reduce, cross_entropy, cross_entropy_gradient, fold,
     layer_norm, layer_norm_gradient, logsumexp, reduce, rms_norm, rms_norm_gradient, scan, softmax,
 };
-pub use simd::instruction_set;
+pub use simd::{has_matrix_tiles, instruction_set};
 pub use strided::{
     Combinable, Combine, SliceTarget, StridedView, Term, concatenate, copy_strided, pad,
     update_slice,

@@ -20,15 +20,14 @@ use super::strided::HeadRows;
 use super::{AttentionInputs, AttentionShape};
 use crate::element::Element;
 use crate::element::private::Storage;
-use crate::gemm::pairs::RightPairs;
+use crate::gemm::pairs::{RightPairs, n_pairs};
 use crate::gemm::scratch::Scratch;
 use crate::parallel::parallel_for;
 use crate::simd;
-use crate::simd::amx::{self, Magnitudes, SIDE, STEP, TileProduct, Tiles};
+use crate::simd::amx::{self, SIDE, STEP, STRIP, TileProduct, Tiles};
 use crate::simd::lanes::Lanes;
+use crate::simd::magnitudes::Least;
 
-/// Columns that are multiplied at once.
-const STRIP: usize = 2 * SIDE;
 /// The distance of rows of scores, and of their exponentials: not a power of two.
 const SCORES: usize = KEYS + SIDE;
 const EXPS: usize = KEYS + STEP;
@@ -111,7 +110,7 @@ struct Buffers<'a> {
     /// `[QUERIES, dim]`, and the distance of its rows.
     queries: &'a mut [bf16],
     dim_stride: usize,
-    /// Pairs of the keys or of the values of a strip of columns.
+    /// Pairs of the keys or of the values of a block.
     pairs: &'a mut [u32],
     /// `[QUERIES, KEYS]`.
     scores: &'a mut [f32],
@@ -125,13 +124,16 @@ struct Buffers<'a> {
 impl<'a> Buffers<'a> {
     /// The lengths of all of them in numbers of 4 bytes.
     fn sizes(dim: usize, value_dim: usize) -> [usize; 5] {
-        let dim = dim.next_multiple_of(STEP);
+        let (dim, value_dim) = (
+            dim.next_multiple_of(STEP),
+            value_dim.next_multiple_of(STRIP),
+        );
         [
             QUERIES * (dim + STEP) / 2,
-            dim.max(KEYS) / 2 * STRIP,
+            KEYS / 2 * dim.max(value_dim),
             QUERIES * SCORES,
             QUERIES * EXPS,
-            QUERIES * (value_dim.next_multiple_of(STRIP) + SIDE),
+            QUERIES * (value_dim + SIDE),
         ]
     }
 
@@ -177,7 +179,7 @@ impl WithSimd for QueryBlock<'_, '_> {
         let Some(tiles) = Tiles::configure() else {
             return false;
         };
-        if !self.copy_queries() {
+        if !self.copy_queries::<S>() {
             return false;
         }
         self.buffers.outputs.fill(0.0);
@@ -201,19 +203,19 @@ impl WithSimd for QueryBlock<'_, '_> {
 impl QueryBlock<'_, '_> {
     /// False if there are denormal numbers.
     #[inline(always)]
-    fn copy_queries(&mut self) -> bool {
+    fn copy_queries<S: Simd>(&mut self) -> bool {
         let dim = self.queries.dim();
-        let mut magnitudes = Magnitudes::NONE;
+        let mut least = Least::NONE;
         let rows = self
             .buffers
             .queries
             .chunks_exact_mut(self.buffers.dim_stride);
         for (i, row) in rows.take(self.count).enumerate() {
             let (row, rest) = row.split_at_mut(dim);
-            magnitudes = magnitudes.and(Magnitudes::copy(self.queries.row(self.first + i), row));
+            least.copy::<S>(self.queries.row(self.first + i), row);
             rest.fill(bf16::ZERO);
         }
-        magnitudes.are_at_least(f32::MIN_EXP - 1)
+        least.magnitudes::<S>().are_at_least(f32::MIN_EXP - 1)
     }
 
     /// `scores[query, key] = sum over d of queries[query, d] * keys[key, d]`; false if there are denormal numbers.
@@ -221,18 +223,16 @@ impl QueryBlock<'_, '_> {
     fn scores<S: Simd>(&mut self, simd: S, tiles: &Tiles, (start, n_keys): (usize, usize)) -> bool {
         let keys = self.keys.as_matrix().transposed();
         let dim = self.keys.dim();
-        let mut magnitudes = Magnitudes::NONE;
-        for column in (0..n_keys).step_by(STRIP) {
-            let columns = (start + column, STRIP.min(n_keys - column));
-            let pairs = &mut self.buffers.pairs[..dim.next_multiple_of(STEP) / 2 * STRIP];
-            let least = keys.pack_pairs(simd, (0, dim), columns, STRIP, pairs);
-            magnitudes = magnitudes.and(least);
+        let len = n_pairs(dim) * STRIP;
+        let pairs = &mut self.buffers.pairs[..n_keys.div_ceil(STRIP) * len];
+        let magnitudes = keys.pack_pairs(simd, (0, dim), (start, n_keys), pairs);
+        for (strip, right) in pairs.chunks_exact(len).enumerate() {
             for row in (0..self.count).step_by(STRIP) {
                 tiles.multiply::<2, 2>(TileProduct {
                     left: &self.buffers.queries[row * self.buffers.dim_stride..],
                     left_stride: self.buffers.dim_stride,
-                    right: pairs,
-                    sums: &mut self.buffers.scores[row * SCORES + column..],
+                    right,
+                    sums: &mut self.buffers.scores[row * SCORES + strip * STRIP..],
                     sums_stride: SCORES,
                     adds: false,
                 });
@@ -279,7 +279,9 @@ impl QueryBlock<'_, '_> {
                 correction = (Lanes::splat(simd, before) - all).exp_nonpositive().first();
                 let stride = self.buffers.value_stride;
                 let outputs = &mut self.buffers.outputs[i * stride..][..stride];
-                outputs.iter_mut().for_each(|output| *output *= correction);
+                for output in outputs {
+                    *output *= correction;
+                }
             }
             self.max[i] = max;
             self.sums[i] = self.sums[i].mul_add(correction, sum.sum());
@@ -296,19 +298,17 @@ impl QueryBlock<'_, '_> {
     ) -> bool {
         let values = self.values.as_matrix();
         let (dim, stride) = (self.values.dim(), self.buffers.value_stride);
-        let mut magnitudes = Magnitudes::NONE;
-        for column in (0..dim).step_by(STRIP) {
-            let columns = (column, STRIP.min(dim - column));
-            let pairs = &mut self.buffers.pairs[..n_keys.next_multiple_of(STEP) / 2 * STRIP];
-            let least = values.pack_pairs(simd, (start, n_keys), columns, STRIP, pairs);
-            magnitudes = magnitudes.and(least);
+        let len = n_pairs(n_keys) * STRIP;
+        let pairs = &mut self.buffers.pairs[..dim.div_ceil(STRIP) * len];
+        let magnitudes = values.pack_pairs(simd, (start, n_keys), (0, dim), pairs);
+        for (strip, right) in pairs.chunks_exact(len).enumerate() {
             for part in self.buffers.exps.chunks_exact(QUERIES * EXPS) {
                 for row in (0..self.count).step_by(STRIP) {
                     tiles.multiply::<2, 2>(TileProduct {
                         left: &part[row * EXPS..],
                         left_stride: EXPS,
-                        right: pairs,
-                        sums: &mut self.buffers.outputs[row * stride + column..],
+                        right,
+                        sums: &mut self.buffers.outputs[row * stride + strip * STRIP..],
                         sums_stride: stride,
                         adds: true,
                     });
@@ -327,7 +327,9 @@ impl QueryBlock<'_, '_> {
             let sum = self.sums[i];
             let factor = if sum == 0.0 { 0.0 } else { 1.0 / sum };
             let row = &mut row[..dim];
-            row.iter_mut().for_each(|number| *number *= factor);
+            for number in &mut *row {
+                *number *= factor;
+            }
             bf16::store(row, out);
         }
     }

@@ -405,9 +405,9 @@ impl<'a, N: Pod, T: Element> Implicit<'a, N, T> {
         }
     }
 
-    fn windows(&self, group: usize) -> Windows<'a, N> {
+    fn windows(&self, group: usize, copies: bool) -> Windows<'a, N> {
         let channels = (group * self.width, self.width);
-        Windows::new(self.x, self.axes, self.channels, channels)
+        Windows::new(self.x, self.axes, self.channels, channels, copies)
     }
 
     fn bias(&self, group: usize) -> Option<&'a [f32]> {
@@ -430,7 +430,7 @@ impl<'a, T: Element> Product for Implicit<'a, f32, T> {
     type Output = T;
 
     fn left(&self, _: usize, group: usize) -> Windows<'a> {
-        self.windows(group)
+        self.windows(group, false)
     }
 
     fn stores_sums(&self) -> bool {
@@ -452,7 +452,8 @@ impl<'a> PairProduct for Implicit<'a, bf16, bf16> {
     type Output = bf16;
 
     fn left(&self, _: usize, group: usize) -> Windows<'a, bf16> {
-        self.windows(group)
+        // Rows are copied anyway, and so none needs more than one place.
+        self.windows(group, true)
     }
 
     fn start(&self, group: usize) -> Option<&[f32]> {

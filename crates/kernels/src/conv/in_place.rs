@@ -1,5 +1,6 @@
-//! Depthwise convolution of `f32` whose input is read in place: its channels fill registers, and windows overlap too little
-//! for a copy to pay. Loads that are not aligned take two accesses to the cache; a copy takes one for each element.
+//! Depthwise convolution of `f32` whose input is read in place: its channels fill registers, of which two are computed together,
+//! or windows overlap too little for a copy to pay. Loads that are not aligned take two accesses to the cache; a copy takes
+//! one for each element.
 
 use pulp::{Simd, WithSimd};
 
@@ -25,7 +26,7 @@ impl InPlace<'_, '_> {
         channels.width == 1
             && channels.columns == 1
             && channels.all.is_multiple_of(plan.lanes)
-            && plan.axes[2].stride > 1
+            && (plan.axes[2].stride > 1 || plan.registers.is_multiple_of(2))
             && plan.axes[2].input_dilation == 1
     }
 
@@ -77,9 +78,11 @@ impl WithSimd for InPlace<'_, '_> {
                         taps.iter()
                             .map(|(x, weight)| (x.wrapping_add(register), *weight)),
                     );
+                    let weights = S::as_simd_f32s(&self.weights[register * depth..]).0;
+                    let (weights, next) = weights.split_at(depth / S::F32_LANES);
                     let sums = Sums::<S> {
                         x,
-                        weights: S::as_simd_f32s(&self.weights[register * depth..][..depth]).0,
+                        weights,
                         taps: &own,
                         bias: S::as_simd_f32s(&plan.bias).0[register],
                         axis,
@@ -91,7 +94,13 @@ impl WithSimd for InPlace<'_, '_> {
                         let seen = seen(axis, self.pixel + pixel);
                         sums.at_edge(simd, pixel, seen, out);
                     }
-                    sums.range::<0>(simd, (from, to), out);
+                    // Two registers of a pixel are a whole line of the cache each, read one after the other.
+                    if !plan.registers.is_multiple_of(2) {
+                        sums.range::<0>(simd, (from, to), out);
+                    } else if register.is_multiple_of(2) {
+                        let bias = S::as_simd_f32s(&plan.bias).0[register + 1];
+                        sums.range_of_two(simd, (next, bias), (from, to), out);
+                    }
                 }
             }
         }

@@ -92,6 +92,69 @@ impl<S: Simd> Sums<'_, S> {
         }
     }
 
+    /// Pixels `from..to` of this register of channels and of the next one, whose weights and bias are `next`.
+    ///
+    /// The input and the output are read and written in the order of memory.
+    #[inline(always)]
+    pub(super) fn range_of_two(
+        &self,
+        simd: S,
+        next: (&[S::f32s], S::f32s),
+        (from, to): (usize, usize),
+        out: &mut [f32],
+    ) {
+        let count = to - from;
+        for pixel in (from..to).step_by(FEW_PIXELS) {
+            if count < FEW_PIXELS {
+                for pixel in from..to {
+                    self.pixels_of_two::<0, 1>(simd, next, pixel, out);
+                }
+                return;
+            }
+            let pixel = pixel.min(to - FEW_PIXELS);
+            match self.axis.stride * self.pixel {
+                2 => self.pixels_of_two::<2, FEW_PIXELS>(simd, next, pixel, out),
+                4 => self.pixels_of_two::<4, FEW_PIXELS>(simd, next, pixel, out),
+                _ => self.pixels_of_two::<0, FEW_PIXELS>(simd, next, pixel, out),
+            }
+        }
+    }
+
+    /// `COUNT` neighbouring pixels of two registers.
+    #[inline(always)]
+    fn pixels_of_two<const STEP: usize, const COUNT: usize>(
+        &self,
+        simd: S,
+        (next, next_bias): (&[S::f32s], S::f32s),
+        pixel: usize,
+        out: &mut [f32],
+    ) {
+        let step = if STEP == 0 {
+            self.axis.stride * self.pixel
+        } else {
+            STEP
+        };
+        let dilation = self.axis.kernel_dilation * self.pixel;
+        let mut sums = [[self.bias, next_bias]; COUNT];
+        for &(x, weight) in self.taps {
+            let mut at = x.wrapping_add(pixel * step);
+            let weights = self.weights[weight..].iter().zip(&next[weight..]);
+            for (first, second) in weights.take(self.axis.kernel) {
+                let x = &self.x[at..][..(COUNT - 1) * step + 2];
+                for (o, [sum, next_sum]) in sums.iter_mut().enumerate() {
+                    *sum = simd.mul_add_e_f32s(x[o * step], *first, *sum);
+                    *next_sum = simd.mul_add_e_f32s(x[o * step + 1], *second, *next_sum);
+                }
+                at = at.wrapping_add(dilation);
+            }
+        }
+        let first = self.channels.0;
+        for (o, sums) in sums.into_iter().enumerate() {
+            let out = &mut out[(pixel + o) * self.outputs + first..][..2 * S::F32_LANES];
+            S::as_mut_simd_f32s(out).0.copy_from_slice(&sums);
+        }
+    }
+
     /// A pixel of whose window only the elements `seen` are inside along the last axis.
     #[inline(always)]
     pub(super) fn at_edge(&self, simd: S, pixel: usize, seen: (usize, usize), out: &mut [f32]) {

@@ -17,11 +17,12 @@ use crate::error::{Error, Result};
 use crate::gemm::blocked::{Product, Sizes, multiply};
 use crate::gemm::factors::{RightColumns, Strided, copy_in_registers};
 use crate::gemm::matrix_tiles::{self, PairProduct};
-use crate::gemm::pairs::{RightPairs, interleave_rows};
+use crate::gemm::pairs::{RightPairs, clear_pairs, n_pairs, pack_rows};
 use crate::gemm::scratch::Scratch;
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
-use crate::simd::amx::{Magnitudes, STEP};
+use crate::simd::amx::STEP;
+use crate::simd::magnitudes::Magnitudes;
 
 /// Nanoseconds of a multiplication with its addition on one thread.
 const NANOSECONDS: f64 = 0.05;
@@ -197,6 +198,9 @@ impl<'a> PairProduct for Gradient<'a, bf16> {
     }
 }
 
+/// Rows of windows that are copied before they are packed in pairs: an even number.
+const COPIED_ROWS: usize = 64;
+
 /// The elements of all windows of a group: a row for each output.
 struct WindowElements<'a, N> {
     x: &'a [N],
@@ -227,18 +231,34 @@ impl RightPairs for WindowElements<'_, bf16> {
         _: S,
         (first, count): (usize, usize),
         columns: (usize, usize),
-        tile: usize,
         out: &mut [u32],
     ) -> Magnitudes {
-        let mut rows = Scratch::of::<bf16>(count * tile);
-        let rows = &mut rows.as_mut_slice_of::<bf16>()[..count * tile];
-        self.copy((first, count), columns, tile, rows, |from, to| {
-            let (from, from_rest) = from.as_chunks::<STEP>();
-            let (to, to_rest) = to.as_chunks_mut::<STEP>();
-            to.copy_from_slice(from);
-            to_rest.copy_from_slice(from_rest);
-        });
-        interleave_rows(rows, tile, out)
+        let (width, depth) = (columns.1, n_pairs(count));
+        clear_pairs(count.div_ceil(2), depth, out);
+        let mut rows = Scratch::of::<bf16>(COPIED_ROWS * width);
+        let rows = &mut rows.as_mut_slice_of::<bf16>()[..COPIED_ROWS * width];
+        let mut magnitudes = Magnitudes::NONE;
+        for row in (0..count).step_by(COPIED_ROWS) {
+            let n_rows = COPIED_ROWS.min(count - row);
+            let rows = &mut rows[..n_rows * width];
+            self.copy((first + row, n_rows), columns, width, rows, copy_in_steps);
+            let least = pack_rows::<S>(rows, (0, width), (n_rows, width), (row / 2, depth), out);
+            magnitudes = magnitudes.and(least);
+        }
+        magnitudes
+    }
+}
+
+/// Copies numbers in registers, as [`copy_in_registers`] does.
+#[inline(always)]
+fn copy_in_steps(from: &[bf16], to: &mut [bf16]) {
+    let (from, from_rest) = from.as_chunks::<STEP>();
+    let (to, to_rest) = to.as_chunks_mut::<STEP>();
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+    for (to, from) in to_rest.iter_mut().zip(from_rest) {
+        *to = *from;
     }
 }
 

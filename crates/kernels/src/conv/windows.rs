@@ -52,15 +52,18 @@ struct Start {
 }
 
 impl<'a, N: Pod> Windows<'a, N> {
+    /// The windows of the group with these channels; `copies` asks for copies of the lines also where they are long.
     pub(super) fn new(
         x: &'a [N],
         axes: [ConvAxis; 3],
         channels: usize,
         (first_channel, width): (usize, usize),
+        copies: bool,
     ) -> Self {
         let line = axes[2].kernel * width;
         let is_adjacent = axes[2].kernel_dilation == 1;
-        let is_copied = is_adjacent && line <= KC && (width < MIN_RUN || width < channels);
+        let is_copied =
+            is_adjacent && line <= KC && (copies || width < MIN_RUN || width < channels);
         let run = if is_copied || is_adjacent && width == channels {
             line
         } else {

@@ -109,6 +109,7 @@ fn limits() -> Limits {
     Limits {
         mc: MC,
         nc: NC,
+        min_rows: 16,
         height: 8,
         tile: TILE_REGISTERS * simd::f32_lanes(),
         packed: MAX_PACKED,

@@ -6,7 +6,7 @@
 //! to whole steps of 32 by zeros; strips of 32 columns are packed in pairs, which the L1 cache holds, by the tasks or before;
 //! the sums of 32 rows and 32 columns, four tiles, stay in registers for all of [`KC`].
 //! Limit: copies, packing and stores; the tiles themselves multiply ten times as fast as vectors of `f32`.
-//! Error: `2^-24 * (2 + depth)` of `sum(|left * right|)`, far less on average.
+//! Error: `2^-24 * (20 + depth / 32)` of `sum(|left * right|)`, as the instruction adds 16 pairs and then to the sum.
 //!
 //! Tiles take denormal numbers for zero. The least exponents of both factors, found while they are copied, tell whether there
 //! are any, or could be any among the sums ([`Magnitudes`]); where they cannot exclude it the product is not computed here,
@@ -19,23 +19,26 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use pulp::{Simd, WithSimd};
 
 use super::factors::{LeftRows, Place, Runs, SCRATCH_STRIDE};
-use super::pairs::RightPairs;
+use super::pairs::{RightPairs, n_pairs};
 use super::scratch::Scratch;
 use super::tasks::{Limits, Plan, Position, Sizes, Task, cut_rows, tasks};
 use crate::element::Element;
 use crate::element::private::Storage;
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
-use crate::simd::amx::{self, Magnitudes, SIDE, STEP, TileProduct, Tiles};
+use crate::simd::amx::{self, SIDE, STEP, STRIP, TileProduct, Tiles};
+use crate::simd::magnitudes::{Least, Magnitudes};
 
 /// The most rows of a task: a multiple of [`STRIP`].
-const MC: usize = 128;
-/// The most columns of a task: a multiple of [`STRIP`].
+const MC: usize = 256;
+/// The rows below which tasks are not cut, as each of them packs its columns.
+const MIN_ROWS: usize = 64;
+/// The most columns of a task, and of those that are packed in one piece: a multiple of [`STRIP`].
 const NC: usize = 512;
 /// The depth that is added up in registers: a multiple of [`STEP`].
 const KC: usize = 512;
-/// Rows and columns that are multiplied at once.
-const STRIP: usize = 2 * SIDE;
+/// Columns that are packed by a task, where that is done before: a multiple of [`STRIP`].
+const PACKED_COLUMNS: usize = 256;
 /// The most pairs of a packed right factor: 32 MiB.
 const MAX_PACKED: usize = 8 << 20;
 /// Fewer multiplications are not worth the packing.
@@ -139,25 +142,18 @@ fn limits() -> Limits {
     Limits {
         mc: MC,
         nc: NC,
+        min_rows: MIN_ROWS,
         height: STRIP,
         tile: STRIP,
         packed: MAX_PACKED,
     }
 }
 
-/// The pairs of a column, those of zeros that fill its last step included.
-fn n_pairs(depth: usize) -> usize {
-    depth.next_multiple_of(STEP) / 2
-}
-
-/// The width of the tiles for so many columns of a strip.
-fn tile_of(columns: usize) -> usize {
-    if columns <= SIDE { SIDE } else { STRIP }
-}
-
-/// The right factors of all groups: `[groups, strips, pairs, tile]`.
+/// The right factors of all groups: `[groups, depth / KC, strips, pairs, STRIP]`.
 pub(crate) struct Packed {
     pairs: Scratch,
+    /// The columns of a group, and those of zeros that fill its last strip.
+    columns: usize,
     magnitudes: Magnitudes,
 }
 
@@ -179,7 +175,6 @@ impl Packed {
             right: &'a R,
             rows: (usize, usize),
             columns: (usize, usize),
-            tile: usize,
             out: &'a mut [u32],
         }
 
@@ -189,14 +184,13 @@ impl Packed {
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) -> Magnitudes {
                 let (rows, columns) = (self.rows, self.columns);
-                self.right
-                    .pack_pairs(simd, rows, columns, self.tile, self.out)
+                self.right.pack_pairs(simd, rows, columns, self.out)
             }
         }
 
         let depth = sizes.depth;
-        let strip_len = n_pairs(depth) * STRIP;
-        let group_len = width.div_ceil(STRIP) * strip_len;
+        let padded = width.next_multiple_of(STRIP);
+        let group_len = n_pairs(depth) * padded;
         let mut pairs = Scratch::new(sizes.groups * group_len);
         let rights: Vec<P::Right> = (0..sizes.groups)
             .map(|group| product.right(batch, group))
@@ -204,17 +198,17 @@ impl Packed {
         let mut parts = Vec::new();
         let groups = cast_slice_mut(pairs.as_mut_slice()).chunks_exact_mut(group_len);
         for (right, packed) in rights.iter().zip(groups) {
-            for (number, packed) in packed.chunks_exact_mut(strip_len).enumerate() {
-                let column = number * STRIP;
-                let columns = STRIP.min(width - column);
-                let tile = tile_of(columns);
-                let blocks = packed[..n_pairs(depth) * tile].chunks_mut(KC / 2 * tile);
-                parts.extend(blocks.enumerate().map(|(block, out)| Pack {
-                    right,
-                    rows: (block * KC, KC.min(depth - block * KC)),
-                    columns: (first + column, columns),
-                    tile,
-                    out,
+            for (block, packed) in packed.chunks_mut(KC / 2 * padded).enumerate() {
+                let rows = (block * KC, KC.min(depth - block * KC));
+                let strips = packed.chunks_mut(n_pairs(rows.1) * PACKED_COLUMNS);
+                parts.extend(strips.enumerate().map(|(number, out)| {
+                    let column = number * PACKED_COLUMNS;
+                    Pack {
+                        right,
+                        rows,
+                        columns: (first + column, PACKED_COLUMNS.min(width - column)),
+                        out,
+                    }
                 }));
             }
         }
@@ -230,6 +224,7 @@ impl Packed {
         );
         Self {
             pairs,
+            columns: padded,
             magnitudes: Magnitudes::from_bits(least.into_inner()),
         }
     }
@@ -247,10 +242,10 @@ fn compute<P: PairProduct>(
     let depth = plan.depth.min(KC).next_multiple_of(STEP);
     // Rows that are neither a power of two apart nor share the sets of a cache.
     let (row_stride, sums_stride) = (depth + STEP, nc + SIDE);
-    // Numbers of 4 bytes: sums, pairs of a strip, rows, and those of them that are not found in place.
+    // Numbers of 4 bytes: sums, pairs, rows, and those of them that are not found in place.
     let lengths = [
         height * sums_stride,
-        depth / 2 * STRIP,
+        if packed.is_some() { 0 } else { depth / 2 * nc },
         height * row_stride / 2,
         plan.mc * SCRATCH_STRIDE / 2,
     ];
@@ -294,7 +289,7 @@ struct Block<'a, 'b, P: PairProduct> {
     task: Task<'b, P::Output>,
     sums: &'a mut [f32],
     sums_stride: usize,
-    /// A strip that is packed here.
+    /// Columns that are packed here.
     panel: &'a mut [u32],
     /// Copied rows.
     rows: &'a mut [bf16],
@@ -312,7 +307,12 @@ impl<P: PairProduct> WithSimd for Block<'_, '_, P> {
             return false;
         };
         let (first, count) = self.task.groups;
-        (first..first + count).all(|group| self.group(simd, &tiles, group))
+        // A loop: closures are not always inlined, and then compiled without the vector instructions.
+        let mut is_exact = true;
+        for group in first..first + count {
+            is_exact &= self.group(simd, &tiles, group);
+        }
+        is_exact
     }
 }
 
@@ -335,30 +335,31 @@ impl<P: PairProduct> Block<'_, '_, P> {
             }
         }
         let mut of_rows = Magnitudes::NONE;
-        let mut of_columns = self.packed.map_or(Magnitudes::NONE, |packed| packed.magnitudes);
+        let mut of_columns = match self.packed {
+            Some(packed) => packed.magnitudes,
+            None => Magnitudes::NONE,
+        };
         for start in (0..depth).step_by(KC) {
             let count = KC.min(depth - start);
             of_rows = of_rows.and(self.copy_rows(simd, &left, n_rows, (start, count)));
             let adds = start > 0 || before_sums.is_some();
-            for column in (0..columns).step_by(STRIP) {
-                let width = STRIP.min(columns - column);
-                let tile = tile_of(width);
-                let len = n_pairs(count) * tile;
-                let panel = if let Some(packed) = self.packed {
-                    let column = self.task.column - self.task.packed_from + column;
-                    let before = (group * self.plan.packed_columns + column) * n_pairs(depth);
-                    let pairs: &[u32] = cast_slice(packed.pairs.as_slice());
-                    &pairs[before + start / 2 * tile..][..len]
-                } else {
-                    let panel = &mut self.panel[..len];
-                    let at = (self.task.column + column, width);
-                    let least = right.pack_pairs(simd, (start, count), at, tile, panel);
-                    of_columns = of_columns.and(least);
-                    &*panel
-                };
+            let len = n_pairs(count) * STRIP;
+            let strips = if let Some(packed) = self.packed {
+                let pairs: &[u32] = cast_slice(packed.pairs.as_slice());
+                let column = self.task.column - self.task.packed_from;
+                let before = group * n_pairs(depth) + start / 2;
+                &pairs[before * packed.columns + column / STRIP * len..]
+            } else {
+                let panel = &mut self.panel[..columns.div_ceil(STRIP) * len];
+                let at = (self.task.column, columns);
+                let least = right.pack_pairs(simd, (start, count), at, panel);
+                of_columns = of_columns.and(least);
+                &*panel
+            };
+            for (column, panel) in (0..columns).step_by(STRIP).zip(strips.chunks_exact(len)) {
                 let sums = &mut self.sums[column..];
                 let rows = (&*self.rows, self.row_stride, n_rows);
-                if tile == SIDE {
+                if columns - column <= SIDE {
                     strip::<1>(tiles, rows, panel, (sums, self.sums_stride), adds);
                 } else {
                     strip::<2>(tiles, rows, panel, (sums, self.sums_stride), adds);
@@ -381,13 +382,19 @@ impl<P: PairProduct> Block<'_, '_, P> {
         n_rows: usize,
         (start, count): (usize, usize),
     ) -> Magnitudes {
-        let mut magnitudes = Magnitudes::NONE;
+        let mut least = Least::NONE;
         let mut places = [Place::Zeros; MC];
         let places = &mut places[..n_rows];
         let mut done = 0;
         while done < count {
             let part = left.count(start + done, count - done);
-            left.find(simd, self.task.row, (start + done, part), places, self.found);
+            left.find(
+                simd,
+                self.task.row,
+                (start + done, part),
+                places,
+                self.found,
+            );
             let Runs {
                 length,
                 skip,
@@ -395,19 +402,17 @@ impl<P: PairProduct> Block<'_, '_, P> {
             } = left.runs(start + done, part);
             let rows = self.rows.chunks_exact_mut(self.row_stride);
             for (place, row) in places.iter().zip(rows) {
-                let row = &mut row[done..done + part];
+                let row = &mut row[done..];
                 let (from, at) = match *place {
                     Place::Source(at) => (left.source(), at),
                     Place::Scratch(at) => (&*self.found, at),
                     Place::Zeros => {
-                        row.fill(bf16::ZERO);
+                        row[..part].fill(bf16::ZERO);
                         continue;
                     }
                 };
-                for (offset, row) in offsets.iter().zip(row.chunks_exact_mut(length)) {
-                    let from = &from[at + offset + skip..][..length];
-                    magnitudes = magnitudes.and(Magnitudes::copy(from, row));
-                }
+                // What is written behind the last run is written again, or has no meaning.
+                least.copy_runs::<S>(&from[at + skip..], offsets, length, row);
             }
             done += part;
         }
@@ -415,7 +420,7 @@ impl<P: PairProduct> Block<'_, '_, P> {
         for row in rows.take(n_rows) {
             row[count..count.next_multiple_of(STEP)].fill(bf16::ZERO);
         }
-        magnitudes
+        least.magnitudes::<S>()
     }
 
     /// Stores the sums of a group.
@@ -431,18 +436,19 @@ impl<P: PairProduct> Block<'_, '_, P> {
             ..
         } = &mut self.task;
         let before = (group - groups.0) * *columns;
-        let rows = out
-            .iter_mut()
-            .flat_map(|out| out.chunks_exact_mut(groups.1 * *columns));
-        let sums = self.sums.chunks_mut(self.sums_stride);
-        for (i, (out, sums)) in rows.zip(sums).enumerate() {
-            let position = Position {
-                batch: *batch,
-                row: *row + i,
-                column: *column,
-            };
-            let out = &mut out[before..][..*columns];
-            self.product.store(position, &mut sums[..*columns], out);
+        let mut sums = self.sums.chunks_mut(self.sums_stride);
+        let mut position = Position {
+            batch: *batch,
+            row: *row,
+            column: *column,
+        };
+        for out in out {
+            let rows = out.chunks_exact_mut(groups.1 * *columns);
+            for (out, sums) in rows.zip(&mut sums) {
+                let out = &mut out[before..][..*columns];
+                self.product.store(position, &mut sums[..*columns], out);
+                position.row += 1;
+            }
         }
     }
 }

@@ -6,7 +6,9 @@ use pulp::Simd;
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
 use super::factors::{KC, LeftRows, Place, SCRATCH_STRIDE, Strided};
-use crate::simd::amx::{Least, Magnitudes, SIDE, STEP};
+use super::scratch::Scratch;
+use crate::simd::amx::{SIDE, STEP, STRIP};
+use crate::simd::magnitudes::{Least, Magnitudes};
 use crate::simd::transpose::transpose_rows;
 
 /// Pairs of a column that are transposed together: a multiple of [`SIDE`].
@@ -14,60 +16,97 @@ const WIDTH: usize = 64;
 
 /// The columns of a right factor, packed in pairs.
 pub(crate) trait RightPairs: Sync {
-    /// Writes rows `rows.0..rows.0 + rows.1` of columns `columns.0..columns.0 + columns.1` to `out`, `[pairs, tile]`, two rows
-    /// to a pair, and zeros where pairs have no rows, or tiles no columns.
+    /// Writes rows `rows.0..rows.0 + rows.1` of columns `columns.0..columns.0 + columns.1` to `out`, `[strips, pairs, STRIP]`, two
+    /// rows to a pair, and zeros where steps have no rows, or strips no columns.
     fn pack_pairs<S: Simd>(
         &self,
         simd: S,
         rows: (usize, usize),
         columns: (usize, usize),
-        tile: usize,
         out: &mut [u32],
     ) -> Magnitudes;
 }
 
-/// Writes the pairs of two rows; an empty second row is one of zeros.
+/// How many pairs a column of so many rows is packed in, those of zeros that fill its last step included.
 #[inline(always)]
-pub(crate) fn interleave(first: &[bf16], second: &[bf16], out: &mut [u32], least: &mut Least) {
-    let pair = |low: bf16, high: bf16| u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16;
-    if let (Some(first), Some(second), Some(out)) = (
-        first.first_chunk::<STEP>(),
-        second.first_chunk::<STEP>(),
-        out.first_chunk_mut::<STEP>(),
-    ) {
-        // What tiles are made of: a length that is known is vectorized best.
-        for i in 0..STEP {
-            out[i] = pair(first[i], second[i]);
-        }
-        least.add(first);
-        least.add(second);
-        return;
-    }
-    if second.is_empty() {
-        for (first, out) in first.iter().zip(out) {
-            *out = u32::from(first.to_bits());
-        }
-    } else {
-        for ((first, second), out) in first.iter().zip(second).zip(out) {
-            *out = pair(*first, *second);
-        }
-    }
-    least.add_rest(first);
-    least.add_rest(second);
+pub(crate) fn n_pairs(rows: usize) -> usize {
+    rows.next_multiple_of(STEP) / 2
 }
 
-/// Writes pairs of rows, `[rows, tile]` in `from` and `[pairs, tile]` in `out`, and zeros where there are no rows.
 #[inline(always)]
-pub(crate) fn interleave_rows(from: &[bf16], tile: usize, out: &mut [u32]) -> Magnitudes {
-    let mut least = Least::NONE;
-    let mut rows = from.chunks_exact(tile);
-    for out in out.chunks_exact_mut(tile) {
-        match rows.next() {
-            Some(first) => interleave(first, rows.next().unwrap_or_default(), out, &mut least),
-            None => out.fill(0),
+fn pair(low: bf16, high: bf16) -> u32 {
+    u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16
+}
+
+/// Writes the pairs of two rows of a strip, either of them maybe shorter, and zeros after them.
+#[inline(always)]
+fn interleave<S: Simd>(first: &[bf16], second: &[bf16], out: &mut [u32; STRIP], least: &mut Least) {
+    let mut short = [[bf16::ZERO; STRIP]; 2];
+    let two = if let (Some(first), Some(second)) = (first.first_chunk(), second.first_chunk()) {
+        [first, second]
+    } else {
+        short[0][..first.len()].copy_from_slice(first);
+        short[1][..second.len()].copy_from_slice(second);
+        [&short[0], &short[1]]
+    };
+    // A length that is known is vectorized best.
+    for i in 0..STRIP {
+        out[i] = pair(two[0][i], two[1][i]);
+    }
+    least.add::<S>(two[0]);
+    least.add::<S>(two[1]);
+}
+
+/// Writes the pairs of two rows of up to [`SIDE`] numbers, either of them maybe empty, and zeros after them.
+#[inline(always)]
+fn interleave_side(two: [&[bf16]; 2], out: &mut [u32]) {
+    let mut both = [[bf16::ZERO; SIDE]; 2];
+    for (row, numbers) in both.iter_mut().zip(two) {
+        match numbers.first_chunk() {
+            Some(numbers) => *row = *numbers,
+            None => row[..numbers.len()].copy_from_slice(numbers),
         }
     }
-    least.magnitudes()
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = pair(both[0][i], both[1][i]);
+    }
+}
+
+/// Writes the pairs of rows whose columns are adjacent, `stride` apart, to `out`, `[strips, pairs, STRIP]`, from `pair` on.
+#[inline(always)]
+pub(crate) fn pack_rows<S: Simd>(
+    rows: &[bf16],
+    (start, stride): (usize, usize),
+    (n_rows, columns): (usize, usize),
+    (pair, n_pairs): (usize, usize),
+    out: &mut [u32],
+) -> Magnitudes {
+    let mut least = Least::NONE;
+    let first = |row: usize| start.wrapping_add(row.wrapping_mul(stride));
+    for p in 0..n_rows.div_ceil(2) {
+        let low = &rows[first(2 * p)..][..columns];
+        let high = match n_rows - 2 * p {
+            1 => &[][..],
+            _ => &rows[first(2 * p + 1)..][..columns],
+        };
+        for (strip, low) in low.chunks(STRIP).enumerate() {
+            let high = high.get(strip * STRIP..).unwrap_or_default();
+            let high = &high[..low.len().min(high.len())];
+            let out = &mut out[(strip * n_pairs + pair + p) * STRIP..];
+            if let Some(out) = out.first_chunk_mut() {
+                interleave::<S>(low, high, out, &mut least);
+            }
+        }
+    }
+    least.magnitudes::<S>()
+}
+
+/// Fills the pairs of all strips from `pair` on with zeros.
+#[inline(always)]
+pub(crate) fn clear_pairs(pair: usize, n_pairs: usize, out: &mut [u32]) {
+    for strip in out.chunks_exact_mut(n_pairs * STRIP) {
+        strip[pair * STRIP..].fill(0);
+    }
 }
 
 impl Strided<'_, bf16> {
@@ -83,17 +122,17 @@ impl Strided<'_, bf16> {
 
     /// Pairs of columns whose elements are adjacent, [`SIDE`] columns at a time.
     #[inline(always)]
-    fn pack_columns(
+    fn pack_columns<S: Simd>(
         &self,
         (first, rows): (usize, usize),
         (column, columns): (usize, usize),
-        tile: usize,
         out: &mut [u32],
     ) -> Magnitudes {
         let mut block = [0_u32; SIDE * WIDTH];
-        let mut magnitudes = Magnitudes::NONE;
-        let depth = out.len() / tile;
-        for side in (0..tile).step_by(SIDE) {
+        let mut least = Least::NONE;
+        let depth = n_pairs(rows);
+        for side in (0..columns.next_multiple_of(STRIP)).step_by(SIDE) {
+            let strip = side / STRIP * depth * STRIP + side % STRIP;
             for pair in (0..depth).step_by(WIDTH) {
                 let n_pairs = WIDTH.min(depth - pair);
                 let n_rows = (2 * n_pairs).min(rows - 2 * pair);
@@ -105,15 +144,14 @@ impl Strided<'_, bf16> {
                     }
                     let from = self.at(first + 2 * pair, column + side + c);
                     let (numbers, rest) = numbers.split_at_mut(n_rows);
-                    let least = Magnitudes::copy(&self.data[from..][..n_rows], numbers);
-                    magnitudes = magnitudes.and(least);
+                    least.copy::<S>(&self.data[from..][..n_rows], numbers);
                     rest.fill(bf16::ZERO);
                 }
-                let out = &mut cast_slice_mut(out)[pair * tile + side..];
-                transpose_rows(cast_slice(&block), WIDTH, n_pairs, out, tile);
+                let out = &mut cast_slice_mut(out)[strip + pair * STRIP..];
+                transpose_rows(cast_slice(&block), WIDTH, n_pairs, out, STRIP);
             }
         }
-        magnitudes
+        least.magnitudes::<S>()
     }
 
     /// Writes rows whose columns are adjacent: pairs of neighbours along the depth, transposed.
@@ -125,20 +163,18 @@ impl Strided<'_, bf16> {
         scratch: &mut [bf16],
     ) {
         let (mut pairs, mut turned) = ([0_u32; SIDE * SIDE], [0.0_f32; SIDE * SIDE]);
-        let column = |k: usize, row: usize, n_rows: usize| {
-            if k < count {
-                &self.data[self.at(first + row, start + k)..][..n_rows]
-            } else {
-                &[]
-            }
-        };
         for k in (0..count).step_by(STEP) {
             for row in (0..rows).step_by(SIDE) {
                 let n_rows = SIDE.min(rows - row);
                 for (p, pairs) in pairs.chunks_exact_mut(SIDE).enumerate() {
-                    let low = column(k + 2 * p, row, n_rows);
-                    let high = column(k + 2 * p + 1, row, n_rows);
-                    interleave(low, high, pairs, &mut Least::NONE.clone());
+                    let mut two = [&[][..]; 2];
+                    for (i, column) in two.iter_mut().enumerate() {
+                        let k = k + 2 * p + i;
+                        if k < count {
+                            *column = &self.data[self.at(first + row, start + k)..][..n_rows];
+                        }
+                    }
+                    interleave_side(two, pairs);
                 }
                 transpose_rows(cast_slice(&pairs), SIDE, SIDE, &mut turned, SIDE);
                 let n_columns = STEP.min(count - k);
@@ -196,33 +232,29 @@ impl RightPairs for Strided<'_, bf16> {
         _: S,
         (first, rows): (usize, usize),
         (column, columns): (usize, usize),
-        tile: usize,
         out: &mut [u32],
     ) -> Magnitudes {
         if self.row_stride == 1 && self.column_stride != 1 {
-            return self.pack_columns((first, rows), (column, columns), tile, out);
+            return self.pack_columns::<S>((first, rows), (column, columns), out);
         }
-        let mut least = Least::NONE;
-        let mut buffers = [[bf16::ZERO; STEP]; 2];
-        for (pair, out) in out.chunks_exact_mut(tile).enumerate() {
-            let mut two = [&[][..]; 2];
-            let (out, rest) = out.split_at_mut(columns);
-            rest.fill(0);
-            let buffers = two.iter_mut().zip(&mut buffers).enumerate();
-            for (i, (one, buffer)) in buffers.take(rows.saturating_sub(2 * pair)) {
-                let row = first + 2 * pair + i;
-                if self.column_stride == 1 {
-                    *one = self.run(row, column, columns);
-                } else {
-                    self.copy(row, column, &mut buffer[..columns]);
-                    *one = &buffer[..columns];
-                }
-            }
-            match two {
-                [[], _] => out.fill(0),
-                [low, high] => interleave(low, high, out, &mut least),
-            }
+        let depth = n_pairs(rows);
+        clear_pairs(rows.div_ceil(2), depth, out);
+        if self.column_stride == 1 {
+            let place = (self.at(first, column), self.row_stride);
+            return pack_rows::<S>(self.data, place, (rows, columns), (0, depth), out);
         }
-        least.magnitudes()
+        let mut magnitudes = Magnitudes::NONE;
+        let mut two = Scratch::of::<bf16>(2 * columns);
+        let two = &mut two.as_mut_slice_of::<bf16>()[..2 * columns];
+        for pair in 0..rows.div_ceil(2) {
+            let count = 2.min(rows - 2 * pair);
+            for (i, row) in two.chunks_exact_mut(columns).enumerate().take(count) {
+                self.copy(first + 2 * pair + i, column, row);
+            }
+            let sizes = (count, columns);
+            let least = pack_rows::<S>(two, (0, columns), sizes, (pair, depth), out);
+            magnitudes = magnitudes.and(least);
+        }
+        magnitudes
     }
 }

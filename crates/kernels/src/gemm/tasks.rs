@@ -31,6 +31,8 @@ pub(super) struct Limits {
     /// The most rows and columns of a task.
     pub(super) mc: usize,
     pub(super) nc: usize,
+    /// The rows below which tasks are not cut.
+    pub(super) min_rows: usize,
     /// The rows and columns of a tile.
     pub(super) height: usize,
     pub(super) tile: usize,
@@ -59,6 +61,7 @@ impl Plan {
         let Limits {
             mut mc,
             mut nc,
+            min_rows,
             tile,
             ..
         } = limits;
@@ -67,8 +70,8 @@ impl Plan {
         let tasks =
             |mc: usize, nc: usize| products * sizes.rows.div_ceil(mc) * sizes.columns.div_ceil(nc);
         // Halved in turns until there are enough tasks; the last steps cost the most.
-        while tasks(mc, nc) < wanted && (mc > 16 || nc > 2 * tile) {
-            if nc > 2 * tile && (nc > 2 * mc || mc <= 16) {
+        while tasks(mc, nc) < wanted && (mc > min_rows || nc > 2 * tile) {
+            if nc > 2 * tile && (nc > 2 * mc || mc <= min_rows) {
                 nc = (nc / 2).max(tile);
             } else {
                 mc /= 2;

@@ -2,7 +2,7 @@
 //!
 //! The compiler has no stable intrinsics for them, so the instructions are written out. `tdpbf16ps` multiplies 16 rows of 32
 //! numbers with 32 rows of 16 columns and adds in `f32`, to the nearest; it takes denormal numbers for zero, among inputs
-//! and results. Who calls it must know that there are none: [`Magnitudes`] proves it.
+//! and results. Who calls it must know that there are none: see `magnitudes.rs`.
 
 use std::marker::PhantomData;
 
@@ -10,6 +10,8 @@ use half::bf16;
 
 /// Rows and columns of a tile of sums.
 pub(crate) const SIDE: usize = 16;
+/// Columns that are packed side by side: two tiles.
+pub(crate) const STRIP: usize = 2 * SIDE;
 /// The depth of a step: elements of a row of a tile.
 pub(crate) const STEP: usize = 32;
 
@@ -26,103 +28,6 @@ pub(crate) fn is_available() -> bool {
     false
 }
 
-/// The smallest numbers of a factor, from which follows whether tiles compute its products as `f32` arithmetic does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Magnitudes {
-    /// The bits of the smallest number that is not zero, without its sign, less one; all ones if there is none.
-    least: u16,
-}
-
-impl Magnitudes {
-    /// Of no numbers, or zeros only.
-    pub(crate) const NONE: Self = Self { least: u16::MAX };
-
-    /// Of numbers that are copied.
-    #[inline(always)]
-    pub(crate) fn copy(from: &[bf16], to: &mut [bf16]) -> Self {
-        let mut least = Least::NONE;
-        let (from, from_rest) = from.as_chunks::<STEP>();
-        let (to, to_rest) = to.as_chunks_mut::<STEP>();
-        for (from, to) in from.iter().zip(to) {
-            *to = *from;
-            least.add(from);
-        }
-        to_rest.copy_from_slice(from_rest);
-        least.add_rest(from_rest);
-        least.magnitudes()
-    }
-
-    /// Of both.
-    #[inline(always)]
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            least: self.least.min(other.least),
-        }
-    }
-
-    /// The bits, for an atomic minimum.
-    pub(crate) fn to_bits(self) -> u16 {
-        self.least
-    }
-
-    pub(crate) fn from_bits(least: u16) -> Self {
-        Self { least }
-    }
-
-    /// Whether no number but zero is below `2^exponent`, which is that of a normal number.
-    pub(crate) fn are_at_least(self, exponent: i32) -> bool {
-        self == Self::NONE || i32::from((self.least + 1) >> 7) >= exponent + 127
-    }
-
-    /// Whether tiles multiply these numbers with those and add the products without a denormal number on the way.
-    ///
-    /// Numbers of exponent `e` and above are multiples of `2^(e - 7)`, their products of `2^(e + f - 14)`, and so are
-    /// rounded sums of products: what is not zero is at least as large, and normal from `2^-126` on.
-    pub(crate) fn is_exact_with(self, other: Self) -> bool {
-        if self == Self::NONE || other == Self::NONE {
-            return true;
-        }
-        let [e, f] = [self, other].map(|one| u32::from((one.least + 1) >> 7));
-        e > 0 && f > 0 && e + f >= 127 + 127 + 14 - 126
-    }
-}
-
-/// The smallest numbers that were seen in each place of a step.
-#[derive(Clone, Copy)]
-pub(crate) struct Least([u16; STEP]);
-
-impl Least {
-    pub(crate) const NONE: Self = Self([u16::MAX; STEP]);
-
-    #[inline(always)]
-    pub(crate) fn add(&mut self, numbers: &[bf16; STEP]) {
-        for i in 0..STEP {
-            self.0[i] = self.0[i].min(below(numbers[i]));
-        }
-    }
-
-    /// Adds fewer numbers than a step has.
-    #[inline(always)]
-    pub(crate) fn add_rest(&mut self, numbers: &[bf16]) {
-        for (least, number) in self.0.iter_mut().zip(numbers) {
-            *least = (*least).min(below(*number));
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn magnitudes(&self) -> Magnitudes {
-        Magnitudes {
-            least: self.0.iter().fold(u16::MAX, |all, least| all.min(*least)),
-        }
-    }
-}
-
-/// The bits of a number without its sign, less one: the largest of all for zero.
-#[inline(always)]
-fn below(number: bf16) -> u16 {
-    (number.to_bits() & 0x7fff).wrapping_sub(1)
-}
-
 /// The tiles of this thread, in use until this is dropped: eight of 16 rows of 64 bytes.
 pub(crate) struct Tiles {
     _of_this_thread: PhantomData<*const ()>,
@@ -133,7 +38,7 @@ pub(crate) struct TileProduct<'a> {
     /// Rows of a multiple of [`STEP`] elements, `left_stride` apart.
     pub(crate) left: &'a [bf16],
     pub(crate) left_stride: usize,
-    /// Pairs of neighbours along the depth, the first one lower: `[depth / 2, columns]`.
+    /// Pairs of neighbours along the depth, the first one lower: `[depth / 2, STRIP]`.
     pub(crate) right: &'a [u32],
     /// `[rows, columns]`, rows `sums_stride` apart.
     pub(crate) sums: &'a mut [f32],
@@ -161,7 +66,7 @@ impl Tiles {
         &self,
         product: TileProduct<'_>,
     ) {
-        let steps = product.right.len() / (STEP / 2 * SIDE * COLUMNS);
+        let steps = product.right.len() / (STEP / 2 * STRIP);
         let rows = ROWS * SIDE - 1;
         assert!(
             matches!((ROWS, COLUMNS), (1 | 2, 1 | 2))
@@ -190,7 +95,7 @@ mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::__cpuid_count;
 
-    use super::{SIDE, TileProduct};
+    use super::{SIDE, STRIP, TileProduct};
 
     /// Asks the processor, and the system for permission, which holds for all threads of the process.
     pub(super) fn request() -> bool {
@@ -259,7 +164,7 @@ mod x86 {
     /// A microkernel: sums in tiles 0 to 3, rows in 4 and 5, columns in 6 and 7.
     macro_rules! microkernel {
         (
-            $product:ident, $steps:ident, $columns:expr;
+            $product:ident, $steps:ident;
             zero $($zero:literal)*; load $($load:literal)*; step $($step:literal)*; store $($store:literal)*
         ) => {
             asm!(
@@ -276,7 +181,7 @@ mod x86 {
                 $($step,)*
                 "add {a}, 64",
                 "add {a2}, 64",
-                concat!("add {b}, ", $columns, " * 1024"),
+                "add {b}, 2048",
                 "dec {n}",
                 "jnz 4b",
                 // Without a second row of tiles its place is not used but in this comment.
@@ -288,7 +193,7 @@ mod x86 {
                 a2 = inout(reg) $product.left.as_ptr().wrapping_add(SIDE * $product.left_stride) => _,
                 sa = in(reg) 2 * $product.left_stride,
                 b = inout(reg) $product.right.as_ptr() => _,
-                sb = in(reg) $columns * 64_usize,
+                sb = in(reg) 4 * STRIP,
                 c = in(reg) $product.sums.as_mut_ptr(),
                 c2 = in(reg) $product.sums.as_mut_ptr().wrapping_add(SIDE * $product.sums_stride),
                 sc = in(reg) 4 * $product.sums_stride,
@@ -308,7 +213,7 @@ mod x86 {
         match (ROWS, COLUMNS) {
             // SAFETY: two by two tiles are read and written within the slices, whose lengths were checked.
             (2, 2) => unsafe {
-                microkernel!(product, steps, 2;
+                microkernel!(product, steps;
                     zero "tmm0" "tmm1" "tmm2" "tmm3";
                     load "tileloadd tmm0, [{c} + {sc}]" "tileloadd tmm1, [{c} + {sc} + 64]"
                         "tileloadd tmm2, [{c2} + {sc}]" "tileloadd tmm3, [{c2} + {sc} + 64]";
@@ -321,7 +226,7 @@ mod x86 {
             },
             // SAFETY: two tiles, one below the other, as above.
             (2, 1) => unsafe {
-                microkernel!(product, steps, 1;
+                microkernel!(product, steps;
                     zero "tmm0" "tmm2";
                     load "tileloadd tmm0, [{c} + {sc}]" "tileloadd tmm2, [{c2} + {sc}]";
                     step "tileloadd tmm6, [{b} + {sb}]" "tileloadd tmm4, [{a} + {sa}]"
@@ -331,7 +236,7 @@ mod x86 {
             },
             // SAFETY: two tiles side by side, as above.
             (1, 2) => unsafe {
-                microkernel!(product, steps, 2;
+                microkernel!(product, steps;
                     zero "tmm0" "tmm1";
                     load "tileloadd tmm0, [{c} + {sc}]" "tileloadd tmm1, [{c} + {sc} + 64]";
                     step "tileloadd tmm6, [{b} + {sb}]" "tileloadd tmm4, [{a} + {sa}]"
@@ -341,13 +246,50 @@ mod x86 {
             },
             // SAFETY: one tile, as above.
             _ => unsafe {
-                microkernel!(product, steps, 1;
+                microkernel!(product, steps;
                     zero "tmm0";
                     load "tileloadd tmm0, [{c} + {sc}]";
                     step "tileloadd tmm6, [{b} + {sb}]" "tileloadd tmm4, [{a} + {sa}]"
                         "tdpbf16ps tmm0, tmm4, tmm6";
                     store "tilestored [{c} + {sc}], tmm0")
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_multiply() {
+        let Some(tiles) = Tiles::configure() else {
+            return;
+        };
+        // Row `r` of the left factor is all `r + 1`; pairs of the right one are `(c, 1)` in column `c`.
+        let left: Vec<bf16> = (0..32 * 64)
+            .map(|i| bf16::from_f32((i / 64 + 1) as f32))
+            .collect();
+        let pair = |i: usize| {
+            let low = bf16::from_f32((i % STRIP) as f32).to_bits();
+            u32::from(low) | u32::from(bf16::ONE.to_bits()) << 16
+        };
+        let right: Vec<u32> = (0..32 * STRIP).map(pair).collect();
+        let mut sums = vec![1000.0; 32 * 40];
+        let product = TileProduct {
+            left: &left,
+            left_stride: 64,
+            right: &right,
+            sums: &mut sums,
+            sums_stride: 40,
+            adds: true,
+        };
+        tiles.multiply::<2, 2>(product);
+        for (i, sum) in sums.iter().enumerate() {
+            let (row, column) = (i / 40, i % 40);
+            let product = 32 * (row + 1) * (column + 1);
+            let want = if column < 32 { 1000 + product } else { 1000 };
+            assert_eq!(*sum, want as f32, "[{row}, {column}]");
         }
     }
 }

@@ -18,6 +18,12 @@ pub fn instruction_set() -> &'static str {
     }
 }
 
+/// Whether products of `bf16` use the processor's matrix tiles (AMX): where it has them, the system gives permission, and
+/// `MLX_KERNELS_SIMD` does not name an instruction set without them.
+pub fn has_matrix_tiles() -> bool {
+    super::amx::is_available()
+}
+
 /// The best instruction set of this machine, or a lesser one if `MLX_KERNELS_SIMD` names it (`avx512` without matrix tiles,
 /// `avx2`, `scalar`).
 pub(crate) fn arch() -> Arch {

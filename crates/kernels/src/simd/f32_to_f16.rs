@@ -146,7 +146,9 @@ impl<T: HalfLanes> WithSimd for Convert<'_, T> {
         for (out, value) in out.chunks_exact_mut(S::F32_LANES).zip(values) {
             T::store(Lanes::new(simd, *value), out);
         }
-        T::store_part(Lanes::new(simd, simd.partial_load_f32s(tail)), out_tail);
+        if !out_tail.is_empty() {
+            T::store_part(Lanes::new(simd, simd.partial_load_f32s(tail)), out_tail);
+        }
     }
 }
 

@@ -8,11 +8,12 @@ pub(crate) mod f16_to_f32;
 pub(crate) mod f32_to_f16;
 pub(crate) mod half_lanes;
 pub(crate) mod lanes;
+pub(crate) mod magnitudes;
 mod prefetch;
 pub(crate) mod streaming_store;
 pub(crate) mod transpose;
 pub(crate) mod wide_math;
 
-pub use dispatch::instruction_set;
 pub(crate) use dispatch::{arch, dispatch, f32_lanes};
+pub use dispatch::{has_matrix_tiles, instruction_set};
 pub(crate) use prefetch::prefetch;
