@@ -2,8 +2,10 @@
 //!
 //! Formula: `dw[f, k.., c] = sum over n, o.. of dy[n, o.., f] * x[n, o * stride + k * kernel_dilation - padding.., c]`, `x` being 0
 //! outside; with groups, `c` is a channel of the group of `f`.
-//! Blocking: a product for each group (`gemm/blocked.rs`), whose rows are output channels, whose depth is all outputs, and whose
-//! columns are the elements of windows, packed from `x` as they are needed. With one channel to a group: directly, a
+//! Blocking: a product for each group (`gemm/blocked.rs`), whose rows are output channels, whose depth is outputs, and whose
+//! columns are the elements of windows, packed from `x` as they are needed. The outputs are cut into parts until there is
+//! work for all threads, so that what is packed is used for as many rows as there are; the sums of parts are added in
+//! order. With one channel to a group: directly, a
 //! register of channels at a time, a task for some lines of the output; the sums of tasks are added in order.
 //! Limit: multiplications. Error: `2^-24` times the number of outputs over 256, of `sum(|dy * x|)`.
 
@@ -14,6 +16,7 @@ use crate::element::{Element, to_f32_vec};
 use crate::error::{Error, Result};
 use crate::gemm::blocked::{Product, Sizes, multiply};
 use crate::gemm::factors::{RightColumns, Strided, copy_in_registers};
+use crate::gemm::scratch::Scratch;
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
 
@@ -75,28 +78,71 @@ pub(crate) fn conv_weight_gradient_instance<T: Element>(
     Ok(())
 }
 
-/// A product for each group.
+/// The fewest outputs of a part.
+const LEAST_DEPTH: usize = 512;
+
+/// A product for each group and each part of the outputs.
 fn by_groups(shape: Conv<'_>, x: &[f32], cotangent: &[f32], out: &mut [f32]) {
     let axes = shape.three_axes();
     let outputs: usize = axes.iter().map(|axis| axis.output).product();
-    let sizes = Sizes {
-        batch: shape.groups,
-        rows: shape.outputs / shape.groups,
-        groups: 1,
-        depth: shape.batch * outputs,
-        columns: shape.depth(),
-    };
+    let (rows, columns) = (shape.outputs / shape.groups, shape.depth());
+    let all = shape.batch * outputs;
+    // About the blocks of a product that is not cut.
+    let blocks = rows.div_ceil(128) * columns.div_ceil(512) * shape.groups;
+    let parts = (4 * threads())
+        .div_ceil(blocks)
+        .min(all / LEAST_DEPTH)
+        .max(1);
+    let depth = all.div_ceil(parts);
+    let (parts, last) = (all / depth, all % depth);
     let product = Gradient {
         x,
         cotangent,
         axes,
         channels: shape.channels,
         width: shape.channels / shape.groups,
+        rows,
         outputs: shape.outputs,
-        rows: sizes.rows,
-        depth: sizes.depth,
+        groups: shape.groups,
+        depth,
+        first: 0,
     };
-    multiply(sizes, &product, out);
+    let sizes = |batch, depth| Sizes {
+        batch,
+        rows,
+        groups: 1,
+        depth,
+        columns,
+    };
+    if parts == 1 && last == 0 {
+        multiply(sizes(shape.groups, depth), &product, out);
+        return;
+    }
+    let mut sums = Scratch::new(out.len() * parts);
+    multiply(
+        sizes(shape.groups * parts, depth),
+        &product,
+        sums.as_mut_slice(),
+    );
+    for part in sums.as_slice().chunks_exact(out.len()) {
+        add(out, part);
+    }
+    if last > 0 {
+        let rest = Gradient {
+            depth: last,
+            first: parts * depth,
+            ..product
+        };
+        let mut sums = Scratch::new(out.len());
+        multiply(sizes(shape.groups, last), &rest, sums.as_mut_slice());
+        add(out, sums.as_slice());
+    }
+}
+
+fn add(out: &mut [f32], part: &[f32]) {
+    for (out, part) in out.iter_mut().zip(part) {
+        *out += part;
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -109,8 +155,10 @@ struct Gradient<'a> {
     width: usize,
     rows: usize,
     outputs: usize,
-    /// All outputs of one channel.
+    groups: usize,
+    /// Outputs of one channel in a part, and before the first one.
     depth: usize,
+    first: usize,
 }
 
 impl<'a> Product for Gradient<'a> {
@@ -118,10 +166,12 @@ impl<'a> Product for Gradient<'a> {
     type Right = WindowElements<'a>;
     type Output = f32;
 
-    fn left(&self, group: usize, _: usize) -> Strided<'a, f32> {
+    fn left(&self, number: usize, _: usize) -> Strided<'a, f32> {
+        let (part, group) = (number / self.groups, number % self.groups);
+        let first = self.first + part * self.depth;
         Strided {
             data: self.cotangent,
-            start: group * self.rows,
+            start: first * self.outputs + group * self.rows,
             row_stride: 1,
             column_stride: self.outputs,
             columns: self.depth,
@@ -132,8 +182,10 @@ impl<'a> Product for Gradient<'a> {
         true
     }
 
-    fn right(&self, group: usize, _: usize) -> WindowElements<'a> {
+    fn right(&self, number: usize, _: usize) -> WindowElements<'a> {
+        let (part, group) = (number / self.groups, number % self.groups);
         WindowElements {
+            first_output: self.first + part * self.depth,
             x: self.x,
             axes: self.axes,
             channels: self.channels,
@@ -143,8 +195,9 @@ impl<'a> Product for Gradient<'a> {
     }
 }
 
-/// The elements of all windows of a group: a row for each output.
+/// The elements of all windows of a group: a row for each output of a part.
 struct WindowElements<'a> {
+    first_output: usize,
     x: &'a [f32],
     axes: [ConvAxis; 3],
     channels: usize,
@@ -185,6 +238,7 @@ impl RightColumns for WindowElements<'_> {
                 (offset(place) * self.channels + channel, at, count)
             })
             .collect();
+        let first = self.first_output + first;
         for (row, out) in (first..first + rows).zip(out.chunks_exact_mut(tile)) {
             let (line, k) = (row / c.output, row % c.output);
             let (plane, j) = (line / b.output, line % b.output);
