@@ -10,6 +10,9 @@ use crate::attention::{
     AttentionGradient, AttentionInputs, AttentionShape, Strided as StridedHeads,
     attention_gradient_instance, attention_instance,
 };
+use crate::batch_norm::{
+    Affine, BatchNormGradient, BatchStatistics, batch_norm_gradient_instance, batch_norm_instance,
+};
 use crate::conv::{Conv, conv_instance, conv_weight_gradient_instance};
 use crate::element::Element;
 use crate::element_type::ElementType;
@@ -81,6 +84,8 @@ table! {
     Kernels of Element {
         attention = attention_instance: fn(AttentionShape, AttentionInputs<T>, f32, &mut [T]) -> Result<()>;
         attention_gradient = attention_gradient_instance: fn(AttentionShape, AttentionInputs<T>, f32, StridedHeads<T>, AttentionGradient<T>) -> Result<()>;
+        batch_norm = batch_norm_instance: fn(&[T], Affine<'_, T>, f32, &mut [T], BatchStatistics<&mut [f32]>) -> Result<()>;
+        batch_norm_gradient = batch_norm_gradient_instance: fn(&[T], Option<&[T]>, BatchStatistics<&[f32]>, &[T], BatchNormGradient<'_, T>) -> Result<()>;
         batched_matmul = batched_matmul_instance: fn(MatmulShape<'_>, StridedMatrices<'_, T>, StridedMatrices<'_, T>, Option<Addend<'_, T>>, &mut [T]) -> Result<()>;
         conv = conv_instance: fn(Conv<'_>, &[T], &[T], Option<&[T]>, &mut [T]) -> Result<()>;
         conv_weight_gradient = conv_weight_gradient_instance: fn(Conv<'_>, &[T], &[T], &mut [T]) -> Result<()>;

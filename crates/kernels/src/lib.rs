@@ -24,6 +24,7 @@
 #![deny(unsafe_code)]
 
 mod attention;
+mod batch_norm;
 mod conv;
 mod element;
 mod element_type;
@@ -34,6 +35,7 @@ mod gemm;
 mod indexing;
 mod instances;
 mod linalg;
+mod optimizer;
 mod order;
 mod parallel;
 mod pooling;
@@ -54,13 +56,15 @@ pub use attention::{
     Strides, attention, attention_gradient, dequantize_rows, quantize_rows, quantized_attention,
     quantized_row_bytes,
 };
+pub use batch_norm::{Affine, BatchNormGradient, BatchStatistics, batch_norm, batch_norm_gradient};
 pub use conv::{Conv, Conv1d, ConvAxis, conv, conv_weight_gradient, conv_with_bias, conv1d};
 pub use element::Element;
 pub use element_type::ElementType;
 pub use elementwise::{
     BinaryOp, Bits, ElementwiseProgram, Instruction, Number, StridedInput, StridedSlice,
-    TypedSlice, TypedSliceMut, UnaryOp, cast, compare, has_binary, has_comparison, has_unary, map,
-    map_in_place, select, select_in_place, swiglu, unary, zip, zip_in_place,
+    TypedSlice, TypedSliceMut, UnaryOp, activation_gradient, cast, compare, has_binary,
+    has_comparison, has_unary, map, map_in_place, select, select_in_place, swiglu, swiglu_gradient,
+    unary, zip, zip_in_place,
 };
 pub use error::{Error, Result};
 pub use fft::{
@@ -74,6 +78,9 @@ pub use indexing::{
     Gather, Index, gather, scatter, scatter_along, scatter_along_half, scatter_half, take_along,
 };
 pub use linalg::{LuFactors, inverse, lu_factor, qr, solve, triangular_inverse};
+pub use optimizer::{
+    AdamStep, LionStep, MomentumStep, OptimizerStep, RmsPropStep, SgdStep, optimizer_step,
+};
 pub use order::{Sortable, argpartition, argsort, partition, sort};
 pub use parallel::threads;
 pub use pooling::{Pool, PoolAxis, max_pool, max_pool_gradient, mean_pool, mean_pool_gradient};

@@ -2,6 +2,7 @@
 
 use mlx::{Array, Error, Integer, Result};
 
+use crate::kernels;
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
 use crate::{Buffer, Forward, Module, ModuleState};
 
@@ -95,11 +96,10 @@ impl BatchNorm {
     /// Normalizes `[batch, features]`, `[batch, length, features]` or `[batch, height, width, features]`.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
-        let y = match self.statistics(x) {
-            Ok((mean, var)) => (x - mean) * (var + self.eps).rsqrt(),
+        let y = match self.normalized(x) {
+            Ok(y) => y,
             Err(error) => return Array::failed(error),
         };
-        let y = scaled(y, self.weight.as_ref(), self.bias.as_ref());
         let vectors = || self.weight.iter().chain(&self.bias);
         in_layer("BatchNorm", y, vectors().chain([x]), || {
             let dims = axis_size(vectors().next()?, 0);
@@ -111,38 +111,58 @@ impl BatchNorm {
         })
     }
 
-    /// Returns the mean and variance that the input is normalized by, and moves the running ones.
+    /// Returns the normalized input, and moves the running statistics in training mode.
     #[track_caller]
-    fn statistics(&self, x: &Array) -> Result<(Array, Array)> {
+    fn normalized(&self, x: &Array) -> Result<Array> {
         let ndim = x.ndim()?;
         if !(2..=4).contains(&ndim) {
             let message = format!("x must have 2, 3 or 4 axes, got {:?}", x.shape()?);
             return Err(Error::op("BatchNorm", message));
         }
+        let (weight, bias) = (self.weight.as_ref(), self.bias.as_ref());
         let running = self.running_mean.as_ref().zip(self.running_var.as_ref());
         if let (Some((mean, var)), false) = (running, self.state.training()) {
-            return Ok((mean.get(), var.get()));
+            let y = (x - mean.get()) * (var.get() + self.eps).rsqrt();
+            return Ok(scaled(y, weight, bias));
+        }
+        let shape = x.shape()?;
+        let n_rows: i64 = shape[..ndim - 1]
+            .iter()
+            .map(|&size| i64::from(size))
+            .product();
+        if self.state.training() && n_rows == 1 {
+            let message =
+                format!("training needs more than one value of each feature, got {shape:?}");
+            return Err(Error::op("BatchNorm", message));
+        }
+        if let Some(normalized) = kernels::batch_norm(x, weight, bias, self.eps) {
+            // The running variance is over one row less.
+            #[allow(clippy::cast_precision_loss)]
+            let scale = n_rows as f64 / (n_rows - 1) as f64;
+            let of_dtype = |array: Array| x.dtype().map(|dtype| array.astype(dtype));
+            let var = of_dtype(normalized.variance * scale)?;
+            self.move_statistics(of_dtype(normalized.mean)?, || var);
+            return Ok(normalized.y);
         }
         let axes: Vec<i32> = (0..).take(ndim - 1).collect();
-        if self.state.training() {
-            let shape = x.shape()?;
-            if shape[..ndim - 1].iter().all(|&size| size == 1) {
-                let message =
-                    format!("training needs more than one value of each feature, got {shape:?}");
-                return Err(Error::op("BatchNorm", message));
-            }
-        }
         let mean = x.mean(axes.as_slice());
-        if let Some((running_mean, running_var)) = running {
+        self.move_statistics(mean.clone(), || {
+            x.var(mlx::Reduction::from(axes.as_slice()).ddof(1))
+        });
+        let y = (x - mean) * (x.var(axes.as_slice()) + self.eps).rsqrt();
+        Ok(scaled(y, weight, bias))
+    }
+
+    /// Moves the running statistics, if there are any, towards those of a batch.
+    #[track_caller]
+    fn move_statistics(&self, mean: Array, var: impl FnOnce() -> Array) {
+        if let Some((running_mean, running_var)) =
+            self.running_mean.as_ref().zip(self.running_var.as_ref())
+        {
             let moved = |old: Array, new: Array| old * (1.0 - self.momentum) + new * self.momentum;
-            let mean = mean.stop_gradient();
-            running_mean.set(moved(running_mean.get(), mean));
-            let var = x
-                .var(mlx::Reduction::from(axes.as_slice()).ddof(1))
-                .stop_gradient();
-            running_var.set(moved(running_var.get(), var));
+            running_mean.set(moved(running_mean.get(), mean.stop_gradient()));
+            running_var.set(moved(running_var.get(), var().stop_gradient()));
         }
-        Ok((mean, x.var(axes.as_slice())))
     }
 }
 

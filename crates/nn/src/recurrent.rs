@@ -1,7 +1,7 @@
 //! Recurrent layers: each step of a sequence is computed from its input and the step before.
 //!
 //! The products of the inputs of all steps are one product, which is cut into steps, so that a step has one product of
-//! its own, and the gradients of steps are joined once. In eager calls on the CPU all steps are one kernel.
+//! its own, and the gradients of steps are joined once. On the CPU all steps are one kernel, in compiled functions too.
 
 use mlx::{Array, Error, Integer, Result, addmm, concatenate, stack};
 use mlx_kernels::RecurrentCell;

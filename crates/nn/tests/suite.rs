@@ -3,6 +3,8 @@
 //! `cargo xtask bundle --tests` and `cargo xtask test --device gpu` build it; `cargo test` runs each file by itself.
 #![allow(dead_code, unused_macros)]
 
+#[path = "compiled_layers.rs"]
+mod compiled_layers;
 #[path = "convolutions.rs"]
 mod convolutions;
 #[path = "extremes.rs"]
@@ -23,6 +25,8 @@ mod losses_golden;
 mod module_trees;
 #[path = "modules.rs"]
 mod modules;
+#[path = "optimizer_kernels.rs"]
+mod optimizer_kernels;
 #[path = "optimizers.rs"]
 mod optimizers;
 #[path = "optimizers_golden.rs"]

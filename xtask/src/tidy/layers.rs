@@ -81,8 +81,10 @@ const CRATES: [Crate; 3] = [
             ],
             &[
                 "attention",
+                "batch_norm",
                 "conv",
                 "linalg",
+                "optimizer",
                 "pooling",
                 "quantized",
                 "recurrent",

@@ -2,8 +2,10 @@
 //!
 //! Formula: `dw[f, k.., c] = sum over n, o.. of dy[n, o.., f] * x[n, o * stride + k * kernel_dilation - padding.., c]`, `x` being 0
 //! outside; with groups, `c` is a channel of the group of `f`.
-//! Blocking: a product for each group (`gemm/blocked.rs`), whose rows are output channels, whose depth is all outputs, and whose
-//! columns are the elements of windows, packed from `x` as they are needed. With one channel to a group: directly, a
+//! Blocking: a product for each group (`gemm/blocked.rs`), whose rows are output channels, whose depth is outputs, and whose
+//! columns are the elements of windows, packed from `x` as they are needed. The outputs are cut into parts until there is
+//! work for all threads, so that what is packed is used for as many rows as there are; the sums of parts are added in
+//! order. With one channel to a group: directly, a
 //! register of channels at a time, a task for some lines of the output; the sums of tasks are added in order.
 //! Limit: multiplications. Error: `2^-24` times the number of outputs over 256, of `sum(|dy * x|)`.
 
@@ -81,8 +83,7 @@ pub(crate) fn conv_weight_gradient_instance<T: Element>(
     } else if is_depthwise(shape) {
         depthwise(shape, x, cotangent, &mut sums);
     } else {
-        let product = Gradient::of(shape, x, cotangent);
-        multiply(product.sizes(shape), &product, &mut sums);
+        by_groups(shape, x, cotangent, &mut sums);
     }
     T::store(&sums, gradient);
     Ok(())
@@ -90,6 +91,65 @@ pub(crate) fn conv_weight_gradient_instance<T: Element>(
 
 fn is_depthwise(shape: Conv<'_>) -> bool {
     shape.channels == shape.groups && shape.outputs == shape.groups
+}
+
+/// The fewest outputs of a part.
+const LEAST_DEPTH: usize = 512;
+
+/// A product for each group and each part of the outputs.
+fn by_groups(shape: Conv<'_>, x: &[f32], cotangent: &[f32], out: &mut [f32]) {
+    let axes = shape.three_axes();
+    let outputs: usize = axes.iter().map(|axis| axis.output).product();
+    let (rows, columns) = (shape.outputs / shape.groups, shape.depth());
+    let all = shape.batch * outputs;
+    // About the blocks of a product that is not cut.
+    let blocks = rows.div_ceil(128) * columns.div_ceil(512) * shape.groups;
+    let parts = (4 * threads())
+        .div_ceil(blocks)
+        .min(all / LEAST_DEPTH)
+        .max(1);
+    let depth = all.div_ceil(parts);
+    let (parts, last) = (all / depth, all % depth);
+    let product = Gradient {
+        depth,
+        ..Gradient::of(shape, x, cotangent)
+    };
+    let sizes = |batch, depth| Sizes {
+        batch,
+        rows,
+        groups: 1,
+        depth,
+        columns,
+    };
+    if parts == 1 && last == 0 {
+        multiply(sizes(shape.groups, depth), &product, out);
+        return;
+    }
+    let mut sums = Scratch::new(out.len() * parts);
+    multiply(
+        sizes(shape.groups * parts, depth),
+        &product,
+        sums.as_mut_slice(),
+    );
+    for part in sums.as_slice().chunks_exact(out.len()) {
+        add(out, part);
+    }
+    if last > 0 {
+        let rest = Gradient {
+            depth: last,
+            first: parts * depth,
+            ..product
+        };
+        let mut sums = Scratch::new(out.len());
+        multiply(sizes(shape.groups, last), &rest, sums.as_mut_slice());
+        add(out, sums.as_slice());
+    }
+}
+
+fn add(out: &mut [f32], part: &[f32]) {
+    for (out, part) in out.iter_mut().zip(part) {
+        *out += part;
+    }
 }
 
 /// Computes the gradient of `bf16` with matrix tiles, where that is possible.
@@ -115,8 +175,10 @@ struct Gradient<'a, N> {
     width: usize,
     rows: usize,
     outputs: usize,
-    /// All outputs of one channel.
+    groups: usize,
+    /// Outputs of one channel in a part, and before the first one.
     depth: usize,
+    first: usize,
 }
 
 impl<'a, N: Copy> Gradient<'a, N> {
@@ -131,7 +193,9 @@ impl<'a, N: Copy> Gradient<'a, N> {
             width: shape.channels / shape.groups,
             rows: shape.outputs / shape.groups,
             outputs: shape.outputs,
+            groups: shape.groups,
             depth: shape.batch * outputs,
+            first: 0,
         }
     }
 
@@ -145,18 +209,22 @@ impl<'a, N: Copy> Gradient<'a, N> {
         }
     }
 
-    fn rows(&self, group: usize) -> Strided<'a, N> {
+    fn rows(&self, number: usize) -> Strided<'a, N> {
+        let (part, group) = (number / self.groups, number % self.groups);
+        let first = self.first + part * self.depth;
         Strided {
             data: self.cotangent,
-            start: group * self.rows,
+            start: first * self.outputs + group * self.rows,
             row_stride: 1,
             column_stride: self.outputs,
             columns: self.depth,
         }
     }
 
-    fn columns(&self, group: usize) -> WindowElements<'a, N> {
+    fn columns(&self, number: usize) -> WindowElements<'a, N> {
+        let (part, group) = (number / self.groups, number % self.groups);
         WindowElements {
+            first_output: self.first + part * self.depth,
             x: self.x,
             axes: self.axes,
             channels: self.channels,
@@ -171,16 +239,16 @@ impl<'a> Product for Gradient<'a, f32> {
     type Right = WindowElements<'a, f32>;
     type Output = f32;
 
-    fn left(&self, group: usize, _: usize) -> Strided<'a, f32> {
-        self.rows(group)
+    fn left(&self, number: usize, _: usize) -> Strided<'a, f32> {
+        self.rows(number)
     }
 
     fn stores_sums(&self) -> bool {
         true
     }
 
-    fn right(&self, group: usize, _: usize) -> WindowElements<'a, f32> {
-        self.columns(group)
+    fn right(&self, number: usize, _: usize) -> WindowElements<'a, f32> {
+        self.columns(number)
     }
 }
 
@@ -189,20 +257,21 @@ impl<'a> PairProduct for Gradient<'a, bf16> {
     type Right = WindowElements<'a, bf16>;
     type Output = f32;
 
-    fn left(&self, group: usize, _: usize) -> Strided<'a, bf16> {
-        self.rows(group)
+    fn left(&self, number: usize, _: usize) -> Strided<'a, bf16> {
+        self.rows(number)
     }
 
-    fn right(&self, group: usize, _: usize) -> WindowElements<'a, bf16> {
-        self.columns(group)
+    fn right(&self, number: usize, _: usize) -> WindowElements<'a, bf16> {
+        self.columns(number)
     }
 }
 
 /// Rows of windows that are copied before they are packed in pairs: an even number.
 const COPIED_ROWS: usize = 64;
 
-/// The elements of all windows of a group: a row for each output.
+/// The elements of all windows of a group: a row for each output of a part.
 struct WindowElements<'a, N> {
+    first_output: usize,
     x: &'a [N],
     axes: [ConvAxis; 3],
     channels: usize,
@@ -296,6 +365,7 @@ impl<N: Pod> WindowElements<'_, N> {
                 (offset(place) * self.channels + channel, at, count)
             })
             .collect();
+        let first = self.first_output + first;
         for (row, out) in (first..first + rows).zip(out.chunks_exact_mut(tile)) {
             let (line, k) = (row / c.output, row % c.output);
             let (plane, j) = (line / b.output, line % b.output);

@@ -11,6 +11,7 @@
 //! the standard library in [`UnaryOp`] are computed one element at a time.
 //! Error: none beyond that of the functions; see [`UnaryOp`], the others are rounded correctly.
 
+mod activation_gradient;
 mod binary_op;
 mod block;
 mod cast;
@@ -35,6 +36,7 @@ mod unary;
 mod unary_op;
 mod vm;
 
+pub use activation_gradient::{activation_gradient, swiglu_gradient};
 pub use binary_op::BinaryOp;
 pub use cast::{Bits, cast};
 pub(crate) use cast::{cast_from_u8, cast_from_u16, cast_from_u32, cast_from_u64};

@@ -75,6 +75,7 @@ pub(super) fn multiply<P: Product>(sizes: Sizes, product: &P, out: &mut [P::Outp
     let limits = Limits {
         mc: MC,
         nc: NC,
+        min_rows: 64,
         height: STRIP,
         tile: STRIP,
         packed: MAX_PACKED,

@@ -128,7 +128,8 @@ impl HostKernel {
 
     /// Returns the kernel for inputs of any strides, which are not made row-contiguous first: the Rust function must read
     /// strides.
-    pub(crate) fn taking_strides(self) -> Self {
+    #[doc(hidden)]
+    pub fn taking_strides(self) -> Self {
         self.with(|definition| definition.takes_strides = true)
     }
 
@@ -163,11 +164,12 @@ impl HostKernel {
         (self.definition.kernel)(inputs, outputs)
     }
 
-    /// Returns the kernel with outputs that start as copies of inputs, in their memory where that is not needed elsewhere. The
-    /// Rust function does not see such inputs.
+    /// Returns the kernel with outputs that start as copies of inputs, in their memory where that is not needed elsewhere: for
+    /// each output the place of that input, if it has one. The Rust function sees such inputs as empty.
     ///
     /// An output must be of its input's type, and not `bool`.
-    pub(crate) fn starting_as(self, origins: Vec<Option<usize>>) -> Self {
+    #[doc(hidden)]
+    pub fn starting_as(self, origins: Vec<Option<usize>>) -> Self {
         self.with(|definition| definition.origins = origins.into())
     }
 

@@ -3,6 +3,7 @@
 use mlx_kernels::{BinaryOp, UnaryOp};
 
 use super::elementwise_typed::{self, form_of};
+use super::layout::{error_text, input, output};
 use crate::ffi::host::{HostInput, HostOutput};
 use crate::op::Op;
 
@@ -16,6 +17,34 @@ pub(super) fn run(
         Some(form) => elementwise_typed::run(form, inputs, outputs),
         None => Err("has no kernel".to_owned()),
     }
+}
+
+/// Computes the gradient of an activation: inputs are its own, then the gradient of its result.
+pub(super) fn activation_gradient(
+    op: &Op,
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let function = activation_of(op).ok_or("the gradient has no kernel")?;
+    let (x, g) = (input(inputs, 0)?, input(inputs, 1)?);
+    let (x, g) = (x.to_contiguous::<f32>()?, g.to_contiguous::<f32>()?);
+    let out = output(outputs, 0)?.as_mut_slice()?;
+    mlx_kernels::activation_gradient(function, &x, &g, out).map_err(error_text)
+}
+
+/// Computes the gradients of the gate and the input of `swiglu`.
+pub(super) fn swiglu_gradient(
+    inputs: &[HostInput<'_>],
+    outputs: &mut [HostOutput<'_>],
+) -> Result<(), String> {
+    let (gate, x, g) = (input(inputs, 0)?, input(inputs, 1)?, input(inputs, 2)?);
+    let (gate, x) = (gate.to_contiguous::<f32>()?, x.to_contiguous::<f32>()?);
+    let g = g.to_contiguous::<f32>()?;
+    let [by_gate, by_x] = outputs else {
+        return Err(format!("wanted 2 outputs, got {}", outputs.len()));
+    };
+    let out = [by_gate.as_mut_slice()?, by_x.as_mut_slice()?];
+    mlx_kernels::swiglu_gradient(&gate, &x, &g, out).map_err(error_text)
 }
 
 /// The function of one element that takes more than an instruction or two.

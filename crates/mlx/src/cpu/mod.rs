@@ -8,6 +8,7 @@
 //! * `clip`: limits in one pass.
 //! * `executor`: programs (`crate::program`) as one host kernel.
 //! * `custom`: user-defined operations, public as `fast::host_kernel`.
+//! * `deferred`: a function as one operation of a traced function, which chooses kernels when the graph runs.
 //! * `backend`: the answers to the native library's questions.
 //!
 //! Kernels themselves are in the crate `mlx_kernels`, over slices; this is safe code between them and arrays.
@@ -19,6 +20,7 @@ mod clip;
 mod conv;
 mod custom;
 mod data;
+mod deferred;
 mod dispatch;
 mod elementwise;
 mod elementwise_program;
@@ -51,6 +53,7 @@ pub(crate) use custom::{ComposedForm, HOST_PREFIX, compose};
 pub use custom::{
     HostKernel, cpu_kernel_runs, host_kernel, host_kernel_runs, host_kernel_runs_of, vtable_hooks,
 };
+pub use deferred::deferred;
 use dispatch::{Stored, by_dtype};
 pub use elementwise_program::elementwise_kernel;
 pub use executor::{may_be_step, program, program_kernel};

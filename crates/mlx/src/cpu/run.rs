@@ -166,6 +166,10 @@ pub(crate) fn run_gradient(
             attention::gradient(config, inputs, outputs)
         }
         Op::CrossEntropy => softmax::cross_entropy_gradient(inputs, outputs),
+        Op::Gelu | Op::GeluApprox | Op::Silu => {
+            elementwise::activation_gradient(op, inputs, outputs)
+        }
+        Op::SwiGlu => elementwise::swiglu_gradient(inputs, outputs),
         _ => Err("the gradient has no kernel".to_owned()),
     }
 }

@@ -101,6 +101,7 @@ pub(crate) fn prepare(op: &Op, inputs: &[Layout<'_>]) -> Option<Prepared> {
         }
         Op::Gelu | Op::GeluApprox | Op::Silu => {
             (rest.is_empty() && is_stored(x.dtype())).then(|| Prepared {
+                n_gradients: gradients(x.dtype(), 1),
                 batched_inputs: 0b1,
                 ..prepared([x.dtype()], x.dtype())
             })
@@ -111,6 +112,7 @@ pub(crate) fn prepare(op: &Op, inputs: &[Layout<'_>]) -> Option<Prepared> {
             };
             let alike = other.dtype() == x.dtype() && other.shape() == x.shape();
             (alike && is_stored(x.dtype())).then(|| Prepared {
+                n_gradients: gradients(x.dtype(), 2),
                 batched_inputs: 0b11,
                 ..prepared([x.dtype(); 2], x.dtype())
             })

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::handle::Handle;
 use super::table::Outputs;
 use crate::error::NativeError;
-use crate::op::{CustomKernel, CustomOp};
+use crate::op::{CustomKernel, CustomOp, OpFlags};
 
 /// A user's kernel, applied in a certain way.
 pub(crate) trait CustomCall: Any {
@@ -16,6 +16,10 @@ pub(crate) trait CustomCall: Any {
     fn call(&self, inputs: &[&Handle]) -> Result<Outputs, NativeError>;
     /// Returns whether `other` gives equal results on equal inputs, because it is the same kernel.
     fn is_same(&self, other: &dyn Any) -> bool;
+    /// Returns what is known of it, as of operations of the table.
+    fn flags(&self) -> OpFlags {
+        OpFlags::FIXED_SIZES
+    }
 }
 
 /// The only implementation of [`CustomKernel`], so that [`call`] can find the call in an operation.
@@ -36,7 +40,8 @@ impl CustomKernel for Callable {
 
 /// Returns the operation that makes a call.
 pub(crate) fn operation(call: impl CustomCall) -> CustomOp {
-    CustomOp::new(Rc::new(Callable(Box::new(call))))
+    let flags = call.flags();
+    CustomOp::new(Rc::new(Callable(Box::new(call))), flags)
 }
 
 /// Returns the call that an operation makes, if it is of this kind.

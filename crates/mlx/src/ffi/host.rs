@@ -184,8 +184,9 @@ impl<'a> HostInput<'a> {
         Ok((elements, before))
     }
 
-    /// Returns the elements in row-major order, copied where they are not.
-    pub(crate) fn to_contiguous<T: Element>(&self) -> Result<Cow<'a, [T]>, String> {
+    /// Returns the elements in row-major order, copied where they are not: of a kernel that takes strides.
+    #[doc(hidden)]
+    pub fn to_contiguous<T: Element>(&self) -> Result<Cow<'a, [T]>, String> {
         check_dtype::<T>(self.buffer)?;
         if self.layout().is_row_contiguous() {
             return self.as_slice::<T>().map(Cow::Borrowed);

@@ -4,10 +4,15 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
+use super::OpFlags;
+
 /// A user's kernel as an operation; made by [`fast::host_kernel`](crate::fast::host_kernel),
 /// [`fast::metal_kernel`](crate::fast::metal_kernel) and [`fast::cuda_kernel`](crate::fast::cuda_kernel).
 #[derive(Clone)]
-pub struct CustomOp(Rc<dyn CustomKernel>);
+pub struct CustomOp {
+    kernel: Rc<dyn CustomKernel>,
+    flags: OpFlags,
+}
 
 /// What is known of a kernel without calling it; `ffi/custom.rs` has the call.
 pub(crate) trait CustomKernel: Any {
@@ -18,17 +23,21 @@ pub(crate) trait CustomKernel: Any {
 }
 
 impl CustomOp {
-    pub(crate) fn new(kernel: Rc<dyn CustomKernel>) -> Self {
-        Self(kernel)
+    pub(crate) fn new(kernel: Rc<dyn CustomKernel>, flags: OpFlags) -> Self {
+        Self { kernel, flags }
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.0.name()
+        self.kernel.name()
+    }
+
+    pub(crate) const fn flags(&self) -> OpFlags {
+        self.flags
     }
 
     /// Returns the kernel, to be downcast to what calls it.
     pub(crate) fn kernel(&self) -> &dyn Any {
-        self.0.as_ref()
+        self.kernel.as_ref()
     }
 }
 
@@ -41,6 +50,6 @@ impl fmt::Debug for CustomOp {
 /// Two custom operations are equal when they are the same kernel, launched the same way.
 impl PartialEq for CustomOp {
     fn eq(&self, other: &Self) -> bool {
-        self.0.is_same(other.kernel())
+        self.kernel.is_same(other.kernel())
     }
 }

@@ -63,7 +63,7 @@ macro_rules! define_op {
             pub const fn flags(&self) -> OpFlags {
                 match self {
                     $(Op::$name $({ $($attr: _),* })? => const { OpFlags::of_line(&[$(OpFlags::$flag),+]) },)*
-                    Op::Custom(_) => OpFlags::FIXED_SIZES,
+                    Op::Custom(custom) => custom.flags(),
                 }
             }
 

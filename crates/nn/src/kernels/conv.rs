@@ -1,12 +1,14 @@
-//! Convolutions with a bias as one kernel, and the gradient by weights in groups as another.
+//! Convolutions with a bias as one kernel, and the gradient by weights as another.
 
+use mlx::compiler_api::type_of;
+use mlx::cpu::deferred;
 use mlx::fast::{HostInput, HostKernel, HostOutput, host_kernel};
 use mlx::{
     Array, ArrayType, ConvOptions, ConvTransposeOptions, Dtype, Result, Shape, custom_vjp, vjp,
 };
 use mlx_kernels::{Conv, ConvAxis};
 
-use super::{input, may_run, output, sizes};
+use super::{input, is_on_cpu, is_stored, is_traced, is_transformed, output, sizes};
 use crate::batch_norm::scaled;
 
 /// The settings of a convolution, one number for each axis of space.
@@ -80,31 +82,28 @@ impl Convolution {
 /// The convolution without bias in MLX's operations.
 pub(crate) type Composed = fn(&Convolution, &Array, &Array) -> Array;
 
-/// Returns a convolution over two or three axes with its bias by a kernel; `None` where MLX's operations are as fast, or
-/// something does not fit.
+/// Returns a convolution over two or three axes by kernels: with its bias, or where gradients may be taken. `None` where
+/// MLX's operations are as fast, or something does not fit.
 #[track_caller]
 fn conv(
     settings: Convolution,
     (x, weight, bias): (&Array, &Array, Option<&Array>),
     composed: Composed,
 ) -> Option<Array> {
-    let bias = bias?;
-    if ![x, weight, bias].into_iter().all(may_run) {
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    if !settings.may_run(&inputs) {
         return None;
     }
-    let types = [x, weight, bias].map(Array::array_type);
-    let [Ok(of_x), Ok(of_weight), Ok(of_bias)] = &types else {
-        return None;
-    };
-    let dtype = of_x.dtype;
-    let is_stored = matches!(dtype, Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16);
-    let is_alike = of_weight.dtype == dtype && of_bias.dtype == dtype;
-    if !is_stored || !is_alike || !(4..=5).contains(&of_x.shape.len()) {
-        return None;
+    if !is_traced(&inputs) {
+        return settings.by_kernel(&inputs, composed);
     }
-    settings.output(&of_x.shape, &of_weight.shape, &of_bias.shape)?;
-    let kernel = forward(settings, composed).ok()?;
-    Some(kernel.apply_one(&[x, weight, bias]))
+    let outputs = deferred("conv", &inputs, move |inputs| {
+        let (x, weight, bias) = (&inputs[0], &inputs[1], inputs.get(2));
+        let settings = settings.clone();
+        Ok(vec![settings.forward((x, weight, bias), composed)])
+    });
+    outputs.ok()?.pop()
 }
 
 fn forward(settings: Convolution, composed: Composed) -> Result<HostKernel> {
@@ -125,14 +124,24 @@ fn forward(settings: Convolution, composed: Composed) -> Result<HostKernel> {
     Ok(kernel.composed(move |inputs| vec![with_gradient(&settings, inputs, composed)]))
 }
 
-/// Returns the composed form; with groups its gradient by the weight is a kernel.
+/// Returns the composed form, whose gradient by the weight is a kernel.
 #[track_caller]
 fn with_gradient(settings: &Convolution, inputs: &[Array], composed: Composed) -> Array {
-    let [x, weight, bias] = inputs else {
-        return mlx::zeros([0]);
-    };
-    if settings.groups == 1 || settings.transposed.is_some() {
-        return composed(settings, x, weight) + bias;
+    match inputs {
+        [x, weight, bias] => differentiable(settings, (x, weight), composed) + bias,
+        _ => mlx::zeros([0]),
+    }
+}
+
+/// Returns the convolution without bias; its gradient by the weight is a kernel, but of a transposed one.
+#[track_caller]
+fn differentiable(
+    settings: &Convolution,
+    (x, weight): (&Array, &Array),
+    composed: Composed,
+) -> Array {
+    if settings.transposed.is_some() {
+        return composed(settings, x, weight);
     }
     let (of, rule) = (settings.clone(), settings.clone());
     let function = custom_vjp(
@@ -143,7 +152,7 @@ fn with_gradient(settings: &Convolution, inputs: &[Array], composed: Composed) -
             Result::Ok((by_x, kernel.apply_one(&[x, cotangent])))
         },
     );
-    Array::from_result(function.call((x, weight))) + bias
+    Array::from_result(function.call((x, weight)))
 }
 
 fn weight_gradient(
@@ -177,6 +186,38 @@ fn weight_gradient(
 }
 
 impl Convolution {
+    /// Whether kernels may run, and take inputs of these types and sizes.
+    fn may_run(&self, inputs: &[&Array]) -> bool {
+        let types: Option<Vec<ArrayType>> =
+            inputs.iter().map(|input| type_of(input).ok()).collect();
+        let Some(types) = types.filter(|_| is_on_cpu()) else {
+            return false;
+        };
+        let dtype = types[0].dtype;
+        let fits = match types.as_slice() {
+            [x, weight] => self.axes(&x.shape, &weight.shape).is_some(),
+            [x, weight, bias] => self.output(&x.shape, &weight.shape, &bias.shape).is_some(),
+            _ => false,
+        };
+        is_stored(dtype)
+            && types.iter().all(|one| one.dtype == dtype)
+            && (4..=5).contains(&types[0].shape.len())
+            && fits
+    }
+
+    /// Returns the convolution with its bias by a kernel, or the one without bias with a kernel for its gradient, if one may
+    /// be taken.
+    #[track_caller]
+    fn by_kernel(self, inputs: &[&Array], composed: Composed) -> Option<Array> {
+        match inputs {
+            [_, _, _] => Some(forward(self, composed).ok()?.apply_one(inputs)),
+            [x, weight] if is_transformed(inputs) => {
+                Some(differentiable(&self, (x, weight), composed))
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the axes of the convolution; `None` if sizes do not fit.
     fn axes(&self, x: &[i32], weight: &[i32]) -> Option<Vec<ConvAxis>> {
         let n_axes = x.len().checked_sub(2)?;

@@ -1,10 +1,11 @@
 //! Pooling as one kernel, and its gradient as another.
 
+use mlx::cpu::deferred;
 use mlx::fast::{HostInput, HostKernel, HostOutput, host_kernel};
 use mlx::{Array, ArrayType, Dtype, Result, custom_vjp, vjp};
 use mlx_kernels::{Pool, PoolAxis};
 
-use super::{input, may_run, output, sizes};
+use super::{input, is_on_cpu, is_stored, is_traced, output, sizes};
 
 /// The windows of pooling, one number for each axis of space.
 #[derive(Clone, Debug)]
@@ -21,6 +22,15 @@ pub(crate) enum Pooling {
     Mean,
 }
 
+impl Pooling {
+    fn name(self) -> &'static str {
+        match self {
+            Pooling::Max => "max_pool",
+            Pooling::Mean => "mean_pool",
+        }
+    }
+}
+
 /// Pooling of windows in MLX's operations.
 pub(crate) type Composed = fn(&PoolWindows, &Array) -> Result<Array>;
 
@@ -32,8 +42,7 @@ pub(crate) fn pool(
     x: &Array,
     composed: Composed,
 ) -> Option<Array> {
-    let is_stored = |dtype| matches!(dtype, Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16);
-    if !may_run(x) || !x.dtype().is_ok_and(is_stored) {
+    if !is_on_cpu() || !x.dtype().is_ok_and(is_stored) {
         return None;
     }
     let layer = Layer {
@@ -41,8 +50,17 @@ pub(crate) fn pool(
         pooling,
         composed,
     };
-    let kernel = layer.forward().ok()?;
-    Some(kernel.apply_one(&[x]))
+    if !is_traced(&[x]) {
+        return Some(layer.forward().ok()?.apply_one(&[x]));
+    }
+    let pooled = deferred(pooling.name(), &[x], move |inputs| {
+        let layer = layer.clone();
+        match pool(&layer.windows, layer.pooling, &inputs[0], layer.composed) {
+            Some(pooled) => Ok(vec![pooled]),
+            None => Ok(vec![(layer.composed)(&layer.windows, &inputs[0])?]),
+        }
+    });
+    pooled.ok()?.pop()
 }
 
 #[derive(Clone)]
@@ -54,13 +72,9 @@ struct Layer {
 
 impl Layer {
     fn forward(self) -> Result<HostKernel> {
-        let name = match self.pooling {
-            Pooling::Max => "max_pool",
-            Pooling::Mean => "mean_pool",
-        };
         let (types, of) = (self.windows.clone(), self.clone());
         let kernel = host_kernel(
-            name,
+            self.pooling.name(),
             move |inputs| Ok(vec![types.output_type(inputs)?]),
             move |inputs, outputs| {
                 let (x, out) = (input(inputs, 0)?, output(outputs)?);

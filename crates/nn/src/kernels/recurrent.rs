@@ -2,7 +2,8 @@
 //!
 //! The gradient's kernel reads values of the gates, which the forward kernel writes only where a gradient may be taken.
 
-use mlx::compiler_api::TracedArray;
+use mlx::compiler_api::type_of;
+use mlx::cpu::deferred;
 use mlx::fast::{HostInput, HostKernel, HostOutput, host_kernel};
 use mlx::{Array, ArrayType, Dtype, Result, custom_vjp, vjp};
 use mlx_kernels::{
@@ -10,7 +11,7 @@ use mlx_kernels::{
     RecurrentStates,
 };
 
-use super::{input, may_run, sizes};
+use super::{input, is_on_cpu, is_stored, is_traced, is_transformed, sizes};
 
 type Outcome<T> = std::result::Result<T, String>;
 
@@ -39,40 +40,34 @@ pub(crate) fn recurrent(
     composed: Composed,
 ) -> Option<Vec<Array>> {
     let inputs = sequence.arrays();
-    if !inputs.iter().copied().all(may_run) {
-        return None;
-    }
-    let types: Vec<ArrayType> = inputs
-        .iter()
-        .map(|input| input.array_type().ok())
-        .collect::<Option<_>>()?;
-    let dtype = types[0].dtype;
-    let is_stored = matches!(dtype, Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16);
-    if !is_stored || types.iter().any(|one| one.dtype != dtype) {
-        return None;
-    }
     let layer = Layer {
         cell,
         given: [&sequence.bias, &sequence.hidden, &sequence.cell].map(Option::is_some),
         composed,
     };
-    layer.fits(&types)?;
-    if !inputs.iter().any(|input| input.is_transform_argument()) {
-        return layer.forward(false).ok()?.apply(&inputs).ok();
+    if !layer.may_run(&inputs) {
+        return None;
     }
-    let inputs: Vec<Array> = inputs.into_iter().cloned().collect();
-    let function = custom_vjp(
-        move |inputs: &Vec<Array>| layer.forward(true)?.apply(&refs(inputs)),
-        move |inputs: &Vec<Array>, cotangents: &Vec<Array>, outputs: &Vec<Array>| {
-            // What is saved has no cotangent.
-            let cotangents = &cotangents[..layer.n_states()];
-            let all: Vec<&Array> = inputs.iter().chain(outputs).chain(cotangents).collect();
-            layer.gradient(inputs.len())?.apply(&all)
-        },
-    );
-    let mut states = function.call(&inputs).ok()?;
-    states.truncate(layer.n_states());
-    Some(states)
+    if !is_traced(&inputs) {
+        return layer.by_kernel(&inputs).ok();
+    }
+    let states = deferred(cell_name(cell), &inputs, move |inputs| {
+        let inputs = refs(inputs);
+        match layer.may_run(&inputs) {
+            true => layer.by_kernel(&inputs),
+            false => layer.states(&inputs),
+        }
+    });
+    states.ok()
+}
+
+/// What a layer is called in the graph of a traced function.
+fn cell_name(cell: RecurrentCell) -> &'static str {
+    match cell {
+        RecurrentCell::Gru => "gru",
+        RecurrentCell::Lstm => "lstm",
+        _ => "rnn",
+    }
 }
 
 fn refs(arrays: &[Array]) -> Vec<&Array> {
@@ -110,6 +105,40 @@ struct Named<'a, T> {
 }
 
 impl Layer {
+    /// Whether kernels may run, and take inputs of these types and sizes.
+    fn may_run(&self, inputs: &[&Array]) -> bool {
+        let types: Option<Vec<ArrayType>> =
+            inputs.iter().map(|input| type_of(input).ok()).collect();
+        let Some(types) = types.filter(|_| is_on_cpu()) else {
+            return false;
+        };
+        let dtype = types[0].dtype;
+        is_stored(dtype)
+            && types.iter().all(|one| one.dtype == dtype)
+            && self.fits(&types).is_some()
+    }
+
+    /// Returns the states by a kernel; where gradients may be taken, it keeps what their kernel reads.
+    #[track_caller]
+    fn by_kernel(self, inputs: &[&Array]) -> Result<Vec<Array>> {
+        if !is_transformed(inputs) {
+            return self.forward(false)?.apply(inputs);
+        }
+        let inputs: Vec<Array> = inputs.iter().copied().cloned().collect();
+        let function = custom_vjp(
+            move |inputs: &Vec<Array>| self.forward(true)?.apply(&refs(inputs)),
+            move |inputs: &Vec<Array>, cotangents: &Vec<Array>, outputs: &Vec<Array>| {
+                // What is saved has no cotangent.
+                let cotangents = &cotangents[..self.n_states()];
+                let all: Vec<&Array> = inputs.iter().chain(outputs).chain(cotangents).collect();
+                self.gradient(inputs.len())?.apply(&all)
+            },
+        );
+        let mut states = function.call(&inputs)?;
+        states.truncate(self.n_states());
+        Ok(states)
+    }
+
     /// Hidden states, and cells if there are any.
     fn n_states(&self) -> usize {
         match self.cell {
@@ -207,7 +236,7 @@ impl Layer {
             },
         )?;
         Ok(kernel.composed(move |inputs| {
-            let mut states = match self.states(inputs) {
+            let mut states = match self.states(&refs(inputs)) {
                 Ok(states) => states,
                 Err(error) => vec![Array::failed(error); self.n_states()],
             };
@@ -221,16 +250,16 @@ impl Layer {
 
     /// The states in MLX's operations.
     #[track_caller]
-    fn states(self, inputs: &[Array]) -> Result<Vec<Array>> {
+    fn states(self, inputs: &[&Array]) -> Result<Vec<Array>> {
         let named = self
             .name(inputs)
             .map_err(|text| mlx::Error::op("recurrent", text))?;
         let sequence = Sequence {
-            projected: named.projected.clone(),
-            weight: named.weight.clone(),
-            bias: named.bias.cloned(),
-            hidden: named.hidden.cloned(),
-            cell: named.cell.cloned(),
+            projected: (*named.projected).clone(),
+            weight: (*named.weight).clone(),
+            bias: named.bias.copied().cloned(),
+            hidden: named.hidden.copied().cloned(),
+            cell: named.cell.copied().cloned(),
         };
         (self.composed)(&sequence)
     }
@@ -265,7 +294,7 @@ impl Layer {
         Ok(kernel.composed(move |arrays| {
             let inputs = arrays[..n_inputs].to_vec();
             let cotangents = arrays[arrays.len() - self.n_states()..].to_vec();
-            let states = move |inputs: &Vec<Array>| self.states(inputs);
+            let states = move |inputs: &Vec<Array>| self.states(&refs(inputs));
             match vjp(states, &inputs, &cotangents) {
                 Ok((_, gradients)) => gradients,
                 Err(error) => vec![Array::failed(error); n_inputs],

@@ -7,7 +7,7 @@ use mlx::fast::{HostInput, HostKernel, HostOutput, host_kernel};
 use mlx::{Array, ArrayType, Dtype, Result, custom_vjp, vjp, zeros};
 use mlx_kernels::ResampleAxis;
 
-use super::{input, may_run, output, sizes};
+use super::{input, is_on_cpu, is_traced, output, sizes};
 
 /// What each place of an axis is the weighted sum of.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ pub(crate) fn resample(
             Dtype::Float64 | Dtype::Complex64 | Dtype::Int64 | Dtype::Uint64
         )
     };
-    if !may_run(x) || terms.len() > 3 || !x.dtype().is_ok_and(is_read) {
+    if is_traced(&[x]) || !is_on_cpu() || terms.len() > 3 || !x.dtype().is_ok_and(is_read) {
         return None;
     }
     let x = x.astype(Dtype::Float32);

@@ -1,10 +1,12 @@
 //! Adam, AdamW and Adamax.
 
 use mlx::{Array, Result};
+use mlx_kernels::{AdamStep, OptimizerStep};
 
 use super::{
     Optimizer, OptimizerState, Schedule, StepContext, accessors, check_betas, check_decay, settings,
 };
+use crate::kernels;
 
 /// Adam: `m` and `v` are running means of the gradient and of its square, `w = w - learning_rate * m / (sqrt(v) + eps)`.
 #[derive(Clone, Debug)]
@@ -61,8 +63,13 @@ impl Optimizer for Adam {
         slots: &mut [Array],
         step: &StepContext,
     ) -> Array {
-        let settings = (self.betas, self.eps, self.bias_correction);
-        stepped(settings, gradient, parameter, slots, step)
+        let settings = Settings {
+            betas: self.betas,
+            eps: self.eps,
+            weight_decay: 0.0,
+            bias_correction: self.bias_correction,
+        };
+        settings.stepped(gradient, parameter, slots, step)
     }
 }
 
@@ -125,9 +132,13 @@ impl Optimizer for AdamW {
         slots: &mut [Array],
         step: &StepContext,
     ) -> Array {
-        let shrunk = parameter * (1.0 - step.rate_for(gradient) * self.weight_decay);
-        let settings = (self.betas, self.eps, self.bias_correction);
-        stepped(settings, gradient, &shrunk, slots, step)
+        let settings = Settings {
+            betas: self.betas,
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+            bias_correction: self.bias_correction,
+        };
+        settings.stepped(gradient, parameter, slots, step)
     }
 }
 
@@ -198,29 +209,85 @@ fn check(name: &'static str, betas: (f64, f64), eps: f64) -> Result<()> {
     check_decay(name, "eps", eps)
 }
 
-/// Returns a parameter after a step of Adam with its betas, `eps` and bias correction.
-#[track_caller]
-fn stepped(
-    ((b1, b2), eps, bias_correction): ((f64, f64), f64, bool),
-    gradient: &Array,
-    parameter: &Array,
-    slots: &mut [Array],
-    step: &StepContext,
-) -> Array {
-    let [m, v] = slots else {
-        return parameter.clone();
-    };
-    let rate = step.rate_for(gradient);
-    *m = &*m * b1 + gradient * (1.0 - b1);
-    *v = &*v * b2 + gradient.square() * (1.0 - b2);
-    if !bias_correction {
-        return parameter - rate * &*m / (v.sqrt() + eps);
+/// The numbers of [`Adam`], or of [`AdamW`] with a weight decay.
+#[derive(Clone, Copy)]
+struct Settings {
+    betas: (f64, f64),
+    eps: f64,
+    weight_decay: f64,
+    bias_correction: bool,
+}
+
+impl Settings {
+    /// Returns a parameter after a step, and updates its slots.
+    #[track_caller]
+    fn stepped(
+        self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        step: &StepContext,
+    ) -> Array {
+        if slots.len() != 2 {
+            return parameter.clone();
+        }
+        kernels::stepped(
+            move |rate, step| OptimizerStep::Adam(self.numbers(rate, step)),
+            move |gradient, parameter, slots, step| self.composed(gradient, parameter, slots, step),
+            (gradient, parameter),
+            slots,
+            step,
+        )
     }
-    let left = |beta: f64| 1.0 - mlx::full((), beta).power(&step.step);
-    let like = |correction: Array| match gradient.dtype() {
-        Ok(dtype) => correction.astype(dtype),
-        Err(error) => Array::failed(error),
-    };
-    let (c1, c2) = (like(rate / left(b1)), like(left(b2).rsqrt()));
-    parameter - c1 * &*m / (v.sqrt() * c2 + eps)
+
+    /// The numbers of a step, in `float32` as MLX's operations compute them.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+    fn numbers(self, rate: f32, step: u64) -> AdamStep {
+        let (b1, b2) = self.betas;
+        let left = |beta: f64| 1.0 - (beta as f32).powf(step as f32);
+        let (rate_scale, root_scale) = match self.bias_correction {
+            true => (left(b1), 1.0 / left(b2).sqrt()),
+            false => (1.0, 1.0),
+        };
+        AdamStep {
+            rate: rate / rate_scale,
+            shrink: 1.0 - rate * self.weight_decay as f32,
+            betas: [b1 as f32, b2 as f32],
+            weights: [(1.0 - b1) as f32, (1.0 - b2) as f32],
+            root_scale,
+            eps: self.eps as f32,
+        }
+    }
+
+    /// The step in MLX's operations.
+    #[track_caller]
+    fn composed(
+        self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        step: &StepContext,
+    ) -> Array {
+        let [m, v] = slots else {
+            return parameter.clone();
+        };
+        let (b1, b2) = self.betas;
+        let rate = step.rate_for(gradient);
+        let parameter = match self.weight_decay {
+            0.0 => parameter.clone(),
+            decay => parameter * (1.0 - &rate * decay),
+        };
+        *m = &*m * b1 + gradient * (1.0 - b1);
+        *v = &*v * b2 + gradient.square() * (1.0 - b2);
+        if !self.bias_correction {
+            return parameter - rate * &*m / (v.sqrt() + self.eps);
+        }
+        let left = |beta: f64| 1.0 - mlx::full((), beta).power(&step.step);
+        let like = |correction: Array| match gradient.dtype() {
+            Ok(dtype) => correction.astype(dtype),
+            Err(error) => Array::failed(error),
+        };
+        let (c1, c2) = (like(rate / left(b1)), like(left(b2).rsqrt()));
+        parameter - c1 * &*m / (v.sqrt() * c2 + self.eps)
+    }
 }

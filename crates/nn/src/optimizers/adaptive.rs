@@ -1,10 +1,12 @@
 //! RMSprop, Adagrad and AdaDelta: steps divided by a root of past squares of the gradient.
 
 use mlx::{Array, Result};
+use mlx_kernels::{OptimizerStep, RmsPropStep};
 
 use super::{
     Optimizer, OptimizerState, Schedule, StepContext, accessors, check_decay, check_eps, settings,
 };
+use crate::kernels;
 
 /// RMSprop: `v` is a running mean of the square of the gradient, `w = w - learning_rate * g / (sqrt(v) + eps)`.
 ///
@@ -63,11 +65,32 @@ impl Optimizer for RMSprop {
         slots: &mut [Array],
         step: &StepContext,
     ) -> Array {
-        let [v] = slots else {
+        if slots.len() != 1 {
             return parameter.clone();
+        }
+        let (alpha, eps) = (self.alpha, self.eps);
+        #[allow(clippy::cast_possible_truncation)]
+        let numbers = move |rate, _| {
+            OptimizerStep::RmsProp(RmsPropStep {
+                rate,
+                alpha: alpha as f32,
+                weight: (1.0 - alpha) as f32,
+                eps: eps as f32,
+            })
         };
-        *v = &*v * self.alpha + gradient.square() * (1.0 - self.alpha);
-        parameter - step.rate_for(gradient) * gradient / (v.sqrt() + self.eps)
+        kernels::stepped(
+            numbers,
+            move |gradient, parameter, slots, step| {
+                let [v] = slots else {
+                    return parameter.clone();
+                };
+                *v = &*v * alpha + gradient.square() * (1.0 - alpha);
+                parameter - step.rate_for(gradient) * gradient / (v.sqrt() + eps)
+            },
+            (gradient, parameter),
+            slots,
+            step,
+        )
     }
 }
 

@@ -1,8 +1,10 @@
 //! Lion.
 
 use mlx::{Array, Result};
+use mlx_kernels::{LionStep, OptimizerStep};
 
 use super::{Optimizer, OptimizerState, Schedule, StepContext, accessors, check_betas, settings};
+use crate::kernels;
 
 /// Lion: follows the sign of a running mean. Its learning rate should be 3 to 10 times smaller than AdamW's.
 #[derive(Clone, Debug)]
@@ -55,17 +57,55 @@ impl Optimizer for Lion {
         slots: &mut [Array],
         step: &StepContext,
     ) -> Array {
-        let [m] = slots else {
+        if slots.len() != 1 {
             return parameter.clone();
-        };
-        let (b1, b2) = self.betas;
-        let rate = step.rate_for(gradient);
-        let direction = (&*m * b1 + gradient * (1.0 - b1)).sign();
-        *m = &*m * b2 + gradient * (1.0 - b2);
-        let parameter = match self.weight_decay > 0.0 {
-            true => (1.0 - &rate * self.weight_decay) * parameter,
-            false => parameter.clone(),
-        };
-        parameter - rate * direction
+        }
+        let (betas, weight_decay) = (self.betas, self.weight_decay);
+        kernels::stepped(
+            move |rate, _| OptimizerStep::Lion(numbers(betas, weight_decay, rate)),
+            move |gradient, parameter, slots, step| {
+                composed((betas, weight_decay), gradient, parameter, slots, step)
+            },
+            (gradient, parameter),
+            slots,
+            step,
+        )
     }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn numbers((b1, b2): (f64, f64), weight_decay: f64, rate: f32) -> LionStep {
+    let decay = if weight_decay > 0.0 {
+        weight_decay
+    } else {
+        0.0
+    };
+    LionStep {
+        rate,
+        shrink: 1.0 - rate * decay as f32,
+        betas: [b1 as f32, b2 as f32],
+        weights: [(1.0 - b1) as f32, (1.0 - b2) as f32],
+    }
+}
+
+/// The step in MLX's operations.
+#[track_caller]
+fn composed(
+    ((b1, b2), weight_decay): ((f64, f64), f64),
+    gradient: &Array,
+    parameter: &Array,
+    slots: &mut [Array],
+    step: &StepContext,
+) -> Array {
+    let [m] = slots else {
+        return parameter.clone();
+    };
+    let rate = step.rate_for(gradient);
+    let direction = (&*m * b1 + gradient * (1.0 - b1)).sign();
+    *m = &*m * b2 + gradient * (1.0 - b2);
+    let parameter = match weight_decay > 0.0 {
+        true => (1.0 - &rate * weight_decay) * parameter,
+        false => parameter.clone(),
+    };
+    parameter - rate * direction
 }

@@ -1,8 +1,10 @@
 //! Stochastic gradient descent.
 
 use mlx::{Array, Result};
+use mlx_kernels::{MomentumStep, OptimizerStep, SgdStep};
 
 use super::{Optimizer, OptimizerState, Schedule, StepContext, accessors, out_of_range, settings};
+use crate::kernels;
 
 /// Stochastic gradient descent: `v = momentum * v + (1 - dampening) * g`, `w = w - learning_rate * v`.
 ///
@@ -76,17 +78,72 @@ impl Optimizer for SGD {
         slots: &mut [Array],
         step: &StepContext,
     ) -> Array {
+        let settings = Settings {
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            dampening: self.dampening,
+            nesterov: self.nesterov,
+        };
+        // Without momentum there is nothing to do with the velocity.
+        let used = match (self.momentum <= 0.0, slots.len()) {
+            (true, _) => &mut [],
+            (false, 1) => slots,
+            _ => return parameter.clone(),
+        };
+        kernels::stepped(
+            move |rate, _| settings.numbers(rate),
+            move |gradient, parameter, slots, step| {
+                settings.composed(gradient, parameter, slots, step)
+            },
+            (gradient, parameter),
+            used,
+            step,
+        )
+    }
+}
+
+/// The numbers of [`SGD`].
+#[derive(Clone, Copy)]
+struct Settings {
+    momentum: f64,
+    weight_decay: f64,
+    dampening: f64,
+    nesterov: bool,
+}
+
+impl Settings {
+    #[allow(clippy::cast_possible_truncation)]
+    fn numbers(self, rate: f32) -> OptimizerStep {
+        let weight_decay = self.weight_decay as f32;
+        if self.momentum <= 0.0 {
+            return OptimizerStep::Sgd(SgdStep { rate, weight_decay });
+        }
+        OptimizerStep::Momentum(MomentumStep {
+            rate,
+            weight_decay,
+            momentum: self.momentum as f32,
+            weight: (1.0 - self.dampening.max(0.0)) as f32,
+            nesterov: self.nesterov,
+        })
+    }
+
+    /// The step in MLX's operations, with the velocity if there is momentum.
+    #[track_caller]
+    fn composed(
+        self,
+        gradient: &Array,
+        parameter: &Array,
+        slots: &mut [Array],
+        step: &StepContext,
+    ) -> Array {
         let gradient = match self.weight_decay {
             0.0 => gradient.clone(),
             decay => gradient + parameter * decay,
         };
         let rate = step.rate_for(&gradient);
         let [v] = slots else {
-            return parameter.clone();
-        };
-        if self.momentum <= 0.0 {
             return parameter - rate * gradient;
-        }
+        };
         *v = if self.dampening > 0.0 {
             &*v * self.momentum + &gradient * (1.0 - self.dampening)
         } else {
