@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
-use super::fault;
-use super::write::{STREAM, write};
+use crate::io::fault;
+use crate::io::write::{STREAM, write};
 use crate::{Array, Dtype, Result, eval};
 
 const OP: &str = "save_gguf";
