@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::lazy::Source;
+use super::source::Source;
 use super::{Safetensors, fault, load_npy, load_npz, load_safetensors, npy, npz, safetensors};
 use crate::{Array, Error, Result};
 

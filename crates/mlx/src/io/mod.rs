@@ -30,15 +30,18 @@
 //! A file is written under another name in the same folder and then renamed, so a reader sees the old one or the new
 //! one whole, and arrays loaded from the old one can still be computed.
 
+mod cursor;
 mod formats;
-mod gguf;
+pub mod gguf;
 mod lazy;
 mod npy;
 mod npz;
 mod safetensors;
 mod sharded;
+mod source;
 mod write;
 
+pub use cursor::SourceCursor;
 pub use formats::{Loaded, load, load_from};
 pub use gguf::{GgufValue, save_gguf, save_gguf_to};
 pub use npy::{load_npy, save_npy, save_npy as save, save_npy_to};
@@ -50,6 +53,7 @@ pub use safetensors::{
     Safetensors, load_safetensors, save_safetensors, save_safetensors_to, save_safetensors_with,
 };
 pub use sharded::{load_sharded, save_sharded};
+pub use source::Source;
 
 use std::path::Path;
 

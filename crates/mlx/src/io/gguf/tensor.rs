@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use half::{bf16, f16};
-use mlx::{Array, Quantization, QuantizationMode, Quantized};
-
 use super::blocks::{Block, groups};
 use super::kind::GgmlType;
-use crate::weights::source::Source;
-use crate::{Error, Result};
+use crate::io::Source;
+use crate::{Array, Quantization, QuantizationMode, Quantized, Result};
+use half::{bf16, f16};
 
 /// The min group size of quantized products in MLX.
 const MIN_GROUP: usize = 32;
@@ -50,7 +48,7 @@ impl GgufTensor {
     /// Reads the stored bytes.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read.
+    /// When the file cannot be read.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         self.source.read(self.offset, self.n_bytes)
     }
@@ -78,11 +76,11 @@ impl GgufTensor {
     /// `float32`.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read, [`Error::Model`] when MLX cannot be loaded.
+    /// When the file cannot be read, or MLX cannot be loaded.
     pub fn to_array(&self) -> Result<Array> {
         let shape = self.sizes();
         let bytes = || self.bytes();
-        let array = match self.kind {
+        match self.kind {
             GgmlType::F16 => Array::from_slice(&each(&bytes()?, f16::from_le_bytes), shape),
             GgmlType::BF16 => Array::from_slice(&each(&bytes()?, bf16::from_le_bytes), shape),
             GgmlType::I8 => Array::from_slice(&each(&bytes()?, i8::from_le_bytes), shape),
@@ -90,12 +88,11 @@ impl GgufTensor {
             GgmlType::I32 => Array::from_slice(&each(&bytes()?, i32::from_le_bytes), shape),
             GgmlType::I64 => Array::from_slice(&each(&bytes()?, i64::from_le_bytes), shape),
             _ => Array::from_slice(&self.to_f32()?, shape),
-        };
-        array.map_err(Error::model)
+        }
     }
 
     /// Returns the quantization of [`GgufTensor::to_quantized`], or `None` when the type does not allow it.
-    pub(crate) fn quantization(&self) -> Option<Quantization> {
+    pub fn quantization(&self) -> Option<Quantization> {
         let (group_size, bits) = groups(self.kind)?;
         (group_size >= MIN_GROUP && self.shape.len() > 1).then_some(Quantization {
             group_size: group_size as i32,
@@ -126,12 +123,9 @@ impl GgufTensor {
             all.map(|size| size as i32).collect::<Vec<i32>>()
         };
         let packed = self.pack(&self.bytes()?, group_size, bits);
-        let array = |values: &[f32]| {
-            Array::from_slice(values, shape(inner / group_size)).map_err(Error::model)
-        };
+        let array = |values: &[f32]| Array::from_slice(values, shape(inner / group_size));
         Ok(Some(Quantized {
-            weight: Array::from_slice(&packed.words, shape(inner * bits / 32))
-                .map_err(Error::model)?,
+            weight: Array::from_slice(&packed.words, shape(inner * bits / 32))?,
             scales: array(&packed.scales)?,
             biases: Some(array(&packed.biases)?),
             quantization,

@@ -6,11 +6,11 @@ mod gguf_file;
 use std::sync::Arc;
 
 use gguf_file::{GgufWriter, Tensor, string};
-use mlx_models::weights::Source;
-use mlx_models::weights::gguf::{GgmlType, Gguf, List, Value};
+use mlx::io::Source;
+use mlx::io::gguf::{GgmlType, Gguf, List, Value};
 use rstest::rstest;
 
-fn read(bytes: Vec<u8>) -> mlx_models::Result<Gguf> {
+fn read(bytes: Vec<u8>) -> mlx::Result<Gguf> {
     Gguf::read(&Arc::new(Source::from_bytes(bytes)))
 }
 
