@@ -88,7 +88,9 @@ pub use index::{
     Ellipsis, Index, NewAxis, RangeExt, Slice, Unique, put_along_axis, slice, slice_update, take,
     take_along_axis,
 };
-pub use io::{load, load_safetensors, save, save_gguf, save_safetensors, savez, savez_compressed};
+pub use io::{
+    load, load_gguf, load_safetensors, save, save_gguf, save_safetensors, savez, savez_compressed,
+};
 /// Makes a struct or an enum a [`Tree`](trait@Tree) of arrays.
 pub use mlx_derive::Tree;
 pub use op::{FftNorm, MeshIndexing, Op, PadMode, QuantizationMode, SearchSide, Triangle};

@@ -57,6 +57,8 @@ mod fuzz;
 mod gguf;
 #[path = "gguf_blocks.rs"]
 mod gguf_blocks;
+#[path = "gguf_load.rs"]
+mod gguf_load;
 #[path = "gguf_written.rs"]
 mod gguf_written;
 #[path = "guesses.rs"]

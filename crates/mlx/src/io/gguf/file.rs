@@ -5,19 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::kind::GgmlType;
+use super::layout::{ALIGNMENT, ALIGNMENT_KEY, MAGIC, MAX_AXES};
 use super::metadata::{Metadata, text};
 use super::tensor::GgufTensor;
 use crate::io::{Source, SourceCursor};
 use crate::{Error, Result};
-
-/// The magic bytes.
-const MAGIC: [u8; 4] = *b"GGUF";
-
-/// The alignment of tensors unless the metadata states another.
-const ALIGNMENT: u64 = 32;
-
-/// Max number of axes.
-const MAX_AXES: u32 = 4;
 
 /// An open GGUF file: the metadata of its model, and its tensors.
 #[derive(Clone, Debug)]
@@ -178,9 +170,9 @@ impl Info {
 /// Checks that the sizes fit MLX's.
 fn axis(source: &Source, size: u64, name: &str) -> Result<usize> {
     match i32::try_from(size) {
-        Ok(size) if size > 0 => Ok(size as usize),
-        _ => Err(source.fault(format!(
-            "{name}: wanted sizes from 1 to 2^31 - 1, got {size}"
+        Ok(size) => Ok(size as usize),
+        Err(_) => Err(source.fault(format!(
+            "{name}: wanted sizes from 0 to 2^31 - 1, got {size}"
         ))),
     }
 }
@@ -213,11 +205,11 @@ struct Start {
 }
 
 fn data_start(source: &Source, metadata: &Metadata, header: u64) -> Result<Start> {
-    let alignment = match metadata.count("general.alignment")? {
+    let alignment = match metadata.count(ALIGNMENT_KEY)? {
         Some(alignment) if alignment.is_power_of_two() => alignment as u64,
         Some(alignment) => {
             return Err(source.fault(format!(
-                "general.alignment: wanted a power of two, got {alignment}"
+                "{ALIGNMENT_KEY}: wanted a power of two, got {alignment}"
             )));
         }
         None => ALIGNMENT,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::layout::{LIST, TEXT};
 use crate::io::SourceCursor;
 use crate::{Error, Result};
 
@@ -45,18 +46,26 @@ pub enum List {
 /// The metadata of a GGUF file, by key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
-    values: BTreeMap<String, Value>,
+    entries: BTreeMap<String, Entry>,
+}
+
+/// A value, and the type of it or of the elements of its list in the file.
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    value: Value,
+    kind: u32,
 }
 
 impl Metadata {
     /// Returns the value of a key, if there is one.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.values.get(key)
+        self.entries.get(key).map(|entry| &entry.value)
     }
 
     /// Returns the keys and values in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.values.iter().map(|(key, value)| (key.as_str(), value))
+        let entries = self.entries.iter();
+        entries.map(|(key, entry)| (key.as_str(), &entry.value))
     }
 
     /// Returns a string, or `None` when there is no such key.
@@ -148,7 +157,7 @@ impl Metadata {
         wanted: &str,
         read: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<Option<T>> {
-        let Some(value) = self.values.get(key) else {
+        let Some(value) = self.get(key) else {
             return Ok(None);
         };
         match read(value) {
@@ -162,30 +171,52 @@ impl Metadata {
 
     /// Reads `n` keys and values.
     pub(super) fn read(cursor: &mut SourceCursor<'_>, n: u64) -> Result<Self> {
-        let mut values = BTreeMap::new();
+        let mut entries = BTreeMap::new();
         for _ in 0..n {
             let key = text(cursor, "metadata key")?;
             let kind = cursor.u32(&key)?;
-            let value = value(cursor, kind, &key)?;
-            if values.insert(key.clone(), value).is_some() {
+            let entry = entry(cursor, kind, &key)?;
+            if entries.insert(key.clone(), entry).is_some() {
                 return Err(cursor
                     .source()
                     .fault(format!("metadata: wanted {key} once, got it twice")));
             }
         }
-        Ok(Self { values })
+        Ok(Self { entries })
+    }
+
+    /// Returns keys, values, and the types of their numbers in the file.
+    pub(super) fn into_values(self) -> impl Iterator<Item = (String, Value, u32)> {
+        let entries = self.entries.into_iter();
+        entries.map(|(key, Entry { value, kind })| (key, value, kind))
     }
 }
 
 impl FromIterator<(String, Value)> for Metadata {
     fn from_iter<I: IntoIterator<Item = (String, Value)>>(values: I) -> Self {
+        let entry = |(key, value): (String, Value)| {
+            let kind = value.widest();
+            (key, Entry { value, kind })
+        };
         Self {
-            values: values.into_iter().collect(),
+            entries: values.into_iter().map(entry).collect(),
         }
     }
 }
 
 impl Value {
+    /// Returns the type in files that has all such values.
+    fn widest(&self) -> u32 {
+        match self {
+            Self::Unsigned(_) | Self::List(List::Unsigned(_)) => 10,
+            Self::Signed(_) | Self::List(List::Signed(_)) => 11,
+            Self::Float(_) | Self::List(List::Floats(_)) => 12,
+            Self::Bool(_) | Self::List(List::Bools(_)) => 7,
+            Self::Text(_) | Self::List(List::Texts(_)) => TEXT,
+            Self::List(List::Lists(_)) => LIST,
+        }
+    }
+
     fn describe(&self) -> String {
         match self {
             Self::List(_) => String::from("another list"),
@@ -215,19 +246,25 @@ pub(super) fn text(cursor: &mut SourceCursor<'_>, what: &str) -> Result<String> 
 
 /// The numbers of types: 0 to 7 are u8, i8, u16, i16, u32, i32, f32, bool; 8 is a string, 9 a list, 10 to 12
 /// are u64, i64, f64.
-fn value(cursor: &mut SourceCursor<'_>, kind: u32, key: &str) -> Result<Value> {
-    Ok(match kind {
+fn entry(cursor: &mut SourceCursor<'_>, kind: u32, key: &str) -> Result<Entry> {
+    let value = match kind {
         0 | 2 | 4 | 10 => Value::Unsigned(unsigned(cursor, kind, key)?),
         1 | 3 | 5 | 11 => Value::Signed(signed(cursor, kind, key)?),
         6 | 12 => Value::Float(float(cursor, kind, key)?),
         7 => Value::Bool(truth(cursor, key)?),
-        8 => Value::Text(text(cursor, key)?),
-        9 => Value::List(list(cursor, key, 0)?),
+        TEXT => Value::Text(text(cursor, key)?),
+        LIST => {
+            let (list, kind) = list(cursor, key, 0)?;
+            let value = Value::List(list);
+            return Ok(Entry { value, kind });
+        }
         _ => return Err(unknown(cursor, key, kind)),
-    })
+    };
+    Ok(Entry { value, kind })
 }
 
-fn list(cursor: &mut SourceCursor<'_>, key: &str, depth: u32) -> Result<List> {
+/// A list and the type of its elements.
+fn list(cursor: &mut SourceCursor<'_>, key: &str, depth: u32) -> Result<(List, u32)> {
     let kind = cursor.u32(key)?;
     let n = cursor.u64(key)?;
     let least = match kind {
@@ -246,7 +283,7 @@ fn list(cursor: &mut SourceCursor<'_>, key: &str, depth: u32) -> Result<List> {
         )));
     }
     let each = || 0..n;
-    Ok(match kind {
+    let list = match kind {
         0 | 2 | 4 | 10 => List::Unsigned(
             each()
                 .map(|_| unsigned(cursor, kind, key))
@@ -266,10 +303,11 @@ fn list(cursor: &mut SourceCursor<'_>, key: &str, depth: u32) -> Result<List> {
         8 => List::Texts(each().map(|_| text(cursor, key)).collect::<Result<_>>()?),
         _ => List::Lists(
             each()
-                .map(|_| list(cursor, key, depth + 1))
+                .map(|_| Ok(list(cursor, key, depth + 1)?.0))
                 .collect::<Result<_>>()?,
         ),
-    })
+    };
+    Ok((list, kind))
 }
 
 fn unsigned(cursor: &mut SourceCursor<'_>, kind: u32, key: &str) -> Result<u64> {

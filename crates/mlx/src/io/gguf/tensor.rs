@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use super::blocks::{Block, groups};
+use half::{bf16, f16};
+
+use super::blocks::groups;
+use super::decode::PackedArrays;
 use super::kind::GgmlType;
 use crate::io::Source;
-use crate::{Array, Quantization, QuantizationMode, Quantized, Result};
-use half::{bf16, f16};
+use crate::io::lazy::Part;
+use crate::{Array, ArrayType, Dtype, Quantization, QuantizationMode, Quantized, Result};
 
 /// The min group size of quantized products in MLX.
 const MIN_GROUP: usize = 32;
@@ -20,9 +23,9 @@ pub struct GgufTensor {
     pub shape: Vec<usize>,
     /// The type.
     pub kind: GgmlType,
-    source: Arc<Source>,
-    offset: u64,
-    n_bytes: usize,
+    pub(super) source: Arc<Source>,
+    pub(super) offset: u64,
+    pub(super) n_bytes: usize,
 }
 
 impl GgufTensor {
@@ -58,37 +61,76 @@ impl GgufTensor {
     /// # Errors
     /// As for [`GgufTensor::bytes`].
     pub fn to_f32(&self) -> Result<Vec<f32>> {
-        let bytes = self.bytes()?;
+        let plain = if self.kind.is_quantized() {
+            Vec::new()
+        } else {
+            self.bytes()?
+        };
         Ok(match self.kind {
-            GgmlType::F32 => each(&bytes, f32::from_le_bytes),
-            GgmlType::F16 => each(&bytes, |b| f16::from_le_bytes(b).to_f32()),
-            GgmlType::BF16 => each(&bytes, |b| bf16::from_le_bytes(b).to_f32()),
-            GgmlType::F64 => each(&bytes, |b| f64::from_le_bytes(b) as f32),
-            GgmlType::I8 => each(&bytes, |b| i8::from_le_bytes(b).into()),
-            GgmlType::I16 => each(&bytes, |b| i16::from_le_bytes(b).into()),
-            GgmlType::I32 => each(&bytes, |b| i32::from_le_bytes(b) as f32),
-            GgmlType::I64 => each(&bytes, |b| i64::from_le_bytes(b) as f32),
-            _ => self.unpack(&bytes),
+            GgmlType::F32 => each(&plain, f32::from_le_bytes),
+            GgmlType::F16 => each(&plain, |b| f16::from_le_bytes(b).to_f32()),
+            GgmlType::BF16 => each(&plain, |b| bf16::from_le_bytes(b).to_f32()),
+            GgmlType::F64 => each(&plain, |b| f64::from_le_bytes(b) as f32),
+            GgmlType::I8 => each(&plain, |b| i8::from_le_bytes(b).into()),
+            GgmlType::I16 => each(&plain, |b| i16::from_le_bytes(b).into()),
+            GgmlType::I32 => each(&plain, |b| i32::from_le_bytes(b) as f32),
+            GgmlType::I64 => each(&plain, |b| i64::from_le_bytes(b) as f32),
+            _ => {
+                let mut values = vec![0.0; self.shape.iter().product()];
+                self.unpack(&mut values, |value| value as f32)
+                    .map_err(|why| self.source.fault(format!("{}: {why}", self.name)))?;
+                values
+            }
         })
     }
 
     /// Returns the values as an array: plain floats of 16 and 32 bits and integers in their type, all others as
-    /// `float32`.
+    /// `float32`. They are read when it is computed, but for those of `float64`.
     ///
     /// # Errors
-    /// When the file cannot be read, or MLX cannot be loaded.
+    /// When MLX cannot be loaded, or the file cannot be read.
     pub fn to_array(&self) -> Result<Array> {
-        let shape = self.sizes();
-        let bytes = || self.bytes();
-        match self.kind {
-            GgmlType::F16 => Array::from_slice(&each(&bytes()?, f16::from_le_bytes), shape),
-            GgmlType::BF16 => Array::from_slice(&each(&bytes()?, bf16::from_le_bytes), shape),
-            GgmlType::I8 => Array::from_slice(&each(&bytes()?, i8::from_le_bytes), shape),
-            GgmlType::I16 => Array::from_slice(&each(&bytes()?, i16::from_le_bytes), shape),
-            GgmlType::I32 => Array::from_slice(&each(&bytes()?, i32::from_le_bytes), shape),
-            GgmlType::I64 => Array::from_slice(&each(&bytes()?, i64::from_le_bytes), shape),
-            _ => Array::from_slice(&self.to_f32()?, shape),
+        match self.kind.dtype() {
+            Some(Dtype::Float64) => Array::from_slice(&self.to_f32()?, self.sizes()),
+            Some(dtype) => self.plain(dtype),
+            None => self.unpacked(|value| value as f32),
         }
+    }
+
+    /// Returns the arrays of [`load_gguf`](crate::io::load_gguf), with their names.
+    pub(super) fn to_named_arrays(&self) -> Result<Vec<(String, Array)>> {
+        let name = &self.name;
+        if let Some(dtype) = self.kind.dtype() {
+            return Ok(vec![(name.clone(), self.plain(dtype)?)]);
+        }
+        let packed = match self.kind {
+            GgmlType::Q4_0 | GgmlType::Q4_1 | GgmlType::Q8_0 => self.packed(f16::from_f32)?,
+            _ => None,
+        };
+        let Some(PackedArrays {
+            weight,
+            scales,
+            biases,
+        }) = packed
+        else {
+            return Ok(vec![(name.clone(), self.unpacked(f16::from_f64)?)]);
+        };
+        let module = name.strip_suffix(".weight").unwrap_or(name);
+        Ok(vec![
+            (name.clone(), weight),
+            (format!("{module}.scales"), scales),
+            (format!("{module}.biases"), biases),
+        ])
+    }
+
+    /// Returns plain numbers as an array, to be read when it is computed.
+    fn plain(&self, dtype: Dtype) -> Result<Array> {
+        self.source.array(Part {
+            name: &self.name,
+            offset: self.offset,
+            array_type: ArrayType::new(self.sizes(), dtype),
+            big_endian: false,
+        })
     }
 
     /// Returns the quantization of [`GgufTensor::to_quantized`], or `None` when the type does not allow it.
@@ -105,97 +147,26 @@ impl GgufTensor {
     ///
     /// Q4_0, Q4_1 and Q4_K become groups of 32 in 4 bits; Q5_0, Q5_1 and Q5_K in 5 bits; Q8_0 in 8 bits. Codes are the
     /// file's own; scales and biases are `float32`, in which they are exact: MLX on the CPU computes in `float16` about
-    /// thirty times slower. The other block types have groups of 16, which MLX lacks.
+    /// thirty times slower. The other block types have groups of 16, which MLX lacks. All are read when they are computed.
     ///
     /// # Errors
     /// As for [`GgufTensor::to_array`].
     pub fn to_quantized(&self) -> Result<Option<Quantized>> {
-        let (Some(quantization), Some((group_size, bits))) =
-            (self.quantization(), groups(self.kind))
-        else {
+        let Some(quantization) = self.quantization() else {
             return Ok(None);
         };
-        let Some((&inner, outer)) = self.shape.split_last() else {
-            return Ok(None);
-        };
-        let shape = |inner: usize| {
-            let all = outer.iter().copied().chain([inner]);
-            all.map(|size| size as i32).collect::<Vec<i32>>()
-        };
-        let packed = self.pack(&self.bytes()?, group_size, bits);
-        let array = |values: &[f32]| Array::from_slice(values, shape(inner / group_size));
-        Ok(Some(Quantized {
-            weight: Array::from_slice(&packed.words, shape(inner * bits / 32))?,
-            scales: array(&packed.scales)?,
-            biases: Some(array(&packed.biases)?),
+        let packed = self.packed(|value| value)?;
+        Ok(packed.map(|packed| Quantized {
+            weight: packed.weight,
+            scales: packed.scales,
+            biases: Some(packed.biases),
             quantization,
         }))
     }
 
-    fn pack(&self, bytes: &[u8], group_size: usize, bits: usize) -> PackedBlocks {
-        let block_len = self.kind.block_len();
-        let n_blocks = self.n_bytes / self.kind.block_bytes();
-        let mut packed = PackedBlocks {
-            words: Vec::with_capacity(n_blocks * block_len * bits / 32),
-            scales: Vec::with_capacity(n_blocks * block_len / group_size),
-            biases: Vec::with_capacity(n_blocks * block_len / group_size),
-        };
-        let mut block = Block::new();
-        for bytes in bytes.chunks_exact(self.kind.block_bytes()) {
-            block.read(self.kind, bytes);
-            let n_groups = block_len / group_size;
-            packed.scales.extend(&block.scales[..n_groups]);
-            packed.biases.extend(&block.biases[..n_groups]);
-            push_bits(&mut packed.words, &block.codes[..block_len], bits);
-        }
-        packed
-    }
-
-    fn unpack(&self, bytes: &[u8]) -> Vec<f32> {
-        let Some((group_size, _)) = groups(self.kind) else {
-            return Vec::new();
-        };
-        let block_len = self.kind.block_len();
-        let n_blocks = self.n_bytes / self.kind.block_bytes();
-        let mut values = Vec::with_capacity(n_blocks * block_len);
-        let mut block = Block::new();
-        for bytes in bytes.chunks_exact(self.kind.block_bytes()) {
-            block.read(self.kind, bytes);
-            let codes = block.codes[..block_len].iter().enumerate();
-            values.extend(codes.map(|(i, &code)| {
-                let group = i / group_size;
-                let (scale, bias) = (block.scales[group], block.biases[group]);
-                // Product and sum are exact in `f64`.
-                (f64::from(code) * f64::from(scale) + f64::from(bias)) as f32
-            }));
-        }
-        values
-    }
-
     /// Sizes were checked when the file was opened.
-    fn sizes(&self) -> Vec<i32> {
+    pub(super) fn sizes(&self) -> Vec<i32> {
         self.shape.iter().map(|&size| size as i32).collect()
-    }
-}
-
-/// The three parts of quantized weights.
-struct PackedBlocks {
-    words: Vec<u32>,
-    scales: Vec<f32>,
-    biases: Vec<f32>,
-}
-
-/// Appends codes of `bits` bits, the first in the lowest bits; all codes together fill whole words.
-fn push_bits(words: &mut Vec<u32>, codes: &[u8], bits: usize) {
-    let (mut word, mut filled) = (0_u64, 0);
-    for &code in codes {
-        word |= u64::from(code) << filled;
-        filled += bits;
-        if filled >= 32 {
-            words.push(word as u32);
-            word >>= 32;
-            filled -= 32;
-        }
     }
 }
 
