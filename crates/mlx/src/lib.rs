@@ -89,8 +89,8 @@ pub use index::{
     slice_update, take, take_along_axis,
 };
 pub use io::{
-    load, load_npy, load_npz, load_safetensors, save, save_gguf, save_safetensors, savez,
-    savez_compressed,
+    load, load_gguf, load_npy, load_npz, load_safetensors, save, save_gguf, save_safetensors,
+    savez, savez_compressed,
 };
 pub use memory::{
     clear_cache, get_active_memory, get_cache_memory, get_peak_memory, reset_peak_memory,

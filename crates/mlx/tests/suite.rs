@@ -53,6 +53,14 @@ mod fast_trace;
 mod from_python;
 #[path = "fuzz/main.rs"]
 mod fuzz;
+#[path = "gguf.rs"]
+mod gguf;
+#[path = "gguf_blocks.rs"]
+mod gguf_blocks;
+#[path = "gguf_load.rs"]
+mod gguf_load;
+#[path = "gguf_written.rs"]
+mod gguf_written;
 #[path = "guesses.rs"]
 mod guesses;
 #[path = "index.rs"]

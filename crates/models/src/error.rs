@@ -84,12 +84,44 @@ impl Error {
         Self::Model(source.into())
     }
 
+    /// Returns the error of a header that [`mlx::io`] refuses, without the file: opening adds it.
+    pub(crate) fn weights(error: mlx::Error) -> Self {
+        Self::Weights(told(error))
+    }
+
+    /// Returns the error of metadata that are not as asked for.
+    pub(crate) fn config(error: mlx::Error) -> Self {
+        Self::Config(told(error))
+    }
+
     /// Returns a function that adds `path` to an I/O error.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Io {
             path: path.to_path_buf(),
             source,
         }
+    }
+}
+
+impl From<mlx::Error> for Error {
+    /// Returns [`Error::Io`] for a file that MLX cannot read, [`Error::Model`] for anything else.
+    fn from(error: mlx::Error) -> Self {
+        match error {
+            mlx::Error::Io { path, message, .. } => Self::Io {
+                path,
+                source: std::io::Error::other(message),
+            },
+            other => Self::model(other),
+        }
+    }
+}
+
+/// Returns what was wanted and what came, without operation and place.
+fn told(error: mlx::Error) -> String {
+    match error {
+        mlx::Error::Io { message, .. } => message,
+        mlx::Error::Op(error) => error.message.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -1,18 +1,15 @@
 //! A whole model in a GGUF file, cut short and with wrong bytes: an error, or a model that works, and never a panic.
 
-#[path = "support/gguf_file.rs"]
+#[path = "../../mlx/tests/support/gguf_file.rs"]
 mod gguf_file;
 #[path = "support/llama_gguf.rs"]
 mod llama_gguf;
 #[path = "support/llama_reference.rs"]
 mod reference;
 
-use std::sync::Arc;
-
 use mlx::Dtype;
 use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Message, Network, NetworkOptions};
-use mlx_models::weights::Source;
-use mlx_models::weights::gguf::{GgmlType, Gguf};
+use mlx_models::weights::gguf::GgmlType;
 use mlx_models::{Error, Result};
 use reference::{Shape, llama};
 use rstest::rstest;
@@ -76,8 +73,9 @@ fn file(kind: Kind) -> (Vec<u8>, usize) {
 
 /// Everything from opening to writing.
 fn run(bytes: Vec<u8>) -> Result<String> {
-    let gguf = Gguf::read(&Arc::new(Source::from_bytes(bytes)))?;
-    let checkpoint = Checkpoint::from_gguf(&gguf)?;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let checkpoint = Checkpoint::open(file.path())?;
     let options = NetworkOptions {
         dtype: Some(Dtype::Float32),
         ..NetworkOptions::default()

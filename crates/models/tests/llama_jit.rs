@@ -1,6 +1,6 @@
 //! A compiled step: one graph for all positions, the same scores, and every textbook formula recognized.
 
-#[path = "support/gguf_file.rs"]
+#[path = "../../mlx/tests/support/gguf_file.rs"]
 mod gguf_file;
 #[path = "support/llama_gguf.rs"]
 mod llama_gguf;

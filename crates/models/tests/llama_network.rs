@@ -1,7 +1,7 @@
 //! Networks of random numbers in the shapes of Llama, Qwen2 and Qwen3: fused, composed, step by step, and an
 //! independent forward in `f64`.
 
-#[path = "support/gguf_file.rs"]
+#[path = "../../mlx/tests/support/gguf_file.rs"]
 mod gguf_file;
 #[path = "support/llama_gguf.rs"]
 mod llama_gguf;

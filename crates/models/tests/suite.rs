@@ -13,12 +13,6 @@ mod chat_templates;
 mod compiled;
 #[path = "decoding.rs"]
 mod decoding;
-#[path = "gguf.rs"]
-mod gguf;
-#[path = "gguf_blocks.rs"]
-mod gguf_blocks;
-#[path = "gguf_written.rs"]
-mod gguf_written;
 #[path = "llama_corrupt.rs"]
 mod llama_corrupt;
 #[path = "llama_generate.rs"]

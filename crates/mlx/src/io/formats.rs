@@ -6,8 +6,11 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::lazy::Source;
-use super::{Safetensors, fault, load_npy, load_npz, load_safetensors, npy, npz, safetensors};
+use super::source::Source;
+use super::{
+    GgufValue, LoadedGguf, Safetensors, fault, gguf, load_gguf, load_npy, load_npz,
+    load_safetensors, npy, npz, safetensors,
+};
 use crate::{Array, Error, Result};
 
 /// What a file has: one array, or several by name. `loaded["weight"]` is one of several.
@@ -15,7 +18,7 @@ use crate::{Array, Error, Result};
 pub struct Loaded {
     /// The arrays by name; the one array of an npy file has the name `""`.
     pub arrays: BTreeMap<String, Array>,
-    /// The text that was saved with them, in a safetensors file.
+    /// The text that was saved with them, in a safetensors or GGUF file; [`load_gguf`] has numbers and lists too.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -66,10 +69,23 @@ impl From<Safetensors> for Loaded {
     }
 }
 
-/// Loads a file by its extension: `npy`, `npz` or `safetensors`. GGUF files are read by the crate `mlx-models`.
+impl From<LoadedGguf> for Loaded {
+    fn from(file: LoadedGguf) -> Self {
+        let text = |(key, value)| match value {
+            GgufValue::Text(text) => Some((key, text)),
+            _ => None,
+        };
+        Self {
+            arrays: file.arrays,
+            metadata: file.metadata.into_iter().filter_map(text).collect(),
+        }
+    }
+}
+
+/// Loads a file by its extension: `npy`, `npz`, `safetensors` or `gguf`.
 ///
 /// # Errors
-/// When the extension is another one; otherwise as [`load_npy`], [`load_npz`] and [`load_safetensors`].
+/// When the extension is another one; otherwise as [`load_npy`], [`load_npz`], [`load_safetensors`] and [`load_gguf`].
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -88,10 +104,11 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
         Some("npy") => load_npy(path).map(Loaded::from),
         Some("npz") => load_npz(path).map(Loaded::from),
         Some("safetensors") => load_safetensors(path).map(Loaded::from),
+        Some("gguf") => load_gguf(path).map(Loaded::from),
         _ => Err(fault(
             "load",
             path,
-            "wanted a file with the extension npy, npz or safetensors, got another",
+            "wanted a file with the extension npy, npz, safetensors or gguf, got another",
         )),
     }
 }
@@ -125,12 +142,14 @@ pub fn load_from(mut reader: impl Read) -> Result<Loaded> {
         return npz::read(OP, path, Cursor::new(bytes)).map(Loaded::from);
     }
     let is_npy = bytes.starts_with(npy::MAGIC);
+    let is_gguf = bytes.starts_with(&gguf::MAGIC);
     // The text of a safetensors header begins after its length.
     let is_safetensors = bytes.get(8) == Some(&b'{');
     let source = Source::in_memory(OP, path, bytes);
-    match (is_npy, is_safetensors) {
-        (true, _) => npy::read(&Arc::new(source), "").map(Loaded::from),
-        (_, true) => safetensors::read(source).map(Loaded::from),
-        _ => Err(source.fault("wanted npy, npz or safetensors, got something else")),
+    match (is_npy, is_gguf, is_safetensors) {
+        (true, ..) => npy::read(&Arc::new(source), "").map(Loaded::from),
+        (_, true, _) => gguf::read(source).map(Loaded::from),
+        (.., true) => safetensors::read(source).map(Loaded::from),
+        _ => Err(source.fault("wanted npy, npz, safetensors or gguf, got something else")),
     }
 }

@@ -1,27 +1,12 @@
 //! Arrays whose elements are read when they are computed.
 
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::fault;
+use super::source::Source;
 use crate::error::WithOp;
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
 use crate::ffi::{Handle, NativeError, stream};
 use crate::{Array, ArrayType, Dtype, Result, zeros_with};
-
-/// Where elements come from.
-pub(super) struct Source {
-    op: &'static str,
-    path: PathBuf,
-    bytes: Bytes,
-}
-
-enum Bytes {
-    File { file: File, len: u64 },
-    Memory(Vec<u8>),
-}
 
 /// An array within a source.
 pub(super) struct Part<'a> {
@@ -35,67 +20,6 @@ pub(super) struct Part<'a> {
 }
 
 impl Source {
-    /// Opens a file.
-    pub(super) fn open(op: &'static str, path: &Path) -> Result<Self> {
-        let open = || -> io::Result<(File, u64)> {
-            // Asked before opening, because opening a pipe would wait for somebody who writes to it.
-            if !std::fs::metadata(path)?.is_file() {
-                return Err(io::Error::other("wanted a file, got something else"));
-            }
-            let file = File::open(path)?;
-            let len = file.metadata()?.len();
-            Ok((file, len))
-        };
-        let (file, len) = open().map_err(|error| fault(op, path, error))?;
-        Ok(Self {
-            op,
-            path: path.to_owned(),
-            bytes: Bytes::File { file, len },
-        })
-    }
-
-    /// Returns a source in memory, which was read from `path`.
-    pub(super) fn in_memory(op: &'static str, path: &Path, bytes: Vec<u8>) -> Self {
-        Self {
-            op,
-            path: path.to_owned(),
-            bytes: Bytes::Memory(bytes),
-        }
-    }
-
-    /// Returns the number of bytes there are.
-    pub(super) fn len(&self) -> u64 {
-        match &self.bytes {
-            Bytes::File { len, .. } => *len,
-            Bytes::Memory(bytes) => bytes.len() as u64,
-        }
-    }
-
-    /// Returns an error about this file.
-    pub(super) fn fault(&self, message: impl ToString) -> crate::Error {
-        fault(self.op, &self.path, message)
-    }
-
-    /// Returns the `len` bytes at `offset`, which the caller has checked to be there.
-    pub(super) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        self.read_into(offset, &mut bytes)
-            .map_err(|error| self.fault(error))?;
-        Ok(bytes)
-    }
-
-    fn read_into(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        match &self.bytes {
-            Bytes::File { file, .. } => read_exact_at(file, offset, into),
-            Bytes::Memory(bytes) => {
-                let start = usize::try_from(offset).map_err(io::Error::other)?;
-                let part = bytes.get(start..start.saturating_add(into.len()));
-                into.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-                Ok(())
-            }
-        }
-    }
-
     /// Returns the array at a part of the source, to be read when it is computed.
     pub(super) fn array(self: &Arc<Self>, part: Part<'_>) -> Result<Array> {
         let Part {
@@ -109,12 +33,31 @@ impl Source {
         }
         let (source, name) = (Arc::clone(self), name.to_owned());
         let kernel = move |_: &[HostInput<'_>], outputs: &mut [HostOutput<'_>]| match outputs {
-            [output] => source.fill(&name, offset, big_endian, output),
+            [output] => source.fill_output(&name, offset, big_endian, output),
             _ => Err("load: wanted one output".to_owned()),
         };
+        let mut arrays = self.arrays(vec![array_type], kernel)?;
+        arrays
+            .pop()
+            .ok_or_else(|| self.fault("wanted one array, got none"))
+    }
+
+    /// Returns arrays of these types, which `kernel` reads together when one of them is computed.
+    pub(super) fn arrays(
+        &self,
+        outputs: Vec<ArrayType>,
+        kernel: impl Fn(&[HostInput<'_>], &mut [HostOutput<'_>]) -> std::result::Result<(), String>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<Vec<Array>> {
+        let outputs: Vec<_> = outputs
+            .into_iter()
+            .map(|output| (output.shape, output.dtype))
+            .collect();
         let call = HostCall {
             name: c"load",
-            outputs: &[(array_type.shape, array_type.dtype)],
+            outputs: &outputs,
             kernel: Arc::new(kernel),
             defines_outputs: false,
             takes_strides: false,
@@ -123,11 +66,18 @@ impl Source {
             captured: &[],
             identity: 0,
         };
-        apply(call).with_op(self.op).map(Array::from_handle)
+        let handles = apply(call).with_op(self.op)?;
+        Ok(handles.into_iter().map(Array::from_handle).collect())
+    }
+
+    /// Returns the message of a kernel that could not read an array.
+    pub(super) fn unread(&self, name: &str, why: &str) -> String {
+        let colon = if name.is_empty() { "" } else { ": " };
+        format!("{}: {}: {name}{colon}{why}", self.op, self.path.display())
     }
 
     /// Reads the elements of an output.
-    fn fill(
+    fn fill_output(
         &self,
         name: &str,
         offset: u64,
@@ -136,20 +86,9 @@ impl Source {
     ) -> std::result::Result<(), String> {
         let dtype = output.dtype();
         let bytes = output.as_mut_bytes();
-        if let Err(error) = self.read_into(offset, bytes) {
+        if let Err(why) = self.fill(offset, bytes) {
             bytes.fill(0);
-            let what = if name.is_empty() {
-                String::new()
-            } else {
-                format!("{name}: ")
-            };
-            let why = match error.kind() {
-                io::ErrorKind::UnexpectedEof => {
-                    "the file has become shorter since it was opened".to_owned()
-                }
-                _ => error.to_string(),
-            };
-            return Err(format!("{}: {}: {what}{why}", self.op, self.path.display()));
+            return Err(self.unread(name, &why));
         }
         if dtype == Dtype::Bool {
             bytes
@@ -170,34 +109,12 @@ impl Source {
 }
 
 /// Applies a kernel without inputs on this thread's stream, or on its CPU stream when that is a GPU's.
-fn apply(call: HostCall<'_>) -> std::result::Result<Handle, NativeError> {
+fn apply(call: HostCall<'_>) -> std::result::Result<Vec<Handle>, NativeError> {
     let current = stream::current()?;
-    let mut outputs = if stream::is_gpu(current) {
+    if stream::is_gpu(current) {
         let cpu = stream::StreamHandle::default_of(false)?;
-        host::apply(call, &[], cpu.raw())?
+        host::apply(call, &[], cpu.raw())
     } else {
-        host::apply(call, &[], current)?
-    };
-    outputs
-        .pop()
-        .ok_or_else(|| NativeError::from("load gave nothing"))
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, into, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
-    while !into.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, into, offset)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => {
-                offset += n as u64;
-                into = &mut into[n..];
-            }
-        }
+        host::apply(call, &[], current)
     }
-    Ok(())
 }

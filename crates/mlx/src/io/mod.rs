@@ -1,4 +1,4 @@
-//! Arrays in files: safetensors, alone or sharded over a folder, NumPy's npy and npz; GGUF is written only.
+//! Arrays in files: safetensors, alone or sharded over a folder, NumPy's npy and npz, and GGUF.
 //!
 //! ```
 //! use mlx::{array, io};
@@ -18,7 +18,7 @@
 //!
 //! # Loading
 //! Headers are read and checked at once: names, types, shapes, and that the file is as long as they say. The elements
-//! of safetensors and npy files are read when the array is computed, each at its place in the file, which stays open
+//! of safetensors, npy and GGUF files are read when the array is computed, each at its place in the file, which stays open
 //! until then; what is never used is never read. The file is not mapped into memory: if it is cut short or
 //! overwritten before an array is computed, `eval` says so, where a mapping would end the process. A member of an npz
 //! is decompressed and checked against its checksum when it is loaded.
@@ -30,17 +30,20 @@
 //! A file is written under another name in the same folder and then renamed, so a reader sees the old one or the new
 //! one whole, and arrays loaded from the old one can still be computed.
 
+mod cursor;
 mod formats;
-mod gguf;
+pub mod gguf;
 mod lazy;
 mod npy;
 mod npz;
 mod safetensors;
 mod sharded;
+mod source;
 mod write;
 
+pub use cursor::SourceCursor;
 pub use formats::{Loaded, load, load_from};
-pub use gguf::{GgufValue, save_gguf, save_gguf_to};
+pub use gguf::{GgufValue, LoadedGguf, load_gguf, save_gguf, save_gguf_to};
 pub use npy::{load_npy, save_npy, save_npy as save, save_npy_to};
 pub use npz::{
     load_npz, save_npz, save_npz as savez, save_npz_compressed,
@@ -50,6 +53,7 @@ pub use safetensors::{
     Safetensors, load_safetensors, save_safetensors, save_safetensors_to, save_safetensors_with,
 };
 pub use sharded::{load_sharded, save_sharded};
+pub use source::Source;
 
 use std::path::Path;
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::fault;
-use super::lazy::{Part, Source};
+use super::lazy::Part;
+use super::source::Source;
 use super::write::{STREAM, write};
 use crate::{Array, ArrayType, Dtype, Result};
 
@@ -23,7 +24,7 @@ const MAX_HEADER: u64 = 1 << 16;
 /// `complex128` or text.
 #[track_caller]
 pub fn load_npy(path: impl AsRef<Path>) -> Result<Array> {
-    read(&Arc::new(Source::open("load_npy", path.as_ref())?), "")
+    read(&Arc::new(Source::open_for("load_npy", path.as_ref())?), "")
 }
 
 /// Computes an array and saves it in an npy file. The file is replaced whole or not at all.

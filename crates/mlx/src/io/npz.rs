@@ -9,7 +9,7 @@ use std::sync::Arc;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use super::lazy::Source;
+use super::source::Source;
 use super::write::{STREAM, write};
 use super::{fault, npy};
 use crate::ffi::memory;
@@ -27,7 +27,7 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Array>> {
     const OP: &str = "load_npz";
     let path = path.as_ref();
     // Checks that there is a file.
-    drop(Source::open(OP, path)?);
+    drop(Source::open_for(OP, path)?);
     let file = File::open(path).map_err(|error| fault(OP, path, error))?;
     read(OP, path, BufReader::new(file))
 }

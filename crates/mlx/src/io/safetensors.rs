@@ -10,7 +10,8 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype as Stored, Metadata, TensorInfo};
 
 use super::fault;
-use super::lazy::{Part, Source};
+use super::lazy::Part;
+use super::source::Source;
 use super::write::{STREAM, write};
 use crate::{Array, ArrayType, Dtype, Result, eval};
 
@@ -43,7 +44,7 @@ const MAX_HEADER: u64 = 100_000_000;
 /// When the file is missing, cut short, or not of this format.
 #[track_caller]
 pub fn load_safetensors(path: impl AsRef<Path>) -> Result<Safetensors> {
-    read(Source::open("load_safetensors", path.as_ref())?)
+    read(Source::open_for("load_safetensors", path.as_ref())?)
 }
 
 /// Returns what a source that is a safetensors file has.

@@ -12,7 +12,7 @@ use super::tokenizer_gguf::end_tokens;
 use super::weight_store::WeightStore;
 use crate::json::read_json;
 use crate::weights::Weights;
-use crate::weights::gguf::Gguf;
+use crate::weights::gguf::{Gguf, open_gguf};
 use crate::{Error, Result};
 
 /// The contents of a model's files, in one form for all formats.
@@ -40,7 +40,7 @@ impl Checkpoint {
         if path.is_dir() {
             Self::from_folder(path)
         } else {
-            Self::from_gguf(&Gguf::open(path)?)
+            Self::from_gguf(&open_gguf(path)?)
         }
     }
 
@@ -49,7 +49,7 @@ impl Checkpoint {
     /// # Errors
     /// As for [`Checkpoint::open`].
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
-        if let Some(parts @ 2..) = gguf.metadata.count("split.count")? {
+        if let Some(parts @ 2..) = gguf.metadata.count("split.count").map_err(Error::config)? {
             return Err(Error::Weights(format!(
                 "gguf: wanted a model in one file, got one of {parts}"
             )));
@@ -105,7 +105,11 @@ fn chat_template(template: &str, tokenizer: &Tokenizer) -> ChatTemplate {
 
 /// Returns the template of a GGUF file with the special tokens that the file names.
 fn gguf_template(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
-    let Some(template) = gguf.metadata.text("tokenizer.chat_template")? else {
+    let Some(template) = gguf
+        .metadata
+        .text("tokenizer.chat_template")
+        .map_err(Error::config)?
+    else {
         return Ok(None);
     };
     let mut template = chat_template(template, tokenizer);
@@ -113,7 +117,11 @@ fn gguf_template(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<ChatTempla
         ("unk_token", "tokenizer.ggml.unknown_token_id"),
         ("pad_token", "tokenizer.ggml.padding_token_id"),
     ] {
-        let id = gguf.metadata.count(key)?.map(u32::try_from);
+        let id = gguf
+            .metadata
+            .count(key)
+            .map_err(Error::config)?
+            .map(u32::try_from);
         if let Some(text) = id.and_then(|id| tokenizer.token(id.ok()?)) {
             template = template.with_token(name, text);
         }

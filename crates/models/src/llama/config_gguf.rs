@@ -13,7 +13,8 @@ impl Config {
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
         let metadata = &gguf.metadata;
         let name = metadata
-            .text("general.architecture")?
+            .text("general.architecture")
+            .map_err(Error::config)?
             .ok_or_else(|| Error::Config("general.architecture: wanted a text, got none".into()))?;
         let keys = Keys { metadata, name };
         let family = Family::named(name)?;
@@ -22,12 +23,19 @@ impl Config {
             keys.count("embedding_length")?,
             keys.count("attention.head_count")?,
         );
-        let head_dim = match metadata.count(&keys.full("attention.key_length"))? {
+        let head_dim = match metadata
+            .count(&keys.full("attention.key_length"))
+            .map_err(Error::config)?
+        {
             Some(head_dim) => head_dim,
             None => hidden_size.checked_div(heads).unwrap_or(0),
         };
-        let value_dim = metadata.count(&keys.full("attention.value_length"))?;
-        let turned = metadata.count(&keys.full("rope.dimension_count"))?;
+        let value_dim = metadata
+            .count(&keys.full("attention.value_length"))
+            .map_err(Error::config)?;
+        let turned = metadata
+            .count(&keys.full("rope.dimension_count"))
+            .map_err(Error::config)?;
         for (what, dim) in [
             ("attention.value_length", value_dim),
             ("rope.dimension_count", turned),
@@ -39,7 +47,7 @@ impl Config {
                 )));
             }
         }
-        let table = gguf.tensor("token_embd.weight")?;
+        let table = gguf.tensor("token_embd.weight").map_err(Error::weights)?;
         let config = Self {
             family,
             hidden_size,
@@ -47,17 +55,20 @@ impl Config {
             num_hidden_layers: keys.count("block_count")?,
             num_attention_heads: heads,
             num_key_value_heads: metadata
-                .count(&keys.full("attention.head_count_kv"))?
+                .count(&keys.full("attention.head_count_kv"))
+                .map_err(Error::config)?
                 .unwrap_or(heads),
             head_dim,
             vocab_size: table.shape.first().copied().unwrap_or(0),
             max_position_embeddings: keys.count("context_length")?,
             rms_norm_eps: metadata
-                .number(&keys.full("attention.layer_norm_rms_epsilon"))?
+                .number(&keys.full("attention.layer_norm_rms_epsilon"))
+                .map_err(Error::config)?
                 .map_or(1e-6, |eps| eps as f32),
             rope: Rope {
                 theta: metadata
-                    .number(&keys.full("rope.freq_base"))?
+                    .number(&keys.full("rope.freq_base"))
+                    .map_err(Error::config)?
                     .unwrap_or(10_000.0),
                 scaling: keys.scaling(gguf)?,
                 // The converter reorders the rows of queries and keys of this family only.
@@ -87,7 +98,8 @@ impl Keys<'_> {
     fn count(&self, key: &str) -> Result<usize> {
         let key = self.full(key);
         self.metadata
-            .count(&key)?
+            .count(&key)
+            .map_err(Error::config)?
             .ok_or_else(|| Error::Config(format!("{key}: wanted a number, got none")))
     }
 
@@ -95,12 +107,15 @@ impl Keys<'_> {
         if let Ok(factors) = gguf.tensor("rope_freqs.weight") {
             return Ok(RopeScaling::Factors(factors.to_f32()?));
         }
-        let kind = self.metadata.text(&self.full("rope.scaling.type"))?;
+        let kind = self
+            .metadata
+            .text(&self.full("rope.scaling.type"))
+            .map_err(Error::config)?;
         match kind.unwrap_or("none") {
             "none" => Ok(RopeScaling::None),
             "linear" => {
                 let key = self.full("rope.scaling.factor");
-                let factor = self.metadata.number(&key)?;
+                let factor = self.metadata.number(&key).map_err(Error::config)?;
                 factor
                     .map(RopeScaling::Linear)
                     .ok_or_else(|| Error::Config(format!("{key}: wanted a number, got none")))

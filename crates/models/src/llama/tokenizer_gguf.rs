@@ -52,7 +52,10 @@ impl Tokenizer {
     /// [`Error::Tokenizer`] when it describes another type, or contradicts itself; [`Error::Config`] when a value has
     /// the wrong type.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
-        let kind = metadata.text("tokenizer.ggml.model")?.unwrap_or("none");
+        let kind = metadata
+            .text("tokenizer.ggml.model")
+            .map_err(Error::config)?
+            .unwrap_or("none");
         let (mut tokenizer, add_bos) = match kind {
             "gpt2" => pairs(metadata, pre_tokenizer_name(metadata)?)?,
             "gemma4" => pairs(metadata, "gemma4")?,
@@ -73,7 +76,8 @@ impl Tokenizer {
         tokenizer.bos = id("tokenizer.ggml.bos_token_id")?.or(tokenizer.bos);
         tokenizer.eos = id("tokenizer.ggml.eos_token_id")?.or(tokenizer.eos);
         tokenizer.add_bos = metadata
-            .bool("tokenizer.ggml.add_bos_token")?
+            .bool("tokenizer.ggml.add_bos_token")
+            .map_err(Error::config)?
             .unwrap_or(add_bos);
         Ok(tokenizer)
     }
@@ -82,17 +86,22 @@ impl Tokenizer {
 /// Returns the pre-tokenizer that the file names, or that of the model's family. Llama.cpp splits by its
 /// default in all files without a name; models of these two families were trained otherwise.
 fn pre_tokenizer_name(metadata: &Metadata) -> Result<&str> {
-    let stated = metadata.text("tokenizer.ggml.pre")?;
+    let stated = metadata.text("tokenizer.ggml.pre").map_err(Error::config)?;
     if let Some(name) = stated.filter(|name| !name.is_empty()) {
         return Ok(name);
     }
     let tokens = texts(metadata, "tokenizer.ggml.tokens")?;
     let has = |token: &str| tokens.iter().any(|one| one == token);
-    Ok(match metadata.text("general.architecture")? {
-        Some("qwen2" | "qwen3") => "qwen2",
-        Some("llama") if has("<|begin_of_text|>") && has("<|end_of_text|>") => "llama-bpe",
-        _ => "default",
-    })
+    Ok(
+        match metadata
+            .text("general.architecture")
+            .map_err(Error::config)?
+        {
+            Some("qwen2" | "qwen3") => "qwen2",
+            Some("llama") if has("<|begin_of_text|>") && has("<|end_of_text|>") => "llama-bpe",
+            _ => "default",
+        },
+    )
 }
 
 /// Returns the tokenizer of pairs, and whether its texts begin with BOS.
@@ -114,7 +123,8 @@ fn pairs(metadata: &Metadata, pre_tokenizer: &str) -> Result<(Tokenizer, bool)> 
     let add_bos = way.add_bos;
     set_up(&mut inner, way)?;
     let types = metadata
-        .integers("tokenizer.ggml.token_type")?
+        .integers("tokenizer.ggml.token_type")
+        .map_err(Error::config)?
         .unwrap_or_default();
     // All at once: the index that finds them in texts is rebuilt each time.
     let (mut special, mut added) = (Vec::new(), Vec::new());
@@ -163,7 +173,8 @@ pub(super) fn end_tokens(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<V
         )?);
     }
     let types = metadata
-        .integers("tokenizer.ggml.token_type")?
+        .integers("tokenizer.ggml.token_type")
+        .map_err(Error::config)?
         .unwrap_or_default();
     let marks: Vec<(&str, u32)> = tokens
         .iter()
@@ -186,7 +197,7 @@ pub(super) fn end_tokens(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<V
 }
 
 pub(super) fn texts<'a>(metadata: &'a Metadata, key: &str) -> Result<&'a [String]> {
-    match metadata.texts(key)? {
+    match metadata.texts(key).map_err(Error::config)? {
         Some(texts) if u32::try_from(texts.len()).is_ok() => Ok(texts),
         _ => Err(Error::Tokenizer(format!(
             "{key}: wanted a list of texts, got none"
@@ -207,7 +218,7 @@ fn merges(metadata: &Metadata) -> Result<Vec<(String, String)>> {
 }
 
 pub(super) fn token(metadata: &Metadata, key: &str, tokens: &[String]) -> Result<Option<u32>> {
-    match metadata.count(key)? {
+    match metadata.count(key).map_err(Error::config)? {
         Some(id) if id >= tokens.len() => Err(Error::Tokenizer(format!(
             "{key}: wanted a token below {}, got {id}",
             tokens.len()

@@ -56,7 +56,11 @@ impl Tokenizer {
 /// Returns the file's normalization; files of Llama's kind state none.
 fn normalization(metadata: &Metadata) -> Result<Normalization> {
     const KEY: &str = "tokenizer.ggml.precompiled_charsmap";
-    let charsmap = match metadata.integers(KEY)?.filter(|bytes| !bytes.is_empty()) {
+    let charsmap = match metadata
+        .integers(KEY)
+        .map_err(Error::config)?
+        .filter(|bytes| !bytes.is_empty())
+    {
         Some(bytes) => {
             // Bytes, which a file may call signed.
             let bytes: Vec<u8> = bytes.iter().map(|&byte| byte as u8).collect();
@@ -65,8 +69,14 @@ fn normalization(metadata: &Metadata) -> Result<Normalization> {
         }
         None => None,
     };
-    let truth =
-        |key: &str, otherwise: bool| Ok::<_, Error>(metadata.bool(key)?.unwrap_or(otherwise));
+    let truth = |key: &str, otherwise: bool| {
+        Ok::<_, Error>(
+            metadata
+                .bool(key)
+                .map_err(Error::config)?
+                .unwrap_or(otherwise),
+        )
+    };
     Ok(Normalization {
         charsmap,
         remove_extra_whitespaces: truth("tokenizer.ggml.remove_extra_whitespaces", false)?,
@@ -81,7 +91,10 @@ fn scores(metadata: &Metadata, n_tokens: usize) -> Result<Vec<f32>> {
         None => vec![0.0; n_tokens],
         Some(Value::List(List::Floats(scores))) => scores.iter().map(|&s| s as f32).collect(),
         Some(_) => {
-            let scores = metadata.integers(KEY)?.unwrap_or_default();
+            let scores = metadata
+                .integers(KEY)
+                .map_err(Error::config)?
+                .unwrap_or_default();
             scores.iter().map(|&score| score as f32).collect()
         }
     };
@@ -95,7 +108,7 @@ fn scores(metadata: &Metadata, n_tokens: usize) -> Result<Vec<f32>> {
 /// Returns a type for each token, where the file has them.
 fn types(metadata: &Metadata, n_tokens: usize) -> Result<Option<Vec<i64>>> {
     const KEY: &str = "tokenizer.ggml.token_type";
-    let types = metadata.integers(KEY)?;
+    let types = metadata.integers(KEY).map_err(Error::config)?;
     if let Some(types) = &types {
         enough(KEY, types.len(), n_tokens)?;
     }

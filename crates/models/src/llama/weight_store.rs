@@ -271,7 +271,7 @@ impl WeightStore {
 impl Tensor {
     fn to_array(&self) -> Result<Array> {
         match self {
-            Self::Gguf(tensor) => tensor.to_array(),
+            Self::Gguf(tensor) => tensor.to_array().map_err(Error::from),
             Self::Raw(tensor) => tensor.to_array(),
             Self::Shared(array) => Ok(array.array()),
             Self::SharedQuantized(weight) => Ok(weight.to_quantized().dequantize(Dtype::Float32)),

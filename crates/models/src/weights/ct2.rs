@@ -8,7 +8,8 @@
 
 use std::sync::Arc;
 
-use super::cursor::Cursor;
+use mlx::io::SourceCursor;
+
 use super::{Dtype, Format, RawTensor, Source, Weights};
 use crate::{Error, Result};
 
@@ -36,11 +37,11 @@ pub struct Ct2Header {
 /// # Errors
 /// [`Error::Weights`] when the file is malformed or of an unknown version.
 pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
-    let mut cursor = Cursor::new(&source);
+    let mut cursor = SourceCursor::new(&source);
     let header = read_header(&mut cursor)?;
     let version = header.version;
     let mut weights = Weights::new(Format::Ct2(header), []);
-    let n_variables = cursor.u32("number of variables")?;
+    let n_variables = cursor.u32("number of variables").map_err(Error::weights)?;
     for _ in 0..n_variables {
         let tensor = read_variable(&mut cursor, version)?;
         if weights.contains(&tensor.name) {
@@ -53,7 +54,7 @@ pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
     }
     attach_scales(&mut weights);
     if version >= 3 {
-        let n_aliases = cursor.u32("number of aliases")?;
+        let n_aliases = cursor.u32("number of aliases").map_err(Error::weights)?;
         for _ in 0..n_aliases {
             let (alias, name) = (
                 string(&mut cursor, "alias")?,
@@ -73,8 +74,8 @@ pub fn read_ct2(source: Arc<Source>) -> Result<Weights> {
     Ok(weights)
 }
 
-fn read_header(cursor: &mut Cursor<'_>) -> Result<Ct2Header> {
-    let version = cursor.u32("version")?;
+fn read_header(cursor: &mut SourceCursor<'_>) -> Result<Ct2Header> {
+    let version = cursor.u32("version").map_err(Error::weights)?;
     if !(1..=NEWEST).contains(&version) {
         return Err(Error::Weights(format!(
             "model.bin version: wanted 1 to {NEWEST}, got {version}"
@@ -82,7 +83,10 @@ fn read_header(cursor: &mut Cursor<'_>) -> Result<Ct2Header> {
     }
     let (spec, revision) = match version {
         1 => (String::new(), 1),
-        _ => (string(cursor, "specification")?, cursor.u32("revision")?),
+        _ => (
+            string(cursor, "specification")?,
+            cursor.u32("revision").map_err(Error::weights)?,
+        ),
     };
     Ok(Ct2Header {
         version,
@@ -91,30 +95,31 @@ fn read_header(cursor: &mut Cursor<'_>) -> Result<Ct2Header> {
     })
 }
 
-fn read_variable(cursor: &mut Cursor<'_>, version: u32) -> Result<RawTensor> {
+fn read_variable(cursor: &mut SourceCursor<'_>, version: u32) -> Result<RawTensor> {
     let name = string(cursor, "variable name")?;
-    let rank = cursor.u8("rank")?;
+    let rank = cursor.u8("rank").map_err(Error::weights)?;
     if rank > MAX_RANK {
         return Err(Error::Weights(format!(
             "{name}: wanted at most {MAX_RANK} dimensions, got {rank}"
         )));
     }
     let shape: Vec<usize> = (0..rank)
-        .map(|_| Ok(cursor.u32("dimension")? as usize))
+        .map(|_| Ok(cursor.u32("dimension").map_err(Error::weights)? as usize))
         .collect::<Result<_>>()?;
     let (dtype, n_bytes) = if version >= 4 {
         (
-            dtype_of_id(&name, cursor.u8("type")?)?,
-            u64::from(cursor.u32("size")?),
+            dtype_of_id(&name, cursor.u8("type").map_err(Error::weights)?)?,
+            u64::from(cursor.u32("size").map_err(Error::weights)?),
         )
     } else {
-        let dtype = dtype_of_size(&name, cursor.u8("element size")?)?;
+        let dtype = dtype_of_size(&name, cursor.u8("element size").map_err(Error::weights)?)?;
         (
             dtype,
-            u64::from(cursor.u32("number of elements")?) * dtype.size() as u64,
+            u64::from(cursor.u32("number of elements").map_err(Error::weights)?)
+                * dtype.size() as u64,
         )
     };
-    let tensor = RawTensor::new(name, shape, dtype, Arc::clone(cursor.source), cursor.at)?;
+    let tensor = RawTensor::new(name, shape, dtype, Arc::clone(cursor.source()), cursor.at())?;
     if tensor.n_bytes() as u64 != n_bytes {
         return Err(Error::Weights(format!(
             "{}: wanted {} bytes for {dtype:?} {:?}, got {n_bytes}",
@@ -123,7 +128,7 @@ fn read_variable(cursor: &mut Cursor<'_>, version: u32) -> Result<RawTensor> {
             tensor.shape
         )));
     }
-    cursor.at += n_bytes;
+    cursor.skip(n_bytes);
     Ok(tensor)
 }
 
@@ -173,9 +178,9 @@ fn attach_scales(weights: &mut Weights) {
 }
 
 /// A string: its length, its bytes, and a zero that the length counts.
-fn string(cursor: &mut Cursor<'_>, what: &str) -> Result<String> {
-    let length = usize::from(cursor.u16(what)?);
-    let bytes = cursor.take(length, what)?;
+fn string(cursor: &mut SourceCursor<'_>, what: &str) -> Result<String> {
+    let length = usize::from(cursor.u16(what).map_err(Error::weights)?);
+    let bytes = cursor.take(length, what).map_err(Error::weights)?;
     let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
     match std::str::from_utf8(text) {
         Ok(text) => Ok(text.to_string()),

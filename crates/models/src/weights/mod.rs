@@ -7,18 +7,17 @@
 mod array;
 mod contiguous;
 mod ct2;
-mod cursor;
 pub mod gguf;
 mod load;
 mod map;
 mod safetensors;
-mod source;
 mod tensor;
+
+pub use mlx::io::Source;
 
 pub use ct2::{Ct2Header, read_ct2};
 pub use map::{Format, Weights};
 pub use safetensors::read_safetensors;
-pub use source::Source;
 pub use tensor::{Dtype, RawTensor};
 
 pub(crate) use contiguous::{Request, contiguous};

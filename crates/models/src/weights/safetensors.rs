@@ -19,7 +19,7 @@ const MAX_HEADER: u64 = 100_000_000;
 /// # Errors
 /// [`Error::Weights`] when the file is malformed.
 pub fn read_safetensors(source: Arc<Source>) -> Result<Weights> {
-    let prefix = source.read(0, 8)?;
+    let prefix = source.read(0, 8).map_err(Error::weights)?;
     let length = u64::from_le_bytes(std::array::from_fn(|i| prefix[i]));
     if length > MAX_HEADER || length > source.len() - 8 {
         return Err(Error::Weights(format!(
@@ -27,7 +27,7 @@ pub fn read_safetensors(source: Arc<Source>) -> Result<Weights> {
             source.len() - 8
         )));
     }
-    let header = source.read(8, length as usize)?;
+    let header = source.read(8, length as usize).map_err(Error::weights)?;
     // Reading as metadata also checks that shapes, types and offsets agree.
     let metadata: Metadata = serde_json::from_slice(&header)
         .map_err(|error| Error::Weights(format!("header: {error}")))?;

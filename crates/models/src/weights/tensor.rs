@@ -124,12 +124,16 @@ impl RawTensor {
                 self.name
             )));
         }
-        self.source.read(self.offset, self.n_bytes())
+        self.source
+            .read(self.offset, self.n_bytes())
+            .map_err(Error::from)
     }
 
     /// Reads stored bytes from the byte `start` of the tensor on; the type must not be [`Dtype::Other`].
     pub(crate) fn read_into(&self, start: usize, out: &mut [u8]) -> Result<()> {
-        self.source.read_into(self.offset + start as u64, out)
+        self.source
+            .read_into(self.offset + start as u64, out)
+            .map_err(Error::from)
     }
 
     /// Reads the values as 32-bit floats, dequantized when they are quantized.

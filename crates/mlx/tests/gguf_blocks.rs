@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use gguf_file::GgufWriter;
 use half::f16;
-use mlx_models::weights::Source;
-use mlx_models::weights::gguf::{GgmlType, Gguf, GgufTensor};
+use mlx::io::Source;
+use mlx::io::gguf::{GgmlType, Gguf, GgufTensor};
 use rstest::rstest;
 
 /// A matrix of blocks with bytes from a seed, and those bytes.

@@ -1,5 +1,7 @@
 //! The tensor types of GGUF files.
 
+use crate::Dtype;
+
 /// The type of a tensor: plain numbers, or quantized blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(non_camel_case_types)]
@@ -65,6 +67,18 @@ const TYPES: [(GgmlType, u32, usize, usize); 18] = [
     (GgmlType::BF16, 30, 1, 2),
 ];
 
+/// Every type of plain numbers.
+const PLAIN: [(GgmlType, Dtype); 8] = [
+    (GgmlType::F32, Dtype::Float32),
+    (GgmlType::F16, Dtype::Float16),
+    (GgmlType::BF16, Dtype::Bfloat16),
+    (GgmlType::F64, Dtype::Float64),
+    (GgmlType::I8, Dtype::Int8),
+    (GgmlType::I16, Dtype::Int16),
+    (GgmlType::I32, Dtype::Int32),
+    (GgmlType::I64, Dtype::Int64),
+];
+
 impl GgmlType {
     /// Returns every supported type.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -92,6 +106,16 @@ impl GgmlType {
     /// Returns the number of bytes in a block.
     pub fn block_bytes(self) -> usize {
         self.entry().3
+    }
+
+    /// Returns the dtype of plain numbers.
+    pub fn dtype(self) -> Option<Dtype> {
+        PLAIN.iter().find(|of| of.0 == self).map(|of| of.1)
+    }
+
+    /// Returns the type of plain numbers of a dtype, if there is one.
+    pub fn of_dtype(dtype: Dtype) -> Option<Self> {
+        PLAIN.iter().find(|of| of.1 == dtype).map(|of| of.0)
     }
 
     /// Returns whether the values are in blocks that share scales.

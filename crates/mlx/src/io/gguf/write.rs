@@ -1,62 +1,25 @@
 //! Writing GGUF, the format of llama.cpp: metadata, names, types and places, and then the elements.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{Read, Write, copy, repeat};
 use std::path::Path;
 
-use super::fault;
-use super::write::{STREAM, write};
+use super::kind::GgmlType;
+use super::layout::{ALIGNMENT, ALIGNMENT_KEY, LIST, MAGIC, MAX_AXES, TEXT, value_type};
+use super::value::GgufValue;
+use crate::io::fault;
+use crate::io::write::{STREAM, write};
 use crate::{Array, Dtype, Result, eval};
 
 const OP: &str = "save_gguf";
 const VERSION: u32 = 3;
-/// Where the elements of an array may begin, unless the metadata say otherwise.
-const ALIGNMENT: u64 = 32;
-const TEXT: u32 = 8;
-const LIST: u32 = 9;
-/// The most axes that a reader takes.
-const MAX_AXES: usize = 8;
-
-/// A value of a GGUF file's metadata: a text, texts, or an array of one axis at most.
-#[derive(Clone, Debug)]
-pub enum GgufValue {
-    /// One text.
-    Text(String),
-    /// A list of texts.
-    Texts(Vec<String>),
-    /// A number, or a list of numbers.
-    Array(Array),
-}
-
-impl From<&str> for GgufValue {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for GgufValue {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<Vec<String>> for GgufValue {
-    fn from(texts: Vec<String>) -> Self {
-        Self::Texts(texts)
-    }
-}
-
-impl From<Array> for GgufValue {
-    fn from(array: Array) -> Self {
-        Self::Array(array)
-    }
-}
 
 /// Computes arrays and saves them in a GGUF file with `metadata`, which may be empty: Python's `mx.save_gguf`.
 ///
 /// The file is replaced whole or not at all. Types are those of GGUF: floats, and signed integers. Packed weights are not
-/// written as blocks of GGUF. Such files are read by the crate `mlx-models`, and by Python MLX, which has `bfloat16` as
-/// `float16` and refuses `int64` and `float64`.
+/// written as blocks of GGUF. Such files are read by [`load_gguf`](super::load_gguf), and by Python MLX, which has
+/// `bfloat16` as `float16` and refuses `int64` and `float64`. Arrays begin at multiples of the `general.alignment` of the
+/// metadata, or of 32 bytes.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -70,7 +33,7 @@ impl From<Array> for GgufValue {
 ///
 /// # Errors
 /// When an array cannot be computed or is of a dtype that GGUF has nothing for, a name is there twice, metadata have more
-/// than one axis, or the file cannot be written.
+/// than one axis, or an alignment that is no power of two, or the file cannot be written.
 #[track_caller]
 pub fn save_gguf<'a, N: AsRef<str>>(
     path: impl AsRef<Path>,
@@ -100,6 +63,7 @@ pub fn save_gguf_to<'a, N: AsRef<str>>(
 struct Contents<'a> {
     header: Vec<u8>,
     arrays: Vec<&'a Array>,
+    alignment: u64,
 }
 
 impl<'a> Contents<'a> {
@@ -122,7 +86,9 @@ impl<'a> Contents<'a> {
         if names.len() != named.len() {
             return Err(fault(OP, path, "wanted different names, got one twice"));
         }
-        let mut header = b"GGUF".to_vec();
+        let alignment = alignment(metadata)?
+            .map_err(|text| fault(OP, path, format!("{ALIGNMENT_KEY}: {text}")))?;
+        let mut header = MAGIC.to_vec();
         header.extend(VERSION.to_le_bytes());
         header.extend((named.len() as u64).to_le_bytes());
         header.extend((metadata.len() as u64).to_le_bytes());
@@ -135,12 +101,14 @@ impl<'a> Contents<'a> {
         for (name, array) in &named {
             put_info(&mut header, name, array, offset)?
                 .map_err(|text| fault(OP, path, format!("{name}: {text}")))?;
-            offset += (array.nbytes()? as u64).next_multiple_of(ALIGNMENT);
+            offset += (array.nbytes()? as u64).next_multiple_of(alignment);
         }
-        pad(&mut header);
+        let start = (header.len() as u64).next_multiple_of(alignment);
+        header.resize(usize::try_from(start).unwrap_or(header.len()), 0);
         Ok(Self {
             header,
             arrays: named.into_iter().map(|(_, array)| array).collect(),
+            alignment,
         })
     }
 
@@ -150,12 +118,11 @@ impl<'a> Contents<'a> {
         to.write_all(&self.header).map_err(failed)?;
         for array in &self.arrays {
             let len = array.nbytes()? as u64;
-            let gap = len.next_multiple_of(ALIGNMENT) - len;
-            let zeros = [0; ALIGNMENT as usize];
+            let gap = len.next_multiple_of(self.alignment) - len;
             array
                 .with_bytes(OP, |bytes| {
                     to.write_all(bytes)?;
-                    to.write_all(&zeros[..gap as usize])
+                    copy(&mut repeat(0).take(gap), to).map(drop)
                 })?
                 .map_err(failed)?;
         }
@@ -163,8 +130,24 @@ impl<'a> Contents<'a> {
     }
 }
 
-fn pad(bytes: &mut Vec<u8>) {
-    bytes.resize(bytes.len().next_multiple_of(ALIGNMENT as usize), 0);
+/// Returns where arrays begin, as the metadata state it, or says why they cannot.
+#[track_caller]
+fn alignment(metadata: &BTreeMap<String, GgufValue>) -> Result<std::result::Result<u64, String>> {
+    let Some(value) = metadata.get(ALIGNMENT_KEY) else {
+        return Ok(Ok(ALIGNMENT));
+    };
+    let stated = match value {
+        GgufValue::Array(array) if array.ndim()? == 0 && array.dtype()?.is_integer() => {
+            // Larger ones of 64 bits become negative.
+            Some(array.astype(Dtype::Int64).item::<i64>()?)
+        }
+        _ => None,
+    };
+    let stated = stated.and_then(|number| u32::try_from(number).ok());
+    Ok(match stated {
+        Some(number) if number.is_power_of_two() => Ok(number.into()),
+        _ => Err(format!("wanted a power of two, got {value:?}")),
+    })
 }
 
 fn put_text(to: &mut Vec<u8>, text: &str) {
@@ -219,11 +202,11 @@ fn put_info(
     offset: u64,
 ) -> Result<std::result::Result<(), String>> {
     let array_type = array.array_type()?;
-    let Some(kind) = tensor_type(array_type.dtype) else {
+    let Some(kind) = GgmlType::of_dtype(array_type.dtype) else {
         return Ok(Err(format!("GGUF has no arrays of {}", array_type.dtype)));
     };
     let shape = &array_type.shape;
-    if shape.len() > MAX_AXES {
+    if shape.len() > MAX_AXES as usize {
         return Ok(Err(format!(
             "wanted {MAX_AXES} axes at most, got {}",
             shape.len()
@@ -235,40 +218,7 @@ fn put_info(
     for &size in shape.iter().rev() {
         to.extend(u64::try_from(size).unwrap_or(0).to_le_bytes());
     }
-    to.extend(kind.to_le_bytes());
+    to.extend(kind.id().to_le_bytes());
     to.extend(offset.to_le_bytes());
     Ok(Ok(()))
-}
-
-/// Returns GGUF's number for elements of a dtype.
-fn tensor_type(dtype: Dtype) -> Option<u32> {
-    Some(match dtype {
-        Dtype::Float32 => 0,
-        Dtype::Float16 => 1,
-        Dtype::Int8 => 24,
-        Dtype::Int16 => 25,
-        Dtype::Int32 => 26,
-        Dtype::Int64 => 27,
-        Dtype::Float64 => 28,
-        Dtype::Bfloat16 => 30,
-        _ => return None,
-    })
-}
-
-/// Returns GGUF's number for metadata of a dtype.
-fn value_type(dtype: Dtype) -> Option<u32> {
-    Some(match dtype {
-        Dtype::Uint8 => 0,
-        Dtype::Int8 => 1,
-        Dtype::Uint16 => 2,
-        Dtype::Int16 => 3,
-        Dtype::Uint32 => 4,
-        Dtype::Int32 => 5,
-        Dtype::Float32 => 6,
-        Dtype::Bool => 7,
-        Dtype::Uint64 => 10,
-        Dtype::Int64 => 11,
-        Dtype::Float64 => 12,
-        _ => return None,
-    })
 }

@@ -1,7 +1,7 @@
 //! GGUF files written by hand, right ones and wrong ones.
 #![allow(dead_code)]
 
-use mlx_models::weights::gguf::GgmlType;
+use mlx::io::gguf::GgmlType;
 
 /// A file in the making.
 #[derive(Clone)]

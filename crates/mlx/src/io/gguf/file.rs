@@ -5,21 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::kind::GgmlType;
+use super::layout::{ALIGNMENT, ALIGNMENT_KEY, MAGIC, MAX_AXES};
 use super::metadata::{Metadata, text};
 use super::tensor::GgufTensor;
-use crate::weights::cursor::Cursor;
-use crate::weights::map::named;
-use crate::weights::source::Source;
+use crate::io::{Source, SourceCursor};
 use crate::{Error, Result};
-
-/// The magic bytes.
-const MAGIC: [u8; 4] = *b"GGUF";
-
-/// The alignment of tensors unless the metadata states another.
-const ALIGNMENT: u64 = 32;
-
-/// Max number of axes.
-const MAX_AXES: u32 = 4;
 
 /// An open GGUF file: the metadata of its model, and its tensors.
 #[derive(Clone, Debug)]
@@ -35,11 +25,9 @@ impl Gguf {
     /// Opens a file; the bytes of tensors are read on demand.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::Weights`] when it is malformed or has tensors of an
-    /// unsupported type.
+    /// When it cannot be read, is malformed or has tensors of an unsupported type.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        Self::read(&Arc::new(Source::open(path)?)).map_err(|error| named(error, path))
+        Self::read(&Arc::new(Source::open_for("gguf", path.as_ref())?))
     }
 
     /// Reads the headers of an open file.
@@ -47,10 +35,10 @@ impl Gguf {
     /// # Errors
     /// As for [`Gguf::open`].
     pub fn read(source: &Arc<Source>) -> Result<Self> {
-        let mut cursor = Cursor::new(source);
+        let mut cursor = SourceCursor::new(source);
         let magic = cursor.take(4, "gguf")?;
         if magic != MAGIC {
-            return Err(Error::Weights(format!(
+            return Err(source.fault(format!(
                 "gguf: wanted a file that begins with {MAGIC:?}, got {magic:?}"
             )));
         }
@@ -62,9 +50,7 @@ impl Gguf {
             } else {
                 ""
             };
-            return Err(Error::Weights(format!(
-                "gguf version: wanted 2 or 3, got {version}{hint}"
-            )));
+            return Err(source.fault(format!("gguf version: wanted 2 or 3, got {version}{hint}")));
         }
         let n_tensors = cursor.u64("number of tensors")?;
         let n_metadata = cursor.u64("number of metadata")?;
@@ -72,16 +58,16 @@ impl Gguf {
         let infos = (0..n_tensors)
             .map(|_| Info::read(&mut cursor))
             .collect::<Result<Vec<_>>>()?;
-        let start = data_start(&metadata, cursor.at)?;
-        check_overlap(&infos)?;
+        let start = data_start(source, &metadata, cursor.at())?;
+        check_overlap(source, &infos)?;
         let mut tensors = BTreeMap::new();
         for info in infos {
             let tensor = info.place(source, start)?;
             let name = tensor.name.clone();
             if tensors.insert(name.clone(), tensor).is_some() {
-                return Err(Error::Weights(format!(
-                    "{name}: wanted one tensor of this name, got two"
-                )));
+                return Err(
+                    source.fault(format!("{name}: wanted one tensor of this name, got two"))
+                );
             }
         }
         Ok(Self {
@@ -94,11 +80,11 @@ impl Gguf {
     /// Returns a tensor.
     ///
     /// # Errors
-    /// [`Error::Weights`] when there is none of this name.
+    /// When there is none of this name.
+    #[track_caller]
     pub fn tensor(&self, name: &str) -> Result<&GgufTensor> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| Error::Weights(format!("{name}: wanted a tensor, got none")))
+        let found = self.tensors.get(name);
+        found.ok_or_else(|| Error::op("gguf", format!("{name}: wanted a tensor, got none")))
     }
 
     /// Returns the tensors in the order of their names.
@@ -118,26 +104,27 @@ struct Info {
 }
 
 impl Info {
-    fn read(cursor: &mut Cursor<'_>) -> Result<Self> {
+    fn read(cursor: &mut SourceCursor<'_>) -> Result<Self> {
+        let source = cursor.source();
         let name = text(cursor, "tensor name")?;
         let n_axes = cursor.u32(&name)?;
         if n_axes > MAX_AXES {
-            return Err(Error::Weights(format!(
+            return Err(source.fault(format!(
                 "{name}: wanted at most {MAX_AXES} axes, got {n_axes}"
             )));
         }
         let mut shape = (0..n_axes)
-            .map(|_| axis(cursor.u64(&name)?, &name))
+            .map(|_| axis(source, cursor.u64(&name)?, &name))
             .collect::<Result<Vec<usize>>>()?;
         // Files have the innermost axis first.
         shape.reverse();
         let id = cursor.u32(&name)?;
         let kind = GgmlType::from_id(id).ok_or_else(|| {
             let known: Vec<_> = GgmlType::all().collect();
-            Error::Weights(format!("{name}: wanted a type among {known:?}, got {id}"))
+            source.fault(format!("{name}: wanted a type among {known:?}, got {id}"))
         })?;
         let offset = cursor.u64(&name)?;
-        let n_bytes = n_bytes(&name, &shape, kind)?;
+        let n_bytes = n_bytes(source, &name, &shape, kind)?;
         Ok(Self {
             name,
             shape,
@@ -156,7 +143,7 @@ impl Info {
             offset,
         } = self;
         if offset % start.alignment != 0 {
-            return Err(Error::Weights(format!(
+            return Err(source.fault(format!(
                 "{name}: wanted bytes at a multiple of {}, got {offset}",
                 start.alignment
             )));
@@ -172,7 +159,7 @@ impl Info {
                 begin,
                 n_bytes as usize,
             )),
-            _ => Err(Error::Weights(format!(
+            _ => Err(source.fault(format!(
                 "{name}: wanted {n_bytes} bytes at {offset} behind the header, got a file of {} bytes",
                 source.len()
             ))),
@@ -181,19 +168,19 @@ impl Info {
 }
 
 /// Checks that the sizes fit MLX's.
-fn axis(size: u64, name: &str) -> Result<usize> {
+fn axis(source: &Source, size: u64, name: &str) -> Result<usize> {
     match i32::try_from(size) {
-        Ok(size) if size > 0 => Ok(size as usize),
-        _ => Err(Error::Weights(format!(
-            "{name}: wanted sizes from 1 to 2^31 - 1, got {size}"
+        Ok(size) => Ok(size as usize),
+        Err(_) => Err(source.fault(format!(
+            "{name}: wanted sizes from 0 to 2^31 - 1, got {size}"
         ))),
     }
 }
 
-fn n_bytes(name: &str, shape: &[usize], kind: GgmlType) -> Result<u64> {
+fn n_bytes(source: &Source, name: &str, shape: &[usize], kind: GgmlType) -> Result<u64> {
     let inner = shape.last().copied().unwrap_or(1);
     if inner % kind.block_len() != 0 {
-        return Err(Error::Weights(format!(
+        return Err(source.fault(format!(
             "{name}: wanted rows of a multiple of {} for {kind:?}, got {shape:?}",
             kind.block_len()
         )));
@@ -204,7 +191,7 @@ fn n_bytes(name: &str, shape: &[usize], kind: GgmlType) -> Result<u64> {
         .map(|n| n / kind.block_len() as u64);
     let bytes = blocks.and_then(|n| n.checked_mul(kind.block_bytes() as u64));
     bytes.ok_or_else(|| {
-        Error::Weights(format!(
+        source.fault(format!(
             "{name}: wanted fewer than 2^64 bytes, got {shape:?}"
         ))
     })
@@ -217,12 +204,12 @@ struct Start {
     alignment: u64,
 }
 
-fn data_start(metadata: &Metadata, header: u64) -> Result<Start> {
-    let alignment = match metadata.count("general.alignment")? {
+fn data_start(source: &Source, metadata: &Metadata, header: u64) -> Result<Start> {
+    let alignment = match metadata.count(ALIGNMENT_KEY)? {
         Some(alignment) if alignment.is_power_of_two() => alignment as u64,
         Some(alignment) => {
-            return Err(Error::Weights(format!(
-                "general.alignment: wanted a power of two, got {alignment}"
+            return Err(source.fault(format!(
+                "{ALIGNMENT_KEY}: wanted a power of two, got {alignment}"
             )));
         }
         None => ALIGNMENT,
@@ -233,14 +220,14 @@ fn data_start(metadata: &Metadata, header: u64) -> Result<Start> {
 }
 
 /// Checks that no two tensors share bytes.
-fn check_overlap(infos: &[Info]) -> Result<()> {
+fn check_overlap(source: &Source, infos: &[Info]) -> Result<()> {
     let mut order: Vec<&Info> = infos.iter().collect();
     order.sort_by_key(|info| info.offset);
     for pair in order.windows(2) {
         if let [first, second] = pair
             && first.offset.saturating_add(first.n_bytes) > second.offset
         {
-            return Err(Error::Weights(format!(
+            return Err(source.fault(format!(
                 "{}: wanted bytes behind those of {}, which has {} at {}, got {}",
                 second.name, first.name, first.n_bytes, first.offset, second.offset
             )));

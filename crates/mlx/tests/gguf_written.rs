@@ -1,10 +1,10 @@
-//! GGUF files that `mlx` writes, as the reader of this crate has them.
+//! GGUF files that `mlx` writes, as they are read.
 
 use std::collections::BTreeMap;
 
+use mlx::io::gguf::Gguf;
 use mlx::io::{GgufValue, save_gguf, save_gguf_to};
 use mlx::{Array, Dtype, array};
-use mlx_models::weights::gguf::Gguf;
 
 fn arrays() -> BTreeMap<&'static str, Array> {
     let x = array!([[1.0, -2.5, 3.0], [4.0, 5.0, 6.5]]);
@@ -18,7 +18,7 @@ fn arrays() -> BTreeMap<&'static str, Array> {
 }
 
 #[test]
-fn written_files_are_read_with_their_values() -> anyhow::Result<()> {
+fn written_files_are_read_with_their_values() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("x.gguf");
     let arrays = arrays();

@@ -6,11 +6,11 @@ mod gguf_file;
 use std::sync::Arc;
 
 use gguf_file::{GgufWriter, Tensor, string};
-use mlx_models::weights::Source;
-use mlx_models::weights::gguf::{GgmlType, Gguf, List, Value};
+use mlx::io::Source;
+use mlx::io::gguf::{GgmlType, Gguf, List, Value};
 use rstest::rstest;
 
-fn read(bytes: Vec<u8>) -> mlx_models::Result<Gguf> {
+fn read(bytes: Vec<u8>) -> mlx::Result<Gguf> {
     Gguf::read(&Arc::new(Source::from_bytes(bytes)))
 }
 
@@ -153,9 +153,8 @@ fn broken(change: impl FnOnce(&mut Tensor)) -> Vec<u8> {
 #[rstest]
 #[case::unknown_type(broken(|t| t.kind = 16), "x: wanted a type among")]
 #[case::removed_type(broken(|t| t.kind = 4), "got 4")]
-#[case::too_many_axes(broken(|t| t.shape = vec![1; 5]), "x: wanted at most 4 axes, got 5")]
-#[case::absurd_size(broken(|t| t.shape = vec![1 << 40, 32]), "x: wanted sizes from 1 to 2^31 - 1, got 1099511627776")]
-#[case::no_size(broken(|t| t.shape = vec![0, 32]), "got 0")]
+#[case::too_many_axes(broken(|t| t.shape = vec![1; 9]), "x: wanted at most 8 axes, got 9")]
+#[case::absurd_size(broken(|t| t.shape = vec![1 << 40, 32]), "x: wanted sizes from 0 to 2^31 - 1, got 1099511627776")]
 #[case::overflow(broken(|t| t.shape = vec![2_147_483_616; 4]), "x: wanted fewer than 2^64 bytes")]
 #[case::too_large(broken(|t| t.shape = vec![2_147_483_616; 2]), "got a file of")]
 #[case::part_of_a_block(broken(|t| t.shape = vec![4, 16]), "x: wanted rows of a multiple of 32")]
