@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use mlx::random::{self, NormalOptions};
-use mlx::{Array, Ellipsis, NewAxis, RangeExt, Scalar, array, keepdims};
+use mlx::{Array, Ellipsis, NewAxis, RangeExt, Result, Scalar, array, keepdims};
 use rstest::rstest;
 
 fn close(got: &Array, want: &[f32]) {
@@ -522,5 +522,65 @@ fn a_convolution_takes_a_stride_alone() -> mlx::Result<()> {
     let (x, w) = (mlx::ones([1, 5, 5, 1]), mlx::ones([1, 3, 3, 1]));
     assert_eq!(mlx::conv2d(&x, &w, 2).shape()?, [1, 2, 2, 1]);
     assert_eq!(mlx::conv2d(&x, &w, (2, 1)).shape()?, [1, 3, 3, 1]);
+    Ok(())
+}
+
+#[test]
+fn short_forms_have_pythons_defaults() -> Result<()> {
+    let x = array!([[1.0, 2.0], [3.0, 4.0]]);
+    assert_eq!(mlx::tril(&x).to_vec::<f32>()?, [1.0, 0.0, 3.0, 4.0]);
+    assert_eq!(mlx::triu_with(&x, 1).to_vec::<f32>()?, [0.0, 2.0, 0.0, 0.0]);
+    assert_eq!(mlx::diag(&x).to_vec::<f32>()?, [1.0, 4.0]);
+    assert_eq!(mlx::diag_with(&x, -1).to_vec::<f32>()?, [3.0]);
+    let (a, v) = (array!([1.0, 2.0, 3.0]), array!([0.0, 1.0, 0.5]));
+    assert_eq!(
+        mlx::convolve(&a, &v).to_vec::<f32>()?,
+        [0.0, 1.0, 2.5, 4.0, 1.5]
+    );
+    let same = mlx::convolve_with(&a, &v, mlx::ConvolveMode::Same);
+    assert_eq!(same.to_vec::<f32>()?, [1.0, 2.5, 4.0]);
+    let shifted = mlx::fft::fftshift(&mlx::arange(5));
+    assert_eq!(shifted.to_vec::<i32>()?, [3, 4, 0, 1, 2]);
+    assert_eq!(
+        mlx::fft::ifftshift(&shifted).to_vec::<i32>()?,
+        [0, 1, 2, 3, 4]
+    );
+    Ok(())
+}
+
+#[test]
+fn numbers_are_arrays_and_names_are_pythons() -> Result<()> {
+    let x = mlx::Array::from(2.5);
+    assert_eq!(x.array_type()?.to_string(), "float32[]");
+    assert_eq!(mlx::Array::from(3_u8).dtype()?, mlx::uint8);
+    let chosen = mlx::r#where(&array!([true, false]), 1.0, array!([5.0, 6.0]));
+    assert_eq!(chosen.to_vec::<f32>()?, [1.0, 6.0]);
+    assert_eq!(chosen.index((mlx::newaxis, ..)).shape()?, [1, 2]);
+    mlx::eval(std::collections::BTreeMap::from([("x", x)]))?;
+    assert!(mlx::get_peak_memory() >= mlx::get_active_memory());
+    assert_eq!(mlx::get_cache_memory(), mlx::memory::usage()?.cache);
+    assert_eq!(
+        mlx::default_stream(mlx::Device::cpu())?.device(),
+        mlx::Device::Cpu
+    );
+    let packed = mlx::quantize(mlx::ones([32, 64]), mlx::Quantization::default())?;
+    let product = mlx::quantized_matmul(mlx::ones([1, 64]), &packed, true);
+    assert_eq!(
+        product.to_vec::<f32>()?,
+        mlx::dequantize(&packed, None).sum(1).to_vec::<f32>()?
+    );
+    Ok(())
+}
+
+#[test]
+fn axes_of_vmap_are_numbers_lists_and_tuples() -> Result<()> {
+    let (x, y) = (array!([[1.0, 2.0], [3.0, 4.0]]), array!([10.0, 20.0]));
+    let add = |x: &mlx::Array, y: &mlx::Array| x + y;
+    let by_columns = mlx::vmap(add).in_axes((1, 0))(&x, &y)?;
+    assert_eq!(by_columns.to_vec::<f32>()?, [11.0, 13.0, 22.0, 24.0]);
+    let shared = mlx::vmap(add).in_axes((Some(0), None))(&x, &y)?;
+    assert_eq!(shared.to_vec::<f32>()?, [11.0, 22.0, 13.0, 24.0]);
+    let by_first = mlx::vmap(add).in_axes(0)(&x, &y)?;
+    assert_eq!(by_first.to_vec::<f32>()?, [11.0, 12.0, 23.0, 24.0]);
     Ok(())
 }
