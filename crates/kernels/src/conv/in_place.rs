@@ -94,7 +94,7 @@ impl WithSimd for InPlace<'_, '_> {
                         let seen = seen(axis, self.pixel + pixel);
                         sums.at_edge(simd, pixel, seen, out);
                     }
-                    // Two registers of a pixel are a whole line of the cache each, read one after the other.
+                    // Two registers together, so that the input and the output are read and written in order.
                     if !plan.registers.is_multiple_of(2) {
                         sums.range::<0>(simd, (from, to), out);
                     } else if register.is_multiple_of(2) {

@@ -7,7 +7,7 @@ use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 /// The longest buffer that is kept, in numbers.
 const MAX_KEPT_LEN: usize = 6 << 20;
 /// How many buffers a thread keeps.
-const MAX_KEPT: usize = 3;
+const MAX_KEPT: usize = 4;
 /// The numbers of a cache line.
 const LINE: usize = 16;
 
@@ -24,6 +24,14 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new(len: usize) -> Self {
+        if len == 0 {
+            // Takes no kept buffer from who needs one.
+            return Self {
+                numbers: Vec::new(),
+                start: 0,
+                len,
+            };
+        }
         let mut kept = KEPT.take();
         let fits = |numbers: &Vec<f32>| numbers.len() >= len + LINE;
         let numbers = match kept.iter().position(fits) {
@@ -63,7 +71,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.numbers.len() > MAX_KEPT_LEN {
+        if self.numbers.is_empty() || self.numbers.len() > MAX_KEPT_LEN {
             return;
         }
         // In order of length, so that the shortest that fits is taken; the shortest gives way.

@@ -5,14 +5,21 @@ use mlx_kernels::{Addend, MatmulShape, StridedMatrices};
 use super::layout::{error_text, input, output, size};
 use super::product::{Transposed, into_f32, multiply, product, transposed, widened};
 use super::{Stored, by_dtype};
+use crate::Dtype;
 use crate::ffi::host::{HostInput, HostOutput, Layout};
 
 /// Up to this many vectors a transposed matrix is read row by row; more are worth packing it.
 const MAX_VECTORS_BY_ROWS: usize = 64;
+/// The same for `bfloat16` where matrix tiles multiply it.
+const MAX_VECTORS_BESIDE_TILES: usize = 4;
 
 /// The sizes of a product that is computed row by row of a transposed matrix.
 fn by_rows(a: Layout<'_>, b: Layout<'_>) -> Option<Transposed> {
-    let most = MAX_VECTORS_BY_ROWS;
+    let most = if a.dtype() == Dtype::Bfloat16 && mlx_kernels::has_matrix_tiles() {
+        MAX_VECTORS_BESIDE_TILES
+    } else {
+        MAX_VECTORS_BY_ROWS
+    };
     transposed(a, b).filter(|sizes| sizes.vectors <= most)
 }
 
