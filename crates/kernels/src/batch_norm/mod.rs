@@ -64,7 +64,7 @@ pub struct Affine<'a, T> {
 /// ```
 ///
 /// # Errors
-/// When there are no channels, or a length is not a number of rows or the number of channels.
+/// When there are no channels, or a length does not match them.
 pub fn batch_norm<T: Element>(
     x: &[T],
     affine: Affine<'_, T>,
