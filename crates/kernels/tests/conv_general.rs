@@ -280,6 +280,7 @@ fn follows_the_formula(#[case] n_axes: usize) {
 #[case::padded_by_more_than_the_kernel(6, (2, 1, 5, 1), (3, 17, 1))]
 #[case::depthwise_padded_by_more_than_the_kernel(6, (2, 1, 5, 1), (17, 17, 17))]
 #[case::as_large_as_the_input(21, (19, 1, 1, 1), (5, 12, 1))]
+#[case::two_groups_of_many_outputs(33, (3, 1, 1, 1), (6, 10, 2))]
 fn layers(
     #[case] input: usize,
     #[case] (kernel, stride, padding, kernel_dilation): (usize, usize, usize, usize),

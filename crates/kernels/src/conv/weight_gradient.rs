@@ -359,12 +359,15 @@ impl<N: Pod> WindowElements<'_, N> {
             let line = i * a.kernel_dilation * b.input + j * b.kernel_dilation;
             line * c.input + k * c.kernel_dilation
         };
-        let inside: Vec<(usize, usize, usize)> = runs
-            .iter()
-            .map(|&(place, channel, at, count)| {
-                (offset(place) * self.channels + channel, at, count)
-            })
-            .collect();
+        let mut inside: Vec<(usize, usize, usize)> = Vec::with_capacity(runs.len());
+        for &(place, channel, at, count) in &runs {
+            let from = offset(place) * self.channels + channel;
+            // Neighbours along the last axis are neighbours in memory too, if they have all channels.
+            match inside.last_mut() {
+                Some((before, _, so_far)) if *before + *so_far == from => *so_far += count,
+                _ => inside.push((from, at, count)),
+            }
+        }
         let first = self.first_output + first;
         for (row, out) in (first..first + rows).zip(out.chunks_exact_mut(tile)) {
             let (line, k) = (row / c.output, row % c.output);

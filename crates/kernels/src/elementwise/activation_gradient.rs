@@ -25,7 +25,7 @@ const LIMIT: f32 = 100.0;
 /// `1 / sqrt(2 pi)`.
 const INV_SQRT_TAU: f32 = 0.398_942_3;
 /// `2 * sqrt(2 / pi)`, and what the cube is multiplied by.
-const TANH_SCALE: f32 = 1.595_769_1;
+const TANH_SCALE: f32 = 1.595_769;
 const TANH_CUBE: f32 = 0.044_715;
 
 /// Writes the gradient of an activation at `x` to `out`, of which `g` is that of its result: of [`UnaryOp::Gelu`],
