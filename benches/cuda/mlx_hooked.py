@@ -1,0 +1,133 @@
+"""What MLX gives with the kernels of crates/mlx-sys/native/cuda in the place of its own, without Rust: values and gradients
+against doubles, and times. `MLX_CUDA_KERNELS=0` times MLX's own.
+
+    python3 benches/cuda/mlx_hooked.py LIBMLXC [norm] [quantized] ...
+
+LIBMLXC is the native library built for CUDA; Python's mlx must be of the same version and find its CUDA libraries.
+"""
+
+import ctypes
+import os
+import sys
+import time
+
+sys.setdlopenflags(os.RTLD_GLOBAL | os.RTLD_NOW)
+import mlx.core as mx
+import numpy as np
+import torch
+
+failures = []
+native = ctypes.CDLL(sys.argv[1], mode=os.RTLD_GLOBAL | os.RTLD_NOW)
+native.mlx_native_stream.restype = ctypes.c_void_p
+native.mlx_native_cuda_kernel_runs.restype = ctypes.c_uint64
+native.mlx_native_stream()
+is_on = os.environ.get("MLX_CUDA_KERNELS") != "0"
+DTYPES = {mx.float32: 3e-6, mx.float16: 2e-3, mx.bfloat16: 1.6e-2}
+
+
+def runs(name):
+    return native.mlx_native_cuda_kernel_runs(name.encode())
+
+
+def wide(a):
+    """The same numbers as doubles of PyTorch."""
+    return torch.from_numpy(np.array(a.astype(mx.float32))).cuda().double()
+
+
+def expect(what, got, want, limit):
+    got, want = wide(got), want.double()
+    error = ((got - want).abs().max() / want.abs().max().clamp_min(1e-30)).item()
+    if got.shape != want.shape or not error <= limit:
+        failures.append(what)
+        print(f"WRONG {what}: {error:.2e}, {tuple(got.shape)} for {tuple(want.shape)}")
+
+
+def ran(name, before, what):
+    if is_on and runs(name) == before:
+        failures.append(what)
+        print(f"NOT RUN {name}: {what}")
+
+
+def time_of(work, n=20):
+    """Microseconds of one of `n` results, the least of some evaluations."""
+    best = 1e9
+    for _ in range(6):
+        results = [work(i) for i in range(n)]
+        mx.synchronize()
+        start = time.perf_counter()
+        mx.eval(results)
+        mx.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return best / n * 1e6
+
+
+def normal(*shape, dtype=mx.float32):
+    return mx.random.normal(shape).astype(dtype)
+
+
+def norm():
+    for dtype, limit in DTYPES.items():
+        for shape in [(3, 5, 96), (2, 100), (4, 7), (2, 3, 4096), (1, 1)]:
+            x, w, b, g = normal(*shape, dtype=dtype), normal(shape[-1], dtype=dtype), normal(shape[-1], dtype=dtype), normal(*shape, dtype=dtype)
+            mx.eval(x, w, b, g)
+            for centered in (True, False):
+                name = "LayerNorm" if centered else "RMSNorm"
+                f = (lambda x, w, b: mx.fast.layer_norm(x, w, b, 1e-5)) if centered else (lambda x, w, b: mx.fast.rms_norm(x, w, 1e-5))
+                leaves = [wide(t).requires_grad_() for t in (x, w, b)]
+                xs, ws, bs = leaves
+                mean = xs.mean(-1, keepdim=True) if centered else 0
+                want = (xs - mean) * torch.rsqrt((xs - mean).square().mean(-1, keepdim=True) + 1e-5) * ws + (bs if centered else 0)
+                before = runs(name)
+                expect(f"{name} {dtype} {shape}", f(x, w, b), want.detach(), limit)
+                ran(name, before, shape)
+                before = runs(name + "VJP")
+                _, grads = mx.vjp(f, [x, w, b], [g])
+                wants = torch.autograd.grad(want, leaves[: 3 if centered else 2], wide(g))
+                for which, got, want_g in zip("xwb", grads, wants):
+                    expect(f"{name} {dtype} {shape} gradient of {which}", got, want_g, limit * 2)
+                ran(name + "VJP", before, shape)
+    x = normal(4, 6, 8).swapaxes(0, 1)
+    expect("transposed", mx.fast.layer_norm(x, None, None, 1e-5), torch.nn.functional.layer_norm(wide(x), (8,)), 3e-6)
+    x = normal(6, 8).T
+    expect("columns", mx.fast.layer_norm(x, None, None, 1e-5), torch.nn.functional.layer_norm(wide(x), (6,)), 3e-6)
+    expect("in place", mx.fast.layer_norm(x + 1, None, None, 1e-5) + 1, torch.nn.functional.layer_norm(wide(x) + 1, (6,)) + 1, 3e-6)
+    for dtype in (mx.float32, mx.bfloat16):
+        x, w, b = normal(8, 2048, 4096, dtype=dtype), normal(4096, dtype=dtype), normal(4096, dtype=dtype)
+        mx.eval(x, w, b)
+        print(f"layer_norm {dtype} [8, 2048, 4096]: {time_of(lambda i: mx.fast.layer_norm(x, w, b, 1e-5)):.1f} us")
+        f = lambda x, w, b: mx.fast.layer_norm(x, w, b, 1e-5)
+        print(f"  gradient {time_of(lambda i: mx.vjp(f, [x, w, b], [x])[1], n=6):.1f} us")
+    x, w = normal(4, 128, 1024), normal(1024)
+    mx.eval(x, w)
+    print(f"rms_norm [4, 128, 1024]: {time_of(lambda i: mx.fast.rms_norm(x, w, 1e-5), n=200):.1f} us")
+
+
+def quantized():
+    for dtype, limit in DTYPES.items():
+        for bits in (4, 8):
+            for group in (32, 64, 128):
+                for n_x, rows, size in [(1, 64, 256), (5, 96, 896), (16, 128, 512)]:
+                    packed = mx.quantize(normal(rows, size, dtype=dtype), group, bits)
+                    whole = wide(mx.dequantize(*[p.astype(mx.float32) if k else p for k, p in enumerate(packed)], group, bits))
+                    x = normal(n_x, size, dtype=dtype)
+                    before = runs("QuantizedMatmul")
+                    y = mx.quantized_matmul(x, *packed, True, group, bits)
+                    what = f"quantized {dtype} {bits} bits/{group} {n_x}x{rows}x{size}"
+                    expect(what, y, wide(x) @ whole.T, limit)
+                    ran("QuantizedMatmul", before, what)
+    for n, k in [(14336, 4096), (4096, 4096)]:
+        for bits, dtype in [(4, mx.bfloat16), (8, mx.bfloat16), (4, mx.float32)]:
+            packs = [mx.quantize(normal(n, k, dtype=dtype), 64, bits) for _ in range(8)]
+            mx.eval(packs)
+            for n_x in (1, 4, 8, 16):
+                x = normal(n_x, k, dtype=dtype)
+                mx.eval(x)
+                t = time_of(lambda i: mx.quantized_matmul(x, *packs[i % 8], True, 64, bits), n=96)
+                print(f"quantized {bits} bits/64 {dtype} {n_x}x{n}x{k}: {t:.1f} us")
+
+
+if __name__ == "__main__":
+    mx.random.seed(0)
+    for part in sys.argv[2:] or ["norm", "quantized"]:
+        globals()[part]()
+    print("all right" if not failures else f"{len(failures)} wrong", "kernels", "on" if is_on else "off")
