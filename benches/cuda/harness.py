@@ -63,6 +63,8 @@ class Kernel:
                 values.append(ctypes.c_void_p(0))
             elif isinstance(a, torch.Tensor):
                 values.append(ctypes.c_void_p(a.data_ptr()))
+            elif isinstance(a, bytes):
+                values.append(ctypes.create_string_buffer(a, len(a)))
             elif isinstance(a, int64):
                 values.append(ctypes.c_int64(a))
             elif isinstance(a, int):
@@ -111,7 +113,8 @@ def copy_bandwidth():
     """Bytes read and written in a second by a copy of 2 GiB."""
     x = torch.randn(1 << 29, device="cuda")
     y = torch.empty_like(x)
-    return 2 * x.nbytes / time_of(lambda _: y.copy_(x), n=5) * 1e6
+    moved = [time_of(copy, n=5) for copy in (lambda _: y.copy_(x), lambda _: torch.add(x, 1, out=y))]
+    return 2 * x.nbytes / min(moved) * 1e6
 
 
 def random_packed(n, k, bits, group, dtype):

@@ -1,8 +1,10 @@
 """Checks the kernels of crates/mlx-sys/native/cuda against doubles, and times them beside PyTorch. Needs an NVIDIA GPU.
 
-    python3 benches/cuda/kernels.py [norm] [quantized] ...
+    python3 benches/cuda/kernels.py [norm] [quantized] [attention] [rope]
 """
 
+import math
+import struct
 import sys
 
 import torch
@@ -62,7 +64,7 @@ def norm_gradient_call(dtype, size, centered):
 
 def norm():
     for dtype in NAMES:
-        for rows, size in [(7, 64), (33, 100), (5, 1), (130, 768), (64, 4096), (3, 16384), (1000, 96), (3000, 4096)]:
+        for rows, size in [(7, 64), (33, 100), (5, 2), (130, 768), (64, 4096), (3, 16384), (1000, 96), (3000, 4096)]:
             for centered in (True, False):
                 x = (torch.randn(rows, size, device="cuda") * 3 + 2).to(dtype)
                 w, b, g = (torch.randn(n, device="cuda").to(dtype) for n in (size, size, (rows, size)))
@@ -118,11 +120,16 @@ def quantized_shape(n_x, rows, size, bits, group):
     tiles, n_steps, split = -(-rows // 16), -(-size // at_once), 1
     while split < 8 and tiles * split < 16 * 132 and n_steps >= 4 * split:
         split *= 2
-    return sets, split, (1 if sets > 2 else 2 if sets > 1 else 4)
+    steps = 2 if sets > 1 else 4
+    while steps > 1 and size % (steps * at_once):
+        steps //= 2
+    return sets, split, steps
 
 
-def quantized_call(dtype, bits, group, sets, split, steps):
-    name = f"quantized_product<{NAMES[dtype]}, {bits}, {group}, {sets}, {split}, {steps}>"
+def quantized_call(dtype, bits, group, sets, split, steps, size):
+    at_once = 4 * 128 // bits
+    whole = size % (steps * at_once) == 0
+    name = f"quantized_product<{NAMES[dtype]}, {bits}, {group}, {sets}, {split}, {steps}, {str(whole).lower()}>"
     kernel = Kernel("quantized", name)
 
     def call(x, w, scales, biases, y):
@@ -141,7 +148,7 @@ def quantized():
                     w, scales, biases, whole = random_packed(rows, size, bits, group, dtype)
                     x = torch.randn(n_x, size, device="cuda").to(dtype)
                     y = torch.full((n_x, rows), float("nan"), device="cuda", dtype=dtype)
-                    quantized_call(dtype, bits, group, *quantized_shape(n_x, rows, size, bits, group))(x, w, scales, biases, y)
+                    quantized_call(dtype, bits, group, *quantized_shape(n_x, rows, size, bits, group), size)(x, w, scales, biases, y)
                     what = f"quantized {dtype} {bits} bits, groups of {group}, {n_x}x{rows}x{size}"
                     expect(what, y, x.double() @ whole.T, dtype)
     dtype = torch.bfloat16
@@ -154,9 +161,9 @@ def quantized():
                 x, y = torch.randn(n_x, k, device="cuda").to(dtype), torch.empty(n_x, n, device="cuda", dtype=dtype)
                 sets, split, steps = quantized_shape(n_x, n, k, bits, group)
                 results = []
-                options = [(s, u) for s in (1, 2, 4, 8) for u in (1, 2, 4)] if n_x in (1, 4) and group == 64 else [(split, steps)]
+                options = [(s, u) for s in (1, 2, 4, 8) for u in (1, 2, 4)] if group == 64 else [(split, steps)]
                 for s, u in options:
-                    call = quantized_call(dtype, bits, group, sets, s, u)
+                    call = quantized_call(dtype, bits, group, sets, s, u, k)
                     results.append((time_of(lambda i: call(x, *sets_of[i % len(sets_of)], y), n=24), s, u))
                 results.sort()
                 chosen = [t for t, s, u in results if (s, u) == (split, steps)]
@@ -164,6 +171,108 @@ def quantized():
                 report(f"quantized {bits} bits/{group} {n_x}x{n}x{k}, chosen split {split} steps {steps}, best {best}",
                        chosen[0], None, moved)
             del sets_of
+
+
+def attention_call(q, k, v, scale, causal=False, mask=None, sinks=None, busy=3):
+    """As `Attention::run` of cuda_attention.cpp; returns the launches and the result."""
+    batch, heads, queries, dim = q.shape
+    kv_heads, keys = k.shape[1:3]
+    name, warps = NAMES[q.dtype], 4
+    bytes_of_mask = mask.itemsize if mask is not None else 0
+    kernel = Kernel("attention", f"attention<{name}, {dim}, {warps}, {str(causal).lower()}, {bytes_of_mask}>")
+    join = Kernel("attention", f"join<{name}, {dim}>")
+    chunks, turn = -(-(heads // kv_heads * queries) // 16), 16 * warps
+    most = -(-keys // turn)
+    splits = min(max(busy * 132 // (chunks * batch * kv_heads), 1), most)
+    turns = -(-most // splits)
+    splits = -(-most // turns)
+    out = torch.full((batch, heads, queries, dim), float("nan"), device="cuda", dtype=q.dtype)
+    rows = batch * heads * queries
+    partial = torch.empty(rows, splits, dim + 2, device="cuda") if splits > 1 else None
+    strides = lambda t, n: struct.pack(f"{n}q", *t.stride()[:n])
+    of_mask = strides(mask, 4) if mask is not None else bytes(32)
+    sizes = struct.pack("5if", heads, kv_heads, queries, keys, turns * turn, scale * math.log2(math.e))
+
+    def call(k=k, v=v):
+        kernel((splits, chunks, batch * kv_heads), 32 * warps, q, k, v, mask, sinks, None if splits > 1 else out, partial,
+               strides(q, 3), strides(k, 3), strides(v, 3), of_mask, sizes)
+        if splits > 1:
+            join((-(-rows // 4), 1, 1), 128, partial, sinks, out, int64(rows), splits, heads, queries)
+
+    return call, out
+
+
+def attention_in_double(q, k, v, scale, causal, mask, sinks):
+    group = q.shape[1] // k.shape[1]
+    q, k, v = q.double(), k.double().repeat_interleave(group, 1), v.double().repeat_interleave(group, 1)
+    scores = q @ k.transpose(-1, -2) * scale
+    if causal:
+        seen = torch.ones(scores.shape[-2:], device="cuda", dtype=torch.bool).tril(scores.shape[-1] - scores.shape[-2])
+        scores = scores.masked_fill(~seen, -torch.inf)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.double()
+    if sinks is not None:
+        sink = sinks.double().view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, sink], -1)
+    weights = torch.softmax(scores, -1).nan_to_num(0.0)
+    return weights[..., : k.shape[2]] @ v
+
+
+def attention():
+    shapes = [(1, 4, 4, 1, 1, 64), (2, 8, 2, 3, 77, 128), (1, 6, 1, 16, 300, 80), (1, 2, 2, 5, 1000, 96), (2, 4, 2, 2, 33, 256),
+              (1, 32, 8, 1, 4096, 128), (2, 8, 8, 128, 128, 64)]
+    for dtype in NAMES:
+        for batch, heads, kv_heads, queries, keys, dim in shapes:
+            for kind in ("", "causal", "bool", "added", "sinks", "causal sinks"):
+                if "causal" in kind and keys < queries:
+                    continue
+                q = torch.randn(batch, heads, queries, dim, device="cuda").to(dtype)
+                # Keys and values as a cache has them: part of a longer array, heads behind positions.
+                k, v = (torch.randn(batch, keys + 5, kv_heads, dim, device="cuda").to(dtype).transpose(1, 2)[:, :, :keys] for _ in "kv")
+                mask = None
+                if kind == "bool":
+                    mask = (torch.rand(batch, 1, queries, keys, device="cuda") < 0.7).expand(batch, heads, queries, keys)
+                    mask = mask.clone()
+                    mask[0, 0, 0] = False
+                elif kind == "added":
+                    mask = torch.randn(queries, keys, device="cuda").to(dtype).expand(batch, heads, queries, keys)
+                sinks = torch.randn(heads, device="cuda").to(dtype) if "sinks" in kind else None
+                call, out = attention_call(q, k, v, 0.1, "causal" in kind, mask, sinks)
+                call()
+                what = f"attention {dtype} {(batch, heads, kv_heads, queries, keys, dim)} {kind}"
+                expect(what, out, attention_in_double(q, k, v, 0.1, "causal" in kind, mask, sinks), dtype, 2)
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    for dtype, batch, heads, kv_heads, queries, keys, dim in [
+        (torch.bfloat16, 1, 32, 8, 1, 4096, 128), (torch.bfloat16, 1, 32, 8, 1, 32768, 128), (torch.bfloat16, 8, 32, 8, 1, 4096, 128),
+        (torch.bfloat16, 1, 32, 8, 4, 4096, 128), (torch.bfloat16, 1, 32, 8, 16, 4096, 128), (torch.bfloat16, 1, 32, 32, 1, 4096, 64),
+        (torch.float32, 1, 32, 8, 1, 4096, 128), (torch.float32, 2, 8, 8, 128, 128, 64), (torch.float32, 1, 6, 6, 1, 1500, 64),
+    ]:
+        q = torch.randn(batch, heads, queries, dim, device="cuda").to(dtype)
+        n = max(1, min(8, int(3e8 / (batch * kv_heads * keys * dim * q.itemsize))))
+        kv = [[torch.randn(batch, kv_heads, keys, dim, device="cuda").to(dtype) for _ in "kv"] for _ in range(n)]
+        results = []
+        for busy in (2, 3, 4, 6):
+            call, _ = attention_call(q, *kv[0], dim**-0.5, busy=busy)
+            results.append(time_of(lambda i: call(*kv[i % n])))
+        torchs = time_of(lambda i: sdpa(q, *kv[i % n], enable_gqa=heads != kv_heads))
+        moved = 2 * kv[0][0].nbytes
+        report(f"attention {dtype} {(batch, heads, kv_heads, queries, keys, dim)} {[round(t, 1) for t in results]}", results[1], torchs, moved)
+        del kv
+
+
+def rope():
+    for batch, heads, positions, dim, dtype in [(8, 32, 2048, 128, torch.bfloat16), (8, 8, 2048, 128, torch.float32)]:
+        x = [torch.randn(batch, heads, positions, dim, device="cuda").to(dtype) for _ in range(2)]
+        y, offset = torch.empty_like(x[0]), torch.zeros(1, device="cuda", dtype=torch.int32)
+        for traditional in (False, True):
+            n = (8 if traditional else 16) // x[0].itemsize
+            kernel = Kernel("rope", f"rope<{NAMES[dtype]}, {str(traditional).lower()}, {n}>")
+            table = struct.pack("256f", *[10000 ** (-2 * i / dim) for i in range(dim // 2)], *[0.0] * (256 - dim // 2))
+            sizes = struct.pack("6i2f", heads, positions, dim, dim, 0, 0, 1.0, 1.0)
+            strides = struct.pack("3q", *x[0].stride()[:3])
+            grid = (-(-positions * (dim // 2 // n) // 128), -(-heads // 8), batch)
+            time = time_of(lambda i: kernel(grid, 128, x[i % 2], y, offset, None, strides, sizes, table))
+            report(f"rope {dtype} {(batch, heads, positions, dim)} traditional={traditional}", time, None, 2 * y.nbytes)
 
 
 def report(what, ours, torchs, bytes_moved):
@@ -176,6 +285,6 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     bandwidth = copy_bandwidth()
     print(f"{torch.cuda.get_device_name()}, copy {bandwidth / 1e12:.2f} TB/s")
-    for part in sys.argv[1:] or ["norm", "quantized"]:
+    for part in sys.argv[1:] or ["norm", "quantized", "attention", "rope"]:
         globals()[part]()
     print("all right" if not failures else f"{len(failures)} wrong")

@@ -8,6 +8,7 @@ LIBMLXC is the native library built for CUDA; Python's mlx must be of the same v
 
 import ctypes
 import os
+import struct
 import sys
 import time
 
@@ -67,7 +68,7 @@ def normal(*shape, dtype=mx.float32):
 
 def norm():
     for dtype, limit in DTYPES.items():
-        for shape in [(3, 5, 96), (2, 100), (4, 7), (2, 3, 4096), (1, 1)]:
+        for shape in [(3, 5, 96), (2, 100), (4, 7), (2, 3, 4096), (1, 2)]:
             x, w, b, g = normal(*shape, dtype=dtype), normal(shape[-1], dtype=dtype), normal(shape[-1], dtype=dtype), normal(*shape, dtype=dtype)
             mx.eval(x, w, b, g)
             for centered in (True, False):
@@ -126,8 +127,90 @@ def quantized():
                 print(f"quantized {bits} bits/64 {dtype} {n_x}x{n}x{k}: {t:.1f} us")
 
 
+class Handle(ctypes.Structure):
+    """An array or a stream of mlx-c."""
+
+    _fields_ = [("ctx", ctypes.c_void_p)]
+
+
+def fast(op, inputs):
+    """Applies an operation, as bytes, to tensors of PyTorch, as Rust does."""
+    native.mlx_array_new_data.restype = native.mlx_array_new.restype = Handle
+    native.mlx_array_new_data.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+    native.mlx_native_fast.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, Handle]
+    native.mlx_array_data_uint8.restype = ctypes.c_void_p
+    native.mlx_native_error.restype = ctypes.c_char_p
+    for f in (native.mlx_array_eval, native.mlx_array_data_uint8, native.mlx_array_nbytes):
+        f.argtypes = [Handle]
+    numbers = {torch.bool: 0, torch.float16: 9, torch.float32: 10, torch.bfloat16: 12}
+    arrays = (Handle * len(inputs))()
+    held = [t.contiguous().cpu() for t in inputs]
+    for i, t in enumerate(held):
+        shape = (ctypes.c_int * t.dim())(*t.shape)
+        arrays[i] = native.mlx_array_new_data(t.data_ptr(), ctypes.addressof(shape), t.dim(), numbers[t.dtype])
+    result = native.mlx_array_new()
+    stream = Handle(native.mlx_native_stream())
+    if native.mlx_native_fast(ctypes.addressof(result), op, len(op), ctypes.addressof(arrays), len(inputs), stream) or native.mlx_array_eval(result):
+        raise RuntimeError(native.mlx_native_error())
+    data = ctypes.string_at(native.mlx_array_data_uint8(result), native.mlx_array_nbytes(result))
+    return torch.frombuffer(bytearray(data), dtype=inputs[0].dtype).reshape(inputs[0].shape).cuda()
+
+
+def attention():
+    from kernels import attention_in_double
+
+    for dtype, limit in [(torch.float32, 6e-6), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)]:
+        for batch, heads, kv_heads, queries, keys, dim in [(1, 4, 2, 1, 33, 64), (2, 6, 2, 4, 500, 128), (1, 8, 1, 9, 2000, 80)]:
+            for kind, number in [("", 0), ("causal", 1), ("mask", 2), ("sinks", 0)]:
+                q = torch.randn(batch, heads, queries, dim, device="cuda").to(dtype)
+                k, v = (torch.randn(batch, kv_heads, keys, dim, device="cuda").to(dtype) for _ in "kv")
+                mask = torch.rand(queries, keys, device="cuda") < 0.8 if kind == "mask" else None
+                sinks = torch.randn(heads, device="cuda").to(dtype) if kind == "sinks" else None
+                op = struct.pack("<HfBBB", 236, 0.1, number, sinks is not None, 0)
+                before = runs("ScaledDotProductAttention")
+                got = fast(op, [t for t in (q, k, v, mask, sinks) if t is not None])
+                what = f"attention {dtype} {(batch, heads, kv_heads, queries, keys, dim)} {kind}"
+                want = attention_in_double(q, k, v, 0.1, kind == "causal", mask, sinks)
+                error = ((got.double() - want).abs().max() / want.abs().max()).item()
+                if not error <= limit:
+                    failures.append(what)
+                    print(f"WRONG {what}: {error:.2e}")
+                ran("ScaledDotProductAttention", before, what)
+
+
+def rope():
+    for dtype, limit in DTYPES.items():
+        for shape, dims, traditional, offset, freqs in [
+            ((2, 3, 5, 64), 64, False, 7, False), ((2, 3, 5, 64), 32, True, -3, False), ((1, 9, 1, 80), 80, False, 1000, False),
+            ((2, 8, 4, 128), 64, False, None, True), ((1, 2, 3, 10), 6, True, 2, False), ((3, 1, 2, 9), 4, False, None, False),
+        ]:
+            x, g = normal(*shape, dtype=dtype), normal(*shape, dtype=dtype)
+            offsets = mx.array(offset) if offset is not None else mx.array([5, -2, 9][: shape[0]])
+            w = 10000.0 ** (-torch.arange(0, dims, 2).double().cuda() / dims)
+            table = mx.array(np.array((1 / w).cpu().numpy(), dtype=np.float32)) if freqs else None
+            f = lambda x: mx.fast.rope(x, dims, traditional=traditional, base=None if freqs else 10000.0, scale=0.5, offset=offsets, freqs=table)
+            xs = wide(x).requires_grad_()
+            position = (torch.arange(shape[2]).cuda()[None, :] + wide(offsets).reshape(-1, 1)) * 0.5
+            angle = (position[:, :, None] * w)[:, None]
+            a, b = (xs[..., 0:dims:2], xs[..., 1:dims:2]) if traditional else (xs[..., : dims // 2], xs[..., dims // 2 : dims])
+            turned = [a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()]
+            turned = torch.stack(turned, -1).flatten(-2) if traditional else torch.cat(turned, -1)
+            want = torch.cat([turned, xs[..., dims:]], -1)
+            before, what = runs("RoPE"), f"rope {dtype} {shape} dims {dims} traditional={traditional} offset {offset}"
+            expect(what, f(x), want.detach(), max(limit, 1e-4 if offset == 1000 else 0))
+            ran("RoPE", before, what)
+            _, (got,) = mx.vjp(f, [x], [g])
+            expect(what + " gradient", got, torch.autograd.grad(want, xs, wide(g))[0], max(limit, 1e-4 if offset == 1000 else 0))
+            swapped = normal(shape[0], shape[2], shape[1], shape[3], dtype=dtype).swapaxes(1, 2)
+            expect(what + " swapped", f(swapped), wide(f(mx.contiguous(swapped))), 1e-7)
+    for shape, dtype in [((8, 32, 2048, 128), mx.bfloat16), ((8, 8, 2048, 128), mx.float32), ((1, 32, 1, 128), mx.bfloat16)]:
+        x = normal(*shape, dtype=dtype)
+        mx.eval(x)
+        print(f"rope {dtype} {shape}: {time_of(lambda i: mx.fast.rope(x, 128, traditional=False, base=1e4, scale=1.0, offset=0)):.1f} us")
+
+
 if __name__ == "__main__":
     mx.random.seed(0)
-    for part in sys.argv[2:] or ["norm", "quantized"]:
+    for part in sys.argv[2:] or ["norm", "quantized", "attention", "rope"]:
         globals()[part]()
     print("all right" if not failures else f"{len(failures)} wrong", "kernels", "on" if is_on else "off")

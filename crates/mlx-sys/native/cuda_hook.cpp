@@ -5,13 +5,15 @@
 
 #ifdef __linux__
 
-#include <atomic>
 #include <map>
+#include <mutex>
 #include <string>
 
+#include "cuda_hook.h"
 #include "cuda_kernel.h"
 #include "cuda_norm.h"
 #include "cuda_quantized.h"
+#include "cuda_rope.h"
 #include "mlx/fast.h"
 #include "mlx/fast_primitives.h"
 #include "mlx/transforms.h"
@@ -26,8 +28,13 @@ using cuda::Arrays;
 using Evaluate = void (*)(mx::Primitive*, const Arrays&, Arrays&);
 
 // How often kernels have run, of a class each. Never destroyed.
-std::map<std::string, std::atomic<uint64_t>>& runs() {
-  static auto* runs = new std::map<std::string, std::atomic<uint64_t>>;
+struct Runs {
+  std::mutex lock;
+  std::map<std::string, uint64_t> of;
+};
+
+Runs& runs() {
+  static auto* runs = new Runs;
   return *runs;
 }
 
@@ -35,11 +42,10 @@ std::map<std::string, std::atomic<uint64_t>>& runs() {
 template <class Class, bool (*run)(Class&, const Arrays&, Arrays&)>
 struct Hook {
   static inline Evaluate before = nullptr;
-  static inline std::atomic<uint64_t>* count = nullptr;
 
   static void evaluate(mx::Primitive* self, const Arrays& inputs, Arrays& outputs) {
     if (run(static_cast<Class&>(*self), inputs, outputs)) {
-      count->fetch_add(1, std::memory_order_relaxed);
+      count_cuda_kernel(self->name());
     } else {
       before(self, inputs, outputs);
     }
@@ -49,7 +55,6 @@ struct Hook {
   static void install(const mx::array& sample, const char* name) {
     auto* primitive = search(sample, name, 8);
     if (primitive && !before) {
-      count = &runs()[name];
       auto** entry = vtable::vtable_of(*primitive) + vtable::kEvalGpuSlot;
       before = reinterpret_cast<Evaluate>(*entry);
       vtable::write_slot(entry, reinterpret_cast<void*>(&evaluate));
@@ -95,6 +100,11 @@ bool quantized_matmul(mx::QuantizedMatmul& product, const Arrays& inputs, Arrays
       cuda::quantized_product(group_size, bits, inputs, outputs, product.stream());
 }
 
+bool rope(mx::fast::RoPE& rope, const Arrays& inputs, Arrays& outputs) {
+  auto [_, dims, is_traditional, base, scale, is_forward] = rope.state();
+  return cuda::Rope{dims, is_traditional, base, scale, is_forward}.run(inputs, outputs, rope.stream());
+}
+
 void hook_norms(const mx::Stream& s) {
   mx::array x({0.5f, 0.5f, 0.5f, 0.5f}, {1, 4});
   mx::array w({0.5f, 0.5f, 0.5f, 0.5f}, {4});
@@ -112,12 +122,20 @@ void hook_norms(const mx::Stream& s) {
 
 } // namespace
 
+void count_cuda_kernel(const char* name) {
+  auto& all = runs();
+  std::lock_guard hold(all.lock);
+  all.of[name]++;
+}
+
 void hook_cuda_kernels() {
   if (!cuda::kernels_on()) {
     return;
   }
   auto s = mx::default_stream(mx::Device::gpu);
   hook_norms(s);
+  mx::array x({0.5f, 0.5f, 0.5f, 0.5f}, {1, 1, 1, 4});
+  Hook<mx::fast::RoPE, rope>::install(mx::fast::rope(x, 4, false, 10000.0f, 1.0f, 0, std::nullopt, s), "RoPE");
   auto row = mx::zeros({1, 32}, mx::float32, s);
   auto packed = mx::zeros({8, 4}, mx::uint32, s);
   auto scales = mx::zeros({8, 1}, mx::float32, s);
@@ -133,8 +151,10 @@ void hook_cuda_kernels() {}
 
 extern "C" uint64_t mlx_native_cuda_kernel_runs(const char* name) {
 #ifdef __linux__
-  auto at = runs().find(name);
-  return at == runs().end() ? 0 : at->second.load(std::memory_order_relaxed);
+  auto& all = runs();
+  std::lock_guard hold(all.lock);
+  auto at = all.of.find(name);
+  return at == all.of.end() ? 0 : at->second;
 #else
   return 0;
 #endif

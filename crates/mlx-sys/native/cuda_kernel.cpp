@@ -351,7 +351,7 @@ Launch& Launch::null() {
 void Launch::run(Size blocks, unsigned threads, unsigned shared_bytes) {
   void* pointers[kMost];
   for (int i = 0; i < n_; i++) {
-    pointers[i] = &arguments_[i];
+    pointers[i] = bytes_ + arguments_[i];
   }
   Mlx::get()->add_kernel(encoder_, kernel_.function, blocks, Size{threads}, Size{}, shared_bytes, pointers);
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "mlx/primitives.h"
@@ -75,12 +76,13 @@ class Launch {
   Launch& output(const mx::array& x);
   Launch& null();
 
-  template <class Number>
-  Launch& value(Number number) {
-    static_assert(sizeof(Number) == 4 || sizeof(Number) == 8);
-    uint64_t bits = 0;
-    __builtin_memcpy(&bits, &number, sizeof number);
-    arguments_[n_++] = bits;
+  // A number, or numbers side by side.
+  template <class Value>
+  Launch& value(Value value) {
+    static_assert(std::is_trivially_copyable_v<Value> && sizeof(Value) <= kMostBytes / 2);
+    arguments_[n_++] = n_bytes_;
+    __builtin_memcpy(bytes_ + n_bytes_, &value, sizeof value);
+    n_bytes_ += (sizeof value + 7) / 8 * 8;
     return *this;
   }
 
@@ -89,11 +91,16 @@ class Launch {
  private:
   void pointer(const mx::array& x);
 
-  static constexpr int kMost = 32;
+  static constexpr int kMost = 24;
+  static constexpr size_t kMostBytes = 2048;
+
   const Kernel& kernel_;
   void* encoder_;
-  uint64_t arguments_[kMost];
+  // Where each argument begins.
+  size_t arguments_[kMost];
   int n_ = 0;
+  size_t n_bytes_ = 0;
+  alignas(8) char bytes_[kMostBytes];
 };
 
 } // namespace cuda

@@ -56,10 +56,15 @@ bool quantized_product(int group_size, int bits, const Arrays& inputs, Arrays& o
   while (split < kWarps && tiles * split < kBusy * processors(s) && n_steps >= 4 * split) {
     split *= 2;
   }
-  int steps = sets > 2 ? 1 : sets > 1 ? 2 : 4;
+  bool can_load = is_aligned(inputs[2]) && is_aligned(inputs[3]);
+  int steps = sets > 1 ? 2 : 4;
+  while (steps > 1 && size % (steps * at_once) != 0) {
+    steps /= 2;
+  }
+  bool is_whole = can_load && size % (steps * at_once) == 0;
   auto number = [](int n) { return std::to_string(n); };
   auto name = std::string("quantized_product<") + type_name(out.dtype()) + ", " + number(bits) + ", " +
-      number(group_size) + ", " + number(sets) + ", " + number(split) + ", " + number(steps) + ">";
+      number(group_size) + ", " + number(sets) + ", " + number(split) + ", " + number(steps) + (is_whole ? ", true>" : ", false>");
   auto* kernel = find("quantized", name, s);
   if (!kernel) {
     return false;

@@ -64,8 +64,7 @@ __device__ constexpr bool is_offset() {
 
 // Elements `i` and `i + per_word / 2` of a word of weights, as two whole numbers in half precision.
 template <class T, int bits>
-__device__ __forceinline__ uint32_t weight_pair(uint32_t word, int i) {
-  constexpr uint32_t mask = bits == 4 ? 0x000f000f : 0x00ff00ff;
+__device__ __forceinline__ uint32_t weight_pair(uint32_t word, int i, uint32_t mask) {
   uint32_t pair = (word >> (bits * i)) & mask;
   uint32_t result;
   if constexpr (Operand<T>::is_float16) {
@@ -77,8 +76,9 @@ __device__ __forceinline__ uint32_t weight_pair(uint32_t word, int i) {
     // 128 + q, minus 128.
     asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(pair | 0x43004300), "r"(0x3f803f80), "r"(0xc300c300));
   } else {
-    float low = __uint_as_float((pair & 0xffff) | 0x4b000000) - 8388608.0f;
-    float high = __uint_as_float((pair >> 16) | 0x4b000000) - 8388608.0f;
+    // 2^23 + q, minus 2^23.
+    float low = __uint_as_float(__byte_perm(word, 0x4b000000, 0x7440 + i)) - 8388608.0f;
+    float high = __uint_as_float(__byte_perm(word, 0x4b000000, 0x7442 + i)) - 8388608.0f;
     result = pack_bfloat16(low, high);
   }
   return result;
@@ -136,31 +136,57 @@ struct XWord {
   }
 };
 
-// One read of weights by a lane: of two rows, with their scales and biases.
-template <class T, int n_scales>
-struct Fetched {
-  uint4 words[2];
-  T scale[2][n_scales];
-  T bias[2][n_scales];
-};
+// `n` neighbouring scales of one row, which lie at a multiple of their size if they are read at once.
+template <class T, int n>
+struct Scales {
+  static constexpr int words = sizeof(T) * n < 4 ? 1 : sizeof(T) * n / 4;
+  uint32_t raw[words];
 
-// Neighbouring scales, in one read where `is_paired`.
-template <bool is_paired, class T, int n>
-__device__ __forceinline__ void read_scales(T (&to)[n], const T* from, int left) {
-  if constexpr (is_paired && n == 2) {
-    auto pair = load<T, 2>(from);
-    to[0] = pair.at[0];
-    to[1] = pair.at[1];
-  } else {
+  __device__ __forceinline__ void read(const T* from) {
+    if constexpr (sizeof(T) * n == 2) {
+      uint16_t one;
+      asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(one) : "l"(from));
+      raw[0] = one;
+    } else if constexpr (words == 1) {
+      asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(raw[0]) : "l"(from));
+    } else if constexpr (words == 2) {
+      asm volatile("ld.global.nc.v2.u32 {%0,%1}, [%2];" : "=r"(raw[0]), "=r"(raw[1]) : "l"(from));
+    } else {
 #pragma unroll
-    for (int j = 0; j < n; j++) {
-      to[j] = from[j < left ? j : left - 1];
+      for (int i = 0; i < words; i += 4) {
+        asm volatile("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(raw[i]), "=r"(raw[i + 1]), "=r"(raw[i + 2]), "=r"(raw[i + 3])
+                     : "l"(reinterpret_cast<const uint32_t*>(from) + i));
+      }
     }
   }
-}
 
-// `sets` times 8 columns of results; `steps` reads of weights are under way at once. `is_whole`: `size` is a multiple of what
-// four lanes read at once, and the number of groups of a row is even where a lane needs two scales.
+  // One by one, and the last of `left` in the place of what would follow.
+  __device__ __forceinline__ void read_some(const T* from, int left) {
+#pragma unroll
+    for (int i = 0; i < n; i++) {
+      T one = from[i < left ? i : left - 1];
+      if constexpr (sizeof(T) == 2) {
+        raw[i / 2] = i % 2 ? raw[i / 2] | uint32_t(one.bits) << 16 : one.bits;
+      } else {
+        raw[i] = __float_as_uint(one);
+      }
+    }
+  }
+
+  __device__ __forceinline__ float at(int i) const {
+    if constexpr (sizeof(T) == 2) {
+      T one;
+      one.bits = i % 2 ? raw[i / 2] >> 16 : raw[i / 2] & 0xffff;
+      return to_float(one);
+    } else {
+      return __uint_as_float(raw[i]);
+    }
+  }
+};
+
+// `sets` times 8 columns of results; `steps` reads of weights by a lane are under way at once, a batch, with their scales.
+// `is_whole`: the batches have no end that is cut off.
 template <class T, int bits, int group, int sets, int split, int steps, bool is_whole>
 __global__ void __launch_bounds__(256) quantized_product(
     const T* __restrict__ x,
@@ -178,7 +204,8 @@ __global__ void __launch_bounds__(256) quantized_product(
   constexpr int groups = at_once > group ? at_once / group : 1;
   constexpr int per_set = 8 / groups;  // rows of x
   constexpr int tiles = 8 / split;
-  constexpr int n_scales = groups > 1 ? 2 : 1;
+  constexpr int batch = steps * at_once;
+  constexpr int n_scales = batch > group ? batch / group : 1;
   // What weights have been given on top, and is taken off with the biases.
   constexpr float offset = is_offset<T, bits>() ? 128.0f : 0.0f;
 
@@ -186,7 +213,6 @@ __global__ void __launch_bounds__(256) quantized_product(
   int line = lane / 4, quarter = lane % 4;
   int tile = blockIdx.x * tiles + warp / split;
   int row_groups = size / group;
-  int first_group = (2 * quarter) % groups;
   const uint32_t* words[2];
   const T* scales_of[2];
   const T* biases_of[2];
@@ -194,8 +220,8 @@ __global__ void __launch_bounds__(256) quantized_product(
   for (int h = 0; h < 2; h++) {
     int row = min(tile * 16 + line + 8 * h, rows - 1);
     words[h] = w + int64_t(row) * (size / per_word) + 4 * quarter;
-    scales_of[h] = scales + int64_t(row) * row_groups + first_group;
-    biases_of[h] = biases + int64_t(row) * row_groups + first_group;
+    scales_of[h] = scales + int64_t(row) * row_groups;
+    biases_of[h] = biases + int64_t(row) * row_groups;
   }
   // As a column of B this lane's group meets row `line / groups` of x, if its share is in that group.
   bool is_column = quarter * groups / 4 == line % groups;
@@ -212,20 +238,30 @@ __global__ void __launch_bounds__(256) quantized_product(
   for (auto& word : b) {
     word.clear();
   }
-
-  auto fetch = [&](Fetched<T, n_scales>& to, int step) {
-    bool is_in = is_whole || step * at_once + quarter * share < size;
-    int at = step * at_once / group;
+  uint32_t mask = bits == 4 ? 0x000f000f : 0x00ff00ff;
+  uint32_t one = is_float16 ? 0x3c003c00 : 0x3f803f80;
+  // Not known to the compiler, so that it keeps them in registers, where it would make them again and again.
+  uint32_t zero = rows >> 31;
+  mask += zero;
+  one += zero;
+  const uint32_t all_ones[4] = {one, one, one, one};
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-      to.words[h] = is_in ? load_once(words[h] + step * (at_once / per_word)) : uint4{};
-      read_scales<is_whole>(to.scale[h], scales_of[h] + at, row_groups - first_group - at);
-      read_scales<is_whole>(to.bias[h], biases_of[h] + at, row_groups - first_group - at);
-    }
-  };
+  for (int h = 0; h < 2; h++) {
+    asm volatile("" : "+l"(words[h]), "+l"(scales_of[h]), "+l"(biases_of[h]));
+  }
+#pragma unroll
+  for (int set = 0; set < sets; set++) {
+    asm volatile("" : "+l"(x_of[set]));
+  }
 
   float total[sets][4] = {};
-  auto compute = [&](const Fetched<T, n_scales>& from, int step) {
+  // Of two columns of results, which lie in one group or in two neighbouring ones.
+  auto scale_of = [&](const Scales<T, n_scales>& of, int step, int column) {
+    int i = step * at_once / group + (groups > 1 ? column : 0);
+    return groups == 4 && quarter % 2 ? of.at(i + 2) : of.at(i);
+  };
+  auto compute = [&](const uint4 (&packed)[2], const Scales<T, n_scales> (&scale)[2], const Scales<T, n_scales> (&bias)[2],
+                     int u, int step) {
     bool is_in = is_whole || step * at_once + quarter * share < size;
     float acc[sets][4] = {}, ones[sets][4] = {};
     if constexpr (sets == 1) {
@@ -242,10 +278,10 @@ __global__ void __launch_bounds__(256) quantized_product(
       uint32_t pair[2][per_word / 2];
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        uint32_t packed = word == 0 ? from.words[h].x : word == 1 ? from.words[h].y : word == 2 ? from.words[h].z : from.words[h].w;
+        uint32_t four = word == 0 ? packed[h].x : word == 1 ? packed[h].y : word == 2 ? packed[h].z : packed[h].w;
 #pragma unroll
         for (int i = 0; i < per_word / 2; i++) {
-          pair[h][i] = weight_pair<T, bits>(packed, i);
+          pair[h][i] = weight_pair<T, bits>(four, i, mask);
         }
       }
 #pragma unroll
@@ -256,8 +292,6 @@ __global__ void __launch_bounds__(256) quantized_product(
           here.read(x_of[set] + step * at_once + word * per_word, is_mine[set] && is_in);
         }
         here.pair_up();
-        constexpr uint32_t one = is_float16 ? 0x3c003c00 : 0x3f803f80;
-        const uint32_t all_ones[4] = {one, one, one, one};
 #pragma unroll
         for (int t = 0; t < per_word / 4; t++) {
           const uint32_t a[4] = {pair[0][2 * t], pair[1][2 * t], pair[0][2 * t + 1], pair[1][2 * t + 1]};
@@ -273,8 +307,8 @@ __global__ void __launch_bounds__(256) quantized_product(
     for (int h = 0; h < 2; h++) {
 #pragma unroll
       for (int j = 0; j < 2; j++) {
-        float s = to_float(from.scale[h][j % n_scales]);
-        float shift = to_float(from.bias[h][j % n_scales]) - offset * s;
+        float s = scale_of(scale[h], u, j);
+        float shift = scale_of(bias[h], u, j) - offset * s;
 #pragma unroll
         for (int set = 0; set < sets; set++) {
           total[set][2 * h + j] += s * acc[set][2 * h + j] + shift * ones[set][2 * h + j];
@@ -283,24 +317,29 @@ __global__ void __launch_bounds__(256) quantized_product(
     }
   };
 
-  int n_steps = (size + at_once - 1) / at_once;
-  int first = warp % split;
-  Fetched<T, n_scales> fetched[steps];
+  for (int k = warp % split * batch; k < size; k += split * batch) {
+    uint4 packed[steps][2];
+    Scales<T, n_scales> scale[2], bias[2];
 #pragma unroll
-  for (int u = 0; u < steps; u++) {
-    if (first + u * split < n_steps) {
-      fetch(fetched[u], first + u * split);
+    for (int h = 0; h < 2; h++) {
+#pragma unroll
+      for (int u = 0; u < steps; u++) {
+        int at = k + u * at_once;
+        bool is_in = is_whole || at + quarter * share < size;
+        packed[u][h] = is_in ? load_once(words[h] + at / per_word) : uint4{};
+      }
+      if constexpr (is_whole) {
+        scale[h].read(scales_of[h] + k / group);
+        bias[h].read(biases_of[h] + k / group);
+      } else {
+        scale[h].read_some(scales_of[h] + k / group, row_groups - k / group);
+        bias[h].read_some(biases_of[h] + k / group, row_groups - k / group);
+      }
     }
-  }
-  for (int step = first; step < n_steps; step += split * steps) {
 #pragma unroll
     for (int u = 0; u < steps; u++) {
-      int now = step + u * split;
-      if (now < n_steps) {
-        compute(fetched[u], now);
-        if (now + steps * split < n_steps) {
-          fetch(fetched[u], now + steps * split);
-        }
+      if (is_whole || k + u * at_once < size) {
+        compute(packed[u], scale, bias, u, k / at_once + u);
       }
     }
   }
