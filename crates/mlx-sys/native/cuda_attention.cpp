@@ -17,7 +17,7 @@ constexpr int kRows = 16;
 constexpr int kWarps = 4;
 constexpr int kTurn = 16 * kWarps;
 // Blocks that a multiprocessor should have.
-constexpr int kBusy = 3;
+constexpr int kBusy = 2;
 constexpr int64_t kMostBlocks = 65535;
 
 struct Strides3 {
@@ -112,8 +112,8 @@ bool Attention::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) 
       .value(Sizes{heads, kv_heads, queries, keys, turns * kTurn, scale * log2e})
       .run({static_cast<unsigned>(splits), static_cast<unsigned>(chunks), static_cast<unsigned>(batch * kv_heads)}, 32 * kWarps);
   if (partial) {
-    Launch(*join, s).input(*partial).input(sinks).output(out).value(rows).value(splits).value(heads).value(queries).run(
-        {static_cast<unsigned>((rows + 3) / 4)}, 128);
+    Launch(*join, s).input(*partial).input(sinks).output(out).value(splits).value(heads).value(queries).run(
+        {static_cast<unsigned>(rows)}, 256);
   }
   return true;
 }

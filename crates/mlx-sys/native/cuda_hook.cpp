@@ -149,6 +149,14 @@ void hook_cuda_kernels() {}
 
 #endif
 
+extern "C" bool mlx_native_cuda_kernels(void) {
+#ifdef __linux__
+  return cuda::kernels_on();
+#else
+  return false;
+#endif
+}
+
 extern "C" uint64_t mlx_native_cuda_kernel_runs(const char* name) {
 #ifdef __linux__
   auto& all = runs();

@@ -104,7 +104,8 @@ struct Compiler {
 
 // NVIDIA's driver.
 struct Driver {
-  int (*device)(int*);
+  int (*init)(unsigned);
+  int (*device)(int*, int);
   int (*attribute)(int*, int, int);
   int (*load)(void**, const void*);
   int (*function)(void**, void*, const char*);
@@ -114,7 +115,7 @@ struct Driver {
     static Driver driver;
     static const bool is_whole = [] {
       Library library{"libcuda.so.1"};
-      return library.get("cuCtxGetDevice", driver.device) && library.get("cuDeviceGetAttribute", driver.attribute) &&
+      return library.get("cuInit", driver.init) && library.get("cuDeviceGet", driver.device) && library.get("cuDeviceGetAttribute", driver.attribute) &&
           library.get("cuModuleLoadData", driver.load) && library.get("cuModuleGetFunction", driver.function) &&
           library.get("cuFuncSetAttribute", driver.set_attribute);
     }();
@@ -131,11 +132,12 @@ constexpr int kDynamicShared = 8;
 // What a block has without being asked for.
 constexpr unsigned kPlainShared = 48 * 1024;
 
+// Of the first device, which is MLX's default: all are taken to be alike.
 int attribute(int which) {
   auto* driver = Driver::get();
   int device = 0;
   int value = 0;
-  if (!driver || driver->device(&device) != 0 || driver->attribute(&value, which, device) != 0) {
+  if (!driver || driver->init(0) != 0 || driver->device(&device, 0) != 0 || driver->attribute(&value, which, device) != 0) {
     return 0;
   }
   return value;
@@ -243,11 +245,9 @@ bool kernels_on() {
   static const bool on = [] {
     auto* choice = std::getenv("MLX_CUDA_KERNELS");
     bool is_off = choice && (!std::strcmp(choice, "0") || !std::strcmp(choice, "false") || !std::strcmp(choice, "off"));
-    return !is_off && is_cuda() && Mlx::get() && Compiler::get() && Driver::get();
+    return !is_off && is_cuda() && Mlx::get() && Compiler::get() && attribute(kMajor) >= 8;
   }();
-  // Of the device that is current where something is evaluated.
-  static const bool is_new_enough = attribute(kMajor) >= 8;
-  return on && is_new_enough;
+  return on;
 }
 
 int processors(const mx::Stream&) {

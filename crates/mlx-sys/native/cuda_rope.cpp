@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "mlx/ops.h"
+
 namespace cuda {
 
 namespace {
@@ -37,17 +39,34 @@ bool is_aligned_to(const mx::array& x, int64_t bytes) {
   return is_aligned;
 }
 
+// What each pair turns by for one position; made once for neighbouring calls.
+const Frequencies& frequencies(float base, int dims) {
+  thread_local float last_base = 0;
+  thread_local int last_dims = 0;
+  thread_local Frequencies table;
+  if (last_base != base || last_dims != dims) {
+    for (int i = 0; i < dims / 2; i++) {
+      table.at[i] = static_cast<float>(std::pow(static_cast<double>(base), -2.0 * i / dims));
+    }
+    last_base = base;
+    last_dims = dims;
+  }
+  return table;
+}
+
 } // namespace
 
 bool Rope::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const {
-  auto& x = inputs[0];
   auto& offset = inputs[1];
   auto& out = outputs[0];
   bool has_freqs = inputs.size() == 3;
-  if (x.ndim() != 4 || x.size() == 0 || !type_name(x.dtype()) || x.strides(3) != 1 || dims > 2 * kMostPairs ||
-      offset.dtype() != mx::int32 || x.shape(0) > kMostBlocks || (has_freqs && inputs[2].dtype() != mx::float32)) {
+  if (inputs[0].ndim() != 4 || inputs[0].size() == 0 || !type_name(out.dtype()) || dims > 2 * kMostPairs ||
+      offset.dtype() != mx::int32 || inputs[0].shape(0) > kMostBlocks) {
     return false;
   }
+  // Asked before there is a second name for it.
+  bool is_free = inputs[0].is_donatable() && inputs[0].flags().row_contiguous;
+  auto x = inputs[0].strides(3) == 1 ? inputs[0] : in_rows(inputs[0], s);
   int item = static_cast<int>(x.itemsize());
   int pairs = dims / 2;
   // Pairs of a thread: 16 bytes of each half, or of neighbours.
@@ -55,35 +74,32 @@ bool Rope::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const
   int width = is_traditional ? 2 * n : n;
   if (!is_aligned_to(x, 16) || pairs % n != 0 || (x.shape(3) - dims) % width != 0 || pairs * item % 16 != 0) {
     n = 1;
-    width = is_traditional ? 2 : 1;
-  }
-  if (is_traditional && n == 1 && ((x.shape(3) - dims) % 2 != 0 || !is_aligned_to(x, 2 * item))) {
-    return false;
+    width = 1;
   }
   auto name = std::string("rope<") + type_name(x.dtype()) + (is_traditional ? ", true, " : ", false, ") + std::to_string(n) + ">";
   auto* kernel = find("rope", name, s);
   if (!kernel) {
     return false;
   }
-  Frequencies table{};
-  for (int i = 0; i < pairs && !has_freqs; i++) {
-    table.at[i] = static_cast<float>(std::pow(static_cast<double>(base), -2.0 * i / dims));
-  }
   Sizes sizes{x.shape(1), x.shape(2), x.shape(3), dims, 0, 0, scale, is_forward ? 1.0f : -1.0f};
   sizes.offset_stride = offset.ndim() == 1 && offset.size() > 1 ? static_cast<int>(offset.strides(0)) : 0;
-  sizes.freqs_stride = has_freqs ? static_cast<int>(inputs[2].strides(0)) : 0;
   Strides3 strides{x.strides(0), x.strides(1), x.strides(2)};
-  auto freqs = has_freqs ? std::make_optional(inputs[2]) : std::nullopt;
+  std::optional<mx::array> freqs;
+  if (has_freqs) {
+    freqs = inputs[2].dtype() == mx::float32 ? inputs[2] : computed(mx::astype(inputs[2], mx::float32, s));
+    keep(s, {*freqs});
+    sizes.freqs_stride = static_cast<int>(freqs->strides(0));
+  }
 
   Launch launch(*kernel, s);
   launch.input(x);
-  if (x.is_donatable() && x.flags().row_contiguous) {
+  if (is_free) {
     out.copy_shared_buffer(x);
   } else {
     allocate(out, s);
   }
   int64_t threads = int64_t{sizes.positions} * (pairs / n + (sizes.size - dims) / width);
-  launch.output(out).input(offset).input(freqs).value(strides).value(sizes).value(table).run(
+  launch.output(out).input(offset).input(freqs).value(strides).value(sizes).value(has_freqs ? Frequencies{} : frequencies(base, dims)).run(
       {static_cast<unsigned>((threads + kThreads - 1) / kThreads),
        static_cast<unsigned>((sizes.heads + kHeadsAtOnce - 1) / kHeadsAtOnce),
        static_cast<unsigned>(x.shape(0))},

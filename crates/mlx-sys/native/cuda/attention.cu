@@ -402,18 +402,18 @@ __global__ void __launch_bounds__(32 * warps) attention(
   }
 }
 
-// Joins what `blocks` blocks have of each row; a warp has one row.
+// Joins what `blocks` blocks have of each row: a block has one row, its 8 warps share the parts.
 template <class T, int dim>
-__global__ void __launch_bounds__(128) join(
-    const float* __restrict__ partial, const T* __restrict__ sinks, T* __restrict__ out, int64_t rows, int blocks, int heads, int queries) {
+__global__ void __launch_bounds__(256) join(
+    const float* __restrict__ partial, const T* __restrict__ sinks, T* __restrict__ out, int blocks, int heads, int queries) {
+  constexpr int warps = 8;
+  constexpr int reads = (dim + 31) / 32;
   constexpr float log2e = 1.44269504088896f;
   const float infinity = __int_as_float(0x7f800000);
-  int lane = threadIdx.x % 32;
-  int64_t row = int64_t(blockIdx.x) * 4 + threadIdx.x / 32;
-  if (row >= rows) {
-    return;
-  }
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  int64_t row = blockIdx.x;
   const float* mine = partial + row * blocks * (dim + 2);
+  // Each warp looks at all maxima, so that none waits for the others.
   float highest = -infinity;
   for (int block = lane; block < blocks; block += 32) {
     highest = Maximum::apply(highest, mine[block * (dim + 2) + dim]);
@@ -422,26 +422,33 @@ __global__ void __launch_bounds__(128) join(
   float sink = sinks ? to_float(sinks[row / queries % heads]) * log2e : -infinity;
   highest = Maximum::apply(highest, sink);
   float zero = highest == -infinity ? 0.0f : highest;
-  float sum = 0;
-  for (int block = lane; block < blocks; block += 32) {
-    sum += mine[block * (dim + 2) + dim + 1] * exp2f(mine[block * (dim + 2) + dim] - zero);
-  }
-  sum = reduce<Plus, 32>(sum) + (sinks ? exp2f(sink - zero) : 0.0f);
-  float acc[(dim + 31) / 32] = {};
-  for (int block = 0; block < blocks; block++) {
+  float sum = 0, acc[reads] = {};
+#pragma unroll 4
+  for (int block = warp; block < blocks; block += warps) {
     const float* part = mine + block * (dim + 2);
     float weight = exp2f(part[dim] - zero);
+    sum += part[dim + 1] * weight;
 #pragma unroll
-    for (int i = 0; i < (dim + 31) / 32; i++) {
-      if (i * 32 + lane < dim) {
-        acc[i] += part[i * 32 + lane] * weight;
-      }
+    for (int i = 0; i < reads; i++) {
+      acc[i] += i * 32 + lane < dim ? part[i * 32 + lane] * weight : 0.0f;
     }
   }
+  __shared__ float sums[warps][reads * 32 + 1];
 #pragma unroll
-  for (int i = 0; i < (dim + 31) / 32; i++) {
-    if (i * 32 + lane < dim) {
-      out[row * dim + i * 32 + lane] = from_float<T>(sum == 0 ? 0.0f : acc[i] / sum);
+  for (int i = 0; i < reads; i++) {
+    sums[warp][i * 32 + lane] = acc[i];
+  }
+  if (lane == 0) {
+    sums[warp][reads * 32] = sum;
+  }
+  __syncthreads();
+  if (threadIdx.x < dim) {
+    float value = 0, total = sinks ? exp2f(sink - zero) : 0.0f;
+#pragma unroll
+    for (int w = 0; w < warps; w++) {
+      value += sums[w][threadIdx.x];
+      total += sums[w][reads * 32];
     }
+    out[row * dim + threadIdx.x] = from_float<T>(total == 0 ? 0.0f : value / total);
   }
 }

@@ -5,7 +5,7 @@
 // Blocking: a thread has `n` neighbouring pairs of one position, whose sines it uses for 8 heads; 16 bytes at a time.
 // Limit: bandwidth of memory, each element read and written once.
 // Error: the angle is a product in float32, as in the composed form; sines are within 2 units in the last place.
-// Refuses (MLX computes): features that do not lie side by side, more than 512 features that turn.
+// Refuses (MLX computes): other than four axes, more than 512 features that turn.
 #include "numbers.cuh"
 
 constexpr int most_pairs = 256;
@@ -27,14 +27,43 @@ struct Sizes {
   float scale, sign;
 };
 
+template <class T, int width, int at_once>
+__device__ __forceinline__ Vector<T, width> load_in_parts(const T* from) {
+  Vector<T, width> whole;
+#pragma unroll
+  for (int i = 0; i < width; i += at_once) {
+    auto part = load<T, at_once>(from + i);
+#pragma unroll
+    for (int j = 0; j < at_once; j++) {
+      whole.at[i + j] = part.at[j];
+    }
+  }
+  return whole;
+}
+
+template <class T, int width, int at_once>
+__device__ __forceinline__ void store_in_parts(T* to, const Vector<T, width>& whole) {
+#pragma unroll
+  for (int i = 0; i < width; i += at_once) {
+    Vector<T, at_once> part;
+#pragma unroll
+    for (int j = 0; j < at_once; j++) {
+      part.at[j] = whole.at[i + j];
+    }
+    store<T, at_once>(to + i, part);
+  }
+}
+
 template <class T, bool is_traditional, int n>
 __global__ void __launch_bounds__(128) rope(
     const T* x, T* y, const int* offset, const float* freqs, Strides3 strides, Sizes sizes, const __grid_constant__ Frequencies table) {
   constexpr int loads = is_traditional ? 1 : 2;
   constexpr int width = is_traditional ? 2 * n : n;
+  // Where rows begin anywhere, elements are read one by one.
+  constexpr int at_once = n == 1 ? 1 : width;
   int pairs = sizes.dims / 2;
   int turning = pairs / n;
-  int chunks = turning + (sizes.size - sizes.dims) / width;
+  int chunks = turning + (sizes.size - sizes.dims) / at_once;
   int64_t id = int64_t(blockIdx.x) * 128 + threadIdx.x;
   int position = static_cast<int>(id / chunks), chunk = static_cast<int>(id % chunks);
   if (position >= sizes.positions) {
@@ -47,9 +76,9 @@ __global__ void __launch_bounds__(128) rope(
   T* to = y + (int64_t(blockIdx.z) * sizes.heads + first_head) * per_head + int64_t(position) * sizes.size;
 
   if (chunk >= turning) {
-    int at = sizes.dims + (chunk - turning) * width;
+    int at = sizes.dims + (chunk - turning) * at_once;
     for (int head = 0; head < n_heads; head++) {
-      store<T, width>(to + head * per_head + at, load<T, width>(from + head * strides.head + at));
+      store<T, at_once>(to + head * per_head + at, load<T, at_once>(from + head * strides.head + at));
     }
     return;
   }
@@ -68,7 +97,7 @@ __global__ void __launch_bounds__(128) rope(
     Vector<T, width> in[loads], out[loads];
 #pragma unroll
     for (int part = 0; part < loads; part++) {
-      in[part] = load<T, width>(from + head * strides.head + (part ? second : first));
+      in[part] = load_in_parts<T, width, at_once>(from + head * strides.head + (part ? second : first));
     }
 #pragma unroll
     for (int i = 0; i < n; i++) {
@@ -86,7 +115,7 @@ __global__ void __launch_bounds__(128) rope(
     }
 #pragma unroll
     for (int part = 0; part < loads; part++) {
-      store<T, width>(to + head * per_head + (part ? second : first), out[part]);
+      store_in_parts<T, width, at_once>(to + head * per_head + (part ? second : first), out[part]);
     }
   }
 }
