@@ -118,9 +118,9 @@ def quantized_shape(n_x, rows, size, bits, group):
     while sets < (n_x * groups + 7) // 8:
         sets *= 2
     tiles, n_steps, split = -(-rows // 16), -(-size // at_once), 1
-    while split < 8 and tiles * split < 16 * 132 and n_steps >= 4 * split:
+    while split < 8 and tiles * split < 32 * 132 and n_steps >= 4 * split:
         split *= 2
-    steps = 2 if sets > 1 else 4
+    steps = 2 if sets > 1 or (2 * tiles * split >= 32 * 132 and n_steps <= 4 * split) else 4
     while steps > 1 and size % (steps * at_once):
         steps //= 2
     return sets, split, steps
@@ -161,15 +161,13 @@ def quantized():
                 x, y = torch.randn(n_x, k, device="cuda").to(dtype), torch.empty(n_x, n, device="cuda", dtype=dtype)
                 sets, split, steps = quantized_shape(n_x, n, k, bits, group)
                 results = []
-                options = [(s, u) for s in (1, 2, 4, 8) for u in (1, 2, 4)] if group == 64 else [(split, steps)]
+                options = [(split, steps)]
                 for s, u in options:
                     call = quantized_call(dtype, bits, group, sets, s, u, k)
                     results.append((time_of(lambda i: call(x, *sets_of[i % len(sets_of)], y), n=24), s, u))
                 results.sort()
                 chosen = [t for t, s, u in results if (s, u) == (split, steps)]
-                best = " ".join(f"{t:.1f}(split {s}, steps {u})" for t, s, u in results[:3])
-                report(f"quantized {bits} bits/{group} {n_x}x{n}x{k}, chosen split {split} steps {steps}, best {best}",
-                       chosen[0], None, moved)
+                report(f"quantized {bits} bits/{group} {n_x}x{n}x{k} (split {split}, steps {steps})", chosen[0], None, moved)
             del sets_of
 
 
@@ -251,7 +249,7 @@ def attention():
         n = max(1, min(8, int(3e8 / (batch * kv_heads * keys * dim * q.itemsize))))
         kv = [[torch.randn(batch, kv_heads, keys, dim, device="cuda").to(dtype) for _ in "kv"] for _ in range(n)]
         results = []
-        for busy in (2, 3, 4, 6):
+        for busy in (2, 1):
             call, _ = attention_call(q, *kv[0], dim**-0.5, busy=busy)
             results.append(time_of(lambda i: call(*kv[i % n])))
         torchs = time_of(lambda i: sdpa(q, *kv[i % n], enable_gqa=heads != kv_heads))

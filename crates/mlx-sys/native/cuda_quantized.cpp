@@ -12,11 +12,13 @@ namespace cuda {
 namespace {
 
 constexpr int kMostRows = 16;
+// Columns of 8 results in half precision, beyond which MLX's kernels for many rows are as fast.
+constexpr int kMostSets = 2;
 // Rows of weights that a warp has, and warps of a block.
 constexpr int kTile = 16;
 constexpr int kWarps = 8;
-// Warps that a multiprocessor should have.
-constexpr int kBusy = 16;
+// Warps that a multiprocessor should be given, two times what it runs at once.
+constexpr int kBusy = 32;
 
 bool is_matrix(const mx::array& w) {
   return w.ndim() == 2 && w.flags().row_contiguous;
@@ -50,6 +52,9 @@ bool quantized_product(int group_size, int bits, const Arrays& inputs, Arrays& o
   int at_once = 4 * 128 / bits;
   int groups = at_once > group_size ? at_once / group_size : 1;
   int sets = power_from(static_cast<int>((n_x * groups + 7) / 8));
+  if (sets > kMostSets && out.dtype() != mx::float32) {
+    return false;
+  }
   int tiles = (rows + kTile - 1) / kTile;
   int n_steps = (size + at_once - 1) / at_once;
   int split = 1;
@@ -57,7 +62,9 @@ bool quantized_product(int group_size, int bits, const Arrays& inputs, Arrays& o
     split *= 2;
   }
   bool can_load = is_aligned(inputs[2]) && is_aligned(inputs[3]);
-  int steps = sets > 1 ? 2 : 4;
+  // Where there are few warps or long rows, each has more reads under way.
+  bool is_short = 2 * tiles * split >= kBusy * processors(s) && n_steps <= 4 * split;
+  int steps = sets > 1 || is_short ? 2 : 4;
   while (steps > 1 && size % (steps * at_once) != 0) {
     steps /= 2;
   }

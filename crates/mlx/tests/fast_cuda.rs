@@ -153,11 +153,18 @@ fn products_with_packed_weights(
             })
             .unwrap();
         let x = normal(&[n_x, size], dtype);
-        let y = counted("QuantizedMatmul", || {
+        let product = || {
             let y = x.quantized_matmul(&packed, true);
             y.eval().unwrap();
             y
-        });
+        };
+        // Columns of the tensor cores' results: beyond 16 MLX's kernels for many rows are used in half precision.
+        let columns = n_x * (512 / bits / group_size).max(1);
+        let y = if dtype == Dtype::Float32 || columns <= 16 {
+            counted("QuantizedMatmul", product)
+        } else {
+            product()
+        };
         let want = on_cpu(|| {
             let scales = wide(&packed.scales);
             let biases = packed.biases.as_ref().map(wide);
@@ -206,16 +213,19 @@ fn attention_of_few_queries(
             y.eval().unwrap();
             y
         });
-        let want = on_cpu(|| composed::scaled_dot_product_attention(&wide(&q), &wide(&k), &wide(&v), &options));
+        let want = on_cpu(|| {
+            composed::scaled_dot_product_attention(&wide(&q), &wide(&k), &wide(&v), &options)
+        });
         let what = format!("attention {dtype} {sizes:?} {kind}");
         assert_near(&what, &y, &want, 2.0 * tolerance(dtype));
     }
 }
 
 #[test]
-fn attention_has_gradients_and_vmap() {
+fn attention_has_gradients() {
     needs!(CudaKernels);
-    let [q, k, v] = [[1, 4, 2, 64], [1, 2, 9, 64], [1, 2, 9, 64]].map(|s| normal(&s, Dtype::Float32));
+    let [q, k, v] =
+        [[1, 4, 2, 64], [1, 2, 9, 64], [1, 2, 9, 64]].map(|s| normal(&s, Dtype::Float32));
     let g = normal(&[1, 4, 2, 64], Dtype::Float32);
     let fused = |q: &Array, k: &Array, v: &Array| {
         fast::scaled_dot_product_attention(q, k, v, 0.1, "causal")
@@ -226,7 +236,8 @@ fn attention_has_gradients_and_vmap() {
         mask: AttentionMask::causal(),
         ..AttentionOptions::default()
     };
-    let plain = |q: &Array, k: &Array, v: &Array| composed::scaled_dot_product_attention(q, k, v, &options);
+    let plain =
+        |q: &Array, k: &Array, v: &Array| composed::scaled_dot_product_attention(q, k, v, &options);
     let (want, wants) = on_cpu(|| {
         let (y, (gq, gk, gv)) = vjp(plain, (&q, &k, &v), &g).unwrap();
         mlx::eval([&y, &gq, &gk, &gv]).unwrap();
@@ -258,21 +269,31 @@ fn rope_of_all_layouts(
             ..RopeOptions::default()
         };
         let fused = |x: &Array| fast::rope(x, &options);
-        let (y, (gx,)) = counted("RoPE", || {
-            let (y, (gx,)) = vjp(fused, (&x,), &g).unwrap();
+        let (y, gx) = counted("RoPE", || {
+            let (y, gx) = vjp(fused, &x, &g).unwrap();
             mlx::eval([&y, &gx]).unwrap();
-            (y, (gx,))
+            (y, gx)
         });
         let plain = |x: &Array| composed::rope(x, &options);
         let (want, want_gx) = on_cpu(|| {
-            let (y, (gx,)) = vjp(plain, (&wide(&x),), &wide(&g)).unwrap();
+            let (y, gx) = vjp(plain, &wide(&x), &wide(&g)).unwrap();
             mlx::eval([&y, &gx]).unwrap();
             (y, gx)
         });
         let what = format!("rope {dtype} {shape:?} {dims} {traditional} {offset}");
         assert_near(&what, &y, &want, tolerance(dtype));
-        assert_near(&format!("{what}, gradient"), &gx, &want_gx, tolerance(dtype));
-        let swapped = x.swapaxes(2, 3).contiguous(false).swapaxes(2, 3);
-        assert_near(&format!("{what}, columns"), &fast::rope(&swapped, &options), &want, tolerance(dtype));
+        assert_near(
+            &format!("{what}, gradient"),
+            &gx,
+            &want_gx,
+            tolerance(dtype),
+        );
+        let swapped = x.swapaxes(2, 3).contiguous().swapaxes(2, 3);
+        assert_near(
+            &format!("{what}, columns"),
+            &fast::rope(&swapped, &options),
+            &want,
+            tolerance(dtype),
+        );
     }
 }
