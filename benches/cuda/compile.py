@@ -33,6 +33,8 @@ def instances():
             for causal, mask in (("false", 0), ("true", 0), ("false", 1), ("false", 4 if t == "float" else 2)):
                 yield "attention", f"attention<{t}, {dim}, 4, {causal}, {mask}>"
             yield "attention", f"join<{t}, {dim}>"
+        for kind in range(4):
+            yield "activation", f"activation<{t}, {kind}, {eight}>"
         for traditional in ("true", "false"):
             for n in (1, 4):
                 yield "rope", f"rope<{t}, {traditional}, {n}>"

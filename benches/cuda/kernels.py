@@ -181,7 +181,7 @@ def attention_call(q, k, v, scale, causal=False, mask=None, sinks=None, busy=2):
     join = Kernel("attention", f"join<{name}, {dim}>")
     chunks, turn = -(-(heads // kv_heads * queries) // 16), 16 * warps
     most = -(-keys // turn)
-    splits = min(max(busy * 132 // (chunks * batch * kv_heads), 1), most)
+    splits = min(max(busy * 132 // (chunks * batch * kv_heads), 1), max(1, most // 2))
     turns = -(-most // splits)
     splits = -(-most // turns)
     out = torch.full((batch, heads, queries, dim), float("nan"), device="cuda", dtype=q.dtype)

@@ -178,6 +178,25 @@ def attention():
                 ran("ScaledDotProductAttention", before, what)
 
 
+def activation():
+    functions = [
+        ("Gelu", 238, lambda x, _: torch.nn.functional.gelu(x)), ("GeluApprox", 239, lambda x, _: torch.nn.functional.gelu(x, approximate="tanh")),
+        ("Silu", 240, lambda x, _: torch.nn.functional.silu(x)), ("SwiGlu", 241, lambda x, g: torch.nn.functional.silu(x) * g),
+    ]
+    for dtype, limit in [(torch.float32, 3e-6), (torch.float16, 2e-3), (torch.bfloat16, 1.6e-2)]:
+        for shape in [(1,), (7, 33), (64, 128)]:
+            for name, number, reference in functions:
+                x, g = (3 * torch.randn(shape, device="cuda").to(dtype) for _ in "xg")
+                before = runs(name)
+                got = fast(struct.pack("<H", number), [x, g] if name == "SwiGlu" else [x]).double()
+                want = reference(x.double(), g.double())
+                error = ((got - want).abs().max() / want.abs().max().clamp_min(0.1)).item()
+                if not error <= limit:
+                    failures.append(name)
+                    print(f"WRONG {name} {dtype} {shape}: {error:.2e}")
+                ran(name, before, shape)
+
+
 def rope():
     for dtype, limit in DTYPES.items():
         for shape, dims, traditional, offset, freqs in [
@@ -211,6 +230,6 @@ def rope():
 
 if __name__ == "__main__":
     mx.random.seed(0)
-    for part in sys.argv[2:] or ["norm", "quantized", "attention", "rope"]:
+    for part in sys.argv[2:] or ["norm", "quantized", "attention", "activation", "rope"]:
         globals()[part]()
     print("all right" if not failures else f"{len(failures)} wrong", "kernels", "on" if is_on else "off")

@@ -89,10 +89,11 @@ bool Attention::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) 
   int batch = q.shape(0), heads = q.shape(1), queries = q.shape(2), kv_heads = k.shape(1), keys = k.shape(2);
   int chunks = (heads / kv_heads * queries + kRows - 1) / kRows;
   int64_t blocks = int64_t{chunks} * batch * kv_heads;
-  int most_splits = (keys + kTurn - 1) / kTurn;
-  int splits = static_cast<int>(std::clamp<int64_t>(kBusy * processors(s) / blocks, 1, most_splits));
-  int turns = (most_splits + splits - 1) / splits;
-  splits = (most_splits + turns - 1) / turns;
+  int all_turns = (keys + kTurn - 1) / kTurn;
+  // A block has two turns at least: joining costs more than one.
+  int splits = static_cast<int>(std::clamp<int64_t>(kBusy * processors(s) / blocks, 1, std::max(1, all_turns / 2)));
+  int turns = (all_turns + splits - 1) / splits;
+  splits = (all_turns + turns - 1) / turns;
 
   allocate(out, s);
   std::optional<mx::array> partial;

@@ -5,6 +5,7 @@
 
 #include <stdexcept>
 
+#include "cuda_activation.h"
 #include "cuda_attention.h"
 #include "cuda_hook.h"
 #include "cuda_kernel.h"
@@ -114,6 +115,24 @@ std::optional<mx::array> attention(const ops::Bytes& bytes, Arrays inputs, Compo
   return mx::array(q.shape(), q.dtype(), std::move(primitive), inputs);
 }
 
+std::optional<mx::array> activation(
+    const ops::Bytes& bytes,
+    cuda::Activation kind,
+    const char* name,
+    const Arrays& inputs,
+    ComposedForm composed,
+    mx::Stream s) {
+  auto& x = inputs.at(0);
+  for (auto& input : inputs) {
+    if (!cuda::type_name(input.dtype()) || input.dtype() != x.dtype() || input.shape() != x.shape() || input.size() == 0) {
+      return std::nullopt;
+    }
+  }
+  auto run = [kind](const Arrays& in, Arrays& out, const mx::Stream& s) { return cuda::activation(kind, in, out, s); };
+  auto primitive = std::make_shared<CudaPrimitive>(s, name, bytes, run, std::move(composed));
+  return mx::array(x.shape(), x.dtype(), std::move(primitive), inputs);
+}
+
 } // namespace
 
 std::optional<mx::array> cuda_fast(const ops::Bytes& op, const Arrays& inputs, ComposedForm composed, mx::Stream s) {
@@ -123,6 +142,14 @@ std::optional<mx::array> cuda_fast(const ops::Bytes& op, const Arrays& inputs, C
   switch (ops::id_of(op)) {
     case ops::ScaledDotProductAttention::id:
       return attention(op, inputs, std::move(composed), s);
+    case ops::Gelu::id:
+      return activation(op, cuda::Activation::Gelu, "Gelu", inputs, std::move(composed), s);
+    case ops::GeluApprox::id:
+      return activation(op, cuda::Activation::GeluApprox, "GeluApprox", inputs, std::move(composed), s);
+    case ops::Silu::id:
+      return activation(op, cuda::Activation::Silu, "Silu", inputs, std::move(composed), s);
+    case ops::SwiGlu::id:
+      return activation(op, cuda::Activation::SwiGlu, "SwiGlu", inputs, std::move(composed), s);
     default:
       return std::nullopt;
   }

@@ -297,3 +297,41 @@ fn rope_of_all_layouts(
         );
     }
 }
+
+type Activation = fn(&Array) -> Array;
+
+#[test]
+fn activations_in_one_pass() {
+    needs!(CudaKernels);
+    let functions: [(&str, Activation, Activation); 3] = [
+        ("Gelu", fast::gelu, composed::gelu),
+        ("GeluApprox", fast::gelu_approx, composed::gelu_approx),
+        ("Silu", fast::silu, composed::silu),
+    ];
+    for dtype in FLOATS {
+        for shape in [&[1][..], &[7, 33], &[64, 128]] {
+            let (x, g) = (normal(shape, dtype) * 3.0, normal(shape, dtype));
+            for (name, fused, plain) in functions {
+                let (y, gx) = counted(name, || {
+                    let (y, gx) = vjp(fused, &x, &g).unwrap();
+                    mlx::eval([&y, &gx]).unwrap();
+                    (y, gx)
+                });
+                let (want, want_gx) = on_cpu(|| {
+                    let (y, gx) = vjp(plain, &wide(&x), &wide(&g)).unwrap();
+                    mlx::eval([&y, &gx]).unwrap();
+                    (y, gx)
+                });
+                assert_near(name, &y, &want, tolerance(dtype));
+                assert_near(name, &gx, &want_gx, 4.0 * tolerance(dtype));
+            }
+            let y = counted("SwiGlu", || {
+                let y = fast::swiglu(&x, &g);
+                y.eval().unwrap();
+                y
+            });
+            let want = on_cpu(|| composed::swiglu(&wide(&x), &wide(&g)));
+            assert_near("SwiGlu", &y, &want, tolerance(dtype));
+        }
+    }
+}

@@ -59,8 +59,8 @@ impl CudaKernel {
 
 /// Returns how often this crate's own CUDA kernels have computed an operation in this process.
 ///
-/// `name` is that of MLX's class: `"LayerNorm"`, `"LayerNormVJP"`, `"RMSNorm"`, `"RMSNormVJP"`, `"RoPE"`,
-/// `"QuantizedMatmul"` or `"ScaledDotProductAttention"`. 0 on other devices, for other names, and where
+/// `name` is that of MLX's class, or of an operation that it has none for: `"LayerNorm"`, `"LayerNormVJP"`, `"RMSNorm"`, `"RMSNormVJP"`, `"RoPE"`,
+/// `"QuantizedMatmul"`, `"ScaledDotProductAttention"`, `"Gelu"`, `"GeluApprox"`, `"Silu"` or `"SwiGlu"`. 0 on other devices, for other names, and where
 /// `MLX_CUDA_KERNELS=0` leaves all work to MLX.
 ///
 /// # Errors
