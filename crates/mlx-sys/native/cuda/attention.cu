@@ -154,6 +154,7 @@ __global__ void __launch_bounds__(32 * warps) attention(
   constexpr int k_reads = (dim + 31) / 32;
   constexpr int v_reads = (dim + 63) / 64;
   constexpr float log2e = 1.44269504088896f;
+  constexpr float lowest = -3.402823466e38f;
   const float infinity = __int_as_float(0x7f800000);
 
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -258,7 +259,10 @@ __global__ void __launch_bounds__(32 * warps) attention(
             if (mask_bytes == 1) {
               is_seen = static_cast<const uint8_t*>(mask)[at];
             } else {
-              score += to_float(static_cast<const T*>(mask)[at]) * log2e;
+              // The least finite number does not become infinity: it hides keys only beside others.
+              float added = to_float(static_cast<const T*>(mask)[at]);
+              score += added * log2e;
+              score = added > -infinity && score < lowest ? lowest : score;
             }
           }
           scores[t][2 * h + j] = is_seen ? score : -infinity;
