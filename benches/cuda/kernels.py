@@ -54,7 +54,7 @@ def norm_gradient_call(dtype, size, centered):
 
     def call(x, w, g, gx, gw, gb):
         rows = x.numel() // size
-        blocks = min(rows, max(1, 1024 // threads) * 132)
+        blocks = min(rows, max(1, 512 // threads) * 132)
         partial = torch.empty(blocks, width, device="cuda")
         kernel((blocks, 1, 1), threads, x, w, g, gx, partial, int64(rows), size, 1e-5)
         add((-(-width // 32), 1, 1), 1024, partial, gw, gb, blocks, width, size)

@@ -133,7 +133,7 @@ bool norm_gradient(bool is_centered, float eps, const Arrays& inputs, Arrays& ou
   bool has_bias = is_centered && outputs[2].ndim() == 1 && outputs[2].size() == static_cast<size_t>(size);
   allocate(gx, s);
   int64_t rows = x.size() / size;
-  int per_processor = std::max(1, 1024 / shape.threads);
+  int per_processor = std::max(1, 512 / shape.threads);
   int blocks = static_cast<int>(std::min<int64_t>(rows, int64_t{per_processor} * processors(s)));
   int width = size * (is_centered ? 2 : 1);
   std::optional<mx::array> partial;

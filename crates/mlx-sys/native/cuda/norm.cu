@@ -102,36 +102,78 @@ __global__ void __launch_bounds__(threads <= 32 ? 128 : threads) norm(
   }
 }
 
+// A row as it is in memory, which takes half the registers in half precision.
+template <class T, int threads, int vectors, int n>
+struct RawRow {
+  Vector<T, n> raw[vectors];
+
+  __device__ __forceinline__ void read(const T* row, int size) {
+#pragma unroll
+    for (int v = 0; v < vectors; v++) {
+      int column = (v * threads + threadIdx.x) * n;
+      raw[v] = column < size ? load<T, n>(row + column) : Vector<T, n>{};
+    }
+  }
+
+  __device__ __forceinline__ float at(int v, int i) const {
+    return to_float(raw[v].at[i]);
+  }
+};
+
 // Writes `gx`, and for each block its sums over rows: `partial` is `[blocks, 2 or 1, size]`, of `w` and, if centered, `b`.
+// The next row is read while one is computed.
 template <class T, bool is_centered, bool has_weight, int threads, int vectors, int n>
 __global__ void __launch_bounds__(threads) norm_gradient(
     const T* x, const T* w, const T* g, T* gx, float* partial, int64_t rows, int size, float eps) {
   using Here = Row<T, threads, vectors, n>;
   float gw[vectors][n] = {};
   float gb[vectors][n] = {};
+  RawRow<T, threads, vectors, n> next, next_gradient;
+  next.read(x + blockIdx.x * int64_t(size), size);
+  next_gradient.read(g + blockIdx.x * int64_t(size), size);
   for (int64_t at = blockIdx.x; at < rows; at += gridDim.x) {
-    Here row, gradient;
-    row.read(x + at * size, size);
-    gradient.read(g + at * size, size);
-    float scale = row.template normalizer<is_centered>(size, eps);
+    auto row = next, gradient = next_gradient;
+    if (at + gridDim.x < rows) {
+      next.read(x + (at + gridDim.x) * size, size);
+      next_gradient.read(g + (at + gridDim.x) * size, size);
+    }
+    float mean = 0, variance = 0;
+    if (is_centered) {
+#pragma unroll
+      for (int v = 0; v < vectors; v++) {
+#pragma unroll
+        for (int i = 0; i < n; i++) {
+          mean += row.at(v, i);
+        }
+      }
+      mean = reduce<Plus, threads>(mean) / size;
+    }
+#pragma unroll
+    for (int v = 0; v < vectors; v++) {
+#pragma unroll
+      for (int i = 0; i < n; i++) {
+        float apart = Here::column(v) < size ? row.at(v, i) - mean : 0.0f;
+        variance += apart * apart;
+      }
+    }
+    float scale = 1.0f / sqrtf(reduce<Plus, threads>(variance) / size + eps);
     float sum_g = 0, sum_gx = 0;
 #pragma unroll
     for (int v = 0; v < vectors; v++) {
       int column = Here::column(v);
-      Vector<T, n> weights;
+      Vector<T, n> weights = {};
       if (has_weight && column < size) {
         weights = load<T, n>(w + column);
       }
 #pragma unroll
       for (int i = 0; i < n; i++) {
-        row.at[v][i] *= scale;
-        gw[v][i] += gradient.at[v][i] * row.at[v][i];
-        gb[v][i] += gradient.at[v][i];
-        if (has_weight) {
-          gradient.at[v][i] = column < size ? gradient.at[v][i] * to_float(weights.at[i]) : 0.0f;
-        }
-        sum_g += gradient.at[v][i];
-        sum_gx += gradient.at[v][i] * row.at[v][i];
+        // Beyond the end of the row its gradient is 0.
+        float normal = (row.at(v, i) - mean) * scale, of_result = gradient.at(v, i);
+        gw[v][i] += of_result * normal;
+        gb[v][i] += of_result;
+        of_result *= has_weight ? to_float(weights.at[i]) : 1.0f;
+        sum_g += of_result;
+        sum_gx += of_result * normal;
       }
     }
     sum_two<threads>(sum_g, sum_gx);
@@ -139,13 +181,18 @@ __global__ void __launch_bounds__(threads) norm_gradient(
     float mean_gx = sum_gx / size;
 #pragma unroll
     for (int v = 0; v < vectors; v++) {
-      if (Here::column(v) < size) {
-        Vector<T, n> out;
+      int column = Here::column(v);
+      if (column < size) {
+        Vector<T, n> weights = {}, out;
+        if (has_weight) {
+          weights = load<T, n>(w + column);
+        }
 #pragma unroll
         for (int i = 0; i < n; i++) {
-          out.at[i] = from_float<T>(scale * (gradient.at[v][i] - mean_g - row.at[v][i] * mean_gx));
+          float of_normal = gradient.at(v, i) * (has_weight ? to_float(weights.at[i]) : 1.0f);
+          out.at[i] = from_float<T>(scale * (of_normal - mean_g - (row.at(v, i) - mean) * scale * mean_gx));
         }
-        store<T, n>(gx + at * size + Here::column(v), out);
+        store<T, n>(gx + at * size + column, out);
       }
     }
   }
