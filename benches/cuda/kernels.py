@@ -31,7 +31,10 @@ def row_shape(size, itemsize, aligned, fewest, most):
     threads = fewest
     while threads < 1024 and threads * wanted < loads:
         threads *= 2
-    return threads, -(-loads // threads), n
+    vectors = 1
+    while vectors * threads < loads:
+        vectors *= 2
+    return threads, vectors, n
 
 
 def norm_call(dtype, size, centered):

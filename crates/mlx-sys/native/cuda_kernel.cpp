@@ -4,11 +4,14 @@
 #ifdef __linux__
 
 #include <dlfcn.h>
+#include <unistd.h>
 
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -16,6 +19,7 @@
 #include "cuda.h"
 #include "cuda_sources.h"
 #include "mlx/ops.h"
+#include "mlx/version.h"
 #include "mlx_native.h"
 
 namespace cuda {
@@ -163,49 +167,98 @@ void report(const std::string& instance, const Compiler& nvrtc, void* program) {
   fprintf(stderr, "%s: %s\n", instance.c_str(), log.c_str());
 }
 
-// The code of an instance for this architecture and its name there; nothing when it does not compile.
-std::string compile(const char* file, const std::string& instance, int architecture, std::string& lowered) {
+// The code of an instance and its name there; no code when it does not compile.
+struct Compiled {
+  std::string name;
+  std::string code;
+};
+
+Compiled compile(const char* file, const char* source, const char* header, const std::string& instance, int architecture) {
   auto* nvrtc = Compiler::get();
-  auto* source = source_named(std::string(file) + ".cu");
-  auto* header = source_named("numbers.cuh");
-  if (!nvrtc || !source || !header) {
-    return {};
-  }
   const char* header_name = "numbers.cuh";
   void* program = nullptr;
-  if (nvrtc->create(&program, source, file, 1, &header, &header_name) != 0) {
+  if (!nvrtc || nvrtc->create(&program, source, file, 1, &header, &header_name) != 0) {
     return {};
   }
   std::string target = "--gpu-architecture=sm_" + std::to_string(architecture);
   const char* options[] = {target.c_str(), "--std=c++17"};
-  std::string code;
+  Compiled compiled;
   const char* name = nullptr;
   size_t size = 0;
   if (nvrtc->add_name(program, instance.c_str()) == 0 && nvrtc->compile(program, 2, options) == 0 &&
       nvrtc->lowered_name(program, instance.c_str(), &name) == 0 && nvrtc->size(program, &size) == 0) {
-    lowered = name;
-    code.resize(size);
-    if (nvrtc->code(program, code.data()) != 0) {
-      code.clear();
+    compiled.name = name;
+    compiled.code.resize(size);
+    if (nvrtc->code(program, compiled.code.data()) != 0) {
+      compiled.code.clear();
     }
   } else {
     report(instance, *nvrtc, program);
   }
   nvrtc->destroy(&program);
-  return code;
+  return compiled;
+}
+
+// Where MLX keeps what it compiles, and we too; empty where that cannot be made.
+const std::filesystem::path& cache_folder() {
+  static const std::filesystem::path folder = [] {
+    std::error_code error;
+    auto* choice = std::getenv("MLX_PTX_CACHE_DIR");
+    auto path = choice ? std::filesystem::path(choice) : std::filesystem::temp_directory_path(error) / "mlx" / mx::version() / "ptx";
+    std::filesystem::create_directories(path, error);
+    return error ? std::filesystem::path() : path;
+  }();
+  return folder;
+}
+
+// Compiles, or reads what was compiled before: a file of the instance, its name in the code, and the code, a line each.
+Compiled compile_once(const char* file, const std::string& instance, int architecture) {
+  auto* source = source_named(std::string(file) + ".cu");
+  auto* header = source_named("numbers.cuh");
+  if (!source || !header) {
+    return {};
+  }
+  auto key = std::hash<std::string>{}(std::string(header) + source + instance);
+  auto path = cache_folder().empty()
+      ? std::filesystem::path()
+      : cache_folder() / ("own_" + std::to_string(key) + "_sm" + std::to_string(architecture) + ".cubin");
+  Compiled compiled;
+  std::string kept;
+  if (std::ifstream in(path, std::ios::binary); !path.empty() && std::getline(in, kept) && kept == instance && std::getline(in, compiled.name)) {
+    compiled.code.assign(std::istreambuf_iterator<char>(in), {});
+    if (!compiled.code.empty()) {
+      return compiled;
+    }
+  }
+  compiled = compile(file, source, header, instance, architecture);
+  if (path.empty() || compiled.code.empty()) {
+    return compiled;
+  }
+  // Whole or not at all, whoever else writes it.
+  auto fresh = path;
+  fresh += "." + std::to_string(getpid());
+  std::ofstream out(fresh, std::ios::binary);
+  out << instance << '\n' << compiled.name << '\n' << compiled.code;
+  out.close();
+  std::error_code error;
+  if (out) {
+    std::filesystem::rename(fresh, path, error);
+  } else {
+    std::filesystem::remove(fresh, error);
+  }
+  return compiled;
 }
 
 void* build(const char* file, const std::string& instance, unsigned shared_bytes) {
-  std::string lowered;
-  auto code = compile(file, instance, attribute(kMajor) * 10 + attribute(kMinor), lowered);
+  auto compiled = compile_once(file, instance, attribute(kMajor) * 10 + attribute(kMinor));
   auto* driver = Driver::get();
-  if (code.empty() || !driver) {
+  if (compiled.code.empty() || !driver) {
     return nullptr;
   }
   auto held = keep_recordings_out();
   void* module = nullptr;
   void* function = nullptr;
-  if (driver->load(&module, code.data()) != 0 || driver->function(&function, module, lowered.c_str()) != 0) {
+  if (driver->load(&module, compiled.code.data()) != 0 || driver->function(&function, module, compiled.name.c_str()) != 0) {
     return nullptr;
   }
   if (shared_bytes > kPlainShared && driver->set_attribute(function, kDynamicShared, static_cast<int>(shared_bytes)) != 0) {

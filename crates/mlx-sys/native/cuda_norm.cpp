@@ -26,7 +26,11 @@ struct Shape {
     while (threads < 1024 && threads * wanted < loads) {
       threads *= 2;
     }
-    int vectors = (loads + threads - 1) / threads;
+    // Few different ones, as each is compiled.
+    int vectors = 1;
+    while (vectors * threads < loads) {
+      vectors *= 2;
+    }
     return {vectors * at_once <= most ? threads : 0, vectors, at_once};
   }
 
