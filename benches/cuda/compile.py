@@ -32,7 +32,7 @@ def instances():
         for dim in (64, 80, 96, 128, 256):
             for causal, mask in (("false", 0), ("true", 0), ("false", 1), ("false", 4 if t == "float" else 2)):
                 yield "attention", f"attention<{t}, {dim}, 4, {causal}, {mask}>"
-            yield "attention", f"join<{t}, {dim}>"
+            yield "attention", f"join<{t}, {dim}, false>"
         for kind in range(4):
             yield "activation", f"activation<{t}, {kind}, {eight}>"
         for traditional in ("true", "false"):

@@ -181,7 +181,7 @@ def attention_call(q, k, v, scale, causal=False, mask=None, sinks=None, busy=2):
     name, warps = NAMES[q.dtype], 4
     bytes_of_mask = mask.itemsize if mask is not None else 0
     kernel = Kernel("attention", f"attention<{name}, {dim}, {warps}, {str(causal).lower()}, {bytes_of_mask}>")
-    join = Kernel("attention", f"join<{name}, {dim}>")
+    join = Kernel("attention", f"join<{name}, {dim}, {str(bytes_of_mask > 1).lower()}>")
     chunks, turn = -(-(heads // kv_heads * queries) // 16), 16 * warps
     most = -(-keys // turn)
     splits = min(max(busy * 132 // (chunks * batch * kv_heads), 1), max(1, most // 2))
@@ -211,7 +211,7 @@ def attention_in_double(q, k, v, scale, causal, mask, sinks):
         seen = torch.ones(scores.shape[-2:], device="cuda", dtype=torch.bool).tril(scores.shape[-1] - scores.shape[-2])
         scores = scores.masked_fill(~seen, -torch.inf)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.double()
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask.double()
     if sinks is not None:
         sink = sinks.double().view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
         scores = torch.cat([scores, sink], -1)

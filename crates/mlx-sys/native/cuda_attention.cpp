@@ -81,7 +81,7 @@ bool Attention::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) 
   auto name = "attention<" + type + ", " + std::to_string(dim) + ", " + std::to_string(kWarps) + (is_causal ? ", true, " : ", false, ") +
       std::to_string(mask_bytes) + ">";
   auto* kernel = find("attention", name, s);
-  auto* join = find("attention", "join<" + type + ", " + std::to_string(dim) + ">", s);
+  auto* join = find("attention", "join<" + type + ", " + std::to_string(dim) + (mask_bytes > 1 ? ", true>" : ", false>"), s);
   if (!kernel || !join) {
     return false;
   }

@@ -257,7 +257,8 @@ __global__ void __launch_bounds__(32 * warps) attention(
           if (mask_bytes > 0 && is_seen) {
             int64_t at = mask_at[h] + key * mask_strides.key;
             if (mask_bytes == 1) {
-              is_seen = static_cast<const uint8_t*>(mask)[at];
+              // As MLX's formula: a row that sees no key is the mean of all values.
+              score = static_cast<const uint8_t*>(mask)[at] ? score : lowest;
             } else {
               // The least finite number does not become infinity: it hides keys only beside others.
               float added = to_float(static_cast<const T*>(mask)[at]);
@@ -402,12 +403,13 @@ __global__ void __launch_bounds__(32 * warps) attention(
       value *= fade;
       sum = sum * fade + exp2f(sink - higher);
     }
-    out[to * dim + feature] = from_float<T>(sum == 0 ? 0.0f : value / sum);
+    out[to * dim + feature] = from_float<T>(sum == 0 && mask_bytes <= 1 ? 0.0f : value / sum);
   }
 }
 
-// Joins what `blocks` blocks have of each row: a block has one row, its 8 warps share the parts.
-template <class T, int dim>
+// Joins what `blocks` blocks have of each row: a block has one row, its 8 warps share the parts. With a mask that is added a
+// row that sees no key is NaN, as in the formula, otherwise 0.
+template <class T, int dim, bool is_masked>
 __global__ void __launch_bounds__(256) join(
     const float* __restrict__ partial, const T* __restrict__ sinks, T* __restrict__ out, int blocks, int heads, int queries) {
   constexpr int warps = 8;
@@ -453,6 +455,6 @@ __global__ void __launch_bounds__(256) join(
       value += sums[w][threadIdx.x];
       total += sums[w][reads * 32];
     }
-    out[row * dim + threadIdx.x] = from_float<T>(total == 0 ? 0.0f : value / total);
+    out[row * dim + threadIdx.x] = from_float<T>(total == 0 && !is_masked ? 0.0f : value / total);
   }
 }
