@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "cpu.h"
+#include "cuda_fast.h"
 #include "guard.h"
 #include "mlx/fast.h"
 #include "mlx/ops.h"
@@ -278,8 +279,10 @@ extern "C" int mlx_native_fast(
     mlx_native_prepared prepared{};
     if (kernels_on(stream) && prepare(fused, arrays, prepared)) {
       mlx_array_set_(*res, CpuPrimitive::apply(fused, std::move(arrays), prepared, stream));
-    } else {
-      mlx_array_set_(*res, composed(fused.bytes, arrays, false, stream));
+      return;
     }
+    auto form = [bytes = fused.bytes, stream](const Arrays& in) -> Arrays { return {composed(bytes, in, false, stream)}; };
+    auto result = cuda_fast(fused.bytes, arrays, form, stream);
+    mlx_array_set_(*res, result ? *result : form(arrays)[0]);
   });
 }

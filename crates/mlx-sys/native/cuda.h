@@ -10,6 +10,9 @@ void check_captures();
 // Has other evaluations take the place of those that MLX has wrong on CUDA (`cuda_eval.cpp`): before the first one there.
 void hook_cuda_evaluations();
 
+// Has kernels of our own compute what they fit (`cuda_hook.cpp`): after that.
+void hook_cuda_kernels();
+
 #ifdef __linux__
 
 // Whether the MLX that is loaded computes with CUDA.

@@ -203,6 +203,7 @@ bool hook_all() {
   hook(mx::fast::rope(x, 4, false, 10000.0f, 1.0f, 0, std::nullopt, s), "RoPE", rope, rope_of_mlx);
   hook(mx::conv1d(sequence, sequence, 1, 0, 1, 1, s), "Convolution", convolution, convolution_of_mlx);
   hook(mx::fft::fftn(line, mx::fft::FFTNorm::Backward, s), "FFT", transform, transform_of_mlx);
+  hook_cuda_kernels();
   return true;
 }
 

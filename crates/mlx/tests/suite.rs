@@ -29,6 +29,8 @@ mod fast_attention;
 mod fast_attention_mask;
 #[path = "fast_backend.rs"]
 mod fast_backend;
+#[path = "fast_cuda.rs"]
+mod fast_cuda;
 #[path = "fast_defects.rs"]
 mod fast_defects;
 #[path = "fast_golden.rs"]

@@ -42,7 +42,9 @@ pub const BLAS: &str = "MLX_BLAS";
 pub const DEVICE: &str = "MLX_DEVICE";
 /// A switch: whether the kernels of `mlx-kernels` compute on the CPU.
 pub const HOST_KERNELS: &str = "MLX_HOST_KERNELS";
-/// How many threads those use.
+/// A switch: whether kernels of our own compute on CUDA.
+pub const CUDA_KERNELS: &str = "MLX_CUDA_KERNELS";
+/// How many threads the CPU's use.
 pub const NUM_THREADS: &str = "MLX_NUM_THREADS";
 /// Which instructions those use.
 pub const KERNELS_SIMD: &str = "MLX_KERNELS_SIMD";
@@ -114,6 +116,11 @@ pub const ALL: &[Variable] = &[
         name: HOST_KERNELS,
         when: When::Run,
         meaning: "0 leaves all work on the CPU to MLX's own code",
+    },
+    Variable {
+        name: CUDA_KERNELS,
+        when: When::Run,
+        meaning: "0 leaves all work on NVIDIA GPUs to MLX's own kernels",
     },
     Variable {
         name: NUM_THREADS,

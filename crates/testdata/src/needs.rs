@@ -13,6 +13,7 @@
 /// | `ErrorsOfValues` | a GPU: what depends on computed values (an index, a matrix without inverse) is no error there |
 /// | `ForkWithoutGpu` | a GPU: what CUDA has mapped is not the same after a fork, in the parent neither |
 /// | `CpuMemory` | a GPU: its allocator has other limits and counters |
+/// | `CudaKernels` | every device but an NVIDIA GPU on which this workspace's kernels compute |
 /// | `Sources` | a machine without the sources of this workspace |
 ///
 /// ```ignore
@@ -43,6 +44,15 @@ macro_rules! needs {
     };
     (CpuMemory $(, $value:expr)?) => {
         $crate::needs!(@gpu "it is about the memory of the CPU" $(, $value)?)
+    };
+    (CudaKernels $(, $value:expr)?) => {
+        if !mlx::Device::current().is_ok_and(|device| device == mlx::Device::Gpu)
+            || !cfg!(target_os = "linux")
+            || std::env::var("MLX_CUDA_KERNELS").is_ok_and(|switch| switch == "0")
+        {
+            eprintln!("skipped: it is about kernels that compute on an NVIDIA GPU");
+            return $($value)?;
+        }
     };
     (Sources $(, $value:expr)?) => {
         if !std::path::Path::new("src/lib.rs").is_file() {

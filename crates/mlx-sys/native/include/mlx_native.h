@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header, and of how operations are encoded. */
-#define MLX_NATIVE_VERSION 9
+#define MLX_NATIVE_VERSION 10
 
 #ifdef __cplusplus
 extern "C" {
@@ -244,6 +244,13 @@ int mlx_native_vtable_hooks(void);
 
 /* mlx_linalg_pinv, with derivatives also where singular values are equal. */
 int mlx_native_linalg_pinv(mlx_array* res, const mlx_array a, const mlx_stream s);
+
+/* Whether kernels of our own compute on CUDA streams: with NVRTC, on devices from compute capability 8.0 on, unless
+ * `MLX_CUDA_KERNELS=0`. */
+bool mlx_native_cuda_kernels(void);
+/* How often kernels of our own have computed on CUDA in the place of a class of MLX's: "LayerNorm", "QuantizedMatmul", ...
+ * 0 too where there are none. */
+uint64_t mlx_native_cuda_kernel_runs(const char* name);
 
 /* ---- Transforms ----------------------------------------------------------------------------------------*/
 

@@ -76,14 +76,18 @@ impl fmt::Display for FastOp {
     }
 }
 
-/// MLX's primitives that are kernels of a device, made by this module's functions.
-const FUSED: [&str; 6] = [
+/// Primitives that are kernels of a device, MLX's and those of CUDA kernels of our own, made by this module's functions.
+const FUSED: [&str; 10] = [
     "RMSNorm",
     "LayerNorm",
     "RoPE",
     "ScaledDotProductAttention",
     "CrossEntropy",
     "CustomKernel",
+    "Gelu",
+    "GeluApprox",
+    "Silu",
+    "SwiGlu",
 ];
 
 /// Returns what will compute `array`: of its last operation, not of those before. Nothing runs.

@@ -1,6 +1,10 @@
 //! Kernels in CUDA C++ as operations, with a composed form for other devices.
 
+use std::ffi::CString;
+
 use super::gpu_kernel::{GpuKernel, Language};
+use crate::error::WithOp;
+use crate::ffi::gpu_kernel as native;
 
 /// CUDA source as an operation on arrays; made by [`cuda_kernel`].
 ///
@@ -51,4 +55,20 @@ impl CudaKernel {
         };
         self
     }
+}
+
+/// Returns how often this crate's own CUDA kernels have computed an operation in this process.
+///
+/// `name` is that of MLX's class, or of an operation that it has none for: `"LayerNorm"`, `"LayerNormVJP"`, `"RMSNorm"`, `"RMSNormVJP"`, `"RoPE"`,
+/// `"QuantizedMatmul"`, `"ScaledDotProductAttention"`, `"Gelu"`, `"GeluApprox"`, `"Silu"` or `"SwiGlu"`. 0 on other devices, for other names, and where
+/// `MLX_CUDA_KERNELS=0` leaves all work to MLX.
+///
+/// # Errors
+/// When the native libraries could not be loaded.
+#[track_caller]
+pub fn cuda_kernel_runs(name: &str) -> crate::Result<u64> {
+    let Ok(name) = CString::new(name) else {
+        return Ok(0);
+    };
+    native::cuda_kernel_runs(&name).with_op("fast.cuda_kernel_runs")
 }

@@ -10,6 +10,9 @@
 //! CPU, where MLX has none, kernels are those of the crate `mlx_kernels` (on Linux; `MLX_HOST_KERNELS=0` switches them
 //! off), and they compute MLX's own operations too: [`cpu_kernel_runs`] counts them.
 //!
+//! On NVIDIA GPUs kernels of this workspace take the place of MLX's for norms, rotary embeddings, products with packed
+//! weights and attention of few queries; [`cuda_kernel_runs`] counts them, `MLX_CUDA_KERNELS=0` switches them off.
+//!
 //! [`gelu`], [`gelu_approx`], [`silu`], [`swiglu`] and [`linear`] are one kernel on the CPU, and MLX's operations elsewhere.
 //! [`quantized_matmul_int8`] is there on the CPU only. [`quantized_scaled_dot_product_attention`] reads keys and values in
 //! 8 bits.
@@ -64,7 +67,7 @@ pub use backend::{Backend, FastOp, backend, probe, trace_backends};
 #[allow(deprecated)]
 pub use backend::{Kernel, Path, path, watch};
 pub use cross_entropy::cross_entropy;
-pub use cuda_kernel::{Cuda, CudaKernel, cuda_kernel};
+pub use cuda_kernel::{Cuda, CudaKernel, cuda_kernel, cuda_kernel_runs};
 pub use gpu_kernel::{GpuKernel, Launch, TemplateArg};
 pub use layer_norm::layer_norm;
 pub use linear::linear;

@@ -244,5 +244,17 @@ mod cuda {
     );
 }
 
+/// Returns whether kernels of the native library compute on CUDA streams of this process.
+pub(crate) fn has_cuda_kernels() -> bool {
+    // SAFETY: takes nothing, and may be called on any thread.
+    api().is_ok_and(|api| unsafe { api.mlx_native_cuda_kernels() })
+}
+
+/// Returns how often those kernels have computed in the place of the class of MLX's with this name.
+pub(crate) fn cuda_kernel_runs(name: &CStr) -> Result<u64, NativeError> {
+    // SAFETY: the text is alive for the call, which only reads it.
+    Ok(unsafe { api()?.mlx_native_cuda_kernel_runs(name.as_ptr()) })
+}
+
 pub(crate) use cuda::{apply_cuda, is_cuda_available};
 pub(crate) use metal::{apply_metal, is_metal_available};

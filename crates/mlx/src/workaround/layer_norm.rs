@@ -1,13 +1,18 @@
 //! Gradients of layer_norm on CUDA: MLX's kernel reads past its registers where an axis ends within one of its 16-byte reads.
+//!
+//! Kernels of our own (`native/cuda_norm.cpp`) have it right; this is for axes beyond theirs, and for where they are off.
 
 use super::calculate::Calculator;
 use crate::Dtype;
 use crate::ffi::table::Outputs;
-use crate::ffi::{Handle, NativeError, inspect, stream};
+use crate::ffi::{Handle, NativeError, gpu_kernel, inspect, stream};
 use crate::op::Op;
 
 /// Bytes that a thread of the kernel reads at once.
 const READ: usize = 16;
+
+/// The longest axis that kernels of our own take, whatever its alignment.
+const LONGEST: i32 = 16_384;
 
 /// The composed form where gradients may be taken and the kernel has them wrong; nothing elsewhere.
 pub(super) fn call(
@@ -19,6 +24,10 @@ pub(super) fn call(
         return Ok(None);
     };
     if !stream::is_cuda(stream) || !has_wrong_gradient(inputs[0]) {
+        return Ok(None);
+    }
+    let dim = inputs[0].shape().last().copied().unwrap_or(0);
+    if dim <= LONGEST && gpu_kernel::has_cuda_kernels() {
         return Ok(None);
     }
     let mut is_traced = false;

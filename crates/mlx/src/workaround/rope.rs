@@ -3,12 +3,18 @@
 //! Rotations add: `R(t + o) = R(t) R(o)`, and a rotation back is one forward between two reflections, `R(-a) = S R(a) S`
 //! with `S` the change of sign of each pair's second feature. So an array that may hold negative offsets is turned twice,
 //! by `max(o, 0)` with the position and by `max(-o, 0)` back, and neither kernel sees a negative number.
+//!
+//! The kernel of our own (`native/cuda_rope.cpp`) has signed positions; this is for what it does not take.
 
 use super::calculate::{Calculator, known};
 use crate::Dtype;
 use crate::ffi::table::Outputs;
-use crate::ffi::{Handle, NativeError, data, stream};
+use crate::ffi::{Handle, NativeError, data, gpu_kernel, stream};
 use crate::op::Op;
+
+/// What the kernel of our own takes: features that turn, and rows of a batch.
+const MOST_DIMS: i32 = 512;
+const MOST_ROWS: i32 = 65_535;
 
 pub(super) fn call(
     op: &Op,
@@ -29,6 +35,10 @@ pub(super) fn call(
     let &[batch, heads, seq, dim] = x.shape() else {
         return Ok(None);
     };
+    let fits = *dims <= MOST_DIMS && batch <= MOST_ROWS && offset.dtype() == Dtype::Int32;
+    if fits && gpu_kernel::has_cuda_kernels() {
+        return Ok(None);
+    }
     if batch == 1 && seq == 1 {
         // One position of one sequence has a kernel of its own, which is right, where elements lie in order.
         let in_order = calculate.unary(contiguous(), x)?;

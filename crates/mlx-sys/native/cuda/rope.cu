@@ -1,0 +1,121 @@
+// Rotary embedding: pairs of features turn by their position.
+//
+// Formula: element `t` of a sequence has the angle `(t + offset) * scale * w_i` for pair `i`; `(a, b)` becomes
+// `(a cos - b sin, a sin + b cos)`, and turns back where `sign` is -1. Features behind the first `dims` are copied.
+// Blocking: a thread has `n` neighbouring pairs of one position, whose sines it uses for 8 heads; 16 bytes at a time.
+// Limit: bandwidth of memory, each element read and written once.
+// Error: the angle is a product in float32, as in the composed form; sines are within 2 units in the last place.
+// Refuses (MLX computes): other than four axes, more than 512 features that turn.
+#include "numbers.cuh"
+
+constexpr int most_pairs = 256;
+constexpr int heads_at_once = 8;
+
+// `w_i`, made of the base in double by the caller; or nothing where `freqs` has their reciprocals.
+struct Frequencies {
+  float at[most_pairs];
+};
+
+struct Strides3 {
+  int64_t batch, head, row;
+};
+
+struct Sizes {
+  int heads, positions, size, dims;
+  // Between offsets and between frequencies.
+  int offset_stride, freqs_stride;
+  float scale, sign;
+};
+
+template <class T, int width, int at_once>
+__device__ __forceinline__ Vector<T, width> load_in_parts(const T* from) {
+  Vector<T, width> whole;
+#pragma unroll
+  for (int i = 0; i < width; i += at_once) {
+    auto part = load<T, at_once>(from + i);
+#pragma unroll
+    for (int j = 0; j < at_once; j++) {
+      whole.at[i + j] = part.at[j];
+    }
+  }
+  return whole;
+}
+
+template <class T, int width, int at_once>
+__device__ __forceinline__ void store_in_parts(T* to, const Vector<T, width>& whole) {
+#pragma unroll
+  for (int i = 0; i < width; i += at_once) {
+    Vector<T, at_once> part;
+#pragma unroll
+    for (int j = 0; j < at_once; j++) {
+      part.at[j] = whole.at[i + j];
+    }
+    store<T, at_once>(to + i, part);
+  }
+}
+
+template <class T, bool is_traditional, int n>
+__global__ void __launch_bounds__(128) rope(
+    const T* x, T* y, const int* offset, const float* freqs, Strides3 strides, Sizes sizes, const __grid_constant__ Frequencies table) {
+  constexpr int loads = is_traditional ? 1 : 2;
+  constexpr int width = is_traditional ? 2 * n : n;
+  // Where rows begin anywhere, elements are read one by one.
+  constexpr int at_once = n == 1 ? 1 : width;
+  int pairs = sizes.dims / 2;
+  int turning = pairs / n;
+  int chunks = turning + (sizes.size - sizes.dims) / at_once;
+  int64_t id = int64_t(blockIdx.x) * 128 + threadIdx.x;
+  int position = static_cast<int>(id / chunks), chunk = static_cast<int>(id % chunks);
+  if (position >= sizes.positions) {
+    return;
+  }
+  int first_head = blockIdx.y * heads_at_once;
+  int n_heads = min(sizes.heads - first_head, heads_at_once);
+  const T* from = x + blockIdx.z * strides.batch + first_head * strides.head + position * strides.row;
+  int64_t per_head = int64_t(sizes.positions) * sizes.size;
+  T* to = y + (int64_t(blockIdx.z) * sizes.heads + first_head) * per_head + int64_t(position) * sizes.size;
+
+  if (chunk >= turning) {
+    int at = sizes.dims + (chunk - turning) * at_once;
+    for (int head = 0; head < n_heads; head++) {
+      store<T, at_once>(to + head * per_head + at, load<T, at_once>(from + head * strides.head + at));
+    }
+    return;
+  }
+  float angle_of_one = (static_cast<float>(position) + static_cast<float>(offset[blockIdx.z * sizes.offset_stride])) * sizes.scale;
+  float cosines[n], sines[n];
+#pragma unroll
+  for (int i = 0; i < n; i++) {
+    int pair = chunk * n + i;
+    float w = freqs ? 1.0f / freqs[pair * sizes.freqs_stride] : table.at[pair];
+    sincosf(angle_of_one * w, &sines[i], &cosines[i]);
+    sines[i] *= sizes.sign;
+  }
+  int first = chunk * width, second = pairs + chunk * width;
+#pragma unroll 4
+  for (int head = 0; head < n_heads; head++) {
+    Vector<T, width> in[loads], out[loads];
+#pragma unroll
+    for (int part = 0; part < loads; part++) {
+      in[part] = load_in_parts<T, width, at_once>(from + head * strides.head + (part ? second : first));
+    }
+#pragma unroll
+    for (int i = 0; i < n; i++) {
+      float a = to_float(is_traditional ? in[0].at[2 * i] : in[0].at[i]);
+      float b = to_float(is_traditional ? in[0].at[2 * i + 1] : in[loads - 1].at[i]);
+      T turned_a = from_float<T>(a * cosines[i] - b * sines[i]);
+      T turned_b = from_float<T>(a * sines[i] + b * cosines[i]);
+      if (is_traditional) {
+        out[0].at[2 * i] = turned_a;
+        out[0].at[2 * i + 1] = turned_b;
+      } else {
+        out[0].at[i] = turned_a;
+        out[loads - 1].at[i] = turned_b;
+      }
+    }
+#pragma unroll
+    for (int part = 0; part < loads; part++) {
+      store_in_parts<T, width, at_once>(to + head * per_head + (part ? second : first), out[part]);
+    }
+  }
+}

@@ -1,0 +1,29 @@
+// Attention on CUDA by kernels of our own.
+#ifndef MLX_NATIVE_CUDA_ATTENTION_H
+#define MLX_NATIVE_CUDA_ATTENTION_H
+
+#ifdef __linux__
+
+#include "cuda_kernel.h"
+
+namespace cuda {
+
+// What attention is given beside q, k and v: a mask of `[batch, heads, queries, keys]`, bool or to be added, and a score for
+// each head.
+struct Attention {
+  float scale;
+  bool is_causal;
+  bool has_mask;
+  bool has_sinks;
+
+  // Whether the kernel takes q, k and v of these shapes and types.
+  static bool fits(const mx::array& q, const mx::array& k, const mx::array& v);
+  // Computes; false when the kernel cannot be compiled, and then nothing has been done to the output.
+  bool run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const;
+};
+
+} // namespace cuda
+
+#endif
+
+#endif

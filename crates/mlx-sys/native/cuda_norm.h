@@ -1,0 +1,20 @@
+// layer_norm and rms_norm on CUDA by kernels of our own.
+#ifndef MLX_NATIVE_CUDA_NORM_H
+#define MLX_NATIVE_CUDA_NORM_H
+
+#ifdef __linux__
+
+#include "cuda_kernel.h"
+
+namespace cuda {
+
+// The inputs are those of MLX's primitives: x, weight and, if centered, bias, of which scalars stand for none; of a gradient,
+// that of the result behind them. False when no kernel fits; then nothing has been done to the outputs.
+bool norm(bool is_centered, float eps, const Arrays& inputs, Arrays& outputs, const mx::Stream& s);
+bool norm_gradient(bool is_centered, float eps, const Arrays& inputs, Arrays& outputs, const mx::Stream& s);
+
+} // namespace cuda
+
+#endif
+
+#endif

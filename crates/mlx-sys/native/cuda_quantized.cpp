@@ -1,0 +1,100 @@
+// Products of a few rows with packed weights by a kernel of our own (`cuda/quantized.cu`): when it fits, and its launch.
+#include "cuda_quantized.h"
+
+#ifdef __linux__
+
+#include <cstdlib>
+
+#include "cuda_kernel.h"
+
+namespace cuda {
+
+namespace {
+
+constexpr int kMostRows = 16;
+// Columns of 8 results in half precision, beyond which MLX's kernels for many rows are as fast.
+constexpr int kMostSets = 2;
+// Rows of weights that a warp has, and warps of a block.
+constexpr int kTile = 16;
+constexpr int kWarps = 8;
+// Warps that a multiprocessor should be given, two times what it runs at once.
+constexpr int kBusy = 32;
+
+bool is_matrix(const mx::array& w) {
+  return w.ndim() == 2 && w.flags().row_contiguous;
+}
+
+// The smallest power of two from `n` on.
+int power_from(int n) {
+  int power = 1;
+  while (power < n) {
+    power *= 2;
+  }
+  return power;
+}
+
+} // namespace
+
+bool quantized_product(int group_size, int bits, const Arrays& inputs, Arrays& outputs, const mx::Stream& s) {
+  auto& out = outputs[0];
+  if (inputs.size() != 4 || (bits != 4 && bits != 8) || !type_name(out.dtype()) || out.size() == 0) {
+    return false;
+  }
+  auto& w = inputs[1];
+  int size = inputs[0].shape(-1);
+  int64_t n_x = inputs[0].size() / size;
+  bool is_packed = is_matrix(w) && is_matrix(inputs[2]) && is_matrix(inputs[3]) && w.dtype() == mx::uint32;
+  if (!is_packed || n_x > kMostRows || size % group_size != 0 || inputs[0].dtype() != out.dtype() ||
+      inputs[2].dtype() != out.dtype() || inputs[3].dtype() != out.dtype() || !is_aligned(w)) {
+    return false;
+  }
+  int rows = w.shape(0);
+  int at_once = 4 * 128 / bits;
+  int groups = at_once > group_size ? at_once / group_size : 1;
+  int sets = power_from(static_cast<int>((n_x * groups + 7) / 8));
+  if (sets > kMostSets && out.dtype() != mx::float32) {
+    return false;
+  }
+  int tiles = (rows + kTile - 1) / kTile;
+  int n_steps = (size + at_once - 1) / at_once;
+  int split = 1;
+  while (split < kWarps && tiles * split < kBusy * processors(s) && n_steps >= 4 * split) {
+    split *= 2;
+  }
+  bool can_load = is_aligned(inputs[2]) && is_aligned(inputs[3]);
+  // Where there are few warps or long rows, each has more reads under way.
+  bool is_short = 2 * tiles * split >= kBusy * processors(s) && n_steps <= 4 * split;
+  int steps = sets > 1 || is_short ? 2 : 4;
+  while (steps > 1 && size % (steps * at_once) != 0) {
+    steps /= 2;
+  }
+  bool is_whole = can_load && size % (steps * at_once) == 0;
+  auto number = [](int n) { return std::to_string(n); };
+  auto name = std::string("quantized_product<") + type_name(out.dtype()) + ", " + number(bits) + ", " +
+      number(group_size) + ", " + number(sets) + ", " + number(split) + ", " + number(steps) + (is_whole ? ", true>" : ", false>");
+  auto* kernel = find("quantized", name, s);
+  if (!kernel) {
+    return false;
+  }
+  auto x = in_rows(inputs[0], s);
+  if (!is_aligned(x)) {
+    return false;
+  }
+  allocate(out, s);
+  int per_block = kWarps / split;
+  Launch(*kernel, s)
+      .input(x)
+      .input(w)
+      .input(inputs[2])
+      .input(inputs[3])
+      .output(out)
+      .value(static_cast<int>(n_x))
+      .value(rows)
+      .value(size)
+      .run({static_cast<unsigned>((tiles + per_block - 1) / per_block)}, 32 * kWarps);
+  return true;
+}
+
+} // namespace cuda
+
+#endif
