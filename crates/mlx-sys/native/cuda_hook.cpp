@@ -2,6 +2,7 @@
 // compute on CUDA. Each asks whether a kernel fits these arrays, and calls what was there before when none does. So what MLX
 // derives from its operations (gradients, vmap, compiled functions) uses the kernels without knowing.
 #include "cuda.h"
+#include "mlx_native.h"
 
 #ifdef __linux__
 
@@ -17,7 +18,6 @@
 #include "mlx/fast.h"
 #include "mlx/fast_primitives.h"
 #include "mlx/transforms.h"
-#include "mlx_native.h"
 #include "vtable.h"
 
 namespace {
