@@ -30,7 +30,7 @@ pub(crate) enum Place {
 pub(crate) struct Runs<'a> {
     /// The elements of a run.
     pub(crate) length: usize,
-    /// What is added to all offsets; 0 for whoever starts at 0 and asks for [`KC`] elements.
+    /// What is added to all offsets; 0 if the caller starts at 0 and asks for [`KC`] elements.
     pub(crate) skip: usize,
     /// Where the runs start, in ascending order.
     pub(crate) offsets: &'a [usize],

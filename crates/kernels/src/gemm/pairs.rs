@@ -27,7 +27,7 @@ pub(crate) trait RightPairs: Sync {
     ) -> Magnitudes;
 }
 
-/// How many pairs a column of so many rows is packed in, those of zeros that fill its last step included.
+/// The pairs of a column of `rows` numbers, those of zeros that fill its last step included.
 #[inline(always)]
 pub(crate) fn n_pairs(rows: usize) -> usize {
     rows.next_multiple_of(STEP) / 2

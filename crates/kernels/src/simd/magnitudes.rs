@@ -63,8 +63,8 @@ impl Least {
     #[inline(always)]
     fn add_seen<S: Simd>(&mut self, numbers: &[bf16; STEP], hidden: &[u16; STEP]) {
         #[cfg(target_arch = "x86_64")]
-        if size_of::<S::f32s>() == 64 {
-            self.0 = registers::least::<S>(&self.0, numbers, hidden);
+        if let Some(least) = registers::least::<S>(&self.0, numbers, hidden) {
+            self.0 = least;
             return;
         }
         for i in 0..STEP {
@@ -137,10 +137,8 @@ impl Least {
     #[inline(always)]
     pub(crate) fn magnitudes<S: Simd>(self) -> Magnitudes {
         #[cfg(target_arch = "x86_64")]
-        if size_of::<S::f32s>() == 64 {
-            return Magnitudes {
-                least: registers::smallest::<S>(&self.0),
-            };
+        if let Some(least) = registers::smallest::<S>(&self.0) {
+            return Magnitudes { least };
         }
         let mut all = u16::MAX;
         for least in self.0 {
@@ -165,32 +163,42 @@ mod registers {
 
     use super::STEP;
 
+    /// As `Least::add_seen`; `None` without such registers.
     #[inline(always)]
     pub(super) fn least<S: Simd>(
         least: &[u16; STEP],
         numbers: &[bf16; STEP],
         hidden: &[u16; STEP],
-    ) -> [u16; STEP] {
+    ) -> Option<[u16; STEP]> {
+        if size_of::<S::f32s>() != 64 {
+            return None;
+        }
         let (least, numbers): (__m512i, __m512i) = (cast(*least), cast(*numbers));
-        let (magnitude, minus_one): (__m512i, __m512i) =
-            (cast([0x7fff_u16; STEP]), cast([u16::MAX; STEP]));
+        let magnitude: __m512i = cast([0x7fff_u16; STEP]);
+        let minus_one: __m512i = cast([u16::MAX; STEP]);
         // SAFETY: a register of 64 bytes comes only with a proof of AVX-512 with BW, which has the instructions.
-        cast(unsafe {
+        let least = unsafe {
             let below = _mm512_add_epi16(_mm512_and_si512(numbers, magnitude), minus_one);
             _mm512_min_epu16(least, _mm512_or_si512(below, cast(*hidden)))
-        })
+        };
+        Some(cast(least))
     }
 
+    /// The smallest of all places.
     #[inline(always)]
-    pub(super) fn smallest<S: Simd>(least: &[u16; STEP]) -> u16 {
+    pub(super) fn smallest<S: Simd>(least: &[u16; STEP]) -> Option<u16> {
+        if size_of::<S::f32s>() != 64 {
+            return None;
+        }
         let [low, high]: [__m256i; 2] = cast(*least);
         // SAFETY: a register of 64 bytes comes only with a proof of AVX-512, whose processors have the instructions.
-        let smallest: [u16; 8] = cast(unsafe {
+        let smallest = unsafe {
             let both = _mm256_min_epu16(low, high);
             let [low, high]: &[__m128i; 2] = cast_ref(&both);
             _mm_minpos_epu16(_mm_min_epu16(*low, *high))
-        });
-        smallest[0]
+        };
+        let smallest: [u16; 8] = cast(smallest);
+        Some(smallest[0])
     }
 }
 
