@@ -81,7 +81,7 @@ fn run(
             let (batch, head) = (batch_head / heads, batch_head % heads);
             let kv_head = head / (heads / shape.kv_heads);
             let sink = inputs.sinks.map(|sinks| sinks[head]);
-            let done = simd::dispatch(QueryBlock {
+            let done = simd::dispatch_beside_tiles(QueryBlock {
                 first: block * QUERIES,
                 count: out.len() / value_dim,
                 queries: inputs.queries.of_head(batch, head, dim),
@@ -97,7 +97,7 @@ fn run(
                     QUERIES],
                 out,
             });
-            if !done {
+            if done != Some(true) {
                 is_exact.store(false, Ordering::Relaxed);
             }
         },

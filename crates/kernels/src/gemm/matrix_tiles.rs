@@ -218,7 +218,7 @@ impl Packed {
             0.1 * (sizes.groups * depth * width) as f64,
             || (),
             |(), part| {
-                let magnitudes = simd::dispatch(part);
+                let magnitudes = simd::dispatch_beside_tiles(part).unwrap_or(Magnitudes::NONE);
                 least.fetch_min(magnitudes.to_bits(), Ordering::Relaxed);
             },
         );
@@ -261,7 +261,7 @@ fn compute<P: PairProduct>(
             let (sums, rest) = scratch.as_mut_slice().split_at_mut(lengths[0]);
             let (panel, rest) = rest.split_at_mut(lengths[1]);
             let (rows, found) = rest.split_at_mut(lengths[2]);
-            let done = simd::dispatch(Block {
+            let done = simd::dispatch_beside_tiles(Block {
                 plan,
                 product,
                 packed,
@@ -273,7 +273,7 @@ fn compute<P: PairProduct>(
                 row_stride,
                 found: cast_slice_mut(found),
             });
-            if !done {
+            if done != Some(true) {
                 is_exact.store(false, Ordering::Relaxed);
             }
         },

@@ -214,7 +214,7 @@ impl Packed {
             0.3 * (sizes.groups * depth * width) as f64,
             || Scratch::new(KC * STRIP),
             |numbers, (right, rows, columns, out)| {
-                let found = simd::dispatch(Pack {
+                let found = simd::dispatch_beside_tiles(Pack {
                     right,
                     rows,
                     columns,
@@ -224,7 +224,7 @@ impl Packed {
                 let mut range = range
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
-                *range = range.and(found);
+                *range = range.and(found.unwrap_or(Range::NONE));
             },
         );
         let range = range
@@ -272,7 +272,7 @@ fn compute<P: Product>(
             let (numbers, rest) = rest.split_at_mut(lengths[2]);
             let (rows, rest) = rest.split_at_mut(lengths[3]);
             let (found, gathered) = rest.split_at_mut(lengths[4]);
-            let done = simd::dispatch(Block {
+            let done = simd::dispatch_beside_tiles(Block {
                 plan,
                 product,
                 packed,
@@ -285,7 +285,7 @@ fn compute<P: Product>(
                 found,
                 gathered,
             });
-            if !done {
+            if done != Some(true) {
                 is_exact.store(false, Ordering::Relaxed);
             }
         },

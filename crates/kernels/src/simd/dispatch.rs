@@ -48,6 +48,20 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     arch().dispatch(op)
 }
 
+/// Runs `op` compiled for AVX-512, which every processor with matrix tiles has; `None` where that is not in use.
+///
+/// What runs beside tiles only need not be compiled for anything else.
+pub(crate) fn dispatch_beside_tiles<Op: WithSimd>(op: Op) -> Option<Op::Output> {
+    match arch() {
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(simd) => Some(Simd::vectorize(simd, op)),
+        _ => {
+            drop(op);
+            None
+        }
+    }
+}
+
 /// How many `f32` a register of the instruction set in use holds.
 pub(crate) fn f32_lanes() -> usize {
     struct F32Lanes;

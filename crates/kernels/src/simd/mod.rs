@@ -14,6 +14,6 @@ pub(crate) mod streaming_store;
 pub(crate) mod transpose;
 pub(crate) mod wide_math;
 
-pub(crate) use dispatch::{arch, dispatch, f32_lanes};
+pub(crate) use dispatch::{arch, dispatch, dispatch_beside_tiles, f32_lanes};
 pub use dispatch::{has_matrix_tiles, instruction_set};
 pub(crate) use prefetch::prefetch;
