@@ -25,7 +25,7 @@ use super::tasks::{Limits, Plan, Position, Sizes, Task, tasks};
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
 use crate::simd::amx::{self, SIDE, STEP, Tiles};
-use crate::simd::amx_split::{PARTS, Range, Ranges, SplitProduct, TILE, split_pair, split_row};
+use crate::simd::amx_split::{PARTS, Range, SplitProduct, TILE, split_columns, split_row};
 
 /// The most rows of a task: a multiple of [`STRIP`].
 const MC: usize = 256;
@@ -122,7 +122,7 @@ fn tiles_of(columns: usize) -> usize {
 
 /// Splits elements of columns of a right factor: `[steps, 3, tiles, 16, 16]` pairs, zeros where there are no more.
 #[inline(always)]
-fn split_columns<S: Simd, R: RightColumns>(
+fn split_right<S: Simd, R: RightColumns>(
     simd: S,
     right: &R,
     (start, count): (usize, usize),
@@ -131,25 +131,11 @@ fn split_columns<S: Simd, R: RightColumns>(
 ) -> Range {
     let tiles = tiles_of(columns);
     let width = tiles * SIDE;
-    let depth = steps(count) * STEP;
-    let numbers = &mut numbers[..depth * width];
+    let numbers = &mut numbers[..steps(count) * STEP * width];
     let (found, zeros) = numbers.split_at_mut(count * width);
     right.pack(simd, (start, count), (column, columns), width, found);
     zeros.fill(0.0);
-    let mut ranges = Ranges::NONE;
-    let step_len = PARTS * tiles * TILE / 2;
-    let rows = numbers.chunks_exact(STEP * width);
-    for (numbers, out) in rows.zip(out.chunks_exact_mut(step_len)) {
-        for (pair, numbers) in numbers.chunks_exact(2 * width).enumerate() {
-            let (first, second) = numbers.split_at(width);
-            let (first, second) = (first.as_chunks::<SIDE>().0, second.as_chunks::<SIDE>().0);
-            for (tile, (first, second)) in first.iter().zip(second).enumerate() {
-                let out = &mut out[tile * TILE / 2 + pair * SIDE..];
-                split_pair([first, second], tiles, out, &mut ranges);
-            }
-        }
-    }
-    ranges.all()
+    split_columns(numbers, tiles, out)
 }
 
 /// The right factors of all groups: `[groups, strips, blocks of the depth]`.
@@ -179,7 +165,7 @@ impl Packed {
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) -> Range {
                 let scratch = (self.numbers, self.out);
-                split_columns(simd, self.right, self.rows, self.columns, scratch)
+                split_right(simd, self.right, self.rows, self.columns, scratch)
             }
         }
 
@@ -366,7 +352,7 @@ impl<P: Product> Block<'_, '_, P> {
                     let scratch = (&mut *self.numbers, &mut self.panel[..len]);
                     let at = (self.task.column + column, width);
                     of_columns =
-                        of_columns.and(split_columns(simd, &right, (start, count), at, scratch));
+                        of_columns.and(split_right(simd, &right, (start, count), at, scratch));
                     &self.panel[..len]
                 };
                 if !of_rows.is_exact_with(of_columns, depth) {
@@ -405,7 +391,7 @@ impl<P: Product> Block<'_, '_, P> {
         n_rows: usize,
         (start, count): (usize, usize),
     ) -> Range {
-        let mut ranges = Ranges::NONE;
+        let mut range = Range::NONE;
         let mut places = [Place::Zeros; MC];
         let places = &mut places[..n_rows];
         let row_of = self.task.row;
@@ -425,7 +411,7 @@ impl<P: Product> Block<'_, '_, P> {
                     Place::Source(at) => (left.source(), at),
                     Place::Scratch(at) => (&*self.found, at),
                     Place::Zeros if is_whole => {
-                        split(&ZEROS[..count], row, self.rows, &mut ranges);
+                        split(&ZEROS[..count], row, self.rows);
                         continue;
                     }
                     Place::Zeros => {
@@ -435,7 +421,7 @@ impl<P: Product> Block<'_, '_, P> {
                 };
                 if is_whole {
                     let numbers = &from[at + offsets[0] + skip..][..count];
-                    split(numbers, row, self.rows, &mut ranges);
+                    range = range.and(split(numbers, row, self.rows));
                     continue;
                 }
                 for (offset, gathered) in offsets.iter().zip(gathered.chunks_exact_mut(length)) {
@@ -449,13 +435,13 @@ impl<P: Product> Block<'_, '_, P> {
         }
         if done > 0 {
             for (row, numbers) in self.gathered.chunks_exact(KC).take(n_rows).enumerate() {
-                split(&numbers[..count], row, self.rows, &mut ranges);
+                range = range.and(split(&numbers[..count], row, self.rows));
             }
         }
         for row in n_rows..n_rows.next_multiple_of(STRIP) {
-            split(&ZEROS[..count], row, self.rows, &mut ranges);
+            split(&ZEROS[..count], row, self.rows);
         }
-        ranges.all()
+        range
     }
 
     /// Stores the sums of a group.
@@ -491,19 +477,9 @@ impl<P: Product> Block<'_, '_, P> {
 static ZEROS: &[f32] = &[0.0; KC];
 
 /// Splits a part of a row to its place in the parts of all rows, with zeros to the end of a step.
-#[inline(always)]
-fn split(numbers: &[f32], row: usize, rows: &mut [bf16], ranges: &mut Ranges) {
-    const STEP_LEN: usize = PARTS * 2 * TILE;
-    let n_steps = steps(numbers.len());
+fn split(numbers: &[f32], row: usize, rows: &mut [bf16]) -> Range {
+    let strip = row / STRIP * steps(numbers.len()) * PARTS * 2 * TILE;
     let within = row % STRIP;
-    let at = row / STRIP * n_steps * STEP_LEN + within / SIDE * TILE + within % SIDE * STEP;
-    let (whole, rest) = numbers.as_chunks::<STEP>();
-    for (step, numbers) in whole.iter().enumerate() {
-        split_row(numbers, 2, &mut rows[at + step * STEP_LEN..], ranges);
-    }
-    if !rest.is_empty() {
-        let mut last = [0.0; STEP];
-        last[..rest.len()].copy_from_slice(rest);
-        split_row(&last, 2, &mut rows[at + whole.len() * STEP_LEN..], ranges);
-    }
+    let at = strip + within / SIDE * TILE + within % SIDE * STEP;
+    split_row(numbers, 2, &mut rows[at..])
 }

@@ -5,8 +5,10 @@
 //! The tiles of the three lie beside each other, [`SIDE`] rows or columns to a tile: `[steps, 3, tiles, 16, 32]`.
 
 use half::bf16;
+use pulp::{Simd, WithSimd};
 
 use super::amx::{SIDE, STEP, Tiles};
+use super::dispatch_beside_tiles;
 
 /// The parts of a number.
 pub(crate) const PARTS: usize = 3;
@@ -29,13 +31,6 @@ impl Range {
         least: u32::MAX,
         most: 0,
     };
-
-    #[inline(always)]
-    fn add(&mut self, bits: u32) {
-        let magnitude = bits & 0x7fff_ffff;
-        self.least = self.least.min(magnitude.wrapping_sub(1));
-        self.most = self.most.max(magnitude);
-    }
 
     /// Of both.
     pub(crate) fn and(self, other: Self) -> Self {
@@ -73,72 +68,119 @@ fn rounded(bits: u32) -> u32 {
     bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000
 }
 
-/// The bits of the parts of a number.
-#[inline(always)]
-fn parts(number: f32) -> [u32; PARTS] {
-    let high = rounded(number.to_bits());
-    let rest = number - f32::from_bits(high);
-    let middle = rounded(rest.to_bits());
-    let low = rest - f32::from_bits(middle);
-    [high, middle, low.to_bits()]
+/// The least and the most bits of the numbers in each place of a register or two.
+struct Ranges<const N: usize> {
+    least: [u32; N],
+    most: [u32; N],
 }
 
-/// The ranges of the numbers in each place of a step.
-pub(crate) struct Ranges([Range; STEP]);
+impl<const N: usize> Ranges<N> {
+    const NONE: Self = Self {
+        least: [u32::MAX; N],
+        most: [0; N],
+    };
 
-impl Ranges {
-    pub(crate) const NONE: Self = Self([Range::NONE; STEP]);
-
-    /// The range of all.
-    pub(crate) fn all(&self) -> Range {
-        self.0.iter().fold(Range::NONE, |all, one| all.and(*one))
-    }
-}
-
-/// Splits a step of a row to its place in the tiles of `out`, which begins with that row.
-#[inline(always)]
-pub(crate) fn split_row(
-    numbers: &[f32; STEP],
-    tiles: usize,
-    out: &mut [bf16],
-    ranges: &mut Ranges,
-) {
-    let mut split = [[0_u16; STEP]; PARTS];
-    for (i, &number) in numbers.iter().enumerate() {
-        let bits = parts(number);
-        for part in 0..PARTS {
-            split[part][i] = (bits[part] >> 16) as u16;
+    #[inline(always)]
+    fn add(&mut self, numbers: &[f32; N]) {
+        for i in 0..N {
+            let magnitude = numbers[i].to_bits() & 0x7fff_ffff;
+            self.least[i] = self.least[i].min(magnitude.wrapping_sub(1));
+            self.most[i] = self.most[i].max(magnitude);
         }
-        ranges.0[i].add(number.to_bits());
     }
-    for (part, numbers) in split.iter().enumerate() {
-        let out = &mut out[part * tiles * TILE..][..STEP];
-        for (out, &bits) in out.iter_mut().zip(numbers) {
-            *out = bf16::from_bits(bits);
+
+    #[inline(always)]
+    fn all(&self) -> Range {
+        Range {
+            least: self.least.iter().fold(u32::MAX, |all, one| all.min(*one)),
+            most: self.most.iter().fold(0, |all, one| all.max(*one)),
         }
     }
 }
 
-/// Splits a pair of rows of a tile's columns to its place in the tiles of `out`, which begins with that pair.
-#[inline(always)]
-pub(crate) fn split_pair(
-    rows: [&[f32; SIDE]; 2],
-    tiles: usize,
-    out: &mut [u32],
-    ranges: &mut Ranges,
-) {
-    let mut pairs = [[0_u32; SIDE]; PARTS];
-    for i in 0..SIDE {
-        let [first, second] = rows.map(|row| parts(row[i]));
-        for part in 0..PARTS {
-            pairs[part][i] = first[part] >> 16 | second[part] & 0xffff_0000;
+/// Splits the elements of a row to its place in the tiles of `out`, which begins with that row: `[steps, 3, tiles, 16, 32]`,
+/// zeros where the last step has no elements.
+///
+/// Like [`split_columns`] it is compiled once, not into each product that uses it.
+pub(crate) fn split_row(numbers: &[f32], tiles: usize, out: &mut [bf16]) -> Range {
+    struct Row<'a>(&'a [f32], usize, &'a mut [bf16]);
+
+    impl WithSimd for Row<'_> {
+        type Output = Range;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> Range {
+            let Self(numbers, tiles, out) = self;
+            let mut ranges = Ranges::NONE;
+            let mut last = [0.0; STEP];
+            let (whole, rest) = numbers.as_chunks::<STEP>();
+            last[..rest.len()].copy_from_slice(rest);
+            let last = (!rest.is_empty()).then_some(&last);
+            let step_len = PARTS * tiles * TILE;
+            for (step, numbers) in whole.iter().chain(last).enumerate() {
+                ranges.add(numbers);
+                let mut rest = *numbers;
+                for part in 0..PARTS {
+                    let out = &mut out[step * step_len + part * tiles * TILE..];
+                    let Some(out) = out.first_chunk_mut::<STEP>() else {
+                        return Range::NONE;
+                    };
+                    for i in 0..STEP {
+                        let bits = rounded(rest[i].to_bits());
+                        rest[i] -= f32::from_bits(bits);
+                        out[i] = bf16::from_bits((bits >> 16) as u16);
+                    }
+                }
+            }
+            ranges.all()
         }
-        ranges.0[i].add(rows[0][i].to_bits());
-        ranges.0[i].add(rows[1][i].to_bits());
     }
-    for (part, pairs) in pairs.iter().enumerate() {
-        out[part * tiles * TILE / 2..][..SIDE].copy_from_slice(pairs);
+
+    dispatch_beside_tiles(Row(numbers, tiles, out)).unwrap_or(Range::NONE)
+}
+
+/// Splits rows of the columns of `tiles` tiles, `[rows, tiles * 16]`, to `[steps, 3, tiles, 16, 16]` pairs of rows that follow
+/// each other. The rows fill whole steps.
+pub(crate) fn split_columns(numbers: &[f32], tiles: usize, out: &mut [u32]) -> Range {
+    struct Columns<'a>(&'a [f32], usize, &'a mut [u32]);
+
+    impl WithSimd for Columns<'_> {
+        type Output = Range;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> Range {
+            let Self(numbers, tiles, out) = self;
+            let width = tiles * SIDE;
+            let mut ranges = Ranges::NONE;
+            for (pair, numbers) in numbers.chunks_exact(2 * width).enumerate() {
+                let (first, second) = numbers.split_at(width);
+                let columns = first.as_chunks::<SIDE>().0.iter();
+                let columns = columns.zip(second.as_chunks::<SIDE>().0).enumerate();
+                let step = pair / SIDE * PARTS * tiles * TILE / 2 + pair % SIDE * SIDE;
+                for (tile, (first, second)) in columns {
+                    ranges.add(first);
+                    ranges.add(second);
+                    let (mut first, mut second) = (*first, *second);
+                    for part in 0..PARTS {
+                        let out = &mut out[step + (part * tiles + tile) * TILE / 2..];
+                        let Some(out) = out.first_chunk_mut::<SIDE>() else {
+                            return Range::NONE;
+                        };
+                        for i in 0..SIDE {
+                            let low = rounded(first[i].to_bits());
+                            let high = rounded(second[i].to_bits());
+                            first[i] -= f32::from_bits(low);
+                            second[i] -= f32::from_bits(high);
+                            out[i] = low >> 16 | high;
+                        }
+                    }
+                }
+            }
+            ranges.all()
+        }
     }
+
+    dispatch_beside_tiles(Columns(numbers, tiles, out)).unwrap_or(Range::NONE)
 }
 
 /// A product of two tiles of rows with one or two of columns.
