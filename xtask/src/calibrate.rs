@@ -40,8 +40,8 @@ const FAULTS: [Fault; 4] = [
     Fault {
         name: "a wrong value: a constant of gelu in a kernel",
         place: "crates/kernels/src",
-        text: "f32 = 0.044_715;",
-        planted: "f32 = 0.044_815;",
+        text: "GELU_CUBE: f32 = 0.044_715;",
+        planted: "GELU_CUBE: f32 = 0.044_815;",
         gate: Gate::Test(
             &["--package", "mlx-kernels", "--test", "elementwise"],
             &["gelu"],
