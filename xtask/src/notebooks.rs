@@ -16,7 +16,9 @@ const KERNEL: (&str, &str) = ("evcxr_jupyter", "0.22.0");
 
 /// How the crates of a session are built: as for tests, with optimisation where time is spent. evcxr asks for all of it,
 /// which takes twice as long to compile and is no faster here.
-const PROFILE: &str = r#"[profile.dev.package."*"]
+const PROFILE: &str = r#"[profile.dev]
+lto = "off"
+[profile.dev.package."*"]
 opt-level = 0
 [profile.dev.package.mlx]
 opt-level = 1

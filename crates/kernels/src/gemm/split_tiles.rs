@@ -35,11 +35,10 @@ const NC: usize = 512;
 const STRIP: usize = 2 * SIDE;
 /// The most numbers of a split right factor: 48 MiB.
 const MAX_PACKED: usize = 8 << 20;
-/// Smaller products are not worth the splitting.
-const MIN_MULTIPLICATIONS: usize = 1 << 21;
-const MIN_ROWS: usize = 48;
-const MIN_COLUMNS: usize = 24;
-const MIN_DEPTH: usize = 48;
+/// Smaller products are not worth the splitting: that of rows is paid once for all columns, that of columns once for all
+/// rows, and sums are read and written once for each block of the depth.
+const MIN_MULTIPLICATIONS: usize = 1 << 22;
+const MIN_SIDE: usize = 128;
 /// Nanoseconds of a multiplication with its addition on one thread.
 const NANOSECONDS: f64 = 0.006;
 
@@ -52,9 +51,7 @@ pub fn splits_products(rows: usize, depth: usize, columns: usize) -> bool {
         .into_iter()
         .fold(1, usize::saturating_mul);
     multiplications >= MIN_MULTIPLICATIONS
-        && rows >= MIN_ROWS
-        && columns >= MIN_COLUMNS
-        && depth >= MIN_DEPTH
+        && rows.min(columns).min(depth) >= MIN_SIDE
         && amx::is_available()
 }
 
@@ -103,7 +100,7 @@ pub(super) fn multiply<P: Product>(sizes: Sizes, product: &P, out: &mut [P::Outp
     true
 }
 
-/// The steps of so many elements.
+/// The steps that hold `depth` elements.
 fn steps(depth: usize) -> usize {
     depth.div_ceil(STEP)
 }
@@ -115,7 +112,7 @@ fn strip_len(depth: usize) -> usize {
     blocks * PARTS * STRIP / SIDE * TILE / 2
 }
 
-/// The tiles of so many columns of a strip.
+/// The tiles that hold `columns` columns of a strip.
 fn tiles_of(columns: usize) -> usize {
     columns.div_ceil(SIDE)
 }
@@ -220,7 +217,7 @@ impl Packed {
     }
 }
 
-/// The pairs of a block of so many columns of a strip and elements of the depth.
+/// The pairs of a block: `columns` columns of a strip, `count` elements of the depth.
 fn block_len(columns: usize, count: usize) -> usize {
     steps(count) * PARTS * tiles_of(columns) * TILE / 2
 }

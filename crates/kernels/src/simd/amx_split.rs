@@ -82,10 +82,11 @@ impl<const N: usize> Ranges<N> {
 
     #[inline(always)]
     fn add(&mut self, numbers: &[f32; N]) {
-        for i in 0..N {
-            let magnitude = numbers[i].to_bits() & 0x7fff_ffff;
-            self.least[i] = self.least[i].min(magnitude.wrapping_sub(1));
-            self.most[i] = self.most[i].max(magnitude);
+        let places = self.least.iter_mut().zip(&mut self.most);
+        for (number, (least, most)) in numbers.iter().zip(places) {
+            let magnitude = number.to_bits() & 0x7fff_ffff;
+            *least = (*least).min(magnitude.wrapping_sub(1));
+            *most = (*most).max(magnitude);
         }
     }
 
