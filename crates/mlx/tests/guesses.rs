@@ -473,7 +473,7 @@ fn attention_takes_pythons_scale_and_masks() {
 }
 
 #[test]
-fn transformed_functions_are_called_as_functions() -> mlx::Result<()> {
+fn transformed_functions_are_called_as_functions() -> Result<()> {
     let target = array!([1.0, 2.0]);
     // A loss that borrows what is around it.
     let loss = |w: &Array, x: &Array| (w * x - &target).square().sum(());
@@ -518,7 +518,7 @@ fn ranges_in_steps_are_slices() {
 }
 
 #[test]
-fn a_convolution_takes_a_stride_alone() -> mlx::Result<()> {
+fn a_convolution_takes_a_stride_alone() -> Result<()> {
     let (x, w) = (mlx::ones([1, 5, 5, 1]), mlx::ones([1, 3, 3, 1]));
     assert_eq!(mlx::conv2d(&x, &w, 2).shape()?, [1, 2, 2, 1]);
     assert_eq!(mlx::conv2d(&x, &w, (2, 1)).shape()?, [1, 3, 3, 1]);
@@ -550,9 +550,9 @@ fn short_forms_have_pythons_defaults() -> Result<()> {
 
 #[test]
 fn numbers_are_arrays_and_names_are_pythons() -> Result<()> {
-    let x = mlx::Array::from(2.5);
+    let x = Array::from(2.5);
     assert_eq!(x.array_type()?.to_string(), "float32[]");
-    assert_eq!(mlx::Array::from(3_u8).dtype()?, mlx::uint8);
+    assert_eq!(Array::from(3_u8).dtype()?, mlx::uint8);
     let chosen = mlx::r#where(&array!([true, false]), 1.0, array!([5.0, 6.0]));
     assert_eq!(chosen.to_vec::<f32>()?, [1.0, 6.0]);
     assert_eq!(chosen.index((mlx::newaxis, ..)).shape()?, [1, 2]);
@@ -575,7 +575,7 @@ fn numbers_are_arrays_and_names_are_pythons() -> Result<()> {
 #[test]
 fn axes_of_vmap_are_numbers_lists_and_tuples() -> Result<()> {
     let (x, y) = (array!([[1.0, 2.0], [3.0, 4.0]]), array!([10.0, 20.0]));
-    let add = |x: &mlx::Array, y: &mlx::Array| x + y;
+    let add = |x: &Array, y: &Array| x + y;
     let by_columns = mlx::vmap(add).in_axes((1, 0))(&x, &y)?;
     assert_eq!(by_columns.to_vec::<f32>()?, [11.0, 13.0, 22.0, 24.0]);
     let shared = mlx::vmap(add).in_axes((Some(0), None))(&x, &y)?;
