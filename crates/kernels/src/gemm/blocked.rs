@@ -279,10 +279,7 @@ impl<P: Product> Block<'_, '_, P> {
         let columns = task.columns;
         let line = task.groups.1 * columns;
         let before = (group - task.groups.0) * columns;
-        let n_rows = match task.out.as_slice() {
-            [all] => all.len() / line,
-            rows => rows.len(),
-        };
+        let n_rows = task.n_rows();
         let mut left = product.left(task.batch, group);
         left.begin(task.row, n_rows);
         let right = product.right(task.batch, group);
@@ -374,7 +371,7 @@ fn tile_of<S: Simd>(columns: usize) -> usize {
 
 /// Stores the sums of a group, `[rows, stride]`, which has columns `before` it in each row.
 #[inline(always)]
-fn store_all<P: Product>(
+pub(super) fn store_all<P: Product>(
     product: &P,
     task: &mut Task<'_, P::Output>,
     before: usize,

@@ -320,10 +320,7 @@ impl<P: PairProduct> Block<'_, '_, P> {
     #[inline(always)]
     fn group<S: Simd>(&mut self, simd: S, tiles: &Tiles, group: usize) -> bool {
         let (product, columns, depth) = (self.product, self.task.columns, self.plan.depth);
-        let n_rows = match self.task.out.as_slice() {
-            [all] => all.len() / (self.task.groups.1 * columns),
-            rows => rows.len(),
-        };
+        let n_rows = self.task.n_rows();
         let mut left = product.left(self.task.batch, group);
         left.begin(self.task.row, n_rows);
         let right = product.right(self.task.batch, group);

@@ -18,10 +18,10 @@ use half::bf16;
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use pulp::{Simd, WithSimd};
 
-use super::blocked::Product;
+use super::blocked::{Product, store_all};
 use super::factors::{KC, LeftRows, Place, RightColumns, Runs, SCRATCH_STRIDE};
 use super::scratch::Scratch;
-use super::tasks::{Limits, Plan, Position, Sizes, Task, tasks};
+use super::tasks::{Limits, Plan, Sizes, Task, tasks};
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
 use crate::simd::amx::{self, SIDE, STEP, Tiles};
@@ -317,10 +317,7 @@ impl<P: Product> Block<'_, '_, P> {
     #[inline(always)]
     fn group<S: Simd>(&mut self, simd: S, tiles: &Tiles, group: usize) -> bool {
         let (product, columns, depth) = (self.product, self.task.columns, self.plan.depth);
-        let n_rows = match self.task.out.as_slice() {
-            [all] => all.len() / (self.task.groups.1 * columns),
-            rows => rows.len(),
-        };
+        let n_rows = self.task.n_rows();
         let mut left = product.left(self.task.batch, group);
         left.begin(self.task.row, n_rows);
         let right = product.right(self.task.batch, group);
@@ -375,7 +372,9 @@ impl<P: Product> Block<'_, '_, P> {
                 }
             }
         }
-        self.store_all(group);
+        let before = (group - self.task.groups.0) * columns;
+        let stride = self.sums_stride;
+        store_all(product, &mut self.task, before, stride, self.sums);
         true
     }
 
@@ -439,34 +438,6 @@ impl<P: Product> Block<'_, '_, P> {
             split(&ZEROS[..count], row, self.rows);
         }
         range
-    }
-
-    /// Stores the sums of a group.
-    #[inline(always)]
-    fn store_all(&mut self, group: usize) {
-        let Task {
-            batch,
-            groups,
-            row,
-            column,
-            columns,
-            out,
-            ..
-        } = &mut self.task;
-        let before = (group - groups.0) * *columns;
-        let rows = out
-            .iter_mut()
-            .flat_map(|out| out.chunks_exact_mut(groups.1 * *columns));
-        let sums = self.sums.chunks_mut(self.sums_stride);
-        for (i, (out, sums)) in rows.zip(sums).enumerate() {
-            let position = Position {
-                batch: *batch,
-                row: *row + i,
-                column: *column,
-            };
-            let out = &mut out[before..][..*columns];
-            self.product.store(position, &mut sums[..*columns], out);
-        }
     }
 }
 

@@ -113,6 +113,17 @@ pub(super) struct Task<'a, T> {
     pub(super) out: Vec<&'a mut [T]>,
 }
 
+impl<T> Task<'_, T> {
+    /// The rows of the task.
+    #[inline(always)]
+    pub(super) fn n_rows(&self) -> usize {
+        match self.out.as_slice() {
+            [all] => all.len() / (self.groups.1 * self.columns),
+            rows => rows.len(),
+        }
+    }
+}
+
 /// Cuts the output of products from `out.0` on, with rows `line` elements apart.
 pub(super) fn tasks<T>(
     plan: Plan,
