@@ -281,6 +281,10 @@ fn follows_the_formula(#[case] n_axes: usize) {
 #[case::depthwise_padded_by_more_than_the_kernel(6, (2, 1, 5, 1), (17, 17, 17))]
 #[case::as_large_as_the_input(21, (19, 1, 1, 1), (5, 12, 1))]
 #[case::two_groups_of_many_outputs(33, (3, 1, 1, 1), (6, 10, 2))]
+#[case::pixels_of_whole_steps(25, (3, 1, 1, 1), (32, 20, 1))]
+#[case::pixels_between_steps(17, (3, 2, 1, 1), (72, 40, 1))]
+#[case::pixels_of_less_than_a_step(19, (3, 1, 2, 2), (12, 33, 1))]
+#[case::strided_past_pixels(15, (2, 3, 0, 1), (40, 16, 1))]
 fn layers(
     #[case] input: usize,
     #[case] (kernel, stride, padding, kernel_dilation): (usize, usize, usize, usize),
@@ -316,6 +320,8 @@ fn layers(
 #[case::groups(500, (3, 2, 1), (12, 12, 3))]
 #[case::few_channels(700, (5, 1, 2), (3, 33, 1))]
 #[case::few_channels_strided(900, (7, 2, 3), (2, 32, 1))]
+#[case::many_channels(300, (3, 1, 1), (40, 12, 1))]
+#[case::many_channels_strided(301, (3, 2, 2), (32, 17, 1))]
 fn long_lines(
     #[case] input: usize,
     #[case] (kernel, stride, padding): (usize, usize, usize),

@@ -18,7 +18,7 @@ use pulp::bytemuck::Pod;
 use super::direct;
 use super::phases::{self, Phase};
 use super::shape::{Conv, ConvAxis, OP};
-use super::windows::Windows;
+use super::windows::{Copies, Windows, tile_width};
 use crate::element::{Element, to_f32_vec};
 use crate::error::{Result, length};
 use crate::gemm::blocked::{Product, Sizes, multiply, multiply_rows, pack};
@@ -27,6 +27,8 @@ use crate::gemm::matrix_tiles::{self, Packed, PairProduct};
 use crate::gemm::scratch::Scratch;
 use crate::parallel::{parallel_for, threads};
 
+/// Channels of a group from which on tiles read windows in place: with fewer, most of a step would be zeros.
+const MIN_TILE_WIDTH: usize = 12;
 /// Nanoseconds of a multiplication with its addition on one thread.
 const NANOSECONDS: f64 = 0.02;
 
@@ -148,10 +150,42 @@ fn by_tiles<T: Element>(
         return matrix_tiles::multiply(sizes, &plain(shape, x, weight, bias), out);
     }
     let product = Implicit::of(shape, x, weight, bias);
-    if !phases::is_dilated(&axes) {
+    if phases::is_dilated(&axes) {
+        return by_phases(shape, &product, out);
+    }
+    if product.width < MIN_TILE_WIDTH {
         return matrix_tiles::multiply(sizes, &product, out);
     }
-    by_phases(shape, &product, out)
+    let filled = fill_pixels(weight.data, product.width);
+    let (data, depth) = match &filled {
+        Some(filled) => (filled.as_slice(), filled.len() / shape.outputs),
+        None => (weight.data, sizes.depth),
+    };
+    let weight = Strided {
+        data,
+        column_stride: depth,
+        ..weight
+    };
+    let product = Implicit {
+        weight,
+        copies: Copies::ForTiles,
+        ..product
+    };
+    matrix_tiles::multiply(Sizes { depth, ..sizes }, &product, out)
+}
+
+/// The weights with zeros behind the channels of each pixel, as tiles read them; `None` if there are enough channels.
+fn fill_pixels(weight: &[bf16], width: usize) -> Option<Vec<bf16>> {
+    let filled = tile_width(width);
+    if filled == width {
+        return None;
+    }
+    let mut out = vec![bf16::ZERO; weight.len() / width * filled];
+    let pixels = weight.chunks_exact(width);
+    for (pixel, out) in pixels.zip(out.chunks_exact_mut(filled)) {
+        out[..width].copy_from_slice(pixel);
+    }
+    Some(out)
 }
 
 /// The sizes of the product that a convolution over these axes is.
@@ -337,12 +371,15 @@ struct Implicit<'a, N, T> {
     weight: Strided<'a, T>,
     /// A number for each output channel.
     bias: Option<&'a [f32]>,
+    copies: Copies,
 }
 
 /// What the input is read as: `f32`, or `bf16` for matrix tiles.
 trait Input<T>: Pod + Sync {
     /// Packed weights.
     type Packed: Sync;
+    /// What is copied, if nothing else is asked for.
+    const COPIES: Copies;
 
     fn pack(sizes: Sizes, product: &Implicit<'_, Self, T>) -> Self::Packed;
 
@@ -358,6 +395,7 @@ trait Input<T>: Pod + Sync {
 
 impl<T: Element> Input<T> for f32 {
     type Packed = Scratch;
+    const COPIES: Copies = Copies::Narrow;
 
     fn pack(sizes: Sizes, product: &Implicit<'_, Self, T>) -> Scratch {
         pack(sizes, product)
@@ -377,6 +415,7 @@ impl<T: Element> Input<T> for f32 {
 
 impl Input<Self> for bf16 {
     type Packed = Option<Packed>;
+    const COPIES: Copies = Copies::Short;
 
     fn pack(sizes: Sizes, product: &Implicit<'_, Self, Self>) -> Option<Packed> {
         Packed::of_first(product, sizes)
@@ -393,7 +432,7 @@ impl Input<Self> for bf16 {
     }
 }
 
-impl<'a, N: Pod, T: Element> Implicit<'a, N, T> {
+impl<'a, N: Input<T>, T: Element> Implicit<'a, N, T> {
     fn of(shape: Conv<'_>, x: &'a [N], weight: Strided<'a, T>, bias: Option<&'a [f32]>) -> Self {
         Self {
             x,
@@ -402,12 +441,13 @@ impl<'a, N: Pod, T: Element> Implicit<'a, N, T> {
             width: shape.channels / shape.groups,
             weight,
             bias,
+            copies: N::COPIES,
         }
     }
 
-    fn windows(&self, group: usize, copies: bool) -> Windows<'a, N> {
+    fn windows(&self, group: usize) -> Windows<'a, N> {
         let channels = (group * self.width, self.width);
-        Windows::new(self.x, self.axes, self.channels, channels, copies)
+        Windows::new(self.x, self.axes, self.channels, channels, self.copies)
     }
 
     fn bias(&self, group: usize) -> Option<&'a [f32]> {
@@ -430,7 +470,7 @@ impl<'a, T: Element> Product for Implicit<'a, f32, T> {
     type Output = T;
 
     fn left(&self, _: usize, group: usize) -> Windows<'a> {
-        self.windows(group, false)
+        self.windows(group)
     }
 
     fn stores_sums(&self) -> bool {
@@ -452,8 +492,7 @@ impl<'a> PairProduct for Implicit<'a, bf16, bf16> {
     type Output = bf16;
 
     fn left(&self, _: usize, group: usize) -> Windows<'a, bf16> {
-        // Rows are copied anyway, and so none needs more than one place.
-        self.windows(group, true)
+        self.windows(group)
     }
 
     fn start(&self, group: usize) -> Option<&[f32]> {

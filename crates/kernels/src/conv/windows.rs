@@ -1,17 +1,35 @@
 //! The windows of a convolution as rows of a matrix product: elements that are adjacent in the input are read in place.
 //!
 //! Where they are too few, as in the first layer of a network or in groups, the lines that a task reads are copied once,
-//! with zeros around them, and the lines of all windows are read from that copy.
+//! with zeros around them, and the lines of all windows are read from that copy. Matrix tiles read their rows from such a copy,
+//! of which each pixel is filled with zeros to whole steps.
 
 use pulp::Simd;
 use pulp::bytemuck::Pod;
 
 use super::shape::ConvAxis;
-use crate::gemm::factors::{KC, LeftRows, Place, Runs, SCRATCH_STRIDE};
+use crate::gemm::factors::{InPlace, KC, LeftRows, Place, Runs, SCRATCH_STRIDE};
 use crate::gemm::scratch::Scratch;
+use crate::simd::amx::{STEP, STRIP};
 
 /// Inputs of fewer channels are copied, and those of groups.
 const MIN_RUN: usize = 32;
+
+/// Which lines are copied before they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copies {
+    /// Those of few channels, and of groups.
+    Narrow,
+    /// All that are short, for rows that are copied anyway and so need one place each.
+    Short,
+    /// All, for tiles that read them in place. The depth of the product is that of pixels of [`tile_width`] channels.
+    ForTiles,
+}
+
+/// The channels of a pixel, and zeros that fill its last step.
+pub(super) fn tile_width(width: usize) -> usize {
+    width.next_multiple_of(STEP)
+}
 
 /// The windows of one group. The input is not dilated.
 pub(super) struct Windows<'a, N = f32> {
@@ -24,8 +42,11 @@ pub(super) struct Windows<'a, N = f32> {
     pub(super) first_channel: usize,
     /// Windows of the rows of the task.
     starts: Vec<Start>,
-    /// Elements of a window that are adjacent in the input where nothing is outside.
+    /// Elements of a window that are adjacent in the input where nothing is outside, or in its copy.
     run: usize,
+    /// Elements of a pixel of the copy.
+    pixel: usize,
+    copies: Copies,
     copy: Option<Copied>,
 }
 
@@ -33,7 +54,9 @@ pub(super) struct Windows<'a, N = f32> {
 struct Copied {
     /// Empty before the first task.
     numbers: Scratch,
-    /// Where the lines of a window start, counted from its first element.
+    /// The elements of all lines; behind them are some that have no meaning.
+    len: usize,
+    /// Where the lines of a window start, or for tiles its steps, counted from its first element.
     offsets: Vec<usize>,
 }
 
@@ -52,19 +75,24 @@ struct Start {
 }
 
 impl<'a, N: Pod> Windows<'a, N> {
-    /// The windows of the group with these channels; `copies` asks for copies of the lines also where they are long.
+    /// The windows of the group with these channels.
     pub(super) fn new(
         x: &'a [N],
         axes: [ConvAxis; 3],
         channels: usize,
         (first_channel, width): (usize, usize),
-        copies: bool,
+        copies: Copies,
     ) -> Self {
         let line = axes[2].kernel * width;
         let is_adjacent = axes[2].kernel_dilation == 1;
-        let is_copied =
-            is_adjacent && line <= KC && (copies || width < MIN_RUN || width < channels);
-        let run = if is_copied || is_adjacent && width == channels {
+        let is_copied = match copies {
+            Copies::Narrow => is_adjacent && line <= KC && (width < MIN_RUN || width < channels),
+            Copies::Short => is_adjacent && line <= KC,
+            Copies::ForTiles => true,
+        };
+        let run = if copies == Copies::ForTiles {
+            STEP
+        } else if is_copied || is_adjacent && width == channels {
             line
         } else {
             width
@@ -77,8 +105,15 @@ impl<'a, N: Pod> Windows<'a, N> {
             first_channel,
             starts: Vec::new(),
             run,
+            pixel: if copies == Copies::ForTiles {
+                tile_width(width)
+            } else {
+                width
+            },
+            copies,
             copy: is_copied.then(|| Copied {
                 numbers: Scratch::new(0),
+                len: 0,
                 offsets: Vec::new(),
             }),
         }
@@ -128,9 +163,16 @@ impl<'a, N: Pod> Windows<'a, N> {
         } else {
             (third.begin(0), third.begin(third.output - 1))
         };
-        let pitch = ((to - from).cast_unsigned() + third.kernel) * self.width;
+        let reach = (third.kernel - 1) * third.kernel_dilation + 1;
+        let pitch = ((to - from).cast_unsigned() + reach) * self.pixel;
         let plane_len = outer.kernel * n_lines * pitch;
-        let mut numbers = Scratch::of::<N>(n_planes * plane_len);
+        let len = n_planes * plane_len;
+        // Tiles read rows behind the last one.
+        let past = match self.copies {
+            Copies::ForTiles => STRIP * third.stride * self.pixel,
+            Copies::Narrow | Copies::Short => 0,
+        };
+        let mut numbers = Scratch::of::<N>(len + past);
         let planes = numbers
             .as_mut_slice_of::<N>()
             .chunks_exact_mut(plane_len)
@@ -150,22 +192,37 @@ impl<'a, N: Pod> Windows<'a, N> {
             for window in windows {
                 let line = (window.begin[1] - begin[1]).cast_unsigned();
                 let pixel = (window.begin[2] - from).cast_unsigned();
-                window.index = number * plane_len + line * pitch + pixel * self.width;
+                window.index = number * plane_len + line * pitch + pixel * self.pixel;
             }
         }
-        let mut offsets = Vec::with_capacity(outer.kernel * second.kernel);
-        for i in 0..outer.kernel {
+        let lines = (0..outer.kernel).flat_map(|i| {
             let lines = 0..second.kernel;
-            offsets.extend(lines.map(|j| (i * n_lines + j * second.kernel_dilation) * pitch));
-        }
+            lines.map(move |j| (i * n_lines + j * second.kernel_dilation) * pitch)
+        });
+        let offsets = match self.copies {
+            Copies::ForTiles => {
+                let pixel = self.pixel;
+                let taps = |line| {
+                    let taps = 0..third.kernel;
+                    taps.map(move |k| line + k * third.kernel_dilation * pixel)
+                };
+                let steps = |tap| (tap..tap + pixel).step_by(STEP);
+                lines.flat_map(taps).flat_map(steps).collect()
+            }
+            Copies::Narrow | Copies::Short => lines.collect(),
+        };
         self.starts = starts;
-        Copied { numbers, offsets }
+        Copied {
+            numbers,
+            len,
+            offsets,
+        }
     }
 
     /// Copies pixels of a line, counted from its start, and zeros for those outside, or for all without a line.
     fn copy_line(&self, line: Option<usize>, from: isize, out: &mut [N]) {
         let input = self.axes[2].input;
-        let pixels = out.len() / self.width;
+        let pixels = out.len() / self.pixel;
         let first = from.max(0).cast_unsigned();
         let before = (-from).max(0).cast_unsigned().min(pixels);
         let count = input.saturating_sub(first).min(pixels - before);
@@ -173,18 +230,20 @@ impl<'a, N: Pod> Windows<'a, N> {
             out.fill(N::zeroed());
             return;
         };
-        let (before, out) = out.split_at_mut(before * self.width);
-        let (out, after) = out.split_at_mut(count * self.width);
+        let (before, out) = out.split_at_mut(before * self.pixel);
+        let (out, after) = out.split_at_mut(count * self.pixel);
         before.fill(N::zeroed());
         after.fill(N::zeroed());
         let x = &self.x[(line * input + first) * self.channels..][..count * self.channels];
-        if self.width == self.channels {
+        if self.pixel == self.channels {
             out.copy_from_slice(x);
             return;
         }
         let pixels = x.chunks_exact(self.channels);
-        for (x, out) in pixels.zip(out.chunks_exact_mut(self.width)) {
+        for (x, out) in pixels.zip(out.chunks_exact_mut(self.pixel)) {
+            let (out, rest) = out.split_at_mut(self.width);
             out.copy_from_slice(&x[self.first_channel..][..self.width]);
+            rest.fill(N::zeroed());
         }
     }
 
@@ -262,8 +321,18 @@ impl<N: Pod + Sync> LeftRows<N> for Windows<'_, N> {
             .map_or(self.x, |copy| copy.numbers.as_slice_of())
     }
 
+    fn in_place(&self) -> Option<InPlace<'_, N>> {
+        let copy = self.copy.as_ref()?;
+        (self.copies == Copies::ForTiles).then(|| InPlace {
+            numbers: copy.numbers.as_slice_of(),
+            len: copy.len,
+            stride: self.axes[2].stride * self.pixel,
+            steps: &copy.offsets,
+        })
+    }
+
     fn count(&self, start: usize, most: usize) -> usize {
-        let depth = self.axes.iter().map(|axis| axis.kernel).product::<usize>() * self.width;
+        let depth = self.axes.iter().map(|axis| axis.kernel).product::<usize>() * self.pixel;
         let (most, before) = (most.min(KC), start % self.run);
         if self.copy.is_some() && before == 0 && most >= self.run {
             (most / self.run * self.run).min(depth - start)

@@ -113,6 +113,7 @@ fn limits() -> Limits {
         height: 8,
         tile: TILE_REGISTERS * simd::f32_lanes(),
         packed: MAX_PACKED,
+        tasks_per_thread: 4,
     }
 }
 

@@ -36,13 +36,31 @@ pub(crate) struct Runs<'a> {
     pub(crate) offsets: &'a [usize],
 }
 
+/// Rows that matrix tiles read where they are.
+#[derive(Clone, Copy)]
+pub(crate) struct InPlace<'a, N> {
+    /// The elements of all rows, and behind them what is read past the last row of a tile, which has no meaning.
+    pub(crate) numbers: &'a [N],
+    pub(crate) len: usize,
+    /// How far apart neighbouring rows are, if they are equally far.
+    pub(crate) stride: usize,
+    /// Where the steps of a row are, counted from its start.
+    pub(crate) steps: &'a [usize],
+}
+
 /// The rows of a left factor, as numbers of a type.
-pub(crate) trait LeftRows<N = f32>: Sync {
+pub(crate) trait LeftRows<N: 'static = f32>: Sync {
     /// Called once for the rows of a task, before all else.
     fn begin(&mut self, _first: usize, _rows: usize) {}
 
     /// What [`Place::Source`] means.
     fn source(&self) -> &[N];
+
+    /// The rows of the task, if tiles can read them in place: all are then found in the source, and each of their steps is
+    /// adjacent and of one run.
+    fn in_place(&self) -> Option<InPlace<'_, N>> {
+        None
+    }
 
     /// How many elements of each row, from `start` on, are found together: at most `most` and [`KC`], and at least one.
     fn count(&self, start: usize, most: usize) -> usize;

@@ -3,8 +3,9 @@
 //! Formula: as in `blocked.rs`; products of `bf16` are exact in `f32`, in which they are added, and rounded once where the sum
 //! is stored.
 //! Blocking: a task has up to [`MC`] rows and [`NC`] columns. [`KC`] elements of its rows are copied to the L2 cache, rounded up
-//! to whole steps of 32 by zeros; strips of 32 columns are packed in pairs, which the L1 cache holds, by the tasks or before;
-//! the sums of 32 rows and 32 columns, four tiles, stay in registers for all of [`KC`].
+//! to whole steps of 32 by zeros, or read in place (windows of a convolution over many channels, which overlap); strips of 32
+//! columns are packed in pairs, which the L1 cache holds, by the tasks or before; the sums of 32 rows and 32 columns, four
+//! tiles, stay in registers for all of [`KC`].
 //! Limit: copies, packing and stores; the tiles themselves multiply ten times as fast as vectors of `f32`.
 //! Error: `2^-24 * (20 + depth / 32)` of `sum(|left * right|)`, as the instruction adds 16 pairs and then to the sum.
 //!
@@ -18,6 +19,7 @@ use half::bf16;
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use pulp::{Simd, WithSimd};
 
+use super::chunks::{Chunk, Chunks};
 use super::factors::{LeftRows, Place, Runs, SCRATCH_STRIDE};
 use super::pairs::{RightPairs, n_pairs};
 use super::scratch::Scratch;
@@ -26,7 +28,7 @@ use crate::element::Element;
 use crate::element::private::Storage;
 use crate::parallel::{parallel_for, threads};
 use crate::simd;
-use crate::simd::amx::{self, SIDE, STEP, STRIP, TileProduct, Tiles};
+use crate::simd::amx::{self, SIDE, STEP, STRIP, Steps, TileProduct, Tiles};
 use crate::simd::magnitudes::{Least, Magnitudes};
 
 /// The most rows of a task: a multiple of [`STRIP`].
@@ -35,8 +37,9 @@ const MC: usize = 256;
 const MIN_ROWS: usize = 64;
 /// The most columns of a task, and of those that are packed in one piece: a multiple of [`STRIP`].
 const NC: usize = 512;
-/// The depth that is added up in registers: a multiple of [`STEP`].
-const KC: usize = 512;
+/// The depth that is added up in registers, a multiple of [`STEP`]: 32 columns of it, and 32 rows, fill the L1 cache. With
+/// twice as much a product takes a fifth longer.
+const KC: usize = 256;
 /// Columns that are packed by a task, where that is done before: a multiple of [`STRIP`].
 const PACKED_COLUMNS: usize = 256;
 /// The most pairs of a packed right factor: 32 MiB.
@@ -146,6 +149,8 @@ fn limits() -> Limits {
         height: STRIP,
         tile: STRIP,
         packed: MAX_PACKED,
+        // Larger tasks read less: memory limits, not the tiles.
+        tasks_per_thread: 2,
     }
 }
 
@@ -238,7 +243,8 @@ fn compute<P: PairProduct>(
     packed: Option<&Packed>,
     nanoseconds: f64,
 ) -> bool {
-    let (height, nc) = (plan.mc.next_multiple_of(STRIP), plan.nc);
+    // Rows that are read in place leave gaps where lines end.
+    let (height, nc) = ((plan.mc + plan.mc / 4).next_multiple_of(STRIP), plan.nc);
     let depth = plan.depth.min(KC).next_multiple_of(STEP);
     // Rows that are neither a power of two apart nor share the sets of a cache.
     let (row_stride, sums_stride) = (depth + STEP, nc + SIDE);
@@ -319,18 +325,58 @@ impl<P: PairProduct> WithSimd for Block<'_, '_, P> {
 impl<P: PairProduct> Block<'_, '_, P> {
     #[inline(always)]
     fn group<S: Simd>(&mut self, simd: S, tiles: &Tiles, group: usize) -> bool {
+        let n_rows = self.task.n_rows();
+        let mut left = self.product.left(self.task.batch, group);
+        left.begin(self.task.row, n_rows);
+        let in_place = left.in_place();
+        let (chunks, of_rows) = if let Some(rows) = &in_place {
+            let mut places = [Place::Zeros; MC];
+            let places = &mut places[..n_rows];
+            left.find(simd, self.task.row, (0, STEP), places, self.found);
+            let starts = places.iter().map(|place| match *place {
+                Place::Source(at) => at,
+                Place::Scratch(_) | Place::Zeros => 0,
+            });
+            let mut least = Least::NONE;
+            least.add_all::<S>(&rows.numbers[..rows.len]);
+            (Chunks::of(starts, rows.stride), least.magnitudes::<S>())
+        } else {
+            let starts = (0..n_rows).map(|row| row * self.row_stride);
+            (Chunks::of(starts, self.row_stride), Magnitudes::NONE)
+        };
+        // One part, unless many rows of chunks are gaps.
+        let mut is_exact = true;
+        for part in chunks.parts(self.sums.len() / (self.sums_stride * STRIP)) {
+            let of_factors = self.sums_of(simd, tiles, (group, &left), part);
+            is_exact &= of_rows.and(of_factors.0).is_exact_with(of_factors.1);
+            if is_exact {
+                self.store(group, part, &chunks.places);
+            }
+        }
+        is_exact
+    }
+
+    /// Adds up the sums of chunks of rows; says what magnitudes of copied rows and of columns it has seen.
+    #[inline(always)]
+    fn sums_of<S: Simd>(
+        &mut self,
+        simd: S,
+        tiles: &Tiles,
+        (group, left): (usize, &P::Left),
+        chunks: &[Chunk],
+    ) -> (Magnitudes, Magnitudes) {
         let (product, columns, depth) = (self.product, self.task.columns, self.plan.depth);
         let n_rows = self.task.n_rows();
-        let mut left = product.left(self.task.batch, group);
-        left.begin(self.task.row, n_rows);
         let right = product.right(self.task.batch, group);
         let before_sums = product.start(group);
         if let Some(numbers) = before_sums {
             let numbers = &numbers[self.task.column..][..columns];
-            for sums in self.sums.chunks_mut(self.sums_stride).take(n_rows) {
+            let rows = self.sums.chunks_mut(self.sums_stride);
+            for sums in rows.take(chunks.len() * STRIP) {
                 sums[..columns].copy_from_slice(numbers);
             }
         }
+        let in_place = left.in_place();
         let mut of_rows = Magnitudes::NONE;
         let mut of_columns = match self.packed {
             Some(packed) => packed.magnitudes,
@@ -338,7 +384,14 @@ impl<P: PairProduct> Block<'_, '_, P> {
         };
         for start in (0..depth).step_by(KC) {
             let count = KC.min(depth - start);
-            of_rows = of_rows.and(self.copy_rows(simd, &left, n_rows, (start, count)));
+            let steps = count.div_ceil(STEP);
+            let rows = if let Some(rows) = in_place {
+                let steps = Steps::at(&rows.steps[start / STEP..][..steps]);
+                (rows.numbers, rows.stride, steps)
+            } else {
+                of_rows = of_rows.and(self.copy_rows(simd, left, n_rows, (start, count)));
+                (&*self.rows, self.row_stride, Steps::adjacent(steps))
+            };
             let adds = start > 0 || before_sums.is_some();
             let len = n_pairs(count) * STRIP;
             let strips = if let Some(packed) = self.packed {
@@ -354,20 +407,15 @@ impl<P: PairProduct> Block<'_, '_, P> {
                 &*panel
             };
             for (column, panel) in (0..columns).step_by(STRIP).zip(strips.chunks_exact(len)) {
-                let sums = &mut self.sums[column..];
-                let rows = (&*self.rows, self.row_stride, n_rows);
+                let sums = (&mut self.sums[column..], self.sums_stride);
                 if columns - column <= SIDE {
-                    strip::<1>(tiles, rows, panel, (sums, self.sums_stride), adds);
+                    strip::<1>(tiles, rows, chunks, panel, sums, adds);
                 } else {
-                    strip::<2>(tiles, rows, panel, (sums, self.sums_stride), adds);
+                    strip::<2>(tiles, rows, chunks, panel, sums, adds);
                 }
             }
         }
-        let is_exact = of_rows.is_exact_with(of_columns);
-        if is_exact {
-            self.store_all(group);
-        }
-        is_exact
+        (of_rows, of_columns)
     }
 
     /// Copies elements `start..start + count` of all rows, followed by zeros to the end of a step.
@@ -420,9 +468,9 @@ impl<P: PairProduct> Block<'_, '_, P> {
         least.magnitudes::<S>()
     }
 
-    /// Stores the sums of a group.
+    /// Stores the sums of a group for chunks of rows, which are at these places in their chunks.
     #[inline(always)]
-    fn store_all(&mut self, group: usize) {
+    fn store(&mut self, group: usize, chunks: &[Chunk], places: &[u8]) {
         let Task {
             batch,
             groups,
@@ -432,43 +480,50 @@ impl<P: PairProduct> Block<'_, '_, P> {
             out,
             ..
         } = &mut self.task;
-        let before = (group - groups.0) * *columns;
-        let mut sums = self.sums.chunks_mut(self.sums_stride);
-        let mut position = Position {
-            batch: *batch,
-            row: *row,
-            column: *column,
-        };
-        for out in out {
-            let rows = out.chunks_exact_mut(groups.1 * *columns);
-            for (out, sums) in rows.zip(&mut sums) {
-                let out = &mut out[before..][..*columns];
-                self.product.store(position, &mut sums[..*columns], out);
-                position.row += 1;
+        let (before, line) = ((group - groups.0) * *columns, groups.1 * *columns);
+        for (chunk, sums) in chunks
+            .iter()
+            .zip(self.sums.chunks_mut(STRIP * self.sums_stride))
+        {
+            for at in chunk.first..chunk.first + chunk.count {
+                let position = Position {
+                    batch: *batch,
+                    row: *row + at,
+                    column: *column,
+                };
+                let out = match out.as_mut_slice() {
+                    [all] => &mut all[at * line..],
+                    rows => &mut *rows[at],
+                };
+                let sums = &mut sums[usize::from(places[at]) * self.sums_stride..][..*columns];
+                self.product
+                    .store(position, sums, &mut out[before..][..*columns]);
             }
         }
     }
 }
 
-/// Adds the products of all rows with a strip of `COLUMNS` tiles.
+/// Adds the products of chunks of rows with a strip of `COLUMNS` tiles.
 #[inline(always)]
 fn strip<const COLUMNS: usize>(
     tiles: &Tiles,
-    (rows, row_stride, n_rows): (&[bf16], usize, usize),
+    (rows, row_stride, steps): (&[bf16], usize, Steps<'_>),
+    chunks: &[Chunk],
     panel: &[u32],
     (sums, sums_stride): (&mut [f32], usize),
     adds: bool,
 ) {
-    for row in (0..n_rows).step_by(STRIP) {
+    for (chunk, sums) in chunks.iter().zip(sums.chunks_mut(STRIP * sums_stride)) {
         let product = TileProduct {
-            left: &rows[row * row_stride..],
+            left: &rows[chunk.at..],
             left_stride: row_stride,
+            steps,
             right: panel,
-            sums: &mut sums[row * sums_stride..],
+            sums,
             sums_stride,
             adds,
         };
-        if n_rows - row <= SIDE {
+        if chunk.height <= SIDE {
             tiles.multiply::<1, COLUMNS>(product);
         } else {
             tiles.multiply::<2, COLUMNS>(product);

@@ -2,6 +2,7 @@
 
 mod batched;
 pub(crate) mod blocked;
+mod chunks;
 pub(crate) mod factors;
 mod gemv;
 mod gevm;

@@ -76,6 +76,7 @@ pub(super) fn multiply<P: Product>(sizes: Sizes, product: &P, out: &mut [P::Outp
         height: STRIP,
         tile: STRIP,
         packed: MAX_PACKED,
+        tasks_per_thread: 4,
     };
     let plan = Plan::of(sizes, limits, threads());
     let work = |batches: usize, columns: usize| {

@@ -20,11 +20,6 @@ pub(crate) struct Position {
     pub(crate) column: usize,
 }
 
-/// As many tasks keep all these threads at work to the end.
-fn wanted_tasks(threads: usize) -> usize {
-    if threads > 1 { 4 * threads } else { 1 }
-}
-
 /// What bounds the size of a task.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -38,6 +33,8 @@ pub(super) struct Limits {
     pub(super) tile: usize,
     /// The most numbers of a packed right factor.
     pub(super) packed: usize,
+    /// How many tasks a thread should have, so that all are at work to the end.
+    pub(super) tasks_per_thread: usize,
 }
 
 /// How products are cut into tasks.
@@ -66,7 +63,11 @@ impl Plan {
             ..
         } = limits;
         let products = sizes.batch * sizes.groups;
-        let wanted = wanted_tasks(threads);
+        let wanted = if threads > 1 {
+            limits.tasks_per_thread * threads
+        } else {
+            1
+        };
         let tasks =
             |mc: usize, nc: usize| products * sizes.rows.div_ceil(mc) * sizes.columns.div_ceil(nc);
         // Halved in turns until there are enough tasks; the last steps cost the most.

@@ -33,12 +33,51 @@ pub(crate) struct Tiles {
     _of_this_thread: PhantomData<*const ()>,
 }
 
+/// Where the steps of a row are, counted in elements from its start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps<'a> {
+    offsets: &'a [usize],
+    /// The elements up to the end of the last one.
+    reach: usize,
+}
+
+impl<'a> Steps<'a> {
+    pub(crate) fn at(offsets: &'a [usize]) -> Self {
+        let reach = offsets.iter().max().map_or(0, |last| last + STEP);
+        Self { offsets, reach }
+    }
+}
+
+impl Steps<'static> {
+    /// The most steps of [`Steps::adjacent`].
+    pub(crate) const MOST: usize = 32;
+
+    /// So many steps, one behind the other.
+    pub(crate) fn adjacent(count: usize) -> Self {
+        const ALL: [usize; Steps::MOST] = {
+            let mut offsets = [0; Steps::MOST];
+            let mut i = 0;
+            while i < Steps::MOST {
+                offsets[i] = i * STEP;
+                i += 1;
+            }
+            offsets
+        };
+        static OFFSETS: [usize; Steps::MOST] = ALL;
+        Self {
+            offsets: &OFFSETS[..count],
+            reach: count * STEP,
+        }
+    }
+}
+
 /// A product of up to two by two tiles.
 pub(crate) struct TileProduct<'a> {
-    /// Rows of a multiple of [`STEP`] elements, `left_stride` apart.
+    /// Rows that start `left_stride` elements apart.
     pub(crate) left: &'a [bf16],
     pub(crate) left_stride: usize,
-    /// Pairs of neighbours along the depth, the first one lower: `[depth / 2, STRIP]`.
+    pub(crate) steps: Steps<'a>,
+    /// Pairs of neighbours along the depth, the first one lower: `[steps, STEP / 2, STRIP]`.
     pub(crate) right: &'a [u32],
     /// `[rows, columns]`, rows `sums_stride` apart.
     pub(crate) sums: &'a mut [f32],
@@ -66,15 +105,15 @@ impl Tiles {
         &self,
         product: TileProduct<'_>,
     ) {
-        let steps = product.right.len() / (STEP / 2 * STRIP);
         let rows = ROWS * SIDE - 1;
         assert!(
             matches!((ROWS, COLUMNS), (1 | 2, 1 | 2))
-                && product.left.len() >= rows * product.left_stride + steps * STEP
+                && product.right.len() >= product.steps.offsets.len() * STEP / 2 * STRIP
+                && product.left.len() >= rows * product.left_stride + product.steps.reach
                 && product.sums.len() >= rows * product.sums_stride + COLUMNS * SIDE
         );
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        x86::multiply::<ROWS, COLUMNS>(steps, product);
+        x86::multiply::<ROWS, COLUMNS>(product);
     }
 }
 
@@ -164,11 +203,12 @@ mod x86 {
     /// A microkernel: sums in tiles 0 to 3, rows in 4 and 5, columns in 6 and 7.
     macro_rules! microkernel {
         (
-            $product:ident, $steps:ident;
+            $product:ident;
             zero $($zero:literal)*; load $($load:literal)*; step $($step:literal)*; store $($store:literal)*
         ) => {
             asm!(
-                "test {adds}, {adds}",
+                // Whether there are sums already.
+                "test {a}, {a}",
                 "jnz 2f",
                 $(concat!("tilezero ", $zero),)*
                 "jmp 3f",
@@ -178,19 +218,23 @@ mod x86 {
                 "test {n}, {n}",
                 "jz 5f",
                 "4:",
+                "mov {a2}, [{at}]",
+                "lea {a}, [{l} + 2*{a2}]",
+                "lea {a2}, [{l2} + 2*{a2}]",
                 $($step,)*
-                "add {a}, 64",
-                "add {a2}, 64",
+                "add {at}, 8",
                 "add {b}, 2048",
                 "dec {n}",
                 "jnz 4b",
                 // Without a second row of tiles its place is not used but in this comment.
                 "5: # {c2}",
                 $($store,)*
-                adds = in(reg) usize::from($product.adds),
-                n = inout(reg) $steps => _,
-                a = inout(reg) $product.left.as_ptr() => _,
-                a2 = inout(reg) $product.left.as_ptr().wrapping_add(SIDE * $product.left_stride) => _,
+                a = inout(reg) usize::from($product.adds) => _,
+                a2 = out(reg) _,
+                n = inout(reg) $product.steps.offsets.len() => _,
+                at = inout(reg) $product.steps.offsets.as_ptr() => _,
+                l = in(reg) $product.left.as_ptr(),
+                l2 = in(reg) $product.left.as_ptr().wrapping_add(SIDE * $product.left_stride),
                 sa = in(reg) 2 * $product.left_stride,
                 b = inout(reg) $product.right.as_ptr() => _,
                 sb = in(reg) 4 * STRIP,
@@ -206,14 +250,11 @@ mod x86 {
 
     /// The caller has checked that the slices hold the rows and columns of all tiles, and configured them.
     #[inline(always)]
-    pub(super) fn multiply<const ROWS: usize, const COLUMNS: usize>(
-        steps: usize,
-        product: TileProduct<'_>,
-    ) {
+    pub(super) fn multiply<const ROWS: usize, const COLUMNS: usize>(product: TileProduct<'_>) {
         match (ROWS, COLUMNS) {
             // SAFETY: two by two tiles are read and written within the slices, whose lengths were checked.
             (2, 2) => unsafe {
-                microkernel!(product, steps;
+                microkernel!(product;
                     zero "tmm0" "tmm1" "tmm2" "tmm3";
                     load "tileloadd tmm0, [{c} + {sc}]" "tileloadd tmm1, [{c} + {sc} + 64]"
                         "tileloadd tmm2, [{c2} + {sc}]" "tileloadd tmm3, [{c2} + {sc} + 64]";
@@ -226,7 +267,7 @@ mod x86 {
             },
             // SAFETY: two tiles, one below the other, as above.
             (2, 1) => unsafe {
-                microkernel!(product, steps;
+                microkernel!(product;
                     zero "tmm0" "tmm2";
                     load "tileloadd tmm0, [{c} + {sc}]" "tileloadd tmm2, [{c2} + {sc}]";
                     step "tileloadd tmm6, [{b} + {sb}]" "tileloadd tmm4, [{a} + {sa}]"
@@ -236,7 +277,7 @@ mod x86 {
             },
             // SAFETY: two tiles side by side, as above.
             (1, 2) => unsafe {
-                microkernel!(product, steps;
+                microkernel!(product;
                     zero "tmm0" "tmm1";
                     load "tileloadd tmm0, [{c} + {sc}]" "tileloadd tmm1, [{c} + {sc} + 64]";
                     step "tileloadd tmm6, [{b} + {sb}]" "tileloadd tmm4, [{a} + {sa}]"
@@ -246,7 +287,7 @@ mod x86 {
             },
             // SAFETY: one tile, as above.
             _ => unsafe {
-                microkernel!(product, steps;
+                microkernel!(product;
                     zero "tmm0";
                     load "tileloadd tmm0, [{c} + {sc}]";
                     step "tileloadd tmm6, [{b} + {sb}]" "tileloadd tmm4, [{a} + {sa}]"
@@ -279,6 +320,7 @@ mod tests {
         let product = TileProduct {
             left: &left,
             left_stride: 64,
+            steps: Steps::at(&[STEP, 0]),
             right: &right,
             sums: &mut sums,
             sums_stride: 40,

@@ -85,6 +85,18 @@ impl Least {
         self.add::<S>(&step);
     }
 
+    /// Adds numbers where they are.
+    #[inline(always)]
+    pub(crate) fn add_all<S: Simd>(&mut self, numbers: &[bf16]) {
+        let (steps, rest) = numbers.as_chunks::<STEP>();
+        for step in steps {
+            self.add::<S>(step);
+        }
+        if !rest.is_empty() {
+            self.add_rest::<S>(rest);
+        }
+    }
+
     /// Adds numbers that are copied.
     #[inline(always)]
     pub(crate) fn copy<S: Simd>(&mut self, from: &[bf16], to: &mut [bf16]) {
