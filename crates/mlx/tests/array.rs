@@ -180,3 +180,32 @@ fn a_byte_that_is_no_bool_is_never_read_as_one() {
         assert_eq!(values, [false, true, true]);
     }
 }
+
+/// Numbers beside arrays are kept for the next operation: to the bit, by dtype, and each thread its own.
+#[test]
+fn numbers_beside_arrays_are_the_ones_that_were_written() {
+    let one = || array!([1.0, 2.0]);
+    let check = || {
+        for _ in 0..3 {
+            let signs = [0.0_f32, -0.0].map(|zero| (one() * zero).to_vec::<f32>().unwrap());
+            assert!(signs[0].iter().all(|x| x.is_sign_positive()));
+            assert!(signs[1].iter().all(|x| x.is_sign_negative()));
+            for number in 0..20 {
+                let sum = one() + number as f32;
+                assert_eq!(sum.to_vec::<f32>().unwrap()[1], 2.0 + number as f32);
+                let sum = one().astype(Dtype::Int32) + number;
+                assert_eq!(sum.dtype().unwrap(), Dtype::Int32);
+                assert_eq!(sum.to_vec::<i32>().unwrap(), [1 + number, 2 + number]);
+            }
+            let not_a_number = (one() + f32::NAN).to_vec::<f32>().unwrap();
+            assert!(not_a_number.iter().all(|x| x.is_nan()));
+            assert!((one().astype(Dtype::Uint8) + 300).error().is_some());
+        }
+    };
+    check();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(check);
+        }
+    });
+}

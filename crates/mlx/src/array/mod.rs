@@ -1,5 +1,6 @@
 //! The array: a handle of MLX's, a value of a function being traced, or a computation that failed.
 
+mod constants;
 mod create;
 mod display;
 mod element_cast;

@@ -1,6 +1,7 @@
 //! The other operand of a binary operation: another array, or a number that takes its dtype.
 
-use super::Array;
+use super::constants::{keep, kept};
+use super::{Array, State};
 use crate::dtype::Complex64;
 use crate::error::WithOp;
 use crate::ffi::data;
@@ -189,7 +190,18 @@ impl Operand {
         match self {
             Operand::Array(array) => array,
             Operand::Scalar(scalar) => match beside.typed() {
-                Ok(handle) => scalar.to_array(scalar.dtype_beside(Some(handle.dtype()))),
+                Ok(handle) => {
+                    let dtype = scalar.dtype_beside(Some(handle.dtype()));
+                    let is_kept = matches!(beside.state, State::Ready(_));
+                    if let Some(array) = is_kept.then(|| kept(scalar, dtype)).flatten() {
+                        return array;
+                    }
+                    let array = scalar.to_array(dtype);
+                    if is_kept {
+                        keep(scalar, dtype, &array);
+                    }
+                    array
+                }
                 Err(error) => Array::failed(error),
             },
         }
