@@ -3,6 +3,7 @@
 mod create;
 mod display;
 mod element_cast;
+mod keywords;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 mod operand;
