@@ -1,5 +1,7 @@
 //! What a user of Python MLX writes of layers and optimizers: it compiles, and does what Python does.
 
+use std::collections::HashMap;
+
 use mlx::fast::composed;
 use mlx::linalg::norm_with;
 use mlx::{Array, Dtype, Result, array, grad, random, value_and_grad};
@@ -196,6 +198,58 @@ fn parameters_are_listed_and_counted() -> Result<()> {
     assert_eq!(model.num_trainable_parameters(), 3);
     assert!(QuantizedLinear::from_linear(&Linear::new(64, 2), (64, 4)).is_ok());
     let _ = optim::RMSprop::new(0.1).init(&model);
+    Ok(())
+}
+
+/// Layers by name, in any kind of map.
+#[derive(Module)]
+struct Maps {
+    heads: HashMap<String, Linear>,
+    norms: HashMap<u8, mlx_nn::BatchNorm>,
+}
+
+#[test]
+fn maps_of_layers_are_modules() -> Result<()> {
+    let mut maps = Maps {
+        heads: ["b", "a", "c"]
+            .map(|name| (name.to_owned(), Linear::new(2, 1)))
+            .into(),
+        norms: HashMap::from([
+            (2, mlx_nn::BatchNorm::new(2)),
+            (1, mlx_nn::BatchNorm::new(2)),
+        ]),
+    };
+    let names: Vec<String> = maps.state().into_keys().collect();
+    assert_eq!(names.len(), 14);
+    assert_eq!(
+        (names[0].as_str(), names[13].as_str()),
+        ("heads.a.bias", "norms.2.weight")
+    );
+    let x = random::normal((8, 2));
+    let loss = |maps: &Maps, x: &Array| {
+        let x = maps.norms[&1].forward(x) + maps.norms[&2].forward(x);
+        maps.heads
+            .values()
+            .map(|head| head.forward(&x).square().sum(()))
+            .reduce(|a, b| a + b)
+            .expect("heads")
+    };
+    let (_, gradients) = mlx_nn::value_and_grad(&maps, loss)(&maps, &x)?;
+    assert!(gradients["heads.c.weight"].abs().sum(()).item::<f32>()? > 0.0);
+    // The statistics went to the norms that computed them.
+    let means = maps.buffers();
+    same(
+        &means["norms.1.running_mean"],
+        &means["norms.2.running_mean"],
+    );
+    assert!(means["norms.1.running_mean"].abs().sum(()).item::<f32>()? > 0.0);
+    let paths: Vec<String> = mlx::tree_flatten(&maps)
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(paths[..2], ["heads.a.weight", "heads.a.bias"]);
+    maps.freeze_matching("heads.b")?;
+    assert_eq!(maps.trainable_parameters().len(), 8);
     Ok(())
 }
 
