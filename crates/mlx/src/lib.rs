@@ -74,6 +74,8 @@ pub(crate) const SET_UP: fn(&'static mlx_sys::Api) = init::set_up;
 
 pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
 pub use bind::{bind, bind_all};
+#[doc(hidden)]
+pub use compiled::compile;
 pub use device::{
     Device, Device as DeviceType, DeviceInfo, Stream, default_device, default_stream, device_count,
     device_info, set_default_device, with_device, with_stream,
