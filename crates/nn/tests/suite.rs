@@ -39,6 +39,8 @@ mod optimizers_golden;
 mod plain_layers_golden;
 #[path = "pooling.rs"]
 mod pooling;
+#[path = "programs.rs"]
+mod programs;
 #[path = "qq_linear.rs"]
 mod qq_linear;
 #[path = "quantized.rs"]
