@@ -277,7 +277,8 @@ fn models_of_layers_derive_debug() {
 #[test]
 fn activations_with_kernels_are_their_formulas() -> Result<()> {
     let x = mlx::linspace(-6, 6, 97).reshape((97, 1));
-    let pairs: [(fn(&Array) -> Array, fn(&Array) -> Array); 3] = [
+    type Activation = fn(&Array) -> Array;
+    let pairs: [(Activation, Activation); 3] = [
         (mlx_nn::gelu, composed::gelu),
         (mlx_nn::gelu_approx, composed::gelu_approx),
         (mlx_nn::silu, composed::silu),
@@ -295,7 +296,7 @@ fn activations_with_kernels_are_their_formulas() -> Result<()> {
                 Ok(())
             };
             near(kernel(&x), formula(&x))?;
-            let slope = |f: fn(&Array) -> Array| grad(move |x: &Array| f(x).sum(()));
+            let slope = |f: Activation| grad(move |x: &Array| f(x).sum(()));
             near(slope(kernel)(&x)?, slope(formula)(&x)?)?;
         }
         // Integers give float32, as in Python.
