@@ -1,5 +1,14 @@
 //! What is a keyword argument in Python and looks like a method in Rust: methods that do not compile, and whose message
 //! names the right call.
+//!
+//! ```compile_fail,E0277
+//! let key = mlx::random::key(7);
+//! let x = mlx::random::normal([2, 3]).key(&key); // a key is given to the function that draws, ..
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let x = mlx::array!([1.0, 2.0]).var(0).ddof(1); // `ddof` is given with the axes: ..
+//! ```
 
 use super::Array;
 
