@@ -101,8 +101,8 @@ fn write(model: &Transformer, prompt: &[i32], length: usize) -> mlx::Result<Vec<
     for _ in 0..length {
         let start = tokens.len().saturating_sub(CONTEXT as usize);
         let context = Array::from(&tokens[start..]).expand_dims(0);
-        // Divided by a temperature of 0.7.
-        let scores = model.forward(&context)?.i((0, -1)) / 0.7;
+        // Divided by a temperature of 0.4: mostly what is likely.
+        let scores = model.forward(&context)?.i((0, -1)) / 0.4;
         let next = random::categorical(&scores);
         tokens.push(next.astype(Dtype::Int32).item()?);
     }
@@ -119,7 +119,7 @@ fn main() -> anyhow::Result<()> {
     let data = Array::from(text.chars().map(token).collect::<Vec<i32>>());
 
     let mut model = Transformer::new(vocabulary.len(), 128, 4, 4);
-    let steps = if is_short() { 20 } else { 1500 };
+    let steps = if is_short() { 20 } else { 4000 };
     let warm_up = optim::linear_schedule(0.0, 2e-3, WARM_UP);
     let rate = optim::join_schedules([warm_up, optim::cosine_decay(2e-3, steps)], [WARM_UP]);
     let mut optimizer = optim::AdamW::new(rate).weight_decay(0.1);

@@ -89,3 +89,17 @@ impl std::fmt::Debug for CompiledClosure {
         write!(f, "CompiledClosure({})", self.id())
     }
 }
+
+/// No function: what [`compile`] is given, so that its message names the compiler.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "functions are compiled by the crate `mlx-compiler`: `mlx_compiler::jit(f)`",
+    label = "write `mlx_compiler::jit(..)` here"
+)]
+pub trait NotCompiledHere {}
+
+/// Python's name of what `mlx_compiler::jit` does.
+#[doc(hidden)]
+pub fn compile<F: NotCompiledHere>(function: F) -> F {
+    function
+}

@@ -74,9 +74,11 @@ pub(crate) const SET_UP: fn(&'static mlx_sys::Api) = init::set_up;
 
 pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
 pub use bind::{bind, bind_all};
+#[doc(hidden)]
+pub use compiled::compile;
 pub use device::{
-    Device, DeviceInfo, Stream, default_device, default_stream, device_count, device_info,
-    set_default_device, with_device, with_stream,
+    Device, Device as DeviceType, DeviceInfo, Stream, default_device, default_stream, device_count,
+    device_info, set_default_device, with_device, with_stream,
 };
 pub use dtype::{Complex64, Dtype, DtypeKind, Element, FromElement};
 pub use dtype_names::*;
@@ -100,6 +102,7 @@ pub use memory::{
 pub use mlx_derive::Tree;
 pub use op::{FftNorm, MeshIndexing, Op, PadMode, QuantizationMode, SearchSide, Triangle};
 pub use ops::where_ as r#where;
+pub use ops::where_ as select;
 pub use ops::*;
 pub use qqmm::{QqmmOptions, QqmmWeights, gather_qqmm, qqmm};
 #[doc(hidden)]

@@ -24,9 +24,39 @@ pub enum Order {
     Nuclear,
 }
 
+/// The order as Python writes it: `1.0`, `2`, `f32::INFINITY`, `"fro"`, `"nuc"`.
+impl From<f64> for Order {
+    fn from(order: f64) -> Self {
+        Order::P(order)
+    }
+}
+
+impl From<f32> for Order {
+    fn from(order: f32) -> Self {
+        Order::P(f64::from(order))
+    }
+}
+
+impl From<i32> for Order {
+    fn from(order: i32) -> Self {
+        Order::P(f64::from(order))
+    }
+}
+
+/// `"fro"`, `"nuc"`, `"inf"` or a number; another text gives a norm that carries an error.
+impl From<&str> for Order {
+    fn from(order: &str) -> Self {
+        match order {
+            "fro" => Order::Frobenius,
+            "nuc" => Order::Nuclear,
+            number => Order::P(number.parse().unwrap_or(f64::NAN)),
+        }
+    }
+}
+
 /// Returns the Euclidean norm of all elements: the square root of the sum of their squares; others with [`norm_with`].
 #[track_caller]
-pub fn norm(a: &Array) -> Array {
+pub fn norm(a: impl AsRef<Array>) -> Array {
     norm_with(a, Order::Euclidean, ())
 }
 
@@ -38,12 +68,18 @@ pub fn norm(a: &Array) -> Array {
 /// let x = mlx::array!([[3.0, 4.0], [6.0, 8.0]]);
 /// assert_eq!(linalg::norm_with(&x, Order::Euclidean, -1).to_vec::<f32>()?, [5.0, 10.0]);
 /// assert_eq!(linalg::norm_with(&x, Order::P(1.0), -1).to_vec::<f32>()?, [7.0, 14.0]);
+/// assert_eq!(linalg::norm_with(&x, 1, -1).to_vec::<f32>()?, [7.0, 14.0]);
 /// # Ok(())
 /// # }
 /// ```
 #[track_caller]
-pub fn norm_with(a: &Array, order: Order, over: impl Into<Reduction>) -> Array {
-    let Reduction { axes, keepdims } = over.into();
+pub fn norm_with(
+    a: impl AsRef<Array>,
+    order: impl Into<Order>,
+    over: impl Into<Reduction>,
+) -> Array {
+    let a = a.as_ref();
+    let (order, Reduction { axes, keepdims }) = (order.into(), over.into());
     let all = axes == crate::Axes::All;
     let axes = a.axes_list(axes);
     let op = match order {
@@ -62,6 +98,10 @@ pub fn norm_with(a: &Array, order: Order, over: impl Into<Reduction>) -> Array {
             };
         }
         Order::Euclidean => Op::NormL2 { axes, keepdims },
+        Order::P(order) if order.is_nan() => {
+            let message = "order must be a number, \"fro\" or \"nuc\", got NaN or another text";
+            return Array::failed(Error::op("norm", message));
+        }
         Order::P(ord) => Op::Norm {
             ord,
             axes,

@@ -7,8 +7,8 @@ mod page;
 use std::collections::{BTreeMap, HashMap};
 
 use mlx::{
-    Array, Ellipsis, NewAxis, RangeExt, Result, Tree, fast, grad, grad_of, keepdims, linalg,
-    random, value_and_grad, vmap,
+    Array, Ellipsis, NewAxis, RangeExt, Result, Tree, fast, grad, keepdims, linalg, random,
+    value_and_grad, vmap,
 };
 
 fn floats(x: &Array) -> Vec<f32> {
@@ -293,7 +293,7 @@ fn gradients() -> Result<()> {
 fn gradients_by_several_arguments() -> Result<()> {
     let (a, b) = (mlx::array!(2.0), mlx::array!(3.0));
     // python: da, db = mx.grad(lambda a, b: a * b, argnums=[0, 1])(a, b)
-    let (da, db) = grad_of(|a: &Array, b: &Array| a * b, [0, 1])(&a, &b)?;
+    let (da, db) = grad(|a: &Array, b: &Array| a * b).argnums([0, 1])(&a, &b)?;
     // end
     assert_eq!((da.item::<f32>()?, db.item::<f32>()?), (3.0, 2.0));
     Ok(())
@@ -356,13 +356,9 @@ fn evaluating() -> Result<()> {
 fn comparing() -> Result<()> {
     let (a, b) = (mlx::ones(2), mlx::ones(2));
     // python: assert mx.array_equal(a, b).item()
-    // python: assert mx.allclose(a, b, atol=1e-3)
+    // python: assert mx.allclose(a, b, rtol=1e-5, atol=1e-3)
     assert!(mlx::array_equal(&a, &b).item::<bool>()?);
-    let options = mlx::CloseOptions {
-        atol: 1e-3,
-        ..Default::default()
-    };
-    assert!(mlx::allclose_with(&a, &b, options).item::<bool>()?);
+    assert!(mlx::allclose_with(&a, &b, (1e-5, 1e-3)).item::<bool>()?);
     // end
     Ok(())
 }

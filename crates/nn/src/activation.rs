@@ -1,12 +1,39 @@
 //! Activation functions, with the formulas, names and defaults of `mlx.nn`. `leaky_relu(&x)` has Python's default, and
 //! is a layer of [`Sequential`](crate::Sequential); `leaky_relu_with` takes the setting.
 //!
-//! They are the formulas in plain operations, which `jit` recognizes and reports. Uncompiled code that wants the
-//! kernels calls [`mlx::fast`] or [`FastOps`](crate::FastOps), as the models do.
+//! Where [`mlx::fast`] has a kernel, for values and gradients, it is used; the others are formulas in plain operations,
+//! which `jit` recognizes and reports.
 
-use mlx::Array;
-pub use mlx::fast::composed::{gelu, gelu_approx, silu};
-use mlx::{keepdims, where_};
+use mlx::fast::{self, composed};
+use mlx::{Array, keepdims, where_};
+
+/// Returns `x * (1 + erf(x / sqrt(2))) / 2`, by the kernel [`fast::gelu`].
+#[track_caller]
+pub fn gelu(x: &Array) -> Array {
+    by_kernel(x, fast::gelu, composed::gelu)
+}
+
+/// Returns `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`, by the kernel [`fast::gelu_approx`].
+#[track_caller]
+pub fn gelu_approx(x: &Array) -> Array {
+    by_kernel(x, fast::gelu_approx, composed::gelu_approx)
+}
+
+/// Returns `x * sigmoid(x)`, by the kernel [`fast::silu`].
+#[track_caller]
+#[doc(alias = "swish")]
+pub fn silu(x: &Array) -> Array {
+    by_kernel(x, fast::silu, composed::silu)
+}
+
+/// Kernels take floating numbers; of others the formula makes `float32`, as in Python.
+#[track_caller]
+fn by_kernel(x: &Array, kernel: fn(&Array) -> Array, formula: fn(&Array) -> Array) -> Array {
+    match x.dtype() {
+        Ok(dtype) if !dtype.is_floating() => formula(x),
+        _ => kernel(x),
+    }
+}
 
 /// Returns `max(x, 0)`.
 #[track_caller]

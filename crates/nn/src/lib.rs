@@ -51,12 +51,14 @@ mod checkpoint;
 mod conv;
 mod conv3d;
 mod conv_transpose;
+mod debug;
 mod dropout;
 mod embedding;
 mod fast_ops;
 mod forward;
 mod group_norm;
 pub mod init;
+mod inputs;
 mod kernels;
 mod layer_error;
 mod linear;
@@ -102,13 +104,14 @@ pub use fast_ops::{FastOps, preferred_dtype};
 pub use forward::Forward;
 pub use group_norm::{GroupNorm, InstanceNorm};
 pub use init::{Fan, Init, seed};
+pub use inputs::{LstmInput, RecurrentInput, RopeInput};
 pub use linear::Linear;
 /// Makes a struct or an enum of layers a [`Module`](trait@Module) and a [`Tree`](trait@mlx::Tree).
 pub use mlx_derive::Module;
 #[allow(deprecated)]
 pub use module::Parts;
 pub use module::{
-    Buffer, LoadError, LoadReport, Module, ModuleInfo, ModuleState, ParameterInfo,
+    Buffer, IntoWeights, LoadError, LoadReport, Module, ModuleInfo, ModuleState, ParameterInfo,
     ParameterVisitor, Patterns, Summary, WeightMap, visit_trainable,
 };
 pub use norm::{LayerNorm, RMSNorm, RmsNorm};

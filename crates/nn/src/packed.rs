@@ -87,9 +87,10 @@ impl PackedWeights {
 #[track_caller]
 pub fn quantize(
     model: &mut impl Module,
-    quantization: Quantization,
+    quantization: impl Into<Quantization>,
     predicate: impl Fn(&str) -> bool,
 ) -> Result<usize> {
+    let quantization = quantization.into();
     let mut packed = copy(model);
     let mut count = 0;
     let mut outcome = Ok(());

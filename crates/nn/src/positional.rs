@@ -4,7 +4,7 @@ use mlx::fast::{Offset, RopeOptions};
 use mlx::{Array, Dtype, Error, Integer, Result, concatenate};
 
 use crate::layer_error::in_layer;
-use crate::{FastOps, Forward, Module};
+use crate::{FastOps, Forward, Module, RopeInput};
 
 /// The rotary positional encoding, `mlx.nn.RoPE`: pairs of features turn by an angle that grows with the position.
 ///
@@ -71,10 +71,11 @@ impl RoPE {
         self
     }
 
-    /// Encodes the positions of `[batch, .., length, features]` from 0 on.
+    /// Encodes the positions of `[batch, .., length, features]` from 0 on, or from an offset: `rope.forward((&x, offset))`.
     #[track_caller]
-    pub fn forward(&self, x: &Array) -> Array {
-        self.forward_from(x, 0)
+    pub fn forward<'a>(&self, input: impl Into<RopeInput<'a>>) -> Array {
+        let RopeInput { x, offset } = input.into();
+        self.forward_from(x, offset)
     }
 
     /// Encodes the positions of `[batch, .., length, features]` from `offset` on: a number, or an array of one for each

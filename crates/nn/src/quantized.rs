@@ -118,8 +118,8 @@ impl QuantizedLinear {
     /// # Errors
     /// When MLX does not have this quantization, or `input_dims` is not a multiple of the group size.
     #[track_caller]
-    pub fn from_linear(layer: &Linear, quantization: Quantization) -> Result<Self> {
-        let weights = layer.weight.quantize(quantization)?;
+    pub fn from_linear(layer: &Linear, quantization: impl Into<Quantization>) -> Result<Self> {
+        let weights = layer.weight.quantize(quantization.into())?;
         Ok(Self::from_weights(weights, layer.bias.clone()))
     }
 
@@ -214,8 +214,13 @@ impl QuantizedEmbedding {
     /// # Errors
     /// As for [`QuantizedLinear::from_linear`].
     #[track_caller]
-    pub fn from_embedding(table: &Embedding, quantization: Quantization) -> Result<Self> {
-        Ok(Self::from_weights(table.weight.quantize(quantization)?))
+    pub fn from_embedding(
+        table: &Embedding,
+        quantization: impl Into<Quantization>,
+    ) -> Result<Self> {
+        Ok(Self::from_weights(
+            table.weight.quantize(quantization.into())?,
+        ))
     }
 
     /// Maps integers `[..]` to vectors `[.., dims]`; only the selected rows are dequantized. An index outside of the

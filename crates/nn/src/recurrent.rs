@@ -9,7 +9,10 @@ use mlx_kernels::RecurrentCell;
 use crate::conv::biased;
 use crate::kernels::{self, Sequence};
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
-use crate::{AnyLayer, Forward, Init, IntoLayer, Module, ModuleState, ReLU, Tanh, activation};
+use crate::{
+    AnyLayer, Forward, Init, IntoLayer, LstmInput, Module, ModuleState, ReLU, RecurrentInput, Tanh,
+    activation,
+};
 
 /// An Elman recurrent layer, `mlx.nn.RNN`: `h[t + 1] = tanh(Wxh x[t] + Whh h[t] + bias)`.
 ///
@@ -75,10 +78,12 @@ impl RNN {
     }
 
     /// Maps `[batch, length, input_size]` or `[length, input_size]` to the hidden state at each step,
-    /// `[batch, length, hidden_size]` or `[length, hidden_size]`. The first step has no hidden state before it.
+    /// `[batch, length, hidden_size]` or `[length, hidden_size]`. The first step has no hidden state before
+    /// it, unless one is given: `rnn.forward((&x, &hidden))`.
     #[track_caller]
-    pub fn forward(&self, x: &Array) -> Array {
-        self.forward_from(x, None)
+    pub fn forward<'a>(&self, input: impl Into<RecurrentInput<'a>>) -> Array {
+        let RecurrentInput { x, hidden } = input.into();
+        self.forward_from(x, hidden)
     }
 
     /// Maps `x` as [`forward`](Self::forward), from a hidden state `[batch, hidden_size]` or `[hidden_size]`.
@@ -202,10 +207,12 @@ impl GRU {
     }
 
     /// Maps `[batch, length, input_size]` or `[length, input_size]` to the hidden state at each step,
-    /// `[batch, length, hidden_size]` or `[length, hidden_size]`. The first step has a hidden state of 0 before it.
+    /// `[batch, length, hidden_size]` or `[length, hidden_size]`. The first step has a hidden state of 0 before
+    /// it, unless one is given: `gru.forward((&x, &hidden))`.
     #[track_caller]
-    pub fn forward(&self, x: &Array) -> Array {
-        self.forward_from(x, None)
+    pub fn forward<'a>(&self, input: impl Into<RecurrentInput<'a>>) -> Array {
+        let RecurrentInput { x, hidden } = input.into();
+        self.forward_from(x, hidden)
     }
 
     /// Maps `x` as [`forward`](Self::forward), from a hidden state `[batch, hidden_size]` or `[hidden_size]`.
@@ -342,10 +349,12 @@ impl LSTM {
     }
 
     /// Maps `[batch, length, input_size]` or `[length, input_size]` to the hidden state and the cell at each step, both
-    /// `[batch, length, hidden_size]` or `[length, hidden_size]`. The first step has states of 0 before it.
+    /// `[batch, length, hidden_size]` or `[length, hidden_size]`. The first step has states of 0 before it,
+    /// unless they are given: `lstm.forward((&x, &hidden, &cell))`.
     #[track_caller]
-    pub fn forward(&self, x: &Array) -> (Array, Array) {
-        self.forward_from(x, None, None)
+    pub fn forward<'a>(&self, input: impl Into<LstmInput<'a>>) -> (Array, Array) {
+        let LstmInput { x, hidden, cell } = input.into();
+        self.forward_from(x, hidden, cell)
     }
 
     /// Maps `x` as [`forward`](Self::forward), from a hidden state and a cell, each `[batch, hidden_size]` or

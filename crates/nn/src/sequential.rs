@@ -47,6 +47,13 @@ impl Sequential {
         self
     }
 
+    /// Adds a layer at the end: [`push`](Self::push).
+    #[allow(clippy::should_implement_trait)]
+    #[must_use]
+    pub fn add<Kind>(self, layer: impl IntoLayer<Kind>) -> Self {
+        self.push(layer)
+    }
+
     /// Calls the layers one after the other.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {

@@ -9,6 +9,8 @@ mod compiled_layers;
 mod convolutions;
 #[path = "extremes.rs"]
 mod extremes;
+#[path = "guesses.rs"]
+mod guesses;
 #[path = "init_golden.rs"]
 mod init_golden;
 #[path = "layer_errors.rs"]
@@ -25,14 +27,20 @@ mod losses_golden;
 mod module_trees;
 #[path = "modules.rs"]
 mod modules;
+#[path = "names.rs"]
+mod names;
 #[path = "optimizer_kernels.rs"]
 mod optimizer_kernels;
 #[path = "optimizers.rs"]
 mod optimizers;
 #[path = "optimizers_golden.rs"]
 mod optimizers_golden;
+#[path = "plain_layers_golden.rs"]
+mod plain_layers_golden;
 #[path = "pooling.rs"]
 mod pooling;
+#[path = "programs.rs"]
+mod programs;
 #[path = "qq_linear.rs"]
 mod qq_linear;
 #[path = "quantized.rs"]

@@ -109,6 +109,23 @@ macro_rules! numbers {
 }
 numbers! { bool u8 u16 u32 u64 i8 i16 i32 i64 f32 f64 half::f16 half::bf16 crate::Complex64 }
 
+impl Array {
+    /// Returns an array of one axis: [`Array::from`] a vector.
+    #[track_caller]
+    pub fn from_vec<T: Element>(elements: Vec<T>) -> Array {
+        Self::from(elements)
+    }
+}
+
+/// A number of elements as an array without axes, `int64`.
+impl From<usize> for Array {
+    #[track_caller]
+    fn from(number: usize) -> Self {
+        #[allow(clippy::cast_possible_wrap)]
+        Self::scalar(number as i64)
+    }
+}
+
 /// Collects elements into an array of one axis: `(0..3).collect::<Array>()`; those of `f64`, in `float32`.
 impl<T: Element> FromIterator<T> for Array {
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {

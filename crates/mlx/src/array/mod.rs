@@ -4,6 +4,7 @@ mod constants;
 mod create;
 mod display;
 mod element_cast;
+mod keywords;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 mod operand;

@@ -53,10 +53,18 @@ impl Array {
     ///
     /// # Errors
     /// When `T` cannot hold an element exactly, or the array could not be computed.
-    #[doc(alias = "tolist")]
     #[track_caller]
     pub fn to_vec<T: FromElement>(&self) -> Result<Vec<T>> {
         element_cast::elements("to_vec", &*self.contiguous_handle("to_vec")?)
+    }
+
+    /// Returns what [`to_vec`](Self::to_vec) does: one list of all elements, where Python nests lists for several axes.
+    ///
+    /// # Errors
+    /// As [`to_vec`](Self::to_vec).
+    #[track_caller]
+    pub fn tolist<T: FromElement>(&self) -> Result<Vec<T>> {
+        self.to_vec()
     }
 
     /// Computes this array and returns its elements without a copy.

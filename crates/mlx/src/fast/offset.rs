@@ -1,11 +1,11 @@
 //! Where a sequence starts: one number, or one for each batch row.
 
 use super::inputs::cast;
-use crate::{Array, Dtype, Error, Result, Tree};
+use crate::{Array, Dtype, Error, Integer, Result, Tree};
 
 /// The position of the first element of a sequence, such as the length of a key-value cache.
 ///
-/// Made from an `i32`, or from an integer array that is a scalar or has one element for each batch row.
+/// Made from an integer, or from an integer array that is a scalar or has one element for each batch row.
 #[derive(Clone, Tree)]
 pub enum Offset {
     /// The same for all rows, known now.
@@ -20,9 +20,9 @@ impl Default for Offset {
     }
 }
 
-impl From<i32> for Offset {
-    fn from(offset: i32) -> Self {
-        Offset::Int(offset)
+impl<T: Integer> From<T> for Offset {
+    fn from(offset: T) -> Self {
+        Offset::Int(offset.to_i32())
     }
 }
 

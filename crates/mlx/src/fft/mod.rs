@@ -19,7 +19,7 @@ mod short_time;
 pub use short_time::{StftOptions, istft, stft};
 
 use crate::op::{FftNorm, Op};
-use crate::{Array, Axes, Result, Shape, bind};
+use crate::{Array, Axes, Integer, Result, Shape, bind};
 
 /// Options of a Fourier transform along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,37 @@ impl Default for FftnOptions {
     }
 }
 
+/// A size alone: `fft_with(&x, 16)`.
+impl<T: Integer> From<T> for FftOptions {
+    fn from(n: T) -> Self {
+        Self {
+            n: Some(n.to_i32()),
+            ..Self::default()
+        }
+    }
+}
+
+/// A size and an axis, as in Python: `fft_with(&x, (16, 0))`.
+impl<N: Integer, A: Integer> From<(N, A)> for FftOptions {
+    fn from((n, axis): (N, A)) -> Self {
+        Self {
+            axis: axis.to_i32(),
+            ..Self::from(n)
+        }
+    }
+}
+
+/// Sizes and axes, as in Python: `fftn_with(&x, ([16, 16], [0, 1]))`.
+impl<S: Into<Shape>, A: Into<Axes>> From<(S, A)> for FftnOptions {
+    fn from((shape, axes): (S, A)) -> Self {
+        Self {
+            shape: Some(shape.into()),
+            axes: Some(axes.into()),
+            norm: FftNorm::Backward,
+        }
+    }
+}
+
 /// The old name of [`FftOptions`], until the next version.
 #[doc(hidden)]
 #[deprecated(note = "renamed to `FftOptions`")]
@@ -82,8 +113,8 @@ pub fn fft(a: &Array) -> Array {
 
 /// Returns what [`fft`] does, with options.
 #[track_caller]
-pub fn fft_with(a: &Array, options: FftOptions) -> Array {
-    one(a, options, false, |n, axes, norm| Op::Fftn {
+pub fn fft_with(a: &Array, options: impl Into<FftOptions>) -> Array {
+    one(a, options.into(), false, |n, axes, norm| Op::Fftn {
         n,
         axes,
         norm,
@@ -98,8 +129,8 @@ pub fn ifft(a: &Array) -> Array {
 
 /// Returns what [`ifft`] does, with options.
 #[track_caller]
-pub fn ifft_with(a: &Array, options: FftOptions) -> Array {
-    one(a, options, false, |n, axes, norm| Op::Ifftn {
+pub fn ifft_with(a: &Array, options: impl Into<FftOptions>) -> Array {
+    one(a, options.into(), false, |n, axes, norm| Op::Ifftn {
         n,
         axes,
         norm,
@@ -114,8 +145,8 @@ pub fn rfft(a: &Array) -> Array {
 
 /// Returns what [`rfft`] does, with options.
 #[track_caller]
-pub fn rfft_with(a: &Array, options: FftOptions) -> Array {
-    one(a, options, false, |n, axes, norm| Op::Rfftn {
+pub fn rfft_with(a: &Array, options: impl Into<FftOptions>) -> Array {
+    one(a, options.into(), false, |n, axes, norm| Op::Rfftn {
         n,
         axes,
         norm,
@@ -130,8 +161,8 @@ pub fn irfft(a: &Array) -> Array {
 
 /// Returns what [`irfft`] does, with options.
 #[track_caller]
-pub fn irfft_with(a: &Array, options: FftOptions) -> Array {
-    one(a, options, true, |n, axes, norm| Op::Irfftn {
+pub fn irfft_with(a: &Array, options: impl Into<FftOptions>) -> Array {
+    one(a, options.into(), true, |n, axes, norm| Op::Irfftn {
         n,
         axes,
         norm,
@@ -146,8 +177,8 @@ pub fn fft2(a: &Array) -> Array {
 
 /// Returns what [`fft2`] does, with options.
 #[track_caller]
-pub fn fft2_with(a: &Array, options: FftnOptions) -> Array {
-    several(a, two(options), false, |n, axes, norm| Op::Fftn {
+pub fn fft2_with(a: &Array, options: impl Into<FftnOptions>) -> Array {
+    several(a, two(options.into()), false, |n, axes, norm| Op::Fftn {
         n,
         axes,
         norm,
@@ -162,8 +193,8 @@ pub fn ifft2(a: &Array) -> Array {
 
 /// Returns what [`ifft2`] does, with options.
 #[track_caller]
-pub fn ifft2_with(a: &Array, options: FftnOptions) -> Array {
-    several(a, two(options), false, |n, axes, norm| Op::Ifftn {
+pub fn ifft2_with(a: &Array, options: impl Into<FftnOptions>) -> Array {
+    several(a, two(options.into()), false, |n, axes, norm| Op::Ifftn {
         n,
         axes,
         norm,
@@ -178,8 +209,8 @@ pub fn rfft2(a: &Array) -> Array {
 
 /// Returns what [`rfft2`] does, with options.
 #[track_caller]
-pub fn rfft2_with(a: &Array, options: FftnOptions) -> Array {
-    several(a, two(options), false, |n, axes, norm| Op::Rfftn {
+pub fn rfft2_with(a: &Array, options: impl Into<FftnOptions>) -> Array {
+    several(a, two(options.into()), false, |n, axes, norm| Op::Rfftn {
         n,
         axes,
         norm,
@@ -194,8 +225,8 @@ pub fn irfft2(a: &Array) -> Array {
 
 /// Returns what [`irfft2`] does, with options.
 #[track_caller]
-pub fn irfft2_with(a: &Array, options: FftnOptions) -> Array {
-    several(a, two(options), true, |n, axes, norm| Op::Irfftn {
+pub fn irfft2_with(a: &Array, options: impl Into<FftnOptions>) -> Array {
+    several(a, two(options.into()), true, |n, axes, norm| Op::Irfftn {
         n,
         axes,
         norm,
@@ -210,8 +241,8 @@ pub fn fftn(a: &Array) -> Array {
 
 /// Returns what [`fftn`] does, with options.
 #[track_caller]
-pub fn fftn_with(a: &Array, options: FftnOptions) -> Array {
-    several(a, options, false, |n, axes, norm| Op::Fftn {
+pub fn fftn_with(a: &Array, options: impl Into<FftnOptions>) -> Array {
+    several(a, options.into(), false, |n, axes, norm| Op::Fftn {
         n,
         axes,
         norm,
@@ -226,8 +257,8 @@ pub fn ifftn(a: &Array) -> Array {
 
 /// Returns what [`ifftn`] does, with options.
 #[track_caller]
-pub fn ifftn_with(a: &Array, options: FftnOptions) -> Array {
-    several(a, options, false, |n, axes, norm| Op::Ifftn {
+pub fn ifftn_with(a: &Array, options: impl Into<FftnOptions>) -> Array {
+    several(a, options.into(), false, |n, axes, norm| Op::Ifftn {
         n,
         axes,
         norm,
@@ -242,8 +273,8 @@ pub fn rfftn(a: &Array) -> Array {
 
 /// Returns what [`rfftn`] does, with options.
 #[track_caller]
-pub fn rfftn_with(a: &Array, options: FftnOptions) -> Array {
-    several(a, options, false, |n, axes, norm| Op::Rfftn {
+pub fn rfftn_with(a: &Array, options: impl Into<FftnOptions>) -> Array {
+    several(a, options.into(), false, |n, axes, norm| Op::Rfftn {
         n,
         axes,
         norm,
@@ -258,8 +289,8 @@ pub fn irfftn(a: &Array) -> Array {
 
 /// Returns what [`irfftn`] does, with options.
 #[track_caller]
-pub fn irfftn_with(a: &Array, options: FftnOptions) -> Array {
-    several(a, options, true, |n, axes, norm| Op::Irfftn {
+pub fn irfftn_with(a: &Array, options: impl Into<FftnOptions>) -> Array {
+    several(a, options.into(), true, |n, axes, norm| Op::Irfftn {
         n,
         axes,
         norm,

@@ -50,6 +50,21 @@ impl Array {
             index: index.into(),
         }
     }
+
+    /// Replaces this array by one with `value` there, as Python's `x[index] = value`. Copies of it keep their values.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let mut x = mlx::array!([1, 2, 3]);
+    /// x.set(1.., 7);
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 7, 7]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn set(&mut self, index: impl Into<Indices>, value: impl Into<Operand>) {
+        *self = self.at(index).set(value);
+    }
 }
 
 // `add` is Python's name for it; the operator would want two arrays.

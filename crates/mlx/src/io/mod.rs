@@ -34,6 +34,7 @@ mod cursor;
 mod formats;
 pub mod gguf;
 mod lazy;
+mod named;
 mod npy;
 mod npz;
 mod safetensors;
@@ -44,6 +45,7 @@ mod write;
 pub use cursor::SourceCursor;
 pub use formats::{Loaded, load, load_from};
 pub use gguf::{GgufValue, LoadedGguf, load_gguf, save_gguf, save_gguf_to};
+pub use named::NamedArray;
 pub use npy::{load_npy, save_npy, save_npy as save, save_npy_to};
 pub use npz::{
     load_npz, save_npz, save_npz as savez, save_npz_compressed,

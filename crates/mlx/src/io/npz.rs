@@ -9,6 +9,7 @@ use std::sync::Arc;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+use super::named::NamedArray;
 use super::source::Source;
 use super::write::{STREAM, write};
 use super::{fault, npy};
@@ -94,11 +95,12 @@ fn member(
 /// When an array cannot be computed, a name is there twice, or the file cannot be written.
 #[doc(alias = "savez")]
 #[track_caller]
-pub fn save_npz<'a, N: AsRef<str>>(
+pub fn save_npz<A: NamedArray>(
     path: impl AsRef<Path>,
-    arrays: impl IntoIterator<Item = (N, &'a Array)>,
+    arrays: impl IntoIterator<Item = A>,
 ) -> Result<()> {
-    let arrays = named(arrays);
+    let arrays: Vec<A> = arrays.into_iter().collect();
+    let arrays = named(arrays.iter().map(|one| (one.name(), one.array())));
     save("save_npz", path.as_ref(), arrays, CompressionMethod::Stored)
 }
 

@@ -11,6 +11,7 @@ use safetensors::tensor::{Dtype as Stored, Metadata, TensorInfo};
 
 use super::fault;
 use super::lazy::Part;
+use super::named::NamedArray;
 use super::source::Source;
 use super::write::{STREAM, write};
 use crate::{Array, ArrayType, Dtype, Result, eval};
@@ -166,10 +167,12 @@ fn stored(dtype: Dtype) -> Stored {
 /// # }
 /// ```
 #[track_caller]
-pub fn save_safetensors<'a, N: AsRef<str>>(
+pub fn save_safetensors<A: NamedArray>(
     path: impl AsRef<Path>,
-    arrays: impl IntoIterator<Item = (N, &'a Array)>,
+    arrays: impl IntoIterator<Item = A>,
 ) -> Result<()> {
+    let arrays: Vec<A> = arrays.into_iter().collect();
+    let arrays = arrays.iter().map(|one| (one.name(), one.array()));
     save_safetensors_with(path, arrays, &BTreeMap::new())
 }
 

@@ -203,12 +203,16 @@ impl Array {
 
     /// Returns whether elements are equal within tolerances.
     #[track_caller]
-    pub fn isclose_with(&self, other: impl Into<Operand>, options: CloseOptions) -> Array {
+    pub fn isclose_with(
+        &self,
+        other: impl Into<Operand>,
+        options: impl Into<CloseOptions>,
+    ) -> Array {
         let CloseOptions {
             rtol,
             atol,
             equal_nan,
-        } = options;
+        } = options.into();
         let op = Op::Isclose {
             rtol,
             atol,
@@ -236,12 +240,16 @@ impl Array {
 
     /// Returns whether all elements are equal within tolerances, as one `bool`.
     #[track_caller]
-    pub fn allclose_with(&self, other: impl Into<Operand>, options: CloseOptions) -> Array {
+    pub fn allclose_with(
+        &self,
+        other: impl Into<Operand>,
+        options: impl Into<CloseOptions>,
+    ) -> Array {
         let CloseOptions {
             rtol,
             atol,
             equal_nan,
-        } = options;
+        } = options.into();
         let op = Op::Allclose {
             rtol,
             atol,
@@ -312,6 +320,13 @@ impl CloseOptions {
             atol,
             equal_nan: false,
         }
+    }
+}
+
+/// The relative and the absolute tolerance: `allclose_with(&a, &b, (1e-5, 1e-8))`.
+impl From<(f64, f64)> for CloseOptions {
+    fn from((rtol, atol): (f64, f64)) -> Self {
+        Self::new(rtol, atol)
     }
 }
 

@@ -148,14 +148,22 @@ pub fn clip<A: Into<Operand>, B: Into<Operand>>(
 
 /// Returns whether elements are equal within tolerances: [`Array::isclose_with`].
 #[track_caller]
-pub fn isclose_with(a: impl Into<Operand>, b: impl Into<Operand>, options: CloseOptions) -> Array {
+pub fn isclose_with(
+    a: impl Into<Operand>,
+    b: impl Into<Operand>,
+    options: impl Into<CloseOptions>,
+) -> Array {
     let (a, b) = pair(a.into(), b.into());
     a.isclose_with(b, options)
 }
 
 /// Returns whether all elements are equal within tolerances: [`Array::allclose_with`].
 #[track_caller]
-pub fn allclose_with(a: impl Into<Operand>, b: impl Into<Operand>, options: CloseOptions) -> Array {
+pub fn allclose_with(
+    a: impl Into<Operand>,
+    b: impl Into<Operand>,
+    options: impl Into<CloseOptions>,
+) -> Array {
     let (a, b) = pair(a.into(), b.into());
     a.allclose_with(b, options)
 }

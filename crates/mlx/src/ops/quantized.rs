@@ -34,6 +34,17 @@ impl Quantization {
     }
 }
 
+/// The group size and the bits, as in Python: `(64, 4)`.
+impl From<(i32, i32)> for Quantization {
+    fn from((group_size, bits): (i32, i32)) -> Self {
+        Self {
+            group_size,
+            bits,
+            mode: QuantizationMode::Affine,
+        }
+    }
+}
+
 impl Default for Quantization {
     fn default() -> Self {
         Self::of(QuantizationMode::Affine)

@@ -3,7 +3,7 @@
 use std::panic::Location;
 
 use super::call::{split, transformed};
-use super::transformed::Apply;
+use super::transformed::{Apply, GradsByNumber, grads};
 use super::{Arg, Argnums, Nth, Transform, Transformed};
 use crate::tree::{Arguments, Function};
 use crate::{Array, Error, Result, Tree};
@@ -148,7 +148,29 @@ where
         args: Args::Refs<'_>,
         at: &'static Location<'static>,
     ) -> Result<(F::Output, N::Grads)> {
-        value_and_grads::<Args, F, N>(&self.function, &self.argnums, args, at)
+        let numbers = self.argnums.numbers()?;
+        let (output, mut by_number) = value_and_arrays(&self.function, &numbers, args, at)?;
+        let grads = grads(&self.argnums, args, &mut by_number)?;
+        Ok((output, grads))
+    }
+
+    fn apply_by(
+        &self,
+        args: Args::Refs<'_>,
+        argnums: &[usize],
+        at: &'static Location<'static>,
+    ) -> Result<((F::Output, N::Grads), GradsByNumber)> {
+        let (output, by_number) = value_and_arrays(&self.function, argnums, args, at)?;
+        // In the place of gradients that nobody asked for: the arguments.
+        let mut inputs: Vec<&Array> = Vec::new();
+        Args::visit_refs(args, &mut |array| inputs.push(array));
+        let mut inputs = inputs.into_iter().cloned();
+        let counts = Args::counts(args).into_iter().enumerate();
+        let mut unused: GradsByNumber = counts
+            .map(|(number, count)| (number, inputs.by_ref().take(count).collect()))
+            .collect();
+        let grads = grads(&self.argnums, args, &mut unused)?;
+        Ok(((output, grads), by_number))
     }
 }
 
@@ -164,21 +186,27 @@ where
     fn apply_at(&self, args: Args::Refs<'_>, at: &'static Location<'static>) -> Result<N::Grads> {
         self.0.apply_at(args, at).map(|(_, grads)| grads)
     }
+
+    fn apply_by(
+        &self,
+        args: Args::Refs<'_>,
+        argnums: &[usize],
+        at: &'static Location<'static>,
+    ) -> Result<(N::Grads, GradsByNumber)> {
+        let ((_, grads), by_number) = self.0.apply_by(args, argnums, at)?;
+        Ok((grads, by_number))
+    }
 }
 
-fn value_and_grads<Args, F, N>(
+/// Returns what a function gives, and the gradients of these arguments.
+fn value_and_arrays<Args: Arguments, F: Function<Args>>(
     function: &F,
-    argnums: &N,
+    numbers: &[usize],
     args: Args::Refs<'_>,
     at: &'static Location<'static>,
-) -> Result<(F::Output, N::Grads)>
-where
-    Args: Arguments,
-    F: Function<Args>,
-    N: Argnums<Args>,
-{
+) -> Result<(F::Output, GradsByNumber)> {
     let trainable = Args::trainable(args);
-    let mut numbers = argnums.numbers()?;
+    let mut numbers = numbers.to_vec();
     numbers.sort_unstable();
     if let Some(number) = numbers.iter().find(|&&number| number >= trainable.len()) {
         let message = format!(
@@ -195,7 +223,7 @@ where
     let output = split(&output, &mut results)?;
     let mut inputs: Vec<&Array> = Vec::new();
     Args::visit_refs(args, &mut |array| inputs.push(array));
-    let mut by_number: Vec<(usize, Vec<Array>)> = Vec::new();
+    let mut by_number = GradsByNumber::new();
     let mut start = 0;
     for (number, flags) in trainable.iter().enumerate() {
         let arrays = inputs.iter().skip(start).zip(flags);
@@ -209,13 +237,7 @@ where
             by_number.push((number, arrays.filter_map(gradient).collect()));
         }
     }
-    let grads = argnums.grads(args, &mut |number| {
-        let found = by_number.iter_mut().find(|(one, _)| *one == number);
-        found
-            .map(|(_, arrays)| std::mem::take(arrays))
-            .unwrap_or_default()
-    })?;
-    Ok((output, grads))
+    Ok((output, by_number))
 }
 
 /// Returns the places, among all arrays, of those that gradients by these arguments are taken of.

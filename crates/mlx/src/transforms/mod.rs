@@ -43,5 +43,5 @@ pub use flat::{apply, apply_at};
 pub use grad::{Loss, grad, grad_of, value_and_grad, value_and_grad_of};
 pub use in_axes::{InAxes, InAxis};
 pub use products::{jvp, vjp};
-pub use transformed::{Apply, Transformed};
+pub use transformed::{Apply, GradKind, GradsByNumber, OfArgnums, Transformed, ValueAndGradKind};
 pub use vmap::{Vmap, vmap};

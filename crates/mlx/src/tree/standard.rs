@@ -204,6 +204,11 @@ where
             .map(|(key, tree)| (key.clone(), tree.map(map)))
             .collect()
     }
+    fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+        for (key, tree) in by_key(self) {
+            path.within_key(key, |path| tree.visit_paths(path, visit));
+        }
+    }
     fn structure(&self, structure: &mut Structure) {
         structure.len(self.len());
         for (key, tree) in by_key(self) {

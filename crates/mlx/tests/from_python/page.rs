@@ -106,6 +106,12 @@ fn page() -> String {
     for (name, rust) in names {
         let _ = writeln!(page, "| `mx.{name}` | {rust} |");
     }
+    page += "\n## Layers, losses and optimizers\n\n| Python MLX | Rust |\n| --- | --- |\n";
+    for line in include_str!("names_nn.txt").lines() {
+        if let Some((name, rust)) = line.split_once('\t') {
+            let _ = writeln!(page, "| `{name}` | {rust} |");
+        }
+    }
     page
 }
 
@@ -139,7 +145,7 @@ const INTERNAL: [&str; 24] = [
 
 const INTRODUCTION: &str = "# From Python MLX to Rust
 
-What this page is for: you know `mlx.core` in Python and want to know how the same is written here.
+What this page is for: you know `mlx.core`, `mlx.nn` and `mlx.optimizers` in Python and want to know how the same is written here.
 It is generated: `MLX_GOLDEN=write cargo test -p mlx --test from_python`. Each Rust snippet is a test.
 
 - Functions are in the crate's root under Python's names, and are methods of `Array` too: `mlx::softmax(&x, -1)`, `x.softmax(-1)`.

@@ -8,8 +8,8 @@ use mlx::{Array, Dtype, Error, Result, Tree};
 
 use super::visitor::ParameterVisitor;
 use super::{
-    Buffer, LoadReport, ModuleInfo, Part, Patterns, Role, Summary, WeightMap, compact, info,
-    pattern, weights,
+    Buffer, IntoWeights, LoadReport, ModuleInfo, Part, Patterns, Role, Summary, WeightMap, compact,
+    info, pattern, weights,
 };
 use crate::FastOps;
 
@@ -80,6 +80,17 @@ pub trait Module: Tree + Sized + 'static {
         arrays(self, |visitor, part| part.is_trainable(&visitor.modules))
     }
 
+    /// Returns the number of elements of all parameters; packed weights count by their 32-bit words.
+    #[doc(alias = "numel")]
+    fn num_parameters(&self) -> usize {
+        self.summary().n_parameters()
+    }
+
+    /// Returns the number of elements of the parameters that are trained.
+    fn num_trainable_parameters(&self) -> usize {
+        self.summary().n_trainable()
+    }
+
     /// Returns the buffers: arrays that are saved and loaded, and never trained.
     fn buffers(&self) -> WeightMap {
         arrays(self, |_, part| part.role == Role::Buffer)
@@ -88,6 +99,24 @@ pub trait Module: Tree + Sized + 'static {
     /// Returns parameters and buffers: all that a file of weights holds.
     fn state(&self) -> WeightMap {
         arrays(self, |_, _| true)
+    }
+
+    /// Returns parameters and buffers with their names, as Python's `tree_flatten`: `model.parameters().flatten()`.
+    ///
+    /// ```
+    /// use mlx_nn::{Linear, Module};
+    ///
+    /// # fn main() -> mlx::Result<()> {
+    /// for (name, weight) in Linear::new(2, 1).parameters().flatten() {
+    ///     assert!(["bias", "weight"].contains(&name.as_str()));
+    ///     assert!(weight.size()? <= 2);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "tree_flatten")]
+    fn flatten(&self) -> Vec<(String, Array)> {
+        self.state().into_iter().collect()
     }
 
     /// Replaces parameters and buffers by those of the same name, and reports what did not match.
@@ -147,8 +176,8 @@ pub trait Module: Tree + Sized + 'static {
     /// # Errors
     /// When there is a name that no parameter has, or a shape is not the parameter's; the module is unchanged.
     #[track_caller]
-    fn update(&mut self, parameters: &WeightMap) -> Result<()> {
-        *self = replaced(self, parameters, "update")?;
+    fn update(&mut self, parameters: impl IntoWeights) -> Result<()> {
+        *self = replaced(self, parameters.into_weights(), "update")?;
         Ok(())
     }
 
@@ -158,7 +187,7 @@ pub trait Module: Tree + Sized + 'static {
     /// As [`Module::update`].
     #[track_caller]
     fn with_parameters(&self, parameters: &WeightMap) -> Result<Self> {
-        replaced(self, parameters, "with_parameters")
+        replaced(self, parameters.clone(), "with_parameters")
     }
 
     /// Freezes all parameters: gradients are not taken of them.
@@ -387,9 +416,9 @@ fn arrays(module: &impl Module, is_wanted: impl Fn(&ParameterVisitor, &Part) -> 
 }
 
 #[track_caller]
-fn replaced<M: Module>(module: &M, parameters: &WeightMap, op: &'static str) -> Result<M> {
+fn replaced<M: Module>(module: &M, parameters: WeightMap, op: &'static str) -> Result<M> {
     let mut module = copy(module);
-    let report = module.load(parameters.clone());
+    let report = module.load(parameters);
     if report.unused.is_empty() && report.shape_mismatches.is_empty() {
         return Ok(module);
     }

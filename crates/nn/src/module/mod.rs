@@ -26,6 +26,7 @@ pub use state::ModuleState;
 pub use summary::Summary;
 pub use visitor::ParameterVisitor;
 pub(crate) use visitor::{Part, Role};
+pub use weights::IntoWeights;
 
 /// Weights by name, such as `layers.0.attn.query_proj.weight`.
 pub type WeightMap = BTreeMap<String, Array>;

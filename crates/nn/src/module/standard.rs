@@ -1,7 +1,8 @@
 //! Which types of `mlx` and of the standard library are modules: arrays, and containers of modules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{Debug, Display};
+use std::hash::{BuildHasher, Hash};
 
 use mlx::Array;
 
@@ -75,6 +76,32 @@ impl<K: Ord + Clone + Debug + Display + 'static, M: Module> Module for BTreeMap<
     }
     fn visit_buffers<'a>(&'a self, visit: &mut dyn FnMut(&'a Buffer)) {
         self.values().for_each(|module| module.visit_buffers(visit));
+    }
+    fn type_label() -> Option<&'static str> {
+        None
+    }
+}
+
+/// Modules in the order of their keys.
+impl<K, M, S> Module for HashMap<K, M, S>
+where
+    K: Ord + Hash + Clone + Debug + Display + 'static,
+    M: Module,
+    S: BuildHasher + Default + 'static,
+{
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        let mut modules: Vec<(&K, &mut M)> = self.iter_mut().collect();
+        modules.sort_by_key(|(key, _)| *key);
+        for (key, module) in modules {
+            visitor.module(&key.to_string(), module);
+        }
+    }
+    fn visit_buffers<'a>(&'a self, visit: &mut dyn FnMut(&'a Buffer)) {
+        let mut modules: Vec<(&K, &M)> = self.iter().collect();
+        modules.sort_by_key(|(key, _)| *key);
+        modules
+            .into_iter()
+            .for_each(|(_, module)| module.visit_buffers(visit));
     }
     fn type_label() -> Option<&'static str> {
         None

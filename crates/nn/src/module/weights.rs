@@ -2,9 +2,49 @@
 
 use std::path::Path;
 
-use mlx::{Error, Result};
+use mlx::{Array, Error, Result};
 
 use super::{LoadReport, Module, WeightMap, copy};
+
+/// Weights by name: a [`WeightMap`], a reference to one, what [`mlx::load`] gives, or pairs of names and arrays.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` are no weights by name",
+    label = "wanted a `WeightMap` such as `model.parameters()`, what `mlx::load` gives, or pairs of names and arrays"
+)]
+pub trait IntoWeights {
+    /// Returns the weights.
+    fn into_weights(self) -> WeightMap;
+}
+
+impl IntoWeights for WeightMap {
+    fn into_weights(self) -> WeightMap {
+        self
+    }
+}
+
+impl IntoWeights for Vec<(String, Array)> {
+    fn into_weights(self) -> WeightMap {
+        self.into_iter().collect()
+    }
+}
+
+impl IntoWeights for mlx::io::Loaded {
+    fn into_weights(self) -> WeightMap {
+        self.arrays
+    }
+}
+
+impl IntoWeights for mlx::io::Safetensors {
+    fn into_weights(self) -> WeightMap {
+        self.arrays
+    }
+}
+
+impl<W: IntoWeights + Clone> IntoWeights for &W {
+    fn into_weights(self) -> WeightMap {
+        self.clone().into_weights()
+    }
+}
 
 /// Returns the arrays of a file.
 #[track_caller]

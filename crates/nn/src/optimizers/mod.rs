@@ -18,7 +18,7 @@ use std::path::Path;
 
 use mlx::{Array, Error, Result};
 
-use crate::{Module, WeightMap};
+use crate::{IntoWeights, Module, WeightMap};
 
 pub use crate::clip_grad_norm;
 pub use adafactor::Adafactor;
@@ -68,6 +68,12 @@ macro_rules! updates {
                 Optimizer::update(self, module, gradients)
             }
 
+            /// Returns the state before the first step: see [`Optimizer::init`].
+            #[track_caller]
+            pub fn init(&self, parameters: &impl Module) -> OptimizerState {
+                Optimizer::init(self, parameters)
+            }
+
             /// Returns the state: see [`Optimizer::state`].
             pub fn state(&self) -> &OptimizerState {
                 &self.state
@@ -79,9 +85,20 @@ macro_rules! updates {
                 step.unwrap_or_else(|| Array::scalar(0_u64))
             }
 
-            /// Replaces the state, by one that was saved for example.
-            pub fn set_state(&mut self, state: OptimizerState) {
+            /// Replaces the state, by one that was saved for example: `optimizer.set_state(mlx::load(path)?)?`.
+            ///
+            /// # Errors
+            /// When it has no number of steps, and is not empty: it is no state of an optimizer.
+            #[track_caller]
+            pub fn set_state(&mut self, state: impl IntoWeights) -> Result<()> {
+                let state = state.into_weights();
+                if !state.is_empty() {
+                    state_array(&state, "step")?;
+                }
+                // The learning rate is that of the state.
+                mark_used(self);
                 self.state = state;
+                Ok(())
             }
         }
     )*};
@@ -96,6 +113,11 @@ macro_rules! learning_rates {
             #[track_caller]
             pub fn learning_rate(&self) -> Array {
                 current_learning_rate(self)
+            }
+
+            /// Sets the learning rate of the next step: see [`Optimizer::set_learning_rate`].
+            pub fn set_learning_rate(&mut self, rate: f64) {
+                Optimizer::set_learning_rate(self, rate);
             }
         }
     )*};
@@ -196,9 +218,20 @@ pub trait Optimizer {
         slots.map(|_| mlx::zeros_like(parameter)).collect()
     }
 
-    /// Returns the state before the first step.
+    /// Returns the state before the first step, for a module or for parameters by name.
+    ///
+    /// [`Optimizer::update`] makes it by itself in the first step.
     #[track_caller]
-    fn init(&self, parameters: &WeightMap) -> OptimizerState {
+    fn init(&self, parameters: &impl Module) -> OptimizerState
+    where
+        Self: Sized,
+    {
+        self.init_parameters(&parameters.trainable_parameters())
+    }
+
+    /// Returns the state before the first step, for parameters by name.
+    #[track_caller]
+    fn init_parameters(&self, parameters: &WeightMap) -> OptimizerState {
         let step = Array::scalar(0_u64);
         let mut state = OptimizerState::new();
         if let Some(rate) = self.learning_rate() {
@@ -276,10 +309,13 @@ pub trait Optimizer {
     /// Returns the state that [`Optimizer::update`] keeps, for loading one that was saved.
     fn state_mut(&mut self) -> &mut OptimizerState;
 
-    /// Sets the learning rate of the next step: `optimizer.learning_rate = rate` in Python.
+    /// Sets the learning rate of the next step, as an assignment does: `optimizer.learning_rate = 0.1.into()`.
     ///
     /// A schedule replaces it again in that step.
     fn set_learning_rate(&mut self, rate: f64) {
+        if let Some(schedule) = self.learning_rate() {
+            schedule.mark_used();
+        }
         #[allow(clippy::cast_possible_truncation)]
         let rate = Array::scalar(rate as f32);
         self.state_mut().insert("learning_rate".to_owned(), rate);
@@ -317,17 +353,22 @@ pub trait Optimizer {
         let wanted: WeightMap = parameters
             .filter(|(name, _)| gradients.contains_key(name))
             .collect();
-        let state = match self.has_state(self.state(), &wanted) {
+        let mut state = match self.has_state(self.state(), &wanted) {
             true => self.state().clone(),
             // Parameters may be unfrozen between steps: their state starts then.
             false => {
-                let mut state = self.init(&wanted);
+                let mut state = self.init_parameters(&wanted);
                 state.extend(self.state().clone());
                 state
             }
         };
+        // A constant that was assigned since the last step takes the place of the one in the state.
+        if let Some(rate) = self.learning_rate().filter(|rate| rate.is_new()) {
+            state.insert("learning_rate".to_owned(), rate.at(&Array::scalar(0_u64)));
+        }
         let (updated, state) = self.apply_gradients(&gradients, &wanted, &state)?;
         module.update(&updated)?;
+        mark_used(self);
         *self.state_mut() = state;
         Ok(())
     }
@@ -379,8 +420,8 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
         (**self).init_single(parameter)
     }
     #[track_caller]
-    fn init(&self, parameters: &WeightMap) -> OptimizerState {
-        (**self).init(parameters)
+    fn init_parameters(&self, parameters: &WeightMap) -> OptimizerState {
+        (**self).init_parameters(parameters)
     }
     fn has_state(&self, state: &OptimizerState, parameters: &WeightMap) -> bool {
         (**self).has_state(state, parameters)
@@ -402,6 +443,13 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     }
     fn set_learning_rate(&mut self, rate: f64) {
         (**self).set_learning_rate(rate);
+    }
+}
+
+/// Notes that the state has the constant learning rate.
+fn mark_used(optimizer: &impl Optimizer) {
+    if let Some(rate) = optimizer.learning_rate() {
+        rate.mark_used();
     }
 }
 

@@ -136,10 +136,10 @@ impl Optimizer for MultiOptimizer {
     }
 
     #[track_caller]
-    fn init(&self, parameters: &WeightMap) -> OptimizerState {
+    fn init_parameters(&self, parameters: &WeightMap) -> OptimizerState {
         let mut state = OptimizerState::new();
         for share in self.shares(parameters) {
-            state.extend(share.named(share.optimizer.init(&share.arrays)));
+            state.extend(share.named(share.optimizer.init_parameters(&share.arrays)));
         }
         state
     }

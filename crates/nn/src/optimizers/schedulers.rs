@@ -1,7 +1,9 @@
 //! Learning rate schedules.
 
+use std::cell::Cell;
 use std::f64::consts::PI;
 use std::fmt;
+use std::ops::Mul;
 use std::rc::Rc;
 
 use mlx::{Array, Dtype, Error, Integer};
@@ -26,7 +28,8 @@ pub struct Schedule(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Constant(f64),
+    /// A number, and whether it is in the state of an optimizer, from where steps take it.
+    Constant(f64, Cell<bool>),
     Of(Rc<dyn Fn(&Array) -> Array>),
 }
 
@@ -41,26 +44,50 @@ impl Schedule {
     pub fn at(&self, step: &Array) -> Array {
         match &self.0 {
             #[allow(clippy::cast_possible_truncation)]
-            Kind::Constant(rate) => Array::scalar(*rate as f32),
+            Kind::Constant(rate, _) => Array::scalar(*rate as f32),
             Kind::Of(schedule) => schedule(step).astype(Dtype::Float32),
         }
     }
 
     /// Returns whether the learning rate is constant.
     pub fn is_constant(&self) -> bool {
-        matches!(self.0, Kind::Constant(_))
+        matches!(self.0, Kind::Constant(..))
+    }
+
+    /// Returns whether this is a constant that no state has yet.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(&self.0, Kind::Constant(_, used) if !used.get())
+    }
+
+    /// Notes that a state has the constant.
+    pub(super) fn mark_used(&self) {
+        if let Kind::Constant(_, used) = &self.0 {
+            used.set(true);
+        }
     }
 }
 
 impl From<f64> for Schedule {
     fn from(rate: f64) -> Self {
-        Self(Kind::Constant(rate))
+        Self(Kind::Constant(rate, Cell::new(false)))
     }
 }
 
 impl From<f32> for Schedule {
     fn from(rate: f32) -> Self {
-        Self(Kind::Constant(f64::from(rate)))
+        Self::from(f64::from(rate))
+    }
+}
+
+/// The schedule times a number, as a new one: `optimizer.learning_rate = optimizer.learning_rate * 0.5`.
+impl Mul<f64> for Schedule {
+    type Output = Schedule;
+
+    fn mul(self, factor: f64) -> Schedule {
+        match self.0 {
+            Kind::Constant(rate, _) => Self::from(rate * factor),
+            Kind::Of(schedule) => Self::of(move |step| schedule(step) * factor),
+        }
     }
 }
 
@@ -73,8 +100,8 @@ impl<F: Fn(&Array) -> Array + 'static> From<F> for Schedule {
 
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Kind::Constant(rate) => write!(f, "{rate}"),
+        match &self.0 {
+            Kind::Constant(rate, _) => write!(f, "{rate}"),
             Kind::Of(_) => f.write_str("schedule"),
         }
     }

@@ -137,10 +137,11 @@ impl TransformerDecoderLayer {
         &self,
         x: &Array,
         memory: &Array,
-        x_mask: &AttentionMask,
-        memory_mask: &AttentionMask,
+        x_mask: impl Into<AttentionMask>,
+        memory_mask: impl Into<AttentionMask>,
     ) -> Array {
-        Array::from_result(self.run((x, memory), (x_mask, memory_mask), None))
+        let (x_mask, memory_mask) = (x_mask.into(), memory_mask.into());
+        Array::from_result(self.run((x, memory), (&x_mask, &memory_mask), None))
     }
 
     /// Maps `x` as [`forward`](Self::forward), with dropout by this key.
@@ -263,10 +264,11 @@ impl TransformerDecoder {
         &self,
         x: &Array,
         memory: &Array,
-        x_mask: &AttentionMask,
-        memory_mask: &AttentionMask,
+        x_mask: impl Into<AttentionMask>,
+        memory_mask: impl Into<AttentionMask>,
     ) -> Array {
-        let masks = (x_mask, memory_mask);
+        let (x_mask, memory_mask) = (x_mask.into(), memory_mask.into());
+        let masks = (&x_mask, &memory_mask);
         let mut y = x.clone();
         for layer in &self.layers {
             y = Array::from_result(match self.checkpoint {

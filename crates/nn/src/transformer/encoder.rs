@@ -118,8 +118,8 @@ impl TransformerEncoderLayer {
 
     /// Maps `[batch, length, dims]` to the same shape. Dropout draws from this thread's random numbers.
     #[track_caller]
-    pub fn forward(&self, x: &Array, mask: &AttentionMask) -> Array {
-        Array::from_result(self.run(x, mask, None))
+    pub fn forward(&self, x: &Array, mask: impl Into<AttentionMask>) -> Array {
+        Array::from_result(self.run(x, &mask.into(), None))
     }
 
     /// Maps `x` as [`forward`](Self::forward), with dropout by this key.
@@ -206,12 +206,12 @@ stack!(TransformerEncoder of TransformerEncoderLayer, "an encoder", "encoder");
 impl TransformerEncoder {
     /// Maps `[batch, length, dims]` to the same shape. Dropout draws from this thread's random numbers.
     #[track_caller]
-    pub fn forward(&self, x: &Array, mask: &AttentionMask) -> Array {
-        let mut y = x.clone();
+    pub fn forward(&self, x: &Array, mask: impl Into<AttentionMask>) -> Array {
+        let (mask, mut y) = (mask.into(), x.clone());
         for layer in &self.layers {
             y = match self.checkpoint {
-                true => Array::from_result(layer.checkpointed(&y, mask)),
-                false => layer.forward(&y, mask),
+                true => Array::from_result(layer.checkpointed(&y, &mask)),
+                false => layer.forward(&y, &mask),
             };
         }
         self.ln.forward(&y)

@@ -177,12 +177,12 @@ where
         &self,
         src: &Array,
         tgt: &Array,
-        src_mask: &AttentionMask,
-        tgt_mask: &AttentionMask,
-        memory_mask: &AttentionMask,
+        src_mask: impl Into<AttentionMask>,
+        tgt_mask: impl Into<AttentionMask>,
+        memory_mask: impl Into<AttentionMask>,
     ) -> Array {
-        let memory = self.encoder.forward(&(src.clone(), src_mask.clone()));
-        let inputs = (tgt.clone(), memory, tgt_mask.clone(), memory_mask.clone());
+        let memory = self.encoder.forward(&(src.clone(), src_mask.into()));
+        let inputs = (tgt.clone(), memory, tgt_mask.into(), memory_mask.into());
         self.decoder.forward(&inputs)
     }
 }
