@@ -1,0 +1,112 @@
+// Evaluation of lazy arrays on a stream of CUDA's (`cuda_walk.h`).
+#include "cuda_walk.h"
+
+#ifdef __linux__
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <unordered_set>
+
+namespace cuda {
+
+namespace {
+
+bool is_lazy(const mx::array& x) {
+  return x.status() == mx::array::Status::unscheduled && x.has_primitive();
+}
+
+// Operations whose kernels use memory that no array holds, or that wait for the GPU.
+bool is_never_recorded(std::string_view name) {
+  constexpr std::array<std::string_view, 11> kNames = {
+      "FFT", "Load", "Cholesky", "QRF", "SVD", "Eigh", "Eig", "LUF", "Inverse", "CudaProgram", "CudaProgramResult"};
+  return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
+} // namespace
+
+Tape tape_of(const Arrays& outputs) {
+  Tape tape;
+  std::unordered_set<std::uintptr_t> seen;
+  // An array and how many of its inputs have been visited.
+  std::vector<std::pair<mx::array, size_t>> open;
+  auto visit = [&](const mx::array& x) {
+    if (!is_lazy(x) || seen.contains(x.id())) {
+      return;
+    }
+    seen.insert(x.id());
+    for (auto& sibling : x.siblings()) {
+      seen.insert(sibling.id());
+    }
+    open.emplace_back(x, 0);
+  };
+  for (auto& output : outputs) {
+    visit(output);
+    while (!open.empty()) {
+      auto& [x, n_visited] = open.back();
+      if (n_visited < x.inputs().size()) {
+        // By value: visiting may move `open`.
+        auto input = x.inputs()[n_visited++];
+        visit(input);
+      } else {
+        tape.push_back(std::move(x));
+        open.pop_back();
+      }
+    }
+  }
+  return tape;
+}
+
+std::string why_not(const Arrays& outputs, const mx::Stream& s) {
+  for (auto& x : tape_of(outputs)) {
+    std::string name = x.primitive().name();
+    if (x.primitive().stream() != s) {
+      return name + " is computed on another stream";
+    }
+    if (is_never_recorded(name)) {
+      return name + " cannot be recorded";
+    }
+  }
+  return "";
+}
+
+void wait_for_leaves(const Tape& tape, const Arrays& outputs, const mx::Stream& s) {
+  auto wait = [&](mx::array x) {
+    bool is_pending = x.status() != mx::array::Status::unscheduled && x.event().valid() && x.event().stream() != s;
+    if (is_pending && !x.is_available()) {
+      x.wait();
+    }
+  };
+  for (auto& x : tape) {
+    std::for_each(x.inputs().begin(), x.inputs().end(), wait);
+  }
+  std::for_each(outputs.begin(), outputs.end(), wait);
+}
+
+void walk(Tape tape, Datas& held) {
+  while (!tape.empty()) {
+    // Inputs are held by nothing else than what reads them, so that they are reused in place as MLX's `eval` has it.
+    auto x = std::move(tape.front());
+    tape.pop_front();
+    {
+      auto outputs = x.outputs();
+      x.primitive().eval_gpu(x.inputs(), outputs);
+    }
+    // Their order in a graph is known by the last write only: memory that was read must not be written again.
+    for (auto& input : x.inputs()) {
+      if (input.data_shared_ptr() != x.data_shared_ptr()) {
+        held.push_back(input.data_shared_ptr());
+      }
+    }
+    x.set_status(mx::array::Status::evaluated);
+    for (auto& sibling : x.siblings()) {
+      held.push_back(sibling.data_shared_ptr());
+      sibling.set_status(mx::array::Status::evaluated);
+    }
+    x.detach();
+  }
+}
+
+} // namespace cuda
+
+#endif
