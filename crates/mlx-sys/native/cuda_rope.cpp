@@ -14,6 +14,8 @@ namespace {
 constexpr int kMostPairs = 256;
 constexpr int kHeadsAtOnce = 8;
 constexpr int kThreads = 128;
+// Elements up to which a thread for each pair pays.
+constexpr size_t kFew = 1 << 16;
 constexpr int kMostBlocks = 65535;
 
 struct Frequencies {
@@ -76,7 +78,14 @@ bool Rope::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const
     n = 1;
     width = 1;
   }
-  auto name = std::string("rope<") + type_name(x.dtype()) + (is_traditional ? ", true, " : ", false, ") + std::to_string(n) + ">";
+  bool is_few = x.size() <= kFew;
+  if (is_few) {
+    n = 1;
+    width = 1;
+  }
+  int heads_at_once = is_few ? 1 : kHeadsAtOnce;
+  auto name = std::string("rope<") + type_name(x.dtype()) + (is_traditional ? ", true, " : ", false, ") + std::to_string(n) + ", " +
+      std::to_string(heads_at_once) + ">";
   auto* kernel = find("rope", name, s);
   if (!kernel) {
     return false;
@@ -101,7 +110,7 @@ bool Rope::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const
   int64_t threads = int64_t{sizes.positions} * (pairs / n + (sizes.size - dims) / width);
   launch.output(out).input(offset).input(freqs).value(strides).value(sizes).value(has_freqs ? Frequencies{} : frequencies(base, dims)).run(
       {static_cast<unsigned>((threads + kThreads - 1) / kThreads),
-       static_cast<unsigned>((sizes.heads + kHeadsAtOnce - 1) / kHeadsAtOnce),
+       static_cast<unsigned>((sizes.heads + heads_at_once - 1) / heads_at_once),
        static_cast<unsigned>(x.shape(0))},
       kThreads);
   return true;

@@ -8,6 +8,10 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "cuda_hook.h"
+#include "cuda_norm.h"
+#include "mlx/fast_primitives.h"
+
 namespace cuda {
 
 namespace {
@@ -83,27 +87,56 @@ void wait_for_leaves(const Tape& tape, const Arrays& outputs, const mx::Stream& 
   std::for_each(outputs.begin(), outputs.end(), wait);
 }
 
+namespace {
+
+// Computes an addition together with the rms_norm of its result that comes next; false where both are left to themselves.
+bool fuse_add_norm(mx::array& sum, mx::array& norm) {
+  if (sum.primitive().name() != std::string_view("Add") || norm.primitive().name() != std::string_view("RMSNorm") ||
+      norm.inputs()[0].id() != sum.id() || norm.inputs()[1].status() == mx::array::Status::unscheduled) {
+    return false;
+  }
+  float eps = static_cast<mx::fast::RMSNorm&>(norm.primitive()).state().second;
+  if (!add_and_norm(eps, sum.inputs(), norm.inputs()[1], sum, norm, norm.primitive().stream())) {
+    return false;
+  }
+  count_cuda_kernel("AddRMSNorm");
+  return true;
+}
+
+// Marks an array and its siblings as evaluated, and keeps what was read.
+void settle(mx::array& x, Datas& held) {
+  // The order in a graph is known by the last write only: memory that was read must not be written again.
+  for (auto& input : x.inputs()) {
+    if (input.data_shared_ptr() != x.data_shared_ptr()) {
+      held.push_back(input.data_shared_ptr());
+    }
+  }
+  x.set_status(mx::array::Status::evaluated);
+  for (auto& sibling : x.siblings()) {
+    held.push_back(sibling.data_shared_ptr());
+    sibling.set_status(mx::array::Status::evaluated);
+  }
+  x.detach();
+}
+
+} // namespace
+
 void walk(Tape tape, Datas& held) {
   while (!tape.empty()) {
     // Inputs are held by nothing else than what reads them, so that they are reused in place as MLX's `eval` has it.
     auto x = std::move(tape.front());
     tape.pop_front();
+    if (kernels_on() && !tape.empty() && fuse_add_norm(x, tape.front())) {
+      settle(x, held);
+      settle(tape.front(), held);
+      tape.pop_front();
+      continue;
+    }
     {
       auto outputs = x.outputs();
       x.primitive().eval_gpu(x.inputs(), outputs);
     }
-    // Their order in a graph is known by the last write only: memory that was read must not be written again.
-    for (auto& input : x.inputs()) {
-      if (input.data_shared_ptr() != x.data_shared_ptr()) {
-        held.push_back(input.data_shared_ptr());
-      }
-    }
-    x.set_status(mx::array::Status::evaluated);
-    for (auto& sibling : x.siblings()) {
-      held.push_back(sibling.data_shared_ptr());
-      sibling.set_status(mx::array::Status::evaluated);
-    }
-    x.detach();
+    settle(x, held);
   }
 }
 

@@ -2,14 +2,14 @@
 //
 // Formula: element `t` of a sequence has the angle `(t + offset) * scale * w_i` for pair `i`; `(a, b)` becomes
 // `(a cos - b sin, a sin + b cos)`, and turns back where `sign` is -1. Features behind the first `dims` are copied.
-// Blocking: a thread has `n` neighbouring pairs of one position, whose sines it uses for 8 heads; 16 bytes at a time.
+// Blocking: a thread has `n` neighbouring pairs of one position, whose sines it uses for several heads; 16 bytes at a time.
+// Few elements have a thread for each pair, as sines take longer than the rest.
 // Limit: bandwidth of memory, each element read and written once.
 // Error: the angle is a product in float32, as in the composed form; sines are within 2 units in the last place.
 // Refuses (MLX computes): other than four axes, more than 512 features that turn.
 #include "numbers.cuh"
 
 constexpr int most_pairs = 256;
-constexpr int heads_at_once = 8;
 
 // `w_i`, made of the base in double by the caller; or nothing where `freqs` has their reciprocals.
 struct Frequencies {
@@ -54,7 +54,7 @@ __device__ __forceinline__ void store_in_parts(T* to, const Vector<T, width>& wh
   }
 }
 
-template <class T, bool is_traditional, int n>
+template <class T, bool is_traditional, int n, int heads_at_once>
 __global__ void __launch_bounds__(128) rope(
     const T* x, T* y, const int* offset, const float* freqs, Strides3 strides, Sizes sizes, const __grid_constant__ Frequencies table) {
   constexpr int loads = is_traditional ? 1 : 2;
