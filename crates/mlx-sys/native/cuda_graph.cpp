@@ -153,12 +153,18 @@ void GraphRecorder::hold(const Arrays& arrays) {
   }
 }
 
+void GraphRecorder::refuse(std::string why) {
+  if (refusal_.empty()) {
+    refusal_ = std::move(why);
+  }
+}
+
 std::string GraphRecorder::finish(Graph& graph) {
   is_finishing_ = true;
   commit(stream_);
   recorder = nullptr;
-  if (refusal_.empty() && !is_taken_) {
-    refusal_ = "MLX gathers no graphs";
+  if (!is_taken_) {
+    refuse("MLX gathers no graphs");
   }
   if (refusal_.empty()) {
     graph = std::move(graph_);
@@ -170,11 +176,14 @@ void GraphRecorder::at_commit(void* encoder) {
   if (encoder != encoder_of(stream_)) {
     return;
   }
-  if (is_finishing_ && !is_taken_ && refusal_.empty()) {
+  if (!refusal_.empty()) {
+    return;
+  }
+  if (is_finishing_ && !is_taken_) {
     refusal_ = take(encoder);
     is_taken_ = refusal_.empty();
-  } else if (refusal_.empty()) {
-    refusal_ = "an operation gives work to the GPU by itself";
+  } else {
+    refuse("an operation gives work to the GPU by itself");
   }
 }
 

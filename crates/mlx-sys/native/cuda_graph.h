@@ -59,6 +59,13 @@ class GraphRecorder {
   // Gives the gathered work to the GPU. Returns why there is no graph of it, or nothing: then `graph` is one.
   std::string finish(Graph& graph);
 
+  // Gives recording up, for this reason.
+  void refuse(std::string why);
+
+  bool is_recording() const {
+    return refusal_.empty();
+  }
+
   // Called where MLX commits.
   void at_commit(void* encoder);
 

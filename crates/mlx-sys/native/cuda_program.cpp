@@ -4,6 +4,7 @@
 #ifdef __linux__
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <stdexcept>
 #include <unordered_map>
@@ -28,8 +29,17 @@ constexpr size_t kMostRecordings = 3;
 // How often a function is recorded before it is left to MLX.
 constexpr size_t kMostRecorded = 24;
 
-// The share of the memory limit that the intermediate results of one recording may take.
-constexpr size_t kShareOfMemory = 8;
+// The share of the memory limit that all recordings may take together.
+constexpr size_t kShareOfMemory = 4;
+
+// What recordings take, in bytes.
+std::atomic<size_t> recorded_bytes{0};
+
+// What is left for another one.
+size_t bytes_left() {
+  auto all = mx::get_memory_limit() / kShareOfMemory, taken = recorded_bytes.load();
+  return all > taken ? all - taken : 0;
+}
 
 bool is_in_rows(const mx::array& x) {
   return x.flags().row_contiguous && x.data_size() == x.size();
@@ -124,6 +134,10 @@ bool programs_on() {
     return !is_off && kernels_on() && can_record();
   }();
   return on;
+}
+
+Recording::~Recording() {
+  recorded_bytes -= bytes;
 }
 
 bool Recording::has_moved() const {
@@ -280,7 +294,7 @@ Results Program::compute(const Arrays& inputs, const mx::Stream& s) {
   wait_for_leaves(tape, lazy, s);
   auto held = std::make_shared<Datas>();
   KeptWhileRunning kept(s, held);
-  walk(std::move(tape), *held);
+  walk(std::move(tape), *held, s, nullptr, 0);
   return {lazy.begin(), lazy.end()};
 }
 
@@ -339,22 +353,21 @@ Results Program::record(const Arrays& given, const mx::Stream& s) {
   GraphRecorder recorder(s);
   KeptWhileRunning kept(s, prepared.used);
   prepared.copies.run(s, driver_stream(s));
-  walk(std::move(tape), *prepared.used);
+  walk(std::move(tape), *prepared.used, s, &recorder, bytes_left());
   for (auto& result : lazy) {
     prepared.used->push_back(result.data_shared_ptr());
     recording->results.push_back(is_in_rows(result) ? result : in_rows(result, s));
   }
   n_recorded_++;
   refusal_ = recorder.finish(recording->graph);
-  auto after = mx::get_active_memory();
-  if (refusal_.empty() && after > before && after - before > mx::get_memory_limit() / kShareOfMemory) {
-    refusal_ = "its intermediate results take " + std::to_string((after - before) >> 20) + " MB";
-  }
   if (!refusal_.empty()) {
     recordings_.clear();
     return {lazy.begin(), lazy.end()};
   }
   n_nodes_ = recording->graph.n_nodes;
+  auto after = mx::get_active_memory();
+  recording->bytes = after - std::min(before, after);
+  recorded_bytes += recording->bytes;
   recording->graph.held.insert(recording->graph.held.end(), prepared.used->begin(), prepared.used->end());
   recording->settle(buffers, is_leaf);
   recordings_.push_back(recording);

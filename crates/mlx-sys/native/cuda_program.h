@@ -37,6 +37,10 @@ struct Place {
 
 // One recorded graph with all memory that its nodes point to.
 struct Recording {
+  Recording() = default;
+  Recording(const Recording&) = delete;
+  ~Recording();
+
   Graph graph;
   std::vector<Place> places;
   Arrays results;
@@ -46,6 +50,8 @@ struct Recording {
   std::vector<bool> is_constant;
   // For each result what callers hold of that place, if they do.
   std::vector<std::weak_ptr<mx::array::Data>> exposed;
+  // What all of it takes beside the inputs that are bound.
+  size_t bytes = 0;
   // Where all memory was when it was recorded: MLX moves what the host reads.
   std::vector<std::pair<void* const*, void*>> addresses;
 

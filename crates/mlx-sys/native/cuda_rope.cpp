@@ -116,6 +116,42 @@ bool Rope::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const
   return true;
 }
 
+bool Rope::run_with_norm(
+    float eps, const mx::array& x, const mx::array& w, const Arrays& inputs, mx::array& out, const mx::Stream& s) const {
+  auto& offset = inputs[1];
+  bool has_freqs = inputs.size() == 3;
+  bool has_weight = w.ndim() == 1;
+  bool is_in_rows = x.flags().row_contiguous && x.data_size() == x.size();
+  if (x.ndim() != 4 || x.shape(1) != 1 || x.size() == 0 || x.size() > kFew || !is_in_rows || !type_name(x.dtype()) || x.shape(3) != dims ||
+      dims % 2 != 0 || dims > 256 || !is_forward || offset.dtype() != mx::int32 || (has_freqs && inputs[2].dtype() != mx::float32) ||
+      (has_weight && (w.dtype() != x.dtype() || w.strides(0) != 1)) || out.dtype() != x.dtype()) {
+    return false;
+  }
+  int most = dims <= 64 ? 1 : dims <= 128 ? 2 : 4;
+  auto name = std::string("norm_rope<") + type_name(x.dtype()) + (is_traditional ? ", true, " : ", false, ") + std::to_string(most) + ">";
+  auto* kernel = find("rope", name, s);
+  if (!kernel) {
+    return false;
+  }
+  Sizes sizes{x.shape(2), 1, dims, dims, 0, 0, scale, 1.0f};
+  sizes.offset_stride = offset.ndim() == 1 && offset.size() > 1 ? static_cast<int>(offset.strides(0)) : 0;
+  sizes.freqs_stride = has_freqs ? static_cast<int>(inputs[2].strides(0)) : 0;
+  int rows = x.shape(0) * x.shape(2);
+  allocate(out, s);
+  Launch(*kernel, s)
+      .input(x)
+      .input(has_weight ? std::make_optional(w) : std::nullopt)
+      .output(out)
+      .input(offset)
+      .input(has_freqs ? std::make_optional(inputs[2]) : std::nullopt)
+      .value(rows)
+      .value(eps)
+      .value(sizes)
+      .value(has_freqs ? Frequencies{} : frequencies(base, dims))
+      .run({static_cast<unsigned>((rows + 3) / 4)}, kThreads);
+  return true;
+}
+
 } // namespace cuda
 
 #endif

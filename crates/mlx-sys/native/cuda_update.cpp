@@ -16,7 +16,8 @@ constexpr int kChunk = 16;
 struct Sizes {
   int64_t from_strides[kMostAxes], to_strides[kMostAxes];
   int shape[kMostAxes];
-  int axes[kMostAxes], most[kMostAxes];
+  int64_t start_strides[kMostAxes];
+  int most[kMostAxes];
   int ndim, n_axes, start_stride, size;
 };
 
@@ -71,19 +72,21 @@ bool update_in_place(const std::vector<int>& axes, const Arrays& inputs, Arrays&
     return false;
   }
   Sizes sizes{};
-  sizes.ndim = ndim;
   sizes.n_axes = static_cast<int>(axes.size());
   sizes.start_stride = start.ndim() > 0 && start.size() > 1 ? static_cast<int>(start.strides(0)) : 0;
   int per_chunk = kChunk / static_cast<int>(in.itemsize());
   bool is_chunked = has_chunks(from, in, axes, per_chunk);
+  auto in_items = [&](int axis, int64_t stride) { return is_chunked && axis + 1 < ndim ? stride / per_chunk : stride; };
   for (int axis = 0; axis < ndim; axis++) {
-    bool is_divided = is_chunked && axis + 1 < ndim;
-    sizes.shape[axis] = is_chunked && !is_divided ? from.shape(axis) / per_chunk : from.shape(axis);
-    sizes.from_strides[axis] = is_divided ? from.strides(axis) / per_chunk : from.strides(axis);
-    sizes.to_strides[axis] = is_divided ? in.strides(axis) / per_chunk : in.strides(axis);
+    int size = is_chunked && axis + 1 == ndim ? from.shape(axis) / per_chunk : from.shape(axis);
+    if (size > 1) {
+      sizes.shape[sizes.ndim] = size;
+      sizes.from_strides[sizes.ndim] = in_items(axis, from.strides(axis));
+      sizes.to_strides[sizes.ndim++] = in_items(axis, in.strides(axis));
+    }
   }
   for (int i = 0; i < sizes.n_axes; i++) {
-    sizes.axes[i] = axes[i];
+    sizes.start_strides[i] = in_items(axes[i], in.strides(axes[i]));
     sizes.most[i] = in.shape(axes[i]) - from.shape(axes[i]);
   }
   sizes.size = static_cast<int>(from.size()) / (is_chunked ? per_chunk : 1);

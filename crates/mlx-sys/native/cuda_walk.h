@@ -23,8 +23,9 @@ std::string why_not(const Arrays& outputs, const mx::Stream& s);
 // Waits for evaluated inputs that other streams compute.
 void wait_for_leaves(const Tape& tape, const Arrays& outputs, const mx::Stream& s);
 
-// Evaluates, and keeps all memory that was read or that nothing reads in `held`.
-void walk(Tape tape, Datas& held);
+// Evaluates, and keeps all memory that was read or that nothing reads in `held`. A recorder, if there is one, gives up where that
+// is more than `most_bytes`; from then on, as without one, the GPU gets work as it comes, and memory is free once it is done.
+void walk(Tape tape, Datas& held, const mx::Stream& s, GraphRecorder* recorder, size_t most_bytes);
 
 } // namespace cuda
 

@@ -9,10 +9,12 @@
 constexpr int most_axes = 8;
 
 struct Sizes {
+  // Of the axes of more than one item.
   int64_t from_strides[most_axes], to_strides[most_axes];
   int shape[most_axes];
-  // The axes of `start`, and the largest start of each.
-  int axes[most_axes], most[most_axes];
+  // Of the axes of `start`: what one position is in items, and the largest start.
+  int64_t start_strides[most_axes];
+  int most[most_axes];
   int ndim, n_axes, start_stride, size;
 };
 
@@ -27,19 +29,18 @@ __global__ void __launch_bounds__(128) update(const Item* from, Item* to, const 
     return;
   }
   int64_t read = 0, write = 0;
-#pragma unroll
-  for (int axis = most_axes - 1; axis >= 0; axis--) {
-    if (axis < sizes.ndim) {
-      int index = at % sizes.shape[axis];
-      at /= sizes.shape[axis];
-      read += index * sizes.from_strides[axis];
-      write += index * sizes.to_strides[axis];
-    }
+  for (int axis = sizes.ndim - 1; axis > 0; axis--) {
+    int rest = at / sizes.shape[axis], index = at - rest * sizes.shape[axis];
+    at = rest;
+    read += index * sizes.from_strides[axis];
+    write += index * sizes.to_strides[axis];
   }
+  read += at * sizes.from_strides[0];
+  write += at * sizes.to_strides[0];
   for (int i = 0; i < sizes.n_axes; i++) {
     int64_t first = static_cast<int64_t>(start[i * sizes.start_stride]);
     first = first < 0 ? 0 : first > sizes.most[i] ? sizes.most[i] : first;
-    write += first * sizes.to_strides[sizes.axes[i]];
+    write += first * sizes.start_strides[i];
   }
   to[write] = from[read];
 }

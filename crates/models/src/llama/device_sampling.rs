@@ -151,7 +151,7 @@ fn drawn(options: &SamplingOptions, logits: &Array, uniform: &Array) -> mlx::Res
     let weights = ((&sorted - &best) / options.temperature).exp();
     let weights = mlx::where_(&kept, &weights, 0.0);
     let place = first_beyond(&weights, uniform)?;
-    Ok(order.take_along_axis(place.reshape([1, 1]), 1))
+    Ok(order.take_along_axis(&place.reshape([1, 1]), 1))
 }
 
 /// The first place where the sum of weights passes `uniform` of the whole; the last with a weight where rounding leaves none.
