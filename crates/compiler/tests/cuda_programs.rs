@@ -2,7 +2,7 @@
 
 use mlx::fast::{AttentionMask, AttentionOptions, RopeOptions, cuda_kernel_runs};
 use mlx::{Array, Dtype, array, fast, iota, random, value_and_grad};
-use mlx_compiler::{Jit, jit};
+use mlx_compiler::jit;
 use mlx_testdata::needs;
 use rstest::rstest;
 
@@ -197,7 +197,7 @@ fn results_may_be_arguments_constants_and_empty() {
         assert_close("view of a constant", &turned, &table.t(), 0.0);
         assert_close("view", &view, &y.t(), 0.0);
         assert_close("exp", &exp, &x.exp(), 1e-5);
-        assert_eq!(none.to_vec::<f32>().unwrap(), []);
+        assert_eq!(none.size().unwrap(), 0);
     }
 }
 
@@ -207,9 +207,10 @@ fn loss(w: &Array, v: &Array, x: &Array) -> Array {
 }
 
 fn train(w: &Array, v: &Array, x: &Array) -> mlx::Result<(Array, Array, Array)> {
-    let of_weights = |w: &Array, v: &Array| loss(w, v, x);
-    let (value, (gw, gv)) = value_and_grad(of_weights, (w, v))?;
-    Ok((value, w - 0.1 * gw, v - 0.1 * gv))
+    let of_weights = |weights: &(Array, Array)| loss(&weights.0, &weights.1, x);
+    let weights = (w.clone(), v.clone());
+    let (value, (gw, gv)) = value_and_grad(of_weights).call(&weights)?;
+    Ok((value, w - gw * 0.1, v - gv * 0.1))
 }
 
 #[test]
@@ -245,9 +246,9 @@ fn errors_and_transforms_in_between_change_nothing() {
         assert_close("value", &compiled.call(&x).unwrap(), &want, 1e-4);
         let wrong = x.matmul(&normal(1, &[3, 3]));
         assert!(compiled.call(&wrong).is_err());
-        let slope = mlx::grad(|x: &Array| compiled.call(x).unwrap(), &x).unwrap();
+        let slope = mlx::grad(|x: &Array| compiled.call(x)).call(&x).unwrap();
         assert_close("slope", &slope, &((&x * 2.0).exp() * 2.0), 1e-4);
-        let rows = mlx::vmap(|row: &Array| compiled.call(row).unwrap(), &x).unwrap();
+        let rows = mlx::vmap(|row: &Array| compiled.call(row)).call(&x).unwrap();
         assert_close("rows", &rows, &&(&x * 2.0).exp().sum(1), 1e-4);
     }
 }
@@ -297,7 +298,7 @@ fn what_cannot_be_recorded_runs_as_before_and_says_why() {
 /// Elsewhere a function is replayed, and the report says nothing of graphs.
 #[test]
 fn there_is_no_graph_without_a_gpu() {
-    let compiled: Jit<'static, Array, Array> = jit(|x: &Array| x + 1.0);
+    let compiled = jit(|x: &Array| x + 1.0);
     for call in 0..3 {
         compiled.call(&normal(call, &[3])).unwrap().eval().unwrap();
     }

@@ -393,10 +393,11 @@ trait Numbers {
 
 impl Numbers for Array {
     fn numbers(&self) -> Vec<f32> {
-        let mut numbers = self.real().astype(Dtype::Float32).to_vec::<f32>().unwrap();
-        if self.dtype().unwrap() == Dtype::Complex64 {
-            numbers.extend(self.imag().to_vec::<f32>().unwrap());
+        if self.dtype().unwrap() != Dtype::Complex64 {
+            return self.astype(Dtype::Float32).to_vec::<f32>().unwrap();
         }
+        let mut numbers = self.real().to_vec::<f32>().unwrap();
+        numbers.extend(self.imag().to_vec::<f32>().unwrap());
         numbers
     }
 }
