@@ -26,8 +26,15 @@ fn normal(seed: u64, shape: &[i32]) -> Array {
 #[track_caller]
 fn assert_close(what: &str, got: &Array, want: &Array, tolerance: f32) {
     let wide = |x: &Array| x.astype(Dtype::Float32);
-    let error = (wide(got) - wide(want)).abs().max(()).item::<f32>().unwrap();
-    assert!(error <= tolerance, "{what}: error {error:e} of {tolerance:e} allowed");
+    let error = (wide(got) - wide(want))
+        .abs()
+        .max(())
+        .item::<f32>()
+        .unwrap();
+    assert!(
+        error <= tolerance,
+        "{what}: error {error:e} of {tolerance:e} allowed"
+    );
 }
 
 /// One layer of a decoder over caches of fixed capacity.
@@ -89,8 +96,7 @@ fn caches_are_written_in_place_over_many_steps(#[values(false, true)] evaluates_
             mlx::eval([&y, &keys, &values]).unwrap();
         }
         let want;
-        (want, other_keys, other_values) =
-            eager(&x, &other_keys, &other_values, &start).unwrap();
+        (want, other_keys, other_values) = eager(&x, &other_keys, &other_values, &start).unwrap();
         assert_close(&format!("step {step}"), &y, &want, 1e-4);
     }
     assert_close("keys", &keys, &other_keys, 1e-4);
@@ -140,12 +146,14 @@ fn caches_may_be_read_on_the_host_between_steps() {
         let (x, start) = (normal(10 + step, &[1, 1, 128]), Array::scalar(step as i32));
         let (y, want);
         (y, keys, values) = compiled.call((&x, &keys, &values, &start)).unwrap();
-        (want, other_keys, other_values) =
-            eager(&x, &other_keys, &other_values, &start).unwrap();
+        (want, other_keys, other_values) = eager(&x, &other_keys, &other_values, &start).unwrap();
         assert_close(&format!("step {step}"), &y, &want, 1e-4);
         if step % 4 == 2 {
             // MLX moves what the host reads.
-            let (keys, want) = (keys.to_vec::<f32>().unwrap(), other_keys.to_vec::<f32>().unwrap());
+            let (keys, want) = (
+                keys.to_vec::<f32>().unwrap(),
+                other_keys.to_vec::<f32>().unwrap(),
+            );
             assert!(keys.iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-4));
             weights[1].to_vec::<f32>().unwrap();
         }
@@ -160,7 +168,10 @@ fn arguments_may_change_whatever_their_size() {
     let before = runs();
     for call in 0..12 {
         // The weights are other arrays from the sixth call on.
-        let (x, w) = (normal(call, &[4, 256]), normal(100 + call / 6 * call, &[256, 256]));
+        let (x, w) = (
+            normal(call, &[4, 256]),
+            normal(100 + call / 6 * call, &[256, 256]),
+        );
         mlx::eval([&x, &w]).unwrap();
         let (got, more) = compiled.call((&x, &w)).unwrap();
         let (want, wanted_more) = f(&x, &w);
@@ -170,7 +181,12 @@ fn arguments_may_change_whatever_their_size() {
         let swapped = w.t().contiguous().t();
         let part = normal(call, &[8, 256]).i((4.., ..));
         let (got, _) = compiled.call((&part, &swapped)).unwrap();
-        assert_close(&format!("call {call}, swapped"), &got, &f(&part, &w).0, 1e-4);
+        assert_close(
+            &format!("call {call}, swapped"),
+            &got,
+            &f(&part, &w).0,
+            1e-4,
+        );
     }
     if are_recorded() {
         let after = runs();
@@ -185,7 +201,15 @@ fn results_may_be_arguments_constants_and_empty() {
     table.eval().unwrap();
     let constant = table.clone();
     let f = move |x: &Array, y: &Array| {
-        (x.clone(), constant.clone(), constant.t(), y.t(), x.exp(), y.i((..0, ..3)), x.clone())
+        (
+            x.clone(),
+            constant.clone(),
+            constant.t(),
+            y.t(),
+            x.exp(),
+            y.i((..0, ..3)),
+            x.clone(),
+        )
     };
     let compiled = jit(f);
     for call in 0..6 {
@@ -248,7 +272,9 @@ fn errors_and_transforms_in_between_change_nothing() {
         assert!(compiled.call(&wrong).is_err());
         let slope = mlx::grad(|x: &Array| compiled.call(x)).call(&x).unwrap();
         assert_close("slope", &slope, &((&x * 2.0).exp() * 2.0), 1e-4);
-        let rows = mlx::vmap(|row: &Array| compiled.call(row)).call(&x).unwrap();
+        let rows = mlx::vmap(|row: &Array| compiled.call(row))
+            .call(&x)
+            .unwrap();
         assert_close("rows", &rows, &&(&x * 2.0).exp().sum(1), 1e-4);
     }
 }

@@ -360,7 +360,13 @@ fn products_of_one_row(
 #[test]
 fn updates_in_place_from_a_position_on_the_device() {
     needs!(CudaKernels);
-    for dtype in [Dtype::Float32, Dtype::Bfloat16, Dtype::Uint8, Dtype::Int64, Dtype::Complex64] {
+    for dtype in [
+        Dtype::Float32,
+        Dtype::Bfloat16,
+        Dtype::Uint8,
+        Dtype::Int64,
+        Dtype::Complex64,
+    ] {
         for (shape, part, axes) in [
             (&[2, 3, 16, 64][..], &[2, 3, 2, 64][..], &[2][..]),
             (&[5, 7], &[2, 3], &[0, 1]),

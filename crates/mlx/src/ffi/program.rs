@@ -36,8 +36,7 @@ impl Program {
         let api = api()?;
         let mut results = Vector::empty();
         // SAFETY: program and list are alive for the call; the slot is empty, so a new list is made for us.
-        let status =
-            unsafe { api.mlx_native_program_call(results.slot(), self.raw, inputs.raw()) };
+        let status = unsafe { api.mlx_native_program_call(results.slot(), self.raw, inputs.raw()) };
         check(api, status)?;
         Ok(results)
     }

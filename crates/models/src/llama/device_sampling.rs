@@ -30,7 +30,9 @@ impl Chosen {
     /// [`Error::Decoding`] when a logit is NaN, [`Error::Model`] when the network failed.
     pub(super) fn read(&self) -> Result<u32> {
         match self.number.item::<u32>().map_err(Error::model)? {
-            NAN => Err(Error::Decoding("scores: wanted numbers, got NaN".to_owned())),
+            NAN => Err(Error::Decoding(
+                "scores: wanted numbers, got NaN".to_owned(),
+            )),
             token => Ok(token),
         }
     }
@@ -54,7 +56,11 @@ impl DeviceSampler {
         Self {
             random,
             is_greedy: options.temperature == 0.0,
-            window: if penalizes { options.repetition_context_size } else { 0 },
+            window: if penalizes {
+                options.repetition_context_size
+            } else {
+                0
+            },
             choose: jit(move |logits: &Array, recent: &Array, uniform: &Array| {
                 choose(&options, logits, recent, uniform)
             }),
@@ -72,7 +78,11 @@ impl DeviceSampler {
         last: &Array,
     ) -> Result<Chosen> {
         let recent = self.recent(before, last)?;
-        let uniform = if self.is_greedy { 0.0 } else { self.random.next_f64() };
+        let uniform = if self.is_greedy {
+            0.0
+        } else {
+            self.random.next_f64()
+        };
         let uniform = Array::scalar(uniform as f32);
         let chosen = self.choose.call((logits, &recent, &uniform));
         let (token, number) = chosen.map_err(|error| Error::model(mlx::Error::from(error)))?;

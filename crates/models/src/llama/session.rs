@@ -69,7 +69,11 @@ impl<'a> Session<'a> {
         }
         let mut scores = None;
         for chunk in tokens.chunks(CHUNK) {
-            let network = if chunk.len() == 1 { &self.step } else { self.network };
+            let network = if chunk.len() == 1 {
+                &self.step
+            } else {
+                self.network
+            };
             let logits = self.cache.append(network, chunk)?;
             // The cache too: left lazy, the graph would grow with each step.
             if let Err(error) = mlx::eval(self.cache.arrays().chain([&logits])) {
