@@ -346,8 +346,9 @@ fn products_of_one_row(
     for dtype in FLOATS {
         let (x, w) = (normal(&[1, k], dtype), normal(&[n, k], dtype));
         let y = x.matmul(&w.t());
-        let is_ours = k % 8 == 0 && n > 1;
-        if is_ours {
+        let bytes = k * if dtype == Dtype::Float32 { 4 } else { 2 };
+        // Whole loads, and no more than a block has.
+        if bytes % 16 == 0 && bytes <= 16 * 2048 {
             counted("Matmul", || y.eval().unwrap());
         }
         let want = on_cpu(|| wide(&x).matmul(&wide(&w).t()));
