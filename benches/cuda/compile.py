@@ -36,8 +36,15 @@ def instances():
         for kind in range(4):
             yield "activation", f"activation<{t}, {kind}, {eight}>"
         for traditional in ("true", "false"):
-            for n in (1, 4):
-                yield "rope", f"rope<{t}, {traditional}, {n}>"
+            for n, heads in ((1, 1), (1, 8), (4, 8)):
+                yield "rope", f"rope<{t}, {traditional}, {n}, {heads}>"
+    yield "norm", "add_norm<bfloat16, 32, 4, 8>"
+    yield "rope", "norm_rope<bfloat16, false, 2>"
+    for rest in ("4, 1", "3, 4", "8, 8"):
+        yield "gemv", f"gemv<bfloat16, {rest}>"
+    yield "copies", "copies<64>"
+    for item in ("uint8_t", "uint16_t", "uint32_t", "uint64_t", "Chunk"):
+        yield "update", f"update<{item}, int>"
 
 
 def nvrtc():

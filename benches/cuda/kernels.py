@@ -39,7 +39,7 @@ def row_shape(size, itemsize, aligned, fewest, most):
 
 def norm_call(dtype, size, centered):
     threads, vectors, n = row_shape(size, dtype.itemsize, True, 8, 32)
-    kernel = Kernel("norm", f"norm<{NAMES[dtype]}, {str(centered).lower()}, {threads}, {vectors}, {n}>")
+    kernel = Kernel("norm", f"norm<{NAMES[dtype]}, {str(centered).lower()}, {threads}, {vectors}, {n}, 8>")
     per_block = 128 // threads if threads <= 32 else 1
 
     def call(x, w, b, y):
@@ -267,7 +267,7 @@ def rope():
         y, offset = torch.empty_like(x[0]), torch.zeros(1, device="cuda", dtype=torch.int32)
         for traditional in (False, True):
             n = (8 if traditional else 16) // x[0].itemsize
-            kernel = Kernel("rope", f"rope<{NAMES[dtype]}, {str(traditional).lower()}, {n}>")
+            kernel = Kernel("rope", f"rope<{NAMES[dtype]}, {str(traditional).lower()}, {n}, 8>")
             table = struct.pack("256f", *[10000 ** (-2 * i / dim) for i in range(dim // 2)], *[0.0] * (256 - dim // 2))
             sizes = struct.pack("6i2f", heads, positions, dim, dim, 0, 0, 1.0, 1.0)
             strides = struct.pack("3q", *x[0].stride()[:3])

@@ -171,7 +171,7 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
     /// Returns the report of the form that was called or compiled last.
     pub fn report(&self) -> Option<Report> {
         let entries = self.cache.entries.borrow();
-        entries.front().map(|entry| entry.compiled.report().clone())
+        entries.front().map(|entry| entry.compiled.current_report())
     }
 
     /// Returns hits and misses of the cache, and the reasons of the misses.

@@ -22,6 +22,9 @@ pub struct Report {
     pub elementwise_kernels: Vec<usize>,
     /// The number of operations in each program that was made, which runs as one kernel on the CPU.
     pub programs: Vec<usize>,
+    /// What runs on CUDA in the place of MLX's replay: the nodes of the graph that was recorded of the function, or why none was.
+    /// `None` before the second call, and on other devices.
+    pub cuda_graph: Option<String>,
     /// The name of [`elementwise_kernels`](Self::elementwise_kernels) before.
     #[deprecated(note = "renamed to elementwise_kernels")]
     #[doc(hidden)]
@@ -331,6 +334,9 @@ impl fmt::Display for Report {
                 let (n, operations) = (sizes.len(), sizes.iter().sum::<usize>());
                 writeln!(f, "formed  {n} {what} of {operations} operations")?;
             }
+        }
+        if let Some(text) = &self.cuda_graph {
+            writeln!(f, "formed  {text}")?;
         }
         let sum = |counts: &BTreeMap<String, usize>| counts.values().sum::<usize>();
         write!(

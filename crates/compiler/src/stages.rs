@@ -257,6 +257,13 @@ impl<Output: Tree> Compiled<Output> {
         &self.lowered.report
     }
 
+    /// Returns the report, with what is known of the CUDA graph since the function was called.
+    pub(crate) fn current_report(&self) -> Report {
+        let mut report = self.report().clone();
+        report.cuda_graph = self.executable.program_report();
+        report
+    }
+
     /// Compares both forms of each recognized formula on sample inputs: see [`Report::verify`].
     ///
     /// # Errors

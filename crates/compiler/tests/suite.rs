@@ -7,6 +7,8 @@
 mod cpu_programs;
 #[path = "cpu_programs_random.rs"]
 mod cpu_programs_random;
+#[path = "cuda_programs.rs"]
+mod cuda_programs;
 #[path = "elementwise_fusion.rs"]
 mod elementwise_fusion;
 #[path = "jit.rs"]

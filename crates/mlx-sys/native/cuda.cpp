@@ -20,6 +20,7 @@
 #include <mutex>
 #include <vector>
 
+#include "cuda_graph.h"
 #include "elf_table.h"
 #include "mlx/version.h"
 
@@ -154,6 +155,16 @@ struct Held {
   }
 };
 
+// Plans of cuDNN's that recorded graphs may use are never destroyed.
+struct ForgetPlan {
+  static inline int (*before)(void*) = nullptr;
+
+  static int call(void* plan) {
+    Hold hold(recording());
+    return cuda::live_graphs() > 0 ? 0 : before(plan);
+  }
+};
+
 // Replaces a function of libmlx or one that it imports, if it calls one of that name; keeps what was called.
 template <class Function>
 bool replace(const link_map& mlx, void* library, const char* name, Function now, Function& before) {
@@ -190,8 +201,7 @@ __attribute__((constructor(102))) void serialize_captures() {
   using Plan = Held<2, void*>;
   replace(*map, mlx, "cudnnBackendFinalize", &Plan::call, Plan::before);
   // At the end of a thread too, with the plans that it kept.
-  using Forget = Held<4, void*>;
-  replace(*map, mlx, "cudnnBackendDestroyDescriptor", &Forget::call, Forget::before);
+  replace(*map, mlx, "cudnnBackendDestroyDescriptor", &ForgetPlan::call, ForgetPlan::before);
   using Destroy = Held<5, int>;
   replace(*map, mlx, "cufftDestroy", &Destroy::call, Destroy::before);
   using Choose = Held<3, void*, void*, void*, void*, void*, void*, void*, int, void*, int*>;

@@ -9,6 +9,7 @@
 // - Plans of Fourier transforms are shared by all threads without a lock, and each use gives the plan its own stream and
 //   memory: one thread at a time prepares and records them.
 #include "cuda.h"
+#include "cuda_graph.h"
 
 #ifdef __linux__
 
@@ -44,6 +45,9 @@ Function of_mlx(const char* symbol) {
 
 // Keeps arrays until the GPU has done what was given to it so far.
 void keep(const mx::Stream& s, Arrays arrays) {
+  if (auto* recorder = cuda::GraphRecorder::current()) {
+    recorder->hold(arrays);
+  }
   using Encoder = void;
   static auto encoder_of = of_mlx<Encoder* (*)(mx::Stream)>("_ZN3mlx4core2cu19get_command_encoderENS0_6StreamE");
   static auto add_handler =

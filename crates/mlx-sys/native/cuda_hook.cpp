@@ -10,11 +10,13 @@
 #include <mutex>
 #include <string>
 
+#include "cuda_gemv.h"
 #include "cuda_hook.h"
 #include "cuda_kernel.h"
 #include "cuda_norm.h"
 #include "cuda_quantized.h"
 #include "cuda_rope.h"
+#include "cuda_update.h"
 #include "mlx/fast.h"
 #include "mlx/fast_primitives.h"
 #include "mlx/transforms.h"
@@ -105,6 +107,14 @@ bool rope(mx::fast::RoPE& rope, const Arrays& inputs, Arrays& outputs) {
   return cuda::Rope{dims, is_traditional, base, scale, is_forward}.run(inputs, outputs, rope.stream());
 }
 
+bool product(mx::Matmul& product, const Arrays& inputs, Arrays& outputs) {
+  return cuda::gemv(inputs, outputs, product.stream());
+}
+
+bool update(mx::DynamicSliceUpdate& update, const Arrays& inputs, Arrays& outputs) {
+  return cuda::update_in_place(update.state(), inputs, outputs, update.stream());
+}
+
 void hook_norms(const mx::Stream& s) {
   mx::array x({0.5f, 0.5f, 0.5f, 0.5f}, {1, 4});
   mx::array w({0.5f, 0.5f, 0.5f, 0.5f}, {4});
@@ -136,6 +146,9 @@ void hook_cuda_kernels() {
   hook_norms(s);
   mx::array x({0.5f, 0.5f, 0.5f, 0.5f}, {1, 1, 1, 4});
   Hook<mx::fast::RoPE, rope>::install(mx::fast::rope(x, 4, false, 10000.0f, 1.0f, 0, std::nullopt, s), "RoPE");
+  Hook<mx::Matmul, product>::install(mx::matmul(mx::zeros({2, 2}, mx::float32, s), mx::zeros({2, 2}, mx::float32, s), s), "Matmul");
+  Hook<mx::DynamicSliceUpdate, update>::install(
+      mx::slice_update(mx::zeros({4}, mx::float32, s), mx::zeros({1}, mx::float32, s), mx::array({0}, {1}), {0}, s), "DynamicSliceUpdate");
   auto row = mx::zeros({1, 32}, mx::float32, s);
   auto packed = mx::zeros({8, 4}, mx::uint32, s);
   auto scales = mx::zeros({8, 1}, mx::float32, s);

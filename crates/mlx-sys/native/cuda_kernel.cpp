@@ -17,6 +17,7 @@
 #include <stdexcept>
 
 #include "cuda.h"
+#include "cuda_graph.h"
 #include "cuda_sources.h"
 #include "mlx/ops.h"
 #include "mlx/version.h"
@@ -371,8 +372,15 @@ mx::array in_rows(const mx::array& x, const mx::Stream& s) {
 }
 
 void keep(const mx::Stream& s, Arrays arrays) {
+  if (auto* recorder = GraphRecorder::current()) {
+    recorder->hold(arrays);
+  }
+  at_completion(s, [arrays = std::move(arrays)] {});
+}
+
+void at_completion(const mx::Stream& s, std::function<void()> done) {
   auto* mlx = Mlx::get();
-  mlx->add_handler(mlx->encoder_of(s), [arrays = std::move(arrays)] {});
+  mlx->add_handler(mlx->encoder_of(s), std::move(done));
 }
 
 Launch::Launch(const Kernel& kernel, const mx::Stream& s) : kernel_(kernel), encoder_(Mlx::get()->encoder_of(s)) {}

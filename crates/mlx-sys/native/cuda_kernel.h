@@ -8,6 +8,7 @@
 #ifdef __linux__
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -63,8 +64,11 @@ mx::array computed(mx::array result);
 // The array in row-major order: itself or a copy, which is `keep`t.
 mx::array in_rows(const mx::array& x, const mx::Stream& s);
 
-// Keeps arrays until the GPU has done what was given to it so far.
+// Keeps arrays until the GPU has done what was given to it so far, and as long as a graph that is being recorded.
 void keep(const mx::Stream& s, Arrays arrays);
+
+// Has MLX call and drop a function when the GPU has done what was given to it up to the next commit.
+void at_completion(const mx::Stream& s, std::function<void()> done);
 
 // One launch: arguments in the order of the kernel's parameters.
 class Launch {

@@ -114,6 +114,39 @@ bool norm(bool is_centered, float eps, const Arrays& inputs, Arrays& outputs, co
   return true;
 }
 
+bool add_and_norm(float eps, const Arrays& terms, const mx::array& weight, mx::array& sum, mx::array& out, const mx::Stream& s) {
+  auto w = vector(weight);
+  auto &x = terms[0], &more = terms[1];
+  auto is_term = [&](const mx::array& term) {
+    return term.dtype() == out.dtype() && term.shape() == out.shape() && term.flags().row_contiguous && term.data_size() == term.size();
+  };
+  if (!type_name(out.dtype()) || out.size() == 0 || !is_term(x) || !is_term(more) || !is_plain(w) || weight.dtype() != out.dtype()) {
+    return false;
+  }
+  int size = out.shape(-1);
+  bool can_load = is_aligned(x) && is_aligned(more) && is_aligned(w);
+  auto shape = Shape::of(size, static_cast<int>(out.itemsize()), can_load, 8, kMostOfGradient * 2);
+  auto* kernel = shape.threads ? find("norm", instance("add_norm", out.dtype(), {}, shape), s) : nullptr;
+  if (!kernel) {
+    return false;
+  }
+  allocate(sum, s);
+  allocate(out, s);
+  int64_t rows = static_cast<int64_t>(out.size()) / size;
+  unsigned per_block = shape.threads <= 32 ? 128 / shape.threads : 1;
+  Launch(*kernel, s)
+      .input(x)
+      .input(more)
+      .input(w)
+      .output(sum)
+      .output(out)
+      .value(rows)
+      .value(size)
+      .value(eps)
+      .run({static_cast<unsigned>((rows + per_block - 1) / per_block)}, shape.threads * per_block);
+  return true;
+}
+
 bool norm_gradient(bool is_centered, float eps, const Arrays& inputs, Arrays& outputs, const mx::Stream& s) {
   auto w = vector(inputs[1]);
   auto& gx = outputs[0];

@@ -14,6 +14,8 @@ namespace {
 constexpr int kMostPairs = 256;
 constexpr int kHeadsAtOnce = 8;
 constexpr int kThreads = 128;
+// Elements up to which a thread for each pair pays.
+constexpr size_t kFew = 1 << 16;
 constexpr int kMostBlocks = 65535;
 
 struct Frequencies {
@@ -76,7 +78,14 @@ bool Rope::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const
     n = 1;
     width = 1;
   }
-  auto name = std::string("rope<") + type_name(x.dtype()) + (is_traditional ? ", true, " : ", false, ") + std::to_string(n) + ">";
+  bool is_few = x.size() <= kFew;
+  if (is_few) {
+    n = 1;
+    width = 1;
+  }
+  int heads_at_once = is_few ? 1 : kHeadsAtOnce;
+  auto name = std::string("rope<") + type_name(x.dtype()) + (is_traditional ? ", true, " : ", false, ") + std::to_string(n) + ", " +
+      std::to_string(heads_at_once) + ">";
   auto* kernel = find("rope", name, s);
   if (!kernel) {
     return false;
@@ -101,9 +110,45 @@ bool Rope::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const
   int64_t threads = int64_t{sizes.positions} * (pairs / n + (sizes.size - dims) / width);
   launch.output(out).input(offset).input(freqs).value(strides).value(sizes).value(has_freqs ? Frequencies{} : frequencies(base, dims)).run(
       {static_cast<unsigned>((threads + kThreads - 1) / kThreads),
-       static_cast<unsigned>((sizes.heads + kHeadsAtOnce - 1) / kHeadsAtOnce),
+       static_cast<unsigned>((sizes.heads + heads_at_once - 1) / heads_at_once),
        static_cast<unsigned>(x.shape(0))},
       kThreads);
+  return true;
+}
+
+bool Rope::run_with_norm(
+    float eps, const mx::array& x, const mx::array& w, const Arrays& inputs, mx::array& out, const mx::Stream& s) const {
+  auto& offset = inputs[1];
+  bool has_freqs = inputs.size() == 3;
+  bool has_weight = w.ndim() == 1;
+  bool is_in_rows = x.flags().row_contiguous && x.data_size() == x.size();
+  if (x.ndim() != 4 || x.shape(1) != 1 || x.size() == 0 || x.size() > kFew || !is_in_rows || !type_name(x.dtype()) || x.shape(3) != dims ||
+      dims % 2 != 0 || dims > 256 || !is_forward || offset.dtype() != mx::int32 || (has_freqs && inputs[2].dtype() != mx::float32) ||
+      (has_weight && (w.dtype() != x.dtype() || w.strides(0) != 1)) || out.dtype() != x.dtype()) {
+    return false;
+  }
+  int most = dims <= 64 ? 1 : dims <= 128 ? 2 : 4;
+  auto name = std::string("norm_rope<") + type_name(x.dtype()) + (is_traditional ? ", true, " : ", false, ") + std::to_string(most) + ">";
+  auto* kernel = find("rope", name, s);
+  if (!kernel) {
+    return false;
+  }
+  Sizes sizes{x.shape(2), 1, dims, dims, 0, 0, scale, 1.0f};
+  sizes.offset_stride = offset.ndim() == 1 && offset.size() > 1 ? static_cast<int>(offset.strides(0)) : 0;
+  sizes.freqs_stride = has_freqs ? static_cast<int>(inputs[2].strides(0)) : 0;
+  int rows = x.shape(0) * x.shape(2);
+  allocate(out, s);
+  Launch(*kernel, s)
+      .input(x)
+      .input(has_weight ? std::make_optional(w) : std::nullopt)
+      .output(out)
+      .input(offset)
+      .input(has_freqs ? std::make_optional(inputs[2]) : std::nullopt)
+      .value(rows)
+      .value(eps)
+      .value(sizes)
+      .value(has_freqs ? Frequencies{} : frequencies(base, dims))
+      .run({static_cast<unsigned>((rows + 3) / 4)}, kThreads);
   return true;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "guard.h"
+#include "owners.h"
 #include "run.h"
 #include "vmap.h"
 #include "mlx/c/private/mlx.h"
@@ -46,16 +47,6 @@ struct Kernel {
   // Inputs after those that an application is given; or null.
   std::shared_ptr<const Arrays> captured;
 };
-
-// Lets the one line below name a private member: access is not checked for the arguments of an instantiation.
-template <auto Member>
-struct Reach {
-  friend long owners(const mx::array& a) {
-    return (a.*Member).use_count();
-  }
-};
-long owners(const mx::array& a);
-template struct Reach<&mx::array::array_desc_>;
 
 // How often each array is among these.
 std::unordered_map<std::uintptr_t, int> occurrences(const Arrays& arrays) {

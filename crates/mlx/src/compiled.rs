@@ -78,6 +78,15 @@ impl CompiledClosure {
         Ok(outputs.into_iter().map(Array::from_handle).collect())
     }
 
+    /// Returns what runs on CUDA where that is not MLX's replay: how many nodes the graph has that was recorded of this function, or
+    /// why none was. `None` before the second call, and on other devices.
+    ///
+    /// # Errors
+    /// When the native library is missing.
+    pub fn program_report(&self) -> Result<Option<String>> {
+        self.function.program_report().with_op(NAME)
+    }
+
     /// Returns the number of this function, which no other in the process ever has.
     pub fn id(&self) -> usize {
         self.function.id()

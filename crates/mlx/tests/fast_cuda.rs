@@ -335,3 +335,76 @@ fn activations_in_one_pass() {
         }
     }
 }
+
+#[rstest]
+fn products_of_one_row(
+    #[values((1024, 2048), (3072, 1024), (128, 7), (40, 5), (16384, 64), (1024, 151_936), (36, 12))]
+    sizes: (i32, i32),
+) {
+    needs!(CudaKernels);
+    let (k, n) = sizes;
+    for dtype in FLOATS {
+        let (x, w) = (normal(&[1, k], dtype), normal(&[n, k], dtype));
+        let y = x.matmul(&w.t());
+        let bytes = k * if dtype == Dtype::Float32 { 4 } else { 2 };
+        // Whole loads, and no more than a block has.
+        if bytes % 16 == 0 && bytes <= 16 * 2048 {
+            counted("Matmul", || y.eval().unwrap());
+        }
+        let want = on_cpu(|| wide(&x).matmul(&wide(&w).t()));
+        assert_near(&format!("{dtype} {k} x {n}"), &y, &want, tolerance(dtype));
+        let batched = x.reshape([1, 1, 1, k]).matmul(&w.t());
+        assert_near("axes in front", &batched, &want, tolerance(dtype));
+    }
+}
+
+#[test]
+fn updates_in_place_from_a_position_on_the_device() {
+    needs!(CudaKernels);
+    for dtype in [
+        Dtype::Float32,
+        Dtype::Bfloat16,
+        Dtype::Uint8,
+        Dtype::Int64,
+        Dtype::Complex64,
+    ] {
+        for (shape, part, axes) in [
+            (&[2, 3, 16, 64][..], &[2, 3, 2, 64][..], &[2][..]),
+            (&[5, 7], &[2, 3], &[0, 1]),
+            (&[9], &[1], &[0]),
+            (&[4, 1, 6], &[4, 1, 1], &[2]),
+        ] {
+            let memory = (normal(shape, Dtype::Float32) * 50.0).astype(dtype);
+            let new = (normal(part, Dtype::Float32) * 50.0).astype(dtype);
+            let starts: Vec<i32> = axes.iter().map(|_| 1).collect();
+            let start = Array::from_slice(&starts, [starts.len() as i32]).unwrap();
+            mlx::eval([&memory, &new]).unwrap();
+            let want = on_cpu(|| memory.slice_update(&new, &start, axes.to_vec()).numbers());
+            // Nothing else holds the copy, which is written in place.
+            let written = counted("DynamicSliceUpdate", || {
+                let copy = &memory + Array::scalar(0).astype(dtype);
+                let written = copy.slice_update(&new, &start, axes.to_vec());
+                drop(copy);
+                written.eval().unwrap();
+                written
+            });
+            assert_eq!(written.numbers(), want, "{dtype} {shape:?}");
+        }
+    }
+}
+
+/// Numbers of any dtype, and the imaginary parts of complex ones behind the real ones.
+trait Numbers {
+    fn numbers(&self) -> Vec<f32>;
+}
+
+impl Numbers for Array {
+    fn numbers(&self) -> Vec<f32> {
+        if self.dtype().unwrap() != Dtype::Complex64 {
+            return self.astype(Dtype::Float32).to_vec::<f32>().unwrap();
+        }
+        let mut numbers = self.real().to_vec::<f32>().unwrap();
+        numbers.extend(self.imag().to_vec::<f32>().unwrap());
+        numbers
+    }
+}

@@ -1,13 +1,15 @@
 //! Prints how long a token takes in the decoders of SmolLM2 and Whisper, eager and compiled: run it with `--release`.
 //!
-//! The argument, if any, picks a model (`smollm2`, `whisper`); a second one picks a form (`eager`, `compiled`).
+//! The argument, if any, picks a model (`smollm2`, `whisper`, or the folder of a checkpoint); a second one picks a form (`eager`,
+//! `compiled`).
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
 use mlx_compiler::CompileOptions;
 use mlx_models::audio::Audio;
-use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Network, NetworkOptions};
+use mlx_models::llama::{Cache, Checkpoint, GenerateOptions, Generator, Network, NetworkOptions};
 use mlx_models::whisper;
 use mlx_models::whisper::Model;
 use mlx_models::whisper::decoding::{DecodingOptions, decode};
@@ -23,6 +25,9 @@ fn main() -> Result<()> {
         |asked: &Option<String>, name: &str| asked.as_deref().is_none_or(|asked| asked == name);
     let forms = ["eager", "compiled"];
     let forms = forms.into_iter().filter(|name| wanted(&form, name));
+    if let Some(folder) = model.as_deref().filter(|name| Path::new(name).is_dir()) {
+        return forms.clone().try_for_each(|form| checkpoint(folder, form));
+    }
     if wanted(&model, "smollm2") {
         forms.clone().try_for_each(smollm2)?;
     }
@@ -49,6 +54,45 @@ fn smollm2(form: &str) -> Result<()> {
         let timings = generator.generate(&prompt, &options, |_| {})?.timings;
         Ok(timings.decode.as_secs_f64() * 1e3 / timings.steps as f64)
     })
+}
+
+/// Decodes with a checkpoint after prompts of 16 and of 512 tokens: eager steps one by one, or as `mlx generate` does.
+fn checkpoint(folder: &str, form: &str) -> Result<()> {
+    const STEPS: usize = 256;
+    let checkpoint = Checkpoint::open(folder)?;
+    let network = Network::new(&checkpoint, &NetworkOptions::default())?;
+    for length in [16, 512] {
+        let prompt: Vec<u32> = (0..length).map(|i| 5 + (i * 7919) % 1000).collect();
+        let name = format!("{folder} after {length}");
+        if form == "eager" {
+            best(&name, form, || eager_steps(&network, &prompt, STEPS))?;
+            continue;
+        }
+        let options = GenerateOptions {
+            max_tokens: STEPS,
+            ignore_end: true,
+            ..GenerateOptions::default()
+        };
+        let mut generator = Generator::with_capacity(&network, &checkpoint, 1024)?;
+        best(&name, form, || {
+            let generated = generator.generate(&prompt, &options, |_| {})?;
+            println!("{:?}", &generated.tokens[..8]);
+            let timings = generated.timings;
+            Ok(timings.decode.as_secs_f64() * 1e3 / timings.steps as f64)
+        })?;
+    }
+    Ok(())
+}
+
+/// Milliseconds of a step that is built anew each time.
+fn eager_steps(network: &Network, prompt: &[u32], steps: usize) -> Result<f64> {
+    let mut cache = Cache::new(network, 1024)?;
+    let mut token = cache.append(network, prompt)?.argmax(-1).item::<u32>()?;
+    let start = Instant::now();
+    for _ in 0..steps {
+        token = cache.append(network, &[token])?.argmax(-1).item::<u32>()?;
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e3 / steps as f64)
 }
 
 fn whisper_tiny(form: &str) -> Result<()> {

@@ -121,6 +121,7 @@ fn caches_have_the_promised_size() {
 
 #[rstest]
 fn steps_write_into_the_memory_that_is_there(#[values(false, true)] by_graph: bool) {
+    needs!(CpuMemory);
     let mut network = network(&wide()).with_kv_bits(Some(8), 64).unwrap();
     if by_graph {
         network = network.compiled(CompileOptions::default());

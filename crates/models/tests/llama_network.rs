@@ -224,6 +224,7 @@ fn a_full_cache_is_an_error_and_stays_whole() {
 #[case::by_number(false)]
 #[case::by_array(true)]
 fn steps_write_into_the_memory_that_is_there(#[case] by_array: bool) {
+    needs!(CpuMemory);
     let (network, _) = network(&llama());
     let mut cache = network.new_kv_cache(1, 16);
     let mut places = Vec::new();

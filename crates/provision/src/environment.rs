@@ -44,6 +44,8 @@ pub const DEVICE: &str = "MLX_DEVICE";
 pub const HOST_KERNELS: &str = "MLX_HOST_KERNELS";
 /// A switch: whether kernels of our own compute on CUDA.
 pub const CUDA_KERNELS: &str = "MLX_CUDA_KERNELS";
+/// A switch: whether compiled functions are recorded as graphs on CUDA.
+pub const CUDA_PROGRAMS: &str = "MLX_CUDA_PROGRAMS";
 /// How many threads the CPU's use.
 pub const NUM_THREADS: &str = "MLX_NUM_THREADS";
 /// Which instructions those use.
@@ -121,6 +123,11 @@ pub const ALL: &[Variable] = &[
         name: CUDA_KERNELS,
         when: When::Run,
         meaning: "0 leaves all work on NVIDIA GPUs to MLX's own kernels",
+    },
+    Variable {
+        name: CUDA_PROGRAMS,
+        when: When::Run,
+        meaning: "0 has compiled functions on NVIDIA GPUs replayed by MLX, not launched as graphs",
     },
     Variable {
         name: NUM_THREADS,

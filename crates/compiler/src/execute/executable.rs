@@ -33,6 +33,14 @@ impl Executable {
         Ok(Executable::Replayed(CompiledClosure::new(function)?))
     }
 
+    /// What runs on CUDA, in words, where that is not MLX's replay.
+    pub(crate) fn program_report(&self) -> Option<String> {
+        match self {
+            Executable::Replayed(function) => function.program_report().ok().flatten(),
+            Executable::Interpreted(_) => None,
+        }
+    }
+
     #[track_caller]
     pub(crate) fn call(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
         match self {

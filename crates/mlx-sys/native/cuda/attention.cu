@@ -136,6 +136,19 @@ struct Sizes {
   float scale;
 };
 
+// Whether a row of this lane sees one of its keys in 16 of them.
+__device__ __forceinline__ bool sees_some(const uint8_t* mask, const int64_t (&mask_at)[2], int64_t stride, int tile, int end) {
+  bool sees = false;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    int key = tile + i / 2 * 8 + 2 * (threadIdx.x % 4) + i % 2;
+    if (key < end) {
+      sees = sees || mask[mask_at[0] + key * stride] || mask[mask_at[1] + key * stride];
+    }
+  }
+  return sees;
+}
+
 template <class T, int dim, int warps, bool is_causal, int mask_bytes>
 __global__ void __launch_bounds__(32 * warps) attention(
     const T* __restrict__ q,
@@ -207,7 +220,22 @@ __global__ void __launch_bounds__(32 * warps) attention(
 
   float acc[v_reads][8][4] = {};
   float maximum[2] = {-infinity, -infinity}, total[2] = {0, 0};
+  // Keys that no row sees need not be read where each row sees the first: others weigh nothing beside it. So a step over a
+  // cache of fixed capacity reads what is filled.
+  auto* seen = static_cast<const uint8_t*>(mask);
+  bool may_skip = false, sees_next = true;
+  if (mask_bytes == 1 && !is_causal) {
+    may_skip = __all_sync(0xffffffff, seen[mask_at[0]] && seen[mask_at[1]]);
+    sees_next = !may_skip || sees_some(seen, mask_at, mask_strides.key, begin + warp * 16, end);
+  }
   for (int tile = begin + warp * 16; tile < end; tile += 16 * warps) {
+    if (mask_bytes == 1 && may_skip) {
+      bool sees = __any_sync(0xffffffff, sees_next);
+      sees_next = sees_some(seen, mask_at, mask_strides.key, tile + 16 * warps, end);
+      if (!sees) {
+        continue;
+      }
+    }
     float scores[2][4] = {};
     Eight<T> of_key[2][k_reads];
 #pragma unroll

@@ -78,6 +78,17 @@ __global__ void __launch_bounds__(threads <= 32 ? 128 : threads) norm(
   using Here = Row<T, threads, vectors, n>;
   Here row;
   row.read(x + at * size, size);
+  // Before the sums, whose threads wait for each other: a small row is all latency.
+  constexpr bool is_early = vectors <= 4;
+  Vector<T, n> early[is_early ? vectors : 1];
+  if (is_early && w) {
+#pragma unroll
+    for (int v = 0; v < vectors; v++) {
+      if (Here::column(v) < size) {
+        early[is_early ? v : 0] = load<T, n>(w + Here::column(v));
+      }
+    }
+  }
   float scale = row.template normalizer<is_centered>(size, eps);
 #pragma unroll
   for (int v = 0; v < vectors; v++) {
@@ -85,7 +96,7 @@ __global__ void __launch_bounds__(threads <= 32 ? 128 : threads) norm(
     if (column < size && is_in) {
       Vector<T, n> weights, biases, out;
       if (w) {
-        weights = load<T, n>(w + column);
+        weights = is_early ? early[is_early ? v : 0] : load<T, n>(w + column);
       }
       if (b) {
         biases = load<T, n>(b + column);
@@ -96,6 +107,58 @@ __global__ void __launch_bounds__(threads <= 32 ? 128 : threads) norm(
         value = w ? value * to_float(weights.at[i]) : value;
         value = b ? value + to_float(biases.at[i]) : value;
         out.at[i] = from_float<T>(value);
+      }
+      store<T, n>(y + at * size + column, out);
+    }
+  }
+}
+
+// `sum = x + more`, rounded as that is, and `y = rms_norm(sum) * w`.
+template <class T, int threads, int vectors, int n>
+__global__ void __launch_bounds__(threads <= 32 ? 128 : threads) add_norm(
+    const T* x, const T* more, const T* w, T* sum, T* y, int64_t rows, int size, float eps) {
+  constexpr int per_block = threads <= 32 ? 128 / threads : 1;
+  int64_t at = int64_t(blockIdx.x) * per_block + threadIdx.x / threads;
+  bool is_in = at < rows;
+  at = is_in ? at : rows - 1;
+  using Here = Row<T, threads, vectors, n>;
+  Here row;
+  Vector<T, n> other[vectors], weights[vectors];
+#pragma unroll
+  for (int v = 0; v < vectors; v++) {
+    if (Here::column(v) < size) {
+      other[v] = load<T, n>(more + at * size + Here::column(v));
+      if (w) {
+        weights[v] = load<T, n>(w + Here::column(v));
+      }
+    }
+  }
+  row.read(x + at * size, size);
+#pragma unroll
+  for (int v = 0; v < vectors; v++) {
+    int column = Here::column(v);
+    if (column < size) {
+      Vector<T, n> out;
+#pragma unroll
+      for (int i = 0; i < n; i++) {
+        out.at[i] = from_float<T>(row.at[v][i] + to_float(other[v].at[i]));
+        row.at[v][i] = to_float(out.at[i]);
+      }
+      if (is_in) {
+        store<T, n>(sum + at * size + column, out);
+      }
+    }
+  }
+  float scale = row.template normalizer<false>(size, eps);
+#pragma unroll
+  for (int v = 0; v < vectors; v++) {
+    int column = Here::column(v);
+    if (column < size && is_in) {
+      Vector<T, n> out;
+#pragma unroll
+      for (int i = 0; i < n; i++) {
+        float value = row.at[v][i] * scale;
+        out.at[i] = from_float<T>(w ? value * to_float(weights[v].at[i]) : value);
       }
       store<T, n>(y + at * size + column, out);
     }

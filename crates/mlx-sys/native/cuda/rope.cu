@@ -2,14 +2,14 @@
 //
 // Formula: element `t` of a sequence has the angle `(t + offset) * scale * w_i` for pair `i`; `(a, b)` becomes
 // `(a cos - b sin, a sin + b cos)`, and turns back where `sign` is -1. Features behind the first `dims` are copied.
-// Blocking: a thread has `n` neighbouring pairs of one position, whose sines it uses for 8 heads; 16 bytes at a time.
+// Blocking: a thread has `n` neighbouring pairs of one position, whose sines it uses for several heads; 16 bytes at a time.
+// Few elements have a thread for each pair, as sines take longer than the rest.
 // Limit: bandwidth of memory, each element read and written once.
 // Error: the angle is a product in float32, as in the composed form; sines are within 2 units in the last place.
 // Refuses (MLX computes): other than four axes, more than 512 features that turn.
 #include "numbers.cuh"
 
 constexpr int most_pairs = 256;
-constexpr int heads_at_once = 8;
 
 // `w_i`, made of the base in double by the caller; or nothing where `freqs` has their reciprocals.
 struct Frequencies {
@@ -54,7 +54,7 @@ __device__ __forceinline__ void store_in_parts(T* to, const Vector<T, width>& wh
   }
 }
 
-template <class T, bool is_traditional, int n>
+template <class T, bool is_traditional, int n, int heads_at_once>
 __global__ void __launch_bounds__(128) rope(
     const T* x, T* y, const int* offset, const float* freqs, Strides3 strides, Sizes sizes, const __grid_constant__ Frequencies table) {
   constexpr int loads = is_traditional ? 1 : 2;
@@ -116,6 +116,56 @@ __global__ void __launch_bounds__(128) rope(
 #pragma unroll
     for (int part = 0; part < loads; part++) {
       store_in_parts<T, width, at_once>(to + head * per_head + (part ? second : first), out[part]);
+    }
+  }
+}
+
+// Few rows of one position each: `rope(rms_norm(x) * w)`, rounded in between as both are. A warp has a row, whose features all
+// turn; sines are computed while the row is read.
+template <class T, bool is_traditional, int most>
+__global__ void __launch_bounds__(128) norm_rope(
+    const T* x, const T* w, T* y, const int* offset, const float* freqs, int rows, float eps, Sizes sizes, const __grid_constant__ Frequencies table) {
+  int row = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (row >= rows) {
+    return;
+  }
+  int pairs = sizes.dims / 2;
+  float angle_of_one = static_cast<float>(offset[row / sizes.heads * sizes.offset_stride]) * sizes.scale;
+  const T* from = x + int64_t(row) * sizes.size;
+  float a[most], b[most], wa[most], wb[most], cosines[most], sines[most];
+  float total = 0;
+#pragma unroll
+  for (int i = 0; i < most; i++) {
+    int pair = lane + 32 * i;
+    if (pair < pairs) {
+      int first = is_traditional ? 2 * pair : pair, second = is_traditional ? 2 * pair + 1 : pairs + pair;
+      a[i] = to_float(from[first]);
+      b[i] = to_float(from[second]);
+      wa[i] = w ? to_float(w[first]) : 1.0f;
+      wb[i] = w ? to_float(w[second]) : 1.0f;
+    } else {
+      a[i] = b[i] = 0;
+    }
+    total += a[i] * a[i] + b[i] * b[i];
+  }
+#pragma unroll
+  for (int i = 0; i < most; i++) {
+    int pair = lane + 32 * i;
+    if (pair < pairs) {
+      float turn = freqs ? 1.0f / freqs[pair * sizes.freqs_stride] : table.at[pair];
+      sincosf(angle_of_one * turn, &sines[i], &cosines[i]);
+    }
+  }
+  float norm = 1.0f / sqrtf(reduce<Plus, 32>(total) / sizes.size + eps);
+  T* to = y + int64_t(row) * sizes.size;
+#pragma unroll
+  for (int i = 0; i < most; i++) {
+    int pair = lane + 32 * i;
+    if (pair < pairs) {
+      int first = is_traditional ? 2 * pair : pair, second = is_traditional ? 2 * pair + 1 : pairs + pair;
+      float u = to_float(from_float<T>(a[i] * norm * wa[i])), v = to_float(from_float<T>(b[i] * norm * wb[i]));
+      to[first] = from_float<T>(u * cosines[i] - v * sines[i]);
+      to[second] = from_float<T>(u * sines[i] + v * cosines[i]);
     }
   }
 }

@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header, and of how operations are encoded. */
-#define MLX_NATIVE_VERSION 10
+#define MLX_NATIVE_VERSION 11
 
 #ifdef __cplusplus
 extern "C" {
@@ -251,6 +251,19 @@ bool mlx_native_cuda_kernels(void);
 /* How often kernels of our own have computed on CUDA in the place of a class of MLX's: "LayerNorm", "QuantizedMatmul", ...
  * 0 too where there are none. */
 uint64_t mlx_native_cuda_kernel_runs(const char* name);
+
+/* A function of arrays that runs as a program: on CUDA what it launches is recorded at the second call with inputs of these
+ * types, and launched again as one graph by later calls. Elsewhere, under transforms, and where that is not possible, a call is
+ * one of the function. */
+typedef struct mlx_native_program_ {
+  void* ctx;
+} mlx_native_program;
+
+int mlx_native_program_new(mlx_native_program* res, const mlx_closure function);
+int mlx_native_program_call(mlx_vector_array* res, const mlx_native_program program, const mlx_vector_array inputs);
+/* What runs, in words, valid until the next call on this thread: empty while nothing has been recorded. */
+const char* mlx_native_program_report(const mlx_native_program program);
+int mlx_native_program_free(mlx_native_program program);
 
 /* ---- Transforms ----------------------------------------------------------------------------------------*/
 

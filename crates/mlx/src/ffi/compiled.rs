@@ -7,6 +7,7 @@ use mlx_sys as sys;
 use super::call::{api, check, loaded_to_free};
 use super::closure::{Closure, LocalBody};
 use super::inspect::next_id;
+use super::program::Program;
 use super::thread_bound::defer_drops;
 use super::vector::Vector;
 use crate::error::NativeError;
@@ -19,6 +20,8 @@ pub(crate) struct CompiledFunction {
     /// What was compiled, for calls from inside of itself.
     plain: Closure,
     compiled: Closure,
+    /// The compiled function on CUDA.
+    program: Option<Program>,
     entries: Entries,
     is_running: Cell<bool>,
 }
@@ -37,6 +40,7 @@ impl CompiledFunction {
         check(api, status)?;
         Ok(Self {
             plain,
+            program: Program::of(&compiled)?,
             compiled,
             entries,
             is_running: Cell::new(false),
@@ -50,7 +54,16 @@ impl CompiledFunction {
             return self.plain.call(inputs);
         }
         let _running = RunningGuard(&self.is_running);
-        self.compiled.call(inputs)
+        match &self.program {
+            Some(program) => program.call(inputs),
+            None => self.compiled.call(inputs),
+        }
+    }
+
+    /// Returns what runs where that is not MLX's replay, in words.
+    pub(crate) fn program_report(&self) -> Result<Option<String>, NativeError> {
+        let report = self.program.as_ref().map(Program::report).transpose()?;
+        Ok(report.filter(|text| !text.is_empty()))
     }
 
     /// Returns the number under which MLX keeps what it traced.

@@ -28,6 +28,7 @@ pub(crate) mod memory;
 pub(crate) mod memory_plan;
 pub(crate) mod metal;
 pub(crate) mod process;
+mod program;
 pub(crate) mod random_key;
 pub(crate) mod scoped_closure;
 pub(crate) mod shared;

@@ -85,13 +85,23 @@ impl Cache {
         }
         // Both are at most the capacity, which fits.
         let array = Array::from_slice(tokens, [1, tokens.len() as i32]).map_err(Error::model)?;
+        self.append_array(network, &array, tokens.len())
+    }
+
+    /// Appends `n` tokens whose values may not be computed yet, and for which there is room.
+    pub(super) fn append_array(
+        &mut self,
+        network: &Network,
+        tokens: &Array,
+        n: usize,
+    ) -> Result<Array> {
         let layers = self.layers.clone();
         let (logits, layers) = network
-            .next_token_logits(&array, layers, self.n_tokens as i32)
+            .next_token_logits(tokens, layers, self.n_tokens as i32)
             .map_err(Error::model)?;
         // The old arrays are dropped here, so that MLX may write into their memory.
         self.layers = layers;
-        self.n_tokens = after;
+        self.n_tokens += n;
         Ok(logits)
     }
 

@@ -3,7 +3,10 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use mlx::Array;
+
 use super::checkpoint::Checkpoint;
+use super::device_sampling::{Chosen, DeviceSampler};
 use super::network::Network;
 use super::sampling::{Sampler, SamplingOptions};
 use super::session::Session;
@@ -227,8 +230,68 @@ impl<'a> Generator<'a> {
             if self.session.tokens().len() >= self.session.capacity() {
                 return Ok(Finish::Full);
             }
+            if self.session.can_run_ahead() {
+                return self.decode_ahead(token, tokens, options, sampler, take);
+            }
             logits = self.session.append(&[token])?;
         }
         Ok(Finish::MaxTokens)
+    }
+
+    /// Generates the tokens after `token` as [`decode`](Self::decode) does, but chooses them on the device, which computes a
+    /// step while the token of the one before is read.
+    fn decode_ahead(
+        &mut self,
+        token: u32,
+        tokens: &mut Vec<u32>,
+        options: &GenerateOptions,
+        sampler: &Sampler,
+        mut take: impl FnMut(u32) -> Result<Option<Finish>>,
+    ) -> Result<Finish> {
+        let mut sampler = sampler.on_device();
+        let given = Array::from_slice(&[token], [1, 1]).map_err(Error::model)?;
+        let result = (|| {
+            let mut newest = self.step_ahead(&given, &mut sampler)?;
+            self.session.confirm(token);
+            loop {
+                // The token of this step is the last one, or the step after it has no room.
+                let is_last = tokens.len() + 1 >= options.max_tokens;
+                let is_full = self.session.n_cached() >= self.session.capacity();
+                let next = match is_last || is_full {
+                    true => None,
+                    false => {
+                        let unknown = newest.token.clone();
+                        Some(self.step_ahead(&unknown, &mut sampler)?)
+                    }
+                };
+                let token = newest.read()?;
+                if !options.ignore_end && self.end_tokens.contains(&token) {
+                    return Ok(Finish::End);
+                }
+                tokens.push(token);
+                if let Some(finish) = take(token)? {
+                    return Ok(finish);
+                }
+                match next {
+                    Some(next) => newest = next,
+                    None if is_last => return Ok(Finish::MaxTokens),
+                    None => return Ok(Finish::Full),
+                }
+                self.session.confirm(token);
+            }
+        })();
+        match &result {
+            Ok(_) => self.session.drop_unknown(),
+            Err(_) => self.session.reset()?,
+        }
+        result
+    }
+
+    /// Starts a step with a token that may not be known, and the choice of the next one.
+    fn step_ahead(&mut self, token: &Array, sampler: &mut DeviceSampler) -> Result<Chosen> {
+        let logits = self.session.append_unknown(token)?;
+        let chosen = sampler.choose(&logits, self.session.tokens(), token)?;
+        mlx::async_eval(chosen.arrays()).map_err(Error::model)?;
+        Ok(chosen)
     }
 }

@@ -23,6 +23,7 @@ mod checkpoint;
 mod compiled;
 mod config;
 mod config_gguf;
+mod device_sampling;
 mod generate;
 mod layers;
 mod names;

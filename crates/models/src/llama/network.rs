@@ -215,6 +215,11 @@ impl Network {
         network
     }
 
+    /// Returns whether it is compiled.
+    pub fn is_compiled(&self) -> bool {
+        self.compiled.is_some()
+    }
+
     /// Returns the compiler's report on the network, once it has run.
     pub fn report(&self) -> Option<Report> {
         self.compiled.as_ref()?.report()

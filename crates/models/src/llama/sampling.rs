@@ -1,5 +1,6 @@
 //! Sampling of the next token.
 
+use super::device_sampling::DeviceSampler;
 use crate::argmax::argmax;
 use crate::random::SplitMix64;
 use crate::{Error, Result};
@@ -91,6 +92,11 @@ impl Sampler {
                 random: SplitMix64::new(options.seed),
             }),
         }
+    }
+
+    /// Returns the sampler of the tokens to come, on the device.
+    pub(super) fn on_device(&self) -> DeviceSampler {
+        DeviceSampler::new(self.options, self.random.clone())
     }
 
     /// Samples a token from the logits of all, after the tokens `before`.

@@ -1,6 +1,7 @@
 //! A network with its cache: prompts are prefilled and continued token by token.
 
-use mlx::Dtype;
+use mlx::{Array, Device, Dtype};
+use mlx_compiler::CompileOptions;
 
 use super::cache::Cache;
 use super::network::Network;
@@ -12,6 +13,8 @@ const CHUNK: usize = 512;
 /// A network with the tokens in its cache.
 pub struct Session<'a> {
     network: &'a Network,
+    /// What computes one token at a time: on a GPU the network compiled, so that a step is launched as a whole.
+    step: Network,
     cache: Cache,
     tokens: Vec<u32>,
 }
@@ -22,8 +25,14 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As for [`Cache::new`].
     pub fn new(network: &'a Network, capacity: usize) -> Result<Self> {
+        let is_gpu = Device::current().map_err(Error::model)? == Device::Gpu;
+        let step = match is_gpu && !network.is_compiled() {
+            true => network.compiled(CompileOptions::default()),
+            false => network.clone(),
+        };
         Ok(Self {
             network,
+            step,
             cache: Cache::new(network, capacity)?,
             tokens: Vec::new(),
         })
@@ -60,12 +69,15 @@ impl<'a> Session<'a> {
         }
         let mut scores = None;
         for chunk in tokens.chunks(CHUNK) {
-            let logits = self.cache.append(self.network, chunk)?;
+            let network = if chunk.len() == 1 {
+                &self.step
+            } else {
+                self.network
+            };
+            let logits = self.cache.append(network, chunk)?;
             // The cache too: left lazy, the graph would grow with each step.
             if let Err(error) = mlx::eval(self.cache.arrays().chain([&logits])) {
-                // The contents of the cache are undefined.
-                self.cache = Cache::new(self.network, self.cache.capacity())?;
-                self.tokens.clear();
+                self.reset()?;
                 return Err(Error::model(error));
             }
             self.tokens.extend(chunk);
@@ -78,6 +90,39 @@ impl<'a> Session<'a> {
                 .map_err(Error::model),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Returns whether a step can be started before the token of the last one is known: on a GPU, which computes meanwhile.
+    pub(super) fn can_run_ahead(&self) -> bool {
+        self.step.is_compiled() && Device::current().is_ok_and(|device| device == Device::Gpu)
+    }
+
+    /// Appends a token that may not be computed yet, `[1, 1]`, and returns the logits of the next one, which are not computed
+    /// either. [`Session::confirm`] tells its value.
+    pub(super) fn append_unknown(&mut self, token: &Array) -> Result<Array> {
+        self.cache.append_array(&self.step, token, 1)
+    }
+
+    /// Returns the number of tokens in the cache, with those that are not known yet.
+    pub(super) fn n_cached(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Adds the value of the first appended token that was not known.
+    pub(super) fn confirm(&mut self, token: u32) {
+        self.tokens.push(token);
+    }
+
+    /// Drops appended tokens whose values are not wanted.
+    pub(super) fn drop_unknown(&mut self) {
+        self.cache.truncate(self.tokens.len());
+    }
+
+    /// Empties the session, after an error: the contents of the cache are undefined.
+    pub(super) fn reset(&mut self) -> Result<()> {
+        self.cache = Cache::new(self.network, self.cache.capacity())?;
+        self.tokens.clear();
+        Ok(())
     }
 
     /// Replaces the tokens by a whole text, reusing the cache of their common prefix, and returns the logits of the
