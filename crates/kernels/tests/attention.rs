@@ -164,6 +164,17 @@ fn half_precision_is_rounded_once(
     check::<bf16>(shape, kind, true, Layout::Contiguous);
 }
 
+/// Enough heads that a task has several blocks of queries, of which each sees other keys than the ones before.
+#[rstest]
+fn blocks_of_queries_share_their_keys(
+    #[values(Kind::None, Kind::Causal, Kind::Additive(false, true))] kind: Kind,
+    #[values((250, 250), (200, 330), (300, 90))] lengths: (usize, usize),
+    #[values((64, 64), (40, 96))] dims: (usize, usize),
+) {
+    let shape = shape((16, 4), lengths.0, lengths.1, dims);
+    check::<bf16>(shape, kind, false, Layout::Contiguous);
+}
+
 #[rstest]
 fn any_dims_and_groups_work(
     #[values((1, 1), (3, 5), (8, 16), (17, 9), (80, 128))] dims: (usize, usize),

@@ -105,6 +105,7 @@ fn run(
                 scale,
                 buffers: Buffers::of(scratch.as_mut_slice(), sizes),
                 is_shared,
+                n_packed: 0,
                 max: [0.0; QUERIES],
                 sums: [0.0; QUERIES],
                 out,
@@ -188,8 +189,9 @@ struct QueryBlocks<'a, 'b> {
     sink: Option<f32>,
     scale: f32,
     buffers: Buffers<'b>,
-    /// Whether there is room for the pairs of all keys.
+    /// Whether there is room for the pairs of all keys, and how many of them are packed then.
     is_shared: bool,
+    n_packed: usize,
     /// The running maximum and sum of each query of the block.
     max: [f32; QUERIES],
     sums: [f32; QUERIES],
@@ -209,9 +211,9 @@ impl WithSimd for QueryBlocks<'_, '_> {
         let out = std::mem::take(&mut self.out);
         if self.is_shared {
             let last = self.first + out.len() / dim - 1;
-            let n_keys = self.mask.n_visible_keys(last, self.n_keys);
-            for start in (0..n_keys).step_by(KEYS) {
-                if !self.pack(simd, (start, KEYS.min(n_keys - start))) {
+            self.n_packed = self.mask.n_visible_keys(last, self.n_keys);
+            for start in (0..self.n_packed).step_by(KEYS) {
+                if !self.pack(simd, (start, KEYS.min(self.n_packed - start))) {
                     return false;
                 }
             }
@@ -388,7 +390,13 @@ impl QueryBlocks<'_, '_> {
     #[inline(always)]
     fn add_values(&mut self, tiles: &Tiles, (start, n_keys): (usize, usize)) {
         let (dim, stride) = (self.values.dim(), self.buffers.value_stride);
-        let len = n_pairs(n_keys) * STRIP;
+        // More keys than the block of queries sees may be packed.
+        let n_packed = if self.is_shared {
+            KEYS.min(self.n_packed - start)
+        } else {
+            n_keys
+        };
+        let len = n_pairs(n_packed) * STRIP;
         let steps = Steps::adjacent(n_keys.div_ceil(STEP));
         let pairs = &self.buffers.value_pairs[self.pairs_at(start).1..];
         let strips = pairs.chunks_exact(len).take(dim.div_ceil(STRIP));

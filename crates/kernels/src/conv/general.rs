@@ -26,6 +26,7 @@ use crate::gemm::factors::Strided;
 use crate::gemm::matrix_tiles::{self, Packed, PairProduct};
 use crate::gemm::scratch::Scratch;
 use crate::parallel::{parallel_for, threads};
+use crate::simd::amx::{STEP, Steps};
 
 /// Channels of a group from which on tiles read windows in place: with fewer, most of a step would be zeros.
 const MIN_TILE_WIDTH: usize = 12;
@@ -497,6 +498,14 @@ impl<'a> PairProduct for Implicit<'a, bf16, bf16> {
 
     fn start(&self, group: usize) -> Option<&[f32]> {
         self.bias(group)
+    }
+
+    fn depth_of_block(&self) -> usize {
+        match self.copies {
+            // Windows overlap, so that the L1 cache holds more of them than of other rows.
+            Copies::ForTiles => Steps::MOST * STEP,
+            Copies::Narrow | Copies::Short => matrix_tiles::KC,
+        }
     }
 
     fn right(&self, _: usize, group: usize) -> Strided<'a, bf16> {

@@ -39,7 +39,7 @@ const MIN_ROWS: usize = 64;
 const NC: usize = 512;
 /// The depth that is added up in registers, a multiple of [`STEP`]: 32 columns of it, and 32 rows, fill the L1 cache. With
 /// twice as much a product takes a fifth longer.
-const KC: usize = 256;
+pub(crate) const KC: usize = 256;
 /// Columns that are packed by a task, where that is done before: a multiple of [`STRIP`].
 const PACKED_COLUMNS: usize = 256;
 /// The most pairs of a packed right factor: 32 MiB.
@@ -61,6 +61,11 @@ pub(crate) trait PairProduct: Sync {
     /// What is added to the sums of each row of a group, a number for each column.
     fn start(&self, _group: usize) -> Option<&[f32]> {
         None
+    }
+
+    /// The depth that is added up in registers: a multiple of [`STEP`], and at most [`Steps::MOST`] of them.
+    fn depth_of_block(&self) -> usize {
+        KC
     }
 
     /// Stores the sums of a row of a product from `column` on.
@@ -154,7 +159,7 @@ fn limits() -> Limits {
     }
 }
 
-/// The right factors of all groups: `[groups, depth / KC, strips, pairs, STRIP]`.
+/// The right factors of all groups: `[groups, blocks of the depth, strips, pairs, STRIP]`.
 pub(crate) struct Packed {
     pairs: Scratch,
     /// The columns of a group, and those of zeros that fill its last strip.
@@ -193,7 +198,7 @@ impl Packed {
             }
         }
 
-        let depth = sizes.depth;
+        let (depth, kc) = (sizes.depth, product.depth_of_block());
         let padded = width.next_multiple_of(STRIP);
         let group_len = n_pairs(depth) * padded;
         let mut pairs = Scratch::new(sizes.groups * group_len);
@@ -203,8 +208,8 @@ impl Packed {
         let mut parts = Vec::new();
         let groups = cast_slice_mut(pairs.as_mut_slice()).chunks_exact_mut(group_len);
         for (right, packed) in rights.iter().zip(groups) {
-            for (block, packed) in packed.chunks_mut(KC / 2 * padded).enumerate() {
-                let rows = (block * KC, KC.min(depth - block * KC));
+            for (block, packed) in packed.chunks_mut(kc / 2 * padded).enumerate() {
+                let rows = (block * kc, kc.min(depth - block * kc));
                 let strips = packed.chunks_mut(n_pairs(rows.1) * PACKED_COLUMNS);
                 parts.extend(strips.enumerate().map(|(number, out)| {
                     let column = number * PACKED_COLUMNS;
@@ -245,7 +250,10 @@ fn compute<P: PairProduct>(
 ) -> bool {
     // Rows that are read in place leave gaps where lines end.
     let (height, nc) = ((plan.mc + plan.mc / 4).next_multiple_of(STRIP), plan.nc);
-    let depth = plan.depth.min(KC).next_multiple_of(STEP);
+    let depth = plan
+        .depth
+        .min(product.depth_of_block())
+        .next_multiple_of(STEP);
     // Rows that are neither a power of two apart nor share the sets of a cache.
     let (row_stride, sums_stride) = (depth + STEP, nc + SIDE);
     // Numbers of 4 bytes: sums, pairs, rows, and those of them that are not found in place.
@@ -382,8 +390,9 @@ impl<P: PairProduct> Block<'_, '_, P> {
             Some(packed) => packed.magnitudes,
             None => Magnitudes::NONE,
         };
-        for start in (0..depth).step_by(KC) {
-            let count = KC.min(depth - start);
+        let kc = product.depth_of_block();
+        for start in (0..depth).step_by(kc) {
+            let count = kc.min(depth - start);
             let steps = count.div_ceil(STEP);
             let rows = if let Some(rows) = in_place {
                 let steps = Steps::at(&rows.steps[start / STEP..][..steps]);
