@@ -119,7 +119,7 @@ fn main() -> anyhow::Result<()> {
     let data = Array::from(text.chars().map(token).collect::<Vec<i32>>());
 
     let mut model = Transformer::new(vocabulary.len(), 128, 4, 4);
-    let steps = if is_short() { 20 } else { 4000 };
+    let steps = if is_short() { 20 } else { 2500 };
     let warm_up = optim::linear_schedule(0.0, 2e-3, WARM_UP);
     let rate = optim::join_schedules([warm_up, optim::cosine_decay(2e-3, steps)], [WARM_UP]);
     let mut optimizer = optim::AdamW::new(rate).weight_decay(0.1);
