@@ -141,7 +141,7 @@ impl<'a> Buffers<'a> {
         KEYS / 2 * (dim.next_multiple_of(STEP) + value_dim.next_multiple_of(STRIP))
     }
 
-    /// The lengths of all of them in numbers of 4 bytes, with pairs of so many blocks.
+    /// The lengths of all of them in numbers of 4 bytes, with pairs of `blocks` blocks of keys.
     fn sizes(dim: usize, value_dim: usize, blocks: usize) -> [usize; 6] {
         let (dim, value_dim) = (
             dim.next_multiple_of(STEP),

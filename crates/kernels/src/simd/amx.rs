@@ -52,7 +52,7 @@ impl Steps<'static> {
     /// The most steps of [`Steps::adjacent`].
     pub(crate) const MOST: usize = 32;
 
-    /// So many steps, one behind the other.
+    /// `count` steps, one behind the other.
     pub(crate) fn adjacent(count: usize) -> Self {
         const ALL: [usize; Steps::MOST] = {
             let mut offsets = [0; Steps::MOST];
