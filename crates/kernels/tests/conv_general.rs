@@ -313,6 +313,54 @@ fn layers(
     check::<bf16>(shape);
 }
 
+/// Windows whose elements, or which themselves, are further apart than any memory is large.
+#[rstest]
+#[case::strides(1, 1 << 40, 1)]
+#[case::dilations(1 << 40, 1, 1)]
+#[case::both(1 << 30, 1 << 40, 1)]
+#[case::several_outputs(1, 1000, 3)]
+fn distances(
+    #[case] kernel_dilation: usize,
+    #[case] stride: usize,
+    #[case] output: usize,
+    #[values((3, 5), (16, 20), (40, 8))] (channels, outputs): (usize, usize),
+) {
+    let far = ConvAxis {
+        input: 3 + (output - 1) * stride,
+        kernel: 2,
+        output,
+        stride,
+        padding: if kernel_dilation > 1 {
+            kernel_dilation
+        } else {
+            0
+        },
+        kernel_dilation,
+        input_dilation: 1,
+    };
+    let near = ConvAxis {
+        input: 4,
+        kernel: 2,
+        output: 3,
+        stride: 1,
+        padding: 0,
+        kernel_dilation: 1,
+        input_dilation: 1,
+    };
+    for axes in [[far, near], [near, far]] {
+        let shape = Conv {
+            batch: 1,
+            axes: &axes,
+            channels,
+            outputs,
+            groups: 1,
+            flip: false,
+        };
+        check::<f32>(shape);
+        check::<bf16>(shape);
+    }
+}
+
 /// Lines that are cut into pieces, and windows that see a few lines each.
 #[rstest]
 #[case::depthwise(700, (3, 1, 1), (20, 20, 20))]

@@ -28,8 +28,6 @@ use crate::gemm::scratch::Scratch;
 use crate::parallel::{parallel_for, threads};
 use crate::simd::amx::{STEP, Steps};
 
-/// Channels of a group from which on tiles read windows in place: with fewer, most of a step would be zeros.
-const MIN_TILE_WIDTH: usize = 12;
 /// Nanoseconds of a multiplication with its addition on one thread.
 const NANOSECONDS: f64 = 0.02;
 
@@ -154,7 +152,7 @@ fn by_tiles<T: Element>(
     if phases::is_dilated(&axes) {
         return by_phases(shape, &product, out);
     }
-    if product.width < MIN_TILE_WIDTH {
+    if !Copies::are_for_tiles(&axes, product.width) {
         return matrix_tiles::multiply(sizes, &product, out);
     }
     let filled = fill_pixels(weight.data, product.width);

@@ -15,6 +15,9 @@ use crate::simd::amx::{STEP, STRIP};
 /// Inputs of fewer channels are copied, and those of groups.
 const MIN_RUN: usize = 32;
 
+/// Channels of a group from which on tiles read windows in place: with fewer, most of a step would be zeros.
+const MIN_TILE_WIDTH: usize = 12;
+
 /// Which lines are copied before they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Copies {
@@ -24,6 +27,26 @@ pub(super) enum Copies {
     Short,
     /// All, for tiles that read them in place. The depth of the product is that of pixels of [`tile_width`] channels.
     ForTiles,
+}
+
+impl Copies {
+    /// The longest distance of windows whose rows tiles read from a copy, with all that is between them.
+    const MAX_STRIDE: usize = 8;
+
+    /// Whether the lines of these windows can be copied: what is copied is not much more than the input.
+    fn fit(self, axes: &[ConvAxis; 3]) -> bool {
+        let [_, lines @ ..] = axes;
+        lines.iter().all(|axis| {
+            let reach = (axis.kernel - 1) * axis.kernel_dilation;
+            let is_near = axis.stride <= Self::MAX_STRIDE || axis.output == 1;
+            reach <= 2 * axis.input + 64 && (is_near || self != Copies::ForTiles)
+        })
+    }
+
+    /// Whether tiles can read these windows in place.
+    pub(super) fn are_for_tiles(axes: &[ConvAxis; 3], width: usize) -> bool {
+        width >= MIN_TILE_WIDTH && Copies::ForTiles.fit(axes)
+    }
 }
 
 /// The channels of a pixel, and zeros that fill its last step.
@@ -89,7 +112,7 @@ impl<'a, N: Pod> Windows<'a, N> {
             Copies::Narrow => is_adjacent && line <= KC && (width < MIN_RUN || width < channels),
             Copies::Short => is_adjacent && line <= KC,
             Copies::ForTiles => true,
-        };
+        } && copies.fit(&axes);
         let run = if copies == Copies::ForTiles {
             STEP
         } else if is_copied || is_adjacent && width == channels {
@@ -169,7 +192,7 @@ impl<'a, N: Pod> Windows<'a, N> {
         let len = n_planes * plane_len;
         // Tiles read rows behind the last one.
         let past = match self.copies {
-            Copies::ForTiles => STRIP * third.stride * self.pixel,
+            Copies::ForTiles => STRIP * self.row_stride(),
             Copies::Narrow | Copies::Short => 0,
         };
         let mut numbers = Scratch::of::<N>(len + past);
@@ -217,6 +240,12 @@ impl<'a, N: Pod> Windows<'a, N> {
             len,
             offsets,
         }
+    }
+
+    /// How far apart neighbouring windows of a line are in the copy.
+    fn row_stride(&self) -> usize {
+        let third = &self.axes[2];
+        self.pixel * if third.output == 1 { 1 } else { third.stride }
     }
 
     /// Copies pixels of a line, counted from its start, and zeros for those outside, or for all without a line.
@@ -326,7 +355,7 @@ impl<N: Pod + Sync> LeftRows<N> for Windows<'_, N> {
         (self.copies == Copies::ForTiles).then(|| InPlace {
             numbers: copy.numbers.as_slice_of(),
             len: copy.len,
-            stride: self.axes[2].stride * self.pixel,
+            stride: self.row_stride(),
             steps: &copy.offsets,
         })
     }
