@@ -275,7 +275,7 @@ fn errors_and_transforms_in_between_change_nothing() {
         let rows = mlx::vmap(|row: &Array| compiled.call(row))
             .call(&x)
             .unwrap();
-        assert_close("rows", &rows, &&(&x * 2.0).exp().sum(1), 1e-4);
+        assert_close("rows", &rows, &(&x * 2.0).exp().sum(1), 1e-4);
     }
 }
 
