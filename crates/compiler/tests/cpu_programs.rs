@@ -1,13 +1,16 @@
 //! Programs on the CPU: what becomes one kernel, that nothing changes, and whose memory is written.
 
+mod decoder;
 mod kernels;
 
-use mlx::fast::{AttentionMask, AttentionOptions, RopeOptions, host_kernel_runs_of};
+use mlx::fast::{AttentionMask, host_kernel_runs_of};
 use mlx::index::Slice;
-use mlx::{Array, Dtype, arange_with, array, fast, grad, iota, random, vmap};
+use mlx::{Array, Dtype, arange_with, array, fast, grad, vmap};
 use mlx_compiler::{CompileOptions, KernelFusion, jit, jit_with};
 use mlx_testdata::needs;
 use rstest::rstest;
+
+use decoder::{layer, normal};
 
 /// Whether kernels are in use here, as they are on Linux unless they are switched off.
 fn has_kernels() -> bool {
@@ -18,41 +21,6 @@ fn plain() -> CompileOptions {
     CompileOptions {
         kernel_fusion: KernelFusion::Off,
         ..CompileOptions::default()
-    }
-}
-
-fn normal(seed: u64, shape: &[i32]) -> Array {
-    random::normal_with(shape, &random::key(seed))
-}
-
-/// One layer of a decoder: norms, packed matrices, rotary positions, a cache, attention, a gated network.
-fn layer(
-    weights: &[Array],
-) -> impl Fn(&Array, &Array, &Array, &Array) -> mlx::Result<(Array, Array, Array)> + use<> {
-    let weights = weights.to_vec();
-    move |x, keys, values, start| {
-        let heads = |x: Array| x.reshape([1, 1, 2, 32]).transpose([0, 2, 1, 3]);
-        let normed = fast::rms_norm(x, Some(&weights[0]), 1e-5);
-        let q = heads(normed.matmul(&weights[1].t()));
-        let k = heads(normed.matmul(&weights[2].t()));
-        let v = heads(normed.matmul(&weights[3].t()));
-        let rope = RopeOptions {
-            offset: start.clone().into(),
-            ..RopeOptions::default()
-        };
-        let (q, k) = (fast::rope(&q, &rope), fast::rope(&k, &rope));
-        let at = start.reshape([1]);
-        let keys = keys.slice_update(&k, &at, 2);
-        let values = values.slice_update(&v, &at, 2);
-        let seen = iota(keys.dim(2)?).less_equal(start).reshape([1, 1, 1, -1]);
-        let options = AttentionOptions {
-            mask: AttentionMask::bool(&seen),
-            ..AttentionOptions::default()
-        };
-        let mixed = fast::scaled_dot_product_attention_with(&q, &keys, &values, &options);
-        let x = x + mixed.transpose([0, 2, 1, 3]).reshape([1, 1, 64]);
-        let gate = x.matmul(&weights[1].t());
-        Ok((&x + fast::swiglu(&gate, &x), keys, values))
     }
 }
 

@@ -1,10 +1,14 @@
 //! Compiled functions on CUDA as one recorded graph: values, caches, what callers keep, changed arguments, threads, errors.
 
-use mlx::fast::{AttentionMask, AttentionOptions, RopeOptions, cuda_kernel_runs};
-use mlx::{Array, Dtype, array, fast, iota, random, value_and_grad};
+mod decoder;
+
+use mlx::fast::cuda_kernel_runs;
+use mlx::{Array, Dtype, array, fast, value_and_grad};
 use mlx_compiler::jit;
 use mlx_testdata::needs;
 use rstest::rstest;
+
+use decoder::{layer, normal};
 
 /// Calls that were one launch of a recorded graph, and recordings, in this process.
 fn runs() -> (u64, u64) {
@@ -19,10 +23,6 @@ fn are_recorded() -> bool {
         .any(|name| std::env::var(name).is_ok_and(|switch| switch == "0"))
 }
 
-fn normal(seed: u64, shape: &[i32]) -> Array {
-    random::normal_with(shape, &random::key(seed))
-}
-
 #[track_caller]
 fn assert_close(what: &str, got: &Array, want: &Array, tolerance: f32) {
     let wide = |x: &Array| x.astype(Dtype::Float32);
@@ -35,37 +35,6 @@ fn assert_close(what: &str, got: &Array, want: &Array, tolerance: f32) {
         error <= tolerance,
         "{what}: error {error:e} of {tolerance:e} allowed"
     );
-}
-
-/// One layer of a decoder over caches of fixed capacity.
-fn layer(
-    weights: &[Array],
-) -> impl Fn(&Array, &Array, &Array, &Array) -> mlx::Result<(Array, Array, Array)> + use<> {
-    let weights = weights.to_vec();
-    move |x, keys, values, start| {
-        let heads = |x: Array| x.reshape([1, 1, 2, 64]).transpose([0, 2, 1, 3]);
-        let normed = fast::rms_norm(x, Some(&weights[0]), 1e-5);
-        let q = heads(normed.matmul(&weights[1].t()));
-        let k = heads(normed.matmul(&weights[2].t()));
-        let v = heads(normed.matmul(&weights[3].t()));
-        let rope = RopeOptions {
-            offset: start.clone().into(),
-            ..RopeOptions::default()
-        };
-        let (q, k) = (fast::rope(&q, &rope), fast::rope(&k, &rope));
-        let at = start.reshape([1]);
-        let keys = keys.slice_update(&k, &at, 2);
-        let values = values.slice_update(&v, &at, 2);
-        let seen = iota(keys.dim(2)?).less_equal(start).reshape([1, 1, 1, -1]);
-        let options = AttentionOptions {
-            mask: AttentionMask::bool(&seen),
-            ..AttentionOptions::default()
-        };
-        let mixed = fast::scaled_dot_product_attention_with(&q, &keys, &values, &options);
-        let x = x + mixed.transpose([0, 2, 1, 3]).reshape([1, 1, 128]);
-        let gate = x.matmul(&weights[1].t());
-        Ok((&x + fast::swiglu(&gate, &x), keys, values))
-    }
 }
 
 fn layer_weights() -> Vec<Array> {

@@ -1,6 +1,9 @@
 //! Layers against Python MLX: values, gradients by the input and by parameters, running statistics, `float32` and
 //! `bfloat16`. The cases are made by `golden/make_layers.py`.
 
+#[path = "golden/cases.rs"]
+mod cases;
+
 use std::collections::BTreeMap;
 
 use mlx::transforms::Arg;
@@ -12,6 +15,8 @@ use mlx_nn::{
     SELU, Sequential, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink, Softsign, Step, Tanh,
 };
 use serde_json::Value;
+
+use cases::close;
 
 const GOLDEN: &str = include_str!("golden/layers.json");
 
@@ -124,25 +129,6 @@ fn shape(case: &Value, key: &str) -> Vec<i32> {
     let sizes = case[key].as_array().expect("a shape").iter();
     let sizes = sizes.map(|size| size.as_i64().and_then(|size| size.try_into().ok()));
     sizes.map(|size| size.expect("a size")).collect()
-}
-
-/// Checks values against those of a case, relative to the largest of them.
-#[track_caller]
-fn close(got: &Array, wanted: &Value, tolerance: f64, what: &str) {
-    let got = got.astype(Dtype::Float32).to_vec::<f32>().expect(what);
-    let wanted = wanted.as_array().expect(what).iter();
-    let wanted: Vec<f64> = wanted.map(|value| value.as_f64().expect(what)).collect();
-    assert_eq!(got.len(), wanted.len(), "{what}");
-    let most = wanted
-        .iter()
-        .fold(1.0, |most: f64, value| most.max(value.abs()));
-    for (index, (got, wanted)) in got.into_iter().zip(wanted).enumerate() {
-        let off = (f64::from(got) - wanted).abs();
-        assert!(
-            off <= tolerance * most,
-            "{what} [{index}]: {got} is not {wanted}"
-        );
-    }
 }
 
 fn check(case: &Value) -> mlx::Result<()> {

@@ -1,6 +1,9 @@
 //! Linear layers, embeddings, convolutions, packed layers and rows of layers against Python MLX: values, gradients by
 //! the input and by parameters, `float32` and `bfloat16`. The cases are made by `golden/make_plain_layers.py`.
 
+#[path = "golden/cases.rs"]
+mod cases;
+
 use mlx::transforms::Arg;
 use mlx::{Array, Dtype, Quantization, Result, value_and_grad_of};
 use mlx_nn::{
@@ -8,6 +11,8 @@ use mlx_nn::{
     Sequential, relu,
 };
 use serde_json::Value;
+
+use cases::close;
 
 const CASES: &str = include_str!("golden/plain_layers.json");
 
@@ -108,22 +113,6 @@ fn with_numbers(layer: &mut impl Module, dtype: Dtype) -> Result<()> {
     }
     layer.load(weights).require_exact().expect("all weights");
     Ok(())
-}
-
-/// Checks values against those of a case, relative to the largest of them.
-#[track_caller]
-fn close(got: &Array, wanted: &Value, tolerance: f64, what: &str) {
-    let got = got.astype(Dtype::Float32).to_vec::<f32>().expect(what);
-    let wanted = wanted.as_array().expect(what).iter();
-    let wanted: Vec<f64> = wanted.map(|value| value.as_f64().expect(what)).collect();
-    assert_eq!(got.len(), wanted.len(), "{what}");
-    let most = wanted
-        .iter()
-        .fold(1.0, |most: f64, one| most.max(one.abs()));
-    for (got, wanted) in got.into_iter().zip(wanted) {
-        let off = (f64::from(got) - wanted).abs();
-        assert!(off <= tolerance * most, "{what}: {got} is not {wanted}");
-    }
 }
 
 fn check(case: &Value) -> Result<()> {

@@ -2,6 +2,9 @@
 //! inputs and parameters, `float32` and `bfloat16`, and weights that Python saved. The cases are made by
 //! `golden/make_sequence_layers.py`.
 
+#[path = "golden/cases.rs"]
+mod cases;
+
 use std::collections::BTreeSet;
 
 use mlx::fast::AttentionMask;
@@ -14,6 +17,8 @@ use mlx_nn::{
     TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer, Upsample, UpsampleMode,
 };
 use serde_json::Value;
+
+use cases::close;
 
 const CASES: &str = include_str!("golden/sequence_layers.json");
 const OUTPUTS: &str = include_str!("golden/python_weights.json");
@@ -293,25 +298,6 @@ fn shape(sizes: &Value) -> Vec<i32> {
     let sizes = sizes.as_array().expect("a shape").iter();
     let sizes = sizes.map(|size| size.as_i64().and_then(|size| size.try_into().ok()));
     sizes.map(|size| size.expect("a size")).collect()
-}
-
-/// Checks values against those of a case, relative to the largest of them.
-#[track_caller]
-fn close(got: &Array, wanted: &Value, tolerance: f64, what: &str) {
-    let got = got.astype(Dtype::Float32).to_vec::<f32>().expect(what);
-    let wanted = wanted.as_array().expect(what).iter();
-    let wanted: Vec<f64> = wanted.map(|value| value.as_f64().expect(what)).collect();
-    assert_eq!(got.len(), wanted.len(), "{what}");
-    let most = wanted
-        .iter()
-        .fold(1.0, |most: f64, value| most.max(value.abs()));
-    for (index, (got, wanted)) in got.into_iter().zip(wanted).enumerate() {
-        let off = (f64::from(got) - wanted).abs();
-        assert!(
-            off <= tolerance * most,
-            "{what} [{index}]: {got} is not {wanted}, of up to {most}"
-        );
-    }
 }
 
 /// Sets all parameters, in the order of their names, to the numbers of the script.
