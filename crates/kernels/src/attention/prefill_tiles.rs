@@ -105,7 +105,7 @@ fn run(
                 scale,
                 buffers: Buffers::of(scratch.as_mut_slice(), sizes),
                 is_shared,
-                n_packed: 0,
+                packed_end: 0,
                 max: [0.0; QUERIES],
                 sums: [0.0; QUERIES],
                 out,
@@ -189,9 +189,10 @@ struct QueryBlocks<'a, 'b> {
     sink: Option<f32>,
     scale: f32,
     buffers: Buffers<'b>,
-    /// Whether there is room for the pairs of all keys, and how many of them are packed then.
+    /// Whether there is room for the pairs of all keys.
     is_shared: bool,
-    n_packed: usize,
+    /// Where the keys end that are packed.
+    packed_end: usize,
     /// The running maximum and sum of each query of the block.
     max: [f32; QUERIES],
     sums: [f32; QUERIES],
@@ -211,9 +212,9 @@ impl WithSimd for QueryBlocks<'_, '_> {
         let out = std::mem::take(&mut self.out);
         if self.is_shared {
             let last = self.first + out.len() / dim - 1;
-            self.n_packed = self.mask.n_visible_keys(last, self.n_keys);
-            for start in (0..self.n_packed).step_by(KEYS) {
-                if !self.pack(simd, (start, KEYS.min(self.n_packed - start))) {
+            let n_keys = self.mask.n_visible_keys(last, self.n_keys);
+            for start in (0..n_keys).step_by(KEYS) {
+                if !self.pack(simd, (start, KEYS.min(n_keys - start))) {
                     return false;
                 }
             }
@@ -274,6 +275,7 @@ impl QueryBlocks<'_, '_> {
     /// Packs keys and values in pairs; false if there are denormal keys, or values that are too small.
     #[inline(always)]
     fn pack<S: Simd>(&mut self, simd: S, (start, n_keys): (usize, usize)) -> bool {
+        self.packed_end = start + n_keys;
         let (dim, value_dim) = (self.keys.dim(), self.values.dim());
         let at = self.pairs_at(start);
         let len = n_keys.div_ceil(STRIP) * n_pairs(dim) * STRIP;
@@ -391,12 +393,7 @@ impl QueryBlocks<'_, '_> {
     fn add_values(&mut self, tiles: &Tiles, (start, n_keys): (usize, usize)) {
         let (dim, stride) = (self.values.dim(), self.buffers.value_stride);
         // More keys than the block of queries sees may be packed.
-        let n_packed = if self.is_shared {
-            KEYS.min(self.n_packed - start)
-        } else {
-            n_keys
-        };
-        let len = n_pairs(n_packed) * STRIP;
+        let len = n_pairs(KEYS.min(self.packed_end - start)) * STRIP;
         let steps = Steps::adjacent(n_keys.div_ceil(STEP));
         let pairs = &self.buffers.value_pairs[self.pairs_at(start).1..];
         let strips = pairs.chunks_exact(len).take(dim.div_ceil(STRIP));
