@@ -175,6 +175,13 @@ fn blocks_of_queries_share_their_keys(
     check::<bf16>(shape, kind, false, Layout::Contiguous);
 }
 
+/// More keys and values than blocks of queries share.
+#[rstest]
+fn keys_that_are_too_many_are_packed_by_block(#[values(Kind::None, Kind::Causal)] kind: Kind) {
+    let shape = shape((1, 1), 70, 300, (1000, 1024));
+    check::<bf16>(shape, kind, true, Layout::Contiguous);
+}
+
 #[rstest]
 fn any_dims_and_groups_work(
     #[values((1, 1), (3, 5), (8, 16), (17, 9), (80, 128))] dims: (usize, usize),
