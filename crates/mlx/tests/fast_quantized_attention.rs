@@ -5,7 +5,7 @@ use mlx::fast::{
     quantized_scaled_dot_product_attention as quantized_attention, scaled_dot_product_attention,
 };
 use mlx::{Array, Dtype, Quantization, QuantizationMode, grad, random};
-use mlx_testdata::needs;
+use mlx_testdata::{needs, slack};
 use rstest::rstest;
 
 const NAME: &str = "fast.quantized_scaled_dot_product_attention";
@@ -118,7 +118,8 @@ fn attention_is_that_over_the_rows_numbers(
     assert_eq!(got.shape().unwrap(), [1, 6, queries, dim]);
     let got = got.astype(Dtype::Float32).to_vec::<f32>().unwrap();
     for (got, wanted) in got.iter().zip(&wanted) {
-        assert!((f64::from(*got) - wanted).abs() < eps, "{got} {wanted}");
+        let off = (f64::from(*got) - wanted).abs();
+        assert!(off < eps * slack!(), "{got} {wanted}");
     }
 }
 
