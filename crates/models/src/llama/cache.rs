@@ -95,14 +95,23 @@ impl Cache {
         tokens: &Array,
         n: usize,
     ) -> Result<Array> {
-        let layers = self.layers.clone();
-        let (logits, layers) = network
-            .next_token_logits(tokens, layers, self.n_tokens as i32)
-            .map_err(Error::model)?;
+        self.append_with(n, |layers, start| {
+            network.next_token_logits(tokens, layers, start)
+        })
+    }
+
+    /// Has a step append `n` tokens, for which there is room: it gets the layers and the position of the first token.
+    pub(super) fn append_with<Output>(
+        &mut self,
+        n: usize,
+        step: impl FnOnce(Vec<LayerKvCache>, i32) -> mlx::Result<(Output, Vec<LayerKvCache>)>,
+    ) -> Result<Output> {
+        let (output, layers) =
+            step(self.layers.clone(), self.n_tokens as i32).map_err(Error::model)?;
         // The old arrays are dropped here, so that MLX may write into their memory.
         self.layers = layers;
         self.n_tokens += n;
-        Ok(logits)
+        Ok(output)
     }
 
     /// The former name of [`Cache::append`].

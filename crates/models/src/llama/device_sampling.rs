@@ -15,7 +15,7 @@ pub(super) struct Chosen {
     /// `[1, 1]`, for the next step.
     pub(super) token: Array,
     /// The same to be read: [`Chosen::read`].
-    number: Array,
+    pub(super) number: Array,
 }
 
 impl Chosen {
@@ -42,8 +42,8 @@ impl Chosen {
 ///
 /// Draws are by sums in `float32`: next to a border between two tokens the other one may be drawn.
 pub(super) struct DeviceSampler {
+    options: SamplingOptions,
     random: SplitMix64,
-    is_greedy: bool,
     /// Tokens that are penalized: as many as fit, the last ones.
     window: usize,
     choose: Jit<'static, (Array, Array, Array), (Array, Array)>,
@@ -54,8 +54,8 @@ impl DeviceSampler {
     pub(super) fn new(options: SamplingOptions, random: SplitMix64) -> Self {
         let penalizes = options.repetition_penalty != 1.0;
         Self {
+            options,
             random,
-            is_greedy: options.temperature == 0.0,
             window: if penalizes {
                 options.repetition_context_size
             } else {
@@ -65,6 +65,12 @@ impl DeviceSampler {
                 choose(&options, logits, recent, uniform)
             }),
         }
+    }
+
+    /// Returns the options where the choice can be part of the step before it: filters sort, which is not recorded with it.
+    pub(super) fn joins_step(&self) -> Option<SamplingOptions> {
+        let is_plain = self.options.temperature == 0.0 || !has_filters(&self.options);
+        is_plain.then_some(self.options)
     }
 
     /// Chooses a token from logits `[1, vocabulary]`, after the tokens `before` and then `last`, which may not be known.
@@ -77,16 +83,22 @@ impl DeviceSampler {
         before: &[u32],
         last: &Array,
     ) -> Result<Chosen> {
-        let recent = self.recent(before, last)?;
-        let uniform = if self.is_greedy {
-            0.0
-        } else {
-            self.random.next_f64()
-        };
-        let uniform = Array::scalar(uniform as f32);
+        let (recent, uniform) = self.inputs(before, last)?;
         let chosen = self.choose.call((logits, &recent, &uniform));
         let (token, number) = chosen.map_err(|error| Error::model(mlx::Error::from(error)))?;
         Ok(Chosen { token, number })
+    }
+
+    /// Returns what a choice after the tokens `before` and then `last` needs beside logits: recent tokens and a random number.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when an operation cannot be applied.
+    pub(super) fn inputs(&mut self, before: &[u32], last: &Array) -> Result<(Array, Array)> {
+        let uniform = match self.options.temperature == 0.0 {
+            true => 0.0,
+            false => self.random.next_f64(),
+        };
+        Ok((self.recent(before, last)?, Array::scalar(uniform as f32)))
     }
 
     /// The last tokens, `[1, window]`: one graph serves all steps. Where there are fewer, the last one is repeated.
@@ -104,7 +116,7 @@ impl DeviceSampler {
 }
 
 /// Returns the token as `[1, 1]` and as the number to be read.
-fn choose(
+pub(super) fn choose(
     options: &SamplingOptions,
     logits: &Array,
     recent: &Array,
@@ -134,10 +146,14 @@ fn penalized(options: &SamplingOptions, logits: &Array, recent: &Array) -> mlx::
     Ok(logits.put_along_axis(recent, &new, 1))
 }
 
+/// Whether some tokens are never drawn.
+fn has_filters(options: &SamplingOptions) -> bool {
+    options.top_p < 1.0 || options.min_p > 0.0 || options.top_k > 0
+}
+
 /// Draws by the sums of probabilities: in the order of tokens, or of the likelier first where some are left out.
 fn drawn(options: &SamplingOptions, logits: &Array, uniform: &Array) -> mlx::Result<Array> {
-    let has_filters = options.top_p < 1.0 || options.min_p > 0.0 || options.top_k > 0;
-    if !has_filters {
+    if !has_filters(options) {
         let weights = ((logits - logits.max(-1).expand_dims(-1)) / options.temperature).exp();
         return first_beyond(&weights, uniform);
     }

@@ -289,8 +289,7 @@ impl<'a> Generator<'a> {
 
     /// Starts a step with a token that may not be known, and the choice of the next one.
     fn step_ahead(&mut self, token: &Array, sampler: &mut DeviceSampler) -> Result<Chosen> {
-        let logits = self.session.append_unknown(token)?;
-        let chosen = sampler.choose(&logits, self.session.tokens(), token)?;
+        let chosen = self.session.choose_after(token, sampler)?;
         mlx::async_eval(chosen.arrays()).map_err(Error::model)?;
         Ok(chosen)
     }

@@ -220,6 +220,11 @@ impl Network {
         self.compiled.is_some()
     }
 
+    /// Returns what it was compiled with.
+    pub(super) fn compile_options(&self) -> Option<CompileOptions> {
+        Some(self.compiled.as_ref()?.options().clone())
+    }
+
     /// Returns the compiler's report on the network, once it has run.
     pub fn report(&self) -> Option<Report> {
         self.compiled.as_ref()?.report()

@@ -4,6 +4,8 @@ use mlx::{Array, Device, Dtype};
 use mlx_compiler::CompileOptions;
 
 use super::cache::Cache;
+use super::compiled::ChoosingStep;
+use super::device_sampling::{Chosen, DeviceSampler};
 use super::network::Network;
 use crate::{Error, Result};
 
@@ -15,6 +17,8 @@ pub struct Session<'a> {
     network: &'a Network,
     /// What computes one token at a time: on a GPU the network compiled, so that a step is launched as a whole.
     step: Network,
+    /// The step with the choice of the next token, of the options that were used last.
+    choosing: Option<ChoosingStep>,
     cache: Cache,
     tokens: Vec<u32>,
 }
@@ -33,6 +37,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             network,
             step,
+            choosing: None,
             cache: Cache::new(network, capacity)?,
             tokens: Vec::new(),
         })
@@ -97,10 +102,31 @@ impl<'a> Session<'a> {
         self.step.is_compiled() && Device::current().is_ok_and(|device| device == Device::Gpu)
     }
 
-    /// Appends a token that may not be computed yet, `[1, 1]`, and returns the logits of the next one, which are not computed
-    /// either. [`Session::confirm`] tells its value.
-    pub(super) fn append_unknown(&mut self, token: &Array) -> Result<Array> {
-        self.cache.append_array(&self.step, token, 1)
+    /// Appends a token that may not be computed yet, `[1, 1]`, and chooses the next one, which is not computed either.
+    /// [`Session::confirm`] tells the value of `token`.
+    pub(super) fn choose_after(
+        &mut self,
+        token: &Array,
+        sampler: &mut DeviceSampler,
+    ) -> Result<Chosen> {
+        let Some(sampling) = sampler.joins_step() else {
+            let logits = self.cache.append_array(&self.step, token, 1)?;
+            return sampler.choose(&logits, &self.tokens, token);
+        };
+        let is_other = |one: &ChoosingStep| *one.sampling() != sampling;
+        if self.choosing.as_ref().is_none_or(is_other) {
+            let options = self.step.compile_options().unwrap_or_default();
+            self.choosing = Some(ChoosingStep::new(self.network, sampling, options));
+        }
+        let Some(step) = &self.choosing else {
+            return Err(Error::Decoding("session: there is no step".to_owned()));
+        };
+        let (recent, uniform) = sampler.inputs(&self.tokens, token)?;
+        self.cache.append_with(1, |layers, start| {
+            let (token, number, layers) =
+                step.next_token(token, &layers, start, &recent, &uniform)?;
+            Ok((Chosen { token, number }, layers))
+        })
     }
 
     /// Returns the number of tokens in the cache, with those that are not known yet.
