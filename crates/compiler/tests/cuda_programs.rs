@@ -104,6 +104,41 @@ fn caches_that_a_caller_keeps_have_their_numbers() {
     }
 }
 
+/// As a chat has it: a prompt is written into the caches by other operations, then steps follow, and so on.
+#[rstest]
+fn caches_may_come_from_elsewhere_each_round(#[values(1, 2)] programs: usize) {
+    needs!(CudaKernels);
+    let weights = layer_weights();
+    let compiled: Vec<_> = (0..programs).map(|_| jit(layer(&weights))).collect();
+    let eager = layer(&weights);
+    let (mut keys, mut values) = (empty_cache(64), empty_cache(64));
+    let (mut other_keys, mut other_values) = (empty_cache(64), empty_cache(64));
+    let (before, mut results) = (runs(), Vec::new());
+    for step in 0..60 {
+        let (x, start) = (normal(10 + step, &[1, 1, 128]), Array::scalar(step as i32));
+        let (y, want);
+        (want, other_keys, other_values) = eager(&x, &other_keys, &other_values, &start).unwrap();
+        if step % 10 == 0 {
+            (y, keys, values) = eager(&x, &keys, &values, &start).unwrap();
+        } else {
+            let step = &compiled[usize::from(step % 10 == 1).min(programs - 1)];
+            (y, keys, values) = step.call((&x, &keys, &values, &start)).unwrap();
+        }
+        // The caches stay lazy, and steps are under way while the next are made.
+        mlx::async_eval([&y]).unwrap();
+        results.push((y, want));
+    }
+    for (step, (y, want)) in results.iter().enumerate() {
+        assert_close(&format!("step {step}"), y, want, 1e-4);
+    }
+    assert_close("keys", &keys, &other_keys, 1e-4);
+    if are_recorded() {
+        let after = runs();
+        assert!(after.0 - before.0 >= 36, "{before:?} {after:?}");
+        assert!(after.1 - before.1 <= 3 * programs as u64, "{before:?} {after:?}");
+    }
+}
+
 #[test]
 fn caches_may_be_read_on_the_host_between_steps() {
     needs!(CudaKernels);

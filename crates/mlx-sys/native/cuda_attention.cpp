@@ -66,8 +66,12 @@ bool Attention::fits(const mx::array& q, const mx::array& k, const mx::array& v)
       int64_t{q.shape(0)} * k.shape(1) <= kMostBlocks;
 }
 
-bool Attention::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const {
-  auto& out = outputs[0];
+bool Attention::run(
+    const Arrays& inputs,
+    mx::array& out,
+    const mx::Stream& s,
+    const mx::array* flag,
+    const mx::array* otherwise) const {
   int dim = inputs[0].shape(3);
   auto type = std::string(type_name(out.dtype()));
   std::optional<mx::array> mask, sinks;
@@ -103,8 +107,12 @@ bool Attention::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) 
     keep(s, {*partial});
   }
   constexpr float log2e = 1.44269504088896f;
+  auto choose = [&](Launch& launch) -> Launch& {
+    return flag ? launch.input(*flag).input(*otherwise) : launch.null().null();
+  };
   Launch launch(*kernel, s);
   launch.input(q).input(k).input(v).input(mask).input(sinks);
+  choose(launch);
   (partial ? launch.null().output(*partial) : launch.output(out).null())
       .value(Strides3(q))
       .value(Strides3(k))
@@ -113,8 +121,9 @@ bool Attention::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) 
       .value(Sizes{heads, kv_heads, queries, keys, turns * kTurn, scale * log2e})
       .run({static_cast<unsigned>(splits), static_cast<unsigned>(chunks), static_cast<unsigned>(batch * kv_heads)}, 32 * kWarps);
   if (partial) {
-    Launch(*join, s).input(*partial).input(sinks).output(out).value(splits).value(heads).value(queries).run(
-        {static_cast<unsigned>(rows)}, 256);
+    Launch parts(*join, s);
+    parts.input(*partial).input(sinks);
+    choose(parts).output(out).value(splits).value(heads).value(queries).run({static_cast<unsigned>(rows)}, 256);
   }
   return true;
 }

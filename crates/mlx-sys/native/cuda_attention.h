@@ -18,8 +18,11 @@ struct Attention {
 
   // Whether the kernel takes q, k and v of these shapes and types.
   static bool fits(const mx::array& q, const mx::array& k, const mx::array& v);
-  // Computes; false when the kernel cannot be compiled, and then nothing has been done to the output.
-  bool run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const;
+
+  // Computes; false when the kernel cannot be compiled, and then nothing has been done to the output. With a flag, the result is
+  // the number `otherwise` where the flag is false.
+  bool run(const Arrays& inputs, mx::array& out, const mx::Stream& s, const mx::array* flag = nullptr, const mx::array* otherwise = nullptr)
+      const;
 };
 
 } // namespace cuda

@@ -58,6 +58,10 @@ class CudaPrimitive : public mx::Primitive {
     return name_;
   }
 
+  const ops::Bytes& op() const {
+    return op_;
+  }
+
   bool is_equivalent(const Primitive& other) const override {
     auto* same = dynamic_cast<const CudaPrimitive*>(&other);
     return same && same->op_ == op_;
@@ -89,6 +93,10 @@ class CudaPrimitive : public mx::Primitive {
   ComposedForm composed_;
 };
 
+cuda::Attention kernel_of(const ops::ScaledDotProductAttention& op) {
+  return {op.scale, op.mask == ops::MaskMode::Causal, op.mask == ops::MaskMode::Array, op.sinks};
+}
+
 std::optional<mx::array> attention(const ops::Bytes& bytes, Arrays inputs, ComposedForm composed, mx::Stream s) {
   auto op = ops::decode<ops::ScaledDotProductAttention>(bytes);
   size_t wanted = 3 + (op.mask == ops::MaskMode::Array) + op.sinks;
@@ -99,7 +107,7 @@ std::optional<mx::array> attention(const ops::Bytes& bytes, Arrays inputs, Compo
   if (k.shape(1) == 0 || q.shape(1) % k.shape(1) != 0) {
     return std::nullopt;
   }
-  cuda::Attention attention{op.scale, op.mask == ops::MaskMode::Causal, op.mask == ops::MaskMode::Array, op.sinks};
+  auto attention = kernel_of(op);
   if (attention.has_mask) {
     auto& mask = inputs[3];
     if (mask.dtype() != mx::bool_) {
@@ -110,7 +118,7 @@ std::optional<mx::array> attention(const ops::Bytes& bytes, Arrays inputs, Compo
   if (op.sinks) {
     inputs.back() = mx::astype(inputs.back(), q.dtype(), s);
   }
-  auto run = [attention](const Arrays& in, Arrays& out, const mx::Stream& s) { return attention.run(in, out, s); };
+  auto run = [attention](const Arrays& in, Arrays& out, const mx::Stream& s) { return attention.run(in, out[0], s); };
   auto primitive = std::make_shared<CudaPrimitive>(s, "ScaledDotProductAttention", bytes, run, std::move(composed));
   return mx::array(q.shape(), q.dtype(), std::move(primitive), inputs);
 }
@@ -134,6 +142,19 @@ std::optional<mx::array> activation(
 }
 
 } // namespace
+
+namespace cuda {
+
+bool attention_or(mx::array& attention, const mx::array& flag, const mx::array& otherwise, mx::array& out) {
+  auto* primitive = dynamic_cast<CudaPrimitive*>(&attention.primitive());
+  if (!primitive || ops::id_of(primitive->op()) != ops::ScaledDotProductAttention::id) {
+    return false;
+  }
+  auto kernel = kernel_of(ops::decode<ops::ScaledDotProductAttention>(primitive->op()));
+  return kernel.run(attention.inputs(), out, primitive->stream(), &flag, &otherwise);
+}
+
+} // namespace cuda
 
 std::optional<mx::array> cuda_fast(const ops::Bytes& op, const Arrays& inputs, ComposedForm composed, mx::Stream s) {
   if (s.device != mx::Device::gpu || !cuda::kernels_on()) {

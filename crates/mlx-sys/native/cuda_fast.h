@@ -19,4 +19,16 @@ std::optional<mlx::core::array> cuda_fast(
     ComposedForm composed,
     mlx::core::Stream s);
 
+namespace cuda {
+
+// Computes an attention of `cuda_fast`'s whose result, `out`, is the number `otherwise` where the flag is false; false where it
+// cannot, and then nothing has been done.
+bool attention_or(
+    mlx::core::array& attention,
+    const mlx::core::array& flag,
+    const mlx::core::array& otherwise,
+    mlx::core::array& out);
+
+} // namespace cuda
+
 #endif

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "cuda.h"
+#include "cuda_edges.h"
 #include "elf_table.h"
 #include "mlx/version.h"
 
@@ -43,7 +44,6 @@ constexpr size_t kIsUpdatable = 0x1a8;
 
 struct Driver {
   int (*nodes)(void* graph, void** nodes, size_t* n);
-  int (*add_dependencies)(void* graph, void* const* from, void* const* to, size_t n);
   int (*instantiate)(void** executable, void* graph, unsigned long long flags);
   int (*launch)(void* executable, void* stream);
   int (*destroy)(void* executable);
@@ -56,8 +56,7 @@ struct Driver {
         function = library ? reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name)) : nullptr;
         return function != nullptr;
       };
-      return find("cuGraphGetNodes", driver.nodes) && find("cuGraphAddDependencies", driver.add_dependencies) &&
-          find("cuGraphInstantiateWithFlags", driver.instantiate) && find("cuGraphLaunch", driver.launch) &&
+      return find("cuGraphGetNodes", driver.nodes) && find("cuGraphInstantiateWithFlags", driver.instantiate) && find("cuGraphLaunch", driver.launch) &&
           find("cuGraphExecDestroy", driver.destroy);
     }();
     return is_whole ? &driver : nullptr;
@@ -153,6 +152,14 @@ void GraphRecorder::hold(const Arrays& arrays) {
   }
 }
 
+void GraphRecorder::note_written(const mx::array& x) {
+  written_.insert(x.buffer().ptr());
+}
+
+bool GraphRecorder::has_written(const mx::array& x) const {
+  return written_.contains(x.buffer().ptr());
+}
+
 void GraphRecorder::refuse(std::string why) {
   if (refusal_.empty()) {
     refusal_ = std::move(why);
@@ -206,16 +213,22 @@ std::string GraphRecorder::take(void* of_mlx) {
     return "MLX's encoder is laid out in another way";
   }
   auto held = keep_recordings_out();
-  if (!from.empty() && driver.add_dependencies(encoder.graph, from.data(), to.data(), from.size()) != 0) {
+  Edges edges(nodes, from, to);
+  void* executable = nullptr;
+  if (!edges.add(encoder.graph)) {
     return "the driver refuses its order";
   }
   // They are in the graph now.
   from.clear();
   to.clear();
-  void* executable = nullptr;
-  if (driver.instantiate(&executable, encoder.graph, 0) != 0) {
+  if (driver.instantiate(&executable, encoder.graph, 0) != 0 && edges.n_early() > 0 && edges.make_plain(encoder.graph)) {
+    executable = nullptr;
+    driver.instantiate(&executable, encoder.graph, 0);
+  }
+  if (!executable) {
     return "the driver makes no executable graph of it";
   }
+  graph_.n_early = edges.n_early();
   n_live++;
   graph_.executable = Executable(executable);
   graph_.n_nodes = n;

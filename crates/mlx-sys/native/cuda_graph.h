@@ -9,6 +9,7 @@
 #ifdef __linux__
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,8 @@ class Executable {
 struct Graph {
   Executable executable;
   size_t n_nodes = 0;
+  // Edges whose second kernel begins before the first has ended.
+  size_t n_early = 0;
   // What its nodes use and no array holds.
   Datas held;
 };
@@ -72,6 +75,11 @@ class GraphRecorder {
   // Keeps arrays for as long as the graph.
   void hold(const Arrays& arrays);
 
+  // Notes that a kernel of ours writes an array.
+  void note_written(const mx::array& x);
+
+  bool has_written(const mx::array& x) const;
+
   // The recorder of this thread, if it records.
   static GraphRecorder* current();
 
@@ -83,6 +91,7 @@ class GraphRecorder {
   bool is_taken_ = false;
   std::string refusal_;
   Graph graph_;
+  std::set<const void*> written_;
 };
 
 // How many executable graphs there are.

@@ -111,6 +111,10 @@ bool product(mx::Matmul& product, const Arrays& inputs, Arrays& outputs) {
   return cuda::gemv(inputs, outputs, product.stream());
 }
 
+bool product_and_sum(mx::AddMM& product, const Arrays& inputs, Arrays& outputs) {
+  return product.state() == std::pair{1.0f, 1.0f} && cuda::gemv_and_sum(inputs, outputs, product.stream());
+}
+
 bool update(mx::DynamicSliceUpdate& update, const Arrays& inputs, Arrays& outputs) {
   return cuda::update_in_place(update.state(), inputs, outputs, update.stream());
 }
@@ -146,7 +150,9 @@ void hook_cuda_kernels() {
   hook_norms(s);
   mx::array x({0.5f, 0.5f, 0.5f, 0.5f}, {1, 1, 1, 4});
   Hook<mx::fast::RoPE, rope>::install(mx::fast::rope(x, 4, false, 10000.0f, 1.0f, 0, std::nullopt, s), "RoPE");
-  Hook<mx::Matmul, product>::install(mx::matmul(mx::zeros({2, 2}, mx::float32, s), mx::zeros({2, 2}, mx::float32, s), s), "Matmul");
+  auto matrix = mx::zeros({2, 2}, mx::float32, s);
+  Hook<mx::Matmul, product>::install(mx::matmul(matrix, matrix, s), "Matmul");
+  Hook<mx::AddMM, product_and_sum>::install(mx::addmm(matrix, matrix, matrix, 1.0f, 1.0f, s), "AddMM");
   Hook<mx::DynamicSliceUpdate, update>::install(
       mx::slice_update(mx::zeros({4}, mx::float32, s), mx::zeros({1}, mx::float32, s), mx::array({0}, {1}), {0}, s), "DynamicSliceUpdate");
   auto row = mx::zeros({1, 32}, mx::float32, s);

@@ -14,6 +14,7 @@
 #include <iterator>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stdexcept>
 
 #include "cuda.h"
@@ -271,6 +272,7 @@ void* build(const char* file, const std::string& instance, unsigned shared_bytes
 struct Cache {
   std::mutex lock;
   std::map<std::pair<int, std::string>, Kernel> kernels;
+  std::set<const void*> functions;
 };
 
 Cache& cache() {
@@ -315,6 +317,7 @@ const Kernel* find(const char* file, const std::string& instance, const mx::Stre
   auto [at, is_new] = all.kernels.try_emplace({s.device.index, instance});
   if (is_new) {
     at->second = {build(file, instance, shared_bytes), instance};
+    all.functions.insert(at->second.function);
   }
   return at->second.function ? &at->second : nullptr;
 }
@@ -337,6 +340,19 @@ char* address(const mx::array& x) {
 }
 
 } // namespace
+
+int is_ready(const mx::array& x) {
+  auto* recorder = GraphRecorder::current();
+  return !recorder || !recorder->has_written(x);
+}
+
+bool begins_early(const void* function) {
+  // Where kernels can wait for others themselves.
+  constexpr int kFirstMajor = 9;
+  auto& all = cache();
+  std::lock_guard hold(all.lock);
+  return function && all.functions.contains(function) && attribute(kMajor) >= kFirstMajor;
+}
 
 bool is_aligned(const mx::array& x) {
   return reinterpret_cast<uintptr_t>(address(x)) % 16 == 0;
@@ -401,6 +417,9 @@ Launch& Launch::input(const std::optional<mx::array>& x) {
 
 Launch& Launch::output(const mx::array& x) {
   Mlx::get()->set_output(encoder_, x);
+  if (auto* recorder = GraphRecorder::current()) {
+    recorder->note_written(x);
+  }
   pointer(x);
   return *this;
 }

@@ -49,6 +49,13 @@ const Kernel* find(const char* file, const std::string& instance, const mx::Stre
 // The name of a type of elements in the sources; null for those that kernels do not take.
 const char* type_name(mx::Dtype dtype);
 
+// 1 where no kernel of ours writes this array in the graph that is being recorded, so that one may read it before the kernels
+// that it depends on have ended; else 0.
+int is_ready(const mx::array& x);
+
+// Whether the driver's function is one of ours, which begin before those that they depend on have ended.
+bool begins_early(const void* function);
+
 // Whether a pointer to the first element of this array may be read by 16 bytes.
 bool is_aligned(const mx::array& x);
 

@@ -326,7 +326,7 @@ Place Program::place_for(size_t i, const mx::array& input, mx::array& placeholde
   place.address = address_of(placeholder);
   auto rows = is_in_rows(input) ? input : in_rows(input, s);
   prepared.copies.add(address_of(rows), place.address, place.bytes);
-  prepared.used->push_back(rows.data_shared_ptr());
+  prepared.copied->push_back(rows.data_shared_ptr());
   return place;
 }
 
@@ -351,7 +351,7 @@ Results Program::record(const Arrays& given, const mx::Stream& s) {
   auto tape = tape_of(lazy);
   wait_for_leaves(tape, lazy, s);
   GraphRecorder recorder(s);
-  KeptWhileRunning kept(s, prepared.used);
+  KeptWhileRunning kept(s, prepared.used), copied(s, prepared.copied);
   prepared.copies.run(s, driver_stream(s));
   walk(std::move(tape), *prepared.used, s, &recorder, bytes_left());
   for (auto& result : lazy) {
@@ -365,6 +365,7 @@ Results Program::record(const Arrays& given, const mx::Stream& s) {
     return {lazy.begin(), lazy.end()};
   }
   n_nodes_ = recording->graph.n_nodes;
+  n_early_ = recording->graph.n_early;
   auto after = mx::get_active_memory();
   recording->bytes = after - std::min(before, after);
   recorded_bytes += recording->bytes;
@@ -422,7 +423,8 @@ std::string Program::report() const {
   if (n_nodes_ == 0) {
     return "";
   }
-  return "one CUDA graph of " + std::to_string(n_nodes_) + " nodes, recorded " + std::to_string(n_recorded_) + " times";
+  return "one CUDA graph of " + std::to_string(n_nodes_) + " nodes, " + std::to_string(n_early_) +
+      " begun before the last one has ended, recorded " + std::to_string(n_recorded_) + " times";
 }
 
 } // namespace cuda

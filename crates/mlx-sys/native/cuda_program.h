@@ -64,9 +64,11 @@ struct Recording {
   bool is_free(const Arrays& inputs) const;
 };
 
-// What a recording begins with: copies of inputs, and memory that is used until the GPU is done.
+// What a recording begins with: copies of inputs, what they are copied from, which is used until the GPU has done that, and
+// memory that the graph uses as long as there is one.
 struct Prepared {
   Copies copies;
+  std::shared_ptr<Datas> copied = std::make_shared<Datas>();
   std::shared_ptr<Datas> used = std::make_shared<Datas>();
 };
 
@@ -107,6 +109,7 @@ class Program : public std::enable_shared_from_this<Program> {
   std::vector<std::shared_ptr<Recording>> recordings_;
   size_t n_recorded_ = 0;
   size_t n_nodes_ = 0;
+  size_t n_early_ = 0;
 };
 
 // Whether functions run as programs: unless `MLX_CUDA_PROGRAMS=0`.

@@ -46,6 +46,8 @@ pub const HOST_KERNELS: &str = "MLX_HOST_KERNELS";
 pub const CUDA_KERNELS: &str = "MLX_CUDA_KERNELS";
 /// A switch: whether compiled functions are recorded as graphs on CUDA.
 pub const CUDA_PROGRAMS: &str = "MLX_CUDA_PROGRAMS";
+/// A switch: whether kernels of such a graph may begin before those that they wait for have ended.
+pub const CUDA_OVERLAP: &str = "MLX_CUDA_OVERLAP";
 /// How many threads the CPU's use.
 pub const NUM_THREADS: &str = "MLX_NUM_THREADS";
 /// Which instructions those use.
@@ -128,6 +130,11 @@ pub const ALL: &[Variable] = &[
         name: CUDA_PROGRAMS,
         when: When::Run,
         meaning: "0 has compiled functions on NVIDIA GPUs replayed by MLX, not launched as graphs",
+    },
+    Variable {
+        name: CUDA_OVERLAP,
+        when: When::Run,
+        meaning: "0 has the kernels of such a graph begin when those before them have ended, not earlier",
     },
     Variable {
         name: NUM_THREADS,

@@ -23,6 +23,7 @@ __device__ __forceinline__ float apply(float x) {
 
 template <class T, int kind, int n>
 __global__ void __launch_bounds__(256) activation(const T* x, const T* factor, T* y, int64_t size) {
+  begin();
   int64_t at = (int64_t(blockIdx.x) * 256 + threadIdx.x) * n;
   if (at >= size) {
     return;

@@ -1,7 +1,8 @@
 // Attention of few queries: `softmax(q @ k^T * scale + mask) @ v`, split over keys.
 //
 // Formula: for each query the maximum, the sum of exponentials and the weighted sum of values are kept while keys go by; the
-// parts of warps and of blocks are joined by their maxima. Sinks take part as one more score that has no value.
+// parts of warps and of blocks are joined by their maxima. Sinks take part as one more score that has no value. Where a flag is
+// given and is not set, the result is `otherwise` everywhere.
 // Blocking: 16 rows at a time: the queries of all heads that share keys and values. A warp takes 16 keys at a time by tensor
 // cores, in the layout in which 16 bytes of a key and of a value are read by one lane: the order of features is the same in
 // both factors, and that of results is known. Numbers in float32 are split into three bfloat16 each, six products of them.
@@ -151,18 +152,21 @@ __device__ __forceinline__ bool sees_some(const uint8_t* mask, const int64_t (&m
 
 template <class T, int dim, int warps, bool is_causal, int mask_bytes>
 __global__ void __launch_bounds__(32 * warps) attention(
-    const T* __restrict__ q,
-    const T* __restrict__ k,
-    const T* __restrict__ v,
-    const void* __restrict__ mask,
-    const T* __restrict__ sinks,
-    T* __restrict__ out,
-    float* __restrict__ partial,
+    const T* q,
+    const T* k,
+    const T* v,
+    const void* mask,
+    const T* sinks,
+    const uint8_t* flag,
+    const T* otherwise,
+    T* out,
+    float* partial,
     Strides3 q_strides,
     Strides3 k_strides,
     Strides3 v_strides,
     Strides4 mask_strides,
     Sizes sizes) {
+  begin();
   constexpr int parts = Operand<T>::parts;
   constexpr int k_reads = (dim + 31) / 32;
   constexpr int v_reads = (dim + 63) / 64;
@@ -431,7 +435,8 @@ __global__ void __launch_bounds__(32 * warps) attention(
       value *= fade;
       sum = sum * fade + exp2f(sink - higher);
     }
-    out[to * dim + feature] = from_float<T>(sum == 0 && mask_bytes <= 1 ? 0.0f : value / sum);
+    value = sum == 0 && mask_bytes <= 1 ? 0.0f : value / sum;
+    out[to * dim + feature] = flag && !*flag ? *otherwise : from_float<T>(value);
   }
 }
 
@@ -439,7 +444,15 @@ __global__ void __launch_bounds__(32 * warps) attention(
 // row that sees no key is NaN, as in the formula, otherwise 0.
 template <class T, int dim, bool is_masked>
 __global__ void __launch_bounds__(256) join(
-    const float* __restrict__ partial, const T* __restrict__ sinks, T* __restrict__ out, int blocks, int heads, int queries) {
+    const float* partial,
+    const T* sinks,
+    const uint8_t* flag,
+    const T* otherwise,
+    T* out,
+    int blocks,
+    int heads,
+    int queries) {
+  begin();
   constexpr int warps = 8;
   constexpr int reads = (dim + 31) / 32;
   constexpr float log2e = 1.44269504088896f;
@@ -483,6 +496,7 @@ __global__ void __launch_bounds__(256) join(
       value += sums[w][threadIdx.x];
       total += sums[w][reads * 32];
     }
-    out[row * dim + threadIdx.x] = from_float<T>(total == 0 && !is_masked ? 0.0f : value / total);
+    value = total == 0 && !is_masked ? 0.0f : value / total;
+    out[row * dim + threadIdx.x] = flag && !*flag ? *otherwise : from_float<T>(value);
   }
 }

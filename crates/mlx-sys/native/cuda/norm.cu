@@ -70,6 +70,7 @@ struct Row {
 template <class T, bool is_centered, int threads, int vectors, int n>
 __global__ void __launch_bounds__(threads <= 32 ? 128 : threads) norm(
     const T* x, const T* w, const T* b, T* y, int64_t rows, int size, float eps) {
+  begin();
   constexpr int per_block = threads <= 32 ? 128 / threads : 1;
   int64_t at = int64_t(blockIdx.x) * per_block + threadIdx.x / threads;
   // Whole warps or blocks leave together, unless a warp has several rows: those compute the last one again.
@@ -117,6 +118,7 @@ __global__ void __launch_bounds__(threads <= 32 ? 128 : threads) norm(
 template <class T, int threads, int vectors, int n>
 __global__ void __launch_bounds__(threads <= 32 ? 128 : threads) add_norm(
     const T* x, const T* more, const T* w, T* sum, T* y, int64_t rows, int size, float eps) {
+  begin();
   constexpr int per_block = threads <= 32 ? 128 / threads : 1;
   int64_t at = int64_t(blockIdx.x) * per_block + threadIdx.x / threads;
   bool is_in = at < rows;
@@ -188,6 +190,7 @@ struct RawRow {
 template <class T, bool is_centered, bool has_weight, int threads, int vectors, int n>
 __global__ void __launch_bounds__(threads) norm_gradient(
     const T* x, const T* w, const T* g, T* gx, float* partial, int64_t rows, int size, float eps) {
+  begin();
   using Here = Row<T, threads, vectors, n>;
   float gw[vectors][n] = {};
   float gb[vectors][n] = {};
@@ -282,6 +285,7 @@ __global__ void __launch_bounds__(threads) norm_gradient(
 // absent. A block has 32 columns and 32 parts of the rows.
 template <class T>
 __global__ void __launch_bounds__(1024) add_rows(const float* partial, T* gw, T* gb, int blocks, int width, int size) {
+  begin();
   int column = blockIdx.x * 32 + threadIdx.x % 32;
   int part = threadIdx.x / 32;
   float total = 0;

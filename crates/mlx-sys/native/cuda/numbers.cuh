@@ -1,4 +1,4 @@
-// Types of elements, loads of 16 bytes, and sums over threads: what every kernel of this folder starts with.
+// Types of elements, loads of 16 bytes, sums over threads, places in caches: what every kernel of this folder starts with.
 //
 // NVRTC compiles a kernel together with this file and no other header, in some hundredths of a second.
 
@@ -7,6 +7,27 @@ using uint16_t = unsigned short;
 using uint32_t = unsigned int;
 using int64_t = long long;
 using uint64_t = unsigned long long;
+
+// In a graph a kernel of this folder may be launched while the one before it still runs: its threads are there, and what nobody
+// writes (weights) is on its way, when that one ends. Every kernel begins with these two, or with `begin`; before
+// `wait_for_inputs` nothing is read that a kernel may have written, and nothing is written. Pointers are not `__restrict__`:
+// the compiler would move loads of what is constant from one side of it to the other.
+__device__ __forceinline__ void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+__device__ __forceinline__ void wait_for_inputs() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void begin() {
+  let_next_begin();
+  wait_for_inputs();
+}
 
 struct float16 {
   uint16_t bits;
@@ -63,10 +84,32 @@ __device__ __forceinline__ Vector<T, n> load(const T* from) {
   return *reinterpret_cast<const Vector<T, n>*>(from);
 }
 
+// The same for 16 bytes, at this place of the program and not where they are used.
+template <class T, int n>
+__device__ __forceinline__ Vector<T, n> load_now(const T* from) {
+  static_assert(sizeof(Vector<T, n>) == 16);
+  union {
+    uint32_t words[4];
+    Vector<T, n> vector;
+  } read;
+  asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(read.words[0]), "=r"(read.words[1]), "=r"(read.words[2]), "=r"(read.words[3])
+               : "l"(from)
+               : "memory");
+  return read.vector;
+}
+
 template <class T, int n>
 __device__ __forceinline__ void store(T* to, const Vector<T, n>& value) {
   *reinterpret_cast<Vector<T, n>*>(to) = value;
 }
+
+// Where in a cache `[batch, heads, positions, inner]` the elements of one position go. The position is in memory of the device;
+// one beyond `most` is moved to it.
+struct Place {
+  int64_t batch, head, row;
+  int inner, most;
+};
 
 struct Plus {
   __device__ static float apply(float a, float b) {

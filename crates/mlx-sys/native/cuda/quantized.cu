@@ -50,9 +50,10 @@ __device__ __forceinline__ uint32_t pack_bfloat16(float low, float high) {
 // Weights are used once: they need no place in the nearest cache, which the rows of x have.
 __device__ __forceinline__ uint4 load_once(const void* from) {
   uint4 value;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0,%1,%2,%3}, [%4];"
+  asm volatile("ld.global.L1::no_allocate.L2::128B.v4.u32 {%0,%1,%2,%3}, [%4];"
                : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(from));
+               : "l"(from)
+               : "memory");
   return value;
 }
 
@@ -107,12 +108,12 @@ struct XWord {
 #pragma unroll
       for (int i = 0; i < loads / 2; i++) {
         asm volatile(
-            "{.reg .pred p; setp.ne.u32 p, %5, 0; @p ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];}"
+            "{.reg .pred p; setp.ne.u32 p, %5, 0; @p ld.global.v4.u32 {%0,%1,%2,%3}, [%4];}"
             : "+r"(raw[4 * i]), "+r"(raw[4 * i + 1]), "+r"(raw[4 * i + 2]), "+r"(raw[4 * i + 3])
             : "l"(at + 16 * i), "r"(uint32_t(is_mine)));
       }
     } else {
-      asm volatile("{.reg .pred p; setp.ne.u32 p, %3, 0; @p ld.global.nc.v2.u32 {%0,%1}, [%2];}"
+      asm volatile("{.reg .pred p; setp.ne.u32 p, %3, 0; @p ld.global.v2.u32 {%0,%1}, [%2];}"
                    : "+r"(raw[0]), "+r"(raw[1])
                    : "l"(at), "r"(uint32_t(is_mine)));
     }
@@ -145,16 +146,19 @@ struct Scales {
   __device__ __forceinline__ void read(const T* from) {
     if constexpr (sizeof(T) * n == 2) {
       uint16_t one;
-      asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(one) : "l"(from));
+      asm volatile("ld.global.u16 %0, [%1];" : "=h"(one) : "l"(from)
+               : "memory");
       raw[0] = one;
     } else if constexpr (words == 1) {
-      asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(raw[0]) : "l"(from));
+      asm volatile("ld.global.u32 %0, [%1];" : "=r"(raw[0]) : "l"(from)
+               : "memory");
     } else if constexpr (words == 2) {
-      asm volatile("ld.global.nc.v2.u32 {%0,%1}, [%2];" : "=r"(raw[0]), "=r"(raw[1]) : "l"(from));
+      asm volatile("ld.global.v2.u32 {%0,%1}, [%2];" : "=r"(raw[0]), "=r"(raw[1]) : "l"(from)
+               : "memory");
     } else {
 #pragma unroll
       for (int i = 0; i < words; i += 4) {
-        asm volatile("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];"
+        asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];"
                      : "=r"(raw[i]), "=r"(raw[i + 1]), "=r"(raw[i + 2]), "=r"(raw[i + 3])
                      : "l"(reinterpret_cast<const uint32_t*>(from) + i));
       }
@@ -189,14 +193,19 @@ struct Scales {
 // `is_whole`: the batches have no end that is cut off.
 template <class T, int bits, int group, int sets, int split, int steps, bool is_whole>
 __global__ void __launch_bounds__(256) quantized_product(
-    const T* __restrict__ x,
-    const uint32_t* __restrict__ w,
-    const T* __restrict__ scales,
-    const T* __restrict__ biases,
-    T* __restrict__ y,
+    const T* x,
+    const uint32_t* w,
+    const T* scales,
+    const T* biases,
+    T* y,
     int n_x,
     int rows,
-    int size) {
+    int size,
+    int is_ready) {
+  let_next_begin();
+  if (!is_ready) {
+    wait_for_inputs();
+  }
   constexpr bool is_float16 = Operand<T>::is_float16;
   constexpr int per_word = 32 / bits;
   constexpr int share = 4 * per_word;  // of a lane
@@ -336,6 +345,9 @@ __global__ void __launch_bounds__(256) quantized_product(
         bias[h].read_some(biases_of[h] + k / group, row_groups - k / group);
       }
     }
+    if (k < split * batch) {
+      wait_for_inputs();
+    }
 #pragma unroll
     for (int u = 0; u < steps; u++) {
       if (is_whole || k + u * at_once < size) {
@@ -344,6 +356,8 @@ __global__ void __launch_bounds__(256) quantized_product(
     }
   }
 
+  // For warps that had nothing to read.
+  wait_for_inputs();
   // Columns of one row of x are added up, then what the warps have.
   constexpr int per_tile = sets * per_set;
   __shared__ float sums[8][16][per_tile + 1];

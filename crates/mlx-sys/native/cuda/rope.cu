@@ -57,6 +57,7 @@ __device__ __forceinline__ void store_in_parts(T* to, const Vector<T, width>& wh
 template <class T, bool is_traditional, int n, int heads_at_once>
 __global__ void __launch_bounds__(128) rope(
     const T* x, T* y, const int* offset, const float* freqs, Strides3 strides, Sizes sizes, const __grid_constant__ Frequencies table) {
+  begin();
   constexpr int loads = is_traditional ? 1 : 2;
   constexpr int width = is_traditional ? 2 * n : n;
   // Where rows begin anywhere, elements are read one by one.
@@ -120,31 +121,28 @@ __global__ void __launch_bounds__(128) rope(
   }
 }
 
-// Few rows of one position each: `rope(rms_norm(x) * w)`, rounded in between as both are. A warp has a row, whose features all
-// turn; sines are computed while the row is read.
-template <class T, bool is_traditional, int most>
-__global__ void __launch_bounds__(128) norm_rope(
-    const T* x, const T* w, T* y, const int* offset, const float* freqs, int rows, float eps, Sizes sizes, const __grid_constant__ Frequencies table) {
-  int row = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
-  if (row >= rows) {
-    return;
-  }
+// One row of a position, whose features all turn: `rope(rms_norm(x) * w)`, rounded in between as both are, or without the norm. A
+// warp has the row; sines are computed while it is read.
+template <class T, bool is_traditional, bool is_normed, int most>
+__device__ __forceinline__ void turn_row(
+    const T* from, const T* w, T* to, float angle_of_one, const float* freqs, float eps, const Sizes& sizes, const Frequencies& table) {
+  int lane = threadIdx.x % 32;
   int pairs = sizes.dims / 2;
-  float angle_of_one = static_cast<float>(offset[row / sizes.heads * sizes.offset_stride]) * sizes.scale;
-  const T* from = x + int64_t(row) * sizes.size;
   float a[most], b[most], wa[most], wb[most], cosines[most], sines[most];
   float total = 0;
 #pragma unroll
   for (int i = 0; i < most; i++) {
     int pair = lane + 32 * i;
+    a[i] = b[i] = 0;
+    wa[i] = wb[i] = 1;
     if (pair < pairs) {
       int first = is_traditional ? 2 * pair : pair, second = is_traditional ? 2 * pair + 1 : pairs + pair;
       a[i] = to_float(from[first]);
       b[i] = to_float(from[second]);
-      wa[i] = w ? to_float(w[first]) : 1.0f;
-      wb[i] = w ? to_float(w[second]) : 1.0f;
-    } else {
-      a[i] = b[i] = 0;
+      if (is_normed && w) {
+        wa[i] = to_float(w[first]);
+        wb[i] = to_float(w[second]);
+      }
     }
     total += a[i] * a[i] + b[i] * b[i];
   }
@@ -156,16 +154,82 @@ __global__ void __launch_bounds__(128) norm_rope(
       sincosf(angle_of_one * turn, &sines[i], &cosines[i]);
     }
   }
-  float norm = 1.0f / sqrtf(reduce<Plus, 32>(total) / sizes.size + eps);
-  T* to = y + int64_t(row) * sizes.size;
+  float norm = is_normed ? 1.0f / sqrtf(reduce<Plus, 32>(total) / sizes.size + eps) : 1.0f;
 #pragma unroll
   for (int i = 0; i < most; i++) {
     int pair = lane + 32 * i;
     if (pair < pairs) {
       int first = is_traditional ? 2 * pair : pair, second = is_traditional ? 2 * pair + 1 : pairs + pair;
-      float u = to_float(from_float<T>(a[i] * norm * wa[i])), v = to_float(from_float<T>(b[i] * norm * wb[i]));
+      float u = a[i], v = b[i];
+      if (is_normed) {
+        u = to_float(from_float<T>(u * norm * wa[i]));
+        v = to_float(from_float<T>(v * norm * wb[i]));
+      }
       to[first] = from_float<T>(u * cosines[i] - v * sines[i]);
       to[second] = from_float<T>(u * sines[i] + v * cosines[i]);
     }
   }
+}
+
+// Few rows, each of one position.
+template <class T, bool is_traditional, int most>
+__global__ void __launch_bounds__(128) norm_rope(
+    const T* x, const T* w, T* y, const int* offset, const float* freqs, int rows, float eps, Sizes sizes, const __grid_constant__ Frequencies table) {
+  begin();
+  int row = blockIdx.x * 4 + threadIdx.x / 32;
+  if (row >= rows) {
+    return;
+  }
+  float angle = static_cast<float>(offset[row / sizes.heads * sizes.offset_stride]) * sizes.scale;
+  int64_t at = int64_t(row) * sizes.size;
+  turn_row<T, is_traditional, true, most>(x + at, w, y + at, angle, freqs, eps, sizes, table);
+}
+
+// What attention takes of one token: its queries turned, and its keys, turned too, and values in position `start` of their caches.
+template <class T, bool is_traditional, bool is_normed, int most>
+__global__ void __launch_bounds__(128) heads(
+    const T* q,
+    const T* k,
+    const T* v,
+    const T* q_weight,
+    const T* k_weight,
+    T* queries,
+    T* keys,
+    T* values,
+    const int* offset,
+    const float* freqs,
+    const int* start,
+    Place key_place,
+    Place value_place,
+    int batch,
+    int kv_heads,
+    float q_eps,
+    float k_eps,
+    Sizes sizes,
+    const __grid_constant__ Frequencies table) {
+  begin();
+  int row = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
+  int q_rows = batch * sizes.heads, k_rows = batch * kv_heads;
+  bool is_query = row < q_rows;
+  int of_head = is_query ? row : (row - q_rows) % k_rows;
+  bool is_value = row >= q_rows + k_rows;
+  if (row >= q_rows + 2 * k_rows) {
+    return;
+  }
+  int in_batch = of_head / (is_query ? sizes.heads : kv_heads), head = of_head % (is_query ? sizes.heads : kv_heads);
+  auto in_cache = [&](T* cache, const Place& place) {
+    return cache + in_batch * place.batch + head * place.head + int64_t(max(0, min(*start, place.most))) * place.row;
+  };
+  int64_t at = int64_t(of_head) * sizes.size;
+  if (is_value) {
+    T* to = in_cache(values, value_place);
+    for (int i = lane; i < sizes.size; i += 32) {
+      to[i] = v[at + i];
+    }
+    return;
+  }
+  float angle = static_cast<float>(offset[in_batch * sizes.offset_stride]) * sizes.scale;
+  T* to = is_query ? queries + at : in_cache(keys, key_place);
+  turn_row<T, is_traditional, is_normed, most>(
+      (is_query ? q : k) + at, is_query ? q_weight : k_weight, to, angle, freqs, is_query ? q_eps : k_eps, sizes, table);
 }

@@ -24,6 +24,7 @@ struct alignas(16) Chunk {
 
 template <class Item, class Index>
 __global__ void __launch_bounds__(128) update(const Item* from, Item* to, const Index* start, const __grid_constant__ Sizes sizes) {
+  begin();
   int at = blockIdx.x * 128 + threadIdx.x;
   if (at >= sizes.size) {
     return;
