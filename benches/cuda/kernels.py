@@ -1,6 +1,6 @@
 """Checks the kernels of crates/mlx-sys/native/cuda against doubles, and times them beside PyTorch. Needs an NVIDIA GPU.
 
-    python3 benches/cuda/kernels.py [norm] [quantized] [attention] [rope]
+    python3 benches/cuda/kernels.py [norm] [quantized] [attention] [hidden_keys] [gemv] [rope]
 """
 
 import math
@@ -39,7 +39,7 @@ def row_shape(size, itemsize, aligned, fewest, most):
 
 def norm_call(dtype, size, centered):
     threads, vectors, n = row_shape(size, dtype.itemsize, True, 8, 32)
-    kernel = Kernel("norm", f"norm<{NAMES[dtype]}, {str(centered).lower()}, {threads}, {vectors}, {n}, 8>")
+    kernel = Kernel("norm", f"norm<{NAMES[dtype]}, {str(centered).lower()}, {threads}, {vectors}, {n}>")
     per_block = 128 // threads if threads <= 32 else 1
 
     def call(x, w, b, y):
@@ -138,7 +138,7 @@ def quantized_call(dtype, bits, group, sets, split, steps, size):
     def call(x, w, scales, biases, y):
         rows, size = w.shape[0], x.shape[-1]
         tiles, per_block = -(-rows // 16), 8 // split
-        kernel((-(-tiles // per_block), 1, 1), 256, x, w, scales, biases, y, x.shape[0], rows, size)
+        kernel((-(-tiles // per_block), 1, 1), 256, x, w, scales, biases, y, x.shape[0], rows, size, 1)
 
     return call
 
@@ -174,31 +174,42 @@ def quantized():
             del sets_of
 
 
-def attention_call(q, k, v, scale, causal=False, mask=None, sinks=None, busy=2):
+def attention_call(q, k, v, scale, causal=False, mask=None, sinks=None, busy=2, otherwise=(None, None)):
     """As `Attention::run` of cuda_attention.cpp; returns the launches and the result."""
     batch, heads, queries, dim = q.shape
     kv_heads, keys = k.shape[1:3]
     name, warps = NAMES[q.dtype], 4
     bytes_of_mask = mask.itemsize if mask is not None else 0
-    kernel = Kernel("attention", f"attention<{name}, {dim}, {warps}, {str(causal).lower()}, {bytes_of_mask}>")
+    group, lanes = heads // kv_heads, dim * q.itemsize // 16
+    chunks = -(-(group * queries) // 16)
+
+    def split(turn):
+        most = -(-keys // turn)
+        splits = min(max(busy * 132 // (chunks * batch * kv_heads), 1), max(1, most // 2))
+        turns = -(-most // splits)
+        return -(-most // turns), turns * turn
+
+    kernel = None
+    if queries == 1 and group in (1, 2, 4) and lanes & (lanes - 1) == 0 and lanes <= 32 and bytes_of_mask <= 1:
+        splits, keys_of_block = split(16 * 32 // lanes)
+        if keys_of_block <= 4 * 16 * 32 // lanes:
+            kernel = Kernel("decode_attention", f"decode_attention<{name}, {dim}, {group}, {str(mask is not None).lower()}>")
+    if kernel is None:
+        splits, keys_of_block = split(16 * warps)
+        kernel = Kernel("attention", f"attention<{name}, {dim}, {warps}, {str(causal).lower()}, {bytes_of_mask}>")
     join = Kernel("attention", f"join<{name}, {dim}, {str(bytes_of_mask > 1).lower()}>")
-    chunks, turn = -(-(heads // kv_heads * queries) // 16), 16 * warps
-    most = -(-keys // turn)
-    splits = min(max(busy * 132 // (chunks * batch * kv_heads), 1), max(1, most // 2))
-    turns = -(-most // splits)
-    splits = -(-most // turns)
     out = torch.full((batch, heads, queries, dim), float("nan"), device="cuda", dtype=q.dtype)
     rows = batch * heads * queries
     partial = torch.empty(rows, splits, dim + 2, device="cuda") if splits > 1 else None
     strides = lambda t, n: struct.pack(f"{n}q", *t.stride()[:n])
     of_mask = strides(mask, 4) if mask is not None else bytes(32)
-    sizes = struct.pack("5if", heads, kv_heads, queries, keys, turns * turn, scale * math.log2(math.e))
+    sizes = struct.pack("5if", heads, kv_heads, queries, keys, keys_of_block, scale * math.log2(math.e))
 
     def call(k=k, v=v):
-        kernel((splits, chunks, batch * kv_heads), 32 * warps, q, k, v, mask, sinks, None if splits > 1 else out, partial,
+        kernel((splits, chunks, batch * kv_heads), 32 * warps, q, k, v, mask, sinks, *otherwise, None if splits > 1 else out, partial,
                strides(q, 3), strides(k, 3), strides(v, 3), of_mask, sizes)
         if splits > 1:
-            join((rows, 1, 1), 256, partial, sinks, out, splits, heads, queries)
+            join((rows, 1, 1), 256, partial, sinks, *otherwise, out, splits, heads, queries)
 
     return call, out
 
@@ -221,7 +232,7 @@ def attention_in_double(q, k, v, scale, causal, mask, sinks):
 
 def attention():
     shapes = [(1, 4, 4, 1, 1, 64), (2, 8, 2, 3, 77, 128), (1, 6, 1, 16, 300, 80), (1, 2, 2, 5, 1000, 96), (2, 4, 2, 2, 33, 256),
-              (1, 32, 8, 1, 4096, 128), (2, 8, 8, 128, 128, 64)]
+              (1, 32, 8, 1, 4096, 128), (2, 8, 8, 128, 128, 64), (3, 4, 4, 1, 50, 64), (2, 8, 4, 1, 333, 128), (1, 8, 2, 1, 1000, 128)]
     for dtype in NAMES:
         for batch, heads, kv_heads, queries, keys, dim in shapes:
             for kind in ("", "causal", "bool", "added", "sinks", "causal sinks"):
@@ -241,7 +252,15 @@ def attention():
                 call, out = attention_call(q, k, v, 0.1, "causal" in kind, mask, sinks)
                 call()
                 what = f"attention {dtype} {(batch, heads, kv_heads, queries, keys, dim)} {kind}"
-                expect(what, out, attention_in_double(q, k, v, 0.1, "causal" in kind, mask, sinks), dtype, 2)
+                want = attention_in_double(q, k, v, 0.1, "causal" in kind, mask, sinks)
+                expect(what, out, want, dtype, 2)
+                flag, number = torch.zeros(1, device="cuda", dtype=torch.bool), torch.full((1,), 0.5, device="cuda", dtype=dtype)
+                call, out = attention_call(q, k, v, 0.1, "causal" in kind, mask, sinks, otherwise=(flag, number))
+                call()
+                expect(what + " otherwise", out, torch.full_like(want, 0.5), dtype)
+                flag.fill_(True)
+                call()
+                expect(what + " flag", out, want, dtype, 2)
     sdpa = torch.nn.functional.scaled_dot_product_attention
     for dtype, batch, heads, kv_heads, queries, keys, dim in [
         (torch.bfloat16, 1, 32, 8, 1, 4096, 128), (torch.bfloat16, 1, 32, 8, 1, 32768, 128), (torch.bfloat16, 8, 32, 8, 1, 4096, 128),
@@ -259,6 +278,61 @@ def attention():
         moved = 2 * kv[0][0].nbytes
         report(f"attention {dtype} {(batch, heads, kv_heads, queries, keys, dim)} {[round(t, 1) for t in results]}", results[0], torchs, moved)
         del kv
+
+
+def hidden_keys():
+    """A cache of fixed capacity of which a part is filled: what is hidden is not read, and may be anything."""
+    for dtype in NAMES:
+        for heads, kv_heads, capacity, filled, dim in [(16, 8, 1024, 40, 128), (8, 8, 4096, 3000, 64), (8, 2, 512, 1, 128)]:
+            q = torch.randn(2, heads, 1, dim, device="cuda").to(dtype)
+            k, v = (torch.randn(2, kv_heads, capacity, dim, device="cuda").to(dtype) for _ in "kv")
+            mask = (torch.arange(capacity, device="cuda") < filled).expand(2, heads, 1, capacity)
+            call, out = attention_call(q, k, v, 0.1, mask=mask)
+            call()
+            what = f"attention {dtype} {(heads, kv_heads, capacity, filled, dim)}"
+            expect(what, out, attention_in_double(q, k[:, :, :filled], v[:, :, :filled], 0.1, False, None, None), dtype, 2)
+    q = torch.randn(1, 16, 1, 128, device="cuda").bfloat16()
+    kv = [[torch.randn(1, 8, 1024, 128, device="cuda").bfloat16() for _ in "kv"] for _ in range(4)]
+    for filled in (16, 600, 1024):
+        mask = (torch.arange(1024, device="cuda") < filled).expand(1, 16, 1, 1024)
+        call, _ = attention_call(q, *kv[0], 0.1, mask=mask)
+        report(f"attention of {filled} keys in 1024", time_of(lambda i: call(*kv[i % 4])), None, filled * 8 * 256 * 2)
+
+
+def gemv_call(x, w, gated=None, addend=None):
+    """As cuda_gemv.cpp chooses."""
+    n, k = w.shape
+    chunks, most, split = k * x.itemsize // 16, 4 if gated is not None else 8, 1
+    vectors = lambda: -(-chunks // (32 * split))
+    while split < 8 and vectors() > 1 and (vectors() > most or n * split < 132 * 16):
+        split *= 2
+    kernel = Kernel("gemv", f"gemv<{NAMES[x.dtype]}, {vectors()}, {split}, {str(gated is not None).lower()}>")
+    y = torch.full((n,), float("nan"), device="cuda", dtype=x.dtype)
+    rows = 8 // split
+    return lambda w=w, gated=gated: kernel((-(-n // rows), 1, 1), 256, x, w, gated, addend, y, n, k, 1), y
+
+
+def gemv():
+    for dtype in NAMES:
+        for n, k in [(2, 64), (1000, 1024), (3072, 1024), (1024, 3072), (257, 8192), (17, 24)]:
+            x, c = (torch.randn(size, device="cuda").to(dtype) for size in (k, n))
+            w, other = (torch.randn(n, k, device="cuda").to(dtype) / k**0.5 for _ in "wo")
+            wide = x.double() @ w.double().T
+            for what, gated, addend, want in [
+                ("", None, None, wide),
+                (" and a sum", None, c, wide + c.double()),
+                (" gated", other, None, torch.nn.functional.silu(wide) * (x.double() @ other.double().T)),
+            ]:
+                call, y = gemv_call(x, w, gated, addend)
+                call()
+                expect(f"gemv {dtype} {n}x{k}{what}", y, want, dtype, 4 if gated is not None else 2)
+    for n, k in [(3072, 1024), (1024, 3072), (14336, 4096), (151936, 1024)]:
+        x, ws = torch.randn(k, device="cuda").bfloat16(), [torch.randn(n, k, device="cuda").bfloat16() for _ in range(3)]
+        call, _ = gemv_call(x, ws[0])
+        ours = time_of(lambda i: call(ws[i % 3]))
+        report(f"gemv {n}x{k}", ours, time_of(lambda i: ws[i % 3] @ x), ws[0].nbytes)
+        call, _ = gemv_call(x, ws[0], ws[1])
+        report(f"gated gemv {n}x{k}", time_of(lambda i: call(ws[i % 3], ws[(i + 1) % 3])), None, 2 * ws[0].nbytes)
 
 
 def rope():
@@ -286,6 +360,6 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     bandwidth = copy_bandwidth()
     print(f"{torch.cuda.get_device_name()}, copy {bandwidth / 1e12:.2f} TB/s")
-    for part in sys.argv[1:] or ["norm", "quantized", "attention", "rope"]:
+    for part in sys.argv[1:] or ["norm", "quantized", "attention", "hidden_keys", "gemv", "rope"]:
         globals()[part]()
     print("all right" if not failures else f"{len(failures)} wrong")

@@ -19,6 +19,8 @@ constexpr int kTurn = 16 * kWarps;
 // Blocks that a multiprocessor should have.
 constexpr int kBusy = 2;
 constexpr int64_t kMostBlocks = 65535;
+// Turns of a block up to which one query is left to the kernel without tensor cores.
+constexpr int kMostTurns = 4;
 
 struct Strides3 {
   int64_t batch, head, row;
@@ -66,6 +68,52 @@ bool Attention::fits(const mx::array& q, const mx::array& k, const mx::array& v)
       int64_t{q.shape(0)} * k.shape(1) <= kMostBlocks;
 }
 
+namespace {
+
+// Keys that are split over blocks.
+struct Split {
+  int blocks, keys_of_block;
+
+  // `blocks` are there without splitting; a block has `turn` keys at a time, and two turns at least: joining costs more than one.
+  static Split of(int keys, int turn, int64_t blocks, const mx::Stream& s) {
+    int all_turns = (keys + turn - 1) / turn;
+    int splits = static_cast<int>(std::clamp<int64_t>(kBusy * processors(s) / blocks, 1, std::max(1, all_turns / 2)));
+    int turns = (all_turns + splits - 1) / splits;
+    return {(all_turns + turns - 1) / turns, turns * turn};
+  }
+};
+
+bool is_power_of_two(int n) {
+  return n > 0 && (n & (n - 1)) == 0;
+}
+
+// The kernel for one query, with its blocks; no kernel where it does not fit.
+struct Decode {
+  const Kernel* kernel = nullptr;
+  Split split{};
+
+  Decode(const Attention& attention, const mx::array& q, const mx::array& k, int mask_bytes, const mx::Stream& s) {
+    int group = q.shape(1) / k.shape(1), dim = q.shape(3), item = static_cast<int>(q.itemsize());
+    int lanes = dim * item / 16;
+    if (q.shape(2) != 1 || (group != 1 && group != 2 && group != 4) || !is_power_of_two(lanes) || lanes > 32 || mask_bytes > 1) {
+      return;
+    }
+    constexpr int kLoads = 4;
+    int turn = kWarps * kLoads * 32 / lanes;
+    auto of_keys = Split::of(k.shape(2), turn, int64_t{q.shape(0)} * k.shape(1), s);
+    // Where a block has many, tensor cores are faster.
+    if (of_keys.keys_of_block > kMostTurns * turn) {
+      return;
+    }
+    auto name = std::string("decode_attention<") + type_name(q.dtype()) + ", " + std::to_string(dim) + ", " + std::to_string(group) +
+        (attention.has_mask ? ", true>" : ", false>");
+    kernel = find("decode_attention", name, s);
+    split = of_keys;
+  }
+};
+
+} // namespace
+
 bool Attention::run(
     const Arrays& inputs,
     mx::array& out,
@@ -84,7 +132,8 @@ bool Attention::run(
   int mask_bytes = mask ? static_cast<int>(mask->itemsize()) : 0;
   auto name = "attention<" + type + ", " + std::to_string(dim) + ", " + std::to_string(kWarps) + (is_causal ? ", true, " : ", false, ") +
       std::to_string(mask_bytes) + ">";
-  auto* kernel = find("attention", name, s);
+  Decode decode(*this, inputs[0], inputs[1], mask_bytes, s);
+  auto* kernel = decode.kernel ? decode.kernel : find("attention", name, s);
   auto* join = find("attention", "join<" + type + ", " + std::to_string(dim) + (mask_bytes > 1 ? ", true>" : ", false>"), s);
   if (!kernel || !join) {
     return false;
@@ -93,11 +142,8 @@ bool Attention::run(
   int batch = q.shape(0), heads = q.shape(1), queries = q.shape(2), kv_heads = k.shape(1), keys = k.shape(2);
   int chunks = (heads / kv_heads * queries + kRows - 1) / kRows;
   int64_t blocks = int64_t{chunks} * batch * kv_heads;
-  int all_turns = (keys + kTurn - 1) / kTurn;
-  // A block has two turns at least: joining costs more than one.
-  int splits = static_cast<int>(std::clamp<int64_t>(kBusy * processors(s) / blocks, 1, std::max(1, all_turns / 2)));
-  int turns = (all_turns + splits - 1) / splits;
-  splits = (all_turns + turns - 1) / turns;
+  auto split = decode.kernel ? decode.split : Split::of(keys, kTurn, blocks, s);
+  int splits = split.blocks;
 
   allocate(out, s);
   std::optional<mx::array> partial;
@@ -118,7 +164,7 @@ bool Attention::run(
       .value(Strides3(k))
       .value(Strides3(v))
       .value(mask ? Strides4{mask->strides(0), mask->strides(1), mask->strides(2), mask->strides(3)} : Strides4{})
-      .value(Sizes{heads, kv_heads, queries, keys, turns * kTurn, scale * log2e})
+      .value(Sizes{heads, kv_heads, queries, keys, split.keys_of_block, scale * log2e})
       .run({static_cast<unsigned>(splits), static_cast<unsigned>(chunks), static_cast<unsigned>(batch * kv_heads)}, 32 * kWarps);
   if (partial) {
     Launch parts(*join, s);

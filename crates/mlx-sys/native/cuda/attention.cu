@@ -470,10 +470,10 @@ __global__ void __launch_bounds__(256) join(
   highest = Maximum::apply(highest, sink);
   float zero = highest == -infinity ? 0.0f : highest;
   float sum = 0, acc[reads] = {};
-#pragma unroll 4
+#pragma unroll 2
   for (int block = warp; block < blocks; block += warps) {
     const float* part = mine + block * (dim + 2);
-    float weight = exp2f(part[dim] - zero);
+    float weight = exp2_of(part[dim] - zero);
     sum += part[dim + 1] * weight;
 #pragma unroll
     for (int i = 0; i < reads; i++) {
@@ -490,7 +490,7 @@ __global__ void __launch_bounds__(256) join(
   }
   __syncthreads();
   if (threadIdx.x < dim) {
-    float value = 0, total = sinks ? exp2f(sink - zero) : 0.0f;
+    float value = 0, total = sinks ? exp2_of(sink - zero) : 0.0f;
 #pragma unroll
     for (int w = 0; w < warps; w++) {
       value += sums[w][threadIdx.x];

@@ -104,6 +104,13 @@ __device__ __forceinline__ void store(T* to, const Vector<T, n>& value) {
   *reinterpret_cast<Vector<T, n>*>(to) = value;
 }
 
+// A power of 2 in one instruction: within 2 units in the last place, and 0 below the normal numbers.
+__device__ __forceinline__ float exp2_of(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // Where in a cache `[batch, heads, positions, inner]` the elements of one position go. The position is in memory of the device;
 // one beyond `most` is moved to it.
 struct Place {
