@@ -65,6 +65,12 @@ pub mod trace {
 }
 pub mod transforms;
 pub mod tree;
+/// The functions of trees under Python's name of their module, `mlx.utils`.
+pub mod utils {
+    pub use crate::tree::{
+        tree_flatten, tree_map, tree_map_with_path, tree_merge, tree_reduce, tree_unflatten,
+    };
+}
 mod validate;
 mod workaround;
 mod worker;
@@ -72,6 +78,8 @@ mod worker;
 /// Called once, before the first call into the native library. Here, because `ffi` is below everything that it sets up.
 pub(crate) const SET_UP: fn(&'static mlx_sys::Api) = init::set_up;
 
+#[doc(hidden)]
+pub use array::{Keyword, remember};
 pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
 pub use bind::{bind, bind_all};
 #[doc(hidden)]

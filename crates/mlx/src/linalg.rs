@@ -5,6 +5,7 @@
 //! an element that is not finite, is an error of [`eval`](crate::eval()): LAPACK may end the process on NaN, and leaves
 //! garbage where a Cholesky factor does not exist.
 
+use crate::array::{Keyword, remember};
 use crate::op::{Op, OpString, Triangle};
 use crate::{Array, Error, Reduction, Result, bind, bind_all};
 
@@ -78,8 +79,18 @@ pub fn norm_with(
     order: impl Into<Order>,
     over: impl Into<Reduction>,
 ) -> Array {
-    let a = a.as_ref();
-    let (order, Reduction { axes, keepdims }) = (order.into(), over.into());
+    let (a, order, over) = (a.as_ref().clone(), order.into(), over.into());
+    let result = norm_over(&a, order, over.clone());
+    remember(result, move |keyword| match keyword {
+        Keyword::Ord(order) => Some(norm_with(a, order, over)),
+        Keyword::Axes(axes) => Some(norm_with(a, order, Reduction { axes, ..over })),
+        _ => None,
+    })
+}
+
+#[track_caller]
+fn norm_over(a: &Array, order: Order, over: Reduction) -> Array {
+    let Reduction { axes, keepdims } = over;
     let all = axes == crate::Axes::All;
     let axes = a.axes_list(axes);
     let op = match order {
@@ -132,7 +143,12 @@ pub fn cholesky(a: &Array) -> Array {
 /// Returns the factor as [`cholesky`] does, the upper triangular one with `upper`.
 #[track_caller]
 pub fn cholesky_with(a: &Array, upper: bool) -> Array {
-    bind(Op::Cholesky { upper }, &[a])
+    let result = bind(Op::Cholesky { upper }, &[a]);
+    let a = a.clone();
+    remember(result, move |keyword| match keyword {
+        Keyword::Upper(upper) => Some(cholesky_with(&a, upper)),
+        _ => None,
+    })
 }
 
 /// Returns the inverse of the matrix whose [`cholesky`] factor this is.
@@ -296,7 +312,12 @@ pub fn solve_triangular(a: &Array, b: &Array) -> Array {
 /// Returns the solution as [`solve_triangular`] does, of an upper triangular matrix with `upper`.
 #[track_caller]
 pub fn solve_triangular_with(a: &Array, b: &Array, upper: bool) -> Array {
-    bind(Op::SolveTriangular { upper }, &[a, b])
+    let result = bind(Op::SolveTriangular { upper }, &[a, b]);
+    let (a, b) = (a.clone(), b.clone());
+    remember(result, move |keyword| match keyword {
+        Keyword::Upper(upper) => Some(solve_triangular_with(&a, &b, upper)),
+        _ => None,
+    })
 }
 
 /// Returns `(u, s, vt)` with `(u * s) @ vt == a` for the first columns of `u`: singular values in descending order.

@@ -563,11 +563,11 @@ fn numbers_are_arrays_and_names_are_pythons() -> Result<()> {
         mlx::default_stream(mlx::Device::cpu())?.device(),
         mlx::Device::Cpu
     );
-    let packed = mlx::quantize(mlx::ones([32, 64]), mlx::Quantization::default())?;
-    let product = mlx::quantized_matmul(mlx::ones([1, 64]), &packed, true);
+    let packed = mlx::ones([32, 64]).quantize(mlx::Quantization::default())?;
+    let product = mlx::ones([1, 64]).quantized_matmul(&packed, true);
     assert_eq!(
         product.to_vec::<f32>()?,
-        mlx::dequantize(&packed, None).sum(1).to_vec::<f32>()?
+        packed.dequantize(None).sum(1).to_vec::<f32>()?
     );
     Ok(())
 }

@@ -196,7 +196,7 @@ fn parameters_are_listed_and_counted() -> Result<()> {
     );
     mlx_nn::quantize(&mut model, (32, 8), |name| name == "layers.0")?;
     assert_eq!(model.num_trainable_parameters(), 3);
-    assert!(QuantizedLinear::from_linear(&Linear::new(64, 2), (64, 4)).is_ok());
+    assert!(QuantizedLinear::from_linear_with(&Linear::new(64, 2), (64, 4)).is_ok());
     let _ = optim::RMSprop::new(0.1).init(&model);
     Ok(())
 }

@@ -30,7 +30,9 @@ pub fn record_on<T>(recorder: &Rc<dyn Recorder>, function: impl FnOnce() -> T) -
     let _restore = Restore(with_local(&OPEN, |open| {
         open[..open.len().saturating_sub(1)].to_vec()
     }));
-    function()
+    let output = function();
+    super::forget();
+    output
 }
 
 /// Runs `work` with nothing recorded, as if no function were being traced.

@@ -18,6 +18,7 @@ mod short_time;
 
 pub use short_time::{StftOptions, istft, stft};
 
+use crate::array::{Keyword, remember};
 use crate::op::{FftNorm, Op};
 use crate::{Array, Axes, Integer, Result, Shape, bind};
 
@@ -355,6 +356,22 @@ fn one(a: &Array, options: FftOptions, to_real: bool, op: Make) -> Array {
     several(a, options, to_real, op)
 }
 
+impl FftnOptions {
+    fn with(self, keyword: Keyword) -> Option<Self> {
+        match keyword {
+            Keyword::Sizes(shape) => Some(Self {
+                shape: Some(shape),
+                ..self
+            }),
+            Keyword::Axes(axes) => Some(Self {
+                axes: Some(axes),
+                ..self
+            }),
+            _ => None,
+        }
+    }
+}
+
 fn two(options: FftnOptions) -> FftnOptions {
     FftnOptions {
         axes: Some(options.axes.unwrap_or_else(|| [-2, -1].into())),
@@ -364,7 +381,7 @@ fn two(options: FftnOptions) -> FftnOptions {
 
 #[track_caller]
 fn several(a: &Array, options: FftnOptions, to_real: bool, op: Make) -> Array {
-    let FftnOptions { shape, axes, norm } = options;
+    let FftnOptions { shape, axes, norm } = options.clone();
     let axes = match (axes, &shape) {
         (Some(axes), _) => a.axes_list(axes),
         (None, Some(Shape(sizes))) => (1..=sizes.len()).rev().map(from_end).collect(),
@@ -374,7 +391,11 @@ fn several(a: &Array, options: FftnOptions, to_real: bool, op: Make) -> Array {
         Some(Shape(sizes)) => Ok(sizes),
         None => default_sizes(a, &axes, to_real),
     };
-    Array::from_result(sizes.map(|sizes| bind(op(sizes, axes, norm), &[a])))
+    let result = Array::from_result(sizes.map(|sizes| bind(op(sizes, axes, norm), &[a])));
+    let a = a.clone();
+    remember(result, move |keyword| {
+        Some(several(&a, options.with(keyword)?, to_real, op))
+    })
 }
 
 fn from_end(distance: usize) -> i32 {

@@ -286,20 +286,22 @@ pub trait Module: Tree + Sized + 'static {
         wanted.map(|(name, array)| (name, map(&array))).collect()
     }
 
-    /// Describes all modules, the whole first, each before those in it.
-    fn named_modules(&self) -> Vec<ModuleInfo> {
-        info::modules(self)
+    /// Describes all modules with their paths, the whole first, each before those in it:
+    /// `for (name, module) in model.named_modules()`.
+    fn named_modules(&self) -> Vec<(String, ModuleInfo)> {
+        let modules = info::modules(self).into_iter();
+        modules.map(|module| (module.name.clone(), module)).collect()
     }
 
     /// Describes the modules that the whole holds directly.
     fn children(&self) -> Vec<ModuleInfo> {
-        let modules = self.named_modules().into_iter();
+        let modules = info::modules(self).into_iter();
         modules.filter(|module| module.parent == Some(0)).collect()
     }
 
     /// Describes the modules that hold no others.
     fn leaf_modules(&self) -> Vec<ModuleInfo> {
-        let modules = self.named_modules().into_iter();
+        let modules = info::modules(self).into_iter();
         modules.filter(|module| module.n_children == 0).collect()
     }
 
