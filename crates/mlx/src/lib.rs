@@ -78,9 +78,9 @@ mod worker;
 /// Called once, before the first call into the native library. Here, because `ffi` is below everything that it sets up.
 pub(crate) const SET_UP: fn(&'static mlx_sys::Api) = init::set_up;
 
+pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
 #[doc(hidden)]
 pub use array::{Keyword, remember};
-pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
 pub use bind::{bind, bind_all};
 #[doc(hidden)]
 pub use compiled::compile;

@@ -128,7 +128,9 @@ pub use recurrent::{GRU, LSTM, RNN};
 pub use sequential::{
     AnyLayer, ArrayFunction, Identity, IntoLayer, IntoLayers, ModuleLayer, Sequential,
 };
-pub use training::{Gradients, LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad};
+pub use training::{
+    Gradients, LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad,
+};
 pub use transformer::{
     Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
     TransformerEncoderLayer,

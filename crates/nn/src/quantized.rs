@@ -128,10 +128,7 @@ impl QuantizedLinear {
     /// # Errors
     /// When MLX does not have this quantization, or `input_dims` is not a multiple of the group size.
     #[track_caller]
-    pub fn from_linear_with(
-        layer: &Linear,
-        quantization: impl Into<Quantization>,
-    ) -> Result<Self> {
+    pub fn from_linear_with(layer: &Linear, quantization: impl Into<Quantization>) -> Result<Self> {
         let weights = layer.weight.quantize(quantization.into())?;
         Ok(Self::from_weights(weights, layer.bias.clone()))
     }
@@ -228,11 +225,7 @@ impl QuantizedEmbedding {
     ///
     /// What cannot be packed gives weights that carry the error.
     #[track_caller]
-    pub fn from_embedding(
-        table: &Embedding,
-        group_size: impl Integer,
-        bits: impl Integer,
-    ) -> Self {
+    pub fn from_embedding(table: &Embedding, group_size: impl Integer, bits: impl Integer) -> Self {
         let quantization = Quantization::from((group_size.to_i32(), bits.to_i32()));
         Self::from_weights(packed(&table.weight, quantization))
     }

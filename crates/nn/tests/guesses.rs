@@ -333,3 +333,177 @@ fn options_are_given_as_in_python() -> Result<()> {
     assert_eq!(chosen.to_vec::<f32>()?, [0.0, 0.0, 6.0, 8.0]);
     Ok(())
 }
+
+#[test]
+fn options_of_losses_follow_the_call() -> mlx::Result<()> {
+    use mlx_nn::losses;
+    let close = |got: Array, want: &[f32]| {
+        let got = got.to_vec::<f32>().expect("computed");
+        assert_eq!(got.len(), want.len(), "{got:?}");
+        assert!(
+            got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-5),
+            "{got:?}"
+        );
+    };
+    let logits = array!([[0.1, 2.0, -1.0], [1.0, 0.0, 0.5]]);
+    let targets = array!([1, 0]);
+    let plain = || losses::cross_entropy(&logits, &targets);
+    close(plain().label_smoothing(0.1), &[0.345_117_75, 0.730_269_7]);
+    close(
+        plain().label_smoothing(0.1).reduction("mean"),
+        &[0.537_693_74],
+    );
+    close(
+        plain()
+            .weights(array!([1.0, 3.0]))
+            .reduction(losses::Reduction::Sum),
+        &[2.222_593_3],
+    );
+    let (x, y) = (array!([1.0, 2.0, 4.0]), array!([0.0, 0.0, 1.0]));
+    close(losses::mse_loss(&x, &y).reduction("none"), &[1.0, 4.0, 9.0]);
+    close(losses::mse_loss(&x, &y).reduction("sum"), &[14.0]);
+    let (a, b) = (
+        array!([[3.0, 4.0], [6.0, 8.0]]),
+        array!([[1.0, 0.0], [0.0, 1.0]]),
+    );
+    close(
+        losses::cosine_similarity_loss(&a, &b).axis(0),
+        &[0.447_213_6, 0.894_427_2],
+    );
+    let smoothed = |logits: &Array| {
+        losses::cross_entropy(logits, &targets)
+            .label_smoothing(0.1)
+            .reduction("mean")
+    };
+    let options = losses::CrossEntropyOptions {
+        label_smoothing: 0.1,
+        ..losses::Reduction::Mean.into()
+    };
+    let with = |logits: &Array| losses::cross_entropy_with(logits, &targets, options.clone());
+    let (got, want) = (mlx::grad(smoothed)(&logits)?, mlx::grad(with)(&logits)?);
+    assert!(got.array_equal(&want).item::<bool>()?);
+    let text = losses::mse_loss(&x, &y)
+        .reduction("batchmean")
+        .eval()
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("reduction: wanted"), "{text}");
+    Ok(())
+}
+
+#[derive(mlx_nn::Module)]
+struct Printed {
+    norm: mlx_nn::BatchNorm,
+    head: Linear,
+}
+
+#[derive(mlx_nn::Module)]
+#[module(no_display)]
+struct Own {
+    head: Linear,
+}
+
+impl std::fmt::Display for Own {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "own {}", self.head.weight.ndim().unwrap_or(0))
+    }
+}
+
+#[test]
+fn models_print_list_their_modules_and_show_statistics() -> mlx::Result<()> {
+    let model = Printed {
+        norm: mlx_nn::BatchNorm::new(3),
+        head: Linear::new(3, 2),
+    };
+    assert!(
+        model.to_string().contains("weight float32[2, 3]"),
+        "{model}"
+    );
+    assert_eq!(
+        Own {
+            head: Linear::new(1, 1)
+        }
+        .to_string(),
+        "own 2"
+    );
+    let counts: Vec<(String, usize)> = model
+        .named_modules()
+        .into_iter()
+        .map(|(name, module)| (name, module.num_parameters()))
+        .collect();
+    assert!(counts.contains(&("head".to_owned(), 8)), "{counts:?}");
+    assert!(
+        model
+            .named_modules()
+            .iter()
+            .all(|(_, module)| module.training())
+    );
+    let _ = model
+        .norm
+        .forward(&array!([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]]));
+    assert_eq!(model.norm.running_mean.size()?, 3);
+    assert!((model.norm.running_mean.index(0).item::<f32>()? - 0.2).abs() < 1e-6);
+    assert!(
+        model.norm.running_var.to_string().contains("array"),
+        "{}",
+        model.norm.running_var
+    );
+    let without = mlx_nn::BatchNorm::new(3).track_running_stats(false);
+    let text = without
+        .running_mean
+        .to_vec::<f32>()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("BatchNorm: wanted a running statistic"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
+fn optimizers_are_made_evaluated_and_loaded_by_value_and_by_reference() -> mlx::Result<()> {
+    use mlx_nn::{QuantizedEmbedding, QuantizedLinear, Upsample, optimizers as optim};
+    let mut model = Linear::new(2, 1);
+    let loss = |model: &Linear, x: &Array| model.forward(x).square().mean(());
+    let mut adam = optim::Adam::new(1e-2);
+    let state = adam.init(model.trainable_parameters());
+    assert_eq!(state.len(), adam.init(&model).len());
+    let (_, gradients) = mlx_nn::value_and_grad(&model, loss)(&model, &array!([[1.0, 2.0]]))?;
+    let (by_reference, norm) = optim::clip_grad_norm(&gradients, 0.1);
+    let (by_value, _) = optim::clip_grad_norm(gradients, 0.1);
+    assert!(
+        by_value["weight"]
+            .array_equal(&by_reference["weight"])
+            .item::<bool>()?
+    );
+    adam.update(&mut model, &by_value)?;
+    mlx::eval((&model, &adam, &norm))?;
+    let mut again = optim::Adam::new(1e-2);
+    again.load_state(adam.state())?;
+    assert_eq!(again.step().item::<u64>()?, 1);
+    let packed = QuantizedLinear::from_linear(&Linear::new(64, 2), 64, 4);
+    assert_eq!(packed.forward(&mlx::ones([1, 64])).shape()?, [1, 2]);
+    assert!(
+        QuantizedLinear::from_linear(&Linear::new(60, 2), 64, 4)
+            .weight
+            .error()
+            .is_some()
+    );
+    let table = QuantizedEmbedding::from_embedding(&mlx_nn::Embedding::new(4, 64), 64, 4);
+    assert_eq!(table.forward(&array!([1, 2])).shape()?, [2, 64]);
+    let x = array!([1.0, 2.0]).reshape([1, 2, 1]);
+    let doubled = Upsample::new(2).mode("nearest").forward(&x);
+    assert_eq!(doubled.to_vec::<f32>()?, [1.0, 1.0, 2.0, 2.0]);
+    let text = Upsample::new(2)
+        .mode("bilinear")
+        .forward(&x)
+        .eval()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("mode must be nearest, linear or cubic"),
+        "{text}"
+    );
+    Ok(())
+}

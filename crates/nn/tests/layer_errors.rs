@@ -48,7 +48,8 @@ fn apply(name: &str, x: &Array) -> Array {
         "Embedding" => plain(10).forward(x),
         "Embedding as linear" => plain(10).as_linear(x),
         "QuantizedLinear" => {
-            let layer = QuantizedLinear::from_linear_with(&linear(true, Dtype::Float32), quantization());
+            let layer =
+                QuantizedLinear::from_linear_with(&linear(true, Dtype::Float32), quantization());
             layer.unwrap().forward(x)
         }
         "QuantizedEmbedding" => packed(&plain(10)).unwrap().forward(x),

@@ -82,7 +82,10 @@ fn layer(name: &str, args: &Value) -> Result<Layer> {
         "QuantizedLinear" => {
             let mut linear = Linear::new(64, 3);
             with_numbers(&mut linear, Dtype::Float32)?;
-            Layer::Packed(QuantizedLinear::from_linear_with(&linear, quantization(args))?)
+            Layer::Packed(QuantizedLinear::from_linear_with(
+                &linear,
+                quantization(args),
+            )?)
         }
         _ => panic!("{name} is not known"),
     })

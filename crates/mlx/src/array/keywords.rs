@@ -85,10 +85,7 @@ thread_local! {
 
 /// Returns `result`, for which `again` gives the result with another argument.
 #[must_use]
-pub fn remember(
-    result: Array,
-    again: impl FnOnce(Keyword) -> Option<Array> + 'static,
-) -> Array {
+pub fn remember(result: Array, again: impl FnOnce(Keyword) -> Option<Array> + 'static) -> Array {
     let call = result.any_handle().map(|handle| LastCall {
         result: Rc::downgrade(handle),
         again: Box::new(again),
@@ -129,8 +126,7 @@ impl Array {
             }) => Array::failed(error.as_ref().clone().at(at)),
             Some(array) => array,
             None => {
-                let message =
-                    "wanted the result of a function that takes it, right after the call";
+                let message = "wanted the result of a function that takes it, right after the call";
                 Array::failed(Error::op(name, message))
             }
         }

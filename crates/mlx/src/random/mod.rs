@@ -170,9 +170,20 @@ pub fn normal_with(shape: impl Into<Shape>, options: impl Into<NormalOptions>) -
     drawn(options.key.clone(), draw, move |keyword, key| {
         let key = Some(key.clone());
         match keyword {
-            Keyword::Loc(loc) => Some(normal_with(shape, NormalOptions { loc, key, ..options })),
+            Keyword::Loc(loc) => Some(normal_with(
+                shape,
+                NormalOptions {
+                    loc,
+                    key,
+                    ..options
+                },
+            )),
             Keyword::Scale(scale) => {
-                let options = NormalOptions { scale, key, ..options };
+                let options = NormalOptions {
+                    scale,
+                    key,
+                    ..options
+                };
                 Some(normal_with(shape, options))
             }
             _ => None,
@@ -231,11 +242,22 @@ pub fn laplace_with(shape: impl Into<Shape>, options: impl Into<LaplaceOptions>)
         match keyword {
             Keyword::Loc(loc) => {
                 let loc = single(&loc)?;
-                Some(laplace_with(shape, LaplaceOptions { loc, key, ..options }))
+                Some(laplace_with(
+                    shape,
+                    LaplaceOptions {
+                        loc,
+                        key,
+                        ..options
+                    },
+                ))
             }
             Keyword::Scale(scale) => {
                 let scale = single(&scale)?;
-                let options = LaplaceOptions { scale, key, ..options };
+                let options = LaplaceOptions {
+                    scale,
+                    key,
+                    ..options
+                };
                 Some(laplace_with(shape, options))
             }
             _ => None,

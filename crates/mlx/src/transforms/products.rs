@@ -2,9 +2,9 @@
 
 use std::panic::Location;
 
-use super::primals::{Cotangents, Primals};
 use super::Transform;
 use super::call::{split, transformed};
+use super::primals::{Cotangents, Primals};
 use crate::tree::{Arguments, Function};
 use crate::{Array, Result, tree};
 

@@ -69,17 +69,16 @@ pub fn cross_entropy_with(
 ) -> Array {
     let options = options.into();
     let loss = cross_entropy_of(logits, targets, options.clone());
-    with_keywords(loss, [logits, targets], options, |[logits, targets], options| {
-        cross_entropy_with(logits, targets, options)
-    })
+    with_keywords(
+        loss,
+        [logits, targets],
+        options,
+        |[logits, targets], options| cross_entropy_with(logits, targets, options),
+    )
 }
 
 #[track_caller]
-fn cross_entropy_of(
-    logits: &Array,
-    targets: &Array,
-    options: CrossEntropyOptions,
-) -> Array {
+fn cross_entropy_of(logits: &Array, targets: &Array, options: CrossEntropyOptions) -> Array {
     let CrossEntropyOptions {
         weights,
         axis,
@@ -173,9 +172,12 @@ pub fn binary_cross_entropy_with(
 ) -> Array {
     let options = options.into();
     let loss = binary_cross_entropy_of(inputs, targets, options.clone());
-    with_keywords(loss, [inputs, targets], options, |[inputs, targets], options| {
-        binary_cross_entropy_with(inputs, targets, options)
-    })
+    with_keywords(
+        loss,
+        [inputs, targets],
+        options,
+        |[inputs, targets], options| binary_cross_entropy_with(inputs, targets, options),
+    )
 }
 
 #[track_caller]
@@ -235,17 +237,16 @@ pub fn nll_loss_with(
 ) -> Array {
     let options = options.into();
     let loss = nll_loss_of(inputs, targets, options);
-    with_keywords(loss, [inputs, targets], options, |[inputs, targets], options| {
-        nll_loss_with(inputs, targets, options)
-    })
+    with_keywords(
+        loss,
+        [inputs, targets],
+        options,
+        |[inputs, targets], options| nll_loss_with(inputs, targets, options),
+    )
 }
 
 #[track_caller]
-fn nll_loss_of(
-    inputs: &Array,
-    targets: &Array,
-    options: LogProbabilityOptions,
-) -> Array {
+fn nll_loss_of(inputs: &Array, targets: &Array, options: LogProbabilityOptions) -> Array {
     let LogProbabilityOptions { axis, reduction } = options;
     let loss = reduced(-taken(inputs, targets, axis), reduction);
     in_layer("nll_loss", loss, [inputs, targets], || None)
@@ -266,17 +267,16 @@ pub fn kl_div_loss_with(
 ) -> Array {
     let options = options.into();
     let loss = kl_div_loss_of(inputs, targets, options);
-    with_keywords(loss, [inputs, targets], options, |[inputs, targets], options| {
-        kl_div_loss_with(inputs, targets, options)
-    })
+    with_keywords(
+        loss,
+        [inputs, targets],
+        options,
+        |[inputs, targets], options| kl_div_loss_with(inputs, targets, options),
+    )
 }
 
 #[track_caller]
-fn kl_div_loss_of(
-    inputs: &Array,
-    targets: &Array,
-    options: LogProbabilityOptions,
-) -> Array {
+fn kl_div_loss_of(inputs: &Array, targets: &Array, options: LogProbabilityOptions) -> Array {
     let LogProbabilityOptions { axis, reduction } = options;
     let loss = (targets.exp() * (targets - inputs)).sum(axis);
     let loss = reduced(loss, reduction);

@@ -16,9 +16,12 @@ pub fn hinge_loss(inputs: &Array, targets: &Array) -> Array {
 #[track_caller]
 pub fn hinge_loss_with(inputs: &Array, targets: &Array, reduction: Reduction) -> Array {
     let loss = hinge_loss_of(inputs, targets, reduction);
-    with_keywords(loss, [inputs, targets], reduction, |[inputs, targets], reduction| {
-        hinge_loss_with(inputs, targets, reduction)
-    })
+    with_keywords(
+        loss,
+        [inputs, targets],
+        reduction,
+        |[inputs, targets], reduction| hinge_loss_with(inputs, targets, reduction),
+    )
 }
 
 #[track_caller]
@@ -70,9 +73,14 @@ pub fn margin_ranking_loss_with(
 ) -> Array {
     let options = options.into();
     let loss = margin_ranking_loss_of(inputs1, inputs2, targets, options);
-    with_keywords(loss, [inputs1, inputs2, targets], options, |[inputs1, inputs2, targets], options| {
-        margin_ranking_loss_with(inputs1, inputs2, targets, options)
-    })
+    with_keywords(
+        loss,
+        [inputs1, inputs2, targets],
+        options,
+        |[inputs1, inputs2, targets], options| {
+            margin_ranking_loss_with(inputs1, inputs2, targets, options)
+        },
+    )
 }
 
 #[track_caller]
@@ -214,9 +222,14 @@ pub fn triplet_loss_with(
 ) -> Array {
     let options = options.into();
     let loss = triplet_loss_of(anchors, positives, negatives, options);
-    with_keywords(loss, [anchors, positives, negatives], options, |[anchors, positives, negatives], options| {
-        triplet_loss_with(anchors, positives, negatives, options)
-    })
+    with_keywords(
+        loss,
+        [anchors, positives, negatives],
+        options,
+        |[anchors, positives, negatives], options| {
+            triplet_loss_with(anchors, positives, negatives, options)
+        },
+    )
 }
 
 #[track_caller]

@@ -28,9 +28,12 @@ pub fn l1_loss(predictions: &Array, targets: &Array) -> Array {
 #[track_caller]
 pub fn l1_loss_with(predictions: &Array, targets: &Array, reduction: Reduction) -> Array {
     let loss = l1_loss_of(predictions, targets, reduction);
-    with_keywords(loss, [predictions, targets], reduction, |[predictions, targets], reduction| {
-        l1_loss_with(predictions, targets, reduction)
-    })
+    with_keywords(
+        loss,
+        [predictions, targets],
+        reduction,
+        |[predictions, targets], reduction| l1_loss_with(predictions, targets, reduction),
+    )
 }
 
 #[track_caller]
@@ -60,9 +63,12 @@ pub fn mse_loss(predictions: &Array, targets: &Array) -> Array {
 #[track_caller]
 pub fn mse_loss_with(predictions: &Array, targets: &Array, reduction: Reduction) -> Array {
     let loss = mse_loss_of(predictions, targets, reduction);
-    with_keywords(loss, [predictions, targets], reduction, |[predictions, targets], reduction| {
-        mse_loss_with(predictions, targets, reduction)
-    })
+    with_keywords(
+        loss,
+        [predictions, targets],
+        reduction,
+        |[predictions, targets], reduction| mse_loss_with(predictions, targets, reduction),
+    )
 }
 
 #[track_caller]
@@ -108,17 +114,16 @@ pub fn smooth_l1_loss_with(
 ) -> Array {
     let options = options.into();
     let loss = smooth_l1_loss_of(predictions, targets, options);
-    with_keywords(loss, [predictions, targets], options, |[predictions, targets], options| {
-        smooth_l1_loss_with(predictions, targets, options)
-    })
+    with_keywords(
+        loss,
+        [predictions, targets],
+        options,
+        |[predictions, targets], options| smooth_l1_loss_with(predictions, targets, options),
+    )
 }
 
 #[track_caller]
-fn smooth_l1_loss_of(
-    predictions: &Array,
-    targets: &Array,
-    options: SmoothL1LossOptions,
-) -> Array {
+fn smooth_l1_loss_of(predictions: &Array, targets: &Array, options: SmoothL1LossOptions) -> Array {
     let SmoothL1LossOptions { beta, reduction } = options;
     if let Err(error) = same_shapes("smooth_l1_loss", [predictions, targets]) {
         return Array::failed(error);
@@ -168,17 +173,16 @@ pub fn huber_loss_with(
 ) -> Array {
     let options = options.into();
     let loss = huber_loss_of(inputs, targets, options);
-    with_keywords(loss, [inputs, targets], options, |[inputs, targets], options| {
-        huber_loss_with(inputs, targets, options)
-    })
+    with_keywords(
+        loss,
+        [inputs, targets],
+        options,
+        |[inputs, targets], options| huber_loss_with(inputs, targets, options),
+    )
 }
 
 #[track_caller]
-fn huber_loss_of(
-    inputs: &Array,
-    targets: &Array,
-    options: HuberLossOptions,
-) -> Array {
+fn huber_loss_of(inputs: &Array, targets: &Array, options: HuberLossOptions) -> Array {
     let HuberLossOptions { delta, reduction } = options;
     let distance = (inputs - targets).abs();
     let near = 0.5 * distance.square();
@@ -197,9 +201,12 @@ pub fn log_cosh_loss(inputs: &Array, targets: &Array) -> Array {
 #[track_caller]
 pub fn log_cosh_loss_with(inputs: &Array, targets: &Array, reduction: Reduction) -> Array {
     let loss = log_cosh_loss_of(inputs, targets, reduction);
-    with_keywords(loss, [inputs, targets], reduction, |[inputs, targets], reduction| {
-        log_cosh_loss_with(inputs, targets, reduction)
-    })
+    with_keywords(
+        loss,
+        [inputs, targets],
+        reduction,
+        |[inputs, targets], reduction| log_cosh_loss_with(inputs, targets, reduction),
+    )
 }
 
 #[track_caller]
@@ -249,9 +256,12 @@ pub fn gaussian_nll_loss_with(
 ) -> Array {
     let options = options.into();
     let loss = gaussian_nll_loss_of(inputs, targets, vars, options);
-    with_keywords(loss, [inputs, targets, vars], options, |[inputs, targets, vars], options| {
-        gaussian_nll_loss_with(inputs, targets, vars, options)
-    })
+    with_keywords(
+        loss,
+        [inputs, targets, vars],
+        options,
+        |[inputs, targets, vars], options| gaussian_nll_loss_with(inputs, targets, vars, options),
+    )
 }
 
 #[track_caller]

@@ -290,7 +290,9 @@ pub trait Module: Tree + Sized + 'static {
     /// `for (name, module) in model.named_modules()`.
     fn named_modules(&self) -> Vec<(String, ModuleInfo)> {
         let modules = info::modules(self).into_iter();
-        modules.map(|module| (module.name.clone(), module)).collect()
+        modules
+            .map(|module| (module.name.clone(), module))
+            .collect()
     }
 
     /// Describes the modules that the whole holds directly.
