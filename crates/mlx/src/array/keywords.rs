@@ -28,8 +28,8 @@ use std::rc::{Rc, Weak};
 
 use super::{Array, State};
 use crate::ffi::Handle;
-use crate::linalg::Order;
 use crate::local::with_local;
+use crate::op::Order;
 use crate::{Axes, Error, Integer, Operand, Shape};
 
 /// An argument that is given by name.
