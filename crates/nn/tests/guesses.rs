@@ -482,6 +482,11 @@ fn optimizers_are_made_evaluated_and_loaded_by_value_and_by_reference() -> mlx::
     let mut again = optim::Adam::new(1e-2);
     again.load_state(adam.state())?;
     assert_eq!(again.step().item::<u64>()?, 1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("weight.safetensors");
+    mlx::save_safetensors(&path, [("weight", &mlx::ones([1, 2]))])?;
+    assert!(model.load_weights_with(&path, true).is_err());
+    assert_eq!(model.load_weights_with(&path, false)?.missing, ["bias"]);
     let packed = QuantizedLinear::from_linear(&Linear::new(64, 2), 64, 4);
     assert_eq!(packed.forward(&mlx::ones([1, 64])).shape()?, [1, 2]);
     assert!(

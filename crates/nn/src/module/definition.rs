@@ -162,6 +162,16 @@ pub trait Module: Tree + Sized + 'static {
         weights::load(self, path.as_ref(), false)
     }
 
+    /// Loads weights with Python's `strict`: true for [`load_weights`](Self::load_weights), false for
+    /// [`load_weights_partial`](Self::load_weights_partial).
+    ///
+    /// # Errors
+    /// As for the one of both.
+    #[track_caller]
+    fn load_weights_with(&mut self, path: impl AsRef<Path>, strict: bool) -> Result<LoadReport> {
+        weights::load(self, path.as_ref(), strict)
+    }
+
     /// Saves parameters and buffers to a file, safetensors or npz by its ending.
     ///
     /// # Errors
