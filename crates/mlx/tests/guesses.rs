@@ -261,7 +261,7 @@ fn functions_do_what_the_methods_do() {
     close(&mlx::subtract(1, &x), &[0.0, -1.0, -2.0, -3.0]);
     close(&mlx::cumsum(&x, 1), &[1.0, 3.0, 3.0, 7.0]);
     close(
-        &mlx::sort(mlx::topk(array!([3.0, 1.0, 2.0]), 2, -1), 0),
+        &mlx::sort(mlx::topk(array!([3.0, 1.0, 2.0]), 2), 0),
         &[2.0, 3.0],
     );
     close(&mlx::exp(0.0), &[1.0]);

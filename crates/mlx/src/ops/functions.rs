@@ -123,7 +123,8 @@ functions! {
     swapaxes(axis1: impl Integer, axis2: impl Integer) -> Array;
     tensordot(b: impl AsRef<Array>, axes: impl Into<TensordotAxes>) -> Array;
     tile(reps: impl Into<Shape>) -> Array;
-    topk(k: impl Integer, axis: impl Into<Axes>) -> Array;
+    topk(k: impl Integer) -> Array;
+    topk_with(k: impl Integer, axis: impl Into<Axes>) -> Array;
     transpose(axes: impl Into<Axes>) -> Array;
     tril_with(k: impl Integer) -> Array;
     triu_with(k: impl Integer) -> Array;
