@@ -7,7 +7,7 @@ use crate::Dtype;
 pub const pi: f32 = std::f32::consts::PI;
 /// Infinity, Python's `mx.inf`.
 pub const inf: f32 = f32::INFINITY;
-/// Not a number, Python's `mx.nan`.
+/// NaN, Python's `mx.nan`.
 pub const nan: f32 = f32::NAN;
 
 /// The spellings of dtypes that Rust programmers try.

@@ -156,7 +156,7 @@ keywords! {
     loc(loc: impl Into<Operand>) = Keyword::Loc(loc.into());
     /// Draws what was just drawn with this standard deviation: `random::normal([3]).loc(5.0).scale(0.1)`.
     scale(scale: impl Into<Operand>) = Keyword::Scale(scale.into());
-    /// Draws so many for each row: `random::categorical(&logits).num_samples(5)`.
+    /// Draws `n` for each row: `random::categorical(&logits).num_samples(5)`.
     num_samples(num: impl Integer) = Keyword::NumSamples(num.to_i32());
     /// Compares with this relative tolerance: `a.allclose(&b).rtol(1e-4)`.
     rtol(rtol: impl Into<f64>) = Keyword::Rtol(rtol.into());
@@ -176,7 +176,7 @@ keywords! {
     reverse(reverse: bool) = Keyword::Reverse(reverse);
     /// Accumulates with or without the element itself: `x.cumsum(0).inclusive(false)`.
     inclusive(inclusive: bool) = Keyword::Inclusive(inclusive);
-    /// Transforms so many elements: `fft::fft(&x).n(16)`, `fft::rfftn(&x).n([16, 16])`.
+    /// Transforms `n` elements: `fft::fft(&x).n(16)`, `fft::rfftn(&x).n([16, 16])`.
     n(n: impl Into<Shape>) = Keyword::Sizes(n.into());
     /// Reads the upper triangle: `linalg::cholesky(&a).upper(true)`.
     upper(upper: bool) = Keyword::Upper(upper);
