@@ -192,7 +192,7 @@ fn arrays_are_made_of_lists_of_any_form() -> Result<()> {
     assert_eq!(Array::new(vec![[1, 2], [3, 4]]).shape()?, [2, 2]);
     let ragged = vec![vec![1.0], vec![1.0, 2.0]];
     assert!(Array::new(&ragged).error().is_some());
-    let rows: Vec<Array> = (&Array::new(&rows)).into_iter().collect();
+    let rows: Vec<Array> = Array::new(&rows).into_iter().collect();
     assert_eq!(rows[2].to_vec::<f32>()?, [5.0, 6.0]);
     let failed: Vec<Array> = array!(1.0).sum(3).into_iter().collect();
     assert!(failed.len() == 1 && failed[0].error().is_some());
