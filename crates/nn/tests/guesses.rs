@@ -335,7 +335,7 @@ fn options_are_given_as_in_python() -> Result<()> {
 }
 
 #[test]
-fn options_of_losses_follow_the_call() -> mlx::Result<()> {
+fn options_of_losses_follow_the_call() -> Result<()> {
     use mlx_nn::losses;
     let close = |got: Array, want: &[f32]| {
         let got = got.to_vec::<f32>().expect("computed");
@@ -380,7 +380,7 @@ fn options_of_losses_follow_the_call() -> mlx::Result<()> {
         ..losses::Reduction::Mean.into()
     };
     let with = |logits: &Array| losses::cross_entropy_with(logits, &targets, options.clone());
-    let (got, want) = (mlx::grad(smoothed)(&logits)?, mlx::grad(with)(&logits)?);
+    let (got, want) = (grad(smoothed)(&logits)?, grad(with)(&logits)?);
     assert!(got.array_equal(&want).item::<bool>()?);
     let text = losses::mse_loss(&x, &y)
         .reduction("batchmean")
@@ -410,7 +410,7 @@ impl std::fmt::Display for Own {
 }
 
 #[test]
-fn models_print_list_their_modules_and_show_statistics() -> mlx::Result<()> {
+fn models_print_list_their_modules_and_show_statistics() -> Result<()> {
     let model = Printed {
         norm: mlx_nn::BatchNorm::new(3),
         head: Linear::new(3, 2),
@@ -462,7 +462,7 @@ fn models_print_list_their_modules_and_show_statistics() -> mlx::Result<()> {
 }
 
 #[test]
-fn optimizers_are_made_evaluated_and_loaded_by_value_and_by_reference() -> mlx::Result<()> {
+fn optimizers_are_made_evaluated_and_loaded_by_value_and_by_reference() -> Result<()> {
     use mlx_nn::{QuantizedEmbedding, QuantizedLinear, Upsample, optimizers as optim};
     let mut model = Linear::new(2, 1);
     let loss = |model: &Linear, x: &Array| model.forward(x).square().mean(());
