@@ -466,7 +466,7 @@ fn optimizers_are_made_evaluated_and_loaded_by_value_and_by_reference() -> Resul
     use mlx_nn::{QuantizedEmbedding, QuantizedLinear, Upsample, optimizers as optim};
     let mut model = Linear::new(2, 1);
     let loss = |model: &Linear, x: &Array| model.forward(x).square().mean(());
-    let mut adam = optim::Adam::new(1e-2);
+    let mut adam = Adam::new(1e-2);
     let state = adam.init(model.trainable_parameters());
     assert_eq!(state.len(), adam.init(&model).len());
     let (_, gradients) = mlx_nn::value_and_grad(&model, loss)(&model, &array!([[1.0, 2.0]]))?;
@@ -479,7 +479,7 @@ fn optimizers_are_made_evaluated_and_loaded_by_value_and_by_reference() -> Resul
     );
     adam.update(&mut model, &by_value)?;
     mlx::eval((&model, &adam, &norm))?;
-    let mut again = optim::Adam::new(1e-2);
+    let mut again = Adam::new(1e-2);
     again.load_state(adam.state())?;
     assert_eq!(again.step().item::<u64>()?, 1);
     let folder = tempfile::tempdir().expect("a folder");
