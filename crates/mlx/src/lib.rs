@@ -79,8 +79,6 @@ mod worker;
 pub(crate) const SET_UP: fn(&'static mlx_sys::Api) = init::set_up;
 
 pub use array::{Array, IntoArray, Operand, RowIter, Scalar};
-#[doc(hidden)]
-pub use array::{Keyword, remember};
 pub use bind::{bind, bind_all};
 #[doc(hidden)]
 pub use compiled::compile;

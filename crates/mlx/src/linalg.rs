@@ -5,10 +5,54 @@
 //! an element that is not finite, is an error of [`eval`](crate::eval()): LAPACK may end the process on NaN, and leaves
 //! garbage where a Cholesky factor does not exist.
 
-use crate::array::{Keyword, remember};
-pub use crate::op::Order;
 use crate::op::{Op, OpString, Triangle};
 use crate::{Array, Error, Reduction, Result, bind, bind_all};
+
+/// Which norm [`norm`] takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Order {
+    /// The root of the sum of squares, of vectors, matrices or, over `()`, of all elements.
+    #[default]
+    Euclidean,
+    /// Of vectors `sum(abs(x)^p)^(1/p)`: infinity takes the maximum, negative infinity the minimum, 0 counts non-zeros.
+    /// Of matrices: 1 the largest sum of a column, infinity of a row, 2 the largest singular value; negative, the
+    /// smallest.
+    P(f64),
+    /// The Frobenius norm of matrices.
+    Frobenius,
+    /// The sum of the singular values of matrices.
+    Nuclear,
+}
+
+/// The order as Python writes it: `1.0`, `2`, `f32::INFINITY`, `"fro"`, `"nuc"`.
+impl From<f64> for Order {
+    fn from(order: f64) -> Self {
+        Order::P(order)
+    }
+}
+
+impl From<f32> for Order {
+    fn from(order: f32) -> Self {
+        Order::P(f64::from(order))
+    }
+}
+
+impl From<i32> for Order {
+    fn from(order: i32) -> Self {
+        Order::P(f64::from(order))
+    }
+}
+
+/// `"fro"`, `"nuc"`, `"inf"` or a number; another text gives a norm that carries an error.
+impl From<&str> for Order {
+    fn from(order: &str) -> Self {
+        match order {
+            "fro" => Order::Frobenius,
+            "nuc" => Order::Nuclear,
+            number => Order::P(number.parse().unwrap_or(f64::NAN)),
+        }
+    }
+}
 
 /// Returns the Euclidean norm of all elements: the square root of the sum of their squares; others with [`norm_with`].
 #[track_caller]
@@ -34,18 +78,8 @@ pub fn norm_with(
     order: impl Into<Order>,
     over: impl Into<Reduction>,
 ) -> Array {
-    let (a, order, over) = (a.as_ref().clone(), order.into(), over.into());
-    let result = norm_over(&a, order, over.clone());
-    remember(result, move |keyword| match keyword {
-        Keyword::Ord(order) => Some(norm_with(a, order, over)),
-        Keyword::Axes(axes) => Some(norm_with(a, order, Reduction { axes, ..over })),
-        _ => None,
-    })
-}
-
-#[track_caller]
-fn norm_over(a: &Array, order: Order, over: Reduction) -> Array {
-    let Reduction { axes, keepdims } = over;
+    let a = a.as_ref();
+    let (order, Reduction { axes, keepdims }) = (order.into(), over.into());
     let all = axes == crate::Axes::All;
     let axes = a.axes_list(axes);
     let op = match order {
@@ -98,12 +132,7 @@ pub fn cholesky(a: &Array) -> Array {
 /// Returns the factor as [`cholesky`] does, the upper triangular one with `upper`.
 #[track_caller]
 pub fn cholesky_with(a: &Array, upper: bool) -> Array {
-    let result = bind(Op::Cholesky { upper }, &[a]);
-    let a = a.clone();
-    remember(result, move |keyword| match keyword {
-        Keyword::Upper(upper) => Some(cholesky_with(&a, upper)),
-        _ => None,
-    })
+    bind(Op::Cholesky { upper }, &[a])
 }
 
 /// Returns the inverse of the matrix whose [`cholesky`] factor this is.
@@ -267,12 +296,7 @@ pub fn solve_triangular(a: &Array, b: &Array) -> Array {
 /// Returns the solution as [`solve_triangular`] does, of an upper triangular matrix with `upper`.
 #[track_caller]
 pub fn solve_triangular_with(a: &Array, b: &Array, upper: bool) -> Array {
-    let result = bind(Op::SolveTriangular { upper }, &[a, b]);
-    let (a, b) = (a.clone(), b.clone());
-    remember(result, move |keyword| match keyword {
-        Keyword::Upper(upper) => Some(solve_triangular_with(&a, &b, upper)),
-        _ => None,
-    })
+    bind(Op::SolveTriangular { upper }, &[a, b])
 }
 
 /// Returns `(u, s, vt)` with `(u * s) @ vt == a` for the first columns of `u`: singular values in descending order.

@@ -69,8 +69,6 @@ mod guesses;
 mod index;
 #[path = "io.rs"]
 mod io;
-#[path = "keywords.rs"]
-mod keywords;
 #[path = "linalg_gradients.rs"]
 mod linalg_gradients;
 #[path = "linalg_kernels.rs"]

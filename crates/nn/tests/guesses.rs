@@ -334,63 +334,6 @@ fn options_are_given_as_in_python() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn options_of_losses_follow_the_call() -> Result<()> {
-    use mlx_nn::losses;
-    let close = |got: Array, want: &[f32]| {
-        let got = got.to_vec::<f32>().expect("computed");
-        assert_eq!(got.len(), want.len(), "{got:?}");
-        assert!(
-            got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-5),
-            "{got:?}"
-        );
-    };
-    let logits = array!([[0.1, 2.0, -1.0], [1.0, 0.0, 0.5]]);
-    let targets = array!([1, 0]);
-    let plain = || losses::cross_entropy(&logits, &targets);
-    close(plain().label_smoothing(0.1), &[0.345_117_75, 0.730_269_7]);
-    close(
-        plain().label_smoothing(0.1).reduction("mean"),
-        &[0.537_693_74],
-    );
-    close(
-        plain()
-            .weights(array!([1.0, 3.0]))
-            .reduction(losses::Reduction::Sum),
-        &[2.222_593_3],
-    );
-    let (x, y) = (array!([1.0, 2.0, 4.0]), array!([0.0, 0.0, 1.0]));
-    close(losses::mse_loss(&x, &y).reduction("none"), &[1.0, 4.0, 9.0]);
-    close(losses::mse_loss(&x, &y).reduction("sum"), &[14.0]);
-    let (a, b) = (
-        array!([[3.0, 4.0], [6.0, 8.0]]),
-        array!([[1.0, 0.0], [0.0, 1.0]]),
-    );
-    close(
-        losses::cosine_similarity_loss(&a, &b).axis(0),
-        &[0.447_213_6, 0.894_427_2],
-    );
-    let smoothed = |logits: &Array| {
-        losses::cross_entropy(logits, &targets)
-            .label_smoothing(0.1)
-            .reduction("mean")
-    };
-    let options = losses::CrossEntropyOptions {
-        label_smoothing: 0.1,
-        ..losses::Reduction::Mean.into()
-    };
-    let with = |logits: &Array| losses::cross_entropy_with(logits, &targets, options.clone());
-    let (got, want) = (grad(smoothed)(&logits)?, grad(with)(&logits)?);
-    assert!(got.array_equal(&want).item::<bool>()?);
-    let text = losses::mse_loss(&x, &y)
-        .reduction("batchmean")
-        .eval()
-        .unwrap_err()
-        .to_string();
-    assert!(text.contains("reduction: wanted"), "{text}");
-    Ok(())
-}
-
 #[derive(mlx_nn::Module)]
 struct Printed {
     norm: mlx_nn::BatchNorm,

@@ -15,8 +15,6 @@ mod shape;
 pub(crate) mod trace;
 
 pub use create::IntoArray;
-pub(crate) use keywords::forget;
-pub use keywords::{Keyword, remember};
 pub(crate) use operand::pair;
 pub use operand::{Operand, Scalar};
 pub(crate) use recorder::Traced;
@@ -136,7 +134,6 @@ impl Array {
     /// Returns the handle whose values can be computed; a traced array that depends on inputs has none.
     #[track_caller]
     pub(crate) fn handle(&self, op: &'static str) -> Result<&Rc<Handle>> {
-        forget();
         match &self.state {
             State::Ready(handle)
             | State::Traced(Traced {

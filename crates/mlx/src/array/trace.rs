@@ -30,9 +30,7 @@ pub fn record_on<T>(recorder: &Rc<dyn Recorder>, function: impl FnOnce() -> T) -
     let _restore = Restore(with_local(&OPEN, |open| {
         open[..open.len().saturating_sub(1)].to_vec()
     }));
-    let output = function();
-    super::forget();
-    output
+    function()
 }
 
 /// Runs `work` with nothing recorded, as if no function were being traced.

@@ -18,7 +18,6 @@ mod short_time;
 
 pub use short_time::{StftOptions, istft, stft};
 
-use crate::array::{Keyword, remember};
 use crate::op::{FftNorm, Op};
 use crate::{Array, Axes, Integer, Result, Shape, bind};
 
@@ -356,22 +355,6 @@ fn one(a: &Array, options: FftOptions, to_real: bool, op: Make) -> Array {
     several(a, options, to_real, op)
 }
 
-impl FftnOptions {
-    fn with(self, keyword: Keyword) -> Option<Self> {
-        match keyword {
-            Keyword::Sizes(shape) => Some(Self {
-                shape: Some(shape),
-                ..self
-            }),
-            Keyword::Axes(axes) => Some(Self {
-                axes: Some(axes),
-                ..self
-            }),
-            _ => None,
-        }
-    }
-}
-
 fn two(options: FftnOptions) -> FftnOptions {
     FftnOptions {
         axes: Some(options.axes.unwrap_or_else(|| [-2, -1].into())),
@@ -381,7 +364,7 @@ fn two(options: FftnOptions) -> FftnOptions {
 
 #[track_caller]
 fn several(a: &Array, options: FftnOptions, to_real: bool, op: Make) -> Array {
-    let FftnOptions { shape, axes, norm } = options.clone();
+    let FftnOptions { shape, axes, norm } = options;
     let axes = match (axes, &shape) {
         (Some(axes), _) => a.axes_list(axes),
         (None, Some(Shape(sizes))) => (1..=sizes.len()).rev().map(from_end).collect(),
@@ -391,11 +374,7 @@ fn several(a: &Array, options: FftnOptions, to_real: bool, op: Make) -> Array {
         Some(Shape(sizes)) => Ok(sizes),
         None => default_sizes(a, &axes, to_real),
     };
-    let result = Array::from_result(sizes.map(|sizes| bind(op(sizes, axes, norm), &[a])));
-    let a = a.clone();
-    remember(result, move |keyword| {
-        Some(several(&a, options.with(keyword)?, to_real, op))
-    })
+    Array::from_result(sizes.map(|sizes| bind(op(sizes, axes, norm), &[a])))
 }
 
 fn from_end(distance: usize) -> i32 {

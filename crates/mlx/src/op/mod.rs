@@ -7,7 +7,6 @@ mod attr;
 mod custom;
 mod encode;
 mod flags;
-mod order;
 mod range;
 pub(crate) mod table;
 
@@ -18,7 +17,6 @@ pub use attr::{
 pub(crate) use custom::CustomKernel;
 pub use custom::CustomOp;
 pub use flags::OpFlags;
-pub use order::Order;
 
 use crate::Dtype;
 use table::op_table;

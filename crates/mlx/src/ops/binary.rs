@@ -2,7 +2,7 @@
 //!
 //! A Rust number on the other side is weak: it takes the array's dtype (see [`Scalar`](crate::Scalar)).
 
-use crate::array::{Keyword, pair, remember};
+use crate::array::pair;
 use crate::op::Op;
 use crate::{Array, Operand, Result, bind, bind_all};
 
@@ -208,21 +208,17 @@ impl Array {
         other: impl Into<Operand>,
         options: impl Into<CloseOptions>,
     ) -> Array {
-        let options = options.into();
         let CloseOptions {
             rtol,
             atol,
             equal_nan,
-        } = options;
+        } = options.into();
         let op = Op::Isclose {
             rtol,
             atol,
             equal_nan,
         };
-        let (x, other) = (self.clone(), other.into().beside(self));
-        remember(bind(op, &[self, &other]), move |keyword| {
-            Some(x.isclose_with(&other, options.with(keyword)?))
-        })
+        bind(op, &[self, &other.into().beside(self)])
     }
 
     /// Returns whether all elements are equal within `atol + rtol * abs(other)`, as one `bool`, with Python MLX's
@@ -249,21 +245,17 @@ impl Array {
         other: impl Into<Operand>,
         options: impl Into<CloseOptions>,
     ) -> Array {
-        let options = options.into();
         let CloseOptions {
             rtol,
             atol,
             equal_nan,
-        } = options;
+        } = options.into();
         let op = Op::Allclose {
             rtol,
             atol,
             equal_nan,
         };
-        let (x, other) = (self.clone(), other.into().beside(self));
-        remember(bind(op, &[self, &other]), move |keyword| {
-            Some(x.allclose_with(&other, options.with(keyword)?))
-        })
+        bind(op, &[self, &other.into().beside(self)])
     }
 
     /// Returns whether both arrays have one shape and equal elements, as one `bool`; NaN is not equal to NaN.
@@ -327,15 +319,6 @@ impl CloseOptions {
             rtol,
             atol,
             equal_nan: false,
-        }
-    }
-
-    fn with(self, keyword: Keyword) -> Option<Self> {
-        match keyword {
-            Keyword::Rtol(rtol) => Some(Self { rtol, ..self }),
-            Keyword::Atol(atol) => Some(Self { atol, ..self }),
-            Keyword::EqualNan(equal_nan) => Some(Self { equal_nan, ..self }),
-            _ => None,
         }
     }
 }

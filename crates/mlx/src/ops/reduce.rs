@@ -2,7 +2,6 @@
 //!
 //! Axes are `-1`, `[0, 1]` or `()` for all; [`keepdims(-1)`](crate::keepdims) leaves them with size 1.
 
-use crate::array::{Keyword, remember};
 use crate::op::Op;
 use crate::shape::VarianceOptions;
 use crate::{Array, Axes, Reduction, bind};
@@ -90,34 +89,30 @@ impl Array {
     #[track_caller]
     pub fn std(&self, axes: impl Into<VarianceOptions>) -> Array {
         let VarianceOptions { over, ddof } = axes.into();
-        let (axes, keepdims) = self.reduced(over.clone());
-        let op = Op::Std {
-            axes,
-            keepdims,
-            ddof,
-        };
-        let x = self.clone();
-        remember(bind(op, &[self]), move |keyword| match keyword {
-            Keyword::Ddof(ddof) => Some(x.std(over.ddof(ddof))),
-            _ => None,
-        })
+        let (axes, keepdims) = self.reduced(over);
+        bind(
+            Op::Std {
+                axes,
+                keepdims,
+                ddof,
+            },
+            &[self],
+        )
     }
 
     /// Returns the variance over `axes`, with `n` in the denominator, or `n - ddof`: `x.var(keepdims(-1).ddof(1))`.
     #[track_caller]
     pub fn var(&self, axes: impl Into<VarianceOptions>) -> Array {
         let VarianceOptions { over, ddof } = axes.into();
-        let (axes, keepdims) = self.reduced(over.clone());
-        let op = Op::Var {
-            axes,
-            keepdims,
-            ddof,
-        };
-        let x = self.clone();
-        remember(bind(op, &[self]), move |keyword| match keyword {
-            Keyword::Ddof(ddof) => Some(x.var(over.ddof(ddof))),
-            _ => None,
-        })
+        let (axes, keepdims) = self.reduced(over);
+        bind(
+            Op::Var {
+                axes,
+                keepdims,
+                ddof,
+            },
+            &[self],
+        )
     }
 
     /// Returns `exp(x) / sum(exp(x))` over `axes`, without overflow.

@@ -1,6 +1,5 @@
 //! Cumulative operations along one axis: sums, products, maxima and minima of all elements so far.
 
-use crate::array::{Keyword, remember};
 use crate::op::Op;
 use crate::{Array, Axes, Dtype};
 
@@ -42,15 +41,6 @@ impl CumulativeOptions {
             dtype: None,
         }
     }
-
-    fn with(self, keyword: Keyword) -> Option<Self> {
-        match keyword {
-            Keyword::Reverse(reverse) => Some(Self { reverse, ..self }),
-            Keyword::Inclusive(inclusive) => Some(Self { inclusive, ..self }),
-            Keyword::Axes(axis) => Some(Self { axis, ..self }),
-            _ => None,
-        }
-    }
 }
 
 impl<T: Into<Axes>> From<T> for CumulativeOptions {
@@ -66,14 +56,10 @@ macro_rules! cumulative {
             $(#[$doc])*
             #[track_caller]
             pub fn $method(&self, options: impl Into<CumulativeOptions>) -> Array {
-                let options = options.into();
-                let CumulativeOptions { axis, reverse, inclusive, dtype } = options.clone();
+                let CumulativeOptions { axis, reverse, inclusive, dtype } = options.into();
                 let cast = dtype.map(|dtype| self.astype(dtype));
                 let elements = cast.as_ref().unwrap_or(self);
-                let result =
-                    elements.along(stringify!($method), axis, |axis| Op::$op { axis, reverse, inclusive });
-                let x = self.clone();
-                remember(result, move |keyword| Some(x.$method(options.with(keyword)?)))
+                elements.along(stringify!($method), axis, |axis| Op::$op { axis, reverse, inclusive })
             }
         )*}
     };

@@ -76,33 +76,6 @@ pub fn next_key() -> Array {
     }
 }
 
-/// What is needed to undo that a key was split off.
-pub(super) struct Taken {
-    before: u64,
-    after: u64,
-}
-
-impl Taken {
-    /// Puts the thread's default key back, unless it has changed since.
-    pub(super) fn put_back(self) {
-        if random_key::get().is_ok_and(|key| key == Some(self.after)) {
-            let _ = random_key::set(self.before);
-        }
-    }
-}
-
-/// Returns what [`next_key`] does, and how it is undone outside of functions that are being compiled.
-#[track_caller]
-pub(super) fn taken() -> (Array, Option<Taken>) {
-    let before = current();
-    let key = next_key();
-    let taken = match (before, current()) {
-        (Ok(before), Ok(after)) => Some(Taken { before, after }),
-        _ => None,
-    };
-    (key, taken)
-}
-
 /// Returns the default key of this thread, made of the time of day where it has none.
 fn current() -> std::result::Result<u64, NativeError> {
     if let Some(key) = random_key::get()? {

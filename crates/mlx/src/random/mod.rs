@@ -1,8 +1,7 @@
 //! Random numbers, as Python's `mlx.core.random`: from a default key of the thread, or from explicit keys.
 //!
 //! [`seed`] sets the default key. With options (`normal_with`, ...) a function draws with a key of its own: the same key
-//! always gives the same numbers, so it is used once and then [split](split()). A key may also follow the call, as a
-//! keyword argument does in Python: `random::normal([2, 3]).key(&key)`.
+//! always gives the same numbers, so it is used once and then [split](split()).
 //!
 //! ```
 //! # fn main() -> mlx::Result<()> {
@@ -27,7 +26,6 @@ pub(crate) use default_key::{Replay, with_source};
 pub use default_key::{next_key, seed, set_state, state};
 pub use options::{CategoricalOptions, LaplaceOptions, NormalOptions, RandomOptions};
 
-use crate::array::{Keyword, remember};
 use crate::op::Op;
 use crate::shape::axis_index;
 use crate::{Array, Dtype, Error, Integer, Operand, Result, Scalar, Shape, bind};
@@ -76,38 +74,13 @@ pub fn bits(key: &Array, shape: impl Into<Shape>, width: impl Integer) -> Array 
     bind(Op::RandomBits { shape, width }, &[key])
 }
 
-/// Draws with the key given, or one of the thread's own. `draw` can be asked for again with another key, which puts the
-/// thread's own back, and `change` for other arguments.
+/// Returns the key given, or one of the thread's own.
 #[track_caller]
-fn drawn(
-    key: Option<Array>,
-    draw: impl Fn(&Array) -> Array + 'static,
-    change: impl FnOnce(Keyword, &Array) -> Option<Array> + 'static,
-) -> Array {
-    let (key, taken) = match key {
-        Some(key) => (key, None),
-        None => default_key::taken(),
-    };
-    let result = draw(&key);
-    remember(result, move |keyword| match keyword {
-        Keyword::Key(key) => {
-            if let Some(taken) = taken {
-                taken.put_back();
-            }
-            Some(drawn(Some(key), draw, change))
-        }
-        other => change(other, &key),
-    })
-}
-
-/// Draws with an operation that takes the key last.
-#[track_caller]
-fn drawn_by(op: Op, inputs: Vec<Array>, key: Option<Array>) -> Array {
-    let draw = move |key: &Array| {
-        let inputs: Vec<&Array> = inputs.iter().chain([key]).collect();
-        bind(op.clone(), &inputs)
-    };
-    drawn(key, draw, |_, _| None)
+fn given(key: Option<Array>) -> Array {
+    match key {
+        Some(key) => key,
+        None => next_key(),
+    }
 }
 
 /// Returns uniformly distributed `float32` numbers from `low` up to but not including `high`, which broadcast to `shape`.
@@ -164,49 +137,22 @@ pub fn normal(shape: impl Into<Shape>) -> Array {
 /// ```
 #[track_caller]
 pub fn normal_with(shape: impl Into<Shape>, options: impl Into<NormalOptions>) -> Array {
-    let (shape, options) = (shape.into(), options.into());
-    let (sizes, draw_options) = (shape.0.clone(), options.clone());
-    let draw = move |key: &Array| normal_by(&sizes, &draw_options, key);
-    drawn(options.key.clone(), draw, move |keyword, key| {
-        let key = Some(key.clone());
-        match keyword {
-            Keyword::Loc(loc) => Some(normal_with(
-                shape,
-                NormalOptions {
-                    loc,
-                    key,
-                    ..options
-                },
-            )),
-            Keyword::Scale(scale) => {
-                let options = NormalOptions {
-                    scale,
-                    key,
-                    ..options
-                };
-                Some(normal_with(shape, options))
-            }
-            _ => None,
-        }
-    })
-}
-
-#[track_caller]
-fn normal_by(shape: &[i32], options: &NormalOptions, key: &Array) -> Array {
-    let dtype = options.dtype;
+    let options = options.into();
+    let (shape, dtype) = (shape.into().0, options.dtype);
     let plain = |loc, scale| Op::RandomNormal {
-        shape: shape.to_vec(),
+        shape,
         dtype,
         loc,
         scale,
     };
+    let key = given(options.key);
     match (single(&options.loc), single(&options.scale)) {
-        (Some(loc), Some(scale)) => bind(plain(loc, scale), &[key]),
+        (Some(loc), Some(scale)) => bind(plain(loc, scale), &[&key]),
         // As MLX does for arrays.
         _ => {
-            let drawn = bind(plain(0.0, 1.0), &[key]);
-            let cast = |operand: &Operand| operand.clone().beside(&drawn).astype(dtype);
-            &drawn * cast(&options.scale) + cast(&options.loc)
+            let drawn = bind(plain(0.0, 1.0), &[&key]);
+            let cast = |operand: Operand| operand.beside(&drawn).astype(dtype);
+            &drawn * cast(options.scale) + cast(options.loc)
         }
     }
 }
@@ -229,40 +175,19 @@ pub fn laplace(shape: impl Into<Shape>) -> Array {
 /// Returns numbers with the Laplace distribution, `exp(-abs(x - loc) / scale) / (2 * scale)`.
 #[track_caller]
 pub fn laplace_with(shape: impl Into<Shape>, options: impl Into<LaplaceOptions>) -> Array {
-    let (shape, options) = (shape.into(), options.into());
+    let LaplaceOptions {
+        loc,
+        scale,
+        dtype,
+        key,
+    } = options.into();
     let op = Op::RandomLaplace {
-        shape: shape.0.clone(),
-        dtype: options.dtype,
-        loc: options.loc,
-        scale: options.scale,
+        shape: shape.into().0,
+        dtype,
+        loc,
+        scale,
     };
-    let draw = move |key: &Array| bind(op.clone(), &[key]);
-    drawn(options.key.clone(), draw, move |keyword, key| {
-        let key = Some(key.clone());
-        match keyword {
-            Keyword::Loc(loc) => {
-                let loc = single(&loc)?;
-                Some(laplace_with(
-                    shape,
-                    LaplaceOptions {
-                        loc,
-                        key,
-                        ..options
-                    },
-                ))
-            }
-            Keyword::Scale(scale) => {
-                let scale = single(&scale)?;
-                let options = LaplaceOptions {
-                    scale,
-                    key,
-                    ..options
-                };
-                Some(laplace_with(shape, options))
-            }
-            _ => None,
-        }
-    })
+    bind(op, &[&given(key)])
 }
 
 /// Returns `float32` numbers with the standard Gumbel distribution, `-log(-log(u))`.
@@ -279,7 +204,7 @@ pub fn gumbel_with(shape: impl Into<Shape>, options: impl Into<RandomOptions>) -
         shape: shape.into().0,
         dtype: options.dtype.unwrap_or(Dtype::Float32),
     };
-    drawn_by(op, Vec::new(), options.key)
+    bind(op, &[&given(options.key)])
 }
 
 /// Returns `float32` standard normal numbers truncated to between `lower` and `upper`, which broadcast to `shape`.
@@ -311,7 +236,10 @@ pub fn truncated_normal_with(
 /// Applies an operation whose first inputs are the bounds of what it draws.
 #[track_caller]
 fn between(op: Op, low: impl Into<Operand>, high: impl Into<Operand>, key: Option<Array>) -> Array {
-    drawn_by(op, vec![low.into().alone(), high.into().alone()], key)
+    bind(
+        op,
+        &[&low.into().alone(), &high.into().alone(), &given(key)],
+    )
 }
 
 /// Returns `float32` vectors from the normal distribution with this mean, `[..., n]`, and covariance, `[..., n, n]`:
@@ -334,7 +262,7 @@ pub fn multivariate_normal_with(
         shape: shape.into().0,
         dtype: options.dtype.unwrap_or(Dtype::Float32),
     };
-    drawn_by(op, vec![mean.clone(), cov.clone()], options.key)
+    bind(op, &[mean, cov, &given(options.key)])
 }
 
 /// Returns `int32` numbers from `low` up to but not including `high`, which broadcast to `shape`.
@@ -368,18 +296,14 @@ pub fn randint_with(
 /// Returns `bool`s that are true with probability `p`, a floating number or array that broadcasts to `shape`.
 #[track_caller]
 pub fn bernoulli(p: impl Into<Operand>, shape: impl Into<Shape>) -> Array {
-    bernoulli_of(p.into(), shape.into(), None)
+    bernoulli_with(p, shape, &next_key())
 }
 
 /// Returns `bool`s that are true with probability `p`, from a key.
 #[track_caller]
 pub fn bernoulli_with(p: impl Into<Operand>, shape: impl Into<Shape>, key: &Array) -> Array {
-    bernoulli_of(p.into(), shape.into(), Some(key.clone()))
-}
-
-#[track_caller]
-fn bernoulli_of(p: Operand, Shape(shape): Shape, key: Option<Array>) -> Array {
-    drawn_by(Op::RandomBernoulli { shape }, vec![p.alone()], key)
+    let shape = shape.into().0;
+    bind(Op::RandomBernoulli { shape }, &[&p.into().alone(), key])
 }
 
 /// Returns positions along the last axis of `logits`, `uint32`, each with probability `softmax(logits)`.
@@ -417,29 +341,16 @@ fn categorical_of(logits: &Array, options: CategoricalOptions) -> Result<Array> 
     let index = axis_index(axis, rest.len()).unwrap_or(0);
     rest.remove(index);
     let axis = i32::try_from(index).unwrap_or(i32::MAX);
-    let whole = logits.clone();
-    let draw = |shape, logits: Array| {
+    let draw = |shape, logits: &Array| {
         let op = Op::RandomCategorical { axis, shape };
-        let draw = move |key: &Array| bind(op.clone(), &[&logits, key]);
-        drawn(key, draw, move |keyword, key| match keyword {
-            Keyword::NumSamples(num) => {
-                let options = CategoricalOptions {
-                    num_samples: Some(num),
-                    key: Some(key.clone()),
-                    axis,
-                    shape: None,
-                };
-                Some(categorical_with(&whole, options))
-            }
-            _ => None,
-        })
+        bind(op, &[logits, &given(key)])
     };
     match (shape, num_samples) {
-        (None, None) => Ok(draw(rest, logits.clone())),
-        (Some(Shape(shape)), None) => Ok(draw(shape, logits.clone())),
+        (None, None) => Ok(draw(rest, logits)),
+        (Some(Shape(shape)), None) => Ok(draw(shape, logits)),
         (None, Some(num)) => {
             rest.push(num);
-            Ok(draw(rest, logits.expand_dims(-1)))
+            Ok(draw(rest, &logits.expand_dims(-1)))
         }
         (Some(_), Some(_)) => Err(Error::op(
             "random.categorical",
@@ -487,20 +398,15 @@ impl From<Array> for Permuted {
 /// ```
 #[track_caller]
 pub fn permutation(x: impl Into<Permuted>) -> Array {
-    permutation_of(x.into(), 0, None)
+    permutation_with(x, 0, &next_key())
 }
 
 /// Returns a random order as [`permutation`] does, along an axis and from a key.
 #[track_caller]
 pub fn permutation_with(x: impl Into<Permuted>, axis: impl Integer, key: &Array) -> Array {
-    permutation_of(x.into(), axis.to_i32(), Some(key.clone()))
-}
-
-#[track_caller]
-fn permutation_of(x: Permuted, axis: i32, key: Option<Array>) -> Array {
-    let draw = move |key: &Array| match &x {
-        Permuted::Array(x) => bind(Op::RandomPermutation { axis }, &[x, key]),
-        Permuted::Positions(n) => bits(key, *n, 4).argsort(0),
-    };
-    drawn(key, draw, |_, _| None)
+    let axis = axis.to_i32();
+    match x.into() {
+        Permuted::Array(x) => bind(Op::RandomPermutation { axis }, &[&x, key]),
+        Permuted::Positions(n) => bits(key, n, 4).argsort(0),
+    }
 }

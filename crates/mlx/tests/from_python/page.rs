@@ -149,7 +149,7 @@ What this page is for: you know `mlx.core`, `mlx.nn` and `mlx.optimizers` in Pyt
 It is generated: `MLX_GOLDEN=write cargo test -p mlx --test from_python`. Each Rust snippet is a test.
 
 - Functions are in the crate's root under Python's names, and are methods of `Array` too: `mlx::softmax(&x, -1)`, `x.softmax(-1)`.
-- Rust has no default arguments: the short form has Python's defaults, and the form that ends in `_with` takes options. Keyword arguments may follow the call: `random::normal([3]).key(&k)`, `linalg::norm(&x).axis(-1)`, `cross_entropy(&x, &y).label_smoothing(0.1)`.
+- Rust has no default arguments: the short form has Python's defaults, and the form that ends in `_with` takes options.
 - Axes are a number, a list, a tuple, or `()` or `None` for all; `keepdims(-1)` keeps them. Sizes and positions are of any integer type.
 - Bare decimals are `float32`, also in variables of type `f64`. On the left of an operator a number is `f32` or `i32`: write `&x * v` for a variable of another type.
 - Arrays are taken by reference (`&x`). Operations never fail; what reads a value or a shape returns a `Result`.

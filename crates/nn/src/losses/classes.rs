@@ -1,8 +1,8 @@
 //! Losses of classes and of probabilities.
 
-use mlx::{Array, Axes, Error, Keyword, Op, axis_index, bind, keepdims};
+use mlx::{Array, Error, Op, axis_index, bind, keepdims};
 
-use super::{Reduction, only, options, reduced, same_shapes, with_keywords};
+use super::{Reduction, options, reduced, same_shapes};
 use crate::layer_error::in_layer;
 
 /// The options of [`cross_entropy_with`]: by default no weights, the last axis, no smoothing, no reduction.
@@ -29,11 +29,7 @@ impl Default for CrossEntropyOptions {
     }
 }
 
-options!(CrossEntropyOptions {
-    Keyword::LabelSmoothing(share) => label_smoothing: share;
-    Keyword::Weights(weights) => weights: Some(weights);
-    Keyword::Axes(Axes::Some(axes)) => axis: only(&axes)?;
-});
+options!(CrossEntropyOptions);
 
 /// Returns `logsumexp(logits) - logits[target]`: the loss of logits against classes, or against probabilities when
 /// `targets` has as many axes as `logits`.
@@ -67,24 +63,12 @@ pub fn cross_entropy_with(
     targets: &Array,
     options: impl Into<CrossEntropyOptions>,
 ) -> Array {
-    let options = options.into();
-    let loss = cross_entropy_of(logits, targets, options.clone());
-    with_keywords(
-        loss,
-        [logits, targets],
-        options,
-        |[logits, targets], options| cross_entropy_with(logits, targets, options),
-    )
-}
-
-#[track_caller]
-fn cross_entropy_of(logits: &Array, targets: &Array, options: CrossEntropyOptions) -> Array {
     let CrossEntropyOptions {
         weights,
         axis,
         label_smoothing,
         reduction,
-    } = options;
+    } = options.into();
     if !(0.0..1.0).contains(&label_smoothing) {
         let message = format!("label_smoothing must be in [0, 1), got {label_smoothing}");
         return Array::failed(Error::op("cross_entropy", message));
@@ -150,9 +134,7 @@ impl Default for BinaryCrossEntropyOptions {
     }
 }
 
-options!(BinaryCrossEntropyOptions {
-    Keyword::Weights(weights) => weights: Some(weights);
-});
+options!(BinaryCrossEntropyOptions);
 
 /// Returns the loss of logits, or of probabilities, against 0 and 1; logarithms of probabilities are clipped at -100.
 ///
@@ -171,21 +153,6 @@ pub fn binary_cross_entropy_with(
     options: impl Into<BinaryCrossEntropyOptions>,
 ) -> Array {
     let options = options.into();
-    let loss = binary_cross_entropy_of(inputs, targets, options.clone());
-    with_keywords(
-        loss,
-        [inputs, targets],
-        options,
-        |[inputs, targets], options| binary_cross_entropy_with(inputs, targets, options),
-    )
-}
-
-#[track_caller]
-fn binary_cross_entropy_of(
-    inputs: &Array,
-    targets: &Array,
-    options: BinaryCrossEntropyOptions,
-) -> Array {
     if let Err(error) = same_shapes("binary_cross_entropy", [inputs, targets]) {
         return Array::failed(error);
     }
@@ -218,9 +185,7 @@ impl Default for LogProbabilityOptions {
     }
 }
 
-options!(LogProbabilityOptions {
-    Keyword::Axes(Axes::Some(axes)) => axis: only(&axes)?;
-});
+options!(LogProbabilityOptions);
 
 /// Returns `-inputs[target]`: the loss of log probabilities, `[.., classes]`, against classes, `[..]`, not reduced.
 #[track_caller]
@@ -235,19 +200,7 @@ pub fn nll_loss_with(
     targets: &Array,
     options: impl Into<LogProbabilityOptions>,
 ) -> Array {
-    let options = options.into();
-    let loss = nll_loss_of(inputs, targets, options);
-    with_keywords(
-        loss,
-        [inputs, targets],
-        options,
-        |[inputs, targets], options| nll_loss_with(inputs, targets, options),
-    )
-}
-
-#[track_caller]
-fn nll_loss_of(inputs: &Array, targets: &Array, options: LogProbabilityOptions) -> Array {
-    let LogProbabilityOptions { axis, reduction } = options;
+    let LogProbabilityOptions { axis, reduction } = options.into();
     let loss = reduced(-taken(inputs, targets, axis), reduction);
     in_layer("nll_loss", loss, [inputs, targets], || None)
 }
@@ -265,19 +218,7 @@ pub fn kl_div_loss_with(
     targets: &Array,
     options: impl Into<LogProbabilityOptions>,
 ) -> Array {
-    let options = options.into();
-    let loss = kl_div_loss_of(inputs, targets, options);
-    with_keywords(
-        loss,
-        [inputs, targets],
-        options,
-        |[inputs, targets], options| kl_div_loss_with(inputs, targets, options),
-    )
-}
-
-#[track_caller]
-fn kl_div_loss_of(inputs: &Array, targets: &Array, options: LogProbabilityOptions) -> Array {
-    let LogProbabilityOptions { axis, reduction } = options;
+    let LogProbabilityOptions { axis, reduction } = options.into();
     let loss = (targets.exp() * (targets - inputs)).sum(axis);
     let loss = reduced(loss, reduction);
     in_layer("kl_div_loss", loss, [inputs, targets], || None)

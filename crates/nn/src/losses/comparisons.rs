@@ -1,9 +1,9 @@
 //! Losses of comparisons: margins, orders, angles and distances between examples.
 
 use mlx::linalg::{Order, norm_with};
-use mlx::{Array, Axes, Error, Keyword};
+use mlx::{Array, Error};
 
-use super::{Reduction, only, options, reduced, same_shapes, with_keywords};
+use super::{Reduction, options, reduced, same_shapes};
 use crate::layer_error::in_layer;
 
 /// Returns `max(0, 1 - inputs * targets)` for targets -1 and 1, not reduced.
@@ -15,17 +15,6 @@ pub fn hinge_loss(inputs: &Array, targets: &Array) -> Array {
 /// Returns [`hinge_loss`] with a reduction.
 #[track_caller]
 pub fn hinge_loss_with(inputs: &Array, targets: &Array, reduction: Reduction) -> Array {
-    let loss = hinge_loss_of(inputs, targets, reduction);
-    with_keywords(
-        loss,
-        [inputs, targets],
-        reduction,
-        |[inputs, targets], reduction| hinge_loss_with(inputs, targets, reduction),
-    )
-}
-
-#[track_caller]
-fn hinge_loss_of(inputs: &Array, targets: &Array, reduction: Reduction) -> Array {
     let loss = reduced((1 - inputs * targets).maximum(0), reduction);
     in_layer("hinge_loss", loss, [inputs, targets], || None)
 }
@@ -71,26 +60,7 @@ pub fn margin_ranking_loss_with(
     targets: &Array,
     options: impl Into<MarginRankingLossOptions>,
 ) -> Array {
-    let options = options.into();
-    let loss = margin_ranking_loss_of(inputs1, inputs2, targets, options);
-    with_keywords(
-        loss,
-        [inputs1, inputs2, targets],
-        options,
-        |[inputs1, inputs2, targets], options| {
-            margin_ranking_loss_with(inputs1, inputs2, targets, options)
-        },
-    )
-}
-
-#[track_caller]
-fn margin_ranking_loss_of(
-    inputs1: &Array,
-    inputs2: &Array,
-    targets: &Array,
-    options: MarginRankingLossOptions,
-) -> Array {
-    let MarginRankingLossOptions { margin, reduction } = options;
+    let MarginRankingLossOptions { margin, reduction } = options.into();
     if let Err(error) = same_shapes("margin_ranking_loss", [inputs1, inputs2, targets]) {
         return Array::failed(error);
     }
@@ -119,9 +89,7 @@ impl Default for CosineSimilarityLossOptions {
     }
 }
 
-options!(CosineSimilarityLossOptions {
-    Keyword::Axes(Axes::Some(axes)) => axis: only(&axes)?;
-});
+options!(CosineSimilarityLossOptions);
 
 /// Returns `x1 . x2 / (|x1| |x2|)` along axis 1, not reduced: the cosine of the angle between embeddings.
 ///
@@ -147,24 +115,11 @@ pub fn cosine_similarity_loss_with(
     x2: &Array,
     options: impl Into<CosineSimilarityLossOptions>,
 ) -> Array {
-    let options = options.into();
-    let loss = cosine_similarity_loss_of(x1, x2, options);
-    with_keywords(loss, [x1, x2], options, |[x1, x2], options| {
-        cosine_similarity_loss_with(x1, x2, options)
-    })
-}
-
-#[track_caller]
-fn cosine_similarity_loss_of(
-    x1: &Array,
-    x2: &Array,
-    options: CosineSimilarityLossOptions,
-) -> Array {
     let CosineSimilarityLossOptions {
         axis,
         eps,
         reduction,
-    } = options;
+    } = options.into();
     let norms = norm_with(x1, Order::Euclidean, axis) * norm_with(x2, Order::Euclidean, axis);
     let loss = (x1 * x2).sum(axis) / norms.maximum(eps);
     in_layer(
@@ -202,9 +157,7 @@ impl Default for TripletLossOptions {
     }
 }
 
-options!(TripletLossOptions {
-    Keyword::Axes(Axes::Some(axes)) => axis: only(&axes)?;
-});
+options!(TripletLossOptions);
 
 /// Returns `max(0, |anchors - positives| - |anchors - negatives| + 1)` with norms of the last axis, not reduced.
 #[track_caller]
@@ -220,32 +173,13 @@ pub fn triplet_loss_with(
     negatives: &Array,
     options: impl Into<TripletLossOptions>,
 ) -> Array {
-    let options = options.into();
-    let loss = triplet_loss_of(anchors, positives, negatives, options);
-    with_keywords(
-        loss,
-        [anchors, positives, negatives],
-        options,
-        |[anchors, positives, negatives], options| {
-            triplet_loss_with(anchors, positives, negatives, options)
-        },
-    )
-}
-
-#[track_caller]
-fn triplet_loss_of(
-    anchors: &Array,
-    positives: &Array,
-    negatives: &Array,
-    options: TripletLossOptions,
-) -> Array {
     let TripletLossOptions {
         axis,
         p,
         margin,
         eps,
         reduction,
-    } = options;
+    } = options.into();
     if p < 1 {
         let message = format!("p must be at least 1, got {p}");
         return Array::failed(Error::op("triplet_loss", message));

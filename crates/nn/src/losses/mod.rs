@@ -7,9 +7,7 @@ mod classes;
 mod comparisons;
 mod numbers;
 
-use std::fmt;
-
-use mlx::{Array, Error, Keyword, Result, remember};
+use mlx::{Array, Error, Result};
 
 pub use classes::{
     BinaryCrossEntropyOptions, CrossEntropyOptions, LogProbabilityOptions, binary_cross_entropy,
@@ -38,36 +36,9 @@ pub enum Reduction {
     Sum,
 }
 
-/// `none`, `mean` or `sum`.
-impl fmt::Display for Reduction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reduction::None => "none",
-            Reduction::Mean => "mean",
-            Reduction::Sum => "sum",
-        })
-    }
-}
-
-/// What a loss takes besides arrays, also after the call: `mse_loss(&x, &y).reduction("sum")`.
-trait LossOptions: Clone + 'static {
-    /// Returns these options with one more argument, if the loss takes it.
-    fn with(self, keyword: Keyword) -> Option<Self>;
-}
-
-impl LossOptions for Reduction {
-    fn with(self, keyword: Keyword) -> Option<Self> {
-        let Keyword::Reduction(name) = keyword else {
-            return None;
-        };
-        let all = [Reduction::None, Reduction::Mean, Reduction::Sum];
-        all.into_iter().find(|one| one.to_string() == name)
-    }
-}
-
-/// Makes options of a reduction, with the defaults for the rest, and lists the fields that can be given after the call.
+/// Makes options of a reduction, with the defaults for the rest.
 macro_rules! options {
-    ($options:ident $({$($keyword:pat => $field:ident: $value:expr;)*})?) => {
+    ($options:ident) => {
         impl From<Reduction> for $options {
             fn from(reduction: Reduction) -> Self {
                 Self {
@@ -76,42 +47,9 @@ macro_rules! options {
                 }
             }
         }
-
-        impl super::LossOptions for $options {
-            fn with(self, keyword: mlx::Keyword) -> Option<Self> {
-                match keyword {
-                    $($($keyword => Some(Self { $field: $value, ..self }),)*)?
-                    other => {
-                        let reduction = super::LossOptions::with(self.reduction, other)?;
-                        Some(Self { reduction, ..self })
-                    }
-                }
-            }
-        }
     };
 }
 use options;
-
-/// Returns a loss that is computed by `again` with arguments that follow the call.
-fn with_keywords<O: LossOptions, const N: usize>(
-    loss: Array,
-    inputs: [&Array; N],
-    options: O,
-    again: fn([&Array; N], O) -> Array,
-) -> Array {
-    let inputs = inputs.map(Array::clone);
-    remember(loss, move |keyword| {
-        Some(again(inputs.each_ref(), options.with(keyword)?))
-    })
-}
-
-/// Returns the only axis of a list.
-fn only(axes: &[i32]) -> Option<i32> {
-    match axes {
-        [axis] => Some(*axis),
-        _ => None,
-    }
-}
 
 #[track_caller]
 fn reduced(loss: Array, reduction: Reduction) -> Array {

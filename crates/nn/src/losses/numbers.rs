@@ -4,7 +4,7 @@ use std::f64::consts::{LN_2, PI};
 
 use mlx::{Array, where_};
 
-use super::{Reduction, options, reduced, same_shapes, with_keywords};
+use super::{Reduction, options, reduced, same_shapes};
 use crate::layer_error::in_layer;
 
 /// Returns the mean of `|predictions - targets|`.
@@ -27,17 +27,6 @@ pub fn l1_loss(predictions: &Array, targets: &Array) -> Array {
 /// Returns [`l1_loss`] with another reduction.
 #[track_caller]
 pub fn l1_loss_with(predictions: &Array, targets: &Array, reduction: Reduction) -> Array {
-    let loss = l1_loss_of(predictions, targets, reduction);
-    with_keywords(
-        loss,
-        [predictions, targets],
-        reduction,
-        |[predictions, targets], reduction| l1_loss_with(predictions, targets, reduction),
-    )
-}
-
-#[track_caller]
-fn l1_loss_of(predictions: &Array, targets: &Array, reduction: Reduction) -> Array {
     match same_shapes("l1_loss", [predictions, targets]) {
         Err(error) => Array::failed(error),
         Ok(()) => reduced((predictions - targets).abs(), reduction),
@@ -62,17 +51,6 @@ pub fn mse_loss(predictions: &Array, targets: &Array) -> Array {
 /// Returns [`mse_loss`] with another reduction.
 #[track_caller]
 pub fn mse_loss_with(predictions: &Array, targets: &Array, reduction: Reduction) -> Array {
-    let loss = mse_loss_of(predictions, targets, reduction);
-    with_keywords(
-        loss,
-        [predictions, targets],
-        reduction,
-        |[predictions, targets], reduction| mse_loss_with(predictions, targets, reduction),
-    )
-}
-
-#[track_caller]
-fn mse_loss_of(predictions: &Array, targets: &Array, reduction: Reduction) -> Array {
     match same_shapes("mse_loss", [predictions, targets]) {
         Err(error) => Array::failed(error),
         Ok(()) => reduced((predictions - targets).square(), reduction),
@@ -112,19 +90,7 @@ pub fn smooth_l1_loss_with(
     targets: &Array,
     options: impl Into<SmoothL1LossOptions>,
 ) -> Array {
-    let options = options.into();
-    let loss = smooth_l1_loss_of(predictions, targets, options);
-    with_keywords(
-        loss,
-        [predictions, targets],
-        options,
-        |[predictions, targets], options| smooth_l1_loss_with(predictions, targets, options),
-    )
-}
-
-#[track_caller]
-fn smooth_l1_loss_of(predictions: &Array, targets: &Array, options: SmoothL1LossOptions) -> Array {
-    let SmoothL1LossOptions { beta, reduction } = options;
+    let SmoothL1LossOptions { beta, reduction } = options.into();
     if let Err(error) = same_shapes("smooth_l1_loss", [predictions, targets]) {
         return Array::failed(error);
     }
@@ -171,19 +137,7 @@ pub fn huber_loss_with(
     targets: &Array,
     options: impl Into<HuberLossOptions>,
 ) -> Array {
-    let options = options.into();
-    let loss = huber_loss_of(inputs, targets, options);
-    with_keywords(
-        loss,
-        [inputs, targets],
-        options,
-        |[inputs, targets], options| huber_loss_with(inputs, targets, options),
-    )
-}
-
-#[track_caller]
-fn huber_loss_of(inputs: &Array, targets: &Array, options: HuberLossOptions) -> Array {
-    let HuberLossOptions { delta, reduction } = options;
+    let HuberLossOptions { delta, reduction } = options.into();
     let distance = (inputs - targets).abs();
     let near = 0.5 * distance.square();
     let far = (&distance - 0.5 * delta) * delta;
@@ -200,17 +154,6 @@ pub fn log_cosh_loss(inputs: &Array, targets: &Array) -> Array {
 /// Returns [`log_cosh_loss`] with a reduction.
 #[track_caller]
 pub fn log_cosh_loss_with(inputs: &Array, targets: &Array, reduction: Reduction) -> Array {
-    let loss = log_cosh_loss_of(inputs, targets, reduction);
-    with_keywords(
-        loss,
-        [inputs, targets],
-        reduction,
-        |[inputs, targets], reduction| log_cosh_loss_with(inputs, targets, reduction),
-    )
-}
-
-#[track_caller]
-fn log_cosh_loss_of(inputs: &Array, targets: &Array, reduction: Reduction) -> Array {
     let errors = inputs - targets;
     let loss = reduced(errors.logaddexp(-&errors) - LN_2, reduction);
     in_layer("log_cosh_loss", loss, [inputs, targets], || None)
@@ -254,28 +197,11 @@ pub fn gaussian_nll_loss_with(
     vars: &Array,
     options: impl Into<GaussianNllLossOptions>,
 ) -> Array {
-    let options = options.into();
-    let loss = gaussian_nll_loss_of(inputs, targets, vars, options);
-    with_keywords(
-        loss,
-        [inputs, targets, vars],
-        options,
-        |[inputs, targets, vars], options| gaussian_nll_loss_with(inputs, targets, vars, options),
-    )
-}
-
-#[track_caller]
-fn gaussian_nll_loss_of(
-    inputs: &Array,
-    targets: &Array,
-    vars: &Array,
-    options: GaussianNllLossOptions,
-) -> Array {
     let GaussianNllLossOptions {
         full,
         eps,
         reduction,
-    } = options;
+    } = options.into();
     if let Err(error) = same_shapes("gaussian_nll_loss", [inputs, targets, vars]) {
         return Array::failed(error);
     }
