@@ -314,7 +314,7 @@ fn what_is_exact_is_not_rounded_and_stays_the_same(
         where_(
             &z.greater(x),
             z.floor() + y.ceil(),
-            z.round(0) - y.sign() * x.trunc(),
+            z.round() - y.sign() * x.trunc(),
         )
     };
     // Beyond what half precision holds, and below its normal numbers.

@@ -91,22 +91,35 @@ pub(crate) struct Form<'a> {
     pub(crate) fields: Vec<Field<'a>>,
 }
 
-/// Returns whether the type is marked `#[module(transparent)]`, and refuses other marks.
-pub(crate) fn is_transparent(input: &DeriveInput) -> Result<bool> {
-    let mut found = false;
+/// What a type is marked with: `#[module(transparent)]`, `#[module(no_display)]`.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct TypeMarks {
+    /// Whether it is no module of its own in paths and tables.
+    pub transparent: bool,
+    /// Whether its author writes how it is displayed.
+    pub no_display: bool,
+}
+
+/// Returns what the type is marked with, and refuses other marks.
+pub(crate) fn type_marks(input: &DeriveInput) -> Result<TypeMarks> {
+    let mut marks = TypeMarks::default();
     for attribute in &input.attrs {
         if attribute.path().is_ident(Macro::Module.attribute()) {
-            let wanted = "Module: wanted `#[module(transparent)]` on a type";
-            attribute.parse_nested_meta(|meta| match meta.path.is_ident("transparent") {
-                true => {
-                    found = true;
-                    Ok(())
+            let wanted =
+                "Module: wanted `#[module(transparent)]` or `#[module(no_display)]` on a type";
+            attribute.parse_nested_meta(|meta| {
+                if meta.path.is_ident("transparent") {
+                    marks.transparent = true;
+                } else if meta.path.is_ident("no_display") {
+                    marks.no_display = true;
+                } else {
+                    return Err(meta.error(wanted));
                 }
-                false => Err(meta.error(wanted)),
+                Ok(())
             })?;
         }
     }
-    Ok(found)
+    Ok(marks)
 }
 
 /// Returns the forms that a value of the type can have.

@@ -4,14 +4,16 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{DeriveInput, Result, parse_quote};
 
-use crate::field::{Field, Form, Kind, Macro, forms, is_transparent};
+use crate::field::{Field, Form, Kind, Macro, forms, type_marks};
 use crate::tree::{bounds, implementation, pattern, place};
 
 /// Returns `impl Module`, `impl Tree` and `impl IntoIterator for &..`.
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let forms = forms(input, Macro::Module)?;
     let part = quote!(::mlx_nn::Module);
-    let module = module(input, &forms, &part, is_transparent(input)?);
+    let marks = type_marks(input)?;
+    let module = module(input, &forms, &part, marks.transparent);
+    let display = (!marks.no_display).then(|| display(input, &forms, &part));
     let iteration = iteration(input, &forms, &part);
     let tree = implementation(
         input,
@@ -26,7 +28,21 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             }
         },
     );
-    Ok(quote!(#module #tree #iteration))
+    Ok(quote!(#module #tree #iteration #display))
+}
+
+/// Returns the implementation of `Display`, which writes the summary, so that `println!("{model}")` works.
+fn display(input: &DeriveInput, forms: &[Form], part: &TokenStream) -> TokenStream {
+    let (name, (impl_generics, type_generics, _)) = (&input.ident, input.generics.split_for_impl());
+    let bounds = bounds(&input.generics, forms, part);
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics ::core::fmt::Display for #name #type_generics #bounds {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                ::core::fmt::Display::fmt(&::mlx_nn::Module::summary(self), f)
+            }
+        }
+    }
 }
 
 fn module(

@@ -65,6 +65,12 @@ pub mod trace {
 }
 pub mod transforms;
 pub mod tree;
+/// The functions of trees under Python's name of their module, `mlx.utils`.
+pub mod utils {
+    pub use crate::tree::{
+        tree_flatten, tree_map, tree_map_with_path, tree_merge, tree_reduce, tree_unflatten,
+    };
+}
 mod validate;
 mod workaround;
 mod worker;

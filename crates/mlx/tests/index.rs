@@ -201,7 +201,7 @@ fn positions_are_of_any_size_that_rust_counts_in() {
 #[case(iota(3).at([true, true, true]).set(&iota(0)), "got an empty one")]
 #[case(x().take(array!([3]), 1), "take: index 3 is out of range")]
 #[case(x().take(0, [0, 1]), "take wants one axis")]
-#[case(x().slice(&array!([2]), 1, [2, 2, 4]), "out of range")]
+#[case(x().slice_at(&array!([2]), 1, [2, 2, 4]), "out of range")]
 #[case(x().slice_update(&iota(8).reshape([2, 1, 4]), &array!([3]), 1), "out of range")]
 fn refuses_with_what_was_wanted(#[case] result: Array, #[case] want: &str) {
     if want == "does not have enough elements" {
@@ -282,7 +282,7 @@ fn slices_begin_where_an_array_says() {
     let x = x();
     let start = array!([1, 2]);
     assert!(same(
-        &x.slice(&start, [1, 2], [2, 1, 2]),
+        &x.slice_at(&start, [1, 2], [2, 1, 2]),
         &x.i((.., 1..2, 2..4))
     ));
     let update = iota(4).reshape([2, 1, 2]);

@@ -1,10 +1,14 @@
 //! Batch normalization.
 
-use mlx::{Array, Error, Integer, Result};
+use std::fmt;
+use std::ops::Deref;
+
+use mlx::tree::{Structure, TreePath};
+use mlx::{Array, Error, Integer, Result, Tree};
 
 use crate::kernels;
 use crate::layer_error::{Size, Wanted, axis_size, first_mismatch, in_layer};
-use crate::{Buffer, Forward, Module, ModuleState};
+use crate::{Buffer, Forward, Module, ModuleState, ParameterVisitor};
 
 /// Batch normalization, `mlx.nn.BatchNorm`: `(x - mean) * rsqrt(var + eps) * weight + bias` for each feature.
 ///
@@ -32,16 +36,102 @@ pub struct BatchNorm {
     pub weight: Option<Array>,
     /// `[num_features]`.
     pub bias: Option<Array>,
-    /// The running mean, `[num_features]`; `None` for a norm that always takes the batch's.
-    pub running_mean: Option<Buffer>,
+    /// The running mean, `[num_features]`; absent in a norm that always takes the batch's.
+    pub running_mean: RunningStatistic,
     /// The running variance, `[num_features]`.
-    pub running_var: Option<Buffer>,
+    pub running_var: RunningStatistic,
     /// Added to the variance.
     pub eps: f32,
     /// The share of a batch in the running statistics.
     pub momentum: f32,
     /// The mode, and what is frozen.
     pub state: ModuleState,
+}
+
+/// A running statistic of a norm, which is read as its array: `norm.running_mean.to_vec::<f32>()?`.
+///
+/// A norm without running statistics has absent ones, which are read as an array that carries an error.
+#[derive(Clone)]
+pub struct RunningStatistic {
+    buffer: Option<Buffer>,
+    /// What is read where there is no buffer.
+    absence: Array,
+}
+
+impl RunningStatistic {
+    /// Returns none.
+    #[track_caller]
+    pub fn absent() -> Self {
+        None.into()
+    }
+
+    /// Returns the buffer, if there is one.
+    pub fn buffer(&self) -> Option<&Buffer> {
+        self.buffer.as_ref()
+    }
+}
+
+impl<B: Into<Option<Buffer>>> From<B> for RunningStatistic {
+    #[track_caller]
+    fn from(buffer: B) -> Self {
+        let message = "wanted a running statistic, got a norm without";
+        Self {
+            buffer: buffer.into(),
+            absence: Array::failed(Error::op("BatchNorm", message)),
+        }
+    }
+}
+
+impl Deref for RunningStatistic {
+    type Target = Array;
+
+    fn deref(&self) -> &Array {
+        self.buffer.as_deref().unwrap_or(&self.absence)
+    }
+}
+
+impl fmt::Debug for RunningStatistic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.buffer.fmt(f)
+    }
+}
+
+impl fmt::Display for RunningStatistic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&**self, f)
+    }
+}
+
+impl Module for RunningStatistic {
+    fn visit_parameters<'a>(&'a mut self, visitor: &mut ParameterVisitor<'a>) {
+        self.buffer.visit_parameters(visitor);
+    }
+
+    fn visit_buffers<'a>(&'a self, visit: &mut dyn FnMut(&'a Buffer)) {
+        self.buffer.visit_buffers(visit);
+    }
+
+    fn type_label() -> Option<&'static str> {
+        None
+    }
+}
+
+impl Tree for RunningStatistic {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Array)) {
+        self.buffer.visit(visit);
+    }
+    fn map(&self, map: &mut dyn FnMut(&Array) -> Array) -> Self {
+        Tree::map(&self.buffer, map).into()
+    }
+    fn visit_paths<'a>(&'a self, path: &mut TreePath, visit: &mut dyn FnMut(&str, &'a Array)) {
+        self.buffer.visit_paths(path, visit);
+    }
+    fn structure(&self, structure: &mut Structure) {
+        self.buffer.structure(structure);
+    }
+    fn visit_trainable<'a>(&'a self, visit: &mut dyn FnMut(&'a Array, bool)) {
+        self.buffer.visit_trainable(visit);
+    }
 }
 
 impl BatchNorm {
@@ -53,8 +143,8 @@ impl BatchNorm {
         Self {
             weight: Some(ones()),
             bias: Some(zeros()),
-            running_mean: Some(Buffer::new(zeros())),
-            running_var: Some(Buffer::new(ones())),
+            running_mean: Buffer::new(zeros()).into(),
+            running_var: Buffer::new(ones()).into(),
             eps: 1e-5,
             momentum: 0.1,
             state: ModuleState::default(),
@@ -88,7 +178,8 @@ impl BatchNorm {
     #[must_use]
     pub fn track_running_stats(mut self, track: bool) -> Self {
         if !track {
-            (self.running_mean, self.running_var) = (None, None);
+            let absent = RunningStatistic::absent;
+            (self.running_mean, self.running_var) = (absent(), absent());
         }
         self
     }
@@ -120,7 +211,7 @@ impl BatchNorm {
             return Err(Error::op("BatchNorm", message));
         }
         let (weight, bias) = (self.weight.as_ref(), self.bias.as_ref());
-        let running = self.running_mean.as_ref().zip(self.running_var.as_ref());
+        let running = self.running_mean.buffer().zip(self.running_var.buffer());
         if let (Some((mean, var)), false) = (running, self.state.training()) {
             let y = (x - mean.get()) * (var.get() + self.eps).rsqrt();
             return Ok(scaled(y, weight, bias));
@@ -157,7 +248,7 @@ impl BatchNorm {
     #[track_caller]
     fn move_statistics(&self, mean: Array, var: impl FnOnce() -> Array) {
         if let Some((running_mean, running_var)) =
-            self.running_mean.as_ref().zip(self.running_var.as_ref())
+            self.running_mean.buffer().zip(self.running_var.buffer())
         {
             let moved = |old: Array, new: Array| old * (1.0 - self.momentum) + new * self.momentum;
             running_mean.set(moved(running_mean.get(), mean.stop_gradient()));

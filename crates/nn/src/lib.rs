@@ -90,7 +90,7 @@ pub use activation_layers::{
     Softshrink, Softsign, Step, Tanh,
 };
 pub use attention::MultiHeadAttention;
-pub use batch_norm::BatchNorm;
+pub use batch_norm::{BatchNorm, RunningStatistic};
 pub use bilinear::Bilinear;
 pub use checkpoint::checkpoint;
 pub use conv::{Conv1d, Conv2d};
@@ -128,7 +128,9 @@ pub use recurrent::{GRU, LSTM, RNN};
 pub use sequential::{
     AnyLayer, ArrayFunction, Identity, IntoLayer, IntoLayers, ModuleLayer, Sequential,
 };
-pub use training::{LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad};
+pub use training::{
+    Gradients, LossScale, LossScaler, cast, clip_grad_norm, select, value_and_grad,
+};
 pub use transformer::{
     Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
     TransformerEncoderLayer,

@@ -27,7 +27,7 @@ pub enum Activations {
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let layer = Linear::new(64, 2);
-/// let packed = QuantizedLinear::from_linear(&layer, mlx::Quantization::default())?;
+/// let packed = QuantizedLinear::from_linear(&layer, 64, 4);
 /// let x = mlx::ones([1, 64]);
 /// let error = (packed.forward(&x) - layer.forward(&x)).abs().max(()).item::<f32>()?;
 /// // At most half a step of 4 bits for each of the 64 weights.
@@ -113,12 +113,22 @@ impl QuantizedLinear {
         }
     }
 
+    /// Returns the layer with weights packed into `bits` bits in groups of `group_size`, as Python's
+    /// `QuantizedLinear.from_linear(layer, 64, 4)`. Other modes with [`from_linear_with`](Self::from_linear_with).
+    ///
+    /// What cannot be packed gives weights that carry the error.
+    #[track_caller]
+    pub fn from_linear(layer: &Linear, group_size: impl Integer, bits: impl Integer) -> Self {
+        let quantization = Quantization::from((group_size.to_i32(), bits.to_i32()));
+        Self::from_weights(packed(&layer.weight, quantization), layer.bias.clone())
+    }
+
     /// Returns the layer with quantized weights.
     ///
     /// # Errors
     /// When MLX does not have this quantization, or `input_dims` is not a multiple of the group size.
     #[track_caller]
-    pub fn from_linear(layer: &Linear, quantization: impl Into<Quantization>) -> Result<Self> {
+    pub fn from_linear_with(layer: &Linear, quantization: impl Into<Quantization>) -> Result<Self> {
         let weights = layer.weight.quantize(quantization.into())?;
         Ok(Self::from_weights(weights, layer.bias.clone()))
     }
@@ -209,12 +219,23 @@ impl QuantizedEmbedding {
         }
     }
 
+    /// Returns the table with weights packed into `bits` bits in groups of `group_size`, as Python's
+    /// `QuantizedEmbedding.from_embedding(table, 64, 4)`. Other modes with
+    /// [`from_embedding_with`](Self::from_embedding_with).
+    ///
+    /// What cannot be packed gives weights that carry the error.
+    #[track_caller]
+    pub fn from_embedding(table: &Embedding, group_size: impl Integer, bits: impl Integer) -> Self {
+        let quantization = Quantization::from((group_size.to_i32(), bits.to_i32()));
+        Self::from_weights(packed(&table.weight, quantization))
+    }
+
     /// Returns the table with quantized weights.
     ///
     /// # Errors
-    /// As for [`QuantizedLinear::from_linear`].
+    /// As for [`QuantizedLinear::from_linear_with`].
     #[track_caller]
-    pub fn from_embedding(
+    pub fn from_embedding_with(
         table: &Embedding,
         quantization: impl Into<Quantization>,
     ) -> Result<Self> {

@@ -107,6 +107,31 @@ where
     }
 }
 
+/// Gradients by reference, or those of a module by value.
+pub trait Gradients {
+    /// The tree they are.
+    type Tree: Tree;
+
+    /// Returns them.
+    fn tree(&self) -> &Self::Tree;
+}
+
+impl<T: Tree> Gradients for &T {
+    type Tree = T;
+
+    fn tree(&self) -> &T {
+        self
+    }
+}
+
+impl Gradients for WeightMap {
+    type Tree = WeightMap;
+
+    fn tree(&self) -> &WeightMap {
+        self
+    }
+}
+
 /// Returns gradients scaled so that their global norm is at most `max_norm`, and that norm.
 ///
 /// ```
@@ -121,7 +146,8 @@ where
 /// # }
 /// ```
 #[track_caller]
-pub fn clip_grad_norm<T: Tree>(gradients: &T, max_norm: f32) -> (T, Array) {
+pub fn clip_grad_norm<G: Gradients>(gradients: G, max_norm: f32) -> (G::Tree, Array) {
+    let gradients = gradients.tree();
     let squares = tree::arrays(gradients)
         .into_iter()
         .map(|gradient| wide(gradient).abs().square().sum(()));

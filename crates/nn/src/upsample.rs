@@ -26,6 +26,21 @@ pub enum UpsampleMode {
     Linear,
     /// By the cubic polynomial of the four values around a place, with Keys' coefficient -0.75.
     Cubic,
+    /// None of these: what a text gives that names none.
+    #[doc(hidden)]
+    Unknown,
+}
+
+/// `"nearest"`, `"linear"` or `"cubic"`, as in Python; another text gives a layer whose results carry an error.
+impl From<&str> for UpsampleMode {
+    fn from(mode: &str) -> Self {
+        match mode {
+            "nearest" => Self::Nearest,
+            "linear" => Self::Linear,
+            "cubic" => Self::Cubic,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// The factor of the size of each axis of space: one for all, or one for each.
@@ -119,8 +134,8 @@ impl Upsample {
 
     /// Returns the layer with another way to compute values.
     #[must_use]
-    pub fn mode(mut self, mode: UpsampleMode) -> Self {
-        self.mode = mode;
+    pub fn mode(mut self, mode: impl Into<UpsampleMode>) -> Self {
+        self.mode = mode.into();
         self
     }
 
@@ -152,6 +167,9 @@ impl Upsample {
     #[track_caller]
     fn upsampled(&self, x: &Array) -> Result<Array> {
         let wrong = |message: &str| Err(Error::op(NAME, message));
+        if self.mode == UpsampleMode::Unknown {
+            return wrong("mode must be nearest, linear or cubic, got another text");
+        }
         if self.antialias && self.mode == UpsampleMode::Nearest {
             return wrong("antialias must be false for nearest neighbours");
         }

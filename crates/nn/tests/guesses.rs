@@ -196,7 +196,7 @@ fn parameters_are_listed_and_counted() -> Result<()> {
     );
     mlx_nn::quantize(&mut model, (32, 8), |name| name == "layers.0")?;
     assert_eq!(model.num_trainable_parameters(), 3);
-    assert!(QuantizedLinear::from_linear(&Linear::new(64, 2), (64, 4)).is_ok());
+    assert!(QuantizedLinear::from_linear_with(&Linear::new(64, 2), (64, 4)).is_ok());
     let _ = optim::RMSprop::new(0.1).init(&model);
     Ok(())
 }
@@ -331,5 +331,127 @@ fn options_are_given_as_in_python() -> Result<()> {
     assert_eq!(x.to_vec::<f32>()?[1], 4.0);
     let chosen = mlx::select(x.gt(5), &x, 0);
     assert_eq!(chosen.to_vec::<f32>()?, [0.0, 0.0, 6.0, 8.0]);
+    Ok(())
+}
+
+#[derive(mlx_nn::Module)]
+struct Printed {
+    norm: mlx_nn::BatchNorm,
+    head: Linear,
+}
+
+#[derive(mlx_nn::Module)]
+#[module(no_display)]
+struct Own {
+    head: Linear,
+}
+
+impl std::fmt::Display for Own {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "own {}", self.head.weight.ndim().unwrap_or(0))
+    }
+}
+
+#[test]
+fn models_print_list_their_modules_and_show_statistics() -> Result<()> {
+    let model = Printed {
+        norm: mlx_nn::BatchNorm::new(3),
+        head: Linear::new(3, 2),
+    };
+    assert!(
+        model.to_string().contains("weight float32[2, 3]"),
+        "{model}"
+    );
+    assert_eq!(
+        Own {
+            head: Linear::new(1, 1)
+        }
+        .to_string(),
+        "own 2"
+    );
+    let counts: Vec<(String, usize)> = model
+        .named_modules()
+        .into_iter()
+        .map(|(name, module)| (name, module.num_parameters()))
+        .collect();
+    assert!(counts.contains(&("head".to_owned(), 8)), "{counts:?}");
+    assert!(
+        model
+            .named_modules()
+            .iter()
+            .all(|(_, module)| module.training())
+    );
+    let _ = model
+        .norm
+        .forward(&array!([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]]));
+    assert_eq!(model.norm.running_mean.size()?, 3);
+    assert!((model.norm.running_mean.index(0).item::<f32>()? - 0.2).abs() < 1e-6);
+    assert!(
+        model.norm.running_var.to_string().contains("array"),
+        "{}",
+        model.norm.running_var
+    );
+    let without = mlx_nn::BatchNorm::new(3).track_running_stats(false);
+    let text = without
+        .running_mean
+        .to_vec::<f32>()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("BatchNorm: wanted a running statistic"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
+fn optimizers_are_made_evaluated_and_loaded_by_value_and_by_reference() -> Result<()> {
+    use mlx_nn::{QuantizedEmbedding, QuantizedLinear, Upsample, optimizers as optim};
+    let mut model = Linear::new(2, 1);
+    let loss = |model: &Linear, x: &Array| model.forward(x).square().mean(());
+    let mut adam = Adam::new(1e-2);
+    let state = adam.init(model.trainable_parameters());
+    assert_eq!(state.len(), adam.init(&model).len());
+    let (_, gradients) = mlx_nn::value_and_grad(&model, loss)(&model, &array!([[1.0, 2.0]]))?;
+    let (by_reference, norm) = optim::clip_grad_norm(&gradients, 0.1);
+    let (by_value, _) = optim::clip_grad_norm(gradients, 0.1);
+    assert!(
+        by_value["weight"]
+            .array_equal(&by_reference["weight"])
+            .item::<bool>()?
+    );
+    adam.update(&mut model, &by_value)?;
+    mlx::eval((&model, &adam, &norm))?;
+    let mut again = Adam::new(1e-2);
+    again.load_state(adam.state())?;
+    assert_eq!(again.step().item::<u64>()?, 1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("weight.safetensors");
+    mlx::save_safetensors(&path, [("weight", &mlx::ones([1, 2]))])?;
+    assert!(model.load_weights_with(&path, true).is_err());
+    assert_eq!(model.load_weights_with(&path, false)?.missing, ["bias"]);
+    let packed = QuantizedLinear::from_linear(&Linear::new(64, 2), 64, 4);
+    assert_eq!(packed.forward(&mlx::ones([1, 64])).shape()?, [1, 2]);
+    assert!(
+        QuantizedLinear::from_linear(&Linear::new(60, 2), 64, 4)
+            .weight
+            .error()
+            .is_some()
+    );
+    let table = QuantizedEmbedding::from_embedding(&mlx_nn::Embedding::new(4, 64), 64, 4);
+    assert_eq!(table.forward(&array!([1, 2])).shape()?, [2, 64]);
+    let x = array!([1.0, 2.0]).reshape([1, 2, 1]);
+    let doubled = Upsample::new(2).mode("nearest").forward(&x);
+    assert_eq!(doubled.to_vec::<f32>()?, [1.0, 1.0, 2.0, 2.0]);
+    let text = Upsample::new(2)
+        .mode("bilinear")
+        .forward(&x)
+        .eval()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("mode must be nearest, linear or cubic"),
+        "{text}"
+    );
     Ok(())
 }

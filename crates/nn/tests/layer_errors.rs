@@ -37,7 +37,7 @@ fn attend(n_heads: i32, [q, k, v]: [&Array; 3], mask: &AttentionMask) -> Array {
 /// Applies the layer that `name` begins with to `x`.
 fn apply(name: &str, x: &Array) -> Array {
     let plain = |n: i32| Embedding::with_init(n, 64, &mut init());
-    let packed = |table: &Embedding| QuantizedEmbedding::from_embedding(table, quantization());
+    let packed = |table: &Embedding| QuantizedEmbedding::from_embedding_with(table, quantization());
     let good = mlx::zeros([2, 5, 64]);
     let none = AttentionMask::none();
     match name {
@@ -48,7 +48,8 @@ fn apply(name: &str, x: &Array) -> Array {
         "Embedding" => plain(10).forward(x),
         "Embedding as linear" => plain(10).as_linear(x),
         "QuantizedLinear" => {
-            let layer = QuantizedLinear::from_linear(&linear(true, Dtype::Float32), quantization());
+            let layer =
+                QuantizedLinear::from_linear_with(&linear(true, Dtype::Float32), quantization());
             layer.unwrap().forward(x)
         }
         "QuantizedEmbedding" => packed(&plain(10)).unwrap().forward(x),

@@ -163,7 +163,7 @@ fn fusing_keeps_what_is_computed_and_unfusing_restores_it(
 #[test]
 fn a_quantized_layer_of_its_own_type_has_adapters_too() -> mlx::Result<()> {
     let plain = Linear::with_init(64, 8, true, &mut Init::seed(1));
-    let mut layer = QuantizedLinear::from_linear(&plain, Quantization::default())?;
+    let mut layer = QuantizedLinear::from_linear_with(&plain, Quantization::default())?;
     assert!(layer.trainable_parameters().is_empty());
     lora::apply(&mut layer, &options(false), |_| true)?;
     let trained: Vec<String> = layer.trainable_parameters().into_keys().collect();

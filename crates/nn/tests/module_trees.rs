@@ -428,7 +428,7 @@ fn modules_are_found_changed_and_replaced_by_type_and_name() -> mlx::Result<()> 
     let kinds: Vec<(String, &str)> = net
         .named_modules()
         .into_iter()
-        .map(|module| (module.name, module.kind))
+        .map(|(name, module)| (name, module.kind))
         .collect();
     assert_eq!(kinds[0], (String::new(), "Net"));
     assert!(kinds.contains(&("blocks.1".to_owned(), "Block")));

@@ -82,7 +82,10 @@ fn layer(name: &str, args: &Value) -> Result<Layer> {
         "QuantizedLinear" => {
             let mut linear = Linear::new(64, 3);
             with_numbers(&mut linear, Dtype::Float32)?;
-            Layer::Packed(QuantizedLinear::from_linear(&linear, quantization(args))?)
+            Layer::Packed(QuantizedLinear::from_linear_with(
+                &linear,
+                quantization(args),
+            )?)
         }
         _ => panic!("{name} is not known"),
     })
@@ -174,7 +177,7 @@ fn packed_tables_equal_python() -> Result<()> {
     for case in packed {
         let mut table = Embedding::new(5, 64);
         with_numbers(&mut table, Dtype::Float32)?;
-        let table = QuantizedEmbedding::from_embedding(&table, quantization(&case["args"]))?;
+        let table = QuantizedEmbedding::from_embedding_with(&table, quantization(&case["args"]))?;
         let rows = table.forward(&mlx::array!([3, 0, 4]));
         close(&rows, &case["values"], 1e-6, &case["args"].to_string());
         count += 1;

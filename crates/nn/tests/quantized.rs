@@ -23,7 +23,7 @@ fn difference(a: &Array, b: &Array) -> f32 {
 #[case(8, false)]
 fn both_kernels_give_what_the_unpacked_layer_gives(#[case] bits: i32, #[case] bias: bool) {
     let layer = Linear::with_init(64, 6, bias, &mut Init::seed(1));
-    let mut packed = QuantizedLinear::from_linear(&layer, quantization(bits)).unwrap();
+    let mut packed = QuantizedLinear::from_linear_with(&layer, quantization(bits)).unwrap();
     let x = Init::seed(2).normal(&[2, 3, 64], 1.0);
     let wanted = packed.dequantize().forward(&x);
     assert_eq!(wanted.shape().unwrap(), [2, 3, 6]);
@@ -36,7 +36,7 @@ fn both_kernels_give_what_the_unpacked_layer_gives(#[case] bits: i32, #[case] bi
 #[test]
 fn a_table_gives_rows_and_scores() {
     let table = Embedding::with_init(10, 64, &mut Init::seed(3));
-    let packed = QuantizedEmbedding::from_embedding(&table, quantization(8)).unwrap();
+    let packed = QuantizedEmbedding::from_embedding_with(&table, quantization(8)).unwrap();
     let plain = packed.dequantize();
     let tokens = array!([[0, 9], [4, 4]]);
     assert_eq!(packed.forward(&tokens).shape().unwrap(), [2, 2, 64]);
@@ -52,12 +52,12 @@ fn a_table_gives_rows_and_scores() {
 #[test]
 fn parameters_have_the_names_of_python() {
     let layer = Linear::with_init(32, 4, true, &mut Init::seed(1));
-    let packed = QuantizedLinear::from_linear(&layer, quantization(4)).unwrap();
+    let packed = QuantizedLinear::from_linear_with(&layer, quantization(4)).unwrap();
     let names: Vec<String> = packed.parameters().into_keys().collect();
     assert_eq!(names, ["bias", "biases", "scales", "weight"]);
     assert_eq!(packed.weight.dtype().unwrap(), Dtype::Uint32);
     let table = Embedding::with_init(4, 32, &mut Init::seed(1));
-    let packed = QuantizedEmbedding::from_embedding(&table, quantization(4)).unwrap();
+    let packed = QuantizedEmbedding::from_embedding_with(&table, quantization(4)).unwrap();
     let names: Vec<String> = packed.parameters().into_keys().collect();
     assert_eq!(names, ["biases", "scales", "weight"]);
 }
@@ -65,5 +65,5 @@ fn parameters_have_the_names_of_python() {
 #[test]
 fn refuses_rows_that_groups_do_not_fill() {
     let layer = Linear::with_init(33, 4, true, &mut Init::seed(1));
-    assert!(QuantizedLinear::from_linear(&layer, quantization(4)).is_err());
+    assert!(QuantizedLinear::from_linear_with(&layer, quantization(4)).is_err());
 }

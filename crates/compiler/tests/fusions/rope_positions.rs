@@ -435,7 +435,7 @@ fn tables_taken_by_batch(a: &[Array]) -> Vec<Array> {
 }
 
 fn tables_cut(a: &[Array]) -> Vec<Array> {
-    let row = |of| whole_table(of).slice(&a[1], 0, [5, 8]);
+    let row = |of| whole_table(of).slice_at(&a[1], 0, [5, 8]);
     vec![apply(&a[0], &row(Array::cos), &row(Array::sin))]
 }
 

@@ -96,6 +96,29 @@ impl<T: Element> From<Vec<T>> for Array {
     }
 }
 
+impl<T: Element> From<&Vec<T>> for Array {
+    #[track_caller]
+    fn from(elements: &Vec<T>) -> Self {
+        Self::from(&elements[..])
+    }
+}
+
+/// Returns an array of nested lists, as [`Array::new`] does.
+impl<T: IntoArray, const N: usize> From<[T; N]> for Array {
+    #[track_caller]
+    fn from(nested: [T; N]) -> Self {
+        Self::new(nested)
+    }
+}
+
+/// Returns an array of nested lists, as [`Array::new`] does.
+impl<T: IntoArray + Clone, const N: usize> From<&[T; N]> for Array {
+    #[track_caller]
+    fn from(nested: &[T; N]) -> Self {
+        Self::new(nested)
+    }
+}
+
 /// A number as an array without axes, as [`Array::scalar`] makes it; of `f64`, in `float32`.
 macro_rules! numbers {
     ($($number:ty)*) => {$(
@@ -139,8 +162,12 @@ pub trait IntoArray {
     type Element: Element;
     /// Appends the elements in row-major order.
     fn elements(self, into: &mut Vec<Self::Element>);
-    /// Returns the sizes of the nested lists.
+    /// Returns the sizes of the nested lists that are known to the compiler.
     fn sizes() -> Vec<i32>;
+    /// Returns the sizes of these nested lists.
+    fn sizes_of(&self) -> Vec<i32> {
+        Self::sizes()
+    }
 }
 
 impl<T: Element> IntoArray for T {
@@ -163,6 +190,51 @@ impl<T: IntoArray, const N: usize> IntoArray for [T; N] {
         sizes.extend(T::sizes());
         sizes
     }
+    fn sizes_of(&self) -> Vec<i32> {
+        let mut sizes = vec![i32::try_from(N).unwrap_or(i32::MAX)];
+        sizes.extend(self.first().map_or_else(T::sizes, T::sizes_of));
+        sizes
+    }
+}
+
+impl<T: IntoArray> IntoArray for Vec<T> {
+    type Element = T::Element;
+    fn elements(self, into: &mut Vec<T::Element>) {
+        self.into_iter().for_each(|part| part.elements(into));
+    }
+    fn sizes() -> Vec<i32> {
+        vec![0]
+    }
+    fn sizes_of(&self) -> Vec<i32> {
+        let mut sizes = vec![i32::try_from(self.len()).unwrap_or(i32::MAX)];
+        sizes.extend(self.first().map_or_else(T::sizes, T::sizes_of));
+        sizes
+    }
+}
+
+/// Lists behind references, which are copied.
+macro_rules! borrowed {
+    ($([$($param:tt)*] $list:ty;)*) => {$(
+        impl<T: IntoArray + Clone $($param)*> IntoArray for $list {
+            type Element = T::Element;
+            fn elements(self, into: &mut Vec<T::Element>) {
+                self.iter().for_each(|part| part.clone().elements(into));
+            }
+            fn sizes() -> Vec<i32> {
+                vec![0]
+            }
+            fn sizes_of(&self) -> Vec<i32> {
+                let mut sizes = vec![i32::try_from(self.len()).unwrap_or(i32::MAX)];
+                sizes.extend(self.first().map_or_else(T::sizes, T::sizes_of));
+                sizes
+            }
+        }
+    )*};
+}
+borrowed! {
+    [] &Vec<T>;
+    [] &[T];
+    [, const N: usize] &[T; N];
 }
 
 impl Array {
@@ -172,9 +244,9 @@ impl Array {
     /// `float64` there are [`new_with`](Self::new_with) and [`from_slice`](Self::from_slice).
     #[track_caller]
     pub fn new<A: IntoArray>(nested: A) -> Self {
-        let mut elements = Vec::new();
+        let (mut elements, sizes) = (Vec::new(), nested.sizes_of());
         nested.elements(&mut elements);
-        Self::of_elements(&elements, A::sizes())
+        Self::of_elements(&elements, sizes)
     }
 
     /// The name of [`Array::new`] before.

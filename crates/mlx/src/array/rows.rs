@@ -55,6 +55,22 @@ impl Array {
     }
 }
 
+/// The parts along the first axis: `for row in &x`. An array that could not be built, or has no axes, gives one part that
+/// carries the error.
+impl IntoIterator for &Array {
+    type Item = Array;
+    type IntoIter = RowIter;
+
+    #[track_caller]
+    fn into_iter(self) -> RowIter {
+        self.iter().unwrap_or_else(|error| RowIter {
+            array: Array::failed(error),
+            front: 0,
+            back: 1,
+        })
+    }
+}
+
 impl Iterator for RowIter {
     type Item = Array;
 

@@ -1,5 +1,6 @@
 //! Taking and putting along an axis, and slices whose start is an array.
 
+use super::Indices;
 use super::plan::refused;
 use crate::op::Op;
 use crate::{Array, Axes, Operand, Result, Shape, bind};
@@ -73,6 +74,19 @@ impl Array {
         Array::from_result(along("scatter_add_axis", op, inputs, axis.into()))
     }
 
+    /// Returns a part along the first axis: `x.slice(2..5)` is [`x.index(2..5)`](Self::index).
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// assert_eq!(mlx::arange(6).slice(2..4).to_vec::<i32>()?, [2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn slice(&self, positions: impl Into<Indices>) -> Array {
+        self.index(positions)
+    }
+
     /// Returns the part of size `slice_size` (one number for each axis of the array) that begins at `start`, an array
     /// of one position for each of `axes`; it begins at 0 on the others.
     ///
@@ -81,12 +95,12 @@ impl Array {
     /// ```
     /// # fn main() -> mlx::Result<()> {
     /// let x = mlx::array!([[1, 2, 3], [4, 5, 6]]);
-    /// assert_eq!(x.slice(&mlx::array!([1]), 1, [2, 2]).to_vec::<i32>()?, [2, 3, 5, 6]);
+    /// assert_eq!(x.slice_at(&mlx::array!([1]), 1, [2, 2]).to_vec::<i32>()?, [2, 3, 5, 6]);
     /// # Ok(())
     /// # }
     /// ```
     #[track_caller]
-    pub fn slice(
+    pub fn slice_at(
         &self,
         start: &Array,
         axes: impl Into<Axes>,

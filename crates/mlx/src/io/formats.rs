@@ -1,6 +1,6 @@
 //! Loading by extension, and from bytes: which of the formats it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::io::{Cursor, Read};
 use std::ops::Deref;
 use std::path::Path;
@@ -44,6 +44,24 @@ impl Deref for Loaded {
     type Target = BTreeMap<String, Array>;
     fn deref(&self) -> &Self::Target {
         &self.arrays
+    }
+}
+
+impl<'a> IntoIterator for &'a Loaded {
+    type Item = (&'a String, &'a Array);
+    type IntoIter = btree_map::Iter<'a, String, Array>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.arrays.iter()
+    }
+}
+
+impl IntoIterator for Loaded {
+    type Item = (String, Array);
+    type IntoIter = btree_map::IntoIter<String, Array>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.arrays.into_iter()
     }
 }
 

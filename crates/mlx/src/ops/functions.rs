@@ -5,7 +5,7 @@
 
 use super::{
     CloseOptions, ConvOptions, ConvTransposeOptions, ConvolveMode, CumulativeOptions, PadWidth,
-    Quantization, Quantized, Sections, TensordotAxes,
+    Sections, TensordotAxes,
 };
 use crate::array::pair;
 use crate::shape::VarianceOptions;
@@ -25,7 +25,7 @@ macro_rules! unary {
 unary! {
     abs acos acosh arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh bitwise_invert ceil conj conjugate
     cos cosh degrees erf erfinv exp expm1 floor imag isfinite isinf isnan isneginf isposinf log log10 log1p log2
-    logical_not nan_to_num negative positive radians real reciprocal rsqrt sigmoid sign sin sinh sqrt square
+    logical_not nan_to_num negative positive radians real reciprocal round rsqrt sigmoid sign sin sinh sqrt square
     stop_gradient tan tanh to_fp8 trunc
     atleast_1d atleast_2d atleast_3d contiguous diag diagonal diff matrix_transpose trace tril triu
 }
@@ -108,12 +108,10 @@ functions! {
     partition(kth: impl Integer, axis: impl Into<Axes>) -> Array;
     permute_dims(axes: impl Into<Axes>) -> Array;
     prod(axes: impl Into<Reduction>) -> Array;
-    quantize(quantization: Quantization) -> Result<Quantized>;
-    quantized_matmul(w: &Quantized, transpose: bool) -> Array;
     repeat(repeats: impl Integer, axis: impl Into<Axes>) -> Array;
     reshape(shape: impl Into<Shape>) -> Array;
     roll(shift: impl Into<Shape>, axes: impl Into<Axes>) -> Array;
-    round(decimals: i32) -> Array;
+    round_with(decimals: i32) -> Array;
     searchsorted(values: impl Into<Operand>) -> Array;
     segmented_mm(b: &Array, segments: &Array) -> Array;
     softmax(axes: impl Into<Axes>) -> Array;
@@ -125,7 +123,8 @@ functions! {
     swapaxes(axis1: impl Integer, axis2: impl Integer) -> Array;
     tensordot(b: impl AsRef<Array>, axes: impl Into<TensordotAxes>) -> Array;
     tile(reps: impl Into<Shape>) -> Array;
-    topk(k: impl Integer, axis: impl Into<Axes>) -> Array;
+    topk(k: impl Integer) -> Array;
+    topk_with(k: impl Integer, axis: impl Into<Axes>) -> Array;
     transpose(axes: impl Into<Axes>) -> Array;
     tril_with(k: impl Integer) -> Array;
     triu_with(k: impl Integer) -> Array;
@@ -166,10 +165,4 @@ pub fn allclose_with(
 ) -> Array {
     let (a, b) = pair(a.into(), b.into());
     a.allclose_with(b, options)
-}
-
-/// Returns packed weights unpacked: [`Quantized::dequantize`].
-#[track_caller]
-pub fn dequantize(weights: &Quantized, dtype: impl Into<Option<Dtype>>) -> Array {
-    weights.dequantize(dtype)
 }

@@ -35,6 +35,6 @@ pub use functions::*;
 pub use join::{broadcast_arrays, concat, concatenate, meshgrid, meshgrid_with, stack};
 pub use pad::PadWidth;
 pub use product::{BlockMasks, GatherOptions, TensordotAxes, addmm, addmm_with, einsum};
-pub use quantized::{Quantization, Quantized};
+pub use quantized::{Quantization, Quantized, dequantize, quantize, quantized_matmul};
 pub use scan::CumulativeOptions;
 pub use shape::Sections;

@@ -38,6 +38,41 @@ impl From<Vec<(i32, i32)>> for PadWidth {
     }
 }
 
+impl<const N: usize> From<&[(i32, i32); N]> for PadWidth {
+    fn from(widths: &[(i32, i32); N]) -> Self {
+        PadWidth::Each(widths.to_vec())
+    }
+}
+
+impl From<&[(i32, i32)]> for PadWidth {
+    fn from(widths: &[(i32, i32)]) -> Self {
+        PadWidth::Each(widths.to_vec())
+    }
+}
+
+impl From<&Vec<(i32, i32)>> for PadWidth {
+    fn from(widths: &Vec<(i32, i32)>) -> Self {
+        PadWidth::Each(widths.clone())
+    }
+}
+
+/// Pairs in a tuple, as in Python: `((1, 1), (0, 0))`.
+macro_rules! tuples {
+    ($($($width:ident)*;)*) => {$(
+        impl From<($(pair!($width),)*)> for PadWidth {
+            fn from(($($width,)*): ($(pair!($width),)*)) -> Self {
+                PadWidth::Each(vec![$($width),*])
+            }
+        }
+    )*};
+}
+macro_rules! pair {
+    ($width:ident) => {
+        (i32, i32)
+    };
+}
+tuples! { a; a b; a b c; a b c d; a b c d e; }
+
 impl Array {
     /// Returns the array with zeros put around it; other elements with [`pad_with`](Self::pad_with).
     ///

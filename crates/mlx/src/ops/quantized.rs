@@ -2,7 +2,7 @@
 
 use super::product::GatherOptions;
 use crate::op::{Op, QuantizationMode};
-use crate::{Array, Dtype, Error, Result, bind, bind_all};
+use crate::{Array, Dtype, Error, Integer, Result, bind, bind_all};
 
 /// How weights are quantized: the size of the group that shares a scale, the number of bits, and the coding.
 ///
@@ -219,6 +219,80 @@ impl Array {
         inputs.extend(options.lhs_indices);
         inputs.extend(options.rhs_indices);
         bind(op, &inputs)
+    }
+}
+
+/// Returns a matrix packed into `bits` bits in groups of `group_size`, with the scales and biases of the groups: Python's
+/// `mx.quantize(w, group_size, bits)`. Other modes, and the result as one value, with [`Array::quantize`].
+///
+/// ```
+/// # fn main() -> mlx::Result<()> {
+/// let (w, x) = (mlx::ones([2, 64]), mlx::ones([3, 64]));
+/// let (packed, scales, biases) = mlx::quantize(&w, 64, 4)?;
+/// let y = mlx::quantized_matmul(&x, &packed, &scales, &biases, true, 64, 4);
+/// assert_eq!(y.shape()?, [3, 2]);
+/// let back = mlx::dequantize(&packed, &scales, &biases, 64, 4);
+/// assert!(back.allclose(&w).item::<bool>()?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`Array::quantize`].
+#[track_caller]
+pub fn quantize(
+    w: impl AsRef<Array>,
+    group_size: impl Integer,
+    bits: impl Integer,
+) -> Result<(Array, Array, Array)> {
+    let quantization = Quantization::from((group_size.to_i32(), bits.to_i32()));
+    let packed = w.as_ref().quantize(quantization)?;
+    let missing = || Error::op("quantize", "wanted biases of groups, got none");
+    let biases = packed.biases.ok_or_else(missing)?;
+    Ok((packed.weight, packed.scales, biases))
+}
+
+/// Returns packed weights unpacked: [`Quantized::dequantize`] with the arguments of Python.
+#[track_caller]
+pub fn dequantize<'a>(
+    w: &Array,
+    scales: &Array,
+    biases: impl Into<Option<&'a Array>>,
+    group_size: impl Integer,
+    bits: impl Integer,
+) -> Array {
+    let quantization = (group_size.to_i32(), bits.to_i32());
+    quantized(w, scales, biases.into(), quantization).dequantize(None)
+}
+
+/// Returns the product with packed weights, `x @ w.T` with `transpose`, else `x @ w`: [`Array::quantized_matmul`] with the
+/// arguments of Python.
+#[track_caller]
+pub fn quantized_matmul<'a>(
+    x: impl AsRef<Array>,
+    w: &Array,
+    scales: &Array,
+    biases: impl Into<Option<&'a Array>>,
+    transpose: bool,
+    group_size: impl Integer,
+    bits: impl Integer,
+) -> Array {
+    let quantization = (group_size.to_i32(), bits.to_i32());
+    let weights = quantized(w, scales, biases.into(), quantization);
+    x.as_ref().quantized_matmul(&weights, transpose)
+}
+
+fn quantized(
+    w: &Array,
+    scales: &Array,
+    biases: Option<&Array>,
+    quantization: (i32, i32),
+) -> Quantized {
+    Quantized {
+        weight: w.clone(),
+        scales: scales.clone(),
+        biases: biases.cloned(),
+        quantization: quantization.into(),
     }
 }
 

@@ -68,9 +68,16 @@ impl Array {
         })
     }
 
+    /// Returns the `k` largest elements along the last axis, in any order; along another with
+    /// [`topk_with`](Self::topk_with).
+    #[track_caller]
+    pub fn topk(&self, k: impl Integer) -> Array {
+        self.topk_with(k, -1)
+    }
+
     /// Returns the `k` largest elements along an axis, in any order.
     #[track_caller]
-    pub fn topk(&self, k: impl Integer, axis: impl Into<Axes>) -> Array {
+    pub fn topk_with(&self, k: impl Integer, axis: impl Into<Axes>) -> Array {
         let k = k.to_i32();
         self.along("topk", axis.into(), |axis| Op::Topk { k, axis })
     }

@@ -286,9 +286,16 @@ impl Array {
         bind(Op::ToFp8, &[self])
     }
 
+    /// Returns each element rounded to a whole number, halves to even; to decimal places with
+    /// [`round_with`](Self::round_with).
+    #[track_caller]
+    pub fn round(&self) -> Array {
+        self.round_with(0)
+    }
+
     /// Returns each element rounded to `decimals` places, halves to even.
     #[track_caller]
-    pub fn round(&self, decimals: i32) -> Array {
+    pub fn round_with(&self, decimals: i32) -> Array {
         bind(Op::Round { decimals }, &[self])
     }
 

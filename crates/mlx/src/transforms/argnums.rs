@@ -96,6 +96,23 @@ several! {
     (I, J, K, L);
 }
 
+/// Numbers behind a reference: `argnums(&[0, 2])`.
+impl<Args: Arguments, N: Argnums<Args> + ?Sized> Argnums<Args> for &N {
+    type Grads = N::Grads;
+
+    fn numbers(&self) -> Result<Vec<usize>> {
+        N::numbers(self)
+    }
+
+    fn grads(
+        &self,
+        args: Args::Refs<'_>,
+        arrays_of: &mut dyn FnMut(usize) -> Vec<Array>,
+    ) -> Result<Self::Grads> {
+        N::grads(self, args, arrays_of)
+    }
+}
+
 impl<Args: Arguments> Argnums<Args> for i32 {
     type Grads = Array;
 

@@ -57,7 +57,7 @@ where
 ///
 /// # fn main() -> mlx::Result<()> {
 /// let straight_through = custom_vjp(
-///     |x: &Array| x.round(0),
+///     |x: &Array| x.round(),
 ///     |_: &Array, cotangent: &Array, _: &Array| cotangent.clone(),
 /// );
 /// let loss = move |x: &Array| straight_through(x).map(|y| (y * 3.0).sum(()));

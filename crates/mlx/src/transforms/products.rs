@@ -4,13 +4,14 @@ use std::panic::Location;
 
 use super::Transform;
 use super::call::{split, transformed};
+use super::primals::{Cotangents, Primals};
 use crate::tree::{Arguments, Function};
 use crate::{Array, Result, tree};
 
 /// Returns the output of `function` and the products of `cotangents` with its Jacobian.
 ///
 /// `cotangents` is a tree of the output's form; the products are in the form of the arguments: of one argument a tree
-/// of its type, of several a tuple of such.
+/// of its type, of several a tuple of such. Lists of arrays, as Python's, give lists: `vjp(f, &[&x], &[&c])`.
 ///
 /// ```
 /// use mlx::{Array, array, vjp};
@@ -33,25 +34,34 @@ use crate::{Array, Result, tree};
 /// # Panics
 /// When the function does.
 #[track_caller]
-pub fn vjp<Args: Arguments, F: Function<Args>>(
+pub fn vjp<'a, Args, F, P>(
     function: F,
-    primals: Args::Refs<'_>,
-    cotangents: &F::Output,
-) -> Result<(F::Output, Args::Values)> {
+    primals: P,
+    cotangents: impl Cotangents<F::Output>,
+) -> Result<(P::Outputs<F::Output>, P::Products)>
+where
+    Args: Arguments + 'a,
+    F: Function<Args>,
+    P: Primals<'a, Args>,
+{
+    let primals = primals.refs();
     let transform = Transform::Vjp {
         n_primals: Args::counts(primals).iter().sum(),
     };
-    let cotangents = tree::arrays(cotangents);
+    let cotangents = cotangents.arrays();
+    let cotangents: Vec<&Array> = cotangents.iter().collect();
     let at = Location::caller();
     let (output, results) = transformed(&transform, &function, primals, &cotangents, at)?;
     let mut results = results.into_iter();
     let output = split(&output, &mut results)?;
-    Ok((output, refilled::<Args>(primals, results)?.values()))
+    let products = refilled::<Args>(primals, results)?;
+    Ok((P::outputs(output), P::products(products)))
 }
 
 /// Returns the output of `function` and the products of its Jacobian with `tangents`.
 ///
-/// `tangents` are arguments of the function's own types; the products are a tree of the output's form.
+/// `tangents` are arguments of the function's own types; the products are a tree of the output's form. Lists of arrays, as
+/// Python's, give lists: `jvp(f, &[&x], &[&t])`.
 ///
 /// ```
 /// use mlx::{Array, array, jvp};
@@ -72,17 +82,24 @@ pub fn vjp<Args: Arguments, F: Function<Args>>(
 /// # Panics
 /// When the function does.
 #[track_caller]
-pub fn jvp<Args: Arguments, F: Function<Args>>(
+pub fn jvp<'a, 'b, Args, F, P>(
     function: F,
-    primals: Args::Refs<'_>,
-    tangents: Args::Refs<'_>,
-) -> Result<(F::Output, F::Output)> {
+    primals: P,
+    tangents: impl Primals<'b, Args>,
+) -> Result<(P::Outputs<F::Output>, P::Outputs<F::Output>)>
+where
+    Args: Arguments + 'a + 'b,
+    F: Function<Args>,
+    P: Primals<'a, Args>,
+{
+    let primals = primals.refs();
     let mut others = Vec::new();
-    Args::visit_refs(tangents, &mut |array| others.push(array));
+    Args::visit_refs(tangents.refs(), &mut |array| others.push(array));
     let at = Location::caller();
     let (output, results) = transformed(&Transform::Jvp, &function, primals, &others, at)?;
     let mut results = results.into_iter();
-    Ok((split(&output, &mut results)?, split(&output, &mut results)?))
+    let (value, products) = (split(&output, &mut results)?, split(&output, &mut results)?);
+    Ok((P::outputs(value), P::outputs(products)))
 }
 
 /// Returns owned arguments in the form of `like`.

@@ -123,6 +123,18 @@ impl<'f, Args: Arguments + 'f, Output: 'f> Transformed<'f, Args, Output> {
         Transformed::new(by_argnums)
     }
 
+    /// Returns the gradient by another argument: [`argnums`](Self::argnums) of one.
+    #[track_caller]
+    #[must_use]
+    pub fn argnum<N, Kind>(self, argnum: N) -> Transformed<'f, Args, Output::ByArgnums>
+    where
+        N: Argnums<Args> + 'f,
+        Kind: 'f,
+        Output: OfArgnums<Args, N, Kind>,
+    {
+        self.argnums(argnum)
+    }
+
     /// Calls the function: `f.call(&x)`, `f.call((&x, &y))`. Nothing runs until [`eval`](crate::eval()).
     ///
     /// # Errors

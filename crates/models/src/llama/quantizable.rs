@@ -38,7 +38,9 @@ impl LinearLayer {
     ) -> mlx::Result<Self> {
         let plain = Linear::with_init(inputs, outputs, bias, &mut Init::zeros());
         Ok(match quantization {
-            Some(quantization) => Self::Packed(QuantizedLinear::from_linear(&plain, quantization)?),
+            Some(quantization) => {
+                Self::Packed(QuantizedLinear::from_linear_with(&plain, quantization)?)
+            }
             None => Self::Plain(plain),
         })
     }
@@ -70,9 +72,10 @@ impl EmbeddingTable {
     ) -> mlx::Result<Self> {
         let plain = Embedding::with_init(tokens, dims, &mut Init::zeros());
         Ok(match quantization {
-            Some(quantization) => {
-                Self::Packed(QuantizedEmbedding::from_embedding(&plain, quantization)?)
-            }
+            Some(quantization) => Self::Packed(QuantizedEmbedding::from_embedding_with(
+                &plain,
+                quantization,
+            )?),
             None => Self::Plain(plain),
         })
     }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;
+use std::ops::Deref;
 
 use mlx::tree::{Structure, TreePath};
 use mlx::{Array, Tree};
@@ -88,6 +89,27 @@ impl Buffer {
 fn place(number: usize) -> (usize, usize) {
     let chunk = number.ilog2();
     (chunk as usize, number - (1 << chunk))
+}
+
+/// A buffer is read as its array: `norm.running_mean.to_vec::<f32>()?`.
+impl Deref for Buffer {
+    type Target = Array;
+
+    fn deref(&self) -> &Array {
+        self.last()
+    }
+}
+
+impl AsRef<Array> for Buffer {
+    fn as_ref(&self) -> &Array {
+        self.last()
+    }
+}
+
+impl fmt::Display for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.last(), f)
+    }
 }
 
 impl Clone for Buffer {

@@ -162,6 +162,16 @@ pub trait Module: Tree + Sized + 'static {
         weights::load(self, path.as_ref(), false)
     }
 
+    /// Loads weights with Python's `strict`: true for [`load_weights`](Self::load_weights), false for
+    /// [`load_weights_partial`](Self::load_weights_partial).
+    ///
+    /// # Errors
+    /// As for the one of both.
+    #[track_caller]
+    fn load_weights_with(&mut self, path: impl AsRef<Path>, strict: bool) -> Result<LoadReport> {
+        weights::load(self, path.as_ref(), strict)
+    }
+
     /// Saves parameters and buffers to a file, safetensors or npz by its ending.
     ///
     /// # Errors
@@ -286,20 +296,24 @@ pub trait Module: Tree + Sized + 'static {
         wanted.map(|(name, array)| (name, map(&array))).collect()
     }
 
-    /// Describes all modules, the whole first, each before those in it.
-    fn named_modules(&self) -> Vec<ModuleInfo> {
-        info::modules(self)
+    /// Describes all modules with their paths, the whole first, each before those in it:
+    /// `for (name, module) in model.named_modules()`.
+    fn named_modules(&self) -> Vec<(String, ModuleInfo)> {
+        let modules = info::modules(self).into_iter();
+        modules
+            .map(|module| (module.name.clone(), module))
+            .collect()
     }
 
     /// Describes the modules that the whole holds directly.
     fn children(&self) -> Vec<ModuleInfo> {
-        let modules = self.named_modules().into_iter();
+        let modules = info::modules(self).into_iter();
         modules.filter(|module| module.parent == Some(0)).collect()
     }
 
     /// Describes the modules that hold no others.
     fn leaf_modules(&self) -> Vec<ModuleInfo> {
-        let modules = self.named_modules().into_iter();
+        let modules = info::modules(self).into_iter();
         modules.filter(|module| module.n_children == 0).collect()
     }
 

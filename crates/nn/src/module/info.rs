@@ -52,6 +52,19 @@ pub struct ModuleInfo {
     pub parent: Option<usize>,
 }
 
+impl ModuleInfo {
+    /// Returns the number of elements of its own parameters.
+    pub fn num_parameters(&self) -> usize {
+        let own = self.parameters.iter().filter(|own| !own.buffer);
+        own.map(ParameterInfo::size).sum()
+    }
+
+    /// Returns whether it is in training mode, in which modules without a state are too.
+    pub fn training(&self) -> bool {
+        self.training != Some(false)
+    }
+}
+
 /// Returns all modules, the whole first, each before those in it.
 pub(super) fn modules(module: &impl Module) -> Vec<ModuleInfo> {
     let mut copy = copy(module);

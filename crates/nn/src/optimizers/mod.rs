@@ -16,7 +16,7 @@ mod sgd;
 
 use std::path::Path;
 
-use mlx::{Array, Error, Result};
+use mlx::{Array, ArrayList, Error, Result};
 
 use crate::{IntoWeights, Module, WeightMap};
 
@@ -35,6 +35,24 @@ pub use sgd::{SGD, Sgd};
 
 /// The state of an optimizer: `step`, `learning_rate`, and for each parameter arrays such as `layers.0.weight.m`.
 pub type OptimizerState = WeightMap;
+
+/// What an optimizer is made for: a reference to a module, or its parameters by name.
+pub trait IntoParameters {
+    /// Returns the parameters that are trained.
+    fn into_parameters(self) -> WeightMap;
+}
+
+impl<M: Module> IntoParameters for &M {
+    fn into_parameters(self) -> WeightMap {
+        self.trainable_parameters()
+    }
+}
+
+impl IntoParameters for WeightMap {
+    fn into_parameters(self) -> WeightMap {
+        self
+    }
+}
 
 /// Makes methods that replace one setting and return the optimizer.
 macro_rules! settings {
@@ -70,8 +88,8 @@ macro_rules! updates {
 
             /// Returns the state before the first step: see [`Optimizer::init`].
             #[track_caller]
-            pub fn init(&self, parameters: &impl Module) -> OptimizerState {
-                Optimizer::init(self, parameters)
+            pub fn init(&self, parameters: impl IntoParameters) -> OptimizerState {
+                Optimizer::init_parameters(self, &parameters.into_parameters())
             }
 
             /// Returns the state: see [`Optimizer::state`].
@@ -83,6 +101,15 @@ macro_rules! updates {
             pub fn step(&self) -> Array {
                 let step = self.state.get("step").cloned();
                 step.unwrap_or_else(|| Array::scalar(0_u64))
+            }
+
+            /// Replaces the state: see [`set_state`](Self::set_state).
+            ///
+            /// # Errors
+            /// As for [`set_state`](Self::set_state).
+            #[track_caller]
+            pub fn load_state(&mut self, state: impl IntoWeights) -> Result<()> {
+                self.set_state(state)
             }
 
             /// Replaces the state, by one that was saved for example: `optimizer.set_state(mlx::load(path)?)?`.
@@ -99,6 +126,13 @@ macro_rules! updates {
                 mark_used(self);
                 self.state = state;
                 Ok(())
+            }
+        }
+
+        /// The arrays of its state, so that `mlx::eval((&model, &optimizer))` evaluates them.
+        impl ArrayList for &$optimizer {
+            fn into_arrays(self) -> Vec<Array> {
+                self.state.values().cloned().collect()
             }
         }
     )*};

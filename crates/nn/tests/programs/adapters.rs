@@ -74,7 +74,7 @@ fn adapters_of_packed_weights_learn() -> Result<(), Box<dyn std::error::Error>> 
     let sizes: HashMap<String, usize> = model
         .named_modules()
         .iter()
-        .map(|m| (m.name.clone(), m.parameters.len()))
+        .map(|(name, m)| (name.to_string(), m.num_parameters()))
         .collect();
     println!("{sizes:?}");
 

@@ -161,7 +161,7 @@ fn padding_mask(lengths: &Array, longest: usize) -> Array {
 }
 
 fn sample(logits: &Array, temperature: f32, top_k: usize, key: &Array) -> Array {
-    let kept = mlx::topk(logits, top_k, -1).min(mlx::keepdims(-1));
+    let kept = mlx::topk(logits, top_k).min(mlx::keepdims(-1));
     let logits = mlx::where_(logits.lt(&kept), f32::NEG_INFINITY, logits);
     random::categorical_with(&(logits / temperature), key)
 }

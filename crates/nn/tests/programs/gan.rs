@@ -116,7 +116,7 @@ fn rings_are_learned_by_two_networks() -> Result<(), Box<dyn std::error::Error>>
     let best = scores.argsort(-1).index(-5..);
     println!("{}", samples.take(&best, 0));
     println!("{}", samples.index(&best));
-    let (top, at) = (mlx::topk(&scores, 5, -1), mlx::argmax(&scores, -1));
+    let (top, at) = (mlx::topk(&scores, 5), mlx::argmax(&scores, -1));
     assert!(top.max(()).item::<f32>()? == scores.index(at.item::<u32>()?).item::<f32>()?);
     let target = array!([0.0, 0.0]);
     let distance = mlx::linalg::norm_with(samples - target, 2, -1);

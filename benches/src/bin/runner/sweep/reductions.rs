@@ -22,7 +22,7 @@ pub fn body(name: &str, inputs: &[Array]) -> Result<Option<Body>> {
         "any" => unary(inputs, |x| x.greater(5.0_f32).any(()))?,
         "sort_rows" | "sort_4M" | "sort" => unary(inputs, |x| x.sort(-1))?,
         "argsort_rows" => unary(inputs, |x| x.argsort(-1))?,
-        "topk_50" => unary(inputs, |x| x.topk(50, -1))?,
+        "topk_50" => unary(inputs, |x| x.topk(50))?,
         _ => return Ok(None),
     }))
 }

@@ -117,7 +117,7 @@ impl Decoder {
                 };
                 bind(part, &[table])
             }
-            Offset::Array(start) => table.slice(&start.reshape([1]), 0, [length, dims]),
+            Offset::Array(start) => table.slice_at(&start.reshape([1]), 0, [length, dims]),
         };
         Ok(self.embed_tokens.forward(tokens) + positions)
     }
