@@ -46,6 +46,8 @@ pub const HOST_KERNELS: &str = "MLX_HOST_KERNELS";
 pub const CUDA_KERNELS: &str = "MLX_CUDA_KERNELS";
 /// A switch: whether compiled functions are recorded as graphs on CUDA.
 pub const CUDA_PROGRAMS: &str = "MLX_CUDA_PROGRAMS";
+/// How long a ring of processes waits for one of them.
+pub const RING_TIMEOUT: &str = "MLX_RING_TIMEOUT";
 /// How many threads the CPU's use.
 pub const NUM_THREADS: &str = "MLX_NUM_THREADS";
 /// Which instructions those use.
@@ -128,6 +130,11 @@ pub const ALL: &[Variable] = &[
         name: CUDA_PROGRAMS,
         when: When::Run,
         meaning: "0 has compiled functions on NVIDIA GPUs replayed by MLX, not launched as graphs",
+    },
+    Variable {
+        name: RING_TIMEOUT,
+        when: When::Run,
+        meaning: "how many seconds a rank of a ring waits for another one; 300 otherwise",
     },
     Variable {
         name: NUM_THREADS,
