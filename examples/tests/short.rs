@@ -36,6 +36,65 @@ fn digits_are_read() {
     }
 }
 
+/// Runs an example as the ranks of a group, and returns what rank 0 printed.
+fn printed_by_ranks(program: &str, ranks: usize) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = folder.path().join("hosts.json");
+    let listeners: Vec<_> = (0..ranks)
+        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let address = |listener: &std::net::TcpListener| [listener.local_addr().unwrap().to_string()];
+    let addresses: Vec<_> = listeners.iter().map(address).collect();
+    std::fs::write(&hosts, serde_json::to_string(&addresses).unwrap()).unwrap();
+    drop(listeners);
+    let start = |rank: usize| {
+        Command::new(program)
+            .arg("--short")
+            .env("MLX_HOSTFILE", &hosts)
+            .env("MLX_RANK", rank.to_string())
+            .env("MLX_NUM_THREADS", "1")
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect(program)
+    };
+    let children: Vec<_> = (0..ranks).map(start).collect();
+    let outputs = children
+        .into_iter()
+        .map(|child| child.wait_with_output().unwrap());
+    let texts: Vec<String> = outputs
+        .map(|output| {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{program}: {errors}");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        })
+        .collect();
+    texts[0].clone()
+}
+
+#[test]
+fn four_ranks_have_the_losses_of_one() {
+    if if_available(assets::digits()).is_none() {
+        return;
+    }
+    let program = env!("CARGO_BIN_EXE_digits_data_parallel");
+    let losses = |printed: &str| -> Vec<f32> {
+        let lines = printed.lines().filter(|line| line.starts_with("epoch"));
+        lines.map(|line| number(line, "loss")).collect()
+    };
+    let (one, four) = (printed(program), printed_by_ranks(program, 4));
+    assert!(four.contains("ranks 4 accuracy"), "{four}");
+    let (one, four) = (losses(&one), losses(&four));
+    assert_eq!((one.len(), four.len()), (14, 14));
+    for (one, four) in one.iter().zip(&four) {
+        assert!(
+            (one - four).abs() < 2e-5 * one.abs().max(1.0),
+            "{one} {four}"
+        );
+    }
+    assert!(four[13] < 0.7 * four[0]);
+}
+
 #[test]
 fn characters_are_learned() {
     let printed = printed(env!("CARGO_BIN_EXE_characters"));

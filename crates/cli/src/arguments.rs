@@ -143,3 +143,68 @@ pub enum Activations {
     /// Rounded to 8 bits: faster, and the text may become another one
     Int8,
 }
+
+/// What `mlx launch` is told. Names and defaults are those of Python's `mlx.launch`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LaunchArguments {
+    /// How often each host of --hosts is a rank
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub repeat_hosts: u16,
+    /// The hosts, separated by commas: addresses, or names for ssh
+    #[arg(
+        long,
+        value_name = "HOST,..",
+        value_delimiter = ',',
+        default_value = "127.0.0.1"
+    )]
+    pub hosts: Vec<String>,
+    /// A JSON file with a list of {"ssh": HOST, "ips": [ADDRESS, ..]} for each rank, instead of --hosts
+    #[arg(long, value_name = "FILE")]
+    pub hostfile: Option<PathBuf>,
+    /// How ranks communicate
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub backend: Option<LaunchBackend>,
+    /// Set a variable of the environment of every rank; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Pass arguments to mpirun; may be repeated
+    #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
+    pub mpi_arg: Vec<String>,
+    /// How many connections a ring has for each address
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub connections_per_ip: u16,
+    /// The first port of a ring, which counts up for each rank and connection; 32323, or free ones on this machine
+    #[arg(short = 'p', long, value_name = "PORT")]
+    pub starting_port: Option<u16>,
+    /// The port of rank 0 for NCCL
+    #[arg(long, value_name = "PORT", default_value_t = 12345)]
+    pub nccl_port: u16,
+    /// The folder in which ranks start
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+    /// Say what is started, and what ended how
+    #[arg(long)]
+    pub verbose: bool,
+    /// Print what ranks write as it is, without their numbers in front of lines
+    #[arg(long)]
+    pub no_prefix: bool,
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
+    pub program: Vec<String>,
+}
+
+/// How the ranks that `mlx launch` starts communicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LaunchBackend {
+    /// Over TCP, each rank with its two neighbors
+    Ring,
+    /// By mpirun
+    Mpi,
+    /// NVIDIA's library, a GPU for each rank
+    Nccl,
+}

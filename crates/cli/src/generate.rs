@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use mlx::distributed;
 use mlx_models::llama::{
     Checkpoint, GenerateOptions, Generated, Generator, Message, Network, NetworkOptions,
 };
@@ -37,7 +38,14 @@ pub fn run(arguments: &GenerateArguments) -> Result<()> {
             network_options.kv_group_size = 32;
         }
     }
-    let network = Network::new(&checkpoint, &network_options)?.with_kernels(kernels);
+    let mut network = Network::new(&checkpoint, &network_options)?.with_kernels(kernels);
+    if is_launched() {
+        let group = distributed::init("any", false)?;
+        network = network.shard(&group)?;
+        if group.rank() != 0 {
+            output::silence();
+        }
+    }
     let mut generator = Generator::new(&network, &checkpoint)?;
     if let Some(prompt) = &arguments.prompt {
         let tokens = checkpoint.tokenizer.encode(prompt)?;
@@ -55,6 +63,12 @@ pub fn run(arguments: &GenerateArguments) -> Result<()> {
         Some(message) => conversation.answer(message.clone()),
         None => converse(&mut conversation, &name),
     }
+}
+
+/// Whether this process is one of the ranks that `mlx launch` or `mpirun` has started.
+fn is_launched() -> bool {
+    let names = ["MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"];
+    names.iter().any(|name| std::env::var_os(name).is_some())
 }
 
 fn options(arguments: &GenerateArguments) -> GenerateOptions {
@@ -138,6 +152,9 @@ fn write(
     let mut failed = None;
     let _ = out.flush();
     let written = generator.generate_while(prompt, options, |piece| {
+        if output::is_silent() {
+            return ControlFlow::Continue(());
+        }
         match out.write_all(piece.as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -151,6 +168,9 @@ fn write(
     }
     drop(out);
     output::line(format_args!(""));
+    if output::is_silent() {
+        return Ok(written);
+    }
     let timings = &written.timings;
     output::note(format_args!(
         "[prompt {} tokens in {:.0} ms; {} tokens at {:.1} a second; {:?}]",

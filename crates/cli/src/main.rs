@@ -1,4 +1,4 @@
-//! The command `mlx`: a demonstration, a check of this machine, transcription and generation.
+//! The command `mlx`: a demonstration, a check of this machine, transcription, generation, and ranks of a group.
 //!
 //! `mlx --help` lists the commands, `mlx COMMAND --help` the options of one, and `mlx completions SHELL` prints what a
 //! shell needs to complete them. Exit status: 0 for success, 1 for a failure, 2 for a command line that is not
@@ -10,6 +10,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod generate;
+mod launch;
 mod model;
 mod output;
 mod transcribe;
@@ -39,6 +40,8 @@ enum Command {
     Transcribe(arguments::TranscribeArguments),
     /// Text that a language model writes; a conversation without --prompt and --chat
     Generate(arguments::GenerateArguments),
+    /// Start a program as the ranks of a group, here or over ssh
+    Launch(arguments::LaunchArguments),
     /// Print what a shell needs to complete the commands and options
     Completions(completions::CompletionsArguments),
 }
@@ -71,6 +74,7 @@ fn run(command: Option<Command>) -> anyhow::Result<ExitCode> {
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Transcribe(arguments)) => transcribe::run(&arguments),
         Some(Command::Generate(arguments)) => generate::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Some(Command::Launch(arguments)) => launch::run(&arguments),
         Some(Command::Completions(arguments)) => {
             completions::run(&arguments, Mlx::command());
             Ok(ExitCode::SUCCESS)

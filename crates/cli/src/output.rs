@@ -2,9 +2,23 @@
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The exit status of a program that a closed pipe ended: 128 and SIGPIPE.
 const CLOSED_PIPE: i32 = 128 + 13;
+
+/// Whether another rank prints what this one would.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Prints nothing from here on, but errors.
+pub fn silence() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
+/// Returns whether nothing is printed.
+pub fn is_silent() -> bool {
+    SILENT.load(Ordering::Relaxed)
+}
 
 /// Prints a line to the standard output, at once.
 pub fn line(text: Arguments<'_>) {
@@ -13,6 +27,9 @@ pub fn line(text: Arguments<'_>) {
 
 /// Prints to the standard output, at once.
 pub fn write(text: Arguments<'_>) {
+    if is_silent() {
+        return;
+    }
     let mut out = std::io::stdout().lock();
     if let Err(error) = out.write_fmt(text).and_then(|()| out.flush()) {
         failed(&error);

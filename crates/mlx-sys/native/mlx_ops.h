@@ -45,7 +45,7 @@ inline const char* text(FftNorm value) {
 }
 
 // Of the table: what Rust was built with must be the same.
-inline constexpr uint64_t kFingerprint = 0xc09162b6d5d8ce5a;
+inline constexpr uint64_t kFingerprint = 0x2a35bb3dd268c459;
 
 struct Abs { static constexpr uint16_t id = 0; auto fields() { return std::tie(); } };
 struct Arccos { static constexpr uint16_t id = 1; auto fields() { return std::tie(); } };
@@ -280,16 +280,23 @@ struct Solve { static constexpr uint16_t id = 229; auto fields() { return std::t
 struct SolveTriangular { static constexpr uint16_t id = 230; bool upper; auto fields() { return std::tie(upper); } };
 struct Svd { static constexpr uint16_t id = 231; bool compute_uv; auto fields() { return std::tie(compute_uv); } };
 struct TriInv { static constexpr uint16_t id = 232; bool upper; auto fields() { return std::tie(upper); } };
-struct RmsNorm { static constexpr uint16_t id = 233; float eps; auto fields() { return std::tie(eps); } };
-struct LayerNorm { static constexpr uint16_t id = 234; bool weight; bool bias; float eps; auto fields() { return std::tie(weight, bias, eps); } };
-struct Rope { static constexpr uint16_t id = 235; int32_t dims; bool traditional; std::optional<float> base; float scale; bool freqs; auto fields() { return std::tie(dims, traditional, base, scale, freqs); } };
-struct ScaledDotProductAttention { static constexpr uint16_t id = 236; float scale; MaskMode mask; bool sinks; bool force_fused; auto fields() { return std::tie(scale, mask, sinks, force_fused); } };
-struct CrossEntropy { static constexpr uint16_t id = 237; auto fields() { return std::tie(); } };
-struct Gelu { static constexpr uint16_t id = 238; auto fields() { return std::tie(); } };
-struct GeluApprox { static constexpr uint16_t id = 239; auto fields() { return std::tie(); } };
-struct Silu { static constexpr uint16_t id = 240; auto fields() { return std::tie(); } };
-struct SwiGlu { static constexpr uint16_t id = 241; auto fields() { return std::tie(); } };
-struct Linear { static constexpr uint16_t id = 242; auto fields() { return std::tie(); } };
+struct AllSum { static constexpr uint16_t id = 233; std::string group; auto fields() { return std::tie(group); } };
+struct AllMax { static constexpr uint16_t id = 234; std::string group; auto fields() { return std::tie(group); } };
+struct AllMin { static constexpr uint16_t id = 235; std::string group; auto fields() { return std::tie(group); } };
+struct AllGather { static constexpr uint16_t id = 236; std::string group; auto fields() { return std::tie(group); } };
+struct SumScatter { static constexpr uint16_t id = 237; std::string group; auto fields() { return std::tie(group); } };
+struct Send { static constexpr uint16_t id = 238; int32_t dst; std::string group; auto fields() { return std::tie(dst, group); } };
+struct Recv { static constexpr uint16_t id = 239; std::vector<int32_t> shape; uint8_t dtype; int32_t src; std::string group; auto fields() { return std::tie(shape, dtype, src, group); } };
+struct RmsNorm { static constexpr uint16_t id = 240; float eps; auto fields() { return std::tie(eps); } };
+struct LayerNorm { static constexpr uint16_t id = 241; bool weight; bool bias; float eps; auto fields() { return std::tie(weight, bias, eps); } };
+struct Rope { static constexpr uint16_t id = 242; int32_t dims; bool traditional; std::optional<float> base; float scale; bool freqs; auto fields() { return std::tie(dims, traditional, base, scale, freqs); } };
+struct ScaledDotProductAttention { static constexpr uint16_t id = 243; float scale; MaskMode mask; bool sinks; bool force_fused; auto fields() { return std::tie(scale, mask, sinks, force_fused); } };
+struct CrossEntropy { static constexpr uint16_t id = 244; auto fields() { return std::tie(); } };
+struct Gelu { static constexpr uint16_t id = 245; auto fields() { return std::tie(); } };
+struct GeluApprox { static constexpr uint16_t id = 246; auto fields() { return std::tie(); } };
+struct Silu { static constexpr uint16_t id = 247; auto fields() { return std::tie(); } };
+struct SwiGlu { static constexpr uint16_t id = 248; auto fields() { return std::tie(); } };
+struct Linear { static constexpr uint16_t id = 249; auto fields() { return std::tie(); } };
 
 // The names, by number.
 inline constexpr const char* kNames[] = {
@@ -331,9 +338,10 @@ inline constexpr const char* kNames[] = {
     "fft.fftfreq", "fft.rfftfreq", "linalg.cholesky", "linalg.cholesky_inv", "linalg.cross", "linalg.det",
     "linalg.eig", "linalg.eigh", "linalg.eigvals", "linalg.eigvalsh", "linalg.inv", "linalg.lu",
     "linalg.lu_factor", "linalg.norm", "linalg.norm_matrix", "linalg.norm_l2", "linalg.pinv", "linalg.qr",
-    "linalg.slogdet", "linalg.solve", "linalg.solve_triangular", "linalg.svd", "linalg.tri_inv", "fast.rms_norm",
-    "fast.layer_norm", "fast.rope", "fast.scaled_dot_product_attention", "fast.cross_entropy", "fast.gelu", "fast.gelu_approx",
-    "fast.silu", "fast.swiglu", "fast.linear",
+    "linalg.slogdet", "linalg.solve", "linalg.solve_triangular", "linalg.svd", "linalg.tri_inv", "distributed.all_sum",
+    "distributed.all_max", "distributed.all_min", "distributed.all_gather", "distributed.sum_scatter", "distributed.send", "distributed.recv",
+    "fast.rms_norm", "fast.layer_norm", "fast.rope", "fast.scaled_dot_product_attention", "fast.cross_entropy", "fast.gelu",
+    "fast.gelu_approx", "fast.silu", "fast.swiglu", "fast.linear",
 };
 
 } // namespace ops

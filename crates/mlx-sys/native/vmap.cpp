@@ -5,7 +5,7 @@
 // front (primitives.cpp, Scatter::vmap), and a Gather puts it elsewhere. It repeats an update that is the same for all
 // elements, which SliceUpdate would write to the first of them only, and both sides of a bitwise operation, which takes
 // the shape of the left one. A factorization goes over the axis as over any other leading one; what MLX has no rule
-// for is computed element by element. And it does not call itself, so that a long graph does not overflow the stack.
+// for is computed element by element. Ranks gather and scatter along the first axis of each element. And it does not call itself, so that a long graph does not overflow the stack.
 #include "vmap.h"
 
 #include <algorithm>
@@ -19,6 +19,8 @@
 
 #include "guard.h"
 #include "mlx/c/private/mlx.h"
+#include "mlx/distributed/ops.h"
+#include "mlx/distributed/primitives.h"
 #include "mlx/primitives.h"
 #include "mlx/transforms.h"
 #include "mlx/transforms_impl.h"
@@ -160,6 +162,15 @@ Arrays tape_of(const Arrays& s_inputs, const Arrays& s_outputs, std::unordered_s
   return tape;
 }
 
+// What is communicated along the first axis of each element, which MLX takes for the vectorized one.
+std::pair<Arrays, Axes> along_rows(mx::Primitive& primitive, const mx::array& x, bool gathers) {
+  auto& group = static_cast<mx::distributed::DistPrimitive&>(primitive).group();
+  auto s = primitive.stream();
+  auto rows = x.ndim() == 1 ? mx::expand_dims(x, 0, s) : mx::moveaxis(x, 0, -1, s);
+  auto out = gathers ? mx::distributed::all_gather(rows, group, s) : mx::distributed::sum_scatter(rows, group, s);
+  return {{out}, {static_cast<int>(out.ndim()) - 1}};
+}
+
 // An operation on these inputs, and the axis of each output.
 std::pair<Arrays, Axes> vectorize(const mx::array& array, const Arrays& v_inputs, const Axes& v_axes, int size) {
   auto& primitive = array.primitive();
@@ -169,6 +180,10 @@ std::pair<Arrays, Axes> vectorize(const mx::array& array, const Arrays& v_inputs
   // These have no rule, or one that only says so.
   if (is_one_of(primitive, {"AsStrided", "BlockMaskedMM", "GatherMM", "SegmentedMM", "QuantizedMatmul", "GatherQMM"})) {
     return {one_by_one(array, v_inputs, v_axes, size), {0}};
+  }
+  bool gathers = is_a(primitive, "AllGather");
+  if (gathers || is_a(primitive, "Sum ReduceScatter")) {
+    return along_rows(primitive, v_inputs[0], gathers);
   }
   return primitive.vmap(v_inputs, v_axes);
 }

@@ -29,6 +29,7 @@ pub mod compiler_api;
 #[doc(hidden)]
 pub mod cpu;
 mod device;
+pub mod distributed;
 #[cfg(feature = "dlpack")]
 pub mod dlpack;
 mod dtype;

@@ -21,6 +21,8 @@ mod crashes;
 mod custom_function;
 #[path = "display.rs"]
 mod display;
+#[path = "distributed.rs"]
+mod distributed;
 #[path = "einsum_path.rs"]
 mod einsum_path;
 #[path = "fast_attention.rs"]

@@ -23,6 +23,8 @@ mod llama_jit;
 mod llama_kv_cache;
 #[path = "llama_network.rs"]
 mod llama_network;
+#[path = "llama_sharded.rs"]
+mod llama_sharded;
 #[path = "llama_text.rs"]
 mod llama_text;
 #[path = "logit_filters.rs"]

@@ -52,6 +52,7 @@ mod conv;
 mod conv3d;
 mod conv_transpose;
 mod debug;
+pub mod distributed;
 mod dropout;
 mod embedding;
 mod fast_ops;

@@ -7,6 +7,8 @@
 mod compiled_layers;
 #[path = "convolutions.rs"]
 mod convolutions;
+#[path = "distributed.rs"]
+mod distributed;
 #[path = "extremes.rs"]
 mod extremes;
 #[path = "guesses.rs"]

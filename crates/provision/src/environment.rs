@@ -48,6 +48,8 @@ pub const CUDA_KERNELS: &str = "MLX_CUDA_KERNELS";
 pub const CUDA_PROGRAMS: &str = "MLX_CUDA_PROGRAMS";
 /// A switch: whether kernels of such a graph may begin before those that they wait for have ended.
 pub const CUDA_OVERLAP: &str = "MLX_CUDA_OVERLAP";
+/// How long a ring of processes waits for one of them.
+pub const RING_TIMEOUT: &str = "MLX_RING_TIMEOUT";
 /// How many threads the CPU's use.
 pub const NUM_THREADS: &str = "MLX_NUM_THREADS";
 /// Which instructions those use.
@@ -135,6 +137,11 @@ pub const ALL: &[Variable] = &[
         name: CUDA_OVERLAP,
         when: When::Run,
         meaning: "0 has the kernels of such a graph begin when those before them have ended, not earlier",
+    },
+    Variable {
+        name: RING_TIMEOUT,
+        when: When::Run,
+        meaning: "how many seconds a rank of a ring waits for another one; 300 otherwise",
     },
     Variable {
         name: NUM_THREADS,

@@ -40,7 +40,7 @@ const CRATES: [Crate; 3] = [
             &["fast", "index"],
             &["fft"],
             // Functions of functions, files, threads.
-            &["io", "transforms", "worker"],
+            &["distributed", "io", "transforms", "worker"],
             &["compiled", "dlpack", "qqmm"],
             &["compiler_api"],
             &["renamed"],

@@ -274,7 +274,9 @@ impl Graph {
             .map(|definition| matches!(definition.origin, ValueOrigin::Constant(_)))
             .collect();
         for node in &self.nodes {
-            let all = node.inputs.iter().all(|input| is_constant[input.index()]);
+            // What other processes give is not known, whatever this one gives.
+            let all = !node.operation.communicates()
+                && node.inputs.iter().all(|input| is_constant[input.index()]);
             for output in &node.outputs {
                 is_constant[output.index()] = all;
             }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
+use mlx::compiler_api::OpFlags;
 use mlx::transforms::Transform;
 use mlx::{Device, Op};
 
@@ -133,6 +134,17 @@ impl Operation {
                 .iter()
                 .map(|function| ("function", function.as_ref()))
                 .collect(),
+        }
+    }
+
+    /// Returns whether the operation, or one in a graph inside, waits for other processes.
+    pub(crate) fn communicates(&self) -> bool {
+        match self {
+            Operation::Op(op) => op.flags().contains(OpFlags::COMMUNICATES),
+            _ => self.graphs().iter().any(|(_, graph)| {
+                let mut nodes = graph.nodes.iter();
+                nodes.any(|node| node.operation.communicates())
+            }),
         }
     }
 

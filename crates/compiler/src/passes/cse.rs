@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mlx::compiler_api::TracedArray;
+use mlx::compiler_api::{OpFlags, TracedArray};
 use mlx::{Device, Dtype, Op};
 
 use super::{Context, map_subgraphs, undefined_value};
@@ -23,7 +23,9 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
             .lookup_all(&mut next, &node.inputs)
             .ok_or_else(|| undefined_value("cse"))?;
         let key = match &node.operation {
-            Operation::Op(op) if !matches!(op, Op::Custom(_)) => {
+            Operation::Op(op)
+                if !matches!(op, Op::Custom(_)) && !op.flags().contains(OpFlags::COMMUNICATES) =>
+            {
                 Some((op.to_string(), inputs, node.site.device))
             }
             _ => None,

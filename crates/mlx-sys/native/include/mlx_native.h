@@ -9,7 +9,7 @@
 #include "mlx/c/mlx.h"
 
 /* Raised with every change of this header, and of how operations are encoded. */
-#define MLX_NATIVE_VERSION 11
+#define MLX_NATIVE_VERSION 12
 
 #ifdef __cplusplus
 extern "C" {
@@ -77,6 +77,62 @@ void mlx_native_random_key_set(uint64_t key);
 void* mlx_native_key_source(void);
 /* Replaces it and returns the one before. */
 void* mlx_native_key_source_swap(void* source);
+
+/* ---- Groups of processes ---------------------------------------------------------------------------------
+ * By name, for the process: operations of a graph name their group. A group whose communication is a Rust function, or
+ * one of MLX's own. */
+
+typedef enum mlx_native_collective_kind_ {
+  MLX_NATIVE_ALL_SUM,
+  MLX_NATIVE_ALL_MAX,
+  MLX_NATIVE_ALL_MIN,
+  MLX_NATIVE_ALL_GATHER,
+  MLX_NATIVE_SUM_SCATTER,
+  MLX_NATIVE_SEND,
+  MLX_NATIVE_RECV
+} mlx_native_collective_kind;
+
+/* One communication: the shape and dtype are those of the input, or of the output where there is none. Both are
+ * row-contiguous, and may be the same memory. */
+typedef struct mlx_native_collective_call_ {
+  mlx_native_collective_kind kind;
+  int peer; /* of send and recv */
+  mlx_dtype dtype;
+  const int* shape;
+  size_t ndim;
+  const void* input;
+  size_t input_size; /* in bytes */
+  void* output;
+  size_t output_size;
+} mlx_native_collective_call;
+
+/* Runs on a CPU stream's thread. On failure it leaves its text in the error slot and returns non-zero. */
+typedef int (*mlx_native_collective)(void* payload, const mlx_native_collective_call* call);
+
+/* Gives `name` to a group that communicates by `run`; `payload` is freed with `dtor` on failure only: groups live as long
+ * as the process. */
+int mlx_native_group_new(
+    const char* name,
+    int rank,
+    int size,
+    mlx_native_collective run,
+    void* payload,
+    void (*dtor)(void*));
+/* Forms MLX's own group of a backend, and gives it `name` if it has more than one rank. */
+int mlx_native_group_of_mlx(const char* name, const char* backend, bool strict, int* rank, int* size);
+/* What `mlx_native_group_new` was given; NULL for groups of MLX's own. */
+void* mlx_native_group_payload(const char* name);
+/* As MLX's `split`, of one of its own groups. */
+int mlx_native_group_split(const char* name, const char* part, int color, int key);
+/* Borrowed for ever; empty when there is none. */
+mlx_distributed_group mlx_native_group(const char* name);
+/* How often this was called before: for names of groups. */
+uint64_t mlx_native_group_count(void);
+/* The name of the group that a backend stands for, or NULL. Valid for ever. */
+const char* mlx_native_group_current(const char* backend);
+void mlx_native_group_set_current(const char* backend, const char* name);
+/* Makes no backend stand for this group any more. */
+void mlx_native_group_retire(const char* name);
 
 /* ---- Host kernels: a function over raw slices as an MLX primitive on the CPU ---------------------------*/
 

@@ -17,6 +17,7 @@ pub(crate) mod custom;
 pub(crate) mod custom_function;
 pub(crate) mod data;
 pub(crate) mod device_info;
+pub(crate) mod distributed;
 #[cfg(feature = "dlpack")]
 pub(crate) mod dlpack;
 pub(crate) mod eval;

@@ -6,7 +6,7 @@ use mlx_sys as sys;
 
 use super::call::{api, check, loaded, loaded_to_free};
 use crate::error::NativeError;
-use crate::op::{Op, OpFlags};
+use crate::op::{AttrValue, Op, OpFlags};
 
 /// An `mlx_stream` owned by this value.
 pub(crate) struct StreamHandle {
@@ -159,7 +159,8 @@ impl StreamOf {
         };
         let only_cpu = op.flags().contains(OpFlags::CPU_ONLY)
             || is_norm_of_singular_values
-            || op.is_rounded_range();
+            || op.is_rounded_range()
+            || (op.flags().contains(OpFlags::COMMUNICATES) && !communicates_on_gpu(op));
         if only_cpu && is_gpu(current) {
             return StreamHandle::default_of(false).map(Self::Cpu);
         }
@@ -172,6 +173,12 @@ impl StreamOf {
             Self::Cpu(stream) => stream.raw(),
         }
     }
+}
+
+/// Returns whether the group of a communication is of a backend that works on a GPU's stream.
+fn communicates_on_gpu(op: &Op) -> bool {
+    let group = op.attrs().into_iter().find(|(name, _)| *name == "group");
+    matches!(group, Some((_, AttrValue::Text(name))) if name.starts_with("nccl"))
 }
 
 /// Returns whether a stream runs on a GPU.

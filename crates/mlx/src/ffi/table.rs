@@ -7,8 +7,8 @@ use super::handle::{Handle, null_array};
 use super::vector::Vector;
 use crate::dtype::Dtype;
 use crate::error::NativeError;
-use crate::op::Op;
 use crate::op::table::op_table;
+use crate::op::{Op, OpString};
 
 // What follows the arguments is the stream in every function of the table.
 // SAFETY (of each block): input handles and the stream are borrowed from live Rust values for the call; the
@@ -143,6 +143,11 @@ fn optional_dtype(value: Option<Dtype>) -> sys::mlx_optional_dtype {
         value: value.unwrap_or(Dtype::Float32).raw(),
         has_value: value.is_some(),
     }
+}
+
+/// The group with this name, which `validate` has found.
+fn group_of(name: &OpString) -> sys::mlx_distributed_group {
+    super::distributed::handle(name.to_string())
 }
 
 fn some_i32(value: i32) -> sys::mlx_optional_int {

@@ -33,6 +33,9 @@ impl OpFlags {
     pub const FUSED: Self = Self(1 << 8);
     /// MLX has it on the CPU only, where LAPACK computes it.
     pub const CPU_ONLY: Self = Self(1 << 9);
+    /// Waits for other processes: each application takes part in one communication, so that none is computed ahead of
+    /// time, left out because it equals another, or moved before one.
+    pub const COMMUNICATES: Self = Self(1 << 10);
 
     /// Returns whether all of `flags` are set.
     pub const fn contains(self, flags: Self) -> bool {

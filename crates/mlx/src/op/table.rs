@@ -313,6 +313,19 @@ SolveTriangular { upper: bool } "linalg.solve_triangular" (2, 2) [FIXED_SIZES | 
 Svd { compute_uv: bool } "linalg.svd" (1, 1) [FIXED_SIZES | CPU_ONLY] many mlx_linalg_svd(i[0], *compute_uv);
 TriInv { upper: bool } "linalg.tri_inv" (1, 1) [FIXED_SIZES | CPU_ONLY] one mlx_linalg_tri_inv(i[0], *upper);
 
+// Communication between the ranks of a group.
+AllSum { group: OpString } "distributed.all_sum" (1, 1) [SIZES_FROM_INPUTS | COMMUNICATES] one mlx_distributed_all_sum(i[0], group_of(group));
+AllMax { group: OpString } "distributed.all_max" (1, 1) [SIZES_FROM_INPUTS | COMMUNICATES] one mlx_distributed_all_max(i[0], group_of(group));
+AllMin { group: OpString } "distributed.all_min" (1, 1) [SIZES_FROM_INPUTS | COMMUNICATES] one mlx_distributed_all_min(i[0], group_of(group));
+AllGather { group: OpString } "distributed.all_gather" (1, 1) [SIZES_FROM_INPUTS | COMMUNICATES] one
+    mlx_distributed_all_gather(i[0], group_of(group));
+SumScatter { group: OpString } "distributed.sum_scatter" (1, 1) [SIZES_FROM_INPUTS | COMMUNICATES] one
+    mlx_distributed_sum_scatter(i[0], group_of(group));
+Send { dst: i32, group: OpString } "distributed.send" (1, 1) [SIZES_FROM_INPUTS | COMMUNICATES] one
+    mlx_distributed_send(i[0], *dst, group_of(group));
+Recv { shape: Vec<i32>, dtype: Dtype, src: i32, group: OpString } "distributed.recv" (0, 0) [FIXED_SIZES | COMMUNICATES] one
+    mlx_distributed_recv(shape.as_ptr(), shape.len(), dtype.raw(), *src, group_of(group));
+
 // Fused transformer kernels: inputs in the order given, the optional ones that are there.
 RmsNorm { eps: f32 } "fast.rms_norm" (1, 2) [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();
 LayerNorm { weight: bool, bias: bool, eps: f32 } "fast.layer_norm" (1, 3) [FUSED | SIZES_FROM_INPUTS] fused mlx_native_fast();

@@ -62,6 +62,7 @@ pub(super) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), NativeError> {
 fn created_shape(op: &Op) -> Option<&[i32]> {
     match op {
         Op::Zeros { shape, .. }
+        | Op::Recv { shape, .. }
         | Op::Ones { shape, .. }
         | Op::Full { shape, .. }
         | Op::BroadcastTo { shape }

@@ -5,6 +5,7 @@
 //! checked when they are, and is an error of the evaluation.
 
 mod attributes;
+mod distributed;
 mod indices;
 mod linalg;
 mod memory;
@@ -30,6 +31,7 @@ pub(crate) fn check(op: &Op, inputs: &[&Handle]) -> Result<(), NativeError> {
     if matches!(op, Op::Custom(_)) {
         return Ok(());
     }
+    distributed::check(op, inputs)?;
     attributes::check(op, inputs)?;
     shapes::check(op, inputs)?;
     memory::check_inputs(op, inputs)

@@ -1,11 +1,13 @@
 //! The layers of a Llama network: attention with rotary embeddings and a cache, and the gated feed-forward network.
 
 use mlx::Array;
+use mlx::distributed::{Group, all_sum};
 use mlx::fast::{AttentionMask, Offset, RopeOptions};
 use mlx_nn::{Activations, FastOps, Module, RmsNorm};
 
 use super::config::Config;
 use super::quantizable::LinearLayer;
+use super::shard::{self, Side};
 use super::weight_store::WeightStore;
 use crate::axis_size::axis_size;
 use crate::kv_cache::{KvQuantization, LayerKvCache, append};
@@ -46,6 +48,9 @@ struct Attention {
     k_norm: Option<RmsNorm>,
     head_dim: i32,
     kernels: FastOps,
+    /// With whom the heads are shared.
+    #[module(static)]
+    group: Option<Group>,
 }
 
 #[derive(Clone, Module)]
@@ -54,6 +59,9 @@ struct GatedMlp {
     up_proj: LinearLayer,
     down_proj: LinearLayer,
     kernels: FastOps,
+    /// With whom the features are shared.
+    #[module(static)]
+    group: Option<Group>,
 }
 
 impl LayerBuilder<'_> {
@@ -128,6 +136,7 @@ impl LayerBuilder<'_> {
             k_norm: norm(),
             head_dim: axis_size(dim),
             kernels: FastOps::default(),
+            group: None,
         })
     }
 
@@ -140,6 +149,7 @@ impl LayerBuilder<'_> {
             up_proj: linear("up_proj", [wide, hidden])?,
             down_proj: linear("down_proj", [hidden, wide])?,
             kernels: FastOps::default(),
+            group: None,
         })
     }
 }
@@ -161,10 +171,58 @@ impl Layer {
         let normed = self.post_attention_layernorm.forward(&x);
         Ok(&x + self.mlp.forward(&normed))
     }
+
+    /// Returns whether other ranks have a part of it.
+    pub(super) fn is_sharded(&self) -> bool {
+        self.self_attn.group.is_some()
+    }
+
+    /// Returns the layer with this rank's heads and features.
+    pub(super) fn shard(&self, config: &Config, group: &Group) -> Result<Self> {
+        Ok(Self {
+            self_attn: self.self_attn.shard(config, group)?,
+            mlp: self.mlp.shard(config, group)?,
+            ..self.clone()
+        })
+    }
 }
 
 impl Attention {
+    /// This rank's heads: those that share a key and a value stay together.
+    fn shard(&self, config: &Config, group: &Group) -> Result<Self> {
+        let dim = config.head_dim;
+        let keys = shard::times(&shard::share(config.num_key_value_heads, group), dim);
+        let repeats = config.num_attention_heads / config.num_key_value_heads.max(1);
+        let queries = shard::times(&keys, repeats);
+        Ok(Self {
+            q_proj: shard::cut(&self.q_proj, Side::Outputs, &queries, group)?,
+            k_proj: shard::cut(&self.k_proj, Side::Outputs, &keys, group)?,
+            v_proj: shard::cut(&self.v_proj, Side::Outputs, &keys, group)?,
+            o_proj: shard::cut(&self.o_proj, Side::Inputs, &queries, group)?,
+            group: Some(group.clone()),
+            ..self.clone()
+        })
+    }
+
     fn forward(
+        &self,
+        x: &Array,
+        positions: &Positions,
+        cache: &mut LayerKvCache,
+    ) -> mlx::Result<Array> {
+        let Some(group) = &self.group else {
+            return self.own_heads(x, positions, cache);
+        };
+        let share = match cache.0.dim(1)? {
+            // More ranks than keys and values: nothing to add.
+            0 => mlx::zeros_like(x),
+            _ => self.own_heads(x, positions, cache)?,
+        };
+        Ok(all_sum(&share, group))
+    }
+
+    /// The output of the heads that this rank has.
+    fn own_heads(
         &self,
         x: &Array,
         positions: &Positions,
@@ -200,8 +258,26 @@ impl Attention {
 }
 
 impl GatedMlp {
+    /// This rank's features, in whole groups that share a scale.
+    fn shard(&self, config: &Config, group: &Group) -> Result<Self> {
+        let unit = shard::unit(&self.down_proj);
+        let units = shard::share(config.intermediate_size / unit, group);
+        let features = shard::times(&units, unit);
+        Ok(Self {
+            gate_proj: shard::cut(&self.gate_proj, Side::Outputs, &features, group)?,
+            up_proj: shard::cut(&self.up_proj, Side::Outputs, &features, group)?,
+            down_proj: shard::cut(&self.down_proj, Side::Inputs, &features, group)?,
+            group: Some(group.clone()),
+            ..self.clone()
+        })
+    }
+
     fn forward(&self, x: &Array) -> Array {
         let (gate, up) = (self.gate_proj.forward(x), self.up_proj.forward(x));
-        self.down_proj.forward(&self.kernels.swiglu(&gate, &up))
+        let y = self.down_proj.forward(&self.kernels.swiglu(&gate, &up));
+        match &self.group {
+            Some(group) => all_sum(&y, group),
+            None => y,
+        }
     }
 }

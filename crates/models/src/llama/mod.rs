@@ -37,6 +37,7 @@ mod rope;
 mod sampling;
 mod sentence_piece;
 mod session;
+mod shard;
 mod split_patterns;
 mod stream;
 mod template;

@@ -12,6 +12,7 @@
 
 use std::rc::Rc;
 
+use mlx::distributed::Group;
 use mlx::fast::{Offset, RopeFrequencies, RopeOptions};
 use mlx::{Array, Dtype};
 use mlx_compiler::{CompileOptions, Report};
@@ -22,6 +23,7 @@ use super::compiled::Compiled;
 use super::config::Config;
 use super::layers::{Layer, LayerBuilder, Positions, named};
 use super::quantizable::{EmbeddingTable, LinearLayer};
+use super::shard;
 use super::weight_store::WeightStore;
 use crate::axis_size::axis_size;
 use crate::kv_cache::{KvQuantization, LayerKvCache};
@@ -83,6 +85,9 @@ pub struct Network {
     rope_freqs: Array,
     #[module(static)]
     dtype: Dtype,
+    /// How many heads of keys and values this rank has, of a network over several.
+    #[module(static)]
+    kv_heads: usize,
     /// How new caches are quantized.
     #[module(skip)]
     kv_quantization: Option<KvQuantization>,
@@ -170,6 +175,7 @@ impl Network {
             lm_head,
             rope_freqs: radians.map_err(Error::model)?.reciprocal(),
             dtype,
+            kv_heads: config.num_key_value_heads,
             kv_quantization: kv_quantization(&config, options.kv_bits, options.kv_group_size)?,
             compiled: None,
             config,
@@ -205,6 +211,37 @@ impl Network {
         Ok(network)
     }
 
+    /// Returns the network of which this rank of the group has a share of every layer: its heads and feed-forward features.
+    /// Embeddings and norms are on every rank.
+    ///
+    /// All ranks must call [`Network::forward`] with the same tokens, and get the same logits. The weights of all layers are
+    /// about `1 / group.size()` of those of the whole; drop that to have the memory.
+    ///
+    /// # Errors
+    /// When quantized weights cannot be cut where the ranks of the group do, or the network is compiled or has been cut
+    /// already.
+    pub fn shard(&self, group: &Group) -> Result<Self> {
+        if self.compiled.is_some() || self.layers.iter().any(Layer::is_sharded) {
+            return Err(Error::Config(
+                "shard: wanted a whole network that is not compiled".to_owned(),
+            ));
+        }
+        if group.size() == 1 {
+            return Ok(self.clone());
+        }
+        let layers = self.layers.iter();
+        let mut network = Self {
+            layers: layers
+                .map(|layer| layer.shard(&self.config, group))
+                .collect::<Result<_>>()?,
+            kv_heads: shard::share(self.config.num_key_value_heads, group).len(),
+            ..self.clone()
+        };
+        mlx::eval(&network).map_err(Error::model)?;
+        network.compact().map_err(Error::model)?;
+        Ok(network)
+    }
+
     /// Returns the network compiled: it is traced once for each number of tokens in a call, and then replayed.
     ///
     /// Formulas that the options name are recognized in composed networks too; the weights are shared.
@@ -233,7 +270,7 @@ impl Network {
     /// Returns empty key-value caches of `capacity` positions, one for each layer: quantized where
     /// [`NetworkOptions::kv_bits`] says so.
     pub fn new_kv_cache(&self, batch: i32, capacity: i32) -> Vec<LayerKvCache> {
-        let heads = axis_size(self.config.num_key_value_heads);
+        let heads = axis_size(self.kv_heads);
         let dim = axis_size(self.config.head_dim);
         let bytes = self.kv_quantization.and_then(|kv| kv.row_bytes(dim));
         let (size, dtype) = match bytes {

@@ -1,0 +1,76 @@
+//! SmolLM2 over the ranks of a group writes what it writes by itself.
+
+#[path = "../../mlx/tests/distributed/ranks.rs"]
+mod ranks;
+
+use mlx::distributed;
+use mlx_compiler::CompileOptions;
+use mlx_models::llama::{Checkpoint, GenerateOptions, Generator, Network, NetworkOptions};
+use mlx_nn::Module;
+use mlx_testdata::{assets, if_available};
+use rstest::rstest;
+
+const GOLDEN: &str = include_str!("golden/smollm2.txt");
+
+/// Three heads of keys and values: two ranks have one and two, and of four ranks one has none.
+#[rstest]
+#[case(2)]
+#[case(4)]
+fn the_same_64_tokens(#[case] n: usize) {
+    if if_available(assets::smollm2()).is_some() {
+        ranks::run("child::generates", n, 1);
+    }
+}
+
+fn golden(name: &str) -> Vec<u32> {
+    let line = GOLDEN.lines().find_map(|line| line.strip_prefix(name));
+    let numbers = line.unwrap().split_whitespace();
+    numbers.map(|number| number.parse().unwrap()).collect()
+}
+
+/// The bytes of the parameters of all layers.
+fn layer_bytes(network: &Network) -> usize {
+    let parameters = network.parameters();
+    let layers = parameters
+        .iter()
+        .filter(|(name, _)| name.starts_with("model.layers."));
+    layers.map(|(_, array)| array.nbytes().unwrap()).sum()
+}
+
+mod child {
+    use super::*;
+
+    #[test]
+    #[ignore = "run by `the_same_64_tokens`"]
+    fn generates() {
+        let group = distributed::init("ring", true).unwrap();
+        let checkpoint = Checkpoint::open(assets::smollm2().unwrap()).unwrap();
+        let whole = Network::new(&checkpoint, &NetworkOptions::default()).unwrap();
+        let before = layer_bytes(&whole);
+        let network = whole.shard(&group).unwrap();
+        assert!(network.shard(&group).is_err());
+        drop(whole);
+        // A rank has at most two of three heads, and its part of the features.
+        let share = layer_bytes(&network) as f64 / before as f64;
+        let most = if group.size() == 2 { 0.55 } else { 0.30 };
+        assert!(share < most, "{share}");
+        let options = GenerateOptions {
+            max_tokens: 64,
+            ..GenerateOptions::default()
+        };
+        let write = |network: &Network| {
+            let mut generator = Generator::new(network, &checkpoint).unwrap();
+            generator
+                .generate(&golden("prompt:"), &options, |_| ())
+                .unwrap()
+                .tokens
+        };
+        assert_eq!(write(&network), golden("tokens:"));
+        if group.size() == 2 {
+            assert_eq!(
+                write(&network.compiled(CompileOptions::default())),
+                golden("tokens:")
+            );
+        }
+    }
+}
