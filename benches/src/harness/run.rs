@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::compare::{compare, is_worse, report};
-use super::environment::{Folders, RIVALS, threads_of_everyone};
+use super::device;
+use super::environment::{Folders, GIVEN_PYTHON, RIVALS, threads_of_everyone};
 use super::limits::Limits;
 use super::machine::{Machine, TOO_BUSY, busy_share};
 use super::measure::{self, Participant, Settings};
@@ -20,7 +21,7 @@ use super::protocol::Verb;
 use super::results::{Results, RowResult};
 use super::rows::{self, Benchmark};
 use super::sweep_summary::Summary;
-use super::{jit_vs_eager, plots, table};
+use super::{gpu_summary, jit_vs_eager, plots, table};
 
 /// Our own forms beside the usual one.
 const FORMS: [&str; 4] = ["composed", "compiled", "eager", rows::ONE_THREAD];
@@ -32,8 +33,11 @@ const FORMS: [&str; 4] = ["composed", "compiled", "eager", rows::ONE_THREAD];
 pub fn run(options: &Options) -> Result<bool> {
     let folders = Folders::find();
     if options.list {
-        for row in rows::all(options.quick) {
+        for row in rows_of(options) {
             println!("{}", row.id);
+        }
+        if options.is_of_gpu() {
+            return Ok(true);
         }
         for formula in jit_vs_eager::formulas() {
             println!("{}{}", JIT_VS_EAGER, formula.name);
@@ -62,21 +66,32 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(!is_worse(&changes))
 }
 
+/// Returns the rows of the device.
+fn rows_of(options: &Options) -> Vec<Benchmark> {
+    match options.is_of_gpu() {
+        true => rows::of_gpu(options.quick, device::size()),
+        false => rows::all(options.quick),
+    }
+}
+
 /// Sets all participants up, measures every row, and writes the files; `None` when only set-up was asked for.
 fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> {
     let machine = Machine::here();
-    let settings = settings(options.quick, machine.threads);
+    let settings = match options.is_of_gpu() {
+        true => device::settings(options.quick, machine.threads),
+        false => settings(options.quick, machine.threads),
+    };
     std::fs::create_dir_all(folders.build.join("logs"))?;
     let mut absent = BTreeMap::new();
-    let mut rows = rows::all(options.quick);
+    let mut rows = rows_of(options);
     rows.retain(|row| options.wants_row(&row.id));
     let rivals = rivals(options, folders, machine.threads, &rows, &mut absent);
     if options.set_up {
         return Ok(None);
     }
     let mut participants = Participants {
-        ours: Participant::new("ours", Ok(ours(folders, "fast", machine.threads)?)),
-        forms: forms(folders, machine.threads)?,
+        ours: Participant::new("ours", Ok(ours(options, folders, "fast", machine.threads)?)),
+        forms: forms(options, folders, machine.threads)?,
         rivals,
     };
     let has_models = rows.iter().any(|row| row.group == rows::Group::Models);
@@ -84,16 +99,26 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     let assets = assets.unwrap_or_default();
     let busy = warn_if_busy();
     eprintln!("measuring the machine");
-    let limits = limits(&mut participants.ours, &settings)?;
+    let limits = match options.is_of_gpu() {
+        true => device::limits(&mut participants.ours, &mut participants.rivals, &settings),
+        false => limits(&mut participants.ours, &settings)?,
+    };
+    let mut machine = machine;
+    if options.is_of_gpu() {
+        machine.gpu.clone_from(&participants.ours.device);
+    }
     let mut results = Results {
         date: output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_default(),
-        mode: options.mode().to_owned(),
+        mode: device::mode(options).to_owned(),
         busy,
         machine,
         limits,
         absent,
         ..Results::default()
     };
+    if let Some(path) = &options.resume {
+        device::take_over(&mut results, &mut rows, Results::read(path)?);
+    }
     let mut plan = Plan::default();
     for row in &rows {
         plan.push(row, participants.count(row, options.quick), &settings);
@@ -101,12 +126,20 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     eprintln!("{} rows, about {}", rows.len(), humanize(plan.whole()));
     let started = Instant::now();
     let path = results_path(options, folders, &results)?;
+    results.write(&path)?;
     for row in rows {
         let elapsed = started.elapsed();
+        if let Some(seconds) = options.deadline.filter(|most| elapsed.as_secs() >= *most) {
+            eprintln!(
+                "{seconds} s are over: {} of the rows are measured",
+                results.rows.len()
+            );
+            break;
+        }
         let (place, left) = (plan.place(), humanize(plan.left(elapsed)));
         let seconds = elapsed.as_secs_f64();
         eprintln!("{seconds:>5.0} s  {place}, {left} left  {}", row.id);
-        let row = with_paths(row, &assets);
+        let row = device::with_folder(with_paths(row, &assets), &folders.build);
         let result = participants.measure(&row, options.quick, &limits, settings)?;
         if let (Some(ms), Some(best), Some(ratio)) =
             (result.ours_ms, &result.best_rival, result.ratio)
@@ -124,6 +157,7 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     if let Some(summary) = Summary::of(&results) {
         print!("{summary}");
     }
+    print!("{}", gpu_summary::text(&results));
     let seconds = started.elapsed().as_secs_f64();
     eprintln!("{seconds:>5.0} s  {}", page.display());
     Ok(Some(results))
@@ -184,12 +218,15 @@ fn is_rival_of(participant: &Participant, row: &Benchmark) -> bool {
 }
 
 /// Returns our other forms.
-fn forms(folders: &Folders, threads: usize) -> Result<Vec<Participant>> {
+fn forms(options: &Options, folders: &Folders, threads: usize) -> Result<Vec<Participant>> {
     FORMS
         .into_iter()
         .map(|form| {
             let threads = if form == rows::ONE_THREAD { 1 } else { threads };
-            Ok(Participant::new(form, Ok(ours(folders, form, threads)?)))
+            Ok(Participant::new(
+                form,
+                Ok(ours(options, folders, form, threads)?),
+            ))
         })
         .collect()
 }
@@ -212,6 +249,7 @@ fn settings(quick: bool, threads: usize) -> Settings {
         longest: Duration::from_secs(if quick { 5 } else { 8 }),
         max_runs_per_round: if quick { 50 } else { 100 },
         timeout: Duration::from_secs(if quick { 60 } else { 120 }),
+        own_timeout: Duration::from_secs(600),
         slow: Duration::from_secs(if quick { 3 } else { 5 }),
         pause: Duration::from_millis(20),
     }
@@ -231,7 +269,11 @@ fn rivals(
         if !is_needed && !options.set_up {
             continue;
         }
-        let spec = if options.wants_rival(rival.name) {
+        let spec = if options.is_of_gpu() && folders.python.is_none() {
+            Err(anyhow::anyhow!(
+                "{GIVEN_PYTHON} names no Python, and none is set up for a GPU"
+            ))
+        } else if options.wants_rival(rival.name) {
             rival.ready(folders, options.names(rival.name), threads)
         } else {
             Err(anyhow::anyhow!("not asked for"))
@@ -247,13 +289,16 @@ fn rivals(
 }
 
 /// Returns how our own runner is started, which is beside this program.
-fn ours(folders: &Folders, form: &str, threads: usize) -> Result<Spec> {
+fn ours(options: &Options, folders: &Folders, form: &str, threads: usize) -> Result<Spec> {
     let here = std::env::current_exe()?;
     let runner = here.with_file_name(format!("mlx-bench-runner{}", std::env::consts::EXE_SUFFIX));
     Ok(Spec {
         name: form.to_owned(),
         command: vec![runner.to_string_lossy().into_owned(), form.to_owned()],
-        environment: threads_of_everyone(threads),
+        environment: match options.is_of_gpu() {
+            true => device::environment(threads),
+            false => threads_of_everyone(threads),
+        },
         log: folders.build.join("logs").join(format!("ours-{form}.log")),
     })
 }
@@ -263,7 +308,7 @@ fn limits(ours: &mut Participant, settings: &Settings) -> Result<Limits> {
         .runner(settings)
         .map_err(|why| anyhow::anyhow!("our runner {why}"))?;
     let reply = runner
-        .ask(None, Verb::Limits(true), Duration::from_secs(300))
+        .ask(None, Verb::Limits { gpu: false }, Duration::from_secs(300))
         .map_err(|fault| anyhow::anyhow!("our runner {fault}"))?;
     reply
         .limits
@@ -304,7 +349,10 @@ fn with_paths(mut row: Benchmark, assets: &Map<String, Value>) -> Benchmark {
 
 fn results_path(options: &Options, folders: &Folders, results: &Results) -> Result<PathBuf> {
     let folder = options.out.clone();
-    let folder = folder.unwrap_or_else(|| folders.benches.join("results"));
+    let folder = folder.unwrap_or_else(|| match folders.is_bundle {
+        true => PathBuf::from("bench-results"),
+        false => folders.benches.join("results"),
+    });
     std::fs::create_dir_all(&folder)?;
     let day = results.date.get(..10).unwrap_or("undated");
     let slug = results.machine.slug();

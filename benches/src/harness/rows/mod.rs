@@ -1,5 +1,6 @@
 //! The rows: what is measured, on which inputs, which rivals can do it, and the targets.
 
+mod gpu;
 mod kernels;
 mod models;
 mod sizes;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::check::Check;
 use super::inputs::Input;
 
+pub use gpu::{COMPILED, MLX_LM, Made, OP as GPU, PYTHON_MLX, Size};
 pub use sweep::PYTORCH;
 
 /// Which part of the table a row belongs to.
@@ -33,6 +35,14 @@ pub enum Group {
     Growth,
     /// Gradients and steps of training, against PyTorch and JAX.
     Training,
+    /// One operation on a GPU, forward or gradient.
+    GpuKernels,
+    /// Small operations on a GPU, many in one program.
+    GpuPrograms,
+    /// A model of random weights on a GPU.
+    GpuModels,
+    /// A step of training on a GPU.
+    GpuTraining,
 }
 
 impl Group {
@@ -40,6 +50,12 @@ impl Group {
     pub fn is_against_pytorch(self) -> bool {
         use Group::{Calls, Growth, Operations, Training};
         matches!(self, Operations | Calls | Growth | Training)
+    }
+
+    /// Whether the row runs on a GPU.
+    pub fn is_of_gpu(self) -> bool {
+        use Group::{GpuKernels, GpuModels, GpuPrograms, GpuTraining};
+        matches!(self, GpuKernels | GpuPrograms | GpuModels | GpuTraining)
     }
 }
 
@@ -65,6 +81,24 @@ pub struct Target {
     pub ms: Option<f64>,
     /// We reach at least this share of the machine's limit.
     pub share: Option<f64>,
+    /// Ratios that are aimed at besides.
+    pub also: &'static [Aim],
+}
+
+/// A ratio that is aimed at, between any two that compute a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Aim {
+    /// Whose time it is: [`Aim::OURS`], or one of our other forms.
+    pub of: &'static str,
+    /// Over whose: a rival, or one of our other forms.
+    pub over: &'static str,
+    /// What it is at most.
+    pub most: f64,
+}
+
+impl Aim {
+    /// Our usual form.
+    pub const OURS: &'static str = "ours";
 }
 
 impl Target {
@@ -115,7 +149,7 @@ pub struct Benchmark {
 impl Benchmark {
     /// Returns whether one of our forms is timed beside the usual one. A full run also measures scaling with threads.
     pub fn wants_form(&self, form: &str, quick: bool) -> bool {
-        let scales = !quick && !self.group.is_against_pytorch();
+        let scales = !quick && !self.group.is_against_pytorch() && !self.group.is_of_gpu();
         self.forms.contains(&form) || (form == ONE_THREAD && scales)
     }
 }
@@ -151,6 +185,11 @@ pub fn all(quick: bool) -> Vec<Benchmark> {
     rows.extend(sweep::rows());
     rows.retain(|row| row.quick || !quick);
     rows
+}
+
+/// Returns every row of a GPU; with `quick` those of the short run.
+pub fn of_gpu(quick: bool, size: Size) -> Vec<Benchmark> {
+    gpu::rows(quick, size)
 }
 
 /// Returns the prompt of ten tokens that language models continue.
@@ -297,6 +336,7 @@ mod tests {
                 against,
                 ms,
                 share,
+                also: &[],
             };
             let row = rows.iter().find(|row| row.id == format!("{id}/cpu"));
             assert_eq!(row.map(|row| row.target), Some(wanted), "{id}");
