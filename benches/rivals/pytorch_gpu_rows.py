@@ -125,6 +125,12 @@ def graph_of(program):
     return launch
 
 
+def compile_of(function):
+    """Compiles for these sizes only: forms of earlier rows would have PyTorch compile for any size."""
+    torch._dynamo.reset()
+    return torch.compile(function, dynamic=False)
+
+
 def gpu(params, compiled):
     if "train" in params:
         return training(params, compiled)
@@ -133,7 +139,7 @@ def gpu(params, compiled):
     name = params["kernel"]
     function = kernel(name, params, tensors)
     if compiled:
-        function = torch.compile(function)
+        function = compile_of(function)
     if "chain" in params:
 
         def program():
@@ -195,7 +201,7 @@ def training(params, compiled):
     for weight in weights:
         weight.requires_grad_(True)
     if compiled:
-        loss = torch.compile(loss)
+        loss = compile_of(loss)
 
     def gradients():
         with torch.enable_grad():

@@ -391,6 +391,10 @@ fn pins<'a>(
     }
     let folder = folders.benches.to_string_lossy().into_owned();
     let commit = output("git", &["-C", &folder, "rev-parse", "HEAD"]);
+    let packed = || std::fs::read_to_string(folders.benches.join("commit")).ok();
+    let commit = commit
+        .or_else(packed)
+        .map(|commit| commit.trim().to_owned());
     pins.extend(commit.map(|commit| ("commit".to_owned(), commit)));
     let rust = output("rustc", &["--version"]);
     pins.extend(rust.map(|rust| ("rust".to_owned(), rust)));

@@ -222,6 +222,129 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_a_gpu_have_unique_names_and_a_target() {
+        let rows = of_gpu(false, Size::Whole);
+        let mut names: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        assert!(names.iter().all(|name| name.starts_with("gpu/")));
+        assert!(names.iter().all(|name| name.split('/').count() == 4));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), rows.len());
+        assert!(rows.iter().all(|row| row.target.ratio.is_some()));
+        // The small sizes are for the same rows.
+        let tiny = of_gpu(false, Size::Tiny);
+        assert!(rows.iter().zip(&tiny).all(|(row, tiny)| row.id == tiny.id));
+        assert!(of_gpu(true, Size::Whole).len() < rows.len());
+    }
+
+    #[test]
+    fn rows_of_a_gpu_have_the_promised_targets() {
+        let rows = of_gpu(true, Size::Whole);
+        let of = |id: &str| {
+            let row = rows.iter().find(|row| row.id == format!("gpu/{id}"));
+            let target = row.unwrap_or_else(|| panic!("{id} is no row")).target;
+            let also: Vec<&str> = target.also.iter().map(|aim| aim.over).collect();
+            let ratio = target.ratio.unwrap_or_default();
+            (
+                target.against.unwrap_or_default(),
+                ratio,
+                target.share,
+                also,
+            )
+        };
+        const EAGER: &str = "eager";
+        for (id, against, ratio, share, also) in [
+            (
+                "rms_norm/float32/8x2048x4096",
+                PYTHON_MLX,
+                1.0,
+                None,
+                vec![],
+            ),
+            (
+                "layer_norm/float32/8x2048x4096",
+                PYTHON_MLX,
+                1.0,
+                Some(0.75),
+                vec![],
+            ),
+            (
+                "layer_norm/bfloat16/4x128x1024",
+                PYTHON_MLX,
+                1.0,
+                None,
+                vec![],
+            ),
+            (
+                "quantized_matmul_4bit/bfloat16/1x4096x14336",
+                PYTHON_MLX,
+                1.0,
+                Some(0.75),
+                vec![],
+            ),
+            (
+                "quantized_matmul_8bit/bfloat16/1x14336x4096",
+                PYTHON_MLX,
+                1.0,
+                None,
+                vec![],
+            ),
+            (
+                "program_rms_norm/float32/4x128x1024",
+                PYTORCH,
+                1.3,
+                None,
+                vec![PYTHON_MLX, EAGER],
+            ),
+            (
+                "decode/bfloat16/qwen3-0.6b-after512",
+                MLX_LM,
+                0.25,
+                None,
+                vec![EAGER],
+            ),
+            (
+                "decode/4bit/qwen3-0.6b-after16",
+                MLX_LM,
+                0.25,
+                None,
+                vec![EAGER],
+            ),
+            (
+                "decode/4bit/qwen3-4b-after16",
+                MLX_LM,
+                0.4,
+                None,
+                vec![EAGER],
+            ),
+            (
+                "prefill/bfloat16/qwen3-0.6b-512",
+                PYTORCH,
+                1.0,
+                None,
+                vec![MLX_LM, EAGER],
+            ),
+            ("prefill/4bit/qwen3-0.6b-512", MLX_LM, 1.0, None, vec![EAGER]),
+            (
+                "whisper_encoder/float16/large-v3",
+                PYTHON_MLX,
+                1.0,
+                None,
+                vec![EAGER],
+            ),
+            (
+                "train_block/bfloat16/8x1024x1024",
+                COMPILED,
+                1.0,
+                None,
+                vec![PYTHON_MLX, EAGER],
+            ),
+        ] {
+            assert_eq!(of(id), (against, ratio, share, also), "{id}");
+        }
+    }
+
+    #[test]
     fn the_short_run_has_every_row_with_a_target() {
         let with_target = |quick| {
             let rows = all(quick).into_iter();

@@ -52,6 +52,14 @@ impl Kernel {
         self
     }
 
+    /// Without `torch.compile`.
+    fn beside_eager(self) -> Self {
+        Self {
+            rivals: EAGER,
+            ..self
+        }
+    }
+
     fn only_in_full(self) -> Self {
         Self {
             quick: false,
@@ -79,33 +87,24 @@ fn norms(size: Size) -> Vec<Benchmark> {
             );
             let layer = alike("layer_norm", shape, vec![x, weight, bias], eps);
             let is_large = shape == LARGE;
-            let of_copy = |row: Benchmark| Benchmark {
+            let row = layer.row(size);
+            rows.push(Benchmark {
                 target: Target {
                     share: is_large.then_some(SHARE),
                     ..row.target
                 },
                 ..row
-            };
+            });
             rows.push(rms.row(size));
-            rows.push(of_copy(layer.row(size)));
-            let (rms, layer) = (
+            // The short run has the gradients of large ones.
+            for gradient in [
                 rms.gradient(2, cotangent.clone()),
                 layer.gradient(3, cotangent),
-            );
-            rows.push(
-                Kernel {
-                    rivals: EAGER,
-                    ..rms
-                }
-                .row(size),
-            );
-            rows.push(
-                Kernel {
-                    rivals: EAGER,
-                    ..layer
-                }
-                .row(size),
-            );
+            ] {
+                let gradient = gradient.beside_eager();
+                let quick = is_large;
+                rows.push(Kernel { quick, ..gradient }.row(size));
+            }
         }
     }
     rows
@@ -214,47 +213,33 @@ fn elementwise(size: Size) -> Vec<Kernel> {
             [8, 32, 2048, 128]
         };
         let wide: &[usize] = &[8, 2048, 4096];
-        kernels.push(rope(&large));
-        kernels.push(rope(&[1, 32, 1, 128]));
-        kernels.push(Kernel {
-            rivals: EAGER,
-            ..of("add", 2, wide)
-        });
-        kernels.push(Kernel {
-            rivals: EAGER,
-            ..of("exp", 1, wide)
-        });
-        kernels.push(of("chain", 2, wide));
-        kernels.push(of("gelu", 1, wide));
-        kernels.push(
-            Kernel {
-                rivals: EAGER,
-                ..of("silu", 1, wide)
-            }
-            .only_in_full(),
-        );
-        kernels.push(of("swiglu", 2, wide));
-        kernels.push(Kernel {
-            rivals: EAGER,
-            ..gradient(of("gelu", 1, wide), 1)
-        });
-        kernels.push(Kernel {
-            rivals: EAGER,
-            ..gradient(of("swiglu", 2, wide), 2)
-        });
-        kernels.push(of("softmax", 1, &[1024, 150_000]));
-        let softmax = gradient(of("softmax", 1, &[1024, 150_000]), 1);
-        kernels.push(
-            Kernel {
-                rivals: EAGER,
-                ..softmax
-            }
-            .only_in_full(),
-        );
-        kernels.push(Kernel {
-            rivals: EAGER,
-            ..of("softmax", 1, &[512, 1024])
-        });
+        let classes: &[usize] = &[1024, 150_000];
+        let both = [
+            rope(&large),
+            of("add", 2, wide).beside_eager(),
+            of("chain", 2, wide),
+            of("softmax", 1, classes),
+            of("softmax", 1, &[512, 1024]).beside_eager(),
+        ];
+        // The short run has these in half precision.
+        let half = [
+            rope(&[1, 32, 1, 128]),
+            of("exp", 1, wide).beside_eager(),
+            of("gelu", 1, wide),
+            of("swiglu", 2, wide),
+            gradient(of("gelu", 1, wide), 1).beside_eager(),
+            gradient(of("swiglu", 2, wide), 2).beside_eager(),
+        ];
+        let full = [
+            of("silu", 1, wide).beside_eager(),
+            gradient(of("softmax", 1, classes), 1).beside_eager(),
+        ];
+        kernels.extend(both);
+        kernels.extend(half.map(|kernel| Kernel {
+            quick: !is_first,
+            ..kernel
+        }));
+        kernels.extend(full.map(Kernel::only_in_full));
     }
     kernels
 }

@@ -16,7 +16,11 @@ pub(super) fn rows(size: Size) -> Vec<Benchmark> {
     let products = [(F32, 4096), (BF16, 4096), (F32, 1024), (BF16, 1024)];
     let mut rows: Vec<Benchmark> = products
         .into_iter()
-        .map(|(dtype, n)| matmul(dtype, [n, n, n], size).row(size))
+        .map(|(dtype, n)| {
+            let quick = n == 4096;
+            let kernel = matmul(dtype, [n, n, n], size);
+            Kernel { quick, ..kernel }.row(size)
+        })
         .collect();
     rows.push(matmul(BF16, [1, 4096, 14336], size).row(size));
     rows.push(matmul(BF16, [512, 4096, 14336], size).row(size));

@@ -162,8 +162,8 @@ fn decode(qwen: &Qwen, dtype: &'static str, after: usize, quick: bool, size: Siz
             ..Target::ratio(ratio)
         },
         note: "milliseconds of one token, greedy, as `mlx generate` and `mlx_lm.generate` do it",
-        // The short run has the larger model once.
-        quick: qwen.name == "qwen3-0.6b" || after == 16,
+        // The short run has the larger model packed, once.
+        quick: qwen.name == "qwen3-0.6b" || (after == 16 && dtype == "4bit"),
         ..model(
             "decode",
             &format!("{}-after{after}", qwen.name),
@@ -198,6 +198,7 @@ fn prefill(qwen: &Qwen, dtype: &'static str, size: Size) -> Benchmark {
         },
         rivals,
         left_out: if is_packed { NOTHING_PACKED } else { &[] },
+        quick: qwen.name == "qwen3-0.6b",
         note: "512 tokens into an empty cache, to the logits behind the last",
         ..model("prefill", &format!("{}-512", qwen.name), dtype, params)
     }
@@ -243,6 +244,7 @@ fn whisper(op: &'static str, name: &'static str, size: Size) -> Benchmark {
             ..Target::ratio(1.0)
         },
         rivals: &[PYTHON_MLX, PYTORCH],
+        quick: name == "large-v3",
         note: if is_encoder {
             "a window of 30 s, ours compiled"
         } else {

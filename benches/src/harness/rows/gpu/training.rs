@@ -40,7 +40,7 @@ fn row(name: &str, dtype: &'static str, shape: &str, arrays: &[Made], flops: f64
         rivals: EVERYONE,
         forms: &["eager"],
         left_out: &[],
-        quick: true,
+        quick: name == "train_conv_net" || dtype == "bfloat16",
         note: "gradients by all weights and plain descent; ours compiled, Python MLX compiled",
     }
 }
