@@ -151,13 +151,7 @@ impl RowResult {
             Aim::OURS => ours.as_ref(),
             name => samples.get(name).or_else(|| forms.get(name)),
         };
-        let aims = row.target.also.iter().map(|aim| AimResult {
-            of: aim.of.to_owned(),
-            over: aim.over.to_owned(),
-            most: aim.most,
-            is: (|| ratio(time_of(aim.of)?, time_of(aim.over)?))(),
-        });
-        let aims: Vec<AimResult> = aims.collect();
+        let aims = aims(row.target.also, time_of);
         RowResult {
             id: row.id.clone(),
             op: row.op.to_owned(),
@@ -192,6 +186,19 @@ impl RowResult {
             None => self.ratio,
         }
     }
+}
+
+/// Judges further ratios by the times of all that computed a row.
+fn aims<'a>(aims: &[Aim], time_of: impl Fn(&str) -> Option<&'a Summary>) -> Vec<AimResult> {
+    let result = |aim: &Aim| AimResult {
+        of: aim.of.to_owned(),
+        over: aim.over.to_owned(),
+        most: aim.most,
+        is: time_of(aim.of)
+            .zip(time_of(aim.over))
+            .and_then(|(of, over)| ratio(of, over)),
+    };
+    aims.iter().map(result).collect()
 }
 
 /// Whether all targets hold; nothing when there are none or one cannot be judged, unless another is missed.

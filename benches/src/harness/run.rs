@@ -89,11 +89,7 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     if options.set_up {
         return Ok(None);
     }
-    let mut participants = Participants {
-        ours: Participant::new("ours", Ok(ours(options, folders, "fast", machine.threads)?)),
-        forms: forms(options, folders, machine.threads)?,
-        rivals,
-    };
+    let mut participants = Participants::new(options, folders, machine.threads, rivals)?;
     let has_models = rows.iter().any(|row| row.group == rows::Group::Models);
     let assets = has_models.then(|| assets(folders)).transpose()?;
     let assets = assets.unwrap_or_default();
@@ -103,18 +99,10 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
         true => device::limits(&mut participants.ours, &mut participants.rivals, &settings),
         false => limits(&mut participants.ours, &settings)?,
     };
-    let mut machine = machine;
-    if options.is_of_gpu() {
-        machine.gpu.clone_from(&participants.ours.device);
-    }
     let mut results = Results {
-        date: output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_default(),
-        mode: device::mode(options).to_owned(),
         busy,
-        machine,
-        limits,
         absent,
-        ..Results::default()
+        ..empty(options, machine, limits, &participants.ours)
     };
     if let Some(path) = &options.resume {
         device::take_over(&mut results, &mut rows, Results::read(path)?);
@@ -163,6 +151,20 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     Ok(Some(results))
 }
 
+/// Returns the results of a run on a machine, without rows yet.
+fn empty(options: &Options, mut machine: Machine, limits: Limits, ours: &Participant) -> Results {
+    if options.is_of_gpu() {
+        machine.gpu.clone_from(&ours.device);
+    }
+    Results {
+        date: output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_default(),
+        mode: device::mode(options).to_owned(),
+        machine,
+        limits,
+        ..Results::default()
+    }
+}
+
 /// All that compute rows.
 struct Participants {
     ours: Participant,
@@ -172,6 +174,19 @@ struct Participants {
 }
 
 impl Participants {
+    fn new(
+        options: &Options,
+        folders: &Folders,
+        threads: usize,
+        rivals: Vec<Participant>,
+    ) -> Result<Self> {
+        Ok(Self {
+            ours: Participant::new("ours", Ok(ours(options, folders, "fast", threads)?)),
+            forms: forms(options, folders, threads)?,
+            rivals,
+        })
+    }
+
     /// Returns how many take part in a row.
     fn count(&self, row: &Benchmark, quick: bool) -> usize {
         let forms = FORMS.iter().filter(|form| row.wants_form(form, quick));

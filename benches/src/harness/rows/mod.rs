@@ -324,7 +324,13 @@ mod tests {
                 None,
                 vec![MLX_LM, EAGER],
             ),
-            ("prefill/4bit/qwen3-0.6b-512", MLX_LM, 1.0, None, vec![EAGER]),
+            (
+                "prefill/4bit/qwen3-0.6b-512",
+                MLX_LM,
+                1.0,
+                None,
+                vec![EAGER],
+            ),
             (
                 "whisper_encoder/float16/large-v3",
                 PYTHON_MLX,
