@@ -77,7 +77,8 @@ def kernel(name, params):
         size, width = params["group_size"], params["bits"]
         return lambda t, w, s, b: mx.dequantize(w[t], s[t], b[t], size, width)
     functions = {
-        "softmax": lambda x: mx.softmax(x, axis=-1),
+        # Sums in float32, as PyTorch has them.
+        "softmax": lambda x: mx.softmax(x, axis=-1, precise=True),
         "cross_entropy": lambda x, y: nn.losses.cross_entropy(x, y),
         "gelu": nn.gelu,
         "silu": nn.silu,

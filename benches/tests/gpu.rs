@@ -26,18 +26,17 @@ fn spec(form: &str, folder: &Path) -> Spec {
     }
 }
 
-/// Runs rows in the usual form and, where that is timed, eager; both must give the same.
+/// Runs rows in the usual form and in the others that are timed; all must give the same.
 fn run(wanted: impl Fn(&Benchmark) -> bool) {
     let folder = tempfile::tempdir().unwrap();
-    let mut usual = Runner::start(&spec("fast", folder.path()), 2, LIMIT).unwrap();
-    let mut eager = Runner::start(&spec("eager", folder.path()), 2, LIMIT).unwrap();
+    let start = |form: &str| Runner::start(&spec(form, folder.path()), 2, LIMIT).unwrap();
+    let mut runners = ["fast", "eager", "compiled"].map(|form| (form, start(form)));
     let rows = rows::of_gpu(false, Size::Tiny).into_iter().filter(wanted);
     for row in rows {
         let row = device::with_folder(row, folder.path());
         let mut outcomes = Vec::new();
-        let forms = [("fast", &mut usual), ("eager", &mut eager)];
-        for (form, runner) in forms {
-            if form == "eager" && !row.forms.contains(&form) {
+        for (form, runner) in &mut runners {
+            if *form != "fast" && !row.forms.contains(form) {
                 continue;
             }
             let output = folder.path().join("output.npy");

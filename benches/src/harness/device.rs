@@ -38,8 +38,8 @@ pub fn settings(quick: bool, threads: usize) -> Settings {
         budget: Duration::from_millis(if quick { 20 } else { 60 }),
         longest: Duration::from_secs(if quick { 3 } else { 10 }),
         max_runs_per_round: if quick { 5 } else { 10 },
-        timeout: Duration::from_secs(if quick { 60 } else { 120 }),
-        own_timeout: Duration::from_secs(120),
+        timeout: Duration::from_secs(if quick { 90 } else { 180 }),
+        own_timeout: Duration::from_secs(240),
         slow: Duration::from_secs(if quick { 3 } else { 5 }),
         pause: Duration::from_millis(2),
     }

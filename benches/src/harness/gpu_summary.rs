@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::results::{Results, RowResult};
+use super::rows::Aim;
 use super::statistics::ratio;
 
 /// Returns lines of Markdown, or nothing when the run has no row of a GPU.
@@ -62,11 +63,8 @@ fn missing(row: &RowResult) -> String {
     }
     for aim in &row.aims {
         if let Some(is) = aim.is.filter(|is| *is > aim.most) {
-            let of = if aim.of == "ours" {
-                ""
-            } else {
-                aim.of.as_str()
-            };
+            let of = Some(&aim.of).filter(|of| *of != Aim::OURS);
+            let of = of.map(|of| format!("{of} ")).unwrap_or_default();
             words.push(format!("{of}{is:.2} of {}, wanted {}", aim.over, aim.most));
         }
     }

@@ -114,7 +114,6 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     eprintln!("{} rows, about {}", rows.len(), humanize(plan.whole()));
     let started = Instant::now();
     let path = results_path(options, folders, &results)?;
-    results.write(&path)?;
     for row in rows {
         let elapsed = started.elapsed();
         if let Some(seconds) = options.deadline.filter(|most| elapsed.as_secs() >= *most) {

@@ -89,16 +89,14 @@ pub fn page(results: &Results, plots: &[(String, String)]) -> String {
             busy(results.busy)
         ),
     );
-    if let Some(gpu) = &machine.gpu {
-        line(&mut page, &about_gpu(gpu, limits));
-    }
-    line(
-        &mut page,
-        &format!(
+    let about = match &machine.gpu {
+        Some(gpu) => about_gpu(gpu, limits),
+        None => format!(
             "Measured limits: copy {:.1} GB/s (read and written), read {:.1} GB/s, sgemm {:.1} GFLOP/s.\n",
             limits.copy_gb_s, limits.read_gb_s, limits.sgemm_gflop_s
         ),
-    );
+    };
+    line(&mut page, &about);
     line(
         &mut page,
         "Milliseconds are medians over interleaved rounds; `±` is half the range of the rounds' medians.\n\

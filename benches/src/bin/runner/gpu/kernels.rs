@@ -18,7 +18,7 @@ pub fn prepare(form: Form, params: &Value, inputs: Vec<Array>) -> Result<Box<dyn
     let name = text(params, "kernel")?;
     let kernel = kernel(name, params)?;
     let gradients = number(params, "gradients")?;
-    let mut calls = if params["chain"].is_null() {
+    let calls = if params["chain"].is_null() {
         let call = match gradients {
             0 => forward(name, form, kernel, inputs),
             leading => gradient(kernel, inputs, leading)?,
@@ -34,8 +34,6 @@ pub fn prepare(form: Form, params: &Value, inputs: Vec<Array>) -> Result<Box<dyn
     if name == "argmax" {
         // Of equal maxima any may be found: their values are compared.
         let x = made_again(params)?;
-        let found = calls.call;
-        calls.call = found;
         return Ok(Box::new(Argmax { calls, x }));
     }
     Ok(Box::new(calls))
@@ -120,7 +118,8 @@ fn kernel(name: &str, params: &Value) -> Result<Kernel> {
             };
             Rc::new(move |x| fast::rope(&x[0], &options))
         }
-        "softmax" => Rc::new(|x| x[0].softmax(-1)),
+        // Sums in `float32`, as PyTorch has them.
+        "softmax" => Rc::new(|x| x[0].softmax_precise(-1)),
         "cross_entropy" => Rc::new(|x| fast::cross_entropy(&x[0], &x[1])),
         "gelu" => Rc::new(|x| fast::gelu(&x[0])),
         "silu" => Rc::new(|x| fast::silu(&x[0])),

@@ -58,8 +58,6 @@ pub struct Calls {
     pub calls: usize,
     /// How many steps a call has, of which one is timed.
     pub steps: usize,
-    /// What is compared instead of the result, where that may differ.
-    pub compared: fn(&[Array]) -> Vec<Array>,
 }
 
 impl Calls {
@@ -68,7 +66,6 @@ impl Calls {
             call,
             calls: number(params, "calls")?,
             steps: 1,
-            compared: <[Array]>::to_vec,
         })
     }
 }
@@ -76,7 +73,7 @@ impl Calls {
 impl Work for Calls {
     fn first(&mut self, output: &Path) -> Result<Option<String>> {
         let result = (self.call)()?;
-        save_sample(output, &(self.compared)(&result))?;
+        save_sample(output, &result)?;
         drop(result);
         // Kernels are compiled, and programs recorded at their second call.
         self.run()?;

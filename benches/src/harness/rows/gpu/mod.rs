@@ -46,6 +46,13 @@ const AS_EAGER: Aim = Aim {
     most: 1.0,
 };
 
+/// The same, where the usual form is not compiled.
+const COMPILED_AS_OURS: Aim = Aim {
+    of: "compiled",
+    over: Aim::OURS,
+    most: 1.0,
+};
+
 /// Returns every row of a GPU; with `quick` those of the short run.
 pub fn rows(quick: bool, size: Size) -> Vec<Benchmark> {
     let mut rows = kernels::rows(size);
@@ -54,11 +61,19 @@ pub fn rows(quick: bool, size: Size) -> Vec<Benchmark> {
     rows.extend(training::rows(size));
     rows.extend(models::rows(quick, size));
     rows.retain(|row| row.quick || !quick);
-    for row in rows.iter_mut().filter(|_| quick) {
-        // Compiling takes PyTorch seconds for each row: the short run has it where operations are fused.
-        if row.group == Group::GpuKernels && !row.id.contains("/chain/") {
+    let kernels = rows.iter_mut().filter(|row| row.group == Group::GpuKernels);
+    for row in kernels {
+        let is_formula = row.id.contains("/chain/");
+        if is_formula {
+            row.forms = &["eager"];
+            row.target.also = &[AS_EAGER];
+        } else if quick {
+            // Compiling takes PyTorch seconds for each row: the short run has it where operations are fused.
             let compiled = row.rivals.contains(&COMPILED);
             row.rivals = if compiled { EAGER } else { row.rivals };
+        } else if row.params["gradients"] == 0 {
+            row.forms = &["compiled"];
+            row.target.also = &[COMPILED_AS_OURS];
         }
     }
     rows
