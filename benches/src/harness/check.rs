@@ -16,7 +16,7 @@ pub enum Check {
         /// The absolute part.
         absolute: f32,
     },
-    /// The norm of the difference is at most this share of the norm of ours.
+    /// The norm of the difference is at most this share of the norm of our result.
     Norm {
         /// The share.
         relative: f32,

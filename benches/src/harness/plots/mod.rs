@@ -75,7 +75,8 @@ fn rows_axis(n: usize) -> Axis {
 
 /// Returns how a row is named beside a picture.
 fn row_name(row: &RowResult) -> String {
-    row.id.trim_end_matches("/cpu").replace("float32/", "")
+    let name = row.id.trim_end_matches("/cpu").trim_start_matches("gpu/");
+    name.replace("bfloat16/", "bf16/").replace("float32/", "")
 }
 
 /// Writes the name of a row to the left of the chart, at the height of a point.
