@@ -49,10 +49,11 @@ class Row:
         return ms
 
 
-def serve(name, version, prepare):
+def serve(name, version, prepare, forget=None, limits=None):
     """Answers requests until the harness closes the pipe.
 
-    `prepare(load, inputs, threads)` returns a `Row` or raises `Unsupported`; `inputs` are NumPy arrays.
+    `prepare(load, inputs, threads)` returns a `Row` or raises `Unsupported`; `inputs` are NumPy arrays. `forget` is
+    called when a row has been dropped, and `limits` measures the device.
     """
     # Whatever a library prints must not end up between replies.
     replies = os.fdopen(os.dup(1), "w")
@@ -75,8 +76,13 @@ def serve(name, version, prepare):
                 reply["ms"] = rows[request["id"]].run(request["run"])
             elif "drop" in request:
                 rows.pop(request["id"], None)
+                row = inputs = None
                 gc.collect()
+                if forget is not None:
+                    forget()
                 reply["dropped"] = True
+            elif "limits" in request and limits is not None:
+                reply["limits"] = limits()
             else:
                 reply["failed"] = "another request than this runner knows"
         except Unsupported as why:
@@ -91,7 +97,13 @@ def serve(name, version, prepare):
 
 
 def package(*names):
-    """Returns the versions of some packages in words."""
-    from importlib.metadata import version
+    """Returns the versions of some packages in words; those that are not there are left out."""
+    from importlib.metadata import PackageNotFoundError, version
 
-    return ", ".join(f"{name} {version(name)}" for name in names)
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)

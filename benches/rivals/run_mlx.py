@@ -60,6 +60,14 @@ def function(op, params, inputs):
 
 def prepare(load, inputs, threads):
     op, params = load["op"], load["params"]
+    if op == "gpu":
+        if "model" in params:
+            from mlx_gpu_whisper import whisper
+
+            return whisper(params)
+        from mlx_gpu_rows import gpu
+
+        return gpu(params)
     if op.startswith("whisper"):
         from mlx_whisper_rows import whisper
 
@@ -88,4 +96,5 @@ def prepare(load, inputs, threads):
 
 
 if __name__ == "__main__":
-    serve("python-mlx", package("mlx", "mlx-cpu", "mlx-whisper"), prepare)
+    versions = package("mlx", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13", "mlx-whisper")
+    serve("python-mlx", versions, prepare, forget=mx.clear_cache)

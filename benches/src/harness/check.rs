@@ -16,6 +16,11 @@ pub enum Check {
         /// The absolute part.
         absolute: f32,
     },
+    /// The norm of the difference is at most this share of the norm of our result.
+    Norm {
+        /// The share.
+        relative: f32,
+    },
     /// The words are the same, whatever their case and punctuation.
     Words {
         /// Only this number of words from the start.
@@ -29,6 +34,11 @@ impl Check {
     /// Returns the check of numbers.
     pub fn close(relative: f32, absolute: f32) -> Self {
         Check::Close { relative, absolute }
+    }
+
+    /// Returns the check of numbers as a whole.
+    pub fn norm(relative: f32) -> Self {
+        Check::Norm { relative }
     }
 }
 
@@ -50,7 +60,7 @@ impl Check {
     /// When it is missing or not in the form that this check reads.
     pub fn outcome(self, file: &Path, text: Option<&str>) -> Result<Outcome> {
         Ok(match self {
-            Check::Close { .. } => Outcome::Numbers(npy::read_f32(file)?),
+            Check::Close { .. } | Check::Norm { .. } => Outcome::Numbers(npy::read_f32(file)?),
             Check::Words { .. } => match text {
                 Some(text) => Outcome::Words(words(text)),
                 None => anyhow::bail!("wanted a text, got none"),
@@ -64,6 +74,9 @@ impl Check {
         match (self, ours, theirs) {
             (Check::Close { relative, absolute }, Outcome::Numbers(a), Outcome::Numbers(b)) => {
                 numbers(relative, absolute, a, b)
+            }
+            (Check::Norm { relative }, Outcome::Numbers(a), Outcome::Numbers(b)) => {
+                norms(relative, a, b)
             }
             (Check::Words { first }, Outcome::Words(a), Outcome::Words(b)) => {
                 let n = first.unwrap_or(a.len().max(b.len()));
@@ -103,6 +116,25 @@ fn numbers(relative: f32, absolute: f32, ours: &[f32], theirs: &[f32]) -> Option
     })
 }
 
+fn norms(relative: f32, ours: &[f32], theirs: &[f32]) -> Option<String> {
+    if ours.len() != theirs.len() {
+        let (a, b) = (ours.len(), theirs.len());
+        return Some(format!("another result: ours has {a} numbers, theirs {b}"));
+    }
+    let norm = |numbers: &mut dyn Iterator<Item = f64>| {
+        numbers.map(|number| number * number).sum::<f64>().sqrt()
+    };
+    let whole = norm(&mut ours.iter().map(|a| f64::from(*a)));
+    let pairs = ours.iter().zip(theirs);
+    let difference = norm(&mut pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    // A NaN on either side is above any limit.
+    let is_near = difference <= f64::from(relative) * whole;
+    (!is_near).then(|| {
+        let share = difference / whole;
+        format!("another result: the difference has {share:.1e} of ours' norm, wanted {relative:.0e} at most")
+    })
+}
+
 fn words(text: &str) -> Vec<String> {
     text.split(|letter: char| !letter.is_alphanumeric() && letter != '\'')
         .filter(|word| !word.is_empty())
@@ -127,6 +159,17 @@ mod tests {
             numbers(&[1.0]),
         ] {
             assert!(check.difference(&ours, &far).is_some());
+        }
+    }
+
+    #[test]
+    fn numbers_are_compared_as_a_whole() {
+        let check = Check::norm(0.1);
+        let numbers = |values: &[f32]| Outcome::Numbers(values.to_vec());
+        let ours = numbers(&[3.0, -4.0, 0.0]);
+        assert_eq!(check.difference(&ours, &numbers(&[3.0, -4.0, 0.4])), None);
+        for far in [&[3.0, -4.0, 0.6][..], &[3.0, -4.0, f32::NAN], &[3.0, -4.0]] {
+            assert!(check.difference(&ours, &numbers(far)).is_some());
         }
     }
 

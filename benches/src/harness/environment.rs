@@ -32,9 +32,21 @@ pub enum Home {
         /// The script.
         script: &'static str,
     },
+    /// A script that runs in the Python that [`GIVEN_PYTHON`] names, as nothing is pinned for it.
+    Given {
+        /// The script.
+        script: &'static str,
+        /// Its arguments.
+        arguments: &'static [&'static str],
+    },
     /// A Cargo workspace of its own.
     Candle,
 }
+
+/// The Python that runs every rival in Python, in the place of environments made from pins.
+pub const GIVEN_PYTHON: &str = "MLX_BENCH_PYTHON";
+/// The folder that has `rivals/`, in the place of `benches/` of the checkout.
+pub const BENCH_HOME: &str = "MLX_BENCH_HOME";
 
 const fn python(name: &'static str, environment: &'static str, script: &'static str) -> Rival {
     Rival {
@@ -49,7 +61,7 @@ const fn python(name: &'static str, environment: &'static str, script: &'static 
 }
 
 /// Every rival, in the order of the table.
-pub const RIVALS: [Rival; 9] = [
+pub const RIVALS: [Rival; 11] = [
     python("python-mlx", "mlx", "run_mlx.py"),
     Rival {
         preload_blas: true,
@@ -74,7 +86,22 @@ pub const RIVALS: [Rival; 9] = [
         on_demand: true,
         preload_blas: false,
     },
+    given("mlx-lm", "run_mlx_lm.py", &[]),
+    given("pytorch-compiled", "run_pytorch.py", &["compiled"]),
 ];
+
+const fn given(
+    name: &'static str,
+    script: &'static str,
+    arguments: &'static [&'static str],
+) -> Rival {
+    Rival {
+        name,
+        home: Home::Given { script, arguments },
+        on_demand: false,
+        preload_blas: false,
+    }
+}
 
 /// The folders of this checkout.
 #[derive(Clone, Debug)]
@@ -85,18 +112,28 @@ pub struct Folders {
     pub build: PathBuf,
     /// What Python MLX is given as `LD_PRELOAD` to use OpenBLAS.
     pub preload: Option<String>,
+    /// What [`GIVEN_PYTHON`] names.
+    pub python: Option<String>,
+    /// Whether this is a bundle, which has no checkout around it.
+    pub is_bundle: bool,
 }
 
 impl Folders {
-    /// Returns the folders, as `cargo xtask bench` names them or as they are in the checkout.
+    /// Returns the folders, as `cargo xtask bench` names them, as they are in a bundle, or as they are in the checkout.
     pub fn find() -> Self {
-        let benches = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let packed = packed();
+        let is_bundle = packed.is_some();
+        let benches = packed.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
         let root = benches.parent().unwrap_or(&benches).to_path_buf();
         let build = std::env::var_os("MLX_BENCH_DIR");
         Self {
             build: build.map_or_else(|| root.join("build/bench"), PathBuf::from),
             preload: std::env::var("MLX_BENCH_PRELOAD").ok(),
+            python: std::env::var(GIVEN_PYTHON)
+                .ok()
+                .filter(|path| !path.is_empty()),
             benches,
+            is_bundle,
         }
     }
 
@@ -134,6 +171,9 @@ impl Rival {
             let why = "OpenBLAS for it is staged on Linux only";
             folders.preload.as_ref().context(why)?;
         }
+        if let (Home::Given { .. }, None) = (self.home, &folders.python) {
+            anyhow::bail!("{GIVEN_PYTHON} names no Python");
+        }
         let is_ready = self.is_ready(folders)?;
         ensure!(
             is_ready || asked || !self.on_demand,
@@ -158,11 +198,24 @@ impl Rival {
             Home::Python {
                 environment,
                 script,
-            } => vec![
-                text(folders.environment(environment, self.name).python()),
-                "-u".to_owned(),
-                text(folders.benches.join("rivals").join(script)),
-            ],
+            } => {
+                let made = || text(folders.environment(environment, self.name).python());
+                let python = folders.python.clone().unwrap_or_else(made);
+                vec![
+                    python,
+                    "-u".to_owned(),
+                    text(folders.benches.join("rivals").join(script)),
+                ]
+            }
+            Home::Given { script, arguments } => {
+                let python = folders.python.clone().unwrap_or_default();
+                let script = text(folders.benches.join("rivals").join(script));
+                let arguments = arguments.iter().map(|one| (*one).to_owned());
+                [python, "-u".to_owned(), script]
+                    .into_iter()
+                    .chain(arguments)
+                    .collect()
+            }
             Home::Candle => vec![text(folders.candle().join("release/candle-runner"))],
         };
         Ok(Spec {
@@ -178,9 +231,11 @@ impl Rival {
 
     fn is_ready(&self, folders: &Folders) -> Result<bool> {
         match self.home {
+            Home::Python { .. } | Home::Given { .. } if folders.python.is_some() => Ok(true),
             Home::Python { environment, .. } => {
                 Ok(folders.environment(environment, self.name).is_made()?)
             }
+            Home::Given { .. } => Ok(false),
             Home::Candle => Ok(is_made_from(&folders.candle(), &candle_inputs(folders)?)),
         }
     }
@@ -194,6 +249,7 @@ impl Rival {
                     .make(&settings)?;
                 Ok(())
             }
+            Home::Given { .. } => Ok(()),
             Home::Candle => {
                 let inputs = candle_inputs(folders)?;
                 let log = folders.build.join("candle-set-up.log");
@@ -203,6 +259,19 @@ impl Rival {
             }
         }
     }
+}
+
+/// The folder of a bundle that has the rivals' scripts: what [`BENCH_HOME`] names, or `benches` beside `bin`.
+fn packed() -> Option<PathBuf> {
+    if let Some(home) = std::env::var_os(BENCH_HOME) {
+        return Some(PathBuf::from(home));
+    }
+    let program = std::env::current_exe().ok()?;
+    let benches = program.parent()?.parent()?.join("benches");
+    benches
+        .join("rivals/protocol.py")
+        .is_file()
+        .then_some(benches)
 }
 
 /// What candle's runner is made from: when it changes, the runner is built again.

@@ -10,6 +10,8 @@ use mlx_kernels::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::rows::Cost;
+
 /// The machine's limits, measured in the run whose rows are compared with them.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Limits {
@@ -19,6 +21,49 @@ pub struct Limits {
     pub read_gb_s: f64,
     /// The product of 2048 x 2048 matrices in `float32`, in 10^9 operations a second.
     pub sgemm_gflop_s: f64,
+    /// The product of matrices in `bfloat16`, on a GPU; 0 where it was not measured.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bf16_gflop_s: f64,
+    /// PyTorch's copy on a GPU, bytes read and written; 0 where it was not measured.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pytorch_copy_gb_s: f64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
+impl Limits {
+    /// Returns what the device does with numbers of a type, in 10^9 operations a second.
+    fn gflop_s(&self, dtype: &str) -> f64 {
+        match dtype {
+            "float32" => self.sgemm_gflop_s,
+            _ if self.bf16_gflop_s > 0.0 => self.bf16_gflop_s,
+            _ => self.sgemm_gflop_s,
+        }
+    }
+
+    /// The time that these limits leave for a row: the longer of moving its bytes and of computing its products.
+    ///
+    /// Bytes are moved at the speed of copying when at least a fifth of them is written, else at that of reading.
+    pub fn ms(&self, cost: &Cost, dtype: &str) -> Option<f64> {
+        let bytes = cost.read + cost.written;
+        let copies = cost.written >= 0.2 * bytes;
+        // On a GPU the share is that of a copy.
+        let gb_s = if copies || self.read_gb_s == 0.0 {
+            self.copy_gb_s.max(self.pytorch_copy_gb_s)
+        } else {
+            self.read_gb_s
+        };
+        let moving = bytes / (gb_s * 1e6);
+        let computing = cost.flops / (self.gflop_s(dtype) * 1e6);
+        let ms = moving.max(computing);
+        (ms.is_finite() && ms > 0.0).then_some(ms)
+    }
 }
 
 /// Large enough that no cache helps: 256 MiB of `f32`.
@@ -51,6 +96,7 @@ pub fn measure(threads: usize) -> mlx::Result<Limits> {
         copy_gb_s: copy,
         read_gb_s: read,
         sgemm_gflop_s: sgemm()?,
+        ..Limits::default()
     })
 }
 

@@ -17,6 +17,9 @@ pub struct Machine {
     pub os: String,
     /// The widest vector instructions that matter here.
     pub simd: String,
+    /// The GPU's name, when it computes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
 }
 
 impl Machine {
@@ -42,11 +45,17 @@ impl Machine {
             memory_gib: memory_gib(),
             os: system(),
             simd: simd.to_owned(),
+            gpu: None,
         }
     }
 
-    /// Returns a short name for files: `epyc-2`.
+    /// Returns a short name for files: `epyc-2`, or `nvidia-h200-gpu` when a GPU computes.
     pub fn slug(&self) -> String {
+        if let Some(gpu) = &self.gpu {
+            let words = gpu.split(|letter: char| !letter.is_alphanumeric());
+            let words = words.filter(|word| !word.is_empty()).map(str::to_lowercase);
+            return format!("{}-gpu", words.collect::<Vec<_>>().join("-"));
+        }
         let words = self.cpu.split(|letter: char| !letter.is_alphanumeric());
         let dull = [
             "amd",
@@ -119,5 +128,10 @@ mod tests {
         assert_eq!(machine("AMD EPYC 7763 64-Core Processor").slug(), "epyc-2");
         assert_eq!(machine("Intel(R) Xeon(R) CPU @ 2.20GHz").slug(), "xeon-2");
         assert_eq!(machine("").slug(), "machine-2");
+        let gpu = Machine {
+            gpu: Some("NVIDIA H200".to_owned()),
+            ..machine("")
+        };
+        assert_eq!(gpu.slug(), "nvidia-h200-gpu");
     }
 }

@@ -31,6 +31,8 @@ pub struct Settings {
     pub max_runs_per_round: usize,
     /// How long a rival may take to prepare a row, or for one round of it.
     pub timeout: Duration,
+    /// How long we may take: a row without us says nothing.
+    pub own_timeout: Duration,
     /// Above this, one call is all that is measured of a rival.
     pub slow: Duration,
     /// How long to wait between two runners, until the threads of the first sleep.
@@ -46,6 +48,8 @@ pub struct Participant {
     runner: Option<Runner>,
     /// Its versions, once it has said them.
     pub version: Option<String>,
+    /// The device that it computes on, once it has said so.
+    pub device: Option<String>,
 }
 
 /// The state of a participant on one row.
@@ -68,6 +72,7 @@ impl Participant {
             spec,
             runner: None,
             version: None,
+            device: None,
         }
     }
 
@@ -81,6 +86,7 @@ impl Participant {
             let runner = Runner::start(spec, settings.threads, Duration::from_secs(120));
             let runner = runner.map_err(|fault| fault.to_string())?;
             self.version.clone_from(&runner.hello.version);
+            self.device.clone_from(&runner.hello.device);
             self.runner = Some(runner);
         }
         self.runner
@@ -142,9 +148,8 @@ pub fn row(
     participants.push(ours);
     participants.extend(forms.iter_mut().map(|form| &mut **form));
     participants.extend(rivals.iter_mut().map(|rival| &mut **rival));
-    // We may take long: a row without us says nothing.
     let with_longer_timeout = Settings {
-        timeout: settings.timeout.max(Duration::from_secs(600)),
+        timeout: settings.timeout.max(settings.own_timeout),
         // Nor does a call of a minute go around nine times.
         slow: (settings.slow * 5).min(Duration::from_secs(20)),
         ..*settings

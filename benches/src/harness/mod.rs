@@ -6,8 +6,10 @@
 
 pub mod check;
 pub mod compare;
+pub mod device;
 pub mod environment;
 pub mod export;
+pub mod gpu_summary;
 pub mod inputs;
 pub mod jit_vs_eager;
 pub mod limits;

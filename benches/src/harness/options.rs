@@ -4,10 +4,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// The names of the rivals, in the order of the table.
-pub const RIVAL_NAMES: [&str; 9] = [
+pub const RIVAL_NAMES: [&str; 11] = [
     "python-mlx",
     "python-mlx-openblas",
     "numpy",
@@ -17,7 +17,19 @@ pub const RIVAL_NAMES: [&str; 9] = [
     "faster-whisper",
     "llama-cpp",
     "candle",
+    "mlx-lm",
+    "pytorch-compiled",
 ];
+
+/// What computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// The GPU of the backend in use.
+    Gpu,
+}
 
 /// How the names of the rows begin that compare functions compiled and uncompiled.
 pub const JIT_VS_EAGER: &str = "jit-vs-eager/";
@@ -30,10 +42,15 @@ pub const FAMILIES: [&str; 3] = ["sweep/", "growth/", "training/"];
 With --only sweep, 129 operations and some small calls run against PyTorch, and the geometric mean, the rows at or
 ahead of it, above 1.5, and slower in half precision are printed (about 10 minutes); --only growth has the cost
 against size, and --only training steps of training and gradients of layers, against JAX too. PyTorch is downloaded (4 GB) when --against pytorch names it first.
+With --device gpu, the rows of a GPU run beside Python MLX, mlx-lm and PyTorch, eager and compiled, of the Python that
+MLX_BENCH_PYTHON names; nothing is set up or downloaded. --resume takes the rows over that an earlier run has.
 With --only jit-vs-eager, functions are compared compiled and uncompiled in one process.
 Exit status of the harness: 0 for success, 1 when something failed, 2 for a command line that is not understood and
 when --compare or jit-vs-eager found something slower; `cargo xtask` makes 1 of it.")]
 pub struct Options {
+    /// What computes: with `gpu` the rows are those of a GPU
+    #[arg(long, value_enum, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
     /// Every row with a target and a few sizes, with fewer rounds: under 15 minutes on 2 cores
     #[arg(long)]
     pub quick: bool,
@@ -41,7 +58,7 @@ pub struct Options {
     #[arg(long, value_name = "PART", num_args = 1..)]
     pub only: Vec<String>,
     /// Only these rivals, built first when they are not: python-mlx, python-mlx-openblas, numpy, jax, onnxruntime,
-    /// pytorch, faster-whisper, llama-cpp, candle, all, none; otherwise those that are built or are set up fast
+    /// pytorch, faster-whisper, llama-cpp, candle, mlx-lm, pytorch-compiled, all, none; otherwise those that are built or are set up fast
     #[arg(long, value_name = "NAME,..", value_delimiter = ',', value_parser = rival)]
     pub against: Vec<String>,
     /// Report what got slower than in these results by more than the noise of both runs
@@ -56,6 +73,12 @@ pub struct Options {
     /// The folder that results are written to; `benches/results` otherwise
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
+    /// Take over the rows that these results have a time for, and measure the others
+    #[arg(long, value_name = "RUN.json")]
+    pub resume: Option<PathBuf>,
+    /// Seconds after which no row is begun any more
+    #[arg(long, value_name = "SECONDS")]
+    pub deadline: Option<u64>,
     /// Print the rows
     #[arg(long)]
     pub list: bool,
@@ -106,6 +129,11 @@ impl Options {
     pub fn names_gate(&self) -> bool {
         let name = JIT_VS_EAGER.trim_end_matches('/');
         self.only.iter().any(|part| part.starts_with(name))
+    }
+
+    /// Whether the rows are those of a GPU.
+    pub fn is_of_gpu(&self) -> bool {
+        self.device == Device::Gpu
     }
 
     /// Whether a rival is wanted.
@@ -171,6 +199,16 @@ mod tests {
         ] {
             assert_eq!(parse(args).unwrap().names_gate(), named, "{args:?}");
         }
+    }
+
+    #[test]
+    fn the_cpu_computes_unless_a_gpu_is_named() {
+        assert!(!parse(&[]).unwrap().is_of_gpu());
+        let options = parse(&["--device", "gpu", "--quick", "--deadline", "300"]).unwrap();
+        assert!(options.is_of_gpu());
+        assert_eq!((options.mode(), options.deadline), ("quick", Some(300)));
+        assert!(options.wants_row("gpu/rms_norm/float32/4x128x1024"));
+        assert!(parse(&["--device", "tpu"]).is_err());
     }
 
     #[test]

@@ -20,6 +20,10 @@ const LOADING: f64 = 0.35;
 /// Models are loaded, run on all of their data, and differ most; this was seen on two cores, for each participant.
 const MODEL: f64 = 9.0;
 
+/// On a GPU: most of it is compiling kernels, loading models, and the way to the runner and back.
+const GPU_KERNEL: f64 = 0.6;
+const GPU_MODEL: f64 = 4.0;
+
 impl Plan {
     /// Adds a row with its number of participants.
     pub fn push(&mut self, row: &Benchmark, participants: usize, settings: &Settings) {
@@ -29,6 +33,8 @@ impl Plan {
         let rounds = (round * settings.rounds as f64).min(longest);
         let one = match row.group {
             Group::Models => MODEL,
+            Group::GpuKernels | Group::GpuPrograms => GPU_KERNEL,
+            Group::GpuModels | Group::GpuTraining => GPU_MODEL,
             // A tenth of the bytes' time is theirs: inputs are drawn, written, read by all, and results compared.
             _ => LOADING + 12.0 * (row.cost.read + row.cost.written) / BYTES + 2.0 * call + rounds,
         };

@@ -42,8 +42,11 @@ pub enum Verb {
     Run(usize),
     /// To forget it.
     Drop(bool),
-    /// To measure the machine (our own runner only).
-    Limits(bool),
+    /// To measure the machine, or the GPU when that computes (our own runner, and PyTorch's for a GPU).
+    Limits {
+        /// Whether the GPU computes.
+        gpu: bool,
+    },
 }
 
 /// A row as a runner needs to know it.
@@ -72,6 +75,9 @@ pub struct Reply {
     /// Versions, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The device that computes (our own runner only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Whether the row is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loaded: Option<bool>,

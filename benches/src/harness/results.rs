@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
 use super::machine::Machine;
-use super::rows::{Benchmark, Cost, Group, Target};
+use super::rows::{Aim, Benchmark, Cost, Group, Target};
 use super::statistics::{Summary, ratio};
 
 /// A whole run.
@@ -65,6 +65,9 @@ pub struct RowResult {
     pub target_ms: Option<f64>,
     /// The share of the limit that is aimed at.
     pub target_share: Option<f64>,
+    /// Other ratios that are aimed at, and what they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aims: Vec<AimResult>,
     /// Whether every target is met; null when there is none, or nothing to compare with.
     pub met: Option<bool>,
     /// What a reader should know.
@@ -79,6 +82,19 @@ pub struct RowResult {
     pub failures: BTreeMap<String, String>,
     /// The minimum of work of the row.
     pub cost: Cost,
+}
+
+/// A ratio that is aimed at, and what it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AimResult {
+    /// `ours`, or one of our other forms.
+    pub of: String,
+    /// A rival, or one of our other forms.
+    pub over: String,
+    /// What the ratio is to be at most.
+    pub most: f64,
+    /// What it is, where both have a time.
+    pub is: Option<f64>,
 }
 
 /// What a runner came to on a row.
@@ -112,7 +128,7 @@ impl RowResult {
             );
             samples.extend(summary.map(|summary| (name, summary)));
         }
-        let forms = forms
+        let forms: BTreeMap<String, Summary> = forms
             .into_iter()
             .filter_map(|(name, measured)| keep(&name, measured).map(|summary| (name, summary)))
             .collect();
@@ -126,17 +142,22 @@ impl RowResult {
             .map(|(name, _)| name.clone());
         let best_ratio = best_rival.as_deref().and_then(ratio_to);
         let ours_ms = ours.as_ref().map(|ours| ours.median_ms);
-        let limit_share = ours_ms.and_then(|ms| Some(limit_ms(&row.cost, limits)? / ms));
+        let limit_share = ours_ms.and_then(|ms| Some(limits.ms(&row.cost, row.dtype)? / ms));
         let target_ratio = match row.target.against {
             Some(name) => ratio_to(name),
             None => best_ratio,
         };
+        let time_of = |name: &str| match name {
+            Aim::OURS => ours.as_ref(),
+            name => samples.get(name).or_else(|| forms.get(name)),
+        };
+        let aims = aims(row.target.also, time_of);
         RowResult {
             id: row.id.clone(),
             op: row.op.to_owned(),
             shape: row.shape.clone(),
             dtype: row.dtype.to_owned(),
-            device: "cpu".to_owned(),
+            device: if row.group.is_of_gpu() { "gpu" } else { "cpu" }.to_owned(),
             group: row.group,
             ours_ms,
             rivals: medians,
@@ -147,7 +168,8 @@ impl RowResult {
             target_rival: row.target.against.map(str::to_owned),
             target_ms: row.target.ms,
             target_share: row.target.share,
-            met: met(&row.target, target_ratio, ours_ms, limit_share),
+            met: met(&row.target, target_ratio, ours_ms, limit_share, &aims),
+            aims,
             note: row.note.to_owned(),
             ours,
             samples,
@@ -166,13 +188,33 @@ impl RowResult {
     }
 }
 
+/// Judges further ratios by the times of all that computed a row.
+fn aims<'a>(aims: &[Aim], time_of: impl Fn(&str) -> Option<&'a Summary>) -> Vec<AimResult> {
+    let result = |aim: &Aim| AimResult {
+        of: aim.of.to_owned(),
+        over: aim.over.to_owned(),
+        most: aim.most,
+        is: time_of(aim.of)
+            .zip(time_of(aim.over))
+            .and_then(|(of, over)| ratio(of, over)),
+    };
+    aims.iter().map(result).collect()
+}
+
 /// Whether all targets hold; nothing when there are none or one cannot be judged, unless another is missed.
-fn met(target: &Target, ratio: Option<f64>, ms: Option<f64>, share: Option<f64>) -> Option<bool> {
+fn met(
+    target: &Target,
+    ratio: Option<f64>,
+    ms: Option<f64>,
+    share: Option<f64>,
+    aims: &[AimResult],
+) -> Option<bool> {
     let at_most = |value: Option<f64>, most: f64| value.map(|value| value <= most);
     let mut verdicts = Vec::new();
     verdicts.extend(target.ratio.map(|most| at_most(ratio, most)));
     verdicts.extend(target.ms.map(|most| at_most(ms, most)));
     verdicts.extend(target.share.map(|least| share.map(|share| share >= least)));
+    verdicts.extend(aims.iter().map(|aim| at_most(aim.is, aim.most)));
     if verdicts.contains(&Some(false)) {
         return Some(false);
     }
@@ -180,23 +222,6 @@ fn met(target: &Target, ratio: Option<f64>, ms: Option<f64>, share: Option<f64>)
         return None;
     }
     Some(true)
-}
-
-/// The time that the machine's limits leave for a row: the longer of moving its bytes and of computing its products.
-///
-/// Bytes are moved at the speed of copying when at least a fifth of them is written, else at that of reading.
-pub fn limit_ms(cost: &Cost, limits: &Limits) -> Option<f64> {
-    let bytes = cost.read + cost.written;
-    let copies = cost.written >= 0.2 * bytes;
-    let gb_s = if copies {
-        limits.copy_gb_s
-    } else {
-        limits.read_gb_s
-    };
-    let moving = bytes / (gb_s * 1e6);
-    let computing = cost.flops / (limits.sgemm_gflop_s * 1e6);
-    let ms = moving.max(computing);
-    (ms.is_finite() && ms > 0.0).then_some(ms)
 }
 
 impl Results {

@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::compare::{compare, is_worse, report};
-use super::environment::{Folders, RIVALS, threads_of_everyone};
+use super::device;
+use super::environment::{Folders, GIVEN_PYTHON, RIVALS, threads_of_everyone};
 use super::limits::Limits;
 use super::machine::{Machine, TOO_BUSY, busy_share};
 use super::measure::{self, Participant, Settings};
@@ -20,7 +21,7 @@ use super::protocol::Verb;
 use super::results::{Results, RowResult};
 use super::rows::{self, Benchmark};
 use super::sweep_summary::Summary;
-use super::{jit_vs_eager, plots, table};
+use super::{gpu_summary, jit_vs_eager, plots, table};
 
 /// Our own forms beside the usual one.
 const FORMS: [&str; 4] = ["composed", "compiled", "eager", rows::ONE_THREAD];
@@ -32,8 +33,11 @@ const FORMS: [&str; 4] = ["composed", "compiled", "eager", rows::ONE_THREAD];
 pub fn run(options: &Options) -> Result<bool> {
     let folders = Folders::find();
     if options.list {
-        for row in rows::all(options.quick) {
+        for row in rows_of(options) {
             println!("{}", row.id);
+        }
+        if options.is_of_gpu() {
+            return Ok(true);
         }
         for formula in jit_vs_eager::formulas() {
             println!("{}{}", JIT_VS_EAGER, formula.name);
@@ -62,38 +66,47 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(!is_worse(&changes))
 }
 
+/// Returns the rows of the device.
+fn rows_of(options: &Options) -> Vec<Benchmark> {
+    match options.is_of_gpu() {
+        true => rows::of_gpu(options.quick, device::size()),
+        false => rows::all(options.quick),
+    }
+}
+
 /// Sets all participants up, measures every row, and writes the files; `None` when only set-up was asked for.
 fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> {
     let machine = Machine::here();
-    let settings = settings(options.quick, machine.threads);
+    let settings = match options.is_of_gpu() {
+        true => device::settings(options.quick, machine.threads),
+        false => settings(options.quick, machine.threads),
+    };
     std::fs::create_dir_all(folders.build.join("logs"))?;
     let mut absent = BTreeMap::new();
-    let mut rows = rows::all(options.quick);
+    let mut rows = rows_of(options);
     rows.retain(|row| options.wants_row(&row.id));
     let rivals = rivals(options, folders, machine.threads, &rows, &mut absent);
     if options.set_up {
         return Ok(None);
     }
-    let mut participants = Participants {
-        ours: Participant::new("ours", Ok(ours(folders, "fast", machine.threads)?)),
-        forms: forms(folders, machine.threads)?,
-        rivals,
-    };
+    let mut participants = Participants::new(options, folders, machine.threads, rivals)?;
     let has_models = rows.iter().any(|row| row.group == rows::Group::Models);
     let assets = has_models.then(|| assets(folders)).transpose()?;
     let assets = assets.unwrap_or_default();
     let busy = warn_if_busy();
     eprintln!("measuring the machine");
-    let limits = limits(&mut participants.ours, &settings)?;
-    let mut results = Results {
-        date: output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_default(),
-        mode: options.mode().to_owned(),
-        busy,
-        machine,
-        limits,
-        absent,
-        ..Results::default()
+    let limits = match options.is_of_gpu() {
+        true => device::limits(&mut participants.ours, &mut participants.rivals, &settings),
+        false => limits(&mut participants.ours, &settings)?,
     };
+    let mut results = Results {
+        busy,
+        absent,
+        ..empty(options, machine, limits, &participants.ours)
+    };
+    if let Some(path) = &options.resume {
+        device::take_over(&mut results, &mut rows, Results::read(path)?);
+    }
     let mut plan = Plan::default();
     for row in &rows {
         plan.push(row, participants.count(row, options.quick), &settings);
@@ -103,10 +116,17 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     let path = results_path(options, folders, &results)?;
     for row in rows {
         let elapsed = started.elapsed();
+        if let Some(seconds) = options.deadline.filter(|most| elapsed.as_secs() >= *most) {
+            eprintln!(
+                "{seconds} s are over: {} of the rows are measured",
+                results.rows.len()
+            );
+            break;
+        }
         let (place, left) = (plan.place(), humanize(plan.left(elapsed)));
         let seconds = elapsed.as_secs_f64();
         eprintln!("{seconds:>5.0} s  {place}, {left} left  {}", row.id);
-        let row = with_paths(row, &assets);
+        let row = device::with_folder(with_paths(row, &assets), &folders.build);
         let result = participants.measure(&row, options.quick, &limits, settings)?;
         if let (Some(ms), Some(best), Some(ratio)) =
             (result.ours_ms, &result.best_rival, result.ratio)
@@ -124,9 +144,24 @@ fn measure_all(options: &Options, folders: &Folders) -> Result<Option<Results>> 
     if let Some(summary) = Summary::of(&results) {
         print!("{summary}");
     }
+    print!("{}", gpu_summary::text(&results));
     let seconds = started.elapsed().as_secs_f64();
     eprintln!("{seconds:>5.0} s  {}", page.display());
     Ok(Some(results))
+}
+
+/// Returns the results of a run on a machine, without rows yet.
+fn empty(options: &Options, mut machine: Machine, limits: Limits, ours: &Participant) -> Results {
+    if options.is_of_gpu() {
+        machine.gpu.clone_from(&ours.device);
+    }
+    Results {
+        date: output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_default(),
+        mode: device::mode(options).to_owned(),
+        machine,
+        limits,
+        ..Results::default()
+    }
 }
 
 /// All that compute rows.
@@ -138,6 +173,19 @@ struct Participants {
 }
 
 impl Participants {
+    fn new(
+        options: &Options,
+        folders: &Folders,
+        threads: usize,
+        rivals: Vec<Participant>,
+    ) -> Result<Self> {
+        Ok(Self {
+            ours: Participant::new("ours", Ok(ours(options, folders, "fast", threads)?)),
+            forms: forms(options, folders, threads)?,
+            rivals,
+        })
+    }
+
     /// Returns how many take part in a row.
     fn count(&self, row: &Benchmark, quick: bool) -> usize {
         let forms = FORMS.iter().filter(|form| row.wants_form(form, quick));
@@ -184,12 +232,15 @@ fn is_rival_of(participant: &Participant, row: &Benchmark) -> bool {
 }
 
 /// Returns our other forms.
-fn forms(folders: &Folders, threads: usize) -> Result<Vec<Participant>> {
+fn forms(options: &Options, folders: &Folders, threads: usize) -> Result<Vec<Participant>> {
     FORMS
         .into_iter()
         .map(|form| {
             let threads = if form == rows::ONE_THREAD { 1 } else { threads };
-            Ok(Participant::new(form, Ok(ours(folders, form, threads)?)))
+            Ok(Participant::new(
+                form,
+                Ok(ours(options, folders, form, threads)?),
+            ))
         })
         .collect()
 }
@@ -212,6 +263,7 @@ fn settings(quick: bool, threads: usize) -> Settings {
         longest: Duration::from_secs(if quick { 5 } else { 8 }),
         max_runs_per_round: if quick { 50 } else { 100 },
         timeout: Duration::from_secs(if quick { 60 } else { 120 }),
+        own_timeout: Duration::from_secs(600),
         slow: Duration::from_secs(if quick { 3 } else { 5 }),
         pause: Duration::from_millis(20),
     }
@@ -231,7 +283,11 @@ fn rivals(
         if !is_needed && !options.set_up {
             continue;
         }
-        let spec = if options.wants_rival(rival.name) {
+        let spec = if options.is_of_gpu() && folders.python.is_none() {
+            Err(anyhow::anyhow!(
+                "{GIVEN_PYTHON} names no Python, and none is set up for a GPU"
+            ))
+        } else if options.wants_rival(rival.name) {
             rival.ready(folders, options.names(rival.name), threads)
         } else {
             Err(anyhow::anyhow!("not asked for"))
@@ -247,13 +303,16 @@ fn rivals(
 }
 
 /// Returns how our own runner is started, which is beside this program.
-fn ours(folders: &Folders, form: &str, threads: usize) -> Result<Spec> {
+fn ours(options: &Options, folders: &Folders, form: &str, threads: usize) -> Result<Spec> {
     let here = std::env::current_exe()?;
     let runner = here.with_file_name(format!("mlx-bench-runner{}", std::env::consts::EXE_SUFFIX));
     Ok(Spec {
         name: form.to_owned(),
         command: vec![runner.to_string_lossy().into_owned(), form.to_owned()],
-        environment: threads_of_everyone(threads),
+        environment: match options.is_of_gpu() {
+            true => device::environment(threads),
+            false => threads_of_everyone(threads),
+        },
         log: folders.build.join("logs").join(format!("ours-{form}.log")),
     })
 }
@@ -263,7 +322,7 @@ fn limits(ours: &mut Participant, settings: &Settings) -> Result<Limits> {
         .runner(settings)
         .map_err(|why| anyhow::anyhow!("our runner {why}"))?;
     let reply = runner
-        .ask(None, Verb::Limits(true), Duration::from_secs(300))
+        .ask(None, Verb::Limits { gpu: false }, Duration::from_secs(300))
         .map_err(|fault| anyhow::anyhow!("our runner {fault}"))?;
     reply
         .limits
@@ -304,7 +363,10 @@ fn with_paths(mut row: Benchmark, assets: &Map<String, Value>) -> Benchmark {
 
 fn results_path(options: &Options, folders: &Folders, results: &Results) -> Result<PathBuf> {
     let folder = options.out.clone();
-    let folder = folder.unwrap_or_else(|| folders.benches.join("results"));
+    let folder = folder.unwrap_or_else(|| match folders.is_bundle {
+        true => PathBuf::from("bench-results"),
+        false => folders.benches.join("results"),
+    });
     std::fs::create_dir_all(&folder)?;
     let day = results.date.get(..10).unwrap_or("undated");
     let slug = results.machine.slug();
@@ -343,6 +405,10 @@ fn pins<'a>(
     }
     let folder = folders.benches.to_string_lossy().into_owned();
     let commit = output("git", &["-C", &folder, "rev-parse", "HEAD"]);
+    let packed = || std::fs::read_to_string(folders.benches.join("commit")).ok();
+    let commit = commit
+        .or_else(packed)
+        .map(|commit| commit.trim().to_owned());
     pins.extend(commit.map(|commit| ("commit".to_owned(), commit)));
     let rust = output("rustc", &["--version"]);
     pins.extend(rust.map(|rust| ("rust".to_owned(), rust)));

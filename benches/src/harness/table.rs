@@ -2,13 +2,15 @@
 
 use std::fmt::Write;
 
+use super::gpu_summary;
+use super::limits::Limits;
 use super::machine::TOO_BUSY;
 use super::results::{Results, RowResult};
-use super::rows::Group;
+use super::rows::{Aim, Group};
 use super::statistics;
 use super::sweep_summary::Summary;
 
-const PARTS: [(Group, &str, &str); 8] = [
+const PARTS: [(Group, &str, &str); 12] = [
     (
         Group::Kernels,
         "Operations",
@@ -45,6 +47,26 @@ const PARTS: [(Group, &str, &str); 8] = [
         "Training",
         "Gradients of small networks by all weights, eager and compiled (`_jit`), a step of Adam, and gradients of layers. JAX is compiled, PyTorch eager.",
     ),
+    (
+        Group::GpuKernels,
+        "Kernels on the GPU",
+        "One operation, or its gradients (`_grad`, for a cotangent that is given). A run gives the device as many calls at once as it computes in some milliseconds, all with results of their own, and waits once; the time is that of one call.",
+    ),
+    (
+        Group::GpuPrograms,
+        "Small kernels in a program",
+        "Twenty calls, each of the last one's result, in one compiled function; PyTorch's in a CUDA graph. A run is ten such programs and one wait; the time is that of one call of the twenty.",
+    ),
+    (
+        Group::GpuModels,
+        "Models of random weights on the GPU",
+        "Decoding is milliseconds of one token: 1000 over it are tokens a second.",
+    ),
+    (
+        Group::GpuTraining,
+        "Training on the GPU",
+        "Gradients of all weights and plain descent along them, some steps given to the device at once; ours and Python MLX's compiled, PyTorch eager and compiled. The `eager` form is ours.",
+    ),
 ];
 
 /// Returns the page. `plots` are names of files beside it.
@@ -67,13 +89,14 @@ pub fn page(results: &Results, plots: &[(String, String)]) -> String {
             busy(results.busy)
         ),
     );
-    line(
-        &mut page,
-        &format!(
+    let about = match &machine.gpu {
+        Some(gpu) => about_gpu(gpu, limits),
+        None => format!(
             "Measured limits: copy {:.1} GB/s (read and written), read {:.1} GB/s, sgemm {:.1} GFLOP/s.\n",
             limits.copy_gb_s, limits.read_gb_s, limits.sgemm_gflop_s
         ),
-    );
+    };
+    line(&mut page, &about);
     line(
         &mut page,
         "Milliseconds are medians over interleaved rounds; `±` is half the range of the rounds' medians.\n\
@@ -83,6 +106,7 @@ pub fn page(results: &Results, plots: &[(String, String)]) -> String {
     for (caption, file) in plots {
         line(&mut page, &format!("![{caption}]({file})\n"));
     }
+    line(&mut page, &gpu_summary::text(results));
     for (group, name, about) in PARTS {
         let mut rows: Vec<&RowResult> = results
             .rows
@@ -116,6 +140,15 @@ pub fn page(results: &Results, plots: &[(String, String)]) -> String {
         line(&mut page, &format!("| {name} | {} |", escape(version)));
     }
     page
+}
+
+/// Returns what is to be known of a run on a GPU.
+fn about_gpu(gpu: &str, limits: &Limits) -> String {
+    format!(
+        "Rows run on {gpu}. A share of the limit is one of its copy, ours {:.0} and PyTorch's {:.0} GB/s (the larger counts), or of its products, {:.0} GFLOP/s in `bfloat16` and {:.0} in `float32`, which is TF32 for all.\n\
+         Inputs are made on the device by one formula; results are compared, before anything is timed, at up to 65,536 places spread evenly over each.\n",
+        limits.copy_gb_s, limits.pytorch_copy_gb_s, limits.bf16_gflop_s, limits.sgemm_gflop_s
+    )
 }
 
 /// Returns the table of some rows.
@@ -274,6 +307,18 @@ fn target(row: &RowResult) -> String {
         aims.push(format!(
             "≤ {most} x{}{}",
             rival.unwrap_or_default(),
+            is.unwrap_or_default()
+        ));
+    }
+    for aim in &row.aims {
+        let of = Some(&aim.of).filter(|of| *of != Aim::OURS);
+        let of = of.map(|of| format!("{of} "));
+        let is = aim.is.map(|is| format!(" (is {})", ratio(is)));
+        aims.push(format!(
+            "{}≤ {} x {}{}",
+            of.unwrap_or_default(),
+            aim.most,
+            aim.over,
             is.unwrap_or_default()
         ));
     }

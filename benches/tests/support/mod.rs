@@ -82,6 +82,7 @@ pub fn settings() -> Settings {
         longest: Duration::from_secs(10),
         max_runs_per_round: 10,
         timeout: Duration::from_secs(5),
+        own_timeout: Duration::from_secs(600),
         slow: Duration::from_secs(100),
         pause: Duration::ZERO,
     }
@@ -91,4 +92,6 @@ pub const LIMITS: Limits = Limits {
     copy_gb_s: 1000.0,
     read_gb_s: 1000.0,
     sgemm_gflop_s: 100.0,
+    bf16_gflop_s: 0.0,
+    pytorch_copy_gb_s: 0.0,
 };

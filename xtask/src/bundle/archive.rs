@@ -18,7 +18,7 @@ const RUN: &str = include_str!("run.sh");
 /// What changes seldom and takes long to pack, and what each build changes.
 const ARCHIVES: [(&str, &[&str]); 2] = [
     ("libraries", &["lib", "include", "licences"]),
-    ("programs", &["bin", "tests", "crates"]),
+    ("programs", &["bin", "tests", "crates", "benches"]),
 ];
 
 /// Packs a folder into `out`, in the place of what an earlier call packed; returns what was written.

@@ -5,6 +5,7 @@ pub mod programs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -29,7 +30,7 @@ pub struct BundleArguments {
     /// The test programs too, with their golden files and what runs them
     #[arg(long)]
     tests: bool,
-    /// The harness of the benchmarks too
+    /// The harness of the benchmarks too, with the scripts of its rivals
     #[arg(long)]
     bench: bool,
     /// The files themselves, without archives and `run.sh`
@@ -64,6 +65,9 @@ pub fn run(arguments: BundleArguments) -> Result<()> {
     );
     if arguments.tests {
         add_tests(&folder)?;
+    }
+    if arguments.bench {
+        add_rivals(&folder)?;
     }
     for file in stripped(&folder) {
         archive::strip(&file);
@@ -126,6 +130,31 @@ fn add_tests(folder: &Path) -> Result<()> {
     let own = std::env::current_exe().context("the path of this program")?;
     copy(&own, &folder.join("bin/suite"))?;
     println!("{} test programs", programs.len());
+    Ok(())
+}
+
+/// Adds the scripts of the rivals, which the harness finds beside `bin/`.
+fn add_rivals(folder: &Path) -> Result<()> {
+    let scripts = root().join("benches/rivals");
+    let entries = fs::read_dir(&scripts)
+        .with_context(|| format!("{} could not be read", scripts.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "py") {
+            let name = path.file_name().unwrap_or_default();
+            copy(&path, &folder.join("benches/rivals").join(name))?;
+        }
+    }
+    // Results name the commit, and there is no repository where the bundle runs.
+    let head = Command::new("git")
+        .arg("-C")
+        .arg(root())
+        .args(["rev-parse", "HEAD"])
+        .output();
+    let head = head.ok().filter(|output| output.status.success());
+    if let Some(head) = head {
+        fs::write(folder.join("benches/commit"), head.stdout)?;
+    }
     Ok(())
 }
 

@@ -3,8 +3,9 @@
 #
 #     run.sh [--to FOLDER] [COMMAND [ARGUMENT...]]
 #
-# COMMAND is a program of the bundle: `mlx doctor`, or `suite . --out results.json` for the tests; without one, the tests
-# if they are in the bundle, else `mlx doctor`. It needs sh, tar, sha256sum, and xz or python3. MLX_CUDA_DIR says where NVIDIA's
+# COMMAND is a program of the bundle: `mlx doctor`, or `suite . --out results.json` for the tests, or `bench --device gpu`
+# for the benchmarks, whose results go to the folder OUT when that variable is set, else to `bench-results`; without one,
+# the tests if they are in the bundle, else the benchmarks, else `mlx doctor`. It needs sh, tar, sha256sum, and xz or python3. MLX_CUDA_DIR says where NVIDIA's
 # libraries are; without it they are looked for in Python's packages and in /usr/local/cuda.
 set -eu
 from=$(cd "$(dirname "$0")" && pwd)
@@ -58,9 +59,15 @@ fi
 if [ $# -gt 0 ]; then
     command=$1
     shift
+    if [ "$command" = bench ]; then
+        command=mlx-bench
+        [ -z "${OUT:-}" ] || set -- --out "$OUT" "$@"
+    fi
     exec "$to/bin/$command" "$@"
 elif [ -x "$to/bin/suite" ]; then
     exec "$to/bin/suite" suite "$to" --out "$here/results.json"
+elif [ -x "$to/bin/mlx-bench" ] && [ ! -x "$to/bin/mlx" ]; then
+    exec "$to/bin/mlx-bench" --device gpu --out "${OUT:-$here/bench-results}"
 else
     exec "$to/bin/mlx" doctor
 fi

@@ -4,6 +4,7 @@
 //! gives it fewer threads).
 #![forbid(unsafe_code)]
 
+mod gpu;
 mod int8;
 mod kernels;
 mod language;
@@ -54,10 +55,14 @@ fn answer(form: Form, request: Request, threads: usize, rows: &mut Rows) -> Resu
         Verb::Hello { .. } => Reply {
             name: Some("ours".to_owned()),
             version: Some(versions()),
+            device: Some(gpu::device_name()),
             ..reply
         },
-        Verb::Limits(_) => Reply {
-            limits: Some(limits::measure(threads)?),
+        Verb::Limits { gpu } => Reply {
+            limits: Some(match gpu {
+                true => gpu::limits::measure()?,
+                false => limits::measure(threads)?,
+            }),
             ..reply
         },
         Verb::Load(load) => {
@@ -127,6 +132,9 @@ fn prepare(form: Form, load: &Load) -> Result<Option<Box<dyn Work>>> {
     }
     if load.op == "sweep" {
         return sweep::prepare(load);
+    }
+    if load.op == "gpu" {
+        return gpu::prepare(form, load);
     }
     kernels::prepare(form, load)
 }

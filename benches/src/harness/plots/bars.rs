@@ -20,7 +20,9 @@ const SLOWER: RGBColor = RGBColor(0xa8, 0xa8, 0xa8);
 
 /// Draws the rows of operations and models that have a rival.
 pub(super) fn speed_ups(results: &Results) -> Option<Plot> {
-    let wanted = |row: &&RowResult| matches!(row.group, Group::Kernels | Group::Models);
+    let wanted = |row: &&RowResult| {
+        matches!(row.group, Group::Kernels | Group::Models) || row.group.is_of_gpu()
+    };
     let rows: Vec<(&RowResult, f64)> = results
         .rows
         .iter()

@@ -59,12 +59,21 @@ fn panels(results: &Results) -> [Panel<'_>; 2] {
     let limits = &results.limits;
     let mut memory = Panel {
         title: "Rows limited by memory: 10^9 bytes a second",
-        limits: vec![("copy", limits.copy_gb_s), ("read", limits.read_gb_s)],
+        limits: vec![("copy", limits.copy_gb_s), ("read", limits.read_gb_s)]
+            .into_iter()
+            .filter(|(_, limit)| *limit > 0.0)
+            .collect(),
         rows: Vec::new(),
     };
     let mut arithmetic = Panel {
         title: "Rows limited by arithmetic: 10^9 operations a second",
-        limits: vec![("sgemm", limits.sgemm_gflop_s)],
+        limits: vec![
+            ("sgemm", limits.sgemm_gflop_s),
+            ("bfloat16", limits.bf16_gflop_s),
+        ]
+        .into_iter()
+        .filter(|(_, limit)| *limit > 0.0)
+        .collect(),
         rows: Vec::new(),
     };
     let rows = results.rows.iter();

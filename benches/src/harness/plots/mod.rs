@@ -51,6 +51,8 @@ fn colour(name: &str) -> RGBColor {
         "python-mlx" => [0xb9, 0xa3, 0xc9],
         "python-mlx-openblas" => [0x7b, 0x4f, 0xa3],
         "pytorch" => [0xcc, 0x79, 0xa7],
+        "pytorch-compiled" => [0x9a, 0x3f, 0x73],
+        "mlx-lm" => [0x4a, 0x6f, 0xb5],
         "candle" => [0x7a, 0x5c, 0x3e],
         "eager" => [0x5c, 0x5c, 0x5c],
         _ => [0x33, 0x33, 0x33],
@@ -73,7 +75,8 @@ fn rows_axis(n: usize) -> Axis {
 
 /// Returns how a row is named beside a picture.
 fn row_name(row: &RowResult) -> String {
-    row.id.trim_end_matches("/cpu").replace("float32/", "")
+    let name = row.id.trim_end_matches("/cpu").trim_start_matches("gpu/");
+    name.replace("bfloat16/", "bf16/").replace("float32/", "")
 }
 
 /// Writes the name of a row to the left of the chart, at the height of a point.

@@ -1,5 +1,6 @@
 //! The rows: what is measured, on which inputs, which rivals can do it, and the targets.
 
+mod gpu;
 mod kernels;
 mod models;
 mod sizes;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::check::Check;
 use super::inputs::Input;
 
+pub use gpu::{COMPILED, MLX_LM, Made, OP as GPU, PYTHON_MLX, Size};
 pub use sweep::PYTORCH;
 
 /// Which part of the table a row belongs to.
@@ -33,6 +35,14 @@ pub enum Group {
     Growth,
     /// Gradients and steps of training, against PyTorch and JAX.
     Training,
+    /// One operation on a GPU, forward or gradient.
+    GpuKernels,
+    /// Small operations on a GPU, many in one program.
+    GpuPrograms,
+    /// A model of random weights on a GPU.
+    GpuModels,
+    /// A step of training on a GPU.
+    GpuTraining,
 }
 
 impl Group {
@@ -40,6 +50,12 @@ impl Group {
     pub fn is_against_pytorch(self) -> bool {
         use Group::{Calls, Growth, Operations, Training};
         matches!(self, Operations | Calls | Growth | Training)
+    }
+
+    /// Whether the row runs on a GPU.
+    pub fn is_of_gpu(self) -> bool {
+        use Group::{GpuKernels, GpuModels, GpuPrograms, GpuTraining};
+        matches!(self, GpuKernels | GpuPrograms | GpuModels | GpuTraining)
     }
 }
 
@@ -65,6 +81,24 @@ pub struct Target {
     pub ms: Option<f64>,
     /// We reach at least this share of the machine's limit.
     pub share: Option<f64>,
+    /// Ratios that are aimed at besides.
+    pub also: &'static [Aim],
+}
+
+/// A ratio that is aimed at, between any two that compute a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Aim {
+    /// Whose time it is: [`Aim::OURS`], or one of our other forms.
+    pub of: &'static str,
+    /// Over whose: a rival, or one of our other forms.
+    pub over: &'static str,
+    /// What it is at most.
+    pub most: f64,
+}
+
+impl Aim {
+    /// Our usual form.
+    pub const OURS: &'static str = "ours";
 }
 
 impl Target {
@@ -115,7 +149,7 @@ pub struct Benchmark {
 impl Benchmark {
     /// Returns whether one of our forms is timed beside the usual one. A full run also measures scaling with threads.
     pub fn wants_form(&self, form: &str, quick: bool) -> bool {
-        let scales = !quick && !self.group.is_against_pytorch();
+        let scales = !quick && !self.group.is_against_pytorch() && !self.group.is_of_gpu();
         self.forms.contains(&form) || (form == ONE_THREAD && scales)
     }
 }
@@ -153,6 +187,11 @@ pub fn all(quick: bool) -> Vec<Benchmark> {
     rows
 }
 
+/// Returns every row of a GPU; with `quick` those of the short run.
+pub fn of_gpu(quick: bool, size: Size) -> Vec<Benchmark> {
+    gpu::rows(quick, size)
+}
+
 /// Returns the prompt of ten tokens that language models continue.
 pub fn prompt() -> [u32; 10] {
     models::PROMPT
@@ -180,6 +219,135 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), rows.len());
+    }
+
+    #[test]
+    fn rows_of_a_gpu_have_unique_names_and_a_target() {
+        let rows = of_gpu(false, Size::Whole);
+        let mut names: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        assert!(names.iter().all(|name| name.starts_with("gpu/")));
+        assert!(names.iter().all(|name| name.split('/').count() == 4));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), rows.len());
+        assert!(rows.iter().all(|row| row.target.ratio.is_some()));
+        // The small sizes are for the same rows.
+        let tiny = of_gpu(false, Size::Tiny);
+        assert!(rows.iter().zip(&tiny).all(|(row, tiny)| row.id == tiny.id));
+        assert!(of_gpu(true, Size::Whole).len() < rows.len());
+    }
+
+    #[test]
+    fn rows_of_a_gpu_have_the_promised_targets() {
+        let rows = of_gpu(true, Size::Whole);
+        let of = |id: &str| {
+            let row = rows.iter().find(|row| row.id == format!("gpu/{id}"));
+            let target = row.unwrap_or_else(|| panic!("{id} is no row")).target;
+            let also: Vec<&str> = target.also.iter().map(|aim| aim.over).collect();
+            let ratio = target.ratio.unwrap_or_default();
+            (
+                target.against.unwrap_or_default(),
+                ratio,
+                target.share,
+                also,
+            )
+        };
+        const EAGER: &str = "eager";
+        for (id, against, ratio, share, also) in [
+            (
+                "rms_norm/float32/8x2048x4096",
+                PYTHON_MLX,
+                1.0,
+                None,
+                vec![],
+            ),
+            (
+                "layer_norm/float32/8x2048x4096",
+                PYTHON_MLX,
+                1.0,
+                Some(0.75),
+                vec![],
+            ),
+            (
+                "layer_norm/bfloat16/4x128x1024",
+                PYTHON_MLX,
+                1.0,
+                None,
+                vec![],
+            ),
+            (
+                "quantized_matmul_4bit/bfloat16/1x4096x14336",
+                PYTHON_MLX,
+                1.0,
+                Some(0.75),
+                vec![],
+            ),
+            (
+                "quantized_matmul_8bit/bfloat16/1x14336x4096",
+                PYTHON_MLX,
+                1.0,
+                None,
+                vec![],
+            ),
+            (
+                "program_rms_norm/float32/4x128x1024",
+                PYTORCH,
+                1.3,
+                None,
+                vec![PYTHON_MLX, EAGER],
+            ),
+            (
+                "decode/bfloat16/qwen3-0.6b-after512",
+                MLX_LM,
+                0.25,
+                None,
+                vec![EAGER],
+            ),
+            (
+                "decode/4bit/qwen3-0.6b-after16",
+                MLX_LM,
+                0.25,
+                None,
+                vec![EAGER],
+            ),
+            (
+                "decode/4bit/qwen3-4b-after16",
+                MLX_LM,
+                0.4,
+                None,
+                vec![EAGER],
+            ),
+            (
+                "prefill/bfloat16/qwen3-0.6b-512",
+                PYTORCH,
+                1.0,
+                None,
+                vec![MLX_LM, EAGER],
+            ),
+            (
+                "prefill/4bit/qwen3-0.6b-512",
+                MLX_LM,
+                1.0,
+                None,
+                vec![EAGER],
+            ),
+            (
+                "whisper_encoder/float16/large-v3",
+                PYTHON_MLX,
+                1.0,
+                None,
+                vec![EAGER],
+            ),
+            (
+                "train_block/bfloat16/8x1024x1024",
+                COMPILED,
+                1.0,
+                None,
+                vec![PYTHON_MLX, EAGER],
+            ),
+        ] {
+            assert_eq!(of(id), (against, ratio, share, also), "{id}");
+        }
     }
 
     #[test]
@@ -297,6 +465,7 @@ mod tests {
                 against,
                 ms,
                 share,
+                also: &[],
             };
             let row = rows.iter().find(|row| row.id == format!("{id}/cpu"));
             assert_eq!(row.map(|row| row.target), Some(wanted), "{id}");
