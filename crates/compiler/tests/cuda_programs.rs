@@ -79,6 +79,92 @@ fn caches_are_written_in_place_over_many_steps(#[values(false, true)] evaluates_
     }
 }
 
+/// What one kernel computes together gives the numbers of those that compute it apart: in half precision too, with norms of heads,
+/// groups of heads, both layouts of rotary embeddings, and matrices whose sizes are no powers of two.
+#[rstest]
+fn joined_operations_have_their_numbers(
+    #[values(Dtype::Float32, Dtype::Float16, Dtype::Bfloat16)] dtype: Dtype,
+    #[values(false, true)] traditional: bool,
+) {
+    needs!(CudaKernels);
+    let (width, heads, kv_heads, dim, hidden) = (192, 6, 3, 64, 200);
+    let matrix = |seed, rows: i32, columns: i32| {
+        (normal(seed, &[rows, columns]) * (columns as f32).powf(-0.5)).astype(dtype)
+    };
+    let weights = [
+        matrix(1, heads * dim, width),
+        matrix(2, kv_heads * dim, width),
+        matrix(3, kv_heads * dim, width),
+        matrix(4, width, heads * dim),
+        matrix(5, hidden, width),
+        matrix(6, hidden, width),
+        matrix(7, width, hidden),
+        normal(8, &[dim]).astype(dtype),
+        normal(9, &[width]).astype(dtype),
+    ];
+    mlx::eval(&weights).unwrap();
+    let step = move |x: &Array, keys: &Array, values: &Array, start: &Array| {
+        let [q, k, v, out, gate, up, down, head_norm, norm] = &weights;
+        let normed = fast::rms_norm(x, Some(norm), 1e-5);
+        let apart = |w: &Array, n: i32| normed.matmul(&w.t()).reshape([1, 1, n, dim]);
+        let by_head = |x: Array| x.transpose([0, 2, 1, 3]);
+        let rope = fast::RopeOptions {
+            offset: start.clone().into(),
+            traditional,
+            ..fast::RopeOptions::default()
+        };
+        let turned =
+            |x: Array| fast::rope(&by_head(fast::rms_norm(&x, Some(head_norm), 1e-6)), &rope);
+        let at = start.reshape([1]);
+        let keys = keys.slice_update(&turned(apart(k, kv_heads)), &at, 2);
+        let values = values.slice_update(&by_head(apart(v, kv_heads)), &at, 2);
+        let mask = fast::AttentionMask::causal().offset(start.clone());
+        let options = fast::AttentionOptions {
+            mask,
+            ..fast::AttentionOptions::default()
+        };
+        let q = turned(apart(q, heads));
+        let mixed = fast::scaled_dot_product_attention_with(&q, &keys, &values, &options);
+        let mixed = by_head(mixed).reshape([1, 1, heads * dim]);
+        let x = x + mixed.matmul(&out.t());
+        let normed = fast::rms_norm(&x, Some(norm), 1e-5);
+        let gated = fast::swiglu(&normed.matmul(&gate.t()), &normed.matmul(&up.t()));
+        (&x + gated.matmul(&down.t()), keys, values)
+    };
+    let compiled = jit(step.clone());
+    let empty = || mlx::zeros_with([1, kv_heads, 40, dim], dtype);
+    let (mut keys, mut values) = (empty(), empty());
+    let (mut other_keys, mut other_values) = (empty(), empty());
+    let count = |name| cuda_kernel_runs(name).unwrap();
+    let names = ["TokenHeads", "MatmulSwiGlu", "AttentionSelect"];
+    let before = names.map(count);
+    // The worst of sums of some hundred products.
+    let tolerance = match dtype {
+        Dtype::Float32 => 2e-4,
+        Dtype::Float16 => 2e-2,
+        _ => 0.15,
+    };
+    for position in 0..40 {
+        let (x, start) = (
+            normal(20 + position, &[1, 1, width]).astype(dtype),
+            Array::scalar(position as i32),
+        );
+        let (y, want);
+        (y, keys, values) = compiled.call((&x, &keys, &values, &start)).unwrap();
+        y.eval().unwrap();
+        (want, other_keys, other_values) = step(&x, &other_keys, &other_values, &start);
+        assert_close(&format!("step {position}"), &y, &want, tolerance);
+    }
+    assert_close("keys", &keys, &other_keys, tolerance);
+    assert_close("values", &values, &other_values, tolerance);
+    if are_recorded() {
+        let after = names.map(count);
+        for ((name, before), after) in names.iter().zip(before).zip(after) {
+            assert!(after > before, "{name}: not used");
+        }
+    }
+}
+
 #[test]
 fn caches_that_a_caller_keeps_have_their_numbers() {
     needs!(CudaKernels);
@@ -135,7 +221,10 @@ fn caches_may_come_from_elsewhere_each_round(#[values(1, 2)] programs: usize) {
     if are_recorded() {
         let after = runs();
         assert!(after.0 - before.0 >= 36, "{before:?} {after:?}");
-        assert!(after.1 - before.1 <= 3 * programs as u64, "{before:?} {after:?}");
+        assert!(
+            after.1 - before.1 <= 3 * programs as u64,
+            "{before:?} {after:?}"
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <string_view>
 #include <unordered_set>
 
@@ -89,12 +90,36 @@ void wait_for_leaves(const Tape& tape, const Arrays& outputs, const mx::Stream& 
 
 namespace {
 
+// Elements up to which a result is a position or a flag.
+constexpr size_t kSmall = 8;
+
+// The tape with what is small and depends on nothing large first: positions that several layers share do not stand between
+// operations that one kernel joins.
+Tape with_small_first(Tape tape) {
+  std::unordered_set<std::uintptr_t> small;
+  auto is_small = [&](const mx::array& x) {
+    auto is_known = [&](const mx::array& input) { return !is_lazy(input) || small.contains(input.id()); };
+    bool is_one = x.size() <= kSmall && x.siblings().empty() && std::all_of(x.inputs().begin(), x.inputs().end(), is_known);
+    if (is_one) {
+      small.insert(x.id());
+    }
+    return is_one;
+  };
+  Tape first, rest;
+  for (auto& x : tape) {
+    (is_small(x) ? first : rest).push_back(std::move(x));
+  }
+  std::move(rest.begin(), rest.end(), std::back_inserter(first));
+  return first;
+}
+
 // Operations that the GPU is given at once where nothing is recorded.
 constexpr size_t kGiven = 64;
 
 } // namespace
 
 void walk(Tape tape, Datas& held, const mx::Stream& s, GraphRecorder* recorder, size_t most_bytes) {
+  tape = with_small_first(std::move(tape));
   auto at_start = mx::get_active_memory();
   size_t n_given = 0;
   while (!tape.empty()) {
