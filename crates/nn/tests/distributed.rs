@@ -152,7 +152,7 @@ mod child {
     fn packed_layers() {
         let group = world();
         let plain = Linear::new(256, 64);
-        let layer = QuantizedLinear::from_linear(&plain, Quantization::default()).unwrap();
+        let layer = QuantizedLinear::from_linear_with(&plain, Quantization::default()).unwrap();
         let x = random::normal([3, 256]);
         let y = layer.forward(&x);
         let out = shard_linear(&layer, Sharding::AllToSharded, 1, &group).unwrap();
