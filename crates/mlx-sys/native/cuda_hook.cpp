@@ -85,15 +85,14 @@ bool layer_norm(mx::fast::LayerNorm& norm, const Arrays& inputs, Arrays& outputs
 }
 
 bool layer_norm_gradient(mx::fast::LayerNormVJP& norm, const Arrays& inputs, Arrays& outputs) {
-  return cuda::norm_gradient(true, norm.state().second, inputs, outputs, norm.stream());
+  return cuda::layer_norm_gradient(norm.state().second, inputs, outputs, norm.stream());
 }
+
+// Bytes beyond which MLX's kernel for rms_norm is as fast or faster; its gradient's always is.
+constexpr size_t kLargeRms = 1 << 20;
 
 bool rms_norm(mx::fast::RMSNorm& norm, const Arrays& inputs, Arrays& outputs) {
-  return cuda::norm(false, norm.state().second, inputs, outputs, norm.stream());
-}
-
-bool rms_norm_gradient(mx::fast::RMSNormVJP& norm, const Arrays& inputs, Arrays& outputs) {
-  return cuda::norm_gradient(false, norm.state().second, inputs, outputs, norm.stream());
+  return inputs[0].nbytes() <= kLargeRms && cuda::norm(false, norm.state().second, inputs, outputs, norm.stream());
 }
 
 bool quantized_matmul(mx::QuantizedMatmul& product, const Arrays& inputs, Arrays& outputs) {
@@ -131,7 +130,6 @@ void hook_norms(const mx::Stream& s) {
   Hook<mx::fast::LayerNorm, layer_norm>::install(layer(x), "LayerNorm");
   Hook<mx::fast::LayerNormVJP, layer_norm_gradient>::install(gradient(layer), "LayerNormVJP");
   Hook<mx::fast::RMSNorm, rms_norm>::install(rms(x), "RMSNorm");
-  Hook<mx::fast::RMSNormVJP, rms_norm_gradient>::install(gradient(rms), "RMSNormVJP");
 }
 
 } // namespace

@@ -147,7 +147,7 @@ bool add_and_norm(float eps, const Arrays& terms, const mx::array& weight, mx::a
   return true;
 }
 
-bool norm_gradient(bool is_centered, float eps, const Arrays& inputs, Arrays& outputs, const mx::Stream& s) {
+bool layer_norm_gradient(float eps, const Arrays& inputs, Arrays& outputs, const mx::Stream& s) {
   auto w = vector(inputs[1]);
   auto& gx = outputs[0];
   if (!type_name(gx.dtype()) || gx.size() == 0 || !is_plain(w) || inputs[1].dtype() != gx.dtype()) {
@@ -161,18 +161,18 @@ bool norm_gradient(bool is_centered, float eps, const Arrays& inputs, Arrays& ou
   if (!shape.threads) {
     return false;
   }
-  auto name = instance("norm_gradient", gx.dtype(), {is_centered, w.has_value()}, shape);
+  auto name = instance("norm_gradient", gx.dtype(), {true, w.has_value()}, shape);
   auto* kernel = find("norm", name, s);
   auto* add = find("norm", std::string("add_rows<") + type_name(gx.dtype()) + ">", s);
   if (!kernel || !add) {
     return false;
   }
-  bool has_bias = is_centered && outputs[2].ndim() == 1 && outputs[2].size() == static_cast<size_t>(size);
+  bool has_bias = outputs[2].ndim() == 1 && outputs[2].size() == static_cast<size_t>(size);
   allocate(gx, s);
   int64_t rows = x.size() / size;
   int per_processor = std::max(1, 512 / shape.threads);
   int blocks = static_cast<int>(std::min<int64_t>(rows, int64_t{per_processor} * processors(s)));
-  int width = size * (is_centered ? 2 : 1);
+  int width = 2 * size;
   std::optional<mx::array> partial;
   if (w || has_bias) {
     partial = scratch({blocks, width}, mx::float32, s);

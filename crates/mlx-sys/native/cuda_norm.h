@@ -13,7 +13,9 @@ namespace cuda {
 bool norm(bool is_centered, float eps, const Arrays& inputs, Arrays& outputs, const mx::Stream& s);
 // An addition and the rms_norm of its result, whose other inputs are `w` and none.
 bool add_and_norm(float eps, const Arrays& terms, const mx::array& w, mx::array& sum, mx::array& out, const mx::Stream& s);
-bool norm_gradient(bool is_centered, float eps, const Arrays& inputs, Arrays& outputs, const mx::Stream& s);
+
+// The gradient of layer_norm.
+bool layer_norm_gradient(float eps, const Arrays& inputs, Arrays& outputs, const mx::Stream& s);
 
 } // namespace cuda
 

@@ -1,7 +1,8 @@
 //! Products of which both sides are quantized: values of `quantize`, `dequantize` and a product in Python MLX.
 
 use mlx::{
-    Array, Device, GatherOptions, Quantization, QuantizationMode, Result, array, gather_qqmm, grad_of, qqmm,
+    Array, Device, GatherOptions, Quantization, QuantizationMode, Result, array, gather_qqmm,
+    grad_of, qqmm,
 };
 
 use QuantizationMode::{Mxfp4, Mxfp8, Nvfp4};

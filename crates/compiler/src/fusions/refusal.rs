@@ -26,6 +26,8 @@ pub enum RefusalKind {
     Formula,
     /// The device has no kernel for these shapes and dtypes.
     NoKernel,
+    /// The device computes the formula together with elementwise operations beside it.
+    Joined,
     /// The caller asked for the composed formula.
     Asked,
 }

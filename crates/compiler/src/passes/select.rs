@@ -2,11 +2,11 @@
 
 use mlx::compiler_api::OpFlags;
 use mlx::fast::{self, Backend};
-use mlx::{Array, bind, zeros_with};
+use mlx::{Array, Device, Op, bind, zeros_with};
 
 use super::{Context, map_subgraphs, undefined_value};
 use crate::fusions::{Refusal, RefusalKind};
-use crate::graph::{Fused, Graph, GraphRewriter, Operation};
+use crate::graph::{Fused, Graph, GraphRewriter, Node, Operation};
 use crate::{Fallback, Result};
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
@@ -22,7 +22,10 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
                 .ok_or_else(|| undefined_value("select"))?;
             continue;
         };
-        let refusal = refusal(fused, context.options.fallback);
+        let refusal = refusal(fused, context.options.fallback).or_else(|| {
+            let is_auto = context.options.fallback == Fallback::Auto;
+            is_auto.then(|| joined(graph, node, fused)).flatten()
+        });
         if context.options.shapeless && refusal.is_none() {
             // Which form is right for sizes that broadcast is seen when it runs.
             context.report.set_choice(fused, refusal);
@@ -63,6 +66,39 @@ fn refusal(fused: &Fused, fallback: Fallback) -> Option<Refusal> {
     }
 }
 
+/// Why an activation is left to MLX on a GPU: MLX computes elementwise operations that stand beside each other in one kernel, which
+/// a kernel of its own would cut in two.
+fn joined(graph: &Graph, node: &Node, fused: &Fused) -> Option<Refusal> {
+    let is_activation = |node: &Node| {
+        let op = node.operation.op();
+        op.is_some_and(|op| matches!(op, Op::Gelu | Op::GeluApprox | Op::Silu | Op::SwiGlu))
+    };
+    let is_elementwise = |node: &Node| {
+        let op = node.operation.op();
+        op.is_some_and(|op| op.flags().contains(OpFlags::ELEMENTWISE))
+    };
+    let is_gpu = Device::current().is_ok_and(|device| device == Device::Gpu);
+    if !is_gpu || !fused.kernel.nodes.iter().all(is_activation) {
+        return None;
+    }
+    let mut makers = node
+        .inputs
+        .iter()
+        .filter_map(|value| graph.producer(*value));
+    let mut readers = graph.nodes.iter().filter(|reader| {
+        reader
+            .inputs
+            .iter()
+            .any(|value| node.outputs.contains(value))
+    });
+    let neighbor = makers
+        .find(|node| is_elementwise(node))
+        .or_else(|| readers.find(|node| is_elementwise(node)))?;
+    let name = neighbor.operation.op().map_or("an operation", Op::name);
+    let reason = format!("MLX computes it together with {name} beside it");
+    Some(Refusal::new(RefusalKind::Joined, reason))
+}
+
 /// Asks MLX which path the fused operations of a kernel take on this device. Nothing runs.
 fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
     mlx::compiler_api::without_recording(|| {
@@ -87,7 +123,7 @@ fn missing_kernel(kernel: &Graph) -> Option<Refusal> {
                         .iter()
                         .map(|v| kernel.array_type(*v).to_string())
                         .collect();
-                    let device = mlx::Device::current()
+                    let device = Device::current()
                         .map_or_else(|_| "this device".to_owned(), |d| d.to_string());
                     let reason = format!(
                         "no {} kernel on {device} for {}",

@@ -59,9 +59,9 @@ impl CudaKernel {
 
 /// Returns how often this crate's own CUDA kernels have computed an operation in this process.
 ///
-/// `name` is that of MLX's class, or of an operation that it has none for: `"LayerNorm"`, `"LayerNormVJP"`, `"RMSNorm"`, `"RMSNormVJP"`, `"RoPE"`,
-/// `"QuantizedMatmul"`, `"Matmul"` (one row), `"DynamicSliceUpdate"`, `"ScaledDotProductAttention"`, `"Gelu"`, `"GeluApprox"`, `"Silu"`, `"SwiGlu"`, `"AddRMSNorm"` of an addition
-/// with the norm of its result, or `"RMSNormRoPE"`. `"CudaProgram"` counts calls of compiled functions that were one launch of a recorded graph,
+/// `name` is that of MLX's class, or of an operation that it has none for: `"LayerNorm"`, `"LayerNormVJP"`, `"RMSNorm"`, `"RoPE"`,
+/// `"QuantizedMatmul"`, `"Matmul"` and `"AddMM"` (one row), `"DynamicSliceUpdate"`, `"ScaledDotProductAttention"`, `"Gelu"`, `"GeluApprox"`, `"Silu"`,
+/// `"SwiGlu"`, or of what is computed together: `"AddRMSNorm"`, `"RMSNormRoPE"`, `"TokenHeads"`, `"MatmulSwiGlu"`, `"AttentionSelect"`. `"CudaProgram"` counts calls of compiled functions that were one launch of a recorded graph,
 /// `"CudaProgramRecorded"` those that were recorded. 0 on other devices, for other names, and where `MLX_CUDA_KERNELS=0` leaves
 /// all work to MLX.
 ///
