@@ -8,6 +8,13 @@ use super::primals::{Cotangents, Primals};
 use crate::tree::{Arguments, Function};
 use crate::{Array, Result, tree};
 
+/// What a function gives at primals `P`, and products.
+type OutputAnd<'a, Args, P, Output, Products> =
+    (<P as Primals<'a, Args>>::Outputs<Output>, Products);
+
+type OutputAndTangents<'a, Args, P, Output> =
+    OutputAnd<'a, Args, P, Output, <P as Primals<'a, Args>>::Outputs<Output>>;
+
 /// Returns the output of `function` and the products of `cotangents` with its Jacobian.
 ///
 /// `cotangents` is a tree of the output's form; the products are in the form of the arguments: of one argument a tree
@@ -38,7 +45,7 @@ pub fn vjp<'a, Args, F, P>(
     function: F,
     primals: P,
     cotangents: impl Cotangents<F::Output>,
-) -> Result<(P::Outputs<F::Output>, P::Products)>
+) -> Result<OutputAnd<'a, Args, P, F::Output, P::Products>>
 where
     Args: Arguments + 'a,
     F: Function<Args>,
@@ -86,7 +93,7 @@ pub fn jvp<'a, 'b, Args, F, P>(
     function: F,
     primals: P,
     tangents: impl Primals<'b, Args>,
-) -> Result<(P::Outputs<F::Output>, P::Outputs<F::Output>)>
+) -> Result<OutputAndTangents<'a, Args, P, F::Output>>
 where
     Args: Arguments + 'a + 'b,
     F: Function<Args>,
