@@ -4,7 +4,7 @@ use mlx::distributed::{Group, all_sum};
 use mlx::{Array, Error, Result, custom_vjp};
 
 use super::Segments;
-use super::shard::{ShardRule, Sharding, shard, to_i32};
+use super::shard::{Sharding, share_of, to_i32};
 use crate::{Init, Linear, Module, ModuleState};
 
 /// Returns `x`, whose gradient is summed over the ranks of the group.
@@ -166,10 +166,7 @@ fn shards(
         ));
     }
     let rule = (sharding, segments.clone());
-    let of = |name: &str, parameter: &Array| match rule.axis(name, parameter) {
-        Some((axis, segments)) => shard(parameter, axis, &segments, group),
-        None => Ok(parameter.clone()),
-    };
+    let of = |name: &str, parameter: &Array| share_of(parameter, name, &rule, group);
     let bias = layer.bias.as_ref().map(|bias| of("bias", bias));
     Ok((of("weight", &layer.weight)?, bias.transpose()?))
 }

@@ -5,7 +5,7 @@ use mlx::{Array, Error, Quantization, Quantized, Result};
 
 use super::Segments;
 use super::linear::{share, sum_gradients};
-use super::shard::{ShardRule, Sharding, shard};
+use super::shard::{Sharding, share_of};
 use crate::{Module, QuantizedLinear};
 
 /// A linear layer with packed weights of which each rank computes a share of the output:
@@ -149,10 +149,7 @@ fn shards(
         ));
     }
     let rule = (sharding, segments.clone());
-    let of = |name: &str, parameter: &Array| match rule.axis(name, parameter) {
-        Some((axis, segments)) => shard(parameter, axis, &segments, group),
-        None => Ok(parameter.clone()),
-    };
+    let of = |name: &str, parameter: &Array| share_of(parameter, name, &rule, group);
     let bias = layer.bias.as_ref().map(|bias| of("bias", bias));
     let biases = layer.biases.as_ref().map(|biases| of("biases", biases));
     let weights = Quantized {

@@ -77,6 +77,20 @@ impl<F: Fn(&str, &Array) -> Option<(i32, Segments)>> ShardRule for F {
     }
 }
 
+/// Returns this rank's share of a parameter of this name, which is all of it where the rule says so.
+#[track_caller]
+pub(super) fn share_of(
+    parameter: &Array,
+    name: &str,
+    rule: &impl ShardRule,
+    group: &Group,
+) -> Result<Array> {
+    match rule.axis(name, parameter) {
+        Some((axis, segments)) => shard(parameter, axis, &segments, group),
+        None => Ok(parameter.clone()),
+    }
+}
+
 /// Replaces the parameters of a module by this rank's shards.
 ///
 /// The module is the same otherwise: it communicates only if it does so by itself.
