@@ -64,7 +64,7 @@ struct Product {
   }
 
   void run(const Kernel& kernel, unsigned blocks, const mx::array& out, const mx::Stream& s) const {
-    int is_known = is_ready(w) & (!gated || is_ready(*gated));
+    int is_known = may_read_early(w) & (!gated || may_read_early(*gated));
     Launch(kernel, s).input(x).input(w).input(gated).input(addend).output(out).value(n()).value(k()).value(is_known).run({blocks}, kThreads);
   }
 

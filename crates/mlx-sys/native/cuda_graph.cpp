@@ -56,8 +56,8 @@ struct Driver {
         function = library ? reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name)) : nullptr;
         return function != nullptr;
       };
-      return find("cuGraphGetNodes", driver.nodes) && find("cuGraphInstantiateWithFlags", driver.instantiate) && find("cuGraphLaunch", driver.launch) &&
-          find("cuGraphExecDestroy", driver.destroy);
+      return find("cuGraphGetNodes", driver.nodes) && find("cuGraphInstantiateWithFlags", driver.instantiate) &&
+          find("cuGraphLaunch", driver.launch) && find("cuGraphExecDestroy", driver.destroy);
     }();
     return is_whole ? &driver : nullptr;
   }

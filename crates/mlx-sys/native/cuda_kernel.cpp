@@ -341,7 +341,7 @@ char* address(const mx::array& x) {
 
 } // namespace
 
-int is_ready(const mx::array& x) {
+int may_read_early(const mx::array& x) {
   auto* recorder = GraphRecorder::current();
   return !recorder || !recorder->has_written(x);
 }

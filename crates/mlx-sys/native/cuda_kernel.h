@@ -51,7 +51,7 @@ const char* type_name(mx::Dtype dtype);
 
 // 1 where no kernel of ours writes this array in the graph that is being recorded, so that one may read it before the kernels
 // that it depends on have ended; else 0.
-int is_ready(const mx::array& x);
+int may_read_early(const mx::array& x);
 
 // Whether the driver's function is one of ours, which begin before those that they depend on have ended.
 bool begins_early(const void* function);

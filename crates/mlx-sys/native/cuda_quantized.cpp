@@ -91,7 +91,7 @@ bool quantized_product(int group_size, int bits, const Arrays& inputs, Arrays& o
       .value(static_cast<int>(n_x))
       .value(rows)
       .value(size)
-      .value(is_ready(w) & is_ready(inputs[2]) & is_ready(inputs[3]))
+      .value(may_read_early(w) & may_read_early(inputs[2]) & may_read_early(inputs[3]))
       .run({static_cast<unsigned>((tiles + per_block - 1) / per_block)}, 32 * kWarps);
   return true;
 }
