@@ -113,14 +113,12 @@ impl<'a> Session<'a> {
             let logits = self.cache.append_array(&self.step, token, 1)?;
             return sampler.choose(&logits, &self.tokens, token);
         };
-        let is_other = |one: &ChoosingStep| *one.sampling() != sampling;
-        if self.choosing.as_ref().is_none_or(is_other) {
+        let kept = self.choosing.take();
+        let kept = kept.filter(|step| *step.sampling() == sampling);
+        let step = self.choosing.insert(kept.unwrap_or_else(|| {
             let options = self.step.compile_options().unwrap_or_default();
-            self.choosing = Some(ChoosingStep::new(self.network, sampling, options));
-        }
-        let Some(step) = &self.choosing else {
-            return Err(Error::Decoding("session: there is no step".to_owned()));
-        };
+            ChoosingStep::new(self.network, sampling, options)
+        }));
         let (recent, uniform) = sampler.inputs(&self.tokens, token)?;
         self.cache.append_with(1, |layers, start| {
             let (token, number, layers) =
@@ -187,5 +185,50 @@ impl<'a> Session<'a> {
     pub fn truncate(&mut self, n: usize) {
         self.cache.truncate(n);
         self.tokens.truncate(n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlx_testdata::assets;
+
+    use super::*;
+    use crate::argmax::argmax;
+    use crate::llama::{Checkpoint, NetworkOptions, Sampler, SamplingOptions};
+
+    #[test]
+    fn tokens_that_are_chosen_in_the_step_are_those_of_its_logits() {
+        let checkpoint = Checkpoint::open(assets::smollm2().unwrap()).unwrap();
+        let network = Network::new(&checkpoint, &NetworkOptions::default()).unwrap();
+        let prompt = [504, 2365, 6354, 16438, 27003, 690, 260, 23790, 2767, 30];
+        let mut plain = Session::new(&network, 32).unwrap();
+        let mut logits = plain.append(&prompt).unwrap();
+        let mut wanted = Vec::new();
+        for _ in 0..8 {
+            let token = argmax(&logits) as u32;
+            wanted.push(token);
+            logits = plain.append(&[token]).unwrap();
+        }
+        let penalized = SamplingOptions {
+            repetition_penalty: 1.0001,
+            ..SamplingOptions::default()
+        };
+        let mut session = Session::new(&network, 32).unwrap();
+        let mut known = argmax(&session.append(&prompt).unwrap()) as u32;
+        let mut got = vec![known];
+        let mut token = Array::from_slice(&[known], [1, 1]).unwrap();
+        // Other options make another step of the same session.
+        for options in [SamplingOptions::default(), penalized] {
+            let mut sampler = Sampler::new(options).unwrap().on_device();
+            for _ in 0..4.min(8 - got.len()) {
+                let chosen = session.choose_after(&token, &mut sampler).unwrap();
+                session.confirm(known);
+                known = chosen.read().unwrap();
+                got.push(known);
+                token = chosen.token;
+            }
+        }
+        assert_eq!(got, wanted);
+        assert_eq!(session.tokens().len(), prompt.len() + 7);
     }
 }
