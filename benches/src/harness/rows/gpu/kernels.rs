@@ -20,8 +20,13 @@ pub(super) fn rows(size: Size) -> Vec<Benchmark> {
     rows
 }
 
-/// A kernel whose result has the shape of its first input.
-fn alike(name: &'static str, shape: &[usize], arrays: Vec<Made>, attributes: Value) -> Kernel {
+/// A kernel whose result has the shape and the type of its first input.
+pub(super) fn alike(
+    name: &'static str,
+    shape: &[usize],
+    arrays: Vec<Made>,
+    attributes: Value,
+) -> Kernel {
     let (count, dtype) = arrays
         .first()
         .map_or((0, F32), |one| (one.count(), one.dtype));

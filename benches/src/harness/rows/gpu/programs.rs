@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::kernels::alike;
 use super::{AS_EAGER, AS_PYTHON, EAGER, Kernel, Made, PYTORCH, Size};
 use crate::harness::check::Check;
-use crate::harness::rows::{Aim, Benchmark, Cost, Group, Target, by};
+use crate::harness::rows::{Aim, Benchmark, Cost, Group, Target};
 
 /// The calls of a program.
 const LENGTH: usize = 20;
@@ -17,28 +18,11 @@ pub(super) fn rows(size: Size) -> Vec<Benchmark> {
     kernels.map(|kernel| program(&kernel, size)).collect()
 }
 
-/// A kernel whose result is like its first input.
-fn kernel(
-    name: &'static str,
-    dtype: &'static str,
-    shape: &[usize],
-    arrays: Vec<Made>,
-    attributes: Value,
-) -> Kernel {
-    let count = arrays.first().map_or(0, Made::count);
+/// A kernel whose result is like its first input, without `torch.compile`.
+fn kernel(name: &'static str, shape: &[usize], arrays: Vec<Made>, attributes: Value) -> Kernel {
     Kernel {
-        name,
-        variant: "",
-        dtype,
-        shape: by(shape),
-        arrays,
-        attributes,
-        result: (count, dtype),
-        flops: 0.0,
-        read: None,
-        gradients: 0,
         rivals: EAGER,
-        quick: true,
+        ..alike(name, shape, arrays, attributes)
     }
 }
 
@@ -48,7 +32,7 @@ fn norms(dtype: &'static str, size: Size) -> Vec<Kernel> {
     let number = |seed| Made::around_zero(&size.of(TOKENS), dtype, 1.0, seed);
     let weight = |seed| Made::around_one(&size.of(&[1024]), dtype, seed);
     let bias = Made::around_zero(&size.of(&[1024]), dtype, 1.0, 3);
-    let of = |name, arrays| kernel(name, dtype, TOKENS, arrays, json!({"eps": 1e-5}));
+    let of = |name, arrays| kernel(name, TOKENS, arrays, json!({"eps": 1e-5}));
     vec![
         of("rms_norm", vec![number(1), weight(2)]),
         of("add_rms_norm", vec![number(1), number(2), weight(3)]),
@@ -58,8 +42,6 @@ fn norms(dtype: &'static str, size: Size) -> Vec<Kernel> {
 
 fn others(dtype: &'static str, size: Size) -> Vec<Kernel> {
     let number = |shape: &[usize], seed| Made::around_zero(&size.of(shape), dtype, 1.0, seed);
-    let of =
-        |name, shape: &[usize], arrays, attributes| kernel(name, dtype, shape, arrays, attributes);
     let heads: &[usize] = &[2, 8, 128, 64];
     let turned: &[usize] = &[1, 16, 128, 128];
     let (query, keys): (&[usize], &[usize]) = (&[1, 16, 1, 128], &[1, 8, 512, 128]);
@@ -69,13 +51,13 @@ fn others(dtype: &'static str, size: Size) -> Vec<Kernel> {
         let arrays = vec![number(shape, 1), number(keys, 2), number(keys, 3)];
         Kernel {
             variant,
-            ..of("attention", shape, arrays, attributes)
+            ..kernel("attention", shape, arrays, attributes)
         }
     };
     let rows: &[usize] = &[512, 1024];
     let width = size.axis(1024);
     let matrix = Made::around_zero(&[width, width], dtype, (width as f32).powf(-0.5), 2);
-    let product = of(
+    let product = kernel(
         "matmul",
         &[128, 1024, 1024],
         vec![number(&[128, 1024], 1), matrix],
@@ -83,8 +65,8 @@ fn others(dtype: &'static str, size: Size) -> Vec<Kernel> {
     );
     let up = Made::around_one(&size.of(TOKENS), dtype, 2);
     vec![
-        of("softmax", rows, vec![number(rows, 1)], Value::Null),
-        of(
+        kernel("softmax", rows, vec![number(rows, 1)], Value::Null),
+        kernel(
             "rope",
             turned,
             vec![number(turned, 1)],
@@ -93,8 +75,8 @@ fn others(dtype: &'static str, size: Size) -> Vec<Kernel> {
         attention("_small", heads, heads),
         attention("_decode", query, keys),
         product,
-        of("gelu", TOKENS, vec![number(TOKENS, 1)], Value::Null),
-        of("swiglu", TOKENS, vec![number(TOKENS, 1), up], Value::Null),
+        kernel("gelu", TOKENS, vec![number(TOKENS, 1)], Value::Null),
+        kernel("swiglu", TOKENS, vec![number(TOKENS, 1), up], Value::Null),
     ]
 }
 
