@@ -91,6 +91,8 @@ mod promotion;
 mod qqmm;
 #[path = "refusals.rs"]
 mod refusals;
+#[path = "shared_device.rs"]
+mod shared_device;
 #[path = "stft.rs"]
 mod stft;
 #[path = "threads.rs"]
