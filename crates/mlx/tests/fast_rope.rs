@@ -193,8 +193,14 @@ fn all_features_turn_by_default() {
 #[case(Array::new([7_i64]), &[7])]
 #[case(Array::new([7_u32, 9]), &[7, 9])]
 #[case(Array::new([7_u8, 9]), &[7, 9])]
-fn an_offset_may_be_any_integer_array(#[case] offset: Array, #[case] want: &[i32]) {
-    let x = Numbers::new(13).tensor(1.0, &[2, 1, 4, 8], Dtype::Float32);
+#[case(array!([-3]), &[-3])]
+#[case(array!([-3, 4]), &[-3, 4])]
+fn an_offset_may_be_any_integer_array(
+    #[case] offset: Array,
+    #[case] want: &[i32],
+    #[values(&[2, 1, 4, 8], &[2, 4, 8], &[2, 2, 3, 4, 8], &[2, 1, 1, 8])] shape: &[i32],
+) {
+    let x = Numbers::new(13).tensor(1.0, shape, Dtype::Float32);
     let options = RopeOptions {
         offset: (&offset).into(),
         ..Default::default()
@@ -209,7 +215,7 @@ fn an_offset_may_be_any_integer_array(#[case] offset: Array, #[case] want: &[i32
         ("fused", fast::rope(&x, &options)),
         ("composed", composed::rope(&x, &options)),
     ] {
-        assert_close_by(10.0, what, &got, &[2, 1, 4, 8], Dtype::Float32, &want);
+        assert_close_by(10.0, what, &got, shape, Dtype::Float32, &want);
     }
 }
 

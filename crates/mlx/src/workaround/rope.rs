@@ -1,4 +1,7 @@
-//! Rotary embedding at positions before 0, which MLX's CUDA kernel adds up as unsigned numbers: near 2^32 instead.
+//! Rotary embedding on CUDA: at positions before 0, which MLX's kernel adds up as unsigned numbers: near 2^32 instead; and
+//! with one offset in an array of one element for several sequences, where the kernel reads behind it.
+//!
+//! Arrays of three or of more than four axes are given four, so that the kernel of our own takes them.
 //!
 //! Rotations add: `R(t + o) = R(t) R(o)`, and a rotation back is one forward between two reflections, `R(-a) = S R(a) S`
 //! with `S` the change of sign of each pair's second feature. So an array that may hold negative offsets is turned twice,
@@ -28,15 +31,22 @@ pub(super) fn call(
         return Ok(None);
     };
     let (x, offset) = (inputs[0], inputs[1]);
-    if !stream::is_cuda(stream) || !is_signed(offset.dtype()) || !may_be_negative(offset)? {
+    if !stream::is_cuda(stream) || x.shape().len() < 3 {
         return Ok(None);
     }
     let calculate = Calculator::on(stream);
     let &[batch, heads, seq, dim] = x.shape() else {
-        return Ok(None);
+        return in_four_axes(op, inputs, stream).map(Some);
     };
     let fits = *dims <= MOST_DIMS && batch <= MOST_ROWS && offset.dtype() == Dtype::Int32;
     if fits && gpu_kernel::has_cuda_kernels() {
+        return Ok(None);
+    }
+    if offset.shape() == [1] {
+        let offset = calculate.unary(Op::Squeeze { axes: vec![0] }, offset)?;
+        return again(op, &[&[x, &offset], &inputs[2..]].concat(), stream).map(Some);
+    }
+    if !is_signed(offset.dtype()) || !may_be_negative(offset)? {
         return Ok(None);
     }
     if batch == 1 && seq == 1 {
@@ -70,6 +80,53 @@ pub(super) fn call(
     let turned = calculate.unary(reshape(x.shape()), &turned)?;
     let y = calculate.astype(&turn(&turned, &forward)?, x.dtype())?;
     Ok(Some(Outputs::One(y)))
+}
+
+/// The operation on other inputs, which may need something else.
+fn again(
+    op: &Op,
+    inputs: &[&Handle],
+    stream: mlx_sys::mlx_stream,
+) -> Result<Outputs, NativeError> {
+    match call(op, inputs, stream)? {
+        Some(outputs) => Ok(outputs),
+        None => Calculator::on(stream)
+            .apply(op, inputs)
+            .map(Outputs::One),
+    }
+}
+
+/// The operation on `[batch, heads, positions, features]`, whose heads are of no or of several axes.
+fn in_four_axes(
+    op: &Op,
+    inputs: &[&Handle],
+    stream: mlx_sys::mlx_stream,
+) -> Result<Outputs, NativeError> {
+    let shape = inputs[0].shape();
+    let (there, back) = if let [heads @ .., _, _] = &shape[1..]
+        && !heads.is_empty()
+    {
+        let there = Op::Flatten {
+            start_axis: 1,
+            end_axis: i32::try_from(heads.len()).unwrap_or(i32::MAX),
+        };
+        let back = Op::Unflatten {
+            axis: 1,
+            shape: heads.to_vec(),
+        };
+        (there, back)
+    } else {
+        (
+            Op::ExpandDims { axes: vec![1] },
+            Op::Squeeze { axes: vec![1] },
+        )
+    };
+    let calculate = Calculator::on(stream);
+    let x = calculate.unary(there, inputs[0])?;
+    match again(op, &[&[&x], &inputs[1..]].concat(), stream)? {
+        Outputs::One(y) => calculate.unary(back, &y).map(Outputs::One),
+        outputs => Ok(outputs),
+    }
 }
 
 fn contiguous() -> Op {
