@@ -43,6 +43,11 @@ def instances():
     for rest in ("4, 1", "3, 4", "8, 8"):
         yield "gemv", f"gemv<bfloat16, {rest}>"
     yield "copies", "copies<64>"
+    for chunk in ("uint8_t", "uint16_t", "uint32_t", "Vector<uint32_t, 2>", "Vector<uint32_t, 4>"):
+        for index in ("int", "uint32_t"):
+            yield "rows", f"gather_rows<{chunk}, {index}>"
+    for rest in ("32, 1", "32, 8", "256, 1", "256, 8"):
+        yield "rows", f"sum_rows<bfloat16, {rest}>"
     for item in ("uint8_t", "uint16_t", "uint32_t", "uint64_t", "Chunk"):
         yield "update", f"update<{item}, int>"
 

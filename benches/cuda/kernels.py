@@ -1,6 +1,6 @@
 """Checks the kernels of crates/mlx-sys/native/cuda against doubles, and times them beside PyTorch. Needs an NVIDIA GPU.
 
-    python3 benches/cuda/kernels.py [norm] [quantized] [attention] [hidden_keys] [gemv] [rope]
+    python3 benches/cuda/kernels.py [norm] [quantized] [rows] [attention] [hidden_keys] [gemv] [rope]
 """
 
 import math
@@ -172,6 +172,44 @@ def quantized():
                 chosen = [t for t, s, u in results if (s, u) == (split, steps)]
                 report(f"quantized {bits} bits/{group} {n_x}x{n}x{k} (split {split}, steps {steps})", chosen[0], None, moved)
             del sets_of
+
+
+def rows():
+    for dtype in (torch.float16, torch.bfloat16):
+        for n, k in [(100, 7), (65, 1024), (3, 5000), (300, 8192)]:
+            x, y = torch.randn(n, k, device="cuda").to(dtype), torch.empty(n, device="cuda", dtype=dtype)
+            sums_call(dtype, k)(x, y)
+            expect(f"sums {dtype} {n}x{k}", y, x.double().sum(-1), dtype)
+    for width, chunk, bytes_at_once in [(1024, "Vector<uint32_t, 4>", 16), (12, "Vector<uint32_t, 2>", 8), (3, "uint16_t", 2)]:
+        x = torch.randn(500, width, device="cuda").bfloat16()
+        index = torch.randint(-500, 500, (777,), device="cuda", dtype=torch.int32)
+        y = torch.full((777, width), float("nan"), device="cuda", dtype=torch.bfloat16)
+        gather_call(chunk, bytes_at_once)(x, index, y)
+        expect(f"rows of {width}", y, x[index.long()], torch.bfloat16)
+    x, y = [torch.randn(8192, 8192, device="cuda").bfloat16() for _ in range(3)], torch.empty(8192, device="cuda").bfloat16()
+    call = sums_call(torch.bfloat16, 8192)
+    report("sums 8192x8192", time_of(lambda i: call(x[i % 3], y)), time_of(lambda i: x[i % 3].sum(-1)), x[0].nbytes)
+    x = torch.randn(131072, 1024, device="cuda").bfloat16()
+    index = torch.randint(0, 131072, (65536,), device="cuda", dtype=torch.int32)
+    y, call = torch.empty(65536, 1024, device="cuda").bfloat16(), gather_call("Vector<uint32_t, 4>", 16)
+    report("gather 65536 of 131072x1024", time_of(lambda i: call(x, index, y)), time_of(lambda i: x[index]), 2 * y.nbytes)
+
+
+def sums_call(dtype, k):
+    threads = 32 if k <= 1024 else 256
+    kernel = Kernel("rows", f"sum_rows<{NAMES[dtype]}, {threads}, {8 if k % 8 == 0 else 1}>")
+    return lambda x, y: kernel((-(-len(y) // (256 // threads)), 1, 1), 256, x, y, int64(len(y)), k)
+
+
+def gather_call(chunk, bytes_at_once):
+    kernel = Kernel("rows", f"gather_rows<{chunk}, int>")
+
+    def call(x, index, y):
+        chunks = x.shape[1] * x.itemsize // bytes_at_once
+        size = len(index) * chunks
+        kernel((-(-size // 1024), 1, 1), 256, x, index, y, int64(len(x)), chunks, int64(size))
+
+    return call
 
 
 def attention_call(q, k, v, scale, causal=False, mask=None, sinks=None, busy=2, otherwise=(None, None)):
@@ -360,6 +398,6 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     bandwidth = copy_bandwidth()
     print(f"{torch.cuda.get_device_name()}, copy {bandwidth / 1e12:.2f} TB/s")
-    for part in sys.argv[1:] or ["norm", "quantized", "attention", "hidden_keys", "gemv", "rope"]:
+    for part in sys.argv[1:] or ["norm", "quantized", "rows", "attention", "hidden_keys", "gemv", "rope"]:
         globals()[part]()
     print("all right" if not failures else f"{len(failures)} wrong")

@@ -10,6 +10,8 @@
 //   memory: one thread at a time prepares and records them.
 #include "cuda.h"
 #include "cuda_graph.h"
+#include "cuda_hook.h"
+#include "cuda_rows.h"
 
 #ifdef __linux__
 
@@ -95,8 +97,10 @@ void in_float32(
 }
 
 void sum(mx::Primitive* primitive, const Arrays& inputs, Arrays& outputs) {
-  auto kind = static_cast<mx::Reduce*>(primitive)->state().first;
-  if (is_half(inputs[0]) && inputs[0].size() > 0 && (kind == mx::Reduce::Sum || kind == mx::Reduce::Prod)) {
+  auto [kind, axes] = static_cast<mx::Reduce*>(primitive)->state();
+  if (is_half(inputs[0]) && kind == mx::Reduce::Sum && cuda::sum_rows(axes, inputs, outputs, primitive->stream())) {
+    count_cuda_kernel("Sum");
+  } else if (is_half(inputs[0]) && inputs[0].size() > 0 && (kind == mx::Reduce::Sum || kind == mx::Reduce::Prod)) {
     in_float32(sum_of_mlx, primitive, inputs, outputs, [](size_t, size_t) { return true; });
   } else {
     sum_of_mlx(primitive, inputs, outputs);

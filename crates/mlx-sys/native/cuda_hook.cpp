@@ -6,9 +6,11 @@
 
 #ifdef __linux__
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 
 #include "cuda_gemv.h"
 #include "cuda_hook.h"
@@ -16,6 +18,7 @@
 #include "cuda_norm.h"
 #include "cuda_quantized.h"
 #include "cuda_rope.h"
+#include "cuda_rows.h"
 #include "cuda_update.h"
 #include "mlx/fast.h"
 #include "mlx/fast_primitives.h"
@@ -32,7 +35,7 @@ using Evaluate = void (*)(mx::Primitive*, const Arrays&, Arrays&);
 // How often kernels have run, of a class each. Never destroyed.
 struct Runs {
   std::mutex lock;
-  std::map<std::string, uint64_t> of;
+  std::map<std::string, std::atomic<uint64_t>> of;
 };
 
 Runs& runs() {
@@ -118,6 +121,11 @@ bool update(mx::DynamicSliceUpdate& update, const Arrays& inputs, Arrays& output
   return cuda::update_in_place(update.state(), inputs, outputs, update.stream());
 }
 
+bool gather(mx::Gather& gather, const Arrays& inputs, Arrays& outputs) {
+  auto [axes, slice_sizes] = gather.state();
+  return cuda::gather_rows(axes, slice_sizes, inputs, outputs, gather.stream());
+}
+
 void hook_norms(const mx::Stream& s) {
   mx::array x({0.5f, 0.5f, 0.5f, 0.5f}, {1, 4});
   mx::array w({0.5f, 0.5f, 0.5f, 0.5f}, {4});
@@ -135,9 +143,15 @@ void hook_norms(const mx::Stream& s) {
 } // namespace
 
 void count_cuda_kernel(const char* name) {
-  auto& all = runs();
-  std::lock_guard hold(all.lock);
-  all.of[name]++;
+  // Names are constants of MLX's and ours, and what a map holds stays where it is.
+  thread_local std::unordered_map<const void*, std::atomic<uint64_t>*> known;
+  auto& count = known[name];
+  if (!count) {
+    auto& all = runs();
+    std::lock_guard hold(all.lock);
+    count = &all.of[name];
+  }
+  count->fetch_add(1, std::memory_order_relaxed);
 }
 
 void hook_cuda_kernels() {
@@ -153,6 +167,7 @@ void hook_cuda_kernels() {
   Hook<mx::AddMM, product_and_sum>::install(mx::addmm(matrix, matrix, matrix, 1.0f, 1.0f, s), "AddMM");
   Hook<mx::DynamicSliceUpdate, update>::install(
       mx::slice_update(mx::zeros({4}, mx::float32, s), mx::zeros({1}, mx::float32, s), mx::array({0}, {1}), {0}, s), "DynamicSliceUpdate");
+  Hook<mx::Gather, gather>::install(mx::take(matrix, mx::array({0}, {1}), 0, s), "Gather");
   auto row = mx::zeros({1, 32}, mx::float32, s);
   auto packed = mx::zeros({8, 4}, mx::uint32, s);
   auto scales = mx::zeros({8, 1}, mx::float32, s);
@@ -179,7 +194,7 @@ extern "C" uint64_t mlx_native_cuda_kernel_runs(const char* name) {
   auto& all = runs();
   std::lock_guard hold(all.lock);
   auto at = all.of.find(name);
-  return at == all.of.end() ? 0 : at->second;
+  return at == all.of.end() ? 0 : at->second.load();
 #else
   return 0;
 #endif

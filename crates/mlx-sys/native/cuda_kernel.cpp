@@ -16,6 +16,7 @@
 #include <mutex>
 #include <set>
 #include <stdexcept>
+#include <unordered_map>
 
 #include "cuda.h"
 #include "cuda_graph.h"
@@ -282,7 +283,7 @@ Cache& cache() {
 
 // A primitive of MLX's that allocates its output and, given a mask of no elements, does nothing else.
 mx::Primitive& allocating(const mx::Stream& s) {
-  thread_local std::map<int, std::shared_ptr<mx::Primitive>> primitives;
+  thread_local std::unordered_map<int, std::shared_ptr<mx::Primitive>> primitives;
   auto& primitive = primitives[s.index];
   if (!primitive) {
     mx::array x({0.5f}, {1});
@@ -312,6 +313,17 @@ int processors(const mx::Stream&) {
 }
 
 const Kernel* find(const char* file, const std::string& instance, const mx::Stream& s, unsigned shared_bytes) {
+  // What this thread has found before, without a lock: what a map holds stays where it is.
+  thread_local std::unordered_map<std::string, const Kernel*> found;
+  thread_local int device = s.device.index;
+  if (device != s.device.index) {
+    found.clear();
+    device = s.device.index;
+  }
+  auto& known = found[instance];
+  if (known) {
+    return known;
+  }
   auto& all = cache();
   std::lock_guard hold(all.lock);
   auto [at, is_new] = all.kernels.try_emplace({s.device.index, instance});
@@ -319,7 +331,8 @@ const Kernel* find(const char* file, const std::string& instance, const mx::Stre
     at->second = {build(file, instance, shared_bytes), instance};
     all.functions.insert(at->second.function);
   }
-  return at->second.function ? &at->second : nullptr;
+  known = at->second.function ? &at->second : nullptr;
+  return known;
 }
 
 const char* type_name(mx::Dtype dtype) {
@@ -359,9 +372,9 @@ bool is_aligned(const mx::array& x) {
 }
 
 void allocate(mx::array& out, const mx::Stream& s) {
-  static const auto* none = new mx::array(mx::Shape{1, 0}, mx::bool_, nullptr, {});
+  static const auto* none = new Arrays(3, mx::array(mx::Shape{1, 0}, mx::bool_, nullptr, {}));
   Arrays outputs{out};
-  allocating(s).eval_gpu({*none, *none, *none}, outputs);
+  allocating(s).eval_gpu(*none, outputs);
 }
 
 mx::array scratch(mx::Shape shape, mx::Dtype dtype, const mx::Stream& s) {

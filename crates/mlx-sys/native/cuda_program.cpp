@@ -29,6 +29,11 @@ constexpr size_t kMostRecordings = 3;
 // How often a function is recorded before it is left to MLX.
 constexpr size_t kMostRecorded = 24;
 
+// What copying a byte and launching a kernel take, in seconds: a graph whose results take longer to copy out of it than
+// its kernels to launch one by one is not worth it.
+constexpr double kCopiedByte = 2 / 3e12;
+constexpr double kLaunchedKernel = 2e-6;
+
 // The share of the memory limit that all recordings may take together.
 constexpr size_t kShareOfMemory = 4;
 
@@ -371,9 +376,23 @@ Results Program::record(const Arrays& given, const mx::Stream& s) {
   recorded_bytes += recording->bytes;
   recording->graph.held.insert(recording->graph.held.end(), prepared.used->begin(), prepared.used->end());
   recording->settle(buffers, is_leaf);
-  recordings_.push_back(recording);
   count_cuda_kernel("CudaProgramRecorded");
+  if (recording->copied_bytes() * kCopiedByte > n_nodes_ * kLaunchedKernel) {
+    refusal_ = "copying " + std::to_string(recording->copied_bytes() >> 20) + " MiB of results takes longer than launching " +
+        std::to_string(n_nodes_) + " kernels";
+    recordings_.clear();
+  } else {
+    recordings_.push_back(recording);
+  }
   return take_results(recording, s);
+}
+
+size_t Recording::copied_bytes() const {
+  size_t bytes = 0;
+  for (size_t j = 0; j < results.size(); j++) {
+    bytes += is_constant[j] || origins[j] >= 0 ? 0 : results[j].nbytes();
+  }
+  return bytes;
 }
 
 void Recording::settle(const std::vector<const void*>& buffers, const std::vector<bool>& is_leaf) {

@@ -59,6 +59,9 @@ struct Recording {
   // not computed.
   void settle(const std::vector<const void*>& buffers, const std::vector<bool>& is_leaf);
 
+  // What of the results is copied out in each call.
+  size_t copied_bytes() const;
+
   bool has_moved() const;
   // Whether the caller of a result that is in an input's place has given it back, at the latest as an input of this call.
   bool is_free(const Arrays& inputs) const;

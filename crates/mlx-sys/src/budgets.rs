@@ -24,10 +24,11 @@ pub struct Budgets {
 
 /// The measured pair for a compute capability.
 ///
-/// 9.0 (H200, decoding with 0.6 billion weights, tokens a second, eager and compiled): 20 operations without a limit of
-/// elements 193 and 152; MLX's defaults, 100 and 1000, 134 to 161 and 78 to 107.
+/// 9.0 (H200, decoding with 0.6 billion weights, tokens a second, eager and compiled): 20 operations 193 and 152; MLX's
+/// defaults, 100 and 1000, 134 to 161 and 78 to 107. Without a limit of elements, large operations without an order
+/// between them run at the same time, and a product of 512 x 4096 x 14336 takes 0.137 ms, not 0.109.
 fn measured(capability: (c_int, c_int)) -> Option<(&'static str, &'static str)> {
-    (capability == (9, 0)).then_some(("20", "100000"))
+    (capability == (9, 0)).then_some(("20", "1000"))
 }
 
 /// Sets the limits for the first GPU; `None` for a build without CUDA.
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn other_chips_keep_what_mlx_has_chosen() {
-        assert_eq!(measured((9, 0)), Some(("20", "100000")));
+        assert_eq!(measured((9, 0)), Some(("20", "1000")));
         assert_eq!(measured((8, 0)), None);
         assert_eq!(measured((12, 0)), None);
     }

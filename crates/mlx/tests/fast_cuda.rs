@@ -138,7 +138,10 @@ fn norms_of_views_and_in_place() {
 fn products_with_packed_weights(
     #[values(4, 8)] bits: i32,
     #[values(32, 64, 128)] group_size: i32,
-    #[values([1, 64, 256], [5, 96, 896], [16, 100, 512], [3, 33, 384])] sizes: [i32; 3],
+    #[values(
+        [1, 64, 256], [1, 50, 1024], [1, 2500, 5120], [1, 17, 14_336], [5, 96, 896], [16, 100, 512], [3, 33, 384]
+    )]
+    sizes: [i32; 3],
 ) {
     needs!(CudaKernels);
     let [n_x, rows, size] = sizes;
@@ -389,6 +392,84 @@ fn updates_in_place_from_a_position_on_the_device() {
             });
             assert_eq!(written.numbers(), want, "{dtype} {shape:?}");
         }
+    }
+}
+
+#[test]
+fn rows_that_indices_name() {
+    needs!(CudaKernels);
+    for dtype in [
+        Dtype::Float32,
+        Dtype::Bfloat16,
+        Dtype::Uint8,
+        Dtype::Complex64,
+        Dtype::Bool,
+    ] {
+        for shape in [
+            &[50, 64][..],
+            &[7, 3, 5],
+            &[9],
+            &[4, 1],
+            &[300, 1000],
+            &[5, 6],
+        ] {
+            let table = (normal(shape, Dtype::Float32) * 50.0).astype(dtype);
+            let places = [0, shape[0] - 1, -1, -shape[0], 2, 2];
+            for index in [
+                Array::from_slice(&places, [2, 3]).unwrap(),
+                Array::from_slice(&[3_u32], [1]).unwrap(),
+                Array::scalar(1),
+            ] {
+                mlx::eval([&table, &index]).unwrap();
+                let rows = counted("Gather", || {
+                    let rows = table.take(&index, 0);
+                    rows.eval().unwrap();
+                    rows
+                });
+                let want = on_cpu(|| table.take(&index, 0));
+                assert_eq!(rows.shape().unwrap(), want.shape().unwrap());
+                assert_eq!(rows.numbers(), want.numbers(), "{dtype} {shape:?}");
+            }
+            // Not in order, and of another axis.
+            let turned = table.t();
+            let last = turned.take(Array::from_slice(&[1], [1]).unwrap(), 0);
+            let want = on_cpu(|| table.t().take(Array::from_slice(&[1], [1]).unwrap(), 0));
+            if shape.len() > 1 && shape[shape.len() - 1] > 1 {
+                assert_eq!(last.numbers(), want.numbers(), "{dtype} {shape:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_of_rows_in_half_precision() {
+    needs!(CudaKernels);
+    for dtype in [Dtype::Float16, Dtype::Bfloat16] {
+        for (shape, axes) in [
+            (&[100, 64][..], &[-1][..]),
+            (&[65, 1000], &[1]),
+            (&[3, 5, 7], &[2]),
+            (&[3, 5, 7], &[1, 2]),
+            (&[3, 5, 7], &[0, 1, 2]),
+            (&[70, 5000], &[-1]),
+            (&[2, 30, 4096], &[-1]),
+        ] {
+            let x = normal(shape, dtype) + 1.0;
+            let axes = axes.to_vec();
+            let sum = counted("Sum", || {
+                let sum = x.sum(axes.clone());
+                sum.eval().unwrap();
+                sum
+            });
+            let want = on_cpu(|| wide(&x).sum(axes.clone()));
+            assert_near(&format!("{dtype} {shape:?}"), &sum, &want, tolerance(dtype));
+        }
+        let ones = mlx::ones([70, 1000]).astype(dtype);
+        assert_eq!(ones.sum(-1).numbers(), [1000.0; 70]);
+        // Other axes, and arrays that are not in order, are right without it.
+        let first = ones.sum(0);
+        assert_eq!(first.numbers(), [70.0; 1000]);
+        assert_eq!(ones.t().sum(-1).numbers(), [70.0; 1000]);
     }
 }
 

@@ -12,6 +12,7 @@ mod draw;
 mod empty;
 mod float64;
 mod fourier;
+mod hadamard;
 mod layer_norm;
 mod order;
 mod packed;
@@ -102,6 +103,7 @@ fn replace_op(
         rope::call,
         layer_norm::call,
         complex::call,
+        hadamard::call,
     ] {
         if let Some(outputs) = call(op, inputs, stream)? {
             return Ok(Some(outputs));

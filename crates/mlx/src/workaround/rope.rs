@@ -83,16 +83,10 @@ pub(super) fn call(
 }
 
 /// The operation on other inputs, which may need something else.
-fn again(
-    op: &Op,
-    inputs: &[&Handle],
-    stream: mlx_sys::mlx_stream,
-) -> Result<Outputs, NativeError> {
+fn again(op: &Op, inputs: &[&Handle], stream: mlx_sys::mlx_stream) -> Result<Outputs, NativeError> {
     match call(op, inputs, stream)? {
         Some(outputs) => Ok(outputs),
-        None => Calculator::on(stream)
-            .apply(op, inputs)
-            .map(Outputs::One),
+        None => Calculator::on(stream).apply(op, inputs).map(Outputs::One),
     }
 }
 
