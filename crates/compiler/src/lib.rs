@@ -22,6 +22,7 @@ mod options;
 mod passes;
 mod report;
 mod shapeless;
+pub mod sharding;
 mod stages;
 mod switch;
 mod trace;
