@@ -105,7 +105,7 @@ fn group_of(operation: &Operation) -> Option<String> {
         | Op::AllMax { group }
         | Op::AllMin { group }
         | Op::AllGather { group }
-        | Op::SumScatter { group } => Some(group.to_string().trim_matches('"').to_owned()),
+        | Op::SumScatter { group } => Some(group.to_string()),
         _ => None,
     }
 }

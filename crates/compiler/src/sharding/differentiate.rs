@@ -12,6 +12,30 @@ use mlx::transforms::Transform;
 
 use crate::graph::{Graph, Operation, SourceLocation, Value};
 
+/// Returns the group over which a node that [`sum_gradients`] made sums: along another axis of the mesh.
+pub(super) fn group_of(operation: &Operation) -> Option<String> {
+    let Operation::Transform {
+        transform: Transform::CustomFunction { vjp: true, jvp: false, vmap: None },
+        functions,
+        n_captures: 0,
+    } = operation
+    else {
+        return None;
+    };
+    let [identity, rule] = &functions[..] else {
+        return None;
+    };
+    let [sum] = &rule.nodes[..] else {
+        return None;
+    };
+    let is_identity = identity.nodes.is_empty() && identity.outputs == identity.inputs;
+    let is_of_cotangent = rule.inputs.get(1) == sum.inputs.first() && rule.outputs == sum.outputs;
+    match sum.operation.op() {
+        Some(Op::AllSum { group }) if is_identity && is_of_cotangent => Some(group.to_string()),
+        _ => None,
+    }
+}
+
 /// Appends a node that gives `value`, and whose gradient is summed over the ranks of a group.
 pub(super) fn sum_gradients(into: &mut Graph, value: Value, group: &str, site: SourceLocation) -> Value {
     let array_type = into.array_type(value).clone();

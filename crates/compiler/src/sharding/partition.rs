@@ -7,7 +7,7 @@ use mlx::Op;
 use mlx::transforms::Transform;
 
 use super::convert::{Cost, communicate, communicate_along, cost, is_sum, local_type, slice_part};
-use super::differentiate::sum_gradients;
+use super::differentiate::{group_of, sum_gradients};
 use super::mesh::MeshAxis;
 use super::report::{Collective, CollectiveKind, ShardingRefusal, byte_count};
 use super::masked_take::{MaskedTake, append_masked_take};
@@ -98,6 +98,9 @@ impl Partitioner<'_> {
     fn node(&mut self, node: &Node) -> Result<()> {
         for input in &node.inputs {
             self.add_constant(*input);
+        }
+        if let Some(group) = group_of(&node.operation) {
+            return self.summed_along_another_axis(node, &group);
         }
         match &node.operation {
             Operation::Op(op) => self.primitive(node, op),
@@ -241,9 +244,9 @@ impl Partitioner<'_> {
             }
             Local::Op(op) => self.into.add_node(Operation::Op(op.clone()), inputs, types, node.site),
             Local::Same => self.into.add_node(node.operation.clone(), inputs, types, node.site),
-            Local::Scaled(factor) => {
+            Local::Divided(by) => {
                 let made = self.into.add_node(node.operation.clone(), inputs, types, node.site);
-                vec![self.scaled(made[0], *factor, node.site)]
+                vec![self.divided(made[0], *by, node.site)]
             }
         };
         self.keep(node, &way.outputs, &outputs);
@@ -256,14 +259,14 @@ impl Partitioner<'_> {
         }
     }
 
-    fn scaled(&mut self, value: Value, factor: f64, site: SourceLocation) -> Value {
+    #[allow(clippy::cast_precision_loss)]
+    fn divided(&mut self, value: Value, by: usize, site: SourceLocation) -> Value {
         let array_type = self.into.array_type(value).clone();
         let number = mlx::ArrayType::new((), array_type.dtype);
-        let factor = self
-            .into
-            .add_constant(number, Constant::Number(Literal::Float(factor)));
-        let operation = Operation::Op(Op::Multiply);
-        self.into.add_node(operation, vec![value, factor], vec![array_type], site)[0]
+        let by = Constant::Number(Literal::Float(by as f64));
+        let by = self.into.add_constant(number, by);
+        let operation = Operation::Op(Op::Divide);
+        self.into.add_node(operation, vec![value, by], vec![array_type], site)[0]
     }
 
     /// Computes a node whole on every rank.
@@ -358,6 +361,18 @@ impl Partitioner<'_> {
         let summed = sum_gradients(&mut self.into, new, &self.place.axis.group, site);
         self.summed.insert(new, summed);
         summed
+    }
+
+    /// What was put in for another axis of the mesh: the same of what a rank has.
+    fn summed_along_another_axis(&mut self, node: &Node, group: &str) -> Result<()> {
+        let sharding = match self.forms.get(&node.inputs[0]).map(|forms| forms[0].0) {
+            Some(Sharded(dim)) => Sharded(dim),
+            _ => Replicated,
+        };
+        let input = self.form(node.inputs[0], sharding, node.site)?;
+        let summed = sum_gradients(&mut self.into, input, group, node.site);
+        self.keep(node, &[sharding], &[summed]);
+        Ok(())
     }
 
     /// Whether the pass looks into the functions of a transform.

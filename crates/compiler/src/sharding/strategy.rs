@@ -95,8 +95,8 @@ pub(super) enum Local {
     Same,
     /// The operation with other attributes.
     Op(Op),
-    /// The operation, then a product with this number.
-    Scaled(f64),
+    /// The operation, then a quotient by this number.
+    Divided(usize),
     /// Rows of a table that is split along this axis: zeros for those that other ranks have.
     MaskedTake(usize),
 }

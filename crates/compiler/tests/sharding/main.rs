@@ -1,7 +1,6 @@
 //! Sharded graphs give what the whole ones do: all ranks simulated by the interpreter, and real ranks over a ring.
 
 mod blocks;
-mod gradients;
 #[allow(dead_code)]
 #[path = "../random_graphs/formulas.rs"]
 mod formulas;

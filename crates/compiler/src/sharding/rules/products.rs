@@ -132,8 +132,8 @@ pub(super) fn einsum(site: &Site<'_>) -> Vec<Strategy> {
     let Op::Einsum { subscripts } = site.op else {
         return Vec::new();
     };
-    let text: String = subscripts.to_string();
-    let text: String = text.chars().filter(|c| !c.is_whitespace() && *c != '"').collect();
+    let text = subscripts.to_string();
+    let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     let Some((operands, result)) = text.split_once("->") else {
         return Vec::new();
     };

@@ -70,10 +70,9 @@ pub(super) fn sum(site: &Site<'_>) -> Vec<Strategy> {
     reduced(site, SUM, Local::Same)
 }
 
-#[allow(clippy::cast_precision_loss)]
 pub(super) fn mean(site: &Site<'_>) -> Vec<Strategy> {
     // Ranks have equal parts, so the mean is that of their means.
-    reduced(site, SUM, Local::Scaled(1.0 / site.ranks as f64))
+    reduced(site, SUM, Local::Divided(site.ranks))
 }
 
 pub(super) fn max(site: &Site<'_>) -> Vec<Strategy> {
