@@ -8,6 +8,7 @@
 //! Terms are those of JAX and Shardy: a [`Mesh`] has named axes, a [`PartitionSpec`] names one for each dimension of an
 //! array, a value is replicated, sharded, or unreduced.
 
+mod collectives;
 mod convert;
 mod differentiate;
 mod masked_take;

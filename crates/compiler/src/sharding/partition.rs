@@ -9,7 +9,7 @@ use mlx::transforms::Transform;
 use super::convert::{Cost, communicate, communicate_along, cost, is_sum, local_type, slice_part};
 use super::differentiate::{group_of, sum_gradients};
 use super::mesh::MeshAxis;
-use super::report::{Collective, CollectiveKind, ShardingRefusal, byte_count};
+use super::report::{CollectiveKind, ShardingRefusal, byte_count};
 use super::masked_take::{MaskedTake, append_masked_take};
 use super::rules::{Rule, rule};
 use super::strategy::{Local, Replicated, Sharded, Sharding, Site, Strategy, Unreduced};
@@ -21,13 +21,6 @@ use crate::{Error, Result};
 pub(super) struct Place<'a> {
     pub(super) axis: &'a MeshAxis,
     pub(super) rank: usize,
-}
-
-/// What happened along an axis.
-#[derive(Default)]
-pub(super) struct Log {
-    pub(super) collectives: Vec<Collective>,
-    pub(super) refusals: Vec<ShardingRefusal>,
 }
 
 /// Whether a graph is computed, or differentiated by MLX when it runs.
@@ -43,7 +36,7 @@ pub(super) fn partition(
     place: Place<'_>,
     (inputs, outputs): (&[Sharding], &[Sharding]),
     used: Use,
-    log: &mut Log,
+    refusals: &mut Vec<ShardingRefusal>,
 ) -> Result<Graph> {
     let mut partitioner = Partitioner {
         from: graph,
@@ -53,7 +46,7 @@ pub(super) fn partition(
         forms: HashMap::new(),
         summed: HashMap::new(),
         uses: uses(graph),
-        log,
+        refusals,
     };
     for (input, sharding) in graph.inputs.iter().zip(inputs) {
         let local = local_type(graph.array_type(*input), *sharding, place.axis.size);
@@ -91,7 +84,7 @@ struct Partitioner<'a> {
     /// New values, and the same whose gradients are summed.
     summed: HashMap<Value, Value>,
     uses: Vec<usize>,
-    log: &'a mut Log,
+    refusals: &'a mut Vec<ShardingRefusal>,
 }
 
 impl Partitioner<'_> {
@@ -210,7 +203,7 @@ impl Partitioner<'_> {
     }
 
     fn refuse(&mut self, node: &Node, reason: String) {
-        self.log.refusals.push(ShardingRefusal {
+        self.refusals.push(ShardingRefusal {
             name: node.operation.name().to_owned(),
             site: node.site,
             axis: self.place.axis.name.clone(),
@@ -305,17 +298,14 @@ impl Partitioner<'_> {
             (Unreduced(reduction), Replicated) => {
                 let kind = CollectiveKind::of(reduction);
                 let site = self.line_of(value, site);
-                self.note(kind, &array_type, site, false);
                 communicate(&mut self.into, kind, new, self.place.axis, site)
             }
             (from, Sharded(dim)) if is_sum(from) && self.used == Use::Computed => {
                 let site = self.line_of(value, site);
-                self.note(CollectiveKind::SumScatter, &array_type, site, false);
                 let kind = CollectiveKind::SumScatter;
                 communicate_along(&mut self.into, kind, new, dim, self.place.axis, site)
             }
             (Sharded(dim), Replicated) => {
-                self.note(CollectiveKind::AllGather, &array_type, site, false);
                 let kind = CollectiveKind::AllGather;
                 communicate_along(&mut self.into, kind, new, dim, self.place.axis, site)
             }
@@ -335,17 +325,6 @@ impl Partitioner<'_> {
         self.from.producer(value).map_or(site, |node| node.site)
     }
 
-    fn note(&mut self, kind: CollectiveKind, array_type: &mlx::ArrayType, site: SourceLocation, is_gradient: bool) {
-        self.log.collectives.push(Collective {
-            kind,
-            axis: self.place.axis.name.clone(),
-            ranks: self.place.axis.size,
-            array_type: array_type.clone(),
-            site,
-            is_gradient,
-        });
-    }
-
     /// Where gradients are taken, returns a whole value as what is used by parts.
     fn with_summed_gradient(&mut self, old: Value, new: Value, site: SourceLocation) -> Value {
         let array_type = self.from.array_type(old);
@@ -356,8 +335,6 @@ impl Partitioner<'_> {
         if let Some(known) = self.summed.get(&new) {
             return *known;
         }
-        let array_type = array_type.clone();
-        self.note(CollectiveKind::AllSum, &array_type, site, true);
         let summed = sum_gradients(&mut self.into, new, &self.place.axis.group, site);
         self.summed.insert(new, summed);
         summed
@@ -418,7 +395,7 @@ impl Partitioner<'_> {
             _ => Use::Differentiated,
         };
         let whole = vec![Replicated; function.outputs.len()];
-        let inner = partition(function, self.place, (&shardings, &whole), used, self.log)?;
+        let inner = partition(function, self.place, (&shardings, &whole), used, self.refusals)?;
         let mut outputs = whole;
         match transform {
             Transform::ValueAndGrad { argnums } => {

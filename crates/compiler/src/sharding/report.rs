@@ -38,7 +38,7 @@ pub struct ShardedValue {
     pub dim: usize,
     /// Shape and dtype before it is split along this axis.
     pub array_type: ArrayType,
-    /// The bytes of a rank's part.
+    /// The bytes of what a rank has in the end, when it is split along other axes too.
     pub bytes_per_rank: u64,
 }
 
@@ -88,7 +88,7 @@ impl CollectiveKind {
     }
 }
 
-/// A communication that was put into the graph.
+/// A communication in the graph of a rank.
 #[derive(Clone, Debug)]
 pub struct Collective {
     /// Which.
@@ -97,9 +97,9 @@ pub struct Collective {
     pub axis: String,
     /// The number of ranks along it.
     pub ranks: usize,
-    /// Shape and dtype of the whole array.
+    /// Shape and dtype of the whole array, along this axis.
     pub array_type: ArrayType,
-    /// The line of the program whose value is communicated.
+    /// The line of the program whose value is communicated, or for which it is gathered.
     pub site: SourceLocation,
     /// Whether it is of a gradient, and runs when that is computed.
     pub is_gradient: bool,

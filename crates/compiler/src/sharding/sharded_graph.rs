@@ -4,7 +4,8 @@ use mlx::compiler_api::TracedArray;
 use mlx::{Array, ArrayType};
 
 use super::convert::local_type;
-use super::partition::{Log, Place, Use, partition};
+use super::collectives::collectives;
+use super::partition::{Place, Use, partition};
 use super::prepare::prepare;
 use super::report::{ShardedValue, ShardingRefusal, ShardingReport, byte_count};
 use super::strategy::{Replicated, Sharded, Sharding};
@@ -79,7 +80,7 @@ impl ShardedGraph {
             unused_rules: rules.unused(&names.inputs, &names.outputs),
             ..ShardingReport::default()
         };
-        let mut axes = Vec::new();
+        let (mut axes, mut places) = (Vec::new(), Vec::new());
         let mut local = whole.clone();
         for (place, axis) in mesh.axes().iter().enumerate() {
             let mut along = Along {
@@ -87,21 +88,24 @@ impl ShardedGraph {
                 place,
                 graph: &local,
                 report: &mut report,
+                places: &mut places,
             };
             let shardings = AxisShardings {
                 inputs: along.values(&local.inputs, &names.inputs, &|name| rules.of_input(name), false),
                 outputs: along.values(&local.outputs, &names.outputs, &|name| rules.of_output(name), true),
             };
             if axis.size > 1 {
-                let mut log = Log::default();
-                local = part(&local, mesh, place, 0, &shardings, &mut log)?;
-                report.collectives.extend(log.collectives);
-                report.refusals.extend(log.refusals);
+                local = part(&local, mesh, place, 0, &shardings, &mut report.refusals)?;
             }
             axes.push(shardings);
         }
         let bytes = |graph: &Graph| graph.input_types().iter().map(byte_count).sum();
         report.input_bytes = (bytes(&whole), bytes(&local));
+        report.collectives = collectives(&local, mesh);
+        for (value, place) in report.values.iter_mut().zip(places) {
+            let values = if value.is_output { &local.outputs } else { &local.inputs };
+            value.bytes_per_rank = byte_count(local.array_type(values[place]));
+        }
         Ok(Self {
             mesh: mesh.clone(),
             whole,
@@ -136,7 +140,7 @@ impl ShardedGraph {
         for (place, axis) in self.mesh.axes().iter().enumerate() {
             if axis.size > 1 {
                 let shardings = &self.axes[place];
-                local = part(&local, &self.mesh, place, coordinates[place], shardings, &mut Log::default())?;
+                local = part(&local, &self.mesh, place, coordinates[place], shardings, &mut Vec::new())?;
             }
         }
         local.verify().map_err(|error| Error::Verify { pass: "shard", error })?;
@@ -208,11 +212,11 @@ fn part(
     place: usize,
     rank: usize,
     shardings: &AxisShardings,
-    log: &mut Log,
+    refusals: &mut Vec<ShardingRefusal>,
 ) -> Result<Graph> {
     let axis = &mesh.axes()[place];
     let shardings = (&shardings.inputs[..], &shardings.outputs[..]);
-    partition(graph, Place { axis, rank }, shardings, Use::Computed, log)
+    partition(graph, Place { axis, rank }, shardings, Use::Computed, refusals)
 }
 
 /// An axis of the mesh along which values are to be split.
@@ -221,6 +225,8 @@ struct Along<'a> {
     place: usize,
     graph: &'a Graph,
     report: &'a mut ShardingReport,
+    /// The place among inputs or outputs of each value in the report.
+    places: &'a mut Vec<usize>,
 }
 
 impl Along<'_> {
@@ -240,6 +246,8 @@ impl Along<'_> {
                 Some(name) => self.value(name, &array_type, &spec(name), is_output),
                 None => Replicated,
             });
+            let n = self.report.values.len();
+            self.places.resize(n, place);
         }
         shardings
     }

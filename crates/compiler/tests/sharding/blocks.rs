@@ -181,6 +181,18 @@ fn two_partial_values_are_added_before_their_sum_is_made() {
 }
 
 #[test]
+fn a_sum_that_is_wanted_split_is_scattered() {
+    let rules = Rules::new()
+        .input("0.0", [None, Some("model")])
+        .input("0.1", [Some("model"), None])
+        .output("", [None, Some("model")]);
+    let inputs = vec![random::normal([4, 6]), random::normal([6, 9])];
+    let sharded = one_input(|x| x[0].matmul(&x[1]), inputs, &rules, 3);
+    assert_eq!(kinds(&sharded), ["sum_scatter"]);
+    assert_eq!(sharded.report().wire_bytes(), 2 * 4 * 9 * 4 / 3);
+}
+
+#[test]
 fn a_softmax_written_out_over_split_scores_needs_a_maximum_and_sums() {
     let rules = Rules::new().input("0.0", [None, Some("model")]);
     let softmax = |x: &Vec<Array>| {

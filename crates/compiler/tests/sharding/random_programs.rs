@@ -1,4 +1,6 @@
 //! 300 random programs, on meshes of several sizes, with inputs and outputs split at random.
+//!
+//! `SHARDED_PROGRAMS=20000` runs more of them.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +65,8 @@ fn check(seed: u64, mesh: &[(&str, usize)]) -> Result<ShardedGraph, String> {
 fn random_programs_agree_on_all_meshes() {
     let mut seen = BTreeMap::<&'static str, usize>::new();
     let (mut split, mut refused) = (0, 0);
-    for seed in 0..PROGRAMS {
+    let more = std::env::var("SHARDED_PROGRAMS").ok().and_then(|n| n.parse().ok());
+    for seed in 0..more.unwrap_or(PROGRAMS) {
         let sharded = check(seed, MESHES[(seed % 5) as usize]).unwrap_or_else(|message| panic!("{message}"));
         let report = sharded.report();
         split += usize::from(!report.values.is_empty());
