@@ -8,6 +8,7 @@ mod formulas;
 #[path = "../random_graphs/generate.rs"]
 mod generate;
 mod mutations;
+mod operations;
 #[allow(dead_code)]
 #[path = "../random_graphs/program.rs"]
 mod program;
