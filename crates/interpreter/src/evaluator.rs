@@ -266,7 +266,10 @@ pub(crate) struct PreparedGraph<'g> {
 }
 
 impl<'g> PreparedGraph<'g> {
-    pub(crate) fn new<'t>(graph: &'g Graph, arrays: &mut impl Iterator<Item = &'t Tensor>) -> Result<Self> {
+    pub(crate) fn new<'t>(
+        graph: &'g Graph,
+        arrays: &mut impl Iterator<Item = &'t Tensor>,
+    ) -> Result<Self> {
         let mut constants = Vec::new();
         for (value, source) in graph.values() {
             let array_type = graph.array_type(value);

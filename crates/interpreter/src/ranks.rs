@@ -18,13 +18,18 @@ use crate::tensor::Tensor;
 /// When ranks do not communicate the same, or as [`interpret`](crate::interpret).
 pub fn interpret_ranks(sharded: &ShardedGraph, parts: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>> {
     let n = sharded.mesh().size();
-    let graphs = (0..n).map(|rank| sharded.rank_graph(rank)).collect::<Result<Vec<_>>>()?;
+    let graphs = (0..n)
+        .map(|rank| sharded.rank_graph(rank))
+        .collect::<Result<Vec<_>>>()?;
     run_ranks(sharded.mesh(), &graphs, parts)
 }
 
 /// Runs graphs that ranks have, whether [`ShardedGraph`] made them or not.
 pub fn run_ranks(mesh: &Mesh, graphs: &[Graph], parts: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>> {
-    let constants = graphs.iter().map(array_constants).collect::<Result<Vec<_>>>()?;
+    let constants = graphs
+        .iter()
+        .map(array_constants)
+        .collect::<Result<Vec<_>>>()?;
     let mut ranks = Vec::new();
     for ((graph, constants), inputs) in graphs.iter().zip(&constants).zip(parts) {
         let prepared = PreparedGraph::new(graph, &mut constants.iter())?;
@@ -43,7 +48,9 @@ pub fn run_ranks(mesh: &Mesh, graphs: &[Graph], parts: &[Vec<Tensor>]) -> Result
         .iter()
         .map(|rank| {
             let outputs = rank.prepared.graph.outputs().iter();
-            outputs.map(|value| get(&rank.values, *value).cloned()).collect()
+            outputs
+                .map(|value| get(&rank.values, *value).cloned())
+                .collect()
         })
         .collect()
 }
@@ -84,7 +91,12 @@ fn step(mesh: &Mesh, ranks: &mut [Rank<'_>], index: usize) -> Result<()> {
             Some(group) => vec![communicated(mesh, ranks, index, rank, group)?],
             None => {
                 let inner = &one.prepared.inner[index];
-                Interpreter::default().run_node(one.prepared.graph, node, inner, &one.inputs(index)?)?
+                Interpreter::default().run_node(
+                    one.prepared.graph,
+                    node,
+                    inner,
+                    &one.inputs(index)?,
+                )?
             }
         });
     }
@@ -111,14 +123,28 @@ fn group_of(operation: &Operation) -> Option<String> {
 }
 
 /// What one rank gets of a communication with those along an axis of the mesh.
-fn communicated(mesh: &Mesh, ranks: &[Rank<'_>], index: usize, rank: usize, group: String) -> Result<Tensor> {
+fn communicated(
+    mesh: &Mesh,
+    ranks: &[Rank<'_>],
+    index: usize,
+    rank: usize,
+    group: String,
+) -> Result<Tensor> {
     let axis = mesh.axes().iter().position(|axis| axis.group == group);
-    let axis = axis.ok_or_else(|| differs(index, &format!("the group {group:?}, which the mesh does not have")))?;
+    let axis = axis.ok_or_else(|| {
+        differs(
+            index,
+            &format!("the group {group:?}, which the mesh does not have"),
+        )
+    })?;
     let peers = mesh.peers(rank, axis);
     let mut parts: Vec<&Tensor> = Vec::new();
     for peer in &peers {
         let part = ranks[*peer].inputs(index)?[0];
-        if parts.first().is_some_and(|first| first.array_type() != part.array_type()) {
+        if parts
+            .first()
+            .is_some_and(|first| first.array_type() != part.array_type())
+        {
             return Err(differs(index, &format!("an array {}", part.array_type())));
         }
         parts.push(part);
@@ -132,15 +158,22 @@ fn communicated(mesh: &Mesh, ranks: &[Rank<'_>], index: usize, rank: usize, grou
                 Some(size) => *size *= parts.len(),
                 None => shape = vec![parts.len()],
             }
-            parts.iter().flat_map(|part| part.numbers().to_vec()).collect()
+            parts
+                .iter()
+                .flat_map(|part| part.numbers().to_vec())
+                .collect()
         }
         Some(Op::SumScatter { .. }) => {
             shape[0] = first / parts.len();
             let size: usize = shape.iter().product();
             reduced(&parts, add)[own * size..(own + 1) * size].to_vec()
         }
-        Some(Op::AllMax { .. }) => reduced(&parts, |a, b| if b.to_f64() > a.to_f64() { b } else { a }),
-        Some(Op::AllMin { .. }) => reduced(&parts, |a, b| if b.to_f64() < a.to_f64() { b } else { a }),
+        Some(Op::AllMax { .. }) => {
+            reduced(&parts, |a, b| if b.to_f64() > a.to_f64() { b } else { a })
+        }
+        Some(Op::AllMin { .. }) => {
+            reduced(&parts, |a, b| if b.to_f64() < a.to_f64() { b } else { a })
+        }
         _ => reduced(&parts, add),
     };
     Tensor::rounded(&shape, parts[0].dtype(), numbers, Rounding::Exact)

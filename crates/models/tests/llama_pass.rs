@@ -120,8 +120,15 @@ mod child {
         assert_eq!(kinds(report), vec!["all_sum"; 60], "{report}");
         assert!(report.refusals.is_empty(), "{report}");
         let (whole, part) = report.input_bytes;
-        assert!(part * 100 < whole * 55, "{part} of {whole} bytes: the table is on every rank");
-        let compiled = traced.lower(&CompileOptions::default()).unwrap().compile().unwrap();
+        assert!(
+            part * 100 < whole * 55,
+            "{part} of {whole} bytes: the table is on every rank"
+        );
+        let compiled = traced
+            .lower(&CompileOptions::default())
+            .unwrap()
+            .compile()
+            .unwrap();
         let all = (network, tokens, cache, start);
         let inputs = mlx::tree::arrays(&all);
         let mut parts = sharded.shard_inputs(group.rank(), &inputs).unwrap();
@@ -131,7 +138,9 @@ mod child {
         while text.len() < prompt + TOKENS {
             parts[n_weights] = Array::from_slice(&[text[at]], [1, 1]).unwrap();
             *parts.last_mut().unwrap() = Array::scalar(at as i32);
-            let mut outputs = compiled.call_flat(&parts.iter().collect::<Vec<_>>()).unwrap();
+            let mut outputs = compiled
+                .call_flat(&parts.iter().collect::<Vec<_>>())
+                .unwrap();
             mlx::eval(&outputs).unwrap();
             at += 1;
             if at == text.len() {

@@ -93,7 +93,10 @@ mod child {
         let network = Network::new_pipelined(&checkpoint, &options, &group).unwrap();
         // The weights of other ranks' layers are not there.
         let n = network.config().num_hidden_layers;
-        assert!((30 / group.size()..=30_usize.div_ceil(group.size())).contains(&n), "{n}");
+        assert!(
+            (30 / group.size()..=30_usize.div_ceil(group.size())).contains(&n),
+            "{n}"
+        );
         let names = network.parameters();
         let last = format!("model.layers.{}.", n - 1);
         assert!(names.keys().any(|name| name.starts_with(&last)));

@@ -34,7 +34,12 @@ pub(super) fn local_type(array_type: &ArrayType, sharding: Sharding, ranks: usiz
 }
 
 /// Returns what it costs to make one sharding of a value of another; `None` where that is not done.
-pub(super) fn cost(array_type: &ArrayType, from: Sharding, to: Sharding, ranks: usize) -> Option<Cost> {
+pub(super) fn cost(
+    array_type: &ArrayType,
+    from: Sharding,
+    to: Sharding,
+    ranks: usize,
+) -> Option<Cost> {
     let bytes = byte_count(array_type);
     let of = |kind: CollectiveKind, operations| {
         Some(Cost {
@@ -82,7 +87,10 @@ pub(super) fn communicate(
             Op::SumScatter { group }
         }
     };
-    let site = SourceLocation { device: None, ..site };
+    let site = SourceLocation {
+        device: None,
+        ..site
+    };
     into.add_node(Operation::Op(op), vec![value], vec![array_type], site)[0]
 }
 

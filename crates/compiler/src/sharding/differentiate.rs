@@ -15,7 +15,12 @@ use crate::graph::{Graph, Operation, SourceLocation, Value};
 /// Returns the group over which a node that [`sum_gradients`] made sums: along another axis of the mesh.
 pub(super) fn group_of(operation: &Operation) -> Option<String> {
     let Operation::Transform {
-        transform: Transform::CustomFunction { vjp: true, jvp: false, vmap: None },
+        transform:
+            Transform::CustomFunction {
+                vjp: true,
+                jvp: false,
+                vmap: None,
+            },
         functions,
         n_captures: 0,
     } = operation
@@ -37,7 +42,12 @@ pub(super) fn group_of(operation: &Operation) -> Option<String> {
 }
 
 /// Appends a node that gives `value`, and whose gradient is summed over the ranks of a group.
-pub(super) fn sum_gradients(into: &mut Graph, value: Value, group: &str, site: SourceLocation) -> Value {
+pub(super) fn sum_gradients(
+    into: &mut Graph,
+    value: Value,
+    group: &str,
+    site: SourceLocation,
+) -> Value {
     let array_type = into.array_type(value).clone();
     let mut identity = Graph::new("identity");
     let x = identity.add_input(array_type.clone());

@@ -22,7 +22,9 @@ pub(super) fn append_masked_take(into: &mut Graph, inputs: &[Value], take: &Mask
     let (all, first) = (own * at(take.ranks), own * at(take.rank));
     let shape = into.array_type(indices).shape.clone();
     let int = Dtype::Int32;
-    let number = |into: &mut Graph, dtype, literal| into.add_constant(ArrayType::new((), dtype), Constant::Number(literal));
+    let number = |into: &mut Graph, dtype, literal| {
+        into.add_constant(ArrayType::new((), dtype), Constant::Number(literal))
+    };
     let numbers = [0, all, first, own, own - 1].map(|value| number(into, int, Literal::Int(value)));
     let [zero, all, first, own, last] = numbers;
     let mut append = |op: Op, inputs: Vec<Value>, shape: &[i32], dtype| {
@@ -43,7 +45,12 @@ pub(super) fn append_masked_take(into: &mut Graph, inputs: &[Value], take: &Mask
     let (head, tail) = table_type.shape.split_at(take.axis);
     let rows: Vec<i32> = [head, &shape, &tail[1..]].concat();
     let axis = i32::try_from(take.axis).unwrap_or(0);
-    let taken = append(Op::Take { axis }, vec![table, clipped], &rows, table_type.dtype);
+    let taken = append(
+        Op::Take { axis },
+        vec![table, clipped],
+        &rows,
+        table_type.dtype,
+    );
     let mut mask_shape = shape.clone();
     mask_shape.extend(tail[1..].iter().map(|_| 1));
     let reshape = Op::Reshape {
@@ -58,5 +65,10 @@ pub(super) fn append_masked_take(into: &mut Graph, inputs: &[Value], take: &Mask
     let nothing = number(into, table_type.dtype, literal);
     let array_type = ArrayType::new(rows, table_type.dtype);
     let inputs = vec![mask, taken, nothing];
-    into.add_node(Operation::Op(Op::Where), inputs, vec![array_type], take.site)[0]
+    into.add_node(
+        Operation::Op(Op::Where),
+        inputs,
+        vec![array_type],
+        take.site,
+    )[0]
 }

@@ -8,9 +8,9 @@ use mlx::transforms::Transform;
 
 use super::convert::{Cost, communicate, communicate_along, cost, is_sum, local_type, slice_part};
 use super::differentiate::{group_of, sum_gradients};
+use super::masked_take::{MaskedTake, append_masked_take};
 use super::mesh::MeshAxis;
 use super::report::{CollectiveKind, ShardingRefusal, byte_count};
-use super::masked_take::{MaskedTake, append_masked_take};
 use super::rules::{Rule, rule};
 use super::strategy::{Local, Replicated, Sharded, Sharding, Site, Strategy, Unreduced};
 use crate::graph::{Constant, Graph, Literal, Node, Operation, SourceLocation, Value, ValueOrigin};
@@ -178,13 +178,22 @@ impl Partitioner<'_> {
         }
         let array_type = self.from.array_type(value);
         let ranks = self.place.axis.size;
-        let costs = forms.iter().filter_map(|(from, _)| cost(array_type, *from, to, ranks));
+        let costs = forms
+            .iter()
+            .filter_map(|(from, _)| cost(array_type, *from, to, ranks));
         costs.min_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
     }
 
-    fn note_refusals(&mut self, node: &Node, chosen: &Strategy, ways: &[Strategy], reason: Option<&str>) {
+    fn note_refusals(
+        &mut self,
+        node: &Node,
+        chosen: &Strategy,
+        ways: &[Strategy],
+        reason: Option<&str>,
+    ) {
         for (place, (input, to)) in node.inputs.iter().zip(&chosen.inputs).enumerate() {
-            let Some((split @ Sharded(dim), _)) = self.forms.get(input).map(|forms| forms[0]) else {
+            let Some((split @ Sharded(dim), _)) = self.forms.get(input).map(|forms| forms[0])
+            else {
                 continue;
             };
             if *to == split {
@@ -223,7 +232,8 @@ impl Partitioner<'_> {
         }
         let ranks = self.place.axis.size;
         let pairs = node.outputs.iter().zip(&way.outputs);
-        let types = pairs.map(|(output, sharding)| local_type(self.from.array_type(*output), *sharding, ranks));
+        let types = pairs
+            .map(|(output, sharding)| local_type(self.from.array_type(*output), *sharding, ranks));
         let types = types.collect();
         let outputs = match &way.local {
             Local::MaskedTake(axis) => {
@@ -235,10 +245,17 @@ impl Partitioner<'_> {
                 };
                 vec![append_masked_take(&mut self.into, &inputs, &take)]
             }
-            Local::Op(op) => self.into.add_node(Operation::Op(op.clone()), inputs, types, node.site),
-            Local::Same => self.into.add_node(node.operation.clone(), inputs, types, node.site),
+            Local::Op(op) => {
+                self.into
+                    .add_node(Operation::Op(op.clone()), inputs, types, node.site)
+            }
+            Local::Same => self
+                .into
+                .add_node(node.operation.clone(), inputs, types, node.site),
             Local::Divided(by) => {
-                let made = self.into.add_node(node.operation.clone(), inputs, types, node.site);
+                let made = self
+                    .into
+                    .add_node(node.operation.clone(), inputs, types, node.site);
                 vec![self.divided(made[0], *by, node.site)]
             }
         };
@@ -259,12 +276,17 @@ impl Partitioner<'_> {
         let by = Constant::Number(Literal::Float(by as f64));
         let by = self.into.add_constant(number, by);
         let operation = Operation::Op(Op::Divide);
-        self.into.add_node(operation, vec![value, by], vec![array_type], site)[0]
+        self.into
+            .add_node(operation, vec![value, by], vec![array_type], site)[0]
     }
 
     /// Computes a node whole on every rank.
     fn whole(&mut self, node: &Node, reason: &str) -> Result<()> {
-        let is_split = |value: &Value| self.forms.get(value).is_some_and(|forms| forms[0].0 != Replicated);
+        let is_split = |value: &Value| {
+            self.forms
+                .get(value)
+                .is_some_and(|forms| forms[0].0 != Replicated)
+        };
         if node.inputs.iter().any(is_split) {
             self.refuse(node, reason.to_owned());
         }
@@ -395,7 +417,13 @@ impl Partitioner<'_> {
             _ => Use::Differentiated,
         };
         let whole = vec![Replicated; function.outputs.len()];
-        let inner = partition(function, self.place, (&shardings, &whole), used, self.refusals)?;
+        let inner = partition(
+            function,
+            self.place,
+            (&shardings, &whole),
+            used,
+            self.refusals,
+        )?;
         let mut outputs = whole;
         match transform {
             Transform::ValueAndGrad { argnums } => {
@@ -415,7 +443,8 @@ impl Partitioner<'_> {
         }
         let ranks = self.place.axis.size;
         let pairs = node.outputs.iter().zip(&outputs);
-        let types = pairs.map(|(output, sharding)| local_type(self.from.array_type(*output), *sharding, ranks));
+        let types = pairs
+            .map(|(output, sharding)| local_type(self.from.array_type(*output), *sharding, ranks));
         let types = types.collect();
         let operation = Operation::Transform {
             transform: transform.clone(),

@@ -66,7 +66,12 @@ fn product_and_sum(
     let product = append(Op::Matmul, vec![inputs[1], inputs[2]], out.clone());
     let product = times(into, node, product, alpha, out.dtype);
     let added = times(into, node, inputs[0], beta, out.dtype);
-    into.add_node(Operation::Op(Op::Add), vec![product, added], vec![out], node.site)[0]
+    into.add_node(
+        Operation::Op(Op::Add),
+        vec![product, added],
+        vec![out],
+        node.site,
+    )[0]
 }
 
 fn times(into: &mut Graph, node: &Node, value: Value, factor: f32, dtype: mlx::Dtype) -> Value {
@@ -76,5 +81,10 @@ fn times(into: &mut Graph, node: &Node, value: Value, factor: f32, dtype: mlx::D
     let number = Constant::Number(Literal::Float(factor.into()));
     let factor = into.add_constant(ArrayType::new((), dtype), number);
     let array_type = ArrayType::new(into.array_type(value).shape.clone(), dtype);
-    into.add_node(Operation::Op(Op::Multiply), vec![value, factor], vec![array_type], node.site)[0]
+    into.add_node(
+        Operation::Op(Op::Multiply),
+        vec![value, factor],
+        vec![array_type],
+        node.site,
+    )[0]
 }

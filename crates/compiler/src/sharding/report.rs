@@ -108,7 +108,8 @@ pub struct Collective {
 impl Collective {
     /// Returns the bytes that each rank sends, by the formula of a ring.
     pub fn wire_bytes(&self) -> u64 {
-        self.kind.wire_bytes(byte_count(&self.array_type), self.ranks)
+        self.kind
+            .wire_bytes(byte_count(&self.array_type), self.ranks)
     }
 }
 
@@ -163,7 +164,10 @@ impl ShardingReport {
 }
 
 /// Writes the lines with numbers in names as `*`, each with how often it occurs.
-fn write_counted(f: &mut fmt::Formatter<'_>, lines: impl Iterator<Item = (String, String)>) -> fmt::Result {
+fn write_counted(
+    f: &mut fmt::Formatter<'_>,
+    lines: impl Iterator<Item = (String, String)>,
+) -> fmt::Result {
     let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
     let mut groups: Vec<((String, String), usize)> = Vec::new();
     for (name, rest) in lines {
@@ -179,7 +183,11 @@ fn write_counted(f: &mut fmt::Formatter<'_>, lines: impl Iterator<Item = (String
         }
     }
     for ((name, rest), count) in groups {
-        let times = if count > 1 { format!(" ({count} times)") } else { String::new() };
+        let times = if count > 1 {
+            format!(" ({count} times)")
+        } else {
+            String::new()
+        };
         writeln!(f, "  {name}: {rest}{times}")?;
     }
     Ok(())
@@ -188,7 +196,11 @@ fn write_counted(f: &mut fmt::Formatter<'_>, lines: impl Iterator<Item = (String
 impl fmt::Display for ShardingReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, part) = self.input_bytes;
-        writeln!(f, "{} ranks; inputs of {whole} bytes, {part} on each rank", self.ranks)?;
+        writeln!(
+            f,
+            "{} ranks; inputs of {whole} bytes, {part} on each rank",
+            self.ranks
+        )?;
         writeln!(f, "sharded:")?;
         let line = |value: &ShardedValue| {
             let kind = if value.is_output { "output " } else { "" };
@@ -203,9 +215,17 @@ impl fmt::Display for ShardingReport {
             (format!("{kind}{name}"), rest)
         };
         write_counted(f, self.values.iter().map(line))?;
-        writeln!(f, "on the wire: {} bytes of each rank in a call", self.wire_bytes())?;
+        writeln!(
+            f,
+            "on the wire: {} bytes of each rank in a call",
+            self.wire_bytes()
+        )?;
         for (one, count) in self.grouped() {
-            let of = if one.is_gradient { " of a gradient" } else { "" };
+            let of = if one.is_gradient {
+                " of a gradient"
+            } else {
+                ""
+            };
             let bytes = one.wire_bytes();
             writeln!(
                 f,
@@ -218,7 +238,8 @@ impl fmt::Display for ShardingReport {
             )?;
         }
         writeln!(f, "refused: {}", self.refusals.len())?;
-        let refusal = |one: &ShardingRefusal| (one.name.clone(), format!("{} at {}", one.reason, one.site));
+        let refusal =
+            |one: &ShardingRefusal| (one.name.clone(), format!("{} at {}", one.reason, one.site));
         write_counted(f, self.refusals.iter().map(refusal))?;
         for pattern in &self.unused_rules {
             writeln!(f, "  no name fits the rule of {pattern:?}")?;

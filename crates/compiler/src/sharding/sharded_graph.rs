@@ -3,8 +3,8 @@
 use mlx::compiler_api::TracedArray;
 use mlx::{Array, ArrayType};
 
-use super::convert::local_type;
 use super::collectives::collectives;
+use super::convert::local_type;
 use super::partition::{Place, Use, partition};
 use super::prepare::prepare;
 use super::report::{ShardedValue, ShardingRefusal, ShardingReport, byte_count};
@@ -72,7 +72,12 @@ pub fn shard(graph: &Graph, mesh: &Mesh, rules: &Rules) -> Result<ShardedGraph> 
 }
 
 impl ShardedGraph {
-    pub(crate) fn new(graph: &Graph, mesh: &Mesh, rules: &Rules, names: &TracedNames) -> Result<Self> {
+    pub(crate) fn new(
+        graph: &Graph,
+        mesh: &Mesh,
+        rules: &Rules,
+        names: &TracedNames,
+    ) -> Result<Self> {
         rules.check(mesh)?;
         let whole = prepare(graph)?;
         let mut report = ShardingReport {
@@ -91,8 +96,18 @@ impl ShardedGraph {
                 places: &mut places,
             };
             let shardings = AxisShardings {
-                inputs: along.values(&local.inputs, &names.inputs, &|name| rules.of_input(name), false),
-                outputs: along.values(&local.outputs, &names.outputs, &|name| rules.of_output(name), true),
+                inputs: along.values(
+                    &local.inputs,
+                    &names.inputs,
+                    &|name| rules.of_input(name),
+                    false,
+                ),
+                outputs: along.values(
+                    &local.outputs,
+                    &names.outputs,
+                    &|name| rules.of_output(name),
+                    true,
+                ),
             };
             if axis.size > 1 {
                 local = part(&local, mesh, place, 0, &shardings, &mut report.refusals)?;
@@ -103,7 +118,11 @@ impl ShardedGraph {
         report.input_bytes = (bytes(&whole), bytes(&local));
         report.collectives = collectives(&local, mesh);
         for (value, place) in report.values.iter_mut().zip(places) {
-            let values = if value.is_output { &local.outputs } else { &local.inputs };
+            let values = if value.is_output {
+                &local.outputs
+            } else {
+                &local.inputs
+            };
             value.bytes_per_rank = byte_count(local.array_type(values[place]));
         }
         Ok(Self {
@@ -140,10 +159,20 @@ impl ShardedGraph {
         for (place, axis) in self.mesh.axes().iter().enumerate() {
             if axis.size > 1 {
                 let shardings = &self.axes[place];
-                local = part(&local, &self.mesh, place, coordinates[place], shardings, &mut Vec::new())?;
+                local = part(
+                    &local,
+                    &self.mesh,
+                    place,
+                    coordinates[place],
+                    shardings,
+                    &mut Vec::new(),
+                )?;
             }
         }
-        local.verify().map_err(|error| Error::Verify { pass: "shard", error })?;
+        local.verify().map_err(|error| Error::Verify {
+            pass: "shard",
+            error,
+        })?;
         Ok(local)
     }
 
@@ -154,7 +183,11 @@ impl ShardedGraph {
     pub fn shard_inputs(&self, rank: usize, inputs: &[&Array]) -> Result<Vec<Array>> {
         self.check_rank(rank)?;
         if inputs.len() > self.whole.inputs.len() {
-            let message = format!("wanted {} arrays, got {}", self.whole.inputs.len(), inputs.len());
+            let message = format!(
+                "wanted {} arrays, got {}",
+                self.whole.inputs.len(),
+                inputs.len()
+            );
             return Err(mlx::Error::op("shard_inputs", message).into());
         }
         let parts = inputs.iter().enumerate().map(|(index, input)| {
@@ -171,7 +204,12 @@ impl ShardedGraph {
     }
 
     /// Returns a rank's part of an array that is split as these say, along each axis of the mesh.
-    fn part_of(&self, rank: usize, array: &Array, shardings: impl Iterator<Item = Sharding>) -> Result<Array> {
+    fn part_of(
+        &self,
+        rank: usize,
+        array: &Array,
+        shardings: impl Iterator<Item = Sharding>,
+    ) -> Result<Array> {
         let mut part = array.clone();
         let places = self.mesh.coordinates(rank);
         for ((axis, place), sharding) in self.mesh.axes().iter().zip(places).zip(shardings) {
@@ -201,7 +239,9 @@ impl ShardedGraph {
             return Ok(());
         }
         let size = self.mesh.size();
-        Err(Error::Unsupported(format!("shard: wanted one of {size} ranks, got {rank}")))
+        Err(Error::Unsupported(format!(
+            "shard: wanted one of {size} ranks, got {rank}"
+        )))
     }
 }
 
@@ -216,7 +256,13 @@ fn part(
 ) -> Result<Graph> {
     let axis = &mesh.axes()[place];
     let shardings = (&shardings.inputs[..], &shardings.outputs[..]);
-    partition(graph, Place { axis, rank }, shardings, Use::Computed, refusals)
+    partition(
+        graph,
+        Place { axis, rank },
+        shardings,
+        Use::Computed,
+        refusals,
+    )
 }
 
 /// An axis of the mesh along which values are to be split.
@@ -252,12 +298,21 @@ impl Along<'_> {
         shardings
     }
 
-    fn value(&mut self, name: &str, array_type: &ArrayType, spec: &PartitionSpec, is_output: bool) -> Sharding {
+    fn value(
+        &mut self,
+        name: &str,
+        array_type: &ArrayType,
+        spec: &PartitionSpec,
+        is_output: bool,
+    ) -> Sharding {
         let axis = &self.mesh.axes()[self.place];
         let Some(dim) = spec.dim_of(&axis.name).filter(|_| axis.size > 1) else {
             return Replicated;
         };
-        let size = array_type.shape.get(dim).and_then(|size| usize::try_from(*size).ok());
+        let size = array_type
+            .shape
+            .get(dim)
+            .and_then(|size| usize::try_from(*size).ok());
         let reason = match size {
             None => format!("{array_type} has no dimension {dim}"),
             Some(size) if size > 0 && size.is_multiple_of(axis.size) => {
@@ -272,7 +327,10 @@ impl Along<'_> {
                 });
                 return Sharded(dim);
             }
-            Some(size) => format!("{} ranks do not divide {size}, dimension {dim} of {array_type}", axis.size),
+            Some(size) => format!(
+                "{} ranks do not divide {size}, dimension {dim} of {array_type}",
+                axis.size
+            ),
         };
         self.report.refusals.push(ShardingRefusal {
             name: name.to_owned(),

@@ -17,9 +17,7 @@ impl PartitionSpec {
 
     /// Returns the dimension that is split along an axis of the mesh.
     pub fn dim_of(&self, axis: &str) -> Option<usize> {
-        self.0
-            .iter()
-            .position(|name| name.as_deref() == Some(axis))
+        self.0.iter().position(|name| name.as_deref() == Some(axis))
     }
 
     /// Returns the names of the axes.
@@ -30,7 +28,12 @@ impl PartitionSpec {
 
 impl<const N: usize> From<[Option<&str>; N]> for PartitionSpec {
     fn from(names: [Option<&str>; N]) -> Self {
-        Self(names.into_iter().map(|name| name.map(str::to_owned)).collect())
+        Self(
+            names
+                .into_iter()
+                .map(|name| name.map(str::to_owned))
+                .collect(),
+        )
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use mlx::{ArrayType, Op};
 
-/// How a value lies on the ranks along one axis of the mesh.
+/// How a value is distributed over the ranks along one axis of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sharding {
     /// Every rank has all of it.
@@ -43,7 +43,7 @@ pub(super) use Sharding::{Replicated, Sharded, Unreduced};
 /// The sharding of a value that is a sum of what the ranks have.
 pub(super) const SUM: Sharding = Unreduced(Reduction::Sum);
 
-/// An operation that is to be computed on ranks: what a rule looks at.
+/// An operation that is to be computed on ranks: what a rule reads.
 pub(super) struct Site<'a> {
     pub(super) op: &'a Op,
     pub(super) inputs: Vec<&'a ArrayType>,

@@ -68,7 +68,12 @@ fn norm(weights: &Weights, name: &str, x: &Array) -> Array {
 }
 
 /// Logits of the tokens and the cache after them.
-pub fn llama(weights: &Weights, tokens: &Array, cache: &Cache, start: &Array) -> mlx::Result<(Array, Cache)> {
+pub fn llama(
+    weights: &Weights,
+    tokens: &Array,
+    cache: &Cache,
+    start: &Array,
+) -> mlx::Result<(Array, Cache)> {
     let heads = |x: Array, n: i32| x.unflatten(-1, [n, HEAD_DIM]).transpose([0, 2, 1, 3]);
     let mut x = weights["embed.weight"].take(tokens, 0);
     let y = norm(weights, "norm1", &x);
@@ -81,7 +86,9 @@ pub fn llama(weights: &Weights, tokens: &Array, cache: &Cache, start: &Array) ->
     let k = fast::rope(&heads(linear(weights, "k", &y), KV_HEADS), &rope);
     let v = heads(linear(weights, "v", &y), KV_HEADS);
     let at = start.reshape([1]);
-    let write = |rows: &Array, new: &Array| bind(Op::SliceUpdateDynamic { axes: vec![2] }, &[rows, new, &at]);
+    let write = |rows: &Array, new: &Array| {
+        bind(Op::SliceUpdateDynamic { axes: vec![2] }, &[rows, new, &at])
+    };
     let cache = (write(&cache.0, &k), write(&cache.1, &v));
     let mask = AttentionMask::causal().offset(start.clone());
     let mixed = fast::scaled_dot_product_attention(&q, &cache.0, &cache.1, 0.5, &mask);
@@ -142,21 +149,44 @@ fn a_llama_step_agrees(#[case] ranks: usize) {
 /// Sums of the embedding, of attention and of the feed-forward network, and the gathered logits; nothing else.
 fn megatron(sharded: &ShardedGraph) {
     let report = sharded.report();
-    let kinds: Vec<&str> = report.collectives.iter().map(|one| one.kind.name()).collect();
-    assert_eq!(kinds, ["all_sum", "all_sum", "all_sum", "all_gather"], "{report}");
+    let kinds: Vec<&str> = report
+        .collectives
+        .iter()
+        .map(|one| one.kind.name())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["all_sum", "all_sum", "all_sum", "all_gather"],
+        "{report}"
+    );
     assert!(report.refusals.is_empty(), "{report}");
     let graph = sharded.rank_graph(0).unwrap().to_string();
     let part = HEADS / sharded.mesh().size() as i32;
-    assert!(graph.contains(&format!("float32[1, {part}, 3, 4] = fast.scaled_dot_product_attention")), "{graph}");
+    assert!(
+        graph.contains(&format!(
+            "float32[1, {part}, 3, 4] = fast.scaled_dot_product_attention"
+        )),
+        "{graph}"
+    );
 }
 
-fn one_input(function: impl Fn(&Vec<Array>) -> Array, inputs: Vec<Array>, rules: &Rules, ranks: usize) -> ShardedGraph {
+fn one_input(
+    function: impl Fn(&Vec<Array>) -> Array,
+    inputs: Vec<Array>,
+    rules: &Rules,
+    ranks: usize,
+) -> ShardedGraph {
     let traced = trace(function, &inputs).unwrap();
     let whole = traced.graph().clone();
     let mesh = Mesh::new(&[("model", ranks)]).unwrap();
     let (_, sharded) = traced.shard(&mesh, rules, 0).unwrap();
     let message = simulate::check(&whole, &sharded, &inputs);
-    assert!(message.is_ok(), "{message:?}\n{}\n{}", sharded.report(), sharded.rank_graph(0).unwrap());
+    assert!(
+        message.is_ok(),
+        "{message:?}\n{}\n{}",
+        sharded.report(),
+        sharded.rank_graph(0).unwrap()
+    );
     sharded
 }
 
@@ -174,8 +204,14 @@ fn two_partial_values_are_added_before_their_sum_is_made() {
         .input("0.1", [Some("model"), None])
         .input("0.3", [Some("model"), None]);
     let normal = |shape: [i32; 2]| random::normal(shape);
-    let inputs = vec![normal([4, 6]), normal([6, 8]), normal([4, 6]), normal([6, 8])];
-    let function = |x: &Vec<Array>| (x[0].matmul(&x[1]) + x[2].matmul(&x[3]) * 2.0).transpose([1, 0]);
+    let inputs = vec![
+        normal([4, 6]),
+        normal([6, 8]),
+        normal([4, 6]),
+        normal([6, 8]),
+    ];
+    let function =
+        |x: &Vec<Array>| (x[0].matmul(&x[1]) + x[2].matmul(&x[3]) * 2.0).transpose([1, 0]);
     let sharded = one_input(function, inputs, &rules, 3);
     assert_eq!(kinds(&sharded), ["all_sum"]);
 }
@@ -257,17 +293,29 @@ fn a_site_without_a_rule_is_whole_and_named() {
     let report = sharded.report();
     assert_eq!(kinds(&sharded), ["all_gather"]);
     assert_eq!(report.refusals[0].name, "linalg.inv");
-    assert!(report.refusals[0].reason.contains("mixes the elements of its matrices"));
+    assert!(
+        report.refusals[0]
+            .reason
+            .contains("mixes the elements of its matrices")
+    );
     assert!(report.refusals[0].site.to_string().contains("blocks.rs"));
 }
 
 #[test]
 fn sizes_that_ranks_do_not_divide_are_whole_and_named() {
-    let rules = Rules::new().input("0.0", [Some("model")]).input("0.9", [Some("model")]);
+    let rules = Rules::new()
+        .input("0.0", [Some("model")])
+        .input("0.9", [Some("model")]);
     let sharded = one_input(|x| &x[0] * 2.0, vec![mlx::ones([3])], &rules, 2);
     let report = sharded.report().to_string();
-    assert!(report.contains("2 ranks do not divide 3, dimension 0 of float32[3]"), "{report}");
-    assert!(report.contains("no name fits the rule of \"0.9\""), "{report}");
+    assert!(
+        report.contains("2 ranks do not divide 3, dimension 0 of float32[3]"),
+        "{report}"
+    );
+    assert!(
+        report.contains("no name fits the rule of \"0.9\""),
+        "{report}"
+    );
 }
 
 #[test]

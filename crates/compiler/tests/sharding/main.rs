@@ -1,6 +1,7 @@
 //! Sharded graphs give what the whole ones do: all ranks simulated by the interpreter, and real ranks over a ring.
 
 mod blocks;
+mod cases;
 #[allow(dead_code)]
 #[path = "../random_graphs/formulas.rs"]
 mod formulas;
@@ -9,6 +10,7 @@ mod formulas;
 mod generate;
 mod mutations;
 mod operations;
+mod plan;
 #[allow(dead_code)]
 #[path = "../random_graphs/program.rs"]
 mod program;

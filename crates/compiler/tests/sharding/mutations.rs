@@ -12,7 +12,9 @@ fn without_sum(graph: &Graph, n: usize) -> Option<Graph> {
     let text = graph.to_string();
     let (at, _) = text.match_indices("distributed.all_sum ").nth(n)?;
     let (head, tail) = text.split_at(at);
-    let tail = tail.replacen("distributed.all_sum ", "copy ", 1).replacen(" group=\"model\"", "", 1);
+    let tail =
+        tail.replacen("distributed.all_sum ", "copy ", 1)
+            .replacen(" group=\"model\"", "", 1);
     Some(format!("{head}{tail}").parse().unwrap())
 }
 
@@ -23,7 +25,9 @@ fn a_missing_sum_is_found() {
     let whole = traced.graph().clone();
     let mesh = Mesh::new(&[("model", 2)]).unwrap();
     let (_, sharded) = traced.shard(&mesh, &llama_rules(), 0).unwrap();
-    let graphs: Vec<Graph> = (0..2).map(|rank| sharded.rank_graph(rank).unwrap()).collect();
+    let graphs: Vec<Graph> = (0..2)
+        .map(|rank| sharded.rank_graph(rank).unwrap())
+        .collect();
     simulate::check_graphs(&whole, &sharded, &graphs, &arrays(&all)).unwrap();
     let mut found = 0;
     while let Some(first) = without_sum(&graphs[0], found) {

@@ -56,7 +56,10 @@ fn check(seed: u64, mesh: &[(&str, usize)]) -> Result<ShardedGraph, String> {
     let sharded = shard(traced.graph(), &mesh, &rules).map_err(|error| error.to_string())?;
     simulate::check(traced.graph(), &sharded, &inputs).map_err(|message| {
         let graph = sharded.rank_graph(0).unwrap();
-        format!("seed {seed}, {mesh:?}: {message}\n{}\n{graph}\n{rules:?}", sharded.whole())
+        format!(
+            "seed {seed}, {mesh:?}: {message}\n{}\n{graph}\n{rules:?}",
+            sharded.whole()
+        )
     })?;
     Ok(sharded)
 }
@@ -65,9 +68,12 @@ fn check(seed: u64, mesh: &[(&str, usize)]) -> Result<ShardedGraph, String> {
 fn random_programs_agree_on_all_meshes() {
     let mut seen = BTreeMap::<&'static str, usize>::new();
     let (mut split, mut refused) = (0, 0);
-    let more = std::env::var("SHARDED_PROGRAMS").ok().and_then(|n| n.parse().ok());
+    let more = std::env::var("SHARDED_PROGRAMS")
+        .ok()
+        .and_then(|n| n.parse().ok());
     for seed in 0..more.unwrap_or(PROGRAMS) {
-        let sharded = check(seed, MESHES[(seed % 5) as usize]).unwrap_or_else(|message| panic!("{message}"));
+        let sharded =
+            check(seed, MESHES[(seed % 5) as usize]).unwrap_or_else(|message| panic!("{message}"));
         let report = sharded.report();
         split += usize::from(!report.values.is_empty());
         refused += report.refusals.len();
@@ -75,7 +81,9 @@ fn random_programs_agree_on_all_meshes() {
             *seen.entry(one.kind.name()).or_default() += 1;
         }
     }
-    println!("{PROGRAMS} programs, {split} with split inputs, {refused} refusals, collectives {seen:?}");
+    println!(
+        "{PROGRAMS} programs, {split} with split inputs, {refused} refusals, collectives {seen:?}"
+    );
     assert!(split > PROGRAMS as usize / 3, "{split}");
     for kind in ["all_sum", "all_gather", "all_max"] {
         assert!(seen.get(kind).is_some_and(|n| *n >= 5), "{kind}: {seen:?}");

@@ -34,11 +34,19 @@ fn assert_close(name: &str, got: &Array, wanted: &Array) {
 }
 
 /// Calls a rank's function with its parts, and compares with its parts of what is wanted.
-fn compare<T: mlx::Tree>(sharded: &ShardedGraph, compiled: &Compiled<T>, inputs: &[Array], wanted: &[Array], rank: usize) {
+fn compare<T: mlx::Tree>(
+    sharded: &ShardedGraph,
+    compiled: &Compiled<T>,
+    inputs: &[Array],
+    wanted: &[Array],
+    rank: usize,
+) {
     let inputs: Vec<&Array> = inputs.iter().collect();
     let parts = sharded.shard_inputs(rank, &inputs).unwrap();
     for _ in 0..2 {
-        let got = compiled.call_flat(&parts.iter().collect::<Vec<_>>()).unwrap();
+        let got = compiled
+            .call_flat(&parts.iter().collect::<Vec<_>>())
+            .unwrap();
         mlx::eval(&got).unwrap();
         for (index, wanted) in wanted.iter().enumerate() {
             let mut wanted = wanted.clone();
@@ -46,7 +54,10 @@ fn compare<T: mlx::Tree>(sharded: &ShardedGraph, compiled: &Compiled<T>, inputs:
             for (axis, sharding) in sharded.output_shardings(index).into_iter().enumerate() {
                 if let Sharding::Sharded(dim) = sharding {
                     let size = sharded.mesh().axes()[axis].size;
-                    wanted = wanted.split(size as i32, dim as i32).unwrap().swap_remove(places[axis]);
+                    wanted = wanted
+                        .split(size as i32, dim as i32)
+                        .unwrap()
+                        .swap_remove(places[axis]);
                 }
             }
             assert_close(&format!("output {index}"), &got[index], &wanted);
@@ -57,7 +68,9 @@ fn compare<T: mlx::Tree>(sharded: &ShardedGraph, compiled: &Compiled<T>, inputs:
 type Weights = BTreeMap<String, Array>;
 
 fn mlp(weights: &Weights, x: &Array) -> Array {
-    let y = (x.matmul(&weights["up"]) + &weights["bias"]).tanh().matmul(&weights["down"]);
+    let y = (x.matmul(&weights["up"]) + &weights["bias"])
+        .tanh()
+        .matmul(&weights["down"]);
     (y * &weights["scale"]).square().mean(())
 }
 
@@ -68,7 +81,12 @@ fn mlp_inputs() -> (Weights, Array) {
         values.eval().unwrap();
         values
     };
-    let weights = [("up", &[6, 8][..]), ("bias", &[8]), ("down", &[8, 4]), ("scale", &[4])];
+    let weights = [
+        ("up", &[6, 8][..]),
+        ("bias", &[8]),
+        ("down", &[8, 4]),
+        ("scale", &[4]),
+    ];
     let weights = weights.map(|(name, shape)| (name.to_owned(), normal(shape)));
     (weights.into(), normal(&[12, 6]))
 }
@@ -84,7 +102,11 @@ fn gradients(axes: &[(&str, usize)], rules: &Rules) -> ShardedGraph {
     let traced = trace(step, (&weights, &x)).unwrap();
     let (traced, sharded) = traced.shard(&mesh, rules, group.rank()).unwrap();
     println!("{}\n{}", sharded.report(), traced.graph());
-    let compiled = traced.lower(&CompileOptions::default()).unwrap().compile().unwrap();
+    let compiled = traced
+        .lower(&CompileOptions::default())
+        .unwrap()
+        .compile()
+        .unwrap();
     let inputs: Vec<Array> = weights.into_values().chain([x]).collect();
     compare(&sharded, &compiled, &inputs, &wanted, group.rank());
     sharded
@@ -115,13 +137,29 @@ mod child {
         let all = blocks::inputs();
         let traced = trace(blocks::llama, (&all.0, &all.1, &all.2, &all.3)).unwrap();
         let mesh = Mesh::of_group(&group, &[("model", group.size())]).unwrap();
-        let (traced, sharded) = traced.shard(&mesh, &blocks::llama_rules(), group.rank()).unwrap();
+        let (traced, sharded) = traced
+            .shard(&mesh, &blocks::llama_rules(), group.rank())
+            .unwrap();
         let lowered = traced.lower(&CompileOptions::default()).unwrap();
         // The formulas of what a rank computes are recognized.
-        lowered.report().expect([Fusion::RmsNorm, Fusion::RmsNorm, Fusion::RmsNorm, Fusion::SwiGlu]).unwrap();
+        lowered
+            .report()
+            .expect([
+                Fusion::RmsNorm,
+                Fusion::RmsNorm,
+                Fusion::RmsNorm,
+                Fusion::SwiGlu,
+            ])
+            .unwrap();
         let compiled = lowered.compile().unwrap();
         let (logits, cache) = blocks::llama(&all.0, &all.1, &all.2, &all.3).unwrap();
-        compare(&sharded, &compiled, &blocks::arrays(&all), &[logits, cache.0, cache.1], group.rank());
+        compare(
+            &sharded,
+            &compiled,
+            &blocks::arrays(&all),
+            &[logits, cache.0, cache.1],
+            group.rank(),
+        );
     }
 
     #[test]
@@ -130,7 +168,12 @@ mod child {
         let rules = split_weights(Rules::new(), "model");
         let sharded = gradients(&[("model", 2)], &rules);
         // One sum of the product, one of the gradient of `x`, which nothing needs.
-        let n = sharded.report().collectives.iter().filter(|one| !one.is_gradient).count();
+        let n = sharded
+            .report()
+            .collectives
+            .iter()
+            .filter(|one| !one.is_gradient)
+            .count();
         assert_eq!(n, 1, "{}", sharded.report());
     }
 
@@ -141,7 +184,9 @@ mod child {
         let sharded = gradients(&[("data", 2)], &rules);
         let n = |is_gradient| {
             let all = &sharded.report().collectives;
-            all.iter().filter(|one| one.is_gradient == is_gradient).count()
+            all.iter()
+                .filter(|one| one.is_gradient == is_gradient)
+                .count()
         };
         assert_eq!((n(false), n(true)), (1, 4), "{}", sharded.report());
     }
@@ -158,7 +203,11 @@ mod child {
     fn gradients_of_a_llama() {
         let group = world();
         let all = blocks::inputs();
-        let loss = |weights: &Weights, tokens: &Array, cache: &blocks::Cache, start: &Array| -> mlx::Result<Array> {
+        let loss = |weights: &Weights,
+                    tokens: &Array,
+                    cache: &blocks::Cache,
+                    start: &Array|
+         -> mlx::Result<Array> {
             let (logits, _) = blocks::llama(weights, tokens, cache, start)?;
             Ok(logits.logsumexp(-1).mean(()) - logits.square().mean(()))
         };
@@ -170,9 +219,21 @@ mod child {
         let wanted: Vec<Array> = std::iter::once(value).chain(slopes.into_values()).collect();
         let mesh = Mesh::of_group(&group, &[("model", group.size())]).unwrap();
         let traced = trace(step, args).unwrap();
-        let (traced, sharded) = traced.shard(&mesh, &blocks::llama_rules(), group.rank()).unwrap();
+        let (traced, sharded) = traced
+            .shard(&mesh, &blocks::llama_rules(), group.rank())
+            .unwrap();
         println!("{}", sharded.report());
-        let compiled = traced.lower(&CompileOptions::default()).unwrap().compile().unwrap();
-        compare(&sharded, &compiled, &blocks::arrays(&all), &wanted, group.rank());
+        let compiled = traced
+            .lower(&CompileOptions::default())
+            .unwrap()
+            .compile()
+            .unwrap();
+        compare(
+            &sharded,
+            &compiled,
+            &blocks::arrays(&all),
+            &wanted,
+            group.rank(),
+        );
     }
 }

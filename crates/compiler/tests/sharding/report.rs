@@ -30,7 +30,9 @@ fn bytes_are_those_of_a_ring() {
 fn the_report_of_a_multilayer_perceptron() {
     let graph: Graph = MLP.parse().unwrap();
     let mesh = Mesh::new(&[("data", 2), ("model", 4)]).unwrap();
-    let rules = rules().input("0", [Some("data"), None]).output("0", [Some("data"), None]);
+    let rules = rules()
+        .input("0", [Some("data"), None])
+        .output("0", [Some("data"), None]);
     let sharded = shard(&graph, &mesh, &rules).unwrap();
     let wanted = "\
 8 ranks; inputs of 4608 bytes, 1280 on each rank
@@ -54,8 +56,16 @@ fn ranks_differ_in_their_slices_only() {
     let rules = Rules::new().input("1", [None, Some("model")]);
     let sharded = shard(&graph, &mesh, &rules).unwrap();
     let of = |rank| sharded.rank_graph(rank).unwrap().to_string();
-    assert!(of(0).contains("slice x2 start=[0, 0] stop=[16, 16]"), "{}", of(0));
-    assert!(of(1).contains("slice x2 start=[16, 0] stop=[32, 16]"), "{}", of(1));
+    assert!(
+        of(0).contains("slice x2 start=[0, 0] stop=[16, 16]"),
+        "{}",
+        of(0)
+    );
+    assert!(
+        of(1).contains("slice x2 start=[16, 0] stop=[32, 16]"),
+        "{}",
+        of(1)
+    );
     let error = sharded.rank_graph(2).unwrap_err().to_string();
     assert_eq!(error, "shard: wanted one of 2 ranks, got 2");
 }

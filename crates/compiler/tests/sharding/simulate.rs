@@ -2,7 +2,7 @@
 
 use mlx::Array;
 use mlx_compiler::graph::Graph;
-use mlx_compiler::sharding::{Sharding, ShardedGraph};
+use mlx_compiler::sharding::{ShardedGraph, Sharding};
 use mlx_interpreter::{Interpreter, Tensor, array_constants, interpret_ranks, run_ranks};
 
 /// Reals are `f64`, so that only the order of sums differs.
@@ -30,7 +30,9 @@ pub fn check_graphs(
 fn parts(sharded: &ShardedGraph, inputs: &[Array]) -> Result<Vec<Vec<Tensor>>, String> {
     let inputs: Vec<&Array> = inputs.iter().collect();
     let of = |rank: usize| -> Result<Vec<Tensor>, String> {
-        let parts = sharded.shard_inputs(rank, &inputs).map_err(|error| error.to_string())?;
+        let parts = sharded
+            .shard_inputs(rank, &inputs)
+            .map_err(|error| error.to_string())?;
         Ok(parts.iter().map(|part| Tensor::of(part).unwrap()).collect())
     };
     (0..sharded.mesh().size()).map(of).collect()
@@ -46,8 +48,13 @@ fn compare(
         constants: array_constants(graph).unwrap(),
         ..Interpreter::default()
     };
-    let inputs: Vec<Tensor> = inputs.iter().map(|input| Tensor::of(input).unwrap()).collect();
-    let wanted = interpreter.run(graph, &inputs).map_err(|error| error.to_string())?;
+    let inputs: Vec<Tensor> = inputs
+        .iter()
+        .map(|input| Tensor::of(input).unwrap())
+        .collect();
+    let wanted = interpreter
+        .run(graph, &inputs)
+        .map_err(|error| error.to_string())?;
     for (index, wanted) in wanted.iter().enumerate() {
         for (rank, got) in outputs.iter().enumerate() {
             let places = sharded.mesh().coordinates(rank);
@@ -57,14 +64,20 @@ fn compare(
                     wanted = part(wanted, dim, places[axis], sharded.mesh().axes()[axis].size);
                 }
             }
-            same(&got[index], &wanted).map_err(|message| format!("output {index} of rank {rank}: {message}"))?;
+            same(&got[index], &wanted)
+                .map_err(|message| format!("output {index} of rank {rank}: {message}"))?;
         }
     }
     Ok(())
 }
 
 /// A part of an array along a dimension.
-fn part((mut shape, numbers): (Vec<usize>, Vec<f64>), dim: usize, rank: usize, ranks: usize) -> (Vec<usize>, Vec<f64>) {
+fn part(
+    (mut shape, numbers): (Vec<usize>, Vec<f64>),
+    dim: usize,
+    rank: usize,
+    ranks: usize,
+) -> (Vec<usize>, Vec<f64>) {
     let inner: usize = shape[dim + 1..].iter().product();
     let run = shape[dim] / ranks * inner;
     let parts = numbers.chunks(run.max(1)).skip(rank).step_by(ranks);
@@ -79,7 +92,8 @@ fn same(got: &Tensor, (shape, wanted): &(Vec<usize>, Vec<f64>)) -> Result<(), St
     }
     let scale = wanted.iter().fold(1.0_f64, |most, x| most.max(x.abs()));
     for (k, (got, want)) in got.to_f64().iter().zip(wanted).enumerate() {
-        let is_same = (got - want).abs() <= TOLERANCE * scale || got.is_nan() && want.is_nan() || got == want;
+        let is_same =
+            (got - want).abs() <= TOLERANCE * scale || got.is_nan() && want.is_nan() || got == want;
         if !is_same {
             return Err(format!("element {k}: got {got:e}, want {want:e}"));
         }

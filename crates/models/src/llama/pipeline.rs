@@ -70,7 +70,11 @@ impl Network {
     ///
     /// # Errors
     /// As for [`Network::new`], and [`Error::Config`] when there are fewer layers than ranks.
-    pub fn new_pipelined(checkpoint: &Checkpoint, options: &NetworkOptions, group: &Group) -> Result<Self> {
+    pub fn new_pipelined(
+        checkpoint: &Checkpoint,
+        options: &NetworkOptions,
+        group: &Group,
+    ) -> Result<Self> {
         if group.size() == 1 {
             return Self::new(checkpoint, options);
         }
@@ -82,7 +86,9 @@ impl Network {
             ..config
         };
         let network = Self::from_store(config, &weights, options)?;
-        Ok(network.with_stage(Stage { group: group.clone() }))
+        Ok(network.with_stage(Stage {
+            group: group.clone(),
+        }))
     }
 
     /// Returns the network of which this rank of the group has some of the layers: the first rank the first ones.
@@ -105,6 +111,8 @@ impl Network {
         }
         let range = layers_of(self.config(), group)?;
         let network = self.with_layers(range);
-        Ok(network.with_stage(Stage { group: group.clone() }))
+        Ok(network.with_stage(Stage {
+            group: group.clone(),
+        }))
     }
 }

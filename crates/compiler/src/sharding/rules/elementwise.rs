@@ -1,17 +1,79 @@
 //! Elementwise operations: split along any dimension of the result; sums stay unreduced where they are linear.
 
-use super::super::strategy::{Replicated, SUM, Sharded, Sharding, Site, Strategy, Unreduced};
 use super::super::Reduction;
+use super::super::strategy::{Replicated, SUM, Sharded, Sharding, Site, Strategy, Unreduced};
 
 /// The operations whose ways are those of [`ways`] and no more.
 pub(super) const NAMES: &[&str] = &[
-    "abs", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "bitwise_invert", "ceil", "conjugate", "cos",
-    "cosh", "erf", "erfinv", "exp", "expm1", "floor", "imag", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "log",
-    "log10", "log1p", "log2", "logical_not", "nan_to_num", "real", "reciprocal", "round", "rsqrt", "sigmoid", "sign",
-    "sin", "sinh", "sqrt", "square", "tan", "tanh", "trunc", "astype", "to_fp8", "from_fp8", "arctan2", "bitwise_and",
-    "bitwise_or", "bitwise_xor", "equal", "floor_divide", "greater", "greater_equal", "left_shift", "less", "less_equal",
-    "logaddexp", "logical_and", "logical_or", "logical_xor", "maximum", "minimum", "not_equal", "power", "remainder",
-    "right_shift", "where", "clip", "isclose",
+    "abs",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctanh",
+    "bitwise_invert",
+    "ceil",
+    "conjugate",
+    "cos",
+    "cosh",
+    "erf",
+    "erfinv",
+    "exp",
+    "expm1",
+    "floor",
+    "imag",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "isneginf",
+    "isposinf",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logical_not",
+    "nan_to_num",
+    "real",
+    "reciprocal",
+    "round",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "tan",
+    "tanh",
+    "trunc",
+    "astype",
+    "to_fp8",
+    "from_fp8",
+    "arctan2",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "equal",
+    "floor_divide",
+    "greater",
+    "greater_equal",
+    "left_shift",
+    "less",
+    "less_equal",
+    "logaddexp",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "not_equal",
+    "power",
+    "remainder",
+    "right_shift",
+    "where",
+    "clip",
+    "isclose",
 ];
 
 /// Split along each dimension of the result; inputs that are broadcast along it are whole.
@@ -62,9 +124,15 @@ fn with_sums(site: &Site<'_>, sums: &[&[Sharding]]) -> Vec<Strategy> {
     let mut all = ways(site);
     let adds = site.adds() && site.inputs.iter().all(|one| one.dtype != mlx::Dtype::Bool);
     // Of an integer and a real: the sum is made before it is rounded.
-    let same = site.inputs.iter().all(|one| one.dtype == site.outputs[0].dtype);
+    let same = site
+        .inputs
+        .iter()
+        .all(|one| one.dtype == site.outputs[0].dtype);
     if adds && same {
-        all.extend(sums.iter().map(|inputs| Strategy::new(inputs.to_vec(), SUM)));
+        all.extend(
+            sums.iter()
+                .map(|inputs| Strategy::new(inputs.to_vec(), SUM)),
+        );
     }
     all
 }
@@ -77,6 +145,9 @@ pub(super) fn all_reduce(site: &Site<'_>) -> Vec<Strategy> {
         "distributed.all_max" => Reduction::Max,
         _ => Reduction::Min,
     };
-    all.push(Strategy::new(vec![Unreduced(reduction)], Unreduced(reduction)));
+    all.push(Strategy::new(
+        vec![Unreduced(reduction)],
+        Unreduced(reduction),
+    ));
     all
 }

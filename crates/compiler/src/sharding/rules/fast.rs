@@ -62,14 +62,16 @@ pub(super) fn attention(site: &Site<'_>) -> Vec<Strategy> {
         (0..n).map(input).collect()
     };
     let dims = (0..2).filter(|dim| site.divides(q[*dim]) && site.divides(k[*dim]));
-    dims.map(|dim| Strategy::new(of(dim), Sharded(dim))).collect()
+    dims.map(|dim| Strategy::new(of(dim), Sharded(dim)))
+        .collect()
 }
 
 /// One loss for each row of logits.
 pub(super) fn cross_entropy(site: &Site<'_>) -> Vec<Strategy> {
     let (logits, out) = (site.shape(0), site.out());
     let dims = (0..out.len()).filter(|dim| site.divides(out[*dim]));
-    let fits = dims.filter(|dim| site.shape(1).get(*dim) == Some(&out[*dim]) && logits[*dim] == out[*dim]);
+    let fits =
+        dims.filter(|dim| site.shape(1).get(*dim) == Some(&out[*dim]) && logits[*dim] == out[*dim]);
     fits.map(|dim| Strategy::new(vec![Sharded(dim); 2], Sharded(dim)))
         .collect()
 }

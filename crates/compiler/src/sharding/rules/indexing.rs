@@ -5,17 +5,28 @@ use mlx::{Op, axis_index};
 use super::super::strategy::{Local, Replicated, SUM, Sharded, Sharding, Site, Strategy};
 
 pub(super) fn slice(site: &Site<'_>) -> Vec<Strategy> {
-    let Op::Slice { start, stop, strides } = site.op else {
+    let Op::Slice {
+        start,
+        stop,
+        strides,
+    } = site.op
+    else {
         return Vec::new();
     };
     let (shape, out) = (site.shape(0), site.out());
     let whole = |dim: &usize| {
-        site.divides(shape[*dim]) && out.get(*dim) == Some(&shape[*dim]) && strides.get(*dim) == Some(&1)
+        site.divides(shape[*dim])
+            && out.get(*dim) == Some(&shape[*dim])
+            && strides.get(*dim) == Some(&1)
     };
     let ways = (0..shape.len()).filter(whole).map(|dim| {
         let (start, stop) = local_range(site, dim, shape[dim], start, stop);
         let strides = strides.clone();
-        Strategy::new(vec![Sharded(dim)], Sharded(dim)).with_op(Op::Slice { start, stop, strides })
+        Strategy::new(vec![Sharded(dim)], Sharded(dim)).with_op(Op::Slice {
+            start,
+            stop,
+            strides,
+        })
     });
     let mut all: Vec<Strategy> = ways.collect();
     if site.adds() {
@@ -25,7 +36,13 @@ pub(super) fn slice(site: &Site<'_>) -> Vec<Strategy> {
 }
 
 /// The bounds of a slice that takes all of a rank's part.
-fn local_range(site: &Site<'_>, dim: usize, size: i32, start: &[i32], stop: &[i32]) -> (Vec<i32>, Vec<i32>) {
+fn local_range(
+    site: &Site<'_>,
+    dim: usize,
+    size: i32,
+    start: &[i32],
+    stop: &[i32],
+) -> (Vec<i32>, Vec<i32>) {
     let (mut start, mut stop) = (start.to_vec(), stop.to_vec());
     start[dim] = 0;
     stop[dim] = site.part(size);
@@ -37,7 +54,10 @@ pub(super) fn slice_dynamic(site: &Site<'_>) -> Vec<Strategy> {
         return Vec::new();
     };
     let shape = site.shape(0);
-    let is_moving = |dim: usize| axes.iter().any(|axis| axis_index(*axis, shape.len()) == Some(dim));
+    let is_moving = |dim: usize| {
+        axes.iter()
+            .any(|axis| axis_index(*axis, shape.len()) == Some(dim))
+    };
     let whole = |dim: &usize| {
         site.divides(shape[*dim]) && slice_size.get(*dim) == Some(&shape[*dim]) && !is_moving(*dim)
     };
@@ -56,11 +76,31 @@ pub(super) fn slice_dynamic(site: &Site<'_>) -> Vec<Strategy> {
 }
 
 pub(super) fn slice_update(site: &Site<'_>) -> Vec<Strategy> {
-    let (Op::SliceUpdate { start, stop, strides }
-    | Op::SliceUpdateAdd { start, stop, strides }
-    | Op::SliceUpdateMax { start, stop, strides }
-    | Op::SliceUpdateMin { start, stop, strides }
-    | Op::SliceUpdateProd { start, stop, strides }) = site.op
+    let (Op::SliceUpdate {
+        start,
+        stop,
+        strides,
+    }
+    | Op::SliceUpdateAdd {
+        start,
+        stop,
+        strides,
+    }
+    | Op::SliceUpdateMax {
+        start,
+        stop,
+        strides,
+    }
+    | Op::SliceUpdateMin {
+        start,
+        stop,
+        strides,
+    }
+    | Op::SliceUpdateProd {
+        start,
+        stop,
+        strides,
+    }) = site.op
     else {
         return Vec::new();
     };
@@ -75,11 +115,31 @@ pub(super) fn slice_update(site: &Site<'_>) -> Vec<Strategy> {
         let (start, stop) = local_range(site, dim, shape[dim], start, stop);
         let strides = strides.clone();
         let op = match site.op {
-            Op::SliceUpdate { .. } => Op::SliceUpdate { start, stop, strides },
-            Op::SliceUpdateAdd { .. } => Op::SliceUpdateAdd { start, stop, strides },
-            Op::SliceUpdateMax { .. } => Op::SliceUpdateMax { start, stop, strides },
-            Op::SliceUpdateMin { .. } => Op::SliceUpdateMin { start, stop, strides },
-            _ => Op::SliceUpdateProd { start, stop, strides },
+            Op::SliceUpdate { .. } => Op::SliceUpdate {
+                start,
+                stop,
+                strides,
+            },
+            Op::SliceUpdateAdd { .. } => Op::SliceUpdateAdd {
+                start,
+                stop,
+                strides,
+            },
+            Op::SliceUpdateMax { .. } => Op::SliceUpdateMax {
+                start,
+                stop,
+                strides,
+            },
+            Op::SliceUpdateMin { .. } => Op::SliceUpdateMin {
+                start,
+                stop,
+                strides,
+            },
+            _ => Op::SliceUpdateProd {
+                start,
+                stop,
+                strides,
+            },
         };
         Strategy::new(vec![Sharded(dim); 2], Sharded(dim)).with_op(op)
     });
@@ -98,8 +158,12 @@ pub(super) fn slice_update_dynamic(site: &Site<'_>) -> Vec<Strategy> {
     if shape.len() != update.len() {
         return Vec::new();
     }
-    let is_moving = |dim: usize| axes.iter().any(|axis| axis_index(*axis, shape.len()) == Some(dim));
-    let whole = |dim: &usize| site.divides(shape[*dim]) && update[*dim] == shape[*dim] && !is_moving(*dim);
+    let is_moving = |dim: usize| {
+        axes.iter()
+            .any(|axis| axis_index(*axis, shape.len()) == Some(dim))
+    };
+    let whole =
+        |dim: &usize| site.divides(shape[*dim]) && update[*dim] == shape[*dim] && !is_moving(*dim);
     let mut all: Vec<Strategy> = (0..shape.len())
         .filter(whole)
         .map(|dim| Strategy::new(vec![Sharded(dim), Sharded(dim), Replicated], Sharded(dim)))
@@ -128,11 +192,17 @@ pub(super) fn take(site: &Site<'_>) -> Vec<Strategy> {
             },
             dim if dim == along => continue,
             dim if dim < along => Strategy::new(vec![Sharded(dim), Replicated], Sharded(dim)),
-            dim => Strategy::new(vec![Sharded(dim), Replicated], Sharded(dim - 1 + indices.len())),
+            dim => Strategy::new(
+                vec![Sharded(dim), Replicated],
+                Sharded(dim - 1 + indices.len()),
+            ),
         });
     }
     for dim in (0..indices.len()).filter(|dim| site.divides(indices[*dim])) {
-        all.push(Strategy::new(vec![Replicated, Sharded(dim)], Sharded(along + dim)));
+        all.push(Strategy::new(
+            vec![Replicated, Sharded(dim)],
+            Sharded(along + dim),
+        ));
     }
     if site.adds() {
         all.push(Strategy::new(vec![SUM, Replicated], SUM));
@@ -142,7 +212,9 @@ pub(super) fn take(site: &Site<'_>) -> Vec<Strategy> {
 
 /// Along other axes than the one that indices are of; all inputs have the sizes of the result there, or 1.
 pub(super) fn along_axis(site: &Site<'_>) -> Vec<Strategy> {
-    let (Op::TakeAlongAxis { axis } | Op::PutAlongAxis { axis } | Op::ScatterAddAxis { axis }) = site.op else {
+    let (Op::TakeAlongAxis { axis } | Op::PutAlongAxis { axis } | Op::ScatterAddAxis { axis }) =
+        site.op
+    else {
         return Vec::new();
     };
     let out = site.out();
@@ -154,7 +226,9 @@ pub(super) fn along_axis(site: &Site<'_>) -> Vec<Strategy> {
         let inputs = 0..site.inputs.len();
         site.divides(out[*dim])
             && Some(*dim) != along
-            && inputs.into_iter().all(|input| [1, out[*dim]].contains(&site.shape(input)[*dim]))
+            && inputs
+                .into_iter()
+                .all(|input| [1, out[*dim]].contains(&site.shape(input)[*dim]))
     };
     (0..out.len())
         .filter(fits)
@@ -183,7 +257,10 @@ pub(super) fn gather(site: &Site<'_>) -> Vec<Strategy> {
         inputs[0] = x;
         inputs
     };
-    let is_indexed = |dim: usize| axes.iter().any(|axis| axis_index(*axis, x.len()) == Some(dim));
+    let is_indexed = |dim: usize| {
+        axes.iter()
+            .any(|axis| axis_index(*axis, x.len()) == Some(dim))
+    };
     let whole = |dim: &usize| {
         site.divides(x[*dim]) && slice_sizes.get(*dim) == Some(&x[*dim]) && !is_indexed(*dim)
     };

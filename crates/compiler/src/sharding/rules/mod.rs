@@ -53,9 +53,15 @@ const TABLE: &[(&[&str], Rule)] = &[
     (&["add", "subtract"], Ways(elementwise::sum)),
     (&["multiply"], Ways(elementwise::product)),
     (&["divide"], Ways(elementwise::quotient)),
-    (&["negative", "positive", "copy", "contiguous"], Ways(elementwise::linear)),
+    (
+        &["negative", "positive", "copy", "contiguous"],
+        Ways(elementwise::linear),
+    ),
     (&["degrees", "radians"], Ways(elementwise::linear)),
-    (&["zeros_like", "ones_like", "stop_gradient"], Ways(elementwise::ways)),
+    (
+        &["zeros_like", "ones_like", "stop_gradient"],
+        Ways(elementwise::ways),
+    ),
     (&["divmod"], Ways(elementwise::ways)),
     (&["view"], Ways(shapes::all_but_last)),
     (&["sum"], Ways(reductions::sum)),
@@ -64,15 +70,37 @@ const TABLE: &[(&[&str], Rule)] = &[
     (&["min"], Ways(reductions::min)),
     (
         &[
-            "all", "any", "count_nonzero", "logsumexp", "median", "prod", "std", "var", "argmax", "argmin",
+            "all",
+            "any",
+            "count_nonzero",
+            "logsumexp",
+            "median",
+            "prod",
+            "std",
+            "var",
+            "argmax",
+            "argmin",
             "linalg.norm_l2",
         ],
         Ways(reductions::other_axes),
     ),
     (
         &[
-            "softmax", "argpartition", "argsort", "partition", "sort", "topk", "cummax", "cummin", "cumprod", "cumsum",
-            "logcumsumexp", "diff", "roll", "flip", "pad",
+            "softmax",
+            "argpartition",
+            "argsort",
+            "partition",
+            "sort",
+            "topk",
+            "cummax",
+            "cummin",
+            "cumprod",
+            "cumsum",
+            "logcumsumexp",
+            "diff",
+            "roll",
+            "flip",
+            "pad",
         ],
         Ways(reductions::other_axes),
     ),
@@ -81,16 +109,31 @@ const TABLE: &[(&[&str], Rule)] = &[
     (&["outer"], Ways(products::outer)),
     (&["tensordot"], Ways(products::tensordot)),
     (&["einsum"], Ways(products::einsum)),
-    (&["addmm"], Whole("it is taken apart before the pass, so that none is left")),
+    (
+        &["addmm"],
+        Whole("it is taken apart before the pass, so that none is left"),
+    ),
     (&["quantize"], Ways(products::quantize)),
     (&["dequantize"], Ways(products::dequantize)),
     (&["quantized_matmul"], Ways(products::quantized_matmul)),
     (&["conv_general"], Ways(products::conv)),
     (
-        &["reshape", "flatten", "unflatten", "squeeze", "expand_dims", "atleast_1d", "atleast_2d", "atleast_3d"],
+        &[
+            "reshape",
+            "flatten",
+            "unflatten",
+            "squeeze",
+            "expand_dims",
+            "atleast_1d",
+            "atleast_2d",
+            "atleast_3d",
+        ],
         Ways(shapes::reshape),
     ),
-    (&["transpose", "swapaxes", "moveaxis"], Ways(shapes::transpose)),
+    (
+        &["transpose", "swapaxes", "moveaxis"],
+        Ways(shapes::transpose),
+    ),
     (&["broadcast_to"], Ways(shapes::broadcast_to)),
     (&["concatenate"], Ways(shapes::concatenate)),
     (&["stack"], Ways(shapes::stack)),
@@ -101,41 +144,101 @@ const TABLE: &[(&[&str], Rule)] = &[
     (&["slice"], Ways(indexing::slice)),
     (&["slice_dynamic"], Ways(indexing::slice_dynamic)),
     (
-        &["slice_update", "slice_update_add", "slice_update_max", "slice_update_min", "slice_update_prod"],
+        &[
+            "slice_update",
+            "slice_update_add",
+            "slice_update_max",
+            "slice_update_min",
+            "slice_update_prod",
+        ],
         Ways(indexing::slice_update),
     ),
-    (&["slice_update_dynamic"], Ways(indexing::slice_update_dynamic)),
+    (
+        &["slice_update_dynamic"],
+        Ways(indexing::slice_update_dynamic),
+    ),
     (&["take"], Ways(indexing::take)),
-    (&["take_along_axis", "put_along_axis", "scatter_add_axis"], Ways(indexing::along_axis)),
+    (
+        &["take_along_axis", "put_along_axis", "scatter_add_axis"],
+        Ways(indexing::along_axis),
+    ),
     (&["gather"], Ways(indexing::gather)),
     (
-        &["distributed.all_sum", "distributed.all_max", "distributed.all_min"],
+        &[
+            "distributed.all_sum",
+            "distributed.all_max",
+            "distributed.all_min",
+        ],
         Ways(elementwise::all_reduce),
     ),
-    (&["distributed.all_gather", "distributed.sum_scatter"], Ways(shapes::all_gather)),
+    (
+        &["distributed.all_gather", "distributed.sum_scatter"],
+        Ways(shapes::all_gather),
+    ),
     (&["fast.rms_norm", "fast.layer_norm"], Ways(fast::norm)),
     (&["fast.rope"], Ways(fast::rope)),
-    (&["fast.scaled_dot_product_attention"], Ways(fast::attention)),
+    (
+        &["fast.scaled_dot_product_attention"],
+        Ways(fast::attention),
+    ),
     (&["fast.cross_entropy"], Ways(fast::cross_entropy)),
-    (&["fast.gelu", "fast.gelu_approx", "fast.silu", "fast.swiglu"], Ways(elementwise::ways)),
-    (&["allclose", "array_equal"], Whole("its one truth value is of all elements")),
-    (&["number_of_elements"], Whole("it reads the sizes of the whole")),
+    (
+        &["fast.gelu", "fast.gelu_approx", "fast.silu", "fast.swiglu"],
+        Ways(elementwise::ways),
+    ),
+    (
+        &["allclose", "array_equal"],
+        Whole("its one truth value is of all elements"),
+    ),
+    (
+        &["number_of_elements"],
+        Whole("it reads the sizes of the whole"),
+    ),
     (&["searchsorted"], Whole("it has no rule")),
     (
-        &["vecdot", "kron", "trace", "diag", "diagonal", "hadamard_transform", "block_masked_mm", "segmented_mm"],
+        &[
+            "vecdot",
+            "kron",
+            "trace",
+            "diag",
+            "diagonal",
+            "hadamard_transform",
+            "block_masked_mm",
+            "segmented_mm",
+        ],
         Whole(MATRICES),
     ),
     (&["gather_mm", "gather_qmm"], Whole(EXPERTS)),
     (&["as_strided"], Whole("its strides are of the whole")),
-    (&["broadcast_arrays", "meshgrid"], Whole("its shapes come from all inputs")),
     (
-        &["scatter", "scatter_add", "scatter_max", "scatter_min", "scatter_prod", "masked_scatter"],
+        &["broadcast_arrays", "meshgrid"],
+        Whole("its shapes come from all inputs"),
+    ),
+    (
+        &[
+            "scatter",
+            "scatter_add",
+            "scatter_max",
+            "scatter_min",
+            "scatter_prod",
+            "masked_scatter",
+        ],
         Whole("it writes to positions that any rank may have"),
     ),
     (
         &[
-            "arange", "linspace", "zeros", "ones", "eye", "tri", "bartlett", "blackman", "hamming", "hanning",
-            "fft.fftfreq", "fft.rfftfreq",
+            "arange",
+            "linspace",
+            "zeros",
+            "ones",
+            "eye",
+            "tri",
+            "bartlett",
+            "blackman",
+            "hamming",
+            "hanning",
+            "fft.fftfreq",
+            "fft.rfftfreq",
         ],
         Whole(NO_INPUT),
     ),
@@ -143,26 +246,61 @@ const TABLE: &[(&[&str], Rule)] = &[
     (&["full_like"], Ways(elementwise::ways)),
     (
         &[
-            "random.bernoulli", "random.bits", "random.categorical", "random.gumbel", "random.laplace",
-            "random.multivariate_normal", "random.normal", "random.permutation", "random.randint", "random.split",
-            "random.truncated_normal", "random.uniform",
+            "random.bernoulli",
+            "random.bits",
+            "random.categorical",
+            "random.gumbel",
+            "random.laplace",
+            "random.multivariate_normal",
+            "random.normal",
+            "random.permutation",
+            "random.randint",
+            "random.split",
+            "random.truncated_normal",
+            "random.uniform",
         ],
         Whole(RANDOM),
     ),
     (
-        &["fft.fftn", "fft.ifftn", "fft.rfftn", "fft.irfftn", "fft.fftshift", "fft.ifftshift"],
+        &[
+            "fft.fftn",
+            "fft.ifftn",
+            "fft.rfftn",
+            "fft.irfftn",
+            "fft.fftshift",
+            "fft.ifftshift",
+        ],
         Whole(MIXES),
     ),
     (
         &[
-            "linalg.cholesky", "linalg.cholesky_inv", "linalg.cross", "linalg.det", "linalg.eig", "linalg.eigh",
-            "linalg.eigvals", "linalg.eigvalsh", "linalg.inv", "linalg.lu", "linalg.lu_factor", "linalg.norm",
-            "linalg.norm_matrix", "linalg.pinv", "linalg.qr", "linalg.slogdet", "linalg.solve",
-            "linalg.solve_triangular", "linalg.svd", "linalg.tri_inv",
+            "linalg.cholesky",
+            "linalg.cholesky_inv",
+            "linalg.cross",
+            "linalg.det",
+            "linalg.eig",
+            "linalg.eigh",
+            "linalg.eigvals",
+            "linalg.eigvalsh",
+            "linalg.inv",
+            "linalg.lu",
+            "linalg.lu_factor",
+            "linalg.norm",
+            "linalg.norm_matrix",
+            "linalg.pinv",
+            "linalg.qr",
+            "linalg.slogdet",
+            "linalg.solve",
+            "linalg.solve_triangular",
+            "linalg.svd",
+            "linalg.tri_inv",
         ],
         Whole(MATRICES),
     ),
-    (&["distributed.send", "distributed.recv"], Whole("its peer expects the whole")),
+    (
+        &["distributed.send", "distributed.recv"],
+        Whole("its peer expects the whole"),
+    ),
 ];
 
 #[cfg(test)]
@@ -173,13 +311,24 @@ mod tests {
 
     #[test]
     fn each_operation_of_the_table_has_one_line() {
-        let lines: Vec<&str> = TABLE.iter().flat_map(|(names, _)| *names).copied().collect();
+        let lines: Vec<&str> = TABLE
+            .iter()
+            .flat_map(|(names, _)| *names)
+            .copied()
+            .collect();
         let times = |name: &str| lines.iter().filter(|line| **line == name).count();
         for name in Op::NAMES {
-            assert_eq!(times(name), 1, "{name} wants one line of the table of sharding rules");
+            assert_eq!(
+                times(name),
+                1,
+                "{name} wants one line of the table of sharding rules"
+            );
         }
         for line in &lines {
-            assert!(Op::NAMES.contains(line), "{line} is no operation of the table");
+            assert!(
+                Op::NAMES.contains(line),
+                "{line} is no operation of the table"
+            );
         }
     }
 

@@ -68,8 +68,16 @@ pub(super) fn matmul(site: &Site<'_>) -> Vec<Strategy> {
     let (a, b) = (site.shape(0).len(), site.shape(1).len());
     let labels = Labels {
         operands: vec![
-            if a == 1 { vec![K] } else { [batch(a), vec![M, K]].concat() },
-            if b == 1 { vec![K] } else { [batch(b), vec![K, N]].concat() },
+            if a == 1 {
+                vec![K]
+            } else {
+                [batch(a), vec![M, K]].concat()
+            },
+            if b == 1 {
+                vec![K]
+            } else {
+                [batch(b), vec![K, N]].concat()
+            },
         ],
         result: {
             let mut result = batch(a.max(b));
@@ -90,7 +98,10 @@ pub(super) fn inner(site: &Site<'_>) -> Vec<Strategy> {
     let first: Vec<usize> = (0..a - 1).collect();
     let second: Vec<usize> = (100..100 + b - 1).collect();
     let labels = Labels {
-        operands: vec![[first.clone(), vec![K]].concat(), [second.clone(), vec![K]].concat()],
+        operands: vec![
+            [first.clone(), vec![K]].concat(),
+            [second.clone(), vec![K]].concat(),
+        ],
         result: [first, second].concat(),
     };
     labels.ways(site)
@@ -115,7 +126,10 @@ pub(super) fn tensordot(site: &Site<'_>) -> Vec<Strategy> {
     let (Some(of_a), Some(of_b)) = (place(axes_a, a), place(axes_b, b)) else {
         return Vec::new();
     };
-    let label = |axes: &[usize], dim: usize, first: usize| match axes.iter().position(|axis| *axis == dim) {
+    let label = |axes: &[usize], dim: usize, first: usize| match axes
+        .iter()
+        .position(|axis| *axis == dim)
+    {
         Some(summed) => K + summed,
         None => first + dim,
     };
@@ -146,7 +160,11 @@ pub(super) fn einsum(site: &Site<'_>) -> Vec<Strategy> {
     if text.contains('.') || operands.len() != site.inputs.len() || !operands.iter().all(is_plain) {
         return Vec::new();
     }
-    Labels { operands, result: labels(result) }.ways(site)
+    Labels {
+        operands,
+        result: labels(result),
+    }
+    .ways(site)
 }
 
 /// Every result has the dimensions of the input, only the last of them in other units.
@@ -192,7 +210,10 @@ pub(super) fn quantized_matmul(site: &Site<'_>) -> Vec<Strategy> {
     };
     let mut all = Vec::new();
     if packed_divides(site, 1, of_outputs) {
-        all.push(Strategy::new(with(Replicated, Sharded(of_outputs)), Sharded(last)));
+        all.push(Strategy::new(
+            with(Replicated, Sharded(of_outputs)),
+            Sharded(last),
+        ));
     }
     if packed_divides(site, 1, of_inputs) && site.divides(x[last]) {
         all.push(Strategy::new(with(Sharded(last), Sharded(of_inputs)), SUM));
@@ -221,7 +242,10 @@ pub(super) fn conv(site: &Site<'_>) -> Vec<Strategy> {
         all.push(Strategy::new(vec![Sharded(0), Replicated], Sharded(0)));
     }
     if *groups == 1 && site.divides(w[0]) {
-        all.push(Strategy::new(vec![Replicated, Sharded(0)], Sharded(channels)));
+        all.push(Strategy::new(
+            vec![Replicated, Sharded(0)],
+            Sharded(channels),
+        ));
     }
     if *groups == 1 && site.divides(x[channels]) {
         let split = Sharded(channels);

@@ -24,7 +24,9 @@ fn axes_of(site: &Site<'_>) -> Option<(Vec<usize>, bool)> {
         | Op::NormL2 { axes, keepdims }
         | Op::Std { axes, keepdims, .. }
         | Op::Var { axes, keepdims, .. } => (axes.clone(), *keepdims),
-        Op::Softmax { axes, .. } | Op::Flip { axes } | Op::Roll { axes, .. } => (axes.clone(), true),
+        Op::Softmax { axes, .. } | Op::Flip { axes } | Op::Roll { axes, .. } => {
+            (axes.clone(), true)
+        }
         Op::Pad { axes, .. } => (axes.clone(), true),
         Op::Argmax { axis, keepdims } | Op::Argmin { axis, keepdims } => one(axis, *keepdims),
         Op::Argpartition { axis, .. }

@@ -91,7 +91,10 @@ fn order_of(op: &Op, ndim: usize) -> Option<Vec<usize>> {
         Op::Swapaxes { axis1, axis2 } => {
             order.swap(axis_index(*axis1, ndim)?, axis_index(*axis2, ndim)?);
         }
-        Op::Moveaxis { source, destination } => {
+        Op::Moveaxis {
+            source,
+            destination,
+        } => {
             let one = order.remove(axis_index(*source, ndim)?);
             order.insert(axis_index(*destination, ndim)?, one);
         }
@@ -206,8 +209,14 @@ mod tests {
 
     #[test]
     fn heads_are_split_and_merged() {
-        assert_eq!(leading_pairs(&[2, 3, 64], &[2, 3, 8, 8]), [(0, 0), (1, 1), (2, 2)]);
-        assert_eq!(leading_pairs(&[2, 3, 8, 8], &[2, 3, 64]), [(0, 0), (1, 1), (2, 2)]);
+        assert_eq!(
+            leading_pairs(&[2, 3, 64], &[2, 3, 8, 8]),
+            [(0, 0), (1, 1), (2, 2)]
+        );
+        assert_eq!(
+            leading_pairs(&[2, 3, 8, 8], &[2, 3, 64]),
+            [(0, 0), (1, 1), (2, 2)]
+        );
         assert_eq!(leading_pairs(&[1, 6], &[6, 1]), [(1, 0)]);
         assert_eq!(leading_pairs(&[4, 6], &[3, 8]), [(0, 0)]);
         assert_eq!(leading_pairs(&[6], &[2, 3]), [(0, 0)]);
