@@ -2,7 +2,6 @@
 
 #[path = "../../mlx/tests/distributed/ranks.rs"]
 mod ranks;
-#[allow(dead_code)]
 #[path = "support/llama_reference.rs"]
 mod reference;
 #[allow(dead_code)]
@@ -21,6 +20,7 @@ use rstest::rstest;
 const GOLDEN: &str = include_str!("golden/smollm2.txt");
 
 /// One step: the logits of the next token, and the cache.
+#[allow(clippy::ptr_arg)]
 fn step(
     network: &Network,
     tokens: &Array,

@@ -93,11 +93,11 @@ pub fn llama(
     let mask = AttentionMask::causal().offset(start.clone());
     let mixed = fast::scaled_dot_product_attention(&q, &cache.0, &cache.1, 0.5, &mask);
     let mixed = mixed.transpose([0, 2, 1, 3]).flatten(2, 3);
-    x = x + linear(weights, "o", &mixed);
+    x += linear(weights, "o", &mixed);
     let y = norm(weights, "norm2", &x);
     let gate = linear(weights, "gate", &y);
     let gated = &gate * gate.sigmoid() * linear(weights, "up", &y);
-    x = x + linear(weights, "down", &gated);
+    x += linear(weights, "down", &gated);
     let logits = norm(weights, "norm3", &x).matmul(&weights["embed.weight"].t());
     Ok((logits, cache))
 }
