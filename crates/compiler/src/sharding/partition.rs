@@ -87,7 +87,7 @@ struct Partitioner<'a> {
     refusals: &'a mut Vec<ShardingRefusal>,
 }
 
-impl Partitioner<'_> {
+impl<'a> Partitioner<'a> {
     fn node(&mut self, node: &Node) -> Result<()> {
         for input in &node.inputs {
             self.add_constant(*input);
@@ -357,9 +357,37 @@ impl Partitioner<'_> {
         if let Some(known) = self.summed.get(&new) {
             return *known;
         }
+        if let Some(view) = self.view_of_summed(old, new) {
+            self.summed.insert(new, view);
+            return view;
+        }
         let summed = sum_gradients(&mut self.into, new, &self.place.axis.group, site);
         self.summed.insert(new, summed);
         summed
+    }
+
+    /// Where `old` is a view of a value with other uses, returns the view of that one with its gradient summed: once for
+    /// all uses, as of a table for tokens and for logits.
+    fn view_of_summed(&mut self, old: Value, new: Value) -> Option<Value> {
+        let from = self.from;
+        let node = from.producer(old)?;
+        let [source] = node.inputs[..] else {
+            return None;
+        };
+        let is_view = node.operation.op().is_some_and(Op::is_view);
+        if !is_view || self.uses[source.index()] < 2 || from.constant(source).is_some() {
+            return None;
+        }
+        let (Replicated, whole) = *self.forms.get(&source)?.first()? else {
+            return None;
+        };
+        let summed = self.with_summed_gradient(source, whole, node.site);
+        let array_type = self.into.array_type(new).clone();
+        let operation = node.operation.clone();
+        let views = self
+            .into
+            .add_node(operation, vec![summed], vec![array_type], node.site);
+        views.first().copied()
     }
 
     /// What was put in for another axis of the mesh: the same of what a rank has.

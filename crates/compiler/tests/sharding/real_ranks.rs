@@ -15,6 +15,7 @@ use super::{blocks, ranks};
 #[case("llama_step", 4)]
 #[case("gradients_of_split_weights", 2)]
 #[case("gradients_of_split_batches", 2)]
+#[case("gradients_of_a_tied_table", 2)]
 #[case("gradients_on_two_axes", 4)]
 #[case("gradients_of_a_llama", 2)]
 fn over_a_ring(#[case] case: &str, #[case] n: usize) {
@@ -189,6 +190,37 @@ mod child {
                 .count()
         };
         assert_eq!((n(false), n(true)), (1, 4), "{}", sharded.report());
+    }
+
+    /// A table for tokens and for logits: its gradient is summed once for both.
+    #[test]
+    #[ignore = "run by `over_a_ring`"]
+    fn gradients_of_a_tied_table() {
+        let group = world();
+        let (_, x) = mlp_inputs();
+        let (table, tokens) = (x, mlx::array!([[0, 3, 11, 3], [5, 5, 1, 2]]));
+        let loss = |table: &Array, tokens: &Array| {
+            let logits = table.take(tokens, 0).tanh().matmul(&table.t());
+            logits.logsumexp(-1).mean(()) - logits.square().mean(())
+        };
+        let step = |table: &Array, tokens: &Array| value_and_grad(loss).call((table, tokens));
+        let (value, slope) = step(&table, &tokens).unwrap();
+        let mesh = Mesh::of_group(&group, &[("data", 2)]).unwrap();
+        let rules = Rules::new().input("1", [Some("data"), None]);
+        let traced = trace(step, (&table, &tokens)).unwrap();
+        let (traced, sharded) = traced.shard(&mesh, &rules, group.rank()).unwrap();
+        let all = &sharded.report().collectives;
+        let n = all.iter().filter(|one| one.is_gradient).count();
+        assert_eq!(n, 1, "{}", traced.graph());
+        let lowered = traced.lower(&CompileOptions::default()).unwrap();
+        let inputs = [table, tokens];
+        compare(
+            &sharded,
+            &lowered.compile().unwrap(),
+            &inputs,
+            &[value, slope],
+            group.rank(),
+        );
     }
 
     #[test]
