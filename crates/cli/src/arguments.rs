@@ -122,6 +122,9 @@ pub struct GenerateArguments {
     /// How keys and values of past tokens are kept
     #[arg(long, value_name = "KIND", value_enum, default_value_t)]
     pub kv_cache: KvCache,
+    /// Under `mlx launch`: give each rank a range of layers, instead of a part of every layer
+    #[arg(long)]
+    pub pipeline: bool,
 }
 
 /// How keys and values of past tokens are kept.

@@ -38,14 +38,7 @@ pub fn run(arguments: &GenerateArguments) -> Result<()> {
             network_options.kv_group_size = 32;
         }
     }
-    let mut network = Network::new(&checkpoint, &network_options)?.with_kernels(kernels);
-    if is_launched() {
-        let group = distributed::init("any", false)?;
-        network = network.shard(&group)?;
-        if group.rank() != 0 {
-            output::silence();
-        }
-    }
+    let network = build(&checkpoint, &network_options, arguments.pipeline)?.with_kernels(kernels);
     let mut generator = Generator::new(&network, &checkpoint)?;
     if let Some(prompt) = &arguments.prompt {
         let tokens = checkpoint.tokenizer.encode(prompt)?;
@@ -63,6 +56,21 @@ pub fn run(arguments: &GenerateArguments) -> Result<()> {
         Some(message) => conversation.answer(message.clone()),
         None => converse(&mut conversation, &name),
     }
+}
+
+/// Builds the network: under `mlx launch`, this rank's part of it.
+fn build(checkpoint: &Checkpoint, options: &NetworkOptions, by_layers: bool) -> Result<Network> {
+    if !is_launched() {
+        return Ok(Network::new(checkpoint, options)?);
+    }
+    let group = distributed::init("any", false)?;
+    if group.rank() != 0 {
+        output::silence();
+    }
+    Ok(match by_layers {
+        true => Network::new_pipelined(checkpoint, options, &group)?,
+        false => Network::new(checkpoint, options)?.shard(&group)?,
+    })
 }
 
 /// Whether this process is one of the ranks that `mlx launch` or `mpirun` has started.

@@ -159,8 +159,11 @@ fn two_ranks_generate_what_one_does() {
         mlx,
     ];
     arguments.extend(generate);
-    let two = launch(&arguments, "", None);
-    let errors = String::from_utf8_lossy(&two.stderr);
-    assert_eq!(two.status.code(), Some(0), "{errors}");
-    assert_eq!(lines(&two), lines(&one), "{errors}");
+    for by_layers in [false, true] {
+        arguments.extend(by_layers.then_some("--pipeline"));
+        let two = launch(&arguments, "", None);
+        let errors = String::from_utf8_lossy(&two.stderr);
+        assert_eq!(two.status.code(), Some(0), "{errors}");
+        assert_eq!(lines(&two), lines(&one), "{errors}");
+    }
 }

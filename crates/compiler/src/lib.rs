@@ -22,6 +22,7 @@ mod options;
 mod passes;
 mod report;
 mod shapeless;
+pub mod sharding;
 mod stages;
 mod switch;
 mod trace;
@@ -42,3 +43,8 @@ pub use switch::{disable_compile, enable_compile};
 #[deprecated(note = "renamed to guide")]
 #[doc(hidden)]
 pub mod chapter {}
+
+/// The examples of the page on several processes are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/distributed.md")]
+mod distributed_page {}

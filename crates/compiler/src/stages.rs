@@ -11,6 +11,7 @@ use crate::execute::Executable;
 use crate::graph::Graph;
 use crate::passes::{self, Context};
 use crate::report::Difference;
+use crate::sharding::{Mesh, Rules, ShardedGraph, TracedNames};
 use crate::trace::{Recorded, SizeRead, record_with_keys};
 use crate::{CompileOptions, Error, Report, Result, shapeless};
 
@@ -24,6 +25,7 @@ pub struct Traced<Output> {
     captures_transforming: bool,
     /// How many of the last inputs are random keys, which a call takes from its thread.
     n_keys: usize,
+    names: TracedNames,
 }
 
 /// A function whose formulas have been recognized and whose kernels have been chosen.
@@ -89,12 +91,13 @@ where
         let args = Args::map_refs(args, &mut |given| arrays.next().unwrap_or(given).clone());
         let output = function.apply(&args).map_err(Error::from_function)?;
         let outputs = tree::arrays(&output).into_iter().cloned().collect();
-        Ok((outputs, output))
+        let names = TracedNames::of(&args, &output);
+        Ok((outputs, (output, names)))
     })?;
     let Recorded {
         graph,
         captures,
-        aux,
+        aux: (output, names),
         size_read,
         captures_transforming,
     } = recorded;
@@ -110,10 +113,11 @@ where
     }
     Ok(Traced {
         graph: Rc::new(graph),
-        template: aux.map(&mut Array::abstract_value),
+        template: output.map(&mut Array::abstract_value),
         size_read,
         captures_transforming,
         n_keys,
+        names,
     })
 }
 
@@ -126,6 +130,24 @@ impl<Output: Tree> Traced<Output> {
     /// Returns whether the function captured an array that a transform around it is working on.
     pub(crate) fn captures_transforming(&self) -> bool {
         self.captures_transforming
+    }
+
+    /// Returns the names of the inputs: the number of the argument, then the path in it, as `0.layers.3.weight`.
+    pub fn input_names(&self) -> &[String] {
+        &self.names.inputs
+    }
+
+    /// Splits the function over the ranks of a mesh: returns that of one rank, and the whole with its report.
+    ///
+    /// The rank's function takes the parts that [`ShardedGraph::shard_inputs`] gives, and is lowered and compiled as any
+    /// other: formulas are recognized in what the rank computes. All ranks must call it together.
+    ///
+    /// # Errors
+    /// When a rule names an axis that the mesh does not have, or the mesh does not have the rank.
+    pub fn shard(self, mesh: &Mesh, rules: &Rules, rank: usize) -> Result<(Self, ShardedGraph)> {
+        let sharded = ShardedGraph::new(&self.graph, mesh, rules, &self.names)?;
+        let graph = Rc::new(sharded.rank_graph(rank)?);
+        Ok((Self { graph, ..self }, sharded))
     }
 
     /// Recognizes formulas and chooses kernels for this thread's device.

@@ -25,6 +25,8 @@ mod refusals;
 mod shapeless;
 #[path = "shapeless_operations.rs"]
 mod shapeless_operations;
+#[path = "sharding/main.rs"]
+mod sharding;
 #[path = "text.rs"]
 mod text;
 #[path = "transforms.rs"]

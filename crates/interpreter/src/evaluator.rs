@@ -112,7 +112,7 @@ impl Interpreter {
             .collect()
     }
 
-    fn run_node(
+    pub(crate) fn run_node(
         &self,
         graph: &Graph,
         node: &Node,
@@ -261,12 +261,15 @@ struct Layout {
 /// A graph with the values of its constants, and the graphs inside its nodes.
 pub(crate) struct PreparedGraph<'g> {
     pub(crate) graph: &'g Graph,
-    constants: Vec<Option<Tensor>>,
-    inner: Vec<Vec<PreparedGraph<'g>>>,
+    pub(crate) constants: Vec<Option<Tensor>>,
+    pub(crate) inner: Vec<Vec<PreparedGraph<'g>>>,
 }
 
 impl<'g> PreparedGraph<'g> {
-    fn new<'t>(graph: &'g Graph, arrays: &mut impl Iterator<Item = &'t Tensor>) -> Result<Self> {
+    pub(crate) fn new<'t>(
+        graph: &'g Graph,
+        arrays: &mut impl Iterator<Item = &'t Tensor>,
+    ) -> Result<Self> {
         let mut constants = Vec::new();
         for (value, source) in graph.values() {
             let array_type = graph.array_type(value);
@@ -313,14 +316,14 @@ fn number(literal: Literal) -> Number {
     }
 }
 
-fn missing(what: &str) -> Error {
+pub(crate) fn missing(what: &str) -> Error {
     Error::Unsupported(format!(
         "interpret: wanted more inputs of {what}, got no more"
     ))
 }
 
 /// Refuses a tensor of another type than in the graph.
-fn check(graph: &Graph, value: Value, tensor: &Tensor) -> Result<()> {
+pub(crate) fn check(graph: &Graph, value: Value, tensor: &Tensor) -> Result<()> {
     let (wanted, got) = (graph.array_type(value), tensor.array_type());
     if *wanted == got {
         return Ok(());
@@ -331,7 +334,7 @@ fn check(graph: &Graph, value: Value, tensor: &Tensor) -> Result<()> {
     )))
 }
 
-fn get(values: &[Option<Tensor>], value: Value) -> Result<&Tensor> {
+pub(crate) fn get(values: &[Option<Tensor>], value: Value) -> Result<&Tensor> {
     values
         .get(value.index())
         .and_then(Option::as_ref)
@@ -340,7 +343,7 @@ fn get(values: &[Option<Tensor>], value: Value) -> Result<&Tensor> {
         })
 }
 
-fn set(values: &mut [Option<Tensor>], value: Value, tensor: Tensor) {
+pub(crate) fn set(values: &mut [Option<Tensor>], value: Value, tensor: Tensor) {
     if let Some(slot) = values.get_mut(value.index()) {
         *slot = Some(tensor);
     }

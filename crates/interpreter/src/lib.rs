@@ -29,6 +29,7 @@ mod order;
 mod product;
 mod quantized;
 mod random;
+mod ranks;
 mod reduce;
 mod shape;
 mod special;
@@ -39,6 +40,7 @@ mod unary;
 pub use convert::array_constants;
 pub use evaluator::{Interpreter, interpret};
 pub use number::{Number, Rounding};
+pub use ranks::{interpret_ranks, run_ranks};
 pub use tensor::Tensor;
 
 use mlx::Op;

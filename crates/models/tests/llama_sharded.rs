@@ -22,6 +22,16 @@ fn the_same_64_tokens(#[case] n: usize) {
     }
 }
 
+/// 30 layers: of two ranks each has 15, of four two have 7 and two 8.
+#[rstest]
+#[case(2)]
+#[case(4)]
+fn the_same_64_tokens_by_layers(#[case] n: usize) {
+    if if_available(assets::smollm2()).is_some() {
+        ranks::run("child::generates_by_layers", n, 1);
+    }
+}
+
 fn golden(name: &str) -> Vec<u32> {
     let line = GOLDEN.lines().find_map(|line| line.strip_prefix(name));
     let numbers = line.unwrap().split_whitespace();
@@ -71,6 +81,48 @@ mod child {
                 write(&network.compiled(CompileOptions::default())),
                 golden("tokens:")
             );
+        }
+    }
+
+    #[test]
+    #[ignore = "run by `the_same_64_tokens_by_layers`"]
+    fn generates_by_layers() {
+        let group = distributed::init("ring", true).unwrap();
+        let checkpoint = Checkpoint::open(assets::smollm2().unwrap()).unwrap();
+        let options = NetworkOptions::default();
+        let network = Network::new_pipelined(&checkpoint, &options, &group).unwrap();
+        // The weights of other ranks' layers are not there.
+        let n = network.config().num_hidden_layers;
+        assert!(
+            (30 / group.size()..=30_usize.div_ceil(group.size())).contains(&n),
+            "{n}"
+        );
+        let names = network.parameters();
+        let last = format!("model.layers.{}.", n - 1);
+        assert!(names.keys().any(|name| name.starts_with(&last)));
+        let beyond = format!("model.layers.{n}.");
+        assert!(!names.keys().any(|name| name.starts_with(&beyond)));
+        assert!(network.pipeline(&group).is_err() && network.shard(&group).is_err());
+        let options = GenerateOptions {
+            max_tokens: 64,
+            ..GenerateOptions::default()
+        };
+        let write = |network: &Network| {
+            let mut generator = Generator::new(network, &checkpoint).unwrap();
+            generator
+                .generate(&golden("prompt:"), &options, |_| ())
+                .unwrap()
+                .tokens
+        };
+        assert_eq!(write(&network), golden("tokens:"));
+        if group.size() == 2 {
+            let compiled = network.compiled(CompileOptions::default());
+            assert_eq!(write(&compiled), golden("tokens:"));
+            // Cut in memory, it is the same.
+            let whole = Network::new(&checkpoint, &NetworkOptions::default()).unwrap();
+            let network = whole.pipeline(&group).unwrap();
+            assert_eq!(network.config().num_hidden_layers, n);
+            assert_eq!(write(&network), golden("tokens:"));
         }
     }
 }

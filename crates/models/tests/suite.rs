@@ -23,6 +23,8 @@ mod llama_jit;
 mod llama_kv_cache;
 #[path = "llama_network.rs"]
 mod llama_network;
+#[path = "llama_pass.rs"]
+mod llama_pass;
 #[path = "llama_sharded.rs"]
 mod llama_sharded;
 #[path = "llama_text.rs"]

@@ -34,6 +34,13 @@ impl Pass {
     }
 }
 
+/// The passes that bring a graph into canonical form, in order.
+pub(crate) const CANONICALIZE: &[Pass] = &[
+    Pass::new("canonicalize", canonicalize::run),
+    Pass::new("cse", cse::run),
+    Pass::new("dce", dce::run),
+];
+
 /// The passes that recognize formulas, in order.
 pub(crate) const OPTIMIZE: &[Pass] = &[
     Pass::new("canonicalize", canonicalize::run),

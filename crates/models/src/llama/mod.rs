@@ -29,6 +29,7 @@ mod layers;
 mod names;
 mod network;
 mod packing;
+mod pipeline;
 mod pre_tokenizer;
 mod python_json;
 mod python_methods;

@@ -10,6 +10,7 @@
 //!
 //! [`FastOps`] computes norms, rotary embeddings, attention and activations, by composed formulas or fused kernels.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use mlx::distributed::Group;
@@ -22,6 +23,7 @@ use super::checkpoint::Checkpoint;
 use super::compiled::Compiled;
 use super::config::Config;
 use super::layers::{Layer, LayerBuilder, Positions, named};
+use super::pipeline::Stage;
 use super::quantizable::{EmbeddingTable, LinearLayer};
 use super::shard;
 use super::weight_store::WeightStore;
@@ -88,6 +90,9 @@ pub struct Network {
     /// How many heads of keys and values this rank has, of a network over several.
     #[module(static)]
     kv_heads: usize,
+    /// Which layers this rank has, of a network over several by layers.
+    #[module(static)]
+    stage: Option<Stage>,
     /// How new caches are quantized.
     #[module(skip)]
     kv_quantization: Option<KvQuantization>,
@@ -176,6 +181,7 @@ impl Network {
             rope_freqs: radians.map_err(Error::model)?.reciprocal(),
             dtype,
             kv_heads: config.num_key_value_heads,
+            stage: None,
             kv_quantization: kv_quantization(&config, options.kv_bits, options.kv_group_size)?,
             compiled: None,
             config,
@@ -221,7 +227,7 @@ impl Network {
     /// When quantized weights cannot be cut where the ranks of the group do, or the network is compiled or has been cut
     /// already.
     pub fn shard(&self, group: &Group) -> Result<Self> {
-        if self.compiled.is_some() || self.layers.iter().any(Layer::is_sharded) {
+        if self.compiled.is_some() || self.is_cut() {
             return Err(Error::Config(
                 "shard: wanted a whole network that is not compiled".to_owned(),
             ));
@@ -240,6 +246,24 @@ impl Network {
         mlx::eval(&network).map_err(Error::model)?;
         network.compact().map_err(Error::model)?;
         Ok(network)
+    }
+
+    /// Returns whether it is a rank's part of one.
+    pub(super) fn is_cut(&self) -> bool {
+        self.stage.is_some() || self.layers.iter().any(Layer::is_sharded)
+    }
+
+    /// Returns the network with some of its layers; the weights are shared.
+    pub(super) fn with_layers(&self, range: Range<usize>) -> Self {
+        let mut network = self.clone();
+        network.config.num_hidden_layers = range.len();
+        network.layers = self.layers[range].to_vec();
+        network
+    }
+
+    pub(super) fn with_stage(mut self, stage: Stage) -> Self {
+        self.stage = Some(stage);
+        self
     }
 
     /// Returns the network compiled: it is traced once for each number of tokens in a call, and then replayed.
@@ -306,7 +330,7 @@ impl Network {
         start: impl Into<Offset>,
     ) -> mlx::Result<(Array, Vec<LayerKvCache>)> {
         let (x, cache) = self.hidden(tokens, cache, start.into())?;
-        Ok((self.logits(&x), cache))
+        Ok((self.logits(x), cache))
     }
 
     /// Like [`Network::forward`], but returns only the logits that follow the last token: `[batch, vocab_size]`.
@@ -326,7 +350,7 @@ impl Network {
             return compiled.next_token_logits(tokens, &cache, *start);
         }
         let (x, cache) = self.hidden(tokens, cache, start)?;
-        Ok((self.logits(&x.i((.., -1))), cache))
+        Ok((self.logits(x.i((.., -1))), cache))
     }
 
     /// The former name of [`Network::next_token_logits`].
@@ -343,14 +367,14 @@ impl Network {
         self.next_token_logits(tokens, cache, start)
     }
 
-    /// The normalized output of the last layer, `[batch, length, hidden_size]`.
+    /// The output of the last layer that this rank has, `[batch, length, hidden_size]`.
     fn hidden(
         &self,
         tokens: &Array,
         mut cache: Vec<LayerKvCache>,
         start: Offset,
     ) -> mlx::Result<(Array, Vec<LayerKvCache>)> {
-        let [_, length] = tokens.dims()?;
+        let [batch, length] = tokens.dims()?;
         let (wanted, got) = (self.layers.len(), cache.len());
         if got != wanted || got == 0 {
             return Err(wrong(format!(
@@ -363,17 +387,31 @@ impl Network {
         };
         check_capacity(first, length, capacity(&cache)?)?;
         let positions = self.positions(start);
-        let mut x = self.embed_tokens.forward(tokens);
+        let mut x = match &self.stage {
+            Some(stage) if !stage.is_first() => {
+                let shape = [batch, length, axis_size(self.config.hidden_size)];
+                stage.receive(shape, self.dtype)
+            }
+            _ => self.embed_tokens.forward(tokens),
+        };
         for (layer, cache) in self.layers.iter().zip(&mut cache) {
             x = layer.forward(&x, &positions, cache)?;
         }
-        Ok((self.norm.forward(&x), cache))
+        if let Some(stage) = &self.stage {
+            x = stage.pass_on(x);
+        }
+        Ok((x, cache))
     }
 
-    fn logits(&self, x: &Array) -> Array {
+    /// The logits of what the last layer gives.
+    fn logits(&self, mut x: Array) -> Array {
+        if let Some(stage) = &self.stage {
+            x = stage.broadcast(&x);
+        }
+        let x = self.norm.forward(&x);
         match &self.lm_head {
-            Some(lm_head) => lm_head.forward(x),
-            None => self.embed_tokens.as_linear(x),
+            Some(lm_head) => lm_head.forward(&x),
+            None => self.embed_tokens.as_linear(&x),
         }
     }
 

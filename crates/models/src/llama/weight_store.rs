@@ -1,6 +1,7 @@
 //! The weights of a model under Hugging Face's names, whatever the format of the file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use mlx::{Array, Dtype, Quantization, QuantizationMode, Quantized, SharedArray};
 use mlx_nn::WeightMap;
@@ -156,6 +157,31 @@ impl WeightStore {
         let is_part = |name: &str| name.rsplit_once('.').is_some_and(|(of, _)| of == module);
         store.tensors.retain(|name, _| !is_part(name));
         store
+    }
+
+    /// Returns the store with these layers only, which count from 0 again, and what belongs to no layer.
+    #[must_use]
+    pub(super) fn layers(&self, range: &Range<usize>) -> Self {
+        let rename = |name: &str| -> Option<String> {
+            let Some(rest) = name.strip_prefix("model.layers.") else {
+                return Some(name.to_owned());
+            };
+            let (number, part) = rest.split_once('.')?;
+            let number: usize = number.parse().ok()?;
+            let own = range.contains(&number).then(|| number - range.start)?;
+            Some(format!("model.layers.{own}.{part}"))
+        };
+        let tensors = self.tensors.iter();
+        let modules = self.modules.iter();
+        Self {
+            tensors: tensors
+                .filter_map(|(name, tensor)| Some((rename(name)?, tensor.clone())))
+                .collect(),
+            quantization: self.quantization,
+            modules: modules
+                .filter_map(|(name, own)| Some((rename(name)?, *own)))
+                .collect(),
+        }
     }
 
     /// Returns all weights in `dtype` under the names of parameters: the parts of quantized matrices one by one, or

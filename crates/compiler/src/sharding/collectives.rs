@@ -1,0 +1,59 @@
+//! The communications of a rank's graph, read from it.
+
+use mlx::Op;
+use mlx::transforms::Transform;
+
+use super::Mesh;
+use super::report::{Collective, CollectiveKind};
+use crate::graph::{Graph, Operation};
+
+/// Returns the communications along the axes of a mesh, in running order, those of gradients included.
+pub(super) fn collectives(graph: &Graph, mesh: &Mesh) -> Vec<Collective> {
+    let mut found = Vec::new();
+    collect(graph, mesh, false, &mut found);
+    found
+}
+
+fn collect(graph: &Graph, mesh: &Mesh, is_gradient: bool, found: &mut Vec<Collective>) {
+    for node in &graph.nodes {
+        if let Some((kind, group)) = node.operation.op().and_then(kind_of) {
+            let axis = mesh.axes().iter().find(|axis| axis.group == group);
+            let whole = match kind {
+                CollectiveKind::AllGather => node.outputs[0],
+                _ => node.inputs[0],
+            };
+            found.extend(axis.map(|axis| Collective {
+                kind,
+                axis: axis.name.clone(),
+                ranks: axis.size,
+                array_type: graph.array_type(whole).clone(),
+                site: node.site,
+                is_gradient,
+            }));
+        }
+        // The first function of a rule is what it computes, the others are its gradient.
+        let has_rules = matches!(
+            &node.operation,
+            Operation::Transform {
+                transform: Transform::CustomFunction { .. },
+                ..
+            }
+        );
+        for (place, (_, inner)) in node.operation.graphs().into_iter().enumerate() {
+            collect(inner, mesh, is_gradient || has_rules && place > 0, found);
+        }
+    }
+}
+
+/// Returns which communication an operation is, and in which group.
+fn kind_of(op: &Op) -> Option<(CollectiveKind, String)> {
+    let (kind, group) = match op {
+        Op::AllSum { group } => (CollectiveKind::AllSum, group),
+        Op::AllMax { group } => (CollectiveKind::AllMax, group),
+        Op::AllMin { group } => (CollectiveKind::AllMin, group),
+        Op::AllGather { group } => (CollectiveKind::AllGather, group),
+        Op::SumScatter { group } => (CollectiveKind::SumScatter, group),
+        _ => return None,
+    };
+    Some((kind, group.to_string()))
+}

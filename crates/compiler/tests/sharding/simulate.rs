@@ -1,0 +1,102 @@
+//! Compares a sharded graph, on simulated ranks, with the whole one.
+
+use mlx::Array;
+use mlx_compiler::graph::Graph;
+use mlx_compiler::sharding::{ShardedGraph, Sharding};
+use mlx_interpreter::{Interpreter, Tensor, array_constants, interpret_ranks, run_ranks};
+
+/// Reals are `f64`, so that only the order of sums differs.
+const TOLERANCE: f64 = 1e-9;
+
+/// Says how ranks differ from the whole graph, if they do.
+pub fn check(graph: &Graph, sharded: &ShardedGraph, inputs: &[Array]) -> Result<(), String> {
+    let parts = parts(sharded, inputs)?;
+    let outputs = interpret_ranks(sharded, &parts).map_err(|error| error.to_string())?;
+    compare(graph, sharded, inputs, &outputs)
+}
+
+/// As [`check`], of graphs that are not those that were made.
+pub fn check_graphs(
+    graph: &Graph,
+    sharded: &ShardedGraph,
+    graphs: &[Graph],
+    inputs: &[Array],
+) -> Result<(), String> {
+    let parts = parts(sharded, inputs)?;
+    let outputs = run_ranks(sharded.mesh(), graphs, &parts).map_err(|error| error.to_string())?;
+    compare(graph, sharded, inputs, &outputs)
+}
+
+fn parts(sharded: &ShardedGraph, inputs: &[Array]) -> Result<Vec<Vec<Tensor>>, String> {
+    let inputs: Vec<&Array> = inputs.iter().collect();
+    let of = |rank: usize| -> Result<Vec<Tensor>, String> {
+        let parts = sharded
+            .shard_inputs(rank, &inputs)
+            .map_err(|error| error.to_string())?;
+        Ok(parts.iter().map(|part| Tensor::of(part).unwrap()).collect())
+    };
+    (0..sharded.mesh().size()).map(of).collect()
+}
+
+fn compare(
+    graph: &Graph,
+    sharded: &ShardedGraph,
+    inputs: &[Array],
+    outputs: &[Vec<Tensor>],
+) -> Result<(), String> {
+    let interpreter = Interpreter {
+        constants: array_constants(graph).unwrap(),
+        ..Interpreter::default()
+    };
+    let inputs: Vec<Tensor> = inputs
+        .iter()
+        .map(|input| Tensor::of(input).unwrap())
+        .collect();
+    let wanted = interpreter
+        .run(graph, &inputs)
+        .map_err(|error| error.to_string())?;
+    for (index, wanted) in wanted.iter().enumerate() {
+        for (rank, got) in outputs.iter().enumerate() {
+            let places = sharded.mesh().coordinates(rank);
+            let mut wanted = (wanted.shape().to_vec(), wanted.to_f64());
+            for (axis, sharding) in sharded.output_shardings(index).into_iter().enumerate() {
+                if let Sharding::Sharded(dim) = sharding {
+                    wanted = part(wanted, dim, places[axis], sharded.mesh().axes()[axis].size);
+                }
+            }
+            same(&got[index], &wanted)
+                .map_err(|message| format!("output {index} of rank {rank}: {message}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A part of an array along a dimension.
+fn part(
+    (mut shape, numbers): (Vec<usize>, Vec<f64>),
+    dim: usize,
+    rank: usize,
+    ranks: usize,
+) -> (Vec<usize>, Vec<f64>) {
+    let inner: usize = shape[dim + 1..].iter().product();
+    let run = shape[dim] / ranks * inner;
+    let parts = numbers.chunks(run.max(1)).skip(rank).step_by(ranks);
+    let numbers = parts.flatten().copied().collect();
+    shape[dim] /= ranks;
+    (shape, numbers)
+}
+
+fn same(got: &Tensor, (shape, wanted): &(Vec<usize>, Vec<f64>)) -> Result<(), String> {
+    if got.shape() != shape {
+        return Err(format!("got {:?}, want {shape:?}", got.shape()));
+    }
+    let scale = wanted.iter().fold(1.0_f64, |most, x| most.max(x.abs()));
+    for (k, (got, want)) in got.to_f64().iter().zip(wanted).enumerate() {
+        let is_same =
+            (got - want).abs() <= TOLERANCE * scale || got.is_nan() && want.is_nan() || got == want;
+        if !is_same {
+            return Err(format!("element {k}: got {got:e}, want {want:e}"));
+        }
+    }
+    Ok(())
+}
