@@ -1,4 +1,4 @@
-//! The command `mlx`: a demonstration, a check of this machine, transcription, generation, and ranks of a group.
+//! The command `mlx`: a demonstration, a check of this machine, transcription, generation, lint, and ranks of a group.
 //!
 //! `mlx --help` lists the commands, `mlx COMMAND --help` the options of one, and `mlx completions SHELL` prints what a
 //! shell needs to complete them. Exit status: 0 for success, 1 for a failure, 2 for a command line that is not
@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod generate;
 mod launch;
+mod lint;
 mod model;
 mod output;
 mod transcribe;
@@ -42,6 +43,8 @@ enum Command {
     Generate(arguments::GenerateArguments),
     /// Start a program as the ranks of a group, here or over ssh
     Launch(arguments::LaunchArguments),
+    /// What makes a model slow or wrong, found in its graph
+    Lint(arguments::LintArguments),
     /// Print what a shell needs to complete the commands and options
     Completions(completions::CompletionsArguments),
 }
@@ -75,6 +78,7 @@ fn run(command: Option<Command>) -> anyhow::Result<ExitCode> {
         Some(Command::Transcribe(arguments)) => transcribe::run(&arguments),
         Some(Command::Generate(arguments)) => generate::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Launch(arguments)) => launch::run(&arguments),
+        Some(Command::Lint(arguments)) => lint::run(&arguments),
         Some(Command::Completions(arguments)) => {
             completions::run(&arguments, Mlx::command());
             Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod analysis;
 mod control;
 mod cpu_kernels;
 mod error;
@@ -26,6 +27,7 @@ mod stages;
 mod switch;
 mod trace;
 
+pub use analysis::{Cost, Finding, FindingKind};
 pub use control::{ScanOptions, cond, scan, while_loop};
 pub use error::{Error, Result};
 pub use fusions::{Refusal, RefusalKind};
@@ -34,7 +36,9 @@ pub use jit::{CacheStats, Jit, jit, jit_with};
 #[allow(deprecated)]
 pub use options::{CompileOptions, Fallback, KernelFusion, Regions};
 #[allow(deprecated)]
-pub use report::{AppliedFusion, Choice, Difference, Fired, Refused, RejectedFusion, Report};
+pub use report::{
+    AppliedFusion, Choice, Difference, Expected, Fired, PassGraph, Refused, RejectedFusion, Report,
+};
 pub use stages::{Compiled, Lowered, Traced, trace};
 pub use switch::{disable_compile, enable_compile};
 

@@ -7,10 +7,11 @@ use mlx::compiler_api::{TracedArray, recorders};
 use mlx::tree::{self, Arguments, Function, Structure};
 use mlx::{Array, ArrayType, Device, Tree};
 
+use crate::analysis;
 use crate::execute::Executable;
 use crate::graph::Graph;
 use crate::passes::{self, Context};
-use crate::report::Difference;
+use crate::report::{Difference, Form, PassGraph};
 use crate::trace::{Recorded, SizeRead, record_with_keys};
 use crate::{CompileOptions, Error, Report, Result, shapeless};
 
@@ -150,18 +151,34 @@ impl<Output: Tree> Traced<Output> {
         let mut context = Context {
             options,
             report: &mut report,
+            kept: Vec::new(),
         };
+        if options.keep_passes {
+            context.kept.push(PassGraph {
+                name: "trace",
+                graph: Rc::clone(&self.graph),
+            });
+        }
         let optimized = Rc::new(passes::run(passes::OPTIMIZE, &self.graph, &mut context)?);
-        let graph = passes::run(passes::LOWER, &optimized, &mut context)?;
+        let graph = Rc::new(passes::run(passes::LOWER, &optimized, &mut context)?);
+        let passes = context.kept;
         if options.shapeless {
             shapeless::check(&graph, None)?;
         }
         report.ops_after = graph.op_frequencies();
-        report.optimized = Some(Rc::clone(&optimized));
+        report.interpreted = analysis::interpreted(&graph, options);
+        report.forms.push(Form {
+            traced: Rc::clone(&self.graph),
+            optimized: Rc::clone(&optimized),
+            lowered: Rc::clone(&graph),
+            passes,
+            size_read: self.size_read,
+            history: None,
+        });
         Ok(Lowered {
             traced: self.graph,
             optimized,
-            graph: Rc::new(graph),
+            graph,
             report,
             template: self.template,
             options: options.clone(),
@@ -194,8 +211,11 @@ impl<Output: Tree> Lowered<Output> {
     /// Makes the function ready to be called.
     ///
     /// # Errors
-    /// When a constant has no value.
+    /// When a constant has no value, or the function is compiled strictly and does not run as it was asked to.
     pub fn compile(self) -> Result<Compiled<Output>> {
+        if self.options.strict {
+            analysis::check_strict(&self.report)?;
+        }
         let executable = Executable::new(self.graph.as_ref().clone(), &self.options)?;
         Ok(Compiled {
             lowered: self,

@@ -13,6 +13,10 @@ mod cuda_programs;
 mod elementwise_fusion;
 #[path = "jit.rs"]
 mod jit;
+#[path = "lint.rs"]
+mod lint;
+#[path = "lint_page.rs"]
+mod lint_page;
 #[path = "memory.rs"]
 mod memory;
 #[path = "random_graphs/main.rs"]
@@ -21,6 +25,8 @@ mod random_graphs;
 mod random_keys;
 #[path = "refusals.rs"]
 mod refusals;
+#[path = "report.rs"]
+mod report;
 #[path = "shapeless.rs"]
 mod shapeless;
 #[path = "shapeless_operations.rs"]

@@ -58,6 +58,7 @@ const CRATES: [Crate; 3] = [
             &["fusions", "trace"],
             &["control", "report", "shapeless"],
             &["passes"],
+            &["analysis"],
             &["stages"],
             &["switch"],
             &["jit"],

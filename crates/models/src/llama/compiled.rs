@@ -45,6 +45,19 @@ impl Compiled {
         Ok(self.step.call((tokens, cache, &start))?)
     }
 
+    /// Traces a prompt and the step after it, without running them, and returns what the compiler made of both.
+    pub(super) fn trace_report(
+        &self,
+        prompt: &Array,
+        token: &Array,
+        cache: &Vec<LayerKvCache>,
+    ) -> mlx::Result<Report> {
+        let start = Array::scalar(0);
+        let mut report = self.step.lower((prompt, cache, &start))?.report().clone();
+        report.extend(self.step.lower((token, cache, &start))?.report());
+        Ok(report)
+    }
+
     pub(super) fn report(&self) -> Option<Report> {
         self.step.report()
     }

@@ -267,6 +267,17 @@ impl Network {
         self.compiled.as_ref()?.report()
     }
 
+    /// Traces a prompt of 16 tokens and the step after it, and returns what the compiler makes of both. Nothing is run,
+    /// except what depends on no input.
+    ///
+    /// # Errors
+    /// When the options ask for what the network does not allow.
+    pub fn trace_report(&self, options: CompileOptions) -> mlx::Result<Report> {
+        let tokens = |n: i32| mlx::zeros_with([1, n], Dtype::Uint32);
+        let cache = self.new_kv_cache(1, 64);
+        Compiled::new(self, options).trace_report(&tokens(16), &tokens(1), &cache)
+    }
+
     /// Returns empty key-value caches of `capacity` positions, one for each layer: quantized where
     /// [`NetworkOptions::kv_bits`] says so.
     pub fn new_kv_cache(&self, batch: i32, capacity: i32) -> Vec<LayerKvCache> {

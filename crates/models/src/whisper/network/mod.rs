@@ -22,7 +22,7 @@ use mlx_nn::{FastOps, Init, Module, WeightMap};
 pub use session::Writing;
 pub use session::{DecoderSession, Features};
 
-use cache::LayerCache;
+use cache::{Cache, LayerCache};
 use compiled::Compiled;
 use decoder::Decoder;
 use encoder::Encoder;
@@ -122,6 +122,22 @@ impl Network {
     /// Returns what the compiler made of the encoder and of the last form of the decoder, once they have run.
     pub fn report(&self) -> Option<Report> {
         self.compiled.as_ref()?.report()
+    }
+
+    /// Traces the encoder on a window and the decoder on one token, and returns what the compiler makes of both: the
+    /// first part is the encoder's. Nothing is run, except what depends on no input.
+    ///
+    /// # Errors
+    /// When the library cannot be loaded, or the options ask for what the network does not allow.
+    pub fn trace_report(&self, options: CompileOptions) -> Result<Report> {
+        let size = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let frames = size(2 * self.config.n_audio_ctx);
+        let mel = mlx::zeros_with([1, frames, size(self.config.n_mels)], Dtype::Float32);
+        let encoder_kv = self.decoder.encoder_kv(&self.encode_array(&mel));
+        let cache = Cache::new(&encoder_kv, size(self.config.n_text_ctx), self.dtype)?;
+        Compiled::new(self, options)
+            .trace_report(&mel, &cache.layers)
+            .map_err(Error::model)
     }
 
     /// Maps log-mel features to the keys and values of cross-attention, for every layer of the decoder.
