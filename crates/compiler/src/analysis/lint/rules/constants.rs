@@ -17,10 +17,7 @@ pub(super) fn constant_work(scope: &Scope<'_>) -> Vec<Found> {
         if !scope.is_constant(output) || scope.bytes(output) < SMALL || is_made(node) {
             continue;
         }
-        let is_last = scope.is_output(output)
-            || scope
-                .users(output)
-                .any(|user| !scope.is_constant(user.outputs[0]));
+        let is_last = is_read(scope, output);
         if !is_last {
             continue;
         }
@@ -34,6 +31,16 @@ pub(super) fn constant_work(scope: &Scope<'_>) -> Vec<Found> {
         found.push(Found::new(node.site, weight, what));
     }
     found
+}
+
+/// Whether something that depends on an input reads a value, perhaps in another shape.
+fn is_read(scope: &Scope<'_>, value: Value) -> bool {
+    let reads = |user: &Node| {
+        let output = user.outputs[0];
+        let is_view = user.operation.op().is_some_and(is_free);
+        !scope.is_constant(output) || is_view && is_read(scope, output)
+    };
+    scope.is_output(value) || scope.users(value).any(reads)
 }
 
 /// Whether a node makes an array of nothing, which is cheap, or is a view.

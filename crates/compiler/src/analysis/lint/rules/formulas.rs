@@ -22,6 +22,9 @@ pub(super) fn near_miss(scope: &Scope<'_>) -> Vec<Found> {
             refused.fusion,
             Fusion::Linear | Fusion::Softmax | Fusion::Silu | Fusion::SwiGlu
         );
+        // A loss of half precision is summed in it, as in Python, unless the logits are cast.
+        let is_meant =
+            refused.fusion == Fusion::CrossEntropy && refused.refusal.kind == RefusalKind::Dtype;
         let is_one_thing = matches!(
             refused.refusal.kind,
             RefusalKind::Reused
@@ -30,7 +33,7 @@ pub(super) fn near_miss(scope: &Scope<'_>) -> Vec<Found> {
                 | RefusalKind::Eps
                 | RefusalKind::Mask
         );
-        if !is_formula || !is_one_thing {
+        if !is_formula || !is_one_thing || is_meant {
             continue;
         }
         let forms = scope.report.forms.iter();
