@@ -226,3 +226,18 @@ pub struct LintArguments {
     #[arg(long)]
     pub json: bool,
 }
+
+/// What `mlx profile` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ProfileArguments {
+    /// A Whisper or a model of the Llama family: a GGUF file, a folder, or hf:NAME for a repository of the Hugging Face
+    /// hub; the small ones of the demo otherwise
+    #[arg(long, value_name = "FILE.gguf|DIR|hf:NAME")]
+    pub model: Option<String>,
+    /// Draw a flame graph
+    #[arg(long, value_name = "FILE.svg")]
+    pub svg: Option<PathBuf>,
+    /// Print the profiles as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
+}

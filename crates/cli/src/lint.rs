@@ -1,6 +1,5 @@
 //! `mlx lint`: what makes a model slow or wrong, found in its graph without running it.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -55,7 +54,7 @@ fn kind(name: &str) -> Result<FindingKind> {
 fn reports(arguments: &LintArguments) -> Result<Vec<(String, Report)>> {
     Ok(match arguments.model.as_deref() {
         None => vec![whisper(None, arguments)?, llama(None, arguments)?],
-        Some(model) if is_whisper(model)? => vec![whisper(Some(model), arguments)?],
+        Some(model) if model::is_whisper(model)? => vec![whisper(Some(model), arguments)?],
         model => vec![llama(model, arguments)?],
     })
 }
@@ -87,17 +86,6 @@ fn options() -> CompileOptions {
         fallback: Fallback::Never,
         ..CompileOptions::default()
     }
-}
-
-/// Whether a model is a Whisper: its configuration says so, or it has CTranslate2's file of weights.
-fn is_whisper(name: &str) -> Result<bool> {
-    let folder = match name.strip_prefix("hf:") {
-        Some(repository) => model::from_hub(repository)?,
-        None => Path::new(name).to_owned(),
-    };
-    let config = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
-    let config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
-    Ok(config["model_type"] == "whisper" || folder.join("model.bin").is_file())
 }
 
 #[cfg(test)]

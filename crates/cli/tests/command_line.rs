@@ -27,6 +27,7 @@ fn texts(output: &Output) -> (String, String) {
 #[case(&["generate", "--help"], "--repetition-penalty")]
 #[case(&["launch", "--help"], "--hostfile")]
 #[case(&["lint", "--help"], "--allow")]
+#[case(&["profile", "--help"], "--svg")]
 #[case(&["completions", "--help"], "bash")]
 #[case(&["--version"], env!("CARGO_PKG_VERSION"))]
 fn help_is_printed_to_the_standard_output(#[case] args: &[&str], #[case] wanted: &str) {

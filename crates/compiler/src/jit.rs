@@ -12,7 +12,7 @@ use mlx::{Array, ArrayType, Device, Dtype, Tree};
 
 use crate::report::{History, Retrace, RetraceCause};
 use crate::stages::{CacheKey, Compiled, Lowered, Traced, trace_ref};
-use crate::{CompileOptions, Error, Report, Result, switch};
+use crate::{CompileOptions, Error, Profile, Report, Result, switch};
 
 /// A function that is compiled when it is called: see [`jit`].
 ///
@@ -222,6 +222,45 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
     #[track_caller]
     pub fn lower(&self, args: Args::Refs<'_>) -> Result<Lowered<Output>> {
         self.trace(args)?.lower(&self.cache.options)
+    }
+
+    /// Measures a call on these arguments, and each operation in it by itself: time, bytes and arithmetic by source line.
+    ///
+    /// The function is called a few times. Its arguments are copied for each call, so that a cache that is written in
+    /// place in a program is written in place here too.
+    ///
+    /// ```
+    /// use mlx::{Array, Device, ones};
+    /// use mlx_compiler::jit;
+    ///
+    /// # fn main() -> Result<(), mlx_compiler::Error> {
+    /// let step = jit(|x: &Array, w: &Array| x.matmul(w).tanh());
+    /// # if Device::current()? == Device::Cpu {
+    /// let profile = step.profile((&ones([64, 256]), &ones([256, 256])))?;
+    /// assert!(profile.rows.iter().any(|row| row.operation == "matmul"));
+    /// println!("{profile}");
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), on other devices than the CPU, and inside another traced function.
+    #[track_caller]
+    pub fn profile(&self, args: Args::Refs<'_>) -> Result<Profile> {
+        let mut inputs = Vec::new();
+        Args::visit_refs(args, &mut |array| inputs.push(array));
+        let entry = match recorders().is_empty() {
+            true => self.cache.entry(args, &inputs)?,
+            false => None,
+        };
+        match entry {
+            Some(entry) => entry.compiled.profile(&inputs),
+            None => Err(Error::Unsupported(
+                "profile: wanted a function that is compiled, got one inside of another's trace or transform"
+                    .to_owned(),
+            )),
+        }
     }
 
     /// Returns the report of the form that was called or compiled last.

@@ -27,7 +27,7 @@ mod stages;
 mod switch;
 mod trace;
 
-pub use analysis::{Cost, Finding, FindingKind};
+pub use analysis::{Cost, Finding, FindingKind, MachineLimits, Profile, ProfileRow};
 pub use control::{ScanOptions, cond, scan, while_loop};
 pub use error::{Error, Result};
 pub use fusions::{Refusal, RefusalKind};

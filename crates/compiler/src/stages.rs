@@ -13,7 +13,7 @@ use crate::graph::Graph;
 use crate::passes::{self, Context};
 use crate::report::{Difference, Form, PassGraph};
 use crate::trace::{Recorded, SizeRead, record_with_keys};
-use crate::{CompileOptions, Error, Report, Result, shapeless};
+use crate::{CompileOptions, Error, Profile, Report, Result, shapeless};
 
 /// A function that has been traced: its graph, as it was written.
 pub struct Traced<Output> {
@@ -282,6 +282,18 @@ impl<Output: Tree> Compiled<Output> {
         let mut report = self.report().clone();
         report.cuda_graph = self.executable.program_report();
         report
+    }
+
+    /// Measures a call, and each operation in it by itself: see [`Jit::profile`](crate::Jit::profile).
+    ///
+    /// # Errors
+    /// As [`call_flat`](Self::call_flat), and on other devices than the CPU.
+    #[track_caller]
+    pub fn profile(&self, inputs: &[&Array]) -> Result<Profile> {
+        self.check(inputs)?;
+        let keys = self.keys();
+        let call = |inputs: &[&Array]| self.executable.call(inputs);
+        analysis::profile(self.graph(), &with_keys(inputs, &keys), &call)
     }
 
     /// Compares both forms of each recognized formula on sample inputs: see [`Report::verify`].

@@ -19,6 +19,8 @@ mod lint;
 mod lint_page;
 #[path = "memory.rs"]
 mod memory;
+#[path = "profile.rs"]
+mod profile;
 #[path = "random_graphs/main.rs"]
 mod random_graphs;
 #[path = "random_keys.rs"]

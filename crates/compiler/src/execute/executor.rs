@@ -1,6 +1,7 @@
 //! Running a graph: its nodes one after the other by [`bind_all_at`], values dropped after their last use.
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use mlx::compiler_api::{TracedArray, bind_all_at};
 use mlx::{Array, ArrayType, with_device};
@@ -139,30 +140,61 @@ impl Executor {
             values[value.index()] = Some((*input).clone());
         }
         for (index, node) in self.graph.nodes.iter().enumerate() {
-            let outputs = match node.site.device {
-                None => self.run_node(index, node, &values)?,
-                Some(device) => with_device(device, || self.run_node(index, node, &values))??,
-            };
-            if outputs.len() < node.outputs.len() {
-                let message = format!(
-                    "wanted {} results, got {}",
-                    node.outputs.len(),
-                    outputs.len()
-                );
-                return Err(mlx::Error::op(node.operation.name(), message));
-            }
-            for (value, output) in node.outputs.iter().zip(outputs) {
-                values[value.index()] = Some(output);
-            }
-            for value in &self.last_uses[index] {
-                values[value.index()] = None;
-            }
+            self.step(index, node, &mut values)?;
         }
         self.graph
             .outputs
             .iter()
             .map(|value| get(&values, *value).cloned())
             .collect()
+    }
+
+    /// Runs one node, and drops what it was the last to use.
+    fn step(&self, index: usize, node: &Node, values: &mut [Option<Array>]) -> mlx::Result<()> {
+        let outputs = match node.site.device {
+            None => self.run_node(index, node, values)?,
+            Some(device) => with_device(device, || self.run_node(index, node, values))??,
+        };
+        if outputs.len() < node.outputs.len() {
+            let message = format!(
+                "wanted {} results, got {}",
+                node.outputs.len(),
+                outputs.len()
+            );
+            return Err(mlx::Error::op(node.operation.name(), message));
+        }
+        for (value, output) in node.outputs.iter().zip(outputs) {
+            values[value.index()] = Some(output);
+        }
+        for value in &self.last_uses[index] {
+            values[value.index()] = None;
+        }
+        Ok(())
+    }
+
+    /// Runs the graph with each node evaluated before the next one, and tells how long each took to evaluate.
+    pub(crate) fn run_timed(
+        &self,
+        inputs: Vec<Array>,
+        record: &mut dyn FnMut(usize, Duration),
+    ) -> mlx::Result<()> {
+        let mut values = self.constants.clone();
+        for (value, input) in self.graph.inputs.iter().zip(inputs) {
+            values[value.index()] = Some(input);
+        }
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            // What the node is the last to use is dropped before it is evaluated, which may then write into it.
+            self.step(index, node, &mut values)?;
+            let outputs: Vec<Array> = node
+                .outputs
+                .iter()
+                .filter_map(|value| values[value.index()].clone())
+                .collect();
+            let started = Instant::now();
+            mlx::eval(&outputs)?;
+            record(index, started.elapsed());
+        }
+        Ok(())
     }
 
     fn run_node(

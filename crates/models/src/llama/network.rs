@@ -15,7 +15,7 @@ use std::rc::Rc;
 use mlx::distributed::Group;
 use mlx::fast::{Offset, RopeFrequencies, RopeOptions};
 use mlx::{Array, Dtype};
-use mlx_compiler::{CompileOptions, Report};
+use mlx_compiler::{CompileOptions, Profile, Report};
 use mlx_nn::{Activations, FastOps, Module, RmsNorm};
 
 use super::checkpoint::Checkpoint;
@@ -276,6 +276,17 @@ impl Network {
         let tokens = |n: i32| mlx::zeros_with([1, n], Dtype::Uint32);
         let cache = self.new_kv_cache(1, 64);
         Compiled::new(self, options).trace_report(&tokens(16), &tokens(1), &cache)
+    }
+
+    /// Measures a prompt of 16 tokens and the step after it, compiled, with a cache of 256 positions: see
+    /// [`Jit::profile`](mlx_compiler::Jit::profile).
+    ///
+    /// # Errors
+    /// When the network cannot be compiled or run, and on other devices than the CPU.
+    pub fn profile(&self, options: CompileOptions) -> mlx::Result<(Profile, Profile)> {
+        let tokens = |n: i32| mlx::zeros_with([1, n], Dtype::Uint32);
+        let cache = self.new_kv_cache(1, 256);
+        Compiled::new(self, options).profile(&tokens(16), &tokens(1), &cache)
     }
 
     /// Returns empty key-value caches of `capacity` positions, one for each layer: quantized where

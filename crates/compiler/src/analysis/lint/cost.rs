@@ -16,7 +16,7 @@ pub(super) fn value_bytes(graph: &Graph, value: Value) -> f64 {
 }
 
 /// Returns the bytes that a graph reads and writes, arithmetic included.
-pub(super) fn graph_weight(graph: &Graph) -> f64 {
+pub(crate) fn graph_weight(graph: &Graph) -> f64 {
     graph
         .nodes()
         .iter()
@@ -26,7 +26,7 @@ pub(super) fn graph_weight(graph: &Graph) -> f64 {
 
 /// Returns the bytes that a node reads and writes, or those that take as long as its arithmetic if they are more.
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn node_weight(graph: &Graph, node: &Node) -> f64 {
+pub(crate) fn node_weight(graph: &Graph, node: &Node) -> f64 {
     let moved = || {
         let values = node.inputs.iter().chain(&node.outputs);
         values.map(|value| value_bytes(graph, *value)).sum::<f64>()
@@ -57,6 +57,41 @@ pub(super) fn node_weight(graph: &Graph, node: &Node) -> f64 {
     }
 }
 
+/// Returns the bytes that a node reads and writes, and the additions and multiplications of its products.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn node_work(graph: &Graph, node: &Node) -> (f64, f64) {
+    let all = |graph: &Graph| {
+        let work = graph.nodes().iter().map(|node| node_work(graph, node));
+        work.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    };
+    let values = node.inputs.iter().chain(&node.outputs);
+    let moved: f64 = values.map(|value| value_bytes(graph, *value)).sum();
+    match &node.operation {
+        Operation::Op(op) if is_free(op) => (0.0, 0.0),
+        Operation::Op(Op::Take { .. } | Op::TakeAlongAxis { .. } | Op::SliceDynamic { .. }) => {
+            (2.0 * value_bytes(graph, node.outputs[0]), 0.0)
+        }
+        // Writes the update alone, where it may.
+        Operation::Op(Op::SliceUpdate { .. } | Op::SliceUpdateDynamic { .. }) => {
+            (2.0 * value_bytes(graph, node.inputs[1]), 0.0)
+        }
+        Operation::Op(_) => (moved, arithmetic(graph, node)),
+        Operation::Fused(fused) => (moved, all(&fused.body).1),
+        Operation::FusedGroup(body) => (moved, all(body).1),
+        Operation::Scan { body, length, .. } => {
+            let (bytes, operations) = all(body);
+            (bytes * *length as f64, operations * *length as f64)
+        }
+        operation => operation
+            .graphs()
+            .iter()
+            .fold((0.0, 0.0), |sum, (_, graph)| {
+                let one = all(graph);
+                (sum.0 + one.0, sum.1 + one.1)
+            }),
+    }
+}
+
 /// Whether an operation only gives an array another shape.
 pub(super) fn is_free(op: &Op) -> bool {
     op.flags().contains(OpFlags::SHARES_MEMORY)
@@ -77,6 +112,12 @@ fn arithmetic(graph: &Graph, node: &Node) -> f64 {
     let summed = match op {
         Op::Conv { .. } => element_count(shape(1).get(1..).unwrap_or_default()),
         Op::Addmm { .. } => shape(1).last().map_or(1, |n| element_count(&[*n])),
+        Op::ScaledDotProductAttention { .. } => {
+            // Scores and their sum over the values: twice the queries by the keys by the size of a head.
+            let keys = shape(1).iter().rev().nth(1);
+            2 * keys.map_or(1, |n| element_count(&[*n]))
+        }
+        Op::Linear => shape(0).last().map_or(1, |n| element_count(&[*n])),
         op if op.flags().contains(OpFlags::CONTRACTION) => {
             shape(0).last().map_or(1, |n| element_count(&[*n]))
         }

@@ -2,7 +2,7 @@
 //!
 //! Each kind is a line of the table in `rules/mod.rs` and a function beside it.
 
-mod cost;
+pub(super) mod cost;
 mod finding;
 mod rules;
 mod scope;

@@ -2,7 +2,7 @@
 
 use mlx::fast::Offset;
 use mlx::{Array, Dtype};
-use mlx_compiler::{CompileOptions, Jit, Report, jit_with};
+use mlx_compiler::{CompileOptions, Jit, Profile, Report, jit_with};
 
 use super::Network;
 use super::cache::LayerCache;
@@ -73,6 +73,18 @@ impl Compiled {
         let step = self.score.lower((&token, &None, layers, &start))?;
         report.extend(step.report());
         Ok(report)
+    }
+
+    /// Measures the encoder and one step of the decoder.
+    pub(super) fn profile(
+        &self,
+        mel: &Array,
+        layers: &Vec<LayerCache>,
+    ) -> mlx::Result<(Profile, Profile)> {
+        let (token, start) = (mlx::zeros_with([1, 1], Dtype::Int32), Array::scalar(0));
+        let encoder = self.encode.profile(mel)?;
+        let step = self.score.profile((&token, &None, layers, &start))?;
+        Ok((encoder, step))
     }
 
     pub(super) fn report(&self) -> Option<Report> {
