@@ -374,6 +374,16 @@ fn a_loss_beside_its_gradient_is_found() {
         |w: &Array, x: &Array| value_and_grad(loss).call((w, x)),
         (&ones([64, 64]), &ones([4, 64])),
     ));
+    let product = lint(
+        |w: &Array, x: &Array, by: &Array| -> mlx::Result<(Array, Array)> {
+            let value = x.matmul(w).square();
+            here!();
+            let (_, slope) = mlx::vjp(move |w: &Array| x.matmul(w).square(), w, by)?;
+            Ok((value, slope))
+        },
+        (&ones([64, 64]), &ones([4, 64]), &ones([4, 64])),
+    );
+    assert_one(&product, FindingKind::RepeatedWork);
     // Another input: another value.
     assert_none(&lint(
         |w: &Array, x: &Array| -> mlx::Result<(Array, Array)> {

@@ -8,7 +8,7 @@ use mlx::{Array, Device};
 use super::{MachineLimits, Profile, ProfileRow};
 use crate::analysis::lint::cost::{node_weight, node_work};
 use crate::execute::Executor;
-use crate::graph::{Graph, Node, Operation};
+use crate::graph::{Graph, Node, Operation, SourceLocation};
 use crate::{Error, Result};
 
 /// The number of calls that are measured, unless they take longer than [`MAX_TIME`].
@@ -116,8 +116,10 @@ fn add_rows(
     let (bytes, operations) = node_work(graph, node);
     let (bytes, operations) = (bytes as u64, operations as u64);
     let operation = node.operation.name();
+    let line = |site: SourceLocation| (site.at.map(|at| (at.file(), at.line())), site.device);
     let same = |row: &&mut ProfileRow| {
-        row.operation == operation && row.site == node.site && row.group.as_deref() == group
+        let is_line = line(row.site) == line(node.site);
+        is_line && row.operation == operation && row.group.as_deref() == group
     };
     match rows.iter_mut().find(same) {
         Some(row) => {

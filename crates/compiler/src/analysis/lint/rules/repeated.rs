@@ -52,7 +52,7 @@ pub(super) fn repeated_work(scope: &Scope<'_>) -> Vec<Found> {
         let Some(function) = differentiated(node) else {
             continue;
         };
-        let inputs = numbers_of(&ids, &node.inputs);
+        let inputs = numbers_of(&ids, &arguments(node));
         let Some(value) = value_of(function, &inputs, &mut numbers) else {
             continue;
         };
@@ -83,13 +83,27 @@ fn differentiated(node: &Node) -> Option<&Graph> {
     }
 }
 
+/// What the function of a gradient is called with: of a `vjp`, no cotangents.
+fn arguments(node: &Node) -> Vec<Value> {
+    match &node.operation {
+        Operation::Transform {
+            transform: Transform::Vjp { n_primals },
+            n_captures,
+            ..
+        } => {
+            let captures = node.inputs.len().saturating_sub(*n_captures);
+            let primals = node.inputs.iter().take(*n_primals);
+            primals.chain(&node.inputs[captures..]).copied().collect()
+        }
+        _ => node.inputs.clone(),
+    }
+}
+
 /// Returns the number of the first output of a function that is called with values of these numbers, when it computes it.
 fn value_of(function: &Graph, inputs: &[usize], numbers: &mut Numbers) -> Option<usize> {
     let mut ids = vec![0; function.values().count()];
     number_sources(function, numbers, &mut ids);
-    // A function of a vjp has primals first, then captures; the node has cotangents between.
-    let n = function.inputs().len();
-    if inputs.len() < n {
+    if inputs.len() != function.inputs().len() {
         return None;
     }
     for (place, input) in function.inputs().iter().enumerate() {
