@@ -46,3 +46,8 @@ pub use switch::{disable_compile, enable_compile};
 #[deprecated(note = "renamed to guide")]
 #[doc(hidden)]
 pub mod chapter {}
+
+/// The examples of the page, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/profile.md")]
+struct ProfilePage;

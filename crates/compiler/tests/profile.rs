@@ -23,7 +23,7 @@ fn the_parts_of_large_operations_make_up_the_whole() -> Outcome {
         let ratio = profile.sum().as_secs_f64() / profile.whole.as_secs_f64();
         ratios.push((ratio - 1.0).abs());
         assert_eq!(profile.rows.len(), 1, "{profile}");
-        assert_eq!(profile.rows[0].count, 3);
+        assert_eq!(profile.rows[0].count, 3, "{profile}");
         assert_eq!(profile.rows[0].operations, 3 * 2 * 512 * 512 * 512);
         assert_eq!(profile.rows[0].bytes, 3 * 3 * 512 * 512 * 4);
     }
@@ -61,6 +61,23 @@ fn operations_are_told_by_line_also_inside_of_kernels() -> Outcome {
         svg.iter()
             .any(|(frames, _)| frames.last().is_some_and(|one| one == "matmul"))
     );
+    Ok(())
+}
+
+#[test]
+fn caches_are_written_in_place() -> Outcome {
+    needs!(CpuKernels, Ok(()));
+    let write = jit(|cache: &Array, row: &Array, at: &Array| cache.slice_update(row, at, 0));
+    let (cache, row, at) = (ones([4096, 1024]), ones([1, 1024]), Array::new([3]));
+    let reads = jit(|cache: &Array| cache.sum(()));
+    let mut ratios = Vec::new();
+    for _ in 0..5 {
+        let written = write.profile((&cache, &row, &at))?.whole;
+        ratios.push(written.as_secs_f64() / reads.profile(&cache)?.whole.as_secs_f64());
+    }
+    // A copy of the cache takes longer than to read it.
+    assert!(ratios.iter().any(|ratio| *ratio < 0.5), "{ratios:?}");
+    assert_eq!(cache.sum(()).item::<f32>()?, 4096.0 * 1024.0);
     Ok(())
 }
 

@@ -1,13 +1,14 @@
 //! How a profile is measured: whole calls, and in turn with them each node evaluated by itself.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use mlx::{Array, Device};
 
 use super::{MachineLimits, Profile, ProfileRow};
 use crate::analysis::lint::cost::{node_weight, node_work};
-use crate::execute::Executor;
+use crate::execute::{Executor, in_own_memory};
 use crate::graph::{Graph, Node, Operation, SourceLocation};
 use crate::{Error, Result};
 
@@ -16,6 +17,9 @@ const CALLS: usize = 7;
 
 /// Measuring ends after this time, with two calls at least.
 const MAX_TIME: Duration = Duration::from_secs(4);
+
+/// The times of nodes, by their places.
+type Parts = HashMap<Vec<usize>, Vec<Duration>>;
 
 thread_local! {
     static LIMITS: Cell<Option<MachineLimits>> = const { Cell::new(None) };
@@ -38,20 +42,27 @@ pub(crate) fn profile(
         let limits = limits()?;
         let empty = time_of_an_evaluation()?;
         let mut whole = Vec::new();
-        let mut parts = vec![Vec::new(); graph.nodes().len()];
+        let mut parts = Parts::new();
         let started = Instant::now();
         // The first call of both is not counted.
         while whole.len() <= CALLS && (whole.len() < 3 || started.elapsed() < MAX_TIME) {
             whole.push(time_of_a_call(inputs, call)?);
-            let mut record = |index: usize, time: Duration| {
-                parts[index].push(time.saturating_sub(empty));
+            let mut record = |place: &[usize], time: Duration| {
+                let times = parts.entry(place.to_vec()).or_default();
+                times.push(time.saturating_sub(empty));
             };
-            executor.run_timed(copies(inputs)?, &mut record)?;
+            executor.run_timed(copies(inputs)?, &mut Vec::new(), &mut record)?;
         }
         let mut rows = Vec::new();
-        for (node, times) in graph.nodes().iter().zip(&mut parts) {
+        let medians = parts.into_iter().map(|(place, mut times)| {
             times.remove(0);
-            add_rows(&mut rows, graph, node, median(times), None);
+            (place, median(&mut times))
+        });
+        let medians: HashMap<Vec<usize>, Duration> = medians.collect();
+        for (index, node) in graph.nodes().iter().enumerate() {
+            let time = medians.get([index].as_slice()).copied().unwrap_or_default();
+            let mut place = vec![index];
+            add_rows(&mut rows, (graph, node), time, &mut place, &medians, None);
         }
         rows.sort_by(|a, b| b.time.cmp(&a.time));
         whole.remove(0);
@@ -80,7 +91,7 @@ fn time_of_a_call(
 
 /// Returns copies of arrays, in memory of their own.
 fn copies(inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
-    let copies: Vec<Array> = inputs.iter().map(|input| input.copy()).collect();
+    let copies: Vec<Array> = inputs.iter().map(|input| in_own_memory(input)).collect();
     mlx::eval(&copies)?;
     Ok(copies)
 }
@@ -90,26 +101,34 @@ fn median(times: &mut [Duration]) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// Adds the time of a node to the row of its operation and line, or divides it among what is inside of a group.
+/// Adds the time of a node to the row of its operation and line, or divides it among what is inside of a group: by their
+/// times one by one, or if they were not measured by what they read, write and compute.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn add_rows(
     rows: &mut Vec<ProfileRow>,
-    graph: &Graph,
-    node: &Node,
+    (graph, node): (&Graph, &Node),
     time: Duration,
+    place: &mut Vec<usize>,
+    medians: &HashMap<Vec<usize>, Duration>,
     group: Option<&str>,
 ) {
     if let Operation::FusedGroup(body) = &node.operation {
         let name = format!("kernel of {} operations", body.op_count());
-        let weights: Vec<f64> = body
-            .nodes()
-            .iter()
-            .map(|node| node_weight(body, node))
-            .collect();
+        let mut weights = Vec::new();
+        for (index, node) in body.nodes().iter().enumerate() {
+            place.push(index);
+            weights.push(match medians.get(place) {
+                Some(time) => time.as_secs_f64(),
+                None => node_weight(body, node),
+            });
+            place.pop();
+        }
         let total = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-        for (node, weight) in body.nodes().iter().zip(weights) {
-            let name = group.unwrap_or(&name);
-            add_rows(rows, body, node, time.mul_f64(weight / total), Some(name));
+        for ((index, node), weight) in body.nodes().iter().enumerate().zip(weights) {
+            let (name, time) = (group.unwrap_or(&name), time.mul_f64(weight / total));
+            place.push(index);
+            add_rows(rows, (body, node), time, place, medians, Some(name));
+            place.pop();
         }
         return;
     }

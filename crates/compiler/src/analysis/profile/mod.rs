@@ -35,8 +35,8 @@ pub struct ProfileRow {
     pub group: Option<String>,
     /// How often it runs in a call.
     pub count: usize,
-    /// The time, all runs together. Inside of a group it is the group's, divided by what its operations read, write and
-    /// compute.
+    /// The time, all runs together. Inside of a group it is the group's, divided by the times of its operations one by
+    /// one, or of elementwise ones by what they read and write.
     pub time: Duration,
     /// The bytes that it reads and writes.
     pub bytes: u64,
