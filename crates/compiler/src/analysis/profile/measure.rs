@@ -18,8 +18,11 @@ const CALLS: usize = 7;
 /// Measuring ends after this time, with two calls at least.
 const MAX_TIME: Duration = Duration::from_secs(4);
 
-/// The times of nodes, by their places.
+/// The times of nodes in all runs, by their places.
 type Parts = HashMap<Vec<usize>, Vec<Duration>>;
+
+/// The time of each node, by its place.
+type Times = HashMap<Vec<usize>, Duration>;
 
 thread_local! {
     static LIMITS: Cell<Option<MachineLimits>> = const { Cell::new(None) };
@@ -53,22 +56,29 @@ pub(crate) fn profile(
             };
             executor.run_timed(copies(inputs)?, &mut Vec::new(), &mut record)?;
         }
-        let mut rows = Vec::new();
-        let medians = parts.into_iter().map(|(place, mut times)| {
+        whole.remove(0);
+        for times in parts.values_mut() {
             times.remove(0);
-            (place, median(&mut times))
-        });
-        let medians: HashMap<Vec<usize>, Duration> = medians.collect();
+        }
+        let of_nodes = |run: usize| -> Duration {
+            let nodes = parts.iter().filter(|(place, _)| place.len() == 1);
+            nodes.map(|(_, times)| times[run]).sum()
+        };
+        let fast = faster_half(&(0..whole.len()).map(of_nodes).collect::<Vec<_>>());
+        let times = parts
+            .into_iter()
+            .map(|(place, times)| (place, mean(&times, &fast)));
+        let times: Times = times.collect();
+        let mut rows = Vec::new();
         for (index, node) in graph.nodes().iter().enumerate() {
-            let time = medians.get([index].as_slice()).copied().unwrap_or_default();
+            let time = times.get([index].as_slice()).copied().unwrap_or_default();
             let mut place = vec![index];
-            add_rows(&mut rows, (graph, node), time, &mut place, &medians, None);
+            add_rows(&mut rows, (graph, node), time, &mut place, &times, None);
         }
         rows.sort_by(|a, b| b.time.cmp(&a.time));
-        whole.remove(0);
         Ok(Profile {
             calls: whole.len(),
-            whole: median(&mut whole),
+            whole: mean(&whole, &faster_half(&whole)),
             rows,
             limits,
         })
@@ -96,6 +106,20 @@ fn copies(inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
     Ok(copies)
 }
 
+/// Returns the places of the shorter half of times: what other processes disturbed is in the other.
+fn faster_half(times: &[Duration]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..times.len()).collect();
+    order.sort_by_key(|run| times[*run]);
+    order.truncate(times.len().div_ceil(2));
+    order
+}
+
+/// Returns the mean of some of these times.
+fn mean(times: &[Duration], places: &[usize]) -> Duration {
+    let n = u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
+    places.iter().map(|place| times[*place]).sum::<Duration>() / n
+}
+
 fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
@@ -109,7 +133,7 @@ fn add_rows(
     (graph, node): (&Graph, &Node),
     time: Duration,
     place: &mut Vec<usize>,
-    medians: &HashMap<Vec<usize>, Duration>,
+    times: &Times,
     group: Option<&str>,
 ) {
     if let Operation::FusedGroup(body) = &node.operation {
@@ -117,7 +141,7 @@ fn add_rows(
         let mut weights = Vec::new();
         for (index, node) in body.nodes().iter().enumerate() {
             place.push(index);
-            weights.push(match medians.get(place) {
+            weights.push(match times.get(place) {
                 Some(time) => time.as_secs_f64(),
                 None => node_weight(body, node),
             });
@@ -127,7 +151,7 @@ fn add_rows(
         for ((index, node), weight) in body.nodes().iter().enumerate().zip(weights) {
             let (name, time) = (group.unwrap_or(&name), time.mul_f64(weight / total));
             place.push(index);
-            add_rows(rows, (body, node), time, place, medians, Some(name));
+            add_rows(rows, (body, node), time, place, times, Some(name));
             place.pop();
         }
         return;

@@ -14,7 +14,7 @@ use crate::graph::SourceLocation;
 /// Prints as a table, the most expensive rows first.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// How long a call takes, the median of some.
+    /// How long a call takes: the mean of the faster half of some.
     pub whole: Duration,
     /// Operations with their lines, the most expensive first. Equal ones of one line are one row.
     pub rows: Vec<ProfileRow>,

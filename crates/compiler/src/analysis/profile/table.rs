@@ -81,7 +81,7 @@ impl Profile {
 
     fn summary(&self) -> String {
         format!(
-            "a call takes {:.1} us (median of {}), its operations one by one {:.1} us; \
+            "a call takes {:.1} us (of {} the faster half), its operations one by one {:.1} us; \
              this machine moves {:.1} GB/s and computes {:.1} GFLOP/s",
             self.whole.as_secs_f64() * 1e6,
             self.calls,
