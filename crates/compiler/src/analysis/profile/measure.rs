@@ -1,6 +1,7 @@
 //! How a profile is measured: whole calls, and in turn with them each node evaluated by itself.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -75,7 +76,7 @@ pub(crate) fn profile(
             let mut place = vec![index];
             add_rows(&mut rows, (graph, node), time, &mut place, &times, None);
         }
-        rows.sort_by(|a, b| b.time.cmp(&a.time));
+        rows.sort_by_key(|row| Reverse(row.time));
         Ok(Profile {
             calls: whole.len(),
             whole: mean(&whole, &faster_half(&whole)),

@@ -49,7 +49,7 @@ fn retraced(
     if history.traces < MANY || 2 * history.traces < history.calls || !is_main {
         return Vec::new();
     }
-    let last = same.last().map_or("", |one| one.text.as_str());
+    let last = same.clone().next_back().map_or("", |one| one.text.as_str());
     let (traces, calls) = (history.traces, history.calls);
     let what = format!("{traces} of {calls} calls were traced, for {why}: {last}{by}");
     let site = SourceLocation {
