@@ -156,10 +156,10 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
     ///
     /// ```
     /// use mlx::{Array, ones};
-    /// use mlx_compiler::{CompileOptions, Fusion, jit_with};
+    /// use mlx_compiler::{CompileOptions, Fallback, jit_with};
     ///
     /// # fn main() -> Result<(), mlx_compiler::Error> {
-    /// let options = CompileOptions { fusions: vec![Fusion::Silu], ..CompileOptions::default() };
+    /// let options = CompileOptions { fallback: Fallback::Never, ..CompileOptions::default() };
     /// let silu = jit_with(|x: &Array| x * x.sigmoid(), options).strict().max_traces(1);
     /// silu(&ones([4]))?;
     /// let error = silu(&ones([8])).unwrap_err().to_string();
