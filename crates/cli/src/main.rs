@@ -1,4 +1,5 @@
-//! The command `mlx`: a demonstration, a check of this machine, transcription, generation, and ranks of a group.
+//! The command `mlx`: a demonstration, a check of this machine, transcription, generation, lint, profiles, and
+//! ranks of a group.
 //!
 //! `mlx --help` lists the commands, `mlx COMMAND --help` the options of one, and `mlx completions SHELL` prints what a
 //! shell needs to complete them. Exit status: 0 for success, 1 for a failure, 2 for a command line that is not
@@ -11,8 +12,10 @@ mod demo;
 mod doctor;
 mod generate;
 mod launch;
+mod lint;
 mod model;
 mod output;
+mod profile;
 mod transcribe;
 
 use std::process::ExitCode;
@@ -42,6 +45,10 @@ enum Command {
     Generate(arguments::GenerateArguments),
     /// Start a program as the ranks of a group, here or over ssh
     Launch(arguments::LaunchArguments),
+    /// What makes a model slow or wrong, found in its graph
+    Lint(arguments::LintArguments),
+    /// Where the time of a model goes, by operation and source line
+    Profile(arguments::ProfileArguments),
     /// Print what a shell needs to complete the commands and options
     Completions(completions::CompletionsArguments),
 }
@@ -75,6 +82,8 @@ fn run(command: Option<Command>) -> anyhow::Result<ExitCode> {
         Some(Command::Transcribe(arguments)) => transcribe::run(&arguments),
         Some(Command::Generate(arguments)) => generate::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Launch(arguments)) => launch::run(&arguments),
+        Some(Command::Lint(arguments)) => lint::run(&arguments),
+        Some(Command::Profile(arguments)) => profile::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Completions(arguments)) => {
             completions::run(&arguments, Mlx::command());
             Ok(ExitCode::SUCCESS)

@@ -37,6 +37,17 @@ pub fn load(model: Option<&str>) -> Result<Whisper> {
     })
 }
 
+/// Whether a model is a Whisper: its configuration says so, or it has CTranslate2's file of weights.
+pub fn is_whisper(name: &str) -> Result<bool> {
+    let folder = match name.strip_prefix("hf:") {
+        Some(repository) => from_hub(repository)?,
+        None => PathBuf::from(name),
+    };
+    let config = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
+    Ok(config["model_type"] == "whisper" || folder.join("model.bin").is_file())
+}
+
 /// Returns the folder of a Hugging Face repository.
 #[cfg(feature = "hub")]
 pub fn from_hub(repository: &str) -> Result<PathBuf> {

@@ -26,6 +26,8 @@ fn texts(output: &Output) -> (String, String) {
 #[case(&["transcribe", "--help"], "--no-timestamps")]
 #[case(&["generate", "--help"], "--repetition-penalty")]
 #[case(&["launch", "--help"], "--hostfile")]
+#[case(&["lint", "--help"], "--allow")]
+#[case(&["profile", "--help"], "--svg")]
 #[case(&["completions", "--help"], "bash")]
 #[case(&["--version"], env!("CARGO_PKG_VERSION"))]
 fn help_is_printed_to_the_standard_output(#[case] args: &[&str], #[case] wanted: &str) {
@@ -44,6 +46,7 @@ fn help_is_printed_to_the_standard_output(#[case] args: &[&str], #[case] wanted:
 #[case(&["generate", "--prompt", "a", "--chat", "b"], "--chat")]
 #[case(&["launch", "-n", "2"], "<PROGRAM>")]
 #[case(&["launch", "-n", "0", "true"], "0")]
+#[case(&["lint", "--allow"], "--allow")]
 #[case(&["completions", "dos"], "dos")]
 fn a_wrong_command_line_ends_with_2(#[case] args: &[&str], #[case] named: &str) {
     let output = mlx(args);

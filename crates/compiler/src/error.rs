@@ -27,6 +27,14 @@ pub enum Error {
         /// What fired, and the reasons of what did not.
         got: String,
     },
+    /// A function that is compiled strictly does not run as it was asked to, or was traced too often.
+    #[error("strict: {}\n{report}", reasons.join("; "))]
+    Strict {
+        /// What does not hold.
+        reasons: Vec<String>,
+        /// The text of the [report](crate::Report).
+        report: String,
+    },
     /// A function cannot be compiled without regard to sizes.
     #[error("shapeless: {0}")]
     Shapeless(String),

@@ -3,14 +3,16 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::ops::Deref;
+use std::panic::Location;
 use std::rc::Rc;
 
 use mlx::compiler_api::{TracedArray, recorders};
 use mlx::tree::{Arguments, BoxedError, Callee, Function, Structure};
 use mlx::{Array, ArrayType, Device, Dtype, Tree};
 
+use crate::report::{History, Retrace, RetraceCause};
 use crate::stages::{CacheKey, Compiled, Lowered, Traced, trace_ref};
-use crate::{CompileOptions, Error, Report, Result, switch};
+use crate::{CompileOptions, Error, Profile, Report, Result, switch};
 
 /// A function that is compiled when it is called: see [`jit`].
 ///
@@ -28,9 +30,13 @@ pub struct Jit<'f, Args: Arguments + 'f, Output: 'f> {
 struct Cache<'f, Args, Output> {
     function: Box<dyn Function<Args, Output = Output> + 'f>,
     options: CompileOptions,
+    /// The line that compiled the function.
+    made_at: &'static Location<'static>,
     /// The most recently used first.
     entries: RefCell<VecDeque<Rc<Entry<Output>>>>,
     stats: RefCell<CacheStats>,
+    /// Why the latest forms were traced.
+    retraces: RefCell<VecDeque<Retrace>>,
     hits: Cell<u64>,
 }
 
@@ -86,6 +92,7 @@ const REASONS: usize = 32;
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn jit<'f, Args, F>(function: F) -> Jit<'f, Args, F::Output>
 where
     Args: Arguments + 'f,
@@ -95,6 +102,7 @@ where
 }
 
 /// Returns a function as [`jit`] does, with options.
+#[track_caller]
 pub fn jit_with<'f, Args, F>(function: F, options: CompileOptions) -> Jit<'f, Args, F::Output>
 where
     Args: Arguments + 'f,
@@ -104,8 +112,10 @@ where
         cache: Rc::new(Cache {
             function: Box::new(function),
             options,
+            made_at: Location::caller(),
             entries: RefCell::default(),
             stats: RefCell::default(),
+            retraces: RefCell::default(),
             hits: Cell::new(0),
         }),
         callable: OnceCell::new(),
@@ -141,6 +151,52 @@ impl<Args: Arguments, Output: Tree> Callee<Args, Result<Output>> for Shared<'_, 
 }
 
 impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
+    /// Makes it an error, with the report in it, when a formula that the options name is left composed, or a part is
+    /// not replayed by MLX.
+    ///
+    /// ```
+    /// use mlx::{Array, ones};
+    /// use mlx_compiler::{CompileOptions, Fallback, jit_with};
+    ///
+    /// # fn main() -> Result<(), mlx_compiler::Error> {
+    /// let options = CompileOptions { fallback: Fallback::Never, ..CompileOptions::default() };
+    /// let silu = jit_with(|x: &Array| x * x.sigmoid(), options).strict().max_traces(1);
+    /// silu(&ones([4]))?;
+    /// let error = silu(&ones([8])).unwrap_err().to_string();
+    /// assert!(error.starts_with("strict: wanted at most 1 trace, got one more: input 0 is float32[8]"), "{error}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn strict(self) -> Self {
+        self.with_options(|options| options.strict = true)
+    }
+
+    /// Makes it an error when the function would be traced more often than this.
+    #[must_use]
+    pub fn max_traces(self, n: u64) -> Self {
+        self.with_options(|options| options.max_traces = Some(n))
+    }
+
+    /// Keeps the graph after each pass in the report: see [`Report::passes`].
+    #[must_use]
+    pub fn keep_passes(self) -> Self {
+        self.with_options(|options| options.keep_passes = true)
+    }
+
+    /// Changes the options. What was compiled with others is dropped.
+    fn with_options(mut self, change: impl FnOnce(&mut CompileOptions)) -> Self {
+        // The only other owner of the cache.
+        self.callable = OnceCell::new();
+        let mut entries = VecDeque::new();
+        if let Some(cache) = Rc::get_mut(&mut self.cache) {
+            change(&mut cache.options);
+            entries = cache.entries.take();
+        }
+        drop(entries);
+        self
+    }
+
     /// Calls the function: `f.call(&x)`, `f.call((&x, &y))`.
     ///
     /// # Errors
@@ -168,10 +224,53 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
         self.trace(args)?.lower(&self.cache.options)
     }
 
+    /// Measures a call on these arguments, and each operation in it by itself: time, bytes and arithmetic by source line.
+    ///
+    /// The function is called a few times. Its arguments are copied for each call, so that a cache that is written in
+    /// place in a program is written in place here too.
+    ///
+    /// ```
+    /// use mlx::{Array, Device, ones};
+    /// use mlx_compiler::jit;
+    ///
+    /// # fn main() -> Result<(), mlx_compiler::Error> {
+    /// let step = jit(|x: &Array, w: &Array| x.matmul(w).tanh());
+    /// # if Device::current()? == Device::Cpu {
+    /// let profile = step.profile((&ones([64, 256]), &ones([256, 256])))?;
+    /// assert!(profile.rows.iter().any(|row| row.operation == "matmul"));
+    /// println!("{profile}");
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), on other devices than the CPU, and inside another traced function.
+    #[track_caller]
+    pub fn profile(&self, args: Args::Refs<'_>) -> Result<Profile> {
+        let mut inputs = Vec::new();
+        Args::visit_refs(args, &mut |array| inputs.push(array));
+        let entry = match recorders().is_empty() {
+            true => self.cache.entry(args, &inputs)?,
+            false => None,
+        };
+        match entry {
+            Some(entry) => entry.compiled.profile(&inputs),
+            None => Err(Error::Unsupported(
+                "profile: wanted a function that is compiled, got one inside of another's trace or transform"
+                    .to_owned(),
+            )),
+        }
+    }
+
     /// Returns the report of the form that was called or compiled last.
     pub fn report(&self) -> Option<Report> {
         let entries = self.cache.entries.borrow();
-        entries.front().map(|entry| entry.compiled.current_report())
+        let mut report = entries.front()?.compiled.current_report();
+        for form in &mut report.forms {
+            form.history = Some(self.cache.history());
+        }
+        Some(report)
     }
 
     /// Returns hits and misses of the cache, and the reasons of the misses.
@@ -185,6 +284,41 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
     /// Returns the options.
     pub fn options(&self) -> &CompileOptions {
         &self.cache.options
+    }
+}
+
+impl<Args, Output: Tree> Cache<'_, Args, Output> {
+    fn history(&self) -> History {
+        let (traces, hits) = (self.stats.borrow().misses, self.hits.get());
+        History {
+            made_at: self.made_at,
+            calls: traces + hits,
+            traces,
+            retraces: self.retraces.borrow().iter().cloned().collect(),
+        }
+    }
+
+    /// Refuses a trace beyond those that are allowed.
+    fn check_traces(&self, key: &CacheKey) -> Result<()> {
+        let traces = self.stats.borrow().misses;
+        let Some(most) = self.options.max_traces.filter(|most| traces >= *most) else {
+            return Ok(());
+        };
+        let plural = if most == 1 { "" } else { "s" };
+        let entries = self.entries.borrow();
+        let why = entries.front().map_or_else(
+            || "another structure or setting of the arguments".to_owned(),
+            |last| retrace(&last.key, key).text,
+        );
+        let report = entries
+            .front()
+            .map(|last| last.compiled.current_report().to_string());
+        Err(Error::Strict {
+            reasons: vec![format!(
+                "wanted at most {most} trace{plural}, got one more: {why}"
+            )],
+            report: report.unwrap_or_default(),
+        })
     }
 }
 
@@ -239,12 +373,16 @@ impl<Args: Arguments, Output: Tree> Cache<'_, Args, Output> {
             types,
             device,
         };
+        self.check_traces(&key)?;
         let traced = trace_ref(&*self.function, args)?;
         if traced.captures_transforming() {
+            if self.options.strict {
+                return Err(not_compiled());
+            }
             return Ok(None);
         }
-        self.note_miss(&key);
         let compiled = traced.lower(&self.options)?.compile()?;
+        self.note_miss(&key);
         let entry = Rc::new(Entry { key, compiled });
         self.entries.borrow_mut().push_front(Rc::clone(&entry));
         while self.entries.borrow().len() > self.options.cache_size.max(1) {
@@ -260,9 +398,13 @@ impl<Args: Arguments, Output: Tree> Cache<'_, Args, Output> {
         let mut stats = self.stats.borrow_mut();
         stats.misses += 1;
         if let Some(last) = self.entries.borrow().front() {
-            stats.retraces.push_back(retrace_reason(&last.key, key));
+            let why = retrace(&last.key, key);
+            let mut retraces = self.retraces.borrow_mut();
+            stats.retraces.push_back(why.text.clone());
+            retraces.push_back(why);
             if stats.retraces.len() > REASONS {
                 stats.retraces.pop_front();
+                retraces.pop_front();
             }
         }
     }
@@ -298,13 +440,28 @@ impl<Output> Entry<Output> {
     }
 }
 
+/// The error for a function that nothing was compiled of.
+fn not_compiled() -> Error {
+    let reason = "wanted a function that is replayed, got one that captures an array which a transform around it is \
+                  working on, so that nothing is compiled; make it an argument";
+    Error::Strict {
+        reasons: vec![reason.to_owned()],
+        report: String::new(),
+    }
+}
+
 /// Why a call needs a new form.
-fn retrace_reason(before: &CacheKey, now: &CacheKey) -> String {
+fn retrace(before: &CacheKey, now: &CacheKey) -> Retrace {
+    let because = |cause, text: &str| Retrace {
+        cause,
+        text: text.to_owned(),
+    };
     if before.device != now.device {
-        return "another device".to_owned();
+        return because(RetraceCause::Other, "another device");
     }
     if before.structure != now.structure || before.types.len() != now.types.len() {
-        return "another structure or setting of the arguments".to_owned();
+        let text = "another structure or setting of the arguments";
+        return because(RetraceCause::Setting, text);
     }
     let changed = before
         .types
@@ -313,7 +470,17 @@ fn retrace_reason(before: &CacheKey, now: &CacheKey) -> String {
         .enumerate()
         .find(|(_, (a, b))| a != b);
     match changed {
-        Some((index, (before, now))) => format!("input {index} is {now}, was {before}"),
-        None => "the form for these types had been dropped".to_owned(),
+        Some((index, (before, now))) => {
+            let is_size = before.dtype == now.dtype && before.shape.len() == now.shape.len();
+            let cause = match is_size {
+                true => RetraceCause::Size,
+                false => RetraceCause::Other,
+            };
+            because(cause, &format!("input {index} is {now}, was {before}"))
+        }
+        None => because(
+            RetraceCause::Other,
+            "the form for these types had been dropped",
+        ),
     }
 }

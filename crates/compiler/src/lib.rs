@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod analysis;
 mod control;
 mod cpu_kernels;
 mod error;
@@ -27,6 +28,7 @@ mod stages;
 mod switch;
 mod trace;
 
+pub use analysis::{Cost, Finding, FindingKind, MachineLimits, Profile, ProfileRow};
 pub use control::{ScanOptions, cond, scan, while_loop};
 pub use error::{Error, Result};
 pub use fusions::{Refusal, RefusalKind};
@@ -35,7 +37,9 @@ pub use jit::{CacheStats, Jit, jit, jit_with};
 #[allow(deprecated)]
 pub use options::{CompileOptions, Fallback, KernelFusion, Regions};
 #[allow(deprecated)]
-pub use report::{AppliedFusion, Choice, Difference, Fired, Refused, RejectedFusion, Report};
+pub use report::{
+    AppliedFusion, Choice, Difference, Expected, Fired, PassGraph, Refused, RejectedFusion, Report,
+};
 pub use stages::{Compiled, Lowered, Traced, trace};
 pub use switch::{disable_compile, enable_compile};
 
@@ -48,3 +52,7 @@ pub mod chapter {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/distributed.md")]
 mod distributed_page {}
+/// The examples of the page, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/profile.md")]
+struct ProfilePage;

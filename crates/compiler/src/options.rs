@@ -79,6 +79,14 @@ pub struct CompileOptions {
     pub cache_size: usize,
     /// Whether graphs are verified between passes in release builds too.
     pub verify: bool,
+    /// Whether it is an error, with the report, when one of [`fusions`](Self::fusions) is left composed or a part is
+    /// not replayed. A formula that a GPU computes together with operations beside it
+    /// ([`RefusalKind::Joined`](crate::RefusalKind::Joined)) is not left composed.
+    pub strict: bool,
+    /// The maximum number of times that the function is traced; one more is an error.
+    pub max_traces: Option<u64>,
+    /// Whether the report keeps the graph after each pass: see [`Report::passes`](crate::Report::passes).
+    pub keep_passes: bool,
 }
 
 #[allow(deprecated)]
@@ -92,6 +100,9 @@ impl Default for CompileOptions {
             shapeless: false,
             cache_size: 64,
             verify: false,
+            strict: false,
+            max_traces: None,
+            keep_passes: false,
         }
     }
 }

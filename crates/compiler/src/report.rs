@@ -7,9 +7,16 @@ use std::rc::Rc;
 
 use mlx::Array;
 
+mod expectation;
+mod form;
+
+pub use expectation::Expected;
+pub use form::PassGraph;
+pub(crate) use form::{Form, History, Retrace, RetraceCause};
+
 use crate::execute::{Executor, Observer, check_types};
 use crate::graph::{Fused, Graph, SourceLocation, values_as_f64};
-use crate::{Error, Fusion, Refusal, Result};
+use crate::{Fusion, Refusal, Result};
 
 /// What was recognized in a function, what was not and why, and how often each operation occurs.
 #[derive(Clone, Debug, Default)]
@@ -37,8 +44,10 @@ pub struct Report {
     pub ops_before: BTreeMap<String, usize>,
     /// How often each operation occurs in what runs.
     pub ops_after: BTreeMap<String, usize>,
-    /// The graph with recognized formulas as nodes.
-    pub(crate) optimized: Option<Rc<Graph>>,
+    /// The nodes because of which MLX does not replay the function, with their lines: each call runs node by node.
+    pub interpreted: Vec<String>,
+    /// The graphs of the compiled form; those of other parts of a program after it.
+    pub(crate) forms: Vec<Form>,
 }
 
 /// A formula that was recognized.
@@ -148,6 +157,8 @@ impl Report {
         for operations in &other.programs {
             self.add_program(*operations);
         }
+        self.interpreted.extend(other.interpreted.iter().cloned());
+        self.forms.extend(other.forms.iter().cloned());
         for (counts, more) in [
             (&mut self.ops_before, &other.ops_before),
             (&mut self.ops_after, &other.ops_after),
@@ -175,33 +186,10 @@ impl Report {
             .count()
     }
 
-    /// Checks that each of these formulas was recognized, as often as it is listed or more.
-    ///
-    /// # Errors
-    /// When one was not; the error lists what was applied, and what was rejected with its reason.
-    pub fn expect(&self, wanted: impl IntoIterator<Item = Fusion>) -> Result<()> {
-        let mut wanted_counts: BTreeMap<Fusion, usize> = BTreeMap::new();
-        for fusion in wanted {
-            *wanted_counts.entry(fusion).or_insert(0) += 1;
-        }
-        if wanted_counts
-            .iter()
-            .all(|(fusion, n)| self.count(*fusion) >= *n)
-        {
-            return Ok(());
-        }
-        let mut got = counts_text(&self.counts());
-        for refused in self
-            .refused
-            .iter()
-            .filter(|one| wanted_counts.contains_key(&one.fusion))
-        {
-            got += &format!("; {refused}");
-        }
-        Err(Error::Expectation {
-            wanted: counts_text(&wanted_counts),
-            got,
-        })
+    /// Returns the graph before the first pass and after each, of all parts: empty unless
+    /// [`keep_passes`](crate::CompileOptions::keep_passes) asked for it.
+    pub fn passes(&self) -> impl Iterator<Item = &PassGraph> {
+        self.forms.iter().flat_map(|form| &form.passes)
     }
 
     /// Runs the function on sample inputs with both forms of each recognized formula and returns how far they are
@@ -213,7 +201,10 @@ impl Report {
         &self,
         inputs: impl IntoIterator<Item = &'a Array>,
     ) -> Result<Vec<Difference>> {
-        let Some(graph) = &self.optimized else {
+        let Some(Form {
+            optimized: graph, ..
+        }) = self.forms.first()
+        else {
             return Ok(Vec::new());
         };
         let inputs: Vec<&Array> = inputs.into_iter().collect();
@@ -278,17 +269,6 @@ fn values(array: &Array) -> mlx::Result<Vec<f64>> {
     })
 }
 
-fn counts_text(counts: &BTreeMap<Fusion, usize>) -> String {
-    if counts.is_empty() {
-        return "nothing".to_owned();
-    }
-    let texts: Vec<String> = counts
-        .iter()
-        .map(|(fusion, n)| format!("{fusion} x {n}"))
-        .collect();
-    texts.join(", ")
-}
-
 impl fmt::Display for RejectedFusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -334,6 +314,9 @@ impl fmt::Display for Report {
                 let (n, operations) = (sizes.len(), sizes.iter().sum::<usize>());
                 writeln!(f, "formed  {n} {what} of {operations} operations")?;
             }
+        }
+        for node in &self.interpreted {
+            writeln!(f, "runs node by node because of {node}")?;
         }
         if let Some(text) = &self.cuda_graph {
             writeln!(f, "formed  {text}")?;

@@ -7,13 +7,14 @@ use mlx::compiler_api::{TracedArray, recorders};
 use mlx::tree::{self, Arguments, Function, Structure};
 use mlx::{Array, ArrayType, Device, Tree};
 
+use crate::analysis;
 use crate::execute::Executable;
 use crate::graph::Graph;
 use crate::passes::{self, Context};
-use crate::report::Difference;
 use crate::sharding::{Mesh, Rules, ShardedGraph, TracedNames};
+use crate::report::{Difference, Form, PassGraph};
 use crate::trace::{Recorded, SizeRead, record_with_keys};
-use crate::{CompileOptions, Error, Report, Result, shapeless};
+use crate::{CompileOptions, Error, Profile, Report, Result, shapeless};
 
 /// A function that has been traced: its graph, as it was written.
 pub struct Traced<Output> {
@@ -172,18 +173,34 @@ impl<Output: Tree> Traced<Output> {
         let mut context = Context {
             options,
             report: &mut report,
+            kept: Vec::new(),
         };
+        if options.keep_passes {
+            context.kept.push(PassGraph {
+                name: "trace",
+                graph: Rc::clone(&self.graph),
+            });
+        }
         let optimized = Rc::new(passes::run(passes::OPTIMIZE, &self.graph, &mut context)?);
-        let graph = passes::run(passes::LOWER, &optimized, &mut context)?;
+        let graph = Rc::new(passes::run(passes::LOWER, &optimized, &mut context)?);
+        let passes = context.kept;
         if options.shapeless {
             shapeless::check(&graph, None)?;
         }
         report.ops_after = graph.op_frequencies();
-        report.optimized = Some(Rc::clone(&optimized));
+        report.interpreted = analysis::interpreted(&graph, options);
+        report.forms.push(Form {
+            traced: Rc::clone(&self.graph),
+            optimized: Rc::clone(&optimized),
+            lowered: Rc::clone(&graph),
+            passes,
+            size_read: self.size_read,
+            history: None,
+        });
         Ok(Lowered {
             traced: self.graph,
             optimized,
-            graph: Rc::new(graph),
+            graph,
             report,
             template: self.template,
             options: options.clone(),
@@ -216,8 +233,11 @@ impl<Output: Tree> Lowered<Output> {
     /// Makes the function ready to be called.
     ///
     /// # Errors
-    /// When a constant has no value.
+    /// When a constant has no value, or the function is compiled strictly and does not run as it was asked to.
     pub fn compile(self) -> Result<Compiled<Output>> {
+        if self.options.strict {
+            analysis::check_strict(&self.report)?;
+        }
         let executable = Executable::new(self.graph.as_ref().clone(), &self.options)?;
         Ok(Compiled {
             lowered: self,
@@ -284,6 +304,18 @@ impl<Output: Tree> Compiled<Output> {
         let mut report = self.report().clone();
         report.cuda_graph = self.executable.program_report();
         report
+    }
+
+    /// Measures a call, and each operation in it by itself: see [`Jit::profile`](crate::Jit::profile).
+    ///
+    /// # Errors
+    /// As [`call_flat`](Self::call_flat), and on other devices than the CPU.
+    #[track_caller]
+    pub fn profile(&self, inputs: &[&Array]) -> Result<Profile> {
+        self.check(inputs)?;
+        let keys = self.keys();
+        let call = |inputs: &[&Array]| self.executable.call(inputs);
+        analysis::profile(self.graph(), &with_keys(inputs, &keys), &call)
     }
 
     /// Compares both forms of each recognized formula on sample inputs: see [`Report::verify`].

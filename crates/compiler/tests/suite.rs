@@ -13,14 +13,22 @@ mod cuda_programs;
 mod elementwise_fusion;
 #[path = "jit.rs"]
 mod jit;
+#[path = "lint.rs"]
+mod lint;
+#[path = "lint_page.rs"]
+mod lint_page;
 #[path = "memory.rs"]
 mod memory;
+#[path = "profile.rs"]
+mod profile;
 #[path = "random_graphs/main.rs"]
 mod random_graphs;
 #[path = "random_keys.rs"]
 mod random_keys;
 #[path = "refusals.rs"]
 mod refusals;
+#[path = "report.rs"]
+mod report;
 #[path = "shapeless.rs"]
 mod shapeless;
 #[path = "shapeless_operations.rs"]

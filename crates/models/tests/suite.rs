@@ -13,6 +13,8 @@ mod chat_templates;
 mod compiled;
 #[path = "decoding.rs"]
 mod decoding;
+#[path = "lint.rs"]
+mod lint;
 #[path = "llama_corrupt.rs"]
 mod llama_corrupt;
 #[path = "llama_generate.rs"]

@@ -4,6 +4,7 @@ use mlx::fast::{Offset, RopeOptions};
 use mlx::{Array, Dtype, Error, Integer, Result, concatenate};
 
 use crate::layer_error::in_layer;
+use crate::training::wide;
 use crate::{FastOps, Forward, Module, RopeInput};
 
 /// The rotary positional encoding, `mlx.nn.RoPE`: pairs of features turn by an angle that grows with the position.
@@ -195,7 +196,7 @@ impl SinusoidalPositionalEncoding {
     #[track_caller]
     fn encoded(&self, x: &Array) -> Result<Array> {
         let frequencies = self.frequencies()?;
-        let angles = x.expand_dims(-1) * frequencies;
+        let angles = wide(x).expand_dims(-1) * frequencies;
         let (sin, cos) = (angles.sin(), angles.cos());
         let y = match self.cos_first {
             true => concatenate([&cos, &sin], -1),

@@ -161,8 +161,9 @@ pub fn clip_grad_norm<G: Gradients>(gradients: G, max_norm: f32) -> (G::Tree, Ar
     (clipped, norm)
 }
 
-/// Returns half precision as `float32`, because squares overflow `float16`.
-fn wide(x: &Array) -> Array {
+/// Returns half precision as `float32`, and any other dtype as it is.
+#[track_caller]
+pub(crate) fn wide(x: &Array) -> Array {
     match x.dtype() {
         Ok(Dtype::Float16 | Dtype::Bfloat16) => x.astype(Dtype::Float32),
         _ => x.clone(),

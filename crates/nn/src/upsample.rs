@@ -9,6 +9,7 @@ use mlx::{Array, Error, Result};
 
 use crate::kernels::{Terms, resample};
 use crate::layer_error::in_layer;
+use crate::training::wide;
 use crate::{Forward, Module};
 
 const NAME: &str = "Upsample";
@@ -295,7 +296,8 @@ fn sum_of(x: &Array, samples: &[Sample], axis: i32, ndim_behind: usize) -> Array
     shape.resize(1 + ndim_behind, 1);
     let terms = samples.iter().map(|sample| {
         let weights = Array::from(sample.weights.clone()).reshape(shape.as_slice());
-        x.take(Array::from(sample.indices.clone()), axis) * weights
+        // The sum is computed in the dtype of the weights, as Python's is.
+        wide(&x.take(Array::from(sample.indices.clone()), axis)) * weights
     });
     terms
         .reduce(|sum, term| sum + term)

@@ -21,6 +21,8 @@ mod layer_errors;
 mod layers;
 #[path = "layers_golden.rs"]
 mod layers_golden;
+#[path = "lint.rs"]
+mod lint;
 #[path = "lora.rs"]
 mod lora;
 #[path = "losses_golden.rs"]

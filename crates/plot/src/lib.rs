@@ -1,4 +1,4 @@
-//! Charts, heat maps and tables that a notebook shows: SVG and HTML as text.
+//! Charts, heat maps, tables and flame graphs that a notebook shows: SVG and HTML as text.
 //!
 //! The last expression of a notebook cell shows itself when it is one of these; elsewhere `to_svg` and `to_html` give
 //! the text. Numbers that are not finite are left out, never drawn. [`drawing`] is for pictures of other kinds.
@@ -17,12 +17,14 @@
 mod axis;
 mod chart;
 pub mod drawing;
+mod flame;
 mod heatmap;
 mod png;
 mod show;
 mod table;
 
 pub use chart::Chart;
+pub use flame::FlameGraph;
 pub use heatmap::Heatmap;
 pub use plotters;
 pub use table::Table;

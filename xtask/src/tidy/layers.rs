@@ -59,6 +59,7 @@ const CRATES: [Crate; 3] = [
             &["control", "report", "shapeless"],
             &["passes"],
             &["sharding"],
+            &["analysis"],
             &["stages"],
             &["switch"],
             &["jit"],

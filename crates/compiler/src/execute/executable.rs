@@ -53,7 +53,7 @@ impl Executable {
 }
 
 /// Whether running the graph reads values of arrays.
-fn reads_values(graph: &Graph) -> bool {
+pub(crate) fn reads_values(graph: &Graph) -> bool {
     graph.nodes.iter().any(|node| match &node.operation {
         Operation::Cond { .. } | Operation::While { .. } | Operation::Scan { .. } => true,
         operation => operation

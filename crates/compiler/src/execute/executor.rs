@@ -1,9 +1,10 @@
 //! Running a graph: its nodes one after the other by [`bind_all_at`], values dropped after their last use.
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use mlx::compiler_api::{TracedArray, bind_all_at};
-use mlx::{Array, ArrayType, with_device};
+use mlx::{Array, ArrayType, Op, with_device};
 
 use super::control_flow::{self, ScanLayout};
 use crate::cpu_kernels::{self, GroupKernel};
@@ -139,30 +140,91 @@ impl Executor {
             values[value.index()] = Some((*input).clone());
         }
         for (index, node) in self.graph.nodes.iter().enumerate() {
-            let outputs = match node.site.device {
-                None => self.run_node(index, node, &values)?,
-                Some(device) => with_device(device, || self.run_node(index, node, &values))??,
-            };
-            if outputs.len() < node.outputs.len() {
-                let message = format!(
-                    "wanted {} results, got {}",
-                    node.outputs.len(),
-                    outputs.len()
-                );
-                return Err(mlx::Error::op(node.operation.name(), message));
-            }
-            for (value, output) in node.outputs.iter().zip(outputs) {
-                values[value.index()] = Some(output);
-            }
-            for value in &self.last_uses[index] {
-                values[value.index()] = None;
-            }
+            self.step(index, node, &mut values)?;
         }
         self.graph
             .outputs
             .iter()
             .map(|value| get(&values, *value).cloned())
             .collect()
+    }
+
+    /// Runs one node, and drops what it was the last to use.
+    fn step(&self, index: usize, node: &Node, values: &mut [Option<Array>]) -> mlx::Result<()> {
+        let outputs = match node.site.device {
+            None => self.run_node(index, node, values)?,
+            Some(device) => with_device(device, || self.run_node(index, node, values))??,
+        };
+        if outputs.len() < node.outputs.len() {
+            let message = format!(
+                "wanted {} results, got {}",
+                node.outputs.len(),
+                outputs.len()
+            );
+            return Err(mlx::Error::op(node.operation.name(), message));
+        }
+        for (value, output) in node.outputs.iter().zip(outputs) {
+            values[value.index()] = Some(output);
+        }
+        for value in &self.last_uses[index] {
+            values[value.index()] = None;
+        }
+        Ok(())
+    }
+
+    /// Runs the graph with each node evaluated before the next one, and tells how long each took to evaluate, by its
+    /// place: a program also by the nodes in it, whose places come after its own.
+    pub(crate) fn run_timed(
+        &self,
+        inputs: Vec<Array>,
+        place: &mut Vec<usize>,
+        record: &mut dyn FnMut(&[usize], Duration),
+    ) -> mlx::Result<()> {
+        let mut values = self.constants.clone();
+        for (value, input) in self.graph.inputs.iter().zip(inputs) {
+            values[value.index()] = Some(input);
+        }
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            place.push(index);
+            if is_program(node) {
+                let own = self.own_inputs(index, node, &values)?;
+                self.inner[index][0].run_timed(own, place, record)?;
+            }
+            // What the node is the last to use is dropped before it is evaluated, which may then write into it.
+            self.step(index, node, &mut values)?;
+            let outputs: Vec<Array> = node
+                .outputs
+                .iter()
+                .filter_map(|value| values[value.index()].clone())
+                .collect();
+            let started = Instant::now();
+            mlx::eval(&outputs)?;
+            record(place, started.elapsed());
+            place.pop();
+        }
+        Ok(())
+    }
+
+    /// Returns what a program is applied to, in memory of its own where it may be written into.
+    fn own_inputs(
+        &self,
+        index: usize,
+        node: &Node,
+        values: &[Option<Array>],
+    ) -> mlx::Result<Vec<Array>> {
+        let n_inputs = self.kernels[index]
+            .as_ref()
+            .map_or(node.inputs.len(), |group| group.n_inputs);
+        let inputs = node.inputs.iter().enumerate().map(|(number, value)| {
+            let input = get(values, *value)?;
+            Ok(match number < n_inputs {
+                true => in_own_memory(input),
+                false => input.clone(),
+            })
+        });
+        let inputs: Vec<Array> = inputs.collect::<mlx::Result<_>>()?;
+        mlx::eval(&inputs)?;
+        Ok(inputs)
     }
 
     fn run_node(
@@ -330,6 +392,20 @@ fn constant_arrays(graph: &Graph) -> Result<Vec<Option<Array>>> {
             _ => Ok(None),
         })
         .collect()
+}
+
+/// Returns a copy of an array that shares no memory with it. (MLX's `copy` shares it.)
+pub(crate) fn in_own_memory(array: &Array) -> Array {
+    mlx::where_(Array::scalar(true), array, array)
+}
+
+/// Whether a node is a group of operations of which some are no elementwise ones.
+fn is_program(node: &Node) -> bool {
+    let Operation::FusedGroup(body) = &node.operation else {
+        return false;
+    };
+    let is_elementwise = |node: &Node| node.operation.op().is_some_and(Op::is_elementwise);
+    !body.nodes.iter().all(is_elementwise)
 }
 
 /// The kernel of a fused group, where there is one. On a GPU the kernel replays the group.

@@ -7,5 +7,5 @@ mod executor;
 pub(crate) use control_flow::{
     ScanLayout, eval_untransformed, loop_continues, read_predicate, run_scan, select,
 };
-pub(crate) use executable::Executable;
-pub(crate) use executor::{Executor, Observer, check_types};
+pub(crate) use executable::{Executable, reads_values};
+pub(crate) use executor::{Executor, Observer, check_types, in_own_memory};

@@ -10,14 +10,18 @@ mod fuse;
 mod fuse_elementwise;
 mod select;
 
+use std::rc::Rc;
+
 use crate::graph::Graph;
-use crate::report::Report;
+use crate::report::{PassGraph, Report};
 use crate::{CompileOptions, Error, Result};
 
 /// What passes may read and write besides the graph.
 pub(crate) struct Context<'a> {
     pub(crate) options: &'a CompileOptions,
     pub(crate) report: &'a mut Report,
+    /// The graph after each pass, when the options ask for that.
+    pub(crate) kept: Vec<PassGraph>,
 }
 
 /// A pass: a name, and a function from a graph to the next one.
@@ -73,6 +77,12 @@ pub(crate) fn run(passes: &[Pass], graph: &Graph, context: &mut Context<'_>) -> 
                 error,
             })?;
         }
+        if context.options.keep_passes {
+            context.kept.push(PassGraph {
+                name: pass.name,
+                graph: Rc::new(graph.clone()),
+            });
+        }
     }
     Ok(graph)
 }
@@ -108,6 +118,7 @@ fn canonicalized(graph: &Graph) -> Graph {
     let mut context = Context {
         options: &options,
         report: &mut report,
+        kept: Vec::new(),
     };
     let tidy = canonicalize::run(graph, &mut context)
         .and_then(|graph| cse::run(&graph, &mut context))

@@ -1,7 +1,7 @@
 //! A network as a compiled graph, one for all positions.
 
 use mlx::Array;
-use mlx_compiler::{CompileOptions, Jit, Report, jit_with};
+use mlx_compiler::{CompileOptions, Jit, Profile, Report, jit_with};
 
 use super::device_sampling::choose;
 use super::network::Network;
@@ -43,6 +43,31 @@ impl Compiled {
     ) -> mlx::Result<(Array, Vec<LayerKvCache>)> {
         let start = Array::scalar(start);
         Ok(self.step.call((tokens, cache, &start))?)
+    }
+
+    /// Traces a prompt and the step after it, without running them, and returns what the compiler made of both.
+    pub(super) fn trace_report(
+        &self,
+        prompt: &Array,
+        token: &Array,
+        cache: &Vec<LayerKvCache>,
+    ) -> mlx::Result<Report> {
+        let start = Array::scalar(0);
+        let mut report = self.step.lower((prompt, cache, &start))?.report().clone();
+        report.extend(self.step.lower((token, cache, &start))?.report());
+        Ok(report)
+    }
+
+    /// Measures a prompt, and the step after it.
+    pub(super) fn profile(
+        &self,
+        prompt: &Array,
+        token: &Array,
+        cache: &Vec<LayerKvCache>,
+    ) -> mlx::Result<(Profile, Profile)> {
+        let start = Array::scalar(0);
+        let prompt = self.step.profile((prompt, cache, &start))?;
+        Ok((prompt, self.step.profile((token, cache, &start))?))
     }
 
     pub(super) fn report(&self) -> Option<Report> {

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use mlx::distributed::Group;
 use mlx::fast::{Offset, RopeFrequencies, RopeOptions};
 use mlx::{Array, Dtype};
-use mlx_compiler::{CompileOptions, Report};
+use mlx_compiler::{CompileOptions, Profile, Report};
 use mlx_nn::{Activations, FastOps, Module, RmsNorm};
 
 use super::checkpoint::Checkpoint;
@@ -289,6 +289,28 @@ impl Network {
     /// Returns the compiler's report on the network, once it has run.
     pub fn report(&self) -> Option<Report> {
         self.compiled.as_ref()?.report()
+    }
+
+    /// Traces a prompt of 16 tokens and the step after it, and returns what the compiler makes of both. Nothing is run,
+    /// except what depends on no input.
+    ///
+    /// # Errors
+    /// When the options ask for what the network does not allow.
+    pub fn trace_report(&self, options: CompileOptions) -> mlx::Result<Report> {
+        let tokens = |n: i32| mlx::zeros_with([1, n], Dtype::Uint32);
+        let cache = self.new_kv_cache(1, 64);
+        Compiled::new(self, options).trace_report(&tokens(16), &tokens(1), &cache)
+    }
+
+    /// Measures a prompt of 16 tokens and the step after it, compiled, with a cache of 256 positions: see
+    /// [`Jit::profile`](mlx_compiler::Jit::profile).
+    ///
+    /// # Errors
+    /// When the network cannot be compiled or run, and on other devices than the CPU.
+    pub fn profile(&self, options: CompileOptions) -> mlx::Result<(Profile, Profile)> {
+        let tokens = |n: i32| mlx::zeros_with([1, n], Dtype::Uint32);
+        let cache = self.new_kv_cache(1, 256);
+        Compiled::new(self, options).profile(&tokens(16), &tokens(1), &cache)
     }
 
     /// Returns empty key-value caches of `capacity` positions, one for each layer: quantized where

@@ -1,8 +1,8 @@
 //! Encoder and decoder as compiled graphs that are traced once.
 
-use mlx::Array;
 use mlx::fast::Offset;
-use mlx_compiler::{CompileOptions, Jit, Report, jit_with};
+use mlx::{Array, Dtype};
+use mlx_compiler::{CompileOptions, Jit, Profile, Report, jit_with};
 
 use super::Network;
 use super::cache::LayerCache;
@@ -60,6 +60,31 @@ impl Compiled {
             layer.token_kv = tokens;
         }
         Ok((scores, layers))
+    }
+
+    /// Traces encoder and one step of the decoder, without running them, and returns what the compiler made of both.
+    pub(super) fn trace_report(
+        &self,
+        mel: &Array,
+        layers: &Vec<LayerCache>,
+    ) -> mlx::Result<Report> {
+        let (token, start) = (mlx::zeros_with([1, 1], Dtype::Int32), Array::scalar(0));
+        let mut report = self.encode.lower(mel)?.report().clone();
+        let step = self.score.lower((&token, &None, layers, &start))?;
+        report.extend(step.report());
+        Ok(report)
+    }
+
+    /// Measures the encoder and one step of the decoder.
+    pub(super) fn profile(
+        &self,
+        mel: &Array,
+        layers: &Vec<LayerCache>,
+    ) -> mlx::Result<(Profile, Profile)> {
+        let (token, start) = (mlx::zeros_with([1, 1], Dtype::Int32), Array::scalar(0));
+        let encoder = self.encode.profile(mel)?;
+        let step = self.score.profile((&token, &None, layers, &start))?;
+        Ok((encoder, step))
     }
 
     pub(super) fn report(&self) -> Option<Report> {

@@ -15,14 +15,14 @@ use std::rc::Rc;
 
 use mlx::fast::Offset;
 use mlx::{Array, Dtype};
-use mlx_compiler::{CompileOptions, Report};
+use mlx_compiler::{CompileOptions, Profile, Report};
 use mlx_nn::{FastOps, Init, Module, WeightMap};
 
 #[allow(deprecated)]
 pub use session::Writing;
 pub use session::{DecoderSession, Features};
 
-use cache::LayerCache;
+use cache::{Cache, LayerCache};
 use compiled::Compiled;
 use decoder::Decoder;
 use encoder::Encoder;
@@ -122,6 +122,40 @@ impl Network {
     /// Returns what the compiler made of the encoder and of the last form of the decoder, once they have run.
     pub fn report(&self) -> Option<Report> {
         self.compiled.as_ref()?.report()
+    }
+
+    /// Traces the encoder on a window and the decoder on one token, and returns what the compiler makes of both: the
+    /// first part is the encoder's. Nothing is run, except what depends on no input.
+    ///
+    /// # Errors
+    /// When the library cannot be loaded, or the options ask for what the network does not allow.
+    pub fn trace_report(&self, options: CompileOptions) -> Result<Report> {
+        let (mel, cache) = self.example_inputs()?;
+        Compiled::new(self, options)
+            .trace_report(&mel, &cache.layers)
+            .map_err(Error::model)
+    }
+
+    /// Measures the encoder on a window, and the decoder on one token, compiled: see [`Jit::profile`](mlx_compiler::Jit::profile).
+    ///
+    /// # Errors
+    /// When the network cannot be compiled or run, and on other devices than the CPU.
+    pub fn profile(&self, options: CompileOptions) -> Result<(Profile, Profile)> {
+        let (mel, cache) = self.example_inputs()?;
+        mlx::eval(&cache.layers).map_err(Error::model)?;
+        Compiled::new(self, options)
+            .profile(&mel, &cache.layers)
+            .map_err(Error::model)
+    }
+
+    /// Returns a window of silence, and a cache of it for all tokens of a text.
+    fn example_inputs(&self) -> Result<(Array, Cache)> {
+        let size = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let frames = size(2 * self.config.n_audio_ctx);
+        let mel = mlx::zeros_with([1, frames, size(self.config.n_mels)], Dtype::Float32);
+        let encoder_kv = self.decoder.encoder_kv(&self.encode_array(&mel));
+        let cache = Cache::new(&encoder_kv, size(self.config.n_text_ctx), self.dtype)?;
+        Ok((mel, cache))
     }
 
     /// Maps log-mel features to the keys and values of cross-attention, for every layer of the decoder.

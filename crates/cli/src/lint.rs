@@ -1,0 +1,104 @@
+//! `mlx lint`: what makes a model slow or wrong, found in its graph without running it.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use mlx_compiler::{CompileOptions, Fallback, FindingKind, Report};
+use mlx_models::llama;
+use mlx_nn::FastOps;
+
+use crate::arguments::LintArguments;
+use crate::{generate, model, output};
+
+/// Prints the findings of a model, or of both that are used when none is named; status 1 when there are any.
+pub fn run(arguments: &LintArguments) -> Result<ExitCode> {
+    let allowed = arguments
+        .allow
+        .iter()
+        .map(|name| kind(name))
+        .collect::<Result<Vec<_>>>()?;
+    let mut n_findings = 0;
+    for (name, report) in reports(arguments)? {
+        let mut findings = report.lint();
+        findings.retain(|finding| !allowed.contains(&finding.kind));
+        n_findings += findings.len();
+        if arguments.json {
+            output::line(format_args!("{}", report.to_json()));
+            continue;
+        }
+        for finding in &findings {
+            output::line(format_args!("{finding}"));
+        }
+        let plural = if findings.len() == 1 { "" } else { "s" };
+        output::line(format_args!("{name}: {} finding{plural}", findings.len()));
+    }
+    Ok(match n_findings {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+fn kind(name: &str) -> Result<FindingKind> {
+    let kinds = FindingKind::ALL;
+    let Some(kind) = kinds.iter().find(|kind| kind.name() == name) else {
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+        bail!(
+            "lint: --allow must be one of {}, got {name}",
+            names.join(", ")
+        );
+    };
+    Ok(*kind)
+}
+
+/// Traces the models and returns what the compiler makes of them.
+fn reports(arguments: &LintArguments) -> Result<Vec<(String, Report)>> {
+    Ok(match arguments.model.as_deref() {
+        None => vec![whisper(None, arguments)?, llama(None, arguments)?],
+        Some(model) if model::is_whisper(model)? => vec![whisper(Some(model), arguments)?],
+        model => vec![llama(model, arguments)?],
+    })
+}
+
+fn whisper(name: Option<&str>, arguments: &LintArguments) -> Result<(String, Report)> {
+    let whisper = model::load(name)?;
+    let network = whisper.network.with_kernels(kernels(arguments));
+    Ok((whisper.name, network.trace_report(options())?))
+}
+
+fn llama(name: Option<&str>, arguments: &LintArguments) -> Result<(String, Report)> {
+    let (name, path) = generate::locate(name)?;
+    let checkpoint =
+        llama::Checkpoint::open(&path).with_context(|| format!("model {}", path.display()))?;
+    let network = llama::Network::new(&checkpoint, &llama::NetworkOptions::default())?;
+    let network = network.with_kernels(kernels(arguments));
+    Ok((name, network.trace_report(options())?))
+}
+
+fn kernels(arguments: &LintArguments) -> FastOps {
+    match arguments.composed {
+        true => FastOps::Composed,
+        false => FastOps::Fused,
+    }
+}
+
+fn options() -> CompileOptions {
+    CompileOptions {
+        fallback: Fallback::Never,
+        ..CompileOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_named_as_lint_prints_them() {
+        assert_eq!(kind("dead_result").unwrap(), FindingKind::DeadResult);
+        let error = kind("dead_results").unwrap_err().to_string();
+        assert!(
+            error.contains("silent_widening, ") && error.ends_with("got dead_results"),
+            "{error}"
+        );
+    }
+}

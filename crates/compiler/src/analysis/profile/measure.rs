@@ -1,0 +1,224 @@
+//! How a profile is measured: whole calls, and in turn with them each node evaluated by itself.
+
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use mlx::{Array, Device};
+
+use super::{MachineLimits, Profile, ProfileRow};
+use crate::analysis::lint::cost::{node_weight, node_work};
+use crate::execute::{Executor, in_own_memory};
+use crate::graph::{Graph, Node, Operation, SourceLocation};
+use crate::{Error, Result};
+
+/// The number of calls that are measured, unless they take longer than [`MAX_TIME`].
+const CALLS: usize = 7;
+
+/// Measuring ends after this time, with two calls at least.
+const MAX_TIME: Duration = Duration::from_secs(4);
+
+/// The times of nodes in all runs, by their places.
+type Parts = HashMap<Vec<usize>, Vec<Duration>>;
+
+/// The time of each node, by its place.
+type Times = HashMap<Vec<usize>, Duration>;
+
+thread_local! {
+    static LIMITS: Cell<Option<MachineLimits>> = const { Cell::new(None) };
+}
+
+/// Runs a graph on the CPU, as a whole by `call` and node by node.
+pub(crate) fn profile(
+    graph: &Graph,
+    inputs: &[&Array],
+    call: &dyn Fn(&[&Array]) -> mlx::Result<Vec<Array>>,
+) -> Result<Profile> {
+    let device = Device::current()?;
+    if device != Device::Cpu {
+        return Err(Error::Unsupported(format!(
+            "profile: wanted the CPU, got {device}, where operations overlap and are launched as one graph"
+        )));
+    }
+    let executor = Executor::new(graph.clone())?;
+    let run = || -> Result<Profile> {
+        let limits = limits()?;
+        let empty = time_of_an_evaluation()?;
+        let mut whole = Vec::new();
+        let mut parts = Parts::new();
+        let started = Instant::now();
+        // The first call of both is not counted.
+        while whole.len() <= CALLS && (whole.len() < 3 || started.elapsed() < MAX_TIME) {
+            whole.push(time_of_a_call(inputs, call)?);
+            let mut record = |place: &[usize], time: Duration| {
+                let times = parts.entry(place.to_vec()).or_default();
+                times.push(time.saturating_sub(empty));
+            };
+            executor.run_timed(copies(inputs)?, &mut Vec::new(), &mut record)?;
+        }
+        whole.remove(0);
+        for times in parts.values_mut() {
+            times.remove(0);
+        }
+        let of_nodes = |run: usize| -> Duration {
+            let nodes = parts.iter().filter(|(place, _)| place.len() == 1);
+            nodes.map(|(_, times)| times[run]).sum()
+        };
+        let fast = faster_half(&(0..whole.len()).map(of_nodes).collect::<Vec<_>>());
+        let times = parts
+            .into_iter()
+            .map(|(place, times)| (place, mean(&times, &fast)));
+        let times: Times = times.collect();
+        let mut rows = Vec::new();
+        for (index, node) in graph.nodes().iter().enumerate() {
+            let time = times.get([index].as_slice()).copied().unwrap_or_default();
+            let mut place = vec![index];
+            add_rows(&mut rows, (graph, node), time, &mut place, &times, None);
+        }
+        rows.sort_by_key(|row| Reverse(row.time));
+        Ok(Profile {
+            calls: whole.len(),
+            whole: mean(&whole, &faster_half(&whole)),
+            rows,
+            limits,
+        })
+    };
+    mlx::compiler_api::without_recording(run)
+}
+
+/// Measures one call, with inputs that nothing else holds while it is evaluated.
+fn time_of_a_call(
+    inputs: &[&Array],
+    call: &dyn Fn(&[&Array]) -> mlx::Result<Vec<Array>>,
+) -> mlx::Result<Duration> {
+    let own = copies(inputs)?;
+    let started = Instant::now();
+    let outputs = call(&own.iter().collect::<Vec<_>>())?;
+    drop(own);
+    mlx::eval(&outputs)?;
+    Ok(started.elapsed())
+}
+
+/// Returns copies of arrays, in memory of their own.
+fn copies(inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
+    let copies: Vec<Array> = inputs.iter().map(|input| in_own_memory(input)).collect();
+    mlx::eval(&copies)?;
+    Ok(copies)
+}
+
+/// Returns the places of the shorter half of times: what other processes disturbed is in the other.
+fn faster_half(times: &[Duration]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..times.len()).collect();
+    order.sort_by_key(|run| times[*run]);
+    order.truncate(times.len().div_ceil(2));
+    order
+}
+
+/// Returns the mean of some of these times.
+fn mean(times: &[Duration], places: &[usize]) -> Duration {
+    let n = u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
+    places.iter().map(|place| times[*place]).sum::<Duration>() / n
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// Adds the time of a node to the row of its operation and line, or divides it among what is inside of a group: by their
+/// times one by one, or if they were not measured by what they read, write and compute.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn add_rows(
+    rows: &mut Vec<ProfileRow>,
+    (graph, node): (&Graph, &Node),
+    time: Duration,
+    place: &mut Vec<usize>,
+    times: &Times,
+    group: Option<&str>,
+) {
+    if let Operation::FusedGroup(body) = &node.operation {
+        let name = format!("kernel of {} operations", body.op_count());
+        let mut weights = Vec::new();
+        for (index, node) in body.nodes().iter().enumerate() {
+            place.push(index);
+            weights.push(match times.get(place) {
+                Some(time) => time.as_secs_f64(),
+                None => node_weight(body, node),
+            });
+            place.pop();
+        }
+        let total = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        for ((index, node), weight) in body.nodes().iter().enumerate().zip(weights) {
+            let (name, time) = (group.unwrap_or(&name), time.mul_f64(weight / total));
+            place.push(index);
+            add_rows(rows, (body, node), time, place, times, Some(name));
+            place.pop();
+        }
+        return;
+    }
+    let (bytes, operations) = node_work(graph, node);
+    let (bytes, operations) = (bytes as u64, operations as u64);
+    let operation = node.operation.name();
+    let line = |site: SourceLocation| (site.at.map(|at| (at.file(), at.line())), site.device);
+    let same = |row: &&mut ProfileRow| {
+        let is_line = line(row.site) == line(node.site);
+        is_line && row.operation == operation && row.group.as_deref() == group
+    };
+    match rows.iter_mut().find(same) {
+        Some(row) => {
+            row.count += 1;
+            row.time += time;
+            row.bytes += bytes;
+            row.operations += operations;
+        }
+        None => rows.push(ProfileRow {
+            operation: operation.to_owned(),
+            site: node.site,
+            group: group.map(str::to_owned),
+            count: 1,
+            time,
+            bytes,
+            operations,
+        }),
+    }
+}
+
+/// Returns what an evaluation takes that computes next to nothing.
+fn time_of_an_evaluation() -> mlx::Result<Duration> {
+    let x = Array::scalar(1.0_f32);
+    x.eval()?;
+    let mut times = Vec::new();
+    for _ in 0..64 {
+        let y = &x + 1.0;
+        let started = Instant::now();
+        y.eval()?;
+        times.push(started.elapsed());
+    }
+    Ok(median(&mut times))
+}
+
+/// Returns the limits of this machine, measured once for a thread.
+fn limits() -> mlx::Result<MachineLimits> {
+    if let Some(limits) = LIMITS.get() {
+        return Ok(limits);
+    }
+    let best = |work: &dyn Fn() -> Array| -> mlx::Result<f64> {
+        let mut best = f64::INFINITY;
+        for _ in 0..5 {
+            let y = work();
+            let started = Instant::now();
+            y.eval()?;
+            best = best.min(started.elapsed().as_secs_f64());
+        }
+        Ok(best.max(1e-9))
+    };
+    let (large, matrix) = (mlx::ones([1 << 24]), mlx::ones([1024, 1024]));
+    mlx::eval([&large, &matrix])?;
+    let limits = MachineLimits {
+        bytes_per_second: f64::from(1 << 27) / best(&|| &large + 1.0)?,
+        operations_per_second: f64::from(1 << 30) * 2.0 / best(&|| matrix.matmul(&matrix))?,
+    };
+    LIMITS.set(Some(limits));
+    Ok(limits)
+}
