@@ -10,10 +10,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod analysis;
 mod control;
 mod cpu_kernels;
 mod error;
 mod execute;
+mod export;
 mod fusions;
 pub mod graph;
 pub mod guide;
@@ -26,8 +28,10 @@ mod stages;
 mod switch;
 mod trace;
 
+pub use analysis::memory::{LargeValue, Memory, Moment, Rematerialization};
 pub use control::{ScanOptions, cond, scan, while_loop};
 pub use error::{Error, Result};
+pub use export::{ImportedFunction, import_function};
 pub use fusions::{Refusal, RefusalKind};
 pub use graph::{Fusion, Graph};
 pub use jit::{CacheStats, Jit, jit, jit_with};

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use mlx::Array;
 
+use crate::analysis::memory::{Memory, Rematerialization, memory};
 use crate::execute::{Executor, Observer, check_types};
 use crate::graph::{Fused, Graph, SourceLocation, values_as_f64};
 use crate::{Error, Fusion, Refusal, Result};
@@ -37,8 +38,12 @@ pub struct Report {
     pub ops_before: BTreeMap<String, usize>,
     /// How often each operation occurs in what runs.
     pub ops_after: BTreeMap<String, usize>,
+    /// What rematerialization did, where the options ask for it.
+    pub rematerialization: Option<Rematerialization>,
     /// The graph with recognized formulas as nodes.
     pub(crate) optimized: Option<Rc<Graph>>,
+    /// The graph that runs, and whether it runs for all sizes.
+    pub(crate) lowered: Option<(Rc<Graph>, bool)>,
 }
 
 /// A formula that was recognized.
@@ -204,6 +209,37 @@ impl Report {
         })
     }
 
+    /// Returns how many bytes a call has in use at its worst moment, inputs and constants included, before anything runs.
+    ///
+    /// # Errors
+    /// As [`memory`](Self::memory).
+    ///
+    /// ```
+    /// use mlx::Array;
+    ///
+    /// # fn main() -> Result<(), mlx_compiler::Error> {
+    /// let f = mlx_compiler::jit(|x: &Array| x.matmul(x).exp());
+    /// let lowered = f.lower(&mlx::ones([512, 512]))?;
+    /// // The input, the product, over which its exponential is written: a megabyte each.
+    /// assert!((2 << 20..(2 << 20) + 4096).contains(&lowered.report().peak_bytes()?));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn peak_bytes(&self) -> Result<usize> {
+        Ok(self.memory()?.peak_bytes)
+    }
+
+    /// Returns how much memory a call needs: its worst moment, the largest values at it with their lines, and all moments.
+    ///
+    /// # Errors
+    /// When the function has loops or branches that read values, or was not lowered.
+    pub fn memory(&self) -> Result<Memory> {
+        let (graph, for_all_sizes) = self.lowered.as_ref().ok_or_else(|| {
+            Error::Unsupported("memory: wanted a function that was lowered, got none".to_owned())
+        })?;
+        memory(graph, *for_all_sizes)
+    }
+
     /// Runs the function on sample inputs with both forms of each recognized formula and returns how far they are
     /// apart, in the order in which they run. Each formula is given the same inputs in both forms.
     ///
@@ -334,6 +370,14 @@ impl fmt::Display for Report {
                 let (n, operations) = (sizes.len(), sizes.iter().sum::<usize>());
                 writeln!(f, "formed  {n} {what} of {operations} operations")?;
             }
+        }
+        if let Some(done) = &self.rematerialization {
+            let (operations, bytes) = (done.operations, done.bytes);
+            let (before, after) = (done.peak_before, done.peak_after);
+            writeln!(
+                f,
+                "reruns  {operations} operations, which write {bytes} bytes again; peak {before} -> {after} bytes"
+            )?;
         }
         if let Some(text) = &self.cuda_graph {
             writeln!(f, "formed  {text}")?;

@@ -7,6 +7,7 @@ use mlx::compiler_api::{TracedArray, recorders};
 use mlx::tree::{self, Arguments, Function, Structure};
 use mlx::{Array, ArrayType, Device, Tree};
 
+use crate::analysis::memory::{memory, rematerialize};
 use crate::execute::Executable;
 use crate::graph::Graph;
 use crate::passes::{self, Context};
@@ -152,25 +153,75 @@ impl<Output: Tree> Traced<Output> {
             report: &mut report,
         };
         let optimized = Rc::new(passes::run(passes::OPTIMIZE, &self.graph, &mut context)?);
-        let graph = passes::run(passes::LOWER, &optimized, &mut context)?;
+        lower_optimized(optimized, report, self, options)
+    }
+}
+
+/// Chooses kernels for a graph whose formulas have been recognized.
+fn lower_optimized<Output>(
+    optimized: Rc<Graph>,
+    mut report: Report,
+    traced: Traced<Output>,
+    options: &CompileOptions,
+) -> Result<Lowered<Output>> {
+    let mut context = Context {
+        options,
+        report: &mut report,
+    };
+    let graph = passes::run(passes::LOWER, &optimized, &mut context)?;
+    if options.shapeless {
+        shapeless::check(&graph, None)?;
+    }
+    let graph = Rc::new(within_memory(graph, options, &mut report)?);
+    report.ops_after = graph.op_frequencies();
+    report.optimized = Some(Rc::clone(&optimized));
+    report.lowered = Some((Rc::clone(&graph), options.shapeless));
+    Ok(Lowered {
+        traced: traced.graph,
+        optimized,
+        graph,
+        report,
+        template: traced.template,
+        options: options.clone(),
+        n_keys: traced.n_keys,
+    })
+}
+
+impl Lowered<Vec<Array>> {
+    /// Chooses kernels for a graph that was read from a file: formulas are recognized already.
+    pub(crate) fn of_optimized(
+        graph: Graph,
+        n_keys: usize,
+        options: &CompileOptions,
+    ) -> Result<Self> {
         if options.shapeless {
             shapeless::check(&graph, None)?;
         }
-        report.ops_after = graph.op_frequencies();
-        report.optimized = Some(Rc::clone(&optimized));
-        Ok(Lowered {
-            traced: self.graph,
-            optimized,
-            graph: Rc::new(graph),
-            report,
-            template: self.template,
-            options: options.clone(),
-            n_keys: self.n_keys,
-        })
+        let graph = Rc::new(graph);
+        let types = graph.output_types().into_iter();
+        let traced = Traced {
+            template: types
+                .map(|output| mlx::zeros_with(output.shape, output.dtype))
+                .collect(),
+            graph: Rc::clone(&graph),
+            size_read: None,
+            captures_transforming: false,
+            n_keys,
+        };
+        let report = Report {
+            ops_before: graph.op_frequencies(),
+            ..Report::default()
+        };
+        lower_optimized(graph, report, traced, options)
     }
 }
 
 impl<Output: Tree> Lowered<Output> {
+    /// Returns how many of the last inputs are random keys.
+    pub(crate) fn n_keys(&self) -> usize {
+        self.n_keys
+    }
+
     /// Returns the graph as it runs.
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -196,7 +247,11 @@ impl<Output: Tree> Lowered<Output> {
     /// # Errors
     /// When a constant has no value.
     pub fn compile(self) -> Result<Compiled<Output>> {
-        let executable = Executable::new(self.graph.as_ref().clone(), &self.options)?;
+        // MLX's replay would join what runs again with what ran before.
+        let reruns = self.report.rematerialization.as_ref();
+        let is_replayed = reruns.is_none_or(|done| done.operations == 0);
+        let graph = self.graph.as_ref().clone();
+        let executable = Executable::new(graph, &self.options, is_replayed)?;
         Ok(Compiled {
             lowered: self,
             executable,
@@ -310,6 +365,22 @@ impl<Output: Tree> Compiled<Output> {
         }
         Ok(())
     }
+}
+
+/// Returns the graph, with operations that run again where the options ask for that; refuses it where it needs more memory than
+/// they allow.
+fn within_memory(graph: Graph, options: &CompileOptions, report: &mut Report) -> Result<Graph> {
+    let (limit, shapeless) = (options.memory_limit, options.shapeless);
+    let mut graph = graph;
+    if options.rematerialize {
+        let (next, done) = rematerialize(graph, limit.unwrap_or(0), shapeless)?;
+        report.rematerialization = Some(done);
+        graph = next;
+    }
+    if let Some(limit) = limit {
+        memory(&graph, shapeless)?.check(limit)?;
+    }
+    Ok(graph)
 }
 
 /// Returns the inputs of a call, with the keys as the last of them.

@@ -11,10 +11,14 @@ mod cpu_programs_random;
 mod cuda_programs;
 #[path = "elementwise_fusion.rs"]
 mod elementwise_fusion;
+#[path = "export.rs"]
+mod export;
 #[path = "jit.rs"]
 mod jit;
 #[path = "memory.rs"]
 mod memory;
+#[path = "peak_memory.rs"]
+mod peak_memory;
 #[path = "random_graphs/main.rs"]
 mod random_graphs;
 #[path = "random_keys.rs"]

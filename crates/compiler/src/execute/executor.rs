@@ -31,6 +31,8 @@ struct Mode {
     for_all_sizes: bool,
     /// Whether only the types of the outputs are wanted, so that no value is read.
     for_types: bool,
+    /// Whether groups run by their operations.
+    has_no_kernels: bool,
     observer: Option<Rc<dyn Observer>>,
 }
 
@@ -82,6 +84,18 @@ impl Executor {
         Self::with_mode(graph, &mode)
     }
 
+    /// Makes a graph ready whose groups run by their operations and not by kernels.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn without_kernels(graph: Graph) -> Result<Self> {
+        let mode = Mode {
+            has_no_kernels: true,
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
     /// Makes a graph ready, of which each recognized formula runs in both forms, for `observer`.
     ///
     /// # Errors
@@ -112,7 +126,10 @@ impl Executor {
             kernels: graph
                 .nodes
                 .iter()
-                .map(|node| group_kernel(&graph, node))
+                .map(|node| match mode.has_no_kernels {
+                    true => None,
+                    false => group_kernel(&graph, node),
+                })
                 .collect(),
             graph,
             mode: mode.clone(),
@@ -124,8 +141,29 @@ impl Executor {
         self.mode.for_types
     }
 
+    /// Returns the arrays of the constants, each with the number of its value.
+    pub(crate) fn constants(&self) -> impl Iterator<Item = (usize, &Array)> {
+        let numbered = self.constants.iter().enumerate();
+        numbered.filter_map(|(value, array)| Some((value, array.as_ref()?)))
+    }
+
+    /// Returns the input that each output of a node's kernel starts as; nothing for a node without a kernel.
+    pub(crate) fn origins(&self, node: usize) -> Vec<Option<usize>> {
+        let kernel = self.kernels.get(node).and_then(Option::as_ref);
+        kernel.map_or(Vec::new(), |group| group.kernel.origins().to_vec())
+    }
+
     /// Runs the graph on its inputs and returns its outputs, lazy as far as no control flow reads values.
     pub(crate) fn run(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
+        self.run_with(inputs, &mut |_, _| {})
+    }
+
+    /// Runs the graph as [`run`](Self::run) does and shows the results of each node.
+    pub(crate) fn run_with(
+        &self,
+        inputs: &[&Array],
+        each: &mut dyn FnMut(usize, &[Array]),
+    ) -> mlx::Result<Vec<Array>> {
         if inputs.len() != self.graph.inputs.len() {
             let message = format!(
                 "wanted {} arrays, got {}",
@@ -151,6 +189,7 @@ impl Executor {
                 );
                 return Err(mlx::Error::op(node.operation.name(), message));
             }
+            each(index, &outputs);
             for (value, output) in node.outputs.iter().zip(outputs) {
                 values[value.index()] = Some(output);
             }
