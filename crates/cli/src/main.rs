@@ -1,4 +1,5 @@
-//! The command `mlx`: a demonstration, a check of this machine, transcription, generation, and ranks of a group.
+//! The command `mlx`: a demonstration, a check of this machine, transcription, generation, ranks of a group, and comparing
+//! graphs.
 //!
 //! `mlx --help` lists the commands, `mlx COMMAND --help` the options of one, and `mlx completions SHELL` prints what a
 //! shell needs to complete them. Exit status: 0 for success, 1 for a failure, 2 for a command line that is not
@@ -8,6 +9,7 @@
 mod arguments;
 mod completions;
 mod demo;
+mod diff;
 mod doctor;
 mod generate;
 mod launch;
@@ -42,6 +44,8 @@ enum Command {
     Generate(arguments::GenerateArguments),
     /// Start a program as the ranks of a group, here or over ssh
     Launch(arguments::LaunchArguments),
+    /// Two graphs side by side: where they differ, and the operations of both
+    Diff(arguments::DiffArguments),
     /// Print what a shell needs to complete the commands and options
     Completions(completions::CompletionsArguments),
 }
@@ -75,6 +79,7 @@ fn run(command: Option<Command>) -> anyhow::Result<ExitCode> {
         Some(Command::Transcribe(arguments)) => transcribe::run(&arguments),
         Some(Command::Generate(arguments)) => generate::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Launch(arguments)) => launch::run(&arguments),
+        Some(Command::Diff(arguments)) => diff::run(&arguments),
         Some(Command::Completions(arguments)) => {
             completions::run(&arguments, Mlx::command());
             Ok(ExitCode::SUCCESS)

@@ -42,6 +42,15 @@ pub use report::{AppliedFusion, Choice, Difference, Fired, Refused, RejectedFusi
 pub use stages::{Compiled, Lowered, Traced, trace};
 pub use switch::{disable_compile, enable_compile};
 
+/// The pages of `docs` whose examples are tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../docs/memory.md")]
+    mod memory {}
+    #[doc = include_str!("../../../docs/export.md")]
+    mod export {}
+}
+
 /// The name of [`guide`] before.
 #[deprecated(note = "renamed to guide")]
 #[doc(hidden)]

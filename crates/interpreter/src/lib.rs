@@ -30,6 +30,7 @@ mod product;
 mod quantized;
 mod random;
 mod reduce;
+mod saved;
 mod shape;
 mod special;
 mod tensor;
@@ -39,6 +40,7 @@ mod unary;
 pub use convert::array_constants;
 pub use evaluator::{Interpreter, interpret};
 pub use number::{Number, Rounding};
+pub use saved::SavedFunction;
 pub use tensor::Tensor;
 
 use mlx::Op;
