@@ -31,7 +31,7 @@ mod trace;
 pub use analysis::memory::{LargeValue, Memory, Moment, Rematerialization};
 pub use control::{ScanOptions, cond, scan, while_loop};
 pub use error::{Error, Result};
-pub use export::{ImportedFunction, import_function};
+pub use export::{FunctionExporter, ImportedFunction, export_function, exporter, import_function};
 pub use fusions::{Refusal, RefusalKind};
 pub use graph::{Fusion, Graph};
 pub use jit::{CacheStats, Jit, jit, jit_with};

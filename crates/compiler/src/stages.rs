@@ -157,6 +157,16 @@ impl<Output: Tree> Traced<Output> {
     }
 }
 
+/// Returns a graph with its formulas recognized.
+pub(crate) fn recognized(graph: &Graph, options: &CompileOptions) -> Result<Graph> {
+    let mut report = Report::default();
+    let mut context = Context {
+        options,
+        report: &mut report,
+    };
+    passes::run(passes::OPTIMIZE, graph, &mut context)
+}
+
 /// Chooses kernels for a graph whose formulas have been recognized.
 fn lower_optimized<Output>(
     optimized: Rc<Graph>,
@@ -217,6 +227,16 @@ impl Lowered<Vec<Array>> {
 }
 
 impl<Output: Tree> Lowered<Output> {
+    /// Returns the graph as it runs, shared.
+    pub(crate) fn shared_graph(&self) -> Rc<Graph> {
+        Rc::clone(&self.graph)
+    }
+
+    /// Returns the options.
+    pub(crate) fn options(&self) -> &CompileOptions {
+        &self.options
+    }
+
     /// Returns how many of the last inputs are random keys.
     pub(crate) fn n_keys(&self) -> usize {
         self.n_keys

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use mlx::{Array, Dtype, array, fast, keepdims};
-use mlx_compiler::{CompileOptions, Compiled, Fusion, import_function, jit};
+use mlx_compiler::{CompileOptions, Compiled, Fusion, exporter, import_function, jit};
 use random::Random;
 
 /// A block of a transformer with its formulas written out, quantized weights, and a captured array that is transposed.
@@ -216,6 +216,36 @@ mx.save_safetensors("layer.safetensors", {str(i): v for i, v in enumerate(f(x, w
     assert_eq!(got.len(), 4);
     for (number, got) in got.iter().enumerate() {
         assert_close(&wanted[&number.to_string()], got);
+    }
+}
+
+#[test]
+fn one_file_has_a_function_of_several_types_and_python_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("several.mlxfn");
+    let weight = mlx::arange(1 << 14).astype(Dtype::Float32);
+    let f = jit(move |x: &Array| (x * weight.reshape([-1, 1])).sum(0));
+    let inputs = [1, 3].map(|n| mlx::ones([1 << 14, n]));
+    let [one, three] = inputs.each_ref().map(|x| f.lower(x).unwrap());
+    exporter(&path).add(&one).add(&three).close().unwrap();
+    assert!(exporter(&path).add(&one).add(&one).close().is_err());
+    // The constant is there once.
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert!((1 << 16..(1 << 16) + 4000).contains(&size), "{size}");
+    let imported = import_function(&path).unwrap();
+    for x in &inputs {
+        assert_close(&f.call(x).unwrap(), &imported.call(&[x]).unwrap()[0]);
+    }
+    if let Some(python) = python() {
+        run_python(
+            &python,
+            folder.path(),
+            "
+import mlx.core as mx
+f = mx.import_function('several.mlxfn')
+assert f(mx.ones((16384, 3)))[0].shape == (3,) and f(mx.ones((16384, 1)))[0].shape == (1,)
+",
+        );
     }
 }
 

@@ -78,7 +78,7 @@ impl Builder {
 
     fn step(&mut self) -> Array {
         let (x, y) = (self.any(), self.any());
-        let n = self.random.below(18);
+        let n = self.random.below(27);
         let square = |x: &Array| x.dims::<2>().is_ok_and(|[a, b]| a == b);
         match n {
             0 => x.exp() * 0.5,
@@ -104,7 +104,30 @@ impl Builder {
             14 => mlx::fast::rms_norm(&x, &mlx::ones([SIZE]), 1e-5),
             15 => mlx::sort(&x, -1),
             16 => x.slice_update(&y.slice(mlx::s![..1, ..]), &array!([3]), 0),
-            _ => x.sin().square(),
+            17 => x.sin().square(),
+            18 => {
+                let (x, w) = (x.reshape([1, SIZE, SIZE]), y.reshape([SIZE, 1, SIZE]));
+                x.conv1d(&w, 1).reshape([SIZE, SIZE])
+            }
+            19 => x.take(&mlx::arange(SIZE), 0),
+            20 => x.pad(1).i(mlx::s![1..SIZE + 1, 1..SIZE + 1]) + &y,
+            21 => mlx::fast::layer_norm(&x, None, None, 1e-5),
+            22 => {
+                let heads = |x: &Array| x.reshape([1, 4, SIZE, SIZE / 4]);
+                let (q, k) = (heads(&x), heads(&y));
+                let mixed = mlx::fast::scaled_dot_product_attention(&q, &k, &k, 0.125, None);
+                mixed.transpose([0, 2, 1, 3]).reshape([SIZE, SIZE])
+            }
+            23 => {
+                let loss = |x: &Array| (x.tanh() * x.softmax(-1)).sum(());
+                mlx::grad(loss)(&x).unwrap()
+            }
+            24 if square(&x) && square(&y) => {
+                let loss = |x: &Array, y: &Array| x.matmul(y).sigmoid().square().sum(());
+                mlx::grad(loss)(&x, &y).unwrap()
+            }
+            25 => y.take_along_axis(&mlx::argsort(&x, -1), -1),
+            _ => (x.astype(Dtype::Bfloat16) * 2.0).astype(Dtype::Float32) + x.max(keepdims(1)),
         }
     }
 }

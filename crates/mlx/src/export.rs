@@ -10,7 +10,7 @@ use crate::{Array, Error, Result};
 /// The name that errors give.
 const NAME: &str = "export_function";
 
-/// Traces `function` for inputs of these types and writes what it computes to a file of MLX's, `.mlxfn`.
+/// Traces `function`, once for each list of inputs, for their types, and writes what it computes to a file of MLX's, `.mlxfn`.
 ///
 /// The file is written whole or not at all. Kernels of this crate are written as MLX's operations. Arrays that the function captures
 /// must be evaluated and in row-major order: MLX writes their memory as it is.
@@ -21,7 +21,7 @@ const NAME: &str = "export_function";
 pub fn export_function(
     path: &Path,
     function: impl Fn(&[Array]) -> Result<Vec<Array>> + 'static,
-    inputs: &[&Array],
+    inputs: &[Vec<&Array>],
     shapeless: bool,
 ) -> Result<()> {
     let caller = std::panic::Location::caller();
@@ -30,11 +30,15 @@ pub fn export_function(
         path: path.to_owned(),
         message: error.to_string(),
     };
-    let handles: Vec<Rc<Handle>> = inputs
+    let handle = |input: &&Array| input.handle(NAME).cloned();
+    let handles: Vec<Vec<Rc<Handle>>> = inputs
         .iter()
-        .map(|input| input.handle(NAME).cloned())
+        .map(|inputs| inputs.iter().map(handle).collect::<Result<_>>())
         .collect::<Result<_>>()?;
-    let handles: Vec<&Handle> = handles.iter().map(AsRef::as_ref).collect();
+    let handles: Vec<Vec<&Handle>> = handles
+        .iter()
+        .map(|inputs| inputs.iter().map(AsRef::as_ref).collect())
+        .collect();
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

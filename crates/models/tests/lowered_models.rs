@@ -15,6 +15,7 @@ use mlx::{Array, Device, Dtype};
 use mlx_compiler::{CompileOptions, Compiled, Lowered, import_function, jit};
 use mlx_models::llama::{self, LayerKvCache, NetworkOptions};
 use mlx_models::whisper;
+use mlx_nn::{Forward, Module};
 use mlx_testdata::{assets, if_available};
 
 /// The name of a test of this file in this program, which may hold other files too.
@@ -179,4 +180,57 @@ mx.save_safetensors("out.safetensors", {"out": mx.import_function("encoder.mlxfn
 "#));
     let out = mlx::io::load_safetensors(folder.path().join("out.safetensors")).unwrap();
     close(&out["out"]);
+}
+
+/// A step of training: loss and gradients of a network of our layers.
+#[test]
+fn peak_of_a_training_step() {
+    alone("peak_of_a_training_step", || {
+        let [x, w, v] = [[64, 128], [128, 256], [256, 128]].map(|shape| mlx::random::normal(shape));
+        let parameters = (w, v);
+        let loss = |(w, v): &(Array, Array), x: &Array| {
+            let hidden = mlx_nn::gelu(&x.matmul(w));
+            let norm = mlx::fast::rms_norm(&hidden, &mlx::ones([256]), 1e-5);
+            (norm.matmul(v) - x).square().mean(())
+        };
+        let step = jit(move |parameters: &(Array, Array), x: &Array| {
+            mlx::value_and_grad(loss)(parameters, x)
+        });
+        let lowered = step.lower((&parameters, &x)).unwrap();
+        assert_peak("training", lowered, &[&parameters.0, &parameters.1, &x]);
+    });
+}
+
+/// Layers that choose kernels of the CPU when they run.
+#[test]
+fn layers_with_kernels_of_their_own_run_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let convolution = mlx_nn::Conv2d::new(3, 8, 3);
+    let pool = mlx_nn::MaxPool2d::new(2);
+    let mut norm = mlx_nn::BatchNorm::new(8);
+    norm.eval();
+    let recurrent = mlx_nn::LSTM::new(8, 4);
+    let f = jit(move |x: &Array| {
+        let y = pool.forward(&norm.forward(&convolution.forward(x)));
+        let (hidden, cell) = recurrent.forward(&y.reshape([2, 9, 8]));
+        mlx::concatenate(&[hidden, cell], -1)
+    });
+    let x = (mlx::arange(2 * 8 * 8 * 3)
+        .reshape([2, 8, 8, 3])
+        .astype(Dtype::Float32)
+        / 50.0)
+        .sin();
+    let wanted = f.call(&x).unwrap();
+    let close = |got: &Array| {
+        let most = (got - &wanted).abs().max(()).item::<f32>().unwrap();
+        assert!(most < 1e-4, "{most}");
+    };
+    let lowered = f.lower(&x).unwrap();
+    let path = folder.path().join("layers.safetensors");
+    lowered.save(&path).unwrap();
+    let opened = Compiled::open(&path, &CompileOptions::default()).unwrap();
+    close(&opened.call_flat(&[&x]).unwrap()[0]);
+    let path = folder.path().join("layers.mlxfn");
+    lowered.export(&path).unwrap();
+    close(&import_function(&path).unwrap().call(&[&x]).unwrap()[0]);
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use mlx::compiler_api::{TracedArray, bind_all_at};
-use mlx::{Array, ArrayType, with_device};
+use mlx::{Array, ArrayType, Op, with_device};
 
 use super::control_flow::{self, ScanLayout};
 use crate::cpu_kernels::{self, GroupKernel};
@@ -33,6 +33,8 @@ struct Mode {
     for_types: bool,
     /// Whether groups run by their operations.
     has_no_kernels: bool,
+    /// Whether custom operations run by what they compute.
+    expands: bool,
     observer: Option<Rc<dyn Observer>>,
 }
 
@@ -91,6 +93,19 @@ impl Executor {
     pub(crate) fn without_kernels(graph: Graph) -> Result<Self> {
         let mode = Mode {
             has_no_kernels: true,
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
+    /// Makes a graph ready whose custom operations run by what they compute in operations of MLX's.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn expanding(graph: Graph) -> Result<Self> {
+        let mode = Mode {
+            has_no_kernels: true,
+            expands: true,
             ..Mode::default()
         };
         Self::with_mode(graph, &mode)
@@ -218,6 +233,10 @@ impl Executor {
         let inner = &self.inner[index];
         let at = node.site.at.unwrap_or(std::panic::Location::caller());
         match &node.operation {
+            Operation::Op(op @ Op::Custom(_)) if self.mode.expands => {
+                let expanded = mlx::cpu::expand(op, &inputs);
+                expanded.unwrap_or_else(|| bind_all_at(op.clone(), &inputs, at))
+            }
             Operation::Op(op) => bind_all_at(op.clone(), &inputs, at),
             Operation::Fused(fused) => self.run_fused(node, fused, inner, &inputs),
             Operation::FusedGroup(_) => match &self.kernels[index] {

@@ -9,7 +9,10 @@ use std::path::Path;
 use mlx::{Array, Tree, io};
 
 use super::check::check_types;
+use crate::execute::Executor;
 use crate::graph::{Graph, Operation};
+use crate::stages::recognized;
+use crate::trace::record;
 use crate::{CompileOptions, Compiled, Error, Lowered, Result};
 
 /// What the metadata says that the file is.
@@ -21,9 +24,14 @@ impl<Output: Tree> Lowered<Output> {
     /// Writes the function to a file that [`Compiled::open`] reads: its graph and the arrays that it captured.
     ///
     /// # Errors
-    /// When the function has an operation that no text can hold (a host kernel: it is named), or the file cannot be written.
+    /// When the function has an operation that no text can hold (a host kernel without a composed form: it is named), or the file cannot
+    /// be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let graph = self.optimized();
+        let expanded = match not_text(self.optimized()) {
+            Some(_) => Some(self.expanded()?),
+            None => None,
+        };
+        let graph = expanded.as_ref().unwrap_or(self.optimized());
         if let Some(name) = not_text(graph) {
             return Err(Error::Unsupported(format!(
                 "save: wanted operations that a text can hold, got {name}"
@@ -42,6 +50,17 @@ impl<Output: Tree> Lowered<Output> {
         ]);
         io::save_safetensors_with(path.as_ref(), named, &metadata)?;
         Ok(())
+    }
+
+    /// The graph with layers of this workspace, each one operation, as the operations of which they are made.
+    fn expanded(&self) -> Result<Graph> {
+        let executor = Executor::expanding(self.traced().clone())?;
+        let types = self.traced().input_types();
+        let recorded = record("function", &types, |inputs| {
+            let outputs = executor.run(&inputs.iter().collect::<Vec<_>>())?;
+            Ok((outputs, ()))
+        })?;
+        recognized(&recorded.graph, self.options())
     }
 }
 

@@ -203,6 +203,14 @@ impl Stored<'_> {
                 kth: bytes.i32()?,
                 axis: bytes.i32()?,
             },
+            "Convolution" | "QuantizedMatmul" | "RandomBits" => return self.product_or_draw(bytes),
+            "RMSNorm" | "LayerNorm" | "RoPE" | "ScaledDotProductAttention" => self.fused(bytes)?,
+            _ => return self.shape_or_index(bytes),
+        })
+    }
+
+    fn product_or_draw(&self, bytes: &mut Bytes<'_>) -> Result<Op, Fault> {
+        Ok(match self.name {
             "Convolution" => {
                 let (stride, padding_lo, padding_hi) =
                     (bytes.i32s()?, bytes.i32s()?, bytes.i32s()?);
@@ -236,8 +244,7 @@ impl Stored<'_> {
                 shape: bytes.shape()?,
                 width: bytes.i32()?,
             },
-            "RMSNorm" | "LayerNorm" | "RoPE" | "ScaledDotProductAttention" => self.fused(bytes)?,
-            _ => return self.shape_or_index(bytes),
+            other => return Err(unknown(other)),
         })
     }
 
@@ -274,6 +281,12 @@ impl Stored<'_> {
                 high: bytes.i32s()?,
                 mode: PadMode::Constant,
             },
+            _ => return self.index(bytes),
+        })
+    }
+
+    fn index(&self, bytes: &mut Bytes<'_>) -> Result<Op, Fault> {
+        Ok(match self.name {
             "Slice" => Op::Slice {
                 start: bytes.i32s()?,
                 stop: bytes.i32s()?,
@@ -331,11 +344,7 @@ impl Stored<'_> {
                     other => return Err(format!("ScatterAxis has no kind {other}")),
                 }
             }
-            other => {
-                return Err(format!(
-                    "wanted a primitive that is an operation here, got {other:?}"
-                ));
-            }
+            other => return Err(unknown(other)),
         })
     }
 
@@ -392,6 +401,10 @@ impl Stored<'_> {
             }
         })
     }
+}
+
+fn unknown(name: &str) -> Fault {
+    format!("wanted a primitive that is an operation here, got {name:?}")
 }
 
 fn reduce(bytes: &mut Bytes<'_>) -> Result<Op, Fault> {

@@ -150,6 +150,12 @@ impl HostKernel {
         kernel.definition.is_instruction.then(|| kernel.clone())
     }
 
+    /// Returns the composed form, if the kernel has one, of inputs without those that it has captured.
+    pub(crate) fn composed_form(&self) -> Option<&ComposedForm> {
+        let has_all = self.definition.captured.is_empty();
+        self.definition.composed.as_deref().filter(|_| has_all)
+    }
+
     /// Returns whether the kernel gives one array of this type.
     pub(crate) fn gives(&self, inputs: &[ArrayType], output: &ArrayType) -> bool {
         (self.definition.output_types)(inputs).is_ok_and(|types| types == [output.clone()])

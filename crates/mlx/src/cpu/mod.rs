@@ -53,7 +53,7 @@ pub(crate) use custom::{ComposedForm, HOST_PREFIX, compose};
 pub use custom::{
     HostKernel, cpu_kernel_runs, host_kernel, host_kernel_runs, host_kernel_runs_of, vtable_hooks,
 };
-pub use deferred::deferred;
+pub use deferred::{deferred, expand};
 use dispatch::{Stored, by_dtype};
 pub use elementwise_program::elementwise_kernel;
 pub use executor::{may_be_step, program, program_kernel};

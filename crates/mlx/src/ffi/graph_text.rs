@@ -58,7 +58,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: this value owns the file, which is open.
         let _ = unsafe { libc::fclose(self.file) };
-        // SAFETY: the text was allocated by C, and belongs to whoever opened the file; null may be freed too.
+        // SAFETY: the text was allocated by C, and belongs to the one that opened the file; null may be freed too.
         unsafe { libc::free(self.text.0.cast()) };
     }
 }

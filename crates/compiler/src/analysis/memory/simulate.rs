@@ -158,7 +158,7 @@ impl Simulation<'_> {
     fn start(&mut self) {
         for (number, array) in self.tape.arrays.iter().enumerate() {
             if array.is_given {
-                // Whoever calls holds them.
+                // The caller holds them.
                 self.holders[number] = 1;
                 let buffer = self.new_buffer(0, number, None);
                 self.layouts
