@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use mlx::Array;
 
-use crate::analysis::memory::{Memory, Rematerialization, memory};
+use crate::analysis::memory::{Memory, Mode, Rematerialization, memory};
 use crate::execute::{Executor, Observer, check_types};
 use crate::graph::{Fused, Graph, SourceLocation, values_as_f64};
 use crate::{Error, Fusion, Refusal, Result};
@@ -42,8 +42,8 @@ pub struct Report {
     pub rematerialization: Option<Rematerialization>,
     /// The graph with recognized formulas as nodes.
     pub(crate) optimized: Option<Rc<Graph>>,
-    /// The graph that runs, and whether it runs for all sizes.
-    pub(crate) lowered: Option<(Rc<Graph>, bool)>,
+    /// The graph that runs, and how.
+    pub(crate) lowered: Option<(Rc<Graph>, Mode)>,
 }
 
 /// A formula that was recognized.
@@ -234,10 +234,10 @@ impl Report {
     /// # Errors
     /// When the function has loops or branches that read values, or was not lowered.
     pub fn memory(&self) -> Result<Memory> {
-        let (graph, for_all_sizes) = self.lowered.as_ref().ok_or_else(|| {
+        let (graph, mode) = self.lowered.as_ref().ok_or_else(|| {
             Error::Unsupported("memory: wanted a function that was lowered, got none".to_owned())
         })?;
-        memory(graph, *for_all_sizes)
+        memory(graph, *mode)
     }
 
     /// Runs the function on sample inputs with both forms of each recognized formula and returns how far they are

@@ -7,7 +7,7 @@ use mlx::compiler_api::{TracedArray, recorders};
 use mlx::tree::{self, Arguments, Function, Structure};
 use mlx::{Array, ArrayType, Device, Tree};
 
-use crate::analysis::memory::{memory, rematerialize};
+use crate::analysis::memory::{Mode, memory, rematerialize};
 use crate::execute::Executable;
 use crate::graph::Graph;
 use crate::passes::{self, Context};
@@ -185,7 +185,7 @@ fn lower_optimized<Output>(
     let graph = Rc::new(within_memory(graph, options, &mut report)?);
     report.ops_after = graph.op_frequencies();
     report.optimized = Some(Rc::clone(&optimized));
-    report.lowered = Some((Rc::clone(&graph), options.shapeless));
+    report.lowered = Some((Rc::clone(&graph), mode(options, &report)));
     Ok(Lowered {
         traced: traced.graph,
         optimized,
@@ -268,8 +268,7 @@ impl<Output: Tree> Lowered<Output> {
     /// When a constant has no value.
     pub fn compile(self) -> Result<Compiled<Output>> {
         // MLX's replay would join what runs again with what ran before.
-        let reruns = self.report.rematerialization.as_ref();
-        let is_replayed = reruns.is_none_or(|done| done.operations == 0);
+        let is_replayed = mode(&self.options, &self.report) == Mode::Replayed;
         let graph = self.graph.as_ref().clone();
         let executable = Executable::new(graph, &self.options, is_replayed)?;
         Ok(Compiled {
@@ -398,9 +397,19 @@ fn within_memory(graph: Graph, options: &CompileOptions, report: &mut Report) ->
         graph = next;
     }
     if let Some(limit) = limit {
-        memory(&graph, shapeless)?.check(limit)?;
+        memory(&graph, mode(options, report))?.check(limit)?;
     }
     Ok(graph)
+}
+
+/// How a function of these options runs.
+fn mode(options: &CompileOptions, report: &Report) -> Mode {
+    let reruns = report.rematerialization.as_ref();
+    match options.shapeless {
+        true => Mode::ForAllSizes,
+        false if reruns.is_some_and(|done| done.operations > 0) => Mode::Interpreted,
+        false => Mode::Replayed,
+    }
 }
 
 /// Returns the inputs of a call, with the keys as the last of them.

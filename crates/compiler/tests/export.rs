@@ -127,6 +127,24 @@ fn a_saved_function_is_opened_without_tracing() {
 }
 
 #[test]
+fn loops_and_branches_are_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("loops.safetensors");
+    let step = array!([0.5, 0.25]);
+    let f = jit(move |x: &Array| -> Result<Array, mlx_compiler::Error> {
+        let body = |x: &Array| x + &step;
+        let grown = mlx_compiler::while_loop(x, |x: &Array| x.sum(()).less(10.0), body)?;
+        let is_large = grown.max(()).greater(6.0);
+        mlx_compiler::cond(&is_large, &grown, |x: &Array| x * 2.0, |x: &Array| x - 1.0)
+    });
+    let x = array!([1.0, 2.0]);
+    let wanted = f.call(&x).unwrap();
+    f.lower(&x).unwrap().save(&path).unwrap();
+    let opened = Compiled::open(&path, &CompileOptions::default()).unwrap();
+    assert_close(&wanted, &opened.call_flat(&[&x]).unwrap()[0]);
+}
+
+#[test]
 fn random_keys_are_taken_from_the_thread_when_opened() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("noise.safetensors");
@@ -223,8 +241,9 @@ mx.save_safetensors("layer.safetensors", {str(i): v for i, v in enumerate(f(x, w
 fn one_file_has_a_function_of_several_types_and_python_reads_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("several.mlxfn");
-    let weight = mlx::arange(1 << 14).astype(Dtype::Float32);
-    let f = jit(move |x: &Array| (x * weight.reshape([-1, 1])).sum(0));
+    let weight = mlx::arange(1 << 14).astype(Dtype::Float32).reshape([-1, 1]);
+    weight.eval().unwrap();
+    let f = jit(move |x: &Array| (x * &weight).sum(0));
     let inputs = [1, 3].map(|n| mlx::ones([1 << 14, n]));
     let [one, three] = inputs.each_ref().map(|x| f.lower(x).unwrap());
     exporter(&path).add(&one).add(&three).close().unwrap();

@@ -11,7 +11,9 @@ pub(super) struct Layout {
     shape: Vec<i32>,
     strides: Vec<i64>,
     /// How many elements of the buffer the array has.
-    data_size: usize,
+    pub(super) data_size: usize,
+    /// Whether these have no gaps.
+    is_contiguous: bool,
 }
 
 fn row_strides(shape: &[i32]) -> Vec<i64> {
@@ -30,6 +32,7 @@ impl Layout {
             shape: array_type.shape.to_vec(),
             strides: row_strides(&array_type.shape),
             data_size: element_count(&array_type.shape),
+            is_contiguous: true,
         }
     }
 
@@ -45,6 +48,28 @@ impl Layout {
             }
         }
         true
+    }
+
+    /// Whether the memory has no gaps, and is not in row-major order: transposed, or broadcast. Results that are computed element
+    /// by element keep that, and have as few elements in memory.
+    pub(super) fn keeps_order(&self) -> bool {
+        self.is_contiguous && !self.is_in_rows()
+    }
+
+    /// Whether an array has this shape and order.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.is_contiguous
+            && self.shape == other.shape
+            && self.strides == other.strides
+            && self.data_size == other.data_size
+    }
+
+    /// The same layout in another buffer.
+    pub(super) fn in_buffer(&self, buffer: usize) -> Self {
+        Self {
+            buffer,
+            ..self.clone()
+        }
     }
 
     /// Whether the array has all elements of its memory, so that another may be written over it.
@@ -64,15 +89,21 @@ impl Layout {
             "Contiguous" if self.is_in_rows() => row_strides(&to.shape),
             _ => return None,
         };
-        Some(Self {
+        let is_part = matches!(name, "Slice" | "Split");
+        let mut view = Self {
             buffer: self.buffer,
             shape: to.shape.to_vec(),
             strides,
-            data_size: match name {
-                "Slice" | "Split" => element_count(&to.shape),
-                _ => self.data_size,
+            data_size: match is_part {
+                true => element_count(&to.shape),
+                false => self.data_size,
             },
-        })
+            is_contiguous: self.is_contiguous,
+        };
+        if is_part {
+            view.is_contiguous = view.is_in_rows();
+        }
+        Some(view)
     }
 
     fn broadcast(&self, shape: &[i32]) -> Vec<i64> {

@@ -10,8 +10,9 @@ mod tape;
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::rc::Rc;
 
-use mlx::compiler_api::{TracedArray, graph_text, without_recording};
+use mlx::compiler_api::{CompiledClosure, TracedArray, graph_text, without_recording};
 use mlx::{Array, ArrayType, Op, zeros_with};
 
 use crate::execute::Executor;
@@ -95,23 +96,40 @@ impl Nodes for GraphNodes<'_> {
 ///
 /// # Errors
 /// When it has control flow that reads values, or a constant has no value.
-pub(crate) fn memory(graph: &Graph, for_all_sizes: bool) -> Result<Memory> {
-    Ok(Analysis::of(graph, for_all_sizes)?.memory())
+pub(crate) fn memory(graph: &Graph, mode: Mode) -> Result<Memory> {
+    Ok(Analysis::of(graph, mode)?.memory())
+}
+
+/// How a graph runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Replayed by MLX, which joins equal operations.
+    Replayed,
+    /// Node by node.
+    Interpreted,
+    /// Node by node, for all sizes.
+    ForAllSizes,
 }
 
 impl<'a> Analysis<'a> {
-    fn of(graph: &'a Graph, for_all_sizes: bool) -> Result<Self> {
+    fn of(graph: &'a Graph, mode: Mode) -> Result<Self> {
         if let Some(name) = reader_of_values(graph) {
             return Err(Error::Unsupported(format!(
                 "memory: wanted operations that are known before they run, got {name}, which reads values"
             )));
         }
-        let executor = if for_all_sizes {
-            Executor::for_all_sizes(graph.clone())?
-        } else {
-            Executor::new(graph.clone())?
-        };
+        let executor = Rc::new(match mode {
+            Mode::ForAllSizes => Executor::for_all_sizes(graph.clone())?,
+            _ => Executor::new(graph.clone())?,
+        });
         let text = without_recording(|| lazy_text(graph, &executor))?;
+        let mut tape = Tape::read(&text)?;
+        if mode == Mode::Replayed {
+            let text = without_recording(|| replayed_text(graph, &executor))?;
+            let mut replayed = Tape::read(&text)?;
+            replayed.name_results(&tape);
+            tape = replayed;
+        }
         let nodes = GraphNodes {
             graph,
             origins: (0..graph.nodes.len())
@@ -120,7 +138,7 @@ impl<'a> Analysis<'a> {
         };
         Ok(Self {
             graph,
-            seen: simulate(&Tape::read(&text)?, &nodes),
+            seen: simulate(&tape, &nodes),
             held: held_bytes(graph),
         })
     }
@@ -163,27 +181,45 @@ impl<'a> Analysis<'a> {
     }
 }
 
+/// Arrays of the inputs' types that are never computed.
+fn lazy_inputs(graph: &Graph) -> Vec<Array> {
+    let types = graph.input_types().into_iter();
+    types
+        .map(|input| zeros_with(input.shape, input.dtype))
+        .collect()
+}
+
+/// Has the graph replayed by MLX on lazy arrays and returns MLX's text of that.
+fn replayed_text(graph: &Graph, executor: &Rc<Executor>) -> Result<String> {
+    let inputs = lazy_inputs(graph);
+    let executor = Rc::clone(executor);
+    let run = move |inputs: &[Array]| executor.run(&inputs.iter().collect::<Vec<_>>());
+    let outputs = CompiledClosure::new(run)?.call(&inputs.iter().collect::<Vec<_>>())?;
+    let numbered = inputs.iter().enumerate();
+    let names: Vec<(&Array, String)> = numbered
+        .map(|(number, input)| (input, tape::input_name(number)))
+        .collect();
+    Ok(graph_text(&outputs.iter().collect::<Vec<_>>(), &names)?)
+}
+
 /// Builds the graph on lazy arrays and returns MLX's text of it.
 fn lazy_text(graph: &Graph, executor: &Executor) -> Result<String> {
-    let inputs: Vec<Array> = graph
-        .input_types()
-        .into_iter()
-        .map(|input| zeros_with(input.shape, input.dtype))
-        .collect();
+    let inputs = lazy_inputs(graph);
     let mut results: Vec<(Array, String)> = Vec::new();
     let outputs = executor.run_with(&inputs.iter().collect::<Vec<_>>(), &mut |node, outputs| {
         let named = outputs.iter().enumerate();
         results
             .extend(named.map(|(index, output)| (output.clone(), tape::result_name(node, index))));
     })?;
-    let given = graph.inputs.iter().map(|value| value.index()).zip(&inputs);
-    let given = given.chain(executor.constants());
     let mut names: Vec<(&Array, String)> = results
         .iter()
         .map(|(array, name)| (array, name.clone()))
         .collect();
     // What is given comes last: an operation may return its input.
-    names.extend(given.map(|(value, array)| (array, tape::given_name(value))));
+    let constants = executor.constants();
+    names.extend(constants.map(|(value, array)| (array, tape::given_name(value))));
+    let numbered = inputs.iter().enumerate();
+    names.extend(numbered.map(|(number, input)| (input, tape::input_name(number))));
     Ok(graph_text(&outputs.iter().collect::<Vec<_>>(), &names)?)
 }
 

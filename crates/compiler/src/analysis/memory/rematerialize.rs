@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use mlx::Op;
 
-use super::Analysis;
+use super::{Analysis, Mode};
 use crate::Result;
 use crate::graph::{
     Graph, GraphRewriter, Node, NodeId, Operation, Value, ValueOrigin, element_count,
@@ -36,11 +36,19 @@ pub struct Rematerialization {
 pub(crate) fn rematerialize(
     graph: Graph,
     limit: usize,
-    for_all_sizes: bool,
+    is_shapeless: bool,
 ) -> Result<(Graph, Rematerialization)> {
     let mut current = graph;
-    let mut level = Level::of(&Analysis::of(&current, for_all_sizes)?);
-    let peak_before = level.peak;
+    let mode = match is_shapeless {
+        true => Mode::ForAllSizes,
+        false => Mode::Interpreted,
+    };
+    let before = match is_shapeless {
+        true => mode,
+        false => Mode::Replayed,
+    };
+    let peak_before = Level::of(&Analysis::of(&current, before)?).peak;
+    let mut level = Level::of(&Analysis::of(&current, mode)?);
     let mut done = Rematerialization {
         peak_before,
         peak_after: peak_before,
@@ -53,11 +61,11 @@ pub(crate) fn rematerialize(
             break;
         }
         let mut better = None;
-        for change in candidates(&Analysis::of(&current, for_all_sizes)?) {
+        for change in candidates(&Analysis::of(&current, mode)?) {
             let Some(next) = change.apply(&current) else {
                 continue;
             };
-            let reached = Level::of(&Analysis::of(&next, for_all_sizes)?);
+            let reached = Level::of(&Analysis::of(&next, mode)?);
             if reached < level {
                 better = Some((next, reached, change));
                 break;
@@ -70,7 +78,7 @@ pub(crate) fn rematerialize(
         done.operations += change.operations(&current);
         done.bytes += change.bytes(&current);
         current = next;
-        if reached.peak < level.peak {
+        if reached.peak < level.peak && reached.peak < peak_before {
             kept = (current.clone(), done.clone());
         }
         level = reached;

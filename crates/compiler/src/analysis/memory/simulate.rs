@@ -192,12 +192,13 @@ impl Simulation<'_> {
         self.buffers.len() - 1
     }
 
-    fn allocate(&mut self, array: usize, node: Option<usize>) {
-        let array_type = self.tape.arrays[array].array_type.clone();
-        let bytes = element_count(&array_type.shape) * array_type.dtype.size();
+    /// Allocates an array in row-major order, or in that of another.
+    fn allocate(&mut self, array: usize, node: Option<usize>, like: Option<Layout>) {
+        let array_type = &self.tape.arrays[array].array_type;
+        let layout = like.unwrap_or_else(|| Layout::rows(0, array_type));
+        let bytes = layout.data_size * array_type.dtype.size();
         let buffer = self.new_buffer(bytes, array, node);
-        self.layouts
-            .insert(array, Layout::rows(buffer, &array_type));
+        self.layouts.insert(array, layout.in_buffer(buffer));
     }
 
     fn share(&mut self, array: usize, layout: Layout) {
@@ -245,6 +246,18 @@ impl Simulation<'_> {
         is_free.then_some(input)
     }
 
+    /// The order of elements that all inputs of an elementwise operation have, if it is another than row-major.
+    fn kept_order(&self, primitive: &Primitive) -> Option<Layout> {
+        let first = self.layouts.get(primitive.inputs.first()?)?;
+        let is_kept = ELEMENTWISE.contains(&primitive.name.as_str())
+            && first.keeps_order()
+            && primitive.inputs.iter().all(|input| {
+                let layout = self.layouts.get(input);
+                layout.is_some_and(|layout| layout.is_like(first))
+            });
+        is_kept.then(|| first.clone())
+    }
+
     fn step(&mut self, primitive: &Primitive) {
         for (index, output) in primitive.outputs.iter().enumerate() {
             let to = &self.tape.arrays[*output];
@@ -266,7 +279,8 @@ impl Simulation<'_> {
                 self.buffers[buffer].live.node = primitive.node;
                 self.share(*output, Layout::rows(buffer, &to.array_type));
             } else {
-                self.allocate(*output, primitive.node);
+                let kept = self.kept_order(primitive);
+                self.allocate(*output, primitive.node, kept);
             }
         }
         self.note(primitive.node);

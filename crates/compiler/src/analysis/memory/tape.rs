@@ -3,6 +3,7 @@
 //! They are read from MLX's own text of the lazy graph, so that nothing of how it composes an operation is repeated here.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use mlx::{ArrayType, Dtype};
 
@@ -15,6 +16,8 @@ pub(super) struct TapeArray {
     pub(super) result: Option<(usize, usize)>,
     /// Whether it is there before anything runs.
     pub(super) is_given: bool,
+    /// Its number among the inputs, if it is one.
+    given: Option<usize>,
 }
 
 /// A primitive with what it takes and gives.
@@ -44,6 +47,17 @@ pub(super) fn result_name(node: usize, index: usize) -> String {
 /// The name of an array that is there before anything runs.
 pub(super) fn given_name(value: usize) -> String {
     format!("v{value}")
+}
+
+/// The name of an input.
+pub(super) fn input_name(number: usize) -> String {
+    format!("i{number}")
+}
+
+fn hash_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// How many arrays MLX keeps waiting side by side before it goes into depth.
@@ -129,7 +143,10 @@ impl Tape {
                 self.arrays.push(TapeArray {
                     array_type: ArrayType::new(shape, Dtype::from_name(dtype)?),
                     result: name.strip_prefix('n').and_then(numbered),
-                    is_given: name.starts_with('v'),
+                    is_given: name.starts_with(['v', 'i']),
+                    given: name
+                        .strip_prefix('i')
+                        .and_then(|number| number.parse().ok()),
                 });
             }
             arrays.push(number);
@@ -138,10 +155,49 @@ impl Tape {
         Some(arrays)
     }
 
+    /// Takes over from another tape of the same function which of its arrays are results of nodes: those that are computed alike.
+    ///
+    /// MLX's compile joins equal primitives and leaves out copies, so that its tape has arrays of its own.
+    pub(super) fn name_results(&mut self, named: &Self) {
+        let keys = named.keys();
+        let mut results = HashMap::new();
+        for (number, array) in named.arrays.iter().enumerate() {
+            if let (Some(key), Some(result)) = (keys[number], array.result) {
+                results.entry(key).or_insert(result);
+            }
+        }
+        for (number, key) in self.keys().into_iter().enumerate() {
+            self.arrays[number].result = key.and_then(|key| results.get(&key).copied());
+        }
+        self.attribute();
+    }
+
+    /// A number for each array that is computed, the same for those that are computed alike.
+    fn keys(&self) -> Vec<Option<u64>> {
+        let given = self.arrays.iter().map(|array| {
+            let array_type = array.array_type.to_string();
+            array.is_given.then(|| hash_of(&(array.given, array_type)))
+        });
+        let mut keys: Vec<Option<u64>> = given.collect();
+        for primitive in &self.primitives {
+            let inputs: Vec<Option<u64>> =
+                primitive.inputs.iter().map(|input| keys[*input]).collect();
+            for (index, output) in primitive.outputs.iter().enumerate() {
+                let array_type = self.arrays[*output].array_type.to_string();
+                keys[*output] = match primitive.name.as_str() {
+                    "Copy" | "StopGradient" => inputs.first().copied().flatten(),
+                    name => Some(hash_of(&(name, index, array_type, &inputs))),
+                };
+            }
+        }
+        keys
+    }
+
     /// Says to which node of our graph each primitive belongs: that of its result, else that of what uses it.
     fn attribute(&mut self) {
         let mut node_of = vec![None; self.arrays.len()];
         for primitive in self.primitives.iter_mut().rev() {
+            primitive.node = None;
             let results = primitive.outputs.iter();
             let named = results
                 .clone()
