@@ -246,8 +246,8 @@ fn one_file_has_a_function_of_several_types_and_python_reads_it() {
     let f = jit(move |x: &Array| (x * &weight).sum(0));
     let inputs = [1, 3].map(|n| mlx::ones([1 << 14, n]));
     let [one, three] = inputs.each_ref().map(|x| f.lower(x).unwrap());
-    exporter(&path).add(&one).add(&three).close().unwrap();
-    assert!(exporter(&path).add(&one).add(&one).close().is_err());
+    exporter(&path).with(&one).with(&three).close().unwrap();
+    assert!(exporter(&path).with(&one).with(&one).close().is_err());
     // The constant is there once.
     let size = std::fs::metadata(&path).unwrap().len();
     assert!((1 << 16..(1 << 16) + 4000).contains(&size), "{size}");

@@ -3,10 +3,8 @@
 //! What needs Whisper tiny.en says so and passes where it cannot be had, unless `MLX_REQUIRE_ASSETS` is set.
 
 #[path = "../../mlx/tests/support/gguf_file.rs"]
-#[allow(dead_code)]
 mod gguf_file;
 #[path = "support/llama_reference.rs"]
-#[allow(dead_code)]
 mod reference;
 
 use std::process::Command;
@@ -15,7 +13,7 @@ use mlx::{Array, Device, Dtype};
 use mlx_compiler::{CompileOptions, Compiled, Lowered, import_function, jit};
 use mlx_models::llama::{self, LayerKvCache, NetworkOptions};
 use mlx_models::whisper;
-use mlx_nn::{Forward, Module};
+use mlx_nn::Module;
 use mlx_testdata::{assets, if_available};
 
 /// The name of a test of this file in this program, which may hold other files too.

@@ -116,7 +116,7 @@ pub struct FunctionExporter {
 /// # let path = folder.path().join("double.mlxfn");
 /// let double = jit(|x: &Array| x + x);
 /// let (one, two) = (mlx::ones([1]), mlx::ones([2]));
-/// exporter(&path).add(&double.lower(&one)?).add(&double.lower(&two)?).close()?;
+/// exporter(&path).with(&double.lower(&one)?).with(&double.lower(&two)?).close()?;
 /// let double = import_function(&path)?;
 /// assert_eq!(double.call(&[&two])?[0].to_vec::<f32>()?, [2.0, 2.0]);
 /// assert!(double.call(&[&mlx::ones([3])]).is_err());
@@ -133,7 +133,7 @@ pub fn exporter(path: impl Into<PathBuf>) -> FunctionExporter {
 impl FunctionExporter {
     /// Adds a function for its types.
     #[must_use]
-    pub fn add<Output: Tree>(mut self, function: &Lowered<Output>) -> Self {
+    pub fn with<Output: Tree>(mut self, function: &Lowered<Output>) -> Self {
         self.graphs.push(function.shared_graph());
         self
     }
