@@ -34,6 +34,17 @@ pub struct DoctorArguments {
     pub json: bool,
 }
 
+/// What `mlx diff` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DiffArguments {
+    /// A graph: its text, a saved function (.safetensors), or a file of MLX's (.mlxfn)
+    #[arg(value_name = "FILE")]
+    pub left: PathBuf,
+    /// The graph to compare it with
+    #[arg(value_name = "FILE")]
+    pub right: PathBuf,
+}
+
 /// What `mlx transcribe` is told.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TranscribeArguments {

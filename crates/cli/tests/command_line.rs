@@ -28,6 +28,7 @@ fn texts(output: &Output) -> (String, String) {
 #[case(&["launch", "--help"], "--hostfile")]
 #[case(&["lint", "--help"], "--allow")]
 #[case(&["profile", "--help"], "--svg")]
+#[case(&["diff", "--help"], ".mlxfn")]
 #[case(&["completions", "--help"], "bash")]
 #[case(&["--version"], env!("CARGO_PKG_VERSION"))]
 fn help_is_printed_to_the_standard_output(#[case] args: &[&str], #[case] wanted: &str) {
@@ -47,6 +48,7 @@ fn help_is_printed_to_the_standard_output(#[case] args: &[&str], #[case] wanted:
 #[case(&["launch", "-n", "2"], "<PROGRAM>")]
 #[case(&["launch", "-n", "0", "true"], "0")]
 #[case(&["lint", "--allow"], "--allow")]
+#[case(&["diff", "a.txt"], "<FILE>")]
 #[case(&["completions", "dos"], "dos")]
 fn a_wrong_command_line_ends_with_2(#[case] args: &[&str], #[case] named: &str) {
     let output = mlx(args);
@@ -69,4 +71,33 @@ fn completions_name_the_options(#[case] shell: &str, #[case] wanted: &str) {
         out.contains(wanted) && out.contains("no-timestamps"),
         "{out}{errors}"
     );
+}
+
+#[test]
+fn two_graphs_are_compared_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, body: &str| {
+        let path = folder.path().join(name);
+        let text = format!("graph f(x0: float32[2]) {{\n{body}\n}}");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let a = write("a.txt", "  %0: float32[2] = exp x0\n  return %0");
+    let b = write(
+        "b.txt",
+        "  %0: float32[2] = exp x0\n  %1: float32[2] = add %0, 1.0\n  return %1",
+    );
+    let (out, errors) = texts(&mlx(&["diff", &a, &b]));
+    assert!(
+        out.contains("> ") && out.contains("they differ first in line 3"),
+        "{out}{errors}"
+    );
+    assert!(
+        out.contains("add                                   0      1  <>"),
+        "{out}"
+    );
+    assert_eq!(mlx(&["diff", &a, &b]).status.code(), Some(1));
+    let same = mlx(&["diff", &a, &a]);
+    assert_eq!(same.status.code(), Some(0));
+    assert!(texts(&same).0.contains("the graphs are the same"));
 }

@@ -49,6 +49,20 @@ pub enum Error {
         /// What does not hold.
         error: VerifyError,
     },
+    /// A function would need more memory than its options allow.
+    #[error(
+        "memory_limit: wanted at most {limit} bytes, got {peak}, of which inputs and constants {held}; the largest values: {largest}"
+    )]
+    Memory {
+        /// What is allowed.
+        limit: usize,
+        /// What would be needed.
+        peak: usize,
+        /// What inputs and constants need.
+        held: usize,
+        /// The largest values with their lines.
+        largest: String,
+    },
     /// A graph cannot be run as it was asked to; names the operation.
     #[error("{0}")]
     Unsupported(String),

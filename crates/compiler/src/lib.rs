@@ -15,6 +15,7 @@ mod control;
 mod cpu_kernels;
 mod error;
 mod execute;
+mod export;
 mod fusions;
 pub mod graph;
 pub mod guide;
@@ -28,9 +29,11 @@ mod stages;
 mod switch;
 mod trace;
 
+pub use analysis::memory::{LargeValue, Memory, Moment, Rematerialization};
 pub use analysis::{Cost, Finding, FindingKind, MachineLimits, Profile, ProfileRow};
 pub use control::{ScanOptions, cond, scan, while_loop};
 pub use error::{Error, Result};
+pub use export::{FunctionExporter, ImportedFunction, export_function, exporter, import_function};
 pub use fusions::{Refusal, RefusalKind};
 pub use graph::{Fusion, Graph};
 pub use jit::{CacheStats, Jit, jit, jit_with};
@@ -42,6 +45,15 @@ pub use report::{
 };
 pub use stages::{Compiled, Lowered, Traced, trace};
 pub use switch::{disable_compile, enable_compile};
+
+/// The pages of `docs` whose examples are tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../docs/memory.md")]
+    mod memory {}
+    #[doc = include_str!("../../../docs/export.md")]
+    mod export {}
+}
 
 /// The name of [`guide`] before.
 #[deprecated(note = "renamed to guide")]

@@ -77,6 +77,13 @@ pub struct CompileOptions {
     pub shapeless: bool,
     /// The maximum number of compiled forms that are cached, one for each combination of input types.
     pub cache_size: usize,
+    /// The bytes that a call may have in use at its worst moment, inputs and constants included: a function that needs more is
+    /// refused before anything runs. See [`Report::memory`](crate::Report::memory).
+    pub memory_limit: Option<usize>,
+    /// Whether cheap operations (elementwise ones, casts, broadcasts, norms) run again where their results are needed late, as far
+    /// as that lowers the peak: until it is within `memory_limit`, or as low as it gets where there is none. Such a function
+    /// is not replayed by MLX, which would join equal operations again, but runs node by node.
+    pub rematerialize: bool,
     /// Whether graphs are verified between passes in release builds too.
     pub verify: bool,
     /// Whether it is an error, with the report, when one of [`fusions`](Self::fusions) is left composed or a part is
@@ -99,6 +106,8 @@ impl Default for CompileOptions {
             regions: KernelFusion::default(),
             shapeless: false,
             cache_size: 64,
+            memory_limit: None,
+            rematerialize: false,
             verify: false,
             strict: false,
             max_traces: None,

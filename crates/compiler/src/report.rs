@@ -14,9 +14,10 @@ pub use expectation::Expected;
 pub use form::PassGraph;
 pub(crate) use form::{Form, History, Retrace, RetraceCause};
 
+use crate::analysis::memory::{Memory, Rematerialization, memory};
 use crate::execute::{Executor, Observer, check_types};
 use crate::graph::{Fused, Graph, SourceLocation, values_as_f64};
-use crate::{Fusion, Refusal, Result};
+use crate::{Error, Fusion, Refusal, Result};
 
 /// What was recognized in a function, what was not and why, and how often each operation occurs.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +47,8 @@ pub struct Report {
     pub ops_after: BTreeMap<String, usize>,
     /// The nodes because of which MLX does not replay the function, with their lines: each call runs node by node.
     pub interpreted: Vec<String>,
+    /// What rematerialization did, where the options ask for it.
+    pub rematerialization: Option<Rematerialization>,
     /// The graphs of the compiled form; those of other parts of a program after it.
     pub(crate) forms: Vec<Form>,
 }
@@ -192,6 +195,37 @@ impl Report {
         self.forms.iter().flat_map(|form| &form.passes)
     }
 
+    /// Returns how many bytes a call has in use at its worst moment, inputs and constants included, before anything runs.
+    ///
+    /// # Errors
+    /// As [`memory`](Self::memory).
+    ///
+    /// ```
+    /// use mlx::Array;
+    ///
+    /// # fn main() -> Result<(), mlx_compiler::Error> {
+    /// let f = mlx_compiler::jit(|x: &Array| x.matmul(x).exp());
+    /// let lowered = f.lower(&mlx::ones([512, 512]))?;
+    /// // The input, the product, over which its exponential is written: a megabyte each.
+    /// assert!((2 << 20..(2 << 20) + 4096).contains(&lowered.report().peak_bytes()?));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn peak_bytes(&self) -> Result<usize> {
+        Ok(self.memory()?.peak_bytes)
+    }
+
+    /// Returns how much memory a call needs: its worst moment, the largest values at it with their lines, and all moments.
+    ///
+    /// # Errors
+    /// When the function has loops or branches that read values, or was not lowered.
+    pub fn memory(&self) -> Result<Memory> {
+        let form = self.forms.first().ok_or_else(|| {
+            Error::Unsupported("memory: wanted a function that was lowered, got none".to_owned())
+        })?;
+        memory(&form.lowered, form.mode)
+    }
+
     /// Runs the function on sample inputs with both forms of each recognized formula and returns how far they are
     /// apart, in the order in which they run. Each formula is given the same inputs in both forms.
     ///
@@ -317,6 +351,14 @@ impl fmt::Display for Report {
         }
         for node in &self.interpreted {
             writeln!(f, "runs node by node because of {node}")?;
+        }
+        if let Some(done) = &self.rematerialization {
+            let (operations, bytes) = (done.operations, done.bytes);
+            let (before, after) = (done.peak_before, done.peak_after);
+            writeln!(
+                f,
+                "reruns  {operations} operations, which write {bytes} bytes again; peak {before} -> {after} bytes"
+            )?;
         }
         if let Some(text) = &self.cuda_graph {
             writeln!(f, "formed  {text}")?;

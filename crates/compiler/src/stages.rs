@@ -8,11 +8,12 @@ use mlx::tree::{self, Arguments, Function, Structure};
 use mlx::{Array, ArrayType, Device, Tree};
 
 use crate::analysis;
+use crate::analysis::memory::{Mode, memory, rematerialize};
 use crate::execute::Executable;
 use crate::graph::Graph;
 use crate::passes::{self, Context};
-use crate::sharding::{Mesh, Rules, ShardedGraph, TracedNames};
 use crate::report::{Difference, Form, PassGraph};
+use crate::sharding::{Mesh, Rules, ShardedGraph, TracedNames};
 use crate::trace::{Recorded, SizeRead, record_with_keys};
 use crate::{CompileOptions, Error, Profile, Report, Result, shapeless};
 
@@ -182,34 +183,109 @@ impl<Output: Tree> Traced<Output> {
             });
         }
         let optimized = Rc::new(passes::run(passes::OPTIMIZE, &self.graph, &mut context)?);
-        let graph = Rc::new(passes::run(passes::LOWER, &optimized, &mut context)?);
-        let passes = context.kept;
+        let kept = context.kept;
+        lower_optimized(optimized, report, kept, self, options)
+    }
+}
+
+/// Returns a graph with its formulas recognized.
+pub(crate) fn recognized(graph: &Graph, options: &CompileOptions) -> Result<Graph> {
+    let mut report = Report::default();
+    let mut context = Context {
+        options,
+        report: &mut report,
+        kept: Vec::new(),
+    };
+    passes::run(passes::OPTIMIZE, graph, &mut context)
+}
+
+/// Chooses kernels for a graph whose formulas have been recognized.
+fn lower_optimized<Output>(
+    optimized: Rc<Graph>,
+    mut report: Report,
+    kept: Vec<PassGraph>,
+    traced: Traced<Output>,
+    options: &CompileOptions,
+) -> Result<Lowered<Output>> {
+    let mut context = Context {
+        options,
+        report: &mut report,
+        kept,
+    };
+    let graph = passes::run(passes::LOWER, &optimized, &mut context)?;
+    let passes = context.kept;
+    if options.shapeless {
+        shapeless::check(&graph, None)?;
+    }
+    let graph = Rc::new(within_memory(graph, options, &mut report)?);
+    report.ops_after = graph.op_frequencies();
+    report.interpreted = analysis::interpreted(&graph, options);
+    report.forms.push(Form {
+        traced: Rc::clone(&traced.graph),
+        optimized: Rc::clone(&optimized),
+        lowered: Rc::clone(&graph),
+        mode: mode(options, &report),
+        passes,
+        size_read: traced.size_read,
+        history: None,
+    });
+    Ok(Lowered {
+        traced: traced.graph,
+        optimized,
+        graph,
+        report,
+        template: traced.template,
+        options: options.clone(),
+        n_keys: traced.n_keys,
+    })
+}
+
+impl Lowered<Vec<Array>> {
+    /// Chooses kernels for a graph that was read from a file: formulas are recognized already.
+    pub(crate) fn of_optimized(
+        graph: Graph,
+        n_keys: usize,
+        options: &CompileOptions,
+    ) -> Result<Self> {
         if options.shapeless {
             shapeless::check(&graph, None)?;
         }
-        report.ops_after = graph.op_frequencies();
-        report.interpreted = analysis::interpreted(&graph, options);
-        report.forms.push(Form {
-            traced: Rc::clone(&self.graph),
-            optimized: Rc::clone(&optimized),
-            lowered: Rc::clone(&graph),
-            passes,
-            size_read: self.size_read,
-            history: None,
-        });
-        Ok(Lowered {
-            traced: self.graph,
-            optimized,
-            graph,
-            report,
-            template: self.template,
-            options: options.clone(),
-            n_keys: self.n_keys,
-        })
+        let graph = Rc::new(graph);
+        let types = graph.output_types().into_iter();
+        let traced = Traced {
+            template: types
+                .map(|output| mlx::zeros_with(output.shape, output.dtype))
+                .collect(),
+            graph: Rc::clone(&graph),
+            size_read: None,
+            captures_transforming: false,
+            n_keys,
+            names: TracedNames::default(),
+        };
+        let report = Report {
+            ops_before: graph.op_frequencies(),
+            ..Report::default()
+        };
+        lower_optimized(graph, report, Vec::new(), traced, options)
     }
 }
 
 impl<Output: Tree> Lowered<Output> {
+    /// Returns the graph as it runs, shared.
+    pub(crate) fn shared_graph(&self) -> Rc<Graph> {
+        Rc::clone(&self.graph)
+    }
+
+    /// Returns the options.
+    pub(crate) fn options(&self) -> &CompileOptions {
+        &self.options
+    }
+
+    /// Returns how many of the last inputs are random keys.
+    pub(crate) fn n_keys(&self) -> usize {
+        self.n_keys
+    }
+
     /// Returns the graph as it runs.
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -238,7 +314,10 @@ impl<Output: Tree> Lowered<Output> {
         if self.options.strict {
             analysis::check_strict(&self.report)?;
         }
-        let executable = Executable::new(self.graph.as_ref().clone(), &self.options)?;
+        // MLX's replay would join what runs again with what ran before.
+        let is_replayed = mode(&self.options, &self.report) == Mode::Replayed;
+        let graph = self.graph.as_ref().clone();
+        let executable = Executable::new(graph, &self.options, is_replayed)?;
         Ok(Compiled {
             lowered: self,
             executable,
@@ -363,6 +442,32 @@ impl<Output: Tree> Compiled<Output> {
             return Err(mlx::Error::op("call", message).into());
         }
         Ok(())
+    }
+}
+
+/// Returns the graph, with operations that run again where the options ask for that; refuses it where it needs more memory than
+/// they allow.
+fn within_memory(graph: Graph, options: &CompileOptions, report: &mut Report) -> Result<Graph> {
+    let (limit, shapeless) = (options.memory_limit, options.shapeless);
+    let mut graph = graph;
+    if options.rematerialize {
+        let (next, done) = rematerialize(graph, limit.unwrap_or(0), shapeless)?;
+        report.rematerialization = Some(done);
+        graph = next;
+    }
+    if let Some(limit) = limit {
+        memory(&graph, mode(options, report))?.check(limit)?;
+    }
+    Ok(graph)
+}
+
+/// How a function of these options runs.
+fn mode(options: &CompileOptions, report: &Report) -> Mode {
+    let reruns = report.rematerialization.as_ref();
+    match options.shapeless {
+        true => Mode::ForAllSizes,
+        false if reruns.is_some_and(|done| done.operations > 0) => Mode::Interpreted,
+        false => Mode::Replayed,
     }
 }
 

@@ -11,6 +11,8 @@ mod cpu_programs_random;
 mod cuda_programs;
 #[path = "elementwise_fusion.rs"]
 mod elementwise_fusion;
+#[path = "export.rs"]
+mod export;
 #[path = "jit.rs"]
 mod jit;
 #[path = "lint.rs"]
@@ -19,6 +21,8 @@ mod lint;
 mod lint_page;
 #[path = "memory.rs"]
 mod memory;
+#[path = "peak_memory.rs"]
+mod peak_memory;
 #[path = "profile.rs"]
 mod profile;
 #[path = "random_graphs/main.rs"]

@@ -31,6 +31,7 @@ mod quantized;
 mod random;
 mod ranks;
 mod reduce;
+mod saved;
 mod shape;
 mod special;
 mod tensor;
@@ -41,6 +42,7 @@ pub use convert::array_constants;
 pub use evaluator::{Interpreter, interpret};
 pub use number::{Number, Rounding};
 pub use ranks::{interpret_ranks, run_ranks};
+pub use saved::SavedFunction;
 pub use tensor::Tensor;
 
 use mlx::Op;

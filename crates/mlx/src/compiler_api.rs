@@ -8,10 +8,12 @@ pub use crate::array::trace::{record_on, record_on_all, recorders, type_of, with
 pub use crate::array::{OpCall, Recorder};
 pub use crate::bind::bind_all_at;
 pub use crate::compiled::CompiledClosure;
+pub use crate::export::export_function;
 pub use crate::op::{AttrValue, CustomOp, MaskMode, OpAttr, OpFlags, OpString};
 
 use crate::array::{State, Traced};
-use crate::ffi::inspect;
+use crate::error::WithOp;
+use crate::ffi::{Handle, graph_text, inspect};
 use crate::{Array, ArrayType, Op, Result};
 
 /// Runs `work` with the random keys of this thread taken from `source`, where a function asks for one and is given none.
@@ -24,6 +26,35 @@ use crate::{Array, ArrayType, Op, Result};
 pub fn with_random_keys<T>(source: &dyn Fn() -> Array, work: impl FnOnce() -> T) -> Result<T> {
     crate::random::with_source(source, work)
 }
+
+/// Returns the graph that computes arrays, as MLX writes it: inputs, outputs, and a line for each primitive with the arrays that it
+/// takes and gives. Nothing runs. `names` are those of arrays; all others get one of capital letters.
+///
+/// # Errors
+/// When an array failed or is being traced, or the native library is missing.
+#[track_caller]
+pub fn graph_text(outputs: &[&Array], names: &[(&Array, String)]) -> Result<String> {
+    const NAME: &str = "graph_text";
+    let handles = |arrays: &mut dyn Iterator<Item = &Array>| -> Result<Vec<Rc<Handle>>> {
+        arrays.map(|array| array.handle(NAME).cloned()).collect()
+    };
+    let outputs = handles(&mut outputs.iter().copied())?;
+    let named = handles(&mut names.iter().map(|(array, _)| *array))?;
+    let outputs: Vec<&Handle> = outputs.iter().map(AsRef::as_ref).collect();
+    let names: Vec<(&Handle, String)> = named
+        .iter()
+        .map(AsRef::as_ref)
+        .zip(names.iter().map(|(_, name)| name.clone()))
+        .collect();
+    // MLX goes through the graph by calling itself.
+    let size = inspect::graph_size(&outputs).with_op(NAME)?;
+    let stack = size.saturating_mul(FRAME).saturating_add(RESERVE);
+    stacker::maybe_grow(stack, stack, || graph_text::graph_text(&outputs, &names)).with_op(NAME)
+}
+
+/// Bytes of stack for an operation of a graph that MLX writes, and for everything else.
+const FRAME: usize = 512;
+const RESERVE: usize = 512 * 1024;
 
 /// What a recorder asks of arrays.
 pub trait TracedArray: Sized {

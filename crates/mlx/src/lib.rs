@@ -36,6 +36,7 @@ mod dtype;
 mod dtype_names;
 mod error;
 mod eval;
+mod export;
 pub mod fast;
 mod ffi;
 pub mod fft;

@@ -324,8 +324,11 @@ fn activations_in_one_pass() {
                     mlx::eval([&y, &gx]).unwrap();
                     (y, gx)
                 });
-                assert_near(name, &y, &want, tolerance(dtype));
-                assert_near(name, &gx, &want_gx, 4.0 * tolerance(dtype));
+                // Below 0 the formulas take two numbers near 1 from each other: the error is a share of x.
+                let largest = |x: &Array| wide(x).abs().max(()).item::<f32>().unwrap();
+                let share = (largest(&x) / largest(&want)).max(1.0);
+                assert_near(name, &y, &want, share * tolerance(dtype));
+                assert_near(name, &gx, &want_gx, 4.0 * share * tolerance(dtype));
             }
             let y = counted("SwiGlu", || {
                 let y = fast::swiglu(&x, &g);

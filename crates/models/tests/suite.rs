@@ -33,6 +33,8 @@ mod llama_sharded;
 mod llama_text;
 #[path = "logit_filters.rs"]
 mod logit_filters;
+#[path = "lowered_models.rs"]
+mod lowered_models;
 #[path = "mel.rs"]
 mod mel;
 #[path = "minilm.rs"]

@@ -18,8 +18,8 @@ pub(crate) enum Executable {
 }
 
 impl Executable {
-    pub(crate) fn new(graph: Graph, options: &CompileOptions) -> Result<Self> {
-        let is_interpreted = options.shapeless || reads_values(&graph);
+    pub(crate) fn new(graph: Graph, options: &CompileOptions, is_replayed: bool) -> Result<Self> {
+        let is_interpreted = !is_replayed || options.shapeless || reads_values(&graph);
         let executor = if options.shapeless {
             Executor::for_all_sizes(graph)?
         } else {

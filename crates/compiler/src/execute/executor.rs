@@ -32,6 +32,10 @@ struct Mode {
     for_all_sizes: bool,
     /// Whether only the types of the outputs are wanted, so that no value is read.
     for_types: bool,
+    /// Whether groups run by their operations.
+    has_no_kernels: bool,
+    /// Whether custom operations run by what they compute.
+    expands: bool,
     observer: Option<Rc<dyn Observer>>,
 }
 
@@ -83,6 +87,31 @@ impl Executor {
         Self::with_mode(graph, &mode)
     }
 
+    /// Makes a graph ready whose groups run by their operations and not by kernels.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn without_kernels(graph: Graph) -> Result<Self> {
+        let mode = Mode {
+            has_no_kernels: true,
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
+    /// Makes a graph ready whose custom operations run by what they compute in operations of MLX's.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn expanding(graph: Graph) -> Result<Self> {
+        let mode = Mode {
+            has_no_kernels: true,
+            expands: true,
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
     /// Makes a graph ready, of which each recognized formula runs in both forms, for `observer`.
     ///
     /// # Errors
@@ -113,7 +142,10 @@ impl Executor {
             kernels: graph
                 .nodes
                 .iter()
-                .map(|node| group_kernel(&graph, node))
+                .map(|node| match mode.has_no_kernels {
+                    true => None,
+                    false => group_kernel(&graph, node),
+                })
                 .collect(),
             graph,
             mode: mode.clone(),
@@ -125,8 +157,29 @@ impl Executor {
         self.mode.for_types
     }
 
+    /// Returns the arrays of the constants, each with the number of its value.
+    pub(crate) fn constants(&self) -> impl Iterator<Item = (usize, &Array)> {
+        let numbered = self.constants.iter().enumerate();
+        numbered.filter_map(|(value, array)| Some((value, array.as_ref()?)))
+    }
+
+    /// Returns the input that each output of a node's kernel starts as; nothing for a node without a kernel.
+    pub(crate) fn origins(&self, node: usize) -> Vec<Option<usize>> {
+        let kernel = self.kernels.get(node).and_then(Option::as_ref);
+        kernel.map_or(Vec::new(), |group| group.kernel.origins().to_vec())
+    }
+
     /// Runs the graph on its inputs and returns its outputs, lazy as far as no control flow reads values.
     pub(crate) fn run(&self, inputs: &[&Array]) -> mlx::Result<Vec<Array>> {
+        self.run_with(inputs, &mut |_, _| {})
+    }
+
+    /// Runs the graph as [`run`](Self::run) does and shows the results of each node.
+    pub(crate) fn run_with(
+        &self,
+        inputs: &[&Array],
+        each: &mut dyn FnMut(usize, &[Array]),
+    ) -> mlx::Result<Vec<Array>> {
         if inputs.len() != self.graph.inputs.len() {
             let message = format!(
                 "wanted {} arrays, got {}",
@@ -140,7 +193,7 @@ impl Executor {
             values[value.index()] = Some((*input).clone());
         }
         for (index, node) in self.graph.nodes.iter().enumerate() {
-            self.step(index, node, &mut values)?;
+            self.step(index, node, &mut values, each)?;
         }
         self.graph
             .outputs
@@ -149,8 +202,14 @@ impl Executor {
             .collect()
     }
 
-    /// Runs one node, and drops what it was the last to use.
-    fn step(&self, index: usize, node: &Node, values: &mut [Option<Array>]) -> mlx::Result<()> {
+    /// Runs one node, shows its results, and drops what it was the last to use.
+    fn step(
+        &self,
+        index: usize,
+        node: &Node,
+        values: &mut [Option<Array>],
+        each: &mut dyn FnMut(usize, &[Array]),
+    ) -> mlx::Result<()> {
         let outputs = match node.site.device {
             None => self.run_node(index, node, values)?,
             Some(device) => with_device(device, || self.run_node(index, node, values))??,
@@ -163,6 +222,7 @@ impl Executor {
             );
             return Err(mlx::Error::op(node.operation.name(), message));
         }
+        each(index, &outputs);
         for (value, output) in node.outputs.iter().zip(outputs) {
             values[value.index()] = Some(output);
         }
@@ -191,7 +251,7 @@ impl Executor {
                 self.inner[index][0].run_timed(own, place, record)?;
             }
             // What the node is the last to use is dropped before it is evaluated, which may then write into it.
-            self.step(index, node, &mut values)?;
+            self.step(index, node, &mut values, &mut |_, _| {})?;
             let outputs: Vec<Array> = node
                 .outputs
                 .iter()
@@ -241,6 +301,10 @@ impl Executor {
         let inner = &self.inner[index];
         let at = node.site.at.unwrap_or(std::panic::Location::caller());
         match &node.operation {
+            Operation::Op(op @ Op::Custom(_)) if self.mode.expands => {
+                let expanded = mlx::cpu::expand(op, &inputs);
+                expanded.unwrap_or_else(|| bind_all_at(op.clone(), &inputs, at))
+            }
             Operation::Op(op) => bind_all_at(op.clone(), &inputs, at),
             Operation::Fused(fused) => self.run_fused(node, fused, inner, &inputs),
             Operation::FusedGroup(_) => match &self.kernels[index] {

@@ -62,4 +62,51 @@ impl Graph {
         }
         Ok(())
     }
+
+    /// Returns the graph with another array for each one that the function captured, those of graphs inside included.
+    ///
+    /// # Errors
+    /// When `map` fails.
+    pub(crate) fn map_captured(
+        &self,
+        map: &mut dyn FnMut(&mlx::Array) -> mlx::Result<mlx::Array>,
+    ) -> mlx::Result<Self> {
+        let mut graph = self.clone();
+        for definition in &mut graph.values {
+            if let ValueOrigin::Constant(Constant::Array(array)) = &definition.origin {
+                definition.origin = ValueOrigin::Constant(Constant::Array(map(array)?));
+            }
+        }
+        for node in &mut graph.nodes {
+            if node.operation.op().is_some() {
+                continue;
+            }
+            let mut failed = None;
+            node.operation = node.operation.map_all_graphs(&mut |inner| match inner
+                .map_captured(map)
+            {
+                Ok(inner) => inner,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    inner.clone()
+                }
+            });
+            failed.map_or(Ok(()), Err)?;
+        }
+        Ok(graph)
+    }
+
+    /// Adds the arrays that the function captured, in the order in which [`with_constants`](Self::with_constants) takes them.
+    pub(crate) fn collect_captured<'a>(&'a self, captured: &mut Vec<&'a mlx::Array>) {
+        for definition in &self.values {
+            if let ValueOrigin::Constant(Constant::Array(array)) = &definition.origin {
+                captured.push(array);
+            }
+        }
+        for node in &self.nodes {
+            for (_, inner) in node.operation.graphs() {
+                inner.collect_captured(captured);
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::panic::Location;
 use std::rc::Rc;
 
+use crate::analysis::memory::Mode;
 use crate::graph::Graph;
 use crate::trace::SizeRead;
 
@@ -24,6 +25,8 @@ pub(crate) struct Form {
     pub(crate) optimized: Rc<Graph>,
     /// As it runs.
     pub(crate) lowered: Rc<Graph>,
+    /// What runs it.
+    pub(crate) mode: Mode,
     /// After each pass, when that was asked for.
     pub(crate) passes: Vec<PassGraph>,
     /// Where the function first read a size.

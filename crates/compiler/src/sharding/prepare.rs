@@ -13,6 +13,7 @@ pub(super) fn prepare(graph: &Graph) -> Result<Graph> {
     let mut context = Context {
         options: &options,
         report: &mut report,
+        kept: Vec::new(),
     };
     expand(&passes::run(passes::CANONICALIZE, graph, &mut context)?)
 }

@@ -11,7 +11,7 @@ use crate::ffi::custom::{self, CustomCall};
 use crate::ffi::host::{self, HostCall, HostInput, HostOutput};
 use crate::ffi::shared::SharedHandle;
 use crate::ffi::table::Outputs;
-use crate::ffi::{Handle, NativeError, cpu, inspect, stream};
+use crate::ffi::{Handle, NativeError, cpu, exporting, inspect, stream};
 use crate::op::Op;
 use crate::{Array, ArrayType, Error, SharedArray, bind, bind_all, validate};
 
@@ -150,6 +150,12 @@ impl HostKernel {
         kernel.definition.is_instruction.then(|| kernel.clone())
     }
 
+    /// Returns the composed form, if the kernel has one, of inputs without those that it has captured.
+    pub(crate) fn composed_form(&self) -> Option<&ComposedForm> {
+        let has_all = self.definition.captured.is_empty();
+        self.definition.composed.as_deref().filter(|_| has_all)
+    }
+
     /// Returns whether the kernel gives one array of this type.
     pub(crate) fn gives(&self, inputs: &[ArrayType], output: &ArrayType) -> bool {
         (self.definition.output_types)(inputs).is_ok_and(|types| types == [output.clone()])
@@ -199,6 +205,12 @@ impl HostKernel {
         }
     }
 
+    /// Returns the input that each output starts as: see [`starting_as`](Self::starting_as).
+    #[doc(hidden)]
+    pub fn origins(&self) -> &[Option<usize>] {
+        &self.definition.origins
+    }
+
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.definition.name
@@ -242,7 +254,14 @@ impl CustomCall for HostKernel {
             .try_for_each(|output| validate::countable(&output.shape))?;
         let mut on = stream::current()?;
         let cpu;
-        if stream::is_gpu(on) {
+        if exporting::is_exporting() && kernel.composed.is_none() {
+            let message = "wanted operations that a file of MLX's can hold, got the host kernel";
+            return Err(NativeError(format!(
+                "{message} {} without a composed form",
+                kernel.name
+            )));
+        }
+        if stream::is_gpu(on) || exporting::is_exporting() {
             if let Some(form) = &kernel.composed {
                 let captured = handles(&kernel.captured)?;
                 let inputs: Vec<&Handle> = inputs.iter().copied().chain(&captured).collect();

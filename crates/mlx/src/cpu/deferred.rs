@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::rc::Rc;
 
+use super::custom::HostKernel;
 use crate::array::trace::without_recording;
 use crate::ffi::custom::{self, CustomCall};
 use crate::ffi::table::Outputs;
-use crate::ffi::{Handle, NativeError};
+use crate::ffi::{Handle, NativeError, exporting};
 use crate::op::{Op, OpFlags};
 use crate::{Array, Result, bind_all};
 
@@ -32,6 +33,25 @@ pub fn deferred(
         function: Rc::new(function),
     };
     bind_all(Op::Custom(custom::operation(deferred)), inputs)
+}
+
+/// Applies what a custom operation computes in operations of the table: the function that [`deferred`] was given, with no kernels
+/// of this crate, or the composed form of a host kernel. `None` for an operation that has neither.
+///
+/// # Errors
+/// When the function fails.
+#[doc(hidden)]
+pub fn expand(op: &Op, inputs: &[&Array]) -> Option<Result<Vec<Array>>> {
+    let Op::Custom(operation) = op else {
+        return None;
+    };
+    let inputs: Vec<Array> = inputs.iter().map(|input| (*input).clone()).collect();
+    if let Some(deferred) = custom::call_of::<Deferred>(operation) {
+        return Some(exporting::without_kernels(|| (deferred.function)(&inputs)));
+    }
+    let kernel = custom::call_of::<HostKernel>(operation)?;
+    let composed = kernel.composed_form()?;
+    Some(Ok(exporting::without_kernels(|| composed(&inputs))))
 }
 
 struct Deferred {

@@ -53,7 +53,7 @@ pub(crate) use custom::{ComposedForm, HOST_PREFIX, compose};
 pub use custom::{
     HostKernel, cpu_kernel_runs, host_kernel, host_kernel_runs, host_kernel_runs_of, vtable_hooks,
 };
-pub use deferred::deferred;
+pub use deferred::{deferred, expand};
 use dispatch::{Stored, by_dtype};
 pub use elementwise_program::elementwise_kernel;
 pub use executor::{may_be_step, program, program_kernel};
@@ -61,9 +61,10 @@ pub use lower::{ElementwiseInput, supports_elementwise};
 pub(crate) use product::quantized_int8;
 pub(crate) use supports::{broadcast_input, is_instruction, prepare, supports};
 
-/// Returns whether this process uses the CPU backend's kernels: unless `MLX_HOST_KERNELS` switches them off.
+/// Returns whether this thread uses the CPU backend's kernels: unless `MLX_HOST_KERNELS` switches them off, or a function is being
+/// written for other programs.
 pub fn are_kernels_enabled() -> bool {
     static ENABLED: LazyLock<bool> =
         LazyLock::new(|| environment::flag(environment::HOST_KERNELS) != Some(false));
-    *ENABLED
+    *ENABLED && !crate::ffi::exporting::is_exporting()
 }

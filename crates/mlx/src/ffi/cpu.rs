@@ -140,7 +140,7 @@ unsafe extern "C" fn prepare<B: Backend>(
         // SAFETY: the native library passes an operation that is alive for the call.
         let (op, is_gradient) = unsafe { read(op) }?;
         // A gradient is prepared with its operation.
-        if is_gradient {
+        if is_gradient || super::exporting::is_exporting() {
             return None;
         }
         // SAFETY: the native library passes this many descriptions, alive for the call.

@@ -21,7 +21,9 @@ pub(crate) mod distributed;
 #[cfg(feature = "dlpack")]
 pub(crate) mod dlpack;
 pub(crate) mod eval;
+pub(crate) mod exporting;
 pub(crate) mod gpu_kernel;
+pub(crate) mod graph_text;
 pub(crate) mod handle;
 pub(crate) mod host;
 pub(crate) mod inspect;

@@ -3,6 +3,7 @@
 use mlx_sys as sys;
 
 use super::call::{api, check};
+use super::exporting::is_exporting;
 use super::handle::{Handle, null_array};
 use super::vector::Vector;
 use crate::dtype::Dtype;
@@ -59,6 +60,12 @@ macro_rules! define_call {
         #[allow(unused_variables)]
         pub(crate) fn call(op: &Op, $i: &[sys::mlx_array], stream: sys::mlx_stream) -> Result<Outputs, NativeError> {
             let api = api()?;
+            let copied = Op::Copy;
+            let op = match op {
+                // What MLX writes to a file has no such operation, and reads any layout.
+                Op::Contiguous { .. } if is_exporting() => &copied,
+                op => op,
+            };
             match op {
                 $(Op::$name $({ $($attr),* })? => {
                     call_with!($outputs, (op, $i), api, $function, ($($argument),*), stream)

@@ -79,7 +79,7 @@ fn is_key(key: &Handle) -> bool {
 pub(super) fn are_kernels_enabled() -> bool {
     static ENABLED: LazyLock<bool> =
         LazyLock::new(|| environment::flag(environment::HOST_KERNELS) != Some(false));
-    *ENABLED
+    *ENABLED && !crate::ffi::exporting::is_exporting()
 }
 
 /// The distribution, if its bounds are one known number each.

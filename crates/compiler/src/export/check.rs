@@ -1,0 +1,56 @@
+//! Whether the types in a graph that came from a file are those that its operations give.
+
+use mlx::compiler_api::without_recording;
+use mlx::{Array, ArrayType, zeros_with};
+
+use crate::Result;
+use crate::execute::Executor;
+use crate::graph::{Graph, Operation};
+
+/// Checks the types of all values by applying the operations to arrays that are never computed.
+///
+/// # Errors
+/// When an operation refuses its inputs, or gives another type than the graph says: `op` is named.
+pub(super) fn check_types(op: &'static str, graph: &Graph) -> Result<()> {
+    let wrong = |message: String| crate::Error::from(mlx::Error::op(op, message));
+    graph.verify().map_err(|error| wrong(error.to_string()))?;
+    let mut failed = None;
+    let executor = Executor::for_types(graph.clone())?;
+    let inputs: Vec<Array> = graph
+        .input_types()
+        .into_iter()
+        .map(|input| zeros_with(input.shape, input.dtype))
+        .collect();
+    let mut compare = |node: usize, outputs: &[Array]| {
+        let node = &graph.nodes[node];
+        for (value, output) in node.outputs.iter().zip(outputs) {
+            let wanted = graph.array_type(*value);
+            match mlx::compiler_api::type_of(output) {
+                Ok(got) if got == *wanted => {}
+                Ok(got) if failed.is_none() => {
+                    failed = Some(mismatch(node.operation.name(), wanted, &got))
+                }
+                Ok(_) => {}
+                Err(error) => failed = failed.take().or(Some(error.to_string())),
+            }
+        }
+    };
+    without_recording(|| executor.run_with(&inputs.iter().collect::<Vec<_>>(), &mut compare))?;
+    if let Some(message) = failed {
+        return Err(wrong(message));
+    }
+    for node in &graph.nodes {
+        if !matches!(node.operation, Operation::Op(_)) {
+            for (_, inner) in node.operation.graphs() {
+                check_types(op, inner)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn mismatch(operation: &str, wanted: &ArrayType, got: &ArrayType) -> String {
+    format!(
+        "wanted the types that operations give, got {wanted} for {operation}, which gives {got}"
+    )
+}
