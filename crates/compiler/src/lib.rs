@@ -20,6 +20,7 @@ mod fusions;
 pub mod graph;
 pub mod guide;
 mod jit;
+mod memory;
 mod options;
 mod passes;
 mod report;
@@ -29,7 +30,6 @@ mod stages;
 mod switch;
 mod trace;
 
-pub use analysis::memory::{LargeValue, Memory, Moment, Rematerialization};
 pub use analysis::{Cost, Finding, FindingKind, MachineLimits, Profile, ProfileRow};
 pub use control::{ScanOptions, cond, scan, while_loop};
 pub use error::{Error, Result};
@@ -37,6 +37,7 @@ pub use export::{FunctionExporter, ImportedFunction, export_function, exporter, 
 pub use fusions::{Refusal, RefusalKind};
 pub use graph::{Fusion, Graph};
 pub use jit::{CacheStats, Jit, jit, jit_with};
+pub use memory::{LargeValue, Memory, Moment, Rematerialization};
 #[allow(deprecated)]
 pub use options::{CompileOptions, Fallback, KernelFusion, Regions};
 #[allow(deprecated)]

@@ -14,9 +14,9 @@ pub use expectation::Expected;
 pub use form::PassGraph;
 pub(crate) use form::{Form, History, Retrace, RetraceCause};
 
-use crate::analysis::memory::{Memory, Rematerialization, memory};
 use crate::execute::{Executor, Observer, check_types};
 use crate::graph::{Fused, Graph, SourceLocation, values_as_f64};
+use crate::memory::{Memory, Rematerialization, memory};
 use crate::{Error, Fusion, Refusal, Result};
 
 /// What was recognized in a function, what was not and why, and how often each operation occurs.

@@ -8,9 +8,9 @@ use mlx::tree::{self, Arguments, Function, Structure};
 use mlx::{Array, ArrayType, Device, Tree};
 
 use crate::analysis;
-use crate::analysis::memory::{Mode, memory, rematerialize};
 use crate::execute::Executable;
 use crate::graph::Graph;
+use crate::memory::{Mode, memory, rematerialize};
 use crate::passes::{self, Context};
 use crate::report::{Difference, Form, PassGraph};
 use crate::sharding::{Mesh, Rules, ShardedGraph, TracedNames};

@@ -55,7 +55,7 @@ const CRATES: [Crate; 3] = [
             &["graph", "guide"],
             &["cpu_kernels", "error", "options"],
             &["execute"],
-            &["analysis"],
+            &["memory"],
             &["fusions", "trace"],
             &["control", "report", "shapeless"],
             &["passes"],

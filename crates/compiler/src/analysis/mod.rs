@@ -1,8 +1,7 @@
-//! What the compiler knows of a function, told to the user: strict checks, lint, profiles, memory, the report as HTML and JSON.
+//! What the compiler knows of a function, told to the user: strict checks, lint, profiles, the report as HTML and JSON.
 
 mod display;
 mod lint;
-pub(crate) mod memory;
 mod profile;
 mod strict;
 

@@ -3,8 +3,8 @@
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::analysis::memory::Mode;
 use crate::graph::Graph;
+use crate::memory::Mode;
 use crate::trace::SizeRead;
 
 /// The graph after a pass, or before the first one.
