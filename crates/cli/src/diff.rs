@@ -27,7 +27,9 @@ pub fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let first = a.iter().zip(&b).position(|(a, b)| a != b);
     let first = first.or((a.len() != b.len()).then_some(a.len().min(b.len())));
     match first {
-        None => output::line(format_args!("\nthe graphs are the same")),
+        None => output::line(format_args!(
+            "\nthe graphs are the same; values of constants are not compared"
+        )),
         Some(line) => output::line(format_args!("\nthey differ first in line {}", line + 1)),
     }
     print_counts(&left, &right);

@@ -23,7 +23,7 @@ pub fn run(arguments: &LintArguments) -> Result<ExitCode> {
         findings.retain(|finding| !allowed.contains(&finding.kind));
         n_findings += findings.len();
         if arguments.json {
-            output::line(format_args!("{}", report.to_json()));
+            output::line(format_args!("{}", json(&name, &report, &allowed)?));
             continue;
         }
         for finding in &findings {
@@ -36,6 +36,16 @@ pub fn run(arguments: &LintArguments) -> Result<ExitCode> {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// The report of a model as JSON, without the findings that are allowed.
+fn json(name: &str, report: &Report, allowed: &[FindingKind]) -> Result<serde_json::Value> {
+    let mut value: serde_json::Value = serde_json::from_str(&report.to_json())?;
+    value["model"] = name.into();
+    if let Some(findings) = value["findings"].as_array_mut() {
+        findings.retain(|finding| !allowed.iter().any(|kind| finding["kind"] == kind.name()));
+    }
+    Ok(value)
 }
 
 fn kind(name: &str) -> Result<FindingKind> {

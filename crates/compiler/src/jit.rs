@@ -38,6 +38,8 @@ struct Cache<'f, Args, Output> {
     /// Why the latest forms were traced.
     retraces: RefCell<VecDeque<Retrace>>,
     hits: Cell<u64>,
+    /// How often the function was traced, compiled or not.
+    traces: Cell<u64>,
 }
 
 /// One compiled form and the key it is cached under.
@@ -117,6 +119,7 @@ where
             stats: RefCell::default(),
             retraces: RefCell::default(),
             hits: Cell::new(0),
+            traces: Cell::new(0),
         }),
         callable: OnceCell::new(),
     }
@@ -192,6 +195,10 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
         if let Some(cache) = Rc::get_mut(&mut self.cache) {
             change(&mut cache.options);
             entries = cache.entries.take();
+            cache.stats.take();
+            cache.retraces.take();
+            cache.hits.take();
+            cache.traces.take();
         }
         drop(entries);
         self
@@ -300,15 +307,15 @@ impl<Args, Output: Tree> Cache<'_, Args, Output> {
 
     /// Refuses a trace beyond those that are allowed.
     fn check_traces(&self, key: &CacheKey) -> Result<()> {
-        let traces = self.stats.borrow().misses;
+        let traces = self.traces.get();
         let Some(most) = self.options.max_traces.filter(|most| traces >= *most) else {
             return Ok(());
         };
         let plural = if most == 1 { "" } else { "s" };
         let entries = self.entries.borrow();
         let why = entries.front().map_or_else(
-            || "another structure or setting of the arguments".to_owned(),
-            |last| retrace(&last.key, key).text,
+            || "what was traced before was not kept".to_owned(),
+            |last| retrace(&last.key, key, self.options.shapeless).text,
         );
         let report = entries
             .front()
@@ -375,6 +382,7 @@ impl<Args: Arguments, Output: Tree> Cache<'_, Args, Output> {
         };
         self.check_traces(&key)?;
         let traced = trace_ref(&*self.function, args)?;
+        self.traces.set(self.traces.get() + 1);
         if traced.captures_transforming() {
             if self.options.strict {
                 return Err(not_compiled());
@@ -398,7 +406,7 @@ impl<Args: Arguments, Output: Tree> Cache<'_, Args, Output> {
         let mut stats = self.stats.borrow_mut();
         stats.misses += 1;
         if let Some(last) = self.entries.borrow().front() {
-            let why = retrace(&last.key, key);
+            let why = retrace(&last.key, key, self.options.shapeless);
             let mut retraces = self.retraces.borrow_mut();
             stats.retraces.push_back(why.text.clone());
             retraces.push_back(why);
@@ -451,7 +459,7 @@ fn not_compiled() -> Error {
 }
 
 /// Why a call needs a new form.
-fn retrace(before: &CacheKey, now: &CacheKey) -> Retrace {
+fn retrace(before: &CacheKey, now: &CacheKey, shapeless: bool) -> Retrace {
     let because = |cause, text: &str| Retrace {
         cause,
         text: text.to_owned(),
@@ -463,12 +471,16 @@ fn retrace(before: &CacheKey, now: &CacheKey) -> Retrace {
         let text = "another structure or setting of the arguments";
         return because(RetraceCause::Setting, text);
     }
-    let changed = before
-        .types
-        .iter()
-        .zip(&now.types)
-        .enumerate()
-        .find(|(_, (a, b))| a != b);
+    let changed =
+        before
+            .types
+            .iter()
+            .zip(&now.types)
+            .enumerate()
+            .find(|(_, (a, b))| match shapeless {
+                true => a.dtype != b.dtype || a.shape.len() != b.shape.len(),
+                false => a != b,
+            });
     match changed {
         Some((index, (before, now))) => {
             let is_size = before.dtype == now.dtype && before.shape.len() == now.shape.len();

@@ -15,7 +15,7 @@ pub use form::PassGraph;
 pub(crate) use form::{Form, History, Retrace, RetraceCause};
 
 use crate::execute::{Executor, Observer, check_types};
-use crate::graph::{Fused, Graph, SourceLocation, values_as_f64};
+use crate::graph::{Fused, Graph, Operation, SourceLocation, values_as_f64};
 use crate::memory::{Memory, Rematerialization, memory};
 use crate::{Error, Fusion, Refusal, Result};
 
@@ -124,6 +124,19 @@ impl Report {
         self.fired.push(fired);
     }
 
+    /// Adds the formulas that a graph has as nodes, when it was read from a file.
+    pub(crate) fn add_fused_nodes(&mut self, graph: &Graph) {
+        for node in graph.nodes() {
+            if let Operation::Fused(fused) = &node.operation {
+                self.add_applied(AppliedFusion::new(fused.fusion, node.site, fused));
+                continue;
+            }
+            for (_, inner) in node.operation.graphs() {
+                self.add_fused_nodes(inner);
+            }
+        }
+    }
+
     pub(crate) fn add_rejected(&mut self, refused: RejectedFusion) {
         self.refused.push(refused);
     }
@@ -162,6 +175,16 @@ impl Report {
         }
         self.interpreted.extend(other.interpreted.iter().cloned());
         self.forms.extend(other.forms.iter().cloned());
+        if let Some(other) = &other.rematerialization {
+            let done = self
+                .rematerialization
+                .get_or_insert_with(Rematerialization::default);
+            // One part runs after the other.
+            done.peak_before = done.peak_before.max(other.peak_before);
+            done.peak_after = done.peak_after.max(other.peak_after);
+            done.operations += other.operations;
+            done.bytes += other.bytes;
+        }
         for (counts, more) in [
             (&mut self.ops_before, &other.ops_before),
             (&mut self.ops_after, &other.ops_after),

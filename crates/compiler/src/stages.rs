@@ -219,12 +219,19 @@ fn lower_optimized<Output>(
     }
     let graph = Rc::new(within_memory(graph, options, &mut report)?);
     report.ops_after = graph.op_frequencies();
+    let mode = mode(options, &report);
     report.interpreted = analysis::interpreted(&graph, options);
+    if mode == Mode::Interpreted {
+        // MLX's replay would join what runs again with what ran before.
+        report
+            .interpreted
+            .push("CompileOptions::rematerialize".to_owned());
+    }
     report.forms.push(Form {
         traced: Rc::clone(&traced.graph),
         optimized: Rc::clone(&optimized),
         lowered: Rc::clone(&graph),
-        mode: mode(options, &report),
+        mode,
         passes,
         size_read: traced.size_read,
         history: None,
@@ -262,10 +269,11 @@ impl Lowered<Vec<Array>> {
             n_keys,
             names: TracedNames::default(),
         };
-        let report = Report {
+        let mut report = Report {
             ops_before: graph.op_frequencies(),
             ..Report::default()
         };
+        report.add_fused_nodes(&graph);
         lower_optimized(graph, report, Vec::new(), traced, options)
     }
 }
@@ -394,7 +402,11 @@ impl<Output: Tree> Compiled<Output> {
         self.check(inputs)?;
         let keys = self.keys();
         let call = |inputs: &[&Array]| self.executable.call(inputs);
-        analysis::profile(self.graph(), &with_keys(inputs, &keys), &call)
+        analysis::profile(
+            (self.graph(), self.lowered.options.shapeless),
+            &with_keys(inputs, &keys),
+            &call,
+        )
     }
 
     /// Compares both forms of each recognized formula on sample inputs: see [`Report::verify`].

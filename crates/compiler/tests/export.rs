@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use mlx::{Array, Dtype, array, fast, keepdims};
-use mlx_compiler::{CompileOptions, Compiled, Fusion, exporter, import_function, jit};
+use mlx_compiler::{CompileOptions, Compiled, Fallback, Fusion, exporter, import_function, jit};
 use random::Random;
 
 /// A block of a transformer with its formulas written out, quantized weights, and a captured array that is transposed.
@@ -117,6 +117,20 @@ fn a_saved_function_is_opened_without_tracing() {
     assert_close(&first, &got[0]);
     assert_close(&second, &got[1]);
     assert!(opened.call_flat(&[&x, &weight]).is_err());
+    // Formulas are recognized already, and a strict function is as strict as a traced one.
+    let report = f.lower((&x, &weight, &bias)).unwrap().report().counts();
+    assert!(!report.is_empty());
+    assert_eq!(opened.lowered().report().counts(), report);
+    let composed = CompileOptions {
+        fallback: Fallback::Always,
+        strict: true,
+        ..CompileOptions::default()
+    };
+    let error = Compiled::open(&path, &composed).map(|_| ()).unwrap_err();
+    assert!(
+        error.to_string().contains("fused, got it composed"),
+        "{error}"
+    );
     assert_eq!(
         opened.lowered().optimized().to_string(),
         f.lower((&x, &weight, &bias))

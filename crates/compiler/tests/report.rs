@@ -1,7 +1,7 @@
 //! Reports: strict functions, what tests expect, and the forms that a report has besides text.
 
 use mlx::{Array, array, keepdims, ones};
-use mlx_compiler::{CompileOptions, Error, Fallback, Fusion, cond, jit, jit_with};
+use mlx_compiler::{CompileOptions, Error, Fallback, Fusion, KernelFusion, cond, jit, jit_with};
 
 type Outcome = Result<(), Error>;
 
@@ -156,6 +156,91 @@ fn a_strict_function_that_captures_what_a_transform_works_on_is_an_error() {
         error.contains("strict: wanted a function that is replayed"),
         "{error}"
     );
+}
+
+#[test]
+fn traces_that_are_not_kept_count_too() {
+    let outer = |x: &Array| -> mlx::Result<Array> {
+        let captured = x.clone();
+        let inner = jit(move |y: &Array| y * &captured).max_traces(1);
+        let once = inner.call(&array!([1.0, 2.0]))?;
+        let error = inner.call(&array!([1.0, 2.0])).unwrap_err().to_string();
+        assert!(
+            error.contains("wanted at most 1 trace, got one more"),
+            "{error}"
+        );
+        Ok(once.sum(()))
+    };
+    let _ = mlx::grad(outer).call(&array!([1.0, 2.0])).unwrap();
+}
+
+#[test]
+fn what_was_traced_before_an_option_was_set_does_not_count() -> Outcome {
+    let f = jit(|x: &Array| x * 2.0);
+    let _ = f(&ones([2]))?;
+    let f = f.max_traces(1);
+    assert_eq!(f(&ones([2]))?.to_vec::<f32>()?, [2.0, 2.0]);
+    assert!(f(&ones([3])).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_function_for_all_sizes_is_traced_again_for_another_dtype_only() -> Outcome {
+    let open = CompileOptions {
+        shapeless: true,
+        max_traces: Some(1),
+        ..CompileOptions::default()
+    };
+    let sum = jit_with(|x: &Array, y: &Array| x + y, open);
+    let _ = sum(&ones([2]), &ones([2]))?;
+    let _ = sum(&ones([3]), &ones([3]))?;
+    let error = sum(&ones([4]), &ones([4]).astype(mlx::Dtype::Float16))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("input 1 is float16[4], was float32[2]"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_rematerialized_function_is_an_error_of_a_strict_function_and_in_the_report() {
+    let hourglass = |x: &Array, w: &Array| {
+        let layers: Vec<Array> = (0..6).map(|k| (x * (k as f32 + 1.0)).tanh()).collect();
+        let mut y = x.clone();
+        for layer in &layers {
+            y = (y + layer).matmul(w);
+        }
+        for layer in layers.iter().rev() {
+            y = (y * layer).matmul(w);
+        }
+        y
+    };
+    let options = CompileOptions {
+        rematerialize: true,
+        kernel_fusion: KernelFusion::Off,
+        ..CompileOptions::default()
+    };
+    let (x, w) = (ones([256, 256]), ones([256, 256]));
+    let lowered = jit_with(hourglass, options.clone())
+        .lower((&x, &w))
+        .unwrap();
+    let mut report = lowered.report().clone();
+    let done = report.rematerialization.clone().unwrap();
+    assert!(done.operations > 0, "{report}");
+    assert!(
+        report.to_json().contains("\"rematerialization\":{"),
+        "{}",
+        report.to_json()
+    );
+    let error = jit_with(hourglass, options).strict().call((&x, &w));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("CompileOptions::rematerialize"), "{error}");
+    report.extend(lowered.report());
+    let both = report.rematerialization.unwrap();
+    assert_eq!(both.operations, 2 * done.operations);
+    assert_eq!(both.peak_after, done.peak_after);
 }
 
 #[test]

@@ -18,7 +18,7 @@ const TRIED: usize = 8;
 const LONGEST: usize = 8;
 
 /// What rematerialization did, and what it costs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rematerialization {
     /// The peak without it.
     pub peak_before: usize,

@@ -421,6 +421,10 @@ impl Network {
         }
         if let Some(stage) = &self.stage {
             x = stage.pass_on(x);
+            // Who evaluates the caches alone sends too: the next rank waits for it.
+            if let Some((keys, _)) = cache.last_mut() {
+                *keys = mlx::depends(&*keys, &x)?.remove(0);
+            }
         }
         Ok((x, cache))
     }

@@ -11,7 +11,7 @@ const VERSION: u32 = 1;
 
 impl Report {
     /// Returns the report as JSON: an object with the fields `version`, `fired`, `refused`, `elementwise_kernels`,
-    /// `programs`, `cuda_graph`, `interpreted`, `ops_before`, `ops_after`, `findings` and `passes`.
+    /// `programs`, `cuda_graph`, `interpreted`, `rematerialization`, `ops_before`, `ops_after`, `findings` and `passes`.
     pub fn to_json(&self) -> String {
         let fired = self.fired.iter().map(|fired| {
             let reason = match &fired.choice {
@@ -39,6 +39,12 @@ impl Report {
             "programs": self.programs,
             "cuda_graph": self.cuda_graph,
             "interpreted": self.interpreted,
+            "rematerialization": self.rematerialization.as_ref().map(|done| json!({
+                "operations": done.operations,
+                "bytes": done.bytes,
+                "peak_before": done.peak_before,
+                "peak_after": done.peak_after,
+            })),
             "ops_before": self.ops_before,
             "ops_after": self.ops_after,
             "findings": self.lint().iter().map(Finding::to_value).collect::<Vec<_>>(),

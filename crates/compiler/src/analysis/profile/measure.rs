@@ -31,7 +31,7 @@ thread_local! {
 
 /// Runs a graph on the CPU, as a whole by `call` and node by node.
 pub(crate) fn profile(
-    graph: &Graph,
+    (graph, shapeless): (&Graph, bool),
     inputs: &[&Array],
     call: &dyn Fn(&[&Array]) -> mlx::Result<Vec<Array>>,
 ) -> Result<Profile> {
@@ -41,7 +41,21 @@ pub(crate) fn profile(
             "profile: wanted the CPU, got {device}, where operations overlap and are launched as one graph"
         )));
     }
-    let executor = Executor::new(graph.clone())?;
+    if let Some(node) = graph
+        .nodes()
+        .iter()
+        .find(|node| node.operation.communicates())
+    {
+        return Err(Error::Unsupported(format!(
+            "profile: wanted a function of this process alone, got {} at {}, for which other ranks must run as often",
+            node.operation.name(),
+            node.site
+        )));
+    }
+    let executor = match shapeless {
+        true => Executor::for_all_sizes(graph.clone())?,
+        false => Executor::new(graph.clone())?,
+    };
     let run = || -> Result<Profile> {
         let limits = limits()?;
         let empty = time_of_an_evaluation()?;
@@ -147,6 +161,11 @@ fn add_rows(
                 None => node_weight(body, node),
             });
             place.pop();
+        }
+        if weights.iter().sum::<f64>() == 0.0 {
+            // Each is shorter than an evaluation of nothing.
+            let nodes = body.nodes().iter();
+            weights = nodes.map(|node| node_weight(body, node) + 1.0).collect();
         }
         let total = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
         for ((index, node), weight) in body.nodes().iter().enumerate().zip(weights) {
