@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use mlx_compiler::{CompileOptions, Compiled, Graph, import_function};
 
 use crate::arguments::DiffArguments;
 use crate::output;
+
+/// Pairs of lines that are compared at most: a gigabyte of numbers.
+const MOST_PAIRS: usize = 1 << 28;
 
 /// The most characters of a line that are shown.
 const WIDTH: usize = 72;
@@ -21,8 +24,30 @@ pub fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
         texts_of_left.lines().collect(),
         texts_of_right.lines().collect(),
     );
-    for row in align(&a, &b) {
+    let n_first = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    let (rest_of_a, rest_of_b) = (&a[n_first..], &b[n_first..]);
+    let n_last = rest_of_a.iter().rev().zip(rest_of_b.iter().rev());
+    let n_last = n_last.take_while(|(a, b)| a == b).count();
+    let (middle_of_a, middle_of_b) = (
+        &rest_of_a[..rest_of_a.len() - n_last],
+        &rest_of_b[..rest_of_b.len() - n_last],
+    );
+    if middle_of_a.len().saturating_mul(middle_of_b.len()) > MOST_PAIRS {
+        let (a, b) = (middle_of_a.len(), middle_of_b.len());
+        bail!("diff: wanted at most {MOST_PAIRS} pairs of lines that differ, got {a} x {b}");
+    }
+    let both = |lines: &[&str]| -> Vec<String> {
+        let lines = lines.iter().map(|line| text_of(&(Some(line), Some(line))));
+        lines.collect()
+    };
+    for line in both(&a[..n_first]) {
+        output::line(format_args!("{line}"));
+    }
+    for row in align(middle_of_a, middle_of_b) {
         output::line(format_args!("{}", text_of(&row)));
+    }
+    for line in both(&rest_of_a[rest_of_a.len() - n_last..]) {
+        output::line(format_args!("{line}"));
     }
     let first = a.iter().zip(&b).position(|(a, b)| a != b);
     let first = first.or((a.len() != b.len()).then_some(a.len().min(b.len())));

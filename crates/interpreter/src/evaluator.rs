@@ -81,7 +81,8 @@ impl Interpreter {
             check(graph, *value, input)?;
             set(&mut values, *value, (*input).clone());
         }
-        for (node, inner) in graph.nodes().iter().zip(&prepared.inner) {
+        let last_uses = last_uses(graph);
+        for (index, (node, inner)) in graph.nodes().iter().zip(&prepared.inner).enumerate() {
             let inputs = node
                 .inputs
                 .iter()
@@ -103,6 +104,13 @@ impl Interpreter {
             for (value, output) in node.outputs.iter().zip(outputs) {
                 check(graph, *value, &output)?;
                 set(&mut values, *value, output);
+            }
+            // What nothing needs any more.
+            for value in node.inputs.iter().chain(&node.outputs) {
+                let last = last_uses.get(value.index()).copied().flatten();
+                if last.is_none_or(|last| last <= index) {
+                    values[value.index()] = None;
+                }
             }
         }
         graph
@@ -332,6 +340,23 @@ pub(crate) fn check(graph: &Graph, value: Value, tensor: &Tensor) -> Result<()> 
         "interpret: graph {} wanted {wanted}, got {got}",
         graph.name()
     )))
+}
+
+/// Returns the last node that uses each value; the number of nodes for what is returned, none for what nothing uses.
+fn last_uses(graph: &Graph) -> Vec<Option<usize>> {
+    let mut last_uses = vec![None; graph.values().count()];
+    let nodes = graph.nodes().iter().enumerate();
+    let uses = nodes.flat_map(|(index, node)| node.inputs.iter().map(move |value| (value, index)));
+    let returned = graph
+        .outputs()
+        .iter()
+        .map(|value| (value, graph.nodes().len()));
+    for (value, index) in uses.chain(returned) {
+        if let Some(last) = last_uses.get_mut(value.index()) {
+            *last = Some(index);
+        }
+    }
+    last_uses
 }
 
 pub(crate) fn get(values: &[Option<Tensor>], value: Value) -> Result<&Tensor> {

@@ -40,7 +40,9 @@ impl SavedFunction {
                 "wanted mlx-compiler graph, version 1, got {format}, version {version}"
             )));
         }
-        let graph: Graph = entry("graph").parse()?;
+        let graph = entry("graph").parse::<Graph>();
+        let graph = graph.map_err(|error| fault(error.to_string()))?;
+        graph.verify().map_err(|error| fault(error.to_string()))?;
         let mut constants = Vec::new();
         for number in 0..n_arrays(&graph) {
             let tensor = file.tensor(&number.to_string()).map_err(unread)?;

@@ -207,6 +207,9 @@ pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
 
 /// Returns the flat indices of all elements of a view, in its row-major order.
 pub(crate) fn strided_indices(shape: &[usize], steps: &[usize], offset: usize) -> Vec<usize> {
+    if shape.contains(&0) {
+        return Vec::new();
+    }
     let mut flat_indices = vec![offset];
     for (&size, &step) in shape.iter().zip(steps) {
         flat_indices = flat_indices
@@ -323,4 +326,15 @@ pub(crate) fn groups(shape: &[usize], along: &[usize]) -> Vec<Vec<usize>> {
 /// Whether elements are numbers with a sign or a fraction, for which a mean has a meaning.
 pub(crate) fn is_complex(tensor: &Tensor) -> bool {
     tensor.dtype().kind() == DtypeKind::Complex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_without_elements_lists_none() {
+        assert!(strided_indices(&[usize::MAX, usize::MAX, 0], &[1, 1, 1], 0).is_empty());
+        assert_eq!(strided_indices(&[2, 2], &[1, 3], 4), [4, 7, 5, 8]);
+    }
 }

@@ -93,7 +93,7 @@ bool Rope::run(const Arrays& inputs, Arrays& outputs, const mx::Stream& s) const
   auto& out = outputs[0];
   bool has_freqs = inputs.size() == 3;
   if (inputs[0].ndim() != 4 || inputs[0].size() == 0 || !type_name(out.dtype()) || dims > 2 * kMostPairs ||
-      offset.dtype() != mx::int32 || inputs[0].shape(0) > kMostBlocks) {
+      offset.dtype() != mx::int32 || inputs[0].shape(0) > kMostBlocks || inputs[0].shape(1) > kMostBlocks) {
     return false;
   }
   // Asked before there is a second name for it.

@@ -87,7 +87,12 @@ pub(crate) fn run_scan(
     let (xs, captures) = rest.split_at(layout.n_sequences.min(rest.len()));
     let mut carry: Vec<Array> = carry.iter().map(|array| (*array).clone()).collect();
     let mut results: Vec<Vec<Array>> = Vec::new();
-    for step in 0..layout.length {
+    // Each step has the types of the first.
+    let n_steps = match body.is_for_types() {
+        true => layout.length.min(1),
+        false => layout.length,
+    };
+    for step in 0..n_steps {
         let index = if layout.reverse {
             layout.length - 1 - step
         } else {
@@ -112,8 +117,31 @@ pub(crate) fn run_scan(
     if layout.reverse {
         results.reverse();
     }
-    carry.extend(stack_steps(&results));
+    if n_steps < layout.length {
+        carry.extend(types_of_steps(results, layout.length)?);
+    } else {
+        carry.extend(stack_steps(&results));
+    }
     Ok(carry)
+}
+
+/// Arrays of the types that all steps stacked have, from the results of one.
+fn types_of_steps(mut results: Vec<Vec<Array>>, length: usize) -> mlx::Result<Vec<Array>> {
+    let n_steps = i32::try_from(length).map_err(|_| {
+        mlx::Error::op(
+            "scan",
+            format!("wanted at most 2147483647 steps, got {length}"),
+        )
+    })?;
+    let first = results.pop().unwrap_or_default();
+    let stacked = first.iter().map(|result| {
+        let shape = [n_steps].into_iter().chain(result.shape()?);
+        let op = Op::BroadcastTo {
+            shape: shape.collect(),
+        };
+        Ok(bind(op, &[result]))
+    });
+    stacked.collect()
 }
 
 /// Stacks the results of all steps along a new first axis.

@@ -118,7 +118,10 @@ impl<'a> Bytes<'a> {
             let product = size.and_then(|size| elements.checked_mul(size));
             elements = product.unwrap_or(usize::MAX);
         }
-        if shape.len() > MOST_AXES || elements > isize::MAX as usize / 8 {
+        if shape.len() > MOST_AXES
+            || shape.iter().any(|size| *size < 0)
+            || elements > isize::MAX as usize / 8
+        {
             return Err(format!("wanted a shape before {}, got {shape:?}", self.at));
         }
         Ok(shape)

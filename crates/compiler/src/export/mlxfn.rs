@@ -28,6 +28,7 @@ pub(super) struct StoredFunctions {
 /// Arrays of the file by their numbers.
 struct Reader<'a> {
     bytes: Bytes<'a>,
+    is_shapeless: bool,
     /// Constants, which all functions of the file share.
     constants: HashMap<u64, (ArrayType, Array)>,
 }
@@ -36,6 +37,7 @@ struct Reader<'a> {
 pub(super) fn read(bytes: &[u8]) -> Result<StoredFunctions, Fault> {
     let mut reader = Reader {
         bytes: Bytes::new(bytes),
+        is_shapeless: false,
         constants: HashMap::new(),
     };
     let version = reader.bytes.text()?;
@@ -44,18 +46,24 @@ pub(super) fn read(bytes: &[u8]) -> Result<StoredFunctions, Fault> {
             "wanted a file of MLX's functions, got version {version:?}"
         ));
     }
-    let (count, is_shapeless) = (reader.bytes.i32()?, reader.bytes.bool()?);
+    let count = reader.bytes.i32()?;
+    reader.is_shapeless = reader.bytes.bool()?;
     // Metadata.
     reader.bytes.text()?;
     let mut functions = Vec::new();
     for _ in 0..count {
         functions.push(reader.function()?);
     }
-    if functions.is_empty() || !reader.bytes.is_at_end() {
-        return Err(format!("wanted functions up to the end, got {count}"));
+    if functions.is_empty() {
+        return Err(format!("wanted a function, got {count}"));
+    }
+    if !reader.bytes.is_at_end() {
+        return Err(format!(
+            "wanted nothing behind {count} functions, got more bytes"
+        ));
     }
     Ok(StoredFunctions {
-        is_shapeless,
+        is_shapeless: reader.is_shapeless,
         functions,
     })
 }
@@ -65,7 +73,14 @@ impl Reader<'_> {
         let keywords = self.bytes.list(8, Bytes::text)?;
         let ids = self.bytes.numbers()?;
         let types = self.bytes.list(13, Bytes::array_type)?;
-        if ids.len() != types.len() || keywords.len() > ids.len() {
+        if keywords.len() > ids.len() {
+            return Err(format!(
+                "wanted at most {} names of inputs, got {}",
+                ids.len(),
+                keywords.len()
+            ));
+        }
+        if ids.len() != types.len() {
             return Err(format!(
                 "wanted {} types of inputs, got {}",
                 ids.len(),
@@ -132,6 +147,7 @@ impl Reader<'_> {
         let stored = Stored {
             name: &name,
             inputs: &types,
+            is_shapeless: self.is_shapeless,
         };
         let read = stored.read(&mut self.bytes)?;
         let siblings = self.bytes.u64()?;
@@ -141,11 +157,17 @@ impl Reader<'_> {
             let ids = self.bytes.numbers()?;
             let shapes = self.bytes.list(8, Bytes::shape)?;
             let dtypes = self.bytes.list(5, Bytes::dtype)?;
-            if shapes.len() != ids.len() || dtypes.len() != ids.len() || !ids.contains(&id) {
+            if shapes.len() != ids.len() || dtypes.len() != ids.len() {
                 return Err(format!(
-                    "wanted {} results of {name}, got {}",
+                    "wanted {} results of {name}, got {} shapes and {} dtypes",
                     ids.len(),
-                    shapes.len()
+                    shapes.len(),
+                    dtypes.len()
+                ));
+            }
+            if !ids.contains(&id) {
+                return Err(format!(
+                    "wanted {id} among the results of {name}, got {ids:?}"
                 ));
             }
             let types = shapes.into_iter().zip(dtypes);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mlx::{Array, Tree, io};
+use mlx::{Array, ArrayType, Dtype, Tree, io};
 
 use super::check::check_types;
 use crate::execute::Executor;
@@ -111,9 +111,18 @@ impl Compiled<Vec<Array>> {
                 "wanted {FORMAT}, version {VERSION}, got {format}, version {version}"
             )));
         }
-        let graph: Graph = entry("graph").parse()?;
+        let graph: Graph = entry("graph")
+            .parse::<Graph>()
+            .map_err(|error| fault(error.to_string()))?;
         let n_keys = entry("keys").parse().ok();
-        let n_keys = n_keys.filter(|n| *n <= graph.inputs().len());
+        // They are the last inputs, which the thread's keys are given to.
+        let types = graph.input_types();
+        let is_key = |input: &ArrayType| input.dtype == Dtype::Uint32 && *input.shape == [2];
+        let are_keys = |n: &usize| match types.len().checked_sub(*n) {
+            Some(first) => types[first..].iter().all(is_key),
+            None => false,
+        };
+        let n_keys = n_keys.filter(are_keys);
         let n_keys = n_keys
             .ok_or_else(|| fault(format!("wanted a number of keys, got {}", entry("keys"))))?;
         if let Some(name) = not_text(&graph) {

@@ -28,6 +28,7 @@ const PLAIN: &[(&str, Op)] = &[
     ("Exp", Op::Exp),
     ("Expm1", Op::Expm1),
     ("Floor", Op::Floor),
+    ("FloorDivide", Op::FloorDivide),
     ("Greater", Op::Greater),
     ("GreaterEqual", Op::GreaterEqual),
     ("Imag", Op::Imag),
@@ -65,6 +66,8 @@ const PLAIN: &[(&str, Op)] = &[
 pub(super) struct Stored<'a> {
     pub(super) name: &'a str,
     pub(super) inputs: &'a [ArrayType],
+    /// Whether the function takes all sizes.
+    pub(super) is_shapeless: bool,
 }
 
 /// An operation, and the inputs of the primitive in the order in which it takes them.
@@ -97,6 +100,16 @@ impl Stored<'_> {
             "Full" => {
                 of_output = Some(full);
                 Op::Copy
+            }
+            // The other inputs decide the shape.
+            "Broadcast" if self.is_shapeless && inputs.len() > 1 => {
+                bytes.i32s()?;
+                Op::BroadcastArrays
+            }
+            "BroadcastAxes" if self.is_shapeless => {
+                return Err(
+                    "wanted a function of known sizes, got BroadcastAxes for all".to_owned(),
+                );
             }
             "Broadcast" | "BroadcastAxes" => {
                 bytes.i32s()?;

@@ -19,7 +19,7 @@ pub(super) struct Layout {
 fn row_strides(shape: &[i32]) -> Vec<i64> {
     let mut strides = vec![1; shape.len()];
     for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * i64::from(shape[axis]);
+        strides[axis - 1] = i64::saturating_mul(strides[axis], i64::from(shape[axis]));
     }
     strides
 }
@@ -38,13 +38,13 @@ impl Layout {
 
     /// Whether the elements are in row-major order without gaps.
     pub(super) fn is_in_rows(&self) -> bool {
-        let mut expected = 1;
+        let mut expected = 1_i64;
         for (size, stride) in self.shape.iter().zip(&self.strides).rev() {
             if *size != 1 {
                 if *stride != expected {
                     return false;
                 }
-                expected *= i64::from(*size);
+                expected = expected.saturating_mul(i64::from(*size));
             }
         }
         true

@@ -56,6 +56,9 @@ pub(crate) fn rematerialize(
         bytes: 0,
     };
     let mut kept = (current.clone(), done.clone());
+    if peak_before <= limit {
+        return Ok(kept);
+    }
     for _ in 0..ROUNDS {
         if level.peak <= limit {
             break;

@@ -15,7 +15,7 @@ use crate::ffi::table::Outputs;
 use crate::ffi::{Handle, NativeError, data, gpu_kernel, stream};
 use crate::op::Op;
 
-/// What the kernel of our own takes: features that turn, and rows of a batch.
+/// What the kernel of our own takes: features that turn, and sequences and heads of a batch.
 const MOST_DIMS: i32 = 512;
 const MOST_ROWS: i32 = 65_535;
 
@@ -38,7 +38,10 @@ pub(super) fn call(
     let &[batch, heads, seq, dim] = x.shape() else {
         return in_four_axes(op, inputs, stream).map(Some);
     };
-    let fits = *dims <= MOST_DIMS && batch <= MOST_ROWS && offset.dtype() == Dtype::Int32;
+    let fits = *dims <= MOST_DIMS
+        && batch <= MOST_ROWS
+        && heads <= MOST_ROWS
+        && offset.dtype() == Dtype::Int32;
     if fits && gpu_kernel::has_cuda_kernels() {
         return Ok(None);
     }
