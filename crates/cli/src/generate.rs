@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use mlx::distributed;
 use mlx_models::llama::{
     Checkpoint, GenerateOptions, Generated, Generator, Message, Network, NetworkOptions,
@@ -18,6 +18,10 @@ use crate::output;
 
 /// Continues a prompt, answers a message, or holds a conversation over the standard input.
 pub fn run(arguments: &GenerateArguments) -> Result<()> {
+    ensure!(
+        !arguments.pipeline || is_launched(),
+        "generate: --pipeline wants the ranks of a group, got one process: start it by `mlx launch -n 2 -- mlx generate ..`"
+    );
     let options = options(arguments);
     let kernels = match arguments.composed {
         true => FastOps::Composed,

@@ -61,6 +61,14 @@ fn a_wrong_command_line_ends_with_2(#[case] args: &[&str], #[case] named: &str) 
     assert_eq!(out, "");
 }
 
+#[test]
+fn layers_over_ranks_want_ranks() {
+    let output = mlx(&["generate", "--pipeline", "--prompt", "a"]);
+    assert_eq!(output.status.code(), Some(1));
+    let (_, errors) = texts(&output);
+    assert!(errors.contains("wants the ranks of a group"), "{errors}");
+}
+
 #[rstest]
 #[case("bash", "complete -F")]
 #[case("zsh", "#compdef mlx")]
