@@ -130,7 +130,7 @@ impl<'a> Partitioner<'a> {
             outputs: types(&node.outputs),
             ranks: self.place.axis.size,
         };
-        let (mut ways, reason) = match rule(op.name()) {
+        let (mut ways, reason) = match rule(op) {
             Rule::Ways(list) => (list(&site), None),
             Rule::Whole(reason) => (Vec::new(), Some(reason)),
         };

@@ -229,6 +229,25 @@ fn a_sum_that_is_wanted_split_is_scattered() {
 }
 
 #[test]
+fn a_kernel_of_the_program_is_whole_whatever_its_name() {
+    let types = |inputs: &[mlx::ArrayType]| Ok(vec![inputs[0].clone()]);
+    let kernel = fast::host_kernel("clip", types, |_, _| Ok(())).unwrap();
+    let inputs = vec![random::normal([4, 6])];
+    let traced = trace(|x: &Vec<Array>| kernel.apply_one(&[&x[0]]), &inputs).unwrap();
+    let mesh = Mesh::new(&[("model", 2)]).unwrap();
+    let rules = Rules::new().input("0.0", [Some("model")]);
+    let (_, sharded) = traced.shard(&mesh, &rules, 0).unwrap();
+    assert_eq!(kinds(&sharded), ["all_gather"]);
+    let refusal = &sharded.report().refusals[0];
+    assert_eq!(refusal.name, "clip");
+    assert!(
+        refusal.reason.contains("a kernel of the program"),
+        "{}",
+        refusal.reason
+    );
+}
+
+#[test]
 fn a_softmax_written_out_over_split_scores_needs_a_maximum_and_sums() {
     let rules = Rules::new().input("0.0", [None, Some("model")]);
     let softmax = |x: &Vec<Array>| {
