@@ -23,3 +23,4 @@ mod ranks;
 mod real_ranks;
 mod report;
 mod simulate;
+mod special_values;
