@@ -181,6 +181,12 @@ impl<'a> Partitioner<'a> {
         let costs = forms
             .iter()
             .filter_map(|(from, _)| cost(array_type, *from, to, ranks));
+        // What is replicated stays so: a slice of it that is there already makes no way cheaper than the whole.
+        let is_whole = forms.iter().any(|(form, _)| *form == Replicated);
+        if is_whole && matches!(to, Sharded(_)) && !matches!(forms[0].0, Sharded(_)) {
+            let (bytes, operations) = (0, 1);
+            return Some(Cost { bytes, operations });
+        }
         costs.min_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
     }
 

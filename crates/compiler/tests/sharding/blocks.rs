@@ -248,6 +248,29 @@ fn a_kernel_of_the_program_is_whole_whatever_its_name() {
 }
 
 #[test]
+fn what_is_replicated_stays_so_when_a_part_of_it_is_used_elsewhere() {
+    let rules = Rules::new()
+        .input("0.1", [Some("model"), None])
+        .input("0.2", [None, Some("model")])
+        .output("1", [None, Some("model")]);
+    let inputs = vec![
+        random::normal([2, 6]),
+        random::normal([6, 5]),
+        random::normal([6, 6]),
+    ];
+    let traced = trace(
+        |x: &Vec<Array>| vec![x[0].matmul(&x[1]), x[0].tanh().matmul(&x[2])],
+        &inputs,
+    )
+    .unwrap();
+    let whole = traced.graph().clone();
+    let mesh = Mesh::new(&[("model", 2)]).unwrap();
+    let (_, sharded) = traced.shard(&mesh, &rules, 0).unwrap();
+    simulate::check(&whole, &sharded, &inputs).unwrap();
+    assert_eq!(kinds(&sharded), ["all_sum"], "{}", sharded.report());
+}
+
+#[test]
 fn a_softmax_written_out_over_split_scores_needs_a_maximum_and_sums() {
     let rules = Rules::new().input("0.0", [None, Some("model")]);
     let softmax = |x: &Vec<Array>| {
