@@ -124,9 +124,14 @@ impl<'a> Partitioner<'a> {
 
     fn primitive(&mut self, node: &Node, op: &Op) -> Result<()> {
         let types = |values: &[Value]| values.iter().map(|v| self.from.array_type(*v)).collect();
+        let number = |value: &Value| match self.from.constant(*value) {
+            Some(Constant::Number(literal)) => Some(*literal),
+            _ => None,
+        };
         let site = Site {
             op,
             inputs: types(&node.inputs),
+            numbers: node.inputs.iter().map(number).collect(),
             outputs: types(&node.outputs),
             ranks: self.place.axis.size,
         };
@@ -176,17 +181,17 @@ impl<'a> Partitioner<'a> {
         if matches!(to, Unreduced(_)) && (self.uses[value.index()] > 1 || forms.len() > 1) {
             return None;
         }
-        let array_type = self.from.array_type(value);
-        let ranks = self.place.axis.size;
-        let costs = forms
-            .iter()
-            .filter_map(|(from, _)| cost(array_type, *from, to, ranks));
         // What is replicated stays so: a slice of it that is there already makes no way cheaper than the whole.
         let is_whole = forms.iter().any(|(form, _)| *form == Replicated);
         if is_whole && matches!(to, Sharded(_)) && !matches!(forms[0].0, Sharded(_)) {
             let (bytes, operations) = (0, 1);
             return Some(Cost { bytes, operations });
         }
+        let array_type = self.from.array_type(value);
+        let ranks = self.place.axis.size;
+        let costs = forms
+            .iter()
+            .filter_map(|(from, _)| cost(array_type, *from, to, ranks));
         costs.min_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
     }
 

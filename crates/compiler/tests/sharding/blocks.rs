@@ -271,6 +271,16 @@ fn what_is_replicated_stays_so_when_a_part_of_it_is_used_elsewhere() {
 }
 
 #[test]
+fn a_sum_that_is_scaled_by_numbers_is_made_once_at_the_end() {
+    let split = [None, Some("model")];
+    let rules = Rules::new().input("0.0", split).input("0.1", split);
+    let inputs = vec![random::normal([4, 6]), random::normal([4, 9])];
+    let function = |x: &Vec<Array>| x[0].sum(-1) / 6.0 + 0.5 * x[1].sum(-1);
+    let sharded = one_input(function, inputs, &rules, 3);
+    assert_eq!(kinds(&sharded), ["all_sum"], "{}", sharded.report());
+}
+
+#[test]
 fn a_softmax_written_out_over_split_scores_needs_a_maximum_and_sums() {
     let rules = Rules::new().input("0.0", [None, Some("model")]);
     let softmax = |x: &Vec<Array>| {
