@@ -229,25 +229,6 @@ fn a_sum_that_is_wanted_split_is_scattered() {
 }
 
 #[test]
-fn a_kernel_of_the_program_is_whole_whatever_its_name() {
-    let types = |inputs: &[mlx::ArrayType]| Ok(vec![inputs[0].clone()]);
-    let kernel = fast::host_kernel("clip", types, |_, _| Ok(())).unwrap();
-    let inputs = vec![random::normal([4, 6])];
-    let traced = trace(|x: &Vec<Array>| kernel.apply_one(&[&x[0]]), &inputs).unwrap();
-    let mesh = Mesh::new(&[("model", 2)]).unwrap();
-    let rules = Rules::new().input("0.0", [Some("model")]);
-    let (_, sharded) = traced.shard(&mesh, &rules, 0).unwrap();
-    assert_eq!(kinds(&sharded), ["all_gather"]);
-    let refusal = &sharded.report().refusals[0];
-    assert_eq!(refusal.name, "clip");
-    assert!(
-        refusal.reason.contains("a kernel of the program"),
-        "{}",
-        refusal.reason
-    );
-}
-
-#[test]
 fn what_is_replicated_stays_so_when_a_part_of_it_is_used_elsewhere() {
     let rules = Rules::new()
         .input("0.1", [Some("model"), None])
@@ -278,6 +259,45 @@ fn a_sum_that_is_scaled_by_numbers_is_made_once_at_the_end() {
     let function = |x: &Vec<Array>| x[0].sum(-1) / 6.0 + 0.5 * x[1].sum(-1);
     let sharded = one_input(function, inputs, &rules, 3);
     assert_eq!(kinds(&sharded), ["all_sum"], "{}", sharded.report());
+}
+
+#[test]
+fn a_kernel_of_the_program_is_whole_whatever_its_name() {
+    let types = |inputs: &[mlx::ArrayType]| Ok(vec![inputs[0].clone()]);
+    let kernel = fast::host_kernel("clip", types, |_, _| Ok(())).unwrap();
+    let inputs = vec![random::normal([4, 6])];
+    let traced = trace(|x: &Vec<Array>| kernel.apply_one(&[&x[0]]), &inputs).unwrap();
+    let mesh = Mesh::new(&[("model", 2)]).unwrap();
+    let rules = Rules::new().input("0.0", [Some("model")]);
+    let (_, sharded) = traced.shard(&mesh, &rules, 0).unwrap();
+    assert_eq!(kinds(&sharded), ["all_gather"]);
+    let refusal = &sharded.report().refusals[0];
+    assert_eq!(refusal.name, "clip");
+    assert!(
+        refusal.reason.contains("a kernel of the program"),
+        "{}",
+        refusal.reason
+    );
+}
+
+#[test]
+fn a_function_that_communicates_along_the_axis_is_refused() {
+    let graph: mlx_compiler::Graph = "\
+graph f(x0: float32[4]) {
+  %0: float32[4] = distributed.all_sum x0 group=\"model\"
+  return %0
+}"
+    .parse()
+    .unwrap();
+    let rules = Rules::new();
+    let shard = |axis: &str| {
+        let mesh = Mesh::new(&[(axis, 2)]).unwrap();
+        mlx_compiler::sharding::shard(&graph, &mesh, &rules)
+    };
+    shard("data").unwrap();
+    let error = shard("model").unwrap_err().to_string();
+    let wanted = "shard: wanted a function that does not communicate along \"model\", got distributed.all_sum";
+    assert!(error.starts_with(wanted), "{error}");
 }
 
 #[test]
