@@ -6,12 +6,33 @@ use mlx::transforms::Transform;
 use super::Mesh;
 use super::report::{Collective, CollectiveKind};
 use crate::graph::{Graph, Operation};
+use crate::{Error, Result};
 
 /// Returns the communications along the axes of a mesh, in running order, those of gradients included.
 pub(super) fn collectives(graph: &Graph, mesh: &Mesh) -> Vec<Collective> {
     let mut found = Vec::new();
     collect(graph, mesh, false, &mut found);
     found
+}
+
+/// Refuses a function that communicates along an axis of the mesh already: its ranks do not have one value to split.
+pub(super) fn check_groups(graph: &Graph, mesh: &Mesh) -> Result<()> {
+    for node in &graph.nodes {
+        let group = node.operation.op().and_then(group_of);
+        let mut axes = mesh.axes().iter().filter(|axis| axis.size > 1);
+        if let Some(axis) = axes.find(|axis| Some(&axis.group) == group.as_ref()) {
+            return Err(Error::Unsupported(format!(
+                "shard: wanted a function that does not communicate along {:?}, got {} in its group at {}",
+                axis.name,
+                node.operation.name(),
+                node.site
+            )));
+        }
+        for (_, inner) in node.operation.graphs() {
+            check_groups(inner, mesh)?;
+        }
+    }
+    Ok(())
 }
 
 fn collect(graph: &Graph, mesh: &Mesh, is_gradient: bool, found: &mut Vec<Collective>) {
@@ -42,6 +63,14 @@ fn collect(graph: &Graph, mesh: &Mesh, is_gradient: bool, found: &mut Vec<Collec
         for (place, (_, inner)) in node.operation.graphs().into_iter().enumerate() {
             collect(inner, mesh, is_gradient || has_rules && place > 0, found);
         }
+    }
+}
+
+/// Returns the group in which an operation communicates.
+fn group_of(op: &Op) -> Option<String> {
+    match op {
+        Op::Send { group, .. } | Op::Recv { group, .. } => Some(group.to_string()),
+        op => kind_of(op).map(|(_, group)| group),
     }
 }
 

@@ -124,13 +124,18 @@ impl<'a> Partitioner<'a> {
 
     fn primitive(&mut self, node: &Node, op: &Op) -> Result<()> {
         let types = |values: &[Value]| values.iter().map(|v| self.from.array_type(*v)).collect();
+        let number = |value: &Value| match self.from.constant(*value) {
+            Some(Constant::Number(literal)) => Some(*literal),
+            _ => None,
+        };
         let site = Site {
             op,
             inputs: types(&node.inputs),
+            numbers: node.inputs.iter().map(number).collect(),
             outputs: types(&node.outputs),
             ranks: self.place.axis.size,
         };
-        let (mut ways, reason) = match rule(op.name()) {
+        let (mut ways, reason) = match rule(op) {
             Rule::Ways(list) => (list(&site), None),
             Rule::Whole(reason) => (Vec::new(), Some(reason)),
         };
@@ -175,6 +180,12 @@ impl<'a> Partitioner<'a> {
         let forms = self.forms.get(&value)?;
         if matches!(to, Unreduced(_)) && (self.uses[value.index()] > 1 || forms.len() > 1) {
             return None;
+        }
+        // What is replicated stays so: a slice of it that is there already makes no way cheaper than the whole.
+        let is_whole = forms.iter().any(|(form, _)| *form == Replicated);
+        if is_whole && matches!(to, Sharded(_)) && !matches!(forms[0].0, Sharded(_)) {
+            let (bytes, operations) = (0, 1);
+            return Some(Cost { bytes, operations });
         }
         let array_type = self.from.array_type(value);
         let ranks = self.place.axis.size;

@@ -163,6 +163,14 @@ impl ShardingReport {
     }
 }
 
+/// Returns a name as a rule must say it: that of the only output is empty.
+fn written(name: &str) -> &str {
+    match name {
+        "" => "\"\"",
+        name => name,
+    }
+}
+
 /// Writes the lines with numbers in names as `*`, each with how often it occurs.
 fn write_counted(
     f: &mut fmt::Formatter<'_>,
@@ -204,10 +212,7 @@ impl fmt::Display for ShardingReport {
         writeln!(f, "sharded:")?;
         let line = |value: &ShardedValue| {
             let kind = if value.is_output { "output " } else { "" };
-            let name = match value.name.as_str() {
-                "" => "0",
-                name => name,
-            };
+            let name = written(&value.name);
             let rest = format!(
                 "{} along {}, by {:?}, {} bytes on each rank",
                 value.array_type, value.dim, value.axis, value.bytes_per_rank
@@ -238,8 +243,12 @@ impl fmt::Display for ShardingReport {
             )?;
         }
         writeln!(f, "refused: {}", self.refusals.len())?;
-        let refusal =
-            |one: &ShardingRefusal| (one.name.clone(), format!("{} at {}", one.reason, one.site));
+        let refusal = |one: &ShardingRefusal| {
+            (
+                written(&one.name).to_owned(),
+                format!("{} at {}", one.reason, one.site),
+            )
+        };
         write_counted(f, self.refusals.iter().map(refusal))?;
         for pattern in &self.unused_rules {
             writeln!(f, "  no name fits the rule of {pattern:?}")?;

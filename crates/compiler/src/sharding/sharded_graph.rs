@@ -3,7 +3,7 @@
 use mlx::compiler_api::TracedArray;
 use mlx::{Array, ArrayType};
 
-use super::collectives::collectives;
+use super::collectives::{check_groups, collectives};
 use super::convert::local_type;
 use super::partition::{Place, Use, partition};
 use super::prepare::prepare;
@@ -61,7 +61,7 @@ struct AxisShardings {
 /// ```
 ///
 /// # Errors
-/// When a rule names an axis that the mesh does not have.
+/// When a rule names an axis that the mesh does not have, or one twice; when the graph communicates along one already.
 pub fn shard(graph: &Graph, mesh: &Mesh, rules: &Rules) -> Result<ShardedGraph> {
     let numbers = |values: &[Value]| (0..values.len()).map(|k| k.to_string()).collect();
     let names = TracedNames {
@@ -79,6 +79,7 @@ impl ShardedGraph {
         names: &TracedNames,
     ) -> Result<Self> {
         rules.check(mesh)?;
+        check_groups(graph, mesh)?;
         let whole = prepare(graph)?;
         let mut report = ShardingReport {
             ranks: mesh.size(),

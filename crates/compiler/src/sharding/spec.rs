@@ -102,7 +102,7 @@ impl Rules {
         [idle(&self.inputs, inputs), idle(&self.outputs, outputs)].concat()
     }
 
-    /// Refuses names that are no axes of the mesh.
+    /// Refuses names that are no axes of the mesh, and rules that name one twice.
     pub(super) fn check(&self, mesh: &Mesh) -> Result<()> {
         for (pattern, spec) in self.inputs.iter().chain(&self.outputs) {
             for name in spec.names() {
@@ -112,6 +112,12 @@ impl Rules {
                     return Err(Error::Unsupported(format!(
                         "shard: wanted axes of the mesh ({}), got {name:?} in the rule of {pattern:?}",
                         known.join(", ")
+                    )));
+                }
+                let n = spec.names().filter(|one| *one == name).count();
+                if n > 1 {
+                    return Err(Error::Unsupported(format!(
+                        "shard: wanted each axis of the mesh for one dimension, got {name:?} for {n} in the rule of {pattern:?}"
                     )));
                 }
             }
@@ -166,5 +172,17 @@ mod tests {
         let rules = Rules::new().input("*", [Some("modal")]);
         let error = rules.check(&mesh).unwrap_err().to_string();
         assert!(error.contains("\"modal\" in the rule of \"*\""), "{error}");
+    }
+
+    #[test]
+    fn a_rule_that_names_an_axis_twice_is_refused() {
+        let mesh = Mesh::new(&[("model", 2), ("data", 2)]).unwrap();
+        let both = Rules::new().output("0", [Some("model"), None, Some("data")]);
+        both.check(&mesh).unwrap();
+        let twice = [Some("model"), None, Some("model")];
+        let rules = Rules::new().input("0.w", twice);
+        let error = rules.check(&mesh).unwrap_err().to_string();
+        let wanted = "wanted each axis of the mesh for one dimension, got \"model\" for 2 in the rule of \"0.w\"";
+        assert!(error.contains(wanted), "{error}");
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use mlx::{ArrayType, Op};
 
+use crate::graph::Literal;
+
 /// How a value is distributed over the ranks along one axis of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sharding {
@@ -47,6 +49,8 @@ pub(super) const SUM: Sharding = Unreduced(Reduction::Sum);
 pub(super) struct Site<'a> {
     pub(super) op: &'a Op,
     pub(super) inputs: Vec<&'a ArrayType>,
+    /// The inputs that are numbers of the program.
+    pub(super) numbers: Vec<Option<Literal>>,
     pub(super) outputs: Vec<&'a ArrayType>,
     pub(super) ranks: usize,
 }
@@ -78,6 +82,27 @@ impl Site<'_> {
         sizes
             .map(|(at, size)| if at == dim { self.part(*size) } else { *size })
             .collect()
+    }
+
+    /// Returns whether an input is a number with which a sum and its parts are multiplied or divided alike.
+    ///
+    /// Not 0, infinity or NaN: of 1 and -3, divided by 0, the sum is NaN, and that of -2 is negative infinity.
+    pub(super) fn scales(&self, input: usize) -> bool {
+        let is_normal = |number: f64| {
+            let limits = mlx::finfo(self.inputs[input].dtype);
+            limits.is_ok_and(|of| (of.smallest_normal..=of.max).contains(&number.abs()))
+        };
+        match self.numbers.get(input).copied().flatten() {
+            Some(Literal::Float(number)) => is_normal(number),
+            Some(Literal::Complex(re, im)) => is_normal(f64::from(re).hypot(im.into())),
+            _ => false,
+        }
+    }
+
+    /// Returns whether all inputs have the dtype of the first output: sums are made before they are rounded.
+    pub(super) fn has_one_dtype(&self) -> bool {
+        let out = self.outputs.first().map(|one| one.dtype);
+        self.inputs.iter().all(|one| Some(one.dtype) == out)
     }
 
     /// Returns whether sums of the first output over ranks make sense: not of truth values.

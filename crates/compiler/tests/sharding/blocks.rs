@@ -229,6 +229,78 @@ fn a_sum_that_is_wanted_split_is_scattered() {
 }
 
 #[test]
+fn what_is_replicated_stays_so_when_a_part_of_it_is_used_elsewhere() {
+    let rules = Rules::new()
+        .input("0.1", [Some("model"), None])
+        .input("0.2", [None, Some("model")])
+        .output("1", [None, Some("model")]);
+    let inputs = vec![
+        random::normal([2, 6]),
+        random::normal([6, 5]),
+        random::normal([6, 6]),
+    ];
+    let traced = trace(
+        |x: &Vec<Array>| vec![x[0].matmul(&x[1]), x[0].tanh().matmul(&x[2])],
+        &inputs,
+    )
+    .unwrap();
+    let whole = traced.graph().clone();
+    let mesh = Mesh::new(&[("model", 2)]).unwrap();
+    let (_, sharded) = traced.shard(&mesh, &rules, 0).unwrap();
+    simulate::check(&whole, &sharded, &inputs).unwrap();
+    assert_eq!(kinds(&sharded), ["all_sum"], "{}", sharded.report());
+}
+
+#[test]
+fn a_sum_that_is_scaled_by_numbers_is_made_once_at_the_end() {
+    let split = [None, Some("model")];
+    let rules = Rules::new().input("0.0", split).input("0.1", split);
+    let inputs = vec![random::normal([4, 6]), random::normal([4, 9])];
+    let function = |x: &Vec<Array>| x[0].sum(-1) / 6.0 + 0.5 * x[1].sum(-1);
+    let sharded = one_input(function, inputs, &rules, 3);
+    assert_eq!(kinds(&sharded), ["all_sum"], "{}", sharded.report());
+}
+
+#[test]
+fn a_kernel_of_the_program_is_whole_whatever_its_name() {
+    let types = |inputs: &[mlx::ArrayType]| Ok(vec![inputs[0].clone()]);
+    let kernel = fast::host_kernel("clip", types, |_, _| Ok(())).unwrap();
+    let inputs = vec![random::normal([4, 6])];
+    let traced = trace(|x: &Vec<Array>| kernel.apply_one(&[&x[0]]), &inputs).unwrap();
+    let mesh = Mesh::new(&[("model", 2)]).unwrap();
+    let rules = Rules::new().input("0.0", [Some("model")]);
+    let (_, sharded) = traced.shard(&mesh, &rules, 0).unwrap();
+    assert_eq!(kinds(&sharded), ["all_gather"]);
+    let refusal = &sharded.report().refusals[0];
+    assert_eq!(refusal.name, "clip");
+    assert!(
+        refusal.reason.contains("a kernel of the program"),
+        "{}",
+        refusal.reason
+    );
+}
+
+#[test]
+fn a_function_that_communicates_along_the_axis_is_refused() {
+    let graph: mlx_compiler::Graph = "\
+graph f(x0: float32[4]) {
+  %0: float32[4] = distributed.all_sum x0 group=\"model\"
+  return %0
+}"
+    .parse()
+    .unwrap();
+    let rules = Rules::new();
+    let shard = |axis: &str| {
+        let mesh = Mesh::new(&[(axis, 2)]).unwrap();
+        mlx_compiler::sharding::shard(&graph, &mesh, &rules)
+    };
+    shard("data").unwrap();
+    let error = shard("model").unwrap_err().to_string();
+    let wanted = "shard: wanted a function that does not communicate along \"model\", got distributed.all_sum";
+    assert!(error.starts_with(wanted), "{error}");
+}
+
+#[test]
 fn a_softmax_written_out_over_split_scores_needs_a_maximum_and_sums() {
     let rules = Rules::new().input("0.0", [None, Some("model")]);
     let softmax = |x: &Vec<Array>| {

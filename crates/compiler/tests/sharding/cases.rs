@@ -1,7 +1,7 @@
 //! Each operation with a rule of sharding, applied to small arrays whose sizes two and three ranks divide.
 
 use mlx::compiler_api::MaskMode;
-use mlx::{Array, Dtype, Op, random};
+use mlx::{Array, Dtype, Op, PadMode, QuantizationMode, bind_all, random};
 
 /// An operation and the arrays that it is applied to.
 pub struct Case(pub Op, pub Vec<Array>);
@@ -13,7 +13,7 @@ pub fn normal(shape: &[i32]) -> Array {
 }
 
 /// Indices below `n`.
-fn below(n: i32, shape: &[i32]) -> Array {
+pub fn below(n: i32, shape: &[i32]) -> Array {
     let indices = random::randint(0, n, shape.to_vec());
     let indices = indices.astype(Dtype::Int32);
     indices.eval().unwrap();
@@ -140,6 +140,15 @@ fn along_axes() -> Vec<Case> {
         Op::Flip { axes: vec![-1] },
     ];
     cases.extend(ops.into_iter().map(|op| Case(op, x())));
+    for mode in [PadMode::Constant, PadMode::Edge] {
+        let pad = Op::Pad {
+            axes: vec![1],
+            low: vec![1],
+            high: vec![2],
+            mode,
+        };
+        cases.push(Case(pad, vec![normal(&[6, 4, 12]), normal(&[])]));
+    }
     cases
 }
 
@@ -255,13 +264,13 @@ fn products() -> Vec<Case> {
     let einsum = |text: &str| Op::Einsum {
         subscripts: mlx::compiler_api::OpString::new(text),
     };
-    let conv = Op::Conv {
+    let conv = |groups: i32| Op::Conv {
         stride: vec![1],
         padding_lo: vec![1],
         padding_hi: vec![1],
         kernel_dilation: vec![1],
         input_dilation: vec![1],
-        groups: 1,
+        groups,
         flip: false,
     };
     vec![
@@ -296,8 +305,39 @@ fn products() -> Vec<Case> {
             },
             vec![normal(&[2, 6]), normal(&[2, 12]), normal(&[12, 6])],
         ),
-        Case(conv, pair(&[6, 5, 6], &[12, 3, 6])),
+        Case(conv(1), pair(&[6, 5, 6], &[12, 3, 6])),
+        Case(conv(3), pair(&[6, 5, 6], &[12, 3, 2])),
         Case(Op::Linear, pair(&[2, 6], &[12, 6])),
+    ]
+}
+
+/// Rows that two and three ranks divide, and groups too.
+fn packed_weights() -> Vec<Case> {
+    let (group_size, bits, mode) = (32, 4, QuantizationMode::Affine);
+    let quantize = Op::Quantize {
+        group_size,
+        bits,
+        mode,
+    };
+    let dequantize = Op::Dequantize {
+        group_size,
+        bits,
+        mode,
+        dtype: None,
+    };
+    let product = |transpose: bool| Op::QuantizedMatmul {
+        transpose,
+        group_size,
+        bits,
+        mode,
+    };
+    let weights = || bind_all(quantize.clone(), &[&normal(&[6, 192])]).unwrap();
+    let with = |x: Array| [vec![x], weights()].concat();
+    vec![
+        Case(quantize.clone(), vec![normal(&[6, 192])]),
+        Case(dequantize, weights()),
+        Case(product(true), with(normal(&[6, 192]))),
+        Case(product(false), with(normal(&[2, 6]))),
     ]
 }
 
@@ -432,13 +472,15 @@ fn transformers() -> Vec<Case> {
         inputs.push(more);
         inputs
     };
-    let rope = Op::Rope {
+    let rotation = |freqs: bool| Op::Rope {
         dims: 4,
         traditional: false,
-        base: Some(100.0),
+        base: (!freqs).then_some(100.0),
         scale: 1.0,
-        freqs: false,
+        freqs,
     };
+    let rope = rotation(false);
+    let of_frequencies = |offsets: Array| vec![normal(&[6, 12, 3, 4]), offsets, normal(&[2])];
     vec![
         Case(
             Op::RmsNorm { eps: 1e-5 },
@@ -454,6 +496,8 @@ fn transformers() -> Vec<Case> {
         ),
         Case(rope.clone(), vec![normal(&[6, 12, 3, 4]), below(5, &[])]),
         Case(rope, vec![normal(&[6, 12, 3, 4]), below(5, &[6])]),
+        Case(rotation(true), of_frequencies(below(5, &[]))),
+        Case(rotation(true), of_frequencies(below(5, &[6]))),
         Case(attention(MaskMode::None, false), qkv()),
         Case(attention(MaskMode::Causal, false), grouped()),
         Case(
@@ -530,6 +574,8 @@ pub fn all() -> Vec<Case> {
     random::seed(23);
     [
         elementwise(),
+        super::elementwise_cases::elementwise_operations(),
+        packed_weights(),
         along_axes(),
         shapes(),
         products(),

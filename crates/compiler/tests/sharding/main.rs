@@ -2,6 +2,7 @@
 
 mod blocks;
 mod cases;
+mod elementwise_cases;
 #[allow(dead_code)]
 #[path = "../random_graphs/formulas.rs"]
 mod formulas;
@@ -23,3 +24,4 @@ mod ranks;
 mod real_ranks;
 mod report;
 mod simulate;
+mod special_values;

@@ -1,7 +1,7 @@
 //! What the report says, as data and as text.
 
-use mlx_compiler::Graph;
 use mlx_compiler::sharding::{CollectiveKind, Mesh, Rules, shard};
+use mlx_compiler::{Graph, trace};
 
 const MLP: &str = "\
 graph mlp(x0: float32[8, 16], x1: float32[16, 32], x2: float32[32, 16]) {
@@ -47,6 +47,24 @@ refused: 0
 ";
     assert_eq!(sharded.report().to_string(), wanted);
     assert_eq!(sharded.report().wire_bytes_along("data"), 0);
+}
+
+/// The only output of a traced function has an empty name.
+#[test]
+fn a_name_is_written_as_a_rule_says_it() {
+    let traced = trace(|x: &mlx::Array| x.tanh(), &mlx::ones([4, 3])).unwrap();
+    let mesh = Mesh::new(&[("rows", 2), ("columns", 2)]).unwrap();
+    let rules = Rules::new().output("", [Some("rows"), Some("columns")]);
+    let (_, sharded) = traced.shard(&mesh, &rules, 0).unwrap();
+    let report = sharded.report().to_string();
+    assert!(
+        report.contains("  output \"\": float32[4, 3] along 0"),
+        "{report}"
+    );
+    assert!(
+        report.contains("  \"\": 2 ranks do not divide 3"),
+        "{report}"
+    );
 }
 
 #[test]

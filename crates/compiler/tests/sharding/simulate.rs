@@ -90,13 +90,24 @@ fn same(got: &Tensor, (shape, wanted): &(Vec<usize>, Vec<f64>)) -> Result<(), St
     if got.shape() != shape {
         return Err(format!("got {:?}, want {shape:?}", got.shape()));
     }
-    let scale = wanted.iter().fold(1.0_f64, |most, x| most.max(x.abs()));
+    // Of finite elements only: an infinite one would allow any error of the others.
+    let finite = wanted.iter().filter(|x| x.is_finite());
+    let scale = finite.fold(1.0_f64, |most, x| most.max(x.abs()));
     for (k, (got, want)) in got.to_f64().iter().zip(wanted).enumerate() {
-        let is_same =
-            (got - want).abs() <= TOLERANCE * scale || got.is_nan() && want.is_nan() || got == want;
-        if !is_same {
+        let is_near = want.is_finite() && (got - want).abs() <= TOLERANCE * scale;
+        if !(is_near || got.is_nan() && want.is_nan() || got == want) {
             return Err(format!("element {k}: got {got:e}, want {want:e}"));
         }
     }
     Ok(())
+}
+
+#[test]
+fn an_infinite_element_hides_no_error() {
+    let array = |numbers: &[f32]| Array::from_slice(numbers, [2]).unwrap();
+    let got = Tensor::of(&array(&[f32::INFINITY, 2.0])).unwrap();
+    same(&got, &(vec![2], vec![f64::INFINITY, 2.0])).unwrap();
+    for wanted in [[f64::INFINITY, 1.0], [1.0, 2.0], [f64::NEG_INFINITY, 2.0]] {
+        same(&got, &(vec![2], wanted.to_vec())).unwrap_err();
+    }
 }

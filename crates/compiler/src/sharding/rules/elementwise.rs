@@ -106,14 +106,18 @@ pub(super) fn sum(site: &Site<'_>) -> Vec<Strategy> {
     with_sums(site, &[&[SUM, SUM]])
 }
 
+/// A sum times a number is one; integers are never infinite, so that any may be the factor.
 pub(super) fn product(site: &Site<'_>) -> Vec<Strategy> {
-    with_sums(site, &[&[SUM, Replicated], &[Replicated, SUM]])
+    let scales = |input: usize| site.scales(input) || !site.inputs[input].dtype.is_inexact();
+    let ways: [(usize, &[Sharding]); 2] = [(1, &[SUM, Replicated]), (0, &[Replicated, SUM])];
+    let ways = ways.into_iter().filter(|(factor, _)| scales(*factor));
+    with_sums(site, &ways.map(|(_, way)| way).collect::<Vec<_>>())
 }
 
-/// Only of reals: a quotient of integers is not linear.
+/// Only by a number, and not of integers, whose quotient is not linear.
 pub(super) fn quotient(site: &Site<'_>) -> Vec<Strategy> {
-    let is_real = site.inputs.iter().all(|one| one.dtype.is_inexact());
-    with_sums(site, if is_real { &[&[SUM, Replicated]] } else { &[] })
+    let sums: &[&[Sharding]] = &[&[SUM, Replicated]];
+    with_sums(site, if site.scales(1) { sums } else { &[] })
 }
 
 pub(super) fn linear(site: &Site<'_>) -> Vec<Strategy> {
@@ -123,12 +127,7 @@ pub(super) fn linear(site: &Site<'_>) -> Vec<Strategy> {
 fn with_sums(site: &Site<'_>, sums: &[&[Sharding]]) -> Vec<Strategy> {
     let mut all = ways(site);
     let adds = site.adds() && site.inputs.iter().all(|one| one.dtype != mlx::Dtype::Bool);
-    // Of an integer and a real: the sum is made before it is rounded.
-    let same = site
-        .inputs
-        .iter()
-        .all(|one| one.dtype == site.outputs[0].dtype);
-    if adds && same {
+    if adds && site.has_one_dtype() {
         all.extend(
             sums.iter()
                 .map(|inputs| Strategy::new(inputs.to_vec(), SUM)),

@@ -144,7 +144,9 @@ pub(super) fn slice_update(site: &Site<'_>) -> Vec<Strategy> {
         Strategy::new(vec![Sharded(dim); 2], Sharded(dim)).with_op(op)
     });
     let mut all: Vec<Strategy> = ways.collect();
-    if site.adds() && matches!(site.op, Op::SliceUpdate { .. } | Op::SliceUpdateAdd { .. }) {
+    let is_linear = matches!(site.op, Op::SliceUpdate { .. } | Op::SliceUpdateAdd { .. });
+    // An update of another dtype is cast, which is not linear.
+    if is_linear && site.adds() && site.has_one_dtype() {
         all.push(Strategy::new(vec![SUM, SUM], SUM));
     }
     all
@@ -168,7 +170,8 @@ pub(super) fn slice_update_dynamic(site: &Site<'_>) -> Vec<Strategy> {
         .filter(whole)
         .map(|dim| Strategy::new(vec![Sharded(dim), Sharded(dim), Replicated], Sharded(dim)))
         .collect();
-    if site.adds() {
+    // An update of another dtype is cast, which is not linear.
+    if site.adds() && site.inputs[0].dtype == site.inputs[1].dtype {
         all.push(Strategy::new(vec![SUM, SUM, Replicated], SUM));
     }
     all

@@ -11,6 +11,8 @@ mod products;
 mod reductions;
 mod shapes;
 
+use mlx::Op;
+
 use super::strategy::{Site, Strategy};
 
 /// What the table says of an operation.
@@ -24,8 +26,12 @@ pub(super) enum Rule {
 
 use Rule::{Ways, Whole};
 
-/// Returns what the table says of an operation of this name.
-pub(super) fn rule(name: &str) -> Rule {
+/// Returns what the table says of an operation. A kernel of the program may have the name of any, and has no line.
+pub(super) fn rule(op: &Op) -> Rule {
+    if matches!(op, Op::Custom(_)) {
+        return Whole("it is a kernel of the program, which the pass does not know");
+    }
+    let name = op.name();
     let found = TABLE.iter().find(|(names, _)| names.contains(&name));
     found.map_or(Whole("it is not in the table of rules"), |(_, rule)| *rule)
 }
@@ -305,8 +311,6 @@ const TABLE: &[(&[&str], Rule)] = &[
 
 #[cfg(test)]
 mod tests {
-    use mlx::Op;
-
     use super::*;
 
     #[test]

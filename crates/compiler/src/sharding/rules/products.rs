@@ -31,7 +31,12 @@ impl Labels {
                 inputs[operand] = SUM;
                 Strategy::new(inputs, SUM)
             };
-            all.extend((0..n).map(linear));
+            // Integers wrap around: their sum is made before it becomes a real.
+            let adds = |operand: &usize| {
+                let dtype = site.inputs[*operand].dtype;
+                dtype.is_inexact() || dtype == site.outputs[0].dtype
+            };
+            all.extend((0..n).filter(adds).map(linear));
         }
         all
     }

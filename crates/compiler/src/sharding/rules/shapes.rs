@@ -11,7 +11,7 @@ fn moved(from: usize, to: usize) -> Strategy {
 
 /// A view of a sum is the sum of views.
 fn with_sum(mut all: Vec<Strategy>, site: &Site<'_>) -> Vec<Strategy> {
-    if site.adds() {
+    if site.adds() && site.has_one_dtype() {
         let n = site.inputs.len();
         all.push(Strategy {
             outputs: vec![SUM; site.outputs.len()],
