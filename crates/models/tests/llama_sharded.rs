@@ -50,6 +50,19 @@ fn layer_bytes(network: &Network) -> usize {
 mod child {
     use super::*;
 
+    /// The 64 tokens that a network writes after the prompt.
+    fn tokens_of(network: &Network, checkpoint: &Checkpoint) -> Vec<u32> {
+        let options = GenerateOptions {
+            max_tokens: 64,
+            ..GenerateOptions::default()
+        };
+        let mut generator = Generator::new(network, checkpoint).unwrap();
+        generator
+            .generate(&golden("prompt:"), &options, |_| ())
+            .unwrap()
+            .tokens
+    }
+
     #[test]
     #[ignore = "run by `the_same_64_tokens`"]
     fn generates() {
@@ -64,17 +77,7 @@ mod child {
         let share = layer_bytes(&network) as f64 / before as f64;
         let most = if group.size() == 2 { 0.55 } else { 0.30 };
         assert!(share < most, "{share}");
-        let options = GenerateOptions {
-            max_tokens: 64,
-            ..GenerateOptions::default()
-        };
-        let write = |network: &Network| {
-            let mut generator = Generator::new(network, &checkpoint).unwrap();
-            generator
-                .generate(&golden("prompt:"), &options, |_| ())
-                .unwrap()
-                .tokens
-        };
+        let write = |network: &Network| tokens_of(network, &checkpoint);
         assert_eq!(write(&network), golden("tokens:"));
         if group.size() == 2 {
             assert_eq!(
@@ -103,17 +106,7 @@ mod child {
         let beyond = format!("model.layers.{n}.");
         assert!(!names.keys().any(|name| name.starts_with(&beyond)));
         assert!(network.pipeline(&group).is_err() && network.shard(&group).is_err());
-        let options = GenerateOptions {
-            max_tokens: 64,
-            ..GenerateOptions::default()
-        };
-        let write = |network: &Network| {
-            let mut generator = Generator::new(network, &checkpoint).unwrap();
-            generator
-                .generate(&golden("prompt:"), &options, |_| ())
-                .unwrap()
-                .tokens
-        };
+        let write = |network: &Network| tokens_of(network, &checkpoint);
         assert_eq!(write(&network), golden("tokens:"));
         // Caches that are evaluated alone send what the next rank waits for.
         let tokens = mlx::array!([[504_u32, 2365, 6354]]);
