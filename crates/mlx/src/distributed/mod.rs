@@ -26,6 +26,7 @@
 
 mod collectives;
 mod group;
+mod reduce;
 mod ring;
 
 pub use collectives::{all_gather, all_max, all_min, all_sum, recv, recv_like, send, sum_scatter};

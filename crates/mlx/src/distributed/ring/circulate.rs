@@ -5,8 +5,8 @@
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::super::reduce::Combine;
 use super::neighbor::{Fault, read, write};
-use super::reduce::Combine;
 
 /// Blocks of at most this many bytes are sent and received in turn by one thread: the system buffers that much.
 const IN_TURN_BYTES: usize = 32 << 10;

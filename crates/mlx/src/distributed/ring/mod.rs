@@ -8,7 +8,6 @@ mod circulate;
 mod connect;
 mod hosts;
 mod neighbor;
-mod reduce;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use self::circulate::{Plan, Route, circulate};
 use self::neighbor::{Fault, Neighbor, REPORT_WAIT};
-use self::reduce::{Combine, Reduction};
+use super::reduce::{Combine, Reduction};
 use crate::Dtype;
 use crate::ffi::distributed::{self, Collective, CollectiveCall, CollectiveKind};
 
