@@ -30,3 +30,4 @@ pub use blas::Blas;
 pub use budgets::Budgets;
 pub use error::{LoadError, SET_UP};
 pub use load::{Loaded, Versions, api, loaded};
+pub use open::open_library;

@@ -15,13 +15,21 @@ pub(crate) enum Names {
 
 /// Opens the library at `path`, or the one of that name in the system's places when `path` has no folder.
 pub(crate) fn open(path: &Path, names: Names) -> Result<Library, LoadError> {
-    // SAFETY: only libraries of MLX and of what it needs are opened here; what they run when they are loaded needs
+    // SAFETY: only libraries of MLX, of what it needs and of MPI are opened here; what they run when they are loaded needs
     // nothing from the caller.
     let library = unsafe { open_with(path, names) };
     library.map_err(|error| LoadError::Open {
         path: path.to_owned(),
         reason: error.to_string(),
     })
+}
+
+/// Opens a library of the system that MLX's own code would open, as MPI, with its names visible to later ones.
+///
+/// # Errors
+/// [`LoadError::Open`] when there is none.
+pub fn open_library(path: &Path) -> Result<Library, LoadError> {
+    open(path, Names::Global)
 }
 
 /// Opens a library that stays until the end of the process: what it exports is used by name from then on.

@@ -30,6 +30,37 @@ fn over_ranks(#[case] case: &str, #[case] n: usize, #[case] connections: usize) 
     ranks::run(&format!("child::{case}"), n, connections);
 }
 
+/// Runs the same as ranks of Open MPI.
+#[rstest]
+#[case("reductions", 2)]
+#[case("reductions", 3)]
+#[case("gathers", 4)]
+#[case("scatters", 4)]
+#[case("neighbors", 2)]
+#[case("neighbors", 4)]
+#[case("transforms", 4)]
+#[case("parts", 4)]
+#[case("refused_by_mpi", 4)]
+fn over_ranks_of_mpi(#[case] case: &str, #[case] n: usize) {
+    ranks::run_by_mpi(&format!("child::{case}"), n);
+}
+
+/// `mpirun` ends the others when a rank of ours ends without success, whatever they wait for.
+#[test]
+fn a_rank_that_fails_ends_those_of_mpi() {
+    let Some(mut command) = ranks::mpirun() else {
+        return;
+    };
+    command
+        .args(["-n", "3"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &ranks::full_name("child::fails_on_one_rank")])
+        .args(["--ignored", "--nocapture"]);
+    let output = ranks::wait(0, command.spawn().unwrap());
+    assert!(output.contains("nothing more to say"), "{output}");
+    assert!(!output.contains("1 passed"), "{output}");
+}
+
 #[test]
 fn a_group_of_one_works_everywhere() -> Result<()> {
     let group = distributed::init("ring", false)?;
@@ -82,7 +113,8 @@ fn operations_print_their_group_and_are_read_back() {
 
 /// The group of this process, which the test's parent has made.
 fn world() -> Group {
-    distributed::init("ring", true).unwrap()
+    let backend = std::env::var("MLX_TEST_RANKS").unwrap_or_else(|_| "ring".to_owned());
+    distributed::init(&backend, true).unwrap()
 }
 
 /// What rank `rank` has: numbers that sums of four ranks hold in every dtype.
@@ -339,6 +371,45 @@ mod child {
             distributed::all_sum(&rank, &alone).item::<f32>().unwrap(),
             group.rank() as f32
         );
+    }
+
+    #[test]
+    #[ignore = "run by `a_rank_that_fails_ends_those_of_mpi`"]
+    fn fails_on_one_rank() {
+        let group = world();
+        eval(distributed::all_sum(&array!(1.0), &group)).unwrap();
+        assert!(group.rank() != 1, "nothing more to say");
+        // Waits for the rank that is no more.
+        eval(distributed::all_sum(&array!(1.0), &group)).unwrap();
+    }
+
+    #[test]
+    #[ignore = "run by `over_ranks_of_mpi`"]
+    fn refused_by_mpi() {
+        let group = world();
+        let (rank, x) = (group.rank(), array!([1.0, 2.0, 3.0]));
+        let refused = |array: Array, wanted: &str| {
+            let text = array.eval().unwrap_err().to_string();
+            assert!(text.contains(wanted), "{text}");
+        };
+        refused(distributed::send(&x, 4, &group), "got 4");
+        refused(distributed::sum_scatter(&x, &group), "divisible by the 4");
+        // Every rank reaches every other one.
+        let across = (rank + 2) % 4;
+        let order = [
+            distributed::send(&x, across, &group),
+            distributed::recv_like(&x, across, &group),
+        ];
+        let order = if rank < 2 { [0, 1] } else { [1, 0] }.map(|i| &order[i]);
+        order.iter().for_each(|array| eval(*array).unwrap());
+        assert_equal(order[usize::from(rank < 2)], &x, "across");
+        // What MPI finds wrong is an error, and the last of this group.
+        if rank == 0 {
+            eval(distributed::send(&mlx::ones([10]), 1, &group)).unwrap();
+        } else if rank == 1 {
+            refused(distributed::recv_like(&x, 0, &group), "MPI: ");
+            refused(distributed::all_sum(&x, &group), "has failed");
+        }
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub const CUDA_PROGRAMS: &str = "MLX_CUDA_PROGRAMS";
 pub const CUDA_OVERLAP: &str = "MLX_CUDA_OVERLAP";
 /// How long a ring of processes waits for one of them.
 pub const RING_TIMEOUT: &str = "MLX_RING_TIMEOUT";
+/// Open MPI's library; the name is MLX's.
+pub const MPI_LIBRARY: &str = "MLX_MPI_LIBNAME";
 /// How many threads the CPU's use.
 pub const NUM_THREADS: &str = "MLX_NUM_THREADS";
 /// Which instructions those use.
@@ -142,6 +144,11 @@ pub const ALL: &[Variable] = &[
         name: RING_TIMEOUT,
         when: When::Run,
         meaning: "how many seconds a rank of a ring waits for another one; 300 otherwise",
+    },
+    Variable {
+        name: MPI_LIBRARY,
+        when: When::Run,
+        meaning: "the name or path of Open MPI's library, instead of `libmpi.so`",
     },
     Variable {
         name: NUM_THREADS,

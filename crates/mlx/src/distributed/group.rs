@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mlx_provision::environment;
 
+use super::mpi;
 use super::ring::{self, Members};
 use crate::ffi::{NativeError, distributed as ffi};
 use crate::{Error, Result};
@@ -104,8 +105,10 @@ fn timeout_of_environment() -> Duration {
 /// # Errors
 /// When the native library cannot be loaded.
 pub fn is_available(backend: &str) -> Result<bool> {
-    if matches!(backend, "any" | "ring") {
-        return Ok(true);
+    match backend {
+        "any" | "ring" => return Ok(true),
+        "mpi" => return Ok(mpi::is_available()),
+        _ => {}
     }
     ffi::is_available(backend).map_err(|error| refused("is_available", error.0))
 }
@@ -154,11 +157,57 @@ pub fn init_with(options: &InitOptions) -> Result<Group> {
     if is_ring {
         return form_ring(options, file);
     }
-    let backends = match backend {
-        "any" => &["nccl", "mpi", "jaccl"][..],
-        _ => std::slice::from_ref(&backend),
-    };
-    form_of_mlx(options, backends)
+    match backend {
+        "any" => form_any(options),
+        "mpi" => form_mpi(options),
+        _ => form_of_mlx(backend, options.strict)?.map_or_else(alone, Ok),
+    }
+}
+
+/// Forms the group of the first backend that finds one, in MLX's order.
+fn form_any(options: &InitOptions) -> Result<Group> {
+    for backend in ["nccl", "mpi", "jaccl"] {
+        let group = match backend {
+            // MPI takes its time to find out that nobody has started it.
+            "mpi" if mpi::is_launched() && mpi::is_available() => Some(form_mpi(options)?),
+            "mpi" => None,
+            _ if is_available(backend)? => form_of_mlx(backend, false)?,
+            _ => None,
+        };
+        if let Some(group) = group.filter(|group| group.size() > 1) {
+            return Ok(group);
+        }
+    }
+    if options.strict {
+        return Err(refused(
+            "init",
+            "no backend finds a group in the environment",
+        ));
+    }
+    alone()
+}
+
+fn form_mpi(options: &InitOptions) -> Result<Group> {
+    let failed = |error: String| refused("init", error);
+    if !mpi::is_launched() {
+        if options.strict {
+            return Err(failed(
+                "no launcher of MPI has started this process: start it with mlx launch --backend mpi, or mpirun".to_owned(),
+            ));
+        }
+        return alone();
+    }
+    let name = fresh_name("mpi")?;
+    if mpi::form(&name).map_err(failed)? > 1 {
+        keep("mpi", &name)?;
+        return named(&name);
+    }
+    if options.strict {
+        return Err(failed(
+            "the launcher of MPI has started one rank".to_owned(),
+        ));
+    }
+    alone()
 }
 
 fn rank_text(options: &InitOptions) -> Option<String> {
@@ -193,28 +242,16 @@ fn form_ring(options: &InitOptions, file: Option<OsString>) -> Result<Group> {
     named(&name)
 }
 
-fn form_of_mlx(options: &InitOptions, backends: &[&str]) -> Result<Group> {
-    let is_any = options.backend == "any";
-    for &backend in backends {
-        if is_any && !is_available(backend)? {
-            continue;
-        }
-        let name = fresh_name(backend)?;
-        let strict = options.strict && !is_any;
-        let (_, size) =
-            ffi::form_of_mlx(&name, backend, strict).map_err(|error| refused("init", error.0))?;
-        if size > 1 {
-            keep(backend, &name)?;
-            return named(&name);
-        }
+/// Forms MLX's own group of a backend, if it has several ranks.
+fn form_of_mlx(backend: &str, strict: bool) -> Result<Option<Group>> {
+    let name = fresh_name(backend)?;
+    let (_, size) =
+        ffi::form_of_mlx(&name, backend, strict).map_err(|error| refused("init", error.0))?;
+    if size == 1 {
+        return Ok(None);
     }
-    if options.strict && is_any {
-        return Err(refused(
-            "init",
-            "no backend finds a group in the environment",
-        ));
-    }
-    alone()
+    keep(backend, &name)?;
+    named(&name).map(Some)
 }
 
 /// Makes a backend stand for a group that was formed, and the global group too if there is none.

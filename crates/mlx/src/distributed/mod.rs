@@ -18,7 +18,7 @@
 //! the same communications in the same order.
 //!
 //! The backend `ring`, over TCP, is this crate's own (decision 0038). It speaks as MLX's does, so that Python and Rust
-//! ranks meet in one group. `mpi`, `nccl` and `jaccl` are MLX's.
+//! ranks meet in one group. So does `mpi`, which calls Open MPI's library. `nccl` and `jaccl` are MLX's.
 //!
 //! # Errors
 //! In a ring every wait ends within [`InitOptions::timeout`]: a rank that is missing or has died, and shapes that differ,
@@ -26,6 +26,7 @@
 
 mod collectives;
 mod group;
+mod mpi;
 mod reduce;
 mod ring;
 

@@ -30,6 +30,7 @@ pub(crate) mod inspect;
 pub(crate) mod memory;
 pub(crate) mod memory_plan;
 pub(crate) mod metal;
+pub(crate) mod mpi;
 pub(crate) mod process;
 mod program;
 pub(crate) mod random_key;

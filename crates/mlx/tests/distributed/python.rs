@@ -10,8 +10,9 @@ use super::ranks::{self, Ranks};
 
 /// What a Python rank does: the same as `child::beside_python`.
 const PROGRAM: &str = r#"
+import os
 import mlx.core as mx
-group = mx.distributed.init(strict=True, backend="ring")
+group = mx.distributed.init(strict=True, backend=os.environ.get("MLX_TEST_RANKS", "ring"))
 rank, size = group.rank(), group.size()
 for dtype in [mx.float32, mx.float16, mx.bfloat16, mx.int32, mx.uint8]:
     for n in [1, 2, 5, 1000, 100003, 1500001]:
@@ -82,6 +83,26 @@ fn python_and_rust_ranks_share_a_group(
         assert!(output.contains("python is done"), "rank {rank}: {output}");
     }
     ranks.pass();
+}
+
+#[test]
+fn python_and_rust_ranks_share_a_group_of_mpi() {
+    let Some(python) = python() else {
+        eprintln!("skipped: neither MLX_TEST_PYTHON nor python3 has MLX");
+        return;
+    };
+    let Some(mut command) = ranks::mpirun() else {
+        return;
+    };
+    command
+        .args(["-n", "1", &python, "-c", PROGRAM, ":", "-n", "2"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &ranks::full_name("python::child::beside_python")])
+        .args(["--ignored", "--nocapture"])
+        .args([":", "-n", "1", &python, "-c", PROGRAM]);
+    let output = ranks::wait(0, command.spawn().unwrap());
+    assert_eq!(output.matches("python is done").count(), 2, "{output}");
+    assert_eq!(output.matches("1 passed").count(), 2, "{output}");
 }
 
 mod child {

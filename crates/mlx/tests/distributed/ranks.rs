@@ -81,8 +81,44 @@ pub fn run(case: &str, n: usize, connections: usize) {
     Ranks::start(case, n, connections, &ranks).pass();
 }
 
+/// Runs an ignored test as all of `n` ranks that Open MPI starts, if it can be had.
+#[allow(dead_code)]
+pub fn run_by_mpi(case: &str, n: usize) {
+    let Some(mut command) = mpirun() else { return };
+    command
+        .args(["-n", &n.to_string()])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &full_name(case), "--ignored", "--nocapture"]);
+    let output = wait(0, command.spawn().unwrap());
+    assert_eq!(output.matches("1 passed").count(), n, "{output}");
+    // A rank that MPI does not hear the end of is reported.
+    assert!(!output.contains("prterun has exited"), "{output}");
+}
+
+/// `mpirun` of a pinned Open MPI with an environment for its ranks, if this machine can have it.
+#[allow(dead_code)]
+pub fn mpirun() -> Option<Command> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        eprintln!("skipped: the pinned Open MPI is for Linux on x86-64");
+        return None;
+    }
+    let folder = mlx_testdata::if_available(mlx_testdata::assets::open_mpi())?;
+    let mut command = Command::new(folder.join("bin/mpirun"));
+    command
+        .arg("--oversubscribe")
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .env("MLX_MPI_LIBNAME", folder.join("lib/libmpi.so.40"))
+        .env("MLX_TEST_RANKS", "mpi")
+        // Many processes on few cores.
+        .env("MLX_NUM_THREADS", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Some(command)
+}
+
 /// The name of a test with the modules around this one.
-fn full_name(case: &str) -> String {
+pub fn full_name(case: &str) -> String {
     let around: Vec<&str> = module_path!().split("::").skip(1).collect();
     let mut name = around[..around.len() - 1].to_vec();
     name.push(case);
