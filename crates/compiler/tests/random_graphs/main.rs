@@ -4,7 +4,8 @@
 //! are in textbooks and slightly wrong (`formulas`). How far results may be apart is measured for each program by running
 //! it with coarser roundings (`check`). A failure is made small (`shrink`) and printed with its seed.
 //!
-//! `RANDOM_GRAPHS=20000` runs more of them, `RANDOM_GRAPHS_SEED=17` one.
+//! `RANDOM_GRAPHS=20000` runs more of them, `RANDOM_GRAPHS_SEED=17` one, `RANDOM_GRAPHS_SEED=17..40`
+//! all of these seeds, each told when it is done.
 
 mod check;
 mod formulas;
@@ -36,10 +37,23 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// The seeds that a text names: one, or the first and the end of several.
+fn seeds_of(text: &str) -> Vec<u64> {
+    let number = |text: &str| -> u64 {
+        text.parse()
+            .expect("RANDOM_GRAPHS_SEED: a number or a range")
+    };
+    match text.split_once("..") {
+        Some((first, end)) => (number(first)..number(end)).collect(),
+        None => vec![number(text)],
+    }
+}
+
 fn batch(number: u64) {
     let n = variable("RANDOM_GRAPHS").map_or(PER_BATCH, |n| n / BATCHES);
-    let seeds: Vec<u64> = match variable("RANDOM_GRAPHS_SEED") {
-        Some(seed) if number == 0 => vec![seed],
+    let named = std::env::var("RANDOM_GRAPHS_SEED").ok();
+    let seeds: Vec<u64> = match named.as_deref().map(seeds_of) {
+        Some(seeds) if number == 0 => seeds,
         Some(_) => return,
         None => (0..n).map(|k| number * 1_000_000 + k).collect(),
     };
@@ -47,7 +61,12 @@ fn batch(number: u64) {
     for seed in &seeds {
         let program = generate::program(*seed);
         match check(&program, *seed) {
-            Ok(outcome) => seen.add(outcome),
+            Ok(outcome) => {
+                if named.is_some() {
+                    println!("seed {seed} is done");
+                }
+                seen.add(outcome);
+            }
             Err(message) => {
                 let (small, message) =
                     shrink::shrink(program, message, &|program| check(program, *seed).err());
