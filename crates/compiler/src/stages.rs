@@ -396,7 +396,7 @@ impl<Output: Tree> Compiled<Output> {
     /// Measures a call, and each operation in it by itself: see [`Jit::profile`](crate::Jit::profile).
     ///
     /// # Errors
-    /// As [`call_flat`](Self::call_flat), and on other devices than the CPU.
+    /// As [`call_flat`](Self::call_flat), and for functions that communicate with other processes.
     #[track_caller]
     pub fn profile(&self, inputs: &[&Array]) -> Result<Profile> {
         self.check(inputs)?;

@@ -1,6 +1,6 @@
-//! Profiles: what is measured of a call, and by which lines it is told. On the CPU.
+//! Profiles: what is measured of a call, and by which lines it is told.
 
-use mlx::{Array, keepdims, ones};
+use mlx::{Array, Device, keepdims, ones};
 use mlx_compiler::{CompileOptions, KernelFusion, Profile, ScanOptions, jit, jit_with, scan};
 use mlx_testdata::needs;
 
@@ -13,9 +13,14 @@ fn line_of(profile: &Profile, operation: &str) -> Option<u32> {
 
 #[test]
 fn the_parts_of_large_operations_make_up_the_whole() -> Outcome {
-    needs!(CpuKernels, Ok(()));
     let product = jit(|x: &Array, w: &Array| x.matmul(w).matmul(w).matmul(w));
-    let (x, w) = (ones([512, 512]), ones([512, 512]));
+    let n: i32 = if Device::current()? == Device::Cpu {
+        512
+    } else {
+        8192
+    };
+    let (x, w) = (ones([n, n]), ones([n, n]));
+    let n = u64::from(n.unsigned_abs());
     // Other processes may run beside this one: the best of some.
     let mut ratios = Vec::new();
     for _ in 0..8 {
@@ -24,8 +29,8 @@ fn the_parts_of_large_operations_make_up_the_whole() -> Outcome {
         ratios.push((ratio - 1.0).abs());
         assert_eq!(profile.rows.len(), 1, "{profile}");
         assert_eq!(profile.rows[0].count, 3, "{profile}");
-        assert_eq!(profile.rows[0].operations, 3 * 2 * 512 * 512 * 512);
-        assert_eq!(profile.rows[0].bytes, 3 * 3 * 512 * 512 * 4);
+        assert_eq!(profile.rows[0].operations, 3 * 2 * n.pow(3));
+        assert_eq!(profile.rows[0].bytes, 3 * 3 * n.pow(2) * 4);
     }
     assert!(ratios.iter().any(|off| *off < 0.1), "{ratios:?}");
     Ok(())
@@ -33,7 +38,6 @@ fn the_parts_of_large_operations_make_up_the_whole() -> Outcome {
 
 #[test]
 fn operations_are_told_by_line_also_inside_of_kernels() -> Outcome {
-    needs!(CpuKernels, Ok(()));
     let line = line!() + 2;
     let step = jit(|x: &Array, w: &Array| {
         let scaled = (x * 2.0 + 1.0).tanh();
@@ -42,7 +46,7 @@ fn operations_are_told_by_line_also_inside_of_kernels() -> Outcome {
     let profile = step.profile((&ones([128, 128]), &ones([128, 128])))?;
     assert_eq!(line_of(&profile, "tanh"), Some(line), "{profile}");
     assert_eq!(line_of(&profile, "matmul"), Some(line + 1), "{profile}");
-    if mlx::cpu::are_kernels_enabled() {
+    if Device::current()? == Device::Cpu && mlx::cpu::are_kernels_enabled() {
         let grouped = profile.rows.iter().find(|row| row.operation == "tanh");
         let group = grouped.and_then(|row| row.group.as_deref());
         assert_eq!(group, Some("kernel of 3 operations"), "{profile}");
@@ -81,9 +85,28 @@ fn caches_are_written_in_place() -> Outcome {
     Ok(())
 }
 
+/// The GPU's own clock: no operation is nearer to the limit than the device can be, and what the host does is not in it.
+#[test]
+fn a_gpu_is_measured_by_its_own_clock() -> Outcome {
+    needs!(CudaKernels, Ok(()));
+    let wide = jit(|x: &Array| (x.sum(keepdims(-1)), x.exp()));
+    let profile = wide.profile(&ones([16384, 8192]))?;
+    assert_eq!(profile.device, Device::Gpu);
+    assert!(profile.whole < profile.waited, "{profile}");
+    for row in &profile.rows {
+        let share = profile.share_of_limit(row);
+        assert!((0.3..1.3).contains(&share), "{share} of {row:?}: {profile}");
+    }
+    let text = profile.to_string();
+    assert!(text.contains("on the gpu's clock"), "{text}");
+    // A failed operation is an error of the profile.
+    let bad = jit(|x: &Array| x.matmul(x));
+    assert!(bad.profile(&ones([2, 3])).is_err());
+    Ok(())
+}
+
 #[test]
 fn json_and_html_have_the_rows() -> Outcome {
-    needs!(CpuKernels, Ok(()));
     let options = CompileOptions {
         kernel_fusion: KernelFusion::Off,
         ..CompileOptions::default()
@@ -101,7 +124,6 @@ fn json_and_html_have_the_rows() -> Outcome {
 
 #[test]
 fn loops_are_one_row_and_a_call_is_a_hit_later() -> Outcome {
-    needs!(CpuKernels, Ok(()));
     let total = jit(|x: &Array| {
         let step = |c: &Array, x: &Array| (c + x, c * x);
         scan(&x.i(0), x, ScanOptions::default(), step).map(|(last, _)| last)

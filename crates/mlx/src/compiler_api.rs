@@ -3,6 +3,7 @@
 //! Not covered by the promises of the rest of this crate: it changes with the crate `mlx-compiler`.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 pub use crate::array::trace::{record_on, record_on_all, recorders, type_of, without_recording};
 pub use crate::array::{OpCall, Recorder};
@@ -13,6 +14,7 @@ pub use crate::op::{AttrValue, CustomOp, MaskMode, OpAttr, OpFlags, OpString};
 
 use crate::array::{State, Traced};
 use crate::error::WithOp;
+use crate::ffi::gpu_kernel::Moment;
 use crate::ffi::{Handle, graph_text, inspect};
 use crate::{Array, ArrayType, Op, Result};
 
@@ -25,6 +27,23 @@ use crate::{Array, ArrayType, Op, Result};
 #[track_caller]
 pub fn with_random_keys<T>(source: &dyn Fn() -> Array, work: impl FnOnce() -> T) -> Result<T> {
     crate::random::with_source(source, work)
+}
+
+/// Runs `work`, which gives work to the GPU, and returns how long the GPU took for it by its own clock; `None` on a GPU
+/// without one that can be asked. Other work of this thread must not come between.
+///
+/// # Errors
+/// Those of `work`, and when the GPU fails.
+#[track_caller]
+pub fn time_on_gpu(work: impl FnOnce() -> Result<()>) -> Result<Option<Duration>> {
+    const NAME: &str = "time_on_gpu";
+    let start = Moment::now().with_op(NAME)?;
+    work()?;
+    let end = Moment::now().with_op(NAME)?;
+    match (start, end) {
+        (Some(start), Some(end)) => end.since(&start).map(Some).with_op(NAME),
+        _ => Ok(None),
+    }
 }
 
 /// Returns the graph that computes arrays, as MLX writes it: inputs, outputs, and a line for each primitive with the arrays that it

@@ -1,7 +1,6 @@
 //! Running a graph: its nodes one after the other by [`bind_all_at`], values dropped after their last use.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use mlx::compiler_api::{TracedArray, bind_all_at};
 use mlx::{Array, ArrayType, Op, with_device};
@@ -232,13 +231,13 @@ impl Executor {
         Ok(())
     }
 
-    /// Runs the graph with each node evaluated before the next one, and tells how long each took to evaluate, by its
-    /// place: a program also by the nodes in it, whose places come after its own.
-    pub(crate) fn run_timed(
+    /// Runs the graph with each node evaluated by `evaluate` before the next one, which is told the node's place: in a
+    /// program also the nodes in it, whose places come after its own.
+    pub(crate) fn run_stepwise(
         &self,
         inputs: Vec<Array>,
         place: &mut Vec<usize>,
-        record: &mut dyn FnMut(&[usize], Duration),
+        evaluate: &mut dyn FnMut(&[usize], &[Array]) -> mlx::Result<()>,
     ) -> mlx::Result<()> {
         let mut values = self.constants.clone();
         for (value, input) in self.graph.inputs.iter().zip(inputs) {
@@ -248,7 +247,7 @@ impl Executor {
             place.push(index);
             if is_program(node) {
                 let own = self.own_inputs(index, node, &values)?;
-                self.inner[index][0].run_timed(own, place, record)?;
+                self.inner[index][0].run_stepwise(own, place, evaluate)?;
             }
             // What the node is the last to use is dropped before it is evaluated, which may then write into it.
             self.step(index, node, &mut values, &mut |_, _| {})?;
@@ -257,9 +256,7 @@ impl Executor {
                 .iter()
                 .filter_map(|value| values[value.index()].clone())
                 .collect();
-            let started = Instant::now();
-            mlx::eval(&outputs)?;
-            record(place, started.elapsed());
+            evaluate(place, &outputs)?;
             place.pop();
         }
         Ok(())

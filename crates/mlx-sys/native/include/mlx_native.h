@@ -308,6 +308,13 @@ bool mlx_native_cuda_kernels(void);
  * 0 too where there are none. */
 uint64_t mlx_native_cuda_kernel_runs(const char* name);
 
+/* Notes the moment at which the GPU has done everything that this thread gave to its default stream there: an event of
+ * CUDA's, or null where the GPU is not one of NVIDIA's. */
+int mlx_native_gpu_moment(void** moment);
+/* The time between two moments, on the GPU's clock. Waits for the second one. */
+int mlx_native_gpu_time_between(double* microseconds, void* start, void* end);
+void mlx_native_gpu_moment_free(void* moment);
+
 /* A function of arrays that runs as a program: on CUDA what it launches is recorded at the second call with inputs of these
  * types, and launched again as one graph by later calls. Elsewhere, under transforms, and where that is not possible, a call is
  * one of the function. */

@@ -1,6 +1,8 @@
 //! Kernels in Metal's and CUDA's languages, handed to MLX as text.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ptr::NonNull;
+use std::time::Duration;
 
 use mlx_sys as sys;
 
@@ -254,6 +256,43 @@ pub(crate) fn has_cuda_kernels() -> bool {
 pub(crate) fn cuda_kernel_runs(name: &CStr) -> Result<u64, NativeError> {
     // SAFETY: the text is alive for the call, which only reads it.
     Ok(unsafe { api()?.mlx_native_cuda_kernel_runs(name.as_ptr()) })
+}
+
+/// A moment on the GPU's clock.
+pub(crate) struct Moment(NonNull<c_void>);
+
+impl Moment {
+    /// The moment at which the GPU has done what this thread gave to it so far; none where the GPU has no such clock.
+    pub(crate) fn now() -> Result<Option<Self>, NativeError> {
+        let api = api()?;
+        let mut moment = std::ptr::null_mut();
+        // SAFETY: the result is written before the call returns.
+        let status = unsafe { api.mlx_native_gpu_moment(&mut moment) };
+        let moment = NonNull::new(moment).map(Self);
+        check(api, status)?;
+        Ok(moment)
+    }
+
+    /// Waits for this moment and returns the time since an earlier one.
+    pub(crate) fn since(&self, start: &Self) -> Result<Duration, NativeError> {
+        let api = api()?;
+        let mut microseconds = 0.0;
+        // SAFETY: both moments are alive; the result is written before the call returns.
+        let status = unsafe {
+            api.mlx_native_gpu_time_between(&mut microseconds, start.0.as_ptr(), self.0.as_ptr())
+        };
+        check(api, status)?;
+        Ok(Duration::from_secs_f64(microseconds.max(0.0) / 1e6))
+    }
+}
+
+impl Drop for Moment {
+    fn drop(&mut self) {
+        if let Ok(api) = api() {
+            // SAFETY: made by `now` and freed once.
+            unsafe { api.mlx_native_gpu_moment_free(self.0.as_ptr()) };
+        }
+    }
 }
 
 pub(crate) use cuda::{apply_cuda, is_cuda_available};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mlx::{Array, Device};
 
+use super::clock::Clock;
 use super::{MachineLimits, Profile, ProfileRow};
 use crate::analysis::lint::cost::{node_weight, node_work};
 use crate::execute::{Executor, in_own_memory};
@@ -26,21 +27,15 @@ type Parts = HashMap<Vec<usize>, Vec<Duration>>;
 type Times = HashMap<Vec<usize>, Duration>;
 
 thread_local! {
-    static LIMITS: Cell<Option<MachineLimits>> = const { Cell::new(None) };
+    static LIMITS: Cell<Option<(Device, MachineLimits)>> = const { Cell::new(None) };
 }
 
-/// Runs a graph on the CPU, as a whole by `call` and node by node.
+/// Runs a graph as a whole by `call` and node by node.
 pub(crate) fn profile(
     (graph, shapeless): (&Graph, bool),
     inputs: &[&Array],
     call: &dyn Fn(&[&Array]) -> mlx::Result<Vec<Array>>,
 ) -> Result<Profile> {
-    let device = Device::current()?;
-    if device != Device::Cpu {
-        return Err(Error::Unsupported(format!(
-            "profile: wanted the CPU, got {device}, where operations overlap and are launched as one graph"
-        )));
-    }
     if let Some(node) = graph
         .nodes()
         .iter()
@@ -56,62 +51,90 @@ pub(crate) fn profile(
         true => Executor::for_all_sizes(graph.clone())?,
         false => Executor::new(graph.clone())?,
     };
-    let run = || -> Result<Profile> {
-        let limits = limits()?;
-        let empty = time_of_an_evaluation()?;
-        let mut whole = Vec::new();
-        let mut parts = Parts::new();
-        let started = Instant::now();
-        // The first call of both is not counted.
-        while whole.len() <= CALLS && (whole.len() < 3 || started.elapsed() < MAX_TIME) {
-            whole.push(time_of_a_call(inputs, call)?);
-            let mut record = |place: &[usize], time: Duration| {
-                let times = parts.entry(place.to_vec()).or_default();
-                times.push(time.saturating_sub(empty));
-            };
-            executor.run_timed(copies(inputs)?, &mut Vec::new(), &mut record)?;
+    mlx::compiler_api::without_recording(|| measure(graph, &executor, inputs, call))
+}
+
+fn measure(
+    graph: &Graph,
+    executor: &Executor,
+    inputs: &[&Array],
+    call: &dyn Fn(&[&Array]) -> mlx::Result<Vec<Array>>,
+) -> Result<Profile> {
+    let clock = Clock::new()?;
+    let limits = limits(&clock)?;
+    let empty = clock.empty()?;
+    for _ in 0..clock.calls_before() {
+        time_of_a_call(&Clock::Host, inputs, call)?;
+    }
+    let (mut whole, mut waited) = (Vec::new(), Vec::new());
+    let mut parts = Parts::new();
+    let started = Instant::now();
+    // The first call of each kind is not counted.
+    while whole.len() <= CALLS && (whole.len() < 3 || started.elapsed() < MAX_TIME) {
+        waited.push(time_of_a_call(&Clock::Host, inputs, call)?);
+        if let Clock::Gpu(_) = clock {
+            whole.push(time_of_a_call(&clock, inputs, call)?);
+        } else {
+            whole.clone_from(&waited);
         }
-        whole.remove(0);
-        for times in parts.values_mut() {
-            times.remove(0);
-        }
-        let of_nodes = |run: usize| -> Duration {
-            let nodes = parts.iter().filter(|(place, _)| place.len() == 1);
-            nodes.map(|(_, times)| times[run]).sum()
+        let mut evaluate = |place: &[usize], outputs: &[Array]| {
+            let time = clock.time(|| Ok(outputs.to_vec()))?;
+            let times = parts.entry(place.to_vec()).or_default();
+            times.push(time.saturating_sub(empty));
+            Ok(())
         };
-        let fast = faster_half(&(0..whole.len()).map(of_nodes).collect::<Vec<_>>());
-        let times = parts
-            .into_iter()
-            .map(|(place, times)| (place, mean(&times, &fast)));
-        let times: Times = times.collect();
-        let mut rows = Vec::new();
-        for (index, node) in graph.nodes().iter().enumerate() {
-            let time = times.get([index].as_slice()).copied().unwrap_or_default();
-            let mut place = vec![index];
-            add_rows(&mut rows, (graph, node), time, &mut place, &times, None);
-        }
-        rows.sort_by_key(|row| Reverse(row.time));
-        Ok(Profile {
-            calls: whole.len(),
-            whole: mean(&whole, &faster_half(&whole)),
-            rows,
-            limits,
-        })
+        executor.run_stepwise(copies(inputs)?, &mut Vec::new(), &mut evaluate)?;
+    }
+    whole.remove(0);
+    waited.remove(0);
+    for times in parts.values_mut() {
+        times.remove(0);
+    }
+    let of_nodes = |run: usize| -> Duration {
+        let nodes = parts.iter().filter(|(place, _)| place.len() == 1);
+        nodes.map(|(_, times)| times[run]).sum()
     };
-    mlx::compiler_api::without_recording(run)
+    let fast = faster_half(&(0..whole.len()).map(of_nodes).collect::<Vec<_>>());
+    let times = parts
+        .into_iter()
+        .map(|(place, times)| (place, mean(&times, &fast)));
+    let times: Times = times.collect();
+    let mut rows = Vec::new();
+    for (index, node) in graph.nodes().iter().enumerate() {
+        let time = times.get([index].as_slice()).copied().unwrap_or_default();
+        let mut place = vec![index];
+        add_rows(&mut rows, (graph, node), time, &mut place, &times, None);
+    }
+    rows.sort_by_key(|row| Reverse(row.time));
+    Ok(Profile {
+        calls: whole.len(),
+        whole: mean(&whole, &faster_half(&whole)),
+        waited: mean(&waited, &faster_half(&waited)),
+        device: Device::current()?,
+        rows,
+        limits,
+    })
 }
 
 /// Measures one call, with inputs that nothing else holds while it is evaluated.
 fn time_of_a_call(
+    clock: &Clock,
     inputs: &[&Array],
     call: &dyn Fn(&[&Array]) -> mlx::Result<Vec<Array>>,
 ) -> mlx::Result<Duration> {
     let own = copies(inputs)?;
-    let started = Instant::now();
-    let outputs = call(&own.iter().collect::<Vec<_>>())?;
-    drop(own);
-    mlx::eval(&outputs)?;
-    Ok(started.elapsed())
+    clock.time(move || call(&own.iter().collect::<Vec<_>>()))
+}
+
+/// Returns the limits of the device, measured once for a thread.
+fn limits(clock: &Clock) -> mlx::Result<MachineLimits> {
+    let device = Device::current()?;
+    if let Some((_, limits)) = LIMITS.get().filter(|(of, _)| *of == device) {
+        return Ok(limits);
+    }
+    let limits = clock.limits()?;
+    LIMITS.set(Some((device, limits)));
+    Ok(limits)
 }
 
 /// Returns copies of arrays, in memory of their own.
@@ -133,11 +156,6 @@ fn faster_half(times: &[Duration]) -> Vec<usize> {
 fn mean(times: &[Duration], places: &[usize]) -> Duration {
     let n = u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
     places.iter().map(|place| times[*place]).sum::<Duration>() / n
-}
-
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 /// Adds the time of a node to the row of its operation and line, or divides it among what is inside of a group: by their
@@ -201,43 +219,4 @@ fn add_rows(
             operations,
         }),
     }
-}
-
-/// Returns what an evaluation takes that computes next to nothing.
-fn time_of_an_evaluation() -> mlx::Result<Duration> {
-    let x = Array::scalar(1.0_f32);
-    x.eval()?;
-    let mut times = Vec::new();
-    for _ in 0..64 {
-        let y = &x + 1.0;
-        let started = Instant::now();
-        y.eval()?;
-        times.push(started.elapsed());
-    }
-    Ok(median(&mut times))
-}
-
-/// Returns the limits of this machine, measured once for a thread.
-fn limits() -> mlx::Result<MachineLimits> {
-    if let Some(limits) = LIMITS.get() {
-        return Ok(limits);
-    }
-    let best = |work: &dyn Fn() -> Array| -> mlx::Result<f64> {
-        let mut best = f64::INFINITY;
-        for _ in 0..5 {
-            let y = work();
-            let started = Instant::now();
-            y.eval()?;
-            best = best.min(started.elapsed().as_secs_f64());
-        }
-        Ok(best.max(1e-9))
-    };
-    let (large, matrix) = (mlx::ones([1 << 24]), mlx::ones([1024, 1024]));
-    mlx::eval([&large, &matrix])?;
-    let limits = MachineLimits {
-        bytes_per_second: f64::from(1 << 27) / best(&|| &large + 1.0)?,
-        operations_per_second: f64::from(1 << 30) * 2.0 / best(&|| matrix.matmul(&matrix))?,
-    };
-    LIMITS.set(Some(limits));
-    Ok(limits)
 }

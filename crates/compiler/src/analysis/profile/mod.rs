@@ -1,11 +1,14 @@
 //! Profile: how long a call takes, and which operation and line of the program takes how much of it.
 
+mod clock;
 mod measure;
 mod table;
 
 use std::time::Duration;
 
 pub(crate) use measure::profile;
+
+use mlx::Device;
 
 use crate::graph::SourceLocation;
 
@@ -14,8 +17,13 @@ use crate::graph::SourceLocation;
 /// Prints as a table, the most expensive rows first.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// How long a call takes: the mean of the faster half of some.
+    /// How long a call takes, on a GPU by its own clock: the mean of the faster half of some.
     pub whole: Duration,
+    /// How long one who calls waits for the outputs: as long as the call takes, and on a GPU what the host needs to launch
+    /// it and to hear of its end besides.
+    pub waited: Duration,
+    /// The device that was measured.
+    pub device: Device,
     /// Operations with their lines, the most expensive first. Equal ones of one line are one row.
     pub rows: Vec<ProfileRow>,
     /// What this machine can do at most.
@@ -49,7 +57,7 @@ pub struct ProfileRow {
 pub struct MachineLimits {
     /// Bytes that are read and written in a second by an addition to a large array.
     pub bytes_per_second: f64,
-    /// Additions and multiplications in a second of a large product of `float32`.
+    /// Additions and multiplications in a second of a large product: of `float32`, on GPUs of `bfloat16`.
     pub operations_per_second: f64,
 }
 

@@ -1,8 +1,10 @@
 //! A profile as a table, in text and in a notebook, and as JSON.
 
 use std::fmt;
+use std::time::Duration;
 
 use html_escape::encode_text as escaped;
+use mlx::Device;
 use serde_json::json;
 
 use super::{Profile, ProfileRow};
@@ -45,7 +47,7 @@ impl Profile {
         )
     }
 
-    /// Returns the profile as JSON: `whole_us`, `sum_us`, `calls`, `bytes_per_second`, `operations_per_second`, and
+    /// Returns the profile as JSON: `whole_us`, `waited_us`, `device`, `sum_us`, `calls`, `bytes_per_second`, `operations_per_second`, and
     /// `rows` of `operation`, `site`, `group`, `count`, `us`, `bytes`, `operations`.
     pub fn to_json(&self) -> String {
         let row = |row: &ProfileRow| {
@@ -61,6 +63,8 @@ impl Profile {
         };
         let whole = json!({
             "whole_us": self.whole.as_secs_f64() * 1e6,
+            "waited_us": self.waited.as_secs_f64() * 1e6,
+            "device": self.device.to_string(),
             "sum_us": self.sum().as_secs_f64() * 1e6,
             "calls": self.calls,
             "bytes_per_second": self.limits.bytes_per_second,
@@ -80,12 +84,20 @@ impl Profile {
     }
 
     fn summary(&self) -> String {
+        let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+        let waited = match self.device {
+            Device::Cpu => String::new(),
+            device => format!(
+                " on the {device}'s clock, and whoever waits for it {:.1} us",
+                microseconds(self.waited)
+            ),
+        };
         format!(
-            "a call takes {:.1} us (of {} the faster half), its operations one by one {:.1} us; \
+            "a call takes {:.1} us{waited} (of {} the faster half), its operations one by one {:.1} us; \
              this machine moves {:.1} GB/s and computes {:.1} GFLOP/s",
-            self.whole.as_secs_f64() * 1e6,
+            microseconds(self.whole),
             self.calls,
-            self.sum().as_secs_f64() * 1e6,
+            microseconds(self.sum()),
             self.limits.bytes_per_second / 1e9,
             self.limits.operations_per_second / 1e9
         )
