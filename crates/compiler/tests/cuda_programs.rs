@@ -3,7 +3,7 @@
 mod decoder;
 
 use mlx::fast::cuda_kernel_runs;
-use mlx::{Array, Dtype, array, fast, value_and_grad};
+use mlx::{Array, Dtype, Quantization, array, fast, value_and_grad};
 use mlx_compiler::jit;
 use mlx_testdata::needs;
 use rstest::rstest;
@@ -46,6 +46,31 @@ fn layer_weights() -> Vec<Array> {
 
 fn empty_cache(capacity: i32) -> Array {
     mlx::zeros([1, 2, capacity, 64])
+}
+
+/// A prompt's products with packed weights: two of them, which read unpacked weights of their own in one graph.
+#[rstest]
+fn packed_weights_are_unpacked_in_a_graph(#[values([1, 80, 256], [2, 40, 256])] shape: [i32; 3]) {
+    needs!(CudaKernels);
+    let half = |seed, shape: &[i32]| normal(seed, shape).astype(Dtype::Bfloat16);
+    let [up, down] = [(1, [512, 256]), (2, [256, 512])].map(|(seed, shape)| {
+        let weights = half(seed, &shape) * 0.05;
+        weights.quantize(Quantization::default()).unwrap()
+    });
+    let mlp = move |x: &Array| {
+        let h = x.swapaxes(0, 1).quantized_matmul(&up, true);
+        (&h * mlx::sigmoid(&h)).quantized_matmul(&down, true)
+    };
+    let compiled = jit(mlp.clone());
+    let before = runs();
+    for seed in 10..14 {
+        let x = half(seed, &shape);
+        let (got, want) = (compiled.call(&x).unwrap(), mlp(&x));
+        assert_close(&format!("call {seed}"), &got, &want, 0.05);
+    }
+    if are_recorded() {
+        assert!(runs().0 > before.0);
+    }
 }
 
 /// 100 steps of a decoder, of which only `y` is evaluated, or the caches too.

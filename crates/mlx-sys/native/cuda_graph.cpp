@@ -156,6 +156,13 @@ void GraphRecorder::note_written(const mx::array& x) {
   written_.insert(x.buffer().ptr());
 }
 
+void GraphRecorder::note_unpacked(size_t bytes, size_t most) {
+  n_unpacked_ += bytes;
+  if (n_unpacked_ > most) {
+    refuse("it would keep more than " + std::to_string(most >> 20) + " MiB of unpacked weights");
+  }
+}
+
 bool GraphRecorder::has_written(const mx::array& x) const {
   return written_.contains(x.buffer().ptr());
 }

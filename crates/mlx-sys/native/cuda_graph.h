@@ -78,6 +78,9 @@ class GraphRecorder {
   // Notes that a kernel of ours writes an array.
   void note_written(const mx::array& x);
 
+  // Notes bytes of weights that are unpacked in the graph, which keeps them. Recording is given up beyond the most.
+  void note_unpacked(size_t bytes, size_t most);
+
   bool has_written(const mx::array& x) const;
 
   // The recorder of this thread, if it records.
@@ -92,6 +95,7 @@ class GraphRecorder {
   std::string refusal_;
   Graph graph_;
   std::set<const void*> written_;
+  size_t n_unpacked_ = 0;
 };
 
 // How many executable graphs there are.

@@ -101,7 +101,8 @@ bool rms_norm(mx::fast::RMSNorm& norm, const Arrays& inputs, Arrays& outputs) {
 bool quantized_matmul(mx::QuantizedMatmul& product, const Arrays& inputs, Arrays& outputs) {
   auto [group_size, bits, mode, is_transposed] = product.state();
   return mode == mx::QuantizationMode::Affine && is_transposed &&
-      cuda::quantized_product(group_size, bits, inputs, outputs, product.stream());
+      (cuda::quantized_product(group_size, bits, inputs, outputs, product.stream()) ||
+       cuda::unpacked_product(group_size, bits, inputs, outputs, product.stream()));
 }
 
 bool rope(mx::fast::RoPE& rope, const Arrays& inputs, Arrays& outputs) {

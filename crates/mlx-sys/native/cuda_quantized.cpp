@@ -5,7 +5,9 @@
 
 #include <cstdlib>
 
+#include "cuda_graph.h"
 #include "cuda_kernel.h"
+#include "mlx/ops.h"
 
 namespace cuda {
 
@@ -20,6 +22,14 @@ constexpr int kWarps = 8;
 // Warps that a multiprocessor should be given, two times what it runs at once.
 constexpr int kBusy = 32;
 
+// Rows from which unpacking pays for all weights, and elements of weights up to which it pays for fewer.
+constexpr int64_t kManyRows = 64;
+constexpr int64_t kFewWeights = 1 << 23;
+// Elements that a thread unpacks.
+constexpr int64_t kUnpacked = 32;
+// Bytes of unpacked weights that a recorded graph keeps.
+constexpr size_t kMostKept = size_t{1} << 30;
+
 bool is_matrix(const mx::array& w) {
   return w.ndim() == 2 && w.flags().row_contiguous;
 }
@@ -33,19 +43,39 @@ int power_from(int n) {
   return power;
 }
 
+// Whether weights are packed as the kernels here take them, in the dtype of `out`.
+bool is_packed(int group_size, int bits, const Arrays& inputs, const mx::array& out) {
+  if (inputs.size() != 4 || (bits != 4 && bits != 8) || !type_name(out.dtype()) || out.size() == 0) {
+    return false;
+  }
+  auto& w = inputs[1];
+  bool has_matrices = is_matrix(w) && is_matrix(inputs[2]) && is_matrix(inputs[3]) && w.dtype() == mx::uint32;
+  return has_matrices && inputs[0].shape(-1) % group_size == 0 && inputs[0].dtype() == out.dtype() &&
+      inputs[2].dtype() == out.dtype() && inputs[3].dtype() == out.dtype() && is_aligned(w);
+}
+
+// The same elements with another shape.
+void reshape_into(mx::array& out, const mx::array& x) {
+  mx::Strides strides(out.ndim());
+  int64_t stride = 1;
+  for (int axis = static_cast<int>(out.ndim()) - 1; axis >= 0; axis--) {
+    strides[axis] = stride;
+    stride *= out.shape(axis);
+  }
+  out.copy_shared_buffer(x, strides, x.flags(), x.data_size());
+}
+
 } // namespace
 
 bool quantized_product(int group_size, int bits, const Arrays& inputs, Arrays& outputs, const mx::Stream& s) {
   auto& out = outputs[0];
-  if (inputs.size() != 4 || (bits != 4 && bits != 8) || !type_name(out.dtype()) || out.size() == 0) {
+  if (!is_packed(group_size, bits, inputs, out)) {
     return false;
   }
   auto& w = inputs[1];
   int size = inputs[0].shape(-1);
   int64_t n_x = inputs[0].size() / size;
-  bool is_packed = is_matrix(w) && is_matrix(inputs[2]) && is_matrix(inputs[3]) && w.dtype() == mx::uint32;
-  if (!is_packed || n_x > kMostRows || size % group_size != 0 || inputs[0].dtype() != out.dtype() ||
-      inputs[2].dtype() != out.dtype() || inputs[3].dtype() != out.dtype() || !is_aligned(w)) {
+  if (n_x > kMostRows) {
     return false;
   }
   int rows = w.shape(0);
@@ -93,6 +123,43 @@ bool quantized_product(int group_size, int bits, const Arrays& inputs, Arrays& o
       .value(size)
       .value(may_read_early(w) & may_read_early(inputs[2]) & may_read_early(inputs[3]))
       .run({static_cast<unsigned>((tiles + per_block - 1) / per_block)}, 32 * kWarps);
+  return true;
+}
+
+bool unpacked_product(int group_size, int bits, const Arrays& inputs, Arrays& outputs, const mx::Stream& s) {
+  auto& out = outputs[0];
+  if (!is_packed(group_size, bits, inputs, out)) {
+    return false;
+  }
+  auto& w = inputs[1];
+  int rows = w.shape(0), size = inputs[0].shape(-1);
+  int64_t n_x = inputs[0].size() / size, n_weights = int64_t{rows} * size;
+  // MLX's kernels for float32 take NVRTC a minute, and those of groups of 128 are refused by the driver.
+  if (n_x < kManyRows && n_weights > kFewWeights && out.dtype() != mx::float32) {
+    return false;
+  }
+  auto name = std::string("unpack<") + type_name(out.dtype()) + ", " + std::to_string(bits) + ", " + std::to_string(group_size) + ">";
+  auto* kernel = find("quantized", name, s);
+  if (!kernel) {
+    return false;
+  }
+  auto weights = scratch({rows, size}, out.dtype(), s);
+  if (auto* recorder = GraphRecorder::current()) {
+    recorder->note_unpacked(weights.nbytes(), kMostKept);
+  }
+  Launch(*kernel, s)
+      .input(w)
+      .input(inputs[2])
+      .input(inputs[3])
+      .output(weights)
+      .value(n_weights / 8)
+      .run({static_cast<unsigned>((n_weights + 256 * kUnpacked - 1) / (256 * kUnpacked))}, 256);
+  auto in_order = in_rows(inputs[0], s);
+  mx::array x({static_cast<int>(n_x), size}, out.dtype(), nullptr, {});
+  reshape_into(x, in_order);
+  auto y = computed(mx::matmul(x, computed(mx::transpose(weights, {1, 0}, s)), s));
+  keep(s, {weights, x, y});
+  reshape_into(out, y);
   return true;
 }
 

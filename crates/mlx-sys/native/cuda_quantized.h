@@ -12,6 +12,9 @@ namespace cuda {
 // False when no kernel fits; then nothing has been done to the output.
 bool quantized_product(int group_size, int bits, const Arrays& inputs, Arrays& outputs, const mx::Stream& s);
 
+// The same for many rows: the weights are unpacked into memory of the device, and cuBLAS multiplies.
+bool unpacked_product(int group_size, int bits, const Arrays& inputs, Arrays& outputs, const mx::Stream& s);
+
 } // namespace cuda
 
 #endif

@@ -139,7 +139,8 @@ fn products_with_packed_weights(
     #[values(4, 8)] bits: i32,
     #[values(32, 64, 128)] group_size: i32,
     #[values(
-        [1, 64, 256], [1, 50, 1024], [1, 2500, 5120], [1, 17, 14_336], [5, 96, 896], [16, 100, 512], [3, 33, 384]
+        [1, 64, 256], [1, 50, 1024], [1, 2500, 5120], [1, 17, 14_336], [5, 96, 896], [16, 100, 512], [3, 33, 384],
+        [17, 96, 512], [64, 200, 768], [130, 50, 256]
     )]
     sizes: [i32; 3],
 ) {
@@ -160,13 +161,8 @@ fn products_with_packed_weights(
             y.eval().unwrap();
             y
         };
-        // Columns of the tensor cores' results: beyond 16 MLX's kernels for many rows are used in half precision.
-        let columns = n_x * (512 / bits / group_size).max(1);
-        let y = if dtype == Dtype::Float32 || columns <= 16 {
-            counted("QuantizedMatmul", product)
-        } else {
-            product()
-        };
+        // Of few rows as they are, of many after they are unpacked.
+        let y = counted("QuantizedMatmul", product);
         let want = on_cpu(|| {
             let scales = wide(&packed.scales);
             let biases = packed.biases.as_ref().map(wide);

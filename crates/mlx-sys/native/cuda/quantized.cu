@@ -7,7 +7,7 @@
 // is zero but for the lanes of that group. `split` warps of a block share the rows' length and add up at the end.
 // Limit: bandwidth of memory for the weights: `bits / 8 + 4 / group` bytes an element for scales of 16 bits.
 // Error: float32 sums, one rounding to `T`.
-// Refuses (MLX computes): more than 16 rows, other modes, weights that are not transposed or not a matrix, other bits.
+// Refuses (weights are unpacked, or MLX computes): more than 16 rows, other modes, weights that are not transposed or not a matrix, other bits.
 #include "numbers.cuh"
 
 template <class T>
@@ -390,6 +390,47 @@ __global__ void __launch_bounds__(256) quantized_product(
     int to = (blockIdx.x * tiles + t) * 16 + r;
     if (to < rows) {
       y[int64_t(m) * rows + to] = from_float<T>(result);
+    }
+  }
+}
+
+constexpr int words_per_thread = 4;
+
+// The weights themselves, `scale * q + bias` in float32, rounded once: for products of many rows, which cuBLAS computes. A thread
+// unpacks four times 8 elements, of one group each. Limit: bandwidth of memory, mostly for what is written.
+template <class T, int bits, int group>
+__global__ void __launch_bounds__(256) unpack(
+    const uint32_t* w, const T* scales, const T* biases, T* y, int64_t eights) {
+  let_next_begin();
+  constexpr int words = bits / 4;
+  constexpr uint32_t mask = (1u << bits) - 1;
+  int64_t first = int64_t(blockIdx.x) * 256 * words_per_thread + threadIdx.x;
+  uint32_t packed[words_per_thread][words];
+  float scale[words_per_thread], bias[words_per_thread];
+  wait_for_inputs();
+#pragma unroll
+  for (int i = 0; i < words_per_thread; i++) {
+    int64_t at = first + i * 256;
+    if (at < eights) {
+#pragma unroll
+      for (int j = 0; j < words; j++) {
+        packed[i][j] = w[at * words + j];
+      }
+      scale[i] = to_float(scales[at * 8 / group]);
+      bias[i] = to_float(biases[at * 8 / group]);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < words_per_thread; i++) {
+    int64_t at = first + i * 256;
+    if (at < eights) {
+      Vector<T, 8> unpacked;
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        uint32_t q = (packed[i][j * bits / 32] >> (j * bits % 32)) & mask;
+        unpacked.at[j] = from_float<T>(fmaf(scale[i], static_cast<float>(q), bias[i]));
+      }
+      store<T, 8>(y + at * 8, unpacked);
     }
   }
 }
