@@ -27,6 +27,12 @@ pub fn with_random_keys<T>(source: &dyn Fn() -> Array, work: impl FnOnce() -> T)
     crate::random::with_source(source, work)
 }
 
+/// Returns the version of MLX that is loaded; nothing when none is.
+pub fn mlx_version() -> Option<String> {
+    let loaded = mlx_sys::loaded().ok()?;
+    Some(loaded.versions.mlx.clone())
+}
+
 /// Returns the graph that computes arrays, as MLX writes it: inputs, outputs, and a line for each primitive with the arrays that it
 /// takes and gives. Nothing runs. `names` are those of arrays; all others get one of capital letters.
 ///
