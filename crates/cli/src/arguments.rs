@@ -248,6 +248,9 @@ pub struct TuneArguments {
     /// hub; the small ones of the demo otherwise
     #[arg(long, value_name = "FILE.gguf|DIR|hf:NAME")]
     pub model: Option<String>,
+    /// Tune the network as it is written with composed formulas
+    #[arg(long)]
+    pub composed: bool,
     /// Write the measurements to this file, instead of the one that MLX_AUTOTUNE_CACHE names or the user's cache
     #[arg(long, value_name = "FILE.json")]
     pub output: Option<PathBuf>,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use mlx_compiler::{Autotune, CompileOptions, Report, autotune_cache};
 use mlx_models::llama;
+use mlx_nn::FastOps;
 
 use crate::arguments::TuneArguments;
 use crate::{generate, model, output};
@@ -57,10 +58,8 @@ fn reports(arguments: &TuneArguments) -> Result<Vec<(String, Report)>> {
 
 fn whisper(name: Option<&str>, arguments: &TuneArguments) -> Result<(String, Report)> {
     let whisper = model::load(name)?;
-    Ok((
-        whisper.name,
-        whisper.network.trace_report(options(arguments))?,
-    ))
+    let network = whisper.network.with_kernels(kernels(arguments));
+    Ok((whisper.name, network.trace_report(options(arguments))?))
 }
 
 fn llama(name: Option<&str>, arguments: &TuneArguments) -> Result<(String, Report)> {
@@ -68,7 +67,15 @@ fn llama(name: Option<&str>, arguments: &TuneArguments) -> Result<(String, Repor
     let checkpoint =
         llama::Checkpoint::open(&path).with_context(|| format!("model {}", path.display()))?;
     let network = llama::Network::new(&checkpoint, &llama::NetworkOptions::default())?;
+    let network = network.with_kernels(kernels(arguments));
     Ok((name, network.trace_report(options(arguments))?))
+}
+
+fn kernels(arguments: &TuneArguments) -> FastOps {
+    match arguments.composed {
+        true => FastOps::Composed,
+        false => FastOps::Fused,
+    }
 }
 
 fn options(arguments: &TuneArguments) -> CompileOptions {

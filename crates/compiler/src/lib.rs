@@ -69,5 +69,9 @@ pub mod chapter {}
 mod distributed_page {}
 /// The examples of the page, as tests.
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/autotune.md")]
+struct AutotunePage;
+/// The examples of the page, as tests.
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/profile.md")]
 struct ProfilePage;

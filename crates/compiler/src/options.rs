@@ -60,8 +60,8 @@ impl KernelFusion {
 /// Whether the form in which a part of a function runs is chosen by measuring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Autotune {
-    /// As the environment variable `MLX_AUTOTUNE` says: `1` is [`Measure`](Self::Measure), `cached` is [`Cached`](Self::Cached), and
-    /// all else, or none, is [`Off`](Self::Off).
+    /// As the environment variable `MLX_AUTOTUNE` says: `cached` is [`Cached`](Self::Cached), another value that switches on, `1`
+    /// for example, is [`Measure`](Self::Measure), and `0` or none is [`Off`](Self::Off).
     #[default]
     Environment,
     /// It is chosen by rules; nothing is measured, and no cache is read.

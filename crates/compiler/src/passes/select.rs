@@ -8,7 +8,7 @@ use super::autotune::{self, Site, site_graph};
 use super::{AFTER_SELECT, Context, map_subgraphs, undefined_value};
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::{Fused, Graph, GraphRewriter, Node, Operation};
-use crate::{Fallback, Result};
+use crate::{Fallback, Fusion, Result};
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let mut next = Graph::new(&graph.name);
@@ -68,7 +68,9 @@ fn tuned(
 ) -> Option<Refusal> {
     // What a GPU joins with operations beside it cannot be timed by itself.
     let is_joined = |refusal: &Refusal| refusal.kind == RefusalKind::Joined;
-    let is_asked = context.options.fallback != Fallback::Auto;
+    // As it was written, constant packed weights would be unpacked by `fold`, and all of them kept.
+    let is_packed = fused.fusion == Fusion::QuantizedLinear;
+    let is_asked = context.options.fallback != Fallback::Auto || is_packed;
     if context.tuner.is_none() || is_asked || refusal.as_ref().is_some_and(is_joined) {
         return refusal;
     }

@@ -6,6 +6,7 @@
 //!
 //! `RANDOM_GRAPHS=20000` runs more of them, `RANDOM_GRAPHS_SEED=17` one.
 
+mod autotuned;
 mod check;
 mod formulas;
 mod generate;
