@@ -396,6 +396,25 @@ fn options_that_choose_forms_are_obeyed() {
 }
 
 #[test]
+fn what_must_save_memory_is_not_timed() {
+    let options = CompileOptions {
+        autotune: Autotune::Measure,
+        memory_limit: Some(1 << 30),
+        ..CompileOptions::default()
+    };
+    let f = jit_with(silu, options);
+    let x = ones([2, 2]);
+    f(&x, &x).unwrap();
+    let report = f.report().unwrap();
+    assert_eq!(report.autotuned, []);
+    assert!(
+        report
+            .to_string()
+            .contains("tuning  nothing is timed with a memory_limit")
+    );
+}
+
+#[test]
 fn a_program_that_writes_into_a_cache_is_timed_and_right() {
     needs!(CpuKernels);
     let step = |x: &Array, cache: &Array, at: &Array| -> mlx::Result<(Array, Array)> {

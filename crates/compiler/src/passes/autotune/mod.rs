@@ -48,6 +48,11 @@ impl Tuner {
         if choice == Autotune::Off || options.shapeless {
             return None;
         }
+        if options.memory_limit.is_some() || options.rematerialize {
+            let warning = "nothing is timed with a memory_limit or rematerialize: forms are chosen for time alone";
+            report.autotune_warnings.push(warning.to_owned());
+            return None;
+        }
         let machine = Machine::current().ok()?;
         let path = options
             .autotune_cache
