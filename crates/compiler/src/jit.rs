@@ -192,7 +192,7 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
     /// # let folder = tempfile::tempdir().unwrap();
     /// # let file = folder.path().join("autotune.json");
     /// let silu = jit(|x: &Array| x * x.sigmoid()).autotune(Autotune::Measure).autotune_cache(&file);
-    /// silu(&ones([64, 64]))?;
+    /// silu(&ones([64, 64]))?.eval()?;
     /// let report = silu.report().unwrap_or_default();
     /// assert_eq!(report.autotuned[0].what, "silu");
     /// # Ok(())

@@ -59,7 +59,7 @@ fn measured(function: Function, arguments: (&Array, &Array), path: &Path) -> Rep
     let f = jit(function)
         .autotune(Autotune::Measure)
         .autotune_cache(path);
-    f.call(arguments).unwrap();
+    f.call(arguments).unwrap().eval().unwrap();
     f.report().unwrap()
 }
 
@@ -192,14 +192,14 @@ fn nothing_is_timed_unless_it_is_asked_for() {
     let file = folder.path().join("autotune.json");
     for choice in [Autotune::Off, Autotune::Cached] {
         let f = jit(rms_norm).autotune(choice).autotune_cache(&file);
-        f(&x, &w).unwrap();
+        f(&x, &w).unwrap().eval().unwrap();
         let tuned = f.report().unwrap().autotuned;
         assert!(tuned.iter().all(|site| site.forms.is_empty()));
         assert_eq!(tuned.is_empty(), choice == Autotune::Off);
         assert!(!file.exists());
     }
     let f = jit(rms_norm);
-    f(&x, &w).unwrap();
+    f(&x, &w).unwrap().eval().unwrap();
     assert_eq!(f.report().unwrap().autotuned, []);
 }
 
@@ -210,7 +210,7 @@ fn sizes_of_a_bucket_are_measured_once() {
     let f = jit(silu).autotune(Autotune::Measure).autotune_cache(&file);
     let source = |n: i32| {
         let x = ones([n, 8]);
-        f(&x, &x).unwrap();
+        f(&x, &x).unwrap().eval().unwrap();
         f.report().unwrap().autotuned[0].source.clone()
     };
     assert_eq!(source(300), TimingSource::Measured);
@@ -236,7 +236,7 @@ fn equal_sites_are_one_line() {
     let f = jit(layers)
         .autotune(Autotune::Measure)
         .autotune_cache(folder.path().join("a.json"));
-    f(&ones([32, 32])).unwrap();
+    f(&ones([32, 32])).unwrap().eval().unwrap();
     let report = f.report().unwrap();
     let silus: Vec<_> = report
         .autotuned
@@ -318,7 +318,7 @@ fn inside_of_another_trace_the_outer_function_is_tuned() {
     let file = folder.path().join("autotune.json");
     let inner = jit(silu).autotune(Autotune::Measure).autotune_cache(&file);
     let outer = jit(|x: &Array| inner(x, x).map(|y| y + 1.0));
-    outer(&ones([64, 64])).unwrap();
+    outer(&ones([64, 64])).unwrap().eval().unwrap();
     assert!(inner.report().is_none());
     assert_eq!(outer.report().unwrap().autotuned, []);
     // A trace of another function's does not record what is measured.
@@ -341,7 +341,7 @@ fn functions_that_a_transform_works_on_are_not_timed() {
     let step = jit(grad(|x: &Array| silu(x, x).map(|y| y.sum(()))))
         .autotune(Autotune::Measure)
         .autotune_cache(folder.path().join("autotune.json"));
-    step(&ones([64, 64])).unwrap();
+    step(&ones([64, 64])).unwrap().eval().unwrap();
     let report = step.report().unwrap();
     assert!(
         report.autotuned.iter().all(|site| site.what != "silu"),
@@ -389,7 +389,7 @@ fn options_that_choose_forms_are_obeyed() {
         };
         let f = jit_with(silu, options);
         let x = array!([1.0, 2.0]);
-        f(&x, &x).unwrap();
+        f(&x, &x).unwrap().eval().unwrap();
         let tuned = f.report().unwrap().autotuned;
         assert!(tuned.iter().all(|site| site.what != "silu"), "{tuned:?}");
     }
@@ -404,7 +404,7 @@ fn what_must_save_memory_is_not_timed() {
     };
     let f = jit_with(silu, options);
     let x = ones([2, 2]);
-    f(&x, &x).unwrap();
+    f(&x, &x).unwrap().eval().unwrap();
     let report = f.report().unwrap();
     assert_eq!(report.autotuned, []);
     assert!(
@@ -456,6 +456,6 @@ fn the_switch_of_the_process_comes_first() {
     disable_compile();
     let result = f(&x, &x);
     enable_compile();
-    result.unwrap();
+    result.unwrap().eval().unwrap();
     assert!(f.report().is_none() || file.exists());
 }

@@ -92,7 +92,7 @@ pub fn check(program: &Program, seed: u64) -> Result<Outcome, String> {
         }
     }
     // Measuring takes a while.
-    if seed % 25 == 0 {
+    if seed.is_multiple_of(25) {
         for form in 0..2 {
             let options = autotuned::forced(&function, &inputs, form)?;
             let results = jit_with(function, options).call(&inputs);

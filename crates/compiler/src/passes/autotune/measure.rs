@@ -13,7 +13,7 @@ use crate::{CompileOptions, Result};
 pub(super) struct Limits {
     /// How often each form runs before its times count. On CUDA a function is recorded at its second call.
     pub(super) warm_up: usize,
-    /// The times of each form are at least so many,
+    /// How many times of each form there are at least,
     pub(super) min_rounds: usize,
     /// and at most.
     pub(super) max_rounds: usize,
