@@ -241,6 +241,24 @@ pub struct LintArguments {
     pub json: bool,
 }
 
+/// What `mlx tune` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TuneArguments {
+    /// A Whisper or a model of the Llama family: a GGUF file, a folder, or hf:NAME for a repository of the Hugging Face
+    /// hub; the small ones of the demo otherwise
+    #[arg(long, value_name = "FILE.gguf|DIR|hf:NAME")]
+    pub model: Option<String>,
+    /// Tune the network as it is written with composed formulas
+    #[arg(long)]
+    pub composed: bool,
+    /// Write the measurements to this file, instead of the one that MLX_AUTOTUNE_CACHE names or the user's cache
+    #[arg(long, value_name = "FILE.json")]
+    pub output: Option<PathBuf>,
+    /// Print the reports as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What `mlx profile` is told.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ProfileArguments {

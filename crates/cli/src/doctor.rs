@@ -120,6 +120,7 @@ fn checks() -> Vec<Check> {
     checks.extend(cpu_kernels());
     checks.push(vtable_patching());
     checks.push(limits());
+    checks.push(autotuning());
     checks
 }
 
@@ -306,6 +307,28 @@ fn vtable_patching() -> Check {
             Status::Fail,
             error.to_string(),
             "report this with the text above",
+        ),
+    }
+}
+
+/// Where measurements of forms are kept, and how many there are.
+fn autotuning() -> Check {
+    const NAME: &str = "autotune cache";
+    match mlx_compiler::autotune_cache(None) {
+        Ok(cache) => Check::ok(
+            NAME,
+            format!(
+                "{} entries, {} of this machine, in {}",
+                cache.entries,
+                cache.usable,
+                cache.path.display()
+            ),
+        ),
+        Err(error) => Check::bad(
+            NAME,
+            Status::Warn,
+            error.to_string(),
+            "delete the file, or name another one by MLX_AUTOTUNE_CACHE",
         ),
     }
 }

@@ -1,5 +1,5 @@
 //! The command `mlx`: a demonstration, a check of this machine, transcription, generation, ranks of a group, lint,
-//! profiles, and comparing graphs.
+//! profiles, autotuning, and comparing graphs.
 //!
 //! `mlx --help` lists the commands, `mlx COMMAND --help` the options of one, and `mlx completions SHELL` prints what a
 //! shell needs to complete them. Exit status: 0 for success, 1 for a failure, 2 for a command line that is not
@@ -18,6 +18,7 @@ mod model;
 mod output;
 mod profile;
 mod transcribe;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,8 @@ enum Command {
     Lint(arguments::LintArguments),
     /// Where the time of a model goes, by operation and source line
     Profile(arguments::ProfileArguments),
+    /// Measure which form of each part of a model is the fastest, into a file
+    Tune(arguments::TuneArguments),
     /// Two graphs side by side: where they differ, and the operations of both
     Diff(arguments::DiffArguments),
     /// Print what a shell needs to complete the commands and options
@@ -87,6 +90,7 @@ fn run(command: Option<Command>) -> anyhow::Result<ExitCode> {
         Some(Command::Launch(arguments)) => launch::run(&arguments),
         Some(Command::Lint(arguments)) => lint::run(&arguments),
         Some(Command::Profile(arguments)) => profile::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Some(Command::Tune(arguments)) => tune::run(&arguments),
         Some(Command::Diff(arguments)) => diff::run(&arguments),
         Some(Command::Completions(arguments)) => {
             completions::run(&arguments, Mlx::command());

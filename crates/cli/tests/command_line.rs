@@ -27,6 +27,7 @@ fn texts(output: &Output) -> (String, String) {
 #[case(&["generate", "--help"], "--repetition-penalty")]
 #[case(&["launch", "--help"], "--hostfile")]
 #[case(&["lint", "--help"], "--allow")]
+#[case(&["tune", "--help"], "--output")]
 #[case(&["profile", "--help"], "--svg")]
 #[case(&["diff", "--help"], ".mlxfn")]
 #[case(&["completions", "--help"], "bash")]

@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::panic::Location;
+use std::path::Path;
 use std::rc::Rc;
 
 use mlx::compiler_api::{TracedArray, recorders};
@@ -12,7 +13,7 @@ use mlx::{Array, ArrayType, Device, Dtype, Tree};
 
 use crate::report::{History, Retrace, RetraceCause};
 use crate::stages::{CacheKey, Compiled, Lowered, Traced, trace_ref};
-use crate::{CompileOptions, Error, Profile, Report, Result, switch};
+use crate::{Autotune, CompileOptions, Error, Profile, Report, Result, switch};
 
 /// A function that is compiled when it is called: see [`jit`].
 ///
@@ -179,6 +180,33 @@ impl<'f, Args: Arguments + 'f, Output: Tree + 'f> Jit<'f, Args, Output> {
     #[must_use]
     pub fn max_traces(self, n: u64) -> Self {
         self.with_options(|options| options.max_traces = Some(n))
+    }
+
+    /// Chooses the forms of parts by measuring, when the function is compiled: see [`CompileOptions::autotune`].
+    ///
+    /// ```
+    /// use mlx::{Array, ones};
+    /// use mlx_compiler::{Autotune, jit};
+    ///
+    /// # fn main() -> Result<(), mlx_compiler::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let file = folder.path().join("autotune.json");
+    /// let silu = jit(|x: &Array| x * x.sigmoid()).autotune(Autotune::Measure).autotune_cache(&file);
+    /// silu(&ones([64, 64]))?.eval()?;
+    /// let report = silu.report().unwrap_or_default();
+    /// assert_eq!(report.autotuned[0].what, "silu");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn autotune(self, autotune: Autotune) -> Self {
+        self.with_options(|options| options.autotune = autotune)
+    }
+
+    /// Keeps what is measured in this file: see [`CompileOptions::autotune_cache`].
+    #[must_use]
+    pub fn autotune_cache(self, path: impl AsRef<Path>) -> Self {
+        self.with_options(|options| options.autotune_cache = Some(path.as_ref().to_owned()))
     }
 
     /// Keeps the graph after each pass in the report: see [`Report::passes`].

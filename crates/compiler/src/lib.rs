@@ -39,10 +39,12 @@ pub use graph::{Fusion, Graph};
 pub use jit::{CacheStats, Jit, jit, jit_with};
 pub use memory::{LargeValue, Memory, Moment, Rematerialization};
 #[allow(deprecated)]
-pub use options::{CompileOptions, Fallback, KernelFusion, Regions};
+pub use options::{Autotune, CompileOptions, Fallback, KernelFusion, Regions};
+pub use passes::{AutotuneCache, autotune_cache};
 #[allow(deprecated)]
 pub use report::{
-    AppliedFusion, Choice, Difference, Expected, Fired, PassGraph, Refused, RejectedFusion, Report,
+    AppliedFusion, Choice, Difference, Expected, Fired, FormTiming, PassGraph, Refused,
+    RejectedFusion, Report, TimingSource, TunedSite,
 };
 pub use stages::{Compiled, Lowered, Traced, trace};
 pub use switch::{disable_compile, enable_compile};
@@ -65,6 +67,10 @@ pub mod chapter {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/distributed.md")]
 mod distributed_page {}
+/// The examples of the page, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/autotune.md")]
+struct AutotunePage;
 /// The examples of the page, as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/profile.md")]

@@ -1,5 +1,9 @@
 //! Options of compiling.
 
+use std::path::PathBuf;
+
+use mlx_provision::environment;
+
 use crate::Fusion;
 
 /// When the composed body of a recognized formula is used instead of its kernel.
@@ -53,6 +57,36 @@ impl KernelFusion {
     pub const Form: Self = Self::All;
 }
 
+/// Whether the form in which a part of a function runs is chosen by measuring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Autotune {
+    /// As the environment variable `MLX_AUTOTUNE` says: `cached` is [`Cached`](Self::Cached), another value that switches on, `1`
+    /// for example, is [`Measure`](Self::Measure), and `0` or none is [`Off`](Self::Off).
+    #[default]
+    Environment,
+    /// It is chosen by rules; nothing is measured, and no cache is read.
+    Off,
+    /// It is chosen by what the cache has; where that has nothing, by rules. Nothing is measured.
+    Cached,
+    /// It is chosen by what the cache has; where that has nothing, forms are timed when the function is compiled, and the cache
+    /// is written.
+    Measure,
+}
+
+impl Autotune {
+    /// Returns the choice with that of the environment in the place of [`Environment`](Self::Environment).
+    pub(crate) fn resolved(self) -> Self {
+        match self {
+            Autotune::Environment => match environment::value(environment::AUTOTUNE) {
+                Some(value) if value == "cached" => Autotune::Cached,
+                Some(value) if environment::parse_flag(&value) == Some(true) => Autotune::Measure,
+                _ => Autotune::Off,
+            },
+            chosen => chosen,
+        }
+    }
+}
+
 /// How a function is compiled.
 ///
 /// ```
@@ -84,6 +118,14 @@ pub struct CompileOptions {
     /// as that lowers the peak: until it is within `memory_limit`, or as low as it gets where there is none. Such a function
     /// is not replayed by MLX, which would join equal operations again, but runs node by node.
     pub rematerialize: bool,
+    /// Whether the form in which a part runs is chosen by measuring: formulas by
+    /// their kernel or as they were written, and on the CPU elementwise operations and programs as one kernel or one by one.
+    /// Another form than the default is chosen only when it is faster by more than 3 % and by more than the noise: 3 times the
+    /// combined spread of both. `shapeless` functions, and functions that a transform works on, are left as they are.
+    pub autotune: Autotune,
+    /// The file with what was measured, instead of that of the environment variable `MLX_AUTOTUNE_CACHE`, or `autotune.json` in
+    /// the folder of the user's cache.
+    pub autotune_cache: Option<PathBuf>,
     /// Whether graphs are verified between passes in release builds too.
     pub verify: bool,
     /// Whether it is an error, with the report, when one of [`fusions`](Self::fusions) is left composed or a part is
@@ -108,6 +150,8 @@ impl Default for CompileOptions {
             cache_size: 64,
             memory_limit: None,
             rematerialize: false,
+            autotune: Autotune::default(),
+            autotune_cache: None,
             verify: false,
             strict: false,
             max_traces: None,

@@ -7,9 +7,11 @@ use std::rc::Rc;
 
 use mlx::Array;
 
+mod autotune;
 mod expectation;
 mod form;
 
+pub use autotune::{FormTiming, TimingSource, TunedSite};
 pub use expectation::Expected;
 pub use form::PassGraph;
 pub(crate) use form::{Form, History, Retrace, RetraceCause};
@@ -49,6 +51,11 @@ pub struct Report {
     pub interpreted: Vec<String>,
     /// What rematerialization did, where the options ask for it.
     pub rematerialization: Option<Rematerialization>,
+    /// The parts whose forms were timed, and which form was chosen, where [`CompileOptions::autotune`](crate::CompileOptions::autotune)
+    /// asks for that.
+    pub autotuned: Vec<TunedSite>,
+    /// What kept autotuning from reading or writing its cache, or from timing something.
+    pub autotune_warnings: Vec<String>,
     /// The graphs of the compiled form; those of other parts of a program after it.
     pub(crate) forms: Vec<Form>,
 }
@@ -174,6 +181,12 @@ impl Report {
             self.add_program(*operations);
         }
         self.interpreted.extend(other.interpreted.iter().cloned());
+        self.autotuned.extend(other.autotuned.iter().cloned());
+        for warning in &other.autotune_warnings {
+            if !self.autotune_warnings.contains(warning) {
+                self.autotune_warnings.push(warning.clone());
+            }
+        }
         self.forms.extend(other.forms.iter().cloned());
         if let Some(other) = &other.rematerialization {
             let done = self
@@ -371,6 +384,12 @@ impl fmt::Display for Report {
                 let (n, operations) = (sizes.len(), sizes.iter().sum::<usize>());
                 writeln!(f, "formed  {n} {what} of {operations} operations")?;
             }
+        }
+        for site in &self.autotuned {
+            writeln!(f, "{site}")?;
+        }
+        for warning in &self.autotune_warnings {
+            writeln!(f, "tuning  {warning}")?;
         }
         for node in &self.interpreted {
             writeln!(f, "runs node by node because of {node}")?;

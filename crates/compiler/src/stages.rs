@@ -11,7 +11,7 @@ use crate::analysis;
 use crate::execute::Executable;
 use crate::graph::Graph;
 use crate::memory::{Mode, memory, rematerialize};
-use crate::passes::{self, Context};
+use crate::passes::{self, Context, Tuner};
 use crate::report::{Difference, Form, PassGraph};
 use crate::sharding::{Mesh, Rules, ShardedGraph, TracedNames};
 use crate::trace::{Recorded, SizeRead, record_with_keys};
@@ -171,11 +171,7 @@ impl<Output: Tree> Traced<Output> {
             ops_before: self.graph.op_frequencies(),
             ..Report::default()
         };
-        let mut context = Context {
-            options,
-            report: &mut report,
-            kept: Vec::new(),
-        };
+        let mut context = Context::new(options, &mut report);
         if options.keep_passes {
             context.kept.push(PassGraph {
                 name: "trace",
@@ -191,11 +187,7 @@ impl<Output: Tree> Traced<Output> {
 /// Returns a graph with its formulas recognized.
 pub(crate) fn recognized(graph: &Graph, options: &CompileOptions) -> Result<Graph> {
     let mut report = Report::default();
-    let mut context = Context {
-        options,
-        report: &mut report,
-        kept: Vec::new(),
-    };
+    let mut context = Context::new(options, &mut report);
     passes::run(passes::OPTIMIZE, graph, &mut context)
 }
 
@@ -207,13 +199,14 @@ fn lower_optimized<Output>(
     traced: Traced<Output>,
     options: &CompileOptions,
 ) -> Result<Lowered<Output>> {
-    let mut context = Context {
-        options,
-        report: &mut report,
-        kept,
-    };
+    let tuner = Tuner::of(options, &mut report);
+    let mut context = Context::new(options, &mut report);
+    (context.kept, context.tuner) = (kept, tuner);
     let graph = passes::run(passes::LOWER, &optimized, &mut context)?;
-    let passes = context.kept;
+    let (passes, tuner) = (context.kept, context.tuner);
+    if let Some(tuner) = tuner {
+        tuner.finish(&mut report);
+    }
     if options.shapeless {
         shapeless::check(&graph, None)?;
     }

@@ -3,6 +3,8 @@
 //! `cargo xtask bundle --tests` and `cargo xtask test --device gpu` build it; `cargo test` runs each file by itself.
 #![allow(dead_code, unused_macros)]
 
+#[path = "autotune.rs"]
+mod autotune;
 #[path = "cpu_programs.rs"]
 mod cpu_programs;
 #[path = "cpu_programs_random.rs"]

@@ -46,6 +46,12 @@ pub fn time_on_gpu(work: impl FnOnce() -> Result<()>) -> Result<Option<Duration>
     }
 }
 
+/// Returns the version of MLX that is loaded; nothing when none is.
+pub fn mlx_version() -> Option<String> {
+    let loaded = mlx_sys::loaded().ok()?;
+    Some(loaded.versions.mlx.clone())
+}
+
 /// Returns the graph that computes arrays, as MLX writes it: inputs, outputs, and a line for each primitive with the arrays that it
 /// takes and gives. Nothing runs. `names` are those of arrays; all others get one of capital letters.
 ///

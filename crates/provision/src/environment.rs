@@ -56,6 +56,10 @@ pub const MPI_LIBRARY: &str = "MLX_MPI_LIBNAME";
 pub const NUM_THREADS: &str = "MLX_NUM_THREADS";
 /// Which instructions those use.
 pub const KERNELS_SIMD: &str = "MLX_KERNELS_SIMD";
+/// Whether compiled functions measure the forms of their parts.
+pub const AUTOTUNE: &str = "MLX_AUTOTUNE";
+/// The file with what they measured.
+pub const AUTOTUNE_CACHE: &str = "MLX_AUTOTUNE_CACHE";
 /// NVIDIA's libraries.
 pub const CUDA_DIR: &str = "MLX_CUDA_DIR";
 /// How many kernels MLX gathers in one CUDA graph.
@@ -159,6 +163,16 @@ pub const ALL: &[Variable] = &[
         name: KERNELS_SIMD,
         when: When::Run,
         meaning: "avx2 or scalar: lesser vector instructions for the kernels than the machine has",
+    },
+    Variable {
+        name: AUTOTUNE,
+        when: When::Run,
+        meaning: "1 has compiled functions measure which form of each part is the fastest, `cached` use only what was measured before",
+    },
+    Variable {
+        name: AUTOTUNE_CACHE,
+        when: When::Run,
+        meaning: "the file with what was measured, instead of `autotune.json` in the user's cache",
     },
     Variable {
         name: CUDA_DIR,

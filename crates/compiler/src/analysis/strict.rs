@@ -32,7 +32,7 @@ pub(crate) fn check_strict(report: &Report) -> Result<()> {
         .collect();
     for fired in &report.fired {
         if let Choice::Body(refusal) = &fired.choice
-            && refusal.kind != RefusalKind::Joined
+            && !matches!(refusal.kind, RefusalKind::Joined | RefusalKind::Autotuned)
         {
             let (fusion, site) = (fired.fusion, &fired.site);
             reasons.push(format!(

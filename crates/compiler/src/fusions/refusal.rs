@@ -28,6 +28,8 @@ pub enum RefusalKind {
     NoKernel,
     /// The device computes the formula together with elementwise operations beside it.
     Joined,
+    /// The formula was measured to be faster as it was written: see [`CompileOptions::autotune`](crate::CompileOptions::autotune).
+    Autotuned,
     /// The caller asked for the composed formula.
     Asked,
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use mlx::Device;
 use mlx::program::PlanError;
 
+use super::autotune::{self, Site, group_forms};
 use super::{Context, undefined_value};
 use crate::Result;
 use crate::cpu_kernels::{self, program};
@@ -26,7 +27,10 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     {
         return Ok(graph.clone());
     }
-    let plan = Plan::of(graph);
+    let mut plan = Plan::of(graph);
+    if context.tuner.is_some() {
+        plan.drop_slow(graph, context);
+    }
     let mut next = Graph::new(&graph.name);
     let mut rewriter = GraphRewriter::new(graph);
     rewriter.copy_inputs(&mut next);
@@ -103,6 +107,28 @@ struct Plan {
 }
 
 impl Plan {
+    /// Leaves the operations of those groups as they are that were measured to be faster so.
+    fn drop_slow(&mut self, graph: &Graph, context: &mut Context<'_>) {
+        let is_program = self.groups.iter().map(|group| {
+            let forms = group_forms(graph, &group.inputs, &group.body, "program");
+            let (Some(forms), Some(first)) = (forms, group.nodes.first()) else {
+                return true;
+            };
+            let site = Site {
+                what: "program".to_owned(),
+                at: graph.node(*first).site,
+                forms,
+                default: 0,
+                passes: &[],
+            };
+            autotune::choose(&site, context) == 0
+        });
+        let is_program: Vec<bool> = is_program.collect();
+        for group in &mut self.group_of {
+            *group = group.filter(|number| is_program[*number]);
+        }
+    }
+
     fn of(graph: &Graph) -> Self {
         let mut refused: HashSet<NodeId> = HashSet::new();
         let users = graph.consumers();

@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use mlx::{ArrayType, Device, Op};
 
-use super::{Context, undefined_value};
+use super::autotune::{self, Site, group_forms};
+use super::{AFTER_FUSE_ELEMENTWISE, Context, undefined_value};
 use crate::Result;
 use crate::cpu_kernels;
 use crate::graph::{Graph, GraphRewriter, Node, NodeId, Operation, Value};
@@ -21,7 +22,10 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let Some(choice) = Choice::of(context) else {
         return Ok(graph.clone());
     };
-    let groups = groups(graph, choice);
+    let mut groups = groups(graph, choice);
+    if choice == Choice::Kernels && context.tuner.is_some() {
+        groups.retain(|group| is_kernel(graph, group, context));
+    }
     for group in &groups {
         context.report.add_elementwise_kernel(group.nodes.len());
     }
@@ -101,6 +105,23 @@ impl Choice {
             }
         }
     }
+}
+
+/// Whether a group becomes one kernel: unless its operations by themselves were measured to be faster.
+fn is_kernel(graph: &Graph, group: &Group, context: &mut Context<'_>) -> bool {
+    let body = crate::graph::extract_subgraph(graph, &group.inputs, &group.outputs);
+    let forms = body.and_then(|body| group_forms(graph, &group.inputs, &body, "kernel"));
+    let (Some(forms), Some(last)) = (forms, group.nodes.last()) else {
+        return true;
+    };
+    let site = Site {
+        what: "elementwise kernel".to_owned(),
+        at: graph.node(*last).site,
+        forms,
+        default: 0,
+        passes: AFTER_FUSE_ELEMENTWISE,
+    };
+    autotune::choose(&site, context) == 0
 }
 
 /// Arrays with fewer elements are so soon done that one call more or less is all that counts.

@@ -1,5 +1,6 @@
 //! The passes: each rewrites a graph into an equivalent one.
 
+mod autotune;
 mod canonicalize;
 mod contract;
 mod cpu_programs;
@@ -12,6 +13,9 @@ mod select;
 
 use std::rc::Rc;
 
+pub(crate) use autotune::Tuner;
+pub use autotune::{AutotuneCache, autotune_cache};
+
 use crate::graph::Graph;
 use crate::report::{PassGraph, Report};
 use crate::{CompileOptions, Error, Result};
@@ -22,6 +26,19 @@ pub(crate) struct Context<'a> {
     pub(crate) report: &'a mut Report,
     /// The graph after each pass, when the options ask for that.
     pub(crate) kept: Vec<PassGraph>,
+    /// What chooses forms by their times, when the options ask for that.
+    pub(crate) tuner: Option<Tuner>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(options: &'a CompileOptions, report: &'a mut Report) -> Self {
+        Self {
+            options,
+            report,
+            kept: Vec::new(),
+            tuner: None,
+        }
+    }
 }
 
 /// A pass: a name, and a function from a graph to the next one.
@@ -66,6 +83,18 @@ pub(crate) const LOWER: &[Pass] = &[
     Pass::new("cpu_programs", cpu_programs::run),
 ];
 
+/// What a formula goes through after [`select`](mod@select) has put one of its forms in its place.
+const AFTER_SELECT: &[Pass] = &[
+    Pass::new("fold", fold::run),
+    Pass::new("cse", cse::run),
+    Pass::new("dce", dce::run),
+    Pass::new("fuse_elementwise", fuse_elementwise::run),
+    Pass::new("cpu_programs", cpu_programs::run),
+];
+
+/// What elementwise operations go through after [`fuse_elementwise`](mod@fuse_elementwise).
+const AFTER_FUSE_ELEMENTWISE: &[Pass] = &[Pass::new("cpu_programs", cpu_programs::run)];
+
 /// Runs passes one after the other. In debug builds the graph is verified after each.
 pub(crate) fn run(passes: &[Pass], graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let mut graph = graph.clone();
@@ -101,6 +130,16 @@ fn map_subgraphs(
     pass: PassFn,
 ) -> Result<crate::graph::Operation> {
     let mut failed = None;
+    let is_transform = matches!(operation, crate::graph::Operation::Transform { .. });
+    // A transform runs its functions in another way than by themselves.
+    let paused = is_transform.then(|| context.tuner.take()).flatten();
+    if paused.is_some() {
+        let name = operation.name();
+        let warning = format!("nothing is timed in a function that {name} works on");
+        if !context.report.autotune_warnings.contains(&warning) {
+            context.report.autotune_warnings.push(warning);
+        }
+    }
     let mapped = operation.map_graphs(&mut |graph| match pass(graph, context) {
         Ok(graph) => graph,
         Err(error) => {
@@ -108,6 +147,7 @@ fn map_subgraphs(
             graph.clone()
         }
     });
+    context.tuner = context.tuner.take().or(paused);
     failed.map_or(Ok(mapped), Err)
 }
 
@@ -115,11 +155,7 @@ fn map_subgraphs(
 fn canonicalized(graph: &Graph) -> Graph {
     let options = CompileOptions::default();
     let mut report = Report::default();
-    let mut context = Context {
-        options: &options,
-        report: &mut report,
-        kept: Vec::new(),
-    };
+    let mut context = Context::new(&options, &mut report);
     let tidy = canonicalize::run(graph, &mut context)
         .and_then(|graph| cse::run(&graph, &mut context))
         .and_then(|graph| dce::run(&graph, &mut context));

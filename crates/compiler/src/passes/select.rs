@@ -4,10 +4,11 @@ use mlx::compiler_api::OpFlags;
 use mlx::fast::{self, Backend};
 use mlx::{Array, Device, Op, bind, zeros_with};
 
-use super::{Context, map_subgraphs, undefined_value};
+use super::autotune::{self, Site, site_graph};
+use super::{AFTER_SELECT, Context, map_subgraphs, undefined_value};
 use crate::fusions::{Refusal, RefusalKind};
 use crate::graph::{Fused, Graph, GraphRewriter, Node, Operation};
-use crate::{Fallback, Result};
+use crate::{Fallback, Fusion, Result};
 
 pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
     let mut next = Graph::new(&graph.name);
@@ -34,6 +35,7 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
                 .ok_or_else(|| undefined_value("select"))?;
             continue;
         }
+        let refusal = tuned((graph, node), fused, refusal, context);
         let chosen = if refusal.is_some() {
             &fused.body
         } else {
@@ -55,6 +57,46 @@ pub(super) fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph> {
         .copy_outputs(&mut next)
         .ok_or_else(|| undefined_value("select"))?;
     Ok(next)
+}
+
+/// Why the body runs, if it does: where forms are timed, because it is faster.
+fn tuned(
+    (graph, node): (&Graph, &Node),
+    fused: &Fused,
+    refusal: Option<Refusal>,
+    context: &mut Context<'_>,
+) -> Option<Refusal> {
+    // What a GPU joins with operations beside it cannot be timed by itself.
+    let is_joined = |refusal: &Refusal| refusal.kind == RefusalKind::Joined;
+    // As it was written, constant packed weights would be unpacked by `fold`, and all of them kept.
+    let is_packed = fused.fusion == Fusion::QuantizedLinear;
+    let is_asked = context.options.fallback != Fallback::Auto || is_packed;
+    if context.tuner.is_none() || is_asked || refusal.as_ref().is_some_and(is_joined) {
+        return refusal;
+    }
+    let form = |form: &Graph| {
+        site_graph(graph, &node.inputs, |site, inputs| {
+            GraphRewriter::new(form).inline(site, inputs)
+        })
+    };
+    let (Some(kernel), Some(composed)) = (form(&fused.kernel), form(&fused.body)) else {
+        return refusal;
+    };
+    let site = Site {
+        what: fused.fusion.name().to_owned(),
+        at: node.site,
+        forms: vec![("kernel", kernel), ("composed", composed)],
+        default: usize::from(refusal.is_some()),
+        passes: AFTER_SELECT,
+    };
+    match (autotune::choose(&site, context), refusal) {
+        (0, _) => None,
+        (_, Some(refusal)) => Some(refusal),
+        (_, None) => {
+            let reason = "it is faster as it was written, as was measured";
+            Some(Refusal::new(RefusalKind::Autotuned, reason))
+        }
+    }
 }
 
 /// Why the body runs, if it does.

@@ -10,11 +10,7 @@ use crate::{CompileOptions, Report, Result};
 pub(super) fn prepare(graph: &Graph) -> Result<Graph> {
     let options = CompileOptions::default();
     let mut report = Report::default();
-    let mut context = Context {
-        options: &options,
-        report: &mut report,
-        kept: Vec::new(),
-    };
+    let mut context = Context::new(&options, &mut report);
     expand(&passes::run(passes::CANONICALIZE, graph, &mut context)?)
 }
 

@@ -8,6 +8,7 @@ use mlx::{Array, Dtype};
 use mlx_compiler::{CompileOptions, Fallback, Graph, KernelFusion, jit_with, trace};
 use mlx_interpreter::{Interpreter, Rounding, Tensor, array_constants};
 
+use super::autotuned;
 use super::program::Program;
 
 /// What a program that agreed had in it.
@@ -88,6 +89,15 @@ pub fn check(program: &Program, seed: u64) -> Result<Outcome, String> {
                 .call(&inputs)
                 .map_err(|error| format!("{what}: {error}"))?;
             compare(&format!("{what}, call {call}"), &results, &wanted)?;
+        }
+    }
+    // Measuring takes a while.
+    if seed.is_multiple_of(25) {
+        for form in 0..2 {
+            let options = autotuned::forced(&function, &inputs, form)?;
+            let results = jit_with(function, options).call(&inputs);
+            let results = results.map_err(|error| format!("form {form}: {error}"))?;
+            compare(&format!("form {form} of each site"), &results, &wanted)?;
         }
     }
     Ok(outcome)

@@ -7,6 +7,7 @@
 //! `RANDOM_GRAPHS=20000` runs more of them, `RANDOM_GRAPHS_SEED=17` one, `RANDOM_GRAPHS_SEED=17..40`
 //! all of these seeds, each told when it is done.
 
+mod autotuned;
 mod check;
 mod formulas;
 mod generate;

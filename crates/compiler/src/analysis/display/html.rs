@@ -15,6 +15,13 @@ impl Report {
         list(&mut html, "formulas fused", &self.fired, false);
         list(&mut html, "formulas refused", &self.refused, true);
         list(&mut html, "findings", &findings, true);
+        list(&mut html, "parts timed", &self.autotuned, false);
+        list(
+            &mut html,
+            "notes of autotuning",
+            &self.autotune_warnings,
+            true,
+        );
         list(
             &mut html,
             "nodes that keep it from being replayed",

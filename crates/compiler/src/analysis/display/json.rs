@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use crate::Finding;
 use crate::graph::SourceLocation;
-use crate::report::{Choice, Report};
+use crate::report::{Choice, Report, TimingSource, TunedSite};
 
 /// The version of the form, which changes when a field changes its meaning.
 const VERSION: u32 = 1;
 
 impl Report {
     /// Returns the report as JSON: an object with the fields `version`, `fired`, `refused`, `elementwise_kernels`,
-    /// `programs`, `cuda_graph`, `interpreted`, `rematerialization`, `ops_before`, `ops_after`, `findings` and `passes`.
+    /// `programs`, `autotuned`, `autotune_warnings`, `cuda_graph`, `interpreted`, `rematerialization`, `ops_before`, `ops_after`, `findings` and `passes`.
     pub fn to_json(&self) -> String {
         let fired = self.fired.iter().map(|fired| {
             let reason = match &fired.choice {
@@ -37,6 +37,8 @@ impl Report {
             "refused": refused.collect::<Vec<_>>(),
             "elementwise_kernels": self.elementwise_kernels,
             "programs": self.programs,
+            "autotuned": self.autotuned.iter().map(tuned).collect::<Vec<_>>(),
+            "autotune_warnings": self.autotune_warnings,
             "cuda_graph": self.cuda_graph,
             "interpreted": self.interpreted,
             "rematerialization": self.rematerialization.as_ref().map(|done| json!({
@@ -52,6 +54,31 @@ impl Report {
         });
         whole.to_string()
     }
+}
+
+fn tuned(tuned: &TunedSite) -> Value {
+    let reason = match &tuned.source {
+        TimingSource::Untimed(reason) => json!(reason),
+        _ => Value::Null,
+    };
+    let forms = tuned.forms.iter().map(|form| {
+        json!({
+            "form": form.form,
+            "median_us": form.median.as_secs_f64() * 1e6,
+            "spread_us": form.spread.as_secs_f64() * 1e6,
+        })
+    });
+    json!({
+        "what": tuned.what,
+        "site": site(tuned.site),
+        "key": tuned.key,
+        "forms": forms.collect::<Vec<_>>(),
+        "default": tuned.default,
+        "chosen": tuned.chosen,
+        "source": tuned.source.name(),
+        "untimed": reason,
+        "count": tuned.count,
+    })
 }
 
 impl Finding {

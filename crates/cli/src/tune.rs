@@ -1,0 +1,87 @@
+//! `mlx tune`: measures which form of each part of a model is the fastest, into a file that can be shipped.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use mlx_compiler::{Autotune, CompileOptions, Report, autotune_cache};
+use mlx_models::llama;
+use mlx_nn::FastOps;
+
+use crate::arguments::TuneArguments;
+use crate::{generate, model, output};
+
+/// Measures the parts of a model, or of both that are used when none is named.
+pub fn run(arguments: &TuneArguments) -> Result<ExitCode> {
+    for (name, report) in reports(arguments)? {
+        if arguments.json {
+            let mut value: serde_json::Value = serde_json::from_str(&report.to_json())?;
+            value["model"] = name.as_str().into();
+            output::line(format_args!("{value}"));
+            continue;
+        }
+        for site in &report.autotuned {
+            output::line(format_args!("{site}"));
+        }
+        for warning in &report.autotune_warnings {
+            output::note(format_args!("{name}: {warning}"));
+        }
+        let of = |source: &str| {
+            let sites = report.autotuned.iter();
+            sites.filter(|site| site.source.name() == source).count()
+        };
+        let (measured, known, untimed) = (of("measured"), of("cache"), of("untimed"));
+        let sites = report.autotuned.iter();
+        let changed = sites.filter(|site| site.chosen != site.default);
+        output::line(format_args!(
+            "{name}: {measured} parts measured, {known} known, {untimed} not timed; {} faster in another form than the default",
+            changed.count()
+        ));
+    }
+    if !arguments.json {
+        let cache = autotune_cache(arguments.output.as_deref())?;
+        output::line(format_args!(
+            "{}: {} measurements; MLX_AUTOTUNE=cached uses them",
+            cache.path.display(),
+            cache.usable
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reports(arguments: &TuneArguments) -> Result<Vec<(String, Report)>> {
+    Ok(match arguments.model.as_deref() {
+        None => vec![whisper(None, arguments)?, llama(None, arguments)?],
+        Some(model) if model::is_whisper(model)? => vec![whisper(Some(model), arguments)?],
+        model => vec![llama(model, arguments)?],
+    })
+}
+
+fn whisper(name: Option<&str>, arguments: &TuneArguments) -> Result<(String, Report)> {
+    let whisper = model::load(name)?;
+    let network = whisper.network.with_kernels(kernels(arguments));
+    Ok((whisper.name, network.trace_report(options(arguments))?))
+}
+
+fn llama(name: Option<&str>, arguments: &TuneArguments) -> Result<(String, Report)> {
+    let (name, path) = generate::locate(name)?;
+    let checkpoint =
+        llama::Checkpoint::open(&path).with_context(|| format!("model {}", path.display()))?;
+    let network = llama::Network::new(&checkpoint, &llama::NetworkOptions::default())?;
+    let network = network.with_kernels(kernels(arguments));
+    Ok((name, network.trace_report(options(arguments))?))
+}
+
+fn kernels(arguments: &TuneArguments) -> FastOps {
+    match arguments.composed {
+        true => FastOps::Composed,
+        false => FastOps::Fused,
+    }
+}
+
+fn options(arguments: &TuneArguments) -> CompileOptions {
+    CompileOptions {
+        autotune: Autotune::Measure,
+        autotune_cache: arguments.output.clone(),
+        ..CompileOptions::default()
+    }
+}
