@@ -1,6 +1,6 @@
 //! A function that `mlx-compiler` saved, run without MLX: nothing of it is loaded.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mlx_compiler::graph::Graph;
 use mlx_compiler::{Error, Result};
@@ -15,6 +15,7 @@ use crate::tensor::Tensor;
 /// A function of a file of [`save`](mlx_compiler::Lowered::save).
 #[derive(Debug)]
 pub struct SavedFunction {
+    path: PathBuf,
     graph: Graph,
     interpreter: Interpreter,
 }
@@ -57,7 +58,11 @@ impl SavedFunction {
             constants,
             ..Interpreter::default()
         };
-        Ok(Self { graph, interpreter })
+        Ok(Self {
+            path: path.to_path_buf(),
+            graph,
+            interpreter,
+        })
     }
 
     /// Returns the graph.
@@ -68,9 +73,11 @@ impl SavedFunction {
     /// Runs the function in `f64`.
     ///
     /// # Errors
-    /// As [`Interpreter::run`].
+    /// As [`Interpreter::run`]; the error names the file.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.interpreter.run(&self.graph, inputs)
+        self.interpreter
+            .run(&self.graph, inputs)
+            .map_err(|error| Error::Unsupported(format!("run: {}: {error}", self.path.display())))
     }
 }
 

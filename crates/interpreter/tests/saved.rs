@@ -57,3 +57,18 @@ fn a_saved_function_runs_without_mlx() {
     }
     assert_eq!(wanted.len(), got.len());
 }
+
+#[test]
+fn an_error_of_a_run_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("double.safetensors");
+    let f = jit(|x: &Array| x + x);
+    f.lower(&array!([1.0, 2.0])).unwrap().save(&path).unwrap();
+    let saved = SavedFunction::open(&path).unwrap();
+    let short = Tensor::from_f64(&[1], Dtype::Float32, &[1.0]).unwrap();
+    for inputs in [&[][..], &[short]] {
+        let error = saved.run(inputs).unwrap_err().to_string();
+        assert!(error.contains("double.safetensors"), "{error}");
+        assert!(error.contains("wanted"), "{error}");
+    }
+}
