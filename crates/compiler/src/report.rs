@@ -47,6 +47,9 @@ pub struct Report {
     pub ops_after: BTreeMap<String, usize>,
     /// The nodes because of which MLX does not replay the function, with their lines: each call runs node by node.
     pub interpreted: Vec<String>,
+    /// The types of the inputs that a shapeless function was compiled for without a new trace, the most recently used first. Its
+    /// kernels and programs are chosen for each of them; sizes that came once ran node by node.
+    pub specialized: Vec<String>,
     /// What rematerialization did, where the options ask for it.
     pub rematerialization: Option<Rematerialization>,
     /// The graphs of the compiled form; those of other parts of a program after it.
@@ -174,6 +177,7 @@ impl Report {
             self.add_program(*operations);
         }
         self.interpreted.extend(other.interpreted.iter().cloned());
+        self.specialized.extend(other.specialized.iter().cloned());
         self.forms.extend(other.forms.iter().cloned());
         if let Some(other) = &other.rematerialization {
             let done = self
@@ -374,6 +378,9 @@ impl fmt::Display for Report {
         }
         for node in &self.interpreted {
             writeln!(f, "runs node by node because of {node}")?;
+        }
+        for types in &self.specialized {
+            writeln!(f, "formed  one form of the same trace for {types}")?;
         }
         if let Some(done) = &self.rematerialization {
             let (operations, bytes) = (done.operations, done.bytes);
