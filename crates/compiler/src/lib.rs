@@ -26,6 +26,7 @@ mod passes;
 mod report;
 mod shapeless;
 pub mod sharding;
+mod sizes;
 mod stages;
 mod switch;
 mod trace;
@@ -56,6 +57,8 @@ mod pages {
     mod memory {}
     #[doc = include_str!("../../../docs/export.md")]
     mod export {}
+    #[doc = include_str!("../../../docs/sizes.md")]
+    mod sizes {}
 }
 
 /// The name of [`guide`] before.

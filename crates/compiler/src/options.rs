@@ -24,8 +24,8 @@ pub enum Fallback {
 pub enum KernelFusion {
     /// On the CPU, those that a kernel of `mlx-kernels` runs in one pass over memory, where that is faster: two or
     /// more on arrays of 4,096 elements or more, of `float32`, `float16`, `bfloat16` and `bool`. None on GPUs, where
-    /// MLX fuses them when it compiles the graph; none in functions that a transform works on, in `shapeless` ones, and
-    /// when the environment variable `MLX_HOST_KERNELS` is `0`.
+    /// MLX fuses them when it compiles the graph; none in functions that a transform works on, in `shapeless` ones at
+    /// sizes that came once, and when the environment variable `MLX_HOST_KERNELS` is `0`.
     ///
     /// Under the same conditions, two or more operations that `mlx-kernels` computes (norms, products with few rows,
     /// attention, rotary positions, writes into caches, elementwise ones) become a *program*: one kernel that runs
@@ -107,7 +107,8 @@ pub struct CompileOptions {
     #[deprecated(note = "renamed to kernel_fusion")]
     #[doc(hidden)]
     pub regions: KernelFusion,
-    /// Whether one compiled function serves all sizes. Refused where a size is frozen into the graph.
+    /// Whether one trace serves all sizes. Refused where a size is frozen into the graph. Sizes that come once run node by node;
+    /// for those that come again the graph is compiled without a new trace, and at most `cache_size` such forms are kept.
     pub shapeless: bool,
     /// The maximum number of compiled forms that are cached, one for each combination of input types.
     pub cache_size: usize,

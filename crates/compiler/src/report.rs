@@ -49,6 +49,9 @@ pub struct Report {
     pub ops_after: BTreeMap<String, usize>,
     /// The nodes because of which MLX does not replay the function, with their lines: each call runs node by node.
     pub interpreted: Vec<String>,
+    /// The types of the inputs that a shapeless function was compiled for without a new trace, the most recently used first. Its
+    /// kernels and programs are chosen for each of them; sizes that came once ran node by node.
+    pub specialized: Vec<String>,
     /// What rematerialization did, where the options ask for it.
     pub rematerialization: Option<Rematerialization>,
     /// The parts whose forms were timed, and which form was chosen, where [`CompileOptions::autotune`](crate::CompileOptions::autotune)
@@ -187,6 +190,7 @@ impl Report {
                 self.autotune_warnings.push(warning.clone());
             }
         }
+        self.specialized.extend(other.specialized.iter().cloned());
         self.forms.extend(other.forms.iter().cloned());
         if let Some(other) = &other.rematerialization {
             let done = self
@@ -393,6 +397,9 @@ impl fmt::Display for Report {
         }
         for node in &self.interpreted {
             writeln!(f, "runs node by node because of {node}")?;
+        }
+        for types in &self.specialized {
+            writeln!(f, "formed  one form of the same trace for {types}")?;
         }
         if let Some(done) = &self.rematerialization {
             let (operations, bytes) = (done.operations, done.bytes);

@@ -1,6 +1,7 @@
 //! Which functions can be compiled once for all sizes: those whose graph contains no size.
 
 use mlx::compiler_api::OpFlags;
+use mlx::transforms::Transform;
 
 use crate::graph::{Graph, Operation};
 use crate::trace::SizeRead;
@@ -25,6 +26,21 @@ pub(crate) fn check(graph: &Graph, size_read: Option<SizeRead>) -> Result<()> {
             }
             Operation::FusedGroup(body) => {
                 check(body, None)?;
+                false
+            }
+            // Their functions are differentiated at the sizes of each call. A rule for `vmap` is not in the graph.
+            Operation::Transform {
+                transform:
+                    Transform::ValueAndGrad { .. }
+                    | Transform::Vjp { .. }
+                    | Transform::Jvp
+                    | Transform::Checkpoint,
+                functions,
+                ..
+            } => {
+                for function in functions {
+                    check(function, None)?;
+                }
                 false
             }
             _ => true,

@@ -14,6 +14,7 @@ use crate::memory::{Mode, memory, rematerialize};
 use crate::passes::{self, Context, Tuner};
 use crate::report::{Difference, Form, PassGraph};
 use crate::sharding::{Mesh, Rules, ShardedGraph, TracedNames};
+use crate::sizes::{SizedForms, retyped};
 use crate::trace::{Recorded, SizeRead, record_with_keys};
 use crate::{CompileOptions, Error, Profile, Report, Result, shapeless};
 
@@ -46,6 +47,8 @@ pub struct Lowered<Output> {
 pub struct Compiled<Output> {
     lowered: Lowered<Output>,
     executable: Executable,
+    /// What runs for sizes that come again, of a shapeless function.
+    sizes: Option<SizedForms<Executable>>,
 }
 
 /// Traces a function on arguments of these types; their values are not read.
@@ -213,7 +216,7 @@ fn lower_optimized<Output>(
     let graph = Rc::new(within_memory(graph, options, &mut report)?);
     report.ops_after = graph.op_frequencies();
     let mode = mode(options, &report);
-    report.interpreted = analysis::interpreted(&graph, options);
+    report.interpreted = analysis::interpreted(&graph);
     if mode == Mode::Interpreted {
         // MLX's replay would join what runs again with what ran before.
         report
@@ -312,16 +315,22 @@ impl<Output: Tree> Lowered<Output> {
     /// # Errors
     /// When a constant has no value, or the function is compiled strictly and does not run as it was asked to.
     pub fn compile(self) -> Result<Compiled<Output>> {
-        if self.options.strict {
+        // What a shapeless function runs is checked when it is made for some sizes.
+        let CompileOptions {
+            strict, shapeless, ..
+        } = self.options;
+        if strict && !shapeless {
             analysis::check_strict(&self.report)?;
         }
         // MLX's replay would join what runs again with what ran before.
         let is_replayed = mode(&self.options, &self.report) == Mode::Replayed;
         let graph = self.graph.as_ref().clone();
         let executable = Executable::new(graph, &self.options, is_replayed)?;
+        let sizes = shapeless.then(|| SizedForms::new(self.options.cache_size, strict));
         Ok(Compiled {
             lowered: self,
             executable,
+            sizes,
         })
     }
 }
@@ -337,7 +346,7 @@ impl<Output: Tree> Compiled<Output> {
     pub fn call_flat(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
         self.check(inputs)?;
         let keys = self.keys();
-        Ok(self.executable.call(&with_keys(inputs, &keys))?)
+        self.run(&with_keys(inputs, &keys))
     }
 
     /// Calls the function and puts its results where it returned them.
@@ -354,14 +363,44 @@ impl<Output: Tree> Compiled<Output> {
     #[track_caller]
     pub(crate) fn call_unchecked(&self, inputs: &[&Array]) -> Result<Output> {
         let outputs = match self.lowered.n_keys {
-            0 => self.executable.call(inputs)?,
-            _ => self.executable.call(&with_keys(inputs, &self.keys()))?,
+            0 => self.run(inputs)?,
+            _ => self.run(&with_keys(inputs, &self.keys()))?,
         };
         let mut outputs = outputs.into_iter();
         Ok(self
             .lowered
             .template
             .map(&mut |array| outputs.next().unwrap_or_else(|| array.clone())))
+    }
+
+    /// Runs what there is for these inputs: one form, or of a shapeless function that for their sizes once these came twice.
+    #[track_caller]
+    fn run(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
+        let form = match &self.sizes {
+            None => None,
+            Some(sizes) => sizes.find(inputs, |types| self.specialize(types))?,
+        };
+        let executable = form.as_deref().unwrap_or(&self.executable);
+        Ok(executable.call(inputs)?)
+    }
+
+    /// Compiles the graph for inputs of these types, without a trace; `None` where an operation refuses the sizes.
+    fn specialize(&self, types: &[ArrayType]) -> Result<Option<Executable>> {
+        let Ok(graph) = retyped(&self.lowered.traced, types) else {
+            return Ok(None);
+        };
+        let traced = Traced {
+            graph: Rc::new(graph),
+            template: Vec::<Array>::new(),
+            size_read: None,
+            captures_transforming: false,
+            n_keys: self.lowered.n_keys,
+            names: TracedNames::default(),
+        };
+        let mut options = self.lowered.options.clone();
+        options.shapeless = false;
+        let compiled = traced.lower(&options)?.compile()?;
+        Ok(Some(compiled.executable))
     }
 
     /// Returns the stage before.
@@ -383,6 +422,13 @@ impl<Output: Tree> Compiled<Output> {
     pub(crate) fn current_report(&self) -> Report {
         let mut report = self.report().clone();
         report.cuda_graph = self.executable.program_report();
+        let text = |types: Vec<ArrayType>| {
+            let types: Vec<String> = types.iter().map(ToString::to_string).collect();
+            types.join(", ")
+        };
+        if let Some(sizes) = &self.sizes {
+            report.specialized = sizes.types().into_iter().map(text).collect();
+        }
         report
     }
 

@@ -29,7 +29,8 @@ fn shapes(text: &str) -> Vec<Vec<i32>> {
 /// often it was traced.
 fn traces(function: Function, calls: &[&str]) -> u64 {
     let compiled = jit_with(function, options());
-    for call in calls {
+    // The first time node by node, then by a form for these sizes.
+    for call in calls.iter().flat_map(|call| [call; 3]) {
         let inputs: Vec<Array> = shapes(call).iter().map(|shape| numbers(shape)).collect();
         let read = |output: Array| Ok((output.shape()?, output.to_vec::<f32>()?));
         let got = compiled
@@ -74,6 +75,122 @@ fn sizes_that_no_longer_fit_are_errors_as_eagerly(
     #[case] calls: &[&str],
 ) {
     traces(function, calls);
+}
+
+/// Sizes that come again run by kernels and programs that were chosen for them, without a new trace.
+#[test]
+fn sizes_that_come_again_are_compiled_without_a_trace() -> Result<(), mlx_compiler::Error> {
+    let traces = std::cell::Cell::new(0);
+    let norm = |x: &Array, weight: &Array| {
+        traces.set(traces.get() + 1);
+        x * (x.square().mean(keepdims(-1)) + 1e-5).rsqrt() * weight
+    };
+    let compiled = jit_with(norm, options()).max_traces(1);
+    let weight = numbers(&[64]);
+    for (call, n) in [3, 3, 5, 5, 5, 3, 1, 0].into_iter().enumerate() {
+        let y = compiled.call((&numbers(&[n, 64]), &weight))?;
+        y.eval()?;
+        let made = compiled.report().unwrap_or_default().specialized;
+        let wanted: &[&str] = match call {
+            0 => &[],
+            1 | 2 => &["float32[3, 64], float32[64]"],
+            3 | 4 => &["float32[5, 64], float32[64]", "float32[3, 64], float32[64]"],
+            _ => &["float32[3, 64], float32[64]", "float32[5, 64], float32[64]"],
+        };
+        assert_eq!(made, wanted, "call {call}");
+    }
+    assert_eq!(traces.get(), 1);
+    let report = compiled.report().unwrap_or_default().to_string();
+    assert!(
+        report.contains("one form of the same trace for float32[3, 64], float32[64]"),
+        "{report}"
+    );
+    Ok(())
+}
+
+/// No more forms are kept than the cache may have.
+#[test]
+fn forms_for_sizes_are_dropped_as_others_are() -> Result<(), mlx_compiler::Error> {
+    let few = CompileOptions {
+        cache_size: 2,
+        ..options()
+    };
+    let compiled = jit_with(|x: &Array| (x * 2.0).exp(), few);
+    for n in [1, 1, 2, 2, 3, 3, 1, 1] {
+        compiled.call(&numbers(&[n]))?.eval()?;
+    }
+    let made = compiled.report().unwrap_or_default().specialized;
+    assert_eq!(made, ["float32[1]", "float32[3]"]);
+    assert_eq!(compiled.stats().misses, 1);
+    Ok(())
+}
+
+/// A training step over batches of any size: gradients are nodes of the graph, taken at the sizes of each call.
+#[test]
+fn a_training_step_is_one_trace_for_batches_of_all_sizes() -> Result<(), mlx_compiler::Error> {
+    let loss = |w: &Array, b: &Array, x: &Array, y: &Array| {
+        let scores = x.matmul(w) + b;
+        (scores.logsumexp(-1) - (&scores * y).sum(-1)).mean(())
+    };
+    let step = |w: &Array, b: &Array, x: &Array, y: &Array| -> mlx::Result<(Array, Array, Array)> {
+        let gradient = mlx::value_and_grad(|(w, b): &(Array, Array)| loss(w, b, x, y));
+        let (value, (dw, db)) = gradient.call(&(w.clone(), b.clone()))?;
+        Ok((value, w - dw * 0.1, b - db * 0.1))
+    };
+    let compiled = jit_with(step, options()).max_traces(1);
+    let (w, b) = (numbers(&[6, 4]), numbers(&[4]));
+    for n in [8, 8, 3, 3, 1, 1, 64, 64, 8] {
+        let (x, y) = (numbers(&[n, 6]), numbers(&[n, 4]).softmax(-1));
+        let (got, want) = (compiled.call((&w, &b, &x, &y))?, step(&w, &b, &x, &y)?);
+        for (got, want) in [(got.0, want.0), (got.1, want.1), (got.2, want.2)] {
+            assert_eq!(got.shape()?, want.shape()?);
+            let off = (got - want).abs().max(()).item::<f32>()?;
+            assert!(off < 1e-5, "{n} rows: off by {off}");
+        }
+    }
+    assert_eq!(compiled.stats().misses, 1);
+    Ok(())
+}
+
+/// Sizes that a function inside a transform reads, or that a layout fixes, are refused with their line.
+#[rstest]
+#[case::size_in_a_gradient(
+    |x: &Array| mlx::grad(|x: &Array| x.square().sum(()) / x.dim(0).unwrap_or(1)).call(x),
+    "got dim at"
+)]
+#[case::reshape_in_a_gradient(
+    |x: &Array| mlx::grad(|x: &Array| x.reshape([2, -1]).square().sum(())).call(x),
+    "got reshape at"
+)]
+#[case::vmap(|x: &Array| mlx::vmap(|x: &Array| x.sum(())).call(x), "got vmap at")]
+#[case::branch(
+    |x: &Array| Ok(if x.dim(0)? > 3 { x * 2.0 } else { x * 3.0 }),
+    "got dim at"
+)]
+#[case::split(|x: &Array| Ok(x.split(2, 0)?[0].exp()), "got split at")]
+fn what_fixes_a_size_is_refused(
+    #[case] function: fn(&Array) -> mlx::Result<Array>,
+    #[case] text: &str,
+) {
+    let error = jit_with(function, options()).call(&numbers(&[4, 2]));
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains(text), "{message}");
+}
+
+/// A gradient of a shapeless function, in which MLX's own arguments are what it is called with.
+#[test]
+fn gradients_go_through_forms_for_sizes() -> Result<(), mlx_compiler::Error> {
+    let loss = |x: &Array| (x * 2.0).exp().sum(());
+    let compiled = jit_with(loss, options());
+    let gradient = mlx::grad(|x: &Array| compiled.call(x));
+    for n in [3, 3, 4, 4, 3] {
+        let x = numbers(&[n]);
+        let (got, want) = (gradient.call(&x)?, mlx::grad(loss).call(&x)?);
+        let off = (got - want).abs().max(()).item::<f32>()?;
+        assert!(off < 1e-5, "off by {off}");
+    }
+    assert_eq!(compiled.stats().misses, 1);
+    Ok(())
 }
 
 #[rstest]

@@ -59,7 +59,7 @@ const CRATES: [Crate; 3] = [
             &["fusions", "trace"],
             &["control", "report", "shapeless"],
             &["passes"],
-            &["sharding"],
+            &["sharding", "sizes"],
             &["analysis"],
             &["stages"],
             &["export"],

@@ -3,13 +3,10 @@
 use crate::execute::reads_values;
 use crate::graph::{Graph, Node, Operation};
 use crate::report::{Choice, Report};
-use crate::{CompileOptions, Error, RefusalKind, Result};
+use crate::{Error, RefusalKind, Result};
 
 /// Returns the nodes because of which MLX does not replay a graph, with their lines.
-pub(crate) fn interpreted(graph: &Graph, options: &CompileOptions) -> Vec<String> {
-    if options.shapeless {
-        return vec!["CompileOptions::shapeless".to_owned()];
-    }
+pub(crate) fn interpreted(graph: &Graph) -> Vec<String> {
     let reads = |node: &&Node| match &node.operation {
         Operation::Cond { .. } | Operation::While { .. } | Operation::Scan { .. } => true,
         operation => operation

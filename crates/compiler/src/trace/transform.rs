@@ -41,7 +41,13 @@ pub(super) fn record_transform(call: &TransformCall<'_>) -> mlx::Result<Vec<Arra
     let mut recorded = Vec::new();
     for slot in traced {
         match slot.borrow_mut().take() {
-            Some(one) => recorded.push(one),
+            Some(one) => {
+                if let Some(read) = one.size_read {
+                    // A size that the inner function read is frozen into the outer one too.
+                    recorder.reads_size(read.op, read.at);
+                }
+                recorded.push(one);
+            }
             None => {
                 let message = "wanted each function to be called, got one that was not";
                 return Err(mlx::Error::op(call.transform.name(), message).at(call.at));

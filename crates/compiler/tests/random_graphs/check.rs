@@ -21,7 +21,7 @@ pub struct Outcome {
 }
 
 /// What an output should be, and how far it may be off.
-struct Wanted {
+pub struct Wanted {
     exact: Vec<f64>,
     tolerance: f64,
     /// Whether so much is allowed that nothing would be proven.
@@ -158,7 +158,7 @@ fn variants(seed: u64) -> Vec<(&'static str, CompileOptions)> {
     ]
 }
 
-fn tensors(arrays: &[Array]) -> Result<Vec<Tensor>, String> {
+pub fn tensors(arrays: &[Array]) -> Result<Vec<Tensor>, String> {
     arrays
         .iter()
         .map(|array| Tensor::of(array).map_err(|error| error.to_string()))
@@ -182,7 +182,7 @@ fn interpret(
         .map_err(|error| format!("interpreter: {error}"))
 }
 
-fn wanted(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Wanted>, String> {
+pub fn wanted(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Wanted>, String> {
     let run = |rounding| interpret(graph, inputs, rounding, false);
     let exact = run(Rounding::Exact)?;
     let noisy = |seed| run(Rounding::Noisy { ulps: 4, seed });
@@ -220,7 +220,7 @@ fn wanted(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Wanted>, String> {
             0.0
         };
         Wanted {
-            vague: tolerance > 0.1 * scale.max(1e-3),
+            vague: !tolerance.is_finite() || tolerance > 0.1 * scale.max(1e-3),
             exact,
             tolerance,
             is_float,
@@ -232,7 +232,7 @@ fn wanted(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Wanted>, String> {
 /// The part of the greatest element below which no agreement is asked for.
 const LEAST: f64 = 4e-6;
 
-fn compare(what: &str, results: &[Array], wanted: &[Wanted]) -> Result<(), String> {
+pub fn compare(what: &str, results: &[Array], wanted: &[Wanted]) -> Result<(), String> {
     judge(
         what,
         &tensors(results).map_err(|error| format!("{what}: {error}"))?,

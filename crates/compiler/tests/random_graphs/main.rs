@@ -14,6 +14,7 @@ mod generate;
 mod program;
 mod random;
 mod shrink;
+mod sizes;
 
 use std::collections::BTreeMap;
 
@@ -131,6 +132,42 @@ fn random_programs_agree_in_the_third_batch() {
 #[test]
 fn random_programs_agree_in_the_fourth_batch() {
     batch(3);
+}
+
+/// One trace at six sizes each, of 300 programs that contain no size.
+#[test]
+fn random_programs_agree_at_all_sizes() {
+    let n = variable("RANDOM_GRAPHS").map_or(300, |n| n as usize / 8);
+    let mut seen = sizes::Sizes::default();
+    let seeds: Vec<u64> = match variable("RANDOM_GRAPHS_SEED") {
+        Some(seed) => vec![seed],
+        None => (7_000_000..7_000_000 + 20 * n as u64).collect(),
+    };
+    for seed in seeds {
+        let program = generate::program(seed);
+        if let Err(message) = sizes::check_sizes(&program, seed, &mut seen) {
+            let again =
+                |program: &_| sizes::check_sizes(program, seed, &mut sizes::Sizes::default()).err();
+            let (small, message) = shrink::shrink(program, message, &again);
+            panic!("seed {seed}: {message}\n{}", small.describe());
+        }
+        if seen.taken >= n {
+            break;
+        }
+    }
+    let sizes::Sizes {
+        taken,
+        refused,
+        compared,
+        failed,
+    } = seen;
+    println!(
+        "{taken} programs at {compared} sizes, {failed} that fail eagerly too, {refused} programs refused"
+    );
+    assert!(
+        variable("RANDOM_GRAPHS_SEED").is_some()
+            || taken == n && compared > 3 * n && failed > n / 20
+    );
 }
 
 /// The check must be able to fail: a program against one that differs in a single number.

@@ -5,6 +5,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::array::Transform;
+use crate::array::trace::type_of;
 use crate::shape::axis_index;
 use crate::{Array, ArrayType, Error, OpError, Result};
 
@@ -31,8 +32,10 @@ pub(super) fn functions(transform: &Transform, got: usize, at: At) -> Result<()>
 }
 
 /// Checks the inputs and returns their types.
+///
+/// These are no sizes that the function read: a transform in a graph is checked again for those that it is run with.
 pub(super) fn inputs(transform: &Transform, inputs: &[&Array], at: At) -> Result<Vec<ArrayType>> {
-    let types: Result<Vec<ArrayType>> = inputs.iter().map(|input| input.array_type()).collect();
+    let types: Result<Vec<ArrayType>> = inputs.iter().map(|input| type_of(input)).collect();
     let types = types?;
     let fault = match transform {
         Transform::ValueAndGrad { argnums } => value_and_grad(argnums, &types),
@@ -54,7 +57,7 @@ pub(super) fn outputs(
     outputs: &[Array],
     at: At,
 ) -> Result<Vec<ArrayType>> {
-    let types: Result<Vec<ArrayType>> = outputs.iter().map(Array::array_type).collect();
+    let types: Result<Vec<ArrayType>> = outputs.iter().map(type_of).collect();
     let types = types?;
     let fault = match transform {
         Transform::ValueAndGrad { .. } => loss(&types),
