@@ -188,7 +188,41 @@ fn stages(graph: &Graph, refused: &HashSet<NodeId>) -> Vec<usize> {
         });
         stages.push(after.fold(own, usize::max));
     }
+    delay_views(graph, refused, &mut stages);
     stages
+}
+
+/// Puts views of inputs and constants, weights that are transposed for one, into the program that uses them first: it reads
+/// what lies in order, and would copy a view that is taken outside at each call.
+fn delay_views(graph: &Graph, refused: &HashSet<NodeId>, stages: &mut [usize]) {
+    let mut is_delayed = vec![false; stages.len()];
+    for (id, node) in ids(graph).zip(&graph.nodes) {
+        let mut sources = node
+            .inputs
+            .iter()
+            .map(|input| program::producer(graph, *input));
+        is_delayed[id.index()] = stages[id.index()] % 2 == 1
+            && !refused.contains(&id)
+            && program::is_view(node)
+            && sources.all(|source| source.is_none_or(|source| is_delayed[source.index()]));
+    }
+    let mut first_use = vec![usize::MAX; stages.len()];
+    for (id, node) in ids(graph)
+        .zip(&graph.nodes)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
+        if is_delayed[id.index()] && first_use[id.index()] != usize::MAX {
+            stages[id.index()] = first_use[id.index()];
+        }
+        for input in &node.inputs {
+            if let Some(source) = program::producer(graph, *input) {
+                let first = &mut first_use[source.index()];
+                *first = stages[id.index()].min(*first);
+            }
+        }
+    }
 }
 
 /// Makes a group of nodes if a kernel can be made of them; otherwise refuses the nodes that are in the way.

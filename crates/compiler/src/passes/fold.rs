@@ -1,7 +1,7 @@
 //! Constant folding: what depends on no input is computed once, when the function is compiled.
 //!
-//! Large results are computed anew in each call, so that no copy of weights is stored; a transpose of one is only a
-//! view.
+//! Large results are computed anew in each call, so that no copy of weights is stored. Views of them are taken anew too,
+//! which costs nothing: programs read an array that is stored as it lies in memory, and would copy a view at each call.
 
 use mlx::{Array, Op};
 
@@ -91,13 +91,10 @@ fn is_worth_storing(graph: &Graph, id: crate::graph::NodeId, value: Value) -> bo
     };
     let array_type = graph.array_type(value);
     let size = element_count(&array_type.shape);
-    let is_view = matches!(op, Op::Transpose { .. })
-        && node
-            .inputs
-            .iter()
-            .all(|input| graph.constant(*input).is_some());
+    let is_constant = |input: &Value| graph.constant(*input).is_some();
+    let is_view = matches!(op, Op::Transpose { .. }) && node.inputs.iter().all(is_constant);
     // A user's kernel may count its calls.
-    !matches!(op, Op::Custom(_)) && (is_view || size * array_type.dtype.size() <= MAX_STORED_BYTES)
+    !is_view && !matches!(op, Op::Custom(_)) && size * array_type.dtype.size() <= MAX_STORED_BYTES
 }
 
 fn compute(graph: &Graph, wanted: &[Value]) -> Result<Vec<Array>> {
@@ -108,6 +105,7 @@ fn compute(graph: &Graph, wanted: &[Value]) -> Result<Vec<Array>> {
         .ok_or_else(|| undefined_value("fold"))?;
     let values = mlx::compiler_api::without_recording(|| -> Result<Vec<Array>> {
         let values = Executor::new(part)?.run(&[])?;
+        let values: Vec<Array> = values.iter().map(Array::contiguous).collect();
         mlx::eval(&values)?;
         Ok(values)
     })?;

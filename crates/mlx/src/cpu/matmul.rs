@@ -83,8 +83,26 @@ fn blocked<T: Stored>(
         columns: size(columns),
     };
     let rank = batch.len();
-    let (a, b) = (Matrices::<T>::of(a, rank)?, Matrices::of(b, rank)?);
-    let c = added.map(|(_, c)| Matrices::of(c, rank)).transpose()?;
+    let (mut a, mut b) = (Matrices::<T>::of(a, rank)?, Matrices::of(b, rank)?);
+    let mut c = added.map(|(_, c)| Matrices::of(c, rank)).transpose()?;
+    // Where all are multiplied by one matrix, they are one of more rows: which is faster, and may be worth tiles.
+    let is_shared = b.strides[..rank].iter().all(|&stride| stride == 0);
+    let are_rows = |x: &Matrices<'_, T>| x.are_rows_of_one(&shape);
+    let shape = if rank > 0 && is_shared && are_rows(&a) && c.as_ref().is_none_or(are_rows) {
+        for matrices in [Some(&mut a), Some(&mut b), c.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            matrices.strides.drain(..rank);
+        }
+        MatmulShape {
+            batch: &[],
+            rows: shape.rows * batch.iter().product::<usize>(),
+            ..shape
+        }
+    } else {
+        shape
+    };
     let addend = added.zip(c.as_ref()).map(|(([alpha, beta], _), c)| Addend {
         alpha,
         beta,
@@ -122,6 +140,20 @@ impl<'a, T: Stored> Matrices<'a, T> {
             start,
             strides,
         })
+    }
+
+    /// Whether the rows of all matrices of a product of this shape lie at one distance from each other.
+    fn are_rows_of_one(&self, shape: &MatmulShape<'_>) -> bool {
+        let rank = shape.batch.len();
+        let row = self.strides[rank];
+        let mut step = row.wrapping_mul(isize::try_from(shape.rows).unwrap_or(isize::MAX));
+        for (&size, &stride) in shape.batch.iter().zip(&self.strides).rev() {
+            if size != 1 && stride != step {
+                return false;
+            }
+            step = step.wrapping_mul(isize::try_from(size).unwrap_or(isize::MAX));
+        }
+        true
     }
 
     fn view(&self) -> StridedMatrices<'_, T> {
