@@ -12,7 +12,12 @@ use crate::{generate, model, output};
 
 /// Measures the parts of a model, or of both that are used when none is named.
 pub fn run(arguments: &TuneArguments) -> Result<ExitCode> {
+    let mut is_kept = true;
     for (name, report) in reports(arguments)? {
+        let is_lost = |warning: &String| {
+            warning.contains("is not written") || warning.contains("is not used")
+        };
+        is_kept &= !report.autotune_warnings.iter().any(is_lost);
         if arguments.json {
             let mut value: serde_json::Value = serde_json::from_str(&report.to_json())?;
             value["model"] = name.as_str().into();
@@ -45,7 +50,10 @@ pub fn run(arguments: &TuneArguments) -> Result<ExitCode> {
             cache.usable
         ));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(match is_kept {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 fn reports(arguments: &TuneArguments) -> Result<Vec<(String, Report)>> {

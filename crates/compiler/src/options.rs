@@ -78,7 +78,7 @@ impl Autotune {
     pub(crate) fn resolved(self) -> Self {
         match self {
             Autotune::Environment => match environment::value(environment::AUTOTUNE) {
-                Some(value) if value == "cached" => Autotune::Cached,
+                Some(value) if value.eq_ignore_ascii_case("cached") => Autotune::Cached,
                 Some(value) if environment::parse_flag(&value) == Some(true) => Autotune::Measure,
                 _ => Autotune::Off,
             },

@@ -16,7 +16,7 @@ use crate::report::{Difference, Form, PassGraph};
 use crate::sharding::{Mesh, Rules, ShardedGraph, TracedNames};
 use crate::sizes::{SizedForms, retyped};
 use crate::trace::{Recorded, SizeRead, record_with_keys};
-use crate::{CompileOptions, Error, Profile, Report, Result, shapeless};
+use crate::{Autotune, CompileOptions, Error, Profile, Report, Result, shapeless};
 
 /// A function that has been traced: its graph, as it was written.
 pub struct Traced<Output> {
@@ -326,7 +326,9 @@ impl<Output: Tree> Lowered<Output> {
         let is_replayed = mode(&self.options, &self.report) == Mode::Replayed;
         let graph = self.graph.as_ref().clone();
         let executable = Executable::new(graph, &self.options, is_replayed)?;
-        let sizes = shapeless.then(|| SizedForms::new(self.options.cache_size, strict));
+        // A limit of memory holds for the first call with some sizes too.
+        let at_once = strict || self.options.memory_limit.is_some();
+        let sizes = shapeless.then(|| SizedForms::new(self.options.cache_size, at_once));
         Ok(Compiled {
             lowered: self,
             executable,
@@ -399,6 +401,8 @@ impl<Output: Tree> Compiled<Output> {
         };
         let mut options = self.lowered.options.clone();
         options.shapeless = false;
+        // Nothing is timed in the middle of calls.
+        options.autotune = Autotune::Off;
         let compiled = traced.lower(&options)?.compile()?;
         Ok(Some(compiled.executable))
     }

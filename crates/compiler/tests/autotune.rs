@@ -389,10 +389,15 @@ fn options_that_choose_forms_are_obeyed() {
         };
         let f = jit_with(silu, options);
         let x = array!([1.0, 2.0]);
-        f(&x, &x).unwrap().eval().unwrap();
+        // A shapeless function is compiled for sizes that come again.
+        for _ in 0..3 {
+            f(&x, &x).unwrap().eval().unwrap();
+        }
         let tuned = f.report().unwrap().autotuned;
         assert!(tuned.iter().all(|site| site.what != "silu"), "{tuned:?}");
     }
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(!text.contains("silu"), "{text}");
 }
 
 #[test]
@@ -443,19 +448,4 @@ fn a_program_that_writes_into_a_cache_is_timed_and_right() {
         assert_close(&y, &wanted, Dtype::Float32);
         assert_close(&filled, &wanted_cache, Dtype::Float32);
     }
-}
-
-#[test]
-fn the_switch_of_the_process_comes_first() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("autotune.json");
-    let f = jit(softmax)
-        .autotune(Autotune::Measure)
-        .autotune_cache(&file);
-    let x = ones([3, 5]);
-    disable_compile();
-    let result = f(&x, &x);
-    enable_compile();
-    result.unwrap().eval().unwrap();
-    assert!(f.report().is_none() || file.exists());
 }

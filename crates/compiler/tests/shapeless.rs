@@ -203,3 +203,47 @@ fn gradients_go_through_forms_for_sizes() -> Result<(), mlx_compiler::Error> {
 fn reductions_over_one_element_and_over_none_are_right(#[case] function: Function) {
     traces(function, &["1x2", "33x1", "1x1", "0x1", "3x2"]);
 }
+
+/// What an operation records depends on sizes, though it reads none that the function sees: first with one size, where
+/// nothing is limited or computed, then with another.
+#[rstest]
+#[case::causal(|x: &Array| fast::scaled_dot_product_attention(x, x, x, 0.125, "causal"), &[1, 2, 1, 8], &[1, 2, 6, 8])]
+#[case::window(
+    |x: &Array| fast::scaled_dot_product_attention(x, x, x, 0.125, fast::AttentionMask::window(4, 0)),
+    &[1, 2, 4, 8],
+    &[1, 2, 64, 8]
+)]
+#[case::default_scale(
+    |x: &Array| fast::scaled_dot_product_attention_with(x, x, x, &fast::AttentionOptions::default()),
+    &[1, 2, 4, 8],
+    &[1, 2, 4, 64]
+)]
+#[case::no_queries(|x: &Array| fast::scaled_dot_product_attention(x, x, x, 0.125, None), &[0, 2, 4, 8], &[1, 2, 4, 8])]
+#[case::rms_norm_of_none(|x: &Array| fast::rms_norm(x, None, 1e-5), &[0, 64], &[8, 64])]
+#[case::layer_norm_of_none(|x: &Array| fast::layer_norm(x, None, None, 1e-5), &[0, 64], &[8, 64])]
+#[case::range_of_one(|x: &Array| x.i(..1) * 2.0, &[1, 4], &[5, 4])]
+#[case::range_from_the_end(|x: &Array| x.i(-8..) * 2.0, &[3, 4], &[12, 4])]
+#[case::range_of_a_later_axis(|x: &Array| x.i((.., ..3)) * 2.0, &[2, 3], &[2, 5])]
+fn what_sizes_decide_is_refused(
+    #[case] function: fn(&Array) -> Array,
+    #[case] first: &[i32],
+    #[case] then: &[i32],
+) {
+    let compiled = jit_with(function, options());
+    for shape in [first, then, then] {
+        let x = numbers(shape);
+        match compiled.call(&x) {
+            Ok(got) => {
+                let near = got.allclose(&function(&x)).item::<bool>().unwrap();
+                assert!(near, "{shape:?}");
+            }
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains("whose answer would be frozen"), "{text}");
+            }
+        }
+    }
+    // The whole axis by no limit is every size's.
+    let whole = jit_with(|x: &Array| x.i(..) * 2.0, options());
+    assert_eq!(whole.call(&numbers(then)).unwrap().shape().unwrap(), then);
+}

@@ -122,4 +122,11 @@ impl Array {
             traced.recorder.reads_size(op, at);
         }
     }
+
+    /// Tells the recorder of a traced array that what is recorded depends on its sizes, also where reading them is not told.
+    pub(crate) fn note_size_kept(&self, op: &'static str, at: &'static Location<'static>) {
+        let hidden = SUPPRESSED.replace(false);
+        self.note_size_read(op, at);
+        SUPPRESSED.set(hidden);
+    }
 }

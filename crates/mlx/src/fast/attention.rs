@@ -1,5 +1,7 @@
 //! Attention: `softmax(q @ k^T * scale + mask) @ v`, with grouped heads, typed masks and sinks.
 
+use std::panic::Location;
+
 use super::attention_mask::{AttentionMask, Resolved, Scores, causal};
 use super::backend::{FastOp, record_backend};
 use super::inputs::{cast, check_floating, reject};
@@ -78,6 +80,10 @@ pub fn scaled_dot_product_attention_with(
     options: &AttentionOptions,
 ) -> Array {
     let _suppressed = SuppressSizeTracking::new();
+    if options.scale.is_none() || options.mask.has_band() {
+        // Sizes decide about the scale, and which of the band's sides limit anything.
+        q.note_size_kept(NAME, Location::caller());
+    }
     Array::from_result(fused(q, k, v, options))
 }
 
@@ -99,6 +105,7 @@ fn fused(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<
         return formula(q, k, v, options);
     }
     if sizes.is_empty() {
+        q.note_size_kept(NAME, Location::caller());
         return Ok(sizes.zeros());
     }
     let (mode, mask, alive) = match options.mask.resolve(&sizes.scores())? {

@@ -235,6 +235,11 @@ impl AttentionMask {
         Ok(())
     }
 
+    /// Whether the mask is a band around the diagonal, alone or with others.
+    pub(super) fn has_band(&self) -> bool {
+        self.left.is_some() || self.right.is_some()
+    }
+
     /// Causal and window together, as a band around the diagonal.
     #[track_caller]
     fn band(&self, scores: &Scores) -> Result<CausalBand> {

@@ -1,5 +1,7 @@
 //! Layer normalization: `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias`.
 
+use std::panic::Location;
+
 use super::backend::{FastOp, record_backend};
 use super::inputs::{cast, check_floating, check_vector, reject};
 use crate::array::trace::SuppressSizeTracking;
@@ -54,6 +56,7 @@ fn fused(x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> R
     let dtype = check(x, weight, bias)?;
     if x.size()? == 0 {
         // Kernels divide by the size of the last axis.
+        x.note_size_kept("layer_norm", Location::caller());
         return Ok(cast(x, dtype));
     }
     let op = Op::LayerNorm {

@@ -1,5 +1,7 @@
 //! RMS normalization: `x * rsqrt(mean(x^2) + eps) * weight`.
 
+use std::panic::Location;
+
 use super::backend::{FastOp, record_backend};
 use super::inputs::{cast, check_floating, check_vector, reject};
 use crate::array::trace::SuppressSizeTracking;
@@ -33,7 +35,10 @@ pub fn rms_norm<'a>(x: &Array, weight: impl Into<Option<&'a Array>>, eps: f32) -
     match check(x, weight) {
         Err(error) => Array::failed(error),
         // Kernels divide by the size of the last axis.
-        Ok(dtype) if x.shape().is_ok_and(|shape| shape.contains(&0)) => cast(x, dtype),
+        Ok(dtype) if x.shape().is_ok_and(|shape| shape.contains(&0)) => {
+            x.note_size_kept("rms_norm", Location::caller());
+            cast(x, dtype)
+        }
         Ok(_) => {
             let mut inputs = vec![x];
             inputs.extend(weight);

@@ -1,6 +1,8 @@
 //! Reading with an index: `x.i(..)`.
 
-use super::entry::Indices;
+use std::panic::Location;
+
+use super::entry::{Index, Indices, Slice};
 use super::plan::{Place, Plan, arranged, numbers, place_of};
 use crate::op::Op;
 use crate::{Array, Result, bind};
@@ -36,6 +38,11 @@ impl Array {
 
 #[track_caller]
 fn read(x: &Array, indices: Indices) -> Result<Array> {
+    let limits = |index: &Index| matches!(index, Index::Slice(slice) if *slice != Slice::from(..));
+    if indices.0.iter().any(limits) {
+        // A range that is the whole axis now, and leaves nothing in a graph, may be a part of a longer one.
+        x.note_size_read("index", Location::caller());
+    }
     let plan = Plan::new(x.typed()?.shape(), indices)?;
     let mut y = sliced(x, &plan);
     // The axes of `y`, from left to right.

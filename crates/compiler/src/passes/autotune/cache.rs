@@ -186,6 +186,8 @@ pub(crate) fn add(path: &Path, new: &Entries) -> Result<(), String> {
 }
 
 fn write(path: &Path, new: &Entries) -> io::Result<()> {
+    // A link stays one.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -210,8 +212,13 @@ fn write(path: &Path, new: &Entries) -> io::Result<()> {
         );
         return Err(io::Error::other(text));
     }
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut builder = tempfile::Builder::new();
+    // As files are made otherwise, for all who may read the folder.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
     file.write_all(to_text(&entries).as_bytes())?;
+    file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
 }

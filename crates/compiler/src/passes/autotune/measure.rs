@@ -46,10 +46,12 @@ pub(super) fn in_turn(
     limits: &Limits,
 ) -> std::result::Result<Vec<Vec<Duration>>, String> {
     for form in forms.iter_mut() {
-        for _ in 0..limits.warm_up {
+        for call in 1..=limits.warm_up {
             let time = form().map_err(|error| error.to_string())?;
-            if time > limits.call {
-                let most = limits.call;
+            // The first calls compile kernels.
+            let is_warm = call == limits.warm_up;
+            let most = limits.call * if is_warm { 1 } else { 10 };
+            if time > most {
                 return Err(format!("wanted a call of at most {most:?}, got {time:?}"));
             }
         }
@@ -241,7 +243,7 @@ mod tests {
     #[test]
     fn a_form_that_takes_too_long_is_not_timed() {
         let (times, order) = run(1, 1001);
-        assert_eq!(order, "aab");
+        assert_eq!(order, "aabb");
         assert_eq!(
             times.unwrap_err(),
             "wanted a call of at most 1ms, got 1.001ms"
