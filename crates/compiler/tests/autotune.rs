@@ -7,7 +7,7 @@ use mlx::transforms::grad;
 use mlx::{Array, Dtype, array, keepdims, memory, ones, random};
 use mlx_compiler::{
     Autotune, Choice, CompileOptions, Fallback, RefusalKind, Report, TimingSource, autotune_cache,
-    disable_compile, enable_compile, jit, jit_with, trace,
+    jit, jit_with, trace,
 };
 use mlx_testdata::needs;
 use rstest::rstest;

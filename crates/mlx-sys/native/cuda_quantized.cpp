@@ -3,6 +3,7 @@
 
 #ifdef __linux__
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "cuda_graph.h"
@@ -62,7 +63,10 @@ void reshape_into(mx::array& out, const mx::array& x) {
     strides[axis] = stride;
     stride *= out.shape(axis);
   }
-  out.copy_shared_buffer(x, strides, x.flags(), x.data_size());
+  auto flags = x.flags();
+  size_t longest = out.ndim() == 0 ? 1 : *std::max_element(out.shape().begin(), out.shape().end());
+  flags.col_contiguous = out.size() <= 1 || out.size() == longest;
+  out.copy_shared_buffer(x, strides, flags, x.data_size());
 }
 
 } // namespace
@@ -134,8 +138,10 @@ bool unpacked_product(int group_size, int bits, const Arrays& inputs, Arrays& ou
   auto& w = inputs[1];
   int rows = w.shape(0), size = inputs[0].shape(-1);
   int64_t n_x = inputs[0].size() / size, n_weights = int64_t{rows} * size;
-  // MLX's kernels for float32 take NVRTC a minute, and those of groups of 128 are refused by the driver.
-  if (n_x < kManyRows && n_weights > kFewWeights && out.dtype() != mx::float32) {
+  // MLX's kernels for float32 take NVRTC a minute, and those of groups of 128 are refused by the driver. A graph of few rows
+  // is launched often, a token for one, and would keep its weights twice.
+  bool is_kept = GraphRecorder::current() != nullptr;
+  if (n_x < kManyRows && (n_weights > kFewWeights || is_kept) && out.dtype() != mx::float32) {
     return false;
   }
   auto name = std::string("unpack<") + type_name(out.dtype()) + ", " + std::to_string(bits) + ", " + std::to_string(group_size) + ">";

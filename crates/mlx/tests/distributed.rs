@@ -139,8 +139,10 @@ fn assert_equal(got: &Array, wanted: &Array, what: &str) {
 }
 
 /// From one element, which is less than ranks, over sizes that ranks do not divide, to several packets of each route.
-const SHAPES: [&[i32]; 8] = [
+const SHAPES: [&[i32]; 10] = [
     &[],
+    &[0],
+    &[0, 3],
     &[1],
     &[3],
     &[7],
@@ -409,6 +411,15 @@ mod child {
         } else if rank == 1 {
             refused(distributed::recv_like(&x, 0, &group), "MPI: ");
             refused(distributed::all_sum(&x, &group), "has failed");
+            assert!(
+                group
+                    .split(0, -1)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("has failed")
+            );
+            let again = distributed::init("mpi", true).unwrap_err().to_string();
+            assert!(again.contains("must be started anew"), "{again}");
         }
     }
 

@@ -46,7 +46,7 @@ impl Group {
     }
 
     /// Splits the group: processes that give the same `color` form a group, in the order of their `key`, or of their
-    /// ranks where the key is negative. All ranks must call it.
+    /// ranks where the key is negative. All ranks must call it, after what was communicated before is evaluated.
     ///
     /// # Errors
     /// When the group has one rank, or a part cannot be formed.

@@ -23,6 +23,7 @@
 //! # Errors
 //! In a ring every wait ends within [`InitOptions::timeout`]: a rank that is missing or has died, and shapes that differ,
 //! are an error on every rank. The group has failed then, and a new one can be formed.
+//! MPI has no limit of time, and ranks whose group has failed must be started anew.
 
 mod collectives;
 mod group;

@@ -3,7 +3,7 @@
 //! MLX's backend ends the process when truth values are added up, has no `sum_scatter`, and ignores what MPI says
 //! (decision 0038). Here these work, and an error of MPI is one of the evaluation.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::reduce::{Combine, Reduction};
@@ -25,10 +25,16 @@ pub(super) fn is_launched() -> bool {
 }
 
 /// Forms the group of all ranks and gives it its name. Returns their number; one rank forms none.
+///
+/// Once: after a failure messages of what failed may still be on their way, and would be taken for those of a new group.
 pub(super) fn form(name: &str) -> Result<usize, String> {
+    static IS_FORMED: AtomicBool = AtomicBool::new(false);
     let world = mpi::world()?;
     let size = world.size;
     if size > 1 {
+        if IS_FORMED.swap(true, Ordering::SeqCst) {
+            return Err("the group of MPI has failed: its ranks must be started anew".to_owned());
+        }
         register(name, world)?;
     }
     Ok(size)
@@ -70,6 +76,11 @@ impl Collective for Processes {
     }
 
     fn split(&self, color: i32, key: i32) -> Result<String, String> {
+        // MPI takes one communication of a group at a time.
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = &*failure {
+            return Err(format!("the group {} has failed: {why}", self.name));
+        }
         let rank = i32::try_from(self.communicator.rank).unwrap_or(i32::MAX);
         let part = self
             .communicator

@@ -1,7 +1,8 @@
 //! Open MPI's library, opened at run time: communicators and the calls that MLX's own backend makes of it.
 //!
 //! The library stays open until the process ends. When `exit` is called with success, MPI is finalized; otherwise it is
-//! not, by which the launcher knows that the rank has failed, and ends the others.
+//! not, by which the launcher knows that the rank has failed, and ends the others. On macOS, where a status is not told at
+//! exit, it always is, and a rank that fails waits for the others.
 
 use std::ffi::{OsString, c_char, c_int, c_void};
 use std::path::Path;
@@ -19,8 +20,10 @@ const ANY_TAG: c_int = -1;
 const THREAD_MULTIPLE: c_int = 3;
 /// The input of a reduction that is in its output.
 const IN_PLACE: *const c_void = std::ptr::without_provenance(1);
-/// `MPI_MAX_ERROR_STRING` and `MPI_MAX_LIBRARY_VERSION_STRING` at most.
+/// More than `MPI_MAX_ERROR_STRING`.
 const TEXT_SIZE: usize = 1024;
+/// More than `MPI_MAX_LIBRARY_VERSION_STRING` of every MPI: 8192 in MPICH.
+const VERSION_SIZE: usize = 1 << 14;
 
 /// A pointer to an object of the library: a communicator, a datatype or an operator.
 #[derive(Clone, Copy)]
@@ -138,6 +141,8 @@ pub(crate) struct Communicator {
 
 /// Calls of MPI that run now; at exit it is finalized only where there are none.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
+/// What [`RUNNING`] is when there may be no call any more.
+const FINALIZED: usize = usize::MAX / 2;
 
 /// Returns whether there is a library of Open MPI. MPI is not initialized.
 pub(crate) fn is_available() -> bool {
@@ -183,9 +188,9 @@ impl Mpi {
         // SAFETY: the function has this type in every MPI.
         let get_version = unsafe { library.get::<GetVersion>(b"MPI_Get_library_version\0") }
             .map_err(|error| format!("this is no MPI: {error}"))?;
-        let mut text = vec![0; TEXT_SIZE];
+        let mut text = vec![0; VERSION_SIZE];
         let mut length = 0;
-        // SAFETY: the text is long enough for every version of MPI.
+        // SAFETY: the text is long enough for every MPI.
         unsafe { get_version(text.as_mut_ptr(), &mut length) };
         let version = text_of(&text);
         if !version.contains("Open MPI") {
@@ -255,7 +260,10 @@ impl Mpi {
         let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let is_shared = self.is_shared.load(Ordering::Relaxed);
         let _turn: Option<MutexGuard<'_, ()>> = (!is_shared).then(turn);
-        RUNNING.fetch_add(1, Ordering::SeqCst);
+        let begins = |running: usize| (running < FINALIZED).then_some(running + 1);
+        RUNNING
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, begins)
+            .map_err(|_| "MPI is finalized".to_owned())?;
         let code = call(&self.functions);
         RUNNING.fetch_sub(1, Ordering::SeqCst);
         self.check(code)
@@ -334,7 +342,7 @@ impl Communicator {
         let objects = (self.mpi.dtype(dtype)?, self.handle);
         // MPI counts elements in 32 bits.
         let step = usize::try_from(c_int::MAX).unwrap_or(usize::MAX) * dtype.size();
-        for start in (0..output.len().max(1)).step_by(step) {
+        for start in (0..output.len()).step_by(step) {
             let end = output.len().min(start + step);
             let part = &mut output[start..end];
             let count = count_of(part, dtype)?;
@@ -358,6 +366,9 @@ impl Communicator {
         output: &mut [u8],
     ) -> Result<(), String> {
         self.check_size(input, output)?;
+        if output.is_empty() {
+            return Ok(());
+        }
         let operator = self.mpi.operator(operator)?;
         let (datatype, count) = (self.mpi.dtype(dtype)?, count_of(output, dtype)?);
         let (from, into) = (input.as_ptr().cast(), output.as_mut_ptr().cast());
@@ -375,6 +386,9 @@ impl Communicator {
         output: &mut [u8],
     ) -> Result<(), String> {
         self.check_size(output, input)?;
+        if output.is_empty() {
+            return Ok(());
+        }
         let (datatype, count) = (self.mpi.dtype(dtype)?, count_of(input, dtype)?);
         let (from, into) = (input.as_ptr().cast(), output.as_mut_ptr().cast());
         // SAFETY: the output has `count` elements for each rank, the input `count`; objects are of this library.
@@ -497,7 +511,8 @@ fn finalize() {
     let mut is_done = 0;
     // SAFETY: may be called at any time.
     unsafe { (mpi.functions.finalized)(&mut is_done) };
-    if is_done == 0 && RUNNING.load(Ordering::SeqCst) == 0 {
+    let closes = || RUNNING.compare_exchange(0, FINALIZED, Ordering::SeqCst, Ordering::SeqCst);
+    if is_done == 0 && closes().is_ok() {
         // SAFETY: MPI is initialized, as this is only called then, and no call runs.
         unsafe { (mpi.functions.finalize)() };
     }

@@ -9,16 +9,16 @@ use super::MachineLimits;
 
 /// The bytes of an array whose addition the GPU is busy with while the next evaluation is prepared.
 const BUSY_BYTES: i32 = 1 << 28;
-/// How many such additions: more than a millisecond on the fastest GPU.
-const BUSY_ADDITIONS: usize = 8;
+/// How many such additions at least and at most: some tenths of a millisecond, and some hundredths of a second.
+const BUSY_ADDITIONS: (usize, usize) = (8, 400);
 
 /// Measures evaluations on a device.
 pub(super) enum Clock {
     /// From the call of `eval` to its end. On GPUs without a clock that can be asked too.
     Host,
     /// From the moment at which the GPU begins with an evaluation to that at which it ends, without what the host takes to
-    /// prepare it: the GPU is kept busy meanwhile, with additions to this array.
-    Gpu(Array),
+    /// prepare it: the GPU is kept busy meanwhile, with additions to this array, each of which takes it this long.
+    Gpu(Array, Duration),
 }
 
 impl Clock {
@@ -28,15 +28,18 @@ impl Clock {
             return Ok(Self::Host);
         }
         let array = mlx::ones([BUSY_BYTES / 4]);
-        array.eval()?;
-        Ok(Self::Gpu(array))
+        mlx::eval([&array, &(&array + 1.0)])?;
+        let n = BUSY_ADDITIONS.0;
+        let additions = time_on_gpu(|| (0..n).try_for_each(|_| mlx::async_eval(&(&array + 1.0))))?;
+        let addition = additions.unwrap_or_default().div_f64(n as f64);
+        Ok(Self::Gpu(array, addition.max(Duration::from_micros(1))))
     }
 
     /// How often a compiled function is called before it runs as it does from then on: CUDA records it at its second call.
     pub(super) fn calls_before(&self) -> usize {
         match self {
             Self::Host => 0,
-            Self::Gpu(_) => 2,
+            Self::Gpu(..) => 2,
         }
     }
 
@@ -45,13 +48,25 @@ impl Clock {
         &self,
         make: impl FnOnce() -> mlx::Result<Vec<Array>>,
     ) -> mlx::Result<Duration> {
-        let Self::Gpu(array) = self else {
+        self.time_prepared(Duration::ZERO, make)
+    }
+
+    /// The same of what takes the host up to `prepared` to make and to launch.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub(super) fn time_prepared(
+        &self,
+        prepared: Duration,
+        make: impl FnOnce() -> mlx::Result<Vec<Array>>,
+    ) -> mlx::Result<Duration> {
+        let Self::Gpu(array, addition) = self else {
             let started = Instant::now();
             mlx::eval(&make()?)?;
             return Ok(started.elapsed());
         };
         mlx::synchronize()?;
-        for _ in 0..BUSY_ADDITIONS {
+        let (least, most) = BUSY_ADDITIONS;
+        let additions = (prepared.as_secs_f64() / addition.as_secs_f64()).ceil() as usize;
+        for _ in 0..(additions + least).min(most) {
             mlx::async_eval(&(array + 1.0))?;
         }
         let mut outputs = Vec::new();
@@ -90,7 +105,7 @@ impl Clock {
         // Larger than every cache, and a product that occupies all of the device, in the type that it is fastest with.
         let (bytes, n, dtype): (i32, i32, Dtype) = match self {
             Self::Host => (1 << 26, 1 << 10, Dtype::Float32),
-            Self::Gpu(_) => (1 << 30, 1 << 13, Dtype::Bfloat16),
+            Self::Gpu(..) => (1 << 30, 1 << 13, Dtype::Bfloat16),
         };
         let (large, matrix) = (mlx::ones([bytes / 4]), mlx::ones_with([n, n], dtype));
         mlx::eval([&large, &matrix])?;

@@ -64,19 +64,19 @@ fn measure(
     let limits = limits(&clock)?;
     let empty = clock.empty()?;
     for _ in 0..clock.calls_before() {
-        time_of_a_call(&Clock::Host, inputs, call)?;
+        time_of_a_call((&Clock::Host, Duration::ZERO), inputs, call)?;
     }
     let (mut whole, mut waited) = (Vec::new(), Vec::new());
     let mut parts = Parts::new();
     let started = Instant::now();
     // The first call of each kind is not counted.
     while whole.len() <= CALLS && (whole.len() < 3 || started.elapsed() < MAX_TIME) {
-        waited.push(time_of_a_call(&Clock::Host, inputs, call)?);
-        if let Clock::Gpu(_) = clock {
-            whole.push(time_of_a_call(&clock, inputs, call)?);
-        } else {
-            whole.clone_from(&waited);
-        }
+        let host = time_of_a_call((&Clock::Host, Duration::ZERO), inputs, call)?;
+        waited.push(host);
+        whole.push(match clock {
+            Clock::Gpu(..) => time_of_a_call((&clock, host), inputs, call)?,
+            Clock::Host => host,
+        });
         let mut evaluate = |place: &[usize], outputs: &[Array]| {
             let time = clock.time(|| Ok(outputs.to_vec()))?;
             let times = parts.entry(place.to_vec()).or_default();
@@ -110,20 +110,20 @@ fn measure(
         calls: whole.len(),
         whole: mean(&whole, &faster_half(&whole)),
         waited: mean(&waited, &faster_half(&waited)),
-        device: Device::current()?,
+        is_gpu_clock: matches!(clock, Clock::Gpu(..)),
         rows,
         limits,
     })
 }
 
-/// Measures one call, with inputs that nothing else holds while it is evaluated.
+/// Measures one call that takes the host no longer than this, with inputs that nothing else holds while it is evaluated.
 fn time_of_a_call(
-    clock: &Clock,
+    (clock, prepared): (&Clock, Duration),
     inputs: &[&Array],
     call: &dyn Fn(&[&Array]) -> mlx::Result<Vec<Array>>,
 ) -> mlx::Result<Duration> {
     let own = copies(inputs)?;
-    clock.time(move || call(&own.iter().collect::<Vec<_>>()))
+    clock.time_prepared(prepared, move || call(&own.iter().collect::<Vec<_>>()))
 }
 
 /// Returns the limits of the device, measured once for a thread.

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 pub(crate) use measure::profile;
 
-use mlx::Device;
-
 use crate::graph::SourceLocation;
 
 /// Where the time of a call goes, as [`Jit::profile`](crate::Jit::profile) measured it.
@@ -17,13 +15,13 @@ use crate::graph::SourceLocation;
 /// Prints as a table, the most expensive rows first.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// How long a call takes, on a GPU by its own clock: the mean of the faster half of some.
+    /// How long a call takes, on an NVIDIA GPU by its own clock: the mean of the faster half of some.
     pub whole: Duration,
     /// How long one who calls waits for the outputs: as long as the call takes, and on a GPU what the host needs to launch
     /// it and to hear of its end besides.
     pub waited: Duration,
-    /// The device that was measured.
-    pub device: Device,
+    /// Whether the GPU's own clock measured, and not the host's.
+    pub is_gpu_clock: bool,
     /// Operations with their lines, the most expensive first. Equal ones of one line are one row.
     pub rows: Vec<ProfileRow>,
     /// What this machine can do at most.

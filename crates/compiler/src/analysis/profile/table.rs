@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use html_escape::encode_text as escaped;
-use mlx::Device;
 use serde_json::json;
 
 use super::{Profile, ProfileRow};
@@ -47,7 +46,7 @@ impl Profile {
         )
     }
 
-    /// Returns the profile as JSON: `whole_us`, `waited_us`, `device`, `sum_us`, `calls`, `bytes_per_second`, `operations_per_second`, and
+    /// Returns the profile as JSON: `whole_us`, `waited_us`, `is_gpu_clock`, `sum_us`, `calls`, `bytes_per_second`, `operations_per_second`, and
     /// `rows` of `operation`, `site`, `group`, `count`, `us`, `bytes`, `operations`.
     pub fn to_json(&self) -> String {
         let row = |row: &ProfileRow| {
@@ -64,7 +63,7 @@ impl Profile {
         let whole = json!({
             "whole_us": self.whole.as_secs_f64() * 1e6,
             "waited_us": self.waited.as_secs_f64() * 1e6,
-            "device": self.device.to_string(),
+            "is_gpu_clock": self.is_gpu_clock,
             "sum_us": self.sum().as_secs_f64() * 1e6,
             "calls": self.calls,
             "bytes_per_second": self.limits.bytes_per_second,
@@ -85,10 +84,10 @@ impl Profile {
 
     fn summary(&self) -> String {
         let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
-        let waited = match self.device {
-            Device::Cpu => String::new(),
-            device => format!(
-                " on the {device}'s clock, and whoever waits for it {:.1} us",
+        let waited = match self.is_gpu_clock {
+            false => String::new(),
+            true => format!(
+                " on the GPU's clock, and whoever waits for it {:.1} us",
                 microseconds(self.waited)
             ),
         };
