@@ -193,7 +193,7 @@ fn stages(graph: &Graph, refused: &HashSet<NodeId>) -> Vec<usize> {
 }
 
 /// Puts views of inputs and constants, weights that are transposed for one, into the program that uses them first: it reads
-/// what lies in order, and would copy a view that is taken outside at each call.
+/// what is in order, and would copy a view that is taken outside at each call.
 fn delay_views(graph: &Graph, refused: &HashSet<NodeId>, stages: &mut [usize]) {
     let mut is_delayed = vec![false; stages.len()];
     for (id, node) in ids(graph).zip(&graph.nodes) {

@@ -1,7 +1,7 @@
 //! Constant folding: what depends on no input is computed once, when the function is compiled.
 //!
 //! Large results are computed anew in each call, so that no copy of weights is stored. Views of them are taken anew too,
-//! which costs nothing: programs read an array that is stored as it lies in memory, and would copy a view at each call.
+//! which costs nothing: programs read a stored array in row-major order, and would copy a view at each call.
 
 use mlx::{Array, Op};
 
