@@ -213,8 +213,10 @@ fn delay_views(graph: &Graph, refused: &HashSet<NodeId>, stages: &mut [usize]) {
         .into_iter()
         .rev()
     {
-        if is_delayed[id.index()] && first_use[id.index()] != usize::MAX {
-            stages[id.index()] = first_use[id.index()];
+        // Not to where MLX uses it: there it is MLX's from the start.
+        let first = first_use[id.index()];
+        if is_delayed[id.index()] && first != usize::MAX && first % 2 == 1 {
+            stages[id.index()] = first;
         }
         for input in &node.inputs {
             if let Some(source) = program::producer(graph, *input) {
