@@ -147,8 +147,9 @@ mod tests {
 
     #[test]
     fn each_suite_has_all_tests_of_its_folder() {
-        // Without libtest's main function, with paths from the root of a program, or of optional features.
-        const PROGRAMS: [&str; 4] = ["suite", "exit", "fusions", "exchange"];
+        // Without libtest's main function, with paths from the root of a program, of optional features, or with a switch of
+        // the whole process.
+        const PROGRAMS: [&str; 5] = ["suite", "exit", "fusions", "exchange", "autotune_switch"];
         for package in CRATES {
             let tests = root().join("crates").join(package).join("tests");
             let suite = std::fs::read_to_string(tests.join("suite.rs")).unwrap();

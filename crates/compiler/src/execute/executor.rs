@@ -53,6 +53,9 @@ pub(crate) trait Observer {
     ) -> mlx::Result<()>;
 }
 
+/// Evaluates the outputs of the node at a place.
+type Evaluate<'a> = dyn FnMut(&[usize], &[Array]) -> mlx::Result<()> + 'a;
+
 impl Executor {
     /// Makes a graph ready.
     ///
@@ -237,7 +240,7 @@ impl Executor {
         &self,
         inputs: Vec<Array>,
         place: &mut Vec<usize>,
-        evaluate: &mut dyn FnMut(&[usize], &[Array]) -> mlx::Result<()>,
+        evaluate: &mut Evaluate<'_>,
     ) -> mlx::Result<()> {
         let mut values = self.constants.clone();
         for (value, input) in self.graph.inputs.iter().zip(inputs) {

@@ -436,8 +436,8 @@ impl Communicator {
         })?;
         let mut came = 0;
         // SAFETY: MPI has written the status.
-        self.mpi
-            .run(|mpi| unsafe { (mpi.count_received)(state, datatype.0, &mut came) })?;
+        let read = |mpi: &Functions| unsafe { (mpi.count_received)(state, datatype.0, &mut came) };
+        self.mpi.run(read)?;
         if came == count {
             return Ok(());
         }
