@@ -7,8 +7,8 @@ mod elementwise;
 pub(crate) mod program;
 mod serialized_graph;
 
+use mlx::SharedArray;
 use mlx::fast::HostKernel;
-use mlx::{Array, SharedArray};
 
 use crate::graph::{Constant, Graph, Value};
 
@@ -40,14 +40,11 @@ pub(crate) fn kernel(graph: &Graph, inputs: &[Value], body: &Graph) -> Option<Gr
             n_inputs: inputs.len(),
         });
     }
-    // A program reads its constants in row-major order: a view would be copied at each call.
-    let in_order =
-        |array: &Array| mlx::compiler_api::without_recording(|| array.contiguous().share()).ok();
     let constants = inputs
         .iter()
         .rev()
         .map_while(|input| match graph.constant(*input) {
-            Some(Constant::Array(array)) => in_order(array),
+            Some(Constant::Array(array)) => array.share().ok(),
             _ => None,
         });
     let mut captured: Vec<SharedArray> = constants.collect();
