@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use mlx_compiler::{CompileOptions, Fallback, FindingKind, Report};
-use mlx_models::llama;
-use mlx_nn::FastOps;
 
 use crate::arguments::LintArguments;
-use crate::{generate, model, output};
+use crate::{output, traced};
 
 /// Prints the findings of a model, or of both that are used when none is named; status 1 when there are any.
 pub fn run(arguments: &LintArguments) -> Result<ExitCode> {
@@ -18,7 +16,9 @@ pub fn run(arguments: &LintArguments) -> Result<ExitCode> {
         .map(|name| kind(name))
         .collect::<Result<Vec<_>>>()?;
     let mut n_findings = 0;
-    for (name, report) in reports(arguments)? {
+    for (name, report) in
+        traced::reports(arguments.model.as_deref(), arguments.composed, &options())?
+    {
         let mut findings = report.lint();
         findings.retain(|finding| !allowed.contains(&finding.kind));
         n_findings += findings.len();
@@ -58,37 +58,6 @@ fn kind(name: &str) -> Result<FindingKind> {
         );
     };
     Ok(*kind)
-}
-
-/// Traces the models and returns what the compiler makes of them.
-fn reports(arguments: &LintArguments) -> Result<Vec<(String, Report)>> {
-    Ok(match arguments.model.as_deref() {
-        None => vec![whisper(None, arguments)?, llama(None, arguments)?],
-        Some(model) if model::is_whisper(model)? => vec![whisper(Some(model), arguments)?],
-        model => vec![llama(model, arguments)?],
-    })
-}
-
-fn whisper(name: Option<&str>, arguments: &LintArguments) -> Result<(String, Report)> {
-    let whisper = model::load(name)?;
-    let network = whisper.network.with_kernels(kernels(arguments));
-    Ok((whisper.name, network.trace_report(options())?))
-}
-
-fn llama(name: Option<&str>, arguments: &LintArguments) -> Result<(String, Report)> {
-    let (name, path) = generate::locate(name)?;
-    let checkpoint =
-        llama::Checkpoint::open(&path).with_context(|| format!("model {}", path.display()))?;
-    let network = llama::Network::new(&checkpoint, &llama::NetworkOptions::default())?;
-    let network = network.with_kernels(kernels(arguments));
-    Ok((name, network.trace_report(options())?))
-}
-
-fn kernels(arguments: &LintArguments) -> FastOps {
-    match arguments.composed {
-        true => FastOps::Composed,
-        false => FastOps::Fused,
-    }
 }
 
 fn options() -> CompileOptions {

@@ -17,6 +17,7 @@ mod lint;
 mod model;
 mod output;
 mod profile;
+mod traced;
 mod transcribe;
 mod tune;
 

@@ -2,18 +2,20 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use mlx_compiler::{Autotune, CompileOptions, Report, autotune_cache};
-use mlx_models::llama;
-use mlx_nn::FastOps;
+use anyhow::Result;
+use mlx_compiler::{Autotune, CompileOptions, autotune_cache};
 
 use crate::arguments::TuneArguments;
-use crate::{generate, model, output};
+use crate::{output, traced};
 
 /// Measures the parts of a model, or of both that are used when none is named.
 pub fn run(arguments: &TuneArguments) -> Result<ExitCode> {
     let mut is_kept = true;
-    for (name, report) in reports(arguments)? {
+    for (name, report) in traced::reports(
+        arguments.model.as_deref(),
+        arguments.composed,
+        &options(arguments),
+    )? {
         let is_lost = |warning: &String| {
             warning.contains("is not written") || warning.contains("is not used")
         };
@@ -54,36 +56,6 @@ pub fn run(arguments: &TuneArguments) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
-}
-
-fn reports(arguments: &TuneArguments) -> Result<Vec<(String, Report)>> {
-    Ok(match arguments.model.as_deref() {
-        None => vec![whisper(None, arguments)?, llama(None, arguments)?],
-        Some(model) if model::is_whisper(model)? => vec![whisper(Some(model), arguments)?],
-        model => vec![llama(model, arguments)?],
-    })
-}
-
-fn whisper(name: Option<&str>, arguments: &TuneArguments) -> Result<(String, Report)> {
-    let whisper = model::load(name)?;
-    let network = whisper.network.with_kernels(kernels(arguments));
-    Ok((whisper.name, network.trace_report(options(arguments))?))
-}
-
-fn llama(name: Option<&str>, arguments: &TuneArguments) -> Result<(String, Report)> {
-    let (name, path) = generate::locate(name)?;
-    let checkpoint =
-        llama::Checkpoint::open(&path).with_context(|| format!("model {}", path.display()))?;
-    let network = llama::Network::new(&checkpoint, &llama::NetworkOptions::default())?;
-    let network = network.with_kernels(kernels(arguments));
-    Ok((name, network.trace_report(options(arguments))?))
-}
-
-fn kernels(arguments: &TuneArguments) -> FastOps {
-    match arguments.composed {
-        true => FastOps::Composed,
-        false => FastOps::Fused,
-    }
 }
 
 fn options(arguments: &TuneArguments) -> CompileOptions {
