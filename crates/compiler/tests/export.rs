@@ -298,6 +298,77 @@ mx.save_safetensors("layer.safetensors", {str(i): v for i, v in enumerate(f(x, w
 }
 
 #[test]
+fn last_arguments_are_keywords_in_any_order_and_python_calls_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keywords.mlxfn");
+    // What each argument does is different, so that no two may be exchanged.
+    let f = jit(|x: &Array, scale: &Array, at: &Array| x * scale.square() - at * 10.0);
+    let noisy = jit(|x: &Array, scale: &Array| x + mlx::random::normal([2]) * 0.0 + scale * 2.0);
+    let [x, scale, at] = [1.0, 3.0, 5.0].map(|value| mlx::full([2], value));
+    let lowered = f.lower((&x, &scale, &at)).unwrap();
+    exporter(&path)
+        .with_keywords(&lowered, &["scale", "at"])
+        .with_keywords(&lowered, &["scale", "bias"])
+        .with(&lowered)
+        .with_keywords(&noisy.lower((&x, &scale)).unwrap(), &["scale"])
+        .close()
+        .unwrap();
+    let imported = import_function(&path).unwrap();
+    let keywords = [("scale", &scale), ("at", &at)];
+    let reversed = [("at", &at), ("scale", &scale)];
+    for named in [keywords, reversed, [("bias", &at), ("scale", &scale)]] {
+        let got = imported.call_with(&[&x], &named).unwrap();
+        assert_eq!(got[0].to_vec::<f32>().unwrap(), [-41.0; 2]);
+    }
+    let got = imported.call(&[&x, &scale, &at]).unwrap();
+    assert_eq!(got[0].to_vec::<f32>().unwrap(), [-41.0; 2]);
+    // The random key comes before the keyword arguments.
+    let key = mlx::random::key(1);
+    let got = imported
+        .call_with(&[&x, &key], &[("scale", &scale)])
+        .unwrap();
+    assert_eq!(got[0].to_vec::<f32>().unwrap(), [7.0; 2]);
+    let error = imported.call_with(&[&x], &[("scale", &scale)]).unwrap_err();
+    assert!(
+        error.to_string().contains("the last named at, scale"),
+        "{error}"
+    );
+    if let Some(python) = python() {
+        run_python(
+            &python,
+            folder.path(),
+            "
+import mlx.core as mx
+f = mx.import_function('keywords.mlxfn')
+x, scale, at = mx.full((2,), 1.0), mx.full((2,), 3.0), mx.full((2,), 5.0)
+assert f(x, scale=scale, at=at)[0].tolist() == [-41, -41]
+assert f(x, bias=at, scale=scale)[0].tolist() == [-41, -41]
+assert f(x, scale, at)[0].tolist() == [-41, -41]
+assert f(x, mx.random.key(1), scale=scale)[0].tolist() == [7, 7]
+",
+        );
+    }
+    let refused: [&[&str]; 5] = [
+        &["at", "at"],
+        &[""],
+        &["two words"],
+        &["zero\0byte"],
+        &["a", "b", "c", "d"],
+    ];
+    for names in refused {
+        let wrong = exporter(&path).with_keywords(&lowered, names).close();
+        let error = wrong.unwrap_err().to_string();
+        assert!(
+            error.contains("wanted different names of keyword arguments"),
+            "{error}"
+        );
+    }
+    let twice = exporter(&path).with_keywords(&lowered, &["scale", "at"]);
+    let twice = twice.with_keywords(&lowered, &["scale", "at"]).close();
+    assert!(twice.unwrap_err().to_string().contains("different types"));
+}
+
+#[test]
 fn one_file_has_a_function_of_several_types_and_python_reads_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("several.mlxfn");

@@ -9,7 +9,7 @@ pub use crate::array::trace::{record_on, record_on_all, recorders, type_of, with
 pub use crate::array::{OpCall, Recorder};
 pub use crate::bind::bind_all_at;
 pub use crate::compiled::CompiledClosure;
-pub use crate::export::export_function;
+pub use crate::export::{ExportedCall, export_function};
 pub use crate::op::{AttrValue, CustomOp, MaskMode, OpAttr, OpFlags, OpString};
 
 use crate::array::{State, Traced};

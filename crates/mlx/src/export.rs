@@ -1,5 +1,7 @@
 //! Writing a function to a file that Python's `mx.import_function` reads, for the compiler crate.
 
+use std::cell::Cell;
+use std::ffi::CString;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -10,7 +12,18 @@ use crate::{Array, Error, Result};
 /// The name that errors give.
 const NAME: &str = "export_function";
 
-/// Traces `function`, once for each list of inputs, for their types, and writes what it computes to a file of MLX's, `.mlxfn`.
+/// What a function is written for: its inputs, of which the last have names.
+#[derive(Debug)]
+pub struct ExportedCall<'a> {
+    /// All inputs.
+    pub inputs: Vec<&'a Array>,
+    /// The names of the last inputs, in ascending order, not more than inputs.
+    pub names: Vec<String>,
+}
+
+/// Traces `function`, once for each call, for the types of its inputs, and writes what it computes to a file of MLX's, `.mlxfn`.
+///
+/// The function is given the number of the call and its inputs.
 ///
 /// The file is written whole or not at all. Kernels of this crate are written as MLX's operations. Arrays that the function captures
 /// must be evaluated and in row-major order: MLX writes their memory as it is.
@@ -20,8 +33,8 @@ const NAME: &str = "export_function";
 #[track_caller]
 pub fn export_function(
     path: &Path,
-    function: impl Fn(&[Array]) -> Result<Vec<Array>> + 'static,
-    inputs: &[Vec<&Array>],
+    function: impl Fn(usize, &[Array]) -> Result<Vec<Array>> + 'static,
+    calls: &[ExportedCall<'_>],
     shapeless: bool,
 ) -> Result<()> {
     let caller = std::panic::Location::caller();
@@ -31,14 +44,20 @@ pub fn export_function(
         message: error.to_string(),
     };
     let handle = |input: &&Array| input.handle(NAME).cloned();
-    let handles: Vec<Vec<Rc<Handle>>> = inputs
+    let handles = calls
         .iter()
-        .map(|inputs| inputs.iter().map(handle).collect::<Result<_>>())
+        .map(|call| call.inputs.iter().map(handle).collect());
+    let handles: Vec<Vec<Rc<Handle>>> = handles.collect::<Result<_>>()?;
+    let traced: Vec<exporting::Call<'_>> = handles
+        .iter()
+        .zip(calls)
+        .map(|(handles, call)| {
+            Ok(exporting::Call {
+                inputs: handles.iter().map(AsRef::as_ref).collect(),
+                names: names(call)?,
+            })
+        })
         .collect::<Result<_>>()?;
-    let handles: Vec<Vec<&Handle>> = handles
-        .iter()
-        .map(|inputs| inputs.iter().map(AsRef::as_ref).collect())
-        .collect();
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -50,9 +69,12 @@ pub fn export_function(
     let written = scratch.path().join("function");
     let function = Rc::new(function);
     let call = || {
-        let function = Rc::clone(&function);
-        let body = body(NAME, move |inputs| function(inputs));
-        exporting::export_function(&written, body, &handles, shapeless)
+        let (function, at) = (Rc::clone(&function), Cell::new(0));
+        // MLX calls the function once for each call, in their order.
+        let body = body(NAME, move |inputs| {
+            function(at.replace(at.get() + 1), inputs)
+        });
+        exporting::export_function(&written, body, &traced, shapeless)
     };
     finish(call, |fault| {
         let text = fault.0.as_str();
@@ -71,4 +93,27 @@ pub fn export_function(
         .and_then(|file| file.sync_all())
         .map_err(failed)?;
     std::fs::rename(&written, path).map_err(failed)
+}
+
+/// The names of a call for C.
+fn names(call: &ExportedCall<'_>) -> Result<Vec<CString>> {
+    let ExportedCall { inputs, names } = call;
+    let is_ascending = names.is_sorted_by(|one, next| one < next);
+    if !is_ascending || names.len() > inputs.len() {
+        let message = format!(
+            "wanted names in ascending order, not more than {} inputs, got {names:?}",
+            inputs.len()
+        );
+        return Err(Error::op(NAME, message));
+    }
+    let text = |name: &String| {
+        let wrong = |_| {
+            Error::op(
+                NAME,
+                format!("wanted a name without a zero byte, got {name:?}"),
+            )
+        };
+        CString::new(name.as_str()).map_err(wrong)
+    };
+    names.iter().map(text).collect()
 }

@@ -10,7 +10,7 @@ mod primitives;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use mlx::compiler_api::{self, TracedArray};
+use mlx::compiler_api::{self, ExportedCall, TracedArray};
 use mlx::tree::{Arguments, Function};
 use mlx::{Array, ArrayType, Op, Tree, bind, zeros_with};
 
@@ -30,7 +30,10 @@ impl<Output: Tree> Lowered<Output> {
     /// When the function has an operation that such a file cannot hold (a loop, a branch, a host kernel without a composed form,
     /// communication: it is named), or the file cannot be written.
     pub fn export(&self, path: impl AsRef<Path>) -> Result<()> {
-        write(&[self.graph()], path.as_ref())
+        write(
+            &[Signature::without_names(self.shared_graph())],
+            path.as_ref(),
+        )
     }
 }
 
@@ -44,19 +47,76 @@ impl<Output: Tree> Compiled<Output> {
     }
 }
 
-fn write(graphs: &[&Graph], path: &Path) -> Result<()> {
+/// A function for some types, and the order in which a file takes its inputs.
+#[derive(Debug)]
+struct Signature {
+    graph: Rc<Graph>,
+    /// The graph's inputs in the order of the file: those with names are the last, in the order of these.
+    order: Vec<usize>,
+    names: Vec<String>,
+}
+
+impl Signature {
+    fn without_names(graph: Rc<Graph>) -> Self {
+        Self {
+            order: (0..graph.inputs.len()).collect(),
+            graph,
+            names: Vec::new(),
+        }
+    }
+
+    /// The last inputs but `n_keys` get names; keys come in front of them.
+    fn with_names(graph: Rc<Graph>, n_keys: usize, names: &[&str]) -> Result<Self> {
+        let n_arguments = graph.inputs.len() - n_keys;
+        let mut named: Vec<(&str, usize)> = names
+            .iter()
+            .zip((0..n_arguments).skip(n_arguments.saturating_sub(names.len())))
+            .map(|(name, input)| (*name, input))
+            .collect();
+        named.sort_unstable();
+        let is_name = |name: &str| {
+            let mut letters = name.chars();
+            let begins = |letter: char| letter.is_alphabetic() || letter == '_';
+            letters.next().is_some_and(begins)
+                && letters.all(|letter| letter.is_alphanumeric() || letter == '_')
+        };
+        let are_distinct = named.is_sorted_by(|one, next| one.0 < next.0);
+        if named.len() != names.len() || !are_distinct || !names.iter().all(|name| is_name(name)) {
+            let message = format!(
+                "wanted different names of keyword arguments, not more than {n_arguments} arrays, got {names:?}"
+            );
+            return Err(mlx::Error::op("exporter", message).into());
+        }
+        let first = n_arguments - named.len();
+        let keys = n_arguments..graph.inputs.len();
+        let last = named.iter().map(|(_, input)| *input);
+        Ok(Self {
+            order: (0..first).chain(keys).chain(last).collect(),
+            names: named.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            graph,
+        })
+    }
+
+    /// The types of the inputs in the order of the file.
+    fn types(&self) -> Vec<ArrayType> {
+        let types = self.graph.input_types();
+        self.order.iter().map(|&at| types[at].clone()).collect()
+    }
+}
+
+fn write(signatures: &[Signature], path: &Path) -> Result<()> {
     let mut executors = Vec::new();
     // Each captured array is written once; while it is held, no other has its number.
     let mut copies: Vec<(Option<usize>, Array, Array)> = Vec::new();
     let mut inputs: Vec<Vec<Array>> = Vec::new();
-    for graph in graphs {
-        if let Some(name) = not_of_mlx(graph) {
+    for signature in signatures {
+        if let Some(name) = not_of_mlx(&signature.graph) {
             return Err(Error::Unsupported(format!(
                 "export_function: wanted operations that a file of MLX's can hold, got {name}"
             )));
         }
         // MLX writes the memory of a constant as it is, whatever its strides.
-        let graph = graph.map_captured(&mut |array| {
+        let graph = signature.graph.map_captured(&mut |array| {
             let number = array.buffer_id();
             if let Some((_, _, rows)) = copies.iter().find(|(one, _, _)| *one == number) {
                 return Ok(Array::clone(rows));
@@ -67,32 +127,28 @@ fn write(graphs: &[&Graph], path: &Path) -> Result<()> {
             copies.push((number, array.clone(), rows.clone()));
             Ok(rows)
         })?;
-        let types = graph.input_types();
-        let zeros = types
-            .iter()
-            .map(|input| zeros_with(input.shape.clone(), input.dtype));
+        let types = signature.types().into_iter();
+        let zeros = types.map(|input| zeros_with(input.shape, input.dtype));
         inputs.push(zeros.collect());
-        executors.push((types, Executor::without_kernels(graph)?));
+        executors.push((signature.order.clone(), Executor::without_kernels(graph)?));
     }
-    let function = move |inputs: &[Array]| {
-        let fits = |types: &[ArrayType]| {
-            let mut pairs = types.iter().zip(inputs);
-            types.len() == inputs.len() && pairs.all(|(wanted, input)| input.matches_type(wanted))
-        };
-        let found = executors.iter().find(|(types, _)| fits(types));
-        let (_, executor) = found.ok_or_else(|| {
-            mlx::Error::op(
-                "export_function",
-                "wanted inputs of known types, got others",
-            )
-        })?;
-        executor.run(&inputs.iter().collect::<Vec<_>>())
+    let function = move |call: usize, inputs: &[Array]| {
+        let (order, executor) = &executors[call];
+        let mut of_graph: Vec<&Array> = inputs.iter().collect();
+        for (&at, input) in order.iter().zip(inputs) {
+            of_graph[at] = input;
+        }
+        executor.run(&of_graph)
     };
-    let inputs: Vec<Vec<&Array>> = inputs
+    let calls: Vec<ExportedCall<'_>> = inputs
         .iter()
-        .map(|inputs| inputs.iter().collect())
+        .zip(signatures)
+        .map(|(inputs, signature)| ExportedCall {
+            inputs: inputs.iter().collect(),
+            names: signature.names.clone(),
+        })
         .collect();
-    compiler_api::export_function(path, function, &inputs, false)?;
+    compiler_api::export_function(path, function, &calls, false)?;
     Ok(())
 }
 
@@ -102,7 +158,7 @@ fn write(graphs: &[&Graph], path: &Path) -> Result<()> {
 #[derive(Debug)]
 pub struct FunctionExporter {
     path: PathBuf,
-    graphs: Vec<Rc<Graph>>,
+    signatures: Vec<Result<Signature>>,
 }
 
 /// Returns an exporter that writes to this file when it is [closed](FunctionExporter::close).
@@ -126,7 +182,7 @@ pub struct FunctionExporter {
 pub fn exporter(path: impl Into<PathBuf>) -> FunctionExporter {
     FunctionExporter {
         path: path.into(),
-        graphs: Vec::new(),
+        signatures: Vec::new(),
     }
 }
 
@@ -134,23 +190,63 @@ impl FunctionExporter {
     /// Adds a function for its types.
     #[must_use]
     pub fn with<Output: Tree>(mut self, function: &Lowered<Output>) -> Self {
-        self.graphs.push(function.shared_graph());
+        let signature = Signature::without_names(function.shared_graph());
+        self.signatures.push(Ok(signature));
+        self
+    }
+
+    /// Adds a function for its types, whose last arrays are keyword arguments with these names.
+    ///
+    /// Arrays are in the order of the arguments, those of a structure in the order of its fields. A function that draws random
+    /// numbers takes its keys in front of the keyword arguments. A name that is empty, no identifier or there twice is an error of
+    /// [`close`](Self::close).
+    ///
+    /// ```
+    /// use mlx::{Array, array};
+    /// use mlx_compiler::{exporter, import_function, jit};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("linear.mlxfn");
+    /// let linear = jit(|x: &Array, weight: &Array, bias: &Array| x.matmul(weight) + bias);
+    /// let (x, weight, bias) = (array!([[1.0, 2.0]]), array!([[3.0], [4.0]]), array!([5.0]));
+    /// let lowered = linear.lower((&x, &weight, &bias))?;
+    /// exporter(&path).with_keywords(&lowered, &["weight", "bias"]).close()?;
+    /// let linear = import_function(&path)?;
+    /// let y = linear.call_with(&[&x], &[("bias", &bias), ("weight", &weight)])?;
+    /// assert_eq!(y[0].item::<f32>()?, 16.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_keywords<Output: Tree>(
+        mut self,
+        function: &Lowered<Output>,
+        names: &[&str],
+    ) -> Self {
+        let graph = function.shared_graph();
+        let signature = Signature::with_names(graph, function.n_keys(), names);
+        self.signatures.push(signature);
         self
     }
 
     /// Writes the file.
     ///
     /// # Errors
-    /// As [`Lowered::export`], or when two of the functions have the same types, or there is none.
+    /// As [`Lowered::export`], when names of keyword arguments are wrong, when two of the functions have the same types and names,
+    /// or there is none.
     pub fn close(self) -> Result<()> {
-        let graphs: Vec<&Graph> = self.graphs.iter().map(AsRef::as_ref).collect();
-        let types: Vec<Vec<ArrayType>> = graphs.iter().map(|graph| graph.input_types()).collect();
+        let signatures: Vec<Signature> = self.signatures.into_iter().collect::<Result<_>>()?;
+        let types: Vec<(Vec<ArrayType>, &[String])> = signatures
+            .iter()
+            .map(|signature| (signature.types(), signature.names.as_slice()))
+            .collect();
         let is_twice = |at: usize| types[..at].contains(&types[at]);
         if types.is_empty() || (0..types.len()).any(is_twice) {
             let message = format!("wanted functions of different types, got {}", types.len());
             return Err(mlx::Error::op("exporter", message).into());
         }
-        write(&graphs, &self.path)
+        write(&signatures, &self.path)
     }
 }
 

@@ -201,6 +201,21 @@ uint64_t mlx_native_host_kernel_runs(void);
 /* The same count for kernels with this name. */
 uint64_t mlx_native_host_kernel_runs_of(const char* name);
 
+/* An exporter of a function, to free with mlx_function_exporter_free. Named inputs reach the function behind the others, in
+ * the order of their names. */
+int mlx_native_function_exporter(
+    mlx_function_exporter* res,
+    const char* file,
+    const mlx_closure fun,
+    bool shapeless);
+
+/* Traces and writes the function for these inputs, of which the last `count` have names. */
+int mlx_native_function_exporter_apply(
+    const mlx_function_exporter exporter,
+    const mlx_vector_array inputs,
+    const char* const* names,
+    size_t count);
+
 /* Copies small evaluated arrays side by side into one buffer, which lives as long as any of them; others come back as
  * they are, and all do on a GPU. Network weights read one after the other are read faster from there. */
 int mlx_native_compact(mlx_vector_array* res, const mlx_vector_array arrays);

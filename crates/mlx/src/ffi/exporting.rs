@@ -3,7 +3,7 @@
 //! Such a file has MLX's own primitives only: while one is written, no kernel of this crate takes their place.
 
 use std::cell::Cell;
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::path::Path;
 
 use mlx_sys as sys;
@@ -52,34 +52,49 @@ impl Drop for Exporter {
     }
 }
 
-/// Traces a function, once for each list of inputs, and writes it.
+/// What a function is traced for: its inputs, of which the last have names, in the order of these.
+pub(crate) struct Call<'a> {
+    /// All inputs.
+    pub(crate) inputs: Vec<&'a Handle>,
+    /// The names of the last inputs.
+    pub(crate) names: Vec<CString>,
+}
+
+/// Traces a function, once for each call, and writes it.
 pub(crate) fn export_function(
     path: &Path,
     function: Box<LocalBody>,
-    inputs: &[Vec<&Handle>],
+    calls: &[Call<'_>],
     is_shapeless: bool,
 ) -> Result<(), NativeError> {
     let bytes = path.as_os_str().as_encoded_bytes();
     let path = CString::new(bytes).map_err(|_| NativeError::from("a path with a zero byte"))?;
     let (api, closure) = (api()?, Closure::local(function)?);
     let _exporting = Exporting(IS_EXPORTING.replace(true));
-    if let [inputs] = inputs {
+    let ctx = std::ptr::null_mut();
+    let mut exporter = Exporter(sys::mlx_function_exporter { ctx });
+    // SAFETY: path and function are alive for the call; MLX counts its own use of the function. The slot is empty.
+    let status = unsafe {
+        api.mlx_native_function_exporter(
+            &raw mut exporter.0,
+            path.as_ptr(),
+            closure.raw(),
+            is_shapeless,
+        )
+    };
+    check(api, status)?;
+    for Call { inputs, names } in calls {
         let inputs = Vector::of_handles(inputs.iter().copied())?;
-        // SAFETY: path, function and list are alive for the call, which keeps none of them.
+        let names: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+        // SAFETY: the exporter, the list and the names, not more than inputs, are alive for the call.
         let status = unsafe {
-            api.mlx_export_function(path.as_ptr(), closure.raw(), inputs.raw(), is_shapeless)
+            api.mlx_native_function_exporter_apply(
+                exporter.0,
+                inputs.raw(),
+                names.as_ptr(),
+                names.len(),
+            )
         };
-        return check(api, status);
-    }
-    // SAFETY: path and function are alive for the call; MLX counts its own use of the function.
-    let raw = unsafe { api.mlx_function_exporter_new(path.as_ptr(), closure.raw(), is_shapeless) };
-    let exporter = Exporter(raw);
-    // Null where the file cannot be opened; the text of the failure is kept.
-    check(api, i32::from(exporter.0.ctx.is_null()))?;
-    for inputs in inputs {
-        let inputs = Vector::of_handles(inputs.iter().copied())?;
-        // SAFETY: the exporter and the list are alive for the call.
-        let status = unsafe { api.mlx_function_exporter_apply(exporter.0, inputs.raw()) };
         check(api, status)?;
     }
     Ok(())
