@@ -59,22 +59,17 @@ mod pages {
     mod export {}
     #[doc = include_str!("../../../docs/sizes.md")]
     mod sizes {}
+    #[doc = include_str!("../../../docs/lint.md")]
+    mod lint {}
+    #[doc = include_str!("../../../docs/distributed.md")]
+    mod distributed {}
+    #[doc = include_str!("../../../docs/autotune.md")]
+    mod autotune {}
+    #[doc = include_str!("../../../docs/profile.md")]
+    mod profile {}
 }
 
 /// The name of [`guide`] before.
 #[deprecated(note = "renamed to guide")]
 #[doc(hidden)]
 pub mod chapter {}
-
-/// The examples of the page on several processes are tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/distributed.md")]
-mod distributed_page {}
-/// The examples of the page, as tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/autotune.md")]
-struct AutotunePage;
-/// The examples of the page, as tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/profile.md")]
-struct ProfilePage;
