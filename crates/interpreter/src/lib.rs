@@ -22,6 +22,7 @@ mod evaluator;
 mod fast;
 mod fourier;
 mod gradient;
+mod host;
 mod index;
 mod linalg;
 mod number;
@@ -32,6 +33,8 @@ mod random;
 mod ranks;
 mod reduce;
 mod saved;
+mod saved_file;
+mod session;
 mod shape;
 mod special;
 mod tensor;
@@ -40,9 +43,11 @@ mod unary;
 
 pub use convert::array_constants;
 pub use evaluator::{Interpreter, interpret};
+pub use mlx::cpu::HostArray;
 pub use number::{Number, Rounding};
 pub use ranks::{interpret_ranks, run_ranks};
 pub use saved::SavedFunction;
+pub use session::{InferenceSession, SessionOptions};
 pub use tensor::Tensor;
 
 use mlx::Op;
