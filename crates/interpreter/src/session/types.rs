@@ -109,9 +109,11 @@ fn elementwise(op: &Op, inputs: &[ArrayType]) -> Option<Types> {
         | Op::BitwiseAnd
         | Op::BitwiseOr
         | Op::BitwiseXor
-        | Op::LeftShift
-        | Op::RightShift
         | Op::Clip { .. } => common()?,
+        Op::LeftShift | Op::RightShift => match common()? {
+            Dtype::Bool => Dtype::Uint8,
+            other => other,
+        },
         Op::Equal
         | Op::NotEqual
         | Op::Less
@@ -435,14 +437,18 @@ fn reduced(op: &Op, inputs: &[ArrayType]) -> Option<Types> {
         Op::All { axes, keepdims } | Op::Any { axes, keepdims } => {
             over(axes, *keepdims, Dtype::Bool)
         }
-        Op::Mean { axes, keepdims }
-        | Op::Var { axes, keepdims, .. }
-        | Op::Std { axes, keepdims, .. }
-        | Op::Logsumexp { axes, keepdims } => over(axes, *keepdims, inexact(x.dtype)),
+        Op::Var { axes, keepdims, .. } | Op::Std { axes, keepdims, .. }
+            if x.dtype != Dtype::Complex64 =>
+        {
+            over(axes, *keepdims, inexact(x.dtype))
+        }
+        Op::Mean { axes, keepdims } | Op::Logsumexp { axes, keepdims } => {
+            over(axes, *keepdims, inexact(x.dtype))
+        }
         Op::Argmax { axis, keepdims } | Op::Argmin { axis, keepdims } => {
             over(&[*axis], *keepdims, Dtype::Uint32)
         }
-        Op::Softmax { axes: list, .. } => {
+        Op::Softmax { axes: list, .. } if x.dtype.is_inexact() => {
             over(list, true, x.dtype).and_then(|_| one(x.shape.clone(), inexact(x.dtype)))
         }
         Op::Sort { axis } => axis_of(*axis, x).and_then(|_| like(x)),
