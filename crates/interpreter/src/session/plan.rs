@@ -1,16 +1,22 @@
 //! A graph as a list of steps over numbered values, with its types checked: what a session runs.
 
+use std::collections::BTreeMap;
+
 use mlx::compiler_api::OpFlags;
-use mlx::cpu::{HostArray, is_computed};
+use mlx::cpu::{HostArray, MemoryPool, is_computed};
 use mlx::transforms::Transform;
 use mlx::{ArrayType, Op};
 use mlx_compiler::graph::{Constant, Fused, Graph, Node, Operation, ValueOrigin};
 
+use super::apply::{apply, has_kernel};
 use super::types::output_types;
 use crate::evaluator::number;
 use crate::host::array_of;
 use crate::tensor::{Tensor, sizes};
 use crate::{REFUSED, n_arrays};
+
+/// Results of more bytes are not computed when a function is opened.
+const MAX_FOLDED_BYTES: usize = 1 << 20;
 
 /// A function as steps. Formulas and groups are in it as their operations.
 pub(super) struct Plan {
@@ -18,7 +24,7 @@ pub(super) struct Plan {
     pub(super) inputs: Vec<usize>,
     pub(super) outputs: Vec<usize>,
     /// Values that are the same in all runs.
-    pub(super) constants: Vec<(usize, HostArray)>,
+    pub(super) constants: BTreeMap<usize, HostArray>,
     pub(super) steps: Vec<Step>,
     input_types: Vec<ArrayType>,
     output_types: Vec<ArrayType>,
@@ -95,7 +101,7 @@ impl Plan {
     /// Notes after which step each value is not needed any more.
     fn find_last_uses(&mut self) {
         let mut is_needed = vec![false; self.n_values];
-        let kept = self.constants.iter().map(|(value, _)| value);
+        let kept = self.constants.keys();
         for &value in self.outputs.iter().chain(kept) {
             is_needed[value] = true;
         }
@@ -118,9 +124,7 @@ impl Plan {
         for step in &self.steps {
             let inner = match &step.work {
                 Work::Op(op, is_checked) => {
-                    if !(*is_checked
-                        && super::apply::has_kernel(op, &step.input_types, &step.types))
-                    {
+                    if !(*is_checked && has_kernel(op, &step.input_types, &step.types)) {
                         add(op.name(), 1);
                     }
                     Vec::new()
@@ -143,7 +147,7 @@ impl Plan {
 #[derive(Default)]
 struct Planner {
     n_values: usize,
-    constants: Vec<(usize, HostArray)>,
+    constants: BTreeMap<usize, HostArray>,
     steps: Vec<Step>,
 }
 
@@ -170,7 +174,7 @@ impl Planner {
                 ValueOrigin::Constant(constant) => {
                     let number = self.value();
                     let array = constant_array(constant, array_type, arrays)?;
-                    self.constants.push((number, array));
+                    self.constants.insert(number, array);
                     number
                 }
                 ValueOrigin::Node(..) => self.value(),
@@ -191,17 +195,41 @@ impl Planner {
                 values.iter().map(of).collect()
             };
             let (input_types, types) = (types(&node.inputs), types(&node.outputs));
-            self.steps.push(Step {
+            let step = Step {
                 work: work(node, &input_types, &types, arrays)?,
                 inputs,
                 outputs,
                 types,
                 last: Vec::new(),
                 input_types,
-            });
+            };
+            match self.folded(&step) {
+                Some(results) => self.constants.extend(step.outputs.into_iter().zip(results)),
+                None => self.steps.push(step),
+            }
         }
         let outputs = graph.outputs().iter();
         Ok(outputs.map(|value| numbers[value.index()]).collect())
+    }
+
+    /// What a step gives that depends on no input, unless it is large: weights stay as they are stored.
+    fn folded(&self, step: &Step) -> Option<Vec<HostArray>> {
+        let bytes = step.types.iter().map(ArrayType::nbytes);
+        let bytes = bytes.sum::<Option<usize>>()?;
+        (bytes <= MAX_FOLDED_BYTES).then_some(())?;
+        let inputs = step.inputs.iter();
+        let inputs = inputs.map(|value| self.constants.get(value).cloned());
+        let inputs: Vec<HostArray> = inputs.collect::<Option<_>>()?;
+        let pool = MemoryPool::new(usize::MAX);
+        match &step.work {
+            // An error is that of each run.
+            Work::Op(op, is_checked) => {
+                let results = apply(op, *is_checked, inputs, &step.types, &pool).ok()?;
+                let types = results.iter().map(HostArray::array_type);
+                types.eq(&step.types).then_some(results)
+            }
+            _ => None,
+        }
     }
 
     /// Plans the graph inside a node that runs once, in the node's place.
