@@ -358,13 +358,25 @@ fn work(
             n_sequences,
             length,
             reverse,
-        } => Work::Scan {
-            body: Box::new(Plan::of(body, arrays)?),
-            n_carry: *n_carry,
-            n_sequences: *n_sequences,
-            length: *length,
-            reverse: *reverse,
-        },
+        } => {
+            let body = Box::new(Plan::of(body, arrays)?);
+            let made = body.output_types.iter().zip(outputs).skip(*n_carry);
+            let is_stack = |(row, stack): (&ArrayType, &ArrayType)| {
+                let (first, rest) = stack.shape.split_first()?;
+                let fits = usize::try_from(*first) == Ok(*length) && rest == row.shape;
+                (fits && row.dtype == stack.dtype).then_some(())
+            };
+            if !made.map(is_stack).all(|fits| fits.is_some()) {
+                return Err("scan: wanted results of all steps, got other types".to_owned());
+            }
+            Work::Scan {
+                body,
+                n_carry: *n_carry,
+                n_sequences: *n_sequences,
+                length: *length,
+                reverse: *reverse,
+            }
+        }
         _ => return Err(refused()),
     })
 }

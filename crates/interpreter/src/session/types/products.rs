@@ -96,7 +96,9 @@ fn convolved(op: &Op, x: &ArrayType, weight: &ArrayType) -> Types {
     else {
         return Err(unfit());
     };
+    let steps = [stride, kernel_dilation, input_dilation];
     let fits = input.len() == kernel.len()
+        && steps.into_iter().flatten().all(|&step| step > 0)
         && *groups > 0
         && i64::from(depth) * i64::from(*groups) == i64::from(channels)
         && outputs % groups == 0;
