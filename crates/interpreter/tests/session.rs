@@ -79,10 +79,9 @@ fn mlx_gelu(x: &Array) -> Array {
     x * 0.5 * ((x / 2.0_f32.sqrt()).erf() + 1.0)
 }
 
-#[test]
-fn a_block_is_what_the_reference_computes() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("block.safetensors");
+/// The file of a block, and its inputs.
+fn saved_block(folder: &Path) -> (std::path::PathBuf, [Array; 3]) {
+    let path = folder.join("block.safetensors");
     let weights = [
         numbers([1, 16], 0.3) + 1.0,
         numbers([48, 16], 0.7),
@@ -93,11 +92,16 @@ fn a_block_is_what_the_reference_computes() {
     let position = Array::scalar(3);
     let step =
         jit(move |x: &Array, cache: &Array, position: &Array| block(x, cache, position, &weights));
-    step.lower((&x, &cache, &position))
-        .unwrap()
-        .save(&path)
-        .unwrap();
-    let most = difference(&path, &[&x, &cache, &position]);
+    let lowered = step.lower((&x, &cache, &position)).unwrap();
+    lowered.save(&path).unwrap();
+    (path, [x, cache, position])
+}
+
+#[test]
+fn a_block_is_what_the_reference_computes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, inputs) = saved_block(folder.path());
+    let most = difference(&path, &inputs.each_ref());
     assert!(most < 1e-5, "{most}");
 }
 
@@ -233,13 +237,20 @@ fn errors_name_the_file() {
     assert!(error.contains("none.safetensors"), "{error}");
 }
 
-#[test]
-fn damaged_files_are_errors_or_give_values() {
+#[rstest]
+#[case::network(false)]
+#[case::block(true)]
+fn damaged_files_are_errors_or_give_values(#[case] is_block: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let path = saved(folder.path());
+    let (path, inputs) = match is_block {
+        true => {
+            let (path, inputs) = saved_block(folder.path());
+            (path, inputs.iter().map(host).collect())
+        }
+        false => (saved(folder.path()), vec![host(&numbers([3, 8], 0.4))]),
+    };
     let bytes = std::fs::read(&path).unwrap();
     let broken = folder.path().join("broken.safetensors");
-    let x = host(&numbers([3, 8], 0.4));
     let (mut seed, mut n_run) = (7_usize, 0);
     let mut next = |below: usize| {
         seed = seed
@@ -247,16 +258,20 @@ fn damaged_files_are_errors_or_give_values() {
             .wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
     };
-    for round in 0..1000 {
+    for round in 0..2000 {
         let mut damaged = bytes.clone();
-        match round % 3 {
+        match round % 4 {
             0 => damaged.truncate(next(bytes.len())),
-            1 => damaged[next(bytes.len())] = b"0123456789abcdefgx,[]%-"[next(23)],
+            // Mostly in the text.
+            1 | 2 => {
+                let text = bytes.len() * 2 / 3;
+                damaged[next(text)] = b"0123456789abcdefgx,[]%-"[next(23)];
+            }
             _ => (0..3).for_each(|_| damaged[next(bytes.len())] ^= 1 << next(8)),
         }
         std::fs::write(&broken, &damaged).unwrap();
-        let ran = InferenceSession::open(&broken).and_then(|session| session.run(vec![x.clone()]));
-        match ran {
+        let session = InferenceSession::open(&broken);
+        match session.and_then(|session| session.run(inputs.clone())) {
             Ok(_) => n_run += 1,
             Err(error) => {
                 let text = error.to_string();
