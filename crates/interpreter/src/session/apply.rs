@@ -143,11 +143,11 @@ fn several(
     Ok(Some(outputs))
 }
 
-/// The parts that an operation splits an array into, where each begins and its shape, and the axis; `None` for others.
-pub(super) fn parts(
-    op: &Op,
-    x: &ArrayType,
-) -> Option<Result<(usize, Vec<(usize, Vec<i32>)>), String>> {
+/// The axis that is split, and where each part begins on it, with its shape.
+pub(super) type Parts = (usize, Vec<(usize, Vec<i32>)>);
+
+/// The parts that an operation splits an array into; `None` for others.
+pub(super) fn parts(op: &Op, x: &ArrayType) -> Option<Result<Parts, String>> {
     let (Op::Split { axis: along, .. }
     | Op::SplitSections { axis: along, .. }
     | Op::Unstack { axis: along }) = op
