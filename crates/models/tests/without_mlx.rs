@@ -79,6 +79,30 @@ fn whisper_transcribes_without_mlx() {
     assert!(wanted.text.contains("ask not what your country"));
 }
 
+#[test]
+fn a_folder_of_other_functions_is_refused() {
+    let Some(model) = if_available(assets::whisper_tiny_en()) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |wanted: &str| {
+        let error = SavedModel::open(folder.path()).map(|_| ()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(wanted), "{text}");
+    };
+    refused("config.json");
+    save_functions(&model, folder.path()).unwrap();
+    let [encoder, decoder] = ["encoder", "decoder"].map(|name| {
+        let name = format!("{name}.safetensors");
+        folder.path().join(name)
+    });
+    std::fs::copy(&decoder, &encoder).unwrap();
+    refused("encoder.safetensors: wanted a function");
+    std::fs::remove_file(&encoder).unwrap();
+    refused("encoder.safetensors");
+    assert!(save_functions(folder.path().join("none"), folder.path()).is_err());
+}
+
 /// What a session of a file gives, all of it by kernels.
 fn by_kernels(path: &Path, inputs: &[Tensor]) -> Vec<Tensor> {
     let session = InferenceSession::open(path).unwrap();
