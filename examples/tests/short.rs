@@ -131,3 +131,35 @@ fn a_series_is_predicted_better_than_by_its_last_value() {
     let (error, before) = (number(&printed, "error"), number(&printed, "before"));
     assert!(error < 0.7 * before, "{printed}");
 }
+
+#[test]
+fn speech_is_transcribed_without_mlx() {
+    let (Some(model), Some(recording)) = (
+        if_available(assets::whisper_tiny_en()),
+        if_available(assets::jfk_wav()),
+    ) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    mlx_models::whisper::save_functions(model, folder.path()).unwrap();
+    let run = |arguments: &[&std::path::Path]| {
+        Command::new(env!("CARGO_BIN_EXE_transcribe_without_mlx"))
+            .args(arguments)
+            .env("MLX_DIR", "/nonexistent")
+            .output()
+            .unwrap()
+    };
+    let output = run(&[folder.path(), &recording]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let text = "And so my fellow Americans ask not what your country can do for you";
+    assert!(printed.starts_with("[00:00.00 - "), "{printed}");
+    assert!(printed.contains(text), "{printed}");
+    for wrong in [&[][..], &[folder.path()], &[&recording, &recording]] {
+        let output = run(wrong);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.starts_with("error: "), "{errors}");
+    }
+}

@@ -45,6 +45,17 @@ pub struct DiffArguments {
     pub right: PathBuf,
 }
 
+/// What `mlx export` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ExportArguments {
+    /// A Whisper model: a folder, or hf:NAME for a repository of the Hugging Face hub
+    #[arg(long, value_name = "DIR|hf:NAME")]
+    pub model: Option<String>,
+    /// The folder that the files are written to
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+}
+
 /// What `mlx transcribe` is told.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TranscribeArguments {

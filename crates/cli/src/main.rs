@@ -11,6 +11,7 @@ mod completions;
 mod demo;
 mod diff;
 mod doctor;
+mod export;
 mod generate;
 mod launch;
 mod lint;
@@ -54,6 +55,8 @@ enum Command {
     Profile(arguments::ProfileArguments),
     /// Measure which form of each part of a model is the fastest, into a file
     Tune(arguments::TuneArguments),
+    /// A model as functions in files, which run without MLX
+    Export(arguments::ExportArguments),
     /// Two graphs side by side: where they differ, and the operations of both
     Diff(arguments::DiffArguments),
     /// Print what a shell needs to complete the commands and options
@@ -92,6 +95,7 @@ fn run(command: Option<Command>) -> anyhow::Result<ExitCode> {
         Some(Command::Lint(arguments)) => lint::run(&arguments),
         Some(Command::Profile(arguments)) => profile::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Tune(arguments)) => tune::run(&arguments),
+        Some(Command::Export(arguments)) => export::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Diff(arguments)) => diff::run(&arguments),
         Some(Command::Completions(arguments)) => {
             completions::run(&arguments, Mlx::command());

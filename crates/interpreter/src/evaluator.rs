@@ -314,7 +314,7 @@ impl<'g> PreparedGraph<'g> {
     }
 }
 
-fn number(literal: Literal) -> Number {
+pub(crate) fn number(literal: Literal) -> Number {
     match literal {
         Literal::Bool(x) => Number::Bool(x),
         Literal::Int(x) => Number::Int(x),

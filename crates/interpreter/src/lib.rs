@@ -1,10 +1,11 @@
-//! A second backend: any graph in plain Rust `f64`, without MLX.
+//! Graphs without MLX: in plain Rust `f64`, as a second backend, and saved functions on the kernels of the CPU.
 //!
+//! [`InferenceSession`] runs a saved function fast. All else here is a reference, written to be read and not to be fast.
 //! It is the oracle that compiled functions are compared with, and the proof that a [`Graph`] is a program of its own.
 //! It shares no code with the executor of `mlx-compiler`, not even the walk over the nodes, so that it cannot share its
-//! faults. Tests depend on it, no other crate does.
+//! faults.
 //! Integers are exact and wrap as MLX's do. Reals are `f64` throughout ([`Rounding::Exact`]) or rounded to their dtype
-//! after each operation ([`Rounding::PerOp`]). It is written to be read, not to be fast.
+//! after each operation ([`Rounding::PerOp`]).
 //!
 //! Where MLX leaves an order unspecified, one is chosen: `partition` and `argpartition` give the fully sorted order.
 //! Operations without a formula here are refused by name: see [`REFUSED`].
@@ -22,6 +23,7 @@ mod evaluator;
 mod fast;
 mod fourier;
 mod gradient;
+mod host;
 mod index;
 mod linalg;
 mod number;
@@ -32,6 +34,8 @@ mod random;
 mod ranks;
 mod reduce;
 mod saved;
+mod saved_file;
+mod session;
 mod shape;
 mod special;
 mod tensor;
@@ -40,9 +44,11 @@ mod unary;
 
 pub use convert::array_constants;
 pub use evaluator::{Interpreter, interpret};
+pub use mlx::cpu::HostArray;
 pub use number::{Number, Rounding};
 pub use ranks::{interpret_ranks, run_ranks};
 pub use saved::SavedFunction;
+pub use session::{InferenceSession, SessionOptions};
 pub use tensor::Tensor;
 
 use mlx::Op;

@@ -1,5 +1,6 @@
 //! An array of the interpreter: shape, dtype, elements in row-major order; and index arithmetic.
 
+use mlx::cpu::HostArray;
 use mlx::{ArrayType, Dtype, DtypeKind, axis_index};
 use mlx_compiler::{Error, Result};
 
@@ -60,6 +61,22 @@ impl Tensor {
             dtype,
             numbers,
         })
+    }
+
+    /// Returns the elements of an array in plain memory.
+    ///
+    /// # Errors
+    /// When they are more than a tensor holds.
+    pub fn of_host_array(array: &HostArray) -> Result<Self> {
+        crate::host::tensor_of(array)
+    }
+
+    /// Returns an array in plain memory of the elements, rounded to the dtype.
+    ///
+    /// # Errors
+    /// When the bytes are too many to count.
+    pub fn to_host_array(&self) -> Result<HostArray> {
+        crate::host::array_of(self)
     }
 
     /// Returns the sizes of the axes.

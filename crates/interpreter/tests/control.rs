@@ -3,7 +3,9 @@
 use mlx::transforms::{jvp, vjp};
 use mlx::{Array, array, grad, keepdims, value_and_grad, vmap};
 use mlx_compiler::{CompileOptions, Error, Graph, ScanOptions, cond, scan, trace, while_loop};
-use mlx_interpreter::{Interpreter, Tensor, array_constants};
+use mlx_interpreter::{
+    HostArray, InferenceSession, Interpreter, SessionOptions, Tensor, array_constants,
+};
 
 type Outcome = Result<(), Error>;
 
@@ -26,7 +28,42 @@ fn interpreted(graph: &Graph, inputs: &[&Array]) -> Result<Vec<Vec<f64>>, Error>
     for (a, b) in bodies.iter().zip(&kernels) {
         close(&a.to_f64(), &b.to_f64(), 1e-6);
     }
+    by_kernels(graph, &constants, &tensors, &bodies)?;
     Ok(bodies.iter().map(Tensor::to_f64).collect())
+}
+
+/// Compares what a session gives, or sees that it refuses what it does not run.
+fn by_kernels(
+    graph: &Graph,
+    constants: &[Tensor],
+    inputs: &[Tensor],
+    wanted: &[Tensor],
+) -> Result<(), Error> {
+    let arrays = |tensors: &[Tensor]| -> Result<Vec<HostArray>, Error> {
+        tensors.iter().map(Tensor::to_host_array).collect()
+    };
+    let session = InferenceSession::new(graph, arrays(constants)?, &SessionOptions::default());
+    let session = match session {
+        Ok(session) => session,
+        Err(error) => {
+            let text = error.to_string();
+            assert!(
+                text.contains("wanted operations that run without MLX"),
+                "{text}"
+            );
+            return Ok(());
+        }
+    };
+    let got = session.run(arrays(inputs)?)?;
+    for (got, wanted) in got.iter().zip(wanted) {
+        close(
+            &Tensor::of_host_array(got)?.to_f64(),
+            &wanted.to_f64(),
+            1e-5,
+        );
+    }
+    assert_eq!(got.len(), wanted.len());
+    Ok(())
 }
 
 fn close(got: &[f64], want: &[f64], tolerance: f64) {

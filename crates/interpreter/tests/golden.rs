@@ -8,8 +8,8 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mlx::{Dtype, Op};
-use mlx_compiler::Graph;
-use mlx_interpreter::{Interpreter, REFUSED, Rounding, Tensor};
+use mlx_compiler::{Error, Graph};
+use mlx_interpreter::{InferenceSession, Interpreter, REFUSED, Rounding, SessionOptions, Tensor};
 use oracle_cases::{FAMILIES, is_signless, operation, texts};
 use rstest::rstest;
 use written::Wanted;
@@ -82,8 +82,26 @@ fn tolerance(dtype: Dtype) -> f64 {
     }
 }
 
+/// What runs the graph of a case.
+type Run = fn(&Graph, &[Tensor]) -> Result<Vec<Tensor>, Error>;
+
+fn interpreted(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+    let interpreter = Interpreter {
+        rounding: Rounding::PerOp,
+        ..Interpreter::default()
+    };
+    interpreter.run(graph, inputs)
+}
+
+fn by_kernels(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+    let session = InferenceSession::new(graph, Vec::new(), &SessionOptions::default())?;
+    let inputs = inputs.iter().map(Tensor::to_host_array);
+    let outputs = session.run(inputs.collect::<Result<_, _>>()?)?;
+    outputs.iter().map(Tensor::of_host_array).collect()
+}
+
 /// Says how a case fails, if it does.
-fn failure(case: &serde_json::Value, factor: f64) -> Option<String> {
+fn failure(case: &serde_json::Value, factor: f64, run: Run) -> Option<String> {
     let op = operation(case);
     let inputs: Vec<Tensor> = texts(&case["in"])
         .map(|text| Tensor::of(&written::read(text)).unwrap())
@@ -94,11 +112,7 @@ fn failure(case: &serde_json::Value, factor: f64) -> Option<String> {
         Ok(graph) => graph,
         Err(error) => return Some(format!("{error}: {text}")),
     };
-    let interpreter = Interpreter {
-        rounding: Rounding::PerOp,
-        ..Interpreter::default()
-    };
-    let results = match interpreter.run(&graph, &inputs) {
+    let results = match run(&graph, &inputs) {
         Ok(results) => results,
         Err(error) => return Some(error.to_string()),
     };
@@ -145,6 +159,20 @@ fn cases(golden: &str) -> impl Iterator<Item = (serde_json::Value, &str)> {
 #[case::shapes(3)]
 #[case::numeric(4)]
 fn gives_what_python_gives(#[case] family: usize) {
+    compare(family, interpreted);
+}
+
+#[rstest]
+#[case::elementwise(0)]
+#[case::axes(1)]
+#[case::products(2)]
+#[case::shapes(3)]
+#[case::numeric(4)]
+fn kernels_give_what_python_gives(#[case] family: usize) {
+    compare(family, by_kernels);
+}
+
+fn compare(family: usize, run: Run) {
     let (name, golden, factor) = FAMILIES[family];
     let mut failures: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut n = 0;
@@ -155,7 +183,7 @@ fn gives_what_python_gives(#[case] family: usize) {
             continue;
         }
         n += 1;
-        if let Some(failure) = failure(&case, factor) {
+        if let Some(failure) = failure(&case, factor, run) {
             failures
                 .entry(op.to_owned())
                 .or_default()
@@ -209,7 +237,7 @@ fn a_refused_operation_says_so() {
         case["error"] != true && REFUSED.contains(&case["op"].as_str().unwrap())
     });
     for (case, line) in refused {
-        let failure = failure(&case, 1.0).unwrap_or_default();
+        let failure = failure(&case, 1.0, interpreted).unwrap_or_default();
         assert!(
             failure.contains("wanted an operation that the interpreter knows"),
             "{failure}: {line}"

@@ -61,3 +61,5 @@ mod transcribe;
 mod voice;
 #[path = "weights.rs"]
 mod weights;
+#[path = "without_mlx.rs"]
+mod without_mlx;

@@ -3,19 +3,19 @@
 use mlx::compiler_api::without_recording;
 use mlx::{Array, ArrayType, zeros_with};
 
-use crate::Result;
 use crate::execute::Executor;
 use crate::graph::{Graph, Operation};
+use crate::{Error, Result};
 
 /// Checks the types of all values by applying the operations to arrays that are never computed.
 ///
 /// # Errors
-/// When an operation refuses its inputs, or gives another type than the graph says: `op` is named.
-pub(super) fn check_types(op: &'static str, graph: &Graph) -> Result<()> {
-    let wrong = |message: String| crate::Error::from(mlx::Error::op(op, message));
+/// When an operation refuses its inputs, or gives another type than the graph says: what `wrong` makes of the text, which names
+/// the file.
+pub(super) fn check_types(wrong: &dyn Fn(String) -> Error, graph: &Graph) -> Result<()> {
     graph.verify().map_err(|error| wrong(error.to_string()))?;
     let mut failed = None;
-    let executor = Executor::for_types(graph.clone())?;
+    let executor = Executor::for_types(graph.clone()).map_err(|error| wrong(error.to_string()))?;
     let inputs: Vec<Array> = graph
         .input_types()
         .into_iter()
@@ -35,14 +35,16 @@ pub(super) fn check_types(op: &'static str, graph: &Graph) -> Result<()> {
             }
         }
     };
-    without_recording(|| executor.run_with(&inputs.iter().collect::<Vec<_>>(), &mut compare))?;
+    let inputs: Vec<&Array> = inputs.iter().collect();
+    without_recording(|| executor.run_with(&inputs, &mut compare))
+        .map_err(|error| wrong(error.to_string()))?;
     if let Some(message) = failed {
         return Err(wrong(message));
     }
     for node in &graph.nodes {
         if !matches!(node.operation, Operation::Op(_)) {
             for (_, inner) in node.operation.graphs() {
-                check_types(op, inner)?;
+                check_types(wrong, inner)?;
             }
         }
     }

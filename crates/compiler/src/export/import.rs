@@ -56,7 +56,7 @@ pub fn import_function(path: impl AsRef<Path>) -> Result<ImportedFunction> {
     let stored = mlxfn::read(&bytes).map_err(fault)?;
     let mut executors = Vec::new();
     for function in &stored.functions {
-        check_types(NAME, &function.graph)?;
+        check_types(&fault, &function.graph)?;
         executors.push(Executor::new(function.graph.clone())?);
     }
     Ok(ImportedFunction {

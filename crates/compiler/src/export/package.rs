@@ -133,8 +133,9 @@ impl Compiled<Vec<Array>> {
         let arrays: Option<Vec<Array>> = arrays.collect();
         let arrays = arrays.ok_or_else(|| fault("wanted arrays that are numbered".to_owned()))?;
         mlx::eval(&arrays)?;
-        let graph = graph.with_constants(arrays)?;
-        check_types("open", &graph)?;
+        let graph = graph.with_constants(arrays);
+        let graph = graph.map_err(|error| fault(error.to_string()))?;
+        check_types(&fault, &graph)?;
         Lowered::of_optimized(graph, n_keys, options)?.compile()
     }
 }

@@ -7,6 +7,7 @@
 //! * `elementwise`, `elementwise_typed`: functions of each element, one by one, of any dtype; `lower`, `elementwise_program`: several in one pass.
 //! * `clip`: limits in one pass.
 //! * `executor`: programs (`crate::program`) as one host kernel.
+//! * `compute`: operations on arrays of this process's memory, without MLX.
 //! * `custom`: user-defined operations, public as `fast::host_kernel`.
 //! * `deferred`: a function as one operation of a traced function, which chooses kernels when the graph runs.
 //! * `backend`: the answers to the native library's questions.
@@ -17,6 +18,7 @@ mod attention;
 mod backend;
 mod by_type;
 mod clip;
+mod compute;
 mod conv;
 mod custom;
 mod data;
@@ -42,6 +44,7 @@ mod softmax;
 mod supports;
 mod update;
 
+pub use crate::ffi::host_array::{HostArray, HostMemory, MemoryPool};
 use std::sync::LazyLock;
 
 use mlx_provision::environment;
@@ -49,6 +52,7 @@ use mlx_provision::environment;
 pub(crate) use attention::{group_size, quantize_rows, quantized as quantized_attention};
 pub(crate) use backend::Cpu;
 pub(crate) use clip::clip;
+pub use compute::{broadcast, cast, compute, contiguous, is_computed, slice_at, update_slice};
 pub(crate) use custom::{ComposedForm, HOST_PREFIX, compose};
 pub use custom::{
     HostKernel, cpu_kernel_runs, host_kernel, host_kernel_runs, host_kernel_runs_of, vtable_hooks,

@@ -23,18 +23,46 @@ const MIN_ELEMENTS_SIMPLE: usize = 4096;
 /// More vectors than this are worth a cast of half-precision weights and a BLAS.
 const MAX_VECTORS_LINEAR: usize = 8;
 
+/// Whom kernels compute beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// MLX, whose own code computes what a kernel would not compute faster.
+    Mlx,
+    /// Nothing: kernels compute all they can.
+    Nothing,
+}
+
+impl Beside {
+    /// The number of elements that are worth a call.
+    fn least(self, elements: usize) -> usize {
+        match self {
+            Self::Mlx => elements,
+            Self::Nothing => 0,
+        }
+    }
+}
+
 /// Returns whether a kernel computes an operation of these inputs, and faster than MLX does.
 ///
 /// Of a fused operation: without casts and broadcasts, which [`prepare`] tells.
 pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
+    is_computed(Beside::Mlx, op, inputs, output)
+}
+
+/// Returns whether a kernel computes an operation of these inputs, however fast.
+pub(super) fn computes(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
+    is_computed(Beside::Nothing, op, inputs, output)
+}
+
+fn is_computed(beside: Beside, op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
     if output.size() == 0 || inputs.iter().any(|input| input.size() == 0) {
         return false;
     }
-    if let Some(answer) = order::supports(op, inputs, output) {
+    if let Some(answer) = order::supports(beside, op, inputs, output) {
         return answer;
     }
     if !is_fused(op)
-        && let Some(is_supported) = elementwise::supports(op, inputs, output)
+        && let Some(is_supported) = elementwise::supports(beside, op, inputs, output)
     {
         return is_supported;
     }
@@ -46,11 +74,11 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
         Op::Logsumexp { axes, .. } => {
             matches!(inputs, [x] if x.dtype() == Dtype::Float32 && is_last_axis(axes, *x))
         }
-        Op::Matmul => matches!(inputs, &[a, b] if matmul(a, b, output)),
+        Op::Matmul => matches!(inputs, &[a, b] if matmul(beside, a, b, output)),
         Op::Addmm { .. } => {
             matches!(inputs, &[c, a, b] if c.dtype() == output.dtype()
                 && c.size() == output.size()
-                && matmul(a, b, output))
+                && matmul(beside, a, b, output))
         }
         Op::QuantizedMatmul {
             transpose: true,
@@ -59,7 +87,7 @@ pub(crate) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
             mode: QuantizationMode::Affine,
         } => quantized(*group_size, *bits, inputs, output),
         Op::Conv { .. } => conv(op, inputs, output),
-        _ if data::is_of(op) => data::supports(op, inputs, output),
+        _ if data::is_of(op) => data::supports(beside, op, inputs, output),
         _ if linalg::is_of(op) => linalg::supports(op, inputs, output),
         _ => prepare(op, inputs).is_some_and(|prepared| {
             let wanted = prepared.dtypes.iter();

@@ -26,6 +26,7 @@ pub(crate) mod gpu_kernel;
 pub(crate) mod graph_text;
 pub(crate) mod handle;
 pub(crate) mod host;
+pub(crate) mod host_array;
 pub(crate) mod inspect;
 pub(crate) mod memory;
 pub(crate) mod memory_plan;

@@ -22,6 +22,7 @@ pub use ir::{
     Buffer, Instruction, InstructionKind, Operation, Place, PlanError, Program, Step, View,
 };
 pub use update::Update;
+pub(crate) use view::{broadcast as broadcast_view, view as view_of};
 
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ pub struct Update {
 impl Update {
     /// Reads an update of the first input, and what else it reads: the values to write, and perhaps where. `None` for other
     /// operations.
-    pub(super) fn of(op: &Op, inputs: &[View]) -> Option<(Self, Vec<View>)> {
+    pub(crate) fn of(op: &Op, inputs: &[View]) -> Option<(Self, Vec<View>)> {
         let (target, rest) = inputs.split_first()?;
         let target = &target.array_type;
         let values = &rest.first()?.array_type;

@@ -5,7 +5,7 @@ use crate::op::Op;
 use crate::shape::{ArrayType, axis_index, is_row_major, row_major_strides};
 
 /// Returns the input seen as the operation says; `None` if it must be made row-contiguous first.
-pub(super) fn view(op: &Op, input: &View, output: &ArrayType) -> Option<View> {
+pub(crate) fn view(op: &Op, input: &View, output: &ArrayType) -> Option<View> {
     let ndim = input.array_type.shape.len();
     let permuted = |axes: &[usize]| {
         let strides = axes.iter().map(|&axis| input.strides.get(axis).copied());
@@ -99,7 +99,7 @@ fn reshaped(shape: &[i32], strides: &[i64], to: &[i32]) -> Option<Vec<i64>> {
 }
 
 /// Repeats axes of one element without copying; `None` if the shapes do not fit.
-pub(super) fn broadcast(input: &View, shape: &[i32]) -> Option<View> {
+pub(crate) fn broadcast(input: &View, shape: &[i32]) -> Option<View> {
     let mut strides = vec![0; shape.len()];
     let lead = shape.len().checked_sub(input.strides.len())?;
     for (axis, (&size, &stride)) in input

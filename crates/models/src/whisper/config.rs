@@ -1,12 +1,12 @@
 //! The dimensions of a Whisper model.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::weights::{Format, Weights};
 use crate::{Error, Result};
 
 /// The dimensions of a Whisper model, under OpenAI's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Config {
     /// Mel bands of the input: 80, or 128 from large-v3 on.
     pub n_mels: usize,
@@ -103,6 +103,11 @@ impl Config {
             ));
         };
         config.check()
+    }
+
+    /// Returns the dimensions as JSON with OpenAI's keys.
+    pub fn to_json(&self) -> String {
+        serde_json::json!({ "dims": self }).to_string()
     }
 
     /// Returns the dimensions that the shapes of weights with Hugging Face's names imply.

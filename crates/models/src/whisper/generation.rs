@@ -51,6 +51,16 @@ impl GenerationConfig {
         })
     }
 
+    /// Returns the settings as the JSON of Hugging Face's file.
+    pub fn to_json(&self) -> String {
+        serde_json::json!({
+            "suppress_tokens": self.suppress,
+            "begin_suppress_tokens": self.suppress_at_begin,
+            "is_multilingual": self.is_multilingual,
+        })
+        .to_string()
+    }
+
     /// Returns the defaults for a vocabulary: non-speech symbols and special tokens are suppressed.
     pub fn from_tokenizer(tokenizer: &Tokenizer) -> Self {
         let special = tokenizer.special();

@@ -14,6 +14,7 @@ mod mel;
 mod model;
 mod names;
 mod network;
+mod saved;
 mod timestamps;
 mod tokenizer;
 mod transcribe;
@@ -31,6 +32,7 @@ pub use names::whisper_names;
 #[allow(deprecated)]
 pub use network::Writing;
 pub use network::{DecoderSession, Features, Network};
+pub use saved::{SavedFeatures, SavedModel, SavedNetwork, SavedSession, save_functions};
 pub use timestamps::{SECONDS_PER_TIMESTAMP, Span, ends_in_single_timestamp, spans};
 pub use tokenizer::{SpecialTokens, Task, Tokenizer};
 pub use transcribe::{TranscribeOptions, Transcriber};

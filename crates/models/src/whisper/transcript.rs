@@ -1,5 +1,6 @@
 //! The result of a transcription.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -36,6 +37,19 @@ pub struct Segment {
     pub no_speech_prob: f32,
     /// The compression ratio of the window's text.
     pub compression_ratio: f32,
+}
+
+/// The times in minutes and seconds, and the trimmed text.
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clock = |seconds: f64| {
+            let hundredths = (seconds * 100.0).round().max(0.0) as u64;
+            let (seconds, hundredths) = (hundredths / 100, hundredths % 100);
+            format!("{:02}:{:02}.{hundredths:02}", seconds / 60, seconds % 60)
+        };
+        let (start, end) = (clock(self.start), clock(self.end));
+        write!(f, "[{start} - {end}] {}", self.text.trim())
+    }
 }
 
 /// The time that the parts of a transcription took.

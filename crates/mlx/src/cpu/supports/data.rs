@@ -1,5 +1,6 @@
 //! Which operations kernels compute that move elements, reduce them over axes, or scan them.
 
+use super::Beside;
 use crate::Dtype;
 use crate::cpu::reduce::Memory;
 use crate::ffi::host::Layout;
@@ -53,21 +54,23 @@ pub(super) fn is_of(op: &Op) -> bool {
 }
 
 /// Whether a kernel computes one of these; nothing is empty.
-pub(super) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
+pub(super) fn supports(beside: Beside, op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
     let Some(&x) = inputs.first() else {
         return false;
     };
     let is_like_output = x.dtype() == output.dtype();
     match op {
-        Op::Contiguous { .. } => inputs.len() == 1 && is_like_output && output.size() >= MIN_MOVED,
+        Op::Contiguous { .. } => {
+            inputs.len() == 1 && is_like_output && output.size() >= beside.least(MIN_MOVED)
+        }
         Op::Concatenate { axis } => {
             let is_alike = |part: &Layout<'_>| part.dtype() == output.dtype();
-            output.size() >= MIN_MOVED
+            output.size() >= beside.least(MIN_MOVED)
                 && axis_index(*axis, x.shape().len()).is_some()
                 && inputs.iter().all(is_alike)
         }
         Op::Pad { mode, .. } => {
-            output.size() >= MIN_MOVED
+            output.size() >= beside.least(MIN_MOVED)
                 && *mode == PadMode::Constant
                 && matches!(inputs, [_, value] if is_like_output
                     && value.dtype() == x.dtype()
@@ -78,7 +81,7 @@ pub(super) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
             let is_index = |index: &Layout<'_>| {
                 index.dtype().is_integer() && index.shape() == indices[0].shape()
             };
-            output.size() >= MIN_MOVED
+            output.size() >= beside.least(MIN_MOVED)
                 && is_like_output
                 && !indices.is_empty()
                 && indices.len() == axes.len()
@@ -86,31 +89,35 @@ pub(super) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> bo
                 && indices.iter().all(is_index)
         }
         Op::TakeAlongAxis { axis } => {
-            output.size() >= MIN_MOVED
+            output.size() >= beside.least(MIN_MOVED)
                 && is_like_output
                 && matches!(inputs, [x, index] if index.dtype().is_integer()
                     && match_but_along(*axis, x.shape(), index.shape()))
         }
-        Op::SliceUpdate { .. } => updates(inputs, output),
+        Op::SliceUpdate { .. } => updates(beside, inputs, output),
         Op::SliceUpdateAdd { .. }
         | Op::SliceUpdateProd { .. }
         | Op::SliceUpdateMax { .. }
-        | Op::SliceUpdateMin { .. } => is_combined(output.dtype()) && updates(inputs, output),
-        Op::Scatter { axes } => scatters(axes, inputs, output),
+        | Op::SliceUpdateMin { .. } => {
+            is_combined(output.dtype()) && updates(beside, inputs, output)
+        }
+        Op::Scatter { axes } => scatters(beside, axes, inputs, output),
         Op::ScatterAdd { axes }
         | Op::ScatterProd { axes }
         | Op::ScatterMax { axes }
-        | Op::ScatterMin { axes } => is_combined(output.dtype()) && scatters(axes, inputs, output),
-        Op::PutAlongAxis { axis } => scatters_along(*axis, inputs, output),
+        | Op::ScatterMin { axes } => {
+            is_combined(output.dtype()) && scatters(beside, axes, inputs, output)
+        }
+        Op::PutAlongAxis { axis } => scatters_along(beside, *axis, inputs, output),
         Op::ScatterAddAxis { axis } => {
-            is_combined(output.dtype()) && scatters_along(*axis, inputs, output)
+            is_combined(output.dtype()) && scatters_along(beside, *axis, inputs, output)
         }
         Op::Cumsum { axis, .. }
         | Op::Cumprod { axis, .. }
         | Op::Cummax { axis, .. }
         | Op::Cummin { axis, .. }
-        | Op::Logcumsumexp { axis, .. } => scans(op, *axis, x, output),
-        _ => reduces(op, x, output),
+        | Op::Logcumsumexp { axis, .. } => scans(beside, op, *axis, x, output),
+        _ => reduces(beside, op, x, output),
     }
 }
 
@@ -122,8 +129,8 @@ fn match_but_along(axis: i32, x: &[i32], other: &[i32]) -> bool {
     x.len() == other.len() && (0..x.len()).all(|at| at == axis || x[at] == other[at])
 }
 
-fn updates(inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
-    matches!(inputs, [x, update] if update.size() >= MIN_UPDATED
+fn updates(beside: Beside, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
+    matches!(inputs, [x, update] if update.size() >= beside.least(MIN_UPDATED)
         && x.dtype() == output.dtype()
         && update.dtype() == output.dtype()
         && x.shape() == output.shape()
@@ -136,7 +143,7 @@ fn is_combined(dtype: Dtype) -> bool {
 }
 
 /// Whether an array is updated at indices along these axes: inputs are it, the updates and the indices.
-fn scatters(axes: &[i32], inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
+fn scatters(beside: Beside, axes: &[i32], inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
     let &[x, update, first, ref rest @ ..] = inputs else {
         return false;
     };
@@ -146,7 +153,7 @@ fn scatters(axes: &[i32], inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
         .shape()
         .split_at(first.shape().len().min(update.shape().len()));
     is_alike(x, update, output)
-        && update.size() >= MIN_SCATTERED
+        && update.size() >= beside.least(MIN_SCATTERED)
         && axes.len() == 1 + rest.len()
         && is_index(&first)
         && rest.iter().all(is_index)
@@ -156,9 +163,9 @@ fn scatters(axes: &[i32], inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
 }
 
 /// Whether an array is updated at indices along one axis: inputs are it, the indices and the updates.
-fn scatters_along(axis: i32, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
+fn scatters_along(beside: Beside, axis: i32, inputs: &[Layout<'_>], output: Layout<'_>) -> bool {
     matches!(inputs, &[x, index, update] if is_alike(x, update, output)
-        && update.size() >= MIN_SCATTERED
+        && update.size() >= beside.least(MIN_SCATTERED)
         && index.dtype().is_integer()
         && index.shape() == update.shape()
         && match_but_along(axis, x.shape(), index.shape()))
@@ -169,8 +176,8 @@ fn is_alike(x: Layout<'_>, update: Layout<'_>, output: Layout<'_>) -> bool {
     x.dtype() == output.dtype() && update.dtype() == output.dtype() && x.shape() == output.shape()
 }
 
-fn reduces(op: &Op, x: Layout<'_>, output: Layout<'_>) -> bool {
-    if x.size() < MIN_REDUCED {
+fn reduces(beside: Beside, op: &Op, x: Layout<'_>, output: Layout<'_>) -> bool {
+    if x.size() < beside.least(MIN_REDUCED) {
         return false;
     }
     let dtype = x.dtype();
@@ -207,13 +214,13 @@ fn reduces(op: &Op, x: Layout<'_>, output: Layout<'_>) -> bool {
     }
 }
 
-fn scans(op: &Op, axis: i32, x: Layout<'_>, output: Layout<'_>) -> bool {
+fn scans(beside: Beside, op: &Op, axis: i32, x: Layout<'_>, output: Layout<'_>) -> bool {
     let dtype = x.dtype();
     let is_kind = match op {
         Op::Logcumsumexp { .. } => super::is_stored(dtype),
         _ => super::is_stored(dtype) || dtype.is_integer() || dtype == Dtype::Float64,
     };
-    x.size() >= MIN_REDUCED
+    x.size() >= beside.least(MIN_REDUCED)
         && is_kind
         && output.dtype() == dtype
         && axis_index(axis, x.shape().len()).is_some()

@@ -1,6 +1,6 @@
 //! Conditions of functions of elements.
 
-use super::{MIN_ELEMENTS, MIN_ELEMENTS_SIMPLE};
+use super::{Beside, MIN_ELEMENTS, MIN_ELEMENTS_SIMPLE};
 use crate::Dtype;
 use crate::cpu::elementwise_typed::{Form, form_of, has_kernel};
 use crate::ffi::host::Layout;
@@ -9,7 +9,12 @@ use crate::op::Op;
 /// Whether a kernel computes a function of elements, faster than MLX; `None` for other operations.
 ///
 /// Inputs have the shape of the output, as MLX broadcasts them, and any strides.
-pub(super) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> Option<bool> {
+pub(super) fn supports(
+    beside: Beside,
+    op: &Op,
+    inputs: &[Layout<'_>],
+    output: Layout<'_>,
+) -> Option<bool> {
     let form = form_of(op)?;
     let alike = match (form, inputs) {
         (Form::Map(_) | Form::Cast, [_]) => true,
@@ -28,7 +33,7 @@ pub(super) fn supports(op: &Op, inputs: &[Layout<'_>], output: Layout<'_>) -> Op
     let dtype = inputs.last()?.dtype();
     Some(
         alike
-            && output.size() >= least
+            && output.size() >= beside.least(least)
             && inputs.iter().all(fits)
             && has_kernel(form, dtype, output.dtype()),
     )

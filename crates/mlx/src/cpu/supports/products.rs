@@ -2,7 +2,7 @@
 
 use super::super::layout::size;
 use super::super::product::transposed;
-use super::is_stored;
+use super::{Beside, is_stored};
 use crate::Dtype;
 use crate::ffi::host::Layout;
 use crate::op::Op;
@@ -16,11 +16,12 @@ const MAX_MULTIPLICATIONS_BATCHED: usize = 1 << 26;
 const MIN_MULTIPLICATIONS_STRIDED: usize = 1 << 16;
 
 /// Products of matrices of one dtype.
-pub(super) fn matmul(a: Layout<'_>, b: Layout<'_>, output: Layout<'_>) -> bool {
+pub(super) fn matmul(beside: Beside, a: Layout<'_>, b: Layout<'_>, output: Layout<'_>) -> bool {
     let alike = a.dtype() == b.dtype() && a.dtype() == output.dtype();
     let are_matrices = a.strides().len() >= 2 && b.strides().len() >= 2;
     alike
         && match a.dtype() {
+            Dtype::Float32 if beside == Beside::Nothing => are_matrices,
             Dtype::Float32 => {
                 transposed(a, b).is_some_and(|sizes| sizes.vectors <= MAX_VECTORS_F32)
                     || are_matrices && matmul_f32(a, b, output)

@@ -246,3 +246,23 @@ fn convolutions(
     let x = array(&vec![4; low.len() + 2], dtype);
     assert_eq!(supported(&op, &[x.clone(), x.clone()], &x), want);
 }
+
+/// What MLX computes as fast is left to it, but where there is no MLX.
+#[rstest]
+#[case::few_elements(Op::Add, &[array(&[2], Float32), array(&[2], Float32)], array(&[2], Float32))]
+#[case::copy(Op::Contiguous { allow_col_major: false }, &[array(&[2, 3], Int64)], array(&[2, 3], Int64))]
+#[case::sum(Op::Sum { axes: vec![0], keepdims: false }, &[array(&[3], Float32)], array(&[], Float32))]
+#[case::sort(Op::Sort { axis: 0 }, &[array(&[3], Float32)], array(&[3], Float32))]
+#[case::product(Op::Matmul, &[array(&[16, 16], Float32), array(&[16, 16], Float32)], array(&[16, 16], Float32))]
+fn without_mlx_kernels_compute_all_they_can(
+    #[case] op: Op,
+    #[case] inputs: &[ArrayType],
+    #[case] output: ArrayType,
+) {
+    assert!(!supported(&op, inputs, &output));
+    assert!(crate::cpu::is_computed(&op, inputs, &output));
+    // But not what they cannot.
+    let wrong = inputs.iter().map(|x| array(&x.shape, Complex64));
+    let wrong: Vec<ArrayType> = wrong.collect();
+    assert!(!crate::cpu::is_computed(&op, &wrong, &output));
+}

@@ -1,5 +1,7 @@
 //! Encoder and decoder as compiled graphs that are traced once.
 
+use std::path::Path;
+
 use mlx::fast::Offset;
 use mlx::{Array, Dtype};
 use mlx_compiler::{CompileOptions, Jit, Profile, Report, jit_with};
@@ -85,6 +87,19 @@ impl Compiled {
         let encoder = self.encode.profile(mel)?;
         let step = self.score.profile((&token, &None, layers, &start))?;
         Ok((encoder, step))
+    }
+
+    /// Writes the encoder, and the decoder of one token, as functions.
+    pub(super) fn save(
+        &self,
+        mel: &Array,
+        layers: &Vec<LayerCache>,
+        [encoder, decoder]: [&Path; 2],
+    ) -> mlx::Result<()> {
+        let (token, start) = (mlx::zeros_with([1, 1], Dtype::Int32), Array::scalar(0));
+        self.encode.lower(mel)?.save(encoder)?;
+        let step = self.score.lower((&token, &None, layers, &start))?;
+        Ok(step.save(decoder)?)
     }
 
     pub(super) fn report(&self) -> Option<Report> {

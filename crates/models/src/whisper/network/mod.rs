@@ -11,6 +11,7 @@ mod decoder;
 mod encoder;
 mod session;
 
+use std::path::Path;
 use std::rc::Rc;
 
 use mlx::fast::Offset;
@@ -133,6 +134,15 @@ impl Network {
         let (mel, cache) = self.example_inputs()?;
         Compiled::new(self, options)
             .trace_report(&mel, &cache.layers)
+            .map_err(Error::model)
+    }
+
+    /// Writes the encoder and the decoder of one token to files that need no trace: see
+    /// [`save_functions`](crate::whisper::save_functions).
+    pub(super) fn save(&self, encoder: &Path, decoder: &Path) -> Result<()> {
+        let (mel, cache) = self.example_inputs()?;
+        Compiled::new(self, CompileOptions::default())
+            .save(&mel, &cache.layers, [encoder, decoder])
             .map_err(Error::model)
     }
 
