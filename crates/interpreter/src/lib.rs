@@ -30,6 +30,7 @@ mod product;
 mod quantized;
 mod random;
 mod ranks;
+mod ranks_inside;
 mod reduce;
 mod saved;
 mod shape;
