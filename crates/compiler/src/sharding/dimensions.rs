@@ -1,6 +1,7 @@
 //! Which dimensions of a graph's values are cut alike: what an operation computes by parts ties those of its inputs and
 //! outputs together, also through the graphs inside.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use mlx::transforms::Transform;
@@ -22,6 +23,8 @@ pub(super) struct Dimensions {
     ids: HashMap<Key, ClassId>,
     pub(super) ranks: usize,
     pub(super) uneven: bool,
+    /// Whether a value has been cut into parts of different sizes.
+    pub(super) has_uneven: Cell<bool>,
 }
 
 impl Dimensions {
@@ -32,6 +35,7 @@ impl Dimensions {
             ids: HashMap::new(),
             ranks,
             uneven,
+            has_uneven: Cell::new(false),
         };
         if ranks > 1 {
             dimensions.graph(graph);

@@ -19,6 +19,7 @@ mod layout;
 mod masked_take;
 mod mesh;
 mod names;
+mod order;
 mod partition;
 mod prepare;
 mod report;

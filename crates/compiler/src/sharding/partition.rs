@@ -30,6 +30,9 @@ impl Place<'_> {
         if let Sharded(dim) = sharding {
             let layout = self.dims.layout(graph, value, dim);
             let size = layout.size(self.rank, self.axis.size);
+            if !layout.is_even(self.axis.size) {
+                self.dims.has_uneven.set(true);
+            }
             local.shape[dim] = i32::try_from(size).unwrap_or(i32::MAX);
         }
         local
@@ -200,8 +203,9 @@ impl<'a> Partitioner<'a> {
             for (value, sizes) in values.iter().zip(parts) {
                 for (dim, size) in sizes.iter_mut().enumerate() {
                     if self.place.dims.is_distributed(from, *value, dim) {
-                        let local = self.place.local_type(from, *value, Sharded(dim));
-                        *size = local.shape[dim];
+                        let layout = self.place.dims.layout(from, *value, dim);
+                        let local = layout.size(self.place.rank, ranks);
+                        *size = i32::try_from(local).unwrap_or(i32::MAX);
                     }
                 }
             }
@@ -333,7 +337,9 @@ impl<'a> Partitioner<'a> {
                     .into
                     .add_node(node.operation.clone(), inputs, types, node.site);
                 let (all, (_, own)) = self.part_of(node.inputs[0], *dim);
-                vec![self.weighted(made[0], (all, own), node.site)]
+                let layout = self.place.dims.layout(self.from, node.inputs[0], *dim);
+                let share = (all, own, layout.is_even(self.place.axis.size));
+                vec![self.weighted(made[0], share, node.site)]
             }
         };
         self.keep(node, &way.outputs, &outputs);
@@ -367,12 +373,12 @@ impl<'a> Partitioner<'a> {
     fn weighted(
         &mut self,
         value: Value,
-        (all, own): (usize, usize),
+        (all, own, is_even): (usize, usize, bool),
         site: SourceLocation,
     ) -> Value {
-        let own = own.max(1);
-        if all.is_multiple_of(own) {
-            return self.scaled(value, Op::Divide, all / own, site);
+        // The same operations on all ranks, whether the number of this one divides that of all or not.
+        if is_even {
+            return self.scaled(value, Op::Divide, self.place.axis.size, site);
         }
         // By whole numbers, as their quotient would be rounded; a product with one is too great for half precision.
         let dtype = self.into.array_type(value).dtype;

@@ -6,6 +6,7 @@ use mlx::{Array, ArrayType, Op};
 use super::collectives::{check_groups, collectives};
 use super::dimensions::Dimensions;
 use super::layout::DimLayout;
+use super::order::ordered;
 use super::partition::{Place, Use, partition};
 use super::prepare::prepare;
 use super::report::{ShardedValue, ShardingRefusal, ShardingReport, byte_count};
@@ -183,6 +184,9 @@ impl ShardedGraph {
                     dims: &dims,
                 };
                 local = part(&local, at, &self.axes[place], &mut Vec::new())?;
+                if dims.has_uneven.get() {
+                    local = ordered(&local)?;
+                }
             }
         }
         local.verify().map_err(|error| Error::Verify {
