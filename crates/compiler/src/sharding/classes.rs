@@ -41,7 +41,7 @@ impl Classes {
         Self { all, ranks, uneven }
     }
 
-    /// Returns whether so many units can be distributed, one for each rank at least.
+    /// Returns whether `units` units can be distributed, one for each rank at least.
     pub(super) fn fits(&self, units: usize) -> bool {
         match self.uneven {
             true => units >= self.ranks,
@@ -124,7 +124,7 @@ impl Classes {
         a.parts.len() == b.parts.len() && a.parts.iter().zip(&b.parts).all(same)
     }
 
-    /// Takes a dimension of so many units into a class: its cuts are between units.
+    /// Takes a dimension of `units` units into a class: its cuts are between units.
     fn refine(&mut self, id: ClassId, units: usize) -> bool {
         let id = self.root(id);
         let Class { whole, parts, .. } = self.all[id.0].clone();
