@@ -20,7 +20,7 @@ pub(super) fn ordered(graph: &Graph) -> Result<Graph> {
     rewriter.copy_inputs(&mut next);
     let undefined = || passes::undefined_value("shard");
     // What the last communication gave, and what depends on it.
-    let mut last: Option<Value> = None;
+    let mut last: Vec<Value> = Vec::new();
     let mut after: HashSet<Value> = HashSet::new();
     for node in &graph.nodes {
         let inputs = rewriter.lookup_all(&mut next, &node.inputs);
@@ -31,10 +31,11 @@ pub(super) fn ordered(graph: &Graph) -> Result<Graph> {
             false => node.operation.clone(),
         };
         let mut depends = inputs.iter().any(|input| after.contains(input));
-        if let (true, false, Some(last)) = (communicates, depends, last) {
-            let has_axis = |input: &Value| !next.array_type(*input).shape.is_empty();
-            if let Some(at) = inputs.iter().position(has_axis) {
-                inputs[at] = behind(&mut next, inputs[at], last, node.site);
+        let has_axis = |input: &Value| !next.array_type(*input).shape.is_empty();
+        let at = inputs.iter().position(has_axis);
+        if let (true, false, Some(at)) = (communicates, depends, at) {
+            for other in &last {
+                inputs[at] = behind(&mut next, inputs[at], *other, node.site);
                 depends = true;
             }
         }
@@ -46,11 +47,13 @@ pub(super) fn ordered(graph: &Graph) -> Result<Graph> {
         for (old, new) in node.outputs.iter().zip(&outputs) {
             rewriter.map(*old, *new);
         }
+        let is_graph = node.operation.op().is_none();
         if communicates {
             after.clear();
-            last = outputs.first().copied();
+            last.clone_from(&outputs);
         }
-        if communicates || depends {
+        // Of what is in a graph, an output may depend on a part only: what comes behind is made to depend on all outputs.
+        if communicates && !is_graph || !communicates && depends {
             after.extend(&outputs);
         }
     }

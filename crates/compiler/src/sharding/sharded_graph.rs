@@ -1,6 +1,7 @@
 //! A graph for each rank, made of one: [`shard`] and its result.
 
 use mlx::compiler_api::TracedArray;
+use mlx::transforms::Transform;
 use mlx::{Array, ArrayType, Op};
 
 use super::collectives::{check_groups, collectives};
@@ -12,7 +13,7 @@ use super::prepare::prepare;
 use super::report::{ShardedValue, ShardingRefusal, ShardingReport, byte_count};
 use super::strategy::{Replicated, Sharded, Sharding};
 use super::{Mesh, PartitionSpec, Rules, TracedNames};
-use crate::graph::{Graph, SourceLocation, Value};
+use crate::graph::{Graph, Operation, SourceLocation, Value};
 use crate::{Error, Result};
 
 /// A graph that has been split over the ranks of a mesh.
@@ -93,7 +94,8 @@ impl ShardedGraph {
         let (mut axes, mut places) = (Vec::new(), Vec::new());
         let mut local = whole.clone();
         for (place, axis) in mesh.axes().iter().enumerate() {
-            let dims = Dimensions::of(&local, axis.size, is_last(mesh, place));
+            let uneven = is_last(mesh, place) && !has_gradient(&whole);
+            let dims = Dimensions::of(&local, axis.size, uneven);
             let mut along = Along {
                 mesh,
                 place,
@@ -177,7 +179,8 @@ impl ShardedGraph {
         let mut local = self.whole.clone();
         for (place, axis) in self.mesh.axes().iter().enumerate() {
             if axis.size > 1 {
-                let dims = Dimensions::of(&local, axis.size, is_last(&self.mesh, place));
+                let uneven = is_last(&self.mesh, place) && !has_gradient(&self.whole);
+                let dims = Dimensions::of(&local, axis.size, uneven);
                 let at = Place {
                     axis,
                     rank: coordinates[place],
@@ -329,6 +332,22 @@ fn is_last(mesh: &Mesh, place: usize) -> bool {
     mesh.axes()[place + 1..].iter().all(|axis| axis.size == 1)
 }
 
+/// Whether a gradient is taken in a graph. MLX makes the gradient when the graph runs, and evaluates its communications in an
+/// order that comes from its form, which may depend on sizes: there parts do not differ.
+fn has_gradient(graph: &Graph) -> bool {
+    graph.nodes.iter().any(|node| {
+        let is_gradient = matches!(
+            &node.operation,
+            Operation::Transform {
+                transform: Transform::ValueAndGrad { .. } | Transform::Vjp { .. },
+                ..
+            }
+        );
+        let inside = node.operation.graphs();
+        is_gradient || inside.iter().any(|(_, graph)| has_gradient(graph))
+    })
+}
+
 /// An axis of the mesh along which values are to be split.
 struct Along<'a> {
     mesh: &'a Mesh,
@@ -410,7 +429,7 @@ impl Along<'_> {
                 axis.size
             ),
             Some(size) => format!(
-                "{} ranks do not divide {size}, dimension {dim} of {array_type}: only along the last axis parts may differ",
+                "{} ranks do not divide {size}, dimension {dim} of {array_type}: parts differ only along the last axis, and not where gradients are taken",
                 axis.size
             ),
         };

@@ -424,7 +424,7 @@ fn only_along_the_last_axis_parts_differ_in_size() {
     let report = sharded.report().to_string();
     assert!(
         report.contains(
-            "2 ranks do not divide 3, dimension 0 of float32[3, 3]: only along the last axis"
+            "2 ranks do not divide 3, dimension 0 of float32[3, 3]: parts differ only along the last axis"
         ),
         "{report}"
     );

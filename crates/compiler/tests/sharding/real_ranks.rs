@@ -20,7 +20,7 @@ use super::{blocks, fused, random_networks, ranks};
 #[case("gradients_of_a_llama", 2)]
 #[case("fused_block", 2)]
 #[case("fused_block", 3)]
-#[case("gradients_of_a_fused_block", 2)]
+#[case("gradients_of_a_fused_block", 3)]
 #[case("loops_and_branches", 2)]
 #[case("gradients_of_random_networks", 2)]
 fn over_a_ring(#[case] case: &str, #[case] n: usize) {
