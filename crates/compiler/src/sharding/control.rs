@@ -371,6 +371,12 @@ impl Partitioner<'_> {
         if gathers_inside(&inner) {
             return self.whole(node, "vmap of a function in which arrays are gathered");
         }
+        if self.place.dims.uneven && n_communications(&inner) > 1 {
+            return self.whole(
+                node,
+                "vmap of a function whose communications have no order",
+            );
+        }
         self.refusals.extend(refusals);
         let values = self.given(node, &inputs)?;
         let mut operation = operation.clone();
@@ -418,4 +424,19 @@ fn gathers_inside(graph: &Graph) -> bool {
                 .iter()
                 .any(|(_, inner)| gathers_inside(inner))
     })
+}
+
+/// The number of communications in a graph and those inside.
+fn n_communications(graph: &Graph) -> usize {
+    let of_node = |node: &Node| match node.operation.op() {
+        Some(_) => usize::from(node.operation.communicates()),
+        None => {
+            let inside = node.operation.graphs();
+            inside
+                .iter()
+                .map(|(_, graph)| n_communications(graph))
+                .sum()
+        }
+    };
+    graph.nodes.iter().map(of_node).sum()
 }

@@ -332,14 +332,14 @@ fn is_last(mesh: &Mesh, place: usize) -> bool {
     mesh.axes()[place + 1..].iter().all(|axis| axis.size == 1)
 }
 
-/// Whether a gradient is taken in a graph. MLX makes the gradient when the graph runs, and evaluates its communications in an
+/// Whether a gradient or a product with tangents is taken in a graph. MLX makes it when the graph runs, and evaluates its communications in an
 /// order that comes from its form, which may depend on sizes: there parts do not differ.
 fn has_gradient(graph: &Graph) -> bool {
     graph.nodes.iter().any(|node| {
         let is_gradient = matches!(
             &node.operation,
             Operation::Transform {
-                transform: Transform::ValueAndGrad { .. } | Transform::Vjp { .. },
+                transform: Transform::ValueAndGrad { .. } | Transform::Vjp { .. } | Transform::Jvp,
                 ..
             }
         );
