@@ -32,6 +32,7 @@ mod product;
 mod quantized;
 mod random;
 mod ranks;
+mod ranks_inside;
 mod reduce;
 mod saved;
 mod saved_file;

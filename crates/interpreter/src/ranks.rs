@@ -8,11 +8,13 @@ use mlx_compiler::{Error, Result};
 use crate::convert::array_constants;
 use crate::evaluator::{Interpreter, PreparedGraph, check, get, set};
 use crate::number::{Number, Rounding};
+use crate::ranks_inside::run_inside;
 use crate::tensor::Tensor;
 
 /// Runs the graphs of all ranks on their parts of the inputs; `parts[rank]` are those of a rank.
 ///
-/// Returns the outputs of each rank. Gradients are not computed where there is communication in them.
+/// Returns the outputs of each rank. Gradients of functions that communicate are measured with all ranks at once: what ranks
+/// have alike is moved on all of them.
 ///
 /// # Errors
 /// When ranks do not communicate the same, or as [`interpret`](crate::interpret).
@@ -30,17 +32,34 @@ pub fn run_ranks(mesh: &Mesh, graphs: &[Graph], parts: &[Vec<Tensor>]) -> Result
         .iter()
         .map(array_constants)
         .collect::<Result<Vec<_>>>()?;
+    let mut prepared = Vec::new();
+    for (graph, constants) in graphs.iter().zip(&constants) {
+        prepared.push(PreparedGraph::new(graph, &mut constants.iter())?);
+    }
+    let inputs: Vec<Vec<&Tensor>> = parts.iter().map(|part| part.iter().collect()).collect();
+    run_all(mesh, &prepared.iter().collect::<Vec<_>>(), &inputs)
+}
+
+/// Runs a graph of each rank, node by node in lockstep.
+pub(crate) fn run_all(
+    mesh: &Mesh,
+    graphs: &[&PreparedGraph<'_>],
+    inputs: &[Vec<&Tensor>],
+) -> Result<Vec<Vec<Tensor>>> {
     let mut ranks = Vec::new();
-    for ((graph, constants), inputs) in graphs.iter().zip(&constants).zip(parts) {
-        let prepared = PreparedGraph::new(graph, &mut constants.iter())?;
+    for (&prepared, inputs) in graphs.iter().zip(inputs) {
+        let graph = prepared.graph;
+        if inputs.len() != graph.inputs().len() {
+            return Err(differs(0, "another number of inputs"));
+        }
         let mut values = prepared.constants.clone();
         for (value, input) in graph.inputs().iter().zip(inputs) {
             check(graph, *value, input)?;
-            set(&mut values, *value, input.clone());
+            set(&mut values, *value, (*input).clone());
         }
         ranks.push(Rank { prepared, values });
     }
-    let n_nodes = graphs.first().map_or(0, |graph| graph.nodes().len());
+    let n_nodes = graphs.first().map_or(0, |one| one.graph.nodes().len());
     for index in 0..n_nodes {
         step(mesh, &mut ranks, index)?;
     }
@@ -55,12 +74,12 @@ pub fn run_ranks(mesh: &Mesh, graphs: &[Graph], parts: &[Vec<Tensor>]) -> Result
         .collect()
 }
 
-struct Rank<'g> {
-    prepared: PreparedGraph<'g>,
+struct Rank<'g, 'p> {
+    prepared: &'p PreparedGraph<'g>,
     values: Vec<Option<Tensor>>,
 }
 
-impl Rank<'_> {
+impl Rank<'_, '_> {
     fn node(&self, index: usize) -> Result<&Node> {
         let node = self.prepared.graph.nodes().get(index);
         node.ok_or_else(|| differs(index, "no node"))
@@ -72,34 +91,35 @@ impl Rank<'_> {
     }
 }
 
-fn differs(index: usize, got: &str) -> Error {
+pub(crate) fn differs(index: usize, got: &str) -> Error {
     Error::Unsupported(format!(
         "interpret_ranks: wanted the same operation on all ranks at node {index}, got {got}"
     ))
 }
 
 /// Computes one node on all ranks.
-fn step(mesh: &Mesh, ranks: &mut [Rank<'_>], index: usize) -> Result<()> {
-    let mut results = Vec::new();
-    for (rank, one) in ranks.iter().enumerate() {
-        let node = one.node(index)?;
-        let name = ranks[0].node(index)?.operation.name();
-        if node.operation.name() != name {
-            return Err(differs(index, node.operation.name()));
+fn step(mesh: &Mesh, ranks: &mut [Rank<'_, '_>], index: usize) -> Result<()> {
+    let name = ranks[0].node(index)?.operation.name().to_owned();
+    for one in ranks.iter() {
+        let operation = &one.node(index)?.operation;
+        if operation.name() != name {
+            return Err(differs(index, operation.name()));
         }
-        results.push(match group_of(&node.operation) {
-            Some(group) => vec![communicated(mesh, ranks, index, rank, group)?],
-            None => {
-                let inner = &one.prepared.inner[index];
-                Interpreter::default().run_node(
-                    one.prepared.graph,
-                    node,
-                    inner,
-                    &one.inputs(index)?,
-                )?
-            }
-        });
     }
+    let results = if communicates_inside(&ranks[0].node(index)?.operation) {
+        let graphs: Vec<&[PreparedGraph<'_>]> = ranks
+            .iter()
+            .map(|one| &one.prepared.inner[index][..])
+            .collect();
+        let inputs = ranks.iter().map(|one| one.inputs(index));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let operation = &ranks[0].node(index)?.operation;
+        run_inside(mesh, operation, &graphs, &inputs)?
+    } else {
+        let all = 0..ranks.len();
+        all.map(|rank| one_rank(mesh, ranks, index, rank))
+            .collect::<Result<_>>()?
+    };
     for (one, results) in ranks.iter_mut().zip(results) {
         let outputs = one.node(index)?.outputs.clone();
         for (value, result) in outputs.into_iter().zip(results) {
@@ -108,6 +128,31 @@ fn step(mesh: &Mesh, ranks: &mut [Rank<'_>], index: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Computes one node on one rank, with what the others have if it communicates.
+fn one_rank(mesh: &Mesh, ranks: &[Rank<'_, '_>], index: usize, rank: usize) -> Result<Vec<Tensor>> {
+    let one = &ranks[rank];
+    let node = one.node(index)?;
+    match group_of(&node.operation) {
+        Some(group) => Ok(vec![communicated(mesh, ranks, index, rank, group)?]),
+        None => {
+            let inner = &one.prepared.inner[index];
+            let inputs = one.inputs(index)?;
+            Interpreter::default().run_node(one.prepared.graph, node, inner, &inputs)
+        }
+    }
+}
+
+/// Whether graphs in an operation communicate.
+fn communicates_inside(operation: &Operation) -> bool {
+    let graphs = operation.graphs();
+    graphs.iter().any(|(_, graph)| {
+        graph
+            .nodes()
+            .iter()
+            .any(|node| group_of(&node.operation).is_some() || communicates_inside(&node.operation))
+    })
 }
 
 /// The group that an operation communicates in.
@@ -125,7 +170,7 @@ fn group_of(operation: &Operation) -> Option<String> {
 /// What one rank gets of a communication with those along an axis of the mesh.
 fn communicated(
     mesh: &Mesh,
-    ranks: &[Rank<'_>],
+    ranks: &[Rank<'_, '_>],
     index: usize,
     rank: usize,
     group: String,

@@ -94,6 +94,8 @@ pub struct SourceLocation {
     pub at: Option<&'static Location<'static>>,
     /// The device, when the program asked for another one than the function runs on.
     pub device: Option<Device>,
+    /// Whether the node takes what one rank has of a value, and so differs between the graphs of ranks.
+    pub(crate) of_rank: bool,
 }
 
 impl fmt::Display for SourceLocation {

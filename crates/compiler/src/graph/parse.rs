@@ -200,7 +200,10 @@ impl<'a> Lines<'a> {
                 return Err(cursor.error(format!("wanted {name:?} once, got it once more")));
             }
         }
-        let site = SourceLocation { at: None, device };
+        let site = SourceLocation {
+            device,
+            ..SourceLocation::default()
+        };
         let outputs = graph.add_node(operation, inputs, types, site);
         for (name, output) in names.into_iter().zip(outputs) {
             cursor.define(values, name, output)?;

@@ -1,15 +1,18 @@
 //! Rows of a table of which each rank has some: a rank gives zeros for those of others, and the sum is what was asked for.
 
-use mlx::{ArrayType, Dtype, DtypeKind, Op};
+use mlx::{ArrayType, Dtype, Op};
 
+use super::convert::zero_of;
 use crate::graph::{Constant, Graph, Literal, Operation, SourceLocation, Value};
 
 /// What a `take` from a split table is of.
 pub(super) struct MaskedTake {
     /// The axis of the table that is split, and that indices are of.
     pub(super) axis: usize,
-    pub(super) rank: usize,
-    pub(super) ranks: usize,
+    /// The number of rows of the whole table.
+    pub(super) all: usize,
+    /// The first row that this rank has.
+    pub(super) first: usize,
     pub(super) site: SourceLocation,
 }
 
@@ -19,7 +22,7 @@ pub(super) fn append_masked_take(into: &mut Graph, inputs: &[Value], take: &Mask
     let table_type = into.array_type(table).clone();
     let own = i64::from(table_type.shape[take.axis]);
     let at = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    let (all, first) = (own * at(take.ranks), own * at(take.rank));
+    let (all, first) = (at(take.all), at(take.first));
     let shape = into.array_type(indices).shape.clone();
     let int = Dtype::Int32;
     let number = |into: &mut Graph, dtype, literal| {
@@ -57,12 +60,7 @@ pub(super) fn append_masked_take(into: &mut Graph, inputs: &[Value], take: &Mask
         shape: mask_shape.clone(),
     };
     let mask = append(reshape, vec![has], &mask_shape, Dtype::Bool);
-    let literal = match table_type.dtype {
-        dtype if dtype.is_inexact() => Literal::Float(0.0),
-        dtype if dtype.kind() == DtypeKind::Unsigned => Literal::Unsigned(0),
-        _ => Literal::Int(0),
-    };
-    let nothing = number(into, table_type.dtype, literal);
+    let nothing = number(into, table_type.dtype, zero_of(table_type.dtype));
     let array_type = ArrayType::new(rows, table_type.dtype);
     let inputs = vec![mask, taken, nothing];
     into.add_node(

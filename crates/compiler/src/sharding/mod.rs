@@ -8,20 +8,28 @@
 //! Terms are those of JAX and Shardy: a [`Mesh`] has named axes, a [`PartitionSpec`] names one for each dimension of an
 //! array, a value is replicated, sharded, or unreduced.
 
+mod classes;
 mod collectives;
+mod control;
 mod convert;
 mod differentiate;
+mod dimensions;
+mod intervals;
+mod layout;
 mod masked_take;
 mod mesh;
 mod names;
+mod order;
 mod partition;
 mod prepare;
 mod report;
 mod rules;
+mod sections;
 mod sharded_graph;
 mod spec;
 mod strategy;
 
+pub use layout::DimLayout;
 pub use mesh::{Mesh, MeshAxis};
 pub use report::{Collective, CollectiveKind, ShardedValue, ShardingRefusal, ShardingReport};
 pub use rules::whole_operations;

@@ -1,33 +1,53 @@
 //! Propagation: each node of a graph gets a way to compute it, and its inputs the shardings that this wants.
 
 use std::collections::HashMap;
-use std::rc::Rc;
 
-use mlx::Op;
-use mlx::transforms::Transform;
+use mlx::{ArrayType, Dtype, Op};
 
-use super::convert::{Cost, communicate, communicate_along, cost, is_sum, local_type, slice_part};
+use super::convert::{Cost, communicate, communicate_along, cost, gather, is_sum, slice_runs};
 use super::differentiate::{group_of, sum_gradients};
+use super::dimensions::Dimensions;
 use super::masked_take::{MaskedTake, append_masked_take};
 use super::mesh::MeshAxis;
 use super::report::{CollectiveKind, ShardingRefusal, byte_count};
 use super::rules::{Rule, rule};
 use super::strategy::{Local, Replicated, Sharded, Sharding, Site, Strategy, Unreduced};
+use crate::Result;
 use crate::graph::{Constant, Graph, Literal, Node, Operation, SourceLocation, Value, ValueOrigin};
-use crate::{Error, Result};
 
-/// A rank's place along an axis of the mesh.
+/// A rank's place along an axis of the mesh, and how the dimensions of all values are cut along it.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) axis: &'a MeshAxis,
     pub(super) rank: usize,
+    pub(super) dims: &'a Dimensions,
 }
 
-/// Whether a graph is computed, or differentiated by MLX when it runs.
+impl Place<'_> {
+    /// Returns the type of what the rank has of a value.
+    pub(super) fn local_type(self, graph: &Graph, value: Value, sharding: Sharding) -> ArrayType {
+        let mut local = graph.array_type(value).clone();
+        if let Sharded(dim) = sharding {
+            let layout = self.dims.layout(graph, value, dim);
+            let size = layout.size(self.rank, self.axis.size);
+            if !layout.is_even(self.axis.size) {
+                self.dims.has_uneven.set(true);
+            }
+            local.shape[dim] = i32::try_from(size).unwrap_or(i32::MAX);
+        }
+        local
+    }
+}
+
+/// What is done with a graph when it runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
+    /// It is computed.
     Computed,
+    /// MLX takes its gradient.
     Differentiated,
+    /// MLX takes its product with tangents.
+    Pushed,
 }
 
 /// Returns the graph of one rank, whose inputs and outputs are split as they say.
@@ -38,24 +58,7 @@ pub(super) fn partition(
     used: Use,
     refusals: &mut Vec<ShardingRefusal>,
 ) -> Result<Graph> {
-    let mut partitioner = Partitioner {
-        from: graph,
-        into: Graph::new(graph.name()),
-        place,
-        used,
-        forms: HashMap::new(),
-        summed: HashMap::new(),
-        uses: uses(graph),
-        refusals,
-    };
-    for (input, sharding) in graph.inputs.iter().zip(inputs) {
-        let local = local_type(graph.array_type(*input), *sharding, place.axis.size);
-        let new = partitioner.into.add_input(local);
-        partitioner.forms.insert(*input, vec![(*sharding, new)]);
-    }
-    for node in &graph.nodes {
-        partitioner.node(node)?;
-    }
+    let mut partitioner = Partitioner::new(graph, place, inputs, used, refusals)?;
     for (output, sharding) in graph.outputs.iter().zip(outputs) {
         let site = graph.producer(*output).map(|node| node.site);
         let new = partitioner.form(*output, *sharding, site.unwrap_or_default())?;
@@ -74,20 +77,49 @@ fn uses(graph: &Graph) -> Vec<usize> {
     uses
 }
 
-struct Partitioner<'a> {
-    from: &'a Graph,
-    into: Graph,
-    place: Place<'a>,
-    used: Use,
+pub(super) struct Partitioner<'a> {
+    pub(super) from: &'a Graph,
+    pub(super) into: Graph,
+    pub(super) place: Place<'a>,
+    pub(super) used: Use,
     /// What the rank has of each value; the first is what was computed.
-    forms: HashMap<Value, Vec<(Sharding, Value)>>,
+    pub(super) forms: HashMap<Value, Vec<(Sharding, Value)>>,
     /// New values, and the same whose gradients are summed.
     summed: HashMap<Value, Value>,
     uses: Vec<usize>,
-    refusals: &'a mut Vec<ShardingRefusal>,
+    pub(super) refusals: &'a mut Vec<ShardingRefusal>,
 }
 
 impl<'a> Partitioner<'a> {
+    /// Computes the nodes of a graph whose inputs are split as these say.
+    pub(super) fn new(
+        graph: &'a Graph,
+        place: Place<'a>,
+        inputs: &[Sharding],
+        used: Use,
+        refusals: &'a mut Vec<ShardingRefusal>,
+    ) -> Result<Self> {
+        let mut partitioner = Partitioner {
+            from: graph,
+            into: Graph::new(graph.name()),
+            place,
+            used,
+            forms: HashMap::new(),
+            summed: HashMap::new(),
+            uses: uses(graph),
+            refusals,
+        };
+        for (input, sharding) in graph.inputs.iter().zip(inputs) {
+            let local = place.local_type(graph, *input, *sharding);
+            let new = partitioner.into.add_input(local);
+            partitioner.forms.insert(*input, vec![(*sharding, new)]);
+        }
+        for node in &graph.nodes {
+            partitioner.node(node)?;
+        }
+        Ok(partitioner)
+    }
+
     fn node(&mut self, node: &Node) -> Result<()> {
         for input in &node.inputs {
             self.add_constant(*input);
@@ -102,6 +134,11 @@ impl<'a> Partitioner<'a> {
                 functions,
                 n_captures,
             } if self.takes(transform) => self.transform(node, transform, functions, *n_captures),
+            Operation::Cond { then, otherwise } => self.cond(node, then, otherwise),
+            Operation::While {
+                condition, body, ..
+            } => self.repeated(node, Some(condition), body),
+            Operation::Scan { body, .. } => self.repeated(node, None, body),
             operation => {
                 let reason = format!(
                     "{} is computed whole: the pass does not look into it",
@@ -123,24 +160,15 @@ impl<'a> Partitioner<'a> {
     }
 
     fn primitive(&mut self, node: &Node, op: &Op) -> Result<()> {
-        let types = |values: &[Value]| values.iter().map(|v| self.from.array_type(*v)).collect();
-        let number = |value: &Value| match self.from.constant(*value) {
-            Some(Constant::Number(literal)) => Some(*literal),
-            _ => None,
-        };
-        let site = Site {
-            op,
-            inputs: types(&node.inputs),
-            numbers: node.inputs.iter().map(number).collect(),
-            outputs: types(&node.outputs),
-            ranks: self.place.axis.size,
-        };
+        let site = self.site(node, op);
         let (mut ways, reason) = match rule(op) {
             Rule::Ways(list) => (list(&site), None),
             Rule::Whole(reason) => (Vec::new(), Some(reason)),
         };
-        if self.used == Use::Differentiated {
-            // MLX has no gradient of maxima over ranks.
+        ways.retain(|way| self.allows(node, way));
+        ways.extend(self.by_section(node, op));
+        if self.used != Use::Computed {
+            // MLX has no derivative of maxima over ranks.
             let is_sum = |one: &Sharding| !matches!(one, Unreduced(_)) || is_sum(*one);
             ways.retain(|way| way.inputs.iter().chain(&way.outputs).all(is_sum));
         }
@@ -158,6 +186,41 @@ impl<'a> Partitioner<'a> {
         let chosen = chosen.1.clone();
         self.note_refusals(node, &chosen, &ways, reason);
         self.apply(node, &chosen)
+    }
+
+    /// Returns what a rule reads of a node.
+    pub(super) fn site<'s>(&self, node: &Node, op: &'s Op) -> Site<'s>
+    where
+        'a: 's,
+    {
+        let (from, ranks) = (self.from, self.place.axis.size);
+        let mut site = Site::whole(from, node, op, ranks, self.place.dims.uneven);
+        let all = [
+            (&node.inputs, &mut site.input_parts),
+            (&node.outputs, &mut site.output_parts),
+        ];
+        for (values, parts) in all {
+            for (value, sizes) in values.iter().zip(parts) {
+                for (dim, size) in sizes.iter_mut().enumerate() {
+                    if self.place.dims.is_distributed(from, *value, dim) {
+                        let layout = self.place.dims.layout(from, *value, dim);
+                        let local = layout.size(self.place.rank, ranks);
+                        *size = i32::try_from(local).unwrap_or(i32::MAX);
+                    }
+                }
+            }
+        }
+        site
+    }
+
+    /// Whether what a way splits is cut alike. Rows that are taken by number need a table that is cut in their order.
+    fn allows(&self, node: &Node, way: &Strategy) -> bool {
+        let dims = self.place.dims;
+        let in_order = match way.local {
+            Local::MaskedTake(axis) => dims.layout(self.from, node.inputs[0], axis).is_contiguous(),
+            _ => true,
+        };
+        in_order && dims.allow(self.from, node, way)
     }
 
     /// What a way costs: `None` where an input cannot be had so.
@@ -187,12 +250,21 @@ impl<'a> Partitioner<'a> {
             let (bytes, operations) = (0, 1);
             return Some(Cost { bytes, operations });
         }
-        let array_type = self.from.array_type(value);
-        let ranks = self.place.axis.size;
         let costs = forms
             .iter()
-            .filter_map(|(from, _)| cost(array_type, *from, to, ranks));
+            .filter_map(|(from, _)| self.cost(value, *from, to));
         costs.min_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
+    }
+
+    fn cost(&self, value: Value, from: Sharding, to: Sharding) -> Option<Cost> {
+        let mut array_type = self.from.array_type(value).clone();
+        let bytes = byte_count(&array_type);
+        let ranks = self.place.axis.size;
+        if let Sharded(dim) = from {
+            let layout = self.place.dims.layout(self.from, value, dim);
+            array_type.shape[dim] = i32::try_from(layout.greatest(ranks) * ranks).ok()?;
+        }
+        cost((bytes, byte_count(&array_type)), from, to, ranks)
     }
 
     fn note_refusals(
@@ -222,7 +294,7 @@ impl<'a> Partitioner<'a> {
         }
     }
 
-    fn refuse(&mut self, node: &Node, reason: String) {
+    pub(super) fn refuse(&mut self, node: &Node, reason: String) {
         self.refusals.push(ShardingRefusal {
             name: node.operation.name().to_owned(),
             site: node.site,
@@ -241,17 +313,14 @@ impl<'a> Partitioner<'a> {
             }
             inputs.push(new);
         }
-        let ranks = self.place.axis.size;
-        let pairs = node.outputs.iter().zip(&way.outputs);
-        let types = pairs
-            .map(|(output, sharding)| local_type(self.from.array_type(*output), *sharding, ranks));
-        let types = types.collect();
+        let types = self.local_types(&node.outputs, &way.outputs);
         let outputs = match &way.local {
             Local::MaskedTake(axis) => {
+                let (all, (first, _)) = self.part_of(node.inputs[0], *axis);
                 let take = MaskedTake {
                     axis: *axis,
-                    rank: self.place.rank,
-                    ranks,
+                    all,
+                    first,
                     site: node.site,
                 };
                 vec![append_masked_take(&mut self.into, &inputs, &take)]
@@ -263,36 +332,88 @@ impl<'a> Partitioner<'a> {
             Local::Same => self
                 .into
                 .add_node(node.operation.clone(), inputs, types, node.site),
-            Local::Divided(by) => {
+            Local::Weighted(dim) => {
                 let made = self
                     .into
                     .add_node(node.operation.clone(), inputs, types, node.site);
-                vec![self.divided(made[0], *by, node.site)]
+                let (all, (_, own)) = self.part_of(node.inputs[0], *dim);
+                let layout = self.place.dims.layout(self.from, node.inputs[0], *dim);
+                let share = (all, own, layout.is_even(self.place.axis.size));
+                vec![self.weighted(made[0], share, node.site)]
             }
         };
         self.keep(node, &way.outputs, &outputs);
         Ok(())
     }
 
-    fn keep(&mut self, node: &Node, shardings: &[Sharding], values: &[Value]) {
+    pub(super) fn keep(&mut self, node: &Node, shardings: &[Sharding], values: &[Value]) {
         for ((old, sharding), new) in node.outputs.iter().zip(shardings).zip(values) {
             self.forms.insert(*old, vec![(*sharding, *new)]);
         }
     }
 
-    #[allow(clippy::cast_precision_loss)]
-    fn divided(&mut self, value: Value, by: usize, site: SourceLocation) -> Value {
+    /// Returns the types of what the rank has of values.
+    pub(super) fn local_types(&self, values: &[Value], shardings: &[Sharding]) -> Vec<ArrayType> {
+        let pairs = values.iter().zip(shardings);
+        pairs
+            .map(|(value, sharding)| self.place.local_type(self.from, *value, *sharding))
+            .collect()
+    }
+
+    /// Returns the size of a dimension of a value, and the first and the number of the elements that the rank has of it.
+    fn part_of(&self, value: Value, dim: usize) -> (usize, (usize, usize)) {
+        let layout = self.place.dims.layout(self.from, value, dim);
+        let runs = layout.runs(self.place.rank, self.place.axis.size);
+        let first = runs.first().map_or(0, |(first, _)| *first);
+        let own = runs.iter().map(|(_, n)| n).sum();
+        (layout.sections().iter().sum(), (first, own))
+    }
+
+    /// Appends the rank's share of a mean: times the number of its own elements over that of all.
+    fn weighted(
+        &mut self,
+        value: Value,
+        (all, own, is_even): (usize, usize, bool),
+        site: SourceLocation,
+    ) -> Value {
+        // The same operations on all ranks, whether the number of this one divides that of all or not.
+        if is_even {
+            return self.scaled(value, Op::Divide, self.place.axis.size, site);
+        }
+        // By whole numbers, as their quotient would be rounded; a product with one is too great for half precision.
+        let dtype = self.into.array_type(value).dtype;
+        let is_half = matches!(dtype, Dtype::Float16 | Dtype::Bfloat16);
+        let wide = if is_half { Dtype::Float32 } else { dtype };
+        let value = self.cast(value, wide, site);
+        let times = self.scaled(value, Op::Multiply, own, site);
+        let share = self.scaled(times, Op::Divide, all, site);
+        self.cast(share, dtype, site)
+    }
+
+    fn cast(&mut self, value: Value, dtype: Dtype, site: SourceLocation) -> Value {
         let array_type = self.into.array_type(value).clone();
-        let number = mlx::ArrayType::new((), array_type.dtype);
+        if array_type.dtype == dtype {
+            return value;
+        }
+        let made = ArrayType::new(array_type.shape, dtype);
+        let operation = Operation::Op(Op::Astype { dtype });
+        self.into.add_node(operation, vec![value], vec![made], site)[0]
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn scaled(&mut self, value: Value, op: Op, by: usize, site: SourceLocation) -> Value {
+        let array_type = self.into.array_type(value).clone();
+        let number = ArrayType::new((), array_type.dtype);
         let by = Constant::Number(Literal::Float(by as f64));
         let by = self.into.add_constant(number, by);
-        let operation = Operation::Op(Op::Divide);
-        self.into
-            .add_node(operation, vec![value, by], vec![array_type], site)[0]
+        let made = self
+            .into
+            .add_node(Operation::Op(op), vec![value, by], vec![array_type], site);
+        made[0]
     }
 
     /// Computes a node whole on every rank.
-    fn whole(&mut self, node: &Node, reason: &str) -> Result<()> {
+    pub(super) fn whole(&mut self, node: &Node, reason: &str) -> Result<()> {
         let is_split = |value: &Value| {
             self.forms
                 .get(value)
@@ -311,10 +432,13 @@ impl<'a> Partitioner<'a> {
     }
 
     /// Returns what the rank has of a value in a sharding, made of what there is.
-    fn form(&mut self, value: Value, to: Sharding, site: SourceLocation) -> Result<Value> {
+    pub(super) fn form(
+        &mut self,
+        value: Value,
+        to: Sharding,
+        site: SourceLocation,
+    ) -> Result<Value> {
         self.add_constant(value);
-        let array_type = self.from.array_type(value).clone();
-        let ranks = self.place.axis.size;
         let forms = self.forms.get(&value).cloned().unwrap_or_default();
         let found = forms.iter().find(|(sharding, _)| *sharding == to);
         if let Some((_, new)) = found {
@@ -322,7 +446,7 @@ impl<'a> Partitioner<'a> {
         }
         let nearest = forms
             .iter()
-            .filter_map(|(from, new)| Some((cost(&array_type, *from, to, ranks)?, *from, *new)))
+            .filter_map(|(from, new)| Some((self.cost(value, *from, to)?, *from, *new)))
             .min_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal));
         let Some((_, from, new)) = nearest else {
             return Err(crate::passes::undefined_value("shard"));
@@ -333,24 +457,37 @@ impl<'a> Partitioner<'a> {
                 let site = self.line_of(value, site);
                 communicate(&mut self.into, kind, new, self.place.axis, site)
             }
-            (from, Sharded(dim)) if is_sum(from) && self.used == Use::Computed => {
+            (from, Sharded(dim)) if is_sum(from) && self.scatters(value, dim) => {
                 let site = self.line_of(value, site);
                 let kind = CollectiveKind::SumScatter;
                 communicate_along(&mut self.into, kind, new, dim, self.place.axis, site)
             }
             (Sharded(dim), Replicated) => {
-                let kind = CollectiveKind::AllGather;
-                communicate_along(&mut self.into, kind, new, dim, self.place.axis, site)
+                let layout = self.place.dims.layout(self.from, value, dim);
+                let place = (self.place.axis, self.place.rank);
+                gather(&mut self.into, new, (dim, &layout), place, site)
             }
             (_, Sharded(dim)) => {
                 let whole = self.form(value, Replicated, site)?;
                 let whole = self.with_summed_gradient(value, whole, site);
-                slice_part(&mut self.into, whole, dim, (self.place.rank, ranks), site)
+                let layout = self.place.dims.layout(self.from, value, dim);
+                let runs = layout.runs(self.place.rank, self.place.axis.size);
+                let site = SourceLocation {
+                    of_rank: true,
+                    ..site
+                };
+                slice_runs(&mut self.into, whole, dim, &runs, site)
             }
             _ => return Err(crate::passes::undefined_value("shard")),
         };
         self.forms.entry(value).or_default().push((to, made));
         Ok(made)
+    }
+
+    /// Whether a sum is scattered: parts of one size, in the order of the ranks.
+    fn scatters(&self, value: Value, dim: usize) -> bool {
+        let layout = self.place.dims.layout(self.from, value, dim);
+        self.used == Use::Computed && layout.is_contiguous() && layout.is_even(self.place.axis.size)
     }
 
     /// The line that computed a value, if one did.
@@ -362,7 +499,7 @@ impl<'a> Partitioner<'a> {
     fn with_summed_gradient(&mut self, old: Value, new: Value, site: SourceLocation) -> Value {
         let array_type = self.from.array_type(old);
         let is_constant = self.from.constant(old).is_some();
-        if self.used == Use::Computed || is_constant || !array_type.dtype.is_inexact() {
+        if self.used != Use::Differentiated || is_constant || !array_type.dtype.is_inexact() {
             return new;
         }
         if let Some(known) = self.summed.get(&new) {
@@ -401,97 +538,22 @@ impl<'a> Partitioner<'a> {
         views.first().copied()
     }
 
+    fn are_alike(&self, a: Value, b: Value, dim: usize) -> bool {
+        let dims = self.place.dims;
+        dims.are_alike((self.from, a, dim), (self.from, b, dim))
+    }
+
     /// What was put in for another axis of the mesh: the same of what a rank has.
     fn summed_along_another_axis(&mut self, node: &Node, group: &str) -> Result<()> {
         let sharding = match self.forms.get(&node.inputs[0]).map(|forms| forms[0].0) {
-            Some(Sharded(dim)) => Sharded(dim),
+            Some(Sharded(dim)) if self.are_alike(node.inputs[0], node.outputs[0], dim) => {
+                Sharded(dim)
+            }
             _ => Replicated,
         };
         let input = self.form(node.inputs[0], sharding, node.site)?;
         let summed = sum_gradients(&mut self.into, input, group, node.site);
         self.keep(node, &[sharding], &[summed]);
-        Ok(())
-    }
-
-    /// Whether the pass looks into the functions of a transform.
-    fn takes(&self, transform: &Transform) -> bool {
-        match transform {
-            Transform::ValueAndGrad { .. } | Transform::Vjp { .. } => self.used == Use::Computed,
-            Transform::Checkpoint => true,
-            _ => false,
-        }
-    }
-
-    /// Splits the function of a gradient as its inputs are; gradients are split as what they are of.
-    fn transform(
-        &mut self,
-        node: &Node,
-        transform: &Transform,
-        functions: &[Rc<Graph>],
-        n_captures: usize,
-    ) -> Result<()> {
-        let [function] = functions else {
-            return self.whole(node, "it has rules of its own");
-        };
-        let n_own = node.inputs.len() - n_captures;
-        let n_primals = match transform {
-            Transform::Vjp { n_primals } => *n_primals,
-            _ => n_own,
-        };
-        let mut shardings = Vec::new();
-        let mut inputs = Vec::new();
-        for (place, input) in node.inputs.iter().enumerate() {
-            let is_cotangent = (n_primals..n_own).contains(&place);
-            let sharding = match self.forms.get(input).map(|forms| forms[0].0) {
-                Some(Sharded(dim)) if !is_cotangent => Sharded(dim),
-                _ => Replicated,
-            };
-            inputs.push(self.form(*input, sharding, node.site)?);
-            if !is_cotangent {
-                shardings.push(sharding);
-            }
-        }
-        let used = match transform {
-            Transform::Checkpoint => self.used,
-            _ => Use::Differentiated,
-        };
-        let whole = vec![Replicated; function.outputs.len()];
-        let inner = partition(
-            function,
-            self.place,
-            (&shardings, &whole),
-            used,
-            self.refusals,
-        )?;
-        let mut outputs = whole;
-        match transform {
-            Transform::ValueAndGrad { argnums } => {
-                let of = |argnum: &usize| shardings.get(*argnum).copied();
-                outputs.extend(argnums.iter().filter_map(of));
-            }
-            Transform::Vjp { .. } => outputs.extend(&shardings[..n_primals]),
-            _ => {}
-        }
-        if outputs.len() != node.outputs.len() {
-            return Err(Error::Unsupported(format!(
-                "shard: wanted {} results of {}, got {}",
-                outputs.len(),
-                transform.name(),
-                node.outputs.len()
-            )));
-        }
-        let ranks = self.place.axis.size;
-        let pairs = node.outputs.iter().zip(&outputs);
-        let types = pairs
-            .map(|(output, sharding)| local_type(self.from.array_type(*output), *sharding, ranks));
-        let types = types.collect();
-        let operation = Operation::Transform {
-            transform: transform.clone(),
-            functions: vec![Rc::new(inner)],
-            n_captures,
-        };
-        let values = self.into.add_node(operation, inputs, types, node.site);
-        self.keep(node, &outputs, &values);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use mlx::ArrayType;
 
+use super::layout::DimLayout;
 use super::strategy::Reduction;
 use crate::graph::SourceLocation;
 
@@ -38,8 +39,34 @@ pub struct ShardedValue {
     pub dim: usize,
     /// Shape and dtype before it is split along this axis.
     pub array_type: ArrayType,
-    /// The bytes of what a rank has in the end, when it is split along other axes too.
+    /// How the dimension is cut: its sections, and the runs that ranks have of them.
+    pub layout: DimLayout,
+    /// The number of ranks along the axis.
+    pub ranks: usize,
+    /// The bytes of what the first rank has in the end, when it is split along other axes too. No rank has more.
     pub bytes_per_rank: u64,
+}
+
+impl ShardedValue {
+    /// Returns the number of elements that each rank has of the dimension.
+    pub fn parts(&self) -> Vec<usize> {
+        let ranks = 0..self.ranks;
+        ranks
+            .map(|rank| self.layout.size(rank, self.ranks))
+            .collect()
+    }
+
+    /// What is printed of how it is cut, if ranks do not simply have equal parts one after the other.
+    fn cut(&self) -> String {
+        let mut text = String::new();
+        if !self.layout.is_contiguous() {
+            text += &format!(" in sections of {:?}", self.layout.sections());
+        }
+        if !self.layout.is_even(self.ranks) {
+            text += &format!(" in parts of {:?}", self.parts());
+        }
+        text
+    }
 }
 
 /// Which communication.
@@ -103,13 +130,37 @@ pub struct Collective {
     pub site: SourceLocation,
     /// Whether it is of a gradient, and runs when that is computed.
     pub is_gradient: bool,
+    /// How often it runs in one call: as often as the `scan` around it has steps, for each element of a `vmap`, and for the
+    /// value and the tangent of a `jvp`. Not at all in the branch of a `cond` that sends less than the other one.
+    pub times: u64,
+    /// Whether it is in a `while_loop`, and runs so often in each round.
+    pub in_loop: bool,
 }
 
 impl Collective {
-    /// Returns the bytes that each rank sends, by the formula of a ring.
+    /// Returns the bytes that each rank sends, by the formula of a ring; in one round of a `while_loop`.
     pub fn wire_bytes(&self) -> u64 {
-        self.kind
-            .wire_bytes(byte_count(&self.array_type), self.ranks)
+        let bytes = byte_count(&self.array_type);
+        self.times * self.kind.wire_bytes(bytes, self.ranks)
+    }
+
+    /// What is printed of where it is.
+    fn place(&self) -> String {
+        let gradient = if self.is_gradient {
+            " of a gradient"
+        } else {
+            ""
+        };
+        let round = match self.in_loop {
+            true => " in a round of a loop",
+            false => "",
+        };
+        let times = match self.times {
+            1 => String::new(),
+            0 => " in the branch that sends less".to_owned(),
+            n => format!(" {n} times"),
+        };
+        format!("{gradient}{round}{times}")
     }
 }
 
@@ -151,7 +202,11 @@ impl ShardingReport {
         for one in &self.collectives {
             let key = format!(
                 "{:?} {} {} {} {}",
-                one.kind, one.axis, one.array_type, one.site, one.is_gradient
+                one.kind,
+                one.axis,
+                one.array_type,
+                one.site,
+                one.place()
             );
             let place = *places.entry(key).or_insert(groups.len());
             match groups.get_mut(place) {
@@ -214,8 +269,16 @@ impl fmt::Display for ShardingReport {
             let kind = if value.is_output { "output " } else { "" };
             let name = written(&value.name);
             let rest = format!(
-                "{} along {}, by {:?}, {} bytes on each rank",
-                value.array_type, value.dim, value.axis, value.bytes_per_rank
+                "{} along {}{}, by {:?}, {} bytes on {}",
+                value.array_type,
+                value.dim,
+                value.cut(),
+                value.axis,
+                value.bytes_per_rank,
+                match value.layout.is_even(value.ranks) {
+                    true => "each rank",
+                    false => "the first rank",
+                }
             );
             (format!("{kind}{name}"), rest)
         };
@@ -226,11 +289,7 @@ impl fmt::Display for ShardingReport {
             self.wire_bytes()
         )?;
         for (one, count) in self.grouped() {
-            let of = if one.is_gradient {
-                " of a gradient"
-            } else {
-                ""
-            };
+            let of = one.place();
             let bytes = one.wire_bytes();
             writeln!(
                 f,

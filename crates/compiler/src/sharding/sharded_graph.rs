@@ -1,16 +1,19 @@
 //! A graph for each rank, made of one: [`shard`] and its result.
 
 use mlx::compiler_api::TracedArray;
-use mlx::{Array, ArrayType};
+use mlx::transforms::Transform;
+use mlx::{Array, ArrayType, Op};
 
 use super::collectives::{check_groups, collectives};
-use super::convert::local_type;
+use super::dimensions::Dimensions;
+use super::layout::DimLayout;
+use super::order::ordered;
 use super::partition::{Place, Use, partition};
 use super::prepare::prepare;
 use super::report::{ShardedValue, ShardingRefusal, ShardingReport, byte_count};
 use super::strategy::{Replicated, Sharded, Sharding};
 use super::{Mesh, PartitionSpec, Rules, TracedNames};
-use crate::graph::{Graph, SourceLocation, Value};
+use crate::graph::{Graph, Operation, SourceLocation, Value};
 use crate::{Error, Result};
 
 /// A graph that has been split over the ranks of a mesh.
@@ -28,6 +31,8 @@ pub struct ShardedGraph {
 struct AxisShardings {
     inputs: Vec<Sharding>,
     outputs: Vec<Sharding>,
+    /// How the split dimension of each input is cut, and of each output.
+    layouts: (Vec<DimLayout>, Vec<DimLayout>),
 }
 
 /// Splits a graph over the ranks of a mesh. Its inputs and outputs are called `0`, `1`, ... by the rules.
@@ -89,29 +94,44 @@ impl ShardedGraph {
         let (mut axes, mut places) = (Vec::new(), Vec::new());
         let mut local = whole.clone();
         for (place, axis) in mesh.axes().iter().enumerate() {
+            let uneven = is_last(mesh, place) && !has_gradient(&whole);
+            let dims = Dimensions::of(&local, axis.size, uneven);
             let mut along = Along {
                 mesh,
                 place,
                 graph: &local,
+                dims: &dims,
                 report: &mut report,
                 places: &mut places,
             };
+            let inputs = along.values(
+                &local.inputs,
+                &names.inputs,
+                &|name| rules.of_input(name),
+                false,
+            );
+            let outputs = along.values(
+                &local.outputs,
+                &names.outputs,
+                &|name| rules.of_output(name),
+                true,
+            );
+            let layouts = (
+                along.layouts(&local.inputs, &inputs),
+                along.layouts(&local.outputs, &outputs),
+            );
             let shardings = AxisShardings {
-                inputs: along.values(
-                    &local.inputs,
-                    &names.inputs,
-                    &|name| rules.of_input(name),
-                    false,
-                ),
-                outputs: along.values(
-                    &local.outputs,
-                    &names.outputs,
-                    &|name| rules.of_output(name),
-                    true,
-                ),
+                inputs,
+                outputs,
+                layouts,
             };
             if axis.size > 1 {
-                local = part(&local, mesh, place, 0, &shardings, &mut report.refusals)?;
+                let place = Place {
+                    axis,
+                    rank: 0,
+                    dims: &dims,
+                };
+                local = part(&local, place, &shardings, &mut report.refusals)?;
             }
             axes.push(shardings);
         }
@@ -159,15 +179,17 @@ impl ShardedGraph {
         let mut local = self.whole.clone();
         for (place, axis) in self.mesh.axes().iter().enumerate() {
             if axis.size > 1 {
-                let shardings = &self.axes[place];
-                local = part(
-                    &local,
-                    &self.mesh,
-                    place,
-                    coordinates[place],
-                    shardings,
-                    &mut Vec::new(),
-                )?;
+                let uneven = is_last(&self.mesh, place) && !has_gradient(&self.whole);
+                let dims = Dimensions::of(&local, axis.size, uneven);
+                let at = Place {
+                    axis,
+                    rank: coordinates[place],
+                    dims: &dims,
+                };
+                local = part(&local, at, &self.axes[place], &mut Vec::new())?;
+                if dims.has_uneven.get() {
+                    local = ordered(&local)?;
+                }
             }
         }
         local.verify().map_err(|error| Error::Verify {
@@ -198,29 +220,76 @@ impl ShardedGraph {
                 let message = format!("wanted {wanted} as input {index}, got {got}");
                 return Err(mlx::Error::op("shard_inputs", message).into());
             }
-            let shardings = self.axes.iter().map(|axis| axis.inputs[index]);
-            self.part_of(rank, input, shardings)
+            let cuts = self
+                .axes
+                .iter()
+                .map(|axis| (axis.inputs[index], &axis.layouts.0[index]));
+            self.part_of(rank, input, cuts)
         });
         parts.collect()
     }
 
+    /// Returns a rank's part of an output, whose whole is `output`.
+    ///
+    /// # Errors
+    /// When the mesh does not have the rank, or the graph does not have the output, or has it with another type.
+    pub fn shard_output(&self, rank: usize, index: usize, output: &Array) -> Result<Array> {
+        self.check_rank(rank)?;
+        let n = self.whole.outputs.len();
+        let Some(value) = self.whole.outputs.get(index) else {
+            let message = format!("wanted one of {n} outputs, got {index}");
+            return Err(mlx::Error::op("shard_output", message).into());
+        };
+        let wanted = self.whole.array_type(*value);
+        if !output.matches_type(wanted) {
+            let got = mlx::compiler_api::type_of(output)?;
+            let message = format!("wanted {wanted} as output {index}, got {got}");
+            return Err(mlx::Error::op("shard_output", message).into());
+        }
+        let cuts = self
+            .axes
+            .iter()
+            .map(|axis| (axis.outputs[index], &axis.layouts.1[index]));
+        self.part_of(rank, output, cuts)
+    }
+
     /// Returns a rank's part of an array that is split as these say, along each axis of the mesh.
-    fn part_of(
+    fn part_of<'a>(
         &self,
         rank: usize,
         array: &Array,
-        shardings: impl Iterator<Item = Sharding>,
+        cuts: impl Iterator<Item = (Sharding, &'a DimLayout)>,
     ) -> Result<Array> {
         let mut part = array.clone();
         let places = self.mesh.coordinates(rank);
-        for ((axis, place), sharding) in self.mesh.axes().iter().zip(places).zip(shardings) {
-            if let Sharded(dim) = sharding {
-                let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-                let mut parts = part.split(number(axis.size), number(dim))?;
-                part = parts.swap_remove(place).contiguous();
+        for ((axis, place), (sharding, layout)) in self.mesh.axes().iter().zip(places).zip(cuts) {
+            let Sharded(dim) = sharding else { continue };
+            let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+            let (shape, axis_of) = (part.shape()?, number(dim));
+            let mut pieces = Vec::new();
+            for (first, n) in layout.runs(place, axis.size) {
+                let mut start = vec![0; shape.len()];
+                let mut stop = shape.clone();
+                (start[dim], stop[dim]) = (number(first), number(first + n));
+                let strides = vec![1; shape.len()];
+                let op = Op::Slice {
+                    start,
+                    stop,
+                    strides,
+                };
+                pieces.push(mlx::bind(op, &[&part]));
             }
+            part = match &pieces[..] {
+                [one] => one.contiguous(),
+                _ => mlx::concatenate(&pieces, axis_of),
+            };
         }
         Ok(part)
+    }
+
+    /// Returns how the split dimension of an output is cut along an axis of the mesh, by its number.
+    pub fn output_layout(&self, output: usize, axis: usize) -> Option<&DimLayout> {
+        self.axes.get(axis)?.layouts.1.get(output)
     }
 
     /// Returns how an input is split along each axis of the mesh.
@@ -246,24 +315,37 @@ impl ShardedGraph {
     }
 }
 
-/// Returns the graph of the rank at `rank` along an axis of the mesh.
+/// Returns the graph of the rank at a place along an axis of the mesh.
 fn part(
     graph: &Graph,
-    mesh: &Mesh,
-    place: usize,
-    rank: usize,
+    place: Place<'_>,
     shardings: &AxisShardings,
     refusals: &mut Vec<ShardingRefusal>,
 ) -> Result<Graph> {
-    let axis = &mesh.axes()[place];
     let shardings = (&shardings.inputs[..], &shardings.outputs[..]);
-    partition(
-        graph,
-        Place { axis, rank },
-        shardings,
-        Use::Computed,
-        refusals,
-    )
+    partition(graph, place, shardings, Use::Computed, refusals)
+}
+
+/// Whether an axis is the last one of several ranks: there parts may differ in size. Along those before, all ranks must have
+/// graphs of the same shapes, so that the next axis cuts them alike.
+fn is_last(mesh: &Mesh, place: usize) -> bool {
+    mesh.axes()[place + 1..].iter().all(|axis| axis.size == 1)
+}
+
+/// Whether a gradient or a product with tangents is taken in a graph. MLX makes it when the graph runs, and evaluates its communications in an
+/// order that comes from its form, which may depend on sizes: there parts do not differ.
+fn has_gradient(graph: &Graph) -> bool {
+    graph.nodes.iter().any(|node| {
+        let is_gradient = matches!(
+            &node.operation,
+            Operation::Transform {
+                transform: Transform::ValueAndGrad { .. } | Transform::Vjp { .. } | Transform::Jvp,
+                ..
+            }
+        );
+        let inside = node.operation.graphs();
+        is_gradient || inside.iter().any(|(_, graph)| has_gradient(graph))
+    })
 }
 
 /// An axis of the mesh along which values are to be split.
@@ -271,6 +353,7 @@ struct Along<'a> {
     mesh: &'a Mesh,
     place: usize,
     graph: &'a Graph,
+    dims: &'a Dimensions,
     report: &'a mut ShardingReport,
     /// The place among inputs or outputs of each value in the report.
     places: &'a mut Vec<usize>,
@@ -290,7 +373,7 @@ impl Along<'_> {
             let array_type = self.graph.array_type(*value).clone();
             // Random keys have no name.
             shardings.push(match names.get(place) {
-                Some(name) => self.value(name, &array_type, &spec(name), is_output),
+                Some(name) => self.value((name, *value), &array_type, &spec(name), is_output),
                 None => Replicated,
             });
             let n = self.report.values.len();
@@ -299,9 +382,20 @@ impl Along<'_> {
         shardings
     }
 
+    /// Returns how the split dimensions of values are cut.
+    fn layouts(&self, values: &[Value], shardings: &[Sharding]) -> Vec<DimLayout> {
+        let pairs = values.iter().zip(shardings);
+        pairs
+            .map(|(value, sharding)| match sharding {
+                Sharded(dim) => self.dims.layout(self.graph, *value, *dim),
+                _ => DimLayout::default(),
+            })
+            .collect()
+    }
+
     fn value(
         &mut self,
-        name: &str,
+        (name, value): (&str, Value),
         array_type: &ArrayType,
         spec: &PartitionSpec,
         is_output: bool,
@@ -316,20 +410,26 @@ impl Along<'_> {
             .and_then(|size| usize::try_from(*size).ok());
         let reason = match size {
             None => format!("{array_type} has no dimension {dim}"),
-            Some(size) if size > 0 && size.is_multiple_of(axis.size) => {
-                let part = local_type(array_type, Sharded(dim), axis.size);
+            Some(_) if self.dims.is_distributed(self.graph, value, dim) => {
+                let layout = self.dims.layout(self.graph, value, dim);
                 self.report.values.push(ShardedValue {
                     name: name.to_owned(),
                     is_output,
                     axis: axis.name.clone(),
                     dim,
                     array_type: array_type.clone(),
-                    bytes_per_rank: byte_count(&part),
+                    layout,
+                    ranks: axis.size,
+                    bytes_per_rank: 0,
                 });
                 return Sharded(dim);
             }
+            Some(size) if self.dims.uneven => format!(
+                "{} ranks are more than {size}, dimension {dim} of {array_type}",
+                axis.size
+            ),
             Some(size) => format!(
-                "{} ranks do not divide {size}, dimension {dim} of {array_type}",
+                "{} ranks do not divide {size}, dimension {dim} of {array_type}: parts differ only along the last axis, and not where gradients are taken",
                 axis.size
             ),
         };

@@ -4,14 +4,15 @@ use std::fmt;
 
 use mlx::{ArrayType, Op};
 
-use crate::graph::Literal;
+use crate::graph::{Constant, Graph, Literal, Node, Value};
 
 /// How a value is distributed over the ranks along one axis of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sharding {
     /// Every rank has all of it.
     Replicated,
-    /// Each rank has an equal part of this dimension, in the order of the ranks.
+    /// Each rank has a part of this dimension, as its [`DimLayout`](super::DimLayout) says: in the order of the ranks, and
+    /// equal ones where the ranks divide it.
     Sharded(usize),
     /// The value is the sum, or the maximum or minimum, of what the ranks have.
     Unreduced(Reduction),
@@ -53,9 +54,44 @@ pub(super) struct Site<'a> {
     pub(super) numbers: Vec<Option<Literal>>,
     pub(super) outputs: Vec<&'a ArrayType>,
     pub(super) ranks: usize,
+    /// Whether ranks may have parts of different sizes.
+    pub(super) uneven: bool,
+    /// The sizes that a rank has of each input, where it is split.
+    pub(super) input_parts: Vec<Vec<i32>>,
+    /// The sizes that a rank has of each output, where it is split.
+    pub(super) output_parts: Vec<Vec<i32>>,
 }
 
-impl Site<'_> {
+impl<'a> Site<'a> {
+    /// Returns what is known of a node before anything is split.
+    pub(super) fn whole(
+        graph: &'a Graph,
+        node: &Node,
+        op: &'a Op,
+        ranks: usize,
+        uneven: bool,
+    ) -> Self {
+        let types = |values: &[Value]| values.iter().map(|v| graph.array_type(*v)).collect();
+        let number = |value: &Value| match graph.constant(*value) {
+            Some(Constant::Number(literal)) => Some(*literal),
+            _ => None,
+        };
+        let sizes = |values: &[Value]| {
+            let shapes = values.iter().map(|v| graph.array_type(*v).shape.to_vec());
+            shapes.collect()
+        };
+        Site {
+            op,
+            inputs: types(&node.inputs),
+            numbers: node.inputs.iter().map(number).collect(),
+            outputs: types(&node.outputs),
+            ranks,
+            uneven,
+            input_parts: sizes(&node.inputs),
+            output_parts: sizes(&node.outputs),
+        }
+    }
+
     /// Returns the sizes of an input, or none of one that is not there.
     pub(super) fn shape(&self, input: usize) -> &[i32] {
         self.inputs.get(input).map_or(&[], |one| &one.shape)
@@ -66,22 +102,33 @@ impl Site<'_> {
         self.outputs.first().map_or(&[], |one| &one.shape)
     }
 
-    /// Returns whether the ranks divide a size.
+    /// Returns whether a size can be distributed over the ranks.
     pub(super) fn divides(&self, size: i32) -> bool {
-        usize::try_from(size).is_ok_and(|size| size > 0 && size.is_multiple_of(self.ranks))
+        usize::try_from(size).is_ok_and(|size| match self.uneven {
+            true => size >= self.ranks,
+            false => size > 0 && size.is_multiple_of(self.ranks),
+        })
     }
 
-    /// Returns a rank's part of a size.
-    pub(super) fn part(&self, size: i32) -> i32 {
-        size / i32::try_from(self.ranks).unwrap_or(1)
+    /// Returns a rank's part of a dimension of the first input.
+    pub(super) fn input_part(&self, dim: usize) -> i32 {
+        let parts = self.input_parts.first();
+        parts.and_then(|parts| parts.get(dim)).copied().unwrap_or(0)
     }
 
-    /// Returns a rank's part of a shape that is split along a dimension.
-    pub(super) fn part_of(&self, shape: &[i32], dim: usize) -> Vec<i32> {
-        let sizes = shape.iter().enumerate();
-        sizes
-            .map(|(at, size)| if at == dim { self.part(*size) } else { *size })
-            .collect()
+    /// Returns a shape with a rank's part of the first input in a dimension.
+    pub(super) fn with_input_part(&self, shape: &[i32], dim: usize) -> Vec<i32> {
+        let mut shape = shape.to_vec();
+        shape[dim] = self.input_part(dim);
+        shape
+    }
+
+    /// Returns a shape with a rank's part of the first output in a dimension.
+    pub(super) fn with_output_part(&self, shape: &[i32], dim: usize) -> Vec<i32> {
+        let mut shape = shape.to_vec();
+        let parts = self.output_parts.first();
+        shape[dim] = parts.and_then(|parts| parts.get(dim)).copied().unwrap_or(0);
+        shape
     }
 
     /// Returns whether an input is a number with which a sum and its parts are multiplied or divided alike.
@@ -120,8 +167,8 @@ pub(super) enum Local {
     Same,
     /// The operation with other attributes.
     Op(Op),
-    /// The operation, then a quotient by this number.
-    Divided(usize),
+    /// The operation, then the rank's share of it: the part of this dimension of the first input that it has.
+    Weighted(usize),
     /// Rows of a table that is split along this axis: zeros for those that other ranks have.
     MaskedTake(usize),
 }

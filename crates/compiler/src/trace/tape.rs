@@ -100,6 +100,7 @@ impl Tape {
         let site = SourceLocation {
             at: Some(at),
             device: self.other_device(),
+            ..SourceLocation::default()
         };
         let mut state = self.state.borrow_mut();
         let outputs = state.graph.add_node(operation, values, types, site);

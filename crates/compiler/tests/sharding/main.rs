@@ -2,10 +2,12 @@
 
 mod blocks;
 mod cases;
+mod control;
 mod elementwise_cases;
 #[allow(dead_code)]
 #[path = "../random_graphs/formulas.rs"]
 mod formulas;
+mod fused;
 #[allow(dead_code)]
 #[path = "../random_graphs/generate.rs"]
 mod generate;
@@ -18,6 +20,7 @@ mod program;
 #[allow(dead_code)]
 #[path = "../random_graphs/random.rs"]
 mod random;
+mod random_networks;
 mod random_programs;
 #[path = "../../../mlx/tests/distributed/ranks.rs"]
 mod ranks;

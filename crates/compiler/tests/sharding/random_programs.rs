@@ -27,7 +27,7 @@ fn rules(random: &mut Random, graph: &Graph, mesh: &Mesh) -> Rules {
         let mut names: Vec<Option<String>> = vec![None; shape.len()];
         for axis in mesh.axes() {
             let size = i32::try_from(axis.size).unwrap();
-            let fits: Vec<usize> = (0..shape.len()).filter(|k| shape[*k] % size == 0).collect();
+            let fits: Vec<usize> = (0..shape.len()).filter(|k| shape[*k] >= size).collect();
             if !fits.is_empty() && random.percent(80) {
                 names[*random.pick(&fits)] = Some(axis.name.clone());
             }

@@ -20,7 +20,7 @@ pub(super) fn slice(site: &Site<'_>) -> Vec<Strategy> {
             && strides.get(*dim) == Some(&1)
     };
     let ways = (0..shape.len()).filter(whole).map(|dim| {
-        let (start, stop) = local_range(site, dim, shape[dim], start, stop);
+        let (start, stop) = local_range(site, dim, start, stop);
         let strides = strides.clone();
         Strategy::new(vec![Sharded(dim)], Sharded(dim)).with_op(Op::Slice {
             start,
@@ -36,16 +36,10 @@ pub(super) fn slice(site: &Site<'_>) -> Vec<Strategy> {
 }
 
 /// The bounds of a slice that takes all of a rank's part.
-fn local_range(
-    site: &Site<'_>,
-    dim: usize,
-    size: i32,
-    start: &[i32],
-    stop: &[i32],
-) -> (Vec<i32>, Vec<i32>) {
+fn local_range(site: &Site<'_>, dim: usize, start: &[i32], stop: &[i32]) -> (Vec<i32>, Vec<i32>) {
     let (mut start, mut stop) = (start.to_vec(), stop.to_vec());
     start[dim] = 0;
-    stop[dim] = site.part(size);
+    stop[dim] = site.input_part(dim);
     (start, stop)
 }
 
@@ -64,7 +58,7 @@ pub(super) fn slice_dynamic(site: &Site<'_>) -> Vec<Strategy> {
     let ways = (0..shape.len()).filter(whole).map(|dim| {
         let op = Op::SliceDynamic {
             axes: axes.clone(),
-            slice_size: site.part_of(slice_size, dim),
+            slice_size: site.with_input_part(slice_size, dim),
         };
         Strategy::new(vec![Sharded(dim), Replicated], Sharded(dim)).with_op(op)
     });
@@ -112,7 +106,7 @@ pub(super) fn slice_update(site: &Site<'_>) -> Vec<Strategy> {
         site.divides(shape[*dim]) && update[*dim] == shape[*dim] && strides.get(*dim) == Some(&1)
     };
     let ways = (0..shape.len()).filter(whole).map(|dim| {
-        let (start, stop) = local_range(site, dim, shape[dim], start, stop);
+        let (start, stop) = local_range(site, dim, start, stop);
         let strides = strides.clone();
         let op = match site.op {
             Op::SliceUpdate { .. } => Op::SliceUpdate {
@@ -272,7 +266,7 @@ pub(super) fn gather(site: &Site<'_>) -> Vec<Strategy> {
         .map(|dim| {
             let op = Op::Gather {
                 axes: axes.clone(),
-                slice_sizes: site.part_of(slice_sizes, dim),
+                slice_sizes: site.with_input_part(slice_sizes, dim),
             };
             Strategy::new(with(Sharded(dim), Replicated), Sharded(indices.len() + dim)).with_op(op)
         })

@@ -13,6 +13,8 @@ mod shapes;
 
 use mlx::Op;
 
+pub(super) use shapes::order_of;
+
 use super::strategy::{Site, Strategy};
 
 /// What the table says of an operation.

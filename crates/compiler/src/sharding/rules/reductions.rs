@@ -69,24 +69,24 @@ pub(super) fn other_axes(site: &Site<'_>) -> Vec<Strategy> {
 }
 
 pub(super) fn sum(site: &Site<'_>) -> Vec<Strategy> {
-    reduced(site, SUM, Local::Same)
+    reduced(site, SUM, |_| Local::Same)
 }
 
 pub(super) fn mean(site: &Site<'_>) -> Vec<Strategy> {
-    // Ranks have equal parts, so the mean is that of their means.
-    reduced(site, SUM, Local::Divided(site.ranks))
+    // The mean is the sum of the ranks' means, each with the share of the elements that it is of.
+    reduced(site, SUM, Local::Weighted)
 }
 
 pub(super) fn max(site: &Site<'_>) -> Vec<Strategy> {
-    reduced(site, Unreduced(Reduction::Max), Local::Same)
+    reduced(site, Unreduced(Reduction::Max), |_| Local::Same)
 }
 
 pub(super) fn min(site: &Site<'_>) -> Vec<Strategy> {
-    reduced(site, Unreduced(Reduction::Min), Local::Same)
+    reduced(site, Unreduced(Reduction::Min), |_| Local::Same)
 }
 
 /// Split along an axis that is reduced, the result is `partial`; what is so already stays.
-fn reduced(site: &Site<'_>, partial: Sharding, local: Local) -> Vec<Strategy> {
+fn reduced(site: &Site<'_>, partial: Sharding, local: impl Fn(usize) -> Local) -> Vec<Strategy> {
     let mut all = other_axes(site);
     let Some((axes, _)) = axes_of(site).filter(|_| site.adds()) else {
         return all;
@@ -94,7 +94,7 @@ fn reduced(site: &Site<'_>, partial: Sharding, local: Local) -> Vec<Strategy> {
     let shape = site.shape(0);
     for dim in axes.into_iter().filter(|dim| site.divides(shape[*dim])) {
         all.push(Strategy {
-            local: local.clone(),
+            local: local(dim),
             ..Strategy::new(vec![Sharded(dim)], partial)
         });
     }

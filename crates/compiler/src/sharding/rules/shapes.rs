@@ -30,7 +30,7 @@ pub(super) fn reshape(site: &Site<'_>) -> Vec<Strategy> {
     let pairs = leading_pairs(from, to);
     let fits = |(a, b): &(usize, usize)| site.divides(from[*a]) && site.divides(to[*b]);
     let all = pairs.into_iter().filter(fits).map(|(a, b)| {
-        let shape = site.part_of(to, b);
+        let shape = site.with_output_part(to, b);
         moved(a, b).with_op(Op::Reshape { shape })
     });
     with_sum(all.collect(), site)
@@ -78,7 +78,7 @@ pub(super) fn transpose(site: &Site<'_>) -> Vec<Strategy> {
 }
 
 /// The input's dimension that each one of the result is.
-fn order_of(op: &Op, ndim: usize) -> Option<Vec<usize>> {
+pub(in super::super) fn order_of(op: &Op, ndim: usize) -> Option<Vec<usize>> {
     let mut order: Vec<usize> = (0..ndim).collect();
     match op {
         Op::Transpose { axes } if axes.is_empty() => order.reverse(),
@@ -108,7 +108,7 @@ pub(super) fn broadcast_to(site: &Site<'_>) -> Vec<Strategy> {
     let dims = (0..out.len()).filter(|dim| site.divides(out[*dim]));
     let all = dims.filter_map(|dim| {
         let from = super::elementwise::aligned(site, 0, dim);
-        let shape = site.part_of(out, dim);
+        let shape = site.with_output_part(out, dim);
         let way = Strategy::new(vec![from], Sharded(dim)).with_op(Op::BroadcastTo { shape });
         (from != Replicated).then_some(way)
     });

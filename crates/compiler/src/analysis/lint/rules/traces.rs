@@ -54,7 +54,7 @@ fn retraced(
     let what = format!("{traces} of {calls} calls were traced, for {why}: {last}{by}");
     let site = SourceLocation {
         at: at.or(Some(history.made_at)),
-        device: None,
+        ..SourceLocation::default()
     };
     let mut found = Found::new(site, graph_weight(scope.graph), what);
     #[allow(clippy::cast_precision_loss)]
