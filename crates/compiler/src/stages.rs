@@ -49,6 +49,8 @@ pub struct Compiled<Output> {
     executable: Executable,
     /// What runs for sizes that come again, of a shapeless function.
     sizes: Option<SizedForms<Executable>>,
+    /// Whether comparisons of sizes must come out as they did in the trace.
+    is_guarded: bool,
 }
 
 /// Traces a function on arguments of these types; their values are not read.
@@ -181,7 +183,10 @@ impl<Output: Tree> Traced<Output> {
                 graph: Rc::clone(&self.graph),
             });
         }
-        let optimized = Rc::new(passes::run(passes::OPTIMIZE, &self.graph, &mut context)?);
+        let optimized = match options.shapeless && shapeless::is_kept_as_traced(&self.graph) {
+            true => Rc::clone(&self.graph),
+            false => Rc::new(passes::run(passes::OPTIMIZE, &self.graph, &mut context)?),
+        };
         let kept = context.kept;
         lower_optimized(optimized, report, kept, self, options)
     }
@@ -205,13 +210,17 @@ fn lower_optimized<Output>(
     let tuner = Tuner::of(options, &mut report);
     let mut context = Context::new(options, &mut report);
     (context.kept, context.tuner) = (kept, tuner);
-    let graph = passes::run(passes::LOWER, &optimized, &mut context)?;
+    let is_kept = options.shapeless && shapeless::is_kept_as_traced(&optimized);
+    let graph = match is_kept {
+        true => optimized.as_ref().clone(),
+        false => passes::run(passes::LOWER, &optimized, &mut context)?,
+    };
     let (passes, tuner) = (context.kept, context.tuner);
     if let Some(tuner) = tuner {
         tuner.finish(&mut report);
     }
-    if options.shapeless {
-        shapeless::check(&graph, None)?;
+    if options.shapeless && !is_kept {
+        shapeless::check_untraced(&graph)?;
     }
     let graph = Rc::new(within_memory(graph, options, &mut report)?);
     report.ops_after = graph.op_frequencies();
@@ -251,7 +260,8 @@ impl Lowered<Vec<Array>> {
         options: &CompileOptions,
     ) -> Result<Self> {
         if options.shapeless {
-            shapeless::check(&graph, None)?;
+            let text = "wanted a function to trace, got a saved graph, of which it is not known which numbers are sizes";
+            return Err(Error::Shapeless(text.to_owned()));
         }
         let graph = Rc::new(graph);
         let types = graph.output_types().into_iter();
@@ -329,10 +339,12 @@ impl<Output: Tree> Lowered<Output> {
         // A limit of memory holds for the first call with some sizes too.
         let at_once = strict || self.options.memory_limit.is_some();
         let sizes = shapeless.then(|| SizedForms::new(self.options.cache_size, at_once));
+        let is_guarded = shapeless && shapeless::has_guards(&self.traced);
         Ok(Compiled {
             lowered: self,
             executable,
             sizes,
+            is_guarded,
         })
     }
 }
@@ -380,16 +392,28 @@ impl<Output: Tree> Compiled<Output> {
     fn run(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
         let form = match &self.sizes {
             None => None,
-            Some(sizes) => sizes.find(inputs, |types| self.specialize(types))?,
+            Some(sizes) => sizes.find(inputs, |types, graph| self.specialize(types, graph))?,
         };
         let executable = form.as_deref().unwrap_or(&self.executable);
         Ok(executable.call(inputs)?)
     }
 
+    /// Returns whether comparisons of sizes come out as in the trace for these inputs, of the right rank and dtype.
+    pub(crate) fn holds(&self, inputs: &[&Array]) -> Result<bool> {
+        match (&self.sizes, self.is_guarded) {
+            (Some(sizes), true) => {
+                let keys = self.keys_for_types();
+                sizes.holds(&self.lowered.traced, &with_keys(inputs, &keys))
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// Compiles the graph for inputs of these types, without a trace; `None` where an operation refuses the sizes.
-    fn specialize(&self, types: &[ArrayType]) -> Result<Option<Executable>> {
-        let Ok(graph) = retyped(&self.lowered.traced, types) else {
-            return Ok(None);
+    fn specialize(&self, types: &[ArrayType], graph: Option<Graph>) -> Result<Option<Executable>> {
+        let graph = match graph.map_or_else(|| retyped(&self.lowered.traced, types), Ok) {
+            Ok(graph) => graph,
+            Err(_) => return Ok(None),
         };
         let traced = Traced {
             graph: Rc::new(graph),
@@ -432,6 +456,7 @@ impl<Output: Tree> Compiled<Output> {
         };
         if let Some(sizes) = &self.sizes {
             report.specialized = sizes.types().into_iter().map(text).collect();
+            report.guards = self.lowered.traced.guard_texts();
         }
         report
     }
@@ -461,6 +486,12 @@ impl<Output: Tree> Compiled<Output> {
         self.check(inputs)?;
         let keys = self.keys();
         self.report().verify(with_keys(inputs, &keys))
+    }
+
+    /// Returns arrays of the type of keys for the inputs that are keys.
+    fn keys_for_types(&self) -> Vec<Array> {
+        let key = || mlx::zeros_with([2], mlx::Dtype::Uint32);
+        (0..self.lowered.n_keys).map(|_| key()).collect()
     }
 
     /// Returns keys of this thread for the inputs that are keys.
@@ -494,6 +525,10 @@ impl<Output: Tree> Compiled<Output> {
             } else {
                 continue;
             };
+            return Err(mlx::Error::op("call", message).into());
+        }
+        if !self.holds(inputs)? {
+            let message = "wanted sizes for which comparisons come out as in the trace, got others; `jit` traces anew";
             return Err(mlx::Error::op("call", message).into());
         }
         Ok(())

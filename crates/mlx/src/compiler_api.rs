@@ -5,11 +5,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use crate::array::trace::{record_on, record_on_all, recorders, type_of, without_recording};
+pub use crate::array::trace::{TracedAxis, record_on, record_on_all, recorders, type_of, without_recording};
 pub use crate::array::{OpCall, Recorder};
 pub use crate::bind::bind_all_at;
 pub use crate::compiled::CompiledClosure;
 pub use crate::export::export_function;
+pub use crate::shape::{Relation, SizeGuard, SizeOp, SizeSource, SizeTerm};
 pub use crate::op::{AttrValue, CustomOp, MaskMode, OpAttr, OpFlags, OpString};
 
 use crate::array::{State, Traced};

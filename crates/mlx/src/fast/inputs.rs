@@ -23,6 +23,17 @@ pub(super) fn cast(x: &Array, dtype: Dtype) -> Array {
     }
 }
 
+/// Returns whether an array has no elements.
+#[track_caller]
+pub(super) fn is_empty(x: &Array) -> Result<bool> {
+    for size in x.sizes()? {
+        if size == 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Checks that these dtypes are floating together, and returns the one that MLX promotes them to.
 #[track_caller]
 pub(super) fn check_floating(op: &str, dtypes: &[Dtype], inputs: &[&Array]) -> Result<Dtype> {
@@ -56,15 +67,15 @@ pub(super) fn check_vector(
     x: &Array,
     inputs: &[&Array],
 ) -> Result<()> {
-    let (shape, x_shape) = (vector.shape()?, x.shape()?);
-    let Some(&dim) = x_shape.last() else {
+    let (shape, x_shape) = (vector.sizes()?, x.sizes()?);
+    let Some(dim) = x_shape.last() else {
         return reject(
             op,
             "x must have at least 1 axis, got a scalar".to_owned(),
             inputs,
         );
     };
-    if shape == [dim] {
+    if shape.len() == 1 && shape[0] == *dim {
         return Ok(());
     }
     reject(

@@ -27,6 +27,7 @@ pub use create::{
     linspace, linspace_with, ones, ones_like, ones_like_with, ones_with, tri, tri_with, zeros,
     zeros_like, zeros_like_with, zeros_with,
 };
+pub(crate) use create::iota_with;
 pub use dtypes::{
     DtypeLike, FloatInfo, IntegerInfo, broadcast_shapes, can_cast, finfo, iinfo, result_type,
 };
