@@ -150,6 +150,20 @@ impl Report {
         }
     }
 
+    /// Takes what was recognized, and what runs, from the report of a form for some sizes.
+    pub(crate) fn take_recognized(&mut self, form: &Report) {
+        self.fired.clone_from(&form.fired);
+        self.refused.clone_from(&form.refused);
+        for operations in &form.elementwise_kernels {
+            self.add_elementwise_kernel(*operations);
+        }
+        for operations in &form.programs {
+            self.add_program(*operations);
+        }
+        self.interpreted.clone_from(&form.interpreted);
+        self.ops_after.clone_from(&form.ops_after);
+    }
+
     pub(crate) fn add_rejected(&mut self, refused: RejectedFusion) {
         self.refused.push(refused);
     }

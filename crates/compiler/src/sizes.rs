@@ -162,6 +162,15 @@ impl<T> SizedForms<T> {
         forms.remove(place)
     }
 
+    /// Returns the form that was used last, if one was made.
+    pub(crate) fn latest(&self) -> Option<Rc<T>> {
+        let forms = self.forms.borrow();
+        forms.iter().find_map(|form| match &form.state {
+            FormState::Made(made) => Some(Rc::clone(made)),
+            _ => None,
+        })
+    }
+
     /// Returns the types of the inputs that forms were made for, the most recently used first.
     pub(crate) fn types(&self) -> Vec<Vec<ArrayType>> {
         let forms = self.forms.borrow();

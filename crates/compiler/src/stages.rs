@@ -1,5 +1,7 @@
 //! The stages of compiling, as types: [`Traced`], [`Lowered`], [`Compiled`]. Each prints as text.
 
+mod sized;
+
 use std::fmt;
 use std::rc::Rc;
 
@@ -14,9 +16,10 @@ use crate::memory::{Mode, memory, rematerialize};
 use crate::passes::{self, Context, Tuner};
 use crate::report::{Difference, Form, PassGraph};
 use crate::sharding::{Mesh, Rules, ShardedGraph, TracedNames};
-use crate::sizes::{SizedForms, retyped};
+use crate::sizes::SizedForms;
 use crate::trace::{Recorded, SizeRead, record_with_keys};
-use crate::{Autotune, CompileOptions, Error, Profile, Report, Result, shapeless};
+use crate::{CompileOptions, Error, Profile, Report, Result, shapeless};
+use sized::Specialized;
 
 /// A function that has been traced: its graph, as it was written.
 pub struct Traced<Output> {
@@ -48,7 +51,7 @@ pub struct Compiled<Output> {
     lowered: Lowered<Output>,
     executable: Executable,
     /// What runs for sizes that come again, of a shapeless function.
-    sizes: Option<SizedForms<Executable>>,
+    sizes: Option<SizedForms<Specialized>>,
     /// Whether comparisons of sizes must come out as they did in the trace.
     is_guarded: bool,
 }
@@ -394,41 +397,10 @@ impl<Output: Tree> Compiled<Output> {
             None => None,
             Some(sizes) => sizes.find(inputs, |types, graph| self.specialize(types, graph))?,
         };
-        let executable = form.as_deref().unwrap_or(&self.executable);
+        let executable = form
+            .as_deref()
+            .map_or(&self.executable, |form| &form.executable);
         Ok(executable.call(inputs)?)
-    }
-
-    /// Returns whether comparisons of sizes come out as in the trace for these inputs, of the right rank and dtype.
-    pub(crate) fn holds(&self, inputs: &[&Array]) -> Result<bool> {
-        match (&self.sizes, self.is_guarded) {
-            (Some(sizes), true) => {
-                let keys = self.keys_for_types();
-                sizes.holds(&self.lowered.traced, &with_keys(inputs, &keys))
-            }
-            _ => Ok(true),
-        }
-    }
-
-    /// Compiles the graph for inputs of these types, without a trace; `None` where an operation refuses the sizes.
-    fn specialize(&self, types: &[ArrayType], graph: Option<Graph>) -> Result<Option<Executable>> {
-        let graph = match graph.map_or_else(|| retyped(&self.lowered.traced, types), Ok) {
-            Ok(graph) => graph,
-            Err(_) => return Ok(None),
-        };
-        let traced = Traced {
-            graph: Rc::new(graph),
-            template: Vec::<Array>::new(),
-            size_read: None,
-            captures_transforming: false,
-            n_keys: self.lowered.n_keys,
-            names: TracedNames::default(),
-        };
-        let mut options = self.lowered.options.clone();
-        options.shapeless = false;
-        // Nothing is timed in the middle of calls.
-        options.autotune = Autotune::Off;
-        let compiled = traced.lower(&options)?.compile()?;
-        Ok(Some(compiled.executable))
     }
 
     /// Returns the stage before.
@@ -457,6 +429,10 @@ impl<Output: Tree> Compiled<Output> {
         if let Some(sizes) = &self.sizes {
             report.specialized = sizes.types().into_iter().map(text).collect();
             report.guards = self.lowered.traced.guard_texts();
+            if let Some(form) = sizes.latest().filter(|_| self.is_kept_as_traced()) {
+                // Nothing is recognized before the sizes are known.
+                report.take_recognized(&form.report);
+            }
         }
         report
     }
@@ -486,12 +462,6 @@ impl<Output: Tree> Compiled<Output> {
         self.check(inputs)?;
         let keys = self.keys();
         self.report().verify(with_keys(inputs, &keys))
-    }
-
-    /// Returns arrays of the type of keys for the inputs that are keys.
-    fn keys_for_types(&self) -> Vec<Array> {
-        let key = || mlx::zeros_with([2], mlx::Dtype::Uint32);
-        (0..self.lowered.n_keys).map(|_| key()).collect()
     }
 
     /// Returns keys of this thread for the inputs that are keys.

@@ -281,7 +281,8 @@ fn traces_of(function: fn(&Array) -> Array, calls: &[&str]) {
                 (Ok((shape, got)), Ok((wanted, want))) => {
                     assert_eq!(shape, wanted);
                     let mut pairs = got.iter().zip(&want);
-                    let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5 || a.is_nan() && b.is_nan();
+                    let near =
+                        |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5 || a.is_nan() && b.is_nan();
                     assert!(pairs.all(near), "{shape:?}: {got:?} is not {want:?}");
                 }
                 (Err(()), Err(())) => {}
@@ -330,7 +331,11 @@ fn sizes_go_into_the_functions_of_gradients() -> Result<(), mlx_compiler::Error>
         let n = x.axis_size(0)?;
         mlx::grad(|w: &Array| -> mlx::Result<Array> {
             let y = x.matmul(w).reshape((1, &n, -1)).square().sum(());
-            Ok(if n > 4 { y / n.to_array(mlx::float32) } else { y })
+            Ok(if n > 4 {
+                y / n.to_array(mlx::float32)
+            } else {
+                y
+            })
         })
         .call(w)
     };
@@ -357,7 +362,11 @@ fn guards_are_in_the_report() -> Result<(), Box<dyn std::error::Error>> {
     assert!(!report.guards.is_empty());
     let guard = &report.guards[0];
     assert!(guard.contains("x0.dim(0)"), "{guard}");
-    assert!(report.to_string().contains(&format!("holds   where {guard}")));
+    assert!(
+        report
+            .to_string()
+            .contains(&format!("holds   where {guard}"))
+    );
     let json: serde_json::Value = serde_json::from_str(&report.to_json())?;
     assert_eq!(json["guards"][0], *guard);
     assert_eq!(json["specialized"][0], "float32[5, 2]");

@@ -158,8 +158,22 @@ fn prompts_of_any_length_are_one_trace(#[case] shape: Shape, #[case] kernels: Fa
         }
     }
     assert_eq!(step.stats().misses, 1);
-    let forms = step.report().unwrap().specialized.len();
-    assert_eq!(forms, 4, "a form for each length that came twice");
+    let report = step.report().unwrap();
+    let forms = report.specialized.len();
+    assert_eq!(forms, 3, "a form for each length that came twice: {report}");
+    if kernels == FastOps::Composed {
+        let counts = report.counts();
+        assert_eq!(
+            counts.get(&Fusion::Attention),
+            Some(&shape.layers),
+            "{report}"
+        );
+        assert_eq!(
+            counts.get(&Fusion::Rope),
+            Some(&(2 * shape.layers)),
+            "{report}"
+        );
+    }
 }
 
 /// More tokens than the cache has room for are the network's own error.
@@ -178,7 +192,10 @@ fn too_long_a_prompt_is_refused_by_the_network() {
             Ok(_) => assert!(fits),
             Err(error) => {
                 let text = error.to_string();
-                assert!(!fits && text.contains("wanted at most 8 positions"), "{text}");
+                assert!(
+                    !fits && text.contains("wanted at most 8 positions"),
+                    "{text}"
+                );
             }
         }
     }

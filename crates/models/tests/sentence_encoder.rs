@@ -477,7 +477,16 @@ fn sentences_of_any_length_are_one_trace() {
     };
     let forward = |tokens: &Array, visible: &Array| network.forward(tokens, visible);
     let compiled = mlx_compiler::jit_with(forward, options).max_traces(1);
-    for [n, length] in [[2, 5], [1, 1], [3, 9], [3, 9], [3, 9], [1, 1], [4, 3], [2, 5]] {
+    for [n, length] in [
+        [2, 5],
+        [1, 1],
+        [3, 9],
+        [3, 9],
+        [3, 9],
+        [1, 1],
+        [4, 3],
+        [2, 5],
+    ] {
         let places = mlx::iota(n * length).reshape([n, length]);
         let tokens = &places % 7;
         let visible = places.less(n * length - 1);

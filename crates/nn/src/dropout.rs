@@ -51,7 +51,9 @@ impl Unit {
         let y = match x.sizes() {
             Ok(mut shape) => {
                 let before_channels = shape.iter_mut().rev().skip(1);
-                before_channels.take(self.shared).for_each(|size| *size = 1.into());
+                before_channels
+                    .take(self.shared)
+                    .for_each(|size| *size = 1.into());
                 mlx::random::bernoulli_with(kept, shape, key) * x * (1.0 / kept)
             }
             Err(error) => Array::failed(error),

@@ -5,8 +5,8 @@ use mlx::{Array, Dtype};
 use mlx_compiler::{CompileOptions, jit_with};
 use mlx_nn::losses;
 use mlx_nn::{
-    ALiBi, AvgPool2d, Embedding, FastOps, GroupNorm, InstanceNorm, LayerNorm, Linear, MaxPool1d,
-    Module, MultiHeadAttention, RmsNorm, RoPE, SinusoidalPositionalEncoding,
+    ALiBi, AvgPool1d, AvgPool2d, Embedding, FastOps, Forward, GroupNorm, InstanceNorm, LayerNorm,
+    Linear, MaxPool1d, Module, MultiHeadAttention, RmsNorm, RoPE, SinusoidalPositionalEncoding,
     TransformerDecoderLayer, TransformerEncoderLayer,
 };
 use rstest::rstest;
@@ -209,4 +209,138 @@ fn a_training_step_of_a_transformer_is_one_trace() -> Result<(), mlx_compiler::E
     }
     assert_eq!(compiled.stats().misses, 1);
     Ok(())
+}
+
+/// Random numbers, the same for a seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+type Step = Box<dyn Fn(&Array) -> mlx::Result<Array>>;
+
+/// A step over `[batch, length, 16]`, of those that look at sizes and of those that do not.
+fn random_step(random: &mut Random) -> Step {
+    let mask = match random.below(4) {
+        0 => AttentionMask::none(),
+        1 => AttentionMask::causal(),
+        2 => AttentionMask::window(random.below(4) as i32, 0),
+        _ => AttentionMask::window(None, random.below(3) as i32),
+    };
+    let few = random.below(5) as i64;
+    match random.below(14) {
+        0 => of(LayerNorm::new(16)),
+        1 => of(RmsNorm::new(16)),
+        2 => of(Linear::new(16, 16)),
+        3 => of(GroupNorm::new(4, 16)),
+        4 => of(RoPE::new(16)),
+        5 => of(AvgPool1d::new(2).stride(1)),
+        6 => {
+            let layer = attention();
+            Box::new(move |x| Ok(layer.forward(x, x, x, &mask)))
+        }
+        7 => {
+            let layer = encoder();
+            Box::new(move |x| Ok(layer.forward(x, &mask)))
+        }
+        8 => Box::new(|x| Ok(x.i((.., ..-1)))),
+        9 => Box::new(move |x| Ok(x.i((.., few..)) + x.i((.., -1, ..)).expand_dims(1))),
+        10 => Box::new(move |x| {
+            let length = x.axis_size(1)?;
+            let half = length.max(1).min(few + 1);
+            let scale = half.to_array(Dtype::Float32);
+            Ok(x.take(&mlx::iota(half), 1) / scale)
+        }),
+        11 => Box::new(|x| {
+            let [batch, length] = [x.axis_size(0)?, x.axis_size(1)?];
+            let rows = x.reshape((&batch * &length, 16)).softmax(0);
+            Ok(rows.reshape((batch, length, 16)) * 3.0)
+        }),
+        12 => Box::new(move |x| {
+            let is_long = x.axis_size(1)? > few;
+            Ok(if is_long { x.roll(1, 1) } else { x * 2.0 })
+        }),
+        _ => Box::new(|x| {
+            let encoding = SinusoidalPositionalEncoding::new(16);
+            Ok(x + encoding.forward(&mlx::iota(x.axis_size(1)?)))
+        }),
+    }
+}
+
+fn of(layer: impl Forward + 'static) -> Step {
+    Box::new(move |x| Ok(layer.forward(x)))
+}
+
+/// A loss over a few steps, or its gradient.
+fn random_function(seed: u64) -> impl Fn(&Array) -> mlx::Result<Array> {
+    let mut random = Random(seed);
+    let n = 2 + random.below(4);
+    let steps: Vec<Step> = (0..n).map(|_| random_step(&mut random)).collect();
+    let kind = random.below(3);
+    move |x: &Array| {
+        let run = |x: &Array| {
+            let mut x = x.clone();
+            for step in &steps {
+                x = step(&x)?;
+            }
+            Ok::<_, mlx::Error>(x)
+        };
+        let loss = |x: &Array| {
+            let scores = run(x)?;
+            let targets = scores.argmin(-1);
+            Ok::<_, mlx::Error>(losses::cross_entropy(&scores, &targets).sum(()))
+        };
+        match kind {
+            0 => run(x),
+            1 => loss(x),
+            _ => mlx::grad(loss).call(x),
+        }
+    }
+}
+
+/// Networks of random layers are, at sizes of 0, 1 and more, what they are eagerly, or the same error.
+#[test]
+fn random_networks_are_right_at_all_sizes() {
+    let seeds = std::env::var("ANY_SIZE_SEEDS").ok();
+    let n: u64 = seeds.and_then(|n| n.parse().ok()).unwrap_or(60);
+    let (mut compared, mut failed, mut traces) = (0, 0, 0);
+    for seed in 0..n {
+        let function = random_function(seed);
+        let compiled = jit_with(&function, options());
+        let mut random = Random(seed + 1_000_000);
+        for _ in 0..5 {
+            let sizes = [0, 1, 1, 2, 3, 5, 8];
+            let mut size = || sizes[random.below(7) as usize];
+            let x = numbers(&[size(), size(), 16]);
+            let want = function(&x).and_then(|y| read(&y));
+            for call in 0..3 {
+                let what = || format!("seed {seed}, {:?}, call {call}", x.shape());
+                let got = compiled.call(&x).map_err(|error| error.to_string());
+                let got = got.and_then(|y| read(&y).map_err(|error| error.to_string()));
+                match (&want, got) {
+                    (Ok((wanted, want)), Ok((shape, got))) => {
+                        assert_eq!(&shape, wanted, "{}", what());
+                        let near = |(got, want): (&f32, &f32)| {
+                            (got - want).abs() <= 2e-3 * want.abs().max(1.0)
+                                || got.is_nan() && want.is_nan()
+                                || got == want
+                        };
+                        let are_near = got.iter().zip(want).all(near);
+                        assert!(are_near, "{}: {got:?} is not {want:?}", what());
+                        compared += 1;
+                    }
+                    (Err(_), Err(_)) => failed += 1,
+                    (want, got) => panic!("{}: wanted {want:?}, got {got:?}", what()),
+                }
+            }
+        }
+        traces += compiled.stats().misses;
+    }
+    println!("{n} networks: {compared} calls agree, {failed} fail as eagerly, {traces} traces");
+    assert!(n < 60 || compared > 10 * n && traces < 4 * n);
 }

@@ -2,7 +2,7 @@
 
 use super::attention_mask::{AttentionMask, Resolved, Scores, causal};
 use super::backend::{FastOp, record_backend};
-use super::inputs::{cast, check_floating, reject};
+use super::inputs::{cast, check_floating, count, reject};
 use crate::bind::bind_slice;
 use crate::op::{MaskMode, Op};
 use crate::{Array, Dtype, Result, Scalar, Size, bind, concatenate, where_, zeros_with};
@@ -231,12 +231,14 @@ impl Sizes {
     /// Nothing to compute: no results, or no keys to attend to.
     #[track_caller]
     fn is_empty(&self) -> bool {
-        // Without a closure, which would not pass the caller's line on.
-        self.batch == 0
-            || self.heads == 0
-            || self.queries == 0
-            || self.keys == 0
-            || self.value_dim == 0
+        let sizes = [
+            &self.batch,
+            &self.heads,
+            &self.queries,
+            &self.keys,
+            &self.value_dim,
+        ];
+        count(sizes) == 0
     }
 
     #[track_caller]

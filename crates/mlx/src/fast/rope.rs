@@ -1,7 +1,7 @@
 //! Rotary position embedding: pairs of features turned by an angle that grows with the position.
 
 use super::backend::{FastOp, record_backend};
-use super::inputs::{cast, check_floating, reject};
+use super::inputs::{cast, check_floating, count, reject};
 use super::offset::Offset;
 use crate::bind::bind_slice;
 use crate::op::Op;
@@ -211,7 +211,7 @@ struct Sizes {
 impl Sizes {
     #[track_caller]
     fn is_empty(&self) -> bool {
-        self.shape.iter().any(|size| *size == 0)
+        count(&self.shape) == 0
     }
 
     /// `[batch, everything between, seq, dim]`.

@@ -367,10 +367,7 @@ fn several(a: &Array, options: FftnOptions, to_real: bool, op: Make) -> Array {
     let FftnOptions { shape, axes, norm } = options;
     let axes = match (axes, &shape) {
         (Some(axes), _) => a.axes_list(axes),
-        (None, Some(sizes)) => (1..=sizes.numbers().len())
-            .rev()
-            .map(from_end)
-            .collect(),
+        (None, Some(sizes)) => (1..=sizes.numbers().len()).rev().map(from_end).collect(),
         (None, None) => a.axes_list(Axes::All),
     };
     let sizes = match shape {

@@ -1,7 +1,7 @@
 //! Arrays made of nothing but numbers.
 
-use crate::op::Op;
 use crate::bind::{bind_shape, bind_sized};
+use crate::op::Op;
 use crate::{Array, Dtype, Element, Integer, IntoArray, Operand, Scalar, Shape, Size, bind};
 
 /// Returns `float32` zeros; of another dtype with [`zeros_with`].
@@ -224,7 +224,11 @@ pub(crate) fn iota_with(n: impl Into<Size>, dtype: Dtype) -> Array {
         dtype,
     };
     // The place of the stop.
-    let sizes = if n.is_traced() { vec![(1, n)] } else { Vec::new() };
+    let sizes = if n.is_traced() {
+        vec![(1, n)]
+    } else {
+        Vec::new()
+    };
     bind_sized(op, &sizes, &[])
 }
 

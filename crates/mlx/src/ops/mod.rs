@@ -21,13 +21,13 @@ mod unary;
 
 pub use binary::{CloseOptions, where_};
 pub use conv::{ConvGeneralOptions, ConvOptions, ConvTransposeOptions, ConvolveMode};
+pub(crate) use create::iota_with;
 pub use create::{
     ArangeBounds, LinspaceOptions, arange, arange_with, array, bartlett, blackman, eye, eye_with,
     full, full_like, full_like_with, full_with, hamming, hanning, identity, identity_with, iota,
     linspace, linspace_with, ones, ones_like, ones_like_with, ones_with, tri, tri_with, zeros,
     zeros_like, zeros_like_with, zeros_with,
 };
-pub(crate) use create::iota_with;
 pub use dtypes::{
     DtypeLike, FloatInfo, IntegerInfo, broadcast_shapes, can_cast, finfo, iinfo, result_type,
 };

@@ -344,7 +344,11 @@ impl<T: Integer> PartialOrd<T> for Size {
 
     #[track_caller]
     fn ge(&self, other: &T) -> bool {
-        self.compare(Relation::GreaterEqual, &Size::from(*other), Location::caller())
+        self.compare(
+            Relation::GreaterEqual,
+            &Size::from(*other),
+            Location::caller(),
+        )
     }
 }
 

@@ -60,9 +60,8 @@ fn fits(gradient: &Array, parameter: &Array, slots: &[Array], step: &StepContext
         (Ok(sizes), Ok(wanted)) => sizes == wanted,
         _ => false,
     };
-    let is_alike = |array: &Array| {
-        is_alike(array) && (!is_traced(&[array, parameter]) || has_guards(array))
-    };
+    let is_alike =
+        |array: &Array| is_alike(array) && (!is_traced(&[array, parameter]) || has_guards(array));
     let is_number = |array: &Array, dtype| {
         let found = type_of(array);
         found.is_ok_and(|found| found.shape.is_empty() && found.dtype == dtype)
