@@ -225,7 +225,7 @@ fn lower_optimized<Output>(
     if options.shapeless && !is_kept {
         shapeless::check_untraced(&graph)?;
     }
-    let graph = Rc::new(within_memory(graph, options, &mut report)?);
+    let graph = Rc::new(within_memory(graph, is_kept, options, &mut report)?);
     report.ops_after = graph.op_frequencies();
     let mode = mode(options, &report);
     report.interpreted = analysis::interpreted(&graph);
@@ -507,10 +507,17 @@ impl<Output: Tree> Compiled<Output> {
 
 /// Returns the graph, with operations that run again where the options ask for that; refuses it where it needs more memory than
 /// they allow.
-fn within_memory(graph: Graph, options: &CompileOptions, report: &mut Report) -> Result<Graph> {
+///
+/// What is kept as it was traced runs again in its forms only.
+fn within_memory(
+    graph: Graph,
+    is_kept: bool,
+    options: &CompileOptions,
+    report: &mut Report,
+) -> Result<Graph> {
     let (limit, shapeless) = (options.memory_limit, options.shapeless);
     let mut graph = graph;
-    if options.rematerialize {
+    if options.rematerialize && !is_kept {
         let (next, done) = rematerialize(graph, limit.unwrap_or(0), shapeless)?;
         report.rematerialization = Some(done);
         graph = next;

@@ -351,7 +351,11 @@ fn biased(scores: &Array, offset: i32, mask: Option<&Array>) -> Result<Array> {
         return Err(Error::op("ALiBi", message));
     }
     let dtype = scores.dtype()?;
-    let (queries, keys) = (mlx::iota(queries) + offset, mlx::iota(keys));
+    let queries = match offset {
+        0 => mlx::iota(queries),
+        _ => mlx::iota(queries) + offset,
+    };
+    let keys = mlx::iota(keys);
     let biases = ALiBi::matrix(&queries, &keys, heads.fixed(), dtype);
     Ok(match mask {
         Some(mask) => scores + (biases + mask),

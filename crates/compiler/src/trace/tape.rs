@@ -199,11 +199,12 @@ impl Tape {
 impl Recorder for Tape {
     fn record(&self, call: &OpCall<'_>) -> mlx::Result<Vec<usize>> {
         let term = |(place, size): &(usize, Size)| Ok((*place, self.term_of(&size.term())?));
-        let sizes = call
-            .sizes
-            .iter()
-            .map(term)
-            .collect::<mlx::Result<Vec<_>>>()?;
+        let sizes = call.sizes.iter().map(term).collect::<mlx::Result<Vec<_>>>();
+        let sizes = sizes.unwrap_or_else(|_| {
+            // Of a trace that has ended.
+            self.reads_size("a size", call.at);
+            Vec::new()
+        });
         let operation = Operation::Op(call.op.clone());
         let outputs = self.add_node(operation, call.inputs, call.outputs.to_vec(), call.at)?;
         if !sizes.is_empty() {

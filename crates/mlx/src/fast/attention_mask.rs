@@ -269,7 +269,7 @@ impl AttentionMask {
             (left, right) => {
                 let reaches_back = left.is_none_or(|left| &last - left <= last_key);
                 let reaches_on = right.is_none_or(|right| &offset + right >= 0);
-                let keep = within(offset.to_array(Dtype::Int64), scores, left, right);
+                let keep = within(position(&offset), scores, left, right);
                 let all_alive = reaches_back && reaches_on;
                 Ok(CausalBand::Array { keep, all_alive })
             }
@@ -287,8 +287,13 @@ enum CausalBand {
 #[track_caller]
 pub(super) fn causal(scores: &Scores) -> Array {
     let [_, _, n_queries, n_keys] = &scores.shape;
-    let level = n_keys - n_queries;
-    within(level.to_array(Dtype::Int64), scores, None, Some(0))
+    within(position(&(n_keys - n_queries)), scores, None, Some(0))
+}
+
+/// Returns a position as a number of the graph, by which masks are recognized; so it is the same for all sizes.
+#[track_caller]
+fn position(size: &Size) -> Array {
+    Array::scalar(i64::from(size.fixed()))
 }
 
 /// True where a key is at most `left` before and `right` after the query's position.

@@ -63,7 +63,7 @@ fn formula(logits: &Array, targets: &Array) -> Result<Array> {
     if targets.dtype()?.kind() == DtypeKind::Signed {
         // take_along_axis would count a negative index back from the end; here it is out of range.
         let wide = cast(&targets, Dtype::Int64);
-        targets = where_(&wide.less(0), n_classes.to_array(Dtype::Int64), &wide);
+        targets = where_(&wide.less(0), n_classes.fixed(), &wide);
     }
     let taken = bind(
         Op::TakeAlongAxis { axis: -1 },
