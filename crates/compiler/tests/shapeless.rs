@@ -165,7 +165,10 @@ fn a_training_step_is_one_trace_for_batches_of_all_sizes() -> Result<(), mlx_com
 )]
 #[case::shape_of_a_size(|x: &Array| Ok(x * x.axis_size(0)?.get() as i32), "got size at")]
 #[case::update(|x: &Array| Ok(x.at(0).add(1.0)), "got at at")]
-#[case::failure(|x: &Array| x.split(3, 0).map_or_else(|_| Ok(x * 2.0), |parts| Ok(parts[0].clone())), "got an operation that fails at")]
+#[case::failure(
+    |x: &Array| x.split(3, 0).map_or_else(|_| Ok(x * 2.0), |parts| Ok(parts[0].clone())),
+    "got an operation that fails at"
+)]
 fn what_fixes_a_size_is_refused(
     #[case] function: fn(&Array) -> mlx::Result<Array>,
     #[case] text: &str,
@@ -228,7 +231,11 @@ fn reductions_over_one_element_and_over_none_are_right(#[case] function: Functio
 #[case::every_other(|x: &Array| x.i(s![..;2]) * 2.0, &["4x3", "9x2", "3x1"], 1)]
 #[case::backwards(|x: &Array| x.i(s![..;-1]) * 2.0, &["4x3", "9x2", "3x1"], 1)]
 #[case::without_ones(|x: &Array| x.squeeze(()) * 2.0, &["4x3", "9x2", "1x2"], 2)]
-#[case::rows(|x: &Array| x.unstack(0).map_or_else(Array::failed, |rows| rows.iter().fold(mlx::zeros([3]), |sum, row| sum + row)), &["4x3", "2x3", "4x3"], 2)]
+#[case::rows(
+    |x: &Array| x.unstack(0).map_or_else(Array::failed, |rows| rows.iter().fold(mlx::zeros([3]), |sum, row| sum + row)),
+    &["4x3", "2x3", "4x3"],
+    2
+)]
 #[case::rolled(|x: &Array| x.roll(1, ()), &["4x3", "9x2", "1x2"], 1)]
 #[case::reshape(|x: &Array| x.reshape([2, -1]).exp(), &["4x3", "8x2", "2x1"], 1)]
 #[case::split(|x: &Array| x.split(2, 0).map_or_else(Array::failed, |parts| parts[0].exp()), &["4x3", "8x2", "2x1"], 1)]
