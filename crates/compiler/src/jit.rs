@@ -440,14 +440,17 @@ impl<Args: Arguments, Output: Tree> Cache<'_, Args, Output> {
         structure: &Structure,
         device: Option<Device>,
     ) -> Result<Option<usize>> {
-        // Guards are checked with nothing borrowed: applying operations may call the function again.
-        let entries: Vec<Rc<Entry<Output>>> = self.entries.borrow().iter().cloned().collect();
-        for (place, entry) in entries.iter().enumerate() {
+        let mut place = 0;
+        loop {
+            // Guards are checked with nothing borrowed: applying operations may call the function again.
+            let Some(entry) = self.entries.borrow().get(place).cloned() else {
+                return Ok(None);
+            };
             if entry.fits(inputs, structure, device, true) && entry.compiled.holds(inputs)? {
                 return Ok(Some(place));
             }
+            place += 1;
         }
-        Ok(None)
     }
 
     fn note_miss(&self, key: &CacheKey) {

@@ -380,3 +380,37 @@ fn guards_are_in_the_report() -> Result<(), Box<dyn std::error::Error>> {
     assert!(report.to_html().contains("float32[5, 2]"));
     Ok(())
 }
+
+/// A saved graph does not say which of its numbers are sizes.
+#[test]
+fn functions_of_files_are_refused() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("norm.safetensors");
+    let norm = jit_with(|x: &Array| fast::rms_norm(x, None, 1e-5), options());
+    norm.lower(&numbers(&[2, 3]))?.save(&path)?;
+    let text = match mlx_compiler::Compiled::open(&path, &options()) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    assert!(text.contains("got a saved graph"), "{text}");
+    mlx_compiler::Compiled::open(&path, &CompileOptions::default())?;
+    Ok(())
+}
+
+/// Rematerialization and limits of memory are of the forms.
+#[test]
+fn what_runs_again_runs_again_in_the_forms() -> Result<(), mlx_compiler::Error> {
+    let again = CompileOptions {
+        rematerialize: true,
+        ..options()
+    };
+    let f = |x: &Array| (x.i(1..).exp() * x.i(..-1)).sum(());
+    let compiled = jit_with(f, again);
+    for n in [3, 5, 5, 5, 9, 9, 3] {
+        let x = numbers(&[n, 2]);
+        let off = (compiled.call(&x)? - f(&x)).abs().item::<f32>()?;
+        assert!(off < 1e-5, "{n}: off by {off}");
+    }
+    assert_eq!(compiled.stats().misses, 1);
+    Ok(())
+}
