@@ -414,3 +414,26 @@ fn what_runs_again_runs_again_in_the_forms() -> Result<(), mlx_compiler::Error> 
     assert_eq!(compiled.stats().misses, 1);
     Ok(())
 }
+
+/// A rule for gradients is applied at the sizes of each call, and its sizes follow too.
+#[test]
+fn rules_of_gradients_hold_for_all_sizes() -> Result<(), mlx_compiler::Error> {
+    let step = |x: &Array| {
+        let double = mlx::custom_vjp(
+            |x: &Array| x * 2.0,
+            |x: &Array, cotangent: &Array, _: &Array| -> mlx::Result<Array> {
+                let n = x.axis_size(0)?;
+                Ok(cotangent * x.reshape((&n, -1)) / n.to_array(mlx::float32))
+            },
+        );
+        mlx::grad(|x: &Array| -> mlx::Result<Array> { Ok(double.call(x)?.exp().sum(())) }).call(x)
+    };
+    let compiled = jit_with(step, options()).max_traces(1);
+    for n in [2, 2, 2, 5, 5, 5, 1, 1] {
+        let x = numbers(&[n, 3]);
+        let (got, want) = (compiled.call(&x)?, step(&x)?);
+        let off = (got - want).abs().max(()).item::<f32>()?;
+        assert!(off < 1e-4, "{n}: off by {off}");
+    }
+    Ok(())
+}

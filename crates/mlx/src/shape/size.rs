@@ -456,7 +456,8 @@ mod tests {
         let size = Size::of_axis(6, axis.clone());
         assert!(size > 5 && size != 7);
         assert!((&size + 1) % 2 == 1);
-        assert!(Size::from(2) < Size::from(3));
+        let (two, three) = (Size::from(2), Size::from(3));
+        assert!(two < three);
         let _ = size.get();
         let told = axis.0.borrow();
         assert_eq!(*told, ["6 > 5", "6 != 7", "1 == 1", "size"]);
