@@ -145,7 +145,7 @@ fn apply(
     };
     check_owners(&op, inputs, &recorder, &handles, at)?;
     if let (Op::Unstack { axis }, Some(input)) = (&op, inputs.first()) {
-        // How many there are is seen by whoever gets them.
+        // How many there are is seen by the caller.
         input.axis_size(*axis)?.fixed_at(at);
     }
     let types: Vec<ArrayType> = outputs.as_slice().iter().map(ArrayType::of).collect();

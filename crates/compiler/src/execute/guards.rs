@@ -9,7 +9,7 @@ use crate::graph::{Graph, SizeTerm, Value};
 
 thread_local! {
     /// What a comparison was that came out in another way than in the trace. A run may be inside of a transform of MLX's, through
-    /// which no error of ours comes as itself.
+    /// which no error comes as itself.
     static FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 

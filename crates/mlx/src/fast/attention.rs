@@ -311,13 +311,16 @@ fn check(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<
 
 /// Returns the shapes of arrays that must have four axes.
 #[track_caller]
-fn check_axes([q, k, v]: [&Array; 3]) -> Result<[[Size; 4]; 3]> {
-    let four = |name: &str, array: &Array| {
-        let shape = array.sizes()?;
-        shape.try_into().or_else(|shape: Vec<Size>| {
+fn check_axes(inputs: [&Array; 3]) -> Result<[[Size; 4]; 3]> {
+    let shapes = [inputs[0].sizes()?, inputs[1].sizes()?, inputs[2].sizes()?];
+    for (name, shape) in ["q", "k", "v"].into_iter().zip(&shapes) {
+        if shape.len() != 4 {
             let message = format!("{name} must be [batch, heads, seq, dim], got {shape:?}");
-            reject(NAME, message, &[q, k, v])
-        })
-    };
-    Ok([four("q", q)?, four("k", k)?, four("v", v)?])
+            return reject(NAME, message, &inputs);
+        }
+    }
+    match shapes.map(<[Size; 4]>::try_from) {
+        [Ok(q), Ok(k), Ok(v)] => Ok([q, k, v]),
+        _ => reject(NAME, "wanted 4 axes".to_owned(), &inputs),
+    }
 }

@@ -139,19 +139,18 @@ pub fn normal_with(shape: impl Into<Shape>, options: impl Into<NormalOptions>) -
     let options = options.into();
     let (dtype, key) = (options.dtype, given(options.key));
     let plain = |loc, scale| {
-        let op = |shape| Op::RandomNormal {
+        move |shape| Op::RandomNormal {
             shape,
             dtype,
             loc,
             scale,
-        };
-        bind_shape(shape, op, &[&key])
+        }
     };
     match (single(&options.loc), single(&options.scale)) {
-        (Some(loc), Some(scale)) => plain(loc, scale),
+        (Some(loc), Some(scale)) => bind_shape(shape, plain(loc, scale), &[&key]),
         // As MLX does for arrays.
         _ => {
-            let drawn = plain(0.0, 1.0);
+            let drawn = bind_shape(shape, plain(0.0, 1.0), &[&key]);
             let cast = |operand: Operand| operand.beside(&drawn).astype(dtype);
             &drawn * cast(options.scale) + cast(options.loc)
         }
