@@ -380,11 +380,16 @@ impl<Args: Arguments, Output: Tree> Cache<'_, Args, Output> {
         let mut structure = Structure::default();
         Args::structure_refs(args, &mut structure);
         let shapeless = self.options.shapeless;
+        let found = match shapeless {
+            true => self.find_guarded(inputs, &structure, device)?,
+            false => {
+                let entries = self.entries.borrow();
+                let mut entries = entries.iter();
+                entries.position(|entry| entry.fits(inputs, &structure, device, false))
+            }
+        };
         {
             let mut entries = self.entries.borrow_mut();
-            let found = entries
-                .iter()
-                .position(|entry| entry.fits(inputs, &structure, device, shapeless));
             if let Some(place) = found {
                 if place > 0
                     && let Some(entry) = entries.remove(place)
@@ -426,6 +431,26 @@ impl<Args: Arguments, Output: Tree> Cache<'_, Args, Output> {
             drop(evicted);
         }
         Ok(Some(entry))
+    }
+
+    /// Returns the place of a form for all sizes whose guards hold for those of these inputs.
+    fn find_guarded(
+        &self,
+        inputs: &[&Array],
+        structure: &Structure,
+        device: Option<Device>,
+    ) -> Result<Option<usize>> {
+        let mut place = 0;
+        loop {
+            // Guards are checked with nothing borrowed: applying operations may call the function again.
+            let Some(entry) = self.entries.borrow().get(place).cloned() else {
+                return Ok(None);
+            };
+            if entry.fits(inputs, structure, device, true) && entry.compiled.holds(inputs)? {
+                return Ok(Some(place));
+            }
+            place += 1;
+        }
     }
 
     fn note_miss(&self, key: &CacheKey) {
@@ -516,6 +541,10 @@ fn retrace(before: &CacheKey, now: &CacheKey, shapeless: bool) -> Retrace {
             };
             because(cause, &format!("input {index} is {now}, was {before}"))
         }
+        None if before.types != now.types => because(
+            RetraceCause::Size,
+            "a comparison of sizes comes out in another way",
+        ),
         None => because(
             RetraceCause::Other,
             "the form for these types had been dropped",

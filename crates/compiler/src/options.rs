@@ -107,8 +107,10 @@ pub struct CompileOptions {
     #[deprecated(note = "renamed to kernel_fusion")]
     #[doc(hidden)]
     pub regions: KernelFusion,
-    /// Whether one trace serves all sizes. Refused where a size is frozen into the graph. Sizes that come once run node by node;
-    /// for those that come again the graph is compiled without a new trace, and at most `cache_size` such forms are kept.
+    /// Whether one trace serves all sizes. Refused where the function reads a size as a number; a [`Size`](mlx::Size) is
+    /// computed again for each call, and sizes for which a comparison of such comes out in another way are traced anew.
+    /// Sizes that come once run node by node; for those that come again the graph is compiled without a new trace, and at most
+    /// `cache_size` such forms are kept.
     pub shapeless: bool,
     /// The maximum number of compiled forms that are cached, one for each combination of input types.
     pub cache_size: usize,

@@ -52,6 +52,9 @@ pub struct Report {
     /// The types of the inputs that a shapeless function was compiled for without a new trace, the most recently used first. Its
     /// kernels and programs are chosen for each of them; sizes that came once ran node by node.
     pub specialized: Vec<String>,
+    /// The comparisons of sizes in the trace of a shapeless function, with their lines: sizes for which one comes out in another way
+    /// are traced anew.
+    pub guards: Vec<String>,
     /// What rematerialization did, where the options ask for it.
     pub rematerialization: Option<Rematerialization>,
     /// The parts whose forms were timed, and which form was chosen, where [`CompileOptions::autotune`](crate::CompileOptions::autotune)
@@ -147,6 +150,20 @@ impl Report {
         }
     }
 
+    /// Takes what was recognized, and what runs, from the report of a form for some sizes.
+    pub(crate) fn take_recognized(&mut self, form: &Report) {
+        self.fired.clone_from(&form.fired);
+        self.refused.clone_from(&form.refused);
+        for operations in &form.elementwise_kernels {
+            self.add_elementwise_kernel(*operations);
+        }
+        for operations in &form.programs {
+            self.add_program(*operations);
+        }
+        self.interpreted.clone_from(&form.interpreted);
+        self.ops_after.clone_from(&form.ops_after);
+    }
+
     pub(crate) fn add_rejected(&mut self, refused: RejectedFusion) {
         self.refused.push(refused);
     }
@@ -191,6 +208,7 @@ impl Report {
             }
         }
         self.specialized.extend(other.specialized.iter().cloned());
+        self.guards.extend(other.guards.iter().cloned());
         self.forms.extend(other.forms.iter().cloned());
         if let Some(other) = &other.rematerialization {
             let done = self
@@ -400,6 +418,9 @@ impl fmt::Display for Report {
         }
         for types in &self.specialized {
             writeln!(f, "formed  one form of the same trace for {types}")?;
+        }
+        for guard in &self.guards {
+            writeln!(f, "holds   where {guard}")?;
         }
         if let Some(done) = &self.rematerialization {
             let (operations, bytes) = (done.operations, done.bytes);

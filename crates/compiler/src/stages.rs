@@ -1,5 +1,7 @@
 //! The stages of compiling, as types: [`Traced`], [`Lowered`], [`Compiled`]. Each prints as text.
 
+mod sized;
+
 use std::fmt;
 use std::rc::Rc;
 
@@ -14,9 +16,10 @@ use crate::memory::{Mode, memory, rematerialize};
 use crate::passes::{self, Context, Tuner};
 use crate::report::{Difference, Form, PassGraph};
 use crate::sharding::{Mesh, Rules, ShardedGraph, TracedNames};
-use crate::sizes::{SizedForms, retyped};
+use crate::sizes::SizedForms;
 use crate::trace::{Recorded, SizeRead, record_with_keys};
-use crate::{Autotune, CompileOptions, Error, Profile, Report, Result, shapeless};
+use crate::{CompileOptions, Error, Profile, Report, Result, shapeless};
+use sized::Specialized;
 
 /// A function that has been traced: its graph, as it was written.
 pub struct Traced<Output> {
@@ -48,7 +51,9 @@ pub struct Compiled<Output> {
     lowered: Lowered<Output>,
     executable: Executable,
     /// What runs for sizes that come again, of a shapeless function.
-    sizes: Option<SizedForms<Executable>>,
+    sizes: Option<SizedForms<Specialized>>,
+    /// Whether comparisons of sizes must come out as they did in the trace.
+    is_guarded: bool,
 }
 
 /// Traces a function on arguments of these types; their values are not read.
@@ -181,7 +186,10 @@ impl<Output: Tree> Traced<Output> {
                 graph: Rc::clone(&self.graph),
             });
         }
-        let optimized = Rc::new(passes::run(passes::OPTIMIZE, &self.graph, &mut context)?);
+        let optimized = match options.shapeless && shapeless::is_kept_as_traced(&self.graph) {
+            true => Rc::clone(&self.graph),
+            false => Rc::new(passes::run(passes::OPTIMIZE, &self.graph, &mut context)?),
+        };
         let kept = context.kept;
         lower_optimized(optimized, report, kept, self, options)
     }
@@ -205,15 +213,19 @@ fn lower_optimized<Output>(
     let tuner = Tuner::of(options, &mut report);
     let mut context = Context::new(options, &mut report);
     (context.kept, context.tuner) = (kept, tuner);
-    let graph = passes::run(passes::LOWER, &optimized, &mut context)?;
+    let is_kept = options.shapeless && shapeless::is_kept_as_traced(&optimized);
+    let graph = match is_kept {
+        true => optimized.as_ref().clone(),
+        false => passes::run(passes::LOWER, &optimized, &mut context)?,
+    };
     let (passes, tuner) = (context.kept, context.tuner);
     if let Some(tuner) = tuner {
         tuner.finish(&mut report);
     }
-    if options.shapeless {
-        shapeless::check(&graph, None)?;
+    if options.shapeless && !is_kept {
+        shapeless::check_untraced(&graph)?;
     }
-    let graph = Rc::new(within_memory(graph, options, &mut report)?);
+    let graph = Rc::new(within_memory(graph, is_kept, options, &mut report)?);
     report.ops_after = graph.op_frequencies();
     let mode = mode(options, &report);
     report.interpreted = analysis::interpreted(&graph);
@@ -251,7 +263,8 @@ impl Lowered<Vec<Array>> {
         options: &CompileOptions,
     ) -> Result<Self> {
         if options.shapeless {
-            shapeless::check(&graph, None)?;
+            let text = "wanted a function to trace, got a saved graph, of which it is not known which numbers are sizes";
+            return Err(Error::Shapeless(text.to_owned()));
         }
         let graph = Rc::new(graph);
         let types = graph.output_types().into_iter();
@@ -329,10 +342,12 @@ impl<Output: Tree> Lowered<Output> {
         // A limit of memory holds for the first call with some sizes too.
         let at_once = strict || self.options.memory_limit.is_some();
         let sizes = shapeless.then(|| SizedForms::new(self.options.cache_size, at_once));
+        let is_guarded = shapeless && shapeless::has_guards(&self.traced);
         Ok(Compiled {
             lowered: self,
             executable,
             sizes,
+            is_guarded,
         })
     }
 }
@@ -380,31 +395,12 @@ impl<Output: Tree> Compiled<Output> {
     fn run(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
         let form = match &self.sizes {
             None => None,
-            Some(sizes) => sizes.find(inputs, |types| self.specialize(types))?,
+            Some(sizes) => sizes.find(inputs, |types, graph| self.specialize(types, graph))?,
         };
-        let executable = form.as_deref().unwrap_or(&self.executable);
+        let executable = form
+            .as_deref()
+            .map_or(&self.executable, |form| &form.executable);
         Ok(executable.call(inputs)?)
-    }
-
-    /// Compiles the graph for inputs of these types, without a trace; `None` where an operation refuses the sizes.
-    fn specialize(&self, types: &[ArrayType]) -> Result<Option<Executable>> {
-        let Ok(graph) = retyped(&self.lowered.traced, types) else {
-            return Ok(None);
-        };
-        let traced = Traced {
-            graph: Rc::new(graph),
-            template: Vec::<Array>::new(),
-            size_read: None,
-            captures_transforming: false,
-            n_keys: self.lowered.n_keys,
-            names: TracedNames::default(),
-        };
-        let mut options = self.lowered.options.clone();
-        options.shapeless = false;
-        // Nothing is timed in the middle of calls.
-        options.autotune = Autotune::Off;
-        let compiled = traced.lower(&options)?.compile()?;
-        Ok(Some(compiled.executable))
     }
 
     /// Returns the stage before.
@@ -432,6 +428,11 @@ impl<Output: Tree> Compiled<Output> {
         };
         if let Some(sizes) = &self.sizes {
             report.specialized = sizes.types().into_iter().map(text).collect();
+            report.guards = self.lowered.traced.guard_texts();
+            if let Some(form) = sizes.latest().filter(|_| self.is_kept_as_traced()) {
+                // Nothing is recognized before the sizes are known.
+                report.take_recognized(&form.report);
+            }
         }
         report
     }
@@ -496,16 +497,27 @@ impl<Output: Tree> Compiled<Output> {
             };
             return Err(mlx::Error::op("call", message).into());
         }
+        if !self.holds(inputs)? {
+            let message = "wanted sizes for which comparisons come out as in the trace, got others; `jit` traces anew";
+            return Err(mlx::Error::op("call", message).into());
+        }
         Ok(())
     }
 }
 
 /// Returns the graph, with operations that run again where the options ask for that; refuses it where it needs more memory than
 /// they allow.
-fn within_memory(graph: Graph, options: &CompileOptions, report: &mut Report) -> Result<Graph> {
+///
+/// What is kept as it was traced runs again in its forms only.
+fn within_memory(
+    graph: Graph,
+    is_kept: bool,
+    options: &CompileOptions,
+    report: &mut Report,
+) -> Result<Graph> {
     let (limit, shapeless) = (options.memory_limit, options.shapeless);
     let mut graph = graph;
-    if options.rematerialize {
+    if options.rematerialize && !is_kept {
         let (next, done) = rematerialize(graph, limit.unwrap_or(0), shapeless)?;
         report.rematerialization = Some(done);
         graph = next;

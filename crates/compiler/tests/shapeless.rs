@@ -1,6 +1,6 @@
 //! Functions compiled once for all sizes: what they return is what the function itself returns, at every size.
 
-use mlx::{Array, array, fast, keepdims};
+use mlx::{Array, array, fast, keepdims, s};
 use mlx_compiler::{CompileOptions, jit_with};
 use rstest::rstest;
 
@@ -152,22 +152,23 @@ fn a_training_step_is_one_trace_for_batches_of_all_sizes() -> Result<(), mlx_com
     Ok(())
 }
 
-/// Sizes that a function inside a transform reads, or that a layout fixes, are refused with their line.
+/// Sizes that a function reads as numbers, also inside a transform, are refused with their line.
 #[rstest]
 #[case::size_in_a_gradient(
     |x: &Array| mlx::grad(|x: &Array| x.square().sum(()) / x.dim(0).unwrap_or(1)).call(x),
     "got dim at"
-)]
-#[case::reshape_in_a_gradient(
-    |x: &Array| mlx::grad(|x: &Array| x.reshape([2, -1]).square().sum(())).call(x),
-    "got reshape at"
 )]
 #[case::vmap(|x: &Array| mlx::vmap(|x: &Array| x.sum(())).call(x), "got vmap at")]
 #[case::branch(
     |x: &Array| Ok(if x.dim(0)? > 3 { x * 2.0 } else { x * 3.0 }),
     "got dim at"
 )]
-#[case::split(|x: &Array| Ok(x.split(2, 0)?[0].exp()), "got split at")]
+#[case::shape_of_a_size(|x: &Array| Ok(x * x.axis_size(0)?.get() as i32), "got size at")]
+#[case::update(|x: &Array| Ok(x.at(0).add(1.0)), "got at at")]
+#[case::failure(
+    |x: &Array| x.split(3, 0).map_or_else(|_| Ok(x * 2.0), |parts| Ok(parts[0].clone())),
+    "got an operation that fails at"
+)]
 fn what_fixes_a_size_is_refused(
     #[case] function: fn(&Array) -> mlx::Result<Array>,
     #[case] text: &str,
@@ -204,46 +205,235 @@ fn reductions_over_one_element_and_over_none_are_right(#[case] function: Functio
     traces(function, &["1x2", "33x1", "1x1", "0x1", "3x2"]);
 }
 
-/// What an operation records depends on sizes, though it reads none that the function sees: first with one size, where
-/// nothing is limited or computed, then with another.
+/// What an operation records depends on sizes, though the function reads none: first with one size, where nothing is limited or
+/// computed, then with another.
 #[rstest]
-#[case::causal(|x: &Array| fast::scaled_dot_product_attention(x, x, x, 0.125, "causal"), &[1, 2, 1, 8], &[1, 2, 6, 8])]
+#[case::causal(|x: &Array| fast::scaled_dot_product_attention(x, x, x, 0.125, "causal"), &["1x2x1x8", "1x2x6x8", "2x1x9x8"], 2)]
 #[case::window(
     |x: &Array| fast::scaled_dot_product_attention(x, x, x, 0.125, fast::AttentionMask::window(4, 0)),
-    &[1, 2, 4, 8],
-    &[1, 2, 64, 8]
+    &["1x2x4x8", "1x2x64x8", "2x2x33x8"],
+    2
 )]
 #[case::default_scale(
     |x: &Array| fast::scaled_dot_product_attention_with(x, x, x, &fast::AttentionOptions::default()),
-    &[1, 2, 4, 8],
-    &[1, 2, 4, 64]
+    &["1x2x4x8", "1x2x4x64", "1x3x7x8"],
+    2
 )]
-#[case::no_queries(|x: &Array| fast::scaled_dot_product_attention(x, x, x, 0.125, None), &[0, 2, 4, 8], &[1, 2, 4, 8])]
-#[case::rms_norm_of_none(|x: &Array| fast::rms_norm(x, None, 1e-5), &[0, 64], &[8, 64])]
-#[case::layer_norm_of_none(|x: &Array| fast::layer_norm(x, None, None, 1e-5), &[0, 64], &[8, 64])]
-#[case::range_of_one(|x: &Array| x.i(..1) * 2.0, &[1, 4], &[5, 4])]
-#[case::range_from_the_end(|x: &Array| x.i(-8..) * 2.0, &[3, 4], &[12, 4])]
-#[case::range_of_a_later_axis(|x: &Array| x.i((.., ..3)) * 2.0, &[2, 3], &[2, 5])]
-fn what_sizes_decide_is_refused(
+#[case::no_queries(|x: &Array| fast::scaled_dot_product_attention(x, x, x, 0.125, None), &["0x2x4x8", "1x2x4x8"], 2)]
+#[case::rms_norm_of_none(|x: &Array| fast::rms_norm(x, None, 1e-5), &["0x64", "8x64", "3x9"], 2)]
+#[case::layer_norm_of_none(|x: &Array| fast::layer_norm(x, None, None, 1e-5), &["0x64", "8x64", "3x9"], 2)]
+#[case::rope(|x: &Array| fast::rope(x, &fast::RopeOptions::default()), &["1x5x8", "2x9x8", "1x5x4"], 2)]
+#[case::range_of_one(|x: &Array| x.i(..1) * 2.0, &["1x4", "5x4", "7x1"], 2)]
+#[case::range_from_the_end(|x: &Array| x.i(-8..) * 2.0, &["3x4", "12x4", "20x1"], 2)]
+#[case::range_of_a_later_axis(|x: &Array| x.i((.., ..3)) * 2.0, &["2x3", "2x5", "1x3"], 2)]
+#[case::all_but_the_last(|x: &Array| x.i(..-1) * 2.0, &["4x3", "9x2", "2x2"], 1)]
+#[case::last(|x: &Array| x.i(-1) * 2.0, &["4x3", "9x2", "1x2"], 1)]
+#[case::every_other(|x: &Array| x.i(s![..;2]) * 2.0, &["4x3", "9x2", "3x1"], 1)]
+#[case::backwards(|x: &Array| x.i(s![..;-1]) * 2.0, &["4x3", "9x2", "3x1"], 1)]
+#[case::without_ones(|x: &Array| x.squeeze(()) * 2.0, &["4x3", "9x2", "1x2"], 2)]
+#[case::rows(
+    |x: &Array| x.unstack(0).map_or_else(Array::failed, |rows| rows.iter().fold(mlx::zeros([3]), |sum, row| sum + row)),
+    &["4x3", "2x3", "4x3"],
+    2
+)]
+#[case::rolled(|x: &Array| x.roll(1, ()), &["4x3", "9x2", "1x2"], 1)]
+#[case::reshape(|x: &Array| x.reshape([2, -1]).exp(), &["4x3", "8x2", "2x1"], 1)]
+#[case::split(|x: &Array| x.split(2, 0).map_or_else(Array::failed, |parts| parts[0].exp()), &["4x3", "8x2", "2x1"], 1)]
+#[case::reshape_in_a_gradient(
+    |x: &Array| mlx::grad(|x: &Array| x.reshape([2, -1]).square().sum(())).call(x).unwrap_or_else(Array::failed),
+    &["4x3", "8x2", "2x1"],
+    1
+)]
+fn what_sizes_decide_is_right(
     #[case] function: fn(&Array) -> Array,
-    #[case] first: &[i32],
-    #[case] then: &[i32],
+    #[case] calls: &[&str],
+    #[case] wanted: u64,
 ) {
+    let apply = move |x: &Vec<Array>| function(&x[0]);
+    let compiled = jit_with(apply, options());
+    for call in calls.iter().flat_map(|call| [call; 3]) {
+        let x = numbers(&shapes(call)[0]);
+        let (got, want) = (compiled.call(&vec![x.clone()]), function(&x));
+        let got = got.unwrap_or_else(|error| panic!("{call}: {error}"));
+        assert_eq!(got.shape().unwrap(), want.shape().unwrap(), "{call}");
+        let near = got.allclose(&want).item::<bool>().unwrap();
+        assert!(near, "{call}");
+    }
+    assert_eq!(compiled.stats().misses, wanted);
+    // From the other end, at sizes of 0 and 1 too.
+    let backwards: Vec<&str> = calls.iter().rev().copied().collect();
+    traces_of(function, &backwards);
+}
+
+/// Compares at these sizes, and at those where each axis is 0 or 1.
+fn traces_of(function: fn(&Array) -> Array, calls: &[&str]) {
     let compiled = jit_with(function, options());
-    for shape in [first, then, then] {
-        let x = numbers(shape);
-        match compiled.call(&x) {
-            Ok(got) => {
-                let near = got.allclose(&function(&x)).item::<bool>().unwrap();
-                assert!(near, "{shape:?}");
+    for call in calls {
+        let shape = &shapes(call)[0];
+        let mut all = vec![shape.clone()];
+        for axis in 0..shape.len() - 1 {
+            for size in [1, 0] {
+                let mut other = shape.clone();
+                other[axis] = size;
+                all.push(other);
             }
-            Err(error) => {
-                let text = error.to_string();
-                assert!(text.contains("whose answer would be frozen"), "{text}");
+        }
+        for shape in all.iter().flat_map(|shape| [shape; 3]) {
+            let x = numbers(shape);
+            let read = |y: Array| Ok((y.shape()?, y.to_vec::<f32>()?));
+            let want = read(function(&x)).map_err(|_: mlx::Error| ());
+            let got = compiled.call(&x).map_err(drop);
+            let got = got.and_then(|y| read(y).map_err(|_: mlx::Error| ()));
+            match (got, want) {
+                (Ok((shape, got)), Ok((wanted, want))) => {
+                    assert_eq!(shape, wanted);
+                    let mut pairs = got.iter().zip(&want);
+                    let near =
+                        |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5 || a.is_nan() && b.is_nan();
+                    assert!(pairs.all(near), "{shape:?}: {got:?} is not {want:?}");
+                }
+                (Err(()), Err(())) => {}
+                (got, want) => panic!("{shape:?}: wanted {want:?}, got {got:?}"),
             }
         }
     }
-    // The whole axis by no limit is every size's.
-    let whole = jit_with(|x: &Array| x.i(..) * 2.0, options());
-    assert_eq!(whole.call(&numbers(then)).unwrap().shape().unwrap(), then);
+}
+
+/// Sizes to compute with: in shapes, positions and arrays, and in branches, which are guards.
+#[test]
+fn sizes_are_computed_with() -> Result<(), mlx_compiler::Error> {
+    let halves = |x: &Array| -> mlx::Result<Array> {
+        let (rows, half) = (x.axis_size(0)?, x.axis_size(-1)? / 2);
+        let positions = mlx::iota(&half) + rows.to_array(mlx::int32);
+        let x = x.reshape((&rows * 2, &half)) + positions;
+        Ok(if rows > 3 {
+            x.sum(()) / (&rows * &half).to_array(mlx::float32)
+        } else {
+            (x + mlx::ones((rows * 2, half))).sum(())
+        })
+    };
+    let compiled = jit_with(halves, options());
+    for shape in [[2, 6], [5, 8], [3, 2], [4, 4], [1, 2], [9, 20]] {
+        for _ in 0..3 {
+            let x = numbers(&shape);
+            let (got, want) = (compiled.call(&x)?, halves(&x)?);
+            let off = (got - want).abs().item::<f32>()?;
+            assert!(off < 1e-3, "{shape:?}: off by {off}");
+        }
+    }
+    assert_eq!(compiled.stats().misses, 2);
+    let why = &compiled.stats().retraces[0];
+    assert!(why.contains("a comparison of sizes"), "{why}");
+    let strict = jit_with(halves, options()).max_traces(1);
+    let _ = strict.call(&numbers(&[2, 6]))?;
+    let text = strict.call(&numbers(&[5, 6])).unwrap_err().to_string();
+    assert!(text.contains("wanted at most 1 trace"), "{text}");
+    Ok(())
+}
+
+/// Sizes of an array outside of a gradient, in its function.
+#[test]
+fn sizes_go_into_the_functions_of_gradients() -> Result<(), mlx_compiler::Error> {
+    let step = |w: &Array, x: &Array| -> mlx::Result<Array> {
+        let n = x.axis_size(0)?;
+        mlx::grad(|w: &Array| -> mlx::Result<Array> {
+            let y = x.matmul(w).reshape((1, &n, -1)).square().sum(());
+            Ok(if n > 4 {
+                y / n.to_array(mlx::float32)
+            } else {
+                y
+            })
+        })
+        .call(w)
+    };
+    let compiled = jit_with(step, options());
+    let w = numbers(&[3, 2]);
+    for n in [2, 2, 2, 6, 6, 9, 9, 3, 3] {
+        let x = numbers(&[n, 3]);
+        let (got, want) = (compiled.call((&w, &x))?, step(&w, &x)?);
+        let off = (got - want).abs().max(()).item::<f32>()?;
+        assert!(off < 1e-4, "{n}: off by {off}");
+    }
+    assert_eq!(compiled.stats().misses, 2);
+    Ok(())
+}
+
+/// In each of its forms.
+#[test]
+fn guards_are_in_the_report() -> Result<(), Box<dyn std::error::Error>> {
+    let compiled = jit_with(|x: &Array| x.i(..-1) * 2.0, options());
+    for n in [3, 5, 5] {
+        let _ = compiled.call(&numbers(&[n, 2]))?;
+    }
+    let report = compiled.report().unwrap_or_default();
+    assert!(!report.guards.is_empty());
+    let guard = &report.guards[0];
+    assert!(guard.contains("x0.dim(0)"), "{guard}");
+    assert!(
+        report
+            .to_string()
+            .contains(&format!("holds   where {guard}"))
+    );
+    let json: serde_json::Value = serde_json::from_str(&report.to_json())?;
+    assert_eq!(json["guards"][0], *guard);
+    assert_eq!(json["specialized"][0], "float32[5, 2]");
+    assert!(report.to_html().contains("float32[5, 2]"));
+    Ok(())
+}
+
+/// A saved graph does not say which of its numbers are sizes.
+#[test]
+fn functions_of_files_are_refused() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("norm.safetensors");
+    let norm = jit_with(|x: &Array| fast::rms_norm(x, None, 1e-5), options());
+    norm.lower(&numbers(&[2, 3]))?.save(&path)?;
+    let text = match mlx_compiler::Compiled::open(&path, &options()) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    assert!(text.contains("got a saved graph"), "{text}");
+    mlx_compiler::Compiled::open(&path, &CompileOptions::default())?;
+    Ok(())
+}
+
+/// Rematerialization and limits of memory are of the forms.
+#[test]
+fn what_runs_again_runs_again_in_the_forms() -> Result<(), mlx_compiler::Error> {
+    let again = CompileOptions {
+        rematerialize: true,
+        ..options()
+    };
+    let f = |x: &Array| (x.i(1..).exp() * x.i(..-1)).sum(());
+    let compiled = jit_with(f, again);
+    for n in [3, 5, 5, 5, 9, 9, 3] {
+        let x = numbers(&[n, 2]);
+        let off = (compiled.call(&x)? - f(&x)).abs().item::<f32>()?;
+        assert!(off < 1e-5, "{n}: off by {off}");
+    }
+    assert_eq!(compiled.stats().misses, 1);
+    Ok(())
+}
+
+/// A rule for gradients is applied at the sizes of each call, and its sizes follow too.
+#[test]
+fn rules_of_gradients_hold_for_all_sizes() -> Result<(), mlx_compiler::Error> {
+    let step = |x: &Array| {
+        let double = mlx::custom_vjp(
+            |x: &Array| x * 2.0,
+            |x: &Array, cotangent: &Array, _: &Array| -> mlx::Result<Array> {
+                let n = x.axis_size(0)?;
+                Ok(cotangent * x.reshape((&n, -1)) / n.to_array(mlx::float32))
+            },
+        );
+        mlx::grad(|x: &Array| -> mlx::Result<Array> { Ok(double.call(x)?.exp().sum(())) }).call(x)
+    };
+    let compiled = jit_with(step, options()).max_traces(1);
+    for n in [2, 2, 2, 5, 5, 5, 1, 1] {
+        let x = numbers(&[n, 3]);
+        let (got, want) = (compiled.call(&x)?, step(&x)?);
+        let off = (got - want).abs().max(()).item::<f32>()?;
+        assert!(off < 1e-4, "{n}: off by {off}");
+    }
+    Ok(())
 }

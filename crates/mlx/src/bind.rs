@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::array::{OpCall, Recorder, State, Traced, trace};
 use crate::ffi::stream::StreamOf;
 use crate::ffi::{Handle, NativeError, table};
+use crate::shape::{Shape, Size};
 use crate::{Array, ArrayType, Error, Op, Result, validate, workaround};
 
 /// Applies an operation that has one output.
@@ -14,7 +15,13 @@ use crate::{Array, ArrayType, Error, Op, Result, validate, workaround};
 /// the error; so does one whose input carries one.
 #[track_caller]
 pub fn bind(op: Op, inputs: &[&Array]) -> Array {
-    match bind_all(op, inputs) {
+    bind_sized(op, &[], inputs)
+}
+
+/// Applies an operation that has one output, of whose attributes these are sizes of traced arrays, with their places.
+#[track_caller]
+pub(crate) fn bind_sized(op: Op, sizes: &[(usize, Size)], inputs: &[&Array]) -> Array {
+    match bind_all_sized(op, sizes, inputs, Location::caller()) {
         Ok(mut outputs) if outputs.len() == 1 => outputs.remove(0),
         Ok(outputs) => Array::failed(Error::op(
             "bind",
@@ -22,6 +29,31 @@ pub fn bind(op: Op, inputs: &[&Array]) -> Array {
         )),
         Err(error) => Array::failed(error),
     }
+}
+
+/// Applies an operation whose first attributes are a shape.
+#[track_caller]
+pub(crate) fn bind_shape(
+    shape: impl Into<Shape>,
+    op: impl FnOnce(Vec<i32>) -> Op,
+    inputs: &[&Array],
+) -> Array {
+    let (numbers, sizes) = shape.into().into_parts();
+    bind_sized(op(numbers), &sizes, inputs)
+}
+
+/// Applies an operation whose first attributes are where slices start and stop.
+#[track_caller]
+pub(crate) fn bind_slice(
+    start: &[Size],
+    stop: &[Size],
+    op: impl FnOnce(Vec<i32>, Vec<i32>) -> Op,
+    inputs: &[&Array],
+) -> Array {
+    let numbers = |sizes: &[Size]| sizes.iter().map(Size::number).collect();
+    let all = start.iter().chain(stop).cloned().enumerate();
+    let sizes: Vec<(usize, Size)> = all.filter(|(_, size)| size.is_traced()).collect();
+    bind_sized(op(numbers(start), numbers(stop)), &sizes, inputs)
 }
 
 /// Applies an operation and returns all its outputs.
@@ -42,8 +74,35 @@ pub fn bind_all_at(
     inputs: &[&Array],
     at: &'static Location<'static>,
 ) -> Result<Vec<Array>> {
+    bind_all_sized(op, &[], inputs, at)
+}
+
+/// Applies an operation as [`bind_all_at`] does, of whose attributes these are sizes of traced arrays, with their places.
+pub(crate) fn bind_all_sized(
+    op: Op,
+    sizes: &[(usize, Size)],
+    inputs: &[&Array],
+    at: &'static Location<'static>,
+) -> Result<Vec<Array>> {
+    let result = apply(op, sizes, inputs, at);
+    if result.is_err() {
+        // Other sizes may be no error, after which the function may go on in another way.
+        for input in inputs {
+            input.note_size_kept("an operation that fails", at);
+        }
+    }
+    result
+}
+
+fn apply(
+    op: Op,
+    sizes: &[(usize, Size)],
+    inputs: &[&Array],
+    at: &'static Location<'static>,
+) -> Result<Vec<Array>> {
     let mut owner = None;
-    let mut known = true;
+    // What depends on sizes of inputs depends on them.
+    let mut known = sizes.is_empty();
     let mut handles = Vec::with_capacity(inputs.len());
     for input in inputs {
         match &input.state {
@@ -74,6 +133,9 @@ pub fn bind_all_at(
         (Some(current), _) => current,
         (None, Some(owner)) => owner.open().pop().unwrap_or_else(|| Rc::clone(owner)),
         (None, None) => {
+            for source in sizes.iter().filter_map(|(_, size)| size.source()) {
+                source.read("size", at);
+            }
             return Ok(outputs
                 .into_vec()
                 .into_iter()
@@ -82,11 +144,16 @@ pub fn bind_all_at(
         }
     };
     check_owners(&op, inputs, &recorder, &handles, at)?;
+    if let (Op::Unstack { axis }, Some(input)) = (&op, inputs.first()) {
+        // How many there are is seen by the caller.
+        input.axis_size(*axis)?.fixed_at(at);
+    }
     let types: Vec<ArrayType> = outputs.as_slice().iter().map(ArrayType::of).collect();
     let nodes = recorder.record(&OpCall {
         op: &op,
         inputs,
         outputs: &types,
+        sizes,
         at,
     })?;
     let shadows = outputs.into_vec();

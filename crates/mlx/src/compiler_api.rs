@@ -5,12 +5,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use crate::array::trace::{record_on, record_on_all, recorders, type_of, without_recording};
+pub use crate::array::trace::{
+    TracedAxis, record_on, record_on_all, recorders, type_of, without_recording,
+};
 pub use crate::array::{OpCall, Recorder};
 pub use crate::bind::bind_all_at;
 pub use crate::compiled::CompiledClosure;
 pub use crate::export::{ExportedCall, export_function};
 pub use crate::op::{AttrValue, CustomOp, MaskMode, OpAttr, OpFlags, OpString};
+pub use crate::shape::{Relation, SizeGuard, SizeOp, SizeSource, SizeTerm};
 
 use crate::array::{State, Traced};
 use crate::error::WithOp;

@@ -117,7 +117,7 @@ pub use qqmm::{QqmmOptions, QqmmWeights, gather_qqmm, qqmm};
 #[allow(deprecated)]
 pub use renamed::*;
 pub use shape::{
-    ArrayType, Axes, Integer, Reduction, Shape, VarianceOptions, axis_index, keepdims,
+    ArrayType, Axes, Integer, Reduction, Shape, Size, VarianceOptions, axis_index, keepdims,
 };
 pub use shared::SharedArray;
 pub use transforms::{

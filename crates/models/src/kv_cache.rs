@@ -28,7 +28,7 @@ impl KvQuantization {
         if keys.dtype()? != Dtype::Uint8 {
             return Ok(None);
         }
-        let bytes = keys.dim(-1)?;
+        let bytes = keys.axis_size(-1)?.fixed();
         let group_sizes = [32, 64, 128].map(|group_size| Self { group_size });
         match group_sizes
             .iter()

@@ -10,7 +10,7 @@ mod reference;
 use std::sync::Arc;
 
 use mlx::{Array, Dtype};
-use mlx_compiler::{Fusion, Report, jit};
+use mlx_compiler::{CompileOptions, Fusion, Report, jit, jit_with};
 use mlx_models::llama::{Checkpoint, Config, LayerKvCache, Network, NetworkOptions, WeightStore};
 use mlx_models::weights::Source;
 use mlx_models::weights::gguf::{GgmlType, Gguf};
@@ -116,4 +116,87 @@ fn unpacked_products_are_recognized_as_products_of_packed_weights() {
         Some(&(2 * shape.layers)),
         "{report}"
     );
+}
+
+/// Prompts of any length and the steps after them, by one trace: the position is an array, and the cache has its capacity.
+#[rstest]
+#[case::llama(llama(), FastOps::Fused)]
+#[case::qwen2(qwen2(), FastOps::Fused)]
+#[case::qwen3_composed(qwen3(), FastOps::Composed)]
+fn prompts_of_any_length_are_one_trace(#[case] shape: Shape, #[case] kernels: FastOps) {
+    let network = network(&shape).with_kernels(kernels);
+    let options = CompileOptions {
+        shapeless: true,
+        ..CompileOptions::default()
+    };
+    let step = jit_with(
+        |tokens: &Array, cache: &Vec<LayerKvCache>, position: &Array| {
+            network.next_token_logits(tokens, cache.clone(), position)
+        },
+        options,
+    )
+    .max_traces(1);
+    let best = |logits: &Array| logits.argmax(-1).item::<u32>().unwrap();
+    for length in [5, 1, 3, 5, 5, 9, 3, 1] {
+        let prompt: Vec<u32> = (0..length).map(|i| (i * 5 + length) % 7 + 1).collect();
+        let prompt = Array::from_slice(&prompt, [1, length as i32]).unwrap();
+        let (mut tokens, mut eager_tokens) = (prompt.clone(), prompt);
+        let (mut eager, mut compiled) = (network.new_kv_cache(1, 16), network.new_kv_cache(1, 16));
+        let mut at = 0;
+        for _ in 0..4 {
+            let (wanted, grown) = network.next_token_logits(&eager_tokens, eager, at).unwrap();
+            eager = grown;
+            let position = Array::scalar(at);
+            let (logits, grown) = step.call((&tokens, &compiled, &position)).unwrap();
+            compiled = grown;
+            let most = (&logits - &wanted).abs().max(()).item::<f32>().unwrap();
+            assert!(most < 1e-4, "{length} tokens, position {at}: {most}");
+            assert_eq!(best(&logits), best(&wanted), "{length} tokens");
+            at += tokens.shape().unwrap()[1];
+            let next = |logits: &Array| Array::from_slice(&[best(logits)], [1, 1]).unwrap();
+            (tokens, eager_tokens) = (next(&logits), next(&wanted));
+        }
+    }
+    assert_eq!(step.stats().misses, 1);
+    let report = step.report().unwrap();
+    let forms = report.specialized.len();
+    assert_eq!(forms, 3, "a form for each length that came twice: {report}");
+    if kernels == FastOps::Composed {
+        let counts = report.counts();
+        assert_eq!(
+            counts.get(&Fusion::Attention),
+            Some(&shape.layers),
+            "{report}"
+        );
+        assert_eq!(
+            counts.get(&Fusion::Rope),
+            Some(&(2 * shape.layers)),
+            "{report}"
+        );
+    }
+}
+
+/// More tokens than the cache has room for are the network's own error.
+#[test]
+fn too_long_a_prompt_is_refused_by_the_network() {
+    let network = network(&llama());
+    let options = CompileOptions {
+        shapeless: true,
+        ..CompileOptions::default()
+    };
+    let network = network.compiled(options);
+    for (length, fits) in [(3, true), (9, false), (4, true)] {
+        let tokens = mlx::ones_with([1, length], Dtype::Uint32);
+        let cache = network.new_kv_cache(1, 8);
+        match network.next_token_logits(&tokens, cache, 0) {
+            Ok(_) => assert!(fits),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(
+                    !fits && text.contains("wanted at most 8 positions"),
+                    "{text}"
+                );
+            }
+        }
+    }
 }

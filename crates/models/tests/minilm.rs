@@ -88,3 +88,28 @@ fn composed_and_fused_kernels_agree_and_nothing_is_an_error() {
     let text = encoder.embed(&none).unwrap_err().to_string();
     assert!(text.contains("embed: wanted sentences, got none"), "{text}");
 }
+
+/// The whole encoder, at batches and lengths of any number, by one trace.
+#[test]
+fn one_trace_serves_batches_of_any_size_and_length() {
+    let Some(folder) = if_available(assets::minilm()) else {
+        return;
+    };
+    let encoder = SentenceEncoder::open(folder).unwrap();
+    let network = encoder.network();
+    let options = mlx_compiler::CompileOptions {
+        shapeless: true,
+        ..mlx_compiler::CompileOptions::default()
+    };
+    let forward = |tokens: &mlx::Array, visible: &mlx::Array| network.forward(tokens, visible);
+    let compiled = mlx_compiler::jit_with(forward, options).max_traces(1);
+    for [n, length] in [[2, 7], [1, 12], [2, 7], [1, 3], [1, 12], [1, 1]] {
+        let places = mlx::iota(n * length).reshape([n, length]);
+        let (tokens, visible) = (&places * 37 + 1000, places.less(n * length - n + 1));
+        let got = compiled.call((&tokens, &visible)).unwrap();
+        let difference = got - network.forward(&tokens, &visible);
+        let most = difference.abs().max(()).item::<f32>().unwrap();
+        assert!(most < 1e-3, "{n} x {length}: {most}");
+    }
+    assert_eq!(compiled.stats().misses, 1);
+}

@@ -463,3 +463,38 @@ fn says_what_is_not_understood(#[case] file: &str, #[case] contents: &str, #[cas
         .to_string();
     assert!(text.contains(says), "{text}");
 }
+
+/// Batches of any number of sentences of any length, by one trace.
+#[test]
+fn sentences_of_any_length_are_one_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    encoder(folder.path(), "bert", "bert.");
+    let encoder = SentenceEncoder::open(folder.path()).unwrap();
+    let network = encoder.network();
+    let options = mlx_compiler::CompileOptions {
+        shapeless: true,
+        ..mlx_compiler::CompileOptions::default()
+    };
+    let forward = |tokens: &Array, visible: &Array| network.forward(tokens, visible);
+    let compiled = mlx_compiler::jit_with(forward, options).max_traces(1);
+    for [n, length] in [
+        [2, 5],
+        [1, 1],
+        [3, 9],
+        [3, 9],
+        [3, 9],
+        [1, 1],
+        [4, 3],
+        [2, 5],
+    ] {
+        let places = mlx::iota(n * length).reshape([n, length]);
+        let tokens = &places % 7;
+        let visible = places.less(n * length - 1);
+        let got = compiled.call((&tokens, &visible)).unwrap();
+        let wanted = network.forward(&tokens, &visible);
+        assert_eq!(got.shape().unwrap(), [n, length, 8]);
+        let most = (got - wanted).abs().max(()).item::<f32>().unwrap();
+        assert!(most < 1e-5, "{n} x {length}: {most}");
+    }
+    assert_eq!(compiled.stats().misses, 1);
+}

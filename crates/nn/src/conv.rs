@@ -276,7 +276,7 @@ pub(crate) fn uniform_weight(
     kernel_size: Shape,
     init: &mut Init,
 ) -> Array {
-    let kernel = match kernel_size.0.as_slice() {
+    let kernel = match kernel_size.numbers() {
         &[side] => vec![side; n_axes],
         sides => sides.to_vec(),
     };
@@ -337,9 +337,9 @@ pub(crate) fn biased(weight: &Array, old: Option<Array>, wanted: bool) -> Option
 
 /// Returns what is wrong with settings that must be one number or one for each axis of space.
 pub(crate) fn settings_mismatch(n_axes: usize, settings: &[(&str, &Shape)]) -> Option<String> {
-    let is_wrong = |sizes: &Shape| sizes.0.len() != 1 && sizes.0.len() != n_axes;
+    let is_wrong = |sizes: &Shape| sizes.numbers().len() != 1 && sizes.numbers().len() != n_axes;
     let (name, sizes) = settings.iter().find(|(_, sizes)| is_wrong(sizes))?;
-    let got = &sizes.0;
+    let got = sizes.numbers();
     Some(format!(
         "{name} must be one number or {n_axes}, got {got:?}"
     ))

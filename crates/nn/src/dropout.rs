@@ -48,10 +48,12 @@ impl Unit {
     #[track_caller]
     fn dropped(&self, x: &Array, p: f32, key: &Array) -> Array {
         let kept = 1.0 - f64::from(p);
-        let y = match x.shape() {
+        let y = match x.sizes() {
             Ok(mut shape) => {
                 let before_channels = shape.iter_mut().rev().skip(1);
-                before_channels.take(self.shared).for_each(|size| *size = 1);
+                before_channels
+                    .take(self.shared)
+                    .for_each(|size| *size = 1.into());
                 mlx::random::bernoulli_with(kept, shape, key) * x * (1.0 / kept)
             }
             Err(error) => Array::failed(error),

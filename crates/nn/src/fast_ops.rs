@@ -139,9 +139,9 @@ impl FastOps {
 /// The composed formula would reshape the queries into groups instead, which hides their rotary embedding from `jit`.
 #[track_caller]
 fn repeated(x: &Array, queries: &Array) -> Array {
-    match (x.dim(1), queries.dim(1)) {
-        (Ok(heads), Ok(wanted)) if heads > 0 && wanted > heads && wanted % heads == 0 => {
-            x.repeat(wanted / heads, 1)
+    match (x.axis_size(1), queries.axis_size(1)) {
+        (Ok(heads), Ok(wanted)) if heads > 0 && wanted > heads && &wanted % &heads == 0 => {
+            x.repeat((wanted / heads).fixed(), 1)
         }
         _ => x.clone(),
     }

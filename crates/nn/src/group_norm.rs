@@ -1,6 +1,6 @@
 //! Normalization of groups of features, and of each feature, over the axes of space.
 
-use mlx::{Array, Error, Integer, Result, fast};
+use mlx::{Array, Error, Integer, Result, Size, fast};
 
 use crate::batch_norm::scaled;
 use crate::{Forward, Module, ModuleState};
@@ -84,40 +84,39 @@ impl GroupNorm {
 
     #[track_caller]
     fn normalized(&self, x: &Array) -> Result<Array> {
-        let (shape, groups, dims) = (x.shape()?, self.num_groups, self.dims);
+        let (shape, groups, dims) = (x.sizes()?, self.num_groups, self.dims);
         if groups < 1 || dims % groups != 0 {
             let message = format!("num_groups must divide {dims} features, got {groups}");
             return Err(Error::op("GroupNorm", message));
         }
-        if shape.len() < 2 || shape.last() != Some(&dims) {
+        if shape.len() < 2 || shape[shape.len() - 1] != dims {
             let message = format!("x must be [batch, .., {dims}], got {shape:?}");
             return Err(Error::op("GroupNorm", message));
         }
-        let (batch, space, size) = (shape[0], space(&shape), dims / groups);
+        let (batch, space, size) = (&shape[0], &space(&shape), dims / groups);
         // `[batch, groups, space, size]`: what is normalized together comes last.
         let (rows, back) = match self.pytorch_compatible {
             true => {
-                let split = x.reshape([batch, space, groups, size]);
+                let split = x.reshape((batch, space, groups, size));
                 (split.transpose([0, 2, 1, 3]), [0, 2, 1, 3])
             }
             false => {
-                let split = x.reshape([batch, space, size, groups]);
+                let split = x.reshape((batch, space, size, groups));
                 (split.transpose([0, 3, 1, 2]), [0, 2, 3, 1])
             }
         };
-        let rows = rows.reshape([batch, groups, space.saturating_mul(size)]);
+        let rows = rows.reshape((batch, groups, space * size));
         let y = fast::layer_norm(&rows, None, None, self.eps);
-        let y = y.reshape([batch, groups, space, size]).transpose(back);
+        let y = y.reshape((batch, groups, space, size)).transpose(back);
         Ok(y.reshape(shape))
     }
 }
 
 /// Returns the number of elements of all axes but the first and the last.
-fn space(shape: &[i32]) -> i32 {
+fn space(shape: &[Size]) -> Size {
     let axes = shape.get(1..shape.len().saturating_sub(1));
-    axes.unwrap_or_default()
-        .iter()
-        .fold(1, |space: i32, &size| space.saturating_mul(size))
+    let axes = axes.unwrap_or_default().iter();
+    axes.fold(Size::from(1), |space, size| space * size)
 }
 
 impl Forward for GroupNorm {
@@ -190,13 +189,13 @@ impl InstanceNorm {
 
     #[track_caller]
     fn normalized(&self, x: &Array) -> Result<Array> {
-        let (shape, dims) = (x.shape()?, self.dims);
-        if shape.len() < 3 || shape.last() != Some(&dims) {
+        let (shape, dims) = (x.sizes()?, self.dims);
+        if shape.len() < 3 || shape[shape.len() - 1] != dims {
             let message =
                 format!("x must be [batch, .., {dims}] with 3 axes or more, got {shape:?}");
             return Err(Error::op("InstanceNorm", message));
         }
-        let rows = x.reshape([shape[0], space(&shape), dims]).swapaxes(1, 2);
+        let rows = x.reshape((&shape[0], space(&shape), dims)).swapaxes(1, 2);
         let y = fast::layer_norm(&rows, None, None, self.eps);
         Ok(y.swapaxes(1, 2).reshape(shape))
     }

@@ -91,7 +91,7 @@ impl Windows<'_> {
         let kernel: [i32; N] = self.sizes("kernel_size", self.kernel, 1)?;
         let stride: [i32; N] = self.sizes("stride", self.stride, 1)?;
         let padding: [i32; N] = self.sizes("padding", self.padding, 0)?;
-        let shape = x.shape()?;
+        let shape = x.sizes()?;
         if shape.len() != N + 2 {
             let (wanted, name) = (N + 2, self.name);
             return Err(Error::op(
@@ -100,9 +100,9 @@ impl Windows<'_> {
             ));
         }
         for axis in 0..N {
-            let size = shape[axis + 1].saturating_add(padding[axis].saturating_mul(2));
+            let size = &shape[axis + 1] + padding[axis].saturating_mul(2);
             let kernel = kernel[axis];
-            if kernel > size {
+            if size < kernel {
                 let message = format!(
                     "a window of {kernel} must fit into axis {} of size {size} with its padding",
                     axis + 1
@@ -128,14 +128,14 @@ impl Windows<'_> {
     /// Returns one number for each axis of space.
     #[track_caller]
     fn sizes<const N: usize>(&self, what: &str, given: &Shape, least: i32) -> Result<[i32; N]> {
-        let sizes: Option<[i32; N]> = match given.0.as_slice() {
+        let sizes: Option<[i32; N]> = match given.numbers() {
             &[one] => Some([one; N]),
             sizes => sizes.try_into().ok(),
         };
         match sizes {
             Some(sizes) if sizes.iter().all(|&size| size >= least) => Ok(sizes),
             _ => {
-                let given = &given.0;
+                let given = given.numbers();
                 let message = format!(
                     "{what} must be one number or {N}, each at least {least}, got {given:?}"
                 );

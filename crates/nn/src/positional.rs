@@ -307,8 +307,15 @@ impl ALiBi {
         let positions = |from: i32, to: i32| {
             mlx::arange_with(f64::from(from), f64::from(to), 1.0, Dtype::Int32)
         };
-        let queries = positions(offset, q_sequence_length).expand_dims(-1);
-        let keys = positions(0, k_sequence_length).expand_dims(0);
+        let queries = positions(offset, q_sequence_length);
+        let keys = positions(0, k_sequence_length);
+        Self::matrix(&queries, &keys, num_heads, dtype)
+    }
+
+    /// Returns the biases of queries and keys at these positions.
+    #[track_caller]
+    fn matrix(queries: &Array, keys: &Array, num_heads: i32, dtype: Dtype) -> Array {
+        let (queries, keys) = (queries.expand_dims(-1), keys.expand_dims(0));
         let distances = -(queries - keys).abs().expand_dims([0, 1]);
         (distances * Self::create_alibi_slope(num_heads, dtype)).astype(dtype)
     }
@@ -334,16 +341,22 @@ impl Forward for ALiBi {
 
 #[track_caller]
 fn biased(scores: &Array, offset: i32, mask: Option<&Array>) -> Result<Array> {
-    let shape = scores.shape()?;
-    let &[_, heads, queries, keys] = shape.as_slice() else {
+    let shape = scores.sizes()?;
+    let [_, heads, queries, keys] = shape.as_slice() else {
         let message = format!("scores must be [batch, heads, queries, keys], got {shape:?}");
         return Err(Error::op("ALiBi", message));
     };
-    let Some(end) = queries.checked_add(offset) else {
+    if queries + offset > i32::MAX {
         let message = format!("offset must be less than 2^31 - queries, got {offset}");
         return Err(Error::op("ALiBi", message));
+    }
+    let dtype = scores.dtype()?;
+    let queries = match offset {
+        0 => mlx::iota(queries),
+        _ => mlx::iota(queries) + offset,
     };
-    let biases = ALiBi::create_alibi_matrix(end, keys, heads, offset, scores.dtype()?);
+    let keys = mlx::iota(keys);
+    let biases = ALiBi::matrix(&queries, &keys, heads.fixed(), dtype);
     Ok(match mask {
         Some(mask) => scores + (biases + mask),
         None => scores + biases,

@@ -169,7 +169,7 @@ fn transposed(
     };
     macro_rules! layer {
         ($layer:ident) => {{
-            let layer = $layer::new(7, 6, Shape(vec![kernel; n_axes]))
+            let layer = $layer::new(7, 6, Shape::from(vec![kernel; n_axes]))
                 .stride(stride)
                 .padding(padding)
                 .dilation(dilation)

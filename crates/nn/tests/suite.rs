@@ -3,6 +3,8 @@
 //! `cargo xtask bundle --tests` and `cargo xtask test --device gpu` build it; `cargo test` runs each file by itself.
 #![allow(dead_code, unused_macros)]
 
+#[path = "any_size.rs"]
+mod any_size;
 #[path = "compiled_layers.rs"]
 mod compiled_layers;
 #[path = "convolutions.rs"]

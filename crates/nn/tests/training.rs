@@ -1,7 +1,7 @@
 //! A model learns: eagerly, as one compiled step, in half precision with a scaled loss, and after a pause.
 
 use mlx::{Array, Dtype, array};
-use mlx_compiler::jit;
+use mlx_compiler::{CompileOptions, jit, jit_with};
 use mlx_nn::losses::{cross_entropy, mse_loss};
 use mlx_nn::optimizers::{
     Adafactor, Adam, AdamW, Lion, MultiOptimizer, Muon, Optimizer, OptimizerState, RMSprop, SGD,
@@ -123,6 +123,43 @@ fn compiled_steps_equal_eager_ones<O: Optimizer + Clone + 'static>(optimizer: O)
     }
     let step = b.1.get("step").unwrap_or_else(|| &b.1["states.0.step"]);
     assert_eq!(step.item::<u64>().expect("a number"), 6);
+}
+
+/// Batches of any number of rows, of which the last of an epoch has fewer, are one trace of the step with its optimizer.
+#[test]
+fn a_step_is_one_trace_for_batches_of_any_size() -> mlx::Result<()> {
+    let (net, optimizer) = (Net::new(1), Adam::new(0.02));
+    let options = CompileOptions {
+        shapeless: true,
+        ..CompileOptions::default()
+    };
+    let (template, inner) = (net.clone(), optimizer.clone());
+    let compiled = jit_with(
+        move |parameters: &WeightMap, state: &OptimizerState, batch: &Batch| {
+            step(&template, &inner, parameters, state, batch)
+        },
+        options,
+    )
+    .max_traces(1);
+    let mut a = (net.parameters(), optimizer.init(&net.parameters()));
+    let mut b = a.clone();
+    for (seed, n) in (0..).zip([64, 64, 64, 17, 64, 1, 17, 1, 1]) {
+        let rows = |x: &Array| x.split_at([n], 0).map(|parts| parts[0].clone());
+        let (x, y) = batch(seed);
+        let batch = (rows(&x)?, rows(&y)?);
+        let (parameters, state, loss_a) = step(&net, &optimizer, &a.0, &a.1, &batch)?;
+        a = (parameters, state);
+        let (parameters, state, loss_b) = compiled.call((&b.0, &b.1, &batch))?;
+        b = (parameters, state);
+        let difference = (loss_a - loss_b).abs().item::<f32>()?;
+        assert!(difference < 1e-5, "step {seed}: {difference}");
+    }
+    assert_eq!(compiled.stats().misses, 1);
+    for (name, parameter) in &a.0 {
+        let off = (parameter - &b.0[name]).abs().max(()).item::<f32>()?;
+        assert!(off < 1e-4, "{name}: {off}");
+    }
+    Ok(())
 }
 
 #[test]

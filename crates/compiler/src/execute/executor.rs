@@ -6,6 +6,7 @@ use mlx::compiler_api::{TracedArray, bind_all_at};
 use mlx::{Array, ArrayType, Op, with_device};
 
 use super::control_flow::{self, ScanLayout};
+use super::guards;
 use crate::cpu_kernels::{self, GroupKernel};
 use crate::graph::{Constant, Fused, Graph, Node, Operation, SourceLocation, Value, ValueOrigin};
 use crate::{Error, Result};
@@ -29,6 +30,8 @@ pub(crate) struct Executor {
 struct Mode {
     /// Whether recognized formulas run by their kernels, on inputs of any sizes.
     for_all_sizes: bool,
+    /// Whether attributes follow from the sizes at hand, and guards are checked: of a graph as it was traced.
+    resizes: bool,
     /// Whether only the types of the outputs are wanted, so that no value is read.
     for_types: bool,
     /// Whether groups run by their operations.
@@ -72,6 +75,20 @@ impl Executor {
     pub(crate) fn for_all_sizes(graph: Graph) -> Result<Self> {
         let mode = Mode {
             for_all_sizes: true,
+            resizes: true,
+            ..Mode::default()
+        };
+        Self::with_mode(graph, &mode)
+    }
+
+    /// Makes a graph as it was traced ready for inputs of other sizes: attributes follow from these, and a run fails where a
+    /// comparison of sizes comes out in another way, for which there is [`guards::take_failure`].
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn resizing(graph: Graph) -> Result<Self> {
+        let mode = Mode {
+            resizes: true,
             ..Mode::default()
         };
         Self::with_mode(graph, &mode)
@@ -139,7 +156,7 @@ impl Executor {
         };
         Ok(Self {
             constants: constant_arrays(&graph)?,
-            last_uses: last_uses(&graph),
+            last_uses: last_uses(&graph, mode.resizes),
             inner: graph.nodes.iter().map(inner).collect::<Result<_>>()?,
             kernels: graph
                 .nodes
@@ -197,6 +214,7 @@ impl Executor {
         for (index, node) in self.graph.nodes.iter().enumerate() {
             self.step(index, node, &mut values, each)?;
         }
+        self.check_guards(self.graph.nodes.len(), &values)?;
         self.graph
             .outputs
             .iter()
@@ -212,6 +230,7 @@ impl Executor {
         values: &mut [Option<Array>],
         each: &mut dyn FnMut(usize, &[Array]),
     ) -> mlx::Result<()> {
+        self.check_guards(index, values)?;
         let outputs = match node.site.device {
             None => self.run_node(index, node, values)?,
             Some(device) => with_device(device, || self.run_node(index, node, values))??,
@@ -287,6 +306,31 @@ impl Executor {
         Ok(inputs)
     }
 
+    /// Refuses sizes for which a comparison comes out in another way, of those before a node.
+    fn check_guards(&self, index: usize, values: &[Option<Array>]) -> mlx::Result<()> {
+        match self.mode.resizes {
+            true => guards::check(&self.graph, index, values),
+            false => Ok(()),
+        }
+    }
+
+    /// Applies an operation, with the attributes that it has for the sizes at hand.
+    fn run_op(
+        &self,
+        index: usize,
+        op: &Op,
+        values: &[Option<Array>],
+        inputs: &[&Array],
+    ) -> mlx::Result<Vec<Array>> {
+        let at = self.graph.nodes[index].site.at;
+        let at = at.unwrap_or(std::panic::Location::caller());
+        let mut op = op.clone();
+        if self.mode.resizes {
+            guards::resize(&self.graph, index, values, &mut op)?;
+        }
+        bind_all_at(op, inputs, at)
+    }
+
     fn run_node(
         &self,
         index: usize,
@@ -305,7 +349,7 @@ impl Executor {
                 let expanded = mlx::cpu::expand(op, &inputs);
                 expanded.unwrap_or_else(|| bind_all_at(op.clone(), &inputs, at))
             }
-            Operation::Op(op) => bind_all_at(op.clone(), &inputs, at),
+            Operation::Op(op) => self.run_op(index, op, values, &inputs),
             Operation::Fused(fused) => self.run_fused(node, fused, inner, &inputs),
             Operation::FusedGroup(_) => match &self.kernels[index] {
                 Some(group) => group.kernel.apply(&inputs[..group.n_inputs]),
@@ -484,12 +528,15 @@ fn group_kernel(graph: &Graph, node: &Node) -> Option<GroupKernel> {
 
 /// The values that each node is the last to use. Constants are kept for the next run; inputs and intermediates are
 /// dropped.
-fn last_uses(graph: &Graph) -> Vec<Vec<Value>> {
+fn last_uses(graph: &Graph, resizes: bool) -> Vec<Vec<Value>> {
     let mut last = vec![None; graph.values.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
         for value in node.inputs.iter().chain(&node.outputs) {
             last[value.index()] = Some(index);
         }
+    }
+    if resizes {
+        guards::extend_last_uses(graph, &mut last);
     }
     for output in &graph.outputs {
         last[output.index()] = None;

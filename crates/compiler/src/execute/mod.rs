@@ -3,6 +3,7 @@
 mod control_flow;
 mod executable;
 mod executor;
+pub(crate) mod guards;
 
 pub(crate) use control_flow::{
     ScanLayout, eval_untransformed, loop_continues, read_predicate, run_scan, select,

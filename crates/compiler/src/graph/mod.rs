@@ -11,6 +11,7 @@ mod node;
 mod parse;
 mod print;
 mod rewriter;
+mod sizes;
 mod transform;
 mod verify;
 
@@ -22,6 +23,7 @@ pub use node::{Fused, Node, Operation, SourceLocation};
 pub(crate) use parse::MAX_NESTING;
 pub use parse::ParseError;
 pub(crate) use rewriter::{GraphRewriter, extract_subgraph, nodes_between};
+pub(crate) use sizes::{Guard, SizeFacts, SizeTerm};
 pub use verify::VerifyError;
 
 use mlx::ArrayType;
@@ -83,6 +85,8 @@ pub struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) inputs: Vec<Value>,
     pub(crate) outputs: Vec<Value>,
+    /// Of a graph as it was traced.
+    pub(crate) sizes: SizeFacts,
 }
 
 impl Graph {
@@ -94,6 +98,7 @@ impl Graph {
             nodes: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            sizes: SizeFacts::default(),
         }
     }
 

@@ -6,13 +6,17 @@ use std::collections::HashMap;
 use std::panic::Location;
 use std::rc::Rc;
 
-use mlx::compiler_api::{OpCall, Recorder, TracedArray, without_recording};
+use mlx::compiler_api::{
+    OpCall, Recorder, SizeGuard, SizeTerm as TracedTerm, TracedArray, TracedAxis, without_recording,
+};
 use mlx::transforms::TransformCall;
-use mlx::{Array, ArrayType, Device};
+use mlx::{Array, ArrayType, Device, Size};
 
 use super::record::Recorded;
 use super::transform::record_transform;
-use crate::graph::{CallSite, Constant, Graph, Literal, Operation, SourceLocation, Value};
+use crate::graph::{
+    CallSite, Constant, Graph, Guard, Literal, Operation, SizeTerm, SourceLocation, Value,
+};
 
 /// A graph being recorded.
 pub(crate) struct Tape {
@@ -147,6 +151,24 @@ impl Tape {
         Ok(value)
     }
 
+    /// Returns a size as one of this graph's values.
+    fn term_of(&self, term: &TracedTerm) -> mlx::Result<SizeTerm> {
+        Ok(match term {
+            TracedTerm::Number(number) => SizeTerm::Number(*number),
+            TracedTerm::Axis(source) => match TracedAxis::of(source.as_ref()) {
+                Some(TracedAxis { array, axis }) => {
+                    let value = self.value_of(array, |array| self.owns(array))?;
+                    SizeTerm::Axis(value, *axis)
+                }
+                None => return Err(mlx::Error::op("trace", "wanted an axis of an array")),
+            },
+            TracedTerm::Of(op, a, b) => {
+                let (a, b) = (self.term_of(a)?, self.term_of(b)?);
+                SizeTerm::Of(*op, Box::new(a), Box::new(b))
+            }
+        })
+    }
+
     /// Makes an array of an enclosing trace an input.
     fn capture(&self, array: &Array) -> mlx::Result<Value> {
         let array_type = mlx::compiler_api::type_of(array)?;
@@ -177,8 +199,21 @@ impl Tape {
 
 impl Recorder for Tape {
     fn record(&self, call: &OpCall<'_>) -> mlx::Result<Vec<usize>> {
+        let term = |(place, size): &(usize, Size)| Ok((*place, self.term_of(&size.term())?));
+        let sizes = call.sizes.iter().map(term).collect::<mlx::Result<Vec<_>>>();
+        let sizes = sizes.unwrap_or_else(|_| {
+            // Of a trace that has ended.
+            self.reads_size("a size", call.at);
+            Vec::new()
+        });
         let operation = Operation::Op(call.op.clone());
-        self.add_node(operation, call.inputs, call.outputs.to_vec(), call.at)
+        let outputs = self.add_node(operation, call.inputs, call.outputs.to_vec(), call.at)?;
+        if !sizes.is_empty() {
+            let graph = &mut self.state.borrow_mut().graph;
+            let node = graph.nodes.len() - 1;
+            graph.sizes.attributes.insert(node, sizes);
+        }
+        Ok(outputs)
     }
 
     fn is_open(&self) -> bool {
@@ -194,6 +229,23 @@ impl Recorder for Tape {
             .borrow_mut()
             .size_read
             .get_or_insert(SizeRead { op, at });
+    }
+
+    fn guards_size(&self, guard: &SizeGuard<'_>) {
+        let left = self.term_of(&guard.left.term());
+        let right = self.term_of(&guard.right.term());
+        let (Ok(left), Ok(right)) = (left, right) else {
+            // Of a trace that has ended.
+            return self.reads_size("a comparison of sizes", guard.at);
+        };
+        let graph = &mut self.state.borrow_mut().graph;
+        graph.sizes.add_guard(Guard {
+            before: graph.nodes.len(),
+            left,
+            relation: guard.relation,
+            right,
+            at: guard.at,
+        });
     }
 
     fn record_transform(&self, call: &TransformCall<'_>) -> mlx::Result<Vec<Array>> {

@@ -23,7 +23,7 @@ impl Array {
     /// ```
     #[track_caller]
     pub fn from_slice<T: Element>(data: &[T], shape: impl Into<Shape>) -> Result<Self> {
-        let shape = shape.into().0;
+        let shape = shape.into().into_numbers();
         if let Some(dim) = shape.iter().find(|&&dim| dim < 0) {
             return Err(Error::op(
                 "from_slice",

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::Array;
 use super::trace::recorders;
 use crate::ffi::Handle;
+use crate::shape::{Size, SizeGuard};
 use crate::{ArrayType, Error, Op, Result};
 
 /// Receives the operations on traced arrays; the compiler's graph builder is one.
@@ -43,6 +44,12 @@ pub trait Recorder {
         let _ = (op, at);
     }
 
+    /// Called when what a comparison of sizes gave decides what the function does. It counts as a size that was read,
+    /// unless a recorder says otherwise.
+    fn guards_size(&self, guard: &SizeGuard<'_>) {
+        self.reads_size("a comparison of sizes", guard.at);
+    }
+
     /// Records a function transform, such as a gradient, and returns its outputs.
     ///
     /// # Errors
@@ -64,6 +71,9 @@ pub struct OpCall<'a> {
     pub inputs: &'a [&'a Array],
     /// Types of the outputs, as MLX infers them.
     pub outputs: &'a [ArrayType],
+    /// Those of the attributes that are sizes of traced arrays, with their places: see
+    /// [`Op::set_sizes`](crate::Op::set_sizes).
+    pub sizes: &'a [(usize, Size)],
     /// The line that applied the operation.
     pub at: &'static Location<'static>,
 }

@@ -4,8 +4,8 @@ use std::panic::Location;
 
 use super::Array;
 use crate::ffi::Handle;
-use crate::shape::axis_index;
-use crate::{ArrayType, Axes, Dtype, Error, Result};
+use crate::shape::{Size, axis_index};
+use crate::{ArrayType, Axes, Dtype, Error, Integer, Result};
 
 impl Array {
     /// Returns the sizes of the axes. Nothing is computed.
@@ -48,6 +48,45 @@ impl Array {
                     format!("wanted an axis of shape {shape:?}, got {axis}"),
                 )
             })
+    }
+
+    /// Returns the sizes of the axes as values to compute with, of which a function for all sizes can be made: what
+    /// [`axis_size`](Self::axis_size) is for one.
+    ///
+    /// # Errors
+    /// When the array could not be built.
+    pub fn sizes(&self) -> Result<Vec<Size>> {
+        let shape = self.typed()?.shape().iter();
+        let sized = |(axis, &size): (usize, &i32)| self.sized(axis, size);
+        Ok(shape.enumerate().map(sized).collect())
+    }
+
+    /// Returns the size of one axis as a value to compute with, and to make shapes and ranges of; negative axes count from the
+    /// end.
+    ///
+    /// Unlike [`dim`](Self::dim) it may be used in a function that is compiled once for all sizes.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let x = mlx::ones([2, 3]);
+    /// let mean = x.sum(()) / mlx::iota(x.axis_size(0)? * x.axis_size(1)?).max(());
+    /// # assert_eq!(mean.item::<f32>()?, 6.0 / 5.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no such axis, or the array could not be built.
+    pub fn axis_size(&self, axis: impl Integer) -> Result<Size> {
+        let (axis, shape) = (axis.to_i32(), self.typed()?.shape());
+        let found = axis_index(axis, shape.len());
+        match found.and_then(|index| Some((index, *shape.get(index)?))) {
+            Some((index, size)) => Ok(self.sized(index, size)),
+            None => Err(Error::op(
+                "axis_size",
+                format!("wanted an axis of shape {shape:?}, got {axis}"),
+            )),
+        }
     }
 
     /// Returns the element type. Nothing is computed.

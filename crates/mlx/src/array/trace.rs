@@ -7,6 +7,7 @@
 //! alone: a mask that the function makes by `arange` is part of its graph. Values that depend on constants only are
 //! *concrete*: their abstract value has real values, so they can be read while tracing.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::rc::Rc;
@@ -14,6 +15,7 @@ use std::rc::Rc;
 use super::recorder::Recorder;
 use super::{Array, State};
 use crate::local::with_local;
+use crate::shape::{Size, SizeGuard, SizeSource};
 use crate::{ArrayType, Result};
 
 thread_local! {
@@ -112,7 +114,49 @@ impl Drop for Restore {
     }
 }
 
+/// An axis of a traced array that depends on inputs.
+pub struct TracedAxis {
+    /// The array.
+    pub array: Array,
+    /// The axis, from 0.
+    pub axis: usize,
+}
+
+impl TracedAxis {
+    /// Returns the axis that a size comes from.
+    pub fn of(source: &dyn SizeSource) -> Option<&Self> {
+        source.as_any().downcast_ref()
+    }
+}
+
+impl SizeSource for TracedAxis {
+    fn guard(&self, guard: &SizeGuard<'_>) {
+        if let Some(recorder) = current_for(&[&self.array]) {
+            recorder.guards_size(guard);
+        }
+    }
+
+    fn read(&self, op: &'static str, at: &'static Location<'static>) {
+        self.array.note_size_kept(op, at);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
 impl Array {
+    /// Returns the size of an axis, `value`, with where it comes from if the array is traced and depends on inputs.
+    pub(super) fn sized(&self, axis: usize, value: i32) -> Size {
+        match &self.state {
+            State::Traced(traced) if !traced.known => {
+                let array = self.clone();
+                Size::of_axis(value, Rc::new(TracedAxis { array, axis }))
+            }
+            _ => Size::from(value),
+        }
+    }
+
     /// Tells the recorder of a traced array that its size was read.
     pub(crate) fn note_size_read(&self, op: &'static str, at: &'static Location<'static>) {
         if let State::Traced(traced) = &self.state

@@ -60,7 +60,7 @@ pub fn recv<'g>(
     let (shape, src) = (shape.into(), to_rank(src));
     in_group(group.into(), |group| {
         let op = Op::Recv {
-            shape: shape.0,
+            shape: shape.into_numbers(),
             dtype,
             src,
             group,

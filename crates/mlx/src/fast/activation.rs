@@ -59,15 +59,16 @@ pub fn silu(x: &Array) -> Array {
 pub fn swiglu(gate: &Array, x: &Array) -> Array {
     let inputs = [gate, x];
     let result = (|| {
-        let types = [gate.array_type()?, x.array_type()?];
-        if types[0] != types[1] {
+        let dtype = gate.dtype()?;
+        if dtype != x.dtype()? || gate.sizes()? != x.sizes()? {
+            let types = [gate.array_type()?, x.array_type()?];
             let message = format!(
                 "gate and x must be alike, got {} and {}",
                 types[0], types[1]
             );
             return reject("fast.swiglu", message, &inputs);
         }
-        check_floating("fast.swiglu", &[types[0].dtype], &inputs)?;
+        check_floating("fast.swiglu", &[dtype], &inputs)?;
         Ok(bind(Op::SwiGlu, &inputs))
     })();
     Array::from_result(result)

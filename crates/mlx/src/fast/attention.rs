@@ -1,13 +1,11 @@
 //! Attention: `softmax(q @ k^T * scale + mask) @ v`, with grouped heads, typed masks and sinks.
 
-use std::panic::Location;
-
 use super::attention_mask::{AttentionMask, Resolved, Scores, causal};
 use super::backend::{FastOp, record_backend};
-use super::inputs::{cast, check_floating, reject};
-use crate::array::trace::SuppressSizeTracking;
+use super::inputs::{cast, check_floating, count, reject};
+use crate::bind::bind_slice;
 use crate::op::{MaskMode, Op};
-use crate::{Array, Dtype, Result, Scalar, bind, concatenate, where_, zeros_with};
+use crate::{Array, Dtype, Result, Scalar, Size, bind, concatenate, where_, zeros_with};
 
 const NAME: &str = "fast.scaled_dot_product_attention";
 
@@ -79,11 +77,6 @@ pub fn scaled_dot_product_attention_with(
     v: &Array,
     options: &AttentionOptions,
 ) -> Array {
-    let _suppressed = SuppressSizeTracking::new();
-    if options.scale.is_none() || options.mask.has_band() {
-        // Sizes decide about the scale, and which of the band's sides limit anything.
-        q.note_size_kept(NAME, Location::caller());
-    }
     Array::from_result(fused(q, k, v, options))
 }
 
@@ -105,7 +98,6 @@ fn fused(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<
         return formula(q, k, v, options);
     }
     if sizes.is_empty() {
-        q.note_size_kept(NAME, Location::caller());
         return Ok(sizes.zeros());
     }
     let (mode, mask, alive) = match options.mask.resolve(&sizes.scores())? {
@@ -141,16 +133,17 @@ fn formula(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Resul
     };
     let (mut q, mut k, mut v) = (cast(q, dtype), cast(k, dtype), cast(v, dtype));
     let mut mask = mask;
-    let mut per_head = vec![sizes.heads, 1, 1];
-    let group = sizes.heads / sizes.kv_heads;
-    if group > 1 {
+    let mut per_head = vec![sizes.heads.clone(), 1.into(), 1.into()];
+    let group = &sizes.heads / &sizes.kv_heads;
+    let is_grouped = group > 1;
+    if is_grouped {
         // Heads in groups get an axis of their own, over which keys and values broadcast.
-        q = q.unflatten(1, [sizes.kv_heads, group]);
+        q = q.unflatten(1, (&sizes.kv_heads, &group));
         (k, v) = (k.expand_dims(2), v.expand_dims(2));
         mask = mask
-            .map(|mask| grouped(&mask, sizes.kv_heads, group))
+            .map(|mask| grouped(&mask, &sizes.kv_heads, &group))
             .transpose()?;
-        per_head = vec![sizes.kv_heads, group, 1, 1];
+        per_head = vec![sizes.kv_heads.clone(), group, 1.into(), 1.into()];
     }
 
     let mut scores = (q * sizes.scale(options)).matmul(&k.swapaxes(-1, -2));
@@ -166,7 +159,7 @@ fn formula(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Resul
     let sinks = options.sinks.as_ref();
     let sinks = sinks.map(|sinks| cast(sinks, dtype).reshape(per_head));
     let result = softmax(&scores, sinks)?.matmul(&v);
-    let result = if group > 1 {
+    let result = if is_grouped {
         result.flatten(1, 2)
     } else {
         result
@@ -180,32 +173,29 @@ fn softmax(scores: &Array, sinks: Option<Array>) -> Result<Array> {
     let Some(sinks) = sinks else {
         return Ok(scores.softmax_precise(-1));
     };
-    let mut stop = scores.shape()?;
+    let mut stop = scores.sizes()?;
     let last = stop.len() - 1;
-    let n_keys = std::mem::replace(&mut stop[last], 1);
+    let n_keys = std::mem::replace(&mut stop[last], 1.into());
     let weights = concatenate([&sinks.broadcast_to(&stop), scores], -1).softmax_precise(-1);
-    stop[last] += n_keys;
-    let mut start = vec![0; stop.len()];
-    start[last] = 1;
-    let strides = vec![1; stop.len()];
-    Ok(bind(
-        Op::Slice {
-            start,
-            stop,
-            strides,
-        },
-        &[&weights],
-    ))
+    stop[last] = n_keys + 1;
+    let mut start = vec![Size::from(0); stop.len()];
+    start[last] = 1.into();
+    let slice = |start: Vec<i32>, stop| Op::Slice {
+        strides: vec![1; start.len()],
+        start,
+        stop,
+    };
+    Ok(bind_slice(&start, &stop, slice, &[&weights]))
 }
 
 /// A mask that broadcasts to `[batch, heads, queries, keys]`, with its heads in groups.
 #[track_caller]
-fn grouped(mask: &Array, kv_heads: i32, group: i32) -> Result<Array> {
-    let shape = mask.shape()?;
-    Ok(match shape.len().checked_sub(3).map(|axis| shape[axis]) {
+fn grouped(mask: &Array, kv_heads: &Size, group: &Size) -> Result<Array> {
+    let sizes = mask.sizes()?;
+    Ok(match sizes.len().checked_sub(3).map(|axis| &sizes[axis]) {
         None => mask.clone(),
-        Some(1) => mask.expand_dims(-3),
-        Some(_) => mask.unflatten(-3, [kv_heads, group]),
+        Some(one) if *one == 1 => mask.expand_dims(-3),
+        Some(_) => mask.unflatten(-3, (kv_heads, group)),
     })
 }
 
@@ -220,47 +210,52 @@ fn silence(result: Array, alive: Option<Array>) -> Array {
 
 /// What `check` found out.
 struct Sizes {
-    batch: i32,
-    heads: i32,
-    kv_heads: i32,
-    queries: i32,
-    keys: i32,
-    dim: i32,
-    value_dim: i32,
+    batch: Size,
+    heads: Size,
+    kv_heads: Size,
+    queries: Size,
+    keys: Size,
+    dim: Size,
+    value_dim: Size,
     dtype: Dtype,
 }
 
 impl Sizes {
     fn scores(&self) -> Scores {
         Scores {
-            shape: [self.batch, self.heads, self.queries, self.keys],
+            shape: [&self.batch, &self.heads, &self.queries, &self.keys].map(Clone::clone),
             dtype: self.dtype,
         }
     }
 
     /// Nothing to compute: no results, or no keys to attend to.
+    #[track_caller]
     fn is_empty(&self) -> bool {
-        [
-            self.batch,
-            self.heads,
-            self.queries,
-            self.keys,
-            self.value_dim,
-        ]
-        .contains(&0)
+        let sizes = [
+            &self.batch,
+            &self.heads,
+            &self.queries,
+            &self.keys,
+            &self.value_dim,
+        ];
+        count(sizes) == 0
     }
 
     #[track_caller]
     fn zeros(&self) -> Array {
-        let shape = [self.batch, self.heads, self.queries, self.value_dim];
-        zeros_with(shape, self.dtype)
+        let shape = [&self.batch, &self.heads, &self.queries, &self.value_dim];
+        zeros_with(shape.map(Clone::clone), self.dtype)
     }
 
+    /// The scale is one attribute, so that the default one holds for heads of this size.
+    #[track_caller]
     #[allow(clippy::cast_possible_truncation)]
     fn scale(&self, options: &AttentionOptions) -> f32 {
-        // With no features all scores are 0, whatever the scale.
-        let default = 1.0 / f64::from(self.dim.max(1)).sqrt();
-        options.scale.unwrap_or(default as f32)
+        match options.scale {
+            Some(scale) => scale,
+            // With no features all scores are 0, whatever the scale.
+            None => (1.0 / f64::from(self.dim.fixed().max(1)).sqrt()) as f32,
+        }
     }
 }
 
@@ -268,16 +263,16 @@ impl Sizes {
 fn check(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<Sizes> {
     let mut inputs = vec![q, k, v];
     let [q_shape, k_shape, v_shape] = check_axes([q, k, v])?;
-    let [batch, heads, queries, dim] = q_shape;
-    let [_, kv_heads, keys, value_dim] = v_shape;
-    let wanted = [batch, kv_heads, keys, dim];
+    let [batch, heads, queries, dim] = q_shape.clone();
+    let [_, kv_heads, keys, value_dim] = v_shape.clone();
+    let wanted = [&batch, &kv_heads, &keys, &dim].map(Clone::clone);
     let refusal = if k_shape != wanted {
         Some(format!(
             "k must be {wanted:?} to match q {q_shape:?} and v {v_shape:?}, got {k_shape:?}"
         ))
     } else if v_shape[0] != batch {
         Some(format!("v must have batch {batch} as q, got {v_shape:?}"))
-    } else if heads.checked_rem(kv_heads).unwrap_or(heads) != 0 {
+    } else if &heads % &kv_heads != 0 || (kv_heads == 0 && heads != 0) {
         Some(format!(
             "heads of q must be a multiple of those of k and v, got {heads} and {kv_heads}"
         ))
@@ -289,8 +284,8 @@ fn check(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<
     }
     if let Some(sinks) = &options.sinks {
         inputs.push(sinks);
-        let got = sinks.shape()?;
-        if got != [heads] {
+        let got = sinks.sizes()?;
+        if got.len() != 1 || got[0] != heads {
             let message = format!("sinks must be [{heads}], one for each head of q, got {got:?}");
             return reject(NAME, message, &inputs);
         }
@@ -316,15 +311,16 @@ fn check(q: &Array, k: &Array, v: &Array, options: &AttentionOptions) -> Result<
 
 /// Returns the shapes of arrays that must have four axes.
 #[track_caller]
-fn check_axes(inputs: [&Array; 3]) -> Result<[[i32; 4]; 3]> {
-    let mut shapes = [[0; 4]; 3];
-    for (k, name) in ["q", "k", "v"].into_iter().enumerate() {
-        let shape = inputs[k].shape()?;
-        let Ok(four) = shape.as_slice().try_into() else {
+fn check_axes(inputs: [&Array; 3]) -> Result<[[Size; 4]; 3]> {
+    let shapes = [inputs[0].sizes()?, inputs[1].sizes()?, inputs[2].sizes()?];
+    for (name, shape) in ["q", "k", "v"].into_iter().zip(&shapes) {
+        if shape.len() != 4 {
             let message = format!("{name} must be [batch, heads, seq, dim], got {shape:?}");
             return reject(NAME, message, &inputs);
-        };
-        shapes[k] = four;
+        }
     }
-    Ok(shapes)
+    match shapes.map(<[Size; 4]>::try_from) {
+        [Ok(q), Ok(k), Ok(v)] => Ok([q, k, v]),
+        _ => reject(NAME, "wanted 4 axes".to_owned(), &inputs),
+    }
 }

@@ -3,7 +3,8 @@
 use super::inputs::{cast, reject};
 use super::offset::Offset;
 use crate::dtype::DtypeKind;
-use crate::{Array, Dtype, Error, Result, Tree, arange_with, where_};
+use crate::ops::iota_with;
+use crate::{Array, Dtype, Error, Result, Size, Tree, where_};
 
 const NAME: &str = "fast.scaled_dot_product_attention";
 
@@ -151,7 +152,7 @@ impl From<Option<&Array>> for AttentionMask {
 
 /// What scores are masked: `[batch, heads, queries, keys]`, in this dtype.
 pub(super) struct Scores {
-    pub(super) shape: [i32; 4],
+    pub(super) shape: [Size; 4],
     pub(super) dtype: Dtype,
 }
 
@@ -208,11 +209,9 @@ impl AttentionMask {
             }
         }
         for mask in self.bools.iter().chain(&self.additives) {
-            let shape = mask.shape()?;
-            let from_end = shape.iter().rev().zip(scores.shape.iter().rev());
-            let fits = from_end
-                .clone()
-                .all(|(&got, &want)| got == want || got == 1);
+            let shape = mask.sizes()?;
+            let mut from_end = shape.iter().rev().zip(scores.shape.iter().rev());
+            let fits = from_end.all(|(got, want)| got.broadcasts_to(want));
             if shape.len() > 4 || !fits {
                 let message = format!("mask must broadcast to {:?}, got {shape:?}", scores.shape);
                 return reject(NAME, message, &[mask]);
@@ -235,19 +234,17 @@ impl AttentionMask {
         Ok(())
     }
 
-    /// Whether the mask is a band around the diagonal, alone or with others.
-    pub(super) fn has_band(&self) -> bool {
-        self.left.is_some() || self.right.is_some()
-    }
-
     /// Causal and window together, as a band around the diagonal.
     #[track_caller]
     fn band(&self, scores: &Scores) -> Result<CausalBand> {
-        let [batch, _, n_queries, n_keys] = scores.shape;
+        let [batch, _, n_queries, n_keys] = &scores.shape;
         let level = n_keys - n_queries;
+        if self.left.is_none() && self.right.is_none() && self.offset.is_none() {
+            return Ok(CausalBand::Full);
+        }
         let offset = match &self.offset {
-            None => level,
-            Some(Offset::Int(offset)) => *offset,
+            None => level.clone(),
+            Some(Offset::Int(offset)) => Size::from(*offset),
             Some(offset @ Offset::Array(_)) => {
                 let offset = offset.to_array(NAME, batch)?;
                 if self.left.is_none() && self.right.is_none() {
@@ -262,22 +259,17 @@ impl AttentionMask {
             }
         };
         // A side that reaches every key from every query does not limit.
-        let (first, last) = (
-            i64::from(offset),
-            i64::from(offset) + i64::from(n_queries) - 1,
-        );
-        let left = self.left.filter(|&left| last - i64::from(left) > 0);
-        let last_key = i64::from(n_keys) - 1;
-        let right = self
-            .right
-            .filter(|&right| first + i64::from(right) < last_key);
+        let last = &offset + n_queries - 1;
+        let left = self.left.filter(|&left| &last - left > 0);
+        let last_key = n_keys - 1;
+        let right = self.right.filter(|&right| &offset + right < last_key);
         match (left, right) {
             (None, None) => Ok(CausalBand::Full),
             (None, Some(0)) if offset == level && level >= 0 => Ok(CausalBand::Causal),
             (left, right) => {
-                let reaches_back = left.is_none_or(|left| last - i64::from(left) <= last_key);
-                let reaches_on = right.is_none_or(|right| first + i64::from(right) >= 0);
-                let keep = within(Array::scalar(i64::from(offset)), scores, left, right);
+                let reaches_back = left.is_none_or(|left| &last - left <= last_key);
+                let reaches_on = right.is_none_or(|right| &offset + right >= 0);
+                let keep = within(position(&offset), scores, left, right);
                 let all_alive = reaches_back && reaches_on;
                 Ok(CausalBand::Array { keep, all_alive })
             }
@@ -294,24 +286,28 @@ enum CausalBand {
 /// True up to the diagonal that ends at the last query and the last key.
 #[track_caller]
 pub(super) fn causal(scores: &Scores) -> Array {
-    let [_, _, n_queries, n_keys] = scores.shape;
-    let level = Array::scalar(i64::from(n_keys) - i64::from(n_queries));
-    within(level, scores, None, Some(0))
+    let [_, _, n_queries, n_keys] = &scores.shape;
+    within(position(&(n_keys - n_queries)), scores, None, Some(0))
+}
+
+/// Returns a position as a number of the graph, by which masks are recognized; so it is the same for all sizes.
+#[track_caller]
+fn position(size: &Size) -> Array {
+    Array::scalar(i64::from(size.fixed()))
 }
 
 /// True where a key is at most `left` before and `right` after the query's position.
 #[track_caller]
 fn within(offset: Array, scores: &Scores, left: Option<i32>, right: Option<i32>) -> Array {
-    let [_, _, n_queries, n_keys] = scores.shape;
-    let count = |n: i32| arange_with(0.0, f64::from(n), 1.0, Dtype::Int64);
-    let queries = count(n_queries).reshape([n_queries, 1]) + offset;
-    let keys = count(n_keys).reshape([1, n_keys]);
+    let [_, _, n_queries, n_keys] = &scores.shape;
+    let queries = iota_with(n_queries, Dtype::Int64).reshape((n_queries, 1)) + offset;
+    let keys = iota_with(n_keys, Dtype::Int64).reshape((1, n_keys));
     let not_before = left.map(|left| keys.greater_equal(&queries - i64::from(left)));
     let not_after = right.map(|right| keys.less_equal(&queries + i64::from(right)));
     match (not_before, not_after) {
         (Some(a), Some(b)) => a.logical_and(b),
         (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => crate::ones_with([n_queries, n_keys], Dtype::Bool),
+        (None, None) => crate::ones_with((n_queries, n_keys), Dtype::Bool),
     }
 }
 

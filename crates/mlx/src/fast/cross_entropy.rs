@@ -1,11 +1,10 @@
 //! Cross entropy of class indices: `logsumexp(logits) - logits[target]`.
 
 use super::backend::{FastOp, record_backend};
-use super::inputs::{cast, check_floating, reject};
-use crate::array::trace::SuppressSizeTracking;
+use super::inputs::{cast, check_floating, is_empty, reject};
 use crate::dtype::DtypeKind;
 use crate::op::Op;
-use crate::{Array, Dtype, Result, bind, keepdims, where_, zeros};
+use crate::{Array, Dtype, Result, Size, bind, keepdims, where_, zeros};
 
 const NAME: &str = "fast.cross_entropy";
 
@@ -28,7 +27,6 @@ const NAME: &str = "fast.cross_entropy";
 /// ```
 #[track_caller]
 pub fn cross_entropy(logits: &Array, targets: &Array) -> Array {
-    let _suppressed = SuppressSizeTracking::new();
     Array::from_result(fused(logits, targets))
 }
 
@@ -44,8 +42,8 @@ pub fn composed(logits: &Array, targets: &Array) -> Array {
 #[track_caller]
 fn fused(logits: &Array, targets: &Array) -> Result<Array> {
     check(logits, targets)?;
-    if targets.size()? == 0 {
-        return Ok(zeros(targets.shape()?));
+    if is_empty(targets)? {
+        return Ok(zeros(targets.sizes()?));
     }
     let loss = bind(Op::CrossEntropy, &[logits, targets]);
     Ok(record_backend(FastOp::CrossEntropy, loss))
@@ -54,8 +52,8 @@ fn fused(logits: &Array, targets: &Array) -> Result<Array> {
 #[track_caller]
 fn formula(logits: &Array, targets: &Array) -> Result<Array> {
     let n_classes = check(logits, targets)?;
-    if targets.size()? == 0 {
-        return Ok(zeros(targets.shape()?));
+    if is_empty(targets)? {
+        return Ok(zeros(targets.sizes()?));
     }
     let logits = cast(logits, Dtype::Float32);
     // Below the maximum, so that large logits do not swallow the loss. A maximum that is not finite stays where it is.
@@ -65,7 +63,7 @@ fn formula(logits: &Array, targets: &Array) -> Result<Array> {
     if targets.dtype()?.kind() == DtypeKind::Signed {
         // take_along_axis would count a negative index back from the end; here it is out of range.
         let wide = cast(&targets, Dtype::Int64);
-        targets = where_(&wide.less(0), n_classes, &wide);
+        targets = where_(&wide.less(0), n_classes.fixed(), &wide);
     }
     let taken = bind(
         Op::TakeAlongAxis { axis: -1 },
@@ -76,15 +74,15 @@ fn formula(logits: &Array, targets: &Array) -> Result<Array> {
 
 /// Checks the inputs and returns the number of classes.
 #[track_caller]
-fn check(logits: &Array, targets: &Array) -> Result<i32> {
+fn check(logits: &Array, targets: &Array) -> Result<Size> {
     let inputs = [logits, targets];
-    let shape = logits.shape()?;
-    let Some((&n_classes, rows)) = shape.split_last() else {
+    let shape = logits.sizes()?;
+    let Some((n_classes, rows)) = shape.split_last() else {
         let message = "logits must have at least 1 axis, got a scalar".to_owned();
         return reject(NAME, message, &inputs);
     };
     check_floating(NAME, &[logits.dtype()?], &inputs)?;
-    let (targets_shape, dtype) = (targets.shape()?, targets.dtype()?);
+    let (targets_shape, dtype) = (targets.sizes()?, targets.dtype()?);
     if !dtype.is_integer() {
         let message = format!("targets must be integers, got {dtype}");
         return reject(NAME, message, &inputs);
@@ -94,12 +92,12 @@ fn check(logits: &Array, targets: &Array) -> Result<i32> {
             format!("targets must be {rows:?} to match logits {shape:?}, got {targets_shape:?}");
         return reject(NAME, message, &inputs);
     }
-    if n_classes == 0 && targets.size()? > 0 {
+    if *n_classes == 0 && !is_empty(targets)? {
         return reject(
             NAME,
             "logits must have at least 1 class, got 0".to_owned(),
             &inputs,
         );
     }
-    Ok(n_classes)
+    Ok(n_classes.clone())
 }

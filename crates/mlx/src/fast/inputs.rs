@@ -1,6 +1,6 @@
 //! What the inputs of a fused kernel must be, said in our words before MLX is asked.
 
-use crate::{Array, ArrayType, Dtype, Error, Result, zeros_with};
+use crate::{Array, ArrayType, Dtype, Error, Result, Size, zeros_with};
 
 /// Shape and dtype of the inputs, for checks and for messages.
 fn types(inputs: &[&Array]) -> Result<Vec<ArrayType>> {
@@ -21,6 +21,19 @@ pub(super) fn cast(x: &Array, dtype: Dtype) -> Array {
         Ok(same) if same == dtype => x.clone(),
         _ => x.astype(dtype),
     }
+}
+
+/// Returns whether an array has no elements.
+#[track_caller]
+pub(super) fn is_empty(x: &Array) -> Result<bool> {
+    Ok(count(&x.sizes()?) == 0)
+}
+
+/// Returns the number of elements of a shape: one size, so that a comparison of it is one guard.
+pub(super) fn count<'a>(sizes: impl IntoIterator<Item = &'a Size>) -> Size {
+    let mut sizes = sizes.into_iter();
+    let first = sizes.next().map_or_else(|| Size::from(1), Size::clone);
+    sizes.fold(first, |count, size| count * size)
 }
 
 /// Checks that these dtypes are floating together, and returns the one that MLX promotes them to.
@@ -56,15 +69,15 @@ pub(super) fn check_vector(
     x: &Array,
     inputs: &[&Array],
 ) -> Result<()> {
-    let (shape, x_shape) = (vector.shape()?, x.shape()?);
-    let Some(&dim) = x_shape.last() else {
+    let (shape, x_shape) = (vector.sizes()?, x.sizes()?);
+    let Some(dim) = x_shape.last() else {
         return reject(
             op,
             "x must have at least 1 axis, got a scalar".to_owned(),
             inputs,
         );
     };
-    if shape == [dim] {
+    if shape.len() == 1 && shape[0] == *dim {
         return Ok(());
     }
     reject(

@@ -1,10 +1,7 @@
 //! Layer normalization: `(x - mean(x)) * rsqrt(var(x) + eps) * weight + bias`.
 
-use std::panic::Location;
-
 use super::backend::{FastOp, record_backend};
-use super::inputs::{cast, check_floating, check_vector, reject};
-use crate::array::trace::SuppressSizeTracking;
+use super::inputs::{cast, check_floating, check_vector, is_empty, reject};
 use crate::op::Op;
 use crate::{Array, Dtype, Result, bind, keepdims};
 
@@ -36,7 +33,6 @@ pub fn layer_norm<'a, 'b>(
     bias: impl Into<Option<&'b Array>>,
     eps: f32,
 ) -> Array {
-    let _suppressed = SuppressSizeTracking::new();
     Array::from_result(fused(x, weight.into(), bias.into(), eps))
 }
 
@@ -54,9 +50,8 @@ pub fn composed<'a, 'b>(
 #[track_caller]
 fn fused(x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> Result<Array> {
     let dtype = check(x, weight, bias)?;
-    if x.size()? == 0 {
+    if is_empty(x)? {
         // Kernels divide by the size of the last axis.
-        x.note_size_kept("layer_norm", Location::caller());
         return Ok(cast(x, dtype));
     }
     let op = Op::LayerNorm {

@@ -1,7 +1,7 @@
 //! Where a sequence starts: one number, or one for each batch row.
 
 use super::inputs::cast;
-use crate::{Array, Dtype, Error, Integer, Result, Tree};
+use crate::{Array, Dtype, Error, Integer, Result, Size, Tree};
 
 /// The position of the first element of a sequence, such as the length of a key-value cache.
 ///
@@ -41,12 +41,12 @@ impl From<&Array> for Offset {
 impl Offset {
     /// Returns the offset as an array of no axes or of `[batch]`.
     #[track_caller]
-    pub(super) fn to_array(&self, op: &str, batch: i32) -> Result<Array> {
+    pub(super) fn to_array(&self, op: &str, batch: &Size) -> Result<Array> {
         let array = match self {
             Offset::Int(offset) => return Ok(Array::scalar(*offset)),
             Offset::Array(array) => array,
         };
-        let (shape, dtype) = (array.shape()?, array.dtype()?);
+        let (shape, dtype) = (array.sizes()?, array.dtype()?);
         if !dtype.is_integer() {
             let message = format!("offset must be integers, got {dtype}");
             return Err(Error::op_with(op, message, vec![array.array_type()?]));
@@ -54,8 +54,8 @@ impl Offset {
         // MLX's CUDA kernel reads an offset of shape [1] once for each row, so it goes in as a scalar.
         let array = match shape.as_slice() {
             [] => array.clone(),
-            [1] => array.reshape(()),
-            [n] if *n == batch => array.clone(),
+            [n] if *n == 1 => array.reshape(()),
+            [n] if n == batch => array.clone(),
             _ => {
                 let message = format!("offset must be a scalar or [{batch}], got {shape:?}");
                 return Err(Error::op_with(op, message, vec![array.array_type()?]));

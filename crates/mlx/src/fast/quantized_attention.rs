@@ -196,7 +196,7 @@ fn attention(q: &Array, keys: &Array, values: &Array, mask: &AttentionMask) -> R
         Ok(found) => found,
         Err(message) => return reject(ATTENTION, message, &inputs),
     };
-    if scores.shape.contains(&0) {
+    if scores.shape.iter().any(|size| *size == 0) {
         return Ok(zeros_with(types[0].shape.clone(), types[0].dtype));
     }
     let (place, mode, mask, alive) = match mask.resolve(&scores)? {
@@ -291,7 +291,7 @@ fn check(types: &[ArrayType]) -> std::result::Result<(Scores, i32), String> {
         ));
     }
     let scores = Scores {
-        shape: [batch, heads, queries, n_keys],
+        shape: [batch, heads, queries, n_keys].map(crate::Size::from),
         dtype: Dtype::Float32,
     };
     Ok((scores, group))

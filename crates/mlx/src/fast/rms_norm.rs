@@ -1,10 +1,7 @@
 //! RMS normalization: `x * rsqrt(mean(x^2) + eps) * weight`.
 
-use std::panic::Location;
-
 use super::backend::{FastOp, record_backend};
-use super::inputs::{cast, check_floating, check_vector, reject};
-use crate::array::trace::SuppressSizeTracking;
+use super::inputs::{cast, check_floating, check_vector, is_empty, reject};
 use crate::op::Op;
 use crate::{Array, Dtype, Result, bind, keepdims};
 
@@ -30,15 +27,11 @@ const NAME: &str = "fast.rms_norm";
 /// ```
 #[track_caller]
 pub fn rms_norm<'a>(x: &Array, weight: impl Into<Option<&'a Array>>, eps: f32) -> Array {
-    let _suppressed = SuppressSizeTracking::new();
     let weight = weight.into();
     match check(x, weight) {
         Err(error) => Array::failed(error),
         // Kernels divide by the size of the last axis.
-        Ok(dtype) if x.shape().is_ok_and(|shape| shape.contains(&0)) => {
-            x.note_size_kept("rms_norm", Location::caller());
-            cast(x, dtype)
-        }
+        Ok(dtype) if is_empty(x).is_ok_and(|is_empty| is_empty) => cast(x, dtype),
         Ok(_) => {
             let mut inputs = vec![x];
             inputs.extend(weight);

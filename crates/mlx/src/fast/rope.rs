@@ -1,10 +1,11 @@
 //! Rotary position embedding: pairs of features turned by an angle that grows with the position.
 
 use super::backend::{FastOp, record_backend};
-use super::inputs::{cast, check_floating, reject};
+use super::inputs::{cast, check_floating, count, reject};
 use super::offset::Offset;
+use crate::bind::bind_slice;
 use crate::op::Op;
-use crate::{Array, Dtype, Result, bind, concatenate, iota, stack};
+use crate::{Array, Dtype, Result, Size, bind, concatenate, iota, stack};
 
 const NAME: &str = "fast.rope";
 
@@ -101,7 +102,7 @@ pub fn composed(x: &Array, options: &RopeOptions) -> Array {
 #[track_caller]
 fn fused(x: &Array, options: &RopeOptions) -> Result<Array> {
     let sizes = check(x, options)?;
-    if x.size()? == 0 {
+    if sizes.is_empty() {
         return Ok(x.clone());
     }
     let (base, freqs) = match &options.frequencies {
@@ -126,7 +127,7 @@ fn fused(x: &Array, options: &RopeOptions) -> Result<Array> {
 #[track_caller]
 fn formula(x: &Array, options: &RopeOptions) -> Result<Array> {
     let sizes = check(x, options)?;
-    if x.size()? == 0 {
+    if sizes.is_empty() {
         return Ok(x.clone());
     }
     let wide = match x.dtype()? {
@@ -134,12 +135,14 @@ fn formula(x: &Array, options: &RopeOptions) -> Result<Array> {
         _ => Dtype::Float32,
     };
     let four = sizes.to_four_axes(x);
-    let [batch, n_heads, seq, dim] = four.dims::<4>()?;
+    let [batch, n_heads, seq, dim] = &four.sizes()?[..] else {
+        return reject(NAME, "wanted 4 axes".to_owned(), &[x]);
+    };
     let (dims, half) = (sizes.dims, sizes.dims / 2);
 
     // [batch or 1, 1, seq, 1] positions times [half] angles a position.
     let offset = sizes.offset.reshape([-1, 1, 1, 1]).astype(Dtype::Float32);
-    let steps = iota(seq).reshape([1, 1, seq, 1]).astype(Dtype::Float32);
+    let steps = iota(seq).reshape((1, 1, seq, 1)).astype(Dtype::Float32);
     let angles = (steps + offset) * options.scale * angle_per_position(options, dims);
     let (cos, sin) = (cast(&angles.cos(), wide), cast(&angles.sin(), wide));
 
@@ -157,12 +160,12 @@ fn formula(x: &Array, options: &RopeOptions) -> Result<Array> {
         &first * &sin + &second * &cos,
     ];
     let rotated = if options.traditional {
-        stack(&turned, -1).reshape([batch, n_heads, seq, dims])
+        stack(&turned, -1).reshape((batch, n_heads, seq, dims))
     } else {
         concatenate(&turned, -1)
     };
     let rotated = cast(&rotated, x.dtype()?);
-    let whole = if dims < dim {
+    let whole = if *dim > dims {
         concatenate([&rotated, &features(&four, dims, dim, 1)?], -1)
     } else {
         rotated
@@ -186,24 +189,31 @@ fn angle_per_position(options: &RopeOptions, dims: i32) -> Array {
 
 /// Every `step`-th feature from `start` up to `stop`.
 #[track_caller]
-fn features(x: &Array, start: i32, stop: i32, step: i32) -> Result<Array> {
-    let [batch, n_heads, seq, _] = x.dims::<4>()?;
-    let op = Op::Slice {
-        start: vec![0, 0, 0, start],
-        stop: vec![batch, n_heads, seq, stop],
+fn features(x: &Array, start: i32, stop: impl Into<Size>, step: i32) -> Result<Array> {
+    let mut stops = x.sizes()?;
+    stops[3] = stop.into();
+    let starts = [0, 0, 0, start].map(Size::from);
+    let slice = |start, stop| Op::Slice {
+        start,
+        stop,
         strides: vec![1, 1, 1, step],
     };
-    Ok(bind(op, &[x]))
+    Ok(bind_slice(&starts, &stops, slice, &[x]))
 }
 
 /// What `check` found out.
 struct Sizes {
-    shape: Vec<i32>,
+    shape: Vec<Size>,
     dims: i32,
     offset: Array,
 }
 
 impl Sizes {
+    #[track_caller]
+    fn is_empty(&self) -> bool {
+        count(&self.shape) == 0
+    }
+
     /// `[batch, everything between, seq, dim]`.
     #[track_caller]
     fn to_four_axes(&self, x: &Array) -> Array {
@@ -227,14 +237,15 @@ impl Sizes {
 #[track_caller]
 fn check(x: &Array, options: &RopeOptions) -> Result<Sizes> {
     let mut inputs = vec![x];
-    let shape = x.shape()?;
-    let &[batch, .., _, dim] = shape.as_slice() else {
+    let shape = x.sizes()?;
+    let [batch, .., _, dim] = shape.as_slice() else {
         let message = format!("x must have at least 3 axes, [batch, .., seq, dim], got {shape:?}");
         return reject(NAME, message, &inputs);
     };
     check_floating(NAME, &[x.dtype()?], &inputs)?;
-    let dims = options.dims.unwrap_or(dim);
-    if dims <= 0 || dims % 2 != 0 || dims > dim {
+    // An attribute of the operation.
+    let dims = options.dims.unwrap_or_else(|| dim.fixed());
+    if dims <= 0 || dims % 2 != 0 || *dim < dims {
         let message = format!("dims must be even and from 2 to {dim}, got {dims}");
         return reject(NAME, message, &inputs);
     }
@@ -245,8 +256,8 @@ fn check(x: &Array, options: &RopeOptions) -> Result<Sizes> {
         RopeFrequencies::Base(_) => {}
         RopeFrequencies::Freqs(freqs) => {
             inputs.push(freqs);
-            let got = freqs.shape()?;
-            if got != [dims / 2] {
+            let got = freqs.sizes()?;
+            if got.len() != 1 || got[0] != dims / 2 {
                 let message = format!("freqs must be [{}], half of dims, got {got:?}", dims / 2);
                 return reject(NAME, message, &inputs);
             }

@@ -367,11 +367,11 @@ fn several(a: &Array, options: FftnOptions, to_real: bool, op: Make) -> Array {
     let FftnOptions { shape, axes, norm } = options;
     let axes = match (axes, &shape) {
         (Some(axes), _) => a.axes_list(axes),
-        (None, Some(Shape(sizes))) => (1..=sizes.len()).rev().map(from_end).collect(),
+        (None, Some(sizes)) => (1..=sizes.numbers().len()).rev().map(from_end).collect(),
         (None, None) => a.axes_list(Axes::All),
     };
     let sizes = match shape {
-        Some(Shape(sizes)) => Ok(sizes),
+        Some(sizes) => Ok(sizes.into_numbers()),
         None => default_sizes(a, &axes, to_real),
     };
     Array::from_result(sizes.map(|sizes| bind(op(sizes, axes, norm), &[a])))

@@ -3,7 +3,7 @@
 use std::iter::StepBy;
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
-use crate::Array;
+use crate::{Array, Size};
 
 /// One part of an index.
 #[derive(Clone, Debug)]
@@ -85,40 +85,44 @@ impl Slice {
 
     /// Returns the first position, the position after the last in the direction of the step (-1 where that is before
     /// the first element), the step and the number of positions on an axis of `size`; nothing when the step is 0.
-    pub(super) fn on(self, size: i64) -> Option<(i64, i64, i64, i64)> {
+    pub(super) fn on(self, size: &Size) -> Option<(Size, Size, i64, Size)> {
         let step = self.step;
         if step == 0 {
             return None;
         }
-        let (least, most) = if step > 0 { (0, size) } else { (-1, size - 1) };
-        let wrap = |position: i64| {
-            if position < 0 {
-                position.saturating_add(size)
-            } else {
-                position
-            }
+        let (least, most) = match step > 0 {
+            true => (Size::from(0), size.clone()),
+            false => (Size::from(-1), size - 1),
+        };
+        // No comparisons: the same terms hold for all sizes.
+        let clamp = |position: Size| position.max(&least).min(&most);
+        let wrap = |position: i64| match position < 0 {
+            true => size + position,
+            false => Size::from(position),
         };
         let start = match self.start {
-            Some(start) => wrap(start).clamp(least, most),
-            None if step > 0 => least,
-            None => most,
+            Some(start) => clamp(wrap(start)),
+            None if step > 0 => least.clone(),
+            None => most.clone(),
         };
         let stop = match self.stop {
-            Some(stop) if self.inclusive => {
-                wrap(stop).saturating_add(step.signum()).clamp(least, most)
-            }
-            Some(stop) => wrap(stop).clamp(least, most),
-            None if step > 0 => most,
-            None => least,
+            Some(stop) if self.inclusive => clamp(wrap(stop) + step.signum()),
+            Some(stop) => clamp(wrap(stop)),
+            None if step > 0 => most.clone(),
+            None => least.clone(),
         };
-        let span = if step > 0 { stop - start } else { start - stop };
-        // The sizes are far from the ends of i64, so only the step can be large.
-        let len = if span <= 0 {
-            0
+        let span = if step > 0 {
+            &stop - &start
         } else {
-            (span - 1) / step.saturating_abs() + 1
+            &start - &stop
         };
+        let len = ((span - 1) / step.saturating_abs() + 1).max(0);
         Some((start, stop, step, len))
+    }
+
+    /// Returns whether it is `..`, which is the whole of an axis of any size.
+    pub(super) fn is_whole(self) -> bool {
+        self == Slice::from(..)
     }
 }
 
@@ -390,19 +394,20 @@ mod tests {
     #[case(Slice::from(..=i64::MAX).by(i64::MAX), (0, 1))]
     #[case(Slice::from(usize::MAX..), (5, 0))]
     fn a_slice_has_the_positions_it_has_in_python(#[case] slice: Slice, #[case] want: (i64, i64)) {
-        let (start, _, _, len) = slice.on(5).unwrap();
-        assert_eq!((start, len), want);
+        let (start, _, _, len) = slice.on(&Size::from(5)).unwrap();
+        assert_eq!((start.get(), len.get()), want);
     }
 
     #[test]
     fn a_step_of_zero_goes_nowhere() {
-        assert_eq!(Slice::from(..).by(0).on(5), None);
+        assert!(Slice::from(..).by(0).on(&Size::from(5)).is_none());
     }
 
     #[test]
     fn an_empty_axis_has_no_positions() {
         for step in [1, -1, 3] {
-            assert_eq!(Slice::from(..).by(step).on(0).map(|found| found.3), Some(0));
+            let found = Slice::from(..).by(step).on(&Size::from(0));
+            assert_eq!(found.map(|found| found.3.get()), Some(0));
         }
     }
 }

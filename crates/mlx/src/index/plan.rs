@@ -2,7 +2,7 @@
 
 use super::entry::{Index, Indices, Slice};
 use crate::op::Op;
-use crate::{Array, Dtype, Error, Result, bind};
+use crate::{Array, Dtype, Error, Result, Size, bind};
 
 /// What happens to one axis of the indexed array.
 pub(super) enum Axis {
@@ -10,13 +10,13 @@ pub(super) enum Axis {
     Keep,
     /// It is cut to a range: the three numbers of MLX's slice, and the size it has then.
     Slice {
-        start: i32,
-        stop: i32,
+        start: Size,
+        stop: Size,
         step: i32,
-        len: i32,
+        len: Size,
     },
     /// One position is taken, and the axis goes away.
-    At(i32),
+    At(Size),
     /// It is indexed by an array of integers.
     Array(Array),
 }
@@ -35,7 +35,7 @@ pub(super) enum Place {
 /// What an index does, part by part.
 pub(super) struct Plan {
     /// The shape of the indexed array.
-    pub(super) shape: Vec<i32>,
+    pub(super) shape: Vec<Size>,
     /// One for each axis of the indexed array.
     pub(super) axes: Vec<Axis>,
     /// The axes of the result from left to right.
@@ -45,7 +45,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Checks `indices` against `shape`.
     #[track_caller]
-    pub(super) fn new(shape: &[i32], indices: Indices) -> Result<Self> {
+    pub(super) fn new(shape: &[Size], indices: Indices) -> Result<Self> {
         let parts = indices.0;
         let is_consuming = |part: &Index| !matches!(part, Index::NewAxis | Index::Ellipsis);
         let used = parts.iter().filter(|part| is_consuming(part)).count();
@@ -86,7 +86,7 @@ impl Plan {
                 Index::Slice(slice) => {
                     block.end();
                     plan.result.push(Place::Axis(axis));
-                    let cut = cut(slice, shape[axis])?;
+                    let cut = cut(slice, &shape[axis])?;
                     plan.axes.push(cut);
                 }
                 Index::At(position) => {
@@ -146,19 +146,19 @@ impl Plan {
     }
 
     /// Returns start, stop and step of the slice for each axis, or nothing when every axis stays whole.
-    pub(super) fn bounds(&self) -> Option<(Vec<i32>, Vec<i32>, Vec<i32>)> {
+    pub(super) fn bounds(&self) -> Option<(Vec<Size>, Vec<Size>, Vec<i32>)> {
         let is_cut = |axis: &Axis| matches!(axis, Axis::Slice { .. } | Axis::At(_));
         if !self.axes.iter().any(is_cut) {
             return None;
         }
         let (mut starts, mut stops, mut steps) = (Vec::new(), Vec::new(), Vec::new());
-        for (axis, &size) in self.axes.iter().zip(&self.shape) {
+        for (axis, size) in self.axes.iter().zip(&self.shape) {
             let (start, stop, step) = match axis {
                 Axis::Slice {
                     start, stop, step, ..
-                } => (*start, *stop, *step),
-                Axis::At(position) => (*position, position + 1, 1),
-                Axis::Keep | Axis::Array(_) => (0, size, 1),
+                } => (start.clone(), stop.clone(), *step),
+                Axis::At(position) => (position.clone(), position + 1, 1),
+                Axis::Keep | Axis::Array(_) => (Size::from(0), size.clone(), 1),
             };
             starts.push(start);
             stops.push(stop);
@@ -174,9 +174,9 @@ impl Plan {
             match place {
                 Place::New => shape.push(1),
                 Place::Block => shape.extend(block),
-                Place::Axis(number) => shape.push(match self.axes[*number] {
-                    Axis::Slice { len, .. } => len,
-                    _ => self.shape[*number],
+                Place::Axis(number) => shape.push(match &self.axes[*number] {
+                    Axis::Slice { len, .. } => len.number(),
+                    _ => self.shape[*number].number(),
                 }),
             }
         }
@@ -283,55 +283,71 @@ pub(super) fn refused(message: String) -> Error {
 }
 
 #[track_caller]
-fn cut(slice: Slice, size: i32) -> Result<Axis> {
-    let Some((start, stop, step, len)) = slice.on(i64::from(size)) else {
+fn cut(slice: Slice, size: &Size) -> Result<Axis> {
+    if slice.is_whole() {
+        return Ok(Axis::Keep);
+    }
+    let Some((start, stop, step, len)) = slice.on(size) else {
         return Err(refused("wanted a step that is not 0, got 0".to_owned()));
     };
-    let small = |n: i64| i32::try_from(n).unwrap_or(i32::MAX);
-    Ok(match len {
-        _ if start == 0 && step == 1 && len == i64::from(size) => Axis::Keep,
-        0 => Axis::Slice {
-            start: 0,
-            stop: 0,
+    if step == 1 && start == 0 && len == *size {
+        return Ok(Axis::Keep);
+    }
+    if len == 0 {
+        return Ok(Axis::Slice {
+            start: Size::from(0),
+            stop: Size::from(0),
             step: 1,
-            len: 0,
-        },
-        // Also a way to be rid of steps that no i32 holds.
-        1 => Axis::Slice {
-            start: small(start),
-            stop: small(start + 1),
+            len: Size::from(0),
+        });
+    }
+    // Also a way to be rid of steps that no i32 holds.
+    if step != 1 && len == 1 {
+        return Ok(Axis::Slice {
+            stop: &start + 1,
+            start,
             step: 1,
-            len: 1,
+            len: Size::from(1),
+        });
+    }
+    Ok(Axis::Slice {
+        start,
+        // To MLX, -1 is the last element; what is before the first one is -1 - size.
+        stop: if step < 0 && stop < 0 {
+            Size::from(-1) - size
+        } else {
+            stop
         },
-        _ => Axis::Slice {
-            start: small(start),
-            // To MLX, -1 is the last element; what is before the first one is -1 - size.
-            stop: if stop < 0 { -1 - size } else { small(stop) },
-            step: small(step),
-            len: small(len),
-        },
+        step: i32::try_from(step).unwrap_or(i32::MAX),
+        len,
     })
 }
 
 #[track_caller]
-fn within(position: i64, axis: usize, shape: &[i32]) -> Result<i32> {
-    let size = i64::from(shape[axis]);
-    let counted = if position < 0 {
-        position.saturating_add(size)
-    } else {
-        position
+fn within(position: i64, axis: usize, shape: &[Size]) -> Result<Size> {
+    let size = &shape[axis];
+    let (counted, is_there) = match position < 0 {
+        true => {
+            let counted = size + position;
+            let is_there = counted >= 0;
+            (counted, is_there)
+        }
+        false => (Size::from(position), *size > position),
     };
-    match i32::try_from(counted) {
-        Ok(counted) if (0..size).contains(&i64::from(counted)) => Ok(counted),
-        _ if size == 0 => Err(refused(format!(
+    if is_there {
+        return Ok(counted);
+    }
+    let size = size.number();
+    Err(refused(match size {
+        0 => format!(
             "wanted a position on axis {axis} of shape {shape:?}, which is empty, got {position}"
-        ))),
-        _ => Err(refused(format!(
+        ),
+        _ => format!(
             "wanted {} to {} on axis {axis} of shape {shape:?}, got {position}",
             -size,
             size - 1
-        ))),
-    }
+        ),
+    }))
 }
 
 #[track_caller]

@@ -1,9 +1,8 @@
 //! Reading with an index: `x.i(..)`.
 
-use std::panic::Location;
-
-use super::entry::{Index, Indices, Slice};
+use super::entry::Indices;
 use super::plan::{Place, Plan, arranged, numbers, place_of};
+use crate::bind::{bind_shape, bind_slice};
 use crate::op::Op;
 use crate::{Array, Result, bind};
 
@@ -38,12 +37,7 @@ impl Array {
 
 #[track_caller]
 fn read(x: &Array, indices: Indices) -> Result<Array> {
-    let limits = |index: &Index| matches!(index, Index::Slice(slice) if *slice != Slice::from(..));
-    if indices.0.iter().any(limits) {
-        // A range that is the whole axis now, and leaves nothing in a graph, may be a part of a longer one.
-        x.note_size_read("index", Location::caller());
-    }
-    let plan = Plan::new(x.typed()?.shape(), indices)?;
+    let plan = Plan::new(&x.sizes()?, indices)?;
     let mut y = sliced(x, &plan);
     // The axes of `y`, from left to right.
     let mut now = plan.kept();
@@ -77,14 +71,12 @@ pub(super) fn sliced(x: &Array, plan: &Plan) -> Array {
     let Some((start, stop, strides)) = plan.bounds() else {
         return x.clone();
     };
-    let y = bind(
-        Op::Slice {
-            start,
-            stop,
-            strides,
-        },
-        &[x],
-    );
+    let slice = |start, stop| Op::Slice {
+        start,
+        stop,
+        strides,
+    };
+    let y = bind_slice(&start, &stop, slice, &[x]);
     let axes = plan.positions();
     if axes.is_empty() {
         y
@@ -103,14 +95,15 @@ fn gathered(
 ) -> Result<Array> {
     let place = |(axis, _): &(usize, &Array)| place_of(now, Place::Axis(*axis));
     let indexed: Vec<usize> = arrays.iter().map(place).collect();
-    let mut slice_sizes = y.shape()?;
+    let mut slice_sizes = y.sizes()?;
     indexed
         .iter()
-        .for_each(|&position| slice_sizes[position] = 1);
+        .for_each(|&position| slice_sizes[position] = 1.into());
     let axes = numbers(indexed.iter().copied());
     let removed_axes = numbers(indexed.iter().map(|position| position + ndim_block));
     let mut inputs = vec![y];
     inputs.extend(arrays.iter().map(|(_, array)| *array));
-    let found = bind(Op::Gather { axes, slice_sizes }, &inputs);
+    let gather = |slice_sizes| Op::Gather { axes, slice_sizes };
+    let found = bind_shape(slice_sizes, gather, &inputs);
     Ok(bind(Op::Squeeze { axes: removed_axes }, &[&found]))
 }

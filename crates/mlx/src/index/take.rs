@@ -110,7 +110,7 @@ impl Array {
         bind(
             Op::SliceDynamic {
                 axes,
-                slice_size: slice_size.into().0,
+                slice_size: slice_size.into().into_numbers(),
             },
             &[self, start],
         )

@@ -1,11 +1,13 @@
 //! Updating where an index points: `x.at(..).set(v)`, `add`, `subtract`, `multiply`, `divide`, `maximum`, `minimum`.
 
+use std::panic::Location;
+
 use super::entry::{Index, Indices};
 use super::mask;
 use super::plan::{Place, Plan, arranged, numbers, place_of, refused};
 use super::read::sliced;
 use crate::op::Op;
-use crate::{Array, Dtype, Operand, Result, bind};
+use crate::{Array, Dtype, Operand, Result, Size, bind};
 
 /// An array and an index into it, waiting to be told what to do there: see [`Array::at`].
 #[derive(Debug)]
@@ -139,7 +141,10 @@ fn updated(x: &Array, index: Indices, update: Update, value: Operand) -> Result<
     {
         return mask::updated(x, mask, update, &value);
     }
-    let plan = Plan::new(x.typed()?.shape(), index)?;
+    // What is written where depends on the sizes.
+    x.note_size_kept("at", Location::caller());
+    value.note_size_kept("at", Location::caller());
+    let plan = Plan::new(&x.sizes()?, index)?;
     if plan.arrays().is_empty() {
         return in_slice(x, &plan, update, &value);
     }
@@ -172,10 +177,11 @@ fn in_slice(x: &Array, plan: &Plan, update: Update, value: &Array) -> Result<Arr
         value = expanded(value, plan.positions());
     }
     let whole = || {
+        let n_axes = plan.shape.len();
         (
-            vec![0; plan.shape.len()],
+            vec![Size::from(0); n_axes],
             plan.shape.clone(),
-            vec![1; plan.shape.len()],
+            vec![1; n_axes],
         )
     };
     let bounds = plan.bounds().unwrap_or_else(whole);
@@ -292,7 +298,9 @@ fn block_shape(arrays: &[(usize, &Array)]) -> Result<Vec<i32>> {
     Ok(block)
 }
 
-fn slice_op(update: Update, (start, stop, strides): (Vec<i32>, Vec<i32>, Vec<i32>)) -> Op {
+fn slice_op(update: Update, (start, stop, strides): (Vec<Size>, Vec<Size>, Vec<i32>)) -> Op {
+    let numbers = |sizes: &[Size]| sizes.iter().map(Size::number).collect();
+    let (start, stop) = (numbers(&start), numbers(&stop));
     match update {
         Update::Set => Op::SliceUpdate {
             start,

@@ -8,6 +8,7 @@ mod custom;
 mod encode;
 mod flags;
 mod range;
+mod sizes;
 pub(crate) mod table;
 
 pub use attr::{

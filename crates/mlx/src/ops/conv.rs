@@ -360,7 +360,7 @@ fn general(spatial: usize, o: ConvGeneralOptions) -> Result<Op> {
 
 #[track_caller]
 fn spread(name: &str, spatial: usize, value: &Shape) -> Result<Vec<i32>> {
-    match value.0.as_slice() {
+    match value.numbers() {
         [one] => Ok(vec![*one; spatial]),
         all if all.len() == spatial => Ok(all.to_vec()),
         other => Err(Error::op(

@@ -1,7 +1,8 @@
 //! Arrays made of nothing but numbers.
 
+use crate::bind::{bind_shape, bind_sized};
 use crate::op::Op;
-use crate::{Array, Dtype, Element, Integer, IntoArray, Operand, Scalar, Shape, bind};
+use crate::{Array, Dtype, Element, Integer, IntoArray, Operand, Scalar, Shape, Size, bind};
 
 /// Returns `float32` zeros; of another dtype with [`zeros_with`].
 ///
@@ -21,8 +22,7 @@ pub fn zeros(shape: impl Into<Shape>) -> Array {
 /// Returns zeros of a dtype.
 #[track_caller]
 pub fn zeros_with(shape: impl Into<Shape>, dtype: Dtype) -> Array {
-    let shape = shape.into().0;
-    bind(Op::Zeros { shape, dtype }, &[])
+    bind_shape(shape, |shape| Op::Zeros { shape, dtype }, &[])
 }
 
 /// Returns `float32` ones; of another dtype with [`ones_with`].
@@ -34,8 +34,7 @@ pub fn ones(shape: impl Into<Shape>) -> Array {
 /// Returns ones of a dtype.
 #[track_caller]
 pub fn ones_with(shape: impl Into<Shape>, dtype: Dtype) -> Array {
-    let shape = shape.into().0;
-    bind(Op::Ones { shape, dtype }, &[])
+    bind_shape(shape, |shape| Op::Ones { shape, dtype }, &[])
 }
 
 /// Returns zeros of the shape and dtype of `array`.
@@ -77,8 +76,8 @@ pub fn full(shape: impl Into<Shape>, value: impl Into<Operand>) -> Array {
 /// Returns `value`, broadcast to `shape`, in `dtype`.
 #[track_caller]
 pub fn full_with(shape: impl Into<Shape>, value: impl Into<Operand>, dtype: Dtype) -> Array {
-    let shape = shape.into().0;
-    bind(Op::Full { shape, dtype }, &[&value.into().alone()])
+    let value = value.into().alone();
+    bind_shape(shape, |shape| Op::Full { shape, dtype }, &[&value])
 }
 
 /// Returns `value` in the shape and dtype of `array`.
@@ -97,6 +96,34 @@ pub fn full_like(array: &Array, value: impl Into<Operand>) -> Array {
 #[track_caller]
 pub fn full_like_with(array: &Array, value: impl Into<Operand>, dtype: Dtype) -> Array {
     bind(Op::FullLike { dtype }, &[array, &value.into().alone()])
+}
+
+impl Size {
+    /// Returns the size as an array without axes, of a dtype.
+    ///
+    /// ```
+    /// # fn main() -> mlx::Result<()> {
+    /// let x = mlx::array!([1.0, 3.0]);
+    /// let mean = x.sum(()) / x.axis_size(0)?.to_array(mlx::float32);
+    /// assert_eq!(mean.item::<f32>()?, 2.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn to_array(&self, dtype: Dtype) -> Array {
+        let start = self.number();
+        if !self.is_traced() {
+            return Array::scalar(start).astype(dtype);
+        }
+        let op = Op::Arange {
+            start: f64::from(start),
+            stop: f64::from(start) + 1.0,
+            step: 1.0,
+            dtype,
+        };
+        let sizes = [(0, self.clone()), (1, self + 1)];
+        bind_sized(op, &sizes, &[]).reshape(())
+    }
 }
 
 /// The numbers of [`arange`]: `24`, a range `2..10`, `(start, stop)` or `(start, stop, step)`.
@@ -182,8 +209,27 @@ pub fn arange_with(start: f64, stop: f64, step: f64, dtype: Dtype) -> Array {
 
 /// Returns `0, 1, ... n - 1` as `int32`: [`arange`] of one whole number.
 #[track_caller]
-pub fn iota(n: impl Integer) -> Array {
-    arange_with(0.0, f64::from(n.to_i32()), 1.0, Dtype::Int32)
+pub fn iota(n: impl Into<Size>) -> Array {
+    iota_with(n, Dtype::Int32)
+}
+
+/// Returns [`iota`] in a dtype.
+#[track_caller]
+pub(crate) fn iota_with(n: impl Into<Size>, dtype: Dtype) -> Array {
+    let n = n.into();
+    let op = Op::Arange {
+        start: 0.0,
+        stop: f64::from(n.number()),
+        step: 1.0,
+        dtype,
+    };
+    // The place of the stop.
+    let sizes = if n.is_traced() {
+        vec![(1, n)]
+    } else {
+        Vec::new()
+    };
+    bind_sized(op, &sizes, &[])
 }
 
 /// Options of [`linspace_with`]: by default `float32` with the end included.

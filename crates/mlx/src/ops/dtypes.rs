@@ -170,7 +170,10 @@ pub fn iinfo(dtype: Dtype) -> Result<IntegerInfo> {
 /// ```
 #[track_caller]
 pub fn broadcast_shapes<S: Into<Shape>>(shapes: impl IntoIterator<Item = S>) -> Result<Vec<i32>> {
-    let shapes: Vec<Vec<i32>> = shapes.into_iter().map(|shape| shape.into().0).collect();
+    let shapes: Vec<Vec<i32>> = shapes
+        .into_iter()
+        .map(|shape| shape.into().into_numbers())
+        .collect();
     let ndim = shapes.iter().map(Vec::len).max().unwrap_or(0);
     let mut result = vec![1; ndim];
     for shape in &shapes {

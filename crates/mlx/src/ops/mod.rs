@@ -21,6 +21,7 @@ mod unary;
 
 pub use binary::{CloseOptions, where_};
 pub use conv::{ConvGeneralOptions, ConvOptions, ConvTransposeOptions, ConvolveMode};
+pub(crate) use create::iota_with;
 pub use create::{
     ArangeBounds, LinspaceOptions, arange, arange_with, array, bartlett, blackman, eye, eye_with,
     full, full_like, full_like_with, full_with, hamming, hanning, identity, identity_with, iota,

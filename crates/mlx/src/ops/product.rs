@@ -201,7 +201,7 @@ impl<T: Integer> From<T> for TensordotAxes {
 
 impl<A: Into<Shape>, B: Into<Shape>> From<(A, B)> for TensordotAxes {
     fn from((a, b): (A, B)) -> Self {
-        TensordotAxes::Lists(a.into().0, b.into().0)
+        TensordotAxes::Lists(a.into().into_numbers(), b.into().into_numbers())
     }
 }
 

@@ -1,7 +1,6 @@
 //! The same elements in another shape or order of axes.
 
-use std::panic::Location;
-
+use crate::bind::bind_shape;
 use crate::op::Op;
 use crate::{Array, Axes, Integer, Result, Shape, bind, bind_all};
 
@@ -24,7 +23,7 @@ macro_rules! section_lists {
     ($([$($bound:tt)*] $list:ty;)*) => {$(
         impl<T: Integer $($bound)*> From<$list> for Sections {
             fn from(indices: $list) -> Self {
-                Sections::At(Shape::from(indices).0)
+                Sections::At(Shape::from(indices).into_numbers())
             }
         }
     )*};
@@ -41,12 +40,7 @@ impl Array {
     /// Returns the elements in another shape; one size may be -1, which the others determine.
     #[track_caller]
     pub fn reshape(&self, shape: impl Into<Shape>) -> Array {
-        bind(
-            Op::Reshape {
-                shape: shape.into().0,
-            },
-            &[self],
-        )
+        bind_shape(shape, |shape| Op::Reshape { shape }, &[self])
     }
 
     /// Returns the array with the axes from `start_axis` to `end_axis`, both included, made one.
@@ -66,13 +60,7 @@ impl Array {
     #[track_caller]
     pub fn unflatten(&self, axis: impl Integer, shape: impl Into<Shape>) -> Array {
         let axis = axis.to_i32();
-        bind(
-            Op::Unflatten {
-                axis,
-                shape: shape.into().0,
-            },
-            &[self],
-        )
+        bind_shape(shape, |shape| Op::Unflatten { axis, shape }, &[self])
     }
 
     /// Returns the array without these axes of size 1; `()` removes all of them.
@@ -82,13 +70,10 @@ impl Array {
             Axes::Some(axes) => axes,
             Axes::All => {
                 // Which axes go depends on the sizes.
-                self.note_size_read("squeeze", Location::caller());
-                let shape = self
-                    .typed()
-                    .map_or(Vec::new(), |handle| handle.shape().to_vec());
+                let sizes = self.sizes().unwrap_or_default();
                 (0_i32..)
-                    .zip(shape)
-                    .filter(|&(_, size)| size == 1)
+                    .zip(sizes)
+                    .filter(|(_, size)| *size == 1)
                     .map(|(axis, _)| axis)
                     .collect()
             }
@@ -101,7 +86,7 @@ impl Array {
     pub fn expand_dims(&self, axes: impl Into<Shape>) -> Array {
         bind(
             Op::ExpandDims {
-                axes: axes.into().0,
+                axes: axes.into().into_numbers(),
             },
             &[self],
         )
@@ -163,12 +148,7 @@ impl Array {
     /// Returns the array repeated along axes of size 1, and new leading ones, to this shape. Nothing is copied.
     #[track_caller]
     pub fn broadcast_to(&self, shape: impl Into<Shape>) -> Array {
-        bind(
-            Op::BroadcastTo {
-                shape: shape.into().0,
-            },
-            &[self],
-        )
+        bind_shape(shape, |shape| Op::BroadcastTo { shape }, &[self])
     }
 
     /// Returns the same values in row-major memory without gaps, copied if they are not.
@@ -196,7 +176,7 @@ impl Array {
     ) -> Array {
         bind(
             Op::AsStrided {
-                shape: shape.into().0,
+                shape: shape.into().into_numbers(),
                 strides: strides.into(),
                 offset,
             },
@@ -233,10 +213,10 @@ impl Array {
     #[track_caller]
     pub fn roll(&self, shift: impl Into<Shape>, axes: impl Into<Axes>) -> Array {
         let axes = axes.into();
-        let shift = shift.into().0;
+        let shift = shift.into().into_numbers();
         if axes == Axes::All {
             // As in NumPy: the array is rolled as one row.
-            let shape = match self.shape() {
+            let shape = match self.sizes() {
                 Ok(shape) => shape,
                 Err(error) => return Array::failed(error),
             };
@@ -283,7 +263,7 @@ impl Array {
     /// When there is no such axis, or the array carries an error.
     #[track_caller]
     pub fn split_at(&self, indices: impl Into<Shape>, axis: impl Integer) -> Result<Vec<Array>> {
-        self.split(Sections::At(indices.into().0), axis)
+        self.split(Sections::At(indices.into().into_numbers()), axis)
     }
 
     /// Returns the slices along `axis`, without that axis.
@@ -301,7 +281,7 @@ impl Array {
     pub fn tile(&self, reps: impl Into<Shape>) -> Array {
         bind(
             Op::Tile {
-                reps: reps.into().0,
+                reps: reps.into().into_numbers(),
             },
             &[self],
         )

@@ -26,6 +26,7 @@ pub(crate) use default_key::{Replay, with_source};
 pub use default_key::{next_key, seed, set_state, state};
 pub use options::{CategoricalOptions, LaplaceOptions, NormalOptions, RandomOptions};
 
+use crate::bind::bind_shape;
 use crate::op::Op;
 use crate::shape::axis_index;
 use crate::{Array, Dtype, Error, Integer, Operand, Result, Scalar, Shape, bind};
@@ -70,8 +71,8 @@ pub fn keys<const N: usize>(key: &Array) -> [Array; N] {
 /// Returns random bits in unsigned integers of `width` bytes: 1, 2 or 4.
 #[track_caller]
 pub fn bits(key: &Array, shape: impl Into<Shape>, width: impl Integer) -> Array {
-    let (shape, width) = (shape.into().0, width.to_i32());
-    bind(Op::RandomBits { shape, width }, &[key])
+    let width = width.to_i32();
+    bind_shape(shape, |shape| Op::RandomBits { shape, width }, &[key])
 }
 
 /// Returns the key given, or one of the thread's own.
@@ -111,11 +112,9 @@ pub fn uniform_with(
     options: impl Into<RandomOptions>,
 ) -> Array {
     let options = options.into();
-    let op = Op::RandomUniform {
-        shape: shape.into().0,
-        dtype: options.dtype.unwrap_or(Dtype::Float32),
-    };
-    between(op, low, high, options.key)
+    let dtype = options.dtype.unwrap_or(Dtype::Float32);
+    let op = |shape| Op::RandomUniform { shape, dtype };
+    between(shape, op, (low, high), options.key)
 }
 
 /// Returns `float32` numbers with the normal distribution of mean 0 and standard deviation 1; others with [`normal_with`].
@@ -138,19 +137,20 @@ pub fn normal(shape: impl Into<Shape>) -> Array {
 #[track_caller]
 pub fn normal_with(shape: impl Into<Shape>, options: impl Into<NormalOptions>) -> Array {
     let options = options.into();
-    let (shape, dtype) = (shape.into().0, options.dtype);
-    let plain = |loc, scale| Op::RandomNormal {
-        shape,
-        dtype,
-        loc,
-        scale,
+    let (dtype, key) = (options.dtype, given(options.key));
+    let plain = |loc, scale| {
+        move |shape| Op::RandomNormal {
+            shape,
+            dtype,
+            loc,
+            scale,
+        }
     };
-    let key = given(options.key);
     match (single(&options.loc), single(&options.scale)) {
-        (Some(loc), Some(scale)) => bind(plain(loc, scale), &[&key]),
+        (Some(loc), Some(scale)) => bind_shape(shape, plain(loc, scale), &[&key]),
         // As MLX does for arrays.
         _ => {
-            let drawn = bind(plain(0.0, 1.0), &[&key]);
+            let drawn = bind_shape(shape, plain(0.0, 1.0), &[&key]);
             let cast = |operand: Operand| operand.beside(&drawn).astype(dtype);
             &drawn * cast(options.scale) + cast(options.loc)
         }
@@ -181,13 +181,13 @@ pub fn laplace_with(shape: impl Into<Shape>, options: impl Into<LaplaceOptions>)
         dtype,
         key,
     } = options.into();
-    let op = Op::RandomLaplace {
-        shape: shape.into().0,
+    let op = |shape| Op::RandomLaplace {
+        shape,
         dtype,
         loc,
         scale,
     };
-    bind(op, &[&given(key)])
+    bind_shape(shape, op, &[&given(key)])
 }
 
 /// Returns `float32` numbers with the standard Gumbel distribution, `-log(-log(u))`.
@@ -200,11 +200,9 @@ pub fn gumbel(shape: impl Into<Shape>) -> Array {
 #[track_caller]
 pub fn gumbel_with(shape: impl Into<Shape>, options: impl Into<RandomOptions>) -> Array {
     let options = options.into();
-    let op = Op::RandomGumbel {
-        shape: shape.into().0,
-        dtype: options.dtype.unwrap_or(Dtype::Float32),
-    };
-    bind(op, &[&given(options.key)])
+    let dtype = options.dtype.unwrap_or(Dtype::Float32);
+    let op = |shape| Op::RandomGumbel { shape, dtype };
+    bind_shape(shape, op, &[&given(options.key)])
 }
 
 /// Returns `float32` standard normal numbers truncated to between `lower` and `upper`, which broadcast to `shape`.
@@ -226,20 +224,21 @@ pub fn truncated_normal_with(
     options: impl Into<RandomOptions>,
 ) -> Array {
     let options = options.into();
-    let op = Op::RandomTruncatedNormal {
-        shape: shape.into().0,
-        dtype: options.dtype.unwrap_or(Dtype::Float32),
-    };
-    between(op, lower, upper, options.key)
+    let dtype = options.dtype.unwrap_or(Dtype::Float32);
+    let op = |shape| Op::RandomTruncatedNormal { shape, dtype };
+    between(shape, op, (lower, upper), options.key)
 }
 
 /// Applies an operation whose first inputs are the bounds of what it draws.
 #[track_caller]
-fn between(op: Op, low: impl Into<Operand>, high: impl Into<Operand>, key: Option<Array>) -> Array {
-    bind(
-        op,
-        &[&low.into().alone(), &high.into().alone(), &given(key)],
-    )
+fn between(
+    shape: impl Into<Shape>,
+    op: impl FnOnce(Vec<i32>) -> Op,
+    (low, high): (impl Into<Operand>, impl Into<Operand>),
+    key: Option<Array>,
+) -> Array {
+    let (low, high) = (low.into().alone(), high.into().alone());
+    bind_shape(shape, op, &[&low, &high, &given(key)])
 }
 
 /// Returns `float32` vectors from the normal distribution with this mean, `[..., n]`, and covariance, `[..., n, n]`:
@@ -259,7 +258,7 @@ pub fn multivariate_normal_with(
 ) -> Array {
     let options = options.into();
     let op = Op::RandomMultivariateNormal {
-        shape: shape.into().0,
+        shape: shape.into().into_numbers(),
         dtype: options.dtype.unwrap_or(Dtype::Float32),
     };
     bind(op, &[mean, cov, &given(options.key)])
@@ -286,11 +285,9 @@ pub fn randint_with(
     options: impl Into<RandomOptions>,
 ) -> Array {
     let options = options.into();
-    let op = Op::RandomRandint {
-        shape: shape.into().0,
-        dtype: options.dtype.unwrap_or(Dtype::Int32),
-    };
-    between(op, low, high, options.key)
+    let dtype = options.dtype.unwrap_or(Dtype::Int32);
+    let op = |shape| Op::RandomRandint { shape, dtype };
+    between(shape, op, (low, high), options.key)
 }
 
 /// Returns `bool`s that are true with probability `p`, a floating number or array that broadcasts to `shape`.
@@ -302,8 +299,8 @@ pub fn bernoulli(p: impl Into<Operand>, shape: impl Into<Shape>) -> Array {
 /// Returns `bool`s that are true with probability `p`, from a key.
 #[track_caller]
 pub fn bernoulli_with(p: impl Into<Operand>, shape: impl Into<Shape>, key: &Array) -> Array {
-    let shape = shape.into().0;
-    bind(Op::RandomBernoulli { shape }, &[&p.into().alone(), key])
+    let op = |shape| Op::RandomBernoulli { shape };
+    bind_shape(shape, op, &[&p.into().alone(), key])
 }
 
 /// Returns positions along the last axis of `logits`, `uint32`, each with probability `softmax(logits)`.
@@ -347,7 +344,7 @@ fn categorical_of(logits: &Array, options: CategoricalOptions) -> Result<Array> 
     };
     match (shape, num_samples) {
         (None, None) => Ok(draw(rest, logits)),
-        (Some(Shape(shape)), None) => Ok(draw(shape, logits)),
+        (Some(shape), None) => Ok(draw(shape.into_numbers(), logits)),
         (None, Some(num)) => {
             rest.push(num);
             Ok(draw(rest, &logits.expand_dims(-1)))

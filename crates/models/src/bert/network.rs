@@ -71,7 +71,7 @@ impl Network {
     /// tokens and false for padding.
     #[track_caller]
     pub fn forward(&self, tokens: &Array, visible: &Array) -> Array {
-        let length = match tokens.dim(-1) {
+        let length = match tokens.axis_size(-1) {
             Ok(length) => length,
             Err(error) => return Array::failed(error),
         };

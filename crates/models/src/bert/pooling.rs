@@ -94,7 +94,7 @@ impl Pooling {
             Mode::Mean => sum(&weights) / count(&weights),
             Mode::MeanSqrtLen => sum(&weights) / count(&weights).sqrt(),
             Mode::WeightedMean => {
-                let length = hidden.dim(1).unwrap_or(1);
+                let length = hidden.axis_size(1).unwrap_or_else(|_| 1.into());
                 let places = (mlx::iota(length).astype(Dtype::Float32) + 1.0).expand_dims([0, -1]);
                 let weights = &weights * places;
                 sum(&weights) / count(&weights)

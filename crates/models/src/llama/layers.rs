@@ -213,10 +213,10 @@ impl Attention {
         let Some(group) = &self.group else {
             return self.own_heads(x, positions, cache);
         };
-        let share = match cache.0.dim(1)? {
-            // More ranks than keys and values: nothing to add.
-            0 => mlx::zeros_like(x),
-            _ => self.own_heads(x, positions, cache)?,
+        // More ranks than keys and values: nothing to add.
+        let share = match cache.0.axis_size(1)? == 0 {
+            true => mlx::zeros_like(x),
+            false => self.own_heads(x, positions, cache)?,
         };
         Ok(all_sum(&share, group))
     }

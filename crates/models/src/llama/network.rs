@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use mlx::distributed::Group;
 use mlx::fast::{Offset, RopeFrequencies, RopeOptions};
-use mlx::{Array, Dtype};
+use mlx::{Array, Dtype, Size};
 use mlx_compiler::{CompileOptions, Profile, Report};
 use mlx_nn::{Activations, FastOps, Module, RmsNorm};
 
@@ -368,7 +368,7 @@ impl Network {
         let start = start.into();
         if let (Some(compiled), Offset::Int(start)) = (&self.compiled, &start) {
             // The graph cannot check this when it is replayed.
-            check_capacity(*start, tokens.dim(-1)?, capacity(&cache)?)?;
+            check_capacity(*start, &tokens.axis_size(-1)?, &capacity(&cache)?)?;
             return compiled.next_token_logits(tokens, &cache, *start);
         }
         let (x, cache) = self.hidden(tokens, cache, start)?;
@@ -396,7 +396,12 @@ impl Network {
         mut cache: Vec<LayerKvCache>,
         start: Offset,
     ) -> mlx::Result<(Array, Vec<LayerKvCache>)> {
-        let [batch, length] = tokens.dims()?;
+        let shape = tokens.sizes()?;
+        let [batch, length] = shape.as_slice() else {
+            return Err(wrong(format!(
+                "tokens: wanted [batch, length], got {shape:?}"
+            )));
+        };
         let (wanted, got) = (self.layers.len(), cache.len());
         if got != wanted || got == 0 {
             return Err(wrong(format!(
@@ -407,11 +412,12 @@ impl Network {
             Offset::Int(start) => *start,
             Offset::Array(_) => 0,
         };
-        check_capacity(first, length, capacity(&cache)?)?;
+        check_capacity(first, length, &capacity(&cache)?)?;
         let positions = self.positions(start);
         let mut x = match &self.stage {
             Some(stage) if !stage.is_first() => {
-                let shape = [batch, length, axis_size(self.config.hidden_size)];
+                let hidden = axis_size(self.config.hidden_size);
+                let shape = [batch.fixed(), length.fixed(), hidden];
                 stage.receive(shape, self.dtype)
             }
             _ => self.embed_tokens.forward(tokens),
@@ -497,14 +503,15 @@ fn kv_quantization(
 }
 
 /// The number of positions that a cache has memory for.
-fn capacity(cache: &[LayerKvCache]) -> mlx::Result<i32> {
-    cache.first().map_or(Ok(0), |(keys, _)| keys.dim(2))
+fn capacity(cache: &[LayerKvCache]) -> mlx::Result<Size> {
+    let first = cache.first();
+    first.map_or(Ok(0.into()), |(keys, _)| keys.axis_size(2))
 }
 
 /// Returns an error when tokens do not fit into a cache.
 #[track_caller]
-fn check_capacity(start: i32, length: i32, capacity: i32) -> mlx::Result<()> {
-    if start >= 0 && start.saturating_add(length) <= capacity {
+fn check_capacity(start: i32, length: &Size, capacity: &Size) -> mlx::Result<()> {
+    if start >= 0 && length + start <= *capacity {
         return Ok(());
     }
     Err(wrong(format!(

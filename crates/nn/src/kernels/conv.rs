@@ -30,7 +30,7 @@ impl Convolution {
         transposed: Option<&Shape>,
         groups: i32,
     ) -> Self {
-        let each = |setting: &Shape| match setting.0.as_slice() {
+        let each = |setting: &Shape| match setting.numbers() {
             &[one] => vec![one; n_axes],
             all => all.to_vec(),
         };
@@ -46,9 +46,9 @@ impl Convolution {
     /// Returns the options of MLX's convolution.
     pub(crate) fn options(&self) -> ConvOptions {
         ConvOptions {
-            stride: Shape(self.stride.clone()),
-            padding: Shape(self.padding.clone()),
-            dilation: Shape(self.dilation.clone()),
+            stride: Shape::from(&self.stride),
+            padding: Shape::from(&self.padding),
+            dilation: Shape::from(&self.dilation),
             groups: self.groups,
         }
     }
@@ -57,10 +57,10 @@ impl Convolution {
     pub(crate) fn transposed_options(&self) -> ConvTransposeOptions {
         let output_padding = self.transposed.clone().unwrap_or_else(|| vec![0]);
         ConvTransposeOptions {
-            stride: Shape(self.stride.clone()),
-            padding: Shape(self.padding.clone()),
-            dilation: Shape(self.dilation.clone()),
-            output_padding: Shape(output_padding),
+            stride: Shape::from(&self.stride),
+            padding: Shape::from(&self.padding),
+            dilation: Shape::from(&self.dilation),
+            output_padding: Shape::from(output_padding),
             groups: self.groups,
         }
     }

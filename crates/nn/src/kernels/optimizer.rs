@@ -9,7 +9,7 @@ use mlx::fast::{HostKernel, HostOutput, host_kernel};
 use mlx::{Array, Dtype, Result};
 use mlx_kernels::{OptimizerStep, optimizer_step};
 
-use super::{input, is_on_cpu};
+use super::{input, is_on_cpu, is_traced};
 use crate::optimizers::StepContext;
 
 /// The numbers of a step, of the learning rate and the number of the step.
@@ -55,6 +55,13 @@ fn fits(gradient: &Array, parameter: &Array, slots: &[Array], step: &StepContext
         return false;
     };
     let is_alike = |array: &Array| type_of(array).is_ok_and(|other| other == wanted);
+    // While a function is traced, that they are is a guard of the trace.
+    let has_guards = |array: &Array| match (array.sizes(), parameter.sizes()) {
+        (Ok(sizes), Ok(wanted)) => sizes == wanted,
+        _ => false,
+    };
+    let is_alike =
+        |array: &Array| is_alike(array) && (!is_traced(&[array, parameter]) || has_guards(array));
     let is_number = |array: &Array, dtype| {
         let found = type_of(array);
         found.is_ok_and(|found| found.shape.is_empty() && found.dtype == dtype)

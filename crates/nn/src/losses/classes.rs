@@ -1,6 +1,6 @@
 //! Losses of classes and of probabilities.
 
-use mlx::{Array, Error, Op, axis_index, bind, keepdims};
+use mlx::{Array, Error, Op, Size, axis_index, bind, keepdims};
 
 use super::{Reduction, options, reduced, same_shapes};
 use crate::layer_error::in_layer;
@@ -73,7 +73,7 @@ pub fn cross_entropy_with(
         let message = format!("label_smoothing must be in [0, 1), got {label_smoothing}");
         return Array::failed(Error::op("cross_entropy", message));
     }
-    let as_probabilities = match (logits.shape(), targets.shape()) {
+    let as_probabilities = match (logits.sizes(), targets.sizes()) {
         (Ok(scores), Ok(wanted)) => match fits(&scores, &wanted, axis) {
             Ok(as_probabilities) => as_probabilities,
             Err(error) => return Array::failed(error),
@@ -97,7 +97,7 @@ pub fn cross_entropy_with(
 }
 
 /// Returns whether targets are probabilities, or an error when they have the shape of neither classes nor these.
-fn fits(scores: &[i32], wanted: &[i32], axis: i32) -> Result<bool, Error> {
+fn fits(scores: &[Size], wanted: &[Size], axis: i32) -> Result<bool, Error> {
     if scores == wanted {
         return Ok(true);
     }

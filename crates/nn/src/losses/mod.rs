@@ -64,7 +64,7 @@ fn reduced(loss: Array, reduction: Reduction) -> Array {
 fn same_shapes<const N: usize>(op: &'static str, arrays: [&Array; N]) -> Result<()> {
     let mut shapes = Vec::with_capacity(N);
     for array in arrays {
-        shapes.push(array.shape()?);
+        shapes.push(array.sizes()?);
     }
     if shapes.windows(2).all(|two| two[0] == two[1]) {
         return Ok(());

@@ -129,8 +129,10 @@ pub trait Module: Tree + Sized + 'static {
                 report.missing.push(name);
                 continue;
             };
-            match (array.shape(), weight.shape()) {
+            match (array.sizes(), weight.sizes()) {
                 (Ok(wanted), Ok(got)) if wanted != got => {
+                    let shape = |array: &Array| array.shape().unwrap_or_default();
+                    let (wanted, got) = (shape(array), shape(&weight));
                     report.shape_mismatches.push((name, wanted, got));
                 }
                 _ => {

@@ -28,6 +28,10 @@ impl Report {
             &self.interpreted,
             true,
         );
+        let forms = "types that the trace was compiled for";
+        list(&mut html, forms, &self.specialized, false);
+        let guards = "comparisons of sizes that must come out as in the trace";
+        list(&mut html, guards, &self.guards, false);
         let _ = write!(
             html,
             "<details><summary>{}</summary><pre>{}</pre></details>",

@@ -11,7 +11,8 @@ const VERSION: u32 = 1;
 
 impl Report {
     /// Returns the report as JSON: an object with the fields `version`, `fired`, `refused`, `elementwise_kernels`,
-    /// `programs`, `autotuned`, `autotune_warnings`, `cuda_graph`, `interpreted`, `rematerialization`, `ops_before`, `ops_after`, `findings` and `passes`.
+    /// `programs`, `autotuned`, `autotune_warnings`, `cuda_graph`, `interpreted`, `specialized`, `guards`, `rematerialization`,
+    /// `ops_before`, `ops_after`, `findings` and `passes`.
     pub fn to_json(&self) -> String {
         let fired = self.fired.iter().map(|fired| {
             let reason = match &fired.choice {
@@ -41,6 +42,8 @@ impl Report {
             "autotune_warnings": self.autotune_warnings,
             "cuda_graph": self.cuda_graph,
             "interpreted": self.interpreted,
+            "specialized": self.specialized,
+            "guards": self.guards,
             "rematerialization": self.rematerialization.as_ref().map(|done| json!({
                 "operations": done.operations,
                 "bytes": done.bytes,

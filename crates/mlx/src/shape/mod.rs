@@ -1,8 +1,12 @@
 //! Shapes, axes and strides: what is known of an array before it is computed, and the arithmetic of its layout.
 
+mod size;
+
 use std::fmt;
+use std::panic::Location;
 
 use crate::dtype::Dtype;
+pub use size::{Relation, Size, SizeGuard, SizeOp, SizeSource, SizeTerm};
 
 /// Shape and dtype of an array: all that is known without running anything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,7 +21,7 @@ impl ArrayType {
     /// Returns the type of arrays of this shape and dtype.
     pub fn new(shape: impl Into<Shape>, dtype: Dtype) -> Self {
         Self {
-            shape: shape.into().0,
+            shape: shape.into().into_numbers(),
             dtype,
         }
     }
@@ -35,9 +39,64 @@ impl fmt::Display for ArrayType {
 }
 
 /// Sizes of axes, given as `[2, 3]`, `(2, 3)`, a slice, a vector, one number, or `()` for a scalar; numbers of any
-/// integer type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape(pub Vec<i32>);
+/// integer type, or [`Size`]s.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    numbers: Vec<i32>,
+    /// Those of the numbers that depend on axes of traced arrays, with their places.
+    sizes: Vec<(usize, Size)>,
+}
+
+impl Shape {
+    fn of_numbers(numbers: Vec<i32>) -> Self {
+        Self {
+            numbers,
+            sizes: Vec::new(),
+        }
+    }
+
+    fn of_sizes(sizes: Vec<Size>) -> Self {
+        Self {
+            numbers: sizes.iter().map(Size::number).collect(),
+            sizes: (0..)
+                .zip(sizes)
+                .filter(|(_, size)| size.is_traced())
+                .collect(),
+        }
+    }
+
+    /// Returns the numbers alone: sizes of traced arrays among them count as read.
+    #[track_caller]
+    pub fn numbers(&self) -> &[i32] {
+        for (_, size) in &self.sizes {
+            if let Some(source) = size.source() {
+                source.read("size", Location::caller());
+            }
+        }
+        &self.numbers
+    }
+
+    /// Returns what [`numbers`](Self::numbers) does, as a vector.
+    #[track_caller]
+    pub fn into_numbers(self) -> Vec<i32> {
+        self.numbers();
+        self.numbers
+    }
+
+    /// Returns the numbers, and those among them that depend on axes of traced arrays, with their places.
+    pub(crate) fn into_parts(self) -> (Vec<i32>, Vec<(usize, Size)>) {
+        (self.numbers, self.sizes)
+    }
+}
+
+/// The numbers are compared, and not how they follow from others.
+impl PartialEq for Shape {
+    fn eq(&self, other: &Self) -> bool {
+        self.numbers == other.numbers
+    }
+}
+
+impl Eq for Shape {}
 
 /// Axes, given as `-1`, `[0, 1]`, `(0, 1)`, a slice, a vector, or `()` or `None` for all of them; numbers of any integer
 /// type. Negative ones count from the end.
@@ -131,6 +190,9 @@ impl<T: Into<Axes>> From<T> for Reduction {
 pub trait Integer: Copy + sealed::Sealed {
     /// Returns the number as MLX takes it.
     fn to_i32(self) -> i32;
+
+    /// Returns the number, or the end of `i64` that is nearest to it.
+    fn to_i64(self) -> i64;
 }
 
 mod sealed {
@@ -143,6 +205,10 @@ macro_rules! integers {
         impl Integer for $t {
             fn to_i32(self) -> i32 {
                 i32::try_from(self).unwrap_or(i32::MIN)
+            }
+
+            fn to_i64(self) -> i64 {
+                i64::try_from(self).unwrap_or(i64::MAX)
             }
         }
     )*};
@@ -191,24 +257,59 @@ macro_rules! number_lists {
                 $wrap(list(numbers))
             }
         }
-        number_tuples! { $target, $wrap;
-            (A a); (A a, B b); (A a, B b, C c); (A a, B b, C c, D d); (A a, B b, C c, D d, E e);
-            (A a, B b, C c, D d, E e, F f);
-        }
     };
 }
 
-/// Tuples of integers, of one type or several, as Python's shapes are written: `(batch, -1)`.
+/// Tuples of integers, of one type or several, as Python's shapes are written: `(batch, -1)`; those of a shape may be sizes.
 macro_rules! number_tuples {
-    ($target:ident, $wrap:expr; $(($($t:ident $one:ident),*);)*) => {$(
-        impl<$($t: Integer),*> From<($($t,)*)> for $target {
+    ($($(($t:ident $one:ident)),*;)*) => {$(
+        impl<$($t: Integer),*> From<($($t,)*)> for Axes {
             fn from(($($one,)*): ($($t,)*)) -> Self {
-                $wrap(vec![$($one.to_i32()),*])
+                Axes::Some(vec![$($one.to_i32()),*])
+            }
+        }
+
+        impl<$($t: Into<Size>),*> From<($($t,)*)> for Shape {
+            fn from(($($one,)*): ($($t,)*)) -> Self {
+                Shape::of_sizes(vec![$($one.into()),*])
             }
         }
     )*};
 }
-number_lists!(Shape, Shape);
+number_tuples! {
+    (A a); (A a), (B b); (A a), (B b), (C c); (A a), (B b), (C c), (D d); (A a), (B b), (C c), (D d), (E e);
+    (A a), (B b), (C c), (D d), (E e), (F f);
+}
+
+macro_rules! size_lists {
+    ($([$($bound:tt)*] $list:ty;)*) => {$(
+        impl<$($bound)*> From<$list> for Shape {
+            fn from(sizes: $list) -> Self {
+                Shape::of_sizes(sizes.to_vec())
+            }
+        }
+    )*};
+}
+size_lists! {
+    [const N: usize] [Size; N];
+    [const N: usize] &[Size; N];
+    [] &[Size];
+    [] Vec<Size>;
+    [] &Vec<Size>;
+}
+
+impl From<Size> for Shape {
+    fn from(size: Size) -> Self {
+        Shape::of_sizes(vec![size])
+    }
+}
+
+impl From<&Size> for Shape {
+    fn from(size: &Size) -> Self {
+        Shape::of_sizes(vec![size.clone()])
+    }
+}
+number_lists!(Shape, Shape::of_numbers);
 number_lists!(Axes, Axes::Some);
 
 /// `None` is all axes, as in Python.
@@ -220,7 +321,7 @@ impl From<Option<i32>> for Axes {
 
 impl From<()> for Shape {
     fn from((): ()) -> Self {
-        Shape(Vec::new())
+        Shape::of_numbers(Vec::new())
     }
 }
 
