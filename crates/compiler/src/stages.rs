@@ -32,6 +32,8 @@ pub struct Traced<Output> {
     /// How many of the last inputs are random keys, which a call takes from its thread.
     n_keys: usize,
     names: TracedNames,
+    /// Whether it is of one rank: sizes in it are those of its parts, and it has no terms of them.
+    is_sharded: bool,
 }
 
 /// A function whose formulas have been recognized and whose kernels have been chosen.
@@ -92,9 +94,8 @@ where
     F: Function<Args> + ?Sized,
 {
     let mut types = Vec::new();
-    Args::visit_refs(args, &mut |array| {
-        types.push(mlx::compiler_api::type_of(array))
-    });
+    // Noted as read where the arrays are of a trace around this one: its graph has their sizes.
+    Args::visit_refs(args, &mut |array| types.push(array.array_type()));
     let types: Vec<ArrayType> = types.into_iter().collect::<mlx::Result<_>>()?;
     let (recorded, n_keys) = record_with_keys("function", &types, |arrays| {
         let mut arrays = arrays.iter();
@@ -128,6 +129,7 @@ where
         captures_transforming,
         n_keys,
         names,
+        is_sharded: false,
     })
 }
 
@@ -157,7 +159,13 @@ impl<Output: Tree> Traced<Output> {
     pub fn shard(self, mesh: &Mesh, rules: &Rules, rank: usize) -> Result<(Self, ShardedGraph)> {
         let sharded = ShardedGraph::new(&self.graph, mesh, rules, &self.names)?;
         let graph = Rc::new(sharded.rank_graph(rank)?);
-        Ok((Self { graph, ..self }, sharded))
+        let is_sharded = true;
+        let of_rank = Self {
+            graph,
+            is_sharded,
+            ..self
+        };
+        Ok((of_rank, sharded))
     }
 
     /// Recognizes formulas and chooses kernels for this thread's device.
@@ -173,6 +181,12 @@ impl<Output: Tree> Traced<Output> {
             ));
         }
         if options.shapeless {
+            if self.is_sharded {
+                return Err(Error::Shapeless(
+                    "wanted a whole function, got that of one rank, whose parts have the sizes of the trace"
+                        .to_owned(),
+                ));
+            }
             shapeless::check(&self.graph, self.size_read)?;
         }
         let mut report = Report {
@@ -277,6 +291,7 @@ impl Lowered<Vec<Array>> {
             captures_transforming: false,
             n_keys,
             names: TracedNames::default(),
+            is_sharded: false,
         };
         let mut report = Report {
             ops_before: graph.op_frequencies(),
@@ -296,6 +311,11 @@ impl<Output: Tree> Lowered<Output> {
     /// Returns the options.
     pub(crate) fn options(&self) -> &CompileOptions {
         &self.options
+    }
+
+    /// Returns whether formulas are not recognized yet, because sizes are not known.
+    pub(crate) fn is_kept_as_traced(&self) -> bool {
+        Rc::ptr_eq(&self.traced, &self.optimized)
     }
 
     /// Returns how many of the last inputs are random keys.

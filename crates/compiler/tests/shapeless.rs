@@ -437,3 +437,138 @@ fn rules_of_gradients_hold_for_all_sizes() -> Result<(), mlx_compiler::Error> {
     }
     Ok(())
 }
+
+/// An operation that has no traced inputs may fail through its sizes, after which the function goes on in another way.
+#[rstest]
+#[case::zeros(|n| mlx::zeros([n - 4]))]
+#[case::known(|n| mlx::ones([6]).reshape((n, 2)))]
+#[case::iota(|n| mlx::iota(10).reshape((n, -1)))]
+fn an_operation_that_fails_by_a_size_has_read_it(#[case] made: fn(mlx::Size) -> Array) {
+    let plain = move |x: &Array| -> mlx::Result<Array> {
+        let n = x.axis_size(0)?;
+        Ok(match made(n).checked() {
+            Ok(_) => x * 2.0,
+            Err(_) => x * 3.0,
+        })
+    };
+    let inner = move |x: &Array| mlx::grad(move |x: &Array| plain(x).map(|y| y.sum(()))).call(x);
+    let errors = [
+        jit_with(plain, options()).call(&numbers(&[4])).map(drop),
+        jit_with(plain, options()).call(&numbers(&[3])).map(drop),
+        jit_with(inner, options()).call(&numbers(&[4])).map(drop),
+        jit_with(inner, options()).call(&numbers(&[3])).map(drop),
+    ];
+    let refused = errors.iter().filter_map(|error| error.as_ref().err());
+    let refused: Vec<String> = refused.map(ToString::to_string).collect();
+    assert!(!refused.is_empty());
+    for error in refused {
+        assert!(error.contains("got an operation that fails"), "{error}");
+    }
+}
+
+#[test]
+fn shapes_that_are_compared_are_guards() -> Result<(), mlx_compiler::Error> {
+    let f = |x: &Array| -> mlx::Result<Array> {
+        let is_three = mlx::Shape::from(x.sizes()?) == mlx::Shape::from([3]);
+        Ok(if is_three { x * 2.0 } else { x * 3.0 })
+    };
+    let compiled = jit_with(f, options());
+    for n in [3, 4, 3, 4, 5, 3, 5] {
+        let x = numbers(&[n]);
+        assert_eq!(compiled.call(&x)?.to_vec::<f32>()?, f(&x)?.to_vec::<f32>()?);
+    }
+    assert_eq!(compiled.stats().misses, 2);
+    let guards = compiled.report().unwrap_or_default().guards;
+    assert!(guards[0].contains("tests/shapeless.rs"), "{guards:?}");
+    Ok(())
+}
+
+/// A graph of one rank has the sizes of its parts, and no terms of them.
+#[test]
+fn functions_of_one_rank_are_refused() -> Result<(), mlx_compiler::Error> {
+    use mlx_compiler::sharding::{Mesh, Rules};
+    let x = numbers(&[4]);
+    let traced = mlx_compiler::trace(|x: &Array| x.i(..-1), &x)?;
+    let (of_rank, _) = traced.shard(&Mesh::new(&[("ranks", 1)])?, &Rules::default(), 0)?;
+    let error = of_rank
+        .lower(&options())
+        .err()
+        .map(|error| error.to_string());
+    assert!(error.unwrap_or_default().contains("got that of one rank"));
+    Ok(())
+}
+
+/// Terms are bounded: what takes more steps counts as read, and ordinary functions go on.
+#[test]
+fn a_size_of_many_steps_counts_as_read() -> Result<(), mlx_compiler::Error> {
+    let doubled = |x: &Array| -> mlx::Result<Array> {
+        let mut n = x.axis_size(0)?;
+        for _ in 0..100_000 {
+            n = (&n + &n) % 1000;
+        }
+        Ok(x + n.to_array(mlx::float32))
+    };
+    let x = numbers(&[3]);
+    let got = mlx_compiler::jit(doubled).call(&x)?.to_vec::<f32>()?;
+    assert_eq!(got, doubled(&x)?.to_vec::<f32>()?);
+    let error = jit_with(doubled, options())
+        .call(&x)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("got a size of many steps"), "{error}");
+
+    let counted = |x: &Array| -> mlx::Result<Array> {
+        let mut n = x.axis_size(0)?;
+        for _ in 0..100_000 {
+            n = n + 1;
+        }
+        Ok(if n > 100_004 { x * 2.0 } else { x * 3.0 })
+    };
+    let compiled = jit_with(counted, options());
+    for n in [3, 5, 4, 6] {
+        let x = numbers(&[n]);
+        let wanted = counted(&x)?.to_vec::<f32>()?;
+        assert_eq!(compiled.call(&x)?.to_vec::<f32>()?, wanted, "{n}");
+    }
+    assert_eq!(compiled.stats().misses, 2);
+    Ok(())
+}
+
+#[test]
+fn sizes_are_numbers_beyond_those_of_shapes() -> Result<(), mlx_compiler::Error> {
+    let f = |x: &Array| -> mlx::Result<Array> {
+        let n = x.axis_size(0)? * 65536 * 65536;
+        Ok(n.to_array(mlx::float32) + n.to_array(mlx::bool_).astype(mlx::float32) * x.sum(()))
+    };
+    let (compiled, ordinary) = (jit_with(f, options()), mlx_compiler::jit(f));
+    for n in [1, 2, 2, 0, 0, 1] {
+        let x = mlx::zeros([n]);
+        let wanted = n as f32 * 4_294_967_296.0;
+        for got in [f(&x)?, compiled.call(&x)?, ordinary.call(&x)?] {
+            assert_eq!(got.item::<f32>()?, wanted, "{n}");
+        }
+    }
+    Ok(())
+}
+
+/// A file has the sizes of the trace, so that formulas are recognized for it.
+#[test]
+fn a_saved_function_has_its_formulas() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("norm.safetensors");
+    let f = |x: &Array| {
+        let x = x.reshape([-1, 4]);
+        &x * (x.square().mean(keepdims(-1)) + 1e-5).rsqrt()
+    };
+    let x = numbers(&[2, 8]);
+    let lowered = jit_with(f, options()).lower(&x)?;
+    lowered.save(&path)?;
+    let opened = mlx_compiler::Compiled::open(&path, &CompileOptions::default())?;
+    assert_eq!(opened.report().count(mlx_compiler::Fusion::RmsNorm), 1);
+    let off = (&opened.call_flat(&[&x])?[0] - f(&x))
+        .abs()
+        .max(())
+        .item::<f32>()?;
+    assert!(off < 1e-5, "off by {off}");
+    Ok(())
+}

@@ -87,8 +87,12 @@ pub(crate) fn bind_all_sized(
     let result = apply(op, sizes, inputs, at);
     if result.is_err() {
         // Other sizes may be no error, after which the function may go on in another way.
+        let op = "an operation that fails";
         for input in inputs {
-            input.note_size_kept("an operation that fails", at);
+            input.note_size_kept(op, at);
+        }
+        for (_, size) in sizes {
+            size.note_read(op, at);
         }
     }
     result
@@ -133,8 +137,8 @@ fn apply(
         (Some(current), _) => current,
         (None, Some(owner)) => owner.open().pop().unwrap_or_else(|| Rc::clone(owner)),
         (None, None) => {
-            for source in sizes.iter().filter_map(|(_, size)| size.source()) {
-                source.read("size", at);
+            for (_, size) in sizes {
+                size.note_read("size", at);
             }
             return Ok(outputs
                 .into_vec()

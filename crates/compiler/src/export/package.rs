@@ -31,7 +31,13 @@ impl<Output: Tree> Lowered<Output> {
             Some(_) => Some(self.expanded()?),
             None => None,
         };
-        let graph = expanded.as_ref().unwrap_or(self.optimized());
+        // A shapeless function may keep its graph as it was traced until sizes are known: those of the trace are the file's.
+        let recognized = match expanded.is_none() && self.is_kept_as_traced() {
+            true => Some(recognized(self.traced(), self.options())?),
+            false => None,
+        };
+        let graph = expanded.as_ref().or(recognized.as_ref());
+        let graph = graph.unwrap_or(self.optimized());
         if let Some(name) = not_text(graph) {
             return Err(Error::Unsupported(format!(
                 "save: wanted operations that a text can hold, got {name}"

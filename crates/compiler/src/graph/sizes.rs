@@ -9,7 +9,7 @@ use super::print::ValueNames;
 use super::{CallSite, Graph, Value};
 
 /// A number that follows from axes of values.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SizeTerm {
     Number(i64),
     Axis(Value, usize),
@@ -76,22 +76,9 @@ impl Guard {
         let (left, right) = (self.left.number(size)?, self.right.number(size)?);
         Some(self.relation.holds(left, right))
     }
-
-    /// Returns whether both say the same.
-    fn is_same(&self, other: &Guard) -> bool {
-        self.relation == other.relation && self.left == other.left && self.right == other.right
-    }
 }
 
 impl SizeFacts {
-    /// Adds a guard, unless one that says the same is there.
-    pub(crate) fn add_guard(&mut self, guard: Guard) {
-        let is_always = guard.relation == Relation::Equal && guard.left == guard.right;
-        if !is_always && !self.guards.iter().any(|known| known.is_same(&guard)) {
-            self.guards.push(guard);
-        }
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.guards.is_empty() && self.attributes.is_empty()
     }

@@ -19,7 +19,7 @@ pub(super) struct Specialized {
 
 impl<Output: Tree> Compiled<Output> {
     pub(super) fn is_kept_as_traced(&self) -> bool {
-        Rc::ptr_eq(&self.lowered.traced, &self.lowered.optimized)
+        self.lowered.is_kept_as_traced()
     }
 
     /// Returns whether comparisons of sizes come out as in the trace for these inputs, of the right rank and dtype.
@@ -50,6 +50,7 @@ impl<Output: Tree> Compiled<Output> {
             captures_transforming: false,
             n_keys: self.lowered.n_keys,
             names: TracedNames::default(),
+            is_sharded: false,
         };
         let mut options = self.lowered.options.clone();
         options.shapeless = false;

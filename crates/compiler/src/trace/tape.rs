@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::rc::Rc;
 
 use mlx::compiler_api::{
-    OpCall, Recorder, SizeGuard, SizeTerm as TracedTerm, TracedArray, TracedAxis, without_recording,
+    OpCall, Recorder, Relation, SizeGuard, SizeTerm as TracedTerm, TracedArray, TracedAxis,
+    without_recording,
 };
 use mlx::transforms::TransformCall;
 use mlx::{Array, ArrayType, Device, Size};
@@ -33,6 +34,8 @@ struct State {
     /// Arrays of enclosing traces and the inputs they became.
     captures: Vec<(Array, Value)>,
     size_read: Option<SizeRead>,
+    /// What has been compared, each once.
+    guarded: HashSet<(Relation, SizeTerm, SizeTerm)>,
     /// Whether a captured array represents an argument of a transform around the trace.
     captures_transforming: bool,
 }
@@ -52,6 +55,7 @@ impl Tape {
                 constants: HashMap::new(),
                 captures: Vec::new(),
                 size_read: None,
+                guarded: HashSet::new(),
                 captures_transforming: false,
             }),
             open: Cell::new(true),
@@ -238,8 +242,14 @@ impl Recorder for Tape {
             // Of a trace that has ended.
             return self.reads_size("a comparison of sizes", guard.at);
         };
-        let graph = &mut self.state.borrow_mut().graph;
-        graph.sizes.add_guard(Guard {
+        let is_always = guard.relation == Relation::Equal && left == right;
+        let mut state = self.state.borrow_mut();
+        let compared = (guard.relation, left.clone(), right.clone());
+        if is_always || !state.guarded.insert(compared) {
+            return;
+        }
+        let graph = &mut state.graph;
+        graph.sizes.guards.push(Guard {
             before: graph.nodes.len(),
             left,
             relation: guard.relation,

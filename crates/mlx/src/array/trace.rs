@@ -131,8 +131,9 @@ impl TracedAxis {
 
 impl SizeSource for TracedAxis {
     fn guard(&self, guard: &SizeGuard<'_>) {
-        if let Some(recorder) = current_for(&[&self.array]) {
-            recorder.guards_size(guard);
+        match current_for(&[&self.array]) {
+            Some(recorder) => recorder.guards_size(guard),
+            None => self.read("a comparison of sizes", guard.at),
         }
     }
 

@@ -111,18 +111,20 @@ impl Size {
     /// ```
     #[track_caller]
     pub fn to_array(&self, dtype: Dtype) -> Array {
-        let start = self.number();
         if !self.is_traced() {
-            return Array::scalar(start).astype(dtype);
+            return Array::scalar(self.value()).astype(dtype);
         }
+        if dtype == Dtype::Bool {
+            return self.to_array(Dtype::Int64).astype(dtype);
+        }
+        let next = self + 1;
         let op = Op::Arange {
-            start: f64::from(start),
-            stop: f64::from(start) + 1.0,
+            start: self.real(),
+            stop: next.real(),
             step: 1.0,
             dtype,
         };
-        let sizes = [(0, self.clone()), (1, self + 1)];
-        bind_sized(op, &sizes, &[]).reshape(())
+        bind_sized(op, &[(0, self.clone()), (1, next)], &[]).reshape(())
     }
 }
 
@@ -219,7 +221,7 @@ pub(crate) fn iota_with(n: impl Into<Size>, dtype: Dtype) -> Array {
     let n = n.into();
     let op = Op::Arange {
         start: 0.0,
-        stop: f64::from(n.number()),
+        stop: n.real(),
         step: 1.0,
         dtype,
     };

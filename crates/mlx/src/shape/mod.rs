@@ -69,9 +69,7 @@ impl Shape {
     #[track_caller]
     pub fn numbers(&self) -> &[i32] {
         for (_, size) in &self.sizes {
-            if let Some(source) = size.source() {
-                source.read("size", Location::caller());
-            }
+            size.note_read("size", Location::caller());
         }
         &self.numbers
     }
@@ -83,16 +81,32 @@ impl Shape {
         self.numbers
     }
 
+    fn at(&self, place: usize) -> Size {
+        let mut sizes = self.sizes.iter();
+        match sizes.find(|(known, _)| *known == place) {
+            Some((_, size)) => size.clone(),
+            None => Size::from(self.numbers[place]),
+        }
+    }
+
     /// Returns the numbers, and those among them that depend on axes of traced arrays, with their places.
     pub(crate) fn into_parts(self) -> (Vec<i32>, Vec<(usize, Size)>) {
         (self.numbers, self.sizes)
     }
 }
 
-/// The numbers are compared, and not how they follow from others.
+/// Each pair of sizes is compared as [`Size`]s are: in a function that is traced for all sizes, what came out is a guard.
 impl PartialEq for Shape {
+    #[track_caller]
     fn eq(&self, other: &Self) -> bool {
-        self.numbers == other.numbers
+        let is_same_rank = self.numbers.len() == other.numbers.len();
+        // A loop, because a closure would not pass the caller's line on.
+        for place in 0..self.numbers.len() {
+            if !is_same_rank || self.at(place) != other.at(place) {
+                return false;
+            }
+        }
+        is_same_rank
     }
 }
 

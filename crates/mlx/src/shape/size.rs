@@ -15,7 +15,8 @@ use super::Integer;
 /// is traced it also knows where it comes from. So a function that is compiled for all sizes computes it again for those
 /// of each call; and what a comparison gave is kept as a *guard*, which must hold for sizes that are to run the same trace.
 ///
-/// Sums and products that no `i64` holds stop at its ends; what is divided by 0 is 0.
+/// Sums and products that no `i64` holds stop at its ends. Division leaves a remainder that is not negative; what is divided
+/// by 0 is 0, and so is the least number divided by -1. What is computed of axes in more than 256 steps counts as read.
 ///
 /// ```
 /// # fn main() -> mlx::Result<()> {
@@ -30,7 +31,12 @@ use super::Integer;
 pub struct Size {
     value: i64,
     term: Option<Rc<SizeTerm>>,
+    /// The number of axes and steps in the term, each as often as it is there.
+    steps: usize,
 }
+
+/// The most steps of a term that is kept: it is computed without sharing, and on the stack.
+const MAX_STEPS: usize = 256;
 
 /// How a size follows from axes of traced arrays.
 #[doc(hidden)]
@@ -45,7 +51,7 @@ pub enum SizeTerm {
 
 /// What is computed of two sizes.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SizeOp {
     /// The sum.
     Add,
@@ -53,9 +59,9 @@ pub enum SizeOp {
     Subtract,
     /// The product.
     Multiply,
-    /// The quotient, rounded down.
+    /// The quotient that leaves a remainder which is not negative.
     Divide,
-    /// What the quotient leaves.
+    /// That remainder.
     Remainder,
     /// The less.
     Min,
@@ -65,7 +71,7 @@ pub enum SizeOp {
 
 /// How two sizes compare.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relation {
     /// Equal.
     Equal,
@@ -189,6 +195,7 @@ impl Size {
         Self {
             value: i64::from(value),
             term: Some(Rc::new(SizeTerm::Axis(source))),
+            steps: 1,
         }
     }
 
@@ -196,10 +203,25 @@ impl Size {
     /// for all sizes is refused.
     #[track_caller]
     pub fn get(&self) -> i64 {
-        if let Some(source) = self.source() {
-            source.read("size", Location::caller());
-        }
+        self.note_read("size", Location::caller());
         self.value
+    }
+
+    /// Tells the recorders of all axes that it depends on that its number was read.
+    pub(crate) fn note_read(&self, op: &'static str, at: &'static Location<'static>) {
+        fn visit(term: &SizeTerm, op: &'static str, at: &'static Location<'static>) {
+            match term {
+                SizeTerm::Number(_) => {}
+                SizeTerm::Axis(source) => source.read(op, at),
+                SizeTerm::Of(_, a, b) => {
+                    visit(a, op, at);
+                    visit(b, op, at);
+                }
+            }
+        }
+        if let Some(term) = &self.term {
+            visit(term, op, at);
+        }
     }
 
     /// Returns the number, and keeps that it is this one as a guard: a trace that it is in holds where the size is the same, and
@@ -211,10 +233,7 @@ impl Size {
 
     /// Returns what [`fixed`](Self::fixed) does, for a line.
     pub(crate) fn fixed_at(&self, at: &'static Location<'static>) -> i32 {
-        let fixed = Size {
-            value: self.value,
-            term: None,
-        };
+        let fixed = Size::from(self.value);
         self.compare(Relation::Equal, &fixed, at);
         self.number()
     }
@@ -228,12 +247,14 @@ impl Size {
 
     /// Returns the less of two sizes. It is no comparison: whichever it is, the trace is the same.
     #[must_use]
+    #[track_caller]
     pub fn min(&self, other: impl Into<Size>) -> Size {
         self.with(SizeOp::Min, &other.into())
     }
 
     /// Returns the greater of two sizes. It is no comparison: whichever it is, the trace is the same.
     #[must_use]
+    #[track_caller]
     pub fn max(&self, other: impl Into<Size>) -> Size {
         self.with(SizeOp::Max, &other.into())
     }
@@ -241,6 +262,17 @@ impl Size {
     /// Returns the number as MLX takes it, for an attribute whose term is recorded, or for a message.
     pub(crate) fn number(&self) -> i32 {
         self.value.to_i32()
+    }
+
+    /// Returns the number as attributes that are real numbers take it.
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn real(&self) -> f64 {
+        self.value as f64
+    }
+
+    /// Returns the number, for one that does not depend on traced arrays or whose term is recorded.
+    pub(crate) fn value(&self) -> i64 {
+        self.value
     }
 
     /// Returns whether it depends on an axis of a traced array.
@@ -258,7 +290,7 @@ impl Size {
     }
 
     /// Returns an axis that it depends on.
-    pub(crate) fn source(&self) -> Option<&dyn SizeSource> {
+    fn source(&self) -> Option<&dyn SizeSource> {
         fn first(term: &SizeTerm) -> Option<&dyn SizeSource> {
             match term {
                 SizeTerm::Number(_) => None,
@@ -269,12 +301,51 @@ impl Size {
         first(self.term.as_ref()?)
     }
 
+    #[track_caller]
     fn with(&self, op: SizeOp, other: &Size) -> Size {
-        let is_traced = self.is_traced() || other.is_traced();
-        Size {
-            value: op.of(self.value, other.value),
-            term: is_traced.then(|| Rc::new(SizeTerm::Of(op, self.term(), other.term()))),
+        let value = op.of(self.value, other.value);
+        if !self.is_traced() && !other.is_traced() {
+            return Size::from(value);
         }
+        if let Some(joined) = self.joined(op, other) {
+            return joined;
+        }
+        let steps = self.steps.saturating_add(other.steps).saturating_add(1);
+        if steps > MAX_STEPS {
+            let at = Location::caller();
+            self.note_read("a size of many steps", at);
+            other.note_read("a size of many steps", at);
+            return Size::from(value);
+        }
+        Size {
+            value,
+            term: Some(Rc::new(SizeTerm::Of(op, self.term(), other.term()))),
+            steps,
+        }
+    }
+
+    /// Returns `x + (1 + 2)` for `x + 1` and 2: numbers that are counted up stay one step.
+    fn joined(&self, op: SizeOp, other: &Size) -> Option<Size> {
+        let (SizeOp::Add, None, SizeTerm::Of(SizeOp::Add, axis, number)) =
+            (op, &other.term, self.term.as_deref()?)
+        else {
+            return None;
+        };
+        let SizeTerm::Number(first) = number.as_ref() else {
+            return None;
+        };
+        // Of one sign, so that stopping at an end comes out the same.
+        let sum = first.checked_add(other.value)?;
+        let is_one_sign = (*first >= 0) == (other.value >= 0);
+        is_one_sign.then(|| Size {
+            value: op.of(self.value, other.value),
+            term: Some(Rc::new(SizeTerm::Of(
+                op,
+                Rc::clone(axis),
+                Rc::new(SizeTerm::Number(sum)),
+            ))),
+            steps: self.steps,
+        })
     }
 
     /// Returns whether a relation holds, and has that kept.
@@ -297,6 +368,7 @@ impl<T: Integer> From<T> for Size {
         Self {
             value: number.to_i64(),
             term: None,
+            steps: 1,
         }
     }
 }
@@ -404,6 +476,7 @@ macro_rules! operators {
         impl<T: Into<Size>> $trait<T> for &Size {
             type Output = Size;
 
+            #[track_caller]
             fn $method(self, other: T) -> Size {
                 self.with(SizeOp::$op, &other.into())
             }
@@ -412,6 +485,7 @@ macro_rules! operators {
         impl<T: Into<Size>> $trait<T> for Size {
             type Output = Size;
 
+            #[track_caller]
             fn $method(self, other: T) -> Size {
                 self.with(SizeOp::$op, &other.into())
             }

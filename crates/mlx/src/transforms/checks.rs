@@ -93,7 +93,8 @@ pub(super) fn rule(
     let numbered = results.into_iter().zip(wanted).enumerate();
     numbered
         .map(|(index, (result, like))| {
-            let got = result.array_type()?;
+            // Checked for the types of each call again, when the transform is applied to them.
+            let got = type_of(&result)?;
             if got.shape != like.shape {
                 let wanted = &like.shape;
                 let message = format!(
