@@ -46,7 +46,7 @@ fn read_bytes(path: &Path) -> std::result::Result<HostMemory, String> {
     let mut file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let len = file.metadata().map_err(|error| error.to_string())?.len();
     let len = usize::try_from(len).map_err(|error| error.to_string())?;
-    let mut memory = HostMemory::zeros(len);
+    let mut memory = HostMemory::zeros(len)?;
     file.read_exact(memory.as_mut_bytes())
         .map_err(|error| error.to_string())?;
     Ok(memory)

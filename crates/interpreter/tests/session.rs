@@ -35,6 +35,7 @@ fn difference(path: &Path, inputs: &[&Array]) -> f64 {
         assert_eq!(*got.array_type(), wanted.array_type());
         let got = Tensor::of_host_array(got).unwrap().to_f64();
         for (got, wanted) in got.iter().zip(wanted.to_f64()) {
+            assert!(got.is_finite() && wanted.is_finite(), "{got} {wanted}");
             most = most.max((got - wanted).abs());
         }
     }

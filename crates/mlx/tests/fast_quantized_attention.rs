@@ -152,15 +152,19 @@ fn additive_masks_and_gradients_are_those_of_the_numbers() {
 fn one_kernel_computes_it_on_the_cpu() {
     needs!(CpuKernels);
     let rows = quantize_rows(&normal(2, [1, 1, 4, 64]), 64);
-    let before = host_kernel_runs_of(NAME);
-    let result = quantized_attention(
-        &normal(1, [1, 1, 1, 64]),
-        &rows,
-        &rows,
-        &AttentionMask::none(),
-    );
-    result.eval().unwrap();
-    assert_eq!(host_kernel_runs_of(NAME), before + 1);
+    let runs = || {
+        let before = host_kernel_runs_of(NAME);
+        let result = quantized_attention(
+            &normal(1, [1, 1, 1, 64]),
+            &rows,
+            &rows,
+            &AttentionMask::none(),
+        );
+        result.eval().unwrap();
+        host_kernel_runs_of(NAME) - before
+    };
+    // Tests beside this one may run the kernel in between.
+    assert!((0..50).any(|_| runs() == 1));
 }
 
 #[test]

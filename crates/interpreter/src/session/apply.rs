@@ -5,6 +5,7 @@ use mlx::cpu::{
 };
 use mlx::{ArrayType, Dtype, Op};
 
+use super::updates::{SliceUpdate, slice_update};
 use super::{products, reductions};
 use crate::call::Call;
 use crate::host::{array_of, tensor_of};
@@ -25,6 +26,12 @@ pub(super) fn apply(
     if !types.is_empty() && types.iter().all(|output| output.nbytes() == Some(0)) {
         return types.iter().map(|output| pool.array(output)).collect();
     }
+    let mut inputs = inputs;
+    let op = match slice_update(op, &mut inputs).transpose()? {
+        Some(SliceUpdate::Kernel(op)) => &op.clone(),
+        Some(SliceUpdate::Formula) => return interpreted(op, &inputs, types, pool),
+        None => op,
+    };
     let inputs = match update(op, inputs, pool)? {
         Ok(updated) => return Ok(vec![updated]),
         Err(inputs) => inputs,
@@ -36,7 +43,7 @@ pub(super) fn apply(
     };
     let outputs = match by_kernels {
         Some(outputs) => outputs,
-        None => interpreted(op, &inputs, types)?,
+        None => interpreted(op, &inputs, types, pool)?,
     };
     for input in inputs {
         pool.give_back(input);
@@ -54,6 +61,13 @@ fn update(
         return Ok(Err(inputs));
     }
     // The update is of the array's dtype then, and where it starts is counted in `int32`.
+    if let Some(start) = inputs.get(2).filter(|start| start.dtype() != Dtype::Int32) {
+        let starts = tensor_of(start).map_err(|error| error.to_string())?;
+        let mut starts = starts.numbers().iter().map(|number| number.to_i64());
+        if let Some(at) = starts.find(|&at| i32::try_from(at).is_err()) {
+            return Err(format!("wanted a start within the array, got {at}"));
+        }
+    }
     let wanted = [inputs.first().map(HostArray::dtype), Some(Dtype::Int32)];
     for (input, dtype) in inputs.iter_mut().skip(1).zip(wanted.into_iter().flatten()) {
         if let Some(converted) = cast(input, dtype, pool).transpose()? {
@@ -71,9 +85,11 @@ fn interpreted(
     op: &Op,
     inputs: &[HostArray],
     types: &[ArrayType],
+    pool: &MemoryPool,
 ) -> Result<Vec<HostArray>, String> {
     let text = |error: mlx_compiler::Error| error.to_string();
     for output in types {
+        pool.check(output)?;
         let shape = crate::tensor::sizes(&output.shape).map_err(text)?;
         crate::tensor::count(&shape).map_err(text)?;
     }
@@ -92,12 +108,23 @@ fn interpreted(
         .collect()
 }
 
+/// Larger inputs are not tried, to see whether kernels take them.
+const MAX_TRIED_BYTES: usize = 1 << 28;
+
+/// The most parts of an array.
+const MAX_PARTS: i32 = 1 << 16;
+
 /// Whether kernels compute an operation of inputs of these types in row-major order, as far as is known without values.
 pub(super) fn has_kernel(op: &Op, inputs: &[ArrayType], outputs: &[ArrayType]) -> bool {
+    let bytes = inputs.iter().map(ArrayType::nbytes);
+    let bytes = bytes.sum::<Option<usize>>().unwrap_or(usize::MAX);
+    if bytes > MAX_TRIED_BYTES {
+        return matches!(outputs, [output] if is_computed(op, inputs, output));
+    }
     let zeros = inputs.iter().map(|input| HostArray::zeros(input.clone()));
     match (zeros.collect::<Result<Vec<_>, _>>(), outputs) {
         (Ok(zeros), [output]) if !is_split(op) => {
-            let pool = MemoryPool::new(usize::MAX);
+            let pool = MemoryPool::new(MAX_TRIED_BYTES);
             if let Ok(Ok(_)) = update(op, zeros.clone(), &pool) {
                 return true;
             }
@@ -159,6 +186,15 @@ pub(super) fn parts(op: &Op, x: &ArrayType) -> Option<Result<Parts, String>> {
         Err(error) => return Some(Err(error.to_string())),
     };
     let n = x.shape[along];
+    let n_parts = match op {
+        Op::Split { num_splits, .. } => *num_splits,
+        Op::Unstack { .. } => n,
+        _ => 1,
+    };
+    if n_parts > MAX_PARTS {
+        let text = format!("wanted at most {MAX_PARTS} parts, got {n_parts}");
+        return Some(Err(text));
+    }
     let mut ends: Vec<i32> = match op {
         Op::Split { num_splits, .. } if *num_splits > 0 && n % num_splits == 0 => {
             (1..*num_splits).map(|k| k * (n / num_splits)).collect()
@@ -229,6 +265,15 @@ fn one(op: &Op, inputs: &[HostArray], output: &ArrayType, pool: &MemoryPool) -> 
     let first = || inputs.first().ok_or("wanted an array, got none");
     match op {
         Op::Copy | Op::Contiguous { .. } | Op::Positive | Op::StopGradient => {
+            cast(first()?, output.dtype, pool).transpose()
+        }
+        // Over no axes these are what they are given, of any dtype.
+        Op::Sum { axes, .. }
+        | Op::Prod { axes, .. }
+        | Op::Max { axes, .. }
+        | Op::Min { axes, .. }
+            if axes.is_empty() =>
+        {
             cast(first()?, output.dtype, pool).transpose()
         }
         Op::ZerosLike | Op::OnesLike => filled(matches!(op, Op::OnesLike), output, pool),

@@ -6,6 +6,7 @@ mod products;
 mod reductions;
 mod run;
 mod types;
+mod updates;
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,8 @@ pub struct InferenceSession {
 /// How a session runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// The maximum number of bytes of the arrays that a run makes, without those of the file and the inputs.
+    /// The maximum number of bytes of the arrays that a run makes, without those of the file and the inputs. An array that the
+    /// interpreter's formula makes, and one that a kernel may copy, is at most of this size too.
     pub memory_limit: usize,
 }
 
@@ -134,7 +136,12 @@ impl InferenceSession {
     /// When inputs have other types, a kernel refuses what it is given, such as an index that is out of range, or a run needs
     /// more memory than it may.
     pub fn run(&self, inputs: Vec<HostArray>) -> Result<Vec<HostArray>> {
-        let ran = self.plan.run(inputs, &self.pool);
+        let ran = self.plan.run(inputs, &self.pool).map(|mut outputs| {
+            outputs
+                .iter_mut()
+                .for_each(|output| self.pool.give_away(output));
+            outputs
+        });
         ran.map_err(|error| match &self.path {
             Some(path) => Error::Unsupported(format!("run: {}: {error}", path.display())),
             None => Error::Unsupported(format!("run: {error}")),

@@ -18,6 +18,9 @@ use crate::{REFUSED, n_arrays};
 /// Results of more bytes are not computed when a function is opened.
 const MAX_FOLDED_BYTES: usize = 1 << 20;
 
+/// All results that are computed then have at most this many.
+const MAX_FOLDED_IN_ALL: usize = 1 << 28;
+
 /// A function as steps. Formulas and groups are in it as their operations.
 pub(super) struct Plan {
     pub(super) n_values: usize,
@@ -101,6 +104,13 @@ impl Plan {
     /// Notes after which step each value is not needed any more.
     fn find_last_uses(&mut self) {
         let mut is_needed = vec![false; self.n_values];
+        let mut is_used = vec![false; self.n_values];
+        let steps = self.steps.iter().flat_map(|step| &step.inputs);
+        for &value in self.outputs.iter().chain(steps) {
+            is_used[value] = true;
+        }
+        // Of what was computed to the end, only the end is.
+        self.constants.retain(|value, _| is_used[*value]);
         let kept = self.constants.keys();
         for &value in self.outputs.iter().chain(kept) {
             is_needed[value] = true;
@@ -149,6 +159,8 @@ struct Planner {
     n_values: usize,
     constants: BTreeMap<usize, HostArray>,
     steps: Vec<Step>,
+    /// Of what was computed already.
+    folded_bytes: usize,
 }
 
 impl Planner {
@@ -204,7 +216,11 @@ impl Planner {
                 input_types,
             };
             match self.folded(&step) {
-                Some(results) => self.constants.extend(step.outputs.into_iter().zip(results)),
+                Some(results) => {
+                    let bytes = step.types.iter().filter_map(ArrayType::nbytes);
+                    self.folded_bytes += bytes.sum::<usize>();
+                    self.constants.extend(step.outputs.into_iter().zip(results));
+                }
                 None => self.steps.push(step),
             }
         }
@@ -216,11 +232,12 @@ impl Planner {
     fn folded(&self, step: &Step) -> Option<Vec<HostArray>> {
         let bytes = step.types.iter().map(ArrayType::nbytes);
         let bytes = bytes.sum::<Option<usize>>()?;
-        (bytes <= MAX_FOLDED_BYTES).then_some(())?;
+        let is_small = bytes <= MAX_FOLDED_BYTES && self.folded_bytes + bytes <= MAX_FOLDED_IN_ALL;
+        is_small.then_some(())?;
         let inputs = step.inputs.iter();
         let inputs = inputs.map(|value| self.constants.get(value).cloned());
         let inputs: Vec<HostArray> = inputs.collect::<Option<_>>()?;
-        let pool = MemoryPool::new(usize::MAX);
+        let pool = MemoryPool::new(MAX_FOLDED_IN_ALL);
         match &step.work {
             // An error is that of each run.
             Work::Op(op, is_checked) => {
@@ -260,7 +277,8 @@ impl Planner {
                 let (first, others) = functions
                     .split_first()
                     .ok_or("wanted a function to run, got none")?;
-                let fits = first.inputs().len() == inputs.len()
+                let given = node.inputs.iter().map(|value| graph.array_type(*value));
+                let fits = given.eq(first.input_types().iter())
                     && first.output_types().len() >= node.outputs.len();
                 if !fits {
                     return Err("wanted a function of the inputs, got another".to_owned());
@@ -340,6 +358,7 @@ fn work(
             Work::Op(op.clone(), is_checked)
         }
         Operation::Cond { then, otherwise } => {
+            check_condition("cond", inputs)?;
             let then = Box::new(Plan::of(then, arrays)?);
             Work::Cond([then, Box::new(Plan::of(otherwise, arrays)?)])
         }
@@ -347,11 +366,14 @@ fn work(
             condition,
             body,
             n_state,
-        } => Work::While {
-            condition: Box::new(Plan::of(condition, arrays)?),
-            body: Box::new(Plan::of(body, arrays)?),
-            n_state: *n_state,
-        },
+        } => {
+            check_condition("while_loop", &condition.output_types())?;
+            Work::While {
+                condition: Box::new(Plan::of(condition, arrays)?),
+                body: Box::new(Plan::of(body, arrays)?),
+                n_state: *n_state,
+            }
+        }
         Operation::Scan {
             body,
             n_carry,
@@ -379,6 +401,16 @@ fn work(
         }
         _ => return Err(refused()),
     })
+}
+
+/// Refuses a condition, the first of these, that is not one truth value.
+fn check_condition(name: &str, types: &[ArrayType]) -> Result<(), String> {
+    let is_one = |x: &&ArrayType| x.dtype == mlx::Dtype::Bool && x.nbytes() == Some(1);
+    match types.first() {
+        Some(got) if !is_one(&got) => Err(format!("{name}: wanted a bool as condition, got {got}")),
+        Some(_) => Ok(()),
+        None => Err(format!("{name}: wanted a bool as condition, got nothing")),
+    }
 }
 
 /// The array of a constant.

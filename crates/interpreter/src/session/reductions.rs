@@ -75,7 +75,8 @@ impl Sums<'_> {
             keepdims: true,
         };
         let sum = compute(&op, std::slice::from_ref(x), &output, self.pool).transpose()?;
-        let n = HostArray::new((), &[n - f64::from(ddof)]).map_err(|error| error.to_string())?;
+        let n = HostArray::new((), &[(n - f64::from(ddof)).max(0.0)])
+            .map_err(|error| error.to_string())?;
         match sum {
             Some(sum) => elementwise(&Op::Divide, &[sum, n], &output, self.pool),
             None => Ok(None),

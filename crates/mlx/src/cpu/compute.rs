@@ -79,6 +79,11 @@ fn kernel(
         }
         _ => inputs.to_vec(),
     };
+    // A kernel may copy what is not in row-major order: axes that are repeated can be many elements of little memory.
+    let mut spread = inputs.iter().filter(|input| !input.is_row_contiguous());
+    if let Some(error) = spread.find_map(|input| pool.check(input.array_type()).err()) {
+        return Some(Err(error));
+    }
     let layouts: Vec<Layout<'_>> = inputs.iter().map(HostArray::layout).collect();
     let strides = row_major_strides(&output.shape);
     let layout = Layout::new(output.dtype, &output.shape, &strides);
@@ -219,6 +224,10 @@ fn view(
     output: &ArrayType,
     pool: &MemoryPool,
 ) -> Option<Result<HostArray, String>> {
+    let count = |x: &ArrayType| x.nbytes().map(|bytes| bytes / x.dtype.size());
+    let keeps = !matches!(op, Op::BroadcastTo { .. } | Op::Slice { .. });
+    let fits = x.dtype() == output.dtype && !(keeps && count(x.array_type()) != count(output));
+    fits.then_some(())?;
     let seen = |x: &HostArray| {
         let seen = view_of(op, &as_view(x), output)?;
         x.viewed(seen.offset, &seen.array_type, &seen.strides)

@@ -44,7 +44,9 @@ impl<'a> Layout<'a> {
     /// The layout of elements that are this far apart, in elements; no strides when they are not known.
     pub(crate) fn new(dtype: Dtype, shape: &'a [i32], strides: &'a [i64]) -> Self {
         // MLX has no negative sizes.
-        let size = shape.iter().map(|&size| size.max(0) as usize).product();
+        let sizes = shape.iter().map(|&size| size.max(0) as usize);
+        // More than memory has is not reached.
+        let size = sizes.fold(1_usize, usize::saturating_mul);
         Self {
             dtype,
             shape,

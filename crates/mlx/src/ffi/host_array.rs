@@ -29,15 +29,19 @@ pub struct HostMemory {
 
 impl HostMemory {
     /// Returns this many zeros.
-    pub fn zeros(len: usize) -> Self {
-        let words = vec![0_u128; (len + ALIGNMENT).div_ceil(size_of::<u128>())];
+    ///
+    /// # Errors
+    /// The text that there is no such memory.
+    pub fn zeros(len: usize) -> Result<Self, String> {
+        let words = len.checked_add(ALIGNMENT).and_then(zeroed_words);
+        let words = words.ok_or_else(|| format!("wanted {len} bytes of memory, got none"))?;
         let start = words.as_ptr().cast::<u8>().align_offset(ALIGNMENT);
-        Self {
+        Ok(Self {
             words,
             start,
             len,
             counter: None,
-        }
+        })
     }
 
     /// Returns the bytes.
@@ -65,11 +69,28 @@ impl HostMemory {
     }
 }
 
-impl Drop for HostMemory {
-    fn drop(&mut self) {
-        if let Some(counter) = &self.counter {
+/// Words of at least this many zero bytes, as the system gives them; `None` if it does not.
+fn zeroed_words(len: usize) -> Option<Vec<u128>> {
+    let n = len.div_ceil(size_of::<u128>()).max(1);
+    let layout = std::alloc::Layout::array::<u128>(n).ok()?;
+    // SAFETY: the layout has at least one word.
+    let data = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<u128>();
+    // SAFETY: the memory is of the allocator that vectors use, by the layout of one of `n` words, which are zeros.
+    (!data.is_null()).then(|| unsafe { Vec::from_raw_parts(data, n, n) })
+}
+
+impl HostMemory {
+    /// Has the pool count it no more.
+    fn uncount(&mut self) {
+        if let Some(counter) = self.counter.take() {
             counter.fetch_sub(self.len, Ordering::Relaxed);
         }
+    }
+}
+
+impl Drop for HostMemory {
+    fn drop(&mut self) {
+        self.uncount();
     }
 }
 
@@ -113,10 +134,31 @@ impl MemoryPool {
                 "wanted at most {wanted} bytes of memory, got {got}"
             ));
         }
+        let mut memory = HostMemory::zeros(len)?;
         self.used.fetch_add(len, Ordering::Relaxed);
-        let mut memory = HostMemory::zeros(len);
         memory.counter = Some(Arc::clone(&self.used));
         Ok(memory)
+    }
+
+    /// Refuses more bytes than the limit.
+    ///
+    /// # Errors
+    /// The text that they are.
+    pub fn check(&self, array_type: &ArrayType) -> Result<(), String> {
+        let (wanted, got) = (self.limit, array_type.nbytes().unwrap_or(usize::MAX));
+        match got <= wanted {
+            true => Ok(()),
+            false => Err(format!(
+                "wanted at most {wanted} bytes of memory, got {got} of {array_type}"
+            )),
+        }
+    }
+
+    /// Counts the memory of an array that nothing else has no more: it is the caller's now.
+    pub fn give_away(&self, array: &mut HostArray) {
+        if let Some(memory) = Arc::get_mut(&mut array.memory) {
+            memory.uncount();
+        }
     }
 
     /// Keeps the memory of an array that nothing else has.
@@ -144,12 +186,7 @@ impl MemoryPool {
         if array_type.dtype == Dtype::Bool {
             memory.as_mut_bytes().fill(0);
         }
-        Ok(HostArray {
-            memory: Arc::new(memory),
-            offset: 0,
-            strides: row_major_strides(&array_type.shape),
-            array_type: array_type.clone(),
-        })
+        Ok(HostArray::new_in(Arc::new(memory), 0, array_type.clone()))
     }
 }
 
@@ -172,6 +209,8 @@ pub struct HostArray {
     memory: Arc<HostMemory>,
     /// Where the first element is, in bytes.
     offset: usize,
+    /// Where the array ends that this is a view of, in bytes: behind it other elements may be.
+    end: usize,
     array_type: ArrayType,
     /// In elements.
     strides: Vec<i64>,
@@ -205,12 +244,19 @@ impl HostArray {
         let message = || format!("wanted sizes of at least 0, got {array_type}");
         let len = array_type.nbytes();
         let len = len.ok_or_else(|| Error::op("host_array", message()))?;
-        Ok(Self {
-            memory: Arc::new(HostMemory::zeros(len)),
-            offset: 0,
+        let memory = HostMemory::zeros(len).map_err(|text| Error::op("host_array", text))?;
+        Ok(Self::new_in(Arc::new(memory), 0, array_type))
+    }
+
+    /// An array in memory that it fits into.
+    fn new_in(memory: Arc<HostMemory>, offset: usize, array_type: ArrayType) -> Self {
+        Self {
+            memory,
+            offset,
+            end: offset.saturating_add(array_type.nbytes().unwrap_or(0)),
             strides: row_major_strides(&array_type.shape),
             array_type,
-        })
+        }
     }
 
     /// Returns an array whose elements in row-major order have these bytes.
@@ -218,7 +264,8 @@ impl HostArray {
     /// # Errors
     /// When there are more or fewer of them than the type has, or one of a `bool` is neither 0 nor 1.
     pub fn from_bytes(array_type: ArrayType, bytes: &[u8]) -> Result<Self, Error> {
-        let mut memory = HostMemory::zeros(bytes.len());
+        let memory = HostMemory::zeros(bytes.len());
+        let mut memory = memory.map_err(|text| Error::op("host_array", text))?;
         memory.as_mut_bytes().copy_from_slice(bytes);
         Self::within(&Arc::new(memory), 0, array_type)
     }
@@ -246,12 +293,7 @@ impl HostArray {
         if !start.is_multiple_of(array_type.dtype.size()) {
             return Self::from_bytes(array_type, bytes);
         }
-        Ok(Self {
-            memory: Arc::clone(memory),
-            offset: start,
-            strides: row_major_strides(&array_type.shape),
-            array_type,
-        })
+        Ok(Self::new_in(Arc::clone(memory), start, array_type))
     }
 
     /// Returns shape and dtype.
@@ -344,12 +386,13 @@ impl HostArray {
         let reach = if count == 0 { 0 } else { last.checked_add(1)? };
         let start = self.offset.checked_add(offset.checked_mul(itemsize)?)?;
         let end = start.checked_add(reach.checked_mul(itemsize)?)?;
-        let fits = end <= self.memory.len
+        let fits = end <= self.end
             && array_type.dtype == self.dtype()
             && strides.len() == array_type.shape.len();
         fits.then(|| Self {
             memory: Arc::clone(&self.memory),
             offset: start,
+            end: self.end,
             array_type: array_type.clone(),
             strides: strides.to_vec(),
         })
@@ -490,11 +533,48 @@ mod tests {
         let truths = HostArray::from_bytes(bools, &[0, 1]).unwrap();
         assert_eq!(truths.to_vec::<bool>().unwrap(), [false, true]);
         assert!(truths.to_vec::<f32>().is_err());
-        let memory = Arc::new(HostMemory::zeros(9));
+        let memory = Arc::new(HostMemory::zeros(9).unwrap());
         let number = ArrayType::new([2], Dtype::Float32);
         assert!(HostArray::within(&memory, 1, number.clone()).is_ok());
         assert!(HostArray::within(&memory, 2, number.clone()).is_err());
         assert!(HostArray::within(&memory, usize::MAX, number).is_err());
         assert!(HostArray::zeros(ArrayType::new([-1], Dtype::Int8)).is_err());
+    }
+
+    #[test]
+    fn memory_that_there_is_not_is_an_error() {
+        assert!(HostMemory::zeros(usize::MAX).is_err());
+        assert!(HostMemory::zeros(usize::MAX - 40).is_err());
+        let all = ArrayType::new([65_535, 42_009_217, 6_700_417], Dtype::Uint8);
+        assert_eq!(all.nbytes(), Some(usize::MAX));
+        let error = HostArray::zeros(all.clone()).unwrap_err().to_string();
+        assert!(error.contains("got none"), "{error}");
+        assert!(MemoryPool::new(usize::MAX).array(&all).is_err());
+    }
+
+    #[test]
+    fn a_view_ends_where_its_array_does() {
+        let memory = Arc::new(HostMemory::zeros(64).unwrap());
+        let one = ArrayType::new([1], Dtype::Bool);
+        let x = HostArray::within(&memory, 0, one.clone()).unwrap();
+        let (eight, strides) = (ArrayType::new([8], Dtype::Bool), [1]);
+        assert!(x.viewed(0, &eight, &strides).is_none());
+        assert!(
+            x.viewed(0, &one, &strides)
+                .is_some_and(|x| x.viewed(1, &one, &strides).is_none())
+        );
+    }
+
+    #[test]
+    fn results_that_are_given_away_count_no_more() {
+        let pool = MemoryPool::new(100);
+        let sixty = ArrayType::new([60], Dtype::Int8);
+        let mut first = pool.array(&sixty).unwrap();
+        assert!(pool.array(&sixty).is_err());
+        pool.give_away(&mut first);
+        assert!(pool.array(&sixty).is_ok());
+        assert!(
+            pool.check(&sixty).is_ok() && pool.check(&ArrayType::new([101], Dtype::Int8)).is_err()
+        );
     }
 }

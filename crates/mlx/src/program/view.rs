@@ -45,12 +45,17 @@ pub(crate) fn view(op: &Op, input: &View, output: &ArrayType) -> Option<View> {
                 let (&first, &step) = (start.get(axis)?, strides.get(axis)?);
                 let length = *input.array_type.shape.get(axis)?;
                 // As Python counts: from the end below zero, and cut to the axis.
-                let first = if first < 0 { first + length } else { first };
+                let first = if first < 0 {
+                    first.saturating_add(length)
+                } else {
+                    first
+                };
                 let first = usize::try_from(first.clamp(0, length)).ok()?;
                 if *output.shape.get(axis)? > 0 {
-                    sliced.offset += first * usize::try_from(*stride).ok()?;
+                    let skipped = first.checked_mul(usize::try_from(*stride).ok()?)?;
+                    sliced.offset = sliced.offset.checked_add(skipped)?;
                 }
-                *stride *= i64::from(step);
+                *stride = stride.checked_mul(i64::from(step))?;
             }
             sliced.array_type = output.clone();
             Some(sliced)

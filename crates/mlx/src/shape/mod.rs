@@ -96,7 +96,13 @@ impl Shape {
 }
 
 /// Each pair of sizes is compared as [`Size`]s are: in a function that is traced for all sizes, what came out is a guard.
+#[allow(clippy::partialeq_ne_impl)]
 impl PartialEq for Shape {
+    #[track_caller]
+    fn ne(&self, other: &Self) -> bool {
+        !self.eq(other)
+    }
+
     #[track_caller]
     fn eq(&self, other: &Self) -> bool {
         let is_same_rank = self.numbers.len() == other.numbers.len();

@@ -379,17 +379,30 @@ impl From<&Size> for Size {
     }
 }
 
+// The standard `ne` would give its own line to the guard.
+#[allow(clippy::partialeq_ne_impl)]
 impl PartialEq for Size {
     #[track_caller]
     fn eq(&self, other: &Self) -> bool {
         self.compare(Relation::Equal, other, Location::caller())
     }
+
+    #[track_caller]
+    fn ne(&self, other: &Self) -> bool {
+        self.compare(Relation::NotEqual, other, Location::caller())
+    }
 }
 
+#[allow(clippy::partialeq_ne_impl)]
 impl<T: Integer> PartialEq<T> for Size {
     #[track_caller]
     fn eq(&self, other: &T) -> bool {
         self.compare(Relation::Equal, &Size::from(*other), Location::caller())
+    }
+
+    #[track_caller]
+    fn ne(&self, other: &T) -> bool {
+        self.compare(Relation::NotEqual, &Size::from(*other), Location::caller())
     }
 }
 

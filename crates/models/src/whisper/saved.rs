@@ -26,6 +26,13 @@ pub fn save_functions(model: impl AsRef<Path>, folder: impl AsRef<Path>) -> Resu
     let (model, folder) = (model.as_ref(), folder.as_ref());
     let (checkpoint, network) = Checkpoint::open_with_network(model, Some(Dtype::Float32))?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    // Both have a configuration and a tokenizer of the same name.
+    let real = |folder: &Path| folder.canonicalize().map_err(Error::io(folder));
+    let is_model = folder.join(CONFIG).exists() && !folder.join(DECODER).exists();
+    if is_model || real(model)? == real(folder)? {
+        let message = "wanted a folder that has no model, got one whose files would be overwritten";
+        return Err(Error::Weights(format!("{}: {message}", folder.display())));
+    }
     network.save(&folder.join(ENCODER), &folder.join(DECODER))?;
     let write = |name: &str, text: String| {
         let path = folder.join(name);
@@ -240,6 +247,11 @@ impl SavedSession<'_> {
 impl Session for SavedSession<'_> {
     fn prompt(&mut self, tokens: &[u32], positions: &[usize]) -> Result<Logits> {
         let n_vocab = self.network.config.n_vocab;
+        if let Some(position) = positions.iter().find(|&&at| at >= tokens.len()) {
+            let n = tokens.len();
+            let message = format!("wanted positions of {n} tokens, got {position}");
+            return Err(Error::Decoding(message));
+        }
         let mut logits = vec![0.0; positions.len() * n_vocab];
         for (place, &token) in tokens.iter().enumerate() {
             let scores = self.append(0, token)?;
@@ -253,6 +265,11 @@ impl Session for SavedSession<'_> {
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<Logits> {
+        if tokens.len() != self.rows.len() {
+            let (wanted, got) = (self.rows.len(), tokens.len());
+            let message = format!("wanted a token for each of {wanted} rows, got {got}");
+            return Err(Error::Decoding(message));
+        }
         let mut logits = Vec::new();
         for (row, &token) in tokens.iter().enumerate() {
             logits.extend(self.append(row, token)?);

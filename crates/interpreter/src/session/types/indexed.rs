@@ -2,7 +2,8 @@
 
 use mlx::{ArrayType, DtypeKind, Op};
 
-use super::{Types, axis_of, broadcast, count, like, one, size};
+use super::{Types, axis_of, broadcast, count, like, one, size, slice_shape};
+use crate::session::updates::bounds;
 use crate::tensor::axes;
 
 pub(super) fn indexed(op: &Op, inputs: &[ArrayType]) -> Option<Types> {
@@ -39,8 +40,22 @@ pub(super) fn indexed(op: &Op, inputs: &[ArrayType]) -> Option<Types> {
         Op::Gather { axes, slice_sizes } => gathered(x, axes.len(), slice_sizes, indices),
         Op::TakeAlongAxis { axis } => along_axis(x, *axis, &inputs[1]),
         Op::SliceDynamic { axes, slice_size } => part(x, axes, slice_size, &inputs[1]),
-        _ => like(x),
+        _ => match bounds(op) {
+            Some(bounds) if bounds[2].iter().all(|&step| step > 0) => updated(x, bounds, inputs),
+            _ => like(x),
+        },
     })
+}
+
+/// An array of which a slice is updated.
+fn updated(x: &ArrayType, bounds: [&[i32]; 3], inputs: &[ArrayType]) -> Types {
+    let shape = slice_shape(x, bounds)?;
+    let update = inputs.get(1).ok_or("wanted an update, got none")?;
+    let slice = ArrayType::new(shape.clone(), x.dtype);
+    match broadcast(&[update.clone(), slice]) {
+        Ok(both) if both == shape => like(x),
+        _ => Err(format!("wanted an update of {shape:?}, got {update}")),
+    }
 }
 
 /// Whether sizes are those of a part of an array.

@@ -10,6 +10,7 @@ use crate::number::{inexact, promote};
 use crate::tensor::{axes, axis, broadcast_shape, sizes};
 use indexed::indexed;
 use moved::moved;
+pub(super) use moved::sliced as slice_shape;
 use products::{fused, multiplied};
 
 type Types = Result<Vec<ArrayType>, String>;
@@ -160,6 +161,8 @@ fn reduced(op: &Op, inputs: &[ArrayType]) -> Option<Types> {
         one(kept.collect(), dtype)
     };
     Some(match op {
+        // Over no axes these are what they are given.
+        Op::Sum { axes, .. } | Op::Prod { axes, .. } if axes.is_empty() => like(x),
         Op::Sum { axes, keepdims } | Op::Prod { axes, keepdims } => over(axes, *keepdims, whole),
         Op::Max { axes, keepdims } | Op::Min { axes, keepdims } => over(axes, *keepdims, x.dtype),
         Op::All { axes, keepdims } | Op::Any { axes, keepdims } => {

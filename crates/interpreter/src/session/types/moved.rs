@@ -96,6 +96,9 @@ fn reshaped(op: &Op, x: &ArrayType) -> Result<Vec<i32>, String> {
         }
         Op::Squeeze { axes: list } => {
             let gone = axes(list, ndim).map_err(of)?;
+            if let Some(&axis) = gone.iter().find(|&&axis| x.shape[axis] != 1) {
+                return Err(format!("wanted axes of 1 element, got axis {axis} of {x}"));
+            }
             let is_kept = |(axis, _): &(usize, &i32)| !gone.contains(axis);
             x.shape
                 .iter()
@@ -160,7 +163,10 @@ fn order(op: &Op, x: &ArrayType) -> Result<Vec<usize>, String> {
 }
 
 /// The shape of a slice by steps above zero, cut to the array as NumPy does.
-fn sliced(x: &ArrayType, [start, stop, strides]: [&[i32]; 3]) -> Result<Vec<i32>, String> {
+pub(in crate::session) fn sliced(
+    x: &ArrayType,
+    [start, stop, strides]: [&[i32]; 3],
+) -> Result<Vec<i32>, String> {
     let ndim = x.shape.len();
     if [start.len(), stop.len(), strides.len()] != [ndim; 3] {
         return Err(format!("wanted {ndim} axes, got {start:?}, {stop:?}"));

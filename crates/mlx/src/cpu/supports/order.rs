@@ -1,10 +1,10 @@
 //! Sorting, selection, random bits, Fourier transforms and their complex numbers.
 
 use super::Beside;
-use crate::Dtype;
 use crate::ffi::host::Layout;
 use crate::op::Op;
 use crate::shape::axis_index;
+use crate::{Dtype, DtypeKind};
 
 /// Fewer elements are MLX's own.
 const MIN_SORTED: usize = 256;
@@ -34,7 +34,9 @@ pub(super) fn supports(
             is_ordered(axis, MIN_PARTITIONED)
         }
         Op::RandomBits { .. } => {
-            output.size() >= beside.least(MIN_BITS) && x.dtype() == Dtype::Uint32
+            output.size() >= beside.least(MIN_BITS)
+                && x.dtype() == Dtype::Uint32
+                && output.dtype().kind() == DtypeKind::Unsigned
         }
         Op::Fftn { axes, .. } | Op::Ifftn { axes, .. } => {
             let dtypes = [Dtype::Complex64; 2];
