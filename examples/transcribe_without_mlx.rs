@@ -1,6 +1,7 @@
 //! Transcribes recordings with a Whisper that `mlx export` wrote: a program that needs neither MLX, Python nor a GPU.
 //!
-//! `transcribe_without_mlx FOLDER RECORDING..` prints what `mlx transcribe` prints. As one static file it is built with
+//! `transcribe_without_mlx [--timings] FOLDER RECORDING..` prints what `mlx transcribe` prints. As one static file it is
+//! built with
 //!
 //! ```sh
 //! RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile static \
@@ -26,7 +27,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let mut arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let is_timed = arguments
+        .iter()
+        .any(|argument| argument.as_os_str() == "--timings");
+    arguments.retain(|argument| argument.as_os_str() != "--timings");
     let [folder, recordings @ ..] = arguments.as_slice() else {
         bail!("wanted the folder of a saved model and recordings, got nothing");
     };
@@ -44,7 +49,7 @@ fn run() -> Result<()> {
         let transcript = transcriber
             .transcribe_with(&audio.samples, &options, show)
             .with_context(|| recording.display().to_string())?;
-        if std::env::var_os("TIMINGS").is_some() {
+        if is_timed {
             let timings = transcript.timings;
             eprintln!(
                 "opened in {opened:.3?}; spectrogram {:.3?}, encoder {:.3?}, decoder {:.3?}, {} tokens",
