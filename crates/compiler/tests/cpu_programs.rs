@@ -28,6 +28,34 @@ fn close(one: &Array, other: &Array) -> bool {
     (one - other).abs().max(()).item::<f32>().unwrap() < 1e-5
 }
 
+/// MLX does not repeat an update that begins where an array says, also along axes that have no start.
+#[test]
+fn an_update_smaller_than_its_axes_is_not_repeated() {
+    let f = |memory: &Array, new: &Array, start: &Array| {
+        let next = memory.slice_update(&new.exp(), start, 0);
+        (next.clone() * 2.0 + 1.0, next)
+    };
+    let memory = normal(1, &[3, 4, 5]);
+    for shape in [[1, 1, 1], [1, 1, 5], [1, 4, 1], [2, 2, 3], [1, 4, 5]] {
+        let new = normal(2, &shape);
+        let (wanted, next) = f(&memory, &new, &array!([1]));
+        let start = memory.slice_update(&new.exp(), &array!([1]), 0);
+        assert!(close(&next, &start));
+        let (got, memory_got) = jit(f).call((&memory, &new, &array!([1]))).unwrap();
+        assert!(
+            close(&got, &wanted) && close(&memory_got, &next),
+            "{shape:?}"
+        );
+    }
+    let zeros = mlx::zeros([2, 3]);
+    let one = mlx::full([1, 1], 5.0);
+    let compiled = jit(|x: &Array, new: &Array, at: &Array| {
+        (x + 0.0).slice_update(&(new * 1.0), at, 0) + x.exp() * 0.0
+    });
+    let got = compiled.call((&zeros, &one, &array!([1]))).unwrap();
+    assert_eq!(got.to_vec::<f32>().unwrap(), [0.0, 0.0, 0.0, 5.0, 0.0, 0.0]);
+}
+
 #[test]
 fn a_step_of_a_decoder_is_one_kernel_and_gives_what_its_operations_give() {
     let weights: Vec<Array> = vec![

@@ -99,6 +99,31 @@ fn one_operation_is_that_of_the_reference(
     same_as_the_reference(&text);
 }
 
+#[rstest]
+#[case::one("float32[1, 1]")]
+#[case::part_of_a_row("float32[1, 2]")]
+#[case::column("float32[2, 1]")]
+fn an_update_where_an_array_says_is_not_repeated(#[case] update: &str) {
+    same_as_the_reference(&format!(
+        "graph f(x0: float32[3, 3], x1: {update}, x2: int64[1]) {{\n  \
+         %0: float32[3, 3] = slice_update_dynamic x0, x1, x2 axes=[0]\n  return %0\n}}"
+    ));
+}
+
+#[test]
+fn a_start_that_no_int32_holds_is_an_error() {
+    let session = opened(
+        "graph f(x0: float32[3], x1: float32[1], x2: int64[1]) {\n  \
+         %0: float32[3] = slice_update_dynamic x0, x1, x2 axes=[0]\n  return %0\n}",
+    )
+    .unwrap();
+    let x = HostArray::new([3], &[1.0_f32, 2.0, 3.0]).unwrap();
+    let one = HostArray::new([1], &[5.0_f32]).unwrap();
+    let at = HostArray::new([1], &[1_i64 << 32]).unwrap();
+    let error = session.run(vec![x, one, at]).unwrap_err().to_string();
+    assert!(error.contains("wanted a start within the array"), "{error}");
+}
+
 fn same_as_the_reference(text: &str) {
     let graph = graph(text);
     let tensors = inputs(&graph);

@@ -47,7 +47,7 @@ impl Update {
             && update.strides.iter().all(|&stride| stride > 0);
         fits.then_some(())?;
         let mut rest = rest.to_vec();
-        // MLX repeats an update along axes on which it has one element.
+        // MLX repeats an update of a slice along axes on which it has one element.
         rest[0] = broadcast(&rest[0], &region)?;
         Some((update, rest))
     }
@@ -87,11 +87,11 @@ fn dynamic(
     let ndim = target.shape.len();
     let axes = axes.iter().map(|&axis| axis_index(axis, ndim));
     let axes: Vec<usize> = axes.collect::<Option<_>>()?;
-    let mut region = target.shape.clone();
-    for &axis in &axes {
-        region[axis] = *values.shape.get(axis)?;
-    }
-    let fits = start.dtype == Dtype::Int32 && start.shape == [i32::try_from(axes.len()).ok()?];
+    // It is as large as the update is, also along axes that have no start: nothing is repeated.
+    let region = values.shape.clone();
+    let is_part = region.iter().zip(&target.shape).all(|(part, n)| part <= n);
+    let fits =
+        is_part && start.dtype == Dtype::Int32 && start.shape == [i32::try_from(axes.len()).ok()?];
     let update = Update {
         start: vec![0; ndim],
         strides: vec![1; ndim],
