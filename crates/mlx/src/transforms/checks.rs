@@ -93,9 +93,10 @@ pub(super) fn rule(
     let numbered = results.into_iter().zip(wanted).enumerate();
     numbered
         .map(|(index, (result, like))| {
-            // Checked for the types of each call again, when the transform is applied to them.
+            // Not noted as read: the rule is checked again wherever it is applied to other sizes.
             let got = type_of(&result)?;
             if got.shape != like.shape {
+                result.note_size_kept("an operation that fails", at);
                 let wanted = &like.shape;
                 let message = format!(
                     "{what} {index} must be {wanted:?} as the {of} is, got {:?}",
