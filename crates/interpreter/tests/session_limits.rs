@@ -155,6 +155,11 @@ fn same_as_the_reference(text: &str) {
     "(x0: float32[2147483647]) {\n  %0: float32[] = unstack x0 axis=0\n  return %0\n}",
     "wanted at most 65536 parts"
 )]
+#[case::heads(
+    "(x0: float32[1, 2, 1, 4], x1: float32[1, 3, 1, 4]) {\n  %0: float32[1, 2, 1, 4] = \
+     fast.scaled_dot_product_attention x0, x1, x1 scale=1.0 mask=\"\"\n  return %0\n}",
+    "wanted keys and values that fit"
+)]
 fn an_odd_graph_is_refused(#[case] rest: &str, #[case] wanted: &str) {
     let error = opened(&format!("graph odd{rest}")).unwrap_err();
     assert!(error.contains(wanted), "{error}");
@@ -199,6 +204,14 @@ fn results_that_the_caller_keeps_do_not_fill_the_limit() {
     let text = "graph f(x0: float32[1000]) {\n  %0: float32[1000] = exp x0\n  return %0\n}";
     let session = opened_within(text, 10_000).unwrap();
     let mut kept = Vec::new();
+    for _ in 0..10 {
+        let zeros = HostArray::zeros(ArrayType::new([1000], Dtype::Float32)).unwrap();
+        kept.push(session.run(vec![zeros]).unwrap());
+    }
+    // Also of one array in two outputs.
+    let twice = "graph f(x0: float32[1000]) {\n  %0: float32[1000] = exp x0\n  \
+                 %1: float32[10, 100] = reshape %0 shape=[10, 100]\n  return %0, %1\n}";
+    let session = opened_within(twice, 10_000).unwrap();
     for _ in 0..10 {
         let zeros = HostArray::zeros(ArrayType::new([1000], Dtype::Float32)).unwrap();
         kept.push(session.run(vec![zeros]).unwrap());

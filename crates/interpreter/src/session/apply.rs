@@ -122,7 +122,13 @@ pub(super) fn has_kernel(op: &Op, inputs: &[ArrayType], outputs: &[ArrayType]) -
         return matches!(outputs, [output] if is_computed(op, inputs, output));
     }
     let zeros = inputs.iter().map(|input| HostArray::zeros(input.clone()));
-    match (zeros.collect::<Result<Vec<_>, _>>(), outputs) {
+    let mut zeros = zeros.collect::<Result<Vec<_>, _>>();
+    let op = match zeros.as_mut().map(|zeros| slice_update(op, zeros)) {
+        Ok(Some(Ok(SliceUpdate::Kernel(op)))) => &op.clone(),
+        Ok(Some(_)) => return false,
+        _ => op,
+    };
+    match (zeros, outputs) {
         (Ok(zeros), [output]) if !is_split(op) => {
             let pool = MemoryPool::new(MAX_TRIED_BYTES);
             if let Ok(Ok(_)) = update(op, zeros.clone(), &pool) {

@@ -17,7 +17,7 @@ use mlx_compiler::{Error, Result};
 
 use crate::n_arrays;
 use crate::saved_file::SavedFile;
-use plan::Plan;
+use plan::{MAX_FOLDED_IN_ALL, Opening, Plan};
 
 /// A saved function that runs on the kernels of the CPU, in its own dtypes. MLX is neither needed nor loaded.
 ///
@@ -111,9 +111,13 @@ impl InferenceSession {
             let got = constants.len();
             return Err(format!("wanted {wanted} arrays, got {got}"));
         }
+        let mut opening = Opening {
+            arrays: &mut constants.into_iter(),
+            budget: MAX_FOLDED_IN_ALL.min(options.memory_limit),
+        };
         Ok(Self {
             path: None,
-            plan: Plan::of(graph, &mut constants.into_iter())?,
+            plan: Plan::of(graph, &mut opening)?,
             pool: MemoryPool::new(options.memory_limit),
         })
     }
@@ -136,9 +140,9 @@ impl InferenceSession {
     /// When inputs have other types, a kernel refuses what it is given, such as an index that is out of range, or a run needs
     /// more memory than it may.
     pub fn run(&self, inputs: Vec<HostArray>) -> Result<Vec<HostArray>> {
-        let ran = self.plan.run(inputs, &self.pool).map(|mut outputs| {
+        let ran = self.plan.run(inputs, &self.pool).map(|outputs| {
             outputs
-                .iter_mut()
+                .iter()
                 .for_each(|output| self.pool.give_away(output));
             outputs
         });

@@ -19,7 +19,7 @@ use crate::{REFUSED, n_arrays};
 const MAX_FOLDED_BYTES: usize = 1 << 20;
 
 /// All results that are computed then have at most this many.
-const MAX_FOLDED_IN_ALL: usize = 1 << 28;
+pub(super) const MAX_FOLDED_IN_ALL: usize = 1 << 28;
 
 /// A function as steps. Formulas and groups are in it as their operations.
 pub(super) struct Plan {
@@ -67,8 +67,13 @@ pub(super) enum Work {
     },
 }
 
-/// The arrays that graphs captured, in the order of the text.
-type Arrays<'a> = &'a mut dyn Iterator<Item = HostArray>;
+/// What a function is made of when it is opened, with those inside it.
+pub(super) struct Opening<'a> {
+    /// The arrays that graphs captured, in the order of the text.
+    pub(super) arrays: &'a mut dyn Iterator<Item = HostArray>,
+    /// How many bytes results that are computed now may still have.
+    pub(super) budget: usize,
+}
 
 impl Plan {
     /// Makes a plan of a verified graph.
@@ -76,10 +81,10 @@ impl Plan {
     /// # Errors
     /// When a value has another type than its operation gives, an array another one than the graph says, or an operation
     /// does not run here.
-    pub(super) fn of(graph: &Graph, arrays: Arrays<'_>) -> Result<Self, String> {
+    pub(super) fn of(graph: &Graph, opening: &mut Opening<'_>) -> Result<Self, String> {
         let mut planner = Planner::default();
         let inputs: Vec<usize> = graph.inputs().iter().map(|_| planner.value()).collect();
-        let outputs = planner.inline(graph, &inputs, arrays)?;
+        let outputs = planner.inline(graph, &inputs, opening)?;
         let mut plan = Self {
             n_values: planner.n_values,
             inputs,
@@ -159,8 +164,6 @@ struct Planner {
     n_values: usize,
     constants: BTreeMap<usize, HostArray>,
     steps: Vec<Step>,
-    /// Of what was computed already.
-    folded_bytes: usize,
 }
 
 impl Planner {
@@ -174,7 +177,7 @@ impl Planner {
         &mut self,
         graph: &Graph,
         inputs: &[usize],
-        arrays: Arrays<'_>,
+        opening: &mut Opening<'_>,
     ) -> Result<Vec<usize>, String> {
         let mut numbers = Vec::new();
         for (value, origin) in graph.values() {
@@ -185,7 +188,7 @@ impl Planner {
                     .ok_or_else(|| format!("wanted an input {index}, got none"))?,
                 ValueOrigin::Constant(constant) => {
                     let number = self.value();
-                    let array = constant_array(constant, array_type, arrays)?;
+                    let array = constant_array(constant, array_type, opening)?;
                     self.constants.insert(number, array);
                     number
                 }
@@ -196,7 +199,7 @@ impl Planner {
             let of = |value: &mlx_compiler::graph::Value| numbers[value.index()];
             let inputs: Vec<usize> = node.inputs.iter().map(of).collect();
             let outputs: Vec<usize> = node.outputs.iter().map(of).collect();
-            if let Some(results) = self.inner(graph, node, &inputs, arrays)? {
+            if let Some(results) = self.inner(graph, node, &inputs, opening)? {
                 for (value, result) in node.outputs.iter().zip(results) {
                     numbers[value.index()] = result;
                 }
@@ -208,17 +211,17 @@ impl Planner {
             };
             let (input_types, types) = (types(&node.inputs), types(&node.outputs));
             let step = Step {
-                work: work(node, &input_types, &types, arrays)?,
+                work: work(node, &input_types, &types, opening)?,
                 inputs,
                 outputs,
                 types,
                 last: Vec::new(),
                 input_types,
             };
-            match self.folded(&step) {
+            match self.folded(&step, opening.budget) {
                 Some(results) => {
                     let bytes = step.types.iter().filter_map(ArrayType::nbytes);
-                    self.folded_bytes += bytes.sum::<usize>();
+                    opening.budget -= bytes.sum::<usize>().min(opening.budget);
                     self.constants.extend(step.outputs.into_iter().zip(results));
                 }
                 None => self.steps.push(step),
@@ -229,11 +232,10 @@ impl Planner {
     }
 
     /// What a step gives that depends on no input, unless it is large: weights stay as they are stored.
-    fn folded(&self, step: &Step) -> Option<Vec<HostArray>> {
+    fn folded(&self, step: &Step, budget: usize) -> Option<Vec<HostArray>> {
         let bytes = step.types.iter().map(ArrayType::nbytes);
         let bytes = bytes.sum::<Option<usize>>()?;
-        let is_small = bytes <= MAX_FOLDED_BYTES && self.folded_bytes + bytes <= MAX_FOLDED_IN_ALL;
-        is_small.then_some(())?;
+        (bytes <= MAX_FOLDED_BYTES.min(budget)).then_some(())?;
         let inputs = step.inputs.iter();
         let inputs = inputs.map(|value| self.constants.get(value).cloned());
         let inputs: Vec<HostArray> = inputs.collect::<Option<_>>()?;
@@ -255,19 +257,19 @@ impl Planner {
         graph: &Graph,
         node: &Node,
         inputs: &[usize],
-        arrays: Arrays<'_>,
+        opening: &mut Opening<'_>,
     ) -> Result<Option<Vec<usize>>, String> {
         let results = match &node.operation {
             Operation::Fused(fused) if has_kernels(fused) => {
-                skip(&fused.body, arrays);
-                self.inline(&fused.kernel, inputs, arrays)?
+                skip(&fused.body, opening);
+                self.inline(&fused.kernel, inputs, opening)?
             }
             Operation::Fused(fused) => {
-                let results = self.inline(&fused.body, inputs, arrays)?;
-                skip(&fused.kernel, arrays);
+                let results = self.inline(&fused.body, inputs, opening)?;
+                skip(&fused.kernel, opening);
                 results
             }
-            Operation::FusedGroup(body) => self.inline(body, inputs, arrays)?,
+            Operation::FusedGroup(body) => self.inline(body, inputs, opening)?,
             // These compute what their function does.
             Operation::Transform {
                 transform: Transform::Checkpoint | Transform::CustomFunction { .. },
@@ -283,8 +285,8 @@ impl Planner {
                 if !fits {
                     return Err("wanted a function of the inputs, got another".to_owned());
                 }
-                let results = self.inline(first, inputs, arrays)?;
-                others.iter().for_each(|other| skip(other, arrays));
+                let results = self.inline(first, inputs, opening)?;
+                others.iter().for_each(|other| skip(other, opening));
                 let of = |value| graph.array_type(value);
                 let wanted = node.outputs.iter().map(|value| of(*value));
                 if !wanted.eq(first.output_types().iter().take(node.outputs.len())) {
@@ -299,9 +301,9 @@ impl Planner {
 }
 
 /// Leaves out the arrays of a graph that does not run.
-fn skip(graph: &Graph, arrays: Arrays<'_>) {
+fn skip(graph: &Graph, opening: &mut Opening<'_>) {
     for _ in 0..n_arrays(graph) {
-        arrays.next();
+        opening.arrays.next();
     }
 }
 
@@ -327,7 +329,7 @@ fn work(
     node: &Node,
     inputs: &[ArrayType],
     outputs: &[ArrayType],
-    arrays: Arrays<'_>,
+    opening: &mut Opening<'_>,
 ) -> Result<Work, String> {
     let name = node.operation.name();
     let refused = || format!("wanted operations that run without MLX, got {name}");
@@ -359,8 +361,8 @@ fn work(
         }
         Operation::Cond { then, otherwise } => {
             check_condition("cond", inputs)?;
-            let then = Box::new(Plan::of(then, arrays)?);
-            Work::Cond([then, Box::new(Plan::of(otherwise, arrays)?)])
+            let then = Box::new(Plan::of(then, opening)?);
+            Work::Cond([then, Box::new(Plan::of(otherwise, opening)?)])
         }
         Operation::While {
             condition,
@@ -369,8 +371,8 @@ fn work(
         } => {
             check_condition("while_loop", &condition.output_types())?;
             Work::While {
-                condition: Box::new(Plan::of(condition, arrays)?),
-                body: Box::new(Plan::of(body, arrays)?),
+                condition: Box::new(Plan::of(condition, opening)?),
+                body: Box::new(Plan::of(body, opening)?),
                 n_state: *n_state,
             }
         }
@@ -381,7 +383,7 @@ fn work(
             length,
             reverse,
         } => {
-            let body = Box::new(Plan::of(body, arrays)?);
+            let body = Box::new(Plan::of(body, opening)?);
             let made = body.output_types.iter().zip(outputs).skip(*n_carry);
             let is_stack = |(row, stack): (&ArrayType, &ArrayType)| {
                 let (first, rest) = stack.shape.split_first()?;
@@ -417,7 +419,7 @@ fn check_condition(name: &str, types: &[ArrayType]) -> Result<(), String> {
 fn constant_array(
     constant: &Constant,
     array_type: &ArrayType,
-    arrays: Arrays<'_>,
+    opening: &mut Opening<'_>,
 ) -> Result<HostArray, String> {
     let array = match constant {
         Constant::Number(literal) => {
@@ -427,9 +429,10 @@ fn constant_array(
             let array = tensor.and_then(|tensor| array_of(&tensor));
             array.map_err(|error| error.to_string())?
         }
-        Constant::Array(_) | Constant::Missing => {
-            arrays.next().ok_or("wanted another array, got no more")?
-        }
+        Constant::Array(_) | Constant::Missing => opening
+            .arrays
+            .next()
+            .ok_or("wanted another array, got no more")?,
     };
     if array.array_type() != array_type {
         let got = array.array_type();

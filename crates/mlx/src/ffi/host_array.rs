@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mlx_sys as sys;
 
@@ -25,6 +25,8 @@ pub struct HostMemory {
     len: usize,
     /// Where the pool that it is of counts it.
     counter: Option<Arc<AtomicUsize>>,
+    /// Whether it is counted there.
+    is_counted: AtomicBool,
 }
 
 impl HostMemory {
@@ -41,6 +43,7 @@ impl HostMemory {
             start,
             len,
             counter: None,
+            is_counted: AtomicBool::new(false),
         })
     }
 
@@ -80,17 +83,24 @@ fn zeroed_words(len: usize) -> Option<Vec<u128>> {
 }
 
 impl HostMemory {
-    /// Has the pool count it no more.
-    fn uncount(&mut self) {
-        if let Some(counter) = self.counter.take() {
-            counter.fetch_sub(self.len, Ordering::Relaxed);
+    /// Has the pool count it, or count it no more.
+    fn count(&self, is_counted: bool) {
+        let was = self.is_counted.swap(is_counted, Ordering::Relaxed);
+        match (&self.counter, was, is_counted) {
+            (Some(counter), true, false) => {
+                counter.fetch_sub(self.len, Ordering::Relaxed);
+            }
+            (Some(counter), false, true) => {
+                counter.fetch_add(self.len, Ordering::Relaxed);
+            }
+            _ => {}
         }
     }
 }
 
 impl Drop for HostMemory {
     fn drop(&mut self) {
-        self.uncount();
+        self.count(false);
     }
 }
 
@@ -135,8 +145,8 @@ impl MemoryPool {
             ));
         }
         let mut memory = HostMemory::zeros(len)?;
-        self.used.fetch_add(len, Ordering::Relaxed);
         memory.counter = Some(Arc::clone(&self.used));
+        memory.count(true);
         Ok(memory)
     }
 
@@ -154,11 +164,9 @@ impl MemoryPool {
         }
     }
 
-    /// Counts the memory of an array that nothing else has no more: it is the caller's now.
-    pub fn give_away(&self, array: &mut HostArray) {
-        if let Some(memory) = Arc::get_mut(&mut array.memory) {
-            memory.uncount();
-        }
+    /// Counts the memory of an array no more: it is the caller's now.
+    pub fn give_away(&self, array: &HostArray) {
+        array.memory.count(false);
     }
 
     /// Keeps the memory of an array that nothing else has.
@@ -172,6 +180,7 @@ impl MemoryPool {
             && let Some(memory) = Arc::into_inner(array.memory)
             && is_own(&memory)
         {
+            memory.count(true);
             free.push(memory);
         }
     }
@@ -569,9 +578,10 @@ mod tests {
     fn results_that_are_given_away_count_no_more() {
         let pool = MemoryPool::new(100);
         let sixty = ArrayType::new([60], Dtype::Int8);
-        let mut first = pool.array(&sixty).unwrap();
+        let first = pool.array(&sixty).unwrap();
+        let _other = first.clone();
         assert!(pool.array(&sixty).is_err());
-        pool.give_away(&mut first);
+        pool.give_away(&first);
         assert!(pool.array(&sixty).is_ok());
         assert!(
             pool.check(&sixty).is_ok() && pool.check(&ArrayType::new([101], Dtype::Int8)).is_err()

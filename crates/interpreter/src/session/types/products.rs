@@ -152,6 +152,22 @@ pub(super) fn fused(op: &Op, inputs: &[ArrayType]) -> Option<Types> {
             else {
                 return Some(Err(format!("wanted four axes, got {x} and {}", inputs[2])));
             };
+            let (keys, values) = (&inputs[1], &inputs[2]);
+            let fits = match (keys.shape.as_slice(), values.shape.as_slice()) {
+                (&[key_batch, key_heads, n, size], &[value_batch, value_heads, n_values, _]) => {
+                    let is_shared = key_heads > 0 && heads % key_heads == 0;
+                    [key_batch, value_batch] == [batch; 2]
+                        && [value_heads, n_values] == [key_heads, n]
+                        && x.shape.last() == Some(&size)
+                        && (is_shared || heads == 0)
+                }
+                _ => false,
+            };
+            if !fits {
+                return Some(Err(format!(
+                    "wanted keys and values that fit queries {x}, got {keys} and {values}"
+                )));
+            }
             return alike.then(|| one(vec![batch, heads, queries, dim], x.dtype));
         }
         Op::CrossEntropy => {
