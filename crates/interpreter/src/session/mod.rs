@@ -140,11 +140,10 @@ impl InferenceSession {
     /// When inputs have other types, a kernel refuses what it is given, such as an index that is out of range, or a run needs
     /// more memory than it may.
     pub fn run(&self, inputs: Vec<HostArray>) -> Result<Vec<HostArray>> {
-        let ran = self.plan.run(inputs, &self.pool).map(|outputs| {
-            outputs
-                .iter()
-                .for_each(|output| self.pool.give_away(output));
-            outputs
+        let ran = self.plan.run(inputs, &self.pool).inspect(|outputs| {
+            for output in outputs {
+                self.pool.give_away(output);
+            }
         });
         ran.map_err(|error| match &self.path {
             Some(path) => Error::Unsupported(format!("run: {}: {error}", path.display())),
