@@ -29,10 +29,7 @@ pub fn save_functions(model: impl AsRef<Path>, folder: impl AsRef<Path>) -> Resu
     // Both have a configuration and a tokenizer of the same name.
     let real = |folder: &Path| folder.canonicalize().map_err(Error::io(folder));
     let exists = |name: &&str| folder.join(name).exists();
-    let is_model = [CONFIG, GENERATION, TOKENIZER]
-        .iter()
-        .any(|name| exists(&name))
-        && !exists(&DECODER);
+    let is_model = [CONFIG, GENERATION, TOKENIZER].iter().any(exists) && !exists(&DECODER);
     if is_model || real(model)? == real(folder)? {
         let message = "wanted a folder that has no model, got one whose files would be overwritten";
         return Err(Error::Weights(format!("{}: {message}", folder.display())));
