@@ -101,6 +101,20 @@ fn a_folder_of_other_functions_is_refused() {
     std::fs::remove_file(&encoder).unwrap();
     refused("encoder.safetensors");
     assert!(save_functions(folder.path().join("none"), folder.path()).is_err());
+
+    // A folder with a model of its own keeps its files, also where it is that model.
+    let other = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(&model).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, other.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let tokenizer = other.path().join("tokenizer.json");
+    let before = std::fs::metadata(&tokenizer).unwrap().len();
+    for model in [model.as_path(), other.path()] {
+        let error = save_functions(model, other.path()).unwrap_err().to_string();
+        assert!(error.contains("would be overwritten"), "{error}");
+    }
+    assert_eq!(std::fs::metadata(&tokenizer).unwrap().len(), before);
 }
 
 /// What a session of a file gives, all of it by kernels.
